@@ -1,0 +1,3 @@
+"""snnet: tenant networks for VMs and containers, on swappable dataplanes."""
+
+__version__ = "0.1.0"

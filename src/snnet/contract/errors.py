@@ -1,0 +1,163 @@
+"""The error tree, and the one table from kernel errno to error class.
+
+::
+
+    SnnetError
+      InvalidRequest      the caller's mistake; nothing was touched
+      DriverNotFound      no driver of that name is installed
+      DriverLoadError     it is installed and cannot be loaded
+      ApiError            the call failed; the host is as it was before
+        Timeout           the deadline passed; rolled back
+        Cancelled         the caller's cancel token was set; rolled back
+        Conflict          contradicts what exists (another request, another process)
+        Veto              a hook refused the plan; nothing was touched
+        Unsupported       a driver or this kernel cannot do it
+        Incomplete        a tear-down is unfinished; call again to finish
+        Exists, Missing, Busy, Denied, Exhausted, Rejected
+                          one operation failed, by what the kernel said
+      FatalError          a rollback itself failed; lists what is left
+
+The class tells which state the host is in: untouched, rolled back, unfinished
+or inconsistent.  Every message says what failed, on which object, why, and
+what to do next.
+"""
+
+from __future__ import annotations
+
+import errno as _errno
+import os
+from collections.abc import Iterable
+from typing import Any
+
+
+class SnnetError(Exception):
+    """Base of everything snnet raises on purpose."""
+
+
+class InvalidRequest(SnnetError):
+    """The request itself is wrong; nothing was touched.
+
+    ``field`` names the argument to mend, where there is one.
+    """
+
+    def __init__(self, message: str, *, field: str | None = None) -> None:
+        super().__init__(message if field is None else f"{field}: {message}")
+        self.field = field
+
+
+class DriverNotFound(SnnetError):
+    """No driver of that name is installed; the message lists those that are."""
+
+
+class DriverLoadError(SnnetError):
+    """The driver is installed but cannot be loaded here; the message says why."""
+
+
+class ApiError(SnnetError):
+    """A call failed and the host is consistent: untouched or rolled back.
+
+    ``errno`` is the kernel's number where the kernel refused, and
+    ``operation`` the operation that failed.
+    """
+
+    def __init__(
+        self, message: str, *, errno: int | None = None, operation: object | None = None
+    ) -> None:
+        super().__init__(message)
+        self.errno = errno
+        self.operation = operation
+
+
+class Timeout(ApiError):
+    """The deadline passed before the call was done; what it had set up is undone."""
+
+
+class Cancelled(ApiError):
+    """The caller's cancel token was set; what the call had set up is undone."""
+
+
+class Conflict(ApiError):
+    """The request contradicts what exists; nothing was touched."""
+
+
+class Veto(ApiError):
+    """Raised by a ``before_apply`` hook to refuse a plan; nothing was touched."""
+
+
+class Unsupported(ApiError):
+    """A driver, or this kernel, cannot do what was asked."""
+
+
+class Incomplete(ApiError):
+    """A tear-down pressed on and some of it is left: ``leftovers`` lists it.
+
+    What could go is gone, the rest is still known; the same call again finishes.
+    """
+
+    def __init__(self, message: str, *, leftovers: Iterable[Any] = ()) -> None:
+        super().__init__(message)
+        self.leftovers = tuple(leftovers)
+
+
+class Exists(ApiError):
+    """An object with this identity is there already (EEXIST)."""
+
+
+class Missing(ApiError):
+    """The object, or one it refers to, is not there (ENODEV, ENOENT, ESRCH ...)."""
+
+
+class Busy(ApiError):
+    """The object is in use (EBUSY)."""
+
+
+class Denied(ApiError):
+    """The process may not do this (EPERM, EACCES): run as root or with CAP_NET_ADMIN."""
+
+
+class Exhausted(ApiError):
+    """The host ran out of something (ENOMEM, ENOBUFS, EMFILE, ENOSPC, EXFULL ...)."""
+
+
+class Rejected(ApiError):
+    """The kernel refused the values (EINVAL, ERANGE and every errno not listed)."""
+
+
+class FatalError(SnnetError):
+    """A rollback itself failed: ``leftovers`` lists what is left on the host.
+
+    ``repair()`` heals it; until then expect conflicts on the objects named.
+    """
+
+    def __init__(self, message: str, *, leftovers: Iterable[Any] = ()) -> None:
+        super().__init__(message)
+        self.leftovers = tuple(leftovers)
+
+
+_CLASSES: dict[type[ApiError], tuple[str, ...]] = {
+    Exists: ("EEXIST",),
+    # "Not there" is ENODEV for a link, EADDRNOTAVAIL for an address, ESRCH for
+    # a route and ENOENT for a neighbour or a file.
+    Missing: ("ENODEV", "ENXIO", "EADDRNOTAVAIL", "ESRCH", "ENOENT"),
+    Busy: ("EBUSY",),
+    Denied: ("EPERM", "EACCES"),
+    Exhausted: ("ENOMEM", "ENOBUFS", "EMFILE", "ENFILE", "ENOSPC", "EXFULL", "EAGAIN"),
+    Unsupported: ("EOPNOTSUPP", "EAFNOSUPPORT", "EPROTONOSUPPORT", "ENOSYS"),
+}
+_BY_ERRNO = {getattr(_errno, name): cls for cls, names in _CLASSES.items() for name in names}
+
+
+def error_for(
+    errno: int, what: str, *, detail: str = "", operation: object | None = None
+) -> ApiError:
+    """The error for one refused operation: ``what`` could not be done.
+
+    ``errno`` is positive, as in :mod:`errno`.  ``detail`` is the kernel's own
+    explanation (the netlink extended ack) or the tool's message.
+    """
+    name = _errno.errorcode.get(errno, f"errno {errno}")
+    message = f"cannot {what}: {os.strerror(errno)} ({name})"
+    if detail:
+        message += f": {detail}"
+    cls = _BY_ERRNO.get(errno, Rejected)
+    return cls(message, errno=errno, operation=operation)

@@ -1,0 +1,136 @@
+"""What stands beside links: addresses, routes, neighbours, fdb entries, sysctls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from .links import link_key
+from .noun import IPAddress, IPInterface, IPNetwork, Key, Noun
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address(Noun):
+    """An address with its prefix on a link; the kernel adds the connected route."""
+
+    rank: ClassVar[int] = 30
+
+    link: str
+    address: IPInterface
+
+    @property
+    def key(self) -> Key:
+        return ("address", self.link, str(self.address))
+
+    @property
+    def within(self) -> Key:
+        return link_key(self.link)
+
+    def __str__(self) -> str:
+        return f"address {self.address} dev {self.link}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Neighbour(Noun):
+    """A permanent neighbour entry.
+
+    ``lladdr`` is a MAC, or on a ``gre`` link the IPv4 underlay address in
+    dotted form (its link-layer address is 4 bytes long).
+    """
+
+    rank: ClassVar[int] = 40
+    changeable: ClassVar[frozenset[str]] = frozenset({"lladdr"})
+
+    link: str
+    address: IPAddress
+    lladdr: str
+
+    @property
+    def key(self) -> Key:
+        return ("neighbour", self.link, str(self.address))
+
+    @property
+    def within(self) -> Key:
+        return link_key(self.link)
+
+    def __str__(self) -> str:
+        return f"neighbour {self.address} lladdr {self.lladdr} dev {self.link}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fdb(Noun):
+    """A permanent forwarding entry of a vxlan: frames to ``mac`` go to ``remote``."""
+
+    rank: ClassVar[int] = 40
+    changeable: ClassVar[frozenset[str]] = frozenset({"remote"})
+
+    link: str
+    mac: str
+    remote: IPAddress
+
+    @property
+    def key(self) -> Key:
+        return ("fdb", self.link, self.mac)
+
+    @property
+    def within(self) -> Key:
+        return link_key(self.link)
+
+    def __str__(self) -> str:
+        return f"fdb {self.mac} dst {self.remote} dev {self.link}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route(Noun):
+    """A unicast route of the main table, metric 0.
+
+    ``onlink``: the gateway counts as directly reachable whatever the
+    addresses of the link say.
+    """
+
+    rank: ClassVar[int] = 50
+    changeable: ClassVar[frozenset[str]] = frozenset({"gateway", "onlink"})
+
+    destination: IPNetwork
+    link: str
+    gateway: IPAddress | None = None
+    onlink: bool = False
+
+    @property
+    def key(self) -> Key:
+        return ("route", str(self.destination), self.link)
+
+    @property
+    def within(self) -> Key:
+        return link_key(self.link)
+
+    def differences(self, found: Noun) -> frozenset[str]:
+        different = Noun.differences(self, found)
+        if isinstance(found, Route) and self.gateway != found.gateway:
+            return different | {"gateway"}
+        return different
+
+    def __str__(self) -> str:
+        via = f" via {self.gateway}" if self.gateway else ""
+        return f"route {self.destination}{via} dev {self.link}{' onlink' if self.onlink else ''}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sysctl(Noun):
+    """A kernel parameter of the namespace, by its dotted name.
+
+    It always exists, so it is changed, never added or removed.
+    """
+
+    rank: ClassVar[int] = 5
+    changeable: ClassVar[frozenset[str]] = frozenset({"value"})
+
+    name: str
+    value: str
+
+    @property
+    def key(self) -> Key:
+        return ("sysctl", self.name)
+
+    def __str__(self) -> str:
+        return f"sysctl {self.name}={self.value}"

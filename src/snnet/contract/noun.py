@@ -1,0 +1,92 @@
+"""The base of all nouns: frozen values with an identity.
+
+A noun says what an object *is*, never how it is made.  Equal nouns describe
+the same state; nouns with equal ``key`` are the same object.  A field whose
+value is ``None`` in a wanted noun means "whatever the kernel gives".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+)
+from typing import Any, ClassVar
+
+IPAddress = IPv4Address | IPv6Address
+IPNetwork = IPv4Network | IPv6Network
+IPInterface = IPv4Interface | IPv6Interface
+
+Key = tuple[str, ...]
+"""Identity of a noun within one host: the class of object, then its names."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Noun:
+    """One object on a host, as wanted or as found."""
+
+    rank: ClassVar[int] = 0
+    """Nouns are added in rising and removed in falling rank."""
+
+    changeable: ClassVar[frozenset[str]] = frozenset()
+    """Fields a ``Change`` may alter in place; a difference in any other field
+    takes a ``Remove`` and an ``Add``."""
+
+    @property
+    def key(self) -> Key:
+        """What identifies the object; two nouns of one host never share it."""
+        raise NotImplementedError
+
+    @property
+    def within(self) -> Key | None:
+        """The object whose removal takes this one along, if there is one."""
+        return None
+
+    def differences(self, found: Noun) -> frozenset[str]:
+        """Names of the fields in which ``found`` is not what ``self`` wants."""
+        if type(found) is not type(self):
+            return frozenset({"kind"})
+        return frozenset(
+            item.name
+            for item in fields(self)
+            if item.compare
+            and (value := getattr(self, item.name)) is not None
+            and value != getattr(found, item.name)
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON: ``noun`` is the class, addresses are strings."""
+        data: dict[str, Any] = {"noun": type(self).__name__}
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if value is not None:
+                data[item.name] = _plain(value)
+        return data
+
+    def __str__(self) -> str:
+        return " ".join(self.key)
+
+
+Nouns = Mapping[Key, Noun]
+"""A set of nouns by identity: what is found on a host, or what is wanted."""
+
+
+def keyed(nouns: Iterable[Noun]) -> dict[Key, Noun]:
+    """The nouns by their identity, in the order given."""
+    return {noun.key: noun for noun in nouns}
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, Noun):
+        return value.to_dict()
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return str(value)

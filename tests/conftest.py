@@ -1,0 +1,110 @@
+"""What all tests share: markers, fresh network namespaces, honest skips.
+
+``kernel`` tests need root and work in namespaces of their own.  ``needs(kind)``
+names a link kind the running kernel must have; where it lacks it, the test is
+left to the VM (``make test-vm``) and listed at the end.  With SNNET_NO_SKIP set
+(CI), every other skip is a failure.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import subprocess
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+import pytest
+
+_left_to_vm: Counter[str] = Counter()
+
+
+def ip(*args: str, netns: str | None = None) -> str:
+    """Run ``ip`` with these words, in a namespace if one is given; return its output."""
+    argv = ["ip", *(("-n", netns) if netns else ()), *args]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{' '.join(argv)}: {done.stderr.strip()}"
+    return done.stdout
+
+
+@functools.cache
+def kernel_has(kind: str) -> bool:
+    """Whether this kernel can make a link of this kind, found by making one."""
+    name = f"probe-{uuid.uuid4().hex[:8]}"
+    details = {
+        "gretap": ["local", "127.0.0.1", "remote", "127.0.0.2", "key", "1"],
+        "gre": ["local", "127.0.0.1", "key", "1"],
+        "ip6gretap": ["local", "::1", "remote", "::2", "key", "1"],
+        "geneve": ["id", "1", "remote", "127.0.0.2"],
+        "vxlan": ["id", "1", "remote", "127.0.0.2", "dstport", "4789"],
+    }.get(kind, [])
+    ip("netns", "add", name)
+    try:
+        argv = ["ip", "-n", name, "link", "add", "probe0", "type", kind, *details]
+        return subprocess.run(argv, capture_output=True, check=False).returncode == 0
+    finally:
+        ip("netns", "del", name)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "kernel: drives the real kernel; needs root")
+    config.addinivalue_line("markers", "needs(kind): the kernel must have this kind of link")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if os.geteuid() != 0:
+        for item in items:
+            if item.get_closest_marker("kernel"):
+                item.add_marker(pytest.mark.skip(reason="needs root: make test-kernel as root"))
+        return
+    kept, left = [], []
+    for item in items:
+        kinds = [kind for mark in item.iter_markers("needs") for kind in mark.args]
+        lacking = [kind for kind in kinds if not kernel_has(kind)]
+        (left if lacking else kept).append(item)
+        _left_to_vm.update(lacking[:1])
+    if left:
+        config.hook.pytest_deselected(items=left)
+        items[:] = kept
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for kind, count in sorted(_left_to_vm.items()):
+        terminalreporter.write_line(
+            f"left to the VM: {count} tests, for this kernel has no {kind} (make test-vm)"
+        )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Iterator[None]:
+    report = yield
+    if os.environ.get("SNNET_NO_SKIP") and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped where no skip is allowed: {report.longrepr}"
+    return report
+
+
+@pytest.fixture
+def make_netns() -> Iterator[Callable[[], str]]:
+    """Make fresh network namespaces, by name; each has its loopback up."""
+    names: list[str] = []
+
+    def make() -> str:
+        name = f"snnet-test-{uuid.uuid4().hex[:8]}"
+        ip("netns", "add", name)
+        names.append(name)
+        ip("link", "set", "lo", "up", netns=name)
+        return name
+
+    yield make
+    for name in names:
+        ip("netns", "del", name)
+
+
+@pytest.fixture
+def netns(make_netns: Callable[[], str]) -> str:
+    """One fresh network namespace, by name."""
+    return make_netns()
