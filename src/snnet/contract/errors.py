@@ -92,11 +92,22 @@ class Incomplete(ApiError):
     """A tear-down pressed on and some of it is left: ``leftovers`` lists it.
 
     What could go is gone, the rest is still known; the same call again finishes.
+    ``tunnel_event`` and ``container_info`` are those that came true all the
+    same: the call that finishes will not repeat them.
     """
 
-    def __init__(self, message: str, *, leftovers: Iterable[Any] = ()) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        leftovers: Iterable[Any] = (),
+        tunnel_event: Any = None,
+        container_info: Any = None,
+    ) -> None:
         super().__init__(message)
         self.leftovers = tuple(leftovers)
+        self.tunnel_event = tunnel_event
+        self.container_info = container_info
 
 
 class Exists(ApiError):

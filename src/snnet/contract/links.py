@@ -14,6 +14,12 @@ from .noun import IPAddress, Key, Noun
 LINK_GROUP = 0x736E6E74
 """Link group of everything snnet creates ("snnt" in ASCII)."""
 
+DYING_GROUPS = range(0x53000000, 0x54000000)
+"""Link groups of links that a driver is about to delete together in one request.
+
+A link of ours in one of them is still ours: the process died in between.
+"""
+
 NAME_MAX = 15
 """Longest link name in bytes: IFNAMSIZ (16, linux/if.h) less the final NUL."""
 

@@ -1,4 +1,8 @@
-"""Firewall rules as intents.  A driver decides how they are written."""
+"""Firewall rules as intents.  A driver decides how they are written.
+
+Rules about a bridge belong to whoever has the bridge; the others name their
+``owner``, a node by role and id.
+"""
 
 from __future__ import annotations
 
@@ -31,11 +35,12 @@ class Masquerade(Noun):
 
     rank: ClassVar[int] = 60
 
+    owner: str
     device: str
 
     @property
     def key(self) -> Key:
-        return ("masquerade", self.device)
+        return ("masquerade", self.owner, self.device)
 
     def __str__(self) -> str:
         return f"masquerade on {self.device}"
@@ -64,6 +69,7 @@ class PortForward(Noun):
 
     rank: ClassVar[int] = 62
 
+    owner: str
     protocol: str
     device: str
     port: int
@@ -86,6 +92,7 @@ class PublicIp(Noun):
 
     rank: ClassVar[int] = 62
 
+    owner: str
     public: IPv4Address
     internal: IPv4Address
     device: str

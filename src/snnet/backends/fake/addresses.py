@@ -1,0 +1,173 @@
+"""Addresses, and the connected routes that come and go with them.
+
+IPv4 rules are those of net/ipv4/devinet.c and fib_frontend.c, IPv6 rules those
+of net/ipv6/addrconf.c.  Link-local addresses that the kernel makes by itself
+are left out, here and in every snapshot.
+"""
+
+from __future__ import annotations
+
+from snnet.contract import Address, IPAddress, IPNetwork, Route
+
+from .fib import Hop
+from .refusal import Refusal
+from .state import State
+
+IPV6_MTU_MIN = 1280
+"""RFC 8200, 5: a link with a smaller MTU carries no IPv6."""
+
+
+class AddressRules:
+    """Add and remove addresses; nothing about one can be changed."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def add(self, noun: Address) -> None:
+        link = self._state.link(noun.link)
+        if link is None:
+            raise Refusal("ENODEV", f"no link {noun.link}")
+        if noun.address.version == 4:
+            self._check_ipv4(noun)
+        else:
+            self._check_ipv6(noun, link.mtu or 0)
+        self._state.put(noun)
+        self._state.local.setdefault(noun.address.ip, []).append(noun.link)
+        sync_connected(self._state, noun.link)
+
+    def change(self, noun: Address, old: Address) -> None:
+        raise Refusal("EINVAL", "an address cannot be changed in place")
+
+    def remove(self, noun: Address) -> None:
+        state = self._state
+        if state.link(noun.link) is None:
+            raise Refusal("ENODEV", f"no link {noun.link}")
+        found = state.nouns.get(noun.key)
+        if not isinstance(found, Address):
+            raise Refusal("EADDRNOTAVAIL", "address not found")
+        for address in (found, *self._secondaries(found)):
+            _drop(state, address)
+        sync_connected(state, noun.link)
+        if noun.address.version == 4 and not state.addresses(noun.link, 4):
+            # fib_disable_ip: without an address the link has no IPv4 routes.
+            drop_routes(state, noun.link, 4)
+
+    def _check_ipv4(self, noun: Address) -> None:
+        if noun.address.ip.is_unspecified:
+            raise Refusal("EINVAL", "the unspecified address is nobody's")
+        if noun.key in self._state.nouns:
+            raise Refusal("EEXIST", "address already assigned")
+
+    def _check_ipv6(self, noun: Address, mtu: int) -> None:
+        ip = noun.address.ip
+        if mtu < IPV6_MTU_MIN:
+            raise Refusal("EINVAL", f"no IPv6 on a link whose MTU is below {IPV6_MTU_MIN}")
+        if ip.is_multicast:
+            raise Refusal("EINVAL", "a multicast address cannot be assigned")
+        if ip.is_unspecified or (ip.is_loopback and noun.link != "lo"):
+            raise Refusal("EADDRNOTAVAIL", "cannot be assigned on this link")
+        # One address once, whatever the prefix: it is known by itself alone.
+        if noun.link in self._state.local.get(ip, ()):
+            raise Refusal("EEXIST", "address already assigned")
+
+    def _secondaries(self, address: Address) -> list[Address]:
+        """IPv4 addresses that go with this one.
+
+        The first address of a subnet on a link is its primary; when it goes,
+        so do the later ones (``promote_secondaries`` is 0 by default).
+        """
+        if address.address.version == 6:
+            return []
+        same = [
+            other
+            for other in self._state.addresses(address.link, 4)
+            if other.address.network == address.address.network
+        ]
+        return same[1:] if same[0] == address else []
+
+
+def sync_connected(state: State, link: str) -> None:
+    """Make the connected routes of a link fit its addresses and whether it is up."""
+    wanted: set[IPNetwork] = set()
+    if state.is_up(link) and link != "lo":  # lo's are in the local table
+        wanted = {
+            noun.address.network
+            for noun in state.on_link(link)
+            if isinstance(noun, Address) and _brings_route(noun)
+        }
+    current = state.connected.get(link, set())
+    for network in current - wanted:
+        state.fib.discard(network, Hop(link, connected=True))
+    for network in wanted - current:
+        state.fib.add(network, Hop(link, connected=True))
+    if wanted:
+        state.connected[link] = wanted
+    else:
+        state.connected.pop(link, None)
+
+
+def _brings_route(noun: Address) -> bool:
+    """Whether an address has a connected route: an IPv4 /32 has none (fib_add_ifaddr)."""
+    return noun.address.version == 6 or noun.address.network.prefixlen < 32
+
+
+def drop_routes(state: State, link: str, version: int) -> None:
+    for route in state.routes(link, version):
+        state.drop_route(route)
+
+
+def drop_neighbours(state: State, link: str) -> None:
+    """Forget every neighbour, permanent ones too (neigh_ifdown, neigh_changeaddr)."""
+    for neighbour in state.neighbours(link):
+        state.drop(neighbour)
+
+
+def drop_ipv6(state: State, link: str) -> None:
+    """Forget IPv6 addresses and routes: the link went down (``keep_addr_on_down`` is 0)."""
+    for address in state.addresses(link, 6):
+        _drop(state, address)
+    drop_routes(state, link, 6)
+    sync_connected(state, link)
+
+
+def link_went_down(state: State, link: str) -> None:
+    drop_routes(state, link, 4)
+    drop_neighbours(state, link)
+    drop_ipv6(state, link)
+
+
+def forget_link(state: State, link: str) -> None:
+    """The link is gone, and with it all that hung on it."""
+    for noun in state.on_link(link):
+        if isinstance(noun, Address):
+            _drop(state, noun)
+        elif isinstance(noun, Route):
+            state.drop_route(noun)
+        else:
+            state.drop(noun)
+    sync_connected(state, link)
+
+
+def is_broadcast(state: State, address: IPAddress) -> bool:
+    """Whether this is the last address of a connected IPv4 network, or all ones."""
+    if address.version == 6:
+        return False
+    return int(address) == 0xFFFFFFFF or any(
+        hop.connected and _is_last(state, hop.link, address)
+        for hop in state.fib.covering(address)
+    )
+
+
+def _is_last(state: State, link: str, address: IPAddress) -> bool:
+    return any(
+        noun.address.network.prefixlen < 31 and noun.address.network.broadcast_address == address
+        for noun in state.addresses(link, 4)
+    )
+
+
+def _drop(state: State, address: Address) -> None:
+    state.drop(address)
+    links = state.local[address.address.ip]
+    links.remove(address.link)
+    if not links:
+        del state.local[address.address.ip]

@@ -1,0 +1,85 @@
+"""Bridges and their ports (net/bridge/br_if.c, br_stp_if.c)."""
+
+from __future__ import annotations
+
+from snnet.contract import Bridge, Link, Macvtap
+
+from .addresses import IPV6_MTU_MIN, drop_ipv6, drop_neighbours
+from .kinds import ETH_DATA_LEN, can_be_port
+from .refusal import Refusal
+from .state import State
+
+PORTS_MAX = 1023
+"""Ports of one bridge: BR_MAX_PORTS is 1024 and number 0 is not given out."""
+
+_NO_MAC = "00:00:00:00:00:00"
+
+
+def check_master(state: State, link: Link) -> None:
+    """Refuse a port that its ``master`` cannot take (br_add_if)."""
+    master = state.link(link.master or "")
+    if master is None:
+        raise Refusal("ENODEV", f"no link {link.master}")
+    if not isinstance(master, Bridge):
+        raise Refusal("EOPNOTSUPP", f"{master.name} is no bridge")
+    if isinstance(link, Bridge):
+        raise Refusal("ELOOP", "can not enslave a bridge to a bridge")
+    if not can_be_port(link):
+        raise Refusal("EINVAL", f"{link.kind} carries no Ethernet")
+    if isinstance(link, Macvtap) or state.uppers.get(link.name):
+        raise Refusal("EBUSY", "a macvtap takes its frames")
+    if len(state.ports[master.name]) >= PORTS_MAX:
+        raise Refusal("EXFULL", f"{master.name} has {PORTS_MAX} ports")
+
+
+def join(state: State, port: Link) -> None:
+    """Make a stored link, whose ``master`` was checked, a port of it."""
+    bridge = port.master or ""
+    state.ports[bridge][port.name] = None
+    if bridge in state.own_mtu and bridge in state.own_mac:
+        return
+    follow_ports(state, bridge)
+
+
+def leave(state: State, port: Link) -> None:
+    """Take a port from its bridge's list; its own noun is the caller's business."""
+    bridge = port.master or ""
+    ports = state.ports.get(bridge)
+    if ports is not None:
+        ports.pop(port.name, None)
+        if not (bridge in state.own_mtu and bridge in state.own_mac):
+            follow_ports(state, bridge)
+
+
+def pin(state: State, bridge: Link, *, mtu: bool, mac: bool) -> None:
+    """Note that somebody set the bridge's MTU or MAC: it follows its ports no more.
+
+    ``BROPT_MTU_SET_BY_USER`` and ``NET_ADDR_SET``.
+    """
+    if mtu:
+        state.own_mtu.add(bridge.name)
+    if mac:
+        state.own_mac.add(bridge.name)
+
+
+def follow_ports(state: State, name: str) -> None:
+    """Give a bridge the smallest MTU and the lowest MAC of its ports.
+
+    Each unless it was set; 1500 and no MAC at all once there are none
+    (br_mtu_auto_adjust, br_stp_recalculate_bridge_id).
+    """
+    bridge = state.link(name)
+    assert bridge is not None
+    mtu, mac = bridge.mtu, bridge.mac
+    ports = [port for port in map(state.link, state.ports[name]) if port is not None]
+    if name not in state.own_mtu:
+        mtu = min((port.mtu or ETH_DATA_LEN for port in ports), default=ETH_DATA_LEN)
+    if name not in state.own_mac:
+        mac = min((port.mac or _NO_MAC for port in ports), default=_NO_MAC)
+    if (mtu, mac) == (bridge.mtu, bridge.mac):
+        return
+    state.update_link(bridge, mtu=mtu, mac=mac)
+    if mac != bridge.mac:
+        drop_neighbours(state, name)
+    if (mtu or 0) < IPV6_MTU_MIN:
+        drop_ipv6(state, name)

@@ -1,0 +1,167 @@
+"""What each kind of link allows: MTUs, and what makes two tunnels the same.
+
+Measured on Linux 6.1 and 6.18; the source of each limit stands beside it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from snnet.contract import (
+    Bridge,
+    Geneve,
+    Gre,
+    Gretap,
+    IPAddress,
+    Link,
+    Macvtap,
+    Other,
+    Tap,
+    Vxlan,
+)
+
+from .refusal import Refusal
+from .state import State
+
+ETH_DATA_LEN = 1500
+MTU_MIN = 68  # ETH_MIN_MTU, linux/if_ether.h
+MTU_MAX = 65535
+
+MODULES = {
+    "bridge": "bridge",
+    "tap": "tun",
+    "veth": "veth",
+    "macvtap": "macvtap",
+    "gretap": "ip_gre",
+    "gre": "ip_gre",
+    "ip6gretap": "ip6_gre",
+    "vxlan": "vxlan",
+    "geneve": "geneve",
+}
+"""The kernel module behind each kind of link."""
+
+_GRE = 28  # IPv4 header, GRE header and key (t_hlen, net/ipv4/ip_tunnel.c)
+_ETHERNET = 14
+_UDP_TUNNEL = 50  # IPv4, UDP, VXLAN or Geneve and inner Ethernet headers
+_IPV6_MORE = 20  # what an IPv6 header is longer by
+
+
+def mtu_max(state: State, link: Link) -> int:
+    """The largest MTU a link like this may be given."""
+    match link:
+        case Tap():
+            return MTU_MAX - _ETHERNET  # tun_net_initialize, drivers/net/tun.c
+        case Macvtap():
+            lower = state.link(link.lower)
+            return (lower.mtu if lower else None) or MTU_MAX  # macvlan_change_mtu
+        case Gretap(local=local) if local.version == 4:
+            return MTU_MAX - _GRE - _ETHERNET  # __ip_tunnel_change_mtu
+        case Gretap():
+            return MTU_MAX - _ETHERNET  # ip6_tnl_change_mtu
+        case Gre():
+            return MTU_MAX - _GRE
+        case Geneve(remote=remote):
+            return MTU_MAX - _UDP_TUNNEL - (_IPV6_MORE if remote.version == 6 else 0)
+        case Other(other_kind="loopback"):
+            return 2**31 - 1
+        case _:
+            return MTU_MAX
+
+
+def check_mtu(state: State, link: Link) -> None:
+    """Refuse an MTU the kind of link does not take."""
+    mtu = link.mtu
+    if mtu is None:
+        return
+    if mtu < MTU_MIN and link.kind != "loopback":
+        raise Refusal("EINVAL", f"mtu less than device minimum {MTU_MIN}")
+    if mtu > (maximum := mtu_max(state, link)):
+        raise Refusal("EINVAL", f"mtu greater than device maximum {maximum}")
+
+
+def fit_mtu(state: State, link: Link) -> int | None:
+    """The MTU a new link gets for the one asked for: gre tunnels over IPv4 clamp it.
+
+    ``ip_tunnel_newlink`` (net/ipv4/ip_tunnel.c).  ``None`` stays ``None``.
+    """
+    if link.mtu is None or not (isinstance(link, Gre) or link.kind == "gretap"):
+        return link.mtu
+    lowest = MTU_MIN if isinstance(link, Gre) else link.mtu
+    return min(max(link.mtu, lowest), mtu_max(state, link))
+
+
+def default_mtu(state: State, link: Link) -> int:
+    """The MTU of a new link that was given none."""
+    match link:
+        case Macvtap():
+            lower = state.link(link.lower)
+            return (lower.mtu if lower else None) or ETH_DATA_LEN
+        case Gretap(remote=remote):
+            more = _IPV6_MORE if remote.version == 6 else 0
+            return _underlay_mtu(state, remote) - _GRE - _ETHERNET - more
+        case Gre():
+            return ETH_DATA_LEN - _GRE
+        case Geneve(remote=remote):
+            if remote not in state.local and state.fib.find(remote) is None:
+                return ETH_DATA_LEN
+            more = _IPV6_MORE if remote.version == 6 else 0
+            return _underlay_mtu(state, remote) - _UDP_TUNNEL - more
+        case _:
+            return ETH_DATA_LEN
+
+
+def _underlay_mtu(state: State, remote: IPAddress) -> int:
+    hop = state.fib.find(remote)
+    name = "lo" if remote in state.local else hop.link if hop else None
+    lower = state.link(name) if name else None
+    return min((lower.mtu if lower else None) or ETH_DATA_LEN, MTU_MAX)
+
+
+class Wire(NamedTuple):
+    """What tells a tunnel apart, and how the kernel refuses a second one."""
+
+    identity: tuple[object, ...]
+    errno: str
+
+
+def wire_of(link: Link) -> Wire | None:
+    """The tunnel's identity, None for links that are no tunnels."""
+    match link:
+        case Gretap(local=local, remote=remote, tunnel_key=key):
+            return Wire((link.kind, local, remote, key), "EEXIST")  # ip_tunnel_find
+        case Gre(local=local, tunnel_key=key):
+            return Wire(("gre", local, None, key), "EEXIST")
+        case Vxlan(vni=vni, port=port, local=local):
+            return Wire(("vxlan", vni, port, local.version), "EEXIST")  # vxlan_vni_in_use
+        case Geneve(vni=vni, remote=remote, port=port):
+            return Wire(("geneve", vni, remote, port), "EBUSY")  # geneve_configure
+        case _:
+            return None
+
+
+def check_tunnel(link: Link) -> None:
+    """Refuse keys, ports and addresses no tunnel of this kind can have."""
+    match link:
+        case Gretap(local=local, remote=remote, tunnel_key=key):
+            _check(0 <= key < 2**32, "a key has 32 bits")
+            _check(local.version == remote.version, "local and remote differ in family")
+        case Gre(local=local, tunnel_key=key):
+            _check(0 <= key < 2**32, "a key has 32 bits")
+            _check(local.version == 4, "ip6gre cannot do multipoint")
+        case Vxlan(vni=vni, local=local, remote=far, port=port):
+            _check(0 <= vni < 2**24, "a VNI has 24 bits")
+            _check(0 < port < 2**16, "a UDP port has 16 bits")
+            _check(far is None or far.version == local.version, "addresses differ in family")
+        case Geneve(vni=vni, port=port):
+            _check(0 <= vni < 2**24, "a VNI has 24 bits")
+            _check(0 < port < 2**16, "a UDP port has 16 bits")
+
+
+def can_be_port(link: Link) -> bool:
+    """Whether a bridge takes it: it needs Ethernet (br_add_if, net/bridge/br_if.c)."""
+    return not isinstance(link, (Gre, Bridge)) and link.kind != "loopback"
+
+
+def _check(holds: bool, why: str) -> None:
+    if not holds:
+        raise Refusal("EINVAL", why)

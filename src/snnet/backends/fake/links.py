@@ -1,0 +1,268 @@
+"""How links are made, changed and removed (net/core/rtnetlink.c and the drivers)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from snnet.contract import Bridge, Gre, Link, Macvtap, Other, Tap, Veth
+from snnet.contract.links import ALIAS_MAX, NAME_MAX
+
+from .addresses import (
+    IPV6_MTU_MIN,
+    drop_ipv6,
+    drop_neighbours,
+    forget_link,
+    link_went_down,
+    sync_connected,
+)
+from .bridging import check_master, follow_ports, join, leave, pin
+from .kinds import check_mtu, check_tunnel, default_mtu, fit_mtu, wire_of
+from .refusal import Refusal
+from .state import State
+from .sysctls import forget_link_sysctls
+
+MACVTAP_INDEX_MIN = 2**20
+"""Macvtaps that were given no ifindex get one from here on: below, another
+namespace may have taken its /dev/tap node."""
+
+# dev_valid_name (net/core/dev.c); '%' would make the name a pattern.
+_NAME = re.compile(r"(?!\.\.?\Z)[^/:%\s\0]+")
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+_UNICAST = re.compile(r"(?!00:00:00:00:00:00)[0-9a-f][02468ace]:.*")
+
+
+class LinkRules:
+    """The rules of every kind of link."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    # -- verbs -------------------------------------------------------------------
+
+    def add(self, noun: Link) -> None:
+        if isinstance(noun, Other):
+            raise Refusal("EOPNOTSUPP", f"links of kind {noun.other_kind} are only read")
+        if isinstance(noun, Veth):
+            self._add_pair(noun)
+            return
+        self._add(self._completed(noun))
+        if isinstance(noun, Bridge):
+            # What a wanted bridge says of itself is set, not only given at
+            # creation, which alone would not keep an MTU from following ports.
+            pin(self._state, noun, mtu=noun.mtu is not None, mac=noun.mac is not None)
+
+    def change(self, noun: Link, old: Link) -> None:
+        found = self._find(noun)
+        different = noun.differences(old)
+        if different - noun.changeable:
+            names = ", ".join(sorted(different - noun.changeable))
+            raise Refusal("EINVAL", f"{names} cannot be changed in place")
+        values = {name: getattr(noun, name) for name in different}
+        wanted: Link = replace(found, **values)
+        self._check_values(wanted)
+        if wanted.mac != found.mac or (wanted.up and not found.up):
+            self._check_macvtap_address(wanted)
+        if wanted.mtu != found.mtu:
+            check_mtu(self._state, wanted)
+        if wanted.master is not None and wanted.master != found.master:
+            check_master(self._state, wanted)
+        self._become(found, wanted, different)
+
+    def remove(self, noun: Link) -> None:
+        found = self._find(noun)
+        if isinstance(found, Other) and found.other_kind in ("loopback", "physical"):
+            raise Refusal("EOPNOTSUPP", "the kernel does not delete hardware")
+        self._remove(found)
+        if isinstance(found, Veth) and found.peer:
+            peer = self._state.link(found.peer)
+            if peer is not None:
+                self._remove(peer)
+
+    def plug(self, link: Link) -> None:
+        """Let a link appear that nobody makes: hardware, or somebody else's."""
+        self._add(self._completed(link))
+
+    # -- making ------------------------------------------------------------------
+
+    def _add_pair(self, noun: Veth) -> None:
+        if not noun.peer:
+            raise Refusal("EINVAL", "a veth needs the name of its peer")
+        peer = Veth(
+            name=noun.peer, mac=noun.peer_mac, mtu=noun.peer_mtu, up=noun.up, group=0,
+            peer=noun.name,
+        )  # fmt: skip
+        peer = self._completed(peer)
+        near = self._completed(replace(noun, peer_mac=None, peer_mtu=None))
+        if near.name == peer.name:
+            raise Refusal("EEXIST")
+        self._add(peer)  # the kernel makes the peer first (veth_newlink)
+        self._add(near)
+
+    def _completed(self, noun: Link) -> Link:
+        """The link as it would be found once made; refused if it cannot be made."""
+        state = self._state
+        name = noun.name
+        if not _NAME.fullmatch(name) or len(name.encode()) > NAME_MAX:
+            raise Refusal("EINVAL", f"{name!r} is no valid link name")
+        if ("link", name) in state.nouns:
+            raise Refusal("EEXIST")
+        if noun.index and (noun.index in state.indexes or noun.index < 0):
+            raise Refusal("EEXIST", f"ifindex {noun.index} is taken")
+        noun = self._on_lower(noun)
+        check_tunnel(noun)
+        self._check_values(noun)
+        mtu = fit_mtu(state, noun)
+        mac = noun.mac
+        if mac is None and not isinstance(noun, Gre):
+            mac = state.make_mac(name)
+        if mtu != noun.mtu or mtu is None or mac != noun.mac:
+            noun = replace(noun, mtu=default_mtu(state, noun) if mtu is None else mtu, mac=mac)
+        check_mtu(state, noun)
+        self._check_macvtap_address(noun)
+        if noun.master is not None:
+            check_master(state, noun)
+        wire = wire_of(noun)
+        if wire is not None and wire.identity in state.tunnels:
+            raise Refusal(wire.errno, f"{state.tunnels[wire.identity]} is the same tunnel")
+        if isinstance(noun, Tap) and noun.queues > 1 and not noun.multi_queue:
+            return replace(noun, multi_queue=True)
+        return noun
+
+    def _on_lower(self, noun: Link) -> Link:
+        """A macvtap over a macvtap ends up on the link below (macvlan_common_newlink)."""
+        if not isinstance(noun, Macvtap):
+            return noun
+        lower = self._state.link(noun.lower)
+        if lower is None:
+            raise Refusal("ENODEV", f"no link {noun.lower}")
+        if noun.mode not in ("private", "vepa", "bridge"):
+            raise Refusal("EINVAL", f"mode {noun.mode} is not supported")
+        if isinstance(lower, Macvtap):
+            return replace(noun, lower=lower.lower)
+        if isinstance(lower, Gre) or lower.kind == "loopback":
+            raise Refusal("EINVAL", f"{lower.name} carries no Ethernet")
+        if lower.master is not None:
+            raise Refusal("EBUSY", f"{lower.name} is a port of {lower.master}")
+        return noun
+
+    def _add(self, link: Link) -> None:
+        state = self._state
+        wanted = link.index
+        if isinstance(link, Macvtap):
+            wanted = wanted or self._free_macvtap_index()
+            state.uppers.setdefault(link.lower, {})[link.name] = None
+        link = _indexed(link, state.take_index(link.name, wanted))
+        wire = wire_of(link)
+        if wire is not None:
+            state.tunnels[wire.identity] = link.name
+        if isinstance(link, Bridge):
+            state.ports[link.name] = {}
+        state.put_link(link)
+        if link.master is not None:
+            join(state, link)
+
+    def _free_macvtap_index(self) -> int:
+        index = MACVTAP_INDEX_MIN
+        while index in self._state.indexes:
+            index += 1
+        return index
+
+    # -- checking ----------------------------------------------------------------
+
+    def _check_values(self, link: Link) -> None:
+        if link.alias and len(link.alias.encode()) > ALIAS_MAX:
+            raise Refusal("EINVAL", f"the alias has more than {ALIAS_MAX} bytes")
+        if link.mac is None or link.kind == "loopback":
+            return
+        if isinstance(link, Gre):
+            raise Refusal("EINVAL", "a gre link has no MAC")
+        if not _MAC.fullmatch(link.mac):
+            raise Refusal("EINVAL", f"{link.mac!r} is no MAC")
+        if not _UNICAST.fullmatch(link.mac):
+            raise Refusal("EADDRNOTAVAIL", f"{link.mac} is no unicast MAC")
+
+    def _check_macvtap_address(self, link: Link) -> None:
+        """Refuse a MAC twice on one lower link, among those up (macvlan_addr_busy)."""
+        if not isinstance(link, Macvtap) or not link.up:
+            return
+        state = self._state
+        names = [link.lower, *(name for name in state.uppers.get(link.lower, ()))]
+        for name in names:
+            other = state.link(name)
+            taken = other is not None and name != link.name and other.mac == link.mac
+            if taken and other is not None and (other.up or name == link.lower):
+                raise Refusal("EADDRINUSE", f"{name} has the MAC {link.mac}")
+
+    def _find(self, noun: Link) -> Link:
+        found = self._state.link(noun.name)
+        if found is None:
+            raise Refusal("ENODEV")
+        return found
+
+    # -- changing ----------------------------------------------------------------
+
+    def _become(self, found: Link, wanted: Link, different: frozenset[str]) -> None:
+        """Carry out a change that was checked, with all that follows from it."""
+        state = self._state
+        if found.master is not None and wanted.master != found.master:
+            leave(state, found)
+        state.put_link(wanted)
+        if isinstance(wanted, Bridge):
+            pin(state, wanted, mtu="mtu" in different, mac="mac" in different)
+        if wanted.master is not None and wanted.master != found.master:
+            join(state, wanted)
+        if wanted.mac != found.mac:
+            drop_neighbours(state, wanted.name)
+        if wanted.mtu != found.mtu:
+            self._mtu_changed(wanted)
+        if wanted.master is not None and wanted.master == found.master:
+            follow_ports(state, wanted.master)
+        if found.up and not wanted.up:
+            link_went_down(state, wanted.name)
+        elif wanted.up and not found.up:
+            sync_connected(state, wanted.name)
+
+    def _mtu_changed(self, link: Link) -> None:
+        state, mtu = self._state, link.mtu or 0
+        if mtu < IPV6_MTU_MIN:
+            drop_ipv6(state, link.name)
+        for name in state.uppers.get(link.name, ()):
+            upper = state.link(name)
+            if upper is not None and (upper.mtu or 0) > mtu:  # macvlan_device_event
+                self._mtu_changed(state.update_link(upper, mtu=mtu))
+
+    # -- removing ----------------------------------------------------------------
+
+    def _remove(self, link: Link) -> None:
+        state, name = self._state, link.name
+        for upper in list(state.uppers.get(name, ())):
+            above = state.link(upper)
+            if above is not None:
+                self._remove(above)
+        state.uppers.pop(name, None)
+        for port in list(state.ports.pop(name, ())):
+            released = state.link(port)
+            if released is not None:
+                state.update_link(released, master=None)
+        state.own_mtu.discard(name)
+        state.own_mac.discard(name)
+        if name in state.held:
+            forget_link(state, name)
+        if link.master is not None:
+            leave(state, link)
+        if isinstance(link, Macvtap):
+            state.uppers[link.lower].pop(name, None)
+        wire = wire_of(link)
+        if wire is not None:
+            del state.tunnels[wire.identity]
+        if state.sysctls:
+            forget_link_sysctls(state, name)
+        state.drop_link(link)
+
+
+def _indexed(link: Link, index: int) -> Link:
+    """The link with this ifindex, which takes no part in what a link is."""
+    if link.index == index:
+        return link
+    return replace(link, index=index)

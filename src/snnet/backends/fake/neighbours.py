@@ -1,0 +1,104 @@
+"""Neighbours (net/core/neighbour.c) and forwarding entries (drivers/net/vxlan)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from ipaddress import IPv4Address
+
+from snnet.contract import Fdb, Gre, Link, Neighbour, Vxlan
+
+from .refusal import Refusal
+from .state import State
+
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+_NOWHERE = "00:00:00:00:00:00"
+
+
+class NeighbourRules:
+    """Permanent neighbours of any link."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def add(self, noun: Neighbour) -> None:
+        stored = self._as_stored(noun)
+        if noun.key in self._state.nouns:
+            raise Refusal("EEXIST")
+        self._state.put(stored)
+
+    def change(self, noun: Neighbour, old: Neighbour) -> None:
+        stored = self._as_stored(noun)
+        if noun.key not in self._state.nouns:
+            raise Refusal("ENOENT")
+        self._state.put(stored)
+
+    def remove(self, noun: Neighbour) -> None:
+        _need_link(self._state, noun.link)
+        found = self._state.nouns.get(noun.key)
+        if found is None:
+            raise Refusal("ENOENT")
+        self._state.drop(found)
+
+    def _as_stored(self, noun: Neighbour) -> Neighbour:
+        """The entry as the kernel keeps it: too long a link-layer address is cut."""
+        link = _need_link(self._state, noun.link)
+        lladdr = _link_layer_address(noun.lladdr)
+        if isinstance(link, Gre):
+            return replace(noun, lladdr=str(IPv4Address(lladdr[:4])))
+        if len(lladdr) < 6:
+            raise Refusal("EINVAL", "invalid link address")
+        return noun
+
+
+class FdbRules:
+    """Permanent unicast entries of a vxlan."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def add(self, noun: Fdb) -> None:
+        self._check(noun)
+        if noun.key in self._state.nouns:
+            raise Refusal("EEXIST")
+        self._state.put(noun)
+
+    def change(self, noun: Fdb, old: Fdb) -> None:
+        self._check(noun)
+        if noun.key not in self._state.nouns:
+            raise Refusal("ENOENT")
+        self._state.put(noun)
+
+    def remove(self, noun: Fdb) -> None:
+        _need_link(self._state, noun.link)
+        found = self._state.nouns.get(noun.key)
+        if found is None:
+            raise Refusal("ENOENT")
+        self._state.drop(found)
+
+    def _check(self, noun: Fdb) -> None:
+        link = _need_link(self._state, noun.link)
+        if not isinstance(link, Vxlan):
+            raise Refusal("EOPNOTSUPP", f"{link.kind} {link.name} is no vxlan")
+        if not _MAC.fullmatch(noun.mac):
+            raise Refusal("EINVAL", "invalid link address")
+        if noun.remote.version != link.local.version:
+            raise Refusal("EAFNOSUPPORT")
+        if noun.mac == _NOWHERE and link.remote is not None:
+            raise Refusal("EEXIST", "this entry is the remote of the vxlan")
+
+
+def _need_link(state: State, name: str) -> Link:
+    link = state.link(name)
+    if link is None:
+        raise Refusal("ENODEV", f"no link {name}")
+    return link
+
+
+def _link_layer_address(text: str) -> bytes:
+    if _MAC.fullmatch(text):
+        return bytes.fromhex(text.replace(":", ""))
+    try:
+        return IPv4Address(text).packed
+    except ValueError:
+        raise Refusal("EINVAL", "invalid link address") from None

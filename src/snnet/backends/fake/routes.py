@@ -1,0 +1,92 @@
+"""Routes of the main table (net/ipv4/fib_semantics.c, net/ipv6/route.c)."""
+
+from __future__ import annotations
+
+from snnet.contract import IPAddress, Route
+
+from .addresses import is_broadcast
+from .refusal import Refusal
+from .state import State
+
+
+class RouteRules:
+    """Add, change and remove static unicast routes."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def add(self, noun: Route) -> None:
+        self._check(noun)
+        # One route a destination and metric, whatever its link.  Connected ones
+        # are in the way for IPv4; for IPv6 they have a metric of their own.
+        hops = self._state.fib.exact(noun.destination)
+        if any(not hop.connected or noun.destination.version == 4 for hop in hops):
+            raise Refusal("EEXIST")
+        self._state.put_route(noun)
+
+    def change(self, noun: Route, old: Route) -> None:
+        found = self._find(noun)
+        self._check(noun)
+        self._state.drop_route(found)
+        self._state.put_route(noun)
+
+    def remove(self, noun: Route) -> None:
+        found = self._find(noun)
+        if noun.gateway is not None and noun.gateway != found.gateway:
+            raise Refusal("ESRCH", f"the gateway is {found.gateway}")
+        self._state.drop_route(found)
+
+    def _find(self, noun: Route) -> Route:
+        if self._state.link(noun.link) is None:
+            raise Refusal("ENODEV", f"no link {noun.link}")
+        found = self._state.nouns.get(noun.key)
+        if not isinstance(found, Route):
+            raise Refusal("ESRCH")
+        return found
+
+    def _check(self, noun: Route) -> None:
+        """Refuse what ``fib_check_nh`` or ``ip6_route_check_nh`` refuses."""
+        link = self._state.link(noun.link)
+        if link is None:
+            raise Refusal("ENODEV", f"no link {noun.link}")
+        if not link.up:
+            raise Refusal("ENETDOWN", "device for nexthop is not up")
+        if noun.gateway is None:
+            return
+        if noun.gateway.version != noun.destination.version:
+            raise Refusal("EINVAL", "gateway of another address family")
+        if noun.gateway.version == 4:
+            self._check_gateway4(noun.gateway, noun)
+        else:
+            self._check_gateway6(noun.gateway, noun)
+
+    def _check_gateway4(self, gateway: IPAddress, noun: Route) -> None:
+        own = noun.link in self._state.local.get(gateway, ())
+        if noun.onlink:
+            if own or gateway.is_multicast or gateway.is_loopback or self._broadcast(gateway):
+                raise Refusal("EINVAL", "nexthop has invalid gateway")
+        elif not own:
+            if not self._reached_directly(gateway, noun.link):
+                raise Refusal("ENETUNREACH", "nexthop has invalid gateway")
+            if self._broadcast(gateway):
+                raise Refusal("EINVAL", "nexthop has invalid gateway")
+
+    def _check_gateway6(self, gateway: IPAddress, noun: Route) -> None:
+        if gateway in self._state.local:
+            raise Refusal("EINVAL", "gateway can not be a local address")
+        if gateway.is_multicast or gateway.is_unspecified:
+            raise Refusal("EINVAL", "invalid gateway address")
+        if gateway.is_link_local or noun.onlink:
+            return
+        if not self._reached_directly(gateway, noun.link):
+            raise Refusal("EHOSTUNREACH")
+
+    def _reached_directly(self, gateway: IPAddress, link: str) -> bool:
+        """Whether the link has a route to the gateway that needs no gateway itself."""
+        return any(
+            hop.link == link and hop.gateway is None
+            for hop in self._state.fib.covering(gateway)
+        )
+
+    def _broadcast(self, gateway: IPAddress) -> bool:
+        return is_broadcast(self._state, gateway)

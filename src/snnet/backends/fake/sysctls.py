@@ -1,0 +1,132 @@
+"""Kernel parameters of the namespace: whole numbers that always exist."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from snnet.contract import Sysctl
+
+from .refusal import Refusal
+from .state import State
+
+_PER_LINK = {
+    "ipv4": {
+        "accept_local": "0",
+        "arp_accept": "0",
+        "arp_announce": "0",
+        "arp_filter": "0",
+        "arp_ignore": "0",
+        "forwarding": "0",
+        "proxy_arp": "0",
+        "proxy_arp_pvlan": "0",
+        "route_localnet": "0",
+        "rp_filter": "0",
+        "send_redirects": "1",
+    },
+    "ipv6": {
+        "accept_dad": "1",
+        "accept_ra": "1",
+        "addr_gen_mode": "0",
+        "autoconf": "1",
+        "disable_ipv6": "0",
+        "forwarding": "0",
+        "proxy_ndp": "0",
+    },
+}
+_GLOBAL = {
+    "net.ipv4.ip_forward": "0",
+    "net.bridge.bridge-nf-call-arptables": "1",
+    "net.bridge.bridge-nf-call-ip6tables": "1",
+    "net.bridge.bridge-nf-call-iptables": "1",
+}
+_SAME = {"net.ipv4.conf.all.forwarding": "net.ipv4.ip_forward"}
+_CONF = re.compile(r"net\.(ipv[46])\.conf\.(.+)\.([a-z_0-9]+)")
+_INT = re.compile(r"[+-]?[0-9]+")
+
+
+class _Conf(NamedTuple):
+    family: str
+    link: str
+    parameter: str
+
+
+class SysctlRules:
+    """Read and change parameters; one of a link exists as long as the link does."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def find(self, name: str) -> Sysctl | None:
+        value = self._value(_SAME.get(name, name))
+        return None if value is None else Sysctl(name=name, value=value)
+
+    def add(self, noun: Sysctl) -> None:
+        raise Refusal("EEXIST", "a kernel parameter always exists: change it")
+
+    def remove(self, noun: Sysctl) -> None:
+        raise Refusal("EPERM", "a kernel parameter cannot be removed")
+
+    def change(self, noun: Sysctl, old: Sysctl) -> None:
+        name = _SAME.get(noun.name, noun.name)
+        if self._value(name) is None:
+            raise Refusal("ENOENT", "no such kernel parameter")
+        if not _INT.fullmatch(noun.value) or not -(2**31) <= int(noun.value) < 2**31:
+            raise Refusal("EINVAL", f"{noun.value!r} is no whole number of 32 bits")
+        self._set(name, str(int(noun.value)))
+        if name == "net.ipv4.ip_forward":
+            self._forward_everywhere(noun.value)
+
+    def _value(self, name: str) -> str | None:
+        if name in self._state.sysctls:
+            return self._state.sysctls[name]
+        if name in _GLOBAL:
+            return _GLOBAL[name]
+        conf = _parse(name)
+        if conf is None:
+            return None
+        if conf.link not in ("all", "default") and self._state.link(conf.link) is None:
+            return None
+        if conf.link != "all":
+            inherited = f"net.{conf.family}.conf.default.{conf.parameter}"
+            if inherited in self._state.sysctls:
+                return self._state.sysctls[inherited]
+        return _PER_LINK[conf.family][conf.parameter]
+
+    def _set(self, name: str, value: str) -> None:
+        self._state.sysctls[name] = value
+        self._state.version += 1
+
+    def _forward_everywhere(self, value: str) -> None:
+        """What one link or the default said is overwritten (inet_forward_change)."""
+        for name in list(self._state.sysctls):
+            conf = _parse(name)
+            if conf and conf.family == "ipv4" and conf.parameter == "forwarding":
+                del self._state.sysctls[name]
+        self._set("net.ipv4.conf.default.forwarding", str(int(value)))
+
+
+def forget_link_sysctls(state: State, link: str) -> None:
+    """Drop the parameters of a link that is gone."""
+    for name in [name for name in state.sysctls if f".{link}." in name]:
+        conf = _parse(name)
+        if conf and conf.link == link:
+            del state.sysctls[name]
+
+
+def changed_sysctls(state: State) -> list[Sysctl]:
+    """Those whose value is not what a new namespace starts with."""
+    changed = []
+    for name, value in state.sysctls.items():
+        conf = _parse(name)
+        start = _PER_LINK[conf.family][conf.parameter] if conf else _GLOBAL[name]
+        if value != start:
+            changed.append(Sysctl(name=name, value=value))
+    return changed
+
+
+def _parse(name: str) -> _Conf | None:
+    match = _CONF.fullmatch(name)
+    if match is None or match[3] not in _PER_LINK[match[1]]:
+        return None
+    return _Conf(match[1], match[2], match[3])

@@ -1,0 +1,49 @@
+"""Link events of a fake kernel, as a bounded stream."""
+
+from __future__ import annotations
+
+import errno
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+from snnet.contract import LinkEvent, Watch, error_for
+
+_CAPACITY = 10_000
+"""Events kept unread; a netlink socket's buffer has its end as well."""
+
+
+class FakeWatch(Watch):
+    """Events since it was opened, in order; ``Exhausted`` when too many went unread."""
+
+    def __init__(self, closed: Callable[[FakeWatch], None]) -> None:
+        self._closed = closed
+        self._events: deque[LinkEvent] = deque()
+        self._overrun = False
+        self._arrived = threading.Condition()
+
+    def put(self, event: LinkEvent) -> None:
+        with self._arrived:
+            if len(self._events) < _CAPACITY:
+                self._events.append(event)
+            else:
+                self._overrun = True
+            self._arrived.notify_all()
+
+    def read(self, timeout: float) -> list[LinkEvent]:
+        deadline = time.monotonic() + timeout
+        with self._arrived:
+            while not self._events and not self._overrun:
+                left = deadline - time.monotonic()
+                if left <= 0 or not self._arrived.wait(left):
+                    break
+            events = list(self._events)
+            self._events.clear()
+            if self._overrun:
+                self._overrun = False
+                raise error_for(errno.ENOBUFS, "read link events", detail="events were lost")
+            return events
+
+    def close(self) -> None:
+        self._closed(self)

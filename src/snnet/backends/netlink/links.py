@@ -1,0 +1,256 @@
+"""Links: made, changed, removed and read."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import functools
+import os
+import secrets
+from collections.abc import Callable
+from typing import Any
+
+from snnet.contract import Bridge, Key, Link, Macvtap, Missing, Tap, Unsupported
+from snnet.contract.links import DYING_GROUPS
+from snnet.system.netlink import NetlinkError
+
+from .creation import (
+    ADDRESS,
+    CHANGE,
+    FLAGS,
+    GROUP,
+    IFNAME,
+    INDEX,
+    MASTER,
+    MTU,
+    NO_LINK_LOCAL,
+    comes_up_later,
+    creation,
+)
+from .encoder import Field, append
+from .found import IFF_UP, IFLA_IFALIAS, Found
+from .kernel import (
+    CREATE,
+    ECHO,
+    EXCLUSIVE,
+    RTM_DELLINK,
+    RTM_GETLINK,
+    RTM_NEWLINK,
+    RTM_SETLINK,
+    Kernel,
+)
+from .taps import TapMaker
+
+_FIRST_MACVTAP = 1 << 20
+_LAST_INDEX = (1 << 31) - 1
+_TRIES = 8
+_NO_STATISTICS = Field("IFLA_EXT_MASK", value=1 << 3)  # RTEXT_FILTER_SKIP_STATS
+
+Values = dict[Field, Any]
+
+
+class Links:
+    """The links of one network namespace."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self._taps = TapMaker(kernel.netns)
+
+    def close(self) -> None:
+        self._taps.close()
+
+    # Reading
+
+    def snapshot(self) -> list[Link]:
+        found = [Found.parse(m) for m in self._kernel.dump(RTM_GETLINK, {_NO_STATISTICS: None})]
+        names = {link.index: link.name for link in found}
+
+        def name_of(index: int) -> str:
+            # A link can come up between the parts of a dump.
+            return names.get(index) or self._kernel.name(index)
+
+        return [link.noun(name_of) for link in found]
+
+    def find(self, key: Key) -> Link | None:
+        try:
+            return self.look_up(key[1]).noun(self._kernel.name)
+        except NetlinkError as error:
+            if error.errno in (errno.ENODEV, errno.ERANGE, errno.EINVAL):
+                return None
+            raise
+
+    def look_up(self, name: str) -> Found:
+        """The link as the kernel describes it; ``NetlinkError`` with ENODEV if there is none."""
+        answers = self._kernel.ask(RTM_GETLINK, {IFNAME: name, _NO_STATISTICS: None})
+        found = Found.parse(answers[0])
+        if found.name != name:  # an alternative name of another link (ip-link(8), property)
+            raise NetlinkError(errno.ENODEV)
+        return found
+
+    def owned(self, link: Link) -> Found:
+        """The link this noun means, as it is now.
+
+        Raises ``Missing`` where the name is another's by now: of another kind,
+        or without the noun's alias and group.
+        """
+        found = self.look_up(link.name)
+        kind = "tap" if found.kernel_kind == "tun" else found.kernel_kind
+        same_group = found.group == link.group or found.group in DYING_GROUPS
+        if kind != link.kind or found.alias != link.alias or not same_group:
+            raise Missing(
+                f"{link.kind} {link.name} is gone and the name is somebody else's: a {kind} of "
+                f"group {found.group:#x} with alias {found.alias!r}; it stays as it is",
+                errno=errno.ENODEV,
+            )
+        return found
+
+    # Making
+
+    def add(self, link: Link) -> tuple[int, ...]:
+        """Make the link, whole or not at all; the descriptors of a multi-queue tap."""
+        if isinstance(link, Tap):
+            return self._taps.make(link, self.finishing(link))
+        fields = creation(link, self._kernel.index)
+        steps = _follow_ups(link)
+        if isinstance(link, Macvtap) and not link.index:
+            index = self._create_macvtap(link, fields, learn=bool(steps))
+        else:
+            index = self._create(link, fields, learn=bool(steps))
+        try:
+            for values, alias in steps:
+                self._set({INDEX: index, **values}, alias)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                self.delete(index)
+            raise
+        return ()
+
+    def finishing(self, tap: Tap) -> Callable[[], object]:
+        """What makes a newborn tap the one wanted: one message by name, ready to go."""
+        values: Values = {FLAGS: IFF_UP, CHANGE: None} if tap.up else {}
+        values |= {IFNAME: tap.name, GROUP: tap.group}
+        if tap.mac is not None:
+            values[ADDRESS] = tap.mac
+        if tap.mtu is not None:
+            values[MTU] = tap.mtu
+        if tap.master is not None:
+            values[MASTER] = self._kernel.index(tap.master)
+        message = self._kernel.message(RTM_SETLINK, values)
+        if tap.alias:
+            append(message, IFLA_IFALIAS, tap.alias.encode())
+        return functools.partial(self._kernel.send, message)
+
+    def _create(self, link: Link, fields: Values, *, learn: bool) -> int:
+        """Make the link; its index, if that is to be learned, else 0."""
+        flags = CREATE | EXCLUSIVE | (ECHO if learn else 0)
+        answers = self._kernel.ask(RTM_NEWLINK, fields, flags)
+        if not learn:
+            return 0
+        if answers:
+            return Found.parse(answers[0]).index
+        # Before Linux 6.2 a new link is not echoed.  By name it could be a
+        # stranger's by now, so it has to look as it was made.
+        found = self.owned(dataclasses.replace(link, alias=""))
+        noun = found.noun(self._kernel.name)
+        if link.mac not in (None, noun.mac):
+            raise NetlinkError(errno.ENODEV, f"somebody else took the name {link.name}")
+        return found.index
+
+    def _create_macvtap(self, link: Macvtap, fields: Values, *, learn: bool) -> int:
+        for left in reversed(range(_TRIES)):
+            fields[INDEX] = _free_macvtap_index()
+            try:
+                return self._create(link, fields, learn=learn)
+            except NetlinkError as error:
+                # EBUSY: the index is taken; EEXIST: the name, or tapN in sysfs.
+                if error.errno not in (errno.EBUSY, errno.EEXIST) or not left:
+                    raise
+                if self.find(link.key) is not None:
+                    raise
+        raise AssertionError("not reached")
+
+    # Changing and removing
+
+    def change(self, new: Link, old: Link) -> None:
+        """Set what differs, in one message; put it back if the kernel took only part of it."""
+        found = self.owned(old)
+        before = found.noun(self._kernel.name)
+        wrong = new.differences(old) - new.changeable
+        if wrong or type(new) is not type(old) or new.name != old.name:
+            raise Unsupported(
+                f"{', '.join(sorted(wrong)) or 'the kind'} cannot be changed in place"
+            )
+        differences = new.differences(before) & new.changeable
+        if not differences:
+            return
+        try:
+            self._set(*self._changes(found.index, new, differences))
+        except OSError:
+            with contextlib.suppress(OSError):
+                self._set(*self._changes(found.index, before, differences))
+            raise
+
+    def _changes(self, index: int, link: Link, names: frozenset[str]) -> tuple[Values, str | None]:
+        values: Values = {INDEX: index}
+        if "up" in names:
+            values |= {FLAGS: IFF_UP if link.up else 0, CHANGE: None}
+        for name, field in (("mac", ADDRESS), ("mtu", MTU), ("group", GROUP)):
+            if name in names:
+                values[field] = getattr(link, name)
+        if "master" in names:
+            values[MASTER] = self._kernel.index(link.master) if link.master else 0
+        return values, link.alias if "alias" in names else None
+
+    def mark(self, index: int, group: int) -> None:
+        """Move the link to another link group."""
+        self._set({INDEX: index, GROUP: group}, None)
+
+    def delete(self, index: int) -> None:
+        self._kernel.ask(RTM_DELLINK, {INDEX: index})
+
+    def delete_group(self, group: int) -> None:
+        """Delete every link of the group, all or none (rtnl_group_dellink)."""
+        self._kernel.ask(RTM_DELLINK, {GROUP: group})
+
+    def _set(self, values: Values, alias: str | None) -> None:
+        try:
+            self._send(values, alias)
+        except NetlinkError as error:
+            # No IPv6 on this link (ipv6.disable, or an MTU below 1280): then
+            # there is no link-local address to be avoided.
+            if error.errno != errno.EAFNOSUPPORT or NO_LINK_LOCAL not in values:
+                raise
+            self._send(
+                {field: values[field] for field in values if field is not NO_LINK_LOCAL}, alias
+            )
+
+    def _send(self, values: Values, alias: str | None) -> None:
+        message = self._kernel.message(RTM_SETLINK, values)
+        if alias is not None:
+            # An empty one is a single NUL, for the kernel wants one byte at least.
+            append(message, IFLA_IFALIAS, alias.encode() or b"\0")
+        self._kernel.send(message)
+
+
+def _follow_ups(link: Link) -> list[tuple[Values, str | None]]:
+    """What the creating message cannot say: fields and alias of later ones, in order."""
+    first: Values = {}
+    if isinstance(link, Bridge) and link.mtu is not None:
+        first[MTU] = link.mtu
+    if isinstance(link, (Bridge, Macvtap)) and not link.link_local:
+        first[NO_LINK_LOCAL] = None
+    steps: list[tuple[Values, str | None]] = []
+    if first or link.alias:
+        steps.append((first, link.alias or None))
+    if link.up and comes_up_later(link):
+        steps.append(({FLAGS: IFF_UP, CHANGE: None}, None))
+    return steps
+
+
+def _free_macvtap_index() -> int:
+    """A random index whose character device is not there: all namespaces share those."""
+    while True:
+        index = _FIRST_MACVTAP + secrets.randbelow(_LAST_INDEX - _FIRST_MACVTAP)
+        if not os.path.exists(f"/dev/tap{index}"):
+            return index

@@ -1,0 +1,113 @@
+"""Taps: made through /dev/net/tun, finished by one netlink message.
+
+See Documentation/networking/tuntap.rst and drivers/net/tun.c.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+from collections.abc import Callable
+from struct import Struct
+
+from snnet.contract import NAME_MAX, Tap
+from snnet.system.netlink import NetlinkError
+from snnet.system.netns import in_netns, is_current
+
+DEVICE = "/dev/net/tun"
+
+# linux/if_tun.h
+_TUNSETIFF = 0x400454CA
+_TUNSETPERSIST = 0x400454CB
+_IFF_TAP = 0x0002
+_IFF_MULTI_QUEUE = 0x0100
+_IFF_NO_PI = 0x1000
+_IFF_VNET_HDR = 0x4000
+_IFF_TUN_EXCL = 0x8000
+_IFREQ = Struct("=16sH22x")
+
+_STOCK = 8
+
+
+class TapMaker:
+    """Makes taps in one network namespace, from any number of threads.
+
+    A tun file belongs to the namespace of the task that opened it.  Where that
+    is not the caller's own, a thread goes there and brings back a few at a time,
+    since starting it takes longer than all the rest.
+    """
+
+    def __init__(self, netns: int) -> None:
+        self._netns = netns
+        self._pid = os.getpid()
+        self._stock: list[int] = []
+
+    def make(self, tap: Tap, finish: Callable[[], None]) -> tuple[int, ...]:
+        """A new persistent tap; one descriptor a queue where it has several.
+
+        ``finish`` sets everything else.  If it raises, there is no tap: only
+        the very last step makes it outlive its descriptors.  Raises
+        ``OSError``, with EEXIST where a link of that name is there.
+
+        With one queue the tap may be opened with IFF_VNET_HDR or without: the
+        flags of whoever opens it win.  IFF_MULTI_QUEUE must be as it was made.
+        """
+        several = tap.multi_queue or tap.queues > 1
+        flags = _IFF_TAP | _IFF_NO_PI
+        if several:
+            flags |= _IFF_MULTI_QUEUE | _IFF_VNET_HDR
+        with contextlib.ExitStack() as undo:
+            first = self._attach(tap.name, flags | _IFF_TUN_EXCL, undo)
+            finish()
+            fds = [first, *(self._attach(tap.name, flags, undo) for _ in range(tap.queues - 1))]
+            fcntl.ioctl(first, _TUNSETPERSIST, 1)
+            if tap.queues > 1:
+                undo.pop_all()
+                return tuple(fds)
+        return ()
+
+    def close(self) -> None:
+        """Close what is in stock; may be repeated."""
+        while self._stock:
+            os.close(self._stock.pop())
+
+    def _attach(self, name: str, flags: int, undo: contextlib.ExitStack) -> int:
+        fd = self._open()
+        undo.callback(os.close, fd)
+        raw = name.encode()
+        if not raw or len(raw) > NAME_MAX or b"\0" in raw or b"%" in raw:
+            number = errno.ERANGE if len(raw) > NAME_MAX else errno.EINVAL
+            raise NetlinkError(number, f"{name!r} is no name of a link")
+        try:
+            fcntl.ioctl(fd, _TUNSETIFF, _IFREQ.pack(raw, flags))
+        except OSError as error:
+            if error.errno == errno.EBUSY and flags & _IFF_TUN_EXCL:
+                # What tun_set_iff calls busy is there already.
+                raise NetlinkError(errno.EEXIST) from error
+            raise
+        return fd
+
+    def _open(self) -> int:
+        if is_current(self._netns):
+            return _open_tun()
+        if self._pid != os.getpid():
+            self.close()  # a tun file shared with the parent makes one tap, not two
+            self._pid = os.getpid()
+        with contextlib.suppress(IndexError):
+            return self._stock.pop()
+        first, *others = in_netns(self._netns, _open_several)
+        self._stock += others
+        return first
+
+
+def _open_tun() -> int:
+    return os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC)
+
+
+def _open_several() -> list[int]:
+    fds = [_open_tun()]
+    with contextlib.suppress(OSError):  # one will do
+        fds += [_open_tun() for _ in range(_STOCK - 1)]
+    return fds

@@ -1,0 +1,302 @@
+"""What callers hand in: configurations, checked and normalised at construction.
+
+Types and formats are checked here, so that a value that exists is well
+formed.  What a call needs on top of that is checked by the call
+(:mod:`snnet.core.requests`).  Addresses and networks are accepted as strings
+or ``ipaddress`` objects and kept as the latter.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
+from pathlib import Path
+from typing import Any, TypeVar
+
+from snnet.contract import InvalidRequest, IPAddress, IPNetwork
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+_DOMAIN = re.compile(
+    r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*"
+)
+
+MTU_MIN, MTU_MAX = 68, 65535
+"""IPv4 needs links of 68 bytes at least (RFC 791); lengths are 16 bits."""
+
+QUEUES_MAX = 256
+"""MAX_TAP_QUEUES, drivers/net/tap.c and tun.c."""
+
+Address = IPAddress | str
+Network = IPNetwork | str
+
+
+class VnicRole(enum.Enum):
+    """What a VNIC is for, which decides what kind of link it is."""
+
+    TENANT_VM = "tenant-vm"
+    """A tap on the tenant's bridge."""
+    TENANT_CONTAINER = "tenant-container"
+    """A veth pair, one end on the tenant's bridge."""
+    DATA_CENTER = "data-center"
+    """A macvtap on the compute uplink, for a concentrator."""
+
+
+class NetworkMode(enum.Enum):
+    """How tenants' traffic crosses the data centre."""
+
+    ROUTED = "routed"
+    """Plain routing; tenants are kept apart by the firewall alone."""
+    GRE_TUNNEL = "gre_tunnel"
+    """A bridge and a tunnel for each tenant subnet: full isolation."""
+
+
+def check_id(value: object, field: str) -> str:
+    """An identifier: 1 to 64 of ``A-Z a-z 0-9 . _ -``, first a letter or digit."""
+    if isinstance(value, str) and _ID.fullmatch(value):
+        return value
+    raise InvalidRequest(
+        f"{value!r} is not an id: give 1 to 64 of A-Z a-z 0-9 . _ -, "
+        "starting with a letter or a digit",
+        field=field,
+    )
+
+
+def check_address(value: object, field: str) -> IPAddress:
+    """An IP address, given as text or as an ``ipaddress`` object."""
+    if isinstance(value, (IPv4Address, IPv6Address)):
+        return value
+    if isinstance(value, str):
+        try:
+            return ip_address(value)
+        except ValueError:
+            pass
+    raise InvalidRequest(f"{value!r} is not an IP address like '10.1.0.9'", field=field)
+
+
+def check_network(value: object, field: str) -> IPNetwork:
+    """A network in CIDR notation without host bits."""
+    if isinstance(value, (IPv4Network, IPv6Network)):
+        return value
+    if isinstance(value, str) and "/" in value:
+        try:
+            return ip_network(value)
+        except ValueError as error:
+            raise InvalidRequest(
+                f"{value!r} is not a network like '10.1.0.0/24': {error}", field=field
+            ) from None
+    raise InvalidRequest(f"{value!r} is not a network like '10.1.0.0/24'", field=field)
+
+
+def check_mac(value: object, field: str) -> str:
+    """A unicast MAC address, lower-case when it comes back."""
+    mac = value.lower() if isinstance(value, str) else ""
+    if not _MAC.fullmatch(mac):
+        raise InvalidRequest(f"{value!r} is not a MAC like '02:00:0a:01:00:09'", field=field)
+    if int(mac[:2], 16) & 1:
+        raise InvalidRequest(
+            f"{mac} is a multicast address (its first byte is odd): give a unicast MAC", field=field
+        )
+    if mac == "00:00:00:00:00:00":
+        raise InvalidRequest("the all-zero MAC belongs to nobody: give a unicast MAC", field=field)
+    return mac
+
+
+def check_int(value: object, field: str, low: int, high: int) -> int:
+    """A whole number from ``low`` to ``high``; a bool is none."""
+    if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
+        return value
+    raise InvalidRequest(f"{value!r} is not a whole number from {low} to {high}", field=field)
+
+
+def check_mtu(value: object, field: str) -> int:
+    return check_int(value, field, MTU_MIN, MTU_MAX)
+
+
+_E = TypeVar("_E", bound=enum.Enum)
+
+
+def check_enum(value: object, field: str, kind: type[_E]) -> _E:
+    """A member of ``kind``, given as such or by its value."""
+    try:
+        return kind(value)
+    except ValueError:
+        known = ", ".join(repr(member.value) for member in kind)
+        raise InvalidRequest(f"{value!r} is not one of {known}", field=field) from None
+
+
+def check_choice(value: object, field: str, known: tuple[str, ...]) -> str:
+    if isinstance(value, str) and value in known:
+        return value
+    raise InvalidRequest(f"{value!r} is not one of {', '.join(map(repr, known))}", field=field)
+
+
+def _many(value: object, field: str, check: Callable[[object, str], Any]) -> tuple[Any, ...]:
+    if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
+        raise InvalidRequest(f"{value!r} is not a list", field=field)
+    return tuple(check(item, f"{field}[{number}]") for number, item in enumerate(value))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VnicConfig:
+    """Everything that fully qualifies a VNIC; each method says what it needs.
+
+    ``subnet_key`` is the tunnel key, 1 to 2**32-1 (24 bits with vxlan and
+    geneve).  ``mac=None`` means ``mac_for(ip)``.  ``mtu`` is in bytes and
+    changes this VNIC only.  ``queues`` > 1 makes a multi-queue tap.
+    """
+
+    role: VnicRole = VnicRole.TENANT_VM
+    vnic_id: str | None = None
+    instance_id: str | None = None
+    tenant_id: str | None = None
+    subnet_id: str | None = None
+    concentrator_id: str | None = None
+    concentrator_ip: Address | None = None
+    subnet: Network | None = None
+    subnet_key: int | None = None
+    ip: Address | None = None
+    mac: str | None = None
+    mtu: int | None = None
+    queues: int = 1
+
+    def __post_init__(self) -> None:
+        put = object.__setattr__
+        if not isinstance(self.role, VnicRole):
+            put(self, "role", check_enum(self.role, "role", VnicRole))
+        for name in ("vnic_id", "instance_id", "tenant_id", "subnet_id", "concentrator_id"):
+            value = getattr(self, name)
+            if value is not None:
+                check_id(value, name)
+        if self.concentrator_ip is not None:
+            put(self, "concentrator_ip", check_address(self.concentrator_ip, "concentrator_ip"))
+        if self.subnet is not None:
+            put(self, "subnet", check_network(self.subnet, "subnet"))
+        if self.subnet_key is not None:
+            check_int(self.subnet_key, "subnet_key", 1, 2**32 - 1)
+        if self.ip is not None:
+            put(self, "ip", check_address(self.ip, "ip"))
+        if self.mac is not None:
+            put(self, "mac", check_mac(self.mac, "mac"))
+        if self.mtu is not None:
+            check_mtu(self.mtu, "mtu")
+        check_int(self.queues, "queues", 1, QUEUES_MAX)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data that ``VnicConfig(**data)`` takes back."""
+        data = {item.name: getattr(self, item.name) for item in fields(self)}
+        data["role"] = self.role.value
+        return {
+            name: value if isinstance(value, (int, str)) else str(value)
+            for name, value in data.items()
+            if value is not None
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Neighbor:
+    """One entry of a tenant's mesh of concentrators: a peer and a subnet behind it.
+
+    ``physical_ip`` is the concentrator's address on the compute network,
+    ``tunnel_ip`` its address in the mesh, ``tunnel_id`` the mesh's key.
+    """
+
+    physical_ip: Address
+    subnet: Network
+    tunnel_ip: Address
+    tunnel_id: int
+
+    def __post_init__(self) -> None:
+        put = object.__setattr__
+        put(self, "physical_ip", check_address(self.physical_ip, "physical_ip"))
+        put(self, "subnet", check_network(self.subnet, "subnet"))
+        put(self, "tunnel_ip", check_address(self.tunnel_ip, "tunnel_ip"))
+        check_int(self.tunnel_id, "tunnel_id", 1, 2**32 - 1)
+
+
+TUNNELS = ("gre", "vxlan", "geneve")
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkConfig:
+    """The data-centre network, as every node of it sees it.
+
+    ``compute_nets`` and ``management_nets`` (CIDRs) classify a node's
+    uplinks; empty means the node's only real link.  ``mtu`` (bytes) caps the
+    tenant MTU where nodes differ.  ``floating_pool`` and ``public_gateway``
+    are for concentrators; ``dhcp_reserved`` addresses after a subnet's
+    gateway are never leased.
+    """
+
+    compute_nets: Iterable[Network] = ()
+    management_nets: Iterable[Network] = ()
+    mode: NetworkMode = NetworkMode.GRE_TUNNEL
+    tunnel: str = "gre"
+    mtu: int | None = None
+    macvtap_mode: str = "bridge"
+    floating_pool: Iterable[Address] = ()
+    public_gateway: Address | None = None
+    dhcp_reserved: int = 0
+    domain_name: str | None = None
+
+    def __post_init__(self) -> None:
+        put = object.__setattr__
+        for name, check in (
+            ("compute_nets", check_network),
+            ("management_nets", check_network),
+            ("floating_pool", check_address),
+        ):
+            put(self, name, _many(getattr(self, name), name, check))
+        put(self, "mode", check_enum(self.mode, "mode", NetworkMode))
+        check_choice(self.tunnel, "tunnel", TUNNELS)
+        check_choice(self.macvtap_mode, "macvtap_mode", ("bridge", "vepa"))
+        if self.mtu is not None:
+            check_mtu(self.mtu, "mtu")
+        if self.public_gateway is not None:
+            put(self, "public_gateway", check_address(self.public_gateway, "public_gateway"))
+        check_int(self.dhcp_reserved, "dhcp_reserved", 0, 2**16)
+        if self.domain_name is not None and not (
+            isinstance(self.domain_name, str) and _DOMAIN.fullmatch(self.domain_name)
+        ):
+            raise InvalidRequest(
+                f"{self.domain_name!r} is not a lower-case domain name", field="domain_name"
+            )
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> NetworkConfig:
+        """From plain data; a name it does not know is an InvalidRequest."""
+        known = {item.name for item in fields(cls)}
+        for name in data:
+            if name not in known:
+                raise InvalidRequest(
+                    f"unknown setting; known are {', '.join(sorted(known))}", field=str(name)
+                )
+        return cls(**data)
+
+    @classmethod
+    def from_yaml(cls, path: str | os.PathLike[str]) -> NetworkConfig:
+        """From a YAML file holding one mapping (needs PyYAML: ``pip install snnet[cli]``)."""
+        try:
+            import yaml
+        except ImportError:
+            raise InvalidRequest(
+                "reading YAML needs PyYAML: pip install 'snnet[cli]'", field="path"
+            ) from None
+        try:
+            data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise InvalidRequest(f"cannot read {path}: {error}", field="path") from None
+        if not isinstance(data, dict):
+            raise InvalidRequest(f"{path} does not hold one mapping of settings", field="path")
+        return cls.from_dict(data)

@@ -1,0 +1,85 @@
+"""Addresses: MACs and ports derived from them, and what a subnet may be."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Network
+
+from snnet.config import Address, check_address
+from snnet.contract import InvalidRequest, IPNetwork
+from snnet.contract.dhcp import mac_of
+
+PREFIX_MIN, PREFIX_MAX = 16, 29
+"""A subnet is /29 to /16: gateway and guests fit, and DHCP can serve it."""
+
+
+def mac_for(ip: Address) -> str:
+    """The MAC a guest with this IPv4 address has unless it is given another.
+
+    ``02:00`` (locally administered) and the four bytes of the address.
+    """
+    return mac_of(check_ipv4(ip, "ip"))
+
+
+def debug_ssh_port(ip: Address) -> int:
+    """The port on the concentrator that leads to the SSH port of this guest.
+
+    33000 + third octet * 256 + fourth octet; InvalidRequest past 65535.
+    """
+    address = check_ipv4(ip, "ip")
+    _, _, third, fourth = address.packed
+    port = 33000 + third * 256 + fourth
+    if port > 65535:
+        raise InvalidRequest(
+            f"{address} would need port {port}: only addresses up to x.x.127.23 have one",
+            field="ip",
+        )
+    return port
+
+
+def check_ipv4(value: object, field: str) -> IPv4Address:
+    """An IPv4 address."""
+    address = check_address(value, field)
+    if isinstance(address, IPv4Address):
+        return address
+    raise InvalidRequest(f"{address} is not IPv4, and tenants are", field=field)
+
+
+def check_subnet(network: IPNetwork, field: str = "subnet") -> IPv4Network:
+    """A network that can be a tenant's subnet: IPv4, unicast, /29 to /16."""
+    if not isinstance(network, IPv4Network):
+        raise InvalidRequest(f"{network} is not IPv4, and tenants are", field=field)
+    if not PREFIX_MIN <= network.prefixlen <= PREFIX_MAX:
+        size = "small" if network.prefixlen > PREFIX_MAX else "large"
+        raise InvalidRequest(
+            f"{network} is too {size}: give /{PREFIX_MAX} to /{PREFIX_MIN}", field=field
+        )
+    first = network.network_address
+    if (
+        first.is_multicast
+        or first.is_loopback
+        or first.is_link_local
+        or first.packed[0] in (0, 255)
+    ):
+        raise InvalidRequest(f"{network} is not for unicast hosts", field=field)
+    if first.packed[0] >= 240:
+        raise InvalidRequest(f"{network} is reserved (RFC 1112, section 4)", field=field)
+    return network
+
+
+def gateway_of(subnet: IPv4Network) -> IPv4Address:
+    """The concentrator's address in a subnet: the first host address."""
+    return subnet.network_address + 1
+
+
+def check_guest(address: IPv4Address, subnet: IPv4Network, field: str = "ip") -> IPv4Address:
+    """An address that a guest of the subnet may have."""
+    if address not in subnet:
+        raise InvalidRequest(f"{address} is outside {subnet}", field=field)
+    for taken, what in (
+        (subnet.network_address, "the network address"),
+        (subnet.broadcast_address, "the broadcast address"),
+        (gateway_of(subnet), "the gateway"),
+    ):
+        if address == taken:
+            raise InvalidRequest(f"{address} is {what} of {subnet}", field=field)
+    return address

@@ -1,0 +1,85 @@
+"""What a node tells its caller and its listeners."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any
+
+from snnet.contract import IPAddress
+
+
+class TunnelEventType(enum.Enum):
+    """Whether the far side of a tunnel has to be made or taken away."""
+
+    ADD = "add"
+    DEL = "del"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TunnelEvent:
+    """A tunnel of a compute node came or went: for its concentrator to follow.
+
+    Delivery is at least once; ADD and DEL may be repeated without harm.
+    """
+
+    type: TunnelEventType
+    cnci_ip: IPAddress
+    cn_ip: IPAddress
+    subnet: IPv4Network
+    tenant_id: str
+    subnet_id: str
+    concentrator_id: str
+    cn_id: str
+    subnet_key: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON or YAML."""
+        return {
+            "type": self.type.value,
+            "cnci_ip": str(self.cnci_ip),
+            "cn_ip": str(self.cn_ip),
+            "subnet": str(self.subnet),
+            "tenant_id": self.tenant_id,
+            "subnet_id": self.subnet_id,
+            "concentrator_id": self.concentrator_id,
+            "cn_id": self.cn_id,
+            "subnet_key": self.subnet_key,
+        }
+
+
+class ContainerEvent(enum.Enum):
+    """What the caller has to do about the subnet's container network."""
+
+    INFO = "info"
+    """Nothing: it exists."""
+    ADD = "add"
+    """Create it before starting the container."""
+    DEL = "del"
+    """Remove it: its last container VNIC is gone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerInfo:
+    """What ``docker network create`` or ``rm`` needs for a container's VNIC.
+
+    ``subnet_id`` is the name to give the network: the bridge's link name,
+    unique on the host.  ``bridge`` is None in routed mode.
+    """
+
+    event: ContainerEvent
+    subnet_id: str
+    subnet: IPv4Network
+    gateway: IPv4Address
+    bridge: str | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON or YAML."""
+        return {
+            "event": self.event.value,
+            "subnet_id": self.subnet_id,
+            "subnet": str(self.subnet),
+            "gateway": str(self.gateway),
+            "bridge": self.bridge,
+        }

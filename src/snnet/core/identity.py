@@ -1,0 +1,197 @@
+"""Identity: the link alias as the database, and the names links get.
+
+An alias is ``snnet1`` and ``key=value`` fields, parsed back without guessing.
+Ids hold no blanks, no ``=`` and never begin with ``~``, which marks a packed
+UUID.  Keys that this version does not know are kept: the alias found stays
+the alias wanted.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from snnet.contract import LINK_GROUP, InvalidRequest, Link, Other
+from snnet.contract.links import ALIAS_MAX
+
+VERSION = "snnet1"
+
+OWNER, KIND = "o", "k"
+TENANT, SUBNET, VNIC, INSTANCE, CONCENTRATOR = "t", "s", "v", "i", "c"
+NETWORK, TUNNEL_KEY, REMOTE, ADDRESS, MAC, MTU = "n", "y", "r", "a", "m", "u"
+
+BRIDGE, TUNNEL, VM, CONTAINER, PORT, MESH = "bridge", "tunnel", "vm", "ct", "port", "mesh"
+
+_LINK_KINDS = {
+    BRIDGE: {"bridge"},
+    TUNNEL: {"gretap", "ip6gretap", "vxlan", "geneve"},
+    VM: {"tap"},
+    CONTAINER: {"veth"},
+    PORT: {"macvtap"},
+    MESH: {"gre", "vxlan"},
+}
+_LETTERS = {BRIDGE: "b", TUNNEL: "t", VM: "v", CONTAINER: "v", PORT: "c", MESH: "m"}
+_ROLES = {"cn": "sn", "cnci": "sc"}
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """A node as the owner of things: its role (``cn`` or ``cnci``) and its id."""
+
+    role: str
+    id: str
+
+    def __str__(self) -> str:
+        return f"{self.role}:{self.id}"
+
+    @property
+    def prefix(self) -> str:
+        """What the names of all its links begin with."""
+        return _ROLES[self.role]
+
+
+def encode(owner: Owner, kind: str, fields: dict[str, str]) -> str:
+    """The alias of an object; InvalidRequest names the longest field if it does not fit."""
+    alias = " ".join(
+        [VERSION, f"o={owner.role}:{_pack(owner.id)}", f"k={kind}"]
+        + [f"{key}={_pack(value)}" for key, value in fields.items()]
+    )
+    if len(alias) > ALIAS_MAX:
+        longest = max(fields, key=lambda key: len(_pack(fields[key])))
+        raise InvalidRequest(
+            f"the ids of this request need {len(alias)} bytes in the link alias, {ALIAS_MAX} fit: "
+            "use shorter ids (UUIDs are packed to 22 characters)",
+            field=_FIELD_NAMES[longest],
+        )
+    return alias
+
+
+_FIELD_NAMES = {
+    TENANT: "tenant_id",
+    SUBNET: "subnet_id",
+    VNIC: "vnic_id",
+    INSTANCE: "instance_id",
+    CONCENTRATOR: "concentrator_id",
+    NETWORK: "subnet",
+    TUNNEL_KEY: "subnet_key",
+    REMOTE: "concentrator_ip",
+    ADDRESS: "ip",
+    MAC: "mac",
+    MTU: "mtu",
+}
+
+
+def decode(alias: str) -> dict[str, str] | None:
+    """The fields of an alias of ours, ids unpacked; None for anybody else's."""
+    version, *words = alias.split(" ")
+    if version != VERSION:
+        return None
+    fields: dict[str, str] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or key in fields:
+            return None
+        if key == OWNER:
+            role, colon, owner = value.partition(":")
+            value = f"{role}{colon}{_unpack(owner)}"
+        fields[key] = _unpack(value)
+    return fields
+
+
+def _pack(value: str) -> str:
+    """A canonical UUID as ``~`` and 22 characters; anything else as it is."""
+    if len(value) == 36 and value[8] == "-":
+        try:
+            packed = uuid.UUID(value)
+        except ValueError:
+            return value
+        if str(packed) == value:
+            return "~" + base64.urlsafe_b64encode(packed.bytes).decode().rstrip("=")
+    return value
+
+
+def _unpack(value: str) -> str:
+    if value.startswith("~") and len(value) == 23:
+        try:
+            return str(uuid.UUID(bytes=base64.urlsafe_b64decode(value[1:] + "==")))
+        except ValueError:
+            return value
+    return value
+
+
+def names(owner: Owner, kind: str, *identity: str) -> Iterator[str]:
+    """Link names for an object, best first; the next one is for when a stranger has it.
+
+    Deterministic, so that a dry run shows the names the run will use: a
+    prefix that tells role and kind, and 50 bits of a hash in base32.
+    """
+    seed = "\0".join((str(owner), kind, *identity)).encode()
+    salt = 0
+    while True:
+        text = hash_text(seed + (b"\0%d" % salt if salt else b""))
+        yield f"{owner.prefix}{_LETTERS[kind]}-{text}"
+        salt += 1
+
+
+def hash_text(seed: bytes) -> str:
+    """Ten base32 characters that stand for ``seed``."""
+    digest = hashlib.blake2b(seed, digest_size=7).digest()
+    return base64.b32encode(digest)[:10].decode().lower()
+
+
+def peer_name(name: str) -> str:
+    """The container end of the veth called ``name``."""
+    return f"{name[:2]}p{name[3:]}"
+
+
+def link_mac(name: str) -> str:
+    """The MAC of a bridge or tunnel of ours: fixed, local, and no guest's.
+
+    Guests' default MACs begin with 02:00 and host ends with fe, so these begin
+    with 06.
+    """
+    digest = hashlib.blake2b(name.encode(), digest_size=5).digest()
+    return "06:" + digest.hex(":")
+
+
+def host_mac(guest: str) -> str:
+    """The MAC of the host end of a VNIC whose guest has ``guest``.
+
+    A bridge takes frames for the MAC of a port for its own, so the host end
+    must not have the guest's (as libvirt does, its first byte is fe).
+    """
+    return "fe" + guest[2:]
+
+
+def claimed(link: Link, owner: Owner) -> dict[str, str] | None:
+    """The identity of a link that is provably this owner's, else None.
+
+    Provably means: in our link group, with an alias of this owner that fits
+    the kind of link.  A stranger with a copied alias is not ours.
+    """
+    if link.group != LINK_GROUP or isinstance(link, Other):
+        return None
+    fields = decode(link.alias)
+    if fields is None or fields.get(OWNER) != str(owner):
+        return None
+    return fields if link.kind in _LINK_KINDS.get(fields.get(KIND, ""), ()) else None
+
+
+def half_born(link: Link, owner: Owner) -> bool:
+    """Whether the link is ours and its creation never got as far as the alias."""
+    return (
+        link.group == LINK_GROUP
+        and not link.alias
+        and not isinstance(link, Other)
+        and len(link.name) == 14
+        and link.name[:2] == owner.prefix
+        and link.name[3] == "-"
+    )
+
+
+def is_ours(link: Link, owner: Owner) -> bool:
+    """Whether this owner may change or delete the link."""
+    return claimed(link, owner) is not None or half_born(link, owner)

@@ -1,0 +1,209 @@
+"""The mesh that joins the concentrators of one tenant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from typing import Any
+
+from snnet.config import Neighbor
+from snnet.contract import (
+    Address,
+    Fdb,
+    Gre,
+    InvalidRequest,
+    IPAddress,
+    Link,
+    Neighbour,
+    Noun,
+    Route,
+    Vxlan,
+)
+
+from . import identity as ids
+from .addressing import check_ipv4, check_subnet
+from .compute import Site
+from .encapsulation import GRE_MESH_OVERHEAD, check_key, overhead
+
+MESH_VXLAN_PORT = 4789
+"""IANA's port for VXLAN (RFC 7348, section 8)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Another concentrator: its two addresses and the subnets behind it."""
+
+    tunnel_ip: IPv4Address
+    physical_ip: IPAddress
+    subnets: tuple[IPv4Network, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Mesh:
+    """This concentrator's end of the mesh and everybody else in it."""
+
+    tunnel_ip: IPv4Address
+    link: Gre | Vxlan
+    peers: tuple[Peer, ...]
+
+    @property
+    def tunnel_id(self) -> int:
+        return self.link.tunnel_key if isinstance(self.link, Gre) else self.link.vni
+
+    def subnets(self) -> Iterator[IPv4Network]:
+        """All subnets behind peers."""
+        for peer in self.peers:
+            yield from peer.subnets
+
+    def nouns(self) -> Iterator[Noun]:
+        """The device, and for each peer how to reach it and what is behind it."""
+        name = self.link.name
+        yield self.link
+        yield Address(link=name, address=IPv4Interface((self.tunnel_ip, 32)))
+        for peer in self.peers:
+            if isinstance(self.link, Gre):
+                # The link-layer address on a multipoint gre is the underlay's.
+                lladdr = str(peer.physical_ip)
+            else:
+                lladdr = mesh_mac(peer.tunnel_ip)
+                yield Fdb(link=name, mac=lladdr, remote=peer.physical_ip)
+            yield Neighbour(link=name, address=peer.tunnel_ip, lladdr=lladdr)
+            yield Route(destination=IPv4Network(peer.tunnel_ip), link=name)
+            for subnet in peer.subnets:
+                yield Route(destination=subnet, link=name, gateway=peer.tunnel_ip, onlink=True)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "link": self.link.name,
+            "tunnel_ip": str(self.tunnel_ip),
+            "tunnel_id": self.tunnel_id,
+            "peers": [
+                {
+                    "tunnel_ip": str(peer.tunnel_ip),
+                    "physical_ip": str(peer.physical_ip),
+                    "subnets": [str(subnet) for subnet in peer.subnets],
+                }
+                for peer in self.peers
+            ],
+        }
+
+
+def mesh_mac(tunnel_ip: IPv4Address) -> str:
+    """The MAC of a mesh member, which every other member can derive."""
+    return "06:01:" + tunnel_ip.packed.hex(":")
+
+
+def uses_gre(site: Site) -> bool:
+    """Multipoint GRE where it is possible: over IPv4 (ip6gre has no such thing)."""
+    return site.tunnel == "gre" and site.uplink.ip.version == 4
+
+
+def build_mesh(site: Site, tenant_id: str, entries: Sequence[Neighbor], name: str) -> Mesh | None:
+    """The mesh that the entries describe, None where this node is not in them.
+
+    InvalidRequest names what is wrong: two tunnel ids, two tunnel addresses
+    for one concentrator, one subnet or tunnel address at two of them.
+    """
+    ours, peers = _members(site, entries)
+    if ours is None:
+        return None
+    tunnel_id = entries[0].tunnel_id
+    check_key("gre" if uses_gre(site) else "vxlan", tunnel_id, "tunnel_id")
+    link = _link(site, tenant_id, ours, tunnel_id, name, None)
+    return Mesh(tunnel_ip=ours, link=link, peers=peers)
+
+
+def _members(
+    site: Site, entries: Sequence[Neighbor]
+) -> tuple[IPv4Address | None, tuple[Peer, ...]]:
+    tunnel_ips: dict[IPAddress, IPv4Address] = {}
+    physical: dict[IPv4Address, IPAddress] = {}
+    behind: dict[IPAddress, dict[IPv4Network, None]] = {}
+    owners: dict[IPv4Network, IPAddress] = {}
+    for number, entry in enumerate(entries):
+        if not isinstance(entry, Neighbor):
+            raise InvalidRequest(f"{entry!r} is not a Neighbor", field=f"neighbors[{number}]")
+        where: IPAddress = entry.physical_ip  # type: ignore[assignment]
+        field = f"neighbors[{number}]."
+        tunnel_ip = check_ipv4(entry.tunnel_ip, field + "tunnel_ip")
+        subnet = check_subnet(entry.subnet, field + "subnet")  # type: ignore[arg-type]
+        if entry.tunnel_id != entries[0].tunnel_id:
+            raise InvalidRequest(
+                f"{entry.tunnel_id} differs from {entries[0].tunnel_id}: a mesh has one",
+                field=field + "tunnel_id",
+            )
+        if where.version != site.uplink.ip.version:
+            raise InvalidRequest(
+                f"{where} is of another family than {site.uplink.ip}", field=field + "physical_ip"
+            )
+        if tunnel_ips.setdefault(where, tunnel_ip) != tunnel_ip:
+            raise InvalidRequest(
+                f"{where} has {tunnel_ips[where]} already", field=field + "tunnel_ip"
+            )
+        if physical.setdefault(tunnel_ip, where) != where:
+            raise InvalidRequest(
+                f"{tunnel_ip} belongs to {physical[tunnel_ip]}", field=field + "tunnel_ip"
+            )
+        if owners.setdefault(subnet, where) != where:
+            raise InvalidRequest(f"{subnet} is behind {owners[subnet]}", field=field + "subnet")
+        behind.setdefault(where, {})[subnet] = None
+    peers = tuple(
+        Peer(tunnel_ip, where, tuple(behind[where]))
+        for where, tunnel_ip in tunnel_ips.items()
+        if where != site.uplink.ip
+    )
+    return tunnel_ips.get(site.uplink.ip), peers
+
+
+def _link(
+    site: Site, tenant_id: str, tunnel_ip: IPv4Address, tunnel_id: int, name: str, alias: str | None
+) -> Gre | Vxlan:
+    fields = {ids.TENANT: tenant_id, ids.TUNNEL_KEY: str(tunnel_id), ids.ADDRESS: str(tunnel_ip)}
+    alias = alias or ids.encode(site.owner, ids.MESH, fields)
+    local = site.uplink.ip
+    if uses_gre(site):
+        return Gre(
+            name=name,
+            alias=alias,
+            tunnel_key=tunnel_id,
+            local=local,
+            mtu=_capped(site, site.uplink.mtu - GRE_MESH_OVERHEAD),
+        )
+    return Vxlan(
+        name=name,
+        alias=alias,
+        vni=tunnel_id,
+        local=local,
+        remote=None,
+        port=MESH_VXLAN_PORT,
+        mac=mesh_mac(tunnel_ip),
+        mtu=_capped(site, site.uplink.mtu - overhead("vxlan", local.version)),
+    )
+
+
+def _capped(site: Site, mtu: int) -> int:
+    return min(mtu, site.mtu_cap or mtu)
+
+
+def read_mesh(site: Site, link: Link, fields: dict[str, str], nouns: Iterable[Noun]) -> Mesh:
+    """The mesh from its device and what hangs on it.
+
+    Raises KeyError or ValueError where the alias lacks what it should have.
+    """
+    nouns = [noun for noun in nouns if noun.within == link.key]
+    remotes = {noun.mac: noun.remote for noun in nouns if isinstance(noun, Fdb)}
+    subnets: dict[IPAddress, list[IPv4Network]] = {}
+    for noun in nouns:
+        if isinstance(noun, Route) and noun.gateway is not None:
+            subnets.setdefault(noun.gateway, []).append(IPv4Network(noun.destination))
+    peers = []
+    for noun in nouns:
+        if isinstance(noun, Neighbour) and isinstance(noun.address, IPv4Address):
+            where = IPv4Address(noun.lladdr) if isinstance(link, Gre) else remotes.get(noun.lladdr)
+            if where is not None:
+                peers.append(Peer(noun.address, where, tuple(subnets.get(noun.address, ()))))
+    tunnel_ip, tunnel_id = IPv4Address(fields[ids.ADDRESS]), int(fields[ids.TUNNEL_KEY])
+    wanted = _link(site, fields[ids.TENANT], tunnel_ip, tunnel_id, link.name, link.alias)
+    return Mesh(tunnel_ip=tunnel_ip, link=wanted, peers=tuple(peers))

@@ -1,0 +1,163 @@
+"""Requests of a compute node, checked whole before anything is touched."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+from typing import TypeVar
+
+from snnet.config import MTU_MIN, VnicConfig, VnicRole, check_address, check_network
+from snnet.contract import InvalidRequest, IPAddress
+from snnet.contract.dhcp import mac_of
+
+from .addressing import check_guest, check_ipv4, check_subnet
+from .encapsulation import check_key
+
+TENANT_ROLES = (VnicRole.TENANT_VM, VnicRole.TENANT_CONTAINER)
+
+SubnetId = tuple[str, str]
+"""A tenant subnet of a node: tenant id, subnet id."""
+
+VnicId = tuple[str, str, str]
+"""A tenant VNIC: tenant id, subnet id, VNIC id."""
+
+PortId = tuple[str, str]
+"""A CNCI VNIC: tenant id, VNIC id."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TenantRequest:
+    """A tenant VNIC, every field present and consistent."""
+
+    role: VnicRole
+    tenant_id: str
+    subnet_id: str
+    vnic_id: str
+    instance_id: str
+    concentrator_id: str
+    concentrator_ip: IPAddress
+    subnet: IPv4Network
+    subnet_key: int
+    ip: IPv4Address
+    mac: str
+    mtu: int | None
+    queues: int
+
+    @property
+    def id(self) -> VnicId:
+        return (self.tenant_id, self.subnet_id, self.vnic_id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortRequest:
+    """A CNCI VNIC, every field present and consistent."""
+
+    tenant_id: str
+    vnic_id: str
+    instance_id: str
+    mac: str
+    mtu: int | None
+
+    @property
+    def id(self) -> PortId:
+        return (self.tenant_id, self.vnic_id)
+
+
+def tenant_request(
+    cfg: VnicConfig, *, tunnel: str, uplink: IPAddress, mtu_limit: int
+) -> TenantRequest:
+    """What ``create_vnic`` needs; ``uplink`` is the node's own address.
+
+    InvalidRequest names the first field that is missing or wrong.
+    """
+    _check_role(cfg, TENANT_ROLES)
+    tenant_id, subnet_id, vnic_id = tenant_identity(cfg)
+    subnet = check_subnet(check_network(_need(cfg.subnet, "subnet"), "subnet"))
+    ip = check_guest(check_ipv4(_need(cfg.ip, "ip"), "ip"), subnet)
+    remote = check_remote(_need(cfg.concentrator_ip, "concentrator_ip"), uplink, "concentrator_ip")
+    check_mtu_limit(cfg.mtu, mtu_limit)
+    if cfg.queues > 1 and cfg.role is not VnicRole.TENANT_VM:
+        raise InvalidRequest(f"only taps of VMs have queues, not {cfg.role.value}", field="queues")
+    return TenantRequest(
+        role=cfg.role,
+        tenant_id=tenant_id,
+        subnet_id=subnet_id,
+        vnic_id=vnic_id,
+        instance_id=_need(cfg.instance_id, "instance_id"),
+        concentrator_id=_need(cfg.concentrator_id, "concentrator_id"),
+        concentrator_ip=remote,
+        subnet=subnet,
+        subnet_key=check_key(tunnel, _need(cfg.subnet_key, "subnet_key")),
+        ip=ip,
+        mac=cfg.mac or mac_of(ip),
+        mtu=cfg.mtu,
+        queues=cfg.queues,
+    )
+
+
+def port_request(cfg: VnicConfig, *, mtu_limit: int) -> PortRequest:
+    """What ``create_cnci_vnic`` needs."""
+    tenant_id, vnic_id = port_identity(cfg)
+    check_mtu_limit(cfg.mtu, mtu_limit)
+    return PortRequest(
+        tenant_id=tenant_id,
+        vnic_id=vnic_id,
+        instance_id=_need(cfg.instance_id, "instance_id"),
+        mac=_need(cfg.mac, "mac"),
+        mtu=cfg.mtu,
+    )
+
+
+def tenant_identity(cfg: VnicConfig) -> VnicId:
+    """All that ``destroy_vnic`` needs."""
+    _check_role(cfg, TENANT_ROLES)
+    return (
+        _need(cfg.tenant_id, "tenant_id"),
+        _need(cfg.subnet_id, "subnet_id"),
+        _need(cfg.vnic_id, "vnic_id"),
+    )
+
+
+def port_identity(cfg: VnicConfig) -> PortId:
+    """All that ``destroy_cnci_vnic`` needs."""
+    _check_role(cfg, (VnicRole.DATA_CENTER,))
+    return (_need(cfg.tenant_id, "tenant_id"), _need(cfg.vnic_id, "vnic_id"))
+
+
+def check_remote(remote: object, uplink: IPAddress, field: str) -> IPAddress:
+    """The far end of a tunnel from ``uplink``: a unicast address of the same family."""
+    address = check_address(remote, field)
+    if address.version != uplink.version:
+        raise InvalidRequest(
+            f"{address} is IPv{address.version}, this node's uplink {uplink} is not", field=field
+        )
+    if address.is_multicast or address.is_unspecified or address.is_loopback:
+        raise InvalidRequest(f"{address} is not another node's unicast address", field=field)
+    if address.packed == b"\xff\xff\xff\xff":
+        raise InvalidRequest(f"{address} is the broadcast address", field=field)
+    return address
+
+
+def check_mtu_limit(mtu: int | None, limit: int) -> None:
+    """A VNIC's own MTU: not above what its path carries (bytes)."""
+    if mtu is not None and not MTU_MIN <= mtu <= limit:
+        raise InvalidRequest(f"{mtu} is not from {MTU_MIN} to {limit}", field="mtu")
+
+
+def _check_role(cfg: VnicConfig, allowed: tuple[VnicRole, ...]) -> None:
+    if not isinstance(cfg, VnicConfig):
+        raise InvalidRequest(f"{cfg!r} is not a VnicConfig", field="cfg")
+    if cfg.role not in allowed:
+        known = " or ".join(role.value for role in allowed)
+        raise InvalidRequest(
+            f"this call makes and destroys {known} VNICs, not {cfg.role.value}", field="role"
+        )
+
+
+_T = TypeVar("_T")
+
+
+def _need(value: _T | None, field: str) -> _T:
+    if value is None:
+        raise InvalidRequest("is needed for this call", field=field)
+    return value

@@ -1,0 +1,184 @@
+"""The DHCP driver ``dnsmasq``: one dnsmasq process a scope, found again from its folder."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+
+from snnet.contract import (
+    Add,
+    Change,
+    Check,
+    DhcpScope,
+    Driver,
+    Host,
+    InvalidRequest,
+    Key,
+    Noun,
+    Operation,
+    Outcome,
+    SnnetError,
+    Unsupported,
+    Watch,
+    error_for,
+)
+from snnet.system.host import SystemHost
+from snnet.system.netns import in_netns
+from snnet.system.process import find_program, missing_program
+
+from . import settings
+from .account import serving_account
+from .service import Service, index_of, links_of, needs_no_restart
+
+
+class Dnsmasq(Driver):
+    """Serves each scope by a dnsmasq of its own, in the host's network namespace.
+
+    It outlives this process: the next driver with the same owner, namespace
+    and runtime directory sees it in ``snapshot()`` and takes it on as it is.
+    A scope whose dnsmasq died, or whose bridge was made anew, is not in there;
+    ``stale()`` tells what it served, ``Add`` starts it again with the leases
+    that still fit, ``Remove`` clears its folder.  ``find()`` and ``snapshot()``
+    know this owner's scopes only: a stranger's server cannot be asked.
+
+    Guests get DNS at the gateway: the names of the scope's entries, and all
+    the rest from the servers in /etc/resolv.conf as it stood when the scope was
+    last added, changed, reloaded or restarted.
+    """
+
+    name = "dnsmasq"
+    carries = frozenset({DhcpScope})
+
+    def __init__(self, host: Host) -> None:
+        if not isinstance(host, SystemHost):
+            raise InvalidRequest("dnsmasq needs a real host, not a fake one", field="dhcp")
+        self.host: SystemHost = host
+        self._locks: dict[str, threading.Lock] = {}
+
+    def missing(self, noun: Noun) -> str | None:
+        if not isinstance(noun, DhcpScope):
+            return f"dnsmasq carries no {type(noun).__name__}"
+        return None if find_program("dnsmasq") else missing_program("dnsmasq")
+
+    def snapshot(self, types: Iterable[type[Noun]] | None = None) -> dict[Key, Noun]:
+        if types is not None and DhcpScope not in types:
+            return {}
+        found: dict[Key, Noun] = {}
+        for link, index in self._indexes(links_of(self.host)).items():
+            if (record := Service(self.host, link).served(index)) is not None:
+                found[record.scope.key] = record.scope
+        return found
+
+    def find(self, key: Key) -> Noun | None:
+        if len(key) != 2 or key[0] != "dhcp":
+            return None
+        record = Service(self.host, key[1]).found()
+        return record.scope if record is not None else None
+
+    def stale(self) -> dict[Key, DhcpScope]:
+        """This owner's scopes that were served and no longer are, as last recorded."""
+        served = self.snapshot()
+        records = (Service(self.host, link).record() for link in links_of(self.host))
+        scopes = (record.scope for record in records if record is not None)
+        return {scope.key: scope for scope in scopes if scope.key not in served}
+
+    def pid(self, scope: DhcpScope) -> int | None:
+        """The process that serves the scope, or None."""
+        return Service(self.host, scope.link).pid()
+
+    def reload(self, scope: DhcpScope) -> None:
+        """Have the running dnsmasq read its files again, written anew as recorded.
+
+        Raises ``Missing`` if it is not running.
+        """
+        with self._service(scope, f"reload {scope}") as service:
+            service.reload(service.running().scope)
+
+    def restart(self, scope: DhcpScope) -> None:
+        """Stop the running dnsmasq and start it again, as recorded; its leases stay.
+
+        Raises ``Missing`` if it is not running.
+        """
+        with self._service(scope, f"restart {scope}") as service:
+            service.restart(service.running().scope)
+
+    def apply(
+        self,
+        operations: Sequence[Operation],
+        *,
+        check: Check | None = None,
+        keep_going: bool = False,
+    ) -> Outcome:
+        """See :meth:`snnet.contract.Driver.apply`.
+
+        A ``Change`` of entries or of ``reserved`` reloads; one of the MTU or
+        domain restarts, and so does one that gives a leased address to another
+        guest.  Leases that the new scope does not stand for end in a restart.
+        """
+        outcome = Outcome()
+        for position, operation in enumerate(operations):
+            try:
+                if check is not None:
+                    check()
+                self._carry_out(operation)
+            except SnnetError as error:
+                outcome.errors[position] = error
+                if not keep_going:
+                    break
+            else:
+                outcome.done.add(position)
+        return outcome
+
+    def watch(self) -> Watch:
+        raise Unsupported("dnsmasq sees no link events: watch the backend instead")
+
+    def close(self) -> None:
+        """Nothing to let go of; every dnsmasq goes on."""
+
+    def commands(self, operation: Operation) -> Sequence[str] | None:
+        scope = operation.noun
+        if not isinstance(scope, DhcpScope):
+            return None
+        path = Service(self.host, scope.link).path
+        start = shlex.join(settings.command_line(scope, path, serving_account()))
+        pid = f'"$(cat {shlex.quote(str(path / settings.PID))})"'
+        if isinstance(operation, Add):
+            return [f"mkdir -m 0750 {shlex.quote(str(path))}", start]
+        if isinstance(operation, Change) and isinstance(operation.old, DhcpScope):
+            if needs_no_restart(operation.old, scope):
+                return [f"kill -HUP {pid}"]
+            return [f"kill {pid}", start]
+        return [f"kill {pid}", f"rm -r {shlex.quote(str(path))}"]
+
+    def _carry_out(self, operation: Operation) -> None:
+        scope = operation.noun
+        if not isinstance(scope, DhcpScope):
+            raise Unsupported(f"cannot {operation}: {self.missing(scope)}", operation=operation)
+        with self._service(scope, str(operation)) as service:
+            if isinstance(operation, Add):
+                settings.check(scope)
+                service.add(scope)
+            elif isinstance(operation, Change):
+                settings.check(scope)
+                service.change(scope)
+            else:
+                service.remove()
+
+    @contextlib.contextmanager
+    def _service(self, scope: DhcpScope, what: str) -> Iterator[Service]:
+        """The scope's service, for us alone; what the system refuses becomes ``ApiError``."""
+        # setdefault is atomic; other scopes are worked on side by side.
+        with self._locks.setdefault(scope.link, threading.Lock()):
+            try:
+                yield Service(self.host, scope.link)
+            except OSError as error:
+                raise error_for(error.errno or 0, what, detail=str(error)) from error
+
+    def _indexes(self, links: Iterable[str]) -> dict[str, int | None]:
+        """The ifindex of each link in the namespace as it is now."""
+        names = list(links)
+        if not names:
+            return {}
+        return in_netns(self.host.netns, lambda: {name: index_of(name) for name in names})

@@ -1,0 +1,94 @@
+"""One folder of small files, reached through a descriptor and never through a link."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from pathlib import Path
+from types import TracebackType
+
+from snnet.contract import ApiError
+
+_MODE = 0o750
+_FILE_MODE = 0o640
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Folder:
+    """An open folder below the runtime directory, which is ours alone.
+
+    It belongs to us and the group that may read it, mode 0750; its files are
+    0640.  A context manager: leaving it closes the descriptor.  Whatever the
+    system refuses is raised as ``OSError``.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open the folder.  Raises ``FileNotFoundError`` if there is none.
+
+        ``ApiError`` if somebody else could have put files into it.
+        """
+        self.path = path
+        self._fd = os.open(path, _DIRECTORY)
+        status = os.fstat(self._fd)
+        if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            self.close()
+            raise ApiError(f"{path} is not ours alone (owner or mode): remove it after a look")
+
+    @classmethod
+    def make(cls, path: Path, gid: int) -> Folder:
+        """Open the folder, made first where it is missing; ``gid`` may read it."""
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path, _MODE)
+        folder = cls(path)
+        os.fchown(folder._fd, -1, gid)
+        os.fchmod(folder._fd, _MODE)  # whatever the umask took away
+        return folder
+
+    def read(self, name: str) -> str | None:
+        """The text of a file, or None where there is none."""
+        try:
+            fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._fd)
+        except FileNotFoundError:
+            return None
+        with open(fd, encoding="utf-8", errors="replace") as file:
+            return file.read()
+
+    def write(self, name: str, text: str) -> None:
+        """Replace a file in one step; whoever may read the folder may read it."""
+        draft = f"{name}.new"
+        self.remove(draft)  # of a writer that was killed
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(draft, flags, _FILE_MODE, dir_fd=self._fd)
+        with open(fd, "w", encoding="utf-8") as file:
+            os.fchown(fd, -1, os.fstat(self._fd).st_gid)
+            os.fchmod(fd, _FILE_MODE)
+            file.write(text)
+        os.rename(draft, name, src_dir_fd=self._fd, dst_dir_fd=self._fd)
+
+    def remove(self, name: str) -> None:
+        """Delete a file, if it is there."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=self._fd)
+
+    def delete(self) -> None:
+        """Delete the folder and all its files."""
+        for name in os.listdir(self._fd):
+            self.remove(name)
+        os.rmdir(self.path)
+
+    def close(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def __enter__(self) -> Folder:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

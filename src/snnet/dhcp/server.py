@@ -1,0 +1,127 @@
+"""A running dnsmasq: found, proved to be ours, signalled, stopped.
+
+A number in a pid file proves nothing: the process may be long gone and the
+number somebody else's.  Ours is a process whose command line names our pid
+file and which lives in our network namespace, both read while a pidfd
+(pidfd_open(2)) holds on to it.  Signals go through that pidfd.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import select
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+from snnet.contract import Busy, Denied
+
+_log = logging.getLogger("snnet.dhcp")
+
+_GRACE = 2.0
+"""Seconds between TERM and KILL."""
+
+_PATIENCE = 5.0
+"""Seconds that KILL may take; the kernel only waits for I/O under way."""
+
+_ROUNDS = 5
+"""Looks for processes that were forked while the others were stopped."""
+
+
+class Server:
+    """The dnsmasq that was started with ``pid_file`` in the namespace ``netns`` (a descriptor)."""
+
+    def __init__(self, pid_file: Path, netns: int) -> None:
+        self._argument = os.fsencode(f"--pid-file={pid_file}")
+        self._netns = netns
+
+    @contextlib.contextmanager
+    def opened(self, pid: int) -> Iterator[int | None]:
+        """A pidfd of this process, or None if it is not ours or has ended."""
+        try:
+            pidfd = os.pidfd_open(pid)
+        except OSError:  # no such process, or no pid at all
+            yield None
+            return
+        try:
+            yield pidfd if self._is_ours(pid) and not _has_ended(pidfd, 0) else None
+        finally:
+            os.close(pidfd)
+
+    def is_running(self, pid: int) -> bool:
+        with self.opened(pid) as pidfd:
+            return pidfd is not None
+
+    def signal(self, pid: int, number: signal.Signals) -> bool:
+        """Send a signal; False if the process is not ours or has ended."""
+        with self.opened(pid) as pidfd:
+            return pidfd is not None and _send(pidfd, number)
+
+    def stop(self, pid: int | None) -> None:
+        """End the server and its children, and wait until they let go of their sockets.
+
+        ``pid`` (the pid file's) gets TERM, and KILL if that is not enough.  The
+        rest gets KILL at once: dnsmasq answers TCP queries in children, which
+        hold its sockets too, outlive it if it is killed, and ignore TERM.
+        Raises ``Busy`` if one does not end.
+        """
+        for _ in range(_ROUNDS):
+            with contextlib.ExitStack() as stack:
+                found = {
+                    number: pidfd
+                    for number in self._processes()
+                    if (pidfd := stack.enter_context(self.opened(number))) is not None
+                }
+                if not found:
+                    return
+                _end(found, pid)
+        raise Busy("dnsmasq is started again as soon as it is stopped: see who does it")
+
+    def _processes(self) -> Iterator[int]:
+        for name in os.listdir("/proc"):
+            if name.isdecimal() and self._is_ours(int(name)):
+                yield int(name)
+
+    def _is_ours(self, pid: int) -> bool:
+        """Whether command line and namespace are right; ``Denied`` if we may not look."""
+        try:
+            argv = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            if os.path.basename(argv[0]) != b"dnsmasq" or self._argument not in argv:
+                return False
+            # stat(2) follows this link to the namespace itself; see proc_pid_ns(5).
+            return os.path.samestat(os.stat(f"/proc/{pid}/ns/net"), os.fstat(self._netns))
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+        except PermissionError as error:
+            raise Denied(
+                f"cannot see the namespace of dnsmasq (pid {pid}): run with CAP_SYS_PTRACE"
+            ) from error
+
+
+def _end(processes: dict[int, int], gently: int | None) -> None:
+    """Signal all of them (pidfds by pid) and wait for their end."""
+    for pid, pidfd in processes.items():
+        _send(pidfd, signal.SIGTERM if pid == gently else signal.SIGKILL)
+    for pid, pidfd in processes.items():
+        if pid == gently and not _has_ended(pidfd, _GRACE):
+            _log.warning("dnsmasq (pid %d) is deaf to TERM: killed", pid)
+            _send(pidfd, signal.SIGKILL)
+        if not _has_ended(pidfd, _PATIENCE):
+            raise Busy(f"dnsmasq (pid {pid}) does not end after KILL: see its state")
+
+
+def _send(pidfd: int, number: signal.Signals) -> bool:
+    try:
+        signal.pidfd_send_signal(pidfd, number)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _has_ended(pidfd: int, seconds: float) -> bool:
+    """A pidfd becomes readable when its process has ended, its sockets closed before."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))

@@ -1,0 +1,253 @@
+"""One scope's service: its folder in the runtime directory and its dnsmasq."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import functools
+import logging
+import os
+import signal
+import socket
+import stat
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+from snnet.contract import (
+    ApiError,
+    Busy,
+    Denied,
+    DhcpScope,
+    Exists,
+    FatalError,
+    InvalidRequest,
+    Missing,
+    SnnetError,
+)
+from snnet.system.host import SystemHost
+from snnet.system.netns import in_netns, netns_id
+from snnet.system.process import errno_in, failure, run
+
+from . import settings
+from .account import Account, serving_account
+from .folder import Folder
+from .record import RECORD, Record
+from .server import Server
+
+_log = logging.getLogger("snnet.dhcp")
+
+_RESOLV_CONF = Path("/etc/resolv.conf")
+_SIOCGIFADDR = 0x8915  # linux/sockios.h, netdevice(7)
+
+
+class Service:
+    """What serves the scope on ``link``, if anything does; the caller keeps others away.
+
+    The folder is <runtime>/dhcp@<namespace>@<owner>@<link>.  No state is kept
+    here: every answer is read from the folder and from the process.  What the
+    system refuses is raised as ``OSError``.
+    """
+
+    def __init__(self, host: SystemHost, link: str) -> None:
+        if not link or "/" in link:
+            raise InvalidRequest(f"{link!r} is no name of a link", field="link")
+        self._host = host
+        self.path = host.runtime / f"{_prefix(host)}{link}"
+        self._server = Server(self.path / settings.PID, host.netns)
+
+    def record(self) -> Record | None:
+        """What the folder says; None where there is none, or nothing that can be read."""
+        try:
+            with Folder(self.path) as folder:
+                text = folder.read(RECORD)
+            return Record.from_json(text) if text is not None else None
+        except FileNotFoundError:
+            return None
+        except (ApiError, OSError, ValueError) as error:
+            _log.warning("ignored %s: %s", self.path, error)
+            return None
+
+    def pid(self) -> int | None:
+        """The dnsmasq that is running, or None."""
+        pid = self._noted_pid()
+        return pid if pid is not None and self._server.is_running(pid) else None
+
+    def served(self, index: int | None) -> Record | None:
+        """The record, if dnsmasq is running on the bridge which has this ifindex now."""
+        record = self.record()
+        alive = record is not None and record.index == index and self.pid() is not None
+        return record if alive else None
+
+    def found(self) -> Record | None:
+        """As ``served()``, on the bridge as it is now."""
+        return self.served(in_netns(self._host.netns, lambda: index_of(self._link)))
+
+    def running(self) -> Record:
+        """As ``found()``; raises ``Missing`` if the scope is not served."""
+        if (record := self.found()) is None:
+            raise Missing(f"no dnsmasq of ours is running on {self._link}")
+        return record
+
+    def add(self, scope: DhcpScope) -> None:
+        """Start serving; a dead or deaf dnsmasq's leases are kept as far as they still fit."""
+        if (record := self.found()) is not None:
+            raise Exists(f"{record.scope} is served already (pid {self.pid()})")
+        left_over = self.path.exists()
+        if left_over:
+            _log.warning("taking up what a dead dnsmasq left in %s", self.path)
+            self.stop()
+        try:
+            self._start(scope)
+        except BaseException:
+            if not left_over:
+                self.clear()
+            raise
+
+    def change(self, scope: DhcpScope) -> None:
+        """Serve it with these values, by a reload where that is enough; as before on failure."""
+        old = self.running()
+        if needs_no_restart(old.scope, scope) and not self._is_contradicted(scope):
+            self.reload(scope)
+            return
+        try:
+            self.restart(scope)
+        except (SnnetError, OSError) as error:
+            try:
+                self.restart(old.scope)
+            except (SnnetError, OSError) as second:
+                raise FatalError(
+                    f"cannot serve {scope}: {error}; nor {old.scope} again: {second}",
+                    leftovers=(old.scope,),
+                ) from error
+            raise
+
+    def remove(self) -> None:
+        """Stop serving and delete the folder; raises ``Missing`` if there is no folder."""
+        if not self.path.exists():
+            raise Missing(f"no scope of ours is served on {self._link}")
+        self.clear()
+        _log.info("stopped the dnsmasq on %s", self._link)
+
+    def reload(self, scope: DhcpScope) -> None:
+        """Write the files anew and have the running dnsmasq read them."""
+        record = self.running()
+        pid = self.pid()
+        with Folder(self.path) as folder:
+            _write_files(folder, scope)
+            if pid is None or not self._server.signal(pid, signal.SIGHUP):
+                raise Missing(f"the dnsmasq on {self._link} has just ended")
+            # Last: if we are killed before, the difference is seen and made good.
+            folder.write(RECORD, Record(record.owner, record.index, scope).to_json())
+        _log.info("reloaded %s (pid %d)", scope, pid)
+
+    def restart(self, scope: DhcpScope) -> None:
+        """Stop what is running and start again; leases that fit the scope stay."""
+        self.stop()
+        self._start(scope)
+
+    def stop(self) -> None:
+        """No process of the scope is left afterwards, and its sockets are free."""
+        self._server.stop(self._noted_pid())
+
+    def clear(self) -> None:
+        """Nothing of the scope is left afterwards, neither process nor file."""
+        self.stop()
+        with contextlib.suppress(FileNotFoundError), Folder(self.path) as folder:
+            folder.delete()
+
+    def _start(self, scope: DhcpScope) -> None:
+        account = serving_account()
+        self._check_passage(account)
+        index = in_netns(self._host.netns, functools.partial(_bridge_index, scope))
+        with Folder.make(self.path, account.gid) as folder:
+            folder.remove(settings.PID)
+            leases = folder.read(settings.LEASES) or ""
+            folder.write(settings.LEASES, settings.kept_leases(leases, scope))
+            _write_files(folder, scope)
+            # Before the start: if we are killed in between, the folder still tells what runs.
+            folder.write(RECORD, Record(self._host.owner, index, scope).to_json())
+        argv = settings.command_line(scope, self.path, account)
+        # It goes to the background by itself when it serves, or fails and says why.
+        done = run(argv, netns=self._host.netns, check=False)
+        if done.returncode != 0:
+            if errno_in(done.stderr) == errno.EADDRINUSE:
+                raise Busy(f"another DNS server has {scope.gateway}: {done.stderr.strip()}")
+            raise failure(argv[:1], done)
+        if (pid := self.pid()) is None:
+            raise ApiError(f"dnsmasq for {scope} ended right after its start: see syslog")
+        _log.info("started %s (pid %d)", scope, pid)
+
+    def _check_passage(self, account: Account) -> None:
+        """dnsmasq reads its files again after it dropped root: can it get there?"""
+        directory = self._host.runtime.resolve()
+        for step in (directory, *directory.parents) if account.user else ():
+            if not step.stat().st_mode & stat.S_IXOTH:
+                raise Denied(
+                    f"dnsmasq runs as user {account.user} and cannot pass through {step}: "
+                    "chmod o+x it, or choose another runtime directory"
+                )
+
+    def _is_contradicted(self, scope: DhcpScope) -> bool:
+        with Folder(self.path) as folder:
+            return settings.is_contradicted(folder.read(settings.LEASES) or "", scope)
+
+    def _noted_pid(self) -> int | None:
+        with contextlib.suppress(OSError, ValueError), Folder(self.path) as folder:
+            return int(folder.read(settings.PID) or "")
+        return None
+
+    @property
+    def _link(self) -> str:
+        return self.path.name.removeprefix(_prefix(self._host))
+
+
+def links_of(host: SystemHost) -> Iterator[str]:
+    """The links for which this owner has a folder for this namespace."""
+    prefix = _prefix(host)
+    for name in sorted(os.listdir(host.runtime)):
+        if name.startswith(prefix):
+            yield name.removeprefix(prefix)
+
+
+def index_of(link: str) -> int | None:
+    """The ifindex of the link in the calling thread's namespace, or None."""
+    try:
+        return socket.if_nametoindex(link)
+    except OSError:
+        return None
+
+
+def _prefix(host: SystemHost) -> str:
+    # No owner and no namespace has an "@" in its name.
+    return f"dhcp@{netns_id(host.netns).replace(':', '.')}@{host.owner}@"
+
+
+def needs_no_restart(old: DhcpScope, new: DhcpScope) -> bool:
+    """SIGHUP makes dnsmasq read its files again, but not its command line."""
+    nobody = Account("", "", 0)
+    before, after = (settings.command_line(scope, Path(), nobody) for scope in (old, new))
+    return before == after
+
+
+def _write_files(folder: Folder, scope: DhcpScope) -> None:
+    try:
+        resolv_conf = _RESOLV_CONF.read_text(errors="replace")
+    except OSError:
+        resolv_conf = ""  # then the scope's own names are all that it knows
+    folder.write(settings.HOSTS, settings.hosts(scope))
+    folder.write(settings.NAMES, settings.names(scope))
+    folder.write(settings.SERVERS, settings.servers(resolv_conf))
+
+
+def _bridge_index(scope: DhcpScope) -> int:
+    """The ifindex of the bridge; raises ``Missing`` where it has not the gateway address."""
+    name, gateway = scope.link.encode(), scope.gateway.packed
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        # Asked with an address, it gives that one if the link has it; else another one.
+        request = struct.pack("16sHH4s16x", name, socket.AF_INET, 0, gateway)
+        with contextlib.suppress(OSError):
+            if fcntl.ioctl(sock, _SIOCGIFADDR, request)[20:24] == gateway:
+                return socket.if_nametoindex(scope.link)
+    raise Missing(f"bridge {scope.link} has no address {scope.gateway}: add it before the scope")

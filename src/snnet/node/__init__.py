@@ -1,0 +1,11 @@
+"""Nodes: the compute node and the concentrator, safe to call from any thread.
+
+A call checks its request, claims what it works on, plans, applies, and
+publishes what came of it.  The thinking is in :mod:`snnet.core`, the doing in
+the drivers.
+"""
+
+from .cnci import Cnci
+from .compute import ComputeNode
+
+__all__ = ["Cnci", "ComputeNode"]

@@ -1,0 +1,430 @@
+"""The compute node: tenants' VNICs, their bridges and tunnels, concentrators' VNICs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import ClassVar
+
+from snnet.config import NetworkConfig, VnicConfig, VnicRole
+from snnet.contract import (
+    BridgeAccept,
+    FatalError,
+    Key,
+    Link,
+    Macvtap,
+    Missing,
+    Noun,
+    Nouns,
+    Plan,
+    keyed,
+)
+from snnet.core import identity as ids
+from snnet.core.compute import (
+    CnciVnic,
+    Subnet,
+    Vnic,
+    build_port,
+    build_subnet,
+    build_vnic,
+    container_info,
+    tunnel_event,
+)
+from snnet.core.conflicts import check_same_port, check_same_subnet, check_same_vnic
+from snnet.core.events import ContainerEvent, ContainerInfo, TunnelEvent, TunnelEventType
+from snnet.core.planner import plan as make_plan
+from snnet.core.requests import (
+    PortRequest,
+    TenantRequest,
+    VnicId,
+    port_identity,
+    port_request,
+    tenant_identity,
+    tenant_request,
+)
+from snnet.core.topology import Snapshot, Topology, read_topology, snapshot, tunnel_less
+
+from .base import DriverChoice, Node, Telling, account, incomplete
+from .claims import WHOLE_NODE, Claim
+from .deadline import CancelToken, Deadline
+from .reports import CreatedVnic, DestroyedVnic, Report
+
+
+class ComputeNode(Node):
+    """A compute node, as its agent drives it.
+
+    Set-up calls are all or nothing.  Tear-down calls press on and raise
+    ``Incomplete`` for what is left; the same call again finishes.  Every call
+    may be repeated.  ``timeout`` is in seconds and counts waiting;
+    ``cancel`` is anything with ``is_set()``.
+    """
+
+    role: ClassVar[str] = "cn"
+    _optional: ClassVar[frozenset[type[Noun]]] = frozenset({BridgeAccept})
+
+    def __init__(
+        self,
+        node_id: str,
+        config: NetworkConfig,
+        *,
+        backend: DriverChoice = "netlink",
+        firewall: DriverChoice = "nftables",
+        netns: str | int | os.PathLike[str] | None = None,
+        api_timeout: float = 6.0,
+        max_api_concurrency: int = 8,
+        read_only: bool = False,
+        listeners: Sequence[object] = (),
+    ) -> None:
+        super().__init__(
+            node_id,
+            config,
+            backend=backend,
+            firewall=firewall,
+            dhcp=None,
+            netns=netns,
+            api_timeout=api_timeout,
+            max_api_concurrency=max_api_concurrency,
+            read_only=read_only,
+            listeners=listeners,
+        )
+        self._topology = Topology()
+        self._leaving: set[VnicId] = set()
+
+    def _start(self) -> None:
+        with self._telling() as told:
+            self._rebuild(told)
+
+    # -- tenant VNICs ----------------------------------------------------------------
+
+    def create_vnic(
+        self, cfg: VnicConfig, *, timeout: float | None = None, cancel: CancelToken | None = None
+    ) -> CreatedVnic:
+        """Make a tenant's VNIC, and its subnet's bridge and tunnel if it is the first here.
+
+        The same config again returns the same VNIC and no event, and mends
+        what was deleted behind our back.  The same identity with other
+        attributes, an address in use, or a subnet that disagrees is a Conflict.
+        """
+        deadline = self._begin("create_vnic", timeout, cancel)
+        request = self._tenant_request(cfg)
+        with (
+            self._telling() as told,
+            self._claims.hold(lambda: self._create_claim(request), deadline) as claim,
+        ):
+            subnet, vnic, plan = self._plan_vnic(request)
+            on_subnet = any(operation.noun.key != vnic.link.key for operation in plan)
+            if not (on_subnet and claim.shared):
+                return self._create_vnic(told, subnet, vnic, plan, deadline)
+        # The subnet has to be mended, and others may be about to do it too.
+        with (
+            self._telling() as told,
+            self._claims.hold(lambda: self._create_claim(request, alone=True), deadline),
+        ):
+            return self._create_vnic(told, *self._plan_vnic(request), deadline)
+
+    def _create_vnic(
+        self, told: Telling, subnet: Subnet, vnic: Vnic, plan: Plan, deadline: Deadline
+    ) -> CreatedVnic:
+        topology = self._topology
+        known = topology.subnets.get(subnet.id)
+        try:
+            outcome = self._set_up(told, plan, deadline, f"create_vnic {vnic.vnic_id}")
+        except FatalError:
+            if known is None:
+                # What is left can be found again, and a destroy finishes it.
+                with self._claims.lock:
+                    topology.put_subnet(subnet)
+            raise
+        event = info = None
+        if known is None or known.tunnel is None:
+            event = tunnel_event(self.site, subnet, TunnelEventType.ADD)
+        with self._claims.lock:
+            if vnic.role is VnicRole.TENANT_CONTAINER:
+                first = topology.containers(subnet.id) == 0
+                info = container_info(subnet, ContainerEvent.ADD if first else ContainerEvent.INFO)
+            if known is not subnet:
+                topology.put_subnet(subnet)
+            topology.put_vnic(vnic)
+        told.add(event, info)
+        fds = outcome.fds.get(vnic.link_name)
+        return CreatedVnic(replace(vnic, fds=fds) if fds else vnic, event, info)
+
+    def plan_create_vnic(self, cfg: VnicConfig) -> Plan:
+        """What ``create_vnic`` would do now: text, ``to_json()``, ``to_commands()``."""
+        self._begin("plan_create_vnic", None, None, changes=False)
+        request = self._tenant_request(cfg)
+        with self._claims.lock:
+            plan = self._plan_vnic(request)[2]
+        self._drivers.require(plan)
+        return self._drivers.preview(plan)
+
+    def _tenant_request(self, cfg: VnicConfig) -> TenantRequest:
+        site = self.site
+        return tenant_request(cfg, tunnel=site.tunnel, uplink=site.uplink.ip, mtu_limit=site.mtu)
+
+    def _create_claim(self, request: TenantRequest, *, alone: bool = False) -> Claim:
+        subnet_id = request.id[:2]
+        mine = {("vnic", *request.id), ("ip", *subnet_id, request.ip)}
+        known = self._topology.subnets.get(subnet_id)
+        if known is not None and known.tunnel is not None and not alone:
+            return Claim(frozenset(mine), frozenset({("subnet", *subnet_id)}))
+        # Two new subnets with one key towards one concentrator collide.
+        wire = ("wire", request.subnet_key, request.concentrator_ip)
+        return Claim(frozenset({*mine, ("subnet", *subnet_id), wire}))
+
+    def _plan_vnic(self, request: TenantRequest) -> tuple[Subnet, Vnic, Plan]:
+        """The records of a request and the plan for them; Conflict where they contradict."""
+        topology, site = self._topology, self.site
+        subnet_id = request.id[:2]
+        subnet = known = topology.subnets.get(subnet_id)
+        if known is not None:
+            check_same_subnet(known, request)
+        bridge_name, bridge = self._locate(
+            ids.BRIDGE, subnet_id, known.bridge.name if known else None
+        )
+        tunnel_name, tunnel = self._locate(
+            ids.TUNNEL, subnet_id, known.tunnel.name if known and known.tunnel else None
+        )
+        if (
+            subnet is None
+            or subnet.tunnel is None
+            or (subnet.bridge.name, subnet.tunnel.name) != (bridge_name, tunnel_name)
+        ):
+            subnet = build_subnet(site, request, bridge_name, tunnel_name)
+            topology.check_wire(subnet)
+        old = topology.vnic(request.id)
+        kind = ids.VM if request.role is VnicRole.TENANT_VM else ids.CONTAINER
+        name, link = self._locate(kind, request.id, old.link_name if old else None)
+        vnic = build_vnic(site, request, subnet, name)
+        if old is not None:
+            check_same_vnic(old, vnic)
+            if old.link_name == name:
+                vnic = old
+        topology.check_address(vnic)
+        wanted = self._carried([*subnet.nouns(), *vnic.nouns()])
+        found = keyed(noun for noun in (bridge, tunnel, link) if noun is not None)
+        if bridge is not None:
+            # The rule came with the bridge; asking for it costs more than it is worth.
+            accept = BridgeAccept(bridge=bridge_name)
+            found[accept.key] = wanted.get(accept.key, accept)
+            found = {key: noun for key, noun in found.items() if key in wanted}
+        return subnet, vnic, make_plan(found, wanted)
+
+    def destroy_vnic(
+        self, cfg: VnicConfig, *, timeout: float | None = None, cancel: CancelToken | None = None
+    ) -> DestroyedVnic:
+        """Remove a tenant's VNIC; the last of its subnet takes bridge and tunnel along.
+
+        Only the identity is needed: tenant, subnet and VNIC ids.  Unknown or
+        half gone is no error.  ``Incomplete`` (with ``tunnel_event`` and
+        ``container_info`` as far as they came true) lists what could not go.
+        """
+        deadline = self._begin("destroy_vnic", timeout, cancel)
+        identity = tenant_identity(cfg)
+        subnet_id = identity[:2]
+        with (
+            self._telling() as told,
+            self._claims.hold(lambda: self._destroy_claim(identity), deadline) as claim,
+        ):
+            last = ("subnet", *subnet_id) in claim.alone
+            with self._claims.lock:
+                self._leaving.add(identity)
+            try:
+                return self._destroy_vnic(told, identity, last)
+            finally:
+                with self._claims.lock:
+                    self._leaving.discard(identity)
+
+    def _destroy_claim(self, identity: VnicId) -> Claim:
+        subnet_id = identity[:2]
+        staying = any(
+            vnic.id != identity and vnic.id not in self._leaving
+            for vnic in self._topology.vnics(subnet_id)
+        )
+        mine, subnet = ("vnic", *identity), ("subnet", *subnet_id)
+        if staying:
+            return Claim(frozenset({mine}), frozenset({subnet}))
+        return Claim(frozenset({mine, subnet}))
+
+    def _destroy_vnic(self, told: Telling, identity: VnicId, last: bool) -> DestroyedVnic:
+        topology = self._topology
+        subnet, vnic = topology.subnets.get(identity[:2]), topology.vnic(identity)
+        known = vnic.link_name if vnic else None
+        found: dict[Key, Noun] = {}
+        for kind in (ids.VM, ids.CONTAINER):
+            link = self._locate(kind, identity, known)[1]
+            if link is not None:
+                found[link.key] = link
+        if subnet is not None and last:
+            found |= self._find_subnet(subnet)
+        outcome = self._tear_down(told, found)
+        left = {told.plan.operations[number].noun.key for number in outcome.errors}
+        event, info = self._forget(identity, subnet, left, last)
+        told.add(event, info)
+        if outcome.errors:
+            raise incomplete(
+                f"destroy_vnic {identity[2]}", told.plan, outcome, event=event, info=info
+            )
+        return DestroyedVnic(event, info)
+
+    def _find_subnet(self, subnet: Subnet) -> dict[Key, Noun]:
+        """What is there of a subnet's own: bridge, rule and tunnel, if they are ours."""
+        found = self._drivers.find(self._carried(subnet.nouns()).values())
+        return {
+            key: noun
+            for key, noun in found.items()
+            if not isinstance(noun, Link) or ids.is_ours(noun, self.owner)
+        }
+
+    def _forget(
+        self, identity: VnicId, subnet: Subnet | None, left: set[Key], last: bool
+    ) -> tuple[TunnelEvent | None, ContainerInfo | None]:
+        """Drop from the topology what a destroy removed; say what that means to others."""
+        topology = self._topology
+        event = info = None
+        with self._claims.lock:
+            vnic = topology.vnic(identity)
+            if vnic and vnic.link.key not in left:
+                topology.drop_vnic(identity)
+                if (
+                    subnet
+                    and vnic.role is VnicRole.TENANT_CONTAINER
+                    and not topology.containers(subnet.id)
+                ):
+                    info = container_info(subnet, ContainerEvent.DEL)
+            if subnet and last:
+                if subnet.tunnel and subnet.tunnel.key not in left:
+                    event = tunnel_event(self.site, subnet, TunnelEventType.DEL)
+                    topology.put_subnet(replace(subnet, tunnel=None))
+                if not left:
+                    topology.drop_subnet(subnet.id)
+        return event, info
+
+    # -- concentrators' VNICs --------------------------------------------------------
+
+    def create_cnci_vnic(
+        self, cfg: VnicConfig, *, timeout: float | None = None, cancel: CancelToken | None = None
+    ) -> CnciVnic:
+        """Make a concentrator's NIC, a macvtap on the compute uplink.
+
+        The same config again returns the same VNIC; a MAC that another CNCI
+        VNIC has is a Conflict.
+        """
+        deadline = self._begin("create_cnci_vnic", timeout, cancel)
+        request = port_request(cfg, mtu_limit=self.site.uplink.mtu)
+        claim = Claim(frozenset({("port", *request.id), ("mac", request.mac)}))
+        with self._telling() as told, self._claims.hold(lambda: claim, deadline):
+            port, plan = self._plan_port(request)
+            self._set_up(told, plan, deadline, f"create_cnci_vnic {request.vnic_id}")
+            link = self._link(port.link_name)
+            if not isinstance(link, Macvtap):
+                raise Missing(f"{port.link_name} vanished as soon as it was made: try again")
+            port = replace(port, link=link)
+            with self._claims.lock:
+                self._topology.ports[port.id] = port
+        return port
+
+    def plan_create_cnci_vnic(self, cfg: VnicConfig) -> Plan:
+        """What ``create_cnci_vnic`` would do now."""
+        self._begin("plan_create_cnci_vnic", None, None, changes=False)
+        request = port_request(cfg, mtu_limit=self.site.uplink.mtu)
+        with self._claims.lock:
+            plan = self._plan_port(request)[1]
+        self._drivers.require(plan)
+        return self._drivers.preview(plan)
+
+    def _plan_port(self, request: PortRequest) -> tuple[CnciVnic, Plan]:
+        old = self._topology.ports.get(request.id)
+        name, link = self._locate(ids.PORT, request.id, old.link_name if old else None)
+        port = build_port(self.site, request, name)
+        if old is not None:
+            check_same_port(old, port)
+            if old.link_name == name:
+                port = old
+        self._topology.check_port_mac(port)
+        found = {link.key: link} if link is not None else {}
+        return port, make_plan(found, keyed(port.nouns()))
+
+    def destroy_cnci_vnic(
+        self, cfg: VnicConfig, *, timeout: float | None = None, cancel: CancelToken | None = None
+    ) -> None:
+        """Remove a concentrator's NIC; unknown or gone is no error."""
+        deadline = self._begin("destroy_cnci_vnic", timeout, cancel)
+        identity = port_identity(cfg)
+        claim = Claim(frozenset({("port", *identity)}))
+        with self._telling() as told, self._claims.hold(lambda: claim, deadline):
+            old = self._topology.ports.get(identity)
+            link = self._locate(ids.PORT, identity, old.link_name if old else None)[1]
+            outcome = self._tear_down(told, {link.key: link} if link is not None else {})
+            if outcome.errors:
+                raise incomplete(f"destroy_cnci_vnic {identity[1]}", told.plan, outcome)
+            with self._claims.lock:
+                self._topology.ports.pop(identity, None)
+
+    # -- the whole node --------------------------------------------------------------
+
+    def topology(self) -> Snapshot:
+        """What the node knows, as data of its own."""
+        self._begin("topology", None, None, changes=False)
+        with self._claims.lock:
+            return snapshot(self._topology)
+
+    def _nouns(self) -> Iterable[Noun]:
+        return self._topology.nouns()
+
+    def _warnings(self) -> Iterable[str]:
+        yield from self._topology.orphans
+        yield from self._topology.same_macs()
+
+    def _read(self, ours: Nouns) -> tuple[Report, set[Key]]:
+        links = [noun for noun in ours.values() if isinstance(noun, Link)]
+        topology = read_topology(self.site, links)
+        topology.orphans += tunnel_less(topology)
+        report = Report(orphans=list(topology.orphans))
+        useless = {link.key for link in links if not link.alias}
+        if not self.read_only:
+            for subnet in topology.empty_subnets():
+                useless |= {noun.key for noun in subnet.nouns()}
+                if subnet.tunnel:
+                    report.tunnel_events.append(
+                        tunnel_event(self.site, subnet, TunnelEventType.DEL)
+                    )
+                topology.drop_subnet(subnet.id)
+        report.tunnel_events += [
+            tunnel_event(self.site, subnet, TunnelEventType.ADD)
+            for subnet in topology.subnets.values()
+            if subnet.tunnel
+        ]
+        with self._claims.lock:
+            self._topology = topology
+        return report, useless
+
+    def reset_network(
+        self, *, timeout: float | None = None, cancel: CancelToken | None = None
+    ) -> Report:
+        """Remove everything this node owns, as the kernel shows it, and nothing else.
+
+        The report holds a DEL event for each tunnel.  ``Incomplete`` lists what
+        could not go; the same call again finishes.
+        """
+        deadline = self._begin("reset_network", timeout, cancel, limited=False)
+        report = Report()
+        with self._telling() as told, self._claims.hold(lambda: WHOLE_NODE, deadline):
+            found = self._settled()
+            before = read_topology(
+                self.site, (noun for noun in found.values() if isinstance(noun, Link))
+            )
+            outcome = self._tear_down(told, found)
+            account(report, told.plan, outcome)
+            left = {told.plan.operations[number].noun.key for number in outcome.errors}
+            report.tunnel_events = [
+                tunnel_event(self.site, subnet, TunnelEventType.DEL)
+                for subnet in before.subnets.values()
+                if subnet.tunnel and subnet.tunnel.key not in left
+            ]
+            told.add(*report.tunnel_events)
+            self._read({key: noun for key, noun in found.items() if key in left})
+            if outcome.errors:
+                raise incomplete("reset_network", told.plan, outcome)
+        return report

@@ -1,0 +1,46 @@
+"""Deadlines and cancellation of one call."""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+from snnet.contract import Cancelled, InvalidRequest, Timeout
+
+
+class CancelToken(Protocol):
+    """Anything that can be asked whether to stop: ``threading.Event`` will do."""
+
+    def is_set(self) -> bool: ...
+
+
+class Deadline:
+    """When a call has to be done; ``seconds`` None is never."""
+
+    __slots__ = ("_cancel", "_end", "_seconds", "_what")
+
+    def __init__(self, what: str, seconds: float | None, cancel: CancelToken | None) -> None:
+        if seconds is not None and (
+            isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or seconds <= 0
+        ):
+            raise InvalidRequest(f"{seconds!r} is not a number of seconds above 0", field="timeout")
+        if cancel is not None and not callable(getattr(cancel, "is_set", None)):
+            raise InvalidRequest(f"{cancel!r} has no is_set()", field="cancel")
+        self._what = what
+        self._seconds = seconds
+        self._end = None if seconds is None else time.monotonic() + seconds
+        self._cancel = cancel
+
+    def check(self) -> None:
+        """Raise Cancelled or Timeout if the call has to stop now."""
+        if self._cancel is not None and self._cancel.is_set():
+            raise Cancelled(f"{self._what} was cancelled")
+        if self._end is not None and time.monotonic() >= self._end:
+            raise Timeout(f"{self._what} was not done within {self._seconds:g} s")
+
+    def patience(self) -> float | None:
+        """For how many seconds to wait before looking at ``check`` again."""
+        left = None if self._end is None else max(0.0, self._end - time.monotonic())
+        if self._cancel is None:
+            return left
+        return 0.05 if left is None else min(left, 0.05)

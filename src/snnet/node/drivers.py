@@ -1,0 +1,82 @@
+"""The drivers of one node as one: every noun finds the driver that carries it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from snnet.backends.iproute_shell import render
+from snnet.contract import Check, Driver, Key, Noun, Operation, Outcome, Plan, Unsupported
+
+
+class Drivers:
+    """A backend, a firewall and perhaps a DHCP server, on one host."""
+
+    def __init__(self, backend: Driver, *others: Driver) -> None:
+        self.backend = backend
+        self.all = (backend, *others)
+        self._by_noun = {cls: driver for driver in self.all for cls in driver.carries}
+
+    def of(self, noun: Noun) -> Driver:
+        """The driver that carries this noun; Unsupported where none does."""
+        driver = self._by_noun.get(type(noun))
+        if driver is None:
+            raise Unsupported(f"no driver of this node carries {noun}")
+        return driver
+
+    def missing(self, noun: Noun) -> str | None:
+        """Why the noun cannot be carried here, or None if it can."""
+        driver = self._by_noun.get(type(noun))
+        if driver is None:
+            return f"no driver of this node carries {noun}"
+        return driver.missing(noun)
+
+    def require(self, plan: Plan) -> None:
+        """Unsupported, before anything is touched, where a noun cannot be carried."""
+        for operation in plan:
+            reason = self.missing(operation.noun)
+            if reason:
+                raise Unsupported(reason, operation=operation)
+
+    def find(self, nouns: Iterable[Noun]) -> dict[Key, Noun]:
+        """Those of the nouns that are on the host, as they are there."""
+        found = {}
+        for noun in nouns:
+            existing = self.of(noun).find(noun.key)
+            if existing is not None:
+                found[noun.key] = existing
+        return found
+
+    def apply(
+        self,
+        operations: Sequence[Operation],
+        *,
+        check: Check | None = None,
+        keep_going: bool = False,
+    ) -> Outcome:
+        """As ``Driver.apply``, each operation by its own driver, order kept."""
+        first = self.of(operations[0].noun) if operations else None
+        if first is None or all(self.of(op.noun) is first for op in operations):
+            return (
+                first.apply(operations, check=check, keep_going=keep_going) if first else Outcome()
+            )
+        whole = Outcome()
+        start = 0
+        while start < len(operations) and (keep_going or not whole.errors):
+            driver = self.of(operations[start].noun)
+            end = start + 1
+            while end < len(operations) and self.of(operations[end].noun) is driver:
+                end += 1
+            part = driver.apply(operations[start:end], check=check, keep_going=keep_going)
+            whole.done |= {start + number for number in part.done}
+            whole.errors |= {start + number: error for number, error in part.errors.items()}
+            whole.fds |= part.fds
+            start = end
+        return whole
+
+    def preview(self, plan: Plan) -> Plan:
+        """The same plan, able to print itself as shell commands."""
+        return Plan(plan.operations, render=self._commands)
+
+    def _commands(self, operation: Operation) -> Sequence[str]:
+        lines = self.of(operation.noun).commands(operation)
+        return render(operation) if lines is None else lines

@@ -1,0 +1,115 @@
+"""The real host: a network namespace, a runtime directory, locks and records."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import functools
+import os
+import re
+import socket
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from snnet.contract import Host, InvalidRequest, IPNetwork, SnnetError
+
+from .files import locked, private_directory, read_document, write_document
+from .netns import in_netns, netns_id, open_netns
+
+_SO_NETNS_COOKIE = 71  # asm-generic/socket.h, since Linux 5.14
+_RECORD_PATIENCE = 30.0
+"""Seconds to wait for a record; those who hold one write a few sysctls at most."""
+
+
+class SystemHost(Host):
+    """Where the drivers of one node work on a real machine.
+
+    ``owner`` is role and id of the node ("cn:cn-1"); ``netns`` is what
+    :func:`~snnet.system.netns.open_netns` takes.  ``runtime`` is for tests; by
+    default it is /run/snnet for those who may write to /run, else
+    $XDG_RUNTIME_DIR/snnet.  Opening a host changes nothing: the directory is
+    made when it is first asked for.
+    """
+
+    netns: int
+    """Descriptor of the namespace, open until ``close()``."""
+
+    def __init__(
+        self,
+        owner: str,
+        netns: str | os.PathLike[str] | int | None = None,
+        networks: Iterable[IPNetwork] = (),
+        *,
+        runtime: Path | None = None,
+    ) -> None:
+        self.owner = _file_name(owner, "owner")
+        self.networks = tuple(networks)
+        self._runtime = runtime
+        self.netns = open_netns(netns)
+        self._netns_id = netns_id(self.netns).replace(":", ".")
+
+    @functools.cached_property
+    def runtime(self) -> Path:
+        """The runtime directory, there and ours alone."""
+        if self._runtime is not None:
+            return private_directory(self._runtime, 0o700)
+        if os.geteuid() == 0 and os.access("/run", os.W_OK):
+            # Others may pass through, for dnsmasq drops root and reads below.
+            return private_directory(Path("/run/snnet"), 0o711)
+        # In a user namespace root may not write to /run.
+        if base := os.environ.get("XDG_RUNTIME_DIR"):
+            return private_directory(Path(base, "snnet"), 0o700)
+        raise SnnetError("no runtime directory: run as root, or set XDG_RUNTIME_DIR (mode 0700)")
+
+    @contextlib.contextmanager
+    def record(self, name: str) -> Iterator[dict[str, Any]]:
+        """See :meth:`snnet.contract.Host.record`.
+
+        Kept across processes, for as long as the namespace lives.  Raises
+        ``SnnetError`` for a corrupt file, ``Conflict`` if others keep it for 30 s.
+        """
+        path = self.runtime / f"record-{_file_name(name, 'name')}-{self._netns_id}.json"
+        with locked(path.with_suffix(".lock"), _RECORD_PATIENCE, f"the record {name!r}"):
+            stored = read_document(path)
+            current = stored.get("netns") == self._cookie
+            before = stored.get("record", {}) if current else {}
+            document = copy.deepcopy(before)
+            yield document
+            if document != before or not current:
+                content = {"netns": self._cookie, "record": document} if document else {}
+                write_document(path, content)
+
+    @contextlib.contextmanager
+    def claim(self, timeout: float) -> Iterator[None]:
+        """See :meth:`snnet.contract.Host.claim`; another node of this process counts too."""
+        path = self.runtime / f"claim-{self.owner}-{self._netns_id}.lock"
+        with locked(path, timeout, f"{self.owner} in this network namespace"):
+            yield
+
+    def close(self) -> None:
+        """See :meth:`snnet.contract.Host.close`."""
+        fd, self.netns = self.netns, -1
+        if fd >= 0:
+            os.close(fd)
+
+    @functools.cached_property
+    def _cookie(self) -> int:
+        """A number no later namespace gets, unlike the inode's; 0 on old kernels."""
+
+        def ask() -> int:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+                raw = sock.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8)
+            return int.from_bytes(raw, sys.byteorder)
+
+        try:
+            return in_netns(self.netns, ask)
+        except OSError:
+            return 0
+
+
+def _file_name(text: str, field: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}", text):
+        raise InvalidRequest(f"{text!r} has characters that fit no file name", field=field)
+    return text

@@ -1,0 +1,132 @@
+"""Network namespaces: opened by reference, entered by a thread of their own.
+
+See network_namespaces(7), setns(2) and ip-netns(8).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import functools
+import os
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+from snnet.contract import InvalidRequest
+
+NAMED = "/run/netns"
+"""Where ``ip netns add`` keeps its namespaces."""
+
+CURRENT = "/proc/thread-self/ns/net"
+"""The calling thread's namespace; /proc/self is that of the main thread."""
+
+_CLONE_NEWNET = 0x40000000  # linux/sched.h
+_NS_GET_NSTYPE = 0xB703  # linux/nsfs.h, ioctl_ns(2)
+
+T = TypeVar("T")
+
+
+def open_netns(ref: str | os.PathLike[str] | int | None = None) -> int:
+    """A new close-on-exec descriptor of the namespace ``ref`` names.
+
+    ``ref`` is a name under /run/netns, a path, a descriptor (which stays the
+    caller's), or None for the calling thread's own namespace.  Raises
+    ``InvalidRequest`` where that is no network namespace.
+    """
+    fd = _open(ref)
+    try:
+        kind = fcntl.ioctl(fd, _NS_GET_NSTYPE)
+    except OSError:  # ENOTTY: not a file of nsfs
+        kind = 0
+    if kind != _CLONE_NEWNET:
+        os.close(fd)
+        raise InvalidRequest(f"{ref!r} is not a network namespace", field="netns")
+    return fd
+
+
+def netns_id(fd: int) -> str:
+    """Device and inode of the namespace: equal for equal namespaces.
+
+    The kernel gives the number of a namespace that is gone to a later one.
+    """
+    status = os.fstat(fd)
+    return f"{status.st_dev}:{status.st_ino}"
+
+
+def is_current(fd: int) -> bool:
+    """Whether the calling thread is in the namespace."""
+    return os.path.samestat(os.fstat(fd), os.stat(CURRENT))
+
+
+def in_netns(fd: int, function: Callable[[], T]) -> T:
+    """What ``function`` returns when called inside the namespace.
+
+    It runs in a short-lived thread, so the caller's own namespace never
+    changes, whatever happens; a caller who is in the namespace already calls it
+    himself.  Processes it starts and sockets it opens belong to the namespace.
+    What it raises is raised here.
+    """
+    if is_current(fd):
+        return function()
+    results: list[T] = []
+    errors: list[BaseException] = []
+
+    def enter_and_call() -> None:
+        try:
+            _setns(fd)
+            results.append(function())
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=enter_and_call, name="snnet-in-netns")
+    thread.start()
+    thread.join()
+    if errors:
+        # The list would keep a cycle error -> traceback -> frame -> list alive.
+        raise errors.pop()
+    return results.pop()
+
+
+def _open(ref: str | os.PathLike[str] | int | None) -> int:
+    try:
+        if isinstance(ref, int) and not isinstance(ref, bool):
+            return fcntl.fcntl(ref, fcntl.F_DUPFD_CLOEXEC, 0)
+        if ref is None or isinstance(ref, (str, os.PathLike)):
+            # O_NONBLOCK: a FIFO by mistake must not hang the caller.
+            return os.open(_path(ref), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except (OSError, ValueError) as error:
+        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error
+        hint = f" (create it: ip netns add {ref})" if _is_name(ref) else ""
+        raise InvalidRequest(
+            f"cannot open network namespace {ref!r}: {reason}{hint}", field="netns"
+        ) from error
+    raise InvalidRequest(
+        f"expected a name, a path or a file descriptor, got {type(ref).__name__}", field="netns"
+    )
+
+
+def _path(ref: str | os.PathLike[str] | None) -> str:
+    if ref is None:
+        return CURRENT
+    return f"{NAMED}/{ref}" if _is_name(ref) else os.fspath(ref)
+
+
+def _is_name(ref: object) -> bool:
+    return isinstance(ref, str) and "/" not in ref
+
+
+def _setns(fd: int) -> None:
+    import ctypes
+
+    if _libc_setns()(fd, _CLONE_NEWNET) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"cannot enter the network namespace: {os.strerror(number)}")
+
+
+@functools.cache
+def _libc_setns() -> Callable[[int, int], int]:
+    # os.setns came with Python 3.12; loading the library takes longer than the call.
+    import ctypes
+
+    function: Callable[[int, int], int] = ctypes.CDLL(None, use_errno=True).setns
+    return function

@@ -1,0 +1,160 @@
+"""The one process runner: an argument list and stdin, never a shell string.
+
+Nothing else in snnet imports :mod:`subprocess`.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from snnet.contract import ApiError, Timeout, Unsupported, error_for
+
+from .netns import in_netns
+
+PACKAGES = {
+    "bridge": "iproute2",
+    "conntrack": "conntrack",
+    "dnsmasq": "dnsmasq-base",
+    "docker": "docker.io",
+    "ip": "iproute2",
+    "ip6tables": "iptables",
+    "ip6tables-restore": "iptables",
+    "ip6tables-save": "iptables",
+    "iptables": "iptables",
+    "iptables-restore": "iptables",
+    "iptables-save": "iptables",
+    "modprobe": "kmod",
+    "nft": "nftables",
+    "ping": "iputils-ping",
+    "sysctl": "procps",
+    "tc": "iproute2",
+    "udhcpc": "udhcpc",
+}
+"""The Debian package that brings a program."""
+
+_SYSTEM_PATH = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """How a program ended; ``returncode`` is minus the signal's number if one killed it."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    input: str | None = None,
+    timeout: float = 10.0,
+    netns: int | None = None,
+    check: bool = True,
+) -> Completed:
+    """Run a program to its end and return what it said.
+
+    It sees ``LC_ALL=C`` and ``PATH`` as its only environment, ``input`` on its
+    stdin (else /dev/null), no other descriptor of ours, and a session of its
+    own.  With ``netns`` (a descriptor) it runs in that network namespace.
+
+    After ``timeout`` seconds it and every process of its group are killed and
+    ``Timeout`` is raised.  A program that is not installed is ``Unsupported``,
+    naming the package.  With ``check`` an exit code other than 0 raises the
+    class that the kernel's text on stderr stands for, else ``ApiError``.
+    """
+    program = find_program(argv[0])
+    if program is None:
+        raise Unsupported(missing_program(argv[0]))
+    wait = functools.partial(_run, program, argv, input, timeout)
+    done = wait() if netns is None else in_netns(netns, wait)
+    if check and done.returncode != 0:
+        raise failure(argv, done)
+    return done
+
+
+def find_program(name: str) -> str | None:
+    """Where the program is, or None; the sbin directories count, whatever PATH says."""
+    return shutil.which(name, path=_search_path())
+
+
+def missing_program(name: str) -> str:
+    """What to tell somebody who lacks this program."""
+    package = PACKAGES.get(os.path.basename(name))
+    hint = f"apt-get install {package}" if package else "install it, or mend PATH"
+    return f"the program {name!r} is not installed: {hint}"
+
+
+def failure(argv: Sequence[str], done: Completed) -> ApiError:
+    """The error for a program that failed: its command, how it ended, its last words."""
+    what = f"run {shlex.join(argv)}"
+    said = done.stderr.strip() or done.stdout.strip()
+    if done.returncode < 0:
+        ended = f"killed by {signal.Signals(-done.returncode).name}"
+    else:
+        ended = f"exit code {done.returncode}"
+    detail = f"{ended}: {said}" if said else ended
+    number = errno_in(said)
+    if number is not None:
+        return error_for(number, what, detail=detail)
+    return ApiError(f"cannot {what}: {detail}")
+
+
+def errno_in(text: str) -> int | None:
+    """The errno whose text of strerror(3) ends a line, as programs print it, or None."""
+    texts = _errno_texts()
+    for line in reversed(text.splitlines()):
+        reason = line.rpartition(":")[2].strip().rstrip(".").lower()
+        if reason in texts:
+            return texts[reason]
+    return None
+
+
+@functools.cache
+def _errno_texts() -> dict[str, int]:
+    return {os.strerror(number).lower(): number for number in errno.errorcode}
+
+
+def _search_path() -> str:
+    return os.pathsep.join(filter(None, (os.environ.get("PATH"), _SYSTEM_PATH)))
+
+
+def _run(program: str, argv: Sequence[str], input: str | None, timeout: float) -> Completed:
+    try:
+        process = subprocess.Popen(
+            argv,
+            executable=program,
+            stdin=subprocess.DEVNULL if input is None else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={"LC_ALL": "C", "PATH": _search_path()},
+            encoding="utf-8",
+            errors="replace",
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise error_for(error.errno or 0, f"start {program}") from error
+    with process:
+        try:
+            stdout, stderr = process.communicate(input, timeout)
+        except subprocess.TimeoutExpired:
+            _kill(process)
+            raise Timeout(f"killed after {timeout:g} s: {shlex.join(argv)}") from None
+        except BaseException:
+            _kill(process)
+            raise
+    return Completed(process.returncode, stdout, stderr)
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    """End the whole group: a child left behind could hold our pipes open."""
+    # Not yet waited for, so the number still belongs to it and to its group.
+    os.killpg(process.pid, signal.SIGKILL)

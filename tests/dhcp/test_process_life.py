@@ -1,0 +1,355 @@
+"""The life of a dnsmasq: who may end it, what outlives whom, what is left on disk."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from snnet.contract import Add, Change, Denied, DhcpEntry, DhcpScope, Operation, Remove
+from snnet.dhcp.account import serving_account
+from snnet.dhcp.dnsmasq import Dnsmasq
+from snnet.system.netns import in_netns
+
+pytestmark = pytest.mark.kernel
+
+Do = Callable[[Dnsmasq, Operation], None]
+MAC = "02:00:0a:01:00:09"
+WEB = DhcpEntry(mac="02:00:00:00:00:77", address=IPv4Address("10.1.0.77"), hostname="web")
+
+
+def test_folder_is_for_root_and_dnsmasq_only(driver: Dnsmasq, served: DhcpScope) -> None:
+    gid = serving_account().gid
+    status = _folder(driver).lstat()
+    assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (0, gid, 0o750)
+    for name in ("hosts", "names", "servers", "leases", "scope.json"):
+        file = (_folder(driver) / name).lstat()
+        assert (file.st_uid, file.st_gid, stat.S_IMODE(file.st_mode)) == (0, gid, 0o640)
+
+
+def test_dnsmasq_drops_root(driver: Dnsmasq, served: DhcpScope) -> None:
+    text = Path(f"/proc/{driver.pid(served)}/status").read_text()
+    uids = next(line.split()[1:] for line in text.splitlines() if line.startswith("Uid:"))
+    assert "0" not in uids
+
+
+def test_dnsmasq_keeps_nothing_of_ours(driver: Dnsmasq, served: DhcpScope) -> None:
+    pid = driver.pid(served)
+    assert pid is not None
+    assert os.getsid(pid) != os.getsid(0)
+    assert [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in range(3)] == ["/dev/null"] * 3
+    opened = [os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()]
+    assert not any("inotify" in target for target in opened), "a user has but 128 of them"
+
+
+def test_nothing_is_left_after_remove(driver: Dnsmasq, served: DhcpScope, do: Do) -> None:
+    pid = driver.pid(served)
+    do(driver, Remove(served))
+    assert not Path(f"/proc/{pid}").exists() or _is_zombie(pid)
+    assert list(driver.host.runtime.iterdir()) == []
+    assert driver.snapshot() == driver.stale() == {}
+    do(driver, Add(served))
+
+
+def test_the_next_driver_takes_it_on_as_it_is(
+    lan: Any, servers: Any, driver: Dnsmasq, served: DhcpScope, do: Do
+) -> None:
+    pid = driver.pid(served)
+    following = servers.open(lan.netns)
+    assert following.snapshot() == {served.key: served}
+    assert following.pid(served) == pid
+    more = dataclasses.replace(served, entries=(WEB,))
+    do(following, Change(more, served))
+    assert (following.pid(more), driver.find(served.key)) == (pid, more)
+
+
+def test_outlives_the_process_that_started_it(
+    lan: Any, servers: Any, driver: Dnsmasq, scope: DhcpScope
+) -> None:
+    program = f"""
+from ipaddress import IPv4Network
+from pathlib import Path
+from snnet.contract import Add, DhcpScope
+from snnet.dhcp.dnsmasq import Dnsmasq
+from snnet.system.host import SystemHost
+driver = Dnsmasq(SystemHost("cnci:c1", {lan.netns!r}, runtime=Path({str(servers.runtime)!r})))
+scope = DhcpScope(link="br0", subnet=IPv4Network("10.1.0.0/24"), mtu=1400)
+outcome = driver.apply([Add(scope)])
+assert outcome.done == {{0}}, outcome.error
+print(driver.pid(scope), flush=True)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=30
+    )
+    assert done.returncode == 0, done.stderr
+    assert driver.pid(scope) == int(done.stdout)
+    assert driver.snapshot() == {scope.key: scope}
+    assert lan.guest("br0", MAC).lease() is not None
+
+
+def test_after_kill_9_it_is_gone_and_can_be_added_again(
+    lan: Any, driver: Dnsmasq, scope: DhcpScope, do: Do
+) -> None:
+    scope = dataclasses.replace(scope, entries=(WEB,))
+    do(driver, Add(scope))
+    guest = lan.guest("br0", MAC)
+    assert guest.lease() is not None
+    leases = (_folder(driver) / "leases").read_text()
+    _kill(driver, scope)
+    assert driver.snapshot() == {}
+    assert driver.find(scope.key) is None
+    assert driver.stale() == {scope.key: scope}, "what it served is still known"
+    do(driver, Add(scope))
+    assert driver.stale() == {}
+    assert (_folder(driver) / "leases").read_text() == leases
+    assert guest.lease() is not None
+
+
+def test_leases_that_no_longer_fit_are_dropped(
+    lan: Any, driver: Dnsmasq, served: DhcpScope, do: Do
+) -> None:
+    assert lan.guest("br0", MAC).lease() is not None
+    _kill(driver, served)
+    taken = DhcpEntry(mac=WEB.mac, address=IPv4Address("10.1.0.9"))
+    do(driver, Add(dataclasses.replace(served, entries=(taken,))))
+    lease = lan.guest("br0", WEB.mac).lease()
+    assert lease is not None
+    assert lease["ip"] == "10.1.0.9"
+
+
+def test_what_a_dead_one_left_can_be_removed(driver: Dnsmasq, served: DhcpScope, do: Do) -> None:
+    _kill(driver, served)
+    do(driver, Remove(served))
+    assert list(driver.host.runtime.iterdir()) == []
+
+
+def test_children_of_a_dead_one_do_not_keep_its_ports(
+    lan: Any, driver: Dnsmasq, served: DhcpScope, do: Do
+) -> None:
+    with _tcp_query_under_way(driver, served):
+        _kill(driver, served)
+        do(driver, Add(served))
+    assert lan.guest("br0", MAC).lease() is not None
+
+
+def test_restarts_with_a_tcp_query_under_way(driver: Dnsmasq, served: DhcpScope) -> None:
+    for _ in range(5):
+        with _tcp_query_under_way(driver, served):
+            driver.restart(served)
+
+
+def test_a_lost_pid_file_does_not_lose_the_process(
+    driver: Dnsmasq, served: DhcpScope, do: Do
+) -> None:
+    pid = driver.pid(served)
+    (_folder(driver) / "pid").unlink()
+    assert driver.snapshot() == {}
+    do(driver, Add(served))
+    assert not Path(f"/proc/{pid}").exists() or _is_zombie(pid)
+
+
+def test_a_recycled_pid_is_left_alone(driver: Dnsmasq, served: DhcpScope, do: Do) -> None:
+    _kill(driver, served)
+    with _running(["sleep", "60"]) as stranger:
+        (_folder(driver) / "pid").write_text(f"{stranger.pid}\n")
+        assert driver.pid(served) is None
+        assert driver.snapshot() == {}
+        do(driver, Add(served))
+        do(driver, Remove(served))
+        assert stranger.poll() is None
+
+
+def test_our_command_line_in_another_namespace_is_a_stranger(
+    driver: Dnsmasq, served: DhcpScope, do: Do
+) -> None:
+    _kill(driver, served)
+    argument = f"--pid-file={_folder(driver) / 'pid'}"
+    argv = ["dnsmasq", "-c", "import time; time.sleep(60)", argument]
+    with _running(argv, sys.executable) as decoy:
+        (_folder(driver) / "pid").write_text(f"{decoy.pid}\n")
+        assert driver.pid(served) is None
+        do(driver, Add(served))
+        do(driver, Remove(served))
+        assert decoy.poll() is None
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "x", "99999999"])
+def test_a_pid_file_with_anything_in_it(driver: Dnsmasq, served: DhcpScope, text: str) -> None:
+    path = _folder(driver) / "pid"
+    right = path.read_text()
+    path.write_text(text)
+    assert driver.pid(served) is None
+    path.write_text(right)
+    assert driver.pid(served) is not None
+
+
+def test_a_deaf_process_is_killed(driver: Dnsmasq, served: DhcpScope, do: Do) -> None:
+    pid = driver.pid(served)
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    do(driver, Remove(served))
+    assert not Path(f"/proc/{pid}").exists() or _is_zombie(pid)
+
+
+def test_a_bridge_made_anew_needs_a_new_dnsmasq(
+    lan: Any, driver: Dnsmasq, served: DhcpScope, do: Do
+) -> None:
+    pid = driver.pid(served)
+    lan.ip("link", "del", "br0")
+    assert driver.snapshot() == {}
+    lan.bridge("br0", "10.1.0.0/24")
+    assert driver.snapshot() == {}
+    assert driver.find(served.key) is None
+    do(driver, Add(served))
+    assert driver.pid(served) != pid
+    assert lan.guest("br0", MAC).lease() is not None
+
+
+def test_a_broken_record_stops_nothing(
+    lan: Any, driver: Dnsmasq, served: DhcpScope, do: Do
+) -> None:
+    lan.bridge("br1", "10.2.0.0/24")
+    second = DhcpScope(link="br1", subnet=IPv4Network("10.2.0.0/24"), mtu=1400)
+    do(driver, Add(second))
+    (_folder(driver, "br0") / "scope.json").write_text('{"version": 9}')
+    assert driver.snapshot() == {second.key: second}
+    do(driver, Add(served))
+    assert driver.snapshot() == {served.key: served, second.key: second}
+
+
+def test_links_in_our_folder_are_not_followed(
+    driver: Dnsmasq, served: DhcpScope, tmp_path: Path
+) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    (_folder(driver) / "hosts.new").symlink_to(victim)
+    driver.reload(served)
+    assert victim.read_text() == "precious"
+    (_folder(driver) / "scope.json").unlink()
+    (_folder(driver) / "scope.json").symlink_to(victim)
+    assert driver.snapshot() == {}
+
+
+def test_a_runtime_directory_dnsmasq_cannot_pass_is_told(
+    lan: Any, servers: Any, scope: DhcpScope, tmp_path: Path
+) -> None:
+    tmp_path.chmod(0o700)
+    error = servers.open(lan.netns, runtime=tmp_path).apply([Add(scope)]).error
+    assert isinstance(error, Denied)
+    assert "cannot pass through" in str(error)
+
+
+def test_many_scopes_at_once(lan: Any, driver: Dnsmasq, do: Do) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    scopes = []
+    for number in range(8):
+        lan.bridge(f"br{100 + number}", f"10.{100 + number}.0.0/24")
+        subnet = IPv4Network(f"10.{100 + number}.0.0/24")
+        scopes.append(DhcpScope(link=f"br{100 + number}", subnet=subnet, mtu=1400))
+    with ThreadPoolExecutor(8) as pool:
+        outcomes = list(pool.map(lambda scope: driver.apply([Add(scope)]), scopes))
+        assert [outcome.error for outcome in outcomes] == [None] * 8
+        assert driver.snapshot() == {scope.key: scope for scope in scopes}
+        outcomes = list(pool.map(lambda scope: driver.apply([Remove(scope)]), scopes))
+    assert [outcome.error for outcome in outcomes] == [None] * 8
+    assert list(driver.host.runtime.iterdir()) == []
+
+
+def test_identical_adds_end_as_one(driver: Dnsmasq, scope: DhcpScope) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(4) as pool:
+        outcomes = list(pool.map(lambda _: driver.apply([Add(scope)]), range(4)))
+    assert sum(outcome.error is None for outcome in outcomes) == 1
+
+
+def test_works_in_a_user_namespace(tmp_path: Path) -> None:
+    program = """
+import subprocess, sys
+from ipaddress import IPv4Network
+from pathlib import Path
+from snnet.contract import Add, DhcpScope, Remove
+from snnet.dhcp.dnsmasq import Dnsmasq
+from snnet.system.host import SystemHost
+for words in ("link add br0 type bridge", "address add 10.1.0.1/24 dev br0", "link set br0 up"):
+    subprocess.run(["ip", *words.split()], check=True)
+driver = Dnsmasq(SystemHost("cnci:c1", runtime=Path(sys.argv[1])))
+scope = DhcpScope(link="br0", subnet=IPv4Network("10.1.0.0/24"), mtu=1400)
+try:
+    outcome = driver.apply([Add(scope)])
+    assert outcome.done == {0}, outcome.error
+    assert driver.snapshot() == {scope.key: scope}
+    driver.reload(scope)
+    driver.restart(scope)
+finally:
+    driver.apply([Remove(scope)])
+assert driver.snapshot() == driver.stale() == {}
+"""
+    runtime = tmp_path / "runtime"
+    argv = ["unshare", "-Urn", sys.executable, "-c", program, str(runtime)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert list(runtime.iterdir()) == []
+
+
+@contextlib.contextmanager
+def _running(argv: list[str], program: str | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen(argv, executable=program) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@contextlib.contextmanager
+def _tcp_query_under_way(driver: Dnsmasq, scope: DhcpScope) -> Iterator[None]:
+    """A connection that dnsmasq has handed to a child of its own."""
+
+    def connect() -> socket.socket:
+        return socket.create_connection((str(scope.gateway), 53), timeout=2)
+
+    pid = driver.pid(scope)
+    with in_netns(driver.host.netns, connect):
+        children = Path(f"/proc/{pid}/task/{pid}/children")
+        deadline = time.monotonic() + 2
+        while not children.read_text():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        yield
+
+
+def _folder(driver: Dnsmasq, link: str = "br0") -> Path:
+    return next(driver.host.runtime.glob(f"dhcp@*@{link}"))
+
+
+def _kill(driver: Dnsmasq, scope: DhcpScope) -> None:
+    pid = driver.pid(scope)
+    assert pid is not None
+    pidfd = os.pidfd_open(pid)
+    try:
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        deadline = time.monotonic() + 5
+        while driver.pid(scope) is not None:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    finally:
+        os.close(pidfd)
+
+
+def _is_zombie(pid: int | None) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    return True

@@ -1,0 +1,156 @@
+"""What dnsmasq is told, as text; and what is kept to know it again.  No root needed."""
+
+from __future__ import annotations
+
+import dataclasses
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from snnet.contract import DhcpEntry, DhcpScope, InvalidRequest
+from snnet.dhcp import settings
+from snnet.dhcp.account import Account
+from snnet.dhcp.record import Record
+
+SCOPE = DhcpScope(link="br0", subnet=IPv4Network("10.1.0.0/29"), mtu=1400)
+WEB = DhcpEntry(mac="02:00:00:00:00:77", address=IPv4Address("10.1.0.4"), hostname="web")
+
+
+def test_command_line() -> None:
+    scope = dataclasses.replace(SCOPE, domain="t.example")
+    argv = settings.command_line(scope, Path("/run/x"), Account("dnsmasq", "nogroup", 65534))
+    assert argv == [
+        "dnsmasq",
+        "--pid-file=/run/x/pid",
+        "--conf-file=/dev/null",
+        "--user=dnsmasq",
+        "--group=nogroup",
+        "--interface=br0",
+        "--except-interface=lo",
+        "--bind-dynamic",
+        "--dhcp-range=10.1.0.0,static,255.255.255.248,12h",
+        "--dhcp-lease-max=8",
+        "--dhcp-hostsfile=/run/x/hosts",
+        "--dhcp-leasefile=/run/x/leases",
+        "--dhcp-authoritative",
+        "--dhcp-ignore=tag:!known",
+        "--no-ping",
+        "--dhcp-option=option:router,10.1.0.1",
+        "--dhcp-option=option:dns-server,10.1.0.1",
+        "--dhcp-option-force=option:mtu,1400",
+        "--no-hosts",
+        "--addn-hosts=/run/x/names",
+        "--no-resolv",
+        "--servers-file=/run/x/servers",
+        "--domain-needed",
+        "--bogus-priv",
+        "--domain=t.example",
+        "--local=/t.example/",
+        "--expand-hosts",
+    ]
+
+
+def test_hosts_file_has_added_then_generated_entries() -> None:
+    scope = dataclasses.replace(SCOPE, entries=(WEB,), reserved=1)
+    assert settings.hosts(scope).splitlines() == [
+        "02:00:00:00:00:77,10.1.0.4,web",
+        "02:00:0a:01:00:03,10.1.0.3",
+        "02:00:0a:01:00:05,10.1.0.5",
+        "02:00:0a:01:00:06,10.1.0.6",
+    ]
+
+
+def test_only_named_entries_have_names() -> None:
+    nameless = DhcpEntry(mac="02:00:00:00:00:78", address=IPv4Address("10.1.0.5"))
+    assert settings.names(dataclasses.replace(SCOPE, entries=(WEB, nameless))) == "10.1.0.4 web\n"
+
+
+def test_name_servers_come_from_resolv_conf() -> None:
+    text = (
+        "# nameserver 192.0.2.1\nsearch example\nnameserver 192.0.2.2\n"
+        "nameserver 2001:db8::53 # ours\nnameserver fe80::1%eth0\nnameserver nonsense\nnameserver\n"
+    )
+    assert settings.servers(text) == "server=192.0.2.2\nserver=2001:db8::53\n"
+    assert settings.servers("") == ""
+
+
+LEASES = """\
+1795516578 02:00:0a:01:00:03 10.1.0.3 * 01:02:00:0a:01:00:03
+1795516578 02:00:0a:01:00:04 10.1.0.4 guest 01:02:00:0a:01:00:04
+duid 00:01:00:01
+
+"""
+
+
+def test_leases_that_fit_are_kept() -> None:
+    first, second, *_ = LEASES.splitlines(keepends=True)
+    assert settings.kept_leases(LEASES, SCOPE) == first + second
+    assert settings.kept_leases(LEASES, dataclasses.replace(SCOPE, entries=(WEB,))) == first
+    assert settings.kept_leases("", SCOPE) == ""
+
+
+def test_a_lease_of_somebody_elses_address_is_a_contradiction() -> None:
+    assert not settings.is_contradicted(LEASES, SCOPE)
+    assert settings.is_contradicted(LEASES, dataclasses.replace(SCOPE, entries=(WEB,)))
+    # Reserved now and given to nobody: the guest is unknown, and that will do.
+    assert not settings.is_contradicted(LEASES, dataclasses.replace(SCOPE, reserved=3))
+
+
+def test_a_good_scope_passes() -> None:
+    settings.check(dataclasses.replace(SCOPE, entries=(WEB,), domain="a-1.example"))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ({"subnet": IPv4Network("10.1.0.0/30")}, "subnet"),
+        ({"subnet": IPv4Network("10.0.0.0/15")}, "subnet"),
+        ({"mtu": 67}, "mtu"),
+        ({"mtu": 65536}, "mtu"),
+        ({"reserved": -1}, "reserved"),
+        ({"domain": ""}, "domain"),
+        ({"domain": "a,b"}, "domain"),
+        ({"domain": "a\n"}, "domain"),
+        ({"link": "br0,br1"}, "link"),
+        ({"link": "br*"}, "link"),
+        ({"entries": (WEB, dataclasses.replace(WEB, mac="02:00:00:00:00:99"))}, "in 2 entries"),
+        ({"entries": (WEB, dataclasses.replace(WEB, address=IPv4Address("10.1.0.5")))}, "mac"),
+    ],
+)
+def test_a_bad_scope_is_refused(wrong: dict[str, Any], reason: str) -> None:
+    with pytest.raises(InvalidRequest, match=reason):
+        settings.check(dataclasses.replace(SCOPE, **wrong))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"mac": "02:00:00:00:00"},
+        {"mac": "02:00:00:00:00:77\n"},
+        {"mac": "ignore"},
+        *({"address": IPv4Address(f"10.1.0.{last}")} for last in (0, 1, 7, 8)),
+        *(
+            {"hostname": name}
+            for name in ("", "a,b", "a b", "-a", "a-", "a" * 64, "a\n", "ignore", "infinite")
+        ),
+        *({"hostname": name} for name in ("45", "12h", "5M", "10.1.0.4", "tag:x", "a_b")),
+    ],
+)
+def test_a_bad_entry_is_refused(wrong: dict[str, Any]) -> None:
+    entries = (dataclasses.replace(WEB, **wrong),)
+    with pytest.raises(InvalidRequest, match="entries"):
+        settings.check(dataclasses.replace(SCOPE, entries=entries))
+
+
+def test_record_reads_back_what_it_wrote() -> None:
+    scope = dataclasses.replace(SCOPE, entries=(WEB,), domain="t.example", reserved=2)
+    record = Record("cnci:c1", 7, scope)
+    assert Record.from_json(record.to_json()) == record
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"version": 2}', '{"version": 1}', "nonsense"])
+def test_what_is_no_record_is_told(text: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - the text is the parser's
+        Record.from_json(text)

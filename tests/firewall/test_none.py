@@ -1,0 +1,46 @@
+"""The firewall driver that sets nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from snnet.contract import Add, BridgeAccept, ExternalForward, Remove, Unsupported
+from snnet.firewall.none import NoFirewall
+from snnet.system.host import SystemHost
+
+_ACCEPT = BridgeAccept(bridge="br0")
+_FORWARD = ExternalForward(device="eth0", bridge="br0")
+
+
+@pytest.fixture
+def firewall() -> NoFirewall:
+    return NoFirewall(SystemHost.__new__(SystemHost))
+
+
+def test_says_what_to_choose_for_every_rule(firewall: NoFirewall) -> None:
+    for noun in (_ACCEPT, _FORWARD):
+        assert type(noun) in firewall.carries
+        assert "choose firewall='nftables' or 'iptables'" in (firewall.missing(noun) or "")
+
+
+def test_finds_nothing(firewall: NoFirewall) -> None:
+    assert firewall.snapshot() == {}
+    assert firewall.find(_FORWARD.key) is None
+    assert firewall.dump() == ""
+
+
+def test_applies_nothing(firewall: NoFirewall) -> None:
+    operations = [Add(_FORWARD), Remove(_ACCEPT)]
+    outcome = firewall.apply(operations)
+    assert outcome.done == set()
+    assert list(outcome.errors) == [0]
+    assert isinstance(outcome.error, Unsupported)
+    assert list(firewall.apply(operations, keep_going=True).errors) == [0, 1]
+    assert firewall.apply([]).error is None
+
+
+def test_has_no_events(firewall: NoFirewall) -> None:
+    with pytest.raises(Unsupported):
+        firewall.watch()
+    firewall.close()
+    firewall.close()
