@@ -330,7 +330,7 @@ def test_commands_show_what_would_run(driver: Dnsmasq, scope: DhcpScope) -> None
 def _answer_to_request(guest: Any, mac: str) -> int | None:
     """Type of the answer to a DHCPREQUEST for a wrong address, as after a reboot (RFC 2131)."""
     hardware = bytes.fromhex(mac.replace(":", ""))
-    head = struct.pack("!4BIHH16x", 1, 1, 6, 0, 4711, 0, 0x8000) + hardware.ljust(202, b"\0")
+    head = struct.pack("!4BIHH16x", 1, 1, 6, 0, 4711, 0, 0x8000) + hardware.ljust(208, b"\0")
     wrong = IPv4Address("10.1.0.222").packed
     options = b"\x63\x82\x53\x63" + b"\x35\x01\x03" + b"\x32\x04" + wrong + b"\xff"
 

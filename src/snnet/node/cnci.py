@@ -38,7 +38,7 @@ from snnet.core.mesh import build_mesh
 from snnet.core.planner import plan as make_plan
 from snnet.core.requests import check_remote
 
-from .base import DriverChoice, Node, account, incomplete
+from .base import DriverChoice, Node, Telling, account, incomplete
 from .claims import WHOLE_NODE, Claim
 from .deadline import CancelToken, Deadline
 from .exits import Exits

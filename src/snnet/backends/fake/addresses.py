@@ -153,8 +153,7 @@ def is_broadcast(state: State, address: IPAddress) -> bool:
     if address.version == 6:
         return False
     return int(address) == 0xFFFFFFFF or any(
-        hop.connected and _is_last(state, hop.link, address)
-        for hop in state.fib.covering(address)
+        hop.connected and _is_last(state, hop.link, address) for hop in state.fib.covering(address)
     )
 
 

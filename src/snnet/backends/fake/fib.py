@@ -61,9 +61,7 @@ class Fib:
         number, bits = int(address), address.max_prefixlen
         for negative in self._lengths[address.version]:
             shift = bits + negative
-            yield from self._hops.get(
-                (address.version, -negative, number >> shift << shift), ()
-            )
+            yield from self._hops.get((address.version, -negative, number >> shift << shift), ())
 
     def find(self, address: IPAddress) -> Hop | None:
         """The hop the kernel takes towards the address."""

@@ -92,11 +92,11 @@ class LinkRules:
             name=noun.peer, mac=noun.peer_mac, mtu=noun.peer_mtu, up=noun.up, group=0,
             peer=noun.name,
         )  # fmt: skip
-        peer = self._completed(peer)
+        far = self._completed(peer)
         near = self._completed(replace(noun, peer_mac=None, peer_mtu=None))
-        if near.name == peer.name:
+        if near.name == far.name:
             raise Refusal("EEXIST")
-        self._add(peer)  # the kernel makes the peer first (veth_newlink)
+        self._add(far)  # the kernel makes the peer first (veth_newlink)
         self._add(near)
 
     def _completed(self, noun: Link) -> Link:
@@ -216,7 +216,7 @@ class LinkRules:
             drop_neighbours(state, wanted.name)
         if wanted.mtu != found.mtu:
             self._mtu_changed(wanted)
-        if wanted.master is not None and wanted.master == found.master:
+        if wanted.master is not None and different & {"mac", "mtu"}:
             follow_ports(state, wanted.master)
         if found.up and not wanted.up:
             link_went_down(state, wanted.name)

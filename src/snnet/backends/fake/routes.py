@@ -84,8 +84,7 @@ class RouteRules:
     def _reached_directly(self, gateway: IPAddress, link: str) -> bool:
         """Whether the link has a route to the gateway that needs no gateway itself."""
         return any(
-            hop.link == link and hop.gateway is None
-            for hop in self._state.fib.covering(gateway)
+            hop.link == link and hop.gateway is None for hop in self._state.fib.covering(gateway)
         )
 
     def _broadcast(self, gateway: IPAddress) -> bool:

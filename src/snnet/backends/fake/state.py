@@ -7,6 +7,7 @@ module only keeps nouns and their indexes consistent.
 from __future__ import annotations
 
 import dataclasses
+import threading
 from hashlib import blake2b
 from typing import Any
 
@@ -53,11 +54,11 @@ class State:
         self.own_mtu: set[str] = set()
         self.own_mac: set[str] = set()
         """Bridges whose MTU or MAC was set, and no longer follows the ports."""
-        self.peers: dict[str, object] = {}
-        """Veth ends whose other end went to another namespace, and where it is now."""
         self.sysctls: dict[str, str] = {}
         self.records: dict[str, dict[str, Any]] = {}
-        self.watches: list[FakeWatch] = []
+        self.lock = threading.RLock()
+        """Held by drivers while they carry out an operation or read all of it."""
+        self._watches: list[FakeWatch] = []
         self._last_index = 0
 
     # -- links -----------------------------------------------------------------
@@ -70,7 +71,7 @@ class State:
         """Store a link as it is now and tell those who watch."""
         self.nouns["link", link.name] = link
         self.version += 1
-        if self.watches:
+        if self._watches:
             self._announce(LinkEvent(link.name, link.index, False))
 
     def update_link(self, link: Link, **changes: object) -> Link:
@@ -82,7 +83,7 @@ class State:
         del self.nouns["link", link.name]
         del self.indexes[link.index]
         self.version += 1
-        if self.watches:
+        if self._watches:
             self._announce(LinkEvent(link.name, link.index, True))
 
     def take_index(self, name: str, wanted: int = 0) -> int:
@@ -108,8 +109,20 @@ class State:
         digest = blake2b(f"{self.hostname}/{name}".encode(), digest_size=5).digest()
         return "0e:" + digest.hex(":")
 
+    def watch(self) -> FakeWatch:
+        """Open a stream of link events."""
+        with self.lock:
+            watch = FakeWatch(self._unwatch)
+            self._watches.append(watch)
+            return watch
+
+    def _unwatch(self, watch: FakeWatch) -> None:
+        with self.lock:
+            if watch in self._watches:
+                self._watches.remove(watch)
+
     def _announce(self, event: LinkEvent) -> None:
-        for watch in self.watches:
+        for watch in self._watches:
             watch.put(event)
 
     # -- what hangs on links -----------------------------------------------------

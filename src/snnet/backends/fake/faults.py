@@ -1,0 +1,30 @@
+"""Failures on demand."""
+
+from __future__ import annotations
+
+import errno
+
+from snnet.contract import InvalidRequest
+
+from .refusal import Refusal
+
+
+class Faults:
+    """Counts a kernel's operations and refuses those it was told to."""
+
+    def __init__(self) -> None:
+        self._counted = 0
+        self._pending: dict[int, str] = {}
+
+    def fail(self, at: int, error: str) -> None:
+        if at < 1:
+            raise InvalidRequest("operations are counted from 1", field="at")
+        if not hasattr(errno, error):
+            raise InvalidRequest(f"{error!r} is the name of no errno", field="error")
+        self._pending[self._counted + at] = error
+
+    def count(self) -> None:
+        """One more operation; refused if its turn to fail has come."""
+        self._counted += 1
+        if self._pending and (error := self._pending.pop(self._counted, None)):
+            raise Refusal(error, "failed on demand")

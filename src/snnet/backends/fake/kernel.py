@@ -1,0 +1,249 @@
+"""The fake kernel: one network namespace of one host, in memory."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import os
+from collections.abc import Iterable, Iterator
+from ipaddress import ip_interface
+from typing import Any
+
+from snnet.contract import (
+    Add,
+    Address,
+    Bridge,
+    Fdb,
+    Geneve,
+    Gre,
+    Gretap,
+    Host,
+    InvalidRequest,
+    IPInterface,
+    IPNetwork,
+    Key,
+    Link,
+    Macvtap,
+    Neighbour,
+    Noun,
+    Operation,
+    Other,
+    Outcome,
+    Route,
+    SnnetError,
+    Sysctl,
+    Tap,
+    Veth,
+    Vxlan,
+    error_for,
+)
+
+from .addresses import AddressRules
+from .driver import FakeDriver, Rules
+from .faults import Faults
+from .kinds import MODULES
+from .links import LinkRules
+from .neighbours import FdbRules, NeighbourRules
+from .refusal import Refusal
+from .routes import RouteRules
+from .state import State
+from .sysctls import SysctlRules
+from .text import to_text
+
+_LINKS: tuple[type[Link], ...] = (
+    Bridge, Tap, Veth, Macvtap, Gretap, Gre, Vxlan, Geneve, Other,
+)  # fmt: skip
+_QUEUES_MAX = 256  # MAX_TAP_QUEUES, linux/if_tun.h
+
+
+class FakeKernel(FakeDriver, Host):
+    """A state machine with the rules and errnos of a Linux kernel, for tests.
+
+    It is a backend and the host that backend works on.  ``hostname`` only
+    makes the MACs of its links differ from other hosts'.  ``gaps`` are the
+    kinds of link this kernel lacks ("gretap"); it may be altered later.
+
+    What differs from Linux: link names with '%' are refused, MACs not given
+    are the same in each run, and IPv6 link-local addresses do not exist.
+    """
+
+    name = "fake"
+    carries = frozenset({*_LINKS, Address, Route, Neighbour, Fdb, Sysctl})
+
+    def __init__(self, hostname: str = "host", *, gaps: Iterable[str] = ()) -> None:
+        self.hostname = hostname
+        self.owner = f"host:{hostname}"
+        self.networks: tuple[IPNetwork, ...] = ()
+        self.gaps = set(gaps)
+        self.host = self
+        self.state = State(hostname)
+        self.faults = Faults()
+        self._links = LinkRules(self.state)
+        self._sysctls = SysctlRules(self.state)
+        self._addresses = AddressRules(self.state)
+        beside: dict[type[Noun], Rules[Any]] = {
+            Address: self._addresses,
+            Route: RouteRules(self.state),
+            Neighbour: NeighbourRules(self.state),
+            Fdb: FdbRules(self.state),
+            Sysctl: self._sysctls,
+        }
+        self.rules = dict.fromkeys(_LINKS, self._links) | beside
+        self.state.loopback()
+        self._addresses.add(Address(link="lo", address=ip_interface("127.0.0.1/8")))
+
+    # -- as a backend --------------------------------------------------------------
+
+    def missing(self, noun: Noun) -> str | None:
+        if isinstance(noun, Link):
+            if noun.kind in self.gaps:
+                return _gap(noun.kind)
+            if isinstance(noun, Gre) and noun.local.version == 6:
+                return "ip6gre cannot do multipoint: set tunnel 'vxlan'"
+            if isinstance(noun, Other):
+                return f"links of kind {noun.other_kind} are only read"
+        return super().missing(noun)
+
+    def find(self, key: Key) -> Noun | None:
+        if key[0] == "sysctl":
+            return self._sysctls.find(key[1])
+        return super().find(key)
+
+    def _carry_out(self, operation: Operation, outcome: Outcome) -> None:
+        noun = operation.noun
+        if not isinstance(operation, Add) or not isinstance(noun, Link):
+            super()._carry_out(operation, outcome)
+            return
+        if self.gaps and noun.kind in self.gaps:
+            raise Refusal("EOPNOTSUPP", _gap(noun.kind))
+        if isinstance(noun, Tap) and noun.queues != 1:
+            outcome.fds[noun.name] = self._add_queues(noun)
+        else:
+            self._links.add(noun)
+
+    def _add_queues(self, tap: Tap) -> tuple[int, ...]:
+        """Make a multi-queue tap; one real descriptor a queue, so that leaks show."""
+        if not 1 < tap.queues <= _QUEUES_MAX:
+            raise Refusal("EINVAL", f"a tap has 1 to {_QUEUES_MAX} queues")
+        fds: list[int] = []
+        try:
+            for _ in range(tap.queues):
+                fds.append(os.open(os.devnull, os.O_RDWR))
+            self._links.add(tap)
+        except BaseException as error:
+            for fd in fds:
+                os.close(fd)
+            if isinstance(error, OSError):
+                raise Refusal("EMFILE") from error
+            raise
+        return tuple(fds)
+
+    # -- as a host -------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def record(self, name: str) -> Iterator[dict[str, Any]]:
+        with self.state.lock:
+            document = copy.deepcopy(self.state.records.get(name, {}))
+            yield document
+            self.state.records[name] = document
+
+    @contextlib.contextmanager
+    def claim(self, timeout: float) -> Iterator[None]:
+        """Nothing to claim: no other process can see this host."""
+        yield
+
+    # -- for tests --------------------------------------------------------------------
+
+    def add_uplink(
+        self,
+        name: str,
+        cidr: str | IPInterface | None,
+        *,
+        mtu: int = 1500,
+        kind: str = "physical",
+        mac: str | None = None,
+        up: bool = True,
+    ) -> Link:
+        """Plug in a link that snnet finds rather than makes, with its address.
+
+        ``kind`` is what the kernel says it is ("physical", "bond", "vlan",
+        "bridge", "veth" ...).  Raises the class of the kernel's errno where
+        the values cannot be.
+        """
+        try:
+            address = None if cidr is None else ip_interface(cidr)
+        except ValueError as error:
+            raise InvalidRequest(str(error), field="cidr") from None
+        values: dict[str, Any] = {"name": name, "group": 0, "mtu": mtu, "mac": mac, "up": up}
+        uplink: Link
+        if kind == "bridge":
+            uplink = Bridge(**values)
+        elif kind == "veth":
+            uplink = Veth(**values)
+        else:
+            uplink = Other(other_kind=kind, **values)
+        with self.state.lock:
+            try:
+                self._links.plug(uplink)
+                if address is not None:
+                    self._addresses.add(Address(link=name, address=address))
+            except Refusal as refusal:
+                raise _as_error(refusal, f"add uplink {name}") from None
+            found = self.state.link(name)
+        assert found is not None
+        return found
+
+    def fail(self, at: int, error: str = "ENOMEM") -> None:
+        """The ``at``-th operation from now fails, once, with this errno, and does nothing.
+
+        Operations of the links, the firewall and DHCP all count, also those of
+        roll-backs.  Several failures may be pending.
+        """
+        with self.state.lock:
+            self.faults.fail(at, error)
+
+    def to_text(self) -> str:
+        """All there is on the host, a line each, in a stable order.
+
+        Two hosts in the same state print the same.  ifindexes are left out.
+        """
+        with self.state.lock:
+            return to_text(self.state)
+
+    def __repr__(self) -> str:
+        return f"<FakeKernel {self.hostname}>"
+
+
+def open_kernel(host: Host) -> FakeKernel:
+    """The backend ``fake``: a kernel of its own for the node.
+
+    Its ``eth0`` has the first host address of the host's first network;
+    without networks there is none.
+    """
+    kernel = FakeKernel()
+    kernel.owner, kernel.networks = host.owner, tuple(host.networks)
+    if kernel.networks:
+        network = kernel.networks[0]
+        # A network of one or two addresses has no network address to leave out.
+        offset = 1 if network.num_addresses > 2 else 0
+        kernel.add_uplink("eth0", f"{network[offset]}/{network.prefixlen}")
+    return kernel
+
+
+def kernel_of(host: Host, field: str) -> FakeKernel:
+    """The host as the fake kernel it must be; InvalidRequest if it is a real one."""
+    if isinstance(host, FakeKernel):
+        return host
+    raise InvalidRequest("'fake' works on the backend 'fake' alone", field=field)
+
+
+def _gap(kind: str) -> str:
+    module = MODULES.get(kind, kind)
+    other = "gre" if kind in ("vxlan", "geneve") else "vxlan"
+    tunnels = ("gretap", "ip6gretap", "gre", "vxlan", "geneve")
+    remedy = f" or set tunnel {other!r}" if kind in tunnels else ""
+    return f"this kernel has no {kind}: load {module}{remedy}"
+
+
+def _as_error(refusal: Refusal, what: str) -> SnnetError:
+    return error_for(refusal.errno, what, detail=refusal.detail)
