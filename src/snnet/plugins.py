@@ -47,9 +47,7 @@ def open_driver(group: str, name: str, host: Host) -> Driver:
         reasons.append(f"{entry_point.value}: {type(error).__name__}: {error}")
 
     try:
-        manager: Any = DriverManager(
-            group, name, on_load_failure_callback=failed, warn_on_missing_entrypoint=False
-        )
+        manager: Any = DriverManager(group, name, on_load_failure_callback=failed)
     except NoMatches:
         what = group.removeprefix("snnet.").removesuffix("s")
         if reasons:

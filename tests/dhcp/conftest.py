@@ -102,7 +102,7 @@ class Servers:
 
     def close(self) -> None:
         for driver in self._drivers:
-            for scope in (*driver.snapshot().values(), *driver.stale().values()):
+            for scope in driver.snapshot().values():
                 driver.apply([Remove(scope)])
             driver.close()
             driver.host.close()

@@ -22,6 +22,7 @@ from snnet.contract import Add, Change, Denied, DhcpEntry, DhcpScope, Operation,
 from snnet.dhcp.account import serving_account
 from snnet.dhcp.dnsmasq import Dnsmasq
 from snnet.system.netns import in_netns
+from tests.dhcp.restart import restart
 
 pytestmark = pytest.mark.kernel
 
@@ -59,7 +60,7 @@ def test_nothing_is_left_after_remove(driver: Dnsmasq, served: DhcpScope, do: Do
     do(driver, Remove(served))
     assert not Path(f"/proc/{pid}").exists() or _is_zombie(pid)
     assert list(driver.host.runtime.iterdir()) == []
-    assert driver.snapshot() == driver.stale() == {}
+    assert driver.snapshot() == {}
     do(driver, Add(served))
 
 
@@ -108,11 +109,11 @@ def test_after_kill_9_it_is_gone_and_can_be_added_again(
     assert guest.lease() is not None
     leases = (_folder(driver) / "leases").read_text()
     _kill(driver, scope)
-    assert driver.snapshot() == {}
-    assert driver.find(scope.key) is None
-    assert driver.stale() == {scope.key: scope}, "what it served is still known"
-    do(driver, Add(scope))
-    assert driver.stale() == {}
+    stopped = dataclasses.replace(scope, running=False)
+    assert driver.snapshot() == {scope.key: stopped}, "what it served is still known"
+    assert driver.find(scope.key) == stopped
+    do(driver, Change(scope, stopped))
+    assert driver.find(scope.key) == scope
     assert (_folder(driver) / "leases").read_text() == leases
     assert guest.lease() is not None
 
@@ -147,7 +148,15 @@ def test_children_of_a_dead_one_do_not_keep_its_ports(
 def test_restarts_with_a_tcp_query_under_way(driver: Dnsmasq, served: DhcpScope) -> None:
     for _ in range(5):
         with _tcp_query_under_way(driver, served):
-            driver.restart(served)
+            restart(driver, served)
+
+
+def _stopped(driver: Dnsmasq, scope: DhcpScope) -> DhcpScope:
+    """The scope as it is found once nobody serves it."""
+    stopped = dataclasses.replace(scope, running=False)
+    assert driver.find(scope.key) == stopped
+    assert driver.snapshot() == {scope.key: stopped}
+    return stopped
 
 
 def test_a_lost_pid_file_does_not_lose_the_process(
@@ -155,8 +164,7 @@ def test_a_lost_pid_file_does_not_lose_the_process(
 ) -> None:
     pid = driver.pid(served)
     (_folder(driver) / "pid").unlink()
-    assert driver.snapshot() == {}
-    do(driver, Add(served))
+    do(driver, Change(served, _stopped(driver, served)))
     assert not Path(f"/proc/{pid}").exists() or _is_zombie(pid)
 
 
@@ -165,8 +173,7 @@ def test_a_recycled_pid_is_left_alone(driver: Dnsmasq, served: DhcpScope, do: Do
     with _running(["sleep", "60"]) as stranger:
         (_folder(driver) / "pid").write_text(f"{stranger.pid}\n")
         assert driver.pid(served) is None
-        assert driver.snapshot() == {}
-        do(driver, Add(served))
+        do(driver, Change(served, _stopped(driver, served)))
         do(driver, Remove(served))
         assert stranger.poll() is None
 
@@ -208,11 +215,9 @@ def test_a_bridge_made_anew_needs_a_new_dnsmasq(
 ) -> None:
     pid = driver.pid(served)
     lan.ip("link", "del", "br0")
-    assert driver.snapshot() == {}
+    _stopped(driver, served)
     lan.bridge("br0", "10.1.0.0/24")
-    assert driver.snapshot() == {}
-    assert driver.find(served.key) is None
-    do(driver, Add(served))
+    do(driver, Change(served, _stopped(driver, served)))
     assert driver.pid(served) != pid
     assert lan.guest("br0", MAC).lease() is not None
 
@@ -230,7 +235,7 @@ def test_a_broken_record_stops_nothing(
 
 
 def test_links_in_our_folder_are_not_followed(
-    driver: Dnsmasq, served: DhcpScope, tmp_path: Path
+    driver: Dnsmasq, served: DhcpScope, do: Do, tmp_path: Path
 ) -> None:
     victim = tmp_path / "victim"
     victim.write_text("precious")
@@ -240,6 +245,20 @@ def test_links_in_our_folder_are_not_followed(
     (_folder(driver) / "scope.json").unlink()
     (_folder(driver) / "scope.json").symlink_to(victim)
     assert driver.snapshot() == {}
+    do(driver, Remove(served))
+    assert victim.read_text() == "precious"
+
+
+def test_a_link_in_place_of_our_folder_is_not_followed(
+    driver: Dnsmasq, scope: DhcpScope, tmp_path: Path
+) -> None:
+    inode = os.fstat(driver.host.netns)
+    name = f"dhcp@{inode.st_dev}.{inode.st_ino}@cnci:c1@br0"
+    (driver.host.runtime / name).symlink_to(tmp_path)
+    assert driver.snapshot() == {}
+    for operation in (Add(scope), Remove(scope)):
+        assert "not what we made" in str(driver.apply([operation]).error)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_runtime_directory_dnsmasq_cannot_pass_is_told(
@@ -278,10 +297,10 @@ def test_identical_adds_end_as_one(driver: Dnsmasq, scope: DhcpScope) -> None:
 
 def test_works_in_a_user_namespace(tmp_path: Path) -> None:
     program = """
-import subprocess, sys
+import dataclasses, subprocess, sys
 from ipaddress import IPv4Network
 from pathlib import Path
-from snnet.contract import Add, DhcpScope, Remove
+from snnet.contract import Add, Change, DhcpScope, Remove
 from snnet.dhcp.dnsmasq import Dnsmasq
 from snnet.system.host import SystemHost
 for words in ("link add br0 type bridge", "address add 10.1.0.1/24 dev br0", "link set br0 up"):
@@ -293,10 +312,11 @@ try:
     assert outcome.done == {0}, outcome.error
     assert driver.snapshot() == {scope.key: scope}
     driver.reload(scope)
-    driver.restart(scope)
+    stopped = dataclasses.replace(scope, running=False)
+    assert not driver.apply([Change(stopped, scope), Change(scope, stopped)]).errors
 finally:
     driver.apply([Remove(scope)])
-assert driver.snapshot() == driver.stale() == {}
+assert driver.snapshot() == {}
 """
     runtime = tmp_path / "runtime"
     argv = ["unshare", "-Urn", sys.executable, "-c", program, str(runtime)]

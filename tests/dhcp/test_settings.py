@@ -146,7 +146,7 @@ def test_a_bad_entry_is_refused(wrong: dict[str, Any]) -> None:
 
 def test_record_reads_back_what_it_wrote() -> None:
     scope = dataclasses.replace(SCOPE, entries=(WEB,), domain="t.example", reserved=2)
-    record = Record("cnci:c1", 7, scope)
+    record = Record(7, scope)
     assert Record.from_json(record.to_json()) == record
 
 

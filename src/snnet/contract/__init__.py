@@ -45,7 +45,7 @@ from .links import (
     link_key,
 )
 from .network import Address, Fdb, Neighbour, Route, Sysctl
-from .noun import IPAddress, IPInterface, IPNetwork, Key, Noun, Nouns, keyed
+from .noun import IPAddress, IPInterface, IPNetwork, Key, Noun, Nouns, Owned, keyed
 from .operations import Add, Change, Operation, Outcome, Plan, Remove
 from .rules import BridgeAccept, ExternalForward, Masquerade, PortForward, PublicIp
 
@@ -94,6 +94,7 @@ __all__ = [
     "Operation",
     "Other",
     "Outcome",
+    "Owned",
     "Plan",
     "PortForward",
     "PublicIp",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from typing import ClassVar
 
-from .noun import Key, Noun
+from .noun import Key, Owned
 
 GENERATED_PREFIX_MIN = 20
 """Subnets of this prefix length or longer get an entry for every address."""
@@ -28,17 +28,19 @@ class DhcpEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DhcpScope(Noun):
+class DhcpScope(Owned):
     """DHCP and DNS for one subnet on the bridge ``link``.
 
     The gateway (its first host address) is the server, the router and the
     name server.  ``reserved`` addresses after it are never leased.  MACs
     without an entry get no answer.  ``mtu`` is option 26 (RFC 2132, 5.1).
-    ``owner`` and ``identity`` name the scope in the runtime directory.
+    Not ``running``: the scope is known, with its entries, and nobody serves it.
     """
 
     rank: ClassVar[int] = 70
-    changeable: ClassVar[frozenset[str]] = frozenset({"entries", "mtu", "domain", "reserved"})
+    changeable: ClassVar[frozenset[str]] = frozenset(
+        {"entries", "mtu", "domain", "reserved", "running"}
+    )
 
     link: str
     subnet: IPv4Network
@@ -46,6 +48,7 @@ class DhcpScope(Noun):
     reserved: int = 0
     domain: str | None = None
     entries: tuple[DhcpEntry, ...] = ()
+    running: bool = True
 
     @property
     def key(self) -> Key:
@@ -77,4 +80,6 @@ class DhcpScope(Noun):
             extra += f" reserved {self.reserved}"
         if self.entries:
             extra += f" entries {len(self.entries)}"
+        if not self.running:
+            extra += " stopped"
         return f"dhcp {self.subnet} mtu {self.mtu}{extra} dev {self.link}"

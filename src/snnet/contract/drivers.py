@@ -104,6 +104,7 @@ class Driver(ABC):
     def snapshot(self, types: Iterable[type[Noun]] | None = None) -> dict[Key, Noun]:
         """Everything on the host of these types (default: all it carries), as found.
 
+        A type stands for its subclasses too: ``Link`` is every link.
         Foreign objects are included.  Consistent: an interrupted dump is retried.
         """
 

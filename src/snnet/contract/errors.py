@@ -119,7 +119,7 @@ class Missing(ApiError):
 
 
 class Busy(ApiError):
-    """The object is in use (EBUSY)."""
+    """The object, or what it needs, is in use (EBUSY, EADDRINUSE)."""
 
 
 class Denied(ApiError):
@@ -150,7 +150,7 @@ _CLASSES: dict[type[ApiError], tuple[str, ...]] = {
     # "Not there" is ENODEV for a link, EADDRNOTAVAIL for an address, ESRCH for
     # a route and ENOENT for a neighbour or a file.
     Missing: ("ENODEV", "ENXIO", "EADDRNOTAVAIL", "ESRCH", "ENOENT"),
-    Busy: ("EBUSY",),
+    Busy: ("EBUSY", "EADDRINUSE"),
     Denied: ("EPERM", "EACCES"),
     Exhausted: ("ENOMEM", "ENOBUFS", "EMFILE", "ENFILE", "ENOSPC", "EXFULL", "EAGAIN"),
     Unsupported: ("EOPNOTSUPP", "EAFNOSUPPORT", "EPROTONOSUPPORT", "ENOSYS"),

@@ -8,7 +8,7 @@ value is ``None`` in a wanted noun means "whatever the kernel gives".
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from ipaddress import (
     IPv4Address,
     IPv4Interface,
@@ -73,6 +73,16 @@ class Noun:
         return " ".join(self.key)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owned(Noun):
+    """A noun that is no link, so that no alias tells whose it is: it says so itself.
+
+    ``owner`` is role and id of a node ("cnci:cnci-1"), or empty.
+    """
+
+    owner: str = ""
+
+
 Nouns = Mapping[Key, Noun]
 """A set of nouns by identity: what is found on a host, or what is wanted."""
 
@@ -85,8 +95,8 @@ def keyed(nouns: Iterable[Noun]) -> dict[Key, Noun]:
 def _plain(value: Any) -> Any:
     if value is None or isinstance(value, (bool, int, str)):
         return value
-    if isinstance(value, Noun):
-        return value.to_dict()
+    if is_dataclass(value):
+        return {item.name: _plain(getattr(value, item.name)) for item in fields(value)}
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
     return str(value)

@@ -1,8 +1,4 @@
-"""Firewall rules as intents.  A driver decides how they are written.
-
-Rules about a bridge belong to whoever has the bridge; the others name their
-``owner``, a node by role and id.
-"""
+"""Firewall rules as intents.  A driver decides how they are written."""
 
 from __future__ import annotations
 
@@ -10,11 +6,11 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import ClassVar
 
-from .noun import Key, Noun
+from .noun import Key, Owned
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BridgeAccept(Noun):
+class BridgeAccept(Owned):
     """Frames between the ports of ``bridge`` pass the host's firewall."""
 
     rank: ClassVar[int] = 15
@@ -30,12 +26,11 @@ class BridgeAccept(Noun):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Masquerade(Noun):
+class Masquerade(Owned):
     """What leaves by ``device`` takes its address (source NAT)."""
 
     rank: ClassVar[int] = 60
 
-    owner: str
     device: str
 
     @property
@@ -47,7 +42,7 @@ class Masquerade(Noun):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ExternalForward(Noun):
+class ExternalForward(Owned):
     """From ``bridge`` out of ``device``; back only established and related."""
 
     rank: ClassVar[int] = 61
@@ -64,12 +59,11 @@ class ExternalForward(Noun):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PortForward(Noun):
+class PortForward(Owned):
     """``protocol`` ``port`` on ``device`` goes to ``target``:``target_port``."""
 
     rank: ClassVar[int] = 62
 
-    owner: str
     protocol: str
     device: str
     port: int
@@ -87,12 +81,12 @@ class PortForward(Noun):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PublicIp(Noun):
+class PublicIp(Owned):
     """``public`` on ``device`` is ``internal``, one to one, both ways."""
 
-    rank: ClassVar[int] = 62
+    # Before its address: a process killed in between leaves the rule, which tells of both.
+    rank: ClassVar[int] = 25
 
-    owner: str
     public: IPv4Address
     internal: IPv4Address
     device: str

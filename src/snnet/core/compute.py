@@ -58,6 +58,7 @@ class Subnet:
     concentrator it belongs to, so it waits for the next create to say so.
     """
 
+    owner: str
     tenant_id: str
     subnet_id: str
     network: IPv4Network
@@ -71,13 +72,18 @@ class Subnet:
         return (self.tenant_id, self.subnet_id)
 
     @property
+    def accept(self) -> BridgeAccept:
+        """The rule that lets the guests' frames through the bridge."""
+        return BridgeAccept(owner=self.owner, bridge=self.bridge.name)
+
+    @property
     def concentrator_ip(self) -> IPAddress | None:
         return self.tunnel.remote if self.tunnel else None
 
     def nouns(self) -> Iterator[Noun]:
         """What the kernel and the firewall hold for it."""
         yield self.bridge
-        yield BridgeAccept(bridge=self.bridge.name)
+        yield self.accept
         if self.tunnel:
             yield self.tunnel
 
@@ -226,6 +232,7 @@ def _subnet(
     tunnel_alias: str,
 ) -> Subnet:
     return Subnet(
+        owner=str(site.owner),
         tenant_id=tenant_id,
         subnet_id=subnet_id,
         network=network,

@@ -42,7 +42,7 @@ class LocalSubnet:
     def nouns(self) -> Iterator[Noun]:
         """What the kernel, the firewall and the DHCP server hold for it."""
         yield self.bridge
-        yield BridgeAccept(bridge=self.bridge.name)
+        yield BridgeAccept(owner=self.scope.owner, bridge=self.bridge.name)
         yield Address(link=self.bridge.name, address=gateway_interface(self.network))
         yield self.scope
         yield from self.tunnels.values()
@@ -94,6 +94,7 @@ def build_local_subnet(
         key=key,
         bridge=Bridge(name=bridge, alias=alias, mac=ids.link_mac(bridge), mtu=site.mtu),
         scope=DhcpScope(
+            owner=str(site.owner),
             link=bridge,
             subnet=network,
             mtu=site.mtu,

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from snnet.contract import (
     Add,
+    ApiError,
     Change,
     Check,
     DhcpScope,
@@ -38,10 +39,10 @@ class Dnsmasq(Driver):
 
     It outlives this process: the next driver with the same owner, namespace
     and runtime directory sees it in ``snapshot()`` and takes it on as it is.
-    A scope whose dnsmasq died, or whose bridge was made anew, is not in there;
-    ``stale()`` tells what it served, ``Add`` starts it again with the leases
-    that still fit, ``Remove`` clears its folder.  ``find()`` and ``snapshot()``
-    know this owner's scopes only: a stranger's server cannot be asked.
+    A scope whose dnsmasq died, or whose bridge was made anew, is found as not
+    running; a ``Change`` starts it again with the leases that still fit.
+    ``find()`` and ``snapshot()`` know this owner's scopes only: a stranger's
+    server cannot be asked.
 
     Guests get DNS at the gateway: the names of the scope's entries, and all
     the rest from the servers in /etc/resolv.conf as it stood when the scope was
@@ -66,27 +67,23 @@ class Dnsmasq(Driver):
         if types is not None and DhcpScope not in types:
             return {}
         found: dict[Key, Noun] = {}
-        for link, index in self._indexes(links_of(self.host)).items():
-            if (record := Service(self.host, link).served(index)) is not None:
-                found[record.scope.key] = record.scope
+        with _api_errors("list the dhcp scopes"):
+            for link, index in self._indexes(links_of(self.host)).items():
+                if (scope := Service(self.host, link).scope(index)) is not None:
+                    found[scope.key] = scope
         return found
 
     def find(self, key: Key) -> Noun | None:
         if len(key) != 2 or key[0] != "dhcp":
             return None
-        record = Service(self.host, key[1]).found()
-        return record.scope if record is not None else None
-
-    def stale(self) -> dict[Key, DhcpScope]:
-        """This owner's scopes that were served and no longer are, as last recorded."""
-        served = self.snapshot()
-        records = (Service(self.host, link).record() for link in links_of(self.host))
-        scopes = (record.scope for record in records if record is not None)
-        return {scope.key: scope for scope in scopes if scope.key not in served}
+        with _api_errors(f"look up the dhcp scope on {key[1]}"):
+            link = key[1]
+            return Service(self.host, link).scope(self._indexes([link])[link])
 
     def pid(self, scope: DhcpScope) -> int | None:
         """The process that serves the scope, or None."""
-        return Service(self.host, scope.link).pid()
+        with _api_errors(f"look up the process of {scope}"):
+            return Service(self.host, scope.link).pid()
 
     def reload(self, scope: DhcpScope) -> None:
         """Have the running dnsmasq read its files again, written anew as recorded.
@@ -95,14 +92,6 @@ class Dnsmasq(Driver):
         """
         with self._service(scope, f"reload {scope}") as service:
             service.reload(service.running().scope)
-
-    def restart(self, scope: DhcpScope) -> None:
-        """Stop the running dnsmasq and start it again, as recorded; its leases stay.
-
-        Raises ``Missing`` if it is not running.
-        """
-        with self._service(scope, f"restart {scope}") as service:
-            service.restart(service.running().scope)
 
     def apply(
         self,
@@ -124,6 +113,8 @@ class Dnsmasq(Driver):
                     check()
                 self._carry_out(operation)
             except SnnetError as error:
+                if isinstance(error, ApiError) and error.operation is None:
+                    error.operation = operation
                 outcome.errors[position] = error
                 if not keep_going:
                     break
@@ -168,13 +159,10 @@ class Dnsmasq(Driver):
 
     @contextlib.contextmanager
     def _service(self, scope: DhcpScope, what: str) -> Iterator[Service]:
-        """The scope's service, for us alone; what the system refuses becomes ``ApiError``."""
+        """The scope's service, for us alone."""
         # setdefault is atomic; other scopes are worked on side by side.
-        with self._locks.setdefault(scope.link, threading.Lock()):
-            try:
-                yield Service(self.host, scope.link)
-            except OSError as error:
-                raise error_for(error.errno or 0, what, detail=str(error)) from error
+        with self._locks.setdefault(scope.link, threading.Lock()), _api_errors(what):
+            yield Service(self.host, scope.link)
 
     def _indexes(self, links: Iterable[str]) -> dict[str, int | None]:
         """The ifindex of each link in the namespace as it is now."""
@@ -182,3 +170,12 @@ class Dnsmasq(Driver):
         if not names:
             return {}
         return in_netns(self.host.netns, lambda: {name: index_of(name) for name in names})
+
+
+@contextlib.contextmanager
+def _api_errors(what: str) -> Iterator[None]:
+    """What the system refuses becomes the ``ApiError`` of its errno."""
+    try:
+        yield
+    except OSError as error:
+        raise error_for(error.errno or 0, what, detail=str(error)) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from pathlib import Path
@@ -19,8 +20,9 @@ class Folder:
     """An open folder below the runtime directory, which is ours alone.
 
     It belongs to us and the group that may read it, mode 0750; its files are
-    0640.  A context manager: leaving it closes the descriptor.  Whatever the
-    system refuses is raised as ``OSError``.
+    0640.  A context manager: leaving it closes the descriptor.  A symbolic link
+    where a folder or file should be is an ``ApiError``; whatever else the system
+    refuses is raised as ``OSError``.
     """
 
     def __init__(self, path: Path) -> None:
@@ -29,7 +31,7 @@ class Folder:
         ``ApiError`` if somebody else could have put files into it.
         """
         self.path = path
-        self._fd = os.open(path, _DIRECTORY)
+        self._fd = _open(path, _DIRECTORY)
         status = os.fstat(self._fd)
         if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             self.close()
@@ -48,7 +50,7 @@ class Folder:
     def read(self, name: str) -> str | None:
         """The text of a file, or None where there is none."""
         try:
-            fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._fd)
+            fd = _open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, self._fd)
         except FileNotFoundError:
             return None
         with open(fd, encoding="utf-8", errors="replace") as file:
@@ -92,3 +94,13 @@ class Folder:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _open(path: str | Path, flags: int, dir_fd: int | None = None) -> int:
+    try:
+        return os.open(path, flags, dir_fd=dir_fd)
+    except OSError as error:
+        # ELOOP: a link; with O_DIRECTORY that is ENOTDIR.
+        if error.errno in (errno.ELOOP, errno.ENOTDIR):
+            raise ApiError(f"{path} is not what we made: remove it after a look") from error
+        raise

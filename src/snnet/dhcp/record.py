@@ -14,13 +14,12 @@ _VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A scope, its owner, and the ifindex of the bridge it was started on.
+    """A scope, and the ifindex of the bridge it was started on.
 
     dnsmasq's socket is bound to that very bridge: one made anew under the same
     name has another index, and dnsmasq is deaf on it.
     """
 
-    owner: str
     index: int
     scope: DhcpScope
 
@@ -29,7 +28,7 @@ class Record:
         return json.dumps(
             {
                 "version": _VERSION,
-                "owner": self.owner,
+                "owner": scope.owner,
                 "index": self.index,
                 "link": scope.link,
                 "subnet": str(scope.subnet),
@@ -48,6 +47,7 @@ class Record:
             if data["version"] != _VERSION:
                 raise ValueError(f"version {data['version']}")
             scope = DhcpScope(
+                owner=data["owner"],
                 link=data["link"],
                 subnet=IPv4Network(data["subnet"]),
                 mtu=data["mtu"],
@@ -58,6 +58,6 @@ class Record:
                     for mac, address, hostname in data["entries"]
                 ),
             )
-            return cls(data["owner"], data["index"], scope)
+            return cls(data["index"], scope)
         except (KeyError, TypeError) as error:
             raise ValueError(f"no record of a scope: {error!r}") from error

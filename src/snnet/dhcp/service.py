@@ -13,6 +13,7 @@ import socket
 import stat
 import struct
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from snnet.contract import (
@@ -65,7 +66,7 @@ class Service:
             return Record.from_json(text) if text is not None else None
         except FileNotFoundError:
             return None
-        except (ApiError, OSError, ValueError) as error:
+        except (ApiError, ValueError) as error:
             _log.warning("ignored %s: %s", self.path, error)
             return None
 
@@ -79,6 +80,13 @@ class Service:
         record = self.record()
         alive = record is not None and record.index == index and self.pid() is not None
         return record if alive else None
+
+    def scope(self, index: int | None) -> DhcpScope | None:
+        """What the folder says is served here, running or not; None without a folder."""
+        record = self.record()
+        if record is None:
+            return None
+        return replace(record.scope, running=self.served(index) is not None)
 
     def found(self) -> Record | None:
         """As ``served()``, on the bridge as it is now."""
@@ -106,8 +114,17 @@ class Service:
             raise
 
     def change(self, scope: DhcpScope) -> None:
-        """Serve it with these values, by a reload where that is enough; as before on failure."""
-        old = self.running()
+        """Serve it with these values, by a reload where that is enough; as before on failure.
+
+        Not running becomes running and the other way round, as the scope says;
+        raises ``Missing`` if there is no folder.
+        """
+        if self.record() is None:
+            raise Missing(f"no scope of ours is known on {self._link}")
+        old = self.found()
+        if old is None or not scope.running:
+            self.restart(scope)
+            return
         if needs_no_restart(old.scope, scope) and not self._is_contradicted(scope):
             self.reload(scope)
             return
@@ -139,11 +156,11 @@ class Service:
             if pid is None or not self._server.signal(pid, signal.SIGHUP):
                 raise Missing(f"the dnsmasq on {self._link} has just ended")
             # Last: if we are killed before, the difference is seen and made good.
-            folder.write(RECORD, Record(record.owner, record.index, scope).to_json())
+            folder.write(RECORD, Record(record.index, scope).to_json())
         _log.info("reloaded %s (pid %d)", scope, pid)
 
     def restart(self, scope: DhcpScope) -> None:
-        """Stop what is running and start again; leases that fit the scope stay."""
+        """Stop what runs, and start again if the scope is to run; leases that fit it stay."""
         self.stop()
         self._start(scope)
 
@@ -167,7 +184,11 @@ class Service:
             folder.write(settings.LEASES, settings.kept_leases(leases, scope))
             _write_files(folder, scope)
             # Before the start: if we are killed in between, the folder still tells what runs.
-            folder.write(RECORD, Record(self._host.owner, index, scope).to_json())
+            folder.write(RECORD, Record(index, scope).to_json())
+        if scope.running:
+            self._launch(scope, account)
+
+    def _launch(self, scope: DhcpScope, account: Account) -> None:
         argv = settings.command_line(scope, self.path, account)
         # It goes to the background by itself when it serves, or fails and says why.
         done = run(argv, netns=self._host.netns, check=False)
@@ -194,9 +215,11 @@ class Service:
             return settings.is_contradicted(folder.read(settings.LEASES) or "", scope)
 
     def _noted_pid(self) -> int | None:
-        with contextlib.suppress(OSError, ValueError), Folder(self.path) as folder:
-            return int(folder.read(settings.PID) or "")
-        return None
+        try:
+            with Folder(self.path) as folder:
+                return int(folder.read(settings.PID) or "")
+        except (FileNotFoundError, ApiError, ValueError):
+            return None
 
     @property
     def _link(self) -> str:

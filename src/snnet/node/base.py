@@ -13,13 +13,10 @@ from snnet import plugins
 from snnet.config import NetworkConfig, NetworkMode, check_id
 from snnet.contract import (
     Add,
-    BridgeAccept,
     Change,
     Conflict,
-    DhcpScope,
     Driver,
     Exists,
-    ExternalForward,
     Host,
     Incomplete,
     InvalidRequest,
@@ -27,14 +24,12 @@ from snnet.contract import (
     IPNetwork,
     Key,
     Link,
-    Masquerade,
     Noun,
     Nouns,
     Operation,
     Outcome,
+    Owned,
     Plan,
-    PortForward,
-    PublicIp,
     Remove,
     SnnetError,
     Unsupported,
@@ -303,25 +298,11 @@ class Node:
         }
         for driver in self._drivers.all[1:]:
             ours |= {
-                key: noun for key, noun in driver.snapshot().items() if self._is_mine(noun, links)
+                key: noun
+                for key, noun in driver.snapshot().items()
+                if isinstance(noun, Owned) and noun.owner == str(self.owner)
             }
         return ours
-
-    def _is_mine(self, noun: Noun, links: set[str]) -> bool:
-        """Whether a rule or a scope is this node's, by its bridge or by its owner."""
-        match noun:
-            case (
-                DhcpScope(link=bridge)
-                | BridgeAccept(bridge=bridge)
-                | ExternalForward(bridge=bridge)
-            ):
-                # A bridge deleted behind our back leaves them to their host's owner.
-                return bridge in links or (
-                    self._host.owner == str(self.owner) and self._link(bridge) is None
-                )
-            case Masquerade(owner=owner) | PortForward(owner=owner) | PublicIp(owner=owner):
-                return owner == str(self.owner)
-        return False
 
     def _settled(self) -> dict[Key, Noun]:
         """``_ours``, once nothing in it may still be being born elsewhere."""

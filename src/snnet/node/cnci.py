@@ -308,12 +308,10 @@ class Cnci(Exits, Node):
 
     def _ours(self) -> dict[Key, Noun]:
         ours = super()._ours()
-        publics = [noun for noun in ours.values() if isinstance(noun, PublicIp)]
+        rules = (ours | self._known.rules).values()
+        publics = [rule for rule in rules if isinstance(rule, PublicIp)]
         beside = [noun for public in publics for noun in with_addresses(public)]
         return ours | self._drivers.find([*beside, *self._forwarding.nouns()])
-
-    def _warnings(self) -> Iterable[str]:
-        return list(self._known.orphans)
 
     def _read(self, ours: Nouns) -> tuple[Report, set[Key]]:
         known = read_concentration(self.site, self.tenant_id, self._scoping, ours.values())
@@ -343,7 +341,13 @@ class Cnci(Exits, Node):
             outcome = self._tear_down(told, found)
             account(report, told.plan, outcome)
             left = {told.plan.operations[number].noun.key for number in outcome.errors}
+            rules = {
+                key: rule
+                for key, rule in self._known.rules.items()
+                if any(noun.key in left for noun in with_addresses(rule))
+            }
             self._read({key: noun for key, noun in found.items() if key in left})
+            self._known.rules |= rules
             if outcome.errors:
                 raise incomplete("shutdown", told.plan, outcome)
             self._forwarding.release()

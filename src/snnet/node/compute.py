@@ -204,11 +204,10 @@ class ComputeNode(Node):
         topology.check_address(vnic)
         wanted = self._carried([*subnet.nouns(), *vnic.nouns()])
         found = keyed(noun for noun in (bridge, tunnel, link) if noun is not None)
-        if bridge is not None:
-            # The rule came with the bridge; asking for it costs more than it is worth.
-            accept = BridgeAccept(bridge=bridge_name)
-            found[accept.key] = wanted.get(accept.key, accept)
-            found = {key: noun for key, noun in found.items() if key in wanted}
+        rule = wanted.get(subnet.accept.key)
+        if rule is not None:
+            # It came with the bridge; asking the firewall on every call would cost too much.
+            found |= keyed([rule]) if bridge is not None else self._drivers.find([rule])
         return subnet, vnic, make_plan(found, wanted)
 
     def destroy_vnic(
@@ -374,14 +373,13 @@ class ComputeNode(Node):
         return self._topology.nouns()
 
     def _warnings(self) -> Iterable[str]:
-        yield from self._topology.orphans
+        yield from tunnel_less(self._topology)
         yield from self._topology.same_macs()
 
     def _read(self, ours: Nouns) -> tuple[Report, set[Key]]:
         links = [noun for noun in ours.values() if isinstance(noun, Link)]
         topology = read_topology(self.site, links)
-        topology.orphans += tunnel_less(topology)
-        report = Report(orphans=list(topology.orphans))
+        report = Report(orphans=[*topology.orphans, *tunnel_less(topology)])
         useless = {link.key for link in links if not link.alias}
         if not self.read_only:
             for subnet in topology.empty_subnets():

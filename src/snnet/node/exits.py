@@ -78,7 +78,7 @@ class Exits(Node):
                 raise InvalidRequest(
                     f"{bridge!r} is not a bridge of this concentrator", field="bridge"
                 )
-        rule = ExternalForward(device=device, bridge=bridge)
+        rule = ExternalForward(owner=str(self.owner), device=device, bridge=bridge)
         self._rule("external_forwarding", [rule], enable, timeout, cancel)
 
     def port_access(

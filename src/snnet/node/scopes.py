@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from snnet.config import Address, check_mac
 from snnet.contract import (
-    Add,
     Change,
     Conflict,
     DhcpEntry,
@@ -17,7 +16,6 @@ from snnet.contract import (
     InvalidRequest,
     Operation,
     Plan,
-    Remove,
 )
 from snnet.contract.dhcp import mac_of
 from snnet.core.addressing import check_guest, check_ipv4
@@ -55,7 +53,8 @@ class ScopeControl:
     @property
     def running(self) -> bool:
         """Whether the server runs."""
-        return self._cnci._drivers.of(self._scope()).find(self._scope().key) is not None
+        found = self._cnci._drivers.of(self._scope()).find(self._scope().key)
+        return isinstance(found, DhcpScope) and found.running
 
     def add_entry(
         self, address: Address, mac: str | None = None, hostname: str | None = None
@@ -101,17 +100,23 @@ class ScopeControl:
 
     def start(self) -> None:
         """Start the server if it does not run."""
-        self._apply("start", lambda scope: [] if self.running else [Add(scope)])
+        self._apply("start", lambda scope: self._running(scope, True))
 
     def stop(self) -> None:
-        """Stop the server; the scope stays known, and ``start()`` or ``repair()`` revive it."""
-        self._apply("stop", lambda scope: [Remove(scope)] if self.running else [])
+        """Stop the server; the scope stays known, with its entries, until ``start()``."""
+        self._apply("stop", lambda scope: self._running(scope, False))
 
     def restart(self) -> None:
-        """Stop the server if it runs, and start it."""
+        """Stop the server if it runs, and start it; leases stay."""
         self._apply(
-            "restart", lambda scope: [*([Remove(scope)] if self.running else []), Add(scope)]
+            "restart",
+            lambda scope: [*self._running(scope, False), *self._running(scope, True, False)],
         )
+
+    def _running(self, scope: DhcpScope, wanted: bool, now: bool | None = None) -> list[Operation]:
+        now = self.running if now is None else now
+        new, old = replace(scope, running=wanted), replace(scope, running=now)
+        return [Change(new, old)] if wanted != now else []
 
     def _scope(self) -> DhcpScope:
         subnet = self._cnci._known.subnets.get(self._network)
@@ -127,7 +132,7 @@ class ScopeControl:
             new = change(scope)
             if new == scope:
                 return []
-            return [Change(new, scope) if self.running else Add(new)]
+            return [Change(new, scope)]
 
         self._apply(what, operations)
 
@@ -140,7 +145,7 @@ class ScopeControl:
             plan = Plan(tuple(operations(self._scope())))
             cnci._set_up(told, plan, deadline, f"dhcp {what} {self._network}")
             last = plan.operations[-1].noun if plan else None
-            if isinstance(last, DhcpScope):
+            if isinstance(last, DhcpScope):  # nothing to do leaves it as it was
                 with cnci._claims.lock:
                     subnet = cnci._known.subnets[self._network]
                     cnci._known.subnets[self._network] = replace(subnet, scope=last)

@@ -165,9 +165,9 @@ def read_document(path: Path) -> dict[str, Any]:
         try:
             document = json.load(file)
         except ValueError as error:
-            raise _corrupt(path, str(error)) from error
+            raise corrupt(path, str(error)) from error
     if not isinstance(document, dict):
-        raise _corrupt(path, f"a {type(document).__name__}, not an object")
+        raise corrupt(path, f"a {type(document).__name__}, not an object")
     return document
 
 
@@ -189,7 +189,8 @@ def write_document(path: Path, document: dict[str, Any]) -> None:
     draft.replace(path)
 
 
-def _corrupt(path: Path, reason: str) -> SnnetError:
+def corrupt(path: Path, reason: str) -> SnnetError:
+    """The error for a document that is not what it should be."""
     return SnnetError(
         f"{path} is not a record of snnet ({reason}); remove it once no node runs in its namespace"
     )

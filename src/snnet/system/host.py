@@ -15,7 +15,7 @@ from typing import Any
 
 from snnet.contract import Host, InvalidRequest, IPNetwork, SnnetError
 
-from .files import locked, private_directory, read_document, write_document
+from .files import corrupt, locked, private_directory, read_document, write_document
 from .netns import in_netns, netns_id, open_netns
 
 _SO_NETNS_COOKIE = 71  # asm-generic/socket.h, since Linux 5.14
@@ -75,6 +75,8 @@ class SystemHost(Host):
             stored = read_document(path)
             current = stored.get("netns") == self._cookie
             before = stored.get("record", {}) if current else {}
+            if not isinstance(before, dict):
+                raise corrupt(path, "its record is no object")
             document = copy.deepcopy(before)
             yield document
             if document != before or not current:

@@ -6,11 +6,8 @@ about 35 of them.  The numbers are from linux/if_link.h and linux/if_tunnel.h.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
-from ipaddress import IPv4Address, IPv6Address
 from struct import Struct
 from typing import Any
 
@@ -28,7 +25,7 @@ from snnet.contract import (
     Vxlan,
 )
 
-from .kernel import attributes, text
+from .kernel import attributes, ip, number, text
 
 IFF_UP = 0x1  # linux/if.h
 _ARPHRD_ETHER = 1  # linux/if_arp.h
@@ -54,13 +51,28 @@ _IFLA_INFO_KIND = 1
 _IFLA_INFO_DATA = 2
 _IFLA_INET6_ADDR_GEN_MODE = 8
 
+_WANTED = frozenset(
+    {
+        _IFLA_ADDRESS,
+        _IFLA_IFNAME,
+        _IFLA_MTU,
+        _IFLA_LINK,
+        _IFLA_MASTER,
+        _IFLA_LINKINFO,
+        IFLA_IFALIAS,
+        _IFLA_AF_SPEC,
+        _IFLA_GROUP,
+        _IFLA_LINK_NETNSID,
+    }
+)
+
 _MACVTAP_MODES = {1: "private", 2: "vepa", 4: "bridge", 8: "passthru", 16: "source"}
 
 NameOf = Callable[[int], str]
 """Name of the link with this index; raises OSError where there is none."""
 
 
-@dataclass(eq=False)
+@dataclass(slots=True, eq=False)
 class Found:
     """One RTM_NEWLINK, RTM_DELLINK or an answer to RTM_GETLINK."""
 
@@ -69,11 +81,15 @@ class Found:
     index: int
     flags: int
     attributes: dict[int, bytes]
+    info: dict[int, bytes]
+    """What stands in IFLA_LINKINFO."""
 
     @classmethod
     def parse(cls, message: bytes) -> Found:
         family, type_, index, flags, _ = _IFINFOMSG.unpack_from(message, _BODY)
-        return cls(family, type_, index, flags, attributes(message, _ATTRIBUTES))
+        found = attributes(message, _ATTRIBUTES, _WANTED)
+        info = attributes(found[_IFLA_LINKINFO]) if _IFLA_LINKINFO in found else {}
+        return cls(family, type_, index, flags, found, info)
 
     @property
     def name(self) -> str:
@@ -85,7 +101,7 @@ class Found:
 
     @property
     def group(self) -> int:
-        return _number(self.attributes.get(_IFLA_GROUP, b""))
+        return number(self.attributes.get(_IFLA_GROUP, b""))
 
     @property
     def lower(self) -> int:
@@ -93,16 +109,12 @@ class Found:
         none or it is in another namespace."""
         if _IFLA_LINK_NETNSID in self.attributes:
             return 0
-        return _number(self.attributes.get(_IFLA_LINK, b""))
-
-    @cached_property
-    def _info(self) -> dict[int, bytes]:
-        return attributes(self.attributes.get(_IFLA_LINKINFO, b""), 0)
+        return number(self.attributes.get(_IFLA_LINK, b""))
 
     @property
     def kernel_kind(self) -> str:
         """IFLA_INFO_KIND, or nothing."""
-        return text(self._info.get(_IFLA_INFO_KIND, b""))
+        return text(self.info.get(_IFLA_INFO_KIND, b""))
 
     def noun(self, name_of: NameOf) -> Link:
         """The link as a noun: ``Other`` where it is none that snnet could have made."""
@@ -113,8 +125,8 @@ class Found:
             "alias": self.alias,
             "group": self.group,
             "mac": mac.hex(":") if mac and self.type == _ARPHRD_ETHER else None,
-            "mtu": _number(there.get(_IFLA_MTU, b"")),
-            "master": _name(name_of, _number(there.get(_IFLA_MASTER, b""))),
+            "mtu": number(there.get(_IFLA_MTU, b"")),
+            "master": _name(name_of, number(there.get(_IFLA_MASTER, b""))),
             "up": bool(self.flags & IFF_UP),
             "index": self.index,
         }
@@ -122,28 +134,23 @@ class Found:
         if not kind:
             kind = "loopback" if self.type == _ARPHRD_LOOPBACK else "physical"
         elif (make := _MAKERS.get(kind)) is not None:
-            link = make(self, common, attributes(self._info.get(_IFLA_INFO_DATA, b""), 0), name_of)
+            link = make(self, common, attributes(self.info.get(_IFLA_INFO_DATA, b"")), name_of)
             if link is not None:
                 return link
         return Other(other_kind=kind, **common)
 
     def link_local(self) -> bool:
         """Whether the kernel gives it an IPv6 link-local address when it comes up."""
-        families = attributes(self.attributes.get(_IFLA_AF_SPEC, b""), 0)
-        inet6 = attributes(families.get(_AF_INET6, b""), 0)
+        families = attributes(self.attributes.get(_IFLA_AF_SPEC, b""))
+        inet6 = attributes(families.get(_AF_INET6, b""))
         return inet6.get(_IFLA_INET6_ADDR_GEN_MODE) != bytes([_ADDR_GEN_MODE_NONE])
-
-
-def _number(value: bytes) -> int:
-    """An unsigned integer in the machine's byte order; nothing is 0."""
-    return int.from_bytes(value, sys.byteorder)
 
 
 def _address(value: bytes | None) -> IPAddress | None:
     """An address, or None where it is absent or unspecified."""
     if not value or not any(value):
         return None
-    return IPv4Address(value) if len(value) == 4 else IPv6Address(value)
+    return ip(value)
 
 
 def _name(name_of: NameOf, index: int) -> str | None:
@@ -167,8 +174,8 @@ def _bridge(found: Found, common: Common, data: Data, name_of: NameOf) -> Link:
 def _tun(found: Found, common: Common, data: Data, name_of: NameOf) -> Link | None:
     if data.get(3) != bytes([_IFF_TAP]):  # IFLA_TUN_TYPE
         return None
-    multi_queue = bool(_number(data.get(7, b"")))  # IFLA_TUN_MULTI_QUEUE
-    queues = _number(data.get(8, b""))  # IFLA_TUN_NUM_QUEUES: those open now
+    multi_queue = bool(number(data.get(7, b"")))  # IFLA_TUN_MULTI_QUEUE
+    queues = number(data.get(8, b""))  # IFLA_TUN_NUM_QUEUES: those open now
     return Tap(multi_queue=multi_queue, queues=max(queues, 1), **common)
 
 
@@ -177,9 +184,9 @@ def _veth(found: Found, common: Common, data: Data, name_of: NameOf) -> Link:
 
 
 def _macvtap(found: Found, common: Common, data: Data, name_of: NameOf) -> Link:
-    mode = _number(data.get(1, b""))  # IFLA_MACVLAN_MODE
+    mode = number(data.get(1, b""))  # IFLA_MACVLAN_MODE
     # A link of another namespace is written as ip-link(8) writes it.
-    elsewhere = f"if{_number(found.attributes.get(_IFLA_LINK, b''))}"
+    elsewhere = f"if{number(found.attributes.get(_IFLA_LINK, b''))}"
     return Macvtap(
         lower=_name(name_of, found.lower) or elsewhere,
         mode=_MACVTAP_MODES.get(mode, str(mode)),
@@ -210,7 +217,7 @@ def _vxlan(found: Found, common: Common, data: Data, name_of: NameOf) -> Link | 
     return Vxlan(
         local=local,
         remote=_address(data.get(2)) or _address(data.get(16)),
-        vni=_number(data.get(1, b"")),
+        vni=number(data.get(1, b"")),
         port=int.from_bytes(data.get(15, b""), "big"),
         ttl=_ttl(data, 5),
         **common,
@@ -224,7 +231,7 @@ def _geneve(found: Found, common: Common, data: Data, name_of: NameOf) -> Link |
         return None
     return Geneve(
         remote=remote,
-        vni=_number(data.get(1, b"")),
+        vni=number(data.get(1, b"")),
         port=int.from_bytes(data.get(5, b""), "big"),
         ttl=_ttl(data, 3),
         **common,
@@ -235,8 +242,8 @@ def _key(data: Data) -> int:
     return int.from_bytes(data.get(4, b""), "big")  # IFLA_GRE_IKEY
 
 
-def _ttl(data: Data, number: int) -> int:
-    return _number(data.get(number, b""))
+def _ttl(data: Data, attribute: int) -> int:
+    return number(data.get(attribute, b""))
 
 
 _MAKERS: dict[str, Callable[[Found, Common, Data, NameOf], Link | None]] = {

@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
-import functools
 import os
 import secrets
-from collections.abc import Callable
 from typing import Any
 
 from snnet.contract import Bridge, Key, Link, Macvtap, Missing, Tap, Unsupported
@@ -110,7 +108,8 @@ class Links:
     def add(self, link: Link) -> tuple[int, ...]:
         """Make the link, whole or not at all; the descriptors of a multi-queue tap."""
         if isinstance(link, Tap):
-            return self._taps.make(link, self.finishing(link))
+            message = self.tap_message(link)
+            return self._taps.make(link, lambda: self._kernel.send(message))
         fields = creation(link, self._kernel.index)
         steps = _follow_ups(link)
         if isinstance(link, Macvtap) and not link.index:
@@ -126,8 +125,8 @@ class Links:
             raise
         return ()
 
-    def finishing(self, tap: Tap) -> Callable[[], object]:
-        """What makes a newborn tap the one wanted: one message by name, ready to go."""
+    def tap_message(self, tap: Tap) -> bytearray:
+        """What makes a newborn tap the one wanted: one message by name, ready to be sent."""
         values: Values = {FLAGS: IFF_UP, CHANGE: None} if tap.up else {}
         values |= {IFNAME: tap.name, GROUP: tap.group}
         if tap.mac is not None:
@@ -139,7 +138,7 @@ class Links:
         message = self._kernel.message(RTM_SETLINK, values)
         if tap.alias:
             append(message, IFLA_IFALIAS, tap.alias.encode())
-        return functools.partial(self._kernel.send, message)
+        return message
 
     def _create(self, link: Link, fields: Values, *, learn: bool) -> int:
         """Make the link; its index, if that is to be learned, else 0."""

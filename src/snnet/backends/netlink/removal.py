@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 
-from snnet.contract import Outcome, Remove
+from snnet.contract import Link, Outcome, Remove
 from snnet.contract.links import DYING_GROUPS
 
 from .errors import REFUSALS, translated
@@ -21,22 +21,24 @@ from .links import Links
 class Removals:
     """Consecutive removals of links, checked one by one and carried out together."""
 
-    def __init__(self, links: Links, outcome: Outcome) -> None:
+    def __init__(self, links: Links, outcome: Outcome, *, keep_going: bool) -> None:
         self._links = links
         self._outcome = outcome
+        self._keep_going = keep_going
         self._pending: dict[int, tuple[int, Remove, Found]] = {}
         """By index: the position of the operation, the operation, the link."""
 
-    def add(self, position: int, operation: Remove) -> None:
+    def add(self, position: int, operation: Remove, link: Link) -> None:
         """Note one more; raises what keeps it from being removed."""
-        found = self._links.owned(operation.noun)
+        found = self._links.owned(link)
         if found.index in self._pending or found.lower in self._pending:
             # It would go along with what is removed before it.
-            self.carry_out(keep_going=True)
-            found = self._links.owned(operation.noun)
+            if not self.carry_out():
+                return
+            found = self._links.owned(link)
         self._pending[found.index] = (position, operation, found)
 
-    def carry_out(self, *, keep_going: bool) -> bool:
+    def carry_out(self) -> bool:
         """Remove all that is noted; False if an error ends the work."""
         pending, self._pending = self._pending, {}
         if len(pending) > 1 and self._together(list(pending)):
@@ -48,7 +50,7 @@ class Removals:
             except REFUSALS as error:
                 self._outcome.errors[position] = translated(error, operation)
                 self._put_back(index, found)
-                if not keep_going:
+                if not self._keep_going:
                     return False
             else:
                 self._outcome.done.add(position)

@@ -44,7 +44,7 @@ class TapMaker:
         self._pid = os.getpid()
         self._stock: list[int] = []
 
-    def make(self, tap: Tap, finish: Callable[[], None]) -> tuple[int, ...]:
+    def make(self, tap: Tap, finish: Callable[[], object]) -> tuple[int, ...]:
         """A new persistent tap; one descriptor a queue where it has several.
 
         ``finish`` sets everything else.  If it raises, there is no tap: only

@@ -1,0 +1,92 @@
+"""Addresses on links (rtnetlink(7), RTM_NEWADDR)."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Interface, IPv6Interface, ip_interface
+from struct import Struct
+from typing import Any
+
+from snnet.contract import Address, IPInterface, Key
+
+from .encoder import U8, U32, Field
+from .kernel import (
+    CREATE,
+    EXCLUSIVE,
+    FAMILIES,
+    RTM_DELADDR,
+    RTM_GETADDR,
+    RTM_NEWADDR,
+    Kernel,
+    attributes,
+    by_family,
+)
+
+_IFADDRMSG = Struct("=BBBBI")  # family, prefix length, flags, scope, index
+_BODY = 16
+_ATTRIBUTES = _BODY + _IFADDRMSG.size
+_IFA_ADDRESS, _IFA_LOCAL = 1, 2
+_SCOPE_HOST = 254  # linux/rtnetlink.h
+
+_PREFIX = Field("prefixlen", U8)
+_SCOPE = Field("scope", U8)
+_INDEX = Field("index", U32)
+_LOCAL = by_family("IFA_LOCAL")
+_ADDRESS = by_family("IFA_ADDRESS")
+
+
+class Addresses:
+    """The addresses of one network namespace."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+
+    def add(self, noun: Address) -> None:
+        self._kernel.ask(RTM_NEWADDR, self._values(noun), CREATE | EXCLUSIVE)
+
+    def remove(self, noun: Address) -> None:
+        self._kernel.ask(RTM_DELADDR, self._values(noun))
+
+    def find(self, key: Key) -> Address | None:
+        _, link, text = key
+        address = ip_interface(text)
+        index = self._kernel.index(link)
+        values = {FAMILIES[address.version]: None, _INDEX: index}
+        for message in self._kernel.dump(RTM_GETADDR, values):
+            # Kernels before 4.20 ignore the filter.
+            if _parse(message) == (index, address):
+                return Address(link=link, address=address)
+        return None
+
+    def snapshot(self) -> list[Address]:
+        """All but the IPv6 link-local ones, which the kernel makes for every link."""
+        name_of = self._kernel.names()
+        found = map(_parse, self._kernel.dump(RTM_GETADDR, {}))
+        return [
+            Address(link=name, address=address)
+            for index, address in found
+            if not (address.version == 6 and address.is_link_local)
+            and (name := name_of(index)) is not None
+        ]
+
+    def _values(self, noun: Address) -> dict[Field, Any]:
+        address = noun.address
+        version = address.version
+        host = version == 4 and address.is_loopback
+        return {
+            FAMILIES[version]: None,
+            _PREFIX: address.network.prefixlen,
+            _SCOPE: _SCOPE_HOST if host else 0,
+            _INDEX: self._kernel.index(noun.link),
+            _LOCAL[version]: address,
+            _ADDRESS[version]: address,
+        }
+
+
+def _parse(message: bytes) -> tuple[int, IPInterface]:
+    _, prefix, _, _, index = _IFADDRMSG.unpack_from(message, _BODY)
+    found = attributes(message, _ATTRIBUTES)
+    # On a point-to-point link IFA_ADDRESS is the other end.
+    packed = found.get(_IFA_LOCAL) or found[_IFA_ADDRESS]
+    if len(packed) == 4:
+        return index, IPv4Interface((packed, prefix))
+    return index, IPv6Interface((packed, prefix))

@@ -1,0 +1,182 @@
+"""The backend that speaks netlink to the kernel itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from typing import Any, ClassVar
+
+from snnet.contract import (
+    Add,
+    Address,
+    Bridge,
+    Change,
+    Check,
+    Driver,
+    Fdb,
+    Geneve,
+    Gre,
+    Gretap,
+    InvalidRequest,
+    Key,
+    Link,
+    Macvtap,
+    Neighbour,
+    Noun,
+    Operation,
+    Other,
+    Outcome,
+    Remove,
+    Route,
+    Sysctl,
+    Tap,
+    Unsupported,
+    Veth,
+    Vxlan,
+    Watch,
+    keyed,
+)
+from snnet.system.host import SystemHost
+
+from .addresses import Addresses
+from .errors import ABSENT, REFUSALS, translated
+from .kernel import Kernel
+from .links import Links
+from .neighbours import ForwardingEntries, Neighbours
+from .removal import Removals
+from .routes import Routes
+from .support import Support
+from .sysctls import Sysctls
+from .watch import LinkWatch
+
+_LINKS: frozenset[type[Link]] = frozenset(
+    {Bridge, Tap, Veth, Macvtap, Gretap, Gre, Vxlan, Geneve, Other}
+)
+
+
+class NetlinkBackend(Driver):
+    """Links, addresses, routes, neighbours, forwarding entries and sysctls of one host.
+
+    Holds a few netlink sockets, no thread; usable from any thread, inside a
+    running event loop, and after a fork (the child opens sockets of its own).
+    """
+
+    name: ClassVar[str] = "netlink"
+    carries: ClassVar[frozenset[type[Noun]]] = frozenset(
+        _LINKS | {Address, Route, Neighbour, Fdb, Sysctl}
+    )
+    host: SystemHost
+
+    def __init__(self, host: SystemHost) -> None:
+        self.host = host
+        self._kernel = Kernel(host.netns)
+        self.links = Links(self._kernel)
+        self._support = Support(self._kernel)
+        entries = ForwardingEntries(self._kernel, self.links)
+        self._tables: dict[type[Noun], Any] = {
+            **dict.fromkeys(_LINKS, self.links),
+            Address: Addresses(self._kernel),
+            Route: Routes(self._kernel),
+            Neighbour: Neighbours(self._kernel),
+            Fdb: entries,
+            Sysctl: Sysctls(host.netns),
+        }
+
+    def missing(self, noun: Noun) -> str | None:
+        """See :meth:`snnet.contract.Driver.missing`."""
+        if type(noun) not in self.carries:
+            return f"the netlink backend does not carry {type(noun).__name__}"
+        return self._support.missing(noun)
+
+    def snapshot(self, types: Iterable[type[Noun]] | None = None) -> dict[Key, Noun]:
+        """See :meth:`snnet.contract.Driver.snapshot`.
+
+        Leaves out what the kernel makes by itself: IPv6 link-local addresses,
+        connected routes, learned neighbours and forwarding entries.  Of the
+        sysctls it shows the forwarding ones.
+        """
+        wanted = tuple(self.carries if types is None else types)
+        tables = {
+            id(table): table for kind, table in self._tables.items() if issubclass(kind, wanted)
+        }
+        found: Iterable[Noun] = chain.from_iterable(t.snapshot() for t in tables.values())
+        return keyed(noun for noun in found if isinstance(noun, wanted))
+
+    def find(self, key: Key) -> Noun | None:
+        """See :meth:`snnet.contract.Driver.find`."""
+        table = self._tables.get(_CLASSES.get(key[0], Noun))
+        if table is None:
+            raise InvalidRequest(f"the netlink backend carries no {key[0]!r}", field="key")
+        try:
+            noun: Noun | None = table.find(key)
+        except ValueError:  # no such address can be
+            return None
+        except OSError as error:
+            if error.errno in ABSENT:
+                return None
+            raise translated(error, f"look up {' '.join(key)}") from error
+        return noun
+
+    def apply(
+        self,
+        operations: Sequence[Operation],
+        *,
+        check: Check | None = None,
+        keep_going: bool = False,
+    ) -> Outcome:
+        """See :meth:`snnet.contract.Driver.apply`.
+
+        Links that are removed one after the other go in one request.
+        """
+        outcome = Outcome()
+        removals = Removals(self.links, outcome, keep_going=keep_going)
+        for position, operation in enumerate(operations):
+            try:
+                if check is not None:
+                    check()
+                noun = operation.noun
+                if isinstance(operation, Remove) and isinstance(noun, Link):
+                    removals.add(position, operation, noun)
+                elif removals.carry_out():
+                    self._carry_out(operation, outcome)
+                    outcome.done.add(position)
+            except REFUSALS as error:
+                outcome.errors[position] = translated(error, operation)
+            if outcome.errors and not keep_going:
+                break
+        removals.carry_out()
+        return outcome
+
+    def _carry_out(self, operation: Operation, outcome: Outcome) -> None:
+        noun = operation.noun
+        table = self._tables.get(type(noun))
+        verb = getattr(table, _VERBS[type(operation)], None)
+        if verb is None:
+            raise Unsupported(
+                f"cannot {operation}: the netlink backend has no such operation",
+                operation=operation,
+            )
+        if isinstance(operation, Change):
+            verb(noun, operation.old)
+        elif fds := verb(noun):
+            outcome.fds[noun.key[1]] = fds
+
+    def watch(self) -> Watch:
+        """See :meth:`snnet.contract.Driver.watch`."""
+        return LinkWatch(self.host.netns)
+
+    def close(self) -> None:
+        """See :meth:`snnet.contract.Driver.close`."""
+        self.links.close()
+        self._kernel.close()
+
+
+_VERBS: dict[type[Operation], str] = {Add: "add", Change: "change", Remove: "remove"}
+_CLASSES: dict[str, type[Noun]] = {
+    "link": Other,
+    "address": Address,
+    "route": Route,
+    "neighbour": Neighbour,
+    "fdb": Fdb,
+    "sysctl": Sysctl,
+}

@@ -1,0 +1,203 @@
+"""Permanent neighbours and forwarding entries (rtnetlink(7), RTM_NEWNEIGH)."""
+
+from __future__ import annotations
+
+import errno
+from ipaddress import ip_address
+from struct import Struct
+from typing import Any
+
+from snnet.contract import Fdb, Key, Neighbour, Unsupported, Vxlan
+from snnet.contract.links import link_key
+from snnet.system.netlink import NetlinkError
+
+from .encoder import IP4, IP6, MAC, U32, Field
+from .kernel import (
+    CREATE,
+    EXCLUSIVE,
+    FAMILIES,
+    REPLACE,
+    RTM_DELNEIGH,
+    RTM_GETNEIGH,
+    RTM_NEWNEIGH,
+    Kernel,
+    attributes,
+    by_family,
+    ip,
+)
+from .links import Links
+
+_NDMSG = Struct("=B3xiHBB")  # family, index, state, flags, type
+_BODY = 16
+_ATTRIBUTES = _BODY + _NDMSG.size
+_NDA_DST, _NDA_LLADDR = 1, 2
+
+# linux/neighbour.h
+_NUD_NOARP, _NUD_PERMANENT = 0x40, 0x80
+_NTF_SELF = 0x02
+_AF_BRIDGE = 7
+_NO_MAC = "00:00:00:00:00:00"
+
+_INDEX = Field("ifindex", U32)
+_PERMANENT = Field("state", value=_NUD_PERMANENT)
+_STATIC = Field("state", value=_NUD_PERMANENT | _NUD_NOARP)
+_SELF = Field("flags", value=_NTF_SELF)
+_BRIDGE = Field("family", value=_AF_BRIDGE)
+_DESTINATION = by_family("NDA_DST")
+_MAC = Field("NDA_LLADDR", MAC)
+_UNDERLAY = {4: Field("NDA_LLADDR", IP4), 6: Field("NDA_LLADDR", IP6)}
+
+Values = dict[Field, Any]
+
+
+class Neighbours:
+    """The permanent neighbours of one network namespace."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+
+    def add(self, noun: Neighbour) -> None:
+        values = self._values(noun)
+        try:
+            self._kernel.ask(RTM_NEWNEIGH, values, CREATE | EXCLUSIVE)
+        except NetlinkError as error:
+            # What the kernel found out by itself is no object of anybody's.
+            if error.errno != errno.EEXIST or self.find(noun.key) is not None:
+                raise
+            self._kernel.ask(RTM_NEWNEIGH, values, CREATE | REPLACE)
+
+    def change(self, new: Neighbour, old: Neighbour) -> None:
+        self._must_exist(old)
+        self._kernel.ask(RTM_NEWNEIGH, self._values(new), REPLACE)
+
+    def remove(self, noun: Neighbour) -> None:
+        self._must_exist(noun)
+        values = self._identity(noun.link, noun.address)
+        self._kernel.ask(RTM_DELNEIGH, values)
+
+    def find(self, key: Key) -> Neighbour | None:
+        _, link, text = key
+        values = self._identity(link, ip_address(text))
+        answers = self._kernel.ask(RTM_GETNEIGH, values)
+        return next((noun for m in answers if (noun := _neighbour(m, link))), None)
+
+    def snapshot(self) -> list[Neighbour]:
+        name_of = self._kernel.names()
+        return [
+            noun
+            for message in self._kernel.dump(RTM_GETNEIGH, {})
+            if (link := name_of(_NDMSG.unpack_from(message, _BODY)[1])) is not None
+            and (noun := _neighbour(message, link)) is not None
+        ]
+
+    def _must_exist(self, noun: Neighbour) -> None:
+        if self.find(noun.key) is None:
+            raise NetlinkError(errno.ENOENT)
+
+    def _identity(self, link: str, address: Any) -> Values:
+        version = address.version
+        return {
+            FAMILIES[version]: None,
+            _INDEX: self._kernel.index(link),
+            _DESTINATION[version]: address,
+        }
+
+    def _values(self, noun: Neighbour) -> Values:
+        values = {**self._identity(noun.link, noun.address), _PERMANENT: None}
+        if noun.lladdr.count(":") == 5:
+            return {**values, _MAC: noun.lladdr}
+        try:
+            underlay = ip_address(noun.lladdr)
+        except ValueError as error:
+            raise NetlinkError(errno.EINVAL, f"{noun.lladdr!r} is no MAC or address") from error
+        return {**values, _UNDERLAY[underlay.version]: underlay}
+
+
+def _neighbour(message: bytes, link: str) -> Neighbour | None:
+    family, _, state, _, _ = _NDMSG.unpack_from(message, _BODY)
+    if not state & _NUD_PERMANENT or family not in (2, 10):
+        return None
+    found = attributes(message, _ATTRIBUTES)
+    lladdr = found.get(_NDA_LLADDR, b"")
+    return Neighbour(
+        link=link,
+        address=ip(found[_NDA_DST]),
+        lladdr=str(ip(lladdr)) if len(lladdr) in (4, 16) else lladdr.hex(":"),
+    )
+
+
+class ForwardingEntries:
+    """The permanent forwarding entries of the vxlans of one network namespace.
+
+    The entry the kernel makes for a vxlan's own ``remote`` is part of the vxlan.
+    """
+
+    def __init__(self, kernel: Kernel, links: Links) -> None:
+        self._kernel = kernel
+        self._links = links
+
+    def add(self, noun: Fdb) -> None:
+        self._kernel.ask(RTM_NEWNEIGH, self._values(noun), CREATE | EXCLUSIVE)
+
+    def change(self, new: Fdb, old: Fdb) -> None:
+        self._must_exist(old)
+        self._kernel.ask(RTM_NEWNEIGH, self._values(new), REPLACE)
+
+    def remove(self, noun: Fdb) -> None:
+        self._must_exist(noun)
+        self._kernel.ask(RTM_DELNEIGH, self._values(noun))
+
+    def find(self, key: Key) -> Fdb | None:
+        _, name, mac = key
+        vxlan = self._links.find(link_key(name))
+        if not isinstance(vxlan, Vxlan):
+            return None
+        values = {_BRIDGE: None, _INDEX: vxlan.index, _SELF: None, _MAC: mac}
+        answers = self._kernel.ask(RTM_GETNEIGH, values)
+        return next((noun for m in answers if (noun := _entry(m, vxlan))), None)
+
+    def snapshot(self) -> list[Fdb]:
+        vxlans = {link.index: link for link in self._links.snapshot() if isinstance(link, Vxlan)}
+        if not vxlans:  # bridges may hold any number of learned entries
+            return []
+        return [
+            noun
+            for message in self._kernel.dump(RTM_GETNEIGH, {_BRIDGE: None})
+            if (vxlan := vxlans.get(_NDMSG.unpack_from(message, _BODY)[1])) is not None
+            and (noun := _entry(message, vxlan)) is not None
+        ]
+
+    def _must_exist(self, noun: Fdb) -> None:
+        if self.find(noun.key) is None:
+            raise NetlinkError(errno.ENOENT)
+
+    def _vxlan(self, name: str) -> Vxlan:
+        link = self._links.find(link_key(name))
+        if link is None:
+            raise NetlinkError(errno.ENODEV, f"there is no link {name}")
+        if not isinstance(link, Vxlan):
+            raise Unsupported(f"{name} is a {link.kind}, and forwarding entries are for vxlans")
+        return link
+
+    def _values(self, noun: Fdb) -> Values:
+        return {
+            _BRIDGE: None,
+            _INDEX: self._vxlan(noun.link).index,
+            _STATIC: None,
+            _SELF: None,
+            _DESTINATION[noun.remote.version]: noun.remote,
+            _MAC: noun.mac,
+        }
+
+
+def _entry(message: bytes, vxlan: Vxlan) -> Fdb | None:
+    _, _, state, flags, _ = _NDMSG.unpack_from(message, _BODY)
+    if not (state & _NUD_PERMANENT and flags & _NTF_SELF):
+        return None
+    found = attributes(message, _ATTRIBUTES)
+    if _NDA_DST not in found or _NDA_LLADDR not in found:
+        return None
+    remote, mac = ip(found[_NDA_DST]), found[_NDA_LLADDR].hex(":")
+    if (mac, remote) == (_NO_MAC, vxlan.remote):
+        return None
+    return Fdb(link=vxlan.name, mac=mac, remote=remote)

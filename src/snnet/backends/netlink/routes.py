@@ -1,0 +1,145 @@
+"""Unicast routes of the main table (rtnetlink(7), RTM_NEWROUTE)."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from struct import Struct
+from typing import Any
+
+from snnet.contract import IPNetwork, Key, Route, Unsupported
+from snnet.system.netlink import NetlinkError
+
+from .encoder import U8, U32, Field
+from .kernel import (
+    CREATE,
+    EXCLUSIVE,
+    FAMILIES,
+    REPLACE,
+    RTM_DELROUTE,
+    RTM_GETROUTE,
+    RTM_NEWROUTE,
+    Kernel,
+    attributes,
+    by_family,
+    ip,
+    number,
+)
+
+# family, destination, source and tos lengths, table, protocol, scope, type, flags
+_RTMSG = Struct("=BBBBBBBBI")
+_BODY = 16
+_ATTRIBUTES = _BODY + _RTMSG.size
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY = 1, 4, 5, 6
+
+# linux/rtnetlink.h
+_MAIN, _UNICAST = 254, 1
+_PROTO_KERNEL, _PROTO_STATIC = 2, 4
+_SCOPE_UNIVERSE, _SCOPE_LINK, _SCOPE_NOWHERE = 0, 253, 255
+_ONLINK = 4
+_DEFAULT_METRIC = {2: 0, 10: 1024}  # by family; IP6_RT_PRIO_USER, net/ip6_route.h
+
+_TABLE = Field("table", value=_MAIN)
+_TYPE = Field("type", value=_UNICAST)
+_PROTOCOL = Field("proto", U8)
+_SCOPE = Field("scope", U8)
+_FLAGS = Field("flags", U32)
+_LENGTH = Field("dst_len", U8)
+_LINK = Field("RTA_OIF", U32)
+_DESTINATION = by_family("RTA_DST")
+_GATEWAY = by_family("RTA_GATEWAY")
+
+Values = dict[Field, Any]
+
+
+class Routes:
+    """The routes of one network namespace."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+
+    def add(self, noun: Route) -> None:
+        self._kernel.ask(RTM_NEWROUTE, self._values(noun), CREATE | EXCLUSIVE)
+
+    def change(self, new: Route, old: Route) -> None:
+        self._must_exist(old)
+        self._kernel.ask(RTM_NEWROUTE, self._values(new), REPLACE)
+
+    def remove(self, noun: Route) -> None:
+        # The kernel would take a route of any metric.
+        self._must_exist(noun)
+        values = self._values(noun)
+        values |= {_SCOPE: _SCOPE_NOWHERE, _PROTOCOL: 0}  # of any
+        self._kernel.ask(RTM_DELROUTE, values)
+
+    def find(self, key: Key) -> Route | None:
+        _, destination, link = key
+        network = ip_network(destination)
+        values = {FAMILIES[network.version]: None, _LINK: self._kernel.index(link)}
+        return next((route for route in self._dump(values) if route.key == key), None)
+
+    def snapshot(self) -> list[Route]:
+        return [route for family in FAMILIES.values() for route in self._dump({family: None})]
+
+    def _dump(self, values: Values) -> Iterator[Route]:
+        """Routes that a noun can describe; not those the kernel made for addresses."""
+        name_of = self._kernel.names()
+        try:
+            messages = self._kernel.dump(RTM_GETROUTE, {_TABLE: None, **values})
+        except NetlinkError as error:
+            if error.errno != errno.ENOENT:  # no main table before its first route
+                raise
+            return
+        (family,) = (field.value for field in FAMILIES.values() if field in values)
+        for message in messages:
+            is_ours, length, found = _parse(message, family)
+            if not is_ours or (link := name_of(number(found.get(_RTA_OIF, b"")))) is None:
+                continue
+            gateway = found.get(_RTA_GATEWAY)
+            yield Route(
+                destination=_network(family, found.get(_RTA_DST, b""), length),
+                link=link,
+                gateway=ip(gateway) if gateway else None,
+                onlink=bool(_RTMSG.unpack_from(message, _BODY)[8] & _ONLINK),
+            )
+
+    def _must_exist(self, noun: Route) -> None:
+        if self.find(noun.key) is None:
+            raise NetlinkError(errno.ESRCH)
+
+    def _values(self, noun: Route) -> Values:
+        version = noun.destination.version
+        values: Values = {
+            FAMILIES[version]: None,
+            _TABLE: None,
+            _TYPE: None,
+            _PROTOCOL: _PROTO_STATIC,
+            # A destination without a gateway is on the link itself.
+            _SCOPE: _SCOPE_LINK if version == 4 and noun.gateway is None else _SCOPE_UNIVERSE,
+            _FLAGS: _ONLINK if noun.onlink else 0,
+            _LENGTH: noun.destination.prefixlen,
+            _DESTINATION[version]: noun.destination.network_address,
+            _LINK: self._kernel.index(noun.link),
+        }
+        if noun.gateway is not None:
+            if noun.gateway.version != version:
+                raise Unsupported(f"{noun}: a gateway of the other address family")
+            values[_GATEWAY[version]] = noun.gateway
+        return values
+
+
+def _parse(message: bytes, family: int) -> tuple[bool, int, dict[int, bytes]]:
+    """Whether a noun can describe it, the prefix length, the attributes."""
+    own, length, source, tos, table, protocol, _, type_, _ = _RTMSG.unpack_from(message, _BODY)
+    if (own, source, tos, table, type_) != (family, 0, 0, _MAIN, _UNICAST):
+        return False, length, {}
+    found = attributes(message, _ATTRIBUTES)
+    metric = number(found.get(_RTA_PRIORITY, b""))
+    return protocol != _PROTO_KERNEL and metric == _DEFAULT_METRIC[family], length, found
+
+
+def _network(family: int, packed: bytes, length: int) -> IPNetwork:
+    if family == 2:
+        return IPv4Network((packed or bytes(4), length))
+    return IPv6Network((packed or bytes(16), length))

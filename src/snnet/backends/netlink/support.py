@@ -1,0 +1,69 @@
+"""What this kernel can make, found by asking it without making anything."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from snnet.contract import Geneve, Gre, Gretap, Link, Noun, Other, Tap
+from snnet.system.netlink import NetlinkError
+
+from .creation import IFNAME
+from .encoder import U32, Field
+from .kernel import CREATE, EXCLUSIVE, RTM_NEWLINK, Kernel
+from .taps import DEVICE
+
+_MODULES = {"gretap": "ip_gre", "gre": "ip_gre", "ip6gretap": "ip6_gre"}
+_QUEUES = Field("IFLA_NUM_TX_QUEUES", U32)
+_TOO_MANY_QUEUES = 1 << 16
+
+
+class Support:
+    """Which kinds of links the kernel has.  Remembers those it has."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self._there: set[str] = set()
+
+    def missing(self, noun: Noun) -> str | None:
+        """Why a noun of this class and kind cannot be made, or None if it can."""
+        if not isinstance(noun, Link):
+            return None
+        if isinstance(noun, Other):
+            return f"links of kind {noun.kind} are read, never made"
+        if isinstance(noun, Gre) and noun.local.version == 6:
+            return "no kernel has multipoint gre over IPv6: set tunnel 'vxlan'"
+        if noun.kind in self._there:
+            return None
+        reason = _no_tun() if isinstance(noun, Tap) else self._no_kind(noun)
+        if reason is None:
+            self._there.add(noun.kind)
+        return reason
+
+    def _no_kind(self, link: Link) -> str | None:
+        """Asks for a link with more queues than any may have.
+
+        The kernel looks for the kind first, loading its module if it can, and
+        makes nothing (rtnl_newlink and rtnl_create_link, net/core/rtnetlink.c).
+        """
+        kind = link.kind
+        values = {
+            IFNAME: "snnet-probe",
+            _QUEUES: _TOO_MANY_QUEUES,
+            Field("IFLA_LINKINFO IFLA_INFO_KIND", value=kind): None,
+        }
+        try:
+            self._kernel.ask(RTM_NEWLINK, values, CREATE | EXCLUSIVE)
+        except NetlinkError as error:
+            if error.errno != errno.EOPNOTSUPP:
+                return None
+        hint = " or set tunnel 'vxlan'" if isinstance(link, (Gretap, Gre, Geneve)) else ""
+        return f"this kernel has no {kind}: load {_MODULES.get(kind, kind)}{hint}"
+
+
+def _no_tun() -> str | None:
+    try:
+        os.close(os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC))
+    except OSError as error:
+        return f"no taps here: {DEVICE}: {os.strerror(error.errno or 0)}; load tun, run as root"
+    return None

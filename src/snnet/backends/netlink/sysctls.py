@@ -1,0 +1,50 @@
+"""Kernel parameters of the namespace: files under /proc/sys/net (proc_sys_net(5))."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from snnet.contract import Key, Sysctl, Unsupported
+from snnet.system.netns import in_netns
+
+_ROOT = Path("/proc/sys")
+_LISTED = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
+"""What a snapshot shows of thousands of parameters."""
+
+
+class Sysctls:
+    """The parameters of one network namespace.
+
+    What stands under /proc/sys/net is that of the task that opens it.
+    """
+
+    def __init__(self, netns: int) -> None:
+        self._netns = netns
+
+    def change(self, new: Sysctl, old: Sysctl) -> None:
+        path = _path(new.name)
+
+        def write() -> None:
+            with open(path, "r+") as file:  # never creates one
+                file.write(new.value)
+
+        in_netns(self._netns, write)
+
+    def find(self, key: Key) -> Sysctl | None:
+        try:
+            text = in_netns(self._netns, _path(key[1]).read_text)
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError, Unsupported):
+            return None
+        return Sysctl(name=key[1], value=" ".join(text.split()))
+
+    def snapshot(self) -> list[Sysctl]:
+        found = (self.find(("sysctl", name)) for name in _LISTED)
+        return [noun for noun in found if noun is not None]
+
+
+def _path(name: str) -> Path:
+    # As sysctl(8) has it: a slash stands for a dot in the name of a link.
+    parts = name.translate(str.maketrans("./", "/.")).split("/")
+    if parts[0] != "net" or not {"", ".", ".."}.isdisjoint(parts):
+        raise Unsupported(f"{name} is no parameter of a network namespace: those begin with net.")
+    return _ROOT.joinpath(*parts)

@@ -1,0 +1,125 @@
+"""The agents of a data centre: what a cloud's controller and agents do with snnet.
+
+They create VNICs, carry each tunnel event from the compute node to the
+tenant's concentrator, and take everything down again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from snnet.contract import Key, Noun, SnnetError, Sysctl
+from snnet.core.compute import CnciVnic, Vnic
+from snnet.core.events import TunnelEvent, TunnelEventType
+from snnet.node import Cnci, ComputeNode
+
+from .lab import Lab
+from .scenario import Guest, Machine, Scenario, Tenant
+
+N = TypeVar("N", ComputeNode, Cnci)
+
+
+@dataclass(slots=True)
+class DataCentre:
+    """The scenario's nodes, concentrators and VNICs in a lab.
+
+    Set-up calls raise ``Cancelled`` when the lab is told to stop; what was
+    made before stays known, and ``tear_down()`` removes it.
+    """
+
+    lab: Lab
+    scenario: Scenario
+    nodes: dict[Machine, ComputeNode] = field(default_factory=dict)
+    ports: dict[Tenant, CnciVnic] = field(default_factory=dict)
+    concentrators: dict[Tenant, Cnci] = field(default_factory=dict)
+    vnics: dict[Guest, Vnic] = field(default_factory=dict)
+    _before: dict[str, dict[Key, Noun]] = field(default_factory=dict)
+
+    def start_nodes(self) -> None:
+        """Start the compute nodes and the network node."""
+        for machine in self.scenario.machines:
+            self.lab.check()
+            self.nodes[machine] = self._started(self.lab.compute_node(machine))
+
+    def start_concentrators(self) -> None:
+        """Give each tenant its concentrator, a VM on the network node."""
+        machine = self.scenario.network_node
+        for tenant in self.scenario.tenants:
+            self.lab.check()
+            port = self.nodes[machine].create_cnci_vnic(tenant.port(), cancel=self.lab.cancel)
+            self.ports[tenant] = port
+            self.concentrators[tenant] = self._started(
+                self.lab.concentrator(tenant, machine, port)
+            )
+
+    def create_vnics(self) -> None:
+        """Give each guest its VNIC; the concentrator follows each new tunnel."""
+        for guest in self.scenario.guests:
+            made = self.nodes[guest.machine].create_vnic(guest.vnic(), cancel=self.lab.cancel)
+            self.vnics[guest] = made.vnic
+            if made.tunnel_event is not None:
+                self._follow(guest.tenant, made.tunnel_event)
+
+    def _started(self, node: N) -> N:
+        try:
+            self._before[str(node.owner)] = node.backend.snapshot()
+            node.init()
+        except BaseException:
+            node.close()
+            raise
+        return node
+
+    def _follow(self, tenant: Tenant, event: TunnelEvent) -> None:
+        """What a concentrator's agent does about an event from a compute node."""
+        cnci = self.concentrators[tenant]
+        if event.type is TunnelEventType.ADD:
+            cnci.add_remote_subnet(
+                event.subnet, event.subnet_key, event.cn_ip, cancel=self.lab.cancel
+            )
+        else:
+            cnci.del_remote_subnet(event.subnet, event.subnet_key, event.cn_ip)
+
+    def tear_down(self) -> list[str]:
+        """Remove all of it, whatever fails; in words, what is left all the same.
+
+        That is what each node's kernel shows and did not show before.
+        """
+        left: list[str] = []
+        for guest in self.scenario.guests:
+            if guest.machine in self.nodes:
+                with _noting(left):
+                    gone = self.nodes[guest.machine].destroy_vnic(guest.vnic())
+                    if gone.tunnel_event is not None:
+                        self._follow(guest.tenant, gone.tunnel_event)
+        for cnci in self.concentrators.values():
+            with _noting(left):
+                cnci.shutdown()
+        if self.scenario.network_node in self.nodes:
+            for tenant in self.scenario.tenants:
+                with _noting(left):
+                    self.nodes[self.scenario.network_node].destroy_cnci_vnic(tenant.port())
+        for node in (*self.concentrators.values(), *self.nodes.values()):
+            with _noting(left):
+                left += self._new_on(node)
+            node.close()
+        return left
+
+    def _new_on(self, node: ComputeNode | Cnci) -> list[str]:
+        before = self._before[str(node.owner)]
+        return [
+            f"{node.id}: {noun}"
+            for key, noun in node.backend.snapshot().items()
+            if key not in before or (isinstance(noun, Sysctl) and noun != before[key])
+        ]
+
+
+@contextmanager
+def _noting(left: list[str]) -> Iterator[None]:
+    """Press on past an error of ours, and note it as something left."""
+    try:
+        yield
+    except SnnetError as error:
+        left.append(str(error))

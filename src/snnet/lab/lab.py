@@ -1,0 +1,110 @@
+"""What a lab is: a place in which the scenario's machines and guests exist.
+
+The data centre (:mod:`.datacentre`) is built on it by the real ComputeNode and
+Cnci.  A lab only provides what they find in a data centre: hosts on a wire,
+VMs and containers behind VNICs, and eyes to see who hears whom.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from snnet.contract import Cancelled
+from snnet.core.compute import CnciVnic, Vnic
+from snnet.node import Cnci, ComputeNode
+from snnet.node.deadline import CancelToken
+
+from .scenario import Guest, Machine, Matrix, Tenant
+
+if TYPE_CHECKING:
+    from typing import Self
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """What DHCP gave a guest.  ``mtu`` is in bytes (option 26)."""
+
+    guest: str
+    address: IPv4Interface
+    gateway: IPv4Address
+    mtu: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "guest": self.guest,
+            "ip": str(self.address.ip),
+            "prefix": self.address.network.prefixlen,
+            "gateway": str(self.gateway),
+            "mtu": self.mtu,
+        }
+
+
+class Lab(ABC):
+    """A place for one data centre.  Set-up calls may raise ``Cancelled``.
+
+    ``backend``, ``firewall`` and ``tunnel`` are the names chosen.  ``cancel``
+    is looked at all along; ``close()`` ignores it.
+    """
+
+    backend: str
+    firewall: str
+    tunnel: str
+    cancel: CancelToken
+
+    @abstractmethod
+    def build_wire(self) -> None:
+        """Make every machine of the scenario, joined by one wire."""
+
+    @abstractmethod
+    def compute_node(self, machine: Machine) -> ComputeNode:
+        """A node on this machine, not yet ``init()``-ed; the caller's to close."""
+
+    @abstractmethod
+    def concentrator(self, tenant: Tenant, machine: Machine, port: CnciVnic) -> Cnci:
+        """A concentrator in a VM behind ``port`` of a machine, as ``compute_node()``."""
+
+    @abstractmethod
+    def start(self, guests: Mapping[Guest, Vnic]) -> None:
+        """Start the guests, each behind its VNIC and without an address."""
+
+    @abstractmethod
+    def lease(self) -> list[Lease]:
+        """Have every guest ask for its address by DHCP and use it.
+
+        A guest that gets none is missing in the list.
+        """
+
+    @abstractmethod
+    def reach(self, expected: Matrix) -> Matrix:
+        """Have every guest ping every other.
+
+        True where that very guest got the request *and* the sender got its
+        answer: with equal addresses an answer alone proves nothing.
+        ``expected`` only says how long to wait for the answers.
+        """
+
+    @abstractmethod
+    def close(self) -> list[str]:
+        """Remove machines, guests and wire; what is left all the same, in words."""
+
+    def check(self) -> None:
+        """Raise ``Cancelled`` once the work shall end."""
+        if self.cancel.is_set():
+            raise Cancelled("interrupted")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,1 @@
+"""Tests of the fake kernel, its firewall and DHCP, and the fabric between hosts."""

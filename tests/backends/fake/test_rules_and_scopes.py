@@ -1,0 +1,103 @@
+"""Firewall rules and DHCP scopes as nouns of the fake kernel."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network
+
+import pytest
+
+from snnet.backends.fake import FakeDhcp, FakeFirewall, FakeKernel
+from snnet.contract import (
+    Add,
+    BridgeAccept,
+    Change,
+    DhcpEntry,
+    DhcpScope,
+    ExternalForward,
+    Masquerade,
+    Noun,
+    PortForward,
+    PublicIp,
+    Remove,
+)
+
+from .steps import add, bridge, do, refusal, remove
+
+GUEST = IPv4Address("10.1.0.9")
+FORWARD = PortForward(
+    owner="cnci:c", protocol="tcp", device="eth0", port=33265, target=GUEST, target_port=22
+)
+RULES = [
+    BridgeAccept(bridge="b0"),
+    Masquerade(owner="cnci:c", device="eth0"),
+    ExternalForward(device="eth0", bridge="b0"),
+    FORWARD,
+    PublicIp(owner="cnci:c", public=IPv4Address("203.0.113.5"), internal=GUEST, device="eth0"),
+]
+SCOPE = DhcpScope(link="b0", subnet=IPv4Network("10.1.0.0/24"), mtu=1458)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: type(rule).__name__)
+def test_a_rule_comes_once_and_goes_once(rule: Noun):
+    kernel = FakeKernel()
+    firewall = FakeFirewall(kernel)
+    before = kernel.to_text()
+    assert refusal(firewall, Remove(rule)) == "ENOENT"
+    add(firewall, rule)
+    assert refusal(firewall, Add(rule)) == "EEXIST"
+    assert firewall.find(rule.key) == rule
+    assert firewall.snapshot() == {rule.key: rule}
+    assert firewall.dump() == str(rule)
+    assert str(rule) in kernel.to_text()
+    assert kernel.find(rule.key) is None
+    assert rule.key not in kernel.snapshot()
+    remove(firewall, rule)
+    assert kernel.to_text() == before
+
+
+@pytest.mark.parametrize("bad", [{"protocol": "icmp"}, {"port": 0}, {"target_port": 65536}])
+def test_impossible_port_forwards(bad: dict[str, object]):
+    rule = replace(FORWARD, **bad)  # type: ignore[arg-type]
+    assert refusal(FakeFirewall(FakeKernel()), Add(rule)) == "EINVAL"
+
+
+def test_two_drivers_of_one_host_see_the_same_rules():
+    kernel = FakeKernel()
+    add(FakeFirewall(kernel), FORWARD)
+    assert FakeFirewall(kernel).find(FORWARD.key) == FORWARD
+
+
+def test_a_scope_needs_its_bridge_and_outlives_it():
+    kernel = FakeKernel()
+    dhcp = FakeDhcp(kernel)
+    assert refusal(dhcp, Add(SCOPE)) == "ENODEV"
+    add(kernel, bridge("b0"))
+    add(dhcp, SCOPE)
+    assert refusal(dhcp, Add(SCOPE)) == "EEXIST"
+    remove(kernel, bridge("b0"))
+    assert dhcp.find(SCOPE.key) == SCOPE
+    remove(dhcp, SCOPE)
+    assert refusal(dhcp, Remove(SCOPE)) == "ENOENT"
+
+
+def test_a_scope_changes_but_not_its_subnet():
+    kernel = FakeKernel()
+    dhcp = FakeDhcp(kernel)
+    add(kernel, bridge("b0"))
+    entry = DhcpEntry(mac="02:00:00:00:00:01", address=GUEST)
+    wanted = replace(SCOPE, entries=(entry,), mtu=1400, domain="example.net", reserved=3)
+    assert refusal(dhcp, Change(wanted, SCOPE)) == "ENOENT"
+    add(dhcp, SCOPE)
+    do(dhcp, Change(wanted, SCOPE))
+    assert dhcp.find(SCOPE.key) == wanted
+    other = replace(SCOPE, subnet=IPv4Network("10.2.0.0/24"))
+    assert refusal(dhcp, Change(other, SCOPE)) == "EINVAL"
+
+
+@pytest.mark.parametrize("subnet", ["10.0.0.0/15", "10.0.0.0/30"])
+def test_sizes_no_scope_has(subnet: str):
+    kernel = FakeKernel()
+    add(kernel, bridge("b0"))
+    scope = replace(SCOPE, subnet=IPv4Network(subnet))
+    assert refusal(FakeDhcp(kernel), Add(scope)) == "EINVAL"

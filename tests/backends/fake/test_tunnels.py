@@ -1,0 +1,149 @@
+"""Tunnels: when two are the same, and their limits.  Measured on Linux 6.1."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv6Address
+
+import pytest
+
+from snnet.backends.fake import FakeKernel
+from snnet.contract import Add, Busy, Change, Exists, Geneve, Gre, Gretap, Link, Vxlan
+
+from .steps import add, link, refusal, remove
+
+LOCAL, REMOTE, OTHER = (IPv4Address(f"192.0.2.{number}") for number in (11, 10, 12))
+LOCAL6, REMOTE6 = IPv6Address("2001:db8::11"), IPv6Address("2001:db8::10")
+
+GRETAP = Gretap(name="g0", local=LOCAL, remote=REMOTE, tunnel_key=7)
+GRETAP6 = Gretap(name="h0", local=LOCAL6, remote=REMOTE6, tunnel_key=7)
+GRE = Gre(name="m0", local=LOCAL, tunnel_key=7)
+VXLAN = Vxlan(name="x0", vni=7, local=LOCAL, remote=REMOTE, port=17000)
+GENEVE = Geneve(name="n0", vni=7, remote=REMOTE)
+
+
+@pytest.fixture
+def kernel() -> FakeKernel:
+    kernel = FakeKernel()
+    kernel.add_uplink("eth0", "192.0.2.11/24")
+    return kernel
+
+
+@pytest.mark.parametrize("tunnel", [GRETAP, GRETAP6, GRE, VXLAN])
+def test_the_same_tunnel_twice_exists(kernel: FakeKernel, tunnel: Link):
+    add(kernel, tunnel)
+    again = replace(tunnel, name="again")
+    assert refusal(kernel, Add(again)) == "EEXIST"
+    assert isinstance(kernel.apply([Add(again)]).error, Exists)
+    remove(kernel, tunnel)
+    add(kernel, again)
+
+
+def test_the_same_geneve_twice_is_busy(kernel: FakeKernel):
+    add(kernel, GENEVE)
+    assert isinstance(kernel.apply([Add(replace(GENEVE, name="again"))]).error, Busy)
+
+
+@pytest.mark.parametrize(
+    ("tunnel", "different"),
+    [
+        (GRETAP, {"tunnel_key": 8}),
+        (GRETAP, {"remote": OTHER}),
+        (GRETAP, {"local": OTHER}),
+        (GRE, {"tunnel_key": 8}),
+        (VXLAN, {"port": 17001}),
+        (VXLAN, {"vni": 8}),
+        (VXLAN, {"local": LOCAL6, "remote": REMOTE6}),
+        (GENEVE, {"remote": OTHER}),
+        (GENEVE, {"port": 6082}),
+        (GENEVE, {"vni": 8}),
+    ],
+)
+def test_what_makes_another_tunnel(kernel: FakeKernel, tunnel: Link, different: dict[str, object]):
+    add(kernel, tunnel, replace(tunnel, name="again", **different))  # type: ignore[arg-type]
+
+
+def test_the_remote_makes_no_other_vxlan(kernel: FakeKernel):
+    add(kernel, VXLAN)
+    assert refusal(kernel, Add(replace(VXLAN, name="again", remote=OTHER))) == "EEXIST"
+    assert refusal(kernel, Add(replace(VXLAN, name="again", remote=None))) == "EEXIST"
+
+
+def test_gre_and_gretap_may_share_a_key(kernel: FakeKernel):
+    add(kernel, GRETAP, GRE)
+
+
+@pytest.mark.parametrize(
+    "tunnel",
+    [
+        replace(GRETAP, tunnel_key=2**32),
+        replace(GRETAP, tunnel_key=-1),
+        replace(GRETAP, remote=REMOTE6),
+        replace(GRE, tunnel_key=2**32),
+        replace(GRE, local=LOCAL6),
+        replace(GRE, mac="02:00:00:00:00:01"),
+        replace(VXLAN, vni=2**24),
+        replace(VXLAN, remote=REMOTE6),
+        replace(GENEVE, vni=2**24),
+    ],
+)
+def test_impossible_tunnels(kernel: FakeKernel, tunnel: Link):
+    assert refusal(kernel, Add(tunnel)) == "EINVAL"
+
+
+def test_full_range_of_keys(kernel: FakeKernel):
+    add(
+        kernel,
+        replace(GRETAP, tunnel_key=0),
+        replace(GRETAP, name="g1", tunnel_key=2**32 - 1),
+        replace(VXLAN, vni=0),
+        replace(VXLAN, name="x1", vni=2**24 - 1),
+    )
+
+
+@pytest.mark.parametrize(
+    ("tunnel", "mtu"), [(GRETAP, 1458), (GRETAP6, 1438), (GRE, 1472), (VXLAN, 1500), (GENEVE, 1450)]
+)
+def test_mtu_left_to_the_kernel(kernel: FakeKernel, tunnel: Link, mtu: int):
+    add(kernel, tunnel)
+    assert link(kernel, tunnel.name).mtu == mtu
+
+
+def test_mtu_left_to_the_kernel_follows_the_way_to_the_remote(kernel: FakeKernel):
+    kernel.add_uplink("eth1", "198.51.100.1/24", mtu=9000)
+    far = IPv4Address("198.51.100.2")
+    add(kernel, replace(GRETAP, remote=far), replace(GENEVE, remote=far))
+    assert link(kernel, "g0").mtu == 9000 - 42
+    assert link(kernel, "n0").mtu == 9000 - 50
+
+
+def test_ipv4_gre_clamps_the_mtu_it_is_made_with_and_refuses_one_set_later(kernel: FakeKernel):
+    add(kernel, replace(GRETAP, mtu=65535))
+    found = link(kernel, "g0")
+    assert found.mtu == 65493
+    assert refusal(kernel, Change(replace(found, mtu=65494), found)) == "EINVAL"
+    assert refusal(kernel, Add(replace(GRETAP, name="g1", mtu=67))) == "EINVAL"
+
+
+@pytest.mark.parametrize(("tunnel", "most"), [(VXLAN, 65535), (GENEVE, 65485)])
+def test_udp_tunnels_refuse_a_mtu_too_large(kernel: FakeKernel, tunnel: Link, most: int):
+    assert refusal(kernel, Add(replace(tunnel, mtu=most + 1))) == "EINVAL"
+    add(kernel, replace(tunnel, mtu=most))
+
+
+def test_a_kernel_with_gaps_says_what_to_do():
+    kernel = FakeKernel(gaps={"gretap", "geneve"})
+    assert kernel.missing(GRETAP) == (
+        "this kernel has no gretap: load ip_gre or set tunnel 'vxlan'"
+    )
+    assert kernel.missing(GENEVE) == "this kernel has no geneve: load geneve or set tunnel 'gre'"
+    assert kernel.missing(VXLAN) is None
+    assert refusal(kernel, Add(GRETAP)) == "EOPNOTSUPP"
+    kernel.gaps.clear()
+    assert kernel.missing(GRETAP) is None
+
+
+def test_multipoint_gre_is_ipv4_only():
+    reason = FakeKernel().missing(replace(GRE, local=LOCAL6))
+    assert reason is not None
+    assert "vxlan" in reason

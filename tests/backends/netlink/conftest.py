@@ -1,0 +1,54 @@
+"""The netlink backend in a namespace of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from snnet.backends.netlink import NetlinkBackend
+from snnet.contract import Noun, Operation, Outcome
+from snnet.system.host import SystemHost
+
+Apply = Callable[..., Outcome]
+
+
+@pytest.fixture
+def make_backend(tmp_path: Path) -> Iterator[Callable[[str], NetlinkBackend]]:
+    backends: list[NetlinkBackend] = []
+
+    def make(netns: str) -> NetlinkBackend:
+        backends.append(NetlinkBackend(SystemHost("cn:test", netns, runtime=tmp_path / "run")))
+        return backends[-1]
+
+    yield make
+    for backend in backends:
+        backend.close()
+        backend.host.close()
+
+
+@pytest.fixture
+def backend(make_backend: Callable[[str], NetlinkBackend], netns: str) -> NetlinkBackend:
+    return make_backend(netns)
+
+
+@pytest.fixture
+def done(backend: NetlinkBackend) -> Callable[..., Outcome]:
+    """Apply operations that must all succeed."""
+
+    def apply(*operations: Operation) -> Outcome:
+        outcome = backend.apply(operations)
+        assert outcome.errors == {}
+        assert outcome.done == set(range(len(operations)))
+        return outcome
+
+    return apply
+
+
+def is_there(backend: NetlinkBackend, noun: Noun) -> bool:
+    """Whether the host has the noun exactly as wanted, by look-up and by snapshot alike."""
+    found = backend.find(noun.key)
+    listed = backend.snapshot([type(noun)]).get(noun.key)
+    assert found == listed
+    return found is not None and not noun.differences(found)
