@@ -8,6 +8,7 @@ or ``ipaddress`` objects and kept as the latter.
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import os
 import re
@@ -15,8 +16,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from ipaddress import (
     IPv4Address,
+    IPv4Interface,
     IPv4Network,
     IPv6Address,
+    IPv6Interface,
     IPv6Network,
     ip_address,
     ip_network,
@@ -28,9 +31,8 @@ from snnet.contract import InvalidRequest, IPAddress, IPNetwork
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
-_DOMAIN = re.compile(
-    r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*"
-)
+_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+_DOMAIN = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*")
 
 MTU_MIN, MTU_MAX = 68, 65535
 """IPv4 needs links of 68 bytes at least (RFC 791); lengths are 16 bits."""
@@ -62,48 +64,66 @@ class NetworkMode(enum.Enum):
     """A bridge and a tunnel for each tenant subnet: full isolation."""
 
 
+def shown(value: object) -> str:
+    """A value as error messages show it."""
+    try:
+        return repr(value)
+    except ValueError:  # Python prints no int of more than 4300 digits
+        return f"a {type(value).__name__} too long to print"
+
+
 def check_id(value: object, field: str) -> str:
     """An identifier: 1 to 64 of ``A-Z a-z 0-9 . _ -``, first a letter or digit."""
     if isinstance(value, str) and _ID.fullmatch(value):
         return value
     raise InvalidRequest(
-        f"{value!r} is not an id: give 1 to 64 of A-Z a-z 0-9 . _ -, "
+        f"{shown(value)} is not an id: give 1 to 64 of A-Z a-z 0-9 . _ -, "
         "starting with a letter or a digit",
         field=field,
     )
 
 
 def check_address(value: object, field: str) -> IPAddress:
-    """An IP address, given as text or as an ``ipaddress`` object."""
-    if isinstance(value, (IPv4Address, IPv6Address)):
-        return value
+    """An IP address, given as text or as an ``ipaddress`` object, without prefix or zone."""
+    address: object = value
     if isinstance(value, str):
-        try:
-            return ip_address(value)
-        except ValueError:
-            pass
-    raise InvalidRequest(f"{value!r} is not an IP address like '10.1.0.9'", field=field)
+        with contextlib.suppress(ValueError):
+            address = ip_address(value)
+    # An interface is an address to Python, and prints with its prefix.
+    if (
+        isinstance(address, (IPv4Address, IPv6Address))
+        and not isinstance(address, (IPv4Interface, IPv6Interface))
+        and not _has_zone(address)
+    ):
+        return address
+    raise InvalidRequest(f"{shown(value)} is not an IP address like '10.1.0.9'", field=field)
+
+
+def _has_zone(address: IPAddress) -> bool:
+    """Whether an IPv6 address names a link of some host (RFC 4007, section 11)."""
+    return isinstance(address, IPv6Address) and address.scope_id is not None
 
 
 def check_network(value: object, field: str) -> IPNetwork:
     """A network in CIDR notation without host bits."""
-    if isinstance(value, (IPv4Network, IPv6Network)):
-        return value
+    network: object = value
     if isinstance(value, str) and "/" in value:
         try:
-            return ip_network(value)
+            network = ip_network(value)
         except ValueError as error:
             raise InvalidRequest(
                 f"{value!r} is not a network like '10.1.0.0/24': {error}", field=field
             ) from None
-    raise InvalidRequest(f"{value!r} is not a network like '10.1.0.0/24'", field=field)
+    if isinstance(network, (IPv4Network, IPv6Network)) and not _has_zone(network.network_address):
+        return network
+    raise InvalidRequest(f"{shown(value)} is not a network like '10.1.0.0/24'", field=field)
 
 
 def check_mac(value: object, field: str) -> str:
     """A unicast MAC address, lower-case when it comes back."""
     mac = value.lower() if isinstance(value, str) else ""
     if not _MAC.fullmatch(mac):
-        raise InvalidRequest(f"{value!r} is not a MAC like '02:00:0a:01:00:09'", field=field)
+        raise InvalidRequest(f"{shown(value)} is not a MAC like '02:00:0a:01:00:09'", field=field)
     if int(mac[:2], 16) & 1:
         raise InvalidRequest(
             f"{mac} is a multicast address (its first byte is odd): give a unicast MAC", field=field
@@ -117,7 +137,7 @@ def check_int(value: object, field: str, low: int, high: int) -> int:
     """A whole number from ``low`` to ``high``; a bool is none."""
     if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
         return value
-    raise InvalidRequest(f"{value!r} is not a whole number from {low} to {high}", field=field)
+    raise InvalidRequest(f"{shown(value)} is not a whole number from {low} to {high}", field=field)
 
 
 def check_mtu(value: object, field: str) -> int:
@@ -133,18 +153,20 @@ def check_enum(value: object, field: str, kind: type[_E]) -> _E:
         return kind(value)
     except ValueError:
         known = ", ".join(repr(member.value) for member in kind)
-        raise InvalidRequest(f"{value!r} is not one of {known}", field=field) from None
+        raise InvalidRequest(f"{shown(value)} is not one of {known}", field=field) from None
 
 
 def check_choice(value: object, field: str, known: tuple[str, ...]) -> str:
     if isinstance(value, str) and value in known:
         return value
-    raise InvalidRequest(f"{value!r} is not one of {', '.join(map(repr, known))}", field=field)
+    raise InvalidRequest(f"{shown(value)} is not one of {', '.join(map(repr, known))}", field=field)
 
 
 def _many(value: object, field: str, check: Callable[[object, str], Any]) -> tuple[Any, ...]:
-    if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
-        raise InvalidRequest(f"{value!r} is not a list", field=field)
+    # A network is iterable too: a /64 for a very long time.
+    no_list = (str, bytes, Mapping, IPv4Network, IPv6Network)
+    if isinstance(value, no_list) or not isinstance(value, Iterable):
+        raise InvalidRequest(f"{shown(value)} is not a list", field=field)
     return tuple(check(item, f"{field}[{number}]") for number, item in enumerate(value))
 
 
@@ -270,12 +292,14 @@ class NetworkConfig:
             isinstance(self.domain_name, str) and _DOMAIN.fullmatch(self.domain_name)
         ):
             raise InvalidRequest(
-                f"{self.domain_name!r} is not a lower-case domain name", field="domain_name"
+                f"{shown(self.domain_name)} is not a lower-case domain name", field="domain_name"
             )
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> NetworkConfig:
         """From plain data; a name it does not know is an InvalidRequest."""
+        if not isinstance(data, Mapping):
+            raise InvalidRequest(f"{shown(data)} is not a mapping of settings", field="data")
         known = {item.name for item in fields(cls)}
         for name in data:
             if name not in known:
@@ -295,8 +319,9 @@ class NetworkConfig:
             ) from None
         try:
             data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise InvalidRequest(f"cannot read {path}: {error}", field="path") from None
+        # TypeError: not a path; ValueError: a NUL in it, no UTF-8, a date that is none.
+        except (OSError, TypeError, ValueError, yaml.YAMLError) as error:
+            raise InvalidRequest(f"cannot read {shown(path)}: {error}", field="path") from None
         if not isinstance(data, dict):
             raise InvalidRequest(f"{path} does not hold one mapping of settings", field="path")
         return cls.from_dict(data)

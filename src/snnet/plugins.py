@@ -86,7 +86,7 @@ class Listeners:
             self.register(listener)
 
     def register(self, listener: object) -> None:
-        """Tell this listener from now on; InvalidRequest-free and repeatable."""
+        """Tell this listener from now on; may be repeated."""
         if self._manager is None:
             self._manager = _plugin_manager()
         if not self._manager.is_registered(listener):
@@ -123,7 +123,7 @@ class Listeners:
             try:
                 implementation.function(**wanted)
             except Exception:
-                _log.exception("listener %s failed in %s", implementation.plugin_name, hook)
+                _log.exception("listener %r failed in %s", implementation.plugin, hook)
 
 
 def _plugin_manager() -> pluggy.PluginManager:

@@ -1,4 +1,4 @@
-"""``world``: every node test runs on the fake, and on the real kernel by tunnel kind."""
+"""``world``: node tests run on the fake and on the real kernel, by tunnel kind."""
 
 from __future__ import annotations
 
@@ -12,18 +12,29 @@ from tests.node.world import FakeWorld, NetlinkWorld, World
 _KERNEL = [
     pytest.param("netlink-vxlan", marks=[pytest.mark.kernel]),
     pytest.param("netlink-gre", marks=[pytest.mark.kernel, pytest.mark.needs("gretap")]),
-    pytest.param("netlink-geneve", marks=[pytest.mark.kernel, pytest.mark.needs("geneve")]),
 ]
+
+
+def make_world(request: pytest.FixtureRequest, name: str, version: int = 4) -> World:
+    """The world called backend-tunnel; the caller closes it."""
+    backend, tunnel = name.split("-")
+    if backend == "fake":
+        return FakeWorld(tunnel, version)
+    return NetlinkWorld(tunnel, request.getfixturevalue("netns"), ip, version)
 
 
 @pytest.fixture(params=["fake-gre", *_KERNEL])
 def world(request: pytest.FixtureRequest) -> Iterator[World]:
     """One host, fake or real."""
-    backend, tunnel = request.param.split("-")
-    if backend == "fake":
-        made: World = FakeWorld(tunnel)
-    else:
-        made = NetlinkWorld(tunnel, request.getfixturevalue("netns"), ip)
+    made = make_world(request, request.param)
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=_KERNEL)
+def real(request: pytest.FixtureRequest) -> Iterator[World]:
+    """One real host, for what only the kernel can show."""
+    made = make_world(request, request.param)
     yield made
     made.close()
 

@@ -18,26 +18,30 @@ from snnet.backends.fake import FakeDhcp
 from snnet.contract import Add, Change, DhcpScope, Driver, Link, Other, Remove, link_key
 from snnet.dhcp.dnsmasq import Dnsmasq
 
-UPLINK_IP = "192.0.2.11"
-COMPUTE_NET = "192.0.2.0/24"
+COMPUTE_NETS = {4: "192.0.2.0/24", 6: "2001:db8::/64"}
+UPLINKS = {4: "192.0.2.11/24", 6: "2001:db8::11/64"}
 
 
 class World:
-    """One host with an uplink ``eth0`` that has 192.0.2.11/24, and the nodes on it."""
+    """One host with an uplink ``eth0``, and the nodes on it.
+
+    The uplink has 192.0.2.11/24, or 2001:db8::11/64 where ``version`` is 6.
+    """
 
     tunnel: str
+    version: int
     kernel: Driver
     """An open backend that looks at the host and is nobody's."""
 
-    def __init__(self, tunnel: str) -> None:
+    def __init__(self, tunnel: str, version: int = 4) -> None:
         self.tunnel = tunnel
+        self.version = version
         self._open = ExitStack()
 
     def config(self, **changes: Any) -> snnet.NetworkConfig:
         return snnet.NetworkConfig(
             **{
-                "compute_nets": [COMPUTE_NET],
-                "management_nets": [COMPUTE_NET],
+                "compute_nets": [COMPUTE_NETS[self.version]],
                 "tunnel": self.tunnel,
                 **changes,
             }
@@ -109,10 +113,10 @@ _BUILT_IN = {"eth0", "eth0-far", "gre0", "gretap0", "ip6gre0", "erspan0"}
 
 
 class FakeWorld(World):
-    def __init__(self, tunnel: str) -> None:
-        super().__init__(tunnel)
+    def __init__(self, tunnel: str, version: int = 4) -> None:
+        super().__init__(tunnel, version)
         self.kernel: snnet.FakeKernel = snnet.FakeKernel()
-        self.kernel.add_uplink("eth0", f"{UPLINK_IP}/24")
+        self.kernel.add_uplink("eth0", UPLINKS[version])
 
     def drivers(self) -> dict[str, Any]:
         return {"backend": self.kernel, "firewall": "fake"}
@@ -130,14 +134,15 @@ class FakeWorld(World):
 class NetlinkWorld(World):
     dhcp = "dnsmasq"
 
-    def __init__(self, tunnel: str, netns: str, ip: Callable[..., str]) -> None:
-        super().__init__(tunnel)
+    def __init__(self, tunnel: str, netns: str, ip: Callable[..., str], version: int = 4) -> None:
+        super().__init__(tunnel, version)
         from snnet.backends.netlink import NetlinkBackend
         from snnet.system.host import SystemHost
 
         self.netns = netns
         ip("link", "add", "eth0", "type", "veth", "peer", "name", "eth0-far", netns=netns)
-        ip("address", "add", f"{UPLINK_IP}/24", "dev", "eth0", netns=netns)
+        nodad = ["nodad"] if version == 6 else []
+        ip("address", "add", UPLINKS[version], "dev", "eth0", *nodad, netns=netns)
         ip("link", "set", "eth0", "up", netns=netns)
         ip("link", "set", "eth0-far", "up", netns=netns)
         host = SystemHost("cn:tester", netns)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Address, IPv4Network, ip_address
+from ipaddress import IPv4Address, IPv4Network
 
-from snnet.config import VnicRole
+from snnet.config import VnicRole, check_mac, check_mtu
 from snnet.contract import (
     Bridge,
     BridgeAccept,
@@ -25,11 +25,11 @@ from snnet.contract import (
 from snnet.contract.dhcp import mac_of
 
 from . import identity as ids
-from .addressing import gateway_of
-from .encapsulation import overhead, tunnel_link
+from .addressing import check_subnet, gateway_of
+from .encapsulation import check_key, overhead, tunnel_link
 from .events import ContainerEvent, ContainerInfo, TunnelEvent, TunnelEventType
 from .identity import Owner
-from .requests import PortId, PortRequest, SubnetId, TenantRequest, VnicId
+from .requests import PortId, PortRequest, SubnetId, TenantRequest, VnicId, check_remote
 from .uplinks import Uplink
 
 
@@ -283,8 +283,8 @@ def _vnic(
     site: Site, fields: dict[str, str], subnet: Subnet, *, name: str, alias: str, queues: int
 ) -> Vnic:
     ip = IPv4Address(fields[ids.ADDRESS])
-    mac = fields.get(ids.MAC) or mac_of(ip)
-    mtu = int(fields[ids.MTU]) if ids.MTU in fields else site.mtu
+    mac = check_mac(fields[ids.MAC], "mac") if ids.MAC in fields else mac_of(ip)
+    mtu = check_mtu(int(fields[ids.MTU]), "mtu") if ids.MTU in fields else site.mtu
     link: Tap | Veth
     if fields[ids.KIND] == ids.VM:
         role = VnicRole.TENANT_VM
@@ -332,8 +332,8 @@ def _port(site: Site, fields: dict[str, str], *, name: str, alias: str, index: i
         link=Macvtap(
             name=name,
             alias=alias,
-            mac=fields[ids.MAC],
-            mtu=int(fields[ids.MTU]) if ids.MTU in fields else site.uplink.mtu,
+            mac=check_mac(fields[ids.MAC], "mac"),
+            mtu=check_mtu(int(fields[ids.MTU]), "mtu") if ids.MTU in fields else site.uplink.mtu,
             lower=site.uplink.link_name,
             mode=site.macvtap_mode,
             index=index,
@@ -351,7 +351,7 @@ def read_subnet(
 ) -> Subnet:
     """A subnet from the identities of its bridge, its tunnel, or both.
 
-    Raises KeyError or ValueError where an alias lacks what it should have.
+    Raises KeyError, ValueError or InvalidRequest where an alias is damaged.
     """
     found = tunnel or bridge
     assert found is not None
@@ -363,21 +363,21 @@ def read_subnet(
         site,
         tenant_id=fields[ids.TENANT],
         subnet_id=fields[ids.SUBNET],
-        network=IPv4Network(fields[ids.NETWORK]),
-        key=int(fields[ids.TUNNEL_KEY]),
+        network=check_subnet(IPv4Network(fields[ids.NETWORK])),
+        key=check_key(site.tunnel, int(fields[ids.TUNNEL_KEY])),
         bridge=bridge[0].name if bridge else next(ids.names(site.owner, ids.BRIDGE, *key)),
         bridge_alias=(
             bridge[0].alias if bridge else ids.encode(site.owner, ids.BRIDGE, where | what)
         ),
         concentrator_id=tunnel[1][ids.CONCENTRATOR] if tunnel else "",
-        remote=ip_address(tunnel[1][ids.REMOTE]) if tunnel else None,
+        remote=check_remote(tunnel[1][ids.REMOTE], site.uplink.ip, "remote") if tunnel else None,
         tunnel=tunnel[0].name if tunnel else "",
         tunnel_alias=tunnel[0].alias if tunnel else "",
     )
 
 
 def read_vnic(site: Site, link: Link, fields: dict[str, str], subnet: Subnet) -> Vnic:
-    """A VNIC from the identity of its link; raises KeyError or ValueError likewise."""
+    """A VNIC from the identity of its link; raises as ``read_subnet`` does."""
     # How many queues a tap has is a matter of who holds it open; that it has
     # several is all that lasts.
     queues = max(2, link.queues) if isinstance(link, Tap) and link.multi_queue else 1
@@ -385,7 +385,7 @@ def read_vnic(site: Site, link: Link, fields: dict[str, str], subnet: Subnet) ->
 
 
 def read_port(site: Site, link: Link, fields: dict[str, str]) -> CnciVnic:
-    """A CNCI VNIC from the identity of its link; raises KeyError or ValueError likewise."""
+    """A CNCI VNIC from the identity of its link; raises as ``read_subnet`` does."""
     return _port(site, fields, name=link.name, alias=link.alias, index=link.index)
 
 

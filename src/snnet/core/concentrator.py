@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Interface, IPv4Network, ip_address
+from ipaddress import IPv4Interface, IPv4Network
 from typing import Any
 
 from snnet.contract import (
@@ -13,20 +13,25 @@ from snnet.contract import (
     BridgeAccept,
     Conflict,
     DhcpScope,
+    ExternalForward,
     InvalidRequest,
     IPAddress,
     Key,
     Link,
+    Masquerade,
     Noun,
+    PortForward,
     PublicIp,
     Tunnel,
 )
 
 from . import identity as ids
-from .addressing import gateway_of
+from .addressing import check_subnet, gateway_of
 from .compute import Site
-from .encapsulation import collision, tunnel_link, wire_identity
+from .encapsulation import check_key, collision, tunnel_link, wire_identity
 from .mesh import Mesh, read_mesh
+from .requests import check_remote
+from .topology import DAMAGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +235,7 @@ def read_concentration(
         for link, fields in parts[kind]:
             try:
                 place(known, site, tenant_id, scoping, link, fields)
-            except (KeyError, ValueError, Conflict) as error:
+            except (*DAMAGE, Conflict) as error:
                 known.orphans.append(f"{link}: {error}")
     for network, subnet in known.subnets.items():
         if scope := scopes.get(subnet.bridge.name):
@@ -240,14 +245,19 @@ def read_concentration(
     for link, fields in parts[ids.MESH]:
         try:
             known.mesh = read_mesh(site, link, fields, ours)
-        except (KeyError, ValueError) as error:
+        except DAMAGE as error:
             known.orphans.append(f"{link}: {error}")
     known.rules = {
         noun.key: noun
         for noun in ours
-        if not isinstance(noun, (Link, DhcpScope, BridgeAccept)) and noun.within is None
+        if isinstance(noun, (Masquerade, ExternalForward, PortForward, PublicIp))
     }
     return known
+
+
+def _network_and_key(site: Site, fields: dict[str, str]) -> tuple[IPv4Network, int]:
+    network = check_subnet(IPv4Network(fields[ids.NETWORK]))
+    return network, check_key(site.tunnel, int(fields[ids.TUNNEL_KEY]))
 
 
 def _place_bridge(
@@ -258,7 +268,7 @@ def _place_bridge(
     link: Link,
     fields: dict[str, str],
 ) -> None:
-    network, key = IPv4Network(fields[ids.NETWORK]), int(fields[ids.TUNNEL_KEY])
+    network, key = _network_and_key(site, fields)
     if network in known.subnets:
         raise Conflict("a second bridge of the same subnet")
     known.check_subnet(network, key)
@@ -275,8 +285,8 @@ def _place_tunnel(
     link: Link,
     fields: dict[str, str],
 ) -> None:
-    network, key = IPv4Network(fields[ids.NETWORK]), int(fields[ids.TUNNEL_KEY])
-    remote = ip_address(fields[ids.REMOTE])
+    network, key = _network_and_key(site, fields)
+    remote = check_remote(fields[ids.REMOTE], site.uplink.ip, "remote")
     known.check_subnet(network, key)
     subnet = known.subnets.get(network)
     if subnet is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from snnet.config import shown
 from snnet.contract import (
     Conflict,
     Geneve,
@@ -38,7 +39,7 @@ def check_key(tunnel: str, key: int, field: str = "subnet_key") -> int:
     bits = _KEY_BITS[tunnel]
     if not 1 <= key < 2**bits:
         raise InvalidRequest(
-            f"{key} does not fit a {tunnel} key: give 1 to {2**bits - 1}", field=field
+            f"{shown(key)} does not fit a {tunnel} key: give 1 to {2**bits - 1}", field=field
         )
     return key
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from snnet.contract import LINK_GROUP, InvalidRequest, Link, Other
-from snnet.contract.links import ALIAS_MAX
+from snnet.contract.links import ALIAS_MAX, DYING_GROUPS
 
 VERSION = "snnet1"
 
@@ -54,33 +54,27 @@ class Owner:
 
 
 def encode(owner: Owner, kind: str, fields: dict[str, str]) -> str:
-    """The alias of an object; InvalidRequest names the longest field if it does not fit."""
+    """The alias of an object; InvalidRequest names the longest id if it does not fit."""
     alias = " ".join(
         [VERSION, f"o={owner.role}:{_pack(owner.id)}", f"k={kind}"]
         + [f"{key}={_pack(value)}" for key, value in fields.items()]
     )
     if len(alias) > ALIAS_MAX:
-        longest = max(fields, key=lambda key: len(_pack(fields[key])))
+        longest = max(_IDS.keys() & fields, key=lambda key: (len(_pack(fields[key])), key))
         raise InvalidRequest(
             f"the ids of this request need {len(alias)} bytes in the link alias, {ALIAS_MAX} fit: "
             "use shorter ids (UUIDs are packed to 22 characters)",
-            field=_FIELD_NAMES[longest],
+            field=_IDS[longest],
         )
     return alias
 
 
-_FIELD_NAMES = {
+_IDS = {
     TENANT: "tenant_id",
     SUBNET: "subnet_id",
     VNIC: "vnic_id",
     INSTANCE: "instance_id",
     CONCENTRATOR: "concentrator_id",
-    NETWORK: "subnet",
-    TUNNEL_KEY: "subnet_key",
-    REMOTE: "concentrator_ip",
-    ADDRESS: "ip",
-    MAC: "mac",
-    MTU: "mtu",
 }
 
 
@@ -166,13 +160,18 @@ def host_mac(guest: str) -> str:
     return "fe" + guest[2:]
 
 
+def grouped(link: Link) -> bool:
+    """Whether the link is in our link group, or was in it until a delete that was cut short."""
+    return link.group == LINK_GROUP or link.group in DYING_GROUPS
+
+
 def claimed(link: Link, owner: Owner) -> dict[str, str] | None:
     """The identity of a link that is provably this owner's, else None.
 
     Provably means: in our link group, with an alias of this owner that fits
     the kind of link.  A stranger with a copied alias is not ours.
     """
-    if link.group != LINK_GROUP or isinstance(link, Other):
+    if not grouped(link) or isinstance(link, Other):
         return None
     fields = decode(link.alias)
     if fields is None or fields.get(OWNER) != str(owner):
@@ -183,7 +182,7 @@ def claimed(link: Link, owner: Owner) -> dict[str, str] | None:
 def half_born(link: Link, owner: Owner) -> bool:
     """Whether the link is ours and its creation never got as far as the alias."""
     return (
-        link.group == LINK_GROUP
+        grouped(link)
         and not link.alias
         and not isinstance(link, Other)
         and len(link.name) == 14

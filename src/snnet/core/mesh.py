@@ -25,6 +25,7 @@ from . import identity as ids
 from .addressing import check_ipv4, check_subnet
 from .compute import Site
 from .encapsulation import GRE_MESH_OVERHEAD, check_key, overhead
+from .requests import check_remote
 
 MESH_VXLAN_PORT = 4789
 """IANA's port for VXLAN (RFC 7348, section 8)."""
@@ -125,18 +126,14 @@ def _members(
     for number, entry in enumerate(entries):
         if not isinstance(entry, Neighbor):
             raise InvalidRequest(f"{entry!r} is not a Neighbor", field=f"neighbors[{number}]")
-        where: IPAddress = entry.physical_ip  # type: ignore[assignment]
         field = f"neighbors[{number}]."
-        tunnel_ip = check_ipv4(entry.tunnel_ip, field + "tunnel_ip")
+        where = check_remote(entry.physical_ip, site.uplink.ip, field + "physical_ip")
+        tunnel_ip = _check_member(entry.tunnel_ip, field + "tunnel_ip")
         subnet = check_subnet(entry.subnet, field + "subnet")  # type: ignore[arg-type]
         if entry.tunnel_id != entries[0].tunnel_id:
             raise InvalidRequest(
                 f"{entry.tunnel_id} differs from {entries[0].tunnel_id}: a mesh has one",
                 field=field + "tunnel_id",
-            )
-        if where.version != site.uplink.ip.version:
-            raise InvalidRequest(
-                f"{where} is of another family than {site.uplink.ip}", field=field + "physical_ip"
             )
         if tunnel_ips.setdefault(where, tunnel_ip) != tunnel_ip:
             raise InvalidRequest(
@@ -155,6 +152,14 @@ def _members(
         if where != site.uplink.ip
     )
     return tunnel_ips.get(site.uplink.ip), peers
+
+
+def _check_member(value: object, field: str) -> IPv4Address:
+    """An address that a member of the mesh may have."""
+    address = check_ipv4(value, field)
+    if address.packed[0] in (0, 127) or address.packed[0] >= 224:
+        raise InvalidRequest(f"{address} is no unicast address of a host", field=field)
+    return address
 
 
 def _link(
@@ -190,14 +195,14 @@ def _capped(site: Site, mtu: int) -> int:
 def read_mesh(site: Site, link: Link, fields: dict[str, str], nouns: Iterable[Noun]) -> Mesh:
     """The mesh from its device and what hangs on it.
 
-    Raises KeyError or ValueError where the alias lacks what it should have.
+    Raises KeyError, ValueError or InvalidRequest where the alias is damaged.
     """
     nouns = [noun for noun in nouns if noun.within == link.key]
     remotes = {noun.mac: noun.remote for noun in nouns if isinstance(noun, Fdb)}
     subnets: dict[IPAddress, list[IPv4Network]] = {}
     for noun in nouns:
-        if isinstance(noun, Route) and noun.gateway is not None:
-            subnets.setdefault(noun.gateway, []).append(IPv4Network(noun.destination))
+        if isinstance(noun, Route) and isinstance(noun.destination, IPv4Network) and noun.gateway:
+            subnets.setdefault(noun.gateway, []).append(noun.destination)
     peers = []
     for noun in nouns:
         if isinstance(noun, Neighbour) and isinstance(noun.address, IPv4Address):
@@ -205,5 +210,6 @@ def read_mesh(site: Site, link: Link, fields: dict[str, str], nouns: Iterable[No
             if where is not None:
                 peers.append(Peer(noun.address, where, tuple(subnets.get(noun.address, ()))))
     tunnel_ip, tunnel_id = IPv4Address(fields[ids.ADDRESS]), int(fields[ids.TUNNEL_KEY])
+    check_key("gre" if uses_gre(site) else "vxlan", tunnel_id, "tunnel_id")
     wanted = _link(site, fields[ids.TENANT], tunnel_ip, tunnel_id, link.name, link.alias)
     return Mesh(tunnel_ip=tunnel_ip, link=wanted, peers=tuple(peers))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from snnet.contract import Add, Change, Nouns, Operation, Plan, Remove
+from snnet.contract import Add, Address, Change, Neighbour, Nouns, Operation, Plan, Remove, Route
 
 
 def plan(found: Nouns, wanted: Nouns) -> Plan:
@@ -13,36 +11,37 @@ def plan(found: Nouns, wanted: Nouns) -> Plan:
     Both are scoped alike: what is found and not wanted is removed.  Removals
     come first, dependents before what they depend on, then changes and
     additions the other way round.  What dies with its link is not removed by
-    an operation of its own.  Nothing to do gives an empty plan.
+    an operation of its own.  What would be lost on the way though it is wanted
+    is removed and added anew by operations of its own, so that undoing the
+    plan brings it back.  Nothing to do gives an empty plan.
     """
-    removed: list[Operation] = []
+    removed: list[Operation] = [Remove(old) for key, old in found.items() if key not in wanted]
+    # A link without an IPv4 address loses its routes (fib_disable_ip, net/ipv4/fib_frontend.c).
+    bared = {op.noun.within for op in removed if isinstance(op.noun, Address)}
     made: list[Operation] = []
-    for operation in _differences(found, wanted):
-        (removed if isinstance(operation, Remove) else made).append(operation)
     if len(removed) > 1:
         gone = {operation.noun.key for operation in removed}
         removed = [operation for operation in removed if operation.noun.within not in gone]
-        removed.sort(key=_rank, reverse=True)
+    different = {key: noun.differences(found[key]) for key, noun in wanted.items() if key in found}
+    replaced = {key for key, names in different.items() if not names <= wanted[key].changeable}
+    # A link that changes its MAC loses its neighbours (neigh_changeaddr, net/core/neighbour.c).
+    moved = {key for key, names in different.items() if "mac" in names}
+    for key, noun in wanted.items():
+        if key not in different:
+            made.append(Add(noun))
+        elif (
+            key in replaced
+            or noun.within in replaced
+            or (noun.within in moved and isinstance(noun, Neighbour))
+            or (noun.within in bared and isinstance(noun, Route))
+        ):
+            removed.append(Remove(found[key]))
+            made.append(Add(noun))
+        elif different[key]:
+            made.append(Change(noun, found[key]))
+    removed.sort(key=_rank, reverse=True)
     made.sort(key=_rank)
     return Plan((*removed, *made))
-
-
-def _differences(found: Nouns, wanted: Nouns) -> Iterator[Operation]:
-    for key, old in found.items():
-        if key not in wanted:
-            yield Remove(old)
-    for key, noun in wanted.items():
-        existing = found.get(key)
-        if existing is None:
-            yield Add(noun)
-            continue
-        different = noun.differences(existing)
-        if different <= noun.changeable:
-            if different:
-                yield Change(noun, existing)
-        else:
-            yield Remove(existing)
-            yield Add(noun)
 
 
 def _rank(operation: Operation) -> int:

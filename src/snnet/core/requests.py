@@ -76,8 +76,11 @@ def tenant_request(
     ip = check_guest(check_ipv4(_need(cfg.ip, "ip"), "ip"), subnet)
     remote = check_remote(_need(cfg.concentrator_ip, "concentrator_ip"), uplink, "concentrator_ip")
     check_mtu_limit(cfg.mtu, mtu_limit)
-    if cfg.queues > 1 and cfg.role is not VnicRole.TENANT_VM:
-        raise InvalidRequest(f"only taps of VMs have queues, not {cfg.role.value}", field="queues")
+    _check_queues(cfg)
+    if cfg.mac is not None and cfg.mac.startswith("fe"):
+        raise InvalidRequest(
+            f"{cfg.mac}: MACs that begin with fe are those of the host ends", field="mac"
+        )
     return TenantRequest(
         role=cfg.role,
         tenant_id=tenant_id,
@@ -99,6 +102,7 @@ def port_request(cfg: VnicConfig, *, mtu_limit: int) -> PortRequest:
     """What ``create_cnci_vnic`` needs."""
     tenant_id, vnic_id = port_identity(cfg)
     check_mtu_limit(cfg.mtu, mtu_limit)
+    _check_queues(cfg)
     return PortRequest(
         tenant_id=tenant_id,
         vnic_id=vnic_id,
@@ -152,6 +156,11 @@ def _check_role(cfg: VnicConfig, allowed: tuple[VnicRole, ...]) -> None:
         raise InvalidRequest(
             f"this call makes and destroys {known} VNICs, not {cfg.role.value}", field="role"
         )
+
+
+def _check_queues(cfg: VnicConfig) -> None:
+    if cfg.queues > 1 and cfg.role is not VnicRole.TENANT_VM:
+        raise InvalidRequest(f"only taps of VMs have queues, not {cfg.role.value}", field="queues")
 
 
 _T = TypeVar("_T")

@@ -8,12 +8,15 @@ from ipaddress import IPv4Address
 from typing import Any
 
 from snnet.config import VnicRole
-from snnet.contract import Conflict, Link, Noun
+from snnet.contract import Conflict, InvalidRequest, Link, Noun
 
 from . import identity as ids
 from .compute import CnciVnic, Site, Subnet, Vnic, read_port, read_subnet, read_vnic
 from .encapsulation import collision, wire_identity
 from .requests import PortId, SubnetId, VnicId
+
+DAMAGE = (KeyError, ValueError, InvalidRequest)
+"""What reading an alias raises where a field lacks, is not what it should be, or cannot be."""
 
 
 @dataclass(slots=True)
@@ -143,7 +146,7 @@ def read_topology(site: Site, links: Iterable[Link]) -> Topology:
                 vnics.append((link, fields))
             elif kind == ids.PORT:
                 _place_port(topology, read_port(site, link, fields))
-        except (KeyError, ValueError) as error:
+        except DAMAGE as error:
             topology.orphans.append(f"{link}: its alias is damaged ({error})")
     for halves in parts.values():
         _place_subnet(topology, site, halves.get(ids.BRIDGE), halves.get(ids.TUNNEL))
@@ -163,14 +166,25 @@ def _place_port(topology: Topology, port: CnciVnic) -> None:
 def _place_subnet(
     topology: Topology, site: Site, bridge: _Found | None, tunnel: _Found | None
 ) -> None:
-    link = (tunnel or bridge or (None,))[0]
+    # A half of no use must not take the other, and the VNICs on it, along.
+    if bridge and not _is_of_use(topology, site, bridge, None):
+        bridge = None
+    if tunnel and not _is_of_use(topology, site, None, tunnel):
+        tunnel = None
+    if bridge or tunnel:
+        topology.put_subnet(read_subnet(site, bridge, tunnel))
+
+
+def _is_of_use(
+    topology: Topology, site: Site, bridge: _Found | None, tunnel: _Found | None
+) -> bool:
     try:
-        subnet = read_subnet(site, bridge, tunnel)
-        topology.check_wire(subnet)
-    except (KeyError, ValueError, Conflict) as error:
+        topology.check_wire(read_subnet(site, bridge, tunnel))
+    except (*DAMAGE, Conflict) as error:
+        link = (tunnel or bridge or (None,))[0]
         topology.orphans.append(f"{link}: {error}")
-        return
-    topology.put_subnet(subnet)
+        return False
+    return True
 
 
 def _place_vnic(topology: Topology, site: Site, link: Link, fields: dict[str, str]) -> None:
@@ -185,7 +199,7 @@ def _place_vnic(topology: Topology, site: Site, link: Link, fields: dict[str, st
             return
         vnic = read_vnic(site, link, fields, subnet)
         topology.check_address(vnic)
-    except (KeyError, ValueError, Conflict) as error:
+    except (*DAMAGE, Conflict) as error:
         topology.orphans.append(f"{link}: {error}")
         return
     if topology.vnic(vnic.id):

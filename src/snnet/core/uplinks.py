@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from snnet.contract import (
-    LINK_GROUP,
     Address,
     InvalidRequest,
     IPAddress,
@@ -16,6 +15,8 @@ from snnet.contract import (
     Link,
     Noun,
 )
+
+from . import identity as ids
 
 _FOREIGN_BRIDGES = re.compile(r"docker.*|br-[0-9a-f]{12}|virbr.*")
 """Bridges of Docker and libvirt: they lead to guests of somebody else."""
@@ -83,9 +84,9 @@ def find_uplinks(
 def _may_be_uplink(link: Link) -> bool:
     return (
         link.kind != "loopback"
-        and link.group != LINK_GROUP
+        and not ids.grouped(link)
         and link.master is None  # a bridge port has no traffic of its own
-        and not _FOREIGN_BRIDGES.fullmatch(link.name)
+        and not (link.kind == "bridge" and _FOREIGN_BRIDGES.fullmatch(link.name))
     )
 
 

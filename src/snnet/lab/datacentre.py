@@ -31,12 +31,15 @@ class DataCentre:
     """
 
     lab: Lab
-    scenario: Scenario
     nodes: dict[Machine, ComputeNode] = field(default_factory=dict)
     ports: dict[Tenant, CnciVnic] = field(default_factory=dict)
     concentrators: dict[Tenant, Cnci] = field(default_factory=dict)
     vnics: dict[Guest, Vnic] = field(default_factory=dict)
     _before: dict[str, dict[Key, Noun]] = field(default_factory=dict)
+
+    @property
+    def scenario(self) -> Scenario:
+        return self.lab.scenario
 
     def start_nodes(self) -> None:
         """Start the compute nodes and the network node."""
@@ -51,9 +54,7 @@ class DataCentre:
             self.lab.check()
             port = self.nodes[machine].create_cnci_vnic(tenant.port(), cancel=self.lab.cancel)
             self.ports[tenant] = port
-            self.concentrators[tenant] = self._started(
-                self.lab.concentrator(tenant, machine, port)
-            )
+            self.concentrators[tenant] = self._started(self.lab.concentrator(tenant, machine, port))
 
     def create_vnics(self) -> None:
         """Give each guest its VNIC; the concentrator follows each new tunnel."""

@@ -11,18 +11,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from snnet.contract import Cancelled
 from snnet.core.compute import CnciVnic, Vnic
 from snnet.node import Cnci, ComputeNode
 from snnet.node.deadline import CancelToken
 
-from .scenario import Guest, Machine, Matrix, Tenant
-
-if TYPE_CHECKING:
-    from typing import Self
+from .scenario import Guest, Machine, Matrix, Scenario, Tenant
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +51,7 @@ class Lab(ABC):
     backend: str
     firewall: str
     tunnel: str
+    scenario: Scenario
     cancel: CancelToken
 
     @abstractmethod
@@ -91,20 +88,12 @@ class Lab(ABC):
 
     @abstractmethod
     def close(self) -> list[str]:
-        """Remove machines, guests and wire; what is left all the same, in words."""
+        """Remove machines, guests and wire; what is left of them all the same, in words.
+
+        May be repeated.
+        """
 
     def check(self) -> None:
         """Raise ``Cancelled`` once the work shall end."""
         if self.cancel.is_set():
             raise Cancelled("interrupted")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()

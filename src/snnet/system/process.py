@@ -21,6 +21,7 @@ from .netns import in_netns
 
 PACKAGES = {
     "bridge": "iproute2",
+    "busybox": "busybox-static",
     "conntrack": "conntrack",
     "dnsmasq": "dnsmasq-base",
     "docker": "docker.io",

@@ -51,7 +51,7 @@ V6 = {"local": ip_address("2001:db8::1"), "remote": ip_address("2001:db8::2")}
 PORT = {"mac": "fe:00:00:00:00:07", "mtu": 1400, "master": "br", "alias": "a port"}
 
 LINKS: list[Any] = [
-    BRIDGE,
+    dataclasses.replace(BRIDGE, name="br2"),
     Bridge(name="plain"),
     Bridge(name="big", mtu=65535, up=False),
     Bridge(name="ll", mtu=1500, link_local=True),
@@ -65,8 +65,8 @@ LINKS: list[Any] = [
     Macvtap(name="mv", lower="up", mode="vepa", index=1 << 21, link_local=True),
     Vxlan(name="vx", vni=7, port=16384, **V4, **PORT),
     Vxlan(name="vx6", vni=0xFFFFFF, port=65535, **V6, **PORT),
-    MESH,
-    dataclasses.replace(MESH, local=V6["local"], mac="02:00:00:00:00:0a", alias="mesh"),
+    dataclasses.replace(MESH, name="mesh2", vni=10),
+    dataclasses.replace(MESH, name="mesh6", vni=11, local=V6["local"], alias="mesh"),
     pytest.param(Gretap(name="gt", tunnel_key=7, **V4, **PORT), marks=pytest.mark.needs("gretap")),
     pytest.param(
         Gretap(name="gt6", tunnel_key=0xFFFFFFFF, **V6, **PORT),
@@ -117,8 +117,6 @@ def surroundings(done: Callable[..., Any]) -> None:
 
 @pytest.mark.parametrize("noun", LINKS, ids=str)
 def test_links(backend: NetlinkBackend, done: Callable[..., Any], noun: Link) -> None:
-    for name in {"br", "mesh"} & {noun.name}:
-        ip("link", "del", name, netns=backend_netns(backend))
     assert backend.missing(noun) is None
     assert backend.find(noun.key) is None
     done(Add(noun))
@@ -129,11 +127,6 @@ def test_links(backend: NetlinkBackend, done: Callable[..., Any], noun: Link) ->
     assert backend.find(noun.key) is None
     assert noun.key not in backend.snapshot()
     assert isinstance(backend.apply([Remove(noun)]).error, Missing)
-
-
-def backend_netns(backend: NetlinkBackend) -> str:
-    """The namespace as ``ip -n`` takes it."""
-    return f"/proc/self/fd/{backend.host.netns}"
 
 
 @pytest.mark.parametrize("noun", NETWORK, ids=str)

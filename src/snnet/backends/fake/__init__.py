@@ -7,7 +7,8 @@ the engine makes of nouns, in ``snnet.core``.
 """
 
 from .dhcp import FakeDhcp
+from .fabric import Fabric, Guest, Lease
 from .firewall import FakeFirewall
 from .kernel import FakeKernel, open_kernel
 
-__all__ = ["FakeDhcp", "FakeFirewall", "FakeKernel", "open_kernel"]
+__all__ = ["Fabric", "FakeDhcp", "FakeFirewall", "FakeKernel", "Guest", "Lease", "open_kernel"]

@@ -78,7 +78,7 @@ class FakeKernel(FakeDriver, Host):
         self.host = self
         self.state = State(hostname)
         self.faults = Faults()
-        self._links = LinkRules(self.state)
+        self.links = LinkRules(self.state)
         self._sysctls = SysctlRules(self.state)
         self._addresses = AddressRules(self.state)
         beside: dict[type[Noun], Rules[Any]] = {
@@ -88,7 +88,7 @@ class FakeKernel(FakeDriver, Host):
             Fdb: FdbRules(self.state),
             Sysctl: self._sysctls,
         }
-        self.rules = dict.fromkeys(_LINKS, self._links) | beside
+        self.rules = dict.fromkeys(_LINKS, self.links) | beside
         self.state.loopback()
         self._addresses.add(Address(link="lo", address=ip_interface("127.0.0.1/8")))
 
@@ -119,7 +119,7 @@ class FakeKernel(FakeDriver, Host):
         if isinstance(noun, Tap) and noun.queues != 1:
             outcome.fds[noun.name] = self._add_queues(noun)
         else:
-            self._links.add(noun)
+            self.links.add(noun)
 
     def _add_queues(self, tap: Tap) -> tuple[int, ...]:
         """Make a multi-queue tap; one real descriptor a queue, so that leaks show."""
@@ -129,7 +129,7 @@ class FakeKernel(FakeDriver, Host):
         try:
             for _ in range(tap.queues):
                 fds.append(os.open(os.devnull, os.O_RDWR))
-            self._links.add(tap)
+            self.links.add(tap)
         except BaseException as error:
             for fd in fds:
                 os.close(fd)
@@ -184,7 +184,7 @@ class FakeKernel(FakeDriver, Host):
             uplink = Other(other_kind=kind, **values)
         with self.state.lock:
             try:
-                self._links.plug(uplink)
+                self.links.plug(uplink)
                 if address is not None:
                     self._addresses.add(Address(link=name, address=address))
             except Refusal as refusal:

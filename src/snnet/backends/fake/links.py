@@ -83,6 +83,20 @@ class LinkRules:
         """Let a link appear that nobody makes: hardware, or somebody else's."""
         self._add(self._completed(link))
 
+    def take_peer(self, near: Veth) -> Veth | None:
+        """Move the peer of a veth out of the namespace, as it is; None if it is gone already."""
+        peer = self._state.link(near.peer or "")
+        if not isinstance(peer, Veth):
+            return None
+        self._remove(peer)
+        self._state.update_link(near, peer=None)
+        return peer
+
+    def bring_peer(self, peer: Veth, near: Veth) -> None:
+        """Undo ``take_peer``: the end comes back under its old name, down."""
+        self._add(self._completed(replace(peer, index=0, up=False, master=None, peer=near.name)))
+        self._state.update_link(near, peer=peer.name)
+
     # -- making ------------------------------------------------------------------
 
     def _add_pair(self, noun: Veth) -> None:

@@ -29,14 +29,23 @@ from .fib import Fib, Hop
 from .watch import FakeWatch
 
 
+class Changes:
+    """A count that several states may share."""
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
 class State:
     """All nouns of one network namespace by key, with the look-ups that rules need."""
 
     def __init__(self, hostname: str) -> None:
         self.hostname = hostname
         self.nouns: dict[Key, Noun] = {}
-        self.version = 0
-        """Rises with every change, so that what was worked out from the state can expire."""
+        self.changes = Changes()
+        """Counts every change, so that what was worked out from the state can expire."""
         self.fib = Fib()
         self.local: dict[IPAddress, list[str]] = {}
         """The links that have this address; Linux answers for it on any link."""
@@ -70,7 +79,7 @@ class State:
     def put_link(self, link: Link) -> None:
         """Store a link as it is now and tell those who watch."""
         self.nouns["link", link.name] = link
-        self.version += 1
+        self.changes.count += 1
         if self._watches:
             self._announce(LinkEvent(link.name, link.index, False))
 
@@ -82,7 +91,7 @@ class State:
     def drop_link(self, link: Link) -> None:
         del self.nouns["link", link.name]
         del self.indexes[link.index]
-        self.version += 1
+        self.changes.count += 1
         if self._watches:
             self._announce(LinkEvent(link.name, link.index, True))
 
@@ -130,13 +139,13 @@ class State:
     def put(self, noun: Noun) -> None:
         """Store anything but a link."""
         self.nouns[noun.key] = noun
-        self.version += 1
+        self.changes.count += 1
         if noun.within is not None:
             self.held.setdefault(noun.within[1], {})[noun.key] = None
 
     def drop(self, noun: Noun) -> None:
         del self.nouns[noun.key]
-        self.version += 1
+        self.changes.count += 1
         if noun.within is not None:
             keys = self.held[noun.within[1]]
             del keys[noun.key]

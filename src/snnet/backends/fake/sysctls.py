@@ -95,7 +95,7 @@ class SysctlRules:
 
     def _set(self, name: str, value: str) -> None:
         self._state.sysctls[name] = value
-        self._state.version += 1
+        self._state.changes.count += 1
 
     def _forward_everywhere(self, value: str) -> None:
         """What one link or the default said is overwritten (inet_forward_change)."""

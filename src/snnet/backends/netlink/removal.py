@@ -48,8 +48,11 @@ class Removals:
             try:
                 self._links.delete(index)
             except REFUSALS as error:
-                self._outcome.errors[position] = translated(error, operation)
                 self._put_back(index, found)
+                if not self._keep_going:
+                    # Whatever came after this one was looked at too early.
+                    self._outcome.errors.clear()
+                self._outcome.errors[position] = translated(error, operation)
                 if not self._keep_going:
                     return False
             else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import select
 import socket
@@ -19,6 +20,7 @@ _HEADER = Struct("=IHHII")
 _BUFFER = 1 << 16
 _RECEIVE_BUFFER = 4 << 20
 _AF_UNSPEC = 0
+_SO_RCVBUFFORCE = 33  # asm-generic/socket.h
 
 
 class LinkWatch(Watch):
@@ -63,6 +65,8 @@ def _open() -> socket.socket:
     sock = socket.socket(socket.AF_NETLINK, flags, socket.NETLINK_ROUTE)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+        with contextlib.suppress(PermissionError):  # beyond net.core.rmem_max
+            sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
         sock.bind((0, _RTMGRP_LINK))
     except BaseException:
         sock.close()

@@ -86,14 +86,17 @@ class Encapsulated:
     key: int
     inner: Frame | Packet
     size: int = field(init=False)
+    depth: int = field(init=False)
+    """How many tunnels deep it is: 1 for a frame in one."""
 
     def __post_init__(self) -> None:
+        self.depth = 1 + _depth(self.inner)
         header = _GRE_HEADER if self.protocol == "gre" else _VNI_HEADER
         inner = ETHERNET_HEADER if isinstance(self.inner, Frame) else 0
         self.size = header + inner + self.inner.size
 
     def __str__(self) -> str:
-        return f"{self.protocol} {self.key}"
+        return f"{self.protocol} {'key' if self.protocol == 'gre' else 'vni'} {self.key}"
 
 
 @dataclass(slots=True, eq=False)
@@ -144,3 +147,10 @@ class Frame:
     def flooded(self) -> bool:
         """Whether it goes to everybody: broadcast or multicast."""
         return int(self.target[1], 16) & 1 == 1
+
+
+def _depth(carried: Frame | Packet | Udp | Arp | Echo | Dhcp | Encapsulated) -> int:
+    """How many tunnels deep what a frame or packet carries is."""
+    while isinstance(carried, (Frame, Packet, Udp)):
+        carried = carried.payload
+    return carried.depth if isinstance(carried, Encapsulated) else 0

@@ -53,6 +53,7 @@ class Endings(NamedTuple):
         how far a search went.
         """
         kept = [*self.dropped, *self.ignored][:_LINES_MAX]
+        kept.sort(key=self.dropped.__contains__)  # what was dropped is told last
         after: dict[Step | None, list[Step]] = {}
         for leaf in kept:
             for step in leaf.path():

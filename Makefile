@@ -1,0 +1,61 @@
+# Everything here makes its own virtual environment, and as root installs the
+# Debian packages it needs.  `make help` lists the targets.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+PYTEST := $(BIN)/python -m pytest -q
+
+DEMO_PACKAGES   := iproute2 dnsmasq-base udhcpc
+KERNEL_PACKAGES := $(DEMO_PACKAGES) iputils-ping busybox-static
+DEMO  ?=
+TESTS ?=
+
+.PHONY: help demo test test-fake test-kernel test-vm lint bench packages-demo packages-kernel clean
+
+help:
+	@echo 'make demo         build a small data centre and ping through it (as root: a real one)'
+	@echo 'make test         all tests that can run here: fake, kernel, VM'
+	@echo 'make test-fake    the fake-backend suite: no root, under 10 seconds'
+	@echo 'make test-kernel  the real kernel, in fresh namespaces (root)'
+	@echo 'make test-vm      real GRE, Geneve and macvtap, and the demo over them, in a VM (root)'
+	@echo 'make lint         ruff, mypy, import-linter'
+	@echo 'make bench        benchmarks (root for the netlink ones)'
+	@echo 'make clean        remove the virtual environment and all caches'
+
+demo: $(READY) packages-demo
+	$(BIN)/snnet demo $(DEMO)
+
+test: test-fake test-kernel test-vm
+
+test-fake: $(READY)
+	$(PYTEST) -m 'not kernel' $(TESTS)
+
+test-kernel: $(READY) packages-kernel
+	@tools/as-root $(PYTEST) -m kernel $(TESTS)
+
+test-vm: $(READY)
+	@tools/as-root tools/vm-suite $(TESTS)
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks $(BENCH)
+
+packages-demo:
+	@tools/if-root tools/install-packages $(DEMO_PACKAGES)
+
+packages-kernel:
+	@tools/if-root tools/install-packages $(KERNEL_PACKAGES)
+
+$(READY): pyproject.toml tools/make-venv
+	tools/make-venv $(PYTHON) $(VENV)
+	touch $@
+
+clean:
+	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -1,0 +1,1 @@
+"""How fast snnet is, as ratios and rates measured in one run: ``make bench``."""

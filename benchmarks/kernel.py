@@ -1,0 +1,117 @@
+"""The netlink backend on the real kernel, against a floor in the same run.
+
+The floor does what the kernel has to do and nothing else: the same prepared
+messages, sent over the same kind of socket, one tap at a time.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import snnet
+from snnet.backends.netlink import NetlinkBackend
+from snnet.contract import Link, Remove, Tap
+from snnet.system.host import SystemHost
+from snnet.system.process import run as run_process
+
+from .fake import config, vnics
+from .timing import Result, each, median, seconds
+
+ROUNDS, BURST = 15, 40
+
+# linux/if_tun.h
+TUNSETIFF, TUNSETPERSIST = 0x400454CA, 0x400454CB
+IFF_TAP, IFF_NO_PI, IFF_TUN_EXCL = 0x2, 0x1000, 0x8000
+
+
+def run() -> Iterator[Result]:
+    """Runs in the network namespace of the process, which must be one of its own."""
+    for words in (
+        "link add eth0 type veth peer name far0",
+        "address add 192.0.2.11/24 dev eth0",
+        "link set eth0 up",
+        "link set far0 up",
+    ):
+        run_process(["ip", *words.split()])
+    with ExitStack() as stack:
+        host = SystemHost("cn:bench", None)
+        stack.callback(host.close)
+        backend = NetlinkBackend(host)
+        stack.callback(backend.close)
+        node = stack.enter_context(
+            snnet.ComputeNode("cn-1", config(tunnel="vxlan"), backend="netlink", firewall="none")
+        )
+        node.init()
+        yield from against_the_floor(node, backend)
+        yield from a_thousand_links(node, backend)
+
+
+def against_the_floor(node: snnet.ComputeNode, backend: NetlinkBackend) -> Iterator[Result]:
+    configs = vnics()[: BURST + 1]
+    # The subnet's own bridge and tunnel are there before anything is timed.
+    keeper, configs = configs[0], configs[1:]
+    bridge = node.create_vnic(keeper).vnic.bridge
+    taps = [
+        Tap(
+            name=f"floor{number}",
+            group=0,
+            mac=f"fe:00:00:00:01:{number:02x}",
+            mtu=1450,
+            master=bridge,
+            alias=f"snnet1 o=cn:cn-1 k=vm t=t1 s=s1 v=v{number} i=i{number} a=10.1.0.{number}",
+        )
+        for number in range(BURST)
+    ]
+    messages = [(tap, bytearray(backend._links.tap_message(tap))) for tap in taps]
+    ratios, creates, floors, destroys = [], [], [], []
+    for _ in range(ROUNDS):
+        floors.append(each(lambda item: make(backend, *item), messages))  # type: ignore[misc]
+        backend.apply([Remove(tap) for tap in taps])
+        creates.append(each(node.create_vnic, configs))  # type: ignore[arg-type]
+        destroys.append(each(node.destroy_vnic, configs[:4]))  # type: ignore[arg-type]
+        for cfg in configs[4:]:
+            link = node._topology.vnic(("t1", "s1", cfg.vnic_id or ""))
+            assert link is not None
+        clear(node, backend, keeper)
+        ratios.append(creates[-1] / floors[-1])
+    yield Result("netlink: floor, a tap by prepared messages", median(floors) * 1e6, "us")
+    yield Result("netlink: create_vnic of a tap", median(creates) * 1e6, "us")
+    yield Result("netlink: create_vnic of a tap / floor", median(ratios), "times", 2.0)
+    yield Result("netlink: destroy_vnic of a tap", median(destroys) * 1e6, "us")
+
+
+def make(backend: NetlinkBackend, tap: Tap, message: bytearray) -> None:
+    """One persistent tap with all attributes, by the fewest system calls there are."""
+    fd = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
+    request = struct.pack("=16sH22x", tap.name.encode(), IFF_TAP | IFF_NO_PI | IFF_TUN_EXCL)
+    fcntl.ioctl(fd, TUNSETIFF, request)
+    backend._kernel.send(message)
+    fcntl.ioctl(fd, TUNSETPERSIST, 1)
+    os.close(fd)
+
+
+def clear(node: snnet.ComputeNode, backend: NetlinkBackend, keeper: snnet.VnicConfig) -> None:
+    """Remove all VNICs but the keeper's, in one request."""
+    kept = node._topology.vnic(("t1", "s1", keeper.vnic_id or ""))
+    assert kept is not None
+    links = backend.snapshot({Tap}).values()
+    backend.apply(
+        [Remove(link) for link in links if isinstance(link, Link) and link.name != kept.link_name]
+    )
+    node.rebuild_topology()
+
+
+def a_thousand_links(node: snnet.ComputeNode, backend: NetlinkBackend) -> Iterator[Result]:
+    configs = vnics()
+    for cfg in configs:
+        node.create_vnic(cfg)
+    dumps = [seconds(lambda: backend.snapshot({Link})) for _ in range(ROUNDS)]
+    rebuilds = [seconds(node.rebuild_topology) for _ in range(ROUNDS)]
+    resets = seconds(node.reset_network)
+    yield Result("netlink: dump of 1,000 links", median(dumps) * 1000, "ms")
+    yield Result("netlink: rebuild of 1,000 VNICs", median(rebuilds) * 1000, "ms", 100)
+    yield Result("netlink: reset of 1,000 VNICs", resets * 1000, "ms")

@@ -1,0 +1,125 @@
+"""Tunnels: frames into packets and back, through the host's own IP."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address
+from typing import TYPE_CHECKING
+
+from snnet.contract import (
+    Fdb,
+    Geneve,
+    Gre,
+    Gretap,
+    IPAddress,
+    Link,
+    Neighbour,
+    Vxlan,
+)
+
+from .frames import Encapsulated, Frame, Packet, Udp
+from .trace import Step
+
+if TYPE_CHECKING:
+    from .station import Station
+
+_SOURCE_PORT = 49152  # any would do; the kernel takes a hash of the inner headers
+_DEPTH_MAX = 8  # XMIT_RECURSION_LIMIT, net/core/dev.h
+_ANYBODY = "00:00:00:00:00:00"
+
+
+class Tunnels:
+    """All tunnels of one station."""
+
+    def __init__(self, station: Station) -> None:
+        self._station = station
+
+    # -- out -------------------------------------------------------------------------
+
+    def encapsulate(self, link: Gretap | Vxlan | Geneve, frame: Frame, step: Step) -> None:
+        """Send a frame to the tunnel's other end."""
+        match link:
+            case Gretap(local=local, remote=remote, tunnel_key=key):
+                self._send(link, local, remote, Encapsulated("gre", key, frame), step)
+            case Vxlan(local=local, vni=vni, port=port):
+                far = self._vxlan_remote(link, frame.target)
+                if far is None:
+                    why = "no forwarding entry for {}"
+                    self._station.network.walk.drop(
+                        step, self._station, link.name, why, frame.target
+                    )
+                    return
+                udp = Udp(_SOURCE_PORT, port, Encapsulated("vxlan", vni, frame))
+                self._send(link, local, far, udp, step)
+            case Geneve(remote=remote, vni=vni, port=port):
+                udp = Udp(_SOURCE_PORT, port, Encapsulated("geneve", vni, frame))
+                self._send(link, self._station.stack.source_for(remote), remote, udp, step)
+
+    def send_packet(self, link: Gre, next_hop: IPAddress, packet: Packet, step: Step) -> None:
+        """Send a packet over multipoint gre: neighbours say where the next hop is."""
+        entry = self._station.state.nouns.get(("neighbour", link.name, str(next_hop)))
+        if not isinstance(entry, Neighbour):
+            walk = self._station.network.walk
+            walk.drop(step, self._station, link.name, "no neighbour entry for {}", next_hop)
+            return
+        payload = Encapsulated("gre", link.tunnel_key, packet)
+        self._send(link, link.local, IPv4Address(entry.lladdr), payload, step)
+
+    def _vxlan_remote(self, link: Vxlan, mac: str) -> IPAddress | None:
+        for wanted in (mac, _ANYBODY):
+            entry = self._station.state.nouns.get(("fdb", link.name, wanted))
+            if isinstance(entry, Fdb):
+                return entry.remote
+        return link.remote
+
+    def _send(
+        self,
+        link: Link,
+        local: IPAddress | None,
+        remote: IPAddress,
+        payload: Udp | Encapsulated,
+        step: Step,
+    ) -> None:
+        station = self._station
+        if local is None or local not in station.state.local:
+            why = "its local address {} is not on this host"
+            station.network.walk.drop(step, station, link.name, why, local)
+            return
+        step = step.then(station.name, link.name, "{} to {}", payload, remote)
+        inner = payload.payload if isinstance(payload, Udp) else payload
+        if isinstance(inner, Encapsulated) and inner.depth > _DEPTH_MAX:
+            station.network.walk.drop(step, station, link.name, "the tunnel leads into itself")
+            return
+        station.stack.send(Packet(local, remote, payload), step, link.name)
+
+    # -- in ---------------------------------------------------------------------------
+
+    def decapsulate(self, packet: Packet, outer: Encapsulated, port: int, step: Step) -> None:
+        """Take in what came for one of the tunnels.
+
+        A gre tunnel goes by both addresses and the key (ip_tunnel_lookup), a
+        vxlan by VNI and port whoever sent it, a geneve by VNI and sender.
+        """
+        station, source, target = self._station, packet.source, packet.target
+        version = target.version
+        identity: tuple[object, ...]
+        if outer.protocol == "vxlan":
+            identity = ("vxlan", outer.key, port, version)
+        elif outer.protocol == "geneve":
+            identity = ("geneve", outer.key, source, port)
+        elif isinstance(outer.inner, Packet):
+            identity = ("gre", target, None, outer.key)
+        else:
+            kind = "gretap" if version == 4 else "ip6gretap"
+            identity = (kind, target, source, outer.key)
+        name = station.state.tunnels.get(identity)
+        if name is None:
+            why = "no tunnel here for {} from {}"
+            station.network.walk.drop(step, station, "", why, outer, source)
+            return
+        step = step.then(station.name, name, "{} from {}", outer, source)
+        if isinstance(outer.inner, Frame):
+            station.receive(name, outer.inner, step)
+        elif station.state.is_up(name):
+            station.stack.packet(name, outer.inner, step)
+        else:
+            station.network.walk.drop(step, station, name, "the link is down")

@@ -1,0 +1,97 @@
+"""Which backend, firewall and tunnel the demo takes, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from snnet import plugins
+from snnet.config import NetworkMode
+from snnet.contract import InvalidRequest, SnnetError, Unsupported
+from snnet.node.deadline import CancelToken
+
+from .lab import Lab
+from .scenario import Scenario
+
+AUTO = "auto"
+BACKENDS = ("fake", "netlink", "iproute_shell")
+FIREWALLS = ("fake", "none", "nftables", "iptables")
+TUNNELS = ("gre", "vxlan", "geneve")
+_TUNNELS_BY_ITSELF = ("gre", "vxlan")
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What to use; ``notes`` say why something else was not taken."""
+
+    backend: str
+    firewall: str
+    tunnel: str
+    notes: tuple[str, ...] = ()
+
+
+def choose(
+    backend: str = AUTO,
+    *,
+    firewall: str = AUTO,
+    tunnel: str = AUTO,
+    mode: NetworkMode = NetworkMode.GRE_TUNNEL,
+) -> Choice:
+    """Settle every "auto"; looks at the machine and makes nothing on it.
+
+    ``auto`` takes netlink where it may, else the fake; gre where the kernel
+    has it, else vxlan.  Raises what a named choice lacks: ``Unsupported``,
+    ``Denied``, ``DriverLoadError``, or ``InvalidRequest`` for names that do
+    not go together.
+    """
+    _check_names(backend, firewall, mode)
+    tunnels = _TUNNELS_BY_ITSELF if tunnel == AUTO else (tunnel,)
+    if backend == "fake" or firewall == "fake":
+        return Choice("fake", _firewall("fake", firewall), tunnels[0])
+    from .survey import check_machine
+
+    wanted = "netlink" if backend == AUTO else backend
+    try:
+        found, lacking = check_machine(wanted, tunnels)
+    except SnnetError as error:
+        if backend != AUTO:
+            raise
+        return Choice("fake", _firewall("fake", firewall), tunnels[0], (f"backend fake: {error}",))
+    notes = () if lacking is None else (f"tunnel {found}: {lacking}",)
+    return Choice(wanted, _firewall(wanted, firewall), found, notes)
+
+
+def open_lab(choice: Choice, scenario: Scenario, cancel: CancelToken) -> Lab:
+    """The lab chosen, with nothing in it."""
+    if choice.backend == "fake":
+        from .fake import FakeLab
+
+        return FakeLab(scenario, firewall=choice.firewall, tunnel=choice.tunnel, cancel=cancel)
+    from .real import RealLab
+
+    return RealLab(
+        scenario,
+        backend=choice.backend,
+        firewall=choice.firewall,
+        tunnel=choice.tunnel,
+        cancel=cancel,
+    )
+
+
+def _firewall(backend: str, firewall: str) -> str:
+    if firewall != AUTO:
+        return firewall
+    return "fake" if backend == "fake" else "none"
+
+
+def _check_names(backend: str, firewall: str, mode: NetworkMode) -> None:
+    if mode is not NetworkMode.GRE_TUNNEL:
+        raise Unsupported(f"mode {mode.value!r} is still to come: take 'gre_tunnel'")
+    for what, name, group in (
+        ("backend", backend, plugins.BACKENDS),
+        ("firewall", firewall, plugins.FIREWALLS),
+    ):
+        known = plugins.installed(group)
+        if name != AUTO and name not in known:
+            raise Unsupported(f"{what} {name!r} is still to come; there are {', '.join(known)}")
+    if firewall == "fake" and backend not in (AUTO, "fake"):
+        raise InvalidRequest(f"'fake' does not work on backend {backend!r}", field="firewall")

@@ -1,0 +1,81 @@
+"""DHCP as guests do it: a real client in each guest's namespace."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import IPv4Address, IPv4Interface
+
+from snnet.contract import ApiError, Unsupported
+from snnet.system.process import find_program, missing_program, run
+
+from .lab import Lease
+from .namespaces import Namespace
+
+PROGRAM = "busybox"
+_TRIES = 20
+"""Discovers sent, a second apart, before a guest gives up."""
+
+# What udhcpc runs at the start, and once it has a lease; see its --help.  The
+# applets of this busybox come before all programs of the same name.
+_SCRIPT = """#!{busybox} sh
+set -e
+case $1 in
+deconfig)
+    ip link set dev lo up
+    ip link set dev "$interface" up
+    ;;
+bound)
+    ip link set dev "$interface" mtu "$mtu"
+    ip address add "$ip/$mask" dev "$interface"
+    ip route add default via "$router" dev "$interface"
+    echo "lease $ip/$mask $router $mtu"
+    ;;
+esac
+"""
+
+
+class DhcpClient:
+    """BusyBox's udhcpc, and the script that configures the guest from its lease."""
+
+    def __init__(self) -> None:
+        program = find_program(PROGRAM)
+        if program is None:
+            raise Unsupported(missing_program(PROGRAM))
+        self._program = program
+
+    @contextmanager
+    def script(self) -> Iterator[str]:
+        """The path of the script, which is nowhere on a disk."""
+        fd = os.memfd_create("udhcpc-script", os.MFD_CLOEXEC)
+        try:
+            os.write(fd, _SCRIPT.format(busybox=self._program).encode())
+            os.fchmod(fd, 0o500)
+            # Opened anew for reading: a file that is open for writing cannot be run.
+            reader = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
+        finally:
+            os.close(fd)
+        try:
+            yield f"/proc/{os.getpid()}/fd/{reader}"
+        finally:
+            os.close(reader)
+
+    def lease(self, namespace: Namespace, link: str, script: str) -> Lease | None:
+        """Get a lease for the link and configure it; None where nobody gave one."""
+        options = f"-i {link} -f -n -q -T 1 -t {_TRIES} -O mtu".split()
+        done = run(
+            [self._program, "udhcpc", *options, "-s", script],
+            netns=namespace.fd,
+            timeout=_TRIES + 30.0,
+            check=False,
+        )
+        for line in done.stdout.splitlines():
+            match line.split():
+                case ["lease", address, router, mtu]:
+                    return Lease(
+                        namespace.name, IPv4Interface(address), IPv4Address(router), int(mtu)
+                    )
+        if done.returncode == 0:
+            raise ApiError(f"{namespace.name}: the DHCP client said: {done.stderr.strip()}")
+        return None

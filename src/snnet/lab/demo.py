@@ -1,0 +1,84 @@
+"""The demo: build the data centre, let every guest ping every other, remove all of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from snnet.contract import ApiError, SnnetError
+
+from .datacentre import DataCentre
+from .lab import Lab, Lease
+from .report import Place, Report, places
+from .scenario import Matrix
+
+
+class Watcher(Protocol):
+    """Who is told how it goes."""
+
+    def step(self, what: str) -> AbstractContextManager[object]:
+        """Entered when a step begins, left when it is done or has failed."""
+
+    def built(self, places: Sequence[Place]) -> None:
+        """All VNICs are there."""
+
+    def pinged(self, matrix: Matrix, expected: Matrix) -> None:
+        """Every guest has pinged every other."""
+
+
+def run(lab: Lab, watcher: Watcher) -> Report:
+    """Run the whole demo in a lab, which is closed at the end, whatever happens.
+
+    Raises what went wrong, ``Cancelled`` if the lab was told to stop, both
+    after everything was removed; what could not be is in the message then.
+    """
+    started = time.monotonic()
+    centre = DataCentre(lab)
+    try:
+        found, leases, matrix = _build(centre, watcher)
+    except SnnetError as error:
+        if left := _remove(centre, watcher):
+            raise ApiError(f"{error}; left over: {'; '.join(left)}") from error
+        raise
+    except BaseException:
+        _remove(centre, watcher)
+        raise
+    return Report(
+        backend=lab.backend,
+        firewall=lab.firewall,
+        tunnel=lab.tunnel,
+        scenario=lab.scenario,
+        places=found,
+        leases=leases,
+        matrix=matrix,
+        left=_remove(centre, watcher),
+        seconds=time.monotonic() - started,
+    )
+
+
+def _build(centre: DataCentre, watcher: Watcher) -> tuple[list[Place], list[Lease], Matrix]:
+    lab, scenario = centre.lab, centre.scenario
+    expected = scenario.expected()
+    with watcher.step(f"{len(scenario.machines)} hosts on one wire"):
+        lab.build_wire()
+        centre.start_nodes()
+    with watcher.step(f"{len(scenario.tenants)} concentrators, one for each tenant"):
+        centre.start_concentrators()
+    with watcher.step(f"{len(scenario.guests)} VNICs, and {lab.tunnel} tunnels to concentrators"):
+        centre.create_vnics()
+    found = list(places(centre))
+    with watcher.step(f"{len(scenario.guests)} guests, addresses by DHCP"):
+        lab.start(centre.vnics)
+        leases = lab.lease()
+    watcher.built(found)
+    with watcher.step(f"{len(list(scenario.pairs()))} pings, everybody to everybody"):
+        matrix = lab.reach(expected)
+    watcher.pinged(matrix, expected)
+    return found, leases, matrix
+
+
+def _remove(centre: DataCentre, watcher: Watcher) -> list[str]:
+    with watcher.step("everything removed"):
+        return centre.tear_down() + centre.lab.close()

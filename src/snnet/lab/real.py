@@ -1,0 +1,197 @@
+"""The real lab: network namespaces as hosts and guests, on this machine's kernel.
+
+Everything happens inside namespaces that the lab makes itself, and that
+nobody else can name.  The machine's own network is never touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
+
+from snnet.config import NetworkConfig
+from snnet.core.compute import CnciVnic, Vnic
+from snnet.node import Cnci, ComputeNode
+from snnet.node.deadline import CancelToken
+
+from .cables import Cables
+from .client import DhcpClient
+from .echo import Echoes
+from .lab import Lab, Lease
+from .namespaces import Namespace, end_processes, processes_in
+from .residue import files_about, own_links, runtime_files, still_open
+from .scenario import Guest, Machine, Matrix, Scenario, Tenant
+from .taps import open_macvtap, open_tap
+
+UPLINK = "eth0"
+"""What a guest's or a host's only link is called."""
+
+_API_TIMEOUT = 60.0
+"""Seconds a call may take; an emulated machine is slow."""
+_ROUNDS = 5
+_ROUND = 1.0
+"""Seconds to listen in one round of pings; ARP tries again after one second."""
+_QUIET = 0.2
+"""Seconds to listen on once all that shall answer has answered: for those that must not."""
+
+
+class RealLab(Lab):
+    """Hosts, concentrators and guests as nameless namespaces.
+
+    A wire is a bridge in a namespace of its own.  A VM's NIC is a tap in the
+    VM's namespace, and a cable copies frames between it and the VNIC, as QEMU
+    does.  A container gets the end of its veth pair.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        *,
+        backend: str,
+        firewall: str,
+        tunnel: str,
+        cancel: CancelToken,
+    ) -> None:
+        self.backend, self.firewall, self.tunnel = backend, firewall, tunnel
+        self.cancel = cancel
+        self.scenario = scenario
+        self.config = NetworkConfig(
+            compute_nets=[scenario.wire], management_nets=[scenario.wire], tunnel=tunnel
+        )
+        self._links_before = own_links(backend)
+        self._files_before = runtime_files()
+        self._client = DhcpClient()
+        self._cables = Cables()
+        self._spaces: list[Namespace] = []
+        self._machines: dict[Machine, Namespace] = {}
+        self._guests: dict[Guest, Namespace] = {}
+
+    def _namespace(self, name: str) -> Namespace:
+        self.check()
+        namespace = Namespace(name)
+        self._spaces.append(namespace)
+        return namespace
+
+    # -- set-up ----------------------------------------------------------------------
+
+    def build_wire(self) -> None:
+        wire = self._namespace("wire")
+        self._machines = {
+            machine: self._namespace(machine.name) for machine in self.scenario.machines
+        }
+        commands = ["link add wire type bridge", "link set wire up"]
+        for machine, namespace in self._machines.items():
+            commands.append(
+                f"link add {machine.name} up master wire type veth "
+                f"peer name {UPLINK} netns {namespace.path}"
+            )
+        wire.ip(commands)
+        for machine, namespace in self._machines.items():
+            namespace.ip(_configured(str(machine.address)))
+
+    def compute_node(self, machine: Machine) -> ComputeNode:
+        return ComputeNode(
+            machine.name,
+            self.config,
+            backend=self.backend,
+            firewall=self.firewall,
+            netns=self._machines[machine].fd,
+            api_timeout=_API_TIMEOUT,
+        )
+
+    def concentrator(self, tenant: Tenant, machine: Machine, port: CnciVnic) -> Cnci:
+        namespace = self._namespace(tenant.concentrator)
+        vnic = open_macvtap(self._machines[machine], port)
+        self._cables.join(vnic, open_tap(namespace, UPLINK, port.mac))
+        namespace.ip(_configured(str(tenant.address)))
+        return Cnci(
+            tenant.concentrator,
+            self.config,
+            tenant_id=tenant.name,
+            backend=self.backend,
+            firewall=self.firewall,
+            dhcp="dnsmasq",
+            netns=namespace.fd,
+            api_timeout=_API_TIMEOUT,
+        )
+
+    def start(self, guests: Mapping[Guest, Vnic]) -> None:
+        moves: dict[Machine, list[str]] = {}
+        for guest, vnic in guests.items():
+            self._guests[guest] = namespace = self._namespace(guest.name)
+            if vnic.peer_name is None:
+                tap = open_tap(self._machines[guest.machine], vnic.link_name)
+                self._cables.join(tap, open_tap(namespace, UPLINK, vnic.mac))
+            else:
+                move = f"link set {vnic.peer_name} netns {namespace.path} name {UPLINK}"
+                moves.setdefault(guest.machine, []).append(move)
+        for machine, commands in moves.items():
+            self._machines[machine].ip(commands)
+
+    # -- what guests do ----------------------------------------------------------------
+
+    def lease(self) -> list[Lease]:
+        with (
+            self._client.script() as script,
+            ThreadPoolExecutor(max(1, len(self._guests)), "snnet-dhcp") as threads,
+        ):
+            clients = [
+                threads.submit(self._client.lease, namespace, UPLINK, script)
+                for namespace in self._guests.values()
+            ]
+            try:
+                while wait(clients, 0.1).not_done:
+                    self.check()
+            except BaseException:
+                # The threads end with their clients.
+                threads.shutdown(wait=False, cancel_futures=True)
+                while wait(clients, 0.1).not_done:
+                    end_processes(self._spaces)
+                raise
+        leases = [client.result() for client in clients]
+        return [lease for lease in leases if lease is not None]
+
+    def reach(self, expected: Matrix) -> Matrix:
+        pairs = [(source.name, target.name) for source, target in self.scenario.pairs()]
+        wanted = {pair for pair in pairs if expected[pair[0]][pair[1]]}
+        addresses = {guest.name: guest.ip for guest in self.scenario.guests}
+        spaces = {guest.name: namespace for guest, namespace in self._guests.items()}
+        with Echoes(spaces) as echoes:
+            for _ in range(_ROUNDS):
+                self.check()
+                echoes.send([pair for pair in pairs if pair not in echoes.reached], addresses)
+                if echoes.listen(_ROUND, wanted):
+                    break
+            # Once more, now that nothing has to be looked up on the way.
+            echoes.send([pair for pair in pairs if pair not in echoes.reached], addresses)
+            echoes.listen(_QUIET)
+            reached = echoes.reached
+        return {
+            name: {target: (name, target) in reached for target in row}
+            for name, row in expected.items()
+        }
+
+    # -- tear-down -----------------------------------------------------------------------
+
+    def close(self) -> list[str]:
+        spaces, self._spaces = self._spaces, []
+        self._cables.close()
+        if not spaces:
+            return []
+        left = [f"process {pid} in {space.name}" for pid, space in processes_in(spaces)]
+        left += files_about(spaces, runtime_files() - self._files_before)
+        end_processes(spaces)
+        for space in spaces:
+            space.close()
+        left += still_open(spaces)
+        new_links = own_links(self.backend) - self._links_before
+        left += [f"link {name} on this machine" for name in sorted(new_links)]
+        return left
+
+
+def _configured(address: str) -> list[str]:
+    return [
+        "link set lo up",
+        f"link set {UPLINK} up",
+        f"address add {address} dev {UPLINK}",
+    ]

@@ -1,0 +1,330 @@
+"""Many threads on one node: no half states, no waiting for strangers, limits kept."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import pytest
+
+import snnet
+from snnet.contract import Check, Outcome, Remove, Tap
+from snnet.node.claims import WHOLE_NODE, Claim, Claims
+from snnet.node.deadline import Deadline
+from snnet.node.reports import CreatedVnic
+from tests.node.world import FakeWorld, World, container, vm
+
+FOREVER = Deadline("test", None, None)
+
+
+class SlowKernel(snnet.FakeKernel):
+    """A fake kernel whose removals take as long as a test says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.removing = threading.Event()
+        self.go_on = threading.Event()
+        self.hold = False
+
+    def apply(
+        self, operations: Any, *, check: Check | None = None, keep_going: bool = False
+    ) -> Outcome:
+        if self.hold and any(isinstance(operation, Remove) for operation in operations):
+            self.removing.set()
+            assert self.go_on.wait(10)
+        return super().apply(operations, check=check, keep_going=keep_going)
+
+
+@pytest.fixture
+def slow() -> FakeWorld:
+    world = FakeWorld("gre")
+    world.kernel = SlowKernel()
+    world.kernel.add_uplink("eth0", "192.0.2.11/24")
+    return world
+
+
+def together(calls: list[Callable[[], Any]]) -> list[Any]:
+    """Run the calls at once; their results or their errors, in order."""
+    barrier = threading.Barrier(len(calls))
+
+    def run(call: Callable[[], Any]) -> Any:
+        barrier.wait()
+        try:
+            return call()
+        except snnet.SnnetError as error:
+            return error
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return list(pool.map(run, calls))
+
+
+def test_identical_requests_end_as_one(world: World) -> None:
+    node = world.node()
+    made = together([lambda: node.create_vnic(vm(9))] * 8)
+    assert len({one.vnic.link_name for one in made}) == 1
+    assert sum(one.tunnel_event is not None for one in made) == 1
+    assert len(world.links()) == 3
+    assert node.verify() == []
+
+
+def test_opposing_requests_end_as_one_or_the_other(world: World) -> None:
+    node = world.node()
+    for _ in range(5):
+        results = together([lambda: node.create_vnic(vm(9)), lambda: node.destroy_vnic(vm(9))] * 4)
+        assert not [result for result in results if isinstance(result, Exception)]
+        assert len(world.links()) in (0, 3)
+        assert node.verify() == []
+
+
+def test_many_vnics_of_many_subnets_at_once(world: World) -> None:
+    before = world.text()
+    node = world.node(api_timeout=60)
+    configs = [vm(number, subnet_number=subnet) for subnet in range(1, 5) for number in range(2, 6)]
+    made = together([partial(node.create_vnic, cfg) for cfg in configs])
+    assert sum(one.tunnel_event is not None for one in made) == 4
+    assert node.verify() == []
+    gone = together([partial(node.destroy_vnic, cfg) for cfg in configs])
+    assert sum(one.tunnel_event is not None for one in gone) == 4
+    assert world.text() == before
+
+
+def test_one_address_asked_for_twice_at_once_is_given_once(world: World) -> None:
+    node = world.node()
+    results = together([partial(node.create_vnic, vm(n, ip="10.1.0.50")) for n in range(2, 8)])
+    assert sum(isinstance(result, snnet.Conflict) for result in results) == 5
+    assert len(world.links()) == 3
+
+
+@pytest.mark.parametrize("start", range(1, 12))
+def test_a_failed_create_leaves_nothing_even_when_eight_run_at_once(start: int) -> None:
+    world = FakeWorld("gre")
+    node = world.node()
+    for at in range(start, start + 12, 4):
+        world.kernel.fail(at=at, error="ENOMEM")
+    configs = [vm(number) for number in range(2, 10)]
+    results = together([partial(node.create_vnic, cfg) for cfg in configs])
+    if any(isinstance(result, snnet.FatalError) for result in results):
+        node.repair()
+    made = {result.vnic.vnic_id for result in results if isinstance(result, CreatedVnic)}
+    assert {vnic.vnic_id for vnic in node.topology().vnics} == made
+    assert sum(isinstance(link, Tap) for link in world.links()) == len(made)
+    for cfg in configs:
+        with suppress(snnet.Incomplete):
+            node.destroy_vnic(cfg)
+        node.destroy_vnic(cfg)
+    assert world.links() == []
+
+
+def test_a_create_waits_for_nobody_elses_destroy(slow: FakeWorld) -> None:
+    kernel = slow.kernel
+    assert isinstance(kernel, SlowKernel)
+    node = slow.node()
+    for cfg in (vm(9), vm(10), vm(9, subnet_number=2)):
+        node.create_vnic(cfg)
+    kernel.hold = True
+    destroyers = [
+        threading.Thread(target=node.destroy_vnic, args=[cfg])
+        for cfg in (vm(9), vm(9, subnet_number=2))
+    ]
+    for thread in destroyers:
+        thread.start()
+    assert kernel.removing.wait(5)
+    node.create_vnic(vm(11), timeout=5)
+    node.create_vnic(vm(9, subnet_number=3), timeout=5)
+    kernel.go_on.set()
+    for thread in destroyers:
+        thread.join(5)
+    assert node.verify() == []
+
+
+def test_waiting_counts_against_the_deadline(slow: FakeWorld) -> None:
+    kernel = slow.kernel
+    assert isinstance(kernel, SlowKernel)
+    node = slow.node()
+    node.create_vnic(vm(9))
+    kernel.hold = True
+    thread = threading.Thread(target=node.destroy_vnic, args=[vm(9)])
+    thread.start()
+    assert kernel.removing.wait(5)
+    with pytest.raises(snnet.Timeout, match=r"0\.05 s"):
+        node.create_vnic(vm(9), timeout=0.05)
+    cancel = threading.Event()
+    threading.Timer(0.05, cancel.set).start()
+    with pytest.raises(snnet.Cancelled):
+        node.create_vnic(vm(9), cancel=cancel)
+    kernel.go_on.set()
+    thread.join(5)
+    assert slow.links() == []
+    node.create_vnic(vm(9))
+
+
+class Countdown:
+    """A cancel token that is set once it has been asked so often."""
+
+    def __init__(self, asked: int) -> None:
+        self.left = asked
+
+    def is_set(self) -> bool:
+        self.left -= 1
+        return self.left < 0
+
+
+def test_cancelled_before_any_operation_a_create_leaves_nothing(world: World) -> None:
+    node = world.node()
+    before = world.text()
+    asked = 0
+    while True:
+        try:
+            node.create_vnic(vm(9), cancel=Countdown(asked))
+            break
+        except snnet.Cancelled:
+            assert world.text() == before
+            assert node.verify() == []
+            assert node.destroy_vnic(vm(9)).tunnel_event is None
+        asked += 1
+    assert asked >= 4, "looked at before each of the operations"
+    assert node.verify() == []
+
+
+def test_a_token_that_is_set_stops_the_call_before_anything(world: World) -> None:
+    node = world.node()
+    before = world.text()
+    cancel = threading.Event()
+    cancel.set()
+    with pytest.raises(snnet.Cancelled):
+        node.create_vnic(vm(9), cancel=cancel)
+    assert world.text() == before
+
+
+def test_asyncio_callers_use_threads(world: World) -> None:
+    node = world.node()
+
+    async def create_all() -> list[snnet.TunnelEvent | None]:
+        calls = (asyncio.to_thread(node.create_vnic, vm(number)) for number in range(2, 10))
+        return [made.tunnel_event for made in await asyncio.gather(*calls)]
+
+    events = asyncio.run(create_all())
+    assert sum(event is not None for event in events) == 1
+    assert node.verify() == []
+
+
+def test_inside_a_running_event_loop(world: World) -> None:
+    node = world.node()
+
+    async def create() -> None:
+        node.create_vnic(container(9))
+
+    asyncio.run(create())
+    assert node.verify() == []
+
+
+def test_a_forked_child_refuses(world: World) -> None:
+    node = world.node()
+    node.create_vnic(vm(9))
+    pid = os.fork()
+    if pid == 0:
+        try:
+            node.create_vnic(vm(10))
+        except snnet.InvalidRequest as error:
+            os._exit(0 if "fork" in str(error) else 2)
+        except BaseException:
+            os._exit(3)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert node.verify() == []
+
+
+def test_at_most_so_many_work_at_once() -> None:
+    claims = Claims(3)
+    working, most = 0, 0
+    lock = threading.Lock()
+
+    def work(number: int) -> None:
+        nonlocal working, most
+        with claims.hold(lambda: Claim(frozenset({("thing", number)})), FOREVER):
+            with lock:
+                working += 1
+                most = max(most, working)
+            time.sleep(0.005)
+            with lock:
+                working -= 1
+
+    with ThreadPoolExecutor(12) as pool:
+        list(pool.map(work, range(12)))
+    assert most == 3
+
+
+def test_who_wants_the_whole_node_is_not_starved() -> None:
+    claims = Claims(8)
+    stop = threading.Event()
+
+    def busy(number: int) -> None:
+        while not stop.is_set():
+            with claims.hold(lambda: Claim(frozenset({("thing", number)})), FOREVER):
+                time.sleep(0.001)
+
+    with ThreadPoolExecutor(8) as pool:
+        for number in range(8):
+            pool.submit(busy, number)
+        time.sleep(0.02)
+        with claims.hold(lambda: WHOLE_NODE, Deadline("test", 2, None)):
+            pass
+        stop.set()
+
+
+def test_shared_things_are_shared_and_alone_is_alone() -> None:
+    claims = Claims(8)
+    shared = Claim(shared=frozenset({("subnet",)}))
+    alone = Claim(alone=frozenset({("subnet",)}))
+    short = Deadline("test", 0.02, None)
+    with (
+        claims.hold(lambda: shared, FOREVER),
+        claims.hold(lambda: shared, FOREVER),
+        pytest.raises(snnet.Timeout),
+        claims.hold(lambda: alone, short),
+    ):
+        pass
+    with (
+        claims.hold(lambda: alone, FOREVER),
+        pytest.raises(snnet.Timeout),
+        claims.hold(lambda: shared, Deadline("test", 0.02, None)),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("wrong", [0, -1, "6", True])
+def test_a_timeout_is_a_number_of_seconds(fake: FakeWorld, wrong: Any) -> None:
+    with pytest.raises(snnet.InvalidRequest, match="timeout"):
+        fake.node().create_vnic(vm(9), timeout=wrong)
+
+
+def test_removals_of_one_subnet_at_once_take_the_subnet_along(slow: FakeWorld) -> None:
+    """Two last VNICs, each of which thinks at first that the other one stays."""
+    kernel = slow.kernel
+    assert isinstance(kernel, SlowKernel)
+    node = slow.node()
+    for number in (9, 10):
+        node.create_vnic(vm(number))
+    kernel.hold = True
+    gone: list[snnet.TunnelEvent | None] = []
+
+    def destroy(number: int) -> None:
+        gone.append(node.destroy_vnic(vm(number)).tunnel_event)
+
+    threads = [threading.Thread(target=destroy, args=[number]) for number in (9, 10)]
+    for thread in threads:
+        thread.start()
+    assert kernel.removing.wait(5)
+    time.sleep(0.05)
+    kernel.go_on.set()
+    for thread in threads:
+        thread.join(5)
+    assert sum(event is not None for event in gone) == 1
+    assert slow.links() == []

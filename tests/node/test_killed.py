@@ -1,0 +1,136 @@
+"""A process killed at any instruction: the next one's ``init()`` reads and heals it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import pytest
+
+import snnet
+from snnet.contract import Check, Outcome
+from tests.node.world import FakeWorld, NetlinkWorld, World, container, port, vm
+
+Call = Callable[[snnet.ComputeNode], object]
+
+CREATES: dict[str, Call] = {
+    "vm": lambda node: node.create_vnic(vm(9)),
+    "container": lambda node: node.create_vnic(container(9)),
+    "queues": lambda node: node.create_vnic(vm(9, queues=2)),
+    "cnci vnic": lambda node: node.create_cnci_vnic(port(1)),
+}
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL on the fake: nobody's handler runs."""
+
+
+class Mortal(snnet.FakeKernel):
+    """A fake kernel whose caller dies before a given operation, counted from now."""
+
+    die_at: int | None = None
+
+    def apply(
+        self, operations: Any, *, check: Check | None = None, keep_going: bool = False
+    ) -> Outcome:
+        whole = Outcome()
+        for number, operation in enumerate(operations):
+            if self.die_at is not None:
+                self.die_at -= 1
+                if self.die_at < 0:
+                    self.die_at = None
+                    raise Killed
+            part = super().apply([operation], check=check, keep_going=keep_going)
+            whole.done.update([number] if part.done else [])
+            whole.fds |= part.fds
+            if part.error is not None:
+                whole.errors[number] = part.error
+                if not keep_going:
+                    break
+        return whole
+
+
+def check_healed(world: World, before: str, call: Call) -> None:
+    """What a killed call left is whole or gone, and the call still works."""
+    node = world.node()
+    assert node.verify() == []
+    if not (node.topology().vnics or node.topology().cnci_vnics):
+        assert world.text() == before
+    call(node)
+    assert node.verify() == []
+    node.reset_network()
+    assert world.text() == before
+    node.close()
+
+
+@pytest.mark.parametrize("name", CREATES)
+def test_killed_before_any_operation_on_the_fake(name: str) -> None:
+    call = CREATES[name]
+    at = 0
+    while True:
+        world = FakeWorld("gre")
+        world.kernel = kernel = Mortal()
+        kernel.add_uplink("eth0", "192.0.2.11/24")
+        before = world.text()
+        node = world.node()
+        kernel.die_at = at
+        try:
+            call(node)
+        except Killed:
+            check_healed(world, before, call)
+        else:
+            break
+        at += 1
+    assert at >= 1
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("name", CREATES)
+def test_killed_before_and_after_any_request_to_the_kernel(real: NetlinkWorld, name: str) -> None:
+    before, at = real.text(), 0
+    while _dies(real, CREATES[name], at):
+        check_healed(real, before, CREATES[name])
+        at += 1
+    assert at >= 6
+
+
+def _dies(world: NetlinkWorld, call: Call, at: int) -> bool:
+    """Make the call in a child that is killed at its request ``at``; whether it was."""
+    child = os.fork()
+    if child == 0:
+        _live_and_die(world, call, at)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert status in (0, -signal.SIGKILL)
+    return status != 0
+
+
+def _live_and_die(world: NetlinkWorld, call: Call, at: int) -> NoReturn:
+    from snnet.system import netlink
+
+    left = [at]
+
+    def mortal(function: Callable[..., Any]) -> Callable[..., Any]:
+        def step() -> None:
+            left[0] -= 1
+            if left[0] < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        def run(*args: Any) -> Any:
+            step()
+            result = function(*args)
+            step()
+            return result
+
+        return run
+
+    try:
+        node = world.node()
+        netlink._Socket.exchange = mortal(netlink._Socket.exchange)  # type: ignore[method-assign]
+        fcntl.ioctl = mortal(fcntl.ioctl)
+        call(node)
+        os._exit(0)
+    except BaseException:
+        os._exit(1)

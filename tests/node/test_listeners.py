@@ -1,0 +1,80 @@
+"""Listeners are asked before a plan, and told after it, with no lock held."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import snnet
+from tests.node.world import FakeWorld, container, vm
+
+
+class Recorder:
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, Any]] = []
+
+    def before_apply(self, node: snnet.ComputeNode, plan: snnet.Plan) -> None:
+        self.seen.append(("before", len(plan)))
+
+    def applied(self, node: snnet.ComputeNode, plan: snnet.Plan, events: tuple[Any, ...]) -> None:
+        self.seen.append(("applied", [event.to_dict().get("type") for event in events]))
+        # No lock is held: a listener may call the node.
+        node.verify()
+
+    def failed(self, node: snnet.ComputeNode, plan: snnet.Plan, error: Exception) -> None:
+        self.seen.append(("failed", type(error).__name__))
+        node.verify()
+
+
+def test_listeners_are_asked_and_told(fake: FakeWorld) -> None:
+    recorder = Recorder()
+    node = fake.node(listeners=[recorder])
+    node.create_vnic(container(9))
+    assert recorder.seen == [("before", 4), ("applied", ["add", None])]
+    node.create_vnic(container(9))
+    assert len(recorder.seen) == 2, "nothing was done, nothing is told"
+    node.destroy_vnic(container(9))
+    assert recorder.seen[2:] == [("before", 4), ("applied", ["del", None])]
+
+
+def test_failures_are_told(fake: FakeWorld) -> None:
+    recorder = Recorder()
+    node = fake.node(listeners=[recorder])
+    fake.kernel.fail(at=2, error="ENOMEM")
+    with pytest.raises(snnet.Exhausted):
+        node.create_vnic(vm(9))
+    assert recorder.seen == [("before", 4), ("failed", "Exhausted")]
+
+
+def test_a_veto_touches_nothing(fake: FakeWorld) -> None:
+    class No:
+        def before_apply(self, plan: snnet.Plan) -> None:
+            raise snnet.Veto("not on a Sunday")
+
+    node = fake.node(listeners=[No()])
+    before = fake.text()
+    with pytest.raises(snnet.Veto, match="Sunday") as caught:
+        node.create_vnic(vm(9))
+    assert isinstance(caught.value, snnet.ApiError)
+    assert fake.text() == before
+
+
+def test_a_broken_listener_harms_nobody_else(
+    fake: FakeWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken:
+        def applied(self) -> None:
+            raise RuntimeError("oops")
+
+    recorder = Recorder()
+    node = fake.node(listeners=[Broken(), recorder])
+    node.create_vnic(vm(9))
+    assert ("applied", ["add"]) in recorder.seen
+    assert "Broken" in caplog.text
+
+
+def test_a_rebuild_announces_every_tunnel_again(fake: FakeWorld) -> None:
+    fake.node("cn-1").create_vnic(vm(9))
+    report = fake.node("cn-1").rebuild_topology()
+    assert [event.type for event in report.tunnel_events] == [snnet.TunnelEventType.ADD]
