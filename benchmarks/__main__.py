@@ -36,8 +36,8 @@ def main() -> int:
     elif not options.json:
         print("netlink: left out, for it needs root")
     if options.json:
-        print(json.dumps({"python": platform.python_version(), "kernel": platform.release(),
-                          "results": [asdict(result) for result in results]}, indent=2))  # fmt: skip
+        where = {"python": platform.python_version(), "kernel": platform.release()}
+        print(json.dumps({**where, "results": [asdict(result) for result in results]}, indent=2))
     missed = any(result.met is False for result in results)
     return int(options.check and missed)
 

@@ -85,6 +85,8 @@ def check_id(value: object, field: str) -> str:
 
 def check_address(value: object, field: str) -> IPAddress:
     """An IP address, given as text or as an ``ipaddress`` object, without prefix or zone."""
+    if type(value) is IPv4Address:
+        return value
     address: object = value
     if isinstance(value, str):
         with contextlib.suppress(ValueError):
@@ -106,6 +108,8 @@ def _has_zone(address: IPAddress) -> bool:
 
 def check_network(value: object, field: str) -> IPNetwork:
     """A network in CIDR notation without host bits."""
+    if type(value) is IPv4Network:
+        return value
     network: object = value
     if isinstance(value, str) and "/" in value:
         try:

@@ -10,7 +10,7 @@ import pytest
 
 import snnet
 from snnet.config import Neighbor
-from snnet.contract import Gre, InvalidRequest, Neighbour, Noun, Route, Vxlan
+from snnet.contract import Gre, InvalidRequest, Neighbour, Noun, Route, Vxlan, keyed, link_key
 from snnet.core import identity as ids
 from snnet.core.compute import Site
 from snnet.core.mesh import Mesh, build_mesh, mesh_mac, read_mesh
@@ -208,27 +208,35 @@ def test_a_damaged_alias_is_an_error_that_the_reader_reports(damage: dict[str, s
         read_mesh(site, mesh.link, fields | damage, mesh.nouns())
 
 
-def test_the_kernel_takes_it_and_every_update_of_it() -> None:
-    for tunnel in ("gre", "vxlan"):
-        site = site_on(tunnel, "192.0.2.")
-        kernel = snnet.FakeKernel()
-        kernel.add_uplink("eth0", "192.0.2.11/24")
-        found: dict[Any, Noun] = {}
-        for given in (
-            entries(),
-            entries()[:3],
-            [replace(entry, tunnel_id=5) for entry in entries()],
-            [replace(entry, tunnel_ip=ip_address("10.254.0.0") + int(ip_address(entry.tunnel_ip)) % 256)
-             for entry in entries()],
-        ):  # fmt: skip
-            wanted = {noun.key: noun for noun in built(site, given).nouns()}
-            assert kernel.apply(plan(found, wanted).operations).error is None
-            found = {
-                key: noun
-                for key, noun in kernel.snapshot().items()
-                if NAME in (key[1], noun.within and noun.within[1])
-            }
-            assert not plan(found, wanted)
+UPDATES = {
+    "as before": entries(),
+    "one peer less": entries()[:3],
+    "another tunnel id": [replace(entry, tunnel_id=5) for entry in entries()],
+    "another own address": [
+        *entries()[:2],
+        replace(entries()[2], tunnel_ip="10.254.0.1"),
+        entries()[3],
+    ],
+    "another address of a peer": [*entries()[:3], replace(entries()[3], tunnel_ip="10.254.0.1")],
+    "a subnet moved": [*entries()[1:], *member(13, "10.2.0.0/24")],
+}
+
+
+@pytest.mark.parametrize("tunnel", ["gre", "vxlan"])
+@pytest.mark.parametrize("update", UPDATES)
+def test_the_kernel_takes_it_and_every_update_of_it(tunnel: str, update: str) -> None:
+    site = site_on(tunnel, "192.0.2.")
+    kernel = snnet.FakeKernel()
+    kernel.add_uplink("eth0", "192.0.2.11/24")
+    old, new = (keyed(built(site, given).nouns()) for given in (entries(), UPDATES[update]))
+    for found, wanted in (({}, old), (old, new)):
+        assert kernel.apply(plan(found, wanted).operations).error is None
+        on_host = {
+            key: noun
+            for key, noun in kernel.snapshot().items()
+            if link_key(NAME) in (key, noun.within)
+        }
+        assert not plan(on_host, wanted)
 
 
 def test_it_prints_as_data() -> None:

@@ -9,7 +9,7 @@ import click
 
 from snnet import __version__
 from snnet.config import NetworkMode
-from snnet.contract import InvalidRequest, SnnetError
+from snnet.contract import Cancelled, InvalidRequest, SnnetError
 from snnet.lab import AUTO, BACKENDS, FIREWALLS, TUNNELS
 
 
@@ -68,6 +68,9 @@ def demo(
 def _errors_in_one_line() -> Iterator[None]:
     try:
         yield
+    except Cancelled:
+        click.echo("snnet: interrupted; nothing left over", err=True)
+        raise SystemExit(1) from None
     except (SnnetError, OSError) as error:
         if isinstance(error, BrokenPipeError):
             raise  # click ends the program quietly

@@ -64,7 +64,9 @@ def interruptible() -> Iterator[threading.Event]:
     def stop(number: int, frame: FrameType | None) -> None:
         event.set()
 
-    before = {number: signal.signal(number, stop) for number in _STOPPING}
+    # What is ignored (nohup, or a script's background job) stays ignored.
+    caught = [number for number in _STOPPING if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, stop) for number in caught}
     try:
         yield event
     finally:
@@ -107,26 +109,26 @@ class Screen:
     def built(self, places: Sequence[Place]) -> None:
         """See :class:`snnet.lab.Watcher`."""
         if self._tables:
-            self._out.print(topology_table(places))
+            self._out.print("", topology_table(places), "", sep="\n")
 
     def pinged(self, matrix: Matrix, expected: Matrix) -> None:
         """See :class:`snnet.lab.Watcher`."""
         if self._tables:
             marks = Marks.of(self._out)
-            self._out.print(matrix_table(self._guests, matrix, expected, marks))
+            table = matrix_table(self._guests, matrix, expected, marks)
+            self._out.print("", table, "", sep="\n")
 
     def summary(self, report: Report) -> None:
         """The last words: all well, or what was not."""
         marks = Marks.of(self._out)
         for problem in report.problems:
             self._out.print(f"[red]{marks.bad}[/] {escape(problem)}", soft_wrap=True)
-        guests = len(report.scenario.guests)
-        pings = len(list(report.scenario.pairs()))
-        verdict = (
-            f"{len(report.problems)} not as expected" if report.problems else "all as expected"
-        )
+        guests, pings = len(report.scenario.guests), len(list(report.scenario.pairs()))
+        wrong = len(report.problems)
+        words = [
+            f"{guests} guests",
+            f"{pings} pings",
+            f"{wrong or 'all'} {'not ' if wrong else ''}as expected in {report.seconds:.1f} s",
+        ]
         left = "" if report.left else "; nothing left over"
-        self._out.print(
-            f"{guests} guests, {pings} pings, {verdict} in {report.seconds:.1f} s{left}",
-            style="red" if report.problems else "green",
-        )
+        self._out.print(", ".join(words) + left, style="red" if wrong else "green")

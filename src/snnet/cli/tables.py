@@ -34,7 +34,15 @@ class Marks:
 
 def topology_table(places: Sequence[Place]) -> Table:
     """Where every guest is: a row for each tenant's subnet on a node."""
-    table = Table(box=box.HORIZONTALS, show_edge=False, collapse_padding=True, border_style="dim")
+    table = Table(
+        title="Topology",
+        title_justify="left",
+        title_style="bold",
+        box=box.HORIZONTALS,
+        show_edge=False,
+        collapse_padding=True,
+        border_style="dim",
+    )
     for header in ("node", "tenant\nsubnet", "bridge\ntunnel", "guest", "link", "ip"):
         table.add_column(header, no_wrap=True)
     colours = _colours(place.tenant for place in places)
@@ -59,7 +67,14 @@ def matrix_table(guests: Sequence[Guest], matrix: Matrix, expected: Matrix, mark
 
     What is not as expected is red.
     """
-    table = Table(box=box.MINIMAL, show_edge=False, border_style="dim")
+    table = Table(
+        title=f"Pings: {marks.yes} got there and back, {marks.no} did not",
+        title_justify="left",
+        title_style="bold",
+        box=box.MINIMAL,
+        show_edge=False,
+        border_style="dim",
+    )
     tenants = [list(group) for _, group in groupby(guests, lambda guest: guest.tenant.name)]
     colours = _colours(guest.tenant.name for guest in guests)
     numbers = {guest.name: number for number, guest in enumerate(guests, 1)}

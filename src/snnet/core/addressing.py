@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network
 
 from snnet.config import Address, check_address
@@ -44,6 +45,7 @@ def check_ipv4(value: object, field: str) -> IPv4Address:
     raise InvalidRequest(f"{address} is not IPv4, and tenants are", field=field)
 
 
+@lru_cache(maxsize=1024)
 def check_subnet(network: IPNetwork, field: str = "subnet") -> IPv4Network:
     """A network that can be a tenant's subnet: IPv4, unicast, /29 to /16."""
     if not isinstance(network, IPv4Network):

@@ -7,7 +7,7 @@ functions, so that what a restarted agent wants is what the first one made.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network
 
 from snnet.config import VnicRole, check_mac, check_mtu
@@ -42,12 +42,12 @@ class Site:
     tunnel: str
     mtu_cap: int | None
     macvtap_mode: str
+    mtu: int = field(init=False)
+    """Default and upper limit of tenant MTUs, in bytes."""
 
-    @property
-    def mtu(self) -> int:
-        """Default and upper limit of tenant MTUs, in bytes."""
+    def __post_init__(self) -> None:
         limit = self.uplink.mtu - overhead(self.tunnel, self.uplink.ip.version)
-        return min(limit, self.mtu_cap or limit)
+        object.__setattr__(self, "mtu", min(limit, self.mtu_cap or limit))
 
 
 @dataclass(frozen=True, slots=True)

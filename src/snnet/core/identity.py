@@ -132,8 +132,11 @@ def names(owner: Owner, kind: str, *identity: str) -> Iterator[str]:
 
 def hash_text(seed: bytes) -> str:
     """Ten base32 characters that stand for ``seed``."""
-    digest = hashlib.blake2b(seed, digest_size=7).digest()
-    return base64.b32encode(digest)[:10].decode().lower()
+    bits = int.from_bytes(hashlib.blake2b(seed, digest_size=7).digest(), "big") >> 6
+    return "".join([_BASE32[bits >> shift & 31] for shift in range(45, -1, -5)])
+
+
+_BASE32 = "abcdefghijklmnopqrstuvwxyz234567"  # RFC 4648, section 6, lower-case
 
 
 def peer_name(name: str) -> str:

@@ -129,7 +129,7 @@ def _members(
         field = f"neighbors[{number}]."
         where = check_remote(entry.physical_ip, site.uplink.ip, field + "physical_ip")
         tunnel_ip = _check_member(entry.tunnel_ip, field + "tunnel_ip")
-        subnet = check_subnet(entry.subnet, field + "subnet")  # type: ignore[arg-type]
+        subnet = check_subnet(entry.subnet, field + "subnet")
         if entry.tunnel_id != entries[0].tunnel_id:
             raise InvalidRequest(
                 f"{entry.tunnel_id} differs from {entries[0].tunnel_id}: a mesh has one",

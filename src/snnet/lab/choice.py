@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from snnet import plugins
 from snnet.config import NetworkMode
@@ -16,6 +16,7 @@ AUTO = "auto"
 BACKENDS = ("fake", "netlink", "iproute_shell")
 FIREWALLS = ("fake", "none", "nftables", "iptables")
 TUNNELS = ("gre", "vxlan", "geneve")
+_FOR_FAKE = ("fake", "none")
 _TUNNELS_BY_ITSELF = ("gre", "vxlan")
 
 
@@ -45,19 +46,20 @@ def choose(
     """
     _check_names(backend, firewall, mode)
     tunnels = _TUNNELS_BY_ITSELF if tunnel == AUTO else (tunnel,)
-    if backend == "fake" or firewall == "fake":
-        return Choice("fake", _firewall("fake", firewall), tunnels[0])
+    fake = Choice("fake", "fake" if firewall == AUTO else firewall, tunnels[0])
+    if "fake" in (backend, firewall):
+        return fake
     from .survey import check_machine
 
     wanted = "netlink" if backend == AUTO else backend
     try:
         found, lacking = check_machine(wanted, tunnels)
     except SnnetError as error:
-        if backend != AUTO:
+        if backend != AUTO or firewall not in (AUTO, *_FOR_FAKE):
             raise
-        return Choice("fake", _firewall("fake", firewall), tunnels[0], (f"backend fake: {error}",))
+        return replace(fake, notes=(f"backend fake: {error}",))
     notes = () if lacking is None else (f"tunnel {found}: {lacking}",)
-    return Choice(wanted, _firewall(wanted, firewall), found, notes)
+    return Choice(wanted, "none" if firewall == AUTO else firewall, found, notes)
 
 
 def open_lab(choice: Choice, scenario: Scenario, cancel: CancelToken) -> Lab:
@@ -77,12 +79,6 @@ def open_lab(choice: Choice, scenario: Scenario, cancel: CancelToken) -> Lab:
     )
 
 
-def _firewall(backend: str, firewall: str) -> str:
-    if firewall != AUTO:
-        return firewall
-    return "fake" if backend == "fake" else "none"
-
-
 def _check_names(backend: str, firewall: str, mode: NetworkMode) -> None:
     if mode is not NetworkMode.GRE_TUNNEL:
         raise Unsupported(f"mode {mode.value!r} is still to come: take 'gre_tunnel'")
@@ -93,5 +89,7 @@ def _check_names(backend: str, firewall: str, mode: NetworkMode) -> None:
         known = plugins.installed(group)
         if name != AUTO and name not in known:
             raise Unsupported(f"{what} {name!r} is still to come; there are {', '.join(known)}")
-    if firewall == "fake" and backend not in (AUTO, "fake"):
-        raise InvalidRequest(f"'fake' does not work on backend {backend!r}", field="firewall")
+    if (firewall == "fake" and backend not in (AUTO, "fake")) or (
+        backend == "fake" and firewall not in (AUTO, *_FOR_FAKE)
+    ):
+        raise InvalidRequest(f"{firewall!r} does not work on backend {backend!r}", field="firewall")

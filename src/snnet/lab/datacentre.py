@@ -102,7 +102,8 @@ class DataCentre:
             for tenant in self.scenario.tenants:
                 with _noting(left):
                     self.nodes[self.scenario.network_node].destroy_cnci_vnic(tenant.port())
-        for node in (*self.concentrators.values(), *self.nodes.values()):
+        every: list[ComputeNode | Cnci] = [*self.concentrators.values(), *self.nodes.values()]
+        for node in every:
             with _noting(left):
                 left += self._new_on(node)
             node.close()

@@ -45,6 +45,7 @@ def run(lab: Lab, watcher: Watcher) -> Report:
     except BaseException:
         _remove(centre, watcher)
         raise
+    left = _remove(centre, watcher)
     return Report(
         backend=lab.backend,
         firewall=lab.firewall,
@@ -53,7 +54,7 @@ def run(lab: Lab, watcher: Watcher) -> Report:
         places=found,
         leases=leases,
         matrix=matrix,
-        left=_remove(centre, watcher),
+        left=left,
         seconds=time.monotonic() - started,
     )
 
@@ -80,5 +81,5 @@ def _build(centre: DataCentre, watcher: Watcher) -> tuple[list[Place], list[Leas
 
 
 def _remove(centre: DataCentre, watcher: Watcher) -> list[str]:
-    with watcher.step("everything removed"):
+    with watcher.step("everything removed, and looked for leftovers"):
         return centre.tear_down() + centre.lab.close()

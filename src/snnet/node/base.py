@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, ClassVar
 
 from snnet import plugins
@@ -54,6 +55,9 @@ if TYPE_CHECKING:
     from typing import Self
 
 DriverChoice = str | Driver
+
+NAMES_TRIED = 16
+"""How many names of the hash are tried before strangers are held to have them all."""
 
 HALF_BORN_GRACE = 0.2
 """Seconds a link without an alias is given: its creator may be alive in another process."""
@@ -253,23 +257,24 @@ class Node:
         self._begin("dump_firewall", None, None, changes=False)
         return self._drivers.all[1].dump()
 
+    _kinds: ClassVar[tuple[type[Noun], ...]] = (Link,)
+    """What a node of this role has on its host, as far as the backend carries it."""
+
     # -- finding -------------------------------------------------------------------
 
     def _locate(
-        self, kind: str, identity: tuple[str, ...], known: str | None = None
+        self, kind: str, identity: tuple[str, ...], known: Link | None = None
     ) -> tuple[str, Link | None]:
         """The link name for an object of ours, and the link if it is there.
 
-        The known name first, then those of the hash; a name that a stranger
-        has is passed over.
+        The name of the link as it is known first, then those of the hash; a
+        name that a stranger has is passed over.
         """
-        candidates = ids.names(self.owner, kind, *identity)
-        for name in [known] if known else []:
-            link = self._link(name)
-            if link is None or ids.is_ours(link, self.owner):
-                return name, link
-        for _ in range(16):
-            name = next(candidates)
+        if known is not None:
+            link = self._link(known.name)
+            if link is None or link == known or ids.is_ours(link, self.owner):
+                return known.name, link
+        for name in islice(ids.names(self.owner, kind, *identity), NAMES_TRIED):
             link = self._link(name)
             if link is None:
                 if kind != ids.CONTAINER or self._link(ids.peer_name(name)) is None:
@@ -284,7 +289,7 @@ class Node:
 
     def _ours(self) -> dict[Key, Noun]:
         """Everything of this owner that is on the host, by identity."""
-        found = self.backend.snapshot()
+        found = self.backend.snapshot(self._kinds)
         links = {
             noun.name
             for noun in found.values()

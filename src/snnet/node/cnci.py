@@ -9,17 +9,21 @@ from ipaddress import IPv4Network
 from typing import Any, ClassVar
 
 from snnet.config import Address, Neighbor, Network, NetworkConfig, check_id, check_network
+from snnet.contract import Address as AddressNoun
 from snnet.contract import (
     BridgeAccept,
     DhcpScope,
+    Fdb,
     InvalidRequest,
     IPAddress,
     Key,
     Link,
+    Neighbour,
     Noun,
     Nouns,
     Plan,
     PublicIp,
+    Route,
     keyed,
 )
 from snnet.core import identity as ids
@@ -57,6 +61,7 @@ class Cnci(Exits, Node):
 
     role: ClassVar[str] = "cnci"
     _optional: ClassVar[frozenset[type[Noun]]] = frozenset({BridgeAccept})
+    _kinds: ClassVar[tuple[type[Noun], ...]] = (Link, AddressNoun, Neighbour, Fdb, Route)
 
     def __init__(
         self,
@@ -177,9 +182,7 @@ class Cnci(Exits, Node):
             old = known.tunnels.get(remote) if known and known.key == key else None
             if known is not None and old is None:
                 return
-            link = self._locate(ids.TUNNEL, (str(network), str(remote)), old.name if old else None)[
-                1
-            ]
+            link = self._locate(ids.TUNNEL, (str(network), str(remote)), old)[1]
             outcome = self._tear_down(told, {link.key: link} if link is not None else {})
             if outcome.errors:
                 raise incomplete(f"del_remote_subnet {network} {remote}", told.plan, outcome)
@@ -212,12 +215,8 @@ class Cnci(Exits, Node):
         known.check_subnet(network, key)
         old = known.subnets.get(network)
         old_tunnel = old.tunnels.get(remote) if old else None
-        bridge_name, bridge = self._locate(
-            ids.BRIDGE, (str(network),), old.bridge.name if old else None
-        )
-        tunnel_name, tunnel = self._locate(
-            ids.TUNNEL, (str(network), str(remote)), old_tunnel.name if old_tunnel else None
-        )
+        bridge_name, bridge = self._locate(ids.BRIDGE, (str(network),), old.bridge if old else None)
+        tunnel_name, tunnel = self._locate(ids.TUNNEL, (str(network), str(remote)), old_tunnel)
         base = old
         if base is None or base.bridge.name != bridge_name:
             base = build_local_subnet(
@@ -268,7 +267,7 @@ class Cnci(Exits, Node):
         claim = Claim(frozenset({("mesh",), ("subnets",)}))
         with self._telling() as told, self._claims.hold(lambda: claim, deadline):
             old = self._known.mesh
-            name, _ = self._locate(ids.MESH, (self.tenant_id,), old.link.name if old else None)
+            name, _ = self._locate(ids.MESH, (self.tenant_id,), old.link if old else None)
             mesh = build_mesh(self.site, self.tenant_id, entries, name)
             if mesh is not None:
                 self._known.check_mesh(mesh)
@@ -290,7 +289,7 @@ class Cnci(Exits, Node):
             return {}
         return {
             key: noun
-            for key, noun in self.backend.snapshot().items()
+            for key, noun in self.backend.snapshot(self._kinds).items()
             if key == link.key or noun.within == link.key
         }
 

@@ -180,12 +180,8 @@ class ComputeNode(Node):
         subnet = known = topology.subnets.get(subnet_id)
         if known is not None:
             check_same_subnet(known, request)
-        bridge_name, bridge = self._locate(
-            ids.BRIDGE, subnet_id, known.bridge.name if known else None
-        )
-        tunnel_name, tunnel = self._locate(
-            ids.TUNNEL, subnet_id, known.tunnel.name if known and known.tunnel else None
-        )
+        bridge_name, bridge = self._locate(ids.BRIDGE, subnet_id, known.bridge if known else None)
+        tunnel_name, tunnel = self._locate(ids.TUNNEL, subnet_id, known.tunnel if known else None)
         if (
             subnet is None
             or subnet.tunnel is None
@@ -195,7 +191,7 @@ class ComputeNode(Node):
             topology.check_wire(subnet)
         old = topology.vnic(request.id)
         kind = ids.VM if request.role is VnicRole.TENANT_VM else ids.CONTAINER
-        name, link = self._locate(kind, request.id, old.link_name if old else None)
+        name, link = self._locate(kind, request.id, old.link if old else None)
         vnic = build_vnic(site, request, subnet, name)
         if old is not None:
             check_same_vnic(old, vnic)
@@ -249,10 +245,9 @@ class ComputeNode(Node):
     def _destroy_vnic(self, told: Telling, identity: VnicId, last: bool) -> DestroyedVnic:
         topology = self._topology
         subnet, vnic = topology.subnets.get(identity[:2]), topology.vnic(identity)
-        known = vnic.link_name if vnic else None
         found: dict[Key, Noun] = {}
         for kind in (ids.VM, ids.CONTAINER):
-            link = self._locate(kind, identity, known)[1]
+            link = self._locate(kind, identity, vnic.link if vnic else None)[1]
             if link is not None:
                 found[link.key] = link
         if subnet is not None and last:
@@ -335,7 +330,7 @@ class ComputeNode(Node):
 
     def _plan_port(self, request: PortRequest) -> tuple[CnciVnic, Plan]:
         old = self._topology.ports.get(request.id)
-        name, link = self._locate(ids.PORT, request.id, old.link_name if old else None)
+        name, link = self._locate(ids.PORT, request.id, old.link if old else None)
         port = build_port(self.site, request, name)
         if old is not None:
             check_same_port(old, port)
@@ -354,7 +349,7 @@ class ComputeNode(Node):
         claim = Claim(frozenset({("port", *identity)}))
         with self._telling() as told, self._claims.hold(lambda: claim, deadline):
             old = self._topology.ports.get(identity)
-            link = self._locate(ids.PORT, identity, old.link_name if old else None)[1]
+            link = self._locate(ids.PORT, identity, old.link if old else None)[1]
             outcome = self._tear_down(told, {link.key: link} if link is not None else {})
             if outcome.errors:
                 raise incomplete(f"destroy_cnci_vnic {identity[1]}", told.plan, outcome)

@@ -11,7 +11,8 @@ from snnet.backends.netlink import NetlinkBackend
 from snnet.contract import Noun, Operation, Outcome
 from snnet.system.host import SystemHost
 
-Apply = Callable[..., Outcome]
+KERNELS_OWN = {"lo", "gre0", "gretap0", "erspan0", "ip6gre0", "ip6tnl0", "sit0", "tunl0"}
+"""Links of every new namespace, where the modules are loaded."""
 
 
 @pytest.fixture

@@ -49,6 +49,8 @@ from snnet.contract.links import DYING_GROUPS
 from snnet.system.netlink import NetlinkError
 from tests.conftest import ip, kernel_has
 
+from .conftest import KERNELS_OWN
+
 pytestmark = pytest.mark.kernel
 
 V4: dict[str, Any] = {"local": ip_address("192.0.2.1"), "remote": ip_address("192.0.2.2")}
@@ -57,9 +59,9 @@ BRIDGE = Bridge(name="br", mac="02:00:00:00:00:01", mtu=1450, alias="a bridge")
 
 
 def names(netns: str) -> set[str]:
-    """What links there are besides the loopback, as ``ip`` sees it."""
+    """What links there are besides the kernel's own, as ``ip`` sees it."""
     lines = ip("-o", "link", "show", netns=netns).splitlines()
-    return {line.split(": ")[1].split("@")[0] for line in lines} - {"lo"}
+    return {line.split(": ")[1].split("@")[0] for line in lines} - KERNELS_OWN
 
 
 @pytest.mark.parametrize(

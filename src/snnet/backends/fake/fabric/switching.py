@@ -42,9 +42,12 @@ class Switch:
         if frame.flooded:
             station.stack.enter(bridge, frame, step)
             self._forward(bridge, port, frame, step)
+        elif frame.target in (bridge.mac, port.mac):
+            station.stack.enter(bridge, frame, step, meant=True)
         elif frame.target in own:
-            # A port's MAC counts as the host's own if the frame came in there.
-            station.stack.enter(bridge, frame, step, meant=frame.target == port.mac)
+            # For the host, says the fdb; for another of its links, says the MAC.
+            why = "{} is another port's own MAC: swallowed"
+            walk.drop(step, station, bridge.name, why, frame.target)
         else:
             self._forward(bridge, port, frame, step)
 

@@ -61,10 +61,11 @@ class Endings(NamedTuple):
                 if step not in siblings:
                     siblings.append(step)
         lines = _tree(after)
+        if len(lines) > _LINES_MAX:
+            half = _LINES_MAX // 2
+            lines[half:-half] = [f"... {len(lines) - _LINES_MAX} lines left out ..."]
         hidden = len(self.dropped) + len(self.ignored) - len(kept)
-        if len(lines) > _LINES_MAX or hidden:
-            lines = [*lines[:_LINES_MAX], f"... and more ({hidden} other ends)"]
-        return lines
+        return [*lines, f"... and {hidden} more ends like these"] if hidden else lines
 
 
 def _tree(after: dict[Step | None, list[Step]]) -> list[str]:
