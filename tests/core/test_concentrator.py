@@ -176,7 +176,8 @@ def test_vxlans_to_nodes_whose_ports_coincide_are_a_conflict() -> None:
     new = both.tunnels[ip_address("192.0.66.21")]
     with pytest.raises(Conflict, match=r"192\.0\.66\.21.*192\.0\.2\.21.*subnet 10\.1\.0\.0/24"):
         known(near).check_wire(new)
-    known(both).check_wire(X)  # type: ignore[attr-defined]
+    (elsewhere,) = local_subnet(site, "10.2.0.0/24", 8, "192.0.66.21").tunnels.values()
+    known(both).check_wire(elsewhere)
 
 
 # -- read back -------------------------------------------------------------------------

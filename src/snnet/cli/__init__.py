@@ -14,8 +14,12 @@ def main() -> None:
     try:
         import click  # noqa: F401
         import rich  # noqa: F401
-    except ImportError as error:
-        sys.exit(f"snnet: the command line needs {error.name}: pip install 'snnet[cli]'")
-    from .commands import snnet
 
+        from .commands import snnet
+    except ImportError as error:
+        if error.name not in ("click", "rich"):
+            raise
+        sys.exit(f"snnet: the command line needs {error.name}: pip install 'snnet[cli]'")
+    except KeyboardInterrupt:
+        sys.exit("snnet: interrupted")
     snnet()

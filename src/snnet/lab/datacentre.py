@@ -6,8 +6,8 @@ tenant's concentrator, and take everything down again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -20,6 +20,8 @@ from .lab import Lab
 from .scenario import Guest, Machine, Scenario, Tenant
 
 N = TypeVar("N", ComputeNode, Cnci)
+
+_THREADS = 8
 
 
 @dataclass(slots=True)
@@ -89,25 +91,23 @@ class DataCentre:
         That is what each node's kernel shows and did not show before.
         """
         left: list[str] = []
-        for guest in self.scenario.guests:
-            if guest.machine in self.nodes:
-                with _noting(left):
-                    gone = self.nodes[guest.machine].destroy_vnic(guest.vnic())
-                    if gone.tunnel_event is not None:
-                        self._follow(guest.tenant, gone.tunnel_event)
-        for cnci in self.concentrators.values():
-            with _noting(left):
-                cnci.shutdown()
-        if self.scenario.network_node in self.nodes:
-            for tenant in self.scenario.tenants:
-                with _noting(left):
-                    self.nodes[self.scenario.network_node].destroy_cnci_vnic(tenant.port())
+        guests = [guest for guest in self.scenario.guests if guest.machine in self.nodes]
+        _at_once(self._destroy, guests, left)
+        _at_once(Cnci.shutdown, self.concentrators.values(), left)
+        if network_node := self.nodes.get(self.scenario.network_node):
+            ports = [tenant.port() for tenant in self.scenario.tenants]
+            _at_once(network_node.destroy_cnci_vnic, ports, left)
         every: list[ComputeNode | Cnci] = [*self.concentrators.values(), *self.nodes.values()]
+        for new in _at_once(self._new_on, every, left):
+            left += new
         for node in every:
-            with _noting(left):
-                left += self._new_on(node)
             node.close()
         return left
+
+    def _destroy(self, guest: Guest) -> None:
+        gone = self.nodes[guest.machine].destroy_vnic(guest.vnic())
+        if gone.tunnel_event is not None:
+            self._follow(guest.tenant, gone.tunnel_event)
 
     def _new_on(self, node: ComputeNode | Cnci) -> list[str]:
         before = self._before[str(node.owner)]
@@ -118,10 +118,20 @@ class DataCentre:
         ]
 
 
-@contextmanager
-def _noting(left: list[str]) -> Iterator[None]:
-    """Press on past an error of ours, and note it as something left."""
-    try:
-        yield
-    except SnnetError as error:
-        left.append(str(error))
+A = TypeVar("A")
+R = TypeVar("R")
+
+
+def _at_once(function: Callable[[A], R], arguments: Iterable[A], left: list[str]) -> list[R]:
+    """Call it for all of them side by side, for kernels take their time to delete a link.
+
+    What fails is noted as left; gives back what the others returned.
+    """
+    results = []
+    with ThreadPoolExecutor(_THREADS) as threads:
+        for call in [threads.submit(function, argument) for argument in arguments]:
+            try:
+                results.append(call.result())
+            except (SnnetError, OSError) as error:
+                left.append(str(error))
+    return results

@@ -82,4 +82,9 @@ def _build(centre: DataCentre, watcher: Watcher) -> tuple[list[Place], list[Leas
 
 def _remove(centre: DataCentre, watcher: Watcher) -> list[str]:
     with watcher.step("everything removed, and looked for leftovers"):
-        return centre.tear_down() + centre.lab.close()
+        left: list[str] = []
+        try:
+            left += centre.tear_down()
+        finally:
+            left += centre.lab.close()
+        return left

@@ -11,7 +11,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, ClassVar
 
 from snnet import plugins
-from snnet.config import NetworkConfig, NetworkMode, check_id
+from snnet.config import MTU_MIN, NetworkConfig, NetworkMode, check_id
 from snnet.contract import (
     Add,
     Change,
@@ -55,6 +55,8 @@ if TYPE_CHECKING:
     from typing import Self
 
 DriverChoice = str | Driver
+
+PLANNED_FIREWALLS = ("nftables", "iptables")
 
 NAMES_TRIED = 16
 """How many names of the hash are tried before strangers are held to have them all."""
@@ -102,6 +104,11 @@ class Node:
             raise InvalidRequest(f"{config!r} is not a NetworkConfig", field="config")
         if config.mode is NetworkMode.ROUTED:
             raise Unsupported("routed mode is still to come: set mode=NetworkMode.GRE_TUNNEL")
+        if firewall in PLANNED_FIREWALLS:
+            raise Unsupported(
+                f"firewall {firewall!r} is still to come: say firewall='none', "
+                "and the rules of this host are yours to set"
+            )
         Deadline("", api_timeout, None)
         if not isinstance(max_api_concurrency, int) or max_api_concurrency < 1:
             raise InvalidRequest("is at least 1", field="max_api_concurrency")
@@ -183,6 +190,12 @@ class Node:
             mtu_cap=config.mtu,
             macvtap_mode=config.macvtap_mode,
         )
+        if self._site.mtu < MTU_MIN:
+            raise InvalidRequest(
+                f"{compute.link_name} has {compute.mtu}, which leaves {self._site.mtu} for "
+                f"tenants: {MTU_MIN} is the least",
+                field="mtu",
+            )
 
     def close(self) -> None:
         """Let go of sockets, threads and the lock; changes nothing in the kernel.

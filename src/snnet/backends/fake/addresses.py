@@ -36,7 +36,7 @@ class AddressRules:
         sync_connected(self._state, noun.link)
 
     def change(self, noun: Address, old: Address) -> None:
-        raise Refusal("EINVAL", "an address cannot be changed in place")
+        raise Refusal("EOPNOTSUPP", "an address cannot be changed in place")
 
     def remove(self, noun: Address) -> None:
         state = self._state

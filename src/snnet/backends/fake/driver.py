@@ -7,6 +7,7 @@ from typing import Any, Protocol, TypeVar
 
 from snnet.contract import (
     Add,
+    ApiError,
     Change,
     Check,
     Driver,
@@ -16,6 +17,7 @@ from snnet.contract import (
     Operation,
     Outcome,
     SnnetError,
+    Unsupported,
     Watch,
     error_for,
 )
@@ -85,10 +87,15 @@ class FakeDriver(Driver):
                 outcome.errors[position] = error_for(
                     refusal.errno, _said(operation), detail=refusal.detail, operation=operation
                 )
-                if not keep_going:
-                    break
+            except ApiError as error:
+                error.operation = operation
+                outcome.errors[position] = error
+            except SnnetError as error:
+                outcome.errors[position] = error
             else:
                 outcome.done.add(position)
+            if outcome.errors and not keep_going:
+                break
         return outcome
 
     def _carry_out(self, operation: Operation, outcome: Outcome) -> None:
@@ -105,7 +112,7 @@ class FakeDriver(Driver):
             rules.remove(noun)
 
     def watch(self) -> Watch:
-        return self.state.watch()
+        raise Unsupported(f"{type(self).__name__} sees no link events: watch the backend instead")
 
     def close(self) -> None:
         pass

@@ -34,7 +34,7 @@ class RuleRules:
         self._state.put(noun)
 
     def change(self, noun: Noun, old: Noun) -> None:
-        raise Refusal("EINVAL", "a rule cannot be changed in place")
+        raise Refusal("EOPNOTSUPP", "a rule cannot be changed in place")
 
     def remove(self, noun: Noun) -> None:
         found = self._state.nouns.get(noun.key)

@@ -35,6 +35,7 @@ from snnet.contract import (
     Tap,
     Veth,
     Vxlan,
+    Watch,
     error_for,
 )
 
@@ -47,7 +48,7 @@ from .neighbours import FdbRules, NeighbourRules
 from .refusal import Refusal
 from .routes import RouteRules
 from .state import State
-from .sysctls import SysctlRules
+from .sysctls import FORWARDING, SysctlRules
 from .text import to_text
 
 _LINKS: tuple[type[Link], ...] = (
@@ -104,6 +105,22 @@ class FakeKernel(FakeDriver, Host):
                 return f"links of kind {noun.other_kind} are only read"
         return super().missing(noun)
 
+    def snapshot(self, types: Iterable[type[Noun]] | None = None) -> dict[Key, Noun]:
+        """See :meth:`snnet.contract.Driver.snapshot`.
+
+        Of the sysctls it shows those that turn forwarding on.  IPv6
+        link-local addresses are left out: a real kernel makes them by itself.
+        """
+        wanted = tuple(self.carries if types is None else types)
+        found = super().snapshot(wanted)
+        if issubclass(Address, wanted):
+            for key in [key for key, noun in found.items() if _is_link_local(noun)]:
+                del found[key]
+        if issubclass(Sysctl, wanted):
+            sysctls = (self._sysctls.find(name) for name in FORWARDING)
+            found.update((noun.key, noun) for noun in sysctls if noun is not None)
+        return found
+
     def find(self, key: Key) -> Noun | None:
         if key[0] == "sysctl":
             return self._sysctls.find(key[1])
@@ -137,6 +154,9 @@ class FakeKernel(FakeDriver, Host):
                 raise Refusal("EMFILE") from error
             raise
         return tuple(fds)
+
+    def watch(self) -> Watch:
+        return self.state.watch()
 
     # -- as a host -------------------------------------------------------------------
 
@@ -235,6 +255,10 @@ def kernel_of(host: Host, field: str) -> FakeKernel:
     if isinstance(host, FakeKernel):
         return host
     raise InvalidRequest("'fake' works on the backend 'fake' alone", field=field)
+
+
+def _is_link_local(noun: Noun) -> bool:
+    return isinstance(noun, Address) and noun.address.version == 6 and noun.address.is_link_local
 
 
 def _gap(kind: str) -> str:

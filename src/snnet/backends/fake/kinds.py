@@ -144,14 +144,15 @@ def check_tunnel(link: Link) -> None:
     match link:
         case Gretap(local=local, remote=remote, tunnel_key=key):
             _check(0 <= key < 2**32, "a key has 32 bits")
-            _check(local.version == remote.version, "local and remote differ in family")
+            _check_families(local, remote)
         case Gre(local=local, tunnel_key=key):
             _check(0 <= key < 2**32, "a key has 32 bits")
-            _check(local.version == 4, "ip6gre cannot do multipoint")
+            if local.version == 6:
+                raise Refusal("EOPNOTSUPP", "ip6gre cannot do multipoint")
         case Vxlan(vni=vni, local=local, remote=far, port=port):
             _check(0 <= vni < 2**24, "a VNI has 24 bits")
             _check(0 < port < 2**16, "a UDP port has 16 bits")
-            _check(far is None or far.version == local.version, "addresses differ in family")
+            _check_families(local, far)
         case Geneve(vni=vni, port=port):
             _check(0 <= vni < 2**24, "a VNI has 24 bits")
             _check(0 < port < 2**16, "a UDP port has 16 bits")
@@ -165,3 +166,8 @@ def can_be_port(link: Link) -> bool:
 def _check(holds: bool, why: str) -> None:
     if not holds:
         raise Refusal("EINVAL", why)
+
+
+def _check_families(local: IPAddress, remote: IPAddress | None) -> None:
+    if remote is not None and remote.version != local.version:
+        raise Refusal("EOPNOTSUPP", "local and remote differ in address family")

@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 
 from snnet.contract import Bridge, Gre, Link, Macvtap, Other, Tap, Veth
-from snnet.contract.links import ALIAS_MAX, NAME_MAX
+from snnet.contract.links import ALIAS_MAX, DYING_GROUPS, NAME_MAX
 
 from .addresses import (
     IPV6_MTU_MIN,
@@ -53,11 +53,11 @@ class LinkRules:
             pin(self._state, noun, mtu=noun.mtu is not None, mac=noun.mac is not None)
 
     def change(self, noun: Link, old: Link) -> None:
-        found = self._find(noun)
-        different = noun.differences(old)
-        if different - noun.changeable:
-            names = ", ".join(sorted(different - noun.changeable))
-            raise Refusal("EINVAL", f"{names} cannot be changed in place")
+        found = self._owned(old)
+        wrong = noun.differences(old) - noun.changeable
+        if wrong:
+            raise Refusal("EOPNOTSUPP", f"{', '.join(sorted(wrong))} cannot be changed in place")
+        different = noun.differences(found) & noun.changeable
         values = {name: getattr(noun, name) for name in different}
         wanted: Link = replace(found, **values)
         self._check_values(wanted)
@@ -70,7 +70,7 @@ class LinkRules:
         self._become(found, wanted, different)
 
     def remove(self, noun: Link) -> None:
-        found = self._find(noun)
+        found = self._owned(noun)
         if isinstance(found, Other) and found.other_kind in ("loopback", "physical"):
             raise Refusal("EOPNOTSUPP", "the kernel does not delete hardware")
         self._remove(found)
@@ -103,7 +103,7 @@ class LinkRules:
         if not noun.peer:
             raise Refusal("EINVAL", "a veth needs the name of its peer")
         peer = Veth(
-            name=noun.peer, mac=noun.peer_mac, mtu=noun.peer_mtu, up=noun.up, group=0,
+            name=noun.peer, mac=noun.peer_mac, mtu=noun.peer_mtu, up=False, group=0,
             peer=noun.name,
         )  # fmt: skip
         far = self._completed(peer)
@@ -151,7 +151,7 @@ class LinkRules:
         if lower is None:
             raise Refusal("ENODEV", f"no link {noun.lower}")
         if noun.mode not in ("private", "vepa", "bridge"):
-            raise Refusal("EINVAL", f"mode {noun.mode} is not supported")
+            raise Refusal("EOPNOTSUPP", f"mode {noun.mode} is not supported")
         if isinstance(lower, Macvtap):
             return replace(noun, lower=lower.lower)
         if isinstance(lower, Gre) or lower.kind == "loopback":
@@ -208,10 +208,17 @@ class LinkRules:
             if taken and other is not None and (other.up or name == link.lower):
                 raise Refusal("EADDRINUSE", f"{name} has the MAC {link.mac}")
 
-    def _find(self, noun: Link) -> Link:
+    def _owned(self, noun: Link) -> Link:
+        """The link that is meant; missing where the name is another's by now.
+
+        Every driver looks: what is not provably the noun's is left alone.
+        """
         found = self._state.link(noun.name)
         if found is None:
             raise Refusal("ENODEV")
+        same_group = found.group == noun.group or found.group in DYING_GROUPS
+        if found.kind != noun.kind or found.alias != noun.alias or not same_group:
+            raise Refusal("ENODEV", f"the name is somebody else's: {found}")
         return found
 
     # -- changing ----------------------------------------------------------------

@@ -54,7 +54,7 @@ class RouteRules:
         if noun.gateway is None:
             return
         if noun.gateway.version != noun.destination.version:
-            raise Refusal("EINVAL", "gateway of another address family")
+            raise Refusal("EOPNOTSUPP", "gateway of another address family")
         if noun.gateway.version == 4:
             self._check_gateway4(noun.gateway, noun)
         else:

@@ -191,7 +191,6 @@ class State:
         lo = Other(
             name="lo",
             other_kind="loopback",
-            mac="00:00:00:00:00:00",
             mtu=65536,
             index=self.take_index("lo"),
         )

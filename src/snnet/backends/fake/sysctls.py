@@ -40,6 +40,9 @@ _GLOBAL = {
     "net.bridge.bridge-nf-call-ip6tables": "1",
     "net.bridge.bridge-nf-call-iptables": "1",
 }
+FORWARDING = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
+"""What a snapshot shows of all parameters."""
+
 _SAME = {"net.ipv4.conf.all.forwarding": "net.ipv4.ip_forward"}
 _CONF = re.compile(r"net\.(ipv[46])\.conf\.(.+)\.([a-z_0-9]+)")
 _INT = re.compile(r"[+-]?[0-9]+")
@@ -62,12 +65,14 @@ class SysctlRules:
         return None if value is None else Sysctl(name=name, value=value)
 
     def add(self, noun: Sysctl) -> None:
-        raise Refusal("EEXIST", "a kernel parameter always exists: change it")
+        raise Refusal("EOPNOTSUPP", "a kernel parameter always exists: change it")
 
     def remove(self, noun: Sysctl) -> None:
-        raise Refusal("EPERM", "a kernel parameter cannot be removed")
+        raise Refusal("EOPNOTSUPP", "a kernel parameter always exists: change it")
 
     def change(self, noun: Sysctl, old: Sysctl) -> None:
+        if not noun.name.startswith("net."):
+            raise Refusal("EOPNOTSUPP", "no parameter of a network namespace")
         name = _SAME.get(noun.name, noun.name)
         if self._value(name) is None:
             raise Refusal("ENOENT", "no such kernel parameter")

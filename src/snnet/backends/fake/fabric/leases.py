@@ -42,6 +42,9 @@ class DhcpServer:
         if not isinstance(asked, Dhcp) or not isinstance(scope, DhcpScope):
             walk.ignore(step, station, link, "no DHCP scope here")
             return
+        if not scope.running:
+            walk.drop(step, station, link, "DHCP: the server is stopped")
+            return
         # A server takes its range by the address of the link it hears on.
         if link not in station.state.local.get(scope.gateway, ()):
             walk.drop(step, station, link, "DHCP: {} is not on this link", scope.gateway)
