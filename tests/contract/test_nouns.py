@@ -45,7 +45,7 @@ NOUNS: list[tuple[Noun, str]] = [
     (Tap(name="t", alias="x y", group=0), 'tap t up alias "x y"'),
     (Tap(name="t", group=7), "tap t up group 0x7"),
     (Veth(name="v", peer="p", peer_mac=MAC), "veth v peer p up"),
-    (Macvtap(name="m", lower="eth0", mac=MAC), f"macvtap m mac {MAC} lower eth0 mode bridge up"),
+    (Macvtap(name="m", lower="eth0", mac=MAC), f"macvtap m mac {MAC} link eth0 mode bridge up"),
     (
         Gretap(name="g", local=V4, remote=FAR4, tunnel_key=7),
         "gretap g key 7 local 192.0.2.1 remote 192.0.2.2 up",

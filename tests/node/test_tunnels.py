@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Interface
 from typing import Any
 
 import pytest
 
 import snnet
-from snnet.contract import Gre, Gretap, Link, Tunnel, Vxlan
+from snnet.contract import Add, Address, Gre, Gretap, Link, Path, Tunnel, Vxlan, path_key
 from tests.node.conftest import make_world
 from tests.node.world import FakeWorld, World, container, vm
 
@@ -113,6 +113,30 @@ def test_a_foreign_tunnel_with_our_key_is_a_conflict() -> None:
     with pytest.raises(snnet.Conflict, match="gretap"):
         world.node().create_vnic(vm(9))
     assert world.text() == before
+
+
+@pytest.mark.parametrize("backend", ["fake", pytest.param("netlink", marks=pytest.mark.kernel)])
+def test_a_path_tells_link_and_source(backend: str, request: pytest.FixtureRequest) -> None:
+    world = make_world(request, f"{backend}-vxlan")
+    world.kernel.apply([Add(Address(link="eth0", address=IPv4Interface("198.51.100.1/24")))])
+    remote = IPv4Address("198.51.100.9")
+    path = world.kernel.find(path_key(remote))
+    assert path == Path(remote=remote, link="eth0", source=IPv4Address("198.51.100.1"))
+    assert world.kernel.find(path_key(IPv4Address("203.0.113.1"))) is None
+    world.close()
+
+
+def test_geneve_from_another_source_than_the_uplinks_is_unsupported() -> None:
+    world = FakeWorld("geneve")
+    world.kernel.apply([Add(Address(link="eth0", address=IPv4Interface("198.51.100.1/24")))])
+    node, cnci = world.node(), world.cnci()
+    before = world.text()
+    with pytest.raises(snnet.Unsupported, match=r"198\.51\.100\.1.*vxlan"):
+        node.create_vnic(vm(9, concentrator_ip="198.51.100.9"))
+    with pytest.raises(snnet.Unsupported, match=r"198\.51\.100\.1.*vxlan"):
+        cnci.add_remote_subnet("10.1.0.0/24", 7, "198.51.100.9")
+    assert world.text() == before
+    node.create_vnic(vm(9))
 
 
 def _tunnels(host: World) -> list[Tunnel]:

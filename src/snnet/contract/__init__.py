@@ -44,7 +44,7 @@ from .links import (
     Vxlan,
     link_key,
 )
-from .network import Address, Fdb, Neighbour, Route, Sysctl
+from .network import Address, Fdb, Neighbour, Path, Route, Sysctl, path_key
 from .noun import IPAddress, IPInterface, IPNetwork, Key, Noun, Nouns, Owned, keyed
 from .operations import Add, Change, Operation, Outcome, Plan, Remove
 from .rules import BridgeAccept, ExternalForward, Masquerade, PortForward, PublicIp
@@ -95,6 +95,7 @@ __all__ = [
     "Other",
     "Outcome",
     "Owned",
+    "Path",
     "Plan",
     "PortForward",
     "PublicIp",
@@ -114,4 +115,5 @@ __all__ = [
     "error_for",
     "keyed",
     "link_key",
+    "path_key",
 ]

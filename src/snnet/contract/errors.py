@@ -157,6 +157,9 @@ _CLASSES: dict[type[ApiError], tuple[str, ...]] = {
 }
 _BY_ERRNO = {getattr(_errno, name): cls for cls, names in _CLASSES.items() for name in names}
 
+# Python calls it ENOTSUP; the kernel's sources and manuals do not.
+_NAMES = {**_errno.errorcode, _errno.EOPNOTSUPP: "EOPNOTSUPP"}
+
 
 def error_for(
     errno: int, what: str, *, detail: str = "", operation: object | None = None
@@ -166,7 +169,7 @@ def error_for(
     ``errno`` is positive, as in :mod:`errno`.  ``detail`` is the kernel's own
     explanation (the netlink extended ack) or the tool's message.
     """
-    name = _errno.errorcode.get(errno, f"errno {errno}")
+    name = _NAMES.get(errno, f"errno {errno}")
     message = f"cannot {what}: {os.strerror(errno)} ({name})"
     if detail:
         message += f": {detail}"

@@ -116,6 +116,30 @@ class Route(Noun):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Path(Noun):
+    """How the host would reach ``remote`` now: by which link, from which address.
+
+    Found, never made; no snapshot lists any.
+    """
+
+    remote: IPAddress
+    link: str
+    source: IPAddress
+
+    @property
+    def key(self) -> Key:
+        return path_key(self.remote)
+
+    def __str__(self) -> str:
+        return f"path to {self.remote} from {self.source} dev {self.link}"
+
+
+def path_key(remote: IPAddress) -> Key:
+    """Identity of the path to an address."""
+    return ("path", str(remote))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sysctl(Noun):
     """A kernel parameter of the namespace, by its dotted name.
 

@@ -30,12 +30,14 @@ from snnet.contract import (
     Operation,
     Outcome,
     Owned,
+    Path,
     Plan,
     Remove,
     SnnetError,
     Unsupported,
     keyed,
     link_key,
+    path_key,
 )
 from snnet.contract import Address as AddressNoun
 from snnet.core import identity as ids
@@ -295,6 +297,21 @@ class Node:
             elif ids.is_ours(link, self.owner):
                 return name, link
         raise Conflict(f"strangers have every name for this {kind}, {name} the last")
+
+    def _check_path(self, remote: IPAddress) -> None:
+        """Unsupported where a tunnel would not come from the address it is known by.
+
+        A geneve device has no local address: the kernel takes the one that the
+        route to the far end says (geneve_get_v4_rt, drivers/net/geneve.c).
+        """
+        if self.site.tunnel != "geneve":
+            return
+        path = self.backend.find(path_key(remote))
+        if isinstance(path, Path) and path.source != self.site.uplink.ip:
+            raise Unsupported(
+                f"the route to {remote} has the source {path.source}, the uplink is "
+                f"{self.site.uplink.ip}: geneve cannot choose, set tunnel 'vxlan' or mend the route"
+            )
 
     def _link(self, name: str) -> Link | None:
         found = self.backend.find(link_key(name))

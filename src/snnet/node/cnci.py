@@ -222,6 +222,8 @@ class Cnci(Exits, Node):
             base = build_local_subnet(
                 self.site, self.tenant_id, self._scoping, network, key, bridge_name
             )
+        if old_tunnel is None:
+            self._check_path(remote)
         link = old_tunnel or build_tunnel(self.site, self.tenant_id, base, remote, tunnel_name)
         known.check_wire(link)
         wanted = base.with_tunnel(link)

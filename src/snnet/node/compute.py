@@ -189,6 +189,7 @@ class ComputeNode(Node):
         ):
             subnet = build_subnet(site, request, bridge_name, tunnel_name)
             topology.check_wire(subnet)
+            self._check_path(request.concentrator_ip)
         old = topology.vnic(request.id)
         kind = ids.VM if request.role is VnicRole.TENANT_VM else ids.CONTAINER
         name, link = self._locate(kind, request.id, old.link if old else None)

@@ -103,5 +103,5 @@ def test_ports_outlive_their_bridge(kernel: FakeKernel):
     remove(kernel, bridge("b0"))
     assert link(kernel, "t0").master is None
     assert link(kernel, "v0").master is None
-    remove(kernel, Veth(name="v1"))
+    remove(kernel, link(kernel, "v1"))
     assert kernel.find(link_key("v0")) is None

@@ -7,7 +7,7 @@ from ipaddress import IPv4Network
 
 import pytest
 
-from snnet.backends.fake import Fabric
+from snnet.backends.fake import Fabric, FakeDhcp
 from snnet.contract import Change, InvalidRequest, Remove, Tap, Veth, link_key
 
 from .steps import add, address, bridge, do, link, remove, route, tap
@@ -178,7 +178,7 @@ def test_a_loop_of_bridges_ends():
     )
     for name in ("x1", "y1"):
         found = link(one, name)
-        do(one, Change(replace(found, master="loop"), found))
+        do(one, Change(replace(found, master="loop", up=True), found))
     assert "br7 on cn-1: the frame was here before: a loop" in (
         center.fabric.explain(guest, "10.1.0.77")
     )
@@ -204,8 +204,6 @@ def test_a_container_has_the_peer_as_its_own():
     assert center.fabric.ping(other, guest)
     guest.detach()
     assert not center.fabric.ping(other, "10.1.0.9")
-    after = link(one, "pv7x9")
-    do(one, Change(replace(after, up=True), after))
     assert one.to_text() == before
     assert center.fabric.ping(center.fabric.attach(one, vnic), other)
 
@@ -300,6 +298,11 @@ def test_no_lease_without_a_scope_and_one_once_it_is_there():
     assert "br7 on cnci: no DHCP scope here" in guest.explain_lease()
     center.serve()
     assert guest.renew() is not None
+    dhcp, scope = FakeDhcp(center.cnci), center.cnci.state.nouns["dhcp", "br7"]
+    do(dhcp, Change(replace(scope, running=False), scope))  # type: ignore[arg-type]
+    assert guest.renew() is None
+    assert "br7 on cnci: DHCP: the server is stopped" in guest.explain_lease()
+    do(dhcp, Change(scope, dhcp.find(scope.key)))  # type: ignore[arg-type]
     remove(center.cnci, address("10.1.0.1/24", "br7"))
     assert guest.renew() is None
     assert "DHCP: 10.1.0.1 is not on this link" in guest.explain_lease()

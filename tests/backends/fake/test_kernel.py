@@ -84,6 +84,7 @@ def test_snapshot_of_some_types():
     assert set(kernel.snapshot((Link,))) == {("link", name) for name in ("lo", "b0", "t0")}
     assert set(kernel.snapshot()) == {
         ("link", "lo"), ("link", "b0"), ("link", "t0"), ("address", "lo", "127.0.0.1/8"),
+        ("sysctl", "net.ipv4.ip_forward"), ("sysctl", "net.ipv6.conf.all.forwarding"),
     }  # fmt: skip
 
 

@@ -32,7 +32,7 @@ def kernel() -> FakeKernel:
         (route("198.51.100.0/24", "e0", "192.0.2.1", onlink=True), "EINVAL"),
         (route("198.51.100.0/24", "e0", "224.0.0.1", onlink=True), "EINVAL"),
         (route("198.51.100.0/24", "e0", "127.0.0.1", onlink=True), "EINVAL"),
-        (route("198.51.100.0/24", "e0", "2001:db8::9"), "EINVAL"),
+        (route("198.51.100.0/24", "e0", "2001:db8::9"), "EOPNOTSUPP"),
         (route("192.0.2.0/24", "e0"), "EEXIST"),
         (route("2001:db8:1::/48", "e0", "2001:db9::9"), "EHOSTUNREACH"),
         (route("2001:db8:1::/48", "e0", "2001:db8::1"), "EINVAL"),

@@ -15,6 +15,7 @@ from snnet.contract import (
     DhcpEntry,
     DhcpScope,
     ExternalForward,
+    InvalidRequest,
     Masquerade,
     Noun,
     PortForward,
@@ -22,7 +23,7 @@ from snnet.contract import (
     Remove,
 )
 
-from .steps import add, bridge, do, refusal, remove
+from .steps import add, address, bridge, do, refusal, remove
 
 GUEST = IPv4Address("10.1.0.9")
 FORWARD = PortForward(
@@ -73,6 +74,8 @@ def test_a_scope_needs_its_bridge_and_outlives_it():
     dhcp = FakeDhcp(kernel)
     assert refusal(dhcp, Add(SCOPE)) == "ENODEV"
     add(kernel, bridge("b0"))
+    assert refusal(dhcp, Add(SCOPE)) == "EADDRNOTAVAIL"
+    add(kernel, address("10.1.0.1/24", "b0"))
     add(dhcp, SCOPE)
     assert refusal(dhcp, Add(SCOPE)) == "EEXIST"
     remove(kernel, bridge("b0"))
@@ -84,7 +87,7 @@ def test_a_scope_needs_its_bridge_and_outlives_it():
 def test_a_scope_changes_but_not_its_subnet():
     kernel = FakeKernel()
     dhcp = FakeDhcp(kernel)
-    add(kernel, bridge("b0"))
+    add(kernel, bridge("b0"), address("10.1.0.1/24", "b0"))
     entry = DhcpEntry(mac="02:00:00:00:00:01", address=GUEST)
     wanted = replace(SCOPE, entries=(entry,), mtu=1400, domain="example.net", reserved=3)
     assert refusal(dhcp, Change(wanted, SCOPE)) == "ENOENT"
@@ -92,12 +95,20 @@ def test_a_scope_changes_but_not_its_subnet():
     do(dhcp, Change(wanted, SCOPE))
     assert dhcp.find(SCOPE.key) == wanted
     other = replace(SCOPE, subnet=IPv4Network("10.2.0.0/24"))
-    assert refusal(dhcp, Change(other, SCOPE)) == "EINVAL"
+    assert refusal(dhcp, Change(other, SCOPE)) == "EOPNOTSUPP"
 
 
-@pytest.mark.parametrize("subnet", ["10.0.0.0/15", "10.0.0.0/30"])
-def test_sizes_no_scope_has(subnet: str):
-    kernel = FakeKernel()
-    add(kernel, bridge("b0"))
-    scope = replace(SCOPE, subnet=IPv4Network(subnet))
-    assert refusal(FakeDhcp(kernel), Add(scope)) == "EINVAL"
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"subnet": IPv4Network("10.0.0.0/15")},
+        {"subnet": IPv4Network("10.0.0.0/30")},
+        {"mtu": 67},
+        {"entries": (DhcpEntry(mac="02:00:00:00:00:01", address=IPv4Address("10.2.0.9")),)},
+    ],
+)
+def test_scopes_nobody_could_serve(bad: dict[str, object]):
+    scope = replace(SCOPE, **bad)  # type: ignore[arg-type]
+    outcome = FakeDhcp(FakeKernel()).apply([Add(scope)])
+    assert isinstance(outcome.error, InvalidRequest)
+    assert not outcome.done

@@ -67,5 +67,5 @@ def test_parameters_of_a_link_live_as_long_as_the_link():
 def test_always_there_so_never_added_or_removed():
     kernel = FakeKernel()
     noun = Sysctl(name=FORWARD, value="1")
-    assert refusal(kernel, Add(noun)) == "EEXIST"
-    assert refusal(kernel, Remove(noun)) == "EPERM"
+    assert refusal(kernel, Add(noun)) == "EOPNOTSUPP"
+    assert refusal(kernel, Remove(noun)) == "EOPNOTSUPP"

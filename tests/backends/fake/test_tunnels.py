@@ -78,17 +78,22 @@ def test_gre_and_gretap_may_share_a_key(kernel: FakeKernel):
     [
         replace(GRETAP, tunnel_key=2**32),
         replace(GRETAP, tunnel_key=-1),
-        replace(GRETAP, remote=REMOTE6),
         replace(GRE, tunnel_key=2**32),
-        replace(GRE, local=LOCAL6),
         replace(GRE, mac="02:00:00:00:00:01"),
         replace(VXLAN, vni=2**24),
-        replace(VXLAN, remote=REMOTE6),
         replace(GENEVE, vni=2**24),
     ],
 )
 def test_impossible_tunnels(kernel: FakeKernel, tunnel: Link):
     assert refusal(kernel, Add(tunnel)) == "EINVAL"
+
+
+@pytest.mark.parametrize(
+    "tunnel",
+    [replace(GRETAP, remote=REMOTE6), replace(VXLAN, remote=REMOTE6), replace(GRE, local=LOCAL6)],
+)
+def test_families_that_do_not_go_together(kernel: FakeKernel, tunnel: Link):
+    assert refusal(kernel, Add(tunnel)) == "EOPNOTSUPP"
 
 
 def test_full_range_of_keys(kernel: FakeKernel):

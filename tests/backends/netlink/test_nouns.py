@@ -334,6 +334,11 @@ def test_foreign_links_are_others(backend: NetlinkBackend, netns: str) -> None:
     for noun in kinds.values():
         assert noun is not None
         assert isinstance(backend.apply([Add(noun)]).error, Unsupported)
+    loopback = kinds["lo"]
+    assert loopback is not None
+    assert isinstance(backend.apply([Remove(loopback)]).error, Unsupported)
+    tap = Tap(name="tun9", group=0)
+    assert isinstance(backend.apply([Remove(tap)]).error, Missing)
 
 
 def test_a_veth_whose_peer_has_moved(

@@ -6,7 +6,7 @@ import contextlib
 import copy
 import os
 from collections.abc import Iterable, Iterator
-from ipaddress import ip_interface
+from ipaddress import ip_address, ip_interface
 from typing import Any
 
 from snnet.contract import (
@@ -45,6 +45,7 @@ from .faults import Faults
 from .kinds import MODULES
 from .links import LinkRules
 from .neighbours import FdbRules, NeighbourRules
+from .paths import path_to
 from .refusal import Refusal
 from .routes import RouteRules
 from .state import State
@@ -124,6 +125,8 @@ class FakeKernel(FakeDriver, Host):
     def find(self, key: Key) -> Noun | None:
         if key[0] == "sysctl":
             return self._sysctls.find(key[1])
+        if key[0] == "path":
+            return path_to(self.state, ip_address(key[1]))
         return super().find(key)
 
     def _carry_out(self, operation: Operation, outcome: Outcome) -> None:

@@ -106,6 +106,7 @@ class LinkRules:
             name=noun.peer, mac=noun.peer_mac, mtu=noun.peer_mtu, up=False, group=0,
             peer=noun.name,
         )  # fmt: skip
+        self._check_referred(noun)
         far = self._completed(peer)
         near = self._completed(replace(noun, peer_mac=None, peer_mtu=None))
         if near.name == far.name:
@@ -114,33 +115,43 @@ class LinkRules:
         self._add(near)
 
     def _completed(self, noun: Link) -> Link:
-        """The link as it would be found once made; refused if it cannot be made."""
+        """The link as it would be found once made; refused if it cannot be made.
+
+        Of several reasons the one the kernel finds first counts.
+        """
         state = self._state
-        name = noun.name
-        if not _NAME.fullmatch(name) or len(name.encode()) > NAME_MAX:
-            raise Refusal("EINVAL", f"{name!r} is no valid link name")
-        if ("link", name) in state.nouns:
-            raise Refusal("EEXIST")
-        if noun.index and (noun.index in state.indexes or noun.index < 0):
-            raise Refusal("EEXIST", f"ifindex {noun.index} is taken")
+        if not _NAME.fullmatch(noun.name) or len(noun.name.encode()) > NAME_MAX:
+            raise Refusal("EINVAL", f"{noun.name!r} is no valid link name")
+        self._check_referred(noun)
+        late = isinstance(noun, Macvtap)  # made by index, so its name is looked at late
+        if not late:
+            self._check_free(noun)
         noun = self._on_lower(noun)
         check_tunnel(noun)
         self._check_values(noun)
-        mtu = fit_mtu(state, noun)
-        mac = noun.mac
-        if mac is None and not isinstance(noun, Gre):
-            mac = state.make_mac(name)
-        if mtu != noun.mtu or mtu is None or mac != noun.mac:
-            noun = replace(noun, mtu=default_mtu(state, noun) if mtu is None else mtu, mac=mac)
+        noun = self._filled_in(noun)
         check_mtu(state, noun)
-        self._check_macvtap_address(noun)
-        if noun.master is not None:
-            check_master(state, noun)
+        if late:
+            self._check_free(noun)
         wire = wire_of(noun)
         if wire is not None and wire.identity in state.tunnels:
             raise Refusal(wire.errno, f"{state.tunnels[wire.identity]} is the same tunnel")
+        if noun.master is not None:
+            check_master(state, noun)
+        self._check_macvtap_address(noun)
+        return noun
+
+    def _filled_in(self, noun: Link) -> Link:
+        """The link with what was left to the kernel."""
+        mtu, mac = fit_mtu(self._state, noun), noun.mac
+        if mtu is None:
+            mtu = default_mtu(self._state, noun)
+        if mac is None and not isinstance(noun, Gre):
+            mac = self._state.make_mac(noun.name)
+        if mtu != noun.mtu or mac != noun.mac:
+            noun = replace(noun, mtu=mtu, mac=mac)
         if isinstance(noun, Tap) and noun.queues > 1 and not noun.multi_queue:
-            return replace(noun, multi_queue=True)
+            noun = replace(noun, multi_queue=True)
         return noun
 
     def _on_lower(self, noun: Link) -> Link:
@@ -148,8 +159,7 @@ class LinkRules:
         if not isinstance(noun, Macvtap):
             return noun
         lower = self._state.link(noun.lower)
-        if lower is None:
-            raise Refusal("ENODEV", f"no link {noun.lower}")
+        assert lower is not None
         if noun.mode not in ("private", "vepa", "bridge"):
             raise Refusal("EOPNOTSUPP", f"mode {noun.mode} is not supported")
         if isinstance(lower, Macvtap):
@@ -184,9 +194,22 @@ class LinkRules:
 
     # -- checking ----------------------------------------------------------------
 
+    def _check_referred(self, link: Link) -> None:
+        """Refuse links that are not there before anything else, as who looks up their index."""
+        for name in (link.master, link.lower if isinstance(link, Macvtap) else None):
+            if name is not None and ("link", name) not in self._state.nouns:
+                raise Refusal("ENODEV", f"no link {name}")
+
+    def _check_free(self, link: Link) -> None:
+        """Refuse a name or an ifindex that is taken."""
+        if ("link", link.name) in self._state.nouns:
+            raise Refusal("EEXIST")
+        if link.index and (link.index in self._state.indexes or link.index < 0):
+            raise Refusal("EEXIST", f"ifindex {link.index} is taken")
+
     def _check_values(self, link: Link) -> None:
         if link.alias and len(link.alias.encode()) > ALIAS_MAX:
-            raise Refusal("EINVAL", f"the alias has more than {ALIAS_MAX} bytes")
+            raise Refusal("ERANGE", f"the alias has more than {ALIAS_MAX} bytes")
         if link.mac is None or link.kind == "loopback":
             return
         if isinstance(link, Gre):

@@ -8,6 +8,7 @@ from ipaddress import IPv4Address
 
 from snnet.contract import Fdb, Gre, Link, Neighbour, Vxlan
 
+from .addresses import IPV6_MTU_MIN
 from .refusal import Refusal
 from .state import State
 
@@ -46,6 +47,8 @@ class NeighbourRules:
         lladdr = _link_layer_address(noun.lladdr)
         if isinstance(link, Gre):
             return replace(noun, lladdr=str(IPv4Address(lladdr[:4])))
+        if noun.address.version == 6 and (link.mtu or 0) < IPV6_MTU_MIN:
+            raise Refusal("EINVAL", "no IPv6 on this link")
         if len(lladdr) < 6:
             raise Refusal("EINVAL", "invalid link address")
         return noun

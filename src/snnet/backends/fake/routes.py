@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from snnet.contract import IPAddress, Route
 
-from .addresses import is_broadcast
+from .addresses import IPV6_MTU_MIN, is_broadcast
 from .refusal import Refusal
 from .state import State
 
@@ -49,12 +49,14 @@ class RouteRules:
         link = self._state.link(noun.link)
         if link is None:
             raise Refusal("ENODEV", f"no link {noun.link}")
+        if noun.gateway is not None and noun.gateway.version != noun.destination.version:
+            raise Refusal("EOPNOTSUPP", "gateway of another address family")
+        if noun.destination.version == 6 and (link.mtu or 0) < IPV6_MTU_MIN:
+            raise Refusal("ENODEV", f"no IPv6 on {link.name}")
         if not link.up:
             raise Refusal("ENETDOWN", "device for nexthop is not up")
         if noun.gateway is None:
             return
-        if noun.gateway.version != noun.destination.version:
-            raise Refusal("EOPNOTSUPP", "gateway of another address family")
         if noun.gateway.version == 4:
             self._check_gateway4(noun.gateway, noun)
         else:

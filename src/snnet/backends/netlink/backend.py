@@ -26,6 +26,7 @@ from snnet.contract import (
     Operation,
     Other,
     Outcome,
+    Path,
     Remove,
     Route,
     Sysctl,
@@ -44,7 +45,7 @@ from .kernel import Kernel
 from .links import Links
 from .neighbours import ForwardingEntries, Neighbours
 from .removal import Removals
-from .routes import Routes
+from .routes import Paths, Routes
 from .support import Support
 from .sysctls import Sysctls
 from .watch import LinkWatch
@@ -63,7 +64,7 @@ class NetlinkBackend(Driver):
 
     name: ClassVar[str] = "netlink"
     carries: ClassVar[frozenset[type[Noun]]] = frozenset(
-        _LINKS | {Address, Route, Neighbour, Fdb, Sysctl}
+        _LINKS | {Address, Route, Path, Neighbour, Fdb, Sysctl}
     )
     host: SystemHost
 
@@ -77,6 +78,7 @@ class NetlinkBackend(Driver):
             **dict.fromkeys(_LINKS, self.links),
             Address: Addresses(self._kernel),
             Route: Routes(self._kernel),
+            Path: Paths(self._kernel),
             Neighbour: Neighbours(self._kernel),
             Fdb: entries,
             Sysctl: Sysctls(host.netns),
@@ -176,6 +178,7 @@ _CLASSES: dict[str, type[Noun]] = {
     "link": Other,
     "address": Address,
     "route": Route,
+    "path": Path,
     "neighbour": Neighbour,
     "fdb": Fdb,
     "sysctl": Sysctl,

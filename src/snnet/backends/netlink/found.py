@@ -116,6 +116,16 @@ class Found:
         """IFLA_INFO_KIND, or nothing."""
         return text(self.info.get(_IFLA_INFO_KIND, b""))
 
+    @property
+    def kind(self) -> str:
+        """The kind as nouns have it: a tun device in tap mode is a ``tap``."""
+        kind = self.kernel_kind
+        if not kind:
+            return "loopback" if self.type == _ARPHRD_LOOPBACK else "physical"
+        if kind == "tun" and _is_tap(attributes(self.info.get(_IFLA_INFO_DATA, b""))):
+            return "tap"
+        return kind
+
     def noun(self, name_of: NameOf) -> Link:
         """The link as a noun: ``Other`` where it is none that snnet could have made."""
         there = self.attributes
@@ -130,14 +140,11 @@ class Found:
             "up": bool(self.flags & IFF_UP),
             "index": self.index,
         }
-        kind = self.kernel_kind
-        if not kind:
-            kind = "loopback" if self.type == _ARPHRD_LOOPBACK else "physical"
-        elif (make := _MAKERS.get(kind)) is not None:
+        if (make := _MAKERS.get(self.kernel_kind)) is not None:
             link = make(self, common, attributes(self.info.get(_IFLA_INFO_DATA, b"")), name_of)
             if link is not None:
                 return link
-        return Other(other_kind=kind, **common)
+        return Other(other_kind=self.kind, **common)
 
     def link_local(self) -> bool:
         """Whether the kernel gives it an IPv6 link-local address when it comes up."""
@@ -171,8 +178,12 @@ def _bridge(found: Found, common: Common, data: Data, name_of: NameOf) -> Link:
     return Bridge(link_local=found.link_local(), **common)
 
 
+def _is_tap(data: Data) -> bool:
+    return data.get(3) == bytes([_IFF_TAP])  # IFLA_TUN_TYPE
+
+
 def _tun(found: Found, common: Common, data: Data, name_of: NameOf) -> Link | None:
-    if data.get(3) != bytes([_IFF_TAP]):  # IFLA_TUN_TYPE
+    if not _is_tap(data):
         return None
     multi_queue = bool(number(data.get(7, b"")))  # IFLA_TUN_MULTI_QUEUE
     queues = number(data.get(8, b""))  # IFLA_TUN_NUM_QUEUES: those open now

@@ -93,7 +93,7 @@ class Links:
         or without the noun's alias and group.
         """
         found = self.look_up(link.name)
-        kind = "tap" if found.kernel_kind == "tun" else found.kernel_kind
+        kind = found.kind
         same_group = found.group == link.group or found.group in DYING_GROUPS
         if kind != link.kind or found.alias != link.alias or not same_group:
             raise Missing(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from struct import Struct
 from typing import Any
 
-from snnet.contract import IPNetwork, Key, Route, Unsupported
+from snnet.contract import IPNetwork, Key, Path, Route, Unsupported
 from snnet.system.netlink import NetlinkError
 
 from .encoder import U8, U32, Field
@@ -31,7 +31,7 @@ from .kernel import (
 _RTMSG = Struct("=BBBBBBBBI")
 _BODY = 16
 _ATTRIBUTES = _BODY + _RTMSG.size
-_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY = 1, 4, 5, 6
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_PREFSRC = 1, 4, 5, 6, 7
 
 # linux/rtnetlink.h
 _MAIN, _UNICAST = 254, 1
@@ -127,6 +127,37 @@ class Routes:
                 raise Unsupported(f"{noun}: a gateway of the other address family")
             values[_GATEWAY[version]] = noun.gateway
         return values
+
+
+class Paths:
+    """How the kernel would route to an address: read, never made."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+
+    def find(self, key: Key) -> Path | None:
+        remote = ip_address(key[1])
+        version = remote.version
+        values: Values = {
+            FAMILIES[version]: None,
+            _LENGTH: remote.max_prefixlen,
+            _DESTINATION[version]: remote,
+        }
+        try:
+            answer = self._kernel.ask(RTM_GETROUTE, values)[0]
+        except NetlinkError as error:
+            if error.errno not in (errno.ENETUNREACH, errno.EHOSTUNREACH):
+                raise
+            return None
+        found = attributes(answer, _ATTRIBUTES)
+        source = found.get(_RTA_PREFSRC)
+        if source is None:
+            return None
+        link = self._kernel.name(number(found.get(_RTA_OIF, b"")))
+        return Path(remote=remote, link=link, source=ip(source))
+
+    def snapshot(self) -> list[Path]:
+        return []
 
 
 def _parse(message: bytes, family: int) -> tuple[bool, int, dict[int, bytes]]:

@@ -8,13 +8,14 @@ A packet passes here in the order of netfilter's hooks: ``packet`` (prerouting),
 from __future__ import annotations
 
 from collections.abc import Callable
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
-from snnet.contract import Address, Gre, IPAddress, Link
+from snnet.contract import Gre, IPAddress, Link
 
 from ..addresses import is_broadcast
 from ..fib import Hop
+from ..paths import path_to, source_on
 from ..sysctls import SysctlRules
 from .arp import Resolver
 from .frames import BROADCAST, Arp, Echo, Encapsulated, Frame, Packet, Udp
@@ -176,21 +177,9 @@ class Stack:
 
     def source_for(self, target: IPAddress) -> IPAddress | None:
         """The address the host uses towards the target, None if it has no way there."""
-        if target in self._state.local or target.is_loopback:
-            return target
-        hop = self._state.fib.find(target)
-        return self.source_on(hop.link, hop.gateway or target) if hop else None
+        path = path_to(self._state, target)
+        return path.source if path else None
 
     def source_on(self, link: str, towards: IPAddress) -> IPAddress | None:
-        """An address of the link in the neighbour's network, else any other (inet_select_addr)."""
-        addresses = self._state.addresses(link, towards.version)
-        for noun in addresses:
-            if towards in noun.address.network:
-                return noun.address.ip
-        return addresses[0].address.ip if addresses else self._any_address(towards.version)
-
-    def _any_address(self, version: int) -> IPv4Address | IPv6Address | None:
-        for noun in self._state.nouns.values():
-            if isinstance(noun, Address) and noun.link != "lo" and noun.address.version == version:
-                return noun.address.ip
-        return None
+        """The address of the link that it uses towards a neighbour."""
+        return source_on(self._state, link, towards)

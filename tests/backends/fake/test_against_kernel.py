@@ -1,0 +1,171 @@
+"""The judge: the same operations on the real kernel end the same way.
+
+Operations drawn at random, some of them nonsense, run on a fake kernel and in
+a fresh namespace; the class of the error and the whole state are compared
+after each.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from ipaddress import IPv4Address, ip_address
+
+import pytest
+
+from snnet.backends.fake import FakeKernel
+from snnet.backends.netlink import NetlinkBackend
+from snnet.contract import (
+    Add,
+    Bridge,
+    Change,
+    Driver,
+    Fdb,
+    Link,
+    Macvtap,
+    Noun,
+    Operation,
+    Remove,
+    Tap,
+    Veth,
+    Vxlan,
+)
+from snnet.system.host import SystemHost
+
+from .steps import address, neighbour, route
+
+pytestmark = pytest.mark.kernel
+
+LINKS = ("b0", "b1", "t0", "t1", "v0", "w0", "m0", "m1", "x0", "x1")
+MACS = [f"02:00:00:00:00:{number:02x}" for number in range(1, 7)]
+MTUS = [68, 1279, 1280, 1400, 1458, 1500, 9000, 65521]
+LOCALS = ["192.0.2.1/24", "192.0.2.2/24", "192.0.2.1/25", "198.51.100.1/32", "2001:db8::1/64"]
+LOCALS += ["2001:db8::1/80", "203.0.113.1/24", "2001:db8:1::1/128"]
+GATEWAYS = [None, "192.0.2.9", "192.0.2.255", "192.0.2.1", "203.0.113.9", "198.51.100.1"]
+GATEWAYS6 = [None, "2001:db8::9", "2001:db8:9::9", "fe80::9", "2001:db8::1"]
+DESTINATIONS = ["10.0.0.0/8", "10.1.0.0/16", "192.0.2.0/24", "198.51.100.1/32", "0.0.0.0/0"]
+DESTINATIONS6 = ["2001:db8:a::/48", "2001:db8::/64", "::/0"]
+
+
+class Draw:
+    """Operations by chance, on few names so that they meet."""
+
+    def __init__(self, seed: int) -> None:
+        self._dice = random.Random(seed)
+
+    def operation(self, found: list[Noun]) -> Operation:
+        """The next operation on a host where this is found."""
+        roll = self._dice.random()
+        links = [noun for noun in found if isinstance(noun, Link) and noun.name != "lo"]
+        others = [noun for noun in found if not isinstance(noun, Link) and self._removable(noun)]
+        if roll < 0.30 or not links:
+            return Add(self._new_link())
+        if roll < 0.50:
+            old = self._dice.choice(links)
+            return Change(self._changed(old), old)
+        if roll < 0.56:
+            return Remove(self._dice.choice(links))
+        if roll < 0.62 and others:
+            return Remove(self._dice.choice(others))
+        noun = self._beside()
+        return Remove(noun) if self._dice.random() < 0.1 else Add(noun)
+
+    @staticmethod
+    def _removable(noun: Noun) -> bool:
+        return noun.key[0] in ("address", "route", "neighbour", "fdb") and noun.key[1] != "lo"
+
+    def _new_link(self) -> Link:
+        pick = self._dice.choice
+        mac, mtu, up = pick(MACS), pick(MTUS), pick([True, True, False])
+        master = pick([None, None, "b0", "b1", "t0", "nowhere"])
+        values = {"mac": mac, "mtu": mtu, "up": up, "alias": pick(["", "mine"])}
+        match pick(["bridge", "tap", "veth", "macvtap", "vxlan"]):
+            case "bridge":
+                return Bridge(name=pick(["b0", "b1"]), master=pick([None] * 5 + ["b0"]), **values)
+            case "tap":
+                return Tap(name=pick(["t0", "t1"]), master=master, **values)
+            case "veth":
+                far = {"peer": "w0", "peer_mac": pick(MACS), "peer_mtu": pick(MTUS)}
+                return Veth(name="v0", master=master, **far, **values)
+            case "macvtap":
+                lower = pick(["v0", "w0", "t0", "b0", "nowhere", "lo"])
+                name = pick(["m0", "m1"])
+                return Macvtap(name=name, lower=lower, mode=pick(["bridge", "vepa"]), **values)
+            case _:
+                remote = pick([None, IPv4Address("192.0.2.77"), IPv4Address("192.0.2.78")])
+                return Vxlan(
+                    name=pick(["x0", "x1"]), vni=pick([7, 8]), port=pick([4789, 4790]),
+                    local=IPv4Address("192.0.2.1"), remote=remote, master=master, **values,
+                )  # fmt: skip
+
+    def _changed(self, old: Link) -> Link:
+        pick = self._dice.choice
+        match pick(["mac", "mtu", "up", "up", "master", "alias", "group"]):
+            case "mac":
+                return replace(old, mac=pick([*MACS, "01:00:00:00:00:01"]))
+            case "mtu":
+                return replace(old, mtu=pick([*MTUS, 67, 65536]))
+            case "up":
+                return replace(old, up=not old.up)
+            case "master":
+                return replace(old, master=pick([None, "b0", "b1"]))
+            case "alias":
+                return replace(old, alias=pick(["", "yours", "x" * 256]))
+            case _:
+                return replace(old, group=pick([0, 7]))
+
+    def _beside(self) -> Noun:
+        pick = self._dice.choice
+        link = pick([*LINKS, "v0", "b0"])
+        match pick(["address", "address", "route", "route", "neighbour", "fdb"]):
+            case "address":
+                return address(pick(LOCALS), link)
+            case "route":
+                six = self._dice.random() < 0.3
+                via = pick(GATEWAYS6 if six else GATEWAYS)
+                onlink = via is not None and pick([True, False])
+                return route(pick(DESTINATIONS6 if six else DESTINATIONS), link, via, onlink)
+            case "neighbour":
+                return neighbour(pick(["192.0.2.9", "10.9.9.9", "2001:db8::9"]), pick(MACS), link)
+            case _:
+                remote = ip_address(pick(["192.0.2.50", "192.0.2.51", "2001:db8::50"]))
+                return Fdb(link=pick(["x0", "x1", "x1", "t0"]), mac=pick(MACS), remote=remote)
+
+
+@contextmanager
+def both(netns: str) -> Iterator[tuple[FakeKernel, NetlinkBackend]]:
+    with ExitStack() as opened:
+        host = SystemHost("cn:judge", netns)
+        opened.callback(host.close)
+        real = NetlinkBackend(host)
+        opened.callback(real.close)
+        yield FakeKernel(), real
+
+
+def state(driver: Driver) -> list[str]:
+    """All there is but the loopback's own."""
+    found = driver.snapshot().values()
+    return sorted(
+        str(noun) for noun in found if noun.key[1] != "lo" and "::1/128 dev lo" not in str(noun)
+    )
+
+
+def end(driver: Driver, operation: Operation) -> str:
+    """How it ended: the class of its error, if any."""
+    error = driver.apply([operation]).error
+    return type(error).__name__ if error else "done"
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_random_operations(seed: int, netns: str):
+    draw = Draw(seed)
+    with both(netns) as (fake, real):
+        said = []
+        for _ in range(80):
+            operation = draw.operation(list(fake.snapshot().values()))
+            ends = end(fake, operation), end(real, operation)
+            said.append(f"{operation}: {ends[0]}")
+            assert ends[0] == ends[1], "\n".join(said)
+            assert state(fake) == state(real), "\n".join(said)

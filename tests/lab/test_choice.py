@@ -1,0 +1,71 @@
+"""What the demo takes when it may choose, and what it says when it may not."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from snnet.config import NetworkMode
+from snnet.contract import Denied, InvalidRequest, Unsupported
+from snnet.lab import choose, survey
+
+
+def test_fake_takes_gre_and_the_fake_firewall() -> None:
+    choice = choose("fake")
+    assert (choice.backend, choice.firewall, choice.tunnel) == ("fake", "fake", "gre")
+    assert choice.notes == ()
+
+
+def test_without_root_auto_takes_the_fake_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    choice = choose()
+    assert choice.backend == "fake"
+    assert "run as root" in choice.notes[0]
+    with pytest.raises(Denied, match="run as root"):
+        choose("netlink")
+
+
+def test_missing_programs_are_named_with_their_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(survey, "find_program", lambda name: None)
+    with pytest.raises(
+        Unsupported,
+        match="not installed: ip, busybox, dnsmasq; "
+        "apt-get install iproute2 busybox-static dnsmasq-base",
+    ):
+        choose("netlink")
+    assert choose().backend == "fake"
+
+
+@pytest.mark.parametrize(("backend", "firewall"), [("netlink", "fake"), ("fake", "nftables")])
+def test_names_that_do_not_go_together_are_refused(
+    backend: str, firewall: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("snnet.plugins.installed", lambda group: [backend, firewall])
+    with pytest.raises(InvalidRequest, match="does not work on backend"):
+        choose(backend, firewall=firewall)
+
+
+def test_what_is_not_installed_is_unsupported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("snnet.plugins.installed", lambda group: ["fake", "none"])
+    with pytest.raises(Unsupported, match="'iproute_shell' is still to come"):
+        choose("iproute_shell")
+    with pytest.raises(Unsupported, match="'nftables' is still to come"):
+        choose(firewall="nftables")
+
+
+def test_routed_is_unsupported() -> None:
+    with pytest.raises(Unsupported, match="'routed' is still to come"):
+        choose(mode=NetworkMode.ROUTED)
+
+
+@pytest.mark.kernel
+def test_as_root_auto_takes_the_kernel() -> None:
+    assert choose().backend == "netlink"
+
+
+@pytest.mark.kernel
+@pytest.mark.needs("gretap")
+def test_auto_takes_gre_where_the_kernel_has_it() -> None:
+    assert choose("netlink").tunnel == "gre"

@@ -1,0 +1,62 @@
+"""Pings seen at both ends, over real namespaces."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import IPv4Address
+
+import pytest
+
+from snnet.lab.echo import Echoes
+from snnet.lab.namespaces import Namespace
+
+pytestmark = pytest.mark.kernel
+
+ADDRESSES = {
+    "a": IPv4Address("192.0.2.1"),
+    "b": IPv4Address("192.0.2.2"),
+    "twin": IPv4Address("192.0.2.2"),
+}
+
+
+@pytest.fixture
+def guests() -> Iterator[dict[str, Namespace]]:
+    """``a`` and ``b`` share a wire; ``twin`` has b's address and no wire."""
+    guests = {name: Namespace(name) for name in ADDRESSES}
+    a, b, twin = guests.values()
+    a.ip([f"link add eth0 type veth peer name eth0 netns {b.path}"])
+    twin.ip(["link add eth0 type veth peer name eth1", "link set eth1 up"])
+    for name, namespace in guests.items():
+        namespace.ip(
+            ["link set lo up", "link set eth0 up", f"address add {ADDRESSES[name]}/24 dev eth0"]
+        )
+    yield guests
+    for namespace in guests.values():
+        namespace.close()
+
+
+def test_only_who_heard_the_request_counts_as_reached(guests: dict[str, Namespace]) -> None:
+    pairs = [(source, target) for source in guests for target in guests if source != target]
+    with Echoes(guests) as echoes:
+        echoes.send(pairs, ADDRESSES)
+        assert echoes.listen(5, {("a", "b"), ("b", "a")})
+        echoes.listen(0.1)
+    assert echoes.reached == {("a", "b"), ("b", "a")}
+    # b answered the request that was meant for its twin; that proves nothing.
+    assert ("a", "twin") in echoes.answered
+    assert ("a", "twin") not in echoes.requested
+
+
+def test_another_run_does_not_take_these_for_its_own(guests: dict[str, Namespace]) -> None:
+    with Echoes(guests) as mine, Echoes(guests) as other:
+        mine.send([("a", "b")], ADDRESSES)
+        assert mine.listen(5, {("a", "b")})
+        assert not other.listen(0.1, {("a", "b")})
+
+
+def test_a_guest_without_address_reaches_nobody(guests: dict[str, Namespace]) -> None:
+    guests["a"].ip(["address flush dev eth0"])
+    with Echoes(guests) as echoes:
+        echoes.send([("a", "b"), ("b", "a")], ADDRESSES)
+        echoes.listen(0.2)
+    assert echoes.reached == set()

@@ -1,0 +1,132 @@
+"""The demo on fakes: what it finds, what it notices, and that it always cleans up."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+import snnet
+from snnet.contract import Change, Link, SnnetError
+from snnet.lab import Matrix, Report, demo_scenario, run
+from snnet.lab.fake import FakeLab
+
+from .conftest import Memory, StopAt
+
+
+def fake_lab(kind: type[FakeLab] = FakeLab, stop: StopAt | None = None) -> FakeLab:
+    return kind(demo_scenario(), firewall="fake", tunnel="gre", cancel=stop or StopAt())
+
+
+def test_everybody_gets_a_lease_and_reaches_his_own_tenant_only(memory: Memory) -> None:
+    report = run(fake_lab(), memory)
+    assert report.problems == []
+    assert report.matrix == report.expected == memory.matrix
+    assert {lease.guest: lease.address.ip for lease in report.leases} == {
+        guest.name: guest.ip for guest in report.scenario.guests
+    }
+    assert {lease.mtu for lease in report.leases} == {1458}
+
+
+@pytest.mark.parametrize("tunnel", ["vxlan", "geneve"])
+def test_other_tunnels_do_the_same(memory: Memory, tunnel: str) -> None:
+    lab = FakeLab(demo_scenario(), firewall="none", tunnel=tunnel, cancel=StopAt())
+    report = run(lab, memory)
+    assert report.ok
+    assert {lease.mtu for lease in report.leases} == {1450}
+
+
+def test_the_report_is_plain_data(memory: Memory) -> None:
+    data = json.loads(json.dumps(run(fake_lab(), memory).to_dict()))
+    assert data["backend"] == "fake"
+    assert data["tunnel"] == "gre"
+    assert data["ok"] is True
+    assert data["leftovers"] == []
+    assert len(data["guests"]) == len(data["leases"]) == 16
+    assert {lease["guest"] for lease in data["leases"]} == set(data["matrix"])
+    assert data["matrix"] == data["expected"]
+    assert data["matrix"]["blue-web-vm1"]["blue-db-ct2"] is True
+    assert data["matrix"]["blue-web-vm1"]["green-web-vm1"] is False
+
+
+def test_the_topology_shows_every_guest_and_concentrator(memory: Memory) -> None:
+    run(fake_lab(), memory)
+    assert {place.guest for place in memory.places} == {
+        *(guest.name for guest in demo_scenario().guests),
+        "cnci-blue",
+        "cnci-green",
+    }
+    guests = [place for place in memory.places if place.bridge]
+    assert len(guests) == 16
+    assert len({(place.node, place.bridge, place.tunnel) for place in guests}) == 8
+
+
+def is_clean(lab: FakeLab) -> bool:
+    """Whether no host has a link of snnet's, which all have an alias."""
+    return not any("snnet1" in kernel.to_text() for kernel in lab.fabric.hosts.values())
+
+
+class LeakyLab(FakeLab):
+    """Before the pings, a VNIC of one tenant moves to the bridge of the other."""
+
+    def reach(self, expected: Matrix) -> Matrix:
+        kernel = self.fabric.hosts["cn-1"]
+        taps = [link for link in kernel.snapshot({Link}).values() if "k=vm" in str(link)]
+        blue = next(tap for tap in taps if "blue-web-vm1" in str(tap))
+        green = next(tap for tap in taps if "green-db-vm1" in str(tap))
+        assert isinstance(blue, Link)
+        assert isinstance(green, Link)
+        moved = Change(replace(green, master=blue.master), green)
+        assert kernel.apply([moved]).error is None
+        return super().reach(expected)
+
+
+def test_a_leak_between_tenants_is_noticed(memory: Memory) -> None:
+    report = run(fake_lab(LeakyLab), memory)
+    assert not report.ok
+    assert "green-db-vm1 cannot reach green-db-ct1" in report.problems
+    assert report.left == []
+
+
+def test_a_guest_without_lease_is_noticed(memory: Memory) -> None:
+    class Deaf(FakeLab):
+        def lease(self) -> list:  # type: ignore[type-arg]
+            return super().lease()[1:]
+
+    assert run(fake_lab(Deaf), memory).problems == ["blue-web-vm1 got no lease"]
+
+
+def test_what_is_left_is_noticed(memory: Memory) -> None:
+    class Littering(FakeLab):
+        def close(self) -> list[str]:
+            self.fabric.hosts["cn-2"].add_uplink("litter0", None)
+            return super().close()
+
+    report: Report = run(fake_lab(Littering), memory)
+    assert not report.ok
+    assert len(report.left) == 1
+    assert "litter0" in report.left[0]
+
+
+def test_stopped_at_any_moment_it_leaves_nothing() -> None:
+    never = StopAt()
+    run(fake_lab(stop=never), Memory())
+    for number in range(1, never.looks + 1, 3):
+        lab = fake_lab(stop=StopAt(number))
+        with pytest.raises(snnet.Cancelled):
+            run(lab, Memory())
+        assert is_clean(lab), f"stopped at look {number}"
+
+
+@pytest.mark.parametrize("at", range(1, 8))
+def test_after_an_error_it_leaves_nothing(at: int) -> None:
+    class Failing(FakeLab):
+        def build_wire(self) -> None:
+            super().build_wire()
+            self.fabric.hosts["cn-1"].fail(at)
+
+    lab = fake_lab(Failing)
+    with pytest.raises(SnnetError, match="ENOMEM"):
+        run(lab, Memory())
+    assert is_clean(lab)

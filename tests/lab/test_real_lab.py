@@ -1,0 +1,171 @@
+"""The demo on the real kernel."""
+
+from __future__ import annotations
+
+import glob
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import snnet
+from snnet.lab import demo_scenario, run
+from snnet.lab.lab import Lease
+from snnet.lab.namespaces import Namespace, processes_in
+from snnet.lab.real import RealLab
+from snnet.lab.residue import own_links
+
+from .conftest import Memory, StopAt
+
+pytestmark = pytest.mark.kernel
+
+
+def real_lab(
+    kind: type[RealLab] = RealLab, tunnel: str = "vxlan", stop: StopAt | None = None
+) -> RealLab:
+    return kind(
+        demo_scenario(),
+        backend="netlink",
+        firewall="none",
+        tunnel=tunnel,
+        cancel=stop or StopAt(),
+    )
+
+
+def machine() -> dict[str, set[str]]:
+    """What a lab could leave: its namespaces, processes, files and links."""
+    nodes = ("cn-1-", "cn-2-", "nn-1-", "cnci-blue", "cnci-green")
+    commands = []
+    for file in glob.glob("/proc/[0-9]*/cmdline"):
+        try:
+            commands.append(Path(file).read_text(errors="replace"))
+        except OSError:
+            continue
+    return {
+        "descriptors": {
+            target
+            for fd in os.listdir("/proc/self/fd")
+            if (target := _target(fd)).startswith(("net:", "/dev/tap", "/dev/net"))
+        },
+        "processes": {
+            command for command in commands if "@cnci:cnci-" in command or "udhcpc" in command
+        },
+        "files": {
+            file.name for file in Path("/run/snnet").iterdir() if any(n in file.name for n in nodes)
+        },
+        "links": own_links("netlink"),
+    }
+
+
+def _target(fd: str) -> str:
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}")
+    except OSError:
+        return ""
+
+
+@pytest.fixture(autouse=True)
+def untouched() -> Iterator[None]:
+    before = machine()
+    yield
+    assert machine() == before
+
+
+@pytest.mark.parametrize(
+    ("tunnel", "mtu"),
+    [
+        ("vxlan", 1450),
+        pytest.param("gre", 1458, marks=pytest.mark.needs("gretap")),
+        pytest.param("geneve", 1450, marks=pytest.mark.needs("geneve")),
+    ],
+)
+def test_everybody_gets_a_lease_and_reaches_his_own_tenant_only(
+    memory: Memory, tunnel: str, mtu: int
+) -> None:
+    report = run(real_lab(tunnel=tunnel), memory)
+    assert report.problems == []
+    assert report.matrix == report.expected
+    assert len(report.leases) == 16
+    assert {lease.mtu for lease in report.leases} == {mtu}
+
+
+def test_guests_use_the_mtu_and_the_gateway_of_their_lease(memory: Memory) -> None:
+    seen: dict[str, str] = {}
+
+    class Curious(RealLab):
+        def lease(self) -> list[Lease]:
+            from snnet.system.process import run as run_program
+
+            leases = super().lease()
+            for guest, namespace in self._guests.items():
+                seen[guest.name] = "\n".join(
+                    run_program(["ip", *words], netns=namespace.fd).stdout
+                    for words in (["-o", "address"], ["-o", "link"], ["-o", "route"])
+                )
+            return leases
+
+    assert run(real_lab(Curious), memory).ok
+    for guest in demo_scenario().guests:
+        said = seen[guest.name]
+        assert f"{guest.ip}/24" in said
+        assert "eth0: " in said or "eth0@" in said
+        assert "mtu 1450" in said
+        assert f"default via {guest.subnet.gateway} dev eth0" in said
+
+
+@pytest.mark.parametrize("number", [1, 4, 9, 20, 45, 80, 100, 140, 160])
+def test_stopped_at_any_moment_it_leaves_nothing(number: int, memory: Memory) -> None:
+    with pytest.raises(snnet.Cancelled):
+        run(real_lab(stop=StopAt(number)), memory)
+
+
+def test_stopped_while_guests_wait_for_a_lease_it_does_not_wait_for_them() -> None:
+    class Patient(RealLab):
+        """Nobody answers, so the clients would try for 20 seconds."""
+
+        def lease(self) -> list[Lease]:
+            for pid, namespace in list(processes_in(self._spaces)):
+                assert namespace.name.startswith("cnci-")
+                os.kill(pid, signal.SIGSTOP)
+            stop = self.cancel
+            assert isinstance(stop, StopAt)
+            stop.number = stop.looks + 10
+            try:
+                return super().lease()
+            finally:
+                for pid, _ in list(processes_in(self._spaces)):
+                    os.kill(pid, signal.SIGCONT)
+
+    memory = Memory()
+    with pytest.raises(snnet.Cancelled):
+        run(real_lab(Patient), memory)
+    assert not memory.places
+
+
+def test_what_is_left_is_noticed_and_ended(memory: Memory) -> None:
+    class Littering(RealLab):
+        def close(self) -> list[str]:
+            from snnet.system.process import find_program
+
+            sleeping = os.fork()
+            if sleeping == 0:
+                os.setsid()
+                _sleep_in(self._spaces[0], str(find_program("busybox")))
+            while not any(pid == sleeping for pid, _ in processes_in(self._spaces)):
+                os.sched_yield()
+            try:
+                return super().close()
+            finally:
+                assert os.waitpid(sleeping, 0)[1] == signal.SIGKILL
+
+    report = run(real_lab(Littering), memory)
+    assert report.left
+    assert all(what.startswith("process ") and what.endswith(" in wire") for what in report.left)
+    assert not report.ok
+
+
+def _sleep_in(namespace: Namespace, busybox: str) -> None:
+    """In a forked child: become a process in the namespace that sleeps for long."""
+    os.execv("/usr/bin/nsenter", ["nsenter", f"--net={namespace.path}", busybox, "sleep", "60"])
