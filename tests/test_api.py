@@ -44,8 +44,8 @@ CALLS: dict[str, list[str]] = {
     "ComputeNode.dump_firewall": [],
     "ComputeNode.close": [],
     "Cnci": [
-        "node_id", "config", "*tenant_id", "*backend", "*firewall", "*dhcp", "*netns", "*api_timeout",
-        "*max_api_concurrency", "*read_only",
+        "node_id", "config", "*tenant_id", "*backend", "*firewall", "*dhcp", "*netns",
+        "*api_timeout", "*max_api_concurrency", "*read_only",
     ],
     "Cnci.init": [],
     "Cnci.add_remote_subnet": ["subnet", "key", "cn_ip", "*timeout", "*cancel"],
@@ -59,7 +59,9 @@ CALLS: dict[str, list[str]] = {
         "enable", "protocol", "device", "external_port", "internal_ip", "internal_port", "*timeout",
         "*cancel",
     ],
-    "Cnci.public_ip_access": ["enable", "internal_ip", "public_ip", "device", "*timeout", "*cancel"],
+    "Cnci.public_ip_access": [
+        "enable", "internal_ip", "public_ip", "device", "*timeout", "*cancel",
+    ],
     "Cnci.dump_firewall": [],
     "Cnci.rebuild_topology": ["*timeout", "*cancel"],
     "Cnci.shutdown": ["*timeout", "*cancel"],

@@ -45,6 +45,14 @@ def check_ipv4(value: object, field: str) -> IPv4Address:
     raise InvalidRequest(f"{address} is not IPv4, and tenants are", field=field)
 
 
+def check_unicast(value: object, field: str) -> IPv4Address:
+    """An IPv4 address that some host can have."""
+    address = check_ipv4(value, field)
+    if address.packed[0] in (0, 127) or address.packed[0] >= 224:
+        raise InvalidRequest(f"{address} is no unicast address of a host", field=field)
+    return address
+
+
 @lru_cache(maxsize=1024)
 def check_subnet(network: IPNetwork, field: str = "subnet") -> IPv4Network:
     """A network that can be a tenant's subnet: IPv4, unicast, /29 to /16."""

@@ -22,7 +22,7 @@ from snnet.contract import (
 )
 
 from . import identity as ids
-from .addressing import check_ipv4, check_subnet
+from .addressing import check_subnet, check_unicast
 from .compute import Site
 from .encapsulation import GRE_MESH_OVERHEAD, check_key, overhead
 from .requests import check_remote
@@ -128,7 +128,7 @@ def _members(
             raise InvalidRequest(f"{entry!r} is not a Neighbor", field=f"neighbors[{number}]")
         field = f"neighbors[{number}]."
         where = check_remote(entry.physical_ip, site.uplink.ip, field + "physical_ip")
-        tunnel_ip = _check_member(entry.tunnel_ip, field + "tunnel_ip")
+        tunnel_ip = check_unicast(entry.tunnel_ip, field + "tunnel_ip")
         subnet = check_subnet(entry.subnet, field + "subnet")
         if entry.tunnel_id != entries[0].tunnel_id:
             raise InvalidRequest(
@@ -152,14 +152,6 @@ def _members(
         if where != site.uplink.ip
     )
     return tunnel_ips.get(site.uplink.ip), peers
-
-
-def _check_member(value: object, field: str) -> IPv4Address:
-    """An address that a member of the mesh may have."""
-    address = check_ipv4(value, field)
-    if address.packed[0] in (0, 127) or address.packed[0] >= 224:
-        raise InvalidRequest(f"{address} is no unicast address of a host", field=field)
-    return address
 
 
 def _link(

@@ -40,7 +40,7 @@ pytestmark = pytest.mark.kernel
 
 LINKS = ("b0", "b1", "t0", "t1", "v0", "w0", "m0", "m1", "x0", "x1")
 MACS = [f"02:00:00:00:00:{number:02x}" for number in range(1, 7)]
-MTUS = [68, 1279, 1280, 1400, 1458, 1500, 9000, 65521]
+MTUS = [None, 68, 1279, 1280, 1400, 1458, 1500, 9000, 65521]
 LOCALS = ["192.0.2.1/24", "192.0.2.2/24", "192.0.2.1/25", "198.51.100.1/32", "2001:db8::1/64"]
 LOCALS += ["2001:db8::1/80", "203.0.113.1/24", "2001:db8:1::1/128"]
 GATEWAYS = [None, "192.0.2.9", "192.0.2.255", "192.0.2.1", "203.0.113.9", "198.51.100.1"]
@@ -104,9 +104,9 @@ class Draw:
         pick = self._dice.choice
         match pick(["mac", "mtu", "up", "up", "master", "alias", "group"]):
             case "mac":
-                return replace(old, mac=pick([*MACS, "01:00:00:00:00:01"]))
+                return replace(old, mac=pick(MACS))
             case "mtu":
-                return replace(old, mtu=pick([*MTUS, 67, 65536]))
+                return replace(old, mtu=pick([*MTUS[1:], 67, 65536]))
             case "up":
                 return replace(old, up=not old.up)
             case "master":

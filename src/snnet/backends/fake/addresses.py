@@ -49,8 +49,9 @@ class AddressRules:
             _drop(state, address)
         sync_connected(state, noun.link)
         if noun.address.version == 4 and not state.addresses(noun.link, 4):
-            # fib_disable_ip: without an address the link has no IPv4 routes.
+            # fib_disable_ip: without an address the link has no IPv4 at all.
             drop_routes(state, noun.link, 4)
+            drop_neighbours(state, noun.link, 4)
 
     def _check_ipv4(self, noun: Address) -> None:
         if noun.address.ip.is_unspecified:
@@ -116,23 +117,25 @@ def drop_routes(state: State, link: str, version: int) -> None:
         state.drop_route(route)
 
 
-def drop_neighbours(state: State, link: str) -> None:
+def drop_neighbours(state: State, link: str, version: int) -> None:
     """Forget every neighbour, permanent ones too (neigh_ifdown, neigh_changeaddr)."""
     for neighbour in state.neighbours(link):
-        state.drop(neighbour)
+        if neighbour.address.version == version:
+            state.drop(neighbour)
 
 
 def drop_ipv6(state: State, link: str) -> None:
-    """Forget IPv6 addresses and routes: the link went down (``keep_addr_on_down`` is 0)."""
+    """Forget all of IPv6: the link went down (``keep_addr_on_down`` is 0)."""
     for address in state.addresses(link, 6):
         _drop(state, address)
     drop_routes(state, link, 6)
+    drop_neighbours(state, link, 6)
     sync_connected(state, link)
 
 
 def link_went_down(state: State, link: str) -> None:
     drop_routes(state, link, 4)
-    drop_neighbours(state, link)
+    drop_neighbours(state, link, 4)
     drop_ipv6(state, link)
 
 

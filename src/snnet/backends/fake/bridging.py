@@ -78,8 +78,20 @@ def follow_ports(state: State, name: str) -> None:
         mac = min((port.mac or _NO_MAC for port in ports), default=_NO_MAC)
     if (mtu, mac) == (bridge.mtu, bridge.mac):
         return
-    state.update_link(bridge, mtu=mtu, mac=mac)
+    changed = state.update_link(bridge, mtu=mtu, mac=mac)
     if mac != bridge.mac:
-        drop_neighbours(state, name)
-    if (mtu or 0) < IPV6_MTU_MIN:
-        drop_ipv6(state, name)
+        for version in (4, 6):
+            drop_neighbours(state, name, version)
+    if mtu != bridge.mtu:
+        mtu_changed(state, changed)
+
+
+def mtu_changed(state: State, link: Link) -> None:
+    """What follows from a link's new MTU: no IPv6 if small, macvtaps no larger."""
+    mtu = link.mtu or 0
+    if mtu < IPV6_MTU_MIN:
+        drop_ipv6(state, link.name)
+    for name in state.uppers.get(link.name, ()):
+        upper = state.link(name)
+        if upper is not None and (upper.mtu or 0) > mtu:  # macvlan_device_event
+            mtu_changed(state, state.update_link(upper, mtu=mtu))

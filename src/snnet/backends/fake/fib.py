@@ -63,6 +63,16 @@ class Fib:
             shift = bits + negative
             yield from self._hops.get((address.version, -negative, number >> shift << shift), ())
 
+    def closest(self, address: IPAddress) -> list[Hop]:
+        """The hops of the longest prefix with the address, default routes left out."""
+        number, bits = int(address), address.max_prefixlen
+        for negative in self._lengths[address.version]:
+            shift = bits + negative
+            hops = self._hops.get((address.version, -negative, number >> shift << shift))
+            if hops and negative:
+                return hops
+        return []
+
     def find(self, address: IPAddress) -> Hop | None:
         """The hop the kernel takes towards the address."""
         return next(self.covering(address), None)

@@ -9,14 +9,12 @@ from snnet.contract import Bridge, Gre, Link, Macvtap, Other, Tap, Veth
 from snnet.contract.links import ALIAS_MAX, DYING_GROUPS, NAME_MAX
 
 from .addresses import (
-    IPV6_MTU_MIN,
-    drop_ipv6,
     drop_neighbours,
     forget_link,
     link_went_down,
     sync_connected,
 )
-from .bridging import check_master, follow_ports, join, leave, pin
+from .bridging import check_master, follow_ports, join, leave, mtu_changed, pin
 from .kinds import check_mtu, check_tunnel, default_mtu, fit_mtu, wire_of
 from .refusal import Refusal
 from .state import State
@@ -123,22 +121,23 @@ class LinkRules:
         if not _NAME.fullmatch(noun.name) or len(noun.name.encode()) > NAME_MAX:
             raise Refusal("EINVAL", f"{noun.name!r} is no valid link name")
         self._check_referred(noun)
-        late = isinstance(noun, Macvtap)  # made by index, so its name is looked at late
-        if not late:
+        if not isinstance(noun, Macvtap):
             self._check_free(noun)
         noun = self._on_lower(noun)
         check_tunnel(noun)
         self._check_values(noun)
         noun = self._filled_in(noun)
         check_mtu(state, noun)
-        if late:
-            self._check_free(noun)
+        if isinstance(noun, Macvtap):
+            self._check_lower(noun)
+            self._check_free(noun)  # so late, for it is made by its index
         wire = wire_of(noun)
         if wire is not None and wire.identity in state.tunnels:
             raise Refusal(wire.errno, f"{state.tunnels[wire.identity]} is the same tunnel")
         if noun.master is not None:
             check_master(state, noun)
-        self._check_macvtap_address(noun)
+        if noun.up:
+            self._check_macvtap_address(noun)
         return noun
 
     def _filled_in(self, noun: Link) -> Link:
@@ -158,17 +157,10 @@ class LinkRules:
         """A macvtap over a macvtap ends up on the link below (macvlan_common_newlink)."""
         if not isinstance(noun, Macvtap):
             return noun
-        lower = self._state.link(noun.lower)
-        assert lower is not None
         if noun.mode not in ("private", "vepa", "bridge"):
             raise Refusal("EOPNOTSUPP", f"mode {noun.mode} is not supported")
-        if isinstance(lower, Macvtap):
-            return replace(noun, lower=lower.lower)
-        if isinstance(lower, Gre) or lower.kind == "loopback":
-            raise Refusal("EINVAL", f"{lower.name} carries no Ethernet")
-        if lower.master is not None:
-            raise Refusal("EBUSY", f"{lower.name} is a port of {lower.master}")
-        return noun
+        lower = self._state.link(noun.lower)
+        return replace(noun, lower=lower.lower) if isinstance(lower, Macvtap) else noun
 
     def _add(self, link: Link) -> None:
         state = self._state
@@ -207,6 +199,15 @@ class LinkRules:
         if link.index and (link.index in self._state.indexes or link.index < 0):
             raise Refusal("EEXIST", f"ifindex {link.index} is taken")
 
+    def _check_lower(self, link: Macvtap) -> None:
+        """Refuse a lower link that can have no macvtap (macvlan_port_create)."""
+        lower = self._state.link(link.lower)
+        assert lower is not None
+        if isinstance(lower, Gre) or lower.kind == "loopback":
+            raise Refusal("EINVAL", f"{lower.name} carries no Ethernet")
+        if lower.master is not None:
+            raise Refusal("EBUSY", f"{lower.name} is a port of {lower.master}")
+
     def _check_values(self, link: Link) -> None:
         if link.alias and len(link.alias.encode()) > ALIAS_MAX:
             raise Refusal("ERANGE", f"the alias has more than {ALIAS_MAX} bytes")
@@ -221,7 +222,7 @@ class LinkRules:
 
     def _check_macvtap_address(self, link: Link) -> None:
         """Refuse a MAC twice on one lower link, among those up (macvlan_addr_busy)."""
-        if not isinstance(link, Macvtap) or not link.up:
+        if not isinstance(link, Macvtap):
             return
         state = self._state
         names = [link.lower, *(name for name in state.uppers.get(link.lower, ()))]
@@ -257,24 +258,16 @@ class LinkRules:
         if wanted.master is not None and wanted.master != found.master:
             join(state, wanted)
         if wanted.mac != found.mac:
-            drop_neighbours(state, wanted.name)
+            for version in (4, 6):
+                drop_neighbours(state, wanted.name, version)
         if wanted.mtu != found.mtu:
-            self._mtu_changed(wanted)
+            mtu_changed(state, wanted)
         if wanted.master is not None and different & {"mac", "mtu"}:
             follow_ports(state, wanted.master)
         if found.up and not wanted.up:
             link_went_down(state, wanted.name)
         elif wanted.up and not found.up:
             sync_connected(state, wanted.name)
-
-    def _mtu_changed(self, link: Link) -> None:
-        state, mtu = self._state, link.mtu or 0
-        if mtu < IPV6_MTU_MIN:
-            drop_ipv6(state, link.name)
-        for name in state.uppers.get(link.name, ()):
-            upper = state.link(name)
-            if upper is not None and (upper.mtu or 0) > mtu:  # macvlan_device_event
-                self._mtu_changed(state.update_link(upper, mtu=mtu))
 
     # -- removing ----------------------------------------------------------------
 

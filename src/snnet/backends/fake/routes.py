@@ -63,11 +63,11 @@ class RouteRules:
             self._check_gateway6(noun.gateway, noun)
 
     def _check_gateway4(self, gateway: IPAddress, noun: Route) -> None:
-        own = noun.link in self._state.local.get(gateway, ())
+        links = self._state.local.get(gateway, ())
         if noun.onlink:
-            if own or gateway.is_multicast or gateway.is_loopback or self._broadcast(gateway):
+            if links or gateway.is_multicast or gateway.is_loopback or self._broadcast(gateway):
                 raise Refusal("EINVAL", "nexthop has invalid gateway")
-        elif not own:
+        elif noun.link not in links:
             if not self._reached_directly(gateway, noun.link):
                 raise Refusal("ENETUNREACH", "nexthop has invalid gateway")
             if self._broadcast(gateway):
@@ -78,10 +78,18 @@ class RouteRules:
             raise Refusal("EINVAL", "gateway can not be a local address")
         if gateway.is_multicast or gateway.is_unspecified:
             raise Refusal("EINVAL", "invalid gateway address")
-        if gateway.is_link_local or noun.onlink:
+        if gateway.is_link_local:
             return
-        if not self._reached_directly(gateway, noun.link):
+        if noun.onlink:
+            self._check_onlink6(gateway, noun.link)
+        elif not self._reached_directly(gateway, noun.link):
             raise Refusal("EHOSTUNREACH")
+
+    def _check_onlink6(self, gateway: IPAddress, link: str) -> None:
+        """Refuse a gateway that is known to be elsewhere (ip6_route_check_nh_onlink)."""
+        hops = self._state.fib.closest(gateway)
+        if hops and all(hop.link != link for hop in hops):
+            raise Refusal("EINVAL", "nexthop has invalid gateway or device mismatch")
 
     def _reached_directly(self, gateway: IPAddress, link: str) -> bool:
         """Whether the link has a route to the gateway that needs no gateway itself."""
