@@ -166,7 +166,20 @@ def check_choice(value: object, field: str, known: tuple[str, ...]) -> str:
     raise InvalidRequest(f"{shown(value)} is not one of {', '.join(map(repr, known))}", field=field)
 
 
-def _many(value: object, field: str, check: Callable[[object, str], Any]) -> tuple[Any, ...]:
+def check_bool(value: object, field: str) -> bool:
+    if isinstance(value, bool):
+        return value
+    raise InvalidRequest(f"{shown(value)} is neither True nor False", field=field)
+
+
+def check_text(value: object, field: str) -> str:
+    if isinstance(value, str):
+        return value
+    raise InvalidRequest(f"{shown(value)} is not text", field=field)
+
+
+def check_many(value: object, field: str, check: Callable[[object, str], Any]) -> tuple[Any, ...]:
+    """A list of things that are each checked; ``field`` and a position name a wrong one."""
     # A network is iterable too: a /64 for a very long time.
     no_list = (str, bytes, Mapping, IPv4Network, IPv6Network)
     if isinstance(value, no_list) or not isinstance(value, Iterable):
@@ -283,7 +296,7 @@ class NetworkConfig:
             ("management_nets", check_network),
             ("floating_pool", check_address),
         ):
-            put(self, name, _many(getattr(self, name), name, check))
+            put(self, name, check_many(getattr(self, name), name, check))
         put(self, "mode", check_enum(self.mode, "mode", NetworkMode))
         check_choice(self.tunnel, "tunnel", TUNNELS)
         check_choice(self.macvtap_mode, "macvtap_mode", ("bridge", "vepa"))

@@ -57,7 +57,8 @@ def show_demo(
 def interruptible() -> Iterator[threading.Event]:
     """An event that Ctrl-C, TERM and HUP set instead of ending the program.
 
-    Set-up stops at it, tear-down does not: a second Ctrl-C changes nothing.
+    Set-up stops at it, tear-down does not: a second Ctrl-C changes nothing, not
+    even on the program's last few steps, so after a first one this stays so.
     """
     event = threading.Event()
 
@@ -70,8 +71,9 @@ def interruptible() -> Iterator[threading.Event]:
     try:
         yield event
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        if not event.is_set():
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 class Screen:

@@ -11,7 +11,15 @@ from itertools import islice
 from typing import TYPE_CHECKING, ClassVar
 
 from snnet import plugins
-from snnet.config import MTU_MIN, NetworkConfig, NetworkMode, check_id
+from snnet.config import (
+    MTU_MIN,
+    NetworkConfig,
+    NetworkMode,
+    check_bool,
+    check_id,
+    check_int,
+    shown,
+)
 from snnet.contract import (
     Add,
     Change,
@@ -48,7 +56,7 @@ from snnet.core.planner import plan as make_plan
 from snnet.core.uplinks import Uplink, find_uplinks
 
 from .claims import WHOLE_NODE, Claims
-from .deadline import CancelToken, Deadline
+from .deadline import CancelToken, Deadline, check_seconds
 from .drivers import Drivers
 from .reports import Report
 from .transaction import set_up, tear_down
@@ -101,9 +109,9 @@ class Node:
         read_only: bool,
         listeners: Sequence[object],
     ) -> None:
-        self.owner = Owner(self.role, check_id(node_id, "id"))
+        self.owner = Owner(self.role, check_id(node_id, "node_id"))
         if not isinstance(config, NetworkConfig):
-            raise InvalidRequest(f"{config!r} is not a NetworkConfig", field="config")
+            raise InvalidRequest(f"{shown(config)} is not a NetworkConfig", field="config")
         if config.mode is NetworkMode.ROUTED:
             raise Unsupported("routed mode is still to come: set mode=NetworkMode.GRE_TUNNEL")
         if firewall in PLANNED_FIREWALLS:
@@ -111,14 +119,11 @@ class Node:
                 f"firewall {firewall!r} is still to come: say firewall='none', "
                 "and the rules of this host are yours to set"
             )
-        Deadline("", api_timeout, None)
-        if not isinstance(max_api_concurrency, int) or max_api_concurrency < 1:
-            raise InvalidRequest("is at least 1", field="max_api_concurrency")
         self.config = config
-        self.api_timeout = api_timeout
-        self.read_only = read_only
+        self.api_timeout = check_seconds(api_timeout, "api_timeout")
+        self.read_only = check_bool(read_only, "read_only")
         self.listeners = plugins.Listeners(listeners)
-        self._claims = Claims(max_api_concurrency)
+        self._claims = Claims(check_int(max_api_concurrency, "max_api_concurrency", 1, 2**16))
         self._ready = False
         self._closed = False
         self._pid = os.getpid()
@@ -149,12 +154,12 @@ class Node:
 
             host = SystemHost(str(self.owner), netns, nets)
             opened.callback(host.close)
-            first = _choose(plugins.BACKENDS, backend, host, opened)
+            first = _choose("backend", backend, host, opened)
             # The fake's host is its kernel, and so the host of what works beside it.
             host = first.host
-        others = [_choose(plugins.FIREWALLS, firewall, host, opened)]
+        others = [_choose("firewall", firewall, host, opened)]
         if dhcp is not None:
-            others.append(_choose(plugins.DHCP, dhcp, host, opened))
+            others.append(_choose("dhcp", dhcp, host, opened))
         self._host: Host = host
         return Drivers(first, *others)
 
@@ -220,6 +225,11 @@ class Node:
         if self._pid != os.getpid():
             raise InvalidRequest(f"{self.owner} was made before a fork: make a new one here")
 
+    def _check_ready(self) -> None:
+        self._check_usable()
+        if not self._ready:
+            raise InvalidRequest(f"{self.owner} is not ready: call init() first")
+
     def _begin(
         self,
         what: str,
@@ -230,9 +240,7 @@ class Node:
         changes: bool = True,
     ) -> Deadline:
         """The deadline of a call, once the node may be called at all."""
-        self._check_usable()
-        if not self._ready:
-            raise InvalidRequest(f"{self.owner} is not ready: call init() first")
+        self._check_ready()
         if changes and self.read_only:
             raise InvalidRequest(f"{self.owner} is read-only: it refuses {what}")
         if timeout is None and limited:
@@ -254,17 +262,21 @@ class Node:
     @property
     def uplinks(self) -> tuple[Uplink, ...]:
         """All uplinks, by ifindex, then address; the first compute one is used."""
+        self._check_ready()
         return self._uplinks
 
     @property
     def compute_ip(self) -> IPAddress:
         """The node's address on the compute network: its end of every tunnel."""
+        self._check_ready()
         return self.site.uplink.ip
 
     @property
     def site(self) -> Site:
+        """What all that this node makes depends on."""
         if self._site is None:
-            raise InvalidRequest(f"{self.owner} is not ready: call init() first")
+            self._check_ready()
+        assert self._site is not None
         return self._site
 
     def dump_firewall(self) -> str:
@@ -499,12 +511,15 @@ def _taken(error: Exists) -> Conflict:
     )
 
 
-def _choose(group: str, choice: DriverChoice, host: Host, opened: ExitStack) -> Driver:
+_GROUPS = {"backend": plugins.BACKENDS, "firewall": plugins.FIREWALLS, "dhcp": plugins.DHCP}
+
+
+def _choose(what: str, choice: DriverChoice, host: Host, opened: ExitStack) -> Driver:
     """An installed driver by name, opened and to be closed; an instance is borrowed."""
     if isinstance(choice, Driver):
         return choice
     if not isinstance(choice, str):
-        raise InvalidRequest(f"{choice!r} is neither a driver's name nor a driver", field=group)
-    driver = plugins.open_driver(group, choice, host)
+        raise InvalidRequest(f"{shown(choice)} is neither a driver's name nor a driver", field=what)
+    driver = plugins.open_driver(_GROUPS[what], choice, host)
     opened.callback(driver.close)
     return driver

@@ -8,7 +8,17 @@ from dataclasses import replace
 from ipaddress import IPv4Network
 from typing import Any, ClassVar
 
-from snnet.config import Address, Neighbor, Network, NetworkConfig, check_id, check_network
+from snnet.config import (
+    Address,
+    Neighbor,
+    Network,
+    NetworkConfig,
+    check_id,
+    check_int,
+    check_many,
+    check_network,
+    shown,
+)
 from snnet.contract import Address as AddressNoun
 from snnet.contract import (
     BridgeAccept,
@@ -79,6 +89,8 @@ class Cnci(Exits, Node):
         listeners: Sequence[object] = (),
     ) -> None:
         self.tenant_id = check_id(tenant_id, "tenant_id")
+        if dhcp is None:
+            raise InvalidRequest("a concentrator serves DHCP: name a driver", field="dhcp")
         super().__init__(
             node_id,
             config,
@@ -120,7 +132,6 @@ class Cnci(Exits, Node):
         """
         deadline = self._begin("add_remote_subnet", timeout, cancel)
         network, key, remote = self._remote_subnet(subnet, key, cn_ip)
-        self._scoping.check(network)
         with (
             self._telling() as told,
             self._claims.hold(lambda: self._subnet_claim(network, remote), deadline) as claim,
@@ -194,11 +205,10 @@ class Cnci(Exits, Node):
         self, subnet: Network, key: int, cn_ip: Address
     ) -> tuple[IPv4Network, int, IPAddress]:
         network = check_subnet(check_network(subnet, "subnet"))
-        if not isinstance(key, int) or isinstance(key, bool):
-            raise InvalidRequest(f"{key!r} is not a whole number", field="subnet_key")
+        self._scoping.check(network)
         return (
             network,
-            check_key(self.site.tunnel, key),
+            check_key(self.site.tunnel, check_int(key, "key", 1, 2**32 - 1), "key"),
             check_remote(cn_ip, self.site.uplink.ip, "cn_ip"),
         )
 
@@ -265,7 +275,7 @@ class Cnci(Exits, Node):
         a Conflict.
         """
         deadline = self._begin("update_neighbors", timeout, cancel)
-        entries = list(neighbors)
+        entries = check_many(neighbors, "neighbors", _check_neighbor)
         claim = Claim(frozenset({("mesh",), ("subnets",)}))
         with self._telling() as told, self._claims.hold(lambda: claim, deadline):
             old = self._known.mesh
@@ -353,6 +363,12 @@ class Cnci(Exits, Node):
                 raise incomplete("shutdown", told.plan, outcome)
             self._forwarding.release()
         return report
+
+
+def _check_neighbor(value: object, field: str) -> Neighbor:
+    if isinstance(value, Neighbor):
+        return value
+    raise InvalidRequest(f"{shown(value)} is not a Neighbor", field=field)
 
 
 def _is_link(noun: Noun) -> bool:

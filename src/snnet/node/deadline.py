@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import Protocol
 
+from snnet.config import shown
 from snnet.contract import Cancelled, InvalidRequest, Timeout
 
 
@@ -14,18 +16,29 @@ class CancelToken(Protocol):
     def is_set(self) -> bool: ...
 
 
+def check_seconds(value: object, field: str) -> float:
+    """A time to wait: a number of seconds above 0 that a lock can wait for."""
+    if (
+        isinstance(value, (int, float))
+        and not isinstance(value, bool)
+        and 0 < value <= threading.TIMEOUT_MAX
+    ):
+        return value
+    raise InvalidRequest(
+        f"{shown(value)} is not a number of seconds above 0 (None: no limit)", field=field
+    )
+
+
 class Deadline:
     """When a call has to be done; ``seconds`` None is never."""
 
     __slots__ = ("_cancel", "_end", "_seconds", "_what")
 
     def __init__(self, what: str, seconds: float | None, cancel: CancelToken | None) -> None:
-        if seconds is not None and (
-            isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or seconds <= 0
-        ):
-            raise InvalidRequest(f"{seconds!r} is not a number of seconds above 0", field="timeout")
+        if seconds is not None:
+            check_seconds(seconds, "timeout")
         if cancel is not None and not callable(getattr(cancel, "is_set", None)):
-            raise InvalidRequest(f"{cancel!r} has no is_set()", field="cancel")
+            raise InvalidRequest(f"{shown(cancel)} has no is_set()", field="cancel")
         self._what = what
         self._seconds = seconds
         self._end = None if seconds is None else time.monotonic() + seconds

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from ipaddress import IPv4Address
 
-from snnet.config import Address, check_choice, check_int
+from snnet.config import (
+    Address,
+    check_bool,
+    check_choice,
+    check_int,
+    check_many,
+    check_text,
+    shown,
+)
 from snnet.contract import (
     Conflict,
     ExternalForward,
@@ -17,7 +25,7 @@ from snnet.contract import (
     PublicIp,
     keyed,
 )
-from snnet.core.addressing import check_ipv4
+from snnet.core.addressing import check_guest, check_ipv4, check_unicast
 from snnet.core.concentrator import Concentration, with_addresses
 from snnet.core.identity import is_ours
 from snnet.core.planner import plan as make_plan
@@ -46,11 +54,9 @@ class Exits(Node):
         cancel: CancelToken | None = None,
     ) -> None:
         """Masquerade what leaves by these external devices."""
-        if isinstance(devices, str):
-            raise InvalidRequest(f"{devices!r} is not a list of link names", field="devices")
         rules = [
-            Masquerade(owner=str(self.owner), device=self._external(device, "devices"))
-            for device in devices
+            Masquerade(owner=str(self.owner), device=device)
+            for device in check_many(devices, "devices", self._external)
         ]
         self._rule("enable_nat", rules, True, timeout, cancel)
 
@@ -72,12 +78,11 @@ class Exits(Node):
         cancel: CancelToken | None = None,
     ) -> None:
         """Let a subnet's bridge out by an external device; in only what was asked for."""
-        if enable:
-            self._external(device, "device")
-            if bridge not in {subnet.bridge.name for subnet in self._known.subnets.values()}:
-                raise InvalidRequest(
-                    f"{bridge!r} is not a bridge of this concentrator", field="bridge"
-                )
+        self._device(enable, device)
+        check_text(bridge, "bridge")
+        bridges = {subnet.bridge.name for subnet in self._known.subnets.values()}
+        if enable and bridge not in bridges:
+            raise InvalidRequest(f"{bridge!r} is not a bridge of this concentrator", field="bridge")
         rule = ExternalForward(owner=str(self.owner), device=device, bridge=bridge)
         self._rule("external_forwarding", [rule], enable, timeout, cancel)
 
@@ -100,7 +105,7 @@ class Exits(Node):
         rule = PortForward(
             owner=str(self.owner),
             protocol=check_choice(protocol, "protocol", PROTOCOLS),
-            device=self._external(device, "device") if enable else device,
+            device=self._device(enable, device),
             port=check_int(external_port, "external_port", 1, 65535),
             target=self._internal(internal_ip, "internal_ip", enable),
             target_port=check_int(internal_port, "internal_port", 1, 65535),
@@ -121,7 +126,8 @@ class Exits(Node):
 
         With a floating pool configured, only its addresses are public.
         """
-        public = check_ipv4(public_ip, "public_ip")
+        self._device(enable, device)
+        public = check_unicast(public_ip, "public_ip")
         pool = tuple(self.config.floating_pool)
         if enable and pool and public not in pool:
             raise InvalidRequest(f"{public} is not in the floating pool", field="public_ip")
@@ -129,7 +135,7 @@ class Exits(Node):
             owner=str(self.owner),
             public=public,
             internal=self._internal(internal_ip, "internal_ip", enable),
-            device=self._external(device, "device") if enable else device,
+            device=self._device(enable, device),
         )
         self._rule("public_ip_access", [rule], enable, timeout, cancel)
 
@@ -143,20 +149,32 @@ class Exits(Node):
                 if isinstance(rule, PublicIp)
             }
 
+    def _device(self, enable: object, device: object) -> str:
+        """The device of a rule, which must be there if the rule is to be made."""
+        self._check_ready()
+        if check_bool(enable, "enable"):
+            return self._external(device, "device")
+        return check_text(device, "device")
+
     def _external(self, device: object, field: str) -> str:
         """The name of a link that is there and not ours."""
-        self._begin(field, None, None)
+        self._check_ready()
         link = self._link(device) if isinstance(device, str) else None
         if link is None or is_ours(link, self.owner):
-            raise InvalidRequest(f"{device!r} is not an external link of this host", field=field)
+            raise InvalidRequest(
+                f"{shown(device)} is not an external link of this host", field=field
+            )
         return link.name
 
     def _internal(self, address: Address, field: str, enable: bool) -> IPv4Address:
         """A guest's address in one of the tenant's subnets."""
         ip = check_ipv4(address, field)
-        if enable and self._known.subnet_of(ip) is None:
+        if not enable:
+            return ip
+        subnet = self._known.subnet_of(ip)
+        if subnet is None:
             raise InvalidRequest(f"{ip} is in no subnet of this concentrator", field=field)
-        return ip
+        return check_guest(ip, subnet.network, field)
 
     def _rule(
         self,
