@@ -52,7 +52,7 @@ def make_cn(kernel: snnet.FakeKernel) -> Iterator[MakeNode]:
 
     def make(init: bool = True, node_id: Any = "cn-1", **options: Any) -> snnet.ComputeNode:
         settings = options.pop("config", None) or config(tunnel=options.pop("tunnel", "gre"))
-        chosen = {"backend": kernel, "firewall": "fake"} | options
+        chosen: dict[str, Any] = {"backend": kernel, "firewall": "fake"} | options
         node = snnet.ComputeNode(node_id, settings, **chosen)
         nodes.append(node)
         if init:
@@ -70,7 +70,7 @@ def make_cnci(kernel: snnet.FakeKernel) -> Iterator[MakeNode]:
 
     def make(init: bool = True, node_id: Any = "cnci-1", **options: Any) -> snnet.Cnci:
         settings = options.pop("config", None) or config(tunnel=options.pop("tunnel", "gre"))
-        chosen = {
+        chosen: dict[str, Any] = {
             "backend": kernel,
             "firewall": "fake",
             "dhcp": "fake",

@@ -208,7 +208,7 @@ def test_every_field_is_optional_and_a_vm_is_the_default() -> None:
 
 def test_fields_are_given_by_keyword_only() -> None:
     with pytest.raises(TypeError):
-        VnicConfig(VnicRole.TENANT_VM)  # type: ignore[misc]
+        VnicConfig(VnicRole.TENANT_VM)  # type: ignore[call-arg]
 
 
 def test_values_come_back_normalised() -> None:
@@ -246,7 +246,7 @@ def test_ipv6_is_well_formed_here() -> None:
         ("mac", "fe:ff:ff:ff:ff:ff"),
     ],
 )  # fmt: skip
-def test_limits_are_inside(name: str, value: object) -> None:
+def test_limits_are_inside(name: str, value: Any) -> None:
     assert getattr(VnicConfig(**{name: value}), name) == value
 
 

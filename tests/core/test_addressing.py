@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv4Network, ip_network
+from typing import Any
 
 import pytest
 
@@ -52,10 +53,10 @@ def test_there_is_no_debug_ssh_port_past_65535(ip: str) -> None:
 
 
 @pytest.mark.parametrize("value", [None, 167837705, b"\x0a\x01\x00\x09", "", "x", "10.1.0", "::1"])
-def test_mac_and_port_are_for_ipv4_addresses_only(value: object) -> None:
+def test_mac_and_port_are_for_ipv4_addresses_only(value: Any) -> None:
     for function in (mac_for, debug_ssh_port):
         with pytest.raises(InvalidRequest) as caught:
-            function(value)  # type: ignore[operator]
+            function(value)
         assert caught.value.field == "ip"
 
 

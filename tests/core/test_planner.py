@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
@@ -163,15 +163,15 @@ def test_neighbours_come_back_after_a_link_changed_its_mac() -> None:
     ]
 
 
-def test_routes_come_back_after_a_link_was_without_an_address() -> None:
+def test_routes_and_neighbours_come_back_after_a_link_was_without_an_address() -> None:
     # fib_disable_ip (net/ipv4/fib_frontend.c) drops them with the last IPv4 address.
-    address, _, *routes = ON_MESH
+    address, *rest = ON_MESH
     new = Address(link="mesh", address=IPv4Interface("10.9.0.7/32"))
-    operations = steps([MESH, *ON_MESH], [MESH, new, *ON_MESH[1:]])
-    assert operations[2:4] == [Remove(address), Add(new)]
-    for route in routes:
-        assert operations.index(Remove(route)) < 2
-        assert operations.index(Add(route)) > 3
+    operations = steps([MESH, *ON_MESH], [MESH, new, *rest])
+    assert operations[3:5] == [Remove(address), Add(new)]
+    for noun in rest:
+        assert operations.index(Remove(noun)) < 3
+        assert operations.index(Add(noun)) > 4
 
 
 # -- any found, any wanted ---------------------------------------------------------------
@@ -195,7 +195,11 @@ class Host:
             del self.nouns[noun.key]
             self._drop(lambda other: other.within == noun.key)
             if isinstance(noun, Address) and not self._has_address(noun.link):
-                self._drop(lambda other: isinstance(other, Route) and other.link == noun.link)
+                self._drop(
+                    lambda other: (
+                        isinstance(other, (Neighbour, Route)) and other.within == noun.within
+                    )
+                )
             return
         assert self.nouns[noun.key] == operation.old
         assert noun.differences(operation.old) <= noun.changeable
@@ -210,8 +214,7 @@ class Host:
     def _has_address(self, link: str) -> bool:
         return any(isinstance(noun, Address) and noun.link == link for noun in self.nouns.values())
 
-    def _drop(self, dies: object) -> None:
-        assert callable(dies)
+    def _drop(self, dies: Callable[[Noun], bool]) -> None:
         self.nouns = {key: noun for key, noun in self.nouns.items() if not dies(noun)}
 
 

@@ -15,8 +15,11 @@ from typing import Any
 
 import snnet
 from snnet.backends.fake import FakeDhcp
+from snnet.backends.netlink import NetlinkBackend
 from snnet.contract import Add, Change, DhcpScope, Driver, Link, Other, Remove, link_key
 from snnet.dhcp.dnsmasq import Dnsmasq
+from snnet.system.host import SystemHost
+from snnet.system.netns import netns_id
 
 COMPUTE_NETS = {4: "192.0.2.0/24", 6: "2001:db8::/64"}
 UPLINKS = {4: "192.0.2.11/24", 6: "2001:db8::11/64"}
@@ -136,9 +139,6 @@ class NetlinkWorld(World):
 
     def __init__(self, tunnel: str, netns: str, ip: Callable[..., str], version: int = 4) -> None:
         super().__init__(tunnel, version)
-        from snnet.backends.netlink import NetlinkBackend
-        from snnet.system.host import SystemHost
-
         self.netns = netns
         ip("link", "add", "eth0", "type", "veth", "peer", "name", "eth0-far", netns=netns)
         nodad = ["nodad"] if version == 6 else []
@@ -147,6 +147,7 @@ class NetlinkWorld(World):
         ip("link", "set", "eth0-far", "up", netns=netns)
         host = SystemHost("cn:tester", netns)
         self._open.callback(host.close)
+        self._open.callback(_remove_claims, host)
         self.kernel = NetlinkBackend(host)
         self._open.callback(self.kernel.close)
 
@@ -163,6 +164,12 @@ class NetlinkWorld(World):
         os.kill(pid, signal.SIGKILL)
         while server.pid(scope) is not None:
             time.sleep(0.01)
+
+
+def _remove_claims(host: SystemHost) -> None:
+    """Remove what processes that were killed left locked in the namespace of a test."""
+    for path in host.runtime.glob(f"claim-*{netns_id(host.netns).replace(':', '.')}*"):
+        path.unlink(missing_ok=True)
 
 
 def vm(number: int = 9, **changes: Any) -> snnet.VnicConfig:

@@ -57,8 +57,8 @@ def show_demo(
 def interruptible() -> Iterator[threading.Event]:
     """An event that Ctrl-C, TERM and HUP set instead of ending the program.
 
-    Set-up stops at it, tear-down does not: a second Ctrl-C changes nothing, not
-    even on the program's last few steps, so after a first one this stays so.
+    Set-up stops at it, tear-down does not.  A second Ctrl-C changes nothing, not
+    even on the program's last few steps: after a first one all are ignored.
     """
     event = threading.Event()
 
@@ -71,9 +71,8 @@ def interruptible() -> Iterator[threading.Event]:
     try:
         yield event
     finally:
-        if not event.is_set():
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_IGN if event.is_set() else handler)
 
 
 class Screen:

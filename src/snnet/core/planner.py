@@ -16,8 +16,6 @@ def plan(found: Nouns, wanted: Nouns) -> Plan:
     plan brings it back.  Nothing to do gives an empty plan.
     """
     removed: list[Operation] = [Remove(old) for key, old in found.items() if key not in wanted]
-    # A link without an IPv4 address loses its routes (fib_disable_ip, net/ipv4/fib_frontend.c).
-    bared = {op.noun.within for op in removed if isinstance(op.noun, Address)}
     made: list[Operation] = []
     if len(removed) > 1:
         gone = {operation.noun.key for operation in removed}
@@ -26,6 +24,13 @@ def plan(found: Nouns, wanted: Nouns) -> Plan:
     replaced = {key for key, names in different.items() if not names <= wanted[key].changeable}
     # A link that changes its MAC loses its neighbours (neigh_changeaddr, net/core/neighbour.c).
     moved = {key for key, names in different.items() if "mac" in names}
+    # A link that loses its last IPv4 address loses its routes and neighbours, be it by the plan
+    # or by undoing it (fib_disable_ip, net/ipv4/fib_frontend.c).
+    readdressed = {
+        noun.within
+        for key, noun in (*found.items(), *wanted.items())
+        if isinstance(noun, Address) and (key in found) != (key in wanted)
+    }
     for key, noun in wanted.items():
         if key not in different:
             made.append(Add(noun))
@@ -33,7 +38,7 @@ def plan(found: Nouns, wanted: Nouns) -> Plan:
             key in replaced
             or noun.within in replaced
             or (noun.within in moved and isinstance(noun, Neighbour))
-            or (noun.within in bared and isinstance(noun, Route))
+            or (noun.within in readdressed and isinstance(noun, (Neighbour, Route)))
         ):
             removed.append(Remove(found[key]))
             made.append(Add(noun))

@@ -70,7 +70,8 @@ class Draw:
         if roll < 0.62 and others:
             return Remove(self._dice.choice(others))
         noun = self._beside()
-        return Remove(noun) if self._dice.random() < 0.1 else Add(noun)
+        gone = self._dice.random() < 0.1 and not isinstance(noun, Fdb)
+        return Remove(noun) if gone else Add(noun)
 
     @staticmethod
     def _removable(noun: Noun) -> bool:
@@ -128,6 +129,7 @@ class Draw:
                 onlink = via is not None and pick([True, False])
                 return route(pick(DESTINATIONS6 if six else DESTINATIONS), link, via, onlink)
             case "neighbour":
+                link = pick(["b0", "t0", "v0", "x0"])
                 return neighbour(pick(["192.0.2.9", "10.9.9.9", "2001:db8::9"]), pick(MACS), link)
             case _:
                 remote = ip_address(pick(["192.0.2.50", "192.0.2.51", "2001:db8::50"]))

@@ -88,7 +88,9 @@ class RouteRules:
     def _check_onlink6(self, gateway: IPAddress, link: str) -> None:
         """Refuse a gateway that is known to be elsewhere (ip6_route_check_nh_onlink)."""
         hops = self._state.fib.closest(gateway)
-        if hops and all(hop.link != link for hop in hops):
+        # Connected routes come first by their metric, 256 against 1024.
+        best = [hop.link for hop in hops if hop.connected == hops[0].connected]
+        if best and link not in best:
             raise Refusal("EINVAL", "nexthop has invalid gateway or device mismatch")
 
     def _reached_directly(self, gateway: IPAddress, link: str) -> bool:

@@ -1,0 +1,95 @@
+"""The documents: their Python runs on the fake, and the names they give are there."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LIBSNNET = ROOT / "docs" / "libsnnet.md"
+DOCUMENTS = sorted(path for name in ("README.md", "docs/*.md") for path in ROOT.glob(name))
+
+_NOT_RUN = "<!-- not run -->"
+_OPENING = "```python"
+_NAME = re.compile(r"`(snnet(?:\.\w+)+)(?:\((\w*)=?\))?`")
+"""A dotted name, perhaps called, perhaps with the keyword that is meant."""
+
+
+def blocks(text: str) -> Iterator[str]:
+    """The Python blocks to run, each on the lines it has in the document."""
+    lines = text.splitlines()
+    number = 0
+    while number < len(lines):
+        number += 1
+        if lines[number - 1].strip() != _OPENING:
+            continue
+        end = lines.index("```", number)
+        if number < 2 or lines[number - 2].strip() != _NOT_RUN:
+            yield "\n" * number + "\n".join(lines[number:end])
+        number = end + 1
+
+
+def second_columns(text: str) -> Iterator[str]:
+    """The second cell of every table row."""
+    for line in text.splitlines():
+        if line.startswith("|") and not line.startswith("|--"):
+            yield line.split("|")[2]
+
+
+NAMES = sorted(
+    {
+        (match[1], match[2] or "")
+        for cell in second_columns(LIBSNNET.read_text(encoding="utf-8"))
+        for match in _NAME.finditer(cell)
+    }
+)
+
+
+def resolve(path: str) -> Any:
+    """What a dotted name stands for: modules as far as there are any, then attributes."""
+    first, *names = path.split(".")
+    thing: Any = importlib.import_module(first)
+    for name in names:
+        if not hasattr(thing, name) and inspect.ismodule(thing):
+            importlib.import_module(f"{thing.__name__}.{name}")
+        thing = getattr(thing, name)
+    return thing
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_the_python_of_a_document_runs(document: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # The blocks of one document go on from each other, as a reader does.
+    namespace: dict[str, Any] = {"__name__": "document"}
+    for block in blocks(document.read_text(encoding="utf-8")):
+        exec(compile(block, str(document), "exec"), namespace)
+
+
+def test_blocks_are_found_and_those_marked_are_left_out() -> None:
+    text = (
+        "text\n```python\na = 1\n```\n"
+        f"{_NOT_RUN}\n```python\nb = 2\n```\n"
+        "```sh\nc\n```\n```python\nd = 4\n```\n"
+    )
+    assert [block.strip() for block in blocks(text)] == ["a = 1", "d = 4"]
+
+
+def test_there_is_python_in_the_guide_from_libsnnet() -> None:
+    assert list(blocks(LIBSNNET.read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize(("name", "keyword"), NAMES, ids=lambda value: value)
+def test_names_of_the_second_column_are_there(name: str, keyword: str) -> None:
+    thing = resolve(name)
+    if keyword:
+        assert keyword in inspect.signature(thing).parameters
+
+
+def test_nothing_in_the_second_column_escapes_the_test() -> None:
+    for cell in second_columns(LIBSNNET.read_text(encoding="utf-8")):
+        assert cell.count("`snnet.") == len(_NAME.findall(cell)), cell
