@@ -249,7 +249,7 @@ def _possible(nouns: list[Noun]) -> dict[Key, Noun]:
 hosts = st.lists(st.sampled_from(list(_universe())), max_size=12).map(_possible)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=60)
 @given(found=hosts, wanted=hosts)
 def test_a_plan_leads_from_any_found_to_any_wanted(
     found: dict[Key, Noun], wanted: dict[Key, Noun]
@@ -260,7 +260,7 @@ def test_a_plan_leads_from_any_found_to_any_wanted(
     assert host.nouns == wanted
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=60)
 @given(found=hosts, wanted=hosts)
 def test_a_plan_undone_in_reverse_leads_back(
     found: dict[Key, Noun], wanted: dict[Key, Noun]

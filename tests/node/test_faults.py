@@ -198,3 +198,21 @@ def test_a_driver_that_cannot_do_it_says_so_before_anything_is_touched() -> None
     with pytest.raises(snnet.Unsupported, match=r"this kernel has no gretap.*vxlan"):
         node.create_vnic(vm(9))
     assert world.text() == before
+
+
+def test_a_rebuild_announces_no_end_that_did_not_come() -> None:
+    world = FakeWorld("gre")
+    first = world.node()
+    first.create_vnic(vm(9))
+    tap = first.topology().vnics[0].link_name
+    first.close()
+    world.delete(tap)
+    second = world.node(init=False)
+    for at in (1, 2, 3):
+        world.kernel.fail(at=at, error="EBUSY")
+    report = second.init()
+    assert report.tunnel_events == []
+    assert len(report.orphans) == 3
+    (event,) = second.rebuild_topology().tunnel_events
+    assert event.type is snnet.TunnelEventType.DEL
+    assert world.links() == []

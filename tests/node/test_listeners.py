@@ -78,3 +78,14 @@ def test_a_rebuild_announces_every_tunnel_again(fake: FakeWorld) -> None:
     fake.node("cn-1").create_vnic(vm(9))
     report = fake.node("cn-1").rebuild_topology()
     assert [event.type for event in report.tunnel_events] == [snnet.TunnelEventType.ADD]
+
+
+def test_listeners_hear_every_tunnel_again(fake: FakeWorld) -> None:
+    class Ears:
+        def applied(self, events: tuple[snnet.TunnelEvent, ...]) -> None:
+            heard.extend(event.type for event in events)
+
+    heard: list[snnet.TunnelEventType] = []
+    fake.node("cn-1").create_vnic(vm(9))
+    fake.node("cn-1", listeners=[Ears()]).rebuild_topology()
+    assert heard == [snnet.TunnelEventType.ADD] * 2

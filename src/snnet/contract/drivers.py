@@ -1,8 +1,7 @@
 """What a driver is: six verbs over nouns, opened on a host.
 
 Backends (links, addresses, routes ...), firewalls and DHCP servers have the
-same shape; each carries its own nouns.  ``snnet.conformance`` tests the
-promises made here.
+same shape; each carries its own nouns.
 """
 
 from __future__ import annotations

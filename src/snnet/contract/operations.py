@@ -30,7 +30,7 @@ class Add:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Turn ``old`` into ``new``: the same object, other values in changeable fields."""
+    """Turn ``old`` into ``noun``: the same object, other values in changeable fields."""
 
     noun: Noun
     old: Noun

@@ -52,16 +52,18 @@ from snnet.core.mesh import build_mesh
 from snnet.core.planner import plan as make_plan
 from snnet.core.requests import check_remote
 
-from .base import DriverChoice, Node, Telling, account, incomplete
+from .base import account
 from .claims import WHOLE_NODE, Claim
 from .deadline import CancelToken, Deadline
+from .engine import Telling, incomplete, undone
 from .exits import Exits
 from .forwarding import Forwarding
+from .lifecycle import DriverChoice
 from .reports import Report
 from .scopes import ScopeControl
 
 
-class Cnci(Exits, Node):
+class Cnci(Exits):
     """A tenant's concentrator, as its agent drives it.
 
     Set-up calls (add, enable, update) are all or nothing.  Tear-down calls
@@ -107,11 +109,12 @@ class Cnci(Exits, Node):
         self._scoping = Scoping(config.dhcp_reserved, config.domain_name)
         self._forwarding = Forwarding(self._host, self._drivers, str(self.owner))
 
-    def _start(self) -> None:
+    def _start(self) -> Report:
         with self._telling() as told:
-            self._rebuild(told)
+            report = self._rebuild(told)
         if not self.read_only:
             self._forwarding.enable()
+        return report
 
     # -- subnets ---------------------------------------------------------------------
 
@@ -351,7 +354,7 @@ class Cnci(Exits, Node):
             found = {key: noun for key, noun in self._settled().items() if key[0] != "sysctl"}
             outcome = self._tear_down(told, found)
             account(report, told.plan, outcome)
-            left = {told.plan.operations[number].noun.key for number in outcome.errors}
+            left = undone(told.plan, outcome)
             rules = {
                 key: rule
                 for key, rule in self._known.rules.items()

@@ -13,8 +13,6 @@ from snnet.contract import (
     FatalError,
     Key,
     Link,
-    Macvtap,
-    Missing,
     Noun,
     Nouns,
     Plan,
@@ -22,36 +20,34 @@ from snnet.contract import (
 )
 from snnet.core import identity as ids
 from snnet.core.compute import (
-    CnciVnic,
     Subnet,
     Vnic,
-    build_port,
     build_subnet,
     build_vnic,
     container_info,
     tunnel_event,
 )
-from snnet.core.conflicts import check_same_port, check_same_subnet, check_same_vnic
+from snnet.core.conflicts import check_same_subnet, check_same_vnic
 from snnet.core.events import ContainerEvent, ContainerInfo, TunnelEvent, TunnelEventType
 from snnet.core.planner import plan as make_plan
 from snnet.core.requests import (
-    PortRequest,
     TenantRequest,
     VnicId,
-    port_identity,
-    port_request,
     tenant_identity,
     tenant_request,
 )
 from snnet.core.topology import Snapshot, Topology, read_topology, snapshot, tunnel_less
 
-from .base import DriverChoice, Node, Telling, account, incomplete
+from .base import account
 from .claims import WHOLE_NODE, Claim
 from .deadline import CancelToken, Deadline
+from .engine import Telling, incomplete, undone
+from .lifecycle import DriverChoice
+from .ports import Ports
 from .reports import CreatedVnic, DestroyedVnic, Report
 
 
-class ComputeNode(Node):
+class ComputeNode(Ports):
     """A compute node, as its agent drives it.
 
     Set-up calls are all or nothing.  Tear-down calls press on and raise
@@ -91,9 +87,9 @@ class ComputeNode(Node):
         self._topology = Topology()
         self._leaving: set[VnicId] = set()
 
-    def _start(self) -> None:
+    def _start(self) -> Report:
         with self._telling() as told:
-            self._rebuild(told)
+            return self._rebuild(told)
 
     # -- tenant VNICs ----------------------------------------------------------------
 
@@ -254,7 +250,7 @@ class ComputeNode(Node):
         if subnet is not None and last:
             found |= self._find_subnet(subnet)
         outcome = self._tear_down(told, found)
-        left = {told.plan.operations[number].noun.key for number in outcome.errors}
+        left = undone(told.plan, outcome)
         event, info = self._forget(identity, subnet, left, last)
         told.add(event, info)
         if outcome.errors:
@@ -289,73 +285,8 @@ class ComputeNode(Node):
                 ):
                     info = container_info(subnet, ContainerEvent.DEL)
             if subnet and last:
-                if subnet.tunnel and subnet.tunnel.key not in left:
-                    event = tunnel_event(self.site, subnet, TunnelEventType.DEL)
-                    topology.put_subnet(replace(subnet, tunnel=None))
-                if not left:
-                    topology.drop_subnet(subnet.id)
+                event = next(iter(self._forget_subnet(subnet, left)), None)
         return event, info
-
-    # -- concentrators' VNICs --------------------------------------------------------
-
-    def create_cnci_vnic(
-        self, cfg: VnicConfig, *, timeout: float | None = None, cancel: CancelToken | None = None
-    ) -> CnciVnic:
-        """Make a concentrator's NIC, a macvtap on the compute uplink.
-
-        The same config again returns the same VNIC; a MAC that another CNCI
-        VNIC has is a Conflict.
-        """
-        deadline = self._begin("create_cnci_vnic", timeout, cancel)
-        request = port_request(cfg, mtu_limit=self.site.uplink.mtu)
-        claim = Claim(frozenset({("port", *request.id), ("mac", request.mac)}))
-        with self._telling() as told, self._claims.hold(lambda: claim, deadline):
-            port, plan = self._plan_port(request)
-            self._set_up(told, plan, deadline, f"create_cnci_vnic {request.vnic_id}")
-            link = self._link(port.link_name)
-            if not isinstance(link, Macvtap):
-                raise Missing(f"{port.link_name} vanished as soon as it was made: try again")
-            port = replace(port, link=link)
-            with self._claims.lock:
-                self._topology.ports[port.id] = port
-        return port
-
-    def plan_create_cnci_vnic(self, cfg: VnicConfig) -> Plan:
-        """What ``create_cnci_vnic`` would do now."""
-        self._begin("plan_create_cnci_vnic", None, None, changes=False)
-        request = port_request(cfg, mtu_limit=self.site.uplink.mtu)
-        with self._claims.lock:
-            plan = self._plan_port(request)[1]
-        self._drivers.require(plan)
-        return self._drivers.preview(plan)
-
-    def _plan_port(self, request: PortRequest) -> tuple[CnciVnic, Plan]:
-        old = self._topology.ports.get(request.id)
-        name, link = self._locate(ids.PORT, request.id, old.link if old else None)
-        port = build_port(self.site, request, name)
-        if old is not None:
-            check_same_port(old, port)
-            if old.link_name == name:
-                port = old
-        self._topology.check_port_mac(port)
-        found = {link.key: link} if link is not None else {}
-        return port, make_plan(found, keyed(port.nouns()))
-
-    def destroy_cnci_vnic(
-        self, cfg: VnicConfig, *, timeout: float | None = None, cancel: CancelToken | None = None
-    ) -> None:
-        """Remove a concentrator's NIC; unknown or gone is no error."""
-        deadline = self._begin("destroy_cnci_vnic", timeout, cancel)
-        identity = port_identity(cfg)
-        claim = Claim(frozenset({("port", *identity)}))
-        with self._telling() as told, self._claims.hold(lambda: claim, deadline):
-            old = self._topology.ports.get(identity)
-            link = self._locate(ids.PORT, identity, old.link if old else None)[1]
-            outcome = self._tear_down(told, {link.key: link} if link is not None else {})
-            if outcome.errors:
-                raise incomplete(f"destroy_cnci_vnic {identity[1]}", told.plan, outcome)
-            with self._claims.lock:
-                self._topology.ports.pop(identity, None)
 
     # -- the whole node --------------------------------------------------------------
 
@@ -375,24 +306,33 @@ class ComputeNode(Node):
     def _read(self, ours: Nouns) -> tuple[Report, set[Key]]:
         links = [noun for noun in ours.values() if isinstance(noun, Link)]
         topology = read_topology(self.site, links)
-        report = Report(orphans=[*topology.orphans, *tunnel_less(topology)])
         useless = {link.key for link in links if not link.alias}
-        if not self.read_only:
-            for subnet in topology.empty_subnets():
-                useless |= {noun.key for noun in subnet.nouns()}
-                if subnet.tunnel:
-                    report.tunnel_events.append(
-                        tunnel_event(self.site, subnet, TunnelEventType.DEL)
-                    )
-                topology.drop_subnet(subnet.id)
-        report.tunnel_events += [
-            tunnel_event(self.site, subnet, TunnelEventType.ADD)
-            for subnet in topology.subnets.values()
-            if subnet.tunnel
-        ]
+        empty = topology.empty_subnets()
+        useless |= {noun.key for subnet in empty for noun in subnet.nouns()}
         with self._claims.lock:
             self._topology = topology
-        return report, useless
+        events = [
+            tunnel_event(self.site, subnet, TunnelEventType.ADD)
+            for subnet in topology.subnets.values()
+            if subnet.tunnel and (self.read_only or subnet not in empty)
+        ]
+        return Report(events, orphans=[*topology.orphans, *tunnel_less(topology)]), useless
+
+    def _forget_useless(self, report: Report, left: set[Key]) -> None:
+        topology = self._topology
+        with self._claims.lock:
+            for subnet in topology.empty_subnets():
+                report.tunnel_events += self._forget_subnet(subnet, left)
+
+    def _forget_subnet(self, subnet: Subnet, left: set[Key]) -> list[TunnelEvent]:
+        """Drop a subnet, or what of it is not left; DEL if its tunnel is gone with it."""
+        events = []
+        if subnet.tunnel and subnet.tunnel.key not in left:
+            events.append(tunnel_event(self.site, subnet, TunnelEventType.DEL))
+            self._topology.put_subnet(replace(subnet, tunnel=None))
+        if not left & {noun.key for noun in subnet.nouns()}:
+            self._topology.drop_subnet(subnet.id)
+        return events
 
     def reset_network(
         self, *, timeout: float | None = None, cancel: CancelToken | None = None
@@ -411,7 +351,7 @@ class ComputeNode(Node):
             )
             outcome = self._tear_down(told, found)
             account(report, told.plan, outcome)
-            left = {told.plan.operations[number].noun.key for number in outcome.errors}
+            left = undone(told.plan, outcome)
             report.tunnel_events = [
                 tunnel_event(self.site, subnet, TunnelEventType.DEL)
                 for subnet in before.subnets.values()

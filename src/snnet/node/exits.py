@@ -30,9 +30,10 @@ from snnet.core.concentrator import Concentration, with_addresses
 from snnet.core.identity import is_ours
 from snnet.core.planner import plan as make_plan
 
-from .base import Node, incomplete
+from .base import Node
 from .claims import Claim
 from .deadline import CancelToken
+from .engine import incomplete
 
 PROTOCOLS = ("tcp", "udp", "sctp")
 
@@ -128,6 +129,10 @@ class Exits(Node):
         """
         self._device(enable, device)
         public = check_unicast(public_ip, "public_ip")
+        if enable and (public == self.compute_ip or self._known.subnet_of(public)):
+            raise InvalidRequest(
+                f"{public} is this concentrator's own, or in one of its subnets", field="public_ip"
+            )
         pool = tuple(self.config.floating_pool)
         if enable and pool and public not in pool:
             raise InvalidRequest(f"{public} is not in the floating pool", field="public_ip")
@@ -142,6 +147,7 @@ class Exits(Node):
     @property
     def public_ips(self) -> dict[IPv4Address, IPv4Address]:
         """Public address to internal address."""
+        self._check_ready()
         with self._claims.lock:
             return {
                 rule.public: rule.internal

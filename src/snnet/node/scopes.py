@@ -119,6 +119,7 @@ class ScopeControl:
         return [Change(new, old)] if wanted != now else []
 
     def _scope(self) -> DhcpScope:
+        self._cnci._check_ready()
         subnet = self._cnci._known.subnets.get(self._network)
         if subnet is None:
             raise InvalidRequest(

@@ -17,7 +17,7 @@ from .kernel import kernel_of
 from .refusal import Refusal
 from .state import State
 
-_PROTOCOLS = ("tcp", "udp")
+_PROTOCOLS = ("tcp", "udp", "sctp")
 
 
 class RuleRules:
