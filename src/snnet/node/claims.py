@@ -44,19 +44,31 @@ class Claims:
         self._shared: Counter[Thing] = Counter()
 
     @contextmanager
-    def hold(self, decide: Callable[[], Claim], deadline: Deadline) -> Iterator[Claim]:
+    def hold(
+        self,
+        decide: Callable[[], Claim],
+        deadline: Deadline,
+        granted: Callable[[], object] | None = None,
+    ) -> Iterator[Claim]:
         """Wait until what ``decide`` asks for is free, and keep it for the block.
 
         ``decide`` is asked again after every wait, with the lock held.
-        Raises Timeout or Cancelled as the deadline says.
+        ``granted`` is called before the lock is let go, so that the next one
+        to decide sees what it did.  Raises Timeout or Cancelled as the
+        deadline says.
         """
-        claim = self._take(decide, deadline)
+        claim = self._take(decide, deadline, granted)
         try:
             yield claim
         finally:
             self._release(claim)
 
-    def _take(self, decide: Callable[[], Claim], deadline: Deadline) -> Claim:
+    def _take(
+        self,
+        decide: Callable[[], Claim],
+        deadline: Deadline,
+        granted: Callable[[], object] | None,
+    ) -> Claim:
         with self.lock:
             claim = decide()
             draining = claim.everything
@@ -75,6 +87,8 @@ class Claims:
             self._working = -1 if claim.everything else self._working + 1
             self._alone |= claim.alone
             self._shared.update(claim.shared)
+            if granted is not None:
+                granted()
             return claim
 
     def _free(self, claim: Claim) -> bool:

@@ -142,7 +142,8 @@ class ComputeNode(Ports):
             if known is not subnet:
                 topology.put_subnet(subnet)
             topology.put_vnic(vnic)
-        told.add(event, info)
+        if plan:
+            told.add(event, info)
         fds = outcome.fds.get(vnic.link_name)
         return CreatedVnic(replace(vnic, fds=fds) if fds else vnic, event, info)
 
@@ -330,7 +331,8 @@ class ComputeNode(Ports):
         if subnet.tunnel and subnet.tunnel.key not in left:
             events.append(tunnel_event(self.site, subnet, TunnelEventType.DEL))
             self._topology.put_subnet(replace(subnet, tunnel=None))
-        if not left & {noun.key for noun in subnet.nouns()}:
+        nouns = {noun.key for noun in subnet.nouns()}
+        if left.isdisjoint(nouns) and not any(self._topology.vnics(subnet.id)):
             self._topology.drop_subnet(subnet.id)
         return events
 
