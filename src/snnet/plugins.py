@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from snnet.contract import (
@@ -160,13 +161,15 @@ def _plugin_manager() -> pluggy.PluginManager:
     return manager
 
 
-def _installed_listeners() -> list[object]:
+@cache
+def _installed_listeners() -> tuple[object, ...]:
+    """Loaded once a process: looking through what is installed takes milliseconds."""
     from importlib.metadata import entry_points
 
-    found: list[object] = []
+    found = []
     for entry_point in entry_points(group="snnet.listeners"):
         try:
             found.append(entry_point.load())
         except Exception:
             _log.exception("listener %s cannot be loaded", entry_point.value)
-    return found
+    return tuple(found)
