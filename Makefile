@@ -12,6 +12,9 @@ KERNEL_PACKAGES := $(DEMO_PACKAGES) iputils-ping busybox-static
 DEMO  ?=
 TESTS ?=
 
+# The second run is faster for what the first one compiled.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help demo test test-fake test-kernel test-vm lint bench packages-demo packages-kernel clean
 
 help:

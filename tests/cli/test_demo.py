@@ -151,8 +151,15 @@ def test_ignored_signals_stay_ignored() -> None:
 
 
 @pytest.mark.kernel
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("seen", ["hosts", "VNICs", "DHCP", "pings"])
+@pytest.mark.parametrize(
+    ("number", "seen"),
+    [
+        (signal.SIGTERM, "hosts"),
+        (signal.SIGINT, "VNICs"),
+        (signal.SIGTERM, "DHCP"),
+        (signal.SIGINT, "pings"),
+    ],
+)
 def test_a_signal_ends_it_in_good_order(number: signal.Signals, seen: str) -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "snnet", "demo", "--backend", "netlink", "--json"],

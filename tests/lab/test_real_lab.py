@@ -18,7 +18,7 @@ from snnet.lab import demo_scenario, run
 from snnet.lab.lab import Lease
 from snnet.lab.namespaces import processes_in
 from snnet.lab.real import RealLab
-from snnet.lab.residue import own_links
+from snnet.lab.residue import own_links, runtime_files
 
 from .conftest import Memory, StopAt
 
@@ -56,7 +56,7 @@ def machine() -> dict[str, set[str]]:
             command for command in commands if "@cnci:cnci-" in command or "udhcpc" in command
         },
         "files": {
-            file.name for file in Path("/run/snnet").iterdir() if any(n in file.name for n in nodes)
+            file.name for file in runtime_files() if any(name in file.name for name in nodes)
         },
         "links": own_links("netlink"),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -328,3 +329,17 @@ def test_removals_of_one_subnet_at_once_take_the_subnet_along(slow: FakeWorld) -
         thread.join(5)
     assert sum(event is not None for event in gone) == 1
     assert slow.links() == []
+
+
+def test_of_two_last_vnics_destroyed_at_once_one_takes_the_subnet_along(fake: FakeWorld) -> None:
+    node = fake.node()
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # between any two steps of one, the other may decide
+    try:
+        for _ in range(50):
+            for number in (9, 10):
+                node.create_vnic(vm(number))
+            together([partial(node.destroy_vnic, vm(number)) for number in (9, 10)])
+            assert fake.links() == []
+    finally:
+        sys.setswitchinterval(interval)

@@ -85,7 +85,6 @@ class ComputeNode(Ports):
             listeners=listeners,
         )
         self._topology = Topology()
-        self._leaving: set[VnicId] = set()
 
     def _start(self) -> Report:
         with self._telling() as told:
@@ -226,22 +225,19 @@ class ComputeNode(Ports):
             ) as claim,
         ):
             last = ("subnet", *subnet_id) in claim.alone
-            try:
-                return self._destroy_vnic(told, identity, last)
-            finally:
-                with self._claims.lock:
-                    self._leaving.discard(identity)
+            return self._destroy_vnic(told, identity, last)
 
     def _destroy_claim(self, identity: VnicId) -> Claim:
         subnet_id = identity[:2]
+        # Two last VNICs that go at once must not each take the other for staying.
         staying = any(
-            vnic.id != identity and vnic.id not in self._leaving
+            vnic.id != identity and not self._claims.held(("leaving", *vnic.id))
             for vnic in self._topology.vnics(subnet_id)
         )
-        mine, subnet = ("vnic", *identity), ("subnet", *subnet_id)
+        mine, subnet = {("vnic", *identity), ("leaving", *identity)}, ("subnet", *subnet_id)
         if staying:
-            return Claim(frozenset({mine}), frozenset({subnet}))
-        return Claim(frozenset({mine, subnet}))
+            return Claim(frozenset(mine), frozenset({subnet}))
+        return Claim(frozenset({*mine, subnet}))
 
     def _destroy_vnic(self, told: Telling, identity: VnicId, last: bool) -> DestroyedVnic:
         topology = self._topology

@@ -10,7 +10,7 @@ import pytest
 from snnet.backends.fake import FakeKernel
 from snnet.contract import Add, Busy, Change, Exists, Geneve, Gre, Gretap, Link, Vxlan
 
-from .steps import add, link, refusal, remove
+from .steps import add, do, link, refusal, remove
 
 LOCAL, REMOTE, OTHER = (IPv4Address(f"192.0.2.{number}") for number in (11, 10, 12))
 LOCAL6, REMOTE6 = IPv6Address("2001:db8::11"), IPv6Address("2001:db8::10")
@@ -79,7 +79,6 @@ def test_gre_and_gretap_may_share_a_key(kernel: FakeKernel):
         replace(GRETAP, tunnel_key=2**32),
         replace(GRETAP, tunnel_key=-1),
         replace(GRE, tunnel_key=2**32),
-        replace(GRE, mac="02:00:00:00:00:01"),
         replace(VXLAN, vni=2**24),
         replace(GENEVE, vni=2**24),
     ],
@@ -128,6 +127,24 @@ def test_ipv4_gre_clamps_the_mtu_it_is_made_with_and_refuses_one_set_later(kerne
     assert found.mtu == 65493
     assert refusal(kernel, Change(replace(found, mtu=65494), found)) == "EINVAL"
     assert refusal(kernel, Add(replace(GRETAP, name="g1", mtu=67))) == "EINVAL"
+    add(kernel, replace(GRE, mtu=67))
+    assert link(kernel, "m0").mtu == 68
+
+
+def test_ip6gretap_passes_over_a_mtu_too_large(kernel: FakeKernel):
+    add(kernel, replace(GRETAP6, mtu=65514))
+    found = link(kernel, "h0")
+    assert found.mtu == 1438
+    assert refusal(kernel, Change(replace(found, mtu=65514), found)) == "EINVAL"
+    do(kernel, Change(replace(found, mtu=65513), found))
+
+
+def test_multipoint_gre_has_no_mac(kernel: FakeKernel):
+    add(kernel, GRE)
+    found = link(kernel, "m0")
+    assert found.mac is None
+    wanted = replace(found, mac="02:00:00:00:00:01")
+    assert refusal(kernel, Change(wanted, found)) == "EOPNOTSUPP"
 
 
 @pytest.mark.parametrize(("tunnel", "most"), [(VXLAN, 65535), (GENEVE, 65485)])

@@ -40,7 +40,8 @@ MODULES = {
 }
 """The kernel module behind each kind of link."""
 
-_GRE = 28  # IPv4 header, GRE header and key (t_hlen, net/ipv4/ip_tunnel.c)
+_GRE_HEADER = 8  # with a key
+_GRE = 20 + _GRE_HEADER  # behind an IPv4 header (t_hlen, net/ipv4/ip_tunnel.c)
 _ETHERNET = 14
 _UDP_TUNNEL = 50  # IPv4, UDP, VXLAN or Geneve and inner Ethernet headers
 _IPV6_MORE = 20  # what an IPv6 header is longer by
@@ -57,7 +58,7 @@ def mtu_max(state: State, link: Link) -> int:
         case Gretap(local=local) if local.version == 4:
             return MTU_MAX - _GRE - _ETHERNET  # __ip_tunnel_change_mtu
         case Gretap():
-            return MTU_MAX - _ETHERNET  # ip6_tnl_change_mtu
+            return MTU_MAX - _ETHERNET - _GRE_HEADER  # ip6_tnl_change_mtu
         case Gre():
             return MTU_MAX - _GRE
         case Geneve(remote=remote):
@@ -80,14 +81,17 @@ def check_mtu(state: State, link: Link) -> None:
 
 
 def fit_mtu(state: State, link: Link) -> int | None:
-    """The MTU a new link gets for the one asked for: gre tunnels over IPv4 clamp it.
+    """The MTU a new link gets for the one asked for; ``None`` stays ``None``.
 
-    ``ip_tunnel_newlink`` (net/ipv4/ip_tunnel.c).  ``None`` stays ``None``.
+    Too large a one is cut by tunnels over IPv4 (ip_tunnel_newlink) and passed
+    over by ip6gretap (ip6gre_newlink_common), which is no error for either.
     """
-    if link.mtu is None or not (isinstance(link, Gre) or link.kind == "gretap"):
+    if link.mtu is None or not isinstance(link, (Gre, Gretap)):
         return link.mtu
-    lowest = MTU_MIN if isinstance(link, Gre) else link.mtu
-    return min(max(link.mtu, lowest), mtu_max(state, link))
+    highest = mtu_max(state, link)
+    if link.kind == "ip6gretap":
+        return link.mtu if link.mtu <= highest else None
+    return min(max(link.mtu, MTU_MIN) if isinstance(link, Gre) else link.mtu, highest)
 
 
 def default_mtu(state: State, link: Link) -> int:

@@ -214,7 +214,7 @@ class LinkRules:
         if link.mac is None or link.kind == "loopback":
             return
         if isinstance(link, Gre):
-            raise Refusal("EINVAL", "a gre link has no MAC")
+            raise Refusal("EOPNOTSUPP", "a gre link has no MAC")
         if not _MAC.fullmatch(link.mac):
             raise Refusal("EINVAL", f"{link.mac!r} is no MAC")
         if not _UNICAST.fullmatch(link.mac):
