@@ -44,31 +44,23 @@ class Claims:
         self._shared: Counter[Thing] = Counter()
 
     @contextmanager
-    def hold(
-        self,
-        decide: Callable[[], Claim],
-        deadline: Deadline,
-        granted: Callable[[], object] | None = None,
-    ) -> Iterator[Claim]:
+    def hold(self, decide: Callable[[], Claim], deadline: Deadline) -> Iterator[Claim]:
         """Wait until what ``decide`` asks for is free, and keep it for the block.
 
         ``decide`` is asked again after every wait, with the lock held.
-        ``granted`` is called before the lock is let go, so that the next one
-        to decide sees what it did.  Raises Timeout or Cancelled as the
-        deadline says.
+        Raises Timeout or Cancelled as the deadline says.
         """
-        claim = self._take(decide, deadline, granted)
+        claim = self._take(decide, deadline)
         try:
             yield claim
         finally:
             self._release(claim)
 
-    def _take(
-        self,
-        decide: Callable[[], Claim],
-        deadline: Deadline,
-        granted: Callable[[], object] | None,
-    ) -> Claim:
+    def held(self, thing: Thing) -> bool:
+        """Whether somebody has it for himself alone; for ``decide`` to ask."""
+        return thing in self._alone
+
+    def _take(self, decide: Callable[[], Claim], deadline: Deadline) -> Claim:
         with self.lock:
             claim = decide()
             draining = claim.everything
@@ -87,8 +79,6 @@ class Claims:
             self._working = -1 if claim.everything else self._working + 1
             self._alone |= claim.alone
             self._shared.update(claim.shared)
-            if granted is not None:
-                granted()
             return claim
 
     def _free(self, claim: Claim) -> bool:

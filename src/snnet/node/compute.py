@@ -217,12 +217,7 @@ class ComputeNode(Ports):
         subnet_id = identity[:2]
         with (
             self._telling() as told,
-            self._claims.hold(
-                lambda: self._destroy_claim(identity),
-                deadline,
-                # Before anybody else decides: of two last ones, one has to see the other go.
-                granted=lambda: self._leaving.add(identity),
-            ) as claim,
+            self._claims.hold(lambda: self._destroy_claim(identity), deadline) as claim,
         ):
             last = ("subnet", *subnet_id) in claim.alone
             return self._destroy_vnic(told, identity, last)
