@@ -41,7 +41,7 @@ from snnet.core.topology import Snapshot, Topology, read_topology, snapshot, tun
 from .base import account
 from .claims import WHOLE_NODE, Claim
 from .deadline import CancelToken, Deadline
-from .engine import Telling, incomplete, undone
+from .engine import Taken, Telling, incomplete, undone
 from .lifecycle import DriverChoice
 from .ports import Ports
 from .reports import CreatedVnic, DestroyedVnic, Report
@@ -103,20 +103,25 @@ class ComputeNode(Ports):
         """
         deadline = self._begin("create_vnic", timeout, cancel)
         request = self._tenant_request(cfg)
+        try:
+            return self._create(request, deadline)
+        except Taken:
+            # A stranger's link, or one of ours that nobody knows of, has the name.
+            return self._create(request, deadline, alone=True, look=True)
+
+    def _create(
+        self, request: TenantRequest, deadline: Deadline, *, alone: bool = False, look: bool = False
+    ) -> CreatedVnic:
         with (
             self._telling() as told,
-            self._claims.hold(lambda: self._create_claim(request), deadline) as claim,
+            self._claims.hold(lambda: self._create_claim(request, alone), deadline) as claim,
         ):
-            subnet, vnic, plan = self._plan_vnic(request)
+            subnet, vnic, plan = self._plan_vnic(request, look)
             on_subnet = any(operation.noun.key != vnic.link.key for operation in plan)
             if not (on_subnet and claim.shared):
                 return self._create_vnic(told, subnet, vnic, plan, deadline)
         # The subnet has to be mended, and others may be about to do it too.
-        with (
-            self._telling() as told,
-            self._claims.hold(lambda: self._create_claim(request, alone=True), deadline),
-        ):
-            return self._create_vnic(told, *self._plan_vnic(request), deadline)
+        return self._create(request, deadline, alone=True, look=look)
 
     def _create_vnic(
         self, told: Telling, subnet: Subnet, vnic: Vnic, plan: Plan, deadline: Deadline
@@ -151,7 +156,7 @@ class ComputeNode(Ports):
         self._begin("plan_create_vnic", None, None, changes=False)
         request = self._tenant_request(cfg)
         with self._claims.lock:
-            plan = self._plan_vnic(request)[2]
+            plan = self._plan_vnic(request, look=True)[2]
         self._drivers.require(plan)
         return self._drivers.preview(plan)
 
@@ -159,7 +164,7 @@ class ComputeNode(Ports):
         site = self.site
         return tenant_request(cfg, tunnel=site.tunnel, uplink=site.uplink.ip, mtu_limit=site.mtu)
 
-    def _create_claim(self, request: TenantRequest, *, alone: bool = False) -> Claim:
+    def _create_claim(self, request: TenantRequest, alone: bool) -> Claim:
         subnet_id = request.id[:2]
         mine = {("vnic", *request.id), ("ip", *subnet_id, request.ip)}
         known = self._topology.subnets.get(subnet_id)
@@ -169,8 +174,12 @@ class ComputeNode(Ports):
         wire = ("wire", request.subnet_key, request.concentrator_ip)
         return Claim(frozenset({*mine, ("subnet", *subnet_id), wire}))
 
-    def _plan_vnic(self, request: TenantRequest) -> tuple[Subnet, Vnic, Plan]:
-        """The records of a request and the plan for them; Conflict where they contradict."""
+    def _plan_vnic(self, request: TenantRequest, look: bool) -> tuple[Subnet, Vnic, Plan]:
+        """The records of a request and the plan for them; Conflict where they contradict.
+
+        Without ``look``, the name of a VNIC nobody knows of is held to be free:
+        the driver will say if it is not.
+        """
         topology, site = self._topology, self.site
         subnet_id = request.id[:2]
         subnet = known = topology.subnets.get(subnet_id)
@@ -188,7 +197,10 @@ class ComputeNode(Ports):
             self._check_path(request.concentrator_ip)
         old = topology.vnic(request.id)
         kind = ids.VM if request.role is VnicRole.TENANT_VM else ids.CONTAINER
-        name, link = self._locate(kind, request.id, old.link if old else None)
+        if old is None and not look:
+            name, link = next(ids.names(site.owner, kind, *request.id)), None
+        else:
+            name, link = self._locate(kind, request.id, old.link if old else None)
         vnic = build_vnic(site, request, subnet, name)
         if old is not None:
             check_same_vnic(old, vnic)

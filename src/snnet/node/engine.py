@@ -44,6 +44,10 @@ HALF_BORN_GRACE = 0.2
 """Seconds a link without an alias is given: its creator may be alive in another process."""
 
 
+class Taken(Conflict):
+    """What a plan was to add is there already, and was not when it was planned."""
+
+
 @dataclass(slots=True)
 class Telling:
     """What a call has to tell: its plan, and the events that came of it."""
@@ -156,7 +160,12 @@ class Engine(Lifecycle):
         try:
             return set_up(self._drivers, plan, deadline.check, what)
         except Exists as error:
-            raise _taken(error) from error
+            raise Taken(
+                f"{error}; another link of this host has that name, key or address: "
+                "remove it or choose another",
+                errno=error.errno,
+                operation=error.operation,
+            ) from error
 
     def _tear_down(self, told: Telling, found: Nouns, wanted: Nouns | None = None) -> Outcome:
         """As much of the way from found to wanted (default: nothing) as can be gone."""
@@ -201,13 +210,4 @@ def incomplete(
         leftovers=left,
         tunnel_event=event,
         container_info=info,
-    )
-
-
-def _taken(error: Exists) -> Conflict:
-    return Conflict(
-        f"{error}; another link of this host has that name, key or address: "
-        "remove it or choose another",
-        errno=error.errno,
-        operation=error.operation,
     )
