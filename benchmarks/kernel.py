@@ -10,6 +10,7 @@ import fcntl
 import os
 import socket
 import struct
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -75,8 +76,10 @@ def against_the_floor(node: snnet.ComputeNode, backend: NetlinkBackend) -> Itera
     floor = Floor()
     ratios, creates, floors, destroys = [], [], [], []
     for _ in range(ROUNDS):
+        settle()
         floors.append(each(floor.make, messages))
         backend.apply([Remove(tap) for tap in taps])
+        settle()
         creates.append(each(node.create_vnic, configs))  # type: ignore[arg-type]
         destroys.append(each(node.destroy_vnic, configs[:4]))  # type: ignore[arg-type]
         clear(node, backend, keeper)
@@ -86,6 +89,11 @@ def against_the_floor(node: snnet.ComputeNode, backend: NetlinkBackend) -> Itera
     yield Result("netlink: create_vnic of a tap", median(creates) * 1e6, "us")
     yield Result("netlink: create_vnic of a tap / floor", median(ratios), "times", 2.0)
     yield Result("netlink: destroy_vnic of a tap", median(destroys) * 1e6, "us")
+
+
+def settle() -> None:
+    """Let the kernel finish what it does after a delete, in its own time."""
+    time.sleep(0.1)
 
 
 class Floor:

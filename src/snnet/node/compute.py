@@ -13,6 +13,7 @@ from snnet.contract import (
     FatalError,
     Key,
     Link,
+    Missing,
     Noun,
     Nouns,
     Plan,
@@ -105,8 +106,8 @@ class ComputeNode(Ports):
         request = self._tenant_request(cfg)
         try:
             return self._create(request, deadline)
-        except Taken:
-            # A stranger's link, or one of ours that nobody knows of, has the name.
+        except (Taken, Missing):
+            # What was taken for granted is not so: a link in the way, or a bridge gone.
             return self._create(request, deadline, alone=True, look=True)
 
     def _create(
@@ -177,43 +178,59 @@ class ComputeNode(Ports):
     def _plan_vnic(self, request: TenantRequest, look: bool) -> tuple[Subnet, Vnic, Plan]:
         """The records of a request and the plan for them; Conflict where they contradict.
 
-        Without ``look``, the name of a VNIC nobody knows of is held to be free:
-        the driver will say if it is not.
+        Without ``look``, two things are taken for granted that the driver will
+        say if they are not so: the name of a VNIC nobody knows of is free, and
+        the bridge of a subnet that is known is there.
         """
-        topology, site = self._topology, self.site
-        subnet_id = request.id[:2]
-        subnet = known = topology.subnets.get(subnet_id)
-        if known is not None:
-            check_same_subnet(known, request)
-        bridge_name, bridge = self._locate(ids.BRIDGE, subnet_id, known.bridge if known else None)
-        tunnel_name, tunnel = self._locate(ids.TUNNEL, subnet_id, known.tunnel if known else None)
-        if (
-            subnet is None
-            or subnet.tunnel is None
-            or (subnet.bridge.name, subnet.tunnel.name) != (bridge_name, tunnel_name)
-        ):
-            subnet = build_subnet(site, request, bridge_name, tunnel_name)
-            topology.check_wire(subnet)
-            self._check_path(request.concentrator_ip)
+        topology = self._topology
         old = topology.vnic(request.id)
+        look = look or old is not None
+        subnet, found = self._subnet_of(request, look)
         kind = ids.VM if request.role is VnicRole.TENANT_VM else ids.CONTAINER
-        if old is None and not look:
-            name, link = next(ids.names(site.owner, kind, *request.id)), None
-        else:
+        if look:
             name, link = self._locate(kind, request.id, old.link if old else None)
-        vnic = build_vnic(site, request, subnet, name)
+            if link is not None:
+                found[link.key] = link
+        else:
+            name = next(ids.names(self.owner, kind, *request.id))
+        vnic = build_vnic(self.site, request, subnet, name)
         if old is not None:
             check_same_vnic(old, vnic)
             if old.link_name == name:
                 vnic = old
         topology.check_address(vnic)
         wanted = self._carried([*subnet.nouns(), *vnic.nouns()])
-        found = keyed(noun for noun in (bridge, tunnel, link) if noun is not None)
         rule = wanted.get(subnet.accept.key)
         if rule is not None:
             # It came with the bridge; asking the firewall on every call would cost too much.
-            found |= keyed([rule]) if bridge is not None else self._drivers.find([rule])
+            bridge_is_there = subnet.bridge.key in found
+            found |= keyed([rule]) if bridge_is_there else self._drivers.find([rule])
         return subnet, vnic, make_plan(found, wanted)
+
+    def _subnet_of(self, request: TenantRequest, look: bool) -> tuple[Subnet, dict[Key, Noun]]:
+        """The subnet a request is for, and those of its links that are there."""
+        subnet_id = request.id[:2]
+        known = self._topology.subnets.get(subnet_id)
+        if known is not None:
+            check_same_subnet(known, request)
+        bridge: Link | None
+        if known is not None and not look:
+            bridge_name, bridge = known.bridge.name, known.bridge
+        else:
+            known_bridge = known.bridge if known else None
+            bridge_name, bridge = self._locate(ids.BRIDGE, subnet_id, known_bridge)
+        tunnel_name, tunnel = self._locate(ids.TUNNEL, subnet_id, known.tunnel if known else None)
+        found: dict[Key, Noun] = {link.key: link for link in (bridge, tunnel) if link is not None}
+        if (
+            known is not None
+            and known.tunnel is not None
+            and (known.bridge.name, known.tunnel.name) == (bridge_name, tunnel_name)
+        ):
+            return known, found
+        subnet = build_subnet(self.site, request, bridge_name, tunnel_name)
+        self._topology.check_wire(subnet)
+        self._check_path(request.concentrator_ip)
+        return subnet, found
 
     def destroy_vnic(
         self, cfg: VnicConfig, *, timeout: float | None = None, cancel: CancelToken | None = None
