@@ -73,7 +73,8 @@ def _target(fd: str) -> str:
 def untouched() -> Iterator[None]:
     before = machine()
     yield
-    assert machine() == before
+    after = machine()
+    assert {what: new for what in after if (new := after[what] - before[what])} == {}
 
 
 @pytest.mark.parametrize(
@@ -168,8 +169,10 @@ def test_stopped_while_guests_wait_for_a_lease_it_does_not_wait_for_them() -> No
 def test_what_is_left_is_noticed_and_ended(memory: Memory) -> None:
     class Littering(RealLab):
         def close(self) -> list[str]:
-            sleep = ["nsenter", f"--net={self._spaces[0].path}", "sleep", "60"]
-            with subprocess.Popen(sleep) as sleeping:
+            wire = self._spaces[0]
+            number = wire.id.replace(":", ".")
+            Path(f"/run/snnet/litter-{number}").mkdir()
+            with subprocess.Popen(["nsenter", f"--net={wire.path}", "sleep", "60"]) as sleeping:
                 deadline = time.monotonic() + 10
                 while not list(processes_in(self._spaces)):
                     assert time.monotonic() < deadline
@@ -179,7 +182,22 @@ def test_what_is_left_is_noticed_and_ended(memory: Memory) -> None:
             return left
 
     report = run(real_lab(Littering), memory)
-    assert len(report.left) == 1
-    assert report.left[0].startswith("process ")
-    assert report.left[0].endswith(" in wire")
+    process, folder = report.left
+    assert process.startswith("process ")
+    assert process.endswith(" in wire")
+    assert folder.startswith("/run/snnet/litter-")
+    assert not Path(folder.split()[0]).exists()
     assert not report.ok
+
+
+def test_a_bug_does_not_keep_it_from_removing_the_rest(
+    memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: snnet.Cnci) -> None:
+        raise RuntimeError("as in a bug")
+
+    monkeypatch.setattr(snnet.Cnci, "shutdown", broken)
+    report = run(real_lab(), memory)
+    assert "something because of a bug: RuntimeError('as in a bug')" in report.left
+    assert any(what.startswith("process ") for what in report.left)
+    assert any(what.startswith("/run/snnet/dhcp@") for what in report.left)

@@ -125,13 +125,16 @@ R = TypeVar("R")
 def _at_once(function: Callable[[A], R], arguments: Iterable[A], left: list[str]) -> list[R]:
     """Call it for all of them side by side, for kernels take their time to delete a link.
 
-    What fails is noted as left; gives back what the others returned.
+    What fails, however it fails, is noted as left; gives back what the others
+    returned.
     """
     results = []
     with ThreadPoolExecutor(_THREADS) as threads:
         for call in [threads.submit(function, argument) for argument in arguments]:
             try:
                 results.append(call.result())
-            except (SnnetError, OSError) as error:
+            except SnnetError as error:
                 left.append(str(error))
+            except Exception as error:
+                left.append(f"something because of a bug: {error!r}")
     return results

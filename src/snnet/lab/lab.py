@@ -88,9 +88,9 @@ class Lab(ABC):
 
     @abstractmethod
     def close(self) -> list[str]:
-        """Remove machines, guests and wire; what is left of them all the same, in words.
+        """Remove machines, guests and wire; in words, what of theirs was still there.
 
-        May be repeated.
+        That is ended and removed as far as it can be.  May be repeated.
         """
 
     def check(self) -> None:

@@ -19,7 +19,7 @@ from .client import DhcpClient
 from .echo import Echoes
 from .lab import Lab, Lease
 from .namespaces import Namespace, end_processes, processes_in
-from .residue import files_about, own_links, runtime_files, still_open
+from .residue import files_about, own_links, remove, runtime_files, still_open
 from .scenario import Guest, Machine, Matrix, Scenario, Tenant
 from .taps import open_macvtap, open_tap
 
@@ -179,8 +179,10 @@ class RealLab(Lab):
         if not spaces:
             return []
         left = [f"process {pid} in {space.name}" for pid, space in processes_in(spaces)]
-        left += files_about(spaces, runtime_files() - self._files_before)
+        files = files_about(spaces, runtime_files() - self._files_before)
+        left += [f"{file} of {name}" for file, name in files.items()]
         end_processes(spaces)
+        remove(files)
         for space in spaces:
             space.close()
         left += still_open(spaces)

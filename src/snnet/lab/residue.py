@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -43,13 +44,24 @@ def runtime_files() -> set[Path]:
         host.close()
 
 
-def files_about(namespaces: Iterable[Namespace], files: Iterable[Path]) -> Iterator[str]:
-    """Those of the runtime files that name one of the namespaces, in words."""
+def files_about(namespaces: Iterable[Namespace], files: Iterable[Path]) -> dict[Path, str]:
+    """Those of the runtime files that name one of the namespaces, and what it stands for."""
     names = {namespace.id.replace(":", "."): namespace.name for namespace in namespaces}
-    for file in sorted(files):
-        for number, name in names.items():
-            if number in file.name:
-                yield f"{file} of {name}"
+    return {
+        file: name
+        for file in sorted(files)
+        for number, name in names.items()
+        if number in file.name
+    }
+
+
+def remove(files: Iterable[Path]) -> None:
+    """Remove runtime files and folders; what is gone already is no error."""
+    for file in files:
+        if file.is_dir() and not file.is_symlink():
+            shutil.rmtree(file, ignore_errors=True)
+        else:
+            file.unlink(missing_ok=True)
 
 
 def still_open(namespaces: Iterable[Namespace]) -> Iterator[str]:

@@ -12,7 +12,7 @@ from .state import State
 PORTS_MAX = 1023
 """Ports of one bridge: BR_MAX_PORTS is 1024 and number 0 is not given out."""
 
-_NO_MAC = "00:00:00:00:00:00"
+NO_MAC = "00:00:00:00:00:00"
 
 
 def check_master(state: State, link: Link) -> None:
@@ -75,7 +75,7 @@ def follow_ports(state: State, name: str) -> None:
     if name not in state.own_mtu:
         mtu = min((port.mtu or ETH_DATA_LEN for port in ports), default=ETH_DATA_LEN)
     if name not in state.own_mac:
-        mac = min((port.mac or _NO_MAC for port in ports), default=_NO_MAC)
+        mac = min((port.mac or NO_MAC for port in ports), default=NO_MAC)
     if (mtu, mac) == (bridge.mtu, bridge.mac):
         return
     changed = state.update_link(bridge, mtu=mtu, mac=mac)

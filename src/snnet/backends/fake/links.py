@@ -14,7 +14,7 @@ from .addresses import (
     link_went_down,
     sync_connected,
 )
-from .bridging import check_master, follow_ports, join, leave, mtu_changed, pin
+from .bridging import NO_MAC, check_master, follow_ports, join, leave, mtu_changed, pin
 from .kinds import check_mtu, check_tunnel, default_mtu, fit_mtu, wire_of
 from .refusal import Refusal
 from .state import State
@@ -27,7 +27,6 @@ namespace may have taken its /dev/tap node."""
 # dev_valid_name (net/core/dev.c); '%' would make the name a pattern.
 _NAME = re.compile(r"(?!\.\.?\Z)[^/:%\s\0]+")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
-_UNICAST = re.compile(r"(?!00:00:00:00:00:00)[0-9a-f][02468ace]:.*")
 
 
 class LinkRules:
@@ -58,8 +57,11 @@ class LinkRules:
         different = noun.differences(found) & noun.changeable
         values = {name: getattr(noun, name) for name in different}
         wanted: Link = replace(found, **values)
-        self._check_values(wanted)
-        if wanted.mac != found.mac or (wanted.up and not found.up):
+        if "alias" in different:
+            _check_alias(wanted)
+        if "mac" in different:
+            _check_mac(wanted)
+        if "mac" in different or (wanted.up and not found.up):
             self._check_macvtap_address(wanted)
         if wanted.mtu != found.mtu:
             check_mtu(self._state, wanted)
@@ -125,7 +127,8 @@ class LinkRules:
             self._check_free(noun)
         noun = self._on_lower(noun)
         check_tunnel(noun)
-        self._check_values(noun)
+        _check_alias(noun)
+        _check_mac(noun)
         noun = self._filled_in(noun)
         check_mtu(state, noun)
         if isinstance(noun, Macvtap):
@@ -208,28 +211,16 @@ class LinkRules:
         if lower.master is not None:
             raise Refusal("EBUSY", f"{lower.name} is a port of {lower.master}")
 
-    def _check_values(self, link: Link) -> None:
-        if link.alias and len(link.alias.encode()) > ALIAS_MAX:
-            raise Refusal("ERANGE", f"the alias has more than {ALIAS_MAX} bytes")
-        if link.mac is None or link.kind == "loopback":
-            return
-        if isinstance(link, Gre):
-            raise Refusal("EOPNOTSUPP", "a gre link has no MAC")
-        if not _MAC.fullmatch(link.mac):
-            raise Refusal("EINVAL", f"{link.mac!r} is no MAC")
-        if not _UNICAST.fullmatch(link.mac):
-            raise Refusal("EADDRNOTAVAIL", f"{link.mac} is no unicast MAC")
-
     def _check_macvtap_address(self, link: Link) -> None:
         """Refuse a MAC twice on one lower link, among those up (macvlan_addr_busy)."""
         if not isinstance(link, Macvtap):
             return
         state = self._state
-        names = [link.lower, *(name for name in state.uppers.get(link.lower, ()))]
-        for name in names:
+        for name in [link.lower, *state.uppers.get(link.lower, ())]:
             other = state.link(name)
-            taken = other is not None and name != link.name and other.mac == link.mac
-            if taken and other is not None and (other.up or name == link.lower):
+            if other is None or name == link.name or other.mac != link.mac:
+                continue
+            if other.up or name == link.lower:
                 raise Refusal("EADDRINUSE", f"{name} has the MAC {link.mac}")
 
     def _owned(self, noun: Link) -> Link:
@@ -303,3 +294,20 @@ def _indexed(link: Link, index: int) -> Link:
     if link.index == index:
         return link
     return replace(link, index=index)
+
+
+def _check_alias(link: Link) -> None:
+    if link.alias and len(link.alias.encode()) > ALIAS_MAX:
+        raise Refusal("ERANGE", f"the alias has more than {ALIAS_MAX} bytes")
+
+
+def _check_mac(link: Link) -> None:
+    """Refuse what is no unicast MAC (eth_validate_addr)."""
+    if link.mac is None:
+        return
+    if isinstance(link, Gre):
+        raise Refusal("EOPNOTSUPP", "a gre link has no MAC")
+    if not _MAC.fullmatch(link.mac):
+        raise Refusal("EINVAL", f"{link.mac!r} is no MAC")
+    if int(link.mac[1], 16) & 1 or link.mac == NO_MAC:
+        raise Refusal("EADDRNOTAVAIL", f"{link.mac} is no unicast MAC")
