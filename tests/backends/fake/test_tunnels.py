@@ -158,7 +158,9 @@ def test_a_kernel_with_gaps_says_what_to_do():
     assert kernel.missing(GRETAP) == (
         "this kernel has no gretap: load ip_gre or set tunnel 'vxlan'"
     )
-    assert kernel.missing(GENEVE) == "this kernel has no geneve: load geneve or set tunnel 'gre'"
+    assert kernel.missing(GENEVE) == (
+        "this kernel has no geneve: load geneve or set tunnel 'vxlan'"
+    )
     assert kernel.missing(VXLAN) is None
     assert refusal(kernel, Add(GRETAP)) == "EOPNOTSUPP"
     kernel.gaps.clear()

@@ -266,7 +266,7 @@ def _is_link_local(noun: Noun) -> bool:
 
 def _gap(kind: str) -> str:
     module = MODULES.get(kind, kind)
-    other = "gre" if kind in ("vxlan", "geneve") else "vxlan"
+    other = "gre" if kind == "vxlan" else "vxlan"
     tunnels = ("gretap", "ip6gretap", "gre", "vxlan", "geneve")
     remedy = f" or set tunnel {other!r}" if kind in tunnels else ""
     return f"this kernel has no {kind}: load {module}{remedy}"
