@@ -254,6 +254,10 @@ def test_requests_that_make_no_sense():
         fabric.attach(one, replace(vnic, link_name="br7"))
     with pytest.raises(InvalidRequest, match="address"):
         fabric.attach(one, vnic, address="10.1.0.300")
+    with pytest.raises(InvalidRequest, match="gateway"):
+        fabric.attach(one, vnic, gateway="10.1.0.300")
+    with pytest.raises(InvalidRequest, match="target"):
+        fabric.ping(one, "cn-1")
     with pytest.raises(InvalidRequest, match="there is a host"):
         fabric.add_host("cn-1", "192.0.2.99/24")
     with pytest.raises(InvalidRequest, match="no host or guest"):

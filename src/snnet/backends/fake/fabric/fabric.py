@@ -112,7 +112,7 @@ class Fabric:
             if host.cable(near) is not None:
                 raise InvalidRequest(f"{near.name} has a guest already", field="vnic")
             interface = None if dhcp else _address_of(vnic, address)
-            router = gateway if gateway is not None else getattr(vnic, "gateway", None)
+            router = _gateway_of(vnic, gateway)
             name = name or f"guest {interface.ip if interface else next(self._numbers)}"
             guest = Guest(self, name, kernel, near.name)
             with kernel.state.lock:
@@ -126,7 +126,7 @@ class Fabric:
             self._connect(station, nic, host, kernel.state.link(near.name) or near)
             guest.client = DhcpClient(station, _NIC, nic.mac or "")
             if interface is not None:
-                guest.configure(interface, None if router is None else ip_address(router))
+                guest.configure(interface, router)
             else:
                 guest.renew()
             return guest
@@ -177,9 +177,9 @@ class Fabric:
     def lease(self, guest: Guest) -> None:
         """Have the guest ask for a lease: ``Guest.renew()`` does, and sets it up."""
         with self._lock:
-            walk = self._network.new_walk()
-            guest.asked = guest.client.ask(), walk
-            walk.run()
+            guest.asked = self._network.new_walk()
+            guest.client.ask()
+            guest.asked.run()
 
     def _ping(
         self, source: Place, target: Place | str | IPAddress, size: int
@@ -188,7 +188,7 @@ class Fabric:
         station = self._station(source)
         walk = self._network.new_walk()
         there = self._station(target) if isinstance(target, (FakeKernel, Guest)) else None
-        address = _main_address(there) if there else ip_address(target)  # type: ignore[arg-type]
+        address = _main_address(there) if there else _address(target, "target")
         if address is None:
             return walk, f"{there.name if there else target} has no address"
         step = Step(None, station.name, "", "ping {}, {} bytes of data", (address, size))
@@ -258,6 +258,19 @@ def _address_of(vnic: Vnic, given: str | IPInterface | None) -> IPInterface:
         return ip_interface(f"{ip}/{prefix}")
     except ValueError as error:
         raise InvalidRequest(str(error), field="address") from None
+
+
+def _gateway_of(vnic: Vnic, given: str | IPAddress | None) -> IPAddress | None:
+    """The guest's gateway: the one given, else the VNIC's, if it has one."""
+    found = given if given is not None else getattr(vnic, "gateway", None)
+    return None if found is None else _address(found, "gateway")
+
+
+def _address(value: object, field: str) -> IPAddress:
+    try:
+        return ip_address(value)  # type: ignore[arg-type]
+    except ValueError as error:
+        raise InvalidRequest(str(error), field=field) from None
 
 
 def _nic_of(vnic: Vnic, near: Link, peer: Veth | None, dhcp: bool) -> tuple[str | None, int]:

@@ -23,7 +23,6 @@ from ..kernel import FakeKernel
 if TYPE_CHECKING:
     from .fabric import Fabric
     from .leases import DhcpClient, Lease
-    from .trace import Step
     from .walk import Walk
 
 _NIC = "eth0"
@@ -36,7 +35,8 @@ class Guest:
     """
 
     client: DhcpClient
-    asked: tuple[Step, Walk]
+    asked: Walk
+    """What became of the last time it asked for a lease."""
 
     def __init__(self, fabric: Fabric, name: str, host: FakeKernel, link_name: str) -> None:
         self._fabric = fabric
@@ -91,8 +91,9 @@ class Guest:
 
     def explain_lease(self) -> str:
         """Hop by hop, what became of the last time it asked for a lease."""
-        _, walk = self.asked
-        return "\n".join([*walk.endings.told(), f"lease: {self.lease}"])
+        if self.client.answer is not None:
+            return "\n".join(map(str, self.client.answer.path()))
+        return "\n".join([*self.asked.endings.told(), "no lease"])
 
     def detach(self) -> None:
         """Leave the VNIC; see ``Fabric.detach``."""

@@ -89,14 +89,14 @@ class DhcpClient:
     def __init__(self, station: Station, link: str, mac: str) -> None:
         self._station, self._link, self._mac = station, link, mac
         self.lease: Lease | None = None
+        self.answer: Step | None = None
+        """The step that brought the lease."""
 
-    def ask(self) -> Step:
+    def ask(self) -> None:
         """Send the first message; ``lease`` is there, or not, once the walk has ended."""
-        self.lease = None
+        self.lease = self.answer = None
         self._station.stack.raw[CLIENT_PORT] = self._hear
-        step = Step(None, self._station.name, self._link, "asks for a lease", ())
-        self._say("DISCOVER", step)
-        return step
+        self._say("DISCOVER", Step(None, self._station.name, self._link, "asks for a lease", ()))
 
     def _hear(self, link: str, packet: Packet, step: Step) -> None:
         heard = packet.payload.payload if isinstance(packet.payload, Udp) else None
@@ -109,6 +109,7 @@ class DhcpClient:
         assert isinstance(heard.address, IPv4Address)
         assert isinstance(heard.server, IPv4Address)
         assert isinstance(heard.router, IPv4Address)
+        self.answer = step
         self.lease = Lease(heard.address, heard.prefix, heard.router, heard.mtu, heard.server)
 
     def _say(self, kind: str, step: Step) -> None:
