@@ -45,10 +45,10 @@ class NeighbourRules:
         """The entry as the kernel keeps it: too long a link-layer address is cut."""
         link = _need_link(self._state, noun.link)
         lladdr = _link_layer_address(noun.lladdr)
-        if isinstance(link, Gre):
-            return replace(noun, lladdr=str(IPv4Address(lladdr[:4])))
         if noun.address.version == 6 and (link.mtu or 0) < IPV6_MTU_MIN:
             raise Refusal("EINVAL", "no IPv6 on this link")
+        if isinstance(link, Gre):
+            return replace(noun, lladdr=str(IPv4Address(lladdr[:4])))
         if len(lladdr) < 6:
             raise Refusal("EINVAL", "invalid link address")
         return noun
