@@ -23,6 +23,8 @@ IPAddress = IPv4Address | IPv6Address
 IPNetwork = IPv4Network | IPv6Network
 IPInterface = IPv4Interface | IPv6Interface
 
+_NONE: frozenset[str] = frozenset()
+
 Key = tuple[str, ...]
 """Identity of a noun within one host: the class of object, then its names."""
 
@@ -50,8 +52,8 @@ class Noun:
 
     def differences(self, found: Noun) -> frozenset[str]:
         """Names of the fields in which ``found`` is not what ``self`` wants."""
-        if self == found:
-            return frozenset()  # by far the most frequent case, and the cheapest to see
+        if self is found or self == found:
+            return _NONE  # by far the most frequent case, and the cheapest to see
         if type(found) is not type(self):
             return frozenset({"kind"})
         return frozenset(

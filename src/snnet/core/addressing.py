@@ -85,11 +85,12 @@ def check_guest(address: IPv4Address, subnet: IPv4Network, field: str = "ip") ->
     """An address that a guest of the subnet may have."""
     if address not in subnet:
         raise InvalidRequest(f"{address} is outside {subnet}", field=field)
-    for taken, what in (
-        (subnet.network_address, "the network address"),
-        (subnet.broadcast_address, "the broadcast address"),
-        (gateway_of(subnet), "the gateway"),
-    ):
-        if address == taken:
-            raise InvalidRequest(f"{address} is {what} of {subnet}", field=field)
+    offset = int(address) - int(subnet.network_address)
+    what = {
+        0: "the network address",
+        1: "the gateway",
+        subnet.num_addresses - 1: "the broadcast address",
+    }.get(offset)
+    if what is not None:
+        raise InvalidRequest(f"{address} is {what} of {subnet}", field=field)
     return address

@@ -273,6 +273,8 @@ def build_vnic(site: Site, request: TenantRequest, subnet: Subnet, name: str) ->
         site,
         fields | {ids.KIND: kind},
         subnet,
+        ip=request.ip,
+        mac=request.mac,
         name=name,
         alias=ids.encode(site.owner, kind, fields),
         queues=request.queues,
@@ -280,10 +282,16 @@ def build_vnic(site: Site, request: TenantRequest, subnet: Subnet, name: str) ->
 
 
 def _vnic(
-    site: Site, fields: dict[str, str], subnet: Subnet, *, name: str, alias: str, queues: int
+    site: Site,
+    fields: dict[str, str],
+    subnet: Subnet,
+    *,
+    ip: IPv4Address,
+    mac: str,
+    name: str,
+    alias: str,
+    queues: int,
 ) -> Vnic:
-    ip = IPv4Address(fields[ids.ADDRESS])
-    mac = check_mac(fields[ids.MAC], "mac") if ids.MAC in fields else mac_of(ip)
     mtu = check_mtu(int(fields[ids.MTU]), "mtu") if ids.MTU in fields else site.mtu
     link: Tap | Veth
     if fields[ids.KIND] == ids.VM:
@@ -381,7 +389,17 @@ def read_vnic(site: Site, link: Link, fields: dict[str, str], subnet: Subnet) ->
     # How many queues a tap has is a matter of who holds it open; that it has
     # several is all that lasts.
     queues = max(2, link.queues) if isinstance(link, Tap) and link.multi_queue else 1
-    return _vnic(site, fields, subnet, name=link.name, alias=link.alias, queues=queues)
+    ip = IPv4Address(fields[ids.ADDRESS])
+    return _vnic(
+        site,
+        fields,
+        subnet,
+        ip=ip,
+        mac=check_mac(fields[ids.MAC], "mac") if ids.MAC in fields else mac_of(ip),
+        name=link.name,
+        alias=link.alias,
+        queues=queues,
+    )
 
 
 def read_port(site: Site, link: Link, fields: dict[str, str]) -> CnciVnic:

@@ -21,6 +21,10 @@ def plan(found: Nouns, wanted: Nouns) -> Plan:
         gone = {operation.noun.key for operation in removed}
         removed = [operation for operation in removed if operation.noun.within not in gone]
     different = {key: noun.differences(found[key]) for key, noun in wanted.items() if key in found}
+    if not removed and not any(different.values()):  # most plans: only something new
+        added = [Add(noun) for key, noun in wanted.items() if key not in different]
+        added.sort(key=_rank)
+        return Plan(tuple(added))
     replaced = {key for key, names in different.items() if not names <= wanted[key].changeable}
     # A link that changes its MAC loses its neighbours (neigh_changeaddr, net/core/neighbour.c).
     moved = {key for key, names in different.items() if "mac" in names}

@@ -199,6 +199,9 @@ class ComputeNode(Ports):
             if old.link_name == name:
                 vnic = old
         topology.check_address(vnic)
+        if not look and subnet is topology.subnets.get(subnet.id):
+            wanted = keyed(noun for noun in (subnet.tunnel, vnic.link) if noun is not None)
+            return subnet, vnic, make_plan(found, wanted)
         wanted = self._carried([*subnet.nouns(), *vnic.nouns()])
         rule = wanted.get(subnet.accept.key)
         if rule is not None:
@@ -213,9 +216,9 @@ class ComputeNode(Ports):
         known = self._topology.subnets.get(subnet_id)
         if known is not None:
             check_same_subnet(known, request)
-        bridge: Link | None
+        bridge: Link | None = None
         if known is not None and not look:
-            bridge_name, bridge = known.bridge.name, known.bridge
+            bridge_name = known.bridge.name
         else:
             known_bridge = known.bridge if known else None
             bridge_name, bridge = self._locate(ids.BRIDGE, subnet_id, known_bridge)

@@ -17,6 +17,7 @@ from snnet.contract import (
     Macvtap,
     Other,
     Tap,
+    Tunnel,
     Vxlan,
 )
 
@@ -130,6 +131,8 @@ class Wire(NamedTuple):
 
 def wire_of(link: Link) -> Wire | None:
     """The tunnel's identity, None for links that are no tunnels."""
+    if not isinstance(link, Tunnel):
+        return None
     match link:
         case Gretap(local=local, remote=remote, tunnel_key=key):
             return Wire((link.kind, local, remote, key), "EEXIST")  # ip_tunnel_find
@@ -145,6 +148,8 @@ def wire_of(link: Link) -> Wire | None:
 
 def check_tunnel(link: Link) -> None:
     """Refuse keys, ports and addresses no tunnel of this kind can have."""
+    if not isinstance(link, Tunnel):
+        return
     match link:
         case Gretap(local=local, remote=remote, tunnel_key=key):
             _check(0 <= key < 2**32, "a key has 32 bits")

@@ -70,8 +70,6 @@ def _add_link(link: Link) -> Iterator[list[str]]:
         yield [*alone, "addrgenmode", "none"]
     if link.up:
         yield [*alone, "up"]
-        if isinstance(link, Veth) and link.peer:
-            yield ["ip", "link", "set", "dev", link.peer, "up"]
 
 
 def _plain(link: Link) -> list[str]:

@@ -195,7 +195,7 @@ class Links:
         if "up" in names:
             values |= {FLAGS: IFF_UP if link.up else 0, CHANGE: None}
         for name, field in (("mac", ADDRESS), ("mtu", MTU), ("group", GROUP)):
-            if name in names:
+            if name in names and getattr(link, name) is not None:
                 values[field] = getattr(link, name)
         if "master" in names:
             values[MASTER] = self._kernel.index(link.master) if link.master else 0
