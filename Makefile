@@ -33,7 +33,7 @@ demo: $(READY) packages-demo
 test: test-fake test-kernel test-vm
 
 test-fake: $(READY)
-	$(PYTEST) -n 2 -m 'not kernel' $(TESTS)
+	$(PYTEST) -n 2 --dist worksteal -m 'not kernel' $(TESTS)
 
 test-kernel: $(READY) packages-kernel
 	@tools/as-root $(PYTEST) -m kernel $(TESTS)

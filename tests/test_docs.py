@@ -83,11 +83,12 @@ def test_there_is_python_in_the_guide_from_libsnnet() -> None:
     assert list(blocks(LIBSNNET.read_text(encoding="utf-8")))
 
 
-@pytest.mark.parametrize(("name", "keyword"), NAMES, ids=lambda value: value)
-def test_names_of_the_second_column_are_there(name: str, keyword: str) -> None:
-    thing = resolve(name)
-    if keyword:
-        assert keyword in inspect.signature(thing).parameters
+def test_names_of_the_second_column_are_there() -> None:
+    assert len(NAMES) > 100
+    for name, keyword in NAMES:
+        thing = resolve(name)
+        if keyword:
+            assert keyword in inspect.signature(thing).parameters, name
 
 
 def test_nothing_in_the_second_column_escapes_the_test() -> None:

@@ -191,7 +191,7 @@ def test_the_interrupted_flag_is_seen(netns: str) -> None:
 
 
 def test_a_silent_kernel_is_an_error(client: Netlink, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(netlink, "_PATIENCE", 1)
+    monkeypatch.setattr(netlink, "_PATIENCE", 0.1)
     unanswered = message(RTM_GETLINK, 0, index=1)  # no NLM_F_REQUEST: the kernel ignores it
     with pytest.raises(TimeoutError, match="no answer from the kernel"):
         client.request(unanswered)

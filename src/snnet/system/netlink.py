@@ -43,7 +43,7 @@ _SIOCGIFINDEX = 0x8933
 _BUFFER = 1 << 16
 """The kernel fills at most 32 KiB at a time (netlink_recvmsg, af_netlink.c)."""
 _RECEIVE_BUFFER = 1 << 20
-_PATIENCE = 30
+_PATIENCE = 30.0
 """Seconds to wait for an answer; only a hung kernel takes that long."""
 _POOL = 16
 _DUMP_PATIENCE = 10.0
@@ -176,7 +176,7 @@ class _Socket:
             for option in (_NETLINK_CAP_ACK, _NETLINK_EXT_ACK, _NETLINK_GET_STRICT_CHK):
                 self._sock.setsockopt(_SOL_NETLINK, option, 1)
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
-            limit = struct.pack("@ll", _PATIENCE, 0)
+            limit = struct.pack("@ll", int(_PATIENCE), int(_PATIENCE % 1 * 1_000_000))
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
             self._sock.connect((0, 0))  # the kernel, so that nobody else can answer
@@ -200,7 +200,7 @@ class _Socket:
             return self._answer(self._sequence)
         except BlockingIOError as error:
             raise TimeoutError(
-                errno.ETIMEDOUT, f"no answer from the kernel's netlink within {_PATIENCE} s"
+                errno.ETIMEDOUT, f"no answer from the kernel's netlink within {_PATIENCE:g} s"
             ) from error
 
     def _answer(self, expected: int) -> list[bytes]:
