@@ -73,7 +73,9 @@ def test_shutdown_leaves_nothing_and_may_be_repeated(world: World) -> None:
     assert world.text() == before
     cnci.shutdown()
     cnci.add_remote_subnet(NET, 7, "192.0.2.21")
+    assert forwarding(world) == "1", "a node that is used again routes again"
     cnci.shutdown()
+    assert forwarding(world) == "0"
     assert world.text() == before
 
 

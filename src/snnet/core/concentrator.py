@@ -139,7 +139,10 @@ def build_tunnel(
 
 @dataclass(slots=True)
 class Concentration:
-    """What a concentrator knows.  Not thread-safe: the node guards it."""
+    """What a concentrator knows.
+
+    The node guards changes; checks look at copies, for they run beside other calls.
+    """
 
     subnets: dict[IPv4Network, LocalSubnet] = field(default_factory=dict)
     mesh: Mesh | None = None
@@ -157,7 +160,7 @@ class Concentration:
 
     def check_subnet(self, network: IPv4Network, key: int) -> None:
         """Conflict where a subnet contradicts those that exist."""
-        for other in self.subnets.values():
+        for other in list(self.subnets.values()):
             if other.network == network:
                 if other.key != key:
                     raise Conflict(f"subnet {network} has the key {other.key}, not {key}")
@@ -173,21 +176,23 @@ class Concentration:
     def check_mesh(self, mesh: Mesh) -> None:
         """Conflict where a peer's subnet overlaps one of ours."""
         for remote in mesh.subnets():
-            for local in self.subnets:
+            for local in list(self.subnets):
                 if local.overlaps(remote):
                     raise Conflict(f"{remote} of a peer overlaps {local} of this concentrator")
 
     def check_wire(self, tunnel: Tunnel) -> None:
         """Conflict where another tunnel cannot be told from this one."""
         wanted = wire_identity(tunnel)
-        for subnet in self.subnets.values():
+        for subnet in list(self.subnets.values()):
             for other in subnet.tunnels.values():
                 if other.name != tunnel.name and wire_identity(other) == wanted:
                     raise collision(tunnel, other, f"subnet {subnet.network}")
 
     def subnet_of(self, address: object) -> LocalSubnet | None:
         """The subnet an address is in."""
-        return next((subnet for subnet in self.subnets.values() if address in subnet.network), None)
+        return next(
+            (subnet for subnet in list(self.subnets.values()) if address in subnet.network), None
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""

@@ -94,7 +94,7 @@ class Topology:
 
     def check_port_mac(self, port: CnciVnic) -> None:
         """Conflict where another CNCI VNIC has the MAC (the kernel allows one an uplink)."""
-        for other in self.ports.values():
+        for other in list(self.ports.values()):  # other calls may add to it meanwhile
             if other.mac == port.mac and other.id != port.id:
                 raise Conflict(
                     f"MAC {port.mac} belongs to CNCI VNIC {other.vnic_id} of tenant "

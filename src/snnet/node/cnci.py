@@ -157,6 +157,7 @@ class Cnci(Exits):
         plan: Plan,
         deadline: Deadline,
     ) -> str:
+        self._forwarding.enable()  # a shutdown may have put it back
         self._set_up(told, plan, deadline, f"add_remote_subnet {wanted.network}")
         with self._claims.lock:
             # Others may have added tunnels to the same subnet meanwhile.
@@ -168,9 +169,9 @@ class Cnci(Exits):
 
     def plan_add_remote_subnet(self, subnet: Network, key: int, cn_ip: Address) -> Plan:
         """What ``add_remote_subnet`` would do now: text, ``to_json()``, ``to_commands()``."""
-        self._begin("plan_add_remote_subnet", None, None, changes=False)
+        deadline = self._begin("plan_add_remote_subnet", None, None, changes=False)
         network, key, remote = self._remote_subnet(subnet, key, cn_ip)
-        with self._claims.lock:
+        with self._claims.hold(lambda: self._subnet_claim(network, remote), deadline):
             plan = self._plan_subnet(network, key, remote)[1]
         self._drivers.require(plan)
         return self._drivers.preview(plan)

@@ -154,9 +154,9 @@ class ComputeNode(Ports):
 
     def plan_create_vnic(self, cfg: VnicConfig) -> Plan:
         """What ``create_vnic`` would do now: text, ``to_json()``, ``to_commands()``."""
-        self._begin("plan_create_vnic", None, None, changes=False)
+        deadline = self._begin("plan_create_vnic", None, None, changes=False)
         request = self._tenant_request(cfg)
-        with self._claims.lock:
+        with self._claims.hold(lambda: self._create_claim(request, alone=False), deadline):
             plan = self._plan_vnic(request, look=True)[2]
         self._drivers.require(plan)
         return self._drivers.preview(plan)

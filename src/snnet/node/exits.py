@@ -127,7 +127,7 @@ class Exits(Node):
 
         With a floating pool configured, only its addresses are public.
         """
-        self._device(enable, device)
+        device = self._device(enable, device)
         public = check_unicast(public_ip, "public_ip")
         if enable and (public == self.compute_ip or self._known.subnet_of(public)):
             raise InvalidRequest(
@@ -140,7 +140,7 @@ class Exits(Node):
             owner=str(self.owner),
             public=public,
             internal=self._internal(internal_ip, "internal_ip", enable),
-            device=self._device(enable, device),
+            device=device,
         )
         self._rule("public_ip_access", [rule], enable, timeout, cancel)
 

@@ -32,6 +32,8 @@ class Forwarding:
 
     def enable(self) -> None:
         """Turn forwarding on; repeating it is harmless.  Raises what the driver says."""
+        if self._wanted:
+            return
         current = self._current()
         with self._host.record(RECORD) as record:
             entry = record.setdefault(IP_FORWARD, {"previous": current, "users": []})

@@ -48,9 +48,10 @@ class Ports(Node):
 
     def plan_create_cnci_vnic(self, cfg: VnicConfig) -> Plan:
         """What ``create_cnci_vnic`` would do now."""
-        self._begin("plan_create_cnci_vnic", None, None, changes=False)
+        deadline = self._begin("plan_create_cnci_vnic", None, None, changes=False)
         request = port_request(cfg, mtu_limit=self.site.uplink.mtu)
-        with self._claims.lock:
+        claim = Claim(frozenset({("port", *request.id), ("mac", request.mac)}))
+        with self._claims.hold(lambda: claim, deadline):
             plan = self._plan_port(request)[1]
         self._drivers.require(plan)
         return self._drivers.preview(plan)
