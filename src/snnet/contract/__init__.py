@@ -44,16 +44,31 @@ from .links import (
     Vxlan,
     link_key,
 )
-from .network import Address, Fdb, Neighbour, Path, Route, Sysctl, path_key
+from .network import Address, Fdb, Neighbour, Path, ProxyNeighbour, Route, Sysctl, path_key
 from .noun import IPAddress, IPInterface, IPNetwork, Key, Noun, Nouns, Owned, keyed
 from .operations import Add, Change, Operation, Outcome, Plan, Remove
-from .rules import BridgeAccept, ExternalForward, Masquerade, PortForward, PublicIp
+from .rules import (
+    PROTOCOLS,
+    RULES,
+    AntiSpoof,
+    BridgeAccept,
+    ExternalForward,
+    HostIsolation,
+    Masquerade,
+    PortForward,
+    PublicIp,
+    Zone,
+    ZoneLink,
+)
 
 __all__ = [
     "LINK_GROUP",
     "NAME_MAX",
+    "PROTOCOLS",
+    "RULES",
     "Add",
     "Address",
+    "AntiSpoof",
     "ApiError",
     "Bridge",
     "BridgeAccept",
@@ -77,6 +92,7 @@ __all__ = [
     "Gre",
     "Gretap",
     "Host",
+    "HostIsolation",
     "IPAddress",
     "IPInterface",
     "IPNetwork",
@@ -98,6 +114,7 @@ __all__ = [
     "Path",
     "Plan",
     "PortForward",
+    "ProxyNeighbour",
     "PublicIp",
     "Rejected",
     "Remove",
@@ -112,6 +129,8 @@ __all__ = [
     "Veto",
     "Vxlan",
     "Watch",
+    "Zone",
+    "ZoneLink",
     "error_for",
     "keyed",
     "link_key",

@@ -139,6 +139,21 @@ class Driver(ABC):
         """The operation as shell commands, or None to have the standard ones."""
         return None
 
+    def transfer(self, operations: Sequence[Operation]) -> Outcome:
+        """As ``apply(keep_going=True)``, for nouns that move to this driver or from it.
+
+        What they serve goes on: connections that the rules let through are not cut.
+        """
+        return self.apply(operations, keep_going=True)
+
+    def obstacles(self) -> Sequence[str]:
+        """What others have set on the host that breaks what this driver has set.
+
+        A line each, naming whose it is and what to do.  Only looked at when
+        somebody asks (``verify()``): it may read all that is there.
+        """
+        return ()
+
     def dump(self) -> str:
         """What this driver has set on the host, as text for people."""
         return "\n".join(sorted(str(noun) for noun in self.snapshot().values()))

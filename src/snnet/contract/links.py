@@ -117,6 +117,10 @@ class Tap(Link):
 
     multi_queue: bool = False
     queues: int = field(default=1, compare=False)
+    proxy_arp: bool = field(default=False, compare=False)
+    """The host answers ARP on it, at once, for all it routes elsewhere, and has no IPv6
+    link-local address there: for links that are no bridge's ports (sysctls ``proxy_arp``
+    and ``proxy_delay`` of Documentation/networking/ip-sysctl.rst)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +136,8 @@ class Veth(Link):
     peer: str | None = field(default=None, compare=False)
     peer_mac: str | None = field(default=None, compare=False)
     peer_mtu: int | None = field(default=None, compare=False)
+    proxy_arp: bool = field(default=False, compare=False)
+    """As for a tap."""
 
     def details(self) -> dict[str, object]:
         return {**Link.details(self), "peer": self.peer}

@@ -8,6 +8,10 @@ from typing import ClassVar
 from .links import link_key
 from .noun import IPAddress, IPInterface, IPNetwork, Key, Noun
 
+SNNET_PROTOCOL = 115
+"""What marks as snnet's an object on a link that is not: rtm_protocol of a route, the
+same of a proxy entry (NDA_PROTOCOL).  The kernel gives no meaning to it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address(Noun):
@@ -58,6 +62,32 @@ class Neighbour(Noun):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProxyNeighbour(Noun):
+    """The host answers on ``link`` for an address that it routes to another link.
+
+    ``ip neighbour add proxy`` (arp(7): proxy ARP for one address).
+    """
+
+    rank: ClassVar[int] = 40
+
+    link: str
+    address: IPAddress
+    protocol: int = SNNET_PROTOCOL
+    """Who made it, as for a route."""
+
+    @property
+    def key(self) -> Key:
+        return ("proxy", self.link, str(self.address))
+
+    @property
+    def within(self) -> Key:
+        return link_key(self.link)
+
+    def __str__(self) -> str:
+        return f"proxy {self.address} dev {self.link}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Fdb(Noun):
     """A permanent forwarding entry of a vxlan: frames to ``mac`` go to ``remote``."""
 
@@ -95,6 +125,8 @@ class Route(Noun):
     link: str
     gateway: IPAddress | None = None
     onlink: bool = False
+    protocol: int = 4
+    """Who made it (rtm_protocol, linux/rtnetlink.h); 4 is "static"."""
 
     @property
     def key(self) -> Key:

@@ -1,17 +1,118 @@
-"""Firewall rules as intents.  A driver decides how they are written."""
+"""Firewall rules as intents.  A driver decides how they are written.
+
+What all of them together mean, in the order of netfilter's hooks; where no rule
+of snnet speaks of a packet, snnet's drivers let it pass and leave it alone.
+
+Bridge ports.  A frame from the guest behind an ``AntiSpoof`` link passes only if
+it is ARP or IP, and says the MAC and one of the addresses of the rule wherever
+it says a sender's.  A source of 0.0.0.0 passes in ARP probes (RFC 5227) and in
+requests of DHCP clients; answers of DHCP servers (UDP from port 67) never do.
+
+Destination NAT, of new connections:
+
+1. to ``PublicIp.public``, whoever asks, the host itself included: to its ``internal``;
+2. arriving by ``PortForward.device`` for any address of the host, to its protocol
+   and port: to its ``target`` and ``target_port``;
+3. from a link of a ``Zone`` to one of ``PortForward.addresses``: likewise (hairpin).
+
+Forwarding, that is routed packets, and bridged ones where the kernel shows them to
+IP's hooks (br_netfilter):
+
+1. between the ports of a ``BridgeAccept`` bridge: pass.  Other packets from such a
+   bridge or to it: dropped.
+2. between links of one ``Zone``: pass.
+3. from a link of a zone to any other: pass if they answer (conntrack: established,
+   related), by ``ExternalForward`` while its device has ``Masquerade``, or if the
+   source is the ``internal`` of a ``PublicIp`` on that device; else dropped, but from
+   an ``outbound`` zone looked at by 4.
+4. from any other link to one of a zone: pass if they answer, if they were destined
+   for something else before NAT, or if the source is in the zone's ``networks``;
+   else dropped.
+
+To the host itself: dropped if they come by a ``HostIsolation`` link and answer
+nothing.
+
+Source NAT, of new connections:
+
+1. between links of zones, if the destination was changed: to the host's address on
+   the way out, or the answer would not come back this way (hairpin);
+2. from a ``PublicIp.internal``, leaving by its device: to its ``public``;
+3. leaving by a ``Masquerade`` device: to an address of the device.
+
+When a ``PortForward`` or a ``PublicIp`` comes or goes, the driver makes the kernel
+forget the connections it concerns (conntrack), or they would go on as before.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from typing import ClassVar
 
-from .noun import Key, Owned
+from .noun import IPAddress, IPNetwork, Key, Noun, Owned
+
+PROTOCOLS = ("tcp", "udp", "sctp")
+"""Those that have ports."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Zone(Owned):
+    """Links that reach each other and, but for what rules allow, nothing else.
+
+    ``networks`` are those of members that are behind other nodes: they may open
+    connections into the zone from any link.  ``outbound``: members may open
+    connections to what is in no zone at all.
+    """
+
+    rank: ClassVar[int] = 12
+    changeable: ClassVar[frozenset[str]] = frozenset({"networks"})
+
+    zone: str
+    networks: tuple[IPNetwork, ...] = ()
+    """In any order: they come back sorted."""
+    outbound: bool = False
+
+    def __post_init__(self) -> None:
+        ordered = sorted(
+            set(self.networks), key=lambda net: (net.version, net.network_address, net.prefixlen)
+        )
+        object.__setattr__(self, "networks", tuple(ordered))
+
+    @property
+    def key(self) -> Key:
+        return ("zone", self.owner, self.zone)
+
+    def __str__(self) -> str:
+        networks = "".join(f" {network}" for network in self.networks)
+        outbound = " outbound" if self.outbound else ""
+        return f"zone {self.zone}{outbound}{' of' if networks else ''}{networks}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ZoneLink(Owned):
+    """``link`` is in the zone, which must be there; a link is in one zone at most.
+
+    ``network`` is what is behind it, if that is a network.
+    """
+
+    rank: ClassVar[int] = 14
+
+    link: str
+    zone: str
+    network: IPv4Network | None = None
+
+    @property
+    def key(self) -> Key:
+        return ("zone-link", self.owner, self.link)
+
+    def __str__(self) -> str:
+        network = f" with {self.network}" if self.network else ""
+        return f"zone {self.zone} link {self.link}{network}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BridgeAccept(Owned):
-    """Frames between the ports of ``bridge`` pass the host's firewall."""
+    """Frames between the ports of ``bridge`` pass; nothing is routed from it or to it."""
 
     rank: ClassVar[int] = 15
 
@@ -19,10 +120,54 @@ class BridgeAccept(Owned):
 
     @property
     def key(self) -> Key:
-        return ("bridge-accept", self.bridge)
+        return ("bridge-accept", self.owner, self.bridge)
 
     def __str__(self) -> str:
         return f"accept through bridge {self.bridge}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostIsolation(Owned):
+    """Who is behind ``link`` does not reach the host's own addresses.
+
+    ``arp``: the host does not answer ARP there either.
+    """
+
+    rank: ClassVar[int] = 16
+
+    link: str
+    arp: bool = True
+
+    @property
+    def key(self) -> Key:
+        return ("host-isolation", self.owner, self.link)
+
+    def __str__(self) -> str:
+        return f"host out of reach{' by IP' if not self.arp else ''} from {self.link}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AntiSpoof(Owned):
+    """Who is behind ``link`` speaks with this MAC and these addresses, and no other.
+
+    ``bridged``: the link is a port of a bridge.  On one that is not, MAC and source of
+    IP are checked; its ARP concerns nobody but the host, and DHCP nobody at all.
+    """
+
+    rank: ClassVar[int] = 17
+
+    link: str
+    mac: str
+    addresses: tuple[IPAddress, ...]
+    bridged: bool = True
+
+    @property
+    def key(self) -> Key:
+        return ("anti-spoof", self.owner, self.link)
+
+    def __str__(self) -> str:
+        addresses = " ".join(map(str, self.addresses))
+        return f"only {self.mac} {addresses} from {'port' if self.bridged else 'link'} {self.link}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +188,7 @@ class Masquerade(Owned):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExternalForward(Owned):
-    """From ``bridge`` out of ``device``; back only established and related."""
+    """From ``bridge`` out of ``device``, masqueraded; back only what answers."""
 
     rank: ClassVar[int] = 61
 
@@ -52,7 +197,7 @@ class ExternalForward(Owned):
 
     @property
     def key(self) -> Key:
-        return ("external-forward", self.device, self.bridge)
+        return ("external-forward", self.owner, self.device, self.bridge)
 
     def __str__(self) -> str:
         return f"forward {self.bridge} to {self.device}"
@@ -60,7 +205,10 @@ class ExternalForward(Owned):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PortForward(Owned):
-    """``protocol`` ``port`` on ``device`` goes to ``target``:``target_port``."""
+    """``protocol`` ``port`` on ``device`` goes to ``target``:``target_port``.
+
+    ``addresses`` are the device's: guests reach the forward by them too.
+    """
 
     rank: ClassVar[int] = 62
 
@@ -69,10 +217,11 @@ class PortForward(Owned):
     port: int
     target: IPv4Address
     target_port: int
+    addresses: tuple[IPv4Address, ...] = ()
 
     @property
     def key(self) -> Key:
-        return ("port-forward", self.protocol, self.device, str(self.port))
+        return ("port-forward", self.owner, self.protocol, self.device, str(self.port))
 
     def __str__(self) -> str:
         return (
@@ -93,7 +242,23 @@ class PublicIp(Owned):
 
     @property
     def key(self) -> Key:
-        return ("public-ip", str(self.public))
+        return ("public-ip", self.owner, str(self.public))
 
     def __str__(self) -> str:
         return f"public address {self.public} on {self.device} for {self.internal}"
+
+
+RULES: frozenset[type[Noun]] = frozenset(
+    {
+        Zone,
+        ZoneLink,
+        BridgeAccept,
+        HostIsolation,
+        AntiSpoof,
+        Masquerade,
+        ExternalForward,
+        PortForward,
+        PublicIp,
+    }
+)
+"""All of them: what a firewall driver carries."""

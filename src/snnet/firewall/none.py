@@ -5,18 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from snnet.contract import (
-    BridgeAccept,
+    RULES,
     Check,
     Driver,
-    ExternalForward,
     Host,
     Key,
-    Masquerade,
     Noun,
     Operation,
     Outcome,
-    PortForward,
-    PublicIp,
     Unsupported,
     Watch,
 )
@@ -26,12 +22,12 @@ class NoFirewall(Driver):
     """Sets no rule, reads no rule, and says so.
 
     ``missing()`` names what to choose instead, for every noun, so that an
-    engine can leave out what a host can do without (``BridgeAccept``, where
-    no foreign rule drops bridged frames) and refuse the rest before it starts.
+    engine can leave to the operator what a host can do without and refuse the
+    rest before it starts.
     """
 
     name = "none"
-    carries = frozenset({BridgeAccept, Masquerade, ExternalForward, PortForward, PublicIp})
+    carries = RULES
 
     def __init__(self, host: Host) -> None:
         self.host = host
