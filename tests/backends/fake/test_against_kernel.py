@@ -31,6 +31,7 @@ from snnet.contract import (
     Macvtap,
     Noun,
     Operation,
+    ProxyNeighbour,
     Remove,
     Tap,
     Veth,
@@ -84,7 +85,8 @@ class Draw:
 
     @staticmethod
     def _removable(noun: Noun) -> bool:
-        return noun.key[0] in ("address", "route", "neighbour", "fdb") and noun.key[1] != "lo"
+        kinds = ("address", "route", "neighbour", "proxy", "fdb")
+        return noun.key[0] in kinds and noun.key[1] != "lo"
 
     def _new_link(self) -> Link:
         pick = self._dice.choice
@@ -143,7 +145,7 @@ class Draw:
     def _beside(self) -> Noun:
         pick = self._dice.choice
         link = pick([*LINKS, "v0", "b0"])
-        match pick(["address", "address", "route", "route", "neighbour", "fdb"]):
+        match pick(["address", "address", "route", "route", "neighbour", "proxy", "fdb"]):
             case "address":
                 return address(pick(LOCALS), link)
             case "route":
@@ -154,6 +156,9 @@ class Draw:
             case "neighbour":
                 link = pick(["b0", "t0", "v0", "x0"])
                 return neighbour(pick(["192.0.2.9", "10.9.9.9", "2001:db8::9"]), pick(MACS), link)
+            case "proxy":
+                ip = pick(["192.0.2.9", "10.9.9.9", "2001:db8::9"])
+                return ProxyNeighbour(link=pick(["b0", "t0", "v0", "x0"]), address=ip_address(ip))
             case _:
                 remote = ip_address(pick(["192.0.2.50", "192.0.2.51", "2001:db8::50"]))
                 return Fdb(link=pick(["x0", "x1", "x1", "t0"]), mac=pick(MACS), remote=remote)

@@ -66,6 +66,14 @@ def test_accepted(kernel: FakeKernel, good: Route):
     assert kernel.to_text() == before
 
 
+def test_who_made_a_route_is_kept_and_tells_none_apart(kernel: FakeKernel):
+    ours = replace(route("198.51.100.0/24", "e0", "192.0.2.9"), protocol=0x73)
+    add(kernel, ours)
+    assert kernel.find(ours.key) == ours
+    assert refusal(kernel, Add(replace(ours, protocol=4))) == "EEXIST"
+    remove(kernel, ours)
+
+
 def test_one_destination_once_whatever_the_link(kernel: FakeKernel):
     add(kernel, route("198.51.100.0/24", "e0", "192.0.2.9"))
     assert refusal(kernel, Add(route("198.51.100.0/24", "f0"))) == "EEXIST"

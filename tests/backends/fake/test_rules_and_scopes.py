@@ -10,17 +10,21 @@ import pytest
 from snnet.backends.fake import FakeDhcp, FakeFirewall, FakeKernel
 from snnet.contract import (
     Add,
+    AntiSpoof,
     BridgeAccept,
     Change,
     DhcpEntry,
     DhcpScope,
     ExternalForward,
+    HostIsolation,
     InvalidRequest,
     Masquerade,
     Noun,
     PortForward,
     PublicIp,
     Remove,
+    Zone,
+    ZoneLink,
 )
 
 from .steps import add, address, bridge, do, refusal, remove
@@ -29,8 +33,13 @@ GUEST = IPv4Address("10.1.0.9")
 FORWARD = PortForward(
     owner="cnci:c", protocol="tcp", device="eth0", port=33265, target=GUEST, target_port=22
 )
+ZONE = Zone(owner="cnci:c", zone="t", networks=(IPv4Network("10.2.0.0/24"),))
+LINK = ZoneLink(owner="cnci:c", zone="t", link="b0", network=IPv4Network("10.1.0.0/24"))
 RULES = [
+    ZONE,
     BridgeAccept(bridge="b0"),
+    HostIsolation(link="b0"),
+    AntiSpoof(link="t0", mac="02:00:00:00:00:01", addresses=(GUEST,)),
     Masquerade(owner="cnci:c", device="eth0"),
     ExternalForward(device="eth0", bridge="b0"),
     FORWARD,
@@ -55,6 +64,40 @@ def test_a_rule_comes_once_and_goes_once(rule: Noun):
     assert rule.key not in kernel.snapshot()
     remove(firewall, rule)
     assert kernel.to_text() == before
+    assert not kernel.state.rules
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: type(rule).__name__)
+def test_each_owner_has_rules_of_its_own(rule: Noun):
+    firewall = FakeFirewall(FakeKernel())
+    theirs = replace(rule, owner="cn:other")  # type: ignore[call-arg]
+    add(firewall, rule, theirs)
+    remove(firewall, rule)
+    assert firewall.snapshot() == {theirs.key: theirs}
+
+
+def test_a_zone_is_there_before_its_links_and_after_them():
+    firewall = FakeFirewall(FakeKernel())
+    assert refusal(firewall, Add(LINK)) == "ENOENT"
+    add(firewall, replace(ZONE, owner="cn:other"))
+    assert refusal(firewall, Add(LINK)) == "ENOENT"
+    add(firewall, ZONE, LINK)
+    assert refusal(firewall, Add(replace(LINK, network=None))) == "EEXIST"
+    assert refusal(firewall, Remove(ZONE)) == "EBUSY"
+    remove(firewall, LINK, ZONE)
+
+
+def test_only_the_networks_of_a_zone_change():
+    kernel = FakeKernel()
+    firewall = FakeFirewall(kernel)
+    wanted = replace(ZONE, networks=(IPv4Network("10.3.0.0/24"),))
+    assert refusal(firewall, Change(wanted, ZONE)) == "ENOENT"
+    add(firewall, ZONE, FORWARD)
+    do(firewall, Change(wanted, ZONE))
+    assert firewall.find(ZONE.key) == wanted
+    assert refusal(firewall, Change(replace(FORWARD, target_port=23), FORWARD)) == "EOPNOTSUPP"
+    remove(firewall, wanted, FORWARD)
+    assert not kernel.state.rules
 
 
 @pytest.mark.parametrize("bad", [{"protocol": "icmp"}, {"port": 0}, {"target_port": 65536}])

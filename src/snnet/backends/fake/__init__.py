@@ -7,8 +7,17 @@ the engine makes of nouns, in ``snnet.core``.
 """
 
 from .dhcp import FakeDhcp
-from .fabric import Fabric, Guest, Lease
+from .fabric import Connection, Fabric, Guest, Lease
 from .firewall import FakeFirewall
 from .kernel import FakeKernel, open_kernel
 
-__all__ = ["Fabric", "FakeDhcp", "FakeFirewall", "FakeKernel", "Guest", "Lease", "open_kernel"]
+__all__ = [
+    "Connection",
+    "Fabric",
+    "FakeDhcp",
+    "FakeFirewall",
+    "FakeKernel",
+    "Guest",
+    "Lease",
+    "open_kernel",
+]

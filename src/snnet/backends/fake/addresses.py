@@ -7,7 +7,7 @@ are left out, here and in every snapshot.
 
 from __future__ import annotations
 
-from snnet.contract import Address, IPAddress, IPNetwork, Route
+from snnet.contract import Address, IPAddress, IPNetwork, ProxyNeighbour, Route
 
 from .fib import Hop
 from .refusal import Refusal
@@ -51,7 +51,7 @@ class AddressRules:
         if noun.address.version == 4 and not state.addresses(noun.link, 4):
             # fib_disable_ip: without an address the link has no IPv4 at all.
             drop_routes(state, noun.link, 4)
-            drop_neighbours(state, noun.link, 4)
+            _drop_all_neighbours(state, noun.link, 4)
 
     def _check_ipv4(self, noun: Address) -> None:
         if noun.address.ip.is_unspecified:
@@ -118,10 +118,18 @@ def drop_routes(state: State, link: str, version: int) -> None:
 
 
 def drop_neighbours(state: State, link: str, version: int) -> None:
-    """Forget every neighbour, permanent ones too (neigh_ifdown, neigh_changeaddr)."""
+    """Forget every neighbour, permanent ones too (neigh_changeaddr)."""
     for neighbour in state.neighbours(link):
         if neighbour.address.version == version:
             state.drop(neighbour)
+
+
+def _drop_all_neighbours(state: State, link: str, version: int) -> None:
+    """Forget those that others ask us for as well (neigh_ifdown, pneigh_ifdown_and_unlock)."""
+    drop_neighbours(state, link, version)
+    for noun in state.on_link(link):
+        if isinstance(noun, ProxyNeighbour) and noun.address.version == version:
+            state.drop(noun)
 
 
 def drop_ipv6(state: State, link: str) -> None:
@@ -129,13 +137,13 @@ def drop_ipv6(state: State, link: str) -> None:
     for address in state.addresses(link, 6):
         _drop(state, address)
     drop_routes(state, link, 6)
-    drop_neighbours(state, link, 6)
+    _drop_all_neighbours(state, link, 6)
     sync_connected(state, link)
 
 
 def link_went_down(state: State, link: str) -> None:
     drop_routes(state, link, 4)
-    drop_neighbours(state, link, 4)
+    _drop_all_neighbours(state, link, 4)
     drop_ipv6(state, link)
 
 

@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-from snnet.contract import (
-    BridgeAccept,
-    ExternalForward,
-    Host,
-    Masquerade,
-    Noun,
-    PortForward,
-    PublicIp,
-)
+from snnet.contract import PROTOCOLS, RULES, Host, Noun, PortForward, Zone, ZoneLink
 
 from .driver import FakeDriver
 from .kernel import kernel_of
 from .refusal import Refusal
 from .state import State
-
-_PROTOCOLS = ("tcp", "udp", "sctp")
 
 
 class RuleRules:
@@ -29,25 +19,43 @@ class RuleRules:
     def add(self, noun: Noun) -> None:
         if isinstance(noun, PortForward):
             _check_port_forward(noun)
+        if isinstance(noun, ZoneLink) and self._zone_of(noun) is None:
+            raise Refusal("ENOENT", f"there is no zone {noun.zone}")
         if noun.key in self._state.nouns:
             raise Refusal("EEXIST")
         self._state.put(noun)
 
     def change(self, noun: Noun, old: Noun) -> None:
-        raise Refusal("EOPNOTSUPP", "a rule cannot be changed in place")
+        found = self._state.nouns.get(noun.key)
+        if found is None:
+            raise Refusal("ENOENT")
+        if wrong := noun.differences(found) - noun.changeable:
+            raise Refusal("EOPNOTSUPP", f"{', '.join(sorted(wrong))} cannot be changed in place")
+        self._state.put(noun)
 
     def remove(self, noun: Noun) -> None:
         found = self._state.nouns.get(noun.key)
         if found is None:
             raise Refusal("ENOENT")
+        if isinstance(found, Zone) and self._has_links(found):
+            raise Refusal("EBUSY", f"zone {found.zone} has links")
         self._state.drop(found)
+
+    def _zone_of(self, link: ZoneLink) -> Noun | None:
+        return self._state.nouns.get(("zone", link.owner, link.zone))
+
+    def _has_links(self, zone: Zone) -> bool:
+        return any(
+            isinstance(noun, ZoneLink) and (noun.owner, noun.zone) == (zone.owner, zone.zone)
+            for noun in self._state.nouns.values()
+        )
 
 
 class FakeFirewall(FakeDriver):
-    """Carries the rules nouns on a fake kernel."""
+    """Carries the rules nouns on a fake kernel; ``Fabric`` obeys them."""
 
     name = "fake"
-    carries = frozenset({BridgeAccept, Masquerade, ExternalForward, PortForward, PublicIp})
+    carries = RULES
 
     def __init__(self, host: Host) -> None:
         kernel = kernel_of(host, "firewall")
@@ -57,7 +65,7 @@ class FakeFirewall(FakeDriver):
 
 
 def _check_port_forward(noun: PortForward) -> None:
-    if noun.protocol not in _PROTOCOLS:
+    if noun.protocol not in PROTOCOLS:
         raise Refusal("EINVAL", f"no ports in protocol {noun.protocol!r}")
     for port in (noun.port, noun.target_port):
         if not 0 < port < 2**16:

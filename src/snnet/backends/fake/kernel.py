@@ -29,6 +29,7 @@ from snnet.contract import (
     Operation,
     Other,
     Outcome,
+    ProxyNeighbour,
     Route,
     SnnetError,
     Sysctl,
@@ -44,7 +45,7 @@ from .driver import FakeDriver, Rules
 from .faults import Faults
 from .kinds import MODULES
 from .links import LinkRules
-from .neighbours import FdbRules, NeighbourRules
+from .neighbours import FdbRules, NeighbourRules, ProxyRules
 from .paths import path_to
 from .refusal import Refusal
 from .routes import RouteRules
@@ -70,7 +71,7 @@ class FakeKernel(FakeDriver, Host):
     """
 
     name = "fake"
-    carries = frozenset({*_LINKS, Address, Route, Neighbour, Fdb, Sysctl})
+    carries = frozenset({*_LINKS, Address, Route, Neighbour, ProxyNeighbour, Fdb, Sysctl})
 
     def __init__(self, hostname: str = "host", *, gaps: Iterable[str] = ()) -> None:
         self.hostname = hostname
@@ -87,6 +88,7 @@ class FakeKernel(FakeDriver, Host):
             Address: self._addresses,
             Route: RouteRules(self.state),
             Neighbour: NeighbourRules(self.state),
+            ProxyNeighbour: ProxyRules(self.state),
             Fdb: FdbRules(self.state),
             Sysctl: self._sysctls,
         }

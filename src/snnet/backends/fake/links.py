@@ -18,7 +18,7 @@ from .bridging import NO_MAC, check_master, follow_ports, join, leave, mtu_chang
 from .kinds import check_mtu, check_tunnel, default_mtu, fit_mtu, wire_of
 from .refusal import Refusal
 from .state import State
-from .sysctls import forget_link_sysctls
+from .sysctls import SysctlRules, forget_link_sysctls
 
 MACVTAP_INDEX_MIN = 2**20
 """Macvtaps that were given no ifindex get one from here on: below, another
@@ -34,6 +34,7 @@ class LinkRules:
 
     def __init__(self, state: State) -> None:
         self._state = state
+        self._sysctls = SysctlRules(state)
 
     # -- verbs -------------------------------------------------------------------
 
@@ -178,6 +179,8 @@ class LinkRules:
         if isinstance(link, Bridge):
             state.ports[link.name] = {}
         state.put_link(link)
+        if isinstance(link, (Tap, Veth)) and link.proxy_arp:
+            self._sysctls.answer_for_others(link.name)
         if link.master is not None:
             join(state, link)
 

@@ -1,4 +1,4 @@
-"""Neighbours (net/core/neighbour.c) and forwarding entries (drivers/net/vxlan)."""
+"""Neighbours, proxied ones too (net/core/neighbour.c), forwarding entries (drivers/net/vxlan)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 from ipaddress import IPv4Address
 
-from snnet.contract import Fdb, Gre, Link, Neighbour, Vxlan
+from snnet.contract import Fdb, Gre, Link, Neighbour, ProxyNeighbour, Vxlan
 
 from .addresses import IPV6_MTU_MIN
 from .refusal import Refusal
@@ -52,6 +52,32 @@ class NeighbourRules:
         if len(lladdr) < 6:
             raise Refusal("EINVAL", "invalid link address")
         return noun
+
+
+class ProxyRules:
+    """Addresses the host answers for; the link need not be up."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def add(self, noun: ProxyNeighbour) -> None:
+        link = _need_link(self._state, noun.link)
+        if noun.address.version == 6 and (link.mtu or 0) < IPV6_MTU_MIN:
+            raise Refusal("ENOBUFS", "no IPv6 on this link")  # pndisc_constructor
+        # To a second one the kernel says yes, asked for or not (pneigh_create).
+        if noun.key in self._state.nouns:
+            raise Refusal("EEXIST")
+        self._state.put(noun)
+
+    def change(self, noun: ProxyNeighbour, old: ProxyNeighbour) -> None:
+        raise Refusal("EOPNOTSUPP", "a proxied address cannot be changed in place")
+
+    def remove(self, noun: ProxyNeighbour) -> None:
+        _need_link(self._state, noun.link)
+        found = self._state.nouns.get(noun.key)
+        if found is None:
+            raise Refusal("ENOENT")
+        self._state.drop(found)
 
 
 class FdbRules:

@@ -12,6 +12,7 @@ from hashlib import blake2b
 from typing import Any
 
 from snnet.contract import (
+    RULES,
     Address,
     IPAddress,
     IPNetwork,
@@ -26,6 +27,7 @@ from snnet.contract import (
 )
 
 from .fib import Fib, Hop
+from .rulebook import Rulebook
 from .watch import FakeWatch
 
 
@@ -47,6 +49,8 @@ class State:
         self.changes = Changes()
         """Counts every change, so that what was worked out from the state can expire."""
         self.fib = Fib()
+        self.rules = Rulebook()
+        """The firewall's rules, by what a packet is looked up by."""
         self.local: dict[IPAddress, list[str]] = {}
         """The links that have this address; Linux answers for it on any link."""
         self.connected: dict[str, set[IPNetwork]] = {}
@@ -138,6 +142,8 @@ class State:
 
     def put(self, noun: Noun) -> None:
         """Store anything but a link."""
+        if type(noun) in RULES:
+            self.rules.replace(self.nouns.get(noun.key), noun)
         self.nouns[noun.key] = noun
         self.changes.count += 1
         if noun.within is not None:
@@ -145,6 +151,8 @@ class State:
 
     def drop(self, noun: Noun) -> None:
         del self.nouns[noun.key]
+        if type(noun) in RULES:
+            self.rules.replace(noun, None)
         self.changes.count += 1
         if noun.within is not None:
             keys = self.held[noun.within[1]]

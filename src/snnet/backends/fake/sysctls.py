@@ -11,7 +11,7 @@ from .refusal import Refusal
 from .state import State
 
 _PER_LINK = {
-    "ipv4": {
+    "ipv4.conf": {
         "accept_local": "0",
         "arp_accept": "0",
         "arp_announce": "0",
@@ -24,7 +24,7 @@ _PER_LINK = {
         "rp_filter": "0",
         "send_redirects": "1",
     },
-    "ipv6": {
+    "ipv6.conf": {
         "accept_dad": "1",
         "accept_ra": "1",
         "addr_gen_mode": "0",
@@ -33,6 +33,9 @@ _PER_LINK = {
         "forwarding": "0",
         "proxy_ndp": "0",
     },
+    # In 1/100 s (USER_HZ); the kernel shows "default" in its first namespace only.
+    "ipv4.neigh": {"proxy_delay": "80"},
+    "ipv6.neigh": {"proxy_delay": "80"},
 }
 _GLOBAL = {
     "net.ipv4.ip_forward": "0",
@@ -44,12 +47,13 @@ FORWARDING = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
 """What a snapshot shows of all parameters."""
 
 _SAME = {"net.ipv4.conf.all.forwarding": "net.ipv4.ip_forward"}
-_CONF = re.compile(r"net\.(ipv[46])\.conf\.(.+)\.([a-z_0-9]+)")
+_CONF = re.compile(r"net\.(ipv[46]\.(?:conf|neigh))\.(.+)\.([a-z_0-9]+)")
 _INT = re.compile(r"[+-]?[0-9]+")
 
 
 class _Conf(NamedTuple):
-    family: str
+    table: str
+    """``ipv4.conf`` or another that has its parameters link by link."""
     link: str
     parameter: str
 
@@ -93,10 +97,15 @@ class SysctlRules:
         if conf.link not in ("all", "default") and self._state.link(conf.link) is None:
             return None
         if conf.link != "all":
-            inherited = f"net.{conf.family}.conf.default.{conf.parameter}"
+            inherited = f"net.{conf.table}.default.{conf.parameter}"
             if inherited in self._state.sysctls:
                 return self._state.sysctls[inherited]
-        return _PER_LINK[conf.family][conf.parameter]
+        return _PER_LINK[conf.table][conf.parameter]
+
+    def answer_for_others(self, link: str) -> None:
+        """Have the host answer ARP on the link, at once, for all it routes elsewhere."""
+        self._set(f"net.ipv4.conf.{link}.proxy_arp", "1")
+        self._set(f"net.ipv4.neigh.{link}.proxy_delay", "0")
 
     def _set(self, name: str, value: str) -> None:
         self._state.sysctls[name] = value
@@ -106,7 +115,7 @@ class SysctlRules:
         """What one link or the default said is overwritten (inet_forward_change)."""
         for name in list(self._state.sysctls):
             conf = _parse(name)
-            if conf and conf.family == "ipv4" and conf.parameter == "forwarding":
+            if conf and conf.table == "ipv4.conf" and conf.parameter == "forwarding":
                 del self._state.sysctls[name]
         self._set("net.ipv4.conf.default.forwarding", str(int(value)))
 
@@ -124,7 +133,7 @@ def changed_sysctls(state: State) -> list[Sysctl]:
     changed = []
     for name, value in state.sysctls.items():
         conf = _parse(name)
-        start = _PER_LINK[conf.family][conf.parameter] if conf else _GLOBAL[name]
+        start = _PER_LINK[conf.table][conf.parameter] if conf else _GLOBAL[name]
         if value != start:
             changed.append(Sysctl(name=name, value=value))
     return changed
@@ -134,4 +143,6 @@ def _parse(name: str) -> _Conf | None:
     match = _CONF.fullmatch(name)
     if match is None or match[3] not in _PER_LINK[match[1]]:
         return None
+    if match[1].endswith("neigh") and match[2] == "all":
+        return None  # neigh_sysctl_register makes none
     return _Conf(match[1], match[2], match[3])

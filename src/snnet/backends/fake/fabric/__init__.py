@@ -1,12 +1,14 @@
 """Many fake hosts on one wire, carrying frames.
 
 Reachability and isolation are found by walking the same state that the
-drivers set: bridges, tunnels, routes, neighbours, macvtaps, DHCP scopes.
+drivers set: bridges, tunnels, routes, neighbours, macvtaps, firewall rules,
+DHCP scopes.
 ``fabric.py`` is what users see; below it one file for each thing a frame meets.
 """
 
 from .fabric import Fabric
 from .guest import Guest
 from .leases import Lease
+from .sockets import Connection
 
-__all__ = ["Fabric", "Guest", "Lease"]
+__all__ = ["Connection", "Fabric", "Guest", "Lease"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from snnet.contract import IPAddress, Link, Neighbour
+from snnet.contract import IPAddress, Link, Neighbour, ProxyNeighbour
 
 from ..sysctls import SysctlRules
 from .frames import Arp, Frame, Packet
@@ -33,11 +33,16 @@ class Resolver:
     def hear(self, link: Link, arp: Arp, step: Step) -> list[Packet]:
         """Take in an ARP message; gives back the packets that waited for its sender."""
         station = self._station
-        if arp.request and not self._answers(link, arp.target):
+        deaf = station.stack.netfilter.deaf(link.name)
+        if deaf is not None and (not arp.request or arp.target in self._state.local):
+            station.network.walk.drop(step, station, link.name, "dropped by: {}: {}", deaf, arp)
+            return []
+        if deaf is not None or (arp.request and not self._answers(link, arp.target)):
             station.network.walk.ignore(step, station, link.name, "not asked: {}", arp)
             return []
+        # Who answers first is believed, as long as nothing changes (LOCKTIME, arp_process).
         learned = station.network.learned.neighbours
-        learned[station, link.name, arp.sender] = arp.sender_mac
+        learned.setdefault((station, link.name, arp.sender), arp.sender_mac)
         if not arp.request:
             return station.network.walk.answered(station, link.name, arp.sender)
         mac = link.mac or ""
@@ -50,26 +55,46 @@ class Resolver:
         """Whether the host says "here" to who asks for the address on this link.
 
         IPv4: any address it has on any link, unless ``arp_ignore`` keeps it to
-        the link's own (arp_ignore()), and with ``proxy_arp`` those it routes to
-        another link.  IPv6: the link's own.
+        the link's own (arp_ignore()).  IPv6: the link's own.
         """
         links = self._state.local.get(target)
         if links:
-            own_only = target.version == 6 or self._number(link, "arp_ignore") > 0
+            own_only = target.version == 6 or self._number(link, "ipv4", "arp_ignore") > 0
             return link.name in links if own_only else True
-        if target.version == 6 or not self.is_proxy(link):
+        return self._answers_for_another(link, target)
+
+    def _answers_for_another(self, link: Link, target: IPAddress) -> bool:
+        """Whether it says so for an address that it has not, but forwards to.
+
+        IPv4: with ``proxy_arp`` any that it routes to another link, else such as
+        were added to the link (arp_process).  IPv6: those added, with ``proxy_ndp``
+        (ndisc_recv_ns).
+        """
+        added = ("proxy", link.name, str(target)) in self._state.nouns
+        if target.version == 6:
+            return (
+                added
+                and self._station.stack.forwards(link.name, 6)
+                and self._number(link, "ipv6", "proxy_ndp") > 0
+            )
+        if not (added or self.is_proxy(link)) or not self._station.stack.forwards(link.name, 4):
             return False
         hop = self._state.fib.find(target)
         return hop is not None and hop.link != link.name
 
     def is_proxy(self, link: Link) -> bool:
-        """Whether the host answers on this link for what it has elsewhere."""
-        return self._number(link, "proxy_arp") > 0
+        """Whether the host answers on this link for all that it has elsewhere."""
+        return self._number(link, "ipv4", "proxy_arp") > 0
 
-    def _number(self, link: Link, parameter: str) -> int:
+    def proxied(self, link: Link) -> list[IPAddress]:
+        """The addresses that were added to the link."""
+        nouns = self._state.on_link(link.name)
+        return [noun.address for noun in nouns if isinstance(noun, ProxyNeighbour)]
+
+    def _number(self, link: Link, family: str, parameter: str) -> int:
         """A parameter of the link; the larger of its own and the one for all."""
         if not self._state.sysctls:
             return 0  # none was ever set, and all that is asked for here starts so
-        names = (f"net.ipv4.conf.{link.name}.{parameter}", f"net.ipv4.conf.all.{parameter}")
-        found = [self._sysctls.find(name) for name in names]
+        names = (link.name, "all")
+        found = [self._sysctls.find(f"net.{family}.conf.{name}.{parameter}") for name in names]
         return max(int(sysctl.value) for sysctl in found if sysctl is not None)

@@ -1,4 +1,4 @@
-"""The fabric as its users see it: hosts, guests, ping, explain."""
+"""The fabric as its users see it: hosts, guests, ping, connect, explain."""
 
 from __future__ import annotations
 
@@ -8,25 +8,29 @@ from ipaddress import ip_address, ip_interface
 from typing import Protocol
 
 from snnet.contract import (
+    PROTOCOLS,
     InvalidRequest,
     IPAddress,
     IPInterface,
     Link,
     Macvtap,
+    Other,
     Tap,
     Veth,
 )
 
 from ..kernel import FakeKernel
-from .frames import Echo, Packet
+from .frames import Echo, Packet, Segment
 from .guest import Guest
 from .leases import DhcpClient, DhcpServer
 from .network import Network
+from .sockets import Connection, Question
 from .station import Cable, Station
 from .trace import Step
 from .walk import Walk
 
 _NIC = "eth0"
+_EPHEMERAL = 49153  # a port that a client would be given (RFC 6335, 6)
 
 Place = FakeKernel | Guest
 
@@ -43,7 +47,9 @@ class Fabric:
 
     There is no time: before each walk all caches are as if everything had
     been left alone since the last change.  Frames larger than a link's MTU
-    are dropped, also where Linux would fragment the packet inside.
+    are dropped, also where Linux would fragment the packet inside.  Firewall
+    rules of the hosts (``FakeFirewall``) are obeyed; a connection is known to
+    them for one walk.
     """
 
     def __init__(self) -> None:
@@ -87,6 +93,35 @@ class Fabric:
             self.hosts[name] = kernel
             return kernel
 
+    def plug(self, kernel: FakeKernel, link_name: str) -> None:
+        """Put a further uplink of a host (``FakeKernel.add_uplink``) on the wire.
+
+        Who asks for an address of a host with several believes the uplink that has
+        it: on Linux all of them answer, and the first answer counts.
+        """
+        with self._lock:
+            station = self._station(kernel)
+            link = kernel.state.link(link_name)
+            free_end = isinstance(link, Veth) and link.peer is None
+            if link is None or not (free_end or isinstance(link, Other)) or link_name == "lo":
+                raise InvalidRequest(
+                    f"{link_name} on {station.name} is no uplink", field="link_name"
+                )
+            if station.cable(link) is not None:
+                raise InvalidRequest(f"{link_name} is plugged in already", field="link_name")
+            station.cables[link_name] = Cable(link.index)
+            self._network.wire.plug(station, link_name)
+            self._network.changes.count += 1
+
+    def listen(self, place: Place, protocol: str, port: int | None = None) -> None:
+        """Have a host or guest listen on the port; without one, on every port.
+
+        Guests listen everywhere until they are told where, hosts nowhere.
+        """
+        with self._lock:
+            _check_port(protocol, port)
+            self._station(place).stack.sockets.listen(protocol, port)
+
     def attach(
         self,
         kernel: FakeKernel,
@@ -124,6 +159,7 @@ class Fabric:
             )
             station = self._join(guest.kernel, name)
             self._connect(station, nic, host, kernel.state.link(near.name) or near)
+            station.stack.sockets.listen_to_all()
             guest.client = DhcpClient(station, _NIC, nic.mac or "")
             if interface is not None:
                 guest.configure(interface, router)
@@ -157,17 +193,49 @@ class Fabric:
         another one with the same address does not count.
         """
         with self._lock:
-            return self._ping(source, target, size)[1] is None
+            return self._ask(source, target, Echo(True, 1, size))[1] is None
 
-    def explain(self, source: Place, target: Place | str | IPAddress, *, size: int = 56) -> str:
-        """The same, told hop by hop: where the packet went, what dropped it, and why.
+    def connect(
+        self, source: Place, target: Place | str | IPAddress, protocol: str, port: int
+    ) -> bool:
+        """Whether a connection opens: TCP's or SCTP's first packet, or a UDP datagram, is answered.
 
-        It is the second ping that is told, for in the first one every host on
-        the way has to ask for its neighbours.
+        Somebody has to listen there; a ``target`` that is a guest or a host must have
+        answered itself.
         """
+        return self.connected(source, target, protocol, port) is not None
+
+    def connected(
+        self, source: Place, target: Place | str | IPAddress, protocol: str, port: int
+    ) -> Connection | None:
+        """The same connection as its listener sees it, None if it does not open."""
         with self._lock:
-            first = self._ping(source, target, size)
-            second = self._ping(source, target, size)
+            walk, failure = self._ask(source, target, _opening(protocol, port))
+            if failure is not None:
+                return None
+            listener = self._there(target) or next(iter(walk.reached))
+            return Connection(listener.name, walk.reached[listener])
+
+    def explain(
+        self,
+        source: Place,
+        target: Place | str | IPAddress,
+        *,
+        size: int = 56,
+        protocol: str | None = None,
+        port: int | None = None,
+    ) -> str:
+        """The ping, or with ``protocol`` and ``port`` the connection, told hop by hop.
+
+        Where the packet went, what dropped or rewrote it, and why.  It is the second
+        attempt that is told, for in the first one every host on the way has to ask
+        for its neighbours.
+        """
+        ping = protocol is None and port is None
+        asked = Echo(True, 1, size) if ping else _opening(protocol, port)
+        with self._lock:
+            first = self._ask(source, target, asked)
+            second = self._ask(source, target, asked)
             walk, failure = second if second[1] == first[1] else first
             if failure is None:
                 assert walk.answer is not None
@@ -181,22 +249,26 @@ class Fabric:
             guest.client.ask()
             guest.asked.run()
 
-    def _ping(
-        self, source: Place, target: Place | str | IPAddress, size: int
+    def _ask(
+        self, source: Place, target: Place | str | IPAddress, asked: Echo | Segment
     ) -> tuple[Walk, str | None]:
         """The walk, and why it failed if it did."""
         station = self._station(source)
         walk = self._network.new_walk()
-        there = self._station(target) if isinstance(target, (FakeKernel, Guest)) else None
+        there = self._there(target)
         address = _main_address(there) if there else _address(target, "target")
         if address is None:
             return walk, f"{there.name if there else target} has no address"
-        step = Step(None, station.name, "", "ping {}, {} bytes of data", (address, size))
+        if isinstance(asked, Echo):
+            step = Step(None, station.name, "", "ping {}, {} bytes of data", (address, asked.data))
+        else:
+            step = Step(None, station.name, "", "connect to {} on {}", (address, asked))
         own = station.stack.source_for(address)
         if own is None:
             walk.drop(step, station, "", "no route to {}", address)
         else:
-            walk.later(station.stack.send, Packet(own, address, Echo(True, 1, size)), step)
+            walk.question = Question(station, Packet(own, address, asked))
+            walk.later(station.stack.send, walk.question.packet, step)
         walk.run()
         if walk.answer is None:
             return walk, "no answer"
@@ -225,6 +297,10 @@ class Fabric:
         if station is None:
             raise InvalidRequest(f"{place!r} is no host or guest of this fabric")
         return station
+
+    def _there(self, target: Place | str | IPAddress) -> Station | None:
+        """The station that has to answer, if it matters."""
+        return self._station(target) if isinstance(target, (FakeKernel, Guest)) else None
 
     def _find_port(self, on: Vnic | tuple[FakeKernel, Vnic]) -> tuple[Station, Macvtap]:
         kernels, port = ([on[0]], on[1]) if isinstance(on, tuple) else (self.hosts.values(), on)
@@ -271,6 +347,22 @@ def _address(value: object, field: str) -> IPAddress:
         return ip_address(value)  # type: ignore[arg-type]
     except ValueError as error:
         raise InvalidRequest(str(error), field=field) from None
+
+
+def _opening(protocol: str | None, port: int | None) -> Segment:
+    """The first packet of a connection."""
+    _check_port(protocol, port, needed=True)
+    return Segment(protocol or "", _EPHEMERAL, port or 0)
+
+
+def _check_port(protocol: str | None, port: int | None, *, needed: bool = False) -> None:
+    if protocol not in PROTOCOLS:
+        known = ", ".join(PROTOCOLS)
+        raise InvalidRequest(f"{protocol!r} is none of {known}", field="protocol")
+    if port is None and not needed:
+        return
+    if type(port) is not int or not 0 < port < 2**16:
+        raise InvalidRequest(f"{port!r} is no port from 1 to 65535", field="port")
 
 
 def _nic_of(vnic: Vnic, near: Link, peer: Veth | None, dhcp: bool) -> tuple[str | None, int]:

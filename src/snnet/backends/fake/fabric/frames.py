@@ -18,6 +18,7 @@ _IP_HEADER = {4: 20, 6: 40}
 _UDP_HEADER = 8
 _GRE_HEADER = 8  # with a key (RFC 2890)
 _ICMP_HEADER = 8
+_OPENING = {"tcp": 20, "udp": 8, "sctp": 32}  # headers; of SCTP with an INIT chunk (RFC 9260)
 _DHCP = 300  # BOOTP's least (RFC 1542, 2.1)
 _VNI_HEADER = 8  # VXLAN (RFC 7348, 5) and Geneve without options (RFC 8926, 3.4)
 TTL = 64
@@ -54,8 +55,36 @@ class Echo:
     def __post_init__(self) -> None:
         self.size = _ICMP_HEADER + self.data
 
+    def reply(self) -> Echo:
+        return Echo(False, self.number, self.data)
+
     def __str__(self) -> str:
         return "echo request" if self.request else "echo reply"
+
+
+@dataclass(slots=True, eq=False)
+class Segment:
+    """What opens a connection (TCP's SYN, SCTP's INIT, a UDP datagram), and its answer.
+
+    ``source`` and ``target`` are ports.
+    """
+
+    protocol: str
+    source: int
+    target: int
+    request: bool = True
+    size: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.size = _OPENING[self.protocol]
+
+    def reply(self) -> Segment:
+        return Segment(self.protocol, self.target, self.source, request=False)
+
+    def __str__(self) -> str:
+        if self.request:
+            return f"{self.protocol}/{self.target}"
+        return f"answer of {self.protocol}/{self.source}"
 
 
 @dataclass(slots=True, eq=False)
@@ -119,7 +148,7 @@ class Packet:
 
     source: IPAddress
     target: IPAddress
-    payload: Echo | Udp | Encapsulated
+    payload: Echo | Segment | Udp | Encapsulated
     ttl: int = TTL
     size: int = field(init=False)
 
@@ -149,7 +178,7 @@ class Frame:
         return int(self.target[1], 16) & 1 == 1
 
 
-def _depth(carried: Frame | Packet | Udp | Arp | Echo | Dhcp | Encapsulated) -> int:
+def _depth(carried: Frame | Packet | Udp | Arp | Echo | Segment | Dhcp | Encapsulated) -> int:
     """How many tunnels deep what a frame or packet carries is."""
     while isinstance(carried, (Frame, Packet, Udp)):
         carried = carried.payload

@@ -33,7 +33,7 @@ class DhcpServer:
 
     def __init__(self, station: Station) -> None:
         self._station = station
-        station.stack.raw[SERVER_PORT] = self._hear
+        station.stack.servers[SERVER_PORT] = self._hear
 
     def _hear(self, link: str, packet: Packet, step: Step) -> None:
         station, walk = self._station, self._station.network.walk

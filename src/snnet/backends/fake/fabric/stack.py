@@ -2,7 +2,7 @@
 
 A packet passes here in the order of netfilter's hooks: ``packet`` (prerouting),
 ``_deliver`` (input) or ``_forward`` (forward), ``send`` (output) and ``_out``
-(postrouting).  Firewall rules act at the head of these.
+(postrouting).  Firewall rules act at the head of these (``netfilter.py``).
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ from ..fib import Hop
 from ..paths import path_to, source_on
 from ..sysctls import SysctlRules
 from .arp import Resolver
-from .frames import BROADCAST, Arp, Echo, Encapsulated, Frame, Packet, Udp
+from .frames import BROADCAST, Arp, Encapsulated, Frame, Packet, Udp
+from .netfilter import Netfilter
+from .passage import Passage
+from .sockets import Sockets
 from .trace import Step
 
 if TYPE_CHECKING:
@@ -37,8 +40,12 @@ class Stack:
         self._state = station.state
         self._sysctls = SysctlRules(station.state)
         self._resolver = Resolver(station)
+        self.netfilter = Netfilter(station)
+        self.sockets = Sockets(station)
         self.raw: dict[int, Listener] = {}
         """Who takes UDP packets to a port as they come in, with no address of their own."""
+        self.servers: dict[int, Listener] = {}
+        """Who takes UDP packets to a port of the host's addresses, and to all."""
 
     # -- in ---------------------------------------------------------------------------
 
@@ -53,7 +60,7 @@ class Stack:
                     station.name, link.name, "{} is at {}", frame.payload.sender, frame.source
                 )
                 self._on_link(link, frame.payload.sender, packet, step_on)
-        else:
+        elif self.netfilter.arrives(link, frame, step):
             self.packet(link.name, frame.payload, step)
 
     def packet(self, link: str, packet: Packet, step: Step) -> None:
@@ -62,15 +69,20 @@ class Stack:
         payload = packet.payload
         if isinstance(payload, Udp) and payload.target in self.raw:
             self.raw[payload.target](link, packet, step)
-        elif packet.source.version == 4 and packet.source in self._state.local and link != "lo":
+            return
+        passage = self.netfilter.prerouting(Passage(packet, step, link))
+        if passage is None:
+            return
+        packet, step = passage.packet, passage.step
+        if packet.source.version == 4 and packet.source in self._state.local and link != "lo":
             # fib_validate_source: nobody else may use an address of ours.
             station.network.walk.drop(
                 step, station, link, "{} comes from an address of this host", packet
             )
         elif self._is_local(packet.target):
-            self._deliver(link, packet, step)
+            self._deliver(passage)
         else:
-            self._forward(link, packet, step)
+            self._forward(passage)
 
     def _is_local(self, address: IPAddress) -> bool:
         """Whether the host takes it in: any of its addresses, by whatever link (weak host)."""
@@ -85,28 +97,31 @@ class Stack:
             )
         return found
 
-    def _deliver(self, link: str, packet: Packet, step: Step) -> None:
-        station, walk, payload = self._station, self._station.network.walk, packet.payload
+    def _deliver(self, arrived: Passage) -> None:
+        passage = self.netfilter.input(arrived)
+        if passage is None:
+            return
+        station, walk = self._station, self._station.network.walk
+        packet, step, link = passage.packet, passage.step, passage.link
+        payload = packet.payload
         if isinstance(payload, Encapsulated):
             station.tunnels.decapsulate(packet, payload, 0, step)
         elif isinstance(payload, Udp):
             if isinstance(payload.payload, Encapsulated):
                 station.tunnels.decapsulate(packet, payload.payload, payload.target, step)
+            elif payload.target in self.servers:
+                self.servers[payload.target](link, packet, step)
             else:
                 walk.ignore(step, station, link, "nobody listens for {}", payload)
         elif packet.target not in self._state.local and not packet.target.is_loopback:
-            walk.ignore(step, station, link, "echo requests to all get no answer")
-        elif payload.request:
-            walk.reached.add(station)
-            step = step.then(station.name, link, "echo request arrived from {}", packet.source)
-            reply = Echo(False, payload.number, payload.data)
-            self.send(Packet(packet.target, packet.source, reply), step)
+            walk.ignore(step, station, link, "what is asked of all gets no answer")
         else:
-            walk.answer = step.then(station.name, link, "echo reply arrived from {}", packet.source)
+            self.sockets.hear(link, packet, payload, step)
 
-    def _forward(self, link: str, packet: Packet, step: Step) -> None:
+    def _forward(self, passage: Passage) -> None:
         station, walk = self._station, self._station.network.walk
-        if not self._forwards(link, packet.target.version):
+        packet, step, link = passage.packet, passage.step, passage.link
+        if not self.forwards(link, packet.target.version):
             walk.drop(
                 step, station, link, "{} is not for this host, which does not forward", packet
             )
@@ -118,24 +133,31 @@ class Stack:
         if hop is None:
             walk.drop(step, station, link, "no route to {}", packet.target)
             return
-        onward = Packet(packet.source, packet.target, packet.payload, packet.ttl - 1)
-        step = step.then(station.name, link, "forwards {}", packet)
-        self._out(hop, onward, step)
+        let = self.netfilter.forward(passage, hop.link)
+        if let is not None:
+            onward = Packet(packet.source, packet.target, packet.payload, packet.ttl - 1)
+            step = step.then(station.name, link, "forwards {}", packet)
+            self._out(hop, let._replace(packet=onward, step=step))
 
-    def _forwards(self, link: str, version: int) -> bool:
+    def forwards(self, link: str, version: int) -> bool:
+        """Whether the host passes on what comes by the link for others."""
         name = f"net.ipv4.conf.{link}" if version == 4 else "net.ipv6.conf.all"
         found = self._sysctls.find(f"{name}.forwarding")
         return found is not None and found.value != "0"
 
     def answers_for(self, link: Link) -> list[IPAddress] | None:
         """The addresses the host may answer ARP for on the link; None if for any."""
-        return None if self._resolver.is_proxy(link) else list(self._state.local)
+        if self._resolver.is_proxy(link):
+            return None
+        return [*self._state.local, *self._resolver.proxied(link)]
 
     # -- out ----------------------------------------------------------------------------
 
     def send(self, packet: Packet, step: Step, sender: str = "") -> None:
         """Send a packet of the host's own; ``sender`` is the tunnel it comes from, if any."""
         station = self._station
+        passage = self.netfilter.output(Passage(packet, step))
+        packet, step = passage.packet, passage.step
         if self._is_local(packet.target) and packet.target != _LIMITED_BROADCAST:
             station.network.walk.later(self.packet, "lo", packet, step)
             return
@@ -143,9 +165,14 @@ class Stack:
         if hop is None:
             station.network.walk.drop(step, station, sender, "no route to {}", packet.target)
         else:
-            self._out(hop, packet, step)
+            self._out(hop, passage)
 
-    def _out(self, hop: Hop, packet: Packet, step: Step) -> None:
+    def _out(self, hop: Hop, leaving: Passage) -> None:
+        next_hop = hop.gateway or leaving.packet.target
+        passage = self.netfilter.postrouting(leaving, hop.link, next_hop)
+        if passage is None:
+            return
+        packet, step = passage.packet, passage.step
         link = self._state.link(hop.link)
         assert link is not None
         if packet.size > (link.mtu or 0):
@@ -154,7 +181,7 @@ class Stack:
                 step, self._station, link.name, why, packet.size, packet.target, link.mtu
             )
             return
-        self._on_link(link, hop.gateway or packet.target, packet, step)
+        self._on_link(link, next_hop, packet, step)
 
     def _on_link(self, link: Link, next_hop: IPAddress, packet: Packet, step: Step) -> None:
         """Send to a neighbour on the link, once its MAC is known."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from snnet.contract import Link
 
-from .frames import Frame
+from .frames import Frame, Packet
 from .trace import Step
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ class Switch:
         assert bridge is not None
         if not bridge.up:
             walk.drop(step, station, bridge.name, "the bridge is down")
+            return
+        if not station.stack.netfilter.admits(port, frame, step):
             return
         if (station, bridge.name) in frame.visited:
             walk.drop(step, station, bridge.name, "the frame was here before: a loop")
@@ -59,6 +61,13 @@ class Switch:
     def _forward(self, bridge: Link, came_in: Link | None, frame: Frame, step: Step) -> None:
         station = self._station
         avoid = came_in.name if came_in else None
+        packet = frame.payload
+        if (
+            came_in is not None
+            and isinstance(packet, Packet)
+            and not station.stack.netfilter.bridged(bridge.name, packet, step)
+        ):
+            return
         known = station.network.learned.ports.get((station, bridge.name, frame.target))
         if known is not None and not frame.flooded:
             if known == avoid:

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 
 from snnet.contract import IPAddress
 
+from .conntrack import Conntrack
 from .frames import Arp, Packet
 from .trace import Endings, Step
 
 if TYPE_CHECKING:
+    from .sockets import Question
     from .station import Station
 
 
@@ -24,10 +26,12 @@ class Walk:
 
     def __init__(self) -> None:
         self.endings = Endings([], [])
-        self.reached: set[Station] = set()
-        """Stations that an echo request was delivered to."""
+        self.connections = Conntrack()
+        self.question: Question | None = None
+        self.reached: dict[Station, IPAddress] = {}
+        """Stations that the question was delivered to, and the address it came from."""
         self.answer: Step | None = None
-        """The step that brought the echo reply back to who asked."""
+        """The step that brought the answer back to who asked."""
         self._moves: deque[tuple[Callable[..., None], tuple[object, ...]]] = deque()
         self._waiting: dict[tuple[Station, str, IPAddress], list[tuple[Packet, Step]]] = {}
 

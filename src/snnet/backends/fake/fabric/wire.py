@@ -26,7 +26,9 @@ class Wire:
         self._plugs: list[Plug] = []
 
     def plug(self, station: Station, link: str) -> None:
-        self._plugs.append((station, link))
+        """Put an uplink on the wire; may be repeated."""
+        if (station, link) not in self._plugs:
+            self._plugs.append((station, link))
 
     def carry(self, station: Station, link: str, frame: Frame, step: Step) -> None:
         """Take a frame from an uplink to those it is for; never back to where it came from."""
@@ -59,11 +61,16 @@ class Wire:
         ]
 
     def _find_answering(self) -> dict[IPAddress | None, list[Plug]]:
-        """Uplinks by the addresses they answer for; under None those that may for any."""
+        """Uplinks by the addresses they answer for; under None those that may for any.
+
+        First those that have the address: who asks believes the first answer.
+        """
         answering: dict[IPAddress | None, list[Plug]] = {None: []}
         for plug in self._plugs:
             station, link = plug
             addresses = station.answers_for(link)
             for address in [None] if addresses is None else addresses:
-                answering.setdefault(address, []).append(plug)
+                plugs = answering.setdefault(address, [])
+                first = address is not None and link in station.state.local.get(address, ())
+                plugs.insert(0 if first else len(plugs), plug)
         return answering
