@@ -20,6 +20,7 @@ from snnet.contract import (
     Neighbour,
     Noun,
     Operation,
+    ProxyNeighbour,
     Remove,
     Route,
     Sysctl,
@@ -66,8 +67,13 @@ def _add_link(link: Link) -> Iterator[list[str]]:
         ]  # fmt: skip
     if link.alias:
         yield [*alone, "alias", link.alias]
-    if isinstance(link, (Bridge, Macvtap)) and not link.link_local:
+    routed = isinstance(link, (Tap, Veth)) and link.proxy_arp
+    if routed or (isinstance(link, (Bridge, Macvtap)) and not link.link_local):
         yield [*alone, "addrgenmode", "none"]
+    if routed:
+        name = link.name.replace(".", "/")
+        yield ["sysctl", "-w", f"net.ipv4.conf.{name}.proxy_arp=1"]
+        yield ["sysctl", "-w", f"net.ipv4.neigh.{name}.proxy_delay=0"]
     if link.up:
         yield [*alone, "up"]
 
@@ -184,6 +190,11 @@ def _(noun: Neighbour, verb: str) -> Iterator[list[str]]:
 
 
 @_beside.register
+def _(noun: ProxyNeighbour, verb: str) -> Iterator[list[str]]:
+    yield ["ip", "neighbour", verb, "proxy", str(noun.address), "dev", noun.link]
+
+
+@_beside.register
 def _(noun: Fdb, verb: str) -> Iterator[list[str]]:
     yield [
         "bridge", "fdb", verb, noun.mac, "dev", noun.link,
@@ -195,4 +206,5 @@ def _(noun: Fdb, verb: str) -> Iterator[list[str]]:
 def _(noun: Route, verb: str) -> Iterator[list[str]]:
     via = ["via", str(noun.gateway)] if noun.gateway else []
     onlink = ["onlink"] if noun.onlink else []
-    yield ["ip", "route", verb, str(noun.destination), *via, "dev", noun.link, *onlink]
+    made_by = ["proto", str(noun.protocol)]
+    yield ["ip", "route", verb, str(noun.destination), *via, "dev", noun.link, *onlink, *made_by]

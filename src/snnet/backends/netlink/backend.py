@@ -27,6 +27,7 @@ from snnet.contract import (
     Other,
     Outcome,
     Path,
+    ProxyNeighbour,
     Remove,
     Route,
     Sysctl,
@@ -43,7 +44,7 @@ from .addresses import Addresses
 from .errors import ABSENT, REFUSALS, translated
 from .kernel import Kernel
 from .links import Links
-from .neighbours import ForwardingEntries, Neighbours
+from .neighbours import ForwardingEntries, Neighbours, Proxies
 from .removal import Removals
 from .routes import Paths, Routes
 from .support import Support
@@ -64,7 +65,7 @@ class NetlinkBackend(Driver):
 
     name: ClassVar[str] = "netlink"
     carries: ClassVar[frozenset[type[Noun]]] = frozenset(
-        _LINKS | {Address, Route, Path, Neighbour, Fdb, Sysctl}
+        _LINKS | {Address, Route, Path, Neighbour, ProxyNeighbour, Fdb, Sysctl}
     )
     host: SystemHost
 
@@ -80,6 +81,7 @@ class NetlinkBackend(Driver):
             Route: Routes(self._kernel),
             Path: Paths(self._kernel),
             Neighbour: Neighbours(self._kernel),
+            ProxyNeighbour: Proxies(self._kernel),
             Fdb: entries,
             Sysctl: Sysctls(host.netns),
         }
@@ -180,6 +182,7 @@ _CLASSES: dict[str, type[Noun]] = {
     "route": Route,
     "path": Path,
     "neighbour": Neighbour,
+    "proxy": ProxyNeighbour,
     "fdb": Fdb,
     "sysctl": Sysctl,
 }

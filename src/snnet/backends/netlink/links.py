@@ -7,6 +7,7 @@ import dataclasses
 import errno
 import os
 import secrets
+from collections.abc import Callable
 from typing import Any
 
 from snnet.contract import Bridge, Key, Link, Macvtap, Missing, Tap, Unsupported
@@ -25,6 +26,9 @@ from .creation import (
     NO_LINK_LOCAL,
     comes_up_later,
     creation,
+    is_routed,
+    routed_sysctls,
+    without_link_local,
 )
 from .encoder import Field, append
 from .found import IFF_UP, IFLA_IFALIAS, Found
@@ -38,6 +42,7 @@ from .kernel import (
     RTM_SETLINK,
     Kernel,
 )
+from .sysctls import write_sysctls
 from .taps import TapMaker
 
 _FIRST_MACVTAP = 1 << 20
@@ -108,8 +113,7 @@ class Links:
     def add(self, link: Link) -> tuple[int, ...]:
         """Make the link, whole or not at all; the descriptors of a multi-queue tap."""
         if isinstance(link, Tap):
-            message = self.tap_message(link)
-            return self._taps.make(link, lambda: self._kernel.send(message))
+            return self._taps.make(link, self._tap_finish(link))
         fields = creation(link, self._kernel.index)
         steps = _follow_ups(link)
         if isinstance(link, Macvtap) and not link.index:
@@ -117,6 +121,8 @@ class Links:
         else:
             index = self._create(link, fields, learn=bool(steps))
         try:
+            if is_routed(link):
+                write_sysctls(self._kernel.netns, routed_sysctls(link))
             for values, alias in steps:
                 self._set({INDEX: index, **values}, alias)
         except BaseException:
@@ -125,8 +131,22 @@ class Links:
             raise
         return ()
 
+    def _tap_finish(self, tap: Tap) -> Callable[[], object]:
+        """What makes a newborn tap the one wanted, all looked up."""
+        if not tap.proxy_arp:
+            message = self.tap_message(tap)
+            return lambda: self._kernel.send(message)
+
+        def finish() -> None:
+            index = self._kernel.index(tap.name)
+            self._set({INDEX: index, NO_LINK_LOCAL: None}, None)
+            write_sysctls(self._kernel.netns, routed_sysctls(tap))
+            self._kernel.send(self.tap_message(tap))
+
+        return finish
+
     def tap_message(self, tap: Tap) -> bytearray:
-        """What makes a newborn tap the one wanted: one message by name, ready to be sent."""
+        """Everything else about a newborn tap: one message by name, ready to be sent."""
         values: Values = {FLAGS: IFF_UP, CHANGE: None} if tap.up else {}
         values |= {IFNAME: tap.name, GROUP: tap.group}
         if tap.mac is not None:
@@ -237,7 +257,7 @@ def _follow_ups(link: Link) -> list[tuple[Values, str | None]]:
     first: Values = {}
     if isinstance(link, Bridge) and link.mtu is not None:
         first[MTU] = link.mtu
-    if isinstance(link, (Bridge, Macvtap)) and not link.link_local:
+    if without_link_local(link):
         first[NO_LINK_LOCAL] = None
     steps: list[tuple[Values, str | None]] = []
     if first or link.alias:

@@ -7,11 +7,11 @@ from ipaddress import ip_address
 from struct import Struct
 from typing import Any
 
-from snnet.contract import Fdb, Key, Neighbour, Unsupported, Vxlan
+from snnet.contract import Fdb, IPAddress, Key, Neighbour, ProxyNeighbour, Unsupported, Vxlan
 from snnet.contract.links import link_key
 from snnet.system.netlink import NetlinkError
 
-from .encoder import IP4, IP6, MAC, U32, Field
+from .encoder import IP4, IP6, MAC, U8, U32, Field
 from .kernel import (
     CREATE,
     EXCLUSIVE,
@@ -24,17 +24,18 @@ from .kernel import (
     attributes,
     by_family,
     ip,
+    number,
 )
 from .links import Links
 
 _NDMSG = Struct("=B3xiHBB")  # family, index, state, flags, type
 _BODY = 16
 _ATTRIBUTES = _BODY + _NDMSG.size
-_NDA_DST, _NDA_LLADDR = 1, 2
+_NDA_DST, _NDA_LLADDR, _NDA_PROTOCOL = 1, 2, 12
 
 # linux/neighbour.h
 _NUD_NOARP, _NUD_PERMANENT = 0x40, 0x80
-_NTF_SELF = 0x02
+_NTF_SELF, _NTF_PROXY = 0x02, 0x08
 _AF_BRIDGE = 7
 _NO_MAC = "00:00:00:00:00:00"
 
@@ -42,6 +43,8 @@ _INDEX = Field("ifindex", U32)
 _PERMANENT = Field("state", value=_NUD_PERMANENT)
 _STATIC = Field("state", value=_NUD_PERMANENT | _NUD_NOARP)
 _SELF = Field("flags", value=_NTF_SELF)
+_PROXY = Field("flags", value=_NTF_PROXY)
+_PROTOCOL = Field("NDA_PROTOCOL", U8)
 _BRIDGE = Field("family", value=_AF_BRIDGE)
 _DESTINATION = by_family("NDA_DST")
 _MAC = Field("NDA_LLADDR", MAC)
@@ -126,6 +129,56 @@ def _neighbour(message: bytes, link: str) -> Neighbour | None:
     )
 
 
+class Proxies:
+    """The addresses that one network namespace answers for on a link (``ip neighbour ... proxy``).
+
+    The kernel keeps them in a table of its own (pneigh_lookup, net/core/neighbour.c).
+    """
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+
+    def add(self, noun: ProxyNeighbour) -> None:
+        # pneigh_create takes what is there already, whatever the flags say.
+        if self.find(noun.key) is not None:
+            raise NetlinkError(errno.EEXIST)
+        # One that is not permanent goes when its link loses its carrier (pneigh_ifdown).
+        values = {**self._values(noun.link, noun.address), _PERMANENT: None}
+        values[_PROTOCOL] = noun.protocol
+        self._kernel.ask(RTM_NEWNEIGH, values, CREATE | EXCLUSIVE)
+
+    def remove(self, noun: ProxyNeighbour) -> None:
+        self._kernel.ask(RTM_DELNEIGH, self._values(noun.link, noun.address))
+
+    def find(self, key: Key) -> ProxyNeighbour | None:
+        _, link, text = key
+        address = ip_address(text)
+        try:
+            answers = self._kernel.ask(RTM_GETNEIGH, self._values(link, address))
+        except NetlinkError as error:
+            if error.errno != errno.ENOENT:
+                raise
+            return None
+        return _proxy(answers[0], link)
+
+    def snapshot(self) -> list[ProxyNeighbour]:
+        name_of = self._kernel.names()
+        return [
+            _proxy(message, link)
+            for message in self._kernel.dump(RTM_GETNEIGH, {_PROXY: None})
+            if (link := name_of(_NDMSG.unpack_from(message, _BODY)[1])) is not None
+        ]
+
+    def _values(self, link: str, address: IPAddress) -> Values:
+        version = address.version
+        return {
+            FAMILIES[version]: None,
+            _INDEX: self._kernel.index(link),
+            _DESTINATION[version]: address,
+            _PROXY: None,
+        }
+
+
 class ForwardingEntries:
     """The permanent forwarding entries of the vxlans of one network namespace.
 
@@ -188,6 +241,12 @@ class ForwardingEntries:
             _DESTINATION[noun.remote.version]: noun.remote,
             _MAC: noun.mac,
         }
+
+
+def _proxy(message: bytes, link: str) -> ProxyNeighbour:
+    found = attributes(message, _ATTRIBUTES)
+    protocol = number(found.get(_NDA_PROTOCOL, b"\0"))
+    return ProxyNeighbour(link=link, address=ip(found[_NDA_DST]), protocol=protocol)
 
 
 def _entry(message: bytes, vxlan: Vxlan) -> Fdb | None:

@@ -35,7 +35,7 @@ _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_PREFSRC = 1, 4, 5, 6, 7
 
 # linux/rtnetlink.h
 _MAIN, _UNICAST = 254, 1
-_PROTO_KERNEL, _PROTO_STATIC = 2, 4
+_PROTO_KERNEL = 2
 _SCOPE_UNIVERSE, _SCOPE_LINK, _SCOPE_NOWHERE = 0, 253, 255
 _ONLINK = 4
 _DEFAULT_METRIC = {2: 0, 10: 1024}  # by family; IP6_RT_PRIO_USER, net/ip6_route.h
@@ -102,6 +102,7 @@ class Routes:
                 link=link,
                 gateway=ip(gateway) if gateway else None,
                 onlink=bool(_RTMSG.unpack_from(message, _BODY)[8] & _ONLINK),
+                protocol=_RTMSG.unpack_from(message, _BODY)[5],
             )
 
     def _must_exist(self, noun: Route) -> None:
@@ -114,7 +115,7 @@ class Routes:
             FAMILIES[version]: None,
             _TABLE: None,
             _TYPE: None,
-            _PROTOCOL: _PROTO_STATIC,
+            _PROTOCOL: noun.protocol,
             # A destination without a gateway is on the link itself.
             _SCOPE: _SCOPE_LINK if version == 4 and noun.gateway is None else _SCOPE_UNIVERSE,
             _FLAGS: _ONLINK if noun.onlink else 0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from snnet.contract import Key, Sysctl, Unsupported
@@ -22,13 +23,7 @@ class Sysctls:
         self._netns = netns
 
     def change(self, new: Sysctl, old: Sysctl) -> None:
-        path = _path(new.name)
-
-        def write() -> None:
-            with open(path, "r+") as file:  # never creates one
-                file.write(new.value)
-
-        in_netns(self._netns, write)
+        write_sysctls(self._netns, {new.name: new.value})
 
     def find(self, key: Key) -> Sysctl | None:
         try:
@@ -40,6 +35,17 @@ class Sysctls:
     def snapshot(self) -> list[Sysctl]:
         found = (self.find(("sysctl", name)) for name in _LISTED)
         return [noun for noun in found if noun is not None]
+
+
+def write_sysctls(netns: int, values: Mapping[str, str]) -> None:
+    """Set parameters of the namespace, in this order; raises ``OSError``."""
+
+    def write() -> None:
+        for name, value in values.items():
+            with open(_path(name), "r+") as file:  # never creates one
+                file.write(value)
+
+    in_netns(netns, write)
 
 
 def _path(name: str) -> Path:
