@@ -8,7 +8,7 @@ from ipaddress import IPv4Address
 import pytest
 
 from snnet.lab.echo import Echoes
-from snnet.lab.namespaces import Namespace
+from snnet.system.namespaces import Namespace
 
 pytestmark = pytest.mark.kernel
 

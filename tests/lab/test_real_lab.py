@@ -16,7 +16,7 @@ import pytest
 import snnet
 from snnet.lab import demo_scenario, run
 from snnet.lab.lab import Lease
-from snnet.lab.namespaces import processes_in
+from snnet.system.namespaces import processes_in
 from snnet.lab.real import RealLab
 from snnet.lab.residue import own_links, runtime_files
 

@@ -11,7 +11,7 @@ from snnet.contract import ApiError, Unsupported
 from snnet.system.process import find_program, missing_program, run
 
 from .lab import Lease
-from .namespaces import Namespace
+from snnet.system.namespaces import Namespace
 
 PROGRAM = "busybox"
 _TRIES = 20

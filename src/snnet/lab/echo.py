@@ -17,7 +17,7 @@ from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from ipaddress import IPv4Address
 
-from .namespaces import Namespace
+from snnet.system.namespaces import Namespace
 
 Pair = tuple[str, str]
 """A sender and its target, by name."""

@@ -18,7 +18,7 @@ from .cables import Cables
 from .client import DhcpClient
 from .echo import Echoes
 from .lab import Lab, Lease
-from .namespaces import Namespace, end_processes, processes_in
+from snnet.system.namespaces import Namespace, end_processes, processes_in
 from .residue import files_about, own_links, remove, runtime_files, still_open
 from .scenario import Guest, Machine, Matrix, Scenario, Tenant
 from .taps import open_macvtap, open_tap

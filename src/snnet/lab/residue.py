@@ -12,7 +12,7 @@ from snnet.contract import LINK_GROUP, Link
 from snnet.contract.links import DYING_GROUPS
 from snnet.system.host import SystemHost
 
-from .namespaces import Namespace
+from snnet.system.namespaces import Namespace
 
 _OWNER = "demo"
 

@@ -13,7 +13,7 @@ from snnet.system.host import SystemHost
 from snnet.system.process import PACKAGES, find_program
 
 from .client import PROGRAM
-from .namespaces import Namespace
+from snnet.system.namespaces import Namespace
 
 _PROGRAMS = ("ip", PROGRAM, "dnsmasq")
 

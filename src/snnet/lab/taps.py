@@ -14,7 +14,7 @@ from struct import Struct
 from snnet.contract import ApiError, error_for
 from snnet.core.compute import CnciVnic
 
-from .namespaces import Namespace
+from snnet.system.namespaces import Namespace
 
 # linux/if_tun.h
 _TUNSETIFF = 0x400454CA

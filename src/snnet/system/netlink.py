@@ -1,4 +1,4 @@
-"""Bytes to and from the kernel's routing netlink (netlink(7), rtnetlink(7)).
+"""Bytes to and from the kernel by netlink (netlink(7), rtnetlink(7), nfnetlink).
 
 Plain blocking sockets, each used by one call at a time: no thread, no event
 loop, no state but a small pool.
@@ -61,12 +61,13 @@ class NetlinkError(OSError):
 class Netlink:
     """Requests to one network namespace, from any number of threads.
 
-    ``netns`` stays the caller's and must be open as long as this is.  After a
-    fork the child opens sockets of its own.
+    ``protocol`` is one of netlink(7)'s families.  ``netns`` stays the caller's and
+    must be open as long as this is.  After a fork the child opens sockets of its own.
     """
 
-    def __init__(self, netns: int) -> None:
+    def __init__(self, netns: int, protocol: int = socket.NETLINK_ROUTE) -> None:
         self._netns = netns
+        self._protocol = protocol
         self._pid = os.getpid()
         self._idle: list[_Socket] = []
         self._closed = False
@@ -146,7 +147,7 @@ class Netlink:
         try:
             return self._idle.pop()
         except IndexError:
-            return in_netns(self._netns, _Socket)
+            return in_netns(self._netns, lambda: _Socket(self._protocol))
 
     def _give_back(self, sock: _Socket) -> None:
         if len(self._idle) < _POOL and not self._closed:
@@ -169,9 +170,9 @@ class _Interrupted(NetlinkError):
 class _Socket:
     """One socket in the calling thread's network namespace."""
 
-    def __init__(self) -> None:
+    def __init__(self, protocol: int) -> None:
         flags = socket.SOCK_RAW | socket.SOCK_CLOEXEC
-        self._sock = socket.socket(socket.AF_NETLINK, flags, socket.NETLINK_ROUTE)
+        self._sock = socket.socket(socket.AF_NETLINK, flags, protocol)
         try:
             for option in (_NETLINK_CAP_ACK, _NETLINK_EXT_ACK, _NETLINK_GET_STRICT_CHK):
                 self._sock.setsockopt(_SOL_NETLINK, option, 1)

@@ -1,0 +1,66 @@
+"""Messages of netfilter's netlink: building them, and reading their attributes.
+
+See linux/netfilter/nfnetlink.h.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Iterator
+
+from .netlink import NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, Netlink
+
+_HEADER = struct.Struct("=IHHIIBBH")  # struct nlmsghdr, then struct nfgenmsg
+_ATTRIBUTE = struct.Struct("=HH")
+_NESTED = 0x8000  # NLA_F_NESTED, linux/netlink.h
+_NUMBER = 0x3FFF
+NETFILTER = 12  # NETLINK_NETFILTER; the socket module has no name for it
+
+
+class Nfnetlink:
+    """Requests to the netfilter subsystem ``subsystem`` of one network namespace."""
+
+    def __init__(self, netns: int, subsystem: int) -> None:
+        self._netlink = Netlink(netns, NETFILTER)
+        self._kind = subsystem << 8
+        self.close = self._netlink.close
+
+    def ask(self, kind: int, attributes: bytes, family: int = socket.AF_INET) -> list[bytes]:
+        """The attributes of every message that came before the ack.
+
+        Raises ``NetlinkError`` if the kernel refuses.
+        """
+        message = self._message(kind, NLM_F_REQUEST | NLM_F_ACK, family, attributes)
+        return _bodies(self._netlink.request(message))
+
+    def dump(self, kind: int, attributes: bytes = b"", family: int = 0) -> list[bytes]:
+        """The attributes of all objects, those that fit ``attributes`` where the kernel filters."""
+        message = self._message(kind, NLM_F_REQUEST | NLM_F_DUMP, family, attributes)
+        return _bodies(self._netlink.dump(message))
+
+    def _message(self, kind: int, flags: int, family: int, attributes: bytes) -> bytearray:
+        length = _HEADER.size + len(attributes)
+        head = _HEADER.pack(length, self._kind | kind, flags, 0, 0, family, 0, 0)
+        return bytearray(head + attributes)
+
+
+def _bodies(messages: list[bytes]) -> list[bytes]:
+    return [message[_HEADER.size :] for message in messages]
+
+
+def attribute(kind: int, value: bytes, *, nested: bool = False) -> bytes:
+    """One attribute, padded to a multiple of four bytes."""
+    head = _ATTRIBUTE.pack(4 + len(value), kind | (_NESTED if nested else 0))
+    return head + value + bytes(-len(value) % 4)
+
+
+def attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """The attributes in ``data``: their numbers without flags, and their values."""
+    offset = 0
+    while offset + 4 <= len(data):
+        length, kind = _ATTRIBUTE.unpack_from(data, offset)
+        if length < 4:
+            return
+        yield kind & _NUMBER, data[offset + 4 : offset + length]
+        offset += length + 3 & ~3
