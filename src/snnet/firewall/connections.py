@@ -1,0 +1,25 @@
+"""Which tracked connections a change of rules concerns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from snnet.contract import Noun, PortForward, PublicIp
+from snnet.system.conntrack import Match
+
+
+def concerned(changed: Iterable[Noun]) -> Iterator[Match]:
+    """Connections that would go on as if the rules had not come or gone.
+
+    Of a port forward those it leads to its target, and those to its port that began
+    before it and go to the host itself; of a public address those to it, and those
+    of its guest that leave by it.
+    """
+    for noun in changed:
+        if isinstance(noun, PortForward):
+            yield Match(noun.protocol, original_port=noun.port, reply_source=noun.target)
+            for address in noun.addresses:
+                yield Match(noun.protocol, original_destination=address, original_port=noun.port)
+        elif isinstance(noun, PublicIp):
+            yield Match(original_destination=noun.public)
+            yield Match(reply_destination=noun.public)

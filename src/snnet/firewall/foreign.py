@@ -1,0 +1,206 @@
+"""Others' rules that drop what ours let through.
+
+An ``accept`` of one nftables table does not save a packet from another's ``drop``
+(nft(8), "verdict statement"), so all that can be done is to find them and say so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from ipaddress import IPv4Network, ip_network
+from pathlib import Path
+from typing import Any
+
+from snnet.contract import BridgeAccept, ExternalForward, Noun, ZoneLink
+from snnet.system.netns import in_netns
+from snnet.system.process import find_program, run
+
+Item = dict[str, Any]
+
+_HOOKS = ("prerouting", "forward", "postrouting")
+_FAMILIES = ("ip", "inet", "bridge")
+_STOPPED = ("drop", "reject")
+_BRIDGED_TO_IP = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """Traffic that ours let through: by which links, and from which network if known."""
+
+    came: str
+    goes: str
+    bridged: bool = False
+    source: IPv4Network | None = None
+    target: IPv4Network | None = None
+
+    def __str__(self) -> str:
+        return f"through {self.came}" if self.bridged else f"from {self.came} to {self.goes}"
+
+
+def flows(netns: int, ours: Iterable[Noun]) -> list[Flow]:
+    """What the rules let through, as IP's hooks see it."""
+    ours = list(ours)
+    networks = {noun.link: noun.network for noun in ours if isinstance(noun, ZoneLink)}
+    seen = _bridged_is_seen(netns)
+    found = [
+        Flow(noun.bridge, noun.bridge, bridged=True)
+        for noun in ours
+        if isinstance(noun, BridgeAccept) and seen
+    ]
+    links = [noun for noun in ours if isinstance(noun, ZoneLink)]
+    for one, other in zip(links, links[1:] + links[:1], strict=True):
+        if one is not other and one.zone == other.zone:
+            found.append(Flow(one.link, other.link, False, one.network, other.network))
+    for noun in ours:
+        if isinstance(noun, ExternalForward):
+            network = networks.get(noun.bridge)
+            found.append(Flow(noun.bridge, noun.device, False, network, None))
+            found.append(Flow(noun.device, noun.bridge, False, None, network))
+    return found
+
+
+def _bridged_is_seen(netns: int) -> bool:
+    """Whether br_netfilter shows bridged frames to IP's hooks."""
+    with suppress(OSError):
+        return in_netns(netns, _BRIDGED_TO_IP.read_text).strip() == "1"
+    return False
+
+
+def drops(netns: int, ruleset: Sequence[Item], ours: Iterable[Noun]) -> list[str]:
+    """A line for each foreign base chain that drops a flow of ours, and what to do."""
+    rules = Ruleset(ruleset)
+    lines = []
+    wanted = flows(netns, ours)
+    for chain in rules.base_chains():
+        hit = [(flow, why) for flow in wanted if (why := rules.stops(chain, flow))]
+        if hit:
+            flow, why = hit[0]
+            more = f" and {len(hit) - 1} other flows" if len(hit) > 1 else ""
+            place = f"{chain['family']} {chain['table']}"
+            lines.append(
+                f"table {place}, chain {chain['name']} (hook {chain['hook']}) drops what snnet "
+                f"lets through: {flow}{more}, by {why}; have its owner accept them there"
+            )
+    return lines
+
+
+@dataclass(slots=True)
+class Ruleset:
+    """nft's JSON, by chain."""
+
+    items: Sequence[Item]
+    _chains: dict[tuple[str, str, str], Item] = field(default_factory=dict)
+    _rules: dict[tuple[str, str, str], list[Item]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for item in self.items:
+            if chain := item.get("chain"):
+                self._chains[chain["family"], chain["table"], chain["name"]] = chain
+            elif rule := item.get("rule"):
+                key = (rule["family"], rule["table"], rule["chain"])
+                self._rules.setdefault(key, []).append(rule)
+
+    def base_chains(self) -> list[Item]:
+        """Those that look at what is forwarded."""
+        return [
+            chain
+            for chain in self._chains.values()
+            if chain.get("hook") in _HOOKS
+            and chain.get("type") == "filter"
+            and chain["family"] in _FAMILIES
+        ]
+
+    def stops(self, chain: Item, flow: Flow) -> str | None:
+        """What in the base chain drops the flow for certain, or None."""
+        if chain["family"] == "bridge" and not flow.bridged:
+            return None
+        before = chain["hook"] == "prerouting"
+        verdict = self._walk(chain, flow, before, depth=0)
+        if verdict is None and chain.get("policy") == "drop":
+            return "its policy"
+        return verdict if verdict != "accept" else None
+
+    def _walk(self, chain: Item, flow: Flow, before: bool, depth: int) -> str | None:
+        """The end that the flow certainly comes to: "accept", what drops it, or None."""
+        if depth > 16:  # nft allows no more jumps (NFT_JUMP_STACK_SIZE, nf_tables.h)
+            return None
+        for rule in self._rules.get((chain["family"], chain["table"], chain["name"]), []):
+            expressions = rule.get("expr", [])
+            if not all(
+                _matches(item["match"], flow, before) for item in expressions if "match" in item
+            ):
+                continue
+            if any("xt" in item for item in expressions):
+                continue  # an extension of iptables, which says no more than its name
+            for item in expressions:
+                if "accept" in item:
+                    return "accept"
+                if stopped := next((word for word in _STOPPED if word in item), None):
+                    return f"a rule that says {stopped} in chain {chain['name']}"
+                if "return" in item:
+                    return None
+                there = item.get("jump") or item.get("goto")
+                if there:
+                    target = self._chains.get((chain["family"], chain["table"], there["target"]))
+                    end = self._walk(target, flow, before, depth + 1) if target else None
+                    if end is not None or "goto" in item:
+                        return end
+        return None
+
+
+def _matches(match: Item, flow: Flow, before: bool) -> bool:
+    """Whether the flow matches for certain; what cannot be told does not."""
+    left, right, operator = match["left"], match["right"], match.get("op", "==")
+    if not isinstance(left, dict):
+        return False
+    key = left.get("meta", {}).get("key")
+    if key in ("iifname", "iif", "oifname", "oif", "ibrname", "obrname"):
+        if before and key.startswith("o"):
+            return False
+        name = flow.came if key.startswith("i") else flow.goes
+        found = _contains(right, lambda wanted: fnmatchcase(name, str(wanted)))
+    elif left.get("payload", {}).get("protocol") == "ip":
+        which = left["payload"].get("field")
+        network = {"saddr": flow.source, "daddr": flow.target}.get(which)
+        if network is None:
+            return False
+        found = _contains(right, lambda wanted: _overlap(wanted, network))
+    else:
+        return False
+    if found is None:
+        return False
+    return found if operator in ("==", "in") else not found
+
+
+def _contains(right: Any, fits: Any) -> bool | None:
+    """Whether one of the values fits; None if they are in a set that is not shown."""
+    if isinstance(right, str) and right.startswith("@"):
+        return None
+    values = right["set"] if isinstance(right, dict) and "set" in right else [right]
+    return any(fits(value) for value in values)
+
+
+def _overlap(wanted: Any, network: IPv4Network) -> bool:
+    if isinstance(wanted, dict) and "prefix" in wanted:
+        wanted = f"{wanted['prefix']['addr']}/{wanted['prefix']['len']}"
+    with suppress(ValueError, TypeError):
+        return network.overlaps(ip_network(wanted))
+    return False
+
+
+def legacy_drops(netns: int) -> list[str]:
+    """The same for iptables' old tables, which nft does not show: their policy."""
+    program = "iptables-legacy-save"
+    with suppress(OSError):
+        names = in_netns(netns, Path("/proc/thread-self/net/ip_tables_names").read_text).split()
+        if "filter" in names and find_program(program):
+            saved = run([program, "-t", "filter"], netns=netns).stdout
+            if any(line.startswith(":FORWARD DROP") for line in saved.splitlines()):
+                return [
+                    "legacy iptables, table filter, chain FORWARD drops what snnet lets through "
+                    "by its policy; have its owner accept them there"
+                ]
+    return []

@@ -1,0 +1,462 @@
+"""The driver: operations as transactions of nft, nouns read back from records."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Network, collapse_addresses
+from typing import ClassVar
+
+from snnet.contract import (
+    RULES,
+    Add,
+    Change,
+    Check,
+    Denied,
+    Driver,
+    Key,
+    Missing,
+    Noun,
+    Operation,
+    Outcome,
+    Owned,
+    Rejected,
+    Remove,
+    SnnetError,
+    Unsupported,
+    Watch,
+    Zone,
+    error_for,
+    keyed,
+)
+from snnet.system import conntrack
+from snnet.system.host import SystemHost
+from snnet.system.netlink import NetlinkError
+
+from ..connections import concerned
+from ..foreign import drops, legacy_drops
+from ..nft import Nft
+from . import tables
+from .elements import IPV4, PORT, RECORD_KEYS, RECORDS, Element, elements, pack, unpack
+from .reader import Reader
+from .tables import ARP, BRIDGE, INET, Table
+
+_log = logging.getLogger("snnet.firewall")
+_FAMILIES = (INET, BRIDGE, ARP)
+
+
+class NftablesFirewall(Driver):
+    """Firewall rules by nftables.
+
+    One transaction for all operations that follow each other; if it is refused
+    they are tried one by one, to tell which one was wrong.  Holds a few sockets,
+    no thread; usable from any thread.
+    """
+
+    name: ClassVar[str] = "nftables"
+    carries: ClassVar[frozenset[type[Noun]]] = RULES
+    host: SystemHost
+
+    def __init__(self, host: SystemHost) -> None:
+        self.host = host
+        self._nft = Nft(host.netns)
+        self._reader = Reader(host.netns)
+        self._lock = threading.RLock()
+        self._made: set[Table] = set()
+        """Tables that are known to have their sets and static rules."""
+        self._damaged: set[Table] = set()
+        """Tables that lost some of their rules: to be made anew, whole."""
+        self._possible: dict[str, str | None] = {}
+
+    # -- looking ---------------------------------------------------------------------
+
+    def missing(self, noun: Noun) -> str | None:
+        """See :meth:`snnet.contract.Driver.missing`."""
+        if type(noun) not in self.carries:
+            return f"the nftables firewall does not carry {type(noun).__name__}"
+        reason = self._nft.missing()
+        if reason is not None:
+            return reason
+        families = sorted(table.family for table in Step.of(0, Add(noun)).tables)
+        return next(filter(None, map(self._missing_family, families)), None)
+
+    def _missing_family(self, family: str) -> str | None:
+        """Why tables of a family cannot be here: asked by making one that is gone at once."""
+        with self._lock:
+            if self._possible.get(family, "") == "":
+                self._possible[family] = self._try_family(family)
+            return self._possible[family]
+
+    def _try_family(self, family: str) -> str | None:
+        probe = Table(family, "probe:snnet")
+        try:
+            self._nft.run([*tables.base(probe), f"delete table {probe}"])
+        except SnnetError as error:
+            return (
+                f"this kernel lacks what nftables needs for family {family} ({error}): "
+                "load nf_tables, nft_nat and their modules, run as root, "
+                "or choose firewall 'iptables'"
+            )
+        return None
+
+    def snapshot(self, types: Iterable[type[Noun]] | None = None) -> dict[Key, Noun]:
+        """See :meth:`snnet.contract.Driver.snapshot`: what snnet's nodes have set here.
+
+        Where a node's tables have lost some of their rules, nothing of its counts as there.
+        """
+        wanted = tuple(self.carries if types is None else types)
+        with self._lock:
+            there = self._tables()
+            broken = {table.owner for table in there if self._is_damaged(table)}
+            self._damaged = {table for table in there if table.owner in broken}
+            self._made -= self._damaged
+            found = [
+                noun
+                for table in there
+                if table.owner not in broken
+                for noun in self._nouns_in(table)
+            ]
+        return keyed(noun for noun in found if isinstance(noun, wanted))
+
+    def find(self, key: Key) -> Noun | None:
+        """See :meth:`snnet.contract.Driver.find`."""
+        kind, owner, *names = key
+        if kind == "zone":
+            table = Table(INET, owner)
+            return self._zone(table, names[0]) if self._has_zone(table, names[0]) else None
+        if kind not in RECORD_KEYS:
+            return None
+        noun_class, place = RECORD_KEYS[kind]
+        for record in RECORDS[noun_class]:
+            try:
+                packed = pack(record.types, place(tuple(names)))
+                found = self._reader.element(Table(record.family, owner), record.set, packed)
+            except (ValueError, KeyError, OverflowError):  # no such thing can be
+                return None
+            except NetlinkError as error:
+                raise error_for(error.errno or 0, f"look up {' '.join(key)}") from error
+            if found is not None:
+                return record.read(owner, unpack(record.types, found.key), found.comment.split())
+        return None
+
+    def _tables(self) -> list[Table]:
+        return [
+            Table(family, owner)
+            for family in _FAMILIES
+            for name in self._reader.tables(family)
+            if (owner := tables.owner_of(name)) is not None
+        ]
+
+    def _nouns_in(self, table: Table) -> list[Noun]:
+        nouns: list[Noun] = list(self._zones(table))
+        for records in RECORDS.values():
+            for record in records:
+                if record.family == table.family:
+                    nouns += [
+                        record.read(
+                            table.owner, unpack(record.types, found.key), found.comment.split()
+                        )
+                        for found in self._reader.elements(table, record.set)
+                    ]
+        return nouns
+
+    def _is_damaged(self, table: Table) -> bool:
+        """Whether rules are gone that the table came with."""
+        zones = sum(chain.startswith(tables.ZONE_CHAIN) for chain in self._reader.chains(table))
+        wanted = tables.rules_in(table.family) + tables.RULES_PER_ZONE * zones
+        return self._reader.rules(table) != wanted
+
+    def _zones(self, table: Table) -> list[Zone]:
+        prefix = tables.ZONE_CHAIN
+        return [
+            self._zone(table, chain.removeprefix(prefix))
+            for chain in self._reader.chains(table)
+            if chain.startswith(prefix)
+        ]
+
+    def _has_zone(self, table: Table, zone: str) -> bool:
+        return self._reader.has_chain(table, f"{tables.ZONE_CHAIN}{zone}")
+
+    def _zone(self, table: Table, zone: str) -> Zone:
+        found = self._reader.elements(table, f"members-{zone}")
+        networks = [IPv4Network(unpack((IPV4, PORT), member.key)) for member in found]
+        outbound = self._reader.has_chain(table, f"{tables.OUTBOUND_CHAIN}{zone}")
+        return Zone(owner=table.owner, zone=zone, networks=tuple(networks), outbound=outbound)
+
+    # -- doing -----------------------------------------------------------------------
+
+    def apply(
+        self,
+        operations: Sequence[Operation],
+        *,
+        check: Check | None = None,
+        keep_going: bool = False,
+    ) -> Outcome:
+        """See :meth:`snnet.contract.Driver.apply`."""
+        outcome = self._apply(operations, check, keep_going)
+        self._forget_connections(operations, outcome)
+        return outcome
+
+    def transfer(self, operations: Sequence[Operation]) -> Outcome:
+        """See :meth:`snnet.contract.Driver.transfer`."""
+        return self._apply(operations, None, True)
+
+    def _apply(
+        self, operations: Sequence[Operation], check: Check | None, keep_going: bool
+    ) -> Outcome:
+        outcome = Outcome()
+        steps: list[Step] = []
+        for position, operation in enumerate(operations):
+            try:
+                if check is not None:
+                    check()
+                steps.append(Step.of(position, operation))
+            except SnnetError as error:
+                outcome.errors[position] = error
+                if not keep_going:
+                    break
+        with self._lock:
+            self._carry_out(steps, outcome, keep_going)
+        return outcome
+
+    def _carry_out(self, steps: Sequence[Step], outcome: Outcome, keep_going: bool) -> None:
+        """All in one transaction, or else as many as can be, each in its own."""
+        try:
+            self._commit(steps)
+        except SnnetError as error:
+            if len(steps) > 1:
+                self._one_by_one(steps, outcome, keep_going)
+            elif not self._removed_the_rest(steps[0], error):
+                outcome.errors[steps[0].position] = _told_of(error, steps[0].operation)
+            else:
+                outcome.done.add(steps[0].position)
+        else:
+            outcome.done |= {step.position for step in steps}
+
+    def _one_by_one(self, steps: Sequence[Step], outcome: Outcome, keep_going: bool) -> None:
+        for step in steps:
+            self._carry_out([step], outcome, keep_going)
+            if step.position in outcome.errors and not keep_going:
+                # What comes later was not tried, whatever was wrong with it.
+                for later in range(step.position + 1, max(outcome.errors) + 1):
+                    outcome.errors.pop(later, None)
+                return
+
+    def _commit(self, steps: Sequence[Step]) -> None:
+        if not steps:
+            return
+        needed = {table for step in steps if not step.removes for table in step.tables}
+        changes = [line for step in steps for line in step.commands]
+        try:
+            self._nft.run([*self._bases(needed - self._made), *changes])
+        except Missing:
+            # Somebody flushed our tables, or what is to be removed is gone.
+            if not needed & self._made:
+                raise
+            self._nft.run([*self._bases(needed), *changes])
+        self._made |= needed
+        self._damaged -= needed
+        self._clean_up({table for step in steps if step.removes for table in step.tables})
+
+    def _bases(self, needed: set[Table]) -> list[str]:
+        commands = []
+        for table in sorted(needed):
+            if table in self._damaged:
+                commands += [f"add table {table}", f"delete table {table}"]
+            commands += tables.base(table)
+        return commands
+
+    def _removed_the_rest(self, step: Step, error: SnnetError) -> bool:
+        """Remove what is left of a noun whose record is there and that has lost a part."""
+        noun = step.operation.noun
+        if not (step.removes and isinstance(error, Missing)) or isinstance(noun, Zone):
+            return False
+        parts = list(elements(noun))
+        there = [
+            part
+            for part in parts
+            if self._reader.element(Table(part.family, step.owner), part.set, part.packed())
+        ]
+        if parts[0] not in there:
+            return False
+        self._nft.run(_element_command("delete", step.owner, part) for part in there)
+        self._clean_up(step.tables)
+        return True
+
+    def _clean_up(self, touched: Iterable[Table]) -> None:
+        """Remove the tables that the last nouns have left."""
+        for table in touched:
+            if self._is_empty(table):
+                self._nft.run([f"delete table {table}"])
+                self._made.discard(table)
+
+    def _is_empty(self, table: Table) -> bool:
+        if table.family == INET and self._zones(table):
+            return False
+        sets = {
+            record.set
+            for records in RECORDS.values()
+            for record in records
+            if record.family == table.family
+        }
+        sets |= {"isolated"} if table.family == ARP else set()
+        return not any(self._reader.has_elements(table, name) for name in sets)
+
+    def _forget_connections(self, operations: Sequence[Operation], outcome: Outcome) -> None:
+        """Have connections that a change concerns looked at anew."""
+        changed = [operations[position].noun for position in outcome.done]
+        matches = list(concerned(changed))
+        if not matches:
+            return
+        try:
+            conntrack.forget(self.host.netns, matches)
+        except OSError as error:
+            _log.warning("connections of changed rules go on as they were: %s", error)
+
+    # -- the rest --------------------------------------------------------------------
+
+    def commands(self, operation: Operation) -> Sequence[str]:
+        """See :meth:`snnet.contract.Driver.commands`."""
+        step = Step.of(0, operation)
+        setup = [] if step.removes else self._bases(set(step.tables - self._made))
+        return [f"nft {shlex.quote(line)}" for line in [*setup, *step.commands]]
+
+    def obstacles(self) -> Sequence[str]:
+        """See :meth:`snnet.contract.Driver.obstacles`."""
+        damaged = [
+            f"table {table} has lost rules that snnet made: call repair()"
+            for table in sorted(self._damaged)
+        ]
+        ours = [noun for noun in self.snapshot().values() if _is_of(noun, self.host.owner)]
+        if not ours:
+            return damaged
+        foreign = [
+            item
+            for item in self._nft.ruleset()
+            if not next(iter(item.values())).get("table", "").startswith(tables.PREFIX)
+        ]
+        return [*damaged, *drops(self.host.netns, foreign, ours), *legacy_drops(self.host.netns)]
+
+    def dump(self) -> str:
+        """The node's tables as nft prints them."""
+        with self._lock:
+            own = [table for table in self._tables() if table.owner == self.host.owner]
+            return "\n".join(self._nft.run([f"list table {table}"]).rstrip() for table in own)
+
+    def watch(self) -> Watch:
+        raise Unsupported("a firewall sees no link events: watch the backend instead")
+
+    def close(self) -> None:
+        """See :meth:`snnet.contract.Driver.close`."""
+        self._nft.close()
+        self._reader.close()
+
+
+def _is_of(noun: Noun, owner: str) -> bool:
+    return isinstance(noun, Owned) and noun.owner == owner
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One operation, checked, and what it takes."""
+
+    position: int
+    operation: Operation
+    owner: str
+    tables: frozenset[Table]
+    commands: tuple[str, ...]
+
+    @property
+    def removes(self) -> bool:
+        return isinstance(self.operation, Remove)
+
+    @classmethod
+    def of(cls, position: int, operation: Operation) -> Step:
+        """Refuses what no transaction needs to be tried for."""
+        noun = operation.noun
+        if not isinstance(noun, Owned) or type(noun) not in RULES:
+            raise Unsupported(
+                f"cannot {operation}: the nftables firewall carries no {type(noun).__name__}",
+                operation=operation,
+            )
+        try:
+            Table(INET, noun.owner).check()
+        except ValueError as error:
+            raise Denied(f"cannot {operation}: {error}", operation=operation) from None
+        if isinstance(operation, Change):
+            wrong = noun.differences(operation.old) - noun.changeable
+            if wrong or not isinstance(noun, Zone):
+                raise Unsupported(
+                    f"cannot {operation}: {', '.join(sorted(wrong)) or 'it'} cannot be changed "
+                    "in place",
+                    operation=operation,
+                )
+        parts = [] if isinstance(noun, Zone) else list(elements(noun))
+        families = {part.family for part in parts} or {INET}
+        return cls(
+            position,
+            operation,
+            noun.owner,
+            frozenset(Table(family, noun.owner) for family in families),
+            tuple(_commands(operation, parts)),
+        )
+
+
+def _commands(operation: Operation, parts: Sequence[Element]) -> list[str]:
+    """The operation in nft's words.
+
+    The record alone says whether the noun is there: what an accident left of the
+    rest is no obstacle.
+    """
+    noun = operation.noun
+    if isinstance(noun, Zone):
+        return _zone_commands(operation, noun)
+    assert isinstance(noun, Owned)
+    verbs = ("create", "add") if isinstance(operation, Add) else ("delete", "delete")
+    record, *others = parts
+    return [
+        _element_command(verbs[0], noun.owner, record),
+        *(_element_command(verbs[1], noun.owner, part) for part in others),
+    ]
+
+
+def _element_command(verb: str, owner: str, element: Element) -> str:
+    table = Table(element.family, owner)
+    return f"{verb} element {table} {element.set} {{ {element.text(whole=verb != 'delete')} }}"
+
+
+def _zone_commands(operation: Operation, zone: Zone) -> list[str]:
+    table = Table(INET, zone.owner)
+    match operation:
+        case Remove():
+            return tables.remove_zone(table, zone.zone, zone.outbound)
+        case Add():
+            commands = tables.make_zone(table, zone.zone, zone.outbound)
+        case Change():
+            commands = [
+                f"flush set {table} {prefix}-{zone.zone}" for prefix in ("networks", "members")
+            ]
+    networks = [network for network in zone.networks if isinstance(network, IPv4Network)]
+    if len(networks) < len(zone.networks):
+        raise Rejected(f"cannot {operation}: networks of zones are IPv4", operation=operation)
+    if networks:
+        ranges = ", ".join(map(str, collapse_addresses(networks)))
+        members = ", ".join(
+            f"{network.network_address} . {network.prefixlen}" for network in networks
+        )
+        commands += [
+            f"add element {table} networks-{zone.zone} {{ {ranges} }}",
+            f"add element {table} members-{zone.zone} {{ {members} }}",
+        ]
+    return commands
+
+
+def _told_of(error: SnnetError, operation: Operation) -> SnnetError:
+    number = getattr(error, "errno", None)
+    if number is None:
+        return type(error)(f"cannot {operation}: {error}")
+    detail = str(error).partition(": Error: ")[2]
+    return error_for(number, str(operation), detail=detail, operation=operation)

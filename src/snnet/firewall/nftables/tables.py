@@ -1,0 +1,190 @@
+"""The tables of one node: names, and the rules that are there whatever its nouns are.
+
+See nft(8).  Everything a noun adds is an element of a set or map, so that adding one
+costs the same however many there are, and so does a packet.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+PREFIX = "snnet-"
+
+INET, BRIDGE, ARP = "inet", "bridge", "arp"
+
+_OWNER = re.compile(r"([a-z]+):([A-Za-z0-9][A-Za-z0-9._-]{0,63})")
+_TABLE = re.compile(r"snnet-([a-z]+)-(.+)")
+
+
+class Table(NamedTuple):
+    """One table: its family and the owner it is named after."""
+
+    family: str
+    owner: str
+
+    @property
+    def name(self) -> str:
+        """The name in nft's words."""
+        return PREFIX + self.owner.replace(":", "-", 1)
+
+    def check(self) -> None:
+        """ValueError where the owner is no role and id, "cnci:cnci-1"."""
+        if not _OWNER.fullmatch(self.owner):
+            raise ValueError(f"{self.owner!r} is no role and id like 'cnci:cnci-1'")
+
+    def __str__(self) -> str:
+        return f"{self.family} {self.name}"
+
+
+def owner_of(name: str) -> str | None:
+    """Whose the table of this name is; None if it is none of snnet's."""
+    match = _TABLE.fullmatch(name)
+    return f"{match[1]}:{match[2]}" if match else None
+
+
+# Prerouting comes before anything looks at a packet, and before connections are
+# tracked: a spoofed one leaves no trace.
+_INET = """
+set inside { type ifname; }
+map from { type ifname : verdict; }
+map into { type ifname : verdict; }
+set bridged { type ifname . ifname; }
+set closed { type ifname; }
+set isolated { type ifname; }
+set guarded { type ifname; }
+set sources { type ifname . ether_addr . ipv4_addr; }
+set masquerades { type ifname; }
+set exits { type ifname . ifname; }
+map port_forwards { type ifname . inet_proto . inet_service : ipv4_addr . inet_service; }
+map hairpins { type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }
+map publics { type ipv4_addr : ipv4_addr; }
+map public_sources { type ipv4_addr . ifname : ipv4_addr; }
+set public_exits { type ipv4_addr . ifname; }
+chain antispoof { type filter hook prerouting priority raw; policy accept; }
+chain antispoof iifname @guarded iifname . ether saddr . ip saddr @sources accept
+chain antispoof iifname @guarded drop
+chain prerouting { type nat hook prerouting priority dstnat; policy accept; }
+chain prerouting dnat ip to ip daddr map @publics
+chain prerouting fib daddr type local \
+    dnat ip to iifname . meta l4proto . th dport map @port_forwards
+chain prerouting iifname @inside dnat ip to ip daddr . meta l4proto . th dport map @hairpins
+chain output { type nat hook output priority -100; policy accept; }
+chain output dnat ip to ip daddr map @publics
+chain input { type filter hook input priority filter; policy accept; }
+chain input iifname @isolated ct state established,related accept
+chain input iifname @isolated drop
+chain forward { type filter hook forward priority filter; policy accept; }
+chain forward iifname . oifname @bridged accept
+chain forward iifname @closed drop
+chain forward oifname @closed drop
+chain forward iifname vmap @from
+chain forward oifname vmap @into
+chain postrouting { type nat hook postrouting priority srcnat; policy accept; }
+chain postrouting iifname @inside oifname @inside ct status dnat masquerade
+chain postrouting snat ip to ip saddr . oifname map @public_sources
+chain postrouting oifname @masquerades masquerade
+"""
+
+# 0.0.0.0 among the sources of a guest is for ARP probes (RFC 5227, 1.1) and for
+# DHCP clients (RFC 2131, 4.1).
+_BRIDGE = """
+set guarded { type ifname; }
+set sources { type ifname . ether_addr . ipv4_addr; }
+chain prerouting { type filter hook prerouting priority -300; policy accept; }
+chain guard
+chain prerouting iifname @guarded goto guard
+chain guard iifname . ether saddr . arp saddr ip @sources \
+    iifname . arp saddr ether . arp saddr ip @sources accept
+chain guard ether type ip udp sport 67 drop
+chain guard ip saddr 0.0.0.0 udp sport != 68 drop
+chain guard ip saddr 0.0.0.0 meta l4proto != udp drop
+chain guard iifname . ether saddr . ip saddr @sources accept
+chain guard drop
+"""
+
+_ARP = """
+set isolated { type ifname; }
+chain input { type filter hook input priority filter; policy accept; }
+chain input iifname @isolated drop
+"""
+
+_BASES = {INET: _INET, BRIDGE: _BRIDGE, ARP: _ARP}
+
+
+def _statements(text: str) -> list[list[str]]:
+    return [line.split(maxsplit=2) for line in text.strip().splitlines()]
+
+
+def _is_rule(words: list[str]) -> bool:
+    return words[0] == "chain" and len(words) == 3 and not words[2].startswith("{")
+
+
+def base(table: Table) -> list[str]:
+    """What makes the table with its sets and static rules, whatever of it is there already.
+
+    In one transaction nothing is missing at any moment.
+    """
+    statements = _statements(_BASES[table.family])
+    commands = [f"add table {table}"]
+    commands += [
+        f"add {words[0]} {table} {' '.join(words[1:])}"
+        for words in statements
+        if not _is_rule(words)
+    ]
+    chains = dict.fromkeys(words[1] for words in statements if words[0] == "chain")
+    commands += [f"flush chain {table} {chain}" for chain in chains]
+    commands += [
+        f"add rule {table} {words[1]} {words[2]}" for words in statements if _is_rule(words)
+    ]
+    return commands
+
+
+def rules_in(family: str) -> int:
+    """How many rules the base of such a table has."""
+    return sum(map(_is_rule, _statements(_BASES[family])))
+
+
+# -- zones, the only nouns that have rules of their own -----------------------------
+
+ZONE_CHAIN, OUTBOUND_CHAIN = "from-", "outbound-"
+_ZONE_RULES = """
+from-{zone} oifname @links-{zone} accept
+from-{zone} ct state established,related accept
+from-{zone} oifname @masquerades iifname . oifname @exits accept
+from-{zone} ip saddr . oifname @public_exits accept
+from-{zone} {beyond}
+into-{zone} ct state established,related accept
+into-{zone} ct status dnat accept
+into-{zone} ip saddr @networks-{zone} accept
+into-{zone} drop
+"""
+RULES_PER_ZONE = len(_ZONE_RULES.split("\n")) - 2
+
+
+def make_zone(table: Table, zone: str, outbound: bool) -> list[str]:
+    """The chains and sets of a zone; refused where they are there already.
+
+    An empty chain tells, when the zone is read back, that it is outbound.
+    """
+    beyond = f"jump {OUTBOUND_CHAIN}{zone}" if outbound else "drop"
+    rules = _ZONE_RULES.format(zone=zone, beyond=beyond).strip().splitlines()
+    chains = ("from-", "into-", *((OUTBOUND_CHAIN,) if outbound else ()))
+    return [
+        *(f"create chain {table} {prefix}{zone}" for prefix in chains),
+        f"create set {table} links-{zone} {{ type ifname; }}",
+        f"create set {table} networks-{zone} {{ type ipv4_addr; flags interval; }}",
+        f"create set {table} members-{zone} {{ type ipv4_addr . inet_service; }}",
+        *(f"add rule {table} {rule}" for rule in rules),
+    ]
+
+
+def remove_zone(table: Table, zone: str, outbound: bool) -> list[str]:
+    """Take a zone away; refused as busy while links jump to it."""
+    chains = ("from-", "into-", *((OUTBOUND_CHAIN,) if outbound else ()))
+    sets = ("links-", "networks-", "members-")
+    return [
+        *(f"flush chain {table} {prefix}{zone}" for prefix in chains),
+        *(f"delete chain {table} {prefix}{zone}" for prefix in chains),
+        *(f"delete set {table} {prefix}{zone}" for prefix in sets),
+    ]
