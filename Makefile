@@ -7,8 +7,8 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest -q
 
-DEMO_PACKAGES   := iproute2 dnsmasq-base busybox-static
-KERNEL_PACKAGES := $(DEMO_PACKAGES) udhcpc iputils-ping
+DEMO_PACKAGES   := iproute2 dnsmasq-base busybox-static nftables iptables
+KERNEL_PACKAGES := $(DEMO_PACKAGES) udhcpc iputils-ping conntrack
 DEMO  ?=
 TESTS ?=
 

@@ -116,6 +116,7 @@ BAD_CONFIG: dict[str, list[Any]] = {
     "floating_pool": BAD_ADDRESS_LISTS,
     "public_gateway": BAD_ADDRESSES,
     "dhcp_reserved": [*NO_INT, None, -1, 65537],
+    "anti_spoofing": [None, 0, 1, "yes", "true", []],
     "domain_name": BAD_DOMAINS,
 }
 GOOD_NEIGHBOR: dict[str, Any] = {
@@ -339,7 +340,7 @@ def test_settings_are_a_mapping(data: Any) -> None:
 
 @pytest.mark.parametrize("name", ["tunnels", "Tunnel", "", 5, None, ("a",)])
 def test_an_unknown_setting_is_refused_and_the_known_ones_listed(name: Any) -> None:
-    with pytest.raises(InvalidRequest, match="known are compute_nets") as caught:
+    with pytest.raises(InvalidRequest, match="known are anti_spoofing, compute_nets") as caught:
         NetworkConfig.from_dict({"tunnel": "gre", name: 1})
     assert caught.value.field == str(name)
 

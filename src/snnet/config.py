@@ -275,7 +275,8 @@ class NetworkConfig:
     uplinks; empty means the node's only real link.  ``mtu`` (bytes) caps the
     tenant MTU where nodes differ.  ``floating_pool`` and ``public_gateway``
     are for concentrators; ``dhcp_reserved`` addresses after a subnet's
-    gateway are never leased.
+    gateway are never leased.  ``anti_spoofing``: guests are held to the MAC and the
+    address of their VNIC, to IPv4 and ARP, and to asking DHCP; in routed mode always.
     """
 
     compute_nets: Iterable[Network] = ()
@@ -288,6 +289,7 @@ class NetworkConfig:
     public_gateway: Address | None = None
     dhcp_reserved: int = 0
     domain_name: str | None = None
+    anti_spoofing: bool = True
 
     def __post_init__(self) -> None:
         put = object.__setattr__
@@ -304,6 +306,7 @@ class NetworkConfig:
             check_mtu(self.mtu, "mtu")
         if self.public_gateway is not None:
             put(self, "public_gateway", check_address(self.public_gateway, "public_gateway"))
+        check_bool(self.anti_spoofing, "anti_spoofing")
         check_int(self.dhcp_reserved, "dhcp_reserved", 0, 2**16)
         if self.domain_name is not None and not (
             isinstance(self.domain_name, str) and _DOMAIN.fullmatch(self.domain_name)

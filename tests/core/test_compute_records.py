@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from snnet.config import VnicConfig, VnicRole
-from snnet.contract import Bridge, BridgeAccept, Conflict, InvalidRequest, Tap, Veth
+from snnet.contract import Bridge, BridgeAccept, Conflict, HostIsolation, InvalidRequest, Tap, Veth
 from snnet.core import identity as ids
 from snnet.core.compute import read_port, read_subnet, read_vnic
 from snnet.core.conflicts import check_same_port, check_same_subnet, check_same_vnic
@@ -40,13 +40,14 @@ def claim(link: Any) -> tuple[Any, dict[str, str]]:
 
 
 @pytest.mark.parametrize("tunnel", TUNNELS)
-def test_a_subnet_is_a_bridge_a_rule_and_a_tunnel(tunnel: str) -> None:
+def test_a_subnet_is_a_bridge_two_rules_and_a_tunnel(tunnel: str) -> None:
     site = make_site(tunnel=tunnel)
     subnet = subnet_of(site, vm_request(site))
-    bridge, rule, link = subnet.nouns()
+    bridge, rule, isolation, link = subnet.nouns()
     assert isinstance(bridge, Bridge)
     assert isinstance(rule, BridgeAccept)
     assert (rule.bridge, rule.owner) == (bridge.name, str(CN))
+    assert isolation == HostIsolation(owner=str(CN), link=bridge.name)
     assert link == subnet.tunnel
     assert subnet.tunnel is not None
     assert subnet.tunnel.master == bridge.name

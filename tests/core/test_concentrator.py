@@ -12,7 +12,6 @@ import pytest
 from snnet.config import Neighbor
 from snnet.contract import (
     Address,
-    BridgeAccept,
     Conflict,
     DhcpEntry,
     DhcpScope,
@@ -24,6 +23,8 @@ from snnet.contract import (
     PortForward,
     PublicIp,
     Sysctl,
+    Zone,
+    ZoneLink,
 )
 from snnet.core import identity as ids
 from snnet.core.concentrator import (
@@ -85,13 +86,15 @@ def read(nouns: list[Noun], site: Any = SITE, scoping: Scoping = SCOPING) -> Con
 
 
 @pytest.mark.parametrize("tunnel", TUNNELS)
-def test_a_subnet_is_bridge_rule_gateway_dhcp_and_a_tunnel_a_node(tunnel: str) -> None:
+def test_a_subnet_is_bridge_zone_gateway_dhcp_and_a_tunnel_a_node(tunnel: str) -> None:
     site = make_site(CNCI, tunnel=tunnel)
     subnet = local_subnet(site, "10.1.0.0/24", 7, "192.0.2.21", "192.0.2.22")
-    bridge, rule, address, scope, *tunnels = subnet.nouns()
+    bridge, zone, inside, address, scope, *tunnels = subnet.nouns()
     assert bridge == subnet.bridge
-    assert isinstance(rule, BridgeAccept)
-    assert rule.bridge == subnet.bridge.name
+    assert isinstance(zone, Zone)
+    assert inside == ZoneLink(
+        owner=str(CNCI), link=subnet.bridge.name, zone=zone.zone, network=subnet.network
+    )
     assert address == Address(link=subnet.bridge.name, address=IPv4Interface("10.1.0.1/24"))
     assert isinstance(scope, DhcpScope)
     assert scope.mtu == subnet.bridge.mtu == site.mtu
@@ -197,6 +200,7 @@ def test_subnets_are_read_back(tunnel: str, underlay: str) -> None:
 def test_the_whole_node_is_read_back() -> None:
     state = known(ONE, TWO, mesh=a_mesh("10.9.0.0/24", "10.8.0.0/24"))
     state.rules = {rule.key: rule for rule in RULES}
+    state.owner = str(CNCI)
     again = read(list(state.nouns()))
     assert again == state
     assert list(map(str, again.nouns())) == list(map(str, state.nouns()))

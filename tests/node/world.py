@@ -136,6 +136,7 @@ class FakeWorld(World):
 
 class NetlinkWorld(World):
     dhcp = "dnsmasq"
+    firewall = "nftables"
 
     def __init__(self, tunnel: str, netns: str, ip: Callable[..., str], version: int = 4) -> None:
         super().__init__(tunnel, version)
@@ -152,7 +153,7 @@ class NetlinkWorld(World):
         self._open.callback(self.kernel.close)
 
     def drivers(self) -> dict[str, Any]:
-        return {"backend": "netlink", "firewall": "none", "netns": self.netns}
+        return {"backend": "netlink", "firewall": self.firewall, "netns": self.netns}
 
     def kill_dhcp(self, cnci: snnet.Cnci, bridge: str) -> None:
         server = cnci._drivers.all[2]

@@ -8,19 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 from snnet.config import VnicRole, check_mac, check_mtu
 from snnet.contract import (
+    Address,
+    AntiSpoof,
     Bridge,
     BridgeAccept,
+    HostIsolation,
     IPAddress,
+    Key,
     Link,
     Macvtap,
     Noun,
+    ProxyNeighbour,
+    Route,
     Tap,
     Tunnel,
     Veth,
+    ZoneLink,
+    link_key,
 )
 from snnet.contract.dhcp import mac_of
 
@@ -29,8 +37,19 @@ from .addressing import check_subnet, gateway_of
 from .encapsulation import check_key, overhead, tunnel_link
 from .events import ContainerEvent, ContainerInfo, TunnelEvent, TunnelEventType
 from .identity import Owner
-from .requests import PortId, PortRequest, SubnetId, TenantRequest, VnicId, check_remote
+from .requests import (
+    GuestRequest,
+    PortId,
+    PortRequest,
+    SubnetId,
+    TenantRequest,
+    VnicId,
+    check_remote,
+)
 from .uplinks import Uplink
+
+ROUTED_GATEWAY = IPv4Address("169.254.1.1")
+"""Every guest's gateway in routed mode: its own node, whichever that is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +61,19 @@ class Site:
     tunnel: str
     mtu_cap: int | None
     macvtap_mode: str
+    routed: bool = False
+    anti_spoofing: bool = True
     mtu: int = field(init=False)
     """Default and upper limit of tenant MTUs, in bytes."""
 
+    @property
+    def uplink_key(self) -> Key:
+        """Identity of the uplink's link."""
+        return link_key(self.uplink.link_name)
+
     def __post_init__(self) -> None:
-        limit = self.uplink.mtu - overhead(self.tunnel, self.uplink.ip.version)
+        outer = 0 if self.routed else overhead(self.tunnel, self.uplink.ip.version)
+        limit = self.uplink.mtu - outer
         object.__setattr__(self, "mtu", min(limit, self.mtu_cap or limit))
 
 
@@ -55,26 +82,34 @@ class Subnet:
     """A tenant subnet present on this node.
 
     ``tunnel`` is None for one found without it: only its tunnel told which
-    concentrator it belongs to, so it waits for the next create to say so.
+    concentrator it belongs to, so it waits for the next create to say so.  In
+    routed mode there is neither bridge nor tunnel nor key, but perhaps the
+    ``route`` to those of the subnet that are on other nodes.
     """
 
     owner: str
     tenant_id: str
     subnet_id: str
     network: IPv4Network
-    key: int
-    bridge: Bridge
-    tunnel: Tunnel | None
+    key: int | None = None
+    bridge: Bridge | None = None
+    tunnel: Tunnel | None = None
     concentrator_id: str = ""
+    route: Route | None = None
 
     @property
     def id(self) -> SubnetId:
         return (self.tenant_id, self.subnet_id)
 
     @property
-    def accept(self) -> BridgeAccept:
-        """The rule that lets the guests' frames through the bridge."""
-        return BridgeAccept(owner=self.owner, bridge=self.bridge.name)
+    def rules(self) -> tuple[Noun, ...]:
+        """Guests' frames pass the bridge, and go nowhere else; the host is out of reach."""
+        if self.bridge is None:
+            return ()
+        return (
+            BridgeAccept(owner=self.owner, bridge=self.bridge.name),
+            HostIsolation(owner=self.owner, link=self.bridge.name),
+        )
 
     @property
     def concentrator_ip(self) -> IPAddress | None:
@@ -82,10 +117,21 @@ class Subnet:
 
     def nouns(self) -> Iterator[Noun]:
         """What the kernel and the firewall hold for it."""
-        yield self.bridge
-        yield self.accept
+        if self.bridge:
+            yield self.bridge
+        yield from self.rules
         if self.tunnel:
             yield self.tunnel
+        if self.route:
+            yield self.route
+
+    @property
+    def network_name(self) -> str:
+        """What a container network for it is called, unique on the host: its bridge's name."""
+        if self.bridge:
+            return self.bridge.name
+        role, _, node = self.owner.partition(":")
+        return next(ids.names(Owner(role, node), ids.BRIDGE, *self.id))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +152,8 @@ class Vnic:
     mac: str
     subnet: IPv4Network
     link: Tap | Veth
+    beside: tuple[Noun, ...] = ()
+    """What comes and goes with the link: its rules and, in routed mode, its routes."""
     fds: tuple[int, ...] = ()
 
     @property
@@ -135,14 +183,17 @@ class Vnic:
 
     @property
     def gateway(self) -> IPv4Address:
-        return gateway_of(self.subnet)
+        """The subnet's first host address; in routed mode the node itself, link-local."""
+        return gateway_of(self.subnet) if self.link.master else ROUTED_GATEWAY
 
     @property
     def queues(self) -> int:
         return self.link.queues if isinstance(self.link, Tap) else 1
 
     def nouns(self) -> Iterator[Noun]:
+        """What the kernel and the firewall hold for it."""
         yield self.link
+        yield from self.beside
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,8 +306,8 @@ def _subnet(
     )
 
 
-def build_vnic(site: Site, request: TenantRequest, subnet: Subnet, name: str) -> Vnic:
-    """The VNIC of a request on the subnet's bridge, by the link name to use."""
+def build_vnic(site: Site, request: GuestRequest, subnet: Subnet, name: str) -> Vnic:
+    """The VNIC of a request on the subnet, by the link name to use."""
     fields = {
         ids.TENANT: request.tenant_id,
         ids.SUBNET: request.subnet_id,
@@ -268,6 +319,8 @@ def build_vnic(site: Site, request: TenantRequest, subnet: Subnet, name: str) ->
         fields[ids.MAC] = request.mac
     if request.mtu is not None:
         fields[ids.MTU] = str(request.mtu)
+    if site.routed:  # nothing else tells
+        fields[ids.NETWORK] = str(request.subnet)
     kind = ids.VM if request.role is VnicRole.TENANT_VM else ids.CONTAINER
     return _vnic(
         site,
@@ -293,18 +346,19 @@ def _vnic(
     queues: int,
 ) -> Vnic:
     mtu = check_mtu(int(fields[ids.MTU]), "mtu") if ids.MTU in fields else site.mtu
+    master = subnet.bridge.name if subnet.bridge else None
     link: Tap | Veth
     if fields[ids.KIND] == ids.VM:
         role = VnicRole.TENANT_VM
         link = Tap(
-            name=name, alias=alias, mac=ids.host_mac(mac), mtu=mtu, master=subnet.bridge.name,
-            multi_queue=queues > 1, queues=queues,
+            name=name, alias=alias, mac=ids.host_mac(mac), mtu=mtu, master=master,
+            multi_queue=queues > 1, queues=queues, proxy_arp=site.routed,
         )  # fmt: skip
     else:
         role = VnicRole.TENANT_CONTAINER
         link = Veth(
-            name=name, alias=alias, mac=ids.host_mac(mac), mtu=mtu, master=subnet.bridge.name,
-            peer=ids.peer_name(name), peer_mac=mac, peer_mtu=mtu,
+            name=name, alias=alias, mac=ids.host_mac(mac), mtu=mtu, master=master,
+            peer=ids.peer_name(name), peer_mac=mac, peer_mtu=mtu, proxy_arp=site.routed,
         )  # fmt: skip
     return Vnic(
         role=role,
@@ -316,7 +370,32 @@ def _vnic(
         mac=mac,
         subnet=subnet.network,
         link=link,
+        beside=_beside(site, link.name, mac, ip, fields[ids.TENANT]),
     )
+
+
+def beside_unknown(site: Site, name: str, link: Link | None) -> tuple[Noun, ...]:
+    """What may stand beside the link of this name whose VNIC nobody knows: for looking it up."""
+    fields = ids.decode(link.alias) if link else None
+    ip = IPv4Address((fields or {}).get(ids.ADDRESS, "0.0.0.0"))
+    return _beside(site, name, "", ip, "")
+
+
+def _beside(site: Site, link: str, mac: str, ip: IPv4Address, zone: str) -> tuple[Noun, ...]:
+    """What comes and goes with a VNIC's link."""
+    owner = str(site.owner)
+    if site.routed:
+        return (
+            ZoneLink(owner=owner, link=link, zone=zone),
+            HostIsolation(owner=owner, link=link, arp=False),
+            AntiSpoof(owner=owner, link=link, mac=mac, addresses=(ip,), bridged=False),
+            Address(link=link, address=IPv4Interface((ROUTED_GATEWAY, 32))),
+            Route(destination=IPv4Network(ip), link=link),
+            ProxyNeighbour(link=site.uplink.link_name, address=ip),
+        )
+    if site.anti_spoofing:
+        return (AntiSpoof(owner=owner, link=link, mac=mac, addresses=(ip,)),)
+    return ()
 
 
 def build_port(site: Site, request: PortRequest, name: str) -> CnciVnic:
@@ -413,10 +492,10 @@ def read_port(site: Site, link: Link, fields: dict[str, str]) -> CnciVnic:
 def container_info(subnet: Subnet, event: ContainerEvent) -> ContainerInfo:
     return ContainerInfo(
         event=event,
-        subnet_id=subnet.bridge.name,
+        subnet_id=subnet.network_name,
         subnet=subnet.network,
-        gateway=gateway_of(subnet.network),
-        bridge=subnet.bridge.name,
+        gateway=gateway_of(subnet.network) if subnet.bridge else ROUTED_GATEWAY,
+        bridge=subnet.bridge.name if subnet.bridge else None,
     )
 
 
@@ -424,6 +503,7 @@ def tunnel_event(site: Site, subnet: Subnet, kind: TunnelEventType) -> TunnelEve
     """The event for the subnet's tunnel, which must be there."""
     assert subnet.tunnel is not None
     assert subnet.tunnel.remote is not None
+    assert subnet.key is not None
     return TunnelEvent(
         type=kind,
         cnci_ip=subnet.tunnel.remote,

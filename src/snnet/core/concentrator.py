@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Interface, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Any
 
 from snnet.contract import (
     Address,
     Bridge,
-    BridgeAccept,
     Conflict,
     DhcpScope,
     ExternalForward,
@@ -23,12 +22,15 @@ from snnet.contract import (
     PortForward,
     PublicIp,
     Tunnel,
+    Zone,
+    ZoneLink,
 )
 
 from . import identity as ids
 from .addressing import check_subnet, gateway_of
 from .compute import Site
 from .encapsulation import check_key, collision, tunnel_link, wire_identity
+from .identity import Owner
 from .mesh import Mesh, read_mesh
 from .requests import check_remote
 from .topology import DAMAGE
@@ -44,10 +46,16 @@ class LocalSubnet:
     scope: DhcpScope
     tunnels: Mapping[IPAddress, Tunnel] = field(default_factory=dict)
 
+    @property
+    def rules(self) -> tuple[Noun, ...]:
+        """Its bridge is in the tenant's zone."""
+        owner = self.scope.owner
+        return inside(owner, self.bridge.name, self.network)
+
     def nouns(self) -> Iterator[Noun]:
         """What the kernel, the firewall and the DHCP server hold for it."""
         yield self.bridge
-        yield BridgeAccept(owner=self.scope.owner, bridge=self.bridge.name)
+        yield from self.rules
         yield Address(link=self.bridge.name, address=gateway_interface(self.network))
         yield self.scope
         yield from self.tunnels.values()
@@ -59,6 +67,18 @@ class LocalSubnet:
     def without_tunnel(self, remote: IPAddress) -> LocalSubnet:
         kept = {address: link for address, link in self.tunnels.items() if address != remote}
         return replace(self, tunnels=kept)
+
+
+ZONE = "tenant"
+"""The one zone of a concentrator, which has one tenant."""
+
+
+def inside(owner: str, link: str, network: IPv4Network | None = None) -> tuple[Noun, ...]:
+    """The tenant's zone, and the link in it."""
+    return (
+        Zone(owner=owner, zone=ZONE),
+        ZoneLink(owner=owner, link=link, zone=ZONE, network=network),
+    )
 
 
 def gateway_interface(network: IPv4Network) -> IPv4Interface:
@@ -144,6 +164,7 @@ class Concentration:
     The node guards changes; checks look at copies, for they run beside other calls.
     """
 
+    owner: str = ""
     subnets: dict[IPv4Network, LocalSubnet] = field(default_factory=dict)
     mesh: Mesh | None = None
     rules: dict[Key, Noun] = field(default_factory=dict)
@@ -155,6 +176,7 @@ class Concentration:
             yield from subnet.nouns()
         if self.mesh:
             yield from self.mesh.nouns()
+            yield from inside(self.owner, self.mesh.link.name)
         for rule in self.rules.values():
             yield from with_addresses(rule)
 
@@ -227,7 +249,7 @@ def read_concentration(
 ) -> Concentration:
     """What the objects of this node tell; what has no place in it is an orphan."""
     ours = list(ours)
-    known = Concentration()
+    known = Concentration(str(site.owner))
     parts: dict[str, list[_Found]] = {ids.BRIDGE: [], ids.TUNNEL: [], ids.MESH: []}
     for link in ours:
         if isinstance(link, Link) and (fields := ids.claimed(link, site.owner)):
@@ -258,6 +280,33 @@ def read_concentration(
         if isinstance(noun, (Masquerade, ExternalForward, PortForward, PublicIp))
     }
     return known
+
+
+def check_rule(rule: Noun, known: Mapping[Key, Noun]) -> None:
+    """Conflict where a rule contradicts one that exists."""
+    old = known.get(rule.key)
+    if old is not None and not same_rule(rule, old):
+        raise Conflict(f"{old} exists: disable it before {rule}")
+    if isinstance(rule, PublicIp):
+        for other in known.values():
+            if (
+                isinstance(other, PublicIp)
+                and (other.internal, other.device) == (rule.internal, rule.device)
+                and other.public != rule.public
+            ):
+                raise Conflict(f"{rule.internal} has the public address {other.public} already")
+
+
+def public_key(owner: Owner, address: IPv4Address) -> Key:
+    """Identity of the rule that makes the address public."""
+    return ("public-ip", str(owner), str(address))
+
+
+def same_rule(rule: Noun, other: Noun | None) -> bool:
+    """Whether both say the same, whatever addresses the device had at the time."""
+    if isinstance(rule, PortForward) and isinstance(other, PortForward):
+        return replace(rule, addresses=()) == replace(other, addresses=())
+    return rule == other
 
 
 def _network_and_key(site: Site, fields: dict[str, str]) -> tuple[IPv4Network, int]:

@@ -5,16 +5,15 @@ from __future__ import annotations
 from snnet.contract import Conflict
 
 from .compute import CnciVnic, Subnet, Vnic
-from .requests import TenantRequest
+from .requests import GuestRequest, TenantRequest
 
 
-def check_same_subnet(subnet: Subnet, request: TenantRequest) -> None:
+def check_same_subnet(subnet: Subnet, request: GuestRequest) -> None:
     """Conflict where a request disagrees with the subnet as this node has it."""
-    pairs: list[tuple[str, object, object]] = [
-        ("subnet", request.subnet, subnet.network),
-        ("subnet_key", request.subnet_key, subnet.key),
-    ]
-    if subnet.tunnel:
+    pairs: list[tuple[str, object, object]] = [("subnet", request.subnet, subnet.network)]
+    if isinstance(request, TenantRequest):
+        pairs.append(("subnet_key", request.subnet_key, subnet.key))
+    if subnet.tunnel and isinstance(request, TenantRequest):
         pairs += [
             ("concentrator_id", request.concentrator_id, subnet.concentrator_id),
             ("concentrator_ip", request.concentrator_ip, subnet.concentrator_ip),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from snnet.config import MTU_MIN, VnicConfig, VnicRole, check_address, check_network
 from snnet.contract import InvalidRequest, IPAddress
@@ -26,18 +26,15 @@ PortId = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TenantRequest:
-    """A tenant VNIC, every field present and consistent."""
+class GuestRequest:
+    """A tenant VNIC, every field present and consistent; all that routed mode needs."""
 
     role: VnicRole
     tenant_id: str
     subnet_id: str
     vnic_id: str
     instance_id: str
-    concentrator_id: str
-    concentrator_ip: IPAddress
     subnet: IPv4Network
-    subnet_key: int
     ip: IPv4Address
     mac: str
     mtu: int | None
@@ -46,6 +43,15 @@ class TenantRequest:
     @property
     def id(self) -> VnicId:
         return (self.tenant_id, self.subnet_id, self.vnic_id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TenantRequest(GuestRequest):
+    """A tenant VNIC on a subnet with a tunnel to its concentrator."""
+
+    concentrator_id: str
+    concentrator_ip: IPAddress
+    subnet_key: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,32 +76,44 @@ def tenant_request(
 
     InvalidRequest names the first field that is missing or wrong.
     """
-    _check_role(cfg, TENANT_ROLES)
+    return TenantRequest(
+        **_guest(cfg, mtu_limit),
+        concentrator_id=_need(cfg.concentrator_id, "concentrator_id"),
+        concentrator_ip=check_remote(
+            _need(cfg.concentrator_ip, "concentrator_ip"), uplink, "concentrator_ip"
+        ),
+        subnet_key=check_key(tunnel, _need(cfg.subnet_key, "subnet_key")),
+    )
+
+
+def routed_request(cfg: VnicConfig, *, mtu_limit: int) -> GuestRequest:
+    """What ``create_vnic`` needs in routed mode, which knows no concentrator and no key."""
+    return GuestRequest(**_guest(cfg, mtu_limit))
+
+
+def _guest(cfg: VnicConfig, mtu_limit: int) -> dict[str, Any]:
+    """What is checked of every tenant VNIC."""
     tenant_id, subnet_id, vnic_id = tenant_identity(cfg)
     subnet = check_subnet(check_network(_need(cfg.subnet, "subnet"), "subnet"))
     ip = check_guest(check_ipv4(_need(cfg.ip, "ip"), "ip"), subnet)
-    remote = check_remote(_need(cfg.concentrator_ip, "concentrator_ip"), uplink, "concentrator_ip")
     check_mtu_limit(cfg.mtu, mtu_limit)
     _check_queues(cfg)
     if cfg.mac is not None and cfg.mac.startswith("fe"):
         raise InvalidRequest(
             f"{cfg.mac}: MACs that begin with fe are those of the host ends", field="mac"
         )
-    return TenantRequest(
-        role=cfg.role,
-        tenant_id=tenant_id,
-        subnet_id=subnet_id,
-        vnic_id=vnic_id,
-        instance_id=_need(cfg.instance_id, "instance_id"),
-        concentrator_id=_need(cfg.concentrator_id, "concentrator_id"),
-        concentrator_ip=remote,
-        subnet=subnet,
-        subnet_key=check_key(tunnel, _need(cfg.subnet_key, "subnet_key")),
-        ip=ip,
-        mac=cfg.mac or mac_of(ip),
-        mtu=cfg.mtu,
-        queues=cfg.queues,
-    )
+    return {
+        "role": cfg.role,
+        "tenant_id": tenant_id,
+        "subnet_id": subnet_id,
+        "vnic_id": vnic_id,
+        "instance_id": _need(cfg.instance_id, "instance_id"),
+        "subnet": subnet,
+        "ip": ip,
+        "mac": cfg.mac or mac_of(ip),
+        "mtu": cfg.mtu,
+        "queues": cfg.queues,
+    }
 
 
 def port_request(cfg: VnicConfig, *, mtu_limit: int) -> PortRequest:

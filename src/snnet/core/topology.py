@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 from snnet.config import VnicRole
 from snnet.contract import Conflict, InvalidRequest, Link, Noun
 
 from . import identity as ids
+from .addressing import check_subnet
 from .compute import CnciVnic, Site, Subnet, Vnic, read_port, read_subnet, read_vnic
 from .encapsulation import collision, wire_identity
 from .requests import PortId, SubnetId, VnicId
+from .routed import build_routed_subnet, check_disjoint, zones
 
 DAMAGE = (KeyError, ValueError, InvalidRequest)
 """What reading an alias raises where a field lacks, is not what it should be, or cannot be."""
@@ -103,6 +105,7 @@ class Topology:
 
     def nouns(self) -> Iterator[Noun]:
         """Everything the node wants on its host."""
+        yield from zones(self.subnets.values())
         for subnet in self.subnets.values():
             yield from subnet.nouns()
         for vnic in self.vnics():
@@ -148,8 +151,11 @@ def read_topology(site: Site, links: Iterable[Link]) -> Topology:
                 _place_port(topology, read_port(site, link, fields))
         except DAMAGE as error:
             topology.orphans.append(f"{link}: its alias is damaged ({error})")
-    for halves in parts.values():
-        _place_subnet(topology, site, halves.get(ids.BRIDGE), halves.get(ids.TUNNEL))
+    if site.routed:
+        _place_routed_subnets(topology, site, parts, vnics)
+    else:
+        for halves in parts.values():
+            _place_subnet(topology, site, halves.get(ids.BRIDGE), halves.get(ids.TUNNEL))
     for link, fields in vnics:
         _place_vnic(topology, site, link, fields)
     return topology
@@ -161,6 +167,29 @@ _Found = tuple[Link, dict[str, str]]
 def _place_port(topology: Topology, port: CnciVnic) -> None:
     if topology.ports.setdefault(port.id, port) is not port:
         topology.orphans.append(f"{port.link}: a second link of the same CNCI VNIC")
+
+
+def _place_routed_subnets(
+    topology: Topology,
+    site: Site,
+    parts: Mapping[SubnetId, Mapping[str, _Found]],
+    vnics: Iterable[_Found],
+) -> None:
+    for halves in parts.values():
+        for link, _ in halves.values():
+            topology.orphans.append(
+                f"{link}: of gre_tunnel mode; reset_network() in that mode removes it"
+            )
+    for link, fields in vnics:
+        try:
+            key = (fields[ids.TENANT], fields[ids.SUBNET])
+            if key not in topology.subnets:
+                network = check_subnet(IPv4Network(fields[ids.NETWORK]))
+                subnet = build_routed_subnet(site, *key, network)
+                check_disjoint(topology.subnets.values(), subnet)
+                topology.put_subnet(subnet)
+        except (*DAMAGE, Conflict) as error:
+            topology.orphans.append(f"{link}: {error}")
 
 
 def _place_subnet(
@@ -192,10 +221,11 @@ def _place_vnic(topology: Topology, site: Site, link: Link, fields: dict[str, st
         key = (fields[ids.TENANT], fields[ids.SUBNET])
         subnet = topology.subnets.get(key)
         if subnet is None:
-            topology.orphans.append(
-                f"{link}: neither bridge nor tunnel of subnet {key[1]} is left; "
-                "destroy the VNIC, or create it again"
-            )
+            if not site.routed:  # where it was said already
+                topology.orphans.append(
+                    f"{link}: neither bridge nor tunnel of subnet {key[1]} is left; "
+                    "destroy the VNIC, or create it again"
+                )
             return
         vnic = read_vnic(site, link, fields, subnet)
         topology.check_address(vnic)
@@ -214,7 +244,7 @@ def tunnel_less(topology: Topology) -> list[str]:
         f"{subnet.bridge.name}: subnet {subnet.subnet_id} of tenant {subnet.tenant_id} lost its "
         "tunnel, and with it its concentrator; create one of its VNICs again to name it"
         for subnet in topology.subnets.values()
-        if subnet.tunnel is None
+        if subnet.bridge and subnet.tunnel is None
     ]
 
 
@@ -243,7 +273,7 @@ class Snapshot:
                         subnet.subnet_id: {
                             "subnet": str(subnet.network),
                             "subnet_key": subnet.key,
-                            "bridge": subnet.bridge.name,
+                            "bridge": subnet.bridge.name if subnet.bridge else None,
                             "tunnel": subnet.tunnel.name if subnet.tunnel else None,
                             "concentrator_id": subnet.concentrator_id,
                             "concentrator_ip": str(subnet.concentrator_ip or "") or None,

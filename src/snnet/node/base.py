@@ -65,7 +65,21 @@ class Node(Engine):
         deadline = self._begin("verify", None, None, limited=False, changes=False)
         with self._claims.hold(lambda: WHOLE_NODE, deadline):
             plan = make_plan(self._ours(), self._carried(self._nouns()))
-            return [*map(_as_difference, plan), *self._warnings()]
+            return [
+                *map(_as_difference, plan),
+                *self._warnings(),
+                *self._left_out(),
+                *(line for driver in self._drivers.all for line in driver.obstacles()),
+            ]
+
+    def _left_out(self) -> Iterable[str]:
+        """Rules that a firewall which sets others cannot set here, and why."""
+        kinds = {type(noun): noun for noun in self._nouns() if type(noun) in self._optional}
+        reasons = {kind: self._drivers.missing(noun) for kind, noun in kinds.items()}
+        if None in reasons.values():
+            for kind, reason in reasons.items():
+                if reason is not None:
+                    yield f"not set, as for all {kind.__name__}: {kinds[kind]}: {reason}"
 
     def _warnings(self) -> Iterable[str]:
         """What is as wanted and may hurt all the same."""

@@ -21,7 +21,6 @@ from snnet.config import (
 )
 from snnet.contract import Address as AddressNoun
 from snnet.contract import (
-    BridgeAccept,
     DhcpScope,
     Fdb,
     InvalidRequest,
@@ -34,6 +33,8 @@ from snnet.contract import (
     Plan,
     PublicIp,
     Route,
+    Zone,
+    ZoneLink,
     keyed,
 )
 from snnet.core import identity as ids
@@ -44,6 +45,7 @@ from snnet.core.concentrator import (
     Scoping,
     build_local_subnet,
     build_tunnel,
+    inside,
     read_concentration,
     with_addresses,
 )
@@ -57,10 +59,10 @@ from .claims import WHOLE_NODE, Claim
 from .deadline import CancelToken, Deadline
 from .engine import Telling, incomplete, undone
 from .exits import Exits
-from .forwarding import Forwarding
 from .lifecycle import DriverChoice
 from .reports import Report
 from .scopes import ScopeControl
+from .sysctls import IP_FORWARD, SharedSysctls
 
 
 class Cnci(Exits):
@@ -72,8 +74,8 @@ class Cnci(Exits):
     """
 
     role: ClassVar[str] = "cnci"
-    _optional: ClassVar[frozenset[type[Noun]]] = frozenset({BridgeAccept})
-    _kinds: ClassVar[tuple[type[Noun], ...]] = (Link, AddressNoun, Neighbour, Fdb, Route)
+    _optional: ClassVar[frozenset[type[Noun]]] = frozenset({Zone, ZoneLink})
+    _kinds: tuple[type[Noun], ...] = (Link, AddressNoun, Neighbour, Fdb, Route)
 
     def __init__(
         self,
@@ -105,16 +107,20 @@ class Cnci(Exits):
             read_only=read_only,
             listeners=listeners,
         )
-        self._known = Concentration()
+        self._known = Concentration(str(self.owner))
         self._scoping = Scoping(config.dhcp_reserved, config.domain_name)
-        self._forwarding = Forwarding(self._host, self._drivers, str(self.owner))
+        self._sysctls = SharedSysctls(self._host, self._drivers, str(self.owner))
 
     def _start(self) -> Report:
         with self._telling() as told:
             report = self._rebuild(told)
         if not self.read_only:
-            self._forwarding.enable()
+            self._route()
         return report
+
+    def _route(self) -> None:
+        """Have the host forward between its links; a shutdown has put it back."""
+        self._sysctls.enable({IP_FORWARD: "1"})
 
     # -- subnets ---------------------------------------------------------------------
 
@@ -157,7 +163,7 @@ class Cnci(Exits):
         plan: Plan,
         deadline: Deadline,
     ) -> str:
-        self._forwarding.enable()  # a shutdown may have put it back
+        self._route()
         self._set_up(told, plan, deadline, f"add_remote_subnet {wanted.network}")
         with self._claims.lock:
             # Others may have added tunnels to the same subnet meanwhile.
@@ -287,8 +293,11 @@ class Cnci(Exits):
             mesh = build_mesh(self.site, self.tenant_id, entries, name)
             if mesh is not None:
                 self._known.check_mesh(mesh)
-            wanted = keyed(mesh.nouns()) if mesh else {}
-            found = self._found_on(name)
+            rules = self._carried(inside(str(self.owner), name))
+            wanted = keyed(mesh.nouns()) | rules if mesh else {}
+            found = self._found_on(name) | self._drivers.find(rules.values())
+            if mesh is None and self._known.subnets:
+                found = {key: noun for key, noun in found.items() if not isinstance(noun, Zone)}
             if mesh is None:
                 outcome = self._tear_down(told, found)
                 if outcome.errors:
@@ -319,14 +328,14 @@ class Cnci(Exits):
 
     def _nouns(self) -> Iterable[Noun]:
         yield from self._known.nouns()
-        yield from self._forwarding.nouns()
+        yield from self._sysctls.nouns()
 
     def _ours(self) -> dict[Key, Noun]:
         ours = super()._ours()
         rules = (ours | self._known.rules).values()
         publics = [rule for rule in rules if isinstance(rule, PublicIp)]
         beside = [noun for public in publics for noun in with_addresses(public)]
-        return ours | self._drivers.find([*beside, *self._forwarding.nouns()])
+        return ours | self._drivers.find([*beside, *self._sysctls.nouns()])
 
     def _read(self, ours: Nouns) -> tuple[Report, set[Key]]:
         known = read_concentration(self.site, self.tenant_id, self._scoping, ours.values())
@@ -336,6 +345,12 @@ class Cnci(Exits):
             noun.key
             for noun in ours.values()
             if isinstance(noun, DhcpScope) and noun.link not in bridges
+        }
+        wanted = {noun.key for noun in known.nouns()}
+        useless |= {
+            key
+            for key, noun in ours.items()
+            if isinstance(noun, (Zone, ZoneLink)) and key not in wanted
         }
         with self._claims.lock:
             self._known = known
@@ -365,7 +380,7 @@ class Cnci(Exits):
             self._known.rules |= rules
             if outcome.errors:
                 raise incomplete("shutdown", told.plan, outcome)
-            self._forwarding.release()
+            self._sysctls.release()
         return report
 
 

@@ -11,7 +11,9 @@ from typing import ClassVar
 
 from snnet import plugins
 from snnet.contract import (
+    Add,
     Conflict,
+    Driver,
     Exists,
     Incomplete,
     IPAddress,
@@ -23,8 +25,10 @@ from snnet.contract import (
     Owned,
     Path,
     Plan,
+    Remove,
     SnnetError,
     Unsupported,
+    Zone,
     keyed,
     link_key,
     path_key,
@@ -62,7 +66,7 @@ class Telling:
 class Engine(Lifecycle):
     """A node that can look at its host and carry out plans on it."""
 
-    _kinds: ClassVar[tuple[type[Noun], ...]] = (Link,)
+    _kinds: tuple[type[Noun], ...] = (Link,)
     """What a node of this role has on its host, as far as the backend carries it."""
 
     _optional: ClassVar[frozenset[type[Noun]]] = frozenset()
@@ -124,6 +128,7 @@ class Engine(Lifecycle):
             if (isinstance(noun, Link) and noun.name in links)
             or (noun.within is not None and noun.within[1] in links)
         }
+        ours |= keyed(self._ours_elsewhere(found))
         for driver in self._drivers.all[1:]:
             ours |= {
                 key: noun
@@ -131,6 +136,10 @@ class Engine(Lifecycle):
                 if isinstance(noun, Owned) and noun.owner == str(self.owner)
             }
         return ours
+
+    def _ours_elsewhere(self, found: Nouns) -> Iterable[Noun]:
+        """What is this owner's and neither is a link of its own nor hangs on one."""
+        return ()
 
     def _settled(self) -> dict[Key, Noun]:
         """``_ours``, once nothing in it may still be being born elsewhere."""
@@ -147,6 +156,52 @@ class Engine(Lifecycle):
             for noun in nouns
             if type(noun) not in self._optional or self._drivers.missing(noun) is None
         )
+
+    # -- another firewall ------------------------------------------------------------
+
+    def _migrate(self) -> list[str]:
+        """Move this node's rules from other firewall drivers to its own, without a gap.
+
+        They are in both for a moment, and connections go on.  Raises what the new
+        firewall says, with everything as before.
+        """
+        from snnet.system.host import SystemHost
+
+        firewall = self._drivers.all[1]
+        any_rule = Zone(owner=str(self.owner), zone="any")
+        if not isinstance(self._host, SystemHost) or firewall.missing(any_rule) is not None:
+            return []
+        moved: list[str] = []
+        for name in plugins.installed(plugins.FIREWALLS):
+            if name != firewall.name:
+                moved += self._take_over(name, firewall)
+        return moved
+
+    def _take_over(self, name: str, firewall: Driver) -> list[str]:
+        try:
+            other = plugins.open_driver(plugins.FIREWALLS, name, self._host)
+        except SnnetError:
+            return []  # what cannot be opened here has set nothing here
+        try:
+            try:
+                found = other.snapshot()
+            except SnnetError:
+                return []
+            rules = [
+                noun
+                for noun in sorted(found.values(), key=lambda noun: noun.rank)
+                if isinstance(noun, Owned) and noun.owner == str(self.owner)
+            ]
+            new = [Add(rule) for rule in rules if firewall.find(rule.key) is None]
+            outcome = firewall.transfer(new)
+            if outcome.error is not None:
+                done = [new[number].inverse() for number in sorted(outcome.done, reverse=True)]
+                firewall.transfer(done)
+                raise outcome.error
+            other.transfer([Remove(rule) for rule in reversed(rules)])
+            return [f"{rule}: from {name} to {firewall.name}" for rule in rules]
+        finally:
+            other.close()
 
     # -- doing ---------------------------------------------------------------------
 

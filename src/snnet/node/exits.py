@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address
 
 from snnet.config import (
@@ -15,7 +15,7 @@ from snnet.config import (
     shown,
 )
 from snnet.contract import (
-    Conflict,
+    PROTOCOLS,
     ExternalForward,
     InvalidRequest,
     Key,
@@ -25,17 +25,22 @@ from snnet.contract import (
     PublicIp,
     keyed,
 )
+from snnet.contract import Address as AddressNoun
 from snnet.core.addressing import check_guest, check_ipv4, check_unicast
-from snnet.core.concentrator import Concentration, with_addresses
+from snnet.core.concentrator import (
+    Concentration,
+    check_rule,
+    public_key,
+    same_rule,
+    with_addresses,
+)
 from snnet.core.identity import is_ours
 from snnet.core.planner import plan as make_plan
 
 from .base import Node
-from .claims import Claim
+from .claims import Claim, Thing
 from .deadline import CancelToken
 from .engine import incomplete
-
-PROTOCOLS = ("tcp", "udp", "sctp")
 
 
 class Exits(Node):
@@ -110,6 +115,7 @@ class Exits(Node):
             port=check_int(external_port, "external_port", 1, 65535),
             target=self._internal(internal_ip, "internal_ip", enable),
             target_port=check_int(internal_port, "internal_port", 1, 65535),
+            addresses=self._addresses_of(device) if enable else (),
         )
         self._rule("port_access", [rule], enable, timeout, cancel)
 
@@ -155,6 +161,17 @@ class Exits(Node):
                 if isinstance(rule, PublicIp)
             }
 
+    def _addresses_of(self, device: str) -> tuple[IPv4Address, ...]:
+        """The device's own addresses, by which guests reach what it forwards."""
+        return tuple(
+            noun.address.ip
+            for noun in self.backend.snapshot({AddressNoun}).values()
+            if isinstance(noun, AddressNoun)
+            and noun.link == device
+            and isinstance(noun.address.ip, IPv4Address)
+            and public_key(self.owner, noun.address.ip) not in self._known.rules
+        )
+
     def _device(self, enable: object, device: object) -> str:
         """The device of a rule, which must be there if the rule is to be made."""
         self._check_ready()
@@ -166,7 +183,7 @@ class Exits(Node):
         """The name of a link that is there and not ours."""
         self._check_ready()
         link = self._link(device) if isinstance(device, str) else None
-        if link is None or is_ours(link, self.owner):
+        if link is None or is_ours(link, self.owner) or link.kind == "loopback":
             raise InvalidRequest(
                 f"{shown(device)} is not an external link of this host", field=field
             )
@@ -185,7 +202,7 @@ class Exits(Node):
     def _rule(
         self,
         what: str,
-        rules: Iterable[Noun],
+        rules: Sequence[Noun],
         enable: bool,
         timeout: float | None,
         cancel: CancelToken | None,
@@ -193,10 +210,14 @@ class Exits(Node):
         """Have the rules, or have them no more, and what comes along with them."""
         deadline = self._begin(what, timeout, cancel)
         wanted = keyed(rules)
-        claim = Claim(frozenset(("rule", *key) for key in wanted))
+        things: set[Thing] = {("rule", *key) for key in wanted}
+        things |= {("guest", rule.internal) for rule in rules if isinstance(rule, PublicIp)}
+        claim = Claim(frozenset(things))
         with self._telling() as told, self._claims.hold(lambda: claim, deadline):
             if enable:
-                self._check_rules(wanted)
+                with self._claims.lock:
+                    for rule in wanted.values():
+                        check_rule(rule, self._known.rules)
                 nouns = keyed(noun for rule in wanted.values() for noun in with_addresses(rule))
                 # An address is ours only if its rule is; else it is an administrator's.
                 known = [noun for key, noun in nouns.items() if self._rule_is_known(key, nouns)]
@@ -215,16 +236,10 @@ class Exits(Node):
                     self._known.rules.pop(rule.key, None)
 
     def _has(self, rule: Noun) -> bool:
-        return self._known.rules.get(rule.key) == rule
+        return same_rule(rule, self._known.rules.get(rule.key))
 
     def _rule_is_known(self, key: Key, nouns: dict[Key, Noun]) -> bool:
         rules = self._known.rules
         return key in rules or any(
             noun.key in rules and key in keyed(with_addresses(noun)) for noun in nouns.values()
         )
-
-    def _check_rules(self, wanted: dict[Key, Noun]) -> None:
-        for key, rule in wanted.items():
-            old = self._known.rules.get(key)
-            if old is not None and old != rule:
-                raise Conflict(f"{old} exists: disable it before {rule}")

@@ -27,6 +27,7 @@ from snnet.contract import (
     IPNetwork,
     Link,
     Unsupported,
+    Zone,
 )
 from snnet.core.compute import Site
 from snnet.core.identity import Owner
@@ -42,13 +43,12 @@ if TYPE_CHECKING:
 
 DriverChoice = str | Driver
 
-PLANNED_FIREWALLS = ("nftables", "iptables")
-
 
 class Lifecycle:
     """A node from construction, which opens the drivers and changes nothing, to ``close()``."""
 
     role: ClassVar[str]
+    modes: ClassVar[frozenset[NetworkMode]] = frozenset({NetworkMode.GRE_TUNNEL})
 
     def __init__(
         self,
@@ -67,12 +67,11 @@ class Lifecycle:
         self.owner = Owner(self.role, check_id(node_id, "node_id"))
         if not isinstance(config, NetworkConfig):
             raise InvalidRequest(f"{shown(config)} is not a NetworkConfig", field="config")
-        if config.mode is NetworkMode.ROUTED:
-            raise Unsupported("routed mode is still to come: set mode=NetworkMode.GRE_TUNNEL")
-        if firewall in PLANNED_FIREWALLS:
-            raise Unsupported(
-                f"firewall {firewall!r} is still to come: say firewall='none', "
-                "and the rules of this host are yours to set"
+        if config.mode not in self.modes:
+            raise InvalidRequest(
+                f"a node of this role has no mode {config.mode.value!r}: routed tenants "
+                "have no concentrators",
+                field="mode",
             )
         self.config = config
         self.api_timeout = check_seconds(api_timeout, "api_timeout")
@@ -86,6 +85,7 @@ class Lifecycle:
         self._resources = ExitStack()
         with ExitStack() as opened:
             self._drivers = self._open(opened, backend, firewall, dhcp, netns)
+            self._check_firewall()
             self._resources = opened.pop_all()
         self._uplinks: tuple[Uplink, ...] = ()
         self._site: Site | None = None
@@ -119,6 +119,13 @@ class Lifecycle:
         self._host: Host = host
         return Drivers(first, *others)
 
+    def _check_firewall(self) -> None:
+        """Unsupported where tenants would be kept apart by a firewall that cannot."""
+        if not self.routed:
+            return
+        if reason := self._drivers.missing(Zone(owner=str(self.owner), zone="any")):
+            raise Unsupported(f"routed mode keeps tenants apart by the firewall alone: {reason}")
+
     def init(self) -> Report:
         """Find the uplinks, rebuild the topology from the kernel, heal what is half-born.
 
@@ -137,10 +144,16 @@ class Lifecycle:
             if not self.read_only:
                 taken.enter_context(self._host.claim(self.api_timeout))
             self._find_uplinks()
+            moved = [] if self.read_only else self._migrate()
             report = self._start()
+            report.healed[:0] = moved
             self._resources.push(taken.pop_all())
             self._ready = True
             return report
+
+    def _migrate(self) -> list[str]:
+        """Take over what this node has set by another firewall; in words, what moved."""
+        raise NotImplementedError
 
     def _start(self) -> Report:
         """What a node of this role does once its uplinks are found."""
@@ -157,6 +170,8 @@ class Lifecycle:
             tunnel=config.tunnel,
             mtu_cap=config.mtu,
             macvtap_mode=config.macvtap_mode,
+            routed=self.routed,
+            anti_spoofing=config.anti_spoofing or self.routed,
         )
         if self._site.mtu < MTU_MIN:
             raise InvalidRequest(
@@ -211,6 +226,11 @@ class Lifecycle:
         return deadline
 
     # -- what it is ----------------------------------------------------------------
+
+    @property
+    def routed(self) -> bool:
+        """Whether tenants' traffic is routed, not tunnelled."""
+        return self.config.mode is NetworkMode.ROUTED
 
     @property
     def id(self) -> str:

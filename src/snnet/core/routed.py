@@ -1,0 +1,90 @@
+"""Routed mode: each VNIC a port of its own, tenants kept apart by the firewall alone.
+
+A guest's node is its gateway, at a link-local address.  On the uplink the node
+answers ARP for its guests, and reaches those of their subnets on other nodes by a
+route onto the uplink.  Addresses are therefore unique in the data centre.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from ipaddress import IPv4Network
+
+from snnet.contract import Conflict, Link, Noun, ProxyNeighbour, Route, Zone
+from snnet.contract.network import SNNET_PROTOCOL
+
+from . import identity as ids
+from .compute import Site, Subnet
+
+
+def build_routed_subnet(site: Site, tenant_id: str, subnet_id: str, network: IPv4Network) -> Subnet:
+    """A subnet without bridge and tunnel."""
+    return Subnet(
+        owner=str(site.owner),
+        tenant_id=tenant_id,
+        subnet_id=subnet_id,
+        network=network,
+        route=_route(site, network),
+    )
+
+
+def _route(site: Site, network: IPv4Network) -> Route | None:
+    """The way to a subnet's guests on other nodes; None where the uplink's own network has it."""
+    on_wire = site.uplink.address.network
+    if isinstance(on_wire, IPv4Network) and network.subnet_of(on_wire):
+        return None
+    return Route(destination=network, link=site.uplink.link_name, protocol=SNNET_PROTOCOL)
+
+
+def check_disjoint(subnets: Iterable[Subnet], wanted: Subnet) -> None:
+    """Conflict where a subnet overlaps another: a guest would have two places."""
+    for other in subnets:
+        if other.id != wanted.id and other.network.overlaps(wanted.network):
+            raise Conflict(
+                f"subnet {wanted.network} of tenant {wanted.tenant_id} overlaps {other.network} "
+                f"(subnet {other.subnet_id} of tenant {other.tenant_id}): in routed mode "
+                "addresses are unique"
+            )
+
+
+def zone(owner: str, tenant_id: str, subnets: Iterable[Subnet]) -> Zone:
+    """The tenant's zone: its guests here, and its networks on other nodes."""
+    return Zone(
+        owner=owner,
+        zone=tenant_id,
+        outbound=True,
+        networks=tuple(subnet.network for subnet in subnets if subnet.tenant_id == tenant_id),
+    )
+
+
+def zones(subnets: Iterable[Subnet]) -> Iterator[Zone]:
+    """The zones of all tenants that have routed subnets."""
+    routed = [subnet for subnet in subnets if subnet.bridge is None and subnet.tunnel is None]
+    for tenant_id in dict.fromkeys(subnet.tenant_id for subnet in routed):
+        yield zone(routed[0].owner, tenant_id, routed)
+
+
+def on_uplink(site: Site, found: Iterable[Noun]) -> Iterator[Noun]:
+    """What bears snnet's mark on the uplink and is this node's, or of no use to any node.
+
+    Several nodes may share an uplink, so that the mark alone does not tell whose it
+    is: the aliases of VNICs do.
+    """
+    found = list(found)
+    mine: set[object] = set()
+    others: set[object] = set()
+    for link in found:
+        if isinstance(link, Link) and ids.grouped(link) and (fields := ids.decode(link.alias)):
+            is_mine = fields.get(ids.OWNER) == str(site.owner)
+            used = {fields.get(ids.ADDRESS), fields.get(ids.NETWORK)}
+            (mine if is_mine else others).update(used)
+    for noun in found:
+        if isinstance(noun, ProxyNeighbour):
+            name = str(noun.address)
+        elif isinstance(noun, Route):
+            name = str(noun.destination)
+        else:
+            continue
+        marked = noun.within == site.uplink_key and noun.protocol == SNNET_PROTOCOL
+        if marked and (name in mine or name not in others):
+            yield noun
