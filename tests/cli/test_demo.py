@@ -36,7 +36,8 @@ def test_tables_go_to_stdout_and_progress_to_stderr() -> None:
     assert "cnci-green" in result.stdout
     assert "1 blue-web-vm1  │      ✔  ✔" in result.stdout
     assert result.stdout.rstrip().endswith("nothing left over")
-    assert "16 guests, 240 pings, all as expected in" in result.stdout
+    assert "16 guests, 240 pings, 24 visits, all as expected in" in result.stdout
+    assert "out, NAT       8 guests        198.51.100.7:80    internet" in result.stdout
     assert "backend fake, tunnel gre, firewall fake" in result.stderr
     assert "✔ 240 pings" in result.stderr
     assert "progress" not in result.stdout
@@ -46,6 +47,14 @@ def test_tables_fit_80_columns() -> None:
     lines = invoke("demo", "--backend", "fake").stdout.splitlines()
     assert max(map(len, lines)) <= 80
     assert not [line for line in lines if "…" in line]
+
+
+def test_routed_mode_has_tables_of_its_own() -> None:
+    result = invoke("demo", "--backend", "fake", "--mode", "routed")
+    assert result.exit_code == 0
+    assert "mode routed" in result.stderr
+    assert "out, routed   16 guests   198.51.100.7:80   internet      himself" in result.stdout
+    assert max(map(len, result.stdout.splitlines())) <= 80
 
 
 def test_json_is_all_that_stdout_has() -> None:
@@ -64,7 +73,7 @@ def test_json_is_all_that_stdout_has() -> None:
         (["--backend", "no-such"], 2, "no-such"),
         (["--tunnel", "ipip"], 2, "ipip"),
         (["--backend", "netlink", "--firewall", "fake"], 2, "does not work on backend"),
-        (["--mode", "routed"], 1, "still to come"),
+        (["--mode", "routed", "--firewall", "none"], 2, "needs a firewall"),
     ],
 )
 def test_errors_are_one_clear_line(arguments: list[str], code: int, said: str) -> None:
@@ -184,10 +193,12 @@ def test_a_signal_ends_it_in_good_order(number: signal.Signals, seen: str) -> No
 
 
 @pytest.mark.kernel
-def test_both_backends_print_the_same_tables() -> None:
+@pytest.mark.parametrize("firewall", ["nftables", "iptables"])
+@pytest.mark.parametrize("mode", ["gre_tunnel", "routed"])
+def test_all_backends_and_firewalls_print_the_same_tables(firewall: str, mode: str) -> None:
     fake, real = (
-        invoke("demo", "--backend", backend, "--tunnel", "vxlan").stdout.splitlines()
-        for backend in ("fake", "netlink")
+        invoke("demo", "--mode", mode, "--tunnel", "vxlan", *words).stdout.splitlines()
+        for words in (("--backend", "fake"), ("--backend", "netlink", "--firewall", firewall))
     )
     assert fake[:-1] == real[:-1]
     assert "nothing left over" in real[-1]

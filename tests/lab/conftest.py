@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from snnet.lab import Matrix, Place
+from snnet.lab import Matrix, Place, Visit, Welcome
 
 
 class Memory:
@@ -17,6 +17,7 @@ class Memory:
         self.steps: list[str] = []
         self.places: Sequence[Place] = ()
         self.matrix: Matrix = {}
+        self.welcomes: Sequence[Welcome | None] = ()
 
     @contextlib.contextmanager
     def step(self, what: str) -> Iterator[None]:
@@ -28,6 +29,9 @@ class Memory:
 
     def pinged(self, matrix: Matrix, expected: Matrix) -> None:
         self.matrix = matrix
+
+    def visited(self, visits: Sequence[Visit], welcomes: Sequence[Welcome | None]) -> None:
+        self.welcomes = welcomes
 
 
 class StopAt:

@@ -55,14 +55,23 @@ def test_what_is_not_installed_is_unsupported(monkeypatch: pytest.MonkeyPatch) -
         choose(firewall="nftables")
 
 
-def test_routed_is_unsupported() -> None:
-    with pytest.raises(Unsupported, match="'routed' is still to come"):
-        choose(mode=NetworkMode.ROUTED)
+def test_routed_needs_a_firewall() -> None:
+    assert choose("fake", mode=NetworkMode.ROUTED).firewall == "fake"
+    with pytest.raises(InvalidRequest, match="needs a firewall"):
+        choose("fake", firewall="none", mode=NetworkMode.ROUTED)
 
 
 @pytest.mark.kernel
-def test_as_root_auto_takes_the_kernel() -> None:
-    assert choose().backend == "netlink"
+def test_as_root_auto_takes_the_kernel_and_nftables() -> None:
+    assert (choose().backend, choose().firewall) == ("netlink", "nftables")
+
+
+@pytest.mark.kernel
+def test_without_nft_auto_takes_iptables_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("snnet.firewall.nft.Nft.missing", lambda self: "no nft here")
+    choice = choose()
+    assert choice.firewall == "iptables"
+    assert "firewall iptables: no nft here" in choice.notes
 
 
 @pytest.mark.kernel

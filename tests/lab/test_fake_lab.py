@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
+from ipaddress import IPv4Address
 
 import pytest
 
 import snnet
+from snnet.config import NetworkMode
 from snnet.contract import Change, Link, SnnetError
-from snnet.lab import Matrix, Report, demo_scenario, run
+from snnet.lab import Matrix, Report, Visit, Welcome, demo_scenario, run
 from snnet.lab.fake import FakeLab
 
 from .conftest import Memory, StopAt
 
 
-def fake_lab(kind: type[FakeLab] = FakeLab, stop: StopAt | None = None) -> FakeLab:
-    return kind(demo_scenario(), firewall="fake", tunnel="gre", cancel=stop or StopAt())
+def fake_lab(
+    kind: type[FakeLab] = FakeLab,
+    stop: StopAt | None = None,
+    mode: NetworkMode = NetworkMode.GRE_TUNNEL,
+) -> FakeLab:
+    return kind(demo_scenario(mode), firewall="fake", tunnel="gre", cancel=stop or StopAt())
 
 
 def test_everybody_gets_a_lease_and_reaches_his_own_tenant_only(memory: Memory) -> None:
@@ -29,11 +36,48 @@ def test_everybody_gets_a_lease_and_reaches_his_own_tenant_only(memory: Memory) 
     assert {lease.mtu for lease in report.leases} == {1458}
 
 
+def test_guests_go_out_and_strangers_come_in_where_they_may(memory: Memory) -> None:
+    report = run(fake_lab(), memory)
+    assert len(report.welcomes) == len(report.visits) == 24
+    seen = {
+        (visit.what, visit.visitor): welcome
+        for visit, welcome in zip(report.visits, memory.welcomes, strict=True)
+    }
+    assert seen["out, NAT", "blue-web-vm1"] == Welcome("internet", IPv4Address("192.0.2.21"))
+    assert seen["port forward", "internet"] == Welcome("blue-web-vm1", IPv4Address("192.0.2.1"))
+    assert seen["past NAT", "internet"] is None
+
+
+def test_in_routed_mode_the_firewall_alone_keeps_tenants_apart(memory: Memory) -> None:
+    report = run(fake_lab(mode=NetworkMode.ROUTED), memory)
+    assert report.problems == []
+    assert report.matrix == report.expected
+    assert report.leases == []
+    data = report.to_dict()
+    assert (data["mode"], data["tunnel"]) == ("routed", None)
+    assert {place.bridge for place in memory.places} == {None}
+
+
+def test_a_wrong_welcome_is_noticed(memory: Memory) -> None:
+    class Swapped(FakeLab):
+        def receive(self, visits: Sequence[Visit]) -> list[Welcome | None]:
+            welcomes = super().receive(visits)
+            return [welcomes[-1], *welcomes[1:-1], welcomes[0]]
+
+    problems = run(fake_lab(Swapped), memory).problems
+    assert problems == [
+        "out, NAT: blue-web-vm1 to 198.51.100.7:80: nobody answered, "
+        "not internet, who sees 192.0.2.21",
+        "past NAT: internet to 10.1.0.11:22: internet saw 192.0.2.21, not nobody",
+    ]
+
+
 @pytest.mark.parametrize("tunnel", ["vxlan", "geneve"])
 def test_other_tunnels_do_the_same(memory: Memory, tunnel: str) -> None:
     lab = FakeLab(demo_scenario(), firewall="none", tunnel=tunnel, cancel=StopAt())
     report = run(lab, memory)
     assert report.ok
+    assert report.visits == [], "no firewall, no way out"
     assert {lease.mtu for lease in report.leases} == {1450}
 
 

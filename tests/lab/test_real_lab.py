@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 
 import snnet
+from snnet.config import NetworkMode
 from snnet.lab import demo_scenario, run
 from snnet.lab.lab import Lease
-from snnet.system.namespaces import processes_in
 from snnet.lab.real import RealLab
 from snnet.lab.residue import own_links, runtime_files
+from snnet.system.namespaces import processes_in
 
 from .conftest import Memory, StopAt
 
@@ -26,12 +27,15 @@ pytestmark = pytest.mark.kernel
 
 
 def real_lab(
-    kind: type[RealLab] = RealLab, tunnel: str = "vxlan", stop: StopAt | None = None
+    kind: type[RealLab] = RealLab,
+    tunnel: str = "vxlan",
+    stop: StopAt | None = None,
+    mode: NetworkMode = NetworkMode.GRE_TUNNEL,
 ) -> RealLab:
     return kind(
-        demo_scenario(),
+        demo_scenario(mode),
         backend="netlink",
-        firewall="none",
+        firewall="nftables",
         tunnel=tunnel,
         cancel=stop or StopAt(),
     )
@@ -125,7 +129,13 @@ def test_stopped_at_any_moment_it_leaves_nothing(number: int, memory: Memory) ->
         run(real_lab(stop=StopAt(number)), memory)
 
 
-@pytest.mark.parametrize("steps", range(1, 6))
+@pytest.mark.parametrize("number", [4, 9, 20, 30])
+def test_routed_and_stopped_it_leaves_nothing_either(number: int, memory: Memory) -> None:
+    with pytest.raises(snnet.Cancelled):
+        run(real_lab(stop=StopAt(number), mode=NetworkMode.ROUTED), memory)
+
+
+@pytest.mark.parametrize("steps", range(1, 7))
 def test_stopped_at_the_start_of_any_step_it_leaves_nothing(steps: int) -> None:
     stop = StopAt()
 

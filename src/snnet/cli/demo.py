@@ -21,13 +21,15 @@ from snnet.lab import (
     Matrix,
     Place,
     Report,
+    Visit,
+    Welcome,
     choose,
     demo_scenario,
     open_lab,
     run,
 )
 
-from .tables import Marks, matrix_table, topology_table
+from .tables import Marks, matrix_table, topology_table, visits_table
 
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -41,10 +43,10 @@ def show_demo(
     after everything was removed.
     """
     with interruptible() as cancel:
-        scenario = demo_scenario()
+        scenario = demo_scenario(mode)
         choice = choose(backend, tunnel=tunnel, firewall=firewall, mode=mode)
         screen = Screen(scenario.guests, tables=not as_json)
-        screen.chosen(choice)
+        screen.chosen(choice, mode)
         report = run(open_lab(choice, scenario, cancel), screen)
         if as_json:
             click.echo(json.dumps(report.to_dict(), indent=2))
@@ -84,11 +86,13 @@ class Screen:
         self._out = Console(highlight=False)
         self._err = Console(stderr=True, highlight=False)
 
-    def chosen(self, choice: Choice) -> None:
+    def chosen(self, choice: Choice, mode: NetworkMode) -> None:
         """Say what is used, and why not something else."""
+        how = f"tunnel [bold]{choice.tunnel}[/]"
+        if mode is NetworkMode.ROUTED:
+            how = "mode [bold]routed[/]"
         self._err.print(
-            f"backend [bold]{choice.backend}[/], tunnel [bold]{choice.tunnel}[/], "
-            f"firewall [bold]{choice.firewall}[/]"
+            f"backend [bold]{choice.backend}[/], {how}, firewall [bold]{choice.firewall}[/]"
         )
         for note in choice.notes:
             self._err.print(f"  {escape(note)}", style="dim")
@@ -119,6 +123,12 @@ class Screen:
             table = matrix_table(self._guests, matrix, expected, marks)
             self._out.print("", table, "", sep="\n")
 
+    def visited(self, visits: Sequence[Visit], welcomes: Sequence[Welcome | None]) -> None:
+        """See :class:`snnet.lab.Watcher`."""
+        if self._tables:
+            table = visits_table(visits, welcomes, Marks.of(self._out))
+            self._out.print("", table, "", sep="\n")
+
     def summary(self, report: Report) -> None:
         """The last words: all well, or what was not."""
         marks = Marks.of(self._out)
@@ -129,6 +139,7 @@ class Screen:
         words = [
             f"{guests} guests",
             f"{pings} pings",
+            *([f"{len(report.visits)} visits"] if report.visits else []),
             f"{wrong or 'all'} {'not ' if wrong else ''}as expected in {report.seconds:.1f} s",
         ]
         left = "" if report.left else "; nothing left over"

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from snnet.lab import Guest, Matrix, Place
+from snnet.lab import Guest, Matrix, Place, Visit, Welcome, is_as_expected
 
 _COLOURS = ("cyan", "magenta", "yellow", "blue")
 _CELL = 3
@@ -98,6 +98,41 @@ def matrix_table(guests: Sequence[Guest], matrix: Matrix, expected: Matrix, mark
                 ),
             )
         table.add_section()
+    return table
+
+
+def visits_table(
+    visits: Sequence[Visit], welcomes: Sequence[Welcome | None], marks: Marks
+) -> Table:
+    """Who answered whom through the firewall, and whom he saw; equal ends in one row.
+
+    What is not as expected is red.
+    """
+    table = Table(
+        title="The internet: who answers, and whom he sees",
+        title_justify="left",
+        title_style="bold",
+        box=box.HORIZONTALS,
+        show_edge=False,
+        border_style="dim",
+    )
+    for name in ("way", "from", "to", "answered by", "seen as"):
+        table.add_column(name, no_wrap=True)
+    rows: dict[tuple[str, str, str, str], list[str]] = {}
+    wrong: set[tuple[str, str, str, str]] = set()
+    for visit, welcome in zip(visits, welcomes, strict=True):
+        ends = (welcome.host, str(welcome.seen_as)) if welcome else (marks.no, marks.no)
+        # In routed mode each guest is seen as himself, which makes one row of all.
+        himself = visit.guest_ip is not None and ends[1] == str(visit.guest_ip)
+        seen_as = "himself" if himself else ends[1]
+        key = (visit.what, f"{visit.address}:{visit.port}", ends[0], seen_as)
+        rows.setdefault(key, []).append(visit.visitor)
+        if not is_as_expected(visit, welcome):
+            wrong.add(key)
+    for key, visitors in rows.items():
+        what, to, host, seen_as = key
+        who = visitors[0] if len(visitors) == 1 else f"{len(visitors)} guests"
+        table.add_row(what, who, to, host, seen_as, style="bold red" if key in wrong else None)
     return table
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from .choice import AUTO, BACKENDS, FIREWALLS, TUNNELS, Choice, choose, open_lab
 from .demo import Watcher, run
-from .report import Place, Report
-from .scenario import Guest, Matrix, Scenario, demo_scenario
+from .lab import Welcome
+from .report import Place, Report, is_as_expected
+from .scenario import Guest, Matrix, Scenario, Visit, demo_scenario
 
 __all__ = [
     "AUTO",
@@ -23,9 +24,12 @@ __all__ = [
     "Place",
     "Report",
     "Scenario",
+    "Visit",
     "Watcher",
+    "Welcome",
     "choose",
     "demo_scenario",
+    "is_as_expected",
     "open_lab",
     "run",
 ]

@@ -18,6 +18,7 @@ FIREWALLS = ("fake", "none", "nftables", "iptables")
 TUNNELS = ("gre", "vxlan", "geneve")
 _FOR_FAKE = ("fake", "none")
 _TUNNELS_BY_ITSELF = ("gre", "vxlan")
+_FIREWALLS_BY_ITSELF = ("nftables", "iptables", "none")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +41,13 @@ def choose(
     """Settle every "auto"; looks at the machine and makes nothing on it.
 
     ``auto`` takes netlink where it may, else the fake; gre where the kernel
-    has it, else vxlan.  Raises what a named choice lacks: ``Unsupported``,
-    ``Denied``, ``DriverLoadError``, or ``InvalidRequest`` for names that do
-    not go together.
+    has it, else vxlan; nftables where it is, else iptables, else none.  Raises
+    what a named choice lacks: ``Unsupported``, ``Denied``, ``DriverLoadError``, or
+    ``InvalidRequest`` for names that do not go together.
     """
     _check_names(backend, firewall, mode)
     tunnels = _TUNNELS_BY_ITSELF if tunnel == AUTO else (tunnel,)
+    firewalls = _FIREWALLS_BY_ITSELF if firewall == AUTO else (firewall,)
     fake = Choice("fake", "fake" if firewall == AUTO else firewall, tunnels[0])
     if "fake" in (backend, firewall):
         return fake
@@ -53,13 +55,12 @@ def choose(
 
     wanted = "netlink" if backend == AUTO else backend
     try:
-        found, lacking = check_machine(wanted, tunnels)
+        found, wall, notes = check_machine(wanted, tunnels, firewalls, mode)
     except SnnetError as error:
         if backend != AUTO or firewall not in (AUTO, *_FOR_FAKE):
             raise
         return replace(fake, notes=(f"backend fake: {error}",))
-    notes = () if lacking is None else (f"tunnel {found}: {lacking}",)
-    return Choice(wanted, "none" if firewall == AUTO else firewall, found, notes)
+    return Choice(wanted, wall, found, notes)
 
 
 def open_lab(choice: Choice, scenario: Scenario, cancel: CancelToken) -> Lab:
@@ -80,8 +81,8 @@ def open_lab(choice: Choice, scenario: Scenario, cancel: CancelToken) -> Lab:
 
 
 def _check_names(backend: str, firewall: str, mode: NetworkMode) -> None:
-    if mode is not NetworkMode.GRE_TUNNEL:
-        raise Unsupported(f"mode {mode.value!r} is still to come: take 'gre_tunnel'")
+    if mode is NetworkMode.ROUTED and firewall == "none":
+        raise InvalidRequest("routed mode needs a firewall", field="firewall")
     for what, name, group in (
         ("backend", backend, plugins.BACKENDS),
         ("firewall", firewall, plugins.FIREWALLS),

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from ipaddress import IPv4Address, IPv4Interface
 
 from snnet.contract import ApiError, Unsupported
+from snnet.system.namespaces import Namespace
 from snnet.system.process import find_program, missing_program, run
 
 from .lab import Lease
-from snnet.system.namespaces import Namespace
 
 PROGRAM = "busybox"
 _TRIES = 20

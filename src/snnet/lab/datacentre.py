@@ -17,7 +17,7 @@ from snnet.core.events import TunnelEvent, TunnelEventType
 from snnet.node import Cnci, ComputeNode
 
 from .lab import Lab
-from .scenario import Guest, Machine, Scenario, Tenant
+from .scenario import SSH, Guest, Machine, Scenario, Tenant
 
 N = TypeVar("N", ComputeNode, Cnci)
 
@@ -52,11 +52,28 @@ class DataCentre:
     def start_concentrators(self) -> None:
         """Give each tenant its concentrator, a VM on the network node."""
         machine = self.scenario.network_node
+        if machine is None:
+            return
         for tenant in self.scenario.tenants:
             self.lab.check()
             port = self.nodes[machine].create_cnci_vnic(tenant.port(), cancel=self.lab.cancel)
             self.ports[tenant] = port
             self.concentrators[tenant] = self._started(self.lab.concentrator(tenant, machine, port))
+
+    def open_exits(self) -> None:
+        """Let the tenants out by NAT, and the internet in where the scenario says."""
+        for tenant, cnci in self.concentrators.items():
+            self.lab.check()
+            device = cnci.uplinks[0].link_name
+            cnci.enable_nat([device], cancel=self.lab.cancel)
+            for subnet in cnci.topology()["subnets"].values():
+                cnci.external_forwarding(True, device, subnet["bridge"], cancel=self.lab.cancel)
+            for forward in self.scenario.forwards:
+                if forward.guest.tenant == tenant:
+                    cnci.port_access(True, "tcp", device, forward.port, forward.guest.ip, SSH)
+            for public in self.scenario.publics:
+                if public.guest.tenant == tenant:
+                    cnci.public_ip_access(True, public.guest.ip, public.address, device)
 
     def create_vnics(self) -> None:
         """Give each guest its VNIC; the concentrator follows each new tunnel."""
@@ -94,9 +111,12 @@ class DataCentre:
         guests = [guest for guest in self.scenario.guests if guest.machine in self.nodes]
         _at_once(self._destroy, guests, left)
         _at_once(Cnci.shutdown, self.concentrators.values(), left)
-        if network_node := self.nodes.get(self.scenario.network_node):
+        machine = self.scenario.network_node
+        if machine is not None and (network_node := self.nodes.get(machine)):
             ports = [tenant.port() for tenant in self.scenario.tenants]
             _at_once(network_node.destroy_cnci_vnic, ports, left)
+        if self.scenario.routed:
+            _at_once(ComputeNode.reset_network, self.nodes.values(), left)
         every: list[ComputeNode | Cnci] = [*self.concentrators.values(), *self.nodes.values()]
         for new in _at_once(self._new_on, every, left):
             left += new

@@ -10,9 +10,9 @@ from typing import Protocol
 from snnet.contract import ApiError, SnnetError
 
 from .datacentre import DataCentre
-from .lab import Lab, Lease
+from .lab import Lab, Lease, Welcome
 from .report import Place, Report, places
-from .scenario import Matrix
+from .scenario import Matrix, Visit
 
 
 class Watcher(Protocol):
@@ -27,6 +27,9 @@ class Watcher(Protocol):
     def pinged(self, matrix: Matrix, expected: Matrix) -> None:
         """Every guest has pinged every other."""
 
+    def visited(self, visits: Sequence[Visit], welcomes: Sequence[Welcome | None]) -> None:
+        """Guests and the internet have visited each other, if a firewall lets them."""
+
 
 def run(lab: Lab, watcher: Watcher) -> Report:
     """Run the whole demo in a lab, which is closed at the end, whatever happens.
@@ -37,7 +40,7 @@ def run(lab: Lab, watcher: Watcher) -> Report:
     started = time.monotonic()
     centre = DataCentre(lab)
     try:
-        found, leases, matrix = _build(centre, watcher)
+        found, leases, matrix, welcomes = _build(centre, watcher)
     except SnnetError as error:
         if left := _remove(centre, watcher):
             raise ApiError(f"{error}; left over: {'; '.join(left)}") from error
@@ -54,30 +57,43 @@ def run(lab: Lab, watcher: Watcher) -> Report:
         places=found,
         leases=leases,
         matrix=matrix,
+        welcomes=welcomes,
         left=left,
         seconds=time.monotonic() - started,
     )
 
 
-def _build(centre: DataCentre, watcher: Watcher) -> tuple[list[Place], list[Lease], Matrix]:
+def _build(
+    centre: DataCentre, watcher: Watcher
+) -> tuple[list[Place], list[Lease], Matrix, list[Welcome | None]]:
     lab, scenario = centre.lab, centre.scenario
     expected = scenario.expected()
     with watcher.step(f"{len(scenario.machines)} hosts on one wire"):
         lab.build_wire()
         centre.start_nodes()
-    with watcher.step(f"{len(scenario.tenants)} concentrators, one for each tenant"):
-        centre.start_concentrators()
-    with watcher.step(f"{len(scenario.guests)} VNICs, and {lab.tunnel} tunnels to concentrators"):
+    if not scenario.routed:
+        with watcher.step(f"{len(scenario.tenants)} concentrators, one for each tenant"):
+            centre.start_concentrators()
+    how = "each routed" if scenario.routed else f"and {lab.tunnel} tunnels to concentrators"
+    with watcher.step(f"{len(scenario.guests)} VNICs, {how}"):
         centre.create_vnics()
     found = list(places(centre))
-    with watcher.step(f"{len(scenario.guests)} guests, addresses by DHCP"):
+    how = "configured by hand" if scenario.routed else "addresses by DHCP"
+    with watcher.step(f"{len(scenario.guests)} guests, {how}"):
         lab.start(centre.vnics)
         leases = lab.lease()
     watcher.built(found)
     with watcher.step(f"{len(list(scenario.pairs()))} pings, everybody to everybody"):
         matrix = lab.reach(expected)
     watcher.pinged(matrix, expected)
-    return found, leases, matrix
+    visits = list(scenario.visits()) if lab.firewall != "none" else []
+    welcomes: list[Welcome | None] = []
+    if visits:
+        with watcher.step(f"{len(visits)} visits to the internet and from it"):
+            centre.open_exits()
+            welcomes = lab.receive(visits)
+        watcher.visited(visits, welcomes)
+    return found, leases, matrix, welcomes
 
 
 def _remove(centre: DataCentre, watcher: Watcher) -> list[str]:

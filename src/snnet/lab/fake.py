@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from ipaddress import IPv4Interface
+from collections.abc import Iterator, Mapping, Sequence
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 from snnet.backends.fake import Fabric, FakeKernel
 from snnet.backends.fake import Guest as FabricGuest
 from snnet.config import NetworkConfig
+from snnet.contract import Add, Address, Noun, Route
 from snnet.core.compute import CnciVnic, Vnic
 from snnet.node import Cnci, ComputeNode
 from snnet.node.deadline import CancelToken
 
-from .lab import Lab, Lease
-from .scenario import Guest, Machine, Matrix, Scenario, Tenant
+from .lab import Lab, Lease, Welcome
+from .scenario import INTERNET, SSH, WEB, Guest, Machine, Matrix, Scenario, Tenant, Visit
+
+_NIC = "eth0"
 
 
 class FakeLab(Lab):
@@ -29,9 +32,13 @@ class FakeLab(Lab):
         self.cancel = cancel
         self.fabric = Fabric()
         self._config = NetworkConfig(
-            compute_nets=[scenario.wire], management_nets=[scenario.wire], tunnel=tunnel
+            compute_nets=[scenario.wire],
+            management_nets=[scenario.wire],
+            tunnel=tunnel,
+            mode=scenario.mode,
         )
         self._machines: dict[Machine, FakeKernel] = {}
+        self._internet: FakeKernel | None = None
         self._guests: dict[Guest, FabricGuest] = {}
         self._before: dict[FakeKernel, str] = {}
 
@@ -39,7 +46,13 @@ class FakeLab(Lab):
         for machine in self.scenario.machines:
             self.check()
             self._machines[machine] = kernel = self.fabric.add_host(machine.name, machine.address)
+            if self.scenario.routed:
+                _apply(kernel, _way_out(self.scenario))
             self._before[kernel] = kernel.to_text()
+        internet = self.scenario.internet
+        self._internet = kernel = self.fabric.add_host(internet.name, internet.address)
+        _apply(kernel, _way_in(self.scenario))
+        self.fabric.listen(kernel, "tcp", WEB)
 
     def compute_node(self, machine: Machine) -> ComputeNode:
         kernel = self._machines[machine]
@@ -49,6 +62,7 @@ class FakeLab(Lab):
         kernel = self.fabric.add_host(
             tenant.concentrator, tenant.address, on=(self._machines[machine], port)
         )
+        _apply(kernel, _way_out(self.scenario))
         self._before[kernel] = kernel.to_text()
         return Cnci(
             tenant.concentrator,
@@ -62,14 +76,20 @@ class FakeLab(Lab):
     def start(self, guests: Mapping[Guest, Vnic]) -> None:
         for guest, vnic in guests.items():
             self.check()
-            self._guests[guest] = self.fabric.attach(
-                self._machines[guest.machine], vnic, dhcp=True, name=guest.name
+            self._guests[guest] = attached = self.fabric.attach(
+                self._machines[guest.machine],
+                vnic,
+                dhcp=not self.scenario.routed,
+                name=guest.name,
             )
+            self.fabric.listen(attached, "tcp", SSH)
 
     def lease(self) -> list[Lease]:
-        leases = []
+        leases: list[Lease] = []
         for guest, fake in self._guests.items():
             self.check()
+            if self.scenario.routed:
+                continue
             lease = fake.lease or fake.renew()
             if lease is not None:
                 address = IPv4Interface((lease.address, lease.prefix))
@@ -86,6 +106,20 @@ class FakeLab(Lab):
             )
         return matrix
 
+    def receive(self, visits: Sequence[Visit]) -> list[Welcome | None]:
+        places: dict[str, FabricGuest | FakeKernel] = {
+            guest.name: fake for guest, fake in self._guests.items()
+        }
+        assert self._internet is not None
+        places[INTERNET] = self._internet
+        welcomes: list[Welcome | None] = []
+        for visit in visits:
+            self.check()
+            visitor = places[visit.visitor]
+            made = self.fabric.connected(visitor, visit.address, "tcp", visit.port)
+            welcomes.append(Welcome(made.station, IPv4Address(str(made.source))) if made else None)
+        return welcomes
+
     def close(self) -> list[str]:
         before, self._before = self._before, {}
         return [
@@ -94,3 +128,21 @@ class FakeLab(Lab):
             for line in kernel.to_text().splitlines()
             if line not in text.splitlines()
         ]
+
+
+def _way_out(scenario: Scenario) -> Iterator[Noun]:
+    """What a host on the wire needs to reach the internet."""
+    gateway = scenario.internet.address.ip
+    yield Route(destination=IPv4Network("0.0.0.0/0"), link=_NIC, gateway=gateway)
+
+
+def _way_in(scenario: Scenario) -> Iterator[Noun]:
+    """The internet's own address, and its ways to tenants and public addresses."""
+    yield Address(link="lo", address=IPv4Interface((scenario.outside, 32)))
+    for network in scenario.tenant_networks():
+        yield Route(destination=network, link=_NIC, gateway=scenario.way_to(network))
+
+
+def _apply(kernel: FakeKernel, nouns: Iterator[Noun]) -> None:
+    if error := kernel.apply([Add(noun) for noun in nouns]).error:
+        raise error

@@ -8,17 +8,17 @@ VMs and containers behind VNICs, and eyes to see who hears whom.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface
-from typing import Any
+from typing import Any, NamedTuple
 
 from snnet.contract import Cancelled
 from snnet.core.compute import CnciVnic, Vnic
 from snnet.node import Cnci, ComputeNode
 from snnet.node.deadline import CancelToken
 
-from .scenario import Guest, Machine, Matrix, Scenario, Tenant
+from .scenario import Guest, Machine, Matrix, Scenario, Tenant, Visit
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,13 @@ class Lease:
         }
 
 
+class Welcome(NamedTuple):
+    """Who answered a visitor, and the address he saw him come from."""
+
+    host: str
+    seen_as: IPv4Address
+
+
 class Lab(ABC):
     """A place for one data centre.  Set-up calls may raise ``Cancelled``.
 
@@ -56,7 +63,7 @@ class Lab(ABC):
 
     @abstractmethod
     def build_wire(self) -> None:
-        """Make every machine of the scenario, joined by one wire."""
+        """Make every machine of the scenario and the internet, joined by one wire."""
 
     @abstractmethod
     def compute_node(self, machine: Machine) -> ComputeNode:
@@ -74,7 +81,8 @@ class Lab(ABC):
     def lease(self) -> list[Lease]:
         """Have every guest ask for its address by DHCP and use it.
 
-        A guest that gets none is missing in the list.
+        A guest that gets none is missing in the list.  In routed mode there is no
+        DHCP: ``start()`` has configured the guests.
         """
 
     @abstractmethod
@@ -84,6 +92,14 @@ class Lab(ABC):
         True where that very guest got the request *and* the sender got its
         answer: with equal addresses an answer alone proves nothing.
         ``expected`` only says how long to wait for the answers.
+        """
+
+    @abstractmethod
+    def receive(self, visits: Sequence[Visit]) -> list[Welcome | None]:
+        """Have guests and the internet visit each other by TCP, all at once.
+
+        Guests listen on ``SSH``, the internet on ``WEB``.  None where nobody
+        answered.
         """
 
     @abstractmethod

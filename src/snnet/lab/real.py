@@ -6,22 +6,23 @@ nobody else can name.  The machine's own network is never touched.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 
 from snnet.config import NetworkConfig
 from snnet.core.compute import CnciVnic, Vnic
 from snnet.node import Cnci, ComputeNode
 from snnet.node.deadline import CancelToken
+from snnet.system.namespaces import Namespace, end_processes, processes_in
 
 from .cables import Cables
 from .client import DhcpClient
 from .echo import Echoes
-from .lab import Lab, Lease
-from snnet.system.namespaces import Namespace, end_processes, processes_in
+from .lab import Lab, Lease, Welcome
 from .residue import files_about, own_links, remove, runtime_files, still_open
-from .scenario import Guest, Machine, Matrix, Scenario, Tenant
+from .scenario import INTERNET, SSH, WEB, Guest, Machine, Matrix, Scenario, Tenant, Visit
 from .taps import open_macvtap, open_tap
+from .visits import Visits
 
 UPLINK = "eth0"
 """What a guest's or a host's only link is called."""
@@ -56,7 +57,10 @@ class RealLab(Lab):
         self.cancel = cancel
         self.scenario = scenario
         self.config = NetworkConfig(
-            compute_nets=[scenario.wire], management_nets=[scenario.wire], tunnel=tunnel
+            compute_nets=[scenario.wire],
+            management_nets=[scenario.wire],
+            tunnel=tunnel,
+            mode=scenario.mode,
         )
         self._links_before = own_links(backend)
         self._files_before = runtime_files()
@@ -76,8 +80,10 @@ class RealLab(Lab):
 
     def build_wire(self) -> None:
         wire = self._namespace("wire")
+        internet = self.scenario.internet
         self._machines = {
-            machine: self._namespace(machine.name) for machine in self.scenario.machines
+            machine: self._namespace(machine.name)
+            for machine in (*self.scenario.machines, internet)
         }
         commands = ["link add wire type bridge", "link set wire up"]
         for machine, namespace in self._machines.items():
@@ -87,7 +93,12 @@ class RealLab(Lab):
             )
         wire.ip(commands)
         for machine, namespace in self._machines.items():
-            namespace.ip(_configured(str(machine.address)))
+            commands = _configured(str(machine.address))
+            if machine == internet:
+                commands += _way_in(self.scenario)
+            elif self.scenario.routed:
+                commands += _way_out(self.scenario)
+            namespace.ip(commands)
 
     def compute_node(self, machine: Machine) -> ComputeNode:
         return ComputeNode(
@@ -103,7 +114,7 @@ class RealLab(Lab):
         namespace = self._namespace(tenant.concentrator)
         vnic = open_macvtap(self._machines[machine], port)
         self._cables.join(vnic, open_tap(namespace, UPLINK, port.mac))
-        namespace.ip(_configured(str(tenant.address)))
+        namespace.ip([*_configured(str(tenant.address)), *_way_out(self.scenario)])
         return Cnci(
             tenant.concentrator,
             self.config,
@@ -127,10 +138,16 @@ class RealLab(Lab):
                 moves.setdefault(guest.machine, []).append(move)
         for machine, commands in moves.items():
             self._machines[machine].ip(commands)
+        if self.scenario.routed:
+            for guest, vnic in guests.items():
+                route = f"route add default via {vnic.gateway} dev {UPLINK} onlink"
+                self._guests[guest].ip([*_configured(f"{guest.ip}/32"), route])
 
     # -- what guests do ----------------------------------------------------------------
 
     def lease(self) -> list[Lease]:
+        if self.scenario.routed:
+            return []
         with (
             self._client.script() as script,
             ThreadPoolExecutor(max(1, len(self._guests)), "snnet-dhcp") as threads,
@@ -171,6 +188,13 @@ class RealLab(Lab):
             for name, row in expected.items()
         }
 
+    def receive(self, visits: Sequence[Visit]) -> list[Welcome | None]:
+        places = {guest.name: (space, SSH) for guest, space in self._guests.items()}
+        places[INTERNET] = (self._machines[self.scenario.internet], WEB)
+        self.check()
+        with Visits(places) as hosts:
+            return hosts.make(visits)
+
     # -- tear-down -----------------------------------------------------------------------
 
     def close(self) -> list[str]:
@@ -197,3 +221,17 @@ def _configured(address: str) -> list[str]:
         f"link set {UPLINK} up",
         f"address add {address} dev {UPLINK}",
     ]
+
+
+def _way_out(scenario: Scenario) -> Iterator[str]:
+    """What a host on the wire needs to reach the internet."""
+    yield f"route add default via {scenario.internet.address.ip} dev {UPLINK}"
+
+
+def _way_in(scenario: Scenario) -> Iterator[str]:
+    """The internet's own address, and its ways to tenants and public addresses."""
+    yield f"address add {scenario.outside}/32 dev lo"
+    for network in scenario.tenant_networks():
+        gateway = scenario.way_to(network)
+        via = f"via {gateway} " if gateway else ""
+        yield f"route add {network} {via}dev {UPLINK} src {scenario.internet.address.ip}"

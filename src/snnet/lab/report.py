@@ -8,8 +8,8 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 from .datacentre import DataCentre
-from .lab import Lease
-from .scenario import Matrix, Scenario
+from .lab import Lease, Welcome
+from .scenario import Matrix, Scenario, Visit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,9 +52,10 @@ def places(centre: DataCentre) -> Iterator[Place]:
                 link=vnic.link_name,
                 ip=vnic.ip,
             )
+    machine = centre.scenario.network_node
     for tenant, port in centre.ports.items():
         yield Place(
-            node=centre.scenario.network_node.name,
+            node=machine.name if machine else "",
             tenant=tenant.name,
             subnet=centre.scenario.wire,
             bridge=None,
@@ -79,6 +80,7 @@ class Report:
     places: Sequence[Place]
     leases: Sequence[Lease]
     matrix: Matrix
+    welcomes: Sequence[Welcome | None] = ()
     left: Sequence[str]
     seconds: float
 
@@ -87,11 +89,17 @@ class Report:
         return self.scenario.expected()
 
     @property
+    def visits(self) -> Sequence[Visit]:
+        """Those that were made, each with its welcome."""
+        return list(self.scenario.visits())[: len(self.welcomes)]
+
+    @property
     def problems(self) -> list[str]:
         """All that is not as it should be, in words."""
         return [
-            *wrong_leases(self.scenario, self.leases),
+            *([] if self.scenario.routed else wrong_leases(self.scenario, self.leases)),
             *wrong_pings(self.matrix, self.expected),
+            *wrong_visits(self.visits, self.welcomes),
             *(f"left over: {what}" for what in self.left),
         ]
 
@@ -104,12 +112,17 @@ class Report:
         return {
             "backend": self.backend,
             "firewall": self.firewall,
-            "tunnel": self.tunnel,
+            "mode": self.scenario.mode.value,
+            "tunnel": None if self.scenario.routed else self.tunnel,
             "guests": [guest.to_dict() for guest in self.scenario.guests],
             "topology": [place.to_dict() for place in self.places],
             "leases": [lease.to_dict() for lease in self.leases],
             "matrix": self.matrix,
             "expected": self.expected,
+            "visits": [
+                visit_data(visit, welcome)
+                for visit, welcome in zip(self.visits, self.welcomes, strict=True)
+            ],
             "leftovers": list(self.left),
             "ok": self.ok,
             "seconds": round(self.seconds, 2),
@@ -126,6 +139,40 @@ def wrong_leases(scenario: Scenario, leases: Sequence[Lease]) -> list[str]:
             wrong.append(f"{guest.name} got no lease")
         elif lease.address.ip != guest.ip:
             wrong.append(f"{guest.name} got {lease.address.ip} by DHCP, not {guest.ip}")
+    return wrong
+
+
+def visit_data(visit: Visit, welcome: Welcome | None) -> dict[str, Any]:
+    """Plain data for JSON: ``host`` and ``seen_as`` are null where nobody answered."""
+    return {
+        "what": visit.what,
+        "visitor": visit.visitor,
+        "address": str(visit.address),
+        "port": visit.port,
+        "host": welcome.host if welcome else None,
+        "seen_as": str(welcome.seen_as) if welcome else None,
+        "ok": is_as_expected(visit, welcome),
+    }
+
+
+def is_as_expected(visit: Visit, welcome: Welcome | None) -> bool:
+    """Whether just who should have answered, and saw whom he should see, or nobody did."""
+    if welcome is None:
+        return visit.host is None
+    return (visit.host, visit.seen_as) == (welcome.host, welcome.seen_as)
+
+
+def wrong_visits(visits: Sequence[Visit], welcomes: Sequence[Welcome | None]) -> list[str]:
+    """Visits that came to another end than they should."""
+    wrong = []
+    for visit, welcome in zip(visits, welcomes, strict=True):
+        if not is_as_expected(visit, welcome):
+            found = f"{welcome.host} saw {welcome.seen_as}" if welcome else "nobody answered"
+            meant = f"{visit.host}, who sees {visit.seen_as}" if visit.host else "nobody"
+            wrong.append(
+                f"{visit.what}: {visit.visitor} to {visit.address}:{visit.port}: {found}, "
+                f"not {meant}"
+            )
     return wrong
 
 

@@ -11,7 +11,6 @@ from snnet import plugins
 from snnet.contract import LINK_GROUP, Link
 from snnet.contract.links import DYING_GROUPS
 from snnet.system.host import SystemHost
-
 from snnet.system.namespaces import Namespace
 
 _OWNER = "demo"

@@ -1,4 +1,8 @@
-"""The demo's data centre as pure data: who is where, and who may reach whom."""
+"""The demo's data centre as pure data: who is where, and who may reach whom.
+
+Beside the guests there is the internet: one host on the wire, the way to everything
+outside, which is a stranger to all tenants.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,14 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Any
 
-from snnet.config import VnicConfig, VnicRole
+from snnet.config import NetworkMode, VnicConfig, VnicRole
 from snnet.contract.dhcp import mac_of
+
+INTERNET = "internet"
+"""What the host outside is called."""
+
+WEB, SSH = 80, 22
+"""TCP ports that the internet, and that guests listen on."""
 
 Matrix = Mapping[str, Mapping[str, bool]]
 """For each guest, by name, whether it reaches each of the others."""
@@ -111,18 +121,124 @@ class Guest:
 
 
 @dataclass(frozen=True, slots=True)
-class Scenario:
-    """Compute nodes, a network node with a concentrator per tenant, and guests."""
+class Forward:
+    """A port of the concentrator of the guest's tenant that leads to the guest's SSH port."""
 
+    port: int
+    guest: Guest
+
+
+@dataclass(frozen=True, slots=True)
+class Public:
+    """An address of the internet that is the guest's."""
+
+    address: IPv4Address
+    guest: Guest
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """Somebody who opens a TCP connection.
+
+    ``host`` is who shall answer, and ``seen_as`` the address he shall see the
+    visitor come from; None: nobody shall answer.
+    """
+
+    what: str
+    visitor: str
+    address: IPv4Address
+    port: int
+    host: str | None = None
+    seen_as: IPv4Address | None = None
+    guest_ip: IPv4Address | None = None
+    """The visitor's own address, if he is a guest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """Compute nodes, guests, the internet, and in between a concentrator for each tenant.
+
+    ``outside`` is the address of the internet that guests ask for, ``internet`` its
+    place on the wire.  In routed mode there is no network node and no concentrator,
+    and tenants have different subnets.
+    """
+
+    mode: NetworkMode
     wire: IPv4Network
+    internet: Machine
+    outside: IPv4Address
     compute_nodes: tuple[Machine, ...]
-    network_node: Machine
+    network_node: Machine | None
     tenants: tuple[Tenant, ...]
     guests: tuple[Guest, ...]
+    forwards: tuple[Forward, ...] = ()
+    publics: tuple[Public, ...] = ()
+
+    @property
+    def routed(self) -> bool:
+        return self.mode is NetworkMode.ROUTED
 
     @property
     def machines(self) -> tuple[Machine, ...]:
-        return (*self.compute_nodes, self.network_node)
+        """The nodes, without the internet."""
+        return (*self.compute_nodes, *([self.network_node] if self.network_node else []))
+
+    def tenant_networks(self) -> list[IPv4Network]:
+        """What the internet has a route to: all private networks, and public addresses."""
+        return [
+            IPv4Network("10.0.0.0/8"),
+            *(IPv4Network(public.address) for public in self.publics),
+        ]
+
+    def way_to(self, network: IPv4Network) -> IPv4Address | None:
+        """By whom the internet reaches one of these; None: it is on the wire.
+
+        Private networks by a concentrator: only that does not forward keeps it out.
+        """
+        on_wire = self.routed or network.prefixlen == 32
+        return None if on_wire else self.tenants[0].address.ip
+
+    def visits(self) -> Iterator[Visit]:
+        """Ways out and in: who shall reach what is on the other side, and who shall not."""
+        yield from (self._visits_routed() if self.routed else self._visits_by_concentrator())
+
+    def _visits_by_concentrator(self) -> Iterator[Visit]:
+        stranger = self.internet.address.ip
+        public = {item.guest: item.address for item in self.publics}
+        for guest in self.guests:
+            seen_as = public.get(guest, guest.tenant.address.ip)
+            yield Visit("out, NAT", guest.name, self.outside, WEB, INTERNET, seen_as)
+        for forward in self.forwards:
+            to, host = forward.guest.tenant.address.ip, forward.guest.name
+            yield Visit("port forward", INTERNET, to, forward.port, host, stranger)
+            for guest in self._friends(forward.guest):
+                seen_as = forward.guest.subnet.gateway
+                yield Visit("hairpin", guest.name, to, forward.port, host, seen_as)
+            for tenant in self.tenants:
+                if tenant != forward.guest.tenant:
+                    address = tenant.address.ip
+                    yield Visit("no forward", INTERNET, address, forward.port)
+        for item in self.publics:
+            to, host, gateway = item.address, item.guest.name, item.guest.subnet.gateway
+            yield Visit("public IP", INTERNET, to, SSH, host, stranger)
+            for guest in self._friends(item.guest):
+                yield Visit("hairpin", guest.name, to, SSH, host, gateway)
+        for guest in self.guests[:1]:
+            yield Visit("past NAT", INTERNET, guest.ip, SSH)
+
+    def _visits_routed(self) -> Iterator[Visit]:
+        for guest in self.guests:
+            yield Visit("out, routed", guest.name, self.outside, WEB, INTERNET, guest.ip, guest.ip)
+        for guest in (self.guests[0], self.guests[-1]):
+            yield Visit("in, unasked", INTERNET, guest.ip, SSH)
+
+    def _friends(self, guest: Guest) -> Iterator[Guest]:
+        """One guest of the same tenant in the same subnet, and one in each other."""
+        seen = set()
+        for other in self.guests:
+            if other != guest and other.tenant == guest.tenant and other.subnet not in seen:
+                seen.add(other.subnet)
+                yield other
 
     def pairs(self) -> Iterator[tuple[Guest, Guest]]:
         """Every guest with every other."""
@@ -139,11 +255,14 @@ class Scenario:
         return matrix
 
 
-def demo_scenario() -> Scenario:
-    """Two compute nodes, a network node, and two tenants that use the same addresses.
+def demo_scenario(mode: NetworkMode = NetworkMode.GRE_TUNNEL) -> Scenario:
+    """Two compute nodes, two tenants, and the internet.
 
-    Each tenant has one VM and one container on both nodes in both subnets.
+    Each tenant has one VM and one container on both nodes in both subnets.  With
+    tunnels the tenants use the same addresses; there is a network node, a port
+    forward for one tenant and a public address for the other.
     """
+    routed = mode is NetworkMode.ROUTED
     wire = IPv4Network("192.0.2.0/24")
 
     def on_wire(number: int) -> IPv4Interface:
@@ -154,7 +273,8 @@ def demo_scenario() -> Scenario:
     guests: list[Guest] = []
     for tenant_number, tenant in enumerate(tenants, 1):
         for subnet_number, name in enumerate(("web", "db"), 1):
-            network = IPv4Network(f"10.{subnet_number}.0.0/24")
+            second = subnet_number + (10 * tenant_number if routed else 0)
+            network = IPv4Network(f"10.{second}.0.0/24")
             subnet = Subnet(tenant, name, network, 100 * tenant_number + subnet_number)
             for node_number, node in enumerate(compute_nodes, 1):
                 for kind, role, host in (
@@ -164,4 +284,17 @@ def demo_scenario() -> Scenario:
                     guest = f"{tenant.name}-{name}-{kind}{node_number}"
                     ip = network[10 * node_number + host]
                     guests.append(Guest(guest, subnet, node, role, ip))
-    return Scenario(wire, compute_nodes, Machine("nn-1", on_wire(13)), tenants, tuple(guests))
+    blue = next(guest for guest in guests if guest.tenant == tenants[0])
+    green = next(guest for guest in guests if guest.tenant == tenants[1])
+    return Scenario(
+        mode=mode,
+        wire=wire,
+        internet=Machine(INTERNET, on_wire(1)),
+        outside=IPv4Address("198.51.100.7"),
+        compute_nodes=compute_nodes,
+        network_node=None if routed else Machine("nn-1", on_wire(13)),
+        tenants=tenants,
+        guests=tuple(guests),
+        forwards=() if routed else (Forward(33022, blue),),
+        publics=() if routed else (Public(IPv4Address("203.0.113.22"), green),),
+    )

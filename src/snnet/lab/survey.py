@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address
 
 from snnet import plugins
-from snnet.contract import Bridge, Denied, Link, Macvtap, Tap, Unsupported, Veth
+from snnet.config import NetworkMode
+from snnet.contract import Bridge, Denied, Link, Macvtap, Tap, Unsupported, Veth, Zone
 from snnet.core.encapsulation import tunnel_link
 from snnet.system.host import SystemHost
+from snnet.system.namespaces import Namespace
 from snnet.system.process import PACKAGES, find_program
 
 from .client import PROGRAM
-from snnet.system.namespaces import Namespace
 
 _PROGRAMS = ("ip", PROGRAM, "dnsmasq")
 
 
-def check_machine(backend: str, tunnels: Iterable[str]) -> tuple[str, str | None]:
-    """The first of the tunnels that the kernel can do, and why it is not an earlier one.
+def check_machine(
+    backend: str, tunnels: Sequence[str], firewalls: Iterable[str], mode: NetworkMode
+) -> tuple[str, str, tuple[str, ...]]:
+    """The first tunnel and the first firewall that work here, and why not earlier ones.
 
     ``Denied`` says whom to run as, ``Unsupported`` what to install or to load.
     """
@@ -28,9 +31,33 @@ def check_machine(backend: str, tunnels: Iterable[str]) -> tuple[str, str | None
     _check_programs()
     namespace = Namespace("survey")
     try:
-        return _check_kernel(namespace, backend, tunnels)
+        host = SystemHost("cn:demo", namespace.fd)
+        try:
+            tunnel, lacking = _check_kernel(host, backend, tunnels, mode)
+            firewall, without = _check_firewall(host, firewalls)
+        finally:
+            host.close()
     finally:
         namespace.close()
+    notes = [f"tunnel {tunnel}: {lacking}"] if lacking else []
+    notes += [f"firewall {firewall}: {without}"] if without else []
+    return tunnel, firewall, tuple(notes)
+
+
+def _check_firewall(host: SystemHost, firewalls: Iterable[str]) -> tuple[str, str | None]:
+    lacking = None
+    for name in firewalls:
+        if name == "none":
+            return name, lacking
+        driver = plugins.open_driver(plugins.FIREWALLS, name, host)
+        try:
+            reason = driver.missing(Zone(owner=host.owner, zone="probe"))
+        finally:
+            driver.close()
+        if reason is None:
+            return name, lacking
+        lacking = lacking or reason
+    raise Unsupported(lacking or "no firewall to choose from")
 
 
 def _check_programs() -> None:
@@ -41,26 +68,23 @@ def _check_programs() -> None:
 
 
 def _check_kernel(
-    namespace: Namespace, backend: str, tunnels: Iterable[str]
+    host: SystemHost, backend: str, tunnels: Sequence[str], mode: NetworkMode
 ) -> tuple[str, str | None]:
-    host = SystemHost("demo", namespace.fd)
+    driver = plugins.open_driver(plugins.BACKENDS, backend, host)
     try:
-        driver = plugins.open_driver(plugins.BACKENDS, backend, host)
-        try:
-            for link in _links():
-                if reason := driver.missing(link):
-                    raise Unsupported(reason)
-            lacking = None
-            for tunnel in tunnels:
-                reason = driver.missing(_tunnel(tunnel))
-                if reason is None:
-                    return tunnel, lacking
-                lacking = lacking or reason
-            raise Unsupported(lacking or "no tunnel to choose from")
-        finally:
-            driver.close()
+        for link in _links():
+            if reason := driver.missing(link):
+                raise Unsupported(reason)
+        lacking = None
+        for tunnel in tunnels:
+            no_need = mode is NetworkMode.ROUTED
+            reason = None if no_need else driver.missing(_tunnel(tunnel))
+            if reason is None:
+                return tunnel, lacking
+            lacking = lacking or reason
+        raise Unsupported(lacking or "no tunnel to choose from")
     finally:
-        host.close()
+        driver.close()
 
 
 def _links() -> Iterable[Link]:

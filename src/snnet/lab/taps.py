@@ -13,7 +13,6 @@ from struct import Struct
 
 from snnet.contract import ApiError, error_for
 from snnet.core.compute import CnciVnic
-
 from snnet.system.namespaces import Namespace
 
 # linux/if_tun.h

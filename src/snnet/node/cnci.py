@@ -62,7 +62,7 @@ from .exits import Exits
 from .lifecycle import DriverChoice
 from .reports import Report
 from .scopes import ScopeControl
-from .sysctls import IP_FORWARD, SharedSysctls
+from .sysctls import BRIDGED_TO_IP, IP_FORWARD, SharedSysctls
 
 
 class Cnci(Exits):
@@ -119,8 +119,15 @@ class Cnci(Exits):
         return report
 
     def _route(self) -> None:
-        """Have the host forward between its links; a shutdown has put it back."""
-        self._sysctls.enable({IP_FORWARD: "1"})
+        """Have the host forward between its links; a shutdown has put it back.
+
+        Where br_netfilter translates the target of a frame to one behind the same
+        bridge, it switches the frame instead of routing it (br_nf_pre_routing_finish,
+        net/bridge/br_netfilter_hooks.c), and a bridge sends nothing back to the port
+        it came by: guests of one compute node would not reach each other by a port
+        forward.
+        """
+        self._sysctls.enable({IP_FORWARD: "1", BRIDGED_TO_IP: "0"})
 
     # -- subnets ---------------------------------------------------------------------
 

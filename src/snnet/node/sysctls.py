@@ -9,6 +9,9 @@ from snnet.contract import Change, Host, Noun, Sysctl
 from .drivers import Drivers
 
 IP_FORWARD = "net.ipv4.ip_forward"
+
+BRIDGED_TO_IP = "net.bridge.bridge-nf-call-iptables"
+"""Whether br_netfilter shows bridged frames to IP's hooks."""
 RECORD = "sysctl"
 
 
@@ -31,11 +34,13 @@ class SharedSysctls:
             yield Sysctl(name=name, value=value)
 
     def enable(self, values: Mapping[str, str]) -> None:
-        """Set them; repeating it is harmless.  Raises what the driver says."""
+        """Set those this kernel has; repeating it is harmless.  Raises what the driver says."""
         for name, value in values.items():
             if name in self._wanted:
                 continue
             current = self._current(name)
+            if current is None:
+                continue
             with self._host.record(RECORD) as record:
                 entry = record.setdefault(name, {"previous": current, "users": []})
                 if self._user not in entry["users"]:
@@ -56,12 +61,12 @@ class SharedSysctls:
                     del record[name]
         self._wanted.clear()
 
-    def _current(self, name: str) -> str:
+    def _current(self, name: str) -> str | None:
         found = self._drivers.backend.find(("sysctl", name))
-        return found.value if isinstance(found, Sysctl) else "0"
+        return found.value if isinstance(found, Sysctl) else None
 
-    def _change(self, name: str, old: str, new: str) -> None:
-        if old == new:
+    def _change(self, name: str, old: str | None, new: str) -> None:
+        if old is None or old == new:
             return
         change = Change(Sysctl(name=name, value=new), Sysctl(name=name, value=old))
         outcome = self._drivers.apply([change])
