@@ -15,12 +15,18 @@ _KERNEL = [
 ]
 
 
+_WALLS = [
+    pytest.param(f"netlink-vxlan-{firewall}", marks=[pytest.mark.kernel])
+    for firewall in ("nftables", "iptables")
+]
+
+
 def make_world(request: pytest.FixtureRequest, name: str, version: int = 4) -> World:
-    """The world called backend-tunnel; the caller closes it."""
-    backend, tunnel = name.split("-")
+    """The world called backend-tunnel or backend-tunnel-firewall; the caller closes it."""
+    backend, tunnel, *firewall = name.split("-")
     if backend == "fake":
         return FakeWorld(tunnel, version)
-    return NetlinkWorld(tunnel, request.getfixturevalue("netns"), ip, version)
+    return NetlinkWorld(tunnel, request.getfixturevalue("netns"), ip, version, *firewall)
 
 
 @pytest.fixture(params=["fake-gre", *_KERNEL])
@@ -34,6 +40,14 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
 @pytest.fixture(params=_KERNEL)
 def real(request: pytest.FixtureRequest) -> Iterator[World]:
     """One real host, for what only the kernel can show."""
+    made = make_world(request, request.param)
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=["fake-gre", *_WALLS])
+def walled(request: pytest.FixtureRequest) -> Iterator[World]:
+    """One host, fake or real, with each of the firewalls."""
     made = make_world(request, request.param)
     yield made
     made.close()

@@ -20,6 +20,7 @@ from snnet.contract import Add, Change, DhcpScope, Driver, Link, Other, Remove, 
 from snnet.dhcp.dnsmasq import Dnsmasq
 from snnet.system.host import SystemHost
 from snnet.system.netns import netns_id
+from snnet.system.process import run
 
 COMPUTE_NETS = {4: "192.0.2.0/24", 6: "2001:db8::/64"}
 UPLINKS = {4: "192.0.2.11/24", 6: "2001:db8::11/64"}
@@ -136,11 +137,19 @@ class FakeWorld(World):
 
 class NetlinkWorld(World):
     dhcp = "dnsmasq"
-    firewall = "nftables"
+    kernel: NetlinkBackend
 
-    def __init__(self, tunnel: str, netns: str, ip: Callable[..., str], version: int = 4) -> None:
+    def __init__(
+        self,
+        tunnel: str,
+        netns: str,
+        ip: Callable[..., str],
+        version: int = 4,
+        firewall: str = "nftables",
+    ) -> None:
         super().__init__(tunnel, version)
         self.netns = netns
+        self.firewall = firewall
         ip("link", "add", "eth0", "type", "veth", "peer", "name", "eth0-far", netns=netns)
         nodad = ["nodad"] if version == 6 else []
         ip("address", "add", UPLINKS[version], "dev", "eth0", *nodad, netns=netns)
@@ -151,6 +160,12 @@ class NetlinkWorld(World):
         self._open.callback(_remove_claims, host)
         self.kernel = NetlinkBackend(host)
         self._open.callback(self.kernel.close)
+
+    def text(self) -> str:
+        rules = run(["nft", "-s", "list", "ruleset"], netns=self.kernel.host.netns).stdout
+        # iptables' own tables stay once they were used, empty.
+        mine = [line for line in rules.splitlines() if "snnet" in line.lower()]
+        return "\n".join([super().text(), *mine])
 
     def drivers(self) -> dict[str, Any]:
         return {"backend": "netlink", "firewall": self.firewall, "netns": self.netns}

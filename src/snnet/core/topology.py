@@ -8,7 +8,19 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 from snnet.config import VnicRole
-from snnet.contract import Conflict, InvalidRequest, Link, Noun
+from snnet.contract import (
+    Conflict,
+    InvalidRequest,
+    Key,
+    Link,
+    Noun,
+    Nouns,
+    Owned,
+    ProxyNeighbour,
+    Route,
+    Zone,
+    ZoneLink,
+)
 
 from . import identity as ids
 from .addressing import check_subnet
@@ -246,6 +258,32 @@ def tunnel_less(topology: Topology) -> list[str]:
         for subnet in topology.subnets.values()
         if subnet.bridge and subnet.tunnel is None
     ]
+
+
+def useless_beside(ours: Nouns, wanted: Nouns) -> set[Key]:
+    """Rules, routes and proxies of ours that serve nothing: what a killed call left.
+
+    Those about an orphan are left alone, as it is.
+    """
+    orphans = {noun.name for noun in ours.values() if isinstance(noun, Link)} - {
+        noun.name for noun in wanted.values() if isinstance(noun, Link)
+    }
+    unwanted = {
+        key: noun
+        for key, noun in ours.items()
+        if key not in wanted and isinstance(noun, (Owned, ProxyNeighbour, Route))
+    }
+    kept = {
+        key
+        for key, noun in unwanted.items()
+        if getattr(noun, "link", None) in orphans or getattr(noun, "bridge", None) in orphans
+    }
+    zones = {noun.zone for key in kept if isinstance(noun := unwanted[key], ZoneLink)}
+    return {
+        key
+        for key, noun in unwanted.items()
+        if key not in kept and not (isinstance(noun, Zone) and noun.zone in zones)
+    }
 
 
 @dataclass(frozen=True, slots=True)

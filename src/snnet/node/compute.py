@@ -16,15 +16,22 @@ from snnet.contract import (
     Link,
     Noun,
     Nouns,
-    Owned,
     Plan,
     ProxyNeighbour,
     Route,
+    keyed,
 )
 from snnet.core.compute import tunnel_event
 from snnet.core.events import TunnelEventType
 from snnet.core.routed import on_uplink
-from snnet.core.topology import Snapshot, Topology, read_topology, snapshot, tunnel_less
+from snnet.core.topology import (
+    Snapshot,
+    Topology,
+    read_topology,
+    snapshot,
+    tunnel_less,
+    useless_beside,
+)
 
 from .base import account
 from .bridged import BridgedVnics
@@ -155,12 +162,7 @@ class ComputeNode(Ports):
         useless = {link.key for link in links if not link.alias}
         empty = topology.empty_subnets()
         useless |= {noun.key for subnet in empty for noun in subnet.nouns()}
-        wanted = {noun.key for noun in topology.nouns()}
-        useless |= {
-            key
-            for key, noun in ours.items()
-            if key not in wanted and isinstance(noun, (Owned, ProxyNeighbour, Route))
-        }
+        useless |= useless_beside(ours, keyed(topology.nouns()))
         with self._claims.lock:
             self._topology = topology
         events = [

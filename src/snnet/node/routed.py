@@ -55,13 +55,15 @@ class RoutedVnics(Vnics[GuestRequest]):
         wanted = keyed(vnic.nouns())
         found: dict[Key, Noun] = {}
         if look:
-            found = node._drivers.find(noun for noun in vnic.beside if link or not noun.within)
+            # What hung on a link deleted behind our back died with it.
+            there = [noun for noun in vnic.beside if link or noun.within != vnic.link.key]
+            found = node._drivers.find(there)
             found |= keyed([link] if link is not None else [])
         if look or known is None:
             shared = keyed(self._shared_nouns(subnet))
-            there = node._drivers.find(shared.values())
-            wanted |= {key: noun for key, noun in shared.items() if not _is_others(there.get(key))}
-            found |= {key: noun for key, noun in there.items() if key in wanted}
+            now = node._drivers.find(shared.values())
+            wanted |= {key: noun for key, noun in shared.items() if not _is_others(now.get(key))}
+            found |= {key: noun for key, noun in now.items() if key in wanted}
         return subnet, vnic, make_plan(found, wanted)
 
     def _shared_nouns(self, subnet: Subnet) -> Iterable[Noun]:
@@ -91,9 +93,8 @@ class RoutedVnics(Vnics[GuestRequest]):
 
     def forget(self, subnet: Subnet, left: set[Key]) -> list[TunnelEvent]:
         topology = self._node._topology
-        if left.isdisjoint(noun.key for noun in subnet.nouns()) and not any(
-            topology.vnics(subnet.id)
-        ):
+        shared = {noun.key for noun in self._shared_nouns(subnet)}
+        if left.isdisjoint(shared) and not any(topology.vnics(subnet.id)):
             topology.drop_subnet(subnet.id)
         return []
 

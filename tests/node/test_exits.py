@@ -1,0 +1,221 @@
+"""A concentrator's ways out and in: on the fake, on nftables and on iptables."""
+
+from __future__ import annotations
+
+import pytest
+
+import snnet
+from snnet.contract import (
+    ExternalForward,
+    Masquerade,
+    Noun,
+    PortForward,
+    PublicIp,
+    Sysctl,
+    Zone,
+    ZoneLink,
+)
+from tests.node.world import FakeWorld, World
+
+NET, OTHER = "10.1.0.0/24", "10.2.0.0/24"
+GUEST, PUBLIC = "10.1.0.9", "203.0.113.5"
+
+
+@pytest.fixture
+def cnci(walled: World) -> snnet.Cnci:
+    cnci = walled.cnci()
+    cnci.add_remote_subnet(NET, 7, "192.0.2.21")
+    return cnci
+
+
+def bridge_of(cnci: snnet.Cnci, subnet: str = NET) -> str:
+    return str(cnci.topology()["subnets"][subnet]["bridge"])
+
+
+def rules(cnci: snnet.Cnci) -> dict[type[Noun], list[Noun]]:
+    """What the firewall driver itself finds, by class."""
+    found: dict[type[Noun], list[Noun]] = {}
+    for noun in cnci._drivers.all[1].snapshot().values():
+        found.setdefault(type(noun), []).append(noun)
+    return found
+
+
+def everything(cnci: snnet.Cnci) -> None:
+    cnci.enable_nat(["eth0"])
+    cnci.external_forwarding(True, "eth0", bridge_of(cnci))
+    cnci.port_access(True, "tcp", "eth0", 33265, GUEST, 22)
+    cnci.port_access(True, "udp", "eth0", 53, GUEST, 53)
+    cnci.public_ip_access(True, GUEST, PUBLIC, "eth0")
+
+
+def test_a_subnets_bridge_is_in_the_tenants_zone(walled: World, cnci: snnet.Cnci) -> None:
+    (zone,) = rules(cnci)[Zone]
+    (link,) = rules(cnci)[ZoneLink]
+    assert isinstance(zone, Zone)
+    assert isinstance(link, ZoneLink)
+    assert (link.link, link.zone, str(link.network)) == (bridge_of(cnci), zone.zone, NET)
+    cnci.add_remote_subnet(OTHER, 8, "192.0.2.21")
+    assert len(rules(cnci)[Zone]) == 1
+    assert len(rules(cnci)[ZoneLink]) == 2
+    cnci.shutdown()
+    assert rules(cnci) == {}
+
+
+def test_rules_come_go_and_may_be_repeated(walled: World, cnci: snnet.Cnci) -> None:
+    before = walled.text()
+    for _ in range(2):
+        everything(cnci)
+    found = rules(cnci)
+    assert [len(found[kind]) for kind in (Masquerade, ExternalForward, PortForward, PublicIp)] == [
+        1, 1, 2, 1,
+    ]  # fmt: skip
+    forward = next(rule for rule in found[PortForward] if "tcp" in rule.key)
+    assert isinstance(forward, PortForward)
+    assert [str(address) for address in forward.addresses] == ["192.0.2.11"]
+    assert {str(public): str(ip) for public, ip in cnci.public_ips.items()} == {PUBLIC: GUEST}
+    assert walled.kernel.find(("address", "eth0", f"{PUBLIC}/32")) is not None
+    assert cnci.verify() == []
+    for _ in range(2):
+        cnci.public_ip_access(False, GUEST, PUBLIC, "eth0")
+        cnci.port_access(False, "udp", "eth0", 53, GUEST, 53)
+        cnci.port_access(False, "tcp", "eth0", 33265, GUEST, 22)
+        cnci.external_forwarding(False, "eth0", bridge_of(cnci))
+        cnci.disable_nat()
+    assert walled.text() == before
+    assert cnci.verify() == []
+    cnci.shutdown()
+
+
+def test_what_contradicts_is_a_conflict(walled: World, cnci: snnet.Cnci) -> None:
+    everything(cnci)
+    before = walled.text()
+    with pytest.raises(snnet.ApiError, match=r"port tcp/33265 on eth0 to 10.1.0.9:22 exists"):
+        cnci.port_access(True, "tcp", "eth0", 33265, "10.1.0.10", 22)
+    with pytest.raises(snnet.ApiError, match=r"203.0.113.5 on eth0 for 10.1.0.9 exists"):
+        cnci.public_ip_access(True, "10.1.0.10", PUBLIC, "eth0")
+    with pytest.raises(snnet.ApiError, match=r"10.1.0.9 has the public address 203.0.113.5"):
+        cnci.public_ip_access(True, GUEST, "203.0.113.6", "eth0")
+    assert walled.text() == before
+    assert cnci.verify() == []
+    cnci.shutdown()
+
+
+def test_an_administrators_address_is_not_made_public_nor_taken_away(
+    walled: World, cnci: snnet.Cnci
+) -> None:
+    from ipaddress import ip_interface
+
+    from snnet.contract import Add, Address
+
+    own = Address(link="eth0", address=ip_interface(f"{PUBLIC}/32"))
+    assert walled.kernel.apply([Add(own)]).error is None
+    before = walled.text()
+    with pytest.raises(snnet.ApiError, match="rolled back"):
+        cnci.public_ip_access(True, GUEST, PUBLIC, "eth0")
+    assert walled.text() == before
+    cnci.public_ip_access(False, GUEST, PUBLIC, "eth0")
+    assert walled.text() == before
+    cnci.shutdown()
+
+
+def test_a_new_agent_finds_the_rules_in_the_kernel_alone(walled: World, cnci: snnet.Cnci) -> None:
+    everything(cnci)
+    before, dump = walled.text(), cnci.dump_firewall()
+    cnci.close()
+    again = walled.cnci()
+    assert walled.text() == before
+    assert again.dump_firewall() == dump
+    assert again.verify() == []
+    assert {str(ip) for ip in again.public_ips} == {PUBLIC}
+    again.port_access(False, "tcp", "eth0", 33265, GUEST, 22)
+    again.shutdown()
+    assert rules(again) == {}
+    assert walled.kernel.find(("address", "eth0", f"{PUBLIC}/32")) is None
+
+
+def test_lost_rules_are_named_and_made_anew(walled: World, cnci: snnet.Cnci) -> None:
+    from snnet.contract import Remove
+
+    everything(cnci)
+    firewall = cnci._drivers.all[1]
+    lost = [*rules(cnci)[Masquerade], *rules(cnci)[PortForward]]
+    assert firewall.apply([Remove(rule) for rule in lost]).error is None
+    assert sorted(cnci.verify()) == sorted(f"missing: {rule}" for rule in lost)
+    assert cnci.repair().orphans == []
+    assert cnci.verify() == []
+    cnci.shutdown()
+
+
+def test_the_kernels_settings_are_put_back(walled: World, cnci: snnet.Cnci) -> None:
+    def value(name: str) -> str | None:
+        found = walled.kernel.find(("sysctl", name))
+        return found.value if isinstance(found, Sysctl) else None
+
+    bridged = "net.bridge.bridge-nf-call-iptables"
+    assert value("net.ipv4.ip_forward") == "1"
+    assert value(bridged) in ("0", None)
+    everything(cnci)
+    cnci.shutdown()
+    assert value("net.ipv4.ip_forward") == "0"
+    assert value(bridged) in ("1", None)
+
+
+def test_disabling_nat_keeps_the_rest(walled: World, cnci: snnet.Cnci) -> None:
+    everything(cnci)
+    cnci.disable_nat()
+    assert Masquerade not in rules(cnci)
+    assert len(rules(cnci)[ExternalForward]) == 1
+    assert cnci.verify() == []
+    cnci.shutdown()
+
+
+def test_a_floating_pool_limits_what_is_public(fake: FakeWorld) -> None:
+    cnci = fake.cnci(config=fake.config(floating_pool=[PUBLIC]))
+    cnci.add_remote_subnet(NET, 7, "192.0.2.21")
+    with pytest.raises(snnet.InvalidRequest, match="not in the floating pool") as caught:
+        cnci.public_ip_access(True, GUEST, "203.0.113.6", "eth0")
+    assert caught.value.field == "public_ip"
+    cnci.public_ip_access(True, GUEST, PUBLIC, "eth0")
+
+
+@pytest.mark.parametrize(
+    ("call", "field"),
+    [
+        (lambda cnci: cnci.enable_nat(["no-such"]), "devices[0]"),
+        (lambda cnci: cnci.enable_nat(["lo"]), "devices[0]"),
+        (lambda cnci: cnci.port_access(True, "icmp", "eth0", 1, GUEST, 1), "protocol"),
+        (lambda cnci: cnci.port_access(True, "TCP", "eth0", 1, GUEST, 1), "protocol"),
+        (lambda cnci: cnci.port_access(True, "tcp", "eth9", 1, GUEST, 1), "device"),
+        (lambda cnci: cnci.port_access(True, "tcp", "eth0", 0, GUEST, 1), "external_port"),
+        (lambda cnci: cnci.port_access(True, "tcp", "eth0", 65536, GUEST, 1), "external_port"),
+        (lambda cnci: cnci.port_access(True, "tcp", "eth0", 1, GUEST, 0), "internal_port"),
+        (lambda cnci: cnci.port_access(True, "tcp", "eth0", 1, GUEST, 65536), "internal_port"),
+        (lambda cnci: cnci.port_access(True, "tcp", "eth0", 1, "10.9.0.9", 1), "internal_ip"),
+        (lambda cnci: cnci.port_access(True, "tcp", "eth0", 1, "10.1.0.1", 1), "internal_ip"),
+        (lambda cnci: cnci.port_access(True, "tcp", "eth0", 1, "2001:db8::9", 1), "internal_ip"),
+        (lambda cnci: cnci.public_ip_access(True, GUEST, "2001:db8::5", "eth0"), "public_ip"),
+        (lambda cnci: cnci.public_ip_access(True, GUEST, "224.0.0.5", "eth0"), "public_ip"),
+        (lambda cnci: cnci.public_ip_access(True, GUEST, "192.0.2.11", "eth0"), "public_ip"),
+        (lambda cnci: cnci.public_ip_access(True, GUEST, "10.1.0.20", "eth0"), "public_ip"),
+        (lambda cnci: cnci.public_ip_access(True, "10.9.0.9", PUBLIC, "eth0"), "internal_ip"),
+        (lambda cnci: cnci.public_ip_access(True, GUEST, PUBLIC, "eth9"), "device"),
+        (lambda cnci: cnci.external_forwarding(True, "eth9", "x"), "device"),
+        (lambda cnci: cnci.external_forwarding(True, "eth0", "eth0"), "bridge"),
+    ],
+)
+def test_bad_input_touches_nothing(fake: FakeWorld, call, field: str) -> None:  # type: ignore[no-untyped-def]
+    cnci = fake.cnci()
+    cnci.add_remote_subnet(NET, 7, "192.0.2.21")
+    before = fake.text()
+    with pytest.raises(snnet.InvalidRequest) as caught:
+        call(cnci)
+    assert caught.value.field == field
+    assert fake.text() == before
+
+
+def test_without_a_firewall_rules_are_unsupported(fake: FakeWorld) -> None:
+    cnci = fake.cnci(firewall="none")
+    cnci.add_remote_subnet(NET, 7, "192.0.2.21")
+    with pytest.raises(snnet.Unsupported, match="choose firewall='nftables' or 'iptables'"):
+        cnci.enable_nat(["eth0"])
+    assert cnci.verify() == []
