@@ -13,7 +13,7 @@ def concerned(changed: Iterable[Noun]) -> Iterator[Match]:
 
     Of a port forward those it leads to its target, and those to its port that began
     before it and go to the host itself; of a public address those to it, and those
-    of its guest that leave by it.
+    its guest has opened, which leave by another address from now on.
     """
     for noun in changed:
         if isinstance(noun, PortForward):
@@ -22,4 +22,4 @@ def concerned(changed: Iterable[Noun]) -> Iterator[Match]:
                 yield Match(noun.protocol, original_destination=address, original_port=noun.port)
         elif isinstance(noun, PublicIp):
             yield Match(original_destination=noun.public)
-            yield Match(reply_destination=noun.public)
+            yield Match(original_source=noun.internal)

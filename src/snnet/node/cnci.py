@@ -341,7 +341,12 @@ class Cnci(Exits):
         ours = super()._ours()
         rules = (ours | self._known.rules).values()
         publics = [rule for rule in rules if isinstance(rule, PublicIp)]
-        beside = [noun for public in publics for noun in with_addresses(public)]
+        beside = [
+            noun
+            for public in publics
+            for noun in with_addresses(public)
+            if isinstance(noun, AddressNoun)
+        ]
         return ours | self._drivers.find([*beside, *self._sysctls.nouns()])
 
     def _read(self, ours: Nouns) -> tuple[Report, set[Key]]:

@@ -27,8 +27,8 @@ _NUMBERS = {"tcp": 6, "udp": 17, "sctp": 132}
 class Match(NamedTuple):
     """Which IPv4 connections are meant; None stands for any.
 
-    ``original_destination`` and ``original_port`` are what was asked for, before
-    NAT; ``reply_source`` is who answers, the destination after NAT, and
+    ``original_source``, ``original_destination`` and ``original_port`` are who asks
+    and what was asked for, before NAT; ``reply_source`` is who answers, the destination after NAT, and
     ``reply_destination`` whom they answer, the source after NAT.
     """
 
@@ -37,10 +37,12 @@ class Match(NamedTuple):
     original_port: int | None = None
     reply_source: IPv4Address | None = None
     reply_destination: IPv4Address | None = None
+    original_source: IPv4Address | None = None
 
 
 class _Connection(NamedTuple):
     protocol: int
+    source: bytes
     destination: bytes
     port: int
     answering: bytes
@@ -79,6 +81,7 @@ class _Test:
 
     def __init__(self, match: Match) -> None:
         self._protocol = None if match.protocol is None else _NUMBERS[match.protocol]
+        self._source = _packed(match.original_source)
         self._destination = _packed(match.original_destination)
         self._port = match.original_port
         self._answering = _packed(match.reply_source)
@@ -87,6 +90,7 @@ class _Test:
     def fits(self, connection: _Connection) -> bool:
         return (
             self._protocol in (None, connection.protocol)
+            and self._source in (None, connection.source)
             and self._destination in (None, connection.destination)
             and self._port in (None, connection.port)
             and self._answering in (None, connection.answering)
@@ -113,6 +117,7 @@ def _parse(message: bytes) -> _Connection | None:
             identity += attribute(kind, found[kind])
     return _Connection(
         protocol[_PROTO_NUM][0],
+        addresses.get(_V4_SRC, b""),
         addresses[_V4_DST],
         int.from_bytes(protocol.get(_DST_PORT, b""), "big"),
         answering[_V4_SRC],

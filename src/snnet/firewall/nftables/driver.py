@@ -7,7 +7,7 @@ import shlex
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Network, collapse_addresses
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 from typing import ClassVar
 
 from snnet.contract import (
@@ -17,13 +17,13 @@ from snnet.contract import (
     Check,
     Denied,
     Driver,
+    IPNetwork,
     Key,
     Missing,
     Noun,
     Operation,
     Outcome,
     Owned,
-    Rejected,
     Remove,
     SnnetError,
     Unsupported,
@@ -40,7 +40,7 @@ from ..connections import concerned
 from ..foreign import drops, legacy_drops
 from ..nft import Nft
 from . import tables
-from .elements import IPV4, PORT, RECORD_KEYS, RECORDS, Element, elements, pack, unpack
+from .elements import IPV4, IPV6, PORT, RECORD_KEYS, RECORDS, Element, elements, pack, unpack
 from .reader import Reader
 from .tables import ARP, BRIDGE, INET, Table
 
@@ -80,7 +80,12 @@ class NftablesFirewall(Driver):
         reason = self._nft.missing()
         if reason is not None:
             return reason
-        families = sorted(table.family for table in Step.of(0, Add(noun)).tables)
+        try:
+            families = sorted(table.family for table in Step.of(0, Add(noun)).tables)
+        except Unsupported as error:
+            return str(error)
+        except SnnetError:  # its values are wrong, which is for apply() to say
+            return None
         return next(filter(None, map(self._missing_family, families)), None)
 
     def _missing_family(self, family: str) -> str | None:
@@ -181,8 +186,14 @@ class NftablesFirewall(Driver):
         return self._reader.has_chain(table, f"{tables.ZONE_CHAIN}{zone}")
 
     def _zone(self, table: Table, zone: str) -> Zone:
-        found = self._reader.elements(table, f"members-{zone}")
-        networks = [IPv4Network(unpack((IPV4, PORT), member.key)) for member in found]
+        networks: list[IPNetwork] = [
+            IPv4Network(unpack((IPV4, PORT), member.key))
+            for member in self._reader.elements(table, f"members-{zone}")
+        ]
+        networks += [
+            IPv6Network(unpack((IPV6, PORT), member.key))
+            for member in self._reader.elements(table, f"members6-{zone}")
+        ]
         outbound = self._reader.has_chain(table, f"{tables.OUTBOUND_CHAIN}{zone}")
         return Zone(owner=table.owner, zone=zone, networks=tuple(networks), outbound=outbound)
 
@@ -436,21 +447,18 @@ def _zone_commands(operation: Operation, zone: Zone) -> list[str]:
         case Add():
             commands = tables.make_zone(table, zone.zone, zone.outbound)
         case Change():
-            commands = [
-                f"flush set {table} {prefix}-{zone.zone}" for prefix in ("networks", "members")
+            commands = [f"flush set {table} {name}{zone.zone}" for name in tables.NETWORK_SETS]
+    for suffix, kind in (("", IPv4Network), ("6", IPv6Network)):
+        networks = [network for network in zone.networks if isinstance(network, kind)]
+        if networks:
+            ranges = ", ".join(map(str, collapse_addresses(networks)))  # type: ignore[type-var]
+            members = ", ".join(
+                f"{network.network_address} . {network.prefixlen}" for network in networks
+            )
+            commands += [
+                f"add element {table} networks{suffix}-{zone.zone} {{ {ranges} }}",
+                f"add element {table} members{suffix}-{zone.zone} {{ {members} }}",
             ]
-    networks = [network for network in zone.networks if isinstance(network, IPv4Network)]
-    if len(networks) < len(zone.networks):
-        raise Rejected(f"cannot {operation}: networks of zones are IPv4", operation=operation)
-    if networks:
-        ranges = ", ".join(map(str, collapse_addresses(networks)))
-        members = ", ".join(
-            f"{network.network_address} . {network.prefixlen}" for network in networks
-        )
-        commands += [
-            f"add element {table} networks-{zone.zone} {{ {ranges} }}",
-            f"add element {table} members-{zone.zone} {{ {members} }}",
-        ]
     return commands
 
 

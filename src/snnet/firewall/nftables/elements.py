@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
 from typing import Any, NamedTuple
 
 from snnet.contract import (
@@ -50,6 +50,7 @@ def _name(raw: bytes) -> str:
 
 IFNAME = Type(16, lambda name: f'"{name}"', lambda name: name.encode().ljust(16, b"\0"), _name)
 IPV4 = Type(4, str, lambda address: address.packed, IPv4Address)
+IPV6 = Type(16, str, lambda address: address.packed, IPv6Address)
 ETHER = Type(6, str, lambda mac: bytes.fromhex(mac.replace(":", "")), lambda raw: raw.hex(":"))
 PROTO = Type(
     1, str, lambda name: bytes([_PROTOCOL_NUMBERS[name]]), lambda raw: _PROTOCOL_NAMES[raw[0]]
@@ -259,16 +260,14 @@ def elements(noun: Noun) -> Iterator[Element]:
 def _guard(noun: AntiSpoof) -> Iterator[Element]:
     family = BRIDGE if noun.bridged else INET
     comment = " ".join(map(str, (noun.mac, *noun.addresses)))
-    if any(address.version != 4 for address in noun.addresses):
-        raise error_for(errno.EAFNOSUPPORT, f"add {noun}", detail="guests are IPv4")
     if len(comment) > COMMENT_MAX:
         raise error_for(errno.E2BIG, f"add {noun}", detail="too many addresses")
     yield Element(family, "guarded", (IFNAME,), (noun.link,), comment=comment)
     # Once 0.0.0.0 only where a frame's own rules look at what it is for.
     sources = (*noun.addresses, _NOBODY) if noun.bridged else noun.addresses
     for address in sources:
-        key = (noun.link, noun.mac, address)
-        yield Element(family, "sources", (IFNAME, ETHER, IPV4), key)
+        name, kind = ("sources", IPV4) if address.version == 4 else ("sources6", IPV6)
+        yield Element(family, name, (IFNAME, ETHER, kind), (noun.link, noun.mac, address))
 
 
 def _port_forward(noun: PortForward) -> Iterator[Element]:

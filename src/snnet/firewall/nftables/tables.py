@@ -43,6 +43,13 @@ def owner_of(name: str) -> str | None:
     return f"{match[1]}:{match[2]}" if match else None
 
 
+HAIRPIN = 0x20000000
+"""Bit of a packet's mark that says in postrouting what was seen in forward.
+
+There a frame that br_netfilter shows has come by no link any more
+(br_nf_post_routing, net/bridge/br_netfilter_hooks.c).  It is taken off again.
+"""
+
 # Prerouting comes before anything looks at a packet, and before connections are
 # tracked: a spoofed one leaves no trace.
 _INET = """
@@ -54,6 +61,7 @@ set closed { type ifname; }
 set isolated { type ifname; }
 set guarded { type ifname; }
 set sources { type ifname . ether_addr . ipv4_addr; }
+set sources6 { type ifname . ether_addr . ipv6_addr; }
 set masquerades { type ifname; }
 set exits { type ifname . ifname; }
 map port_forwards { type ifname . inet_proto . inet_service : ipv4_addr . inet_service; }
@@ -63,6 +71,7 @@ map public_sources { type ipv4_addr . ifname : ipv4_addr; }
 set public_exits { type ipv4_addr . ifname; }
 chain antispoof { type filter hook prerouting priority raw; policy accept; }
 chain antispoof iifname @guarded iifname . ether saddr . ip saddr @sources accept
+chain antispoof iifname @guarded iifname . ether saddr . ip6 saddr @sources6 accept
 chain antispoof iifname @guarded drop
 chain prerouting { type nat hook prerouting priority dstnat; policy accept; }
 chain prerouting dnat ip to ip daddr map @publics
@@ -75,22 +84,26 @@ chain input { type filter hook input priority filter; policy accept; }
 chain input iifname @isolated ct state established,related accept
 chain input iifname @isolated drop
 chain forward { type filter hook forward priority filter; policy accept; }
+chain forward iifname @inside oifname @inside ct status dnat meta mark set meta mark | {hairpin}
 chain forward iifname . oifname @bridged accept
 chain forward iifname @closed drop
 chain forward oifname @closed drop
 chain forward iifname vmap @from
 chain forward oifname vmap @into
 chain postrouting { type nat hook postrouting priority srcnat; policy accept; }
-chain postrouting iifname @inside oifname @inside ct status dnat masquerade
+chain postrouting meta mark & {hairpin} != 0 masquerade
 chain postrouting snat ip to ip saddr . oifname map @public_sources
 chain postrouting oifname @masquerades masquerade
-"""
+chain unmark { type filter hook postrouting priority 101; policy accept; }
+chain unmark meta mark & {hairpin} != 0 meta mark set meta mark & {others}
+""".replace("{hairpin}", f"{HAIRPIN:#x}").replace("{others}", f"{0xFFFFFFFF ^ HAIRPIN:#x}")
 
 # 0.0.0.0 among the sources of a guest is for ARP probes (RFC 5227, 1.1) and for
 # DHCP clients (RFC 2131, 4.1).
 _BRIDGE = """
 set guarded { type ifname; }
 set sources { type ifname . ether_addr . ipv4_addr; }
+set sources6 { type ifname . ether_addr . ipv6_addr; }
 chain prerouting { type filter hook prerouting priority -300; policy accept; }
 chain guard
 chain prerouting iifname @guarded goto guard
@@ -100,6 +113,7 @@ chain guard ether type ip udp sport 67 drop
 chain guard ip saddr 0.0.0.0 udp sport != 68 drop
 chain guard ip saddr 0.0.0.0 meta l4proto != udp drop
 chain guard iifname . ether saddr . ip saddr @sources accept
+chain guard iifname . ether saddr . ip6 saddr @sources6 accept
 chain guard drop
 """
 
@@ -145,6 +159,9 @@ def rules_in(family: str) -> int:
     return sum(map(_is_rule, _statements(_BASES[family])))
 
 
+NETWORK_SETS = ("networks-", "networks6-", "members-", "members6-")
+"""What members on other nodes are known by: as ranges, and as they were given."""
+
 # -- zones, the only nouns that have rules of their own -----------------------------
 
 ZONE_CHAIN, OUTBOUND_CHAIN = "from-", "outbound-"
@@ -157,6 +174,7 @@ from-{zone} {beyond}
 into-{zone} ct state established,related accept
 into-{zone} ct status dnat accept
 into-{zone} ip saddr @networks-{zone} accept
+into-{zone} ip6 saddr @networks6-{zone} accept
 into-{zone} drop
 """
 RULES_PER_ZONE = len(_ZONE_RULES.split("\n")) - 2
@@ -174,7 +192,9 @@ def make_zone(table: Table, zone: str, outbound: bool) -> list[str]:
         *(f"create chain {table} {prefix}{zone}" for prefix in chains),
         f"create set {table} links-{zone} {{ type ifname; }}",
         f"create set {table} networks-{zone} {{ type ipv4_addr; flags interval; }}",
+        f"create set {table} networks6-{zone} {{ type ipv6_addr; flags interval; }}",
         f"create set {table} members-{zone} {{ type ipv4_addr . inet_service; }}",
+        f"create set {table} members6-{zone} {{ type ipv6_addr . inet_service; }}",
         *(f"add rule {table} {rule}" for rule in rules),
     ]
 
@@ -182,7 +202,7 @@ def make_zone(table: Table, zone: str, outbound: bool) -> list[str]:
 def remove_zone(table: Table, zone: str, outbound: bool) -> list[str]:
     """Take a zone away; refused as busy while links jump to it."""
     chains = ("from-", "into-", *((OUTBOUND_CHAIN,) if outbound else ()))
-    sets = ("links-", "networks-", "members-")
+    sets = ("links-", *NETWORK_SETS)
     return [
         *(f"flush chain {table} {prefix}{zone}" for prefix in chains),
         *(f"delete chain {table} {prefix}{zone}" for prefix in chains),

@@ -1,0 +1,152 @@
+"""Guests speak for themselves alone."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address
+
+import pytest
+
+from snnet.conformance.places import A1, A2, B1, HUB, OUT, R1, R2, Place
+from snnet.conformance.rig import Rig
+from snnet.contract import AntiSpoof, IPAddress
+
+from .base import FirewallTests, add, passes, remove, stopped, zone
+
+_OTHER_MAC = "02:00:00:00:00:77"
+_OTHER = IPv4Address("10.1.0.77")
+_ROUTED = IPv4Address("10.4.0.77")
+_NOBODY = IPv4Address("0.0.0.0")
+
+
+def _only(rig: Rig, place: Place, *more: IPAddress) -> AntiSpoof:
+    return AntiSpoof(
+        owner=rig.owner,
+        link=place.link,
+        mac=place.mac,
+        addresses=(place.ip, *more),
+        bridged=place.bridge is not None,
+    )
+
+
+class AntiSpoofTests(FirewallTests):
+    def test_the_truth_passes(self, rig: Rig) -> None:
+        """Who says his own MAC and address reaches everybody, by ARP and by IP."""
+        add(rig, _only(rig, A1), _only(rig, A2))
+        for target in (A2, B1, OUT):
+            assert passes(rig.ping, A1, target.ip)
+            assert passes(rig.ping, target, A1.ip)
+            assert passes(rig.forge, A1, target)
+        assert passes(rig.ping, A1, A1.gateway)
+        assert passes(rig.arp, A1, A2)
+        assert stopped(rig.forge, A2, A1, address=_OTHER)
+
+    @pytest.mark.parametrize("target", [A2, B1, OUT, HUB], ids=repr)
+    def test_another_address_is_stopped(self, rig: Rig, target: Place) -> None:
+        """A packet that comes from another address gets nowhere, not to the host either."""
+        assert passes(rig.forge, A1, target, address=_OTHER)
+        add(rig, _only(rig, A1))
+        assert stopped(rig.forge, A1, target, address=_OTHER)
+
+    @pytest.mark.parametrize("target", [A2, B1, OUT, HUB], ids=repr)
+    def test_another_mac_is_stopped(self, rig: Rig, target: Place) -> None:
+        """A frame that comes from another MAC gets nowhere."""
+        assert passes(rig.forge, A1, target, mac=_OTHER_MAC)
+        add(rig, _only(rig, A1))
+        assert stopped(rig.forge, A1, target, mac=_OTHER_MAC)
+
+    def test_0000_is_no_sender_of_packets(self, rig: Rig) -> None:
+        """A source of 0.0.0.0 is for DHCP clients, not for other packets."""
+        add(rig, _only(rig, A1))
+        assert stopped(rig.forge, A1, A2, address=_NOBODY)
+
+    def test_arp_for_others_is_stopped(self, rig: Rig) -> None:
+        """ARP that gives another's address, the gateway's even, or another MAC is stopped."""
+        assert passes(rig.arp, A1, A2, address=_OTHER)
+        assert passes(rig.arp, A1, A2, mac=_OTHER_MAC)
+        add(rig, _only(rig, A1))
+        assert stopped(rig.arp, A1, A2, address=_OTHER)
+        assert stopped(rig.arp, A1, A2, address=A1.gateway)
+        assert stopped(rig.arp, A1, A2, mac=_OTHER_MAC)
+        assert passes(rig.arp, A1, A2)
+
+    def test_arp_probes_pass(self, rig: Rig) -> None:
+        """Who asks whether an address is free says he is 0.0.0.0 (RFC 5227), and his own MAC."""
+        add(rig, _only(rig, A1))
+        assert passes(rig.arp, A1, A2, address=_NOBODY)
+        assert stopped(rig.arp, A1, A2, address=_NOBODY, mac=_OTHER_MAC)
+
+    def test_dhcp_clients_may_ask_but_not_answer(self, rig: Rig) -> None:
+        """Requests from 0.0.0.0 pass; from a guest nobody gets an answer of a DHCP server."""
+        assert passes(rig.dhcp, A1, A2, server=True)
+        add(rig, _only(rig, A1))
+        assert passes(rig.dhcp, A1, A2, server=False)
+        assert stopped(rig.dhcp, A1, A2, server=True)
+
+    def test_other_kinds_of_frames_are_stopped(self, rig: Rig) -> None:
+        """A frame passes only if it is ARP or IP."""
+        if not rig.strange_frames:
+            return  # there is nothing to stop
+        assert passes(rig.strange, A1, A2)
+        add(rig, _only(rig, A1))
+        assert stopped(rig.strange, A1, A2)
+
+    def test_all_its_addresses_are_its_own(self, rig: Rig) -> None:
+        """A guest may have several addresses."""
+        add(rig, _only(rig, A1, _OTHER))
+        assert passes(rig.forge, A1, A2, address=_OTHER)
+        assert passes(rig.arp, A1, A2, address=_OTHER)
+        assert passes(rig.ping, A1, A2.ip)
+        assert stopped(rig.forge, A1, A2, address=IPv4Address("10.1.0.78"))
+
+    def test_ipv6_needs_an_address_too(self, rig: Rig) -> None:
+        """IPv6 is stopped as well, unless the guest has an address of it."""
+        assert passes(rig.ping, A1, A2.ip6)
+        mute, speaking = _only(rig, A1), _only(rig, A1, A1.ip6)
+        add(rig, mute)
+        assert stopped(rig.ping, A1, A2.ip6)
+        remove(rig, mute)
+        add(rig, speaking)
+        assert passes(rig.ping, A1, A2.ip6)
+
+    def test_each_port_has_its_own_rule(self, rig: Rig) -> None:
+        """What one guest may say another may not; ports without a rule may say all."""
+        add(rig, _only(rig, A1))
+        assert passes(rig.forge, A2, A1, address=_OTHER)
+        assert passes(rig.forge, A2, A1, mac=_OTHER_MAC)
+        add(rig, _only(rig, A2, _OTHER))
+        assert stopped(rig.forge, A1, A2, address=_OTHER)
+        assert passes(rig.forge, A2, A1, address=_OTHER)
+
+    def test_spoofing_stays_stopped_with_its_rule(self, rig: Rig) -> None:
+        """Without the rule all passes again."""
+        rule = _only(rig, A1)
+        add(rig, rule, _only(rig, A2))
+        remove(rig, rule)
+        assert passes(rig.forge, A1, A2, address=_OTHER)
+        assert passes(rig.forge, A1, A2, mac=_OTHER_MAC)
+        assert stopped(rig.forge, A2, A1, address=_OTHER)
+
+    def test_it_does_not_open_what_a_zone_closes(self, rig: Rig) -> None:
+        """To speak the truth is not enough to get out of one's zone."""
+        add(rig, _only(rig, A1), *zone(rig, "ta", "in-a"))
+        assert passes(rig.ping, A1, A2.ip)
+        assert stopped(rig.ping, A1, B1.ip)
+
+    @pytest.mark.parametrize("target", [R2, OUT, HUB], ids=repr)
+    def test_routed_links_check_addresses(self, rig: Rig, target: Place) -> None:
+        """On a link that is no bridge's port IP's sources are checked."""
+        assert passes(rig.forge, R1, target, address=_ROUTED)
+        add(rig, _only(rig, R1))
+        assert stopped(rig.forge, R1, target, address=_ROUTED)
+        assert passes(rig.forge, R1, target)
+        assert passes(rig.ping, R1, OUT.ip)
+        assert passes(rig.ping, R2, R1.ip)
+
+    def test_routed_links_need_no_arp_rule(self, rig: Rig) -> None:
+        """There the guest resolves its gateway as before."""
+        add(rig, _only(rig, R1))
+        assert passes(rig.resolve, R1, R1.gateway)
+        rule = _only(rig, R2, _ROUTED)
+        add(rig, rule)
+        assert passes(rig.forge, R2, OUT, address=_ROUTED)
+        assert stopped(rig.forge, R1, OUT, address=_ROUTED)

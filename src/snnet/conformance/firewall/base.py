@@ -1,0 +1,186 @@
+"""What the tests have in common: the rig, the rules they need, patience."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from ipaddress import IPv4Address, IPv4Interface
+from typing import Any, TypeVar
+
+import pytest
+
+from snnet.conformance.places import A1, EXT0, PORT, Place
+from snnet.conformance.rig import Answer, Rig
+from snnet.contract import (
+    Add,
+    ExternalForward,
+    Masquerade,
+    Noun,
+    Operation,
+    PortForward,
+    PublicIp,
+    Remove,
+    Unsupported,
+    Zone,
+    ZoneLink,
+)
+
+PATIENCE = 3.0
+"""Seconds within which what must get through does."""
+
+DOOR = 8022
+"""The port that tests forward."""
+
+PUBLIC = IPv4Address("203.0.113.5")
+
+T = TypeVar("T")
+
+
+class FirewallTests:
+    """A rig without rules for each test."""
+
+    @pytest.fixture
+    def rig(self) -> Iterator[Rig]:
+        raise NotImplementedError("give your class a fixture 'rig': see snnet.conformance")
+
+    @pytest.fixture(autouse=True)
+    def _clean(self, rig: Rig) -> Iterator[None]:
+        yield
+        try:
+            remove_all(rig)
+        finally:
+            rig.reset()
+
+
+def remove_all(rig: Rig) -> None:
+    """Take away every rule the driver finds, whoever's it is."""
+    found = sorted(rig.driver.snapshot().values(), key=lambda noun: -noun.rank)
+    outcome = rig.driver.apply([Remove(noun) for noun in found], keep_going=True)
+    assert not outcome.errors, f"cannot clean up: {outcome.error}"
+
+
+# -- operations ----------------------------------------------------------------------
+
+
+def add(rig: Rig, *nouns: Noun) -> None:
+    """Add them all, or prove that the driver cannot, as it says, and end the test."""
+    for noun in nouns:
+        gap = rig.driver.missing(noun)
+        if gap is not None:
+            outcome = rig.driver.apply([Add(noun)])
+            assert isinstance(outcome.error, Unsupported), (
+                f"{type(noun).__name__} is declared missing ({gap}), so Add must be Unsupported"
+            )
+            assert not outcome.done, f"a gap that works: {noun}"
+            pytest.xfail(f"declared gap: {gap}")
+    do(rig, *map(Add, nouns))
+
+
+def remove(rig: Rig, *nouns: Noun) -> None:
+    do(rig, *map(Remove, nouns))
+
+
+def do(rig: Rig, *operations: Operation) -> None:
+    """Carry out the operations, all of which must succeed."""
+    outcome = rig.driver.apply(operations)
+    assert outcome.error is None, outcome.error
+    assert outcome.done == set(range(len(operations)))
+
+
+def refused(rig: Rig, operation: Operation) -> type[Exception]:
+    """The class of the error with which the driver refuses; nothing may change."""
+    before = rig.driver.snapshot()
+    outcome = rig.driver.apply([operation])
+    assert outcome.error is not None, f"should have been refused: {operation}"
+    assert outcome.done == set()
+    assert rig.driver.snapshot() == before
+    return type(outcome.error)
+
+
+# -- rules ---------------------------------------------------------------------------
+
+
+def zone(rig: Rig, name: str, *links: str, **values: Any) -> list[Noun]:
+    """A zone and its links."""
+    return [
+        Zone(owner=rig.owner, zone=name, **values),
+        *(ZoneLink(owner=rig.owner, link=link, zone=name) for link in links),
+    ]
+
+
+def tenants(rig: Rig) -> list[Noun]:
+    """Two tenants: one with in-a and in-b, another with in-c."""
+    return [*zone(rig, "ta", "in-a", "in-b"), *zone(rig, "tc", "in-c")]
+
+
+def exit_by(rig: Rig, device: str = "ext0", bridge: str = "in-a") -> list[Noun]:
+    """A bridge's way out."""
+    return [
+        Masquerade(owner=rig.owner, device=device),
+        ExternalForward(owner=rig.owner, device=device, bridge=bridge),
+    ]
+
+
+def forward(rig: Rig, target: Place = A1, **values: Any) -> PortForward:
+    """tcp/8022 on ext0 to a guest."""
+    return PortForward(
+        **{
+            "owner": rig.owner,
+            "protocol": "tcp",
+            "device": "ext0",
+            "port": DOOR,
+            "target": target.ip,
+            "target_port": PORT,
+            "addresses": (EXT0.address.ip,),
+            **values,
+        }
+    )
+
+
+def publish(rig: Rig, internal: Place = A1) -> PublicIp:
+    """The rule of a public address on ext0; the hub gets the address."""
+    rig.add_address("ext0", IPv4Interface(f"{PUBLIC}/32"))
+    return public(rig, internal)
+
+
+def public(rig: Rig, internal: Place = A1) -> PublicIp:
+    return PublicIp(owner=rig.owner, public=PUBLIC, internal=internal.ip, device="ext0")
+
+
+# -- probing -------------------------------------------------------------------------
+
+
+def passes(probe: Callable[..., bool], *args: Any, **values: Any) -> bool:
+    """Whether the probe gets through before our patience ends."""
+    return patiently(lambda: probe(*args, **values) or None) is not None
+
+
+def stopped(probe: Callable[..., bool], *args: Any, **values: Any) -> bool:
+    """Whether the probe does not get through, tried once."""
+    return not probe(*args, **values)
+
+
+def answer(
+    rig: Rig, source: Place, address: IPv4Address, protocol: str = "tcp", port: int = PORT
+) -> Answer | None:
+    """Who answers, where somebody must."""
+    return patiently(lambda: rig.connect(source, address, protocol, port))
+
+
+def silent(
+    rig: Rig, source: Place, address: IPv4Address, protocol: str = "tcp", port: int = PORT
+) -> bool:
+    """Whether nobody answers, tried once."""
+    return rig.connect(source, address, protocol, port) is None
+
+
+def patiently(probe: Callable[[], T | None]) -> T | None:
+    end = time.monotonic() + PATIENCE
+    while True:
+        found = probe()
+        if found is not None or time.monotonic() >= end:
+            return found
+
+
+def by_rank(nouns: Iterable[Noun]) -> list[Noun]:
+    return sorted(nouns, key=lambda noun: noun.rank)

@@ -1,0 +1,111 @@
+"""The way out: external forwarding and masquerade."""
+
+from __future__ import annotations
+
+import pytest
+
+from snnet.conformance.places import A1, A2, B1, C1, EXT0, EXT1, FAR, OUT, PORT, R1
+from snnet.conformance.rig import Answer, Rig
+from snnet.contract import ExternalForward, Masquerade
+
+from .base import (
+    FirewallTests,
+    add,
+    answer,
+    exit_by,
+    passes,
+    remove,
+    silent,
+    stopped,
+    tenants,
+)
+
+
+class ExitTests(FirewallTests):
+    @pytest.mark.parametrize("protocol", ["tcp", "udp", "sctp"])
+    def test_guests_get_out_by_the_hosts_address(self, rig: Rig, protocol: str) -> None:
+        """Outside they are seen with the address of the device; answers come back."""
+        add(rig, *tenants(rig), *exit_by(rig))
+        assert answer(rig, A1, OUT.ip, protocol) == Answer(OUT, EXT0.address.ip)
+        assert answer(rig, A2, OUT.ip, protocol) == Answer(OUT, EXT0.address.ip)
+
+    def test_pings_get_out(self, rig: Rig) -> None:
+        """ICMP, too."""
+        add(rig, *tenants(rig), *exit_by(rig))
+        assert passes(rig.ping, A1, OUT.ip)
+
+    def test_only_this_bridge_gets_out(self, rig: Rig) -> None:
+        """Other links of the zone, and other zones, stay inside."""
+        add(rig, *tenants(rig), *exit_by(rig))
+        assert stopped(rig.ping, B1, OUT.ip)
+        assert stopped(rig.ping, C1, OUT.ip)
+
+    def test_only_by_this_device(self, rig: Rig) -> None:
+        """Another device needs a rule of its own."""
+        add(rig, *tenants(rig), *exit_by(rig), Masquerade(owner=rig.owner, device="ext1"))
+        assert stopped(rig.ping, A1, FAR.ip)
+        add(rig, ExternalForward(owner=rig.owner, device="ext1", bridge="in-a"))
+        assert answer(rig, A1, FAR.ip) == Answer(FAR, EXT1.address.ip)
+        assert answer(rig, A1, OUT.ip) == Answer(OUT, EXT0.address.ip)
+
+    def test_only_answers_get_in(self, rig: Rig) -> None:
+        """Nobody outside opens a connection by it."""
+        add(rig, *tenants(rig), *exit_by(rig))
+        assert passes(rig.ping, A1, OUT.ip)
+        assert stopped(rig.ping, OUT, A1.ip)
+        for protocol in ("tcp", "udp", "sctp"):
+            assert silent(rig, OUT, A1.ip, protocol)
+
+    def test_nothing_leaves_without_nat(self, rig: Rig) -> None:
+        """Without ``Masquerade`` on its device an ``ExternalForward`` lets nothing out."""
+        masquerade, way_out = exit_by(rig)
+        add(rig, *tenants(rig), way_out)
+        assert stopped(rig.ping, A1, OUT.ip)
+        assert silent(rig, A1, OUT.ip, "udp", PORT)
+        add(rig, masquerade)
+        assert answer(rig, A1, OUT.ip) == Answer(OUT, EXT0.address.ip)
+        remove(rig, masquerade)
+        assert stopped(rig.ping, A1, OUT.ip)
+
+    def test_another_devices_nat_does_not_count(self, rig: Rig) -> None:
+        """It is the forward's own device that must be masqueraded."""
+        add(
+            rig,
+            *tenants(rig),
+            Masquerade(owner=rig.owner, device="ext1"),
+            ExternalForward(owner=rig.owner, device="ext0", bridge="in-a"),
+        )
+        assert stopped(rig.ping, A1, OUT.ip)
+
+    def test_masquerade_alone_opens_nothing(self, rig: Rig) -> None:
+        """It changes addresses; it does not let out of a zone."""
+        add(rig, *tenants(rig), Masquerade(owner=rig.owner, device="ext0"))
+        assert stopped(rig.ping, A1, OUT.ip)
+
+    def test_all_that_leaves_is_masqueraded(self, rig: Rig) -> None:
+        """Those who are in no zone are, too; what stays inside is not."""
+        add(rig, Masquerade(owner=rig.owner, device="ext0"))
+        assert answer(rig, R1, OUT.ip) == Answer(OUT, EXT0.address.ip)
+        assert answer(rig, R1, FAR.ip) == Answer(FAR, R1.ip)
+        assert answer(rig, A1, B1.ip) == Answer(B1, A1.ip)
+
+    def test_who_comes_in_keeps_his_address(self, rig: Rig) -> None:
+        """Masquerade is for what leaves by the device, not for what arrives there."""
+        add(rig, Masquerade(owner=rig.owner, device="ext0"))
+        assert answer(rig, OUT, R1.ip) == Answer(R1, OUT.ip)
+        assert answer(rig, R1, OUT.ip) == Answer(OUT, EXT0.address.ip)
+
+    def test_the_way_out_closes_with_its_rule(self, rig: Rig) -> None:
+        """Without the forward, nothing gets out."""
+        masquerade, way_out = exit_by(rig)
+        add(rig, *tenants(rig), masquerade, way_out)
+        assert passes(rig.ping, A1, OUT.ip)
+        remove(rig, way_out)
+        assert stopped(rig.ping, A1, OUT.ip)
+
+    def test_no_ipv6_address_gets_out(self, rig: Rig) -> None:
+        """IPv6 gets out with the device's address, or not at all; nobody gets in."""
+        add(rig, *tenants(rig), *exit_by(rig))
+        disguised = Answer(OUT, EXT0.address6.ip)
+        assert rig.connect(A1, OUT.ip6, "udp", PORT) in (None, disguised)
+        assert stopped(rig.ping, OUT, A1.ip6)

@@ -1,0 +1,117 @@
+"""Connections under way when a rule comes or goes.
+
+UDP: there is no end of it but the kernel's forgetting (conntrack).
+"""
+
+from __future__ import annotations
+
+from snnet.conformance.places import A1, A2, B1, EXT0, HUB, OUT, PORT
+from snnet.conformance.rig import Answer, Conversation, Rig
+
+from .base import (
+    DOOR,
+    PUBLIC,
+    FirewallTests,
+    add,
+    exit_by,
+    forward,
+    patiently,
+    public,
+    publish,
+    remove,
+    tenants,
+)
+
+_HOST = EXT0.address.ip
+
+
+def _next(conversation: Conversation) -> Answer | None:
+    return patiently(conversation.ask)
+
+
+class FlowTests(FirewallTests):
+    def test_a_removed_forward_ends_its_flows(self, rig: Rig) -> None:
+        """A flow of its port does not outlive it."""
+        rule = forward(rig, protocol="udp")
+        add(rig, *tenants(rig), rule)
+        flow = rig.converse(OUT, _HOST, DOOR)
+        assert _next(flow) == Answer(A1, OUT.ip)
+        remove(rig, rule)
+        assert flow.ask() is None
+
+    def test_a_forward_that_moves_takes_its_flows_along(self, rig: Rig) -> None:
+        """A port that leads elsewhere now leads there at once."""
+        rule, later = forward(rig, protocol="udp"), forward(rig, target=B1, protocol="udp")
+        add(rig, *tenants(rig), rule)
+        flow = rig.converse(OUT, _HOST, DOOR)
+        assert _next(flow) == Answer(A1, OUT.ip)
+        remove(rig, rule)
+        add(rig, later)
+        assert _next(flow) == Answer(B1, OUT.ip)
+
+    def test_a_new_forward_takes_over_flows(self, rig: Rig) -> None:
+        """A flow to the host itself goes to the guest from now on."""
+        flow = rig.converse(OUT, _HOST, PORT)
+        assert _next(flow) == Answer(HUB, OUT.ip)
+        add(rig, *tenants(rig), forward(rig, protocol="udp", port=PORT))
+        assert _next(flow) == Answer(A1, OUT.ip)
+
+    def test_a_hairpin_ends_too(self, rig: Rig) -> None:
+        """Flows from inside by the forward's addresses end with it."""
+        rule = forward(rig, protocol="udp")
+        add(rig, *tenants(rig), rule)
+        flow = rig.converse(A2, _HOST, DOOR)
+        assert _next(flow) is not None
+        remove(rig, rule)
+        assert flow.ask() is None
+
+    def test_other_flows_go_on(self, rig: Rig) -> None:
+        """Those of other forwards and of the way out are not harmed."""
+        gone = forward(rig, protocol="udp")
+        kept = forward(rig, protocol="udp", port=DOOR + 1, target=B1)
+        add(rig, *tenants(rig), *exit_by(rig), gone, kept)
+        flow, out = rig.converse(OUT, _HOST, DOOR + 1), rig.converse(A2, OUT.ip, PORT)
+        assert _next(flow) == Answer(B1, OUT.ip)
+        assert _next(out) == Answer(OUT, _HOST)
+        remove(rig, gone)
+        assert _next(flow) == Answer(B1, OUT.ip)
+        assert _next(out) == Answer(OUT, _HOST)
+
+    def test_a_removed_public_ip_ends_its_flows(self, rig: Rig) -> None:
+        """Those from outside: the address is the host's own again."""
+        rule = publish(rig)
+        add(rig, *tenants(rig), rule)
+        flow = rig.converse(OUT, PUBLIC, PORT)
+        assert _next(flow) == Answer(A1, OUT.ip)
+        remove(rig, rule)
+        assert _next(flow) == Answer(HUB, OUT.ip)
+
+    def test_a_removed_public_ip_ends_what_its_guest_opened(self, rig: Rig) -> None:
+        """Those from inside, too: they leave no more."""
+        rule = publish(rig)
+        add(rig, *tenants(rig), rule)
+        flow = rig.converse(A1, OUT.ip, PORT)
+        assert _next(flow) == Answer(OUT, PUBLIC)
+        remove(rig, rule)
+        assert flow.ask() is None
+
+    def test_a_new_public_ip_takes_over_flows(self, rig: Rig) -> None:
+        """What went to the host goes to the guest; what the guest sends says the new address."""
+        rule = publish(rig)
+        add(rig, *tenants(rig), *exit_by(rig))
+        inward, outward = rig.converse(OUT, PUBLIC, PORT), rig.converse(A1, OUT.ip, PORT)
+        assert _next(inward) == Answer(HUB, OUT.ip)
+        assert _next(outward) == Answer(OUT, _HOST)
+        add(rig, rule)
+        assert _next(inward) == Answer(A1, OUT.ip)
+        assert _next(outward) == Answer(OUT, PUBLIC)
+
+    def test_a_public_ip_that_moves_takes_its_flows_along(self, rig: Rig) -> None:
+        """From one guest to another, at once."""
+        rule, later = publish(rig), public(rig, B1)
+        add(rig, *tenants(rig), rule)
+        flow = rig.converse(OUT, PUBLIC, PORT)
+        assert _next(flow) == Answer(A1, OUT.ip)
+        remove(rig, rule)
+        add(rig, later)
+        assert _next(flow) == Answer(B1, OUT.ip)

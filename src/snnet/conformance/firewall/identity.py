@@ -1,0 +1,272 @@
+"""Rules as nouns: strict, found again as they were added, apart by owner."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import Any
+
+import pytest
+
+from snnet.conformance.rig import Rig
+from snnet.contract import (
+    PROTOCOLS,
+    RULES,
+    Add,
+    AntiSpoof,
+    BridgeAccept,
+    Busy,
+    Change,
+    Exists,
+    ExternalForward,
+    HostIsolation,
+    Masquerade,
+    Missing,
+    Noun,
+    PortForward,
+    PublicIp,
+    Remove,
+    SnnetError,
+    Unsupported,
+    Zone,
+    ZoneLink,
+)
+
+from .base import FirewallTests, add, do, forward, refused, remove, remove_all, zone
+
+LINK = "uplink-0.100_ab"
+"""As long as a link's name may be: 15 bytes."""
+
+ID = "x" + "A.b_c-9" * 9
+"""As long as an id may be: 64 characters."""
+
+_ADDRESS = IPv4Address("255.255.255.254")
+_ADDRESSES: tuple[Any, ...] = (
+    IPv4Address("10.1.0.9"),
+    IPv4Address("10.1.0.77"),
+)
+_NETWORKS: tuple[Any, ...] = tuple(
+    IPv4Network((10 << 24 | number << 8, 24)) for number in range(40)
+)
+
+_ORDINARY: tuple[Noun, ...] = (
+    Zone(zone="ta"),
+    BridgeAccept(bridge="br0"),
+    HostIsolation(link="br0"),
+    AntiSpoof(link="tap0", mac="02:00:0a:01:00:09", addresses=_ADDRESSES[:1]),
+    Masquerade(device="eth0"),
+    ExternalForward(device="eth0", bridge="br0"),
+    PortForward(protocol="tcp", device="eth0", port=80, target=_ADDRESSES[0], target_port=8080),
+    PublicIp(public=IPv4Address("203.0.113.5"), internal=_ADDRESSES[0], device="eth0"),
+)
+_EXTREME: tuple[Noun, ...] = (
+    Zone(zone=ID, networks=_NETWORKS),
+    Zone(zone="out", outbound=True),
+    BridgeAccept(bridge=LINK),
+    HostIsolation(link=LINK, arp=False),
+    AntiSpoof(link=LINK, mac="fe:ff:ff:ff:ff:ff", addresses=_ADDRESSES),
+    AntiSpoof(link=LINK, mac="02:00:0a:01:00:09", addresses=_ADDRESSES, bridged=False),
+    Masquerade(device=LINK),
+    ExternalForward(device=LINK, bridge=LINK.swapcase()),
+    *(
+        PortForward(
+            protocol=protocol,
+            device=LINK,
+            port=port,
+            target=_ADDRESS,
+            target_port=65536 - port,
+            addresses=_ADDRESSES[:addresses],
+        )
+        for protocol in PROTOCOLS
+        for port, addresses in ((1, 0), (65535, 2))
+    ),
+    PublicIp(public=_ADDRESS, internal=IPv4Address("1.0.0.1"), device=LINK),
+)
+_OF_IPV6: tuple[Noun, ...] = (
+    Zone(zone="t6", networks=(*_NETWORKS[:2], IPv6Network("fd00:1234:5678:9abc::/64"))),
+    AntiSpoof(link="a6", mac="02:00:0a:01:00:09", addresses=(IPv6Address("fd00:1::9"),)),
+    AntiSpoof(
+        link="r6",
+        mac="02:00:0a:01:00:09",
+        addresses=(*_ADDRESSES, IPv6Address("fd00:1::9")),
+        bridged=False,
+    ),
+)
+"""Of the other family: a driver may have declared gaps here."""
+
+
+def _named(noun: Noun) -> str:
+    return type(noun).__name__
+
+
+class IdentityTests(FirewallTests):
+    @pytest.mark.parametrize("rule", [*_ORDINARY, ZoneLink(link="br0", zone="ta")], ids=_named)
+    def test_every_rule_is_carried_or_declared_missing(self, rig: Rig, rule: Noun) -> None:
+        """A driver carries each kind of rule, or says why not and what to do."""
+        assert type(rule) in rig.driver.carries or rig.driver.missing(rule)
+
+    @pytest.mark.parametrize("rule", _ORDINARY, ids=_named)
+    def test_a_rule_comes_once_and_goes_once(self, rig: Rig, rule: Noun) -> None:
+        """Add is strict, and so is Remove: ``Exists`` and ``Missing``, and nothing changes."""
+        rule = replace(rule, owner=rig.owner)  # type: ignore[call-arg]
+        add(rig, rule)
+        assert refused(rig, Add(rule)) is Exists
+        remove(rig, rule)
+        assert refused(rig, Remove(rule)) is Missing
+        add(rig, rule)
+
+    @pytest.mark.parametrize("rule", _ORDINARY + _EXTREME + _OF_IPV6, ids=_named)
+    def test_a_rule_is_found_as_it_was_added(self, rig: Rig, rule: Noun) -> None:
+        """``find`` and ``snapshot`` give back equal nouns, whatever their values."""
+        rule = replace(rule, owner="cnci:" + ID)  # type: ignore[call-arg]
+        assert rig.driver.find(rule.key) is None
+        add(rig, rule)
+        assert rig.driver.find(rule.key) == rule
+        assert rig.driver.snapshot() == {rule.key: rule}
+        assert rig.driver.snapshot({type(rule)}) == {rule.key: rule}
+        assert rig.driver.snapshot(RULES - {type(rule)}) == {}
+        remove(rig, rule)
+        assert rig.driver.find(rule.key) is None
+        assert rig.driver.snapshot() == {}
+
+    @pytest.mark.parametrize("network", [None, IPv4Network("10.1.0.0/24")])
+    def test_a_zone_link_is_found_as_it_was_added(
+        self, rig: Rig, network: IPv4Network | None
+    ) -> None:
+        """A zone's link, too, with or without the network behind it."""
+        link = ZoneLink(owner=rig.owner, link=LINK, zone=ID, network=network)
+        add(rig, Zone(owner=rig.owner, zone=ID), link)
+        assert rig.driver.find(link.key) == link
+        assert rig.driver.snapshot({ZoneLink}) == {link.key: link}
+        assert refused(rig, Add(link)) is Exists
+        remove(rig, link)
+        assert refused(rig, Remove(link)) is Missing
+
+    def test_all_kinds_at_once_are_found(self, rig: Rig) -> None:
+        """Rules of all kinds, ordinary and extreme ones, do not get in each other's way."""
+        rules = [replace(noun, owner=rig.owner) for noun in (*_ORDINARY, *_EXTREME)]  # type: ignore[call-arg]
+        wanted = {rule.key: rule for rule in rules}
+        add(rig, *wanted.values())
+        assert rig.driver.snapshot() == wanted
+
+    def test_a_key_of_nobody_is_not_found(self, rig: Rig) -> None:
+        """``find`` gives None for what is not there or is no rule."""
+        assert rig.driver.find(("port-forward", rig.owner, "tcp", "ext0", "1")) is None
+        assert rig.driver.find(("link", "ext0")) is None
+
+    def test_a_link_needs_its_zone(self, rig: Rig) -> None:
+        """A link of a zone that is not there is refused: ``Missing``."""
+        whole, link = zone(rig, "ta", "in-a")
+        add(rig, Zone(owner=rig.owner, zone="another"))
+        assert refused(rig, Add(link)) is Missing
+        add(rig, whole, link)
+
+    def test_a_zone_with_links_stays(self, rig: Rig) -> None:
+        """A zone goes after its links; with one it is ``Busy``."""
+        whole, *links = zone(rig, "ta", "in-a", "in-b")
+        add(rig, whole, *links)
+        remove(rig, links[0])
+        assert refused(rig, Remove(whole)) is Busy
+        remove(rig, links[1], whole)
+
+    def test_a_link_is_in_one_zone(self, rig: Rig) -> None:
+        """A link that is in a zone cannot join another: ``Exists``."""
+        add(rig, *zone(rig, "ta", "in-a"), *zone(rig, "tb"))
+        other = ZoneLink(owner=rig.owner, link="in-a", zone="tb")
+        assert refused(rig, Add(other)) is Exists
+
+    def test_networks_of_a_zone_change_in_place(self, rig: Rig) -> None:
+        """``Change`` replaces a zone's networks; its links stay."""
+        whole, link = zone(rig, "ta", "in-a", networks=_NETWORKS[:3])
+        assert isinstance(whole, Zone)
+        add(rig, whole, link)
+        for networks in (_NETWORKS[2:5], (), _NETWORKS):
+            wanted = replace(whole, networks=networks)
+            do(rig, Change(wanted, whole))
+            assert rig.driver.snapshot() == {wanted.key: wanted, link.key: link}
+            whole = wanted
+
+    def test_nothing_else_changes_in_place(self, rig: Rig) -> None:
+        """Any other difference takes a Remove and an Add: ``Unsupported``."""
+        before, (whole,) = forward(rig), zone(rig, "ta")
+        assert isinstance(whole, Zone)
+        add(rig, before, whole)
+        after = replace(before, target_port=1)
+        assert refused(rig, Change(after, before)) is Unsupported
+        assert refused(rig, Change(replace(whole, outbound=True), whole)) is Unsupported
+
+    def test_what_is_not_there_does_not_change(self, rig: Rig) -> None:
+        """``Change`` of a zone that is gone is ``Missing``."""
+        (whole,) = zone(rig, "ta")
+        assert isinstance(whole, Zone)
+        wanted = replace(whole, networks=_NETWORKS)
+        assert refused(rig, Change(wanted, whole)) is Missing
+
+    @pytest.mark.parametrize("bad", [{"protocol": "icmp"}, {"port": 0}, {"target_port": 65536}])
+    def test_impossible_port_forwards_are_refused(self, rig: Rig, bad: dict[str, Any]) -> None:
+        """No ports of other protocols, and none beyond 1 to 65535."""
+        add(rig, forward(rig))
+        assert issubclass(refused(rig, Add(forward(rig, **({"port": 1} | bad)))), SnnetError)
+
+    @pytest.mark.parametrize("name", ['a";flush#', "a b", "a{b}", "-j", "$HOME", "a\\", "'", "*"])
+    def test_odd_names_are_carried_or_refused(self, rig: Rig, name: str) -> None:
+        """A link's name is data whatever is in it: found as it was added, or refused."""
+        rule = Masquerade(owner=rig.owner, device=name)
+        kept = Masquerade(owner=rig.owner, device="eth0")
+        add(rig, kept)
+        outcome = rig.driver.apply([Add(rule)])
+        if outcome.error is None:
+            assert rig.driver.find(rule.key) == rule
+            remove(rig, rule)
+        assert rig.driver.snapshot() == {kept.key: kept}
+
+    def test_owners_are_independent(self, rig: Rig) -> None:
+        """Nodes of one namespace have rules of the same names, each his own."""
+        other = rig.another("cnci:other")
+        mine = [*zone(rig, "ta", "in-a"), Masquerade(owner=rig.owner, device="ext0")]
+        his = [replace(noun, owner="cnci:other") for noun in mine]  # type: ignore[call-arg]
+        add(rig, *mine)
+        outcome = other.apply([Add(noun) for noun in his])
+        assert outcome.error is None, outcome.error
+        remove(rig, *reversed(mine))
+        assert list(other.snapshot().values()) == his
+        assert [other.find(noun.key) for noun in his] == his
+        assert not other.apply([Remove(noun) for noun in reversed(his)]).errors
+
+    def test_every_driver_of_a_host_sees_the_same(self, rig: Rig) -> None:
+        """Rules are kept on the host: another process, another owner find them."""
+        rules = [*zone(rig, "ta", "in-a"), forward(rig)]
+        add(rig, *rules)
+        for owner in (rig.owner, "cn:other"):
+            with_it = rig.another(owner)
+            assert with_it.snapshot() == rig.driver.snapshot()
+            assert with_it.find(rules[-1].key) == rules[-1]
+            assert isinstance(with_it.apply([Add(rules[-1])]).error, Exists)
+
+    def test_what_one_driver_adds_another_removes(self, rig: Rig) -> None:
+        """No driver remembers what others may have changed."""
+        second = rig.another()
+        rule = forward(rig)
+        add(rig, rule)
+        assert not second.apply([Remove(rule)]).errors
+        assert rig.driver.find(rule.key) is None
+        assert refused(rig, Remove(rule)) is Missing
+        add(rig, rule)
+        assert second.find(rule.key) == rule
+
+    def test_closing_changes_nothing(self, rig: Rig) -> None:
+        """Rules stay when the driver that made them is closed, twice even."""
+        rule = forward(rig)
+        maker = rig.another()
+        assert not maker.apply([Add(rule)]).errors
+        maker.close()
+        maker.close()
+        assert rig.driver.snapshot() == {rule.key: rule}
+
+    def test_it_says_what_it_has_set(self, rig: Rig) -> None:
+        """``dump()`` is text for people; without rules it names none."""
+        rule = forward(rig)
+        add(rig, rule)
+        assert "8022" in rig.driver.dump()
+        remove_all(rig)
+        assert "8022" not in rig.driver.dump()

@@ -1,0 +1,82 @@
+"""The host's own addresses are out of reach."""
+
+from __future__ import annotations
+
+import pytest
+
+from snnet.conformance.places import (
+    A1,
+    A2,
+    B1,
+    EXT0,
+    HUB,
+    IN_A,
+    IN_B,
+    OUT,
+    PORT,
+    R1,
+    R2,
+    ROUTED_GATEWAY,
+)
+from snnet.conformance.rig import Answer, Rig
+from snnet.contract import HostIsolation
+
+from .base import FirewallTests, add, answer, passes, remove, silent, stopped
+
+
+class IsolationTests(FirewallTests):
+    @pytest.mark.parametrize("arp", [True, False], ids=["arp", "ip"])
+    def test_the_host_is_out_of_reach(self, rig: Rig, arp: bool) -> None:
+        """To the host itself: dropped, whichever of its addresses."""
+        targets = (IN_A.address.ip, IN_B.address.ip, EXT0.address.ip)
+        for target in targets:
+            assert passes(rig.ping, A1, target)
+        add(rig, HostIsolation(owner=rig.owner, link="in-a", arp=arp))
+        for target in targets:
+            assert stopped(rig.ping, A1, target)
+        assert stopped(rig.forge, A1, HUB)
+        for protocol in ("tcp", "udp", "sctp"):
+            assert silent(rig, A1, EXT0.address.ip, protocol)
+
+    def test_ipv6_of_the_host_is_out_of_reach(self, rig: Rig) -> None:
+        """Its IPv6 addresses, too."""
+        assert passes(rig.ping, A1, IN_A.address6.ip)
+        add(rig, HostIsolation(owner=rig.owner, link="in-a"))
+        assert stopped(rig.ping, A1, IN_A.address6.ip)
+
+    def test_the_host_answers_no_arp(self, rig: Rig) -> None:
+        """With ``arp`` nobody answers for the host's addresses; guests still do."""
+        assert passes(rig.resolve, A1, EXT0.address.ip)
+        rule = HostIsolation(owner=rig.owner, link="in-a")
+        add(rig, rule)
+        assert stopped(rig.resolve, A1, IN_A.address.ip)
+        assert stopped(rig.resolve, A1, EXT0.address.ip)
+        assert passes(rig.resolve, A1, A2.ip)
+        assert passes(rig.ping, A1, A2.ip)
+        remove(rig, rule)
+        assert passes(rig.resolve, A1, IN_A.address.ip)
+
+    def test_by_ip_alone_the_host_still_answers_arp(self, rig: Rig) -> None:
+        """Without ``arp`` it does: routed guests need their gateway's MAC."""
+        add(rig, HostIsolation(owner=rig.owner, link="pr1", arp=False))
+        assert passes(rig.resolve, R1, ROUTED_GATEWAY)
+        assert stopped(rig.ping, R1, EXT0.address.ip)
+        assert stopped(rig.ping, R1, ROUTED_GATEWAY)
+        assert passes(rig.ping, R1, R2.ip)
+
+    def test_answers_to_the_host_pass(self, rig: Rig) -> None:
+        """What answers the host's own questions gets to it."""
+        add(rig, HostIsolation(owner=rig.owner, link="pr1", arp=False))
+        assert stopped(rig.ping, R1, ROUTED_GATEWAY)
+        assert passes(rig.ping, HUB, R1.ip)
+        assert answer(rig, HUB, R1.ip) == Answer(R1, ROUTED_GATEWAY)
+
+    def test_other_links_are_not_concerned(self, rig: Rig) -> None:
+        """The rule is about one link, and about the host alone."""
+        add(rig, HostIsolation(owner=rig.owner, link="in-a", arp=False))
+        assert stopped(rig.ping, A1, IN_A.address.ip)
+        assert passes(rig.ping, B1, IN_B.address.ip)
+        assert passes(rig.ping, B1, IN_A.address.ip)
+        assert answer(rig, OUT, EXT0.address.ip, "tcp", PORT) == Answer(HUB, OUT.ip)
+        assert passes(rig.ping, A1, B1.ip)
+        assert passes(rig.ping, A1, OUT.ip)

@@ -1,0 +1,89 @@
+"""Frames made by hand, for guests that lie.
+
+Formats: RFC 791 (IPv4), 792 (ICMP), 768 (UDP), 826 (ARP), 2131 (DHCP).
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from ipaddress import IPv4Address
+
+BROADCAST = "ff:ff:ff:ff:ff:ff"
+ANY = IPv4Address("0.0.0.0")
+EVERYBODY = IPv4Address("255.255.255.255")
+
+_IP, _ARP = 0x0800, 0x0806  # linux/if_ether.h
+_EXPERIMENTAL = 0x88B5  # IEEE 802, local experimental ethertype 1
+_DHCP_SERVER, _DHCP_CLIENT = 67, 68
+
+
+def echo_request(token: bytes) -> bytes:
+    """An ICMP echo request whose data is the token.
+
+    Its identifier, too, is of the token: to connection tracking it is a flow of its own.
+    """
+    packet = struct.pack("!BBH2sH", 8, 0, 0, token[:2], 1) + token
+    return packet[:2] + struct.pack("!H", checksum(packet)) + packet[4:]
+
+
+def echo_frame(
+    source_mac: str, mac: str, source: IPv4Address, target: IPv4Address, token: bytes
+) -> bytes:
+    packet = _ip(source, target, socket.IPPROTO_ICMP, echo_request(token))
+    return _ethernet(source_mac, mac, _IP, packet)
+
+
+def arp_frame(
+    source_mac: str, sender_mac: str, sender: IPv4Address, target: IPv4Address, token: bytes = b""
+) -> bytes:
+    """A request for ``target``; the token is where an Ethernet frame has padding."""
+    body = struct.pack("!HHBBH", 1, _IP, 6, 4, 1)
+    body += _mac(sender_mac) + sender.packed + bytes(6) + target.packed
+    return _ethernet(source_mac, BROADCAST, _ARP, body + token)
+
+
+def dhcp_frame(source_mac: str, source: IPv4Address, *, server: bool, token: bytes) -> bytes:
+    """A client's request, or a server's answer; the token is in its options."""
+    op, ports = (2, (_DHCP_SERVER, _DHCP_CLIENT)) if server else (1, (_DHCP_CLIENT, _DHCP_SERVER))
+    body = struct.pack("!BBBBI", op, 1, 6, 0, 1).ljust(28, b"\0") + _mac(source_mac)
+    body = body.ljust(236, b"\0") + bytes.fromhex("63825363") + token
+    # A UDP checksum of 0 says that there is none.
+    udp = struct.pack("!HHHH", *ports, 8 + len(body), 0) + body
+    return _ethernet(source_mac, BROADCAST, _IP, _ip(source, EVERYBODY, socket.IPPROTO_UDP, udp))
+
+
+def strange_frame(source_mac: str, token: bytes) -> bytes:
+    """Neither ARP nor IP."""
+    return _ethernet(source_mac, BROADCAST, _EXPERIMENTAL, token)
+
+
+def arp_answer(frame: bytes) -> IPv4Address | None:
+    """Whose MAC the frame tells, if it is an ARP reply."""
+    if frame[12:14] != struct.pack("!H", _ARP) or frame[20:22] != b"\0\2":
+        return None
+    return IPv4Address(frame[28:32])
+
+
+def checksum(message: bytes) -> int:
+    """The Internet checksum (RFC 1071)."""
+    message += bytes(len(message) % 2)
+    total: int = sum(struct.unpack(f"!{len(message) // 2}H", message))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+
+
+def _ip(source: IPv4Address, target: IPv4Address, protocol: int, payload: bytes) -> bytes:
+    header = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(payload), 0, 0, 64, protocol, 0)
+    header += source.packed + target.packed
+    return header[:10] + struct.pack("!H", checksum(header)) + header[12:] + payload
+
+
+def _ethernet(source: str, target: str, ethertype: int, payload: bytes) -> bytes:
+    frame = _mac(target) + _mac(source) + struct.pack("!H", ethertype) + payload
+    return frame.ljust(60, b"\0")
+
+
+def _mac(text: str) -> bytes:
+    return bytes.fromhex(text.replace(":", ""))

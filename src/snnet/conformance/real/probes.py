@@ -1,0 +1,208 @@
+"""Those who ask: pings, connections, conversations, and frames that lie."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
+from ipaddress import IPv4Address, IPv6Address
+
+from snnet.conformance.places import HUB, Place
+from snnet.conformance.rig import Answer, Conversation
+from snnet.contract import IPAddress
+from snnet.system.namespaces import Namespace
+
+from . import frames, sctp
+from .services import Services
+from .wiring import NIC
+
+_ECHO_REPLY, _ECHO, _ECHO6_REPLY = 0, 8, 129
+_ALL = 3  # ETH_P_ALL, linux/if_ether.h
+
+
+def token() -> bytes:
+    """Something by which a packet is known again."""
+    return os.urandom(16)
+
+
+def ping(services: Services, space: Namespace, address: IPAddress) -> bool:
+    mark = token()
+    six = address.version == 6
+    with space.call(_icmp6_socket if six else _icmp_socket) as sock:
+        request = frames.echo_request(mark)
+        if six:  # of ICMPv6 the kernel makes the checksum: RFC 3542, 3.1
+            request = b"\x80\0\0\0" + request[4:]
+        if not _send(sock, request, (str(address), 0)):
+            return False
+
+        def read() -> bool | None:
+            packet = sock.recv(2048)
+            body = packet if six else packet[4 * (packet[0] & 0x0F) :]
+            mine = body[0] == (_ECHO6_REPLY if six else _ECHO_REPLY) and mark in body
+            return mine or None
+
+        return services.wait(sock, read) is not None
+
+
+class Frames:
+    """A packet socket in each namespace but the hub's, and a raw one in the hub.
+
+    They stay open, for the kernel takes 25 ms to close a packet socket.
+    """
+
+    def __init__(self, services: Services, spaces: Mapping[Place, Namespace]) -> None:
+        self._services = services
+        self._sockets: dict[Place, socket.socket] = {}
+        with ExitStack() as opened:
+            opened.callback(self.close)
+            for place, space in spaces.items():
+                # Packet sockets would hear what the hub's filter is about to drop.
+                make = _icmp_socket if place is HUB else _packet_socket
+                self._sockets[place] = space.call(make)
+            opened.pop_all()
+
+    def hears(self, source: Place, frame: bytes, mark: bytes, hearer: Place) -> bool:
+        """Whether a frame, known by its mark, gets to somebody; to the hub, into its IP."""
+        ear = self._sockets[hearer]
+        _drain(ear)
+        self._sockets[source].send(frame)
+        return self._services.wait(ear, lambda: (mark in ear.recv(2048)) or None) is not None
+
+    def resolve(self, source: Place, address: IPv4Address) -> bool:
+        sock = self._sockets[source]
+        _drain(sock)
+        sock.send(frames.arp_frame(source.mac, source.mac, source.ip, address))
+
+        def read() -> bool | None:
+            return (frames.arp_answer(sock.recv(2048)) == address) or None
+
+        return self._services.wait(sock, read) is not None
+
+    def close(self) -> None:
+        """Close the sockets; may be repeated."""
+        for sock in self._sockets.values():
+            sock.close()
+
+
+def connect(
+    services: Services, space: Namespace, address: IPAddress, protocol: str, port: int
+) -> Answer | None:
+    if isinstance(address, IPv6Address):
+        with space.call(_udp6_socket) as sock:
+            return _question(services, sock, address, port)
+    if protocol == "tcp":
+        return _tcp(services, space, address, port)
+    if protocol == "udp":
+        with space.call(_udp_socket) as sock:
+            return _question(services, sock, address, port)
+    return _sctp(services, space, address, port)
+
+
+class UdpConversation(Conversation):
+    """A bound socket: its port, and so the flow, stays the same."""
+
+    def __init__(
+        self, services: Services, space: Namespace, address: IPv4Address, port: int
+    ) -> None:
+        self._services = services
+        self._target = address, port
+        self._sock = space.call(_udp_socket)
+
+    def ask(self) -> Answer | None:
+        return _question(self._services, self._sock, *self._target)
+
+    def close(self) -> None:
+        self._sock.close()
+
+
+def _tcp(services: Services, space: Namespace, address: IPv4Address, port: int) -> Answer | None:
+    with space.call(_tcp_socket) as sock:
+        sock.connect_ex((str(address), port))
+        return services.wait(sock, lambda: services.answer(sock.recv(2048)))
+
+
+def _question(
+    services: Services, sock: socket.socket, address: IPAddress, port: int
+) -> Answer | None:
+    if not _send(sock, b"who are you?", (str(address), port)):
+        return None
+
+    def read() -> Answer | None:
+        text, peer = sock.recvfrom(2048)
+        return services.answer(text) if peer[:2] == (str(address), port) else None
+
+    return services.wait(sock, read)
+
+
+def _sctp(services: Services, space: Namespace, address: IPv4Address, port: int) -> Answer | None:
+    own = 32768 + int.from_bytes(os.urandom(2), "big") % 28000
+    tag = int.from_bytes(os.urandom(4), "big") | 1
+    with space.call(_sctp_socket) as sock:
+        if not _send(sock, sctp.message(own, port, sctp.INIT, tag=tag), (str(address), 0)):
+            return None
+
+        def read() -> Answer | None:
+            packet, peer = sock.recvfrom(2048)
+            heard = sctp.parse(packet)
+            if heard is None or heard.chunk != sctp.INIT_ACK or peer[0] != str(address):
+                return None
+            mine = (heard.source_port, heard.port) == (port, own)
+            return services.answer(heard.cookie) if mine else None
+
+        return services.wait(sock, read)
+
+
+def _send(sock: socket.socket, data: bytes, target: tuple[str, int]) -> bool:
+    try:
+        sock.sendto(data, target)
+    except OSError:
+        return False  # no way there
+    return True
+
+
+def _drain(sock: socket.socket) -> None:
+    """Forget what came before."""
+    with suppress(BlockingIOError):
+        while True:
+            sock.recv(2048)
+
+
+def _icmp_socket() -> socket.socket:
+    return _ready(socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP))
+
+
+def _icmp6_socket() -> socket.socket:
+    return _ready(socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6))
+
+
+def _sctp_socket() -> socket.socket:
+    return _ready(socket.socket(socket.AF_INET, socket.SOCK_RAW, sctp.PROTOCOL))
+
+
+def _tcp_socket() -> socket.socket:
+    return _ready(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
+
+
+def _udp_socket() -> socket.socket:
+    sock = _ready(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    sock.bind(("", 0))
+    return sock
+
+
+def _udp6_socket() -> socket.socket:
+    sock = _ready(socket.socket(socket.AF_INET6, socket.SOCK_DGRAM))
+    sock.bind(("", 0))
+    return sock
+
+
+def _packet_socket() -> socket.socket:
+    """Sends frames as they are and hears all that arrive at the NIC (packet(7))."""
+    sock = _ready(socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ALL)))
+    sock.bind((NIC, _ALL))
+    return sock
+
+
+def _ready(sock: socket.socket) -> socket.socket:
+    sock.setblocking(False)
+    return sock

@@ -1,0 +1,134 @@
+"""The packet filter of a namespace as text: all of it, and a stranger's part."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from snnet.system.namespaces import Namespace
+from snnet.system.process import find_program, run
+
+_IPTABLES_OWN = {"filter", "nat", "mangle", "raw", "security", "broute"}
+"""Tables that iptables-nft and its like make when asked anything, and never remove."""
+
+_LEGACY = ("iptables-legacy", "ip6tables-legacy")
+_STRANGER = """\
+table inet stranger {
+  set friends { type ipv4_addr; elements = { 192.0.2.1, 192.0.2.2 } }
+  chain input { type filter hook input priority -5; ip saddr @friends accept; }
+  chain forward { type filter hook forward priority -5; tcp dport 4711 accept; }
+  chain nat { type nat hook prerouting priority -105; tcp dport 4711 redirect to :4712; }
+}
+"""
+_STRANGER_IPTABLES = """\
+*filter
+:STRANGER - [0:0]
+-A STRANGER -p tcp -m tcp --dport 4711 -j ACCEPT
+-I FORWARD -j STRANGER
+-I INPUT -s 192.0.2.1/32 -m comment --comment STRANGER -j ACCEPT
+COMMIT
+*nat
+:STRANGER - [0:0]
+-A STRANGER -p tcp -m tcp --dport 4711 -j REDIRECT --to-ports 4712
+-A PREROUTING -j STRANGER
+COMMIT
+"""
+_STRANGER_GONE = """\
+*filter
+-D FORWARD -j STRANGER
+-D INPUT -s 192.0.2.1/32 -m comment --comment STRANGER -j ACCEPT
+-F STRANGER
+-X STRANGER
+COMMIT
+*nat
+-D PREROUTING -j STRANGER
+-F STRANGER
+-X STRANGER
+COMMIT
+"""
+
+
+def ruleset(space: Namespace) -> str:
+    """Everything in nftables and in the legacy tables but what means nothing.
+
+    That is base chains that are empty and accept, in the tables of iptables.
+    """
+    lines: list[str] = []
+    if find_program("nft"):
+        lines += _nftables(space)
+    for program in _LEGACY:
+        if find_program(f"{program}-save"):
+            saved = run([f"{program}-save"], netns=space.fd).stdout
+            lines += [f"{program} {line}" for line in saved.splitlines() if _counts(line)]
+    return "\n".join(lines)
+
+
+@contextmanager
+def stranger(space: Namespace) -> Iterator[Callable[[], str]]:
+    """A stranger's rules in every packet filter there is; yields what reads them."""
+    programs = [name for name in ("iptables-nft", "iptables-legacy") if find_program(name)]
+    nft = find_program("nft") is not None
+
+    def read() -> str:
+        text = ""
+        if nft:
+            text += run(["nft", "list", "table", "inet", "stranger"], netns=space.fd).stdout
+        for name in programs:
+            saved = run([f"{name}-save"], netns=space.fd).stdout
+            text += "".join(f"{line}\n" for line in saved.splitlines() if "STRANGER" in line)
+        return text
+
+    with ExitStack() as made:
+        if nft:
+            run(["nft", "-f", "-"], input=_STRANGER, netns=space.fd)
+            made.callback(run, ["nft", "delete", "table", "inet", "stranger"], netns=space.fd)
+        for name in programs:
+            restore = [f"{name}-restore", "--noflush"]
+            run(restore, input=_STRANGER_IPTABLES, netns=space.fd)
+            made.callback(run, restore, input=_STRANGER_GONE, netns=space.fd)
+        yield read
+
+
+def _nftables(space: Namespace) -> list[str]:
+    listed = json.loads(run(["nft", "-j", "list", "ruleset"], netns=space.fd).stdout)
+    objects = [dict(item).popitem() for item in listed["nftables"] if "metainfo" not in item]
+    used = {_chain(body) for kind, body in objects if kind == "rule"}
+    kept = [
+        (kind, body)
+        for kind, body in objects
+        if not (kind == "chain" and _is_hollow(body) and (*_table(body), body["name"]) not in used)
+    ]
+    full = {_table(body) for kind, body in kept if kind != "table"}
+    lines = [
+        f"{kind} {json.dumps(_timeless(body), sort_keys=True)}"
+        for kind, body in kept
+        if kind != "table" or body["name"] not in _IPTABLES_OWN
+        or (body["family"], body["name"]) in full
+    ]  # fmt: skip
+    return sorted(lines)
+
+
+def _table(body: dict[str, Any]) -> tuple[str, str]:
+    return body["family"], body["table"] if "table" in body else body["name"]
+
+
+def _chain(body: dict[str, Any]) -> tuple[str, str, str]:
+    return body["family"], body["table"], body["chain"]
+
+
+def _is_hollow(body: dict[str, Any]) -> bool:
+    """Whether it is a base chain that lets all pass, in a table of iptables."""
+    return body.get("policy") == "accept" and body["table"] in _IPTABLES_OWN
+
+
+def _timeless(body: dict[str, Any]) -> dict[str, Any]:
+    """Without numbers that come and go with the objects."""
+    return {name: value for name, value in body.items() if name not in ("handle", "index")}
+
+
+def _counts(line: str) -> bool:
+    if line.startswith(":"):
+        return line.split()[1] != "ACCEPT"
+    return line.startswith("-")

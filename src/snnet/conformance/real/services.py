@@ -1,0 +1,167 @@
+"""Everybody answers at one port, and tells who he is and whom he sees.
+
+No thread: those who answer are served while somebody waits for an answer.
+"""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import struct
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from ipaddress import ip_address
+from typing import TypeVar
+
+from snnet.conformance.places import PORT, Place
+from snnet.conformance.rig import Answer
+from snnet.system.namespaces import Namespace
+
+from . import sctp
+
+TRY = 0.15
+"""Seconds to wait for what comes; between namespaces it takes a tenth of a millisecond."""
+
+_IP_PKTINFO = 8  # linux/in.h
+_TAG = 0x736E6E74
+_PKTINFO = struct.Struct("=i4s4s")  # struct in_pktinfo, ip(7)
+
+T = TypeVar("T")
+
+
+class Services:
+    """A listener for each protocol in each namespace."""
+
+    def __init__(self, spaces: Mapping[Place, Namespace]) -> None:
+        self._places = {place.name: place for place in spaces}
+        self._selector = selectors.DefaultSelector()
+        with ExitStack() as opened:
+            opened.callback(self.close)
+            for place, space in spaces.items():
+                for make, serve in (
+                    (_tcp_listener, self._accept),
+                    (_udp_listener, self._reply),
+                    (_udp6_listener, self._reply),
+                    (_sctp_listener, self._acknowledge),
+                ):
+                    sock = space.call(make)
+                    self._selector.register(sock, selectors.EVENT_READ, (serve, place))
+            opened.pop_all()
+
+    def wait(
+        self, sock: socket.socket, read: Callable[[], T | None], seconds: float = TRY
+    ) -> T | None:
+        """What ``read`` returns once it is not None; it is called when ``sock`` has something.
+
+        None when the time is over, or when reading fails (a connection refused).
+        """
+        end = time.monotonic() + seconds
+        self._selector.register(sock, selectors.EVENT_READ)
+        try:
+            while True:
+                for key, _ in self._selector.select(max(0.0, end - time.monotonic())):
+                    if key.data is None:
+                        found = read()
+                        if found is not None:
+                            return found
+                    else:
+                        serve, place = key.data
+                        serve(key.fileobj, place)
+                if time.monotonic() >= end:
+                    return None
+        except OSError:
+            return None
+        finally:
+            self._selector.unregister(sock)
+
+    def answer(self, text: bytes) -> Answer | None:
+        """What one of us said."""
+        name, _, source = text.decode().partition(" ")
+        return Answer(self._places[name], ip_address(source)) if source else None
+
+    def close(self) -> None:
+        """Close the listeners; may be repeated."""
+        for key in list((self._selector.get_map() or {}).values()):
+            if isinstance(key.fileobj, socket.socket):
+                key.fileobj.close()
+        self._selector.close()
+
+    def _accept(self, listener: socket.socket, place: Place) -> None:
+        try:
+            connection, peer = listener.accept()
+        except OSError:
+            return  # who asked has left
+        with connection:
+            connection.settimeout(TRY)
+            try:
+                connection.sendall(_told(place, peer[0]))
+            except OSError:
+                return
+
+    def _reply(self, sock: socket.socket, place: Place) -> None:
+        _, controls, _, peer = sock.recvmsg(2048, 256)
+        _send_from(sock, _asked(controls), _told(place, peer[0]), peer)
+
+    def _acknowledge(self, sock: socket.socket, place: Place) -> None:
+        packet, controls, _, peer = sock.recvmsg(2048, 256)
+        asked = sctp.parse(packet)
+        if asked is None or asked.chunk != sctp.INIT or asked.port != PORT:
+            return
+        told = _told(place, peer[0])
+        answer = sctp.message(
+            PORT, asked.source_port, sctp.INIT_ACK, tag=_TAG, to=asked.tag, cookie=told
+        )
+        _send_from(sock, _asked(controls), answer, (peer[0], 0))
+
+
+def _told(place: Place, source: str) -> bytes:
+    return f"{place.name} {source}".encode()
+
+
+def _asked(controls: list[tuple[int, int, bytes]]) -> bytes:
+    """The address the question was sent to: the answer has to come from there."""
+    for _, kind, data in controls:
+        if kind == _IP_PKTINFO:
+            own: bytes = _PKTINFO.unpack(data)[2]
+            return own
+    return b""  # IPv6: nobody of us has two addresses of it on a link
+
+
+def _send_from(sock: socket.socket, own: bytes, data: bytes, peer: tuple[str, int]) -> None:
+    info = [(socket.IPPROTO_IP, _IP_PKTINFO, _PKTINFO.pack(0, own, bytes(4)))] if own else []
+    try:
+        sock.sendmsg([data], info, 0, peer)
+    except OSError:
+        return  # the kernel's own filter, or no way back: as good as lost
+
+
+def _tcp_listener() -> socket.socket:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    sock.bind(("", PORT))
+    sock.listen(16)
+    sock.setblocking(False)
+    return sock
+
+
+def _udp_listener() -> socket.socket:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+    sock.bind(("", PORT))
+    sock.setblocking(False)
+    return sock
+
+
+def _udp6_listener() -> socket.socket:
+    sock = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    sock.bind(("", PORT))
+    sock.setblocking(False)
+    return sock
+
+
+def _sctp_listener() -> socket.socket:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_RAW, sctp.PROTOCOL)
+    sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+    sock.setblocking(False)
+    return sock

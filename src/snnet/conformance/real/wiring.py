@@ -1,0 +1,119 @@
+"""The namespaces of a real rig, and the links, addresses and routes in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+from snnet.conformance.places import (
+    BRIDGES,
+    DEVICES,
+    HUB,
+    PLACES,
+    ROUTED_GATEWAY,
+    Place,
+    Wire,
+)
+from snnet.system.namespaces import Namespace
+
+NIC = "eth0"
+
+_SETTINGS = {
+    "net/ipv4/ip_forward": "1",
+    "net/ipv6/conf/all/forwarding": "1",
+    # The firewall is to stop what it should by itself.
+    "net/ipv4/conf/all/rp_filter": "0",
+    "net/ipv4/conf/default/rp_filter": "0",
+    # A guest that learned a short cut would go round what is tested.
+    "net/ipv4/conf/all/send_redirects": "0",
+    "net/ipv4/conf/default/send_redirects": "0",
+    "net/ipv6/conf/all/disable_ipv6": "0",
+    "net/ipv6/conf/default/disable_ipv6": "0",
+    # Addresses are there at once, link-local ones too.
+    "net/ipv6/conf/all/accept_dad": "0",
+    "net/ipv6/conf/default/accept_dad": "0",
+}
+_BRIDGE_SETTINGS = ("net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-call-ip6tables")
+
+
+def build(spaces: Mapping[Place, Namespace], *, br_netfilter: bool) -> None:
+    """Wire the hub's namespace and everybody else's together."""
+    hub = spaces[HUB]
+    for space in spaces.values():
+        space.call(lambda: _set(_SETTINGS))
+    shown = dict.fromkeys(_BRIDGE_SETTINGS, str(int(br_netfilter)))
+    hub.call(lambda: _set(shown, only_where_there=True))
+    hub.ip(_hub_commands(spaces))
+    for place in PLACES:
+        spaces[place].ip(_place_commands(place))
+        spaces[place].call(lambda: _hurry(NIC))
+    for link in [wire.name for wire in BRIDGES] + [place.link for place in PLACES]:
+        hub.call(lambda link=link: _hurry(link))  # type: ignore[misc]
+
+
+def shows_bridged(hub: Namespace) -> bool:
+    """Whether bridged IPv4 packets are shown to IP's hooks: br_netfilter is there, and on."""
+    path = Path("/proc/sys", _BRIDGE_SETTINGS[0])
+    return hub.call(lambda: path.exists() and path.read_text().strip() != "0")
+
+
+def open_spaces(opened: ExitStack) -> dict[Place, Namespace]:
+    """A namespace for each place, the hub among them."""
+    spaces = {}
+    for place in (HUB, *PLACES):
+        spaces[place] = Namespace(place.name)
+        opened.callback(spaces[place].close)
+    return spaces
+
+
+def _hub_commands(spaces: Mapping[Place, Namespace]) -> Iterator[str]:
+    yield "link set lo up"
+    for wire in BRIDGES:
+        yield f"link add {wire.name} address {wire.mac} type bridge"
+    macs = {wire.name: wire.mac for wire in DEVICES}
+    for place in PLACES:
+        mac = macs.get(place.link) or (place.gateway_mac if place.bridge is None else "")
+        yield (
+            f"link add {place.link} {f'address {mac} ' if mac else ''}type veth"
+            f" peer name {NIC} address {place.mac} netns {spaces[place].path}"
+        )
+        if place.bridge is not None:
+            yield f"link set {place.link} master {place.bridge}"
+            # A port with an address of its own would be one more way to the host.
+            yield f"link set {place.link} addrgenmode none"
+        yield f"link set {place.link} up"
+        if place.gateway == ROUTED_GATEWAY:
+            yield f"address add {ROUTED_GATEWAY}/32 dev {place.link}"
+            yield f"route add {place.ip} dev {place.link}"
+    for wire in (*BRIDGES, *DEVICES):
+        yield from _wire_commands(wire)
+
+
+def _wire_commands(wire: Wire) -> Iterator[str]:
+    yield f"link set {wire.name} up"
+    yield f"address add {wire.address} dev {wire.name}"
+    yield f"address add {wire.address6} dev {wire.name} nodad"
+
+
+def _place_commands(place: Place) -> Iterator[str]:
+    yield "link set lo up"
+    yield f"link set {NIC} up"
+    yield f"address add {place.address} dev {NIC}"
+    yield f"route add default via {place.gateway} dev {NIC} onlink"
+    if place.address6 is not None:
+        yield f"address add {place.address6} dev {NIC} nodad"
+        yield f"route add default via {place.gateway6} dev {NIC}"
+
+
+def _hurry(link: str) -> None:
+    """Ask again for a MAC after 50 ms instead of 1 s, once the answer is let through."""
+    for family in ("ipv4", "ipv6"):
+        _set({f"net/{family}/neigh/{link}/retrans_time_ms": "50"})
+
+
+def _set(settings: Mapping[str, str], *, only_where_there: bool = False) -> None:
+    for name, value in settings.items():
+        path = Path("/proc/sys", name)
+        if not only_where_there or path.exists():
+            path.write_text(value)

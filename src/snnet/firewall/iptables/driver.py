@@ -1,0 +1,201 @@
+"""The firewall driver ``iptables``."""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import AbstractContextManager
+
+from snnet.contract import (
+    RULES,
+    Add,
+    Check,
+    Driver,
+    Host,
+    InvalidRequest,
+    Key,
+    Noun,
+    Operation,
+    Outcome,
+    SnnetError,
+    Unsupported,
+    Watch,
+    error_for,
+)
+from snnet.firewall.connections import concerned
+from snnet.system import conntrack
+from snnet.system.host import SystemHost
+
+from . import names, records
+from .obstacles import obstacles
+from .programs import Programs
+from .rules import places
+from .sections import ARP, BRIDGE, IP, IP6
+from .state import State, read_state
+from .tables import Tables
+from .text import commands, dump
+from .work import Work
+
+_log = logging.getLogger("snnet.firewall")
+
+
+class IptablesFirewall(Driver):
+    """Carries the rules with iptables, ip6tables, ebtables and arptables.
+
+    All that one owner has in a table is replaced at once, in chains of its own;
+    others' chains and rules are neither read nor touched by a change.  A noun whose
+    rules somebody took away counts as not there, and so do those it shares a chain
+    with; the next change throws away what is left of them.
+    """
+
+    name = "iptables"
+    carries = RULES
+
+    def __init__(self, host: Host, *, variant: str | None = None) -> None:
+        if not isinstance(host, SystemHost):
+            raise InvalidRequest("iptables needs a real host, not a fake one", field="firewall")
+        self.host: SystemHost = host
+        self._programs = Programs(lambda: self.host.netns, variant)
+        self._tables = Tables(self._programs)
+
+    @property
+    def variant(self) -> str:
+        """Which iptables is in use: "nft" or "legacy"."""
+        return self._programs.variant
+
+    # -- looking -------------------------------------------------------------------
+
+    def missing(self, noun: Noun) -> str | None:
+        """See :meth:`snnet.contract.Driver.missing`.
+
+        Sources on bridge ports need ebtables, silence to ARP needs arptables.
+        """
+        if type(noun) not in self.carries:
+            return f"iptables carries no {type(noun).__name__}"
+        families = {place.family for place in places(noun, {})} | {IP}
+        for family in sorted(families - self._lacking()):
+            if reason := self._programs.missing(family):
+                return reason
+        return None
+
+    def snapshot(self, types: Iterable[type[Noun]] | None = None) -> dict[Key, Noun]:
+        """See :meth:`snnet.contract.Driver.snapshot`: the nouns of snnet's nodes here."""
+        wanted = tuple(self.carries if types is None else types)
+        if self._programs.missing(IP) or not any(issubclass(cls, wanted) for cls in self.carries):
+            return {}
+        with self._alone():
+            nouns = [noun for owner in self._owners() for noun in self._read(owner).nouns.values()]
+        return {noun.key: noun for noun in nouns if isinstance(noun, wanted)}
+
+    def find(self, key: Key) -> Noun | None:
+        """See :meth:`snnet.contract.Driver.find`; reads all of the owner's rules."""
+        if len(key) < 2 or key[0] not in records.KINDS or self._programs.missing(IP):
+            return None
+        with self._alone():
+            return self._read(key[1]).nouns.get(key)
+
+    def _alone(self) -> AbstractContextManager[object]:
+        """Keeps other drivers away, of other processes too: tables do not change together."""
+        return self.host.record("iptables")
+
+    def _owners(self) -> list[str]:
+        """Whose records are in the namespace."""
+        owners: dict[str, None] = {}
+        for family in (family for family in (IP, IP6) if family not in self._lacking()):
+            saved = self._programs.save(family).splitlines()
+            for chain in filter(None, map(names.records_of, saved)):
+                rules = [line for line in saved if line.startswith(f"-A {chain} ")]
+                owner = records.read(rules).owner
+                if owner is not None and names.chain(owner, names.RECORDS) == chain:
+                    owners[owner] = None
+        return list(owners)
+
+    def _read(self, owner: str, families: Collection[str] = ()) -> State:
+        return read_state(self._tables, owner, self._lacking(), families)
+
+    def _lacking(self) -> frozenset[str]:
+        return frozenset() if self._programs.has_ip6 else frozenset({IP6})
+
+    # -- doing ---------------------------------------------------------------------
+
+    def apply(
+        self,
+        operations: Sequence[Operation],
+        *,
+        check: Check | None = None,
+        keep_going: bool = False,
+    ) -> Outcome:
+        """See :meth:`snnet.contract.Driver.apply`.
+
+        Operations of one kind that follow each other are done at once; if that
+        fails, one by one, to tell which it was.
+        """
+        outcome = self._apply(operations, check, keep_going)
+        self._forget(operations[position].noun for position in sorted(outcome.done))
+        return outcome
+
+    def transfer(self, operations: Sequence[Operation]) -> Outcome:
+        """See :meth:`snnet.contract.Driver.transfer`."""
+        return self._apply(operations, None, True)
+
+    def _apply(
+        self, operations: Sequence[Operation], check: Check | None, keep_going: bool
+    ) -> Outcome:
+        if not operations:
+            return Outcome()
+        work = Work(self._tables, self._read, self._unsupported, keep_going)
+        try:
+            with self._alone():
+                return work.through(operations, check)
+        except SnnetError as error:
+            return Outcome(errors={0: error})
+
+    def _unsupported(self, operation: Operation) -> None:
+        """Refuse what cannot be carried here."""
+        noun = operation.noun
+        if type(noun) in self.carries and not isinstance(operation, Add):
+            return
+        if reason := self.missing(noun):
+            raise error_for(errno.EOPNOTSUPP, str(operation), detail=reason, operation=operation)
+
+    def _forget(self, changed: Iterable[Noun]) -> None:
+        """Have connections that a change concerns looked at anew."""
+        if matches := list(concerned(changed)):
+            try:
+                conntrack.forget(self.host.netns, matches)
+            except OSError as error:
+                _log.warning("connections of changed rules go on as they were: %s", error)
+
+    # -- the rest --------------------------------------------------------------------
+
+    def commands(self, operation: Operation) -> Sequence[str]:
+        """The operation's own rules, one command each; a dry run's, in words.
+
+        The driver itself replaces whole chains at once.
+        """
+        return commands(operation, self._programs.name)
+
+    def obstacles(self) -> Sequence[str]:
+        """See :meth:`snnet.contract.Driver.obstacles`.
+
+        Rules of others in front of ours, and those of the other iptables.
+        """
+        with self._alone():
+            jumps = self._read(self.host.owner).jumps()
+        return obstacles(self._programs, jumps)
+
+    def dump(self) -> str:
+        """The node's own chains as ``iptables-save`` and its like print them."""
+        saved = {
+            family: self._programs.save(family)
+            for family in (IP, IP6, BRIDGE, ARP)
+            if family not in self._lacking()
+        }
+        return dump(self.host.owner, self.variant, saved)
+
+    def watch(self) -> Watch:
+        raise Unsupported("iptables sees no link events: watch the backend instead")
+
+    def close(self) -> None:
+        """Nothing to let go of; every rule stays."""

@@ -1,0 +1,327 @@
+"""From nouns to rules: what every chain of one owner holds.  Pure.
+
+The meaning is that of :mod:`snnet.contract.rules`; matches and targets are those
+of iptables-extensions(8) and ebtables(8).  An ACCEPT ends FORWARD for the packet,
+so each is bound to links of ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from ipaddress import IPv4Address
+from typing import TypeVar
+
+from snnet.contract import (
+    AntiSpoof,
+    BridgeAccept,
+    ExternalForward,
+    HostIsolation,
+    Key,
+    Masquerade,
+    Noun,
+    PortForward,
+    PublicIp,
+    Zone,
+    ZoneLink,
+)
+
+from . import names, records
+from .sections import (
+    FILTER,
+    FILTER6,
+    IP,
+    NAT,
+    NEIGHBOURS,
+    PORTS,
+    PORTS_INPUT,
+    RAW,
+    RAW6,
+    RECORDED,
+    SECTIONS,
+    Content,
+    Rule,
+    Section,
+)
+
+N = TypeVar("N", bound=Noun)
+
+_ANSWERS = "-m conntrack --ctstate RELATED,ESTABLISHED"
+_NO_ANSWER = "-m conntrack ! --ctstate RELATED,ESTABLISHED"
+_REDIRECTED = "-m conntrack --ctstate DNAT"
+_HAIRPIN_BIT = 0x20000000
+"""A packet that starts a redirected connection from a zone's link has it from FORWARD
+to POSTROUTING, which does not know by which link it came: of bridged packets (see
+br_nf_post_routing) no kernel tells, of others those since 5.7."""
+_LINK_LOCAL = "01:80:c2:00:00:00/ff:ff:ff:ff:ff:f0"
+"""What a bridge keeps to itself, before PREROUTING (IEEE 802.1D; br_handle_frame)."""
+
+
+def render(owner: str, nouns: Mapping[Key, Noun]) -> dict[Section, Content]:
+    """The chains that stand for these nouns of one owner, by section; none that is empty."""
+    contents = {section: render_section(section, owner, nouns) for section in SECTIONS}
+    return {section: content for section, content in contents.items() if content.nouns}
+
+
+def render_section(section: Section, owner: str, nouns: Mapping[Key, Noun]) -> Content:
+    """One section's part; nouns that do not concern it are left out."""
+    content = Content({noun.key: noun for noun in nouns.values() if section in places(noun, nouns)})
+    if not content.nouns:
+        return content
+    _WRITERS[section](_Chains(owner, section, content))
+    if section in RECORDED:
+        texts = records.write(owner, content.nouns.values())
+        key = ("owner", owner)
+        content.chains[names.chain(owner, names.RECORDS)] = [Rule(text, key) for text in texts]
+    return content
+
+
+def places(noun: Noun, among: Mapping[Key, Noun]) -> frozenset[Section]:
+    """The sections that have to do with a noun, given all of the owner's."""
+    if isinstance(noun, AntiSpoof):
+        return _BRIDGED_SPOOF if noun.bridged else _ROUTED_SPOOF
+    if isinstance(noun, HostIsolation):
+        return _BOTH | {NEIGHBOURS} if noun.arp else _BOTH
+    if isinstance(noun, ZoneLink) and any(
+        isinstance(n, PortForward | PublicIp) for n in among.values()
+    ):
+        return _BOTH | {NAT}
+    return _PLACES.get(type(noun), frozenset())
+
+
+_BOTH = frozenset({FILTER, FILTER6})
+_BRIDGED_SPOOF = frozenset({PORTS, PORTS_INPUT, RAW})
+_ROUTED_SPOOF = frozenset({RAW, RAW6})
+_PLACES: dict[type[Noun], frozenset[Section]] = {
+    Zone: _BOTH,
+    ZoneLink: _BOTH,
+    BridgeAccept: _BOTH,
+    Masquerade: frozenset({NAT, FILTER}),
+    ExternalForward: frozenset({FILTER}),
+    PortForward: frozenset({NAT}),
+    PublicIp: frozenset({NAT, FILTER}),
+}
+
+
+class _Chains:
+    """A section being written: its nouns by class, and the names of its chains."""
+
+    def __init__(self, owner: str, section: Section, content: Content) -> None:
+        self.owner = owner
+        self.section = section
+        self.content = content
+
+    def chain(self, part: str, of: str | None = None) -> str:
+        return names.chain(self.owner, part, of)
+
+    def all(self, cls: type[N]) -> list[N]:
+        return [noun for noun in self.content.nouns.values() if isinstance(noun, cls)]
+
+
+# -- filter ------------------------------------------------------------------------
+
+
+def _filter(made: _Chains) -> None:
+    forward, out = made.chain(names.FORWARD), made.content
+    for rule in made.all(BridgeAccept):
+        bridge = rule.bridge
+        out.add(forward, rule, f"-i {bridge} -o {bridge} -j ACCEPT")
+        out.add(forward, rule, f"-i {bridge} -j DROP", f"-o {bridge} -j DROP")
+    _zones(made)
+    out.jump(forward, "FORWARD")
+    for isolation in made.all(HostIsolation):
+        _isolate(made, isolation)
+    out.jump(made.chain(names.INPUT), "INPUT")
+
+
+def _zones(made: _Chains) -> None:
+    """A chain for what leaves each zone's links and one for what comes to them."""
+    forward, out = made.chain(names.FORWARD), made.content
+    links = made.all(ZoneLink)
+    zones = {zone.zone: zone for zone in made.all(Zone)}
+    outbound = [link for link in links if link.zone in zones and zones[link.zone].outbound]
+    for link in links:
+        out.add(forward, link, f"-i {link.link} -j {made.chain(names.FROM, link.zone)}")
+    for link in links:
+        out.add(forward, link, f"-o {link.link} -j {made.chain(names.TO, link.zone)}")
+    for link in outbound:
+        out.add(forward, link, f"-i {link.link} -j ACCEPT")
+    if made.section == FILTER:
+        starts = f"{_REDIRECTED} -m conntrack --ctstate NEW -j MARK --or-mark {_HAIRPIN_BIT:#x}"
+        for first in {link.zone: link for link in links}.values():
+            out.add(made.chain(names.FROM, first.zone), first, starts)
+    for link in links:
+        out.add(made.chain(names.FROM, link.zone), link, f"-o {link.link} -j ACCEPT")
+    # A link whose zone got lost stays shut.
+    for name, one in {link.zone: zones.get(link.zone, link) for link in links}.items():
+        _zone(made, name, one)
+    if links:
+        _exit(made, links[0])
+
+
+def _zone(made: _Chains, name: str, zone: Noun) -> None:
+    leaving, coming, out = made.chain(names.FROM, name), made.chain(names.TO, name), made.content
+    out.add(leaving, zone, f"-j {made.chain(names.EXIT)}")
+    if not (isinstance(zone, Zone) and zone.outbound):
+        out.add(leaving, zone, "-j DROP")
+    out.add(coming, zone, f"{_ANSWERS} -j ACCEPT", *_redirected(made.section))
+    out.add(coming, zone, *_members(zone, made.section), "-j DROP")
+
+
+def _redirected(section: Section) -> Iterable[str]:
+    return [f"{_REDIRECTED} -j ACCEPT"] if section == FILTER else []
+
+
+def _members(zone: Noun, section: Section) -> Iterable[str]:
+    version = 4 if section.family == IP else 6
+    networks = zone.networks if isinstance(zone, Zone) else ()
+    return [f"-s {network} -j ACCEPT" for network in networks if network.version == version]
+
+
+def _exit(made: _Chains, any_link: ZoneLink) -> None:
+    """What may leave a zone, whichever."""
+    chain, out = made.chain(names.EXIT), made.content
+    out.add(chain, any_link, f"{_ANSWERS} -j ACCEPT")
+    masqueraded = {rule.device for rule in made.all(Masquerade)}
+    for rule in made.all(ExternalForward):
+        if rule.device in masqueraded:
+            out.add(chain, rule, f"-i {rule.bridge} -o {rule.device} -j ACCEPT")
+    for public in made.all(PublicIp):
+        out.add(chain, public, f"-s {public.internal} -o {public.device} -j ACCEPT")
+
+
+def _isolate(made: _Chains, rule: HostIsolation) -> None:
+    chain, out = made.chain(names.INPUT), made.content
+    if made.section == FILTER6:
+        # conntrack does not track neighbour discovery, IPv6's ARP (RFC 4861): an
+        # advertisement answers, a solicitation asks.
+        kinds = ("advertisement",) if rule.arp else ("advertisement", "solicitation")
+        for kind in kinds:
+            icmp = f"-p ipv6-icmp -m icmp6 --icmpv6-type neighbour-{kind}"
+            out.add(chain, rule, f"-i {rule.link} {icmp} -j RETURN")
+    out.add(chain, rule, f"-i {rule.link} {_NO_ANSWER} -j DROP")
+
+
+# -- nat ---------------------------------------------------------------------------
+
+
+def _nat(made: _Chains) -> None:
+    _destinations(made)
+    _sources(made)
+
+
+def _destinations(made: _Chains) -> None:
+    dnat, hairpin, out = made.chain(names.DNAT), made.chain(names.HAIRPIN), made.content
+    for public in made.all(PublicIp):
+        out.add(dnat, public, f"-d {public.public} -j DNAT --to-destination {public.internal}")
+    for rule in made.all(PortForward):
+        device = f"-i {rule.device} -m addrtype --dst-type LOCAL"
+        out.add(dnat, rule, f"{device} {_forwarded(rule)}")
+        out.add(hairpin, rule, *(f"-d {address} {_forwarded(rule)}" for address in rule.addresses))
+    if out.chains.get(hairpin):
+        for link in made.all(ZoneLink):
+            out.add(dnat, link, f"-i {link.link} -j {hairpin}")
+    else:
+        out.chains.pop(hairpin, None)
+    # The host itself asks by OUTPUT; there no packet has come in by any link.
+    out.jump(dnat, "PREROUTING", "OUTPUT")
+
+
+def _forwarded(rule: PortForward) -> str:
+    match = f"-p {rule.protocol} -m {rule.protocol} --dport {rule.port}"
+    return f"{match} -j DNAT --to-destination {rule.target}:{rule.target_port}"
+
+
+def _sources(made: _Chains) -> None:
+    snat, back, out = made.chain(names.SNAT), made.chain(names.BACK), made.content
+    links = made.all(ZoneLink)
+    if links:
+        marked = f"-m mark --mark {_HAIRPIN_BIT:#x}/{_HAIRPIN_BIT:#x}"
+        out.add(snat, links[0], f"{marked} -j {back}")
+        out.add(back, links[0], f"-j MARK --and-mark {_HAIRPIN_BIT ^ 0xFFFFFFFF:#x}")
+    for link in links:
+        out.add(back, link, f"-o {link.link} -j MASQUERADE")
+    for public in made.all(PublicIp):
+        leaving = f"-s {public.internal} -o {public.device}"
+        out.add(snat, public, f"{leaving} -j SNAT --to-source {public.public}")
+    for rule in made.all(Masquerade):
+        out.add(snat, rule, f"-o {rule.device} -j MASQUERADE")
+    out.jump(snat, "POSTROUTING")
+
+
+# -- who may say what --------------------------------------------------------------
+
+
+def _raw(made: _Chains) -> None:
+    """Sources of IP on links that are no ports."""
+    sources, out = made.chain(names.SOURCES), made.content
+    version = 4 if made.section == RAW else 6
+    for rule in made.all(AntiSpoof):
+        if rule.bridged:
+            continue
+        chain, mac = made.chain(names.SOURCES, rule.link), f"-m mac --mac-source {rule.mac}"
+        out.add(sources, rule, f"-i {rule.link} -g {chain}")
+        if version == 4:
+            out.add(chain, rule, "-p udp -m udp --sport 67 -j DROP")
+            asks = "-s 0.0.0.0 -d 255.255.255.255 -p udp -m udp --sport 68 --dport 67"
+            out.add(chain, rule, f"{asks} {mac} -j RETURN")
+        for address in rule.addresses:
+            if address.version == version:
+                out.add(chain, rule, f"-s {address} {mac} -j RETURN")
+        out.add(chain, rule, "-j DROP")
+    out.jump(sources, "PREROUTING")
+
+
+def _ports(made: _Chains) -> None:
+    """Frames of bridge ports, before the bridge learns where their sender is.
+
+    Matches are positive: a negative one does not match what has no such field, an
+    ARP packet of another kind of hardware for one, and would let it pass.
+    """
+    sources, out = made.chain(names.SOURCES), made.content
+    for rule in made.all(AntiSpoof):
+        chain = made.chain(names.SOURCES, rule.link)
+        out.add(sources, rule, f"-i {rule.link} -j {chain}")
+        arp = f"-p ARP --arp-mac-src {rule.mac}"
+        out.add(
+            chain,
+            rule,
+            f"-s ! {rule.mac} -j DROP",
+            "-p IPv4 --ip-proto udp --ip-sport 67 -j DROP",
+            "-p IPv4 --ip-src 0.0.0.0 --ip-dst 255.255.255.255"
+            " --ip-proto udp --ip-sport 68 --ip-dport 67 -j RETURN",
+            f"{arp} --arp-op Request --arp-ip-src 0.0.0.0 -j RETURN",
+        )
+        for address in rule.addresses:
+            if isinstance(address, IPv4Address):
+                out.add(chain, rule, f"-p IPv4 --ip-src {address} -j RETURN")
+                out.add(chain, rule, f"{arp} --arp-ip-src {address} -j RETURN")
+            else:
+                out.add(chain, rule, f"-p IPv6 --ip6-src {address} -j RETURN")
+        out.add(chain, rule, "-j DROP")
+    out.jump(sources, "PREROUTING")
+
+
+def _ports_input(made: _Chains) -> None:
+    chain, out = made.chain(names.INPUT), made.content
+    for rule in made.all(AntiSpoof):
+        out.add(chain, rule, f"-i {rule.link} -d {_LINK_LOCAL} -j DROP")
+    out.jump(chain, "INPUT")
+
+
+def _neighbours(made: _Chains) -> None:
+    chain, out = made.chain(names.INPUT), made.content
+    for rule in made.all(HostIsolation):
+        out.add(chain, rule, f"-i {rule.link} --opcode 1 -j DROP")
+    out.jump(chain, "INPUT")
+
+
+_WRITERS = {
+    PORTS: _ports,
+    PORTS_INPUT: _ports_input,
+    NEIGHBOURS: _neighbours,
+    RAW: _raw,
+    RAW6: _raw,
+    NAT: _nat,
+    FILTER: _filter,
+    FILTER6: _filter,
+}

@@ -1,0 +1,185 @@
+"""What is there of one owner: nouns whose rules are all in place, and the rest."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from snnet.contract import Key, Noun, Zone
+
+from . import names, records
+from .rules import places, render, render_section
+from .sections import (
+    ARP,
+    BRIDGE,
+    NEIGHBOURS,
+    PORTS,
+    PORTS_INPUT,
+    RECORDED,
+    SECTIONS,
+    Content,
+    Section,
+)
+from .tables import Found, Tables, target
+
+_MAIN = {
+    PORTS: (names.SOURCES,),
+    PORTS_INPUT: (names.INPUT,),
+    NEIGHBOURS: (names.INPUT,),
+}
+"""Chains that are looked into where no record tells of any."""
+
+
+@dataclass(slots=True)
+class State:
+    """One owner's part of the firewall, as found.
+
+    ``nouns``: those whose records and rules are all there.  ``broken``: those that
+    lack some, by an accident or by somebody's hand; the next change throws away
+    what is left of them.
+    """
+
+    owner: str
+    lacking: frozenset[str] = frozenset()
+    """Families that the host does without: IPv6, where the kernel does not speak it."""
+    nouns: dict[Key, Noun] = field(default_factory=dict)
+    broken: dict[Key, Noun] = field(default_factory=dict)
+    found: dict[Section, Found] = field(default_factory=dict)
+    dirty: set[Section] = field(default_factory=set)
+    """Sections that are not what ``nouns`` make of them."""
+
+    @property
+    def sections(self) -> list[Section]:
+        return [section for section in SECTIONS if section.family not in self.lacking]
+
+    def differing(self, nouns: Mapping[Key, Noun]) -> dict[Section, Content]:
+        """The sections to write for these nouns to be there and no other."""
+        now, wanted = render(self.owner, self.nouns), render(self.owner, nouns)
+        empty = Content()
+        return {
+            section: wanted.get(section, empty)
+            for section in self.sections
+            if section in self.dirty
+            or list(now.get(section, empty).lines()) != list(wanted.get(section, empty).lines())
+        }
+
+    def jumps(self) -> dict[Section, dict[str, str]]:
+        """From which built-in chains packets should come to ours."""
+        wanted = render(self.owner, self.nouns | self.broken)
+        return {section: content.jumps for section, content in wanted.items()}
+
+    def written(
+        self,
+        nouns: Mapping[Key, Noun],
+        broken: Mapping[Key, Noun],
+        contents: Mapping[Section, Content],
+    ) -> State:
+        """The state after these sections were written."""
+        found = self.found | {section: Found.made(made) for section, made in contents.items()}
+        return State(
+            self.owner, self.lacking, dict(nouns), dict(broken), found, self.dirty - contents.keys()
+        )
+
+
+def read_state(
+    tables: Tables, owner: str, lacking: frozenset[str], families: Collection[str] = ()
+) -> State:
+    """Read an owner's chains; others' are not looked at.
+
+    ``lacking``: families this host does without.  ``families``: those to look into
+    even though no record tells of anything there.
+    """
+    state = State(owner, lacking)
+    recorded: dict[Section, dict[Key, Noun]] = {}
+    for section in state.sections:
+        if section in RECORDED:
+            lines = tables.records(section, owner)
+            known = records.read(lines or ())
+            nouns = {noun.key: noun for noun in known.nouns} if known.owner == owner else {}
+            recorded[section] = nouns
+            content = render_section(section, owner, nouns)
+            state.found[section] = Found() if lines is None else tables.read(section, content)
+    union = {key: noun for nouns in recorded.values() for key, noun in nouns.items()}
+    for section, parts in _MAIN.items():
+        nouns = {key: noun for key, noun in union.items() if section in places(noun, union)}
+        if section in state.sections and (nouns or section.family in families):
+            recorded[section] = nouns
+            main = [names.chain(owner, part) for part in parts]
+            content = render_section(section, owner, nouns)
+            state.found[section] = tables.read(section, content, main)
+    _sort_out(state, union, recorded)
+    return state
+
+
+def _sort_out(
+    state: State, union: Mapping[Key, Noun], recorded: Mapping[Section, dict[Key, Noun]]
+) -> None:
+    """Tell the nouns that are there from those that are not whole."""
+    damaged = {
+        section: _damaged(
+            section, render_section(section, state.owner, nouns), state.found[section]
+        )
+        for section, nouns in recorded.items()
+    }
+    for key, noun in union.items():
+        needed = places(noun, union) & set(state.sections)
+        versions = {recorded.get(section, {}).get(key) for section in needed}
+        whole = not any(key in damaged.get(section, ()) for section in needed)
+        if whole and len(versions) == 1:
+            state.nouns[key] = noun
+        elif whole and isinstance(noun, Zone) and None not in versions:
+            state.nouns[key] = _common(versions, noun)
+        else:
+            state.broken[key] = noun
+    wanted = render(state.owner, state.nouns)
+    for section, nouns in recorded.items():
+        content = wanted.get(section, Content())
+        if nouns != content.nouns or not state.found[section].has(content):
+            state.dirty.add(section)
+
+
+def _common(versions: Collection[Noun | None], zone: Zone) -> Zone:
+    """A zone whose change was cut short: what holds of it in every section."""
+    networks = [set(found.networks) for found in versions if isinstance(found, Zone)]
+    return dataclasses.replace(zone, networks=tuple(set.intersection(*networks)))
+
+
+def _damaged(section: Section, content: Content, found: Found) -> set[Key]:
+    """Nouns that lack a rule, or in whose chains there are more than there should be."""
+    damaged: set[Key] = set()
+    for chain, rules in content.chains.items():
+        lines = found.chains.get(chain, [])
+        if section.family in (ARP, BRIDGE) and all(rule.text.startswith("-i ") for rule in rules):
+            damaged |= _damaged_links(content, chain, lines)
+        elif len(lines) != len(rules):
+            damaged |= {rule.key for rule in rules}
+    for hook, chain in content.jumps.items():
+        if hook not in (found.jumps or {}):
+            damaged |= {
+                rule.key for name in _reached(content, chain) for rule in content.chains[name]
+            }
+    return damaged
+
+
+def _damaged_links(content: Content, chain: str, lines: list[str]) -> set[Key]:
+    """The same for a chain with one rule a link, and no records to tell how many.
+
+    What is there for another link is a noun's that was just being made or removed.
+    """
+    links = [match[1] for line in lines if (match := re.search(r"-i (\S+)", line))]
+    rules = content.chains[chain]
+    if len(links) != len(lines):
+        return {rule.key for rule in rules}
+    return {rule.key for rule in rules if links.count(rule.text.split()[1]) != 1}
+
+
+def _reached(content: Content, chain: str) -> set[str]:
+    """The chains that packets come to from this one."""
+    reached, new = set(), {chain}
+    while new:
+        reached |= new
+        leads = (target(rule.text) for name in new for rule in content.chains[name])
+        new = {name for name in leads if name} - reached
+    return reached

@@ -1,0 +1,198 @@
+"""Reading and replacing our own chains, one section at a time."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from . import names
+from .programs import Programs
+from .sections import ARP, BRIDGE, Content, Section
+
+_HEADER = re.compile(r"(?:Bridge chain: |Chain |-N )([^ ,]+)")
+_TARGET = re.compile(rf"-[jg] ({names.PREFIX}\S+)")
+
+
+@dataclass(slots=True)
+class Found:
+    """What is in one section of one owner's: rules by chain, and the jumps to them.
+
+    ``jumps`` None: not looked at yet.
+    """
+
+    chains: dict[str, list[str]] = field(default_factory=dict)
+    jumps: dict[str, str] | None = None
+
+    @classmethod
+    def made(cls, content: Content) -> Found:
+        """The section as it is after ``content`` was put there."""
+        chains = {name: [rule.text for rule in rules] for name, rules in content.chains.items()}
+        return cls(chains, dict(content.jumps))
+
+    def has(self, content: Content) -> bool:
+        """Whether as many rules are in each chain as there should be, and the jumps.
+
+        How a rule is printed depends on the program's version; how many there are
+        does not.
+        """
+        counts = {name: len(rules) for name, rules in content.chains.items()}
+        found = {name: len(rules) for name, rules in self.chains.items()}
+        return found == counts and (self.jumps or {}) == content.jumps
+
+
+class Tables:
+    """Our chains in the kernel."""
+
+    def __init__(self, programs: Programs) -> None:
+        self._programs = programs
+
+    def records(self, section: Section, owner: str) -> list[str] | None:
+        """The rules of the owner's records chain, or None if it is not there."""
+        if not self._programs.has_table(*section):
+            return None
+        chain = names.chain(owner, names.RECORDS)
+        done = self._programs.ask(section.family, "-t", section.table, "-S", chain)
+        return _parse(done.stdout).get(chain) if done.returncode == 0 else None
+
+    def read(self, section: Section, content: Content, main: Iterable[str] = ()) -> Found:
+        """The chains that should be there, and those they lead to, as they are.
+
+        ``main``: chains to look into as well, if they are there.
+        """
+        if self._programs.missing(section.family):
+            return Found()
+        wanted = list(dict.fromkeys([*content.chains, *main]))
+        chains: dict[str, list[str]] = {}
+        while wanted:
+            chains |= self._list(section, wanted)
+            leads = {name for rules in chains.values() for name in map(target, rules) if name}
+            wanted = sorted(leads - chains.keys()) if leads - chains.keys() - set(wanted) else []
+        return Found(chains, self._jumps(section, content.jumps) if chains else None)
+
+    def write(self, work: Iterable[tuple[Section, Found, Content]]) -> None:
+        """Make sections hold what they should, in this order.
+
+        Each table is one transaction; where one fails, those before it stay as
+        they have become.
+        """
+        texts: dict[str, str] = {}
+        for section, found, content in work:
+            if not found.chains and not content.chains:
+                continue
+            if found.jumps is None:
+                found = Found(found.chains, self._jumps(section, content.jumps))
+            if section.family == ARP:
+                self._write_arp(found, content)
+            else:
+                text = "".join(f"{line}\n" for line in _changes(section, found, content))
+                texts[section.family] = texts.get(section.family, "") + text
+        for family, text in texts.items():
+            self._programs.restore(family, text)
+
+    def _list(self, section: Section, chains: list[str]) -> dict[str, list[str]]:
+        """The rules of those chains that are there."""
+        family, table = section
+        flag = "-L" if family in (ARP, BRIDGE) else "-S"
+        if len(chains) > 1 and family != ARP:
+            text = "".join(
+                [f"*{table}\n", *(f"{flag} {chain}\n" for chain in chains), _end(family)]
+            )
+            done = self._programs.listed(family, text)
+            listed = _parse(done.stdout)
+            if done.returncode == 0 and listed.keys() >= set(chains):
+                return {chain: listed[chain] for chain in chains}
+        found = {}
+        for chain in chains:
+            done = self._programs.ask(family, *_table(section), flag, chain)
+            if done.returncode == 0 and (rules := _parse(done.stdout).get(chain)) is not None:
+                found[chain] = rules
+        return found
+
+    def _jumps(self, section: Section, jumps: dict[str, str]) -> dict[str, str]:
+        """Those of the jumps that are there."""
+        return {
+            hook: chain for hook, chain in jumps.items() if self._jumps_to(section, hook, chain)
+        }
+
+    def _jumps_to(self, section: Section, hook: str, chain: str) -> bool:
+        if section.family != BRIDGE:
+            arguments = (*_table(section), "-C", hook, "-j", chain)
+            return self._programs.ask(section.family, *arguments).returncode == 0
+        # ebtables(8) has no way to ask for one rule.
+        done = self._programs.ask(section.family, *_table(section), "-L", hook)
+        return f"-j {chain}" in map(str.strip, done.stdout.splitlines())
+
+    def _write_arp(self, found: Found, content: Content) -> None:
+        """Rule by rule: arptables-restore throws others' rules away, whatever it is told."""
+        for chain in content.chains.keys() - found.chains.keys():
+            self._programs.do(ARP, "-N", chain)
+        for chain in found.chains.keys() | content.chains.keys():
+            here = found.chains.get(chain, [])
+            rules = [rule.text for rule in content.chains.get(chain, ())]
+            there = set(map(_words, here))
+            for text in (text for text in rules if _words(text) not in there):
+                self._programs.do(ARP, "-A", chain, *text.split())
+            wanted = set(map(_words, rules))
+            for text in (text for text in here if _words(text) not in wanted):
+                self._programs.do(ARP, "-D", chain, *text.split())
+        for line in _jump_changes(found, content):
+            self._programs.do(ARP, *line.split())
+        for chain in found.chains.keys() - content.chains.keys():
+            self._programs.do(ARP, "-X", chain)
+
+
+def _changes(section: Section, found: Found, content: Content) -> Iterator[str]:
+    """What turns ``found`` into ``content``, in the words of iptables-restore(8)."""
+    yield f"*{section.table}"
+    chains = dict.fromkeys([*found.chains, *content.chains])
+    for chain in chains:
+        # Made if it is not there, emptied if it is, all in the same transaction.
+        yield f":{chain} RETURN" if section.family == BRIDGE else f":{chain} - [0:0]"
+    for chain, rules in content.chains.items():
+        yield from (f"-A {chain} {rule.text}" for rule in rules)
+    yield from _jump_changes(found, content)
+    yield from (f"-X {chain}" for chain in chains if chain not in content.chains)
+    if end := _end(section.family).strip():
+        yield end
+
+
+def _jump_changes(found: Found, content: Content) -> Iterator[str]:
+    """One jump from each built-in chain that needs it, before all that is there."""
+    there = found.jumps or {}
+    yield from (f"-D {hook} -j {there[hook]}" for hook in there if hook not in content.jumps)
+    yield from (f"-I {hook} -j {to}" for hook, to in content.jumps.items() if hook not in there)
+
+
+def _parse(text: str) -> dict[str, list[str]]:
+    """The rules by chain, as ``iptables -S``, ``ebtables -L`` or ``arptables -L`` list them."""
+    chains: dict[str, list[str]] = {}
+    current: list[str] = []
+    for line in map(str.strip, text.splitlines()):
+        if header := _HEADER.match(line):
+            current = chains.setdefault(header[1], [])
+        elif line.startswith("-A "):
+            _, chain, *rule = line.split(" ", 2)
+            chains.setdefault(chain, []).extend(rule)
+        elif line and not line.startswith(("Bridge table:", "-P ", "#")):
+            current.append(line)
+    return chains
+
+
+def target(rule: str) -> str | None:
+    """The chain of ours that a rule leads to."""
+    match = _TARGET.search(rule)
+    return match[1] if match else None
+
+
+def _words(rule: str) -> frozenset[str]:
+    """A rule of arptables whatever the order in which it is printed."""
+    return frozenset(rule.replace("--opcode Request", "--opcode 1").split())
+
+
+def _table(section: Section) -> tuple[str, ...]:
+    return () if section.family == ARP else ("-t", section.table)
+
+
+def _end(family: str) -> str:
+    return "" if family == BRIDGE else "COMMIT\n"

@@ -1,0 +1,285 @@
+"""The rig of the firewall suite on the fake: a fabric, and the fake firewall on its hub."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Network
+
+import snnet
+from snnet.backends.fake import FakeFirewall
+from snnet.backends.fake.fabric.frames import (
+    BROADCAST,
+    Arp,
+    Dhcp,
+    Echo,
+    Frame,
+    Packet,
+    Udp,
+)
+from snnet.backends.fake.fabric.guest import Guest
+from snnet.backends.fake.fabric.station import Station
+from snnet.backends.fake.fabric.trace import Step
+from snnet.conformance import Answer, Conversation, Rig
+from snnet.conformance.places import (
+    BRIDGES,
+    DEVICES,
+    FAR,
+    HUB,
+    OUT,
+    PLACES,
+    PORT,
+    ROUTED_GATEWAY,
+    Place,
+)
+from snnet.contract import (
+    PROTOCOLS,
+    Add,
+    Address,
+    Bridge,
+    Change,
+    Driver,
+    IPAddress,
+    Noun,
+    Remove,
+    Route,
+    Sysctl,
+    Tap,
+)
+
+_NOBODY = IPv4Address("10.255.255.254")
+_ANY, _ALL = IPv4Address("0.0.0.0"), IPv4Address("255.255.255.255")
+_SYSCTLS = (
+    "net.ipv4.ip_forward",
+    "net.ipv6.conf.all.forwarding",
+    "net.bridge.bridge-nf-call-iptables",
+    "net.bridge.bridge-nf-call-ip6tables",
+)
+
+
+class FakeRig(Rig):
+    """Fake hosts and guests, wired as the suites have it."""
+
+    strange_frames = False
+
+    def __init__(self, owner: str = "cnci:kit") -> None:
+        self.owner = owner
+        self.fabric = snnet.Fabric()
+        self.hub = self.fabric.add_host("hub", None)
+        self._machines: dict[Place, snnet.FakeKernel | Guest] = {HUB: self.hub}
+        self._addresses: list[Address] = []
+        self._build_hub()
+        for place in PLACES:
+            outside = place in (OUT, FAR)
+            self._machines[place] = self._outsider(place) if outside else self._guest(place)
+            self._add_ipv6(place)
+        for machine in self._machines.values():
+            for protocol in PROTOCOLS:
+                self.fabric.listen(machine, protocol, PORT)
+        self.driver = FakeFirewall(self.hub)
+
+    def another(self, owner: str | None = None) -> Driver:
+        return FakeFirewall(self.hub)
+
+    # -- probes ------------------------------------------------------------------------
+
+    def ping(self, source: Place, address: IPAddress) -> bool:
+        return self.fabric.ping(self._machines[source], address)
+
+    def connect(self, source: Place, address: IPAddress, protocol: str, port: int) -> Answer | None:
+        heard = self.fabric.connected(self._machines[source], address, protocol, port)
+        if heard is None:
+            return None
+        by = next(place for place in self._machines if place.name == heard.station)
+        return Answer(by, heard.source)
+
+    def converse(self, source: Place, address: IPv4Address, port: int) -> Conversation:
+        return _FakeConversation(self, source, address, port)
+
+    def forge(
+        self,
+        source: Place,
+        target: Place,
+        *,
+        address: IPv4Address | None = None,
+        mac: str | None = None,
+    ) -> bool:
+        near = source.bridge is not None and source.bridge == target.bridge
+        packet = Packet(
+            address or source.ip,
+            source.gateway if target is HUB else target.ip,
+            Echo(True, 1, 56),
+        )
+        to = target.mac if near else source.gateway_mac
+        self._send(source, Frame(mac or source.mac, to, packet))
+        return self._station(target) in self._station(source).network.walk.reached
+
+    def arp(
+        self,
+        source: Place,
+        hearer: Place,
+        *,
+        address: IPv4Address | None = None,
+        mac: str | None = None,
+    ) -> bool:
+        asked = Arp(True, address or source.ip, mac or source.mac, _NOBODY)
+        return self._heard(source, hearer, asked)
+
+    def dhcp(self, source: Place, hearer: Place, *, server: bool) -> bool:
+        if server:
+            message = Udp(67, 68, Dhcp("offer", hearer.mac, hearer.ip, 24, source.ip))
+        else:
+            message = Udp(68, 67, Dhcp("discover", source.mac))
+        return self._heard(source, hearer, Packet(source.ip if server else _ANY, _ALL, message))
+
+    def strange(self, source: Place, hearer: Place) -> bool:
+        raise NotImplementedError("a fabric carries ARP and IP alone")
+
+    def resolve(self, source: Place, address: IPv4Address) -> bool:
+        asked = Arp(True, source.ip, source.mac, address)
+        with _listening(self._station(source)) as heard:
+            self._send(source, Frame(source.mac, BROADCAST, asked))
+        return any(
+            isinstance(frame.payload, Arp)
+            and not frame.payload.request
+            and frame.payload.sender == address
+            for frame in heard
+        )
+
+    # -- the hub -----------------------------------------------------------------------
+
+    def add_address(self, link: str, address: IPv4Interface) -> None:
+        noun = Address(link=link, address=address)
+        _add(self.hub, noun)
+        self._addresses.append(noun)
+
+    def ruleset(self) -> str:
+        return "\n".join(sorted(map(repr, self.driver.snapshot().values())))
+
+    def stranger(self) -> AbstractContextManager[Callable[[], str]]:
+        """Nobody else's rules exist here; what could be harmed is the rest of the kernel."""
+        return _stranger(self.hub)
+
+    def reset(self) -> None:
+        outcome = self.hub.apply([Remove(noun) for noun in self._addresses])
+        assert outcome.error is None, outcome.error
+        self._addresses.clear()
+
+    def close(self) -> None:
+        self.reset()
+
+    # -- building ----------------------------------------------------------------------
+
+    def _build_hub(self) -> None:
+        for device in DEVICES:
+            self.hub.add_uplink(device.name, device.address, mac=device.mac)
+            self.fabric.plug(self.hub, device.name)
+            _add(self.hub, Address(link=device.name, address=device.address6))
+        for bridge in BRIDGES:
+            _add(
+                self.hub,
+                Bridge(name=bridge.name, mac=bridge.mac),
+                Address(link=bridge.name, address=bridge.address),
+                Address(link=bridge.name, address=bridge.address6),
+            )
+        for name in _SYSCTLS:
+            old = self.hub.find(("sysctl", name))
+            if isinstance(old, Sysctl):
+                outcome = self.hub.apply([Change(Sysctl(name=name, value="1"), old)])
+                assert outcome.error is None, outcome.error
+
+    def _guest(self, place: Place) -> Guest:
+        mac = None if place.bridge else place.gateway_mac
+        _add(self.hub, Tap(name=place.link, master=place.bridge, mac=mac))
+        if place.gateway == ROUTED_GATEWAY:
+            _add(
+                self.hub,
+                Address(link=place.link, address=IPv4Interface(ROUTED_GATEWAY)),
+                Route(destination=IPv4Network(place.ip), link=place.link),
+            )
+        vnic = _Vnic(place.link, place.mac)
+        return self.fabric.attach(
+            self.hub, vnic, address=place.address, gateway=place.gateway, name=place.name
+        )
+
+    def _outsider(self, place: Place) -> snnet.FakeKernel:
+        kernel = self.fabric.add_host(place.name, place.address)
+        everywhere = IPv4Network("0.0.0.0/0")
+        _add(kernel, Route(destination=everywhere, link="eth0", gateway=place.gateway))
+        return kernel
+
+    def _add_ipv6(self, place: Place) -> None:
+        if place.address6 is not None:
+            everywhere = IPv6Network("::/0")
+            _add(
+                self._kernel(place),
+                Address(link="eth0", address=place.address6),
+                Route(destination=everywhere, link="eth0", gateway=place.gateway6),
+            )
+
+    # -- frames ------------------------------------------------------------------------
+
+    def _kernel(self, place: Place) -> snnet.FakeKernel:
+        machine = self._machines[place]
+        return machine.kernel if isinstance(machine, Guest) else machine
+
+    def _station(self, place: Place) -> Station:
+        return self.fabric._station(self._machines[place])
+
+    def _send(self, source: Place, frame: Frame) -> None:
+        """Put a frame on the wire, and have the lies in it forgotten afterwards."""
+        station = self._station(source)
+        walk = station.network.new_walk()
+        walk.later(station.transmit, "eth0", frame, Step(None, station.name, "eth0", "sends", ()))
+        walk.run()
+        station.network.changes.count += 1
+
+    def _heard(self, source: Place, hearer: Place, payload: Arp | Packet) -> bool:
+        with _listening(self._station(hearer)) as heard:
+            self._send(source, Frame(source.mac, BROADCAST, payload))
+        return any(frame.payload is payload for frame in heard)
+
+
+class _FakeConversation(Conversation):
+    """There is no time on a fabric: each question is a flow of its own."""
+
+    def __init__(self, rig: FakeRig, source: Place, address: IPv4Address, port: int) -> None:
+        self._question = rig, source, address, port
+
+    def ask(self) -> Answer | None:
+        rig, source, address, port = self._question
+        return rig.connect(source, address, "udp", port)
+
+
+@dataclass(frozen=True)
+class _Vnic:
+    link_name: str
+    mac: str
+
+
+def _add(kernel: snnet.FakeKernel, *nouns: Noun) -> None:
+    outcome = kernel.apply([Add(noun) for noun in nouns])
+    assert outcome.error is None, outcome.error
+
+
+@contextmanager
+def _listening(station: Station) -> Iterator[list[Frame]]:
+    """The frames that come to the station's NIC meanwhile."""
+    heard: list[Frame] = []
+    take_in = station.from_cable
+
+    def from_cable(name: str, frame: Frame, step: Step) -> None:
+        heard.append(frame)
+        take_in(name, frame, step)
+
+    station.from_cable = from_cable  # type: ignore[method-assign]
+    try:
+        yield heard
+    finally:
+        del station.from_cable
+
+
+@contextmanager
+def _stranger(kernel: snnet.FakeKernel) -> Iterator[Callable[[], str]]:
+    yield lambda: "\n".join(map(repr, kernel.snapshot().values()))

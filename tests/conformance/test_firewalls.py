@@ -1,0 +1,64 @@
+"""The firewall suite on every driver of snnet."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+
+import pytest
+
+from snnet.conformance import FirewallSuite, RealRig, Rig
+
+from .fake_rig import FakeRig
+
+
+class TestFake(FirewallSuite):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def rig(cls) -> Iterator[Rig]:
+        with FakeRig() as rig:
+            yield rig
+
+
+@pytest.mark.kernel
+class TestNftables(FirewallSuite):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def rig(cls) -> Iterator[Rig]:
+        from snnet.firewall.nftables import NftablesFirewall
+
+        with RealRig(NftablesFirewall) as rig:
+            yield rig
+
+
+@pytest.mark.kernel
+class TestNftablesWithoutBrNetfilter(FirewallSuite):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def rig(cls) -> Iterator[Rig]:
+        from snnet.firewall.nftables import NftablesFirewall
+
+        with RealRig(NftablesFirewall, br_netfilter=False) as rig:
+            yield rig
+
+
+class _Iptables(FirewallSuite):
+    variant: str
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def rig(cls) -> Iterator[Rig]:
+        from snnet.firewall.iptables import IptablesFirewall
+
+        with RealRig(functools.partial(IptablesFirewall, variant=cls.variant)) as rig:
+            yield rig
+
+
+@pytest.mark.kernel
+class TestIptablesNft(_Iptables):
+    variant = "nft"
+
+
+@pytest.mark.kernel
+class TestIptablesLegacy(_Iptables):
+    variant = "legacy"

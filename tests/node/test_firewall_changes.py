@@ -1,0 +1,244 @@
+"""Another firewall for a node, and others' rules beside ours; on the real kernel."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+import snnet
+from snnet.contract import AntiSpoof, HostIsolation, Noun, Owned
+from snnet.firewall.iptables import IptablesFirewall
+from snnet.firewall.nftables import NftablesFirewall
+from snnet.system.host import SystemHost
+from snnet.system.process import run
+from tests.node.test_exits import GUEST, NET, bridge_of, everything
+from tests.node.world import NetlinkWorld, vm
+
+pytestmark = pytest.mark.kernel
+
+DRIVERS = {"nftables": NftablesFirewall, "iptables": IptablesFirewall}
+
+
+def in_namespace(world: NetlinkWorld, *argv: str, input: str | None = None) -> str:
+    return run(argv, netns=world.kernel.host.netns, input=input).stdout
+
+
+def left_of(world: NetlinkWorld, firewall: str, owner: str) -> list[Noun]:
+    """What a driver finds of an owner's in the kernel."""
+    host = SystemHost(owner, world.netns)
+    driver = DRIVERS[firewall](host)
+    try:
+        found = driver.snapshot().values()
+        return [noun for noun in found if isinstance(noun, Owned) and noun.owner == owner]
+    finally:
+        driver.close()
+        host.close()
+
+
+@pytest.mark.parametrize(("old", "new"), [("iptables", "nftables"), ("nftables", "iptables")])
+def test_a_concentrators_rules_move_to_the_new_firewall(
+    real: NetlinkWorld, old: str, new: str
+) -> None:
+    cnci = real.cnci(firewall=old)
+    cnci.add_remote_subnet(NET, 7, "192.0.2.21")
+    everything(cnci)
+    rules, publics = cnci.topology()["rules"], cnci.public_ips
+    cnci.close()
+    again = real.cnci(firewall=new, init=False)
+    moved = again.init().healed
+    assert len(moved) == 7
+    assert all(line.endswith(f"from {old} to {new}") for line in moved)
+    assert left_of(real, old, "cnci:cnci-1") == []
+    assert sorted(again.topology()["rules"]) == sorted(rules)
+    assert again.public_ips == publics
+    assert again.verify() == []
+    again.shutdown()
+    assert left_of(real, new, "cnci:cnci-1") == []
+    assert "snnet" not in in_namespace(real, "nft", "list", "ruleset").lower()
+
+
+def test_a_compute_nodes_rules_move_too(real: NetlinkWorld) -> None:
+    old = real.node(firewall="iptables")
+    old.create_vnic(vm(9))
+    old.close()
+    new = real.node(firewall="nftables")
+    assert left_of(real, "iptables", "cn:cn-1") == []
+    assert new.verify() == []
+    new.reset_network()
+
+
+def test_without_a_gap_a_connection_goes_on(real: NetlinkWorld) -> None:
+    """Its tracked state is left alone: the kernel goes on translating as it did."""
+    cnci = real.cnci(firewall="iptables")
+    cnci.add_remote_subnet(NET, 7, "192.0.2.21")
+    everything(cnci)
+    in_namespace(
+        real, "conntrack", "-I", "-p", "tcp", "--state", "ESTABLISHED", "--timeout", "300",
+        "--src", "198.51.100.9", "--dst", "192.0.2.11", "--sport", "4000", "--dport", "33265",
+        "--reply-src", GUEST, "--reply-dst", "198.51.100.9", "-u", "ASSURED,SEEN_REPLY,DST_NAT",
+        "--reply-port-src", "22", "--reply-port-dst", "4000",
+    )  # fmt: skip
+    cnci.close()
+    again = real.cnci(firewall="nftables")
+    assert "dport=33265" in in_namespace(real, "conntrack", "-L")
+    again.port_access(False, "tcp", "eth0", 33265, GUEST, 22)
+    assert "dport=33265" not in in_namespace(real, "conntrack", "-L"), "a removed one is forgotten"
+    again.shutdown()
+
+
+def test_a_new_firewall_that_cannot_leaves_the_old_one_in_charge(
+    real: NetlinkWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cnci = real.cnci(firewall="iptables")
+    cnci.add_remote_subnet(NET, 7, "192.0.2.21")
+    everything(cnci)
+    cnci.close()
+    before = left_of(real, "iptables", "cnci:cnci-1")
+
+    def refuse(self: object, commands: object, *, as_json: bool = False) -> str:
+        raise snnet.Exhausted("no memory")
+
+    monkeypatch.setattr("snnet.firewall.nft.Nft.run", refuse)
+    monkeypatch.setattr(NftablesFirewall, "missing", lambda self, noun: None)
+    with pytest.raises(snnet.Exhausted):
+        real.cnci(firewall="nftables")
+    monkeypatch.undo()
+    assert left_of(real, "iptables", "cnci:cnci-1") == before
+    real.cnci(firewall="iptables").shutdown()
+
+
+# -- others' rules ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cnci(real: NetlinkWorld) -> snnet.Cnci:
+    cnci = real.cnci()
+    cnci.add_remote_subnet(NET, 7, "192.0.2.21")
+    everything(cnci)
+    assert cnci.verify() == []
+    return cnci
+
+
+DROPS = {
+    "a policy": (
+        "add table inet x; add chain inet x f {{ type filter hook forward priority 9; policy drop; }}",
+        r"table inet x, chain f \(hook forward\) drops .* by its policy",
+    ),
+    "an interface": (
+        "add table ip x; add chain ip x f {{ type filter hook forward priority 9; }}\n"
+        'add rule ip x f oifname "{bridge}" counter drop',
+        "table ip x, chain f .* from eth0 to {bridge}, by a rule that says drop",
+    ),
+    "an address": (
+        "add table ip x; add chain ip x f {{ type filter hook forward priority 9; }}\n"
+        "add rule ip x f ip saddr 10.1.0.0/16 reject",
+        "by a rule that says reject",
+    ),
+    "a jump": (
+        "add table ip x; add chain ip x g; add chain ip x f {{ type filter hook forward priority 9; }}\n"
+        'add rule ip x g iifname "{bridge}" drop; add rule ip x f jump g',
+        "says drop in chain g",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DROPS)
+def test_others_drops_are_found_and_named(real: NetlinkWorld, cnci: snnet.Cnci, name: str) -> None:
+    script, said = DROPS[name]
+    bridge = bridge_of(cnci)
+    in_namespace(
+        real, "nft", "-f", "-", input=script.format(bridge=bridge).replace("; add", "\nadd")
+    )
+    (line,) = cnci.verify()
+    assert re.search(said.format(bridge=bridge), line), line
+    cnci.shutdown()
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        'add rule ip x f iifname "docker0" drop',
+        'add rule ip x f oifname != "{bridge}" iifname "docker*" drop',
+        "add rule ip x f ip daddr 172.17.0.0/16 drop",
+        "add rule ip x f tcp dport 25 drop",
+        'add rule ip x f iifname "{bridge}" accept\nadd rule ip x f oifname "{bridge}" accept\n'
+        "add rule ip x f drop",
+    ],
+)
+def test_rules_that_do_us_no_harm_are_not_mentioned(
+    real: NetlinkWorld, cnci: snnet.Cnci, rules: str
+) -> None:
+    script = "add table ip x\nadd chain ip x f { type filter hook forward priority 9; }\n"
+    text = script + rules.format(bridge=bridge_of(cnci))
+    in_namespace(real, "nft", "-f", "-", input=text)
+    assert cnci.verify() == []
+    cnci.shutdown()
+
+
+def test_dockers_policy_is_found(real: NetlinkWorld) -> None:
+    """What dockerd does to a host: on a compute node it hits bridged frames (br_netfilter)."""
+    node = real.node()
+    node.create_vnic(vm(9))
+    for program in ("iptables-nft", "iptables-legacy"):
+        in_namespace(real, program, "-P", "FORWARD", "DROP")
+        (line,) = node.verify()
+        assert "chain FORWARD" in line
+        assert "by its policy" in line
+        in_namespace(real, program, "-P", "FORWARD", "ACCEPT")
+    assert node.verify() == []
+    node.reset_network()
+
+
+@pytest.mark.parametrize("command", ["flush ruleset", "flush table inet snnet-cnci-cnci-1"])
+def test_flushed_by_somebody_else_it_is_found_and_mended(
+    real: NetlinkWorld, cnci: snnet.Cnci, command: str
+) -> None:
+    whole = real.text()
+    in_namespace(real, "nft", *command.split())
+    lines = cnci.verify()
+    assert sum(line.startswith("missing: ") for line in lines) == 7
+    assert cnci.repair().orphans == []
+    assert cnci.verify() == []
+    assert real.text() == whole
+    cnci.shutdown()
+    assert "snnet" not in in_namespace(real, "nft", "list", "ruleset")
+
+
+def test_a_foreign_table_stays_byte_for_byte(real: NetlinkWorld) -> None:
+    elements = ", ".join(f"10.{a}.{b}.1" for a in range(20) for b in range(250))
+    script = (
+        "add table ip foreign\nadd set ip foreign s { type ipv4_addr; }\n"
+        f"add element ip foreign s {{ {elements} }}\n"
+        "add chain ip foreign c { type filter hook forward priority 5; }\n"
+        'add rule ip foreign c ip saddr @s counter comment "not ours"\n'
+    )
+    in_namespace(real, "nft", "-f", "-", input=script)
+    before = in_namespace(real, "nft", "list", "ruleset")
+    cnci = real.cnci()
+    cnci.add_remote_subnet(NET, 7, "192.0.2.21")
+    everything(cnci)
+    cnci.verify()
+    cnci.shutdown()
+    assert in_namespace(real, "nft", "list", "ruleset") == before
+
+
+def test_what_the_firewall_lacks_is_left_out_and_said(
+    real: NetlinkWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = IptablesFirewall.missing
+
+    def without_ebtables(self: IptablesFirewall, noun: Noun) -> str | None:
+        lacking = isinstance(noun, (AntiSpoof, HostIsolation))
+        return "no ebtables here" if lacking else original(self, noun)
+
+    monkeypatch.setattr(IptablesFirewall, "missing", without_ebtables)
+    node = real.node(firewall="iptables")
+    node.create_vnic(vm(9))
+    lines = node.verify()
+    assert [line.split(":")[0] for line in lines] == [
+        "not set, as for all HostIsolation",
+        "not set, as for all AntiSpoof",
+    ]
+    assert all(line.endswith("no ebtables here") for line in lines)
+    node.reset_network()
