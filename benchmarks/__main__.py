@@ -8,6 +8,7 @@ import os
 import platform
 import sys
 from dataclasses import asdict
+from itertools import chain
 
 from . import fake
 from .timing import Result
@@ -28,10 +29,10 @@ def main() -> int:
     for result in fake.run():
         show(result)
     if os.geteuid() == 0:
-        from . import kernel
+        from . import firewall, kernel
 
         enter_namespace()
-        for result in kernel.run():
+        for result in chain(kernel.run(), firewall.run()):
             show(result)
     elif not options.json:
         print("netlink: left out, for it needs root")

@@ -28,6 +28,10 @@ def _cnci(world: FakeWorld) -> snnet.Cnci:
     return cnci
 
 
+def _bridge(cnci: snnet.Cnci) -> str:
+    return str(cnci.topology()["subnets"]["10.1.0.0/24"]["bridge"])
+
+
 SET_UPS: dict[str, tuple[Callable[[FakeWorld], Any], Call]] = {
     "first vm": (_cn, lambda node: node.create_vnic(vm(9))),
     "first container": (_cn, lambda node: node.create_vnic(container(9))),
@@ -39,6 +43,10 @@ SET_UPS: dict[str, tuple[Callable[[FakeWorld], Any], Call]] = {
     "mesh": (_cnci, lambda node: node.update_neighbors(neighbors(11, 30, 31))),
     "entry": (_cnci, lambda node: node.dhcp("10.1.0.0/24").add_entry("10.1.0.9", hostname="a")),
     "nat": (_cnci, lambda node: node.enable_nat(["eth0"])),
+    "forward": (
+        _cnci,
+        lambda node: node.external_forwarding(True, "eth0", _bridge(node)),
+    ),
     "port": (_cnci, lambda node: node.port_access(True, "tcp", "eth0", 80, "10.1.0.9", 80)),
     "public": (
         _cnci,
@@ -59,6 +67,8 @@ def _with_everything(world: FakeWorld) -> snnet.Cnci:
     cnci.add_remote_subnet("10.2.0.0/24", 8, "192.0.2.21")
     cnci.update_neighbors(neighbors(11, 30))
     cnci.enable_nat(["eth0"])
+    cnci.external_forwarding(True, "eth0", _bridge(cnci))
+    cnci.port_access(True, "tcp", "eth0", 80, "10.1.0.9", 80)
     cnci.public_ip_access(True, "10.1.0.9", "203.0.113.5", "eth0")
     return cnci
 
@@ -73,6 +83,14 @@ TEAR_DOWNS: dict[str, tuple[Callable[[FakeWorld], Any], Call]] = {
     ),
     "mesh": (_with_everything, lambda node: node.update_neighbors([])),
     "nat": (_with_everything, lambda node: node.disable_nat()),
+    "forward": (
+        _with_everything,
+        lambda node: node.external_forwarding(False, "eth0", _bridge(node)),
+    ),
+    "port": (
+        _with_everything,
+        lambda node: node.port_access(False, "tcp", "eth0", 80, "10.1.0.9", 80),
+    ),
     "public": (
         _with_everything,
         lambda node: node.public_ip_access(False, "10.1.0.9", "203.0.113.5", "eth0"),

@@ -120,58 +120,61 @@ def cnci(real: NetlinkWorld) -> snnet.Cnci:
     return cnci
 
 
+FORWARD = "add chain {family} x f {{ type filter hook forward priority 9; policy {policy}; }}"
+
+
+def foreign(family: str, *rules: str, policy: str = "accept") -> str:
+    """A table of somebody else's that looks at what is forwarded."""
+    forward = FORWARD.format(family=family, policy=policy)
+    return "\n".join([f"add table {family} x", f"add chain {family} x g", forward, *rules])
+
+
 DROPS = {
     "a policy": (
-        "add table inet x; add chain inet x f {{ type filter hook forward priority 9; policy drop; }}",
+        foreign("inet", policy="drop"),
         r"table inet x, chain f \(hook forward\) drops .* by its policy",
     ),
     "an interface": (
-        "add table ip x; add chain ip x f {{ type filter hook forward priority 9; }}\n"
-        'add rule ip x f oifname "{bridge}" counter drop',
-        "table ip x, chain f .* from eth0 to {bridge}, by a rule that says drop",
+        foreign("ip", 'add rule ip x f oifname "BRIDGE" counter drop'),
+        "table ip x, chain f .* from eth0 to BRIDGE, by a rule that says drop",
     ),
     "an address": (
-        "add table ip x; add chain ip x f {{ type filter hook forward priority 9; }}\n"
-        "add rule ip x f ip saddr 10.1.0.0/16 reject",
+        foreign("ip", "add rule ip x f ip saddr 10.1.0.0/16 reject"),
         "by a rule that says reject",
     ),
     "a jump": (
-        "add table ip x; add chain ip x g; add chain ip x f {{ type filter hook forward priority 9; }}\n"
-        'add rule ip x g iifname "{bridge}" drop; add rule ip x f jump g',
+        foreign("ip", 'add rule ip x g iifname "BRIDGE" drop', "add rule ip x f jump g"),
         "says drop in chain g",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", DROPS)
 def test_others_drops_are_found_and_named(real: NetlinkWorld, cnci: snnet.Cnci, name: str) -> None:
-    script, said = DROPS[name]
-    bridge = bridge_of(cnci)
-    in_namespace(
-        real, "nft", "-f", "-", input=script.format(bridge=bridge).replace("; add", "\nadd")
-    )
+    script, said = (text.replace("BRIDGE", bridge_of(cnci)) for text in DROPS[name])
+    in_namespace(real, "nft", "-f", "-", input=script)
     (line,) = cnci.verify()
-    assert re.search(said.format(bridge=bridge), line), line
+    assert re.search(said, line), line
     cnci.shutdown()
 
 
 @pytest.mark.parametrize(
     "rules",
     [
-        'add rule ip x f iifname "docker0" drop',
-        'add rule ip x f oifname != "{bridge}" iifname "docker*" drop',
-        "add rule ip x f ip daddr 172.17.0.0/16 drop",
-        "add rule ip x f tcp dport 25 drop",
-        'add rule ip x f iifname "{bridge}" accept\nadd rule ip x f oifname "{bridge}" accept\n'
-        "add rule ip x f drop",
+        ['iifname "docker0" drop'],
+        ['oifname != "BRIDGE" iifname "docker*" drop'],
+        ["ip daddr 172.17.0.0/16 drop"],
+        ["tcp dport 25 drop"],
+        ['iifname "BRIDGE" accept', 'oifname "BRIDGE" accept', "drop"],
     ],
+    ids=str,
 )
 def test_rules_that_do_us_no_harm_are_not_mentioned(
-    real: NetlinkWorld, cnci: snnet.Cnci, rules: str
+    real: NetlinkWorld, cnci: snnet.Cnci, rules: list[str]
 ) -> None:
-    script = "add table ip x\nadd chain ip x f { type filter hook forward priority 9; }\n"
-    text = script + rules.format(bridge=bridge_of(cnci))
-    in_namespace(real, "nft", "-f", "-", input=text)
+    bridge = bridge_of(cnci)
+    script = foreign("ip", *(f"add rule ip x f {rule.replace('BRIDGE', bridge)}" for rule in rules))
+    in_namespace(real, "nft", "-f", "-", input=script)
     assert cnci.verify() == []
     cnci.shutdown()
 

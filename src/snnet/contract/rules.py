@@ -40,7 +40,7 @@ Source NAT, of new connections:
 3. leaving by a ``Masquerade`` device: to an address of the device.
 
 When a ``PortForward`` or a ``PublicIp`` comes or goes, the driver makes the kernel
-forget the connections it concerns (conntrack), or they would go on as before.
+forget the connections that would otherwise go on as before (conntrack).
 """
 
 from __future__ import annotations

@@ -27,8 +27,10 @@ def host(netns: str, tmp_path: Path) -> Iterator[SystemHost]:
 
 
 @pytest.fixture
-def driver(host: SystemHost, variant: str) -> IptablesFirewall:
-    return IptablesFirewall(host, variant=variant)
+def driver(host: SystemHost, variant: str) -> Iterator[IptablesFirewall]:
+    driver = IptablesFirewall(host, variant=variant)
+    yield driver
+    driver.close()
 
 
 class Shell:

@@ -24,7 +24,7 @@ from snnet.contract import (
     error_for,
 )
 from snnet.firewall.connections import concerned
-from snnet.system import conntrack
+from snnet.system.conntrack import Conntrack
 from snnet.system.host import SystemHost
 
 from . import names, records
@@ -58,6 +58,7 @@ class IptablesFirewall(Driver):
         self.host: SystemHost = host
         self._programs = Programs(lambda: self.host.netns, variant)
         self._tables = Tables(self._programs)
+        self._connections = Conntrack(host.netns)
 
     @property
     def variant(self) -> str:
@@ -132,7 +133,7 @@ class IptablesFirewall(Driver):
         fails, one by one, to tell which it was.
         """
         outcome = self._apply(operations, check, keep_going)
-        self._forget(operations[position].noun for position in sorted(outcome.done))
+        self._forget(operations[position] for position in sorted(outcome.done))
         return outcome
 
     def transfer(self, operations: Sequence[Operation]) -> Outcome:
@@ -159,11 +160,11 @@ class IptablesFirewall(Driver):
         if reason := self.missing(noun):
             raise error_for(errno.EOPNOTSUPP, str(operation), detail=reason, operation=operation)
 
-    def _forget(self, changed: Iterable[Noun]) -> None:
+    def _forget(self, changed: Iterable[Operation]) -> None:
         """Have connections that a change concerns looked at anew."""
         if matches := list(concerned(changed)):
             try:
-                conntrack.forget(self.host.netns, matches)
+                self._connections.forget(matches)
             except OSError as error:
                 _log.warning("connections of changed rules go on as they were: %s", error)
 
@@ -198,4 +199,5 @@ class IptablesFirewall(Driver):
         raise Unsupported("iptables sees no link events: watch the backend instead")
 
     def close(self) -> None:
-        """Nothing to let go of; every rule stays."""
+        """See :meth:`snnet.contract.Driver.close`."""
+        self._connections.close()

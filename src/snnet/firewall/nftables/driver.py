@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import shlex
 import threading
@@ -29,10 +30,11 @@ from snnet.contract import (
     Unsupported,
     Watch,
     Zone,
+    ZoneLink,
     error_for,
     keyed,
 )
-from snnet.system import conntrack
+from snnet.system.conntrack import Conntrack
 from snnet.system.host import SystemHost
 from snnet.system.netlink import NetlinkError
 
@@ -64,6 +66,7 @@ class NftablesFirewall(Driver):
         self.host = host
         self._nft = Nft(host.netns)
         self._reader = Reader(host.netns)
+        self._connections = Conntrack(host.netns)
         self._lock = threading.RLock()
         self._made: set[Table] = set()
         """Tables that are known to have their sets and static rules."""
@@ -318,12 +321,12 @@ class NftablesFirewall(Driver):
 
     def _forget_connections(self, operations: Sequence[Operation], outcome: Outcome) -> None:
         """Have connections that a change concerns looked at anew."""
-        changed = [operations[position].noun for position in outcome.done]
+        changed = [operations[position] for position in sorted(outcome.done)]
         matches = list(concerned(changed))
         if not matches:
             return
         try:
-            conntrack.forget(self.host.netns, matches)
+            self._connections.forget(matches)
         except OSError as error:
             _log.warning("connections of changed rules go on as they were: %s", error)
 
@@ -364,6 +367,7 @@ class NftablesFirewall(Driver):
         """See :meth:`snnet.contract.Driver.close`."""
         self._nft.close()
         self._reader.close()
+        self._connections.close()
 
 
 def _is_of(noun: Noun, owner: str) -> bool:
@@ -397,6 +401,8 @@ class Step:
             Table(INET, noun.owner).check()
         except ValueError as error:
             raise Denied(f"cannot {operation}: {error}", operation=operation) from None
+        if isinstance(noun, (Zone, ZoneLink)) and not tables.is_zone(noun.zone):
+            raise error_for(errno.EINVAL, str(operation), detail="no id of a zone")
         if isinstance(operation, Change):
             wrong = noun.differences(operation.old) - noun.changeable
             if wrong or not isinstance(noun, Zone):

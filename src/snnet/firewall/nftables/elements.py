@@ -48,7 +48,13 @@ def _name(raw: bytes) -> str:
     return raw.split(b"\0", 1)[0].decode()
 
 
-IFNAME = Type(16, lambda name: f'"{name}"', lambda name: name.encode().ljust(16, b"\0"), _name)
+def _quoted(name: str) -> str:
+    if '"' in name:  # nft's strings have no way to say it
+        raise error_for(errno.EINVAL, f"name the link {name!r} to nft", detail="it has a quote")
+    return f'"{name}"'
+
+
+IFNAME = Type(16, _quoted, lambda name: name.encode().ljust(16, b"\0"), _name)
 IPV4 = Type(4, str, lambda address: address.packed, IPv4Address)
 IPV6 = Type(16, str, lambda address: address.packed, IPv6Address)
 ETHER = Type(6, str, lambda mac: bytes.fromhex(mac.replace(":", "")), lambda raw: raw.hex(":"))

@@ -14,6 +14,7 @@ PREFIX = "snnet-"
 INET, BRIDGE, ARP = "inet", "bridge", "arp"
 
 _OWNER = re.compile(r"([a-z]+):([A-Za-z0-9][A-Za-z0-9._-]{0,63})")
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _TABLE = re.compile(r"snnet-([a-z]+)-(.+)")
 
 
@@ -35,6 +36,11 @@ class Table(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.family} {self.name}"
+
+
+def is_zone(zone: str) -> bool:
+    """Whether the chains of a zone can be named after this id."""
+    return _ID.fullmatch(zone) is not None
 
 
 def owner_of(name: str) -> str | None:
