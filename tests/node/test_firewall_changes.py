@@ -10,6 +10,7 @@ import snnet
 from snnet.contract import AntiSpoof, HostIsolation, Noun, Owned
 from snnet.firewall.iptables import IptablesFirewall
 from snnet.firewall.nftables import NftablesFirewall
+from snnet.node.sysctls import BRIDGED_TO_IP
 from snnet.system.host import SystemHost
 from snnet.system.process import run
 from tests.node.test_exits import GUEST, NET, bridge_of, everything
@@ -183,14 +184,26 @@ def test_dockers_policy_is_found(real: NetlinkWorld) -> None:
     """What dockerd does to a host: on a compute node it hits bridged frames (br_netfilter)."""
     node = real.node()
     node.create_vnic(vm(9))
+    shown = real.kernel.find(("sysctl", BRIDGED_TO_IP)) is not None
     for program in ("iptables-nft", "iptables-legacy"):
         in_namespace(real, program, "-P", "FORWARD", "DROP")
-        (line,) = node.verify()
-        assert "chain FORWARD" in line
-        assert "by its policy" in line
+        lines = node.verify()
+        assert len(lines) == shown
+        assert all("chain FORWARD" in line and "by its policy" in line for line in lines)
         in_namespace(real, program, "-P", "FORWARD", "ACCEPT")
     assert node.verify() == []
     node.reset_network()
+
+
+@pytest.mark.parametrize("program", ["iptables-nft", "iptables-legacy"])
+def test_a_policy_hits_what_a_concentrator_routes(
+    real: NetlinkWorld, cnci: snnet.Cnci, program: str
+) -> None:
+    in_namespace(real, program, "-P", "FORWARD", "DROP")
+    (line,) = cnci.verify()
+    assert "chain FORWARD" in line
+    assert "by its policy" in line
+    cnci.shutdown()
 
 
 @pytest.mark.parametrize("command", ["flush ruleset", "flush table inet snnet-cnci-cnci-1"])
@@ -245,3 +258,16 @@ def test_what_the_firewall_lacks_is_left_out_and_said(
     ]
     assert all(line.endswith("no ebtables here") for line in lines)
     node.reset_network()
+
+
+@pytest.mark.parametrize("name", DROPS)
+def test_iptables_finds_drops_in_tables_of_nftables_too(real: NetlinkWorld, name: str) -> None:
+    cnci = real.cnci(firewall="iptables")
+    cnci.add_remote_subnet(NET, 7, "192.0.2.21")
+    everything(cnci)
+    assert cnci.verify() == []
+    script, said = (text.replace("BRIDGE", bridge_of(cnci)) for text in DROPS[name])
+    in_namespace(real, "nft", "-f", "-", input=script)
+    (line,) = cnci.verify()
+    assert re.search(said, line), line
+    cnci.shutdown()

@@ -69,16 +69,21 @@ def _bridged_is_seen(netns: int) -> bool:
     return False
 
 
-def drops(netns: int, ruleset: Sequence[Item], ours: Iterable[Noun]) -> list[str]:
+def obstacles(netns: int, ruleset: Sequence[Item], ours: Iterable[Noun]) -> list[str]:
     """A line for each foreign base chain that drops a flow of ours, and what to do."""
+    wanted = flows(netns, ours)
+    return [*drops(ruleset, wanted), *(legacy_drops(netns) if wanted else [])]
+
+
+def drops(ruleset: Sequence[Item], wanted: Sequence[Flow]) -> list[str]:
+    """The same for nftables, iptables-nft's tables included."""
     rules = Ruleset(ruleset)
     lines = []
-    wanted = flows(netns, ours)
     for chain in rules.base_chains():
         hit = [(flow, why) for flow in wanted if (why := rules.stops(chain, flow))]
         if hit:
             flow, why = hit[0]
-            more = f" and {len(hit) - 1} other flows" if len(hit) > 1 else ""
+            more = f" (and {len(hit) - 1} more)" if len(hit) > 1 else ""
             place = f"{chain['family']} {chain['table']}"
             lines.append(
                 f"table {place}, chain {chain['name']} (hook {chain['hook']}) drops what snnet "

@@ -162,7 +162,8 @@ class ComputeNode(Ports):
         useless = {link.key for link in links if not link.alias}
         empty = topology.empty_subnets()
         useless |= {noun.key for subnet in empty for noun in subnet.nouns()}
-        useless |= useless_beside(ours, keyed(topology.nouns()))
+        staying = {key: noun for key, noun in ours.items() if key not in useless}
+        useless |= useless_beside(staying, keyed(topology.nouns()))
         with self._claims.lock:
             self._topology = topology
         events = [

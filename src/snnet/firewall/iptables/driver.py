@@ -6,6 +6,7 @@ import errno
 import logging
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
+from typing import Any
 
 from snnet.contract import (
     RULES,
@@ -24,6 +25,8 @@ from snnet.contract import (
     error_for,
 )
 from snnet.firewall.connections import concerned
+from snnet.firewall.foreign import drops, flows
+from snnet.firewall.nft import Nft
 from snnet.system.conntrack import Conntrack
 from snnet.system.host import SystemHost
 
@@ -38,6 +41,15 @@ from .text import commands, dump
 from .work import Work
 
 _log = logging.getLogger("snnet.firewall")
+
+
+_XTABLES = {"filter", "nat", "mangle", "raw", "security"}
+
+
+def _is_xtables(item: dict[str, Any]) -> bool:
+    """Whether a part of nft's ruleset is iptables-nft's, which is looked at as such."""
+    (part,) = item.values()
+    return part.get("family") in (IP, IP6, BRIDGE, ARP) and part.get("table") in _XTABLES
 
 
 class IptablesFirewall(Driver):
@@ -180,11 +192,25 @@ class IptablesFirewall(Driver):
     def obstacles(self) -> Sequence[str]:
         """See :meth:`snnet.contract.Driver.obstacles`.
 
-        Rules of others in front of ours, and those of the other iptables.
+        Rules of others in front of ours, those of the other iptables, and drops in
+        tables of nftables.
         """
         with self._alone():
-            jumps = self._read(self.host.owner).jumps()
-        return obstacles(self._programs, jumps)
+            found = self._read(self.host.owner)
+        return [
+            *obstacles(self._programs, found.jumps()),
+            *self._foreign(found.nouns.values()),
+        ]
+
+    def _foreign(self, ours: Iterable[Noun]) -> list[str]:
+        nft = Nft(self.host.netns)
+        if nft.missing() is not None:
+            return []
+        try:
+            others = [item for item in nft.ruleset() if not _is_xtables(item)]
+        finally:
+            nft.close()
+        return drops(others, flows(self.host.netns, ours))
 
     def dump(self) -> str:
         """The node's own chains as ``iptables-save`` and its like print them."""

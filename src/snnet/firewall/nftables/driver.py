@@ -39,7 +39,7 @@ from snnet.system.host import SystemHost
 from snnet.system.netlink import NetlinkError
 
 from ..connections import concerned
-from ..foreign import drops, legacy_drops
+from ..foreign import obstacles
 from ..nft import Nft
 from . import tables
 from .elements import IPV4, IPV6, PORT, RECORD_KEYS, RECORDS, Element, elements, pack, unpack
@@ -352,7 +352,7 @@ class NftablesFirewall(Driver):
             for item in self._nft.ruleset()
             if not next(iter(item.values())).get("table", "").startswith(tables.PREFIX)
         ]
-        return [*damaged, *drops(self.host.netns, foreign, ours), *legacy_drops(self.host.netns)]
+        return [*damaged, *obstacles(self.host.netns, foreign, ours)]
 
     def dump(self) -> str:
         """The node's tables as nft prints them."""
