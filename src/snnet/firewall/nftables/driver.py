@@ -18,6 +18,8 @@ from snnet.contract import (
     Check,
     Denied,
     Driver,
+    Host,
+    InvalidRequest,
     IPNetwork,
     Key,
     Missing,
@@ -60,10 +62,13 @@ class NftablesFirewall(Driver):
 
     name: ClassVar[str] = "nftables"
     carries: ClassVar[frozenset[type[Noun]]] = RULES
-    host: SystemHost
 
-    def __init__(self, host: SystemHost) -> None:
-        self.host = host
+    def __init__(self, host: Host) -> None:
+        if not isinstance(host, SystemHost):
+            raise InvalidRequest(
+                "nftables needs a real host: on a fake one say firewall='fake'", field="firewall"
+            )
+        self.host: SystemHost = host
         self._nft = Nft(host.netns)
         self._reader = Reader(host.netns)
         self._connections = Conntrack(host.netns)
