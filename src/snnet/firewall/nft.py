@@ -84,8 +84,10 @@ def _library() -> Runner | None:
 
 
 def _program(script: str, as_json: bool) -> str:
-    words = ["nft", "--json", "--terse"] if as_json else ["nft"]
-    done = run([*words, "-f", "-"], input=script + "\n", check=False)
+    if as_json:  # with --json a script from a file has to be JSON too
+        done = run(["nft", "--json", "--terse", *script.split()], check=False)
+    else:
+        done = run(["nft", "-f", "-"], input=script + "\n", check=False)
     if done.returncode != 0:
         raise _refused(done.stderr)
     return done.stdout
@@ -93,9 +95,10 @@ def _program(script: str, as_json: bool) -> str:
 
 def _binding() -> Any | None:
     try:
-        return importlib.import_module("nftables")
+        binding = importlib.import_module("nftables")
     except ImportError:
         return None
+    return binding if hasattr(binding, "Nftables") else None  # else another module of that name
 
 
 def _refused(said: str) -> ApiError:

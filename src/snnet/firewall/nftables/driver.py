@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import shlex
 import threading
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, collapse_addresses
+from ipaddress import IPv4Network, IPv6Network
 from typing import ClassVar
 
 from snnet.contract import (
     RULES,
     Add,
-    Change,
     Check,
-    Denied,
     Driver,
     Host,
     InvalidRequest,
@@ -27,12 +23,10 @@ from snnet.contract import (
     Operation,
     Outcome,
     Owned,
-    Remove,
     SnnetError,
     Unsupported,
     Watch,
     Zone,
-    ZoneLink,
     error_for,
     keyed,
 )
@@ -44,8 +38,9 @@ from ..connections import concerned
 from ..foreign import obstacles
 from ..nft import Nft
 from . import tables
-from .elements import IPV4, IPV6, PORT, RECORD_KEYS, RECORDS, Element, elements, pack, unpack
+from .elements import IPV4, IPV6, PORT, RECORD_KEYS, RECORDS, elements, pack, unpack
 from .reader import Reader
+from .steps import Step, element_command, told_of
 from .tables import ARP, BRIDGE, INET, Table
 
 _log = logging.getLogger("snnet.firewall")
@@ -77,6 +72,8 @@ class NftablesFirewall(Driver):
         """Tables that are known to have their sets and static rules."""
         self._damaged: set[Table] = set()
         """Tables that lost some of their rules: to be made anew, whole."""
+        self._held: dict[Table, int] = {}
+        """How many nouns have something in a table, where that was counted."""
         self._possible: dict[str, str | None] = {}
 
     # -- looking ---------------------------------------------------------------------
@@ -126,6 +123,8 @@ class NftablesFirewall(Driver):
             broken = {table.owner for table in there if self._is_damaged(table)}
             self._damaged = {table for table in there if table.owner in broken}
             self._made -= self._damaged
+            for table in self._damaged:
+                self._held.pop(table, None)
             found = [
                 noun
                 for table in there
@@ -249,7 +248,7 @@ class NftablesFirewall(Driver):
             if len(steps) > 1:
                 self._one_by_one(steps, outcome, keep_going)
             elif not self._removed_the_rest(steps[0], error):
-                outcome.errors[steps[0].position] = _told_of(error, steps[0].operation)
+                outcome.errors[steps[0].position] = told_of(error, steps[0].operation)
             else:
                 outcome.done.add(steps[0].position)
         else:
@@ -278,7 +277,7 @@ class NftablesFirewall(Driver):
             self._nft.run([*self._bases(needed), *changes])
         self._made |= needed
         self._damaged -= needed
-        self._clean_up({table for step in steps if step.removes for table in step.tables})
+        self._count(steps)
 
     def _bases(self, needed: set[Table]) -> list[str]:
         commands = []
@@ -301,28 +300,39 @@ class NftablesFirewall(Driver):
         ]
         if parts[0] not in there:
             return False
-        self._nft.run(_element_command("delete", step.owner, part) for part in there)
-        self._clean_up(step.tables)
+        self._nft.run(element_command("delete", step.owner, part) for part in there)
+        self._count([step])
         return True
 
-    def _clean_up(self, touched: Iterable[Table]) -> None:
-        """Remove the tables that the last nouns have left."""
-        for table in touched:
-            if self._is_empty(table):
+    def _count(self, steps: Iterable[Step]) -> None:
+        """Keep the count of nouns by table, and remove those that the last ones have left.
+
+        To count elements is to list them, so that it is done once a table, and once
+        more before the table goes.
+        """
+        for step in steps:
+            for table in step.tables:
+                if table in self._held:
+                    self._held[table] += -1 if step.removes else 1
+                elif step.removes:
+                    self._held[table] = self._listed(table)
+        for table in [table for table, count in self._held.items() if count <= 0]:
+            del self._held[table]
+            if not self._listed(table):
                 self._nft.run([f"delete table {table}"])
                 self._made.discard(table)
 
-    def _is_empty(self, table: Table) -> bool:
-        if table.family == INET and self._zones(table):
-            return False
-        sets = {
+    def _listed(self, table: Table) -> int:
+        """How many nouns have something in the table."""
+        names = {
             record.set
             for records in RECORDS.values()
             for record in records
             if record.family == table.family
         }
-        sets |= {"isolated"} if table.family == ARP else set()
-        return not any(self._reader.has_elements(table, name) for name in sets)
+        names |= {"isolated"} if table.family == ARP else set()
+        count = sum(len(self._reader.elements(table, name)) for name in names)
+        return count + len(self._zones(table))
 
     def _forget_connections(self, operations: Sequence[Operation], outcome: Outcome) -> None:
         """Have connections that a change concerns looked at anew."""
@@ -377,105 +387,3 @@ class NftablesFirewall(Driver):
 
 def _is_of(noun: Noun, owner: str) -> bool:
     return isinstance(noun, Owned) and noun.owner == owner
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One operation, checked, and what it takes."""
-
-    position: int
-    operation: Operation
-    owner: str
-    tables: frozenset[Table]
-    commands: tuple[str, ...]
-
-    @property
-    def removes(self) -> bool:
-        return isinstance(self.operation, Remove)
-
-    @classmethod
-    def of(cls, position: int, operation: Operation) -> Step:
-        """Refuses what no transaction needs to be tried for."""
-        noun = operation.noun
-        if not isinstance(noun, Owned) or type(noun) not in RULES:
-            raise Unsupported(
-                f"cannot {operation}: the nftables firewall carries no {type(noun).__name__}",
-                operation=operation,
-            )
-        try:
-            Table(INET, noun.owner).check()
-        except ValueError as error:
-            raise Denied(f"cannot {operation}: {error}", operation=operation) from None
-        if isinstance(noun, (Zone, ZoneLink)) and not tables.is_zone(noun.zone):
-            raise error_for(errno.EINVAL, str(operation), detail="no id of a zone")
-        if isinstance(operation, Change):
-            wrong = noun.differences(operation.old) - noun.changeable
-            if wrong or not isinstance(noun, Zone):
-                raise Unsupported(
-                    f"cannot {operation}: {', '.join(sorted(wrong)) or 'it'} cannot be changed "
-                    "in place",
-                    operation=operation,
-                )
-        parts = [] if isinstance(noun, Zone) else list(elements(noun))
-        families = {part.family for part in parts} or {INET}
-        return cls(
-            position,
-            operation,
-            noun.owner,
-            frozenset(Table(family, noun.owner) for family in families),
-            tuple(_commands(operation, parts)),
-        )
-
-
-def _commands(operation: Operation, parts: Sequence[Element]) -> list[str]:
-    """The operation in nft's words.
-
-    The record alone says whether the noun is there: what an accident left of the
-    rest is no obstacle.
-    """
-    noun = operation.noun
-    if isinstance(noun, Zone):
-        return _zone_commands(operation, noun)
-    assert isinstance(noun, Owned)
-    verbs = ("create", "add") if isinstance(operation, Add) else ("delete", "delete")
-    record, *others = parts
-    return [
-        _element_command(verbs[0], noun.owner, record),
-        *(_element_command(verbs[1], noun.owner, part) for part in others),
-    ]
-
-
-def _element_command(verb: str, owner: str, element: Element) -> str:
-    table = Table(element.family, owner)
-    return f"{verb} element {table} {element.set} {{ {element.text(whole=verb != 'delete')} }}"
-
-
-def _zone_commands(operation: Operation, zone: Zone) -> list[str]:
-    table = Table(INET, zone.owner)
-    match operation:
-        case Remove():
-            return tables.remove_zone(table, zone.zone, zone.outbound)
-        case Add():
-            commands = tables.make_zone(table, zone.zone, zone.outbound)
-        case Change():
-            commands = [f"flush set {table} {name}{zone.zone}" for name in tables.NETWORK_SETS]
-    for suffix, kind in (("", IPv4Network), ("6", IPv6Network)):
-        networks = [network for network in zone.networks if isinstance(network, kind)]
-        if networks:
-            ranges = ", ".join(map(str, collapse_addresses(networks)))  # type: ignore[type-var]
-            members = ", ".join(
-                f"{network.network_address} . {network.prefixlen}" for network in networks
-            )
-            commands += [
-                f"add element {table} networks{suffix}-{zone.zone} {{ {ranges} }}",
-                f"add element {table} members{suffix}-{zone.zone} {{ {members} }}",
-            ]
-    return commands
-
-
-def _told_of(error: SnnetError, operation: Operation) -> SnnetError:
-    number = getattr(error, "errno", None)
-    if number is None:
-        return type(error)(f"cannot {operation}: {error}")
-    detail = str(error).partition(": Error: ")[2]
-    return error_for(number, str(operation), detail=detail, operation=operation)

@@ -86,9 +86,6 @@ class Reader:
             return []
         return [found for message in messages for found in _parse(message)]
 
-    def has_elements(self, table: Table, name: str) -> bool:
-        return bool(self.elements(table, name))
-
     def element(self, table: Table, name: str, key: bytes) -> Found | None:
         """One element; costs the same however many there are."""
         value = attribute(_KEY, attribute(_VALUE, key), nested=True)

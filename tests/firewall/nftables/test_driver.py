@@ -1,0 +1,225 @@
+"""The driver on the real kernel: what the conformance kit does not ask."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import IPv4Address
+
+import pytest
+
+from snnet.contract import (
+    Add,
+    AntiSpoof,
+    ApiError,
+    Exists,
+    HostIsolation,
+    InvalidRequest,
+    Masquerade,
+    Missing,
+    Noun,
+    PortForward,
+    Remove,
+    Unsupported,
+    Zone,
+    ZoneLink,
+    keyed,
+)
+from snnet.firewall import nft
+from snnet.firewall.nftables import NftablesFirewall
+from snnet.system.host import SystemHost
+from snnet.system.process import run
+from tests.firewall.nftables.test_words import WORDS
+
+OWNER = "cnci:c-1"
+ZONE = Zone(owner=OWNER, zone="t1")
+ALL: list[Noun] = [ZONE, *(noun for noun, _ in WORDS.values())]
+
+
+@pytest.fixture
+def host(netns: str) -> Iterator[SystemHost]:
+    host = SystemHost(OWNER, netns)
+    yield host
+    host.close()
+
+
+@pytest.fixture
+def driver(host: SystemHost) -> Iterator[NftablesFirewall]:
+    driver = NftablesFirewall(host)
+    yield driver
+    driver.close()
+
+
+def do(driver: NftablesFirewall, *words: str, input: str | None = None) -> str:
+    return run(words, netns=driver.host.netns, input=input).stdout
+
+
+def add(driver: NftablesFirewall, *nouns: Noun) -> None:
+    error = driver.apply([Add(noun) for noun in nouns]).error
+    assert error is None, error
+
+
+def ruleset(driver: NftablesFirewall) -> str:
+    return do(driver, "nft", "-s", "list", "ruleset")
+
+
+def test_a_fake_host_is_refused() -> None:
+    from snnet import FakeKernel
+
+    with pytest.raises(InvalidRequest, match="firewall='fake'"):
+        NftablesFirewall(FakeKernel())
+
+
+@pytest.mark.kernel
+def test_without_the_library_the_program_does_the_same(
+    driver: NftablesFirewall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(driver, *ALL)
+    by_library, dump = ruleset(driver), driver.dump()
+    assert driver.apply([Remove(noun) for noun in reversed(ALL)]).error is None
+    monkeypatch.setattr(nft, "_binding", lambda: None)
+    other = NftablesFirewall(driver.host)
+    add(other, *ALL)
+    assert ruleset(other) == by_library
+    assert other.dump() == dump
+    assert other.obstacles() == []
+    assert isinstance(other.apply([Add(ALL[1])]).error, Exists)
+    assert other.apply([Remove(noun) for noun in reversed(ALL)]).error is None
+    assert ruleset(other) == ""
+    other.close()
+
+
+@pytest.mark.kernel
+def test_with_neither_it_says_what_to_install(
+    driver: NftablesFirewall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nft, "_binding", lambda: None)
+    monkeypatch.setattr(nft, "find_program", lambda name: None)
+    assert "apt-get install nftables" in (driver.missing(ZONE) or "")
+
+
+@pytest.mark.kernel
+def test_it_finds_out_what_the_kernel_can_without_leaving_a_trace(
+    driver: NftablesFirewall,
+) -> None:
+    assert [driver.missing(noun) for noun in ALL] == [None] * len(ALL)
+    assert ruleset(driver) == ""
+
+
+@pytest.mark.kernel
+def test_a_family_the_kernel_lacks_is_named(
+    driver: NftablesFirewall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = nft.Nft.run
+
+    def no_bridge(self: nft.Nft, commands: list[str], *, as_json: bool = False) -> str:
+        if any("table bridge" in line for line in commands):
+            raise Unsupported("Operation not supported")
+        return original(self, commands, as_json=as_json)
+
+    monkeypatch.setattr(nft.Nft, "run", no_bridge)
+    guard = AntiSpoof(owner=OWNER, link="v0", mac="02:00:00:00:00:01", addresses=(GUEST,))
+    assert "family bridge" in (driver.missing(guard) or "")
+    assert driver.missing(ZONE) is None
+
+
+GUEST = IPv4Address("10.1.0.9")
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("noun", ALL[1:], ids=lambda noun: type(noun).__name__)
+def test_what_an_accident_left_of_a_rule_is_no_obstacle(
+    driver: NftablesFirewall, noun: Noun
+) -> None:
+    """The record is gone, the rest is there; then the other way round."""
+    add(driver, ZONE, noun)
+    whole = ruleset(driver)
+    record = WORDS[next(name for name in WORDS if WORDS[name][0] == noun)][1][0]
+    named = record.replace("create", "delete").split(" comment")[0].removesuffix(" }") + " }"
+    do(driver, "nft", named)
+    assert driver.find(noun.key) is None
+    assert isinstance(driver.apply([Remove(noun)]).error, Missing)
+    add(driver, noun)
+    assert ruleset(driver) == whole
+    assert driver.apply([Remove(noun), Remove(ZONE)]).error is None
+    assert ruleset(driver) == ""
+
+
+@pytest.mark.kernel
+def test_a_rule_that_lost_a_part_is_removed_all_the_same(driver: NftablesFirewall) -> None:
+    isolation = HostIsolation(owner=OWNER, link="br0")
+    add(driver, isolation)
+    do(driver, "nft", 'delete element arp snnet-cnci-c-1 isolated { "br0" }')
+    assert driver.apply([Remove(isolation)]).error is None
+    assert ruleset(driver) == ""
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("table", ["inet", "bridge", "arp"])
+def test_a_table_that_lost_its_rules_is_made_anew_whole(
+    driver: NftablesFirewall, table: str
+) -> None:
+    add(driver, *ALL)
+    whole = ruleset(driver)
+    do(driver, "nft", "flush", "table", table, "snnet-cnci-c-1")
+    assert driver.snapshot() == {}
+    assert any(f"table {table} " in line for line in driver.obstacles())
+    add(driver, *ALL)
+    assert ruleset(driver) == whole
+    assert driver.snapshot() == keyed(ALL)
+    assert driver.obstacles() == []
+
+
+@pytest.mark.kernel
+def test_after_a_flush_of_everything_it_goes_on(driver: NftablesFirewall) -> None:
+    add(driver, *ALL)
+    do(driver, "nft", "flush", "ruleset")
+    assert driver.snapshot() == {}
+    assert isinstance(driver.apply([Remove(ALL[3])]).error, Missing)
+    add(driver, *ALL)
+    assert driver.snapshot() == keyed(ALL)
+
+
+@pytest.mark.kernel
+def test_one_wrong_rule_of_many_is_the_one_that_is_named(driver: NftablesFirewall) -> None:
+    add(driver, ALL[5])
+    outcome = driver.apply([Add(noun) for noun in ALL])
+    assert outcome.done == {0, 1, 2, 3, 4}
+    assert set(outcome.errors) == {5}
+    assert isinstance(outcome.error, Exists)
+    rest = driver.apply([Add(noun) for noun in ALL], keep_going=True)
+    assert rest.done == set(range(6, len(ALL)))
+    assert set(rest.errors) == set(range(6))
+
+
+@pytest.mark.kernel
+def test_a_refusal_tells_the_operation_and_the_kernels_words(driver: NftablesFirewall) -> None:
+    nowhere = ZoneLink(owner=OWNER, link="br0", zone="t9")
+    error = driver.apply([Add(nowhere)]).error
+    assert isinstance(error, Missing)
+    assert str(error).startswith("cannot add zone t9 link br0: No such file or directory (ENOENT)")
+    assert isinstance(error, ApiError)
+
+
+@pytest.mark.kernel
+def test_dry_runs_can_be_pasted(driver: NftablesFirewall) -> None:
+    lines = [line for noun in ALL for line in driver.commands(Add(noun))]
+    do(driver, "sh", "-e", input="\n".join(lines))
+    assert driver.snapshot() == keyed(ALL)
+    lines = [line for noun in reversed(ALL) for line in driver.commands(Remove(noun))]
+    do(driver, "sh", "-e", input="\n".join(lines))
+    assert driver.snapshot() == {}
+
+
+@pytest.mark.kernel
+def test_a_thousand_at_once_and_back(driver: NftablesFirewall) -> None:
+    many: list[Noun] = [
+        PortForward(
+            owner=OWNER, protocol="tcp", device="eth0", port=port, target=GUEST, target_port=22
+        )
+        for port in range(1, 1001)
+    ]
+    add(driver, Masquerade(owner=OWNER, device="eth0"), *many)
+    assert len(driver.snapshot({PortForward})) == 1000
+    assert driver.find(many[500].key) == many[500]
+    assert driver.apply([Remove(noun) for noun in many]).error is None
+    assert len(driver.snapshot()) == 1

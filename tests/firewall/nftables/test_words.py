@@ -1,0 +1,183 @@
+"""What the driver says to nft: golden text, and keys in the kernel's bytes."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, ip_address, ip_network
+
+import pytest
+
+from snnet.contract import (
+    Add,
+    AntiSpoof,
+    BridgeAccept,
+    Change,
+    Denied,
+    ExternalForward,
+    HostIsolation,
+    Masquerade,
+    Noun,
+    PortForward,
+    PublicIp,
+    Rejected,
+    Remove,
+    Unsupported,
+    Zone,
+    ZoneLink,
+)
+from snnet.firewall.nftables.elements import ETHER, IFNAME, IPV4, IPV6, PORT, PROTO, pack, unpack
+from snnet.firewall.nftables.steps import Step
+from snnet.firewall.nftables.tables import ARP, BRIDGE, INET, Table, base, owner_of, rules_in
+
+O = "cnci:c-1"  # noqa: E741
+T = "inet snnet-cnci-c-1"
+GUEST = IPv4Address("10.1.0.9")
+
+WORDS: dict[str, tuple[Noun, list[str]]] = {
+    "zone link": (
+        ZoneLink(owner=O, link="br0", zone="t1", network=ip_network("10.1.0.0/24")),
+        [
+            f'create element {T} inside {{ "br0" comment "t1 10.1.0.0/24" }}',
+            f'add element {T} links-t1 {{ "br0" }}',
+            f'add element {T} from {{ "br0" : jump from-t1 }}',
+            f'add element {T} into {{ "br0" : goto into-t1 }}',
+        ],
+    ),
+    "bridge": (
+        BridgeAccept(owner=O, bridge="br0"),
+        [
+            f'create element {T} closed {{ "br0" }}',
+            f'add element {T} bridged {{ "br0" . "br0" }}',
+        ],
+    ),
+    "isolation": (
+        HostIsolation(owner=O, link="br0"),
+        [
+            f'create element {T} isolated {{ "br0" comment "arp" }}',
+            'add element arp snnet-cnci-c-1 isolated { "br0" }',
+        ],
+    ),
+    "spoof": (
+        AntiSpoof(owner=O, link="v0", mac="02:00:0a:01:00:09", addresses=(GUEST,)),
+        [
+            "create element bridge snnet-cnci-c-1 guarded "
+            '{ "v0" comment "02:00:0a:01:00:09 10.1.0.9" }',
+            'add element bridge snnet-cnci-c-1 sources { "v0" . 02:00:0a:01:00:09 . 10.1.0.9 }',
+            'add element bridge snnet-cnci-c-1 sources { "v0" . 02:00:0a:01:00:09 . 0.0.0.0 }',
+        ],
+    ),
+    "nat": (
+        Masquerade(owner=O, device="eth0"),
+        [f'create element {T} masquerades {{ "eth0" }}'],
+    ),
+    "exit": (
+        ExternalForward(owner=O, device="eth0", bridge="br0"),
+        [f'create element {T} exits {{ "br0" . "eth0" }}'],
+    ),
+    "port": (
+        PortForward(
+            owner=O, protocol="tcp", device="eth0", port=80, target=GUEST, target_port=8080,
+            addresses=(IPv4Address("192.0.2.1"),),
+        ),
+        [
+            f'create element {T} port_forwards '
+            '{ "eth0" . tcp . 80 comment "10.1.0.9 8080 192.0.2.1" : 10.1.0.9 . 8080 }',
+            f"add element {T} hairpins {{ 192.0.2.1 . tcp . 80 : 10.1.0.9 . 8080 }}",
+        ],
+    ),
+    "public": (
+        PublicIp(owner=O, public=IPv4Address("203.0.113.5"), internal=GUEST, device="eth0"),
+        [
+            f'create element {T} publics {{ 203.0.113.5 comment "10.1.0.9 eth0" : 10.1.0.9 }}',
+            f'add element {T} public_sources {{ 10.1.0.9 . "eth0" : 203.0.113.5 }}',
+            f'add element {T} public_exits {{ 10.1.0.9 . "eth0" }}',
+        ],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_a_rule_is_elements_of_sets(name: str) -> None:
+    noun, words = WORDS[name]
+    assert list(Step.of(0, Add(noun)).commands) == words
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_what_is_removed_is_named_by_its_keys_alone(name: str) -> None:
+    commands = Step.of(0, Remove(WORDS[name][0])).commands
+    assert all(line.startswith("delete element ") for line in commands)
+    assert not any("comment" in line or " : " in line for line in commands)
+
+
+def test_a_zone_has_chains_and_its_networks_as_ranges() -> None:
+    zone = Zone(owner=O, zone="t1", networks=(ip_network("10.1.1.0/24"), ip_network("10.1.0.0/24")))
+    commands = Step.of(0, Add(zone)).commands
+    assert f"create chain {T} from-t1" in commands
+    assert f"add rule {T} from-t1 drop" in commands
+    assert f"add element {T} networks-t1 {{ 10.1.0.0/23 }}" in commands
+    assert f"add element {T} members-t1 {{ 10.1.0.0 . 24, 10.1.1.0 . 24 }}" in commands
+
+
+def test_an_outbound_zone_lets_out_and_is_known_by_a_chain() -> None:
+    commands = Step.of(0, Add(Zone(owner=O, zone="t1", outbound=True))).commands
+    assert f"create chain {T} outbound-t1" in commands
+    assert f"add rule {T} from-t1 jump outbound-t1" in commands
+    assert f"add rule {T} from-t1 drop" not in commands
+
+
+@pytest.mark.parametrize(
+    ("noun", "error"),
+    [
+        (Masquerade(owner="nobody", device="eth0"), Denied),
+        (Masquerade(owner="", device="eth0"), Denied),
+        (Masquerade(owner=O, device='a"b'), Rejected),
+        (Zone(owner=O, zone="t1; flush ruleset"), Rejected),
+        (ZoneLink(owner=O, link="br0", zone='"'), Rejected),
+    ],
+)
+def test_what_nft_cannot_say_is_refused(noun: Noun, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        Step.of(0, Add(noun))
+
+
+def test_only_networks_of_zones_change_in_place() -> None:
+    zone = Zone(owner=O, zone="t1")
+    wider = Zone(owner=O, zone="t1", networks=(ip_network("10.0.0.0/8"),))
+    assert Step.of(0, Change(wider, zone)).commands[0] == f"flush set {T} networks-t1"
+    with pytest.raises(Unsupported, match="outbound cannot be changed in place"):
+        Step.of(0, Change(Zone(owner=O, zone="t1", outbound=True), zone))
+    link = ZoneLink(owner=O, link="br0", zone="t1")
+    with pytest.raises(Unsupported, match="zone cannot be changed"):
+        Step.of(0, Change(link, ZoneLink(owner=O, link="br0", zone="t2")))
+
+
+def test_keys_are_padded_to_registers() -> None:
+    types = (IFNAME, PROTO, PORT)
+    raw = pack(types, ("eth0", "udp", 53))
+    assert raw == b"eth0".ljust(16, b"\0") + b"\x11\0\0\0" + b"\0\x35\0\0"
+    assert unpack(types, raw) == ("eth0", "udp", 53)
+    types = (IFNAME, ETHER, IPV4)
+    key = ("v0", "02:00:0a:01:00:09", GUEST)
+    assert len(pack(types, key)) == 28
+    assert unpack(types, pack(types, key)) == key
+    key = ("v0", "02:00:0a:01:00:09", ip_address("fd00::9"))
+    assert unpack((IFNAME, ETHER, IPV6), pack((IFNAME, ETHER, IPV6), key)) == key
+    assert pack((IPV4,), (GUEST,)) == bytes([10, 1, 0, 9])
+
+
+def test_tables_are_named_after_their_owner() -> None:
+    assert str(Table(INET, "cn:a-b.c")) == "inet snnet-cn-a-b.c"
+    assert owner_of("snnet-cn-a-b.c") == "cn:a-b.c"
+    assert owner_of("filter") is None
+    assert owner_of("snnet-") is None
+
+
+@pytest.mark.parametrize("family", [INET, BRIDGE, ARP])
+def test_the_base_flushes_its_chains_before_it_fills_them(family: str) -> None:
+    """So that it may be said again at any time, and nothing is missing at any moment."""
+    commands = base(Table(family, O))
+    rules = [line for line in commands if line.startswith("add rule ")]
+    assert len(rules) == rules_in(family) > 0
+    first = commands.index(rules[0])
+    assert all(line.startswith("add rule ") for line in commands[first:])
+    flushed = {line.split()[4] for line in commands if line.startswith("flush chain ")}
+    assert {line.split()[4] for line in rules} <= flushed
