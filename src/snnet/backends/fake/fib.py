@@ -29,7 +29,7 @@ class Fib:
     def add(self, network: IPNetwork, hop: Hop) -> None:
         version, length = network.version, network.prefixlen
         hops = self._hops.setdefault((version, length, int(network.network_address)), [])
-        if hop.connected:  # IPv6 prefers them by metric (256 against 1024)
+        if hop.connected and version == 6:  # preferred by metric, 256 against 1024
             hops.insert(sum(other.connected for other in hops), hop)
         else:
             hops.append(hop)

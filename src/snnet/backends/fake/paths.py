@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from snnet.contract import Address, IPAddress, Path
+from ipaddress import IPv6Address
 
+from snnet.contract import IPAddress, Path
+
+from .fib import Hop
 from .state import State
 
 
@@ -14,12 +17,24 @@ def path_to(state: State, remote: IPAddress) -> Path | None:
     hop = state.fib.find(remote)
     if hop is None:
         return None
-    source = source_on(state, hop.link, hop.gateway or remote)
+    source = _preferred(state, hop, remote) or source_on(state, hop.link, hop.gateway or remote)
+    if source is None and remote.version == 6:
+        # The loopback's before none (ipv6_dev_get_saddr, net/ipv6/addrconf.c).
+        source = IPv6Address("::1")
     return Path(remote=remote, link=hop.link, source=source) if source else None
 
 
+def _preferred(state: State, hop: Hop, remote: IPAddress) -> IPAddress | None:
+    """The address that a connected route came with, which is the source it prefers."""
+    if not hop.connected:
+        return None
+    addresses = state.addresses(hop.link, remote.version)
+    fitting = [noun.address for noun in addresses if remote in noun.address.network]
+    return max(fitting, key=lambda address: address.network.prefixlen).ip if fitting else None
+
+
 def source_on(state: State, link: str, towards: IPAddress) -> IPAddress | None:
-    """An address of the link in the neighbour's network, else any other."""
+    """An address of the link in the neighbour's network, else any other (inet_select_addr)."""
     addresses = state.addresses(link, towards.version)
     for noun in addresses:
         if towards in noun.address.network:
@@ -28,7 +43,7 @@ def source_on(state: State, link: str, towards: IPAddress) -> IPAddress | None:
 
 
 def _any_address(state: State, version: int) -> IPAddress | None:
-    for noun in state.nouns.values():
-        if isinstance(noun, Address) and noun.link != "lo" and noun.address.version == version:
-            return noun.address.ip
+    for link in state.indexes.values():  # in the order they were made, as the kernel has them
+        if link != "lo" and (addresses := state.addresses(link, version)):
+            return addresses[0].address.ip
     return None

@@ -133,15 +133,15 @@ class Links:
 
     def _tap_finish(self, tap: Tap) -> Callable[[], object]:
         """What makes a newborn tap the one wanted, all looked up."""
+        message = self.tap_message(tap)
         if not tap.proxy_arp:
-            message = self.tap_message(tap)
             return lambda: self._kernel.send(message)
 
         def finish() -> None:
             index = self._kernel.index(tap.name)
             self._set({INDEX: index, NO_LINK_LOCAL: None}, None)
             write_sysctls(self._kernel.netns, routed_sysctls(tap))
-            self._kernel.send(self.tap_message(tap))
+            self._kernel.send(message)
 
         return finish
 

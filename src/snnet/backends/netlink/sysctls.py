@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 from pathlib import Path
 
 from snnet.contract import Key, Sysctl, Unsupported
+from snnet.system.netlink import NetlinkError
 from snnet.system.netns import in_netns
 
 _ROOT = Path("/proc/sys")
@@ -43,6 +45,8 @@ def write_sysctls(netns: int, values: Mapping[str, str]) -> None:
     def write() -> None:
         for name, value in values.items():
             with open(_path(name), "r+") as file:  # never creates one
+                if not value:  # nothing would be written
+                    raise NetlinkError(errno.EINVAL, "a parameter has a value")
                 file.write(value)
 
     in_netns(netns, write)

@@ -1,0 +1,92 @@
+"""Several drivers do the same, and are compared after every operation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from ipaddress import ip_address
+
+from snnet.backends.fake import FakeKernel
+from snnet.backends.netlink import NetlinkBackend
+from snnet.contract import Driver, Operation, Sysctl, path_key
+from snnet.system.host import SystemHost
+from snnet.system.namespaces import Namespace
+
+from .operations import LINKS, Draw
+
+PATHS = [path_key(ip_address(text)) for text in ("192.0.2.77", "10.1.2.3")]
+"""IPv4 only: an IPv6 address is no source for its first second (duplicate address
+detection, RFC 4862), and the fake knows no time."""
+
+KNOWN: dict[str, dict[tuple[str, str], str]] = {"netlink": {}, "iproute_shell": {}}
+"""Differences that may be, by driver: the classes of the fake's and of its error, and why."""
+
+
+class Difference(AssertionError):
+    """The drivers are not of one mind; the message has all that led to it."""
+
+
+def _iproute(host: SystemHost) -> Driver:
+    from snnet.backends.iproute_shell import IprouteShellBackend
+
+    return IprouteShellBackend(host)
+
+
+OPENERS: dict[str, Callable[[SystemHost], Driver]] = {
+    "netlink": NetlinkBackend,
+    "iproute_shell": _iproute,
+}
+
+
+@contextmanager
+def real(name: str) -> Iterator[Driver]:
+    """A real driver in a fresh namespace that has its loopback up."""
+    with ExitStack() as opened:
+        space = Namespace("judge")
+        opened.callback(space.close)
+        space.ip(["link set lo up"])
+        host = SystemHost("cn:judge", space.fd)
+        opened.callback(host.close)
+        driver = OPENERS[name](host)
+        opened.callback(driver.close)
+        yield driver
+
+
+def state(driver: Driver) -> list[str]:
+    """What the operations led to; a namespace has more links where gre is loaded."""
+    found = driver.snapshot().values()
+    nouns = [
+        str(noun)
+        for noun in found
+        if not set(LINKS).isdisjoint(noun.key) or isinstance(noun, Sysctl)
+    ]
+    return sorted([*nouns, *(str(driver.find(key)) for key in PATHS)])
+
+
+def end(driver: Driver, operation: Operation) -> str:
+    """How it ended: the class of its error, if any."""
+    outcome = driver.apply([operation])
+    outcome.close_fds()
+    return type(outcome.error).__name__ if outcome.error else "done"
+
+
+def run(draw: Draw, names: list[str], steps: int) -> None:
+    """Have the fake and the drivers named do the same; ``Difference`` at the first one."""
+    with ExitStack() as opened:
+        drivers = {name: opened.enter_context(real(name)) for name in names}
+        fake = FakeKernel()
+        said: list[str] = []
+        for _ in range(steps):
+            operation = draw.operation(list(fake.snapshot().values()))
+            expected = end(fake, operation)
+            said.append(f"{operation}: {expected}")
+            wanted = state(fake)
+            for name, driver in drivers.items():
+                ended = end(driver, operation)
+                if ended != expected and (expected, ended) not in KNOWN[name]:
+                    raise Difference("\n".join([*said, f"but {name}: {ended}"]))
+                found = state(driver)
+                if found != wanted:
+                    changes = [f"- {line}" for line in wanted if line not in found]
+                    changes += [f"+ {line}" for line in found if line not in wanted]
+                    raise Difference("\n".join([*said, f"but {name} has:", *changes]))

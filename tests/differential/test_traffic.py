@@ -1,0 +1,21 @@
+"""Random networks: the fabric says who reaches whom, and the kernel shows it."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from .dice import Seeded
+from .networks import draw
+from .traffic import compare
+
+pytestmark = pytest.mark.kernel
+
+FRESH = random.randrange(2**32)
+
+
+@pytest.mark.parametrize("number", range(4))
+@pytest.mark.parametrize("drawn", [20261124, FRESH], ids=["fixed", f"fresh-{FRESH}"])
+def test_who_reaches_whom(drawn: int, number: int) -> None:
+    compare(draw(Seeded(drawn + number)))

@@ -1,0 +1,225 @@
+"""Who reaches whom: on the fabric, and in namespaces with real pings and connections."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import socket
+import struct
+import time
+from collections.abc import Iterable
+from contextlib import ExitStack
+from ipaddress import IPv4Address
+
+import snnet
+from snnet.backends.fake import FakeFirewall
+from snnet.backends.netlink import NetlinkBackend
+from snnet.contract import Add, Change, Driver, Noun, Sysctl, Veth, link_key
+from snnet.firewall.nftables import NftablesFirewall
+from snnet.lab.echo import _icmp_socket, _request
+from snnet.lab.lab import Welcome
+from snnet.lab.scenario import Visit
+from snnet.lab.visits import Visits
+from snnet.system.host import SystemHost
+from snnet.system.namespaces import Namespace
+
+from .networks import FORWARDED, OUTSIDE, PORT, WIRE, Guest, Network
+
+Ping = tuple[str, IPv4Address]
+Call = tuple[str, IPv4Address, int]
+
+SYSCTLS = {"net.bridge.bridge-nf-call-iptables": "0"}
+"""As a concentrator sets it: what br_netfilter bridges instead of routing, the fake does not."""
+
+
+class Different(AssertionError):
+    """The fabric and the kernel are not of one mind about who reaches whom."""
+
+
+def compare(network: Network) -> None:
+    """``Different`` tells the network and every way that ends otherwise."""
+    fake = Fake(network)
+    targets = fake.addresses()
+    pings: list[Ping] = [(name, ip) for name in fake.places for ip in targets]
+    calls: list[Call] = [(*ping, port) for ping in pings for port in (PORT, FORWARDED)]
+    wanted = fake.pings(pings)
+    welcomes = fake.calls(calls)
+    with Real(network) as real:
+        reached = real.pings(pings, wanted)
+        found = real.calls(calls, welcomes)
+    lines = [f"ping {ping}: fake {ping in wanted}" for ping in sorted(wanted ^ reached)]
+    lines += [
+        f"call {call}: fake {expected}, real {got}"
+        for call, expected, got in zip(calls, welcomes, found, strict=True)
+        if expected != got
+    ]
+    if lines:
+        ways = [
+            fake.fabric.explain(fake.places[source], target)
+            for source, target in sorted(wanted ^ reached)[:3]
+        ]
+        raise Different("\n".join([str(network), *lines, *ways]))
+
+
+def carry_out(driver: Driver, nouns: Iterable[Noun]) -> None:
+    error = driver.apply([Add(noun) for noun in nouns]).error
+    assert error is None, error
+
+
+def tune(driver: Driver, forwards: bool) -> None:
+    for name, value in {**SYSCTLS, "net.ipv4.ip_forward": str(int(forwards))}.items():
+        if (found := driver.find(("sysctl", name))) is not None:
+            error = driver.apply([Change(Sysctl(name=name, value=value), found)]).error
+            assert error is None, error
+
+
+class Fake:
+    """The network on a fabric."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.fabric = snnet.Fabric()
+        self.places: dict[str, snnet.FakeKernel | snnet.Guest] = {}
+        for host, address in {**WIRE, "outside": OUTSIDE}.items():
+            kernel = self.fabric.add_host(host, address)
+            self.places[host] = kernel
+            tune(kernel, network.forwards[host])
+            carry_out(kernel, network.links(host))
+            carry_out(FakeFirewall(kernel), network.rules(host))
+            self.fabric.listen(kernel, "tcp", PORT)
+        for guest in network.guests:
+            self.places[guest.name] = self._attach(guest)
+
+    def _attach(self, guest: Guest) -> snnet.Guest:
+        kernel = self.places[guest.host]
+        assert isinstance(kernel, snnet.FakeKernel)
+        found = kernel.find(link_key(guest.link))
+        assert isinstance(found, Veth)
+
+        class Vnic:
+            link_name = guest.link
+            ip, subnet, mac = guest.address.ip, guest.address.network, guest.mac
+            gateway = guest.gateway
+
+        attached = self.fabric.attach(kernel, Vnic, name=guest.name)
+        self.fabric.listen(attached, "tcp", PORT)
+        return attached
+
+    def addresses(self) -> list[IPv4Address]:
+        """Every address that somebody has, and one that nobody has."""
+        found = {guest.address.ip for guest in self.network.guests}
+        for host in (*WIRE, "outside"):
+            kernel = self.places[host]
+            assert isinstance(kernel, snnet.FakeKernel)
+            found |= {ip for ip in kernel.state.local if isinstance(ip, IPv4Address)}
+        return sorted({ip for ip in found if not ip.is_loopback} | {IPv4Address("10.1.0.77")})
+
+    def pings(self, pings: list[Ping]) -> set[Ping]:
+        return {(name, ip) for name, ip in pings if self.fabric.ping(self.places[name], ip)}
+
+    def calls(self, calls: list[Call]) -> list[Welcome | None]:
+        welcomes: list[Welcome | None] = []
+        for name, ip, port in calls:
+            made = self.fabric.connected(self.places[name], ip, "tcp", port)
+            welcomes.append(Welcome(made.station, made.source) if made else None)  # type: ignore[arg-type]
+        return welcomes
+
+
+class Real:
+    """The same in namespaces."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self._open = ExitStack()
+        self.spaces: dict[str, Namespace] = {}
+        with ExitStack() as opened:
+            opened.callback(self._open.close)
+            self._build()
+            opened.pop_all()
+
+    def _space(self, name: str) -> Namespace:
+        self.spaces[name] = space = Namespace(name)
+        self._open.callback(space.close)
+        return space
+
+    def _build(self) -> None:
+        wire = self._space("wire")
+        hosts = {name: self._space(name) for name in (*WIRE, "outside")}
+        commands = ["link add wire type bridge", "link set wire up"]
+        for name, space in hosts.items():
+            commands.append(
+                f"link add to-{name} up master wire type veth peer name eth0 netns {space.path}"
+            )
+        wire.ip(commands)
+        for name, space in hosts.items():
+            address = WIRE.get(name, OUTSIDE)
+            space.ip(["link set lo up", "link set eth0 up", f"address add {address} dev eth0"])
+            self._drive(name, space)
+        for guest in self.network.guests:
+            space = self._space(guest.name)
+            hosts[guest.host].ip([f"link set p{guest.link} netns {space.path} name eth0"])
+            commands = ["link set lo up", "link set eth0 up"]
+            commands.append(f"address add {guest.address} dev eth0")
+            if guest.gateway:
+                commands.append(f"route add default via {guest.gateway}")
+            space.ip(commands)
+
+    def _drive(self, name: str, space: Namespace) -> None:
+        host = SystemHost(f"cnci:{name}", space.fd)
+        self._open.callback(host.close)
+        backend, firewall = NetlinkBackend(host), NftablesFirewall(host)
+        self._open.callback(backend.close)
+        self._open.callback(firewall.close)
+        tune(backend, self.network.forwards[name])
+        carry_out(backend, self.network.links(name))
+        carry_out(firewall, self.network.rules(name))
+
+    def pings(self, pings: list[Ping], wanted: set[Ping]) -> set[Ping]:
+        """Those that are answered, whoever answers."""
+        run, answered = os.urandom(8), set[Ping]()
+        with ExitStack() as opened, selectors.DefaultSelector() as selector:
+            sockets = {}
+            for name in {name for name, _ in pings}:
+                sockets[name] = sock = self.spaces[name].call(_icmp_socket)
+                opened.callback(sock.close)
+                selector.register(sock, selectors.EVENT_READ)
+
+            def listen(seconds: float) -> None:
+                end = time.monotonic() + seconds
+                while (left := end - time.monotonic()) > 0:
+                    for key, _ in selector.select(left):
+                        assert isinstance(key.fileobj, socket.socket)
+                        packet = key.fileobj.recv(2048)
+                        body = packet[4 * (packet[0] & 15) :]
+                        if body[0] == 0 and body[8:16] == run:
+                            answered.add(pings[struct.unpack("!H", body[16:18])[0]])
+
+            for patience in (0.1, 0.3, 1.0, 1.5):
+                for number, (name, ip) in enumerate(pings):
+                    if (name, ip) not in answered:
+                        token = run + struct.pack("!H", number)
+                        try:
+                            sockets[name].sendto(_request(number + 1, token), (str(ip), 0))
+                        except OSError:
+                            continue  # no way there
+                listen(patience)
+                if answered >= wanted:
+                    break
+            listen(0.3)
+        return answered
+
+    def calls(self, calls: list[Call], wanted: list[Welcome | None]) -> list[Welcome | None]:
+        names = {name for name, _, _ in calls}
+        with Visits({name: (self.spaces[name], PORT) for name in names}) as visits:
+            return visits.make(
+                [
+                    Visit("", name, ip, port, expected.host if expected else None)
+                    for (name, ip, port), expected in zip(calls, wanted, strict=True)
+                ]
+            )
+
+    def __enter__(self) -> Real:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
