@@ -53,6 +53,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs(kind): the kernel must have this kind of link")
 
 
+@pytest.hookimpl(trylast=True)  # what -m leaves out is not asked for
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if os.geteuid() != 0:
         for item in items:
