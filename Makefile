@@ -15,14 +15,15 @@ TESTS ?=
 # The second run is faster for what the first one compiled.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test test-fake test-kernel test-vm lint bench packages-demo packages-kernel clean
+.PHONY: help demo test test-fake test-kernel test-vm test-examples lint bench packages-demo packages-kernel clean
 
 help:
 	@echo 'make demo         build a small data centre and ping through it (as root: a real one)'
-	@echo 'make test         all tests that can run here: fake, kernel, VM'
+	@echo 'make test         all tests that can run here: fake, kernel, VM, examples'
 	@echo 'make test-fake    the fake-backend suite: no root, under 10 seconds'
 	@echo 'make test-kernel  the real kernel, in fresh namespaces (root)'
 	@echo 'make test-vm      real GRE, Geneve and macvtap, and the demo over them, in a VM (root)'
+	@echo 'make test-examples  third-party distributions: built, installed and tested (root)'
 	@echo 'make lint         ruff, mypy, import-linter'
 	@echo 'make bench        benchmarks (root for the netlink ones)'
 	@echo 'make clean        remove the virtual environment and all caches'
@@ -30,7 +31,7 @@ help:
 demo: $(READY) packages-demo
 	$(BIN)/snnet demo $(DEMO)
 
-test: test-fake test-kernel test-vm
+test: test-fake test-kernel test-examples test-vm
 
 test-fake: $(READY)
 	$(PYTEST) -n 2 --dist worksteal -m 'not kernel' $(TESTS)
@@ -41,9 +42,12 @@ test-kernel: $(READY) packages-kernel
 test-vm: $(READY)
 	@tools/as-root tools/vm-suite $(TESTS)
 
+test-examples: $(READY) packages-kernel
+	@tools/as-root env PYTHON=$(BIN)/python tools/test-examples
+
 lint: $(READY)
 	$(BIN)/ruff check .
-	$(BIN)/ruff format --check src tests benchmarks tools
+	$(BIN)/ruff format --check src tests benchmarks tools examples
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

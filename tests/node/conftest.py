@@ -7,26 +7,32 @@ from collections.abc import Iterator
 import pytest
 
 from tests.conftest import ip
-from tests.node.world import FakeWorld, NetlinkWorld, World
+from tests.node.world import FakeWorld, RealWorld, World
 
 _KERNEL = [
     pytest.param("netlink-vxlan", marks=[pytest.mark.kernel]),
     pytest.param("netlink-gre", marks=[pytest.mark.kernel, pytest.mark.needs("gretap")]),
+    pytest.param("iproute_shell-vxlan", marks=[pytest.mark.kernel]),
 ]
 
 
 _WALLS = [
-    pytest.param(f"netlink-vxlan-{firewall}", marks=[pytest.mark.kernel])
-    for firewall in ("nftables", "iptables")
+    pytest.param(name, marks=[pytest.mark.kernel])
+    for name in (
+        "netlink-vxlan-nftables",
+        "netlink-vxlan-iptables",
+        "iproute_shell-vxlan-nftables",
+    )
 ]
 
 
 def make_world(request: pytest.FixtureRequest, name: str, version: int = 4) -> World:
     """The world called backend-tunnel or backend-tunnel-firewall; the caller closes it."""
-    backend, tunnel, *firewall = name.split("-")
+    backend, tunnel, firewall, *_ = [*name.split("-"), "nftables"]
     if backend == "fake":
         return FakeWorld(tunnel, version)
-    return NetlinkWorld(tunnel, request.getfixturevalue("netns"), ip, version, *firewall)
+    netns = request.getfixturevalue("netns")
+    return RealWorld(tunnel, netns, ip, version, firewall, backend)
 
 
 @pytest.fixture(params=["fake-gre", *_KERNEL])

@@ -14,18 +14,18 @@ from snnet.node.sysctls import BRIDGED_TO_IP
 from snnet.system.host import SystemHost
 from snnet.system.process import run
 from tests.node.test_exits import GUEST, NET, bridge_of, everything
-from tests.node.world import NetlinkWorld, vm
+from tests.node.world import RealWorld, vm
 
 pytestmark = pytest.mark.kernel
 
 DRIVERS = {"nftables": NftablesFirewall, "iptables": IptablesFirewall}
 
 
-def in_namespace(world: NetlinkWorld, *argv: str, input: str | None = None) -> str:
+def in_namespace(world: RealWorld, *argv: str, input: str | None = None) -> str:
     return run(argv, netns=world.kernel.host.netns, input=input).stdout
 
 
-def left_of(world: NetlinkWorld, firewall: str, owner: str) -> list[Noun]:
+def left_of(world: RealWorld, firewall: str, owner: str) -> list[Noun]:
     """What a driver finds of an owner's in the kernel."""
     host = SystemHost(owner, world.netns)
     driver = DRIVERS[firewall](host)
@@ -39,7 +39,7 @@ def left_of(world: NetlinkWorld, firewall: str, owner: str) -> list[Noun]:
 
 @pytest.mark.parametrize(("old", "new"), [("iptables", "nftables"), ("nftables", "iptables")])
 def test_a_concentrators_rules_move_to_the_new_firewall(
-    real: NetlinkWorld, old: str, new: str
+    real: RealWorld, old: str, new: str
 ) -> None:
     cnci = real.cnci(firewall=old)
     cnci.add_remote_subnet(NET, 7, "192.0.2.21")
@@ -59,7 +59,7 @@ def test_a_concentrators_rules_move_to_the_new_firewall(
     assert "snnet" not in in_namespace(real, "nft", "list", "ruleset").lower()
 
 
-def test_a_compute_nodes_rules_move_too(real: NetlinkWorld) -> None:
+def test_a_compute_nodes_rules_move_too(real: RealWorld) -> None:
     old = real.node(firewall="iptables")
     old.create_vnic(vm(9))
     old.close()
@@ -69,7 +69,7 @@ def test_a_compute_nodes_rules_move_too(real: NetlinkWorld) -> None:
     new.reset_network()
 
 
-def test_without_a_gap_a_connection_goes_on(real: NetlinkWorld) -> None:
+def test_without_a_gap_a_connection_goes_on(real: RealWorld) -> None:
     """Its tracked state is left alone: the kernel goes on translating as it did."""
     cnci = real.cnci(firewall="iptables")
     cnci.add_remote_subnet(NET, 7, "192.0.2.21")
@@ -89,7 +89,7 @@ def test_without_a_gap_a_connection_goes_on(real: NetlinkWorld) -> None:
 
 
 def test_a_new_firewall_that_cannot_leaves_the_old_one_in_charge(
-    real: NetlinkWorld, monkeypatch: pytest.MonkeyPatch
+    real: RealWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cnci = real.cnci(firewall="iptables")
     cnci.add_remote_subnet(NET, 7, "192.0.2.21")
@@ -113,7 +113,7 @@ def test_a_new_firewall_that_cannot_leaves_the_old_one_in_charge(
 
 
 @pytest.fixture
-def cnci(real: NetlinkWorld) -> snnet.Cnci:
+def cnci(real: RealWorld) -> snnet.Cnci:
     cnci = real.cnci()
     cnci.add_remote_subnet(NET, 7, "192.0.2.21")
     everything(cnci)
@@ -151,7 +151,7 @@ DROPS = {
 
 
 @pytest.mark.parametrize("name", DROPS)
-def test_others_drops_are_found_and_named(real: NetlinkWorld, cnci: snnet.Cnci, name: str) -> None:
+def test_others_drops_are_found_and_named(real: RealWorld, cnci: snnet.Cnci, name: str) -> None:
     script, said = (text.replace("BRIDGE", bridge_of(cnci)) for text in DROPS[name])
     in_namespace(real, "nft", "-f", "-", input=script)
     (line,) = cnci.verify()
@@ -171,7 +171,7 @@ def test_others_drops_are_found_and_named(real: NetlinkWorld, cnci: snnet.Cnci, 
     ids=str,
 )
 def test_rules_that_do_us_no_harm_are_not_mentioned(
-    real: NetlinkWorld, cnci: snnet.Cnci, rules: list[str]
+    real: RealWorld, cnci: snnet.Cnci, rules: list[str]
 ) -> None:
     bridge = bridge_of(cnci)
     script = foreign("ip", *(f"add rule ip x f {rule.replace('BRIDGE', bridge)}" for rule in rules))
@@ -180,7 +180,7 @@ def test_rules_that_do_us_no_harm_are_not_mentioned(
     cnci.shutdown()
 
 
-def test_dockers_policy_is_found(real: NetlinkWorld) -> None:
+def test_dockers_policy_is_found(real: RealWorld) -> None:
     """What dockerd does to a host: on a compute node it hits bridged frames (br_netfilter)."""
     node = real.node()
     node.create_vnic(vm(9))
@@ -197,7 +197,7 @@ def test_dockers_policy_is_found(real: NetlinkWorld) -> None:
 
 @pytest.mark.parametrize("program", ["iptables-nft", "iptables-legacy"])
 def test_a_policy_hits_what_a_concentrator_routes(
-    real: NetlinkWorld, cnci: snnet.Cnci, program: str
+    real: RealWorld, cnci: snnet.Cnci, program: str
 ) -> None:
     in_namespace(real, program, "-P", "FORWARD", "DROP")
     (line,) = cnci.verify()
@@ -208,7 +208,7 @@ def test_a_policy_hits_what_a_concentrator_routes(
 
 @pytest.mark.parametrize("command", ["flush ruleset", "flush table inet snnet-cnci-cnci-1"])
 def test_flushed_by_somebody_else_it_is_found_and_mended(
-    real: NetlinkWorld, cnci: snnet.Cnci, command: str
+    real: RealWorld, cnci: snnet.Cnci, command: str
 ) -> None:
     whole = real.text()
     in_namespace(real, "nft", *command.split())
@@ -221,7 +221,7 @@ def test_flushed_by_somebody_else_it_is_found_and_mended(
     assert "snnet" not in in_namespace(real, "nft", "list", "ruleset")
 
 
-def test_a_foreign_table_stays_byte_for_byte(real: NetlinkWorld) -> None:
+def test_a_foreign_table_stays_byte_for_byte(real: RealWorld) -> None:
     elements = ", ".join(f"10.{a}.{b}.1" for a in range(20) for b in range(250))
     script = (
         "add table ip foreign\nadd set ip foreign s { type ipv4_addr; }\n"
@@ -240,7 +240,7 @@ def test_a_foreign_table_stays_byte_for_byte(real: NetlinkWorld) -> None:
 
 
 def test_what_the_firewall_lacks_is_left_out_and_said(
-    real: NetlinkWorld, monkeypatch: pytest.MonkeyPatch
+    real: RealWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original = IptablesFirewall.missing
 
@@ -261,7 +261,7 @@ def test_what_the_firewall_lacks_is_left_out_and_said(
 
 
 @pytest.mark.parametrize("name", DROPS)
-def test_iptables_finds_drops_in_tables_of_nftables_too(real: NetlinkWorld, name: str) -> None:
+def test_iptables_finds_drops_in_tables_of_nftables_too(real: RealWorld, name: str) -> None:
     cnci = real.cnci(firewall="iptables")
     cnci.add_remote_subnet(NET, 7, "192.0.2.21")
     everything(cnci)

@@ -34,6 +34,8 @@ class World:
 
     tunnel: str
     version: int
+    hands_out_queues = True
+    """Whether the nodes' backend gives descriptors of a tap's queues."""
     kernel: Driver
     """An open backend that looks at the host and is nobody's."""
 
@@ -135,7 +137,9 @@ class FakeWorld(World):
         assert not server.apply([Change(replace(scope, running=False), scope)]).errors
 
 
-class NetlinkWorld(World):
+class RealWorld(World):
+    """A fresh namespace; the nodes use the backend named, and netlink looks at what came of it."""
+
     dhcp = "dnsmasq"
     kernel: NetlinkBackend
 
@@ -146,9 +150,12 @@ class NetlinkWorld(World):
         ip: Callable[..., str],
         version: int = 4,
         firewall: str = "nftables",
+        backend: str = "netlink",
     ) -> None:
         super().__init__(tunnel, version)
         self.netns = netns
+        self.backend = backend
+        self.hands_out_queues = backend != "iproute_shell"
         self.firewall = firewall
         ip("link", "add", "eth0", "type", "veth", "peer", "name", "eth0-far", netns=netns)
         nodad = ["nodad"] if version == 6 else []
@@ -168,7 +175,7 @@ class NetlinkWorld(World):
         return "\n".join([super().text(), *mine])
 
     def drivers(self) -> dict[str, Any]:
-        return {"backend": "netlink", "firewall": self.firewall, "netns": self.netns}
+        return {"backend": self.backend, "firewall": self.firewall, "netns": self.netns}
 
     def kill_dhcp(self, cnci: snnet.Cnci, bridge: str) -> None:
         server = cnci._drivers.all[2]

@@ -64,6 +64,21 @@ def demo(
     context.exit(0 if ok else 1)
 
 
+@snnet.command()
+@click.option("--json", "as_json", is_flag=True, help="Print data for programs.")
+def backends(as_json: bool) -> None:
+    """List the installed backends, firewalls and DHCP servers, and what they can do here.
+
+    Each is asked which kinds of links, rules and so on it can make: as root on a
+    throw-away network namespace of this kernel.  Nothing is made.  One that does not
+    load is listed with the reason, and the exit code is 0 all the same.
+    """
+    from .backends import show_backends
+
+    with _errors_in_one_line():
+        show_backends(as_json=as_json)
+
+
 @contextmanager
 def _errors_in_one_line() -> Iterator[None]:
     try:

@@ -2,20 +2,20 @@
 
 A third party's test file is an import and a fixture::
 
-    from snnet.conformance import FirewallSuite, RealRig
+    from snnet.conformance import BackendSuite, RealPlace
 
-    class TestMine(FirewallSuite):
-        @pytest.fixture(scope="class")
-        @classmethod
-        def rig(cls):
-            with RealRig(MyFirewall) as rig:
-                yield rig
+    class TestMine(BackendSuite):
+        @pytest.fixture
+        def place(self):
+            with RealPlace(MyBackend) as place:
+                yield place
 
-Each test's docstring is the promise it checks.  A rig is where the tests run:
-``RealRig`` makes network namespaces (it needs root), another one may stand on
-anything that carries packets.
+Likewise ``FirewallSuite`` with a ``rig`` (``RealRig``), and ``DhcpSuite`` with a
+``lan`` (``RealLan``).  Each test's docstring is the promise it checks.  A place, a
+rig or a LAN is where the tests run: the real ones make network namespaces (they
+need root), others may stand on anything that has links or carries packets.
 
-Here live the rigs and the suites; they know the contract and how to make
+Here live the suites and where they run; they know the contract and how to make
 namespaces, and no driver.  pytest is imported with this package.
 """
 
@@ -23,10 +23,27 @@ import pytest
 
 # The tests are in modules that pytest does not collect, so it has to be told
 # that their assertions are to be explained.
-pytest.register_assert_rewrite("snnet.conformance.firewall")
+pytest.register_assert_rewrite(
+    "snnet.conformance.backend", "snnet.conformance.dhcp", "snnet.conformance.firewall"
+)
 
+from .backend import BackendSuite, Place, RealPlace  # noqa: E402
+from .dhcp import DhcpSuite, Lan, Lease, RealLan  # noqa: E402
 from .firewall import FirewallSuite  # noqa: E402
 from .real import RealRig  # noqa: E402
 from .rig import Answer, Conversation, Rig  # noqa: E402
 
-__all__ = ["Answer", "Conversation", "FirewallSuite", "RealRig", "Rig"]
+__all__ = [
+    "Answer",
+    "BackendSuite",
+    "Conversation",
+    "DhcpSuite",
+    "FirewallSuite",
+    "Lan",
+    "Lease",
+    "Place",
+    "RealLan",
+    "RealPlace",
+    "RealRig",
+    "Rig",
+]

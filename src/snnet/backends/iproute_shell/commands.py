@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import secrets
 import shlex
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import singledispatch
 
 from snnet.contract import (
@@ -20,6 +23,7 @@ from snnet.contract import (
     Neighbour,
     Noun,
     Operation,
+    Other,
     ProxyNeighbour,
     Remove,
     Route,
@@ -29,74 +33,126 @@ from snnet.contract import (
     Vxlan,
 )
 
+Command = list[str]
+"""A program and its arguments; one that begins with ``#`` is a comment."""
+
+_FIRST_MACVTAP = 1 << 20
+_LAST_INDEX = (1 << 31) - 1
+_MTU_MAX = 65535
+
 
 def render(operation: Operation) -> list[str]:
-    """The operation as lines for a root shell; a comment where no command does it."""
-    return [shlex.join(words) if words[0] != "#" else " ".join(words) for words in argv(operation)]
+    """The operation as lines for a root shell; a comment where no command does it.
+
+    They are what :class:`IprouteShellBackend` runs, by names and never by indexes:
+    a line that is kept for later says an index that may be another link's by then.
+    A macvtap without an index gets another random one each time.
+    """
+    return [
+        " ".join(words) if words[0] == "#" else shlex.join(words)
+        for words in commands(settled(operation))
+    ]
 
 
-def argv(operation: Operation) -> Iterator[list[str]]:
-    """The operation as commands, each a list of words."""
+def settled(operation: Operation) -> Operation:
+    """The operation with every value chosen that is left to the driver."""
     noun = operation.noun
-    if isinstance(noun, Link):
-        if isinstance(operation, Add):
-            yield from _add_link(noun)
-        elif isinstance(operation, Remove):
-            yield ["ip", "link", "delete", "dev", noun.name]
-        else:
-            yield from _change_link(noun, operation)
-    elif isinstance(noun, Sysctl):
-        yield ["sysctl", "-w", f"{noun.name}={noun.value}"]
-    else:
-        verb = {Add: "add", Change: "replace", Remove: "delete"}[type(operation)]
-        yield from _beside(noun, verb)
+    if isinstance(operation, Add) and isinstance(noun, Macvtap) and not noun.index:
+        return Add(with_free_index(noun))
+    return operation
 
 
-def _add_link(link: Link) -> Iterator[list[str]]:
+def with_free_index(link: Macvtap) -> Macvtap:
+    """The same with a random index whose character device is not there.
+
+    All namespaces share those: /dev/tap and the index.
+    """
+    while True:
+        index = _FIRST_MACVTAP + secrets.randbelow(_LAST_INDEX - _FIRST_MACVTAP)
+        if not os.path.exists(f"/dev/tap{index}"):
+            return replace(link, index=index)
+
+
+def commands(operation: Operation) -> list[Command]:
+    """What carries the operation out, in order.
+
+    The first of an ``Add`` makes the object, except that a tap without its group is
+    nobody's: there the first two do.
+    """
+    noun = operation.noun
+    if not isinstance(noun, Link):
+        return list(_beside(noun, operation))
+    if isinstance(operation, Add):
+        return list(_add_link(noun))
+    if isinstance(operation, Remove):
+        return [["ip", "link", "delete", "dev", noun.name]]
+    return list(_change_link(noun, noun.differences(operation.old)))
+
+
+def probe(link: Link) -> Command:
+    """What only a kernel with this kind of link refuses for its number of queues.
+
+    The kernel looks for the kind first, loading its module if it can, and makes
+    nothing (rtnl_newlink and rtnl_create_link, net/core/rtnetlink.c).
+    """
+    return [
+        "ip", "link", "add", "name", "snnet-probe", "numtxqueues", str(1 << 16),
+        "type", link.kind, *_details(link),
+    ]  # fmt: skip
+
+
+def displace(noun: Neighbour) -> Command:
+    """The neighbour, in the place of one that the kernel learned."""
+    return _neighbour(noun, "replace")
+
+
+# Links
+
+
+def _add_link(link: Link) -> Iterator[Command]:
     alone = ["ip", "link", "set", "dev", link.name]
+    if isinstance(link, Other):
+        yield ["#", f"links of kind {link.kind} are read, never made: {link.name}"]
+        return
+    alias = ["alias", link.alias] if link.alias else []
+    later = _comes_up_later(link)
+    up = ["up"] if link.up and not later else []
     if isinstance(link, Tap):
-        many = ["multi_queue", "vnet_hdr"] if link.multi_queue else []
-        yield ["ip", "tuntap", "add", "dev", link.name, "mode", "tap", *many]
-        yield [*alone, *_plain(link), *_group(link), *_master(link)]
+        yield from _tuntap(link)
+        # All in one message, for the kernel takes an alias for what is there already.
+        words = [*_group(link), *alias, *_plain(link, link.mtu), *_master(link), *up]
+        if words:
+            yield [*alone, *words]
     else:
         lower = ["link", link.lower] if isinstance(link, Macvtap) else []
         index = ["index", str(link.index)] if link.index else []
         yield [
-            "ip", "link", "add", *lower, "name", link.name, *index, *_plain(link),
-            *_group(link), *_master(link), "type", link.kind, *_details(link),
+            "ip", "link", "add", *lower, "name", link.name, *index, *_group(link),
+            *_plain(link, _first_mtu(link)), *_master(link), *up,
+            "type", link.kind, *_details(link),
         ]  # fmt: skip
-    if link.alias:
-        yield [*alone, "alias", link.alias]
-    routed = isinstance(link, (Tap, Veth)) and link.proxy_arp
-    if routed or (isinstance(link, (Bridge, Macvtap)) and not link.link_local):
+        mtu = ["mtu", str(link.mtu)] if isinstance(link, Bridge) and link.mtu is not None else []
+        if alias or mtu:
+            yield [*alone, *alias, *mtu]
+    if _without_link_local(link):
         yield [*alone, "addrgenmode", "none"]
-    if routed:
+    if _is_routed(link):
+        # As sysctl(8) has it: a slash stands for a dot in the name of a link.
         name = link.name.replace(".", "/")
         yield ["sysctl", "-w", f"net.ipv4.conf.{name}.proxy_arp=1"]
         yield ["sysctl", "-w", f"net.ipv4.neigh.{name}.proxy_delay=0"]
-    if link.up:
+    if link.up and later:
         yield [*alone, "up"]
 
 
-def _plain(link: Link) -> list[str]:
-    words = []
-    if link.mac is not None:
-        words += ["address", link.mac]
-    if link.mtu is not None:
-        words += ["mtu", str(link.mtu)]
-    return words
+def _tuntap(tap: Tap) -> Iterator[Command]:
+    many = ["multi_queue", "vnet_hdr"] if tap.multi_queue or tap.queues > 1 else []
+    yield ["ip", "tuntap", "add", "dev", tap.name, "mode", "tap", *many]
+    if tap.queues > 1:
+        yield ["#", f"its {tap.queues} queues: no command opens them, ioctl TUNSETIFF does"]
 
 
-def _group(link: Link) -> list[str]:
-    return ["group", str(link.group)] if link.group else []
-
-
-def _master(link: Link) -> list[str]:
-    return ["master", link.master] if link.master else []
-
-
-def _change_link(link: Link, operation: Change) -> Iterator[list[str]]:
-    different = link.differences(operation.old)
+def _change_link(link: Link, different: frozenset[str]) -> Iterator[Command]:
     words: list[str] = []
     if "mac" in different and link.mac:
         words += ["address", link.mac]
@@ -110,7 +166,48 @@ def _change_link(link: Link, operation: Change) -> Iterator[list[str]]:
         words += ["master", link.master] if link.master else ["nomaster"]
     if "up" in different:
         words.append("up" if link.up else "down")
-    yield ["ip", "link", "set", "dev", link.name, *words]
+    if words:
+        yield ["ip", "link", "set", "dev", link.name, *words]
+
+
+def _plain(link: Link, mtu: int | None) -> list[str]:
+    words = []
+    if link.mac is not None:
+        words += ["address", link.mac]
+    if mtu is not None:
+        words += ["mtu", str(mtu)]
+    return words
+
+
+def _group(link: Link) -> list[str]:
+    return ["group", str(link.group)] if link.group else []
+
+
+def _master(link: Link) -> list[str]:
+    return ["master", link.master] if link.master is not None else []
+
+
+def _first_mtu(link: Link) -> int | None:
+    # A bridge's MTU follows its smallest port until it is *changed* once
+    # (br_change_mtu, net/bridge/br_device.c): made with another one, it can be.
+    if not isinstance(link, Bridge) or link.mtu is None:
+        return link.mtu
+    return link.mtu + 1 if link.mtu < _MTU_MAX else link.mtu - 1
+
+
+def _comes_up_later(link: Link) -> bool:
+    """Whether something is to be said before it comes up, or it is a bridge."""
+    return isinstance(link, Bridge) or _without_link_local(link)
+
+
+def _without_link_local(link: Link) -> bool:
+    if isinstance(link, (Bridge, Macvtap)):
+        return not link.link_local
+    return _is_routed(link)
+
+
+def _is_routed(link: Link) -> bool:
+    return isinstance(link, (Tap, Veth)) and link.proxy_arp
 
 
 @singledispatch
@@ -126,12 +223,12 @@ def _(link: Bridge) -> list[str]:
 
 @_details.register
 def _(link: Veth) -> list[str]:
-    words = ["peer", "name", str(link.peer)]
-    if link.peer_mac:
+    words = ["name", link.peer] if link.peer is not None else []
+    if link.peer_mac is not None:
         words += ["address", link.peer_mac]
-    if link.peer_mtu:
+    if link.peer_mtu is not None:
         words += ["mtu", str(link.peer_mtu)]
-    return words
+    return ["peer", *words] if words else []
 
 
 @_details.register
@@ -149,7 +246,7 @@ def _(link: Gretap) -> list[str]:
 
 @_details.register
 def _(link: Gre) -> list[str]:
-    return ["key", str(link.tunnel_key), "local", str(link.local), "ttl", str(link.ttl)]
+    return ["key", str(link.tunnel_key), "local", str(link.local), "ttl", str(link.ttl), "pmtudisc"]
 
 
 @_details.register
@@ -169,33 +266,48 @@ def _(link: Geneve) -> list[str]:
     ]  # fmt: skip
 
 
+# What stands beside links
+
+# Not "replace", which would make what is to be changed.
+_VERBS: dict[type[Operation], str] = {Add: "add", Change: "change", Remove: "delete"}
+
+
 @singledispatch
-def _beside(noun: Noun, verb: str) -> Iterator[list[str]]:
+def _beside(noun: Noun, operation: Operation) -> Iterator[Command]:
     """What is no link; a noun of another driver's is told as a comment."""
-    yield ["#", verb, str(noun)]
+    yield ["#", str(operation)]
 
 
 @_beside.register
-def _(noun: Address, verb: str) -> Iterator[list[str]]:
-    yield ["ip", "address", verb, str(noun.address), "dev", noun.link]
+def _(noun: Address, operation: Operation) -> Iterator[Command]:
+    yield ["ip", "address", _VERBS[type(operation)], str(noun.address), "dev", noun.link]
 
 
 @_beside.register
-def _(noun: Neighbour, verb: str) -> Iterator[list[str]]:
-    address = ["ip", "neighbour", verb, str(noun.address)]
-    if verb == "delete":
-        yield [*address, "dev", noun.link]
-    else:
-        yield [*address, "lladdr", noun.lladdr, "dev", noun.link, "nud", "permanent"]
+def _(noun: Neighbour, operation: Operation) -> Iterator[Command]:
+    yield _neighbour(noun, _VERBS[type(operation)])
+
+
+def _neighbour(noun: Neighbour, verb: str) -> Command:
+    words = ["ip", "neighbour", verb, str(noun.address)]
+    if verb != "delete":
+        words += ["lladdr", noun.lladdr, "nud", "permanent"]
+    return [*words, "dev", noun.link]
 
 
 @_beside.register
-def _(noun: ProxyNeighbour, verb: str) -> Iterator[list[str]]:
-    yield ["ip", "neighbour", verb, "proxy", str(noun.address), "dev", noun.link]
+def _(noun: ProxyNeighbour, operation: Operation) -> Iterator[Command]:
+    verb = _VERBS[type(operation)]
+    # Permanent, as ``ip`` makes them by itself: others go when their link loses its
+    # carrier (pneigh_ifdown, net/core/neighbour.c).
+    made_by = ["protocol", str(noun.protocol)] if verb == "add" and noun.protocol else []
+    yield ["ip", "neighbour", verb, "proxy", str(noun.address), "dev", noun.link, *made_by]
 
 
 @_beside.register
-def _(noun: Fdb, verb: str) -> Iterator[list[str]]:
+def _(noun: Fdb, operation: Operation) -> Iterator[Command]:
+    # ``bridge`` has no "change".
+    verb = "replace" if isinstance(operation, Change) else _VERBS[type(operation)]
     yield [
         "bridge", "fdb", verb, noun.mac, "dev", noun.link,
         "dst", str(noun.remote), "self", "permanent",
@@ -203,8 +315,18 @@ def _(noun: Fdb, verb: str) -> Iterator[list[str]]:
 
 
 @_beside.register
-def _(noun: Route, verb: str) -> Iterator[list[str]]:
+def _(noun: Route, operation: Operation) -> Iterator[Command]:
     via = ["via", str(noun.gateway)] if noun.gateway else []
     onlink = ["onlink"] if noun.onlink else []
-    made_by = ["proto", str(noun.protocol)]
+    verb = _VERBS[type(operation)]
+    # Without it the kernel takes a route of any (fib_table_delete, net/ipv4/fib_trie.c).
+    made_by = ["proto", str(noun.protocol)] if verb != "delete" else []
     yield ["ip", "route", verb, str(noun.destination), *via, "dev", noun.link, *onlink, *made_by]
+
+
+@_beside.register
+def _(noun: Sysctl, operation: Operation) -> Iterator[Command]:
+    if isinstance(operation, Change):
+        yield ["sysctl", "-w", f"{noun.name}={noun.value}"]
+    else:
+        yield ["#", f"a parameter is changed, never added or removed: {noun.name}"]

@@ -1,0 +1,44 @@
+"""What snnet's nodes do, as JSON lines: one for each event and each failed plan.
+
+Installed, it listens to every node of every process that uses snnet and appends to
+the file named by SNNET_JSON_EVENTS, or writes to stderr where that is not set.
+"""
+
+import datetime
+import json
+import os
+import sys
+
+
+class JsonEvents:
+    """A listener; ``path`` is the file to append to, None for what the environment says.
+
+    One object is told by all nodes, from any thread.  A line is written by one call, so
+    that lines of several processes do not mix (write(2), O_APPEND).
+    """
+
+    def __init__(self, path=None):
+        self.path = path
+
+    def applied(self, node, plan, events):
+        """A plan was carried out; plans without events are of no interest here."""
+        for event in events:
+            self._write(node, type(event).__name__, event.to_dict())
+
+    def failed(self, node, plan, error):
+        """One was not; the error's class tells what state the host is in."""
+        self._write(node, "Failure", {"error": type(error).__name__, "message": str(error)})
+
+    def _write(self, node, what, fields):
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+        head = {"time": now, "what": what, "node": str(node.owner)}
+        line = json.dumps(head | fields) + "\n"
+        path = self.path or os.environ.get("SNNET_JSON_EVENTS")
+        if path is None:
+            sys.stderr.write(line)
+            return
+        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        try:
+            os.write(fd, line.encode())
+        finally:
+            os.close(fd)

@@ -1,0 +1,113 @@
+"""The smallest backend: bridges that exist in memory, and nothing else."""
+
+from __future__ import annotations
+
+import errno
+import re
+import threading
+from dataclasses import replace
+
+from snnet.contract import (
+    Add,
+    Bridge,
+    Change,
+    Driver,
+    Other,
+    Outcome,
+    SnnetError,
+    Unsupported,
+    error_for,
+    keyed,
+)
+
+LOOPBACK = Other(name="lo", other_kind="loopback", mtu=65536)
+UNICAST = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}")
+
+
+class MinimalBackend(Driver):
+    """One host's bridges; they are gone with the object."""
+
+    name = "minimal"
+    carries = frozenset({Bridge, Other})
+
+    def __init__(self, host):
+        self.host = host
+        self.links = keyed([LOOPBACK])
+        self._lock = threading.Lock()
+
+    def missing(self, noun):
+        if type(noun) is Bridge:
+            return None
+        return f"the minimal backend makes no {type(noun).__name__}: use backend 'netlink'"
+
+    def snapshot(self, types=None):
+        wanted = tuple(self.carries if types is None else types)
+        with self._lock:
+            return {key: link for key, link in self.links.items() if isinstance(link, wanted)}
+
+    def find(self, key):
+        return self.links.get(key)
+
+    def apply(self, operations, *, check=None, keep_going=False):
+        outcome = Outcome()
+        for position, operation in enumerate(operations):
+            try:
+                if check is not None:
+                    check()
+                with self._lock:
+                    self._carry_out(operation)
+                outcome.done.add(position)
+            except SnnetError as error:
+                error.operation = operation
+                outcome.errors[position] = error
+                if not keep_going:
+                    break
+        return outcome
+
+    def watch(self):
+        raise Unsupported("the minimal backend tells no link events")
+
+    def close(self):
+        pass
+
+    # What makes the difference between a dictionary and a kernel: what is refused, and how.
+
+    def _carry_out(self, operation):
+        noun = operation.noun
+        if reason := self.missing(noun):
+            raise Unsupported(f"cannot {operation}: {reason}")
+        if isinstance(operation, Add):
+            indexes = {link.index for link in self.links.values()}
+            if noun.key in self.links or (noun.index and noun.index in indexes):
+                raise error_for(errno.EEXIST, str(operation))
+            self._put(operation, noun)
+            return
+        old = operation.old if isinstance(operation, Change) else noun
+        found = self.links.get(noun.key)
+        if found is None or self._of(found) != self._of(old):  # gone, or somebody else's by now
+            raise error_for(errno.ENODEV, str(operation))
+        if not isinstance(operation, Change):
+            del self.links[noun.key]
+        elif wrong := noun.differences(old) - noun.changeable:
+            raise Unsupported(f"cannot {operation}: {', '.join(wrong)} cannot be changed in place")
+        else:
+            self._put(operation, noun, found)
+
+    def _of(self, link):
+        return type(link), link.alias, link.group
+
+    def _put(self, operation, noun, found=None):
+        """Check first, then take it over whole: an operation is all or nothing."""
+        mtu = noun.mtu or (found.mtu if found else 1500)
+        mac = (noun.mac or (found.mac if found else "02:00:00:00:00:01")).lower()
+        name = noun.name
+        if noun.master is not None:
+            there = ("link", noun.master) in self.links
+            raise error_for(errno.ELOOP if there else errno.ENODEV, str(operation))
+        if len(name.encode()) > 15 or len(noun.alias.encode()) > 255:
+            raise error_for(errno.ERANGE, str(operation))
+        bad_name = not re.fullmatch(r"[^/:%\s\0]+", name) or name in (".", "..")
+        if bad_name or not 68 <= mtu <= 65535 or not UNICAST.fullmatch(mac):
+            raise error_for(errno.EINVAL, str(operation))
+        index = found.index if found else noun.index
+        self.links[noun.key] = replace(noun, mtu=mtu, mac=mac, index=index)

@@ -1,0 +1,320 @@
+"""The driver: links and addresses of one host, by way of IPDB.
+
+It reads from IPDB's database and has IPDB's command socket carry out operations.
+IPDB's transactions are left alone, for they keep none of the contract's promises: a
+``create().commit()`` takes a link that somebody made in between for its own, and any
+commit takes back addresses that others have added since the transaction began.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import struct
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar
+
+from pr2modules.netlink.exceptions import NetlinkError
+
+from snnet.contract import (
+    Add,
+    Address,
+    ApiError,
+    Bridge,
+    Change,
+    Check,
+    Driver,
+    Host,
+    InvalidRequest,
+    Key,
+    Link,
+    Missing,
+    Noun,
+    Operation,
+    Other,
+    Outcome,
+    SnnetError,
+    Tap,
+    Unsupported,
+    Veth,
+    Vxlan,
+    Watch,
+    error_for,
+    keyed,
+)
+
+from . import records, requests, taps
+from .database import Database
+from .watch import IpdbWatch
+
+_FIRST_INDEX, _LAST_INDEX = 1 << 20, (1 << 31) - 1
+_TRIES = 8
+
+
+class IpdbBackend(Driver):
+    """Bridges, taps, veth pairs, vxlans and addresses.
+
+    Holds IPDB's sockets and threads, and a thread of its own in the host's namespace;
+    ``close()`` ends them all.
+    """
+
+    name: ClassVar[str] = "ipdb"
+    carries: ClassVar[frozenset[type[Noun]]] = frozenset({Bridge, Tap, Veth, Vxlan, Other, Address})
+
+    def __init__(self, host: Host) -> None:
+        netns = getattr(host, "netns", None)
+        if netns is None:
+            raise InvalidRequest("'ipdb' works in a network namespace alone", field="backend")
+        self.host = host
+        self._database = Database(netns)
+        self._there: set[str] = set()
+        """Kinds of links this kernel has been found to have."""
+
+    def missing(self, noun: Noun) -> str | None:
+        """See :meth:`snnet.contract.Driver.missing`."""
+        if type(noun) not in self.carries:
+            return f"the ipdb backend carries no {type(noun).__name__}: use backend 'netlink'"
+        if isinstance(noun, Other):
+            return f"links of kind {noun.kind} are read, never made"
+        if isinstance(noun, Tap) and (noun.multi_queue or noun.queues != 1):
+            return "the ipdb backend makes taps of one queue only: use backend 'netlink'"
+        if isinstance(noun, Tap | Veth) and noun.proxy_arp:
+            return "the ipdb backend has no proxy ARP: use backend 'netlink' or no routed mode"
+        if not isinstance(noun, Link) or noun.kind in self._there:
+            return None
+        reason = _no_tun() if isinstance(noun, Tap) else self._no_kind(noun.kind)
+        if reason is None:
+            self._there.add(noun.kind)
+        return reason
+
+    def _no_kind(self, kind: str) -> str | None:
+        """Asks for a link with more queues than any may have: the kernel looks for the kind
+        first and makes nothing (rtnl_create_link, net/core/rtnetlink.c)."""
+        request = {"kind": kind, "ifname": "snnet-probe", "num_tx_queues": 1 << 16}
+        try:
+            self._database.call(lambda: self._ask("link", "add", **request))
+        except NetlinkError as error:
+            if error.code == errno.EOPNOTSUPP:
+                return f"this kernel has no {kind}: load {kind}"
+        return None
+
+    # Reading
+
+    def snapshot(self, types: Iterable[type[Noun]] | None = None) -> dict[Key, Noun]:
+        """See :meth:`snnet.contract.Driver.snapshot`.
+
+        Leaves out IPv6 link-local addresses, which the kernel makes by itself.
+        """
+        wanted = tuple(self.carries if types is None else types)
+
+        def read(found: records.Records) -> list[Noun]:
+            nouns: list[Noun] = list(records.links(found))
+            for noun in tuple(nouns):
+                nouns += records.addresses(found[noun.key[1]])
+            return [noun for noun in nouns if isinstance(noun, wanted)]
+
+        return keyed(self._database.call(lambda: self._database.look(read)))
+
+    def find(self, key: Key) -> Noun | None:
+        """See :meth:`snnet.contract.Driver.find`."""
+        if (*key[:1], len(key)) not in (("link", 2), ("address", 3)):
+            return None
+        name = key[1]
+
+        def read(found: records.Records) -> Noun | None:
+            record = found.get(name)
+            if record is None:
+                return None
+            if key[0] == "link":
+                return records.link(record, found)
+            return keyed(records.addresses(record)).get(key)
+
+        return self._database.call(lambda: self._database.look(read, name))
+
+    # Doing
+
+    def apply(
+        self,
+        operations: Sequence[Operation],
+        *,
+        check: Check | None = None,
+        keep_going: bool = False,
+    ) -> Outcome:
+        """See :meth:`snnet.contract.Driver.apply`."""
+        outcome = Outcome()
+        for position, operation in enumerate(operations):
+            try:
+                if check is not None:
+                    check()
+                self._refuse_gaps(operation)
+                self._database.call(lambda: self._carry_out(operation))  # noqa: B023
+                outcome.done.add(position)
+            except (SnnetError, OSError, NetlinkError, struct.error) as error:
+                outcome.errors[position] = _translated(error, operation)
+            if outcome.errors and not keep_going:
+                break
+        return outcome
+
+    def _refuse_gaps(self, operation: Operation) -> None:
+        if isinstance(operation, Add) or type(operation.noun) not in self.carries:
+            reason = self.missing(operation.noun)
+            if reason is not None:
+                raise Unsupported(f"cannot {operation}: {reason}")
+
+    def _carry_out(self, operation: Operation) -> None:
+        noun = operation.noun
+        if isinstance(operation, Change):
+            if not isinstance(noun, Link) or not isinstance(operation.old, Link):
+                raise Unsupported(f"cannot {operation}: it has nothing to change")
+            self._change(noun, operation.old)
+        elif isinstance(noun, Address):
+            verb = "add" if isinstance(operation, Add) else "del"
+            self._ask("addr", verb, **requests.address(noun, self._index(noun.link)))
+        elif isinstance(operation, Add):
+            assert isinstance(noun, Link)
+            self._add(noun)
+        else:
+            assert isinstance(noun, Link)
+            self._ask("link", "del", index=self._owned(noun).index)
+
+    def _add(self, link: Link) -> None:
+        requests.check(link)
+        master = None if link.master is None else self._index(link.master)
+        if isinstance(link, Tap):
+            everything = requests.settings(link, {"mtu", "mac", "group", "up"})
+            everything |= requests.settings(link, {"alias"} if link.alias else set())
+            if master is not None:
+                everything["master"] = master
+            taps.make_tap(link.name, lambda index: self._set(index, everything))
+            return
+        index = self._create(link, master)
+        try:
+            for request in requests.completion(link):
+                self._set(index, request)
+        except BaseException:
+            with contextlib.suppress(NetlinkError):
+                self._ask("link", "del", index=index)
+            raise
+
+    def _create(self, link: Link, master: int | None) -> int:
+        """Make the link; its index, which we choose unless the noun does."""
+        for left in reversed(range(_TRIES)):
+            index = link.index or _FIRST_INDEX + secrets.randbelow(_LAST_INDEX - _FIRST_INDEX)
+            try:
+                self._ask("link", "add", **requests.creation(link, index, master))
+                return index
+            except NetlinkError as error:
+                # The index may be taken, rather than the name or the peer's.
+                taken = error.code in (errno.EEXIST, errno.EBUSY)
+                if link.index or not left or not taken or self._names_taken(link):
+                    raise
+        raise AssertionError("not reached")
+
+    def _names_taken(self, link: Link) -> bool:
+        if isinstance(link, Vxlan):
+            return True  # another one of the same id and port is EEXIST as well
+        ends = [link.name]
+        if isinstance(link, Veth) and link.peer is not None:
+            ends.append(link.peer)
+        return len(set(ends)) < len(ends) or any(map(self._database.index, ends))
+
+    def _change(self, new: Link, old: Link) -> None:
+        """Set what differs; put it back if the kernel took only part of it."""
+        before = self._owned(old)
+        wrong = new.differences(old) - new.changeable
+        if wrong or type(new) is not type(old) or new.name != old.name:
+            raise Unsupported(
+                f"{', '.join(sorted(wrong)) or 'the kind'} cannot be changed in place"
+            )
+        requests.check(new)
+        differences = new.differences(before) & new.changeable
+        if not differences:
+            return
+        request = self._changes(new, differences)
+        try:
+            self._set(before.index, request)
+        except NetlinkError:
+            with contextlib.suppress(NetlinkError):
+                self._set(before.index, self._changes(before, differences))
+            raise
+
+    def _changes(self, link: Link, names: frozenset[str]) -> requests.Request:
+        request = requests.settings(link, names)
+        if "master" in names:
+            request["master"] = 0 if link.master is None else self._index(link.master)
+        return request
+
+    def _owned(self, link: Link) -> Link:
+        """The link this noun means, as it is now; ``Missing`` where the name is another's."""
+
+        def read(found: records.Records) -> Link | None:
+            record = found.get(link.name)
+            return None if record is None else records.link(record, found)
+
+        found = self._database.look(read, link.name)
+        if found is None:
+            raise error_for(errno.ENODEV, f"find {link.kind} {link.name}")
+        if (found.kind, found.alias, found.group) != (link.kind, link.alias, link.group):
+            raise Missing(
+                f"{link.kind} {link.name} is gone and the name is somebody else's: {found}; "
+                "it stays as it is",
+                errno=errno.ENODEV,
+            )
+        return found
+
+    def _index(self, name: str) -> int:
+        index = self._database.index(name)
+        if index is None:
+            raise error_for(errno.ENODEV, f"find link {name}")
+        return index
+
+    def _set(self, index: int, request: requests.Request) -> None:
+        """Set all of it on the link with this index, in two messages if the alias is among it."""
+        plain = {name: value for name, value in request.items() if name != "ifalias"}
+        try:
+            if plain:
+                self._ask("link", "set", index=index, **plain)
+        except NetlinkError as error:
+            # No IPv6 on this link, so no link-local address to be avoided either.
+            if error.code != errno.EAFNOSUPPORT or "IFLA_AF_SPEC" not in plain:
+                raise
+            del plain["IFLA_AF_SPEC"]
+            self._ask("link", "set", index=index, **plain)
+        if "ifalias" in request:
+            self._database.set_alias(index, request["ifalias"])
+
+    def _ask(self, what: str, verb: str, **request: Any) -> None:
+        getattr(self._database.ipdb.nl, what)(verb, **request)
+
+    def watch(self) -> Watch:
+        """See :meth:`snnet.contract.Driver.watch`."""
+        return IpdbWatch(self._database)
+
+    def close(self) -> None:
+        """See :meth:`snnet.contract.Driver.close`."""
+        self._database.close()
+
+
+def _translated(
+    error: SnnetError | OSError | NetlinkError | struct.error, operation: Operation
+) -> SnnetError:
+    """What IPDB's socket and the kernel say, as the contract has it."""
+    if isinstance(error, ApiError):
+        error.operation = error.operation or operation
+    if isinstance(error, SnnetError):
+        return error
+    if isinstance(error, NetlinkError):
+        return error_for(error.code, str(operation), operation=operation)
+    if isinstance(error, struct.error):
+        return error_for(errno.EINVAL, str(operation), detail=str(error), operation=operation)
+    return error_for(error.errno or errno.EIO, str(operation), operation=operation)
+
+
+def _no_tun() -> str | None:
+    try:
+        os.close(os.open(taps.DEVICE, os.O_RDWR | os.O_CLOEXEC))
+    except OSError as error:
+        return f"no taps here: {taps.DEVICE}: {os.strerror(error.errno or 0)}; load tun"
+    return None

@@ -1,0 +1,141 @@
+"""pytest fixtures for people whose code uses snnet, and failures that show the state.
+
+Fixtures: ``snnet_kernel`` (one fake host), ``snnet_fabric`` (many on one wire) and
+``snnet_netns`` (a real network namespace; skipped without root).  Where fake kernels are
+compared, the difference of their texts is shown, and the report of a failed test has the
+text of every fake kernel among its fixtures.
+
+pytest imports this for everybody who has snnet installed.  That is why it is a module of
+its own: importing any part of ``snnet`` imports all of it, which only those who ask for
+a fixture should pay for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import os
+import signal
+import sys
+import uuid
+from collections.abc import Generator, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from snnet import Fabric, FakeKernel
+
+_LOOPBACK = "loopback lo "
+"""How the line begins that every kernel's text has."""
+
+
+@pytest.fixture
+def snnet_kernel() -> FakeKernel:
+    """One fake host, whose ``eth0`` is 192.0.2.11/24: hand it to a node as ``backend=``."""
+    from snnet import FakeKernel
+
+    kernel = FakeKernel()
+    kernel.add_uplink("eth0", "192.0.2.11/24")
+    return kernel
+
+
+@pytest.fixture
+def snnet_fabric() -> Fabric:
+    """A wire without hosts: ``snnet_fabric.add_host("cn-1", "192.0.2.11/24")``."""
+    from snnet import Fabric
+
+    return Fabric()
+
+
+@pytest.fixture
+def snnet_netns() -> Iterator[str]:
+    """The name of a fresh network namespace of the real kernel: for ``netns=`` and ``ip -n``.
+
+    Its loopback is up, and there is nothing else.  When the test is over, processes that
+    run in it are killed and it is removed with all there is.  Without root, or without
+    the program ``ip``, the test is skipped.
+    """
+    if os.geteuid() != 0:
+        pytest.skip("snnet_netns makes a network namespace: run as root")
+    from snnet.contract import Denied, Unsupported
+    from snnet.system.process import run
+
+    name = f"snnet-{uuid.uuid4().hex[:10]}"
+    try:
+        run(["ip", "netns", "add", name])
+    except (Denied, Unsupported) as error:
+        pytest.skip(f"snnet_netns cannot make a network namespace: {error}")
+    try:
+        run(["ip", "-n", name, "link", "set", "lo", "up"])
+        yield name
+    finally:
+        _end_processes(run(["ip", "netns", "pids", name]).stdout.split())
+        run(["ip", "netns", "del", name])
+
+
+def _end_processes(pids: list[str]) -> None:
+    """Kill what still runs in a namespace of ours: nobody else's can be there."""
+    for pid in map(int, pids):
+        if pid != os.getpid():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
+    """The difference between two fake kernels, or between their texts."""
+    texts = _text_of(left), _text_of(right)
+    if op != "==" or texts[0] is None or texts[1] is None:
+        return None
+    if texts[0] == texts[1]:
+        return ["a fake kernel equals itself alone", "The texts are the same: compare .to_text()"]
+    lines = difflib.ndiff(texts[1].splitlines(), texts[0].splitlines())
+    return [
+        "the state of one fake kernel == that of another",
+        "- is wanted (right) and not there, + is there (left) and not wanted:",
+        *(line.rstrip("\n") for line in lines if not line.startswith("?")),
+    ]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add the state of the fixtures' fake kernels to the report of a test that failed."""
+    report = yield
+    if report.when == "call" and report.failed and _fakes() is not None:
+        for name, text in _states(getattr(item, "funcargs", {})):
+            report.sections.append((f"snnet state: {name}", text))
+    return report
+
+
+def _states(fixtures: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+    """Every fake kernel among the fixtures, once: by the fixture's name, or its host's."""
+    fakes = _fakes()
+    seen: set[int] = set()
+    for name, value in fixtures.items():
+        if isinstance(value, fakes.FakeKernel):
+            kernels = {name: value}
+        elif isinstance(value, fakes.Fabric):
+            kernels = {f"{name}, host {host}": kernel for host, kernel in value.hosts.items()}
+        else:
+            continue
+        for what, kernel in kernels.items():
+            if id(kernel) not in seen:
+                seen.add(id(kernel))
+                yield what, kernel.to_text()
+
+
+def _text_of(value: object) -> str | None:
+    """The text of a fake kernel; None for what is none and no such text either."""
+    if isinstance(value, str):
+        return value if any(line.startswith(_LOOPBACK) for line in value.splitlines()) else None
+    fakes = _fakes()
+    if fakes is not None and isinstance(value, fakes.FakeKernel):
+        return str(value.to_text())
+    return None
+
+
+def _fakes() -> Any:
+    """The package of the fakes if anybody has imported it: else nothing can be one."""
+    return sys.modules.get("snnet.backends.fake")

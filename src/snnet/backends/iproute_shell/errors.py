@@ -1,0 +1,109 @@
+"""What the programs say, as errors of snnet: the one place of translation.
+
+``ip`` prints the kernel's explanation *instead of* its errno where there is one
+(rtnl_talk_error, lib/libnetlink.c), so some texts of the kernel are known here.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+
+from snnet.contract import ApiError, Operation, Rejected, SnnetError, error_for
+from snnet.system.process import Completed, errno_in
+
+ABSENT = frozenset({errno.ENODEV, errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL})
+"""What a look-up is answered where there is nothing of that key."""
+
+_NUMBERS: tuple[tuple[str, int], ...] = (
+    # iproute2
+    ("cannot find device", errno.ENODEV),
+    ("device does not exist", errno.ENODEV),
+    (r'device ".*" does not exist', errno.ENODEV),
+    # What tun_set_iff (drivers/net/tun.c) calls busy is there already.
+    (r"tunsetiff\): device or resource busy", errno.EEXIST),
+    # net/core, net/bridge, net/ipv4, net/ipv6 and drivers/net of the kernel
+    ("already (exists|assigned)", errno.EEXIST),
+    ("ipv6: (invalid address|cannot assign)|is not unicast", errno.EADDRNOTAVAIL),
+    ("address not found", errno.EADDRNOTAVAIL),
+    ("device not found", errno.ENODEV),
+    ("fib table does not exist", errno.ENOENT),
+    ("entry not found", errno.ENOENT),
+    ("unknown device type", errno.EOPNOTSUPP),
+    ("does not allow enslaving", errno.EOPNOTSUPP),
+    ("bridge to a bridge", errno.ELOOP),
+    # Of an address, of a route; of a neighbour, on a link without IPv6, it is EINVAL.
+    ("ipv6: ipv6 is disabled|disabled on nexthop device", errno.EACCES),
+    ("ipv6 is disabled on this device", errno.EINVAL),
+    ("disabled by administrator", errno.EPERM),
+    ("nexthop device is not up|device for nexthop is not up", errno.ENETDOWN),
+    ("mtu (less|greater) than|mtu must be", errno.EINVAL),
+)
+
+_REFUSED_VALUES = re.compile(
+    # iproute2's own words for what it cannot read, then the kernel's.
+    r"is wrong|is invalid|invalid|must be|is expected|should be|too long|not a valid"
+    r"|nexthop|gateway|only supported for|can not|cannot|required",
+    re.IGNORECASE,
+)
+
+_FAILED_LINE = re.compile(r"^Command failed .*:(\d+)$", re.MULTILINE)
+
+
+class Refused(Exception):
+    """A command that failed, or a value that no command was to be given.
+
+    ``number`` is the kernel's errno, where that can be told.  ``position`` says
+    which of several commands it was; None where that is unknown.
+    """
+
+    def __init__(
+        self, number: int | None = None, said: str = "", *, position: int | None = 0
+    ) -> None:
+        super().__init__(said)
+        self.number = number
+        self.said = said
+        self.position = position
+
+
+REFUSALS = (SnnetError, Refused, OSError)
+"""What the parts of this backend raise when an operation fails."""
+
+
+def refusal(done: Completed, *, batch: bool = False) -> Refused:
+    """What a program that failed stands for; ``batch`` if it had several lines to do."""
+    text = done.stderr.strip() or done.stdout.strip()
+    line = _FAILED_LINE.search(text)
+    said = "; ".join(filter(None, map(str.strip, _FAILED_LINE.sub("", text).splitlines())))
+    position: int | None = 0
+    if batch:
+        # Where its own parser refuses a word, ``ip`` exits without a number.
+        position = int(line[1]) - 1 if line else None
+    if done.returncode < 0:
+        said = f"killed by signal {-done.returncode}: {said}"
+    return Refused(errno_of(text), said or f"exit code {done.returncode}", position=position)
+
+
+def errno_of(text: str) -> int | None:
+    """The errno that the words stand for, or None."""
+    lower = text.lower()
+    for pattern, number in _NUMBERS:
+        if re.search(pattern, lower):
+            return number
+    return errno_in(text)
+
+
+def translated(error: SnnetError | Refused | OSError, what: Operation | str) -> SnnetError:
+    """The error as the contract has it: ``what`` could not be done.
+
+    Words that are not known make a plain ``ApiError``.
+    """
+    if isinstance(error, SnnetError):
+        return error
+    operation = None if isinstance(what, str) else what
+    if isinstance(error, OSError):
+        return error_for(error.errno or errno.EIO, str(what), operation=operation)
+    if error.number is not None:
+        return error_for(error.number, str(what), detail=error.said, operation=operation)
+    cls = Rejected if _REFUSED_VALUES.search(error.said) else ApiError
+    return cls(f"cannot {what}: {error.said}", operation=operation)

@@ -1,0 +1,187 @@
+"""Links: made, changed, removed and read."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from dataclasses import replace
+
+from snnet.contract import Add, Change, Key, Link, Macvtap, Missing, Remove, Tap, Unsupported
+from snnet.contract.links import DYING_GROUPS, link_key
+
+from .checks import NO_QUEUES, check_change, check_new_link, check_values, is_name
+from .commands import commands, with_free_index
+from .errors import Refused
+from .found import link_noun
+from .shell import Shell
+
+_TRIES = 8
+_LIST = ["ip", "-json", "-details", "link", "show"]
+
+
+class Links:
+    """The links of one network namespace.
+
+    The lines of a plan say names, so what they do is done by name: ``ip`` looks the
+    index up and then speaks of that.  Between a look at a link and the command that
+    follows lie one or two milliseconds, in which somebody would have to delete the
+    link and make another of that name.  Only what no plan shows, the undoing of half
+    a creation, goes by index.
+    """
+
+    def __init__(self, shell: Shell) -> None:
+        self._shell = shell
+
+    # Reading
+
+    def snapshot(self) -> list[Link]:
+        return [link_noun(row) for row in self._shell.rows(_LIST)]
+
+    def find(self, key: Key) -> Link | None:
+        _, name = key
+        if not is_name(name):
+            return None
+        try:
+            rows = self._shell.rows([*_LIST, "dev", name])
+        except Refused as error:
+            if error.number != errno.ENODEV:
+                raise
+            return None
+        # By an alternative name (ip-link(8), property) it finds another link.
+        links = (link_noun(row) for row in rows if row["ifname"] == name)
+        return next(links, None)
+
+    def look_up(self, name: str) -> Link:
+        """The link of this name; ``Refused`` with ENODEV where there is none."""
+        link = self.find(link_key(name))
+        if link is None:
+            raise Refused(errno.ENODEV, f"there is no link {name}")
+        return link
+
+    def owned(self, link: Link) -> Link:
+        """The link this noun means, as it is now.
+
+        Raises ``Missing`` where the name is another's by now: of another kind,
+        or without the noun's alias and group.
+        """
+        found = self.look_up(link.name)
+        same_group = found.group == link.group or found.group in DYING_GROUPS
+        if found.kind != link.kind or found.alias != link.alias or not same_group:
+            raise Missing(
+                f"{link.kind} {link.name} is gone and the name is somebody else's: a "
+                f"{found.kind} of group {found.group:#x} with alias {found.alias!r}; it stays "
+                "as it is",
+                errno=errno.ENODEV,
+            )
+        return found
+
+    # Making
+
+    def add(self, link: Link) -> None:
+        """Make the link, whole or not at all.
+
+        A tap is persistent as soon as ``ip tuntap`` has made it, and gets its group,
+        its alias and the rest from the next line of the same process.  Who is killed
+        between these two system calls leaves a tap without alias or group that
+        nothing tells from a stranger's: the name is taken until somebody removes it.
+        """
+        check_new_link(link)
+        if isinstance(link, Tap) and link.queues > 1:
+            taken = self.find(link.key) is not None
+            raise Refused(errno.EEXIST) if taken else Unsupported(f"{link.name}: {NO_QUEUES}")
+        try:
+            self._add_at_some_index(link)
+        except Refused:
+            # Whichever of several faults ``ip`` met first, this one comes first.
+            for name in (link.master, link.lower if isinstance(link, Macvtap) else None):
+                if name is not None:
+                    self.look_up(name)
+            raise
+
+    def _add_at_some_index(self, link: Link) -> None:
+        if not isinstance(link, Macvtap) or link.index:
+            self._add(link)
+            return
+        for left in reversed(range(_TRIES)):
+            try:
+                self._add(with_free_index(link))
+            except Refused as error:
+                # EBUSY: the index is taken; EEXIST: that, the name, or tapN in sysfs.
+                if error.number not in (errno.EBUSY, errno.EEXIST) or not left:
+                    raise
+                if self.find(link.key) is not None:
+                    raise
+            else:
+                return
+
+    def _add(self, link: Link) -> None:
+        todo = commands(Add(link))
+        births = 2 if isinstance(link, Tap) else 1
+        try:
+            self._shell.carry_out(todo[:births])
+        except Refused as error:
+            if error.position != 0:  # the tap is there, and not as it should be
+                self._undo(link)
+            raise
+        except BaseException:
+            self._undo(link, sure=False)  # killed, for the time was up
+            raise
+        try:
+            self._shell.carry_out(todo[births:])
+        except BaseException:
+            self._undo(link)
+            raise
+
+    def _undo(self, link: Link, *, sure: bool = True) -> None:
+        """Delete what a creation made that failed half-way, if it is there and is that.
+
+        Not ``sure`` that it made anything: then only what can be nobody else's goes.
+        """
+        with contextlib.suppress(Exception):
+            found = self.find(link.key)
+            if found is not None and (_is_half if sure else _is_half_born)(found, link):
+                self._shell.carry_out([["ip", "link", "delete", "dev", self._by_index(found)]])
+
+    def _by_index(self, found: Link) -> str:
+        """What ``ip`` takes for exactly this link, whoever has its name by now."""
+        word = f"if{found.index}"
+        return word if self.find(link_key(word)) is None else found.name
+
+    # Changing and removing
+
+    def change(self, new: Link, old: Link) -> None:
+        """Set what differs, in one message; put it back if the kernel took only part of it."""
+        before = self.owned(old)
+        check_change(new, old)
+        check_values(new)
+        differences = new.differences(before) & new.changeable
+        if not differences:
+            return
+        try:
+            self._shell.carry_out(commands(Change(new, before)))
+        except BaseException:
+            back = replace(new, **{name: getattr(before, name) for name in differences})
+            with contextlib.suppress(Exception):
+                self._shell.carry_out(commands(Change(back, new)))
+            raise
+
+    def remove(self, link: Link) -> None:
+        self.owned(link)
+        self._shell.carry_out(commands(Remove(link)))
+
+
+def _is_half(found: Link, link: Link) -> bool:
+    """Whether the link found looks like one that was being made."""
+    is_tap = isinstance(link, Tap)
+    return (
+        found.kind == link.kind
+        and found.alias in ("", link.alias)
+        and (found.group == link.group or (is_tap and found.group == 0))
+        and (is_tap or link.mac in (None, found.mac))
+    )
+
+
+def _is_half_born(found: Link, link: Link) -> bool:
+    """Whether it is that, and not one that was there before."""
+    marked = link.group != 0 and found.group == link.group
+    return _is_half(found, link) and marked and not found.alias

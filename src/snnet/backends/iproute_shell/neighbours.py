@@ -1,0 +1,203 @@
+"""Permanent neighbours, proxy entries and forwarding entries."""
+
+from __future__ import annotations
+
+import errno
+from ipaddress import ip_address
+from typing import Any
+
+from snnet.contract import (
+    Add,
+    Change,
+    Fdb,
+    Key,
+    Neighbour,
+    ProxyNeighbour,
+    Remove,
+    Unsupported,
+    Vxlan,
+)
+from snnet.contract.links import link_key
+
+from .checks import check_neighbour, is_mac
+from .commands import commands, displace
+from .errors import Refused
+from .links import Links
+from .shell import Shell
+
+_NO_MAC = "00:00:00:00:00:00"
+
+
+class Neighbours:
+    """The permanent neighbours of one network namespace."""
+
+    def __init__(self, shell: Shell) -> None:
+        self._shell = shell
+
+    def add(self, noun: Neighbour) -> None:
+        check_neighbour(noun)
+        try:
+            self._shell.carry_out(commands(Add(noun)))
+        except Refused as error:
+            # What the kernel found out by itself is no object of anybody's.
+            if error.number != errno.EEXIST or self.find(noun.key) is not None:
+                raise
+            self._shell.carry_out([displace(noun)])
+
+    def change(self, new: Neighbour, old: Neighbour) -> None:
+        check_neighbour(new)
+        self._must_exist(old)
+        self._shell.carry_out(commands(Change(new, old)))
+
+    def remove(self, noun: Neighbour) -> None:
+        self._must_exist(noun)
+        self._shell.carry_out(commands(Remove(noun)))
+
+    def find(self, key: Key) -> Neighbour | None:
+        _, link, text = key
+        address = ip_address(text)
+        words = _words(self._shell, "get", str(address), "dev", link)
+        if "PERMANENT" not in words or _after(words, "dev") != link:
+            return None
+        return Neighbour(link=link, address=address, lladdr=_after(words, "lladdr"))
+
+    def snapshot(self) -> list[Neighbour]:
+        rows = self._shell.rows(["ip", "-json", "neighbour", "show", "nud", "permanent"])
+        return [
+            Neighbour(link=row["dev"], address=ip_address(row["dst"]), lladdr=row.get("lladdr", ""))
+            for row in rows
+        ]
+
+    def _must_exist(self, noun: Neighbour) -> None:
+        if self.find(noun.key) is None:
+            raise Refused(errno.ENOENT)
+
+
+class Proxies:
+    """The addresses that one network namespace answers for on a link."""
+
+    def __init__(self, shell: Shell) -> None:
+        self._shell = shell
+
+    def add(self, noun: ProxyNeighbour) -> None:
+        # pneigh_create (net/core/neighbour.c) takes what is there already, whatever
+        # the flags say.
+        if self.find(noun.key) is not None:
+            raise Refused(errno.EEXIST)
+        self._shell.carry_out(commands(Add(noun)))
+
+    def remove(self, noun: ProxyNeighbour) -> None:
+        self._shell.carry_out(commands(Remove(noun)))
+
+    def find(self, key: Key) -> ProxyNeighbour | None:
+        _, link, text = key
+        address = ip_address(text)
+        words = _words(self._shell, "get", "proxy", str(address), "dev", link)
+        if _after(words, "dev") != link:
+            return None
+        protocol = int(_after(words, "proto") or 0)
+        return ProxyNeighbour(link=link, address=address, protocol=protocol)
+
+    def snapshot(self) -> list[ProxyNeighbour]:
+        rows = self._shell.rows(["ip", "-json", "-Numeric", "neighbour", "show", "proxy"])
+        return [
+            ProxyNeighbour(
+                link=row["dev"],
+                address=ip_address(row["dst"]),
+                protocol=int(row.get("protocol", 0)),
+            )
+            for row in rows
+        ]
+
+
+class ForwardingEntries:
+    """The permanent forwarding entries of the vxlans of one network namespace.
+
+    The entry the kernel makes for a vxlan's own ``remote`` is part of the vxlan.
+    """
+
+    def __init__(self, shell: Shell, links: Links) -> None:
+        self._shell = shell
+        self._links = links
+
+    def add(self, noun: Fdb) -> None:
+        self._check(noun)
+        self._shell.carry_out(commands(Add(noun)))
+
+    def change(self, new: Fdb, old: Fdb) -> None:
+        self._must_exist(old)
+        self._check(new)
+        self._shell.carry_out(commands(Change(new, old)))
+
+    def remove(self, noun: Fdb) -> None:
+        # Of one with another remote the kernel says that it is done, and does nothing
+        # (__vxlan_fdb_delete, drivers/net/vxlan/vxlan_core.c).
+        if self.find(noun.key) != noun:
+            raise Refused(errno.ENOENT)
+        self._shell.carry_out(commands(Remove(noun)))
+
+    def find(self, key: Key) -> Fdb | None:
+        _, name, mac = key
+        vxlan = self._links.find(link_key(name))
+        if not isinstance(vxlan, Vxlan) or not is_mac(mac):
+            return None
+        argv = ["bridge", "-json", "fdb", "get", mac, "dev", name, "self"]
+        try:
+            rows = self._shell.rows(argv)
+        except Refused as error:
+            if error.number != errno.ENOENT:
+                raise
+            return None
+        return next((noun for row in rows if (noun := _entry(row, vxlan))), None)
+
+    def snapshot(self) -> list[Fdb]:
+        vxlans = {link.name: link for link in self._links.snapshot() if isinstance(link, Vxlan)}
+        if not vxlans:  # bridges may hold any number of learned entries
+            return []
+        return [
+            noun
+            for row in self._shell.rows(["bridge", "-json", "fdb", "show"])
+            if (vxlan := vxlans.get(row.get("ifname", ""))) is not None
+            and (noun := _entry(row, vxlan)) is not None
+        ]
+
+    def _must_exist(self, noun: Fdb) -> None:
+        if self.find(noun.key) is None:
+            raise Refused(errno.ENOENT)
+
+    def _check(self, noun: Fdb) -> None:
+        link = self._links.look_up(noun.link)
+        if not isinstance(link, Vxlan):
+            raise Unsupported(
+                f"{noun.link} is a {link.kind}, and forwarding entries are for vxlans"
+            )
+        if not is_mac(noun.mac):
+            raise Refused(errno.EINVAL, f"{noun.mac!r} is no MAC")
+
+
+def _entry(row: dict[str, Any], vxlan: Vxlan) -> Fdb | None:
+    if row.get("state") != "permanent" or "self" not in row.get("flags", ()) or "dst" not in row:
+        return None
+    remote, mac = ip_address(row["dst"]), row["mac"]
+    if (mac, remote) == (_NO_MAC, vxlan.remote):
+        return None
+    return Fdb(link=vxlan.name, mac=mac, remote=remote)
+
+
+def _words(shell: Shell, *argv: str) -> list[str]:
+    """One entry as words, for ``ip neighbour get`` printed no JSON before iproute2 6.2.
+
+    None where there is none, which the kernel calls ENOENT.
+    """
+    try:
+        return shell.ask(["ip", "-Numeric", "neighbour", *argv]).split()
+    except Refused as error:
+        if error.number != errno.ENOENT:
+            raise
+        return []
+
+
+def _after(words: list[str], name: str) -> str:
+    """The word that follows this one, or nothing."""
+    position = words.index(name) + 1 if name in words else len(words)
+    return words[position] if position < len(words) else ""

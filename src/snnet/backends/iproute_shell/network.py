@@ -1,0 +1,149 @@
+"""Addresses on links, unicast routes of the main table, and paths."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from ipaddress import ip_address, ip_interface, ip_network
+
+from snnet.contract import Add, Address, Change, IPInterface, Key, Path, Remove, Route
+
+from .checks import check_route
+from .commands import Command, commands
+from .errors import Refused
+from .shell import Rows, Shell
+
+_FAMILIES = {4: "-4", 6: "-6"}
+_KERNEL, _BOOT = 2, 3  # rtm_protocol, linux/rtnetlink.h; ``ip`` does not print boot
+_EVERYTHING = {4: "0.0.0.0/0", 6: "::/0"}
+_PECULIAR = frozenset({"type", "tos", "from", "src", "nexthops"})
+"""What ``ip`` says of those routes only that no noun describes: of another type than
+unicast, for a source or a type of service, with several next hops."""
+_DEFAULT_METRIC = {4: 0, 6: 1024}  # IP6_RT_PRIO_USER, net/ip6_route.h
+
+
+class Addresses:
+    """The addresses of one network namespace."""
+
+    def __init__(self, shell: Shell) -> None:
+        self._shell = shell
+
+    def add(self, noun: Address) -> None:
+        self._shell.carry_out(commands(Add(noun)))
+
+    def remove(self, noun: Address) -> None:
+        try:
+            self._shell.carry_out(commands(Remove(noun)))
+        except Refused as error:
+            if error.number != errno.EACCES:
+                raise
+            # A link without IPv6: the kernel says the same words as of an address to be
+            # added, but here they stand for ENXIO (inet6_addr_del, net/ipv6/addrconf.c).
+            raise Refused(errno.ENXIO, error.said) from error
+
+    def find(self, key: Key) -> Address | None:
+        _, link, text = key
+        noun = Address(link=link, address=ip_interface(text))
+        family = _FAMILIES[noun.address.version]
+        listed = self._listed(["ip", family, "-json", "address", "show", "dev", link])
+        return noun if (link, noun.address) in listed else None
+
+    def snapshot(self) -> list[Address]:
+        """All but the IPv6 link-local ones, which the kernel makes for every link."""
+        return [
+            Address(link=link, address=address)
+            for link, address in self._listed(["ip", "-json", "address", "show"])
+            if not (address.version == 6 and address.is_link_local)
+        ]
+
+    def _listed(self, argv: Command) -> list[tuple[str, IPInterface]]:
+        return [
+            (row["ifname"], ip_interface(f"{entry['local']}/{entry['prefixlen']}"))
+            for row in self._shell.rows(argv)
+            for entry in row.get("addr_info", ())
+            if "local" in entry  # nor empty, nor of another family
+        ]
+
+
+class Routes:
+    """The routes of one network namespace."""
+
+    def __init__(self, shell: Shell) -> None:
+        self._shell = shell
+
+    def add(self, noun: Route) -> None:
+        check_route(noun)
+        self._shell.carry_out(commands(Add(noun)))
+
+    def change(self, new: Route, old: Route) -> None:
+        check_route(new)
+        self._must_exist(old)
+        self._shell.carry_out(commands(Change(new, old)))
+
+    def remove(self, noun: Route) -> None:
+        # The kernel would take a route of any metric.
+        self._must_exist(noun)
+        self._shell.carry_out(commands(Remove(noun)))
+
+    def find(self, key: Key) -> Route | None:
+        _, destination, link = key
+        listed = self._listed(ip_network(destination).version, link)
+        return next((route for route in listed if route.key == key), None)
+
+    def snapshot(self) -> list[Route]:
+        return [route for version in _FAMILIES for route in self._listed(version)]
+
+    def _must_exist(self, noun: Route) -> None:
+        if self.find(noun.key) is None:
+            raise Refused(errno.ESRCH)
+
+    def _listed(self, version: int, link: str | None = None) -> Iterator[Route]:
+        """Routes that a noun can describe; not those the kernel made for addresses."""
+        argv = ["ip", _FAMILIES[version], "-json", "-Numeric", "route", "show", "table", "main"]
+        if link is not None:
+            argv += ["dev", link]
+        try:
+            rows = self._shell.rows(argv)
+        except Refused as error:
+            if error.number != errno.ENOENT:  # no main table before its first route
+                raise
+            return
+        yield from _routes(rows, version, link)
+
+
+def _routes(rows: Rows, version: int, link: str | None) -> Iterator[Route]:
+    for row in rows:
+        protocol = int(row.get("protocol", _BOOT))
+        plain = _PECULIAR.isdisjoint(row)
+        if not plain or protocol == _KERNEL or row.get("metric", 0) != _DEFAULT_METRIC[version]:
+            continue
+        yield Route(
+            destination=ip_network(_EVERYTHING[version] if row["dst"] == "default" else row["dst"]),
+            link=row["dev"] if link is None else link,  # ``ip`` does not repeat what it was told
+            gateway=ip_address(row["gateway"]) if "gateway" in row else None,
+            onlink="onlink" in row.get("flags", ()),
+            protocol=protocol,
+        )
+
+
+class Paths:
+    """How the kernel would route to an address: read, never made."""
+
+    def __init__(self, shell: Shell) -> None:
+        self._shell = shell
+
+    def find(self, key: Key) -> Path | None:
+        _, text = key
+        remote = ip_address(text)
+        try:
+            rows = self._shell.rows(["ip", "-json", "route", "get", str(remote)])
+        except Refused as error:
+            if error.number not in (errno.ENETUNREACH, errno.EHOSTUNREACH):
+                raise
+            return None
+        if not rows or "prefsrc" not in rows[0]:
+            return None
+        return Path(remote=remote, link=rows[0]["dev"], source=ip_address(rows[0]["prefsrc"]))
+
+    def snapshot(self) -> list[Path]:
+        return []

@@ -1,0 +1,61 @@
+"""Kernel parameters of the namespace (sysctl(8), proc_sys_net(5))."""
+
+from __future__ import annotations
+
+import errno
+import re
+
+from snnet.contract import Change, Key, Sysctl, Unsupported
+
+from .commands import commands
+from .errors import Refused
+from .shell import Shell
+
+_LISTED = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
+"""What a snapshot shows of thousands of parameters."""
+
+_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
+
+
+class Sysctls:
+    """The parameters of one network namespace.
+
+    What stands under /proc/sys/net is that of the process that opens it.
+    """
+
+    def __init__(self, shell: Shell) -> None:
+        self._shell = shell
+
+    def change(self, new: Sysctl, old: Sysctl) -> None:
+        _check_name(new.name)
+        if self.find(new.key) is None:
+            raise Refused(errno.ENOENT)
+        if not new.value:  # nothing would be written
+            raise Refused(errno.EINVAL, "a parameter has a value")
+        self._shell.carry_out(commands(Change(new, old)))
+
+    def find(self, key: Key) -> Sysctl | None:
+        _, name = key
+        try:
+            _check_name(name)
+            # With its name, for of a folder sysctl prints all that is in it.
+            line = self._shell.ask(["sysctl", name])
+        except (Refused, Unsupported) as error:
+            if isinstance(error, Refused) and error.number not in _ABSENT:
+                raise
+            return None
+        shown, _, value = line.partition("=")
+        return Sysctl(name=name, value=" ".join(value.split())) if shown.strip() == name else None
+
+    def snapshot(self) -> list[Sysctl]:
+        found = (self.find(("sysctl", name)) for name in _LISTED)
+        return [noun for noun in found if noun is not None]
+
+
+def _check_name(name: str) -> None:
+    # As sysctl(8) has it: a slash stands for a dot in the name of a link.
+    parts = name.translate(str.maketrans("./", "/.")).split("/")
+    if parts[0] != "net" or not {"", ".", ".."}.isdisjoint(parts):
+        raise Unsupported(f"{name} is no parameter of a network namespace: those begin with net.")
+    if re.search(r"[=\s\0*?\[]", name):  # what sysctl(8) would read something else into
+        raise Refused(errno.ENOENT, f"there is no parameter {name!r}")

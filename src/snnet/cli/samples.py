@@ -1,0 +1,92 @@
+"""One noun of every kind, to ask drivers what they carry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address
+
+from snnet.contract import (
+    Address,
+    AntiSpoof,
+    Bridge,
+    BridgeAccept,
+    DhcpScope,
+    ExternalForward,
+    Fdb,
+    Geneve,
+    Gre,
+    Gretap,
+    HostIsolation,
+    Link,
+    Macvtap,
+    Masquerade,
+    Neighbour,
+    Noun,
+    Path,
+    PortForward,
+    ProxyNeighbour,
+    PublicIp,
+    Route,
+    Sysctl,
+    Tap,
+    Veth,
+    Vxlan,
+    Zone,
+    ZoneLink,
+)
+
+_LOCAL, _REMOTE = IPv4Address("192.0.2.1"), IPv4Address("192.0.2.2")
+_LOCAL6, _REMOTE6 = IPv6Address("2001:db8::1"), IPv6Address("2001:db8::2")
+_NETWORK = IPv4Network("10.1.0.0/24")
+_GUEST = IPv4Address("10.1.0.9")
+_MAC = "02:00:0a:01:00:09"
+
+
+def samples(owner: str) -> list[Noun]:
+    """The nouns, links first.  Nothing is made of them: they are asked for."""
+    return [*_links(), *_beside_links(), *_rules(owner), _scope(owner)]
+
+
+def label(noun: Noun) -> str:
+    """What people call this kind of noun: the kernel's name for links, else the class's."""
+    return noun.kind if isinstance(noun, Link) else type(noun).__name__
+
+
+def _links() -> Iterator[Link]:
+    yield Bridge(name="probe")
+    yield Tap(name="probe")
+    yield Veth(name="probe", peer="probe1")
+    yield Macvtap(name="probe", lower="eth0")
+    yield Gretap(name="probe", local=_LOCAL, remote=_REMOTE, tunnel_key=1)
+    yield Gretap(name="probe", local=_LOCAL6, remote=_REMOTE6, tunnel_key=1)
+    yield Gre(name="probe", local=_LOCAL, tunnel_key=1)
+    yield Vxlan(name="probe", local=_LOCAL, remote=_REMOTE, vni=1, port=4789)
+    yield Geneve(name="probe", remote=_REMOTE, vni=1)
+
+
+def _beside_links() -> Iterator[Noun]:
+    yield Address(link="probe", address=IPv4Interface("10.1.0.1/24"))
+    yield Route(link="probe", destination=_NETWORK)
+    yield Path(link="probe", remote=_REMOTE, source=_LOCAL)
+    yield Neighbour(link="probe", address=_GUEST, lladdr=_MAC)
+    yield ProxyNeighbour(link="probe", address=_GUEST)
+    yield Fdb(link="probe", mac=_MAC, remote=_REMOTE)
+    yield Sysctl(name="net.ipv4.ip_forward", value="1")
+
+
+def _rules(owner: str) -> Iterator[Noun]:
+    yield Zone(owner=owner, zone="probe")
+    yield ZoneLink(owner=owner, zone="probe", link="probe")
+    yield BridgeAccept(owner=owner, bridge="probe")
+    yield HostIsolation(owner=owner, link="probe")
+    yield AntiSpoof(owner=owner, link="probe", mac=_MAC, addresses=(_GUEST,))
+    yield Masquerade(owner=owner, device="probe")
+    yield ExternalForward(owner=owner, device="probe", bridge="probe")
+    yield PortForward(
+        owner=owner, protocol="tcp", device="probe", port=80, target=_GUEST, target_port=80
+    )
+    yield PublicIp(owner=owner, public=_REMOTE, internal=_GUEST, device="probe")
+
+
+def _scope(owner: str) -> DhcpScope:
+    return DhcpScope(owner=owner, link="probe", subnet=_NETWORK, mtu=1400)

@@ -1,0 +1,251 @@
+"""What links do: bridges and their ports, both ends of a veth, macvtaps, taps."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+import pytest
+
+from snnet.contract import (
+    LINK_GROUP,
+    Add,
+    Bridge,
+    Busy,
+    Change,
+    Link,
+    Macvtap,
+    Missing,
+    Remove,
+    Tap,
+    Veth,
+)
+
+from .base import BackendTests, is_gone, is_there, link
+from .nouns import BRIDGE, MAC, MACVTAP, PAIR, TAP, VETH, described
+from .place import UPLINK, Place
+from .steps import add, do, need, refused, remove, within_patience
+
+_LOW_MAC = "00:00:00:00:00:01"
+_FIRST_MACVTAP = 1 << 20
+
+
+class BridgeTests(BackendTests):
+    def test_a_bridge_keeps_what_it_was_given(self, place: Place) -> None:
+        """Its MAC and MTU do not follow its ports once they are given."""
+        add(place, BRIDGE)
+        port = Tap(name="t", mac=_LOW_MAC, mtu=1000, master="br")
+        add(place, port)
+        assert is_there(place, BRIDGE)
+        remove(place, port)
+        assert is_there(place, BRIDGE)
+
+    @pytest.mark.parametrize("mtu", [68, 1500, 65535])
+    def test_a_bridge_keeps_any_mtu(self, place: Place, mtu: int) -> None:
+        """The one that it would have by itself, too."""
+        bridge = replace(BRIDGE, mtu=mtu)
+        add(place, bridge, Tap(name="t", mtu=1000, master="br"))
+        assert is_there(place, bridge)
+
+    def test_a_bridge_keeps_what_it_was_changed_to(self, place: Place) -> None:
+        """Given later, MAC and MTU stay as well."""
+        old = Bridge(name="br")
+        new = replace(old, mac=BRIDGE.mac, mtu=1450)
+        add(place, old)
+        do(place, Change(new, old))
+        add(place, Tap(name="t", mac=_LOW_MAC, mtu=1000, master="br"))
+        assert is_there(place, new)
+
+    def test_a_bridge_follows_its_ports(self, place: Place) -> None:
+        """Left to the kernel, it has the lowest MAC and the smallest MTU of its ports."""
+        add(place, Bridge(name="br"))
+        add(place, Tap(name="t0", mac=_LOW_MAC, mtu=1400, master="br"))
+        add(place, Tap(name="t1", mac=MAC, mtu=1300, master="br"))
+        found = link(place, Bridge, "br")
+        assert (found.mac, found.mtu) == (_LOW_MAC, 1300)
+
+    def test_ports_outlive_their_bridge(self, place: Place) -> None:
+        """They are nobody's ports then."""
+        add(place, BRIDGE, replace(TAP, master="br"), replace(VETH, master="br"))
+        remove(place, BRIDGE)
+        assert is_there(place, TAP)
+        assert is_there(place, VETH)
+
+    def test_a_port_changes_bridges(self, place: Place) -> None:
+        """From one to another in one step."""
+        old = replace(TAP, master="br")
+        add(place, BRIDGE, Bridge(name="br2"), old)
+        new = replace(old, master="br2")
+        do(place, Change(new, old))
+        assert is_there(place, new)
+
+    def test_an_index_asked_for(self, place: Place) -> None:
+        """``index`` is the link's ifindex, unless another link has it."""
+        need(place, BRIDGE)
+        add(place, replace(BRIDGE, index=777))
+        assert link(place, Bridge, "br").index == 777
+        assert refused(place, Add(Bridge(name="br2", index=777))) is not None
+        assert is_gone(place, Bridge(name="br2"))
+
+    @pytest.mark.parametrize("noun", [BRIDGE, MACVTAP], ids=lambda noun: noun.kind)
+    def test_no_link_local_address(self, place: Place, noun: Link) -> None:
+        """Without ``link_local`` the host has no IPv6 address of its own making there."""
+        other = replace(noun, name="with", mac="02:00:00:00:00:77", link_local=True)  # type: ignore[call-arg]
+        add(place, noun, other)
+        for name in (noun.name, "with"):
+            if noun is BRIDGE:
+                _give_carrier(place, name)
+        if place.link_locals:  # the one that came up last has it, so the first one would, too
+            assert within_patience(lambda: place.link_local_addresses("with") != [])
+        assert place.link_local_addresses(noun.name) == []
+        assert "addrgenmode none" in (place.description(noun.name) or "addrgenmode none")
+
+    def test_small_links_have_no_ipv6_at_all(self, place: Place) -> None:
+        """With an MTU below 1280 (RFC 8200, 5) there is nothing to be kept off, and no error."""
+        small = replace(BRIDGE, mtu=1279)
+        add(place, small)
+        assert is_there(place, small)
+
+
+class VethTests(BackendTests):
+    def test_both_ends_are_born_together(self, place: Place) -> None:
+        """The other end is as the noun says, and each knows the other."""
+        add(place, Veth(name="near", peer="far", peer_mac=MAC, peer_mtu=1300, mtu=1400))
+        near, far = link(place, Veth, "near"), link(place, Veth, "far")
+        assert (near.peer, near.mtu, near.group) == ("far", 1400, LINK_GROUP)
+        assert (far.peer, far.mtu, far.mac) == ("near", 1300, MAC)
+
+    @pytest.mark.parametrize("end", ["near", "far"])
+    def test_both_ends_die_together(self, place: Place, end: str) -> None:
+        """Whichever is removed, as it is found."""
+        before = place.names()
+        add(place, VETH)
+        remove(place, link(place, Veth, end))
+        assert place.names() == before
+        assert is_gone(place, VETH)
+
+    def test_both_ends_in_one_batch(self, place: Place) -> None:
+        """The second end went with the first one: ``Missing``."""
+        add(place, VETH)
+        far = link(place, Veth, "far")
+        outcome = place.driver.apply([Remove(VETH), Remove(far)])
+        assert outcome.done == {0}
+        assert isinstance(outcome.errors[1], Missing)
+
+    def test_an_end_that_has_moved_away(self, place: Place) -> None:
+        """The end that stays is the same link as before, changes and goes."""
+        add(place, VETH)
+        place.move_veth("far")
+        assert link(place, Veth, "near").peer is None
+        assert is_there(place, VETH)
+        wanted = replace(VETH, mtu=1400)
+        do(place, Change(wanted, VETH), Remove(wanted))
+        assert is_gone(place, VETH)
+
+
+class MacvtapTests(BackendTests):
+    def test_an_index_out_of_everybodys_way(self, place: Place) -> None:
+        """Left to the driver, it is 2**20 or more, and each has its own."""
+        add(place, MACVTAP, Macvtap(name="mv2", lower=UPLINK))
+        indexes = {link(place, Macvtap, name).index for name in ("mv", "mv2")}
+        assert len(indexes) == 2
+        assert min(indexes) >= _FIRST_MACVTAP
+
+    def test_an_index_asked_for_is_given(self, place: Place) -> None:
+        """Then it is the noun's, for it names the device /dev/tap<index>."""
+        wanted = replace(MACVTAP, index=_FIRST_MACVTAP + 4711)
+        add(place, wanted)
+        assert link(place, Macvtap, "mv").index == wanted.index
+
+    def test_one_mac_once_on_a_lower_link(self, place: Place) -> None:
+        """A second one with the same MAC is ``Busy``, and so is one with the lower link's own."""
+        add(place, MACVTAP, PAIR)
+        before = place.names()
+        assert refused(place, Add(replace(MACVTAP, name="mv2"))) is Busy
+        lower = link(place, Veth, UPLINK)
+        assert refused(place, Add(replace(MACVTAP, name="mv2", mac=lower.mac))) is Busy
+        assert place.names() == before
+        add(place, replace(MACVTAP, name="mv2", lower="low"))
+
+    def test_it_dies_with_its_lower_link(self, place: Place) -> None:
+        """And leaves it alone when it goes itself."""
+        on_pair = replace(MACVTAP, lower="low")
+        add(place, PAIR, on_pair)
+        remove(place, on_pair)
+        assert is_there(place, PAIR)
+        add(place, on_pair)
+        remove(place, PAIR)
+        assert is_gone(place, on_pair)
+
+
+class TapTests(BackendTests):
+    def test_one_queue_has_no_descriptor(self, place: Place) -> None:
+        """Whoever runs the guest opens it by its name."""
+        assert add(place, TAP).fds == {}
+        assert add(place, Tap(name="many", multi_queue=True)).fds == {}
+        assert link(place, Tap, "many").multi_queue
+
+    def test_a_descriptor_a_queue(self, place: Place) -> None:
+        """Several queues come as descriptors, close-on-exec, owned by who asked."""
+        tap = replace(TAP, queues=4, multi_queue=True)
+        outcome = add(place, tap)
+        try:
+            assert list(outcome.fds) == ["tap"]
+            fds = outcome.fds["tap"]
+            assert len(set(fds)) == 4
+            for fd in fds:
+                assert not os.get_inheritable(fd)
+                assert place.tap_of(fd) in ("tap", None)
+            assert is_there(place, tap)
+        finally:
+            outcome.close_fds()
+        assert is_there(place, tap), "it is persistent"
+
+    def test_queues_make_it_multi_queue(self, place: Place) -> None:
+        """More than one queue is said by ``queues`` alone."""
+        add(place, replace(TAP, queues=2)).close_fds()
+        assert link(place, Tap, "tap").multi_queue
+
+    def test_descriptors_come_with_the_others_errors(self, place: Place) -> None:
+        """What was made before an error is told, descriptors included."""
+        tap = replace(TAP, queues=2, multi_queue=True)
+        need(place, tap)
+        outcome = place.driver.apply([Add(tap), Add(tap)])
+        assert outcome.done == {0}
+        assert len(outcome.fds["tap"]) == 2
+        outcome.close_fds()
+        assert outcome.fds == {}
+
+    @pytest.mark.parametrize("noun", [Tap(name="r"), Veth(name="r", peer="far")], ids=described)
+    def test_the_host_answers_for_others(self, place: Place, noun: Link) -> None:
+        """With ``proxy_arp``: at once, and without an address of its own making."""
+        need(place, noun)
+        add(place, replace(noun, proxy_arp=True))  # type: ignore[call-arg]
+        assert place.setting("net.ipv4.conf.r.proxy_arp") == "1"
+        assert place.setting("net.ipv4.neigh.r.proxy_delay") == "0"
+        assert "addrgenmode none" in (place.description("r") or "addrgenmode none")
+        if isinstance(noun, Veth):
+            far = link(place, Veth, "far")
+            do(place, Change(replace(far, up=True), far))
+            if place.link_locals:
+                assert within_patience(lambda: place.link_local_addresses("far") != [])
+            assert place.link_local_addresses("r") == []
+
+    @pytest.mark.parametrize("noun", [Tap(name="r.7"), Veth(name="r.7", peer="far")], ids=described)
+    def test_the_host_answers_on_links_with_dots(self, place: Place, noun: Link) -> None:
+        """A dot in the name of a link is no dot of the parameter's (sysctl(8))."""
+        add(place, replace(noun, proxy_arp=True))  # type: ignore[call-arg]
+        assert place.setting("net.ipv4.conf.r/7.proxy_arp") == "1"
+
+    @pytest.mark.parametrize("noun", [Tap(name="r"), Veth(name="r", peer="far")], ids=described)
+    def test_the_host_answers_only_if_told(self, place: Place, noun: Link) -> None:
+        """Without ``proxy_arp`` the link is as the kernel makes it."""
+        add(place, noun)
+        assert place.setting("net.ipv4.conf.r.proxy_arp") == "0"
+
+
+def _give_carrier(place: Place, bridge: str) -> None:
+    """A port that is up, and so is what it leads to: without one a bridge has no carrier."""
+    add(place, Veth(name=f"p-{bridge}", peer=f"q-{bridge}", master=bridge))
+    far = link(place, Veth, f"q-{bridge}")
+    do(place, Change(replace(far, up=True), far))

@@ -1,0 +1,87 @@
+"""Names and aliases at their limits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from snnet.contract import (
+    NAME_MAX,
+    Add,
+    Bridge,
+    InvalidRequest,
+    Link,
+    Macvtap,
+    Rejected,
+    Tap,
+    Veth,
+    Vxlan,
+)
+
+from .base import BackendTests, is_there
+from .nouns import ALIAS, LINKS, V4, described
+from .place import UPLINK, Place
+from .steps import add, need, refused
+
+_ONE_OF_A_KIND: tuple[Link, ...] = (
+    Bridge(name="l"),
+    Tap(name="l"),
+    Veth(name="l", peer="far"),
+    Macvtap(name="l", lower=UPLINK),
+    Vxlan(name="l", vni=7, port=16384, **V4),
+)
+_NO_NAMES = ("", "a/b", "a b", ".", "..", "a:b", "a\tb", "a\0b", "x%d", "%s")
+_WRONG = (Rejected, InvalidRequest)
+
+kinds = pytest.mark.parametrize("noun", _ONE_OF_A_KIND, ids=described)
+
+
+class NameTests(BackendTests):
+    @kinds
+    def test_a_name_of_15_bytes_and_no_more(self, place: Place, noun: Link) -> None:
+        """The longest name is taken whole; a longer one is refused, never cut."""
+        need(place, noun)
+        long = "n" * NAME_MAX
+        before = place.names()
+        for name in (long + "n", "ä" * 8):
+            assert refused(place, Add(replace(noun, name=name))) in _WRONG
+        assert place.names() == before
+        add(place, replace(noun, name=long))
+        assert is_there(place, replace(noun, name=long))
+
+    @kinds
+    def test_what_is_no_name(self, place: Place, noun: Link) -> None:
+        """What the kernel takes for no name, or for a pattern of names, is refused."""
+        need(place, noun)
+        before = place.names()
+        for name in _NO_NAMES:
+            assert refused(place, Add(replace(noun, name=name))) in _WRONG, repr(name)
+        assert place.names() == before
+
+    def test_the_name_of_a_peer(self, place: Place) -> None:
+        """It has the same limits; with it the whole pair is refused."""
+        need(place, Veth(name="v", peer="p"))
+        before = place.names()
+        for name in ("p" * (NAME_MAX + 1), "a/b", "x%d"):
+            assert refused(place, Add(Veth(name="v", peer=name))) in _WRONG, name
+        assert place.names() == before
+
+    @pytest.mark.parametrize("noun", LINKS, ids=described)
+    def test_an_alias_of_255_bytes_and_no_more(self, place: Place, noun: Link) -> None:
+        """Bytes count, not letters; a link whose alias is too long is not made at all."""
+        need(place, noun)
+        before = place.names()
+        for alias in ("x" * 256, "ü" * 128):
+            assert refused(place, Add(replace(noun, alias=alias))) in _WRONG
+        assert place.names() == before
+        add(place, replace(noun, alias=ALIAS))
+        assert is_there(place, replace(noun, alias=ALIAS))
+        assert len(ALIAS.encode()) == 255
+
+    @pytest.mark.parametrize("alias", ["ü" * 127, " ", "-x", "a  b ", "#", "alias"])
+    def test_odd_aliases(self, place: Place, alias: str) -> None:
+        """An alias is bytes to everybody: nothing in it is read or trimmed."""
+        tap = Tap(name="t", alias=alias)
+        add(place, tap)
+        assert is_there(place, tap)

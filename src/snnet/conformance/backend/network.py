@@ -1,0 +1,260 @@
+"""What stands beside links, and goes with them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import ip_address
+
+import pytest
+
+from snnet.contract import (
+    Add,
+    Bridge,
+    Change,
+    Exists,
+    InvalidRequest,
+    Missing,
+    Noun,
+    Path,
+    Rejected,
+    Remove,
+    Sysctl,
+    Unsupported,
+    path_key,
+)
+
+from .base import BackendTests, is_gone, is_there
+from .nouns import (
+    BRIDGE,
+    MAC,
+    MESH,
+    MESH6,
+    MULTIPOINT,
+    address,
+    described,
+    fdb,
+    neighbour,
+    proxy,
+    route,
+)
+from .place import ADDRESS, ADDRESS6, UPLINK, Place
+from .steps import add, do, need, refused, remove
+
+_FORWARDING = "net.ipv4.ip_forward"
+_PATH = Path(remote=ip_address("192.0.2.10"), link=UPLINK, source=ADDRESS.ip)
+_WAYS = (
+    ("192.0.2.10", UPLINK, "192.0.2.11"),
+    ("192.0.2.11", "lo", "192.0.2.11"),
+    ("127.0.0.1", "lo", "127.0.0.1"),
+    ("10.3.0.9", UPLINK, "192.0.2.11"),
+    ("10.1.0.9", "br", "10.1.0.1"),
+    ("2001:db8::10", UPLINK, "2001:db8::11"),
+    ("2001:db8:3::9", UPLINK, "2001:db8::11"),
+)
+"""Where to, by which link, from which address."""
+_FORWARD = Sysctl(name=_FORWARDING, value="0")
+_UNKNOWN = ("net.no.such", "net.ipv4.conf.nowhere.forwarding", "net.ipv4.ip_forward.x")
+_OUTSIDE = ("kernel.hostname", "vm.swappiness", "net.../..kernel.hostname", "net", "", "/", ".")
+_ON_BRIDGE: tuple[Noun, ...] = (
+    address("10.1.0.1/24", "br"),
+    address("fd01::1/64", "br"),
+    route("10.2.0.0/24", name="br"),
+    route("10.3.0.0/24", "10.1.0.9", "br"),
+    route("fd03::/64", "fd01::9", "br"),
+    neighbour("10.1.0.9", name="br"),
+    neighbour("fd01::9", name="br"),
+    proxy("10.4.0.9", "br"),
+    proxy("fd04::9", "br"),
+)
+
+
+class NetworkTests(BackendTests):
+    def test_what_hangs_on_a_link_dies_with_it(self, place: Place) -> None:
+        """Addresses, routes, neighbours and proxies go unasked."""
+        before = place.driver.snapshot()
+        add(place, BRIDGE, *_ON_BRIDGE)
+        remove(place, BRIDGE)
+        assert place.driver.snapshot() == before
+        assert all(is_gone(place, noun) for noun in _ON_BRIDGE)
+
+    @pytest.mark.parametrize(
+        ("noun", "hanging"),
+        [
+            (MESH, fdb(MAC, "192.0.2.9")),
+            (MESH6, fdb(MAC, "2001:db8::9", "mesh6")),
+            (MULTIPOINT, neighbour("10.9.0.2", "192.0.2.2", "multi")),
+        ],
+        ids=described,
+    )
+    def test_what_hangs_on_a_tunnel_dies_with_it(
+        self, place: Place, noun: Noun, hanging: Noun
+    ) -> None:
+        """So do forwarding entries, and neighbours of a multipoint tunnel."""
+        before = place.driver.snapshot()
+        add(place, noun, hanging)
+        remove(place, noun)
+        assert place.driver.snapshot() == before
+        assert is_gone(place, hanging)
+        add(place, noun)
+        assert is_gone(place, hanging)
+
+    def test_removed_one_by_one(self, place: Place) -> None:
+        """In reverse, each by itself, and the link is as before."""
+        add(place, BRIDGE)
+        before = place.driver.snapshot()
+        add(place, *_ON_BRIDGE)
+        remove(place, *reversed(_ON_BRIDGE))
+        assert place.driver.snapshot() == before
+
+    def test_one_route_a_destination(self, place: Place) -> None:
+        """Another link or gateway makes no second one: ``Exists``."""
+        old = route("10.3.0.0/24", "192.0.2.9")
+        add(place, BRIDGE, old)
+        for other in (
+            replace(old, gateway=ip_address("192.0.2.8")),
+            replace(old, gateway=None, link="br"),
+            replace(old, protocol=115),
+        ):
+            assert refused(place, Add(other)) is Exists
+        assert is_there(place, old)
+
+    def test_a_route_by_another_gateway_is_another_one(self, place: Place) -> None:
+        """To remove it is ``Missing``, and the one that is there stays."""
+        old = route("10.3.0.0/24", "192.0.2.9")
+        add(place, old)
+        assert refused(place, Remove(replace(old, gateway=ip_address("192.0.2.8")))) is Missing
+
+    def test_an_entry_to_another_remote_is_another_one(self, place: Place) -> None:
+        """To remove it is ``Missing``, and the one that is there stays."""
+        add(place, MESH, fdb(MAC, "192.0.2.9"))
+        assert refused(place, Remove(fdb(MAC, "192.0.2.8"))) is Missing
+
+    def test_objects_on_links_that_are_not_there(self, place: Place) -> None:
+        """Whatever is done to them is ``Missing``."""
+        for noun in (
+            address("10.1.0.1/24", "nowhere"),
+            route("10.2.0.0/24", name="nowhere"),
+            neighbour("10.9.9.9", name="nowhere"),
+            proxy("10.4.0.9", "nowhere"),
+            fdb(MAC, "192.0.2.9", "nowhere"),
+        ):
+            if place.driver.missing(noun) is not None:
+                continue
+            assert place.driver.find(noun.key) is None
+            assert refused(place, Remove(noun)) is Missing, noun
+            if noun.changeable:
+                assert refused(place, Change(noun, noun)) is Missing, noun
+
+    def test_what_others_set_up_is_listed(self, place: Place) -> None:
+        """The uplink's addresses are found though the driver did not make them."""
+        need(place, address("10.1.0.1/24"))
+        for noun in (address(str(ADDRESS)), address(str(ADDRESS6))):
+            assert is_there(place, noun)
+            assert refused(place, Add(noun)) is Exists
+
+
+class PathTests(BackendTests):
+    def test_which_way_the_host_would_go(self, place: Place) -> None:
+        """``find`` tells by which link and from which address; no snapshot lists it."""
+        need(place, _PATH)
+        add(
+            place,
+            BRIDGE,
+            address("10.1.0.1/24", "br"),
+            route("10.3.0.0/24", "192.0.2.9"),
+            route("2001:db8:3::/64", "2001:db8::9"),
+        )
+        wanted = [
+            Path(remote=ip_address(remote), link=link, source=ip_address(source))
+            for remote, link, source in _WAYS
+        ]
+        assert [place.driver.find(path.key) for path in wanted] == wanted
+        assert place.driver.snapshot([Path]) == {}
+        assert place.driver.snapshot().keys().isdisjoint(path.key for path in wanted)
+
+    def test_there_may_be_no_way(self, place: Place) -> None:
+        """Without a route it is None, until there is one."""
+        need(place, _PATH)
+        for remote, destination in (("198.51.100.9", "0.0.0.0/0"), ("2001:db8:9::9", "::/0")):
+            assert place.driver.find(path_key(ip_address(remote))) is None
+            via = route(destination, "192.0.2.9" if "." in remote else "2001:db8::9")
+            add(place, via)
+            assert isinstance(place.driver.find(path_key(ip_address(remote))), Path)
+            remove(place, via)
+            assert place.driver.find(path_key(ip_address(remote))) is None
+
+    def test_paths_are_found_and_never_made(self, place: Place) -> None:
+        """A driver that finds them carries them; Add, Change and Remove are ``Unsupported``."""
+        need(place, _PATH)
+        found = place.driver.find(_PATH.key)
+        assert found == _PATH
+        assert Path in place.driver.carries
+        for operation in (Add(found), Change(found, found), Remove(found)):
+            assert refused(place, operation) is Unsupported
+
+
+class SysctlTests(BackendTests):
+    def test_a_parameter_changes_and_back(self, place: Place) -> None:
+        """It is found, changed on the host, and listed as changed."""
+        need(place, _FORWARD)
+        old = place.driver.find(_FORWARD.key)
+        assert isinstance(old, Sysctl)
+        new = replace(old, value="0" if old.value == "1" else "1")
+        do(place, Change(new, old))
+        assert place.setting(_FORWARDING) == new.value
+        assert is_there(place, new)
+        do(place, Change(old, new))
+        assert place.setting(_FORWARDING) == old.value
+
+    def test_the_forwarding_parameters_are_listed(self, place: Place) -> None:
+        """A snapshot has those two of thousands."""
+        need(place, _FORWARD)
+        listed = {key[1] for key in place.driver.snapshot([Sysctl])}
+        assert listed == {_FORWARDING, "net.ipv6.conf.all.forwarding"}
+
+    def test_a_parameter_of_a_link(self, place: Place) -> None:
+        """It is there while its link is; a slash stands for a dot in the link's name."""
+        need(place, _FORWARD)
+        add(place, Bridge(name="br.7"))
+        old = Sysctl(name="net.ipv4.conf.br/7.proxy_arp", value="0")
+        assert place.driver.find(old.key) == old
+        new = replace(old, value="1")
+        do(place, Change(new, old))
+        assert place.driver.find(old.key) == new
+        remove(place, Bridge(name="br.7"))
+        assert place.driver.find(old.key) is None
+        assert refused(place, Change(new, old)) is Missing
+
+    def test_a_parameter_always_exists(self, place: Place) -> None:
+        """It is never added or removed: ``Unsupported``."""
+        need(place, _FORWARD)
+        noun = replace(_FORWARD, value="1")
+        assert refused(place, Add(noun)) is Unsupported
+        assert refused(place, Remove(noun)) is Unsupported
+        assert place.setting(_FORWARDING) == "0"
+
+    def test_a_parameter_that_does_not_exist(self, place: Place) -> None:
+        """It is not found, and a Change of it is ``Missing``; it is not made."""
+        need(place, _FORWARD)
+        for name in _UNKNOWN:
+            noun = Sysctl(name=name, value="1")
+            assert place.driver.find(noun.key) is None
+            assert refused(place, Change(noun, noun)) is Missing, name
+            assert place.driver.find(noun.key) is None
+
+    def test_what_is_no_parameter_of_a_namespace(self, place: Place) -> None:
+        """What lies outside /proc/sys/net is neither read nor written."""
+        need(place, _FORWARD)
+        for name in _OUTSIDE:
+            noun = Sysctl(name=name, value="1")
+            assert place.driver.find(noun.key) is None
+            cls = refused(place, Change(noun, noun))
+            assert issubclass(cls, (Unsupported, Missing, InvalidRequest, Rejected)), name
+
+    def test_a_value_that_cannot_be(self, place: Place) -> None:
+        """It is ``Rejected``, and the parameter stays as it was."""
+        need(place, _FORWARD)
+        for value in ("", "x", "99999999999"):
+            wrong = replace(_FORWARD, value=value)
+            assert refused(place, Change(wrong, _FORWARD)) is Rejected
+        assert place.setting(_FORWARDING) == "0"

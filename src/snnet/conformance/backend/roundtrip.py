@@ -1,0 +1,72 @@
+"""Every noun: added, found, listed, refused a second time, removed."""
+
+from __future__ import annotations
+
+import pytest
+
+from snnet.contract import Add, Change, Exists, Missing, Noun, Remove
+
+from .base import BackendTests, is_gone, is_there, keys_of
+from .nouns import BESIDE, EXTREME_BESIDE, EXTREME_LINKS, LINKS, described, ground
+from .place import Place
+from .steps import add, need, refused, remove
+
+_ORDINARY = (*LINKS, *BESIDE)
+_EVERY = (*_ORDINARY, *EXTREME_LINKS, *EXTREME_BESIDE)
+
+ordinary = pytest.mark.parametrize("noun", _ORDINARY, ids=described)
+every = pytest.mark.parametrize("noun", _EVERY, ids=described)
+changeable = pytest.mark.parametrize(
+    "noun", [noun for noun in _ORDINARY if noun.changeable], ids=described
+)
+
+
+class RoundTripTests(BackendTests):
+    @every
+    def test_found_as_it_was_added(self, place: Place, noun: Noun) -> None:
+        """``find`` and ``snapshot`` give back what was added, and nothing else came with it.
+
+        What the kernel makes by itself is nobody's: connected routes, IPv6 link-local
+        addresses, a vxlan's entry for its own remote.
+        """
+        add(place, *ground(noun))
+        assert is_gone(place, noun)
+        before = place.driver.snapshot()
+        add(place, noun)
+        assert is_there(place, noun)
+        after = place.driver.snapshot()
+        assert after[noun.key] == place.driver.find(noun.key)
+        assert after.keys() - before.keys() == keys_of(noun)
+        remove(place, noun)
+        assert is_gone(place, noun)
+        assert place.driver.snapshot() == before
+
+    @ordinary
+    def test_comes_once_and_goes_once(self, place: Place, noun: Noun) -> None:
+        """Add is strict, and so is Remove: ``Exists`` and ``Missing``, and nothing changes."""
+        add(place, *ground(noun))
+        add(place, noun)
+        assert refused(place, Add(noun)) is Exists
+        remove(place, noun)
+        assert refused(place, Remove(noun)) is Missing
+        add(place, noun)
+        assert is_there(place, noun)
+
+    @changeable
+    def test_what_is_not_there_cannot_change(self, place: Place, noun: Noun) -> None:
+        """A Change of what is not there is ``Missing``, and makes nothing."""
+        add(place, *ground(noun))
+        need(place, noun)
+        assert refused(place, Change(noun, noun)) is Missing
+
+    @ordinary
+    def test_carried_or_declared_missing(self, place: Place, noun: Noun) -> None:
+        """A driver carries each kind of noun, or says why not and what to do."""
+        assert type(noun) in place.driver.carries or place.driver.missing(noun)
+
+    def test_asking_for_support_makes_nothing(self, place: Place) -> None:
+        """``missing`` may be asked any number of times, answers the same, and changes nothing."""
+        before = place.driver.snapshot(), place.names()
+        answers = [[place.driver.missing(noun) for noun in _EVERY] for _ in range(2)]
+        assert answers[0] == answers[1]
+        assert (place.driver.snapshot(), place.names()) == before

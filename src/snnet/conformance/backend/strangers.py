@@ -1,0 +1,127 @@
+"""What is somebody else's: listed, and never touched."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from snnet.contract import (
+    LINK_GROUP,
+    Add,
+    Bridge,
+    Change,
+    Exists,
+    Link,
+    Missing,
+    Other,
+    Remove,
+    Tap,
+    Unsupported,
+    Veth,
+    link_key,
+)
+
+from .base import BackendTests, is_there, link
+from .place import UPLINK, Place
+from .steps import add, do, need, refused, remove
+
+_OURS = Bridge(name="br", alias="ours")
+_STRANGERS: tuple[tuple[str, Link, str, int], ...] = (
+    ("another kind", Tap(name="br", alias="ours"), "ours", LINK_GROUP),
+    ("no alias", _OURS, "", LINK_GROUP),
+    ("another alias", _OURS, "theirs", LINK_GROUP),
+    ("a longer alias", _OURS, "ours too", LINK_GROUP),
+    ("no group", _OURS, "ours", 0),
+    ("another group", _OURS, "ours", 5),
+    ("an alias where there was none", replace(_OURS, alias=""), "theirs", LINK_GROUP),
+)
+
+
+class StrangerTests(BackendTests):
+    @pytest.mark.parametrize(
+        ("noun", "alias", "group"),
+        [case[1:] for case in _STRANGERS],
+        ids=[case[0] for case in _STRANGERS],
+    )
+    def test_a_name_that_is_somebody_elses(
+        self, place: Place, noun: Link, alias: str, group: int
+    ) -> None:
+        """Of another kind, alias or group, it is not the noun's: ``Missing``, and it stays.
+
+        The alias says whose it is, and the group that snnet made it; a name alone
+        proves nothing.
+        """
+        need(place, noun)
+        place.make_bridge("br", alias=alias, group=group)
+        theirs = link(place, Bridge, "br")
+        assert (theirs.alias, theirs.group) == (alias, group)
+        assert refused(place, Remove(noun)) is Missing
+        assert refused(place, Change(replace(noun, mtu=1400), noun)) is Missing
+        assert refused(place, Add(noun)) is Exists
+        assert link(place, Bridge, "br") == theirs
+
+    def test_it_is_removed_by_what_it_is(self, place: Place) -> None:
+        """As it is found, it may be changed and removed: then it is meant."""
+        need(place, _OURS)
+        place.make_bridge("br", alias="theirs", group=5)
+        theirs = link(place, Bridge, "br")
+        do(place, Change(replace(theirs, alias="ours", group=LINK_GROUP, up=True), theirs))
+        assert is_there(place, _OURS)
+        remove(place, _OURS)
+
+    def test_strangers_among_many_stay(self, place: Place) -> None:
+        """When many are removed at once, those that are not ours any more are left."""
+        taps = [Tap(name=f"t{number}", alias="ours") for number in range(6)]
+        add(place, *taps)
+        place.make_bridge("copied", alias="ours", group=LINK_GROUP)
+        place.mark_link("t0", alias="theirs", group=LINK_GROUP)
+        place.mark_link("t1", alias="ours", group=5)
+        place.mark_link("t2", alias="", group=LINK_GROUP)
+        place.delete_link("t3")
+        place.make_bridge("t3")
+        outcome = place.driver.apply([Remove(tap) for tap in taps], keep_going=True)
+        assert outcome.done == {4, 5}
+        assert {at: type(error) for at, error in outcome.errors.items()} == dict.fromkeys(
+            range(4), Missing
+        )
+        assert {"copied", "t0", "t1", "t2", "t3"} <= place.names()
+        assert place.names().isdisjoint({"t4", "t5"})
+
+    def test_one_removed_behind_the_drivers_back(self, place: Place) -> None:
+        """It is ``Missing`` and not found; it can be added again."""
+        tap = Tap(name="t")
+        add(place, tap)
+        place.delete_link("t")
+        assert place.driver.find(tap.key) is None
+        assert refused(place, Remove(tap)) is Missing
+        add(place, tap)
+        assert is_there(place, tap)
+
+    def test_strangers_are_listed(self, place: Place) -> None:
+        """Whoever made it: by name, with the kind it is."""
+        place.make_bridge("theirs", alias="theirs", group=7)
+        found = link(place, Bridge, "theirs")
+        assert (found.alias, found.group) == ("theirs", 7)
+        assert place.driver.snapshot([Link])[found.key] == found
+        assert isinstance(place.driver.find(link_key(UPLINK)), Link)
+        listed = {key[1] for key in place.driver.snapshot([Link])}
+        assert listed == place.names()
+
+    def test_the_loopback_is_read_and_never_made(self, place: Place) -> None:
+        """Links of kinds snnet does not make are ``Other``: to add or remove one is refused."""
+        loopback = link(place, Other, "lo")
+        assert loopback.kind == "loopback"
+        assert place.driver.missing(loopback)
+        assert refused(place, Add(replace(loopback, name="lo2"))) is Unsupported
+        assert refused(place, Remove(loopback)) is Unsupported
+        assert link(place, Other, "lo") == loopback
+
+    def test_a_bridge_of_ours_keeps_its_strangers(self, place: Place) -> None:
+        """Somebody else's port of a bridge of ours outlives it."""
+        need(place, Veth(name="v", peer="w"))
+        add(place, _OURS)
+        uplink = link(place, Veth, UPLINK)
+        do(place, Change(replace(uplink, master="br"), uplink))
+        remove(place, _OURS)
+        assert is_there(place, uplink)

@@ -1,0 +1,41 @@
+"""All the tests of a backend in one class."""
+
+from __future__ import annotations
+
+from .atoms import AtomTests
+from .batches import BatchTests
+from .changes import ChangeTests
+from .life import LifeTests
+from .links import BridgeTests, MacvtapTests, TapTests, VethTests
+from .lookups import LookUpTests
+from .names import NameTests
+from .network import NetworkTests, PathTests, SysctlTests
+from .roundtrip import RoundTripTests
+from .strangers import StrangerTests
+from .tunnels import TunnelTests
+
+
+class BackendSuite(
+    RoundTripTests,
+    ChangeTests,
+    NameTests,
+    AtomTests,
+    BatchTests,
+    LookUpTests,
+    StrangerTests,
+    BridgeTests,
+    VethTests,
+    MacvtapTests,
+    TapTests,
+    TunnelTests,
+    NetworkTests,
+    PathTests,
+    SysctlTests,
+    LifeTests,
+):
+    """Subclass it and give it a fixture ``place``, a new :class:`~snnet.conformance.Place` a test.
+
+    A noun for which ``driver.missing()`` has a reason is a declared gap: its
+    tests end as expected failures, unless the noun can be added after all,
+    which is a failure.
+    """

@@ -1,0 +1,108 @@
+"""Tunnels: what makes two of them the same, and what the noun does not show."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import ip_address
+from typing import Any
+
+import pytest
+
+from snnet.contract import Add, Busy, Exists, Gre, Link, Unsupported
+
+from .base import BackendTests, is_there
+from .nouns import GENEVE, GRE, GRETAP, GRETAP6, V6, VXLAN, described
+from .place import Place
+from .steps import add, need, prove_gap, refused, remove
+
+_ELSEWHERE = ip_address("192.0.2.12")
+_TUNNELS: tuple[Link, ...] = (VXLAN, GRETAP, GRETAP6, GRE, GENEVE)
+_DIFFERENT: tuple[tuple[Link, dict[str, Any]], ...] = (
+    (VXLAN, {"vni": 8}),
+    (VXLAN, {"port": 16385}),
+    (VXLAN, V6),
+    (GRETAP, {"tunnel_key": 8}),
+    (GRETAP, {"remote": _ELSEWHERE}),
+    (GRETAP6, {"tunnel_key": 8}),
+    (GRE, {"tunnel_key": 8}),
+    (GENEVE, {"vni": 8}),
+    (GENEVE, {"remote": _ELSEWHERE}),
+    (GENEVE, {"port": 6082}),
+)
+
+
+def _told(value: Any) -> str:
+    return described(value) if isinstance(value, Link) else "-".join(value)
+
+
+class TunnelTests(BackendTests):
+    @pytest.mark.parametrize("noun", _TUNNELS, ids=described)
+    def test_the_same_tunnel_twice(self, place: Place, noun: Link) -> None:
+        """Under another name it is ``Exists``; a geneve is ``Busy``, as the kernel has it."""
+        again = replace(noun, name="again", alias="")
+        add(place, noun)
+        before = place.names()
+        assert refused(place, Add(again)) is (Busy if noun is GENEVE else Exists)
+        assert place.names() == before
+        remove(place, noun)
+        add(place, again)
+
+    @pytest.mark.parametrize(("noun", "fields"), _DIFFERENT, ids=_told)
+    def test_what_makes_another_tunnel(
+        self, place: Place, noun: Link, fields: dict[str, Any]
+    ) -> None:
+        """Tunnels that differ on the wire live side by side."""
+        other = replace(noun, name="other", **fields)
+        add(place, noun, other)
+        assert is_there(place, noun)
+        assert is_there(place, other)
+
+    def test_the_remote_makes_no_other_vxlan(self, place: Place) -> None:
+        """One vxlan a VNI and port, wherever it leads."""
+        add(place, VXLAN)
+        for remote in (_ELSEWHERE, None):
+            assert refused(place, Add(replace(VXLAN, name="other", remote=remote))) is Exists
+
+    def test_a_gre_and_a_gretap_share_a_key(self, place: Place) -> None:
+        """The frames tell them apart."""
+        add(place, GRETAP, GRE)
+        assert is_there(place, GRETAP)
+        assert is_there(place, GRE)
+
+    def test_multipoint_gre_over_ipv6(self, place: Place) -> None:
+        """No kernel has it: the driver says so, or makes it all the same."""
+        noun: Gre = replace(GRE, local=V6["local"])
+        gap = place.driver.missing(noun)
+        if gap is None:
+            add(place, noun)
+            assert is_there(place, noun)
+        else:
+            prove_gap(place, noun, gap)
+
+    def test_ends_of_two_families(self, place: Place) -> None:
+        """No tunnel has them: ``Unsupported``."""
+        for noun in (VXLAN, GRETAP):
+            if place.driver.missing(noun) is None:
+                assert refused(place, Add(replace(noun, remote=V6["remote"]))) is Unsupported
+
+    @pytest.mark.parametrize(
+        ("noun", "words", "never"),
+        [
+            (VXLAN, ["nolearning", "ttl 64"], []),
+            (GRETAP, ["ttl 64"], ["nopmtudisc"]),
+            (GRETAP6, ["hoplimit 64"], ["encaplimit 4"]),
+            (GRE, ["ttl 64"], ["nopmtudisc"]),
+            (GENEVE, ["ttl 64"], []),
+        ],
+        ids=lambda value: described(value) if isinstance(value, Link) else "-",
+    )
+    def test_what_a_tunnel_is_made_with(
+        self, place: Place, noun: Link, words: list[str], never: list[str]
+    ) -> None:
+        """A vxlan never learns, IPv4 tunnels never fragment, IPv6 ones limit no nesting."""
+        need(place, noun)
+        add(place, noun)
+        text = place.description(noun.name)
+        if text is not None:
+            assert [word for word in words if word not in text] == []
+            assert [word for word in never if word in text] == []

@@ -1,0 +1,57 @@
+"""What the tests have in common: a LAN of its own for each, its scopes and its guests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any
+
+import pytest
+
+from snnet.contract import DhcpEntry, DhcpScope
+from snnet.contract.dhcp import mac_of
+
+from .lan import Lan, gateway_of
+
+BRIDGE, OTHER_BRIDGE = "br0", "br-1.100_abcdef"
+SUBNET, OTHER_SUBNET = IPv4Network("10.1.0.0/24"), IPv4Network("10.2.0.0/24")
+
+GUEST = IPv4Address("10.1.0.9")
+MAC = mac_of(GUEST)
+"""Of a guest that the scope knows by itself."""
+
+STRANGE_MAC = "02:00:00:00:00:77"
+ENTRY = DhcpEntry(mac=STRANGE_MAC, address=IPv4Address("10.1.0.77"), hostname="web")
+"""For a guest that the scope must be told of."""
+
+
+class DhcpTests:
+    """A LAN for each test, with a bridge for the scope and another one beside it."""
+
+    @pytest.fixture
+    def lan(self) -> Iterator[Lan]:
+        raise NotImplementedError("give your class a fixture 'lan': see snnet.conformance")
+
+    @pytest.fixture(autouse=True)
+    def _bridges(self, lan: Lan) -> None:
+        lan.add_bridge(BRIDGE, gateway_of(SUBNET))
+        lan.add_bridge(OTHER_BRIDGE, gateway_of(OTHER_SUBNET))
+
+
+def scope(lan: Lan, **values: Any) -> DhcpScope:
+    """The scope of 10.1.0.0/24 on br0, but for these values."""
+    return DhcpScope(
+        **{"owner": lan.owner, "link": BRIDGE, "subnet": SUBNET, "mtu": 1400, **values}
+    )
+
+
+def other(lan: Lan, **values: Any) -> DhcpScope:
+    """The scope on the other bridge."""
+    return scope(lan, **{"link": OTHER_BRIDGE, "subnet": OTHER_SUBNET, "mtu": 1300, **values})
+
+
+def is_there(lan: Lan, noun: DhcpScope) -> bool:
+    """Whether the host has just this scope under its key, by look-up and by listing alike."""
+    found = lan.driver.find(noun.key)
+    assert lan.driver.snapshot().get(noun.key) == found
+    return found == noun

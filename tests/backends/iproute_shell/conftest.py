@@ -1,0 +1,103 @@
+"""The iproute_shell backend in a namespace of its own, and netlink to look at the same."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from snnet.backends.iproute_shell import IprouteShellBackend, shell
+from snnet.backends.netlink import NetlinkBackend
+from snnet.contract import Driver, Noun, Outcome
+from snnet.contract.operations import Operation
+from snnet.system.host import SystemHost
+from tests.conftest import ip
+
+KERNELS_OWN = {"lo", "gre0", "gretap0", "erspan0", "ip6gre0", "ip6tnl0", "sit0", "tunl0"}
+"""Links of every new namespace, where the modules are loaded."""
+
+Opener = Callable[[type[Driver], str], Any]
+
+
+@pytest.fixture
+def open_driver(tmp_path: Path) -> Iterator[Opener]:
+    """Open a driver in a namespace, by name."""
+    with ExitStack() as opened:
+
+        def open_(cls: Any, netns: str) -> Any:
+            host = SystemHost("cn:test", netns, runtime=tmp_path / "run")
+            opened.callback(host.close)
+            driver = cls(host)
+            opened.callback(driver.close)
+            return driver
+
+        yield open_
+
+
+@pytest.fixture
+def backend(open_driver: Opener, netns: str) -> IprouteShellBackend:
+    driver: IprouteShellBackend = open_driver(IprouteShellBackend, netns)
+    return driver
+
+
+@pytest.fixture
+def seen(open_driver: Opener, netns: str) -> NetlinkBackend:
+    """The netlink backend in the same namespace."""
+    driver: NetlinkBackend = open_driver(NetlinkBackend, netns)
+    return driver
+
+
+@pytest.fixture
+def done(backend: IprouteShellBackend) -> Callable[..., Outcome]:
+    """Apply operations that must all succeed."""
+
+    def apply(*operations: Operation) -> Outcome:
+        outcome = backend.apply(operations)
+        assert outcome.errors == {}
+        assert outcome.done == set(range(len(operations)))
+        return outcome
+
+    return apply
+
+
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The commands that were run and changed something, one by one."""
+    commands: list[list[str]] = []
+    real = shell.run
+
+    def run(argv: list[str], **options: Any) -> Any:
+        if argv[:2] == ["ip", "-batch"]:
+            lines = options["input"].splitlines()
+            commands.extend(["ip", *shlex.split(line)] for line in lines)
+        elif not reads(argv):
+            commands.append(argv)
+        return real(argv, **options)
+
+    monkeypatch.setattr(shell, "run", run)
+    return commands
+
+
+def reads(argv: list[str]) -> bool:
+    """Whether the command only looks."""
+    if argv[0] == "sysctl":
+        return "-w" not in argv
+    return not {"-json", "get", "-Version"}.isdisjoint(argv)
+
+
+def names(netns: str) -> set[str]:
+    """What links there are besides the kernel's own, as ``ip`` sees it."""
+    lines = ip("-o", "link", "show", netns=netns).splitlines()
+    return {line.split(": ")[1].split("@")[0] for line in lines} - KERNELS_OWN
+
+
+def view(driver: Driver, noun: Noun) -> dict[str, Any] | None:
+    """All the driver knows of the noun, by look-up and by snapshot alike."""
+    found = driver.find(noun.key)
+    listed = driver.snapshot([type(noun)]).get(noun.key)
+    assert (found and found.to_dict()) == (listed and listed.to_dict())
+    return found and found.to_dict()
