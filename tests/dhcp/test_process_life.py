@@ -124,7 +124,8 @@ def test_leases_that_no_longer_fit_are_dropped(
     assert lan.guest("br0", MAC).lease() is not None
     _kill(driver, served)
     taken = DhcpEntry(mac=WEB.mac, address=IPv4Address("10.1.0.9"))
-    do(driver, Add(dataclasses.replace(served, entries=(taken,))))
+    wanted = dataclasses.replace(served, entries=(taken,))
+    do(driver, Change(wanted, _stopped(driver, served)))
     lease = lan.guest("br0", WEB.mac).lease()
     assert lease is not None
     assert lease["ip"] == "10.1.0.9"
@@ -141,7 +142,7 @@ def test_children_of_a_dead_one_do_not_keep_its_ports(
 ) -> None:
     with _tcp_query_under_way(driver, served):
         _kill(driver, served)
-        do(driver, Add(served))
+        do(driver, Change(served, _stopped(driver, served)))
     assert lan.guest("br0", MAC).lease() is not None
 
 
@@ -187,7 +188,7 @@ def test_our_command_line_in_another_namespace_is_a_stranger(
     with _running(argv, sys.executable) as decoy:
         (_folder(driver) / "pid").write_text(f"{decoy.pid}\n")
         assert driver.pid(served) is None
-        do(driver, Add(served))
+        do(driver, Change(served, _stopped(driver, served)))
         do(driver, Remove(served))
         assert decoy.poll() is None
 

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, ip_address
 from typing import ClassVar
 
+from .errors import InvalidRequest
 from .noun import Key, Owned
 
 GENERATED_PREFIX_MIN = 20
 """Subnets of this prefix length or longer get an entry for every address."""
+
+_PREFIX_MIN, _PREFIX_MAX = 16, 29
+_MTU_MIN, _MTU_MAX = 68, 0xFFFF  # RFC 2132, 5.1
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"  # RFC 1123, 2.1
+_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
+_MAC = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}", re.IGNORECASE)
 
 
 def mac_of(address: IPv4Address) -> str:
@@ -83,3 +92,49 @@ class DhcpScope(Owned):
         if not self.running:
             extra += " stopped"
         return f"dhcp {self.subnet} mtu {self.mtu}{extra} dev {self.link}"
+
+
+def check_scope(scope: DhcpScope) -> None:
+    """Raise ``InvalidRequest``, with the field, for what no DHCP server could serve."""
+    if not _PREFIX_MIN <= scope.subnet.prefixlen <= _PREFIX_MAX:
+        raise InvalidRequest(
+            f"{scope.subnet} is no /{_PREFIX_MIN} to /{_PREFIX_MAX}", field="subnet"
+        )
+    if not _MTU_MIN <= scope.mtu <= _MTU_MAX:
+        raise InvalidRequest(f"{scope.mtu} is not between {_MTU_MIN} and {_MTU_MAX}", field="mtu")
+    if scope.reserved < 0:
+        raise InvalidRequest(f"{scope.reserved} is negative", field="reserved")
+    if scope.domain is not None and not _is_name(scope.domain):
+        raise InvalidRequest(f"{scope.domain!r} is no domain name", field="domain")
+    for entry in scope.entries:
+        _check_entry(entry, scope)
+    for field in ("mac", "address"):
+        seen = Counter(str(getattr(entry, field)).lower() for entry in scope.entries)
+        for value, times in seen.most_common(1):
+            if times > 1:
+                raise InvalidRequest(f"{field} {value} is in {times} entries", field="entries")
+
+
+def _check_entry(entry: DhcpEntry, scope: DhcpScope) -> None:
+    if not _MAC.fullmatch(entry.mac):
+        raise InvalidRequest(f"{entry.mac!r} is no MAC address", field="entries")
+    taken = (scope.subnet.network_address, scope.gateway, scope.subnet.broadcast_address)
+    if entry.address not in scope.subnet or entry.address in taken:
+        raise InvalidRequest(
+            f"{entry.address} is no address for a guest in {scope.subnet}", field="entries"
+        )
+    name = entry.hostname
+    if name is not None and (not _is_name(name) or _is_address(name)):
+        raise InvalidRequest(f"{name!r} is no host name", field="entries")
+
+
+def _is_name(text: str) -> bool:
+    return len(text) <= 253 and _NAME.fullmatch(text) is not None
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True

@@ -64,7 +64,7 @@ class Dnsmasq(Driver):
         return None if find_program("dnsmasq") else missing_program("dnsmasq")
 
     def snapshot(self, types: Iterable[type[Noun]] | None = None) -> dict[Key, Noun]:
-        if types is not None and DhcpScope not in types:
+        if types is not None and not issubclass(DhcpScope, tuple(types)):
             return {}
         found: dict[Key, Noun] = {}
         with _api_errors("list the dhcp scopes"):
@@ -74,11 +74,11 @@ class Dnsmasq(Driver):
         return found
 
     def find(self, key: Key) -> Noun | None:
-        if len(key) != 2 or key[0] != "dhcp":
-            return None
-        with _api_errors(f"look up the dhcp scope on {key[1]}"):
-            link = key[1]
-            return Service(self.host, link).scope(self._indexes([link])[link])
+        match key:
+            case ("dhcp", link) if _is_link_name(link):
+                with _api_errors(f"look up the dhcp scope on {link}"):
+                    return Service(self.host, link).scope(self._indexes([link])[link])
+        return None
 
     def pid(self, scope: DhcpScope) -> int | None:
         """The process that serves the scope, or None."""
@@ -170,6 +170,11 @@ class Dnsmasq(Driver):
         if not names:
             return {}
         return in_netns(self.host.netns, lambda: {name: index_of(name) for name in names})
+
+
+def _is_link_name(text: str) -> bool:
+    """Whether any link could have this name: 1 to 15 bytes (IFNAMSIZ, linux/if.h)."""
+    return text.isprintable() and "/" not in text and 1 <= len(text.encode()) <= 15
 
 
 @contextlib.contextmanager

@@ -26,6 +26,7 @@ from snnet.contract import (
     InvalidRequest,
     Missing,
     SnnetError,
+    Unsupported,
 )
 from snnet.system.host import SystemHost
 from snnet.system.netns import in_netns, netns_id
@@ -99,12 +100,12 @@ class Service:
         return record
 
     def add(self, scope: DhcpScope) -> None:
-        """Start serving; a dead or deaf dnsmasq's leases are kept as far as they still fit."""
-        if (record := self.found()) is not None:
-            raise Exists(f"{record.scope} is served already (pid {self.pid()})")
+        """Start serving; raises ``Exists`` for a scope that is known, running or not."""
+        if (record := self.record()) is not None:
+            raise Exists(f"{record.scope} is known already: change it, or remove it first")
         left_over = self.path.exists()
         if left_over:
-            _log.warning("taking up what a dead dnsmasq left in %s", self.path)
+            _log.warning("taking up what an unfinished start left in %s", self.path)
             self.stop()
         try:
             self._start(scope)
@@ -119,8 +120,10 @@ class Service:
         Not running becomes running and the other way round, as the scope says;
         raises ``Missing`` if there is no folder.
         """
-        if self.record() is None:
+        if (known := self.record()) is None:
             raise Missing(f"no scope of ours is known on {self._link}")
+        if wrong := scope.differences(known.scope) - scope.changeable:
+            raise Unsupported(f"{', '.join(sorted(wrong))} cannot be changed in place")
         old = self.found()
         if old is None or not scope.running:
             self.restart(scope)

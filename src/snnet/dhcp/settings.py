@@ -7,11 +7,11 @@ can change; all the rest is in files that dnsmasq reads again on SIGHUP.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from ipaddress import ip_address
 from pathlib import Path
 
-from snnet.contract import DhcpEntry, DhcpScope, InvalidRequest
+from snnet.contract import DhcpScope, InvalidRequest
+from snnet.contract.dhcp import check_scope
 
 from .account import Account
 
@@ -21,9 +21,6 @@ HOSTS, NAMES, SERVERS, LEASES, PID = "hosts", "names", "servers", "leases", "pid
 LEASE_TIME = "12h"
 """Leases are static; their time says how soon guests see a new MTU or name server."""
 
-_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"  # RFC 1123, 2.1
-_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
-_MAC = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}", re.IGNORECASE)
 _LINK = re.compile(r"[A-Za-z0-9_.-]{1,15}")  # no comma, no trailing *: dnsmasq reads those
 _NO_HOSTNAME = re.compile(r"ignore|infinite|[0-9]+[smhdw]?", re.IGNORECASE)
 
@@ -122,47 +119,15 @@ def is_contradicted(leases: str, scope: DhcpScope) -> bool:
 
 
 def check(scope: DhcpScope) -> None:
-    """Raise ``InvalidRequest`` for what dnsmasq would misread or could not serve."""
-    if not 16 <= scope.subnet.prefixlen <= 29:
-        raise InvalidRequest(f"{scope.subnet} is not between /29 and /16", field="subnet")
+    """Raise ``InvalidRequest`` for what dnsmasq would misread or nobody could serve."""
+    check_scope(scope)
     if not _LINK.fullmatch(scope.link):
         raise InvalidRequest(f"{scope.link!r} is no name of a bridge", field="link")
-    if not 68 <= scope.mtu <= 0xFFFF:  # RFC 2132, 5.1
-        raise InvalidRequest(f"{scope.mtu} is not between 68 and 65535", field="mtu")
-    if scope.reserved < 0:
-        raise InvalidRequest(f"{scope.reserved} is negative", field="reserved")
-    if scope.domain is not None and not _is_name(scope.domain):
-        raise InvalidRequest(f"{scope.domain!r} is no domain name", field="domain")
     for entry in scope.entries:
-        _check_entry(entry, scope)
-    for field in ("mac", "address"):
-        seen = Counter(str(getattr(entry, field)).lower() for entry in scope.entries)
-        for value, times in seen.most_common(1):
-            if times > 1:
-                raise InvalidRequest(f"{field} {value} is in {times} entries", field="entries")
-
-
-def _check_entry(entry: DhcpEntry, scope: DhcpScope) -> None:
-    if not _MAC.fullmatch(entry.mac):
-        raise InvalidRequest(f"{entry.mac!r} is no MAC address", field="entries")
-    taken = (scope.subnet.network_address, scope.gateway, scope.subnet.broadcast_address)
-    if entry.address not in scope.subnet or entry.address in taken:
-        raise InvalidRequest(
-            f"{entry.address} is no address for a guest in {scope.subnet}", field="entries"
-        )
-    if entry.hostname is not None and not _is_hostname(entry.hostname):
-        raise InvalidRequest(
-            f"{entry.hostname!r} is no host name, or dnsmasq takes it for a lease time",
-            field="entries",
-        )
-
-
-def _is_hostname(text: str) -> bool:
-    return _is_name(text) and not _NO_HOSTNAME.fullmatch(text) and not _is_address(text)
-
-
-def _is_name(text: str) -> bool:
-    return len(text) <= 253 and _NAME.fullmatch(text) is not None
+        if entry.hostname is not None and _NO_HOSTNAME.fullmatch(entry.hostname):
+            raise InvalidRequest(
+                f"dnsmasq takes the host name {entry.hostname!r} for a lease time", field="entries"
+            )
 
 
 def _is_address(text: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -71,12 +72,15 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     real = shell.run
 
     def run(argv: list[str], **options: Any) -> Any:
+        completed = real(argv, **options)
         if argv[:2] == ["ip", "-batch"]:
             lines = options["input"].splitlines()
-            commands.extend(["ip", *shlex.split(line)] for line in lines)
+            failed = re.search(r"Command failed -:(\d+)", completed.stderr)
+            last = int(failed[1]) if failed else len(lines)
+            commands.extend(["ip", *shlex.split(line)] for line in lines[:last])
         elif not reads(argv):
             commands.append(argv)
-        return real(argv, **options)
+        return completed
 
     monkeypatch.setattr(shell, "run", run)
     return commands

@@ -102,7 +102,10 @@ def test_the_whole_host_looks_the_same(
     ip("tuntap", "add", "tun9", "mode", "tun", netns=netns)
     ip("link", "add", "mv9", "link", "up", "type", "macvlan", netns=netns)
     ip("link", "add", "vx9", "type", "vxlan", "external", "dstport", "4790", netns=netns)
-    ip("link", "set", "dev", "mv9", "group", "4294967295", "alias", 'a\\b"c', netns=netns)
+    mv9 = seen.find(("link", "mv9"))
+    assert isinstance(mv9, Other)
+    outcome = seen.apply([Change(replace(mv9, group=0xFFFFFFFE, alias='a\\b"c\td'), mv9)])
+    assert outcome.error is None
     ip("route", "add", "10.6.0.0/24", "dev", "br", "metric", "50", netns=netns)
     ip("route", "add", "blackhole", "10.7.0.0/24", netns=netns)
     ip("route", "add", "10.8.0.0/24", "tos", "8", "dev", "br", netns=netns)
@@ -262,11 +265,20 @@ def test_sysctls_of_links_with_dots_in_their_names(
     assert backend.find(old.key) == replace(old, value="1")
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["kernel.hostname", "net.../..kernel.x", "net", "net.no.such", "net.ipv4.ip_forward.x"]
-    + ["net.ipv4.route", "net.ipv4.*forward", "net.ipv4.ip_forward=1", "net.ipv4.ip_forward \0"],
-)
+NO_SYSCTLS = [
+    "kernel.hostname",
+    "net.../..kernel.x",
+    "net",
+    "net.no.such",
+    "net.ipv4.ip_forward.x",
+    "net.ipv4.route",
+    "net.ipv4.*forward",
+    "net.ipv4.ip_forward=1",
+    "net.ipv4.ip_forward \0",
+]
+
+
+@pytest.mark.parametrize("name", NO_SYSCTLS)
 def test_what_is_no_sysctl_of_a_namespace(backend: IprouteShellBackend, name: str) -> None:
     assert backend.find(("sysctl", name)) is None
     noun = Sysctl(name=name, value="1")
@@ -300,8 +312,9 @@ def test_a_veth_whose_peer_has_moved(
 ) -> None:
     veth = Veth(name="v", peer="p", mtu=1400)
     done(Add(veth), Add(Macvtap(name="m", lower="p", mtu=1400)))
-    ip("link", "set", "m", "netns", other := make_netns(), netns=netns)
-    ip("link", "set", "p", "netns", other, netns=netns)
+    other = make_netns()
+    ip("link", "set", "dev", "m", "netns", other, netns=netns)
+    ip("link", "set", "dev", "p", "netns", other, netns=netns)
     found = backend.find(veth.key)
     assert isinstance(found, Veth)
     assert found.peer is None
@@ -317,8 +330,8 @@ def test_a_macvtap_whose_lower_is_elsewhere(
 ) -> None:
     other = make_netns()
     ip("link", "add", "low", "type", "bridge", netns=other)
-    ip("link", "add", "m", "link", "low", "type", "macvtap", netns=other)
-    ip("link", "set", "m", "netns", netns, netns=other)
+    ip("link", "add", "link", "low", "name", "m", "type", "macvtap", netns=other)
+    ip("link", "set", "dev", "m", "netns", netns, netns=other)
     found = backend.find(("link", "m"))
     assert isinstance(found, Macvtap)
     assert found.lower.startswith("if")

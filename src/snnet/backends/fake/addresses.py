@@ -64,7 +64,7 @@ class AddressRules:
         if mtu < IPV6_MTU_MIN:
             raise Refusal("EINVAL", f"no IPv6 on a link whose MTU is below {IPV6_MTU_MIN}")
         if ip.is_multicast:
-            raise Refusal("EINVAL", "a multicast address cannot be assigned")
+            raise Refusal("EADDRNOTAVAIL", "a multicast address cannot be assigned")
         if ip.is_unspecified or (ip.is_loopback and noun.link != "lo"):
             raise Refusal("EADDRNOTAVAIL", "cannot be assigned on this link")
         # One address once, whatever the prefix: it is known by itself alone.

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from snnet.contract import DhcpScope, Host, InvalidRequest
+from snnet.contract import DhcpScope, Host
+from snnet.contract.dhcp import check_scope
 
 from .driver import FakeDriver
 from .kernel import kernel_of
 from .refusal import Refusal
 from .state import State
-
-_PREFIX_MIN, _PREFIX_MAX = 16, 29
-_MTU_MIN, _MTU_MAX = 68, 65535  # RFC 2132, 5.1
 
 
 class ScopeRules:
@@ -20,23 +18,22 @@ class ScopeRules:
         self._state = state
 
     def add(self, noun: DhcpScope) -> None:
-        _check(noun)
-        if self._state.link(noun.link) is None:
-            raise Refusal("ENODEV", f"no link {noun.link}")
+        check_scope(noun)
         if noun.key in self._state.nouns:
             raise Refusal("EEXIST")
-        if noun.link not in self._state.local.get(noun.gateway, ()):
-            raise Refusal("EADDRNOTAVAIL", f"{noun.link} has no address {noun.gateway}")
+        self._check_bridge(noun)
         self._state.put(noun)
 
     def change(self, noun: DhcpScope, old: DhcpScope) -> None:
-        _check(noun)
+        check_scope(noun)
         found = self._state.nouns.get(noun.key)
-        if found is None:
+        if not isinstance(found, DhcpScope):
             raise Refusal("ENOENT")
         wrong = noun.differences(found) - noun.changeable
         if wrong:
             raise Refusal("EOPNOTSUPP", f"{', '.join(sorted(wrong))} cannot be changed in place")
+        if not (found.running and noun.running):
+            self._check_bridge(noun)
         self._state.put(noun)
 
     def remove(self, noun: DhcpScope) -> None:
@@ -45,18 +42,11 @@ class ScopeRules:
             raise Refusal("ENOENT")
         self._state.drop(found)
 
-
-def _check(noun: DhcpScope) -> None:
-    """InvalidRequest for what no DHCP server could serve."""
-    if not _PREFIX_MIN <= noun.subnet.prefixlen <= _PREFIX_MAX:
-        raise InvalidRequest(
-            f"{noun.subnet} is no /{_PREFIX_MIN} to /{_PREFIX_MAX}", field="subnet"
-        )
-    if not _MTU_MIN <= noun.mtu <= _MTU_MAX:
-        raise InvalidRequest(f"{noun.mtu} is not between {_MTU_MIN} and {_MTU_MAX}", field="mtu")
-    for entry in noun.entries:
-        if entry.address not in noun.subnet or entry.address == noun.gateway:
-            raise InvalidRequest(f"{entry.address} is no guest's in {noun.subnet}", field="entries")
+    def _check_bridge(self, noun: DhcpScope) -> None:
+        if self._state.link(noun.link) is None:
+            raise Refusal("ENODEV", f"no link {noun.link}")
+        if noun.link not in self._state.local.get(noun.gateway, ()):
+            raise Refusal("EADDRNOTAVAIL", f"{noun.link} has no address {noun.gateway}")
 
 
 class FakeDhcp(FakeDriver):

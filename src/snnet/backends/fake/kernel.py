@@ -29,6 +29,7 @@ from snnet.contract import (
     Operation,
     Other,
     Outcome,
+    Path,
     ProxyNeighbour,
     Route,
     SnnetError,
@@ -46,7 +47,7 @@ from .faults import Faults
 from .kinds import MODULES
 from .links import LinkRules
 from .neighbours import FdbRules, NeighbourRules, ProxyRules
-from .paths import path_to
+from .paths import PathRules, path_to
 from .refusal import Refusal
 from .routes import RouteRules
 from .state import State
@@ -71,7 +72,7 @@ class FakeKernel(FakeDriver, Host):
     """
 
     name = "fake"
-    carries = frozenset({*_LINKS, Address, Route, Neighbour, ProxyNeighbour, Fdb, Sysctl})
+    carries = frozenset({*_LINKS, Address, Route, Path, Neighbour, ProxyNeighbour, Fdb, Sysctl})
 
     def __init__(self, hostname: str = "host", *, gaps: Iterable[str] = ()) -> None:
         self.hostname = hostname
@@ -87,6 +88,7 @@ class FakeKernel(FakeDriver, Host):
         beside: dict[type[Noun], Rules[Any]] = {
             Address: self._addresses,
             Route: RouteRules(self.state),
+            Path: PathRules(),
             Neighbour: NeighbourRules(self.state),
             ProxyNeighbour: ProxyRules(self.state),
             Fdb: FdbRules(self.state),
@@ -125,10 +127,14 @@ class FakeKernel(FakeDriver, Host):
         return found
 
     def find(self, key: Key) -> Noun | None:
-        if key[0] == "sysctl":
-            return self._sysctls.find(key[1])
-        if key[0] == "path":
-            return path_to(self.state, ip_address(key[1]))
+        match key:
+            case ("sysctl", name):
+                return self._sysctls.find(name)
+            case ("path", remote):
+                try:
+                    return path_to(self.state, ip_address(remote))
+                except ValueError:  # no such address can be
+                    return None
         return super().find(key)
 
     def _carry_out(self, operation: Operation, outcome: Outcome) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import fields, replace
 
-from snnet.contract import Bridge, Gre, Link, Macvtap, Other, Tap, Veth
+from snnet.contract import Bridge, DhcpScope, Gre, Link, Macvtap, Other, Tap, Veth
 from snnet.contract.links import ALIAS_MAX, DYING_GROUPS, NAME_MAX
 
 from .addresses import (
@@ -289,6 +289,10 @@ class LinkRules:
             del state.tunnels[wire.identity]
         if state.sysctls:
             forget_link_sysctls(state, name)
+        scope = state.nouns.get(("dhcp", name))
+        if isinstance(scope, DhcpScope) and scope.running:
+            # A server does not follow to a bridge that is made anew.
+            state.put(replace(scope, running=False))
         state.drop_link(link)
 
 

@@ -7,7 +7,21 @@ from ipaddress import IPv6Address
 from snnet.contract import IPAddress, Path
 
 from .fib import Hop
+from .refusal import Refusal
 from .state import State
+
+
+class PathRules:
+    """A path is found, and never made."""
+
+    def add(self, noun: Path) -> None:
+        raise Refusal("EOPNOTSUPP", "a path is read, never made: add a route")
+
+    def change(self, noun: Path, old: Path) -> None:
+        self.add(noun)
+
+    def remove(self, noun: Path) -> None:
+        self.add(noun)
 
 
 def path_to(state: State, remote: IPAddress) -> Path | None:

@@ -26,6 +26,8 @@ class RouteRules:
 
     def change(self, noun: Route, old: Route) -> None:
         found = self._find(noun)
+        if wrong := noun.differences(old) - noun.changeable:
+            raise Refusal("EOPNOTSUPP", f"{', '.join(sorted(wrong))} cannot be changed in place")
         self._check(noun)
         self._state.drop_route(found)
         self._state.put_route(noun)

@@ -47,7 +47,10 @@ FORWARDING = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
 """What a snapshot shows of all parameters."""
 
 _SAME = {"net.ipv4.conf.all.forwarding": "net.ipv4.ip_forward"}
-_CONF = re.compile(r"net\.(ipv[46]\.(?:conf|neigh))\.(.+)\.([a-z_0-9]+)")
+_CONF = re.compile(r"net\.(ipv[46]\.(?:conf|neigh))\.([^.]+)\.([a-z_0-9]+)")
+_DOTS = str.maketrans("./", "/.")
+"""As sysctl(8) has it: a slash stands for a dot in the name of a link."""
+
 _INT = re.compile(r"[+-]?[0-9]+")
 
 
@@ -104,8 +107,9 @@ class SysctlRules:
 
     def answer_for_others(self, link: str) -> None:
         """Have the host answer ARP on the link, at once, for all it routes elsewhere."""
-        self._set(f"net.ipv4.conf.{link}.proxy_arp", "1")
-        self._set(f"net.ipv4.neigh.{link}.proxy_delay", "0")
+        name = link.translate(_DOTS)
+        self._set(f"net.ipv4.conf.{name}.proxy_arp", "1")
+        self._set(f"net.ipv4.neigh.{name}.proxy_delay", "0")
 
     def _set(self, name: str, value: str) -> None:
         self._state.sysctls[name] = value
@@ -122,7 +126,8 @@ class SysctlRules:
 
 def forget_link_sysctls(state: State, link: str) -> None:
     """Drop the parameters of a link that is gone."""
-    for name in [name for name in state.sysctls if f".{link}." in name]:
+    part = f".{link.translate(_DOTS)}."
+    for name in [name for name in state.sysctls if part in name]:
         conf = _parse(name)
         if conf and conf.link == link:
             del state.sysctls[name]
@@ -145,4 +150,4 @@ def _parse(name: str) -> _Conf | None:
         return None
     if match[1].endswith("neigh") and match[2] == "all":
         return None  # neigh_sysctl_register makes none
-    return _Conf(match[1], match[2], match[3])
+    return _Conf(match[1], match[2].translate(_DOTS), match[3])

@@ -107,16 +107,15 @@ class Links:
                 self._add(with_free_index(link))
             except Refused as error:
                 # EBUSY: the index is taken; EEXIST: that, the name, or tapN in sysfs.
-                if error.number not in (errno.EBUSY, errno.EEXIST) or not left:
-                    raise
-                if self.find(link.key) is not None:
+                perhaps = error.position == 0 and error.number in (errno.EBUSY, errno.EEXIST)
+                if not perhaps or not left or self.find(link.key) is not None:
                     raise
             else:
                 return
 
     def _add(self, link: Link) -> None:
         todo = commands(Add(link))
-        births = 2 if isinstance(link, Tap) else 1
+        births = self._shell.together(todo[:2]) if isinstance(link, Tap) else 1
         try:
             self._shell.carry_out(todo[:births])
         except Refused as error:
@@ -128,8 +127,10 @@ class Links:
             raise
         try:
             self._shell.carry_out(todo[births:])
-        except BaseException:
+        except BaseException as error:
             self._undo(link)
+            if isinstance(error, Refused):
+                error.position = None  # another index would not help
             raise
 
     def _undo(self, link: Link, *, sure: bool = True) -> None:

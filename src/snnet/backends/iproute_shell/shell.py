@@ -63,10 +63,10 @@ class Shell:
         _check_words(commands)
         start = 0
         while start < len(commands):
-            lines = _lines(commands[start:])
+            count = self.together(commands[start:])
             try:
-                if len(lines) > 1:
-                    self._batch(lines)
+                if count > 1:
+                    self._batch(_lines(commands[start : start + count]))
                 else:
                     self._single(commands[start])
             except Refused as error:
@@ -76,7 +76,12 @@ class Shell:
                     raise
                 start = error.position + 1
             else:
-                start += max(len(lines), 1)
+                start += count
+
+    @staticmethod
+    def together(commands: Sequence[Command]) -> int:
+        """How many of the first commands one process carries out: one at least."""
+        return max(len(_lines(commands)), 1)
 
     def _single(self, argv: Command) -> None:
         done = run(argv, netns=self._netns, timeout=_PATIENCE, check=False)

@@ -108,12 +108,13 @@ class NetlinkBackend(Driver):
 
     def find(self, key: Key) -> Noun | None:
         """See :meth:`snnet.contract.Driver.find`."""
-        table = self._tables.get(_CLASSES.get(key[0], Noun))
+        kind = key[0] if key else ""
+        table = self._tables.get(_CLASSES.get(kind, Noun))
         if table is None:
-            raise InvalidRequest(f"the netlink backend carries no {key[0]!r}", field="key")
+            raise InvalidRequest(f"the netlink backend carries no {kind!r}", field="key")
         try:
             noun: Noun | None = table.find(key)
-        except ValueError:  # no such address can be
+        except ValueError:  # no such key or address can be
             return None
         except OSError as error:
             if error.errno in ABSENT:

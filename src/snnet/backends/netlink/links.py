@@ -76,8 +76,9 @@ class Links:
         return [link.noun(name_of) for link in found]
 
     def find(self, key: Key) -> Link | None:
+        _, name = key
         try:
-            return self.look_up(key[1]).noun(self._kernel.name)
+            return self.look_up(name).noun(self._kernel.name)
         except NetlinkError as error:
             if error.errno in (errno.ENODEV, errno.ERANGE, errno.EINVAL):
                 return None

@@ -63,6 +63,8 @@ class Routes:
         self._kernel.ask(RTM_NEWROUTE, self._values(noun), CREATE | EXCLUSIVE)
 
     def change(self, new: Route, old: Route) -> None:
+        if wrong := new.differences(old) - new.changeable:
+            raise Unsupported(f"{', '.join(sorted(wrong))} cannot be changed in place")
         self._must_exist(old)
         self._kernel.ask(RTM_NEWROUTE, self._values(new), REPLACE)
 
@@ -137,7 +139,8 @@ class Paths:
         self._kernel = kernel
 
     def find(self, key: Key) -> Path | None:
-        remote = ip_address(key[1])
+        _, text = key
+        remote = ip_address(text)
         version = remote.version
         values: Values = {
             FAMILIES[version]: None,

@@ -25,14 +25,22 @@ class Sysctls:
         self._netns = netns
 
     def change(self, new: Sysctl, old: Sysctl) -> None:
-        write_sysctls(self._netns, {new.name: new.value})
+        try:
+            write_sysctls(self._netns, {new.name: new.value})
+        except NotADirectoryError as error:
+            raise NetlinkError(errno.ENOENT, "no such kernel parameter") from error
 
     def find(self, key: Key) -> Sysctl | None:
+        _, name = key
         try:
-            text = in_netns(self._netns, _path(key[1]).read_text)
+            text = in_netns(self._netns, _path(name).read_text)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError, Unsupported):
             return None
-        return Sysctl(name=key[1], value=" ".join(text.split()))
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            return None
+        return Sysctl(name=name, value=" ".join(text.split()))
 
     def snapshot(self) -> list[Sysctl]:
         found = (self.find(("sysctl", name)) for name in _LISTED)
