@@ -16,6 +16,7 @@ from snnet.backends.netlink import NetlinkBackend
 from snnet.contract import Driver, Noun, Outcome
 from snnet.contract.operations import Operation
 from snnet.system.host import SystemHost
+from snnet.system.process import Completed
 from tests.conftest import ip
 
 KERNELS_OWN = {"lo", "gre0", "gretap0", "erspan0", "ip6gre0", "ip6tnl0", "sit0", "tunl0"}
@@ -69,7 +70,7 @@ def done(backend: IprouteShellBackend) -> Callable[..., Outcome]:
 def ran(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """The commands that were run and changed something, one by one."""
     commands: list[list[str]] = []
-    real = shell.run
+    real = runner()
 
     def run(argv: list[str], **options: Any) -> Any:
         completed = real(argv, **options)
@@ -84,6 +85,12 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
     monkeypatch.setattr(shell, "run", run)
     return commands
+
+
+def runner() -> Callable[..., Completed]:
+    """What runs the backend's programs."""
+    real: Callable[..., Completed] = vars(shell)["run"]
+    return real
 
 
 def reads(argv: list[str]) -> bool:
@@ -104,4 +111,4 @@ def view(driver: Driver, noun: Noun) -> dict[str, Any] | None:
     found = driver.find(noun.key)
     listed = driver.snapshot([type(noun)]).get(noun.key)
     assert (found and found.to_dict()) == (listed and listed.to_dict())
-    return found and found.to_dict()
+    return None if found is None else found.to_dict()

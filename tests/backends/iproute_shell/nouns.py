@@ -43,7 +43,6 @@ GROUND: list[Noun] = [BRIDGE, ADDRESS, ADDRESS6, UPLINK, MESH]
 """A bridge with addresses, a link for macvtaps, a vxlan for forwarding entries."""
 
 TAP = Tap(name="tap", **PORT)
-_TAP_MAC = {"mac": "fe:00:00:00:00:08"}
 
 
 def needs(kind: str, noun: Noun) -> Any:
@@ -59,7 +58,7 @@ LINKS: list[Any] = [
     TAP,
     Tap(name="tap-plain", group=0),
     Tap(name="a-name-of-15-by", up=False, alias="x" * 255),
-    Tap(name="routed.7", proxy_arp=True, alias="a routed tap", **_TAP_MAC),
+    Tap(name="routed.7", proxy_arp=True, alias="a routed tap", mac="fe:00:00:00:00:08"),
     Tap(name="many", multi_queue=True, alias="opened by somebody else"),
     Tap(name="if99", alias="called as an index is"),
     Veth(name="ve", peer="ve-peer", peer_mac="02:00:00:00:00:08", peer_mtu=1300, **PORT),

@@ -197,6 +197,7 @@ def test_a_route_of_another_metric_is_a_strangers(backend: IprouteShellBackend, 
 
 def test_an_entry_to_another_remote_stays(backend: IprouteShellBackend, done: Done) -> None:
     noun = BESIDE[15]
+    assert isinstance(noun, Fdb)
     done(Add(noun))
     other = replace(noun, remote=ip_address("192.0.2.8"))
     assert isinstance(backend.apply([Remove(other)]).error, Missing)
@@ -361,8 +362,8 @@ def test_an_index_is_no_name(backend: IprouteShellBackend, netns: str) -> None:
     assert isinstance(bridge, Bridge)
     name = f"if{bridge.index}"
     assert backend.find(("link", name)) is None
-    nouns = [replace(noun, link=name) for noun in BESIDE if noun.key[1] == "br"]
-    nouns += [replace(noun, link=name) for noun in BESIDE if isinstance(noun, Route)]
+    beside: list[Any] = [noun for noun in BESIDE if noun.within == bridge.key]
+    nouns: list[Noun] = [replace(noun, link=name) for noun in beside]
     nouns += [replace(TAP, master=name), Macvtap(name="m", lower=name)]
     for noun in nouns:
         assert backend.find(noun.key) is None

@@ -42,10 +42,17 @@ SAID: list[tuple[str, int | None, type[ApiError]]] = [
 ]
 
 
+def refused(done: Completed, *, batch: bool = False) -> Refused:
+    error = refusal(done, batch=batch)
+    assert isinstance(error, Refused)
+    return error
+
+
 @pytest.mark.parametrize(("text", "number", "cls"), SAID)
 def test_words(text: str, number: int | None, cls: type[ApiError]) -> None:
     assert errno_of(text) == number
-    error = translated(refusal(Completed(2, "", text)), "do it")
+    error = translated(refused(Completed(2, "", text)), "do it")
+    assert isinstance(error, ApiError)
     assert type(error) is cls
     assert "cannot do it" in str(error)
     assert text.strip().splitlines()[0] in str(error)
@@ -54,11 +61,17 @@ def test_words(text: str, number: int | None, cls: type[ApiError]) -> None:
 
 def test_the_line_of_a_batch() -> None:
     said = "RTNETLINK answers: File exists\nCommand failed -:3\n"
-    error = refusal(Completed(1, "", said), batch=True)
+    error = refused(Completed(1, "", said), batch=True)
     assert (error.position, error.number) == (2, errno.EEXIST)
     assert error.said == "RTNETLINK answers: File exists"
-    error = refusal(Completed(255, "", 'Error: argument "x" is wrong: nonsense'), batch=True)
+    error = refused(Completed(255, "", 'Error: argument "x" is wrong: nonsense'), batch=True)
     assert error.position is None
+
+
+def test_who_was_killed_refused_nothing() -> None:
+    error = refusal(Completed(-9, "", ""))
+    assert type(error) is ApiError
+    assert "signal 9" in str(error)
 
 
 def test_what_is_an_error_already_stays() -> None:

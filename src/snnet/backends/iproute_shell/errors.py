@@ -70,8 +70,13 @@ REFUSALS = (SnnetError, Refused, OSError)
 """What the parts of this backend raise when an operation fails."""
 
 
-def refusal(done: Completed, *, batch: bool = False) -> Refused:
-    """What a program that failed stands for; ``batch`` if it had several lines to do."""
+def refusal(done: Completed, *, batch: bool = False) -> Refused | ApiError:
+    """What a program that failed stands for; ``batch`` if it had several lines to do.
+
+    Of one that was killed nobody knows what it did: that is no ``Refused``.
+    """
+    if done.returncode < 0:
+        return ApiError(f"the command was killed by signal {-done.returncode}")
     text = done.stderr.strip() or done.stdout.strip()
     line = _FAILED_LINE.search(text)
     said = "; ".join(filter(None, map(str.strip, _FAILED_LINE.sub("", text).splitlines())))
@@ -79,8 +84,6 @@ def refusal(done: Completed, *, batch: bool = False) -> Refused:
     if batch:
         # Where its own parser refuses a word, ``ip`` exits without a number.
         position = int(line[1]) - 1 if line else None
-    if done.returncode < 0:
-        said = f"killed by signal {-done.returncode}: {said}"
     return Refused(errno_of(text), said or f"exit code {done.returncode}", position=position)
 
 

@@ -119,11 +119,12 @@ class Links:
         try:
             self._shell.carry_out(todo[:births])
         except Refused as error:
-            if error.position != 0:  # the tap is there, and not as it should be
+            # Of two lines the second failed: the tap is there, and not as it should be.
+            if error.position != 0:
                 self._undo(link)
             raise
         except BaseException:
-            self._undo(link, sure=False)  # killed, for the time was up
+            self._undo(link, sure=False)  # it was killed
             raise
         try:
             self._shell.carry_out(todo[births:])
