@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest -q
 
-DEMO_PACKAGES   := iproute2 dnsmasq-base busybox-static nftables iptables
+DEMO_PACKAGES   := iproute2 procps dnsmasq-base busybox-static nftables iptables
 KERNEL_PACKAGES := $(DEMO_PACKAGES) udhcpc iputils-ping conntrack
 DEMO  ?=
 TESTS ?=
