@@ -78,7 +78,7 @@ FORWARD = Change(
             ["ip link set dev tap alias '' nomaster down"],
         ),
         (Add(BESIDE[4]), ["ip route add 10.3.0.0/24 via 10.1.0.9 dev br proto 4"]),
-        (Remove(BESIDE[4]), ["ip route delete 10.3.0.0/24 via 10.1.0.9 dev br"]),
+        (Remove(BESIDE[4]), ["ip route delete 10.3.0.0/24 via 10.1.0.9 dev br proto 4"]),
         (Add(BESIDE[13]), ["ip neighbour add proxy 10.9.0.9 dev br protocol 115"]),
         (
             Change(BESIDE[11], BESIDE[11]),

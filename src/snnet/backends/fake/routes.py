@@ -36,6 +36,8 @@ class RouteRules:
         found = self._find(noun)
         if noun.gateway is not None and noun.gateway != found.gateway:
             raise Refusal("ESRCH", f"the gateway is {found.gateway}")
+        if noun.protocol != found.protocol:
+            raise Refusal("ESRCH", f"the protocol is {found.protocol}")
         self._state.drop_route(found)
 
     def _find(self, noun: Route) -> Route:

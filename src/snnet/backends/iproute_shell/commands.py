@@ -319,8 +319,9 @@ def _(noun: Route, operation: Operation) -> Iterator[Command]:
     via = ["via", str(noun.gateway)] if noun.gateway else []
     onlink = ["onlink"] if noun.onlink else []
     verb = _VERBS[type(operation)]
-    # Without it the kernel takes a route of any (fib_table_delete, net/ipv4/fib_trie.c).
-    made_by = ["proto", str(noun.protocol)] if verb != "delete" else []
+    # Without it the kernel would remove a connected route before ours, whose metric is
+    # lower for IPv6 (ip6_route_del, net/ipv6/route.c).
+    made_by = ["proto", str(noun.protocol)]
     yield ["ip", "route", verb, str(noun.destination), *via, "dev", noun.link, *onlink, *made_by]
 
 

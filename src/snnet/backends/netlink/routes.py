@@ -71,9 +71,9 @@ class Routes:
     def remove(self, noun: Route) -> None:
         # The kernel would take a route of any metric.
         self._must_exist(noun)
-        values = self._values(noun)
-        values |= {_SCOPE: _SCOPE_NOWHERE, _PROTOCOL: 0}  # of any
-        self._kernel.ask(RTM_DELROUTE, values)
+        # Its protocol keeps the kernel from taking a connected route instead, whose metric
+        # is lower for IPv6 (ip6_route_del, net/ipv6/route.c).
+        self._kernel.ask(RTM_DELROUTE, self._values(noun) | {_SCOPE: _SCOPE_NOWHERE})
 
     def find(self, key: Key) -> Route | None:
         _, destination, link = key

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 
 import pytest
 
@@ -123,6 +123,26 @@ class NetworkTests(BackendTests):
         old = route("10.3.0.0/24", "192.0.2.9")
         add(place, old)
         assert refused(place, Remove(replace(old, gateway=ip_address("192.0.2.8")))) is Missing
+
+    def test_a_route_of_another_maker_is_another_one(self, place: Place) -> None:
+        """To remove it is ``Missing``, and the one that is there stays."""
+        old = route("10.3.0.0/24", "192.0.2.9")
+        add(place, old)
+        assert refused(place, Remove(replace(old, protocol=115))) is Missing
+
+    @pytest.mark.parametrize("cidr", ["10.1.0.0/24", "fd01::/64"])
+    def test_a_route_beside_the_connected_one(self, place: Place, cidr: str) -> None:
+        """Where both can be, ours goes and the kernel's stays."""
+        network = ip_network(cidr)
+        add(place, address(f"{network[1]}/{network.prefixlen}"))
+        there, ours = place.driver.snapshot(), route(cidr)
+        need(place, ours)
+        if place.driver.apply([Add(ours)]).error is None:
+            remove(place, ours)
+            assert is_gone(place, ours)
+            add(place, ours)
+            remove(place, ours)
+        assert place.driver.snapshot() == there
 
     def test_an_entry_to_another_remote_is_another_one(self, place: Place) -> None:
         """To remove it is ``Missing``, and the one that is there stays."""
