@@ -176,6 +176,8 @@ def test_a_signal_ends_it_in_good_order(number: signal.Signals, seen: str) -> No
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "COLUMNS": "80"},
+        # As in a terminal; what runs in a shell's background inherits that it is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     ) as process:
         assert process.stderr is not None
         for line in process.stderr:

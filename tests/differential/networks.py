@@ -127,7 +127,9 @@ def _tunnels(dice: Dice, host: str) -> list[Noun]:
             local=WIRE[host].ip,
             remote=WIRE[other].ip,
             port=4789 + number,
-            master=dice.pick([f"br{number}"] * 4 + ["br0"]),
+            # Only one end's may be on the wrong bridge: both would make a loop, and what a
+            # storm of frames lets through is nobody's to foresee.
+            master=dice.pick([f"br{number}"] * 4 + ["br0" if host == "a" else f"br{number}"]),
             mac=f"06:00:00:00:1{'ab'.index(host)}:0{number}",
             mtu=1450,
             up=dice.percent(95),
