@@ -21,6 +21,7 @@ from snnet.contract import (
     Vxlan,
 )
 
+from .addresses import IPV6_MTU_MIN
 from .refusal import Refusal
 from .state import State
 
@@ -85,13 +86,14 @@ def fit_mtu(state: State, link: Link) -> int | None:
     """The MTU a new link gets for the one asked for; ``None`` stays ``None``.
 
     Too large a one is cut by tunnels over IPv4 (ip_tunnel_newlink) and passed
-    over by ip6gretap (ip6gre_newlink_common), which is no error for either.
+    over by ip6gretap (ip6gre_newlink_common), which is no error for either; and
+    who asks for one gets none by the route (ip6gre_tnl_link_config, set_mtu).
     """
     if link.mtu is None or not isinstance(link, (Gre, Gretap)):
         return link.mtu
     highest = mtu_max(state, link)
-    if link.kind == "ip6gretap":
-        return link.mtu if link.mtu <= highest else None
+    if isinstance(link, Gretap) and link.remote.version == 6:
+        return link.mtu if link.mtu <= highest else _fitting(ETH_DATA_LEN, link.remote)
     return min(max(link.mtu, MTU_MIN) if isinstance(link, Gre) else link.mtu, highest)
 
 
@@ -102,8 +104,7 @@ def default_mtu(state: State, link: Link) -> int:
             lower = state.link(link.lower)
             return (lower.mtu if lower else None) or ETH_DATA_LEN
         case Gretap(remote=remote):
-            more = _IPV6_MORE if remote.version == 6 else 0
-            return _underlay_mtu(state, remote) - _GRE - _ETHERNET - more
+            return _fitting(_underlay_mtu(state, remote), remote)
         case Gre():
             return ETH_DATA_LEN - _GRE
         case Geneve(remote=remote):
@@ -113,6 +114,12 @@ def default_mtu(state: State, link: Link) -> int:
             return _underlay_mtu(state, remote) - _UDP_TUNNEL - more
         case _:
             return ETH_DATA_LEN
+
+
+def _fitting(underlay: int, remote: IPAddress) -> int:
+    """What is left for a gretap's frames; over IPv6 never less than its minimum."""
+    left = underlay - _GRE - _ETHERNET
+    return left if remote.version == 4 else max(left - _IPV6_MORE, IPV6_MTU_MIN)
 
 
 def _underlay_mtu(state: State, remote: IPAddress) -> int:

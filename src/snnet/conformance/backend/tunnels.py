@@ -8,12 +8,23 @@ from typing import Any
 
 import pytest
 
-from snnet.contract import Add, Busy, Exists, Gre, Link, Unsupported
+from snnet.contract import (
+    Add,
+    Busy,
+    Change,
+    Exists,
+    Gre,
+    Gretap,
+    Link,
+    Unsupported,
+    Veth,
+    link_key,
+)
 
 from .base import BackendTests, is_there
-from .nouns import GENEVE, GRE, GRETAP, GRETAP6, V6, VXLAN, described
+from .nouns import GENEVE, GRE, GRETAP, GRETAP6, V6, VXLAN, address, described
 from .place import Place
-from .steps import add, need, prove_gap, refused, remove
+from .steps import add, do, need, prove_gap, refused, remove
 
 _ELSEWHERE = ip_address("192.0.2.12")
 _TUNNELS: tuple[Link, ...] = (VXLAN, GRETAP, GRETAP6, GRE, GENEVE)
@@ -68,6 +79,29 @@ class TunnelTests(BackendTests):
         add(place, GRETAP, GRE)
         assert is_there(place, GRETAP)
         assert is_there(place, GRE)
+
+    @pytest.mark.parametrize(
+        ("below", "asked", "given"),
+        [(9000, None, 8938), (1280, None, 1280), (9000, 65521, 1438), (1280, 65521, 1438)],
+    )
+    def test_the_mtu_of_an_ip6gretap(
+        self, place: Place, below: int, asked: int | None, given: int
+    ) -> None:
+        """That of the way less the headers, 1280 at least; too large a one asked for is
+        passed over, and the way with it (ip6gre_tnl_link_config, net/ipv6/ip6_gre.c)."""
+        way = Veth(name="way", peer="end", mtu=below, peer_mtu=below)
+        noun = replace(
+            GRETAP6, mtu=asked, local=ip_address("fd07::1"), remote=ip_address("fd07::2")
+        )
+        need(place, noun)
+        add(place, way)
+        end = place.driver.find(link_key("end"))
+        assert isinstance(end, Link)
+        do(place, Change(replace(end, up=True), end))
+        add(place, address("fd07::1/64", "way"), noun)
+        found = place.driver.find(noun.key)
+        assert isinstance(found, Gretap)
+        assert found.mtu == given
 
     def test_multipoint_gre_over_ipv6(self, place: Place) -> None:
         """No kernel has it: the driver says so, or makes it all the same."""
