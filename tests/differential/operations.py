@@ -125,6 +125,8 @@ class Draw:
                 return Gretap(local=LOCAL, remote=remote, tunnel_key=key, **values)
             case "ip6gretap":
                 remote6 = pick([IPv6Address("2001:db8::77"), IPv6Address("2001:db8::78")])
+                if not values["up"] and (values["mtu"] or 1280) < 1280:
+                    values["mtu"] = 1280  # below it the fake differs: see FakeKernel
                 return Gretap(local=LOCAL6, remote=remote6, tunnel_key=key, **values)
             case "gre":
                 return Gre(local=LOCAL, tunnel_key=key, **{**values, "mac": None})

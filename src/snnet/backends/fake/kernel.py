@@ -68,7 +68,9 @@ class FakeKernel(FakeDriver, Host):
     kinds of link this kernel lacks ("gretap"); it may be altered later.
 
     What differs from Linux: link names with '%' are refused, MACs not given
-    are the same in each run, and IPv6 link-local addresses do not exist.
+    are the same in each run, and IPv6 link-local addresses do not exist.  An
+    ip6gretap made down with an MTU below 1280 has no IPv6; on Linux it has until
+    it first comes up (ip6gre_newlink sets that MTU behind addrconf's back).
     """
 
     name = "fake"
