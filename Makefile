@@ -6,6 +6,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest -q
+BOTH   := -n 2 --dist worksteal
 
 DEMO_PACKAGES   := iproute2 procps dnsmasq-base busybox-static nftables iptables
 KERNEL_PACKAGES := $(DEMO_PACKAGES) udhcpc iputils-ping conntrack
@@ -34,10 +35,11 @@ demo: $(READY) packages-demo
 test: test-fake test-kernel test-examples test-vm
 
 test-fake: $(READY)
-	$(PYTEST) -n 2 --dist worksteal -m 'not kernel' $(TESTS)
+	$(PYTEST) $(BOTH) -m 'not kernel' $(TESTS)
 
 test-kernel: $(READY) packages-kernel
-	@tools/as-root $(PYTEST) -m kernel $(TESTS)
+	@tools/as-root $(PYTEST) -m kernel $(or $(TESTS),--ignore tests/conformance)
+	$(if $(TESTS),,@tools/as-root $(PYTEST) $(BOTH) -m kernel tests/conformance)
 
 test-vm: $(READY)
 	@tools/as-root tools/vm-suite $(TESTS)
