@@ -31,7 +31,7 @@ def path_to(state: State, remote: IPAddress) -> Path | None:
     hop = state.fib.find(remote)
     if hop is None:
         return None
-    source = _preferred(state, hop, remote) or source_on(state, hop.link, hop.gateway or remote)
+    source = _preferred(state, hop, remote) or _chosen(state, hop, remote)
     if source is None and remote.version == 6:
         # The loopback's before none (ipv6_dev_get_saddr, net/ipv6/addrconf.c).
         source = IPv6Address("::1")
@@ -45,6 +45,18 @@ def _preferred(state: State, hop: Hop, remote: IPAddress) -> IPAddress | None:
     addresses = state.addresses(hop.link, remote.version)
     fitting = [noun.address for noun in addresses if remote in noun.address.network]
     return max(fitting, key=lambda address: address.network.prefixlen).ip if fitting else None
+
+
+def _chosen(state: State, hop: Hop, remote: IPAddress) -> IPAddress | None:
+    """The address for a route that names none: by the gateway, and in IPv6 by the remote.
+
+    IPv4 chooses once for the whole route (fib_info_update_nhc_saddr), which without a
+    gateway gives the link's first address.
+    """
+    if hop.gateway is None and remote.version == 4:
+        addresses = state.addresses(hop.link, 4)
+        return addresses[0].address.ip if addresses else _any_address(state, 4)
+    return source_on(state, hop.link, hop.gateway or remote)
 
 
 def source_on(state: State, link: str, towards: IPAddress) -> IPAddress | None:

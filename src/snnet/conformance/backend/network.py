@@ -203,6 +203,13 @@ class PathTests(BackendTests):
             remove(place, via)
             assert place.driver.find(path_key(ip_address(remote))) is None
 
+    def test_a_route_without_a_source_has_the_links_first_address(self, place: Place) -> None:
+        """An IPv4 route to a link takes the link's first address, wherever it leads."""
+        need(place, _PATH)
+        add(place, route("203.0.113.0/24"), address("203.0.113.1/24", UPLINK))
+        path = Path(remote=ip_address("203.0.113.9"), link=UPLINK, source=ADDRESS.ip)
+        assert place.driver.find(path.key) == path
+
     def test_paths_are_found_and_never_made(self, place: Place) -> None:
         """A driver that finds them carries them; Add, Change and Remove are ``Unsupported``."""
         need(place, _PATH)
