@@ -103,8 +103,11 @@ def default_mtu(state: State, link: Link) -> int:
         case Macvtap():
             lower = state.link(link.lower)
             return (lower.mtu if lower else None) or ETH_DATA_LEN
-        case Gretap(remote=remote):
-            return _fitting(_underlay_mtu(state, remote), remote)
+        case Gretap(local=local, remote=remote):
+            # No way is looked for from an address the host does not have
+            # (ip_route_output_key_hash_rcu, __ip_dev_find); IPv6 looks for one.
+            found = local.version == 6 or local in state.local
+            return _fitting(_underlay_mtu(state, remote) if found else ETH_DATA_LEN, remote)
         case Gre():
             return ETH_DATA_LEN - _GRE
         case Geneve(remote=remote):

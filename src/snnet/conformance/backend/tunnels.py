@@ -10,6 +10,7 @@ import pytest
 
 from snnet.contract import (
     Add,
+    Bridge,
     Busy,
     Change,
     Exists,
@@ -99,6 +100,18 @@ class TunnelTests(BackendTests):
         assert isinstance(end, Link)
         do(place, Change(replace(end, up=True), end))
         add(place, address("fd07::1/64", "way"), noun)
+        found = place.driver.find(noun.key)
+        assert isinstance(found, Gretap)
+        assert found.mtu == given
+
+    @pytest.mark.parametrize(("local", "given"), [("10.7.0.1", 8958), ("10.7.0.3", 1458)])
+    def test_the_mtu_of_a_gretap(self, place: Place, local: str, given: int) -> None:
+        """That of the way less the headers; no way is looked for from an address that the
+        host does not have (ip_tunnel_bind_dev, net/ipv4/ip_tunnel.c)."""
+        way = Bridge(name="way", mtu=9000)
+        noun = replace(GRETAP, mtu=None, local=ip_address(local), remote=ip_address("10.7.0.2"))
+        need(place, noun)
+        add(place, way, address("10.7.0.1/24", "way"), noun)
         found = place.driver.find(noun.key)
         assert isinstance(found, Gretap)
         assert found.mtu == given
