@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from snnet.contract import (
@@ -21,6 +22,7 @@ from snnet.contract import (
     InvalidRequest,
     Plan,
     SnnetError,
+    Store,
     Veto,
 )
 from snnet.core.events import ContainerInfo, TunnelEvent
@@ -59,20 +61,35 @@ def open_driver(group: str, name: str, host: Host) -> Driver:
     the one named cannot be loaded or gave no driver.  Errors of snnet that the
     driver raises pass as they are.
     """
-    opener = load_driver(group, name)
-    what = f"{_what(group)} {name!r}"
-    try:
-        driver = opener(host)
-    except SnnetError:
-        raise
-    except Exception as error:
-        raise DriverLoadError(f"{what} cannot be opened: {_said(error)}") from error
+    driver = _open(group, name, host)
     if not isinstance(driver, Driver):
-        raise DriverLoadError(f"{what} is no driver: it gave a {type(driver).__name__}")
+        raise DriverLoadError(
+            f"{_what(group)} {name!r} is no driver: it gave a {type(driver).__name__}"
+        )
     return driver
 
 
-def load_driver(group: str, name: str) -> Callable[[Host], object]:
+def open_store(name: str, folder: Path) -> Store:
+    """Open the installed store ``name`` in a folder; errors as for ``open_driver``."""
+    store = _open(STORES, name, folder)
+    if not isinstance(store, Store):
+        raise DriverLoadError(f"store {name!r} is none: it gave a {type(store).__name__}")
+    return store
+
+
+def _open(group: str, name: str, where: object) -> object:
+    opener = load_driver(group, name)
+    try:
+        return opener(where)
+    except SnnetError:
+        raise
+    except Exception as error:
+        raise DriverLoadError(
+            f"{_what(group)} {name!r} cannot be opened: {_said(error)}"
+        ) from error
+
+
+def load_driver(group: str, name: str) -> Callable[[Any], object]:
     """What opens the installed driver ``name``: its class, as a rule.
 
     Raises DriverNotFound and DriverLoadError as ``open_driver`` does.
@@ -101,7 +118,7 @@ def load_driver(group: str, name: str) -> Callable[[Host], object]:
         ) from None
     except SystemExit as error:
         raise DriverLoadError(f"{what} {name!r} cannot be loaded: {_said(error)}") from error
-    opener: Callable[[Host], object] = manager.driver
+    opener: Callable[[Any], object] = manager.driver
     return opener
 
 

@@ -17,7 +17,7 @@ from rich.text import Text
 
 import snnet
 from snnet.cli.commands import snnet as command
-from snnet.cli.demo import interruptible
+from snnet.cli.signals import interruptible
 from snnet.cli.tables import Marks, matrix_table
 from snnet.lab import demo_scenario
 

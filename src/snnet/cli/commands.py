@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import socket
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import click
 
@@ -11,6 +14,13 @@ from snnet import __version__
 from snnet.config import NetworkMode
 from snnet.contract import Cancelled, InvalidRequest, SnnetError
 from snnet.lab import AUTO, BACKENDS, FIREWALLS, TUNNELS
+
+
+def _pem(name: str, help: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """An option that names a PEM file of the TLS connection."""
+    return click.option(
+        f"--tls-{name}", type=click.Path(exists=True, dir_okay=False, path_type=Path), help=help
+    )
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -77,6 +87,97 @@ def backends(as_json: bool) -> None:
 
     with _errors_in_one_line():
         show_backends(as_json=as_json)
+
+
+@snnet.group("docker-plugin")
+def docker_plugin() -> None:
+    """Containers of a Docker daemon on tenants' networks."""
+
+
+@docker_plugin.command()
+@click.option(
+    "--node-id",
+    default=socket.gethostname,
+    show_default="the host's name",
+    help="The compute node's id: the same at every start.",
+)
+@click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The data-centre network, a YAML file with the settings of NetworkConfig.  Without "
+    "it the only uplink is used, and GRE.",
+)
+@click.option("--backend", default="netlink", show_default=True)
+@click.option("--firewall", default="nftables", show_default=True)
+@click.option("--netns", help="The network namespace that Docker runs in, if not this one.")
+@click.option(
+    "--name", default="snnet", show_default=True, help="For docker network create -d NAME."
+)
+@click.option(
+    "--plugin-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    default="/run/docker/plugins",
+    show_default=True,
+    help="Where the socket is made, and Docker looks for it.",
+)
+@click.option(
+    "--data-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    show_default="/var/lib/snnet/docker/NAME",
+    help="Where the database is.",
+)
+@click.option("--store", default="sqlite", show_default=True, help="Which kind of database.")
+@click.option("--address", metavar="HOST:PORT", help="Listen on TCP instead, with TLS.")
+@click.option(
+    "--spec-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    default="/etc/docker/plugins",
+    show_default=True,
+    help="Where Docker is told of the TCP address.",
+)
+@_pem("ca", "Signed both certificates.")
+@_pem("cert", "The plugin's certificate.")
+@_pem("key", "Its key.")
+@_pem("client-cert", "The certificate Docker shows.")
+@_pem("client-key", "Its key.")
+def serve(
+    node_id: str,
+    config: Path | None,
+    backend: str,
+    firewall: str,
+    netns: str | None,
+    name: str,
+    plugin_dir: Path,
+    data_dir: Path | None,
+    store: str,
+    address: str | None,
+    spec_dir: Path,
+    **tls: Path | None,
+) -> None:
+    """Serve a Docker daemon of this host, until Ctrl-C or TERM.
+
+    Runs a compute node, and makes containers' VNICs on it.  Networks and containers stay
+    as they are when it ends, and it takes them up again when it starts.  Start it before
+    Docker.  Tunnels that come and go are told on stdout, a JSON line each, for the
+    tenants' concentrators to follow (Cnci.add_remote_subnet).
+    """
+    from .docker_plugin import serve
+
+    with _errors_in_one_line():
+        serve(
+            node_id,
+            config,
+            node={"backend": backend, "firewall": firewall, "netns": netns},
+            plugin={
+                "name": name,
+                "folder": plugin_dir,
+                "data_dir": data_dir,
+                "store": store,
+                "address": address,
+                "spec_folder": spec_dir,
+            },
+            tls={option.removeprefix("tls_"): path for option, path in tls.items()},
+        )
 
 
 @contextmanager

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import signal
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from types import FrameType
 
 import click
 from rich.console import Console
@@ -29,9 +26,8 @@ from snnet.lab import (
     run,
 )
 
+from .signals import interruptible
 from .tables import Marks, matrix_table, topology_table, visits_table
-
-_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def show_demo(
@@ -53,28 +49,6 @@ def show_demo(
         else:
             screen.summary(report)
         return report.ok
-
-
-@contextmanager
-def interruptible() -> Iterator[threading.Event]:
-    """An event that Ctrl-C, TERM and HUP set instead of ending the program.
-
-    Set-up stops at it, tear-down does not.  A second Ctrl-C changes nothing, not
-    even on the program's last few steps: after a first one all are ignored.
-    """
-    event = threading.Event()
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        event.set()
-
-    # What is ignored (nohup, or a script's background job) stays ignored.
-    caught = [number for number in _STOPPING if signal.getsignal(number) != signal.SIG_IGN]
-    before = {number: signal.signal(number, stop) for number in caught}
-    try:
-        yield event
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, signal.SIG_IGN if event.is_set() else handler)
 
 
 class Screen:

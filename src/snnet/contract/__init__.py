@@ -60,6 +60,7 @@ from .rules import (
     Zone,
     ZoneLink,
 )
+from .stores import Document, Store, Write
 
 __all__ = [
     "LINK_GROUP",
@@ -80,6 +81,7 @@ __all__ = [
     "Denied",
     "DhcpEntry",
     "DhcpScope",
+    "Document",
     "Driver",
     "DriverLoadError",
     "DriverNotFound",
@@ -120,6 +122,7 @@ __all__ = [
     "Remove",
     "Route",
     "SnnetError",
+    "Store",
     "Sysctl",
     "Tap",
     "Timeout",
@@ -129,6 +132,7 @@ __all__ = [
     "Veto",
     "Vxlan",
     "Watch",
+    "Write",
     "Zone",
     "ZoneLink",
     "error_for",

@@ -1,0 +1,93 @@
+"""``snnet docker-plugin serve``: a compute node and the Docker plugin beside it, as a service."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import click
+
+import snnet
+from snnet.contract import InvalidRequest, SnnetError
+from snnet.core.events import TunnelEvent
+from snnet.plugins import Event
+
+from .signals import interruptible
+
+_TLS = ("ca", "cert", "key", "client_cert", "client_key")
+
+
+def serve(
+    node_id: str,
+    config: Path | None,
+    *,
+    node: Mapping[str, Any],
+    plugin: Mapping[str, Any],
+    tls: Mapping[str, Path | None],
+) -> None:
+    """Serve until Ctrl-C, TERM or HUP; all stays as it is, for the next start to take up.
+
+    ``node`` and ``plugin`` are the arguments of the two.  Tunnel events go to stdout as
+    JSON lines, all else that is said to stderr.
+    """
+    docker = _docker()
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(name)s: %(message)s")
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    files = _files(tls)
+    certificates = docker.Tls(**files) if files else None
+    settings = snnet.NetworkConfig.from_yaml(config) if config else snnet.NetworkConfig()
+    with (
+        interruptible() as stop,
+        snnet.ComputeNode(node_id, settings, listeners=[TunnelLines()], **node) as compute,
+        docker.DockerPlugin(compute, tls=certificates, **plugin) as server,
+    ):
+        compute.init()
+        server.init()
+        server.start()
+        click.echo(f"snnet: {server.name} listens at {server.address}", err=True)
+        _tell_systemd("READY=1")
+        stop.wait()
+        _tell_systemd("STOPPING=1")
+
+
+class TunnelLines:
+    """A listener that says what the tenants' concentrators have to follow, a JSON line each."""
+
+    def applied(self, events: tuple[Event, ...]) -> None:
+        """See :class:`snnet.plugins.Hooks`."""
+        for event in events:
+            if isinstance(event, TunnelEvent):
+                click.echo(json.dumps(event.to_dict()))
+
+
+def _files(tls: Mapping[str, Path | None]) -> dict[str, Path]:
+    given = {name: path for name, path in tls.items() if path is not None}
+    missing = [f"--tls-{name.replace('_', '-')}" for name in _TLS if name not in given]
+    if given and missing:
+        raise InvalidRequest(f"{', '.join(missing)} is needed too", field="tls")
+    return given
+
+
+def _docker() -> ModuleType:
+    try:
+        import snnet.docker
+    except ImportError as error:
+        raise SnnetError(
+            f"the Docker plugin needs {error.name}: pip install 'snnet[docker]'"
+        ) from error
+    return snnet.docker
+
+
+def _tell_systemd(state: str) -> None:
+    """See sd_notify(3); nothing where systemd does not ask for it."""
+    where = os.environ.get("NOTIFY_SOCKET")
+    if where:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            sock.sendto(state.encode(), where.replace("@", "\0", 1) if where[0] == "@" else where)

@@ -1,0 +1,197 @@
+"""What the plugin has promised Docker, in memory and in a store.
+
+A promise is in the store before it is in memory, and in memory before it is answered, so
+that a plugin killed at any instruction remembers all that anybody was told.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv4Network
+from typing import ClassVar, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from snnet.contract import IPAddress, SnnetError, Store, Write
+
+NETWORK = "network"
+"""Holder of the addresses that a network has for itself: its gateway and the auxiliary ones."""
+
+
+class Record(BaseModel):
+    """One promise."""
+
+    model_config = ConfigDict(frozen=True)
+    table: ClassVar[str]
+
+    @property
+    def key(self) -> str:
+        """What it is found by in its table."""
+        raise NotImplementedError
+
+
+class Pool(Record):
+    """Addresses that Docker asked to have managed; ``range`` is what containers get.
+
+    Pools of the same tenant and subnet id never hand out one address twice.  A pool that
+    names no subnet is alone.  ``network_id`` is the network it is known to serve, if any.
+    """
+
+    table: ClassVar[str] = "pools"
+    id: str
+    subnet: IPv4Network
+    range: IPv4Network
+    tenant_id: str = ""
+    subnet_id: str = ""
+    network_id: str = ""
+    since: float
+
+    @property
+    def key(self) -> str:
+        return self.id
+
+
+class Address(Record):
+    """An address that is not free.
+
+    ``holder`` is an endpoint's id or NETWORK; empty while Docker has been given it and no
+    endpoint has it yet, or no more.  ``since`` is Unix time in seconds.
+    """
+
+    table: ClassVar[str] = "addresses"
+    pool_id: str
+    ip: IPv4Address
+    holder: str = ""
+    since: float
+
+    @property
+    def key(self) -> str:
+        return f"{self.pool_id}/{self.ip}"
+
+
+class Network(Record):
+    """A network of Docker's, and the tenant's subnet it stands for.
+
+    ``bridge`` is set where its VNICs are somebody else's: they are mapped, never made.
+    """
+
+    table: ClassVar[str] = "networks"
+    id: str
+    subnet: IPv4Network
+    gateway: IPv4Address | None = None
+    tenant_id: str
+    subnet_id: str
+    bridge: str = ""
+    subnet_key: int | None = None
+    concentrator_id: str | None = None
+    concentrator_ip: IPAddress | None = None
+    mtu: int | None = None
+    internal: bool = False
+
+    @property
+    def key(self) -> str:
+        return self.id
+
+
+class Endpoint(Record):
+    """A container's place on a network, and the VNIC that it is.
+
+    ``made``: the VNIC comes and goes with it.  ``joined``: a container has been given it.
+    """
+
+    table: ClassVar[str] = "endpoints"
+    id: str
+    network_id: str
+    tenant_id: str
+    subnet_id: str
+    vnic_id: str
+    ip: IPv4Address
+    mac: str
+    made: bool
+    joined: bool = False
+    since: float
+
+    @property
+    def key(self) -> str:
+        return self.id
+
+    @property
+    def place(self) -> tuple[str, str, IPv4Address]:
+        """What no two endpoints have alike."""
+        return (self.tenant_id, self.subnet_id, self.ip)
+
+
+R = TypeVar("R", bound=Record)
+
+
+class Table(Generic[R]):
+    """The records of one kind; reading needs no lock."""
+
+    def __init__(self, kind: type[R], store: Store) -> None:
+        self.kind = kind
+        self._records: dict[str, R] = {}
+        for key, document in store.read(kind.table).items():
+            try:
+                self._records[key] = kind.model_validate(document)
+            except ValidationError as error:
+                raise SnnetError(
+                    f"the store's {kind.table} hold {key!r}, which cannot be read: "
+                    f"{said(error)}; restore the store, or remove it with Docker's networks"
+                ) from error
+
+    def get(self, key: str) -> R | None:
+        return self._records.get(key)
+
+    def all(self) -> list[R]:
+        return list(self._records.values())
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def take_over(self, key: str, record: R | None) -> None:
+        """Know what is in the store now."""
+        if record is None:
+            self._records.pop(key, None)
+        else:
+            self._records[key] = record
+
+
+class Book:
+    """All promises.  Whoever changes some because of what others say holds ``lock``."""
+
+    def __init__(self, store: Store) -> None:
+        self.lock = threading.RLock()
+        self._store = store
+        self.pools = Table(Pool, store)
+        self.addresses = Table(Address, store)
+        self.networks = Table(Network, store)
+        self.endpoints = Table(Endpoint, store)
+        self._tables: dict[str, Table[Record]] = {
+            table.kind.table: table  # type: ignore[misc]
+            for table in (self.pools, self.addresses, self.networks, self.endpoints)
+        }
+
+    def write(self, *put: Record, remove: Iterable[Record] = ()) -> None:
+        """Put records in the place of those with their keys, and remove others: all or none."""
+        changes: list[tuple[Record, Record | None]] = [(record, None) for record in remove]
+        changes += [(record, record) for record in put]
+        if not changes:
+            return
+        with self.lock:
+            self._store.write(
+                [
+                    Write(old.table, old.key, new.model_dump(mode="json") if new else None)
+                    for old, new in changes
+                ]
+            )
+            for old, new in changes:
+                self._tables[old.table].take_over(old.key, new)
+
+
+def said(error: ValidationError) -> str:
+    """A validation error in one line: which field, and what is wrong with it."""
+    return "; ".join(
+        f"{'.'.join(map(str, item['loc'])) or 'body'}: {item['msg'].lower()}"
+        for item in error.errors(include_url=False, include_input=False)
+    )

@@ -1,0 +1,202 @@
+"""The IPAM driver: pools and addresses (moby, ``libnetwork/docs/ipam.md``)."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Iterable
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any
+
+from snnet.config import check_id, check_network
+from snnet.contract import Conflict, Exhausted, InvalidRequest
+from snnet.core.addressing import check_guest, check_ipv4, check_subnet, gateway_of
+
+from . import messages
+from .book import NETWORK, Address, Book, Pool
+from .options import SUBNET_ID, TENANT, refuse_unknown
+
+SPACE = "snnet"
+"""Our address space: one for all pools, for none of them is known by its CIDR."""
+
+REQUEST_TYPE = "RequestAddressType"
+GATEWAY = "com.docker.network.gateway"
+"""Option of a RequestAddress, and its value for a network's gateway (netlabel.Gateway)."""
+
+GRACE = 120.0
+"""Seconds after which an address that no endpoint took is free again.
+
+Docker creates the endpoint right after it has the address, and releases the address right
+after the endpoint is gone; it gives up on a dead plugin after 30 s.
+"""
+
+
+class Ipam:
+    """Hands out addresses, so that no two endpoints of a subnet have the same.
+
+    ``taken`` gives the addresses that a tenant's subnet has on this node apart from
+    Docker's: those of its other VNICs.
+    """
+
+    def __init__(
+        self,
+        book: Book,
+        taken: Callable[[str, str], Iterable[IPv4Address]],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._book = book
+        self._taken = taken
+        self._clock = clock
+        self._last: dict[str, int] = {}
+        """The address each pool gave last: the next is beyond, so that none returns at once."""
+
+    # -- pools -------------------------------------------------------------------------
+
+    def request_pool(self, message: messages.RequestPool) -> dict[str, Any]:
+        """A new pool, whatever others there are with this CIDR."""
+        if message.V6:
+            raise InvalidRequest("tenants are IPv4: leave out --ipv6", field="V6")
+        if not message.Pool:
+            raise InvalidRequest("is needed: give docker network create --subnet", field="Pool")
+        subnet = check_subnet(check_network(message.Pool, "Pool"), "Pool")
+        inner = subnet
+        if message.SubPool:
+            found = check_network(message.SubPool, "SubPool")
+            if not isinstance(found, IPv4Network) or not found.subnet_of(subnet):
+                raise InvalidRequest(f"{found} is not inside {subnet}", field="SubPool")
+            inner = found
+        refuse_unknown(message.Options, (TENANT, SUBNET_ID))
+        tenant, subnet_id = message.Options.get(TENANT, ""), message.Options.get(SUBNET_ID, "")
+        if bool(tenant) != bool(subnet_id):
+            raise InvalidRequest(f"give both --ipam-opt {TENANT}= and {SUBNET_ID}=, or neither")
+        if tenant:
+            check_id(tenant, TENANT)
+            check_id(subnet_id, SUBNET_ID)
+        pool = Pool(
+            id=secrets.token_hex(16),
+            subnet=subnet,
+            range=inner,
+            tenant_id=tenant,
+            subnet_id=subnet_id,
+            since=self._clock(),
+        )
+        with self._book.lock:
+            self._book.write(pool, remove=self._abandoned())
+        return {"PoolID": pool.id, "Pool": str(subnet), "Data": {}}
+
+    def _abandoned(self) -> list[Pool]:
+        """Pools of which Docker never heard: it asks for a gateway as soon as it has one."""
+        used = {address.pool_id for address in self._book.addresses.all()}
+        return [
+            pool
+            for pool in self._book.pools.all()
+            if pool.id not in used and not pool.network_id and self._stale(pool.since)
+        ]
+
+    def release_pool(self, message: messages.OfPool) -> dict[str, Any]:
+        """Forget the pool and its addresses; harmless where there is none."""
+        with self._book.lock:
+            pool = self._book.pools.get(message.PoolID)
+            if pool is None:
+                return {}
+            addresses = self._of(pool)
+            for address in addresses:
+                if self._is_endpoints(address):
+                    raise Conflict(f"endpoint {address.holder} still has {address.ip} of the pool")
+            self._book.write(remove=[pool, *addresses])
+            self._last.pop(pool.id, None)
+        return {}
+
+    # -- addresses ---------------------------------------------------------------------
+
+    def request_address(self, message: messages.RequestAddress) -> dict[str, Any]:
+        """The address asked for, or the next free one of the pool's range."""
+        with self._book.lock:
+            pool = self._book.pools.get(message.PoolID)
+            if pool is None:
+                raise InvalidRequest(f"no pool {message.PoolID}", field="PoolID")
+            for_gateway = message.Options.get(REQUEST_TYPE) == GATEWAY
+            if message.Address:
+                ip = self._asked_for(pool, message.Address, for_gateway)
+            elif for_gateway:
+                ip = gateway_of(pool.subnet)
+            else:
+                ip = self._next_free(pool)
+            holder = NETWORK if for_gateway else ""
+            self._book.write(Address(pool_id=pool.id, ip=ip, holder=holder, since=self._clock()))
+        return {"Address": f"{ip}/{pool.subnet.prefixlen}", "Data": {}}
+
+    def release_address(self, message: messages.ReleaseAddress) -> dict[str, Any]:
+        """Free the address; harmless where it is free, or is an endpoint's.
+
+        Docker releases an address once its endpoint is gone.  One that an endpoint has is
+        another one's by now, and this a repetition.
+        """
+        ip = check_ipv4(message.Address, "Address")
+        with self._book.lock:
+            found = self._book.addresses.get(f"{message.PoolID}/{ip}")
+            if found is not None and not self._is_endpoints(found):
+                self._book.write(remove=[found])
+        return {}
+
+    def _asked_for(self, pool: Pool, text: str, for_gateway: bool) -> IPv4Address:
+        ip = check_ipv4(text, "Address")
+        edges = (pool.subnet.network_address, pool.subnet.broadcast_address)
+        if ip not in pool.subnet or ip in edges:
+            raise InvalidRequest(f"{ip} is no host's address in {pool.subnet}", field="Address")
+        if not for_gateway and pool.network_id:  # before, Docker asks for the network itself
+            check_guest(ip, pool.subnet, "Address")
+        found = self._book.addresses.get(f"{pool.id}/{ip}")
+        if for_gateway:
+            mine, others = bool(found and found.holder == NETWORK), [pool]
+        else:
+            # Docker asks again when it had no answer.  Should two want it, the first
+            # endpoint has it, and the second one's is refused.
+            mine = bool(found and not found.holder and pool.network_id)
+            others = [other for other in self._siblings(pool) if other is not pool or not mine]
+        if not (mine and for_gateway) and self._held(others, ip):
+            raise Conflict(f"{ip} is in use")
+        return ip
+
+    def _next_free(self, pool: Pool) -> IPv4Address:
+        """The first free address after the one given last."""
+        siblings = self._siblings(pool)
+        others = set(self._taken(pool.tenant_id, pool.subnet_id)) if pool.subnet_id else set()
+        first = max(int(pool.range.network_address), int(gateway_of(pool.subnet)) + 1)
+        last = min(int(pool.range.broadcast_address), int(pool.subnet.broadcast_address) - 1)
+        start = self._last.get(pool.id, first - 1) + 1
+        for number in (*range(start, last + 1), *range(first, min(start, last + 1))):
+            ip = IPv4Address(number)
+            if ip not in others and not self._held(siblings, ip):
+                self._last[pool.id] = number
+                return ip
+        raise Exhausted(
+            f"no address of {pool.range} is free: remove containers, or widen --ip-range"
+        )
+
+    def _held(self, pools: Iterable[Pool], ip: IPv4Address) -> bool:
+        """Whether the address is somebody's in any of the pools."""
+        for pool in pools:
+            found = self._book.addresses.get(f"{pool.id}/{ip}")
+            # Of a pool that serves none of our networks we do not see the endpoints.
+            if found and (found.holder or not pool.network_id or not self._stale(found.since)):
+                return True
+        return False
+
+    def _siblings(self, pool: Pool) -> list[Pool]:
+        """The pools that share this one's subnet, and so its addresses."""
+        if not pool.subnet_id:
+            return [pool]
+        scope = (pool.tenant_id, pool.subnet_id)
+        return [
+            other for other in self._book.pools.all() if (other.tenant_id, other.subnet_id) == scope
+        ]
+
+    def _of(self, pool: Pool) -> list[Address]:
+        return [one for one in self._book.addresses.all() if one.pool_id == pool.id]
+
+    def _is_endpoints(self, address: Address) -> bool:
+        return self._book.endpoints.get(address.holder) is not None
+
+    def _stale(self, since: float) -> bool:
+        return self._clock() - since > GRACE

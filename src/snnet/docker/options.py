@@ -1,0 +1,86 @@
+"""What people give with ``docker network create -o`` and ``--ipam-opt``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from snnet.config import check_address, check_id
+from snnet.contract import InvalidRequest
+
+TENANT = "snnet.tenant"
+SUBNET_ID = "snnet.subnet_id"
+SUBNET_KEY = "snnet.subnet_key"
+CONCENTRATOR_ID = "snnet.concentrator_id"
+CONCENTRATOR_IP = "snnet.concentrator_ip"
+MTU = "snnet.mtu"
+BRIDGE = "bridge"
+
+_OURS = (TENANT, SUBNET_ID, SUBNET_KEY, CONCENTRATOR_ID, CONCENTRATOR_IP, MTU)
+_DOCKER_MTU = "com.docker.network.driver.mtu"
+_GENERIC = "com.docker.network.generic"
+_INTERNAL = "com.docker.network.internal"
+_PORTS = "com.docker.network.portmap"
+
+
+def refuse_unknown(options: Iterable[str], known: Iterable[str] = _OURS) -> None:
+    """InvalidRequest for an option that looks like ours and is none."""
+    for name in options:
+        if name.startswith("snnet.") and name not in known:
+            raise InvalidRequest(f"unknown option; known are {', '.join(known)}", field=name)
+
+
+def generic(options: Mapping[str, Any]) -> dict[str, str]:
+    """The ``-o`` options among those of a CreateNetwork, as text."""
+    found = options.get(_GENERIC) or {}
+    if not isinstance(found, dict):
+        raise InvalidRequest("is no object", field=_GENERIC)
+    for name, value in found.items():
+        if not isinstance(value, str):
+            raise InvalidRequest("is no text", field=name)
+    refuse_unknown(found)
+    return found
+
+
+def is_internal(options: Mapping[str, Any]) -> bool:
+    """Whether ``docker network create --internal`` was said."""
+    return options.get(_INTERNAL) is True
+
+
+def refuse_ports(options: Mapping[str, Any]) -> None:
+    """InvalidRequest for ``docker run -p``: the host has no way into a tenant's network."""
+    if options.get(_PORTS):
+        raise InvalidRequest(
+            "ports of tenants' containers are not published by their host: leave out -p, and "
+            "have the concentrator forward one (Cnci.port_access)",
+            field=_PORTS,
+        )
+
+
+def subnet_fields(options: Mapping[str, str]) -> dict[str, Any]:
+    """What a network needs to have VNICs made on it, checked each by itself.
+
+    The concentrator's id is its address unless it is given.  What is needed in which mode
+    is for the node to say.
+    """
+    fields: dict[str, Any] = {}
+    for name, field in ((TENANT, "tenant_id"), (SUBNET_ID, "subnet_id")):
+        if name in options:
+            fields[field] = check_id(options[name], name)
+    if CONCENTRATOR_IP in options:
+        ip = check_address(options[CONCENTRATOR_IP], CONCENTRATOR_IP)
+        fields["concentrator_ip"] = ip
+        fields["concentrator_id"] = str(ip).replace(":", "-")
+    if CONCENTRATOR_ID in options:
+        fields["concentrator_id"] = check_id(options[CONCENTRATOR_ID], CONCENTRATOR_ID)
+    for name, field in ((SUBNET_KEY, "subnet_key"), (_DOCKER_MTU, "mtu"), (MTU, "mtu")):
+        if name in options:
+            fields[field] = _number(options[name], name)
+    return fields
+
+
+def _number(text: str, name: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,10}", text):
+        raise InvalidRequest(f"{text!r} is no whole number", field=name)
+    return int(text)

@@ -1,0 +1,174 @@
+"""The plugin, as its owner has it: beside a compute node, in a thread of its own."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from contextlib import ExitStack
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from snnet import plugins
+from snnet.config import shown
+from snnet.contract import InvalidRequest, SnnetError, Store
+from snnet.node import ComputeNode
+from snnet.system.files import locked, private_directory
+
+from .app import make_app, methods
+from .book import Book
+from .ipam import Ipam
+from .network import ORPHANED, NetworkDriver
+from .server import Place, Server, TcpPlace, Tls, UnixPlace, parse_address
+
+if TYPE_CHECKING:
+    from typing import Self
+
+PLUGIN_FOLDER = Path("/run/docker/plugins")
+SPEC_FOLDER = Path("/etc/docker/plugins")
+"""Where Docker looks for plugins (docs.docker.com/engine/extend/plugin_api)."""
+
+DATA_FOLDER = Path("/var/lib/snnet/docker")
+
+_LOCK_PATIENCE = 5.0
+"""Seconds to wait for a plugin of the same name to end."""
+
+_log = logging.getLogger("snnet.docker")
+
+
+class DockerPlugin:
+    """Containers of one Docker daemon on the networks of a compute node's tenants.
+
+    ``node`` is borrowed: whoever made it has called its ``init()``, and closes it after the
+    plugin.  Docker has to run in the node's network namespace.
+
+    ``name`` is what ``docker network create -d`` is given.  The server listens on a Unix
+    socket in ``folder``, or with ``address`` ("host:port") and ``tls`` on TCP, announced
+    by a file in ``spec_folder``.  ``data_dir`` keeps what must outlive the process, by
+    ``store``: the name of an installed one, or an open one, which is borrowed.
+
+    ``init()`` opens the store, ``start()`` serves; ``stop()`` serves no more, ``close()``
+    closes the store.  Each may be repeated.  Start it before Docker, and stop it after
+    Docker: a daemon waits 15 s for a plugin that is away, and then fails the call.
+    """
+
+    def __init__(
+        self,
+        node: ComputeNode,
+        *,
+        name: str = "snnet",
+        folder: str | os.PathLike[str] = PLUGIN_FOLDER,
+        address: str | None = None,
+        tls: Tls | None = None,
+        spec_folder: str | os.PathLike[str] = SPEC_FOLDER,
+        data_dir: str | os.PathLike[str] | None = None,
+        store: str | Store = "sqlite",
+    ) -> None:
+        if not isinstance(node, ComputeNode):
+            raise InvalidRequest(f"{shown(node)} is no ComputeNode", field="node")
+        if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,62}", name):
+            raise InvalidRequest(
+                f"{shown(name)} is no name of 1 to 63 of a-z, 0-9, '.', '_' and '-'", field="name"
+            )
+        if not isinstance(store, (str, Store)):
+            raise InvalidRequest(f"{shown(store)} is neither a name nor a store", field="store")
+        self.name = name
+        self._node = node
+        self._place = _place(name, Path(folder), address, tls, Path(spec_folder))
+        self._data = Path(data_dir) if data_dir is not None else DATA_FOLDER / name
+        self._store = store
+        self._opened = ExitStack()
+        self._server: Server | None = None
+
+    @property
+    def address(self) -> str:
+        """Where it listens, as a URL."""
+        return str(self._place)
+
+    def init(self) -> None:
+        """Open the store, and take up what the last process left.
+
+        Raises InvalidRequest where the node is not ready, Conflict where another process
+        has the folder, and SnnetError where the store cannot be read.
+        """
+        if self._server is not None:
+            return
+        if self._node.read_only:
+            raise InvalidRequest("makes VNICs, and this one is read-only", field="node")
+        self._node.topology()  # says whether it is ready
+        with ExitStack() as opened:
+            book = Book(self._open_store(opened))
+            network = NetworkDriver(book, self._node)
+            _tell_orphans(network, ORPHANED)
+
+            def activated() -> None:
+                _tell_orphans(network)
+
+            app = make_app(methods(network, Ipam(book, self._taken), activated))
+            self._server = Server(app, self._place)
+            self._opened = opened.pop_all()
+
+    def _open_store(self, opened: ExitStack) -> Store:
+        if isinstance(self._store, Store):
+            return self._store
+        try:
+            self._data.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        except OSError as error:
+            raise SnnetError(f"cannot make {self._data.parent}: {error.strerror}") from error
+        folder = private_directory(self._data, 0o700)
+        opened.enter_context(locked(folder / "lock", _LOCK_PATIENCE, f"the data of {self.name}"))
+        store = plugins.open_store(self._store, folder)
+        opened.callback(store.close)
+        return store
+
+    def _taken(self, tenant_id: str, subnet_id: str) -> list[IPv4Address]:
+        """The addresses of all VNICs that a subnet has on this node."""
+        vnics = self._node.topology().vnics
+        return [vnic.ip for vnic in vnics if vnic.id[:2] == (tenant_id, subnet_id)]
+
+    def start(self) -> None:
+        """Answer Docker's requests, in a thread.  Raises Conflict where another plugin does."""
+        if self._server is None:
+            raise InvalidRequest(f"plugin {self.name} is not ready: call init() first")
+        self._server.start()
+        _log.info("plugin %s listens at %s", self.name, self._place)
+
+    def stop(self) -> None:
+        """End the requests being answered, and take no more; nothing is changed or lost."""
+        if self._server is not None:
+            self._server.stop()
+
+    def close(self) -> None:
+        """Stop, and close the store.  ``init()`` opens it again."""
+        self.stop()
+        self._server = None
+        self._opened.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _tell_orphans(network: NetworkDriver, older_than: float = 0.0) -> None:
+    try:
+        for endpoint in network.remove_orphans(older_than):
+            _log.warning("endpoint %s, which Docker never joined, is removed", endpoint)
+    except SnnetError:
+        _log.exception("not all endpoints that Docker never joined could be removed")
+
+
+def _place(
+    name: str, folder: Path, address: str | None, tls: Tls | None, spec_folder: Path
+) -> Place:
+    if address is None:
+        if tls is not None:
+            raise InvalidRequest("is for a TCP address: give one", field="tls")
+        return UnixPlace(folder / f"{name}.sock")
+    if tls is None:
+        raise InvalidRequest(
+            "is needed for a TCP address: whoever reaches it makes networks as root", field="tls"
+        )
+    return TcpPlace(*parse_address(address), tls, spec_folder / f"{name}.json")

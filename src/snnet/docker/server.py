@@ -1,0 +1,231 @@
+"""The HTTP server in a thread of its own, and where Docker finds it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import ssl
+import stat
+import threading
+import time
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from snnet.contract import Conflict, InvalidRequest, SnnetError
+
+_PATIENCE = 10.0
+"""Seconds for the server to start, and for its last requests to end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """The files (PEM) for both ends of a TCP address: each shows the other a certificate.
+
+    ``ca`` signed both; ``cert`` and ``key`` are the plugin's, ``client_cert`` and
+    ``client_key`` those that Docker will show, for which the spec file names them.
+    """
+
+    ca: Path
+    cert: Path
+    key: Path
+    client_cert: Path
+    client_key: Path
+
+
+class Place(ABC):
+    """Where the server listens, and how Docker is told."""
+
+    @abstractmethod
+    def open(self) -> socket.socket:
+        """A listening socket.  Raises Conflict where somebody else answers there."""
+
+    @abstractmethod
+    def announce(self) -> None:
+        """Tell Docker, once requests are answered."""
+
+    @abstractmethod
+    def withdraw(self) -> None:
+        """Tell Docker no more; may be repeated."""
+
+    def settings(self) -> dict[str, object]:
+        """What the server has to know of it."""
+        return {}
+
+
+class UnixPlace(Place):
+    """A socket in Docker's plugin folder, which Docker finds by its name; for root alone."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._inode: int | None = None
+
+    def __str__(self) -> str:
+        return f"unix://{self.path}"
+
+    def open(self) -> socket.socket:
+        with contextlib.suppress(FileNotFoundError):
+            if not stat.S_ISSOCK(self.path.lstat().st_mode):
+                raise Conflict(f"{self.path} is no socket: remove it")
+        if self._answers():
+            raise Conflict(f"another plugin answers at {self.path}: stop it, or take another name")
+        try:
+            self.path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            # Put in the place of what a killed plugin left: Docker never finds none.
+            draft = self.path.with_name(f".{self.path.name}.{os.getpid()}")
+            draft.unlink(missing_ok=True)
+            listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            try:
+                listening.bind(str(draft))
+                draft.chmod(0o600)
+                listening.listen(1024)
+                self._inode = draft.lstat().st_ino
+                draft.rename(self.path)
+            except BaseException:
+                listening.close()
+                draft.unlink(missing_ok=True)
+                raise
+        except OSError as error:
+            raise SnnetError(f"cannot listen at {self.path}: {error.strerror}") from error
+        return listening
+
+    def announce(self) -> None:
+        """Docker finds the socket by its name."""
+
+    def _answers(self) -> bool:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.settimeout(1)
+            try:
+                probe.connect(str(self.path))
+            except (FileNotFoundError, ConnectionRefusedError):
+                return False
+            except TimeoutError:
+                return True  # alive, and busy
+            except OSError as error:
+                raise SnnetError(f"cannot look at {self.path}: {error.strerror}") from error
+            return True
+
+    def withdraw(self) -> None:
+        inode, self._inode = self._inode, None
+        with contextlib.suppress(FileNotFoundError):
+            if inode is not None and self.path.lstat().st_ino == inode:
+                self.path.unlink()
+
+
+class TcpPlace(Place):
+    """A TCP address with TLS, which a JSON file tells Docker of."""
+
+    def __init__(self, host: str, port: int, tls: Tls, spec: Path) -> None:
+        self._address = (host, port)
+        self._tls = tls
+        self._spec = spec
+
+    def __str__(self) -> str:
+        host, port = self._address
+        return f"https://{f'[{host}]' if ':' in host else host}:{port}"
+
+    def open(self) -> socket.socket:
+        host, port = self._address
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        try:
+            return socket.create_server((host, port), family=family, backlog=1024)
+        except OSError as error:
+            raise Conflict(f"cannot listen at {self}: {error.strerror}") from error
+
+    def announce(self) -> None:
+        document = {
+            "Name": self._spec.stem,
+            "Addr": str(self),
+            "TLSConfig": {
+                "InsecureSkipVerify": False,
+                "CAFile": str(self._tls.ca),
+                "CertFile": str(self._tls.client_cert),
+                "KeyFile": str(self._tls.client_key),
+            },
+        }
+        try:
+            self._spec.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            draft = self._spec.with_suffix(".new")
+            draft.write_text(json.dumps(document, indent=1) + "\n")
+            draft.rename(self._spec)
+        except OSError as error:
+            raise SnnetError(f"cannot write {self._spec}: {error.strerror}") from error
+
+    def withdraw(self) -> None:
+        self._spec.unlink(missing_ok=True)
+
+    def settings(self) -> dict[str, object]:
+        return {
+            "ssl_certfile": str(self._tls.cert),
+            "ssl_keyfile": str(self._tls.key),
+            "ssl_ca_certs": str(self._tls.ca),
+            "ssl_cert_reqs": ssl.CERT_REQUIRED,
+        }
+
+
+class Server:
+    """Answers requests from ``start()`` to ``stop()``; each may be repeated."""
+
+    def __init__(self, app: ASGIApp, place: Place) -> None:
+        self._app = app
+        self._place = place
+        self._server: uvicorn.Server | None = None
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Listen; Docker finds the server once this returns."""
+        if self._thread is not None:
+            return
+        listening = self._place.open()
+        try:
+            config = uvicorn.Config(
+                self._app,
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                server_header=False,
+                timeout_graceful_shutdown=int(_PATIENCE),
+                **self._place.settings(),  # type: ignore[arg-type]
+            )
+            self._server = uvicorn.Server(config)
+            self._thread = threading.Thread(
+                target=self._server.run, args=([listening],), name="snnet-docker", daemon=True
+            )
+            self._thread.start()
+            self._wait_until_started()
+            self._place.announce()
+        except BaseException:
+            self.stop()
+            listening.close()
+            raise
+
+    def _wait_until_started(self) -> None:
+        assert self._server is not None
+        assert self._thread is not None
+        deadline = time.monotonic() + _PATIENCE
+        while not self._server.started:
+            if not self._thread.is_alive() or time.monotonic() > deadline:
+                raise SnnetError(f"the server at {self._place} did not start; its log says why")
+            time.sleep(0.005)
+
+    def stop(self) -> None:
+        """End what is being answered, and listen no more."""
+        self._place.withdraw()
+        server, thread = self._server, self._thread
+        self._server = self._thread = None
+        if server is not None and thread is not None and thread.is_alive():
+            server.should_exit = True
+            thread.join(2 * _PATIENCE)
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """Host and port of "host:port" or "[host]:port"."""
+    host, separator, port = text.rpartition(":")
+    if separator and host and port.isdigit() and 0 < int(port) < 65536:
+        return host.strip("[]"), int(port)
+    raise InvalidRequest(f"{text!r} is not host:port", field="address")
