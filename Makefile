@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest -q
 BOTH   := -n 2 --dist worksteal
 
 DEMO_PACKAGES   := iproute2 procps dnsmasq-base busybox-static nftables iptables
-KERNEL_PACKAGES := $(DEMO_PACKAGES) udhcpc iputils-ping conntrack
+KERNEL_PACKAGES := $(DEMO_PACKAGES) udhcpc iputils-ping conntrack docker.io
 DEMO  ?=
 TESTS ?=
 

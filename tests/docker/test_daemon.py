@@ -1,0 +1,262 @@
+"""Containers of real Docker daemons."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+import snnet
+from snnet.docker import DockerPlugin
+from tests.docker.daemons import IMAGE, DataCentre, Machine, data_centre, options
+
+pytestmark = pytest.mark.kernel
+
+NOTHING: dict[str, int] = {}
+ONE_CONTAINER = {"pools": 1, "networks": 1, "addresses": 2, "endpoints": 1}
+
+
+@pytest.fixture(scope="module")
+def centre() -> Iterator[DataCentre]:
+    if shutil.which("dockerd") is None:
+        pytest.skip("needs docker.io: make test-kernel installs it")
+    with data_centre(Path(tempfile.mkdtemp(prefix="snnet-docker-"))) as centre:
+        yield centre
+
+
+@pytest.fixture(scope="module")
+def machines(centre: DataCentre) -> tuple[Machine, Machine]:
+    return centre.add("a"), centre.add("b")
+
+
+@pytest.fixture
+def machine(machines: tuple[Machine, Machine]) -> Iterator[Machine]:
+    """One with a network ``web``; afterwards nothing may be left of it."""
+    machine = machines[0]
+    machine.docker("network", "create", *options(), "web")
+    yield machine
+    if left := machine.docker("ps", "-aq"):
+        machine.docker("rm", "-f", *left.split())
+    machine.docker("network", "rm", "web")
+    assert machine.promises() == NOTHING
+    assert machine.links() == set()
+
+
+def until(holds: Callable[[], bool], seconds: float = 15) -> None:
+    """Wait until it holds."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.1)
+
+
+def test_tenants_on_two_nodes(centre: DataCentre, machines: tuple[Machine, Machine]) -> None:
+    a, b = machines
+    config = snnet.NetworkConfig.from_yaml(centre.config)
+    first, second = options("t1", 7), options("t2", 8)
+    for number, machine in enumerate(machines):
+        inner = ["--ip-range", f"10.1.0.{64 * (number + 1)}/26"]
+        machine.docker("network", "create", *first, *inner, "web")
+        machine.docker("network", "create", *second, *inner, "other")
+    one, two = a.run("one", "--dns", "10.1.0.1"), b.run("two")
+    a.run("three", "--ip", two, network="other")
+    with snnet.Cnci("cnci-1", config, tenant_id="t1", netns=centre.hub.fd) as cnci:
+        cnci.init()
+        for event in a.events + b.events:
+            if event["tenant_id"] == "t1":
+                cnci.add_remote_subnet(event["subnet"], event["subnet_key"], event["cn_ip"])
+        cnci.dhcp("10.1.0.0/24").add_entry("10.1.0.9", hostname="db")
+        assert (one, two) == ("10.1.0.64", "10.1.0.128")
+        assert a.pings("one", two)
+        assert b.pings("two", one)
+        assert a.pings("one", "10.1.0.1")
+        assert "10.1.0.9" in a.docker("exec", "one", "nslookup", "-type=a", "db")
+        # The tenant's whole packet goes through, and not a byte more.
+        assert a.docker("exec", "one", "ping", "-c1", "-W2", "-s", str(1450 - 28), two)
+        # The other tenant has an address of ours, and reaches neither us nor our gateway.
+        assert a.address_of("three") == two
+        assert not a.pings("three", one)
+        assert not a.pings("three", "10.1.0.1")
+        text = a.docker("exec", "one", "ip", "address", "show", "eth0")
+        assert f"inet {one}/24" in text
+        assert f"link/ether {snnet.mac_for(one)}" in text
+        assert "mtu 1450" in text
+        assert a.docker("exec", "one", "ip", "route").startswith("default via 10.1.0.1 dev eth0")
+        for machine in machines:
+            machine.docker("rm", "-f", *machine.docker("ps", "-aq").split())
+            machine.docker("network", "rm", "web", "other")
+            assert machine.promises() == NOTHING
+            assert machine.links() == set()
+        gone = [(event["tenant_id"], event["type"]) for event in a.events]
+        assert sorted(gone) == [("t1", "add"), ("t1", "del"), ("t2", "add"), ("t2", "del")]
+        cnci.shutdown()
+
+
+def test_addresses_asked_for(machine: Machine) -> None:
+    assert machine.run("one") == "10.1.0.2"
+    mac = "02:aa:bb:cc:dd:ee"
+    assert machine.run("two", "--ip", "10.1.0.200", "--mac-address", mac) == "10.1.0.200"
+    assert mac in machine.docker("exec", "two", "ip", "link", "show", "eth0")
+    assert machine.run("three") == "10.1.0.3"
+    assert machine.pings("one", "10.1.0.200")
+    assert "10.1.0.200 is in use" in machine.refused(
+        "run", "--rm", "--net", "web", "--ip", "10.1.0.200", IMAGE, "true"
+    )
+    assert "leave out -p" in machine.refused("run", "--net", "web", "-p", "80:80", IMAGE, "true")
+
+
+def test_networks_that_cannot_be(machine: Machine) -> None:
+    create = ("network", "create")
+    assert "--subnet" in machine.refused(*create, "-d", "snnet", "--ipam-driver", "snnet", "x")
+    typo = machine.refused(*create, *options("t3"), "-o", "snnet.subnetkey=8", "x")
+    assert "snnet.subnetkey: unknown option" in typo
+    assert "subnet_key" in machine.refused(*create, *options("t3", None), "x")
+    assert machine.promises() == {"pools": 1, "networks": 1, "addresses": 1}
+
+
+def test_disconnect_and_connect(machine: Machine) -> None:
+    machine.run("one")
+    machine.run("two")
+    machine.docker("network", "disconnect", "web", "two")
+    assert not machine.pings("one", "10.1.0.3")
+    machine.docker("network", "connect", "--ip", "10.1.0.50", "web", "two")
+    assert machine.pings("one", "10.1.0.50")
+    assert machine.pings("two", "10.1.0.2")
+    machine.docker("restart", "-t", "0", "two")
+    assert machine.address_of("two") == "10.1.0.50"
+    assert machine.pings("one", "10.1.0.50")
+
+
+def test_a_container_that_crashes_is_back(machine: Machine) -> None:
+    machine.run("one")
+    machine.docker(
+        "run", "-d", "--name", "two", "--net", "web", "--restart", "always", IMAGE, "sleep", "1000"
+    )
+    before = machine.address_of("two")
+    pid = machine.docker("inspect", "-f", "{{.State.Pid}}", "two")
+    subprocess.run(["kill", "-9", pid], check=True)
+    until(lambda: machine.docker("inspect", "-f", "{{.RestartCount}}", "two") == "1")
+    until(lambda: machine.address_of("two") not in ("", before))
+    assert machine.pings("one", machine.address_of("two"))
+    assert len(machine.links()) == 4
+
+
+def test_killed_between_every_two_calls(machine: Machine) -> None:
+    machine.docker("network", "rm", "web")
+    machine.wire.between = machine.restart_plugin
+    before = len(machine.wire.said)
+    try:
+        machine.docker("network", "create", *options(), "web")
+        machine.run("one")
+        machine.run("two")
+        assert machine.pings("one", machine.address_of("two"))
+        machine.docker("rm", "-f", "one", "two")
+        assert machine.promises() == {"pools": 1, "networks": 1, "addresses": 1}
+        assert machine.links() == set()
+        assert len(machine.wire.said) - before >= 17
+    finally:
+        machine.wire.between = None
+
+
+def test_the_daemon_is_killed(machine: Machine) -> None:
+    machine.run("one", "--restart", "always")
+    machine.run("two")
+    machine.kill_daemon()
+    machine.kill_plugin()
+    machine.start_plugin()
+    machine.start_daemon()
+    until(lambda: machine.docker("inspect", "-f", "{{.State.Running}}", "one") == "true")
+    until(lambda: machine.promises() == ONE_CONTAINER)
+    assert machine.run("three")
+    assert machine.pings("three", machine.address_of("one"))
+    assert len(machine.links()) == 4
+
+
+def test_containers_that_outlive_their_daemon(machine: Machine) -> None:
+    machine.kill_daemon(signal.SIGTERM)
+    machine.start_daemon("--live-restore")
+    try:
+        machine.run("one")
+        machine.run("two")
+        pid = machine.docker("inspect", "-f", "{{.State.Pid}}", "one")
+        machine.kill_daemon()
+        ping = ["nsenter", f"--net=/proc/{pid}/ns/net", "busybox", "ping", "-c1", "-W2", "10.1.0.3"]
+        assert subprocess.run(ping, capture_output=True, check=False).returncode == 0
+        machine.restart_plugin()
+        machine.start_daemon("--live-restore")
+        assert machine.pings("one", "10.1.0.3")
+        machine.docker("rm", "-f", "one", "two")
+        assert machine.promises() == {"pools": 1, "networks": 1, "addresses": 1}
+    finally:
+        machine.kill_daemon(signal.SIGTERM)
+        machine.start_daemon()
+
+
+def test_fifty_at_once(machine: Machine) -> None:
+    names = [f"c{number}" for number in range(50)]
+    with ThreadPoolExecutor(50) as threads:
+        addresses = list(threads.map(machine.run, names))
+    assert len(set(addresses)) == 50
+    assert machine.pings("c0", addresses[-1])
+    assert machine.promises() == {"pools": 1, "networks": 1, "addresses": 51, "endpoints": 50}
+    machine.docker("rm", "-f", *names)
+    assert machine.promises() == {"pools": 1, "networks": 1, "addresses": 1}
+    assert machine.links() == set()
+
+
+def test_vnics_that_somebody_else_makes(centre: DataCentre) -> None:
+    """The seed's way: a controller makes the VNICs, the plugin maps them."""
+    machine = centre.add("seed", daemon=False)
+    machine.kill_plugin()
+    config = snnet.NetworkConfig.from_yaml(centre.config)
+    with (
+        snnet.ComputeNode("seed", config, netns=machine.space.fd) as node,
+        DockerPlugin(node, folder=machine.folder, data_dir=machine.folder / "seed") as plugin,
+    ):
+        node.init()
+        plugin.init()
+        plugin.start()
+        machine.start_daemon()
+        machine.import_image(centre.folder)
+        cfgs = [
+            snnet.VnicConfig(
+                role=snnet.VnicRole.TENANT_CONTAINER, tenant_id="t1", subnet_id="s1",
+                vnic_id=f"v{number}", instance_id=f"i{number}", concentrator_id="cnci-1",
+                concentrator_ip="192.0.2.10", subnet="10.1.0.0/24", subnet_key=7,
+                ip=f"10.1.0.{number}", mac=f"02:00:00:00:00:0{number}",
+            )
+            for number in (8, 9)
+        ]  # fmt: skip
+        infos = [node.create_vnic(cfg).container_info for cfg in cfgs]
+        info = infos[0]
+        assert info is not None
+        assert info.event is snnet.ContainerEvent.ADD
+        machine.docker(
+            "network", "create", "-d=snnet", "--ipam-driver=snnet", f"--subnet={info.subnet}",
+            f"--gateway={info.gateway}", f"--opt=bridge={info.bridge}", info.subnet_id,
+        )  # fmt: skip
+        for number in (8, 9):
+            machine.run(f"c{number}", "--ip", f"10.1.0.{number}", network=info.subnet_id)
+        assert machine.pings("c8", "10.1.0.9")
+        link = machine.docker("exec", "c9", "ip", "link", "show", "eth0")
+        assert "02:00:00:00:00:09" in link
+        assert "create_vnic comes first" in machine.refused(
+            "run", "--net", info.subnet_id, IMAGE, "true"
+        )
+        machine.docker("restart", "-t", "0", "c9")
+        assert machine.pings("c8", "10.1.0.9")
+        machine.docker("rm", "-f", *machine.docker("ps", "-aq").split())
+        assert len(node.topology().vnics) == 2, "they are their maker's"
+        machine.docker("network", "rm", info.subnet_id)
+        gone = [node.destroy_vnic(cfg).container_info for cfg in cfgs]
+        assert gone[-1] is not None
+        assert gone[-1].event is snnet.ContainerEvent.DEL
+        assert machine.links() == set()
+        machine.kill_daemon(signal.SIGTERM)
