@@ -5,8 +5,12 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from snnet.contract import InvalidRequest, SnnetError
+from snnet.docker.app import Method, parse
 
 GATEWAY = {"RequestAddressType": "com.docker.network.gateway"}
 
@@ -33,33 +37,12 @@ class Refused(Exception):
         self.text = text
 
 
-class Client:
-    """Asks the plugin at a socket."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def send(self, verb: str, path: str, body: bytes | None) -> tuple[int, dict[str, Any]]:
-        """Status and answer; an answer that is no JSON object is a failure."""
-        connection = Connection(self.path)
-        try:
-            connection.request(verb, path, body)
-            response = connection.getresponse()
-            answer = json.loads(response.read())
-            assert isinstance(answer, dict)
-            return response.status, answer
-        finally:
-            connection.close()
+class Docker:
+    """What a daemon asks a plugin for."""
 
     def ask(self, method: str, **fields: Any) -> dict[str, Any]:
         """The answer to a request; raises Refused for an error."""
-        status, answer = self.send("POST", f"/{method}", json.dumps(fields).encode())
-        if status != 200:
-            assert list(answer) == ["Err"]
-            raise Refused(status, answer["Err"])
-        return answer
-
-    # -- what docker does, in its order ----------------------------------------------------
+        raise NotImplementedError
 
     def make_pool(self, pool: str = "10.1.0.0/24", inner: str = "", **options: str) -> str:
         """RequestPool; its id."""
@@ -129,3 +112,46 @@ class Client:
     def release(self, pool: str, address: str) -> None:
         """ReleaseAddress."""
         self.ask("IpamDriver.ReleaseAddress", PoolID=pool, Address=address.partition("/")[0])
+
+
+class Client(Docker):
+    """Asks the plugin at a socket."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def send(self, verb: str, path: str, body: bytes | None) -> tuple[int, dict[str, Any]]:
+        """Status and answer; an answer that is no JSON object is a failure."""
+        connection = Connection(self.path)
+        try:
+            connection.request(verb, path, body)
+            response = connection.getresponse()
+            answer = json.loads(response.read())
+            assert isinstance(answer, dict)
+            return response.status, answer
+        finally:
+            connection.close()
+
+    def ask(self, method: str, **fields: Any) -> dict[str, Any]:
+        """The answer to a request; raises Refused for an error."""
+        status, answer = self.send("POST", f"/{method}", json.dumps(fields).encode())
+        if status != 200:
+            assert list(answer) == ["Err"]
+            raise Refused(status, answer["Err"])
+        return answer
+
+
+class Direct(Docker):
+    """Asks the plugin's methods, without HTTP in between."""
+
+    def __init__(self, methods: Mapping[str, Method]) -> None:
+        self._methods = methods
+
+    def ask(self, method: str, **fields: Any) -> dict[str, Any]:
+        chosen = self._methods[method]
+        message = parse(chosen.message, json.dumps(fields).encode())
+        try:
+            answer = chosen.answer(message)
+        except SnnetError as error:
+            raise Refused(400 if isinstance(error, InvalidRequest) else 500, str(error)) from error
+        return dict(json.loads(json.dumps(answer)))

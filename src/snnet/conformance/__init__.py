@@ -10,10 +10,11 @@ A third party's test file is an import and a fixture::
             with RealPlace(MyBackend) as place:
                 yield place
 
-Likewise ``FirewallSuite`` with a ``rig`` (``RealRig``), and ``DhcpSuite`` with a
-``lan`` (``RealLan``).  Each test's docstring is the promise it checks.  A place, a
-rig or a LAN is where the tests run: the real ones make network namespaces (they
-need root), others may stand on anything that has links or carries packets.
+Likewise ``FirewallSuite`` with a ``rig`` (``RealRig``), ``DhcpSuite`` with a ``lan``
+(``RealLan``), and ``StoreSuite`` with an ``open_store``.  Each test's docstring is the
+promise it checks.  A place, a rig or a LAN is where the tests run: the real ones make
+network namespaces (they need root), others may stand on anything that has links or
+carries packets.
 
 Here live the suites and where they run; they know the contract and how to make
 namespaces, and no driver.  pytest is imported with this package.
@@ -24,7 +25,10 @@ import pytest
 # The tests are in modules that pytest does not collect, so it has to be told
 # that their assertions are to be explained.
 pytest.register_assert_rewrite(
-    "snnet.conformance.backend", "snnet.conformance.dhcp", "snnet.conformance.firewall"
+    "snnet.conformance.backend",
+    "snnet.conformance.dhcp",
+    "snnet.conformance.firewall",
+    "snnet.conformance.store",
 )
 
 from .backend import BackendSuite, Place, RealPlace  # noqa: E402
@@ -32,6 +36,7 @@ from .dhcp import DhcpSuite, Lan, Lease, RealLan  # noqa: E402
 from .firewall import FirewallSuite  # noqa: E402
 from .real import RealRig  # noqa: E402
 from .rig import Answer, Conversation, Rig  # noqa: E402
+from .store import StoreSuite  # noqa: E402
 
 __all__ = [
     "Answer",
@@ -46,4 +51,5 @@ __all__ = [
     "RealPlace",
     "RealRig",
     "Rig",
+    "StoreSuite",
 ]

@@ -56,11 +56,12 @@ class Method:
     slow: bool = False
 
 
-def methods(network: NetworkDriver, ipam: Ipam, activated: Callable[[], None]) -> dict[str, Method]:
+def methods(network: NetworkDriver, ipam: Ipam) -> dict[str, Method]:
     """Every method of both protocols, by name."""
 
     def activate(_: Message) -> dict[str, Any]:
-        activated()
+        """Said once by each daemon, before all else."""
+        network.remove_orphans()
         return {"Implements": ["NetworkDriver", "IpamDriver"]}
 
     return {
@@ -116,20 +117,28 @@ def make_app(methods: Mapping[str, Method]) -> Starlette:
 
     def route(name: str, method: Method) -> Route:
         async def endpoint(request: Request) -> Answer:
-            message = _parse(method.message, await _body(request))
-            limiter = slow if method.slow else quick
             try:
+                message = parse(method.message, await _body(request))
+                limiter = slow if method.slow else quick
                 return Answer(await to_thread.run_sync(method.answer, message, limiter=limiter))
+            except ValidationError as error:
+                raise HTTPException(400, said(error)) from error
             except SnnetError as error:
                 _log.warning("%s: %s", name, error)
                 status = 400 if isinstance(error, InvalidRequest) else 500
                 raise HTTPException(status, str(error)) from error
+            except HTTPException:
+                raise
+            except Exception as error:
+                _log.exception("%s failed: this is a bug", name)
+                text = f"internal error: {type(error).__name__}: {error}"
+                raise HTTPException(500, text) from error
 
         return Route(f"/{name}", endpoint, methods=["POST"])
 
     return Starlette(
         routes=[route(name, method) for name, method in methods.items()],
-        exception_handlers={HTTPException: _refusal, Exception: _failure},
+        exception_handlers={HTTPException: _refusal},
     )
 
 
@@ -143,12 +152,10 @@ async def _body(request: Request) -> bytes:
     return b"".join(parts)
 
 
-def _parse(kind: type[Message], body: bytes) -> Message:
+def parse(kind: type[Message], body: bytes) -> Message:
+    """The request in a body; ValidationError where it is none."""
     text = body.strip()
-    try:
-        return kind.model_validate_json(b"{}" if text in (b"", b"null") else text)
-    except ValidationError as error:
-        raise HTTPException(400, said(error)) from error
+    return kind.model_validate_json(b"{}" if text in (b"", b"null") else text)
 
 
 def _refusal(request: Request, error: Exception) -> Answer:
@@ -159,8 +166,3 @@ def _refusal(request: Request, error: Exception) -> Answer:
     elif error.status_code == 405:
         text = f"{request.method} is not POST"
     return Answer({"Err": text}, error.status_code, headers=error.headers)
-
-
-def _failure(request: Request, error: Exception) -> Answer:
-    # Starlette raises it again, and the server logs it with its traceback.
-    return Answer({"Err": f"internal error: {type(error).__name__}: {error}"}, 500)

@@ -11,6 +11,7 @@ from typing import Any
 from snnet.config import check_id, check_network
 from snnet.contract import Conflict, Exhausted, InvalidRequest
 from snnet.core.addressing import check_guest, check_ipv4, check_subnet, gateway_of
+from snnet.node import ComputeNode
 
 from . import messages
 from .book import NETWORK, Address, Book, Pool
@@ -32,20 +33,13 @@ after the endpoint is gone; it gives up on a dead plugin after 30 s.
 
 
 class Ipam:
-    """Hands out addresses, so that no two endpoints of a subnet have the same.
-
-    ``taken`` gives the addresses that a tenant's subnet has on this node apart from
-    Docker's: those of its other VNICs.
-    """
+    """Hands out addresses, so that no two VNICs of a subnet on this node have the same."""
 
     def __init__(
-        self,
-        book: Book,
-        taken: Callable[[str, str], Iterable[IPv4Address]],
-        clock: Callable[[], float] = time.time,
+        self, book: Book, node: ComputeNode, clock: Callable[[], float] = time.time
     ) -> None:
         self._book = book
-        self._taken = taken
+        self._node = node
         self._clock = clock
         self._last: dict[str, int] = {}
         """The address each pool gave last: the next is beyond, so that none returns at once."""
@@ -161,7 +155,7 @@ class Ipam:
     def _next_free(self, pool: Pool) -> IPv4Address:
         """The first free address after the one given last."""
         siblings = self._siblings(pool)
-        others = set(self._taken(pool.tenant_id, pool.subnet_id)) if pool.subnet_id else set()
+        others = self._of_vnics(pool)
         first = max(int(pool.range.network_address), int(gateway_of(pool.subnet)) + 1)
         last = min(int(pool.range.broadcast_address), int(pool.subnet.broadcast_address) - 1)
         start = self._last.get(pool.id, first - 1) + 1
@@ -173,6 +167,13 @@ class Ipam:
         raise Exhausted(
             f"no address of {pool.range} is free: remove containers, or widen --ip-range"
         )
+
+    def _of_vnics(self, pool: Pool) -> set[IPv4Address]:
+        """The addresses that VNICs of the pool's subnet have, whoever made them."""
+        if not pool.subnet_id:
+            return set()
+        scope = (pool.tenant_id, pool.subnet_id)
+        return {vnic.ip for vnic in self._node.topology().vnics if vnic.id[:2] == scope}
 
     def _held(self, pools: Iterable[Pool], ip: IPv4Address) -> bool:
         """Whether the address is somebody's in any of the pools."""

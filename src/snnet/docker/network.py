@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 import time
@@ -14,7 +15,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network, ip_interface
 from typing import Any
 
 from snnet.config import VnicConfig, VnicRole, check_mac, check_network
-from snnet.contract import Conflict, InvalidRequest
+from snnet.contract import Conflict, InvalidRequest, SnnetError
 from snnet.core.addressing import check_guest, check_ipv4, check_subnet, mac_for
 from snnet.core.compute import ROUTED_GATEWAY, Subnet, Vnic
 from snnet.node import ComputeNode
@@ -37,6 +38,8 @@ ORPHANED = 120.0
 
 _CONNECTED = 1
 """Type of a route that needs no next hop (types.CONNECTED in libnetwork)."""
+
+_log = logging.getLogger("snnet.docker")
 
 
 class NetworkDriver:
@@ -325,20 +328,22 @@ class NetworkDriver:
 
     # -- what nobody comes back for ------------------------------------------------------
 
-    def remove_orphans(self, older_than: float = 0.0) -> list[str]:
-        """Remove the endpoints that no container was ever given, and say which went.
+    def remove_orphans(self, older_than: float = 0.0) -> None:
+        """Remove the endpoints that no container was ever given.
 
         Docker joins an endpoint right after it was created.  One that is not joined when
         Docker itself has been started again, or is that old (seconds), is unknown to it.
+        What cannot be removed is logged, and tried again with the next start.
         """
         now = self._clock()
-        return [
-            endpoint.id
-            for endpoint in self._book.endpoints.all()
-            if not endpoint.joined
-            and now - endpoint.since >= older_than
-            and self._delete(endpoint.id, unless_joined=True)
-        ]
+        for endpoint in self._book.endpoints.all():
+            if endpoint.joined or now - endpoint.since < older_than:
+                continue
+            try:
+                if self._delete(endpoint.id, unless_joined=True):
+                    _log.warning("endpoint %s, which Docker never joined, is removed", endpoint.id)
+            except SnnetError:
+                _log.exception("endpoint %s, which Docker never joined, is left", endpoint.id)
 
     # -- looking up ----------------------------------------------------------------------
 
@@ -433,7 +438,7 @@ def _pool_of(network: Network, pools: list[Pool]) -> Pool | None:
     scope = (network.tenant_id, network.subnet_id)
     same = [pool for pool in pools if (pool.tenant_id, pool.subnet_id) == scope]
     if same:
-        return max(same, key=lambda pool: pool.since)
+        return max(same, key=lambda pool: (pool.network_id, pool.since))
     return pools[0] if len(pools) == 1 and not pools[0].subnet_id else None
 
 

@@ -6,7 +6,6 @@ import logging
 import os
 import re
 from contextlib import ExitStack
-from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -100,12 +99,8 @@ class DockerPlugin:
         with ExitStack() as opened:
             book = Book(self._open_store(opened))
             network = NetworkDriver(book, self._node)
-            _tell_orphans(network, ORPHANED)
-
-            def activated() -> None:
-                _tell_orphans(network)
-
-            app = make_app(methods(network, Ipam(book, self._taken), activated))
+            network.remove_orphans(ORPHANED)
+            app = make_app(methods(network, Ipam(book, self._node)))
             self._server = Server(app, self._place)
             self._opened = opened.pop_all()
 
@@ -121,11 +116,6 @@ class DockerPlugin:
         store = plugins.open_store(self._store, folder)
         opened.callback(store.close)
         return store
-
-    def _taken(self, tenant_id: str, subnet_id: str) -> list[IPv4Address]:
-        """The addresses of all VNICs that a subnet has on this node."""
-        vnics = self._node.topology().vnics
-        return [vnic.ip for vnic in vnics if vnic.id[:2] == (tenant_id, subnet_id)]
 
     def start(self) -> None:
         """Answer Docker's requests, in a thread.  Raises Conflict where another plugin does."""
@@ -150,14 +140,6 @@ class DockerPlugin:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _tell_orphans(network: NetworkDriver, older_than: float = 0.0) -> None:
-    try:
-        for endpoint in network.remove_orphans(older_than):
-            _log.warning("endpoint %s, which Docker never joined, is removed", endpoint)
-    except SnnetError:
-        _log.exception("not all endpoints that Docker never joined could be removed")
 
 
 def _place(

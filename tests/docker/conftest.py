@@ -1,0 +1,121 @@
+"""A plugin beside a fake compute node, and Docker's side of it."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import snnet
+from snnet.contract import Store
+from snnet.docker import DockerPlugin
+from snnet.docker.app import methods
+from snnet.docker.book import Book
+from snnet.docker.ipam import Ipam
+from snnet.docker.network import NetworkDriver
+from snnet.stores.memory import MemoryStore
+
+from .client import GATEWAY, Client, Direct, Docker
+
+NETWORK, ENDPOINT = "a" * 64, "b" * 64
+IPAM_OPTIONS = {"snnet.tenant": "t1", "snnet.subnet_id": "s1"}
+OPTIONS = {
+    "snnet.tenant": "t1",
+    "snnet.subnet_key": "7",
+    "snnet.concentrator_ip": "192.0.2.10",
+}
+
+
+class Host:
+    """One fake host, whose plugin may be killed and started again."""
+
+    client: Docker
+
+    def __init__(self, kernel: snnet.FakeKernel | None = None, **settings: Any) -> None:
+        self.kernel = kernel or snnet.FakeKernel()
+        self.kernel.add_uplink("eth0", "192.0.2.11/24")
+        self.config = snnet.NetworkConfig(compute_nets=["192.0.2.0/24"], **settings)
+        self.empty = self.kernel.to_text()
+        self.store: Store = MemoryStore()
+        self.now = 1_000_000.0
+        self.start()
+
+    def start(self) -> None:
+        """A new process, as far as the host can tell."""
+        self.node = snnet.ComputeNode("cn-1", self.config, backend=self.kernel, firewall="fake")
+        self.node.init()
+        book = Book(self.store)
+        self.network_driver = NetworkDriver(book, self.node, lambda: self.now)
+        self.client = Direct(methods(self.network_driver, Ipam(book, self.node, lambda: self.now)))
+
+    def stop(self) -> None:
+        self.node.close()
+
+    def restart(self) -> None:
+        """As after a kill: nothing was told goodbye."""
+        self.stop()
+        self.start()
+
+    def text(self) -> str:
+        """All that the host and the store hold."""
+        tables = ("pools", "addresses", "networks", "endpoints")
+        return self.kernel.to_text() + "".join(
+            f"\n{table}: {self.store.read(table)}" for table in tables
+        )
+
+    @property
+    def endpoints(self) -> dict[str, dict[str, Any]]:
+        return self.store.read("endpoints")
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        """Holders of addresses."""
+        documents = self.store.read("addresses").values()
+        return {str(document["ip"]): str(document["holder"]) for document in documents}
+
+    def network(self, inner: str = "", **options: str) -> str:
+        """What ``docker network create`` makes of them; the pool's id."""
+        pool = self.client.make_pool(inner=inner, **IPAM_OPTIONS)
+        self.client.address(pool, **GATEWAY)
+        self.client.create_network(NETWORK, OPTIONS | options)
+        return pool
+
+
+class Served(Host):
+    """One whose plugin is spoken to over its socket."""
+
+    client: Client
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        super().__init__()
+
+    def start(self) -> None:
+        super().start()
+        self.plugin = DockerPlugin(self.node, folder=self.folder, store=self.store)
+        self.plugin.init()
+        self.plugin.start()
+        self.client = Client(self.folder / "snnet.sock")
+
+    def stop(self) -> None:
+        self.plugin.close()
+        super().stop()
+
+
+@pytest.fixture
+def host() -> Iterator[Host]:
+    host = Host()
+    yield host
+    host.stop()
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    # A Unix socket's path has 107 bytes at most, and pytest's own folders are long.
+    folder = Path(tempfile.mkdtemp(prefix="snnet-"))
+    yield folder
+    shutil.rmtree(folder)
