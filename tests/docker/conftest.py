@@ -16,7 +16,7 @@ from snnet.docker import DockerPlugin
 from snnet.docker.app import methods
 from snnet.docker.book import Book
 from snnet.docker.ipam import Ipam
-from snnet.docker.network import NetworkDriver
+from snnet.docker.network import ORPHANED, NetworkDriver
 from snnet.stores.memory import MemoryStore
 
 from .client import GATEWAY, Client, Direct, Docker
@@ -50,6 +50,7 @@ class Host:
         self.node.init()
         book = Book(self.store)
         self.network_driver = NetworkDriver(book, self.node, lambda: self.now)
+        self.network_driver.remove_orphans(ORPHANED)
         self.client = Direct(methods(self.network_driver, Ipam(book, self.node, lambda: self.now)))
 
     def stop(self) -> None:

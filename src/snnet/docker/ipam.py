@@ -118,6 +118,8 @@ class Ipam:
                 ip = self._next_free(pool)
             holder = NETWORK if for_gateway else ""
             self._book.write(Address(pool_id=pool.id, ip=ip, holder=holder, since=self._clock()))
+            if not message.Address and not for_gateway:
+                self._last[pool.id] = int(ip)
         return {"Address": f"{ip}/{pool.subnet.prefixlen}", "Data": {}}
 
     def release_address(self, message: messages.ReleaseAddress) -> dict[str, Any]:
@@ -162,7 +164,6 @@ class Ipam:
         for number in (*range(start, last + 1), *range(first, min(start, last + 1))):
             ip = IPv4Address(number)
             if ip not in others and not self._held(siblings, ip):
-                self._last[pool.id] = number
                 return ip
         raise Exhausted(
             f"no address of {pool.range} is free: remove containers, or widen --ip-range"

@@ -8,7 +8,7 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, ip_interface
@@ -25,7 +25,9 @@ from .book import NETWORK, Address, Book, Endpoint, Network, Pool
 from .ipam import SPACE
 from .options import (
     BRIDGE,
+    CONCENTRATOR_IP,
     SUBNET_ID,
+    SUBNET_KEY,
     TENANT,
     generic,
     is_internal,
@@ -61,10 +63,12 @@ class NetworkDriver:
     def create_network(self, message: messages.CreateNetwork) -> dict[str, Any]:
         """Remember the network, once it is sure that the node can have it."""
         network, pool = self._network(message)
+        known = self._book.networks.get(network.id)
+        if known is not None and known != network:
+            raise Conflict(f"network {network.id} is there already, and is another one")
+        if known is None and not network.bridge:
+            self._try_out(network)
         with self._book.lock:
-            known = self._book.networks.get(network.id)
-            if known is not None and known != network:
-                raise Conflict(f"network {network.id} is there already, and is another one")
             if pool is None:
                 self._book.write(network)
                 return {}
@@ -111,14 +115,10 @@ class NetworkDriver:
                 "bridge": options[BRIDGE],
             }
         else:
-            fields = subnet_fields(options)
-            if "tenant_id" not in fields:
-                raise InvalidRequest(
-                    f"is needed: give -o {TENANT}=, or -o {BRIDGE}= for VNICs that are there",
-                    field=TENANT,
-                )
+            fields = self._fields(options)
             pools = [pool for pool in pools if pool.tenant_id in ("", fields["tenant_id"])]
-            fields.setdefault("subnet_id", _subnet_id(pools))
+            if "subnet_id" not in fields:
+                fields["subnet_id"] = _subnet_id(pools)
         network = Network(
             id=message.NetworkID,
             subnet=subnet,
@@ -126,9 +126,19 @@ class NetworkDriver:
             internal=is_internal(message.Options),
             **fields,
         )
-        if not network.bridge:
-            self._try_out(network)
         return network, _pool_of(network, pools)
+
+    def _fields(self, options: Mapping[str, str]) -> dict[str, Any]:
+        """What the options say of a network that VNICs are to be made on."""
+        if TENANT not in options:
+            raise InvalidRequest(
+                f"is needed: give -o {TENANT}=, or -o {BRIDGE}= for VNICs that are there",
+                field=TENANT,
+            )
+        for name in () if self._node.routed else (SUBNET_KEY, CONCENTRATOR_IP):
+            if name not in options:
+                raise InvalidRequest(f"is needed: give -o {name}=", field=name)
+        return subnet_fields(options)
 
     def _pools(
         self,

@@ -1,0 +1,227 @@
+"""Pools and addresses: no two endpoints with the same, none lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+import snnet
+
+from .client import GATEWAY, Refused
+from .conftest import ENDPOINT, IPAM_OPTIONS, NETWORK, OPTIONS, Host
+
+OTHER = {"snnet.tenant": "t2", "snnet.subnet_id": "s1"}
+
+
+def test_a_pool_keeps_its_prefix_length(host: Host) -> None:
+    for subnet in ("10.1.0.0/16", "10.1.0.0/24", "10.1.0.8/29"):
+        pool = host.client.make_pool(subnet)
+        length = subnet.partition("/")[2]
+        assert host.client.address(pool, **GATEWAY).endswith(f"/{length}")
+        assert host.client.address(pool).endswith(f"/{length}")
+
+
+def test_every_request_is_a_new_pool(host: Host) -> None:
+    pools = {host.client.make_pool(**options) for options in ({}, {}, IPAM_OPTIONS, OTHER)}
+    assert len(pools) == 4
+    assert [host.client.address(pool) for pool in pools] == ["10.1.0.2/24"] * 4
+
+
+def test_pools_of_one_subnet_share_its_addresses(host: Host) -> None:
+    first, second = (host.client.make_pool(**IPAM_OPTIONS) for _ in range(2))
+    for pool in (first, second):
+        assert host.client.address(pool, **GATEWAY) == "10.1.0.1/24"
+    assert host.client.address(first) == "10.1.0.2/24"
+    assert host.client.address(second) == "10.1.0.3/24"
+    with pytest.raises(Refused, match=r"10.1.0.2 is in use"):
+        host.client.address(second, "10.1.0.2")
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"Pool": ""}, "Pool: is needed: give docker network create --subnet"),
+        ({"Pool": "fd00::/64", "V6": True}, "leave out --ipv6"),
+        ({"Pool": "fd00::/64"}, "Pool: fd00::/64 is not IPv4"),
+        ({"Pool": "10.1.0.0/30"}, "Pool: 10.1.0.0/30 is too small"),
+        ({"Pool": "10.0.0.0/8"}, "Pool: 10.0.0.0/8 is too large"),
+        ({"Pool": "10.1.0.7/24"}, "Pool: "),
+        ({"Pool": "nonsense"}, "Pool: "),
+        ({"SubPool": "10.2.0.0/26"}, "SubPool: 10.2.0.0/26 is not inside 10.1.0.0/24"),
+        ({"SubPool": "10.0.0.0/8"}, "SubPool: "),
+        ({"Options": {"snnet.tenant": "t1"}}, "give both"),
+        ({"Options": {"snnet.subnet_id": "s1"}}, "give both"),
+        ({"Options": {**IPAM_OPTIONS, "snnet.tenant": "a/b"}}, "snnet.tenant: "),
+        ({"Options": {"snnet.subnet_key": "7"}}, "snnet.subnet_key: unknown option"),
+    ],
+)
+def test_pools_that_cannot_be(host: Host, fields: dict[str, Any], said: str) -> None:
+    with pytest.raises(Refused) as refused:
+        host.client.ask("IpamDriver.RequestPool", **{"Pool": "10.1.0.0/24", **fields})
+    assert said in refused.value.text
+    assert refused.value.status == 400
+    assert host.store.read("pools") == {}
+
+
+def test_the_range_is_what_containers_get(host: Host) -> None:
+    pool = host.network(inner="10.1.0.252/30")
+    found = [host.client.address(pool) for _ in range(3)]
+    assert found == ["10.1.0.252/24", "10.1.0.253/24", "10.1.0.254/24"]
+    with pytest.raises(Refused, match=r"no address of 10.1.0.252/30 is free") as refused:
+        host.client.address(pool)
+    assert refused.value.status == 500
+    assert host.client.address(pool, "10.1.0.9") == "10.1.0.9/24", "asked for, it may be outside"
+
+
+def test_an_address_does_not_come_back_at_once(host: Host) -> None:
+    pool = host.network(inner="10.1.0.0/29")
+    for number in (2, 3, 4, 5, 6, 7, 2, 3):
+        address = host.client.address(pool)
+        assert address == f"10.1.0.{number}/24"
+        host.client.release(pool, address)
+    assert host.addresses == {"10.1.0.1": "network"}
+
+
+def test_the_gateways_address_is_nobodys(host: Host) -> None:
+    pool = host.client.make_pool()
+    # Docker may be given another gateway; the concentrator has the first address all the same.
+    assert host.client.address(pool, "10.1.0.254", **GATEWAY) == "10.1.0.254/24"
+    assert host.client.address(pool) == "10.1.0.2/24"
+    for address in ("10.1.0.254", "10.1.0.0", "10.1.0.255", "10.2.0.1", "fd00::1"):
+        with pytest.raises(Refused):
+            host.client.address(pool, address)
+
+
+def test_a_guest_never_gets_the_gateways_address(host: Host) -> None:
+    pool = host.network()
+    with pytest.raises(Refused, match=r"10.1.0.1 is the gateway"):
+        host.client.address(pool, "10.1.0.1")
+
+
+def test_addresses_of_the_nodes_other_vnics_are_not_free(host: Host) -> None:
+    pool = host.network()
+    host.node.create_vnic(
+        snnet.VnicConfig(
+            tenant_id="t1", subnet_id="s1", vnic_id="vm", instance_id="i", ip="10.1.0.2",
+            concentrator_id="192.0.2.10", concentrator_ip="192.0.2.10",
+            subnet="10.1.0.0/24", subnet_key=7,
+        )
+    )  # fmt: skip
+    assert host.client.address(pool) == "10.1.0.3/24"
+
+
+def test_auxiliary_addresses_are_the_networks(host: Host) -> None:
+    pool = host.client.make_pool(**IPAM_OPTIONS)
+    host.client.address(pool, **GATEWAY)
+    host.client.address(pool, "10.1.0.2")
+    host.client.create_network(NETWORK, OPTIONS)
+    assert host.addresses == {"10.1.0.1": "network", "10.1.0.2": "network"}
+    assert host.client.address(pool) == "10.1.0.3/24"
+    host.now += 10_000
+    with pytest.raises(Refused, match="in use"):
+        host.client.address(pool, "10.1.0.2")
+
+
+def test_asked_twice_for_want_of_an_answer(host: Host) -> None:
+    pool = host.network()
+    for _ in range(2):
+        assert host.client.address(pool, **GATEWAY) == "10.1.0.1/24"
+        assert host.client.address(pool, "10.1.0.9") == "10.1.0.9/24"
+    host.client.create_endpoint(NETWORK, ENDPOINT, "10.1.0.9/24")
+    with pytest.raises(Refused, match="in use"):
+        host.client.address(pool, "10.1.0.9")
+
+
+def test_two_that_ask_for_the_same(host: Host) -> None:
+    """The first endpoint has it; the second is refused, and takes nothing from the first."""
+    pool = host.network()
+    for _ in range(2):
+        host.client.address(pool, "10.1.0.9")
+    host.client.create_endpoint(NETWORK, ENDPOINT, "10.1.0.9/24")
+    with pytest.raises(Refused, match=r"10.1.0.9 belongs to"):
+        host.client.create_endpoint(NETWORK, "c" * 64, "10.1.0.9/24")
+    host.client.release(pool, "10.1.0.9")
+    assert host.addresses["10.1.0.9"] == ENDPOINT
+    assert list(host.endpoints) == [ENDPOINT]
+
+
+def test_what_no_endpoint_takes_is_free_again(host: Host) -> None:
+    """Docker asked, and was killed before it made the endpoint, or never had the answer."""
+    pool = host.network(inner="10.1.0.2/32")
+    assert host.client.address(pool) == "10.1.0.2/24"
+    with pytest.raises(Refused, match="no address"):
+        host.client.address(pool)
+    host.now += 121
+    assert host.client.address(pool) == "10.1.0.2/24"
+    host.client.create_endpoint(NETWORK, ENDPOINT, "10.1.0.2/24")
+    host.now += 10_000
+    with pytest.raises(Refused, match="no address"):
+        host.client.address(pool)
+
+
+def test_of_another_network_driver_nothing_is_taken_back(host: Host) -> None:
+    """We do not see its endpoints."""
+    pool = host.client.make_pool(inner="10.1.0.2/32")
+    host.client.address(pool)
+    host.now += 10_000
+    with pytest.raises(Refused, match="no address"):
+        host.client.address(pool)
+    host.client.release(pool, "10.1.0.2")
+    assert host.client.address(pool) == "10.1.0.2/24"
+
+
+def test_released_again_by_a_repetition(host: Host) -> None:
+    """The answer to a ReleaseAddress is lost, and the address is another's by then."""
+    pool = host.network(inner="10.1.0.2/32")
+    host.client.create_endpoint(NETWORK, ENDPOINT, host.client.address(pool))
+    host.client.leave(NETWORK, ENDPOINT)
+    host.client.release(pool, "10.1.0.2")
+    address = host.client.address(pool)
+    host.client.release(pool, "10.1.0.2")
+    host.client.create_endpoint(NETWORK, "c" * 64, address)
+    host.client.release(pool, "10.1.0.2")
+    assert host.addresses["10.1.0.2"] == "c" * 64
+    with pytest.raises(Refused, match="no address"):
+        host.client.address(pool)
+
+
+def test_a_pool_with_endpoints_is_not_released(host: Host) -> None:
+    pool = host.network()
+    host.client.create_endpoint(NETWORK, ENDPOINT, host.client.address(pool))
+    with pytest.raises(Refused, match=f"endpoint {ENDPOINT} still has 10.1.0.2"):
+        host.client.ask("IpamDriver.ReleasePool", PoolID=pool)
+
+
+def test_pools_that_docker_never_heard_of_go(host: Host) -> None:
+    host.client.make_pool()
+    used = host.client.make_pool()
+    host.client.address(used, **GATEWAY)
+    host.now += 121
+    newest = host.client.make_pool()
+    assert set(host.store.read("pools")) == {used, newest}
+
+
+def test_many_at_once(host: Host) -> None:
+    pool = host.network()
+    with ThreadPoolExecutor(20) as threads:
+        found = list(threads.map(lambda _: host.client.address(pool), range(253)))
+    assert len(set(found)) == 253
+    with pytest.raises(Refused, match="no address"):
+        host.client.address(pool)
+
+
+@pytest.mark.parametrize("restart", [Host.restart, lambda host: None])
+def test_all_of_it_outlives_the_process(host: Host, restart: Callable[[Host], None]) -> None:
+    pool = host.network()
+    first = host.client.address(pool)
+    restart(host)
+    second = host.client.address(pool)
+    assert first != second
+    for number, address in enumerate((first, second)):
+        restart(host)
+        host.client.create_endpoint(NETWORK, f"{number:032x}" * 2, address)
+    restart(host)
+    assert len(host.endpoints) == 2
