@@ -35,7 +35,10 @@ class Host:
 
     client: Docker
 
-    def __init__(self, kernel: snnet.FakeKernel | None = None, **settings: Any) -> None:
+    def __init__(
+        self, kernel: snnet.FakeKernel | None = None, node_id: str = "cn-1", **settings: Any
+    ) -> None:
+        self.node_id = node_id
         self.kernel = kernel or snnet.FakeKernel()
         self.kernel.add_uplink("eth0", "192.0.2.11/24")
         self.config = snnet.NetworkConfig(compute_nets=["192.0.2.0/24"], **settings)
@@ -46,12 +49,18 @@ class Host:
 
     def start(self) -> None:
         """A new process, as far as the host can tell."""
-        self.node = snnet.ComputeNode("cn-1", self.config, backend=self.kernel, firewall="fake")
+        self.node = snnet.ComputeNode(
+            self.node_id, self.config, backend=self.kernel, firewall="fake"
+        )
         self.node.init()
         book = Book(self.store)
         self.network_driver = NetworkDriver(book, self.node, lambda: self.now)
         self.network_driver.remove_orphans(ORPHANED)
-        self.client = Direct(methods(self.network_driver, Ipam(book, self.node, lambda: self.now)))
+        self.client = Direct(
+            methods(
+                self.network_driver, Ipam(book, self.node, self.network_driver, lambda: self.now)
+            )
+        )
 
     def stop(self) -> None:
         self.node.close()
@@ -91,9 +100,9 @@ class Served(Host):
 
     client: Client
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **options: Any) -> None:
         self.folder = folder
-        super().__init__()
+        super().__init__(**options)
 
     def start(self) -> None:
         super().start()

@@ -34,7 +34,9 @@ _APPLETS = ("sh", "ping", "nslookup", "sleep", "ip", "cat", "kill", "true", "fal
 
 _MOUNTS = """
 mount -t tmpfs -o mode=755 run /run && mkdir -p /run/docker/plugins &&
-mount --bind "$1/plugins" /run/docker/plugins && echo ready && exec sleep infinity
+mount --bind "$1/plugins" /run/docker/plugins &&
+mount -t tmpfs -o mode=755 docker /etc/docker && mkdir /etc/docker/plugins &&
+mount --bind "$1/specs" /etc/docker/plugins && echo ready && exec sleep infinity
 """
 
 Between = Callable[[str], None]
@@ -44,16 +46,19 @@ class Wire(ThreadingMixIn, UnixStreamServer):
     """Stands between Docker and the plugin, and lets every request through.
 
     ``said`` has all requests with their answers, in the order of the answers.
-    ``between`` is called with the method before an answer is passed on.
+    ``between`` is called with the method before an answer is passed on, ``within`` once the
+    request is: whether that has ended the plugin, so that there is no answer.
     """
 
     daemon_threads = True
     request_queue_size = 256
 
     def __init__(self, path: Path, plugin: Path) -> None:
+        self.path = path
         self.plugin = plugin
         self.said: list[dict[str, Any]] = []
         self.between: Between | None = None
+        self.within: Callable[[str], bool] | None = None
         self.turn = threading.Lock()
         super().__init__(str(path), _Handler)
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
@@ -69,12 +74,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _pass_on(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        onward = Connection(self.server.plugin)
-        onward.request("POST", self.path, body)
-        response = onward.getresponse()
-        text = response.read()
-        onward.close()
         method = self.path.lstrip("/")
+        with contextlib.closing(Connection(self.server.plugin)) as onward:
+            onward.request("POST", self.path, body)
+            if self.server.within is not None and self.server.within(method):
+                self.close_connection = True  # no answer: Docker asks again
+                return
+            response = onward.getresponse()
+            text = response.read()
         self.server.said.append(
             {
                 "method": method,
@@ -106,7 +113,8 @@ class Machine:
         self._config = config
         self._plugin: subprocess.Popen[bytes] | None = None
         self._daemon: subprocess.Popen[bytes] | None = None
-        (self.folder / "plugins").mkdir(parents=True)
+        for place in ("plugins", "specs"):
+            (self.folder / place).mkdir(parents=True)
         self._mounts = self._make_mounts()
         self.socket = self.folder / "snnet.sock"
         self.wire = Wire(self.folder / "plugins" / "snnet.sock", self.socket)
@@ -121,17 +129,20 @@ class Machine:
 
     # -- the plugin ------------------------------------------------------------------------
 
-    def start_plugin(self) -> None:
-        """Start the service, and wait until it answers."""
+    def start_plugin(self, *options: str) -> None:
+        """Start the service, and wait until it answers at its socket, if it has one."""
         argv = (
             sys.executable, "-m", "snnet", "docker-plugin", "serve",
             "--node-id", self.name, "--config", str(self._config),
             "--netns", f"/proc/{os.getpid()}/fd/{self.space.fd}",
-            "--plugin-dir", str(self.folder), "--data-dir", str(self.folder / "data"),
+            "--plugin-dir", str(self.folder), "--data-dir", str(self.folder / "data"), *options,
         )  # fmt: skip
         with open(self.folder / "plugin.log", "ab") as log, open(self.events_path, "ab") as events:
             self._plugin = subprocess.Popen(argv, stdout=events, stderr=log)
-        self._wait("plugin", lambda: Client(self.socket).ask("NetworkDriver.GetCapabilities"))
+        if "--address" in options:
+            self._wait("plugin", lambda: next((self.folder / "specs").iterdir()))
+        else:
+            self._wait("plugin", lambda: Client(self.socket).ask("NetworkDriver.GetCapabilities"))
 
     def kill_plugin(self, number: int = signal.SIGKILL) -> None:
         """End the service, by default with no warning."""
@@ -253,7 +264,7 @@ class Machine:
             try:
                 answers()
                 return
-            except (AssertionError, OSError):
+            except (AssertionError, OSError, StopIteration):
                 process = self._daemon if what == "dockerd" else self._plugin
                 log = self.folder / ("docker.log" if what == "dockerd" else "plugin.log")
                 if time.monotonic() > deadline or (process and process.poll() is not None):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import trustme
 
 import snnet
 from snnet.docker import DockerPlugin
@@ -20,6 +22,7 @@ from tests.docker.daemons import IMAGE, DataCentre, Machine, data_centre, option
 pytestmark = pytest.mark.kernel
 
 NOTHING: dict[str, int] = {}
+SLEEP = ("sleep", "1000")
 ONE_CONTAINER = {"pools": 1, "networks": 1, "addresses": 2, "endpoints": 1}
 
 
@@ -165,6 +168,36 @@ def test_killed_between_every_two_calls(machine: Machine) -> None:
         machine.wire.between = None
 
 
+def test_killed_within_calls(machine: Machine) -> None:
+    """Docker asks again, with an empty body, and fails: no harm is done, and the next try works."""
+    calls = ["RequestAddress", "CreateEndpoint", "Join", "Leave", "DeleteEndpoint"]
+    dice = random.Random(5)
+
+    def within(method: str) -> bool:
+        if not calls or not method.endswith(calls[0]):
+            return False
+        calls.pop(0)
+        time.sleep(dice.random() / 100)
+        machine.restart_plugin()
+        return True
+
+    machine.wire.within = within
+    machine.docker("create", "--name", "one", "--net", "web", "--ip", "10.1.0.9", IMAGE, *SLEEP)
+    try:
+        for _ in range(3):
+            machine.refused("start", "one")
+        machine.docker("start", "one")
+        assert machine.run("two")
+        assert machine.pings("two", "10.1.0.9")
+        machine.docker("rm", "-f", "two")
+        machine.docker("rm", "-f", "one")
+    finally:
+        machine.wire.within = None
+    assert calls == []
+    assert machine.promises() == {"pools": 1, "networks": 1, "addresses": 1}
+    assert machine.links() == set()
+
+
 def test_the_daemon_is_killed(machine: Machine) -> None:
     machine.run("one", "--restart", "always")
     machine.run("two")
@@ -260,3 +293,33 @@ def test_vnics_that_somebody_else_makes(centre: DataCentre) -> None:
         assert gone[-1].event is snnet.ContainerEvent.DEL
         assert machine.links() == set()
         machine.kill_daemon(signal.SIGTERM)
+
+
+def test_by_tcp_and_tls(centre: DataCentre) -> None:
+    machine = centre.add("tls", daemon=False)
+    machine.kill_plugin()
+    machine.wire.path.unlink()
+    authority = trustme.CA()
+    files = {"ca": centre.folder / "ca.pem"}
+    authority.cert_pem.write_to_path(str(files["ca"]))
+    for prefix in ("", "client-"):
+        issued = authority.issue_cert("127.0.0.1")
+        files[f"{prefix}cert"] = centre.folder / f"{prefix}cert.pem"
+        files[f"{prefix}key"] = centre.folder / f"{prefix}key.pem"
+        issued.cert_chain_pems[0].write_to_path(str(files[f"{prefix}cert"]))
+        issued.private_key_pem.write_to_path(str(files[f"{prefix}key"]))
+    pems = [word for name, path in files.items() for word in (f"--tls-{name}", str(path))]
+    where = ["--address", "127.0.0.1:9999", "--spec-dir", str(machine.folder / "specs")]
+    machine.space.call(lambda: machine.start_plugin(*where, *pems))
+    machine.start_daemon()
+    machine.import_image(centre.folder)
+    machine.docker("network", "create", *options(), "web")
+    machine.run("one")
+    machine.run("two")
+    assert machine.pings("one", "10.1.0.3")
+    machine.docker("rm", "-f", "one", "two")
+    machine.docker("network", "rm", "web")
+    assert machine.promises() == NOTHING
+    machine.kill_plugin(signal.SIGTERM)
+    assert list((machine.folder / "specs").iterdir()) == []
+    machine.kill_daemon(signal.SIGTERM)

@@ -141,6 +141,7 @@ def test_two_that_ask_for_the_same(host: Host) -> None:
     for _ in range(2):
         host.client.address(pool, "10.1.0.9")
     host.client.create_endpoint(NETWORK, ENDPOINT, "10.1.0.9/24")
+    host.client.join(NETWORK, ENDPOINT)
     with pytest.raises(Refused, match=r"10.1.0.9 belongs to"):
         host.client.create_endpoint(NETWORK, "c" * 64, "10.1.0.9/24")
     host.client.release(pool, "10.1.0.9")
@@ -157,6 +158,7 @@ def test_what_no_endpoint_takes_is_free_again(host: Host) -> None:
     host.now += 121
     assert host.client.address(pool) == "10.1.0.2/24"
     host.client.create_endpoint(NETWORK, ENDPOINT, "10.1.0.2/24")
+    host.client.join(NETWORK, ENDPOINT)
     host.now += 10_000
     with pytest.raises(Refused, match="no address"):
         host.client.address(pool)
@@ -173,26 +175,42 @@ def test_of_another_network_driver_nothing_is_taken_back(host: Host) -> None:
     assert host.client.address(pool) == "10.1.0.2/24"
 
 
-def test_released_again_by_a_repetition(host: Host) -> None:
-    """The answer to a ReleaseAddress is lost, and the address is another's by then."""
+def test_an_address_of_a_running_container_is_not_released(host: Host) -> None:
+    """It is a repetition, or comes late, and the address is another's by then."""
     pool = host.network(inner="10.1.0.2/32")
-    host.client.create_endpoint(NETWORK, ENDPOINT, host.client.address(pool))
-    host.client.leave(NETWORK, ENDPOINT)
-    host.client.release(pool, "10.1.0.2")
     address = host.client.address(pool)
-    host.client.release(pool, "10.1.0.2")
-    host.client.create_endpoint(NETWORK, "c" * 64, address)
-    host.client.release(pool, "10.1.0.2")
-    assert host.addresses["10.1.0.2"] == "c" * 64
+    host.client.create_endpoint(NETWORK, ENDPOINT, address)
+    host.client.join(NETWORK, ENDPOINT)
+    host.client.release(pool, address)
+    assert host.addresses["10.1.0.2"] == ENDPOINT
     with pytest.raises(Refused, match="no address"):
         host.client.address(pool)
 
 
-def test_a_pool_with_endpoints_is_not_released(host: Host) -> None:
+@pytest.mark.parametrize("ran", [True, False])
+def test_an_endpoint_goes_with_its_address(host: Host, ran: bool) -> None:
+    """Docker's DeleteEndpoint, or CreateEndpoint, had no answer: it does not ask again."""
+    pool = host.network()
+    address = host.client.address(pool)
+    host.client.create_endpoint(NETWORK, ENDPOINT, address)
+    if ran:
+        host.client.join(NETWORK, ENDPOINT)
+        host.client.ask("NetworkDriver.Leave", NetworkID=NETWORK, EndpointID=ENDPOINT)
+    host.client.release(pool, address)
+    assert host.endpoints == {}
+    assert host.addresses == {"10.1.0.1": "network"}
+    assert host.kernel.to_text() == host.empty
+
+
+def test_a_network_goes_with_its_pool(host: Host) -> None:
+    """Docker's DeleteNetwork, or CreateNetwork, had no answer."""
     pool = host.network()
     host.client.create_endpoint(NETWORK, ENDPOINT, host.client.address(pool))
-    with pytest.raises(Refused, match=f"endpoint {ENDPOINT} still has 10.1.0.2"):
-        host.client.ask("IpamDriver.ReleasePool", PoolID=pool)
+    host.client.release(pool, "10.1.0.1")
+    host.client.ask("IpamDriver.ReleasePool", PoolID=pool)
+    tables = ("pools", "addresses", "networks", "endpoints")
+    assert [host.store.read(table) for table in tables] == [{}] * 4
+    assert host.kernel.to_text() == host.empty
 
 
 def test_pools_that_docker_never_heard_of_go(host: Host) -> None:

@@ -257,13 +257,22 @@ def test_a_daemon_started_again_has_forgotten_what_it_did_not_join(host: Host) -
     host.client.leave(NETWORK, "b" * 64)
 
 
-def test_an_old_endpoint_that_was_not_joined_goes_when_the_plugin_starts(host: Host) -> None:
+@pytest.mark.parametrize("how", ["restart", "another container"])
+def test_an_old_endpoint_that_no_container_has_goes(host: Host, how: str) -> None:
     pool = host.network()
     host.client.create_endpoint(NETWORK, ENDPOINT, host.client.address(pool))
-    host.network_driver.remove_orphans(120)
+
+    def later() -> None:
+        if how == "restart":
+            host.restart()
+        else:
+            host.client.create_endpoint(NETWORK, "c" * 64, host.client.address(pool))
+            host.client.leave(NETWORK, "c" * 64)
+
+    later()
     assert list(host.endpoints) == [ENDPOINT], "the daemon may be about to join it"
     host.now += 121
-    host.network_driver.remove_orphans(120)
+    later()
     assert host.endpoints == {}
     assert host.kernel.to_text() == host.empty
 

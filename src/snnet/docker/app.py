@@ -25,9 +25,9 @@ from snnet.contract import InvalidRequest, SnnetError
 
 from . import messages
 from .book import said
-from .ipam import SPACE, Ipam
+from .ipam import Ipam
 from .messages import Message
-from .network import NetworkDriver
+from .network import SPACE, NetworkDriver
 
 BODY_MAX = 1 << 20
 """Bytes of a body that are read; Docker's are a few hundred."""
@@ -101,9 +101,11 @@ def methods(network: NetworkDriver, ipam: Ipam) -> dict[str, Method]:
             {"LocalDefaultAddressSpace": SPACE, "GlobalDefaultAddressSpace": SPACE},
         ),
         "IpamDriver.RequestPool": Method(messages.RequestPool, ipam.request_pool),
-        "IpamDriver.ReleasePool": Method(messages.OfPool, ipam.release_pool),
+        "IpamDriver.ReleasePool": Method(messages.OfPool, ipam.release_pool, slow=True),
         "IpamDriver.RequestAddress": Method(messages.RequestAddress, ipam.request_address),
-        "IpamDriver.ReleaseAddress": Method(messages.ReleaseAddress, ipam.release_address),
+        "IpamDriver.ReleaseAddress": Method(
+            messages.ReleaseAddress, ipam.release_address, slow=True
+        ),
     }
 
 

@@ -97,7 +97,8 @@ class Network(Record):
 class Endpoint(Record):
     """A container's place on a network, and the VNIC that it is.
 
-    ``made``: the VNIC comes and goes with it.  ``joined``: a container has been given it.
+    ``made``: the VNIC comes and goes with it.  ``joined``: a container has it.  ``since``
+    is when that became so, in Unix time (seconds).
     """
 
     table: ClassVar[str] = "endpoints"

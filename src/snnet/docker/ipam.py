@@ -15,10 +15,8 @@ from snnet.node import ComputeNode
 
 from . import messages
 from .book import NETWORK, Address, Book, Pool
+from .network import NetworkDriver
 from .options import SUBNET_ID, TENANT, refuse_unknown
-
-SPACE = "snnet"
-"""Our address space: one for all pools, for none of them is known by its CIDR."""
 
 REQUEST_TYPE = "RequestAddressType"
 GATEWAY = "com.docker.network.gateway"
@@ -33,13 +31,23 @@ after the endpoint is gone; it gives up on a dead plugin after 30 s.
 
 
 class Ipam:
-    """Hands out addresses, so that no two VNICs of a subnet on this node have the same."""
+    """Hands out addresses, so that no two VNICs of a subnet on this node have the same.
+
+    Docker releases the address of an endpoint, and the pool of a network, last.  If they
+    are still there, it had no answer when it deleted them, and has forgotten them: that is
+    for ``network`` to finish.
+    """
 
     def __init__(
-        self, book: Book, node: ComputeNode, clock: Callable[[], float] = time.time
+        self,
+        book: Book,
+        node: ComputeNode,
+        network: NetworkDriver,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._book = book
         self._node = node
+        self._network = network
         self._clock = clock
         self._last: dict[str, int] = {}
         """The address each pool gave last: the next is beyond, so that none returns at once."""
@@ -89,14 +97,13 @@ class Ipam:
 
     def release_pool(self, message: messages.OfPool) -> dict[str, Any]:
         """Forget the pool and its addresses; harmless where there is none."""
+        pool = self._book.pools.get(message.PoolID)
+        if pool is None:
+            return {}
+        if pool.network_id:
+            self._network.forget_network(pool.network_id)
         with self._book.lock:
-            pool = self._book.pools.get(message.PoolID)
-            if pool is None:
-                return {}
-            addresses = self._of(pool)
-            for address in addresses:
-                if self._is_endpoints(address):
-                    raise Conflict(f"endpoint {address.holder} still has {address.ip} of the pool")
+            addresses = [one for one in self._book.addresses.all() if one.pool_id == pool.id]
             self._book.write(remove=[pool, *addresses])
             self._last.pop(pool.id, None)
         return {}
@@ -123,14 +130,13 @@ class Ipam:
         return {"Address": f"{ip}/{pool.subnet.prefixlen}", "Data": {}}
 
     def release_address(self, message: messages.ReleaseAddress) -> dict[str, Any]:
-        """Free the address; harmless where it is free, or is an endpoint's.
-
-        Docker releases an address once its endpoint is gone.  One that an endpoint has is
-        another one's by now, and this a repetition.
-        """
-        ip = check_ipv4(message.Address, "Address")
+        """Free the address; harmless where it is free, or is that of a running container."""
+        key = f"{message.PoolID}/{check_ipv4(message.Address, 'Address')}"
+        held = self._book.addresses.get(key)
+        if held is not None and held.holder:
+            self._network.given_up(held.holder)
         with self._book.lock:
-            found = self._book.addresses.get(f"{message.PoolID}/{ip}")
+            found = self._book.addresses.get(key)
             if found is not None and not self._is_endpoints(found):
                 self._book.write(remove=[found])
         return {}
@@ -193,9 +199,6 @@ class Ipam:
         return [
             other for other in self._book.pools.all() if (other.tenant_id, other.subnet_id) == scope
         ]
-
-    def _of(self, pool: Pool) -> list[Address]:
-        return [one for one in self._book.addresses.all() if one.pool_id == pool.id]
 
     def _is_endpoints(self, address: Address) -> bool:
         return self._book.endpoints.get(address.holder) is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import threading
@@ -22,7 +23,6 @@ from snnet.node import ComputeNode
 
 from . import messages
 from .book import NETWORK, Address, Book, Endpoint, Network, Pool
-from .ipam import SPACE
 from .options import (
     BRIDGE,
     CONCENTRATOR_IP,
@@ -35,8 +35,15 @@ from .options import (
     subnet_fields,
 )
 
+SPACE = "snnet"
+"""The address space of our IPAM driver: one for all pools, for none is known by its CIDR."""
+
 ORPHANED = 120.0
-"""Seconds after which Docker has forgotten an endpoint it never joined; it gives up after 30."""
+"""Seconds after which Docker has forgotten an endpoint that no container has.
+
+It joins one right after it was created, and deletes it right after it was left; whatever
+it has no answer to for 30 s it gives up.
+"""
 
 _CONNECTED = 1
 """Type of a route that needs no next hop (types.CONNECTED in libnetwork)."""
@@ -82,14 +89,19 @@ class NetworkDriver:
 
     def delete_network(self, message: messages.OfNetwork) -> dict[str, Any]:
         """Forget the network, and whatever endpoints Docker has forgotten already."""
+        self.forget_network(message.NetworkID)
+        return {}
+
+    def forget_network(self, network_id: str) -> None:
+        """As Docker deletes it; harmless where there is none."""
         while True:
-            for endpoint in self._endpoints_of(message.NetworkID):
+            for endpoint in self._endpoints_of(network_id):
                 self._delete(endpoint.id)
             with self._book.lock:
-                if not self._endpoints_of(message.NetworkID):
-                    network = self._book.networks.get(message.NetworkID)
+                if not self._endpoints_of(network_id):
+                    network = self._book.networks.get(network_id)
                     self._book.write(remove=[network] if network else [])
-                    return {}
+                    return
 
     def _endpoints_of(self, network_id: str) -> list[Endpoint]:
         return [one for one in self._book.endpoints.all() if one.network_id == network_id]
@@ -195,6 +207,7 @@ class NetworkDriver:
         ip = check_guest(_interface(message.Interface.Address, "Address").ip, network.subnet)
         given = message.Interface.MacAddress
         mac = check_mac(given, "MacAddress") if given else None
+        self.remove_orphans(ORPHANED)
         with self._turns.of(message.EndpointID):
             wanted = self._endpoint(network, message.EndpointID, ip, mac)
             known = self._book.endpoints.get(wanted.id)
@@ -320,7 +333,7 @@ class NetworkDriver:
                 vnic = self._node.create_vnic(_vnic_config(network, endpoint)).vnic
             else:
                 vnic = self._vnic_with(network, endpoint.ip)
-            self._book.write(endpoint.model_copy(update={"joined": True}))
+            self._set_joined(endpoint, True)
         answer: dict[str, Any] = {
             "InterfaceName": {"SrcName": vnic.peer_name, "DstPrefix": "eth"},
             "DisableGatewayService": True,
@@ -333,27 +346,42 @@ class NetworkDriver:
         return answer | {"Gateway": str(network.gateway or vnic.gateway)}
 
     def leave(self, message: messages.OfEndpoint) -> dict[str, Any]:
-        """Nothing: Docker has moved the veth's end back, and deletes the endpoint next."""
+        """Note that no container has it: Docker has moved the veth's end back."""
+        with self._turns.of(message.EndpointID):
+            endpoint = self._book.endpoints.get(message.EndpointID)
+            if endpoint is not None:
+                self._set_joined(endpoint, False)
         return {}
+
+    def _set_joined(self, endpoint: Endpoint, joined: bool) -> None:
+        change = {"joined": joined, "since": self._clock()}
+        self._book.write(endpoint.model_copy(update=change))
 
     # -- what nobody comes back for ------------------------------------------------------
 
     def remove_orphans(self, older_than: float = 0.0) -> None:
-        """Remove the endpoints that no container was ever given.
+        """Remove the endpoints that no container has had for so long (seconds).
 
-        Docker joins an endpoint right after it was created.  One that is not joined when
-        Docker itself has been started again, or is that old (seconds), is unknown to it.
-        What cannot be removed is logged, and tried again with the next start.
+        When Docker itself has just been started, that is all of them.  What cannot be
+        removed is logged, and tried again the next time.
         """
         now = self._clock()
         for endpoint in self._book.endpoints.all():
-            if endpoint.joined or now - endpoint.since < older_than:
-                continue
-            try:
-                if self._delete(endpoint.id, unless_joined=True):
-                    _log.warning("endpoint %s, which Docker never joined, is removed", endpoint.id)
-            except SnnetError:
-                _log.exception("endpoint %s, which Docker never joined, is left", endpoint.id)
+            if not endpoint.joined and now - endpoint.since >= older_than:
+                with contextlib.suppress(SnnetError):
+                    self.given_up(endpoint.id)
+
+    def given_up(self, endpoint_id: str) -> None:
+        """Remove an endpoint, if no container has it, that Docker has forgotten without a word.
+
+        It does that when its DeleteEndpoint, or CreateEndpoint, had no answer.
+        """
+        try:
+            if self._delete(endpoint_id, unless_joined=True):
+                _log.warning("endpoint %s, which Docker has forgotten, is removed", endpoint_id)
+        except SnnetError as error:
+            _log.warning("endpoint %s, which Docker has forgotten, is left: %s", endpoint_id, error)
+            raise
 
     # -- looking up ----------------------------------------------------------------------
 

@@ -100,7 +100,7 @@ class DockerPlugin:
             book = Book(self._open_store(opened))
             network = NetworkDriver(book, self._node)
             network.remove_orphans(ORPHANED)
-            app = make_app(methods(network, Ipam(book, self._node)))
+            app = make_app(methods(network, Ipam(book, self._node, network)))
             self._server = Server(app, self._place)
             self._opened = opened.pop_all()
 
