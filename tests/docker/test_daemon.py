@@ -323,3 +323,25 @@ def test_by_tcp_and_tls(centre: DataCentre) -> None:
     machine.kill_plugin(signal.SIGTERM)
     assert list((machine.folder / "specs").iterdir()) == []
     machine.kill_daemon(signal.SIGTERM)
+
+
+def test_in_routed_mode(centre: DataCentre) -> None:
+    config = centre.folder / "routed.yaml"
+    config.write_text("compute_nets: [192.0.2.0/24]\nmode: routed\n")
+    machine = centre.add("routed", config)
+    common = ("-d", "snnet", "--ipam-driver", "snnet")
+    for tenant, subnet in (("t1", "10.1.0.0/24"), ("t2", "10.2.0.0/24")):
+        ids = [f"snnet.tenant={tenant}", "snnet.subnet_id=s1"]
+        words = [word for text in ids for word in ("-o", text, "--ipam-opt", text)]
+        machine.docker("network", "create", *common, "--subnet", subnet, *words, tenant)
+    machine.run("one", network="t1")
+    two = machine.run("two", network="t1")
+    other = machine.run("other", network="t2")
+    assert machine.pings("one", two)
+    assert not machine.pings("one", other)
+    assert machine.docker("exec", "one", "ip", "route").startswith("default via 169.254.1.1")
+    machine.docker("rm", "-f", "one", "two", "other")
+    machine.docker("network", "rm", "t1", "t2")
+    assert machine.promises() == NOTHING
+    assert machine.links() == set()
+    machine.kill_daemon(signal.SIGTERM)

@@ -22,6 +22,12 @@ from snnet.contract import Conflict, InvalidRequest, SnnetError
 _PATIENCE = 10.0
 """Seconds for the server to start, and for its last requests to end."""
 
+_BACKLOG = 1024
+"""Connections that may wait to be accepted (listen(2))."""
+
+_PATH_MAX = 107
+"""Bytes of a Unix socket's path (unix(7))."""
+
 
 @dataclass(frozen=True, slots=True)
 class Tls:
@@ -62,6 +68,8 @@ class UnixPlace(Place):
     """A socket in Docker's plugin folder, which Docker finds by its name; for root alone."""
 
     def __init__(self, path: Path) -> None:
+        if len(os.fsencode(path)) > _PATH_MAX - 1:  # one for the draft's dot
+            raise InvalidRequest(f"{path} is too long for a Unix socket", field="folder")
         self.path = path
         self._inode: int | None = None
 
@@ -69,29 +77,37 @@ class UnixPlace(Place):
         return f"unix://{self.path}"
 
     def open(self) -> socket.socket:
+        try:
+            self.path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            self._check_free()
+            return self._listen()
+        except OSError as error:
+            raise SnnetError(f"cannot listen at {self.path}: {error.strerror}") from error
+
+    def _check_free(self) -> None:
         with contextlib.suppress(FileNotFoundError):
             if not stat.S_ISSOCK(self.path.lstat().st_mode):
                 raise Conflict(f"{self.path} is no socket: remove it")
-        if self._answers():
-            raise Conflict(f"another plugin answers at {self.path}: stop it, or take another name")
+            if self._answers():
+                raise Conflict(
+                    f"another plugin answers at {self.path}: stop it, or take another name"
+                )
+
+    def _listen(self) -> socket.socket:
+        # Put in the place of what a killed plugin left: Docker never finds none.
+        draft = self.path.with_name(f".{self.path.name}")
+        draft.unlink(missing_ok=True)
+        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            self.path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-            # Put in the place of what a killed plugin left: Docker never finds none.
-            draft = self.path.with_name(f".{self.path.name}.{os.getpid()}")
+            listening.bind(str(draft))
+            draft.chmod(0o600)
+            listening.listen(_BACKLOG)
+            self._inode = draft.lstat().st_ino
+            draft.rename(self.path)
+        except BaseException:
+            listening.close()
             draft.unlink(missing_ok=True)
-            listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            try:
-                listening.bind(str(draft))
-                draft.chmod(0o600)
-                listening.listen(1024)
-                self._inode = draft.lstat().st_ino
-                draft.rename(self.path)
-            except BaseException:
-                listening.close()
-                draft.unlink(missing_ok=True)
-                raise
-        except OSError as error:
-            raise SnnetError(f"cannot listen at {self.path}: {error.strerror}") from error
+            raise
         return listening
 
     def announce(self) -> None:
@@ -102,12 +118,10 @@ class UnixPlace(Place):
             probe.settimeout(1)
             try:
                 probe.connect(str(self.path))
-            except (FileNotFoundError, ConnectionRefusedError):
-                return False
+            except ConnectionRefusedError:
+                return False  # left by one that was killed
             except TimeoutError:
-                return True  # alive, and busy
-            except OSError as error:
-                raise SnnetError(f"cannot look at {self.path}: {error.strerror}") from error
+                pass  # alive, and busy
             return True
 
     def withdraw(self) -> None:
@@ -133,7 +147,7 @@ class TcpPlace(Place):
         host, port = self._address
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
-            return socket.create_server((host, port), family=family, backlog=1024)
+            return socket.create_server((host, port), family=family, backlog=_BACKLOG)
         except OSError as error:
             raise Conflict(f"cannot listen at {self}: {error.strerror}") from error
 
@@ -192,6 +206,12 @@ class Server:
                 timeout_graceful_shutdown=int(_PATIENCE),
                 **self._place.settings(),  # type: ignore[arg-type]
             )
+            try:
+                config.load()
+            except OSError as error:  # ssl.SSLError, too
+                raise SnnetError(
+                    f"cannot use the certificates for {self._place}: {error}"
+                ) from error
             self._server = uvicorn.Server(config)
             self._thread = threading.Thread(
                 target=self._server.run, args=([listening],), name="snnet-docker", daemon=True

@@ -1,0 +1,317 @@
+"""The plugin's life: init, start, stop, close, in any order and again."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import socket
+import ssl
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+import snnet
+from snnet.contract import Conflict, DriverNotFound, InvalidRequest, SnnetError, Write
+from snnet.docker import DockerPlugin, Tls
+from snnet.stores.memory import MemoryStore
+
+from .client import Client, Connection
+
+CONFIG = snnet.NetworkConfig(compute_nets=["192.0.2.0/24"])
+
+
+@pytest.fixture
+def node() -> Iterator[snnet.ComputeNode]:
+    with snnet.ComputeNode("cn-1", CONFIG, backend="fake", firewall="fake") as node:
+        node.init()
+        yield node
+
+
+Make = Callable[..., DockerPlugin]
+
+
+@pytest.fixture
+def make(node: snnet.ComputeNode, folder: Path) -> Iterator[Make]:
+    """Makes plugins in the folder, and closes them."""
+    made = []
+
+    def make(**options: Any) -> DockerPlugin:
+        options = {"folder": folder, "data_dir": folder / "data", **options}
+        made.append(DockerPlugin(node, **options))
+        return made[-1]
+
+    yield make
+    for plugin in made:
+        plugin.close()
+
+
+def answers(folder: Path) -> bool:
+    try:
+        return Client(folder / "snnet.sock").ask("NetworkDriver.GetCapabilities") != {}
+    except OSError:
+        return False
+
+
+def test_everything_may_be_repeated(make: Make, folder: Path) -> None:
+    plugin = make()
+    plugin.close()
+    for _ in range(2):
+        for _ in range(2):
+            plugin.init()
+        for _ in range(2):
+            plugin.start()
+        assert answers(folder)
+        for _ in range(2):
+            plugin.stop()
+        assert not answers(folder)
+        assert not (folder / "snnet.sock").exists()
+        plugin.start()
+        assert answers(folder)
+        for _ in range(2):
+            plugin.close()
+        assert not answers(folder)
+    assert sorted(os.listdir(folder)) == ["data"]
+    assert os.listdir(folder / "data") == ["snnet.db"]
+
+
+def test_start_comes_after_init(make: Make) -> None:
+    plugin = make()
+    with pytest.raises(InvalidRequest, match=r"plugin snnet is not ready: call init\(\) first"):
+        plugin.start()
+    plugin.stop()
+
+
+def test_the_node_comes_first(folder: Path) -> None:
+    with snnet.ComputeNode("cn-1", CONFIG, backend="fake", firewall="fake") as node:
+        plugin = DockerPlugin(node, folder=folder, data_dir=folder / "data")
+        with pytest.raises(InvalidRequest, match=r"not ready: call init\(\) first"):
+            plugin.init()
+        node.init()
+        plugin.init()
+        plugin.close()
+    assert not (folder / "data" / "lock").exists()
+
+
+def test_a_read_only_node_makes_no_vnics(folder: Path) -> None:
+    with snnet.ComputeNode("cn-1", CONFIG, backend="fake", firewall="fake", read_only=True) as node:
+        node.init()
+        with pytest.raises(InvalidRequest, match=r"node: .* read-only"):
+            DockerPlugin(node, folder=folder, store=MemoryStore()).init()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"name": ""}, "name: "),
+        ({"name": "a/b"}, "name: "),
+        ({"name": "Upper"}, "name: "),
+        ({"store": 3}, "store: 3 is neither a name nor a store"),
+        ({"address": "127.0.0.1:9999"}, "tls: is needed for a TCP address"),
+        ({"tls": Tls(*[Path("x")] * 5)}, "tls: is for a TCP address"),
+        ({"tls": Tls(*[Path("x")] * 5), "address": "nowhere"}, "address: 'nowhere' is not"),
+        ({"folder": "/" + "x" * 120}, "folder: "),
+    ],
+)
+def test_arguments_that_are_wrong(make: Make, options: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        make(**options)
+    assert str(refused.value).startswith(said)
+
+
+def test_no_node_at_all() -> None:
+    with pytest.raises(InvalidRequest, match="node: 3 is no ComputeNode"):
+        DockerPlugin(3)  # type: ignore[arg-type]
+
+
+def test_a_store_by_name(make: Make) -> None:
+    with pytest.raises(DriverNotFound, match="no store 'etcd' is installed"):
+        make(store="etcd").init()
+    make(store="memory").init()
+
+
+def test_a_store_of_the_callers_stays_open(make: Make, folder: Path) -> None:
+    store = MemoryStore()
+    plugin = make(store=store)
+    plugin.init()
+    plugin.start()
+    Client(folder / "snnet.sock").make_pool()
+    plugin.close()
+    assert len(store.read("pools")) == 1
+    assert not (folder / "data").exists()
+
+
+def test_the_socket_is_roots_alone(make: Make, folder: Path) -> None:
+    plugin = make()
+    plugin.init()
+    plugin.start()
+    status = (folder / "snnet.sock").stat()
+    assert stat.S_IMODE(status.st_mode) == 0o600
+    assert plugin.address == f"unix://{folder}/snnet.sock"
+
+
+def test_a_killed_ones_socket_is_replaced(make: Make, folder: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(folder / "snnet.sock"))
+    plugin = make()
+    plugin.init()
+    plugin.start()
+    assert answers(folder)
+    assert sorted(os.listdir(folder)) == ["data", "snnet.sock"]
+
+
+def test_another_plugin_is_not_pushed_aside(make: Make, folder: Path) -> None:
+    first, second = make(), make(data_dir=folder / "other")
+    for plugin in (first, second):
+        plugin.init()
+    first.start()
+    with pytest.raises(Conflict, match="another plugin answers at"):
+        second.start()
+    second.close()
+    assert answers(folder)
+    first.stop()
+    second.init()
+    second.start()
+
+
+def test_what_is_no_socket_stays(make: Make, folder: Path) -> None:
+    (folder / "snnet.sock").write_text("precious")
+    plugin = make()
+    plugin.init()
+    with pytest.raises(Conflict, match="is no socket: remove it"):
+        plugin.start()
+    plugin.close()
+    assert (folder / "snnet.sock").read_text() == "precious"
+
+
+def test_one_database_for_one_process(
+    make: Make, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("snnet.docker.plugin._LOCK_PATIENCE", 0.05)
+    make().init()
+    second = make(name="other", folder=folder)
+    with pytest.raises(Conflict, match=f"in use by process {os.getpid()}"):
+        second.init()
+
+
+def test_a_damaged_database_is_named(make: Make, folder: Path) -> None:
+    (folder / "data").mkdir(mode=0o700)
+    (folder / "data" / "snnet.db").write_text("nothing that SQLite would know, and rather long")
+    with pytest.raises(SnnetError, match="cannot open the database"):
+        make().init()
+    store = MemoryStore()
+
+    store.write([Write("pools", "p", {"id": "p", "subnet": "nonsense"})])
+    with pytest.raises(
+        SnnetError, match="the store's pools hold 'p', which cannot be read: subnet"
+    ):
+        make(store=store).init()
+
+
+@pytest.mark.parametrize("missing", ["folder", "data_dir"])
+def test_folders_that_cannot_be_made(make: Make, folder: Path, missing: str) -> None:
+    (folder / "file").write_text("")
+    plugin = make(**{missing: folder / "file" / "x"})
+
+    def start() -> None:
+        plugin.init()
+        plugin.start()
+
+    with pytest.raises(SnnetError, match=r"cannot (make|listen at) "):
+        start()
+    plugin.close()
+
+
+@pytest.fixture
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def tls(folder: Path, authority: trustme.CA) -> Tls:
+    authority.cert_pem.write_to_path(str(folder / "ca"))
+    for name in ("server", "client"):
+        issued = authority.issue_cert("127.0.0.1")
+        issued.cert_chain_pems[0].write_to_path(str(folder / f"{name}-cert"))
+        issued.private_key_pem.write_to_path(str(folder / f"{name}-key"))
+    return Tls(
+        ca=folder / "ca",
+        cert=folder / "server-cert",
+        key=folder / "server-key",
+        client_cert=folder / "client-cert",
+        client_key=folder / "client-key",
+    )
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        return int(sock.getsockname()[1])
+
+
+def test_tcp_has_a_spec_file_and_asks_for_a_certificate(make: Make, folder: Path, tls: Tls) -> None:
+    port = free_port()
+    plugin = make(address=f"127.0.0.1:{port}", tls=tls, spec_folder=folder / "specs")
+    plugin.init()
+    plugin.start()
+    spec = json.loads((folder / "specs" / "snnet.json").read_text())
+    assert spec == {
+        "Name": "snnet",
+        "Addr": f"https://127.0.0.1:{port}",
+        "TLSConfig": {
+            "InsecureSkipVerify": False,
+            "CAFile": str(tls.ca),
+            "CertFile": str(tls.client_cert),
+            "KeyFile": str(tls.client_key),
+        },
+    }
+
+    def ask(context: ssl.SSLContext) -> int:
+        connection = http.client.HTTPSConnection("127.0.0.1", port, context=context, timeout=10)
+        try:
+            connection.request("POST", "/Plugin.Activate")
+            return connection.getresponse().status
+        finally:
+            connection.close()
+
+    context = ssl.create_default_context(cafile=str(tls.ca))
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        ask(context)
+    context.load_cert_chain(tls.client_cert, tls.client_key)
+    assert ask(context) == 200
+    plain = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    plain.request("POST", "/Plugin.Activate")
+    with pytest.raises((OSError, http.client.HTTPException)):
+        plain.getresponse()
+    plain.close()
+    plugin.stop()
+    assert os.listdir(folder / "specs") == []
+
+
+def test_a_port_that_is_taken_and_certificates_that_are_none(
+    make: Make, folder: Path, tls: Tls
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port = sock.getsockname()[1]
+        plugin = make(address=f"127.0.0.1:{port}", tls=tls, spec_folder=folder / "specs")
+        plugin.init()
+        with pytest.raises(Conflict, match=r"cannot listen at https://127.0.0.1"):
+            plugin.start()
+    tls.key.write_text("no key")
+    with pytest.raises(SnnetError, match="cannot use the certificates"):
+        plugin.start()
+    assert not (folder / "specs").exists()
+
+
+def test_a_connection_that_is_kept_does_not_keep_it_from_ending(make: Make, folder: Path) -> None:
+    plugin = make()
+    plugin.init()
+    plugin.start()
+    connection = Connection(folder / "snnet.sock")
+    connection.request("POST", "/NetworkDriver.GetCapabilities")
+    connection.getresponse().read()
+    plugin.stop()
+    connection.close()
