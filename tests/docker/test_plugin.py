@@ -19,6 +19,7 @@ import snnet
 from snnet.contract import Conflict, DriverNotFound, InvalidRequest, SnnetError, Write
 from snnet.docker import DockerPlugin, Tls
 from snnet.stores.memory import MemoryStore
+from snnet.stores.sqlite import SqliteStore
 
 from .client import Client, Connection
 
@@ -60,21 +61,13 @@ def answers(folder: Path) -> bool:
 def test_everything_may_be_repeated(make: Make, folder: Path) -> None:
     plugin = make()
     plugin.close()
-    for _ in range(2):
+    for step in (plugin.init, plugin.start, plugin.stop, plugin.start, plugin.close):
         for _ in range(2):
-            plugin.init()
-        for _ in range(2):
-            plugin.start()
-        assert answers(folder)
-        for _ in range(2):
-            plugin.stop()
-        assert not answers(folder)
-        assert not (folder / "snnet.sock").exists()
-        plugin.start()
-        assert answers(folder)
-        for _ in range(2):
-            plugin.close()
-        assert not answers(folder)
+            step()
+        assert answers(folder) == (step == plugin.start)
+        assert (folder / "snnet.sock").exists() == (step == plugin.start)
+    plugin.init()
+    plugin.close()
     assert sorted(os.listdir(folder)) == ["data"]
     assert os.listdir(folder / "data") == ["snnet.db"]
 
@@ -135,33 +128,31 @@ def test_a_store_by_name(make: Make) -> None:
 
 
 def test_a_store_of_the_callers_stays_open(make: Make, folder: Path) -> None:
-    store = MemoryStore()
+    store = SqliteStore(folder)
     plugin = make(store=store)
     plugin.init()
-    plugin.start()
-    Client(folder / "snnet.sock").make_pool()
     plugin.close()
-    assert len(store.read("pools")) == 1
+    assert store.read("pools") == {}
+    store.close()
     assert not (folder / "data").exists()
 
 
-def test_the_socket_is_roots_alone(make: Make, folder: Path) -> None:
-    plugin = make()
-    plugin.init()
-    plugin.start()
-    status = (folder / "snnet.sock").stat()
-    assert stat.S_IMODE(status.st_mode) == 0o600
-    assert plugin.address == f"unix://{folder}/snnet.sock"
-
-
-def test_a_killed_ones_socket_is_replaced(make: Make, folder: Path) -> None:
+def test_the_socket(make: Make, folder: Path) -> None:
+    """It takes the place of a killed one's, and is for root alone."""
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(folder / "snnet.sock"))
     plugin = make()
     plugin.init()
     plugin.start()
-    assert answers(folder)
+    assert plugin.address == f"unix://{folder}/snnet.sock"
+    assert stat.S_IMODE((folder / "snnet.sock").stat().st_mode) == 0o600
     assert sorted(os.listdir(folder)) == ["data", "snnet.sock"]
+    # A connection that is kept does not keep it from ending.
+    connection = Connection(folder / "snnet.sock")
+    connection.request("POST", "/NetworkDriver.GetCapabilities")
+    connection.getresponse().read()
+    plugin.stop()
+    connection.close()
 
 
 def test_another_plugin_is_not_pushed_aside(make: Make, folder: Path) -> None:
@@ -173,9 +164,6 @@ def test_another_plugin_is_not_pushed_aside(make: Make, folder: Path) -> None:
         second.start()
     second.close()
     assert answers(folder)
-    first.stop()
-    second.init()
-    second.start()
 
 
 def test_what_is_no_socket_stays(make: Make, folder: Path) -> None:
@@ -304,14 +292,3 @@ def test_a_port_that_is_taken_and_certificates_that_are_none(
     with pytest.raises(SnnetError, match="cannot use the certificates"):
         plugin.start()
     assert not (folder / "specs").exists()
-
-
-def test_a_connection_that_is_kept_does_not_keep_it_from_ending(make: Make, folder: Path) -> None:
-    plugin = make()
-    plugin.init()
-    plugin.start()
-    connection = Connection(folder / "snnet.sock")
-    connection.request("POST", "/NetworkDriver.GetCapabilities")
-    connection.getresponse().read()
-    plugin.stop()
-    connection.close()
