@@ -65,10 +65,19 @@ class Docker:
         return str(answer["Address"])
 
     def create_network(
-        self, network: str, options: dict[str, str], pool: str = "10.1.0.0/24", **fields: Any
+        self,
+        network: str,
+        options: dict[str, str],
+        pool: str = "10.1.0.0/24",
+        auxiliary: dict[str, str] | None = None,
     ) -> None:
         """CreateNetwork, with the first host's address as the gateway."""
-        gateway = pool.replace(".0/", ".1/")
+        data = {
+            "AddressSpace": "snnet",
+            "Pool": pool,
+            "Gateway": pool.replace(".0/", ".1/"),
+            "AuxAddresses": auxiliary,
+        }
         self.ask(
             "NetworkDriver.CreateNetwork",
             NetworkID=network,
@@ -76,9 +85,8 @@ class Docker:
                 "com.docker.network.enable_ipv6": False,
                 "com.docker.network.generic": options,
             },
-            IPv4Data=[{"AddressSpace": "snnet", "Pool": pool, "Gateway": gateway}],
+            IPv4Data=[data],
             IPv6Data=[],
-            **fields,
         )
 
     def create_endpoint(

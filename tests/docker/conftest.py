@@ -13,10 +13,7 @@ import pytest
 import snnet
 from snnet.contract import Store
 from snnet.docker import DockerPlugin
-from snnet.docker.app import methods
-from snnet.docker.book import Book
-from snnet.docker.ipam import Ipam
-from snnet.docker.network import ORPHANED, NetworkDriver
+from snnet.docker.app import protocol
 from snnet.stores.memory import MemoryStore
 
 from .client import GATEWAY, Client, Direct, Docker
@@ -53,14 +50,7 @@ class Host:
             self.node_id, self.config, backend=self.kernel, firewall="fake"
         )
         self.node.init()
-        book = Book(self.store)
-        self.network_driver = NetworkDriver(book, self.node, lambda: self.now)
-        self.network_driver.remove_orphans(ORPHANED)
-        self.client = Direct(
-            methods(
-                self.network_driver, Ipam(book, self.node, self.network_driver, lambda: self.now)
-            )
-        )
+        self.client = Direct(protocol(self.store, self.node, lambda: self.now))
 
     def stop(self) -> None:
         self.node.close()

@@ -117,9 +117,14 @@ def test_auxiliary_addresses_are_the_networks(host: Host) -> None:
     pool = host.client.make_pool(**IPAM_OPTIONS)
     host.client.address(pool, **GATEWAY)
     host.client.address(pool, "10.1.0.2")
-    host.client.create_network(NETWORK, OPTIONS)
-    assert host.addresses == {"10.1.0.1": "network", "10.1.0.2": "network"}
-    assert host.client.address(pool) == "10.1.0.3/24"
+    for _ in range(2):
+        host.client.create_network(NETWORK, OPTIONS, auxiliary={"router": "10.1.0.2/24"})
+        assert host.client.address(pool) == "10.1.0.3/24"
+        assert host.addresses == {
+            "10.1.0.1": "network", "10.1.0.2": "network", "10.1.0.3": "",
+        }  # fmt: skip
+        host.client.release(pool, "10.1.0.3")
+        host.restart()
     host.now += 10_000
     with pytest.raises(Refused, match="in use"):
         host.client.address(pool, "10.1.0.2")
@@ -213,13 +218,114 @@ def test_a_network_goes_with_its_pool(host: Host) -> None:
     assert host.kernel.to_text() == host.empty
 
 
-def test_pools_that_docker_never_heard_of_go(host: Host) -> None:
-    host.client.make_pool()
-    used = host.client.make_pool()
-    host.client.address(used, **GATEWAY)
+def test_a_release_that_comes_late_is_not_the_next_ones(host: Host) -> None:
+    """The address was given to another container before Docker released it."""
+    pool = host.network()
+    host.client.address(pool, "10.1.0.9")
+    host.client.create_endpoint(NETWORK, ENDPOINT, "10.1.0.9/24")
+    host.client.leave(NETWORK, ENDPOINT)
+    host.client.address(pool, "10.1.0.9")
+    host.client.create_endpoint(NETWORK, "c" * 64, "10.1.0.9/24")
+    host.client.release(pool, "10.1.0.9")
+    assert host.addresses["10.1.0.9"] == "c" * 64
+    host.client.join(NETWORK, "c" * 64)
+    host.client.leave(NETWORK, "c" * 64)
+    host.client.release(pool, "10.1.0.9")
+    assert host.addresses == {"10.1.0.1": "network"}
+    host.client.address(pool, "10.1.0.9")
+
+
+def test_an_address_of_one_that_nobody_has_is_found_free(host: Host) -> None:
+    pool = host.network(inner="10.1.0.2/32")
+    host.client.create_endpoint(NETWORK, ENDPOINT, host.client.address(pool))
+    for _ in range(2):
+        for asked in ("", "10.1.0.2"):
+            with pytest.raises(Refused, match=r"no address|in use"):
+                host.client.address(pool, asked)
     host.now += 121
-    newest = host.client.make_pool()
-    assert set(host.store.read("pools")) == {used, newest}
+    assert host.client.address(pool, "10.1.0.2") == "10.1.0.2/24"
+    assert host.endpoints == {}
+    assert host.kernel.to_text() == host.empty
+
+
+# -- which pool is which network's -----------------------------------------------------------
+
+
+def test_networks_of_one_subnet_made_side_by_side(host: Host) -> None:
+    """Deleting one takes nothing of the other along."""
+    pools = [host.client.make_pool(**IPAM_OPTIONS) for _ in range(2)]
+    for pool in pools:
+        host.client.address(pool, **GATEWAY)
+    networks = ["1" * 64, "2" * 64]
+    for network in networks:
+        host.client.create_network(network, OPTIONS)
+    for number, (network, pool) in enumerate(zip(networks, pools, strict=True)):
+        endpoint = f"{number:032x}" * 2
+        host.client.create_endpoint(network, endpoint, host.client.address(pool))
+        host.client.join(network, endpoint)
+    linked = host.store.read("pools")
+    assert [linked[pool]["network_id"] for pool in pools] == networks
+    host.client.leave(networks[1], f"{1:032x}" * 2)
+    host.client.ask("NetworkDriver.DeleteNetwork", NetworkID=networks[1])
+    host.client.ask("IpamDriver.ReleasePool", PoolID=pools[1])
+    assert list(host.endpoints) == [f"{0:032x}" * 2]
+    assert len(host.node.topology().vnics) == 1
+
+
+def test_tenants_that_share_a_cidr_and_name_it_to_nobody(host: Host) -> None:
+    pools = [host.client.make_pool() for _ in range(2)]
+    tenants = [
+        OPTIONS | {"snnet.tenant": tenant, "snnet.subnet_id": "s1", "snnet.subnet_key": key}
+        for tenant, key in (("t1", "7"), ("t2", "8"))
+    ]
+    networks = ["1" * 64, "2" * 64]
+    for pool, network, tenant in zip(pools, networks, tenants, strict=True):
+        host.client.address(pool, **GATEWAY)
+        host.client.create_network(network, tenant)
+    # Two with the same address: which pool is whose is not sure yet, and both work.
+    addresses = [host.client.address(pool) for pool in pools]
+    assert addresses == ["10.1.0.2/24"] * 2
+    for number, (network, address) in enumerate(zip(networks, addresses, strict=True)):
+        host.client.create_endpoint(network, f"{number:032x}" * 2, address)
+    # The next one makes it sure, and the pool knows its subnet from now on.
+    host.client.create_endpoint(networks[0], ENDPOINT, host.client.address(pools[0]))
+    linked = host.store.read("pools")[pools[0]]
+    assert (linked["network_id"], linked["tenant_id"]) == (networks[0], "t1")
+    assert host.client.address(pools[0]) == "10.1.0.4/24"
+
+
+def test_a_pool_learns_its_subnet_from_its_network(host: Host) -> None:
+    pool = host.client.make_pool()
+    host.client.address(pool, **GATEWAY)
+    host.client.create_network(NETWORK, OPTIONS | {"snnet.subnet_id": "s1"})
+    host.node.create_vnic(
+        snnet.VnicConfig(
+            tenant_id="t1", subnet_id="s1", vnic_id="vm", instance_id="i", ip="10.1.0.2",
+            concentrator_id="192.0.2.10", concentrator_ip="192.0.2.10",
+            subnet="10.1.0.0/24", subnet_key=7,
+        )
+    )  # fmt: skip
+    assert host.client.address(pool) == "10.1.0.3/24"
+
+
+def test_pools_that_docker_has_forgotten_go(host: Host) -> None:
+    host.client.make_pool()  # it had no answer
+    died = host.client.make_pool(**IPAM_OPTIONS)  # or died before it made the network
+    host.client.address(died, **GATEWAY)
+    host.client.address(died, "10.1.0.5")
+    elsewhere = host.client.make_pool()  # or it is another network driver's
+    host.client.address(elsewhere, **GATEWAY)
+    host.now += 121
+    newest = host.client.make_pool(**IPAM_OPTIONS)
+    assert set(host.store.read("pools")) == {elsewhere, newest}
+    assert host.client.address(newest, "10.1.0.5") == "10.1.0.5/24"
+    host.client.address(newest, **GATEWAY)
+    host.client.create_network(NETWORK, OPTIONS)
+    host.client.ask("NetworkDriver.DeleteNetwork", NetworkID=NETWORK)  # then it was away
+    host.now += 121
+    host.client.make_pool()
+    assert newest not in host.store.read("pools")
+    assert len(host.store.read("addresses")) == 1
 
 
 def test_many_at_once(host: Host) -> None:

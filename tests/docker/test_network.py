@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import snnet
-from snnet.contract import Write
+from snnet.contract import Remove, Veth, Write
 from snnet.stores.memory import MemoryStore
 from tests.node.test_killed import Killed, Mortal
 
@@ -252,6 +252,9 @@ def test_a_daemon_started_again_has_forgotten_what_it_did_not_join(host: Host) -
         host.client.create_endpoint(NETWORK, name * 64, host.client.address(pool))
     host.client.join(NETWORK, "c" * 64)
     host.client.ask("Plugin.Activate")
+    assert len(host.endpoints) == 2, "no daemon is there again so soon"
+    host.now += 3
+    host.client.ask("Plugin.Activate")
     assert list(host.endpoints) == ["c" * 64]
     assert [str(vnic.ip) for vnic in host.node.topology().vnics] == ["10.1.0.3"]
     host.client.leave(NETWORK, "b" * 64)
@@ -275,6 +278,87 @@ def test_an_old_endpoint_that_no_container_has_goes(host: Host, how: str) -> Non
     later()
     assert host.endpoints == {}
     assert host.kernel.to_text() == host.empty
+
+
+@pytest.mark.parametrize("how", ["the end came back", "it went along"])
+def test_a_container_that_ended_while_nobody_answered(host: Host, how: str) -> None:
+    """Docker moved the veth's end back to the host, or destroyed it with the container."""
+    pool = host.network()
+    host.client.create_endpoint(NETWORK, ENDPOINT, host.client.address(pool))
+    host.client.join(NETWORK, ENDPOINT)
+    if how == "it went along":
+        host.kernel.apply([Remove(host.node.topology().vnics[0].link)])
+    host.restart()
+    assert list(host.endpoints) == [ENDPOINT], "Docker may be about to move it"
+    host.now += 121
+    host.restart()
+    assert host.endpoints == {}
+    assert host.kernel.to_text() == host.empty
+
+
+def test_a_running_container_stays(host: Host) -> None:
+    pool = host.network()
+    host.client.create_endpoint(NETWORK, ENDPOINT, host.client.address(pool))
+    host.client.join(NETWORK, ENDPOINT)
+    (vnic,) = host.node.topology().vnics
+    near = host.kernel.find(vnic.link.key)
+    assert isinstance(near, Veth)
+    host.kernel.links.take_peer(near)  # as Docker does
+    host.now += 10_000
+    host.restart()
+    host.client.ask("Plugin.Activate")
+    host.client.create_endpoint(NETWORK, "c" * 64, host.client.address(pool))
+    assert ENDPOINT in host.endpoints
+
+
+def test_another_networks_endpoint_is_left_alone(host: Host) -> None:
+    pool = host.network()
+    host.client.create_endpoint(NETWORK, ENDPOINT, host.client.address(pool))
+    host.client.join(NETWORK, ENDPOINT)
+    before = host.text()
+    host.client.leave("n", ENDPOINT)
+    assert host.text() == before
+
+
+def test_a_network_goes_as_far_as_it_can(host: Host) -> None:
+    """What is left goes later, and the network and its pool with it."""
+    pool = host.network()
+    for name in ("b", "c", "d"):
+        host.client.create_endpoint(NETWORK, name * 64, host.client.address(pool))
+        host.client.join(NETWORK, name * 64)
+    host.kernel.fail(at=1, error="EBUSY")
+    with pytest.raises(Refused, match=r"still has 1 endpoints: .*EBUSY"):
+        host.client.ask("NetworkDriver.DeleteNetwork", NetworkID=NETWORK)
+    assert len(host.endpoints) == 1
+    with pytest.raises(Refused, match="no network"):
+        host.client.create_endpoint(NETWORK, "e" * 64, "10.1.0.77/24")
+    host.now += 121
+    host.restart()
+    assert host.kernel.to_text() == host.empty
+    host.now += 121
+    newest = host.client.make_pool()
+    assert list(host.store.read("pools")) == [newest]
+    assert host.store.read("networks") == host.store.read("addresses") == {}
+
+
+def test_what_a_failed_rollback_left_is_remembered(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = host.network()
+    address = host.client.address(pool, "10.1.0.9")
+    create = host.node.create_vnic
+
+    def fail(cfg: snnet.VnicConfig) -> None:
+        create(cfg)
+        raise snnet.FatalError("the rollback failed")
+
+    monkeypatch.setattr(host.node, "create_vnic", fail)
+    with pytest.raises(Refused, match="the rollback failed"):
+        host.client.create_endpoint(NETWORK, ENDPOINT, address)
+    monkeypatch.undo()
+    host.client.release(pool, address)
+    assert host.kernel.to_text() == host.empty
+    host.client.create_endpoint(NETWORK, "c" * 64, host.client.address(pool, "10.1.0.9"))
 
 
 def test_a_vnic_that_was_deleted_is_made_anew_by_join(host: Host) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
 import socket
 import ssl
 import stat
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,8 @@ from snnet.docker import DockerPlugin, Tls
 from snnet.stores.memory import MemoryStore
 from snnet.stores.sqlite import SqliteStore
 
-from .client import Client, Connection
+from .client import GATEWAY, Client, Connection
+from .conftest import ENDPOINT, IPAM_OPTIONS, NETWORK, OPTIONS
 
 CONFIG = snnet.NetworkConfig(compute_nets=["192.0.2.0/24"])
 
@@ -107,7 +110,11 @@ def test_a_read_only_node_makes_no_vnics(folder: Path) -> None:
         ({"address": "127.0.0.1:9999"}, "tls: is needed for a TCP address"),
         ({"tls": Tls(*[Path("x")] * 5)}, "tls: is for a TCP address"),
         ({"tls": Tls(*[Path("x")] * 5), "address": "nowhere"}, "address: 'nowhere' is not"),
+        ({"tls": Tls(*[Path("x")] * 5), "address": "h:²"}, "address: 'h:²' is not"),
+        ({"tls": Tls(*[Path("x")] * 5), "address": 99}, "address: 99 is not"),
         ({"folder": "/" + "x" * 120}, "folder: "),
+        ({"folder": 3}, "folder: 3 is no path"),
+        ({"data_dir": b"x"}, "data_dir: b'x' is no path"),
     ],
 )
 def test_arguments_that_are_wrong(make: Make, options: dict[str, Any], said: str) -> None:
@@ -292,3 +299,81 @@ def test_a_port_that_is_taken_and_certificates_that_are_none(
     with pytest.raises(SnnetError, match="cannot use the certificates"):
         plugin.start()
     assert not (folder / "specs").exists()
+
+
+def test_a_spec_file_is_its_writers(make: Make, folder: Path, tls: Tls) -> None:
+    specs = folder / "specs"
+    (specs / "other.json").mkdir(parents=True)
+    port = free_port()
+    first, second, third = (
+        make(
+            name=name,
+            address=f"127.0.0.1:{at}",
+            tls=tls,
+            spec_folder=specs,
+            data_dir=folder / data,
+        )
+        for name, at, data in (
+            ("snnet", port, "one"),
+            ("snnet", port, "two"),
+            ("other", free_port(), "three"),
+        )
+    )
+    for plugin in (first, second, third):
+        plugin.init()
+    first.start()
+    with pytest.raises(Conflict):
+        second.start()
+    second.close()
+    assert os.listdir(specs / "other.json") == []
+    with pytest.raises(SnnetError, match="cannot write"):
+        third.start()
+    third.close()
+    assert sorted(os.listdir(specs)) == ["other.json", "snnet.json"]
+    third.init()
+
+
+def test_a_request_under_way_keeps_the_store_open(
+    make: Make, folder: Path, node: snnet.ComputeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("snnet.docker.server._PATIENCE", 0.1)
+    monkeypatch.setattr("snnet.docker.plugin._ENDING", 0.1)
+    plugin = make(store=MemoryStore())
+    plugin.init()
+    plugin.start()
+    docker = Client(folder / "snnet.sock")
+    docker.address(docker.make_pool(**IPAM_OPTIONS), **GATEWAY)
+    docker.create_network(NETWORK, OPTIONS)
+    gate, there = threading.Event(), threading.Event()
+
+    def slow(*_: object) -> None:
+        there.set()
+        gate.wait(30)
+
+    monkeypatch.setattr(node, "create_vnic", slow)
+
+    def ask() -> None:
+        with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
+            docker.create_endpoint(NETWORK, ENDPOINT, "10.1.0.9/24")
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    there.wait(30)
+    with pytest.raises(snnet.ApiError, match="still being carried out"):
+        plugin.close()
+    gate.set()
+    thread.join()
+    plugin.close()
+
+
+def test_a_forked_child_lets_go_and_no_more(make: Make, folder: Path) -> None:
+    plugin = make()
+    plugin.init()
+    plugin.start()
+    child = os.fork()
+    if child == 0:
+        plugin.close()
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert answers(folder)
+    assert (folder / "data" / "lock").exists()

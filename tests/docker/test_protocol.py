@@ -171,12 +171,13 @@ def test_huge_bodies(host: Served, client: Client) -> None:
     assert client.ask("NetworkDriver.GetCapabilities") == {"Scope": "local"}
 
 
-def test_what_is_no_http(host: Served, client: Client) -> None:
+def test_what_is_no_http(client: Client, caplog: pytest.LogCaptureFixture) -> None:
     for noise in (b"\x00" * 100, b"GET", b"POST /x HTTP/1.1\r\nContent-Length: 99\r\n\r\n{", b""):
         with socket.socket(socket.AF_UNIX) as sock:
             sock.connect(str(client.path))
             sock.sendall(noise)
     assert client.ask("NetworkDriver.GetCapabilities") == {"Scope": "local"}
+    assert "bug" not in caplog.text
 
 
 def test_a_bug_is_an_answer_too(

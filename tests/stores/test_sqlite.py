@@ -73,6 +73,18 @@ def test_what_is_no_database(tmp_path: Path) -> None:
         SqliteStore(tmp_path / "nowhere")
 
 
+@pytest.mark.parametrize("value", ["{", b"\xff"])
+def test_a_damaged_document_is_named(tmp_path: Path, value: object) -> None:
+    store = SqliteStore(tmp_path)
+    store.write([Write("t", "k", {})])
+    other = sqlite3.connect(tmp_path / "snnet.db", isolation_level=None)
+    other.execute("UPDATE documents SET document = ?", (value,))
+    other.close()
+    with pytest.raises(SnnetError, match="is damaged: t 'k' is no JSON"):
+        store.read("t")
+    store.close()
+
+
 def test_a_failed_write_changes_nothing(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path)
     store.write([Write("t", "k", {"n": 1})])

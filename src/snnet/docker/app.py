@@ -9,6 +9,8 @@ carried out; 404 is for methods alone, for Docker takes it for a method that is 
 from __future__ import annotations
 
 import logging
+import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,17 +19,24 @@ from anyio import CapacityLimiter, to_thread
 from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from snnet.contract import InvalidRequest, SnnetError
+from snnet.contract import InvalidRequest, SnnetError, Store
+from snnet.node import ComputeNode
 
 from . import messages
-from .book import said
+from .book import Book, said
+from .endpoints import Endpoints
 from .ipam import Ipam
 from .messages import Message
 from .network import SPACE, NetworkDriver
+from .pools import GRACE, Pools
+
+RESTART = 2.0
+"""Seconds that a killed daemon takes to be there again, at least: what no container has for
+that long when a daemon starts is the last one's."""
 
 BODY_MAX = 1 << 20
 """Bytes of a body that are read; Docker's are a few hundred."""
@@ -58,10 +67,12 @@ class Method:
 
 def methods(network: NetworkDriver, ipam: Ipam) -> dict[str, Method]:
     """Every method of both protocols, by name."""
+    endpoints = network.endpoints
 
     def activate(_: Message) -> dict[str, Any]:
         """Said once by each daemon, before all else."""
-        network.remove_orphans()
+        endpoints.remove_orphans(RESTART)
+        endpoints.remove_unused()
         return {"Implements": ["NetworkDriver", "IpamDriver"]}
 
     return {
@@ -74,21 +85,15 @@ def methods(network: NetworkDriver, ipam: Ipam) -> dict[str, Method]:
         "NetworkDriver.GwAllocCheck": _always(
             messages.GwAllocCheck, {"SkipIPv4": False, "SkipIPv6": False}
         ),
-        "NetworkDriver.CreateNetwork": Method(
-            messages.CreateNetwork, network.create_network, slow=True
-        ),
-        "NetworkDriver.DeleteNetwork": Method(
-            messages.OfNetwork, network.delete_network, slow=True
-        ),
+        "NetworkDriver.CreateNetwork": Method(messages.CreateNetwork, network.create, slow=True),
+        "NetworkDriver.DeleteNetwork": Method(messages.OfNetwork, network.delete, slow=True),
         "NetworkDriver.CreateEndpoint": Method(
-            messages.CreateEndpoint, network.create_endpoint, slow=True
+            messages.CreateEndpoint, endpoints.create, slow=True
         ),
-        "NetworkDriver.DeleteEndpoint": Method(
-            messages.OfEndpoint, network.delete_endpoint, slow=True
-        ),
-        "NetworkDriver.EndpointOperInfo": Method(messages.OfEndpoint, network.endpoint_info),
-        "NetworkDriver.Join": Method(messages.Join, network.join, slow=True),
-        "NetworkDriver.Leave": Method(messages.OfEndpoint, network.leave),
+        "NetworkDriver.DeleteEndpoint": Method(messages.OfEndpoint, endpoints.delete, slow=True),
+        "NetworkDriver.EndpointOperInfo": Method(messages.OfEndpoint, endpoints.info),
+        "NetworkDriver.Join": Method(messages.Join, endpoints.join, slow=True),
+        "NetworkDriver.Leave": Method(messages.OfEndpoint, endpoints.leave, slow=True),
         "NetworkDriver.ProgramExternalConnectivity": _always(messages.OfEndpoint, {}),
         "NetworkDriver.RevokeExternalConnectivity": _always(messages.OfEndpoint, {}),
         "NetworkDriver.DiscoverNew": _always(messages.Discovery, {}),
@@ -109,11 +114,48 @@ def methods(network: NetworkDriver, ipam: Ipam) -> dict[str, Method]:
     }
 
 
+def protocol(
+    store: Store, node: ComputeNode, clock: Callable[[], float] = time.time
+) -> dict[str, Method]:
+    """The methods of a plugin with this store, beside this node; what is left over is removed."""
+    book = Book(store)
+    pools = Pools(book, clock)
+    endpoints = Endpoints(book, pools, node)
+    endpoints.remove_orphans(GRACE)
+    endpoints.remove_unused()
+    network = NetworkDriver(book, pools, node, endpoints)
+    return methods(network, Ipam(book, pools, node, network))
+
+
 def _always(message: type[Message], answer: dict[str, Any]) -> Method:
     return Method(message, lambda _: answer)
 
 
-def make_app(methods: Mapping[str, Method]) -> Starlette:
+class Calls:
+    """The requests that are being carried out: a thread cannot be made to stop."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._running = 0
+
+    def answer(self, method: Method, message: Message) -> dict[str, Any]:
+        """The method's answer to a request."""
+        with self._changed:
+            self._running += 1
+        try:
+            return method.answer(message)
+        finally:
+            with self._changed:
+                self._running -= 1
+                self._changed.notify_all()
+
+    def wait(self, timeout: float) -> bool:
+        """Whether all have ended, after so many seconds at most."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._running, timeout)
+
+
+def make_app(methods: Mapping[str, Method], calls: Calls) -> Starlette:
     """The ASGI application that answers these methods."""
     quick, slow = CapacityLimiter(_DATABASE_WORKERS), CapacityLimiter(_NODE_WORKERS)
 
@@ -122,13 +164,17 @@ def make_app(methods: Mapping[str, Method]) -> Starlette:
             try:
                 message = parse(method.message, await _body(request))
                 limiter = slow if method.slow else quick
-                return Answer(await to_thread.run_sync(method.answer, message, limiter=limiter))
+                return Answer(
+                    await to_thread.run_sync(calls.answer, method, message, limiter=limiter)
+                )
             except ValidationError as error:
                 raise HTTPException(400, said(error)) from error
             except SnnetError as error:
                 _log.warning("%s: %s", name, error)
                 status = 400 if isinstance(error, InvalidRequest) else 500
                 raise HTTPException(status, str(error)) from error
+            except ClientDisconnect:
+                return Answer({"Err": "the request ended early"}, 400)
             except HTTPException:
                 raise
             except Exception as error:
@@ -138,10 +184,12 @@ def make_app(methods: Mapping[str, Method]) -> Starlette:
 
         return Route(f"/{name}", endpoint, methods=["POST"])
 
-    return Starlette(
+    app = Starlette(
         routes=[route(name, method) for name, method in methods.items()],
         exception_handlers={HTTPException: _refusal},
     )
+    app.router.redirect_slashes = False
+    return app
 
 
 async def _body(request: Request) -> bytes:

@@ -15,6 +15,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from snnet.contract import IPAddress, SnnetError, Store, Write
 
+OFFERED = ""
+"""Holder of an address that Docker has been given and no endpoint has taken yet."""
+
+RETURNED = "returned"
+"""Holder of an address whose endpoint is gone, and that Docker has not released yet."""
+
 NETWORK = "network"
 """Holder of the addresses that a network has for itself: its gateway and the auxiliary ones."""
 
@@ -51,18 +57,25 @@ class Pool(Record):
     def key(self) -> str:
         return self.id
 
+    @property
+    def scope(self) -> tuple[str, str]:
+        """The tenant's subnet; empty where it was not said."""
+        return (self.tenant_id, self.subnet_id)
+
 
 class Address(Record):
     """An address that is not free.
 
-    ``holder`` is an endpoint's id or NETWORK; empty while Docker has been given it and no
-    endpoint has it yet, or no more.  ``since`` is Unix time in seconds.
+    ``holder`` is an endpoint's id, or one of OFFERED, RETURNED and NETWORK, since ``since``
+    (Unix time in seconds).  ``owed``: it was offered again before Docker had released it, so
+    that the next release is not its holder's.
     """
 
     table: ClassVar[str] = "addresses"
     pool_id: str
     ip: IPv4Address
-    holder: str = ""
+    holder: str
+    owed: bool = False
     since: float
 
     @property
@@ -74,12 +87,14 @@ class Network(Record):
     """A network of Docker's, and the tenant's subnet it stands for.
 
     ``bridge`` is set where its VNICs are somebody else's: they are mapped, never made.
+    ``own`` are the addresses it has for itself.  ``deleted``: it goes with its last endpoint.
     """
 
     table: ClassVar[str] = "networks"
     id: str
     subnet: IPv4Network
     gateway: IPv4Address | None = None
+    own: tuple[IPv4Address, ...] = ()
     tenant_id: str
     subnet_id: str
     bridge: str = ""
@@ -88,10 +103,16 @@ class Network(Record):
     concentrator_ip: IPAddress | None = None
     mtu: int | None = None
     internal: bool = False
+    deleted: bool = False
 
     @property
     def key(self) -> str:
         return self.id
+
+    @property
+    def scope(self) -> tuple[str, str]:
+        """The tenant's subnet."""
+        return (self.tenant_id, self.subnet_id)
 
 
 class Endpoint(Record):
@@ -116,6 +137,10 @@ class Endpoint(Record):
     @property
     def key(self) -> str:
         return self.id
+
+    def same_as(self, other: Endpoint) -> bool:
+        """Whether it is the same but for what has become of it since."""
+        return self.model_copy(update={"joined": other.joined, "since": other.since}) == other
 
     @property
     def place(self) -> tuple[str, str, IPv4Address]:

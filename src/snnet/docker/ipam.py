@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import secrets
-import time
-from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address, IPv4Network
+from itertools import chain
 from typing import Any
 
 from snnet.config import check_id, check_network
@@ -14,20 +13,14 @@ from snnet.core.addressing import check_guest, check_ipv4, check_subnet, gateway
 from snnet.node import ComputeNode
 
 from . import messages
-from .book import NETWORK, Address, Book, Pool
+from .book import NETWORK, OFFERED, RETURNED, Book, Pool
 from .network import NetworkDriver
 from .options import SUBNET_ID, TENANT, refuse_unknown
+from .pools import GRACE, Pools
 
-REQUEST_TYPE = "RequestAddressType"
-GATEWAY = "com.docker.network.gateway"
+_REQUEST_TYPE = "RequestAddressType"
+_GATEWAY = "com.docker.network.gateway"
 """Option of a RequestAddress, and its value for a network's gateway (netlabel.Gateway)."""
-
-GRACE = 120.0
-"""Seconds after which an address that no endpoint took is free again.
-
-Docker creates the endpoint right after it has the address, and releases the address right
-after the endpoint is gone; it gives up on a dead plugin after 30 s.
-"""
 
 
 class Ipam:
@@ -38,17 +31,11 @@ class Ipam:
     for ``network`` to finish.
     """
 
-    def __init__(
-        self,
-        book: Book,
-        node: ComputeNode,
-        network: NetworkDriver,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
+    def __init__(self, book: Book, pools: Pools, node: ComputeNode, network: NetworkDriver) -> None:
         self._book = book
+        self._pools = pools
         self._node = node
         self._network = network
-        self._clock = clock
         self._last: dict[str, int] = {}
         """The address each pool gave last: the next is beyond, so that none returns at once."""
 
@@ -74,26 +61,17 @@ class Ipam:
         if tenant:
             check_id(tenant, TENANT)
             check_id(subnet_id, SUBNET_ID)
-        pool = Pool(
-            id=secrets.token_hex(16),
-            subnet=subnet,
-            range=inner,
-            tenant_id=tenant,
-            subnet_id=subnet_id,
-            since=self._clock(),
-        )
         with self._book.lock:
-            self._book.write(pool, remove=self._abandoned())
+            pool = Pool(
+                id=secrets.token_hex(16),
+                subnet=subnet,
+                range=inner,
+                tenant_id=tenant,
+                subnet_id=subnet_id,
+                since=self._pools.now(),
+            )
+            self._book.write(pool, remove=self._pools.abandoned())
         return {"PoolID": pool.id, "Pool": str(subnet), "Data": {}}
-
-    def _abandoned(self) -> list[Pool]:
-        """Pools of which Docker never heard: it asks for a gateway as soon as it has one."""
-        used = {address.pool_id for address in self._book.addresses.all()}
-        return [
-            pool
-            for pool in self._book.pools.all()
-            if pool.id not in used and not pool.network_id and self._stale(pool.since)
-        ]
 
     def release_pool(self, message: messages.OfPool) -> dict[str, Any]:
         """Forget the pool and its addresses; harmless where there is none."""
@@ -101,7 +79,7 @@ class Ipam:
         if pool is None:
             return {}
         if pool.network_id:
-            self._network.forget_network(pool.network_id)
+            self._network.forget(pool.network_id)
         with self._book.lock:
             addresses = [one for one in self._book.addresses.all() if one.pool_id == pool.id]
             self._book.write(remove=[pool, *addresses])
@@ -112,19 +90,27 @@ class Ipam:
 
     def request_address(self, message: messages.RequestAddress) -> dict[str, Any]:
         """The address asked for, or the next free one of the pool's range."""
+        try:
+            return self._offer(message)
+        except (Conflict, Exhausted):
+            # Perhaps it is one's that nobody has any more.
+            if not self._network.endpoints.remove_orphans(GRACE):
+                raise
+            return self._offer(message)
+
+    def _offer(self, message: messages.RequestAddress) -> dict[str, Any]:
         with self._book.lock:
             pool = self._book.pools.get(message.PoolID)
             if pool is None:
                 raise InvalidRequest(f"no pool {message.PoolID}", field="PoolID")
-            for_gateway = message.Options.get(REQUEST_TYPE) == GATEWAY
+            for_gateway = message.Options.get(_REQUEST_TYPE) == _GATEWAY
             if message.Address:
                 ip = self._asked_for(pool, message.Address, for_gateway)
             elif for_gateway:
                 ip = gateway_of(pool.subnet)
             else:
                 ip = self._next_free(pool)
-            holder = NETWORK if for_gateway else ""
-            self._book.write(Address(pool_id=pool.id, ip=ip, holder=holder, since=self._clock()))
+            self._book.write(self._pools.offered(pool, ip, for_network=for_gateway))
             if not message.Address and not for_gateway:
                 self._last[pool.id] = int(ip)
         return {"Address": f"{ip}/{pool.subnet.prefixlen}", "Data": {}}
@@ -132,12 +118,18 @@ class Ipam:
     def release_address(self, message: messages.ReleaseAddress) -> dict[str, Any]:
         """Free the address; harmless where it is free, or is that of a running container."""
         key = f"{message.PoolID}/{check_ipv4(message.Address, 'Address')}"
-        held = self._book.addresses.get(key)
-        if held is not None and held.holder:
-            self._network.given_up(held.holder)
         with self._book.lock:
             found = self._book.addresses.get(key)
-            if found is not None and not self._is_endpoints(found):
+            if found is None:
+                return {}
+            if found.owed and found.holder != RETURNED:
+                self._book.write(found.model_copy(update={"owed": False}))
+                return {}
+        if found.holder not in (OFFERED, RETURNED, NETWORK):
+            self._network.endpoints.given_up(found.holder)
+        with self._book.lock:
+            found = self._book.addresses.get(key)
+            if found is not None and found.holder in (OFFERED, RETURNED, NETWORK):
                 self._book.write(remove=[found])
         return {}
 
@@ -148,28 +140,28 @@ class Ipam:
             raise InvalidRequest(f"{ip} is no host's address in {pool.subnet}", field="Address")
         if not for_gateway and pool.network_id:  # before, Docker asks for the network itself
             check_guest(ip, pool.subnet, "Address")
-        found = self._book.addresses.get(f"{pool.id}/{ip}")
+        found = self._pools.address(pool, ip)
         if for_gateway:
-            mine, others = bool(found and found.holder == NETWORK), [pool]
+            others, again = [pool], bool(found and found.holder == NETWORK)
         else:
-            # Docker asks again when it had no answer.  Should two want it, the first
-            # endpoint has it, and the second one's is refused.
-            mine = bool(found and not found.holder and pool.network_id)
-            others = [other for other in self._siblings(pool) if other is not pool or not mine]
-        if not (mine and for_gateway) and self._held(others, ip):
+            # Offered again, for Docker may have died with the first offer.  Should two want
+            # it, the first endpoint has it, and the second one's is refused.
+            again = bool(pool.network_id and found and found.holder in (OFFERED, RETURNED))
+            others = self._pools.siblings(pool)
+        if self._pools.is_held([one for one in others if one is not pool or not again], ip):
             raise Conflict(f"{ip} is in use")
         return ip
 
     def _next_free(self, pool: Pool) -> IPv4Address:
         """The first free address after the one given last."""
-        siblings = self._siblings(pool)
+        siblings = self._pools.siblings(pool)
         others = self._of_vnics(pool)
         first = max(int(pool.range.network_address), int(gateway_of(pool.subnet)) + 1)
         last = min(int(pool.range.broadcast_address), int(pool.subnet.broadcast_address) - 1)
-        start = self._last.get(pool.id, first - 1) + 1
-        for number in (*range(start, last + 1), *range(first, min(start, last + 1))):
+        start = min(self._last.get(pool.id, first - 1), last) + 1
+        for number in chain(range(start, last + 1), range(first, start)):
             ip = IPv4Address(number)
-            if ip not in others and not self._held(siblings, ip):
+            if ip not in others and not self._pools.is_held(siblings, ip):
                 return ip
         raise Exhausted(
             f"no address of {pool.range} is free: remove containers, or widen --ip-range"
@@ -179,29 +171,5 @@ class Ipam:
         """The addresses that VNICs of the pool's subnet have, whoever made them."""
         if not pool.subnet_id:
             return set()
-        scope = (pool.tenant_id, pool.subnet_id)
-        return {vnic.ip for vnic in self._node.topology().vnics if vnic.id[:2] == scope}
-
-    def _held(self, pools: Iterable[Pool], ip: IPv4Address) -> bool:
-        """Whether the address is somebody's in any of the pools."""
-        for pool in pools:
-            found = self._book.addresses.get(f"{pool.id}/{ip}")
-            # Of a pool that serves none of our networks we do not see the endpoints.
-            if found and (found.holder or not pool.network_id or not self._stale(found.since)):
-                return True
-        return False
-
-    def _siblings(self, pool: Pool) -> list[Pool]:
-        """The pools that share this one's subnet, and so its addresses."""
-        if not pool.subnet_id:
-            return [pool]
-        scope = (pool.tenant_id, pool.subnet_id)
-        return [
-            other for other in self._book.pools.all() if (other.tenant_id, other.subnet_id) == scope
-        ]
-
-    def _is_endpoints(self, address: Address) -> bool:
-        return self._book.endpoints.get(address.holder) is not None
-
-    def _stale(self, since: float) -> bool:
-        return self._clock() - since > GRACE
+        vnics = self._node.topology().vnics
+        return {vnic.ip for vnic in vnics if vnic.id[:2] == pool.scope}

@@ -1,13 +1,15 @@
-"""What people give with ``docker network create -o`` and ``--ipam-opt``."""
+"""What people give with ``docker network create -o`` and ``--ipam-opt``, and Docker's texts."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from ipaddress import IPv4Interface, ip_interface
 from typing import Any
 
 from snnet.config import check_address, check_id
 from snnet.contract import InvalidRequest
+from snnet.core.addressing import check_ipv4
 
 TENANT = "snnet.tenant"
 SUBNET_ID = "snnet.subnet_id"
@@ -84,3 +86,14 @@ def _number(text: str, name: str) -> int:
     if not re.fullmatch(r"[0-9]{1,10}", text):
         raise InvalidRequest(f"{text!r} is no whole number", field=name)
     return int(text)
+
+
+def interface(text: str, field: str) -> IPv4Interface:
+    """An address with its prefix length, as Go writes an IPNet."""
+    try:
+        found = ip_interface(text)
+    except ValueError:
+        raise InvalidRequest(f"{text!r} is no address with a prefix length", field=field) from None
+    check_ipv4(found.ip, field)
+    assert isinstance(found, IPv4Interface)
+    return found

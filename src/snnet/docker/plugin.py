@@ -11,14 +11,11 @@ from typing import TYPE_CHECKING
 
 from snnet import plugins
 from snnet.config import shown
-from snnet.contract import InvalidRequest, SnnetError, Store
+from snnet.contract import InvalidRequest, SnnetError, Store, Timeout
 from snnet.node import ComputeNode
 from snnet.system.files import locked, private_directory
 
-from .app import make_app, methods
-from .book import Book
-from .ipam import Ipam
-from .network import ORPHANED, NetworkDriver
+from .app import Calls, make_app, protocol
 from .server import Place, Server, TcpPlace, Tls, UnixPlace, parse_address
 
 if TYPE_CHECKING:
@@ -32,6 +29,9 @@ DATA_FOLDER = Path("/var/lib/snnet/docker")
 
 _LOCK_PATIENCE = 5.0
 """Seconds to wait for a plugin of the same name to end."""
+
+_ENDING = 15.0
+"""Seconds for the last requests to end: more than a node's usual time limit."""
 
 _log = logging.getLogger("snnet.docker")
 
@@ -74,11 +74,13 @@ class DockerPlugin:
             raise InvalidRequest(f"{shown(store)} is neither a name nor a store", field="store")
         self.name = name
         self._node = node
-        self._place = _place(name, Path(folder), address, tls, Path(spec_folder))
-        self._data = Path(data_dir) if data_dir is not None else DATA_FOLDER / name
+        self._place = _place(name, _path(folder, "folder"), address, tls, spec_folder)
+        self._data = DATA_FOLDER / name if data_dir is None else _path(data_dir, "data_dir")
         self._store = store
         self._opened = ExitStack()
+        self._calls = Calls()
         self._server: Server | None = None
+        self._pid = os.getpid()
 
     @property
     def address(self) -> str:
@@ -97,12 +99,11 @@ class DockerPlugin:
             raise InvalidRequest("makes VNICs, and this one is read-only", field="node")
         self._node.topology()  # says whether it is ready
         with ExitStack() as opened:
-            book = Book(self._open_store(opened))
-            network = NetworkDriver(book, self._node)
-            network.remove_orphans(ORPHANED)
-            app = make_app(methods(network, Ipam(book, self._node, network)))
-            self._server = Server(app, self._place)
+            methods = protocol(self._open_store(opened), self._node)
+            self._calls = Calls()
+            self._server = Server(make_app(methods, self._calls), self._place)
             self._opened = opened.pop_all()
+        self._pid = os.getpid()
 
     def _open_store(self, opened: ExitStack) -> Store:
         if isinstance(self._store, Store):
@@ -125,15 +126,22 @@ class DockerPlugin:
         _log.info("plugin %s listens at %s", self.name, self._place)
 
     def stop(self) -> None:
-        """End the requests being answered, and take no more; nothing is changed or lost."""
-        if self._server is not None:
+        """Take no more requests; nothing is changed or lost."""
+        if self._server is not None and self._pid == os.getpid():
             self._server.stop()
 
     def close(self) -> None:
-        """Stop, and close the store.  ``init()`` opens it again."""
-        self.stop()
+        """Stop, and close the store.  ``init()`` opens it again.
+
+        A forked child only lets go.  Raises Timeout, and keeps the store open, where a
+        request takes longer to end than the node lets it.
+        """
+        if self._pid == os.getpid():
+            self.stop()
+            if not self._calls.wait(_ENDING):
+                raise Timeout("a request is still being carried out: close() once more")
+            self._opened.close()
         self._server = None
-        self._opened.close()
 
     def __enter__(self) -> Self:
         return self
@@ -142,15 +150,19 @@ class DockerPlugin:
         self.close()
 
 
-def _place(
-    name: str, folder: Path, address: str | None, tls: Tls | None, spec_folder: Path
-) -> Place:
+def _place(name: str, folder: Path, address: str | None, tls: Tls | None, specs: object) -> Place:
     if address is None:
         if tls is not None:
             raise InvalidRequest("is for a TCP address: give one", field="tls")
         return UnixPlace(folder / f"{name}.sock")
-    if tls is None:
+    if not isinstance(tls, Tls):
         raise InvalidRequest(
             "is needed for a TCP address: whoever reaches it makes networks as root", field="tls"
         )
-    return TcpPlace(*parse_address(address), tls, spec_folder / f"{name}.json")
+    return TcpPlace(*parse_address(address), tls, _path(specs, "spec_folder") / f"{name}.json")
+
+
+def _path(value: object, field: str) -> Path:
+    if isinstance(value, (str, os.PathLike)):
+        return Path(value)
+    raise InvalidRequest(f"{shown(value)} is no path", field=field)

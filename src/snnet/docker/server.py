@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
+import re
 import socket
 import ssl
 import stat
@@ -17,13 +19,17 @@ from pathlib import Path
 import uvicorn
 from starlette.types import ASGIApp
 
+from snnet.config import shown
 from snnet.contract import Conflict, InvalidRequest, SnnetError
+from snnet.system.files import close_in_children
 
 _PATIENCE = 10.0
 """Seconds for the server to start, and for its last requests to end."""
 
 _BACKLOG = 1024
 """Connections that may wait to be accepted (listen(2))."""
+
+_log = logging.getLogger("snnet.docker")
 
 _PATH_MAX = 107
 """Bytes of a Unix socket's path (unix(7))."""
@@ -57,7 +63,7 @@ class Place(ABC):
 
     @abstractmethod
     def withdraw(self) -> None:
-        """Tell Docker no more; may be repeated."""
+        """Tell Docker no more, if it was told; may be repeated.  May raise OSError."""
 
     def settings(self) -> dict[str, object]:
         """What the server has to know of it."""
@@ -138,6 +144,7 @@ class TcpPlace(Place):
         self._address = (host, port)
         self._tls = tls
         self._spec = spec
+        self._announced = False
 
     def __str__(self) -> str:
         host, port = self._address
@@ -152,26 +159,32 @@ class TcpPlace(Place):
             raise Conflict(f"cannot listen at {self}: {error.strerror}") from error
 
     def announce(self) -> None:
+        # Docker has another working directory.
         document = {
             "Name": self._spec.stem,
             "Addr": str(self),
             "TLSConfig": {
                 "InsecureSkipVerify": False,
-                "CAFile": str(self._tls.ca),
-                "CertFile": str(self._tls.client_cert),
-                "KeyFile": str(self._tls.client_key),
+                "CAFile": os.path.abspath(self._tls.ca),
+                "CertFile": os.path.abspath(self._tls.client_cert),
+                "KeyFile": os.path.abspath(self._tls.client_key),
             },
         }
+        draft = self._spec.with_suffix(".new")
         try:
             self._spec.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-            draft = self._spec.with_suffix(".new")
             draft.write_text(json.dumps(document, indent=1) + "\n")
             draft.rename(self._spec)
         except OSError as error:
+            with contextlib.suppress(OSError):
+                draft.unlink()
             raise SnnetError(f"cannot write {self._spec}: {error.strerror}") from error
+        self._announced = True
 
     def withdraw(self) -> None:
-        self._spec.unlink(missing_ok=True)
+        if self._announced:
+            self._spec.unlink(missing_ok=True)
+        self._announced = False
 
     def settings(self) -> dict[str, object]:
         return {
@@ -196,6 +209,7 @@ class Server:
         if self._thread is not None:
             return
         listening = self._place.open()
+        close_in_children(listening)
         try:
             config = uvicorn.Config(
                 self._app,
@@ -234,18 +248,21 @@ class Server:
             time.sleep(0.005)
 
     def stop(self) -> None:
-        """End what is being answered, and listen no more."""
-        self._place.withdraw()
+        """Listen no more, and let what is being answered end."""
         server, thread = self._server, self._thread
         self._server = self._thread = None
         if server is not None and thread is not None and thread.is_alive():
             server.should_exit = True
             thread.join(2 * _PATIENCE)
+        try:
+            self._place.withdraw()
+        except OSError as error:
+            _log.warning("cannot take back what tells Docker of %s: %s", self._place, error)
 
 
-def parse_address(text: str) -> tuple[str, int]:
+def parse_address(text: object) -> tuple[str, int]:
     """Host and port of "host:port" or "[host]:port"."""
-    host, separator, port = text.rpartition(":")
-    if separator and host and port.isdigit() and 0 < int(port) < 65536:
-        return host.strip("[]"), int(port)
-    raise InvalidRequest(f"{text!r} is not host:port", field="address")
+    found = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:]+)):([0-9]{1,5})", str(text), re.ASCII)
+    if isinstance(text, str) and found and 0 < int(found[3]) < 65536:
+        return found[1] or found[2], int(found[3])
+    raise InvalidRequest(f"{shown(text)} is not host:port", field="address")

@@ -35,4 +35,4 @@ class MemoryStore(Store):
                     table[write.key] = text
 
     def close(self) -> None:
-        """Nothing to let go of; what was written is still there for who opens it again."""
+        """Nothing to let go of."""

@@ -67,7 +67,15 @@ class SqliteStore(Store):
             rows = self._connection.execute(
                 "SELECT key, document FROM documents WHERE bucket = ?", (table,)
             ).fetchall()
-        return {key: json.loads(document) for key, document in rows}
+        found = {}
+        for key, document in rows:
+            try:
+                found[key] = json.loads(document)
+            except (TypeError, ValueError) as error:
+                raise SnnetError(
+                    f"the database {self._path} is damaged: {table} {key!r} is no JSON ({error})"
+                ) from error
+        return found
 
     def write(self, writes: Sequence[Write]) -> None:
         """See :meth:`snnet.contract.Store.write`."""

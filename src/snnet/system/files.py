@@ -16,7 +16,7 @@ import time
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from snnet.contract import Conflict, SnnetError
 
@@ -91,7 +91,7 @@ class _Lock:
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
-        _held().add(self)
+        close_in_children(self)
 
     def close(self) -> None:
         fd, self._fd = self._fd, -1
@@ -110,20 +110,26 @@ class _Lock:
         self.close()
 
 
-@functools.cache
-def _held() -> weakref.WeakSet[_Lock]:
-    """The locks of this process; a child closes them as soon as it is forked.
+class _Closes(Protocol):
+    def close(self) -> None: ...
 
-    One set for all, since os.register_at_fork has no way back.
-    """
-    held: weakref.WeakSet[_Lock] = weakref.WeakSet()
+
+def close_in_children(thing: _Closes) -> None:
+    """Have every child close it as soon as it is forked, while it lives here."""
+    _closed_in_children().add(thing)
+
+
+@functools.cache
+def _closed_in_children() -> weakref.WeakSet[_Closes]:
+    """One set for all, since os.register_at_fork has no way back."""
+    things: weakref.WeakSet[_Closes] = weakref.WeakSet()
 
     def close_all() -> None:
-        for lock in list(held):
-            lock.close()
+        for thing in list(things):
+            thing.close()
 
     os.register_at_fork(after_in_child=close_all)
-    return held
+    return things
 
 
 def _try_lock(path: Path) -> int | None:

@@ -1,0 +1,338 @@
+"""Endpoints: containers' places on a network, and the VNICs that they are."""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from ipaddress import IPv4Address
+from typing import Any
+
+from snnet.config import VnicConfig, VnicRole, check_mac
+from snnet.contract import Conflict, FatalError, InvalidRequest, SnnetError, link_key
+from snnet.core.addressing import check_guest, mac_for
+from snnet.core.compute import ROUTED_GATEWAY, Vnic
+from snnet.node import ComputeNode
+
+from . import messages
+from .book import Book, Endpoint, Network
+from .options import interface, refuse_ports
+from .pools import GRACE, Pools
+
+_CONNECTED = 1
+"""Type of a route that needs no next hop (types.CONNECTED in libnetwork)."""
+
+_log = logging.getLogger("snnet.docker")
+
+
+class Endpoints:
+    """Makes, maps and removes the VNICs of endpoints.
+
+    An endpoint is noted before its VNIC is made, and forgotten after it is gone; so there
+    is a note for every VNIC, whatever is killed when.  Every call may be repeated.
+    """
+
+    def __init__(self, book: Book, pools: Pools, node: ComputeNode) -> None:
+        self._book = book
+        self._pools = pools
+        self._node = node
+        self._turns = Turns()
+
+    # -- what Docker asks for ------------------------------------------------------------
+
+    def create(self, message: messages.CreateEndpoint) -> dict[str, Any]:
+        """Make the VNIC of a container, or find the one that is there for it."""
+        network = self._network(message.NetworkID)
+        refuse_ports(message.Options)
+        if message.Interface.AddressIPv6:
+            raise InvalidRequest("tenants are IPv4", field="AddressIPv6")
+        if not message.Interface.Address:
+            raise InvalidRequest("is needed: the network's IPAM driver gave none", field="Address")
+        ip = check_guest(interface(message.Interface.Address, "Address").ip, network.subnet)
+        given = message.Interface.MacAddress
+        mac = check_mac(given, "MacAddress") if given else None
+        self.remove_orphans(GRACE)
+        with self._turns.of(message.EndpointID):
+            wanted = self._wanted(network, message.EndpointID, ip, mac)
+            known = self._book.endpoints.get(wanted.id)
+            if known is None:
+                self._note(network, wanted)
+            elif not known.same_as(wanted):
+                raise Conflict(f"endpoint {known.id} is there already, and is another one")
+            if wanted.made:
+                self._make(network, wanted, forget=known is None)
+        # What was given must not be given back: Docker takes that for a change.
+        return {"Interface": {} if given else {"MacAddress": wanted.mac}}
+
+    def _make(self, network: Network, endpoint: Endpoint, *, forget: bool) -> None:
+        try:
+            self._node.create_vnic(vnic_config(network, endpoint))
+        except FatalError:
+            raise  # something is left, which it has to be remembered for
+        except BaseException:
+            if forget:
+                self._forget(endpoint)
+            raise
+
+    def info(self, message: messages.OfEndpoint) -> dict[str, Any]:
+        """What is worth knowing of the endpoint."""
+        network, endpoint = self._known(message)
+        return {
+            "Value": {
+                "snnet.tenant": network.tenant_id,
+                "snnet.subnet_id": network.subnet_id,
+                "snnet.vnic_id": endpoint.vnic_id,
+                "snnet.ip": str(endpoint.ip),
+                "snnet.mac": endpoint.mac,
+            }
+        }
+
+    def join(self, message: messages.Join) -> dict[str, Any]:
+        """The container's end of the veth, for Docker to move into the container."""
+        with self._turns.of(message.EndpointID):
+            network, endpoint = self._known(message)
+            if endpoint.made:
+                # Mends what was deleted, and finds what is there.
+                vnic = self._node.create_vnic(vnic_config(network, endpoint)).vnic
+            else:
+                vnic = self._vnic_with(network, endpoint.ip)
+            self._set_joined(endpoint, True)
+        answer: dict[str, Any] = {
+            "InterfaceName": {"SrcName": vnic.peer_name, "DstPrefix": "eth"},
+            "DisableGatewayService": True,
+        }
+        if network.internal:
+            return answer
+        if self._node.routed:
+            host = {"Destination": f"{ROUTED_GATEWAY}/32", "RouteType": _CONNECTED, "NextHop": ""}
+            return answer | {"Gateway": str(ROUTED_GATEWAY), "StaticRoutes": [host]}
+        return answer | {"Gateway": str(network.gateway or vnic.gateway)}
+
+    def leave(self, message: messages.OfEndpoint) -> dict[str, Any]:
+        """Note that no container has it: Docker has moved the veth's end back."""
+        with self._turns.of(message.EndpointID):
+            endpoint = self._book.endpoints.get(message.EndpointID)
+            if endpoint is not None and endpoint.network_id == message.NetworkID:
+                self._set_joined(endpoint, False)
+        return {}
+
+    def delete(self, message: messages.OfEndpoint) -> dict[str, Any]:
+        """Remove the VNIC if it was made for the endpoint; harmless where there is none."""
+        endpoint = self._book.endpoints.get(message.EndpointID)
+        if endpoint is not None and endpoint.network_id == message.NetworkID:
+            self._remove(endpoint.id)
+        return {}
+
+    # -- what Docker has forgotten -------------------------------------------------------
+
+    def of(self, network_id: str) -> list[Endpoint]:
+        """All endpoints of a network."""
+        return [one for one in self._book.endpoints.all() if one.network_id == network_id]
+
+    def remove_all(self, network_id: str) -> list[SnnetError]:
+        """Remove every endpoint of a network; why those are left that could not go."""
+        errors = []
+        for endpoint in self.of(network_id):
+            try:
+                self._remove(endpoint.id)
+            except SnnetError as error:
+                errors.append(error)
+                self._set_joined(endpoint, False)
+        return errors
+
+    def remove_orphans(self, older_than: float) -> int:
+        """Remove the endpoints that no container has had for so long; how many went.
+
+        Docker joins one right after it was created, and deletes it right after it was
+        left.  What cannot be removed has to wait as long again.
+        """
+        now, removed = self._pools.now(), 0
+        for endpoint in self._book.endpoints.all():
+            if not endpoint.joined and abs(now - endpoint.since) >= older_than:
+                removed += self._try_to_give_up(endpoint)
+        return removed
+
+    def remove_unused(self) -> None:
+        """Remove the endpoints whose container ended while nobody answered Docker.
+
+        Docker has moved the veth's end back to the host, or it went with the container.
+        """
+        vnics = {vnic.id: vnic for vnic in self._node.topology().vnics}
+        for endpoint in self._book.endpoints.all():
+            if not (endpoint.made and endpoint.joined and self._pools.stale(endpoint.since)):
+                continue
+            vnic = vnics.get((endpoint.tenant_id, endpoint.subnet_id, endpoint.vnic_id))
+            peer = vnic.peer_name if vnic else None
+            if peer is None or self._node.backend.find(link_key(peer)) is not None:
+                self._set_joined(endpoint, False)
+                self._try_to_give_up(endpoint)
+
+    def _try_to_give_up(self, endpoint: Endpoint) -> bool:
+        try:
+            return self.given_up(endpoint.id)
+        except SnnetError:
+            self._set_joined(endpoint, False)
+            return False
+
+    def given_up(self, endpoint_id: str) -> bool:
+        """Remove an endpoint that Docker has forgotten without a word; not a container's.
+
+        It does that where its DeleteEndpoint, or CreateEndpoint, had no answer.
+        """
+        try:
+            removed = self._remove(endpoint_id, unless_joined=True)
+        except SnnetError as error:
+            _log.warning("endpoint %s, which Docker has forgotten, is left: %s", endpoint_id, error)
+            raise
+        if removed:
+            _log.warning("endpoint %s, which Docker has forgotten, is removed", endpoint_id)
+        return removed
+
+    # -- the book ----------------------------------------------------------------------
+
+    def _remove(self, endpoint_id: str, *, unless_joined: bool = False) -> bool:
+        """Whether it was there, and is gone."""
+        with self._turns.of(endpoint_id):
+            endpoint = self._book.endpoints.get(endpoint_id)
+            if endpoint is None or (unless_joined and endpoint.joined):
+                return False
+            if endpoint.made:
+                self._node.destroy_vnic(_identity(endpoint))
+            self._forget(endpoint)
+            return True
+
+    def _note(self, network: Network, endpoint: Endpoint) -> None:
+        """Write down what is about to be made, and that the address is its."""
+        with self._book.lock:
+            self._network(network.id)
+            for other in self._book.endpoints.all():
+                if other.place == endpoint.place:
+                    raise Conflict(f"{endpoint.ip} belongs to endpoint {other.id}")
+            self._book.write(endpoint, *self._pools.taken(network, endpoint))
+
+    def _forget(self, endpoint: Endpoint) -> None:
+        with self._book.lock:
+            gone: list[Endpoint | Network] = [endpoint]
+            network = self._book.networks.get(endpoint.network_id)
+            if network and network.deleted and self.of(network.id) == [endpoint]:
+                gone.append(network)
+            self._book.write(*self._pools.returned(endpoint), remove=gone)
+
+    def _set_joined(self, endpoint: Endpoint, joined: bool) -> None:
+        change = {"joined": joined, "since": self._pools.now()}
+        with self._book.lock:
+            if self._book.endpoints.get(endpoint.id) is not None:
+                self._book.write(endpoint.model_copy(update=change))
+
+    def _network(self, network_id: str) -> Network:
+        network = self._book.networks.get(network_id)
+        if network is None or network.deleted:
+            raise InvalidRequest(f"no network {network_id}", field="NetworkID")
+        return network
+
+    def _known(self, message: messages.OfEndpoint) -> tuple[Network, Endpoint]:
+        network = self._network(message.NetworkID)
+        endpoint = self._book.endpoints.get(message.EndpointID)
+        if endpoint is None or endpoint.network_id != network.id:
+            raise InvalidRequest(
+                f"no endpoint {message.EndpointID} on network {network.id}", field="EndpointID"
+            )
+        return network, endpoint
+
+    # -- VNICs -------------------------------------------------------------------------
+
+    def _wanted(
+        self, network: Network, endpoint_id: str, ip: IPv4Address, mac: str | None
+    ) -> Endpoint:
+        endpoint = Endpoint(
+            id=endpoint_id,
+            network_id=network.id,
+            tenant_id=network.tenant_id,
+            subnet_id=network.subnet_id,
+            vnic_id=_vnic_id(endpoint_id),
+            ip=ip,
+            mac=mac or mac_for(ip),
+            made=True,
+            since=self._pools.now(),
+        )
+        if not network.bridge:
+            return endpoint
+        vnic = self._vnic_with(network, ip)
+        if mac not in (None, vnic.mac):
+            raise Conflict(
+                f"VNIC {vnic.vnic_id} has the MAC {vnic.mac}: leave out --mac-address, or "
+                "give this one"
+            )
+        mapped = {"vnic_id": vnic.vnic_id, "mac": vnic.mac, "made": False}
+        return endpoint.model_copy(update=mapped)
+
+    def _vnic_with(self, network: Network, ip: IPv4Address) -> Vnic:
+        for vnic in self._node.topology().vnics:
+            if vnic.id[:2] == network.scope and vnic.ip == ip:
+                if vnic.role is not VnicRole.TENANT_CONTAINER:
+                    raise Conflict(f"{ip} belongs to VNIC {vnic.vnic_id}, which is a VM's")
+                return vnic
+        raise Conflict(
+            f"no VNIC of {network.bridge} has {ip}: create_vnic comes first, and docker run "
+            "has to be given its address (--ip)"
+        )
+
+
+class Turns:
+    """One call after the other for each id."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._locks: dict[str, threading.Lock] = {}
+        self._users: Counter[str] = Counter()
+
+    @contextmanager
+    def of(self, name: str) -> Iterator[None]:
+        """Wait for this id's turn."""
+        with self._guard:
+            lock = self._locks.setdefault(name, threading.Lock())
+            self._users[name] += 1
+        try:
+            with lock:
+                yield
+        finally:
+            with self._guard:
+                self._users[name] -= 1
+                if not self._users[name]:
+                    del self._users[name], self._locks[name]
+
+
+def vnic_config(network: Network, endpoint: Endpoint) -> VnicConfig:
+    """What the node is to make for an endpoint."""
+    return replace(
+        _identity(endpoint),
+        instance_id=endpoint.vnic_id,
+        concentrator_id=network.concentrator_id,
+        concentrator_ip=network.concentrator_ip,
+        subnet=network.subnet,
+        subnet_key=network.subnet_key,
+        ip=endpoint.ip,
+        mac=endpoint.mac,
+        mtu=network.mtu,
+    )
+
+
+def _identity(endpoint: Endpoint) -> VnicConfig:
+    return VnicConfig(
+        role=VnicRole.TENANT_CONTAINER,
+        tenant_id=endpoint.tenant_id,
+        subnet_id=endpoint.subnet_id,
+        vnic_id=endpoint.vnic_id,
+    )
+
+
+def _vnic_id(endpoint_id: str) -> str:
+    """Half of Docker's 256-bit id as a UUID, which a link's alias has room for."""
+    if re.fullmatch(r"[0-9a-f]{64}", endpoint_id):
+        return str(uuid.UUID(endpoint_id[:32]))
+    return endpoint_id

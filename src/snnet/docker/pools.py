@@ -1,0 +1,156 @@
+"""Which addresses are whose, and which pool is which network's.
+
+Docker tells the IPAM driver nothing of networks, and the network driver nothing of pools.
+A pool is linked to a network where there is no doubt: when the network is made and but one
+pool can be its, or when the first endpoint brings an address that but one pool has offered.
+What is not linked is never taken back by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from ipaddress import IPv4Address
+
+from snnet.contract import Conflict
+
+from .book import NETWORK, OFFERED, RETURNED, Address, Book, Endpoint, Network, Pool, Record
+
+GRACE = 120.0
+"""Seconds after which Docker has forgotten what it did not go on with.
+
+It makes an endpoint right after it has the address, and releases the address right after
+the endpoint is gone; whatever it has no answer to for 30 s it gives up.
+"""
+
+
+class Pools:
+    """Looks at the book's pools and addresses; what is to be changed it gives as records.
+
+    Its callers hold the book's lock, and write.
+    """
+
+    def __init__(self, book: Book, clock: Callable[[], float]) -> None:
+        self._book = book
+        self._clock = clock
+
+    def now(self) -> float:
+        """Unix time in seconds."""
+        return self._clock()
+
+    def stale(self, since: float) -> bool:
+        """Whether that was so long ago that Docker has forgotten it; or the clock was wrong."""
+        return abs(self._clock() - since) > GRACE
+
+    def address(self, pool: Pool, ip: IPv4Address) -> Address | None:
+        """The address as it is held in the pool, or None."""
+        return self._book.addresses.get(f"{pool.id}/{ip}")
+
+    def siblings(self, pool: Pool) -> list[Pool]:
+        """The pools that share this one's subnet, and so its addresses."""
+        if not pool.subnet_id:
+            return [pool]
+        return [other for other in self._book.pools.all() if other.scope == pool.scope]
+
+    def is_held(self, pools: Iterable[Pool], ip: IPv4Address) -> bool:
+        """Whether the address is somebody's in any of the pools."""
+        for pool in pools:
+            found = self.address(pool, ip)
+            if found and not (
+                found.holder in (OFFERED, RETURNED) and pool.network_id and self.stale(found.since)
+            ):
+                return True
+        return False
+
+    # -- networks ----------------------------------------------------------------------
+
+    def candidates(self, network: Network) -> list[Pool]:
+        """The pools that may be the network's, with its gateway's address taken."""
+        return [
+            pool
+            for pool in self._book.pools.all()
+            if pool.subnet == network.subnet
+            and pool.network_id in ("", network.id)
+            and pool.scope in (("", ""), network.scope)
+            and all(self.address(pool, ip) for ip in network.own)
+        ]
+
+    def linked(self, pool: Pool, network: Network) -> list[Record]:
+        """The pool as the network's, and what it has for itself as its own."""
+        link = {
+            "network_id": network.id,
+            "tenant_id": network.tenant_id,
+            "subnet_id": network.subnet_id,
+        }
+        own = [found for ip in network.own if (found := self.address(pool, ip))]
+        return [
+            pool.model_copy(update=link),
+            *(one.model_copy(update={"holder": NETWORK}) for one in own),
+        ]
+
+    # -- endpoints ---------------------------------------------------------------------
+
+    def taken(self, network: Network, endpoint: Endpoint) -> list[Record]:
+        """The endpoint's address as its own.  Conflict where somebody else has it."""
+        pools = [pool for pool in self.candidates(network) if pool.network_id]
+        records: list[Record] = []
+        if not pools:
+            offered = [
+                pool
+                for pool in self.candidates(network)
+                if (found := self.address(pool, endpoint.ip)) and found.holder == OFFERED
+            ]
+            if len(offered) == 1:
+                pools = offered
+                records = self.linked(offered[0], network)
+        for pool in pools:
+            found = self.address(pool, endpoint.ip)
+            if found and found.holder not in (OFFERED, RETURNED, endpoint.id):
+                raise Conflict(f"{endpoint.ip} belongs to {found.holder}")
+            owed = bool(found and (found.owed or found.holder == RETURNED))
+            records.append(self._held(pool, endpoint.ip, endpoint.id, owed=owed))
+        return records
+
+    def returned(self, endpoint: Endpoint) -> list[Record]:
+        """The endpoint's address as nobody's, until Docker releases it."""
+        return [
+            self._held(pool, endpoint.ip, RETURNED)
+            for pool in self._book.pools.all()
+            if pool.network_id == endpoint.network_id
+            and (found := self.address(pool, endpoint.ip))
+            and found.holder == endpoint.id
+        ]
+
+    def offered(self, pool: Pool, ip: IPv4Address, *, for_network: bool) -> Address:
+        """The address as one that Docker is given."""
+        found = self.address(pool, ip)
+        owed = bool(found and (found.owed or found.holder == RETURNED))
+        return self._held(pool, ip, NETWORK if for_network else OFFERED, owed=owed)
+
+    def _held(self, pool: Pool, ip: IPv4Address, holder: str, *, owed: bool = False) -> Address:
+        return Address(pool_id=pool.id, ip=ip, holder=holder, owed=owed, since=self._clock())
+
+    # -- what nobody comes back for ----------------------------------------------------
+
+    def abandoned(self) -> list[Record]:
+        """Pools that Docker has forgotten, with their addresses.
+
+        It has no answer to a RequestPool, or dies before it makes the network, or has none
+        to the ReleasePool after the network's end.  One that names no subnet and has
+        addresses may serve another network driver.
+        """
+        used: dict[str, list[Address]] = {}
+        for address in self._book.addresses.all():
+            used.setdefault(address.pool_id, []).append(address)
+        waiting = {network.scope for network in self._book.networks.all()}
+        gone: list[Record] = []
+        for pool in self._book.pools.all():
+            if not self.stale(pool.since):
+                continue
+            if pool.network_id:
+                useless = self._book.networks.get(pool.network_id) is None
+            else:
+                named = bool(pool.subnet_id) and pool.scope not in waiting
+                useless = named or pool.id not in used
+            if useless:
+                gone += [pool, *used.get(pool.id, ())]
+        return gone
