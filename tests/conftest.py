@@ -53,6 +53,22 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs(kind): the kernel must have this kind of link")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_pycollect_makeitem(
+    collector: pytest.Module | pytest.Class, name: str, obj: object
+) -> list[pytest.Item] | None:
+    """Do not even collect what ``-m 'not kernel'`` leaves out: it is half of all tests."""
+    if collector.config.option.markexpr != "not kernel" or not name.lower().startswith("test"):
+        return None
+    marks = [*_marks(obj), *_marks(collector.obj)]
+    return [] if any(mark.name == "kernel" for mark in marks) else None
+
+
+def _marks(obj: object) -> list[pytest.Mark]:
+    marks = getattr(obj, "pytestmark", [])
+    return [getattr(mark, "mark", mark) for mark in (marks if isinstance(marks, list) else [marks])]
+
+
 @pytest.hookimpl(trylast=True)  # what -m leaves out is not asked for
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if os.geteuid() != 0:

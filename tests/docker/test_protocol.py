@@ -219,7 +219,7 @@ def test_answers_while_a_hundred_wait(
             for number in range(10, 110)
         ]
         waiting.acquire()
-        time.sleep(0.1)  # until the others have come
+        time.sleep(0.05)  # until the others have come
         started = time.monotonic()
         client.ask("NetworkDriver.GetCapabilities")
         client.address(pool)

@@ -219,14 +219,14 @@ def test_a_claim_waits_for_its_turn(host: SystemHost) -> None:
     def hold() -> None:
         with host.claim(1):
             claimed.set()
-            time.sleep(0.2)
+            time.sleep(0.08)
 
     thread = threading.Thread(target=hold)
     thread.start()
     claimed.wait()
     start = time.monotonic()
     with host.claim(5):
-        assert time.monotonic() - start > 0.1
+        assert time.monotonic() - start > 0.05
     thread.join()
 
 

@@ -151,14 +151,20 @@ class TcpPlace(Place):
         return f"https://{f'[{host}]' if ':' in host else host}:{port}"
 
     def open(self) -> socket.socket:
+        self._write_draft()
         host, port = self._address
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
             return socket.create_server((host, port), family=family, backlog=_BACKLOG)
         except OSError as error:
+            self._draft.unlink(missing_ok=True)
             raise Conflict(f"cannot listen at {self}: {error.strerror}") from error
 
-    def announce(self) -> None:
+    @property
+    def _draft(self) -> Path:
+        return self._spec.with_suffix(".new")
+
+    def _write_draft(self) -> None:
         # Docker has another working directory.
         document = {
             "Name": self._spec.stem,
@@ -170,21 +176,23 @@ class TcpPlace(Place):
                 "KeyFile": os.path.abspath(self._tls.client_key),
             },
         }
-        draft = self._spec.with_suffix(".new")
         try:
             self._spec.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-            draft.write_text(json.dumps(document, indent=1) + "\n")
-            draft.rename(self._spec)
+            if self._spec.is_dir():
+                raise Conflict(f"{self._spec} is a folder: remove it")
+            self._draft.write_text(json.dumps(document, indent=1) + "\n")
         except OSError as error:
-            with contextlib.suppress(OSError):
-                draft.unlink()
             raise SnnetError(f"cannot write {self._spec}: {error.strerror}") from error
+
+    def announce(self) -> None:
+        self._draft.rename(self._spec)
         self._announced = True
 
     def withdraw(self) -> None:
         if self._announced:
             self._spec.unlink(missing_ok=True)
         self._announced = False
+        self._draft.unlink(missing_ok=True)
 
     def settings(self) -> dict[str, object]:
         return {
