@@ -7,6 +7,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest -q
 BOTH   := -n 2 --dist worksteal
+SIDE_BY_SIDE := tests/conformance tests/docker
 
 DEMO_PACKAGES   := iproute2 procps dnsmasq-base busybox-static nftables iptables
 KERNEL_PACKAGES := $(DEMO_PACKAGES) udhcpc iputils-ping conntrack docker.io
@@ -38,8 +39,8 @@ test-fake: $(READY)
 	$(PYTEST) $(BOTH) -m 'not kernel' $(TESTS)
 
 test-kernel: $(READY) packages-kernel
-	@tools/as-root $(PYTEST) -m kernel $(or $(TESTS),--ignore tests/conformance)
-	$(if $(TESTS),,@tools/as-root $(PYTEST) $(BOTH) -m kernel tests/conformance)
+	@tools/as-root $(PYTEST) -m kernel $(or $(TESTS),$(addprefix --ignore ,$(SIDE_BY_SIDE)))
+	$(if $(TESTS),,@tools/as-root $(PYTEST) $(BOTH) -m kernel $(SIDE_BY_SIDE))
 
 test-vm: $(READY)
 	@tools/as-root tools/vm-suite $(TESTS)
