@@ -345,3 +345,8 @@ def test_in_routed_mode(centre: DataCentre) -> None:
     assert machine.promises() == NOTHING
     assert machine.links() == set()
     machine.kill_daemon(signal.SIGTERM)
+    machine.kill_plugin(signal.SIGTERM)
+    settings = snnet.NetworkConfig.from_yaml(config)
+    with snnet.ComputeNode("routed", settings, netns=machine.space.fd) as node:
+        node.init()
+        node.reset_network()  # forwarding is as it was
