@@ -82,7 +82,7 @@ def test_an_address_does_not_come_back_at_once(host: Host) -> None:
         address = host.client.address(pool)
         assert address == f"10.1.0.{number}/24"
         host.client.release(pool, address)
-    assert host.addresses == {"10.1.0.1": "network"}
+    assert host.addresses == {"10.1.0.1": ":network"}
 
 
 def test_the_gateways_address_is_nobodys(host: Host) -> None:
@@ -121,7 +121,7 @@ def test_auxiliary_addresses_are_the_networks(host: Host) -> None:
         host.client.create_network(NETWORK, OPTIONS, auxiliary={"router": "10.1.0.2/24"})
         assert host.client.address(pool) == "10.1.0.3/24"
         assert host.addresses == {
-            "10.1.0.1": "network", "10.1.0.2": "network", "10.1.0.3": "",
+            "10.1.0.1": ":network", "10.1.0.2": ":network", "10.1.0.3": "",
         }  # fmt: skip
         host.client.release(pool, "10.1.0.3")
         host.restart()
@@ -203,7 +203,7 @@ def test_an_endpoint_goes_with_its_address(host: Host, ran: bool) -> None:
         host.client.ask("NetworkDriver.Leave", NetworkID=NETWORK, EndpointID=ENDPOINT)
     host.client.release(pool, address)
     assert host.endpoints == {}
-    assert host.addresses == {"10.1.0.1": "network"}
+    assert host.addresses == {"10.1.0.1": ":network"}
     assert host.kernel.to_text() == host.empty
 
 
@@ -231,7 +231,7 @@ def test_a_release_that_comes_late_is_not_the_next_ones(host: Host) -> None:
     host.client.join(NETWORK, "c" * 64)
     host.client.leave(NETWORK, "c" * 64)
     host.client.release(pool, "10.1.0.9")
-    assert host.addresses == {"10.1.0.1": "network"}
+    assert host.addresses == {"10.1.0.1": ":network"}
     host.client.address(pool, "10.1.0.9")
 
 

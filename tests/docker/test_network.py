@@ -443,7 +443,7 @@ def test_a_create_that_fails_leaves_nothing(host: Host) -> None:
         assert host.kernel.to_text() == before
         assert host.endpoints == {}
         host.client.release(pool, address)
-        assert host.addresses == {"10.1.0.1": "network"}
+        assert host.addresses == {"10.1.0.1": ":network"}
     assert at > 5
 
 

@@ -41,9 +41,9 @@ that long when a daemon starts is the last one's."""
 BODY_MAX = 1 << 20
 """Bytes of a body that are read; Docker's are a few hundred."""
 
-_DATABASE_WORKERS = 8
-_NODE_WORKERS = 32
-"""Requests worked on at once; all others wait without a thread."""
+_QUICK_WORKERS = 16
+_SLOW_WORKERS = 128
+"""Requests worked on at once, a thread each; all others wait without one."""
 
 _log = logging.getLogger("snnet.docker")
 
@@ -56,8 +56,8 @@ class Answer(JSONResponse):
 class Method:
     """One method of a protocol.
 
-    ``slow`` ones work on the kernel, and so do not keep those waiting that only look
-    something up, or write a line into the database.
+    ``slow`` ones work on the kernel, and so do not keep those waiting that as a rule only
+    look something up, or write a line into the database.
     """
 
     message: type[Message]
@@ -93,7 +93,7 @@ def methods(network: NetworkDriver, ipam: Ipam) -> dict[str, Method]:
         "NetworkDriver.DeleteEndpoint": Method(messages.OfEndpoint, endpoints.delete, slow=True),
         "NetworkDriver.EndpointOperInfo": Method(messages.OfEndpoint, endpoints.info),
         "NetworkDriver.Join": Method(messages.Join, endpoints.join, slow=True),
-        "NetworkDriver.Leave": Method(messages.OfEndpoint, endpoints.leave, slow=True),
+        "NetworkDriver.Leave": Method(messages.OfEndpoint, endpoints.leave),
         "NetworkDriver.ProgramExternalConnectivity": _always(messages.OfEndpoint, {}),
         "NetworkDriver.RevokeExternalConnectivity": _always(messages.OfEndpoint, {}),
         "NetworkDriver.DiscoverNew": _always(messages.Discovery, {}),
@@ -106,11 +106,9 @@ def methods(network: NetworkDriver, ipam: Ipam) -> dict[str, Method]:
             {"LocalDefaultAddressSpace": SPACE, "GlobalDefaultAddressSpace": SPACE},
         ),
         "IpamDriver.RequestPool": Method(messages.RequestPool, ipam.request_pool),
-        "IpamDriver.ReleasePool": Method(messages.OfPool, ipam.release_pool, slow=True),
+        "IpamDriver.ReleasePool": Method(messages.OfPool, ipam.release_pool),
         "IpamDriver.RequestAddress": Method(messages.RequestAddress, ipam.request_address),
-        "IpamDriver.ReleaseAddress": Method(
-            messages.ReleaseAddress, ipam.release_address, slow=True
-        ),
+        "IpamDriver.ReleaseAddress": Method(messages.ReleaseAddress, ipam.release_address),
     }
 
 
@@ -157,7 +155,7 @@ class Calls:
 
 def make_app(methods: Mapping[str, Method], calls: Calls) -> Starlette:
     """The ASGI application that answers these methods."""
-    quick, slow = CapacityLimiter(_DATABASE_WORKERS), CapacityLimiter(_NODE_WORKERS)
+    quick, slow = CapacityLimiter(_QUICK_WORKERS), CapacityLimiter(_SLOW_WORKERS)
 
     def route(name: str, method: Method) -> Route:
         async def endpoint(request: Request) -> Answer:

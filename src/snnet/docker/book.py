@@ -15,14 +15,16 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from snnet.contract import IPAddress, SnnetError, Store, Write
 
+# Holders that are no endpoints: no id has a colon.
+
 OFFERED = ""
-"""Holder of an address that Docker has been given and no endpoint has taken yet."""
+"""Of an address that Docker has been given and no endpoint has taken yet."""
 
-RETURNED = "returned"
-"""Holder of an address whose endpoint is gone, and that Docker has not released yet."""
+RETURNED = ":returned"
+"""Of an address whose endpoint is gone, and that Docker has not released yet."""
 
-NETWORK = "network"
-"""Holder of the addresses that a network has for itself: its gateway and the auxiliary ones."""
+NETWORK = ":network"
+"""Of the addresses that a network has for itself: its gateway and the auxiliary ones."""
 
 
 class Record(BaseModel):
