@@ -198,12 +198,17 @@ def test_killed_within_calls(machine: Machine) -> None:
     assert machine.links() == set()
 
 
-def test_the_daemon_is_killed(machine: Machine) -> None:
+@pytest.mark.parametrize(
+    "order", ["daemon", "daemon plugin", "plugin daemon"], ids=lambda order: order.replace(" ", "-")
+)
+def test_killed_with_containers_running(machine: Machine, order: str) -> None:
+    """The one that is to run again does, with a new endpoint, and nothing is left of the other."""
     machine.run("one", "--restart", "always")
     machine.run("two")
-    machine.kill_daemon()
-    machine.kill_plugin()
-    machine.start_plugin()
+    for which in order.split():
+        (machine.kill_daemon if which == "daemon" else machine.kill_plugin)()
+    if "plugin" in order:
+        machine.start_plugin()
     machine.start_daemon()
     until(lambda: machine.docker("inspect", "-f", "{{.State.Running}}", "one") == "true")
     until(lambda: machine.promises() == ONE_CONTAINER)

@@ -23,6 +23,14 @@ def refused(docker: Docker, options: dict[str, str], **fields: Any) -> str:
     return said.value.text
 
 
+def move(host: Host, ip: str) -> None:
+    """Move the container's end of its veth away, as Docker does."""
+    vnic = next(vnic for vnic in host.node.topology().vnics if str(vnic.ip) == ip)
+    near = host.kernel.find(vnic.link.key)
+    assert isinstance(near, Veth)
+    host.kernel.links.take_peer(near)
+
+
 def test_a_container_from_start_to_end(host: Host) -> None:
     pool = host.network()
     assert host.kernel.to_text() == host.empty, "a network alone needs nothing"
@@ -251,6 +259,7 @@ def test_a_daemon_started_again_has_forgotten_what_it_did_not_join(host: Host) -
     for name in ("b", "c"):
         host.client.create_endpoint(NETWORK, name * 64, host.client.address(pool))
     host.client.join(NETWORK, "c" * 64)
+    move(host, "10.1.0.3")
     host.client.ask("Plugin.Activate")
     assert len(host.endpoints) == 2, "no daemon is there again so soon"
     host.now += 3
@@ -300,10 +309,7 @@ def test_a_running_container_stays(host: Host) -> None:
     pool = host.network()
     host.client.create_endpoint(NETWORK, ENDPOINT, host.client.address(pool))
     host.client.join(NETWORK, ENDPOINT)
-    (vnic,) = host.node.topology().vnics
-    near = host.kernel.find(vnic.link.key)
-    assert isinstance(near, Veth)
-    host.kernel.links.take_peer(near)  # as Docker does
+    move(host, "10.1.0.2")
     host.now += 10_000
     host.restart()
     host.client.ask("Plugin.Activate")

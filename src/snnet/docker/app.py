@@ -72,7 +72,7 @@ def methods(network: NetworkDriver, ipam: Ipam) -> dict[str, Method]:
     def activate(_: Message) -> dict[str, Any]:
         """Said once by each daemon, before all else."""
         endpoints.remove_orphans(RESTART)
-        endpoints.remove_unused()
+        endpoints.remove_unused(RESTART)
         return {"Implements": ["NetworkDriver", "IpamDriver"]}
 
     return {
@@ -120,7 +120,7 @@ def protocol(
     pools = Pools(book, clock)
     endpoints = Endpoints(book, pools, node)
     endpoints.remove_orphans(GRACE)
-    endpoints.remove_unused()
+    endpoints.remove_unused(GRACE)
     network = NetworkDriver(book, pools, node, endpoints)
     return methods(network, Ipam(book, pools, node, network))
 

@@ -157,14 +157,16 @@ class Endpoints:
                 removed += self._try_to_give_up(endpoint)
         return removed
 
-    def remove_unused(self) -> None:
+    def remove_unused(self, older_than: float) -> None:
         """Remove the endpoints whose container ended while nobody answered Docker.
 
-        Docker has moved the veth's end back to the host, or it went with the container.
+        Docker has moved the veth's end back to the host, or it went with the container.  It
+        moves it there right after the join, which is to be that old (seconds).
         """
+        now = self._pools.now()
         vnics = {vnic.id: vnic for vnic in self._node.topology().vnics}
         for endpoint in self._book.endpoints.all():
-            if not (endpoint.made and endpoint.joined and self._pools.stale(endpoint.since)):
+            if not (endpoint.made and endpoint.joined and abs(now - endpoint.since) > older_than):
                 continue
             vnic = vnics.get((endpoint.tenant_id, endpoint.subnet_id, endpoint.vnic_id))
             peer = vnic.peer_name if vnic else None
