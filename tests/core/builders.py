@@ -8,15 +8,8 @@ from typing import Any
 from snnet.config import VnicConfig, VnicRole, check_address
 from snnet.contract import Link, Noun
 from snnet.core import identity as ids
-from snnet.core.compute import (
-    CnciVnic,
-    Site,
-    Subnet,
-    Vnic,
-    build_port,
-    build_subnet,
-    build_vnic,
-)
+from snnet.core.building import build_port, build_subnet, build_vnic
+from snnet.core.compute import CnciVnic, Site, Subnet, Vnic
 from snnet.core.concentrator import LocalSubnet, Scoping, build_local_subnet, build_tunnel
 from snnet.core.identity import Owner
 from snnet.core.requests import PortRequest, TenantRequest, port_request, tenant_request

@@ -10,7 +10,7 @@ import pytest
 from snnet.config import VnicConfig, VnicRole
 from snnet.contract import Bridge, BridgeAccept, Conflict, HostIsolation, InvalidRequest, Tap, Veth
 from snnet.core import identity as ids
-from snnet.core.compute import read_port, read_subnet, read_vnic
+from snnet.core.building import read_port, read_subnet, read_vnic
 from snnet.core.conflicts import check_same_port, check_same_subnet, check_same_vnic
 from snnet.core.requests import port_identity, port_request, tenant_identity, tenant_request
 from tests.core.builders import (

@@ -30,7 +30,7 @@ from snnet.contract import (
 )
 from snnet.contract.links import ALIAS_MAX, DYING_GROUPS, NAME_MAX
 from snnet.core import identity as ids
-from snnet.core.compute import read_vnic
+from snnet.core.building import read_vnic
 from snnet.core.identity import Owner
 from snnet.core.mesh import build_mesh
 from snnet.core.topology import read_topology

@@ -24,7 +24,8 @@ from snnet.contract import (
 
 from . import identity as ids
 from .addressing import check_subnet
-from .compute import CnciVnic, Site, Subnet, Vnic, read_port, read_subnet, read_vnic
+from .building import read_port, read_subnet, read_vnic
+from .compute import CnciVnic, Site, Subnet, Vnic
 from .encapsulation import collision, wire_identity
 from .requests import PortId, SubnetId, VnicId
 from .routed import build_routed_subnet, check_disjoint, zones

@@ -7,7 +7,8 @@ from dataclasses import replace
 from snnet.config import VnicConfig, VnicRole
 from snnet.contract import Key, Link, Noun, Nouns, Plan, keyed
 from snnet.core import identity as ids
-from snnet.core.compute import Subnet, Vnic, build_subnet, build_vnic, tunnel_event
+from snnet.core.building import build_subnet, build_vnic
+from snnet.core.compute import Subnet, Vnic, tunnel_event
 from snnet.core.conflicts import check_same_subnet, check_same_vnic
 from snnet.core.events import TunnelEvent, TunnelEventType
 from snnet.core.planner import plan as make_plan

@@ -7,7 +7,8 @@ from dataclasses import replace
 from snnet.config import VnicConfig
 from snnet.contract import Macvtap, Missing, Plan, keyed
 from snnet.core import identity as ids
-from snnet.core.compute import CnciVnic, build_port
+from snnet.core.building import build_port
+from snnet.core.compute import CnciVnic
 from snnet.core.conflicts import check_same_port
 from snnet.core.planner import plan as make_plan
 from snnet.core.requests import PortRequest, port_identity, port_request

@@ -8,7 +8,8 @@ from snnet.config import VnicConfig, VnicRole
 from snnet.contract import Key, Noun, Nouns, Plan, Route, keyed
 from snnet.contract.network import SNNET_PROTOCOL
 from snnet.core import identity as ids
-from snnet.core.compute import Subnet, Vnic, build_vnic
+from snnet.core.building import build_vnic
+from snnet.core.compute import Subnet, Vnic
 from snnet.core.conflicts import check_same_subnet, check_same_vnic
 from snnet.core.events import TunnelEvent
 from snnet.core.planner import plan as make_plan

@@ -16,7 +16,8 @@ from snnet.contract import (
     Plan,
 )
 from snnet.core import identity as ids
-from snnet.core.compute import Subnet, Vnic, beside_unknown, container_info
+from snnet.core.building import beside_unknown
+from snnet.core.compute import Subnet, Vnic, container_info
 from snnet.core.events import ContainerEvent, ContainerInfo, TunnelEvent
 from snnet.core.requests import GuestRequest, VnicId, tenant_identity
 
