@@ -204,7 +204,7 @@ def test_a_damaged_database_is_named(make: Make, folder: Path) -> None:
 
     store.write([Write("pools", "p", {"id": "p", "subnet": "nonsense"})])
     with pytest.raises(
-        SnnetError, match="the store's pools hold 'p', which cannot be read: subnet"
+        SnnetError, match="the store's pools hold 'p', which cannot be read: tenant_id: "
     ):
         make(store=store).init()
 

@@ -7,6 +7,7 @@ that a plugin killed at any instruction remembers all that anybody was told.
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network
 from typing import ClassVar, Generic, TypeVar
@@ -27,33 +28,24 @@ NETWORK = ":network"
 """Of the addresses that a network has for itself: its gateway and the auxiliary ones."""
 
 
-class Record(BaseModel):
+class Record(BaseModel, ABC):
     """One promise."""
 
     model_config = ConfigDict(frozen=True)
     table: ClassVar[str]
 
     @property
+    @abstractmethod
     def key(self) -> str:
         """What it is found by in its table."""
-        raise NotImplementedError
 
 
-class Pool(Record):
-    """Addresses that Docker asked to have managed; ``range`` is what containers get.
+class Identified(Record):
+    """One with an id of its own, about a tenant's subnet."""
 
-    Pools of the same tenant and subnet id never hand out one address twice.  A pool that
-    names no subnet is alone.  ``network_id`` is the network it is known to serve, if any.
-    """
-
-    table: ClassVar[str] = "pools"
     id: str
-    subnet: IPv4Network
-    range: IPv4Network
-    tenant_id: str = ""
-    subnet_id: str = ""
-    network_id: str = ""
-    since: float
+    tenant_id: str
+    subnet_id: str
 
     @property
     def key(self) -> str:
@@ -61,8 +53,22 @@ class Pool(Record):
 
     @property
     def scope(self) -> tuple[str, str]:
-        """The tenant's subnet; empty where it was not said."""
+        """The tenant's subnet."""
         return (self.tenant_id, self.subnet_id)
+
+
+class Pool(Identified):
+    """Addresses that Docker asked to have managed; ``range`` is what containers get.
+
+    Pools of the same tenant and subnet never hand out one address twice.  One that names no
+    subnet (both empty) is alone.  ``network_id`` is the network it is known to serve, if any.
+    """
+
+    table: ClassVar[str] = "pools"
+    subnet: IPv4Network
+    range: IPv4Network
+    network_id: str = ""
+    since: float
 
 
 class Address(Record):
@@ -85,7 +91,7 @@ class Address(Record):
         return f"{self.pool_id}/{self.ip}"
 
 
-class Network(Record):
+class Network(Identified):
     """A network of Docker's, and the tenant's subnet it stands for.
 
     ``bridge`` is set where its VNICs are somebody else's: they are mapped, never made.
@@ -93,12 +99,9 @@ class Network(Record):
     """
 
     table: ClassVar[str] = "networks"
-    id: str
     subnet: IPv4Network
     gateway: IPv4Address | None = None
     own: tuple[IPv4Address, ...] = ()
-    tenant_id: str
-    subnet_id: str
     bridge: str = ""
     subnet_key: int | None = None
     concentrator_id: str | None = None
@@ -107,17 +110,8 @@ class Network(Record):
     internal: bool = False
     deleted: bool = False
 
-    @property
-    def key(self) -> str:
-        return self.id
 
-    @property
-    def scope(self) -> tuple[str, str]:
-        """The tenant's subnet."""
-        return (self.tenant_id, self.subnet_id)
-
-
-class Endpoint(Record):
+class Endpoint(Identified):
     """A container's place on a network, and the VNIC that it is.
 
     ``made``: the VNIC comes and goes with it.  ``joined``: a container has it.  ``since``
@@ -125,20 +119,13 @@ class Endpoint(Record):
     """
 
     table: ClassVar[str] = "endpoints"
-    id: str
     network_id: str
-    tenant_id: str
-    subnet_id: str
     vnic_id: str
     ip: IPv4Address
     mac: str
     made: bool
     joined: bool = False
     since: float
-
-    @property
-    def key(self) -> str:
-        return self.id
 
     def same_as(self, other: Endpoint) -> bool:
         """Whether it is the same but for what has become of it since."""
@@ -147,7 +134,7 @@ class Endpoint(Record):
     @property
     def place(self) -> tuple[str, str, IPv4Address]:
         """What no two endpoints have alike."""
-        return (self.tenant_id, self.subnet_id, self.ip)
+        return (*self.scope, self.ip)
 
 
 R = TypeVar("R", bound=Record)
