@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import snnet
-from snnet.contract import Store
+from snnet.contract import Store, Veth
 from snnet.docker import DockerPlugin
 from snnet.docker.app import protocol
 from snnet.stores.memory import MemoryStore
@@ -76,6 +76,13 @@ class Host:
         """Holders of addresses."""
         documents = self.store.read("addresses").values()
         return {str(document["ip"]): str(document["holder"]) for document in documents}
+
+    def move_away(self, ip: str) -> None:
+        """Move the container's end of the veth that has this address, as Docker does."""
+        vnic = next(vnic for vnic in self.node.topology().vnics if str(vnic.ip) == ip)
+        near = self.kernel.find(vnic.link.key)
+        assert isinstance(near, Veth)
+        self.kernel.links.take_peer(near)
 
     def network(self, inner: str = "", **options: str) -> str:
         """What ``docker network create`` makes of them; the pool's id."""

@@ -164,6 +164,7 @@ def test_what_no_endpoint_takes_is_free_again(host: Host) -> None:
     assert host.client.address(pool) == "10.1.0.2/24"
     host.client.create_endpoint(NETWORK, ENDPOINT, "10.1.0.2/24")
     host.client.join(NETWORK, ENDPOINT)
+    host.move_away("10.1.0.2")
     host.now += 10_000
     with pytest.raises(Refused, match="no address"):
         host.client.address(pool)
@@ -235,6 +236,38 @@ def test_a_release_that_comes_late_is_not_the_next_ones(host: Host) -> None:
     host.client.address(pool, "10.1.0.9")
 
 
+def test_those_who_lose_an_address_take_nothing_from_who_has_it(host: Host) -> None:
+    """Three were offered it; the others' endpoints are refused, and they give it back."""
+    pool = host.network()
+    assert host.client.address(pool) == "10.1.0.2/24"
+    for _ in range(2):
+        host.client.address(pool, "10.1.0.2")
+    host.client.create_endpoint(NETWORK, ENDPOINT, "10.1.0.2/24")
+    for name in ("c", "d"):
+        with pytest.raises(Refused, match=r"10.1.0.2 belongs to"):
+            host.client.create_endpoint(NETWORK, name * 64, "10.1.0.2/24")
+        host.client.release(pool, "10.1.0.2")
+    host.client.join(NETWORK, ENDPOINT)
+    host.client.leave(NETWORK, ENDPOINT)
+    host.client.release(pool, "10.1.0.2")
+    assert host.addresses == {"10.1.0.1": ":network"}
+
+
+@pytest.mark.parametrize("asked", ["", "10.1.0.2"])
+def test_a_container_that_ended_soon_after_its_join_is_found(host: Host, asked: str) -> None:
+    """Nobody answered Docker, and the plugin was there again before two minutes were over."""
+    pool = host.network(inner="10.1.0.2/32")
+    host.client.create_endpoint(NETWORK, ENDPOINT, host.client.address(pool))
+    host.client.join(NETWORK, ENDPOINT)
+    host.now += 90
+    host.restart()
+    with pytest.raises(Refused):
+        host.client.address(pool, asked)
+    host.now += 90
+    assert host.client.address(pool, asked) == "10.1.0.2/24"
+    assert host.kernel.to_text() == host.empty
+
+
 def test_an_address_of_one_that_nobody_has_is_found_free(host: Host) -> None:
     pool = host.network(inner="10.1.0.2/32")
     host.client.create_endpoint(NETWORK, ENDPOINT, host.client.address(pool))
@@ -292,6 +325,67 @@ def test_tenants_that_share_a_cidr_and_name_it_to_nobody(host: Host) -> None:
     linked = host.store.read("pools")[pools[0]]
     assert (linked["network_id"], linked["tenant_id"]) == (networks[0], "t1")
     assert host.client.address(pools[0]) == "10.1.0.4/24"
+
+
+def test_addresses_given_before_it_was_sure_are_their_endpoints(host: Host) -> None:
+    pools = [host.client.make_pool(**IPAM_OPTIONS) for _ in range(2)]
+    for pool in pools:
+        host.client.address(pool, **GATEWAY)
+    for network in ("1" * 64, "2" * 64):
+        host.client.create_network(network, OPTIONS)
+    host.client.address(pools[1], "10.1.0.3")
+    host.client.address(pools[0], "10.1.0.2")
+    host.client.create_endpoint("1" * 64, ENDPOINT, "10.1.0.2/24")
+    assert host.addresses["10.1.0.2"] == ENDPOINT
+    assert host.store.read("pools")[pools[1]]["network_id"] == ""
+
+
+def test_a_network_on_dockers_own_ipam_has_no_pool_of_ours(host: Host) -> None:
+    """A pool with the same CIDR is another network driver's: neither takes the other along."""
+    data = [{"AddressSpace": "LocalDefault", "Pool": "10.1.0.0/24", "Gateway": "10.1.0.1/24"}]
+    options = {"com.docker.network.generic": OPTIONS | {"snnet.subnet_id": "s1"}}
+    host.client.ask(
+        "NetworkDriver.CreateNetwork", NetworkID=NETWORK, Options=options, IPv4Data=data
+    )
+    pool = host.client.make_pool()
+    host.client.address(pool, **GATEWAY)
+    address = host.client.address(pool)
+    host.client.create_endpoint(NETWORK, ENDPOINT, address)
+    host.client.join(NETWORK, ENDPOINT)
+    host.client.release(pool, address)
+    host.client.ask("IpamDriver.ReleasePool", PoolID=pool)
+    assert list(host.endpoints) == [ENDPOINT]
+    assert len(host.node.topology().vnics) == 1
+
+
+def test_options_that_name_different_subnets(host: Host) -> None:
+    pool = host.client.make_pool(**IPAM_OPTIONS)
+    host.client.address(pool, **GATEWAY)
+    with pytest.raises(Refused, match="say the same with -o and --ipam-opt"):
+        host.client.create_network(NETWORK, OPTIONS | {"snnet.subnet_id": "s2"})
+
+
+def test_networks_of_one_subnet_may_name_the_same_router(host: Host) -> None:
+    """So may one that is made again, for Docker died before it knew of the first."""
+    for network in ("1" * 64, "2" * 64):
+        pool = host.client.make_pool(**IPAM_OPTIONS)
+        host.client.address(pool, **GATEWAY)
+        host.client.address(pool, "10.1.0.2")
+        host.client.create_network(network, OPTIONS, auxiliary={"router": "10.1.0.2/24"})
+    assert host.client.address(pool) == "10.1.0.3/24"
+    with pytest.raises(Refused, match="in use"):
+        host.client.address(pool, "10.1.0.2")
+
+
+def test_a_forgotten_pool_of_a_subnet_in_use_goes(host: Host) -> None:
+    pool = host.network()
+    died = host.client.make_pool(**IPAM_OPTIONS)
+    host.client.address(died, **GATEWAY)
+    host.client.address(died, "10.1.0.5")
+    host.now += 121
+    host.client.make_pool()
+    assert died not in host.store.read("pools")
+    assert host.client.address(pool, "10.1.0.5") == "10.1.0.5/24"
 
 
 def test_a_pool_learns_its_subnet_from_its_network(host: Host) -> None:

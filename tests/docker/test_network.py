@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import snnet
-from snnet.contract import Remove, Veth, Write
+from snnet.contract import Remove, Write
 from snnet.stores.memory import MemoryStore
 from tests.node.test_killed import Killed, Mortal
 
@@ -21,14 +21,6 @@ def refused(docker: Docker, options: dict[str, str], **fields: Any) -> str:
     with pytest.raises(Refused) as said:
         docker.create_network(NETWORK, options, **fields)
     return said.value.text
-
-
-def move(host: Host, ip: str) -> None:
-    """Move the container's end of its veth away, as Docker does."""
-    vnic = next(vnic for vnic in host.node.topology().vnics if str(vnic.ip) == ip)
-    near = host.kernel.find(vnic.link.key)
-    assert isinstance(near, Veth)
-    host.kernel.links.take_peer(near)
 
 
 def test_a_container_from_start_to_end(host: Host) -> None:
@@ -259,7 +251,7 @@ def test_a_daemon_started_again_has_forgotten_what_it_did_not_join(host: Host) -
     for name in ("b", "c"):
         host.client.create_endpoint(NETWORK, name * 64, host.client.address(pool))
     host.client.join(NETWORK, "c" * 64)
-    move(host, "10.1.0.3")
+    host.move_away("10.1.0.3")
     host.client.ask("Plugin.Activate")
     assert len(host.endpoints) == 2, "no daemon is there again so soon"
     host.now += 3
@@ -309,7 +301,7 @@ def test_a_running_container_stays(host: Host) -> None:
     pool = host.network()
     host.client.create_endpoint(NETWORK, ENDPOINT, host.client.address(pool))
     host.client.join(NETWORK, ENDPOINT)
-    move(host, "10.1.0.2")
+    host.move_away("10.1.0.2")
     host.now += 10_000
     host.restart()
     host.client.ask("Plugin.Activate")
@@ -412,6 +404,21 @@ def test_mapped_and_never_made(host: Host) -> None:
     assert host.kernel.to_text() == before
 
 
+def test_a_mapped_containers_end_is_noticed(host: Host) -> None:
+    """It ended while nobody answered Docker: its VNIC stays, its place is free again."""
+    make(host, 9)
+    (subnet,) = host.node.topology().subnets
+    pool = host.client.make_pool()
+    host.client.address(pool, **GATEWAY)
+    host.client.create_network(NETWORK, {"bridge": subnet.network_name})
+    for name in ("b", "c"):
+        host.client.create_endpoint(NETWORK, name * 64, host.client.address(pool, "10.1.0.9"))
+        host.client.join(NETWORK, name * 64)
+        host.now += 121
+    assert list(host.endpoints) == ["c" * 64]
+    assert len(host.node.topology().vnics) == 1
+
+
 def test_what_cannot_be_mapped(host: Host) -> None:
     assert "no bridge 'nope': create_vnic makes it" in refused(host.client, {"bridge": "nope"})
     make(host, 9, mac="02:00:00:00:00:09")
@@ -419,6 +426,8 @@ def test_what_cannot_be_mapped(host: Host) -> None:
     (subnet,) = host.node.topology().subnets
     bridge = {"bridge": subnet.network_name}
     assert "give this as --subnet" in refused(host.client, bridge, pool="10.2.0.0/24")
+    assert "say the same with -o and --ipam-opt" in refused(host.client, bridge)
+    host.client.address(host.client.make_pool(), **GATEWAY)
     host.client.create_network(NETWORK, bridge)
     for address, mac, said in (
         ("10.1.0.7/24", "", "create_vnic comes first"),

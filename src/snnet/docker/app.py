@@ -32,7 +32,7 @@ from .endpoints import Endpoints
 from .ipam import Ipam
 from .messages import Message
 from .network import SPACE, NetworkDriver
-from .pools import GRACE, Pools
+from .pools import Pools
 
 RESTART = 2.0
 """Seconds that a killed daemon takes to be there again, at least: what no container has for
@@ -119,8 +119,7 @@ def protocol(
     book = Book(store)
     pools = Pools(book, clock)
     endpoints = Endpoints(book, pools, node)
-    endpoints.remove_orphans(GRACE)
-    endpoints.remove_unused(GRACE)
+    endpoints.remove_forgotten()
     network = NetworkDriver(book, pools, node, endpoints)
     return methods(network, Ipam(book, pools, node, network))
 

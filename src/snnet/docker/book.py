@@ -75,15 +75,15 @@ class Address(Record):
     """An address that is not free.
 
     ``holder`` is an endpoint's id, or one of OFFERED, RETURNED and NETWORK, since ``since``
-    (Unix time in seconds).  ``owed``: it was offered again before Docker had released it, so
-    that the next release is not its holder's.
+    (Unix time in seconds).  ``owed``: how often it was offered again before Docker had
+    released it, so that as many releases are not its holder's.
     """
 
     table: ClassVar[str] = "addresses"
     pool_id: str
     ip: IPv4Address
     holder: str
-    owed: bool = False
+    owed: int = 0
     since: float
 
     @property

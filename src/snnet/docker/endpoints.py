@@ -20,7 +20,7 @@ from snnet.core.compute import ROUTED_GATEWAY, Vnic
 from snnet.node import ComputeNode
 
 from . import messages
-from .book import Book, Endpoint, Network
+from .book import Book, Endpoint, Network, Record
 from .options import interface, refuse_ports
 from .pools import GRACE, Pools
 
@@ -42,6 +42,7 @@ class Endpoints:
         self._pools = pools
         self._node = node
         self._turns = Turns()
+        self._swept = 0.0
 
     # -- what Docker asks for ------------------------------------------------------------
 
@@ -56,7 +57,7 @@ class Endpoints:
         ip = check_guest(interface(message.Interface.Address, "Address").ip, network.subnet)
         given = message.Interface.MacAddress
         mac = check_mac(given, "MacAddress") if given else None
-        self.remove_orphans(GRACE)
+        self._sweep()
         with self._turns.of(message.EndpointID):
             wanted = self._wanted(network, message.EndpointID, ip, mac)
             known = self._book.endpoints.get(wanted.id)
@@ -145,49 +146,62 @@ class Endpoints:
                 self._set_joined(endpoint, False)
         return errors
 
+    def remove_forgotten(self) -> int:
+        """Remove what Docker has forgotten since the start; how many endpoints went."""
+        self._swept = self._pools.now()
+        return self.remove_orphans(GRACE) + self.remove_unused(GRACE)
+
+    def _sweep(self) -> None:
+        """Remove what Docker has forgotten, from time to time: it costs a look at every link."""
+        if self._pools.stale(self._swept):
+            self.remove_forgotten()
+
     def remove_orphans(self, older_than: float) -> int:
         """Remove the endpoints that no container has had for so long; how many went.
 
         Docker joins one right after it was created, and deletes it right after it was
         left.  What cannot be removed has to wait as long again.
         """
-        now, removed = self._pools.now(), 0
-        for endpoint in self._book.endpoints.all():
-            if not endpoint.joined and abs(now - endpoint.since) >= older_than:
-                removed += self._try_to_give_up(endpoint)
-        return removed
+        now = self._pools.now()
+        return sum(
+            self._try_to_give_up(endpoint, released=older_than >= GRACE)
+            for endpoint in self._book.endpoints.all()
+            if not endpoint.joined and abs(now - endpoint.since) >= older_than
+        )
 
-    def remove_unused(self, older_than: float) -> None:
+    def remove_unused(self, older_than: float) -> int:
         """Remove the endpoints whose container ended while nobody answered Docker.
 
         Docker has moved the veth's end back to the host, or it went with the container.  It
         moves it there right after the join, which is to be that old (seconds).
         """
-        now = self._pools.now()
+        now, removed = self._pools.now(), 0
         vnics = {vnic.id: vnic for vnic in self._node.topology().vnics}
         for endpoint in self._book.endpoints.all():
-            if not (endpoint.made and endpoint.joined and abs(now - endpoint.since) > older_than):
+            if not (endpoint.joined and abs(now - endpoint.since) > older_than):
                 continue
             vnic = vnics.get((endpoint.tenant_id, endpoint.subnet_id, endpoint.vnic_id))
             peer = vnic.peer_name if vnic else None
             if peer is None or self._node.backend.find(link_key(peer)) is not None:
                 self._set_joined(endpoint, False)
-                self._try_to_give_up(endpoint)
+                removed += self._try_to_give_up(endpoint, released=older_than >= GRACE)
+        return removed
 
-    def _try_to_give_up(self, endpoint: Endpoint) -> bool:
+    def _try_to_give_up(self, endpoint: Endpoint, *, released: bool) -> bool:
         try:
-            return self.given_up(endpoint.id)
+            return self.given_up(endpoint.id, released=released)
         except SnnetError:
             self._set_joined(endpoint, False)
             return False
 
-    def given_up(self, endpoint_id: str) -> bool:
+    def given_up(self, endpoint_id: str, *, released: bool = False) -> bool:
         """Remove an endpoint that Docker has forgotten without a word; not a container's.
 
-        It does that where its DeleteEndpoint, or CreateEndpoint, had no answer.
+        It does that where its DeleteEndpoint, or CreateEndpoint, had no answer.  The address
+        is free at once where it will not be ``released`` any more.
         """
         try:
-            removed = self._remove(endpoint_id, unless_joined=True)
+            removed = self._remove(endpoint_id, unless_joined=True, released=released)
         except SnnetError as error:
             _log.warning("endpoint %s, which Docker has forgotten, is left: %s", endpoint_id, error)
             raise
@@ -197,7 +211,9 @@ class Endpoints:
 
     # -- the book ----------------------------------------------------------------------
 
-    def _remove(self, endpoint_id: str, *, unless_joined: bool = False) -> bool:
+    def _remove(
+        self, endpoint_id: str, *, unless_joined: bool = False, released: bool = False
+    ) -> bool:
         """Whether it was there, and is gone."""
         with self._turns.of(endpoint_id):
             endpoint = self._book.endpoints.get(endpoint_id)
@@ -205,7 +221,7 @@ class Endpoints:
                 return False
             if endpoint.made:
                 self._node.destroy_vnic(_identity(endpoint))
-            self._forget(endpoint)
+            self._forget(endpoint, released=released)
             return True
 
     def _note(self, network: Network, endpoint: Endpoint) -> None:
@@ -217,13 +233,17 @@ class Endpoints:
                     raise Conflict(f"{endpoint.ip} belongs to endpoint {other.id}")
             self._book.write(endpoint, *self._pools.taken(network, endpoint))
 
-    def _forget(self, endpoint: Endpoint) -> None:
+    def _forget(self, endpoint: Endpoint, *, released: bool = False) -> None:
         with self._book.lock:
-            gone: list[Endpoint | Network] = [endpoint]
+            gone: list[Record] = [endpoint]
             network = self._book.networks.get(endpoint.network_id)
             if network and network.deleted and self.of(network.id) == [endpoint]:
                 gone.append(network)
-            self._book.write(*self._pools.returned(endpoint), remove=gone)
+            addresses = self._pools.of(endpoint)
+            if released:
+                self._book.write(remove=[*gone, *addresses])
+            else:
+                self._book.write(*map(self._pools.returned, addresses), remove=gone)
 
     def _set_joined(self, endpoint: Endpoint, joined: bool) -> None:
         change = {"joined": joined, "since": self._pools.now()}

@@ -16,7 +16,7 @@ from . import messages
 from .book import NETWORK, OFFERED, RETURNED, Book, Pool
 from .network import NetworkDriver
 from .options import SUBNET_ID, TENANT, refuse_unknown
-from .pools import GRACE, Pools
+from .pools import Pools
 
 _REQUEST_TYPE = "RequestAddressType"
 _GATEWAY = "com.docker.network.gateway"
@@ -94,7 +94,7 @@ class Ipam:
             return self._offer(message)
         except (Conflict, Exhausted):
             # Perhaps it is one's that nobody has any more.
-            if not self._network.endpoints.remove_orphans(GRACE):
+            if not self._network.endpoints.remove_forgotten():
                 raise
             return self._offer(message)
 
@@ -123,7 +123,7 @@ class Ipam:
             if found is None:
                 return {}
             if found.owed and found.holder != RETURNED:
-                self._book.write(found.model_copy(update={"owed": False}))
+                self._book.write(found.model_copy(update={"owed": found.owed - 1}))
                 return {}
         if found.holder not in (OFFERED, RETURNED, NETWORK):
             self._network.endpoints.given_up(found.holder)
@@ -140,17 +140,23 @@ class Ipam:
             raise InvalidRequest(f"{ip} is no host's address in {pool.subnet}", field="Address")
         if not for_gateway and pool.network_id:  # before, Docker asks for the network itself
             check_guest(ip, pool.subnet, "Address")
-        found = self._pools.address(pool, ip)
-        if for_gateway:
-            others, again = [pool], bool(found and found.holder == NETWORK)
-        else:
-            # Offered again, for Docker may have died with the first offer.  Should two want
-            # it, the first endpoint has it, and the second one's is refused.
-            again = bool(pool.network_id and found and found.holder in (OFFERED, RETURNED))
-            others = self._pools.siblings(pool)
-        if self._pools.is_held([one for one in others if one is not pool or not again], ip):
+        if self._rival(pool, ip, for_gateway):
             raise Conflict(f"{ip} is in use")
         return ip
+
+    def _rival(self, pool: Pool, ip: IPv4Address, for_gateway: bool) -> bool:
+        """Whether somebody has the address that this one asks for."""
+        own = self._pools.holder([pool], ip)
+        if for_gateway:
+            return own not in (None, NETWORK)
+        # Offered again, for Docker may have died with the first offer.  Should two want it,
+        # the first endpoint has it, and the second one's is refused.
+        if own is not None and not (pool.network_id and own in (OFFERED, RETURNED)):
+            return True
+        others = [one for one in self._pools.siblings(pool) if one is not pool]
+        holder = self._pools.holder(others, ip)
+        # What a network asks for itself, before it is made, another of its subnet may have too.
+        return holder is not None and bool(pool.network_id or holder != NETWORK)
 
     def _next_free(self, pool: Pool) -> IPv4Address:
         """The first free address after the one given last."""
@@ -161,7 +167,7 @@ class Ipam:
         start = min(self._last.get(pool.id, first - 1), last) + 1
         for number in chain(range(start, last + 1), range(first, start)):
             ip = IPv4Address(number)
-            if ip not in others and not self._pools.is_held(siblings, ip):
+            if ip not in others and self._pools.holder(siblings, ip) is None:
                 return ip
         raise Exhausted(
             f"no address of {pool.range} is free: remove containers, or widen --ip-range"

@@ -108,7 +108,14 @@ class NetworkDriver:
             **(self._mapped(options, subnet) if BRIDGE in options else self._fields(options)),
         )
         if network.subnet_id:
-            return network, self._pools.candidates(network) if ours else []
+            pools = self._pools.candidates(network)
+            if ours and not pools:
+                raise InvalidRequest(
+                    f"no pool is of tenant {network.tenant_id}'s subnet {network.subnet_id}: say "
+                    "the same with -o and --ipam-opt",
+                    field=SUBNET_ID,
+                )
+            return network, pools
         pools = self._pools_naming_one(network) if ours else []
         return network.model_copy(update={"subnet_id": _subnet_id(pools)}), pools
 

@@ -51,20 +51,25 @@ class Pools:
             return [pool]
         return [other for other in self._book.pools.all() if other.scope == pool.scope]
 
-    def is_held(self, pools: Iterable[Pool], ip: IPv4Address) -> bool:
-        """Whether the address is somebody's in any of the pools."""
+    def holder(self, pools: Iterable[Pool], ip: IPv4Address) -> str | None:
+        """Who has the address in one of the pools; None where it is free in all."""
         for pool in pools:
             found = self.address(pool, ip)
             if found and not (
                 found.holder in (OFFERED, RETURNED) and pool.network_id and self.stale(found.since)
             ):
-                return True
-        return False
+                return found.holder
+        return None
 
     # -- networks ----------------------------------------------------------------------
 
     def candidates(self, network: Network) -> list[Pool]:
-        """The pools that may be the network's, with its gateway's address taken."""
+        """The pools that may be the network's, with its gateway's address taken.
+
+        Docker has our IPAM driver give every network of its a gateway.
+        """
+        if not network.own:
+            return []
         return [
             pool
             for pool in self._book.pools.all()
@@ -75,16 +80,22 @@ class Pools:
         ]
 
     def linked(self, pool: Pool, network: Network) -> list[Record]:
-        """The pool as the network's, and what it has for itself as its own."""
+        """The pool as the network's, and the addresses in it as those of who has them."""
         link = {
             "network_id": network.id,
             "tenant_id": network.tenant_id,
             "subnet_id": network.subnet_id,
         }
-        own = [found for ip in network.own if (found := self.address(pool, ip))]
+        holders = {
+            one.ip: one.id for one in self._book.endpoints.all() if one.network_id == network.id
+        } | dict.fromkeys(network.own, NETWORK)
         return [
             pool.model_copy(update=link),
-            *(one.model_copy(update={"holder": NETWORK}) for one in own),
+            *(
+                found.model_copy(update={"holder": holder})
+                for ip, holder in holders.items()
+                if (found := self.address(pool, ip))
+            ),
         ]
 
     # -- endpoints ---------------------------------------------------------------------
@@ -106,27 +117,34 @@ class Pools:
             found = self.address(pool, endpoint.ip)
             if found and found.holder not in (OFFERED, RETURNED, endpoint.id):
                 raise Conflict(f"{endpoint.ip} belongs to {found.holder}")
-            owed = bool(found and (found.owed or found.holder == RETURNED))
+            owed = found.owed + (found.holder == RETURNED) if found else 0
             records.append(self._held(pool, endpoint.ip, endpoint.id, owed=owed))
         return records
 
-    def returned(self, endpoint: Endpoint) -> list[Record]:
-        """The endpoint's address as nobody's, until Docker releases it."""
+    def of(self, endpoint: Endpoint) -> list[Address]:
+        """The endpoint's address, as it is held."""
         return [
-            self._held(pool, endpoint.ip, RETURNED)
+            found
             for pool in self._book.pools.all()
             if pool.network_id == endpoint.network_id
             and (found := self.address(pool, endpoint.ip))
             and found.holder == endpoint.id
         ]
 
+    def returned(self, address: Address) -> Address:
+        """The address as nobody's, until Docker releases it."""
+        change = {"holder": RETURNED, "owed": 0, "since": self._clock()}
+        return address.model_copy(update=change)
+
     def offered(self, pool: Pool, ip: IPv4Address, *, for_network: bool) -> Address:
         """The address as one that Docker is given."""
+        if for_network:
+            return self._held(pool, ip, NETWORK)
         found = self.address(pool, ip)
-        owed = bool(found and (found.owed or found.holder == RETURNED))
-        return self._held(pool, ip, NETWORK if for_network else OFFERED, owed=owed)
+        owed = found.owed + (found.holder in (OFFERED, RETURNED)) if found else 0
+        return self._held(pool, ip, OFFERED, owed=owed)
 
-    def _held(self, pool: Pool, ip: IPv4Address, holder: str, *, owed: bool = False) -> Address:
+    def _held(self, pool: Pool, ip: IPv4Address, holder: str, *, owed: int = 0) -> Address:
         return Address(pool_id=pool.id, ip=ip, holder=holder, owed=owed, since=self._clock())
 
     # -- what nobody comes back for ----------------------------------------------------
@@ -141,7 +159,8 @@ class Pools:
         used: dict[str, list[Address]] = {}
         for address in self._book.addresses.all():
             used.setdefault(address.pool_id, []).append(address)
-        waiting = {network.scope for network in self._book.networks.all()}
+        served = {pool.network_id for pool in self._book.pools.all()}
+        waiting = {one.scope for one in self._book.networks.all() if one.id not in served}
         gone: list[Record] = []
         for pool in self._book.pools.all():
             if not self.stale(pool.since):
