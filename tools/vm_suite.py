@@ -1,4 +1,4 @@
-"""What runs inside the VM: one process, for Python starts slowly there."""
+"""What runs inside the VM: one process a core, for Python starts slowly there."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test(*selection: str) -> int:
 
 if __name__ == "__main__":
     failed = demo()
-    failed = test("-m", "kernel and needs") or failed
+    failed = test("-n", "2", "--dist", "worksteal", "-m", "kernel and needs") or failed
     if not sys.argv[1:]:
         # What the backend declares missing elsewhere.
         kit = "Netlink and (gre or gretap or geneve or multi or tunnel)"
