@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeVar
@@ -9,6 +10,10 @@ from typing import Any, Protocol, TypeVar
 from hypothesis import strategies as st
 
 T = TypeVar("T")
+
+# pytest-xdist's workers have to find the same tests: it gives them an id of the run.
+FRESH = random.Random(os.environ.get("PYTEST_XDIST_TESTRUNUID")).randrange(2**32)
+"""A seed that is another one each time; the names of the tests tell it."""
 
 
 class Dice(Protocol):

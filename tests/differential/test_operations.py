@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import random
-
 import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from .dice import Drawn, Seeded
+from .dice import FRESH, Drawn, Seeded
 from .judge import run
 from .operations import KINDS, TUNNELS, Draw
 
 pytestmark = pytest.mark.kernel
 
 STEPS = 60
-FRESH = random.randrange(2**32)
-"""Another one each time; the names of the tests tell it."""
 
 quick = settings(
     max_examples=8,

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import random
-
 import pytest
 
-from .dice import Seeded
+from .dice import FRESH, Seeded
 from .networks import draw
 from .traffic import compare
 
 pytestmark = pytest.mark.kernel
-
-FRESH = random.randrange(2**32)
 
 
 @pytest.mark.parametrize("number", range(4))
