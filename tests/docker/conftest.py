@@ -77,6 +77,16 @@ class Host:
         documents = self.store.read("addresses").values()
         return {str(document["ip"]): str(document["holder"]) for document in documents}
 
+    def make_vm(self, ip: str) -> None:
+        """A VNIC of somebody else's on the subnet."""
+        self.node.create_vnic(
+            snnet.VnicConfig(
+                tenant_id="t1", subnet_id="s1", vnic_id="vm", instance_id="i", ip=ip,
+                concentrator_id="192.0.2.10", concentrator_ip="192.0.2.10",
+                subnet="10.1.0.0/24", subnet_key=7,
+            )
+        )  # fmt: skip
+
     def move_away(self, ip: str) -> None:
         """Move the container's end of the veth that has this address, as Docker does."""
         vnic = next(vnic for vnic in self.node.topology().vnics if str(vnic.ip) == ip)

@@ -81,7 +81,7 @@ def test_tenants_on_two_nodes(centre: DataCentre, machines: tuple[Machine, Machi
         assert b.pings("two", one)
         assert a.pings("one", "10.1.0.1")
         assert "10.1.0.9" in a.docker("exec", "one", "nslookup", "-type=a", "db")
-        # The tenant's whole packet goes through, and not a byte more.
+        # A packet of the whole MTU goes through.
         assert a.docker("exec", "one", "ping", "-c1", "-W2", "-s", str(1450 - 28), two)
         # The other tenant has an address of ours, and reaches neither us nor our gateway.
         assert a.address_of("three") == two
@@ -122,6 +122,16 @@ def test_networks_that_cannot_be(machine: Machine) -> None:
     assert "snnet.subnetkey: unknown option" in typo
     assert "subnet_key" in machine.refused(*create, *options("t3", None), "x")
     assert machine.promises() == {"pools": 1, "networks": 1, "addresses": 1}
+
+
+def test_an_internal_network(machine: Machine) -> None:
+    machine.docker("network", "create", "--internal", *options("t3", 9), "inner")
+    machine.run("one", network="inner")
+    two = machine.run("two", network="inner")
+    assert machine.pings("one", two)
+    assert "default" not in machine.docker("exec", "one", "ip", "route")
+    machine.docker("rm", "-f", "one", "two")
+    machine.docker("network", "rm", "inner")
 
 
 def test_disconnect_and_connect(machine: Machine) -> None:

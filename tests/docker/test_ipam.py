@@ -8,8 +8,6 @@ from typing import Any
 
 import pytest
 
-import snnet
-
 from .client import GATEWAY, Refused
 from .conftest import ENDPOINT, IPAM_OPTIONS, NETWORK, OPTIONS, Host
 
@@ -103,13 +101,7 @@ def test_a_guest_never_gets_the_gateways_address(host: Host) -> None:
 
 def test_addresses_of_the_nodes_other_vnics_are_not_free(host: Host) -> None:
     pool = host.network()
-    host.node.create_vnic(
-        snnet.VnicConfig(
-            tenant_id="t1", subnet_id="s1", vnic_id="vm", instance_id="i", ip="10.1.0.2",
-            concentrator_id="192.0.2.10", concentrator_ip="192.0.2.10",
-            subnet="10.1.0.0/24", subnet_key=7,
-        )
-    )  # fmt: skip
+    host.make_vm("10.1.0.2")
     assert host.client.address(pool) == "10.1.0.3/24"
 
 
@@ -253,19 +245,45 @@ def test_those_who_lose_an_address_take_nothing_from_who_has_it(host: Host) -> N
     assert host.addresses == {"10.1.0.1": ":network"}
 
 
-@pytest.mark.parametrize("asked", ["", "10.1.0.2"])
-def test_a_container_that_ended_soon_after_its_join_is_found(host: Host, asked: str) -> None:
+def test_a_container_that_ended_soon_after_its_join_is_found(host: Host) -> None:
     """Nobody answered Docker, and the plugin was there again before two minutes were over."""
     pool = host.network(inner="10.1.0.2/32")
     host.client.create_endpoint(NETWORK, ENDPOINT, host.client.address(pool))
     host.client.join(NETWORK, ENDPOINT)
     host.now += 90
     host.restart()
-    with pytest.raises(Refused):
-        host.client.address(pool, asked)
+    with pytest.raises(Refused, match="in use"):
+        host.client.address(pool, "10.1.0.2")
     host.now += 90
-    assert host.client.address(pool, asked) == "10.1.0.2/24"
+    with pytest.raises(Refused, match="no address"):
+        host.client.address(pool)
     assert host.kernel.to_text() == host.empty
+    assert host.client.address(pool, "10.1.0.2") == "10.1.0.2/24", "who asks for it has it at once"
+    host.now += 121
+    assert host.client.address(pool) == "10.1.0.2/24"
+
+
+@pytest.mark.parametrize("asked", ["", "10.1.0.2"])
+def test_a_container_found_ended_before_docker_says_so(host: Host, asked: str) -> None:
+    """Its release comes late, and takes nothing from who has the address by then."""
+    pool = host.network(inner="10.1.0.2/32")
+    host.client.create_endpoint(NETWORK, ENDPOINT, host.client.address(pool))
+    host.client.join(NETWORK, ENDPOINT)
+    host.now += 121  # its end is back on the host; Docker is about to call
+    if asked:
+        host.client.address(pool, asked)
+    else:
+        with pytest.raises(Refused, match="no address"):
+            host.client.address(pool)
+    assert host.endpoints == {}
+    host.client.leave(NETWORK, ENDPOINT)
+    if asked:
+        host.client.create_endpoint(NETWORK, "c" * 64, "10.1.0.2/24")
+    host.client.release(pool, "10.1.0.2")
+    if not asked:
+        host.client.create_endpoint(NETWORK, "c" * 64, host.client.address(pool))
+    host.client.join(NETWORK, "c" * 64)
+    assert host.addresses["10.1.0.2"] == "c" * 64
 
 
 def test_an_address_of_one_that_nobody_has_is_found_free(host: Host) -> None:
@@ -392,13 +410,7 @@ def test_a_pool_learns_its_subnet_from_its_network(host: Host) -> None:
     pool = host.client.make_pool()
     host.client.address(pool, **GATEWAY)
     host.client.create_network(NETWORK, OPTIONS | {"snnet.subnet_id": "s1"})
-    host.node.create_vnic(
-        snnet.VnicConfig(
-            tenant_id="t1", subnet_id="s1", vnic_id="vm", instance_id="i", ip="10.1.0.2",
-            concentrator_id="192.0.2.10", concentrator_ip="192.0.2.10",
-            subnet="10.1.0.0/24", subnet_key=7,
-        )
-    )  # fmt: skip
+    host.make_vm("10.1.0.2")
     assert host.client.address(pool) == "10.1.0.3/24"
 
 

@@ -161,9 +161,6 @@ class Table(Generic[R]):
     def all(self) -> list[R]:
         return list(self._records.values())
 
-    def __len__(self) -> int:
-        return len(self._records)
-
     def take_over(self, key: str, record: R | None) -> None:
         """Know what is in the store now."""
         if record is None:

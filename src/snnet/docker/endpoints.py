@@ -173,7 +173,8 @@ class Endpoints:
         """Remove the endpoints whose container ended while nobody answered Docker.
 
         Docker has moved the veth's end back to the host, or it went with the container.  It
-        moves it there right after the join, which is to be that old (seconds).
+        moves it there right after the join, which is to be that old (seconds).  Perhaps it
+        is about to say so, and to release the address: that is free after it, or in time.
         """
         now, removed = self._pools.now(), 0
         vnics = {vnic.id: vnic for vnic in self._node.topology().vnics}
@@ -184,7 +185,7 @@ class Endpoints:
             peer = vnic.peer_name if vnic else None
             if peer is None or self._node.backend.find(link_key(peer)) is not None:
                 self._set_joined(endpoint, False)
-                removed += self._try_to_give_up(endpoint, released=older_than >= GRACE)
+                removed += self._try_to_give_up(endpoint, released=False)
         return removed
 
     def _try_to_give_up(self, endpoint: Endpoint, *, released: bool) -> bool:
