@@ -320,11 +320,11 @@ def test_certificates_that_are_none(make: Make, folder: Path, tls: Tls) -> None:
 def test_a_request_under_way_keeps_the_store_open(
     make: Make, folder: Path, node: snnet.ComputeNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("snnet.docker.server._PATIENCE", 0.1)
-    monkeypatch.setattr("snnet.docker.plugin._ENDING", 0.1)
     plugin = make(store=MemoryStore())
     plugin.init()
     plugin.start()
+    monkeypatch.setattr("snnet.docker.server._PATIENCE", 0.03)
+    monkeypatch.setattr("snnet.docker.plugin._ENDING", 0.03)
     docker = Client(folder / "snnet.sock")
     docker.address(docker.make_pool(**IPAM_OPTIONS), **GATEWAY)
     docker.create_network(NETWORK, OPTIONS)

@@ -168,7 +168,7 @@ def test_what_is_left_is_noticed(memory: Memory) -> None:
 def test_stopped_at_any_moment_it_leaves_nothing() -> None:
     never = StopAt()
     run(fake_lab(stop=never), Memory())
-    for number in range(1, never.looks + 1, 60):
+    for number in range(1, never.looks + 1, 90):
         lab = fake_lab(stop=StopAt(number))
         with pytest.raises(snnet.Cancelled):
             run(lab, Memory())
