@@ -39,6 +39,7 @@ def test_the_callers_own_namespace_needs_no_privilege() -> None:
         ("/etc/passwd", "is not a network namespace"),
         ("/proc/self/ns/mnt", "is not a network namespace"),
         ("", "is not a network namespace"),
+        (".", "is not a network namespace"),
         ("..", "is not a network namespace"),
         ("a\0b", "null byte"),
         (-1, "negative integer"),

@@ -33,6 +33,8 @@ def open_netns(ref: str | os.PathLike[str] | int | None = None) -> int:
     caller's), or None for the calling thread's own namespace.  Raises
     ``InvalidRequest`` where that is no network namespace.
     """
+    if ref in ("", ".", ".."):
+        raise _not_a_netns(ref)
     fd = _open(ref)
     try:
         kind = fcntl.ioctl(fd, _NS_GET_NSTYPE)
@@ -40,7 +42,7 @@ def open_netns(ref: str | os.PathLike[str] | int | None = None) -> int:
         kind = 0
     if kind != _CLONE_NEWNET:
         os.close(fd)
-        raise InvalidRequest(f"{ref!r} is not a network namespace", field="netns")
+        raise _not_a_netns(ref)
     return fd
 
 
@@ -109,6 +111,10 @@ def _path(ref: str | os.PathLike[str] | None) -> str:
     if ref is None:
         return CURRENT
     return f"{NAMED}/{ref}" if _is_name(ref) else os.fspath(ref)
+
+
+def _not_a_netns(ref: object) -> InvalidRequest:
+    return InvalidRequest(f"{ref!r} is not a network namespace", field="netns")
 
 
 def _is_name(ref: object) -> bool:
