@@ -45,8 +45,8 @@ class MinimalBackend(Driver):
         with self._lock:
             return {key: link for key, link in self.links.items() if isinstance(link, wanted)}
 
-    def find(self, key):
-        return self.links.get(key)
+    def find(self, noun):
+        return self.links.get(noun.key)
 
     def apply(self, operations, *, check=None, keep_going=False):
         outcome = Outcome()

@@ -33,8 +33,8 @@ class Passing(Driver):
     def snapshot(self, types: Iterable[type[Noun]] | None = None) -> dict[Key, Noun]:
         return self.inner.snapshot(types)
 
-    def find(self, key: Key) -> Noun | None:
-        return self.inner.find(key)
+    def find(self, noun: Noun) -> Noun | None:
+        return self.inner.find(noun)
 
     def apply(
         self,

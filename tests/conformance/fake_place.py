@@ -19,7 +19,6 @@ from snnet.contract import (
     Remove,
     Sysctl,
     Veth,
-    link_key,
 )
 
 
@@ -70,7 +69,7 @@ class FakePlace(Place):
         return []
 
     def setting(self, name: str) -> str:
-        found = self.kernel.find(("sysctl", name))
+        found = self.kernel.find(Sysctl(name=name))
         assert isinstance(found, Sysctl), f"no parameter {name}"
         return found.value
 
@@ -78,6 +77,6 @@ class FakePlace(Place):
         """Nothing to take down."""
 
     def _link(self, name: str) -> Link:
-        found = self.kernel.find(link_key(name))
+        found = self.kernel.find(Link(name=name))
         assert isinstance(found, Link), f"no link {name}"
         return found

@@ -184,7 +184,7 @@ class FakeRig(Rig):
                 Address(link=bridge.name, address=bridge.address6),
             )
         for name in _SYSCTLS:
-            old = self.hub.find(("sysctl", name))
+            old = self.hub.find(Sysctl(name=name))
             if isinstance(old, Sysctl):
                 outcome = self.hub.apply([Change(Sysctl(name=name, value="1"), old)])
                 assert outcome.error is None, outcome.error

@@ -53,7 +53,7 @@ class _GoesByName(Passing):
     """Removes whatever has the name."""
 
     def carry_out(self, operation: Operation) -> Outcome:
-        found = self.find(operation.noun.key)
+        found = self.find(operation.noun)
         gone = isinstance(operation, Remove) and isinstance(found, Link)
         return super().carry_out(Remove(found) if gone and found else operation)
 

@@ -79,7 +79,7 @@ def test_added_entry_is_served_after_a_reload(
     lease = guest.lease()
     assert lease is not None
     assert (lease["ip"], lease["hostname"]) == ("10.1.0.77", "web")
-    assert driver.find(served.key) == more
+    assert driver.find(served) == more
     assert lan.guest("br0", MAC).lease() is not None, "the others must not be forgotten"
 
 
@@ -196,7 +196,7 @@ def test_scopes_and_owners_live_side_by_side(
         assert lan.guest(bridge, mac).lease() is not None
     assert driver.snapshot() == {served.key: served, second.key: second}
     assert stranger.snapshot() == {third.key: third}
-    assert driver.find(third.key) is None
+    assert driver.find(third) is None
     do(driver, Remove(served))
     assert lan.guest("br1", "02:00:0a:02:00:0a").lease() is not None
 
@@ -223,7 +223,7 @@ def test_same_bridge_name_in_two_namespaces(
     do(other, Add(served))
     assert other.pid(served) != driver.pid(served)
     do(other, Remove(served))
-    assert driver.find(served.key) == served
+    assert driver.find(served) == served
 
 
 def test_add_is_strict(driver: Dnsmasq, served: DhcpScope) -> None:

@@ -73,7 +73,7 @@ def test_the_next_driver_takes_it_on_as_it_is(
     assert following.pid(served) == pid
     more = dataclasses.replace(served, entries=(WEB,))
     do(following, Change(more, served))
-    assert (following.pid(more), driver.find(served.key)) == (pid, more)
+    assert (following.pid(more), driver.find(served)) == (pid, more)
 
 
 def test_outlives_the_process_that_started_it(
@@ -111,9 +111,9 @@ def test_after_kill_9_it_is_gone_and_can_be_added_again(
     _kill(driver, scope)
     stopped = dataclasses.replace(scope, running=False)
     assert driver.snapshot() == {scope.key: stopped}, "what it served is still known"
-    assert driver.find(scope.key) == stopped
+    assert driver.find(scope) == stopped
     do(driver, Change(scope, stopped))
-    assert driver.find(scope.key) == scope
+    assert driver.find(scope) == scope
     assert (_folder(driver) / "leases").read_text() == leases
     assert guest.lease() is not None
 
@@ -155,7 +155,7 @@ def test_restarts_with_a_tcp_query_under_way(driver: Dnsmasq, served: DhcpScope)
 def _stopped(driver: Dnsmasq, scope: DhcpScope) -> DhcpScope:
     """The scope as it is found once nobody serves it."""
     stopped = dataclasses.replace(scope, running=False)
-    assert driver.find(scope.key) == stopped
+    assert driver.find(scope) == stopped
     assert driver.snapshot() == {scope.key: stopped}
     return stopped
 

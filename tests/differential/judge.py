@@ -8,13 +8,13 @@ from ipaddress import ip_address
 
 from snnet.backends.fake import FakeKernel
 from snnet.backends.netlink import NetlinkBackend
-from snnet.contract import Driver, Operation, Sysctl, path_key
+from snnet.contract import Driver, Operation, Path, Sysctl
 from snnet.system.host import SystemHost
 from snnet.system.namespaces import Namespace
 
 from .operations import LINKS, Draw
 
-PATHS = [path_key(ip_address(text)) for text in ("192.0.2.77", "10.1.2.3")]
+PATHS = [Path(remote=ip_address(text)) for text in ("192.0.2.77", "10.1.2.3")]
 """IPv4 only: an IPv6 address is no source for its first second (duplicate address
 detection, RFC 4862), and the fake knows no time."""
 
@@ -57,7 +57,7 @@ def state(driver: Driver) -> list[str]:
         for noun in found
         if not set(LINKS).isdisjoint(noun.key) or isinstance(noun, Sysctl)
     ]
-    return sorted([*nouns, *(str(driver.find(key)) for key in PATHS)])
+    return sorted([*nouns, *(str(driver.find(path)) for path in PATHS)])
 
 
 def end(driver: Driver, operation: Operation) -> str:

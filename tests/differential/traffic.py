@@ -14,7 +14,7 @@ from ipaddress import IPv4Address
 import snnet
 from snnet.backends.fake import FakeFirewall
 from snnet.backends.netlink import NetlinkBackend
-from snnet.contract import Add, Change, Driver, Noun, Sysctl, Veth, link_key
+from snnet.contract import Add, Change, Driver, Link, Noun, Sysctl, Veth
 from snnet.firewall.nftables import NftablesFirewall
 from snnet.lab.echo import _icmp_socket, _request
 from snnet.lab.lab import Welcome
@@ -68,7 +68,7 @@ def carry_out(driver: Driver, nouns: Iterable[Noun]) -> None:
 
 def tune(driver: Driver, forwards: bool) -> None:
     for name, value in {**SYSCTLS, "net.ipv4.ip_forward": str(int(forwards))}.items():
-        if (found := driver.find(("sysctl", name))) is not None:
+        if (found := driver.find(Sysctl(name=name))) is not None:
             error = driver.apply([Change(Sysctl(name=name, value=value), found)]).error
             assert error is None, error
 
@@ -93,7 +93,7 @@ class Fake:
     def _attach(self, guest: Guest) -> snnet.Guest:
         kernel = self.places[guest.host]
         assert isinstance(kernel, snnet.FakeKernel)
-        found = kernel.find(link_key(guest.link))
+        found = kernel.find(Link(name=guest.link))
         assert isinstance(found, Veth)
 
         class Vnic:

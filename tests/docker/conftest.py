@@ -90,7 +90,7 @@ class Host:
     def move_away(self, ip: str) -> None:
         """Move the container's end of the veth that has this address, as Docker does."""
         vnic = next(vnic for vnic in self.node.topology().vnics if str(vnic.ip) == ip)
-        near = self.kernel.find(vnic.link.key)
+        near = self.kernel.find(vnic.link)
         assert isinstance(near, Veth)
         self.kernel.links.take_peer(near)
 

@@ -25,7 +25,7 @@ def test_says_what_to_choose_for_every_rule(firewall: NoFirewall) -> None:
 
 def test_finds_nothing(firewall: NoFirewall) -> None:
     assert firewall.snapshot() == {}
-    assert firewall.find(_FORWARD.key) is None
+    assert firewall.find(_FORWARD) is None
     assert firewall.dump() == ""
 
 

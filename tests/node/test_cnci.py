@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_interface
+
 import pytest
 
 import snnet
@@ -18,10 +20,10 @@ from snnet.contract import (
     Tunnel,
     Vxlan,
 )
-from tests.node.world import World
+from tests.node.world import World, scope_on
 
 NET = "10.1.0.0/24"
-FORWARD = ("sysctl", "net.ipv4.ip_forward")
+FORWARD = Sysctl(name="net.ipv4.ip_forward")
 
 
 def forwarding(world: World) -> str:
@@ -38,7 +40,9 @@ def test_the_first_node_of_a_subnet_brings_bridge_gateway_dhcp_and_tunnel(world:
         assert isinstance(world.link(bridge), Bridge)
         assert tunnel.master == bridge
         assert str(tunnel.remote) == "192.0.2.21"
-        assert world.kernel.find(("address", bridge, "10.1.0.1/24")) is not None
+        assert (
+            world.kernel.find(Address(link=bridge, address=ip_interface("10.1.0.1/24"))) is not None
+        )
         scope = cnci.dhcp(NET)
         assert scope.running
         assert len(scope.entries) == 253
@@ -273,7 +277,7 @@ def test_the_configuration_reaches_the_scope(world: World) -> None:
     config = world.config(dhcp_reserved=9, domain_name="tenant.example", mtu=1300)
     cnci = world.cnci(config=config)
     bridge = cnci.add_remote_subnet(NET, 7, "192.0.2.21")
-    scope = cnci._drivers.all[2].find(("dhcp", bridge))
+    scope = cnci._drivers.all[2].find(scope_on(bridge))
     assert isinstance(scope, DhcpScope)
     assert (scope.mtu, scope.reserved, scope.domain) == (1300, 9, "tenant.example")
     assert str(cnci.dhcp(NET).entries[0].address) == "10.1.0.11"

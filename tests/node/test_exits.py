@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_interface
+
 import pytest
 
 import snnet
 from snnet.contract import (
+    Address,
     ExternalForward,
     Masquerade,
     Noun,
@@ -73,7 +76,9 @@ def test_rules_come_go_and_may_be_repeated(walled: World, cnci: snnet.Cnci) -> N
     assert isinstance(forward, PortForward)
     assert [str(address) for address in forward.addresses] == ["192.0.2.11"]
     assert {str(public): str(ip) for public, ip in cnci.public_ips.items()} == {PUBLIC: GUEST}
-    assert walled.kernel.find(("address", "eth0", f"{PUBLIC}/32")) is not None
+    assert (
+        walled.kernel.find(Address(link="eth0", address=ip_interface(f"{PUBLIC}/32"))) is not None
+    )
     assert cnci.verify() == []
     for _ in range(2):
         cnci.public_ip_access(False, GUEST, PUBLIC, "eth0")
@@ -130,7 +135,7 @@ def test_a_new_agent_finds_the_rules_in_the_kernel_alone(walled: World, cnci: sn
     again.port_access(False, "tcp", "eth0", 33265, GUEST, 22)
     again.shutdown()
     assert rules(again) == {}
-    assert walled.kernel.find(("address", "eth0", f"{PUBLIC}/32")) is None
+    assert walled.kernel.find(Address(link="eth0", address=ip_interface(f"{PUBLIC}/32"))) is None
 
 
 def test_lost_rules_are_named_and_made_anew(walled: World, cnci: snnet.Cnci) -> None:
@@ -148,7 +153,7 @@ def test_lost_rules_are_named_and_made_anew(walled: World, cnci: snnet.Cnci) -> 
 
 def test_the_kernels_settings_are_put_back(walled: World, cnci: snnet.Cnci) -> None:
     def value(name: str) -> str | None:
-        found = walled.kernel.find(("sysctl", name))
+        found = walled.kernel.find(Sysctl(name=name))
         return found.value if isinstance(found, Sysctl) else None
 
     bridged = "net.bridge.bridge-nf-call-iptables"

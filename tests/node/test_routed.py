@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
 
 import pytest
 
 import snnet
-from snnet.contract import Add, Bridge, Route, Sysctl, Tunnel, Zone
+from snnet.contract import Add, Address, Bridge, ProxyNeighbour, Route, Sysctl, Tunnel, Zone
 from tests.node.test_faults import Call
 from tests.node.world import FakeWorld, World, vm
 
@@ -39,14 +39,14 @@ def test_a_vnic_is_a_port_with_a_route_of_its_own(walled: World) -> None:
     assert str(made.vnic.gateway) == "169.254.1.1"
     assert made.vnic.mtu == 1500
     assert not [link for link in walled.links() if isinstance(link, (Bridge, Tunnel))]
-    for key in (
-        ("route", "10.1.0.9/32", name),
-        ("address", name, "169.254.1.1/32"),
-        ("proxy", "eth0", "10.1.0.9"),
-        ("route", "10.1.0.0/24", "eth0"),
+    for noun in (
+        Route(destination=ip_network("10.1.0.9/32"), link=name),
+        Address(link=name, address=ip_interface("169.254.1.1/32")),
+        ProxyNeighbour(link="eth0", address=ip_address("10.1.0.9")),
+        Route(destination=ip_network("10.1.0.0/24"), link="eth0"),
     ):
-        assert walled.kernel.find(key) is not None, key
-    found = walled.kernel.find(("sysctl", f"net.ipv4.conf.{name}.proxy_arp"))
+        assert walled.kernel.find(noun) is not None, noun
+    found = walled.kernel.find(Sysctl(name=f"net.ipv4.conf.{name}.proxy_arp"))
     assert isinstance(found, Sysctl)
     assert found.value == "1"
     assert cn.verify() == []
@@ -80,7 +80,7 @@ def test_the_zone_follows_the_tenants_networks(walled: World) -> None:
     firewall = cn._drivers.all[1]
 
     def networks() -> list[str]:
-        found = firewall.find(("zone", "cn:cn-1", "t1"))
+        found = firewall.find(Zone(owner="cn:cn-1", zone="t1"))
         return [str(network) for network in found.networks] if isinstance(found, Zone) else []
 
     assert networks() == ["10.1.0.0/24", "10.2.0.0/24"]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import snnet
-from snnet.contract import Add, Address, Gre, Gretap, Link, Path, Tunnel, Vxlan, path_key
+from snnet.contract import Add, Address, Gre, Gretap, Link, Path, Tunnel, Vxlan
 from tests.node.conftest import make_world
 from tests.node.world import FakeWorld, World, container, vm
 
@@ -120,9 +120,9 @@ def test_a_path_tells_link_and_source(backend: str, request: pytest.FixtureReque
     world = make_world(request, f"{backend}-vxlan")
     world.kernel.apply([Add(Address(link="eth0", address=IPv4Interface("198.51.100.1/24")))])
     remote = IPv4Address("198.51.100.9")
-    path = world.kernel.find(path_key(remote))
+    path = world.kernel.find(Path(remote=remote))
     assert path == Path(remote=remote, link="eth0", source=IPv4Address("198.51.100.1"))
-    assert world.kernel.find(path_key(IPv4Address("203.0.113.1"))) is None
+    assert world.kernel.find(Path(remote=IPv4Address("203.0.113.1"))) is None
     world.close()
 
 

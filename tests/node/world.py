@@ -11,12 +11,13 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
+from ipaddress import IPv4Network
 from typing import Any
 
 import snnet
 from snnet.backends.fake import FakeDhcp
 from snnet.backends.netlink import NetlinkBackend
-from snnet.contract import Add, Change, DhcpScope, Driver, Link, Other, Remove, link_key
+from snnet.contract import Add, Change, DhcpScope, Driver, Link, Other, Remove
 from snnet.dhcp.dnsmasq import Dnsmasq
 from snnet.system.host import SystemHost
 from snnet.system.netns import netns_id
@@ -83,7 +84,7 @@ class World:
         return "\n".join(sorted(str(noun) for noun in self.kernel.snapshot().values()))
 
     def link(self, name: str) -> Link | None:
-        found = self.kernel.find(link_key(name))
+        found = self.kernel.find(Link(name=name))
         assert found is None or isinstance(found, Link)
         return found
 
@@ -132,9 +133,14 @@ class FakeWorld(World):
 
     def kill_dhcp(self, cnci: snnet.Cnci, bridge: str) -> None:
         server = FakeDhcp(self.kernel)
-        scope = server.find(("dhcp", bridge))
+        scope = server.find(scope_on(bridge))
         assert isinstance(scope, DhcpScope)
         assert not server.apply([Change(replace(scope, running=False), scope)]).errors
+
+
+def scope_on(bridge: str) -> DhcpScope:
+    """The scope on this bridge, to be looked up."""
+    return DhcpScope(link=bridge, subnet=IPv4Network("0.0.0.0/24"), mtu=1500)
 
 
 class RealWorld(World):
@@ -180,7 +186,7 @@ class RealWorld(World):
     def kill_dhcp(self, cnci: snnet.Cnci, bridge: str) -> None:
         server = cnci._drivers.all[2]
         assert isinstance(server, Dnsmasq)
-        scope = server.find(("dhcp", bridge))
+        scope = server.find(scope_on(bridge))
         assert isinstance(scope, DhcpScope)
         pid = server.pid(scope)
         assert pid is not None

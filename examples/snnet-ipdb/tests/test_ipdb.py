@@ -11,7 +11,7 @@ from snnet_ipdb import IpdbBackend
 import snnet
 from snnet import plugins
 from snnet.conformance import RealPlace
-from snnet.contract import Add, Change, Remove, Tap
+from snnet.contract import Add, Change, Link, Remove, Tap
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_an_ipdb_whose_thread_has_died_is_replaced(
     first = driver._database.ipdb
     first._event_map["RTM_NEWLINK"].append(choke)
     place.make_bridge("br")
-    assert driver.find(("link", "br")) is not None
+    assert driver.find(Link(name="br")) is not None
     assert driver._database.ipdb is not first
 
 
@@ -64,12 +64,12 @@ def test_an_alias_is_bytes(place: RealPlace) -> None:
     """Of a text the library would send as many bytes as it has letters."""
     tap = Tap(name="täp", alias="ü" * 127)
     assert place.driver.apply([Add(tap)]).error is None
-    found = place.driver.find(tap.key)
+    found = place.driver.find(tap)
     assert isinstance(found, Tap)
     assert not tap.differences(found)
     bare = Tap(name="täp", mtu=1500)
     assert place.driver.apply([Change(bare, tap)]).error is None
-    found = place.driver.find(tap.key)
+    found = place.driver.find(tap)
     assert isinstance(found, Tap)
     assert found.alias == ""
     assert place.driver.apply([Remove(bare)]).error is None

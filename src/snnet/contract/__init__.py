@@ -44,7 +44,7 @@ from .links import (
     Vxlan,
     link_key,
 )
-from .network import Address, Fdb, Neighbour, Path, ProxyNeighbour, Route, Sysctl, path_key
+from .network import Address, Fdb, Neighbour, Path, ProxyNeighbour, Route, Sysctl
 from .noun import IPAddress, IPInterface, IPNetwork, Key, Noun, Nouns, Owned, keyed
 from .operations import Add, Change, Operation, Outcome, Plan, Remove
 from .rules import (
@@ -138,5 +138,4 @@ __all__ = [
     "error_for",
     "keyed",
     "link_key",
-    "path_key",
 ]

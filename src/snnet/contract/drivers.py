@@ -108,8 +108,15 @@ class Driver(ABC):
         """
 
     @abstractmethod
-    def find(self, key: Key) -> Noun | None:
-        """One object as it is now, or None.  Its cost does not grow with the host."""
+    def find(self, noun: Noun) -> Noun | None:
+        """The object that the noun names, as it is now, or None.
+
+        Reads only the fields that make up ``noun.key``; the others may have any value.
+        ``Link(name=...)`` or any subclass of it finds the link of that name, of whatever
+        kind; ``Path(remote=...)`` and ``Sysctl(name=...)`` need no other field.  Returns
+        None for a noun of a class that the driver does not carry, and for a name that no
+        object can have.  The cost does not grow with the number of objects on the host.
+        """
 
     @abstractmethod
     def apply(

@@ -151,24 +151,20 @@ class Route(Noun):
 class Path(Noun):
     """How the host would reach ``remote`` now: by which link, from which address.
 
-    Found, never made; no snapshot lists any.
+    Found, never made; no snapshot lists any.  Ask for it as ``Path(remote=...)``; a
+    path that was found has a link and a source.
     """
 
     remote: IPAddress
-    link: str
-    source: IPAddress
+    link: str = ""
+    source: IPAddress | None = None
 
     @property
     def key(self) -> Key:
-        return path_key(self.remote)
+        return ("path", str(self.remote))
 
     def __str__(self) -> str:
         return f"path to {self.remote} from {self.source} dev {self.link}"
-
-
-def path_key(remote: IPAddress) -> Key:
-    """Identity of the path to an address."""
-    return ("path", str(remote))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,7 +178,7 @@ class Sysctl(Noun):
     changeable: ClassVar[frozenset[str]] = frozenset({"value"})
 
     name: str
-    value: str
+    value: str = ""
 
     @property
     def key(self) -> Key:

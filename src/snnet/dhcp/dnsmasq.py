@@ -73,12 +73,11 @@ class Dnsmasq(Driver):
                     found[scope.key] = scope
         return found
 
-    def find(self, key: Key) -> Noun | None:
-        match key:
-            case ("dhcp", link) if _is_link_name(link):
-                with _api_errors(f"look up the dhcp scope on {link}"):
-                    return Service(self.host, link).scope(self._indexes([link])[link])
-        return None
+    def find(self, noun: Noun) -> Noun | None:
+        if not isinstance(noun, DhcpScope) or not _is_link_name(link := noun.link):
+            return None
+        with _api_errors(f"look up the dhcp scope on {link}"):
+            return Service(self.host, link).scope(self._indexes([link])[link])
 
     def pid(self, scope: DhcpScope) -> int | None:
         """The process that serves the scope, or None."""

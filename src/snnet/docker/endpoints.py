@@ -14,7 +14,7 @@ from ipaddress import IPv4Address
 from typing import Any
 
 from snnet.config import VnicConfig, VnicRole, check_mac
-from snnet.contract import Conflict, FatalError, InvalidRequest, SnnetError, link_key
+from snnet.contract import Conflict, FatalError, InvalidRequest, Link, SnnetError
 from snnet.core.addressing import check_guest, mac_for
 from snnet.core.compute import ROUTED_GATEWAY, Vnic
 from snnet.node import ComputeNode
@@ -183,7 +183,7 @@ class Endpoints:
                 continue
             vnic = vnics.get((endpoint.tenant_id, endpoint.subnet_id, endpoint.vnic_id))
             peer = vnic.peer_name if vnic else None
-            if peer is None or self._node.backend.find(link_key(peer)) is not None:
+            if peer is None or self._node.backend.find(Link(name=peer)) is not None:
                 self._set_joined(endpoint, False)
                 removed += self._try_to_give_up(endpoint, released=False)
         return removed

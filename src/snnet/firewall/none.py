@@ -38,7 +38,7 @@ class NoFirewall(Driver):
     def snapshot(self, types: Iterable[type[Noun]] | None = None) -> dict[Key, Noun]:
         return {}
 
-    def find(self, key: Key) -> Noun | None:
+    def find(self, noun: Noun) -> Noun | None:
         return None
 
     def apply(

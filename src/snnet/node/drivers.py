@@ -41,7 +41,7 @@ class Drivers:
         """Those of the nouns that are on the host, as they are there."""
         found = {}
         for noun in nouns:
-            existing = self.of(noun).find(noun.key)
+            existing = self.of(noun).find(noun)
             if existing is not None:
                 found[noun.key] = existing
         return found

@@ -30,8 +30,6 @@ from snnet.contract import (
     Unsupported,
     Zone,
     keyed,
-    link_key,
-    path_key,
 )
 from snnet.core import identity as ids
 from snnet.core.events import ContainerInfo, TunnelEvent
@@ -103,7 +101,7 @@ class Engine(Lifecycle):
         """
         if self.site.tunnel != "geneve":
             return
-        path = self.backend.find(path_key(remote))
+        path = self.backend.find(Path(remote=remote))
         if isinstance(path, Path) and path.source != self.site.uplink.ip:
             raise Unsupported(
                 f"the route to {remote} has the source {path.source}, the uplink is "
@@ -111,7 +109,7 @@ class Engine(Lifecycle):
             )
 
     def _link(self, name: str) -> Link | None:
-        found = self.backend.find(link_key(name))
+        found = self.backend.find(Link(name=name))
         return found if isinstance(found, Link) else None
 
     def _ours(self) -> dict[Key, Noun]:
@@ -192,7 +190,7 @@ class Engine(Lifecycle):
                 for noun in sorted(found.values(), key=lambda noun: noun.rank)
                 if isinstance(noun, Owned) and noun.owner == str(self.owner)
             ]
-            new = [Add(rule) for rule in rules if firewall.find(rule.key) is None]
+            new = [Add(rule) for rule in rules if firewall.find(rule) is None]
             outcome = firewall.transfer(new)
             if outcome.error is not None:
                 done = [new[number].inverse() for number in sorted(outcome.done, reverse=True)]

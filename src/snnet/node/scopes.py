@@ -53,7 +53,7 @@ class ScopeControl:
     @property
     def running(self) -> bool:
         """Whether the server runs."""
-        found = self._cnci._drivers.of(self._scope()).find(self._scope().key)
+        found = self._cnci._drivers.of(self._scope()).find(self._scope())
         return isinstance(found, DhcpScope) and found.running
 
     def add_entry(

@@ -62,7 +62,7 @@ class SharedSysctls:
         self._wanted.clear()
 
     def _current(self, name: str) -> str | None:
-        found = self._drivers.backend.find(("sysctl", name))
+        found = self._drivers.backend.find(Sysctl(name=name))
         return found.value if isinstance(found, Sysctl) else None
 
     def _change(self, name: str, old: str | None, new: str) -> None:

@@ -19,7 +19,6 @@ from snnet.contract import (
     Remove,
     Route,
     Tap,
-    link_key,
 )
 
 
@@ -52,7 +51,7 @@ def refusal(driver: Driver, operation: Operation) -> str:
 
 
 def link(kernel: FakeKernel, name: str) -> Link:
-    found = kernel.find(link_key(name))
+    found = kernel.find(Link(name=name))
     assert isinstance(found, Link)
     return found
 

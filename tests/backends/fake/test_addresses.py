@@ -102,9 +102,9 @@ def test_the_last_ipv4_address_takes_the_routes_along(kernel: FakeKernel):
         route("203.0.113.0/24", "e0", "192.0.2.9"),
     )
     remove(kernel, address("192.0.2.1/24", "e0"))
-    assert kernel.find(("route", "203.0.113.0/24", "e0"))
+    assert kernel.find(route("203.0.113.0/24", "e0"))
     remove(kernel, address("198.51.100.1/24", "e0"))
-    assert kernel.find(("route", "203.0.113.0/24", "e0")) is None
+    assert kernel.find(route("203.0.113.0/24", "e0")) is None
 
 
 def test_link_down_keeps_ipv4_addresses_alone(kernel: FakeKernel):

@@ -8,7 +8,7 @@ from ipaddress import IPv4Address
 import pytest
 
 from snnet.backends.fake import FakeKernel
-from snnet.contract import Add, Change, Gre, Veth, link_key
+from snnet.contract import Add, Change, Gre, Link, Veth
 
 from .steps import add, bridge, do, link, refusal, remove, tap
 
@@ -106,4 +106,4 @@ def test_ports_outlive_their_bridge(kernel: FakeKernel):
     assert link(kernel, "t0").master is None
     assert link(kernel, "v0").master is None
     remove(kernel, link(kernel, "v1"))
-    assert kernel.find(link_key("v0")) is None
+    assert kernel.find(Link(name="v0")) is None

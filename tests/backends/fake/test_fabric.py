@@ -8,7 +8,7 @@ from ipaddress import IPv4Network
 import pytest
 
 from snnet.backends.fake import Fabric, FakeDhcp
-from snnet.contract import Change, InvalidRequest, Remove, Tap, Veth, link_key
+from snnet.contract import Change, InvalidRequest, Link, Remove, Tap, Veth
 
 from .steps import add, address, bridge, do, link, remove, route, tap
 from .topology import DataCenter, two_nodes
@@ -199,7 +199,7 @@ def test_a_container_has_the_peer_as_its_own():
     vnic = center.container(one, "10.1.0.9")
     before = one.to_text()
     guest, other = center.fabric.attach(one, vnic), center.guest(two, "10.1.0.10")
-    assert one.find(link_key("pv7x9")) is None
+    assert one.find(Link(name="pv7x9")) is None
     assert link(guest.kernel, "eth0").mac == vnic.mac
     assert center.fabric.ping(other, guest)
     guest.detach()
@@ -306,7 +306,7 @@ def test_no_lease_without_a_scope_and_one_once_it_is_there():
     do(dhcp, Change(replace(scope, running=False), scope))  # type: ignore[arg-type]
     assert guest.renew() is None
     assert "br7 on cnci: DHCP: the server is stopped" in guest.explain_lease()
-    do(dhcp, Change(scope, dhcp.find(scope.key)))  # type: ignore[arg-type]
+    do(dhcp, Change(scope, dhcp.find(scope)))  # type: ignore[arg-type]
     remove(center.cnci, address("10.1.0.1/24", "br7"))
     assert guest.renew() is None
     assert "DHCP: 10.1.0.1 is not on this link" in guest.explain_lease()

@@ -25,7 +25,6 @@ from snnet.contract import (
     Tap,
     Timeout,
     Unsupported,
-    link_key,
 )
 
 from .steps import add, bridge, link, refusal, remove, tap
@@ -40,7 +39,7 @@ def test_the_first_error_ends_the_work():
     assert list(outcome.errors) == [1]
     assert isinstance(outcome.error, Exists)
     assert str(outcome.error) == "cannot add bridge b0: File exists (EEXIST)"
-    assert kernel.find(link_key("b1")) is None
+    assert kernel.find(Link(name="b1")) is None
 
 
 def test_a_tear_down_presses_on():
@@ -241,7 +240,7 @@ def test_records_are_written_when_the_block_ends_well():
 def test_open_kernel_puts_the_first_host_address_on_eth0():
     host = FakeKernel()
     host.owner = "cn:cn-1"
-    assert open_kernel(host).find(link_key("eth0")) is None
+    assert open_kernel(host).find(Link(name="eth0")) is None
     host.networks = (ip_network("192.0.2.0/24"), ip_network("198.51.100.0/24"))
     kernel = open_kernel(host)
     assert kernel.owner == "cn:cn-1"

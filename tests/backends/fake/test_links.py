@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from snnet.backends.fake import FakeKernel
-from snnet.contract import LINK_GROUP, Add, Change, Macvtap, Other, Remove, Veth, link_key
+from snnet.contract import LINK_GROUP, Add, Change, Link, Macvtap, Other, Remove, Veth
 
 from .steps import add, address, bridge, do, link, refusal, remove, tap
 
@@ -112,7 +112,7 @@ def test_what_was_left_to_the_kernel_is_filled_in(kernel: FakeKernel):
 def test_a_missing_link_is_enodev(kernel: FakeKernel):
     assert refusal(kernel, Remove(tap("t0"))) == "ENODEV"
     assert refusal(kernel, Change(tap("t0", up=False), tap("t0"))) == "ENODEV"
-    assert kernel.find(link_key("t0")) is None
+    assert kernel.find(Link(name="t0")) is None
 
 
 def test_hardware_is_not_deleted_but_may_change(kernel: FakeKernel):
@@ -192,8 +192,8 @@ def test_veth_ends_are_born_and_die_together(kernel: FakeKernel):
 )
 def test_a_pair_with_one_bad_end_leaves_nothing(kernel: FakeKernel, values):
     refusal(kernel, Add(Veth(name="v0", peer="v1", **values)))
-    assert kernel.find(link_key("v0")) is None
-    assert kernel.find(link_key("v1")) is None
+    assert kernel.find(Link(name="v0")) is None
+    assert kernel.find(Link(name="v1")) is None
 
 
 # -- macvtap ----------------------------------------------------------------------
@@ -236,8 +236,8 @@ def test_macvtaps_go_with_their_lower_link(kernel: FakeKernel):
     add(kernel, Macvtap(name="m0", lower="bond0"), Macvtap(name="m1", lower="m0"))
     assert link(kernel, "m1").lower == "bond0"
     remove(kernel, link(kernel, "bond0"))
-    assert kernel.find(link_key("m0")) is None
-    assert kernel.find(link_key("m1")) is None
+    assert kernel.find(Link(name="m0")) is None
+    assert kernel.find(Link(name="m1")) is None
 
 
 def test_macvtap_and_bridge_want_the_same_frames(kernel: FakeKernel):

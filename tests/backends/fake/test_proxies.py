@@ -27,7 +27,7 @@ def kernel() -> FakeKernel:
 
 def sysctl(kernel: FakeKernel, name: str, value: str | None = None) -> str | None:
     """The parameter's value, after it was set if one is given."""
-    found = kernel.find(("sysctl", name))
+    found = kernel.find(Sysctl(name=name))
     if value is not None:
         assert isinstance(found, Sysctl)
         do(kernel, Change(Sysctl(name=name, value=value), found))
@@ -44,7 +44,7 @@ def test_it_comes_once_and_goes_once(kernel: FakeKernel):
     add(kernel, proxy())
     assert refusal(kernel, Add(proxy())) == "EEXIST"
     assert refusal(kernel, Change(proxy(), proxy())) == "EOPNOTSUPP"
-    assert kernel.find(proxy().key) == proxy()
+    assert kernel.find(proxy()) == proxy()
     assert "    proxy 203.0.113.5 dev t0" in kernel.to_text()
     add(kernel, proxy(name="b0"), proxy("203.0.113.6"))
     remove(kernel, proxy(name="b0"), proxy("203.0.113.6"), proxy())
@@ -56,7 +56,7 @@ def test_its_link_must_be_there_and_takes_it_along(kernel: FakeKernel):
         assert refusal(kernel, operation(proxy(name="x0"))) == "ENODEV"
     add(kernel, proxy())
     remove(kernel, tap("t0"))
-    assert kernel.find(proxy().key) is None
+    assert kernel.find(proxy()) is None
 
 
 def test_a_link_that_goes_down_loses_it_but_one_that_is_down_takes_it(kernel: FakeKernel):
@@ -67,21 +67,21 @@ def test_a_link_that_goes_down_loses_it_but_one_that_is_down_takes_it(kernel: Fa
     assert not kernel.state.on_link("t0")
     add(kernel, proxy())
     do(kernel, Change(up, down))
-    assert kernel.find(proxy().key) == proxy()
+    assert kernel.find(proxy()) == proxy()
 
 
 def test_another_mac_or_master_leaves_it(kernel: FakeKernel):
     add(kernel, proxy())
     found = link(kernel, "t0")
     do(kernel, Change(replace(found, mac="02:00:00:00:00:07", master="b0"), found))
-    assert kernel.find(proxy().key) == proxy()
+    assert kernel.find(proxy()) == proxy()
 
 
 def test_it_goes_with_the_last_address_of_its_family(kernel: FakeKernel):
     first, second = address("10.9.9.1/24", "t0"), address("10.8.8.1/24", "t0")
     add(kernel, proxy(), proxy("2001:db8::5"), first, second)
     remove(kernel, first)
-    assert kernel.find(proxy().key) == proxy()
+    assert kernel.find(proxy()) == proxy()
     remove(kernel, second)
     assert kernel.state.on_link("t0") == [proxy("2001:db8::5")]
 

@@ -60,7 +60,7 @@ def test_refused(kernel: FakeKernel, bad: Route, errno: str):
 def test_accepted(kernel: FakeKernel, good: Route):
     before = kernel.to_text()
     add(kernel, good)
-    assert kernel.find(good.key) == good
+    assert kernel.find(good) == good
     assert refusal(kernel, Add(good)) == "EEXIST"
     remove(kernel, good)
     assert kernel.to_text() == before
@@ -69,7 +69,7 @@ def test_accepted(kernel: FakeKernel, good: Route):
 def test_who_made_a_route_is_kept_and_tells_none_apart(kernel: FakeKernel):
     ours = replace(route("198.51.100.0/24", "e0", "192.0.2.9"), protocol=0x73)
     add(kernel, ours)
-    assert kernel.find(ours.key) == ours
+    assert kernel.find(ours) == ours
     assert refusal(kernel, Add(replace(ours, protocol=4))) == "EEXIST"
     remove(kernel, ours)
 
@@ -99,7 +99,7 @@ def test_change_and_remove(kernel: FakeKernel):
     assert refusal(kernel, Remove(old)) == "ESRCH"
     add(kernel, old)
     do(kernel, Change(new, old))
-    assert kernel.find(new.key) == new
+    assert kernel.find(new) == new
     assert refusal(kernel, Remove(old)) == "ESRCH"
     bad = route("198.51.100.0/24", "e0", "203.0.113.1")
     assert refusal(kernel, Change(bad, new)) == "ENETUNREACH"
@@ -171,7 +171,7 @@ def test_fdb(kernel: FakeKernel):
     other = replace(entry, remote=ip_address("192.0.2.6"))
     assert refusal(kernel, Add(other)) == "EEXIST"
     do(kernel, Change(other, entry))
-    assert kernel.find(entry.key) == other
+    assert kernel.find(entry) == other
     assert refusal(kernel, Add(replace(entry, link="b0"))) == "EOPNOTSUPP"
     assert refusal(kernel, Add(replace(entry, link="y0"))) == "ENODEV"
     family = replace(entry, mac="02:00:00:00:00:09", remote=ip_address("2001:db8::1"))

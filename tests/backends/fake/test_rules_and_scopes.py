@@ -56,11 +56,11 @@ def test_a_rule_comes_once_and_goes_once(rule: Noun):
     assert refusal(firewall, Remove(rule)) == "ENOENT"
     add(firewall, rule)
     assert refusal(firewall, Add(rule)) == "EEXIST"
-    assert firewall.find(rule.key) == rule
+    assert firewall.find(rule) == rule
     assert firewall.snapshot() == {rule.key: rule}
     assert firewall.dump() == str(rule)
     assert str(rule) in kernel.to_text()
-    assert kernel.find(rule.key) is None
+    assert kernel.find(rule) is None
     assert rule.key not in kernel.snapshot()
     remove(firewall, rule)
     assert kernel.to_text() == before
@@ -94,7 +94,7 @@ def test_only_the_networks_of_a_zone_change():
     assert refusal(firewall, Change(wanted, ZONE)) == "ENOENT"
     add(firewall, ZONE, FORWARD)
     do(firewall, Change(wanted, ZONE))
-    assert firewall.find(ZONE.key) == wanted
+    assert firewall.find(ZONE) == wanted
     assert refusal(firewall, Change(replace(FORWARD, target_port=23), FORWARD)) == "EOPNOTSUPP"
     remove(firewall, wanted, FORWARD)
     assert not kernel.state.rules
@@ -109,7 +109,7 @@ def test_impossible_port_forwards(bad: dict[str, object]):
 def test_two_drivers_of_one_host_see_the_same_rules():
     kernel = FakeKernel()
     add(FakeFirewall(kernel), FORWARD)
-    assert FakeFirewall(kernel).find(FORWARD.key) == FORWARD
+    assert FakeFirewall(kernel).find(FORWARD) == FORWARD
 
 
 def test_a_scope_needs_its_bridge_and_outlives_it():
@@ -122,7 +122,7 @@ def test_a_scope_needs_its_bridge_and_outlives_it():
     add(dhcp, SCOPE)
     assert refusal(dhcp, Add(SCOPE)) == "EEXIST"
     remove(kernel, bridge("b0"))
-    assert dhcp.find(SCOPE.key) == replace(SCOPE, running=False)
+    assert dhcp.find(SCOPE) == replace(SCOPE, running=False)
     remove(dhcp, SCOPE)
     assert refusal(dhcp, Remove(SCOPE)) == "ENOENT"
 
@@ -136,7 +136,7 @@ def test_a_scope_changes_but_not_its_subnet():
     assert refusal(dhcp, Change(wanted, SCOPE)) == "ENOENT"
     add(dhcp, SCOPE)
     do(dhcp, Change(wanted, SCOPE))
-    assert dhcp.find(SCOPE.key) == wanted
+    assert dhcp.find(SCOPE) == wanted
     other = replace(SCOPE, subnet=IPv4Network("10.2.0.0/24"))
     assert refusal(dhcp, Change(other, SCOPE)) == "EOPNOTSUPP"
 

@@ -13,7 +13,7 @@ FORWARD = "net.ipv4.ip_forward"
 
 
 def value(kernel: FakeKernel, name: str) -> str | None:
-    found = kernel.find(("sysctl", name))
+    found = kernel.find(Sysctl(name=name))
     assert found is None or isinstance(found, Sysctl)
     return found.value if found else None
 

@@ -108,7 +108,7 @@ def names(netns: str) -> set[str]:
 
 def view(driver: Driver, noun: Noun) -> dict[str, Any] | None:
     """All the driver knows of the noun, by look-up and by snapshot alike."""
-    found = driver.find(noun.key)
+    found = driver.find(noun)
     listed = driver.snapshot([type(noun)]).get(noun.key)
     assert (found and found.to_dict()) == (listed and listed.to_dict())
     return None if found is None else found.to_dict()

@@ -146,7 +146,7 @@ def test_an_undoing_goes_by_index(
     assert re.fullmatch(r"if\d+", ran[-1][-1])
     assert names(netns) == set()
     done(Add(Bridge(name="ifx")))
-    found = backend.find(("link", "ifx"))
+    found = backend.find(Link(name="ifx"))
     assert isinstance(found, Link)
     decoy = f"if{found.index + 2}"
     done(Add(Bridge(name=decoy)))
@@ -242,7 +242,7 @@ def test_check_stops_before_an_operation(backend: IprouteShellBackend, stop_at: 
 def test_both_ends_of_a_veth(backend: IprouteShellBackend, done: Done) -> None:
     """The second end went with the first."""
     done(Add(Veth(name="v", peer="p")))
-    peer = backend.find(("link", "p"))
+    peer = backend.find(Link(name="p"))
     assert peer is not None
     outcome = backend.apply([Remove(Veth(name="v")), Remove(peer)])
     assert outcome.done == {0}

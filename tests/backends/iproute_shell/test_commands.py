@@ -230,7 +230,7 @@ def state(driver: NetlinkBackend) -> dict[Any, Any]:
                 del told["mac"]
             for sysctl in ("ipv4.conf.{}.proxy_arp", "ipv4.neigh.{}.proxy_delay"):
                 name = sysctl.format(noun.name.replace(".", "/"))
-                setting = driver.find(("sysctl", f"net.{name}"))
+                setting = driver.find(Sysctl(name=f"net.{name}"))
                 told[sysctl] = setting and setting.to_dict()["value"]
         found[key] = told
     return found
@@ -244,6 +244,6 @@ def test_a_shell_takes_nothing_for_its_own(open_driver: Opener, netns: str) -> N
     """Names and aliases go through it unharmed."""
     lines = render(Add(Bridge(name="b$(id)", alias="$HOME `id` ; 'x' \"y\" \\")))
     paste(netns, lines)
-    found = open_driver(NetlinkBackend, netns).find(("link", "b$(id)"))
+    found = open_driver(NetlinkBackend, netns).find(Link(name="b$(id)"))
     assert isinstance(found, Bridge)
     assert found.alias == "$HOME `id` ; 'x' \"y\" \\"

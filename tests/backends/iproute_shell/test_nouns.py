@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Network, ip_address, ip_network
 from typing import Any
 
 import pytest
@@ -16,10 +16,10 @@ from snnet.contract import (
     Address,
     Bridge,
     Change,
+    DhcpScope,
     Exists,
     Fdb,
     Gre,
-    InvalidRequest,
     Link,
     Macvtap,
     Missing,
@@ -33,7 +33,6 @@ from snnet.contract import (
     Tap,
     Unsupported,
     Veth,
-    path_key,
 )
 from tests.conftest import ip
 
@@ -55,9 +54,9 @@ def test_comes_and_goes(
     backend: IprouteShellBackend, seen: NetlinkBackend, done: Done, noun: Noun
 ) -> None:
     assert backend.missing(noun) is None
-    assert backend.find(noun.key) is None
+    assert backend.find(noun) is None
     done(Add(noun))
-    found = backend.find(noun.key)
+    found = backend.find(noun)
     assert found is not None
     assert not noun.differences(found)
     assert view(backend, noun) == view(seen, noun)
@@ -75,7 +74,7 @@ def test_what_netlink_makes_is_the_same(
     assert seen.apply([Add(noun)]).errors == {}
     assert view(backend, noun) == view(seen, noun)
     assert backend.apply([Remove(noun)]).errors == {}
-    assert seen.find(noun.key) is None
+    assert seen.find(noun) is None
 
 
 @pytest.mark.parametrize(("old", "fields"), CHANGES, ids=str)
@@ -87,7 +86,7 @@ def test_changes_and_back(
     done(Add(old))
     for operation in (Change(new, old), Change(new, old).inverse()):
         done(operation)
-        found = backend.find(old.key)
+        found = backend.find(old)
         assert found is not None
         assert not operation.noun.differences(found)
         assert view(backend, old) == view(seen, old)
@@ -102,7 +101,7 @@ def test_the_whole_host_looks_the_same(
     ip("tuntap", "add", "tun9", "mode", "tun", netns=netns)
     ip("link", "add", "mv9", "link", "up", "type", "macvlan", netns=netns)
     ip("link", "add", "vx9", "type", "vxlan", "external", "dstport", "4790", netns=netns)
-    mv9 = seen.find(("link", "mv9"))
+    mv9 = seen.find(Link(name="mv9"))
     assert isinstance(mv9, Other)
     outcome = seen.apply([Change(replace(mv9, group=0xFFFFFFFE, alias='a\\b"c\td'), mv9)])
     assert outcome.error is None
@@ -117,8 +116,8 @@ def test_the_whole_host_looks_the_same(
     }
     for types in ([Link], [Tap, Veth], [Other], [Route, Neighbour], [Sysctl], [Noun], []):
         assert backend.snapshot(types) == seen.snapshot(types)
-    for key in theirs:
-        assert backend.find(key) == seen.find(key)
+    for noun in theirs.values():
+        assert backend.find(noun) == seen.find(noun)
 
 
 def test_the_kernels_own_objects_are_left_out(backend: IprouteShellBackend) -> None:
@@ -129,9 +128,9 @@ def test_the_kernels_own_objects_are_left_out(backend: IprouteShellBackend) -> N
 
 def test_paths(backend: IprouteShellBackend, seen: NetlinkBackend, done: Done) -> None:
     for text in ("10.1.0.9", "10.1.0.1", "172.16.0.1", "127.0.0.1", "fd77::1"):
-        key = path_key(ip_address(text))
-        assert backend.find(key) == seen.find(key)
-    assert isinstance(backend.find(path_key(ip_address("10.1.0.9"))), Path)
+        path = Path(remote=ip_address(text))
+        assert backend.find(path) == seen.find(path)
+    assert isinstance(backend.find(Path(remote=ip_address("10.1.0.9"))), Path)
     assert backend.snapshot([Path]) == {}
 
 
@@ -139,7 +138,7 @@ def test_a_bridge_is_pinned(backend: IprouteShellBackend, done: Done) -> None:
     bridge = Bridge(name="pin", mac="02:00:00:00:00:31", mtu=1500)
     port = Tap(name="low", mac="00:00:00:00:00:01", mtu=1000, master="pin")
     done(Add(bridge), Add(port))
-    found = backend.find(bridge.key)
+    found = backend.find(bridge)
     assert found is not None
     assert not bridge.differences(found)
 
@@ -161,7 +160,7 @@ def test_a_routed_link_answers_for_others(
 ) -> None:
     done(Add(noun))
     for name, value in (("conf.r.proxy_arp", "1"), ("neigh.r.proxy_delay", "0")):
-        found = backend.find(("sysctl", f"net.ipv4.{name}"))
+        found = backend.find(Sysctl(name=f"net.ipv4.{name}"))
         assert isinstance(found, Sysctl)
         assert found.value == value
 
@@ -170,7 +169,7 @@ def test_a_macvtap_has_an_index_out_of_everybodys_way(
     backend: IprouteShellBackend, done: Done
 ) -> None:
     done(Add(Macvtap(name="m", lower="up")))
-    found = backend.find(("link", "m"))
+    found = backend.find(Link(name="m"))
     assert isinstance(found, Macvtap)
     assert found.index >= 1 << 20
 
@@ -181,16 +180,16 @@ def test_a_learned_neighbour_gives_way(
     words = ["10.1.0.9", "lladdr", "02:00:00:00:00:aa", "dev", "br", "nud", "stale"]
     ip("neigh", "add", *words, netns=netns)
     noun = BESIDE[11]
-    assert backend.find(noun.key) is None
+    assert backend.find(noun) is None
     assert isinstance(backend.apply([Remove(noun)]).error, Missing)
     done(Add(noun))
-    assert backend.find(noun.key) == noun
+    assert backend.find(noun) == noun
 
 
 def test_a_route_of_another_metric_is_a_strangers(backend: IprouteShellBackend, netns: str) -> None:
     ip("route", "add", "10.5.0.0/24", "dev", "br", "metric", "50", netns=netns)
     noun = Route(destination=ip_network("10.5.0.0/24"), link="br")
-    assert backend.find(noun.key) is None
+    assert backend.find(noun) is None
     assert isinstance(backend.apply([Remove(noun)]).error, Missing)
     assert "10.5.0.0/24" in ip("route", netns=netns)
 
@@ -201,7 +200,7 @@ def test_an_entry_to_another_remote_stays(backend: IprouteShellBackend, done: Do
     done(Add(noun))
     other = replace(noun, remote=ip_address("192.0.2.8"))
     assert isinstance(backend.apply([Remove(other)]).error, Missing)
-    assert backend.find(noun.key) == noun
+    assert backend.find(noun) == noun
 
 
 @pytest.mark.needs("gre")
@@ -238,21 +237,21 @@ def test_tunnels_are_made_as_netlink_makes_them(
 
 
 def test_a_sysctl(backend: IprouteShellBackend, done: Done) -> None:
-    key = ("sysctl", "net.ipv4.ip_forward")
-    old = backend.find(key)
+    wanted = Sysctl(name="net.ipv4.ip_forward")
+    old = backend.find(wanted)
     assert isinstance(old, Sysctl)
     new = replace(old, value="1" if old.value == "0" else "0")
     done(Change(new, old))
-    assert backend.find(key) == backend.snapshot([Sysctl])[key] == new
+    assert backend.find(wanted) == backend.snapshot([Sysctl])[wanted.key] == new
 
 
 def test_a_sysctl_of_several_values(
     backend: IprouteShellBackend, seen: NetlinkBackend, done: Done
 ) -> None:
-    key = ("sysctl", "net.ipv4.tcp_rmem")
-    old = backend.find(key)
+    wanted = Sysctl(name="net.ipv4.tcp_rmem")
+    old = backend.find(wanted)
     assert isinstance(old, Sysctl)
-    assert old == seen.find(key)
+    assert old == seen.find(wanted)
     done(Change(replace(old, value="4096 131072 6291456"), old))
 
 
@@ -260,10 +259,10 @@ def test_sysctls_of_links_with_dots_in_their_names(
     backend: IprouteShellBackend, done: Done
 ) -> None:
     done(Add(Bridge(name="br.7")))
-    old = backend.find(("sysctl", "net.ipv4.conf.br/7.proxy_arp"))
+    old = backend.find(Sysctl(name="net.ipv4.conf.br/7.proxy_arp"))
     assert isinstance(old, Sysctl)
     done(Change(replace(old, value="1"), old))
-    assert backend.find(old.key) == replace(old, value="1")
+    assert backend.find(old) == replace(old, value="1")
 
 
 NO_SYSCTLS = [
@@ -281,7 +280,7 @@ NO_SYSCTLS = [
 
 @pytest.mark.parametrize("name", NO_SYSCTLS)
 def test_what_is_no_sysctl_of_a_namespace(backend: IprouteShellBackend, name: str) -> None:
-    assert backend.find(("sysctl", name)) is None
+    assert backend.find(Sysctl(name=name)) is None
     noun = Sysctl(name=name, value="1")
     assert backend.apply([Change(noun, noun)]).error is not None
     assert isinstance(backend.apply([Add(noun)]).error, Unsupported)
@@ -292,7 +291,7 @@ def test_what_is_no_sysctl_of_a_namespace(backend: IprouteShellBackend, name: st
 
 def test_foreign_links_are_others(backend: IprouteShellBackend, done: Done, netns: str) -> None:
     ip("tuntap", "add", "tun9", "mode", "tun", netns=netns)
-    tun, loopback = backend.find(("link", "tun9")), backend.find(("link", "lo"))
+    tun, loopback = backend.find(Link(name="tun9")), backend.find(Link(name="lo"))
     assert isinstance(tun, Other)
     assert isinstance(loopback, Other)
     assert {tun.kind, loopback.kind} == {"tun", "loopback"}
@@ -316,7 +315,7 @@ def test_a_veth_whose_peer_has_moved(
     other = make_netns()
     ip("link", "set", "dev", "m", "netns", other, netns=netns)
     ip("link", "set", "dev", "p", "netns", other, netns=netns)
-    found = backend.find(veth.key)
+    found = backend.find(veth)
     assert isinstance(found, Veth)
     assert found.peer is None
     assert view(backend, veth) == view(seen, veth)
@@ -333,10 +332,10 @@ def test_a_macvtap_whose_lower_is_elsewhere(
     ip("link", "add", "low", "type", "bridge", netns=other)
     ip("link", "add", "link", "low", "name", "m", "type", "macvtap", netns=other)
     ip("link", "set", "dev", "m", "netns", netns, netns=other)
-    found = backend.find(("link", "m"))
+    found = backend.find(Link(name="m"))
     assert isinstance(found, Macvtap)
     assert found.lower.startswith("if")
-    assert found == seen.find(found.key)
+    assert found == seen.find(found)
 
 
 def test_a_link_group_that_has_a_name(
@@ -353,34 +352,28 @@ def test_a_link_group_that_has_a_name(
 
 def test_an_alternative_name_is_not_the_name(backend: IprouteShellBackend, netns: str) -> None:
     ip("link", "property", "add", "dev", "br", "altname", "other", netns=netns)
-    assert backend.find(("link", "other")) is None
+    assert backend.find(Link(name="other")) is None
 
 
 def test_an_index_is_no_name(backend: IprouteShellBackend, netns: str) -> None:
     """Where no link is called so, ``ip`` takes if2 for the link with index 2."""
-    bridge = backend.find(("link", "br"))
+    bridge = backend.find(Link(name="br"))
     assert isinstance(bridge, Bridge)
     name = f"if{bridge.index}"
-    assert backend.find(("link", name)) is None
+    assert backend.find(Link(name=name)) is None
     beside: list[Any] = [noun for noun in BESIDE if noun.within == bridge.key]
     nouns: list[Noun] = [replace(noun, link=name) for noun in beside]
     nouns += [replace(TAP, master=name), Macvtap(name="m", lower=name)]
     for noun in nouns:
-        assert backend.find(noun.key) is None
+        assert backend.find(noun) is None
         assert isinstance(backend.apply([Add(noun)]).error, Missing), noun
     assert isinstance(backend.apply([Remove(replace(bridge, name=name))]).error, Missing)
     assert "br" in names(netns)
 
 
-def test_what_no_key_can_be(backend: IprouteShellBackend) -> None:
-    keys = [
-        ("link", "a/b"),
-        ("link", "a\0b"),
-        ("address", "br", "x"),
-        ("route", "10.0.0.1/8", "br"),
-    ]
-    keys += [("fdb", "br", "x"), ("fdb", "mesh", "x"), ("neighbour", "a\0b", "10.0.0.1"), ("link",)]
-    assert [backend.find(key) for key in keys] == [None] * len(keys)
-    for key in ((), ("dhcp", "br")):
-        with pytest.raises(InvalidRequest):
-            backend.find(key)
+def test_what_nothing_is_called(backend: IprouteShellBackend) -> None:
+    nouns = [Link(name=name) for name in ("a/b", "a\0b", "")]
+    nouns += [Fdb(link=name, mac="x", remote=ip_address("192.0.2.9")) for name in ("br", "mesh")]
+    nouns.append(Neighbour(link="a\0b", address=ip_address("10.0.0.1"), lladdr=""))
+    nouns.append(DhcpScope(link="br", subnet=IPv4Network("10.0.0.0/24"), mtu=1500))
+    assert [backend.find(noun) for noun in nouns] == [None] * len(nouns)

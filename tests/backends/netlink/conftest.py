@@ -49,7 +49,7 @@ def done(backend: NetlinkBackend) -> Callable[..., Outcome]:
 
 def is_there(backend: NetlinkBackend, noun: Noun) -> bool:
     """Whether the host has the noun exactly as wanted, by look-up and by snapshot alike."""
-    found = backend.find(noun.key)
+    found = backend.find(noun)
     listed = backend.snapshot([type(noun)]).get(noun.key)
     assert found == listed
     return found is not None and not noun.differences(found)

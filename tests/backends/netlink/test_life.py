@@ -38,7 +38,7 @@ def test_eight_threads_make_fifty_taps_each(
         ]
         errors.extend(backend.apply(list(map(Add, taps))).errors.values())
         for tap in taps:
-            found = backend.find(tap.key)
+            found = backend.find(tap)
             if found is None or tap.differences(found):
                 errors.append(tap)
         errors.extend(backend.apply(list(map(Remove, taps))).errors.values())
@@ -87,7 +87,7 @@ def test_after_a_fork(backend: NetlinkBackend) -> None:
         try:
             taps = [Tap(name=f"c{n}", alias="child") for n in range(3)]
             outcome = backend.apply(list(map(Add, taps)))
-            code = 0 if not outcome.errors and backend.find(taps[2].key) else 2
+            code = 0 if not outcome.errors and backend.find(taps[2]) else 2
         finally:
             os._exit(code)
     assert backend.apply([Add(tap) for tap in first[1:]]).errors == {}
@@ -144,7 +144,7 @@ def test_events_of_links(backend: NetlinkBackend, done: Callable[..., Any]) -> N
     with backend.watch() as watch:
         assert watch.read(0) == []
         done(Add(tap))
-        found = backend.find(tap.key)
+        found = backend.find(tap)
         assert found is not None
         events = watch.read(1)
         assert LinkEvent("t", found.index, False) in events

@@ -118,13 +118,13 @@ def surroundings(done: Callable[..., Any]) -> None:
 @pytest.mark.parametrize("noun", LINKS, ids=str)
 def test_links(backend: NetlinkBackend, done: Callable[..., Any], noun: Link) -> None:
     assert backend.missing(noun) is None
-    assert backend.find(noun.key) is None
+    assert backend.find(noun) is None
     done(Add(noun))
     assert is_there(backend, noun)
     again = backend.apply([Add(noun)]).error
     assert isinstance(again, Exists)
     done(Remove(noun))
-    assert backend.find(noun.key) is None
+    assert backend.find(noun) is None
     assert noun.key not in backend.snapshot()
     assert isinstance(backend.apply([Remove(noun)]).error, Missing)
 
@@ -136,12 +136,12 @@ def test_what_stands_beside_links(
     if noun in (ADDRESS, ADDRESS6):
         done(Remove(noun))
     assert backend.missing(noun) is None
-    assert backend.find(noun.key) is None
+    assert backend.find(noun) is None
     done(Add(noun))
     assert is_there(backend, noun)
     assert isinstance(backend.apply([Add(noun)]).error, Exists)
     done(Remove(noun))
-    assert backend.find(noun.key) is None
+    assert backend.find(noun) is None
     assert noun.key not in backend.snapshot()
     assert isinstance(backend.apply([Remove(noun)]).error, Missing)
 
@@ -187,22 +187,22 @@ def test_what_cannot_change_in_place(backend: NetlinkBackend, done: Callable[...
 
 
 def test_a_sysctl(backend: NetlinkBackend, done: Callable[..., Any]) -> None:
-    key = ("sysctl", "net.ipv4.ip_forward")
-    old = backend.find(key)
+    wanted = Sysctl(name="net.ipv4.ip_forward")
+    old = backend.find(wanted)
     assert isinstance(old, Sysctl)
     new = dataclasses.replace(old, value="1" if old.value == "0" else "0")
     done(Change(new, old))
-    assert backend.find(key) == new
-    assert backend.snapshot([Sysctl])[key] == new
+    assert backend.find(wanted) == new
+    assert backend.snapshot([Sysctl])[wanted.key] == new
     done(Change(old, new))
-    assert backend.find(key) == old
+    assert backend.find(wanted) == old
 
 
 def test_sysctls_of_links_with_dots_in_their_names(
     backend: NetlinkBackend, done: Callable[..., Any]
 ) -> None:
     done(Add(Bridge(name="br.7")))
-    old = backend.find(("sysctl", "net.ipv4.conf.br/7.proxy_arp"))
+    old = backend.find(Sysctl(name="net.ipv4.conf.br/7.proxy_arp"))
     assert isinstance(old, Sysctl)
     assert old.value == "0"
     done(Change(dataclasses.replace(old, value="1"), old))
@@ -210,7 +210,7 @@ def test_sysctls_of_links_with_dots_in_their_names(
 
 @pytest.mark.parametrize("name", ["kernel.hostname", "net.../..kernel.x", "net", "net.no.such"])
 def test_what_is_no_sysctl_of_a_namespace(backend: NetlinkBackend, name: str) -> None:
-    assert backend.find(("sysctl", name)) is None
+    assert backend.find(Sysctl(name=name)) is None
     noun = Sysctl(name=name, value="1")
     assert backend.apply([Change(noun, noun)]).error is not None
     assert isinstance(backend.apply([Add(noun)]).error, Unsupported)
@@ -245,7 +245,7 @@ def test_a_macvtap_has_an_index_out_of_everybodys_way(
     backend: NetlinkBackend, done: Callable[..., Any]
 ) -> None:
     done(Add(Macvtap(name="m", lower="up")))
-    found = backend.find(("link", "m"))
+    found = backend.find(Link(name="m"))
     assert isinstance(found, Macvtap)
     assert found.index >= 1 << 20
 
@@ -265,7 +265,7 @@ def test_a_learned_neighbour_gives_way(
     words = ["10.1.0.9", "lladdr", "02:00:00:00:00:aa", "dev", "br", "nud", "stale"]
     ip("neigh", "add", *words, netns=netns)
     noun = Neighbour(link="br", address=ip_address("10.1.0.9"), lladdr="02:00:00:00:00:0b")
-    assert backend.find(noun.key) is None
+    assert backend.find(noun) is None
     assert isinstance(backend.apply([Remove(noun)]).error, Missing)
     done(Add(noun))
     assert is_there(backend, noun)
@@ -274,7 +274,7 @@ def test_a_learned_neighbour_gives_way(
 def test_a_route_of_another_metric_is_a_strangers(backend: NetlinkBackend, netns: str) -> None:
     ip("route", "add", "10.5.0.0/24", "dev", "br", "metric", "50", netns=netns)
     noun = Route(destination=ip_network("10.5.0.0/24"), link="br")
-    assert backend.find(noun.key) is None
+    assert backend.find(noun) is None
     assert isinstance(backend.apply([Remove(noun)]).error, Missing)
     assert "10.5.0.0/24" in ip("route", netns=netns)
 
@@ -289,7 +289,7 @@ def test_the_neighbours_of_a_multipoint_gre(
     done(Add(noun))
     assert is_there(backend, noun)
     done(Remove(noun))
-    assert backend.find(noun.key) is None
+    assert backend.find(noun) is None
 
 
 @pytest.mark.needs("gretap")
@@ -320,7 +320,7 @@ def test_foreign_links_are_others(backend: NetlinkBackend, netns: str) -> None:
     ip("tuntap", "add", "tun9", "mode", "tun", netns=netns)
     ip("link", "add", "mv9", "link", "up", "type", "macvlan", netns=netns)
     ip("link", "add", "vx9", "type", "vxlan", "external", "dstport", "4790", netns=netns)
-    kinds = {name: backend.find(("link", name)) for name in ("lo", "ifb9", "tun9", "mv9", "vx9")}
+    kinds = {name: backend.find(Link(name=name)) for name in ("lo", "ifb9", "tun9", "mv9", "vx9")}
     assert {name: noun and noun.kind for name, noun in kinds.items()} == {
         "lo": "loopback",
         "ifb9": "ifb",
@@ -346,11 +346,11 @@ def test_a_veth_whose_peer_has_moved(
 ) -> None:
     veth = Veth(name="v", peer="p", mtu=1400)
     done(Add(veth))
-    found = backend.find(veth.key)
+    found = backend.find(veth)
     assert isinstance(found, Veth)
     assert found.peer == "p"
     ip("link", "set", "p", "netns", make_netns(), netns=netns)
-    found = backend.find(veth.key)
+    found = backend.find(veth)
     assert isinstance(found, Veth)
     assert found.peer is None
     assert is_there(backend, veth)
@@ -359,4 +359,4 @@ def test_a_veth_whose_peer_has_moved(
 
 def test_an_alternative_name_is_not_the_name(backend: NetlinkBackend, netns: str) -> None:
     ip("link", "property", "add", "dev", "br", "altname", "other", netns=netns)
-    assert backend.find(("link", "other")) is None
+    assert backend.find(Link(name="other")) is None

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from snnet.backends.netlink import NetlinkBackend
-from snnet.contract import Add, Exists, Rejected, Remove, Tap
+from snnet.contract import Add, Exists, Link, Rejected, Remove, Tap
 from snnet.system.netns import in_netns
 
 pytestmark = pytest.mark.kernel
@@ -40,7 +40,7 @@ def test_one_queue_is_opened_by_name(
     tap = Tap(name="t", mac="fe:00:00:00:00:01", mtu=1400, alias="a tap")
     assert done(Add(tap)).fds == {}
     open_tap(backend, "t", IFF_TAP | IFF_NO_PI | extra)
-    found = backend.find(tap.key)
+    found = backend.find(tap)
     assert found is not None
     assert not tap.differences(found)
     done(Remove(tap))
@@ -60,12 +60,12 @@ def test_several_queues_come_as_descriptors(
         wanted = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_MULTI_QUEUE
         assert flags & wanted == wanted
         assert fcntl.fcntl(fd, fcntl.F_GETFD) & fcntl.FD_CLOEXEC
-    found = backend.find(tap.key)
+    found = backend.find(tap)
     assert isinstance(found, Tap)
     assert found.multi_queue
     assert found.queues == 4
     outcome.close_fds()
-    assert backend.find(tap.key) is not None  # it is persistent
+    assert backend.find(tap) is not None  # it is persistent
     done(Remove(tap))
 
 
@@ -74,7 +74,7 @@ def test_too_many_queues_leave_nothing(backend: NetlinkBackend) -> None:
     outcome = backend.apply([Add(Tap(name="t", queues=257, multi_queue=True))])
     assert isinstance(outcome.error, Rejected)
     assert outcome.fds == {}
-    assert backend.find(("link", "t")) is None
+    assert backend.find(Link(name="t")) is None
     assert len(os.listdir("/proc/self/fd")) <= before + 8
 
 
@@ -86,4 +86,4 @@ def test_a_tap_that_is_there_is_never_taken_over(
         outcome = backend.apply([Add(tap)])
         assert isinstance(outcome.error, Exists)
         assert outcome.fds == {}
-    assert backend.find(("link", "t")) is not None
+    assert backend.find(Link(name="t")) is not None

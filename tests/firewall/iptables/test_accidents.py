@@ -164,7 +164,7 @@ def test_what_somebody_took_away_is_not_there_and_can_be_added(
     gone = [noun for noun in ALL if noun.key not in found]
     assert lost <= set(gone)
     for noun in ALL:
-        assert driver.find(noun.key) == found.get(noun.key)
+        assert driver.find(noun) == found.get(noun.key)
     add(driver, *gone)
     assert driver.snapshot() == keyed(ALL)
     assert sorted(_rules(driver.dump())) == sorted(_rules(before))

@@ -16,6 +16,7 @@ from snnet.contract import (
     Change,
     Exists,
     InvalidRequest,
+    Link,
     Masquerade,
     Missing,
     Noun,
@@ -80,7 +81,7 @@ def test_everything_comes_is_found_and_goes(
     assert driver.snapshot([Zone, Masquerade]) == keyed([ZONE, MASQUERADE])
     assert driver.snapshot([Sysctl]) == {}
     for noun in ALL:
-        assert driver.find(noun.key) == noun
+        assert driver.find(noun) == noun
     remove(driver, *reversed(ALL))
     assert driver.snapshot() == {}
     assert "SNNET" not in shell.rules()
@@ -106,8 +107,8 @@ def test_one_by_one_is_all_at_once(driver: IptablesFirewall) -> None:
 
 
 def test_what_is_no_rule_of_ours_is_not_found(driver: IptablesFirewall) -> None:
-    assert driver.find(("zone", OWNER, "t9")) is None
-    assert driver.find(("link", "br0")) is None
+    assert driver.find(Zone(owner=OWNER, zone="t9")) is None
+    assert driver.find(Link(name="br0")) is None
 
 
 def test_a_zone_changes_its_networks(driver: IptablesFirewall) -> None:
@@ -115,7 +116,7 @@ def test_a_zone_changes_its_networks(driver: IptablesFirewall) -> None:
     for networks in [(ip_network("10.9.0.0/24"),), (ip_network("10.8.0.0/24"),), ()]:
         zone = dataclasses.replace(ZONE, networks=networks)
         do(driver, Change(zone, ZONE))
-        assert driver.find(ZONE.key) == zone
+        assert driver.find(ZONE) == zone
         for network in networks:
             assert f"-s {network} -j ACCEPT" in driver.dump()
 

@@ -69,7 +69,7 @@ def test_without_iptables_nothing_works_and_nothing_is_there(
     monkeypatch.setattr(programs, "find_program", lambda name: None)
     assert "apt-get install iptables" in str(driver.missing(ZONE))
     assert driver.snapshot() == {}
-    assert driver.find(ZONE.key) is None
+    assert driver.find(ZONE) is None
     assert isinstance(driver.apply([Add(ZONE)]).error, Unsupported)
 
 

@@ -136,7 +136,7 @@ def test_what_an_accident_left_of_a_rule_is_no_obstacle(
     record = WORDS[next(name for name in WORDS if WORDS[name][0] == noun)][1][0]
     named = record.replace("create", "delete").split(" comment")[0].removesuffix(" }") + " }"
     do(driver, "nft", named)
-    assert driver.find(noun.key) is None
+    assert driver.find(noun) is None
     assert isinstance(driver.apply([Remove(noun)]).error, Missing)
     add(driver, noun)
     assert ruleset(driver) == whole
@@ -220,6 +220,6 @@ def test_a_thousand_at_once_and_back(driver: NftablesFirewall) -> None:
     ]
     add(driver, Masquerade(owner=OWNER, device="eth0"), *many)
     assert len(driver.snapshot({PortForward})) == 1000
-    assert driver.find(many[500].key) == many[500]
+    assert driver.find(many[500]) == many[500]
     assert driver.apply([Remove(noun) for noun in many]).error is None
     assert len(driver.snapshot()) == 1

@@ -117,19 +117,19 @@ class IpdbBackend(Driver):
 
         return keyed(self._database.call(lambda: self._database.look(read)))
 
-    def find(self, key: Key) -> Noun | None:
+    def find(self, noun: Noun) -> Noun | None:
         """See :meth:`snnet.contract.Driver.find`."""
-        if (*key[:1], len(key)) not in (("link", 2), ("address", 3)):
+        if not isinstance(noun, Link | Address):
             return None
-        name = key[1]
+        name = noun.name if isinstance(noun, Link) else noun.link
 
         def read(found: records.Records) -> Noun | None:
             record = found.get(name)
             if record is None:
                 return None
-            if key[0] == "link":
+            if isinstance(noun, Link):
                 return records.link(record, found)
-            return keyed(records.addresses(record)).get(key)
+            return keyed(records.addresses(record)).get(noun.key)
 
         return self._database.call(lambda: self._database.look(read, name))
 

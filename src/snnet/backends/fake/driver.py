@@ -60,8 +60,8 @@ class FakeDriver(Driver):
                 if isinstance(noun, wanted) and type(noun) in self.carries
             }
 
-    def find(self, key: Key) -> Noun | None:
-        found = self.state.nouns.get(key)
+    def find(self, noun: Noun) -> Noun | None:
+        found = self.state.nouns.get(noun.key)
         return found if type(found) in self.carries else None
 
     def apply(

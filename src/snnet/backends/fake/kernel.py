@@ -6,7 +6,7 @@ import contextlib
 import copy
 import os
 from collections.abc import Iterable, Iterator
-from ipaddress import ip_address, ip_interface
+from ipaddress import ip_interface
 from typing import Any
 
 from snnet.contract import (
@@ -128,16 +128,13 @@ class FakeKernel(FakeDriver, Host):
             found.update((noun.key, noun) for noun in sysctls if noun is not None)
         return found
 
-    def find(self, key: Key) -> Noun | None:
-        match key:
-            case ("sysctl", name):
+    def find(self, noun: Noun) -> Noun | None:
+        match noun:
+            case Sysctl(name=name):
                 return self._sysctls.find(name)
-            case ("path", remote):
-                try:
-                    return path_to(self.state, ip_address(remote))
-                except ValueError:  # no such address can be
-                    return None
-        return super().find(key)
+            case Path(remote=remote):
+                return path_to(self.state, remote)
+        return super().find(noun)
 
     def _carry_out(self, operation: Operation, outcome: Outcome) -> None:
         noun = operation.noun

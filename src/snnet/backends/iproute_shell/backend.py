@@ -17,7 +17,6 @@ from snnet.contract import (
     Geneve,
     Gre,
     Gretap,
-    InvalidRequest,
     Key,
     Link,
     Macvtap,
@@ -110,25 +109,20 @@ class IprouteShellBackend(Driver):
             raise translated(error, "list what is on the host") from error
         return keyed(noun for noun in found if isinstance(noun, wanted))
 
-    def find(self, key: Key) -> Noun | None:
+    def find(self, noun: Noun) -> Noun | None:
         """See :meth:`snnet.contract.Driver.find`."""
-        kind = key[0] if key else ""
-        table = self._tables.get(_CLASSES.get(kind, Noun))
-        if table is None:
-            raise InvalidRequest(f"the iproute_shell backend carries no {kind!r}", field="key")
-        links = key[_LINK_AT[kind] :][:1] if kind in _LINK_AT else ()
-        if not all(map(is_name, links)):
+        table: Any = self._links if isinstance(noun, Link) else self._tables.get(type(noun))
+        link = None if isinstance(noun, Path) else getattr(noun, "link", None)
+        if table is None or (link is not None and not is_name(link)):
             return None
         try:
-            self._must_exist(index_like(links))
-            noun: Noun | None = table.find(key)
-        except ValueError:  # no such address can be
-            return None
+            self._must_exist(index_like([link]))
+            found: Noun | None = table.find(noun)
         except (Refused, OSError) as error:
             if isinstance(error, Refused) and error.number in ABSENT:
                 return None
-            raise translated(error, f"look up {' '.join(key)}") from error
-        return noun
+            raise translated(error, f"look up {' '.join(noun.key)}") from error
+        return found
 
     def apply(
         self,
@@ -188,15 +182,3 @@ class IprouteShellBackend(Driver):
 
 
 _VERBS: dict[type[Operation], str] = {Add: "add", Change: "change", Remove: "remove"}
-_CLASSES: dict[str, type[Noun]] = {
-    "link": Other,
-    "address": Address,
-    "route": Route,
-    "path": Path,
-    "neighbour": Neighbour,
-    "proxy": ProxyNeighbour,
-    "fdb": Fdb,
-    "sysctl": Sysctl,
-}
-_LINK_AT = {"address": 1, "route": 2, "neighbour": 1, "proxy": 1, "fdb": 1}
-"""Where in its key a noun says the link it is on."""

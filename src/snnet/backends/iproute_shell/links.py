@@ -6,8 +6,8 @@ import contextlib
 import errno
 from dataclasses import replace
 
-from snnet.contract import Add, Change, Key, Link, Macvtap, Missing, Remove, Tap, Unsupported
-from snnet.contract.links import DYING_GROUPS, link_key
+from snnet.contract import Add, Change, Link, Macvtap, Missing, Remove, Tap, Unsupported
+from snnet.contract.links import DYING_GROUPS
 
 from .checks import NO_QUEUES, check_change, check_new_link, check_values, is_name
 from .commands import commands, with_free_index
@@ -37,8 +37,8 @@ class Links:
     def snapshot(self) -> list[Link]:
         return [link_noun(row) for row in self._shell.rows(_LIST)]
 
-    def find(self, key: Key) -> Link | None:
-        _, name = key
+    def find(self, noun: Link) -> Link | None:
+        name = noun.name
         if not is_name(name):
             return None
         try:
@@ -53,7 +53,7 @@ class Links:
 
     def look_up(self, name: str) -> Link:
         """The link of this name; ``Refused`` with ENODEV where there is none."""
-        link = self.find(link_key(name))
+        link = self.find(Link(name=name))
         if link is None:
             raise Refused(errno.ENODEV, f"there is no link {name}")
         return link
@@ -87,7 +87,7 @@ class Links:
         """
         check_new_link(link)
         if isinstance(link, Tap) and link.queues > 1:
-            taken = self.find(link.key) is not None
+            taken = self.find(link) is not None
             raise Refused(errno.EEXIST) if taken else Unsupported(f"{link.name}: {NO_QUEUES}")
         try:
             self._add_at_some_index(link)
@@ -108,7 +108,7 @@ class Links:
             except Refused as error:
                 # EBUSY: the index is taken; EEXIST: that, the name, or tapN in sysfs.
                 perhaps = error.position == 0 and error.number in (errno.EBUSY, errno.EEXIST)
-                if not perhaps or not left or self.find(link.key) is not None:
+                if not perhaps or not left or self.find(link) is not None:
                     raise
             else:
                 return
@@ -140,14 +140,14 @@ class Links:
         Not ``sure`` that it made anything: then only what can be nobody else's goes.
         """
         with contextlib.suppress(Exception):
-            found = self.find(link.key)
+            found = self.find(link)
             if found is not None and (_is_half if sure else _is_half_born)(found, link):
                 self._shell.carry_out([["ip", "link", "delete", "dev", self._by_index(found)]])
 
     def _by_index(self, found: Link) -> str:
         """What ``ip`` takes for exactly this link, whoever has its name by now."""
         word = f"if{found.index}"
-        return word if self.find(link_key(word)) is None else found.name
+        return word if self.find(Link(name=word)) is None else found.name
 
     # Changing and removing
 

@@ -10,14 +10,13 @@ from snnet.contract import (
     Add,
     Change,
     Fdb,
-    Key,
+    Link,
     Neighbour,
     ProxyNeighbour,
     Remove,
     Unsupported,
     Vxlan,
 )
-from snnet.contract.links import link_key
 
 from .checks import check_neighbour, is_mac
 from .commands import commands, displace
@@ -40,7 +39,7 @@ class Neighbours:
             self._shell.carry_out(commands(Add(noun)))
         except Refused as error:
             # What the kernel found out by itself is no object of anybody's.
-            if error.number != errno.EEXIST or self.find(noun.key) is not None:
+            if error.number != errno.EEXIST or self.find(noun) is not None:
                 raise
             self._shell.carry_out([displace(noun)])
 
@@ -53,9 +52,8 @@ class Neighbours:
         self._must_exist(noun)
         self._shell.carry_out(commands(Remove(noun)))
 
-    def find(self, key: Key) -> Neighbour | None:
-        _, link, text = key
-        address = ip_address(text)
+    def find(self, noun: Neighbour) -> Neighbour | None:
+        link, address = noun.link, noun.address
         words = _words(self._shell, "get", str(address), "dev", link)
         if "PERMANENT" not in words or _after(words, "dev") != link:
             return None
@@ -69,7 +67,7 @@ class Neighbours:
         ]
 
     def _must_exist(self, noun: Neighbour) -> None:
-        if self.find(noun.key) is None:
+        if self.find(noun) is None:
             raise Refused(errno.ENOENT)
 
 
@@ -82,16 +80,15 @@ class Proxies:
     def add(self, noun: ProxyNeighbour) -> None:
         # pneigh_create (net/core/neighbour.c) takes what is there already, whatever
         # the flags say.
-        if self.find(noun.key) is not None:
+        if self.find(noun) is not None:
             raise Refused(errno.EEXIST)
         self._shell.carry_out(commands(Add(noun)))
 
     def remove(self, noun: ProxyNeighbour) -> None:
         self._shell.carry_out(commands(Remove(noun)))
 
-    def find(self, key: Key) -> ProxyNeighbour | None:
-        _, link, text = key
-        address = ip_address(text)
+    def find(self, noun: ProxyNeighbour) -> ProxyNeighbour | None:
+        link, address = noun.link, noun.address
         words = _words(self._shell, "get", "proxy", str(address), "dev", link)
         if _after(words, "dev") != link:
             return None
@@ -132,23 +129,22 @@ class ForwardingEntries:
     def remove(self, noun: Fdb) -> None:
         # Of one with another remote the kernel says that it is done, and does nothing
         # (__vxlan_fdb_delete, drivers/net/vxlan/vxlan_core.c).
-        if self.find(noun.key) != noun:
+        if self.find(noun) != noun:
             raise Refused(errno.ENOENT)
         self._shell.carry_out(commands(Remove(noun)))
 
-    def find(self, key: Key) -> Fdb | None:
-        _, name, mac = key
-        vxlan = self._links.find(link_key(name))
-        if not isinstance(vxlan, Vxlan) or not is_mac(mac):
+    def find(self, noun: Fdb) -> Fdb | None:
+        vxlan = self._links.find(Link(name=noun.link))
+        if not isinstance(vxlan, Vxlan) or not is_mac(noun.mac):
             return None
-        argv = ["bridge", "-json", "fdb", "get", mac, "dev", name, "self"]
+        argv = ["bridge", "-json", "fdb", "get", noun.mac, "dev", noun.link, "self"]
         try:
             rows = self._shell.rows(argv)
         except Refused as error:
             if error.number != errno.ENOENT:
                 raise
             return None
-        return next((noun for row in rows if (noun := _entry(row, vxlan))), None)
+        return next((found for row in rows if (found := _entry(row, vxlan))), None)
 
     def snapshot(self) -> list[Fdb]:
         vxlans = {link.name: link for link in self._links.snapshot() if isinstance(link, Vxlan)}
@@ -162,7 +158,7 @@ class ForwardingEntries:
         ]
 
     def _must_exist(self, noun: Fdb) -> None:
-        if self.find(noun.key) is None:
+        if self.find(noun) is None:
             raise Refused(errno.ENOENT)
 
     def _check(self, noun: Fdb) -> None:

@@ -6,7 +6,7 @@ import errno
 from collections.abc import Iterator
 from ipaddress import ip_address, ip_interface, ip_network
 
-from snnet.contract import Add, Address, Change, IPInterface, Key, Path, Remove, Route
+from snnet.contract import Add, Address, Change, IPInterface, Path, Remove, Route
 
 from .checks import check_route
 from .commands import Command, commands
@@ -41,12 +41,10 @@ class Addresses:
             # added, but here they stand for ENXIO (inet6_addr_del, net/ipv6/addrconf.c).
             raise Refused(errno.ENXIO, error.said) from error
 
-    def find(self, key: Key) -> Address | None:
-        _, link, text = key
-        noun = Address(link=link, address=ip_interface(text))
+    def find(self, noun: Address) -> Address | None:
         family = _FAMILIES[noun.address.version]
-        listed = self._listed(["ip", family, "-json", "address", "show", "dev", link])
-        return noun if (link, noun.address) in listed else None
+        listed = self._listed(["ip", family, "-json", "address", "show", "dev", noun.link])
+        return noun if (noun.link, noun.address) in listed else None
 
     def snapshot(self) -> list[Address]:
         """All but the IPv6 link-local ones, which the kernel makes for every link."""
@@ -85,16 +83,15 @@ class Routes:
         self._must_exist(noun)
         self._shell.carry_out(commands(Remove(noun)))
 
-    def find(self, key: Key) -> Route | None:
-        _, destination, link = key
-        listed = self._listed(ip_network(destination).version, link)
-        return next((route for route in listed if route.key == key), None)
+    def find(self, noun: Route) -> Route | None:
+        listed = self._listed(noun.destination.version, noun.link)
+        return next((route for route in listed if route.key == noun.key), None)
 
     def snapshot(self) -> list[Route]:
         return [route for version in _FAMILIES for route in self._listed(version)]
 
     def _must_exist(self, noun: Route) -> None:
-        if self.find(noun.key) is None:
+        if self.find(noun) is None:
             raise Refused(errno.ESRCH)
 
     def _listed(self, version: int, link: str | None = None) -> Iterator[Route]:
@@ -132,9 +129,8 @@ class Paths:
     def __init__(self, shell: Shell) -> None:
         self._shell = shell
 
-    def find(self, key: Key) -> Path | None:
-        _, text = key
-        remote = ip_address(text)
+    def find(self, noun: Path) -> Path | None:
+        remote = noun.remote
         try:
             rows = self._shell.rows(["ip", "-json", "route", "get", str(remote)])
         except Refused as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import re
 
-from snnet.contract import Change, Key, Sysctl, Unsupported
+from snnet.contract import Change, Sysctl, Unsupported
 
 from .commands import commands
 from .errors import Refused
@@ -28,14 +28,14 @@ class Sysctls:
 
     def change(self, new: Sysctl, old: Sysctl) -> None:
         _check_name(new.name)
-        if self.find(new.key) is None:
+        if self.find(new) is None:
             raise Refused(errno.ENOENT)
         if not new.value:  # nothing would be written
             raise Refused(errno.EINVAL, "a parameter has a value")
         self._shell.carry_out(commands(Change(new, old)))
 
-    def find(self, key: Key) -> Sysctl | None:
-        _, name = key
+    def find(self, noun: Sysctl) -> Sysctl | None:
+        name = noun.name
         try:
             _check_name(name)
             # With its name, for of a folder sysctl prints all that is in it.
@@ -48,7 +48,7 @@ class Sysctls:
         return Sysctl(name=name, value=" ".join(value.split())) if shown.strip() == name else None
 
     def snapshot(self) -> list[Sysctl]:
-        found = (self.find(("sysctl", name)) for name in _LISTED)
+        found = (self.find(Sysctl(name=name)) for name in _LISTED)
         return [noun for noun in found if noun is not None]
 
 

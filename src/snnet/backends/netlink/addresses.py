@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Interface, IPv6Interface, ip_interface
+from ipaddress import IPv4Interface, IPv6Interface
 from struct import Struct
 from typing import Any
 
-from snnet.contract import Address, IPInterface, Key
+from snnet.contract import Address, IPInterface
 
 from .encoder import U8, U32, Field
 from .kernel import (
@@ -46,9 +46,8 @@ class Addresses:
     def remove(self, noun: Address) -> None:
         self._kernel.ask(RTM_DELADDR, self._values(noun))
 
-    def find(self, key: Key) -> Address | None:
-        _, link, text = key
-        address = ip_interface(text)
+    def find(self, noun: Address) -> Address | None:
+        link, address = noun.link, noun.address
         index = self._kernel.index(link)
         values = {FAMILIES[address.version]: None, _INDEX: index}
         for message in self._kernel.dump(RTM_GETADDR, values):

@@ -17,7 +17,6 @@ from snnet.contract import (
     Geneve,
     Gre,
     Gretap,
-    InvalidRequest,
     Key,
     Link,
     Macvtap,
@@ -106,21 +105,20 @@ class NetlinkBackend(Driver):
         found: Iterable[Noun] = chain.from_iterable(t.snapshot() for t in tables.values())
         return keyed(noun for noun in found if isinstance(noun, wanted))
 
-    def find(self, key: Key) -> Noun | None:
+    def find(self, noun: Noun) -> Noun | None:
         """See :meth:`snnet.contract.Driver.find`."""
-        kind = key[0] if key else ""
-        table = self._tables.get(_CLASSES.get(kind, Noun))
+        table: Any = self.links if isinstance(noun, Link) else self._tables.get(type(noun))
         if table is None:
-            raise InvalidRequest(f"the netlink backend carries no {kind!r}", field="key")
+            return None
         try:
-            noun: Noun | None = table.find(key)
-        except ValueError:  # no such key or address can be
+            found: Noun | None = table.find(noun)
+        except ValueError:  # a name or MAC that no object can have
             return None
         except OSError as error:
             if error.errno in ABSENT:
                 return None
-            raise translated(error, f"look up {' '.join(key)}") from error
-        return noun
+            raise translated(error, f"look up {' '.join(noun.key)}") from error
+        return found
 
     def apply(
         self,
@@ -177,13 +175,3 @@ class NetlinkBackend(Driver):
 
 
 _VERBS: dict[type[Operation], str] = {Add: "add", Change: "change", Remove: "remove"}
-_CLASSES: dict[str, type[Noun]] = {
-    "link": Other,
-    "address": Address,
-    "route": Route,
-    "path": Path,
-    "neighbour": Neighbour,
-    "proxy": ProxyNeighbour,
-    "fdb": Fdb,
-    "sysctl": Sysctl,
-}

@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Callable
 from typing import Any
 
-from snnet.contract import Bridge, Key, Link, Macvtap, Missing, Tap, Unsupported
+from snnet.contract import Bridge, Link, Macvtap, Missing, Tap, Unsupported
 from snnet.contract.links import DYING_GROUPS
 from snnet.system.netlink import NetlinkError
 
@@ -75,10 +75,9 @@ class Links:
 
         return [link.noun(name_of) for link in found]
 
-    def find(self, key: Key) -> Link | None:
-        _, name = key
+    def find(self, noun: Link) -> Link | None:
         try:
-            return self.look_up(name).noun(self._kernel.name)
+            return self.look_up(noun.name).noun(self._kernel.name)
         except NetlinkError as error:
             if error.errno in (errno.ENODEV, errno.ERANGE, errno.EINVAL):
                 return None
@@ -186,7 +185,7 @@ class Links:
                 # EBUSY: the index is taken; EEXIST: the name, or tapN in sysfs.
                 if error.errno not in (errno.EBUSY, errno.EEXIST) or not left:
                     raise
-                if self.find(link.key) is not None:
+                if self.find(link) is not None:
                     raise
         raise AssertionError("not reached")
 

@@ -7,8 +7,7 @@ from ipaddress import ip_address
 from struct import Struct
 from typing import Any
 
-from snnet.contract import Fdb, IPAddress, Key, Neighbour, ProxyNeighbour, Unsupported, Vxlan
-from snnet.contract.links import link_key
+from snnet.contract import Fdb, IPAddress, Link, Neighbour, ProxyNeighbour, Unsupported, Vxlan
 from snnet.system.netlink import NetlinkError
 
 from .encoder import IP4, IP6, MAC, U8, U32, Field
@@ -65,7 +64,7 @@ class Neighbours:
             self._kernel.ask(RTM_NEWNEIGH, values, CREATE | EXCLUSIVE)
         except NetlinkError as error:
             # What the kernel found out by itself is no object of anybody's.
-            if error.errno != errno.EEXIST or self.find(noun.key) is not None:
+            if error.errno != errno.EEXIST or self.find(noun) is not None:
                 raise
             self._kernel.ask(RTM_NEWNEIGH, values, CREATE | REPLACE)
 
@@ -78,11 +77,9 @@ class Neighbours:
         values = self._identity(noun.link, noun.address)
         self._kernel.ask(RTM_DELNEIGH, values)
 
-    def find(self, key: Key) -> Neighbour | None:
-        _, link, text = key
-        values = self._identity(link, ip_address(text))
-        answers = self._kernel.ask(RTM_GETNEIGH, values)
-        return next((noun for m in answers if (noun := _neighbour(m, link))), None)
+    def find(self, noun: Neighbour) -> Neighbour | None:
+        answers = self._kernel.ask(RTM_GETNEIGH, self._identity(noun.link, noun.address))
+        return next((found for m in answers if (found := _neighbour(m, noun.link))), None)
 
     def snapshot(self) -> list[Neighbour]:
         name_of = self._kernel.names()
@@ -94,7 +91,7 @@ class Neighbours:
         ]
 
     def _must_exist(self, noun: Neighbour) -> None:
-        if self.find(noun.key) is None:
+        if self.find(noun) is None:
             raise NetlinkError(errno.ENOENT)
 
     def _identity(self, link: str, address: Any) -> Values:
@@ -140,7 +137,7 @@ class Proxies:
 
     def add(self, noun: ProxyNeighbour) -> None:
         # pneigh_create takes what is there already, whatever the flags say.
-        if self.find(noun.key) is not None:
+        if self.find(noun) is not None:
             raise NetlinkError(errno.EEXIST)
         # One that is not permanent goes when its link loses its carrier (pneigh_ifdown).
         values = {**self._values(noun.link, noun.address), _PERMANENT: None}
@@ -150,16 +147,14 @@ class Proxies:
     def remove(self, noun: ProxyNeighbour) -> None:
         self._kernel.ask(RTM_DELNEIGH, self._values(noun.link, noun.address))
 
-    def find(self, key: Key) -> ProxyNeighbour | None:
-        _, link, text = key
-        address = ip_address(text)
+    def find(self, noun: ProxyNeighbour) -> ProxyNeighbour | None:
         try:
-            answers = self._kernel.ask(RTM_GETNEIGH, self._values(link, address))
+            answers = self._kernel.ask(RTM_GETNEIGH, self._values(noun.link, noun.address))
         except NetlinkError as error:
             if error.errno != errno.ENOENT:
                 raise
             return None
-        return _proxy(answers[0], link)
+        return _proxy(answers[0], noun.link)
 
     def snapshot(self) -> list[ProxyNeighbour]:
         name_of = self._kernel.names()
@@ -198,18 +193,17 @@ class ForwardingEntries:
 
     def remove(self, noun: Fdb) -> None:
         # The kernel calls it done where the entry goes to another remote.
-        if self.find(noun.key) != noun:
+        if self.find(noun) != noun:
             raise NetlinkError(errno.ENOENT)
         self._kernel.ask(RTM_DELNEIGH, self._values(noun))
 
-    def find(self, key: Key) -> Fdb | None:
-        _, name, mac = key
-        vxlan = self._links.find(link_key(name))
+    def find(self, noun: Fdb) -> Fdb | None:
+        vxlan = self._links.find(Link(name=noun.link))
         if not isinstance(vxlan, Vxlan):
             return None
-        values = {_BRIDGE: None, _INDEX: vxlan.index, _SELF: None, _MAC: mac}
+        values = {_BRIDGE: None, _INDEX: vxlan.index, _SELF: None, _MAC: noun.mac}
         answers = self._kernel.ask(RTM_GETNEIGH, values)
-        return next((noun for m in answers if (noun := _entry(m, vxlan))), None)
+        return next((found for m in answers if (found := _entry(m, vxlan))), None)
 
     def snapshot(self) -> list[Fdb]:
         vxlans = {link.index: link for link in self._links.snapshot() if isinstance(link, Vxlan)}
@@ -223,11 +217,11 @@ class ForwardingEntries:
         ]
 
     def _must_exist(self, noun: Fdb) -> None:
-        if self.find(noun.key) is None:
+        if self.find(noun) is None:
             raise NetlinkError(errno.ENOENT)
 
     def _vxlan(self, name: str) -> Vxlan:
-        link = self._links.find(link_key(name))
+        link = self._links.find(Link(name=name))
         if link is None:
             raise NetlinkError(errno.ENODEV, f"there is no link {name}")
         if not isinstance(link, Vxlan):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network
 from struct import Struct
 from typing import Any
 
-from snnet.contract import IPNetwork, Key, Path, Route, Unsupported
+from snnet.contract import IPNetwork, Path, Route, Unsupported
 from snnet.system.netlink import NetlinkError
 
 from .encoder import U8, U32, Field
@@ -75,11 +75,10 @@ class Routes:
         # is lower for IPv6 (ip6_route_del, net/ipv6/route.c).
         self._kernel.ask(RTM_DELROUTE, self._values(noun) | {_SCOPE: _SCOPE_NOWHERE})
 
-    def find(self, key: Key) -> Route | None:
-        _, destination, link = key
-        network = ip_network(destination)
-        values = {FAMILIES[network.version]: None, _LINK: self._kernel.index(link)}
-        return next((route for route in self._dump(values) if route.key == key), None)
+    def find(self, noun: Route) -> Route | None:
+        family = FAMILIES[noun.destination.version]
+        values = {family: None, _LINK: self._kernel.index(noun.link)}
+        return next((route for route in self._dump(values) if route.key == noun.key), None)
 
     def snapshot(self) -> list[Route]:
         return [route for family in FAMILIES.values() for route in self._dump({family: None})]
@@ -108,7 +107,7 @@ class Routes:
             )
 
     def _must_exist(self, noun: Route) -> None:
-        if self.find(noun.key) is None:
+        if self.find(noun) is None:
             raise NetlinkError(errno.ESRCH)
 
     def _values(self, noun: Route) -> Values:
@@ -138,9 +137,8 @@ class Paths:
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
 
-    def find(self, key: Key) -> Path | None:
-        _, text = key
-        remote = ip_address(text)
+    def find(self, noun: Path) -> Path | None:
+        remote = noun.remote
         version = remote.version
         values: Values = {
             FAMILIES[version]: None,

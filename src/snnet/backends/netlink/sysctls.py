@@ -6,7 +6,7 @@ import errno
 from collections.abc import Mapping
 from pathlib import Path
 
-from snnet.contract import Key, Sysctl, Unsupported
+from snnet.contract import Sysctl, Unsupported
 from snnet.system.netlink import NetlinkError
 from snnet.system.netns import in_netns
 
@@ -30,20 +30,19 @@ class Sysctls:
         except NotADirectoryError as error:
             raise NetlinkError(errno.ENOENT, "no such kernel parameter") from error
 
-    def find(self, key: Key) -> Sysctl | None:
-        _, name = key
+    def find(self, noun: Sysctl) -> Sysctl | None:
         try:
-            text = in_netns(self._netns, _path(name).read_text)
+            text = in_netns(self._netns, _path(noun.name).read_text)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError, Unsupported):
             return None
         except OSError as error:
             if error.errno != errno.ENAMETOOLONG:
                 raise
             return None
-        return Sysctl(name=name, value=" ".join(text.split()))
+        return Sysctl(name=noun.name, value=" ".join(text.split()))
 
     def snapshot(self) -> list[Sysctl]:
-        found = (self.find(("sysctl", name)) for name in _LISTED)
+        found = (self.find(Sysctl(name=name)) for name in _LISTED)
         return [noun for noun in found if noun is not None]
 
 

@@ -24,7 +24,7 @@ class BackendTests:
 
 def is_there(place: Place, noun: Noun) -> bool:
     """Whether the host has the noun exactly as wanted, by look-up and by listings alike."""
-    found = place.driver.find(noun.key)
+    found = place.driver.find(noun)
     assert place.driver.snapshot([type(noun)]).get(noun.key) == found
     if isinstance(noun, Link):
         assert (noun.name in place.names()) == (found is not None)
@@ -33,7 +33,7 @@ def is_there(place: Place, noun: Noun) -> bool:
 
 def is_gone(place: Place, noun: Noun) -> bool:
     """Whether nothing of that key is on the host, by look-up and by listings alike."""
-    found = place.driver.find(noun.key)
+    found = place.driver.find(noun)
     assert (noun.key in place.driver.snapshot([type(noun)])) == (found is not None)
     if isinstance(noun, Link):
         assert (noun.name in place.names()) == (found is not None)
@@ -42,7 +42,7 @@ def is_gone(place: Place, noun: Noun) -> bool:
 
 def link(place: Place, kind: type[L], name: str) -> L:
     """The link of this name, which must be there and of this class."""
-    found = place.driver.find(link_key(name))
+    found = place.driver.find(Link(name=name))
     assert isinstance(found, kind), f"{name}: {found}"
     return found
 

@@ -50,7 +50,7 @@ class LifeTests(BackendTests):
         assert is_there(place, wanted)
         with place.another() as other:
             assert other.apply([Remove(wanted)]).errors == {}
-        assert place.driver.find(TAP.key) is None
+        assert place.driver.find(TAP) is None
 
     def test_closing_changes_nothing(self, place: Place) -> None:
         """It may be repeated, and what the driver made is still there."""
@@ -103,7 +103,7 @@ class LifeTests(BackendTests):
             ]
             wrong: list[Any] = [*place.driver.apply(list(map(Add, taps))).errors.values()]
             for tap in taps:
-                found = place.driver.find(tap.key)
+                found = place.driver.find(tap)
                 if found is None or tap.differences(found):
                     wrong.append(tap)
             place.driver.snapshot([Link])
@@ -135,13 +135,13 @@ class LifeTests(BackendTests):
 
         async def main() -> None:
             do(place, Add(TAP))
-            assert place.driver.find(TAP.key) is not None
+            assert place.driver.find(TAP) is not None
             assert TAP.key in await asyncio.to_thread(place.driver.snapshot)
             outcome = await asyncio.to_thread(place.driver.apply, [Remove(TAP)])
             assert outcome.errors == {}
 
         asyncio.run(main())
-        assert place.driver.find(TAP.key) is None
+        assert place.driver.find(TAP) is None
 
     def test_after_a_fork(self, place: Place) -> None:
         """Parent and child go on with the same driver, side by side."""
@@ -210,7 +210,7 @@ def _use(place: Place) -> None:
             assert driver.apply([Add(replace(TAP, queues=3))]).error is not None
             assert driver.apply([Add(Tap(name="t", master="nowhere"))]).error is not None
             driver.snapshot()
-            driver.find(VETH.key)
+            driver.find(VETH)
             try:
                 with driver.watch() as watch:
                     watch.read(0)
@@ -281,7 +281,7 @@ def _childs_work(driver: Driver) -> None:
     outcome = driver.apply([Add(tap), Add(Tap(name="passing")), Remove(Tap(name="passing"))])
     if outcome.error is not None:
         raise outcome.error
-    found = driver.find(tap.key)
+    found = driver.find(tap)
     if found is None or tap.key not in driver.snapshot() or tap.differences(found):
         raise SnnetError(f"the child finds {found}")
 

@@ -20,7 +20,6 @@ from snnet.contract import (
     Remove,
     Sysctl,
     Unsupported,
-    path_key,
 )
 
 from .base import BackendTests, is_gone, is_there
@@ -160,7 +159,7 @@ class NetworkTests(BackendTests):
         ):
             if place.driver.missing(noun) is not None:
                 continue
-            assert place.driver.find(noun.key) is None
+            assert place.driver.find(noun) is None
             assert refused(place, Remove(noun)) is Missing, noun
             if noun.changeable:
                 assert refused(place, Change(noun, noun)) is Missing, noun
@@ -188,7 +187,7 @@ class PathTests(BackendTests):
             Path(remote=ip_address(remote), link=link, source=ip_address(source))
             for remote, link, source in _WAYS
         ]
-        assert [place.driver.find(path.key) for path in wanted] == wanted
+        assert [place.driver.find(path) for path in wanted] == wanted
         assert place.driver.snapshot([Path]) == {}
         assert place.driver.snapshot().keys().isdisjoint(path.key for path in wanted)
 
@@ -196,24 +195,24 @@ class PathTests(BackendTests):
         """Without a route it is None, until there is one."""
         need(place, _PATH)
         for remote, destination in (("198.51.100.9", "0.0.0.0/0"), ("2001:db8:9::9", "::/0")):
-            assert place.driver.find(path_key(ip_address(remote))) is None
+            assert place.driver.find(Path(remote=ip_address(remote))) is None
             via = route(destination, "192.0.2.9" if "." in remote else "2001:db8::9")
             add(place, via)
-            assert isinstance(place.driver.find(path_key(ip_address(remote))), Path)
+            assert isinstance(place.driver.find(Path(remote=ip_address(remote))), Path)
             remove(place, via)
-            assert place.driver.find(path_key(ip_address(remote))) is None
+            assert place.driver.find(Path(remote=ip_address(remote))) is None
 
     def test_a_route_without_a_source_has_the_links_first_address(self, place: Place) -> None:
         """An IPv4 route to a link takes the link's first address, wherever it leads."""
         need(place, _PATH)
         add(place, route("203.0.113.0/24"), address("203.0.113.1/24", UPLINK))
         path = Path(remote=ip_address("203.0.113.9"), link=UPLINK, source=ADDRESS.ip)
-        assert place.driver.find(path.key) == path
+        assert place.driver.find(path) == path
 
     def test_paths_are_found_and_never_made(self, place: Place) -> None:
         """A driver that finds them carries them; Add, Change and Remove are ``Unsupported``."""
         need(place, _PATH)
-        found = place.driver.find(_PATH.key)
+        found = place.driver.find(_PATH)
         assert found == _PATH
         assert Path in place.driver.carries
         for operation in (Add(found), Change(found, found), Remove(found)):
@@ -224,7 +223,7 @@ class SysctlTests(BackendTests):
     def test_a_parameter_changes_and_back(self, place: Place) -> None:
         """It is found, changed on the host, and listed as changed."""
         need(place, _FORWARD)
-        old = place.driver.find(_FORWARD.key)
+        old = place.driver.find(_FORWARD)
         assert isinstance(old, Sysctl)
         new = replace(old, value="0" if old.value == "1" else "1")
         do(place, Change(new, old))
@@ -244,12 +243,12 @@ class SysctlTests(BackendTests):
         need(place, _FORWARD)
         add(place, Bridge(name="br.7"))
         old = Sysctl(name="net.ipv4.conf.br/7.proxy_arp", value="0")
-        assert place.driver.find(old.key) == old
+        assert place.driver.find(old) == old
         new = replace(old, value="1")
         do(place, Change(new, old))
-        assert place.driver.find(old.key) == new
+        assert place.driver.find(old) == new
         remove(place, Bridge(name="br.7"))
-        assert place.driver.find(old.key) is None
+        assert place.driver.find(old) is None
         assert refused(place, Change(new, old)) is Missing
 
     def test_a_parameter_always_exists(self, place: Place) -> None:
@@ -265,16 +264,16 @@ class SysctlTests(BackendTests):
         need(place, _FORWARD)
         for name in _UNKNOWN:
             noun = Sysctl(name=name, value="1")
-            assert place.driver.find(noun.key) is None
+            assert place.driver.find(noun) is None
             assert refused(place, Change(noun, noun)) is Missing, name
-            assert place.driver.find(noun.key) is None
+            assert place.driver.find(noun) is None
 
     def test_what_is_no_parameter_of_a_namespace(self, place: Place) -> None:
         """What lies outside /proc/sys/net is neither read nor written."""
         need(place, _FORWARD)
         for name in _OUTSIDE:
             noun = Sysctl(name=name, value="1")
-            assert place.driver.find(noun.key) is None
+            assert place.driver.find(noun) is None
             cls = refused(place, Change(noun, noun))
             assert issubclass(cls, (Unsupported, Missing, InvalidRequest, Rejected)), name
 

@@ -35,7 +35,7 @@ class RoundTripTests(BackendTests):
         add(place, noun)
         assert is_there(place, noun)
         after = place.driver.snapshot()
-        assert after[noun.key] == place.driver.find(noun.key)
+        assert after[noun.key] == place.driver.find(noun)
         assert after.keys() - before.keys() == keys_of(noun)
         remove(place, noun)
         assert is_gone(place, noun)

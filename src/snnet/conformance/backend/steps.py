@@ -56,7 +56,7 @@ def prove_gap(place: HasDriver, noun: Noun, gap: str) -> None:
         f"{type(noun).__name__} is declared missing ({gap}), so Add must be Unsupported"
     )
     try:
-        found = place.driver.find(noun.key)
+        found = place.driver.find(noun)
     except InvalidRequest:
         return
     assert found is None, f"a gap that works ({gap}): {found}"

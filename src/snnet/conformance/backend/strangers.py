@@ -19,7 +19,6 @@ from snnet.contract import (
     Tap,
     Unsupported,
     Veth,
-    link_key,
 )
 
 from .base import BackendTests, is_there, link
@@ -93,7 +92,7 @@ class StrangerTests(BackendTests):
         tap = Tap(name="t")
         add(place, tap)
         place.delete_link("t")
-        assert place.driver.find(tap.key) is None
+        assert place.driver.find(tap) is None
         assert refused(place, Remove(tap)) is Missing
         add(place, tap)
         assert is_there(place, tap)
@@ -104,7 +103,7 @@ class StrangerTests(BackendTests):
         found = link(place, Bridge, "theirs")
         assert (found.alias, found.group) == ("theirs", 7)
         assert place.driver.snapshot([Link])[found.key] == found
-        assert isinstance(place.driver.find(link_key(UPLINK)), Link)
+        assert isinstance(place.driver.find(Link(name=UPLINK)), Link)
         listed = {key[1] for key in place.driver.snapshot([Link])}
         assert listed == place.names()
 

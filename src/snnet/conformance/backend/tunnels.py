@@ -19,7 +19,6 @@ from snnet.contract import (
     Link,
     Unsupported,
     Veth,
-    link_key,
 )
 
 from .base import BackendTests, is_there
@@ -96,11 +95,11 @@ class TunnelTests(BackendTests):
         )
         need(place, noun)
         add(place, way)
-        end = place.driver.find(link_key("end"))
+        end = place.driver.find(Link(name="end"))
         assert isinstance(end, Link)
         do(place, Change(replace(end, up=True), end))
         add(place, address("fd07::1/64", "way"), noun)
-        found = place.driver.find(noun.key)
+        found = place.driver.find(noun)
         assert isinstance(found, Gretap)
         assert found.mtu == given
 
@@ -112,7 +111,7 @@ class TunnelTests(BackendTests):
         noun = replace(GRETAP, mtu=None, local=ip_address(local), remote=ip_address("10.7.0.2"))
         need(place, noun)
         add(place, way, address("10.7.0.1/24", "way"), noun)
-        found = place.driver.find(noun.key)
+        found = place.driver.find(noun)
         assert isinstance(found, Gretap)
         assert found.mtu == given
 

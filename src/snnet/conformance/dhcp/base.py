@@ -52,6 +52,6 @@ def other(lan: Lan, **values: Any) -> DhcpScope:
 
 def is_there(lan: Lan, noun: DhcpScope) -> bool:
     """Whether the host has just this scope under its key, by look-up and by listing alike."""
-    found = lan.driver.find(noun.key)
+    found = lan.driver.find(noun)
     assert lan.driver.snapshot().get(noun.key) == found
     return found == noun

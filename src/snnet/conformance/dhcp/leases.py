@@ -153,7 +153,7 @@ class LeaseTests(DhcpTests):
         with lan.another() as driver:
             assert driver.apply([Add(noun)]).errors == {}
         assert lan.lease(BRIDGE, MAC) == _lease(noun, GUEST)
-        assert lan.driver.find(noun.key) == noun
+        assert lan.driver.find(noun) == noun
 
     def test_a_bridge_made_anew(self, lan: Lan) -> None:
         """The scope is not running on it until it is changed to run, and then serves."""
@@ -162,7 +162,7 @@ class LeaseTests(DhcpTests):
         lan.remove_bridge(BRIDGE)
         lan.add_bridge(BRIDGE, gateway_of(noun.subnet))
         found = replace(noun, running=False)
-        assert lan.driver.find(noun.key) == found
+        assert lan.driver.find(noun) == found
         do(lan, Change(noun, found))
-        assert lan.driver.find(noun.key) == noun
+        assert lan.driver.find(noun) == noun
         assert lan.lease(BRIDGE, STRANGE_MAC) == _lease(noun, ENTRY.address)

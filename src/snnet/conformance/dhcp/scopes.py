@@ -18,7 +18,7 @@ from snnet.contract import (
     DhcpScope,
     Exists,
     InvalidRequest,
-    Key,
+    Link,
     Missing,
     Noun,
     Remove,
@@ -74,19 +74,8 @@ _IMPOSSIBLE: dict[str, dict[str, Any]] = {
     "a MAC twice": {"entries": (ENTRY, replace(ENTRY, address=IPv4Address("10.1.0.78")))},
     "an address twice": {"entries": (ENTRY, replace(ENTRY, mac="02:00:00:00:00:78"))},
 }
-_NONSENSE: tuple[Key, ...] = (
-    (),
-    ("",),
-    ("dhcp",),
-    ("dhcp", ""),
-    ("dhcp", "a/b"),
-    ("dhcp", ".."),
-    ("dhcp", "a\0b"),
-    ("dhcp", "\udcff"),
-    ("dhcp", "x" * 1000),
-    ("dhcp", BRIDGE, "more"),
-    ("link", BRIDGE),
-)
+_NONSENSE = ("", "a/b", "..", "a\0b", "\udcff", "x" * 1000, f"{BRIDGE} more")
+"""What no bridge is called."""
 
 
 def _told(values: dict[str, Any]) -> str:
@@ -100,12 +89,12 @@ class ScopeTests(DhcpTests):
         """``find`` and ``snapshot`` give back equal scopes; nothing is left after Remove."""
         noun = scope(lan, **values)
         before = lan.residue()
-        assert lan.driver.find(noun.key) is None
+        assert lan.driver.find(noun) is None
         add(lan, noun)
         assert is_there(lan, noun)
         assert lan.driver.snapshot() == {noun.key: noun}
         remove(lan, noun)
-        assert lan.driver.find(noun.key) is None
+        assert lan.driver.find(noun) is None
         assert lan.driver.snapshot() == {}
         assert lan.residue() == before
 
@@ -213,7 +202,7 @@ class ScopeTests(DhcpTests):
             second.close()
         assert is_there(lan, wanted)
         with lan.another() as third:
-            assert third.find(noun.key) == wanted
+            assert third.find(noun) == wanted
             assert third.apply([Remove(wanted)]).errors == {}
         assert lan.driver.snapshot() == {}
         assert lan.residue() == before
@@ -245,11 +234,20 @@ class ScopeTests(DhcpTests):
         assert error.operation == operation
         assert BRIDGE in str(error)
 
-    def test_what_no_key_can_be(self, lan: Lan) -> None:
-        """It is not found, or refused as ``InvalidRequest``; nothing else is ever raised."""
-        add(lan, scope(lan))
-        wrong = {key: said for key in _NONSENSE if (said := _said_of(lan, key))}
-        assert wrong == {}
+    def test_what_nothing_is_called(self, lan: Lan) -> None:
+        """A name that no bridge can have is not found, nor is a noun of another driver."""
+        whole = scope(lan)
+        add(lan, whole)
+        nouns = [*(replace(whole, link=name) for name in _NONSENSE), Link(name=BRIDGE)]
+        wrong = [(noun, said) for noun in nouns if (said := _said_of(lan, noun))]
+        assert wrong == []
+
+    def test_the_bridge_alone_says_which_scope_is_meant(self, lan: Lan) -> None:
+        """What else the noun of a question says has no effect on the answer."""
+        whole = scope(lan)
+        add(lan, whole)
+        other = replace(whole, subnet=IPv4Network("198.51.100.0/24"), mtu=999, running=False)
+        assert lan.driver.find(other) == whole
 
     def test_nouns_of_other_drivers(self, lan: Lan) -> None:
         """They are declared missing, and to add one is ``Unsupported``."""
@@ -260,11 +258,9 @@ class ScopeTests(DhcpTests):
         assert lan.driver.snapshot([Bridge]) == {}
 
 
-def _said_of(lan: Lan, key: Key) -> object:
+def _said_of(lan: Lan, noun: Noun) -> object:
     """What was found or raised that should not have been."""
     try:
-        return lan.driver.find(key)
-    except InvalidRequest:
-        return None
+        return lan.driver.find(noun)
     except Exception as error:
         return repr(error)[:100]

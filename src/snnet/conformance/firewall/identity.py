@@ -20,6 +20,7 @@ from snnet.contract import (
     Exists,
     ExternalForward,
     HostIsolation,
+    Link,
     Masquerade,
     Missing,
     Noun,
@@ -95,6 +96,22 @@ _OF_IPV6: tuple[Noun, ...] = (
 """Of the other family: a driver may have declared gaps here."""
 
 
+def _otherwise(rule: Noun) -> Noun:
+    """The same rule by its identity, with other values."""
+    match rule:
+        case HostIsolation():
+            return replace(rule, arp=not rule.arp)
+        case AntiSpoof():
+            return replace(rule, mac="02:00:00:00:00:01", bridged=not rule.bridged)
+        case PortForward():
+            return replace(rule, target=_ADDRESS, target_port=1)
+        case PublicIp():
+            return replace(rule, internal=_ADDRESS)
+        case Zone():
+            return replace(rule, networks=_NETWORKS, outbound=not rule.outbound)
+    return rule
+
+
 def _named(noun: Noun) -> str:
     return type(noun).__name__
 
@@ -119,14 +136,14 @@ class IdentityTests(FirewallTests):
     def test_a_rule_is_found_as_it_was_added(self, rig: Rig, rule: Noun) -> None:
         """``find`` and ``snapshot`` give back equal nouns, whatever their values."""
         rule = replace(rule, owner="cnci:" + ID)  # type: ignore[call-arg]
-        assert rig.driver.find(rule.key) is None
+        assert rig.driver.find(rule) is None
         add(rig, rule)
-        assert rig.driver.find(rule.key) == rule
+        assert rig.driver.find(rule) == rule
         assert rig.driver.snapshot() == {rule.key: rule}
         assert rig.driver.snapshot({type(rule)}) == {rule.key: rule}
         assert rig.driver.snapshot(RULES - {type(rule)}) == {}
         remove(rig, rule)
-        assert rig.driver.find(rule.key) is None
+        assert rig.driver.find(rule) is None
         assert rig.driver.snapshot() == {}
 
     @pytest.mark.parametrize("network", [None, IPv4Network("10.1.0.0/24")])
@@ -136,7 +153,7 @@ class IdentityTests(FirewallTests):
         """A zone's link, too, with or without the network behind it."""
         link = ZoneLink(owner=rig.owner, link=LINK, zone=ID, network=network)
         add(rig, Zone(owner=rig.owner, zone=ID), link)
-        assert rig.driver.find(link.key) == link
+        assert rig.driver.find(link) == link
         assert rig.driver.snapshot({ZoneLink}) == {link.key: link}
         assert refused(rig, Add(link)) is Exists
         remove(rig, link)
@@ -149,10 +166,17 @@ class IdentityTests(FirewallTests):
         add(rig, *wanted.values())
         assert rig.driver.snapshot() == wanted
 
-    def test_a_key_of_nobody_is_not_found(self, rig: Rig) -> None:
+    def test_what_is_not_there_is_not_found(self, rig: Rig) -> None:
         """``find`` gives None for what is not there or is no rule."""
-        assert rig.driver.find(("port-forward", rig.owner, "tcp", "ext0", "1")) is None
-        assert rig.driver.find(("link", "ext0")) is None
+        assert rig.driver.find(forward(rig)) is None
+        assert rig.driver.find(Link(name="ext0")) is None
+
+    def test_only_the_identity_says_which_rule_is_meant(self, rig: Rig) -> None:
+        """What else the noun of a question says has no effect on the answer."""
+        rules = [replace(noun, owner=rig.owner) for noun in _ORDINARY]  # type: ignore[call-arg]
+        add(rig, *rules)
+        for rule in rules:
+            assert rig.driver.find(_otherwise(rule)) == rule
 
     def test_a_link_needs_its_zone(self, rig: Rig) -> None:
         """A link of a zone that is not there is refused: ``Missing``."""
@@ -216,7 +240,7 @@ class IdentityTests(FirewallTests):
         add(rig, kept)
         outcome = rig.driver.apply([Add(rule)])
         if outcome.error is None:
-            assert rig.driver.find(rule.key) == rule
+            assert rig.driver.find(rule) == rule
             remove(rig, rule)
         assert rig.driver.snapshot() == {kept.key: kept}
 
@@ -230,7 +254,7 @@ class IdentityTests(FirewallTests):
         assert outcome.error is None, outcome.error
         remove(rig, *reversed(mine))
         assert list(other.snapshot().values()) == his
-        assert [other.find(noun.key) for noun in his] == his
+        assert [other.find(noun) for noun in his] == his
         assert not other.apply([Remove(noun) for noun in reversed(his)]).errors
 
     def test_every_driver_of_a_host_sees_the_same(self, rig: Rig) -> None:
@@ -240,7 +264,7 @@ class IdentityTests(FirewallTests):
         for owner in (rig.owner, "cn:other"):
             with_it = rig.another(owner)
             assert with_it.snapshot() == rig.driver.snapshot()
-            assert with_it.find(rules[-1].key) == rules[-1]
+            assert with_it.find(rules[-1]) == rules[-1]
             assert isinstance(with_it.apply([Add(rules[-1])]).error, Exists)
 
     def test_what_one_driver_adds_another_removes(self, rig: Rig) -> None:
@@ -249,10 +273,10 @@ class IdentityTests(FirewallTests):
         rule = forward(rig)
         add(rig, rule)
         assert not second.apply([Remove(rule)]).errors
-        assert rig.driver.find(rule.key) is None
+        assert rig.driver.find(rule) is None
         assert refused(rig, Remove(rule)) is Missing
         add(rig, rule)
-        assert second.find(rule.key) == rule
+        assert second.find(rule) == rule
 
     def test_closing_changes_nothing(self, rig: Rig) -> None:
         """Rules stay when the driver that made them is closed, twice even."""

@@ -19,6 +19,7 @@ from snnet.contract import (
     Noun,
     Operation,
     Outcome,
+    Owned,
     SnnetError,
     Unsupported,
     Watch,
@@ -101,12 +102,14 @@ class IptablesFirewall(Driver):
             nouns = [noun for owner in self._owners() for noun in self._read(owner).nouns.values()]
         return {noun.key: noun for noun in nouns if isinstance(noun, wanted)}
 
-    def find(self, key: Key) -> Noun | None:
+    def find(self, noun: Noun) -> Noun | None:
         """See :meth:`snnet.contract.Driver.find`; reads all of the owner's rules."""
-        if len(key) < 2 or key[0] not in records.KINDS or self._programs.missing(IP):
+        if not isinstance(noun, Owned) or type(noun) not in self.carries:
+            return None
+        if self._programs.missing(IP):
             return None
         with self._alone():
-            return self._read(key[1]).nouns.get(key)
+            return self._read(noun.owner).nouns.get(noun.key)
 
     def _alone(self) -> AbstractContextManager[object]:
         """Keeps other drivers away, of other processes too: tables do not change together."""

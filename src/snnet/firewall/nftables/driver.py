@@ -38,7 +38,7 @@ from ..connections import concerned
 from ..foreign import obstacles
 from ..nft import Nft
 from . import tables
-from .elements import IPV4, IPV6, PORT, RECORD_KEYS, RECORDS, elements, pack, unpack
+from .elements import IPV4, IPV6, PORT, RECORDS, elements, pack, unpack
 from .reader import Reader
 from .steps import Step, element_command, told_of
 from .tables import ARP, BRIDGE, INET, Table
@@ -133,25 +133,24 @@ class NftablesFirewall(Driver):
             ]
         return keyed(noun for noun in found if isinstance(noun, wanted))
 
-    def find(self, key: Key) -> Noun | None:
+    def find(self, noun: Noun) -> Noun | None:
         """See :meth:`snnet.contract.Driver.find`."""
-        kind, owner, *names = key
-        if kind == "zone":
-            table = Table(INET, owner)
-            return self._zone(table, names[0]) if self._has_zone(table, names[0]) else None
-        if kind not in RECORD_KEYS:
+        if isinstance(noun, Zone):
+            table = Table(INET, noun.owner)
+            return self._zone(table, noun.zone) if self._has_zone(table, noun.zone) else None
+        if not isinstance(noun, Owned):
             return None
-        noun_class, place = RECORD_KEYS[kind]
-        for record in RECORDS[noun_class]:
+        for record in RECORDS.get(type(noun), ()):
             try:
-                packed = pack(record.types, place(tuple(names)))
-                found = self._reader.element(Table(record.family, owner), record.set, packed)
-            except (ValueError, KeyError, OverflowError):  # no such thing can be
+                packed = pack(record.types, record.key(noun))
+                found = self._reader.element(Table(record.family, noun.owner), record.set, packed)
+            except (ValueError, KeyError, OverflowError):  # no such rule can be
                 return None
             except NetlinkError as error:
-                raise error_for(error.errno or 0, f"look up {' '.join(key)}") from error
+                raise error_for(error.errno or 0, f"look up {' '.join(noun.key)}") from error
             if found is not None:
-                return record.read(owner, unpack(record.types, found.key), found.comment.split())
+                key = unpack(record.types, found.key)
+                return record.read(noun.owner, key, found.comment.split())
         return None
 
     def _tables(self) -> list[Table]:

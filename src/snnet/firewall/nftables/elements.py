@@ -115,6 +115,8 @@ class Record(NamedTuple):
     family: str
     set: str
     types: tuple[Type, ...]
+    key: Callable[[Any], Values]
+    """The key of a noun's record."""
     read: Callable[[str, Values, list[str]], Noun]
     """From owner, key and the words of the comment."""
 
@@ -136,6 +138,7 @@ RECORDS: dict[type[Noun], tuple[Record, ...]] = {
             INET,
             "inside",
             (IFNAME,),
+            lambda noun: (noun.link,),
             lambda owner, key, words: ZoneLink(
                 owner=owner,
                 link=key[0],
@@ -149,6 +152,7 @@ RECORDS: dict[type[Noun], tuple[Record, ...]] = {
             INET,
             "closed",
             (IFNAME,),
+            lambda noun: (noun.bridge,),
             lambda owner, key, words: BridgeAccept(owner=owner, bridge=key[0]),
         ),
     ),
@@ -157,6 +161,7 @@ RECORDS: dict[type[Noun], tuple[Record, ...]] = {
             INET,
             "isolated",
             (IFNAME,),
+            lambda noun: (noun.link,),
             lambda owner, key, words: HostIsolation(owner=owner, link=key[0], arp="arp" in words),
         ),
     ),
@@ -165,12 +170,14 @@ RECORDS: dict[type[Noun], tuple[Record, ...]] = {
             BRIDGE,
             "guarded",
             (IFNAME,),
+            lambda noun: (noun.link,),
             lambda owner, key, words: _anti_spoof(owner, key, words, bridged=True),
         ),
         Record(
             INET,
             "guarded",
             (IFNAME,),
+            lambda noun: (noun.link,),
             lambda owner, key, words: _anti_spoof(owner, key, words, bridged=False),
         ),
     ),
@@ -179,6 +186,7 @@ RECORDS: dict[type[Noun], tuple[Record, ...]] = {
             INET,
             "masquerades",
             (IFNAME,),
+            lambda noun: (noun.device,),
             lambda owner, key, words: Masquerade(owner=owner, device=key[0]),
         ),
     ),
@@ -187,6 +195,7 @@ RECORDS: dict[type[Noun], tuple[Record, ...]] = {
             INET,
             "exits",
             (IFNAME, IFNAME),
+            lambda noun: (noun.bridge, noun.device),
             lambda owner, key, words: ExternalForward(owner=owner, bridge=key[0], device=key[1]),
         ),
     ),
@@ -195,6 +204,7 @@ RECORDS: dict[type[Noun], tuple[Record, ...]] = {
             INET,
             "port_forwards",
             (IFNAME, PROTO, PORT),
+            lambda noun: (noun.device, noun.protocol, noun.port),
             lambda owner, key, words: PortForward(
                 owner=owner,
                 device=key[0],
@@ -211,24 +221,13 @@ RECORDS: dict[type[Noun], tuple[Record, ...]] = {
             INET,
             "publics",
             (IPV4,),
+            lambda noun: (noun.public,),
             lambda owner, key, words: PublicIp(
                 owner=owner, public=key[0], internal=IPv4Address(words[0]), device=words[1]
             ),
         ),
     ),
 }
-
-RECORD_KEYS: dict[str, tuple[type[Noun], Callable[[tuple[str, ...]], Values]]] = {
-    "zone-link": (ZoneLink, lambda names: names),
-    "bridge-accept": (BridgeAccept, lambda names: names),
-    "host-isolation": (HostIsolation, lambda names: names),
-    "anti-spoof": (AntiSpoof, lambda names: names),
-    "masquerade": (Masquerade, lambda names: names),
-    "external-forward": (ExternalForward, lambda names: (names[1], names[0])),
-    "port-forward": (PortForward, lambda names: (names[1], names[0], int(names[2]))),
-    "public-ip": (PublicIp, lambda names: (IPv4Address(names[0]),)),
-}
-"""The class of a noun and the key of its record, by what its own key begins with."""
 
 
 def elements(noun: Noun) -> Iterator[Element]:
