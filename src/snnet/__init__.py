@@ -32,7 +32,7 @@ from snnet.contract import (
     Veto,
 )
 from snnet.core.addressing import debug_ssh_port, mac_for
-from snnet.core.compute import CnciVnic, Vnic
+from snnet.core.vnics import CnciVnic, Vnic
 from snnet.core.events import ContainerEvent, ContainerInfo, TunnelEvent, TunnelEventType
 from snnet.node import Cnci, ComputeNode
 

@@ -8,11 +8,11 @@ from typing import Any
 from snnet.config import VnicConfig, VnicRole, check_address
 from snnet.contract import Link, Noun
 from snnet.core import identity as ids
-from snnet.core.building import build_port, build_subnet, build_vnic
-from snnet.core.compute import CnciVnic, Site, Subnet, Vnic
-from snnet.core.concentrator import LocalSubnet, Scoping, build_local_subnet, build_tunnel
+from snnet.core.building import build_cnci_vnic, build_subnet, build_vnic
+from snnet.core.vnics import CnciVnic, Site, TenantSubnet, Vnic
+from snnet.core.cnci_records import CnciSubnet, Scoping, build_cnci_subnet, build_tunnel
 from snnet.core.identity import Owner
-from snnet.core.requests import PortRequest, TenantRequest, port_request, tenant_request
+from snnet.core.requests import CnciVnicRequest, TenantRequest, cnci_vnic_request, tenant_request
 from snnet.core.uplinks import Uplink
 
 CN, CNCI = Owner("cn", "cn-1"), Owner("cnci", "cnci-1")
@@ -78,15 +78,15 @@ def vm_request(site: Site, number: int = 9, **changes: Any) -> TenantRequest:
     )
 
 
-def a_port_request(site: Site, number: int = 1, **changes: Any) -> PortRequest:
-    return port_request(port_config(number, **changes), mtu_limit=site.uplink.mtu)
+def a_cnci_vnic_request(site: Site, number: int = 1, **changes: Any) -> CnciVnicRequest:
+    return cnci_vnic_request(port_config(number, **changes), mtu_limit=site.uplink.mtu)
 
 
 def name_of(site: Site, kind: str, *identity: str) -> str:
     return next(ids.names(site.owner, kind, *identity))
 
 
-def subnet_of(site: Site, request: TenantRequest) -> Subnet:
+def subnet_of(site: Site, request: TenantRequest) -> TenantSubnet:
     bridge, tunnel = (name_of(site, kind, *request.id[:2]) for kind in (ids.BRIDGE, ids.TUNNEL))
     return build_subnet(site, request, bridge, tunnel)
 
@@ -97,13 +97,13 @@ def vnic_of(site: Site, request: TenantRequest) -> Vnic:
     return build_vnic(site, request, subnet_of(site, request), name)
 
 
-def port_of(site: Site, request: PortRequest) -> CnciVnic:
-    return build_port(site, request, name_of(site, ids.PORT, *request.id))
+def port_of(site: Site, request: CnciVnicRequest) -> CnciVnic:
+    return build_cnci_vnic(site, request, name_of(site, ids.CNCI_VNIC, *request.id))
 
 
-def local_subnet(site: Site, network: str, key: int, *remotes: str) -> LocalSubnet:
+def local_subnet(site: Site, network: str, key: int, *remotes: str) -> CnciSubnet:
     """A concentrator's subnet with a tunnel to each of these compute nodes."""
-    subnet = build_local_subnet(
+    subnet = build_cnci_subnet(
         site, "t1", SCOPING, IPv4Network(network), key, name_of(site, ids.BRIDGE, network)
     )
     for remote in remotes:
@@ -114,9 +114,9 @@ def local_subnet(site: Site, network: str, key: int, *remotes: str) -> LocalSubn
     return subnet
 
 
-def links_of(*records: Subnet | Vnic | CnciVnic | LocalSubnet) -> list[Link]:
+def links_of(*records: TenantSubnet | Vnic | CnciVnic | CnciSubnet) -> list[Link]:
     return [noun for record in records for noun in nouns_of(record) if isinstance(noun, Link)]
 
 
-def nouns_of(*records: Subnet | Vnic | CnciVnic | LocalSubnet) -> list[Noun]:
+def nouns_of(*records: TenantSubnet | Vnic | CnciVnic | CnciSubnet) -> list[Noun]:
     return [noun for record in records for noun in record.nouns()]

@@ -1,338 +1,299 @@
-"""A compute node's records: the nouns they stand for, built and read back."""
+"""A compute node's topology, and what becomes of damaged and foreign links."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from snnet.config import VnicConfig, VnicRole
-from snnet.contract import Bridge, BridgeAccept, Conflict, HostIsolation, InvalidRequest, Tap, Veth
+from snnet.config import VnicRole
+from snnet.contract import LINK_GROUP, Bridge, Conflict, Link, Other, Tap
+from snnet.contract.links import DYING_GROUPS
 from snnet.core import identity as ids
-from snnet.core.building import read_port, read_subnet, read_vnic
-from snnet.core.conflicts import check_same_port, check_same_subnet, check_same_vnic
-from snnet.core.requests import port_identity, port_request, tenant_identity, tenant_request
+from snnet.core.vnics import CnciVnic, TenantSubnet, Vnic
+from snnet.core.compute_records import Topology, read_topology, snapshot, tunnel_less
 from tests.core.builders import (
-    CN,
-    TUNNELS,
-    a_port_request,
+    CNCI,
+    a_cnci_vnic_request,
+    links_of,
     make_site,
-    port_config,
     port_of,
     subnet_of,
-    vm_config,
     vm_request,
     vnic_of,
 )
 
-CONTAINER = VnicRole.TENANT_CONTAINER
 SITE = make_site()
+CONTAINER = VnicRole.TENANT_CONTAINER
 
 
-def claim(link: Any) -> tuple[Any, dict[str, str]]:
-    fields = ids.claimed(link, CN)
-    assert fields is not None
-    return link, fields
+def world(**changes: Any) -> tuple[TenantSubnet, Vnic, Vnic, CnciVnic]:
+    """A subnet with two VNICs, and a CNCI VNIC."""
+    vm, container = vm_request(SITE, 9, **changes), vm_request(SITE, 10, role=CONTAINER, **changes)
+    return (
+        subnet_of(SITE, vm),
+        vnic_of(SITE, vm),
+        vnic_of(SITE, container),
+        port_of(SITE, a_cnci_vnic_request(SITE)),
+    )
 
 
-# -- built -----------------------------------------------------------------------------
+ONE = world()
+TWO = world(tenant_id="t2", subnet_key=8)[:3]
+SUBNET, VM, BOX, PORT = ONE
+assert SUBNET.tunnel is not None
 
 
-@pytest.mark.parametrize("tunnel", TUNNELS)
-def test_a_subnet_is_a_bridge_two_rules_and_a_tunnel(tunnel: str) -> None:
-    site = make_site(tunnel=tunnel)
-    subnet = subnet_of(site, vm_request(site))
-    bridge, rule, isolation, link = subnet.nouns()
-    assert isinstance(bridge, Bridge)
-    assert isinstance(rule, BridgeAccept)
-    assert (rule.bridge, rule.owner) == (bridge.name, str(CN))
-    assert isolation == HostIsolation(owner=str(CN), link=bridge.name)
-    assert link == subnet.tunnel
-    assert subnet.tunnel is not None
-    assert subnet.tunnel.master == bridge.name
-    assert subnet.tunnel.mtu == bridge.mtu == site.mtu
-    assert not bridge.link_local
-    assert bridge.mac is not None
-    assert bridge.mac != subnet.tunnel.mac
-    assert str(subnet.concentrator_ip) == "192.0.2.101"
+# -- the round trip ------------------------------------------------------------------
 
 
-def test_the_concentrator_stands_on_the_tunnel_only() -> None:
-    subnet = subnet_of(SITE, vm_request(SITE))
-    vnic = vnic_of(SITE, vm_request(SITE))
-    assert subnet.tunnel is not None
-    assert "cnci-1" in subnet.tunnel.alias
-    assert "192.0.2.101" in subnet.tunnel.alias
-    for alias in (subnet.bridge.alias, vnic.link.alias):
-        assert "cnci-1" not in alias
-        assert "192.0.2.101" not in alias
+def test_records_are_read_back_from_their_links() -> None:
+    topology = read_topology(SITE, links_of(*ONE, *TWO))
+    assert topology.orphans == []
+    assert set(topology.subnets.values()) == {SUBNET, TWO[0]}
+    assert set(topology.vnics()) == {VM, BOX, *TWO[1:]}
+    assert list(topology.ports.values()) == [PORT]
 
 
-def test_a_vm_has_a_tap_and_a_container_a_veth_pair() -> None:
-    vm = vnic_of(SITE, vm_request(SITE))
-    container = vnic_of(SITE, vm_request(SITE, role=CONTAINER))
-    assert isinstance(vm.link, Tap)
-    assert isinstance(container.link, Veth)
-    assert vm.link_name != container.link_name
-    assert vm.peer_name is None
-    assert container.peer_name == container.link.peer
-    assert container.link.peer_mac == container.mac == vm.mac == "02:00:0a:01:00:09"
-    for vnic in (vm, container):
-        assert vnic.link.mac == "fe:00:0a:01:00:09"
-        assert vnic.bridge == subnet_of(SITE, vm_request(SITE)).bridge.name
-        assert str(vnic.gateway) == "10.1.0.1"
-        assert vnic.global_id == vnic.link.alias
+def test_the_order_of_links_makes_no_difference() -> None:
+    links = links_of(*ONE, *TWO)
+    one, other = (snapshot(read_topology(SITE, order)) for order in (links, links[::-1]))
+    assert other.to_dict()["tenants"].keys() == one.to_dict()["tenants"].keys()
+    assert set(other.vnics) == set(one.vnics)
+    assert set(other.subnets) == set(one.subnets)
 
 
-def test_a_vnics_own_mtu_reaches_both_ends_of_a_veth() -> None:
-    link = vnic_of(SITE, vm_request(SITE, role=CONTAINER, mtu=900)).link
-    assert isinstance(link, Veth)
-    assert (link.mtu, link.peer_mtu) == (900, 900)
-    without = vnic_of(SITE, vm_request(SITE)).link
-    assert without.mtu == 1458
+def test_what_is_wanted_is_what_was_made() -> None:
+    links = links_of(*ONE)
+    wanted = [noun for noun in read_topology(SITE, links).nouns() if isinstance(noun, Link)]
+    assert sorted(map(str, wanted)) == sorted(map(str, links))
 
 
-def test_a_port_is_a_macvtap_on_the_compute_uplink() -> None:
-    port = port_of(SITE, a_port_request(SITE))
-    assert (port.link.lower, port.link.mode, port.link.mtu) == ("eth0", "bridge", 1500)
-    assert port.mac == "02:00:00:00:01:01"
-    assert port_of(SITE, a_port_request(SITE, mtu=1000)).mtu == 1000
+# -- orphans ---------------------------------------------------------------------------
 
 
-def test_what_is_wanted_of_a_port_is_not_its_index() -> None:
-    port = port_of(SITE, a_port_request(SITE))
-    made = replace(port, link=replace(port.link, index=2**20 + 7))
-    assert made.device == "/dev/tap1048583"
-    (noun,) = made.nouns()
-    assert noun == replace(port.link, index=0)
+def damaged(link: Link, **fields: str | None) -> Link:
+    """The link with other fields in its alias; None drops one."""
+    alias = ids.decode(link.alias)
+    assert alias is not None
+    for key, value in fields.items():
+        alias.pop(key, None)
+        if value is not None:
+            alias[key] = value
+    kind = alias.pop(ids.KIND)
+    alias.pop(ids.OWNER)
+    return replace(link, alias=ids.encode(SITE.owner, kind, alias))
 
 
-# -- read back -------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("tunnel", TUNNELS)
-@pytest.mark.parametrize("address", ["192.0.2.11/24", "2001:db8::b/64"])
-def test_a_subnet_is_read_back(tunnel: str, address: str) -> None:
-    site = make_site(tunnel=tunnel, address=address)
-    far = "192.0.2.101" if "." in address else "2001:db8::65"
-    subnet = subnet_of(site, vm_request(site, concentrator_ip=far))
-    assert read_subnet(site, claim(subnet.bridge), claim(subnet.tunnel)) == subnet
-
-
-def test_a_bridge_alone_knows_all_but_the_concentrator() -> None:
-    subnet = subnet_of(SITE, vm_request(SITE))
-    read = read_subnet(SITE, claim(subnet.bridge), None)
-    assert read == replace(subnet, tunnel=None, concentrator_id="")
-
-
-def test_a_tunnel_alone_knows_all() -> None:
-    subnet = subnet_of(SITE, vm_request(SITE))
-    assert read_subnet(SITE, None, claim(subnet.tunnel)) == subnet
-
-
-_VNICS: dict[str, dict[str, Any]] = {
-    "vm": {},
-    "container": {"role": CONTAINER},
-    "own mac": {"mac": "02:00:00:00:00:01"},
-    "own mtu": {"mtu": 68},
-    "all its own": {"role": CONTAINER, "mac": "0a:ff:ff:ff:ff:ff", "mtu": 1458},
-}
-
-
-@pytest.mark.parametrize("changes", _VNICS.values(), ids=_VNICS)
-def test_a_vnic_is_read_back(changes: dict[str, Any]) -> None:
-    request = vm_request(SITE, **changes)
-    vnic = vnic_of(SITE, request)
-    assert read_vnic(SITE, *claim(vnic.link), subnet_of(SITE, request)) == vnic
-
-
-def test_that_a_tap_has_several_queues_is_read_back() -> None:
-    request = vm_request(SITE, queues=4)
-    vnic = vnic_of(SITE, request)
-    assert isinstance(vnic.link, Tap)
-    found = replace(vnic.link, queues=1)
-    read = read_vnic(SITE, *claim(found), subnet_of(SITE, request))
-    assert read.queues > 1
-    check_same_vnic(read, vnic)
-
-
-@pytest.mark.parametrize("changes", [{}, {"mtu": 1000}])
-def test_a_port_is_read_back_with_its_index(changes: dict[str, Any]) -> None:
-    port = port_of(SITE, a_port_request(SITE, **changes))
-    found = replace(port.link, index=2**20 + 1)
-    assert read_port(SITE, *claim(found)) == replace(port, link=found)
-
-
-def test_the_mtu_without_a_wish_follows_the_uplink() -> None:
-    request = vm_request(SITE)
-    vnic = vnic_of(SITE, request)
-    jumbo = make_site(mtu=9000)
-    subnet = subnet_of(jumbo, vm_request(jumbo))
-    assert read_vnic(jumbo, *claim(vnic.link), subnet).mtu == 8958
-
-
-# -- what calls need ----------------------------------------------------------------
-
-
-_TENANT_NEEDS = (
-    "vnic_id", "instance_id", "tenant_id", "subnet_id", "concentrator_id", "concentrator_ip",
-    "subnet", "subnet_key", "ip",
-)  # fmt: skip
-
-
-def _tenant(cfg: VnicConfig, tunnel: str = "gre") -> Any:
-    site = make_site(tunnel=tunnel)
-    return tenant_request(cfg, tunnel=tunnel, uplink=site.uplink.ip, mtu_limit=site.mtu)
-
-
-@pytest.mark.parametrize("field", _TENANT_NEEDS)
-@pytest.mark.parametrize("role", [VnicRole.TENANT_VM, CONTAINER])
-def test_tenant_roles_need_all_but_the_mac(role: VnicRole, field: str) -> None:
-    with pytest.raises(InvalidRequest, match="is needed") as caught:
-        _tenant(replace(vm_config(role=role), **{field: None}))
-    assert caught.value.field == field
-
-
-@pytest.mark.parametrize("field", ["vnic_id", "instance_id", "tenant_id", "mac"])
-def test_the_data_center_role_needs_tenant_vnic_instance_and_mac(field: str) -> None:
-    with pytest.raises(InvalidRequest, match="is needed") as caught:
-        port_request(replace(port_config(), **{field: None}), mtu_limit=1500)
-    assert caught.value.field == field
-
-
-def test_no_mac_means_the_one_that_holds_the_address() -> None:
-    assert _tenant(vm_config()).mac == "02:00:0a:01:00:09"
-    assert _tenant(vm_config(mac="0A:00:00:00:00:01")).mac == "0a:00:00:00:00:01"
-
-
-_WRONG: list[tuple[str, dict[str, Any]]] = [
-    ("ip", {"ip": "10.1.1.9"}),
-    ("ip", {"ip": "10.1.0.0"}),
-    ("ip", {"ip": "10.1.0.1"}),
-    ("ip", {"ip": "10.1.0.255"}),
-    ("ip", {"ip": "2001:db8::9"}),
-    ("subnet", {"subnet": "10.1.0.0/30"}),
-    ("subnet", {"subnet": "10.0.0.0/15"}),
-    ("subnet", {"subnet": "2001:db8::/64"}),
-    ("subnet", {"subnet": "224.1.0.0/24"}),
-    ("concentrator_ip", {"concentrator_ip": "2001:db8::1"}),
-    ("concentrator_ip", {"concentrator_ip": "224.0.0.1"}),
-    ("concentrator_ip", {"concentrator_ip": "0.0.0.0"}),
-    ("concentrator_ip", {"concentrator_ip": "127.0.0.1"}),
-    ("concentrator_ip", {"concentrator_ip": "255.255.255.255"}),
-    ("mtu", {"mtu": 1459}),
-    ("queues", {"role": CONTAINER, "queues": 2}),
-    # The host's end has the guest's MAC with first byte fe: they must differ.
-    ("mac", {"mac": "fe:00:0a:01:00:09"}),
-    ("mac", {"mac": "FE:00:00:00:00:01", "role": CONTAINER}),
-    ("role", {"role": VnicRole.DATA_CENTER}),
+_BAD_NETS = ["x", "10.1.0.5/24", "10.0.0.0/8", "10.1.0.0", "2001:db8::/64", "224.0.0.0/24"]
+_BAD_KEYS = ["x", "0", "-1", "4294967296", "1.5", "0x7"]
+DAMAGE: list[tuple[Link, dict[str, str | None]]] = [
+    *((SUBNET.bridge, {"n": net}) for net in (None, *_BAD_NETS)),
+    *((SUBNET.bridge, {"y": key}) for key in (None, *_BAD_KEYS)),
+    (SUBNET.bridge, {"t": None}),
+    (SUBNET.bridge, {"s": None}),
+    *((SUBNET.tunnel, {"n": net}) for net in (None, *_BAD_NETS)),
+    *((SUBNET.tunnel, {"y": key}) for key in (None, *_BAD_KEYS)),
+    *((SUBNET.tunnel, {"r": ip}) for ip in (None, "x", "2001:db8::1", "224.0.0.1", "0.0.0.0")),
+    (SUBNET.tunnel, {"c": None}),
+    (SUBNET.tunnel, {"t": None}),
+    *((VM.link, {key: None}) for key in "tsvia"),
+    *((VM.link, {"a": ip}) for ip in ("x", "2001:db8::1", "10.1.0.9/24")),
+    *((VM.link, {"m": mac}) for mac in ("x", "", "01:00:00:00:00:01", "02:00:00:00:00")),
+    *((VM.link, {"u": mtu}) for mtu in ("x", "", "-1", "0", "65536")),
+    (VM.link, {"s": "gone"}),
+    *((BOX.link, {key: None}) for key in "tsvia"),
+    *((PORT.link, {key: None}) for key in "tvim"),
+    (PORT.link, {"m": "ff:ff:ff:ff:ff:ff"}),
+    (PORT.link, {"u": "99999999"}),
 ]
 
 
-@pytest.mark.parametrize(("field", "changes"), _WRONG)
-def test_a_tenant_request_that_cannot_be_is_refused_by_name(
-    field: str, changes: dict[str, Any]
+@pytest.mark.parametrize(("link", "fields"), DAMAGE, ids=[f"{a.kind}-{b}" for a, b in DAMAGE])
+def test_one_damaged_link_is_an_orphan_and_takes_nothing_along(
+    link: Link, fields: dict[str, str | None]
 ) -> None:
-    with pytest.raises(InvalidRequest) as caught:
-        _tenant(vm_config(**changes))
-    assert caught.value.field == field
+    links = [
+        damaged(found, **fields) if found.name == link.name else found
+        for found in links_of(*ONE, *TWO)
+    ]
+    topology = read_topology(SITE, links)
+    (orphan,) = topology.orphans
+    assert link.name in orphan
+    assert set(topology.vnics()) == {VM, BOX, *TWO[1:]} - {v for v in (VM, BOX) if v.link is link}
+    assert set(topology.subnets) == {SUBNET.id, TWO[0].id}
+    assert bool(topology.ports) == (link is not PORT.link)
 
 
-@pytest.mark.parametrize(("tunnel", "key"), [("vxlan", 2**24), ("geneve", 2**24)])
-def test_a_key_of_more_bits_than_the_tunnel_has_is_refused(tunnel: str, key: int) -> None:
-    assert _tenant(vm_config(subnet_key=key)).subnet_key == key
-    with pytest.raises(InvalidRequest) as caught:
-        _tenant(vm_config(subnet_key=key), tunnel)
-    assert caught.value.field == "subnet_key"
+def test_a_lost_tunnel_is_told_of_and_its_vnics_stay() -> None:
+    links = [link for link in links_of(*ONE) if link is not SUBNET.tunnel]
+    topology = read_topology(SITE, links)
+    assert topology.orphans == []
+    assert topology.subnets[SUBNET.id].tunnel is None
+    assert set(topology.vnics()) == {VM, BOX}
+    (note,) = tunnel_less(topology)
+    assert SUBNET.bridge.name in note
+    assert "create one of its VNICs again" in note
+
+
+def test_a_lost_bridge_is_known_from_its_tunnel() -> None:
+    topology = read_topology(SITE, [link for link in links_of(*ONE) if link is not SUBNET.bridge])
+    assert topology.orphans == []
+    assert topology.subnets[SUBNET.id] == SUBNET
+
+
+def test_vnics_without_bridge_and_tunnel_are_orphans_with_a_remedy() -> None:
+    topology = read_topology(SITE, links_of(VM, BOX, PORT, *TWO))
+    assert len(topology.orphans) == 2
+    assert all("destroy the VNIC, or create it again" in orphan for orphan in topology.orphans)
+    assert set(topology.vnics()) == set(TWO[1:])
+
+
+@pytest.mark.parametrize("link", links_of(*ONE), ids=lambda link: str(link.kind))
+def test_a_second_link_of_one_identity_is_an_orphan(link: Link) -> None:
+    second = replace(link, name="snx-aaaaaaaaaa")
+    topology = read_topology(SITE, [*links_of(*ONE), second])
+    (orphan,) = topology.orphans
+    assert second.name in orphan
+    assert set(topology.vnics()) == {VM, BOX}
+
+
+def test_a_second_vnic_with_one_address_is_an_orphan() -> None:
+    other = vnic_of(SITE, vm_request(SITE, 11, ip="10.1.0.9"))
+    topology = read_topology(SITE, links_of(*ONE, other))
+    (orphan,) = topology.orphans
+    assert other.link_name in orphan
+    assert "10.1.0.9" in orphan
+
+
+def test_a_second_tunnel_with_one_wire_is_an_orphan_and_its_vnics_stay() -> None:
+    clash = vm_request(SITE, 9, subnet_id="s2", subnet="10.2.0.0/24", ip="10.2.0.9")
+    other = subnet_of(SITE, clash)
+    topology = read_topology(SITE, links_of(*ONE, other, vnic_of(SITE, clash)))
+    (orphan,) = topology.orphans
+    assert other.tunnel is not None
+    assert other.tunnel.name in orphan
+    assert topology.vnic(clash.id) is not None
+    assert topology.subnets[SUBNET.id] == SUBNET
 
 
 @pytest.mark.parametrize(
-    ("field", "changes"),
+    "stranger",
     [
-        ("mtu", {"mtu": 1501}),
-        ("queues", {"queues": 2}),
-        ("role", {"role": VnicRole.TENANT_VM}),
-        ("role", {"role": CONTAINER}),
+        Tap(name="copied", group=0, alias=VM.link.alias),
+        Bridge(name="wrong-kind", alias=VM.link.alias),
+        Other(name="read-only", other_kind="tap", group=LINK_GROUP, alias=VM.link.alias),
+        Bridge(name="somebody", group=0, alias="mine"),
+        Bridge(name="newer", alias=SUBNET.bridge.alias.replace("snnet1", "snnet2")),
+        Bridge(name="damaged", alias=SUBNET.bridge.alias + " x"),
+        Bridge(name="cnci", alias=ids.encode(CNCI, ids.BRIDGE, {"t": "t1", "s": "s1"})),
+        Bridge(name="half", alias=""),
     ],
+    ids=lambda link: str(link.name),
 )
-def test_a_port_request_that_cannot_be_is_refused_by_name(
-    field: str, changes: dict[str, Any]
-) -> None:
-    with pytest.raises(InvalidRequest) as caught:
-        port_request(port_config(**changes), mtu_limit=1500)
-    assert caught.value.field == field
+def test_strangers_are_not_even_orphans(stranger: Link) -> None:
+    topology = read_topology(SITE, [stranger, *links_of(*ONE)])
+    assert topology.orphans == []
+    assert snapshot(topology) == snapshot(read_topology(SITE, links_of(*ONE)))
 
 
-def test_destroys_need_the_identity_only() -> None:
-    cfg = VnicConfig(tenant_id="t1", subnet_id="s1", vnic_id="v1")
-    assert tenant_identity(cfg) == ("t1", "s1", "v1")
-    port = VnicConfig(role=VnicRole.DATA_CENTER, tenant_id="t1", vnic_id="v1")
-    assert port_identity(port) == ("t1", "v1")
+def test_links_whose_delete_was_cut_short_are_read_and_wanted_in_our_group() -> None:
+    links = [replace(link, group=DYING_GROUPS[9]) for link in links_of(*ONE)]
+    topology = read_topology(SITE, links)
+    assert set(topology.vnics()) == {VM, BOX}
+    assert {noun.group for noun in topology.nouns() if isinstance(noun, Link)} == {LINK_GROUP}
 
 
-@pytest.mark.parametrize("field", ["tenant_id", "subnet_id", "vnic_id"])
-def test_destroys_need_the_whole_identity(field: str) -> None:
-    with pytest.raises(InvalidRequest) as caught:
-        tenant_identity(replace(vm_config(), **{field: None}))
-    assert caught.value.field == field
+def test_a_subnet_without_vnics_is_what_a_killed_call_left() -> None:
+    topology = read_topology(SITE, links_of(SUBNET, *TWO))
+    assert topology.empty_subnets() == [SUBNET]
 
 
-# -- conflicts ---------------------------------------------------------------------
+# -- indexes -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({"role": CONTAINER}, r"role tenant-vm \(asked for: tenant-container\)"),
-        ({"instance_id": "i2"}, r"instance_id i9 \(asked for: i2\)"),
-        ({"ip": "10.1.0.10"}, r"ip 10\.1\.0\.9 \(asked for: 10\.1\.0\.10\)"),
-        ({"mac": "02:00:00:00:00:01"}, r"mac 02:00:0a:01:00:09 \(asked for: 02:00:00:00:00:01\)"),
-        ({"mtu": 1000}, r"mtu 1458 \(asked for: 1000\)"),
-        ({"queues": 2}, "queues"),
-    ],
-)
-def test_a_conflict_names_what_is_and_what_was_asked_for(
-    changes: dict[str, Any], said: str
-) -> None:
-    old, new = (vnic_of(SITE, vm_request(SITE, **what)) for what in ({}, changes))
-    with pytest.raises(Conflict, match=said):
-        check_same_vnic(old, new)
+def filled() -> Topology:
+    return read_topology(SITE, links_of(*ONE, *TWO))
 
 
-def test_the_same_said_otherwise_is_no_conflict() -> None:
-    old = vnic_of(SITE, vm_request(SITE))
-    check_same_vnic(old, vnic_of(SITE, vm_request(SITE, mac="02:00:0A:01:00:09", mtu=1458)))
+def test_vnics_of_one_subnet_or_of_all() -> None:
+    topology = filled()
+    assert set(topology.vnics(SUBNET.id)) == {VM, BOX}
+    assert len(list(topology.vnics())) == 4
+    assert topology.vnic(VM.id) == VM
+    assert topology.vnic(("t1", "s1", "none")) is None
+    assert topology.vnic(("none", "s1", "v9")) is None
+    assert list(topology.vnics(("none", "s1"))) == []
+    assert topology.containers(SUBNET.id) == 1
 
 
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({"subnet": "10.1.0.0/25"}, "subnet 10.1.0.0/24"),
-        ({"subnet_key": 8}, "subnet_key 7"),
-        ({"concentrator_id": "other"}, "concentrator_id cnci-1"),
-        ({"concentrator_ip": "192.0.2.9"}, "concentrator_ip 192.0.2.101"),
-    ],
-)
-def test_vnics_of_one_subnet_agree_about_it(changes: dict[str, Any], said: str) -> None:
-    subnet = subnet_of(SITE, vm_request(SITE))
-    check_same_subnet(subnet, vm_request(SITE, 10))
-    with pytest.raises(Conflict, match=said):
-        check_same_subnet(subnet, vm_request(SITE, 10, **changes))
+def test_an_address_is_taken_until_its_vnic_has_gone() -> None:
+    topology = filled()
+    rival = vnic_of(SITE, vm_request(SITE, 11, ip="10.1.0.9"))
+    with pytest.raises(Conflict, match=r"10\.1\.0\.9 of subnet s1 belongs to VNIC v9"):
+        topology.check_address(rival)
+    topology.check_address(VM)
+    topology.drop_vnic(VM.id)
+    topology.drop_vnic(VM.id)
+    topology.check_address(rival)
 
 
-def test_a_subnet_that_lost_its_tunnel_may_be_told_its_concentrator() -> None:
-    subnet = replace(subnet_of(SITE, vm_request(SITE)), tunnel=None, concentrator_id="")
-    check_same_subnet(subnet, vm_request(SITE, concentrator_id="x", concentrator_ip="192.0.2.9"))
-    with pytest.raises(Conflict):
-        check_same_subnet(subnet, vm_request(SITE, subnet_key=8))
+def test_tenants_do_not_share_addresses() -> None:
+    topology = read_topology(SITE, links_of(*TWO))
+    topology.check_address(VM)
 
 
-@pytest.mark.parametrize(
-    "changes", [{"instance_id": "x"}, {"mac": "02:00:00:00:00:99"}, {"mtu": 1000}]
-)
-def test_a_cnci_vnic_with_other_attributes_is_a_conflict(changes: dict[str, Any]) -> None:
-    old, new = (port_of(SITE, a_port_request(SITE, **what)) for what in ({}, changes))
-    check_same_port(old, old)
-    with pytest.raises(Conflict, match=next(iter(changes))):
-        check_same_port(old, new)
+def test_a_wire_is_taken_until_its_subnet_has_gone() -> None:
+    topology = filled()
+    rival = subnet_of(SITE, vm_request(SITE, subnet_id="s2", subnet="10.2.0.0/24", ip="10.2.0.9"))
+    with pytest.raises(Conflict, match="subnet s1 of tenant t1"):
+        topology.check_wire(rival)
+    topology.check_wire(SUBNET)
+    topology.put_subnet(replace(SUBNET, tunnel=None))
+    topology.check_wire(rival)
+    topology.put_subnet(SUBNET)
+    topology.drop_subnet(SUBNET.id)
+    topology.drop_subnet(SUBNET.id)
+    topology.check_wire(rival)
+    assert list(topology.vnics(SUBNET.id)) == []
+
+
+def test_a_mac_is_taken_by_one_cnci_vnic() -> None:
+    topology = filled()
+    rival = port_of(SITE, a_cnci_vnic_request(SITE, 2, mac=PORT.mac))
+    with pytest.raises(Conflict, match=r"c1 of tenant t1"):
+        topology.check_port_mac(rival)
+    topology.check_port_mac(PORT)
+
+
+def test_one_mac_twice_in_a_subnet_is_a_warning() -> None:
+    twin = vnic_of(SITE, vm_request(SITE, 11, mac=VM.mac))
+    assert list(filled().same_macs()) == []
+    (warning,) = read_topology(SITE, links_of(*ONE, twin, *TWO)).same_macs()
+    for word in ("v9", "v11", "s1", VM.mac):
+        assert word in warning
+
+
+# -- as data -----------------------------------------------------------------------
+
+
+def test_a_snapshot_does_not_follow_what_comes_after() -> None:
+    topology = filled()
+    before = snapshot(topology)
+    topology.drop_subnet(SUBNET.id)
+    topology.ports.clear()
+    assert VM in before.vnics
+    assert before.cnci_vnics == (PORT,)
+
+
+def test_a_snapshot_is_plain_data_by_tenant() -> None:
+    data = json.loads(json.dumps(snapshot(filled()).to_dict()))
+    assert list(data["tenants"]) == ["t1", "t2"]
+    one = data["tenants"]["t1"]
+    assert one["subnets"]["s1"]["subnet"] == "10.1.0.0/24"
+    assert one["subnets"]["s1"]["concentrator_ip"] == "192.0.2.101"
+    assert [vnic["vnic_id"] for vnic in one["subnets"]["s1"]["vnics"]] == ["v9", "v10"]
+    assert one["cnci_vnics"] == [{"vnic_id": "c1", "link_name": PORT.link_name, "mac": PORT.mac}]
+    assert data["tenants"]["t2"]["cnci_vnics"] == []

@@ -33,12 +33,12 @@ from snnet.core import identity as ids
 from snnet.core.building import read_vnic
 from snnet.core.identity import Owner
 from snnet.core.mesh import build_mesh
-from snnet.core.topology import read_topology
+from snnet.core.compute_records import read_topology
 from tests.core.builders import (
     CN,
     CNCI,
     TUNNELS,
-    a_port_request,
+    a_cnci_vnic_request,
     links_of,
     local_subnet,
     make_site,
@@ -48,7 +48,7 @@ from tests.core.builders import (
     vnic_of,
 )
 
-KINDS = (ids.BRIDGE, ids.TUNNEL, ids.VM, ids.CONTAINER, ids.PORT, ids.MESH)
+KINDS = (ids.BRIDGE, ids.TUNNEL, ids.VM, ids.CONTAINER, ids.CNCI_VNIC, ids.MESH)
 A_UUID = "01234567-89ab-4cde-8f01-23456789abcd"
 PACKED = ids.encode(CN, ids.VM, {ids.TENANT: A_UUID}).rpartition("t=~")[2]
 
@@ -179,7 +179,7 @@ def test_all_uuid_ids_and_ipv6_addresses_fit_on_a_compute_node(tunnel: str, uppe
         subnet_key=2**24 - 1,
     )
     port_ids = {k: given_ids[k] for k in ("vnic_id", "instance_id", "tenant_id")}
-    port = port_of(site, a_port_request(site, **port_ids, mtu=1280))
+    port = port_of(site, a_cnci_vnic_request(site, **port_ids, mtu=1280))
     container = replace(request, role=type(request.role)("tenant-container"))
     for link in links_of(
         subnet_of(site, request), vnic_of(site, request), vnic_of(site, container), port
@@ -286,7 +286,7 @@ def test_names_of_different_vnics_differ(identities: list[tuple[str, str, str]])
         (CN, ids.TUNNEL, ("t1", "s1"), ["snt-73l3hvx7o7", "snt-njawi7uiie"]),
         (CN, ids.VM, ("t1", "s1", "v1"), ["snv-6e5lgjdotd", "snv-uvd24oo7xb"]),
         (CN, ids.CONTAINER, ("t1", "s1", "v1"), ["snv-6zy7pcbrlj", "snv-6q6iriunl3"]),
-        (CN, ids.PORT, ("t1", "v1"), ["snc-ewec2dhvv4", "snc-p4dcro3mug"]),
+        (CN, ids.CNCI_VNIC, ("t1", "v1"), ["snc-ewec2dhvv4", "snc-p4dcro3mug"]),
         (CNCI, ids.BRIDGE, ("10.1.0.0/24",), ["scb-r4fywptfzx", "scb-4sx3wupk7m"]),
         (CNCI, ids.TUNNEL, ("10.1.0.0/24", "192.0.2.11"), ["sct-q242e25eww", "sct-jxcul4yqk4"]),
         (CNCI, ids.MESH, ("t1",), ["scm-w7kvmmnqju", "scm-cuqow6frdz"]),
@@ -347,7 +347,7 @@ _FITS = {
     ids.TUNNEL: {"gretap", "ip6gretap", "vxlan", "geneve"},
     ids.VM: {"tap"},
     ids.CONTAINER: {"veth"},
-    ids.PORT: {"macvtap"},
+    ids.CNCI_VNIC: {"macvtap"},
     ids.MESH: {"gre", "vxlan"},
 }
 

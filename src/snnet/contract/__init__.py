@@ -23,10 +23,12 @@ from .errors import (
     Missing,
     Rejected,
     SnnetError,
+    State,
     Timeout,
     Unsupported,
     Veto,
     error_for,
+    raised_from,
 )
 from .links import (
     LINK_GROUP,
@@ -44,7 +46,16 @@ from .links import (
     Vxlan,
     link_key,
 )
-from .network import Address, Fdb, Neighbour, Path, ProxyNeighbour, Route, Sysctl
+from .network import (
+    Address,
+    Fdb,
+    Neighbour,
+    Path,
+    ProxyNeighbour,
+    Route,
+    SharedSysctl,
+    Sysctl,
+)
 from .noun import IPAddress, IPInterface, IPNetwork, Key, Noun, Nouns, Owned, keyed
 from .operations import Add, Change, Operation, Outcome, Plan, Remove
 from .rules import (
@@ -121,7 +132,9 @@ __all__ = [
     "Rejected",
     "Remove",
     "Route",
+    "SharedSysctl",
     "SnnetError",
+    "State",
     "Store",
     "Sysctl",
     "Tap",
@@ -138,4 +151,5 @@ __all__ = [
     "error_for",
     "keyed",
     "link_key",
+    "raised_from",
 ]

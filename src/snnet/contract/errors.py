@@ -3,41 +3,70 @@
 ::
 
     SnnetError
-      InvalidRequest      the caller's mistake; nothing was touched
+      InvalidRequest      the request is wrong; nothing was touched
       DriverNotFound      no driver of that name is installed
-      DriverLoadError     it is installed and cannot be loaded
-      ApiError            the call failed; the host is as it was before
-        Timeout           the deadline passed; rolled back
-        Cancelled         the caller's cancel token was set; rolled back
-        Conflict          contradicts what exists (another request, another process)
-        Veto              a hook refused the plan; nothing was touched
+      DriverLoadError     the driver is installed and cannot be loaded
+      ApiError            the call failed; ``state`` says what that left
+        Timeout           the deadline passed
+        Cancelled         the cancel token was set
+        Conflict          the request contradicts what exists
+        Veto              a listener refused the plan
         Unsupported       a driver or this kernel cannot do it
         Incomplete        a tear-down is unfinished; call again to finish
         Exists, Missing, Busy, Denied, Exhausted, Rejected
                           one operation failed, by what the kernel said
-      FatalError          a rollback itself failed; lists what is left
+      FatalError          a rollback failed; lists what is left
 
-The class tells which state the host is in: untouched, rolled back, unfinished
-or inconsistent.  Every message says what failed, on which object, why, and
-what to do next.
+``SnnetError.state`` says which state the host is in: untouched, rolled back,
+unfinished or inconsistent.  Every message says what failed, on which object,
+why, and what to do next.
 """
 
 from __future__ import annotations
 
+import enum
 import errno as _errno
 import os
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
+
+
+class State(enum.StrEnum):
+    """What a failed call left on the host."""
+
+    UNTOUCHED = "untouched"
+    """Nothing was changed."""
+    ROLLED_BACK = "rolled_back"
+    """What the call had changed is undone: the host is as it was before."""
+    UNFINISHED = "unfinished"
+    """A tear-down removed what it could; the same call again finishes."""
+    INCONSISTENT = "inconsistent"
+    """A rollback failed; ``repair()`` brings the host back to what the node knows."""
 
 
 class SnnetError(Exception):
-    """Base of everything snnet raises on purpose."""
+    """Base of everything snnet raises on purpose.
+
+    ``state`` says what the failed call left on the host.
+    """
+
+    state: State = State.UNTOUCHED
+
+
+_E = TypeVar("_E", bound=SnnetError)
+
+
+def raised_from(error: _E, context: str, state: State) -> _E:
+    """The same error, its message preceded by what failed, with the state that this left."""
+    error.args = (f"{context}: {error}", *error.args[1:])
+    error.state = state
+    return error
 
 
 class InvalidRequest(SnnetError):
-    """The request itself is wrong; nothing was touched.
+    """The request is wrong; nothing was touched.
 
-    ``field`` names the argument to mend, where there is one.
+    ``field`` names the argument to correct, where there is one.
     """
 
     def __init__(self, message: str, *, field: str | None = None) -> None:
@@ -54,8 +83,9 @@ class DriverLoadError(SnnetError):
 
 
 class ApiError(SnnetError):
-    """A call failed and the host is consistent: untouched or rolled back.
+    """A call failed, and what the node knows still agrees with the host.
 
+    ``state`` is untouched, rolled back, or (``Incomplete`` alone) unfinished.
     ``errno`` is the kernel's number where the kernel refused, and
     ``operation`` the operation that failed.
     """
@@ -69,15 +99,19 @@ class ApiError(SnnetError):
 
 
 class Timeout(ApiError):
-    """The deadline passed before the call was done; what it had set up is undone."""
+    """The deadline passed before the call was done; what the call had set up is undone."""
 
 
 class Cancelled(ApiError):
-    """The caller's cancel token was set; what the call had set up is undone."""
+    """The cancel token was set; what the call had set up is undone."""
 
 
 class Conflict(ApiError):
-    """The request contradicts what exists; nothing was touched."""
+    """The request contradicts what exists.
+
+    As a rule nothing was touched.  A collision with an object that snnet does not
+    own shows only when the kernel refuses: then the call is rolled back.
+    """
 
 
 class Veto(ApiError):
@@ -89,12 +123,14 @@ class Unsupported(ApiError):
 
 
 class Incomplete(ApiError):
-    """A tear-down pressed on and some of it is left: ``leftovers`` lists it.
+    """A tear-down removed what it could; ``leftovers`` lists the rest.
 
-    What could go is gone, the rest is still known; the same call again finishes.
-    ``tunnel_event`` and ``container_info`` are those that came true all the
-    same: the call that finishes will not repeat them.
+    What is left is still known to the node, and the same call again finishes.
+    ``tunnel_event`` and ``container_info`` have come true already: the call that
+    finishes does not repeat them.
     """
+
+    state = State.UNFINISHED
 
     def __init__(
         self,
@@ -135,10 +171,12 @@ class Rejected(ApiError):
 
 
 class FatalError(SnnetError):
-    """A rollback itself failed: ``leftovers`` lists what is left on the host.
+    """A rollback failed: ``leftovers`` lists what is left on the host.
 
-    ``repair()`` heals it; until then expect conflicts on the objects named.
+    ``repair()`` removes it; until then calls about the same objects may fail.
     """
+
+    state = State.INCONSISTENT
 
     def __init__(self, message: str, *, leftovers: Iterable[Any] = ()) -> None:
         super().__init__(message)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from .links import link_key
-from .noun import IPAddress, IPInterface, IPNetwork, Key, Noun
+from .noun import IPAddress, IPInterface, IPNetwork, Key, Noun, Owned
 
 SNNET_PROTOCOL = 115
 """What marks as snnet's an object on a link that is not: rtm_protocol of a route, the
@@ -186,3 +186,25 @@ class Sysctl(Noun):
 
     def __str__(self) -> str:
         return f"sysctl {self.name}={self.value}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedSysctl(Owned):
+    """``owner`` needs the kernel parameter ``name`` of the namespace to be ``value``.
+
+    Several nodes may need one parameter.  The value before the first of them is
+    recorded on the host, and comes back when the last one needs it no longer.
+    """
+
+    rank: ClassVar[int] = 5
+    changeable: ClassVar[frozenset[str]] = frozenset({"value"})
+
+    name: str
+    value: str = ""
+
+    @property
+    def key(self) -> Key:
+        return ("shared-sysctl", self.owner, self.name)
+
+    def __str__(self) -> str:
+        return f"sysctl {self.name}={self.value} for {self.owner}"

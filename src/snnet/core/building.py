@@ -13,6 +13,7 @@ from snnet.contract import (
     AntiSpoof,
     Bridge,
     HostIsolation,
+    InvalidRequest,
     IPAddress,
     Link,
     Macvtap,
@@ -27,14 +28,18 @@ from snnet.contract.dhcp import mac_of
 
 from . import identity as ids
 from .addressing import check_subnet
-from .compute import ROUTED_GATEWAY, CnciVnic, Site, Subnet, Vnic
+from .site import Site
+from .vnics import ROUTED_GATEWAY, CnciVnic, TenantSubnet, Vnic
 from .encapsulation import check_key, tunnel_link
-from .requests import GuestRequest, PortRequest, TenantRequest, check_remote
+from .requests import GuestRequest, CnciVnicRequest, TenantRequest, check_remote
+
+DAMAGE = (KeyError, ValueError, InvalidRequest)
+"""What reading an alias raises where a field is missing, malformed or impossible."""
 
 # -- from a request --------------------------------------------------------
 
 
-def build_subnet(site: Site, request: TenantRequest, bridge: str, tunnel: str) -> Subnet:
+def build_subnet(site: Site, request: TenantRequest, bridge: str, tunnel: str) -> TenantSubnet:
     """The subnet of a request; ``bridge`` and ``tunnel`` are the link names to use."""
     where = {ids.TENANT: request.tenant_id, ids.SUBNET: request.subnet_id}
     what = {ids.NETWORK: str(request.subnet), ids.TUNNEL_KEY: str(request.subnet_key)}
@@ -70,8 +75,8 @@ def _subnet(
     remote: IPAddress | None,
     tunnel: str,
     tunnel_alias: str,
-) -> Subnet:
-    return Subnet(
+) -> TenantSubnet:
+    return TenantSubnet(
         owner=str(site.owner),
         tenant_id=tenant_id,
         subnet_id=subnet_id,
@@ -95,7 +100,7 @@ def _subnet(
     )
 
 
-def build_vnic(site: Site, request: GuestRequest, subnet: Subnet, name: str) -> Vnic:
+def build_vnic(site: Site, request: GuestRequest, subnet: TenantSubnet, name: str) -> Vnic:
     """The VNIC of a request on the subnet, by the link name to use."""
     fields = {
         ids.TENANT: request.tenant_id,
@@ -126,7 +131,7 @@ def build_vnic(site: Site, request: GuestRequest, subnet: Subnet, name: str) -> 
 def _vnic(
     site: Site,
     fields: dict[str, str],
-    subnet: Subnet,
+    subnet: TenantSubnet,
     *,
     ip: IPv4Address,
     mac: str,
@@ -159,18 +164,18 @@ def _vnic(
         mac=mac,
         subnet=subnet.network,
         link=link,
-        beside=_beside(site, link.name, mac, ip, fields[ids.TENANT]),
+        dependents=_dependents(site, link.name, mac, ip, fields[ids.TENANT]),
     )
 
 
-def beside_unknown(site: Site, name: str, link: Link | None) -> tuple[Noun, ...]:
+def unknown_dependents(site: Site, name: str, link: Link | None) -> tuple[Noun, ...]:
     """What may stand beside the link of this name whose VNIC nobody knows: for looking it up."""
     fields = ids.decode(link.alias) if link else None
     ip = IPv4Address((fields or {}).get(ids.ADDRESS, "0.0.0.0"))
-    return _beside(site, name, "", ip, "")
+    return _dependents(site, name, "", ip, "")
 
 
-def _beside(site: Site, link: str, mac: str, ip: IPv4Address, zone: str) -> tuple[Noun, ...]:
+def _dependents(site: Site, link: str, mac: str, ip: IPv4Address, zone: str) -> tuple[Noun, ...]:
     """What comes and goes with a VNIC's link."""
     owner = str(site.owner)
     if site.routed:
@@ -187,7 +192,7 @@ def _beside(site: Site, link: str, mac: str, ip: IPv4Address, zone: str) -> tupl
     return ()
 
 
-def build_port(site: Site, request: PortRequest, name: str) -> CnciVnic:
+def build_cnci_vnic(site: Site, request: CnciVnicRequest, name: str) -> CnciVnic:
     """The CNCI VNIC of a request, by the link name to use."""
     fields = {
         ids.TENANT: request.tenant_id,
@@ -197,7 +202,7 @@ def build_port(site: Site, request: PortRequest, name: str) -> CnciVnic:
     }
     if request.mtu is not None:
         fields[ids.MTU] = str(request.mtu)
-    return _port(site, fields, name=name, alias=ids.encode(site.owner, ids.PORT, fields))
+    return _port(site, fields, name=name, alias=ids.encode(site.owner, ids.CNCI_VNIC, fields))
 
 
 def _port(site: Site, fields: dict[str, str], *, name: str, alias: str, index: int = 0) -> CnciVnic:
@@ -224,7 +229,7 @@ def read_subnet(
     site: Site,
     bridge: tuple[Link, dict[str, str]] | None,
     tunnel: tuple[Link, dict[str, str]] | None,
-) -> Subnet:
+) -> TenantSubnet:
     """A subnet from the identities of its bridge, its tunnel, or both.
 
     Raises KeyError, ValueError or InvalidRequest where an alias is damaged.
@@ -252,7 +257,7 @@ def read_subnet(
     )
 
 
-def read_vnic(site: Site, link: Link, fields: dict[str, str], subnet: Subnet) -> Vnic:
+def read_vnic(site: Site, link: Link, fields: dict[str, str], subnet: TenantSubnet) -> Vnic:
     """A VNIC from the identity of its link; raises as ``read_subnet`` does."""
     # How many queues a tap has is a matter of who holds it open; that it has
     # several is all that lasts.
@@ -270,6 +275,6 @@ def read_vnic(site: Site, link: Link, fields: dict[str, str], subnet: Subnet) ->
     )
 
 
-def read_port(site: Site, link: Link, fields: dict[str, str]) -> CnciVnic:
+def read_cnci_vnic(site: Site, link: Link, fields: dict[str, str]) -> CnciVnic:
     """A CNCI VNIC from the identity of its link; raises as ``read_subnet`` does."""
     return _port(site, fields, name=link.name, alias=link.alias, index=link.index)

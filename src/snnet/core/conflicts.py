@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from snnet.contract import Conflict
 
-from .compute import CnciVnic, Subnet, Vnic
+from .vnics import CnciVnic, TenantSubnet, Vnic
 from .requests import GuestRequest, TenantRequest
 
 
-def check_same_subnet(subnet: Subnet, request: GuestRequest) -> None:
+def check_same_subnet(subnet: TenantSubnet, request: GuestRequest) -> None:
     """Conflict where a request disagrees with the subnet as this node has it."""
     pairs: list[tuple[str, object, object]] = [("subnet", request.subnet, subnet.network)]
     if isinstance(request, TenantRequest):
@@ -36,7 +36,7 @@ def check_same_vnic(vnic: Vnic, wanted: Vnic) -> None:
     )
 
 
-def check_same_port(port: CnciVnic, wanted: CnciVnic) -> None:
+def check_same_cnci_vnic(port: CnciVnic, wanted: CnciVnic) -> None:
     """Conflict where a repeated create differs from the CNCI VNIC that exists."""
     _check_same(
         f"CNCI VNIC {port.vnic_id} of tenant {port.tenant_id}",

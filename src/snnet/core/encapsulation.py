@@ -28,6 +28,9 @@ GRE_MESH_OVERHEAD = 20 + 8
 
 VXLAN_PORTS, VXLAN_PORT_MASK = 16384, 0x3FFF
 
+Wire = tuple[object, ...]
+"""What the kernel tells a tunnel apart by; two tunnels of a host never share it."""
+
 
 def overhead(tunnel: str, version: int) -> int:
     """Bytes that a tunnel over IPv4 or IPv6 takes from the uplink's MTU."""
@@ -79,8 +82,17 @@ def tunnel_link(
     return Geneve(name=name, alias=alias, vni=key, remote=remote, master=master, mac=mac, mtu=mtu)
 
 
-def wire_identity(link: Tunnel) -> tuple[object, ...]:
-    """What the kernel tells this tunnel apart by; two links never share it."""
+def wire(tunnel: str, key: int, local: IPAddress, remote: IPAddress) -> Wire:
+    """What the kernel will tell the tunnel between two nodes apart by."""
+    if tunnel == "vxlan":
+        return ("vxlan", key, vxlan_port(local, remote))
+    if tunnel == "geneve":
+        return ("geneve", key, remote)
+    return ("gre", key, local, remote)
+
+
+def wire_identity(link: Tunnel) -> Wire:
+    """What the kernel tells this tunnel apart by."""
     if isinstance(link, Vxlan):
         return ("vxlan", link.vni, link.port)
     if isinstance(link, Geneve):
@@ -97,10 +109,10 @@ def tunnel_key(link: Tunnel) -> int:
     return link.tunnel_key
 
 
-def collision(new: Tunnel, old: Tunnel, owner_of_old: str) -> Conflict:
-    """The error for two tunnels with one wire identity."""
+def collision(remote: IPAddress, key: int, old: Tunnel, owner_of_old: str) -> Conflict:
+    """The error for a new tunnel that has the wire of an old one."""
     return Conflict(
-        f"tunnel {new.kind} to {new.remote} with key {tunnel_key(new)} collides with "
+        f"tunnel {old.kind} to {remote} with key {key} collides with "
         f"{old.name} to {old.remote} with key {tunnel_key(old)} ({owner_of_old}): "
         "choose another subnet key"
     )

@@ -23,17 +23,17 @@ OWNER, KIND = "o", "k"
 TENANT, SUBNET, VNIC, INSTANCE, CONCENTRATOR = "t", "s", "v", "i", "c"
 NETWORK, TUNNEL_KEY, REMOTE, ADDRESS, MAC, MTU = "n", "y", "r", "a", "m", "u"
 
-BRIDGE, TUNNEL, VM, CONTAINER, PORT, MESH = "bridge", "tunnel", "vm", "ct", "port", "mesh"
+BRIDGE, TUNNEL, VM, CONTAINER, CNCI_VNIC, MESH = "bridge", "tunnel", "vm", "ct", "port", "mesh"
 
 _LINK_KINDS = {
     BRIDGE: {"bridge"},
     TUNNEL: {"gretap", "ip6gretap", "vxlan", "geneve"},
     VM: {"tap"},
     CONTAINER: {"veth"},
-    PORT: {"macvtap"},
+    CNCI_VNIC: {"macvtap"},
     MESH: {"gre", "vxlan"},
 }
-_LETTERS = {BRIDGE: "b", TUNNEL: "t", VM: "v", CONTAINER: "v", PORT: "c", MESH: "m"}
+_LETTERS = {BRIDGE: "b", TUNNEL: "t", VM: "v", CONTAINER: "v", CNCI_VNIC: "c", MESH: "m"}
 _ROLES = {"cn": "sn", "cnci": "sc"}
 
 

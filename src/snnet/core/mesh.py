@@ -23,7 +23,7 @@ from snnet.contract import (
 
 from . import identity as ids
 from .addressing import check_subnet, check_unicast
-from .compute import Site
+from .site import Site
 from .encapsulation import GRE_MESH_OVERHEAD, check_key, overhead
 from .requests import check_remote
 

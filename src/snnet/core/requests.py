@@ -21,7 +21,7 @@ SubnetId = tuple[str, str]
 VnicId = tuple[str, str, str]
 """A tenant VNIC: tenant id, subnet id, VNIC id."""
 
-PortId = tuple[str, str]
+CnciVnicId = tuple[str, str]
 """A CNCI VNIC: tenant id, VNIC id."""
 
 
@@ -55,7 +55,7 @@ class TenantRequest(GuestRequest):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PortRequest:
+class CnciVnicRequest:
     """A CNCI VNIC, every field present and consistent."""
 
     tenant_id: str
@@ -65,7 +65,7 @@ class PortRequest:
     mtu: int | None
 
     @property
-    def id(self) -> PortId:
+    def id(self) -> CnciVnicId:
         return (self.tenant_id, self.vnic_id)
 
 
@@ -116,12 +116,12 @@ def _guest(cfg: VnicConfig, mtu_limit: int) -> dict[str, Any]:
     }
 
 
-def port_request(cfg: VnicConfig, *, mtu_limit: int) -> PortRequest:
+def cnci_vnic_request(cfg: VnicConfig, *, mtu_limit: int) -> CnciVnicRequest:
     """What ``create_cnci_vnic`` needs."""
-    tenant_id, vnic_id = port_identity(cfg)
+    tenant_id, vnic_id = cnci_vnic_identity(cfg)
     check_mtu_limit(cfg.mtu, mtu_limit)
     _check_queues(cfg)
-    return PortRequest(
+    return CnciVnicRequest(
         tenant_id=tenant_id,
         vnic_id=vnic_id,
         instance_id=_need(cfg.instance_id, "instance_id"),
@@ -140,7 +140,7 @@ def tenant_identity(cfg: VnicConfig) -> VnicId:
     )
 
 
-def port_identity(cfg: VnicConfig) -> PortId:
+def cnci_vnic_identity(cfg: VnicConfig) -> CnciVnicId:
     """All that ``destroy_cnci_vnic`` needs."""
     _check_role(cfg, (VnicRole.DATA_CENTER,))
     return (_need(cfg.tenant_id, "tenant_id"), _need(cfg.vnic_id, "vnic_id"))

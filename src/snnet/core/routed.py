@@ -14,12 +14,13 @@ from snnet.contract import Conflict, Link, Noun, ProxyNeighbour, Route, Zone
 from snnet.contract.network import SNNET_PROTOCOL
 
 from . import identity as ids
-from .compute import Site, Subnet
+from .site import Site
+from .vnics import TenantSubnet
 
 
-def build_routed_subnet(site: Site, tenant_id: str, subnet_id: str, network: IPv4Network) -> Subnet:
+def build_routed_subnet(site: Site, tenant_id: str, subnet_id: str, network: IPv4Network) -> TenantSubnet:
     """A subnet without bridge and tunnel."""
-    return Subnet(
+    return TenantSubnet(
         owner=str(site.owner),
         tenant_id=tenant_id,
         subnet_id=subnet_id,
@@ -36,7 +37,7 @@ def _route(site: Site, network: IPv4Network) -> Route | None:
     return Route(destination=network, link=site.uplink.link_name, protocol=SNNET_PROTOCOL)
 
 
-def check_disjoint(subnets: Iterable[Subnet], wanted: Subnet) -> None:
+def check_disjoint(subnets: Iterable[TenantSubnet], wanted: TenantSubnet) -> None:
     """Conflict where a subnet overlaps another: a guest would have two places."""
     for other in subnets:
         if other.id != wanted.id and other.network.overlaps(wanted.network):
@@ -47,7 +48,7 @@ def check_disjoint(subnets: Iterable[Subnet], wanted: Subnet) -> None:
             )
 
 
-def zone(owner: str, tenant_id: str, subnets: Iterable[Subnet]) -> Zone:
+def zone(owner: str, tenant_id: str, subnets: Iterable[TenantSubnet]) -> Zone:
     """The tenant's zone: its guests here, and its networks on other nodes."""
     return Zone(
         owner=owner,
@@ -57,7 +58,7 @@ def zone(owner: str, tenant_id: str, subnets: Iterable[Subnet]) -> Zone:
     )
 
 
-def zones(subnets: Iterable[Subnet]) -> Iterator[Zone]:
+def zones(subnets: Iterable[TenantSubnet]) -> Iterator[Zone]:
     """The zones of all tenants that have routed subnets."""
     routed = [subnet for subnet in subnets if subnet.bridge is None and subnet.tunnel is None]
     for tenant_id in dict.fromkeys(subnet.tenant_id for subnet in routed):

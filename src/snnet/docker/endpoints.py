@@ -16,7 +16,7 @@ from typing import Any
 from snnet.config import VnicConfig, VnicRole, check_mac
 from snnet.contract import Conflict, FatalError, InvalidRequest, Link, SnnetError
 from snnet.core.addressing import check_guest, mac_for
-from snnet.core.compute import ROUTED_GATEWAY, Vnic
+from snnet.core.vnics import ROUTED_GATEWAY, Vnic
 from snnet.node import ComputeNode
 
 from . import messages

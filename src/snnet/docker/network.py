@@ -10,7 +10,7 @@ from typing import Any
 from snnet.config import check_network
 from snnet.contract import Conflict, Incomplete, InvalidRequest
 from snnet.core.addressing import check_subnet, mac_for
-from snnet.core.compute import Subnet
+from snnet.core.vnics import Subnet
 from snnet.node import ComputeNode
 
 from . import messages

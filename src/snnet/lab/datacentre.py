@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from snnet.contract import Key, Noun, SnnetError, Sysctl
-from snnet.core.compute import CnciVnic, Vnic
+from snnet.core.vnics import CnciVnic, Vnic
 from snnet.core.events import TunnelEvent, TunnelEventType
 from snnet.node import Cnci, ComputeNode
 

@@ -9,7 +9,7 @@ from snnet.backends.fake import Fabric, FakeKernel
 from snnet.backends.fake import Guest as FabricGuest
 from snnet.config import NetworkConfig
 from snnet.contract import Add, Address, Noun, Route
-from snnet.core.compute import CnciVnic, Vnic
+from snnet.core.vnics import CnciVnic, Vnic
 from snnet.node import Cnci, ComputeNode
 from snnet.node.deadline import CancelToken
 

@@ -14,7 +14,7 @@ from ipaddress import IPv4Address, IPv4Interface
 from typing import Any, NamedTuple
 
 from snnet.contract import Cancelled
-from snnet.core.compute import CnciVnic, Vnic
+from snnet.core.vnics import CnciVnic, Vnic
 from snnet.node import Cnci, ComputeNode
 from snnet.node.deadline import CancelToken
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 
 from snnet.config import NetworkConfig
-from snnet.core.compute import CnciVnic, Vnic
+from snnet.core.vnics import CnciVnic, Vnic
 from snnet.node import Cnci, ComputeNode
 from snnet.node.deadline import CancelToken
 from snnet.system.namespaces import Namespace, end_processes, processes_in

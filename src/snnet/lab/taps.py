@@ -12,7 +12,7 @@ import tempfile
 from struct import Struct
 
 from snnet.contract import ApiError, error_for
-from snnet.core.compute import CnciVnic
+from snnet.core.vnics import CnciVnic
 from snnet.system.namespaces import Namespace
 
 # linux/if_tun.h

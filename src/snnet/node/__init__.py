@@ -6,6 +6,6 @@ the drivers.
 """
 
 from .cnci import Cnci
-from .compute import ComputeNode
+from .vnics import ComputeNode
 
 __all__ = ["Cnci", "ComputeNode"]

@@ -1,21 +1,21 @@
-"""Who works on what: requests that share nothing run side by side."""
+"""Which call works on what: calls that share nothing run side by side."""
 
 from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from .deadline import Deadline
 
 Thing = tuple[object, ...]
+"""Something that calls work on, a subnet or an address, say: its kind, then its names."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a request needs: things for itself alone, and things with others.
+    """What a call needs: things for itself alone, and things that it shares with others.
 
     ``everything`` is the whole node.
     """
@@ -29,10 +29,10 @@ WHOLE_NODE = Claim(everything=True)
 
 
 class Claims:
-    """Hands out claims; at most ``limit`` requests work at once.
+    """Hands out claims; at most ``limit`` calls work at once.
 
-    ``lock`` guards the node's topology too, so that what a request needs is
-    decided on the state it will find.  It is never held through kernel work.
+    ``lock`` guards the node's records too, so that a claim is decided on the state
+    that the call will find.  It is never held through kernel work.
     """
 
     def __init__(self, limit: int) -> None:
@@ -43,43 +43,41 @@ class Claims:
         self._alone: set[Thing] = set()
         self._shared: Counter[Thing] = Counter()
 
-    @contextmanager
-    def hold(self, decide: Callable[[], Claim], deadline: Deadline) -> Iterator[Claim]:
-        """Wait until what ``decide`` asks for is free, and keep it for the block.
+    def take(self, decide: Callable[[], Claim], deadline: Deadline) -> Claim:
+        """Wait until what ``decide`` asks for is free, and take it; ``release`` gives it back.
 
-        ``decide`` is asked again after every wait, with the lock held.
+        Calls ``decide`` again after every wait, with the lock held.
         Raises Timeout or Cancelled as the deadline says.
         """
-        claim = self._take(decide, deadline)
-        try:
-            yield claim
-        finally:
-            self._release(claim)
-
-    def held(self, thing: Thing) -> bool:
-        """Whether somebody has it for himself alone; for ``decide`` to ask."""
-        return thing in self._alone
-
-    def _take(self, decide: Callable[[], Claim], deadline: Deadline) -> Claim:
         with self.lock:
             claim = decide()
-            draining = claim.everything
-            # Whoever wants the whole node stops newcomers, or it would wait for ever.
-            self._draining += draining
-            try:
-                while not self._free(claim):
-                    deadline.check()
-                    self.lock.wait(deadline.patience())
-                    claim = decide()
-                deadline.check()
-            finally:
-                self._draining -= draining
-                if draining:
-                    self.lock.notify_all()
+            if not self._free(claim):
+                claim = self._wait(claim, decide, deadline)
             self._working = -1 if claim.everything else self._working + 1
             self._alone |= claim.alone
-            self._shared.update(claim.shared)
+            for thing in claim.shared:
+                self._shared[thing] += 1
             return claim
+
+    def _wait(self, claim: Claim, decide: Callable[[], Claim], deadline: Deadline) -> Claim:
+        draining = claim.everything
+        # A call that wants the whole node stops newcomers, or it would wait for ever.
+        self._draining += draining
+        try:
+            while not self._free(claim):
+                deadline.check()
+                self.lock.wait(deadline.patience())
+                claim = decide()
+            deadline.check()
+        finally:
+            self._draining -= draining
+            if draining:
+                self.lock.notify_all()
+        return claim
+
+    def held(self, thing: Thing) -> bool:
+        """Whether a call has it for itself alone; for ``decide`` to ask."""
+        return thing in self._alone
 
     def _free(self, claim: Claim) -> bool:
         if claim.everything:
@@ -92,7 +90,8 @@ class Claims:
             and self._shared.keys().isdisjoint(claim.alone)
         )
 
-    def _release(self, claim: Claim) -> None:
+    def release(self, claim: Claim) -> None:
+        """Give back what ``take`` returned."""
         with self.lock:
             self._working = 0 if claim.everything else self._working - 1
             self._alone -= claim.alone

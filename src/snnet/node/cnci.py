@@ -39,14 +39,14 @@ from snnet.contract import (
 )
 from snnet.core import identity as ids
 from snnet.core.addressing import check_subnet
-from snnet.core.concentrator import (
-    Concentration,
-    LocalSubnet,
+from snnet.core.cnci_records import (
+    CnciRecords,
+    CnciSubnet,
     Scoping,
-    build_local_subnet,
+    build_cnci_subnet,
     build_tunnel,
     inside,
-    read_concentration,
+    read_cnci,
     with_addresses,
 )
 from snnet.core.encapsulation import check_key
@@ -107,7 +107,7 @@ class Cnci(Exits):
             read_only=read_only,
             listeners=listeners,
         )
-        self._known = Concentration(str(self.owner))
+        self._known = CnciRecords(str(self.owner))
         self._scoping = Scoping(config.dhcp_reserved, config.domain_name)
         self._sysctls = SharedSysctls(self._host, self._drivers, str(self.owner))
 
@@ -165,7 +165,7 @@ class Cnci(Exits):
     def _add_subnet(
         self,
         told: Telling,
-        wanted: LocalSubnet,
+        wanted: CnciSubnet,
         remote: IPAddress,
         plan: Plan,
         deadline: Deadline,
@@ -237,7 +237,7 @@ class Cnci(Exits):
 
     def _plan_subnet(
         self, network: IPv4Network, key: int, remote: IPAddress
-    ) -> tuple[LocalSubnet, Plan]:
+    ) -> tuple[CnciSubnet, Plan]:
         known = self._known
         known.check_subnet(network, key)
         old = known.subnets.get(network)
@@ -246,7 +246,7 @@ class Cnci(Exits):
         tunnel_name, tunnel = self._locate(ids.TUNNEL, (str(network), str(remote)), old_tunnel)
         base = old
         if base is None or base.bridge.name != bridge_name:
-            base = build_local_subnet(
+            base = build_cnci_subnet(
                 self.site, self.tenant_id, self._scoping, network, key, bridge_name
             )
         if old_tunnel is None:
@@ -350,7 +350,7 @@ class Cnci(Exits):
         return ours | self._drivers.find([*beside, *self._sysctls.nouns()])
 
     def _read(self, ours: Nouns) -> tuple[Report, set[Key]]:
-        known = read_concentration(self.site, self.tenant_id, self._scoping, ours.values())
+        known = read_cnci(self.site, self.tenant_id, self._scoping, ours.values())
         useless = {noun.key for noun in ours.values() if isinstance(noun, Link) and not noun.alias}
         bridges = {subnet.bridge.name for subnet in known.subnets.values()}
         useless |= {

@@ -21,10 +21,10 @@ from snnet.contract import (
     Route,
     keyed,
 )
-from snnet.core.compute import tunnel_event
+from snnet.core.vnics import tunnel_event
 from snnet.core.events import TunnelEventType
 from snnet.core.routed import on_uplink
-from snnet.core.topology import (
+from snnet.core.compute_records import (
     Snapshot,
     Topology,
     read_topology,

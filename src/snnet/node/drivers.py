@@ -7,13 +7,18 @@ from collections.abc import Iterable, Sequence
 from snnet.backends.iproute_shell import render
 from snnet.contract import Check, Driver, Key, Noun, Operation, Outcome, Plan, Unsupported
 
+from .sysctls import SharedSysctls
+
 
 class Drivers:
-    """A backend, a firewall and perhaps a DHCP server, on one host."""
+    """A backend, a firewall and, for a concentrator, a DHCP server, on one host."""
 
-    def __init__(self, backend: Driver, *others: Driver) -> None:
+    def __init__(self, backend: Driver, firewall: Driver, dhcp: Driver | None = None) -> None:
         self.backend = backend
-        self.all = (backend, *others)
+        self.firewall = firewall
+        self.dhcp = dhcp
+        sysctls = SharedSysctls(backend)
+        self.all = tuple(driver for driver in (backend, sysctls, firewall, dhcp) if driver)
         self._by_noun = {cls: driver for driver in self.all for cls in driver.carries}
 
     def of(self, noun: Noun) -> Driver:
@@ -54,11 +59,6 @@ class Drivers:
         keep_going: bool = False,
     ) -> Outcome:
         """As ``Driver.apply``, each operation by its own driver, order kept."""
-        first = self.of(operations[0].noun) if operations else None
-        if first is None or all(self.of(op.noun) is first for op in operations):
-            return (
-                first.apply(operations, check=check, keep_going=keep_going) if first else Outcome()
-            )
         whole = Outcome()
         start = 0
         while start < len(operations) and (keep_going or not whole.errors):

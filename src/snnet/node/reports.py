@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from snnet.core.compute import Vnic
+from snnet.core.vnics import Vnic
 from snnet.core.events import ContainerInfo, TunnelEvent
 
 

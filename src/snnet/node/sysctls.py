@@ -1,74 +1,161 @@
-"""Kernel parameters of a namespace that nodes share, set while some node needs them."""
+"""The driver of shared kernel parameters: set while some node of the namespace needs them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar
 
-from snnet.contract import Change, Host, Noun, Sysctl
+from snnet.contract import (
+    Add,
+    Change,
+    Check,
+    Driver,
+    Exists,
+    Key,
+    Missing,
+    Noun,
+    Operation,
+    Outcome,
+    Remove,
+    SharedSysctl,
+    SnnetError,
+    Sysctl,
+    Unsupported,
+    Watch,
+)
 
-from .drivers import Drivers
-
-IP_FORWARD = "net.ipv4.ip_forward"
-
-BRIDGED_TO_IP = "net.bridge.bridge-nf-call-iptables"
-"""Whether br_netfilter shows bridged frames to IP's hooks."""
 RECORD = "sysctl"
+"""The host's record of previous values and users, by the name of the parameter."""
 
 
-class SharedSysctls:
-    """One node's share in parameters of the namespace (``ip_forward``, say).
+class SharedSysctls(Driver):
+    """Carries ``SharedSysctl`` over a backend that carries ``Sysctl``.
 
-    The value before the first user is kept in the host's record, written
-    before the change, and put back when the last user has gone.
+    The previous value and the users stand in a record of the host, written before
+    the change: a process killed in between leaves a user whose value is not set yet,
+    which ``find`` shows.
     """
 
-    def __init__(self, host: Host, drivers: Drivers, user: str) -> None:
-        self._host = host
-        self._drivers = drivers
-        self._user = user
-        self._wanted: dict[str, str] = {}
+    name: ClassVar[str] = "sysctls"
+    carries: ClassVar[frozenset[type[Noun]]] = frozenset({SharedSysctl})
 
-    def nouns(self) -> Iterator[Noun]:
-        """What this node wants of them."""
-        for name, value in self._wanted.items():
-            yield Sysctl(name=name, value=value)
+    def __init__(self, backend: Driver) -> None:
+        self._backend = backend
+        self.host = backend.host
 
-    def enable(self, values: Mapping[str, str]) -> None:
-        """Set those this kernel has; repeating it is harmless.  Raises what the driver says."""
-        for name, value in values.items():
-            if name in self._wanted:
-                continue
-            current = self._current(name)
-            if current is None:
-                continue
-            with self._host.record(RECORD) as record:
-                entry = record.setdefault(name, {"previous": current, "users": []})
-                if self._user not in entry["users"]:
-                    entry["users"].append(self._user)
-            self._change(name, current, value)
-            self._wanted[name] = value
+    def missing(self, noun: Noun) -> str | None:
+        assert isinstance(noun, SharedSysctl)
+        if self._value(noun.name) is None:
+            return f"this kernel has no sysctl {noun.name}"
+        return None
 
-    def release(self) -> None:
-        """This node needs them no more; the last one puts the old values back."""
-        with self._host.record(RECORD) as record:
-            for name in list(record):
-                entry = record[name]
-                if self._user not in entry["users"]:
-                    continue
-                entry["users"].remove(self._user)
-                if not entry["users"]:
-                    self._change(name, self._current(name), entry["previous"])
-                    del record[name]
-        self._wanted.clear()
+    def snapshot(self, types: Iterable[type[Noun]] | None = None) -> dict[Key, Noun]:
+        with self.host.record(RECORD) as record:
+            users = {name: tuple(entry["users"]) for name, entry in record.items()}
+        found: dict[Key, Noun] = {}
+        for name, owners in users.items():
+            value = self._value(name)
+            if value is not None:
+                for owner in owners:
+                    noun = SharedSysctl(owner=owner, name=name, value=value)
+                    found[noun.key] = noun
+        return found
 
-    def _current(self, name: str) -> str | None:
-        found = self._drivers.backend.find(Sysctl(name=name))
+    def find(self, noun: Noun) -> Noun | None:
+        assert isinstance(noun, SharedSysctl)
+        with self.host.record(RECORD) as record:
+            if noun.owner not in record.get(noun.name, {}).get("users", ()):
+                return None
+        value = self._value(noun.name)
+        return None if value is None else SharedSysctl(
+            owner=noun.owner, name=noun.name, value=value
+        )
+
+    def apply(
+        self,
+        operations: Sequence[Operation],
+        *,
+        check: Check | None = None,
+        keep_going: bool = False,
+    ) -> Outcome:
+        outcome = Outcome()
+        for position, operation in enumerate(operations):
+            try:
+                if check is not None:
+                    check()
+                self.perform(operation)
+            except SnnetError as error:
+                outcome.errors[position] = error
+                if not keep_going:
+                    break
+            else:
+                outcome.done.add(position)
+        return outcome
+
+    def perform(self, operation: Operation) -> None:
+        noun = operation.noun
+        assert isinstance(noun, SharedSysctl)
+        match operation:
+            case Add():
+                self._add(noun)
+            case Remove():
+                self._remove(noun)
+            case Change():
+                self._set(noun.name, noun.value)
+
+    def _add(self, noun: SharedSysctl) -> None:
+        with self.host.record(RECORD) as record:
+            current = self._value(noun.name)
+            entry = record.setdefault(noun.name, {"previous": current, "users": []})
+            if noun.owner in entry["users"]:
+                raise Exists(f"cannot add {noun}: it is recorded already")
+            entry["users"].append(noun.owner)
+        try:
+            self._set(noun.name, noun.value)
+        except BaseException:
+            with self.host.record(RECORD) as record:
+                self._drop_user(record, noun)
+            raise
+
+    def _remove(self, noun: SharedSysctl) -> None:
+        with self.host.record(RECORD) as record:
+            if noun.owner not in record.get(noun.name, {}).get("users", ()):
+                raise Missing(f"cannot remove {noun}: it is not recorded")
+            # A failure to put the value back leaves the record as it was.
+            previous = self._drop_user(record, noun)
+            if previous is not None:
+                self._set(noun.name, previous)
+
+    def _drop_user(self, record: dict[str, Any], noun: SharedSysctl) -> str | None:
+        """Forget a user; the value to put back if it was the last one."""
+        entry = record[noun.name]
+        entry["users"].remove(noun.owner)
+        if entry["users"]:
+            return None
+        del record[noun.name]
+        previous: str | None = entry["previous"]
+        return previous
+
+    def _value(self, name: str) -> str | None:
+        found = self._backend.find(Sysctl(name=name))
         return found.value if isinstance(found, Sysctl) else None
 
-    def _change(self, name: str, old: str | None, new: str) -> None:
-        if old is None or old == new:
+    def _set(self, name: str, value: str) -> None:
+        current = self._value(name)
+        if current in (None, value):
             return
-        change = Change(Sysctl(name=name, value=new), Sysctl(name=name, value=old))
-        outcome = self._drivers.apply([change])
-        if outcome.error:
+        change = Change(Sysctl(name=name, value=value), Sysctl(name=name, value=current or ""))
+        outcome = self._backend.apply([change])
+        if outcome.error is not None:
             raise outcome.error
+
+    def commands(self, operation: Operation) -> Sequence[str]:
+        noun = operation.noun
+        assert isinstance(noun, SharedSysctl)
+        return () if isinstance(operation, Remove) else (f"sysctl -w {noun.name}={noun.value}",)
+
+    def watch(self) -> Watch:
+        raise Unsupported("sysctls have no events: watch the backend instead")
+
+    def close(self) -> None:
+        pass

@@ -27,12 +27,12 @@ from snnet.contract import (
     ZoneLink,
 )
 from snnet.core import identity as ids
-from snnet.core.concentrator import (
-    Concentration,
-    LocalSubnet,
+from snnet.core.cnci_records import (
+    CnciRecords,
+    CnciSubnet,
     Scoping,
-    build_local_subnet,
-    read_concentration,
+    build_cnci_subnet,
+    read_cnci,
     with_addresses,
 )
 from snnet.core.mesh import Mesh, build_mesh
@@ -74,12 +74,12 @@ def a_mesh(*subnets: str) -> Mesh:
     return mesh
 
 
-def known(*subnets: LocalSubnet, mesh: Mesh | None = None) -> Concentration:
-    return Concentration(subnets={subnet.network: subnet for subnet in subnets}, mesh=mesh)
+def known(*subnets: CnciSubnet, mesh: Mesh | None = None) -> CnciRecords:
+    return CnciRecords(subnets={subnet.network: subnet for subnet in subnets}, mesh=mesh)
 
 
-def read(nouns: list[Noun], site: Any = SITE, scoping: Scoping = SCOPING) -> Concentration:
-    return read_concentration(site, "t1", scoping, nouns)
+def read(nouns: list[Noun], site: Any = SITE, scoping: Scoping = SCOPING) -> CnciRecords:
+    return read_cnci(site, "t1", scoping, nouns)
 
 
 # -- built -----------------------------------------------------------------------------
@@ -104,7 +104,7 @@ def test_a_subnet_is_bridge_zone_gateway_dhcp_and_a_tunnel_a_node(tunnel: str) -
 
 
 def test_the_configuration_reaches_the_scope() -> None:
-    subnet = build_local_subnet(
+    subnet = build_cnci_subnet(
         SITE, "t1", Scoping(3, "t1.example"), IPv4Network("10.1.0.0/24"), 7, "scb-aaaaaaaaaa"
     )
     assert (subnet.scope.reserved, subnet.scope.domain) == (3, "t1.example")

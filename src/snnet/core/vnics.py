@@ -1,12 +1,12 @@
-"""A compute node's topology: records that carry the nouns they stand for.
+"""What a compute node has: tenant subnets, VNICs and CNCI VNICs, each with its nouns.
 
-How they are made is in ``building.py``.
+``building.py`` makes them, from requests and from link aliases.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network
 
 from snnet.config import VnicRole
@@ -15,59 +15,27 @@ from snnet.contract import (
     BridgeAccept,
     HostIsolation,
     IPAddress,
-    Key,
     Macvtap,
     Noun,
     Route,
     Tap,
     Tunnel,
     Veth,
-    link_key,
 )
 
 from . import identity as ids
 from .addressing import gateway_of
-from .encapsulation import overhead
 from .events import ContainerEvent, ContainerInfo, TunnelEvent, TunnelEventType
 from .identity import Owner
-from .requests import (
-    PortId,
-    SubnetId,
-    VnicId,
-)
-from .uplinks import Uplink
+from .requests import CnciVnicId, SubnetId, VnicId
+from .site import Site
 
 ROUTED_GATEWAY = IPv4Address("169.254.1.1")
 """Every guest's gateway in routed mode: its own node, whichever that is."""
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
-    """What all of a node's records depend on: who, over what, by which tunnel."""
-
-    owner: Owner
-    uplink: Uplink
-    tunnel: str
-    mtu_cap: int | None
-    macvtap_mode: str
-    routed: bool = False
-    anti_spoofing: bool = True
-    mtu: int = field(init=False)
-    """Default and upper limit of tenant MTUs, in bytes."""
-
-    @property
-    def uplink_key(self) -> Key:
-        """Identity of the uplink's link."""
-        return link_key(self.uplink.link_name)
-
-    def __post_init__(self) -> None:
-        outer = 0 if self.routed else overhead(self.tunnel, self.uplink.ip.version)
-        limit = self.uplink.mtu - outer
-        object.__setattr__(self, "mtu", min(limit, self.mtu_cap or limit))
-
-
-@dataclass(frozen=True, slots=True)
-class Subnet:
+class TenantSubnet:
     """A tenant subnet present on this node.
 
     ``tunnel`` is None for one found without it: only its tunnel told which
@@ -141,7 +109,7 @@ class Vnic:
     mac: str
     subnet: IPv4Network
     link: Tap | Veth
-    beside: tuple[Noun, ...] = ()
+    dependents: tuple[Noun, ...] = ()
     """What comes and goes with the link: its rules and, in routed mode, its routes."""
     fds: tuple[int, ...] = ()
 
@@ -182,7 +150,7 @@ class Vnic:
     def nouns(self) -> Iterator[Noun]:
         """What the kernel and the firewall hold for it."""
         yield self.link
-        yield from self.beside
+        yield from self.dependents
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +167,7 @@ class CnciVnic:
     link: Macvtap
 
     @property
-    def id(self) -> PortId:
+    def id(self) -> CnciVnicId:
         return (self.tenant_id, self.vnic_id)
 
     @property
@@ -234,7 +202,7 @@ class CnciVnic:
 # -- what is told ----------------------------------------------------------------
 
 
-def container_info(subnet: Subnet, event: ContainerEvent) -> ContainerInfo:
+def container_info(subnet: TenantSubnet, event: ContainerEvent) -> ContainerInfo:
     return ContainerInfo(
         event=event,
         subnet_id=subnet.network_name,
@@ -244,7 +212,7 @@ def container_info(subnet: Subnet, event: ContainerEvent) -> ContainerInfo:
     )
 
 
-def tunnel_event(site: Site, subnet: Subnet, kind: TunnelEventType) -> TunnelEvent:
+def tunnel_event(site: Site, subnet: TenantSubnet, kind: TunnelEventType) -> TunnelEvent:
     """The event for the subnet's tunnel, which must be there."""
     assert subnet.tunnel is not None
     assert subnet.tunnel.remote is not None

@@ -1,0 +1,273 @@
+"""What a concentrator knows: its subnets, the mesh, and its rules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from typing import ClassVar, Self
+
+from snnet.contract import (
+    Address,
+    Conflict,
+    DhcpScope,
+    ExternalForward,
+    Fdb,
+    IPAddress,
+    Key,
+    Link,
+    Masquerade,
+    Neighbour,
+    Noun,
+    Nouns,
+    PortForward,
+    PublicIp,
+    Route,
+    SharedSysctl,
+    Tunnel,
+    Zone,
+    ZoneLink,
+)
+
+from . import identity as ids
+from .addressing import check_subnet
+from .building import DAMAGE
+from .encapsulation import Wire, check_key, collision, wire, wire_identity
+from .identity import Owner
+from .mesh import Mesh, read_mesh
+from .records import IP_FORWARD, Records, half_born
+from .requests import check_remote
+from .site import Site
+from .subnets import CnciSubnet, Scoping, build_cnci_subnet, build_tunnel, inside
+from .topology import CnciTopology
+
+BRIDGED_TO_IP = "net.bridge.bridge-nf-call-iptables"
+"""Whether br_netfilter shows bridged frames to IP's hooks."""
+
+
+class CnciRecords(Records):
+    """Subnets, mesh and rules of one concentrator."""
+
+    optional: ClassVar[frozenset[type[Noun]]] = Records.optional | {Zone, ZoneLink}
+
+    def __init__(self, site: Site, tenant_id: str, scoping: Scoping) -> None:
+        super().__init__(site)
+        self.tenant_id = tenant_id
+        self.scoping = scoping
+        self.subnets: dict[IPv4Network, CnciSubnet] = {}
+        self.mesh: Mesh | None = None
+        self.rules: dict[Key, Noun] = {}
+        self._wires: dict[Wire, tuple[IPv4Network, IPAddress]] = {}
+
+    # -- looking up ------------------------------------------------------------------
+
+    def subnet_of(self, address: IPv4Address) -> CnciSubnet | None:
+        """The subnet an address is in."""
+        return next((subnet for subnet in self.subnets.values() if address in subnet.network), None)
+
+    def snapshot(self) -> CnciTopology:
+        """What the node knows now, as data that does not change."""
+        return CnciTopology(tuple(self.subnets.values()), self.mesh, tuple(self.rules.values()))
+
+    # -- conflicts -------------------------------------------------------------------
+
+    def check_subnet(self, network: IPv4Network, key: int) -> None:
+        """Conflict where a subnet contradicts those that exist."""
+        for other in self.subnets.values():
+            if other.network == network:
+                if other.key != key:
+                    raise Conflict(f"subnet {network} has the key {other.key}, not {key}")
+            elif other.network.overlaps(network):
+                raise Conflict(f"{network} overlaps {other.network} of the same tenant")
+            elif other.key == key:
+                raise Conflict(f"key {key} belongs to subnet {other.network} of the same tenant")
+        if self.mesh:
+            for remote in self.mesh.subnets():
+                if remote.overlaps(network):
+                    raise Conflict(f"{network} overlaps {remote}, which a peer of the mesh has")
+
+    def check_tunnel(self, network: IPv4Network, key: int, remote: IPAddress) -> None:
+        """Conflict where another tunnel has the wire that this one would have."""
+        mine = wire(self.site.tunnel, key, self.site.uplink.ip, remote)
+        other = self._wires.get(mine)
+        if other is not None and other != (network, remote):
+            subnet = self.subnets[other[0]]
+            raise collision(remote, key, subnet.tunnels[other[1]], f"subnet {subnet.network}")
+
+    # -- changing --------------------------------------------------------------------
+
+    def put_subnet(self, subnet: CnciSubnet) -> None:
+        self.drop_subnet(subnet.network)
+        self.subnets[subnet.network] = subnet
+        for remote, tunnel in subnet.tunnels.items():
+            self._wires[wire_identity(tunnel)] = (subnet.network, remote)
+
+    def drop_subnet(self, network: IPv4Network) -> None:
+        old = self.subnets.pop(network, None)
+        if old is not None:
+            for remote in old.tunnels:
+                self._drop_wire(old, remote)
+
+    def put_tunnel(self, network: IPv4Network, tunnel: Tunnel) -> None:
+        """Add a tunnel to a subnet that is known."""
+        assert tunnel.remote is not None
+        self.subnets[network] = self.subnets[network].with_tunnel(tunnel)
+        self._wires[wire_identity(tunnel)] = (network, tunnel.remote)
+
+    def drop_tunnel(self, network: IPv4Network, remote: IPAddress) -> None:
+        """Forget a tunnel of a subnet; unknown is no error."""
+        subnet = self.subnets.get(network)
+        if subnet is not None and remote in subnet.tunnels:
+            self._drop_wire(subnet, remote)
+            self.subnets[network] = subnet.without_tunnel(remote)
+
+    def _drop_wire(self, subnet: CnciSubnet, remote: IPAddress) -> None:
+        identity = wire_identity(subnet.tunnels[remote])
+        if self._wires.get(identity) == (subnet.network, remote):
+            del self._wires[identity]
+
+    # -- as records ------------------------------------------------------------------
+
+    @property
+    def kinds(self) -> frozenset[type[Noun]]:
+        return _KINDS
+
+    def nouns(self) -> Iterator[Noun]:
+        if self.forwarding:
+            yield from self.sysctls()
+        for subnet in self.subnets.values():
+            yield from subnet.nouns()
+        if self.mesh:
+            yield from self.mesh.nouns()
+            yield from inside(str(self.site.owner), self.mesh.link.name)
+        for rule in self.rules.values():
+            yield from with_addresses(rule)
+
+    def sysctls(self) -> Iterator[SharedSysctl]:
+        """The host forwards between its links, and IP's hooks see no bridged frames.
+
+        Where br_netfilter translates the target of a frame to one behind the same
+        bridge, it switches the frame instead of routing it (br_nf_pre_routing_finish,
+        net/bridge/br_netfilter_hooks.c), and a bridge sends nothing back to the port
+        it came by: guests of one compute node would not reach each other by a port
+        forward.
+        """
+        owner = str(self.site.owner)
+        yield SharedSysctl(owner=owner, name=IP_FORWARD, value="1")
+        yield SharedSysctl(owner=owner, name=BRIDGED_TO_IP, value="0")
+
+    def apart(self, found: Nouns) -> Iterable[Noun]:
+        for rule in (*self.rules.values(), *found.values()):
+            if isinstance(rule, PublicIp) and rule.owner == str(self.site.owner):
+                for noun in with_addresses(rule):
+                    if noun.key in found and noun is not rule:
+                        yield found[noun.key]
+
+    def read(self, ours: Nouns) -> tuple[Self, set[Key]]:
+        records = type(self)(self.site, self.tenant_id, self.scoping)
+        _place(records, list(ours.values()))
+        records.forwarding = bool(records.subnets or records.mesh or records.rules) or any(
+            isinstance(noun, SharedSysctl) for noun in ours.values()
+        )
+        useless = half_born(ours)
+        bridges = {subnet.bridge.name for subnet in records.subnets.values()}
+        wanted = {noun.key for noun in records.nouns()}
+        for key, noun in ours.items():
+            if (isinstance(noun, DhcpScope) and noun.link not in bridges) or (
+                isinstance(noun, (Zone, ZoneLink)) and key not in wanted
+            ):
+                useless.add(key)
+        return records, useless
+
+
+_KINDS: frozenset[type[Noun]] = frozenset({Link, Address, Neighbour, Fdb, Route})
+
+
+def with_addresses(rule: Noun) -> Iterator[Noun]:
+    """A rule, and the address that a public IP puts on its device."""
+    if isinstance(rule, PublicIp):
+        yield Address(link=rule.device, address=IPv4Interface((rule.public, 32)))
+    yield rule
+
+
+def check_mesh(mesh: Mesh, networks: Iterable[IPv4Network]) -> None:
+    """Conflict where a peer's subnet overlaps one of these networks."""
+    for remote in mesh.subnets():
+        for local in networks:
+            if local.overlaps(remote):
+                raise Conflict(f"{remote} of a peer overlaps {local} of this concentrator")
+
+
+_Claimed = tuple[Link, dict[str, str]]
+"""A link of this owner, and the fields of its alias."""
+
+
+def _place(records: CnciRecords, ours: list[Noun]) -> None:
+    """Fill the records by what the objects say; what has no place is an orphan."""
+    parts: dict[str, list[_Claimed]] = {ids.BRIDGE: [], ids.TUNNEL: [], ids.MESH: []}
+    for link in ours:
+        if isinstance(link, Link) and (fields := ids.claimed(link, records.site.owner)):
+            if fields.get(ids.TENANT) != records.tenant_id:
+                records.orphans.append(f"{link}: of tenant {fields.get(ids.TENANT)}")
+            else:
+                parts.setdefault(fields[ids.KIND], []).append((link, fields))
+    for kind, place in ((ids.BRIDGE, _place_bridge), (ids.TUNNEL, _place_tunnel)):
+        for link, fields in parts[kind]:
+            try:
+                place(records, link, fields)
+            except (*DAMAGE, Conflict) as error:
+                records.orphans.append(f"{link}: {error}")
+    scopes = {noun.link: noun for noun in ours if isinstance(noun, DhcpScope)}
+    for network, subnet in records.subnets.items():
+        if scope := scopes.get(subnet.bridge.name):
+            # Entries that were added stand nowhere else.
+            kept = replace(subnet.scope, entries=scope.entries)
+            records.subnets[network] = replace(subnet, scope=kept)
+    for link, fields in parts[ids.MESH]:
+        try:
+            records.mesh = read_mesh(records.site, link, fields, ours)
+        except DAMAGE as error:
+            records.orphans.append(f"{link}: {error}")
+    records.rules = {
+        noun.key: noun
+        for noun in ours
+        if isinstance(noun, (Masquerade, ExternalForward, PortForward, PublicIp))
+    }
+
+
+def _network_and_key(site: Site, fields: dict[str, str]) -> tuple[IPv4Network, int]:
+    network = check_subnet(IPv4Network(fields[ids.NETWORK]))
+    return network, check_key(site.tunnel, int(fields[ids.TUNNEL_KEY]))
+
+
+def _place_bridge(records: CnciRecords, link: Link, fields: dict[str, str]) -> None:
+    network, key = _network_and_key(records.site, fields)
+    if network in records.subnets:
+        raise Conflict("a second bridge of the same subnet")
+    records.check_subnet(network, key)
+    records.put_subnet(_subnet(records, network, key, link.name, link.alias))
+
+
+def _place_tunnel(records: CnciRecords, link: Link, fields: dict[str, str]) -> None:
+    site = records.site
+    network, key = _network_and_key(site, fields)
+    remote = check_remote(fields[ids.REMOTE], site.uplink.ip, "remote")
+    records.check_subnet(network, key)
+    subnet = records.subnets.get(network)
+    if subnet is None:
+        # The bridge was deleted behind our back: the tunnel knows the subnet too.
+        name = next(ids.names(site.owner, ids.BRIDGE, str(network)))
+        subnet = _subnet(records, network, key, name)
+    if remote in subnet.tunnels:
+        raise Conflict("a second tunnel to the same node")
+    records.check_tunnel(network, key, remote)
+    tunnel = build_tunnel(site, records.tenant_id, subnet, remote, link.name, link.alias)
+    records.put_subnet(subnet.with_tunnel(tunnel))
+
+
+def _subnet(
+    records: CnciRecords, network: IPv4Network, key: int, bridge: str, alias: str | None = None
+) -> CnciSubnet:
+    return build_cnci_subnet(
+        records.site, records.tenant_id, records.scoping, network, key, bridge, alias
+    )

@@ -1,0 +1,363 @@
+"""What a compute node knows: its subnets and VNICs, and indexes to find conflicts by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from ipaddress import IPv4Address, IPv4Network
+from typing import ClassVar, Self
+
+from snnet.config import VnicRole
+from snnet.contract import (
+    Address,
+    AntiSpoof,
+    BridgeAccept,
+    Conflict,
+    HostIsolation,
+    IPAddress,
+    Key,
+    Link,
+    Noun,
+    Nouns,
+    Owned,
+    ProxyNeighbour,
+    Route,
+    SharedSysctl,
+    Zone,
+    ZoneLink,
+    keyed,
+)
+
+from . import identity as ids
+from .addressing import check_subnet
+from .building import DAMAGE, read_cnci_vnic, read_subnet, read_vnic
+from .encapsulation import Wire, collision, wire, wire_identity
+from .records import IP_FORWARD, Records, half_born
+from .requests import CnciVnicId, GuestRequest, SubnetId, TenantRequest, VnicId
+from .routed import build_routed_subnet, check_disjoint, on_uplink, zones
+from .site import Site
+from .topology import Topology
+from .vnics import CnciVnic, TenantSubnet, Vnic
+
+
+class ComputeRecords(Records):
+    """Subnets, their VNICs and the CNCI VNICs of one compute node."""
+
+    optional: ClassVar[frozenset[type[Noun]]] = Records.optional | {
+        BridgeAccept,
+        HostIsolation,
+        AntiSpoof,
+    }
+
+    def __init__(self, site: Site) -> None:
+        super().__init__(site)
+        self.subnets: dict[SubnetId, TenantSubnet] = {}
+        self.cnci_vnics: dict[CnciVnicId, CnciVnic] = {}
+        self._vnics: dict[SubnetId, dict[str, Vnic]] = {}
+        self._addresses: dict[SubnetId, dict[IPv4Address, str]] = {}
+        self._wires: dict[Wire, SubnetId] = {}
+
+    # -- looking up ------------------------------------------------------------------
+
+    def vnic(self, identity: VnicId) -> Vnic | None:
+        return self._vnics.get(identity[:2], {}).get(identity[2])
+
+    def vnics(self, subnet: SubnetId | None = None) -> Iterator[Vnic]:
+        """The VNICs of one subnet, or of all."""
+        if subnet is not None:
+            yield from self._vnics.get(subnet, {}).values()
+            return
+        for vnics in self._vnics.values():
+            yield from vnics.values()
+
+    def has_vnics(self, subnet: SubnetId) -> bool:
+        return bool(self._vnics.get(subnet))
+
+    def containers(self, subnet: SubnetId) -> int:
+        """How many container VNICs the subnet has here."""
+        return sum(vnic.role is VnicRole.TENANT_CONTAINER for vnic in self.vnics(subnet))
+
+    def empty_subnets(self) -> list[TenantSubnet]:
+        """Subnets that have no VNIC: what a killed create or destroy leaves."""
+        return [subnet for key, subnet in self.subnets.items() if not self._vnics.get(key)]
+
+    def snapshot(self) -> Topology:
+        """What the node knows now, as data that does not change."""
+        return Topology(
+            subnets=tuple(self.subnets.values()),
+            vnics=tuple(self.vnics()),
+            cnci_vnics=tuple(self.cnci_vnics.values()),
+        )
+
+    # -- conflicts -------------------------------------------------------------------
+
+    def check_address(self, identity: VnicId, address: IPv4Address) -> None:
+        """Conflict where another VNIC of the subnet has this address."""
+        other = self._addresses.get(identity[:2], {}).get(address)
+        if other is not None and other != identity[2]:
+            raise Conflict(f"ip {address} of subnet {identity[1]} belongs to VNIC {other}")
+
+    def check_tunnel(self, request: TenantRequest) -> None:
+        """Conflict where another subnet's tunnel has the wire that the request's would have."""
+        local, remote = self.site.uplink.ip, request.concentrator_ip
+        mine = wire(self.site.tunnel, request.subnet_key, local, remote)
+        self._check_wire(request.id[:2], mine, request.subnet_key, request.concentrator_ip)
+
+    def check_subnet(self, subnet: TenantSubnet) -> None:
+        """Conflict where another subnet's tunnel has the wire of this one's."""
+        if subnet.tunnel is not None:
+            assert subnet.tunnel.remote is not None
+            assert subnet.key is not None
+            mine = wire_identity(subnet.tunnel)
+            self._check_wire(subnet.id, mine, subnet.key, subnet.tunnel.remote)
+
+    def _check_wire(
+        self, identity: SubnetId, mine: Wire, key: int, remote: IPAddress
+    ) -> None:
+        other = self._wires.get(mine)
+        if other is not None and other != identity:
+            existing = self.subnets[other].tunnel
+            assert existing is not None
+            raise collision(remote, key, existing, f"subnet {other[1]} of tenant {other[0]}")
+
+    def check_cnci_mac(self, identity: CnciVnicId, mac: str) -> None:
+        """Conflict where another CNCI VNIC has the MAC: the kernel allows one on an uplink."""
+        for other in self.cnci_vnics.values():
+            if other.mac == mac and other.id != identity:
+                raise Conflict(
+                    f"MAC {mac} belongs to CNCI VNIC {other.vnic_id} of tenant "
+                    f"{other.tenant_id} on the same uplink"
+                )
+
+    # -- changing --------------------------------------------------------------------
+
+    def put_subnet(self, subnet: TenantSubnet) -> None:
+        self._drop_wire(subnet.id)
+        self.subnets[subnet.id] = subnet
+        if subnet.tunnel:
+            self._wires[wire_identity(subnet.tunnel)] = subnet.id
+
+    def drop_subnet(self, identity: SubnetId) -> None:
+        self._drop_wire(identity)
+        self.subnets.pop(identity, None)
+        self._vnics.pop(identity, None)
+        self._addresses.pop(identity, None)
+
+    def _drop_wire(self, identity: SubnetId) -> None:
+        old = self.subnets.get(identity)
+        if old and old.tunnel:
+            self._wires.pop(wire_identity(old.tunnel), None)
+
+    def put_vnic(self, vnic: Vnic) -> None:
+        subnet = vnic.id[:2]
+        self._vnics.setdefault(subnet, {})[vnic.vnic_id] = vnic
+        self._addresses.setdefault(subnet, {})[vnic.ip] = vnic.vnic_id
+
+    def drop_vnic(self, identity: VnicId) -> None:
+        vnic = self._vnics.get(identity[:2], {}).pop(identity[2], None)
+        if vnic:
+            self._addresses[identity[:2]].pop(vnic.ip, None)
+
+    # -- as records ------------------------------------------------------------------
+
+    @property
+    def kinds(self) -> frozenset[type[Noun]]:
+        return _ROUTED_KINDS if self.site.routed else _BRIDGED_KINDS
+
+    def nouns(self) -> Iterator[Noun]:
+        if self.forwarding:
+            yield from self.sysctls()
+        yield from zones(self.subnets.values())
+        for subnet in self.subnets.values():
+            yield from subnet.nouns()
+        for vnic in self.vnics():
+            yield from vnic.nouns()
+        for port in self.cnci_vnics.values():
+            yield from port.nouns()
+
+    def sysctls(self) -> Iterator[SharedSysctl]:
+        """In routed mode the host forwards, and answers ARP on the uplink at once."""
+        if not self.site.routed:
+            return
+        owner = str(self.site.owner)
+        # sysctl(8): a slash stands for a dot in the name of a link.
+        uplink = self.site.uplink.link_name.replace(".", "/")
+        yield SharedSysctl(owner=owner, name=IP_FORWARD, value="1")
+        yield SharedSysctl(owner=owner, name=f"net.ipv4.neigh.{uplink}.proxy_delay", value="0")
+
+    def apart(self, found: Nouns) -> Iterable[Noun]:
+        return on_uplink(self.site, found.values()) if self.site.routed else ()
+
+    def read(self, ours: Nouns) -> tuple[Self, set[Key]]:
+        records = type(self)(self.site)
+        _place(records, [noun for noun in ours.values() if isinstance(noun, Link)])
+        useless = half_born(ours)
+        useless |= {noun.key for subnet in records.empty_subnets() for noun in subnet.nouns()}
+        staying = {key: noun for key, noun in ours.items() if key not in useless}
+        records.forwarding = bool(records.subnets) or any(
+            isinstance(noun, SharedSysctl) for noun in ours.values()
+        )
+        useless |= useless_dependents(staying, keyed(records.nouns()))
+        return records, useless
+
+    def warnings(self) -> Iterator[str]:
+        yield from tunnel_less(self)
+        yield from self._same_macs()
+
+    def _same_macs(self) -> Iterator[str]:
+        for subnet, vnics in self._vnics.items():
+            seen: dict[str, str] = {}
+            for vnic in vnics.values():
+                first = seen.setdefault(vnic.mac, vnic.vnic_id)
+                if first != vnic.vnic_id:
+                    yield (
+                        f"VNICs {first} and {vnic.vnic_id} of subnet {subnet[1]} "
+                        f"share the MAC {vnic.mac}: their guests may not reach each other"
+                    )
+
+
+_BRIDGED_KINDS: frozenset[type[Noun]] = frozenset({Link})
+_ROUTED_KINDS: frozenset[type[Noun]] = frozenset({Link, Address, Route, ProxyNeighbour})
+
+
+def _place(records: ComputeRecords, links: Iterable[Link]) -> None:
+    """Fill the records by what the links' aliases say; the rest are orphans."""
+    site = records.site
+    parts: dict[SubnetId, dict[str, tuple[Link, dict[str, str]]]] = {}
+    vnics: list[tuple[Link, dict[str, str]]] = []
+    for link in links:
+        fields = ids.claimed(link, site.owner)
+        if fields is None:
+            continue
+        kind = fields[ids.KIND]
+        try:
+            if kind in (ids.BRIDGE, ids.TUNNEL):
+                halves = parts.setdefault((fields[ids.TENANT], fields[ids.SUBNET]), {})
+                if halves.setdefault(kind, (link, fields))[0] is not link:
+                    records.orphans.append(f"{link}: a second {kind} of the same subnet")
+            elif kind in (ids.VM, ids.CONTAINER):
+                vnics.append((link, fields))
+            elif kind == ids.CNCI_VNIC:
+                _place_cnci_vnic(records, read_cnci_vnic(site, link, fields))
+        except DAMAGE as error:
+            records.orphans.append(f"{link}: its alias is damaged ({error})")
+    if site.routed:
+        _place_routed_subnets(records, site, parts, vnics)
+    else:
+        for halves in parts.values():
+            _place_subnet(records, site, halves.get(ids.BRIDGE), halves.get(ids.TUNNEL))
+    for link, fields in vnics:
+        _place_vnic(records, site, link, fields)
+
+
+_Claimed = tuple[Link, dict[str, str]]
+"""A link of this owner, and the fields of its alias."""
+
+
+def _place_cnci_vnic(records: ComputeRecords, vnic: CnciVnic) -> None:
+    if records.cnci_vnics.setdefault(vnic.id, vnic) is not vnic:
+        records.orphans.append(f"{vnic.link}: a second link of the same CNCI VNIC")
+
+
+def _place_routed_subnets(
+    records: ComputeRecords,
+    site: Site,
+    parts: Mapping[SubnetId, Mapping[str, _Claimed]],
+    vnics: Iterable[_Claimed],
+) -> None:
+    for halves in parts.values():
+        for link, _ in halves.values():
+            records.orphans.append(
+                f"{link}: of gre_tunnel mode; reset_network() in that mode removes it"
+            )
+    for link, fields in vnics:
+        try:
+            key = (fields[ids.TENANT], fields[ids.SUBNET])
+            if key not in records.subnets:
+                network = check_subnet(IPv4Network(fields[ids.NETWORK]))
+                subnet = build_routed_subnet(site, *key, network)
+                check_disjoint(records.subnets.values(), subnet)
+                records.put_subnet(subnet)
+        except (*DAMAGE, Conflict) as error:
+            records.orphans.append(f"{link}: {error}")
+
+
+def _place_subnet(
+    records: ComputeRecords, site: Site, bridge: _Claimed | None, tunnel: _Claimed | None
+) -> None:
+    # A half of no use must not take the other, and the VNICs on it, along.
+    if bridge and not _is_of_use(records, site, bridge, None):
+        bridge = None
+    if tunnel and not _is_of_use(records, site, None, tunnel):
+        tunnel = None
+    if bridge or tunnel:
+        records.put_subnet(read_subnet(site, bridge, tunnel))
+
+
+def _is_of_use(
+    records: ComputeRecords, site: Site, bridge: _Claimed | None, tunnel: _Claimed | None
+) -> bool:
+    try:
+        records.check_subnet(read_subnet(site, bridge, tunnel))
+    except (*DAMAGE, Conflict) as error:
+        link = (tunnel or bridge or (None,))[0]
+        records.orphans.append(f"{link}: {error}")
+        return False
+    return True
+
+
+def _place_vnic(records: ComputeRecords, site: Site, link: Link, fields: dict[str, str]) -> None:
+    try:
+        key = (fields[ids.TENANT], fields[ids.SUBNET])
+        subnet = records.subnets.get(key)
+        if subnet is None:
+            if not site.routed:  # where it was said already
+                records.orphans.append(
+                    f"{link}: neither bridge nor tunnel of subnet {key[1]} is left; "
+                    "destroy the VNIC, or create it again"
+                )
+            return
+        vnic = read_vnic(site, link, fields, subnet)
+        records.check_address(vnic.id, vnic.ip)
+    except (*DAMAGE, Conflict) as error:
+        records.orphans.append(f"{link}: {error}")
+        return
+    if records.vnic(vnic.id):
+        records.orphans.append(f"{link}: a second link of the same VNIC")
+        return
+    records.put_vnic(vnic)
+
+
+def tunnel_less(records: ComputeRecords) -> list[str]:
+    """Orphan notes about subnets whose tunnel is gone and whose concentrator is unknown."""
+    return [
+        f"{subnet.bridge.name}: subnet {subnet.subnet_id} of tenant {subnet.tenant_id} lost its "
+        "tunnel, and with it its concentrator; create one of its VNICs again to name it"
+        for subnet in records.subnets.values()
+        if subnet.bridge and subnet.tunnel is None
+    ]
+
+
+def useless_dependents(ours: Nouns, wanted: Nouns) -> set[Key]:
+    """Rules, routes and proxies of ours that serve nothing: what a killed call left.
+
+    Those about an orphan are left alone, as it is.
+    """
+    orphans = {noun.name for noun in ours.values() if isinstance(noun, Link)} - {
+        noun.name for noun in wanted.values() if isinstance(noun, Link)
+    }
+    unwanted = {
+        key: noun
+        for key, noun in ours.items()
+        if key not in wanted and isinstance(noun, (Owned, ProxyNeighbour, Route))
+    }
+    kept = {
+        key
+        for key, noun in unwanted.items()
+        if getattr(noun, "link", None) in orphans or getattr(noun, "bridge", None) in orphans
+    }
+    zones = {noun.zone for key in kept if isinstance(noun := unwanted[key], ZoneLink)}
+    return {
+        key
+        for key, noun in unwanted.items()
+        if key not in kept and not (isinstance(noun, Zone) and noun.zone in zones)
+    }

@@ -1,0 +1,68 @@
+"""What a node knows, whatever its role."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from typing import ClassVar, Self
+
+from snnet.contract import Key, Link, Noun, Nouns, SharedSysctl
+
+from .site import Site
+
+IP_FORWARD = "net.ipv4.ip_forward"
+
+
+class Records(ABC):
+    """What a node of one role knows about its objects on the host.
+
+    Not thread-safe: the engine guards it by a lock, which it holds while a call
+    reads from the records or publishes to them.
+    """
+
+    optional: ClassVar[frozenset[type[Noun]]] = frozenset({SharedSysctl})
+    """Nouns a node of this role does without where no driver carries them."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self.orphans: list[str] = []
+        """Objects of this owner that have no place here, and why."""
+        self.forwarding = False
+        """Whether the node needs the host to forward packets now."""
+
+    @property
+    @abstractmethod
+    def kinds(self) -> frozenset[type[Noun]]:
+        """Nouns a node of this role has on its host that the backend carries."""
+
+    @abstractmethod
+    def nouns(self) -> Iterator[Noun]:
+        """Everything the node wants on its host."""
+
+    @abstractmethod
+    def sysctls(self) -> Iterator[SharedSysctl]:
+        """The kernel parameters that the node needs while ``forwarding``."""
+
+    @abstractmethod
+    def apart(self, found: Nouns) -> Iterable[Noun]:
+        """What of ``found`` is this node's though it is no link of the node and on none."""
+
+    @abstractmethod
+    def read(self, ours: Nouns) -> tuple[Self, set[Key]]:
+        """New records from the node's objects on the host, and the keys of useless objects.
+
+        Useless are half-born links and what a killed call left.
+        """
+
+    def take(self, other: Self) -> None:
+        """Know what ``other`` knows, and nothing else."""
+        self.__dict__.update(other.__dict__)
+
+    def warnings(self) -> Iterator[str]:
+        """What is as wanted and may do harm all the same."""
+        yield from ()
+
+
+def half_born(ours: Nouns) -> set[Key]:
+    """Identities of links whose creation never got as far as the alias."""
+    return {key for key, noun in ours.items() if isinstance(noun, Link) and not noun.alias}

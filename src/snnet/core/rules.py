@@ -1,0 +1,38 @@
+"""A concentrator's rules: what contradicts what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from ipaddress import IPv4Address
+
+from snnet.contract import Conflict, Key, Noun, PortForward, PublicIp
+
+from .identity import Owner
+
+
+def check_rule(rule: Noun, known: Mapping[Key, Noun]) -> None:
+    """Conflict where a rule contradicts one that exists."""
+    old = known.get(rule.key)
+    if old is not None and not same_rule(rule, old):
+        raise Conflict(f"{old} exists: disable it before {rule}")
+    if isinstance(rule, PublicIp):
+        for other in known.values():
+            if (
+                isinstance(other, PublicIp)
+                and (other.internal, other.device) == (rule.internal, rule.device)
+                and other.public != rule.public
+            ):
+                raise Conflict(f"{rule.internal} has the public address {other.public} already")
+
+
+def public_key(owner: Owner, address: IPv4Address) -> Key:
+    """Identity of the rule that makes the address public."""
+    return ("public-ip", str(owner), str(address))
+
+
+def same_rule(rule: Noun, other: Noun | None) -> bool:
+    """Whether both say the same, whatever addresses the device had at the time."""
+    if isinstance(rule, PortForward) and isinstance(other, PortForward):
+        return replace(rule, addresses=()) == replace(other, addresses=())
+    return rule == other

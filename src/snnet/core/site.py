@@ -1,0 +1,36 @@
+"""A node's site: who the node is, and over which uplink and tunnels it works."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from snnet.contract import Key, link_key
+
+from .encapsulation import overhead
+from .identity import Owner
+from .uplinks import Uplink
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What all of a node's records depend on: who, over what, by which tunnel."""
+
+    owner: Owner
+    uplink: Uplink
+    tunnel: str
+    mtu_cap: int | None
+    macvtap_mode: str
+    routed: bool = False
+    anti_spoofing: bool = True
+    mtu: int = field(init=False)
+    """Default and upper limit of tenant MTUs, in bytes."""
+
+    @property
+    def uplink_key(self) -> Key:
+        """Identity of the uplink's link."""
+        return link_key(self.uplink.link_name)
+
+    def __post_init__(self) -> None:
+        outer = 0 if self.routed else overhead(self.tunnel, self.uplink.ip.version)
+        limit = self.uplink.mtu - outer
+        object.__setattr__(self, "mtu", min(limit, self.mtu_cap or limit))

@@ -1,0 +1,156 @@
+"""A concentrator's subnets: bridge, gateway, DHCP scope, and a tunnel to each compute node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Interface, IPv4Network
+from typing import Any
+
+from snnet.contract import (
+    Address,
+    Bridge,
+    DhcpScope,
+    InvalidRequest,
+    IPAddress,
+    Noun,
+    Tunnel,
+    Zone,
+    ZoneLink,
+)
+
+from . import identity as ids
+from .addressing import gateway_of
+from .encapsulation import tunnel_link
+from .site import Site
+
+
+@dataclass(frozen=True, slots=True)
+class CnciSubnet:
+    """A tenant subnet on its concentrator: bridge, gateway, DHCP, a tunnel a node."""
+
+    network: IPv4Network
+    key: int
+    bridge: Bridge
+    scope: DhcpScope
+    tunnels: Mapping[IPAddress, Tunnel] = field(default_factory=dict)
+
+    @property
+    def rules(self) -> tuple[Noun, ...]:
+        """Its bridge is in the tenant's zone."""
+        owner = self.scope.owner
+        return inside(owner, self.bridge.name, self.network)
+
+    def nouns(self) -> Iterator[Noun]:
+        """What the kernel, the firewall and the DHCP server hold for it."""
+        yield self.bridge
+        yield from self.rules
+        yield Address(link=self.bridge.name, address=gateway_interface(self.network))
+        yield self.scope
+        yield from self.tunnels.values()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "subnet_key": self.key,
+            "bridge": self.bridge.name,
+            "gateway": str(gateway_of(self.network)),
+            "mtu": self.scope.mtu,
+            "tunnels": {str(remote): link.name for remote, link in self.tunnels.items()},
+        }
+
+    def with_tunnel(self, tunnel: Tunnel) -> CnciSubnet:
+        assert tunnel.remote is not None
+        return replace(self, tunnels={**self.tunnels, tunnel.remote: tunnel})
+
+    def without_tunnel(self, remote: IPAddress) -> CnciSubnet:
+        kept = {address: link for address, link in self.tunnels.items() if address != remote}
+        return replace(self, tunnels=kept)
+
+
+ZONE = "tenant"
+"""The one zone of a concentrator, which has one tenant."""
+
+
+def inside(owner: str, link: str, network: IPv4Network | None = None) -> tuple[Noun, ...]:
+    """The tenant's zone, and the link in it."""
+    return (
+        Zone(owner=owner, zone=ZONE),
+        ZoneLink(owner=owner, link=link, zone=ZONE, network=network),
+    )
+
+
+def gateway_interface(network: IPv4Network) -> IPv4Interface:
+    """The gateway's address with the subnet's prefix."""
+    return IPv4Interface((gateway_of(network), network.prefixlen))
+
+
+@dataclass(frozen=True, slots=True)
+class Scoping:
+    """What the configuration says about every DHCP scope."""
+
+    reserved: int
+    domain: str | None
+
+    def check(self, network: IPv4Network) -> None:
+        """InvalidRequest where the reservation leaves a subnet no address."""
+        # Network, gateway and broadcast address are nobody's.
+        if self.reserved >= network.num_addresses - 3:
+            raise InvalidRequest(
+                f"{self.reserved} reserved addresses leave none of {network}", field="dhcp_reserved"
+            )
+
+
+def build_cnci_subnet(
+    site: Site,
+    tenant_id: str,
+    scoping: Scoping,
+    network: IPv4Network,
+    key: int,
+    bridge: str,
+    alias: str | None = None,
+) -> CnciSubnet:
+    """A subnet without tunnels; ``bridge`` is the link name to use."""
+    fields = {ids.TENANT: tenant_id, ids.NETWORK: str(network), ids.TUNNEL_KEY: str(key)}
+    alias = alias or ids.encode(site.owner, ids.BRIDGE, fields)
+    return CnciSubnet(
+        network=network,
+        key=key,
+        bridge=Bridge(name=bridge, alias=alias, mac=ids.link_mac(bridge), mtu=site.mtu),
+        scope=DhcpScope(
+            owner=str(site.owner),
+            link=bridge,
+            subnet=network,
+            mtu=site.mtu,
+            reserved=scoping.reserved,
+            domain=scoping.domain,
+        ),
+    )
+
+
+def build_tunnel(
+    site: Site,
+    tenant_id: str,
+    subnet: CnciSubnet,
+    remote: IPAddress,
+    name: str,
+    alias: str | None = None,
+) -> Tunnel:
+    """The subnet's tunnel to the compute node at ``remote``."""
+    fields = {
+        ids.TENANT: tenant_id,
+        ids.NETWORK: str(subnet.network),
+        ids.TUNNEL_KEY: str(subnet.key),
+        ids.REMOTE: str(remote),
+    }
+    return tunnel_link(
+        site.tunnel,
+        name=name,
+        alias=alias or ids.encode(site.owner, ids.TUNNEL, fields),
+        key=subnet.key,
+        local=site.uplink.ip,
+        remote=remote,
+        master=subnet.bridge.name,
+        mac=ids.link_mac(name),
+        mtu=site.mtu,
+    )
