@@ -34,6 +34,9 @@ CALLS: dict[str, list[str]] = {
     "ComputeNode.create_vnic": ["cfg", "*timeout", "*cancel"],
     "ComputeNode.plan_create_vnic": ["cfg"],
     "ComputeNode.destroy_vnic": ["cfg", "*timeout", "*cancel"],
+    "ComputeNode.create_vnics": ["cfgs", "*atomic", "*timeout", "*cancel"],
+    "ComputeNode.destroy_vnics": ["cfgs", "*timeout", "*cancel"],
+    "ComputeNode.reconcile": ["*vnics", "*cnci_vnics"],
     "ComputeNode.create_cnci_vnic": ["cfg", "*timeout", "*cancel"],
     "ComputeNode.destroy_cnci_vnic": ["cfg", "*timeout", "*cancel"],
     "ComputeNode.topology": [],
@@ -54,14 +57,13 @@ CALLS: dict[str, list[str]] = {
     "Cnci.dhcp": ["subnet"],
     "Cnci.enable_nat": ["devices", "*timeout", "*cancel"],
     "Cnci.disable_nat": ["*timeout", "*cancel"],
-    "Cnci.external_forwarding": ["enable", "device", "bridge", "*timeout", "*cancel"],
-    "Cnci.port_access": [
-        "enable", "protocol", "device", "external_port", "internal_ip", "internal_port", "*timeout",
-        "*cancel",
-    ],
-    "Cnci.public_ip_access": [
-        "enable", "internal_ip", "public_ip", "device", "*timeout", "*cancel",
-    ],
+    "Cnci.remove_subnet": ["subnet", "*timeout", "*cancel"],
+    "Cnci.allow_external": ["device", "bridge", "*timeout", "*cancel"],
+    "Cnci.deny_external": ["device", "bridge", "*timeout", "*cancel"],
+    "Cnci.add_port_forward": ["*protocol", "*device", "*port", "*to", "*to_port"],
+    "Cnci.remove_port_forward": ["*protocol", "*device", "*port"],
+    "Cnci.add_public_ip": ["address", "*to", "*device"],
+    "Cnci.remove_public_ip": ["address"],
     "Cnci.dump_firewall": [],
     "Cnci.rebuild_topology": ["*timeout", "*cancel"],
     "Cnci.shutdown": ["*timeout", "*cancel"],
@@ -165,6 +167,7 @@ def test_enumerations_have_the_documented_members(path: str, members: set[str]) 
         "Cnci.compute_ip",
         "Cnci.backend",
         "Cnci.public_ips",
+        "Cnci.port_forwards",
         "Vnic.link_name",
         "Vnic.peer_name",
         "Vnic.global_id",
@@ -197,7 +200,7 @@ def test_attributes_are_there(path: str) -> None:
 
 
 def test_results_have_the_documented_attributes() -> None:
-    from snnet.node.reports import CreatedVnic, DestroyedVnic, Report
+    from snnet.node.results import CreatedVnic, DestroyedVnic, Report
 
     assert {"vnic", "tunnel_event", "container_info"} <= set(CreatedVnic.__dataclass_fields__)
     assert {"tunnel_event", "container_info"} <= set(DestroyedVnic.__dataclass_fields__)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
+from functools import partial
 from ipaddress import ip_interface
 from typing import Any
 
@@ -262,15 +263,20 @@ NEIGHBORS = [
     for n in (11, 12)
 ]
 SUBNET = ("10.1.0.0/24", 7, "192.0.2.21")
+FORWARD = {"protocol": "tcp", "device": "eth0", "port": 33265, "to": "10.1.0.9", "to_port": 22}
 CNCI_CHANGES: dict[str, tuple[Any, ...]] = {
     "add_remote_subnet": SUBNET,
     "del_remote_subnet": SUBNET,
     "update_neighbors": (NEIGHBORS,),
     "enable_nat": (["eth0"],),
     "disable_nat": (),
-    "external_forwarding": (True, "eth0", "BRIDGE"),
-    "port_access": (True, "tcp", "eth0", 33265, "10.1.0.9", 22),
-    "public_ip_access": (True, "10.1.0.9", "203.0.113.5", "eth0"),
+    "remove_subnet": ("10.1.0.0/24",),
+    "allow_external": ("eth0", "BRIDGE"),
+    "deny_external": ("eth0", "BRIDGE"),
+    "add_port_forward": (FORWARD,),
+    "remove_port_forward": ({"protocol": "tcp", "device": "eth0", "port": 33265},),
+    "add_public_ip": ("203.0.113.5", {"to": "10.1.0.9", "device": "eth0"}),
+    "remove_public_ip": ("203.0.113.5",),
     "repair": (),
     "shutdown": (),
 }
@@ -288,8 +294,13 @@ def cnci_with_a_subnet(make_cnci: MakeNode, **options: Any) -> tuple[Any, str]:
     return cnci, cnci.add_remote_subnet(*SUBNET)
 
 
-def filled(arguments: tuple[Any, ...], bridge: str) -> tuple[Any, ...]:
-    return tuple(bridge if item == "BRIDGE" else item for item in arguments)
+def bound(
+    node: object, call: str, arguments: tuple[Any, ...], bridge: str = "no-such"
+) -> Callable[..., Any]:
+    """The call with its arguments, a dictionary among them given by keyword."""
+    given = [bridge if item == "BRIDGE" else item for item in arguments]
+    named = given.pop() if given and isinstance(given[-1], dict) else {}
+    return partial(getattr(node, call), *given, **named)
 
 
 @pytest.mark.parametrize("call", [*CN_CHANGES, "rebuild_topology"])
@@ -309,11 +320,11 @@ def test_a_concentrators_deadline_is_a_number_of_seconds(
     kernel: snnet.FakeKernel, make_cnci: MakeNode, call: str
 ) -> None:
     cnci, bridge = cnci_with_a_subnet(make_cnci)
-    method, arguments = getattr(cnci, call), filled(CNCI_CHANGES.get(call, ()), bridge)
+    method = bound(cnci, call, CNCI_CHANGES.get(call, ()), bridge)
     for timeout in BAD_TIMEOUTS:
-        refused(kernel, "timeout", method, *arguments, timeout=timeout)
+        refused(kernel, "timeout", method, timeout=timeout)
     for cancel in BAD_CANCELS:
-        refused(kernel, "cancel", method, *arguments, cancel=cancel)
+        refused(kernel, "cancel", method, cancel=cancel)
 
 
 # -- construction ----------------------------------------------------------------------------
@@ -530,9 +541,9 @@ def test_a_bridge_of_ours_is_no_external_device(
 ) -> None:
     cnci, bridge = cnci_with_a_subnet(make_cnci)
     refused(kernel, "devices", cnci.enable_nat, ["eth0", bridge])
-    refused(kernel, "device", cnci.external_forwarding, True, bridge, bridge)
-    refused(kernel, "device", cnci.port_access, True, "tcp", bridge, 80, "10.1.0.9", 80)
-    refused(kernel, "device", cnci.public_ip_access, True, "10.1.0.9", "203.0.113.5", bridge)
+    refused(kernel, "device", cnci.allow_external, bridge, bridge)
+    refused(kernel, "device", cnci.add_port_forward, **FORWARD | {"device": bridge})
+    refused(kernel, "device", cnci.add_public_ip, "203.0.113.5", to="10.1.0.9", device=bridge)
 
 
 def test_forwarding_is_from_a_bridge_to_an_external_device(
@@ -540,12 +551,12 @@ def test_forwarding_is_from_a_bridge_to_an_external_device(
 ) -> None:
     cnci, bridge = cnci_with_a_subnet(make_cnci)
     for device in BAD_DEVICES:
-        refused(kernel, "device", cnci.external_forwarding, True, device, bridge)
+        refused(kernel, "device", cnci.allow_external, device, bridge)
     for wrong in [*BAD_DEVICES, "eth0", "lo"]:
-        refused(kernel, "bridge", cnci.external_forwarding, True, "eth0", wrong)
+        refused(kernel, "bridge", cnci.allow_external, "eth0", wrong)
 
 
-BAD_PORTS: list[Any] = [None, 0, -1, 65536, True, "22", 22.0, float("nan"), HUGE, []]
+BAD_PORTS: list[Any] = [None, 0, -1, 65536, True, "", 22.0, float("nan"), HUGE, []]
 BAD_INTERNALS: list[Any] = [
     None, 5, "", "x", "10.9.0.9", "fd00::9", "10.1.0.9/24", b"x", "10.1.0.0",
     "10.1.0.1", "10.1.0.255",
@@ -556,35 +567,30 @@ def test_a_port_forward_that_cannot_be_is_refused(
     kernel: snnet.FakeKernel, make_cnci: MakeNode
 ) -> None:
     cnci, _ = cnci_with_a_subnet(make_cnci)
-    good = {
-        "enable": True,
-        "protocol": "tcp",
-        "device": "eth0",
-        "external_port": 33265,
-        "internal_ip": "10.1.0.9",
-        "internal_port": 22,
-    }
     wrong: dict[str, list[Any]] = {
         "protocol": [None, 6, "", "TCP", "icmp", "tcp\n", b"tcp", []],
         "device": BAD_DEVICES,
-        "external_port": BAD_PORTS,
-        "internal_ip": BAD_INTERNALS,
-        "internal_port": BAD_PORTS,
+        "port": [*BAD_PORTS, "x", "80-", "-80", "80-79", "0-80", "65535-65536", "1-2000"],
+        "to": BAD_INTERNALS,
+        "to_port": [*(port for port in BAD_PORTS if port is not None), "22"],
     }
     for field, values in wrong.items():
         for value in values:
-            refused(kernel, field, cnci.port_access, **good | {field: value})
-    cnci.port_access(**good)
+            refused(kernel, field, cnci.add_port_forward, **FORWARD | {field: value})
+    refused(
+        kernel, "to_port", cnci.add_port_forward, **FORWARD | {"port": "9-10", "to_port": 65535}
+    )
+    cnci.add_port_forward(**FORWARD)
 
 
 def test_a_public_ip_that_cannot_be_is_refused(
     kernel: snnet.FakeKernel, make_cnci: MakeNode
 ) -> None:
     cnci, _ = cnci_with_a_subnet(make_cnci)
-    good = {"enable": True, "internal_ip": "10.1.0.9", "public_ip": "203.0.113.5", "device": "eth0"}
+    good = {"address": "203.0.113.5", "to": "10.1.0.9", "device": "eth0"}
     wrong: dict[str, list[Any]] = {
-        "internal_ip": BAD_INTERNALS,
-        "public_ip": [
+        "to": BAD_INTERNALS,
+        "address": [
             None, 5, "", "x", "2001:db8::5", "203.0.113.5/32", b"x",
             "0.0.0.0", "127.0.0.1", "224.0.0.1", "255.255.255.255",
         ],
@@ -592,8 +598,8 @@ def test_a_public_ip_that_cannot_be_is_refused(
     }  # fmt: skip
     for field, values in wrong.items():
         for value in values:
-            refused(kernel, field, cnci.public_ip_access, **good | {field: value})
-    cnci.public_ip_access(**good)
+            refused(kernel, field, cnci.add_public_ip, **good | {field: value})
+    cnci.add_public_ip(**good)
 
 
 def test_a_public_ip_comes_from_the_floating_pool(
@@ -601,42 +607,19 @@ def test_a_public_ip_comes_from_the_floating_pool(
 ) -> None:
     pool = config(floating_pool=["203.0.113.5", "203.0.113.6"])
     cnci, _ = cnci_with_a_subnet(make_cnci, config=pool)
-    refused(kernel, "public_ip", cnci.public_ip_access, True, "10.1.0.9", "203.0.113.7", "eth0")
-    cnci.public_ip_access(True, "10.1.0.9", "203.0.113.6", "eth0")
+    refused(kernel, "address", cnci.add_public_ip, "203.0.113.7", to="10.1.0.9", device="eth0")
+    cnci.add_public_ip("203.0.113.6", to="10.1.0.9", device="eth0")
 
 
-@pytest.mark.parametrize(
-    ("call", "arguments", "position", "field"),
-    [
-        ("external_forwarding", (False, "eth0", "BRIDGE"), 1, "device"),
-        ("external_forwarding", (False, "eth0", "BRIDGE"), 2, "bridge"),
-        ("port_access", (False, "tcp", "eth0", 22, "10.1.0.9", 22), 2, "device"),
-        ("public_ip_access", (False, "10.1.0.9", "203.0.113.5", "eth0"), 3, "device"),
-    ],
-)
 def test_a_device_is_a_name_even_where_a_rule_goes(
-    kernel: snnet.FakeKernel,
-    make_cnci: MakeNode,
-    call: str,
-    arguments: tuple[Any, ...],
-    position: int,
-    field: str,
+    kernel: snnet.FakeKernel, make_cnci: MakeNode
 ) -> None:
     cnci, bridge = cnci_with_a_subnet(make_cnci)
     for wrong in (None, 5, [], {}, b"eth0"):
-        given = list(filled(arguments, bridge))
-        given[position] = wrong
-        refused(kernel, field, getattr(cnci, call), *given)
-
-
-@pytest.mark.parametrize("call", ["external_forwarding", "port_access", "public_ip_access"])
-@pytest.mark.parametrize("enable", [None, "no", []])
-def test_enable_is_true_or_false(
-    kernel: snnet.FakeKernel, make_cnci: MakeNode, call: str, enable: Any
-) -> None:
-    cnci, bridge = cnci_with_a_subnet(make_cnci)
-    arguments = filled(CNCI_CHANGES[call], bridge)[1:]
-    refused(kernel, "enable", getattr(cnci, call), enable, *arguments)
+        refused(kernel, "device", cnci.deny_external, wrong, bridge)
+        refused(kernel, "bridge", cnci.deny_external, "eth0", wrong)
+        forward = {"protocol": "tcp", "device": wrong, "port": 22}
+        refused(kernel, "device", cnci.remove_port_forward, **forward)
 
 
 # -- the right call at the wrong time ------------------------------------------------------------
@@ -660,12 +643,12 @@ def test_a_concentrator_wants_init_first_and_nothing_after_close(
     kernel: snnet.FakeKernel, make_cnci: MakeNode, call: str
 ) -> None:
     cnci = make_cnci(init=False)
-    method, arguments = getattr(cnci, call), {**CNCI_CHANGES, **CNCI_READS}.get(call, ())
-    refused(kernel, None, method, *arguments)
+    arguments = {**CNCI_CHANGES, **CNCI_READS}.get(call, ())
+    refused(kernel, None, bound(cnci, call, arguments))
     cnci.init()
     bridge = cnci.add_remote_subnet(*SUBNET)
     cnci.close()
-    refused(kernel, None, method, *filled(arguments, bridge))
+    refused(kernel, None, bound(cnci, call, arguments, bridge))
 
 
 def test_close_may_be_repeated_and_init_not_follow_it(
@@ -710,7 +693,7 @@ def test_a_read_only_concentrator_changes_nothing(
 ) -> None:
     _, bridge = cnci_with_a_subnet(make_cnci)
     watcher = make_cnci(read_only=True)
-    refused(kernel, None, getattr(watcher, call), *filled(CNCI_CHANGES[call], bridge))
+    refused(kernel, None, bound(watcher, call, CNCI_CHANGES[call], bridge))
 
 
 def test_a_read_only_concentrator_leaves_dhcp_and_sysctls_alone(

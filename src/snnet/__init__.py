@@ -7,7 +7,7 @@ effect; drivers load their libraries when they are opened.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from snnet.config import Neighbor, NetworkConfig, NetworkMode, VnicConfig, VnicRole
 from snnet.contract import (
@@ -16,6 +16,8 @@ from snnet.contract import (
     Cancelled,
     Conflict,
     Denied,
+    DhcpEntry,
+    DhcpScope,
     DriverLoadError,
     DriverNotFound,
     Exhausted,
@@ -25,16 +27,31 @@ from snnet.contract import (
     InvalidRequest,
     Missing,
     Plan,
+    PortForward,
     Rejected,
     SnnetError,
+    State,
     Timeout,
     Unsupported,
     Veto,
 )
 from snnet.core.addressing import debug_ssh_port, mac_for
-from snnet.core.vnics import CnciVnic, Vnic
 from snnet.core.events import ContainerEvent, ContainerInfo, TunnelEvent, TunnelEventType
+from snnet.core.mesh import Mesh, Peer
+from snnet.core.subnets import CnciSubnet
+from snnet.core.topology import CnciTopology, Topology
+from snnet.core.uplinks import Uplink
+from snnet.core.vnics import CnciVnic, TenantSubnet, Vnic
 from snnet.node import Cnci, ComputeNode
+from snnet.node.results import (
+    CreatedVnic,
+    DestroyedVnic,
+    Reconciled,
+    ReconciledItem,
+    Report,
+    VnicResult,
+)
+from snnet.node.scopes import ScopeControl
 
 if TYPE_CHECKING:
     from snnet.backends.fake import Fabric, FakeKernel
@@ -46,12 +63,18 @@ __all__ = [
     "Busy",
     "Cancelled",
     "Cnci",
+    "CnciSubnet",
+    "CnciTopology",
     "CnciVnic",
     "ComputeNode",
     "Conflict",
     "ContainerEvent",
     "ContainerInfo",
+    "CreatedVnic",
     "Denied",
+    "DestroyedVnic",
+    "DhcpEntry",
+    "DhcpScope",
     "DriverLoadError",
     "DriverNotFound",
     "Exhausted",
@@ -61,32 +84,48 @@ __all__ = [
     "FatalError",
     "Incomplete",
     "InvalidRequest",
+    "Mesh",
     "Missing",
     "Neighbor",
     "NetworkConfig",
     "NetworkMode",
+    "Peer",
     "Plan",
+    "PortForward",
+    "Reconciled",
+    "ReconciledItem",
     "Rejected",
+    "Report",
+    "ScopeControl",
     "SnnetError",
+    "State",
+    "TenantSubnet",
     "Timeout",
+    "Topology",
     "TunnelEvent",
     "TunnelEventType",
     "Unsupported",
+    "Uplink",
     "Veto",
     "Vnic",
     "VnicConfig",
+    "VnicResult",
     "VnicRole",
     "debug_ssh_port",
     "mac_for",
 ]
 
-_FAKES = {"FakeKernel", "Fabric"}
+_LAZY = {"FakeKernel": "snnet.backends.fake", "Fabric": "snnet.backends.fake"}
+"""Names that are imported when they are first asked for, and from where."""
 
 
-def __getattr__(name: str) -> Any:
-    """The fakes are imported by whoever asks for them."""
-    if name in _FAKES:
-        from snnet.backends import fake
+# Hidden from type checkers: to them it would make every misspelt name one of snnet's.
+if not TYPE_CHECKING:
 
-        return getattr(fake, name)
-    raise AttributeError(f"module 'snnet' has no attribute {name!r}")
+    def __getattr__(name: str) -> object:
+        """Import a lazy name."""
+        if name in _LAZY:
+            from importlib import import_module
+
+            return getattr(import_module(_LAZY[name]), name)
+        raise AttributeError(f"module 'snnet' has no attribute {name!r}")

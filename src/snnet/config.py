@@ -144,6 +144,27 @@ def check_int(value: object, field: str, low: int, high: int) -> int:
     raise InvalidRequest(f"{shown(value)} is not a whole number from {low} to {high}", field=field)
 
 
+PORTS_MAX = 1024
+"""Most ports in one range: each is a rule of its own."""
+
+
+def check_ports(value: object, field: str) -> range:
+    """A port, or a range of ports like "8000-8010", as a range of numbers."""
+    first, dash, last = value.partition("-") if isinstance(value, str) else (value, "", value)
+    try:
+        low, high = int(first), int(last if dash else first)  # type: ignore[call-overload]
+    except (TypeError, ValueError):
+        low, high = 0, 0
+    if isinstance(value, (bool, float)) or not 1 <= low <= high <= 65535:
+        raise InvalidRequest(
+            f"{shown(value)} is not a port from 1 to 65535, nor a range like '8000-8010'",
+            field=field,
+        )
+    if high - low >= PORTS_MAX:
+        raise InvalidRequest(f"{value} has more than {PORTS_MAX} ports", field=field)
+    return range(low, high + 1)
+
+
 def check_mtu(value: object, field: str) -> int:
     return check_int(value, field, MTU_MIN, MTU_MAX)
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from ipaddress import IPv4Network, ip_interface
 from typing import Any
 
 from snnet.config import VnicConfig, VnicRole, check_address
-from snnet.contract import Link, Noun
+from snnet.contract import Link, Noun, keyed
 from snnet.core import identity as ids
 from snnet.core.building import build_cnci_vnic, build_subnet, build_vnic
-from snnet.core.vnics import CnciVnic, Site, TenantSubnet, Vnic
-from snnet.core.cnci_records import CnciSubnet, Scoping, build_cnci_subnet, build_tunnel
+from snnet.core.compute_records import ComputeRecords
 from snnet.core.identity import Owner
 from snnet.core.requests import CnciVnicRequest, TenantRequest, cnci_vnic_request, tenant_request
+from snnet.core.site import Site
+from snnet.core.subnets import CnciSubnet, Scoping, build_cnci_subnet, build_tunnel
 from snnet.core.uplinks import Uplink
+from snnet.core.vnics import CnciVnic, TenantSubnet, Vnic
 
 CN, CNCI = Owner("cn", "cn-1"), Owner("cnci", "cnci-1")
 TUNNELS = ("gre", "vxlan", "geneve")
@@ -120,3 +123,8 @@ def links_of(*records: TenantSubnet | Vnic | CnciVnic | CnciSubnet) -> list[Link
 
 def nouns_of(*records: TenantSubnet | Vnic | CnciVnic | CnciSubnet) -> list[Noun]:
     return [noun for record in records for noun in record.nouns()]
+
+
+def read_links(site: Site, links: Iterable[Link]) -> ComputeRecords:
+    """What a compute node's links say."""
+    return ComputeRecords(site).read(keyed(links))[0]

@@ -127,6 +127,7 @@ def test_vxlans_whose_pairs_share_a_port_collide() -> None:
 
 
 def test_a_collision_names_both_tunnels_and_a_remedy() -> None:
-    message = str(collision(link("vxlan", key=7), link("vxlan", remote="192.0.66.12"), "subnet s9"))
+    remote = ip_address("192.0.2.12")
+    message = str(collision(remote, 7, link("vxlan", remote="192.0.66.12"), "subnet s9"))
     for word in ("192.0.2.12", "192.0.66.12", "t0", "7", "subnet s9", "choose another subnet key"):
         assert word in message

@@ -33,7 +33,6 @@ from snnet.core import identity as ids
 from snnet.core.building import read_vnic
 from snnet.core.identity import Owner
 from snnet.core.mesh import build_mesh
-from snnet.core.compute_records import read_topology
 from tests.core.builders import (
     CN,
     CNCI,
@@ -43,6 +42,7 @@ from tests.core.builders import (
     local_subnet,
     make_site,
     port_of,
+    read_links,
     subnet_of,
     vm_request,
     vnic_of,
@@ -232,7 +232,7 @@ def test_unknown_keys_survive_a_rebuild() -> None:
         replace(link, alias=link.alias + " zz=newer")
         for link in links_of(subnet_of(site, request), vnic_of(site, request))
     ]
-    topology = read_topology(site, links)
+    topology = read_links(site, links)
     assert topology.orphans == []
     wanted = {noun.name: noun for noun in topology.nouns() if isinstance(noun, Link)}
     assert {link.name: link.alias for link in links} == {

@@ -12,7 +12,12 @@ from snnet.contract import Bridge, BridgeAccept, Conflict, HostIsolation, Invali
 from snnet.core import identity as ids
 from snnet.core.building import read_cnci_vnic, read_subnet, read_vnic
 from snnet.core.conflicts import check_same_cnci_vnic, check_same_subnet, check_same_vnic
-from snnet.core.requests import cnci_vnic_identity, cnci_vnic_request, tenant_identity, tenant_request
+from snnet.core.requests import (
+    cnci_vnic_identity,
+    cnci_vnic_request,
+    tenant_identity,
+    tenant_request,
+)
 from tests.core.builders import (
     CN,
     TUNNELS,
@@ -154,7 +159,7 @@ def test_that_a_tap_has_several_queues_is_read_back() -> None:
     found = replace(vnic.link, queues=1)
     read = read_vnic(SITE, *claim(found), subnet_of(SITE, request))
     assert read.queues > 1
-    check_same_vnic(read, vnic)
+    check_same_vnic(read, request, SITE)
 
 
 @pytest.mark.parametrize("changes", [{}, {"mtu": 1000}])
@@ -295,14 +300,14 @@ def test_destroys_need_the_whole_identity(field: str) -> None:
 def test_a_conflict_names_what_is_and_what_was_asked_for(
     changes: dict[str, Any], said: str
 ) -> None:
-    old, new = (vnic_of(SITE, vm_request(SITE, **what)) for what in ({}, changes))
+    old = vnic_of(SITE, vm_request(SITE))
     with pytest.raises(Conflict, match=said):
-        check_same_vnic(old, new)
+        check_same_vnic(old, vm_request(SITE, **changes), SITE)
 
 
 def test_the_same_said_otherwise_is_no_conflict() -> None:
     old = vnic_of(SITE, vm_request(SITE))
-    check_same_vnic(old, vnic_of(SITE, vm_request(SITE, mac="02:00:0A:01:00:09", mtu=1458)))
+    check_same_vnic(old, vm_request(SITE, mac="02:00:0A:01:00:09", mtu=1458), SITE)
 
 
 @pytest.mark.parametrize(
@@ -332,7 +337,7 @@ def test_a_subnet_that_lost_its_tunnel_may_be_told_its_concentrator() -> None:
     "changes", [{"instance_id": "x"}, {"mac": "02:00:00:00:00:99"}, {"mtu": 1000}]
 )
 def test_a_cnci_vnic_with_other_attributes_is_a_conflict(changes: dict[str, Any]) -> None:
-    old, new = (port_of(SITE, a_cnci_vnic_request(SITE, **what)) for what in ({}, changes))
-    check_same_cnci_vnic(old, old)
+    old = port_of(SITE, a_cnci_vnic_request(SITE))
+    check_same_cnci_vnic(old, a_cnci_vnic_request(SITE), SITE)
     with pytest.raises(Conflict, match=next(iter(changes))):
-        check_same_cnci_vnic(old, new)
+        check_same_cnci_vnic(old, a_cnci_vnic_request(SITE, **changes), SITE)

@@ -7,9 +7,9 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -19,10 +19,19 @@ import snnet
 from snnet.contract import Check, Outcome, Remove, Tap
 from snnet.node.claims import WHOLE_NODE, Claim, Claims
 from snnet.node.deadline import Deadline
-from snnet.node.reports import CreatedVnic
+from snnet.node.results import CreatedVnic
 from tests.node.world import FakeWorld, World, container, vm
 
 FOREVER = Deadline("test", None, None)
+
+
+@contextmanager
+def hold(claims: Claims, claim: Claim, deadline: Deadline) -> Iterator[None]:
+    taken = claims.take(lambda _: claim, deadline)
+    try:
+        yield
+    finally:
+        claims.release(taken)
 
 
 class SlowKernel(snnet.FakeKernel):
@@ -249,7 +258,7 @@ def test_at_most_so_many_work_at_once() -> None:
 
     def work(number: int) -> None:
         nonlocal working, most
-        with claims.hold(lambda: Claim(frozenset({("thing", number)})), FOREVER):
+        with hold(claims, Claim(frozenset({("thing", number)})), FOREVER):
             with lock:
                 working += 1
                 most = max(most, working)
@@ -268,14 +277,14 @@ def test_who_wants_the_whole_node_is_not_starved() -> None:
 
     def busy(number: int) -> None:
         while not stop.is_set():
-            with claims.hold(lambda: Claim(frozenset({("thing", number)})), FOREVER):
+            with hold(claims, Claim(frozenset({("thing", number)})), FOREVER):
                 time.sleep(0.001)
 
     with ThreadPoolExecutor(8) as pool:
         for number in range(8):
             pool.submit(busy, number)
         time.sleep(0.02)
-        with claims.hold(lambda: WHOLE_NODE, Deadline("test", 2, None)):
+        with hold(claims, WHOLE_NODE, Deadline("test", 2, None)):
             pass
         stop.set()
 
@@ -286,16 +295,16 @@ def test_shared_things_are_shared_and_alone_is_alone() -> None:
     alone = Claim(alone=frozenset({("subnet",)}))
     short = Deadline("test", 0.02, None)
     with (
-        claims.hold(lambda: shared, FOREVER),
-        claims.hold(lambda: shared, FOREVER),
+        hold(claims, shared, FOREVER),
+        hold(claims, shared, FOREVER),
         pytest.raises(snnet.Timeout),
-        claims.hold(lambda: alone, short),
+        hold(claims, alone, short),
     ):
         pass
     with (
-        claims.hold(lambda: alone, FOREVER),
+        hold(claims, alone, FOREVER),
         pytest.raises(snnet.Timeout),
-        claims.hold(lambda: shared, Deadline("test", 0.02, None)),
+        hold(claims, shared, Deadline("test", 0.02, None)),
     ):
         pass
 

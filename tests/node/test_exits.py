@@ -38,17 +38,17 @@ def bridge_of(cnci: snnet.Cnci, subnet: str = NET) -> str:
 def rules(cnci: snnet.Cnci) -> dict[type[Noun], list[Noun]]:
     """What the firewall driver itself finds, by class."""
     found: dict[type[Noun], list[Noun]] = {}
-    for noun in cnci._drivers.all[1].snapshot().values():
+    for noun in cnci.drivers.firewall.snapshot().values():
         found.setdefault(type(noun), []).append(noun)
     return found
 
 
 def everything(cnci: snnet.Cnci) -> None:
     cnci.enable_nat(["eth0"])
-    cnci.external_forwarding(True, "eth0", bridge_of(cnci))
-    cnci.port_access(True, "tcp", "eth0", 33265, GUEST, 22)
-    cnci.port_access(True, "udp", "eth0", 53, GUEST, 53)
-    cnci.public_ip_access(True, GUEST, PUBLIC, "eth0")
+    cnci.allow_external("eth0", bridge_of(cnci))
+    cnci.add_port_forward(protocol="tcp", device="eth0", port=33265, to=GUEST, to_port=22)
+    cnci.add_port_forward(protocol="udp", device="eth0", port=53, to=GUEST)
+    cnci.add_public_ip(PUBLIC, to=GUEST, device="eth0")
 
 
 def test_a_subnets_bridge_is_in_the_tenants_zone(walled: World, cnci: snnet.Cnci) -> None:
@@ -81,10 +81,10 @@ def test_rules_come_go_and_may_be_repeated(walled: World, cnci: snnet.Cnci) -> N
     )
     assert cnci.verify() == []
     for _ in range(2):
-        cnci.public_ip_access(False, GUEST, PUBLIC, "eth0")
-        cnci.port_access(False, "udp", "eth0", 53, GUEST, 53)
-        cnci.port_access(False, "tcp", "eth0", 33265, GUEST, 22)
-        cnci.external_forwarding(False, "eth0", bridge_of(cnci))
+        cnci.remove_public_ip(PUBLIC)
+        cnci.remove_port_forward(protocol="udp", device="eth0", port=53)
+        cnci.remove_port_forward(protocol="tcp", device="eth0", port=33265)
+        cnci.deny_external("eth0", bridge_of(cnci))
         cnci.disable_nat()
     assert walled.text() == before
     assert cnci.verify() == []
@@ -95,11 +95,11 @@ def test_what_contradicts_is_a_conflict(walled: World, cnci: snnet.Cnci) -> None
     everything(cnci)
     before = walled.text()
     with pytest.raises(snnet.ApiError, match=r"port tcp/33265 on eth0 to 10.1.0.9:22 exists"):
-        cnci.port_access(True, "tcp", "eth0", 33265, "10.1.0.10", 22)
+        cnci.add_port_forward(protocol="tcp", device="eth0", port=33265, to="10.1.0.10", to_port=22)
     with pytest.raises(snnet.ApiError, match=r"203.0.113.5 on eth0 for 10.1.0.9 exists"):
-        cnci.public_ip_access(True, "10.1.0.10", PUBLIC, "eth0")
+        cnci.add_public_ip(PUBLIC, to="10.1.0.10", device="eth0")
     with pytest.raises(snnet.ApiError, match=r"10.1.0.9 has the public address 203.0.113.5"):
-        cnci.public_ip_access(True, GUEST, "203.0.113.6", "eth0")
+        cnci.add_public_ip("203.0.113.6", to=GUEST, device="eth0")
     assert walled.text() == before
     assert cnci.verify() == []
     cnci.shutdown()
@@ -116,9 +116,9 @@ def test_an_administrators_address_is_not_made_public_nor_taken_away(
     assert walled.kernel.apply([Add(own)]).error is None
     before = walled.text()
     with pytest.raises(snnet.ApiError, match="rolled back"):
-        cnci.public_ip_access(True, GUEST, PUBLIC, "eth0")
+        cnci.add_public_ip(PUBLIC, to=GUEST, device="eth0")
     assert walled.text() == before
-    cnci.public_ip_access(False, GUEST, PUBLIC, "eth0")
+    cnci.remove_public_ip(PUBLIC)
     assert walled.text() == before
     cnci.shutdown()
 
@@ -132,7 +132,7 @@ def test_a_new_agent_finds_the_rules_in_the_kernel_alone(walled: World, cnci: sn
     assert again.dump_firewall() == dump
     assert again.verify() == []
     assert {str(ip) for ip in again.public_ips} == {PUBLIC}
-    again.port_access(False, "tcp", "eth0", 33265, GUEST, 22)
+    again.remove_port_forward(protocol="tcp", device="eth0", port=33265)
     again.shutdown()
     assert rules(again) == {}
     assert walled.kernel.find(Address(link="eth0", address=ip_interface(f"{PUBLIC}/32"))) is None
@@ -142,7 +142,7 @@ def test_lost_rules_are_named_and_made_anew(walled: World, cnci: snnet.Cnci) -> 
     from snnet.contract import Remove
 
     everything(cnci)
-    firewall = cnci._drivers.all[1]
+    firewall = cnci.drivers.firewall
     lost = [*rules(cnci)[Masquerade], *rules(cnci)[PortForward]]
     assert firewall.apply([Remove(rule) for rule in lost]).error is None
     assert sorted(cnci.verify()) == sorted(f"missing: {rule}" for rule in lost)
@@ -178,9 +178,9 @@ def test_a_floating_pool_limits_what_is_public(fake: FakeWorld) -> None:
     cnci = fake.cnci(config=fake.config(floating_pool=[PUBLIC]))
     cnci.add_remote_subnet(NET, 7, "192.0.2.21")
     with pytest.raises(snnet.InvalidRequest, match="not in the floating pool") as caught:
-        cnci.public_ip_access(True, GUEST, "203.0.113.6", "eth0")
-    assert caught.value.field == "public_ip"
-    cnci.public_ip_access(True, GUEST, PUBLIC, "eth0")
+        cnci.add_public_ip("203.0.113.6", to=GUEST, device="eth0")
+    assert caught.value.field == "address"
+    cnci.add_public_ip(PUBLIC, to=GUEST, device="eth0")
 
 
 @pytest.mark.parametrize(
@@ -188,24 +188,68 @@ def test_a_floating_pool_limits_what_is_public(fake: FakeWorld) -> None:
     [
         (lambda cnci: cnci.enable_nat(["no-such"]), "devices[0]"),
         (lambda cnci: cnci.enable_nat(["lo"]), "devices[0]"),
-        (lambda cnci: cnci.port_access(True, "icmp", "eth0", 1, GUEST, 1), "protocol"),
-        (lambda cnci: cnci.port_access(True, "TCP", "eth0", 1, GUEST, 1), "protocol"),
-        (lambda cnci: cnci.port_access(True, "tcp", "eth9", 1, GUEST, 1), "device"),
-        (lambda cnci: cnci.port_access(True, "tcp", "eth0", 0, GUEST, 1), "external_port"),
-        (lambda cnci: cnci.port_access(True, "tcp", "eth0", 65536, GUEST, 1), "external_port"),
-        (lambda cnci: cnci.port_access(True, "tcp", "eth0", 1, GUEST, 0), "internal_port"),
-        (lambda cnci: cnci.port_access(True, "tcp", "eth0", 1, GUEST, 65536), "internal_port"),
-        (lambda cnci: cnci.port_access(True, "tcp", "eth0", 1, "10.9.0.9", 1), "internal_ip"),
-        (lambda cnci: cnci.port_access(True, "tcp", "eth0", 1, "10.1.0.1", 1), "internal_ip"),
-        (lambda cnci: cnci.port_access(True, "tcp", "eth0", 1, "2001:db8::9", 1), "internal_ip"),
-        (lambda cnci: cnci.public_ip_access(True, GUEST, "2001:db8::5", "eth0"), "public_ip"),
-        (lambda cnci: cnci.public_ip_access(True, GUEST, "224.0.0.5", "eth0"), "public_ip"),
-        (lambda cnci: cnci.public_ip_access(True, GUEST, "192.0.2.11", "eth0"), "public_ip"),
-        (lambda cnci: cnci.public_ip_access(True, GUEST, "10.1.0.20", "eth0"), "public_ip"),
-        (lambda cnci: cnci.public_ip_access(True, "10.9.0.9", PUBLIC, "eth0"), "internal_ip"),
-        (lambda cnci: cnci.public_ip_access(True, GUEST, PUBLIC, "eth9"), "device"),
-        (lambda cnci: cnci.external_forwarding(True, "eth9", "x"), "device"),
-        (lambda cnci: cnci.external_forwarding(True, "eth0", "eth0"), "bridge"),
+        (
+            lambda cnci: cnci.add_port_forward(protocol="icmp", device="eth0", port=1, to=GUEST),
+            "protocol",
+        ),
+        (
+            lambda cnci: cnci.add_port_forward(protocol="TCP", device="eth0", port=1, to=GUEST),
+            "protocol",
+        ),
+        (
+            lambda cnci: cnci.add_port_forward(protocol="tcp", device="eth9", port=1, to=GUEST),
+            "device",
+        ),
+        (
+            lambda cnci: cnci.add_port_forward(
+                protocol="tcp", device="eth0", port=0, to=GUEST, to_port=1
+            ),
+            "port",
+        ),
+        (
+            lambda cnci: cnci.add_port_forward(
+                protocol="tcp", device="eth0", port=65536, to=GUEST, to_port=1
+            ),
+            "port",
+        ),
+        (
+            lambda cnci: cnci.add_port_forward(
+                protocol="tcp", device="eth0", port=1, to=GUEST, to_port=0
+            ),
+            "to_port",
+        ),
+        (
+            lambda cnci: cnci.add_port_forward(
+                protocol="tcp", device="eth0", port=1, to=GUEST, to_port=65536
+            ),
+            "to_port",
+        ),
+        (
+            lambda cnci: cnci.add_port_forward(
+                protocol="tcp", device="eth0", port=1, to="10.9.0.9"
+            ),
+            "to",
+        ),
+        (
+            lambda cnci: cnci.add_port_forward(
+                protocol="tcp", device="eth0", port=1, to="10.1.0.1"
+            ),
+            "to",
+        ),
+        (
+            lambda cnci: cnci.add_port_forward(
+                protocol="tcp", device="eth0", port=1, to="2001:db8::9"
+            ),
+            "to",
+        ),
+        (lambda cnci: cnci.add_public_ip("2001:db8::5", to=GUEST, device="eth0"), "address"),
+        (lambda cnci: cnci.add_public_ip("224.0.0.5", to=GUEST, device="eth0"), "address"),
+        (lambda cnci: cnci.add_public_ip("192.0.2.11", to=GUEST, device="eth0"), "address"),
+        (lambda cnci: cnci.add_public_ip("10.1.0.20", to=GUEST, device="eth0"), "address"),
+        (lambda cnci: cnci.add_public_ip(PUBLIC, to="10.9.0.9", device="eth0"), "to"),
+        (lambda cnci: cnci.add_public_ip(PUBLIC, to=GUEST, device="eth9"), "device"),
+        (lambda cnci: cnci.allow_external("eth9", bridge_of(cnci)), "device"),
+        (lambda cnci: cnci.allow_external("eth0", "eth0"), "bridge"),
     ],
 )
 def test_bad_input_touches_nothing(fake: FakeWorld, call, field: str) -> None:  # type: ignore[no-untyped-def]

@@ -45,12 +45,15 @@ SET_UPS: dict[str, tuple[Callable[[FakeWorld], Any], Call]] = {
     "nat": (_cnci, lambda node: node.enable_nat(["eth0"])),
     "forward": (
         _cnci,
-        lambda node: node.external_forwarding(True, "eth0", _bridge(node)),
+        lambda node: node.allow_external("eth0", _bridge(node)),
     ),
-    "port": (_cnci, lambda node: node.port_access(True, "tcp", "eth0", 80, "10.1.0.9", 80)),
+    "port": (
+        _cnci,
+        lambda node: node.add_port_forward(protocol="tcp", device="eth0", port=80, to="10.1.0.9"),
+    ),
     "public": (
         _cnci,
-        lambda node: node.public_ip_access(True, "10.1.0.9", "203.0.113.5", "eth0"),
+        lambda node: node.add_public_ip("203.0.113.5", to="10.1.0.9", device="eth0"),
     ),
 }
 
@@ -67,9 +70,9 @@ def _with_everything(world: FakeWorld) -> snnet.Cnci:
     cnci.add_remote_subnet("10.2.0.0/24", 8, "192.0.2.21")
     cnci.update_neighbors(neighbors(11, 30))
     cnci.enable_nat(["eth0"])
-    cnci.external_forwarding(True, "eth0", _bridge(cnci))
-    cnci.port_access(True, "tcp", "eth0", 80, "10.1.0.9", 80)
-    cnci.public_ip_access(True, "10.1.0.9", "203.0.113.5", "eth0")
+    cnci.allow_external("eth0", _bridge(cnci))
+    cnci.add_port_forward(protocol="tcp", device="eth0", port=80, to="10.1.0.9")
+    cnci.add_public_ip("203.0.113.5", to="10.1.0.9", device="eth0")
     return cnci
 
 
@@ -85,15 +88,15 @@ TEAR_DOWNS: dict[str, tuple[Callable[[FakeWorld], Any], Call]] = {
     "nat": (_with_everything, lambda node: node.disable_nat()),
     "forward": (
         _with_everything,
-        lambda node: node.external_forwarding(False, "eth0", _bridge(node)),
+        lambda node: node.deny_external("eth0", _bridge(node)),
     ),
     "port": (
         _with_everything,
-        lambda node: node.port_access(False, "tcp", "eth0", 80, "10.1.0.9", 80),
+        lambda node: node.remove_port_forward(protocol="tcp", device="eth0", port=80),
     ),
     "public": (
         _with_everything,
-        lambda node: node.public_ip_access(False, "10.1.0.9", "203.0.113.5", "eth0"),
+        lambda node: node.remove_public_ip("203.0.113.5"),
     ),
     "shutdown": (_with_everything, lambda node: node.shutdown()),
 }
@@ -156,7 +159,7 @@ def test_an_unfinished_tear_down_lists_what_is_left_and_is_finished_later(name: 
         # A zone that has to keep a link has to stay with it.
         left = [noun for noun in caught.value.leftovers if not isinstance(noun, Zone)]
         assert len(left) == 1 or left == [], left
-        assert node._drivers.find(caught.value.leftovers).keys() == {
+        assert node.drivers.find(caught.value.leftovers).keys() == {
             noun.key for noun in caught.value.leftovers
         }
         assert "EBUSY" in str(caught.value)

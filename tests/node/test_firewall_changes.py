@@ -8,9 +8,9 @@ import pytest
 
 import snnet
 from snnet.contract import AntiSpoof, HostIsolation, Noun, Owned, Sysctl
+from snnet.core.subnets import BRIDGED_TO_IP
 from snnet.firewall.iptables import IptablesFirewall
 from snnet.firewall.nftables import NftablesFirewall
-from snnet.node.sysctls import BRIDGED_TO_IP
 from snnet.system.host import SystemHost
 from snnet.system.process import run
 from tests.node.test_exits import GUEST, NET, bridge_of, everything
@@ -83,7 +83,7 @@ def test_without_a_gap_a_connection_goes_on(real: RealWorld) -> None:
     cnci.close()
     again = real.cnci(firewall="nftables")
     assert "dport=33265" in in_namespace(real, "conntrack", "-L")
-    again.port_access(False, "tcp", "eth0", 33265, GUEST, 22)
+    again.remove_port_forward(protocol="tcp", device="eth0", port=33265)
     assert "dport=33265" not in in_namespace(real, "conntrack", "-L"), "a removed one is forgotten"
     again.shutdown()
 

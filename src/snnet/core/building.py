@@ -28,10 +28,10 @@ from snnet.contract.dhcp import mac_of
 
 from . import identity as ids
 from .addressing import check_subnet
+from .encapsulation import check_key, tunnel_link
+from .requests import CnciVnicRequest, GuestRequest, TenantRequest, check_remote
 from .site import Site
 from .vnics import ROUTED_GATEWAY, CnciVnic, TenantSubnet, Vnic
-from .encapsulation import check_key, tunnel_link
-from .requests import GuestRequest, CnciVnicRequest, TenantRequest, check_remote
 
 DAMAGE = (KeyError, ValueError, InvalidRequest)
 """What reading an alias raises where a field is missing, malformed or impossible."""

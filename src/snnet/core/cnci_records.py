@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import ClassVar, Self
@@ -13,6 +13,7 @@ from snnet.contract import (
     DhcpScope,
     ExternalForward,
     Fdb,
+    InvalidRequest,
     IPAddress,
     Key,
     Link,
@@ -30,25 +31,24 @@ from snnet.contract import (
 )
 
 from . import identity as ids
-from .addressing import check_subnet
+from .addressing import check_guest, check_subnet
 from .building import DAMAGE
 from .encapsulation import Wire, check_key, collision, wire, wire_identity
-from .identity import Owner
+from .events import TunnelEvent
 from .mesh import Mesh, read_mesh
-from .records import IP_FORWARD, Records, half_born
+from .records import Records, half_born
 from .requests import check_remote
+from .rules import Rule
 from .site import Site
-from .subnets import CnciSubnet, Scoping, build_cnci_subnet, build_tunnel, inside
+from .subnets import CnciSubnet, Scoping, build_cnci_subnet, build_tunnel, inside, sysctls
 from .topology import CnciTopology
-
-BRIDGED_TO_IP = "net.bridge.bridge-nf-call-iptables"
-"""Whether br_netfilter shows bridged frames to IP's hooks."""
 
 
 class CnciRecords(Records):
     """Subnets, mesh and rules of one concentrator."""
 
     optional: ClassVar[frozenset[type[Noun]]] = Records.optional | {Zone, ZoneLink}
+    KINDS: ClassVar[frozenset[type[Noun]]] = frozenset({Link, Address, Neighbour, Fdb, Route})
 
     def __init__(self, site: Site, tenant_id: str, scoping: Scoping) -> None:
         super().__init__(site)
@@ -56,7 +56,7 @@ class CnciRecords(Records):
         self.scoping = scoping
         self.subnets: dict[IPv4Network, CnciSubnet] = {}
         self.mesh: Mesh | None = None
-        self.rules: dict[Key, Noun] = {}
+        self.rules: dict[Key, Rule] = {}
         self._wires: dict[Wire, tuple[IPv4Network, IPAddress]] = {}
 
     # -- looking up ------------------------------------------------------------------
@@ -130,7 +130,7 @@ class CnciRecords(Records):
 
     @property
     def kinds(self) -> frozenset[type[Noun]]:
-        return _KINDS
+        return self.KINDS
 
     def nouns(self) -> Iterator[Noun]:
         if self.forwarding:
@@ -144,17 +144,7 @@ class CnciRecords(Records):
             yield from with_addresses(rule)
 
     def sysctls(self) -> Iterator[SharedSysctl]:
-        """The host forwards between its links, and IP's hooks see no bridged frames.
-
-        Where br_netfilter translates the target of a frame to one behind the same
-        bridge, it switches the frame instead of routing it (br_nf_pre_routing_finish,
-        net/bridge/br_netfilter_hooks.c), and a bridge sends nothing back to the port
-        it came by: guests of one compute node would not reach each other by a port
-        forward.
-        """
-        owner = str(self.site.owner)
-        yield SharedSysctl(owner=owner, name=IP_FORWARD, value="1")
-        yield SharedSysctl(owner=owner, name=BRIDGED_TO_IP, value="0")
+        return sysctls(self.site)
 
     def apart(self, found: Nouns) -> Iterable[Noun]:
         for rule in (*self.rules.values(), *found.values()):
@@ -179,8 +169,19 @@ class CnciRecords(Records):
                 useless.add(key)
         return records, useless
 
+    def rebuilt(self, left: Collection[Key] | None) -> list[TunnelEvent]:
+        return []
 
-_KINDS: frozenset[type[Noun]] = frozenset({Link, Address, Neighbour, Fdb, Route})
+    def lost(self, left: Collection[Key]) -> list[TunnelEvent]:
+        return []
+
+    def remaining(self, left: Nouns) -> Self:
+        """See :meth:`Records.remaining`; a rule stays while its address does."""
+        records = super().remaining(left)
+        for key, rule in self.rules.items():
+            if any(noun.key in left for noun in with_addresses(rule)):
+                records.rules[key] = rule
+        return records
 
 
 def with_addresses(rule: Noun) -> Iterator[Noun]:
@@ -188,6 +189,32 @@ def with_addresses(rule: Noun) -> Iterator[Noun]:
     if isinstance(rule, PublicIp):
         yield Address(link=rule.device, address=IPv4Interface((rule.public, 32)))
     yield rule
+
+
+def check_fits(rule: Rule, records: CnciRecords) -> None:
+    """InvalidRequest where a rule is about no bridge or no guest of the concentrator."""
+    match rule:
+        case ExternalForward(bridge=bridge):
+            if all(subnet.bridge.name != bridge for subnet in records.subnets.values()):
+                raise InvalidRequest(
+                    f"{bridge!r} is not a bridge of this concentrator", field="bridge"
+                )
+        case PortForward(target=address):
+            _check_target(address, records)
+        case PublicIp(internal=address, public=public):
+            if public == records.site.uplink.ip or records.subnet_of(public):
+                raise InvalidRequest(
+                    f"{public} is this concentrator's own, or in one of its subnets",
+                    field="address",
+                )
+            _check_target(address, records)
+
+
+def _check_target(address: IPv4Address, records: CnciRecords) -> None:
+    subnet = records.subnet_of(address)
+    if subnet is None:
+        raise InvalidRequest(f"{address} is in no subnet of this concentrator", field="to")
+    check_guest(address, subnet.network, "to")
 
 
 def check_mesh(mesh: Mesh, networks: Iterable[IPv4Network]) -> None:

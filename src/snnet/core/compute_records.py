@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from typing import ClassVar, Self
 
@@ -31,12 +32,13 @@ from . import identity as ids
 from .addressing import check_subnet
 from .building import DAMAGE, read_cnci_vnic, read_subnet, read_vnic
 from .encapsulation import Wire, collision, wire, wire_identity
-from .records import IP_FORWARD, Records, half_born
-from .requests import CnciVnicId, GuestRequest, SubnetId, TenantRequest, VnicId
-from .routed import build_routed_subnet, check_disjoint, on_uplink, zones
+from .events import TunnelEvent, TunnelEventType
+from .records import Records, half_born
+from .requests import CnciVnicId, SubnetId, TenantRequest, VnicId
+from .routed import build_routed_subnet, check_disjoint, on_uplink, sysctls, zones
 from .site import Site
 from .topology import Topology
-from .vnics import CnciVnic, TenantSubnet, Vnic
+from .vnics import CnciVnic, TenantSubnet, Vnic, tunnel_event
 
 
 class ComputeRecords(Records):
@@ -90,10 +92,12 @@ class ComputeRecords(Records):
 
     # -- conflicts -------------------------------------------------------------------
 
-    def check_address(self, identity: VnicId, address: IPv4Address) -> None:
-        """Conflict where another VNIC of the subnet has this address."""
+    def check_address(
+        self, identity: VnicId, address: IPv4Address, gone: Collection[VnicId] = ()
+    ) -> None:
+        """Conflict where another VNIC of the subnet, none of ``gone``, has this address."""
         other = self._addresses.get(identity[:2], {}).get(address)
-        if other is not None and other != identity[2]:
+        if other not in (None, identity[2]) and (*identity[:2], other) not in gone:
             raise Conflict(f"ip {address} of subnet {identity[1]} belongs to VNIC {other}")
 
     def check_tunnel(self, request: TenantRequest) -> None:
@@ -110,9 +114,7 @@ class ComputeRecords(Records):
             mine = wire_identity(subnet.tunnel)
             self._check_wire(subnet.id, mine, subnet.key, subnet.tunnel.remote)
 
-    def _check_wire(
-        self, identity: SubnetId, mine: Wire, key: int, remote: IPAddress
-    ) -> None:
+    def _check_wire(self, identity: SubnetId, mine: Wire, key: int, remote: IPAddress) -> None:
         other = self._wires.get(mine)
         if other is not None and other != identity:
             existing = self.subnets[other].tunnel
@@ -133,6 +135,7 @@ class ComputeRecords(Records):
     def put_subnet(self, subnet: TenantSubnet) -> None:
         self._drop_wire(subnet.id)
         self.subnets[subnet.id] = subnet
+        self.forwarding |= self.site.routed
         if subnet.tunnel:
             self._wires[wire_identity(subnet.tunnel)] = subnet.id
 
@@ -157,6 +160,17 @@ class ComputeRecords(Records):
         if vnic:
             self._addresses[identity[:2]].pop(vnic.ip, None)
 
+    def forget(self, subnet: TenantSubnet, left: Collection[Key]) -> list[TunnelEvent]:
+        """Drop a subnet without VNICs, except for what is ``left``; DEL if its tunnel went."""
+        events = []
+        if subnet.tunnel and subnet.tunnel.key not in left:
+            events.append(tunnel_event(self.site, subnet, TunnelEventType.DEL))
+            self.put_subnet(replace(subnet, tunnel=None))
+        shared = {noun.key for noun in (*zones([subnet]), *subnet.nouns())}
+        if shared.isdisjoint(left) and not self.has_vnics(subnet.id):
+            self.drop_subnet(subnet.id)
+        return events
+
     # -- as records ------------------------------------------------------------------
 
     @property
@@ -175,14 +189,7 @@ class ComputeRecords(Records):
             yield from port.nouns()
 
     def sysctls(self) -> Iterator[SharedSysctl]:
-        """In routed mode the host forwards, and answers ARP on the uplink at once."""
-        if not self.site.routed:
-            return
-        owner = str(self.site.owner)
-        # sysctl(8): a slash stands for a dot in the name of a link.
-        uplink = self.site.uplink.link_name.replace(".", "/")
-        yield SharedSysctl(owner=owner, name=IP_FORWARD, value="1")
-        yield SharedSysctl(owner=owner, name=f"net.ipv4.neigh.{uplink}.proxy_delay", value="0")
+        return sysctls(self.site) if self.site.routed else iter(())
 
     def apart(self, found: Nouns) -> Iterable[Noun]:
         return on_uplink(self.site, found.values()) if self.site.routed else ()
@@ -199,8 +206,47 @@ class ComputeRecords(Records):
         useless |= useless_dependents(staying, keyed(records.nouns()))
         return records, useless
 
+    def rebuilt(self, left: Collection[Key] | None) -> list[TunnelEvent]:
+        empty = [] if left is None else self.empty_subnets()
+        events = [
+            tunnel_event(self.site, subnet, TunnelEventType.ADD)
+            for subnet in self.subnets.values()
+            if subnet.tunnel and subnet not in empty
+        ]
+        for subnet in empty:
+            events += self.forget(subnet, left or ())
+        return events
+
+    def lost(self, left: Collection[Key]) -> list[TunnelEvent]:
+        return [
+            tunnel_event(self.site, subnet, TunnelEventType.DEL)
+            for subnet in self.subnets.values()
+            if subnet.tunnel and subnet.tunnel.key not in left
+        ]
+
+    def towards(self, other: Self) -> list[TunnelEvent]:
+        before, after = self._tunnels(), other._tunnels()
+        ends = [TunnelEventType.DEL] * len(before) + [TunnelEventType.ADD] * len(after)
+        return [
+            tunnel_event(self.site, subnet, kind)
+            for kind, subnet in zip(ends, (*before, *after), strict=True)
+            if (subnet in before) != (subnet in after)
+        ]
+
+    def _tunnels(self) -> list[TenantSubnet]:
+        return [subnet for subnet in self.subnets.values() if subnet.tunnel]
+
+    def gaps(self) -> Iterator[str]:
+        for subnet in self.subnets.values():
+            if subnet.bridge and subnet.tunnel is None:
+                yield (
+                    f"{subnet.bridge.name}: subnet {subnet.subnet_id} of tenant "
+                    f"{subnet.tenant_id} lost its tunnel, and with it its concentrator; create "
+                    "one of its VNICs again to name it"
+                )
+
     def warnings(self) -> Iterator[str]:
-        yield from tunnel_less(self)
+        yield from self.gaps()
         yield from self._same_macs()
 
     def _same_macs(self) -> Iterator[str]:
@@ -325,16 +371,6 @@ def _place_vnic(records: ComputeRecords, site: Site, link: Link, fields: dict[st
         records.orphans.append(f"{link}: a second link of the same VNIC")
         return
     records.put_vnic(vnic)
-
-
-def tunnel_less(records: ComputeRecords) -> list[str]:
-    """Orphan notes about subnets whose tunnel is gone and whose concentrator is unknown."""
-    return [
-        f"{subnet.bridge.name}: subnet {subnet.subnet_id} of tenant {subnet.tenant_id} lost its "
-        "tunnel, and with it its concentrator; create one of its VNICs again to name it"
-        for subnet in records.subnets.values()
-        if subnet.bridge and subnet.tunnel is None
-    ]
 
 
 def useless_dependents(ours: Nouns, wanted: Nouns) -> set[Key]:

@@ -4,13 +4,27 @@ from __future__ import annotations
 
 from snnet.contract import Conflict
 
+from .requests import CnciVnicRequest, GuestRequest, TenantRequest
+from .site import Site
 from .vnics import CnciVnic, TenantSubnet, Vnic
-from .requests import GuestRequest, TenantRequest
+
+Pairs = list[tuple[str, object, object]]
+"""Fields of a request: the name, what is asked for, what exists."""
 
 
 def check_same_subnet(subnet: TenantSubnet, request: GuestRequest) -> None:
     """Conflict where a request disagrees with the subnet as this node has it."""
-    pairs: list[tuple[str, object, object]] = [("subnet", request.subnet, subnet.network)]
+    what = f"subnet {subnet.subnet_id} of tenant {subnet.tenant_id}"
+    _check_same(what, _subnet_pairs(subnet, request))
+
+
+def is_same_subnet(subnet: TenantSubnet, request: GuestRequest) -> bool:
+    """Whether a request agrees with the subnet as this node has it."""
+    return _is_same(_subnet_pairs(subnet, request))
+
+
+def _subnet_pairs(subnet: TenantSubnet, request: GuestRequest) -> Pairs:
+    pairs: Pairs = [("subnet", request.subnet, subnet.network)]
     if isinstance(request, TenantRequest):
         pairs.append(("subnet_key", request.subnet_key, subnet.key))
     if subnet.tunnel and isinstance(request, TenantRequest):
@@ -18,37 +32,55 @@ def check_same_subnet(subnet: TenantSubnet, request: GuestRequest) -> None:
             ("concentrator_id", request.concentrator_id, subnet.concentrator_id),
             ("concentrator_ip", request.concentrator_ip, subnet.concentrator_ip),
         ]
-    _check_same(f"subnet {subnet.subnet_id} of tenant {subnet.tenant_id}", pairs)
+    return pairs
 
 
-def check_same_vnic(vnic: Vnic, wanted: Vnic) -> None:
+def check_same_vnic(vnic: Vnic, request: GuestRequest, site: Site) -> None:
     """Conflict where a repeated create differs from the VNIC that exists."""
-    _check_same(
-        f"VNIC {vnic.vnic_id} of subnet {vnic.subnet_id}",
-        [
-            ("role", wanted.role.value, vnic.role.value),
-            ("instance_id", wanted.instance_id, vnic.instance_id),
-            ("ip", wanted.ip, vnic.ip),
-            ("mac", wanted.mac, vnic.mac),
-            ("mtu", wanted.mtu, vnic.mtu),
-            ("queues", wanted.queues > 1, vnic.queues > 1),
-        ],
-    )
+    what = f"VNIC {vnic.vnic_id} of subnet {vnic.subnet_id}"
+    _check_same(what, _vnic_pairs(vnic, request, site))
 
 
-def check_same_cnci_vnic(port: CnciVnic, wanted: CnciVnic) -> None:
+def is_same_vnic(vnic: Vnic, request: GuestRequest, site: Site) -> bool:
+    """Whether a request is for the VNIC as it exists."""
+    return _is_same(_vnic_pairs(vnic, request, site))
+
+
+def _vnic_pairs(vnic: Vnic, request: GuestRequest, site: Site) -> Pairs:
+    return [
+        ("role", request.role.value, vnic.role.value),
+        ("instance_id", request.instance_id, vnic.instance_id),
+        ("ip", request.ip, vnic.ip),
+        ("mac", request.mac, vnic.mac),
+        ("mtu", request.mtu or site.mtu, vnic.mtu),
+        ("queues", request.queues > 1, vnic.queues > 1),
+    ]
+
+
+def check_same_cnci_vnic(vnic: CnciVnic, request: CnciVnicRequest, site: Site) -> None:
     """Conflict where a repeated create differs from the CNCI VNIC that exists."""
-    _check_same(
-        f"CNCI VNIC {port.vnic_id} of tenant {port.tenant_id}",
-        [
-            ("instance_id", wanted.instance_id, port.instance_id),
-            ("mac", wanted.mac, port.mac),
-            ("mtu", wanted.mtu, port.mtu),
-        ],
-    )
+    what = f"CNCI VNIC {vnic.vnic_id} of tenant {vnic.tenant_id}"
+    _check_same(what, _cnci_vnic_pairs(vnic, request, site))
 
 
-def _check_same(what: str, pairs: list[tuple[str, object, object]]) -> None:
+def is_same_cnci_vnic(vnic: CnciVnic, request: CnciVnicRequest, site: Site) -> bool:
+    """Whether a request is for the CNCI VNIC as it exists."""
+    return _is_same(_cnci_vnic_pairs(vnic, request, site))
+
+
+def _cnci_vnic_pairs(vnic: CnciVnic, request: CnciVnicRequest, site: Site) -> Pairs:
+    return [
+        ("instance_id", request.instance_id, vnic.instance_id),
+        ("mac", request.mac, vnic.mac),
+        ("mtu", request.mtu or site.uplink.mtu, vnic.mtu),
+    ]
+
+
+def _is_same(pairs: Pairs) -> bool:
+    return all(new == old for _, new, old in pairs)
+
+
+def _check_same(what: str, pairs: Pairs) -> None:
     different = [f"{field} {old} (asked for: {new})" for field, new, old in pairs if new != old]
     if different:
         raise Conflict(f"{what} exists with {', '.join(different)}: destroy it first")

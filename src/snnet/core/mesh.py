@@ -23,9 +23,9 @@ from snnet.contract import (
 
 from . import identity as ids
 from .addressing import check_subnet, check_unicast
-from .site import Site
 from .encapsulation import GRE_MESH_OVERHEAD, check_key, overhead
 from .requests import check_remote
+from .site import Site
 
 MESH_VXLAN_PORT = 4789
 """IANA's port for VXLAN (RFC 7348, section 8)."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import ClassVar, Self
 
 from snnet.contract import Key, Link, Noun, Nouns, SharedSysctl
 
+from .events import TunnelEvent
 from .site import Site
 
 IP_FORWARD = "net.ipv4.ip_forward"
@@ -54,9 +56,43 @@ class Records(ABC):
         Useless are half-born links and what a killed call left.
         """
 
+    @abstractmethod
+    def rebuilt(self, left: Collection[Key] | None) -> list[TunnelEvent]:
+        """The events of a rebuild: every tunnel again as ADD, removed ones as DEL.
+
+        ``left`` are the identities of useless objects that could not go; those that
+        went are forgotten.  None: nothing was to go.
+        """
+
+    @abstractmethod
+    def lost(self, left: Collection[Key]) -> list[TunnelEvent]:
+        """The events of the removal of everything but what is ``left``."""
+
+    def remaining(self, left: Nouns) -> Self:
+        """The records after the removal of everything but what is ``left``."""
+        return self.read(left)[0]
+
+    def towards(self, other: Self) -> list[TunnelEvent]:
+        """The events of a change from these records to ``other``."""
+        return []
+
+    def copy(self) -> Self:
+        """The same records, which do not change with these."""
+        other = copy.copy(self)
+        for name, value in self.__dict__.items():
+            if isinstance(value, dict):
+                setattr(other, name, {key: _copied(one) for key, one in value.items()})
+            elif isinstance(value, list):
+                setattr(other, name, list(value))
+        return other
+
     def take(self, other: Self) -> None:
         """Know what ``other`` knows, and nothing else."""
         self.__dict__.update(other.__dict__)
+
+    def gaps(self) -> Iterator[str]:
+        """What is incomplete and cannot be completed from the host alone."""
+        yield from ()
 
     def warnings(self) -> Iterator[str]:
         """What is as wanted and may do harm all the same."""
@@ -66,3 +102,7 @@ class Records(ABC):
 def half_born(ours: Nouns) -> set[Key]:
     """Identities of links whose creation never got as far as the alias."""
     return {key for key, noun in ours.items() if isinstance(noun, Link) and not noun.alias}
+
+
+def _copied(value: object) -> object:
+    return dict(value) if isinstance(value, dict) else value

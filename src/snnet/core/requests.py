@@ -6,7 +6,16 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any, TypeVar
 
-from snnet.config import MTU_MIN, VnicConfig, VnicRole, check_address, check_network
+from snnet.config import (
+    MTU_MIN,
+    Address,
+    Network,
+    VnicConfig,
+    VnicRole,
+    check_address,
+    check_int,
+    check_network,
+)
 from snnet.contract import InvalidRequest, IPAddress
 from snnet.contract.dhcp import mac_of
 
@@ -67,6 +76,26 @@ class CnciVnicRequest:
     @property
     def id(self) -> CnciVnicId:
         return (self.tenant_id, self.vnic_id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteSubnet:
+    """A compute node's part of a concentrator's subnet."""
+
+    network: IPv4Network
+    key: int
+    remote: IPAddress
+
+
+def remote_subnet(
+    subnet: Network, key: int, cn_ip: Address, *, tunnel: str, uplink: IPAddress
+) -> RemoteSubnet:
+    """What ``add_remote_subnet`` and ``del_remote_subnet`` need."""
+    return RemoteSubnet(
+        network=check_subnet(check_network(subnet, "subnet")),
+        key=check_key(tunnel, check_int(key, "key", 1, 2**32 - 1), "key"),
+        remote=check_remote(cn_ip, uplink, "cn_ip"),
+    )
 
 
 def tenant_request(

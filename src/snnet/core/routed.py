@@ -10,15 +10,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Network
 
-from snnet.contract import Conflict, Link, Noun, ProxyNeighbour, Route, Zone
+from snnet.contract import Conflict, Link, Noun, ProxyNeighbour, Route, SharedSysctl, Zone
 from snnet.contract.network import SNNET_PROTOCOL
 
 from . import identity as ids
+from .records import IP_FORWARD
 from .site import Site
 from .vnics import TenantSubnet
 
 
-def build_routed_subnet(site: Site, tenant_id: str, subnet_id: str, network: IPv4Network) -> TenantSubnet:
+def build_routed_subnet(
+    site: Site, tenant_id: str, subnet_id: str, network: IPv4Network
+) -> TenantSubnet:
     """A subnet without bridge and tunnel."""
     return TenantSubnet(
         owner=str(site.owner),
@@ -46,6 +49,15 @@ def check_disjoint(subnets: Iterable[TenantSubnet], wanted: TenantSubnet) -> Non
                 f"(subnet {other.subnet_id} of tenant {other.tenant_id}): in routed mode "
                 "addresses are unique"
             )
+
+
+def sysctls(site: Site) -> Iterator[SharedSysctl]:
+    """The host forwards, and answers ARP on the uplink at once."""
+    owner = str(site.owner)
+    # sysctl(8): a slash stands for a dot in the name of a link.
+    uplink = site.uplink.link_name.replace(".", "/")
+    yield SharedSysctl(owner=owner, name=IP_FORWARD, value="1")
+    yield SharedSysctl(owner=owner, name=f"net.ipv4.neigh.{uplink}.proxy_delay", value="0")
 
 
 def zone(owner: str, tenant_id: str, subnets: Iterable[TenantSubnet]) -> Zone:

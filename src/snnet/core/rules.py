@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from ipaddress import IPv4Address
 
-from snnet.contract import Conflict, Key, Noun, PortForward, PublicIp
+from snnet.contract import Conflict, ExternalForward, Key, Masquerade, Noun, PortForward, PublicIp
 
 from .identity import Owner
+from .subnets import CnciSubnet
+
+Rule = Masquerade | ExternalForward | PortForward | PublicIp
+"""A rule that a concentrator's caller asks for."""
 
 
-def check_rule(rule: Noun, known: Mapping[Key, Noun]) -> None:
+def check_rule(rule: Rule, known: Mapping[Key, Rule]) -> None:
     """Conflict where a rule contradicts one that exists."""
     old = known.get(rule.key)
     if old is not None and not same_rule(rule, old):
@@ -26,6 +30,11 @@ def check_rule(rule: Noun, known: Mapping[Key, Noun]) -> None:
                 raise Conflict(f"{rule.internal} has the public address {other.public} already")
 
 
+def port_forward_key(owner: Owner, protocol: str, device: str, port: int) -> Key:
+    """Identity of the rule that forwards the port."""
+    return ("port-forward", str(owner), protocol, device, str(port))
+
+
 def public_key(owner: Owner, address: IPv4Address) -> Key:
     """Identity of the rule that makes the address public."""
     return ("public-ip", str(owner), str(address))
@@ -36,3 +45,14 @@ def same_rule(rule: Noun, other: Noun | None) -> bool:
     if isinstance(rule, PortForward) and isinstance(other, PortForward):
         return replace(rule, addresses=()) == replace(other, addresses=())
     return rule == other
+
+
+def rules_about(subnet: CnciSubnet, rules: Iterable[Rule]) -> Iterator[Rule]:
+    """Those of the rules that let the subnet out, or lead to one of its guests."""
+    for rule in rules:
+        match rule:
+            case ExternalForward(bridge=subnet.bridge.name):
+                yield rule
+            case PortForward(target=address) | PublicIp(internal=address):
+                if address in subnet.network:
+                    yield rule

@@ -14,6 +14,7 @@ from snnet.contract import (
     InvalidRequest,
     IPAddress,
     Noun,
+    SharedSysctl,
     Tunnel,
     Zone,
     ZoneLink,
@@ -22,7 +23,24 @@ from snnet.contract import (
 from . import identity as ids
 from .addressing import gateway_of
 from .encapsulation import tunnel_link
+from .records import IP_FORWARD
 from .site import Site
+
+BRIDGED_TO_IP = "net.bridge.bridge-nf-call-iptables"
+"""Whether br_netfilter shows bridged frames to IP's hooks."""
+
+
+def sysctls(site: Site) -> Iterator[SharedSysctl]:
+    """The host forwards between its links, and IP's hooks see no bridged frames.
+
+    Where br_netfilter translates the target of a frame to one behind the same bridge, it
+    switches the frame instead of routing it (br_nf_pre_routing_finish,
+    net/bridge/br_netfilter_hooks.c), and a bridge sends nothing back to the port it came
+    by: guests of one compute node would not reach each other by a port forward.
+    """
+    owner = str(site.owner)
+    yield SharedSysctl(owner=owner, name=IP_FORWARD, value="1")
+    yield SharedSysctl(owner=owner, name=BRIDGED_TO_IP, value="0")
 
 
 @dataclass(frozen=True, slots=True)

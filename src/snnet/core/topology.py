@@ -25,7 +25,7 @@ class Topology:
         """The ids of all tenants present, sorted."""
         ids = {subnet.tenant_id for subnet in self.subnets}
         ids |= {vnic.tenant_id for vnic in self.vnics}
-        ids |= {port.tenant_id for port in self.cnci_vnics}
+        ids |= {vnic.tenant_id for vnic in self.cnci_vnics}
         return tuple(sorted(ids))
 
     def to_dict(self) -> dict[str, Any]:
@@ -42,33 +42,19 @@ class Topology:
                             "concentrator_id": subnet.concentrator_id,
                             "concentrator_ip": str(subnet.concentrator_ip or "") or None,
                             "vnics": [
-                                _vnic_data(vnic) for vnic in self.vnics if vnic.id[:2] == subnet.id
+                                vnic.to_dict() for vnic in self.vnics if vnic.id[:2] == subnet.id
                             ],
                         }
                         for subnet in self.subnets
                         if subnet.tenant_id == tenant
                     },
                     "cnci_vnics": [
-                        {"vnic_id": port.vnic_id, "link_name": port.link_name, "mac": port.mac}
-                        for port in self.cnci_vnics
-                        if port.tenant_id == tenant
+                        vnic.to_dict() for vnic in self.cnci_vnics if vnic.tenant_id == tenant
                     ],
                 }
                 for tenant in self.tenants
             }
         }
-
-
-def _vnic_data(vnic: Vnic) -> dict[str, Any]:
-    return {
-        "vnic_id": vnic.vnic_id,
-        "role": vnic.role.value,
-        "instance_id": vnic.instance_id,
-        "link_name": vnic.link_name,
-        "ip": str(vnic.ip),
-        "mac": vnic.mac,
-        "mtu": vnic.mtu,
-    }
 
 
 @dataclass(frozen=True, slots=True)

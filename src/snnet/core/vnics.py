@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network
+from typing import Any
 
 from snnet.config import VnicRole
 from snnet.contract import (
@@ -152,6 +153,18 @@ class Vnic:
         yield self.link
         yield from self.dependents
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "vnic_id": self.vnic_id,
+            "role": self.role.value,
+            "instance_id": self.instance_id,
+            "link_name": self.link_name,
+            "ip": str(self.ip),
+            "mac": self.mac,
+            "mtu": self.mtu,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class CnciVnic:
@@ -195,8 +208,12 @@ class CnciVnic:
         return self.link.mtu or 0
 
     def nouns(self) -> Iterator[Noun]:
-        # A new macvtap gets a new index; the old one may be somebody's by now.
+        # A new macvtap gets a new index; the old one may be in use by now.
         yield replace(self.link, index=0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {"vnic_id": self.vnic_id, "link_name": self.link_name, "mac": self.mac}
 
 
 # -- what is told ----------------------------------------------------------------

@@ -10,7 +10,7 @@ from typing import Any
 from snnet.config import check_network
 from snnet.contract import Conflict, Incomplete, InvalidRequest
 from snnet.core.addressing import check_subnet, mac_for
-from snnet.core.vnics import Subnet
+from snnet.core.vnics import TenantSubnet
 from snnet.node import ComputeNode
 
 from . import messages
@@ -156,7 +156,7 @@ class NetworkDriver:
             "bridge": bridge,
         }
 
-    def _subnet_of(self, bridge: str) -> Subnet:
+    def _subnet_of(self, bridge: str) -> TenantSubnet:
         for subnet in self._node.topology().subnets:
             if subnet.network_name == bridge:
                 return subnet

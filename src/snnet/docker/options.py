@@ -55,7 +55,7 @@ def refuse_ports(options: Mapping[str, Any]) -> None:
     if options.get(_PORTS):
         raise InvalidRequest(
             "ports of tenants' containers are not published by their host: leave out -p, and "
-            "have the concentrator forward one (Cnci.port_access)",
+            "have the concentrator forward one (Cnci.add_port_forward)",
             field=_PORTS,
         )
 

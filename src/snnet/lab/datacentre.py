@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from snnet.contract import Key, Noun, SnnetError, Sysctl
-from snnet.core.vnics import CnciVnic, Vnic
 from snnet.core.events import TunnelEvent, TunnelEventType
+from snnet.core.vnics import CnciVnic, Vnic
 from snnet.node import Cnci, ComputeNode
 
 from .lab import Lab
@@ -67,13 +67,19 @@ class DataCentre:
             device = cnci.uplinks[0].link_name
             cnci.enable_nat([device], cancel=self.lab.cancel)
             for subnet in cnci.topology()["subnets"].values():
-                cnci.external_forwarding(True, device, subnet["bridge"], cancel=self.lab.cancel)
+                cnci.allow_external(device, subnet["bridge"], cancel=self.lab.cancel)
             for forward in self.scenario.forwards:
                 if forward.guest.tenant == tenant:
-                    cnci.port_access(True, "tcp", device, forward.port, forward.guest.ip, SSH)
+                    cnci.add_port_forward(
+                        protocol="tcp",
+                        device=device,
+                        port=forward.port,
+                        to=forward.guest.ip,
+                        to_port=SSH,
+                    )
             for public in self.scenario.publics:
                 if public.guest.tenant == tenant:
-                    cnci.public_ip_access(True, public.guest.ip, public.address, device)
+                    cnci.add_public_ip(public.address, to=public.guest.ip, device=device)
 
     def create_vnics(self) -> None:
         """Give each guest its VNIC; the concentrator follows each new tunnel."""

@@ -1,11 +1,11 @@
 """Nodes: the compute node and the concentrator, safe to call from any thread.
 
-A call checks its request, claims what it works on, plans, applies, and
-publishes what came of it.  The thinking is in :mod:`snnet.core`, the doing in
-the drivers.
+A node is a flat face that makes calls (:mod:`snnet.node.calls`), and an engine that
+runs them: claim, read, draft, apply, publish, tell.  The thinking is in
+:mod:`snnet.core`, the doing in the drivers.
 """
 
 from .cnci import Cnci
-from .vnics import ComputeNode
+from .compute import ComputeNode
 
 __all__ = ["Cnci", "ComputeNode"]

@@ -12,6 +12,9 @@ from .deadline import Deadline
 Thing = tuple[object, ...]
 """Something that calls work on, a subnet or an address, say: its kind, then its names."""
 
+Held = Callable[[Thing], bool]
+"""Whether a call holds a thing for itself alone now."""
+
 
 @dataclass(frozen=True, slots=True)
 class Claim:
@@ -43,14 +46,14 @@ class Claims:
         self._alone: set[Thing] = set()
         self._shared: Counter[Thing] = Counter()
 
-    def take(self, decide: Callable[[], Claim], deadline: Deadline) -> Claim:
+    def take(self, decide: Callable[[Held], Claim], deadline: Deadline) -> Claim:
         """Wait until what ``decide`` asks for is free, and take it; ``release`` gives it back.
 
         Calls ``decide`` again after every wait, with the lock held.
         Raises Timeout or Cancelled as the deadline says.
         """
         with self.lock:
-            claim = decide()
+            claim = decide(self._alone.__contains__)
             if not self._free(claim):
                 claim = self._wait(claim, decide, deadline)
             self._working = -1 if claim.everything else self._working + 1
@@ -59,7 +62,7 @@ class Claims:
                 self._shared[thing] += 1
             return claim
 
-    def _wait(self, claim: Claim, decide: Callable[[], Claim], deadline: Deadline) -> Claim:
+    def _wait(self, claim: Claim, decide: Callable[[Held], Claim], deadline: Deadline) -> Claim:
         draining = claim.everything
         # A call that wants the whole node stops newcomers, or it would wait for ever.
         self._draining += draining
@@ -67,17 +70,13 @@ class Claims:
             while not self._free(claim):
                 deadline.check()
                 self.lock.wait(deadline.patience())
-                claim = decide()
+                claim = decide(self._alone.__contains__)
             deadline.check()
         finally:
             self._draining -= draining
             if draining:
                 self.lock.notify_all()
         return claim
-
-    def held(self, thing: Thing) -> bool:
-        """Whether a call has it for itself alone; for ``decide`` to ask."""
-        return thing in self._alone
 
     def _free(self, claim: Claim) -> bool:
         if claim.everything:

@@ -1,81 +1,61 @@
-"""The concentrator: a tenant's subnets, tunnels, DHCP, mesh and way out."""
+"""The concentrator: a tenant's subnets, tunnels, DHCP, mesh and ways out."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
-from ipaddress import IPv4Network
-from typing import Any, ClassVar
+from ipaddress import IPv4Address, IPv4Network
+from typing import ClassVar
 
 from snnet.config import (
     Address,
     Neighbor,
     Network,
     NetworkConfig,
+    check_choice,
     check_id,
     check_int,
     check_many,
     check_network,
+    check_ports,
+    check_text,
     shown,
 )
-from snnet.contract import Address as AddressNoun
 from snnet.contract import (
-    DhcpScope,
-    Fdb,
+    PROTOCOLS,
+    ExternalForward,
     InvalidRequest,
-    IPAddress,
-    Key,
-    Link,
-    Neighbour,
-    Noun,
-    Nouns,
+    Masquerade,
     Plan,
+    PortForward,
     PublicIp,
-    Route,
-    Zone,
-    ZoneLink,
-    keyed,
 )
-from snnet.core import identity as ids
-from snnet.core.addressing import check_subnet
-from snnet.core.cnci_records import (
-    CnciRecords,
-    CnciSubnet,
-    Scoping,
-    build_cnci_subnet,
-    build_tunnel,
-    inside,
-    read_cnci,
-    with_addresses,
-)
-from snnet.core.encapsulation import check_key
-from snnet.core.mesh import build_mesh
-from snnet.core.planner import plan as make_plan
-from snnet.core.requests import check_remote
+from snnet.core.addressing import check_ipv4, check_subnet, check_unicast
+from snnet.core.cnci_records import CnciRecords
+from snnet.core.requests import RemoteSubnet, remote_subnet
+from snnet.core.rules import port_forward_key, public_key
+from snnet.core.site import Site
+from snnet.core.subnets import Scoping
+from snnet.core.topology import CnciTopology
 
-from .base import account
-from .claims import WHOLE_NODE, Claim
-from .deadline import CancelToken, Deadline
-from .engine import Telling, incomplete, undone
-from .exits import Exits
-from .lifecycle import DriverChoice
-from .reports import Report
+from .calls.mesh import UpdateMesh
+from .calls.rules import DropRules, SetRules
+from .calls.subnets import AddSubnet, DetachNode, RemoveSubnet
+from .deadline import CancelToken
+from .node import DriverChoice, Node
+from .results import Report
 from .scopes import ScopeControl
-from .sysctls import BRIDGED_TO_IP, IP_FORWARD, SharedSysctls
 
 
-class Cnci(Exits):
+class Cnci(Node[CnciRecords]):
     """A tenant's concentrator, as its agent drives it.
 
-    Set-up calls (add, enable, update) are all or nothing.  Tear-down calls
-    (del, disable, shutdown) press on and raise ``Incomplete`` for what is
-    left.  Every call may be repeated.
+    Set-up calls (add, enable, allow, update) are all or nothing.  Tear-down calls
+    (del, remove, disable, deny, shutdown) press on and raise ``Incomplete`` for what
+    is left.  Every call may be repeated.
     """
 
     role: ClassVar[str] = "cnci"
-    _optional: ClassVar[frozenset[type[Noun]]] = frozenset({Zone, ZoneLink})
-    _kinds: tuple[type[Noun], ...] = (Link, AddressNoun, Neighbour, Fdb, Route)
 
     def __init__(
         self,
@@ -107,27 +87,10 @@ class Cnci(Exits):
             read_only=read_only,
             listeners=listeners,
         )
-        self._known = CnciRecords(str(self.owner))
         self._scoping = Scoping(config.dhcp_reserved, config.domain_name)
-        self._sysctls = SharedSysctls(self._host, self._drivers, str(self.owner))
 
-    def _start(self) -> Report:
-        with self._telling() as told:
-            report = self._rebuild(told)
-        if not self.read_only:
-            self._route()
-        return report
-
-    def _route(self) -> None:
-        """Have the host forward between its links; a shutdown has put it back.
-
-        Where br_netfilter translates the target of a frame to one behind the same
-        bridge, it switches the frame instead of routing it (br_nf_pre_routing_finish,
-        net/bridge/br_netfilter_hooks.c), and a bridge sends nothing back to the port
-        it came by: guests of one compute node would not reach each other by a port
-        forward.
-        """
-        self._sysctls.enable({IP_FORWARD: "1", BRIDGED_TO_IP: "0"})
+    def _records(self, site: Site) -> CnciRecords:
+        return CnciRecords(site, self.tenant_id, self._scoping)
 
     # -- subnets ---------------------------------------------------------------------
 
@@ -146,48 +109,20 @@ class Cnci(Exits):
         Another key for the subnet, an overlap, or one key for two subnets of
         the tenant is a Conflict.
         """
-        deadline = self._begin("add_remote_subnet", timeout, cancel)
-        network, key, remote = self._remote_subnet(subnet, key, cn_ip)
-        with (
-            self._telling() as told,
-            self._claims.hold(lambda: self._subnet_claim(network, remote), deadline) as claim,
-        ):
-            wanted, plan = self._plan_subnet(network, key, remote)
-            tunnel = wanted.tunnels[remote].key
-            if not claim.shared or all(operation.noun.key == tunnel for operation in plan):
-                return self._add_subnet(told, wanted, remote, plan, deadline)
-        # The subnet has to be mended, and others may be about to do it too.
-        claim = Claim(frozenset({("subnet", network)}))
-        with self._telling() as told, self._claims.hold(lambda: claim, deadline):
-            wanted, plan = self._plan_subnet(network, key, remote)
-            return self._add_subnet(told, wanted, remote, plan, deadline)
-
-    def _add_subnet(
-        self,
-        told: Telling,
-        wanted: CnciSubnet,
-        remote: IPAddress,
-        plan: Plan,
-        deadline: Deadline,
-    ) -> str:
-        self._route()
-        self._set_up(told, plan, deadline, f"add_remote_subnet {wanted.network}")
-        with self._claims.lock:
-            # Others may have added tunnels to the same subnet meanwhile.
-            known = self._known.subnets.get(wanted.network)
-            if known is not None and known.bridge == wanted.bridge:
-                wanted = known.with_tunnel(wanted.tunnels[remote])
-            self._known.subnets[wanted.network] = wanted
-        return wanted.bridge.name
+        return self._run(self._addition(subnet, key, cn_ip), timeout, cancel)
 
     def plan_add_remote_subnet(self, subnet: Network, key: int, cn_ip: Address) -> Plan:
         """What ``add_remote_subnet`` would do now: text, ``to_json()``, ``to_commands()``."""
-        deadline = self._begin("plan_add_remote_subnet", None, None, changes=False)
-        network, key, remote = self._remote_subnet(subnet, key, cn_ip)
-        with self._claims.hold(lambda: self._subnet_claim(network, remote), deadline):
-            plan = self._plan_subnet(network, key, remote)[1]
-        self._drivers.require(plan)
-        return self._drivers.preview(plan)
+        return self._preview(self._addition(subnet, key, cn_ip))
+
+    def _addition(self, subnet: Network, key: int, cn_ip: Address) -> AddSubnet:
+        request = self._remote_subnet(subnet, key, cn_ip)
+        self._scoping.check(request.network)
+        return AddSubnet(self.tenant_id, self._scoping, request)
+
+    def _remote_subnet(self, subnet: Network, key: int, cn_ip: Address) -> RemoteSubnet:
+        site = self.site
+        return remote_subnet(subnet, key, cn_ip, tunnel=site.tunnel, uplink=site.uplink.ip)
 
     def del_remote_subnet(
         self,
@@ -202,78 +137,21 @@ class Cnci(Exits):
 
         Unknown or gone is no error.
         """
-        deadline = self._begin("del_remote_subnet", timeout, cancel)
-        network, key, remote = self._remote_subnet(subnet, key, cn_ip)
-        claim = Claim(frozenset({("tunnel", network, remote)}), frozenset({("subnet", network)}))
-        with self._telling() as told, self._claims.hold(lambda: claim, deadline):
-            known = self._known.subnets.get(network)
-            old = known.tunnels.get(remote) if known and known.key == key else None
-            if known is not None and old is None:
-                return
-            link = self._locate(ids.TUNNEL, (str(network), str(remote)), old)[1]
-            outcome = self._tear_down(told, {link.key: link} if link is not None else {})
-            if outcome.errors:
-                raise incomplete(f"del_remote_subnet {network} {remote}", told.plan, outcome)
-            with self._claims.lock:
-                if known := self._known.subnets.get(network):
-                    self._known.subnets[network] = known.without_tunnel(remote)
+        self._run(DetachNode(self._remote_subnet(subnet, key, cn_ip)), timeout, cancel)
 
-    def _remote_subnet(
-        self, subnet: Network, key: int, cn_ip: Address
-    ) -> tuple[IPv4Network, int, IPAddress]:
-        network = check_subnet(check_network(subnet, "subnet"))
-        self._scoping.check(network)
-        return (
-            network,
-            check_key(self.site.tunnel, check_int(key, "key", 1, 2**32 - 1), "key"),
-            check_remote(cn_ip, self.site.uplink.ip, "cn_ip"),
-        )
+    def remove_subnet(
+        self, subnet: Network, *, timeout: float | None = None, cancel: CancelToken | None = None
+    ) -> None:
+        """Remove a subnet: bridge, gateway, DHCP server, tunnels and the rules about it.
 
-    def _subnet_claim(self, network: IPv4Network, remote: IPAddress) -> Claim:
-        if network in self._known.subnets:
-            return Claim(frozenset({("tunnel", network, remote)}), frozenset({("subnet", network)}))
-        # New subnets come one at a time: they may overlap, or have one key.
-        return Claim(frozenset({("subnets",), ("subnet", network), ("tunnel", network, remote)}))
-
-    def _plan_subnet(
-        self, network: IPv4Network, key: int, remote: IPAddress
-    ) -> tuple[CnciSubnet, Plan]:
-        known = self._known
-        known.check_subnet(network, key)
-        old = known.subnets.get(network)
-        old_tunnel = old.tunnels.get(remote) if old else None
-        bridge_name, bridge = self._locate(ids.BRIDGE, (str(network),), old.bridge if old else None)
-        tunnel_name, tunnel = self._locate(ids.TUNNEL, (str(network), str(remote)), old_tunnel)
-        base = old
-        if base is None or base.bridge.name != bridge_name:
-            base = build_cnci_subnet(
-                self.site, self.tenant_id, self._scoping, network, key, bridge_name
-            )
-        if old_tunnel is None:
-            self._check_path(remote)
-        link = old_tunnel or build_tunnel(self.site, self.tenant_id, base, remote, tunnel_name)
-        known.check_wire(link)
-        wanted = base.with_tunnel(link)
-        # Only this node's tunnel is looked at: the others are other calls' business.
-        nouns = self._carried(replace(base, tunnels={remote: link}).nouns())
-        if bridge is None:
-            # What hung on a bridge deleted behind our back died with it.
-            found = self._drivers.find(noun for noun in nouns.values() if not _is_link(noun))
-        else:
-            found = self._drivers.find(nouns.values())
-        found |= keyed(noun for noun in (bridge, tunnel) if noun is not None)
-        scope = found.get(base.scope.key)
-        if old is None and isinstance(scope, DhcpScope):
-            kept = replace(base.scope, entries=scope.entries)
-            wanted = replace(wanted, scope=kept)
-            nouns[kept.key] = kept
-        return wanted, make_plan(found, nouns)
+        The rules are its external forwards, and the port forwards and public addresses
+        of its guests.  Unknown or gone is no error.
+        """
+        self._run(RemoveSubnet(_network(subnet)), timeout, cancel)
 
     def dhcp(self, subnet: Network) -> ScopeControl:
         """The DHCP scope of a subnet that ``add_remote_subnet`` made."""
-        self._begin("dhcp", None, None, changes=False)
-        network = check_subnet(check_network(subnet, "subnet"))
-        return ScopeControl(self, network)
+        return ScopeControl(self._ready, self._deadline, _network(subnet))
 
     # -- the mesh --------------------------------------------------------------------
 
@@ -291,82 +169,167 @@ class Cnci(Exits):
         address removes the mesh.  A peer's subnet that overlaps one of ours is
         a Conflict.
         """
-        deadline = self._begin("update_neighbors", timeout, cancel)
         entries = check_many(neighbors, "neighbors", _check_neighbor)
-        claim = Claim(frozenset({("mesh",), ("subnets",)}))
-        with self._telling() as told, self._claims.hold(lambda: claim, deadline):
-            old = self._known.mesh
-            name, _ = self._locate(ids.MESH, (self.tenant_id,), old.link if old else None)
-            mesh = build_mesh(self.site, self.tenant_id, entries, name)
-            if mesh is not None:
-                self._known.check_mesh(mesh)
-            rules = self._carried(inside(str(self.owner), name))
-            wanted = keyed(mesh.nouns()) | rules if mesh else {}
-            found = self._found_on(name) | self._drivers.find(rules.values())
-            if mesh is None and self._known.subnets:
-                found = {key: noun for key, noun in found.items() if not isinstance(noun, Zone)}
-            if mesh is None:
-                outcome = self._tear_down(told, found)
-                if outcome.errors:
-                    raise incomplete("update_neighbors", told.plan, outcome)
-            else:
-                self._set_up(told, make_plan(found, wanted), deadline, "update_neighbors")
-            with self._claims.lock:
-                self._known.mesh = mesh
+        self._run(UpdateMesh(self.site, self.tenant_id, entries), timeout, cancel)
 
-    def _found_on(self, name: str) -> dict[Key, Noun]:
-        """A link of ours and everything that hangs on it."""
-        link = self._link(name)
-        if link is None:
-            return {}
-        return {
-            key: noun
-            for key, noun in self.backend.snapshot(self._kinds).items()
-            if key == link.key or noun.within == link.key
-        }
+    # -- ways out and in -------------------------------------------------------------
+
+    def enable_nat(
+        self,
+        devices: Iterable[str],
+        *,
+        timeout: float | None = None,
+        cancel: CancelToken | None = None,
+    ) -> None:
+        """Masquerade what leaves by these external devices."""
+        names = check_many(devices, "devices", check_text)
+        rules = [Masquerade(owner=str(self.owner), device=device) for device in names]
+        fields = {device: f"devices[{number}]" for number, device in enumerate(names)}
+        self._run(SetRules("enable_nat", rules, fields), timeout, cancel)
+
+    def disable_nat(
+        self, *, timeout: float | None = None, cancel: CancelToken | None = None
+    ) -> None:
+        """Masquerade nothing any more."""
+        self._run(DropRules("disable_nat", _masquerades), timeout, cancel)
+
+    def allow_external(
+        self,
+        device: str,
+        bridge: str,
+        *,
+        timeout: float | None = None,
+        cancel: CancelToken | None = None,
+    ) -> None:
+        """Let a subnet's bridge out by an external device; in only what answers."""
+        rule = self._external_forward(device, bridge)
+        self._run(SetRules("allow_external", [rule]), timeout, cancel)
+
+    def deny_external(
+        self,
+        device: str,
+        bridge: str,
+        *,
+        timeout: float | None = None,
+        cancel: CancelToken | None = None,
+    ) -> None:
+        """Take back ``allow_external``; not allowed is no error."""
+        rule = self._external_forward(device, bridge)
+        self._run(DropRules.of("deny_external", [rule.key]), timeout, cancel)
+
+    def _external_forward(self, device: str, bridge: str) -> ExternalForward:
+        return ExternalForward(
+            owner=str(self.owner),
+            device=check_text(device, "device"),
+            bridge=check_text(bridge, "bridge"),
+        )
+
+    def add_port_forward(
+        self,
+        *,
+        protocol: str,
+        device: str,
+        port: int | str,
+        to: Address,
+        to_port: int | None = None,
+        timeout: float | None = None,
+        cancel: CancelToken | None = None,
+    ) -> None:
+        """Lead a port of an external device to a port of a guest.
+
+        ``port`` is a number, or a range like "8000-8010", whose ports lead to as many
+        ports from ``to_port`` on.  ``to_port`` None: the same port.  A port that leads
+        elsewhere already is a Conflict.
+        """
+        ports = check_ports(port, "port")
+        shift = 0 if to_port is None else check_int(to_port, "to_port", 1, 65535) - ports[0]
+        if ports[-1] + shift > 65535:
+            raise InvalidRequest(f"{port} from {to_port} on goes beyond 65535", field="to_port")
+        rules = [
+            PortForward(
+                owner=str(self.owner),
+                protocol=check_choice(protocol, "protocol", PROTOCOLS),
+                device=check_text(device, "device"),
+                port=number,
+                target=check_ipv4(to, "to"),
+                target_port=number + shift,
+            )
+            for number in ports
+        ]
+        self._run(SetRules("add_port_forward", rules), timeout, cancel)
+
+    def remove_port_forward(
+        self,
+        *,
+        protocol: str,
+        device: str,
+        port: int | str,
+        timeout: float | None = None,
+        cancel: CancelToken | None = None,
+    ) -> None:
+        """Take back ``add_port_forward``; a port that leads nowhere is no error."""
+        check_choice(protocol, "protocol", PROTOCOLS)
+        device = check_text(device, "device")
+        keys = [
+            port_forward_key(self.owner, protocol, device, number)
+            for number in check_ports(port, "port")
+        ]
+        self._run(DropRules.of("remove_port_forward", keys), timeout, cancel)
+
+    def add_public_ip(
+        self,
+        address: Address,
+        *,
+        to: Address,
+        device: str,
+        timeout: float | None = None,
+        cancel: CancelToken | None = None,
+    ) -> None:
+        """Give a guest a public address, one to one; it stands on the device.
+
+        With a floating pool configured, only its addresses are public.
+        """
+        public = check_unicast(address, "address")
+        pool = tuple(self.config.floating_pool)
+        if pool and public not in pool:
+            raise InvalidRequest(f"{public} is not in the floating pool", field="address")
+        rule = PublicIp(
+            owner=str(self.owner),
+            public=public,
+            internal=check_ipv4(to, "to"),
+            device=check_text(device, "device"),
+        )
+        self._run(SetRules("add_public_ip", [rule]), timeout, cancel)
+
+    def remove_public_ip(
+        self,
+        address: Address,
+        *,
+        timeout: float | None = None,
+        cancel: CancelToken | None = None,
+    ) -> None:
+        """Take back ``add_public_ip``; an address that is nobody's is no error."""
+        key = public_key(self.owner, check_unicast(address, "address"))
+        self._run(DropRules.of("remove_public_ip", [key]), timeout, cancel)
+
+    @property
+    def port_forwards(self) -> tuple[PortForward, ...]:
+        """The port forwards, a record for each port."""
+        return tuple(rule for rule in self.topology().rules if isinstance(rule, PortForward))
+
+    @property
+    def public_ips(self) -> dict[IPv4Address, IPv4Address]:
+        """Public address to internal address."""
+        rules = self.topology().rules
+        return {rule.public: rule.internal for rule in rules if isinstance(rule, PublicIp)}
 
     # -- the whole node --------------------------------------------------------------
 
-    def topology(self) -> dict[str, Any]:
-        """What the node knows, as plain data."""
-        self._begin("topology", None, None, changes=False)
-        with self._claims.lock:
-            return self._known.to_dict()
-
-    def _nouns(self) -> Iterable[Noun]:
-        yield from self._known.nouns()
-        yield from self._sysctls.nouns()
-
-    def _ours(self) -> dict[Key, Noun]:
-        ours = super()._ours()
-        rules = (ours | self._known.rules).values()
-        publics = [rule for rule in rules if isinstance(rule, PublicIp)]
-        beside = [
-            noun
-            for public in publics
-            for noun in with_addresses(public)
-            if isinstance(noun, AddressNoun)
-        ]
-        return ours | self._drivers.find([*beside, *self._sysctls.nouns()])
-
-    def _read(self, ours: Nouns) -> tuple[Report, set[Key]]:
-        known = read_cnci(self.site, self.tenant_id, self._scoping, ours.values())
-        useless = {noun.key for noun in ours.values() if isinstance(noun, Link) and not noun.alias}
-        bridges = {subnet.bridge.name for subnet in known.subnets.values()}
-        useless |= {
-            noun.key
-            for noun in ours.values()
-            if isinstance(noun, DhcpScope) and noun.link not in bridges
-        }
-        wanted = {noun.key for noun in known.nouns()}
-        useless |= {
-            key
-            for key, noun in ours.items()
-            if isinstance(noun, (Zone, ZoneLink)) and key not in wanted
-        }
-        with self._claims.lock:
-            self._known = known
-        return Report(orphans=list(known.orphans)), useless
+    def topology(self) -> CnciTopology:
+        """What the node knows, as data that does not change."""
+        engine = self._ready()
+        with engine.claims.lock:
+            return engine.records.snapshot()
 
     def shutdown(
         self, *, timeout: float | None = None, cancel: CancelToken | None = None
@@ -376,31 +339,18 @@ class Cnci(Exits):
         Continues past errors; ``Incomplete`` lists what is left, and the same
         call again finishes.  The node may be used again afterwards.
         """
-        deadline = self._begin("shutdown", timeout, cancel, limited=False)
-        report = Report()
-        with self._telling() as told, self._claims.hold(lambda: WHOLE_NODE, deadline):
-            found = {key: noun for key, noun in self._settled().items() if key[0] != "sysctl"}
-            outcome = self._tear_down(told, found)
-            account(report, told.plan, outcome)
-            left = undone(told.plan, outcome)
-            rules = {
-                key: rule
-                for key, rule in self._known.rules.items()
-                if any(noun.key in left for noun in with_addresses(rule))
-            }
-            self._read({key: noun for key, noun in found.items() if key in left})
-            self._known.rules |= rules
-            if outcome.errors:
-                raise incomplete("shutdown", told.plan, outcome)
-            self._sysctls.release()
-        return report
+        return self._clear("shutdown", timeout, cancel)
+
+
+def _network(subnet: Network) -> IPv4Network:
+    return check_subnet(check_network(subnet, "subnet"))
+
+
+def _masquerades(records: CnciRecords) -> list[Masquerade]:
+    return [rule for rule in records.rules.values() if isinstance(rule, Masquerade)]
 
 
 def _check_neighbor(value: object, field: str) -> Neighbor:
     if isinstance(value, Neighbor):
         return value
     raise InvalidRequest(f"{shown(value)} is not a Neighbor", field=field)
-
-
-def _is_link(noun: Noun) -> bool:
-    return isinstance(noun, Link)

@@ -3,50 +3,37 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from typing import Any, ClassVar
 
 from snnet.config import NetworkConfig, NetworkMode, VnicConfig
-from snnet.contract import Address as AddressNoun
-from snnet.contract import (
-    AntiSpoof,
-    BridgeAccept,
-    HostIsolation,
-    Key,
-    Link,
-    Noun,
-    Nouns,
-    Plan,
-    ProxyNeighbour,
-    Route,
-    keyed,
+from snnet.contract import Plan
+from snnet.core.compute_records import ComputeRecords
+from snnet.core.requests import (
+    VnicId,
+    cnci_vnic_identity,
+    cnci_vnic_request,
+    tenant_identity,
 )
-from snnet.core.vnics import tunnel_event
-from snnet.core.events import TunnelEventType
-from snnet.core.routed import on_uplink
-from snnet.core.compute_records import (
-    Snapshot,
-    Topology,
-    read_topology,
-    snapshot,
-    tunnel_less,
-    useless_beside,
-)
+from snnet.core.site import Site
+from snnet.core.topology import Topology
+from snnet.core.vnics import CnciVnic
 
-from .base import account
-from .bridged import BridgedVnics
-from .claims import WHOLE_NODE
+from .bulk import create_each, destroy_all
+from .call import Mode
+from .calls.bridged import BridgedLayout
+from .calls.cnci_vnics import CreateCnciVnic, DestroyCnciVnic
+from .calls.layout import Layout
+from .calls.routed import RoutedLayout
+from .calls.vnics import ChangeVnics
 from .deadline import CancelToken
-from .engine import incomplete, undone
-from .lifecycle import DriverChoice
-from .ports import Ports
-from .reports import CreatedVnic, DestroyedVnic, Report
-from .routed import RoutedVnics
-from .sysctls import IP_FORWARD, SharedSysctls
-from .vnics import Vnics
+from .node import DriverChoice, Node
+from .reconcile import reconcile_node
+from .results import CreatedVnic, DestroyedVnic, Reconciled, Report, VnicResult
 
 
-class ComputeNode(Ports):
+class ComputeNode(Node[ComputeRecords]):
     """A compute node, as its agent drives it.
 
     Set-up calls are all or nothing.  Tear-down calls press on and raise
@@ -57,7 +44,6 @@ class ComputeNode(Ports):
 
     role: ClassVar[str] = "cn"
     modes: ClassVar[frozenset[NetworkMode]] = frozenset(NetworkMode)
-    _optional: ClassVar[frozenset[type[Noun]]] = frozenset({BridgeAccept, HostIsolation, AntiSpoof})
 
     def __init__(
         self,
@@ -84,26 +70,15 @@ class ComputeNode(Ports):
             read_only=read_only,
             listeners=listeners,
         )
-        self._topology = Topology()
-        self._sysctls = SharedSysctls(self._host, self._drivers, str(self.owner))
-        self._vnics: Vnics[Any] = BridgedVnics(self)
-        if self.routed:
-            self._vnics = RoutedVnics(self)
-            self._kinds = (Link, AddressNoun, Route, ProxyNeighbour)
 
-    def _start(self) -> Report:
-        with self._telling() as told:
-            report = self._rebuild(told)
-        if not self.read_only:
-            self._route()
-        return report
+        self._reserved: Callable[[VnicId], bool] = lambda identity: False
 
-    def _route(self) -> None:
-        """In routed mode, have the host route between its links, and answer ARP at once."""
-        if self.routed:
-            # As sysctl(8) has it: a slash stands for a dot in the name of a link.
-            uplink = self.site.uplink.link_name.replace(".", "/")
-            self._sysctls.enable({IP_FORWARD: "1", f"net.ipv4.neigh.{uplink}.proxy_delay": "0"})
+    def _records(self, site: Site) -> ComputeRecords:
+        return ComputeRecords(site)
+
+    @cached_property
+    def _layout(self) -> Layout[Any]:
+        return RoutedLayout(self.site) if self.routed else BridgedLayout(self.site)
 
     # -- tenant VNICs ----------------------------------------------------------------
 
@@ -112,16 +87,19 @@ class ComputeNode(Ports):
     ) -> CreatedVnic:
         """Make a tenant's VNIC, and its subnet's bridge and tunnel if it is the first here.
 
-        The same config again returns the same VNIC and no event, and mends
+        The same config again returns the same VNIC and no event, and repairs
         what was deleted behind our back.  The same identity with other
         attributes, an address in use, or a subnet that disagrees is a Conflict.
         """
-        return self._vnics.create(cfg, self._begin("create_vnic", timeout, cancel))
+        return self._run(self._creation(cfg), timeout, cancel).made[0]
 
     def plan_create_vnic(self, cfg: VnicConfig) -> Plan:
         """What ``create_vnic`` would do now: text, ``to_json()``, ``to_commands()``."""
-        deadline = self._begin("plan_create_vnic", None, None, changes=False)
-        return self._vnics.preview(cfg, deadline)
+        return self._preview(self._creation(cfg))
+
+    def _creation(self, cfg: VnicConfig) -> ChangeVnics:
+        request = self._layout.request(cfg)
+        return ChangeVnics(f"create_vnic {request.vnic_id}", self._layout, [request])
 
     def destroy_vnic(
         self, cfg: VnicConfig, *, timeout: float | None = None, cancel: CancelToken | None = None
@@ -132,51 +110,109 @@ class ComputeNode(Ports):
         half gone is no error.  ``Incomplete`` (with ``tunnel_event`` and
         ``container_info`` as far as they came true) lists what could not go.
         """
-        return self._vnics.destroy(cfg, self._begin("destroy_vnic", timeout, cancel))
+        identity = tenant_identity(cfg)
+        what = f"destroy_vnic {identity[2]}"
+        call = ChangeVnics(what, self._layout, gone=[identity], mode=Mode.PRESS_ON)
+        return self._run(call, timeout, cancel).gone[0]
+
+    def create_vnics(
+        self,
+        cfgs: Iterable[VnicConfig],
+        *,
+        atomic: bool = False,
+        timeout: float | None = None,
+        cancel: CancelToken | None = None,
+    ) -> list[VnicResult]:
+        """Make many VNICs with shared work; a result for each, in order.
+
+        A result has ``.vnic`` or ``.error``.
+        ``atomic``: the first error is raised, and nothing is left of any of them.  The
+        time limit is for the whole call.
+        """
+        deadline = self._deadline("create_vnics", timeout, cancel)
+        return create_each(self._ready(), self._layout, cfgs, deadline, atomic=atomic)
+
+    def destroy_vnics(
+        self,
+        cfgs: Iterable[VnicConfig],
+        *,
+        timeout: float | None = None,
+        cancel: CancelToken | None = None,
+    ) -> list[DestroyedVnic]:
+        """Remove many VNICs with shared work; a result for each, in order.
+
+        Presses on past errors; ``Incomplete`` lists what is left of all of them.
+        """
+        deadline = self._deadline("destroy_vnics", timeout, cancel)
+        return destroy_all(self._ready(), self._layout, cfgs, deadline)
+
+    # -- CNCI VNICs ------------------------------------------------------------------
+
+    def create_cnci_vnic(
+        self, cfg: VnicConfig, *, timeout: float | None = None, cancel: CancelToken | None = None
+    ) -> CnciVnic:
+        """Make a concentrator's NIC, a macvtap on the compute uplink.
+
+        The same config again returns the same VNIC; a MAC that another CNCI
+        VNIC has is a Conflict.
+        """
+        return self._run(self._cnci_creation(cfg), timeout, cancel)
+
+    def plan_create_cnci_vnic(self, cfg: VnicConfig) -> Plan:
+        """What ``create_cnci_vnic`` would do now."""
+        return self._preview(self._cnci_creation(cfg))
+
+    def _cnci_creation(self, cfg: VnicConfig) -> CreateCnciVnic:
+        return CreateCnciVnic(cnci_vnic_request(cfg, mtu_limit=self.site.uplink.mtu))
+
+    def destroy_cnci_vnic(
+        self, cfg: VnicConfig, *, timeout: float | None = None, cancel: CancelToken | None = None
+    ) -> None:
+        """Remove a concentrator's NIC; unknown or gone is no error."""
+        self._run(DestroyCnciVnic(cnci_vnic_identity(cfg)), timeout, cancel)
 
     # -- the whole node --------------------------------------------------------------
 
-    def topology(self) -> Snapshot:
-        """What the node knows, as data of its own."""
-        self._begin("topology", None, None, changes=False)
-        with self._claims.lock:
-            return snapshot(self._topology)
+    def reconcile(
+        self,
+        *,
+        vnics: Iterable[VnicConfig] | None = None,
+        cnci_vnics: Iterable[VnicConfig] | None = None,
+        atomic: bool = False,
+        timeout: float | None = None,
+        cancel: CancelToken | None = None,
+    ) -> Reconciled:
+        """Make the VNICs of the node exactly these.
 
-    def _nouns(self) -> Iterable[Noun]:
-        yield from self._topology.nouns()
-        yield from self._sysctls.nouns()
+        ``None`` leaves a kind alone, an empty list removes all of it.  Tenant VNICs go
+        subnet by subnet, so that other calls go on meanwhile.  An item of the result
+        says what was done about one VNIC; with ``atomic`` the first error is raised and
+        everything is as before, else errors stand in their items alone.
+        """
+        deadline = self._deadline("reconcile", timeout, cancel)
+        return reconcile_node(
+            self._ready(),
+            self._layout,
+            vnics,
+            cnci_vnics,
+            self._reserved,
+            deadline,
+            atomic=atomic,
+        )
 
-    def _ours(self) -> dict[Key, Noun]:
-        return super()._ours() | self._drivers.find(self._sysctls.nouns())
+    def reserve(self, reserved: Callable[[VnicId], bool]) -> None:
+        """Say which VNICs ``reconcile`` leaves alone unless they are named.
 
-    def _ours_elsewhere(self, found: Nouns) -> Iterable[Noun]:
-        return on_uplink(self.site, found.values()) if self.routed else ()
+        ``reserved`` gets (tenant id, subnet id, VNIC id); the Docker plugin says so of
+        the VNICs that it made.
+        """
+        self._reserved = reserved
 
-    def _warnings(self) -> Iterable[str]:
-        yield from tunnel_less(self._topology)
-        yield from self._topology.same_macs()
-
-    def _read(self, ours: Nouns) -> tuple[Report, set[Key]]:
-        links = [noun for noun in ours.values() if isinstance(noun, Link)]
-        topology = read_topology(self.site, links)
-        useless = {link.key for link in links if not link.alias}
-        empty = topology.empty_subnets()
-        useless |= {noun.key for subnet in empty for noun in subnet.nouns()}
-        staying = {key: noun for key, noun in ours.items() if key not in useless}
-        useless |= useless_beside(staying, keyed(topology.nouns()))
-        with self._claims.lock:
-            self._topology = topology
-        events = [
-            tunnel_event(self.site, subnet, TunnelEventType.ADD)
-            for subnet in topology.subnets.values()
-            if subnet.tunnel and (self.read_only or subnet not in empty)
-        ]
-        return Report(events, orphans=[*topology.orphans, *tunnel_less(topology)]), useless
-
-    def _forget_useless(self, report: Report, left: set[Key]) -> None:
-        with self._claims.lock:
-            for subnet in self._topology.empty_subnets():
-                report.tunnel_events += self._vnics.forget(subnet, left)
+    def topology(self) -> Topology:
+        """What the node knows, as data that does not change."""
+        engine = self._ready()
+        with engine.claims.lock:
+            return engine.records.snapshot()
 
     def reset_network(
         self, *, timeout: float | None = None, cancel: CancelToken | None = None
@@ -186,24 +222,4 @@ class ComputeNode(Ports):
         The report holds a DEL event for each tunnel.  ``Incomplete`` lists what
         could not go; the same call again finishes.
         """
-        deadline = self._begin("reset_network", timeout, cancel, limited=False)
-        report = Report()
-        with self._telling() as told, self._claims.hold(lambda: WHOLE_NODE, deadline):
-            found = {key: noun for key, noun in self._settled().items() if key[0] != "sysctl"}
-            before = read_topology(
-                self.site, (noun for noun in found.values() if isinstance(noun, Link))
-            )
-            outcome = self._tear_down(told, found)
-            account(report, told.plan, outcome)
-            left = undone(told.plan, outcome)
-            report.tunnel_events = [
-                tunnel_event(self.site, subnet, TunnelEventType.DEL)
-                for subnet in before.subnets.values()
-                if subnet.tunnel and subnet.tunnel.key not in left
-            ]
-            told.add(*report.tunnel_events)
-            self._read({key: noun for key, noun in found.items() if key in left})
-            if outcome.errors:
-                raise incomplete("reset_network", told.plan, outcome)
-            self._sysctls.release()
-        return report
+        return self._clear("reset_network", timeout, cancel)

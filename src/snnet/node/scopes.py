@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from ipaddress import IPv4Network
-from typing import TYPE_CHECKING
 
 from snnet.config import Address, check_mac
-from snnet.contract import (
-    Change,
-    Conflict,
-    DhcpEntry,
-    DhcpScope,
-    InvalidRequest,
-    Operation,
-    Plan,
-)
+from snnet.contract import Change, Conflict, DhcpEntry, DhcpScope, Operation
 from snnet.contract.dhcp import mac_of
 from snnet.core.addressing import check_guest, check_ipv4
+from snnet.core.cnci_records import CnciRecords
 from snnet.core.names import check_hostname
 
-from .claims import Claim
+from .calls.scopes import Alter, ChangeScope, is_running, known_scope
+from .deadline import CancelToken, Deadline
+from .engine import Engine
 
-if TYPE_CHECKING:
-    from .cnci import Cnci
+MakeDeadline = Callable[[str, float | None, CancelToken | None], Deadline]
 
 
 class ScopeControl:
@@ -35,8 +28,14 @@ class ScopeControl:
     reload, restart and a new process.
     """
 
-    def __init__(self, cnci: Cnci, network: IPv4Network) -> None:
-        self._cnci = cnci
+    def __init__(
+        self,
+        ready: Callable[[], Engine[CnciRecords]],
+        deadline: MakeDeadline,
+        network: IPv4Network,
+    ) -> None:
+        self._ready = ready
+        self._deadline = deadline
         self._network = network
         self._scope()
 
@@ -53,8 +52,7 @@ class ScopeControl:
     @property
     def running(self) -> bool:
         """Whether the server runs."""
-        found = self._cnci._drivers.of(self._scope()).find(self._scope())
-        return isinstance(found, DhcpScope) and found.running
+        return is_running(self._scope(), self._ready().host)
 
     def add_entry(
         self, address: Address, mac: str | None = None, hostname: str | None = None
@@ -70,19 +68,25 @@ class ScopeControl:
             address=ip,
             hostname=None if hostname is None else check_hostname(hostname, "hostname"),
         )
-
-        def added(scope: DhcpScope) -> DhcpScope:
-            if entry in scope.entries:
-                return scope
-            for other in scope.entries:
-                if other.address == entry.address or other.mac == entry.mac:
-                    raise Conflict(
-                        f"{other.address} belongs to {other.mac}: remove that entry first"
-                    )
-            return replace(scope, entries=(*scope.entries, entry))
-
-        self._change("add_entry", added)
+        self._change("add_entry", lambda scope: with_entries(scope, [entry]))
         return entry
+
+    def add_entries(self, entries: Iterable[DhcpEntry]) -> None:
+        """Add many entries, all or none of them, with one reload of the server.
+
+        Raises as ``add_entry`` does, naming the entry.
+        """
+        new = [
+            DhcpEntry(
+                mac=check_mac(entry.mac, f"entries[{number}].mac"),
+                address=check_guest(entry.address, self._network, f"entries[{number}].address"),
+                hostname=None
+                if entry.hostname is None
+                else check_hostname(entry.hostname, f"entries[{number}].hostname"),
+            )
+            for number, entry in enumerate(entries)
+        ]
+        self._change("add_entries", lambda scope: with_entries(scope, new))
 
     def remove_entry(self, address: Address) -> None:
         """Lease the address to nobody by an added entry; unknown is no error."""
@@ -95,58 +99,63 @@ class ScopeControl:
         )
 
     def reload(self) -> None:
-        """Have the server read its entries again."""
-        self._apply("reload", lambda scope: [Change(scope, scope)])
+        """Make the server read its entries again."""
+        self._apply("reload", lambda scope, _: [Change(scope, scope)])
 
     def start(self) -> None:
         """Start the server if it does not run."""
-        self._apply("start", lambda scope: self._running(scope, True))
+        self._apply("start", lambda scope, running: _switch(scope, running(), True))
 
     def stop(self) -> None:
         """Stop the server; the scope stays known, with its entries, until ``start()``."""
-        self._apply("stop", lambda scope: self._running(scope, False))
+        self._apply("stop", lambda scope, running: _switch(scope, running(), False))
 
     def restart(self) -> None:
         """Stop the server if it runs, and start it; leases stay."""
         self._apply(
             "restart",
-            lambda scope: [*self._running(scope, False), *self._running(scope, True, False)],
+            lambda scope, running: [
+                *_switch(scope, running(), False),
+                *_switch(scope, False, True),
+            ],
         )
 
-    def _running(self, scope: DhcpScope, wanted: bool, now: bool | None = None) -> list[Operation]:
-        now = self.running if now is None else now
-        new, old = replace(scope, running=wanted), replace(scope, running=now)
-        return [Change(new, old)] if wanted != now else []
-
     def _scope(self) -> DhcpScope:
-        self._cnci._check_ready()
-        subnet = self._cnci._known.subnets.get(self._network)
-        if subnet is None:
-            raise InvalidRequest(
-                f"{self._network} is not a subnet of this concentrator: add_remote_subnet it first",
-                field="subnet",
-            )
-        return subnet.scope
+        engine = self._ready()
+        with engine.claims.lock:
+            return known_scope(engine.records, self._network)
 
     def _change(self, what: str, change: Callable[[DhcpScope], DhcpScope]) -> None:
-        def operations(scope: DhcpScope) -> list[Operation]:
+        def operations(scope: DhcpScope, _: Callable[[], bool]) -> list[Operation]:
             new = change(scope)
-            if new == scope:
-                return []
-            return [Change(new, scope)]
+            return [] if new == scope else [Change(new, scope)]
 
         self._apply(what, operations)
 
-    def _apply(self, what: str, operations: Callable[[DhcpScope], list[Operation]]) -> None:
-        """Run operations on the scope alone, and remember the scope they lead to."""
-        cnci = self._cnci
-        deadline = cnci._begin(f"dhcp {what}", None, None)
-        claim = Claim(frozenset({("subnet", self._network)}))
-        with cnci._telling() as told, cnci._claims.hold(lambda: claim, deadline):
-            plan = Plan(tuple(operations(self._scope())))
-            cnci._set_up(told, plan, deadline, f"dhcp {what} {self._network}")
-            last = plan.operations[-1].noun if plan else None
-            if isinstance(last, DhcpScope):  # nothing to do leaves it as it was
-                with cnci._claims.lock:
-                    subnet = cnci._known.subnets[self._network]
-                    cnci._known.subnets[self._network] = replace(subnet, scope=last)
+    def _apply(self, what: str, alter: Alter) -> None:
+        """Run operations on the scope alone."""
+        engine, deadline = self._ready(), self._deadline(f"dhcp {what}", None, None)
+        engine.run(ChangeScope(what, self._network, alter), deadline)
+
+
+def with_entries(scope: DhcpScope, entries: Iterable[DhcpEntry]) -> DhcpScope:
+    """The scope with these entries added; Conflict where another has an address or a MAC."""
+    addresses = {entry.address: entry for entry in scope.entries}
+    macs = {entry.mac: entry for entry in scope.entries}
+    added: list[DhcpEntry] = []
+    for entry in entries:
+        same = addresses.get(entry.address)
+        if same == entry:
+            continue
+        other = same or macs.get(entry.mac)
+        if other is not None:
+            raise Conflict(f"{other.address} belongs to {other.mac}: remove that entry first")
+        addresses[entry.address] = macs[entry.mac] = entry
+        added.append(entry)
+    return replace(scope, entries=(*scope.entries, *added)) if added else scope
+
+
+def _switch(scope: DhcpScope, now: bool, wanted: bool) -> list[Operation]:
+    """The operations that start or stop the server."""
+    new, old = replace(scope, running=wanted), replace(scope, running=now)
+    return [Change(new, old)] if wanted != now else []

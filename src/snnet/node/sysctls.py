@@ -67,8 +67,8 @@ class SharedSysctls(Driver):
             if noun.owner not in record.get(noun.name, {}).get("users", ()):
                 return None
         value = self._value(noun.name)
-        return None if value is None else SharedSysctl(
-            owner=noun.owner, name=noun.name, value=value
+        return (
+            None if value is None else SharedSysctl(owner=noun.owner, name=noun.name, value=value)
         )
 
     def apply(

@@ -1,0 +1,103 @@
+"""Many VNICs in one call, with shared work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from snnet.config import VnicConfig
+from snnet.contract import InvalidRequest, SnnetError
+from snnet.core.compute_records import ComputeRecords
+from snnet.core.requests import GuestRequest, SubnetId, tenant_identity
+
+from .call import Mode
+from .calls.layout import Layout
+from .calls.vnics import ChangeVnics
+from .deadline import Deadline
+from .engine import Engine
+from .results import DestroyedVnic, VnicResult
+
+CHUNK = 64
+"""Most VNICs in one plan where each is for itself: a failure undoes at most so many."""
+
+
+def create_each(
+    engine: Engine[ComputeRecords],
+    layout: Layout[Any],
+    cfgs: Iterable[VnicConfig],
+    deadline: Deadline,
+    *,
+    atomic: bool,
+) -> list[VnicResult]:
+    """Make all VNICs; see :meth:`snnet.ComputeNode.create_vnics`."""
+    results: dict[int, VnicResult] = {}
+    requests: dict[int, GuestRequest] = {}
+    for number, cfg in enumerate(cfgs):
+        try:
+            requests[number] = layout.request(cfg)
+        except InvalidRequest as error:
+            if atomic:
+                raise
+            results[number] = VnicResult(error=error)
+    if atomic:
+        results |= _create(engine, layout, requests, deadline)
+    else:
+        for part in _parts(requests):
+            results |= create_part(engine, layout, part, deadline)
+    return [results[number] for number in sorted(results)]
+
+
+def create_part(
+    engine: Engine[ComputeRecords],
+    layout: Layout[Any],
+    requests: dict[int, GuestRequest],
+    deadline: Deadline,
+) -> dict[int, VnicResult]:
+    """Make these VNICs together, or one by one where one of them is in the way."""
+    try:
+        return _create(engine, layout, requests, deadline)
+    except SnnetError as error:
+        if len(requests) == 1:
+            return dict.fromkeys(requests, VnicResult(error=error))
+    results: dict[int, VnicResult] = {}
+    for number, request in requests.items():
+        results |= create_part(engine, layout, {number: request}, deadline)
+    return results
+
+
+def _create(
+    engine: Engine[ComputeRecords],
+    layout: Layout[Any],
+    requests: dict[int, GuestRequest],
+    deadline: Deadline,
+) -> dict[int, VnicResult]:
+    call = ChangeVnics("create_vnics", layout, list(requests.values()))
+    made = engine.run(call, deadline).made
+    return {
+        number: VnicResult(one.vnic, None, one.tunnel_event, one.container_info)
+        for number, one in zip(requests, made, strict=True)
+    }
+
+
+def _parts(requests: dict[int, GuestRequest]) -> Iterator[dict[int, GuestRequest]]:
+    """The requests by subnet, so many at a time that a failure costs little."""
+    subnets: dict[SubnetId, list[int]] = {}
+    for number, request in requests.items():
+        subnets.setdefault(request.id[:2], []).append(number)
+    for numbers in subnets.values():
+        for start in range(0, len(numbers), CHUNK):
+            yield {number: requests[number] for number in numbers[start : start + CHUNK]}
+
+
+def destroy_all(
+    engine: Engine[ComputeRecords],
+    layout: Layout[Any],
+    cfgs: Iterable[VnicConfig],
+    deadline: Deadline,
+) -> list[DestroyedVnic]:
+    """Remove all VNICs; see :meth:`snnet.ComputeNode.destroy_vnics`."""
+    identities = [tenant_identity(cfg) for cfg in cfgs]
+    each = list(dict.fromkeys(identities))
+    call = ChangeVnics("destroy_vnics", layout, gone=each, mode=Mode.PRESS_ON)
+    gone = dict(zip(each, engine.run(call, deadline).gone, strict=True))
+    return [gone[identity] for identity in identities]

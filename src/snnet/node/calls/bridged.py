@@ -1,0 +1,122 @@
+"""GRE_TUNNEL mode: each subnet of a tenant has a bridge and a tunnel on the node."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+
+from snnet.config import VnicConfig
+from snnet.contract import Key, Link, Noun, keyed
+from snnet.core import identity as ids
+from snnet.core.building import build_subnet
+from snnet.core.compute_records import ComputeRecords
+from snnet.core.conflicts import check_same_subnet
+from snnet.core.encapsulation import wire
+from snnet.core.events import TunnelEvent, TunnelEventType
+from snnet.core.requests import SubnetId, TenantRequest, VnicId, tenant_request
+from snnet.core.vnics import TenantSubnet, tunnel_event
+
+from ..claims import Thing
+from ..host import HostView
+from .layout import Layout, Part, subnet_thing
+
+
+class BridgedLayout(Layout[TenantRequest]):
+    """A subnet's first VNIC brings bridge and tunnel, its last one takes them along."""
+
+    def request(self, cfg: VnicConfig) -> TenantRequest:
+        site = self.site
+        return tenant_request(cfg, tunnel=site.tunnel, uplink=site.uplink.ip, mtu_limit=site.mtu)
+
+    def address(self, request: TenantRequest) -> Thing:
+        return ("ip", *request.id[:2], request.ip)
+
+    def shares(self, records: ComputeRecords, request: TenantRequest) -> bool:
+        known = records.subnets.get(request.id[:2])
+        return known is not None and known.tunnel is not None
+
+    def opening(self, request: TenantRequest) -> set[Thing]:
+        site = self.site
+        # Two new subnets with one wire would collide.
+        new = wire(site.tunnel, request.subnet_key, site.uplink.ip, request.concentrator_ip)
+        return {subnet_thing(request.id[:2]), ("wire", *new)}
+
+    def closing(self, subnet: SubnetId) -> set[Thing]:
+        return {subnet_thing(subnet)}
+
+    def check(
+        self, records: ComputeRecords, request: TenantRequest, gone: Collection[VnicId]
+    ) -> None:
+        known = records.subnets.get(request.id[:2])
+        if known is not None:
+            check_same_subnet(known, request)
+        if known is None or known.tunnel is None:
+            records.check_tunnel(request)
+        records.check_address(request.id, request.ip, gone)
+
+    def subnets(
+        self, records: ComputeRecords, identities: Iterable[VnicId]
+    ) -> dict[SubnetId, TenantSubnet]:
+        known = records.subnets
+        return {key[:2]: known[key[:2]] for key in identities if key[:2] in known}
+
+    def open(
+        self,
+        request: TenantRequest,
+        subnets: Mapping[SubnetId, TenantSubnet],
+        host: HostView,
+        look: bool,
+    ) -> Part:
+        """See :meth:`Layout.open`.
+
+        Without ``look`` the bridge of a complete subnet is taken for granted, not its
+        tunnel: nothing else would notice that the tunnel is gone.
+        """
+        identity = request.id[:2]
+        known = subnets.get(identity)
+        if known is not None and known.tunnel is not None and not look:
+            tunnel = known.tunnel
+            link = host.link(tunnel.name)
+            found: dict[Key, Noun] = {} if link is None else {link.key: link}
+            return Part(known, {tunnel.key: tunnel}, found)
+        names, links = self._links(identity, known, host)
+        if known is None or known.tunnel is None or names != _names(known):
+            host.check_path(request.concentrator_ip)
+            known = build_subnet(self.site, request, *names)
+        return Part(
+            known,
+            host.carried(known.nouns()),
+            links | host.find(host.carried(known.rules).values()),
+        )
+
+    def _links(
+        self, identity: SubnetId, known: TenantSubnet | None, host: HostView
+    ) -> tuple[tuple[str, str], dict[Key, Noun]]:
+        bridge, link = host.locate(ids.BRIDGE, identity, known.bridge if known else None)
+        tunnel, other = host.locate(ids.TUNNEL, identity, known.tunnel if known else None)
+        return (bridge, tunnel), keyed(found for found in (link, other) if found is not None)
+
+    def close(
+        self,
+        subnet: TenantSubnet,
+        subnets: Mapping[SubnetId, TenantSubnet],
+        host: HostView,
+    ) -> Part:
+        found = host.find(host.carried(subnet.nouns()).values())
+        owner = self.site.owner
+        ours = {
+            key: noun
+            for key, noun in found.items()
+            if not isinstance(noun, Link) or ids.is_ours(noun, owner)
+        }
+        return Part(subnet, {}, ours)
+
+    def opened(self, known: TenantSubnet | None, subnet: TenantSubnet) -> TunnelEvent | None:
+        if known is None or known.tunnel is None:
+            return tunnel_event(self.site, subnet, TunnelEventType.ADD)
+        return None
+
+
+def _names(subnet: TenantSubnet) -> tuple[str, str]:
+    assert subnet.bridge is not None
+    assert subnet.tunnel is not None
+    return subnet.bridge.name, subnet.tunnel.name

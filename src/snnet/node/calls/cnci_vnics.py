@@ -1,0 +1,99 @@
+"""Concentrators' NICs on a compute node: macvtaps on its compute uplink."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from snnet.contract import Link, Macvtap, Missing, Noun, keyed
+from snnet.core import identity as ids
+from snnet.core.building import build_cnci_vnic
+from snnet.core.compute_records import ComputeRecords
+from snnet.core.conflicts import check_same_cnci_vnic
+from snnet.core.planner import plan as make_plan
+from snnet.core.requests import CnciVnicId, CnciVnicRequest
+from snnet.core.vnics import CnciVnic
+
+from ..call import Call, Done, Draft, Mode
+from ..claims import Claim, Held, Thing
+from ..host import HostView
+from ..results import Event
+
+
+def _thing(identity: CnciVnicId) -> Thing:
+    return ("cnci-vnic", *identity)
+
+
+@dataclass(slots=True)
+class CnciVnicDraft(Draft):
+    vnic: CnciVnic = field(kw_only=True)
+
+
+class CreateCnciVnic(Call[ComputeRecords, CnciVnic | None, CnciVnicDraft, CnciVnic]):
+    """Make a concentrator's NIC, or repair it."""
+
+    def __init__(self, request: CnciVnicRequest) -> None:
+        self.what = f"create_cnci_vnic {request.vnic_id}"
+        self._request = request
+
+    def claim(self, records: ComputeRecords, alone: bool, held: Held) -> Claim:
+        return Claim(frozenset({_thing(self._request.id), ("mac", self._request.mac)}))
+
+    def read(self, records: ComputeRecords, claim: Claim) -> CnciVnic | None:
+        records.check_cnci_mac(self._request.id, self._request.mac)
+        return records.cnci_vnics.get(self._request.id)
+
+    def draft(self, known: CnciVnic | None, host: HostView) -> CnciVnicDraft:
+        identity = self._request.id
+        name, link = host.locate(ids.CNCI_VNIC, identity, known.link if known else None)
+        vnic = build_cnci_vnic(host.site, self._request, name)
+        if known is not None:
+            check_same_cnci_vnic(known, self._request, host.site)
+            if known.link_name == name:
+                vnic = known
+        found: dict[tuple[str, ...], Noun] = {} if link is None else {link.key: link}
+        wanted = keyed(vnic.nouns())
+        return CnciVnicDraft(
+            make_plan(found, wanted), {_thing(identity): {*found, *wanted}}, vnic=vnic
+        )
+
+    def inspect(self, draft: CnciVnicDraft, host: HostView) -> None:
+        """Learn the index that the kernel gave: it names the device."""
+        link = host.link(draft.vnic.link_name)
+        if not isinstance(link, Macvtap):
+            raise Missing(f"{draft.vnic.link_name} was deleted as soon as it was made: try again")
+        draft.vnic = replace(draft.vnic, link=link)
+
+    def publish(
+        self, records: ComputeRecords, draft: CnciVnicDraft, done: Done
+    ) -> tuple[CnciVnic, list[Event]]:
+        records.cnci_vnics[draft.vnic.id] = draft.vnic
+        return draft.vnic, []
+
+
+class DestroyCnciVnic(Call[ComputeRecords, Link | None, Draft, None]):
+    """Remove a concentrator's NIC."""
+
+    mode = Mode.PRESS_ON
+
+    def __init__(self, identity: CnciVnicId) -> None:
+        self.what = f"destroy_cnci_vnic {identity[1]}"
+        self._identity = identity
+
+    def claim(self, records: ComputeRecords, alone: bool, held: Held) -> Claim:
+        return Claim(frozenset({_thing(self._identity)}))
+
+    def read(self, records: ComputeRecords, claim: Claim) -> Link | None:
+        known = records.cnci_vnics.get(self._identity)
+        return known.link if known else None
+
+    def draft(self, known: Link | None, host: HostView) -> Draft:
+        link = host.locate(ids.CNCI_VNIC, self._identity, known)[1]
+        found = keyed([link] if link is not None else [])
+        return Draft(make_plan(found, {}), {_thing(self._identity): set(found)})
+
+    def publish(
+        self, records: ComputeRecords, draft: Draft, done: Done
+    ) -> tuple[None, list[Event]]:
+        if not done.left:
+            records.cnci_vnics.pop(self._identity, None)
+        return None, []

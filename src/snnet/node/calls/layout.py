@@ -1,0 +1,91 @@
+"""What the mode of a compute node decides about tenant VNICs."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from snnet.config import VnicConfig
+from snnet.contract import Key, Noun
+from snnet.core.compute_records import ComputeRecords
+from snnet.core.events import TunnelEvent
+from snnet.core.requests import GuestRequest, SubnetId, VnicId
+from snnet.core.site import Site
+from snnet.core.vnics import TenantSubnet
+
+from ..claims import Thing
+from ..host import HostView
+
+Q = TypeVar("Q", bound=GuestRequest)
+
+
+@dataclass(slots=True)
+class Part:
+    """A subnet in a draft: its record, its nouns as wanted, and as found on the host."""
+
+    subnet: TenantSubnet
+    wanted: dict[Key, Noun] = field(default_factory=dict)
+    found: dict[Key, Noun] = field(default_factory=dict)
+
+
+class Layout(ABC, Generic[Q]):
+    """How the VNICs of a node hang together, which is a matter of the node's mode."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+
+    @abstractmethod
+    def request(self, cfg: VnicConfig) -> Q:
+        """The request of a create, checked whole."""
+
+    @abstractmethod
+    def address(self, request: Q) -> Thing:
+        """The guest's address, which nobody else may have."""
+
+    @abstractmethod
+    def shares(self, records: ComputeRecords, request: Q) -> bool:
+        """Whether the subnet of a request is complete, so that a create only adds to it."""
+
+    @abstractmethod
+    def opening(self, request: Q) -> set[Thing]:
+        """What a create needs for itself alone to make or repair the request's subnet."""
+
+    @abstractmethod
+    def closing(self, subnet: SubnetId) -> set[Thing]:
+        """What a destroy needs for itself alone to remove a subnet."""
+
+    @abstractmethod
+    def check(self, records: ComputeRecords, request: Q, gone: Collection[VnicId]) -> None:
+        """Conflict where the request contradicts what the node knows, without VNICs ``gone``."""
+
+    @abstractmethod
+    def subnets(
+        self, records: ComputeRecords, identities: Iterable[VnicId]
+    ) -> dict[SubnetId, TenantSubnet]:
+        """The known subnets that a draft for these VNICs depends on."""
+
+    @abstractmethod
+    def open(
+        self, request: Q, subnets: Mapping[SubnetId, TenantSubnet], host: HostView, look: bool
+    ) -> Part:
+        """The subnet of a request, as the node should have it; ``subnets`` are those known."""
+
+    @abstractmethod
+    def close(
+        self, subnet: TenantSubnet, subnets: Mapping[SubnetId, TenantSubnet], host: HostView
+    ) -> Part:
+        """What is found of a subnet whose last VNIC goes, and what of it is to stay."""
+
+    @abstractmethod
+    def opened(self, known: TenantSubnet | None, subnet: TenantSubnet) -> TunnelEvent | None:
+        """The event of a VNIC on ``subnet``, which was ``known`` before."""
+
+
+def vnic_thing(identity: VnicId) -> Thing:
+    return ("vnic", *identity)
+
+
+def subnet_thing(subnet: SubnetId) -> Thing:
+    return ("subnet", *subnet)

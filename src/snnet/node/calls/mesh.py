@@ -1,0 +1,87 @@
+"""The mesh of a tenant's concentrators, set or removed as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from snnet.config import Neighbor
+from snnet.contract import Key, Link, Noun, Zone, keyed
+from snnet.core import identity as ids
+from snnet.core.cnci_records import CnciRecords, check_mesh
+from snnet.core.mesh import Mesh, build_mesh
+from snnet.core.planner import plan as make_plan
+from snnet.core.site import Site
+from snnet.core.subnets import inside
+
+from ..call import Call, Done, Draft, Mode
+from ..claims import Claim, Held, Thing
+from ..host import HostView
+from ..results import Event
+from .subnets import SUBNETS
+
+MESH: Thing = ("mesh",)
+
+
+@dataclass(slots=True)
+class Known:
+    """The mesh as it is, and whether the tenant's zone stays without it."""
+
+    link: Link | None
+    subnets: bool
+
+
+@dataclass(slots=True)
+class MeshDraft(Draft):
+    mesh: Mesh | None = field(kw_only=True)
+
+
+class UpdateMesh(Call[CnciRecords, Known, MeshDraft, None]):
+    """Make the mesh what the entries say; without an entry of this node there is none."""
+
+    what = "update_neighbors"
+
+    def __init__(self, site: Site, tenant_id: str, entries: Sequence[Neighbor]) -> None:
+        self._tenant_id = tenant_id
+        self._entries = entries
+        name = next(ids.names(site.owner, ids.MESH, tenant_id))
+        self._wanted = build_mesh(site, tenant_id, entries, name)
+        self.mode = Mode.PRESS_ON if self._wanted is None else Mode.ALL_OR_NOTHING
+
+    def claim(self, records: CnciRecords, alone: bool, held: Held) -> Claim:
+        return Claim(frozenset({MESH, SUBNETS}))
+
+    def read(self, records: CnciRecords, claim: Claim) -> Known:
+        if self._wanted is not None:
+            check_mesh(self._wanted, records.subnets)
+        return Known(records.mesh.link if records.mesh else None, bool(records.subnets))
+
+    def draft(self, known: Known, host: HostView) -> MeshDraft:
+        name, link = host.locate(ids.MESH, (self._tenant_id,), known.link)
+        mesh = build_mesh(host.site, self._tenant_id, self._entries, name)
+        rules = host.carried(inside(str(host.site.owner), name))
+        found = _found_on(link, host) | host.find(rules.values())
+        wanted: dict[Key, Noun] = {}
+        if mesh is not None:
+            wanted = keyed(mesh.nouns()) | rules
+        elif known.subnets:
+            found = {key: noun for key, noun in found.items() if not isinstance(noun, Zone)}
+        return MeshDraft(make_plan(found, wanted), {MESH: {*found, *wanted}}, mesh=mesh)
+
+    def publish(
+        self, records: CnciRecords, draft: MeshDraft, done: Done
+    ) -> tuple[None, list[Event]]:
+        if not done.left:
+            records.mesh = draft.mesh
+        return None, []
+
+
+def _found_on(link: Link | None, host: HostView) -> dict[Key, Noun]:
+    """A link of ours and everything that hangs on it."""
+    if link is None:
+        return {}
+    return {
+        key: noun
+        for key, noun in host.snapshot(CnciRecords.KINDS).items()
+        if key == link.key or noun.within == link.key
+    }

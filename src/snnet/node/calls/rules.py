@@ -1,0 +1,164 @@
+"""A concentrator's rules, and the public addresses that come with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address, IPv4Network
+from typing import Self
+
+from snnet.config import shown
+from snnet.contract import Address, InvalidRequest, Key, Noun, PortForward, PublicIp, keyed
+from snnet.core import identity as ids
+from snnet.core.cnci_records import CnciRecords, check_fits, with_addresses
+from snnet.core.planner import plan as make_plan
+from snnet.core.rules import Rule, check_rule, rules_about
+
+from ..call import Call, Done, Draft, Mode
+from ..claims import Claim, Held, Thing
+from ..host import HostView
+from ..results import Event
+from .subnets import rule_thing, subnet_thing
+
+Select = Callable[[CnciRecords], Sequence[Rule]]
+"""Which of the rules that a node knows are meant."""
+
+
+@dataclass(slots=True)
+class Known:
+    """Those of a call's rules that the node knows, and all public addresses of the node."""
+
+    rules: dict[Key, Rule]
+    publics: frozenset[IPv4Address]
+
+
+@dataclass(slots=True)
+class RulesDraft(Draft):
+    rules: dict[Key, Rule] = field(kw_only=True)
+
+
+class SetRules(Call[CnciRecords, Known, RulesDraft, None]):
+    """Have these rules, with what comes along with them.
+
+    ``fields`` are the arguments that devices were named by, "device" where absent.
+    """
+
+    def __init__(
+        self, what: str, rules: Sequence[Rule], fields: Mapping[str, str] | None = None
+    ) -> None:
+        self.what = what
+        self._rules: dict[Key, Rule] = {rule.key: rule for rule in rules}
+        self._fields = fields or {}
+
+    def claim(self, records: CnciRecords, alone: bool, held: Held) -> Claim:
+        things = {rule_thing(key) for key in self._rules}
+        shared: set[Thing] = set()
+        for rule in self._rules.values():
+            if isinstance(rule, PublicIp):
+                things.add(("guest", rule.internal))
+            # A subnet must not go while a rule about it comes.
+            shared |= {subnet_thing(network) for network in _networks(rule, records)}
+        return Claim(frozenset(things), frozenset(shared))
+
+    def read(self, records: CnciRecords, claim: Claim) -> Known:
+        for rule in self._rules.values():
+            check_fits(rule, records)
+            check_rule(rule, records.rules)
+        return Known(
+            {key: records.rules[key] for key in self._rules if key in records.rules},
+            frozenset(rule.public for rule in records.rules.values() if isinstance(rule, PublicIp)),
+        )
+
+    def draft(self, known: Known, host: HostView) -> RulesDraft:
+        self._check_devices(host)
+        rules = self._resolved(known, host)
+        wanted: dict[Key, Noun] = {}
+        found: dict[Key, Noun] = {}
+        scope: dict[Thing, set[Key]] = {}
+        for key, rule in rules.items():
+            nouns = keyed(with_addresses(rule))
+            wanted |= nouns
+            scope[rule_thing(key)] = set(nouns)
+            if key in known.rules:
+                # Only with its rule is an address ours; else it is an administrator's.
+                found |= host.find(nouns.values())
+        return RulesDraft(make_plan(found, wanted), scope, rules=rules)
+
+    def _check_devices(self, host: HostView) -> None:
+        """InvalidRequest where a device is no link of the host, or one of ours."""
+        for device in dict.fromkeys(rule.device for rule in self._rules.values()):
+            link = host.link(device)
+            if link is None or ids.is_ours(link, host.site.owner) or link.kind == "loopback":
+                raise InvalidRequest(
+                    f"{shown(device)} is not an external link of this host",
+                    field=self._fields.get(device, "device"),
+                )
+
+    def _resolved(self, known: Known, host: HostView) -> dict[Key, Rule]:
+        """The rules, with the addresses by which guests reach what a device forwards."""
+        if not any(isinstance(rule, PortForward) for rule in self._rules.values()):
+            return dict(self._rules)
+        addresses: dict[str, list[IPv4Address]] = {}
+        for noun in host.snapshot({Address}).values():
+            assert isinstance(noun, Address)
+            if isinstance(noun.address.ip, IPv4Address) and noun.address.ip not in known.publics:
+                addresses.setdefault(noun.link, []).append(noun.address.ip)
+        return {
+            key: replace(rule, addresses=tuple(addresses.get(rule.device, ())))
+            if isinstance(rule, PortForward)
+            else rule
+            for key, rule in self._rules.items()
+        }
+
+    def publish(
+        self, records: CnciRecords, draft: RulesDraft, done: Done
+    ) -> tuple[None, list[Event]]:
+        records.rules |= draft.rules
+        return None, []
+
+
+class DropRules(Call[CnciRecords, list[Rule], Draft, None]):
+    """Remove those of the node's rules that ``select`` names, with what came along."""
+
+    mode = Mode.PRESS_ON
+
+    def __init__(self, what: str, select: Select) -> None:
+        self.what = what
+        self._select = select
+
+    @classmethod
+    def of(cls, what: str, keys: Sequence[Key]) -> Self:
+        """Remove the rules with these identities; unknown ones are no error."""
+        return cls(
+            what, lambda records: [records.rules[key] for key in keys if key in records.rules]
+        )
+
+    def claim(self, records: CnciRecords, alone: bool, held: Held) -> Claim:
+        return Claim(frozenset(rule_thing(rule.key) for rule in self._select(records)))
+
+    def read(self, records: CnciRecords, claim: Claim) -> list[Rule]:
+        return [*self._select(records)]
+
+    def draft(self, known: list[Rule], host: HostView) -> Draft:
+        found: dict[Key, Noun] = {}
+        scope: dict[Thing, set[Key]] = {}
+        for rule in known:
+            there = host.find(with_addresses(rule))
+            found |= there
+            scope[rule_thing(rule.key)] = set(there)
+        return Draft(make_plan(found, {}), scope)
+
+    def publish(self, records: CnciRecords, draft: Draft, done: Done) -> tuple[None, list[Event]]:
+        for rule in self._select(records):
+            if done.left.isdisjoint(noun.key for noun in with_addresses(rule)):
+                del records.rules[rule.key]
+        return None, []
+
+
+def _networks(rule: Rule, records: CnciRecords) -> list[IPv4Network]:
+    """The subnets that a rule is about."""
+    return [
+        subnet.network
+        for subnet in records.subnets.values()
+        if any(True for _ in rules_about(subnet, [rule]))
+    ]

@@ -1,0 +1,71 @@
+"""The DHCP scope of one subnet: its entries, and whether its server runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from ipaddress import IPv4Network
+
+from snnet.contract import DhcpScope, InvalidRequest, Operation, Plan
+from snnet.core.cnci_records import CnciRecords
+
+from ..call import Call, Done, Draft
+from ..claims import Claim, Held
+from ..host import HostView
+from ..results import Event
+from .subnets import subnet_thing
+
+Alter = Callable[[DhcpScope, Callable[[], bool]], list[Operation]]
+"""The operations on a scope, by what is known of it and a look whether it runs."""
+
+
+@dataclass(slots=True)
+class ScopeDraft(Draft):
+    state: DhcpScope = field(kw_only=True)
+
+
+class ChangeScope(Call[CnciRecords, DhcpScope, ScopeDraft, None]):
+    """Carry out the operations on a subnet's scope that ``alter`` returns."""
+
+    def __init__(self, what: str, network: IPv4Network, alter: Alter) -> None:
+        self.what = f"dhcp {what} {network}"
+        self._network = network
+        self._alter = alter
+
+    def claim(self, records: CnciRecords, alone: bool, held: Held) -> Claim:
+        return Claim(frozenset({subnet_thing(self._network)}))
+
+    def read(self, records: CnciRecords, claim: Claim) -> DhcpScope:
+        return known_scope(records, self._network)
+
+    def draft(self, known: DhcpScope, host: HostView) -> ScopeDraft:
+        operations = self._alter(known, partial(is_running, known, host))
+        last = operations[-1].noun if operations else known
+        assert isinstance(last, DhcpScope)
+        scope = {subnet_thing(self._network): {known.key}}
+        return ScopeDraft(Plan(tuple(operations)), scope, state=last)
+
+    def publish(
+        self, records: CnciRecords, draft: ScopeDraft, done: Done
+    ) -> tuple[None, list[Event]]:
+        subnet = records.subnets[self._network]
+        records.subnets[self._network] = replace(subnet, scope=draft.state)
+        return None, []
+
+
+def known_scope(records: CnciRecords, network: IPv4Network) -> DhcpScope:
+    """The scope of a subnet; InvalidRequest where the node has no such subnet."""
+    subnet = records.subnets.get(network)
+    if subnet is None:
+        raise InvalidRequest(
+            f"{network} is not a subnet of this concentrator: add_remote_subnet it first",
+            field="subnet",
+        )
+    return subnet.scope
+
+
+def is_running(scope: DhcpScope, host: HostView) -> bool:
+    """Whether the server of the scope runs now."""
+    found = host.find([scope]).get(scope.key)
+    return isinstance(found, DhcpScope) and found.running

@@ -1,0 +1,189 @@
+"""Calls about the whole node: rebuild, repair, clear, and the forwarding they rest on.
+
+They claim the whole node, so that they may keep its records through the draft.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Generic
+
+from snnet.contract import (
+    Add,
+    Change,
+    Key,
+    Noun,
+    Nouns,
+    Operation,
+    Plan,
+    Remove,
+    SharedSysctl,
+)
+from snnet.core.planner import plan as make_plan
+
+from ..call import Call, Done, Draft, Mode, R
+from ..claims import WHOLE_NODE, Claim, Held
+from ..host import HostView
+from ..results import Event, Report
+
+
+@dataclass(slots=True)
+class ReadDraft(Draft, Generic[R]):
+    """A draft with what the node's objects on the host say."""
+
+    ours: Nouns = field(kw_only=True)
+    records: R = field(kw_only=True)
+
+
+class Forward(Call[R, R, Draft, None]):
+    """Set the kernel parameters that the node needs, all of them or none."""
+
+    what = "init"
+
+    def claim(self, records: R, alone: bool, held: Held) -> Claim:
+        return WHOLE_NODE
+
+    def read(self, records: R, claim: Claim) -> R:
+        return records
+
+    def draft(self, known: R, host: HostView) -> Draft:
+        wanted = host.carried(known.sysctls())
+        return Draft(make_plan(host.find(wanted.values()), wanted))
+
+    def publish(self, records: R, draft: Draft, done: Done) -> tuple[None, list[Event]]:
+        records.forwarding = True
+        return None, []
+
+
+class Rebuild(Call[R, R, ReadDraft[R], Report]):
+    """Learn the records from the host alone; repair what is half-built, remove what is useless.
+
+    ``changes`` False: only learn.  ``forward`` False: leave kernel parameters alone.
+    """
+
+    what = "rebuild_topology"
+    mode = Mode.REPORT
+
+    def __init__(self, *, changes: bool, forward: bool = True) -> None:
+        self._changes = changes
+        self._forward = forward
+
+    def claim(self, records: R, alone: bool, held: Held) -> Claim:
+        return WHOLE_NODE
+
+    def read(self, records: R, claim: Claim) -> R:
+        return records
+
+    def draft(self, known: R, host: HostView) -> ReadDraft[R]:
+        ours = host.settled(known) if self._changes else host.ours(known)
+        records, useless = known.read(ours)
+        plan = Plan()
+        if self._changes:
+            nouns = host.carried(records.nouns())
+            wanted = {key: noun for key, noun in nouns.items() if key not in useless}
+            found = {key: noun for key, noun in ours.items() if key in wanted or key in useless}
+            if not self._forward:
+                wanted, found = _without_sysctls(wanted), _without_sysctls(found)
+            plan = make_plan(found, wanted)
+        return ReadDraft(plan, ours=ours, records=records)
+
+    def publish(self, records: R, draft: ReadDraft[R], done: Done) -> tuple[Report, list[Event]]:
+        records.take(draft.records)
+        report = Report(orphans=[*records.orphans, *records.gaps()])
+        report.account(done.plan, done.outcome)
+        report.tunnel_events += records.rebuilt(done.left if self._changes else None)
+        return report, [*report.tunnel_events]
+
+
+class Repair(Call[R, R, Draft, Report]):
+    """Bring the host to what the node knows; remove leftovers and orphans of the node.
+
+    ``wait`` False: do not wait for links that may be in the middle of their creation.
+    """
+
+    what = "repair"
+    mode = Mode.REPORT
+
+    def __init__(self, *, wait: bool = True) -> None:
+        self._wait = wait
+
+    def claim(self, records: R, alone: bool, held: Held) -> Claim:
+        return WHOLE_NODE
+
+    def read(self, records: R, claim: Claim) -> R:
+        return records
+
+    def draft(self, known: R, host: HostView) -> Draft:
+        ours = host.settled(known) if self._wait else host.ours(known)
+        return Draft(make_plan(ours, host.carried(known.nouns())))
+
+    def publish(self, records: R, draft: Draft, done: Done) -> tuple[Report, list[Event]]:
+        report = Report()
+        report.account(done.plan, done.outcome)
+        return report, []
+
+
+class Restore(Call[R, R, Draft, list[Noun]]):
+    """Bring host and records back to earlier records; returns what could not be undone."""
+
+    what = "undo"
+    mode = Mode.REPORT
+
+    def __init__(self, before: R) -> None:
+        self._before = before
+
+    def claim(self, records: R, alone: bool, held: Held) -> Claim:
+        return WHOLE_NODE
+
+    def read(self, records: R, claim: Claim) -> R:
+        return records
+
+    def draft(self, known: R, host: HostView) -> Draft:
+        return Draft(make_plan(host.settled(known), host.carried(self._before.nouns())))
+
+    def publish(self, records: R, draft: Draft, done: Done) -> tuple[list[Noun], list[Event]]:
+        events = records.towards(self._before)
+        records.take(self._before)
+        operations = done.plan.operations
+        return [operations[number].noun for number in sorted(done.outcome.errors)], [*events]
+
+
+class Clear(Call[R, R, ReadDraft[R], Report]):
+    """Remove everything of this node, as the host shows it, and nothing else."""
+
+    mode = Mode.PRESS_ON
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+
+    def claim(self, records: R, alone: bool, held: Held) -> Claim:
+        return WHOLE_NODE
+
+    def read(self, records: R, claim: Claim) -> R:
+        return records
+
+    def draft(self, known: R, host: HostView) -> ReadDraft[R]:
+        ours = host.settled(known)
+        return ReadDraft(make_plan(ours, {}), ours=ours, records=known.read(ours)[0])
+
+    def publish(self, records: R, draft: ReadDraft[R], done: Done) -> tuple[Report, list[Event]]:
+        left = done.left
+        report = Report(tunnel_events=draft.records.lost(left))
+        report.account(done.plan, done.outcome)
+        records.take(records.remaining({key: draft.ours[key] for key in left}))
+        return report, [*report.tunnel_events]
+
+
+def _without_sysctls(nouns: Nouns) -> dict[Key, Noun]:
+    return {key: noun for key, noun in nouns.items() if not isinstance(noun, SharedSysctl)}
+
+
+def difference(operation: Operation) -> str:
+    """What an operation of a repair says about the host, in one line."""
+    match operation:
+        case Add(noun):
+            return f"missing: {noun}"
+        case Remove(noun):
+            return f"unexpected: {noun}"
+        case Change(noun, old):
+            return f"different: {old}, should be: {noun}"

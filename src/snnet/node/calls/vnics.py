@@ -1,0 +1,289 @@
+"""Tenant VNICs: made, removed, or both at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+from snnet.config import VnicRole
+from snnet.contract import Conflict, Key, Noun, Nouns, keyed
+from snnet.core import identity as ids
+from snnet.core.building import build_vnic, unknown_dependents
+from snnet.core.compute_records import ComputeRecords
+from snnet.core.conflicts import check_same_vnic
+from snnet.core.events import ContainerEvent
+from snnet.core.planner import plan as make_plan
+from snnet.core.requests import GuestRequest, SubnetId, VnicId
+from snnet.core.vnics import TenantSubnet, Vnic, container_info
+
+from ..call import Call, Done, Draft, Mode
+from ..claims import Claim, Held, Thing
+from ..host import HostView
+from ..results import CreatedVnic, DestroyedVnic, Event
+from .layout import Layout, subnet_thing, vnic_thing
+
+
+@dataclass(slots=True)
+class Known:
+    """What the node knows of the VNICs and the subnets of a call."""
+
+    subnets: dict[SubnetId, TenantSubnet]
+    vnics: dict[VnicId, Vnic]
+    closing: tuple[SubnetId, ...]
+    """Subnets that lose their last VNIC."""
+
+
+@dataclass(slots=True)
+class VnicsDraft(Draft):
+    wanted: dict[Key, Noun] = field(default_factory=dict)
+    found: dict[Key, Noun] = field(default_factory=dict)
+    made: list[tuple[TenantSubnet, Vnic]] = field(default_factory=list)
+    """Subnet and VNIC of each request."""
+    closed: list[TenantSubnet] = field(default_factory=list)
+
+    def add(self, thing: Thing, wanted: Nouns, found: Nouns) -> None:
+        """Take in what is wanted and found of one thing."""
+        self.wanted.update(wanted)
+        self.found.update(found)
+        self.scope.setdefault(thing, set()).update(wanted, found)
+
+
+@dataclass(slots=True)
+class Changed:
+    """What became of each request, and of each VNIC to remove."""
+
+    made: list[CreatedVnic]
+    gone: list[DestroyedVnic]
+
+    def events(self) -> list[Event]:
+        """What callers and listeners have to pass on, in order."""
+        results: list[CreatedVnic | DestroyedVnic] = [*self.gone, *self.made]
+        events = [(result.tunnel_event, result.container_info) for result in results]
+        return [event for pair in events for event in pair if event is not None]
+
+
+class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
+    """Make the VNICs of ``requests`` and remove those called ``gone``, in one plan.
+
+    A VNIC that is there already is repaired if need be.  The first VNIC of a subnet
+    brings what the subnet needs, the last one takes it along.
+    """
+
+    trusts: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        what: str,
+        layout: Layout[Any],
+        requests: Sequence[GuestRequest] = (),
+        gone: Sequence[VnicId] = (),
+        mode: Mode = Mode.ALL_OR_NOTHING,
+    ) -> None:
+        self.what = what
+        self.mode = mode
+        self._layout = layout
+        self._requests = requests
+        self._gone = gone
+        self._left_subnets = dict.fromkeys(identity[:2] for identity in gone)
+        if len(requests) > 1:
+            _check_apart(requests)
+
+    # -- claiming --------------------------------------------------------------------
+
+    def claim(self, records: ComputeRecords, alone: bool, held: Held) -> Claim:
+        layout = self._layout
+        mine: set[Thing] = set()
+        shared: set[Thing] = set()
+        for request in self._requests:
+            mine.add(vnic_thing(request.id))
+            mine.add(layout.address(request))
+            if alone or not layout.shares(records, request):
+                mine |= layout.opening(request)
+            else:
+                shared.add(subnet_thing(request.id[:2]))
+        for identity in self._gone:
+            mine.add(vnic_thing(identity))
+            mine.add(("leaving", *identity))
+        for subnet in self._left_subnets:
+            if alone or not self._stays(records, held, subnet):
+                mine |= layout.closing(subnet)
+            else:
+                shared.add(subnet_thing(subnet))
+        return Claim(frozenset(mine), frozenset(shared - mine))
+
+    def _stays(self, records: ComputeRecords, held: Held, subnet: SubnetId) -> bool:
+        """Whether the subnet keeps a VNIC, or gets one.
+
+        Two last VNICs that go at once must not each take the other for staying.
+        """
+        if any(request.id[:2] == subnet for request in self._requests):
+            return True
+        return any(
+            vnic.id not in self._gone and not held(("leaving", *vnic.id))
+            for vnic in records.vnics(subnet)
+        )
+
+    # -- drafting --------------------------------------------------------------------
+
+    def read(self, records: ComputeRecords, claim: Claim) -> Known:
+        for request in self._requests:
+            self._layout.check(records, request, self._gone)
+        identities = (*(request.id for request in self._requests), *self._gone)
+        vnics = {identity: records.vnic(identity) for identity in identities}
+        staying = {request.id[:2] for request in self._requests}
+        return Known(
+            subnets=self._layout.subnets(records, identities),
+            vnics={identity: vnic for identity, vnic in vnics.items() if vnic is not None},
+            closing=tuple(
+                subnet
+                for subnet in self._left_subnets
+                if subnet not in staying
+                and (
+                    subnet_thing(subnet) in claim.alone
+                    or (claim.everything and not self._stays(records, _nobody, subnet))
+                )
+            ),
+        )
+
+    def draft(self, known: Known, host: HostView) -> VnicsDraft:
+        draft = VnicsDraft()
+        subnets = dict(known.subnets)
+        opened: dict[tuple[SubnetId, bool], TenantSubnet] = {}
+        for request in self._requests:
+            self._draft_made(draft, request, known, subnets, opened, host)
+        for identity in self._gone:
+            found = _found(host, identity, known.vnics.get(identity))
+            draft.add(vnic_thing(identity), {}, found)
+        for key in known.closing:
+            if key not in subnets:
+                continue
+            part = self._layout.close(subnets[key], subnets, host)
+            del subnets[key]
+            draft.add(subnet_thing(key), part.wanted, part.found)
+            draft.closed.append(part.subnet)
+        draft.plan = make_plan(draft.found, draft.wanted)
+        return draft
+
+    def _draft_made(
+        self,
+        draft: VnicsDraft,
+        request: GuestRequest,
+        known: Known,
+        subnets: dict[SubnetId, TenantSubnet],
+        opened: dict[tuple[SubnetId, bool], TenantSubnet],
+        host: HostView,
+    ) -> None:
+        identity = request.id
+        key = identity[:2]
+        old = known.vnics.get(identity)
+        look = host.looking or old is not None
+        subnet = opened.get((key, look))
+        if subnet is None:
+            part = self._layout.open(request, subnets, host, look)
+            subnet = subnets[key] = opened[key, look] = part.subnet
+            draft.add(subnet_thing(key), part.wanted, part.found)
+        kind = ids.VM if request.role is VnicRole.TENANT_VM else ids.CONTAINER
+        link = None
+        if look:
+            name, link = host.locate(kind, identity, old.link if old else None)
+        else:
+            name = host.name(kind, identity)
+        vnic = build_vnic(host.site, request, subnet, name)
+        if old is not None and identity not in self._gone:
+            check_same_vnic(old, request, host.site)
+            if old.link_name == name:
+                vnic = old
+        found: dict[Key, Noun] = {}
+        if look:
+            # What hung on a link deleted behind our back died with it.
+            there = [noun for noun in vnic.dependents if link or noun.within != vnic.link.key]
+            found = host.find(host.carried(there).values()) | keyed([link] if link else [])
+        draft.add(vnic_thing(identity), host.carried(vnic.nouns()), found)
+        draft.made.append((subnet, vnic))
+
+    # -- publishing ------------------------------------------------------------------
+
+    def publish(
+        self, records: ComputeRecords, draft: VnicsDraft, done: Done
+    ) -> tuple[Changed, list[Event]]:
+        left = done.left
+        gone = [self._publish_gone(records, identity, left) for identity in self._gone]
+        for subnet in draft.closed:
+            first = next(n for n, identity in enumerate(self._gone) if identity[:2] == subnet.id)
+            for event in records.forget(subnet, left):
+                gone[first] = replace(gone[first], tunnel_event=event)
+        made = [self._publish_made(records, *pair, done) for pair in draft.made]
+        changed = Changed(made, gone)
+        # A create that had nothing to do is no news.
+        return changed, changed.events() if done.plan else Changed([], gone).events()
+
+    def _publish_made(
+        self, records: ComputeRecords, subnet: TenantSubnet, vnic: Vnic, done: Done
+    ) -> CreatedVnic:
+        known = records.subnets.get(subnet.id)
+        event = self._layout.opened(known, subnet)
+        info = None
+        if vnic.role is VnicRole.TENANT_CONTAINER:
+            first = not records.containers(subnet.id)
+            info = container_info(subnet, ContainerEvent.ADD if first else ContainerEvent.INFO)
+        if known is not subnet:
+            records.put_subnet(subnet)
+        records.put_vnic(vnic)
+        fds = done.outcome.fds.get(vnic.link_name)
+        return CreatedVnic(replace(vnic, fds=fds) if fds else vnic, event, info)
+
+    def _publish_gone(
+        self, records: ComputeRecords, identity: VnicId, left: set[Key]
+    ) -> DestroyedVnic:
+        vnic, subnet = records.vnic(identity), records.subnets.get(identity[:2])
+        info = None
+        if vnic and left.isdisjoint(noun.key for noun in vnic.nouns()):
+            records.drop_vnic(identity)
+            container = vnic.role is VnicRole.TENANT_CONTAINER
+            if subnet and container and not records.containers(subnet.id):
+                info = container_info(subnet, ContainerEvent.DEL)
+        return DestroyedVnic(container_info=info)
+
+    def abandon(self, records: ComputeRecords, draft: VnicsDraft) -> None:
+        for subnet, _ in draft.made:
+            if subnet.id not in records.subnets:
+                records.put_subnet(subnet)
+
+
+def _nobody(thing: Thing) -> bool:
+    """What is held beside a claim of the whole node."""
+    return False
+
+
+def _check_apart(requests: Sequence[GuestRequest]) -> None:
+    """Conflict where two requests of one call are for one VNIC, or for one address."""
+    identities: set[VnicId] = set()
+    addresses: dict[tuple[object, ...], str] = {}
+    for request in requests:
+        if request.id in identities:
+            raise Conflict(f"VNIC {request.vnic_id} of subnet {request.subnet_id} is named twice")
+        identities.add(request.id)
+        other = addresses.setdefault((*request.id[:2], request.ip), request.vnic_id)
+        if other != request.vnic_id:
+            raise Conflict(
+                f"ip {request.ip} of subnet {request.subnet_id} is asked for by VNIC {other} "
+                f"and by VNIC {request.vnic_id}"
+            )
+
+
+def _found(host: HostView, identity: VnicId, vnic: Vnic | None) -> dict[Key, Noun]:
+    """What is on the host of a VNIC, known or not."""
+    if vnic is not None:
+        kind = ids.VM if vnic.role is VnicRole.TENANT_VM else ids.CONTAINER
+        link = host.locate(kind, identity, vnic.link)[1]
+        dependents: list[Noun] = list(vnic.dependents)
+        links = [link]
+    else:
+        links, dependents = [], []
+        for kind in (ids.VM, ids.CONTAINER):
+            name, link = host.locate(kind, identity)
+            links.append(link)
+            dependents += unknown_dependents(host.site, name, link)
+    found = keyed(link for link in links if link is not None)
+    return found | host.find(host.carried(dependents).values())

@@ -1,0 +1,189 @@
+"""The engine of a node: it runs calls, each in the same few steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Generic
+
+from snnet.contract import (
+    Conflict,
+    Exists,
+    FatalError,
+    Incomplete,
+    Missing,
+    Outcome,
+    Plan,
+    SnnetError,
+    State,
+)
+from snnet.core.events import ContainerInfo, TunnelEvent
+from snnet.plugins import Listeners
+
+from .call import Call, D, Done, K, Mode, R, T
+from .claims import WHOLE_NODE, Claim, Claims
+from .deadline import Deadline
+from .drivers import Drivers
+from .host import HostView
+from .results import Event
+from .transaction import set_up, tear_down
+
+
+@dataclass(slots=True)
+class _Account:
+    """What listeners will hear of a call."""
+
+    plan: Plan = field(default_factory=Plan)
+    events: list[Event] = field(default_factory=list)
+
+
+class Engine(Generic[R]):
+    """Runs the calls of one node against its records and its drivers.
+
+    Claim, read, draft, ask the listeners, apply, publish, tell the listeners: once
+    a call.  The lock is held only while a call claims, reads and publishes, and
+    listeners hear the outcome after the claim is given back.
+    """
+
+    def __init__(
+        self, node: object, records: R, drivers: Drivers, claims: Claims, listeners: Listeners
+    ) -> None:
+        self.records = records
+        self.claims = claims
+        self._node = node
+        self._drivers = drivers
+        self._listeners = listeners
+        view = partial(HostView, drivers, records.site, records.optional)
+        self.host = view(looking=True)
+        self._trusting = view(looking=False)
+
+    @contextmanager
+    def whole(self, deadline: Deadline) -> Iterator[Claim]:
+        """Keep the whole node for several calls, which are run with the claim given."""
+        claim = self.claims.take(lambda _: WHOLE_NODE, deadline)
+        try:
+            yield claim
+        finally:
+            self.claims.release(claim)
+
+    def run(self, call: Call[R, K, D, T], deadline: Deadline, claim: Claim | None = None) -> T:
+        """Carry the call out, under a claim of its own or the one given.
+
+        Raises what the mode of the call says.
+        """
+        account = _Account()
+        try:
+            result = self._run(call, deadline, account, claim)
+        except SnnetError as error:
+            if account.plan:
+                self._listeners.failed(self._node, account.plan, error)
+            raise
+        if account.plan or account.events:
+            self._listeners.applied(self._node, account.plan, account.events)
+        return result
+
+    def draft(self, call: Call[R, K, D, T], deadline: Deadline) -> D:
+        """What the call would do now, by a look at the host; changes nothing."""
+        claim = self.claims.take(partial(call.claim, self.records, False), deadline)
+        try:
+            with self.claims.lock:
+                known = call.read(self.records, claim)
+            return call.draft(known, self.host)
+        finally:
+            self.claims.release(claim)
+
+    def preview(self, call: Call[R, Any, Any, Any], deadline: Deadline) -> Plan:
+        """The plan of the call as it would be now, able to print itself as commands."""
+        plan: Plan = self.draft(call, deadline).plan
+        self._drivers.require(plan)
+        return self._drivers.preview(plan)
+
+    def _run(
+        self, call: Call[R, K, D, T], deadline: Deadline, account: _Account, given: Claim | None
+    ) -> T:
+        # Listeners that are asked must see the very plan that is carried out.
+        host = self._trusting if call.trusts and not self._listeners else self.host
+        alone = False
+        while True:
+            decide = partial(call.claim, self.records, alone)
+            claim = given or self.claims.take(decide, deadline)
+            try:
+                with self.claims.lock:
+                    known = call.read(self.records, claim)
+                draft = call.draft(known, host)
+                if draft.plan and not claim.everything and not _covered(draft, claim):
+                    assert not alone, f"{call.what} plans more than it claims"
+                    alone = True
+                    continue
+                account.plan = draft.plan
+                try:
+                    done = Done(draft.plan, self._apply(call, draft.plan, deadline))
+                except (Exists, Missing) as error:
+                    if host.looking and isinstance(error, Exists):
+                        raise _collision(error) from error
+                    if host.looking:
+                        raise
+                    # What was taken for granted is not so: look, and repair what is shared.
+                    host, alone, account.plan = self.host, True, Plan()
+                    continue
+                except FatalError:
+                    with self.claims.lock:
+                        call.abandon(self.records, draft)
+                    raise
+                call.inspect(draft, self.host)
+                with self.claims.lock:
+                    result, events = call.publish(self.records, draft, done)
+            finally:
+                if given is None:
+                    self.claims.release(claim)
+            account.events += events
+            if done.outcome.errors and call.mode is Mode.PRESS_ON:
+                raise _incomplete(call.what, done, account.events)
+            return result
+
+    def _apply(self, call: Call[Any, Any, Any, Any], plan: Plan, deadline: Deadline) -> Outcome:
+        if not plan:
+            return Outcome()
+        if call.mode is Mode.ALL_OR_NOTHING:
+            self._drivers.require(plan)
+            self._listeners.before_apply(self._node, plan)
+            return set_up(self._drivers, plan, deadline.check, call.what)
+        self._listeners.before_apply(self._node, plan)
+        return tear_down(self._drivers, plan)
+
+
+def _covered(draft: D, claim: Claim) -> bool:
+    """Whether the call holds for itself alone everything that its plan touches."""
+    for operation in draft.plan:
+        key = operation.noun.key
+        thing = next((thing for thing, keys in draft.scope.items() if key in keys), None)
+        assert thing is not None, f"{operation} is of nothing that its call claims"
+        if thing not in claim.alone:
+            return False
+    return True
+
+
+def _collision(error: Exists) -> Conflict:
+    """A conflict with an object of somebody else, which only the kernel could see."""
+    conflict = Conflict(
+        f"{error}; another object of this host has that name, key or address: remove it or "
+        "choose another",
+        errno=error.errno,
+        operation=error.operation,
+    )
+    conflict.state = State.ROLLED_BACK
+    return conflict
+
+
+def _incomplete(what: str, done: Done, events: list[Event]) -> Incomplete:
+    """The error of a tear-down that could not do everything."""
+    errors = done.outcome.errors
+    reasons = "; ".join(str(errors[number]) for number in sorted(errors))
+    return Incomplete(
+        f"{what} is unfinished: {reasons}; call it again to finish",
+        leftovers=[done.plan.operations[number].noun for number in sorted(errors)],
+        tunnel_event=next((event for event in events if isinstance(event, TunnelEvent)), None),
+        container_info=next((event for event in events if isinstance(event, ContainerInfo)), None),
+    )

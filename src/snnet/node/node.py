@@ -1,0 +1,313 @@
+"""What compute nodes and concentrators share: their life, their drivers, their upkeep."""
+
+from __future__ import annotations
+
+import os
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Any, ClassVar, Generic, Self, TypeVar
+
+from snnet import plugins
+from snnet.config import NetworkConfig, NetworkMode, check_bool, check_id, check_int, shown
+from snnet.contract import (
+    Driver,
+    Host,
+    InvalidRequest,
+    IPAddress,
+    IPNetwork,
+    Plan,
+    Unsupported,
+    Zone,
+)
+from snnet.core.identity import Owner
+from snnet.core.site import Site
+from snnet.core.uplinks import Uplink
+
+from .call import Call, R
+from .calls.upkeep import Clear, Forward, Rebuild, Repair, difference
+from .claims import Claims
+from .deadline import CancelToken, Deadline, check_seconds
+from .drivers import Drivers
+from .engine import Engine
+from .migration import take_over
+from .results import Report
+from .uplinks import find_site
+
+DriverChoice = str | Driver
+
+T = TypeVar("T")
+
+
+class Node(ABC, Generic[R]):
+    """One node of the data centre, as the owner of objects on its host.
+
+    Any number of threads may call it.  Construction opens the drivers and changes
+    nothing; ``init()`` comes before everything else.
+    """
+
+    role: ClassVar[str]
+    modes: ClassVar[frozenset[NetworkMode]] = frozenset({NetworkMode.GRE_TUNNEL})
+
+    def __init__(
+        self,
+        node_id: str,
+        config: NetworkConfig,
+        *,
+        backend: DriverChoice,
+        firewall: DriverChoice,
+        dhcp: DriverChoice | None,
+        netns: str | int | os.PathLike[str] | None,
+        api_timeout: float,
+        max_api_concurrency: int,
+        read_only: bool,
+        listeners: Sequence[object],
+    ) -> None:
+        self.owner = Owner(self.role, check_id(node_id, "node_id"))
+        if not isinstance(config, NetworkConfig):
+            raise InvalidRequest(f"{shown(config)} is not a NetworkConfig", field="config")
+        if config.mode not in self.modes:
+            raise InvalidRequest(
+                f"a node of this role has no mode {config.mode.value!r}: routed tenants "
+                "have no concentrators",
+                field="mode",
+            )
+        self.config = config
+        self.api_timeout = check_seconds(api_timeout, "api_timeout")
+        self.read_only = check_bool(read_only, "read_only")
+        self.listeners = plugins.Listeners(listeners)
+        self._limit = check_int(max_api_concurrency, "max_api_concurrency", 1, 2**16)
+        self._starting = threading.Lock()
+        self._closed = False
+        self._pid = os.getpid()
+        self._resources = ExitStack()
+        with ExitStack() as opened:
+            self._drivers = self._open(opened, backend, firewall, dhcp, netns)
+            self._check_firewall()
+            self._resources = opened.pop_all()
+        self._uplinks: tuple[Uplink, ...] = ()
+        self._engine: Engine[R] | None = None
+
+    # -- life cycle ------------------------------------------------------------------
+
+    def _open(
+        self,
+        opened: ExitStack,
+        backend: DriverChoice,
+        firewall: DriverChoice,
+        dhcp: DriverChoice | None,
+        netns: str | int | os.PathLike[str] | None,
+    ) -> Drivers:
+        nets: tuple[IPNetwork, ...] = tuple(self.config.compute_nets)  # type: ignore[arg-type]
+        if isinstance(backend, Driver):
+            if netns is not None:
+                raise InvalidRequest("a backend instance has its own namespace", field="netns")
+            first, host = backend, backend.host
+        else:
+            from snnet.system.host import SystemHost
+
+            host = SystemHost(str(self.owner), netns, nets)
+            opened.callback(host.close)
+            first = _choose("backend", backend, host, opened)
+            # The fake's host is its kernel, and so the host of what works beside it.
+            host = first.host
+        self._host: Host = host
+        return Drivers(
+            first,
+            _choose("firewall", firewall, host, opened),
+            None if dhcp is None else _choose("dhcp", dhcp, host, opened),
+        )
+
+    def _check_firewall(self) -> None:
+        """Unsupported where tenants would be kept apart by a firewall that cannot."""
+        if not self.routed:
+            return
+        if reason := self._drivers.missing(Zone(owner=str(self.owner), zone="any")):
+            raise Unsupported(f"routed mode keeps tenants apart by the firewall alone: {reason}")
+
+    def init(self) -> Report:
+        """Find the uplinks, rebuild the topology from the kernel, repair what is half-born.
+
+        The report is that of the rebuild: tunnels to announce again, what was
+        repaired, what has no place; empty when repeated.
+
+        Takes the lock that keeps other processes from running this node in
+        this namespace: waits up to ``api_timeout``, then Conflict naming the
+        pid.  Raises InvalidRequest where no link matches the nets.  On failure
+        the node keeps nothing, and no kernel parameter stays changed; may be repeated.
+        """
+        self._check_usable()
+        with self._starting, ExitStack() as taken:
+            if self._engine is not None:
+                return Report()
+            if not self.read_only:
+                taken.enter_context(self._host.claim(self.api_timeout))
+            self._uplinks, site = find_site(self.config, self.owner, self._drivers.backend)
+            moved = [] if self.read_only else take_over(self.owner, self._drivers, self._host)
+            engine = Engine(
+                self, self._records(site), self._drivers, Claims(self._limit), self.listeners
+            )
+            no_limit = Deadline("init", None, None)
+            report = engine.run(Rebuild(changes=not self.read_only, forward=False), no_limit)
+            if not self.read_only:
+                engine.run(Forward(), no_limit)
+            report.healed[:0] = moved
+            self._resources.push(taken.pop_all())
+            self._engine = engine
+            return report
+
+    @abstractmethod
+    def _records(self, site: Site) -> R:
+        """Records of this node, empty."""
+
+    def close(self) -> None:
+        """Let go of sockets, threads and the lock; changes nothing in the kernel.
+
+        May be repeated; any other call afterwards is InvalidRequest.
+        """
+        self._closed = True
+        if self._pid == os.getpid():
+            self._resources.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _check_usable(self) -> None:
+        if self._closed:
+            raise InvalidRequest(f"{self.owner} is closed: make a new one")
+        if self._pid != os.getpid():
+            raise InvalidRequest(f"{self.owner} was made before a fork: make a new one here")
+
+    # -- calls -----------------------------------------------------------------------
+
+    def _ready(self) -> Engine[R]:
+        """The engine, once the node may be called at all."""
+        self._check_usable()
+        if self._engine is None:
+            raise InvalidRequest(f"{self.owner} is not ready: call init() first")
+        return self._engine
+
+    def _run(
+        self,
+        call: Call[R, Any, Any, T],
+        timeout: float | None = None,
+        cancel: CancelToken | None = None,
+        *,
+        limited: bool = True,
+    ) -> T:
+        """Run a call that may change the host."""
+        return self._ready().run(call, self._deadline(call.what, timeout, cancel, limited))
+
+    def _deadline(
+        self, what: str, timeout: float | None, cancel: CancelToken | None, limited: bool = True
+    ) -> Deadline:
+        """When a call that changes the host has to be done; InvalidRequest on a watcher."""
+        if self.read_only:
+            raise InvalidRequest(f"{self.owner} is read-only: it refuses {what}")
+        if timeout is None and limited:
+            timeout = self.api_timeout
+        deadline = Deadline(what, timeout, cancel)
+        deadline.check()
+        return deadline
+
+    def _preview(self, call: Call[R, Any, Any, Any]) -> Plan:
+        """What a call would do now; allowed on a watcher too."""
+        deadline = Deadline(f"plan of {call.what}", self.api_timeout, None)
+        return self._ready().preview(call, deadline)
+
+    # -- the whole node --------------------------------------------------------------
+
+    def rebuild_topology(
+        self, *, timeout: float | None = None, cancel: CancelToken | None = None
+    ) -> Report:
+        """Learn the topology from the kernel alone, and repair what is half-built.
+
+        What cannot be placed is left alone and reported.  Every tunnel is
+        announced again.  On a read-only node nothing is repaired.
+        """
+        deadline = Deadline("rebuild_topology", timeout, cancel)
+        deadline.check()
+        return self._ready().run(Rebuild(changes=not self.read_only), deadline)
+
+    def verify(self) -> list[str]:
+        """What differs between the topology and the kernel, a line each; changes nothing."""
+        engine = self._ready()
+        draft = engine.draft(Repair(wait=False), Deadline("verify", None, None))
+        with engine.claims.lock:
+            nouns, warnings = list(engine.records.nouns()), list(engine.records.warnings())
+        return [
+            *map(difference, draft.plan),
+            *warnings,
+            *engine.host.left_out(nouns),
+            *engine.host.obstacles(),
+        ]
+
+    def repair(self, *, timeout: float | None = None, cancel: CancelToken | None = None) -> Report:
+        """Bring the kernel back to the topology; remove leftovers of ours.
+
+        Orphans of a rebuild go too.  What could not be done is in the report.
+        """
+        return self._run(Repair(), timeout, cancel, limited=False)
+
+    def _clear(self, what: str, timeout: float | None, cancel: CancelToken | None) -> Report:
+        """Remove everything of this node; ``Incomplete`` lists what could not go."""
+        return self._run(Clear(what), timeout, cancel, limited=False)
+
+    # -- what it is ------------------------------------------------------------------
+
+    @property
+    def routed(self) -> bool:
+        """Whether tenants' traffic is routed, not tunnelled."""
+        return self.config.mode is NetworkMode.ROUTED
+
+    @property
+    def id(self) -> str:
+        return self.owner.id
+
+    @property
+    def backend(self) -> Driver:
+        return self._drivers.backend
+
+    @property
+    def drivers(self) -> Drivers:
+        """The drivers of this node, by role."""
+        return self._drivers
+
+    @property
+    def uplinks(self) -> tuple[Uplink, ...]:
+        """All uplinks, by ifindex, then address; the first compute one is used."""
+        self._ready()
+        return self._uplinks
+
+    @property
+    def compute_ip(self) -> IPAddress:
+        """The node's address on the compute network: its end of every tunnel."""
+        return self.site.uplink.ip
+
+    @property
+    def site(self) -> Site:
+        """What all that this node makes depends on."""
+        return self._ready().records.site
+
+    def dump_firewall(self) -> str:
+        """What the firewall driver has set, as text."""
+        self._ready()
+        return self._drivers.firewall.dump()
+
+
+_GROUPS = {"backend": plugins.BACKENDS, "firewall": plugins.FIREWALLS, "dhcp": plugins.DHCP}
+
+
+def _choose(what: str, choice: DriverChoice, host: Host, opened: ExitStack) -> Driver:
+    """An installed driver by name, opened and to be closed; an instance is borrowed."""
+    if isinstance(choice, Driver):
+        return choice
+    if not isinstance(choice, str):
+        raise InvalidRequest(f"{shown(choice)} is neither a driver's name nor a driver", field=what)
+    driver = plugins.open_driver(_GROUPS[what], choice, host)
+    opened.callback(driver.close)
+    return driver

@@ -1,0 +1,285 @@
+"""The whole wanted set of a compute node at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from snnet.config import VnicConfig
+from snnet.contract import FatalError, InvalidRequest, Key, Noun, SnnetError, State
+from snnet.core.compute_records import ComputeRecords
+from snnet.core.conflicts import is_same_cnci_vnic, is_same_subnet, is_same_vnic
+from snnet.core.requests import (
+    CnciVnicRequest,
+    GuestRequest,
+    SubnetId,
+    VnicId,
+    cnci_vnic_identity,
+    cnci_vnic_request,
+    tenant_identity,
+)
+
+from .call import Call, Mode, R
+from .calls.cnci_vnics import CreateCnciVnic, DestroyCnciVnic
+from .calls.layout import Layout
+from .calls.upkeep import Restore
+from .calls.vnics import ChangeVnics
+from .claims import Claim
+from .deadline import Deadline
+from .engine import Engine
+from .results import Reconciled, ReconciledItem
+
+Identity = TypeVar("Identity", bound=Hashable)
+Q = TypeVar("Q")
+T = TypeVar("T")
+
+
+class Steps(Generic[R]):
+    """Runs the calls of one reconcile, and notes an item for each object.
+
+    With ``claim`` the reconcile is atomic: the first error is raised.
+    """
+
+    def __init__(self, engine: Engine[R], deadline: Deadline, claim: Claim | None) -> None:
+        self.engine = engine
+        self.result = Reconciled()
+        self._deadline = deadline
+        self._claim = claim
+
+    def run(self, call: Call[R, Any, Any, T]) -> T:
+        return self.engine.run(call, self._deadline, self._claim)
+
+    def attempt(self, key: tuple[str, ...], action: str, call: Call[R, Any, Any, T]) -> T | None:
+        """Run a call about one object; its error is the item's, or raised if atomic."""
+        try:
+            result = self.run(call)
+        except SnnetError as error:
+            self.failed(key, error)
+            return None
+        self.note(key, action)
+        return result
+
+    def note(self, key: tuple[str, ...], action: str) -> None:
+        self.result.items.append(ReconciledItem(key, action))
+
+    def failed(self, key: tuple[str, ...], error: SnnetError) -> None:
+        if self._claim is not None:
+            raise error
+        self.result.items.append(ReconciledItem(key, "failed", error))
+
+    @property
+    def atomic(self) -> bool:
+        return self._claim is not None
+
+
+@contextmanager
+def steps_of(engine: Engine[R], deadline: Deadline, *, atomic: bool) -> Iterator[Steps[R]]:
+    """The steps of one reconcile; if atomic they are undone when one of them fails."""
+    if not atomic:
+        yield Steps(engine, deadline, None)
+        return
+    with engine.whole(deadline) as claim:
+        before = engine.records.copy()
+        try:
+            yield Steps(engine, deadline, claim)
+        except BaseException as error:
+            left = engine.run(Restore(before), Deadline("reconcile", None, None), claim)
+            if left:
+                raise FatalError(
+                    f"reconcile failed ({error}) and could not be undone: call repair(); left "
+                    "are: " + "; ".join(map(str, left)),
+                    leftovers=left,
+                ) from error
+            if isinstance(error, SnnetError):
+                error.state = State.ROLLED_BACK
+            raise
+
+
+def reconcile_node(
+    engine: Engine[ComputeRecords],
+    layout: Layout[Any],
+    vnics: Iterable[VnicConfig] | None,
+    cnci_vnics: Iterable[VnicConfig] | None,
+    reserved: Callable[[VnicId], bool],
+    deadline: Deadline,
+    *,
+    atomic: bool,
+) -> Reconciled:
+    """See :meth:`snnet.ComputeNode.reconcile`."""
+    guests = _wanted(vnics, "vnics", tenant_identity, layout.request, atomic)
+    limit = engine.records.site.uplink.mtu
+    concentrators = _wanted(
+        cnci_vnics,
+        "cnci_vnics",
+        cnci_vnic_identity,
+        lambda cfg: cnci_vnic_request(cfg, mtu_limit=limit),
+        atomic,
+    )
+    with steps_of(engine, deadline, atomic=atomic) as steps:
+        if guests is not None:
+            for part in _subnets(engine, layout, guests, reserved):
+                _reconcile_subnet(steps, layout, part)
+        if concentrators is not None:
+            _reconcile_cnci_vnics(steps, concentrators)
+    return steps.result
+
+
+def _wanted(
+    cfgs: Iterable[VnicConfig] | None,
+    field: str,
+    identity_of: Callable[[VnicConfig], Identity],
+    request_of: Callable[[VnicConfig], Q],
+    atomic: bool,
+) -> dict[Identity, Q | InvalidRequest] | None:
+    """The requests by identity; one that is wrong stands for itself, so that it is not removed."""
+    if cfgs is None:
+        return None
+    wanted: dict[Identity, Q | InvalidRequest] = {}
+    for number, cfg in enumerate(cfgs):
+        identity = identity_of(cfg)
+        if identity in wanted:
+            raise InvalidRequest("is there twice", field=f"{field}[{number}]")
+        try:
+            wanted[identity] = request_of(cfg)
+        except InvalidRequest as error:
+            if atomic:
+                raise
+            wanted[identity] = error
+    return wanted
+
+
+@dataclass(slots=True)
+class _Part:
+    """What is to be done about the VNICs of one subnet."""
+
+    failed: dict[VnicId, InvalidRequest] = field(default_factory=dict)
+    kept: list[VnicId] = field(default_factory=list)
+    created: dict[VnicId, GuestRequest] = field(default_factory=dict)
+    repaired: dict[VnicId, GuestRequest] = field(default_factory=dict)
+    replaced: dict[VnicId, GuestRequest] = field(default_factory=dict)
+    removed: list[VnicId] = field(default_factory=list)
+    moved: bool = False
+    """Whether the subnet itself is another one now, so that it has to be left empty first."""
+
+
+def _subnets(
+    engine: Engine[ComputeRecords],
+    layout: Layout[Any],
+    wanted: Mapping[VnicId, GuestRequest | InvalidRequest],
+    reserved: Callable[[VnicId], bool],
+) -> Iterator[_Part]:
+    """What is to be done, subnet by subnet."""
+    with engine.claims.lock:
+        known = {vnic.id: vnic for vnic in engine.records.vnics()}
+        subnets = dict(engine.records.subnets)
+    there = engine.host.ours(engine.records)
+    parts: dict[SubnetId, _Part] = {}
+    for identity in known:
+        part = parts.setdefault(identity[:2], _Part())
+        if identity not in wanted and not reserved(identity):
+            part.removed.append(identity)
+    for identity, request in wanted.items():
+        part = parts.setdefault(identity[:2], _Part())
+        old, subnet = known.get(identity), subnets.get(identity[:2])
+        if isinstance(request, InvalidRequest):
+            part.failed[identity] = request
+        elif old is None:
+            part.created[identity] = request
+            part.moved |= subnet is not None and not is_same_subnet(subnet, request)
+        elif subnet is None or not is_same_subnet(subnet, request):
+            part.replaced[identity] = request
+            part.moved = True
+        elif not is_same_vnic(old, request, layout.site):
+            part.replaced[identity] = request
+        elif _is_intact(engine, (*subnet.nouns(), *old.nouns()), there):
+            part.kept.append(identity)
+        else:
+            part.repaired[identity] = request
+    yield from parts.values()
+
+
+def _is_intact(
+    engine: Engine[ComputeRecords], nouns: Iterable[Noun], there: Mapping[Key, Noun]
+) -> bool:
+    return not any(
+        key not in there or noun.differences(there[key])
+        for key, noun in engine.host.carried(nouns).items()
+    )
+
+
+def _reconcile_subnet(steps: Steps[ComputeRecords], layout: Layout[Any], part: _Part) -> None:
+    """Change the VNICs of one subnet together, or one by one where one is in the way."""
+    for identity in part.kept:
+        steps.note(identity, "kept")
+    for identity, error in part.failed.items():
+        steps.failed(identity, error)
+    made = part.created | part.repaired | part.replaced
+    gone = [*part.removed, *part.replaced]
+    actions = (
+        dict.fromkeys(part.removed, "removed")
+        | dict.fromkeys(part.created, "created")
+        | dict.fromkeys((*part.repaired, *part.replaced), "updated")
+    )
+    if not actions:
+        return
+    try:
+        if part.moved and gone:
+            emptied = ChangeVnics("reconcile", layout, gone=gone, mode=Mode.PRESS_ON)
+            steps.result.events += steps.run(emptied).events()
+            gone = []
+        changed = steps.run(ChangeVnics("reconcile", layout, list(made.values()), gone))
+    except SnnetError:
+        if steps.atomic:
+            raise
+        for identity, action in actions.items():
+            _change_one(steps, layout, identity, action, made.get(identity), identity in gone)
+        return
+    steps.result.events += changed.events()
+    for identity, action in actions.items():
+        steps.note(identity, action)
+
+
+def _change_one(
+    steps: Steps[ComputeRecords],
+    layout: Layout[Any],
+    identity: VnicId,
+    action: str,
+    request: GuestRequest | None,
+    gone: bool,
+) -> None:
+    call = ChangeVnics(
+        f"reconcile {identity[2]}",
+        layout,
+        [] if request is None else [request],
+        [identity] if gone else [],
+        Mode.PRESS_ON if request is None else Mode.ALL_OR_NOTHING,
+    )
+    changed = steps.attempt(identity, action, call)
+    if changed is not None:
+        steps.result.events += changed.events()
+
+
+def _reconcile_cnci_vnics(
+    steps: Steps[ComputeRecords],
+    wanted: Mapping[tuple[str, str], CnciVnicRequest | InvalidRequest],
+) -> None:
+    with steps.engine.claims.lock:
+        known = dict(steps.engine.records.cnci_vnics)
+    for identity in known.keys() - wanted.keys():
+        steps.attempt(identity, "removed", DestroyCnciVnic(identity))
+    for identity, request in wanted.items():
+        old = known.get(identity)
+        if isinstance(request, InvalidRequest):
+            steps.failed(identity, request)
+            continue
+        action = "created" if old is None else "kept"
+        if old is not None and not is_same_cnci_vnic(old, request, steps.engine.records.site):
+            action = "updated"
+            try:
+                steps.run(DestroyCnciVnic(identity))
+            except SnnetError as error:
+                steps.failed(identity, error)
+                continue
+        steps.attempt(identity, action, CreateCnciVnic(request))

@@ -1,0 +1,135 @@
+"""What the calls of a node return."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from snnet.contract import Outcome, Plan, SnnetError
+from snnet.core.events import ContainerInfo, TunnelEvent
+from snnet.core.vnics import Vnic
+
+Event = TunnelEvent | ContainerInfo
+
+
+@dataclass(frozen=True, slots=True)
+class CreatedVnic:
+    """The VNIC, and what the caller has to pass on (None: nothing)."""
+
+    vnic: Vnic
+    tunnel_event: TunnelEvent | None = None
+    container_info: ContainerInfo | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {"vnic": self.vnic.to_dict(), **_passed_on(self)}
+
+
+@dataclass(frozen=True, slots=True)
+class DestroyedVnic:
+    """What the caller has to pass on (None: nothing)."""
+
+    tunnel_event: TunnelEvent | None = None
+    container_info: ContainerInfo | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return _passed_on(self)
+
+
+@dataclass(frozen=True, slots=True)
+class VnicResult:
+    """What became of one VNIC of ``create_vnics``: it has ``vnic`` or ``error``."""
+
+    vnic: Vnic | None = None
+    error: SnnetError | None = None
+    tunnel_event: TunnelEvent | None = None
+    container_info: ContainerInfo | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "vnic": self.vnic.to_dict() if self.vnic else None,
+            "error": str(self.error) if self.error else None,
+            **_passed_on(self),
+        }
+
+
+def _passed_on(result: CreatedVnic | DestroyedVnic | VnicResult) -> dict[str, Any]:
+    event, info = result.tunnel_event, result.container_info
+    return {
+        "tunnel_event": event.to_dict() if event else None,
+        "container_info": info.to_dict() if info else None,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class ReconciledItem:
+    """What ``reconcile`` did about one object.
+
+    ``key`` is what identifies the object, its kind first where the call has several.
+    ``action`` is "created", "updated", "removed", "kept" or "failed"; a failed one has
+    ``error``.
+    """
+
+    key: tuple[str, ...]
+    action: str
+    error: SnnetError | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "key": list(self.key),
+            "action": self.action,
+            "error": str(self.error) if self.error else None,
+        }
+
+
+@dataclass(slots=True)
+class Reconciled:
+    """What ``reconcile`` did: an item for each object, and the events that came of it."""
+
+    items: list[ReconciledItem] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+
+    @property
+    def failed(self) -> list[ReconciledItem]:
+        """The items that have an error."""
+        return [item for item in self.items if item.error is not None]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "items": [item.to_dict() for item in self.items],
+            "events": [event.to_dict() for event in self.events],
+        }
+
+
+@dataclass(slots=True)
+class Report:
+    """What a rebuild, repair or reset found and did.
+
+    ``tunnel_events``: every tunnel again as ADD, removed ones as DEL.
+    ``healed``: operations that repaired or removed something of ours.
+    ``orphans``: objects of ours that have no place in the topology.
+    """
+
+    tunnel_events: list[TunnelEvent] = field(default_factory=list)
+    healed: list[str] = field(default_factory=list)
+    orphans: list[str] = field(default_factory=list)
+
+    def account(self, plan: Plan, outcome: Outcome) -> None:
+        """Add what a plan did, and what it could not do."""
+        for number, operation in enumerate(plan):
+            if number in outcome.done:
+                self.healed.append(str(operation))
+            elif number in outcome.errors:
+                self.orphans.append(f"{operation.noun}: {outcome.errors[number]}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "tunnel_events": [event.to_dict() for event in self.tunnel_events],
+            "healed": list(self.healed),
+            "orphans": list(self.orphans),
+        }
