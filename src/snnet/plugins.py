@@ -191,6 +191,10 @@ class Listeners:
         for listener in listeners:
             self.register(listener)
 
+    def __bool__(self) -> bool:
+        """Whether there is anybody to tell."""
+        return self._manager is not None and bool(self._manager.get_plugins())
+
     def register(self, listener: object) -> None:
         """Tell this listener from now on; may be repeated.
 

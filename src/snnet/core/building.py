@@ -90,7 +90,7 @@ def _subnet(
             name=tunnel,
             alias=tunnel_alias,
             key=key,
-            local=site.uplink.ip,
+            local=site.ip,
             remote=remote,
             master=bridge,
             mac=ids.link_mac(tunnel),
@@ -251,7 +251,7 @@ def read_subnet(
             bridge[0].alias if bridge else ids.encode(site.owner, ids.BRIDGE, where | what)
         ),
         concentrator_id=tunnel[1][ids.CONCENTRATOR] if tunnel else "",
-        remote=check_remote(tunnel[1][ids.REMOTE], site.uplink.ip, "remote") if tunnel else None,
+        remote=check_remote(tunnel[1][ids.REMOTE], site.ip, "remote") if tunnel else None,
         tunnel=tunnel[0].name if tunnel else "",
         tunnel_alias=tunnel[0].alias if tunnel else "",
     )

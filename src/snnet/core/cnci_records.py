@@ -88,7 +88,7 @@ class CnciRecords(Records):
 
     def check_tunnel(self, network: IPv4Network, key: int, remote: IPAddress) -> None:
         """Conflict where another tunnel has the wire that this one would have."""
-        mine = wire(self.site.tunnel, key, self.site.uplink.ip, remote)
+        mine = wire(self.site.tunnel, key, self.site.ip, remote)
         other = self._wires.get(mine)
         if other is not None and other != (network, remote):
             subnet = self.subnets[other[0]]
@@ -202,7 +202,7 @@ def check_fits(rule: Rule, records: CnciRecords) -> None:
         case PortForward(target=address):
             _check_target(address, records)
         case PublicIp(internal=address, public=public):
-            if public == records.site.uplink.ip or records.subnet_of(public):
+            if public == records.site.ip or records.subnet_of(public):
                 raise InvalidRequest(
                     f"{public} is this concentrator's own, or in one of its subnets",
                     field="address",
@@ -278,7 +278,7 @@ def _place_bridge(records: CnciRecords, link: Link, fields: dict[str, str]) -> N
 def _place_tunnel(records: CnciRecords, link: Link, fields: dict[str, str]) -> None:
     site = records.site
     network, key = _network_and_key(site, fields)
-    remote = check_remote(fields[ids.REMOTE], site.uplink.ip, "remote")
+    remote = check_remote(fields[ids.REMOTE], site.ip, "remote")
     records.check_subnet(network, key)
     subnet = records.subnets.get(network)
     if subnet is None:

@@ -57,6 +57,7 @@ class ComputeRecords(Records):
         self._vnics: dict[SubnetId, dict[str, Vnic]] = {}
         self._addresses: dict[SubnetId, dict[IPv4Address, str]] = {}
         self._wires: dict[Wire, SubnetId] = {}
+        self._containers: dict[SubnetId, int] = {}
 
     # -- looking up ------------------------------------------------------------------
 
@@ -76,7 +77,7 @@ class ComputeRecords(Records):
 
     def containers(self, subnet: SubnetId) -> int:
         """How many container VNICs the subnet has here."""
-        return sum(vnic.role is VnicRole.TENANT_CONTAINER for vnic in self.vnics(subnet))
+        return self._containers.get(subnet, 0)
 
     def empty_subnets(self) -> list[TenantSubnet]:
         """Subnets that have no VNIC: what a killed create or destroy leaves."""
@@ -102,7 +103,7 @@ class ComputeRecords(Records):
 
     def check_tunnel(self, request: TenantRequest) -> None:
         """Conflict where another subnet's tunnel has the wire that the request's would have."""
-        local, remote = self.site.uplink.ip, request.concentrator_ip
+        local, remote = self.site.ip, request.concentrator_ip
         mine = wire(self.site.tunnel, request.subnet_key, local, remote)
         self._check_wire(request.id[:2], mine, request.subnet_key, request.concentrator_ip)
 
@@ -144,6 +145,7 @@ class ComputeRecords(Records):
         self.subnets.pop(identity, None)
         self._vnics.pop(identity, None)
         self._addresses.pop(identity, None)
+        self._containers.pop(identity, None)
 
     def _drop_wire(self, identity: SubnetId) -> None:
         old = self.subnets.get(identity)
@@ -152,13 +154,18 @@ class ComputeRecords(Records):
 
     def put_vnic(self, vnic: Vnic) -> None:
         subnet = vnic.id[:2]
-        self._vnics.setdefault(subnet, {})[vnic.vnic_id] = vnic
+        vnics = self._vnics.setdefault(subnet, {})
+        if vnic.role is VnicRole.TENANT_CONTAINER and vnic.vnic_id not in vnics:
+            self._containers[subnet] = self._containers.get(subnet, 0) + 1
+        vnics[vnic.vnic_id] = vnic
         self._addresses.setdefault(subnet, {})[vnic.ip] = vnic.vnic_id
 
     def drop_vnic(self, identity: VnicId) -> None:
         vnic = self._vnics.get(identity[:2], {}).pop(identity[2], None)
         if vnic:
             self._addresses[identity[:2]].pop(vnic.ip, None)
+            if vnic.role is VnicRole.TENANT_CONTAINER:
+                self._containers[identity[:2]] -= 1
 
     def forget(self, subnet: TenantSubnet, left: Collection[Key]) -> list[TunnelEvent]:
         """Drop a subnet without VNICs, except for what is ``left``; DEL if its tunnel went."""

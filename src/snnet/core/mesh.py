@@ -98,7 +98,7 @@ def mesh_mac(tunnel_ip: IPv4Address) -> str:
 
 def uses_gre(site: Site) -> bool:
     """Multipoint GRE where it is possible: over IPv4 (ip6gre has no such thing)."""
-    return site.tunnel == "gre" and site.uplink.ip.version == 4
+    return site.tunnel == "gre" and site.ip.version == 4
 
 
 def build_mesh(site: Site, tenant_id: str, entries: Sequence[Neighbor], name: str) -> Mesh | None:
@@ -127,7 +127,7 @@ def _members(
         if not isinstance(entry, Neighbor):
             raise InvalidRequest(f"{entry!r} is not a Neighbor", field=f"neighbors[{number}]")
         field = f"neighbors[{number}]."
-        where = check_remote(entry.physical_ip, site.uplink.ip, field + "physical_ip")
+        where = check_remote(entry.physical_ip, site.ip, field + "physical_ip")
         tunnel_ip = check_unicast(entry.tunnel_ip, field + "tunnel_ip")
         subnet = check_subnet(entry.subnet, field + "subnet")
         if entry.tunnel_id != entries[0].tunnel_id:
@@ -149,9 +149,9 @@ def _members(
     peers = tuple(
         Peer(tunnel_ip, where, tuple(behind[where]))
         for where, tunnel_ip in tunnel_ips.items()
-        if where != site.uplink.ip
+        if where != site.ip
     )
-    return tunnel_ips.get(site.uplink.ip), peers
+    return tunnel_ips.get(site.ip), peers
 
 
 def _link(
@@ -159,7 +159,7 @@ def _link(
 ) -> Gre | Vxlan:
     fields = {ids.TENANT: tenant_id, ids.TUNNEL_KEY: str(tunnel_id), ids.ADDRESS: str(tunnel_ip)}
     alias = alias or ids.encode(site.owner, ids.MESH, fields)
-    local = site.uplink.ip
+    local = site.ip
     if uses_gre(site):
         return Gre(
             name=name,

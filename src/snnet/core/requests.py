@@ -38,6 +38,7 @@ CnciVnicId = tuple[str, str]
 class GuestRequest:
     """A tenant VNIC, every field present and consistent; all that routed mode needs."""
 
+    id: VnicId
     role: VnicRole
     tenant_id: str
     subnet_id: str
@@ -48,10 +49,6 @@ class GuestRequest:
     mac: str
     mtu: int | None
     queues: int
-
-    @property
-    def id(self) -> VnicId:
-        return (self.tenant_id, self.subnet_id, self.vnic_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +119,8 @@ def routed_request(cfg: VnicConfig, *, mtu_limit: int) -> GuestRequest:
 
 def _guest(cfg: VnicConfig, mtu_limit: int) -> dict[str, Any]:
     """What is checked of every tenant VNIC."""
-    tenant_id, subnet_id, vnic_id = tenant_identity(cfg)
+    identity = tenant_identity(cfg)
+    tenant_id, subnet_id, vnic_id = identity
     subnet = check_subnet(check_network(_need(cfg.subnet, "subnet"), "subnet"))
     ip = check_guest(check_ipv4(_need(cfg.ip, "ip"), "ip"), subnet)
     check_mtu_limit(cfg.mtu, mtu_limit)
@@ -132,6 +130,7 @@ def _guest(cfg: VnicConfig, mtu_limit: int) -> dict[str, Any]:
             f"{cfg.mac}: MACs that begin with fe are those of the host ends", field="mac"
         )
     return {
+        "id": identity,
         "role": cfg.role,
         "tenant_id": tenant_id,
         "subnet_id": subnet_id,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from snnet.contract import Key, link_key
+from snnet.contract import IPAddress, Key, link_key
 
 from .encapsulation import overhead
 from .identity import Owner
@@ -22,6 +22,8 @@ class Site:
     macvtap_mode: str
     routed: bool = False
     anti_spoofing: bool = True
+    ip: IPAddress = field(init=False)
+    """The node's address on the compute network: its end of every tunnel."""
     mtu: int = field(init=False)
     """Default and upper limit of tenant MTUs, in bytes."""
 
@@ -33,4 +35,5 @@ class Site:
     def __post_init__(self) -> None:
         outer = 0 if self.routed else overhead(self.tunnel, self.uplink.ip.version)
         limit = self.uplink.mtu - outer
+        object.__setattr__(self, "ip", self.uplink.ip)
         object.__setattr__(self, "mtu", min(limit, self.mtu_cap or limit))

@@ -166,7 +166,7 @@ def build_tunnel(
         name=name,
         alias=alias or ids.encode(site.owner, ids.TUNNEL, fields),
         key=subnet.key,
-        local=site.uplink.ip,
+        local=site.ip,
         remote=remote,
         master=subnet.bridge.name,
         mac=ids.link_mac(name),

@@ -237,7 +237,7 @@ def tunnel_event(site: Site, subnet: TenantSubnet, kind: TunnelEventType) -> Tun
     return TunnelEvent(
         type=kind,
         cnci_ip=subnet.tunnel.remote,
-        cn_ip=site.uplink.ip,
+        cn_ip=site.ip,
         subnet=subnet.network,
         tenant_id=subnet.tenant_id,
         subnet_id=subnet.subnet_id,

@@ -45,11 +45,7 @@ class Done:
 
     plan: Plan
     outcome: Outcome
-
-    @property
-    def left(self) -> set[Key]:
-        operations = self.plan.operations
-        return {operations[number].noun.key for number in self.outcome.errors}
+    left: set[Key]
 
 
 R = TypeVar("R", bound=Records)
@@ -71,6 +67,9 @@ class Call(ABC, Generic[R, K, D, T]):
     """The call for messages: "create_vnic v1"."""
 
     mode: Mode = Mode.ALL_OR_NOTHING
+
+    inspects: ClassVar[bool] = False
+    """Whether the call looks at what its plan brought, by ``inspect``."""
 
     trusts: ClassVar[bool] = False
     """Whether the first draft may take what the node knows for granted."""

@@ -122,7 +122,7 @@ class Cnci(Node[CnciRecords]):
 
     def _remote_subnet(self, subnet: Network, key: int, cn_ip: Address) -> RemoteSubnet:
         site = self.site
-        return remote_subnet(subnet, key, cn_ip, tunnel=site.tunnel, uplink=site.uplink.ip)
+        return remote_subnet(subnet, key, cn_ip, tunnel=site.tunnel, uplink=site.ip)
 
     def del_remote_subnet(
         self,

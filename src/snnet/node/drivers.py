@@ -1,11 +1,26 @@
-"""The drivers of one node as one: every noun finds the driver that carries it."""
+"""The drivers of one node as one: plans carried out, each noun by the driver that carries it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
 from snnet.backends.iproute_shell import render
-from snnet.contract import Check, Driver, Key, Noun, Operation, Outcome, Plan, Unsupported
+from snnet.contract import (
+    Check,
+    Driver,
+    FatalError,
+    Key,
+    Missing,
+    Noun,
+    Operation,
+    Outcome,
+    Plan,
+    Remove,
+    SnnetError,
+    State,
+    Unsupported,
+    raised_from,
+)
 
 from .sysctls import SharedSysctls
 
@@ -66,12 +81,50 @@ class Drivers:
             end = start + 1
             while end < len(operations) and self.of(operations[end].noun) is driver:
                 end += 1
+            if end - start == len(operations):
+                return driver.apply(operations, check=check, keep_going=keep_going)
             part = driver.apply(operations[start:end], check=check, keep_going=keep_going)
             whole.done |= {start + number for number in part.done}
             whole.errors |= {start + number: error for number, error in part.errors.items()}
             whole.fds |= part.fds
             start = end
         return whole
+
+    def set_up(self, plan: Plan, check: Check, what: str) -> Outcome:
+        """Carry out the whole plan, or none of it.
+
+        On failure what took effect is undone in reverse and the cause is raised with
+        ``what`` in front of its message.  Where the undoing fails too, FatalError lists
+        what is left.
+        """
+        outcome = self.apply(plan.operations, check=check)
+        error = outcome.error
+        if error is None:
+            return outcome
+        outcome.close_fds()
+        undo = [plan.operations[number].inverse() for number in sorted(outcome.done, reverse=True)]
+        undone = self.apply(undo, keep_going=True)
+        left = [
+            undo[number].noun
+            for number, failure in sorted(undone.errors.items())
+            if not _already_gone(undo[number], failure)
+        ]
+        if left:
+            raise FatalError(
+                f"{what} failed ({error}) and could not be undone: call repair(); left are: "
+                + "; ".join(map(str, left)),
+                leftovers=left,
+            ) from error
+        raise raised_from(error, f"{what} failed and was rolled back", State.ROLLED_BACK)
+
+    def tear_down(self, plan: Plan) -> Outcome:
+        """Carry out as much of the plan as possible; what is gone already counts as done."""
+        outcome = self.apply(plan.operations, keep_going=True)
+        for number, error in list(outcome.errors.items()):
+            if _already_gone(plan.operations[number], error):
+                del outcome.errors[number]
+                outcome.done.add(number)
+        return outcome
 
     def preview(self, plan: Plan) -> Plan:
         """The same plan, able to print itself as shell commands."""
@@ -80,3 +133,7 @@ class Drivers:
     def _commands(self, operation: Operation) -> Sequence[str]:
         lines = self.of(operation.noun).commands(operation)
         return render(operation) if lines is None else lines
+
+
+def _already_gone(operation: Operation, error: SnnetError) -> bool:
+    return isinstance(operation, Remove) and isinstance(error, Missing)

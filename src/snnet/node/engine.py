@@ -13,6 +13,7 @@ from snnet.contract import (
     Exists,
     FatalError,
     Incomplete,
+    Key,
     Missing,
     Outcome,
     Plan,
@@ -28,7 +29,6 @@ from .deadline import Deadline
 from .drivers import Drivers
 from .host import HostView
 from .results import Event
-from .transaction import set_up, tear_down
 
 
 @dataclass(slots=True)
@@ -113,13 +113,13 @@ class Engine(Generic[R]):
                 with self.claims.lock:
                     known = call.read(self.records, claim)
                 draft = call.draft(known, host)
-                if draft.plan and not claim.everything and not _covered(draft, claim):
+                if draft.plan.operations and not claim.everything and not _covered(draft, claim):
                     assert not alone, f"{call.what} plans more than it claims"
                     alone = True
                     continue
                 account.plan = draft.plan
                 try:
-                    done = Done(draft.plan, self._apply(call, draft.plan, deadline))
+                    done = self._apply(call, draft.plan, deadline)
                 except (Exists, Missing) as error:
                     if host.looking and isinstance(error, Exists):
                         raise _collision(error) from error
@@ -132,7 +132,8 @@ class Engine(Generic[R]):
                     with self.claims.lock:
                         call.abandon(self.records, draft)
                     raise
-                call.inspect(draft, self.host)
+                if call.inspects:
+                    call.inspect(draft, self.host)
                 with self.claims.lock:
                     result, events = call.publish(self.records, draft, done)
             finally:
@@ -143,26 +144,25 @@ class Engine(Generic[R]):
                 raise _incomplete(call.what, done, account.events)
             return result
 
-    def _apply(self, call: Call[Any, Any, Any, Any], plan: Plan, deadline: Deadline) -> Outcome:
-        if not plan:
-            return Outcome()
+    def _apply(self, call: Call[Any, Any, Any, Any], plan: Plan, deadline: Deadline) -> Done:
+        operations = plan.operations
+        if not operations:
+            return Done(plan, Outcome(), set())
         if call.mode is Mode.ALL_OR_NOTHING:
             self._drivers.require(plan)
             self._listeners.before_apply(self._node, plan)
-            return set_up(self._drivers, plan, deadline.check, call.what)
+            return Done(plan, self._drivers.set_up(plan, deadline.check, call.what), set())
         self._listeners.before_apply(self._node, plan)
-        return tear_down(self._drivers, plan)
+        outcome = self._drivers.tear_down(plan)
+        return Done(plan, outcome, {operations[number].noun.key for number in outcome.errors})
 
 
 def _covered(draft: D, claim: Claim) -> bool:
     """Whether the call holds for itself alone everything that its plan touches."""
-    for operation in draft.plan:
-        key = operation.noun.key
-        thing = next((thing for thing, keys in draft.scope.items() if key in keys), None)
-        assert thing is not None, f"{operation} is of nothing that its call claims"
-        if thing not in claim.alone:
-            return False
-    return True
+    covered: set[Key] = set()
+    for thing in claim.alone & draft.scope.keys():
+        covered |= draft.scope[thing]
+    return {operation.noun.key for operation in draft.plan.operations} <= covered
 
 
 def _collision(error: Exists) -> Conflict:

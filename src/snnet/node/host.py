@@ -107,10 +107,10 @@ class HostView:
         if self.site.tunnel != "geneve":
             return
         path = self._drivers.backend.find(Path(remote=remote))
-        if isinstance(path, Path) and path.source != self.site.uplink.ip:
+        if isinstance(path, Path) and path.source != self.site.ip:
             raise Unsupported(
                 f"the route to {remote} has the source {path.source}, the uplink is "
-                f"{self.site.uplink.ip}: geneve cannot choose its source; set tunnel 'vxlan' or "
+                f"{self.site.ip}: geneve cannot choose its source; set tunnel 'vxlan' or "
                 "correct the route"
             )
 

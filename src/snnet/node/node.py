@@ -286,7 +286,7 @@ class Node(ABC, Generic[R]):
     @property
     def compute_ip(self) -> IPAddress:
         """The node's address on the compute network: its end of every tunnel."""
-        return self.site.uplink.ip
+        return self.site.ip
 
     @property
     def site(self) -> Site:

@@ -17,7 +17,7 @@ from snnet.core.vnics import TenantSubnet, tunnel_event
 
 from ..claims import Thing
 from ..host import HostView
-from .layout import Layout, Part, subnet_thing
+from .layout import Layout, Part
 
 
 class BridgedLayout(Layout[TenantRequest]):
@@ -25,7 +25,7 @@ class BridgedLayout(Layout[TenantRequest]):
 
     def request(self, cfg: VnicConfig) -> TenantRequest:
         site = self.site
-        return tenant_request(cfg, tunnel=site.tunnel, uplink=site.uplink.ip, mtu_limit=site.mtu)
+        return tenant_request(cfg, tunnel=site.tunnel, uplink=site.ip, mtu_limit=site.mtu)
 
     def address(self, request: TenantRequest) -> Thing:
         return ("ip", *request.id[:2], request.ip)
@@ -37,11 +37,11 @@ class BridgedLayout(Layout[TenantRequest]):
     def opening(self, request: TenantRequest) -> set[Thing]:
         site = self.site
         # Two new subnets with one wire would collide.
-        new = wire(site.tunnel, request.subnet_key, site.uplink.ip, request.concentrator_ip)
-        return {subnet_thing(request.id[:2]), ("wire", *new)}
+        new = wire(site.tunnel, request.subnet_key, site.ip, request.concentrator_ip)
+        return {("subnet", *request.id[:2]), ("wire", *new)}
 
     def closing(self, subnet: SubnetId) -> set[Thing]:
-        return {subnet_thing(subnet)}
+        return {("subnet", *subnet)}
 
     def check(
         self, records: ComputeRecords, request: TenantRequest, gone: Collection[VnicId]

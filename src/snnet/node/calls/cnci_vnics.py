@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 from snnet.contract import Link, Macvtap, Missing, Noun, keyed
 from snnet.core import identity as ids
@@ -30,6 +31,8 @@ class CnciVnicDraft(Draft):
 
 class CreateCnciVnic(Call[ComputeRecords, CnciVnic | None, CnciVnicDraft, CnciVnic]):
     """Make a concentrator's NIC, or repair it."""
+
+    inspects: ClassVar[bool] = True
 
     def __init__(self, request: CnciVnicRequest) -> None:
         self.what = f"create_cnci_vnic {request.vnic_id}"

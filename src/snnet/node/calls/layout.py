@@ -81,11 +81,3 @@ class Layout(ABC, Generic[Q]):
     @abstractmethod
     def opened(self, known: TenantSubnet | None, subnet: TenantSubnet) -> TunnelEvent | None:
         """The event of a VNIC on ``subnet``, which was ``known`` before."""
-
-
-def vnic_thing(identity: VnicId) -> Thing:
-    return ("vnic", *identity)
-
-
-def subnet_thing(subnet: SubnetId) -> Thing:
-    return ("subnet", *subnet)

@@ -16,7 +16,7 @@ from snnet.core.vnics import TenantSubnet
 
 from ..claims import Thing
 from ..host import HostView
-from .layout import Layout, Part, subnet_thing
+from .layout import Layout, Part
 
 NETWORKS: Thing = ("networks",)
 """The networks of all tenants: they must not overlap, so new ones come one at a time."""
@@ -35,10 +35,10 @@ class RoutedLayout(Layout[GuestRequest]):
         return records.forwarding and request.id[:2] in records.subnets
 
     def opening(self, request: GuestRequest) -> set[Thing]:
-        return {NETWORKS, subnet_thing(request.id[:2])}
+        return {NETWORKS, ("subnet", *request.id[:2])}
 
     def closing(self, subnet: SubnetId) -> set[Thing]:
-        return {NETWORKS, subnet_thing(subnet)}
+        return {NETWORKS, ("subnet", *subnet)}
 
     def check(
         self, records: ComputeRecords, request: GuestRequest, gone: Collection[VnicId]

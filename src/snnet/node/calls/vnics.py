@@ -21,7 +21,7 @@ from ..call import Call, Done, Draft, Mode
 from ..claims import Claim, Held, Thing
 from ..host import HostView
 from ..results import CreatedVnic, DestroyedVnic, Event
-from .layout import Layout, subnet_thing, vnic_thing
+from .layout import Layout
 
 
 @dataclass(slots=True)
@@ -29,8 +29,8 @@ class Known:
     """What the node knows of the VNICs and the subnets of a call."""
 
     subnets: dict[SubnetId, TenantSubnet]
-    vnics: dict[VnicId, Vnic]
-    closing: tuple[SubnetId, ...]
+    vnics: dict[VnicId, Vnic] = field(default_factory=dict)
+    closing: list[SubnetId] = field(default_factory=list)
     """Subnets that lose their last VNIC."""
 
 
@@ -59,8 +59,13 @@ class Changed:
     def events(self) -> list[Event]:
         """What callers and listeners have to pass on, in order."""
         results: list[CreatedVnic | DestroyedVnic] = [*self.gone, *self.made]
-        events = [(result.tunnel_event, result.container_info) for result in results]
-        return [event for pair in events for event in pair if event is not None]
+        events: list[Event] = []
+        for result in results:
+            if result.tunnel_event is not None:
+                events.append(result.tunnel_event)
+            if result.container_info is not None:
+                events.append(result.container_info)
+        return events
 
 
 class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
@@ -84,8 +89,9 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
         self.mode = mode
         self._layout = layout
         self._requests = requests
-        self._gone = gone
-        self._left_subnets = dict.fromkeys(identity[:2] for identity in gone)
+        self._gone = dict.fromkeys(gone)
+        self._left = dict.fromkeys([identity[:2] for identity in gone])
+        """Subnets that VNICs leave."""
         if len(requests) > 1:
             _check_apart(requests)
 
@@ -96,20 +102,18 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
         mine: set[Thing] = set()
         shared: set[Thing] = set()
         for request in self._requests:
-            mine.add(vnic_thing(request.id))
-            mine.add(layout.address(request))
+            mine |= {("vnic", *request.id), layout.address(request)}
             if alone or not layout.shares(records, request):
                 mine |= layout.opening(request)
             else:
-                shared.add(subnet_thing(request.id[:2]))
+                shared.add(("subnet", *request.id[:2]))
         for identity in self._gone:
-            mine.add(vnic_thing(identity))
-            mine.add(("leaving", *identity))
-        for subnet in self._left_subnets:
+            mine |= {("vnic", *identity), ("leaving", *identity)}
+        for subnet in self._left:
             if alone or not self._stays(records, held, subnet):
                 mine |= layout.closing(subnet)
             else:
-                shared.add(subnet_thing(subnet))
+                shared.add(("subnet", *subnet))
         return Claim(frozenset(mine), frozenset(shared - mine))
 
     def _stays(self, records: ComputeRecords, held: Held, subnet: SubnetId) -> bool:
@@ -117,34 +121,29 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
 
         Two last VNICs that go at once must not each take the other for staying.
         """
-        if any(request.id[:2] == subnet for request in self._requests):
-            return True
-        return any(
-            vnic.id not in self._gone and not held(("leaving", *vnic.id))
-            for vnic in records.vnics(subnet)
-        )
+        for request in self._requests:
+            if request.id[:2] == subnet:
+                return True
+        for vnic in records.vnics(subnet):
+            if vnic.id not in self._gone and not held(("leaving", *vnic.id)):
+                return True
+        return False
 
     # -- drafting --------------------------------------------------------------------
 
     def read(self, records: ComputeRecords, claim: Claim) -> Known:
         for request in self._requests:
             self._layout.check(records, request, self._gone)
-        identities = (*(request.id for request in self._requests), *self._gone)
-        vnics = {identity: records.vnic(identity) for identity in identities}
-        staying = {request.id[:2] for request in self._requests}
-        return Known(
-            subnets=self._layout.subnets(records, identities),
-            vnics={identity: vnic for identity, vnic in vnics.items() if vnic is not None},
-            closing=tuple(
-                subnet
-                for subnet in self._left_subnets
-                if subnet not in staying
-                and (
-                    subnet_thing(subnet) in claim.alone
-                    or (claim.everything and not self._stays(records, _nobody, subnet))
-                )
-            ),
-        )
+        identities = [*[request.id for request in self._requests], *self._gone]
+        known = Known(self._layout.subnets(records, identities))
+        for identity in identities:
+            if (vnic := records.vnic(identity)) is not None:
+                known.vnics[identity] = vnic
+        for subnet in self._left:
+            mine = claim.everything or ("subnet", *subnet) in claim.alone
+            if mine and not self._stays(records, _nobody, subnet):
+                known.closing.append(subnet)
+        return known
 
     def draft(self, known: Known, host: HostView) -> VnicsDraft:
         draft = VnicsDraft()
@@ -154,13 +153,13 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
             self._draft_made(draft, request, known, subnets, opened, host)
         for identity in self._gone:
             found = _found(host, identity, known.vnics.get(identity))
-            draft.add(vnic_thing(identity), {}, found)
+            draft.add(("vnic", *identity), {}, found)
         for key in known.closing:
             if key not in subnets:
                 continue
             part = self._layout.close(subnets[key], subnets, host)
             del subnets[key]
-            draft.add(subnet_thing(key), part.wanted, part.found)
+            draft.add(("subnet", *key), part.wanted, part.found)
             draft.closed.append(part.subnet)
         draft.plan = make_plan(draft.found, draft.wanted)
         return draft
@@ -182,7 +181,7 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
         if subnet is None:
             part = self._layout.open(request, subnets, host, look)
             subnet = subnets[key] = opened[key, look] = part.subnet
-            draft.add(subnet_thing(key), part.wanted, part.found)
+            draft.add(("subnet", *key), part.wanted, part.found)
         kind = ids.VM if request.role is VnicRole.TENANT_VM else ids.CONTAINER
         link = None
         if look:
@@ -199,7 +198,7 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
             # What hung on a link deleted behind our back died with it.
             there = [noun for noun in vnic.dependents if link or noun.within != vnic.link.key]
             found = host.find(host.carried(there).values()) | keyed([link] if link else [])
-        draft.add(vnic_thing(identity), host.carried(vnic.nouns()), found)
+        draft.add(("vnic", *identity), host.carried(vnic.nouns()), found)
         draft.made.append((subnet, vnic))
 
     # -- publishing ------------------------------------------------------------------
@@ -214,9 +213,9 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
             for event in records.forget(subnet, left):
                 gone[first] = replace(gone[first], tunnel_event=event)
         made = [self._publish_made(records, *pair, done) for pair in draft.made]
-        changed = Changed(made, gone)
         # A create that had nothing to do is no news.
-        return changed, changed.events() if done.plan else Changed([], gone).events()
+        news = Changed(made if draft.plan else [], gone)
+        return Changed(made, gone), news.events()
 
     def _publish_made(
         self, records: ComputeRecords, subnet: TenantSubnet, vnic: Vnic, done: Done
@@ -238,7 +237,7 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
     ) -> DestroyedVnic:
         vnic, subnet = records.vnic(identity), records.subnets.get(identity[:2])
         info = None
-        if vnic and left.isdisjoint(noun.key for noun in vnic.nouns()):
+        if vnic and not (left and left & keyed(vnic.nouns()).keys()):
             records.drop_vnic(identity)
             container = vnic.role is VnicRole.TENANT_CONTAINER
             if subnet and container and not records.containers(subnet.id):
@@ -285,5 +284,5 @@ def _found(host: HostView, identity: VnicId, vnic: Vnic | None) -> dict[Key, Nou
             name, link = host.locate(kind, identity)
             links.append(link)
             dependents += unknown_dependents(host.site, name, link)
-    found = keyed(link for link in links if link is not None)
+    found = keyed([link for link in links if link is not None])
     return found | host.find(host.carried(dependents).values())
