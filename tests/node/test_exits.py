@@ -38,7 +38,7 @@ def bridge_of(cnci: snnet.Cnci, subnet: str = NET) -> str:
 def rules(cnci: snnet.Cnci) -> dict[type[Noun], list[Noun]]:
     """What the firewall driver itself finds, by class."""
     found: dict[type[Noun], list[Noun]] = {}
-    for noun in cnci._drivers.all[1].snapshot().values():
+    for noun in cnci._drivers.firewall.snapshot().values():
         found.setdefault(type(noun), []).append(noun)
     return found
 
@@ -142,7 +142,7 @@ def test_lost_rules_are_named_and_made_anew(walled: World, cnci: snnet.Cnci) -> 
     from snnet.contract import Remove
 
     everything(cnci)
-    firewall = cnci._drivers.all[1]
+    firewall = cnci._drivers.firewall
     lost = [*rules(cnci)[Masquerade], *rules(cnci)[PortForward]]
     assert firewall.apply([Remove(rule) for rule in lost]).error is None
     assert sorted(cnci.verify()) == sorted(f"missing: {rule}" for rule in lost)

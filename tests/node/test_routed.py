@@ -77,7 +77,7 @@ def test_the_zone_follows_the_tenants_networks(walled: World) -> None:
     cn = node(walled)
     cn.create_vnic(guest(9))
     cn.create_vnic(guest(9, subnet_number=2))
-    firewall = cn._drivers.all[1]
+    firewall = cn._drivers.firewall
 
     def networks() -> list[str]:
         found = firewall.find(Zone(owner="cn:cn-1", zone="t1"))

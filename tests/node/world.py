@@ -184,7 +184,7 @@ class RealWorld(World):
         return {"backend": self.backend, "firewall": self.firewall, "netns": self.netns}
 
     def kill_dhcp(self, cnci: snnet.Cnci, bridge: str) -> None:
-        server = cnci._drivers.all[2]
+        server = cnci._drivers.dhcp
         assert isinstance(server, Dnsmasq)
         scope = server.find(scope_on(bridge))
         assert isinstance(scope, DhcpScope)

@@ -6,7 +6,7 @@ of snnet.
 """
 
 from .dhcp import DhcpEntry, DhcpScope
-from .drivers import Check, Driver, Host, LinkEvent, Watch
+from .drivers import Driver, Host, LinkEvent, Watch
 from .errors import (
     ApiError,
     Busy,
@@ -46,7 +46,7 @@ from .links import (
 )
 from .network import Address, Fdb, Neighbour, Path, ProxyNeighbour, Route, Sysctl
 from .noun import IPAddress, IPInterface, IPNetwork, Key, Noun, Nouns, Owned, keyed
-from .operations import Add, Change, Operation, Outcome, Plan, Remove
+from .operations import Add, Change, Check, Operation, Outcome, Plan, Remove
 from .rules import (
     PROTOCOLS,
     RULES,

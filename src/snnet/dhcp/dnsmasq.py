@@ -9,9 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from snnet.contract import (
     Add,
-    ApiError,
     Change,
-    Check,
     DhcpScope,
     Driver,
     Host,
@@ -19,8 +17,6 @@ from snnet.contract import (
     Key,
     Noun,
     Operation,
-    Outcome,
-    SnnetError,
     Unsupported,
     Watch,
     error_for,
@@ -92,34 +88,25 @@ class Dnsmasq(Driver):
         with self._service(scope, f"reload {scope}") as service:
             service.reload(service.running().scope)
 
-    def apply(
-        self,
-        operations: Sequence[Operation],
-        *,
-        check: Check | None = None,
-        keep_going: bool = False,
-    ) -> Outcome:
-        """See :meth:`snnet.contract.Driver.apply`.
+    def perform(self, operation: Operation) -> None:
+        """See :meth:`snnet.contract.Driver.perform`.
 
         A ``Change`` of entries or of ``reserved`` reloads; one of the MTU or
         domain restarts, and so does one that gives a leased address to another
         guest.  Leases that the new scope does not stand for end in a restart.
         """
-        outcome = Outcome()
-        for position, operation in enumerate(operations):
-            try:
-                if check is not None:
-                    check()
-                self._carry_out(operation)
-            except SnnetError as error:
-                if isinstance(error, ApiError) and error.operation is None:
-                    error.operation = operation
-                outcome.errors[position] = error
-                if not keep_going:
-                    break
+        scope = operation.noun
+        if not isinstance(scope, DhcpScope):
+            raise Unsupported(f"cannot {operation}: {self.missing(scope)}", operation=operation)
+        with self._service(scope, str(operation)) as service:
+            if isinstance(operation, Add):
+                settings.check(scope)
+                service.add(scope)
+            elif isinstance(operation, Change):
+                settings.check(scope)
+                service.change(scope)
             else:
-                outcome.done.add(position)
-        return outcome
+                service.remove()
 
     def watch(self) -> Watch:
         raise Unsupported("dnsmasq sees no link events: watch the backend instead")
@@ -141,20 +128,6 @@ class Dnsmasq(Driver):
                 return [f"kill -HUP {pid}"]
             return [f"kill {pid}", start]
         return [f"kill {pid}", f"rm -r {shlex.quote(str(path))}"]
-
-    def _carry_out(self, operation: Operation) -> None:
-        scope = operation.noun
-        if not isinstance(scope, DhcpScope):
-            raise Unsupported(f"cannot {operation}: {self.missing(scope)}", operation=operation)
-        with self._service(scope, str(operation)) as service:
-            if isinstance(operation, Add):
-                settings.check(scope)
-                service.add(scope)
-            elif isinstance(operation, Change):
-                settings.check(scope)
-                service.change(scope)
-            else:
-                service.remove()
 
     @contextlib.contextmanager
     def _service(self, scope: DhcpScope, what: str) -> Iterator[Service]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 
 from snnet.backends.iproute_shell import render
 from snnet.contract import Check, Driver, Key, Noun, Operation, Outcome, Plan, Unsupported
@@ -11,9 +12,11 @@ from snnet.contract import Check, Driver, Key, Noun, Operation, Outcome, Plan, U
 class Drivers:
     """A backend, a firewall and perhaps a DHCP server, on one host."""
 
-    def __init__(self, backend: Driver, *others: Driver) -> None:
+    def __init__(self, backend: Driver, firewall: Driver, dhcp: Driver | None = None) -> None:
         self.backend = backend
-        self.all = (backend, *others)
+        self.firewall = firewall
+        self.dhcp = dhcp
+        self.all = (backend, firewall) if dhcp is None else (backend, firewall, dhcp)
         self._by_noun = {cls: driver for driver in self.all for cls in driver.carries}
 
     def of(self, noun: Noun) -> Driver:
@@ -52,26 +55,29 @@ class Drivers:
         *,
         check: Check | None = None,
         keep_going: bool = False,
+        into: Outcome | None = None,
     ) -> Outcome:
         """As ``Driver.apply``, each operation by its own driver, order kept."""
-        first = self.of(operations[0].noun) if operations else None
-        if first is None or all(self.of(op.noun) is first for op in operations):
-            return (
-                first.apply(operations, check=check, keep_going=keep_going) if first else Outcome()
-            )
-        whole = Outcome()
-        start = 0
-        while start < len(operations) and (keep_going or not whole.errors):
-            driver = self.of(operations[start].noun)
-            end = start + 1
-            while end < len(operations) and self.of(operations[end].noun) is driver:
-                end += 1
-            part = driver.apply(operations[start:end], check=check, keep_going=keep_going)
-            whole.done |= {start + number for number in part.done}
-            whole.errors |= {start + number: error for number, error in part.errors.items()}
-            whole.fds |= part.fds
-            start = end
+        whole = Outcome() if into is None else into
+        for start, driver, part in self._parts(operations):
+            outcome = Outcome()
+            try:
+                driver.apply(part, check=check, keep_going=keep_going, into=outcome)
+            finally:
+                whole.include(outcome, start)
+            if outcome.errors and not keep_going:
+                break
         return whole
+
+    def _parts(
+        self, operations: Sequence[Operation]
+    ) -> Iterator[tuple[int, Driver, Sequence[Operation]]]:
+        """Runs of operations of one driver: the position of the first, the driver, the run."""
+        start = 0
+        for driver, run in groupby(operations, lambda operation: self.of(operation.noun)):
+            part = list(run)
+            yield start, driver, part
+            start += len(part)
 
     def preview(self, plan: Plan) -> Plan:
         """The same plan, able to print itself as shell commands."""

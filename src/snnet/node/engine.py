@@ -127,7 +127,7 @@ class Engine(Lifecycle):
             or (noun.within is not None and noun.within[1] in links)
         }
         ours |= keyed(self._ours_elsewhere(found))
-        for driver in self._drivers.all[1:]:
+        for driver in filter(None, (self._drivers.firewall, self._drivers.dhcp)):
             ours |= {
                 key: noun
                 for key, noun in driver.snapshot().items()
@@ -165,7 +165,7 @@ class Engine(Lifecycle):
         """
         from snnet.system.host import SystemHost
 
-        firewall = self._drivers.all[1]
+        firewall = self._drivers.firewall
         any_rule = Zone(owner=str(self.owner), zone="any")
         if not isinstance(self._host, SystemHost) or firewall.missing(any_rule) is not None:
             return []

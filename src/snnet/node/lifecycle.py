@@ -113,11 +113,10 @@ class Lifecycle:
             first = _choose("backend", backend, host, opened)
             # The fake's host is its kernel, and so the host of what works beside it.
             host = first.host
-        others = [_choose("firewall", firewall, host, opened)]
-        if dhcp is not None:
-            others.append(_choose("dhcp", dhcp, host, opened))
+        walls = _choose("firewall", firewall, host, opened)
+        server = None if dhcp is None else _choose("dhcp", dhcp, host, opened)
         self._host: Host = host
-        return Drivers(first, *others)
+        return Drivers(first, walls, server)
 
     def _check_firewall(self) -> None:
         """Unsupported where tenants would be kept apart by a firewall that cannot."""
@@ -263,7 +262,7 @@ class Lifecycle:
     def dump_firewall(self) -> str:
         """What the firewall driver has set, as text."""
         self._begin("dump_firewall", None, None, changes=False)
-        return self._drivers.all[1].dump()
+        return self._drivers.firewall.dump()
 
 
 _GROUPS = {"backend": plugins.BACKENDS, "firewall": plugins.FIREWALLS, "dhcp": plugins.DHCP}

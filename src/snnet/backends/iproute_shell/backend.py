@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from itertools import chain
 from typing import Any, ClassVar
 
@@ -11,7 +11,6 @@ from snnet.contract import (
     Address,
     Bridge,
     Change,
-    Check,
     Driver,
     Fdb,
     Geneve,
@@ -24,7 +23,6 @@ from snnet.contract import (
     Noun,
     Operation,
     Other,
-    Outcome,
     Path,
     ProxyNeighbour,
     Remove,
@@ -40,7 +38,7 @@ from snnet.contract import (
 from snnet.system.host import SystemHost
 
 from .checks import check_change, index_like, is_name, referred
-from .errors import ABSENT, REFUSALS, Refused, translated
+from .errors import ABSENT, Refused, translated
 from .links import Links
 from .neighbours import ForwardingEntries, Neighbours, Proxies
 from .network import Addresses, Paths, Routes
@@ -124,28 +122,8 @@ class IprouteShellBackend(Driver):
             raise translated(error, f"look up {' '.join(noun.key)}") from error
         return found
 
-    def apply(
-        self,
-        operations: Sequence[Operation],
-        *,
-        check: Check | None = None,
-        keep_going: bool = False,
-    ) -> Outcome:
-        """See :meth:`snnet.contract.Driver.apply`."""
-        outcome = Outcome()
-        for position, operation in enumerate(operations):
-            try:
-                if check is not None:
-                    check()
-                self._carry_out(operation)
-                outcome.done.add(position)
-            except REFUSALS as error:
-                outcome.errors[position] = translated(error, operation)
-                if not keep_going:
-                    break
-        return outcome
-
-    def _carry_out(self, operation: Operation) -> None:
+    def perform(self, operation: Operation) -> None:
+        """See :meth:`snnet.contract.Driver.perform`."""
         noun = operation.noun
         verb = getattr(self._tables.get(type(noun)), _VERBS[type(operation)], None)
         if verb is None:
@@ -153,13 +131,16 @@ class IprouteShellBackend(Driver):
                 f"cannot {operation}: the iproute_shell backend has no such operation",
                 operation=operation,
             )
-        self._must_exist(index_like(referred(noun)))
-        if isinstance(operation, Change):
-            if not isinstance(noun, Link):
-                check_change(noun, operation.old)
-            verb(noun, operation.old)
-        else:
-            verb(noun)
+        try:
+            self._must_exist(index_like(referred(noun)))
+            if isinstance(operation, Change):
+                if not isinstance(noun, Link):
+                    check_change(noun, operation.old)
+                verb(noun, operation.old)
+            else:
+                verb(noun)
+        except (Refused, OSError) as error:
+            raise translated(error, operation) from error
 
     def _must_exist(self, names: Iterable[str]) -> None:
         for name in names:

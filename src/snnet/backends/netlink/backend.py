@@ -11,7 +11,6 @@ from snnet.contract import (
     Address,
     Bridge,
     Change,
-    Check,
     Driver,
     Fdb,
     Geneve,
@@ -24,7 +23,6 @@ from snnet.contract import (
     Noun,
     Operation,
     Other,
-    Outcome,
     Path,
     ProxyNeighbour,
     Remove,
@@ -40,11 +38,11 @@ from snnet.contract import (
 from snnet.system.host import SystemHost
 
 from .addresses import Addresses
-from .errors import ABSENT, REFUSALS, translated
+from .errors import ABSENT, translated
 from .kernel import Kernel
 from .links import Links
 from .neighbours import ForwardingEntries, Neighbours, Proxies
-from .removal import Removals
+from .removal import remove_together
 from .routes import Paths, Routes
 from .support import Support
 from .sysctls import Sysctls
@@ -120,49 +118,36 @@ class NetlinkBackend(Driver):
             raise translated(error, f"look up {' '.join(noun.key)}") from error
         return found
 
-    def apply(
-        self,
-        operations: Sequence[Operation],
-        *,
-        check: Check | None = None,
-        keep_going: bool = False,
-    ) -> Outcome:
-        """See :meth:`snnet.contract.Driver.apply`.
-
-        Links that are removed one after the other go in one request.
-        """
-        outcome = Outcome()
-        removals = Removals(self.links, outcome, keep_going=keep_going)
-        for position, operation in enumerate(operations):
-            try:
-                if check is not None:
-                    check()
-                noun = operation.noun
-                if isinstance(operation, Remove) and isinstance(noun, Link):
-                    removals.add(position, operation, noun)
-                elif removals.carry_out():
-                    self._carry_out(operation, outcome)
-                    outcome.done.add(position)
-            except REFUSALS as error:
-                outcome.errors[position] = translated(error, operation)
-            if outcome.errors and not keep_going:
-                break
-        removals.carry_out()
-        return outcome
-
-    def _carry_out(self, operation: Operation, outcome: Outcome) -> None:
+    def perform(self, operation: Operation) -> Sequence[int] | None:
+        """See :meth:`snnet.contract.Driver.perform`."""
         noun = operation.noun
-        table = self._tables.get(type(noun))
-        verb = getattr(table, _VERBS[type(operation)], None)
+        verb = getattr(self._tables.get(type(noun)), _VERBS[type(operation)], None)
         if verb is None:
             raise Unsupported(
                 f"cannot {operation}: the netlink backend has no such operation",
                 operation=operation,
             )
-        if isinstance(operation, Change):
-            verb(noun, operation.old)
-        elif fds := verb(noun):
-            outcome.fds[noun.key[1]] = fds
+        try:
+            if isinstance(operation, Change):
+                verb(noun, operation.old)
+                return None
+            fds: Sequence[int] | None = verb(noun)
+        except OSError as error:
+            raise translated(error, operation) from error
+        return fds
+
+    def batch(self, operation: Operation) -> str | None:
+        """Links that are removed one after the other go in one request."""
+        removes_link = isinstance(operation, Remove) and isinstance(operation.noun, Link)
+        return "links to remove" if removes_link else None
+
+    def perform_all(self, operations: Sequence[Operation]) -> None:
+        """See :meth:`snnet.contract.Driver.perform_all`; called for removals of links only."""
+        links = [operation.noun for operation in operations if isinstance(operation.noun, Link)]
+        try:
+            remove_together(self.links, links)
+        except OSError as error:
+            raise translated(error, "remove several links") from error
 
     def watch(self) -> Watch:
         """See :meth:`snnet.contract.Driver.watch`."""

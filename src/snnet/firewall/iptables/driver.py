@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
-import logging
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 from snnet.contract import (
-    RULES,
     Add,
-    Check,
-    Driver,
     Host,
-    InvalidRequest,
     Key,
     Noun,
     Operation,
-    Outcome,
     Owned,
-    SnnetError,
-    Unsupported,
-    Watch,
+    Remove,
     error_for,
 )
-from snnet.firewall.connections import concerned
 from snnet.firewall.foreign import drops, flows
+from snnet.firewall.kernel import KernelFirewall
 from snnet.firewall.nft import Nft
-from snnet.system.conntrack import Conntrack
-from snnet.system.host import SystemHost
 
 from . import names, records
 from .obstacles import obstacles
@@ -39,10 +30,7 @@ from .sections import ARP, BRIDGE, IP, IP6
 from .state import State, read_state
 from .tables import Tables
 from .text import commands, dump
-from .work import Work
-
-_log = logging.getLogger("snnet.firewall")
-
+from .work import Work, owner_of
 
 _XTABLES = {"filter", "nat", "mangle", "raw", "security"}
 
@@ -53,7 +41,7 @@ def _is_xtables(item: dict[str, Any]) -> bool:
     return part.get("family") in (IP, IP6, BRIDGE, ARP) and part.get("table") in _XTABLES
 
 
-class IptablesFirewall(Driver):
+class IptablesFirewall(KernelFirewall):
     """Carries the rules with iptables, ip6tables, ebtables and arptables.
 
     All that one owner has in a table is replaced at once, in chains of its own;
@@ -63,15 +51,13 @@ class IptablesFirewall(Driver):
     """
 
     name = "iptables"
-    carries = RULES
 
     def __init__(self, host: Host, *, variant: str | None = None) -> None:
-        if not isinstance(host, SystemHost):
-            raise InvalidRequest("iptables needs a real host, not a fake one", field="firewall")
-        self.host: SystemHost = host
+        super().__init__(host)
         self._programs = Programs(lambda: self.host.netns, variant)
         self._tables = Tables(self._programs)
-        self._connections = Conntrack(host.netns)
+        self._work: Work
+        """The ``apply`` that is under way; there is one at most, for the record is locked."""
 
     @property
     def variant(self) -> str:
@@ -135,53 +121,34 @@ class IptablesFirewall(Driver):
 
     # -- doing ---------------------------------------------------------------------
 
-    def apply(
-        self,
-        operations: Sequence[Operation],
-        *,
-        check: Check | None = None,
-        keep_going: bool = False,
-    ) -> Outcome:
-        """See :meth:`snnet.contract.Driver.apply`.
+    @contextlib.contextmanager
+    def session(self, operations: Sequence[Operation]) -> Iterator[None]:
+        """See :meth:`snnet.contract.Driver.session`: others wait until all is done."""
+        with self._alone():
+            self._work = Work(self._tables, self._read, operations)
+            yield
 
-        Operations of one kind that follow each other are done at once; if that
-        fails, one by one, to tell which it was.
-        """
-        outcome = self._apply(operations, check, keep_going)
-        self._forget(operations[position] for position in sorted(outcome.done))
-        return outcome
+    def batch(self, operation: Operation) -> tuple[str, bool]:
+        """What one owner adds and changes goes at once, and so does what it removes."""
+        return owner_of(operation), isinstance(operation, Remove)
 
-    def transfer(self, operations: Sequence[Operation]) -> Outcome:
-        """See :meth:`snnet.contract.Driver.transfer`."""
-        return self._apply(operations, None, True)
+    def perform(self, operation: Operation) -> None:
+        """See :meth:`snnet.contract.Driver.perform`."""
+        self.perform_all([operation])
 
-    def _apply(
-        self, operations: Sequence[Operation], check: Check | None, keep_going: bool
-    ) -> Outcome:
-        if not operations:
-            return Outcome()
-        work = Work(self._tables, self._read, self._unsupported, keep_going)
-        try:
-            with self._alone():
-                return work.through(operations, check)
-        except SnnetError as error:
-            return Outcome(errors={0: error})
+    def perform_all(self, operations: Sequence[Operation]) -> None:
+        """See :meth:`snnet.contract.Driver.perform_all`."""
+        for operation in operations:
+            self._refuse(operation)
+        self._work.commit(operations)
 
-    def _unsupported(self, operation: Operation) -> None:
+    def _refuse(self, operation: Operation) -> None:
         """Refuse what cannot be carried here."""
         noun = operation.noun
         if type(noun) in self.carries and not isinstance(operation, Add):
             return
         if reason := self.missing(noun):
             raise error_for(errno.EOPNOTSUPP, str(operation), detail=reason, operation=operation)
-
-    def _forget(self, changed: Iterable[Operation]) -> None:
-        """Have connections that a change concerns looked at anew."""
-        if matches := list(concerned(changed)):
-            try:
-                self._connections.forget(matches)
-            except OSError as error:
-                _log.warning("connections of changed rules go on as they were: %s", error)
 
     # -- the rest --------------------------------------------------------------------
 
@@ -223,10 +190,3 @@ class IptablesFirewall(Driver):
             if family not in self._lacking()
         }
         return dump(self.host.owner, self.variant, saved)
-
-    def watch(self) -> Watch:
-        raise Unsupported("iptables sees no link events: watch the backend instead")
-
-    def close(self) -> None:
-        """See :meth:`snnet.contract.Driver.close`."""
-        self._connections.close()
