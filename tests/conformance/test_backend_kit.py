@@ -102,6 +102,14 @@ class _Leaks(Passing):
         return outcome
 
 
+class _Homeless(Passing):
+    """Does not say where it works."""
+
+    def __init__(self, inner: Driver) -> None:
+        super().__init__(inner)
+        del self.host
+
+
 class _NotPinned(Passing):
     """Lets the MTU of bridges follow their ports."""
 
@@ -110,6 +118,10 @@ class _NotPinned(Passing):
         assert isinstance(self.inner, FakeKernel)
         self.inner.state.own_mtu.clear()
         return outcome
+
+
+def _asks_for_the_host(suite: BackendSuite, place: FakePlace) -> None:
+    suite.test_a_driver_says_its_host(place)
 
 
 def _adds_twice(suite: BackendSuite, place: FakePlace) -> None:
@@ -147,6 +159,7 @@ FAULTS: list[tuple[type[Passing], Callable[[BackendSuite, FakePlace], None]]] = 
     (_CutsNames, _adds_a_long_name),
     (_LooksOnce, _runs_out_of_time),
     (_Leaks, _counts_descriptors),
+    (_Homeless, _asks_for_the_host),
     (_NotPinned, _has_small_ports),
 ]
 

@@ -6,7 +6,7 @@ of snnet.
 """
 
 from .dhcp import DhcpEntry, DhcpScope
-from .drivers import Driver, Host, LinkEvent, Watch
+from .drivers import Driver, LinkEvent, Watch
 from .errors import (
     ApiError,
     Busy,
@@ -28,6 +28,7 @@ from .errors import (
     Veto,
     error_for,
 )
+from .host import Host, Netns
 from .links import (
     LINK_GROUP,
     NAME_MAX,
@@ -107,6 +108,7 @@ __all__ = [
     "Masquerade",
     "Missing",
     "Neighbour",
+    "Netns",
     "Noun",
     "Nouns",
     "Operation",

@@ -12,42 +12,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from .applying import Applying
-from .noun import IPNetwork, Key, Noun
+from .host import Host
+from .noun import Key, Noun
 from .operations import Check, Operation, Outcome
-
-
-class Host(ABC):
-    """Where a driver works: one network namespace and its small records.
-
-    ``owner`` is role and id of the node ("cn:cn-1").  ``networks`` are the
-    data-centre networks the node was configured with.
-    """
-
-    owner: str
-    networks: tuple[IPNetwork, ...]
-
-    @abstractmethod
-    def record(self, name: str) -> AbstractContextManager[dict[str, Any]]:
-        """A small JSON document of the namespace, locked and written back on exit.
-
-        All nodes in one namespace share it.  When the block raises, nothing
-        is written.
-        """
-
-    @abstractmethod
-    def claim(self, timeout: float) -> AbstractContextManager[None]:
-        """Keep other processes from running the same owner in the namespace.
-
-        Waits up to ``timeout`` seconds, then raises ``Conflict`` naming the pid.
-        Held until the context ends.
-        """
-
-    @abstractmethod
-    def close(self) -> None:
-        """Let go of descriptors; may be repeated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +58,15 @@ class Driver(ABC):
     """
 
     name: ClassVar[str]
+    """The name of its entry point."""
+
     carries: ClassVar[frozenset[type[Noun]]]
+    """The classes of nouns that it knows, also those that ``missing`` declares gaps."""
+
     host: Host
+    """The host that it works on.  A backend sets it to the host it was opened with, unless
+    it brings a host of its own, as the fake kernel does; the node's firewall and DHCP
+    server are opened on the host of its backend."""
 
     @abstractmethod
     def missing(self, noun: Noun) -> str | None:

@@ -21,7 +21,7 @@ from snnet.contract import (
     Watch,
     error_for,
 )
-from snnet.system.host import SystemHost
+from snnet.system.host import RealHost
 from snnet.system.netns import in_netns
 from snnet.system.process import find_program, missing_program
 
@@ -49,9 +49,9 @@ class Dnsmasq(Driver):
     carries = frozenset({DhcpScope})
 
     def __init__(self, host: Host) -> None:
-        if not isinstance(host, SystemHost):
+        if not isinstance(host, RealHost):
             raise InvalidRequest("dnsmasq needs a real host, not a fake one", field="dhcp")
-        self.host: SystemHost = host
+        self.host: RealHost = host
         self._locks: dict[str, threading.Lock] = {}
 
     def missing(self, noun: Noun) -> str | None:
@@ -141,7 +141,7 @@ class Dnsmasq(Driver):
         names = list(links)
         if not names:
             return {}
-        return in_netns(self.host.netns, lambda: {name: index_of(name) for name in names})
+        return in_netns(self.host.netns.fd, lambda: {name: index_of(name) for name in names})
 
 
 def _is_link_name(text: str) -> bool:

@@ -11,7 +11,6 @@ from snnet.contract import (
     Check,
     Driver,
     Host,
-    InvalidRequest,
     Noun,
     Operation,
     Outcome,
@@ -19,7 +18,6 @@ from snnet.contract import (
     Watch,
 )
 from snnet.system.conntrack import Conntrack
-from snnet.system.host import SystemHost
 
 from .connections import concerned
 
@@ -34,16 +32,10 @@ class KernelFirewall(Driver):
     """
 
     carries: ClassVar[frozenset[type[Noun]]] = RULES
-    host: SystemHost
 
     def __init__(self, host: Host) -> None:
-        if not isinstance(host, SystemHost):
-            raise InvalidRequest(
-                f"{self.name} needs a real host: on a fake one say firewall='fake'",
-                field="firewall",
-            )
         self.host = host
-        self._connections = Conntrack(host.netns)
+        self._connections = Conntrack(host.netns.descriptor_for(self.name, "firewall"))
 
     def apply(
         self,

@@ -163,11 +163,11 @@ class Engine(Lifecycle):
         They are in both for a moment, and connections go on.  Raises what the new
         firewall says, with everything as before.
         """
-        from snnet.system.host import SystemHost
+        from snnet.system.host import RealHost
 
         firewall = self._drivers.firewall
         any_rule = Zone(owner=str(self.owner), zone="any")
-        if not isinstance(self._host, SystemHost) or firewall.missing(any_rule) is not None:
+        if not isinstance(self._host, RealHost) or firewall.missing(any_rule) is not None:
             return []
         moved: list[str] = []
         for name in plugins.installed(plugins.FIREWALLS):

@@ -25,7 +25,6 @@ from snnet.contract import (
     Change,
     Driver,
     Host,
-    InvalidRequest,
     Key,
     Link,
     Missing,
@@ -61,11 +60,8 @@ class IpdbBackend(Driver):
     carries: ClassVar[frozenset[type[Noun]]] = frozenset({Bridge, Tap, Veth, Vxlan, Other, Address})
 
     def __init__(self, host: Host) -> None:
-        netns = getattr(host, "netns", None)
-        if netns is None:
-            raise InvalidRequest("'ipdb' works in a network namespace alone", field="backend")
         self.host = host
-        self._database = Database(netns)
+        self._database = Database(host.netns.descriptor_for("ipdb", "backend"))
         self._there: set[str] = set()
         """Kinds of links this kernel has been found to have."""
 

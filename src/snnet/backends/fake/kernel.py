@@ -25,6 +25,7 @@ from snnet.contract import (
     Link,
     Macvtap,
     Neighbour,
+    Netns,
     Noun,
     Operation,
     Other,
@@ -77,6 +78,7 @@ class FakeKernel(FakeDriver, Host):
 
     def __init__(self, hostname: str = "host", *, gaps: Iterable[str] = ()) -> None:
         self.hostname = hostname
+        self.netns = Netns(f"fake:{id(self):x}", f"fake kernel {hostname!r}")
         self.owner = f"host:{hostname}"
         self.networks: tuple[IPNetwork, ...] = ()
         self.gaps = set(gaps)

@@ -16,6 +16,7 @@ from snnet.contract import (
     Geneve,
     Gre,
     Gretap,
+    Host,
     Key,
     Link,
     Macvtap,
@@ -35,7 +36,6 @@ from snnet.contract import (
     Watch,
     keyed,
 )
-from snnet.system.host import SystemHost
 
 from .checks import check_change, index_like, is_name, referred
 from .errors import ABSENT, Refused, translated
@@ -66,11 +66,11 @@ class IprouteShellBackend(Driver):
     carries: ClassVar[frozenset[type[Noun]]] = frozenset(
         _LINKS | {Address, Route, Path, Neighbour, ProxyNeighbour, Fdb, Sysctl}
     )
-    host: SystemHost
+    host: Host
 
-    def __init__(self, host: SystemHost) -> None:
+    def __init__(self, host: Host) -> None:
         self.host = host
-        shell = Shell(host.netns)
+        shell = Shell(host.netns.descriptor_for("iproute_shell", "backend"))
         self._links = Links(shell)
         self._support = Support(shell)
         self._tables: dict[type[Noun], Any] = {

@@ -16,6 +16,7 @@ from snnet.contract import (
     Geneve,
     Gre,
     Gretap,
+    Host,
     Key,
     Link,
     Macvtap,
@@ -35,7 +36,6 @@ from snnet.contract import (
     Watch,
     keyed,
 )
-from snnet.system.host import SystemHost
 
 from .addresses import Addresses
 from .errors import ABSENT, translated
@@ -64,11 +64,12 @@ class NetlinkBackend(Driver):
     carries: ClassVar[frozenset[type[Noun]]] = frozenset(
         _LINKS | {Address, Route, Path, Neighbour, ProxyNeighbour, Fdb, Sysctl}
     )
-    host: SystemHost
+    host: Host
 
-    def __init__(self, host: SystemHost) -> None:
+    def __init__(self, host: Host) -> None:
         self.host = host
-        self._kernel = Kernel(host.netns)
+        netns = host.netns.descriptor_for("netlink", "backend")
+        self._kernel = Kernel(netns)
         self.links = Links(self._kernel)
         self._support = Support(self._kernel)
         entries = ForwardingEntries(self._kernel, self.links)
@@ -80,7 +81,7 @@ class NetlinkBackend(Driver):
             Neighbour: Neighbours(self._kernel),
             ProxyNeighbour: Proxies(self._kernel),
             Fdb: entries,
-            Sysctl: Sysctls(host.netns),
+            Sysctl: Sysctls(netns),
         }
 
     def missing(self, noun: Noun) -> str | None:
@@ -151,7 +152,7 @@ class NetlinkBackend(Driver):
 
     def watch(self) -> Watch:
         """See :meth:`snnet.contract.Driver.watch`."""
-        return LinkWatch(self.host.netns)
+        return LinkWatch(self.host.netns.fd)
 
     def close(self) -> None:
         """See :meth:`snnet.contract.Driver.close`."""

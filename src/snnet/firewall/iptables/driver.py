@@ -54,7 +54,7 @@ class IptablesFirewall(KernelFirewall):
 
     def __init__(self, host: Host, *, variant: str | None = None) -> None:
         super().__init__(host)
-        self._programs = Programs(lambda: self.host.netns, variant)
+        self._programs = Programs(lambda: self.host.netns.fd, variant)
         self._tables = Tables(self._programs)
         self._work: Work
         """The ``apply`` that is under way; there is one at most, for the record is locked."""
@@ -173,14 +173,14 @@ class IptablesFirewall(KernelFirewall):
         ]
 
     def _foreign(self, ours: Iterable[Noun]) -> list[str]:
-        nft = Nft(self.host.netns)
+        nft = Nft(self.host.netns.fd)
         if nft.missing() is not None:
             return []
         try:
             others = [item for item in nft.ruleset() if not _is_xtables(item)]
         finally:
             nft.close()
-        return drops(others, flows(self.host.netns, ours))
+        return drops(others, flows(self.host.netns.fd, ours))
 
     def dump(self) -> str:
         """The node's own chains as ``iptables-save`` and its like print them."""

@@ -48,8 +48,8 @@ class NftablesFirewall(KernelFirewall):
 
     def __init__(self, host: Host) -> None:
         super().__init__(host)
-        self._nft = Nft(self.host.netns)
-        self._reader = Reader(self.host.netns)
+        self._nft = Nft(self.host.netns.fd)
+        self._reader = Reader(self.host.netns.fd)
         self._lock = threading.RLock()
         self._made: set[Table] = set()
         """Tables that are known to have their sets and static rules."""
@@ -299,7 +299,7 @@ class NftablesFirewall(KernelFirewall):
             for item in self._nft.ruleset()
             if not next(iter(item.values())).get("table", "").startswith(tables.PREFIX)
         ]
-        return [*damaged, *obstacles(self.host.netns, foreign, ours)]
+        return [*damaged, *obstacles(self.host.netns.fd, foreign, ours)]
 
     def dump(self) -> str:
         """The node's tables as nft prints them."""
