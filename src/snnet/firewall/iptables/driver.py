@@ -22,14 +22,12 @@ from snnet.firewall.foreign import drops, flows
 from snnet.firewall.kernel import KernelFirewall
 from snnet.firewall.nft import Nft
 
-from . import names, records
-from .obstacles import obstacles
-from .programs import Programs
+from . import layout
+from .layout import ARP, BRIDGE, IP, IP6
+from .report import commands, dump, obstacles
 from .rules import places
-from .sections import ARP, BRIDGE, IP, IP6
 from .state import State, read_state
-from .tables import Tables
-from .text import commands, dump
+from .tables import Programs, Tables
 from .work import Work, owner_of
 
 _XTABLES = {"filter", "nat", "mangle", "raw", "security"}
@@ -106,10 +104,10 @@ class IptablesFirewall(KernelFirewall):
         owners: dict[str, None] = {}
         for family in (family for family in (IP, IP6) if family not in self._lacking()):
             saved = self._programs.save(family).splitlines()
-            for chain in filter(None, map(names.records_of, saved)):
+            for chain in filter(None, map(layout.records_of, saved)):
                 rules = [line for line in saved if line.startswith(f"-A {chain} ")]
-                owner = records.read(rules).owner
-                if owner is not None and names.chain(owner, names.RECORDS) == chain:
+                owner = layout.read_records(rules).owner
+                if owner is not None and layout.chain(owner, layout.RECORDS) == chain:
                     owners[owner] = None
         return list(owners)
 
