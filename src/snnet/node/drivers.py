@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
-from snnet.backends.iproute_shell import render
+from snnet.backends.iproute2 import render
 from snnet.contract import Check, Driver, Key, Noun, Operation, Outcome, Plan, Unsupported
 
 
