@@ -23,7 +23,7 @@ from snnet.contract import (
 )
 from snnet.firewall.iptables import IptablesFirewall
 from snnet.firewall.nftables import NftablesFirewall
-from snnet.system.host import SystemHost
+from snnet.system.host import RealHost
 from snnet.system.namespaces import Namespace
 from snnet.system.process import run as run_process
 
@@ -92,7 +92,7 @@ class Place:
                 ]
             )
         run_process(["sysctl", "-qw", "net.ipv4.ip_forward=1"], netns=self.hub.fd)
-        self.host = SystemHost(OWNER, self.hub.fd)
+        self.host = RealHost(self.hub.fd, owner=OWNER)
         self._open.callback(self.host.close)
 
     def zone(self) -> list[Noun]:

@@ -17,7 +17,7 @@ from contextlib import ExitStack
 import snnet
 from snnet.backends.netlink import NetlinkBackend
 from snnet.contract import Link, Remove, Tap
-from snnet.system.host import SystemHost
+from snnet.system.host import RealHost
 from snnet.system.process import run as run_process
 
 from .fake import config, vnics
@@ -44,7 +44,7 @@ def run() -> Iterator[Result]:
     ):
         run_process(["ip", *words.split()])
     with ExitStack() as stack:
-        host = SystemHost("cn:bench", None)
+        host = RealHost(owner="cn:bench")
         stack.callback(host.close)
         backend = NetlinkBackend(host)
         stack.callback(backend.close)

@@ -13,8 +13,6 @@ from snnet.contract import (
     Change,
     Driver,
     Other,
-    Outcome,
-    SnnetError,
     Unsupported,
     error_for,
     keyed,
@@ -48,21 +46,9 @@ class MinimalBackend(Driver):
     def find(self, noun):
         return self.links.get(noun.key)
 
-    def apply(self, operations, *, check=None, keep_going=False):
-        outcome = Outcome()
-        for position, operation in enumerate(operations):
-            try:
-                if check is not None:
-                    check()
-                with self._lock:
-                    self._carry_out(operation)
-                outcome.done.add(position)
-            except SnnetError as error:
-                error.operation = operation
-                outcome.errors[position] = error
-                if not keep_going:
-                    break
-        return outcome
+    def perform(self, operation):
+        with self._lock:
+            self._carry_out(operation)
 
     def watch(self):
         raise Unsupported("the minimal backend tells no link events")

@@ -24,7 +24,7 @@ class Own(FakeKernel):
 
 class Picky(Own):
     def __init__(self, host):
-        host.netns      # as drivers of the real kernel do
+        host.netns.descriptor_for("picky", "backend")  # as drivers of the real kernel do
         super().__init__(host)
 """
 

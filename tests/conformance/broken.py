@@ -6,13 +6,11 @@ from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 from snnet.contract import (
-    Check,
     Driver,
     Key,
     Noun,
     Operation,
     Outcome,
-    SnnetError,
     Watch,
 )
 
@@ -36,33 +34,11 @@ class Passing(Driver):
     def find(self, noun: Noun) -> Noun | None:
         return self.inner.find(noun)
 
-    def apply(
-        self,
-        operations: Sequence[Operation],
-        *,
-        check: Check | None = None,
-        keep_going: bool = False,
-    ) -> Outcome:
-        outcome = Outcome()
-        for position, operation in enumerate(operations):
-            try:
-                self.look(check, position)
-            except SnnetError as error:
-                outcome.errors[position] = error
-                break
-            done = self.carry_out(operation)
-            outcome.fds.update(done.fds)
-            if done.error is None:
-                outcome.done.add(position)
-                continue
-            outcome.errors[position] = done.error
-            if not keep_going:
-                break
-        return outcome
-
-    def look(self, check: Check | None, position: int) -> None:
-        if check is not None:
-            check()
+    def perform(self, operation: Operation) -> Sequence[int] | None:
+        outcome = self.carry_out(operation)
+        if outcome.error is not None:
+            raise outcome.error
+        return next(iter(outcome.fds.values()), None)
 
     def carry_out(self, operation: Operation) -> Outcome:
         return self.inner.apply([operation])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,7 +24,6 @@ from snnet.conformance.dhcp.lan import gateway_of
 from snnet.contract import (
     Add,
     Change,
-    Check,
     Driver,
     Exists,
     Geneve,
@@ -81,9 +82,10 @@ class _CutsNames(Passing):
 class _LooksOnce(Passing):
     """Looks at the deadline before the first operation only."""
 
-    def look(self, check: Check | None, position: int) -> None:
-        if position == 0:
-            super().look(check, position)
+    def apply(self, operations: Sequence[Operation], **options: Any) -> Outcome:
+        check, calls = options.pop("check", None), itertools.count()
+        once = None if check is None else lambda: None if next(calls) else check()
+        return super().apply(operations, check=once, **options)
 
 
 class _Leaks(Passing):
@@ -100,6 +102,14 @@ class _Leaks(Passing):
         return outcome
 
 
+class _Homeless(Passing):
+    """Does not say where it works."""
+
+    def __init__(self, inner: Driver) -> None:
+        super().__init__(inner)
+        del self.host
+
+
 class _NotPinned(Passing):
     """Lets the MTU of bridges follow their ports."""
 
@@ -108,6 +118,10 @@ class _NotPinned(Passing):
         assert isinstance(self.inner, FakeKernel)
         self.inner.state.own_mtu.clear()
         return outcome
+
+
+def _asks_for_the_host(suite: BackendSuite, place: FakePlace) -> None:
+    suite.test_a_driver_says_its_host(place)
 
 
 def _adds_twice(suite: BackendSuite, place: FakePlace) -> None:
@@ -145,6 +159,7 @@ FAULTS: list[tuple[type[Passing], Callable[[BackendSuite, FakePlace], None]]] = 
     (_CutsNames, _adds_a_long_name),
     (_LooksOnce, _runs_out_of_time),
     (_Leaks, _counts_descriptors),
+    (_Homeless, _asks_for_the_host),
     (_NotPinned, _has_small_ports),
 ]
 

@@ -14,7 +14,7 @@ import pytest
 
 from snnet.contract import Add, DhcpScope, Operation, Remove
 from snnet.dhcp.dnsmasq import Dnsmasq
-from snnet.system.host import SystemHost
+from snnet.system.host import RealHost
 
 _SCRIPT = """#!/bin/sh
 [ "$1" = bound ] || exit 0
@@ -96,7 +96,7 @@ class Servers:
         self._drivers: list[Dnsmasq] = []
 
     def open(self, netns: str, owner: str = "cnci:c1", runtime: Path | None = None) -> Dnsmasq:
-        driver = Dnsmasq(SystemHost(owner, netns, runtime=runtime or self.runtime))
+        driver = Dnsmasq(RealHost(netns, owner=owner, runtime=runtime or self.runtime))
         self._drivers.append(driver)
         return driver
 

@@ -84,8 +84,8 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from snnet.contract import Add, DhcpScope
 from snnet.dhcp.dnsmasq import Dnsmasq
-from snnet.system.host import SystemHost
-driver = Dnsmasq(SystemHost("cnci:c1", {lan.netns!r}, runtime=Path({str(servers.runtime)!r})))
+from snnet.system.host import RealHost
+driver = Dnsmasq(RealHost({lan.netns!r}, owner="cnci:c1", runtime=Path({str(servers.runtime)!r})))
 scope = DhcpScope(link="br0", subnet=IPv4Network("10.1.0.0/24"), mtu=1400)
 outcome = driver.apply([Add(scope)])
 assert outcome.done == {{0}}, outcome.error
@@ -253,7 +253,7 @@ def test_links_in_our_folder_are_not_followed(
 def test_a_link_in_place_of_our_folder_is_not_followed(
     driver: Dnsmasq, scope: DhcpScope, tmp_path: Path
 ) -> None:
-    inode = os.fstat(driver.host.netns)
+    inode = os.fstat(driver.host.netns.fd)
     name = f"dhcp@{inode.st_dev}.{inode.st_ino}@cnci:c1@br0"
     (driver.host.runtime / name).symlink_to(tmp_path)
     assert driver.snapshot() == {}
@@ -303,10 +303,10 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from snnet.contract import Add, Change, DhcpScope, Remove
 from snnet.dhcp.dnsmasq import Dnsmasq
-from snnet.system.host import SystemHost
+from snnet.system.host import RealHost
 for words in ("link add br0 type bridge", "address add 10.1.0.1/24 dev br0", "link set br0 up"):
     subprocess.run(["ip", *words.split()], check=True)
-driver = Dnsmasq(SystemHost("cnci:c1", runtime=Path(sys.argv[1])))
+driver = Dnsmasq(RealHost(owner="cnci:c1", runtime=Path(sys.argv[1])))
 scope = DhcpScope(link="br0", subnet=IPv4Network("10.1.0.0/24"), mtu=1400)
 try:
     outcome = driver.apply([Add(scope)])
@@ -343,7 +343,7 @@ def _tcp_query_under_way(driver: Dnsmasq, scope: DhcpScope) -> Iterator[None]:
         return socket.create_connection((str(scope.gateway), 53), timeout=2)
 
     pid = driver.pid(scope)
-    with in_netns(driver.host.netns, connect):
+    with in_netns(driver.host.netns.fd, connect):
         children = Path(f"/proc/{pid}/task/{pid}/children")
         deadline = time.monotonic() + 2
         while not children.read_text():

@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from snnet.backends.fake import FakeKernel
 from snnet.backends.netlink import NetlinkBackend
 from snnet.contract import Driver, Operation, Path, Sysctl
-from snnet.system.host import SystemHost
+from snnet.system.host import RealHost
 from snnet.system.namespaces import Namespace
 
 from .operations import LINKS, Draw
@@ -23,13 +23,13 @@ class Difference(AssertionError):
     """The drivers are not of one mind; the message has all that led to it."""
 
 
-def _iproute(host: SystemHost) -> Driver:
+def _iproute(host: RealHost) -> Driver:
     from snnet.backends.iproute_shell import IprouteShellBackend
 
     return IprouteShellBackend(host)
 
 
-OPENERS: dict[str, Callable[[SystemHost], Driver]] = {
+OPENERS: dict[str, Callable[[RealHost], Driver]] = {
     "netlink": NetlinkBackend,
     "iproute_shell": _iproute,
 }
@@ -42,7 +42,7 @@ def real(name: str) -> Iterator[Driver]:
         space = Namespace("judge")
         opened.callback(space.close)
         space.ip(["link set lo up"])
-        host = SystemHost("cn:judge", space.fd)
+        host = RealHost(space.fd, owner="cn:judge")
         opened.callback(host.close)
         driver = OPENERS[name](host)
         opened.callback(driver.close)

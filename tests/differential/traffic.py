@@ -20,7 +20,7 @@ from snnet.lab.echo import _icmp_socket, _request
 from snnet.lab.lab import Welcome
 from snnet.lab.scenario import Visit
 from snnet.lab.visits import Visits
-from snnet.system.host import SystemHost
+from snnet.system.host import RealHost
 from snnet.system.namespaces import Namespace
 
 from .networks import FORWARDED, OUTSIDE, PORT, WIRE, Guest, Network
@@ -165,7 +165,7 @@ class Real:
             space.ip(commands)
 
     def _drive(self, name: str, space: Namespace) -> None:
-        host = SystemHost(f"cnci:{name}", space.fd)
+        host = RealHost(space.fd, owner=f"cnci:{name}")
         self._open.callback(host.close)
         backend, firewall = NetlinkBackend(host), NftablesFirewall(host)
         self._open.callback(backend.close)

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from snnet.contract import Check, Outcome
+from snnet.contract import Outcome
 
 from .client import Client, Refused
 from .conftest import ENDPOINT, NETWORK, Served
@@ -204,10 +204,10 @@ def test_answers_while_a_hundred_wait(
     gate, waiting = threading.Event(), threading.Semaphore(0)
     apply = host.kernel.apply
 
-    def slow(operations: Any, *, check: Check | None = None, keep_going: bool = False) -> Outcome:
+    def slow(operations: Any, **options: Any) -> Outcome:
         waiting.release()
         assert gate.wait(30)
-        return apply(operations, check=check, keep_going=keep_going)
+        return apply(operations, **options)
 
     monkeypatch.setattr(host.kernel, "apply", slow)
     monkeypatch.setattr(host.node, "api_timeout", 60.0)

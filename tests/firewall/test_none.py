@@ -6,7 +6,7 @@ import pytest
 
 from snnet.contract import Add, BridgeAccept, ExternalForward, Remove, Unsupported
 from snnet.firewall.none import NoFirewall
-from snnet.system.host import SystemHost
+from snnet.system.host import RealHost
 
 _ACCEPT = BridgeAccept(bridge="br0")
 _FORWARD = ExternalForward(device="eth0", bridge="br0")
@@ -14,7 +14,7 @@ _FORWARD = ExternalForward(device="eth0", bridge="br0")
 
 @pytest.fixture
 def firewall() -> NoFirewall:
-    return NoFirewall(SystemHost.__new__(SystemHost))
+    return NoFirewall(RealHost.__new__(RealHost))
 
 
 def test_says_what_to_choose_for_every_rule(firewall: NoFirewall) -> None:

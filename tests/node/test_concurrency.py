@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import snnet
-from snnet.contract import Check, Outcome, Remove, Tap
+from snnet.contract import Outcome, Remove, Tap
 from snnet.node.claims import WHOLE_NODE, Claim, Claims
 from snnet.node.deadline import Deadline
 from snnet.node.results import CreatedVnic
@@ -43,13 +43,11 @@ class SlowKernel(snnet.FakeKernel):
         self.go_on = threading.Event()
         self.hold = False
 
-    def apply(
-        self, operations: Any, *, check: Check | None = None, keep_going: bool = False
-    ) -> Outcome:
+    def apply(self, operations: Any, **options: Any) -> Outcome:
         if self.hold and any(isinstance(operation, Remove) for operation in operations):
             self.removing.set()
             assert self.go_on.wait(10)
-        return super().apply(operations, check=check, keep_going=keep_going)
+        return super().apply(operations, **options)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from snnet.contract import AntiSpoof, HostIsolation, Noun, Owned, Sysctl
 from snnet.core.subnets import BRIDGED_TO_IP
 from snnet.firewall.iptables import IptablesFirewall
 from snnet.firewall.nftables import NftablesFirewall
-from snnet.system.host import SystemHost
+from snnet.system.host import RealHost
 from snnet.system.process import run
 from tests.node.test_exits import GUEST, NET, bridge_of, everything
 from tests.node.world import RealWorld, vm
@@ -22,12 +22,12 @@ DRIVERS = {"nftables": NftablesFirewall, "iptables": IptablesFirewall}
 
 
 def in_namespace(world: RealWorld, *argv: str, input: str | None = None) -> str:
-    return run(argv, netns=world.kernel.host.netns, input=input).stdout
+    return run(argv, netns=world.kernel.host.netns.fd, input=input).stdout
 
 
 def left_of(world: RealWorld, firewall: str, owner: str) -> list[Noun]:
     """What a driver finds of an owner's in the kernel."""
-    host = SystemHost(owner, world.netns)
+    host = RealHost(world.netns, owner=owner)
     driver = DRIVERS[firewall](host)
     try:
         found = driver.snapshot().values()

@@ -5,13 +5,13 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import pytest
 
 import snnet
-from snnet.contract import Check, Outcome
+from snnet.contract import Operation
 from tests.node.world import FakeWorld, RealWorld, World, container, port, vm
 
 Call = Callable[[snnet.ComputeNode], object]
@@ -33,24 +33,13 @@ class Mortal(snnet.FakeKernel):
 
     die_at: int | None = None
 
-    def apply(
-        self, operations: Any, *, check: Check | None = None, keep_going: bool = False
-    ) -> Outcome:
-        whole = Outcome()
-        for number, operation in enumerate(operations):
-            if self.die_at is not None:
-                self.die_at -= 1
-                if self.die_at < 0:
-                    self.die_at = None
-                    raise Killed
-            part = super().apply([operation], check=check, keep_going=keep_going)
-            whole.done.update([number] if part.done else [])
-            whole.fds |= part.fds
-            if part.error is not None:
-                whole.errors[number] = part.error
-                if not keep_going:
-                    break
-        return whole
+    def perform(self, operation: Operation) -> Sequence[int] | None:
+        if self.die_at is not None:
+            self.die_at -= 1
+            if self.die_at < 0:
+                self.die_at = None
+                raise Killed
+        return super().perform(operation)
 
 
 def check_healed(world: World, before: str, call: Call) -> None:

@@ -19,7 +19,7 @@ from snnet.backends.fake import FakeDhcp
 from snnet.backends.netlink import NetlinkBackend
 from snnet.contract import Add, Change, DhcpScope, Driver, Link, Other, Remove
 from snnet.dhcp.dnsmasq import Dnsmasq
-from snnet.system.host import SystemHost
+from snnet.system.host import RealHost
 from snnet.system.netns import netns_id
 from snnet.system.process import run
 
@@ -168,14 +168,14 @@ class RealWorld(World):
         ip("address", "add", UPLINKS[version], "dev", "eth0", *nodad, netns=netns)
         ip("link", "set", "eth0", "up", netns=netns)
         ip("link", "set", "eth0-far", "up", netns=netns)
-        host = SystemHost("cn:tester", netns)
+        host = RealHost(netns, owner="cn:tester")
         self._open.callback(host.close)
         self._open.callback(_remove_claims, host)
         self.kernel = NetlinkBackend(host)
         self._open.callback(self.kernel.close)
 
     def text(self) -> str:
-        rules = run(["nft", "-s", "list", "ruleset"], netns=self.kernel.host.netns).stdout
+        rules = run(["nft", "-s", "list", "ruleset"], netns=self.kernel.host.netns.fd).stdout
         # iptables' own tables stay once they were used, empty.
         mine = [line for line in rules.splitlines() if "snnet" in line.lower()]
         return "\n".join([super().text(), *mine])
@@ -195,9 +195,9 @@ class RealWorld(World):
             time.sleep(0.01)
 
 
-def _remove_claims(host: SystemHost) -> None:
+def _remove_claims(host: RealHost) -> None:
     """Remove what processes that were killed left locked in the namespace of a test."""
-    for path in host.runtime.glob(f"claim-*{netns_id(host.netns).replace(':', '.')}*"):
+    for path in host.runtime.glob(f"claim-*{netns_id(host.netns.fd).replace(':', '.')}*"):
         path.unlink(missing_ok=True)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from snnet.contract import Conflict, InvalidRequest, SnnetError
-from snnet.system.host import SystemHost
+from snnet.system.host import RealHost
 
 
 @pytest.fixture
@@ -24,12 +24,12 @@ def runtime(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def host(runtime: Path):
-    host = SystemHost("cn:cn-1", runtime=runtime)
+    host = RealHost(owner="cn:cn-1", runtime=runtime)
     yield host
     host.close()
 
 
-def test_opening_a_host_changes_nothing(host: SystemHost, runtime: Path) -> None:
+def test_opening_a_host_changes_nothing(host: RealHost, runtime: Path) -> None:
     assert not runtime.exists()
     assert host.runtime == runtime
     assert stat.S_IMODE(runtime.stat().st_mode) == 0o700
@@ -37,7 +37,7 @@ def test_opening_a_host_changes_nothing(host: SystemHost, runtime: Path) -> None
 
 def test_close_may_be_repeated_and_leaks_nothing(runtime: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
-    host = SystemHost("cn:cn-1", runtime=runtime)
+    host = RealHost(owner="cn:cn-1", runtime=runtime)
     with host.record("a") as record:
         record["x"] = 1
     with host.claim(0):
@@ -50,13 +50,13 @@ def test_close_may_be_repeated_and_leaks_nothing(runtime: Path) -> None:
 @pytest.mark.parametrize("owner", ["", "../x", "a/b", "x\n", "a" * 200])
 def test_an_owner_that_fits_no_file_name_is_refused(owner: str, runtime: Path) -> None:
     with pytest.raises(InvalidRequest, match="owner"):
-        SystemHost(owner, runtime=runtime)
+        RealHost(owner=owner, runtime=runtime)
 
 
 def test_without_a_place_for_the_runtime_directory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 4711)
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
-    host = SystemHost("cn:cn-1")
+    host = RealHost(owner="cn:cn-1")
     with pytest.raises(SnnetError, match="XDG_RUNTIME_DIR"):
         _ = host.runtime
     host.close()
@@ -64,7 +64,7 @@ def test_without_a_place_for_the_runtime_directory(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("mode", [0o770, 0o707, 0o777])
 def test_a_directory_others_may_write_to_is_refused(
-    host: SystemHost, runtime: Path, mode: int
+    host: RealHost, runtime: Path, mode: int
 ) -> None:
     runtime.mkdir()
     runtime.chmod(mode)
@@ -73,7 +73,7 @@ def test_a_directory_others_may_write_to_is_refused(
 
 
 def test_a_directory_of_somebody_else_is_refused(
-    host: SystemHost, runtime: Path, monkeypatch: pytest.MonkeyPatch
+    host: RealHost, runtime: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runtime.mkdir()
     uid = os.geteuid()
@@ -83,7 +83,7 @@ def test_a_directory_of_somebody_else_is_refused(
 
 
 def test_a_symbolic_link_is_no_runtime_directory(
-    host: SystemHost, runtime: Path, tmp_path: Path
+    host: RealHost, runtime: Path, tmp_path: Path
 ) -> None:
     runtime.symlink_to(tmp_path)
     with pytest.raises(SnnetError, match="no directory"):
@@ -93,11 +93,11 @@ def test_a_symbolic_link_is_no_runtime_directory(
 # Records
 
 
-def test_a_record_is_kept_across_hosts(host: SystemHost, runtime: Path) -> None:
+def test_a_record_is_kept_across_hosts(host: RealHost, runtime: Path) -> None:
     with host.record("sysctl") as record:
         assert record == {}
         record["net.ipv4.ip_forward"] = ["0", "cn:cn-1"]
-    other = SystemHost("cnci:x", runtime=runtime)
+    other = RealHost(owner="cnci:x", runtime=runtime)
     with other.record("sysctl") as record:
         assert record == {"net.ipv4.ip_forward": ["0", "cn:cn-1"]}
         record.clear()
@@ -105,7 +105,7 @@ def test_a_record_is_kept_across_hosts(host: SystemHost, runtime: Path) -> None:
     other.close()
 
 
-def test_nothing_is_written_when_the_block_raises(host: SystemHost) -> None:
+def test_nothing_is_written_when_the_block_raises(host: RealHost) -> None:
     with host.record("a") as record:
         record["list"] = [1]
 
@@ -122,7 +122,7 @@ def test_nothing_is_written_when_the_block_raises(host: SystemHost) -> None:
 
 def test_threads_take_turns(runtime: Path) -> None:
     def count() -> None:
-        host = SystemHost("cn:cn-1", runtime=runtime)
+        host = RealHost(owner="cn:cn-1", runtime=runtime)
         for _ in range(10):
             with host.record("n") as record:
                 record["n"] = record.get("n", 0) + 1
@@ -133,14 +133,14 @@ def test_threads_take_turns(runtime: Path) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    host = SystemHost("cn:cn-1", runtime=runtime)
+    host = RealHost(owner="cn:cn-1", runtime=runtime)
     with host.record("n") as record:
         assert record["n"] == 40
     host.close()
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", '"x"', '{"netns": %d, "record": [1]}'])
-def test_a_corrupt_record_is_named(host: SystemHost, runtime: Path, text: str) -> None:
+def test_a_corrupt_record_is_named(host: RealHost, runtime: Path, text: str) -> None:
     with host.record("a") as record:
         record["x"] = 1
     (path,) = runtime.glob("record-a-*.json")
@@ -150,7 +150,7 @@ def test_a_corrupt_record_is_named(host: SystemHost, runtime: Path, text: str) -
         pass
 
 
-def test_a_record_of_a_namespace_that_is_gone_is_forgotten(host: SystemHost, runtime: Path) -> None:
+def test_a_record_of_a_namespace_that_is_gone_is_forgotten(host: RealHost, runtime: Path) -> None:
     """The kernel gives the inode numbers of namespaces out again."""
     with host.record("a") as record:
         record["x"] = 1
@@ -164,7 +164,7 @@ def test_a_record_of_a_namespace_that_is_gone_is_forgotten(host: SystemHost, run
     assert not path.exists()
 
 
-def test_no_symbolic_link_is_followed(host: SystemHost, tmp_path: Path) -> None:
+def test_no_symbolic_link_is_followed(host: RealHost, tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.write_text("untouched")
     with host.record("a") as record:
@@ -179,10 +179,10 @@ def test_no_symbolic_link_is_followed(host: SystemHost, tmp_path: Path) -> None:
 
 
 @pytest.mark.kernel
-def test_every_namespace_has_records_of_its_own(netns: str, host: SystemHost) -> None:
+def test_every_namespace_has_records_of_its_own(netns: str, host: RealHost) -> None:
     with host.record("a") as record:
         record["x"] = 1
-    inside = SystemHost("cn:cn-1", netns, runtime=host.runtime)
+    inside = RealHost(netns, owner="cn:cn-1", runtime=host.runtime)
     with inside.record("a") as record:
         assert record == {}
     with host.claim(0), inside.claim(0):
@@ -193,8 +193,8 @@ def test_every_namespace_has_records_of_its_own(netns: str, host: SystemHost) ->
 # Claims
 
 
-def test_a_claim_keeps_others_out_and_names_the_pid(host: SystemHost, runtime: Path) -> None:
-    other = SystemHost("cn:cn-1", runtime=runtime)
+def test_a_claim_keeps_others_out_and_names_the_pid(host: RealHost, runtime: Path) -> None:
+    other = RealHost(owner="cn:cn-1", runtime=runtime)
     with host.claim(0):
         start = time.monotonic()
         with pytest.raises(Conflict, match=f"process {os.getpid()}"), other.claim(0.1):
@@ -206,14 +206,14 @@ def test_a_claim_keeps_others_out_and_names_the_pid(host: SystemHost, runtime: P
     other.close()
 
 
-def test_other_owners_have_claims_of_their_own(host: SystemHost, runtime: Path) -> None:
-    other = SystemHost("cnci:cn-1", runtime=runtime)
+def test_other_owners_have_claims_of_their_own(host: RealHost, runtime: Path) -> None:
+    other = RealHost(owner="cnci:cn-1", runtime=runtime)
     with host.claim(0), other.claim(0):
         pass
     other.close()
 
 
-def test_a_claim_waits_for_its_turn(host: SystemHost) -> None:
+def test_a_claim_waits_for_its_turn(host: RealHost) -> None:
     claimed = threading.Event()
 
     def hold() -> None:
@@ -236,7 +236,7 @@ def test_never_two_at_once(runtime: Path) -> None:
     most: list[int] = []
 
     def work() -> None:
-        host = SystemHost("cn:cn-1", runtime=runtime)
+        host = RealHost(owner="cn:cn-1", runtime=runtime)
         for _ in range(5):
             with host.claim(30):
                 inside.append(1)
@@ -254,7 +254,7 @@ def test_never_two_at_once(runtime: Path) -> None:
 
 
 def _claim_and_fork(runtime: Path, pipe) -> None:
-    host = SystemHost("cn:cn-1", runtime=runtime)
+    host = RealHost(owner="cn:cn-1", runtime=runtime)
     with host.claim(0):
         child = os.fork()
         if child == 0:
@@ -265,7 +265,7 @@ def _claim_and_fork(runtime: Path, pipe) -> None:
 
 
 def test_a_forked_child_does_not_keep_the_claim_of_a_killed_parent(
-    host: SystemHost, runtime: Path
+    host: RealHost, runtime: Path
 ) -> None:
     ours, theirs = multiprocessing.Pipe()
     context = multiprocessing.get_context("fork")
@@ -284,7 +284,7 @@ def test_a_forked_child_does_not_keep_the_claim_of_a_killed_parent(
         theirs.close()
 
 
-def test_a_forked_child_cannot_release_the_claim(host: SystemHost, runtime: Path) -> None:
+def test_a_forked_child_cannot_release_the_claim(host: RealHost, runtime: Path) -> None:
     claim = host.claim(0)
     with claim:
         child = os.fork()
@@ -294,7 +294,7 @@ def test_a_forked_child_cannot_release_the_claim(host: SystemHost, runtime: Path
             finally:
                 os._exit(0)
         os.waitpid(child, 0)
-        other = SystemHost("cn:cn-1", runtime=runtime)
+        other = RealHost(owner="cn:cn-1", runtime=runtime)
         with pytest.raises(Conflict), other.claim(0):
             pass
         other.close()

@@ -1,5 +1,5 @@
 """Backends: drivers that carry links, addresses, routes and neighbours.
 
-One package each; they share nothing but the contract and never import each
-other.
+One package each; no driver imports another.  ``iproute2`` is no driver but the
+language of ``ip``, which the engine prints and ``iproute_shell`` runs.
 """

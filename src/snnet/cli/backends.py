@@ -27,7 +27,7 @@ from snnet import plugins
 from snnet.backends.fake import FakeKernel
 from snnet.contract import Driver, DriverLoadError, Host, InvalidRequest, SnnetError
 from snnet.plugins import Installed
-from snnet.system.host import SystemHost
+from snnet.system.host import RealHost
 from snnet.system.namespaces import Namespace
 
 from .samples import label, samples
@@ -188,7 +188,7 @@ def _hosts() -> Iterator[Hosts]:
         return
     try:
         with tempfile.TemporaryDirectory(prefix="snnet-") as runtime:
-            host = SystemHost(_OWNER, namespace.fd, runtime=Path(runtime, "run"))
+            host = RealHost(namespace.fd, owner=_OWNER, runtime=Path(runtime, "run"))
             try:
                 yield Hosts(fake, host)
             finally:

@@ -6,7 +6,7 @@ of snnet.
 """
 
 from .dhcp import DhcpEntry, DhcpScope
-from .drivers import Check, Driver, Host, LinkEvent, Watch
+from .drivers import Driver, LinkEvent, Watch
 from .errors import (
     ApiError,
     Busy,
@@ -30,6 +30,7 @@ from .errors import (
     error_for,
     raised_from,
 )
+from .host import Host, Netns
 from .links import (
     LINK_GROUP,
     NAME_MAX,
@@ -57,7 +58,7 @@ from .network import (
     Sysctl,
 )
 from .noun import IPAddress, IPInterface, IPNetwork, Key, Noun, Nouns, Owned, keyed
-from .operations import Add, Change, Operation, Outcome, Plan, Remove
+from .operations import Add, Change, Check, Operation, Outcome, Plan, Remove
 from .rules import (
     PROTOCOLS,
     RULES,
@@ -118,6 +119,7 @@ __all__ = [
     "Masquerade",
     "Missing",
     "Neighbour",
+    "Netns",
     "Noun",
     "Nouns",
     "Operation",

@@ -1,53 +1,23 @@
 """What a driver is: six verbs over nouns, opened on a host.
 
 Backends (links, addresses, routes ...), firewalls and DHCP servers have the
-same shape; each carries its own nouns.
+same shape; each carries its own nouns.  A driver must have ``missing``,
+``snapshot``, ``find``, ``perform``, ``watch`` and ``close``; all other methods
+have defaults.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Hashable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from .noun import IPNetwork, Key, Noun
-from .operations import Operation, Outcome
-
-Check = Callable[[], None]
-"""Called before each operation; raises ``Timeout`` or ``Cancelled`` to stop."""
-
-
-class Host(ABC):
-    """Where a driver works: one network namespace and its small records.
-
-    ``owner`` is role and id of the node ("cn:cn-1").  ``networks`` are the
-    data-centre networks the node was configured with.
-    """
-
-    owner: str
-    networks: tuple[IPNetwork, ...]
-
-    @abstractmethod
-    def record(self, name: str) -> AbstractContextManager[dict[str, Any]]:
-        """A small JSON document of the namespace, locked and written back on exit.
-
-        All nodes in one namespace share it.  When the block raises, nothing
-        is written.
-        """
-
-    @abstractmethod
-    def claim(self, timeout: float) -> AbstractContextManager[None]:
-        """Keep other processes from running the same owner in the namespace.
-
-        Waits up to ``timeout`` seconds, then raises ``Conflict`` naming the pid.
-        Held until the context ends.
-        """
-
-    @abstractmethod
-    def close(self) -> None:
-        """Let go of descriptors; may be repeated."""
+from .applying import Applying
+from .host import Host
+from .noun import Key, Noun
+from .operations import Check, Operation, Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +58,15 @@ class Driver(ABC):
     """
 
     name: ClassVar[str]
+    """The name of its entry point."""
+
     carries: ClassVar[frozenset[type[Noun]]]
+    """The classes of nouns that it knows, also those that ``missing`` declares gaps."""
+
     host: Host
+    """The host that it works on.  A backend sets it to the host it was opened with, unless
+    it brings a host of its own, as the fake kernel does; the node's firewall and DHCP
+    server are opened on the host of its backend."""
 
     @abstractmethod
     def missing(self, noun: Noun) -> str | None:
@@ -119,19 +96,15 @@ class Driver(ABC):
         """
 
     @abstractmethod
-    def apply(
-        self,
-        operations: Sequence[Operation],
-        *,
-        check: Check | None = None,
-        keep_going: bool = False,
-    ) -> Outcome:
-        """Carry out the operations in order.
+    def perform(self, operation: Operation) -> Sequence[int] | None:
+        """Carry out one operation, whole or not at all; called by ``apply`` alone.
 
-        Each is all-or-nothing.  ``check`` is called before each one.  The
-        first error ends the work, unless ``keep_going`` (a tear-down), when
-        the rest is still tried.  Never raises for an operation's failure:
-        the outcome says what took effect and what did not.
+        Returns the descriptors of a multi-queue tap that was added, one a queue, and
+        otherwise None.  Raises the ``SnnetError`` that says why the operation failed
+        (``error_for`` makes one of an errno); nothing of it is left then, whatever is
+        raised.  An ``Add`` of what is there already raises ``Exists``; a ``Change`` or a
+        ``Remove`` of what is not there, or belongs to somebody else by now, raises
+        ``Missing``; what the driver cannot do raises ``Unsupported``.
         """
 
     @abstractmethod
@@ -141,6 +114,55 @@ class Driver(ABC):
     @abstractmethod
     def close(self) -> None:
         """Let go of sockets and threads; changes nothing on the host; may be repeated."""
+
+    # What follows has defaults: a driver overrides what it can do better.
+
+    def apply(
+        self,
+        operations: Sequence[Operation],
+        *,
+        check: Check | None = None,
+        keep_going: bool = False,
+        into: Outcome | None = None,
+    ) -> Outcome:
+        """Carry out the operations in order.
+
+        ``check`` is called before each one; when it raises, that ends the work.  The
+        first error ends the work, unless ``keep_going`` (a tear-down): then the rest is
+        still tried.  Never raises for an operation's failure: the outcome says what took
+        effect and what did not.
+
+        ``into``: the outcome to fill in, and to return.  When ``KeyboardInterrupt`` or
+        another exception that is no ``Exception`` ends ``apply``, this outcome says what
+        was done until then, and in ``unsure`` what was under way.
+        """
+        outcome = Outcome() if into is None else into
+        Applying(self, operations, outcome, keep_going=keep_going).run(check)
+        return outcome
+
+    def session(self, operations: Sequence[Operation]) -> AbstractContextManager[object]:
+        """A context that is open while one ``apply`` carries out these operations.
+
+        For a lock, or for what is read once for all of them.  A ``SnnetError`` that is
+        raised on entering becomes the error of the first operation.
+        """
+        return nullcontext()
+
+    def batch(self, operation: Operation) -> Hashable | None:
+        """What the operation may be carried out together with; None for nothing.
+
+        Operations that follow each other and have equal values go to ``perform_all``.
+        """
+        return None
+
+    def perform_all(self, operations: Sequence[Operation]) -> None:
+        """Carry out several operations of one batch: all of them or none.
+
+        For drivers that override ``batch``.  When it raises a ``SnnetError``, the
+        operations are tried again in smaller batches, and singly by ``perform``, to
+        find out which of them fail; so the error needs to say nothing about that.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has batch() without perform_all()")
 
     def commands(self, operation: Operation) -> Sequence[str] | None:
         """The operation as shell commands, or None to have the standard ones."""

@@ -98,19 +98,33 @@ class Plan:
         return "\n".join(map(str, self.operations)) or "nothing to do"
 
 
+Check = Callable[[], None]
+"""Called before each operation; raises ``Timeout`` or ``Cancelled`` to stop."""
+
+
 @dataclass(slots=True)
 class Outcome:
     """What one ``apply`` did.
 
     ``done``: positions of the operations that took effect, whatever else
     failed.  ``errors``: what stopped or was skipped over, by position.
-    ``fds``: descriptors of multi-queue taps by link name, owned by whoever
-    receives the outcome.
+    ``unsure``: positions of operations that were under way when something
+    else than a ``SnnetError`` was raised, ``KeyboardInterrupt`` for example:
+    they may have taken effect or not.  ``fds``: descriptors of multi-queue
+    taps by link name; the receiver of the outcome owns them.
     """
 
     done: set[int] = field(default_factory=set)
     errors: dict[int, SnnetError] = field(default_factory=dict)
+    unsure: set[int] = field(default_factory=set)
     fds: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def include(self, part: Outcome, start: int) -> None:
+        """Add the outcome of a part of the operations, which began at position ``start``."""
+        self.done.update(start + position for position in part.done)
+        self.errors.update((start + position, error) for position, error in part.errors.items())
+        self.unsure.update(start + position for position in part.unsure)
+        self.fds.update(part.fds)
 
     @property
     def error(self) -> SnnetError | None:

@@ -9,9 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from snnet.contract import (
     Add,
-    ApiError,
     Change,
-    Check,
     DhcpScope,
     Driver,
     Host,
@@ -19,13 +17,11 @@ from snnet.contract import (
     Key,
     Noun,
     Operation,
-    Outcome,
-    SnnetError,
     Unsupported,
     Watch,
     error_for,
 )
-from snnet.system.host import SystemHost
+from snnet.system.host import RealHost
 from snnet.system.netns import in_netns
 from snnet.system.process import find_program, missing_program
 
@@ -53,9 +49,9 @@ class Dnsmasq(Driver):
     carries = frozenset({DhcpScope})
 
     def __init__(self, host: Host) -> None:
-        if not isinstance(host, SystemHost):
+        if not isinstance(host, RealHost):
             raise InvalidRequest("dnsmasq needs a real host, not a fake one", field="dhcp")
-        self.host: SystemHost = host
+        self.host: RealHost = host
         self._locks: dict[str, threading.Lock] = {}
 
     def missing(self, noun: Noun) -> str | None:
@@ -92,34 +88,25 @@ class Dnsmasq(Driver):
         with self._service(scope, f"reload {scope}") as service:
             service.reload(service.running().scope)
 
-    def apply(
-        self,
-        operations: Sequence[Operation],
-        *,
-        check: Check | None = None,
-        keep_going: bool = False,
-    ) -> Outcome:
-        """See :meth:`snnet.contract.Driver.apply`.
+    def perform(self, operation: Operation) -> None:
+        """See :meth:`snnet.contract.Driver.perform`.
 
         A ``Change`` of entries or of ``reserved`` reloads; one of the MTU or
         domain restarts, and so does one that gives a leased address to another
         guest.  Leases that the new scope does not stand for end in a restart.
         """
-        outcome = Outcome()
-        for position, operation in enumerate(operations):
-            try:
-                if check is not None:
-                    check()
-                self._carry_out(operation)
-            except SnnetError as error:
-                if isinstance(error, ApiError) and error.operation is None:
-                    error.operation = operation
-                outcome.errors[position] = error
-                if not keep_going:
-                    break
+        scope = operation.noun
+        if not isinstance(scope, DhcpScope):
+            raise Unsupported(f"cannot {operation}: {self.missing(scope)}", operation=operation)
+        with self._service(scope, str(operation)) as service:
+            if isinstance(operation, Add):
+                settings.check(scope)
+                service.add(scope)
+            elif isinstance(operation, Change):
+                settings.check(scope)
+                service.change(scope)
             else:
-                outcome.done.add(position)
-        return outcome
+                service.remove()
 
     def watch(self) -> Watch:
         raise Unsupported("dnsmasq sees no link events: watch the backend instead")
@@ -142,20 +129,6 @@ class Dnsmasq(Driver):
             return [f"kill {pid}", start]
         return [f"kill {pid}", f"rm -r {shlex.quote(str(path))}"]
 
-    def _carry_out(self, operation: Operation) -> None:
-        scope = operation.noun
-        if not isinstance(scope, DhcpScope):
-            raise Unsupported(f"cannot {operation}: {self.missing(scope)}", operation=operation)
-        with self._service(scope, str(operation)) as service:
-            if isinstance(operation, Add):
-                settings.check(scope)
-                service.add(scope)
-            elif isinstance(operation, Change):
-                settings.check(scope)
-                service.change(scope)
-            else:
-                service.remove()
-
     @contextlib.contextmanager
     def _service(self, scope: DhcpScope, what: str) -> Iterator[Service]:
         """The scope's service, for us alone."""
@@ -168,7 +141,7 @@ class Dnsmasq(Driver):
         names = list(links)
         if not names:
             return {}
-        return in_netns(self.host.netns, lambda: {name: index_of(name) for name in names})
+        return in_netns(self.host.netns.fd, lambda: {name: index_of(name) for name in names})
 
 
 def _is_link_name(text: str) -> bool:

@@ -28,8 +28,8 @@ from snnet.contract import (
     SnnetError,
     Unsupported,
 )
-from snnet.system.host import SystemHost
-from snnet.system.netns import in_netns, netns_id
+from snnet.system.host import RealHost
+from snnet.system.netns import in_netns
 from snnet.system.process import errno_in, failure, run
 
 from . import settings
@@ -52,12 +52,12 @@ class Service:
     system refuses is raised as ``OSError``.
     """
 
-    def __init__(self, host: SystemHost, link: str) -> None:
+    def __init__(self, host: RealHost, link: str) -> None:
         if not link or "/" in link:
             raise InvalidRequest(f"{link!r} is no name of a link", field="link")
         self._host = host
         self.path = host.runtime / f"{_prefix(host)}{link}"
-        self._server = Server(self.path / settings.PID, host.netns)
+        self._server = Server(self.path / settings.PID, host.netns.fd)
 
     def record(self) -> Record | None:
         """What the folder says; None where there is none, or nothing that can be read."""
@@ -91,7 +91,7 @@ class Service:
 
     def found(self) -> Record | None:
         """As ``served()``, on the bridge as it is now."""
-        return self.served(in_netns(self._host.netns, lambda: index_of(self._link)))
+        return self.served(in_netns(self._host.netns.fd, lambda: index_of(self._link)))
 
     def running(self) -> Record:
         """As ``found()``; raises ``Missing`` if the scope is not served."""
@@ -180,7 +180,7 @@ class Service:
     def _start(self, scope: DhcpScope) -> None:
         account = serving_account()
         self._check_passage(account)
-        index = in_netns(self._host.netns, functools.partial(_bridge_index, scope))
+        index = in_netns(self._host.netns.fd, functools.partial(_bridge_index, scope))
         with Folder.make(self.path, account.gid) as folder:
             folder.remove(settings.PID)
             leases = folder.read(settings.LEASES) or ""
@@ -194,7 +194,7 @@ class Service:
     def _launch(self, scope: DhcpScope, account: Account) -> None:
         argv = settings.command_line(scope, self.path, account)
         # It goes to the background by itself when it serves, or fails and says why.
-        done = run(argv, netns=self._host.netns, check=False)
+        done = run(argv, netns=self._host.netns.fd, check=False)
         if done.returncode != 0:
             if errno_in(done.stderr) == errno.EADDRINUSE:
                 raise Busy(f"another DNS server has {scope.gateway}: {done.stderr.strip()}")
@@ -229,7 +229,7 @@ class Service:
         return self.path.name.removeprefix(_prefix(self._host))
 
 
-def links_of(host: SystemHost) -> Iterator[str]:
+def links_of(host: RealHost) -> Iterator[str]:
     """The links for which this owner has a folder for this namespace."""
     prefix = _prefix(host)
     for name in sorted(os.listdir(host.runtime)):
@@ -245,9 +245,9 @@ def index_of(link: str) -> int | None:
         return None
 
 
-def _prefix(host: SystemHost) -> str:
+def _prefix(host: RealHost) -> str:
     # No owner and no namespace has an "@" in its name.
-    return f"dhcp@{netns_id(host.netns).replace(':', '.')}@{host.owner}@"
+    return f"dhcp@{host.netns.id.replace(':', '.')}@{host.owner}@"
 
 
 def needs_no_restart(old: DhcpScope, new: DhcpScope) -> bool:

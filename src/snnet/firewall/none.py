@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from snnet.contract import (
     RULES,
-    Check,
     Driver,
     Host,
     Key,
     Noun,
     Operation,
-    Outcome,
     Unsupported,
     Watch,
 )
@@ -41,22 +39,11 @@ class NoFirewall(Driver):
     def find(self, noun: Noun) -> Noun | None:
         return None
 
-    def apply(
-        self,
-        operations: Sequence[Operation],
-        *,
-        check: Check | None = None,
-        keep_going: bool = False,
-    ) -> Outcome:
-        """Every operation fails with ``Unsupported``; nothing is touched."""
-        outcome = Outcome()
-        for position, operation in enumerate(operations):
-            outcome.errors[position] = Unsupported(
-                f"cannot {operation}: {self.missing(operation.noun)}", operation=operation
-            )
-            if not keep_going:
-                break
-        return outcome
+    def perform(self, operation: Operation) -> None:
+        """Raises ``Unsupported``; nothing is touched."""
+        raise Unsupported(
+            f"cannot {operation}: {self.missing(operation.noun)}", operation=operation
+        )
 
     def watch(self) -> Watch:
         raise Unsupported("firewall 'none' sees no link events: watch the backend instead")

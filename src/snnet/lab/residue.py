@@ -10,7 +10,7 @@ from pathlib import Path
 from snnet import plugins
 from snnet.contract import LINK_GROUP, Link
 from snnet.contract.links import DYING_GROUPS
-from snnet.system.host import SystemHost
+from snnet.system.host import RealHost
 from snnet.system.namespaces import Namespace
 
 _OWNER = "demo"
@@ -18,7 +18,7 @@ _OWNER = "demo"
 
 def own_links(backend: str) -> set[str]:
     """Links of snnet in the caller's own network namespace, by name."""
-    host = SystemHost(_OWNER)
+    host = RealHost(owner=_OWNER)
     try:
         driver = plugins.open_driver(plugins.BACKENDS, backend, host)
         try:
@@ -36,7 +36,7 @@ def own_links(backend: str) -> set[str]:
 
 def runtime_files() -> set[Path]:
     """All that is in the runtime directory."""
-    host = SystemHost(_OWNER)
+    host = RealHost(owner=_OWNER)
     try:
         return set(host.runtime.iterdir())
     finally:

@@ -10,7 +10,7 @@ from snnet import plugins
 from snnet.config import NetworkMode
 from snnet.contract import Bridge, Denied, Link, Macvtap, Tap, Unsupported, Veth, Zone
 from snnet.core.encapsulation import tunnel_link
-from snnet.system.host import SystemHost
+from snnet.system.host import RealHost
 from snnet.system.namespaces import Namespace
 from snnet.system.process import PACKAGES, find_program
 
@@ -31,7 +31,7 @@ def check_machine(
     _check_programs()
     namespace = Namespace("survey")
     try:
-        host = SystemHost("cn:demo", namespace.fd)
+        host = RealHost(namespace.fd, owner="cn:demo")
         try:
             tunnel, lacking = _check_kernel(host, backend, tunnels, mode)
             firewall, without = _check_firewall(host, firewalls)
@@ -44,7 +44,7 @@ def check_machine(
     return tunnel, firewall, tuple(notes)
 
 
-def _check_firewall(host: SystemHost, firewalls: Iterable[str]) -> tuple[str, str | None]:
+def _check_firewall(host: RealHost, firewalls: Iterable[str]) -> tuple[str, str | None]:
     lacking = None
     for name in firewalls:
         if name == "none":
@@ -68,7 +68,7 @@ def _check_programs() -> None:
 
 
 def _check_kernel(
-    host: SystemHost, backend: str, tunnels: Sequence[str], mode: NetworkMode
+    host: RealHost, backend: str, tunnels: Sequence[str], mode: NetworkMode
 ) -> tuple[str, str | None]:
     driver = plugins.open_driver(plugins.BACKENDS, backend, host)
     try:

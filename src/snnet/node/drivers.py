@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 
-from snnet.backends.iproute_shell import render
+from snnet.backends.iproute2 import render
 from snnet.contract import (
     Check,
     Driver,
@@ -72,21 +73,22 @@ class Drivers:
         *,
         check: Check | None = None,
         keep_going: bool = False,
+        into: Outcome | None = None,
     ) -> Outcome:
         """As ``Driver.apply``, each operation by its own driver, order kept."""
-        whole = Outcome()
+        whole = Outcome() if into is None else into
+        drivers = [self._by_noun[type(operation.noun)] for operation in operations]
         start = 0
-        while start < len(operations) and (keep_going or not whole.errors):
-            driver = self.of(operations[start].noun)
-            end = start + 1
-            while end < len(operations) and self.of(operations[end].noun) is driver:
-                end += 1
-            if end - start == len(operations):
-                return driver.apply(operations, check=check, keep_going=keep_going)
-            part = driver.apply(operations[start:end], check=check, keep_going=keep_going)
-            whole.done |= {start + number for number in part.done}
-            whole.errors |= {start + number: error for number, error in part.errors.items()}
-            whole.fds |= part.fds
+        for driver, run in groupby(drivers):
+            end = start + len(list(run))
+            part = operations[start:end]
+            outcome = Outcome()
+            try:
+                driver.apply(part, check=check, keep_going=keep_going, into=outcome)
+            finally:
+                whole.include(outcome, start)
+            if outcome.errors and not keep_going:
+                break
             start = end
         return whole
 
@@ -97,17 +99,29 @@ class Drivers:
         ``what`` in front of its message.  Where the undoing fails too, FatalError lists
         what is left.
         """
-        outcome = self.apply(plan.operations, check=check)
-        error = outcome.error
-        if error is None:
-            return outcome
+        outcome = Outcome()
+        try:
+            self.apply(plan.operations, check=check, into=outcome)
+        except BaseException as error:
+            self._undo(plan, outcome, error, what)
+            raise
+        if outcome.error is not None:
+            self._undo(plan, outcome, outcome.error, what)
+            raise raised_from(
+                outcome.error, f"{what} failed and was rolled back", State.ROLLED_BACK
+            )
+        return outcome
+
+    def _undo(self, plan: Plan, outcome: Outcome, error: BaseException, what: str) -> None:
+        """Undo in reverse what took effect, or may have; FatalError lists what is left."""
         outcome.close_fds()
-        undo = [plan.operations[number].inverse() for number in sorted(outcome.done, reverse=True)]
+        took_effect = sorted(outcome.done | outcome.unsure, reverse=True)
+        undo = [plan.operations[number].inverse() for number in took_effect]
         undone = self.apply(undo, keep_going=True)
         left = [
             undo[number].noun
             for number, failure in sorted(undone.errors.items())
-            if not _already_gone(undo[number], failure)
+            if not _is_so_already(undo[number], failure)
         ]
         if left:
             raise FatalError(
@@ -115,13 +129,12 @@ class Drivers:
                 + "; ".join(map(str, left)),
                 leftovers=left,
             ) from error
-        raise raised_from(error, f"{what} failed and was rolled back", State.ROLLED_BACK)
 
     def tear_down(self, plan: Plan) -> Outcome:
         """Carry out as much of the plan as possible; what is gone already counts as done."""
         outcome = self.apply(plan.operations, keep_going=True)
         for number, error in list(outcome.errors.items()):
-            if _already_gone(plan.operations[number], error):
+            if _is_so_already(plan.operations[number], error):
                 del outcome.errors[number]
                 outcome.done.add(number)
         return outcome
@@ -135,5 +148,6 @@ class Drivers:
         return render(operation) if lines is None else lines
 
 
-def _already_gone(operation: Operation, error: SnnetError) -> bool:
+def _is_so_already(operation: Operation, error: SnnetError) -> bool:
+    """Whether an operation failed because there was nothing to do."""
     return isinstance(operation, Remove) and isinstance(error, Missing)

@@ -15,11 +15,11 @@ def take_over(owner: Owner, drivers: Drivers, host: Host) -> list[str]:
     For a moment the rules are in both, and connections go on.  Raises what the new
     firewall says, with everything as before.
     """
-    from snnet.system.host import SystemHost
+    from snnet.system.host import RealHost
 
     firewall = drivers.firewall
     any_rule = Zone(owner=str(owner), zone="any")
-    if not isinstance(host, SystemHost) or firewall.missing(any_rule) is not None:
+    if not isinstance(host, RealHost) or firewall.missing(any_rule) is not None:
         return []
     moved: list[str] = []
     for name in plugins.installed(plugins.FIREWALLS):

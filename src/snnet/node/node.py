@@ -105,9 +105,9 @@ class Node(ABC, Generic[R]):
                 raise InvalidRequest("a backend instance has its own namespace", field="netns")
             first, host = backend, backend.host
         else:
-            from snnet.system.host import SystemHost
+            from snnet.system.host import RealHost
 
-            host = SystemHost(str(self.owner), netns, nets)
+            host = RealHost(netns, owner=str(self.owner), networks=nets)
             opened.callback(host.close)
             first = _choose("backend", backend, host, opened)
             # The fake's host is its kernel, and so the host of what works beside it.

@@ -8,17 +8,14 @@ from typing import Any, ClassVar
 from snnet.contract import (
     Add,
     Change,
-    Check,
     Driver,
     Exists,
     Key,
     Missing,
     Noun,
     Operation,
-    Outcome,
     Remove,
     SharedSysctl,
-    SnnetError,
     Sysctl,
     Unsupported,
     Watch,
@@ -71,27 +68,6 @@ class SharedSysctls(Driver):
             None if value is None else SharedSysctl(owner=noun.owner, name=noun.name, value=value)
         )
 
-    def apply(
-        self,
-        operations: Sequence[Operation],
-        *,
-        check: Check | None = None,
-        keep_going: bool = False,
-    ) -> Outcome:
-        outcome = Outcome()
-        for position, operation in enumerate(operations):
-            try:
-                if check is not None:
-                    check()
-                self.perform(operation)
-            except SnnetError as error:
-                outcome.errors[position] = error
-                if not keep_going:
-                    break
-            else:
-                outcome.done.add(position)
-        return outcome
-
     def perform(self, operation: Operation) -> None:
         noun = operation.noun
         assert isinstance(noun, SharedSysctl)
@@ -113,8 +89,7 @@ class SharedSysctls(Driver):
         try:
             self._set(noun.name, noun.value)
         except BaseException:
-            with self.host.record(RECORD) as record:
-                self._drop_user(record, noun)
+            self._remove(noun)
             raise
 
     def _remove(self, noun: SharedSysctl) -> None:

@@ -10,10 +10,11 @@ import re
 import socket
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from snnet.contract import Host, InvalidRequest, IPNetwork, SnnetError
+from snnet.contract import Host, InvalidRequest, IPNetwork, Netns, SnnetError
 
 from .files import corrupt, locked, private_directory, read_document, write_document
 from .netns import in_netns, netns_id, open_netns
@@ -23,32 +24,34 @@ _RECORD_PATIENCE = 30.0
 """Seconds to wait for a record; those who hold one write a few sysctls at most."""
 
 
-class SystemHost(Host):
-    """Where the drivers of one node work on a real machine.
+class RealHost(Host):
+    """A network namespace of the running kernel; see :class:`snnet.contract.Host`.
 
-    ``owner`` is role and id of the node ("cn:cn-1"); ``netns`` is what
-    :func:`~snnet.system.netns.open_netns` takes.  ``runtime`` is for tests; by
-    default it is /run/snnet for those who may write to /run, else
-    $XDG_RUNTIME_DIR/snnet.  Opening a host changes nothing: the directory is
-    made when it is first asked for.
+    ``netns`` is the name of a namespace under /run/netns, a path, a descriptor (which
+    stays the caller's), or None for the calling thread's own namespace.  ``owner`` is
+    role and id of the node ("cn:cn-1").  ``runtime`` is for tests; by default it is
+    /run/snnet for those who may write to /run, else $XDG_RUNTIME_DIR/snnet.  Opening a
+    host changes nothing: the directory is made when it is first asked for.
+
+    Raises ``InvalidRequest`` where ``netns`` is no network namespace, and for an owner
+    that fits no file name.
     """
-
-    netns: int
-    """Descriptor of the namespace, open until ``close()``."""
 
     def __init__(
         self,
-        owner: str,
         netns: str | os.PathLike[str] | int | None = None,
-        networks: Iterable[IPNetwork] = (),
         *,
+        owner: str = "cn:test",
+        networks: Iterable[IPNetwork] = (),
         runtime: Path | None = None,
     ) -> None:
         self.owner = _file_name(owner, "owner")
         self.networks = tuple(networks)
         self._runtime = runtime
-        self.netns = open_netns(netns)
-        self._netns_id = netns_id(self.netns).replace(":", ".")
+        fd = open_netns(netns)
+        number = netns_id(fd)
+        self.netns = Netns(number, f"network namespace {number.partition(':')[2]}", fd)
+        self._file_id = number.replace(":", ".")
 
     @functools.cached_property
     def runtime(self) -> Path:
@@ -70,7 +73,7 @@ class SystemHost(Host):
         Kept across processes, for as long as the namespace lives.  Raises
         ``SnnetError`` for a corrupt file, ``Conflict`` if others keep it for 30 s.
         """
-        path = self.runtime / f"record-{_file_name(name, 'name')}-{self._netns_id}.json"
+        path = self.runtime / f"record-{_file_name(name, 'name')}-{self._file_id}.json"
         with locked(path.with_suffix(".lock"), _RECORD_PATIENCE, f"the record {name!r}"):
             stored = read_document(path)
             current = stored.get("netns") == self._cookie
@@ -86,13 +89,13 @@ class SystemHost(Host):
     @contextlib.contextmanager
     def claim(self, timeout: float) -> Iterator[None]:
         """See :meth:`snnet.contract.Host.claim`; another node of this process counts too."""
-        path = self.runtime / f"claim-{self.owner}-{self._netns_id}.lock"
+        path = self.runtime / f"claim-{self.owner}-{self._file_id}.lock"
         with locked(path, timeout, f"{self.owner} in this network namespace"):
             yield
 
     def close(self) -> None:
         """See :meth:`snnet.contract.Host.close`."""
-        fd, self.netns = self.netns, -1
+        fd, self.netns = self.netns.fd, replace(self.netns, fd=-1)
         if fd >= 0:
             os.close(fd)
 
@@ -106,7 +109,7 @@ class SystemHost(Host):
             return int.from_bytes(raw, sys.byteorder)
 
         try:
-            return in_netns(self.netns, ask)
+            return in_netns(self.netns.fd, ask)
         except OSError:
             return 0
 

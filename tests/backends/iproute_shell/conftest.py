@@ -15,7 +15,7 @@ from snnet.backends.iproute_shell import IprouteShellBackend, shell
 from snnet.backends.netlink import NetlinkBackend
 from snnet.contract import Driver, Noun, Outcome
 from snnet.contract.operations import Operation
-from snnet.system.host import SystemHost
+from snnet.system.host import RealHost
 from snnet.system.process import Completed
 from tests.conftest import ip
 
@@ -31,7 +31,7 @@ def open_driver(tmp_path: Path) -> Iterator[Opener]:
     with ExitStack() as opened:
 
         def open_(cls: Any, netns: str) -> Any:
-            host = SystemHost("cn:test", netns, runtime=tmp_path / "run")
+            host = RealHost(netns, owner="cn:test", runtime=tmp_path / "run")
             opened.callback(host.close)
             driver = cls(host)
             opened.callback(driver.close)

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from snnet.backends.iproute_shell import IprouteShellBackend, render, shell
+from snnet.backends.iproute2 import render
+from snnet.backends.iproute_shell import IprouteShellBackend, shell
 from snnet.backends.netlink import NetlinkBackend
 from snnet.contract import (
     Add,
@@ -121,7 +122,7 @@ def test_a_macvtap_gets_an_index_of_its_own() -> None:
 
 def test_who_prints_loads_nothing_that_runs() -> None:
     code = (
-        "import sys; from snnet.backends.iproute_shell import render;"
+        "import sys; from snnet.backends.iproute2 import render;"
         "assert 'subprocess' not in sys.modules, 'subprocess'"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

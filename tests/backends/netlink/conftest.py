@@ -9,7 +9,7 @@ import pytest
 
 from snnet.backends.netlink import NetlinkBackend
 from snnet.contract import Noun, Operation, Outcome
-from snnet.system.host import SystemHost
+from snnet.system.host import RealHost
 
 KERNELS_OWN = {"lo", "gre0", "gretap0", "erspan0", "ip6gre0", "ip6tnl0", "sit0", "tunl0"}
 """Links of every new namespace, where the modules are loaded."""
@@ -20,7 +20,7 @@ def make_backend(tmp_path: Path) -> Iterator[Callable[[str], NetlinkBackend]]:
     backends: list[NetlinkBackend] = []
 
     def make(netns: str) -> NetlinkBackend:
-        backends.append(NetlinkBackend(SystemHost("cn:test", netns, runtime=tmp_path / "run")))
+        backends.append(NetlinkBackend(RealHost(netns, owner="cn:test", runtime=tmp_path / "run")))
         return backends[-1]
 
     yield make

@@ -14,7 +14,7 @@ import pytest
 from snnet.backends.netlink import NetlinkBackend
 from snnet.backends.netlink.watch import LinkWatch
 from snnet.contract import Add, Bridge, Exhausted, Exists, LinkEvent, Remove, Tap, Veth
-from snnet.system.host import SystemHost
+from snnet.system.host import RealHost
 from snnet.system.netns import in_netns
 from tests.conftest import ip
 
@@ -98,7 +98,7 @@ def test_after_a_fork(backend: NetlinkBackend) -> None:
 
 def test_no_descriptor_is_left(netns: str) -> None:
     before = open_files()
-    host = SystemHost("cn:test", netns)
+    host = RealHost(netns, owner="cn:test")
     backend = NetlinkBackend(host)
     nouns = [Bridge(name="br"), Veth(name="v", peer="p"), Tap(name="t")]
     for _ in range(5):
@@ -116,10 +116,10 @@ def test_no_descriptor_is_left(netns: str) -> None:
 
 def test_the_callers_own_namespace_is_served_without_a_thread(netns: str) -> None:
     """And holds no tun file in stock."""
-    outside = SystemHost("cn:test", netns)
+    outside = RealHost(netns, owner="cn:test")
 
     def inside() -> int:
-        host = SystemHost("cn:test")
+        host = RealHost(owner="cn:test")
         backend = NetlinkBackend(host)
         assert backend.apply([Add(Tap(name="t"))]).errors == {}
         threads = threading.active_count()
@@ -131,7 +131,7 @@ def test_the_callers_own_namespace_is_served_without_a_thread(netns: str) -> Non
         host.close()
         return 0
 
-    assert in_netns(outside.netns, inside) == 0
+    assert in_netns(outside.netns.fd, inside) == 0
     outside.close()
 
 

@@ -30,7 +30,7 @@ def open_tap(backend: NetlinkBackend, name: str, flags: int) -> None:
         finally:
             os.close(fd)
 
-    in_netns(backend.host.netns, attach)
+    in_netns(backend.host.netns.fd, attach)
 
 
 @pytest.mark.parametrize("extra", [0, IFF_VNET_HDR])

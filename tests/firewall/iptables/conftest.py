@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from snnet.firewall.iptables import IptablesFirewall
-from snnet.system.host import SystemHost
+from snnet.system.host import RealHost
 
 OWNER = "cnci:tester"
 
@@ -20,14 +20,14 @@ def variant(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def host(netns: str, tmp_path: Path) -> Iterator[SystemHost]:
-    host = SystemHost(OWNER, netns, runtime=tmp_path / "run")
+def host(netns: str, tmp_path: Path) -> Iterator[RealHost]:
+    host = RealHost(netns, owner=OWNER, runtime=tmp_path / "run")
     yield host
     host.close()
 
 
 @pytest.fixture
-def driver(host: SystemHost, variant: str) -> Iterator[IptablesFirewall]:
+def driver(host: RealHost, variant: str) -> Iterator[IptablesFirewall]:
     driver = IptablesFirewall(host, variant=variant)
     yield driver
     driver.close()

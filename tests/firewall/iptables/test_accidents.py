@@ -14,7 +14,7 @@ from snnet.contract import (
     keyed,
 )
 from snnet.firewall.iptables import IptablesFirewall
-from snnet.firewall.iptables.programs import Programs
+from snnet.firewall.iptables.tables import Programs
 
 from .conftest import Shell
 from .nouns import (

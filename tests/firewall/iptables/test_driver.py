@@ -32,7 +32,7 @@ from snnet.contract import (
 )
 from snnet.firewall.iptables import IptablesFirewall
 from snnet.system import process
-from snnet.system.host import SystemHost
+from snnet.system.host import RealHost
 
 from .conftest import Shell
 from .nouns import (
@@ -61,18 +61,18 @@ def test_the_variant_is_told(driver: IptablesFirewall, variant: str) -> None:
     assert driver.variant == variant
 
 
-def test_the_host_decides_by_default(host: SystemHost, shell: Shell) -> None:
+def test_the_host_decides_by_default(host: RealHost, shell: Shell) -> None:
     said = process.run(["iptables", "-V"]).stdout
     assert IptablesFirewall(host).variant == ("nft" if "nf_tables" in said else "legacy")
 
 
-def test_no_other_variant_is_known(host: SystemHost) -> None:
+def test_no_other_variant_is_known(host: RealHost) -> None:
     with pytest.raises(InvalidRequest, match="'nft' nor 'legacy'"):
         IptablesFirewall(host, variant="bpf")
 
 
 def test_everything_comes_is_found_and_goes(
-    driver: IptablesFirewall, host: SystemHost, variant: str, shell: Shell
+    driver: IptablesFirewall, host: RealHost, variant: str, shell: Shell
 ) -> None:
     before = shell.rules()
     add(driver, *ALL)
@@ -122,7 +122,7 @@ def test_a_zone_changes_its_networks(driver: IptablesFirewall) -> None:
 
 
 def test_two_owners_live_side_by_side(
-    driver: IptablesFirewall, host: SystemHost, variant: str
+    driver: IptablesFirewall, host: RealHost, variant: str
 ) -> None:
     other = [dataclasses.replace(noun, owner="cn:other") for noun in ALL]  # type: ignore[call-arg]
     add(driver, *ALL)

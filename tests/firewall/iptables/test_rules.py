@@ -6,8 +6,7 @@ import dataclasses
 from ipaddress import ip_network
 
 from snnet.contract import Noun, ZoneLink, keyed
-from snnet.firewall.iptables.rules import render
-from snnet.firewall.iptables.sections import (
+from snnet.firewall.iptables.layout import (
     FILTER,
     FILTER6,
     NAT,
@@ -18,6 +17,7 @@ from snnet.firewall.iptables.sections import (
     RAW6,
     Section,
 )
+from snnet.firewall.iptables.rules import render
 
 from .nouns import (
     ALL,

@@ -14,7 +14,7 @@ from snnet.contract import (
     Unsupported,
     keyed,
 )
-from snnet.firewall.iptables import IptablesFirewall, programs
+from snnet.firewall.iptables import IptablesFirewall, tables
 from snnet.system import process
 
 from .conftest import Shell
@@ -41,7 +41,7 @@ def test_without_ebtables_ports_are_not_guarded(
 ) -> None:
     find = process.find_program
     monkeypatch.setattr(
-        programs, "find_program", lambda name: None if name[:8] == "ebtables" else find(name)
+        tables, "find_program", lambda name: None if name[:8] == "ebtables" else find(name)
     )
     assert "apt-get install iptables (it brings ebtables-nft)" in str(driver.missing(PORT))
     assert isinstance(refusal(driver, Add(PORT)), Unsupported)
@@ -56,7 +56,7 @@ def test_without_arptables_the_host_answers_arp(
 ) -> None:
     find = process.find_program
     monkeypatch.setattr(
-        programs, "find_program", lambda name: None if name[:9] == "arptables" else find(name)
+        tables, "find_program", lambda name: None if name[:9] == "arptables" else find(name)
     )
     assert "arptables-nft" in str(driver.missing(ISOLATION))
     assert driver.missing(dataclasses.replace(ISOLATION, arp=False)) is None
@@ -66,7 +66,7 @@ def test_without_arptables_the_host_answers_arp(
 def test_without_iptables_nothing_works_and_nothing_is_there(
     driver: IptablesFirewall, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(programs, "find_program", lambda name: None)
+    monkeypatch.setattr(tables, "find_program", lambda name: None)
     assert "apt-get install iptables" in str(driver.missing(ZONE))
     assert driver.snapshot() == {}
     assert driver.find(ZONE) is None

@@ -26,7 +26,7 @@ from snnet.contract import (
 )
 from snnet.firewall import nft
 from snnet.firewall.nftables import NftablesFirewall
-from snnet.system.host import SystemHost
+from snnet.system.host import RealHost
 from snnet.system.process import run
 from tests.firewall.nftables.test_words import WORDS
 
@@ -36,21 +36,21 @@ ALL: list[Noun] = [ZONE, *(noun for noun, _ in WORDS.values())]
 
 
 @pytest.fixture
-def host(netns: str) -> Iterator[SystemHost]:
-    host = SystemHost(OWNER, netns)
+def host(netns: str) -> Iterator[RealHost]:
+    host = RealHost(netns, owner=OWNER)
     yield host
     host.close()
 
 
 @pytest.fixture
-def driver(host: SystemHost) -> Iterator[NftablesFirewall]:
+def driver(host: RealHost) -> Iterator[NftablesFirewall]:
     driver = NftablesFirewall(host)
     yield driver
     driver.close()
 
 
 def do(driver: NftablesFirewall, *words: str, input: str | None = None) -> str:
-    return run(words, netns=driver.host.netns, input=input).stdout
+    return run(words, netns=driver.host.netns.fd, input=input).stdout
 
 
 def add(driver: NftablesFirewall, *nouns: Noun) -> None:

@@ -13,7 +13,7 @@ import errno
 import os
 import secrets
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from pr2modules.netlink.exceptions import NetlinkError
@@ -21,20 +21,16 @@ from pr2modules.netlink.exceptions import NetlinkError
 from snnet.contract import (
     Add,
     Address,
-    ApiError,
     Bridge,
     Change,
-    Check,
     Driver,
     Host,
-    InvalidRequest,
     Key,
     Link,
     Missing,
     Noun,
     Operation,
     Other,
-    Outcome,
     SnnetError,
     Tap,
     Unsupported,
@@ -64,11 +60,8 @@ class IpdbBackend(Driver):
     carries: ClassVar[frozenset[type[Noun]]] = frozenset({Bridge, Tap, Veth, Vxlan, Other, Address})
 
     def __init__(self, host: Host) -> None:
-        netns = getattr(host, "netns", None)
-        if netns is None:
-            raise InvalidRequest("'ipdb' works in a network namespace alone", field="backend")
         self.host = host
-        self._database = Database(netns)
+        self._database = Database(host.netns.descriptor_for("ipdb", "backend"))
         self._there: set[str] = set()
         """Kinds of links this kernel has been found to have."""
 
@@ -135,27 +128,13 @@ class IpdbBackend(Driver):
 
     # Doing
 
-    def apply(
-        self,
-        operations: Sequence[Operation],
-        *,
-        check: Check | None = None,
-        keep_going: bool = False,
-    ) -> Outcome:
-        """See :meth:`snnet.contract.Driver.apply`."""
-        outcome = Outcome()
-        for position, operation in enumerate(operations):
-            try:
-                if check is not None:
-                    check()
-                self._refuse_gaps(operation)
-                self._database.call(lambda: self._carry_out(operation))  # noqa: B023
-                outcome.done.add(position)
-            except (SnnetError, OSError, NetlinkError, struct.error) as error:
-                outcome.errors[position] = _translated(error, operation)
-            if outcome.errors and not keep_going:
-                break
-        return outcome
+    def perform(self, operation: Operation) -> None:
+        """See :meth:`snnet.contract.Driver.perform`."""
+        try:
+            self._refuse_gaps(operation)
+            self._database.call(lambda: self._carry_out(operation))
+        except (OSError, NetlinkError, struct.error) as error:
+            raise _translated(error, operation) from error
 
     def _refuse_gaps(self, operation: Operation) -> None:
         if isinstance(operation, Add) or type(operation.noun) not in self.carries:
@@ -297,14 +276,8 @@ class IpdbBackend(Driver):
         self._database.close()
 
 
-def _translated(
-    error: SnnetError | OSError | NetlinkError | struct.error, operation: Operation
-) -> SnnetError:
+def _translated(error: OSError | NetlinkError | struct.error, operation: Operation) -> SnnetError:
     """What IPDB's socket and the kernel say, as the contract has it."""
-    if isinstance(error, ApiError):
-        error.operation = error.operation or operation
-    if isinstance(error, SnnetError):
-        return error
     if isinstance(error, NetlinkError):
         return error_for(error.code, str(operation), operation=operation)
     if isinstance(error, struct.error):

@@ -7,16 +7,12 @@ from typing import Any, Protocol, TypeVar
 
 from snnet.contract import (
     Add,
-    ApiError,
     Change,
-    Check,
     Driver,
     Key,
     Link,
     Noun,
     Operation,
-    Outcome,
-    SnnetError,
     Unsupported,
     Watch,
     error_for,
@@ -64,41 +60,17 @@ class FakeDriver(Driver):
         found = self.state.nouns.get(noun.key)
         return found if type(found) in self.carries else None
 
-    def apply(
-        self,
-        operations: Sequence[Operation],
-        *,
-        check: Check | None = None,
-        keep_going: bool = False,
-    ) -> Outcome:
-        outcome = Outcome()
-        for position, operation in enumerate(operations):
-            try:
-                if check is not None:
-                    check()
-            except SnnetError as error:
-                outcome.errors[position] = error
-                break
-            try:
-                with self.state.lock:
-                    self.faults.count()
-                    self._carry_out(operation, outcome)
-            except Refusal as refusal:
-                outcome.errors[position] = error_for(
-                    refusal.errno, _said(operation), detail=refusal.detail, operation=operation
-                )
-            except ApiError as error:
-                error.operation = operation
-                outcome.errors[position] = error
-            except SnnetError as error:
-                outcome.errors[position] = error
-            else:
-                outcome.done.add(position)
-            if outcome.errors and not keep_going:
-                break
-        return outcome
+    def perform(self, operation: Operation) -> Sequence[int] | None:
+        try:
+            with self.state.lock:
+                self.faults.count()
+                return self._carry_out(operation)
+        except Refusal as refusal:
+            raise error_for(
+                refusal.errno, _said(operation), detail=refusal.detail, operation=operation
+            ) from refusal
 
-    def _carry_out(self, operation: Operation, outcome: Outcome) -> None:
+    def _carry_out(self, operation: Operation) -> Sequence[int] | None:
         noun = operation.noun
         rules = self.rules.get(type(noun))
         reason = None if rules else self.missing(noun)
@@ -110,6 +82,7 @@ class FakeDriver(Driver):
             rules.change(noun, operation.old)
         else:
             rules.remove(noun)
+        return None
 
     def watch(self) -> Watch:
         raise Unsupported(f"{type(self).__name__} sees no link events: watch the backend instead")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import ip_interface
 from typing import Any
 
@@ -25,10 +25,10 @@ from snnet.contract import (
     Link,
     Macvtap,
     Neighbour,
+    Netns,
     Noun,
     Operation,
     Other,
-    Outcome,
     Path,
     ProxyNeighbour,
     Route,
@@ -78,6 +78,7 @@ class FakeKernel(FakeDriver, Host):
 
     def __init__(self, hostname: str = "host", *, gaps: Iterable[str] = ()) -> None:
         self.hostname = hostname
+        self.netns = Netns(f"fake:{id(self):x}", f"fake kernel {hostname!r}")
         self.owner = f"host:{hostname}"
         self.networks: tuple[IPNetwork, ...] = ()
         self.gaps = set(gaps)
@@ -136,17 +137,16 @@ class FakeKernel(FakeDriver, Host):
                 return path_to(self.state, remote)
         return super().find(noun)
 
-    def _carry_out(self, operation: Operation, outcome: Outcome) -> None:
+    def _carry_out(self, operation: Operation) -> Sequence[int] | None:
         noun = operation.noun
         if not isinstance(operation, Add) or not isinstance(noun, Link):
-            super()._carry_out(operation, outcome)
-            return
+            return super()._carry_out(operation)
         if self.gaps and noun.kind in self.gaps:
             raise Refusal("EOPNOTSUPP", _gap(noun.kind))
         if isinstance(noun, Tap) and noun.queues != 1:
-            outcome.fds[noun.name] = self._add_queues(noun)
-        else:
-            self.links.add(noun)
+            return self._add_queues(noun)
+        self.links.add(noun)
+        return None
 
     def _add_queues(self, tap: Tap) -> tuple[int, ...]:
         """Make a multi-queue tap; one real descriptor a queue, so that leaks show."""

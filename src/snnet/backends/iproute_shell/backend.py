@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from itertools import chain
 from typing import Any, ClassVar
 
@@ -11,12 +11,12 @@ from snnet.contract import (
     Address,
     Bridge,
     Change,
-    Check,
     Driver,
     Fdb,
     Geneve,
     Gre,
     Gretap,
+    Host,
     Key,
     Link,
     Macvtap,
@@ -24,7 +24,6 @@ from snnet.contract import (
     Noun,
     Operation,
     Other,
-    Outcome,
     Path,
     ProxyNeighbour,
     Remove,
@@ -37,10 +36,9 @@ from snnet.contract import (
     Watch,
     keyed,
 )
-from snnet.system.host import SystemHost
 
 from .checks import check_change, index_like, is_name, referred
-from .errors import ABSENT, REFUSALS, Refused, translated
+from .errors import ABSENT, Refused, translated
 from .links import Links
 from .neighbours import ForwardingEntries, Neighbours, Proxies
 from .network import Addresses, Paths, Routes
@@ -68,11 +66,11 @@ class IprouteShellBackend(Driver):
     carries: ClassVar[frozenset[type[Noun]]] = frozenset(
         _LINKS | {Address, Route, Path, Neighbour, ProxyNeighbour, Fdb, Sysctl}
     )
-    host: SystemHost
+    host: Host
 
-    def __init__(self, host: SystemHost) -> None:
+    def __init__(self, host: Host) -> None:
         self.host = host
-        shell = Shell(host.netns)
+        shell = Shell(host.netns.descriptor_for("iproute_shell", "backend"))
         self._links = Links(shell)
         self._support = Support(shell)
         self._tables: dict[type[Noun], Any] = {
@@ -124,28 +122,8 @@ class IprouteShellBackend(Driver):
             raise translated(error, f"look up {' '.join(noun.key)}") from error
         return found
 
-    def apply(
-        self,
-        operations: Sequence[Operation],
-        *,
-        check: Check | None = None,
-        keep_going: bool = False,
-    ) -> Outcome:
-        """See :meth:`snnet.contract.Driver.apply`."""
-        outcome = Outcome()
-        for position, operation in enumerate(operations):
-            try:
-                if check is not None:
-                    check()
-                self._carry_out(operation)
-                outcome.done.add(position)
-            except REFUSALS as error:
-                outcome.errors[position] = translated(error, operation)
-                if not keep_going:
-                    break
-        return outcome
-
-    def _carry_out(self, operation: Operation) -> None:
+    def perform(self, operation: Operation) -> None:
+        """See :meth:`snnet.contract.Driver.perform`."""
         noun = operation.noun
         verb = getattr(self._tables.get(type(noun)), _VERBS[type(operation)], None)
         if verb is None:
@@ -153,13 +131,16 @@ class IprouteShellBackend(Driver):
                 f"cannot {operation}: the iproute_shell backend has no such operation",
                 operation=operation,
             )
-        self._must_exist(index_like(referred(noun)))
-        if isinstance(operation, Change):
-            if not isinstance(noun, Link):
-                check_change(noun, operation.old)
-            verb(noun, operation.old)
-        else:
-            verb(noun)
+        try:
+            self._must_exist(index_like(referred(noun)))
+            if isinstance(operation, Change):
+                if not isinstance(noun, Link):
+                    check_change(noun, operation.old)
+                verb(noun, operation.old)
+            else:
+                verb(noun)
+        except (Refused, OSError) as error:
+            raise translated(error, operation) from error
 
     def _must_exist(self, names: Iterable[str]) -> None:
         for name in names:

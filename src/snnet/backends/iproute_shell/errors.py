@@ -66,10 +66,6 @@ class Refused(Exception):
         self.position = position
 
 
-REFUSALS = (SnnetError, Refused, OSError)
-"""What the parts of this backend raise when an operation fails."""
-
-
 def refusal(done: Completed, *, batch: bool = False) -> Refused | ApiError:
     """What a program that failed stands for; ``batch`` if it had several lines to do.
 

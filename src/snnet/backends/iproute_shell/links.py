@@ -6,11 +6,11 @@ import contextlib
 import errno
 from dataclasses import replace
 
+from snnet.backends.iproute2.commands import commands, with_free_index
 from snnet.contract import Add, Change, Link, Macvtap, Missing, Remove, Tap, Unsupported
 from snnet.contract.links import DYING_GROUPS
 
 from .checks import NO_QUEUES, check_change, check_new_link, check_values, is_name
-from .commands import commands, with_free_index
 from .errors import Refused
 from .found import link_noun
 from .shell import Shell

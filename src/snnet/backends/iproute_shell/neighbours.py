@@ -6,6 +6,7 @@ import errno
 from ipaddress import ip_address
 from typing import Any
 
+from snnet.backends.iproute2.commands import commands, displace
 from snnet.contract import (
     Add,
     Change,
@@ -19,7 +20,6 @@ from snnet.contract import (
 )
 
 from .checks import check_neighbour, is_mac
-from .commands import commands, displace
 from .errors import Refused
 from .links import Links
 from .shell import Shell

@@ -6,10 +6,10 @@ import errno
 from collections.abc import Iterator
 from ipaddress import ip_address, ip_interface, ip_network
 
+from snnet.backends.iproute2.commands import Command, commands
 from snnet.contract import Add, Address, Change, IPInterface, Path, Remove, Route
 
 from .checks import check_route
-from .commands import Command, commands
 from .errors import Refused
 from .shell import Rows, Shell
 

@@ -8,10 +8,10 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from snnet.backends.iproute2.commands import Command
 from snnet.contract import Busy
 from snnet.system.process import run
 
-from .commands import Command
 from .errors import Refused, refusal
 
 _PATIENCE = 30.0

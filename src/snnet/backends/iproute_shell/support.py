@@ -5,11 +5,11 @@ from __future__ import annotations
 import errno
 import os
 
+from snnet.backends.iproute2.commands import probe
 from snnet.contract import Fdb, Geneve, Gre, Gretap, Link, Noun, Other, Sysctl, Tap, Veth
 from snnet.system.process import find_program, missing_program
 
 from .checks import NO_QUEUES
-from .commands import probe
 from .errors import Refused
 from .shell import Shell
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import errno
 import re
 
+from snnet.backends.iproute2.commands import commands
 from snnet.contract import Change, Sysctl, Unsupported
 
-from .commands import commands
 from .errors import Refused
 from .shell import Shell
 

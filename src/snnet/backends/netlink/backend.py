@@ -11,12 +11,12 @@ from snnet.contract import (
     Address,
     Bridge,
     Change,
-    Check,
     Driver,
     Fdb,
     Geneve,
     Gre,
     Gretap,
+    Host,
     Key,
     Link,
     Macvtap,
@@ -24,7 +24,6 @@ from snnet.contract import (
     Noun,
     Operation,
     Other,
-    Outcome,
     Path,
     ProxyNeighbour,
     Remove,
@@ -37,14 +36,13 @@ from snnet.contract import (
     Watch,
     keyed,
 )
-from snnet.system.host import SystemHost
 
 from .addresses import Addresses
-from .errors import ABSENT, REFUSALS, translated
+from .errors import ABSENT, translated
 from .kernel import Kernel
 from .links import Links
 from .neighbours import ForwardingEntries, Neighbours, Proxies
-from .removal import Removals
+from .removal import remove_together
 from .routes import Paths, Routes
 from .support import Support
 from .sysctls import Sysctls
@@ -66,11 +64,12 @@ class NetlinkBackend(Driver):
     carries: ClassVar[frozenset[type[Noun]]] = frozenset(
         _LINKS | {Address, Route, Path, Neighbour, ProxyNeighbour, Fdb, Sysctl}
     )
-    host: SystemHost
+    host: Host
 
-    def __init__(self, host: SystemHost) -> None:
+    def __init__(self, host: Host) -> None:
         self.host = host
-        self._kernel = Kernel(host.netns)
+        netns = host.netns.descriptor_for("netlink", "backend")
+        self._kernel = Kernel(netns)
         self.links = Links(self._kernel)
         self._support = Support(self._kernel)
         entries = ForwardingEntries(self._kernel, self.links)
@@ -82,7 +81,7 @@ class NetlinkBackend(Driver):
             Neighbour: Neighbours(self._kernel),
             ProxyNeighbour: Proxies(self._kernel),
             Fdb: entries,
-            Sysctl: Sysctls(host.netns),
+            Sysctl: Sysctls(netns),
         }
 
     def missing(self, noun: Noun) -> str | None:
@@ -120,53 +119,40 @@ class NetlinkBackend(Driver):
             raise translated(error, f"look up {' '.join(noun.key)}") from error
         return found
 
-    def apply(
-        self,
-        operations: Sequence[Operation],
-        *,
-        check: Check | None = None,
-        keep_going: bool = False,
-    ) -> Outcome:
-        """See :meth:`snnet.contract.Driver.apply`.
-
-        Links that are removed one after the other go in one request.
-        """
-        outcome = Outcome()
-        removals = Removals(self.links, outcome, keep_going=keep_going)
-        for position, operation in enumerate(operations):
-            try:
-                if check is not None:
-                    check()
-                noun = operation.noun
-                if isinstance(operation, Remove) and isinstance(noun, Link):
-                    removals.add(position, operation, noun)
-                elif removals.carry_out():
-                    self._carry_out(operation, outcome)
-                    outcome.done.add(position)
-            except REFUSALS as error:
-                outcome.errors[position] = translated(error, operation)
-            if outcome.errors and not keep_going:
-                break
-        removals.carry_out()
-        return outcome
-
-    def _carry_out(self, operation: Operation, outcome: Outcome) -> None:
+    def perform(self, operation: Operation) -> Sequence[int] | None:
+        """See :meth:`snnet.contract.Driver.perform`."""
         noun = operation.noun
-        table = self._tables.get(type(noun))
-        verb = getattr(table, _VERBS[type(operation)], None)
+        verb = getattr(self._tables.get(type(noun)), _VERBS[type(operation)], None)
         if verb is None:
             raise Unsupported(
                 f"cannot {operation}: the netlink backend has no such operation",
                 operation=operation,
             )
-        if isinstance(operation, Change):
-            verb(noun, operation.old)
-        elif fds := verb(noun):
-            outcome.fds[noun.key[1]] = fds
+        try:
+            if isinstance(operation, Change):
+                verb(noun, operation.old)
+                return None
+            fds: Sequence[int] | None = verb(noun)
+        except OSError as error:
+            raise translated(error, operation) from error
+        return fds
+
+    def batch(self, operation: Operation) -> str | None:
+        """Links that are removed one after the other go in one request."""
+        removes_link = isinstance(operation, Remove) and isinstance(operation.noun, Link)
+        return "links to remove" if removes_link else None
+
+    def perform_all(self, operations: Sequence[Operation]) -> None:
+        """See :meth:`snnet.contract.Driver.perform_all`; called for removals of links only."""
+        links = [operation.noun for operation in operations if isinstance(operation.noun, Link)]
+        try:
+            remove_together(self.links, links)
+        except OSError as error:
+            raise translated(error, "remove several links") from error
 
     def watch(self) -> Watch:
         """See :meth:`snnet.contract.Driver.watch`."""
-        return LinkWatch(self.host.netns)
+        return LinkWatch(self.host.netns.fd)
 
     def close(self) -> None:
         """See :meth:`snnet.contract.Driver.close`."""

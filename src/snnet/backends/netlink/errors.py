@@ -7,19 +7,14 @@ import errno
 from snnet.contract import Operation, SnnetError, error_for
 from snnet.system.netlink import NetlinkError
 
-REFUSALS = (SnnetError, OSError)
-"""What the parts of this backend raise when an operation fails."""
-
 ABSENT = frozenset(
     {errno.ENODEV, errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL, errno.ERANGE, errno.EINVAL}
 )
 """What a look-up is answered where there is nothing, or can be nothing, of that key."""
 
 
-def translated(error: SnnetError | OSError, what: Operation | str) -> SnnetError:
+def translated(error: OSError, what: Operation | str) -> SnnetError:
     """The error as the contract has it: ``what`` could not be done."""
-    if isinstance(error, SnnetError):
-        return error
     detail = error.detail if isinstance(error, NetlinkError) else str(error.filename or "")
     operation = None if isinstance(what, str) else what
     return error_for(error.errno or errno.EIO, str(what), detail=detail, operation=operation)

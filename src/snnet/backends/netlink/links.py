@@ -221,6 +221,9 @@ class Links:
             values[MASTER] = self._kernel.index(link.master) if link.master else 0
         return values, link.alias if "alias" in names else None
 
+    def remove(self, link: Link) -> None:
+        self.delete(self.owned(link).index)
+
     def mark(self, index: int, group: int) -> None:
         """Move the link to another link group."""
         self._set({INDEX: index, GROUP: group}, None)

@@ -8,68 +8,35 @@ one after the other are moved to a group of their own and go with it.
 from __future__ import annotations
 
 import contextlib
+import errno
 import secrets
+from collections.abc import Sequence
 
-from snnet.contract import Link, Outcome, Remove
+from snnet.contract import Link, Missing
 from snnet.contract.links import DYING_GROUPS
 
-from .errors import REFUSALS, translated
 from .found import Found
 from .links import Links
 
 
-class Removals:
-    """Consecutive removals of links, checked one by one and carried out together."""
+def remove_together(links: Links, doomed: Sequence[Link]) -> None:
+    """Remove all of these links in one request, or none of them.
 
-    def __init__(self, links: Links, outcome: Outcome, *, keep_going: bool) -> None:
-        self._links = links
-        self._outcome = outcome
-        self._keep_going = keep_going
-        self._pending: dict[int, tuple[int, Remove, Found]] = {}
-        """By index: the position of the operation, the operation, the link."""
-
-    def add(self, position: int, operation: Remove, link: Link) -> None:
-        """Note one more; raises what keeps it from being removed."""
-        found = self._links.owned(link)
-        if found.index in self._pending or found.lower in self._pending:
-            # It would go along with what is removed before it.
-            if not self.carry_out():
-                return
-            found = self._links.owned(link)
-        self._pending[found.index] = (position, operation, found)
-
-    def carry_out(self) -> bool:
-        """Remove all that is noted; False if an error ends the work."""
-        pending, self._pending = self._pending, {}
-        if len(pending) > 1 and self._together(list(pending)):
-            self._outcome.done.update(position for position, _, _ in pending.values())
-            return True
-        for index, (position, operation, found) in pending.items():
-            try:
-                self._links.delete(index)
-            except REFUSALS as error:
-                self._put_back(index, found)
-                if not self._keep_going:
-                    # Whatever came after this one was looked at too early.
-                    self._outcome.errors.clear()
-                self._outcome.errors[position] = translated(error, operation)
-                if not self._keep_going:
-                    return False
-            else:
-                self._outcome.done.add(position)
-        return True
-
-    def _together(self, indexes: list[int]) -> bool:
-        """Delete them in one request; False if none of them is deleted."""
-        group = DYING_GROUPS[secrets.randbelow(len(DYING_GROUPS))]
-        try:
-            for index in indexes:
-                self._links.mark(index, group)
-            self._links.delete_group(group)
-        except OSError:
-            return False
-        return True
-
-    def _put_back(self, index: int, found: Found) -> None:
-        with contextlib.suppress(OSError):
-            self._links.mark(index, found.group)
+    Raises ``Missing`` where one is not there, or goes along with one before it.
+    """
+    found: dict[int, Found] = {}
+    for link in doomed:
+        one = links.owned(link)
+        if one.index in found or one.lower in found:
+            raise Missing(f"{link.kind} {link.name} goes with another link", errno=errno.ENODEV)
+        found[one.index] = one
+    group = DYING_GROUPS[secrets.randbelow(len(DYING_GROUPS))]
+    try:
+        for index in found:
+            links.mark(index, group)
+        links.delete_group(group)
+    except BaseException:
+        for index, one in found.items():
+            with contextlib.suppress(OSError):
+                links.mark(index, one.group)
+        raise

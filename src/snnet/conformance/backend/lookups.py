@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from ipaddress import IPv4Network, ip_address, ip_network
 
+from snnet.conformance.hosts import check_host
 from snnet.contract import (
     Address,
     Bridge,
@@ -73,6 +74,10 @@ _NONSENSE: tuple[Noun, ...] = (
 
 
 class LookUpTests(BackendTests):
+    def test_a_driver_says_its_host(self, place: Place) -> None:
+        """``driver.host`` is the host that the driver works on."""
+        check_host(place.driver)
+
     def test_what_nothing_is_called(self, place: Place) -> None:
         """A name that no object can have is not found, and nothing is raised for it."""
         add(place, MESH)

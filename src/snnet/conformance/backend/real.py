@@ -11,7 +11,7 @@ from pathlib import Path
 from struct import Struct
 
 from snnet.contract import Driver
-from snnet.system.host import SystemHost
+from snnet.system.host import RealHost
 from snnet.system.namespaces import Namespace
 from snnet.system.process import run
 
@@ -28,11 +28,11 @@ _TAP_WITH_HEADER = 0x0002 | 0x4000  # IFF_TAP, IFF_VNET_HDR
 class RealPlace(Place):
     """A host of the backend suite as a network namespace of its own.
 
-    ``open_driver`` is called with a host (``SystemHost``) whose ``netns`` it is.
+    ``open_driver`` is called with a host (``RealHost``) whose ``netns`` it is.
     Needs root; takes about five milliseconds to make.
     """
 
-    def __init__(self, open_driver: Callable[[SystemHost], Driver], owner: str = "cn:kit") -> None:
+    def __init__(self, open_driver: Callable[[RealHost], Driver], owner: str = "cn:kit") -> None:
         self.owner = owner
         self._open_driver = open_driver
         self._opened = ExitStack()
@@ -47,7 +47,7 @@ class RealPlace(Place):
 
     @contextmanager
     def another(self) -> Iterator[Driver]:
-        host = SystemHost(self.owner, self._space.fd, runtime=self._runtime)
+        host = RealHost(self._space.fd, owner=self.owner, runtime=self._runtime)
         with ExitStack() as opened:
             opened.callback(host.close)
             driver = self._open_driver(host)

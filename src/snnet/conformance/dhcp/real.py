@@ -11,7 +11,7 @@ from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 
 from snnet.contract import ApiError, Driver, Unsupported
-from snnet.system.host import SystemHost
+from snnet.system.host import RealHost
 from snnet.system.namespaces import Namespace, end_processes, processes_in
 from snnet.system.process import find_program, missing_program, run
 
@@ -29,13 +29,11 @@ if [ "$1" = bound ]; then echo "lease $ip/$mask $router $mtu"; fi
 class RealLan(Lan):
     """The LAN in namespaces, with BusyBox's udhcpc as everybody's DHCP client.
 
-    ``open_driver`` is called with a host (``SystemHost``) whose ``netns`` is the
+    ``open_driver`` is called with a host (``RealHost``) whose ``netns`` is the
     one of the bridges.  Needs root.
     """
 
-    def __init__(
-        self, open_driver: Callable[[SystemHost], Driver], owner: str = "cnci:kit"
-    ) -> None:
+    def __init__(self, open_driver: Callable[[RealHost], Driver], owner: str = "cnci:kit") -> None:
         program = find_program(_CLIENT)
         if program is None:
             raise Unsupported(missing_program(_CLIENT))
@@ -56,7 +54,7 @@ class RealLan(Lan):
 
     @contextmanager
     def another(self) -> Iterator[Driver]:
-        host = SystemHost(self.owner, self._host.fd, runtime=self._runtime)
+        host = RealHost(self._host.fd, owner=self.owner, runtime=self._runtime)
         with ExitStack() as opened:
             opened.callback(host.close)
             driver = self._open_driver(host)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from snnet.conformance.backend.steps import add, do, refused, remove
+from snnet.conformance.hosts import check_host
 from snnet.contract import (
     Add,
     Bridge,
@@ -84,6 +85,10 @@ def _told(values: dict[str, Any]) -> str:
 
 
 class ScopeTests(DhcpTests):
+    def test_a_driver_says_its_host(self, lan: Lan) -> None:
+        """``driver.host`` is the host that the driver works on."""
+        check_host(lan.driver)
+
     @pytest.mark.parametrize("values", _VALUES, ids=_told)
     def test_found_as_it_was_added(self, lan: Lan, values: dict[str, Any]) -> None:
         """``find`` and ``snapshot`` give back equal scopes; nothing is left after Remove."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from snnet.conformance.hosts import check_host
 from snnet.conformance.rig import Rig
 from snnet.contract import (
     PROTOCOLS,
@@ -117,6 +118,10 @@ def _named(noun: Noun) -> str:
 
 
 class IdentityTests(FirewallTests):
+    def test_a_driver_says_its_host(self, rig: Rig) -> None:
+        """``driver.host`` is the host that the driver works on."""
+        check_host(rig.driver)
+
     @pytest.mark.parametrize("rule", [*_ORDINARY, ZoneLink(link="br0", zone="ta")], ids=_named)
     def test_every_rule_is_carried_or_declared_missing(self, rig: Rig, rule: Noun) -> None:
         """A driver carries each kind of rule, or says why not and what to do."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from snnet.conformance.places import HUB, Place
 from snnet.conformance.rig import Answer, Conversation, Rig
 from snnet.contract import Driver, IPAddress
-from snnet.system.host import SystemHost
+from snnet.system.host import RealHost
 
 from . import frames
 from .probes import Frames, UdpConversation, connect, ping, token
@@ -27,7 +27,7 @@ _NOBODY = IPv4Address("10.255.255.254")
 class RealRig(Rig):
     """The world of the suites in network namespaces of its own.
 
-    ``open_driver`` is called with a host (``SystemHost``) whose ``netns`` is
+    ``open_driver`` is called with a host (``RealHost``) whose ``netns`` is
     the hub's.  With ``br_netfilter``, where the module is loaded, bridged packets
     are shown to IP's hooks, which is the harder case and the usual one on hosts
     with Docker.  Needs root; takes about a tenth of a second to make.
@@ -35,7 +35,7 @@ class RealRig(Rig):
 
     def __init__(
         self,
-        open_driver: Callable[[SystemHost], Driver],
+        open_driver: Callable[[RealHost], Driver],
         owner: str = "cnci:kit",
         *,
         br_netfilter: bool = True,
@@ -60,7 +60,7 @@ class RealRig(Rig):
             undo.pop_all()
 
     def another(self, owner: str | None = None) -> Driver:
-        host = SystemHost(owner or self.owner, self._hub.fd, runtime=self._runtime)
+        host = RealHost(self._hub.fd, owner=owner or self.owner, runtime=self._runtime)
         self._opened.callback(host.close)
         driver = self._open_driver(host)
         self._opened.callback(driver.close)

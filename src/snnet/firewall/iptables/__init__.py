@@ -1,8 +1,9 @@
 """The firewall driver ``iptables``: rules in chains of our own, ``SNNET-*``.
 
-``rules.py`` says what the rules of netfilter are for a set of nouns (pure),
-``records.py`` how the nouns stand in comments, ``programs.py`` runs the tools,
-``tables.py`` reads and replaces chains, ``driver.py`` is the driver.
+``layout.py`` says where an owner's chains and records are, ``rules.py`` which rules
+of netfilter a set of nouns stands for (pure), ``tables.py`` runs the programs and
+replaces chains, ``state.py`` tells what is there, ``work.py`` carries out one
+``apply``, ``report.py`` writes what people read, and ``driver.py`` is the driver.
 """
 
 from .driver import IptablesFirewall

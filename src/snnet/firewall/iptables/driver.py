@@ -2,47 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
-import logging
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 from snnet.contract import (
-    RULES,
     Add,
-    Check,
-    Driver,
     Host,
-    InvalidRequest,
     Key,
     Noun,
     Operation,
-    Outcome,
     Owned,
-    SnnetError,
-    Unsupported,
-    Watch,
+    Remove,
     error_for,
 )
-from snnet.firewall.connections import concerned
 from snnet.firewall.foreign import drops, flows
+from snnet.firewall.kernel import KernelFirewall
 from snnet.firewall.nft import Nft
-from snnet.system.conntrack import Conntrack
-from snnet.system.host import SystemHost
 
-from . import names, records
-from .obstacles import obstacles
-from .programs import Programs
+from . import layout
+from .layout import ARP, BRIDGE, IP, IP6
+from .report import commands, dump, obstacles
 from .rules import places
-from .sections import ARP, BRIDGE, IP, IP6
 from .state import State, read_state
-from .tables import Tables
-from .text import commands, dump
-from .work import Work
-
-_log = logging.getLogger("snnet.firewall")
-
+from .tables import Programs, Tables
+from .work import Work, owner_of
 
 _XTABLES = {"filter", "nat", "mangle", "raw", "security"}
 
@@ -53,7 +39,7 @@ def _is_xtables(item: dict[str, Any]) -> bool:
     return part.get("family") in (IP, IP6, BRIDGE, ARP) and part.get("table") in _XTABLES
 
 
-class IptablesFirewall(Driver):
+class IptablesFirewall(KernelFirewall):
     """Carries the rules with iptables, ip6tables, ebtables and arptables.
 
     All that one owner has in a table is replaced at once, in chains of its own;
@@ -63,15 +49,13 @@ class IptablesFirewall(Driver):
     """
 
     name = "iptables"
-    carries = RULES
 
     def __init__(self, host: Host, *, variant: str | None = None) -> None:
-        if not isinstance(host, SystemHost):
-            raise InvalidRequest("iptables needs a real host, not a fake one", field="firewall")
-        self.host: SystemHost = host
-        self._programs = Programs(lambda: self.host.netns, variant)
+        super().__init__(host)
+        self._programs = Programs(lambda: self.host.netns.fd, variant)
         self._tables = Tables(self._programs)
-        self._connections = Conntrack(host.netns)
+        self._work: Work
+        """The ``apply`` that is under way; there is one at most, for the record is locked."""
 
     @property
     def variant(self) -> str:
@@ -120,10 +104,10 @@ class IptablesFirewall(Driver):
         owners: dict[str, None] = {}
         for family in (family for family in (IP, IP6) if family not in self._lacking()):
             saved = self._programs.save(family).splitlines()
-            for chain in filter(None, map(names.records_of, saved)):
+            for chain in filter(None, map(layout.records_of, saved)):
                 rules = [line for line in saved if line.startswith(f"-A {chain} ")]
-                owner = records.read(rules).owner
-                if owner is not None and names.chain(owner, names.RECORDS) == chain:
+                owner = layout.read_records(rules).owner
+                if owner is not None and layout.chain(owner, layout.RECORDS) == chain:
                     owners[owner] = None
         return list(owners)
 
@@ -135,53 +119,34 @@ class IptablesFirewall(Driver):
 
     # -- doing ---------------------------------------------------------------------
 
-    def apply(
-        self,
-        operations: Sequence[Operation],
-        *,
-        check: Check | None = None,
-        keep_going: bool = False,
-    ) -> Outcome:
-        """See :meth:`snnet.contract.Driver.apply`.
+    @contextlib.contextmanager
+    def session(self, operations: Sequence[Operation]) -> Iterator[None]:
+        """See :meth:`snnet.contract.Driver.session`: others wait until all is done."""
+        with self._alone():
+            self._work = Work(self._tables, self._read, operations)
+            yield
 
-        Operations of one kind that follow each other are done at once; if that
-        fails, one by one, to tell which it was.
-        """
-        outcome = self._apply(operations, check, keep_going)
-        self._forget(operations[position] for position in sorted(outcome.done))
-        return outcome
+    def batch(self, operation: Operation) -> tuple[str, bool]:
+        """What one owner adds and changes goes at once, and so does what it removes."""
+        return owner_of(operation), isinstance(operation, Remove)
 
-    def transfer(self, operations: Sequence[Operation]) -> Outcome:
-        """See :meth:`snnet.contract.Driver.transfer`."""
-        return self._apply(operations, None, True)
+    def perform(self, operation: Operation) -> None:
+        """See :meth:`snnet.contract.Driver.perform`."""
+        self.perform_all([operation])
 
-    def _apply(
-        self, operations: Sequence[Operation], check: Check | None, keep_going: bool
-    ) -> Outcome:
-        if not operations:
-            return Outcome()
-        work = Work(self._tables, self._read, self._unsupported, keep_going)
-        try:
-            with self._alone():
-                return work.through(operations, check)
-        except SnnetError as error:
-            return Outcome(errors={0: error})
+    def perform_all(self, operations: Sequence[Operation]) -> None:
+        """See :meth:`snnet.contract.Driver.perform_all`."""
+        for operation in operations:
+            self._refuse(operation)
+        self._work.commit(operations)
 
-    def _unsupported(self, operation: Operation) -> None:
+    def _refuse(self, operation: Operation) -> None:
         """Refuse what cannot be carried here."""
         noun = operation.noun
         if type(noun) in self.carries and not isinstance(operation, Add):
             return
         if reason := self.missing(noun):
             raise error_for(errno.EOPNOTSUPP, str(operation), detail=reason, operation=operation)
-
-    def _forget(self, changed: Iterable[Operation]) -> None:
-        """Have connections that a change concerns looked at anew."""
-        if matches := list(concerned(changed)):
-            try:
-                self._connections.forget(matches)
-            except OSError as error:
-                _log.warning("connections of changed rules go on as they were: %s", error)
 
     # -- the rest --------------------------------------------------------------------
 
@@ -206,14 +171,14 @@ class IptablesFirewall(Driver):
         ]
 
     def _foreign(self, ours: Iterable[Noun]) -> list[str]:
-        nft = Nft(self.host.netns)
+        nft = Nft(self.host.netns.fd)
         if nft.missing() is not None:
             return []
         try:
             others = [item for item in nft.ruleset() if not _is_xtables(item)]
         finally:
             nft.close()
-        return drops(others, flows(self.host.netns, ours))
+        return drops(others, flows(self.host.netns.fd, ours))
 
     def dump(self) -> str:
         """The node's own chains as ``iptables-save`` and its like print them."""
@@ -223,10 +188,3 @@ class IptablesFirewall(Driver):
             if family not in self._lacking()
         }
         return dump(self.host.owner, self.variant, saved)
-
-    def watch(self) -> Watch:
-        raise Unsupported("iptables sees no link events: watch the backend instead")
-
-    def close(self) -> None:
-        """See :meth:`snnet.contract.Driver.close`."""
-        self._connections.close()

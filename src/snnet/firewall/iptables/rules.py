@@ -25,8 +25,8 @@ from snnet.contract import (
     ZoneLink,
 )
 
-from . import names, records
-from .sections import (
+from . import layout
+from .layout import (
     FILTER,
     FILTER6,
     IP,
@@ -69,9 +69,9 @@ def render_section(section: Section, owner: str, nouns: Mapping[Key, Noun]) -> C
         return content
     _WRITERS[section](_Chains(owner, section, content))
     if section in RECORDED:
-        texts = records.write(owner, content.nouns.values())
+        texts = layout.write_records(owner, content.nouns.values())
         key = ("owner", owner)
-        content.chains[names.chain(owner, names.RECORDS)] = [Rule(text, key) for text in texts]
+        content.chains[layout.chain(owner, layout.RECORDS)] = [Rule(text, key) for text in texts]
     return content
 
 
@@ -111,7 +111,7 @@ class _Chains:
         self.content = content
 
     def chain(self, part: str, of: str | None = None) -> str:
-        return names.chain(self.owner, part, of)
+        return layout.chain(self.owner, part, of)
 
     def all(self, cls: type[N]) -> list[N]:
         return [noun for noun in self.content.nouns.values() if isinstance(noun, cls)]
@@ -121,7 +121,7 @@ class _Chains:
 
 
 def _filter(made: _Chains) -> None:
-    forward, out = made.chain(names.FORWARD), made.content
+    forward, out = made.chain(layout.FORWARD), made.content
     for rule in made.all(BridgeAccept):
         bridge = rule.bridge
         out.add(forward, rule, f"-i {bridge} -o {bridge} -j ACCEPT")
@@ -130,27 +130,27 @@ def _filter(made: _Chains) -> None:
     out.jump(forward, "FORWARD")
     for isolation in made.all(HostIsolation):
         _isolate(made, isolation)
-    out.jump(made.chain(names.INPUT), "INPUT")
+    out.jump(made.chain(layout.INPUT), "INPUT")
 
 
 def _zones(made: _Chains) -> None:
     """A chain for what leaves each zone's links and one for what comes to them."""
-    forward, out = made.chain(names.FORWARD), made.content
+    forward, out = made.chain(layout.FORWARD), made.content
     links = made.all(ZoneLink)
     zones = {zone.zone: zone for zone in made.all(Zone)}
     outbound = [link for link in links if link.zone in zones and zones[link.zone].outbound]
     for link in links:
-        out.add(forward, link, f"-i {link.link} -j {made.chain(names.FROM, link.zone)}")
+        out.add(forward, link, f"-i {link.link} -j {made.chain(layout.FROM, link.zone)}")
     for link in links:
-        out.add(forward, link, f"-o {link.link} -j {made.chain(names.TO, link.zone)}")
+        out.add(forward, link, f"-o {link.link} -j {made.chain(layout.TO, link.zone)}")
     for link in outbound:
         out.add(forward, link, f"-i {link.link} -j ACCEPT")
     if made.section == FILTER:
         starts = f"{_REDIRECTED} -m conntrack --ctstate NEW -j MARK --or-mark {_HAIRPIN_BIT:#x}"
         for first in {link.zone: link for link in links}.values():
-            out.add(made.chain(names.FROM, first.zone), first, starts)
+            out.add(made.chain(layout.FROM, first.zone), first, starts)
     for link in links:
-        out.add(made.chain(names.FROM, link.zone), link, f"-o {link.link} -j ACCEPT")
+        out.add(made.chain(layout.FROM, link.zone), link, f"-o {link.link} -j ACCEPT")
     # A link whose zone got lost stays shut.
     for name, one in {link.zone: zones.get(link.zone, link) for link in links}.items():
         _zone(made, name, one)
@@ -159,8 +159,8 @@ def _zones(made: _Chains) -> None:
 
 
 def _zone(made: _Chains, name: str, zone: Noun) -> None:
-    leaving, coming, out = made.chain(names.FROM, name), made.chain(names.TO, name), made.content
-    out.add(leaving, zone, f"-j {made.chain(names.EXIT)}")
+    leaving, coming, out = made.chain(layout.FROM, name), made.chain(layout.TO, name), made.content
+    out.add(leaving, zone, f"-j {made.chain(layout.EXIT)}")
     if not (isinstance(zone, Zone) and zone.outbound):
         out.add(leaving, zone, "-j DROP")
     out.add(coming, zone, f"{_ANSWERS} -j ACCEPT", *_redirected(made.section))
@@ -179,7 +179,7 @@ def _members(zone: Noun, section: Section) -> Iterable[str]:
 
 def _exit(made: _Chains, any_link: ZoneLink) -> None:
     """What may leave a zone, whichever."""
-    chain, out = made.chain(names.EXIT), made.content
+    chain, out = made.chain(layout.EXIT), made.content
     out.add(chain, any_link, f"{_ANSWERS} -j ACCEPT")
     masqueraded = {rule.device for rule in made.all(Masquerade)}
     for rule in made.all(ExternalForward):
@@ -190,7 +190,7 @@ def _exit(made: _Chains, any_link: ZoneLink) -> None:
 
 
 def _isolate(made: _Chains, rule: HostIsolation) -> None:
-    chain, out = made.chain(names.INPUT), made.content
+    chain, out = made.chain(layout.INPUT), made.content
     if made.section == FILTER6:
         # conntrack does not track neighbour discovery, IPv6's ARP (RFC 4861): an
         # advertisement answers, a solicitation asks.
@@ -210,7 +210,7 @@ def _nat(made: _Chains) -> None:
 
 
 def _destinations(made: _Chains) -> None:
-    dnat, hairpin, out = made.chain(names.DNAT), made.chain(names.HAIRPIN), made.content
+    dnat, hairpin, out = made.chain(layout.DNAT), made.chain(layout.HAIRPIN), made.content
     for public in made.all(PublicIp):
         out.add(dnat, public, f"-d {public.public} -j DNAT --to-destination {public.internal}")
     for rule in made.all(PortForward):
@@ -232,7 +232,7 @@ def _forwarded(rule: PortForward) -> str:
 
 
 def _sources(made: _Chains) -> None:
-    snat, back, out = made.chain(names.SNAT), made.chain(names.BACK), made.content
+    snat, back, out = made.chain(layout.SNAT), made.chain(layout.BACK), made.content
     links = made.all(ZoneLink)
     if links:
         marked = f"-m mark --mark {_HAIRPIN_BIT:#x}/{_HAIRPIN_BIT:#x}"
@@ -253,12 +253,12 @@ def _sources(made: _Chains) -> None:
 
 def _raw(made: _Chains) -> None:
     """Sources of IP on links that are no ports."""
-    sources, out = made.chain(names.SOURCES), made.content
+    sources, out = made.chain(layout.SOURCES), made.content
     version = 4 if made.section == RAW else 6
     for rule in made.all(AntiSpoof):
         if rule.bridged:
             continue
-        chain, mac = made.chain(names.SOURCES, rule.link), f"-m mac --mac-source {rule.mac}"
+        chain, mac = made.chain(layout.SOURCES, rule.link), f"-m mac --mac-source {rule.mac}"
         out.add(sources, rule, f"-i {rule.link} -g {chain}")
         if version == 4:
             out.add(chain, rule, "-p udp -m udp --sport 67 -j DROP")
@@ -277,9 +277,9 @@ def _ports(made: _Chains) -> None:
     Matches are positive: a negative one does not match what has no such field, an
     ARP packet of another kind of hardware for one, and would let it pass.
     """
-    sources, out = made.chain(names.SOURCES), made.content
+    sources, out = made.chain(layout.SOURCES), made.content
     for rule in made.all(AntiSpoof):
-        chain = made.chain(names.SOURCES, rule.link)
+        chain = made.chain(layout.SOURCES, rule.link)
         out.add(sources, rule, f"-i {rule.link} -j {chain}")
         arp = f"-p ARP --arp-mac-src {rule.mac}"
         out.add(
@@ -302,14 +302,14 @@ def _ports(made: _Chains) -> None:
 
 
 def _ports_input(made: _Chains) -> None:
-    chain, out = made.chain(names.INPUT), made.content
+    chain, out = made.chain(layout.INPUT), made.content
     for rule in made.all(AntiSpoof):
         out.add(chain, rule, f"-i {rule.link} -d {_LINK_LOCAL} -j DROP")
     out.jump(chain, "INPUT")
 
 
 def _neighbours(made: _Chains) -> None:
-    chain, out = made.chain(names.INPUT), made.content
+    chain, out = made.chain(layout.INPUT), made.content
     for rule in made.all(HostIsolation):
         out.add(chain, rule, f"-i {rule.link} --opcode 1 -j DROP")
     out.jump(chain, "INPUT")

@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 
 from snnet.contract import Key, Noun, Zone
 
-from . import names, records
-from .rules import places, render, render_section
-from .sections import (
+from . import layout
+from .layout import (
     ARP,
     BRIDGE,
     NEIGHBOURS,
@@ -22,12 +21,13 @@ from .sections import (
     Content,
     Section,
 )
+from .rules import places, render, render_section
 from .tables import Found, Tables, target
 
 _MAIN = {
-    PORTS: (names.SOURCES,),
-    PORTS_INPUT: (names.INPUT,),
-    NEIGHBOURS: (names.INPUT,),
+    PORTS: (layout.SOURCES,),
+    PORTS_INPUT: (layout.INPUT,),
+    NEIGHBOURS: (layout.INPUT,),
 }
 """Chains that are looked into where no record tells of any."""
 
@@ -96,7 +96,7 @@ def read_state(
     for section in state.sections:
         if section in RECORDED:
             lines = tables.records(section, owner)
-            known = records.read(lines or ())
+            known = layout.read_records(lines or ())
             nouns = {noun.key: noun for noun in known.nouns} if known.owner == owner else {}
             recorded[section] = nouns
             content = render_section(section, owner, nouns)
@@ -106,7 +106,7 @@ def read_state(
         nouns = {key: noun for key, noun in union.items() if section in places(noun, union)}
         if section in state.sections and (nouns or section.family in families):
             recorded[section] = nouns
-            main = [names.chain(owner, part) for part in parts]
+            main = [layout.chain(owner, part) for part in parts]
             content = render_section(section, owner, nouns)
             state.found[section] = tables.read(section, content, main)
     _sort_out(state, union, recorded)

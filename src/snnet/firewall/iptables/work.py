@@ -1,26 +1,118 @@
-"""One ``apply``: operations gathered, committed together, and undone if that fails."""
+"""One ``apply``: operations checked in memory, committed together, undone if that fails."""
 
 from __future__ import annotations
 
+import errno
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from snnet.contract import (
+    PROTOCOLS,
+    Add,
+    AntiSpoof,
     ApiError,
-    Check,
+    Change,
     FatalError,
+    Key,
     Noun,
     Operation,
-    Outcome,
     Owned,
+    PortForward,
     Remove,
     SnnetError,
+    Zone,
+    ZoneLink,
+    error_for,
 )
 
-from .ledger import Ledger
+from . import layout
+from .layout import FILTER, IP, NAT, RAW, SECTIONS, Content, Section
 from .rules import places, render
-from .sections import FILTER, IP, NAT, RAW, SECTIONS, Content, Section
 from .state import State
 from .tables import Found, Tables
+
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+_LINK_FIELDS = ("link", "bridge", "device")
+
+
+class Ledger:
+    """The nouns of one owner as operations change them, in memory.
+
+    ``broken`` are those of which something is left: to be added as if they were
+    not there, or removed.
+    """
+
+    def __init__(self, nouns: Mapping[Key, Noun], broken: Mapping[Key, Noun]) -> None:
+        self.nouns = dict(nouns)
+        self.broken = dict(broken)
+
+    def apply(self, operation: Operation) -> None:
+        """Take the operation in, or raise the error for it and stay as it was."""
+        noun = operation.noun
+        found = self.nouns.get(noun.key)
+        if isinstance(operation, Add):
+            self._check_values(operation)
+            if isinstance(noun, ZoneLink) and ("zone", noun.owner, noun.zone) not in self.nouns:
+                raise _refused("ENOENT", operation, f"there is no zone {noun.zone}")
+            if found is not None:
+                raise _refused("EEXIST", operation)
+        elif found is None and (isinstance(operation, Change) or noun.key not in self.broken):
+            raise _refused("ENOENT", operation)
+        elif isinstance(operation, Change):
+            if found is not None and (wrong := noun.differences(found) - noun.changeable):
+                fields = ", ".join(sorted(wrong))
+                raise _refused("EOPNOTSUPP", operation, f"{fields} cannot be changed in place")
+            self._check_values(operation)
+        else:
+            if isinstance(noun, Zone) and self._has_links(noun):
+                raise _refused("EBUSY", operation, f"zone {noun.zone} has links")
+            self.nouns.pop(noun.key, None)
+            self.broken.pop(noun.key, None)
+            return
+        self.nouns[noun.key] = noun
+        self.broken.pop(noun.key, None)
+
+    def _has_links(self, zone: Zone) -> bool:
+        return any(
+            isinstance(noun, ZoneLink) and noun.zone == zone.zone for noun in self.nouns.values()
+        )
+
+    def _check_values(self, operation: Operation) -> None:
+        """What could not be written as a rule, or would be read as another one."""
+        noun = operation.noun
+        for name in _LINK_FIELDS:
+            link = getattr(noun, name, None)
+            if link is not None and not layout.is_link(link):
+                raise _refused("EINVAL", operation, f"no rule can name a link {link!r}")
+        ids = (noun.owner if isinstance(noun, Owned) else "", getattr(noun, "zone", "-") or " ")
+        for text in ids:
+            if not layout.is_id(text):
+                raise _refused("EINVAL", operation, f"no record can hold the id {text!r}")
+        if isinstance(noun, PortForward):
+            _check_port_forward(operation, noun)
+        if isinstance(noun, AntiSpoof):
+            _check_sender(operation, noun)
+
+
+def _check_port_forward(operation: Operation, noun: PortForward) -> None:
+    if noun.protocol not in PROTOCOLS:
+        raise _refused("EINVAL", operation, f"no ports in protocol {noun.protocol!r}")
+    for port in (noun.port, noun.target_port):
+        if not 0 < port < 2**16:
+            raise _refused("EINVAL", operation, f"{port} is no port")
+
+
+def _check_sender(operation: Operation, noun: AntiSpoof) -> None:
+    if not _MAC.fullmatch(noun.mac):
+        raise _refused("EINVAL", operation, f"{noun.mac!r} is no MAC in lower case")
+    for address in noun.addresses:
+        if "%" in str(address):
+            raise _refused("EINVAL", operation, f"{address} with a zone: leave it out")
+
+
+def _refused(name: str, operation: Operation, detail: str = "") -> ApiError:
+    return error_for(getattr(errno, name), str(operation), detail=detail, operation=operation)
+
 
 Read = Callable[[str, Collection[str]], State]
 """An owner's state, looked for in these families too."""
@@ -31,101 +123,34 @@ _REMOVAL = (*(section for section in SECTIONS if section.family != IP), FILTER, 
 
 
 class Work:
-    """Carries operations out in order; those of one owner and direction at once."""
+    """One ``apply`` under way: what is there of each owner, read once."""
 
-    def __init__(
-        self,
-        tables: Tables,
-        read: Read,
-        refuse: Callable[[Operation], None],
-        keep_going: bool,
-    ) -> None:
+    def __init__(self, tables: Tables, read: Read, operations: Sequence[Operation]) -> None:
         self._tables = tables
         self._read = read
-        self._refuse = refuse
-        self._keep_going = keep_going
-        self._outcome = Outcome()
-        self._families: set[str] = set()
+        self._families = {
+            place.family for operation in operations for place in places(operation.noun, {})
+        }
         self._states: dict[str, State] = {}
-        self._kind: tuple[str, bool] | None = None
-        self._ledger = Ledger({}, {})
-        self._pending: list[tuple[int, Operation]] = []
 
-    def through(self, operations: Sequence[Operation], check: Check | None) -> Outcome:
-        """Do them all, or as many as :meth:`snnet.contract.Driver.apply` says."""
-        nouns = [operation.noun for operation in operations]
-        self._families = {place.family for noun in nouns for place in places(noun, {})}
-        for position, operation in enumerate(operations):
-            try:
-                if check is not None:
-                    check()
-            except SnnetError as error:
-                if self._flush():
-                    self._outcome.errors[position] = error
-                return self._outcome
-            if not self._take(position, operation):
-                return self._outcome
-        self._flush()
-        return self._outcome
-
-    def _take(self, position: int, operation: Operation) -> bool:
-        """Gather one operation; False when the work has come to its end."""
-        kind = (_owner(operation.noun), isinstance(operation, Remove))
-        if kind != self._kind:
-            if not self._flush():
-                return False
-            self._kind = None
-        try:
-            self._refuse(operation)
-            if self._kind is None:
-                self._begin(kind)
-            self._ledger.apply(operation)
-        except SnnetError as error:
-            return self._flush() and self._fail(position, operation, error)
-        self._pending.append((position, operation))
-        return True
-
-    def _begin(self, kind: tuple[str, bool]) -> None:
-        owner = kind[0]
+    def commit(self, operations: Sequence[Operation]) -> None:
+        """Carry out operations of one owner, that all remove or all do not; all or none."""
+        owner, removing = owner_of(operations[0]), isinstance(operations[0], Remove)
         state = self._states.get(owner)
         if state is None:
             state = self._states[owner] = self._read(owner, self._families)
-        self._ledger = Ledger(state.nouns, state.broken)
-        self._kind = kind
-
-    def _fail(self, position: int, operation: Operation, error: SnnetError) -> bool:
-        if isinstance(error, ApiError) and error.operation is None:
-            error.operation = operation
-        self._outcome.errors[position] = error
-        return self._keep_going
-
-    def _flush(self) -> bool:
-        """Commit what was gathered; False if it failed and that ends the work."""
-        if not self._pending or self._kind is None:
-            return True
-        pending, self._pending = self._pending, []
-        try:
-            self._commit(*self._kind)
-        except SnnetError as error:
-            kind, self._kind = self._kind, None
-            self._states.pop(kind[0], None)
-            if len(pending) == 1:
-                return self._fail(*pending[0], error)
-            # Each for itself, to do those that can be done and to tell of the others.
-            return all(self._take(*item) and self._flush() for item in pending)
-        self._outcome.done |= {position for position, _ in pending}
-        return True
-
-    def _commit(self, owner: str, removing: bool) -> None:
-        state, nouns = self._states[owner], self._ledger.nouns
-        contents = state.differing(nouns)
+        ledger = Ledger(state.nouns, state.broken)
+        for operation in operations:
+            ledger.apply(operation)
+        contents = state.differing(ledger.nouns)
         order = _REMOVAL if removing else _ADDITION
         try:
             self._tables.write(_in_order(order, state.found, contents))
         except SnnetError as error:
+            del self._states[owner]
             self._put_back(state, contents, tuple(reversed(order)), error)
             raise
-        self._states[owner] = state.written(nouns, self._ledger.broken, contents)
+        self._states[owner] = state.written(ledger.nouns, ledger.broken, contents)
 
     def _put_back(
         self,
@@ -157,5 +182,6 @@ def _in_order(
     ]
 
 
-def _owner(noun: Noun) -> str:
+def owner_of(operation: Operation) -> str:
+    noun = operation.noun
     return noun.owner if isinstance(noun, Owned) else ""

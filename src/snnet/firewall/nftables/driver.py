@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shlex
 import threading
 from collections.abc import Iterable, Sequence
@@ -10,32 +9,24 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import ClassVar
 
 from snnet.contract import (
-    RULES,
     Add,
-    Check,
-    Driver,
     Host,
-    InvalidRequest,
     IPNetwork,
     Key,
     Missing,
     Noun,
     Operation,
-    Outcome,
     Owned,
     SnnetError,
     Unsupported,
-    Watch,
     Zone,
     error_for,
     keyed,
 )
-from snnet.system.conntrack import Conntrack
-from snnet.system.host import SystemHost
 from snnet.system.netlink import NetlinkError
 
-from ..connections import concerned
 from ..foreign import obstacles
+from ..kernel import KernelFirewall
 from ..nft import Nft
 from . import tables
 from .elements import IPV4, IPV6, PORT, RECORDS, elements, pack, unpack
@@ -43,30 +34,22 @@ from .reader import Reader
 from .steps import Step, element_command, told_of
 from .tables import ARP, BRIDGE, INET, Table
 
-_log = logging.getLogger("snnet.firewall")
 _FAMILIES = (INET, BRIDGE, ARP)
 
 
-class NftablesFirewall(Driver):
+class NftablesFirewall(KernelFirewall):
     """Firewall rules by nftables.
 
-    One transaction for all operations that follow each other; if it is refused
-    they are tried one by one, to tell which one was wrong.  Holds a few sockets,
+    One transaction for all operations that follow each other.  Holds a few sockets,
     no thread; usable from any thread.
     """
 
     name: ClassVar[str] = "nftables"
-    carries: ClassVar[frozenset[type[Noun]]] = RULES
 
     def __init__(self, host: Host) -> None:
-        if not isinstance(host, SystemHost):
-            raise InvalidRequest(
-                "nftables needs a real host: on a fake one say firewall='fake'", field="firewall"
-            )
-        self.host: SystemHost = host
-        self._nft = Nft(host.netns)
-        self._reader = Reader(host.netns)
-        self._connections = Conntrack(host.netns)
+        super().__init__(host)
+        self._nft = Nft(self.host.netns.fd)
+        self._reader = Reader(self.host.netns.fd)
         self._lock = threading.RLock()
         self._made: set[Table] = set()
         """Tables that are known to have their sets and static rules."""
@@ -86,7 +69,7 @@ class NftablesFirewall(Driver):
         if reason is not None:
             return reason
         try:
-            families = sorted(table.family for table in Step.of(0, Add(noun)).tables)
+            families = sorted(table.family for table in Step.of(Add(noun)).tables)
         except Unsupported as error:
             return str(error)
         except SnnetError:  # its values are wrong, which is for apply() to say
@@ -205,66 +188,27 @@ class NftablesFirewall(Driver):
 
     # -- doing -----------------------------------------------------------------------
 
-    def apply(
-        self,
-        operations: Sequence[Operation],
-        *,
-        check: Check | None = None,
-        keep_going: bool = False,
-    ) -> Outcome:
-        """See :meth:`snnet.contract.Driver.apply`."""
-        outcome = self._apply(operations, check, keep_going)
-        self._forget_connections(operations, outcome)
-        return outcome
-
-    def transfer(self, operations: Sequence[Operation]) -> Outcome:
-        """See :meth:`snnet.contract.Driver.transfer`."""
-        return self._apply(operations, None, True)
-
-    def _apply(
-        self, operations: Sequence[Operation], check: Check | None, keep_going: bool
-    ) -> Outcome:
-        outcome = Outcome()
-        steps: list[Step] = []
-        for position, operation in enumerate(operations):
-            try:
-                if check is not None:
-                    check()
-                steps.append(Step.of(position, operation))
-            except SnnetError as error:
-                outcome.errors[position] = error
-                if not keep_going:
-                    break
+    def perform(self, operation: Operation) -> None:
+        """See :meth:`snnet.contract.Driver.perform`."""
+        step = Step.of(operation)
         with self._lock:
-            self._carry_out(steps, outcome, keep_going)
-        return outcome
+            try:
+                self._commit([step])
+            except SnnetError as error:
+                if not self._removed_the_rest(step, error):
+                    raise told_of(error, operation) from error
 
-    def _carry_out(self, steps: Sequence[Step], outcome: Outcome, keep_going: bool) -> None:
-        """All in one transaction, or else as many as can be, each in its own."""
-        try:
+    def batch(self, operation: Operation) -> str:
+        """All operations that follow each other are one transaction."""
+        return "transaction"
+
+    def perform_all(self, operations: Sequence[Operation]) -> None:
+        """See :meth:`snnet.contract.Driver.perform_all`."""
+        steps = [Step.of(operation) for operation in operations]
+        with self._lock:
             self._commit(steps)
-        except SnnetError as error:
-            if len(steps) > 1:
-                self._one_by_one(steps, outcome, keep_going)
-            elif not self._removed_the_rest(steps[0], error):
-                outcome.errors[steps[0].position] = told_of(error, steps[0].operation)
-            else:
-                outcome.done.add(steps[0].position)
-        else:
-            outcome.done |= {step.position for step in steps}
-
-    def _one_by_one(self, steps: Sequence[Step], outcome: Outcome, keep_going: bool) -> None:
-        for step in steps:
-            self._carry_out([step], outcome, keep_going)
-            if step.position in outcome.errors and not keep_going:
-                # What comes later was not tried, whatever was wrong with it.
-                for later in range(step.position + 1, max(outcome.errors) + 1):
-                    outcome.errors.pop(later, None)
-                return
 
     def _commit(self, steps: Sequence[Step]) -> None:
-        if not steps:
-            return
         needed = {table for step in steps if not step.removes for table in step.tables}
         changes = [line for step in steps for line in step.commands]
         try:
@@ -333,22 +277,11 @@ class NftablesFirewall(Driver):
         count = sum(len(self._reader.elements(table, name)) for name in names)
         return count + len(self._zones(table))
 
-    def _forget_connections(self, operations: Sequence[Operation], outcome: Outcome) -> None:
-        """Have connections that a change concerns looked at anew."""
-        changed = [operations[position] for position in sorted(outcome.done)]
-        matches = list(concerned(changed))
-        if not matches:
-            return
-        try:
-            self._connections.forget(matches)
-        except OSError as error:
-            _log.warning("connections of changed rules go on as they were: %s", error)
-
     # -- the rest --------------------------------------------------------------------
 
     def commands(self, operation: Operation) -> Sequence[str]:
         """See :meth:`snnet.contract.Driver.commands`."""
-        step = Step.of(0, operation)
+        step = Step.of(operation)
         setup = [] if step.removes else self._bases(set(step.tables - self._made))
         return [f"nft {shlex.quote(line)}" for line in [*setup, *step.commands]]
 
@@ -366,7 +299,7 @@ class NftablesFirewall(Driver):
             for item in self._nft.ruleset()
             if not next(iter(item.values())).get("table", "").startswith(tables.PREFIX)
         ]
-        return [*damaged, *obstacles(self.host.netns, foreign, ours)]
+        return [*damaged, *obstacles(self.host.netns.fd, foreign, ours)]
 
     def dump(self) -> str:
         """The node's tables as nft prints them."""
@@ -374,14 +307,11 @@ class NftablesFirewall(Driver):
             own = [table for table in self._tables() if table.owner == self.host.owner]
             return "\n".join(self._nft.run([f"list table {table}"]).rstrip() for table in own)
 
-    def watch(self) -> Watch:
-        raise Unsupported("a firewall sees no link events: watch the backend instead")
-
     def close(self) -> None:
         """See :meth:`snnet.contract.Driver.close`."""
         self._nft.close()
         self._reader.close()
-        self._connections.close()
+        super().close()
 
 
 def _is_of(noun: Noun, owner: str) -> bool:

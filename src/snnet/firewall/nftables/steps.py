@@ -31,7 +31,6 @@ from .tables import INET, Table
 class Step:
     """One operation, checked, and what it takes."""
 
-    position: int
     operation: Operation
     owner: str
     tables: frozenset[Table]
@@ -42,7 +41,7 @@ class Step:
         return isinstance(self.operation, Remove)
 
     @classmethod
-    def of(cls, position: int, operation: Operation) -> Step:
+    def of(cls, operation: Operation) -> Step:
         """Refuses what no transaction needs to be tried for."""
         noun = operation.noun
         if not isinstance(noun, Owned) or type(noun) not in RULES:
@@ -67,7 +66,6 @@ class Step:
         parts = [] if isinstance(noun, Zone) else list(elements(noun))
         families = {part.family for part in parts} or {INET}
         return cls(
-            position,
             operation,
             noun.owner,
             frozenset(Table(family, noun.owner) for family in families),

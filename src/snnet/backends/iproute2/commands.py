@@ -44,7 +44,7 @@ _MTU_MAX = 65535
 def render(operation: Operation) -> list[str]:
     """The operation as lines for a root shell; a comment where no command does it.
 
-    They are what :class:`IprouteShellBackend` runs, by names and never by indexes:
+    They are what the backend ``iproute_shell`` runs, by names and never by indexes:
     a line that is kept for later says an index that may be another link's by then.
     A macvtap without an index gets another random one each time.
     """

@@ -1,23 +1,28 @@
-"""Nouns in comments: ``snnet1 k=port-forward protocol=tcp device=eth0 ...``.
+"""Where an owner's part of the firewall is: tables, names of chains, records of nouns.
 
-A comment holds 255 characters (iptables-extensions(8)); what is longer goes on
-in the next rule, whose comment begins with ``snnet1+``.  The first record of a
-chain tells the owner.
+Nouns stand in comments: ``snnet1 k=port-forward protocol=tcp device=eth0 ...``.  A
+comment holds 255 characters (iptables-extensions(8)); what is longer goes on in the
+next rule, whose comment begins with ``snnet1+``.  The first record of a chain tells
+the owner.
 """
 
 from __future__ import annotations
 
+import base64
+import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, fields
+from hashlib import blake2b
 from ipaddress import IPv4Address, IPv4Network, ip_address, ip_network
-from typing import Any
+from typing import Any, NamedTuple
 
 from snnet.contract import (
     AntiSpoof,
     BridgeAccept,
     ExternalForward,
     HostIsolation,
+    Key,
     Masquerade,
     Noun,
     PortForward,
@@ -25,6 +30,108 @@ from snnet.contract import (
     Zone,
     ZoneLink,
 )
+
+PREFIX = "SNNET-"
+
+RECORDS = "rec"
+SOURCES, FORWARD, INPUT = "src", "fwd", "in"
+DNAT, SNAT, HAIRPIN, BACK = "dnat", "snat", "hair", "back"
+FROM, TO, EXIT = "from", "to", "exit"
+
+# "+" at the end is iptables' wildcard, quotes and blanks would need escapes, a
+# leading "-" or "!" would be taken for an option.
+_LINK = re.compile(r"[A-Za-z0-9._@][A-Za-z0-9._@~,-]{0,14}")
+_ID = re.compile(r"[A-Za-z0-9._:-]{0,128}")
+
+
+def chain(owner: str, part: str, of: str | None = None) -> str:
+    """The owner's chain for ``part``, or for the part of one link or zone.
+
+    Owners and ids are hashed: a chain has 28 characters at most (iptables(8)).
+    """
+    name = f"{PREFIX}{_short(owner)}-{part}"
+    return name if of is None else f"{name}-{_short(of)}"
+
+
+def records_of(line: str) -> str | None:
+    """The records chain that a line of ``iptables-save`` declares, if it does."""
+    match = re.match(rf":({PREFIX}[a-z2-7]{{8}}-{RECORDS}) ", line)
+    return match[1] if match else None
+
+
+def is_link(name: str) -> bool:
+    """Whether a rule can name this link and no other."""
+    return _LINK.fullmatch(name) is not None
+
+
+def is_id(text: str) -> bool:
+    """Whether a record can hold this id."""
+    return _ID.fullmatch(text) is not None
+
+
+def _short(text: str) -> str:
+    """40 bits: two of a thousand collide once in two million hosts."""
+    return base64.b32encode(blake2b(text.encode(), digest_size=5).digest()).decode().lower()
+
+
+IP, IP6, ARP, BRIDGE = "ip", "ip6", "arp", "bridge"
+
+
+class Section(NamedTuple):
+    """One table of one family."""
+
+    family: str
+    table: str
+
+
+PORTS = Section(BRIDGE, "nat")
+PORTS_INPUT = Section(BRIDGE, "filter")
+NEIGHBOURS = Section(ARP, "filter")
+RAW, RAW6 = Section(IP, "raw"), Section(IP6, "raw")
+NAT = Section(IP, "nat")
+FILTER, FILTER6 = Section(IP, "filter"), Section(IP6, "filter")
+
+SECTIONS = (PORTS, PORTS_INPUT, NEIGHBOURS, RAW6, FILTER6, RAW, NAT, FILTER)
+"""In the order of additions: the records of ``RAW`` and ``FILTER`` speak for the
+sections of bridge and arp, which hold none, and NAT is there before the filter lets
+anything out."""
+
+RECORDED = frozenset({RAW, RAW6, NAT, FILTER, FILTER6})
+"""Those that keep records (ebtables and arptables have no comments)."""
+
+
+class Rule(NamedTuple):
+    """One rule of a chain, without ``-A chain``, and the noun it is for."""
+
+    text: str
+    key: Key
+
+
+@dataclass(slots=True)
+class Content:
+    """What one section holds of one owner: nouns and the rules made of them."""
+
+    nouns: dict[Key, Noun] = field(default_factory=dict)
+    chains: dict[str, list[Rule]] = field(default_factory=dict)
+    jumps: dict[str, str] = field(default_factory=dict)
+    """From which built-in chain to which of ours."""
+
+    def add(self, chain: str, noun: Noun, *texts: str) -> None:
+        """Append rules to a chain."""
+        self.chains.setdefault(chain, []).extend(Rule(text, noun.key) for text in texts)
+
+    def jump(self, chain: str, *hooks: str) -> None:
+        """Have packets of these built-in chains come to ours, if there is anything in it."""
+        if chain in self.chains:
+            self.jumps |= dict.fromkeys(hooks, chain)
+
+    def lines(self) -> Iterable[str]:
+        """All of it as text, to compare."""
+        yield from (
+            f"-A {chain} {rule.text}" for chain in self.chains for rule in self.chains[chain]
+        )
+        yield from (f"-I {hook} -j {chain}" for hook, chain in self.jumps.items())
+
 
 _VERSION = "snnet1"
 _MORE = "snnet1+"
@@ -86,13 +193,13 @@ class Records:
     nouns: list[Noun] = field(default_factory=list)
 
 
-def write(owner: str, nouns: Iterable[Noun]) -> list[str]:
+def write_records(owner: str, nouns: Iterable[Noun]) -> list[str]:
     """The rules of the records chain; no packet ever comes there."""
     texts = [f"k={_OWNER} {_OWNER}={owner}", *map(_text, nouns)]
     return [f'-m comment --comment "{part}"' for text in texts for part in _parts(text)]
 
 
-def read(lines: Iterable[str]) -> Records:
+def read_records(lines: Iterable[str]) -> Records:
     """The records in the rules of a chain; what is not ours or does not parse is left out."""
     records = Records()
     for text in _joined(lines):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from snnet.contract import Noun, keyed
-from snnet.firewall.iptables import names, records
+from snnet.firewall.iptables import layout
 
 from .nouns import ALL, LONGEST_OWNER, OWNER, ZONE, extremes
 
@@ -21,18 +21,18 @@ def _listed(rules: list[str]) -> list[str]:
     ids=["ordinary", "longest", "no owner"],
 )
 def test_what_is_written_is_read(owner: str, nouns: list[Noun]) -> None:
-    found = records.read(_listed(records.write(owner, nouns)))
+    found = layout.read_records(_listed(layout.write_records(owner, nouns)))
     assert found.owner == owner
     assert found.nouns == nouns
 
 
 def test_a_comment_fits() -> None:
-    for rule in records.write(LONGEST_OWNER, extremes(LONGEST_OWNER)):
+    for rule in layout.write_records(LONGEST_OWNER, extremes(LONGEST_OWNER)):
         assert len(rule.removeprefix("-m comment --comment ").strip('"')) <= 255
 
 
 def test_a_record_reads_like_this() -> None:
-    assert records.write(OWNER, [ZONE]) == [
+    assert layout.write_records(OWNER, [ZONE]) == [
         '-m comment --comment "snnet1 k=owner owner=cnci:tester"',
         '-m comment --comment "snnet1 k=zone zone=t1 networks= outbound=False"',
     ]
@@ -54,18 +54,18 @@ def test_a_record_reads_like_this() -> None:
     ],
 )
 def test_what_does_not_parse_is_left_out(line: str) -> None:
-    lines = _listed(records.write(OWNER, [ZONE]))
-    assert records.read([*lines, line]).nouns == [ZONE]
+    lines = _listed(layout.write_records(OWNER, [ZONE]))
+    assert layout.read_records([*lines, line]).nouns == [ZONE]
 
 
 def test_a_chain_that_tells_no_owner_tells_of_nothing() -> None:
-    assert records.read(_listed(records.write(OWNER, ALL))[1:]).nouns == []
+    assert layout.read_records(_listed(layout.write_records(OWNER, ALL))[1:]).nouns == []
 
 
 def test_a_chain_has_28_characters_at_most() -> None:
     parts = ("src", "fwd", "in", "dnat", "snat", "hair", "back", "exit", "rec", "from", "to")
-    assert max(len(names.chain("x" * 80, part, "y" * 64)) for part in parts) == 28
+    assert max(len(layout.chain("x" * 80, part, "y" * 64)) for part in parts) == 28
 
 
 def test_keys_name_their_record() -> None:
-    assert {key[0] for key in keyed(ALL)} == records.KINDS.keys()
+    assert {key[0] for key in keyed(ALL)} == layout.KINDS.keys()

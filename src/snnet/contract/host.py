@@ -1,0 +1,81 @@
+"""What a driver works on: one network namespace, and what is kept for it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any
+
+from .errors import InvalidRequest
+from .noun import IPNetwork
+
+
+@dataclass(frozen=True, slots=True)
+class Netns:
+    """A network namespace, real or fake.  Equal ones are the same namespace.
+
+    ``id`` tells namespaces that exist at the same time apart.  ``name`` is for people.
+    ``fd`` is a descriptor of a real namespace (namespaces(7)), open until the host is
+    closed; it is -1 where there is none.
+    """
+
+    id: str
+    name: str = field(compare=False)
+    fd: int = field(default=-1, compare=False)
+
+    def descriptor_for(self, driver: str, field: str) -> int:
+        """``fd``, for a driver that works on real namespaces only.
+
+        Raises ``InvalidRequest`` for the field ("backend", "firewall" or "dhcp") where
+        there is none.
+        """
+        if self.fd < 0:
+            raise InvalidRequest(
+                f"{driver} needs a namespace of the running kernel, and this is {self}: "
+                f"use {field}='fake'",
+                field=field,
+            )
+        return self.fd
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Host(ABC):
+    """Where a driver works: one network namespace and its small records.
+
+    ``snnet.system.host.RealHost`` is a namespace of the running kernel;
+    ``snnet.FakeKernel`` is one in memory, and a backend as well.  The creator of a host
+    closes it, after its drivers.
+    """
+
+    netns: Netns
+    """The namespace.  A driver changes nothing outside it."""
+
+    owner: str
+    """Role and id of the node ("cn:cn-1").  What a driver makes bears this owner, in
+    the link's alias or the noun's ``owner``; the engine sees to that."""
+
+    networks: tuple[IPNetwork, ...]
+    """The data-centre networks that the node was configured with."""
+
+    @abstractmethod
+    def record(self, name: str) -> AbstractContextManager[dict[str, Any]]:
+        """A small JSON document of the namespace, locked and written back on exit.
+
+        All nodes in one namespace share it.  When the block raises, nothing
+        is written.
+        """
+
+    @abstractmethod
+    def claim(self, timeout: float) -> AbstractContextManager[None]:
+        """Keep other processes from running the same owner in the namespace.
+
+        Waits up to ``timeout`` seconds, then raises ``Conflict`` naming the pid.
+        Held until the context ends.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of descriptors; may be repeated."""

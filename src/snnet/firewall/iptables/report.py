@@ -1,0 +1,190 @@
+"""What people read: a dry run's commands, a dump, and what stands in the way of our chains."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+
+from snnet.contract import (
+    Add,
+    Change,
+    ExternalForward,
+    Masquerade,
+    Noun,
+    Operation,
+    Owned,
+    PublicIp,
+    Zone,
+    ZoneLink,
+    keyed,
+)
+
+from . import layout
+from .layout import ARP, IP, IP6, Content, Section
+from .rules import render
+from .tables import Programs
+
+
+def commands(operation: Operation, program: Callable[[str], str]) -> list[str]:
+    """The commands that make the operation's own rules, or take them away.
+
+    Where a chain decides in its last rule, new ones go in front.
+    """
+    noun = operation.noun
+    if not isinstance(noun, Owned):
+        return []
+    around = keyed(_surroundings(noun))
+    before = keyed([operation.old]) if isinstance(operation, Change) else {}
+    after = keyed([noun]) if isinstance(operation, Add | Change) else {}
+    if not before and not after:
+        before = keyed([noun])
+    base = render(noun.owner, around)
+    old, new = render(noun.owner, around | before), render(noun.owner, around | after)
+    lines = []
+    for section in {**old, **new}:
+        empty = Content()
+        contents = [part.get(section, empty) for part in (base, old, new)]
+        named = program(section.family)
+        call = named if section.family == ARP else f"{named} -t {section.table}"
+        lines += [f"{call} {line}" for line in _difference(*contents)]
+    return lines
+
+
+def _difference(base: Content, old: Content, new: Content) -> Iterator[str]:
+    was = [(chain, rule.text) for chain in old.chains for rule in old.chains[chain]]
+    now = [(chain, rule.text) for chain in new.chains for rule in new.chains[chain]]
+    if old.chains.keys() <= base.chains.keys():
+        yield from (f"-N {chain}" for chain in new.chains if chain not in base.chains)
+    for chain, text in now:
+        if (chain, text) not in was:
+            yield f"{'-I' if chain in base.chains else '-A'} {chain} {text}"
+    if old.jumps.items() <= base.jumps.items():
+        yield from (
+            f"-I {hook} -j {to}" for hook, to in new.jumps.items() if hook not in base.jumps
+        )
+    yield from (f"-D {chain} {text}" for chain, text in was if (chain, text) not in now)
+
+
+def _surroundings(noun: Owned) -> list[Noun]:
+    """Nouns without which this one has no rules of its own."""
+    if isinstance(noun, ExternalForward):
+        link = ZoneLink(owner=noun.owner, link=noun.bridge, zone="-")
+        return [link, Masquerade(owner=noun.owner, device=noun.device)]
+    if isinstance(noun, Zone):
+        return [ZoneLink(owner=noun.owner, link="-", zone=noun.zone)]
+    if isinstance(noun, PublicIp):
+        link = ZoneLink(owner=noun.owner, link="-", zone="-")
+        other = PublicIp(
+            owner=noun.owner, public=IPv4Address(0), internal=IPv4Address(0), device="-"
+        )
+        return [link, other]
+    return []
+
+
+def dump(owner: str, variant: str, saved: Mapping[str, str]) -> str:
+    """The owner's chains, and the jumps to them, out of what each family's tool saved."""
+    own = layout.chain(owner, "")
+    lines = [f"# iptables ({variant}): chains of {owner}"]
+    for family, text in saved.items():
+        table, kept = "", []
+        for line in text.splitlines():
+            if line.startswith("*"):
+                table = line
+            elif line.startswith((f":{own}", f"-A {own}")) or f" -j {own}" in line:
+                kept += [table, line] if table else [line]
+                table = ""
+        lines += [f"# {family}", *kept] if kept else []
+    return "\n".join(lines)
+
+
+_STOPS = {"DROP", "REJECT"}
+_DECIDES = _STOPS | {"ACCEPT", "DNAT", "SNAT", "MASQUERADE", "REDIRECT", "QUEUE", "NFQUEUE"}
+_RULE = re.compile(r"-A (\S+) ?(.*)")
+_TARGET = re.compile(r"-[jg] (\S+)")
+
+
+@dataclass(slots=True)
+class _Table:
+    """One table as saved: policies of built-in chains, and the rules of all."""
+
+    policies: dict[str, str] = field(default_factory=dict)
+    rules: dict[str, list[str]] = field(default_factory=dict)
+
+    def reaches(self, rule: str, verdicts: set[str]) -> bool:
+        """Whether a rule of others can end in one of these verdicts."""
+        seen: set[str] = set()
+        open_rules = [rule]
+        while open_rules:
+            match = _TARGET.search(open_rules.pop())
+            if match is None or match[1].startswith(layout.PREFIX) or match[1] in seen:
+                continue
+            if match[1] in verdicts:
+                return True
+            seen.add(match[1])
+            open_rules += self.rules.get(match[1], [])
+        return False
+
+
+def obstacles(programs: Programs, jumps: Mapping[Section, Mapping[str, str]]) -> list[str]:
+    """A line for each; ``jumps`` are those of ours that should be there."""
+    lines: list[str] = []
+    for family in (IP, IP6):
+        hooks = {section: jumps[section] for section in jumps if section.family == family}
+        if not hooks:
+            continue
+        tables = _parse(programs.save(family))
+        for section, ours in hooks.items():
+            table = tables.get(section.table, _Table())
+            for hook, chain in ours.items():
+                lines += _before(programs, section, table, hook, chain)
+        lines += _others(programs, family)
+    return lines
+
+
+def _before(
+    programs: Programs, section: Section, table: _Table, hook: str, chain: str
+) -> Iterator[str]:
+    where = f"{programs.name(section.family)} table {section.table}, chain {hook}"
+    rules = table.rules.get(hook, [])
+    jump = f"-j {chain}"
+    if jump not in rules:
+        yield f"{where}: the jump to {chain} is gone: call repair()"
+        return
+    ahead = [rule for rule in rules[: rules.index(jump)] if table.reaches(rule, _DECIDES)]
+    if ahead:
+        call = f"{programs.name(section.family)} -t {section.table}"
+        yield (
+            f"{where}: a rule of others decides before snnet's do ({ahead[0]!r}, {len(ahead)} in "
+            f"all): put {chain} first again ({call} -D {hook} {jump}; {call} -I {hook} {jump})"
+        )
+
+
+def _others(programs: Programs, family: str) -> Iterator[str]:
+    """What the other of iptables-nft and iptables-legacy drops: the kernel asks both."""
+    other = programs.other_variant
+    forward = _parse(programs.save(family, other)).get("filter", _Table())
+    where = f"{programs.name(family, variant=other)} table filter, chain FORWARD"
+    if forward.policies.get("FORWARD") in _STOPS:
+        yield (
+            f"{where}: its policy drops what snnet lets pass by {programs.name(family)}: "
+            f"{programs.name(family, variant=other)} -P FORWARD ACCEPT, or use one iptables for all"
+        )
+    for rule in forward.rules.get("FORWARD", []):
+        if forward.reaches(rule, _STOPS):
+            yield f"{where}: {rule!r} may drop what snnet lets pass: use one iptables for all"
+
+
+def _parse(saved: str) -> dict[str, _Table]:
+    tables: dict[str, _Table] = {}
+    table = _Table()
+    for line in saved.splitlines():
+        if line.startswith("*"):
+            table = tables.setdefault(line[1:], _Table())
+        elif line.startswith(":"):
+            chain, policy, *_ = line[1:].split()
+            table.policies[chain] = policy
+        elif match := _RULE.match(line):
+            table.rules.setdefault(match[1], []).append(match[2])
+    return tables

@@ -1,0 +1,70 @@
+"""What the firewall drivers of real hosts share."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from typing import ClassVar
+
+from snnet.contract import (
+    RULES,
+    Check,
+    Driver,
+    Host,
+    Noun,
+    Operation,
+    Outcome,
+    Unsupported,
+    Watch,
+)
+from snnet.system.conntrack import Conntrack
+
+from .connections import concerned
+
+_log = logging.getLogger("snnet.firewall")
+
+
+class KernelFirewall(Driver):
+    """A firewall of the kernel's netfilter in the network namespace of a real host.
+
+    After an ``apply`` the kernel forgets the connections that its changes concern, so
+    that the next packet of each is looked at anew; a ``transfer`` cuts none.
+    """
+
+    carries: ClassVar[frozenset[type[Noun]]] = RULES
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self._connections = Conntrack(host.netns.descriptor_for(self.name, "firewall"))
+
+    def apply(
+        self,
+        operations: Sequence[Operation],
+        *,
+        check: Check | None = None,
+        keep_going: bool = False,
+        into: Outcome | None = None,
+    ) -> Outcome:
+        """See :meth:`snnet.contract.Driver.apply`."""
+        outcome = Outcome() if into is None else into
+        super().apply(operations, check=check, keep_going=keep_going, into=outcome)
+        self._forget(operations[position] for position in sorted(outcome.done))
+        return outcome
+
+    def transfer(self, operations: Sequence[Operation]) -> Outcome:
+        """See :meth:`snnet.contract.Driver.transfer`."""
+        return super().apply(operations, keep_going=True)
+
+    def _forget(self, changed: Iterable[Operation]) -> None:
+        if matches := list(concerned(changed)):
+            try:
+                self._connections.forget(matches)
+            except OSError as error:
+                _log.warning("connections of changed rules go on as they were: %s", error)
+
+    def watch(self) -> Watch:
+        raise Unsupported("a firewall sees no link events: watch the backend instead")
+
+    def close(self) -> None:
+        """See :meth:`snnet.contract.Driver.close`."""
+        self._connections.close()
