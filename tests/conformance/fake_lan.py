@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Interface
 
 import snnet
-from snnet.backends.fake import FakeDhcp
-from snnet.backends.fake.fabric.guest import Guest
+from snnet.backends.fake import FakeDhcp, Guest
 from snnet.conformance import Lan, Lease
 from snnet.contract import Add, Address, Bridge, DhcpScope, Driver, Noun, Remove, Tap
 

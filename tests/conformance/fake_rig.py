@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Network
 
 import snnet
-from snnet.backends.fake import FakeFirewall
+from snnet.backends.fake import FakeFirewall, Guest
 from snnet.backends.fake.fabric.frames import (
     BROADCAST,
     Arp,
@@ -18,9 +18,8 @@ from snnet.backends.fake.fabric.frames import (
     Packet,
     Udp,
 )
-from snnet.backends.fake.fabric.guest import Guest
-from snnet.backends.fake.fabric.station import Station
-from snnet.backends.fake.fabric.trace import Step
+from snnet.backends.fake.fabric.links import Links
+from snnet.backends.fake.fabric.walk import Step
 from snnet.conformance import Answer, Conversation, Rig
 from snnet.conformance.places import (
     BRIDGES,
@@ -113,7 +112,7 @@ class FakeRig(Rig):
         )
         to = target.mac if near else source.gateway_mac
         self._send(source, Frame(mac or source.mac, to, packet))
-        return self._station(target) in self._station(source).network.walk.reached
+        return self._links(target).station in self._links(source).station.walk.reached
 
     def arp(
         self,
@@ -138,7 +137,7 @@ class FakeRig(Rig):
 
     def resolve(self, source: Place, address: IPv4Address) -> bool:
         asked = Arp(True, source.ip, source.mac, address)
-        with _listening(self._station(source)) as heard:
+        with _listening(self._links(source)) as heard:
             self._send(source, Frame(source.mac, BROADCAST, asked))
         return any(
             isinstance(frame.payload, Arp)
@@ -224,19 +223,19 @@ class FakeRig(Rig):
         machine = self._machines[place]
         return machine.kernel if isinstance(machine, Guest) else machine
 
-    def _station(self, place: Place) -> Station:
-        return self.fabric._station(self._machines[place])
+    def _links(self, place: Place) -> Links:
+        return self.fabric._stack(self._machines[place]).links
 
     def _send(self, source: Place, frame: Frame) -> None:
         """Put a frame on the wire, and have the lies in it forgotten afterwards."""
-        station = self._station(source)
-        walk = station.network.new_walk()
-        walk.later(station.transmit, "eth0", frame, Step(None, station.name, "eth0", "sends", ()))
+        links = self._links(source)
+        station, walk = links.station, links.station.network.new_walk()
+        walk.later(links.transmit, "eth0", frame, Step(None, station.name, "eth0", "sends", ()))
         walk.run()
         station.network.changes.count += 1
 
     def _heard(self, source: Place, hearer: Place, payload: Arp | Packet) -> bool:
-        with _listening(self._station(hearer)) as heard:
+        with _listening(self._links(hearer)) as heard:
             self._send(source, Frame(source.mac, BROADCAST, payload))
         return any(frame.payload is payload for frame in heard)
 
@@ -264,20 +263,20 @@ def _add(kernel: snnet.FakeKernel, *nouns: Noun) -> None:
 
 
 @contextmanager
-def _listening(station: Station) -> Iterator[list[Frame]]:
-    """The frames that come to the station's NIC meanwhile."""
+def _listening(links: Links) -> Iterator[list[Frame]]:
+    """The frames that come to the NIC of a machine meanwhile."""
     heard: list[Frame] = []
-    take_in = station.from_cable
+    take_in = links.from_cable
 
     def from_cable(name: str, frame: Frame, step: Step) -> None:
         heard.append(frame)
         take_in(name, frame, step)
 
-    station.from_cable = from_cable  # type: ignore[method-assign]
+    links.from_cable = from_cable  # type: ignore[method-assign]
     try:
         yield heard
     finally:
-        del station.from_cable
+        del links.from_cable
 
 
 @contextmanager

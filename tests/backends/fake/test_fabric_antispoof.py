@@ -7,6 +7,7 @@ from ipaddress import IPv4Address, ip_address
 import pytest
 
 from snnet.backends.fake import FakeFirewall
+from snnet.backends.fake.fabric.filter import frame_refused, routed_refused
 from snnet.backends.fake.fabric.frames import (
     BROADCAST,
     Arp,
@@ -17,7 +18,6 @@ from snnet.backends.fake.fabric.frames import (
     Segment,
     Udp,
 )
-from snnet.backends.fake.fabric.guard import frame_refused, routed_refused
 from snnet.backends.fake.rulebook import Rulebook
 from snnet.contract import AntiSpoof, Tap
 

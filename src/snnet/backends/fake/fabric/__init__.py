@@ -6,9 +6,7 @@ DHCP scopes.
 ``fabric.py`` is what users see; below it one file for each thing a frame meets.
 """
 
-from .fabric import Fabric
-from .guest import Guest
-from .leases import Lease
-from .sockets import Connection
+from .fabric import Connection, Fabric
+from .guests import Guest, Lease
 
 __all__ = ["Connection", "Fabric", "Guest", "Lease"]

@@ -1,26 +1,25 @@
-"""Finding a neighbour's MAC (RFC 826, net/ipv4/arp.c; IPv6: RFC 4861, net/ipv6/ndisc.c)."""
+"""The MACs of neighbours: RFC 826 and net/ipv4/arp.c; for IPv6 RFC 4861 and net/ipv6/ndisc.c.
+
+Here: whom the host asks, what it answers, also for others (proxy), and what it
+believes.  Not here: packets that wait for a MAC, which the walk keeps (``walk.py``).
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from snnet.contract import IPAddress, Link, Neighbour, ProxyNeighbour
 
-from ..sysctls import SysctlRules
 from .frames import Arp, Frame, Packet
-from .trace import Step
-
-if TYPE_CHECKING:
-    from .station import Station
+from .links import Links
+from .walk import Step
 
 
 class Resolver:
     """Asks for MACs, answers for the host's own addresses, remembers what it heard."""
 
-    def __init__(self, station: Station) -> None:
-        self._station = station
-        self._state = station.state
-        self._sysctls = SysctlRules(station.state)
+    def __init__(self, links: Links) -> None:
+        self._links = links
+        self._station = links.station
+        self._state = links.station.state
 
     def mac_of(self, link: Link, address: IPAddress) -> str | None:
         """The neighbour's MAC, from a permanent entry or from what was heard."""
@@ -28,27 +27,25 @@ class Resolver:
         if isinstance(entry, Neighbour):
             return entry.lladdr
         station = self._station
-        return station.network.learned.neighbours.get((station, link.name, address))
+        return station.learned.neighbours.get((station, link.name, address))
 
     def hear(self, link: Link, arp: Arp, step: Step) -> list[Packet]:
         """Take in an ARP message; gives back the packets that waited for its sender."""
         station = self._station
-        deaf = station.stack.netfilter.deaf(link.name)
-        if deaf is not None and (not arp.request or arp.target in self._state.local):
-            station.network.walk.drop(step, station, link.name, "dropped by: {}: {}", deaf, arp)
+        if not self._links.netfilter.arp_input(link, arp, step):
             return []
-        if deaf is not None or (arp.request and not self._answers(link, arp.target)):
-            station.network.walk.ignore(step, station, link.name, "not asked: {}", arp)
+        if arp.request and not self._answers(link, arp.target):
+            station.ignore(step, link.name, "not asked: {}", arp)
             return []
         # Who answers first is believed, as long as nothing changes (LOCKTIME, arp_process).
-        learned = station.network.learned.neighbours
+        learned = station.learned.neighbours
         learned.setdefault((station, link.name, arp.sender), arp.sender_mac)
         if not arp.request:
-            return station.network.walk.answered(station, link.name, arp.sender)
+            return station.walk.answered(station, link.name, arp.sender)
         mac = link.mac or ""
         step = step.then(station.name, link.name, "{} is at {}, says this host", arp.target, mac)
         reply = Arp(False, arp.target, mac, arp.sender)
-        station.transmit(link.name, Frame(mac, arp.sender_mac, reply), step)
+        self._links.transmit(link.name, Frame(mac, arp.sender_mac, reply), step)
         return []
 
     def _answers(self, link: Link, target: IPAddress) -> bool:
@@ -74,10 +71,10 @@ class Resolver:
         if target.version == 6:
             return (
                 added
-                and self._station.stack.forwards(link.name, 6)
+                and self._station.forwards(link.name, 6)
                 and self._number(link, "ipv6", "proxy_ndp") > 0
             )
-        if not (added or self.is_proxy(link)) or not self._station.stack.forwards(link.name, 4):
+        if not (added or self.is_proxy(link)) or not self._station.forwards(link.name, 4):
             return False
         hop = self._state.fib.find(target)
         return hop is not None and hop.link != link.name
@@ -96,5 +93,7 @@ class Resolver:
         if not self._state.sysctls:
             return 0  # none was ever set, and all that is asked for here starts so
         names = (link.name, "all")
-        found = [self._sysctls.find(f"net.{family}.conf.{name}.{parameter}") for name in names]
+        found = [
+            self._station.sysctls.find(f"net.{family}.conf.{name}.{parameter}") for name in names
+        ]
         return max(int(sysctl.value) for sysctl in found if sysctl is not None)

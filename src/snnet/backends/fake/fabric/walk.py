@@ -1,24 +1,149 @@
-"""One walk through the fabric: what is under way, where it ended, what was learned.
+"""What all layers share: stations, the walk under way and its trace, what was learned.
 
-There is no time here: a walk lasts until nothing moves any more, and whoever
-still waits for an answer then will get none.
+Here: who takes part (``Station``), frames under way and where they ended (``Walk``),
+each step as text (``Step``, ``Endings``), and caches (``Learned``).  Not here: what a
+layer does with a frame.  There is no time: a walk lasts until nothing moves any more,
+and a packet that still waits for an answer then is dropped.
 """
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 from snnet.contract import IPAddress
 
-from .conntrack import Conntrack
+from ..kernel import FakeKernel
+from ..state import Changes
+from ..sysctls import SysctlRules
 from .frames import Arp, Packet
-from .trace import Endings, Step
 
-if TYPE_CHECKING:
-    from .sockets import Question
-    from .station import Station
+_LINES_MAX = 80
+"""Lines told of a search that failed; a flood through a thousand hosts has more."""
+
+# -- the trace ------------------------------------------------------------------------
+
+
+class Step:
+    """One thing that happened, because of the one before.
+
+    It is put into words only when somebody asks: walking is done much more often.
+    """
+
+    __slots__ = ("before", "host", "link", "said", "values")
+
+    def __init__(
+        self, before: Step | None, host: str, link: str, said: str, values: tuple[object, ...]
+    ) -> None:
+        self.before, self.host, self.link = before, host, link
+        self.said, self.values = said, values
+
+    def then(self, host: str, link: str, said: str, *values: object) -> Step:
+        """The next step; ``said`` has a ``{}`` for each value."""
+        return Step(self, host, link, said, values)
+
+    def path(self) -> list[Step]:
+        """All steps from the first to this one."""
+        path: list[Step] = []
+        step: Step | None = self
+        while step is not None:
+            path.append(step)
+            step = step.before
+        return path[::-1]
+
+    def __str__(self) -> str:
+        place = f"{self.link} on {self.host}" if self.link else self.host
+        return f"{place}: {self.said.format(*self.values)}"
+
+
+class Endings(NamedTuple):
+    """Where the branches of one walk ended."""
+
+    dropped: list[Step]
+    ignored: list[Step]
+
+    def told(self) -> list[str]:
+        """The steps that led to each ending; indented where the way forks.
+
+        Those who were not meant are told too, while there is room: they show
+        how far a search went.
+        """
+        kept = [*self.dropped, *self.ignored][:_LINES_MAX]
+        kept.sort(key=self.dropped.__contains__)  # what was dropped is told last
+        after: dict[Step | None, list[Step]] = {}
+        for leaf in kept:
+            for step in leaf.path():
+                siblings = after.setdefault(step.before, [])
+                if step not in siblings:
+                    siblings.append(step)
+        lines = _tree(after)
+        if len(lines) > _LINES_MAX:
+            half = _LINES_MAX // 2
+            lines[half:-half] = [f"... {len(lines) - _LINES_MAX} lines left out ..."]
+        hidden = len(self.dropped) + len(self.ignored) - len(kept)
+        return [*lines, f"... and {hidden} more ends like these"] if hidden else lines
+
+
+def _tree(after: dict[Step | None, list[Step]]) -> list[str]:
+    lines = []
+    waiting = [(step, 0) for step in reversed(after.get(None, []))]
+    while waiting:
+        step, depth = waiting.pop()
+        lines.append("  " * depth + str(step))
+        following = after.get(step, [])
+        deeper = depth + (len(following) > 1)
+        waiting += [(next_step, deeper) for next_step in reversed(following)]
+    return lines
+
+
+# -- stations -------------------------------------------------------------------------
+
+
+class Station:
+    """One network namespace that takes part: a host's or a guest's."""
+
+    def __init__(self, network: Network, kernel: FakeKernel, name: str) -> None:
+        self.network = network
+        self.kernel = kernel
+        self.state = kernel.state
+        self.sysctls = SysctlRules(kernel.state)
+        self.name = name
+
+    @property
+    def walk(self) -> Walk:
+        """The walk under way."""
+        return self.network.walk
+
+    @property
+    def learned(self) -> Learned:
+        """What is known since the last change of any station."""
+        return self.network.learned
+
+    def forwards(self, link: str, version: int) -> bool:
+        """Whether the host forwards packets that arrive by the link."""
+        name = f"net.ipv4.conf.{link}" if version == 4 else "net.ipv6.conf.all"
+        found = self.sysctls.find(f"{name}.forwarding")
+        return found is not None and found.value != "0"
+
+    def drop(self, step: Step, link: str, why: str, *values: object) -> None:
+        """The way ends here, for a reason worth telling."""
+        self.network.walk.endings.dropped.append(step.then(self.name, link, why, *values))
+
+    def ignore(self, step: Step, link: str, why: str, *values: object) -> None:
+        """The way ends here, for this one was not meant."""
+        self.network.walk.endings.ignored.append(step.then(self.name, link, why, *values))
+
+    def __repr__(self) -> str:
+        return f"<Station {self.name}>"
+
+
+class Question(NamedTuple):
+    """What a walk is about: the first packet, and who sends it."""
+
+    station: Station
+    packet: Packet
 
 
 class Walk:
@@ -26,7 +151,6 @@ class Walk:
 
     def __init__(self) -> None:
         self.endings = Endings([], [])
-        self.connections = Conntrack()
         self.question: Question | None = None
         self.reached: dict[Station, IPAddress] = {}
         """Stations that the question was delivered to, and the address it came from."""
@@ -47,10 +171,9 @@ class Walk:
         for (station, link, address), packets in self._waiting.items():
             for packet, step in packets:
                 asked = Arp(True, packet.source, "", address)
-                self.drop(step, station, link, "no answer to {}", asked)
+                lost = step.then(station.name, link, "no answer to {}", asked)
+                self.endings.dropped.append(lost)
         self._waiting.clear()
-
-    # -- waiting for a neighbour ---------------------------------------------------
 
     def wait(
         self, station: Station, link: str, address: IPAddress, packet: Packet, step: Step
@@ -65,15 +188,8 @@ class Walk:
         packets = self._waiting.pop((station, link, address), [])
         return [packet for packet, _ in packets]
 
-    # -- ends -----------------------------------------------------------------------
 
-    def drop(self, step: Step, station: Station, link: str, why: str, *values: object) -> None:
-        """The way ends here, for a reason worth telling."""
-        self.endings.dropped.append(step.then(station.name, link, why, *values))
-
-    def ignore(self, step: Step, station: Station, link: str, why: str, *values: object) -> None:
-        """The way ends here, for this one was not meant."""
-        self.endings.ignored.append(step.then(station.name, link, why, *values))
+# -- what they share --------------------------------------------------------------------
 
 
 class Learned:
@@ -98,3 +214,24 @@ class Learned:
         """Whether a station takes in packets to an address."""
         self.leases: dict[tuple[Station, str], dict[str, IPAddress]] = {}
         """Leased addresses by MAC, by station and bridge."""
+
+
+class Network:
+    """What the stations of one fabric share."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        """Held while anything moves or is built."""
+        self.walk = Walk()
+        self.learned = Learned()
+        self.changes = Changes()
+        """Counts the changes of every kernel of the fabric."""
+        self._settled_at = -1
+
+    def new_walk(self) -> Walk:
+        """Start anew; what was learned is forgotten if anything changed since."""
+        if self.changes.count != self._settled_at:
+            self.learned = Learned()
+            self._settled_at = self.changes.count
+        self.walk = Walk()
+        return self.walk

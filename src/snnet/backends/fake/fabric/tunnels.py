@@ -1,9 +1,13 @@
-"""Tunnels: frames into packets and back, through the host's own IP."""
+"""Tunnels: frames into packets and back, through the host's own IP.
+
+Here: how each kind of tunnel finds its other end, and which link takes in what
+arrives.  Not here: the headers (``frames.py``) and the way of the outer packet
+(``stack.py``).
+"""
 
 from __future__ import annotations
 
 from ipaddress import IPv4Address
-from typing import TYPE_CHECKING
 
 from snnet.contract import (
     Fdb,
@@ -17,10 +21,8 @@ from snnet.contract import (
 )
 
 from .frames import Encapsulated, Frame, Packet, Udp
-from .trace import Step
-
-if TYPE_CHECKING:
-    from .station import Station
+from .stack import Stack
+from .walk import Step
 
 _SOURCE_PORT = 49152  # any would do; the kernel takes a hash of the inner headers
 _DEPTH_MAX = 8  # XMIT_RECURSION_LIMIT, net/core/dev.h
@@ -28,10 +30,12 @@ _ANYBODY = "00:00:00:00:00:00"
 
 
 class Tunnels:
-    """All tunnels of one station."""
+    """All tunnels of one station; they put themselves on top of its links and stack."""
 
-    def __init__(self, station: Station) -> None:
-        self._station = station
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+        self._station = stack.station
+        stack.tunnels = stack.links.tunnels = self
 
     # -- out -------------------------------------------------------------------------
 
@@ -44,22 +48,19 @@ class Tunnels:
                 far = self._vxlan_remote(link, frame.target)
                 if far is None:
                     why = "no forwarding entry for {}"
-                    self._station.network.walk.drop(
-                        step, self._station, link.name, why, frame.target
-                    )
+                    self._station.drop(step, link.name, why, frame.target)
                     return
                 udp = Udp(_SOURCE_PORT, port, Encapsulated("vxlan", vni, frame))
                 self._send(link, local, far, udp, step)
             case Geneve(remote=remote, vni=vni, port=port):
                 udp = Udp(_SOURCE_PORT, port, Encapsulated("geneve", vni, frame))
-                self._send(link, self._station.stack.source_for(remote), remote, udp, step)
+                self._send(link, self._stack.source_for(remote), remote, udp, step)
 
     def send_packet(self, link: Gre, next_hop: IPAddress, packet: Packet, step: Step) -> None:
         """Send a packet over multipoint gre: neighbours say where the next hop is."""
         entry = self._station.state.nouns.get(("neighbour", link.name, str(next_hop)))
         if not isinstance(entry, Neighbour):
-            walk = self._station.network.walk
-            walk.drop(step, self._station, link.name, "no neighbour entry for {}", next_hop)
+            self._station.drop(step, link.name, "no neighbour entry for {}", next_hop)
             return
         payload = Encapsulated("gre", link.tunnel_key, packet)
         self._send(link, link.local, IPv4Address(entry.lladdr), payload, step)
@@ -82,14 +83,14 @@ class Tunnels:
         station = self._station
         if local is None or local not in station.state.local:
             why = "its local address {} is not on this host"
-            station.network.walk.drop(step, station, link.name, why, local)
+            station.drop(step, link.name, why, local)
             return
         step = step.then(station.name, link.name, "{} to {}", payload, remote)
         inner = payload.payload if isinstance(payload, Udp) else payload
         if isinstance(inner, Encapsulated) and inner.depth > _DEPTH_MAX:
-            station.network.walk.drop(step, station, link.name, "the tunnel leads into itself")
+            station.drop(step, link.name, "the tunnel leads into itself")
             return
-        station.stack.send(Packet(local, remote, payload), step, link.name)
+        self._stack.send(Packet(local, remote, payload), step, link.name)
 
     # -- in ---------------------------------------------------------------------------
 
@@ -114,12 +115,12 @@ class Tunnels:
         name = station.state.tunnels.get(identity)
         if name is None:
             why = "no tunnel here for {} from {}"
-            station.network.walk.drop(step, station, "", why, outer, source)
+            station.drop(step, "", why, outer, source)
             return
         step = step.then(station.name, name, "{} from {}", outer, source)
         if isinstance(outer.inner, Frame):
-            station.receive(name, outer.inner, step)
+            self._stack.links.receive(name, outer.inner, step)
         elif station.state.is_up(name):
-            station.stack.packet(name, outer.inner, step)
+            self._stack.receive_packet(name, outer.inner, step)
         else:
-            station.network.walk.drop(step, station, name, "the link is down")
+            station.drop(step, name, "the link is down")
