@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Network
 
 import snnet
@@ -34,18 +33,17 @@ from snnet.conformance.places import (
 )
 from snnet.contract import (
     PROTOCOLS,
-    Add,
     Address,
     Bridge,
     Change,
     Driver,
     IPAddress,
-    Noun,
-    Remove,
     Route,
     Sysctl,
     Tap,
 )
+from tests.backends.fake.steps import add, do, remove
+from tests.backends.fake.topology import Vnic
 
 _NOBODY = IPv4Address("10.255.255.254")
 _ANY, _ALL = IPv4Address("0.0.0.0"), IPv4Address("255.255.255.255")
@@ -150,7 +148,7 @@ class FakeRig(Rig):
 
     def add_address(self, link: str, address: IPv4Interface) -> None:
         noun = Address(link=link, address=address)
-        _add(self.hub, noun)
+        add(self.hub, noun)
         self._addresses.append(noun)
 
     def ruleset(self) -> str:
@@ -161,8 +159,7 @@ class FakeRig(Rig):
         return _stranger(self.hub)
 
     def reset(self) -> None:
-        outcome = self.hub.apply([Remove(noun) for noun in self._addresses])
-        assert outcome.error is None, outcome.error
+        remove(self.hub, *self._addresses)
         self._addresses.clear()
 
     def close(self) -> None:
@@ -174,9 +171,9 @@ class FakeRig(Rig):
         for device in DEVICES:
             self.hub.add_uplink(device.name, device.address, mac=device.mac)
             self.fabric.plug(self.hub, device.name)
-            _add(self.hub, Address(link=device.name, address=device.address6))
+            add(self.hub, Address(link=device.name, address=device.address6))
         for bridge in BRIDGES:
-            _add(
+            add(
                 self.hub,
                 Bridge(name=bridge.name, mac=bridge.mac),
                 Address(link=bridge.name, address=bridge.address),
@@ -185,19 +182,18 @@ class FakeRig(Rig):
         for name in _SYSCTLS:
             old = self.hub.find(Sysctl(name=name))
             if isinstance(old, Sysctl):
-                outcome = self.hub.apply([Change(Sysctl(name=name, value="1"), old)])
-                assert outcome.error is None, outcome.error
+                do(self.hub, Change(Sysctl(name=name, value="1"), old))
 
     def _guest(self, place: Place) -> Guest:
         mac = None if place.bridge else place.gateway_mac
-        _add(self.hub, Tap(name=place.link, master=place.bridge, mac=mac))
+        add(self.hub, Tap(name=place.link, master=place.bridge, mac=mac))
         if place.gateway == ROUTED_GATEWAY:
-            _add(
+            add(
                 self.hub,
                 Address(link=place.link, address=IPv4Interface(ROUTED_GATEWAY)),
                 Route(destination=IPv4Network(place.ip), link=place.link),
             )
-        vnic = _Vnic(place.link, place.mac)
+        vnic = Vnic(place.link, place.mac)
         return self.fabric.attach(
             self.hub, vnic, address=place.address, gateway=place.gateway, name=place.name
         )
@@ -205,13 +201,13 @@ class FakeRig(Rig):
     def _outsider(self, place: Place) -> snnet.FakeKernel:
         kernel = self.fabric.add_host(place.name, place.address)
         everywhere = IPv4Network("0.0.0.0/0")
-        _add(kernel, Route(destination=everywhere, link="eth0", gateway=place.gateway))
+        add(kernel, Route(destination=everywhere, link="eth0", gateway=place.gateway))
         return kernel
 
     def _add_ipv6(self, place: Place) -> None:
         if place.address6 is not None:
             everywhere = IPv6Network("::/0")
-            _add(
+            add(
                 self._kernel(place),
                 Address(link="eth0", address=place.address6),
                 Route(destination=everywhere, link="eth0", gateway=place.gateway6),
@@ -249,17 +245,6 @@ class _FakeConversation(Conversation):
     def ask(self) -> Answer | None:
         rig, source, address, port = self._question
         return rig.connect(source, address, "udp", port)
-
-
-@dataclass(frozen=True)
-class _Vnic:
-    link_name: str
-    mac: str
-
-
-def _add(kernel: snnet.FakeKernel, *nouns: Noun) -> None:
-    outcome = kernel.apply([Add(noun) for noun in nouns])
-    assert outcome.error is None, outcome.error
 
 
 @contextmanager

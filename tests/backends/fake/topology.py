@@ -31,11 +31,11 @@ class Vnic:
     """What the fabric reads of a VNIC."""
 
     link_name: str
-    ip: IPv4Address
     mac: str
-    mtu: int
-    subnet: IPv4Network
-    gateway: IPv4Address
+    ip: IPv4Address | None = None
+    mtu: int | None = None
+    subnet: IPv4Network | None = None
+    gateway: IPv4Address | None = None
 
 
 def mac_of(ip: IPv4Address, first: int = 2) -> str:
@@ -88,7 +88,7 @@ class DataCenter:
     def vm(self, node: FakeKernel, ip: str, key: int = 7, subnet: IPv4Network = SUBNET) -> Vnic:
         """A tap for a VM with this address."""
         vnic = self._vnic(f"t{key}x{ip.rpartition('.')[2]}", ip, subnet)
-        mac = mac_of(vnic.ip, first=0xFE)
+        mac = mac_of(IPv4Address(ip), first=0xFE)
         add(node, Tap(name=vnic.link_name, mac=mac, mtu=self.mtu, master=f"br{key}"))
         return vnic
 
@@ -99,7 +99,7 @@ class DataCenter:
             node,
             Veth(
                 name=vnic.link_name,
-                mac=mac_of(vnic.ip, first=0xFE),
+                mac=mac_of(IPv4Address(ip), first=0xFE),
                 mtu=self.mtu,
                 master=f"br{key}",
                 peer=f"p{vnic.link_name}",
@@ -118,7 +118,8 @@ class DataCenter:
 
     def _vnic(self, name: str, ip: str, subnet: IPv4Network) -> Vnic:
         address = IPv4Interface(ip).ip
-        return Vnic(name, address, mac_of(address), self.mtu, subnet, subnet.network_address + 1)
+        gateway = subnet.network_address + 1
+        return Vnic(name, mac_of(address), address, self.mtu, subnet, gateway)
 
     def _tunnel(
         self, name: str, key: int, local: IPAddress, remote: IPAddress, master: str
