@@ -110,7 +110,7 @@ class Flow:
         """Whether it was destined for something else (IPS_DST_NAT)."""
         return self.target != self.original.target
 
-    def told(self, end: End) -> object:
+    def label(self, end: End) -> object:
         """The end as people write it: with its port where there is one."""
         return end if self.original.protocol in PROTOCOLS else end.address
 

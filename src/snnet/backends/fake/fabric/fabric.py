@@ -235,7 +235,7 @@ class Fabric:
             if failure is None:
                 assert walk.answer is not None
                 return "\n".join([*map(str, walk.answer.path()), "answered"])
-            return "\n".join([*walk.endings.told(), failure])
+            return "\n".join([*walk.endings.lines(), failure])
 
     def _ask(
         self, source: Place, target: Place | str | IPAddress, asked: Echo | Segment

@@ -123,7 +123,7 @@ class Guest:
         """Hop by hop, what became of the last time it asked for a lease."""
         if self._client.answer is not None:
             return "\n".join(map(str, self._client.answer.path()))
-        return "\n".join([*self._asked.endings.told(), "no lease"])
+        return "\n".join([*self._asked.endings.lines(), "no lease"])
 
     def detach(self) -> None:
         """Leave the VNIC; see ``Fabric.detach``."""

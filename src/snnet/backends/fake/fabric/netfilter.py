@@ -117,7 +117,7 @@ class Netfilter:
                     return self._let((rule, f"no address on {out}"), passage)
                 flow.source = flow.source._replace(address=address)
                 if address != passage.packet.source:
-                    end = flow.told(flow.source)
+                    end = flow.label(flow.source)
                     passage = self._note(passage, "SNAT to {} by {}", end, rule)
         return self._sign(passage)
 
@@ -144,13 +144,13 @@ class Netfilter:
             target = flow.original.source
             if target == ends_of(passage.packet).target:
                 return passage
-            passage = self._note(passage, "for {}, whom it answers", flow.told(target))
+            passage = self._note(passage, "for {}, whom it answers", flow.label(target))
         else:
             if not flow.settled:
                 found = new_target(self._rules, passage, self._station.state.local)
                 if found is not None:
                     rule, flow.target = found
-                    end = flow.told(flow.target)
+                    end = flow.label(flow.target)
                     passage = self._note(passage, "DNAT to {} by {}", end, rule)
             target = flow.target
         return passage._replace(packet=to_end(passage.packet, target))
@@ -165,7 +165,7 @@ class Netfilter:
         if source == ends_of(passage.packet).source:
             return passage
         if passage.answers:
-            passage = self._note(passage, "from {}, who was asked", flow.told(source))
+            passage = self._note(passage, "from {}, who was asked", flow.label(source))
         return passage._replace(packet=from_end(passage.packet, source))
 
     def _note(self, passage: Passage, said: str, *values: object) -> Passage:

@@ -64,7 +64,7 @@ class Endings(NamedTuple):
     dropped: list[Step]
     ignored: list[Step]
 
-    def told(self) -> list[str]:
+    def lines(self) -> list[str]:
         """The steps that led to each ending; indented where the way forks.
 
         Those who were not meant are told too, while there is room: they show
