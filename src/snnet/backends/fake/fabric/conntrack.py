@@ -1,12 +1,11 @@
-"""Connections as one host knows them, and their translation (nf_conntrack_core.c, nf_nat_core.c).
+"""Connection tracking of one host, and NAT (nf_conntrack_core.c, nf_nat_core.c).
 
-Here: what tells a packet's connection, the table of connections, a packet on its way
-through the hooks (``Passage``), and which NAT rule applies to a new connection.  Not
-here: when they are asked, which is ``netfilter.py``.
+Here: what identifies a connection, the table of connections, a packet between two hooks
+(``Passage``), and the NAT rule that applies to a new connection.  Not here: the hooks
+that use them (``netfilter.py``).
 
-There is no time in the fabric: a connection is known for one walk, from its first
-packet to its answer.  One walk carries one connection of each kind, so no two ever
-want the same translated port.
+The fabric has no clock: a connection lasts for one walk, from its first packet to the
+answer.  A walk carries one connection of each kind, so translated ports never collide.
 """
 
 from __future__ import annotations
@@ -29,11 +28,11 @@ from ..rulebook import Rulebook
 from .frames import Echo, Encapsulated, Packet, Segment, Udp
 from .walk import Step
 
-# -- what tells a connection --------------------------------------------------------------
+# -- what identifies a connection ---------------------------------------------------------
 
 
 class End(NamedTuple):
-    """An address, and with protocols that have them a port; an echo request's number."""
+    """An address with a port, the number of an echo request, or 0."""
 
     address: IPAddress
     port: int = 0
@@ -44,7 +43,7 @@ class End(NamedTuple):
 
 
 class Ends(NamedTuple):
-    """What tells a packet's connection (nf_conntrack_tuple)."""
+    """The protocol and both ends of a connection (nf_conntrack_tuple)."""
 
     protocol: str
     source: End
@@ -56,7 +55,7 @@ class Ends(NamedTuple):
 
 
 def ends_of(packet: Packet) -> Ends:
-    """The ends of the packet as it is now."""
+    """Return the ends of the packet as it is now."""
     payload = packet.payload
     source, target = packet.source, packet.target
     match payload:
@@ -74,7 +73,7 @@ def ends_of(packet: Packet) -> Ends:
 
 
 def from_end(packet: Packet, end: End) -> Packet:
-    """The packet with another source."""
+    """Return the packet with another source."""
     payload = packet.payload
     if isinstance(payload, (Segment, Udp)) and payload.source != end.port:
         payload = replace(payload, source=end.port)
@@ -82,7 +81,7 @@ def from_end(packet: Packet, end: End) -> Packet:
 
 
 def to_end(packet: Packet, end: End) -> Packet:
-    """The packet with another target."""
+    """Return the packet with another target."""
     payload = packet.payload
     if isinstance(payload, (Segment, Udp)) and payload.target != end.port:
         payload = replace(payload, target=end.port)
@@ -93,9 +92,10 @@ def to_end(packet: Packet, end: End) -> Packet:
 
 
 class Flow:
-    """One connection on one host: what its first packet said, and what is made of that.
+    """One connection on one host: the ends of its first packet, and the translated ends.
 
-    ``settled`` once that packet has left or arrived: it is translated no further.
+    ``settled`` is True after that packet left the host or was delivered: the translation
+    is then final.
     """
 
     __slots__ = ("original", "settled", "source", "target")
@@ -107,23 +107,23 @@ class Flow:
 
     @property
     def redirected(self) -> bool:
-        """Whether it was destined for something else (IPS_DST_NAT)."""
+        """Whether the target was translated (IPS_DST_NAT)."""
         return self.target != self.original.target
 
     def label(self, end: End) -> object:
-        """The end as people write it: with its port where there is one."""
+        """Return the end for the trace: with the port if the protocol has ports."""
         return end if self.original.protocol in PROTOCOLS else end.address
 
 
 class Passage(NamedTuple):
-    """The packet as it is now, and what netfilter's hooks know of it (nfctinfo, iif)."""
+    """A packet between two hooks, with its connection and ingress link (nfctinfo, iif)."""
 
     packet: Packet
     step: Step
     link: str = ""
-    """The link it came by; none if it is the host's own."""
+    """The link it arrived on; empty if the host sent it."""
     flow: Flow | None = None
-    """Its connection, where there are rules; None for what belongs to none."""
+    """Its connection; None if the host has no rules or the packet has no connection."""
     answers: bool = False
 
 
@@ -135,9 +135,10 @@ class Conntrack:
         self._replies: dict[Ends, Flow] = {}
 
     def find(self, packet: Packet) -> tuple[Flow | None, bool]:
-        """The packet's connection, a new one if need be, and whether it answers.
+        """Return the packet's connection, and whether the packet is an answer.
 
-        None for what neither opens a connection nor answers on one (state INVALID).
+        Adds the connection if it is new.  Returns None for a packet that neither opens a
+        connection nor belongs to one (state INVALID).
         """
         ends = ends_of(packet)
         if (flow := self._replies.get(ends)) is not None:
@@ -150,7 +151,7 @@ class Conntrack:
         return flow, False
 
     def settle(self, flow: Flow) -> None:
-        """Know the answers from now on (__nf_conntrack_confirm)."""
+        """Make the translation final and recognise answers (__nf_conntrack_confirm)."""
         if not flow.settled:
             flow.settled = True
             reply = Ends(flow.original.protocol, flow.target, flow.source)
@@ -158,7 +159,7 @@ class Conntrack:
 
 
 def _only_answers(packet: Packet) -> bool:
-    """Whether it opens nothing.  Of UDP nobody can tell."""
+    """Return whether the packet cannot open a connection; UDP always can."""
     payload = packet.payload
     match payload:
         case Echo():
@@ -175,9 +176,9 @@ def _only_answers(packet: Packet) -> bool:
 def new_target(
     rules: Rulebook, passage: Passage, local: Container[IPAddress]
 ) -> tuple[Noun, End] | None:
-    """Destination NAT: who is meant instead, and by which rule; None if nobody else.
+    """Return the rule and the new target of destination NAT, None without NAT.
 
-    ``local`` are the addresses of the host.
+    ``local`` has the addresses of the host.
     """
     assert passage.flow is not None
     protocol, _, (address, port) = passage.flow.original
@@ -197,9 +198,9 @@ def new_target(
 def new_source(
     rules: Rulebook, passage: Passage, out: str, own: IPAddress | None
 ) -> tuple[Noun, IPAddress | None] | None:
-    """Source NAT: as whom it leaves by the link ``out``, and by which rule; None as it is.
+    """Return the rule and the new source of source NAT on the link ``out``, None without NAT.
 
-    ``own`` is the host's address there.
+    ``own`` is the host's address on that link.
     """
     assert passage.flow is not None
     if passage.flow.redirected:

@@ -1,8 +1,7 @@
-"""The fabric as its users see it: hosts, guests, ping, connect, explain.
+"""The fabric as users see it: hosts, guests, ping, connect, explain.
 
 Here: what is plugged in where, and the questions that start a walk.  Not here: how
-frames move (``links.py``, ``stack.py``) and what a guest does by itself
-(``guests.py``).
+frames move (``links.py``, ``stack.py``) and what guests do (``guests.py``).
 """
 
 from __future__ import annotations
@@ -30,13 +29,13 @@ from .stack import Stack
 from .tunnels import Tunnels
 from .walk import Network, Question, Station, Step, Walk
 
-_EPHEMERAL = 49153  # a port that a client would be given (RFC 6335, 6)
+_EPHEMERAL = 49153  # a client port of the dynamic range (RFC 6335, 6)
 
 Place = FakeKernel | Guest
 
 
 class Connection(NamedTuple):
-    """A connection as its listener has it: who that is, and from which address it came."""
+    """A connection as the listener sees it: the listener's name, and the source address."""
 
     station: str
     source: IPAddress
@@ -45,11 +44,10 @@ class Connection(NamedTuple):
 class Fabric:
     """Fake hosts on one wire, and guests on their VNICs.
 
-    There is no time: before each walk all caches are as if everything had
-    been left alone since the last change.  Frames larger than a link's MTU
-    are dropped, also where Linux would fragment the packet inside.  Firewall
-    rules of the hosts (``FakeFirewall``) are obeyed; a connection is known to
-    them for one walk.
+    The fabric has no clock: every question sees caches as if they had expired since the
+    last change.  Frames larger than a link's MTU are dropped, even where Linux would
+    fragment the packet.  The hosts' firewall rules (``FakeFirewall``) apply; their
+    connection tracking lasts for one question.  Threads may share a fabric.
     """
 
     def __init__(self) -> None:
@@ -69,15 +67,16 @@ class Fabric:
         on: Vnic | tuple[FakeKernel, Vnic] | None = None,
         mtu: int = 1500,
     ) -> FakeKernel:
-        """A new host whose ``eth0`` has this address.
+        """Add a host whose ``eth0`` has this address.
 
-        ``eth0`` is on the wire, or with ``on`` behind that CNCI VNIC: it then
-        has the VNIC's MAC and MTU.  Where two hosts have a link of the VNIC's
-        name, say which: ``on=(kernel, vnic)``.
+        ``eth0`` is on the wire.  With ``on`` it is behind that CNCI VNIC and has the VNIC's
+        MAC and MTU.  If two hosts have a link of the VNIC's name, pass
+        ``on=(kernel, vnic)``.  ``mtu`` is in bytes.  Raises InvalidRequest if the name is
+        taken, or if the VNIC does not exist or is in use.
         """
         with self._network.lock:
             if name in self.hosts:
-                raise InvalidRequest(f"there is a host {name!r} already", field="name")
+                raise InvalidRequest(f"host {name!r} already exists", field="name")
             below = None if on is None else self._find_port(on)
             kernel = FakeKernel(name)
             mac = None if below is None else below[1].mac
@@ -93,10 +92,10 @@ class Fabric:
             return kernel
 
     def plug(self, kernel: FakeKernel, link_name: str) -> None:
-        """Put a further uplink of a host (``FakeKernel.add_uplink``) on the wire.
+        """Put another uplink of a host (``FakeKernel.add_uplink``) on the wire.
 
-        Who asks for an address of a host with several believes the uplink that has
-        it: on Linux all of them answer, and the first answer counts.
+        An ARP request for an address of a host with several uplinks is answered by the
+        uplink that has it; on Linux all of them answer, and the first answer counts.
         """
         with self._network.lock:
             links = self._stack(kernel).links
@@ -104,15 +103,15 @@ class Fabric:
             free_end = isinstance(link, Veth) and link.peer is None
             if link is None or not (free_end or isinstance(link, Other)) or link_name == "lo":
                 name = links.station.name
-                raise InvalidRequest(f"{link_name} on {name} is no uplink", field="link_name")
+                raise InvalidRequest(f"{link_name} on {name} is not an uplink", field="link_name")
             if links.cable(link) is not None:
-                raise InvalidRequest(f"{link_name} is plugged in already", field="link_name")
+                raise InvalidRequest(f"{link_name} is already plugged in", field="link_name")
             self._plug(links, link)
 
     def listen(self, place: Place, protocol: str, port: int | None = None) -> None:
-        """Have a host or guest listen on the port; without one, on every port.
+        """Make a host or guest listen on the port; without one, on every port.
 
-        Guests listen everywhere until they are told where, hosts nowhere.
+        Before the first call, guests listen on every port and hosts on none.
         """
         with self._network.lock:
             _check_port(protocol, port)
@@ -128,22 +127,22 @@ class Fabric:
         gateway: str | IPAddress | None = None,
         name: str | None = None,
     ) -> Guest:
-        """A guest on the VNIC: behind its tap, or with the peer of its veth as its own.
+        """Add a guest on the VNIC: behind its tap, or with the peer of its veth as NIC.
 
-        With ``dhcp`` it asks for a lease; without, it has ``address`` and
-        ``gateway``, by default those of the VNIC (its ``ip``, ``subnet``,
-        ``gateway``).  MAC and MTU are the VNIC's.
+        With ``dhcp`` it asks for a lease.  Otherwise it gets ``address`` and ``gateway``,
+        by default the ``ip``, ``subnet`` and ``gateway`` of the VNIC.  MAC and MTU are the
+        VNIC's.  Raises InvalidRequest if the host has no such tap or veth, if a guest
+        already has it, or if the address is missing or malformed.
         """
         with self._network.lock:
             host = self._stack(kernel).links
             near = kernel.state.link(vnic.link_name)
             if not isinstance(near, (Tap, Veth)):
-                found = "no link" if near is None else f"{near.kind} is no tap or veth:"
-                raise InvalidRequest(
-                    f"{found} {vnic.link_name} on {host.station.name}", field="vnic"
-                )
+                where = f"{vnic.link_name} on {host.station.name}"
+                why = f"{where} is a {near.kind}, not a tap or veth" if near else f"no link {where}"
+                raise InvalidRequest(why, field="vnic")
             if host.cable(near) is not None:
-                raise InvalidRequest(f"{near.name} has a guest already", field="vnic")
+                raise InvalidRequest(f"{near.name} already has a guest", field="vnic")
             interface = None if dhcp else address_of(vnic, address)
             router = gateway_of(vnic, gateway)
             name = name or f"guest {interface.ip if interface else next(self._numbers)}"
@@ -163,7 +162,7 @@ class Fabric:
             return guest
 
     def detach(self, guest: Guest) -> None:
-        """Take the guest away; the peer of its veth goes back to the host.  May be repeated."""
+        """Remove the guest; the peer of its veth returns to the host.  May be repeated."""
         with self._network.lock:
             stack = self._stacks.pop(guest.kernel, None)
             if stack is None:
@@ -182,10 +181,10 @@ class Fabric:
     # -- asking -------------------------------------------------------------------------
 
     def ping(self, source: Place, target: Place | str | IPAddress, *, size: int = 56) -> bool:
-        """Whether an echo request of ``size`` data bytes comes back answered.
+        """Return whether an echo request with ``size`` data bytes is answered.
 
-        A ``target`` that is a guest or a host must have answered itself:
-        another one with the same address does not count.
+        If ``target`` is a guest or a host, only its own answer counts, not that of another
+        one with the same address.
         """
         with self._network.lock:
             return self._ask(source, target, Echo(True, 1, size))[1] is None
@@ -193,17 +192,17 @@ class Fabric:
     def connect(
         self, source: Place, target: Place | str | IPAddress, protocol: str, port: int
     ) -> bool:
-        """Whether a connection opens: TCP's or SCTP's first packet, or a UDP datagram, is answered.
+        """Return whether a TCP SYN, an SCTP INIT or a UDP datagram is answered.
 
-        Somebody has to listen there; a ``target`` that is a guest or a host must have
-        answered itself.
+        The target must listen on the port.  If ``target`` is a guest or a host, only its
+        own answer counts.
         """
         return self.connected(source, target, protocol, port) is not None
 
     def connected(
         self, source: Place, target: Place | str | IPAddress, protocol: str, port: int
     ) -> Connection | None:
-        """The same connection as its listener sees it, None if it does not open."""
+        """Return the connection as its listener sees it, None if it does not open."""
         with self._network.lock:
             walk, failure = self._ask(source, target, _opening(protocol, port))
             if failure is not None:
@@ -220,11 +219,11 @@ class Fabric:
         protocol: str | None = None,
         port: int | None = None,
     ) -> str:
-        """The ping, or with ``protocol`` and ``port`` the connection, told hop by hop.
+        """Return the trace of the ping, or with ``protocol`` and ``port`` of the connection.
 
-        Where the packet went, what dropped or rewrote it, and why.  It is the second
-        attempt that is told, for in the first one every host on the way has to ask
-        for its neighbours.
+        One line a hop: where the packet went, and which rule dropped or rewrote it.  The
+        trace is of a second attempt with the same result, because in the first one every
+        host on the path resolves its neighbours.
         """
         ping = protocol is None and port is None
         asked = Echo(True, 1, size) if ping else _opening(protocol, port)
@@ -240,7 +239,7 @@ class Fabric:
     def _ask(
         self, source: Place, target: Place | str | IPAddress, asked: Echo | Segment
     ) -> tuple[Walk, str | None]:
-        """The walk, and why it failed if it did."""
+        """Return the walk, and why it failed, None if it did not."""
         stack = self._stack(source)
         station, walk = stack.station, self._network.new_walk()
         there = self._there(target)
@@ -268,7 +267,7 @@ class Fabric:
     # -- stations -------------------------------------------------------------------------
 
     def _join(self, kernel: FakeKernel, name: str) -> Stack:
-        """A station for the kernel, with all its layers."""
+        """Make a station for the kernel, with all its layers."""
         stack = Stack(Links(Station(self._network, kernel, name), self._wire))
         Tunnels(stack)
         kernel.state.changes = self._network.changes
@@ -283,7 +282,7 @@ class Fabric:
         self._network.changes.count += 1
 
     def _connect(self, links: Links, nic: Link, below: Links, link: Link) -> None:
-        """Put a cable between two links."""
+        """Connect two links by a cable."""
         links.cables[nic.name] = Cable(nic.index, below, link.name, link.index)
         below.cables[link.name] = Cable(link.index, links, nic.name, nic.index)
         self._network.changes.count += 1
@@ -292,11 +291,11 @@ class Fabric:
         kernel = place.kernel if isinstance(place, Guest) else place
         stack = self._stacks.get(kernel) if isinstance(kernel, FakeKernel) else None
         if stack is None:
-            raise InvalidRequest(f"{place!r} is no host or guest of this fabric")
+            raise InvalidRequest(f"{place!r} is not a host or guest of this fabric")
         return stack
 
     def _there(self, target: Place | str | IPAddress) -> Station | None:
-        """The station that has to answer, if it matters."""
+        """Return the station that has to answer, None if any may."""
         return self._stack(target).station if isinstance(target, (FakeKernel, Guest)) else None
 
     def _find_port(self, on: Vnic | tuple[FakeKernel, Vnic]) -> tuple[Links, Macvtap]:
@@ -310,15 +309,17 @@ class Fabric:
             raise InvalidRequest(f"no host has a macvtap {port.link_name}", field="on")
         if len(found) > 1:
             names = ", ".join(links.station.name for links, _ in found)
-            raise InvalidRequest(f"{names} have a macvtap {port.link_name}: say which", field="on")
+            raise InvalidRequest(
+                f"{names} have a macvtap {port.link_name}: pass on=(kernel, vnic)", field="on"
+            )
         links, link = found[0]
         if links.cable(link) is not None:
-            raise InvalidRequest(f"{link.name} has a host already", field="on")
+            raise InvalidRequest(f"{link.name} already has a host", field="on")
         return links, link
 
 
 def _opening(protocol: str | None, port: int | None) -> Segment:
-    """The first packet of a connection."""
+    """Return the first packet of a connection."""
     _check_port(protocol, port, needed=True)
     return Segment(protocol or "", _EPHEMERAL, port or 0)
 
@@ -326,13 +327,13 @@ def _opening(protocol: str | None, port: int | None) -> Segment:
 def _check_port(protocol: str | None, port: int | None, *, needed: bool = False) -> None:
     if protocol not in PROTOCOLS:
         known = ", ".join(PROTOCOLS)
-        raise InvalidRequest(f"{protocol!r} is none of {known}", field="protocol")
+        raise InvalidRequest(f"protocol {protocol!r} is not one of {known}", field="protocol")
     if port is None and not needed:
         return
     if type(port) is not int or not 0 < port < 2**16:
-        raise InvalidRequest(f"{port!r} is no port from 1 to 65535", field="port")
+        raise InvalidRequest(f"{port!r} is not a port from 1 to 65535", field="port")
 
 
 def _main_address(station: Station) -> IPAddress | None:
-    """The first address that is not a loopback's."""
+    """Return the first address that is not a loopback address."""
     return next((ip for ip in station.state.local if not ip.is_loopback), None)

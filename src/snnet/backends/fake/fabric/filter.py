@@ -1,7 +1,7 @@
-"""What the firewall's rules refuse, as ``snnet.contract.rules`` says.
+"""Verdicts of the firewall's rules, as ``snnet.contract.rules`` defines them.
 
-Here: the verdict on one packet or frame, and the rule that gave it.  Not here: the
-hooks that ask for it (``netfilter.py``), and what is translated (``conntrack.py``).
+Here: whether rules drop a frame or packet, which rule, and why.  Not here: the hooks that
+ask (``netfilter.py``) and NAT (``conntrack.py``).
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ _NOBODY = IPv4Address("0.0.0.0")
 _SERVER, _CLIENT = 67, 68  # of DHCP (RFC 2131, 4.1)
 
 Refused = tuple[Noun, str]
-"""The rule by which a packet is dropped, and why."""
+"""The rule that drops a packet, and why."""
 
-# -- frames: who a guest says it is (``AntiSpoof``) ---------------------------------------
+# -- frames: the addresses a guest may use (``AntiSpoof``) -------------------------------
 
 
 def frame_refused(rules: Rulebook, port: str, frame: Frame) -> Refused | None:
-    """The rule that lets no such frame in by this bridge port, and why, if one does."""
+    """Return the rule that drops a frame from this bridge port, None if it may pass."""
     for rule in rules.all(AntiSpoof, port, True):
         if why := _lie_of_frame(rule, frame):
             return rule, why
@@ -44,7 +44,7 @@ def frame_refused(rules: Rulebook, port: str, frame: Frame) -> Refused | None:
 
 
 def routed_refused(rules: Rulebook, link: str, frame: Frame) -> Refused | None:
-    """The same for one that came by a link of no bridge: of ARP nothing is asked there."""
+    """Return the rule that drops a frame from a link without a bridge; ARP always passes."""
     for rule in rules.all(AntiSpoof, link, False):
         packet = frame.payload
         if isinstance(packet, Arp):
@@ -52,7 +52,7 @@ def routed_refused(rules: Rulebook, link: str, frame: Frame) -> Refused | None:
         if frame.source != rule.mac:
             return rule, f"the frame is from {frame.source}"
         if packet.source not in rule.addresses:
-            return rule, f"{packet} is from another"
+            return rule, f"{packet} has a foreign source"
     return None
 
 
@@ -76,16 +76,16 @@ def _lie_of_arp(rule: AntiSpoof, arp: Arp) -> str:
 def _lie_of_packet(rule: AntiSpoof, packet: Packet) -> str:
     protocol, source, target = ends_of(packet)
     if (protocol, source.port) == ("udp", _SERVER):
-        return f"{packet} is a DHCP server's"
+        return f"{packet} is an answer of a DHCP server"
     asks = (protocol, source, target.port) == ("udp", End(_NOBODY, _CLIENT), _SERVER)
-    return "" if packet.source in rule.addresses or asks else f"{packet} is from another"
+    return "" if packet.source in rule.addresses or asks else f"{packet} has a foreign source"
 
 
-# -- packets: what may be forwarded, and what reaches the host ----------------------------
+# -- packets: forwarding, and input to the host -------------------------------------------
 
 
 def forward_refused(rules: Rulebook, passage: Passage, out: str) -> Refused | None:
-    """Whether the packet, on its way to the link ``out``, must not pass."""
+    """Return the rule that drops a packet on its way to the link ``out``, None if it may pass."""
     came = passage.link
     for bridge, way in ((came, "from"), (out, "to")):
         accept = rules.first(BridgeAccept, bridge)
@@ -93,7 +93,7 @@ def forward_refused(rules: Rulebook, passage: Passage, out: str) -> Refused | No
             return None if came == out else (accept, f"nothing is routed {way} it")
     if passage.answers:
         return None
-    # Each owner has zones of its own; what one of them drops the others do not save.
+    # Each owner has its own zones.  A drop by one owner is final.
     ours = {link.owner: link for link in rules.all(ZoneLink, came)}
     theirs = {link.owner: link for link in rules.all(ZoneLink, out)}
     for owner in {**ours, **theirs}:
@@ -104,33 +104,33 @@ def forward_refused(rules: Rulebook, passage: Passage, out: str) -> Refused | No
 
 
 def input_refused(rules: Rulebook, passage: Passage) -> Refused | None:
-    """Whether the packet must not reach the host itself."""
+    """Return the rule that drops a packet to the host itself, None if it may pass."""
     isolation = rules.first(HostIsolation, passage.link)
     if isolation is None or passage.answers:
         return None
-    return isolation, f"{passage.packet} answers nothing"
+    return isolation, f"{passage.packet} is not an answer"
 
 
 def _zones_refuse(
     rules: Rulebook, passage: Passage, out: str, ours: ZoneLink | None, theirs: ZoneLink | None
 ) -> Refused | None:
-    """The same by the zones of one owner, for what answers nothing.
+    """Return the zone link of one owner that drops a packet which is not an answer.
 
-    ``ours`` and ``theirs`` say in which of them are the link it came by and ``out``.
+    ``ours`` is the zone of the ingress link, ``theirs`` that of ``out``.
     """
     if ours is not None:
         within = theirs is not None and theirs.zone == ours.zone
         if within or _may_leave(rules, ours, passage.packet.source, out):
             return None
         if not rules.is_outbound(ours):
-            return ours, f"{passage.packet} is for {out} and answers nothing"
+            return ours, f"{passage.packet} leaves by {out} and is not an answer"
     if theirs is not None and not _may_enter(rules, theirs, passage):
-        return theirs, f"{passage.packet} is from {passage.link} and answers nothing"
+        return theirs, f"{passage.packet} arrived on {passage.link} and is not an answer"
     return None
 
 
 def _may_leave(rules: Rulebook, ours: ZoneLink, source: IPAddress, out: str) -> bool:
-    """Whether a new connection from a zone's link may go out of another."""
+    """Return whether a new connection may leave the zone by the link ``out``."""
     public = rules.all(PublicIp, source, out)
     exits = rules.all(ExternalForward, ours.link, out)
     masquerades = rules.all(Masquerade, out)
@@ -138,7 +138,7 @@ def _may_leave(rules: Rulebook, ours: ZoneLink, source: IPAddress, out: str) -> 
 
 
 def _may_enter(rules: Rulebook, theirs: ZoneLink, passage: Passage) -> bool:
-    """Whether a new connection from no link of the owner's zones may go to one of these."""
+    """Return whether a new connection from outside the owner's zones may enter this zone."""
     if passage.flow is not None and passage.flow.redirected:
         return True
     return rules.in_networks(theirs, passage.packet.source)

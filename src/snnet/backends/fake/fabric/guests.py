@@ -1,8 +1,7 @@
-"""Guests: VMs and containers on VNICs, and the DHCP that they speak (RFC 2131).
+"""Guests, that is VMs and containers on VNICs, and DHCP (RFC 2131).
 
-Here: a guest's NIC and how it is set up, the client that asks for a lease, the server
-that answers on a host's bridges.  Not here: where a guest is plugged in
-(``fabric.py``), and which leases there are, which the host's ``DhcpScope`` says.
+Here: a guest and the configuration of its NIC, its DHCP client, and the DHCP server of a
+host's bridges.  Not here: the connection between guest and host (``fabric.py``).
 """
 
 from __future__ import annotations
@@ -33,23 +32,23 @@ from .stack import Stack
 from .walk import Step
 
 NIC = "eth0"
-"""The name of a guest's link, and of the first link of a host."""
+"""The name of a guest's only link, and of a host's first link."""
 SERVER_PORT, CLIENT_PORT = 67, 68
 _NOBODY = IPv4Address("0.0.0.0")
 _EVERYBODY = IPv4Address("255.255.255.255")
 
 
 class Vnic(Protocol):
-    """What a guest needs to know of its VNIC; the rest it reads where there is more."""
+    """What a VNIC must have; ``mac``, ``mtu``, ``ip`` ... are read if they exist."""
 
     @property
     def link_name(self) -> str: ...
 
 
 class Guest:
-    """What hangs on a VNIC.  ``kernel`` is its own; its NIC is ``eth0``.
+    """A VM or container on a VNIC.  It has its own ``kernel``; its NIC is ``eth0``.
 
-    ``lease`` is what it got by DHCP, None if it never asked or nobody answered.
+    ``lease`` is its DHCP lease, None if it never asked or got no answer.
     """
 
     def __init__(
@@ -65,13 +64,13 @@ class Guest:
         self.host = host
         self.link_name = link_name
         self.peer = peer
-        """The veth end it has taken from its host."""
+        """The veth end that was moved from the host into the guest."""
         nic = self.kernel.state.link(NIC)
         assert nic is not None
         self._network = stack.station.network
         self._client = DhcpClient(stack, NIC, nic.mac or "")
         self._asked = self._network.walk
-        """What became of the last time it asked for a lease."""
+        """The last walk that asked for a lease."""
         self._detach = detach
 
     @property
@@ -80,14 +79,14 @@ class Guest:
 
     @property
     def address(self) -> IPAddress | None:
-        """Its first address."""
+        """The first address of the NIC, None without one."""
         found = self.kernel.state.addresses(NIC, 4) + self.kernel.state.addresses(NIC, 6)
         return found[0].address.ip if found else None
 
     def configure(
         self, address: IPInterface, gateway: IPAddress | None, mtu: int | None = None
     ) -> None:
-        """Give the NIC this address alone, and a default route by the gateway if there is one."""
+        """Replace the NIC's addresses by this one, and add a default route to the gateway."""
         nic = self.kernel.state.link(NIC)
         assert nic is not None
         operations: list[Operation] = [
@@ -107,7 +106,7 @@ class Guest:
             raise error
 
     def renew(self) -> Lease | None:
-        """Ask for a lease and set up what it says; without an answer nothing changes."""
+        """Ask for a lease and configure the NIC with it; without an answer nothing changes."""
         with self._network.lock:
             self._asked = self._network.new_walk()
             self._client.ask()
@@ -120,30 +119,32 @@ class Guest:
         return lease
 
     def explain_lease(self) -> str:
-        """Hop by hop, what became of the last time it asked for a lease."""
+        """Return the trace of the last request for a lease."""
         if self._client.answer is not None:
             return "\n".join(map(str, self._client.answer.path()))
         return "\n".join([*self._asked.endings.lines(), "no lease"])
 
     def detach(self) -> None:
-        """Leave the VNIC; see ``Fabric.detach``."""
+        """Remove the guest from its VNIC; see ``Fabric.detach``."""
         self._detach(self)
 
     def __repr__(self) -> str:
         return f"<Guest {self.name} on {self.host.hostname}>"
 
 
-# -- a NIC by its VNIC -----------------------------------------------------------------------
+# -- the NIC's values ------------------------------------------------------------------------
 
 
 def address_of(vnic: Vnic, given: str | IPInterface | None) -> IPInterface:
-    """The guest's address: the one given, else the VNIC's in its subnet."""
+    """Return the guest's address: the one given, or else the VNIC's."""
     try:
         if given is not None:
             return ip_interface(given)
         ip, subnet = getattr(vnic, "ip", None), getattr(vnic, "subnet", None)
         if ip is None:
-            raise InvalidRequest("the VNIC has none: give one, or dhcp=True", field="address")
+            raise InvalidRequest(
+                "the VNIC has no address: pass address= or dhcp=True", field="address"
+            )
         prefix = (
             str(subnet).rpartition("/")[2] if subnet is not None else ip_address(ip).max_prefixlen
         )
@@ -153,7 +154,7 @@ def address_of(vnic: Vnic, given: str | IPInterface | None) -> IPInterface:
 
 
 def gateway_of(vnic: Vnic, given: str | IPAddress | None) -> IPAddress | None:
-    """The guest's gateway: the one given, else the VNIC's, if it has one."""
+    """Return the guest's gateway: the one given, or else the VNIC's, or None."""
     found = given if given is not None else getattr(vnic, "gateway", None)
     return None if found is None else parse_address(found, "gateway")
 
@@ -166,7 +167,7 @@ def parse_address(value: object, field: str) -> IPAddress:
 
 
 def nic_of(vnic: Vnic, near: Link, peer: Veth | None, dhcp: bool) -> tuple[str | None, int]:
-    """MAC and MTU of the guest's NIC; a VM that asks for a lease does not know its MTU yet."""
+    """Return MAC and MTU of the guest's NIC; with DHCP, a VM learns the MTU from its lease."""
     if peer is not None:
         return peer.mac, peer.mtu or 1500
     mtu = 1500 if dhcp else getattr(vnic, "mtu", None) or near.mtu or 1500
@@ -177,7 +178,7 @@ def nic_of(vnic: Vnic, near: Link, peer: Veth | None, dhcp: bool) -> tuple[str |
 
 
 class Lease(NamedTuple):
-    """What a guest got by DHCP; ``mtu`` in bytes."""
+    """A DHCP lease; ``mtu`` in bytes."""
 
     address: IPv4Address
     prefix: int
@@ -187,7 +188,7 @@ class Lease(NamedTuple):
 
 
 class DhcpServer:
-    """Answers on every bridge of a host that has a scope."""
+    """Answers requests on every bridge of a host that has a scope."""
 
     def __init__(self, stack: Stack) -> None:
         self._links = stack.links
@@ -204,7 +205,7 @@ class DhcpServer:
         if not scope.running:
             station.drop(step, link, "DHCP: the server is stopped")
             return
-        # A server takes its range by the address of the link it hears on.
+        # A server selects the scope by the address of the receiving link.
         if link not in station.state.local.get(scope.gateway, ()):
             station.drop(step, link, "DHCP: {} is not on this link", scope.gateway)
             return
@@ -230,7 +231,7 @@ class DhcpServer:
         packet = Packet(scope.gateway, address, Udp(SERVER_PORT, CLIENT_PORT, answer))
         found = self._station.state.link(link)
         mac = (found.mac if found else None) or ""
-        # Straight to the asker's MAC: it cannot answer ARP yet.
+        # Sent to the client's MAC, because it cannot answer ARP yet.
         self._links.transmit(link, Frame(mac, asked.mac, packet), step)
 
     def _leases(self, link: str, scope: DhcpScope) -> dict[str, IPAddress]:
@@ -243,17 +244,17 @@ class DhcpServer:
 
 
 class DhcpClient:
-    """Asks for a lease on one link of a guest."""
+    """Requests a lease on one link of a guest."""
 
     def __init__(self, stack: Stack, link: str, mac: str) -> None:
         self._stack, self._link, self._mac = stack, link, mac
         self._station = stack.station
         self.lease: Lease | None = None
         self.answer: Step | None = None
-        """The step that brought the lease."""
+        """The step that delivered the lease."""
 
     def ask(self) -> None:
-        """Send the first message; ``lease`` is there, or not, once the walk has ended."""
+        """Send the first message; ``lease`` is set when the walk has ended, if one was given."""
         self.lease = self.answer = None
         self._stack.sockets.raw[CLIENT_PORT] = self._hear
         self._say("DISCOVER", Step(None, self._station.name, self._link, "asks for a lease", ()))

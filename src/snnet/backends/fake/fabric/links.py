@@ -1,9 +1,9 @@
 """Layer 2 of a station: its links, bridges and macvtaps, and the wire between stations.
 
-Here: where a frame goes by link and by MAC.  Not here: what the frame carries.  A frame
-leaves by ``Links.transmit`` and arrives by ``Links.receive``; one for the station itself
-goes up to the network layer, one out of a tunnel's link to the tunnels, both of which put
-themselves on top (``Links.upper``, ``Links.tunnels``).
+Here: where a frame goes, by link and MAC.  Not here: what the frame carries.  Frames
+leave by ``Links.transmit`` and arrive by ``Links.receive``.  Frames for the station itself
+go to ``Links.upper``, and frames that leave by a tunnel go to ``Links.tunnels``: the upper
+layers register themselves there.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ Plug = tuple[Station, str]
 
 
 class NetworkLayer(Protocol):
-    """What takes in frames for the station itself (netif_receive_skb)."""
+    """Receives the frames for the station itself (netif_receive_skb)."""
 
     def receive(self, link: Link, frame: Frame, step: Step, *, meant: bool = False) -> None:
-        """A frame arrived; ``meant`` if it is for the station whatever its target MAC."""
+        """Take a frame; ``meant``: it is for the station whatever its target MAC."""
 
     def answers_for(self, link: Link) -> list[IPAddress] | None:
-        """The addresses the station may answer ARP for on the link; None if any."""
+        """Return the addresses the station may answer ARP for on the link; None for any."""
 
 
 class Encapsulator(Protocol):
-    """What sends the frames of a tunnel's link (ndo_start_xmit)."""
+    """Sends the frames that leave by a tunnel (ndo_start_xmit)."""
 
     def encapsulate(self, link: Gretap | Vxlan | Geneve, frame: Frame, step: Step) -> None: ...
 
 
 class Cable(NamedTuple):
-    """Where a link leads: to a link of another station, or with ``far`` None to the wire.
+    """The other end of a link: a link of another station, or the wire if ``far`` is None.
 
-    Links are known by their ifindex as well: a link that was recreated leads nowhere.
+    Both ends are identified by ifindex too, so a link that is recreated has no cable.
     """
 
     ifindex: int
@@ -50,33 +50,33 @@ class Cable(NamedTuple):
 
 
 class Wire:
-    """One switch that all uplinks are plugged into: by MAC where it is known, else to all."""
+    """One learning switch that connects all uplinks."""
 
     def __init__(self) -> None:
         self._plugs: dict[Plug, Links] = {}
 
     def plug(self, links: Links, name: str) -> None:
-        """Put an uplink on the wire; may be repeated."""
+        """Put an uplink on the wire.  Repeating it is not an error."""
         self._plugs[links.station, name] = links
 
     def carry(self, station: Station, name: str, frame: Frame, step: Step) -> None:
-        """Take a frame from an uplink to those it is for; never back to where it came from."""
+        """Forward a frame to the known uplink or to all others, never back to the sender."""
         learned, sender = station.learned, (station, name)
         learned.wire[frame.source] = sender
         known = None if frame.flooded else learned.wire.get(frame.target)
         if known == sender:
-            station.drop(step, name, "the wire sends {} not back", frame.target)
+            station.drop(step, name, "the wire does not send {} back", frame.target)
             return
         step = step.then(station.name, name, "onto the wire")
-        for plug in [known] if known else self._everybody(station, frame):
+        for plug in [known] if known else self._receivers(station, frame):
             if plug != sender:
                 station.walk.later(self._plugs[plug].receive, plug[1], frame, step)
 
-    def _everybody(self, sender: Station, frame: Frame) -> Iterable[Plug]:
-        """All uplinks, but of those asked for an address only such as may answer.
+    def _receivers(self, sender: Station, frame: Frame) -> Iterable[Plug]:
+        """Return the uplinks for a flooded frame: all, or for ARP those that may answer.
 
-        A thousand hosts that all ask for each other would else hear a million
-        questions, and ignore them.
+        Otherwise a thousand hosts that resolve each other would receive and ignore a
+        million requests.
         """
         if not isinstance(frame.payload, Arp) or not frame.payload.request:
             return self._plugs
@@ -89,9 +89,9 @@ class Wire:
         ]
 
     def _find_answering(self) -> dict[IPAddress | None, list[Plug]]:
-        """Uplinks by the addresses they answer for; under None those that may for any.
+        """Return uplinks by the addresses they answer for; under None those without limits.
 
-        First those that have the address: who asks believes the first answer.
+        Uplinks that own the address come first, because the first answer is believed.
         """
         answering: dict[IPAddress | None, list[Plug]] = {None: []}
         for plug, links in self._plugs.items():
@@ -105,7 +105,7 @@ class Wire:
 
 
 class Links:
-    """Moves frames in and out of the links of one station."""
+    """Sends and receives the frames of one station."""
 
     upper: NetworkLayer
     tunnels: Encapsulator
@@ -120,7 +120,7 @@ class Links:
         self._macvtaps = Macvtaps(self)
 
     def transmit(self, name: str, frame: Frame, step: Step) -> None:
-        """Send a frame out of a link, as the host itself does and its bridges."""
+        """Send a frame out of a link."""
         link = self.passing(name, frame, step)
         match link:
             case None:
@@ -138,7 +138,7 @@ class Links:
                 self.to_cable(link, frame, step)
 
     def receive(self, name: str, frame: Frame, step: Step) -> None:
-        """Take in a frame that arrived at a link."""
+        """Receive a frame on a link."""
         link = self.passing(name, frame, step)
         if link is None:
             return
@@ -148,18 +148,18 @@ class Links:
             self.upper.receive(link, frame, step)
 
     def from_cable(self, name: str, frame: Frame, step: Step) -> None:
-        """Take in what came over the cable: for a macvtap it is on its way out."""
+        """Receive a frame from the cable; a macvtap sends it on to its lower link."""
         if isinstance(self._state.link(name), Macvtap):
             self.transmit(name, frame, step)
         else:
             self.receive(name, frame, step)
 
     def to_cable(self, link: Link, frame: Frame, step: Step) -> None:
-        """Send a frame where the link leads: to a guest, or onto the wire."""
+        """Send a frame over the link's cable: to another station or onto the wire."""
         station, cable = self.station, self.cable(link)
         if cable is None:
             end = station.ignore if frame.flooded else station.drop
-            end(step, link.name, "nobody is at the other end")
+            end(step, link.name, "nothing is connected to the link")
         elif cable.far is None:
             self._wire.carry(station, link.name, frame, step)
         else:
@@ -167,14 +167,14 @@ class Links:
             station.walk.later(cable.far.from_cable, cable.link, frame, step)
 
     def answers_for(self, name: str) -> list[IPAddress] | None:
-        """The addresses that a question arriving at the link may be for; None if any."""
+        """Return the addresses that an ARP request on the link may ask for; None for any."""
         link = self._state.link(name)
         if link is None or link.master is not None or self._state.uppers.get(name):
             return None
         return self.upper.answers_for(link)
 
     def cable(self, link: Link) -> Cable | None:
-        """Where the link leads, None if nowhere (any more)."""
+        """Return the link's cable, None if it has none (any more)."""
         cable = self.cables.get(link.name)
         if cable is None or cable.ifindex != link.index:
             return None
@@ -185,10 +185,10 @@ class Links:
         return cable
 
     def passing(self, name: str, frame: Frame, step: Step) -> Link | None:
-        """The link, if it lets the frame pass: up, and not too large for its MTU.
+        """Return the link if it is up and the frame fits its MTU; otherwise drop the frame.
 
-        On the way in as well: a veth, a bridge port and most hardware drop
-        what is longer (is_skb_forwardable, net/core/dev.c).
+        The MTU applies on receive too: veths, bridge ports and most hardware drop longer
+        frames (is_skb_forwardable, net/core/dev.c).
         """
         link, station = self._state.link(name), self.station
         if link is None:
@@ -204,17 +204,14 @@ class Links:
 
 
 class Bridges:
-    """The bridges of one station (net/bridge/br_input.c, br_forward.c, br_fdb.c).
-
-    They learn, flood, and deliver to the host itself.
-    """
+    """The bridges of one station (net/bridge/br_input.c, br_forward.c, br_fdb.c)."""
 
     def __init__(self, links: Links) -> None:
         self._links = links
         self._station = links.station
 
     def enter(self, port: Link, frame: Frame, step: Step) -> None:
-        """A frame arrived at a port."""
+        """Receive a frame on a port: learn its source, then deliver or forward it."""
         links, station = self._links, self._station
         bridge = station.state.link(port.master or "")
         assert bridge is not None
@@ -224,7 +221,7 @@ class Bridges:
         if not links.netfilter.bridge_prerouting(port, frame, step):
             return
         if (station, bridge.name) in frame.visited:
-            station.drop(step, bridge.name, "the frame was here before: a loop")
+            station.drop(step, bridge.name, "loop: the frame passed this bridge before")
             return
         frame.visited.add((station, bridge.name))
         step = step.then(station.name, bridge.name, "in by {}", port.name)
@@ -240,14 +237,14 @@ class Bridges:
         elif frame.target in (bridge.mac, port.mac):
             links.upper.receive(bridge, frame, step, meant=True)
         elif frame.target in own:
-            # For the host, says the fdb; for another of its links, says the MAC.
-            why = "{} is another port's own MAC: swallowed"
+            # The fdb has it as local, but the host drops it: the MAC is of another link.
+            why = "{} is the MAC of another port: dropped by the host"
             station.drop(step, bridge.name, why, frame.target)
         else:
             self._forward(bridge, port, frame, step)
 
     def leave(self, bridge: Link, frame: Frame, step: Step) -> None:
-        """The host itself, or a macvtap above, sends out of the bridge."""
+        """Send a frame of the host itself, or of a macvtap above the bridge."""
         frame.visited.add((self._station, bridge.name))
         self._forward(bridge, None, frame, step)
 
@@ -264,7 +261,7 @@ class Bridges:
         known = station.learned.ports.get((station, bridge.name, frame.target))
         if known is not None and not frame.flooded:
             if known == avoid:
-                station.ignore(step, known, "{} is here", frame.target)
+                station.ignore(step, known, "{} is on this port", frame.target)
             else:
                 links.transmit(known, frame, step)
             return
@@ -274,7 +271,7 @@ class Bridges:
                 links.transmit(name, frame, step)
 
     def _own_macs(self, bridge: Link) -> frozenset[str]:
-        """Frames to these are for the host, and never leave by a port."""
+        """Return the MACs of the bridge and its ports, which are never forwarded to."""
         station = self._station
         learned = station.learned.own_macs
         found = learned.get((station, bridge.name))
@@ -288,15 +285,15 @@ class Bridges:
 class Macvtaps:
     """The macvtaps of one station, on their lower links (drivers/net/macvlan.c).
 
-    Their frames never reach the host's own stack, nor its frames them: what
-    leaves goes out of the lower link, and no wire sends it back.
+    Macvtaps and the host's own stack cannot reach each other: both send out of the lower
+    link, and no wire sends a frame back.
     """
 
     def __init__(self, links: Links) -> None:
         self._links = links
 
     def leave(self, link: Macvtap, frame: Frame, step: Step) -> None:
-        """A guest sends (macvlan_queue_xmit): in bridge mode siblings are reached directly."""
+        """Send a guest's frame (macvlan_queue_xmit); bridge mode reaches siblings directly."""
         if link.mode == "bridge":
             for sibling in self._above(link.lower):
                 if sibling.mode != "bridge" or sibling.name == link.name:
@@ -310,7 +307,7 @@ class Macvtaps:
         self._links.transmit(link.lower, frame, step)
 
     def enter(self, lower: str, frame: Frame, step: Step) -> bool:
-        """A frame arrived below (macvlan_handle_frame); True if the host gets it, too."""
+        """Receive a frame below; return whether the host gets it too (macvlan_handle_frame)."""
         for link in self._above(lower):
             if frame.flooded and link.mac != frame.source:
                 self._deliver(link, frame, step)

@@ -1,8 +1,8 @@
 """Netfilter's hooks on one host: where the firewall's rules meet its packets.
 
-Here: the hooks, in the order in which a packet meets them.  Not here: what a rule
-says of a packet (``filter.py``, ``conntrack.py``), and the way between hooks
-(``stack.py``, ``links.py``).
+Here: the hooks, in the order in which a packet meets them.  Not here: the verdict of a
+rule (``filter.py``, ``conntrack.py``), and the path between hooks (``stack.py``,
+``links.py``).
 
 ::
 
@@ -13,10 +13,10 @@ says of a packet (``filter.py``, ``conntrack.py``), and the way between hooks
               ▼                        │                                 │
          bridge_forward ─► ports       └────────► postrouting ◄──────────┘ ─► link
 
-A hook of IP takes a packet and gives it back, changed or not, or None when it was
-dropped.  A hook of frames says whether the frame may go on.  Translation follows
-nf_nat_core.c: targets change before routing, sources after it; what answers is
-translated back at the opposite places.
+An IP hook returns the packet, translated or not, or None if it dropped the packet.  A
+frame hook returns whether the frame may pass.  Translation follows nf_nat_core.c: the
+target changes before routing and the source after it; answers are translated back at
+the opposite hooks.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _BRIDGED = {4: "net.bridge.bridge-nf-call-iptables", 6: "net.bridge.bridge-nf-ca
 
 
 class Netfilter:
-    """The hooks of one station; they look at nothing while it has no rules."""
+    """The hooks of one station; without rules every packet passes untracked."""
 
     def __init__(self, station: Station) -> None:
         self._station = station
@@ -44,20 +44,20 @@ class Netfilter:
     # -- frames -------------------------------------------------------------------------
 
     def ingress(self, link: Link, frame: Frame, step: Step) -> bool:
-        """A frame came by a link that is no bridge's port."""
+        """Handle a frame that arrived on a link which is not a bridge port."""
         refused = routed_refused(self._rules, link.name, frame) if self._rules else None
         return self._admit(refused, step, link.name)
 
     def bridge_prerouting(self, port: Link, frame: Frame, step: Step) -> bool:
-        """A frame came by a bridge's port."""
+        """Handle a frame that arrived on a bridge port."""
         refused = frame_refused(self._rules, port.name, frame) if self._rules else None
         return self._admit(refused, step, port.name)
 
     def bridge_forward(self, bridge: str, packet: Packet, step: Step) -> bool:
-        """It goes on to other ports; IP's hooks see it where br_netfilter shows it to them.
+        """Handle a packet between ports, if br_netfilter passes it to the IP hooks.
 
-        Both links are the bridge to them.  They filter and take note, but translate
-        nothing here: what is to be translated is for the MAC of the host.
+        To them, the bridge is both the ingress and the egress link.  They filter and track
+        the packet but do not translate it: packets to translate have the host's MAC.
         """
         if not self._rules or not self._shown(packet.target.version):
             return True
@@ -70,41 +70,41 @@ class Netfilter:
         return True
 
     def arp_input(self, link: Link, arp: Arp, step: Step) -> bool:
-        """An ARP message came for the host."""
+        """Handle an ARP message for the host."""
         isolations = self._rules.all(HostIsolation, link.name) if self._rules else ()
         rule = next((rule for rule in isolations if rule.arp), None)
         if rule is None:
             return True
         if arp.request and arp.target not in self._station.state.local:
-            self._station.ignore(step, link.name, "not asked: {}", arp)
+            self._station.ignore(step, link.name, "not for this host: {}", arp)
             return False
         return self._admit((rule, str(arp)), step, link.name)
 
     # -- IP -----------------------------------------------------------------------------
 
     def prerouting(self, passage: Passage) -> Passage | None:
-        """A packet came by a link: destination NAT."""
+        """Handle a packet that arrived on a link: destination NAT."""
         return self._aim(passage) if self._rules else passage
 
     def input(self, passage: Passage) -> Passage | None:
-        """It is for the host itself: filter."""
+        """Handle a packet to the host itself: filter."""
         if not self._rules:
             return passage
         refused = input_refused(self._rules, passage)
         return self._let(refused, passage) and self._sign(passage)
 
     def forward(self, passage: Passage, out: str) -> Passage | None:
-        """It is to leave by the link ``out``: filter."""
+        """Handle a packet that is routed to the link ``out``: filter."""
         if not self._rules:
             return passage
         return self._let(forward_refused(self._rules, passage, out), passage)
 
     def output(self, passage: Passage) -> Passage:
-        """The host itself sends it: destination NAT."""
+        """Handle a packet that the host itself sends: destination NAT."""
         return self._aim(passage) if self._rules else passage
 
     def postrouting(self, passage: Passage, out: str, next_hop: IPAddress) -> Passage | None:
-        """It leaves by the link ``out``: source NAT."""
+        """Handle a packet that leaves by the link ``out``: source NAT."""
         flow = passage.flow
         if flow is None or not self._rules:
             return passage
@@ -125,7 +125,7 @@ class Netfilter:
 
     @property
     def _connections(self) -> Conntrack:
-        """The table of the walk under way."""
+        """The connections of the walk under way."""
         if self._walk is not self._station.walk:
             self._walk, self._conntrack = self._station.walk, Conntrack()
         return self._conntrack
@@ -135,7 +135,7 @@ class Netfilter:
         return found is not None and found.value != "0"
 
     def _aim(self, passage: Passage) -> Passage:
-        """Send it to whom its connection is for, or whom it answers."""
+        """Translate the target; of an answer, back to the original source."""
         flow, answers = self._connections.find(passage.packet)
         if flow is None:
             return passage
@@ -144,7 +144,7 @@ class Netfilter:
             target = flow.original.source
             if target == ends_of(passage.packet).target:
                 return passage
-            passage = self._note(passage, "for {}, whom it answers", flow.label(target))
+            passage = self._note(passage, "answer: target restored to {}", flow.label(target))
         else:
             if not flow.settled:
                 found = new_target(self._rules, passage, self._station.state.local)
@@ -156,7 +156,7 @@ class Netfilter:
         return passage._replace(packet=to_end(passage.packet, target))
 
     def _sign(self, passage: Passage) -> Passage:
-        """Have it come from whom its connection is from, or who was asked."""
+        """Translate the source; of an answer, back to the original target."""
         flow = passage.flow
         if flow is None:
             return passage
@@ -165,7 +165,7 @@ class Netfilter:
         if source == ends_of(passage.packet).source:
             return passage
         if passage.answers:
-            passage = self._note(passage, "from {}, who was asked", flow.label(source))
+            passage = self._note(passage, "answer: source restored to {}", flow.label(source))
         return passage._replace(packet=from_end(passage.packet, source))
 
     def _note(self, passage: Passage, said: str, *values: object) -> Passage:
@@ -176,7 +176,7 @@ class Netfilter:
         return passage if self._admit(refused, passage.step, passage.link) else None
 
     def _admit(self, refused: Refused | None, step: Step, link: str) -> bool:
-        """Whether it goes on; what is refused is dropped, and the trace says by which rule."""
+        """Return whether it may pass; otherwise drop it and name the rule in the trace."""
         if refused is not None:
             self._station.drop(step, link, "dropped by: {}: {}", *refused)
         return refused is None

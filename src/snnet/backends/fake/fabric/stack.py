@@ -1,9 +1,9 @@
-"""Layers 3 and 4 of a station: input, forwarding and output of IP, and who listens there.
+"""Layers 3 and 4 of a station: IP input, forwarding and output, and its sockets.
 
-Here: the way of a packet from hook to hook (net/ipv4/ip_input.c, ip_forward.c,
-ip_output.c; the picture is in ``netfilter.py``).  Not here: what the hooks decide, how
-a MAC is found (``arp.py``), and what tunnels do (``tunnels.py``), which put themselves
-on top (``Stack.tunnels``).
+Here: the path of a packet from hook to hook (net/ipv4/ip_input.c, ip_forward.c,
+ip_output.c); the picture is in ``netfilter.py``.  Not here: what the hooks decide, how
+a MAC is found (``arp.py``), and tunnels (``tunnels.py``), which register themselves as
+``Stack.tunnels``.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from .walk import Station, Step
 _LIMITED_BROADCAST = IPv4Address("255.255.255.255")
 
 Listener = Callable[[str, Packet, Step], None]
-"""What takes a UDP packet: the link it came by, the packet, and the step before."""
+"""Receives a UDP packet: its ingress link, the packet, and the step before."""
 
 
 class TunnelLayer(Protocol):
-    """What takes in encapsulated packets, and sends over a link of multipoint gre."""
+    """Receives encapsulated packets, and sends packets over multipoint gre."""
 
     def decapsulate(self, packet: Packet, outer: Encapsulated, port: int, step: Step) -> None: ...
 
@@ -38,7 +38,7 @@ class TunnelLayer(Protocol):
 
 
 class Stack:
-    """Takes packets in, forwards them, sends its own."""
+    """Receives, forwards and sends the packets of one station."""
 
     tunnels: TunnelLayer
 
@@ -54,7 +54,7 @@ class Stack:
     # -- in ---------------------------------------------------------------------------
 
     def receive(self, link: Link, frame: Frame, step: Step, *, meant: bool = False) -> None:
-        """A frame arrived for the host, if it is its own MAC (or ``meant``) or everybody's."""
+        """Receive a frame: flooded, to the link's MAC, or ``meant`` for the host anyway."""
         station = self.station
         if not (meant or frame.flooded or frame.target == link.mac):
             station.ignore(step, link.name, "frame to {}", frame.target)
@@ -68,7 +68,7 @@ class Stack:
             self.receive_packet(link.name, frame.payload, step)
 
     def receive_packet(self, link: str, packet: Packet, step: Step) -> None:
-        """A packet arrived by a link (ip_rcv)."""
+        """Receive a packet on a link (ip_rcv)."""
         if self.sockets.hear_raw(link, packet, step):
             return
         passage = self._netfilter.prerouting(Passage(packet, step, link))
@@ -76,8 +76,8 @@ class Stack:
             return
         packet = passage.packet
         if packet.source.version == 4 and packet.source in self._state.local and link != "lo":
-            # fib_validate_source: nobody else may use an address of ours.
-            why = "{} comes from an address of this host"
+            # fib_validate_source: no other host may use an address of this one.
+            why = "{} has a source address of this host"
             self.station.drop(passage.step, link, why, packet)
         elif self._is_local(packet.target):
             self._deliver(passage)
@@ -85,7 +85,7 @@ class Stack:
             self._forward(passage)
 
     def _deliver(self, arrived: Passage) -> None:
-        """A packet for the host itself (ip_local_deliver)."""
+        """Deliver a packet to the host itself (ip_local_deliver)."""
         passage = self._netfilter.input(arrived)
         if passage is None:
             return
@@ -98,7 +98,7 @@ class Stack:
             self.sockets.hear(passage.link, packet, payload, step)
 
     def _forward(self, arrived: Passage) -> None:
-        """A packet for somebody else (ip_forward)."""
+        """Forward a packet to another host (ip_forward)."""
         station, packet, step, link = self.station, arrived.packet, arrived.step, arrived.link
         if not station.forwards(link, packet.target.version):
             why = "{} is not for this host, which does not forward"
@@ -118,7 +118,7 @@ class Stack:
             self._output(hop, passage._replace(packet=onward, step=step))
 
     def _is_local(self, address: IPAddress) -> bool:
-        """Whether the host takes it in: any of its addresses, by whatever link (weak host)."""
+        """Return whether the host accepts packets to the address, on any link (weak host)."""
         learned = self.station.learned.local
         found = learned.get((self.station, address))
         if found is None:
@@ -133,7 +133,7 @@ class Stack:
     # -- out ----------------------------------------------------------------------------
 
     def send(self, packet: Packet, step: Step, sender: str = "") -> None:
-        """Send a packet of the host's own; ``sender`` is the tunnel it comes from, if any."""
+        """Send a packet of the host; ``sender`` is the tunnel that encapsulated it, if any."""
         passage = self._netfilter.output(Passage(packet, step))
         packet, step = passage.packet, passage.step
         if self._is_local(packet.target) and packet.target != _LIMITED_BROADCAST:
@@ -146,7 +146,7 @@ class Stack:
             self._output(hop, passage)
 
     def _output(self, hop: Hop, leaving: Passage) -> None:
-        """A packet leaves the host (ip_output)."""
+        """Send a routed packet out of its link (ip_output)."""
         next_hop = hop.gateway or leaving.packet.target
         passage = self._netfilter.postrouting(leaving, hop.link, next_hop)
         if passage is None:
@@ -161,7 +161,7 @@ class Stack:
         self._to_neighbour(link, next_hop, packet, step)
 
     def _to_neighbour(self, link: Link, next_hop: IPAddress, packet: Packet, step: Step) -> None:
-        """Send to a neighbour on the link, once its MAC is known."""
+        """Send to a neighbour on the link, after resolving its MAC."""
         if isinstance(link, Gre):
             self.tunnels.send_packet(link, next_hop, packet, step)
             return
@@ -177,38 +177,38 @@ class Stack:
             step = step.then(station.name, link.name, "{} tell {}", arp, sender)
             self.links.transmit(link.name, Frame(link.mac or "", BROADCAST, arp), step)
 
-    # -- addresses of its own ---------------------------------------------------------------
+    # -- its addresses -----------------------------------------------------------------------
 
     def answers_for(self, link: Link) -> list[IPAddress] | None:
-        """The addresses the host may answer ARP for on the link; None if for any."""
+        """Return the addresses the host may answer ARP for on the link; None for any."""
         if self._resolver.is_proxy(link):
             return None
         return [*self._state.local, *self._resolver.proxied(link)]
 
     def source_for(self, target: IPAddress) -> IPAddress | None:
-        """The address the host uses towards the target, None if it has no way there."""
+        """Return the source address for the target, None without a route."""
         path = path_to(self._state, target)
         return path.source if path else None
 
 
 class Sockets:
-    """Answers echo requests always, connections where somebody listens."""
+    """Answers every echo request, and connections to ports that are listened on."""
 
     def __init__(self, station: Station, send: Callable[[Packet, Step], None]) -> None:
         self._station = station
         self._send = send
         self._listening: dict[str, set[int] | None] | None = {}
         self.raw: dict[int, Listener] = {}
-        """Who takes UDP packets to a port as they come in, with no address of their own."""
+        """Listeners by UDP port that receive packets before IP does, without an address."""
         self.servers: dict[int, Listener] = {}
-        """Who takes UDP packets to a port of the host's addresses, and to all."""
+        """Listeners by UDP port for the host's addresses and broadcasts."""
 
     def listen_to_all(self) -> None:
-        """Listen on every port of each protocol, until told where to."""
+        """Listen on every port of every protocol, until ``listen`` is called."""
         self._listening = None
 
     def listen(self, protocol: str, port: int | None) -> None:
-        """Listen on this port too; None for every one."""
+        """Listen on this port too; None for every port of the protocol."""
         if self._listening is None:
             self._listening = {}
         ports = self._listening.setdefault(protocol, set())
@@ -218,7 +218,7 @@ class Sockets:
             ports.add(port)
 
     def hear_raw(self, link: str, packet: Packet, step: Step) -> bool:
-        """Take in a packet before netfilter sees it (packet(7)); False if nobody wants it."""
+        """Give a packet to a raw listener (packet(7)); return whether there is one."""
         payload = packet.payload
         listener = self.raw.get(payload.target) if isinstance(payload, Udp) else None
         if listener is not None:
@@ -226,7 +226,7 @@ class Sockets:
         return listener is not None
 
     def hear(self, link: str, packet: Packet, payload: Echo | Segment | Udp, step: Step) -> None:
-        """Take in a packet to the host's addresses, or to all."""
+        """Receive a packet to one of the host's addresses or a broadcast address."""
         station, local = self._station, self._station.state.local
         if isinstance(payload, Udp):
             listener = self.servers.get(payload.target)
@@ -235,14 +235,14 @@ class Sockets:
             else:
                 station.ignore(step, link, "nobody listens for {}", payload)
         elif packet.target not in local and not packet.target.is_loopback:
-            station.ignore(step, link, "what is asked of all gets no answer")
+            station.ignore(step, link, "a broadcast request is not answered")
         elif payload.request:
             self._answer(link, packet, payload, step)
         elif self._asked(packet, payload):
             said = "{} arrived from {}"
             station.walk.answer = step.then(station.name, link, said, payload, packet.source)
         else:
-            station.drop(step, link, "{} was not asked", packet)
+            station.drop(step, link, "{} answers no request of this host", packet)
 
     def _answer(self, link: str, packet: Packet, payload: Echo | Segment, step: Step) -> None:
         station = self._station
@@ -260,10 +260,10 @@ class Sockets:
         return ports is None or segment.target in ports
 
     def _asked(self, packet: Packet, payload: Echo | Segment) -> bool:
-        """Whether it answers what this host asked.
+        """Return whether the packet answers the question of this host.
 
-        A connection is with one address and port; ``ping`` takes an echo reply from
-        any, and only remarks on it.
+        A connection accepts answers from its address and port only; ``ping`` accepts an
+        echo reply from any address.
         """
         question = self._station.walk.question
         if question is None or question.station is not self._station:

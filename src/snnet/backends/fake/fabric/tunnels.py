@@ -1,8 +1,7 @@
 """Tunnels: frames into packets and back, through the host's own IP.
 
-Here: how each kind of tunnel finds its other end, and which link takes in what
-arrives.  Not here: the headers (``frames.py``) and the way of the outer packet
-(``stack.py``).
+Here: how each kind of tunnel finds its other end, and which link receives a packet.
+Not here: the headers (``frames.py``) and the path of the outer packet (``stack.py``).
 """
 
 from __future__ import annotations
@@ -24,13 +23,13 @@ from .frames import Encapsulated, Frame, Packet, Udp
 from .stack import Stack
 from .walk import Step
 
-_SOURCE_PORT = 49152  # any would do; the kernel takes a hash of the inner headers
+_SOURCE_PORT = 49152  # the kernel uses a hash of the inner headers; any port will do
 _DEPTH_MAX = 8  # XMIT_RECURSION_LIMIT, net/core/dev.h
 _ANYBODY = "00:00:00:00:00:00"
 
 
 class Tunnels:
-    """All tunnels of one station; they put themselves on top of its links and stack."""
+    """The tunnels of one station; registers itself with its links and stack."""
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
@@ -57,7 +56,7 @@ class Tunnels:
                 self._send(link, self._stack.source_for(remote), remote, udp, step)
 
     def send_packet(self, link: Gre, next_hop: IPAddress, packet: Packet, step: Step) -> None:
-        """Send a packet over multipoint gre: neighbours say where the next hop is."""
+        """Send a packet over multipoint gre, to the next hop's neighbour entry."""
         entry = self._station.state.nouns.get(("neighbour", link.name, str(next_hop)))
         if not isinstance(entry, Neighbour):
             self._station.drop(step, link.name, "no neighbour entry for {}", next_hop)
@@ -82,23 +81,23 @@ class Tunnels:
     ) -> None:
         station = self._station
         if local is None or local not in station.state.local:
-            why = "its local address {} is not on this host"
+            why = "the local address {} is not on this host"
             station.drop(step, link.name, why, local)
             return
         step = step.then(station.name, link.name, "{} to {}", payload, remote)
         inner = payload.payload if isinstance(payload, Udp) else payload
         if isinstance(inner, Encapsulated) and inner.depth > _DEPTH_MAX:
-            station.drop(step, link.name, "the tunnel leads into itself")
+            station.drop(step, link.name, "the tunnel is routed into itself")
             return
         self._stack.send(Packet(local, remote, payload), step, link.name)
 
     # -- in ---------------------------------------------------------------------------
 
     def decapsulate(self, packet: Packet, outer: Encapsulated, port: int, step: Step) -> None:
-        """Take in what came for one of the tunnels.
+        """Receive an encapsulated packet on the tunnel it belongs to.
 
-        A gre tunnel goes by both addresses and the key (ip_tunnel_lookup), a
-        vxlan by VNI and port whoever sent it, a geneve by VNI and sender.
+        The tunnel is found by both addresses and the key for gre (ip_tunnel_lookup), by VNI
+        and port for vxlan from any sender, and by VNI, port and sender for geneve.
         """
         station, source, target = self._station, packet.source, packet.target
         version = target.version
