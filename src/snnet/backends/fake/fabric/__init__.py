@@ -13,7 +13,7 @@ Users see ``fabric.py``.  Each module imports only modules above it in this list
 - ``links.py``: layer 2: links, bridges, macvtaps, the wire.
 - ``arp.py``: MACs of neighbours.
 - ``stack.py``: layers 3 and 4: IP and sockets.
-- ``tunnels.py``: GRE, VXLAN and Geneve.
+- ``tunnels.py``: encapsulation and decapsulation.
 - ``guests.py``: guests and DHCP.
 - ``fabric.py``: what is plugged in where, and the questions users ask.
 """
