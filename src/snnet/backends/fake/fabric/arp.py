@@ -29,7 +29,7 @@ class Resolver:
         station = self._station
         return station.learned.neighbours.get((station, link.name, address))
 
-    def hear(self, link: Link, arp: Arp, step: Step) -> list[Packet]:
+    def receive(self, link: Link, arp: Arp, step: Step) -> list[Packet]:
         """Handle an ARP message; return the packets that waited for its sender."""
         station = self._station
         if not self._links.netfilter.arp_input(link, arp, step):

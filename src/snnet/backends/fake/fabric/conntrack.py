@@ -94,16 +94,16 @@ def to_end(packet: Packet, end: End) -> Packet:
 class Flow:
     """One connection on one host: the ends of its first packet, and the translated ends.
 
-    ``settled`` is True after that packet left the host or was delivered: the translation
+    ``confirmed`` is True after that packet left the host or was delivered: the translation
     is then final.
     """
 
-    __slots__ = ("original", "settled", "source", "target")
+    __slots__ = ("confirmed", "original", "source", "target")
 
     def __init__(self, original: Ends) -> None:
         self.original = original
         self.source, self.target = original.source, original.target
-        self.settled = False
+        self.confirmed = False
 
     @property
     def redirected(self) -> bool:
@@ -150,10 +150,10 @@ class Conntrack:
         flow = self._originals[ends] = Flow(ends)
         return flow, False
 
-    def settle(self, flow: Flow) -> None:
+    def confirm(self, flow: Flow) -> None:
         """Make the translation final and recognise answers (__nf_conntrack_confirm)."""
-        if not flow.settled:
-            flow.settled = True
+        if not flow.confirmed:
+            flow.confirmed = True
             reply = Ends(flow.original.protocol, flow.target, flow.source)
             self._replies[reply] = flow
 

@@ -193,9 +193,9 @@ class DhcpServer:
     def __init__(self, stack: Stack) -> None:
         self._links = stack.links
         self._station = stack.station
-        stack.sockets.servers[SERVER_PORT] = self._hear
+        stack.sockets.servers[SERVER_PORT] = self._receive
 
-    def _hear(self, link: str, packet: Packet, step: Step) -> None:
+    def _receive(self, link: str, packet: Packet, step: Step) -> None:
         station = self._station
         asked = packet.payload.payload if isinstance(packet.payload, Udp) else None
         scope = station.state.nouns.get(("dhcp", link))
@@ -256,10 +256,10 @@ class DhcpClient:
     def ask(self) -> None:
         """Send the first message; ``lease`` is set when the walk has ended, if one was given."""
         self.lease = self.answer = None
-        self._stack.sockets.raw[CLIENT_PORT] = self._hear
+        self._stack.sockets.raw[CLIENT_PORT] = self._receive
         self._say("DISCOVER", Step(None, self._station.name, self._link, "asks for a lease", ()))
 
-    def _hear(self, link: str, packet: Packet, step: Step) -> None:
+    def _receive(self, link: str, packet: Packet, step: Step) -> None:
         heard = packet.payload.payload if isinstance(packet.payload, Udp) else None
         if not isinstance(heard, Dhcp) or heard.mac != self._mac:
             return

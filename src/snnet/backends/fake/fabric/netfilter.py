@@ -46,12 +46,12 @@ class Netfilter:
     def ingress(self, link: Link, frame: Frame, step: Step) -> bool:
         """Handle a frame that arrived on a link which is not a bridge port."""
         refused = routed_refused(self._rules, link.name, frame) if self._rules else None
-        return self._admit(refused, step, link.name)
+        return self._passes(refused, step, link.name)
 
     def bridge_prerouting(self, port: Link, frame: Frame, step: Step) -> bool:
         """Handle a frame that arrived on a bridge port."""
         refused = frame_refused(self._rules, port.name, frame) if self._rules else None
-        return self._admit(refused, step, port.name)
+        return self._passes(refused, step, port.name)
 
     def bridge_forward(self, bridge: str, packet: Packet, step: Step) -> bool:
         """Handle a packet between ports, if br_netfilter passes it to the IP hooks.
@@ -59,14 +59,14 @@ class Netfilter:
         To them, the bridge is both the ingress and the egress link.  They filter and track
         the packet but do not translate it: packets to translate have the host's MAC.
         """
-        if not self._rules or not self._shown(packet.target.version):
+        if not self._rules or not self._bridge_nf(packet.target.version):
             return True
         flow, answers = self._connections.find(packet)
         passage = Passage(packet, step, bridge, flow, answers)
-        if not self._admit(forward_refused(self._rules, passage, bridge), step, bridge):
+        if not self._passes(forward_refused(self._rules, passage, bridge), step, bridge):
             return False
         if flow is not None:
-            self._connections.settle(flow)
+            self._connections.confirm(flow)
         return True
 
     def arp_input(self, link: Link, arp: Arp, step: Step) -> bool:
@@ -78,48 +78,48 @@ class Netfilter:
         if arp.request and arp.target not in self._station.state.local:
             self._station.ignore(step, link.name, "not for this host: {}", arp)
             return False
-        return self._admit((rule, str(arp)), step, link.name)
+        return self._passes((rule, str(arp)), step, link.name)
 
     # -- IP -----------------------------------------------------------------------------
 
     def prerouting(self, passage: Passage) -> Passage | None:
         """Handle a packet that arrived on a link: destination NAT."""
-        return self._aim(passage) if self._rules else passage
+        return self._dnat(passage) if self._rules else passage
 
     def input(self, passage: Passage) -> Passage | None:
         """Handle a packet to the host itself: filter."""
         if not self._rules:
             return passage
         refused = input_refused(self._rules, passage)
-        return self._let(refused, passage) and self._sign(passage)
+        return self._filter(refused, passage) and self._snat(passage)
 
     def forward(self, passage: Passage, out: str) -> Passage | None:
         """Handle a packet that is routed to the link ``out``: filter."""
         if not self._rules:
             return passage
-        return self._let(forward_refused(self._rules, passage, out), passage)
+        return self._filter(forward_refused(self._rules, passage, out), passage)
 
     def output(self, passage: Passage) -> Passage:
         """Handle a packet that the host itself sends: destination NAT."""
-        return self._aim(passage) if self._rules else passage
+        return self._dnat(passage) if self._rules else passage
 
     def postrouting(self, passage: Passage, out: str, next_hop: IPAddress) -> Passage | None:
         """Handle a packet that leaves by the link ``out``: source NAT."""
         flow = passage.flow
         if flow is None or not self._rules:
             return passage
-        if not flow.settled and not passage.answers:
+        if not flow.confirmed and not passage.answers:
             own = source_on(self._station.state, out, next_hop)
             found = new_source(self._rules, passage, out, own)
             if found is not None:
                 rule, address = found
                 if address is None:
-                    return self._let((rule, f"no address on {out}"), passage)
+                    return self._filter((rule, f"no address on {out}"), passage)
                 flow.source = flow.source._replace(address=address)
                 if address != passage.packet.source:
                     end = flow.label(flow.source)
-                    passage = self._note(passage, "SNAT to {} by {}", end, rule)
-        return self._sign(passage)
+                    passage = self._trace(passage, "SNAT to {} by {}", end, rule)
+        return self._snat(passage)
 
     # -- steps --------------------------------------------------------------------------
 
@@ -130,11 +130,11 @@ class Netfilter:
             self._walk, self._conntrack = self._station.walk, Conntrack()
         return self._conntrack
 
-    def _shown(self, version: int) -> bool:
+    def _bridge_nf(self, version: int) -> bool:
         found = self._station.sysctls.find(_BRIDGED[version])
         return found is not None and found.value != "0"
 
-    def _aim(self, passage: Passage) -> Passage:
+    def _dnat(self, passage: Passage) -> Passage:
         """Translate the target; of an answer, back to the original source."""
         flow, answers = self._connections.find(passage.packet)
         if flow is None:
@@ -144,38 +144,38 @@ class Netfilter:
             target = flow.original.source
             if target == ends_of(passage.packet).target:
                 return passage
-            passage = self._note(passage, "answer: target restored to {}", flow.label(target))
+            passage = self._trace(passage, "answer: target restored to {}", flow.label(target))
         else:
-            if not flow.settled:
+            if not flow.confirmed:
                 found = new_target(self._rules, passage, self._station.state.local)
                 if found is not None:
                     rule, flow.target = found
                     end = flow.label(flow.target)
-                    passage = self._note(passage, "DNAT to {} by {}", end, rule)
+                    passage = self._trace(passage, "DNAT to {} by {}", end, rule)
             target = flow.target
         return passage._replace(packet=to_end(passage.packet, target))
 
-    def _sign(self, passage: Passage) -> Passage:
+    def _snat(self, passage: Passage) -> Passage:
         """Translate the source; of an answer, back to the original target."""
         flow = passage.flow
         if flow is None:
             return passage
-        self._connections.settle(flow)
+        self._connections.confirm(flow)
         source = flow.original.target if passage.answers else flow.source
         if source == ends_of(passage.packet).source:
             return passage
         if passage.answers:
-            passage = self._note(passage, "answer: source restored to {}", flow.label(source))
+            passage = self._trace(passage, "answer: source restored to {}", flow.label(source))
         return passage._replace(packet=from_end(passage.packet, source))
 
-    def _note(self, passage: Passage, said: str, *values: object) -> Passage:
+    def _trace(self, passage: Passage, said: str, *values: object) -> Passage:
         step = passage.step.then(self._station.name, passage.link, said, *values)
         return passage._replace(step=step)
 
-    def _let(self, refused: Refused | None, passage: Passage) -> Passage | None:
-        return passage if self._admit(refused, passage.step, passage.link) else None
+    def _filter(self, refused: Refused | None, passage: Passage) -> Passage | None:
+        return passage if self._passes(refused, passage.step, passage.link) else None
 
-    def _admit(self, refused: Refused | None, step: Step, link: str) -> bool:
+    def _passes(self, refused: Refused | None, step: Step, link: str) -> bool:
         """Return whether it may pass; otherwise drop it and name the rule in the trace."""
         if refused is not None:
             self._station.drop(step, link, "dropped by: {}: {}", *refused)

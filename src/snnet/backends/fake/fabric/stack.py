@@ -59,7 +59,7 @@ class Stack:
         if not (meant or frame.flooded or frame.target == link.mac):
             station.ignore(step, link.name, "frame to {}", frame.target)
         elif isinstance(frame.payload, Arp):
-            for packet in self._resolver.hear(link, frame.payload, step):
+            for packet in self._resolver.receive(link, frame.payload, step):
                 step_on = step.then(
                     station.name, link.name, "{} is at {}", frame.payload.sender, frame.source
                 )
@@ -69,7 +69,7 @@ class Stack:
 
     def receive_packet(self, link: str, packet: Packet, step: Step) -> None:
         """Receive a packet on a link (ip_rcv)."""
-        if self.sockets.hear_raw(link, packet, step):
+        if self.sockets.receive_raw(link, packet, step):
             return
         passage = self._netfilter.prerouting(Passage(packet, step, link))
         if passage is None:
@@ -95,7 +95,7 @@ class Stack:
         elif isinstance(payload, Udp) and isinstance(payload.payload, Encapsulated):
             self.tunnels.decapsulate(packet, payload.payload, payload.target, step)
         else:
-            self.sockets.hear(passage.link, packet, payload, step)
+            self.sockets.receive(passage.link, packet, payload, step)
 
     def _forward(self, arrived: Passage) -> None:
         """Forward a packet to another host (ip_forward)."""
@@ -217,7 +217,7 @@ class Sockets:
         else:
             ports.add(port)
 
-    def hear_raw(self, link: str, packet: Packet, step: Step) -> bool:
+    def receive_raw(self, link: str, packet: Packet, step: Step) -> bool:
         """Give a packet to a raw listener (packet(7)); return whether there is one."""
         payload = packet.payload
         listener = self.raw.get(payload.target) if isinstance(payload, Udp) else None
@@ -225,7 +225,7 @@ class Sockets:
             listener(link, packet, step)
         return listener is not None
 
-    def hear(self, link: str, packet: Packet, payload: Echo | Segment | Udp, step: Step) -> None:
+    def receive(self, link: str, packet: Packet, payload: Echo | Segment | Udp, step: Step) -> None:
         """Receive a packet to one of the host's addresses or a broadcast address."""
         station, local = self._station, self._station.state.local
         if isinstance(payload, Udp):
