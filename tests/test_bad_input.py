@@ -13,6 +13,7 @@ import pytest
 
 import snnet
 from snnet import InvalidRequest, VnicRole
+from tests.node.world import FakeWorld
 
 CONTAINER, DATA_CENTER = VnicRole.TENANT_CONTAINER, VnicRole.DATA_CENTER
 HUGE = 10**5000
@@ -38,54 +39,37 @@ def config(**changes: Any) -> snnet.NetworkConfig:
 
 
 @pytest.fixture
-def kernel() -> snnet.FakeKernel:
-    made = snnet.FakeKernel()
-    made.add_uplink("eth0", "192.0.2.11/24")
-    return made
+def world() -> Iterator[FakeWorld]:
+    made = FakeWorld("gre")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def kernel(world: FakeWorld) -> snnet.FakeKernel:
+    return world.kernel
 
 
 MakeNode = Callable[..., Any]
 
 
 @pytest.fixture
-def make_cn(kernel: snnet.FakeKernel) -> Iterator[MakeNode]:
-    nodes = []
-
-    def make(init: bool = True, node_id: Any = "cn-1", **options: Any) -> snnet.ComputeNode:
-        settings = options.pop("config", None) or config(tunnel=options.pop("tunnel", "gre"))
-        chosen: dict[str, Any] = {"backend": kernel, "firewall": "fake"} | options
-        node = snnet.ComputeNode(node_id, settings, **chosen)
-        nodes.append(node)
-        if init:
-            node.init()
-        return node
-
-    yield make
-    for node in nodes:
-        node.close()
+def make_cn(world: FakeWorld) -> MakeNode:
+    return _maker(world, world.node)
 
 
 @pytest.fixture
-def make_cnci(kernel: snnet.FakeKernel) -> Iterator[MakeNode]:
-    nodes = []
+def make_cnci(world: FakeWorld) -> MakeNode:
+    return _maker(world, world.cnci)
 
-    def make(init: bool = True, node_id: Any = "cnci-1", **options: Any) -> snnet.Cnci:
-        settings = options.pop("config", None) or config(tunnel=options.pop("tunnel", "gre"))
-        chosen: dict[str, Any] = {
-            "backend": kernel,
-            "firewall": "fake",
-            "dhcp": "fake",
-            "tenant_id": "t1",
-        } | options
-        node = snnet.Cnci(node_id, settings, **chosen)
-        nodes.append(node)
-        if init:
-            node.init()
-        return node
 
-    yield make
-    for node in nodes:
-        node.close()
+def _maker(world: FakeWorld, make: MakeNode) -> MakeNode:
+    """``make``, with ``tunnel`` as a word for a whole config."""
+
+    def made(*, tunnel: str = "gre", **options: Any) -> Any:
+        return make(**{"config": world.config(tunnel=tunnel), **options})
+
+    return made
 
 
 def refused(

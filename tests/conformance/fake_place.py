@@ -1,25 +1,29 @@
-"""The place of the backend suite on the fake: one fake kernel."""
+"""The host of the backend and the DHCP suites on the fake: one fake kernel."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from ipaddress import IPv4Interface
 
-from snnet.backends.fake import FakeKernel
-from snnet.conformance import Place
+import snnet
+from snnet.backends.fake import FakeDhcp, FakeKernel, Guest
+from snnet.conformance import Lan, Lease, Place
 from snnet.conformance.backend.place import ADDRESS, ADDRESS6, UPLINK
 from snnet.contract import (
-    Add,
     Address,
     Bridge,
     Change,
+    DhcpScope,
     Driver,
     Link,
-    Remove,
     Sysctl,
+    Tap,
     Veth,
 )
+from tests.backends.fake.steps import add, do, link, remove
+from tests.backends.fake.topology import Vnic
 
 
 class FakePlace(Place):
@@ -35,8 +39,7 @@ class FakePlace(Place):
         self.kernel = kernel or FakeKernel("kit")
         self.driver = wrap(self.kernel) if wrap else self.kernel
         self.kernel.add_uplink(UPLINK, ADDRESS, kind="veth")
-        outcome = self.kernel.apply([Add(Address(link=UPLINK, address=ADDRESS6))])
-        assert outcome.error is None, outcome.error
+        add(self.kernel, Address(link=UPLINK, address=ADDRESS6))
 
     @contextmanager
     def another(self) -> Iterator[Driver]:
@@ -47,18 +50,16 @@ class FakePlace(Place):
         self.kernel.links.plug(Bridge(name=name, alias=alias, group=group, up=False))
 
     def delete_link(self, name: str) -> None:
-        outcome = self.kernel.apply([Remove(self._link(name))])
-        assert outcome.error is None, outcome.error
+        remove(self.kernel, link(self.kernel, name))
 
     def mark_link(self, name: str, *, alias: str, group: int) -> None:
-        old = self._link(name)
-        outcome = self.kernel.apply([Change(replace(old, alias=alias, group=group), old)])
-        assert outcome.error is None, outcome.error
+        old = link(self.kernel, name)
+        do(self.kernel, Change(replace(old, alias=alias, group=group), old))
 
     def move_veth(self, name: str) -> None:
-        end = self._link(name)
+        end = link(self.kernel, name)
         assert isinstance(end, Veth)
-        near = self._link(end.peer or "")
+        near = link(self.kernel, end.peer or "")
         assert isinstance(near, Veth)
         self.kernel.links.take_peer(near)
 
@@ -76,7 +77,47 @@ class FakePlace(Place):
     def close(self) -> None:
         """Nothing to take down."""
 
-    def _link(self, name: str) -> Link:
-        found = self.kernel.find(Link(name=name))
-        assert isinstance(found, Link), f"no link {name}"
-        return found
+
+class FakeLan(Lan):
+    """A host of a fabric, its bridges and guests."""
+
+    def __init__(self, owner: str = "cnci:kit") -> None:
+        self.owner = owner
+        self.fabric = snnet.Fabric()
+        self.kernel = self.fabric.add_host("host", None)
+        self.driver: Driver = FakeDhcp(self.kernel)
+        self._guests: dict[tuple[str, str], Guest] = {}
+
+    @contextmanager
+    def another(self) -> Iterator[Driver]:
+        yield FakeDhcp(self.kernel)
+
+    def add_bridge(self, name: str, *gateways: IPv4Interface) -> None:
+        addresses = (Address(link=name, address=gateway) for gateway in gateways)
+        add(self.kernel, Bridge(name=name), *addresses)
+
+    def remove_bridge(self, name: str) -> None:
+        remove(self.kernel, Bridge(name=name))
+        self._guests = {key: guest for key, guest in self._guests.items() if key[0] != name}
+
+    def lease(self, bridge: str, mac: str, tries: int = 1) -> Lease | None:
+        """There is no time: who is not answered once never is."""
+        guest = self._guests.get((bridge, mac))
+        if guest is None:
+            port = f"p{self.kernel.state.changes.count}"
+            add(self.kernel, Tap(name=port, master=bridge))
+            guest = self.fabric.attach(self.kernel, Vnic(port, mac), dhcp=True)
+            self._guests[bridge, mac] = guest
+        else:
+            guest.renew()
+        found = guest.lease
+        if found is None:
+            return None
+        return Lease(IPv4Interface((found.address, found.prefix)), found.gateway, found.mtu)
+
+    def residue(self) -> list[str]:
+        nouns = self.kernel.state.nouns.values()
+        return [str(noun) for noun in nouns if isinstance(noun, DhcpScope)]
+
+    def close(self) -> None:
+        """Nothing to take down."""

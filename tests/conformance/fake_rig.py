@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Network
 
 import snnet
-from snnet.backends.fake import FakeFirewall
+from snnet.backends.fake import FakeFirewall, Guest
 from snnet.backends.fake.fabric.frames import (
     BROADCAST,
     Arp,
@@ -18,9 +17,8 @@ from snnet.backends.fake.fabric.frames import (
     Packet,
     Udp,
 )
-from snnet.backends.fake.fabric.guest import Guest
-from snnet.backends.fake.fabric.station import Station
-from snnet.backends.fake.fabric.trace import Step
+from snnet.backends.fake.fabric.links import Links
+from snnet.backends.fake.fabric.walk import Step
 from snnet.conformance import Answer, Conversation, Rig
 from snnet.conformance.places import (
     BRIDGES,
@@ -35,18 +33,17 @@ from snnet.conformance.places import (
 )
 from snnet.contract import (
     PROTOCOLS,
-    Add,
     Address,
     Bridge,
     Change,
     Driver,
     IPAddress,
-    Noun,
-    Remove,
     Route,
     Sysctl,
     Tap,
 )
+from tests.backends.fake.steps import add, do, remove
+from tests.backends.fake.topology import Vnic
 
 _NOBODY = IPv4Address("10.255.255.254")
 _ANY, _ALL = IPv4Address("0.0.0.0"), IPv4Address("255.255.255.255")
@@ -113,7 +110,7 @@ class FakeRig(Rig):
         )
         to = target.mac if near else source.gateway_mac
         self._send(source, Frame(mac or source.mac, to, packet))
-        return self._station(target) in self._station(source).network.walk.reached
+        return self._links(target).station in self._links(source).station.walk.reached
 
     def arp(
         self,
@@ -138,7 +135,7 @@ class FakeRig(Rig):
 
     def resolve(self, source: Place, address: IPv4Address) -> bool:
         asked = Arp(True, source.ip, source.mac, address)
-        with _listening(self._station(source)) as heard:
+        with _listening(self._links(source)) as heard:
             self._send(source, Frame(source.mac, BROADCAST, asked))
         return any(
             isinstance(frame.payload, Arp)
@@ -151,7 +148,7 @@ class FakeRig(Rig):
 
     def add_address(self, link: str, address: IPv4Interface) -> None:
         noun = Address(link=link, address=address)
-        _add(self.hub, noun)
+        add(self.hub, noun)
         self._addresses.append(noun)
 
     def ruleset(self) -> str:
@@ -162,8 +159,7 @@ class FakeRig(Rig):
         return _stranger(self.hub)
 
     def reset(self) -> None:
-        outcome = self.hub.apply([Remove(noun) for noun in self._addresses])
-        assert outcome.error is None, outcome.error
+        remove(self.hub, *self._addresses)
         self._addresses.clear()
 
     def close(self) -> None:
@@ -175,9 +171,9 @@ class FakeRig(Rig):
         for device in DEVICES:
             self.hub.add_uplink(device.name, device.address, mac=device.mac)
             self.fabric.plug(self.hub, device.name)
-            _add(self.hub, Address(link=device.name, address=device.address6))
+            add(self.hub, Address(link=device.name, address=device.address6))
         for bridge in BRIDGES:
-            _add(
+            add(
                 self.hub,
                 Bridge(name=bridge.name, mac=bridge.mac),
                 Address(link=bridge.name, address=bridge.address),
@@ -186,19 +182,18 @@ class FakeRig(Rig):
         for name in _SYSCTLS:
             old = self.hub.find(Sysctl(name=name))
             if isinstance(old, Sysctl):
-                outcome = self.hub.apply([Change(Sysctl(name=name, value="1"), old)])
-                assert outcome.error is None, outcome.error
+                do(self.hub, Change(Sysctl(name=name, value="1"), old))
 
     def _guest(self, place: Place) -> Guest:
         mac = None if place.bridge else place.gateway_mac
-        _add(self.hub, Tap(name=place.link, master=place.bridge, mac=mac))
+        add(self.hub, Tap(name=place.link, master=place.bridge, mac=mac))
         if place.gateway == ROUTED_GATEWAY:
-            _add(
+            add(
                 self.hub,
                 Address(link=place.link, address=IPv4Interface(ROUTED_GATEWAY)),
                 Route(destination=IPv4Network(place.ip), link=place.link),
             )
-        vnic = _Vnic(place.link, place.mac)
+        vnic = Vnic(place.link, place.mac)
         return self.fabric.attach(
             self.hub, vnic, address=place.address, gateway=place.gateway, name=place.name
         )
@@ -206,13 +201,13 @@ class FakeRig(Rig):
     def _outsider(self, place: Place) -> snnet.FakeKernel:
         kernel = self.fabric.add_host(place.name, place.address)
         everywhere = IPv4Network("0.0.0.0/0")
-        _add(kernel, Route(destination=everywhere, link="eth0", gateway=place.gateway))
+        add(kernel, Route(destination=everywhere, link="eth0", gateway=place.gateway))
         return kernel
 
     def _add_ipv6(self, place: Place) -> None:
         if place.address6 is not None:
             everywhere = IPv6Network("::/0")
-            _add(
+            add(
                 self._kernel(place),
                 Address(link="eth0", address=place.address6),
                 Route(destination=everywhere, link="eth0", gateway=place.gateway6),
@@ -224,19 +219,19 @@ class FakeRig(Rig):
         machine = self._machines[place]
         return machine.kernel if isinstance(machine, Guest) else machine
 
-    def _station(self, place: Place) -> Station:
-        return self.fabric._station(self._machines[place])
+    def _links(self, place: Place) -> Links:
+        return self.fabric._stack(self._machines[place]).links
 
     def _send(self, source: Place, frame: Frame) -> None:
         """Put a frame on the wire, and have the lies in it forgotten afterwards."""
-        station = self._station(source)
-        walk = station.network.new_walk()
-        walk.later(station.transmit, "eth0", frame, Step(None, station.name, "eth0", "sends", ()))
+        links = self._links(source)
+        station, walk = links.station, links.station.network.new_walk()
+        walk.later(links.transmit, "eth0", frame, Step(None, station.name, "eth0", "sends", ()))
         walk.run()
         station.network.changes.count += 1
 
     def _heard(self, source: Place, hearer: Place, payload: Arp | Packet) -> bool:
-        with _listening(self._station(hearer)) as heard:
+        with _listening(self._links(hearer)) as heard:
             self._send(source, Frame(source.mac, BROADCAST, payload))
         return any(frame.payload is payload for frame in heard)
 
@@ -252,32 +247,21 @@ class _FakeConversation(Conversation):
         return rig.connect(source, address, "udp", port)
 
 
-@dataclass(frozen=True)
-class _Vnic:
-    link_name: str
-    mac: str
-
-
-def _add(kernel: snnet.FakeKernel, *nouns: Noun) -> None:
-    outcome = kernel.apply([Add(noun) for noun in nouns])
-    assert outcome.error is None, outcome.error
-
-
 @contextmanager
-def _listening(station: Station) -> Iterator[list[Frame]]:
-    """The frames that come to the station's NIC meanwhile."""
+def _listening(links: Links) -> Iterator[list[Frame]]:
+    """The frames that come to the NIC of a machine meanwhile."""
     heard: list[Frame] = []
-    take_in = station.from_cable
+    take_in = links.from_cable
 
     def from_cable(name: str, frame: Frame, step: Step) -> None:
         heard.append(frame)
         take_in(name, frame, step)
 
-    station.from_cable = from_cable  # type: ignore[method-assign]
+    links.from_cable = from_cable  # type: ignore[method-assign]
     try:
         yield heard
     finally:
-        del station.from_cable
+        del links.from_cable
 
 
 @contextmanager

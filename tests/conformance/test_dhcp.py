@@ -8,7 +8,7 @@ import pytest
 
 from snnet.conformance import DhcpSuite, Lan, RealLan
 
-from .fake_lan import FakeLan
+from .fake_place import FakeLan
 
 
 class TestFake(DhcpSuite):

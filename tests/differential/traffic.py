@@ -7,14 +7,13 @@ import selectors
 import socket
 import struct
 import time
-from collections.abc import Iterable
 from contextlib import ExitStack
 from ipaddress import IPv4Address
 
 import snnet
 from snnet.backends.fake import FakeFirewall
 from snnet.backends.netlink import NetlinkBackend
-from snnet.contract import Add, Change, Driver, Link, Noun, Sysctl, Veth
+from snnet.contract import Change, Driver, Sysctl, Veth
 from snnet.firewall.nftables import NftablesFirewall
 from snnet.lab.echo import _icmp_socket, _request
 from snnet.lab.lab import Welcome
@@ -22,6 +21,8 @@ from snnet.lab.scenario import Visit
 from snnet.lab.visits import Visits
 from snnet.system.host import RealHost
 from snnet.system.namespaces import Namespace
+from tests.backends.fake.steps import add, do, link
+from tests.backends.fake.topology import Vnic
 
 from .networks import FORWARDED, OUTSIDE, PORT, WIRE, Guest, Network
 
@@ -61,16 +62,10 @@ def compare(network: Network) -> None:
         raise Different("\n".join([str(network), *lines, *ways]))
 
 
-def carry_out(driver: Driver, nouns: Iterable[Noun]) -> None:
-    error = driver.apply([Add(noun) for noun in nouns]).error
-    assert error is None, error
-
-
 def tune(driver: Driver, forwards: bool) -> None:
     for name, value in {**SYSCTLS, "net.ipv4.ip_forward": str(int(forwards))}.items():
         if (found := driver.find(Sysctl(name=name))) is not None:
-            error = driver.apply([Change(Sysctl(name=name, value=value), found)]).error
-            assert error is None, error
+            do(driver, Change(Sysctl(name=name, value=value), found))
 
 
 class Fake:
@@ -84,8 +79,8 @@ class Fake:
             kernel = self.fabric.add_host(host, address)
             self.places[host] = kernel
             tune(kernel, network.forwards[host])
-            carry_out(kernel, network.links(host))
-            carry_out(FakeFirewall(kernel), network.rules(host))
+            add(kernel, *network.links(host))
+            add(FakeFirewall(kernel), *network.rules(host))
             self.fabric.listen(kernel, "tcp", PORT)
         for guest in network.guests:
             self.places[guest.name] = self._attach(guest)
@@ -93,15 +88,10 @@ class Fake:
     def _attach(self, guest: Guest) -> snnet.Guest:
         kernel = self.places[guest.host]
         assert isinstance(kernel, snnet.FakeKernel)
-        found = kernel.find(Link(name=guest.link))
-        assert isinstance(found, Veth)
-
-        class Vnic:
-            link_name = guest.link
-            ip, subnet, mac = guest.address.ip, guest.address.network, guest.mac
-            gateway = guest.gateway
-
-        attached = self.fabric.attach(kernel, Vnic, name=guest.name)
+        assert isinstance(link(kernel, guest.link), Veth)
+        ip, subnet = guest.address.ip, guest.address.network
+        vnic = Vnic(guest.link, guest.mac, ip, subnet=subnet, gateway=guest.gateway)
+        attached = self.fabric.attach(kernel, vnic, name=guest.name)
         self.fabric.listen(attached, "tcp", PORT)
         return attached
 
@@ -171,8 +161,8 @@ class Real:
         self._open.callback(backend.close)
         self._open.callback(firewall.close)
         tune(backend, self.network.forwards[name])
-        carry_out(backend, self.network.links(name))
-        carry_out(firewall, self.network.rules(name))
+        add(backend, *self.network.links(name))
+        add(firewall, *self.network.rules(name))
 
     def pings(self, pings: list[Ping], wanted: set[Ping]) -> set[Ping]:
         """Those that are answered, whoever answers."""

@@ -15,6 +15,7 @@ from snnet.contract import Store, Veth
 from snnet.docker import DockerPlugin
 from snnet.docker.app import protocol
 from snnet.stores.memory import MemoryStore
+from tests.node.world import UPLINKS, FakeWorld, vm
 
 from .client import GATEWAY, Client, Direct, Docker
 
@@ -36,9 +37,12 @@ class Host:
         self, kernel: snnet.FakeKernel | None = None, node_id: str = "cn-1", **settings: Any
     ) -> None:
         self.node_id = node_id
-        self.kernel = kernel or snnet.FakeKernel()
-        self.kernel.add_uplink("eth0", "192.0.2.11/24")
-        self.config = snnet.NetworkConfig(compute_nets=["192.0.2.0/24"], **settings)
+        self.world = FakeWorld("gre")
+        if kernel is not None:
+            kernel.add_uplink("eth0", UPLINKS[4])
+            self.world.kernel = kernel
+        self.kernel = self.world.kernel
+        self.config = self.world.config(**settings)
         self.empty = self.kernel.to_text()
         self.store: Store = MemoryStore()
         self.now = 1_000_000.0
@@ -46,10 +50,7 @@ class Host:
 
     def start(self) -> None:
         """A new process, as far as the host can tell."""
-        self.node = snnet.ComputeNode(
-            self.node_id, self.config, backend=self.kernel, firewall="fake"
-        )
-        self.node.init()
+        self.node = self.world.node(self.node_id, config=self.config)
         self.client = Direct(protocol(self.store, self.node, lambda: self.now))
 
     def stop(self) -> None:
@@ -79,13 +80,10 @@ class Host:
 
     def make_vm(self, ip: str) -> None:
         """A VNIC of somebody else's on the subnet."""
+        hub = "192.0.2.10"
         self.node.create_vnic(
-            snnet.VnicConfig(
-                tenant_id="t1", subnet_id="s1", vnic_id="vm", instance_id="i", ip=ip,
-                concentrator_id="192.0.2.10", concentrator_ip="192.0.2.10",
-                subnet="10.1.0.0/24", subnet_key=7,
-            )
-        )  # fmt: skip
+            vm(vnic_id="vm", ip=ip, concentrator_id=hub, concentrator_ip=hub, subnet_key=7)
+        )
 
     def move_away(self, ip: str) -> None:
         """Move the container's end of the veth that has this address, as Docker does."""

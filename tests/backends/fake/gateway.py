@@ -1,4 +1,4 @@
-"""A host between two subnets of guests and the world outside, for firewall tests."""
+"""A host that routes between two subnets of guests and an outside host, for firewall tests."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ OUTSIDE = "203.0.113.1"
 class Gateway:
     """``host`` has br7 (10.1.0.0/24) with ``a`` and ``b``, br8 (10.2.0.0/24) with ``c``.
 
-    ``world`` is beyond ``eth1`` and has a route to the guests: only rules keep it
-    out.  It listens on every port.  The host forwards.
+    ``world`` is behind ``eth1`` and has a route to the guests, so only rules keep it out.
+    It listens on every port.  The host forwards.
     """
 
     center: DataCenter
@@ -47,7 +47,7 @@ class Gateway:
         do(FakeFirewall(self.host), *map(Remove, nouns))
 
     def zone(self, *links: str, name: str = "z", owner: str = "", networks: str = "") -> None:
-        """A zone of these links."""
+        """Add a zone with these links."""
         behind = tuple(map(IPv4Network, networks.split()))
         self.rules(Zone(owner=owner, zone=name, networks=behind))
         self.rules(*(ZoneLink(owner=owner, zone=name, link=link) for link in links))
@@ -76,7 +76,7 @@ def gateway() -> Gateway:
 
 
 def forward(port: int = 33265, target: str = "10.1.0.9", **values: object) -> PortForward:
-    """TCP from ``eth1`` to port 22 of a guest."""
+    """Return a forward of a TCP port of ``eth1`` to port 22 of a guest."""
     return PortForward(
         **{
             "protocol": "tcp",
@@ -95,5 +95,5 @@ def public(address: str = "203.0.113.5", internal: str = "10.1.0.9") -> PublicIp
 
 
 def external(bridge: str = "br7") -> tuple[Noun, ...]:
-    """The way out for a bridge."""
+    """Return the rules that let a bridge's guests out."""
     return Masquerade(device="eth1"), ExternalForward(device="eth1", bridge=bridge)

@@ -1,4 +1,4 @@
-"""Short words for what most tests of the fake do."""
+"""Short functions for what most tests of the fake do."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from snnet.contract import (
 
 
 def do(driver: Driver, *operations: Operation) -> None:
-    """Carry out the operations, all of which must take effect."""
+    """Apply the operations; each must take effect."""
     outcome = driver.apply(operations)
     assert outcome.error is None, outcome.error
     assert outcome.done == set(range(len(operations)))
@@ -38,7 +38,7 @@ def remove(driver: Driver, *nouns: Noun) -> None:
 
 
 def refusal(driver: Driver, operation: Operation) -> str:
-    """The errno's name of an operation that must fail and change nothing."""
+    """Apply an operation that must fail without effect; return its errno's name."""
     before = driver.snapshot()
     error = driver.apply([operation]).error
     assert isinstance(error, ApiError), f"{operation} was not refused"

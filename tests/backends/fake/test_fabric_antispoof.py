@@ -7,6 +7,7 @@ from ipaddress import IPv4Address, ip_address
 import pytest
 
 from snnet.backends.fake import FakeFirewall
+from snnet.backends.fake.fabric.filter import frame_refused, routed_refused
 from snnet.backends.fake.fabric.frames import (
     BROADCAST,
     Arp,
@@ -17,7 +18,6 @@ from snnet.backends.fake.fabric.frames import (
     Segment,
     Udp,
 )
-from snnet.backends.fake.fabric.guard import frame_refused, routed_refused
 from snnet.backends.fake.rulebook import Rulebook
 from snnet.contract import AntiSpoof, Tap
 
@@ -55,13 +55,13 @@ PASSING = [
     dhcp(OWN, (68, 67)),
 ]
 REFUSED = [
-    (echo(OTHER), "10.1.0.10 to 10.1.0.1 is from another"),
-    (echo(ip_address("2001:db8::a"), OWN6), "is from another"),
-    (echo(NOBODY), "is from another"),
-    (dhcp(NOBODY, (68, 69)), "is from another"),
-    (dhcp(NOBODY, (1068, 67)), "is from another"),
-    (dhcp(OWN, (67, 68)), "is a DHCP server's"),
-    (Packet(OWN, GATEWAY, Segment("udp", 67, 9)), "is a DHCP server's"),
+    (echo(OTHER), "10.1.0.10 to 10.1.0.1 has a foreign source"),
+    (echo(ip_address("2001:db8::a"), OWN6), "has a foreign source"),
+    (echo(NOBODY), "has a foreign source"),
+    (dhcp(NOBODY, (68, 69)), "has a foreign source"),
+    (dhcp(NOBODY, (1068, 67)), "has a foreign source"),
+    (dhcp(OWN, (67, 68)), "is an answer of a DHCP server"),
+    (Packet(OWN, GATEWAY, Segment("udp", 67, 9)), "is an answer of a DHCP server"),
     (Arp(True, OTHER, MAC, GATEWAY), "is from 10.1.0.10"),
     (Arp(False, GATEWAY, MAC, OTHER), "is from 10.1.0.1"),
     (Arp(False, NOBODY, MAC, OTHER), "is from 0.0.0.0"),
@@ -172,7 +172,7 @@ def test_a_guest_on_a_routed_link():
     assert at.center.fabric.ping(guest, at.world)
     remove(guest.kernel, address("10.9.0.9/32", "eth0"))
     assert not at.center.fabric.ping(guest, at.world)
-    assert "10.9.0.10 to 203.0.113.99 is from another" in (
+    assert "10.9.0.10 to 203.0.113.99 has a foreign source" in (
         at.center.fabric.explain(guest, at.world)
     )
 

@@ -50,7 +50,7 @@ def test_explain_tells_the_connection_there_and_back(fabric: Fabric):
         "eth0 on h1: onto the wire",
         "eth0 on h2: tcp/80 arrived from 192.0.2.1",
         "eth0 on h2: onto the wire",
-        "eth0 on h1: answer of tcp/80 arrived from 192.0.2.2",
+        "eth0 on h1: answer from tcp/80 arrived from 192.0.2.2",
         "answered",
     ]
     assert fabric.explain(a, "203.0.113.1", protocol="tcp", port=80).splitlines() == [
@@ -89,7 +89,7 @@ def test_another_with_the_same_address_does_not_count(fabric: Fabric):
     a, b = two_hosts(fabric)
     fabric.listen(b, "tcp", 80)
     c = FakeKernel("c")
-    with pytest.raises(InvalidRequest, match="no host or guest"):
+    with pytest.raises(InvalidRequest, match="not a host or guest"):
         fabric.connect(a, c, "tcp", 80)
     d = fabric.add_host("d", None)
     add(d, bridge("br0"), address("192.0.2.2/24", "br0"))
@@ -110,8 +110,9 @@ def test_an_answer_from_elsewhere_opens_nothing(fabric: Fabric):
     add(FakeFirewall(router), rule)
     add(a, route("203.0.113.0/24", "eth0", "192.0.2.9"))
     assert not fabric.connect(a, "203.0.113.5", "tcp", 80)
-    assert "eth0 on h1: answer of tcp/80, 192.0.2.2 to 192.0.2.1 was not asked" in (
-        fabric.explain(a, "203.0.113.5", protocol="tcp", port=80)
+    assert (
+        "eth0 on h1: answer from tcp/80, 192.0.2.2 to 192.0.2.1 answers no request of this host"
+        in (fabric.explain(a, "203.0.113.5", protocol="tcp", port=80))
     )
     assert fabric.ping(a, "203.0.113.5")  # ping remarks on it, and is content
 
@@ -184,10 +185,10 @@ def test_what_cannot_be_plugged_in(fabric: Fabric):
     host, _ = two_hosts(fabric)
     add(host, bridge("br0"), tap("t0"))
     for name in ("nowhere", "lo", "br0", "t0"):
-        with pytest.raises(InvalidRequest, match="is no uplink") as caught:
+        with pytest.raises(InvalidRequest, match="is not an uplink") as caught:
             fabric.plug(host, name)
         assert caught.value.field == "link_name"
-    with pytest.raises(InvalidRequest, match="plugged in already"):
+    with pytest.raises(InvalidRequest, match="already plugged in"):
         fabric.plug(host, "eth0")
-    with pytest.raises(InvalidRequest, match="no host or guest"):
+    with pytest.raises(InvalidRequest, match="not a host or guest"):
         fabric.plug(FakeKernel(), "eth0")

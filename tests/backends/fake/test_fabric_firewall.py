@@ -63,7 +63,7 @@ def test_another_link_is_out_of_reach_from_a_zone(at: Gateway):
     told = at.center.fabric.explain(at.a, at.world)
     assert (
         "br7 on cnci: dropped by: zone z link br7: "
-        "echo request, 10.1.0.9 to 203.0.113.99 is for eth1 and answers nothing"
+        "echo request, 10.1.0.9 to 203.0.113.99 leaves by eth1 and is not an answer"
     ) in told
 
 
@@ -73,7 +73,7 @@ def test_nobody_else_opens_connections_into_a_zone(at: Gateway):
         assert not at.center.fabric.ping(source, at.a)
     assert (
         "eth1 on cnci: dropped by: zone z link br7: "
-        "echo request, 203.0.113.99 to 10.1.0.9 is from eth1 and answers nothing"
+        "echo request, 203.0.113.99 to 10.1.0.9 arrived on eth1 and is not an answer"
     ) in at.center.fabric.explain(at.world, at.a)
 
 
@@ -221,7 +221,7 @@ def test_guests_do_not_reach_an_isolated_host(at: Gateway, target: str):
     assert at.center.fabric.connect(at.c, target, "tcp", 22)
     assert (
         f"br7 on cnci: dropped by: host out of reach by IP from br7: "
-        f"tcp/22, 10.1.0.9 to {target} answers nothing"
+        f"tcp/22, 10.1.0.9 to {target} is not an answer"
     ) in at.center.fabric.explain(at.a, target, protocol="tcp", port=22)
 
 

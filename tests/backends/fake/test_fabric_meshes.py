@@ -127,12 +127,12 @@ def test_which_macvtap_is_meant():
     fabric, node, other, _ = network_node("bridge")
     add(node, Macvtap(name="m9", lower="eth0"))
     add(other, Macvtap(name="m9", lower="eth0"))
-    with pytest.raises(InvalidRequest, match="nn, cn have a macvtap m9: say which"):
+    with pytest.raises(InvalidRequest, match="nn, cn have a macvtap m9: pass on="):
         fabric.add_host("new", "192.0.2.99/24", on=Port("m9"))
     new = fabric.add_host("new", "192.0.2.99/24", on=(other, Port("m9")))
     assert fabric.ping(new, node)
     assert not fabric.ping(new, other)
-    with pytest.raises(InvalidRequest, match="has a host already"):
+    with pytest.raises(InvalidRequest, match="already has a host"):
         fabric.add_host("newer", "192.0.2.98/24", on=Port("m1"))
 
 

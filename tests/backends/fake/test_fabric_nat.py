@@ -33,7 +33,7 @@ def test_a_port_forward_leads_to_its_target(at: Gateway):
     assert str(found.source) == "203.0.113.99"
     told = fabric.explain(at.world, OUTSIDE, protocol="tcp", port=33265).splitlines()
     assert "eth1 on cnci: DNAT to 10.1.0.9:22 by port tcp/33265 on eth1 to 10.1.0.9:22" in told
-    assert f"br7 on cnci: from {OUTSIDE}:33265, who was asked" in told
+    assert f"br7 on cnci: answer: source restored to {OUTSIDE}:33265" in told
     assert told[-1] == "answered"
 
 
@@ -142,7 +142,7 @@ def test_a_public_address_is_its_guest_both_ways(at: Gateway):
     rule = "by public address 203.0.113.5 on eth1 for 10.1.0.9"
     assert f"eth1 on cnci: DNAT to 10.1.0.9 {rule}" in fabric.explain(at.world, "203.0.113.5")
     assert f"br7 on cnci: SNAT to 203.0.113.5 {rule}" in fabric.explain(at.a, at.world)
-    assert "for 10.1.0.9, whom it answers" in fabric.explain(at.a, at.world)
+    assert "answer: target restored to 10.1.0.9" in fabric.explain(at.a, at.world)
 
 
 def test_whoever_asks_for_a_public_address_gets_its_guest(at: Gateway):

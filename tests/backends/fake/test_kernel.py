@@ -251,7 +251,7 @@ def test_open_kernel_puts_the_first_host_address_on_eth0():
 
 def test_firewall_and_dhcp_need_a_fake_kernel():
     for driver in (FakeFirewall, FakeDhcp):
-        with pytest.raises(InvalidRequest, match="backend 'fake' alone"):
+        with pytest.raises(InvalidRequest, match="only with the backend 'fake'"):
             driver(None)  # type: ignore[arg-type]
 
 

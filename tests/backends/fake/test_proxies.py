@@ -169,7 +169,7 @@ def test_only_that_address_on_that_link_and_only_if_it_is_elsewhere():
     add(host, proxy("203.0.113.6", "eth0"), proxy("203.0.113.5", "t0"))
     assert not fabric.ping(world, guest)
     assert not fabric.ping(world, "203.0.113.6")
-    assert "eth0 on host: not asked: ARP who-has 203.0.113.6" in fabric.explain(
+    assert "eth0 on host: not for this host: ARP who-has 203.0.113.6" in fabric.explain(
         world, "203.0.113.6"
     )
 

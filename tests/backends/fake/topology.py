@@ -1,4 +1,4 @@
-"""Small data centres for the fabric's tests, made of nouns as the engine would."""
+"""Small data centres for the fabric's tests, built from nouns as the engine does."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class Vnic:
     """What the fabric reads of a VNIC."""
 
     link_name: str
-    ip: IPv4Address
     mac: str
-    mtu: int
-    subnet: IPv4Network
-    gateway: IPv4Address
+    ip: IPv4Address | None = None
+    mtu: int | None = None
+    subnet: IPv4Network | None = None
+    gateway: IPv4Address | None = None
 
 
 def mac_of(ip: IPv4Address, first: int = 2) -> str:
@@ -62,7 +62,7 @@ class DataCenter:
         return self.fabric.add_host(name, f"{self.underlay(number)}/{prefix}")
 
     def subnet_at_cnci(self, key: int = 7, subnet: IPv4Network = SUBNET) -> str:
-        """The concentrator's bridge with the gateway's address; returns its name."""
+        """Add the concentrator's bridge with the gateway's address; return its name."""
         name = f"br{key}"
         gateway = subnet.network_address + 1
         mac = mac_of(gateway, first=6)
@@ -71,7 +71,7 @@ class DataCenter:
         return name
 
     def spoke(self, node: FakeKernel, number: int, key: int = 7, far_key: int | None = None):
-        """The subnet's bridge and tunnel on a node, and the tunnel's other end."""
+        """Add the subnet's bridge and tunnel on a node, and the tunnel's other end."""
         name = f"br{key}"
         add(node, Bridge(name=name, mac=f"06:00:00:00:{number:02x}:{key:02x}", mtu=self.mtu))
         here, there = self.underlay(number), self.underlay(10)
@@ -81,25 +81,25 @@ class DataCenter:
         add(self.cnci, far)
 
     def serve(self, key: int = 7, subnet: IPv4Network = SUBNET) -> None:
-        """DHCP for the subnet."""
+        """Add a DHCP scope for the subnet."""
         scope = DhcpScope(link=f"br{key}", subnet=subnet, mtu=self.mtu)
         add(FakeDhcp(self.cnci), scope)
 
     def vm(self, node: FakeKernel, ip: str, key: int = 7, subnet: IPv4Network = SUBNET) -> Vnic:
-        """A tap for a VM with this address."""
+        """Add a tap for a VM with this address."""
         vnic = self._vnic(f"t{key}x{ip.rpartition('.')[2]}", ip, subnet)
-        mac = mac_of(vnic.ip, first=0xFE)
+        mac = mac_of(IPv4Address(ip), first=0xFE)
         add(node, Tap(name=vnic.link_name, mac=mac, mtu=self.mtu, master=f"br{key}"))
         return vnic
 
     def container(self, node: FakeKernel, ip: str, key: int = 7) -> Vnic:
-        """A veth for a container with this address."""
+        """Add a veth for a container with this address."""
         vnic = self._vnic(f"v{key}x{ip.rpartition('.')[2]}", ip, SUBNET)
         add(
             node,
             Veth(
                 name=vnic.link_name,
-                mac=mac_of(vnic.ip, first=0xFE),
+                mac=mac_of(IPv4Address(ip), first=0xFE),
                 mtu=self.mtu,
                 master=f"br{key}",
                 peer=f"p{vnic.link_name}",
@@ -118,7 +118,8 @@ class DataCenter:
 
     def _vnic(self, name: str, ip: str, subnet: IPv4Network) -> Vnic:
         address = IPv4Interface(ip).ip
-        return Vnic(name, address, mac_of(address), self.mtu, subnet, subnet.network_address + 1)
+        gateway = subnet.network_address + 1
+        return Vnic(name, mac_of(address), address, self.mtu, subnet, gateway)
 
     def _tunnel(
         self, name: str, key: int, local: IPAddress, remote: IPAddress, master: str

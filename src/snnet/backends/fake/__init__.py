@@ -1,9 +1,9 @@
 """Fakes of a host's kernel, firewall and DHCP server, and of the wire between hosts.
 
-``FakeKernel`` is a state machine with the rules and errnos of a Linux kernel;
-``FakeFirewall`` and ``FakeDhcp`` keep their nouns in it.  Nothing here touches
-the machine it runs on.  What a noun *is* stands in ``snnet.contract``; what
-the engine makes of nouns, in ``snnet.core``.
+``FakeKernel`` is a state machine with the rules and errnos of a Linux kernel.
+``FakeFirewall`` and ``FakeDhcp`` keep their nouns in it.  Nothing here touches the real
+machine.  Nouns are defined in ``snnet.contract``; the engine that plans with them is in
+``snnet.core``.
 """
 
 from .dhcp import FakeDhcp

@@ -1,8 +1,8 @@
-"""Addresses, and the connected routes that come and go with them.
+"""Addresses, and the connected routes that they add and remove.
 
-IPv4 rules are those of net/ipv4/devinet.c and fib_frontend.c, IPv6 rules those
-of net/ipv6/addrconf.c.  Link-local addresses that the kernel makes by itself
-are left out, here and in every snapshot.
+The IPv4 rules are from net/ipv4/devinet.c and fib_frontend.c, the IPv6 rules from
+net/ipv6/addrconf.c.  Link-local addresses that the kernel adds by itself are omitted,
+here and in every snapshot.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from .refusal import Refusal
 from .state import State
 
 IPV6_MTU_MIN = 1280
-"""RFC 8200, 5: a link with a smaller MTU carries no IPv6."""
+"""A link with a smaller MTU has no IPv6 (RFC 8200, 5)."""
 
 
 class AddressRules:
-    """Add and remove addresses; nothing about one can be changed."""
+    """Add and remove addresses; an address cannot be changed."""
 
     def __init__(self, state: State) -> None:
         self._state = state
@@ -49,13 +49,13 @@ class AddressRules:
             _drop(state, address)
         sync_connected(state, noun.link)
         if noun.address.version == 4 and not state.addresses(noun.link, 4):
-            # fib_disable_ip: without an address the link has no IPv4 at all.
+            # fib_disable_ip: without an address, the link has no IPv4.
             drop_routes(state, noun.link, 4)
             _drop_all_neighbours(state, noun.link, 4)
 
     def _check_ipv4(self, noun: Address) -> None:
         if noun.address.ip.is_unspecified:
-            raise Refusal("EINVAL", "the unspecified address is nobody's")
+            raise Refusal("EINVAL", "the unspecified address cannot be assigned")
         if noun.key in self._state.nouns:
             raise Refusal("EEXIST", "address already assigned")
 
@@ -67,15 +67,15 @@ class AddressRules:
             raise Refusal("EADDRNOTAVAIL", "a multicast address cannot be assigned")
         if ip.is_unspecified or (ip.is_loopback and noun.link != "lo"):
             raise Refusal("EADDRNOTAVAIL", "cannot be assigned on this link")
-        # One address once, whatever the prefix: it is known by itself alone.
+        # An IPv6 address is identified without its prefix.
         if noun.link in self._state.local.get(ip, ()):
             raise Refusal("EEXIST", "address already assigned")
 
     def _secondaries(self, address: Address) -> list[Address]:
-        """IPv4 addresses that go with this one.
+        """Return the IPv4 addresses that are removed with this one.
 
-        The first address of a subnet on a link is its primary; when it goes,
-        so do the later ones (``promote_secondaries`` is 0 by default).
+        The first address of a subnet on a link is the primary.  Removing it removes the
+        later ones too (``promote_secondaries`` is 0 by default).
         """
         if address.address.version == 6:
             return []
@@ -88,9 +88,9 @@ class AddressRules:
 
 
 def sync_connected(state: State, link: str) -> None:
-    """Make the connected routes of a link fit its addresses and whether it is up."""
+    """Update the connected routes of a link from its addresses and whether it is up."""
     wanted: set[IPNetwork] = set()
-    if state.is_up(link) and link != "lo":  # lo's are in the local table
+    if state.is_up(link) and link != "lo":  # routes of lo are in the local table
         wanted = {
             noun.address.network
             for noun in state.on_link(link)
@@ -108,7 +108,7 @@ def sync_connected(state: State, link: str) -> None:
 
 
 def _brings_route(noun: Address) -> bool:
-    """Whether an address has a connected route: an IPv4 /32 has none (fib_add_ifaddr)."""
+    """Return whether an address has a connected route; IPv4 /32 has none (fib_add_ifaddr)."""
     return noun.address.version == 6 or noun.address.network.prefixlen < 32
 
 
@@ -118,14 +118,14 @@ def drop_routes(state: State, link: str, version: int) -> None:
 
 
 def drop_neighbours(state: State, link: str, version: int) -> None:
-    """Forget every neighbour, permanent ones too (neigh_changeaddr)."""
+    """Remove all neighbours, including permanent ones (neigh_changeaddr)."""
     for neighbour in state.neighbours(link):
         if neighbour.address.version == version:
             state.drop(neighbour)
 
 
 def _drop_all_neighbours(state: State, link: str, version: int) -> None:
-    """Forget those that others ask us for as well (neigh_ifdown, pneigh_ifdown_and_unlock)."""
+    """Remove neighbours and proxy entries (neigh_ifdown, pneigh_ifdown_and_unlock)."""
     drop_neighbours(state, link, version)
     for noun in state.on_link(link):
         if isinstance(noun, ProxyNeighbour) and noun.address.version == version:
@@ -133,7 +133,7 @@ def _drop_all_neighbours(state: State, link: str, version: int) -> None:
 
 
 def drop_ipv6(state: State, link: str) -> None:
-    """Forget all of IPv6: the link went down (``keep_addr_on_down`` is 0)."""
+    """Remove everything of IPv6 from the link (``keep_addr_on_down`` is 0)."""
     for address in state.addresses(link, 6):
         _drop(state, address)
     drop_routes(state, link, 6)
@@ -148,7 +148,7 @@ def link_went_down(state: State, link: str) -> None:
 
 
 def forget_link(state: State, link: str) -> None:
-    """The link is gone, and with it all that hung on it."""
+    """Remove everything that belongs to a link."""
     for noun in state.on_link(link):
         if isinstance(noun, Address):
             _drop(state, noun)
@@ -160,7 +160,7 @@ def forget_link(state: State, link: str) -> None:
 
 
 def is_broadcast(state: State, address: IPAddress) -> bool:
-    """Whether this is the last address of a connected IPv4 network, or all ones."""
+    """Return whether this is a broadcast address of a connected IPv4 network, or all ones."""
     if address.version == 6:
         return False
     return int(address) == 0xFFFFFFFF or any(

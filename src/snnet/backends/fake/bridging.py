@@ -10,30 +10,30 @@ from .refusal import Refusal
 from .state import State
 
 PORTS_MAX = 1023
-"""Ports of one bridge: BR_MAX_PORTS is 1024 and number 0 is not given out."""
+"""Ports of one bridge: BR_MAX_PORTS is 1024, and number 0 is not used."""
 
 NO_MAC = "00:00:00:00:00:00"
 
 
 def check_master(state: State, link: Link) -> None:
-    """Refuse a port that its ``master`` cannot take (br_add_if)."""
+    """Refuse a port that its ``master`` cannot have (br_add_if)."""
     master = state.link(link.master or "")
     if master is None:
         raise Refusal("ENODEV", f"no link {link.master}")
     if not isinstance(master, Bridge):
-        raise Refusal("EOPNOTSUPP", f"{master.name} is no bridge")
+        raise Refusal("EOPNOTSUPP", f"{master.name} is not a bridge")
     if isinstance(link, Bridge):
         raise Refusal("ELOOP", "can not enslave a bridge to a bridge")
     if not can_be_port(link):
         raise Refusal("EINVAL", f"{link.kind} carries no Ethernet")
     if isinstance(link, Macvtap) or state.uppers.get(link.name):
-        raise Refusal("EBUSY", "a macvtap takes its frames")
+        raise Refusal("EBUSY", "a macvtap uses this link")
     if len(state.ports[master.name]) >= PORTS_MAX:
         raise Refusal("EXFULL", f"{master.name} has {PORTS_MAX} ports")
 
 
 def join(state: State, port: Link) -> None:
-    """Make a stored link, whose ``master`` was checked, a port of it."""
+    """Add a stored link to the ports of its ``master``, which was checked."""
     bridge = port.master or ""
     state.ports[bridge][port.name] = None
     if bridge in state.own_mtu and bridge in state.own_mac:
@@ -42,7 +42,7 @@ def join(state: State, port: Link) -> None:
 
 
 def leave(state: State, port: Link) -> None:
-    """Take a port from its bridge's list; its own noun is the caller's business."""
+    """Remove a port from its bridge's list; the caller updates the noun."""
     bridge = port.master or ""
     ports = state.ports.get(bridge)
     if ports is not None:
@@ -52,9 +52,9 @@ def leave(state: State, port: Link) -> None:
 
 
 def pin(state: State, bridge: Link, *, mtu: bool, mac: bool) -> None:
-    """Note that somebody set the bridge's MTU or MAC: it follows its ports no more.
+    """Record that the bridge's MTU or MAC was set, so that it no longer follows the ports.
 
-    ``BROPT_MTU_SET_BY_USER`` and ``NET_ADDR_SET``.
+    See ``BROPT_MTU_SET_BY_USER`` and ``NET_ADDR_SET``.
     """
     if mtu:
         state.own_mtu.add(bridge.name)
@@ -63,10 +63,10 @@ def pin(state: State, bridge: Link, *, mtu: bool, mac: bool) -> None:
 
 
 def follow_ports(state: State, name: str) -> None:
-    """Give a bridge the smallest MTU and the lowest MAC of its ports.
+    """Set the bridge's MTU and MAC to the smallest of its ports, unless they were set.
 
-    Each unless it was set; 1500 and no MAC at all once there are none
-    (br_mtu_auto_adjust, br_stp_recalculate_bridge_id).
+    A bridge without ports has MTU 1500 and an all-zero MAC (br_mtu_auto_adjust,
+    br_stp_recalculate_bridge_id).
     """
     bridge = state.link(name)
     assert bridge is not None
@@ -87,7 +87,7 @@ def follow_ports(state: State, name: str) -> None:
 
 
 def mtu_changed(state: State, link: Link) -> None:
-    """What follows from a link's new MTU: no IPv6 if small, macvtaps no larger."""
+    """Apply a link's new MTU: a small one removes IPv6, and macvtaps shrink to fit."""
     mtu = link.mtu or 0
     if mtu < IPV6_MTU_MIN:
         drop_ipv6(state, link.name)

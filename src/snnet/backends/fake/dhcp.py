@@ -1,4 +1,4 @@
-"""The fake DHCP server: scopes kept in the fake kernel of their host."""
+"""The fake DHCP driver: keeps scopes in the fake kernel of its host."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .state import State
 
 
 class ScopeRules:
-    """One scope a bridge; it outlives the bridge, as a server process would."""
+    """One scope per bridge.  It outlives the bridge, as a server process does."""
 
     def __init__(self, state: State) -> None:
         self._state = state
@@ -50,7 +50,7 @@ class ScopeRules:
 
 
 class FakeDhcp(FakeDriver):
-    """Carries ``DhcpScope`` on a fake kernel; ``Fabric`` lets guests take leases from it."""
+    """Keeps ``DhcpScope`` in a fake kernel; guests of a ``Fabric`` get leases from it."""
 
     name = "fake"
     carries = frozenset({DhcpScope})

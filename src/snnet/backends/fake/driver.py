@@ -1,4 +1,4 @@
-"""What the fake drivers have in common: rules applied to the state of one kernel."""
+"""The base of the fake drivers: applies rules to the state of one fake kernel."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ N = TypeVar("N", bound=Noun, contravariant=True)
 
 
 class Rules(Protocol[N]):
-    """How nouns of one kind come, change and go; each verb refuses or does all of it."""
+    """Adds, changes and removes nouns of one class; each verb is all or nothing."""
 
     def add(self, noun: N) -> None: ...
 
@@ -36,7 +36,7 @@ class Rules(Protocol[N]):
 
 
 class FakeDriver(Driver):
-    """Carries out operations by the rules of each noun, one at a time."""
+    """Applies operations one at a time, by the rules of each noun's class."""
 
     state: State
     faults: Faults
@@ -85,14 +85,14 @@ class FakeDriver(Driver):
         return None
 
     def watch(self) -> Watch:
-        raise Unsupported(f"{type(self).__name__} sees no link events: watch the backend instead")
+        raise Unsupported(f"{type(self).__name__} has no link events: watch the backend instead")
 
     def close(self) -> None:
         pass
 
 
 def _said(operation: Operation) -> str:
-    """The operation in a few words, for an error's message."""
+    """Return the operation in a few words, for error messages."""
     noun = operation.noun
     verb = type(operation).__name__.lower()
     return f"{verb} {noun.kind} {noun.name}" if isinstance(noun, Link) else f"{verb} {noun}"

@@ -1,4 +1,4 @@
-"""Failures on demand."""
+"""Injected failures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .refusal import Refusal
 
 
 class Faults:
-    """Counts a kernel's operations and refuses those it was told to."""
+    """Counts the operations of a kernel and refuses the chosen ones."""
 
     def __init__(self) -> None:
         self._counted = 0
@@ -20,11 +20,11 @@ class Faults:
         if at < 1:
             raise InvalidRequest("operations are counted from 1", field="at")
         if not hasattr(errno, error):
-            raise InvalidRequest(f"{error!r} is the name of no errno", field="error")
+            raise InvalidRequest(f"{error!r} is not the name of an errno", field="error")
         self._pending[self._counted + at] = error
 
     def count(self) -> None:
-        """One more operation; refused if its turn to fail has come."""
+        """Count one operation; refuse it if it was chosen to fail."""
         self._counted += 1
         if self._pending and (error := self._pending.pop(self._counted, None)):
-            raise Refusal(error, "failed on demand")
+            raise Refusal(error, "injected failure")

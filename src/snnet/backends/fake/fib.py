@@ -1,4 +1,4 @@
-"""The forwarding information base: where an address is reached, by longest prefix."""
+"""The forwarding information base: routes by longest prefix."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from snnet.contract import IPAddress, IPNetwork
 
 
 class Hop(NamedTuple):
-    """One way to a destination; ``connected`` ones come with an address (proto kernel)."""
+    """A next hop; ``connected`` if the route comes from an address (proto kernel)."""
 
     link: str
     gateway: IPAddress | None = None
@@ -18,11 +18,11 @@ class Hop(NamedTuple):
 
 
 class Fib:
-    """Routes of the main table, both families.  A look-up costs one probe a prefix length."""
+    """Routes of the main table, IPv4 and IPv6.  A look-up probes once per prefix length."""
 
     def __init__(self) -> None:
         self._hops: dict[tuple[int, int, int], list[Hop]] = {}
-        # Negative prefix lengths in use by IP version: rising order is longest first.
+        # Negative prefix lengths in use, by IP version: ascending order has the longest first.
         self._lengths: dict[int, list[int]] = {4: [], 6: []}
         self._users: dict[tuple[int, int], int] = {}
 
@@ -52,19 +52,19 @@ class Fib:
             self._lengths[version].remove(-length)
 
     def exact(self, network: IPNetwork) -> list[Hop]:
-        """The hops of just this destination."""
+        """Return the hops of exactly this destination."""
         key = (network.version, network.prefixlen, int(network.network_address))
         return self._hops.get(key, [])
 
     def covering(self, address: IPAddress) -> Iterator[Hop]:
-        """Every hop whose destination contains the address, longest prefix first."""
+        """Yield each hop whose destination contains the address, longest prefix first."""
         number, bits = int(address), address.max_prefixlen
         for negative in self._lengths[address.version]:
             shift = bits + negative
             yield from self._hops.get((address.version, -negative, number >> shift << shift), ())
 
     def closest(self, address: IPAddress) -> list[Hop]:
-        """The hops of the longest prefix with the address, default routes left out."""
+        """Return the hops of the longest prefix with the address, ignoring default routes."""
         number, bits = int(address), address.max_prefixlen
         for negative in self._lengths[address.version]:
             shift = bits + negative
@@ -74,5 +74,5 @@ class Fib:
         return []
 
     def find(self, address: IPAddress) -> Hop | None:
-        """The hop the kernel takes towards the address."""
+        """Return the hop that the kernel uses for the address, None without a route."""
         return next(self.covering(address), None)

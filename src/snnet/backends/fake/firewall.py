@@ -1,4 +1,4 @@
-"""The fake firewall: rules as nouns, kept in the fake kernel of their host."""
+"""The fake firewall driver: keeps rules as nouns in the fake kernel of its host."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .state import State
 
 
 class RuleRules:
-    """Rules come and go whole; the links they name need not be there (yet)."""
+    """Adds, changes and removes rules; the links that they name need not exist."""
 
     def __init__(self, state: State) -> None:
         self._state = state
@@ -52,7 +52,7 @@ class RuleRules:
 
 
 class FakeFirewall(FakeDriver):
-    """Carries the rules nouns on a fake kernel; ``Fabric`` obeys them."""
+    """Keeps firewall rules in a fake kernel; a ``Fabric`` applies them to packets."""
 
     name = "fake"
     carries = RULES
@@ -66,7 +66,7 @@ class FakeFirewall(FakeDriver):
 
 def _check_port_forward(noun: PortForward) -> None:
     if noun.protocol not in PROTOCOLS:
-        raise Refusal("EINVAL", f"no ports in protocol {noun.protocol!r}")
+        raise Refusal("EINVAL", f"protocol {noun.protocol!r} has no ports")
     for port in (noun.port, noun.target_port):
         if not 0 < port < 2**16:
-            raise Refusal("EINVAL", f"{port} is no port")
+            raise Refusal("EINVAL", f"{port} is not a port from 1 to 65535")

@@ -63,14 +63,14 @@ _QUEUES_MAX = 256  # MAX_TAP_QUEUES, linux/if_tun.h
 class FakeKernel(FakeDriver, Host):
     """A state machine with the rules and errnos of a Linux kernel, for tests.
 
-    It is a backend and the host that backend works on.  ``hostname`` only
-    makes the MACs of its links differ from other hosts'.  ``gaps`` are the
-    kinds of link this kernel lacks ("gretap"); it may be altered later.
+    It is both a backend and the host that the backend works on.  ``hostname`` only makes
+    the generated MACs differ from those of other hosts.  ``gaps`` has the kinds of link
+    that this kernel lacks ("gretap"), and may be modified later.
 
-    What differs from Linux: link names with '%' are refused, MACs not given
-    are the same in each run, and IPv6 link-local addresses do not exist.  An
-    ip6gretap made down with an MTU below 1280 has no IPv6; on Linux it has until
-    it first comes up (ip6gre_newlink sets that MTU behind addrconf's back).
+    Differences from Linux: link names with '%' are refused, generated MACs are the same in
+    each run, and IPv6 link-local addresses do not exist.  An ip6gretap that is created down
+    with an MTU below 1280 has no IPv6; on Linux it has IPv6 until it first comes up
+    (ip6gre_newlink sets the MTU without notifying addrconf).
     """
 
     name = "fake"
@@ -110,14 +110,14 @@ class FakeKernel(FakeDriver, Host):
             if isinstance(noun, Gre) and noun.local.version == 6:
                 return "ip6gre cannot do multipoint: set tunnel 'vxlan'"
             if isinstance(noun, Other):
-                return f"links of kind {noun.other_kind} are only read"
+                return f"links of kind {noun.other_kind} are read-only"
         return super().missing(noun)
 
     def snapshot(self, types: Iterable[type[Noun]] | None = None) -> dict[Key, Noun]:
         """See :meth:`snnet.contract.Driver.snapshot`.
 
-        Of the sysctls it shows those that turn forwarding on.  IPv6
-        link-local addresses are left out: a real kernel makes them by itself.
+        It includes only those sysctls that turn forwarding on.  It omits IPv6 link-local
+        addresses, because a real kernel adds them by itself.
         """
         wanted = tuple(self.carries if types is None else types)
         found = super().snapshot(wanted)
@@ -149,7 +149,7 @@ class FakeKernel(FakeDriver, Host):
         return None
 
     def _add_queues(self, tap: Tap) -> tuple[int, ...]:
-        """Make a multi-queue tap; one real descriptor a queue, so that leaks show."""
+        """Add a multi-queue tap with one real descriptor per queue, so that tests find leaks."""
         if not 1 < tap.queues <= _QUEUES_MAX:
             raise Refusal("EINVAL", f"a tap has 1 to {_QUEUES_MAX} queues")
         fds: list[int] = []
@@ -179,7 +179,7 @@ class FakeKernel(FakeDriver, Host):
 
     @contextlib.contextmanager
     def claim(self, timeout: float) -> Iterator[None]:
-        """Nothing to claim: no other process can see this host."""
+        """Return at once: no other process can use this host."""
         yield
 
     # -- for tests --------------------------------------------------------------------
@@ -194,11 +194,11 @@ class FakeKernel(FakeDriver, Host):
         mac: str | None = None,
         up: bool = True,
     ) -> Link:
-        """Plug in a link that snnet finds rather than makes, with its address.
+        """Add a link that snnet finds but does not create, with its address.
 
-        ``kind`` is what the kernel says it is ("physical", "bond", "vlan",
-        "bridge", "veth" ...).  Raises the class of the kernel's errno where
-        the values cannot be.
+        ``kind`` is the kind that the kernel reports ("physical", "bond", "vlan", "bridge",
+        "veth" ...); ``mtu`` is in bytes.  Raises InvalidRequest for a malformed ``cidr``,
+        and the error of the kernel's errno for values that the kernel refuses.
         """
         try:
             address = None if cidr is None else ip_interface(cidr)
@@ -224,18 +224,19 @@ class FakeKernel(FakeDriver, Host):
         return found
 
     def fail(self, at: int, error: str = "ENOMEM") -> None:
-        """The ``at``-th operation from now fails, once, with this errno, and does nothing.
+        """Make the ``at``-th operation from now fail with this errno, once, without effect.
 
-        Operations of the links, the firewall and DHCP all count, also those of
-        roll-backs.  Several failures may be pending.
+        Operations of the backend, the firewall and the DHCP driver all count, including
+        those of roll-backs.  Several failures may be pending.  Raises InvalidRequest if
+        ``at`` is below 1 or ``error`` is not the name of an errno.
         """
         with self.state.lock:
             self.faults.fail(at, error)
 
     def to_text(self) -> str:
-        """All there is on the host, a line each, in a stable order.
+        """Return everything on the host, one line per noun, in a stable order.
 
-        Two hosts in the same state print the same.  ifindexes are left out.
+        Hosts in the same state have the same text.  It omits ifindexes.
         """
         with self.state.lock:
             return to_text(self.state)
@@ -245,26 +246,26 @@ class FakeKernel(FakeDriver, Host):
 
 
 def open_kernel(host: Host) -> FakeKernel:
-    """The backend ``fake``: a kernel of its own for the node.
+    """Open the backend ``fake``: a new kernel for the node.
 
-    Its ``eth0`` has the first host address of the host's first network;
-    without networks there is none.
+    Its ``eth0`` has the first host address of the host's first network.  Without networks
+    there is no ``eth0``.
     """
     kernel = FakeKernel()
     kernel.owner, kernel.networks = host.owner, tuple(host.networks)
     if kernel.networks:
         network = kernel.networks[0]
-        # A network of one or two addresses has no network address to leave out.
+        # A network with one or two addresses has no network address to skip.
         offset = 1 if network.num_addresses > 2 else 0
         kernel.add_uplink("eth0", f"{network[offset]}/{network.prefixlen}")
     return kernel
 
 
 def kernel_of(host: Host, field: str) -> FakeKernel:
-    """The host as the fake kernel it must be; InvalidRequest if it is a real one."""
+    """Return the host, which must be a fake kernel; InvalidRequest if it is a real host."""
     if isinstance(host, FakeKernel):
         return host
-    raise InvalidRequest("'fake' works on the backend 'fake' alone", field=field)
+    raise InvalidRequest("the driver 'fake' works only with the backend 'fake'", field=field)
 
 
 def _is_link_local(noun: Noun) -> bool:

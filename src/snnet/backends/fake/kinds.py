@@ -1,6 +1,6 @@
-"""What each kind of link allows: MTUs, and what makes two tunnels the same.
+"""Limits of each kind of link: its MTUs, and when two tunnels collide.
 
-Measured on Linux 6.1 and 6.18; the source of each limit stands beside it.
+Measured on Linux 6.1 and 6.18.  The comment at each limit names its source.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ MODULES = {
     "vxlan": "vxlan",
     "geneve": "geneve",
 }
-"""The kernel module behind each kind of link."""
+"""The kernel module of each kind of link."""
 
-_GRE_HEADER = 8  # with a key
+_GRE_HEADER = 8  # including the key
 _GRE = 20 + _GRE_HEADER  # behind an IPv4 header (t_hlen, net/ipv4/ip_tunnel.c)
 _ETHERNET = 14
 _UDP_TUNNEL = 50  # IPv4, UDP, VXLAN or Geneve and inner Ethernet headers
-_IPV6_MORE = 20  # what an IPv6 header is longer by
+_IPV6_MORE = 20  # difference between an IPv6 and an IPv4 header
 
 
 def mtu_max(state: State, link: Link) -> int:
-    """The largest MTU a link like this may be given."""
+    """Return the largest MTU in bytes that the link may get."""
     match link:
         case Tap():
             return MTU_MAX - _ETHERNET  # tun_net_initialize, drivers/net/tun.c
@@ -72,7 +72,7 @@ def mtu_max(state: State, link: Link) -> int:
 
 
 def check_mtu(state: State, link: Link) -> None:
-    """Refuse an MTU the kind of link does not take."""
+    """Refuse an MTU outside the limits of the kind of link."""
     mtu = link.mtu
     if mtu is None:
         return
@@ -83,11 +83,11 @@ def check_mtu(state: State, link: Link) -> None:
 
 
 def fit_mtu(state: State, link: Link) -> int | None:
-    """The MTU a new link gets for the one asked for; ``None`` stays ``None``.
+    """Return the MTU that a new link gets for the requested one; ``None`` stays ``None``.
 
-    Too large a one is cut by tunnels over IPv4 (ip_tunnel_newlink) and passed
-    over by ip6gretap (ip6gre_newlink_common), which is no error for either; and
-    who asks for one gets none by the route (ip6gre_tnl_link_config, set_mtu).
+    An MTU that is too large is not an error: tunnels over IPv4 use their maximum
+    (ip_tunnel_newlink), and ip6gretap ignores it (ip6gre_newlink_common).  An ip6gretap
+    with a requested MTU does not use that of the route (ip6gre_tnl_link_config, set_mtu).
     """
     if link.mtu is None or not isinstance(link, (Gre, Gretap)):
         return link.mtu
@@ -98,14 +98,14 @@ def fit_mtu(state: State, link: Link) -> int | None:
 
 
 def default_mtu(state: State, link: Link) -> int:
-    """The MTU of a new link that was given none."""
+    """Return the MTU of a new link that is created without one."""
     match link:
         case Macvtap():
             lower = state.link(link.lower)
             return (lower.mtu if lower else None) or ETH_DATA_LEN
         case Gretap(local=local, remote=remote):
-            # No way is looked for from an address the host does not have
-            # (ip_route_output_key_hash_rcu, __ip_dev_find); IPv6 looks for one.
+            # IPv4 looks up no route from an address that the host does not have
+            # (ip_route_output_key_hash_rcu, __ip_dev_find); IPv6 does.
             found = local.version == 6 or local in state.local
             return _fitting(_underlay_mtu(state, remote) if found else ETH_DATA_LEN, remote)
         case Gre():
@@ -120,7 +120,7 @@ def default_mtu(state: State, link: Link) -> int:
 
 
 def _fitting(underlay: int, remote: IPAddress) -> int:
-    """What is left for a gretap's frames; over IPv6 never less than its minimum."""
+    """Return the MTU of a gretap over this underlay; over IPv6 at least the minimum of IPv6."""
     left = underlay - _GRE - _ETHERNET
     return left if remote.version == 4 else max(left - _IPV6_MORE, IPV6_MTU_MIN)
 
@@ -133,14 +133,14 @@ def _underlay_mtu(state: State, remote: IPAddress) -> int:
 
 
 class Wire(NamedTuple):
-    """What tells a tunnel apart, and how the kernel refuses a second one."""
+    """What identifies a tunnel, and the errno for a second one."""
 
     identity: tuple[object, ...]
     errno: str
 
 
 def wire_of(link: Link) -> Wire | None:
-    """The tunnel's identity, None for links that are no tunnels."""
+    """Return the tunnel's identity, None for other links."""
     if not isinstance(link, Tunnel):
         return None
     match link:
@@ -157,7 +157,7 @@ def wire_of(link: Link) -> Wire | None:
 
 
 def check_tunnel(link: Link) -> None:
-    """Refuse keys, ports and addresses no tunnel of this kind can have."""
+    """Refuse keys, ports and addresses that this kind of tunnel cannot have."""
     if not isinstance(link, Tunnel):
         return
     match link:
@@ -178,7 +178,7 @@ def check_tunnel(link: Link) -> None:
 
 
 def can_be_port(link: Link) -> bool:
-    """Whether a bridge takes it: it needs Ethernet (br_add_if, net/bridge/br_if.c)."""
+    """Return whether the link can be a bridge port (br_add_if, net/bridge/br_if.c)."""
     return not isinstance(link, (Gre, Bridge)) and link.kind != "loopback"
 
 

@@ -1,4 +1,4 @@
-"""How links are made, changed and removed (net/core/rtnetlink.c and the drivers)."""
+"""How links are added, changed and removed (net/core/rtnetlink.c and the drivers)."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from .state import State
 from .sysctls import SysctlRules, forget_link_sysctls
 
 MACVTAP_INDEX_MIN = 2**20
-"""Macvtaps that were given no ifindex get one from here on: below, another
-namespace may have taken its /dev/tap node."""
+"""The first ifindex for macvtaps without one.  A lower one may have its /dev/tap node
+taken by another namespace."""
 
 # dev_valid_name (net/core/dev.c); '%' would make the name a pattern.
 _NAME = re.compile(r"(?!\.\.?\Z)[^/:%\s\0]+")
@@ -40,14 +40,14 @@ class LinkRules:
 
     def add(self, noun: Link) -> None:
         if isinstance(noun, Other):
-            raise Refusal("EOPNOTSUPP", f"links of kind {noun.other_kind} are only read")
+            raise Refusal("EOPNOTSUPP", f"links of kind {noun.other_kind} are read-only")
         if isinstance(noun, Veth):
             self._add_pair(noun)
             return
         self._add(self._completed(noun))
         if isinstance(noun, Bridge):
-            # What a wanted bridge says of itself is set, not only given at
-            # creation, which alone would not keep an MTU from following ports.
+            # The MTU is set again after creation: one given only at creation would
+            # still follow the ports.
             pin(self._state, noun, mtu=noun.mtu is not None, mac=noun.mac is not None)
 
     def change(self, noun: Link, old: Link) -> None:
@@ -81,11 +81,11 @@ class LinkRules:
                 self._remove(peer)
 
     def plug(self, link: Link) -> None:
-        """Let a link appear that nobody makes: hardware, or somebody else's."""
+        """Add a link that snnet does not create: hardware, or a foreign link."""
         self._add(self._completed(link))
 
     def take_peer(self, near: Veth) -> Veth | None:
-        """Move the peer of a veth out of the namespace, as it is; None if it is gone already."""
+        """Move the peer of a veth out of the namespace; return it, or None if it is gone."""
         peer = self._state.link(near.peer or "")
         if not isinstance(peer, Veth):
             return None
@@ -94,11 +94,11 @@ class LinkRules:
         return peer
 
     def bring_peer(self, peer: Veth, near: Veth) -> None:
-        """Undo ``take_peer``: the end comes back under its old name, down."""
+        """Undo ``take_peer``: add the peer under its old name, down."""
         self._add(self._completed(replace(peer, index=0, up=False, master=None, peer=near.name)))
         self._state.update_link(near, peer=peer.name)
 
-    # -- making ------------------------------------------------------------------
+    # -- adding ------------------------------------------------------------------
 
     def _add_pair(self, noun: Veth) -> None:
         if not noun.peer:
@@ -112,17 +112,17 @@ class LinkRules:
         near = self._completed(replace(noun, peer_mac=None, peer_mtu=None))
         if near.name == far.name:
             raise Refusal("EEXIST")
-        self._add(far)  # the kernel makes the peer first (veth_newlink)
+        self._add(far)  # the kernel creates the peer first (veth_newlink)
         self._add(near)
 
     def _completed(self, noun: Link) -> Link:
-        """The link as it would be found once made; refused if it cannot be made.
+        """Return the link with the values it gets when created, or refuse it.
 
-        Of several reasons the one the kernel finds first counts.
+        Of several reasons, the one that the kernel finds first is reported.
         """
         state = self._state
         if not _NAME.fullmatch(noun.name) or len(noun.name.encode()) > NAME_MAX:
-            raise Refusal("EINVAL", f"{noun.name!r} is no valid link name")
+            raise Refusal("EINVAL", f"{noun.name!r} is not a valid link name")
         self._check_referred(noun)
         if not isinstance(noun, Macvtap):
             self._check_free(noun)
@@ -134,7 +134,7 @@ class LinkRules:
         check_mtu(state, noun)
         if isinstance(noun, Macvtap):
             self._check_lower(noun)
-            self._check_free(noun)  # so late, for it is made by its index
+            self._check_free(noun)  # this late, because it is created by its index
         wire = wire_of(noun)
         if wire is not None and wire.identity in state.tunnels:
             raise Refusal(wire.errno, f"{state.tunnels[wire.identity]} is the same tunnel")
@@ -145,7 +145,7 @@ class LinkRules:
         return noun
 
     def _filled_in(self, noun: Link) -> Link:
-        """The link with what was left to the kernel."""
+        """Return the link with the values that the kernel chooses."""
         mtu, mac = fit_mtu(self._state, noun), noun.mac
         if mtu is None:
             mtu = default_mtu(self._state, noun)
@@ -158,7 +158,7 @@ class LinkRules:
         return noun
 
     def _on_lower(self, noun: Link) -> Link:
-        """A macvtap over a macvtap ends up on the link below (macvlan_common_newlink)."""
+        """Put a macvtap over a macvtap on the link below (macvlan_common_newlink)."""
         if not isinstance(noun, Macvtap):
             return noun
         if noun.mode not in ("private", "vepa", "bridge"):
@@ -193,20 +193,20 @@ class LinkRules:
     # -- checking ----------------------------------------------------------------
 
     def _check_referred(self, link: Link) -> None:
-        """Refuse links that are not there before anything else, as who looks up their index."""
+        """Refuse references to missing links first, because a client looks up their ifindex."""
         for name in (link.master, link.lower if isinstance(link, Macvtap) else None):
             if name is not None and ("link", name) not in self._state.nouns:
                 raise Refusal("ENODEV", f"no link {name}")
 
     def _check_free(self, link: Link) -> None:
-        """Refuse a name or an ifindex that is taken."""
+        """Refuse a name or ifindex that is in use."""
         if ("link", link.name) in self._state.nouns:
             raise Refusal("EEXIST")
         if link.index and (link.index in self._state.indexes or link.index < 0):
-            raise Refusal("EEXIST", f"ifindex {link.index} is taken")
+            raise Refusal("EEXIST", f"ifindex {link.index} is in use")
 
     def _check_lower(self, link: Macvtap) -> None:
-        """Refuse a lower link that can have no macvtap (macvlan_port_create)."""
+        """Refuse a lower link that cannot have macvtaps (macvlan_port_create)."""
         lower = self._state.link(link.lower)
         assert lower is not None
         if isinstance(lower, Gre) or lower.kind == "loopback":
@@ -215,7 +215,7 @@ class LinkRules:
             raise Refusal("EBUSY", f"{lower.name} is a port of {lower.master}")
 
     def _check_macvtap_address(self, link: Link) -> None:
-        """Refuse a MAC twice on one lower link, among those up (macvlan_addr_busy)."""
+        """Refuse the MAC of the lower link or of a sibling that is up (macvlan_addr_busy)."""
         if not isinstance(link, Macvtap):
             return
         state = self._state
@@ -227,22 +227,23 @@ class LinkRules:
                 raise Refusal("EADDRINUSE", f"{name} has the MAC {link.mac}")
 
     def _owned(self, noun: Link) -> Link:
-        """The link that is meant; missing where the name is another's by now.
+        """Return the stored link if it is the noun's, or refuse with ENODEV.
 
-        Every driver looks: what is not provably the noun's is left alone.
+        Every driver checks kind, alias and group, so that a foreign link with the same name
+        is never touched.
         """
         found = self._state.link(noun.name)
         if found is None:
             raise Refusal("ENODEV")
         same_group = found.group == noun.group or found.group in DYING_GROUPS
         if found.kind != noun.kind or found.alias != noun.alias or not same_group:
-            raise Refusal("ENODEV", f"the name is somebody else's: {found}")
+            raise Refusal("ENODEV", f"a foreign link has this name: {found}")
         return found
 
     # -- changing ----------------------------------------------------------------
 
     def _become(self, found: Link, wanted: Link, different: frozenset[str]) -> None:
-        """Carry out a change that was checked, with all that follows from it."""
+        """Apply a change that was checked, with all its consequences."""
         state = self._state
         if found.master is not None and wanted.master != found.master:
             leave(state, found)
@@ -291,16 +292,16 @@ class LinkRules:
             forget_link_sysctls(state, name)
         scope = state.nouns.get(("dhcp", name))
         if isinstance(scope, DhcpScope) and scope.running:
-            # A server does not follow to a bridge that is made anew.
+            # A server does not continue on a bridge that is recreated.
             state.put(replace(scope, running=False))
         state.drop_link(link)
 
 
 def _indexed(link: Link, index: int) -> Link:
-    """The link with this ifindex, which takes no part in what a link is."""
+    """Return the link with this ifindex."""
     if link.index == index:
         return link
-    # What dataclasses.replace does, at a quarter of its cost: every link made pays for it.
+    # Does what dataclasses.replace does at a quarter of the cost, which every new link pays.
     copy = object.__new__(type(link))
     for name in [item.name for item in fields(link)]:
         object.__setattr__(copy, name, getattr(link, name))
@@ -314,12 +315,12 @@ def _check_alias(link: Link) -> None:
 
 
 def _check_mac(link: Link) -> None:
-    """Refuse what is no unicast MAC (eth_validate_addr)."""
+    """Refuse anything but a unicast MAC (eth_validate_addr)."""
     if link.mac is None:
         return
     if isinstance(link, Gre):
         raise Refusal("EOPNOTSUPP", "a gre link has no MAC")
     if not _MAC.fullmatch(link.mac):
-        raise Refusal("EINVAL", f"{link.mac!r} is no MAC")
+        raise Refusal("EINVAL", f"{link.mac!r} is not a MAC address")
     if int(link.mac[1], 16) & 1 or link.mac == NO_MAC:
-        raise Refusal("EADDRNOTAVAIL", f"{link.mac} is no unicast MAC")
+        raise Refusal("EADDRNOTAVAIL", f"{link.mac} is not a unicast MAC address")

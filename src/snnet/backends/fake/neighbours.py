@@ -1,4 +1,4 @@
-"""Neighbours, proxied ones too (net/core/neighbour.c), forwarding entries (drivers/net/vxlan)."""
+"""Neighbours, proxy entries (net/core/neighbour.c) and vxlan fdb entries (drivers/net/vxlan)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NOWHERE = "00:00:00:00:00:00"
 
 
 class NeighbourRules:
-    """Permanent neighbours of any link."""
+    """Permanent neighbour entries of any link."""
 
     def __init__(self, state: State) -> None:
         self._state = state
@@ -42,7 +42,7 @@ class NeighbourRules:
         self._state.drop(found)
 
     def _as_stored(self, noun: Neighbour) -> Neighbour:
-        """The entry as the kernel keeps it: too long a link-layer address is cut."""
+        """Return the entry as the kernel stores it: a long link-layer address is cut."""
         link = _need_link(self._state, noun.link)
         lladdr = _link_layer_address(noun.lladdr)
         if noun.address.version == 6 and (link.mtu or 0) < IPV6_MTU_MIN:
@@ -55,7 +55,7 @@ class NeighbourRules:
 
 
 class ProxyRules:
-    """Addresses the host answers for; the link need not be up."""
+    """Addresses that the host answers for as proxy; the link need not be up."""
 
     def __init__(self, state: State) -> None:
         self._state = state
@@ -64,13 +64,13 @@ class ProxyRules:
         link = _need_link(self._state, noun.link)
         if noun.address.version == 6 and (link.mtu or 0) < IPV6_MTU_MIN:
             raise Refusal("ENOBUFS", "no IPv6 on this link")  # pndisc_constructor
-        # To a second one the kernel says yes, asked for or not (pneigh_create).
+        # The kernel accepts a second one whatever the flags (pneigh_create), but Add is strict.
         if noun.key in self._state.nouns:
             raise Refusal("EEXIST")
         self._state.put(noun)
 
     def change(self, noun: ProxyNeighbour, old: ProxyNeighbour) -> None:
-        raise Refusal("EOPNOTSUPP", "a proxied address cannot be changed in place")
+        raise Refusal("EOPNOTSUPP", "a proxy entry cannot be changed in place")
 
     def remove(self, noun: ProxyNeighbour) -> None:
         _need_link(self._state, noun.link)
@@ -81,7 +81,7 @@ class ProxyRules:
 
 
 class FdbRules:
-    """Permanent unicast entries of a vxlan."""
+    """Permanent unicast fdb entries of a vxlan."""
 
     def __init__(self, state: State) -> None:
         self._state = state
@@ -101,7 +101,7 @@ class FdbRules:
     def remove(self, noun: Fdb) -> None:
         _need_link(self._state, noun.link)
         found = self._state.nouns.get(noun.key)
-        # To this one the kernel says yes and leaves the entry (__vxlan_fdb_delete).
+        # The kernel reports success here and keeps the entry (__vxlan_fdb_delete).
         if not isinstance(found, Fdb) or found.remote != noun.remote:
             raise Refusal("ENOENT")
         self._state.drop(found)
@@ -109,7 +109,7 @@ class FdbRules:
     def _check(self, noun: Fdb) -> None:
         link = _need_link(self._state, noun.link)
         if not isinstance(link, Vxlan):
-            raise Refusal("EOPNOTSUPP", f"{link.kind} {link.name} is no vxlan")
+            raise Refusal("EOPNOTSUPP", f"{link.name} is a {link.kind}, not a vxlan")
         if not _MAC.fullmatch(noun.mac):
             raise Refusal("EINVAL", "invalid link address")
         if noun.remote.version != link.local.version:

@@ -1,4 +1,4 @@
-"""Which way, and with which address, a host reaches another (inet_select_addr)."""
+"""The link and source address that a host uses for a remote address (inet_select_addr)."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from .state import State
 
 
 class PathRules:
-    """A path is found, and never made."""
+    """Refuses every change: a path is read-only."""
 
     def add(self, noun: Path) -> None:
-        raise Refusal("EOPNOTSUPP", "a path is read, never made: add a route")
+        raise Refusal("EOPNOTSUPP", "a path is read-only: add a route instead")
 
     def change(self, noun: Path, old: Path) -> None:
         self.add(noun)
@@ -25,7 +25,7 @@ class PathRules:
 
 
 def path_to(state: State, remote: IPAddress) -> Path | None:
-    """The way to the remote address as it is now; None where there is none."""
+    """Return the current path to the remote address, None without a route."""
     if remote in state.local or remote.is_loopback:
         return Path(remote=remote, link="lo", source=remote)
     hop = state.fib.find(remote)
@@ -33,13 +33,13 @@ def path_to(state: State, remote: IPAddress) -> Path | None:
         return None
     source = _preferred(state, hop, remote) or _chosen(state, hop, remote)
     if source is None and remote.version == 6:
-        # The loopback's before none (ipv6_dev_get_saddr, net/ipv6/addrconf.c).
+        # Falls back to the loopback address (ipv6_dev_get_saddr, net/ipv6/addrconf.c).
         source = IPv6Address("::1")
     return Path(remote=remote, link=hop.link, source=source) if source else None
 
 
 def _preferred(state: State, hop: Hop, remote: IPAddress) -> IPAddress | None:
-    """The address that a connected route came with, which is the source it prefers."""
+    """Return the preferred source of a connected route: the address that added it."""
     if not hop.connected:
         return None
     addresses = state.addresses(hop.link, remote.version)
@@ -48,10 +48,10 @@ def _preferred(state: State, hop: Hop, remote: IPAddress) -> IPAddress | None:
 
 
 def _chosen(state: State, hop: Hop, remote: IPAddress) -> IPAddress | None:
-    """The address for a route that names none: by the gateway, and in IPv6 by the remote.
+    """Return the source for a route without a preferred one.
 
-    IPv4 chooses once for the whole route (fib_info_update_nhc_saddr), which without a
-    gateway gives the link's first address.
+    It fits the gateway, or in IPv6 the remote address.  IPv4 chooses once for the whole
+    route (fib_info_update_nhc_saddr): without a gateway, the link's first address.
     """
     if hop.gateway is None and remote.version == 4:
         addresses = state.addresses(hop.link, 4)
@@ -60,7 +60,7 @@ def _chosen(state: State, hop: Hop, remote: IPAddress) -> IPAddress | None:
 
 
 def source_on(state: State, link: str, towards: IPAddress) -> IPAddress | None:
-    """An address of the link in the neighbour's network, else any other (inet_select_addr)."""
+    """Return an address of the link in the neighbour's network, or else any (inet_select_addr)."""
     addresses = state.addresses(link, towards.version)
     for noun in addresses:
         if towards in noun.address.network:
@@ -69,7 +69,7 @@ def source_on(state: State, link: str, towards: IPAddress) -> IPAddress | None:
 
 
 def _any_address(state: State, version: int) -> IPAddress | None:
-    for link in state.indexes.values():  # in the order they were made, as the kernel has them
+    for link in state.indexes.values():  # in order of creation, like the kernel
         if link != "lo" and (addresses := state.addresses(link, version)):
             return addresses[0].address.ip
     return None

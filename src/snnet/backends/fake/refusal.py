@@ -1,4 +1,4 @@
-"""How the rules say no: with the kernel's errno."""
+"""The exception with which rules refuse an operation."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import errno
 
 
 class Refusal(Exception):
-    """The kernel refuses an operation; nothing of it was done.
+    """The kernel refuses an operation, which had no effect.
 
-    ``name`` is the errno's name ("EEXIST"), ``detail`` what the kernel says
-    beside it (its extended ack), if anything.
+    ``name`` is the errno's name ("EEXIST"), ``detail`` the kernel's extended ack, if any.
     """
 
     def __init__(self, name: str, detail: str = "") -> None:

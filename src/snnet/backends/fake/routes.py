@@ -17,8 +17,8 @@ class RouteRules:
 
     def add(self, noun: Route) -> None:
         self._check(noun)
-        # One route a destination and metric, whatever its link.  Connected ones
-        # are in the way for IPv4; for IPv6 they have a metric of their own.
+        # One route per destination and metric, on any link.  Connected routes conflict in
+        # IPv4; in IPv6 they have another metric.
         hops = self._state.fib.exact(noun.destination)
         if any(not hop.connected or noun.destination.version == 4 for hop in hops):
             raise Refusal("EEXIST")
@@ -54,7 +54,7 @@ class RouteRules:
         if link is None:
             raise Refusal("ENODEV", f"no link {noun.link}")
         if noun.gateway is not None and noun.gateway.version != noun.destination.version:
-            raise Refusal("EOPNOTSUPP", "gateway of another address family")
+            raise Refusal("EOPNOTSUPP", "the gateway has another address family")
         if noun.destination.version == 6 and (link.mtu or 0) < IPV6_MTU_MIN:
             raise Refusal("ENODEV", f"no IPv6 on {link.name}")
         if not link.up:
@@ -90,15 +90,15 @@ class RouteRules:
             raise Refusal("EHOSTUNREACH")
 
     def _check_onlink6(self, gateway: IPAddress, link: str) -> None:
-        """Refuse a gateway that is known to be elsewhere (ip6_route_check_nh_onlink)."""
+        """Refuse a gateway that is reached by another link (ip6_route_check_nh_onlink)."""
         hops = self._state.fib.closest(gateway)
-        # Connected routes come first by their metric, 256 against 1024.
+        # Connected routes are preferred by metric: 256 against 1024.
         best = [hop.link for hop in hops if hop.connected == hops[0].connected]
         if best and link not in best:
             raise Refusal("EINVAL", "nexthop has invalid gateway or device mismatch")
 
     def _reached_directly(self, gateway: IPAddress, link: str) -> bool:
-        """Whether the link has a route to the gateway that needs no gateway itself."""
+        """Return whether the link has a route to the gateway without another gateway."""
         return any(
             hop.link == link and hop.gateway is None for hop in self._state.fib.covering(gateway)
         )

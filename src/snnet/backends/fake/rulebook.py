@@ -1,4 +1,4 @@
-"""The firewall's rules of one host, by what a packet is looked up by."""
+"""The firewall rules of one host, indexed by the fields that packets are matched on."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from snnet.contract import (
 N = TypeVar("N", bound=Noun)
 
 Where = tuple[object, ...]
-"""The class of a rule, then what a packet that it speaks of is known by."""
+"""The class of a rule, and the values that a packet is matched on."""
 
 
 class Rulebook:
-    """Kept up rule by rule, so that neither a packet nor a change costs more with many.
+    """An index of rules: the cost of a look-up or change does not grow with their number.
 
-    False while there are none.  Several owners may have the same rule.
+    It is False without rules.  Several owners may have the same rule.
     """
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class Rulebook:
         return bool(self._index)
 
     def replace(self, old: Noun | None, new: Noun | None) -> None:
-        """Take out one rule, put in another."""
+        """Remove the old rule and add the new one; either may be None."""
         if old is not None:
             for where in _places(old):
                 rules = self._index[where]
@@ -51,19 +51,19 @@ class Rulebook:
                 self._index.setdefault(where, {})[new.key] = new
 
     def all(self, kind: type[N], *known_by: object) -> tuple[N, ...]:
-        """The rules of this class there, oldest first."""
+        """Return the rules of this class that match these values, oldest first."""
         return cast("tuple[N, ...]", tuple(self._index.get((kind, *known_by), {}).values()))
 
     def first(self, kind: type[N], *known_by: object) -> N | None:
-        """The oldest of them; of most there is one at most."""
+        """Return the oldest such rule, None without one; most classes have at most one."""
         return next(iter(self.all(kind, *known_by)), None)
 
     def is_outbound(self, link: ZoneLink) -> bool:
-        """Whether the link's zone lets its members out to what is in no zone."""
+        """Return whether members of the link's zone may reach links outside all zones."""
         return any(zone.outbound for zone in self.all(Zone, link.owner, link.zone))
 
     def in_networks(self, link: ZoneLink, address: IPAddress) -> bool:
-        """Whether the address is in one of the networks of the link's zone."""
+        """Return whether one of the networks of the link's zone contains the address."""
         if not self._index.get((Zone, link.owner, link.zone)):
             return False
         number, bits = int(address), address.max_prefixlen
@@ -74,7 +74,7 @@ class Rulebook:
 
 
 def _places(rule: Noun) -> Iterator[Where]:
-    """Where a rule is found; each once."""
+    """Yield the keys of a rule in the index, each once."""
     match rule:
         case Zone(owner=owner, zone=zone, networks=networks):
             yield Zone, owner, zone

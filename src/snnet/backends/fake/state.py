@@ -1,7 +1,7 @@
-"""What one fake kernel holds, and the relations between its parts.
+"""The state of one fake kernel: its nouns, and indexes of them.
 
-Rules (``links.py``, ``addresses.py`` ...) decide what may happen; this
-module only keeps nouns and their indexes consistent.
+This module keeps nouns and indexes consistent.  The rules that decide what may happen are
+elsewhere (``links.py``, ``addresses.py`` ...).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from .watch import FakeWatch
 
 
 class Changes:
-    """A count that several states may share."""
+    """A counter that several states may share."""
 
     __slots__ = ("count",)
 
@@ -41,36 +41,36 @@ class Changes:
 
 
 class State:
-    """All nouns of one network namespace by key, with the look-ups that rules need."""
+    """All nouns of one network namespace by key, with the indexes that rules need."""
 
     def __init__(self, hostname: str) -> None:
         self.hostname = hostname
         self.nouns: dict[Key, Noun] = {}
         self.changes = Changes()
-        """Counts every change, so that what was worked out from the state can expire."""
+        """Counts every change, so that caches of the state can expire."""
         self.fib = Fib()
         self.rules = Rulebook()
-        """The firewall's rules, by what a packet is looked up by."""
+        """The firewall rules, indexed for packets."""
         self.local: dict[IPAddress, list[str]] = {}
-        """The links that have this address; Linux answers for it on any link."""
+        """The links that have an address; Linux answers for it on any link."""
         self.connected: dict[str, set[IPNetwork]] = {}
-        """Networks each link reaches without a gateway, by its addresses."""
+        """The networks of connected routes, by link."""
         self.ports: dict[str, dict[str, None]] = {}
-        """Ports by bridge, in the order they joined."""
+        """Ports by bridge, in the order in which they joined."""
         self.uppers: dict[str, dict[str, None]] = {}
-        """Macvtaps by the link below them."""
+        """Macvtaps by lower link."""
         self.held: dict[str, dict[Key, None]] = {}
-        """What a link's removal takes along: addresses, routes, neighbours, fdb entries."""
+        """Nouns that are removed with a link: addresses, routes, neighbours, fdb entries."""
         self.indexes: dict[int, str] = {}
         self.tunnels: dict[tuple[object, ...], str] = {}
-        """Tunnels by what tells them apart on the wire."""
+        """Tunnels by identity (``kinds.wire_of``)."""
         self.own_mtu: set[str] = set()
         self.own_mac: set[str] = set()
-        """Bridges whose MTU or MAC was set, and no longer follows the ports."""
+        """Bridges whose MTU or MAC was set and no longer follows the ports."""
         self.sysctls: dict[str, str] = {}
         self.records: dict[str, dict[str, Any]] = {}
         self.lock = threading.RLock()
-        """Held by drivers while they carry out an operation or read all of it."""
+        """Held by drivers during an operation or a snapshot."""
         self._watches: list[FakeWatch] = []
         self._last_index = 0
 
@@ -81,7 +81,7 @@ class State:
         return found if isinstance(found, Link) else None
 
     def put_link(self, link: Link) -> None:
-        """Store a link as it is now and tell those who watch."""
+        """Store a link and notify watches."""
         self.nouns["link", link.name] = link
         self.changes.count += 1
         if self._watches:
@@ -100,10 +100,10 @@ class State:
             self._announce(LinkEvent(link.name, link.index, True))
 
     def take_index(self, name: str, wanted: int = 0) -> int:
-        """Give the link this ifindex, or the next free one.
+        """Reserve the wanted ifindex for the link, or the next free one; return it.
 
-        An index once given is not given again (``dev_index_reserve``,
-        net/core/dev.c); one asked for does not move the count.
+        Chosen indexes are never reused (``dev_index_reserve``, net/core/dev.c).  A wanted
+        index does not advance the counter.
         """
         index = wanted
         while not index:
@@ -114,10 +114,10 @@ class State:
         return index
 
     def make_mac(self, name: str) -> str:
-        """The MAC a link gets that was given none: stable, local, another on each host.
+        """Return the MAC for a link without one: local, stable, different on each host.
 
-        The kernel rolls dice (``eth_hw_addr_random``); tests want the same text
-        each time.
+        The kernel uses a random MAC (``eth_hw_addr_random``); tests need the same text in
+        each run.
         """
         digest = blake2b(f"{self.hostname}/{name}".encode(), digest_size=5).digest()
         return "0e:" + digest.hex(":")
@@ -138,10 +138,10 @@ class State:
         for watch in self._watches:
             watch.put(event)
 
-    # -- what hangs on links -----------------------------------------------------
+    # -- nouns of links ----------------------------------------------------------
 
     def put(self, noun: Noun) -> None:
-        """Store anything but a link."""
+        """Store a noun that is not a link."""
         if type(noun) in RULES:
             self.rules.replace(self.nouns.get(noun.key), noun)
         self.nouns[noun.key] = noun
@@ -161,11 +161,11 @@ class State:
                 del self.held[noun.within[1]]
 
     def on_link(self, name: str) -> list[Noun]:
-        """What hangs on the link, oldest first."""
+        """Return the nouns that belong to the link, oldest first."""
         return [self.nouns[key] for key in self.held.get(name, ())]
 
     def addresses(self, link: str, version: int) -> list[Address]:
-        """Addresses of one family on the link, oldest first."""
+        """Return the link's addresses of one IP version, oldest first."""
         return [
             noun
             for noun in self.on_link(link)
@@ -195,7 +195,7 @@ class State:
         return link is not None and link.up
 
     def loopback(self) -> Other:
-        """Make ``lo`` as every new namespace has it, up."""
+        """Add ``lo``, up, as in every new namespace."""
         lo = Other(
             name="lo",
             other_kind="loopback",

@@ -1,4 +1,4 @@
-"""Kernel parameters of the namespace: whole numbers that always exist."""
+"""Kernel parameters of the namespace: integers that always exist."""
 
 from __future__ import annotations
 
@@ -44,25 +44,25 @@ _GLOBAL = {
     "net.bridge.bridge-nf-call-iptables": "1",
 }
 FORWARDING = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
-"""What a snapshot shows of all parameters."""
+"""The parameters that a snapshot includes."""
 
 _SAME = {"net.ipv4.conf.all.forwarding": "net.ipv4.ip_forward"}
 _CONF = re.compile(r"net\.(ipv[46]\.(?:conf|neigh))\.([^.]+)\.([a-z_0-9]+)")
 _DOTS = str.maketrans("./", "/.")
-"""As sysctl(8) has it: a slash stands for a dot in the name of a link."""
+"""A slash stands for a dot in the name of a link, as in sysctl(8)."""
 
 _INT = re.compile(r"[+-]?[0-9]+")
 
 
 class _Conf(NamedTuple):
     table: str
-    """``ipv4.conf`` or another that has its parameters link by link."""
+    """``ipv4.conf`` or another table with parameters per link."""
     link: str
     parameter: str
 
 
 class SysctlRules:
-    """Read and change parameters; one of a link exists as long as the link does."""
+    """Reads and changes parameters; those of a link exist as long as the link."""
 
     def __init__(self, state: State) -> None:
         self._state = state
@@ -79,12 +79,12 @@ class SysctlRules:
 
     def change(self, noun: Sysctl, old: Sysctl) -> None:
         if not noun.name.startswith("net."):
-            raise Refusal("EOPNOTSUPP", "no parameter of a network namespace")
+            raise Refusal("EOPNOTSUPP", "not a parameter of a network namespace")
         name = _SAME.get(noun.name, noun.name)
         if self._value(name) is None:
             raise Refusal("ENOENT", "no such kernel parameter")
         if not _INT.fullmatch(noun.value) or not -(2**31) <= int(noun.value) < 2**31:
-            raise Refusal("EINVAL", f"{noun.value!r} is no whole number of 32 bits")
+            raise Refusal("EINVAL", f"{noun.value!r} is not a 32-bit integer")
         self._set(name, str(int(noun.value)))
         if name == "net.ipv4.ip_forward":
             self._forward_everywhere(noun.value)
@@ -106,7 +106,7 @@ class SysctlRules:
         return _PER_LINK[conf.table][conf.parameter]
 
     def answer_for_others(self, link: str) -> None:
-        """Have the host answer ARP on the link, at once, for all it routes elsewhere."""
+        """Turn on ``proxy_arp`` for the link, without delay."""
         name = link.translate(_DOTS)
         self._set(f"net.ipv4.conf.{name}.proxy_arp", "1")
         self._set(f"net.ipv4.neigh.{name}.proxy_delay", "0")
@@ -116,7 +116,7 @@ class SysctlRules:
         self._state.changes.count += 1
 
     def _forward_everywhere(self, value: str) -> None:
-        """What one link or the default said is overwritten (inet_forward_change)."""
+        """Overwrite the values of all links and of ``default`` (inet_forward_change)."""
         for name in list(self._state.sysctls):
             conf = _parse(name)
             if conf and conf.table == "ipv4.conf" and conf.parameter == "forwarding":
@@ -125,7 +125,7 @@ class SysctlRules:
 
 
 def forget_link_sysctls(state: State, link: str) -> None:
-    """Drop the parameters of a link that is gone."""
+    """Remove the parameters of a link that was removed."""
     part = f".{link.translate(_DOTS)}."
     for name in [name for name in state.sysctls if part in name]:
         conf = _parse(name)
@@ -134,7 +134,7 @@ def forget_link_sysctls(state: State, link: str) -> None:
 
 
 def changed_sysctls(state: State) -> list[Sysctl]:
-    """Those whose value is not what a new namespace starts with."""
+    """Return the parameters whose value differs from that of a new namespace."""
     changed = []
     for name, value in state.sysctls.items():
         conf = _parse(name)
@@ -149,5 +149,5 @@ def _parse(name: str) -> _Conf | None:
     if match is None or match[3] not in _PER_LINK[match[1]]:
         return None
     if match[1].endswith("neigh") and match[2] == "all":
-        return None  # neigh_sysctl_register makes none
+        return None  # neigh_sysctl_register has no "all"
     return _Conf(match[1], match[2].translate(_DOTS), match[3])

@@ -1,4 +1,4 @@
-"""A fake kernel as text: what tests compare and people read."""
+"""A fake kernel as text, for tests to compare and people to read."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .sysctls import changed_sysctls
 
 
 def to_text(state: State) -> str:
-    """A line for each noun: links by name, each with what hangs on it, then the rest."""
+    """Return a line per noun: links by name, each followed by its nouns, then the rest."""
     lines = []
     links = sorted(noun.name for noun in state.nouns.values() if isinstance(noun, Link))
     for name in links:

@@ -1,4 +1,4 @@
-"""Link events of a fake kernel, as a bounded stream."""
+"""Link events of a fake kernel as a bounded stream."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from collections.abc import Callable
 from snnet.contract import LinkEvent, Watch, error_for
 
 _CAPACITY = 10_000
-"""Events kept unread; a netlink socket's buffer has its end as well."""
+"""Most unread events; a netlink socket's buffer is limited too."""
 
 
 class FakeWatch(Watch):
-    """Events since it was opened, in order; ``Exhausted`` when too many went unread."""
+    """Events since it was opened, in order; raises ``Exhausted`` if unread events were lost."""
 
     def __init__(self, closed: Callable[[FakeWatch], None]) -> None:
         self._closed = closed

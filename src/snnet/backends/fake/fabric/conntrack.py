@@ -1,25 +1,38 @@
-"""Connections as the hosts on their way know them (net/netfilter/nf_conntrack_core.c).
+"""Connection tracking of one host, and NAT (nf_conntrack_core.c, nf_nat_core.c).
 
-There is no time in the fabric: a connection is known for one walk, from its first
-packet to its answer.  One walk carries one connection of each kind, so no two ever
-want the same translated port.
+Here: what identifies a connection, the table of connections, a packet between two hooks
+(``Passage``), and the NAT rule that applies to a new connection.  Not here: the hooks
+that use them (``netfilter.py``).
+
+The fabric has no clock: a connection lasts for one walk, from its first packet to the
+answer.  A walk carries one connection of each kind, so translated ports never collide.
 """
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from snnet.contract import PROTOCOLS, IPAddress
+from snnet.contract import (
+    PROTOCOLS,
+    IPAddress,
+    Masquerade,
+    Noun,
+    PortForward,
+    PublicIp,
+    ZoneLink,
+)
 
+from ..rulebook import Rulebook
 from .frames import Echo, Encapsulated, Packet, Segment, Udp
+from .walk import Step
 
-if TYPE_CHECKING:
-    from .station import Station
+# -- what identifies a connection ---------------------------------------------------------
 
 
 class End(NamedTuple):
-    """An address, and with protocols that have them a port; an echo request's number."""
+    """An address with a port, the number of an echo request, or 0."""
 
     address: IPAddress
     port: int = 0
@@ -30,7 +43,7 @@ class End(NamedTuple):
 
 
 class Ends(NamedTuple):
-    """What tells a packet's connection (nf_conntrack_tuple)."""
+    """The protocol and both ends of a connection (nf_conntrack_tuple)."""
 
     protocol: str
     source: End
@@ -41,62 +54,8 @@ class Ends(NamedTuple):
         return Ends(self.protocol, self.target, self.source)
 
 
-class Flow:
-    """One connection on one host: what its first packet said, and what is made of that.
-
-    ``settled`` once that packet has left or arrived: it is translated no further.
-    """
-
-    __slots__ = ("original", "settled", "source", "target")
-
-    def __init__(self, original: Ends) -> None:
-        self.original = original
-        self.source, self.target = original.source, original.target
-        self.settled = False
-
-    @property
-    def redirected(self) -> bool:
-        """Whether it was destined for something else (IPS_DST_NAT)."""
-        return self.target != self.original.target
-
-    def told(self, end: End) -> object:
-        """The end as people write it: with its port where there is one."""
-        return end if self.original.protocol in PROTOCOLS else end.address
-
-
-class Conntrack:
-    """The connections of one walk on all hosts with rules."""
-
-    def __init__(self) -> None:
-        self._originals: dict[tuple[Station, Ends], Flow] = {}
-        self._replies: dict[tuple[Station, Ends], Flow] = {}
-
-    def find(self, station: Station, packet: Packet) -> tuple[Flow | None, bool]:
-        """The packet's connection, a new one if need be, and whether it answers.
-
-        None for what neither opens a connection nor answers on one (state INVALID).
-        """
-        ends = ends_of(packet)
-        known = (station, ends)
-        if (flow := self._replies.get(known)) is not None:
-            return flow, True
-        if (flow := self._originals.get(known)) is not None:
-            return flow, False
-        if _only_answers(packet):
-            return None, False
-        flow = self._originals[known] = Flow(ends)
-        return flow, False
-
-    def settle(self, station: Station, flow: Flow) -> None:
-        """Know the answers from now on (__nf_conntrack_confirm)."""
-        if not flow.settled:
-            flow.settled = True
-            reply = Ends(flow.original.protocol, flow.target, flow.source)
-            self._replies[station, reply] = flow
-
-
 def ends_of(packet: Packet) -> Ends:
-    """The ends of the packet as it is now."""
+    """Return the ends of the packet as it is now."""
     payload = packet.payload
     source, target = packet.source, packet.target
     match payload:
@@ -113,8 +72,94 @@ def ends_of(packet: Packet) -> Ends:
             return Ends(protocol, End(source), End(target))
 
 
+def from_end(packet: Packet, end: End) -> Packet:
+    """Return the packet with another source."""
+    payload = packet.payload
+    if isinstance(payload, (Segment, Udp)) and payload.source != end.port:
+        payload = replace(payload, source=end.port)
+    return Packet(end.address, packet.target, payload, packet.ttl)
+
+
+def to_end(packet: Packet, end: End) -> Packet:
+    """Return the packet with another target."""
+    payload = packet.payload
+    if isinstance(payload, (Segment, Udp)) and payload.target != end.port:
+        payload = replace(payload, target=end.port)
+    return Packet(packet.source, end.address, payload, packet.ttl)
+
+
+# -- connections --------------------------------------------------------------------------
+
+
+class Flow:
+    """One connection on one host: the ends of its first packet, and the translated ends.
+
+    ``confirmed`` is True after that packet left the host or was delivered: the translation
+    is then final.
+    """
+
+    __slots__ = ("confirmed", "original", "source", "target")
+
+    def __init__(self, original: Ends) -> None:
+        self.original = original
+        self.source, self.target = original.source, original.target
+        self.confirmed = False
+
+    @property
+    def redirected(self) -> bool:
+        """Whether the target was translated (IPS_DST_NAT)."""
+        return self.target != self.original.target
+
+    def label(self, end: End) -> object:
+        """Return the end for the trace: with the port if the protocol has ports."""
+        return end if self.original.protocol in PROTOCOLS else end.address
+
+
+class Passage(NamedTuple):
+    """A packet between two hooks, with its connection and ingress link (nfctinfo, iif)."""
+
+    packet: Packet
+    step: Step
+    link: str = ""
+    """The link it arrived on; empty if the host sent it."""
+    flow: Flow | None = None
+    """Its connection; None if the host has no rules or the packet has no connection."""
+    answers: bool = False
+
+
+class Conntrack:
+    """The connections of one host during one walk."""
+
+    def __init__(self) -> None:
+        self._originals: dict[Ends, Flow] = {}
+        self._replies: dict[Ends, Flow] = {}
+
+    def find(self, packet: Packet) -> tuple[Flow | None, bool]:
+        """Return the packet's connection, and whether the packet is an answer.
+
+        Adds the connection if it is new.  Returns None for a packet that neither opens a
+        connection nor belongs to one (state INVALID).
+        """
+        ends = ends_of(packet)
+        if (flow := self._replies.get(ends)) is not None:
+            return flow, True
+        if (flow := self._originals.get(ends)) is not None:
+            return flow, False
+        if _only_answers(packet):
+            return None, False
+        flow = self._originals[ends] = Flow(ends)
+        return flow, False
+
+    def confirm(self, flow: Flow) -> None:
+        """Make the translation final and recognise answers (__nf_conntrack_confirm)."""
+        if not flow.confirmed:
+            flow.confirmed = True
+            reply = Ends(flow.original.protocol, flow.target, flow.source)
+            self._replies[reply] = flow
+
+
 def _only_answers(packet: Packet) -> bool:
-    """Whether it opens nothing.  Of UDP nobody can tell."""
+    """Return whether the packet cannot open a connection; UDP always can."""
     payload = packet.payload
     match payload:
         case Echo():
@@ -125,17 +170,46 @@ def _only_answers(packet: Packet) -> bool:
             return False
 
 
-def from_end(packet: Packet, end: End) -> Packet:
-    """The packet with another source."""
-    payload = packet.payload
-    if isinstance(payload, (Segment, Udp)) and payload.source != end.port:
-        payload = replace(payload, source=end.port)
-    return Packet(end.address, packet.target, payload, packet.ttl)
+# -- translation --------------------------------------------------------------------------
 
 
-def to_end(packet: Packet, end: End) -> Packet:
-    """The packet with another target."""
-    payload = packet.payload
-    if isinstance(payload, (Segment, Udp)) and payload.target != end.port:
-        payload = replace(payload, target=end.port)
-    return Packet(packet.source, end.address, payload, packet.ttl)
+def new_target(
+    rules: Rulebook, passage: Passage, local: Container[IPAddress]
+) -> tuple[Noun, End] | None:
+    """Return the rule and the new target of destination NAT, None without NAT.
+
+    ``local`` has the addresses of the host.
+    """
+    assert passage.flow is not None
+    protocol, _, (address, port) = passage.flow.original
+    public = rules.first(PublicIp, address)
+    if public is not None:
+        return public, End(public.internal, port)
+    if protocol not in PROTOCOLS:
+        return None
+    direct = rules.all(PortForward, passage.link, protocol, port) if address in local else ()
+    inside = {link.owner for link in rules.all(ZoneLink, passage.link)}
+    hairpins = rules.all(PortForward, address, protocol, port) if inside else ()
+    for forward in (*direct, *(hairpin for hairpin in hairpins if hairpin.owner in inside)):
+        return forward, End(forward.target, forward.target_port)
+    return None
+
+
+def new_source(
+    rules: Rulebook, passage: Passage, out: str, own: IPAddress | None
+) -> tuple[Noun, IPAddress | None] | None:
+    """Return the rule and the new source of source NAT on the link ``out``, None without NAT.
+
+    ``own`` is the host's address on that link.
+    """
+    assert passage.flow is not None
+    if passage.flow.redirected:
+        inside = {link.owner for link in rules.all(ZoneLink, passage.link)}
+        for link in rules.all(ZoneLink, out):
+            if link.owner in inside:
+                return link, own  # hairpin
+    public = rules.first(PublicIp, passage.packet.source, out)
+    if public is not None:
+        return public, public.public
+    masquerade = rules.first(Masquerade, out)
+    return (masquerade, own) if masquerade else None

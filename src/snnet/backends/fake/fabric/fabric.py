@@ -1,11 +1,13 @@
-"""The fabric as its users see it: hosts, guests, ping, connect, explain."""
+"""The fabric as users see it: hosts, guests, ping, connect, explain.
+
+Here: what is plugged in where, and the questions that start a walk.  Not here: how
+frames move (``links.py``, ``stack.py``) and what guests do (``guests.py``).
+"""
 
 from __future__ import annotations
 
 import itertools
-import threading
-from ipaddress import ip_address, ip_interface
-from typing import Protocol
+from typing import NamedTuple
 
 from snnet.contract import (
     PROTOCOLS,
@@ -21,43 +23,39 @@ from snnet.contract import (
 
 from ..kernel import FakeKernel
 from .frames import Echo, Packet, Segment
-from .guest import Guest
-from .leases import DhcpClient, DhcpServer
-from .network import Network
-from .sockets import Connection, Question
-from .station import Cable, Station
-from .trace import Step
-from .walk import Walk
+from .guests import NIC, DhcpServer, Guest, Vnic, address_of, gateway_of, nic_of, parse_address
+from .links import Cable, Links, Wire
+from .stack import Stack
+from .tunnels import Tunnels
+from .walk import Network, Question, Station, Step, Walk
 
-_NIC = "eth0"
-_EPHEMERAL = 49153  # a port that a client would be given (RFC 6335, 6)
+_EPHEMERAL = 49153  # a client port of the dynamic range (RFC 6335, 6)
 
 Place = FakeKernel | Guest
 
 
-class Vnic(Protocol):
-    """What a guest needs to know of its VNIC; the rest it reads where there is more."""
+class Connection(NamedTuple):
+    """A connection as the listener sees it: the listener's name, and the source address."""
 
-    @property
-    def link_name(self) -> str: ...
+    station: str
+    source: IPAddress
 
 
 class Fabric:
     """Fake hosts on one wire, and guests on their VNICs.
 
-    There is no time: before each walk all caches are as if everything had
-    been left alone since the last change.  Frames larger than a link's MTU
-    are dropped, also where Linux would fragment the packet inside.  Firewall
-    rules of the hosts (``FakeFirewall``) are obeyed; a connection is known to
-    them for one walk.
+    The fabric has no clock: every question sees caches as if they had expired since the
+    last change.  Frames larger than a link's MTU are dropped, even where Linux would
+    fragment the packet.  The hosts' firewall rules (``FakeFirewall``) apply; their
+    connection tracking lasts for one question.  Threads may share a fabric.
     """
 
     def __init__(self) -> None:
         self.hosts: dict[str, FakeKernel] = {}
         self._network = Network()
-        self._stations: dict[FakeKernel, Station] = {}
+        self._wire = Wire()
+        self._stacks: dict[FakeKernel, Stack] = {}
         self._numbers = itertools.count(1)
-        self._lock = threading.RLock()
 
     # -- building ----------------------------------------------------------------------
 
@@ -69,58 +67,55 @@ class Fabric:
         on: Vnic | tuple[FakeKernel, Vnic] | None = None,
         mtu: int = 1500,
     ) -> FakeKernel:
-        """A new host whose ``eth0`` has this address.
+        """Add a host whose ``eth0`` has this address.
 
-        ``eth0`` is on the wire, or with ``on`` behind that CNCI VNIC: it then
-        has the VNIC's MAC and MTU.  Where two hosts have a link of the VNIC's
-        name, say which: ``on=(kernel, vnic)``.
+        ``eth0`` is on the wire.  With ``on`` it is behind that CNCI VNIC and has the VNIC's
+        MAC and MTU.  If two hosts have a link of the VNIC's name, pass
+        ``on=(kernel, vnic)``.  ``mtu`` is in bytes.  Raises InvalidRequest if the name is
+        taken, or if the VNIC does not exist or is in use.
         """
-        with self._lock:
+        with self._network.lock:
             if name in self.hosts:
-                raise InvalidRequest(f"there is a host {name!r} already", field="name")
+                raise InvalidRequest(f"host {name!r} already exists", field="name")
             below = None if on is None else self._find_port(on)
             kernel = FakeKernel(name)
             mac = None if below is None else below[1].mac
             mtu = mtu if below is None else below[1].mtu or mtu
-            nic = kernel.add_uplink(_NIC, cidr, mtu=mtu, mac=mac)
-            station = self._join(kernel, name)
-            DhcpServer(station)
+            nic = kernel.add_uplink(NIC, cidr, mtu=mtu, mac=mac)
+            stack = self._join(kernel, name)
+            DhcpServer(stack)
             if below is None:
-                station.cables[_NIC] = Cable(nic.index)
-                self._network.wire.plug(station, _NIC)
+                self._plug(stack.links, nic)
             else:
-                self._connect(station, nic, *below)
+                self._connect(stack.links, nic, *below)
             self.hosts[name] = kernel
             return kernel
 
     def plug(self, kernel: FakeKernel, link_name: str) -> None:
-        """Put a further uplink of a host (``FakeKernel.add_uplink``) on the wire.
+        """Put another uplink of a host (``FakeKernel.add_uplink``) on the wire.
 
-        Who asks for an address of a host with several believes the uplink that has
-        it: on Linux all of them answer, and the first answer counts.
+        An ARP request for an address of a host with several uplinks is answered by the
+        uplink that has it; on Linux all of them answer, and the first answer counts.
         """
-        with self._lock:
-            station = self._station(kernel)
+        with self._network.lock:
+            links = self._stack(kernel).links
             link = kernel.state.link(link_name)
             free_end = isinstance(link, Veth) and link.peer is None
             if link is None or not (free_end or isinstance(link, Other)) or link_name == "lo":
-                raise InvalidRequest(
-                    f"{link_name} on {station.name} is no uplink", field="link_name"
-                )
-            if station.cable(link) is not None:
-                raise InvalidRequest(f"{link_name} is plugged in already", field="link_name")
-            station.cables[link_name] = Cable(link.index)
-            self._network.wire.plug(station, link_name)
-            self._network.changes.count += 1
+                name = links.station.name
+                raise InvalidRequest(f"{link_name} on {name} is not an uplink", field="link_name")
+            if links.cable(link) is not None:
+                raise InvalidRequest(f"{link_name} is already plugged in", field="link_name")
+            self._plug(links, link)
 
     def listen(self, place: Place, protocol: str, port: int | None = None) -> None:
-        """Have a host or guest listen on the port; without one, on every port.
+        """Make a host or guest listen on the port; without one, on every port.
 
-        Guests listen everywhere until they are told where, hosts nowhere.
+        Before the first call, guests listen on every port and hosts on none.
         """
-        with self._lock:
+        with self._network.lock:
             _check_port(protocol, port)
-            self._station(place).stack.sockets.listen(protocol, port)
+            self._stack(place).sockets.listen(protocol, port)
 
     def attach(
         self,
@@ -132,35 +127,34 @@ class Fabric:
         gateway: str | IPAddress | None = None,
         name: str | None = None,
     ) -> Guest:
-        """A guest on the VNIC: behind its tap, or with the peer of its veth as its own.
+        """Add a guest on the VNIC: behind its tap, or with the peer of its veth as NIC.
 
-        With ``dhcp`` it asks for a lease; without, it has ``address`` and
-        ``gateway``, by default those of the VNIC (its ``ip``, ``subnet``,
-        ``gateway``).  MAC and MTU are the VNIC's.
+        With ``dhcp`` it asks for a lease.  Otherwise it gets ``address`` and ``gateway``,
+        by default the ``ip``, ``subnet`` and ``gateway`` of the VNIC.  MAC and MTU are the
+        VNIC's.  Raises InvalidRequest if the host has no such tap or veth, if a guest
+        already has it, or if the address is missing or malformed.
         """
-        with self._lock:
-            host = self._station(kernel)
+        with self._network.lock:
+            host = self._stack(kernel).links
             near = kernel.state.link(vnic.link_name)
             if not isinstance(near, (Tap, Veth)):
-                found = "no link" if near is None else f"{near.kind} is no tap or veth:"
-                raise InvalidRequest(f"{found} {vnic.link_name} on {host.name}", field="vnic")
+                where = f"{vnic.link_name} on {host.station.name}"
+                why = f"{where} is a {near.kind}, not a tap or veth" if near else f"no link {where}"
+                raise InvalidRequest(why, field="vnic")
             if host.cable(near) is not None:
-                raise InvalidRequest(f"{near.name} has a guest already", field="vnic")
-            interface = None if dhcp else _address_of(vnic, address)
-            router = _gateway_of(vnic, gateway)
+                raise InvalidRequest(f"{near.name} already has a guest", field="vnic")
+            interface = None if dhcp else address_of(vnic, address)
+            router = gateway_of(vnic, gateway)
             name = name or f"guest {interface.ip if interface else next(self._numbers)}"
-            guest = Guest(self, name, kernel, near.name)
             with kernel.state.lock:
                 peer = kernel.links.take_peer(near) if isinstance(near, Veth) else None
-            guest.peer = peer
-            mac, mtu = _nic_of(vnic, near, peer, dhcp)
-            nic = guest.kernel.add_uplink(
-                _NIC, None, mtu=mtu, mac=mac, kind="veth" if peer else "physical"
-            )
-            station = self._join(guest.kernel, name)
-            self._connect(station, nic, host, kernel.state.link(near.name) or near)
-            station.stack.sockets.listen_to_all()
-            guest.client = DhcpClient(station, _NIC, nic.mac or "")
+            mac, mtu = nic_of(vnic, near, peer, dhcp)
+            own = FakeKernel(f"{kernel.hostname}/{near.name}")
+            nic = own.add_uplink(NIC, None, mtu=mtu, mac=mac, kind="veth" if peer else "physical")
+            stack = self._join(own, name)
+            self._connect(stack.links, nic, host, kernel.state.link(near.name) or near)
+            stack.sockets.listen_to_all()
+            guest = Guest(stack, kernel, near.name, peer, self.detach)
             if interface is not None:
                 guest.configure(interface, router)
             else:
@@ -168,16 +162,16 @@ class Fabric:
             return guest
 
     def detach(self, guest: Guest) -> None:
-        """Take the guest away; the peer of its veth goes back to the host.  May be repeated."""
-        with self._lock:
-            station = self._stations.pop(guest.kernel, None)
-            if station is None:
+        """Remove the guest; the peer of its veth returns to the host.  May be repeated."""
+        with self._network.lock:
+            stack = self._stacks.pop(guest.kernel, None)
+            if stack is None:
                 return
             self._network.changes.count += 1
-            host = self._stations[guest.host]
+            host = self._stacks[guest.host].links
             near = guest.host.state.link(guest.link_name)
             cable = host.cables.get(guest.link_name)
-            if cable is None or cable.station is not station:
+            if cable is None or cable.far is not stack.links:
                 return
             del host.cables[guest.link_name]
             if guest.peer is not None and isinstance(near, Veth) and near.index == cable.ifindex:
@@ -187,29 +181,29 @@ class Fabric:
     # -- asking -------------------------------------------------------------------------
 
     def ping(self, source: Place, target: Place | str | IPAddress, *, size: int = 56) -> bool:
-        """Whether an echo request of ``size`` data bytes comes back answered.
+        """Return whether an echo request with ``size`` data bytes is answered.
 
-        A ``target`` that is a guest or a host must have answered itself:
-        another one with the same address does not count.
+        If ``target`` is a guest or a host, only its own answer counts, not that of another
+        one with the same address.
         """
-        with self._lock:
+        with self._network.lock:
             return self._ask(source, target, Echo(True, 1, size))[1] is None
 
     def connect(
         self, source: Place, target: Place | str | IPAddress, protocol: str, port: int
     ) -> bool:
-        """Whether a connection opens: TCP's or SCTP's first packet, or a UDP datagram, is answered.
+        """Return whether a TCP SYN, an SCTP INIT or a UDP datagram is answered.
 
-        Somebody has to listen there; a ``target`` that is a guest or a host must have
-        answered itself.
+        The target must listen on the port.  If ``target`` is a guest or a host, only its
+        own answer counts.
         """
         return self.connected(source, target, protocol, port) is not None
 
     def connected(
         self, source: Place, target: Place | str | IPAddress, protocol: str, port: int
     ) -> Connection | None:
-        """The same connection as its listener sees it, None if it does not open."""
-        with self._lock:
+        """Return the connection as its listener sees it, None if it does not open."""
+        with self._network.lock:
             walk, failure = self._ask(source, target, _opening(protocol, port))
             if failure is not None:
                 return None
@@ -225,50 +219,43 @@ class Fabric:
         protocol: str | None = None,
         port: int | None = None,
     ) -> str:
-        """The ping, or with ``protocol`` and ``port`` the connection, told hop by hop.
+        """Return the trace of the ping, or with ``protocol`` and ``port`` of the connection.
 
-        Where the packet went, what dropped or rewrote it, and why.  It is the second
-        attempt that is told, for in the first one every host on the way has to ask
-        for its neighbours.
+        One line a hop: where the packet went, and which rule dropped or rewrote it.  The
+        trace is of a second attempt with the same result, because in the first one every
+        host on the path resolves its neighbours.
         """
         ping = protocol is None and port is None
         asked = Echo(True, 1, size) if ping else _opening(protocol, port)
-        with self._lock:
+        with self._network.lock:
             first = self._ask(source, target, asked)
             second = self._ask(source, target, asked)
             walk, failure = second if second[1] == first[1] else first
             if failure is None:
                 assert walk.answer is not None
                 return "\n".join([*map(str, walk.answer.path()), "answered"])
-            return "\n".join([*walk.endings.told(), failure])
-
-    def lease(self, guest: Guest) -> None:
-        """Have the guest ask for a lease: ``Guest.renew()`` does, and sets it up."""
-        with self._lock:
-            guest.asked = self._network.new_walk()
-            guest.client.ask()
-            guest.asked.run()
+            return "\n".join([*walk.endings.lines(), failure])
 
     def _ask(
         self, source: Place, target: Place | str | IPAddress, asked: Echo | Segment
     ) -> tuple[Walk, str | None]:
-        """The walk, and why it failed if it did."""
-        station = self._station(source)
-        walk = self._network.new_walk()
+        """Return the walk, and why it failed, None if it did not."""
+        stack = self._stack(source)
+        station, walk = stack.station, self._network.new_walk()
         there = self._there(target)
-        address = _main_address(there) if there else _address(target, "target")
+        address = _main_address(there) if there else parse_address(target, "target")
         if address is None:
             return walk, f"{there.name if there else target} has no address"
         if isinstance(asked, Echo):
             step = Step(None, station.name, "", "ping {}, {} bytes of data", (address, asked.data))
         else:
             step = Step(None, station.name, "", "connect to {} on {}", (address, asked))
-        own = station.stack.source_for(address)
+        own = stack.source_for(address)
         if own is None:
-            walk.drop(step, station, "", "no route to {}", address)
+            station.drop(step, "", "no route to {}", address)
         else:
             walk.question = Question(station, Packet(own, address, asked))
-            walk.later(station.stack.send, walk.question.packet, step)
+            walk.later(stack.send, walk.question.packet, step)
         walk.run()
         if walk.answer is None:
             return walk, "no answer"
@@ -279,78 +266,60 @@ class Fabric:
 
     # -- stations -------------------------------------------------------------------------
 
-    def _join(self, kernel: FakeKernel, name: str) -> Station:
-        station = Station(self._network, kernel, name)
+    def _join(self, kernel: FakeKernel, name: str) -> Stack:
+        """Make a station for the kernel, with all its layers."""
+        stack = Stack(Links(Station(self._network, kernel, name), self._wire))
+        Tunnels(stack)
         kernel.state.changes = self._network.changes
         self._network.changes.count += 1
-        self._stations[kernel] = station
-        return station
+        self._stacks[kernel] = stack
+        return stack
 
-    def _connect(self, station: Station, nic: Link, below: Station, link: Link) -> None:
-        station.cables[nic.name] = Cable(nic.index, below, link.name, link.index)
-        below.cables[link.name] = Cable(link.index, station, nic.name, nic.index)
+    def _plug(self, links: Links, uplink: Link) -> None:
+        """Put a link on the wire."""
+        links.cables[uplink.name] = Cable(uplink.index)
+        self._wire.plug(links, uplink.name)
         self._network.changes.count += 1
 
-    def _station(self, place: Place) -> Station:
+    def _connect(self, links: Links, nic: Link, below: Links, link: Link) -> None:
+        """Connect two links by a cable."""
+        links.cables[nic.name] = Cable(nic.index, below, link.name, link.index)
+        below.cables[link.name] = Cable(link.index, links, nic.name, nic.index)
+        self._network.changes.count += 1
+
+    def _stack(self, place: Place) -> Stack:
         kernel = place.kernel if isinstance(place, Guest) else place
-        station = self._stations.get(kernel) if isinstance(kernel, FakeKernel) else None
-        if station is None:
-            raise InvalidRequest(f"{place!r} is no host or guest of this fabric")
-        return station
+        stack = self._stacks.get(kernel) if isinstance(kernel, FakeKernel) else None
+        if stack is None:
+            raise InvalidRequest(f"{place!r} is not a host or guest of this fabric")
+        return stack
 
     def _there(self, target: Place | str | IPAddress) -> Station | None:
-        """The station that has to answer, if it matters."""
-        return self._station(target) if isinstance(target, (FakeKernel, Guest)) else None
+        """Return the station that has to answer, None if any may."""
+        return self._stack(target).station if isinstance(target, (FakeKernel, Guest)) else None
 
-    def _find_port(self, on: Vnic | tuple[FakeKernel, Vnic]) -> tuple[Station, Macvtap]:
+    def _find_port(self, on: Vnic | tuple[FakeKernel, Vnic]) -> tuple[Links, Macvtap]:
         kernels, port = ([on[0]], on[1]) if isinstance(on, tuple) else (self.hosts.values(), on)
         found = [
-            (self._station(kernel), link)
+            (self._stack(kernel).links, link)
             for kernel in kernels
             if isinstance(link := kernel.state.link(port.link_name), Macvtap)
         ]
         if not found:
             raise InvalidRequest(f"no host has a macvtap {port.link_name}", field="on")
         if len(found) > 1:
-            names = ", ".join(station.name for station, _ in found)
-            raise InvalidRequest(f"{names} have a macvtap {port.link_name}: say which", field="on")
-        station, link = found[0]
-        if station.cable(link) is not None:
-            raise InvalidRequest(f"{link.name} has a host already", field="on")
-        return station, link
-
-
-def _address_of(vnic: Vnic, given: str | IPInterface | None) -> IPInterface:
-    """The guest's address: the one given, else the VNIC's in its subnet."""
-    try:
-        if given is not None:
-            return ip_interface(given)
-        ip, subnet = getattr(vnic, "ip", None), getattr(vnic, "subnet", None)
-        if ip is None:
-            raise InvalidRequest("the VNIC has none: give one, or dhcp=True", field="address")
-        prefix = (
-            str(subnet).rpartition("/")[2] if subnet is not None else ip_address(ip).max_prefixlen
-        )
-        return ip_interface(f"{ip}/{prefix}")
-    except ValueError as error:
-        raise InvalidRequest(str(error), field="address") from None
-
-
-def _gateway_of(vnic: Vnic, given: str | IPAddress | None) -> IPAddress | None:
-    """The guest's gateway: the one given, else the VNIC's, if it has one."""
-    found = given if given is not None else getattr(vnic, "gateway", None)
-    return None if found is None else _address(found, "gateway")
-
-
-def _address(value: object, field: str) -> IPAddress:
-    try:
-        return ip_address(value)  # type: ignore[arg-type]
-    except ValueError as error:
-        raise InvalidRequest(str(error), field=field) from None
+            names = ", ".join(links.station.name for links, _ in found)
+            raise InvalidRequest(
+                f"{names} have a macvtap {port.link_name}: pass on=(kernel, vnic)", field="on"
+            )
+        links, link = found[0]
+        if links.cable(link) is not None:
+            raise InvalidRequest(f"{link.name} already has a host", field="on")
+        return links, link
 
 
 def _opening(protocol: str | None, port: int | None) -> Segment:
-    """The first packet of a connection."""
+    """Return the first packet of a connection."""
     _check_port(protocol, port, needed=True)
     return Segment(protocol or "", _EPHEMERAL, port or 0)
 
@@ -358,21 +327,13 @@ def _opening(protocol: str | None, port: int | None) -> Segment:
 def _check_port(protocol: str | None, port: int | None, *, needed: bool = False) -> None:
     if protocol not in PROTOCOLS:
         known = ", ".join(PROTOCOLS)
-        raise InvalidRequest(f"{protocol!r} is none of {known}", field="protocol")
+        raise InvalidRequest(f"protocol {protocol!r} is not one of {known}", field="protocol")
     if port is None and not needed:
         return
     if type(port) is not int or not 0 < port < 2**16:
-        raise InvalidRequest(f"{port!r} is no port from 1 to 65535", field="port")
-
-
-def _nic_of(vnic: Vnic, near: Link, peer: Veth | None, dhcp: bool) -> tuple[str | None, int]:
-    """MAC and MTU of the guest's NIC; a VM that asks for a lease does not know its MTU yet."""
-    if peer is not None:
-        return peer.mac, peer.mtu or 1500
-    mtu = 1500 if dhcp else getattr(vnic, "mtu", None) or near.mtu or 1500
-    return getattr(vnic, "mac", None), mtu
+        raise InvalidRequest(f"{port!r} is not a port from 1 to 65535", field="port")
 
 
 def _main_address(station: Station) -> IPAddress | None:
-    """The first address that is not a loopback's."""
+    """Return the first address that is not a loopback address."""
     return next((ip for ip in station.state.local if not ip.is_loopback), None)

@@ -1,7 +1,8 @@
-"""What travels: Ethernet frames, ARP, IP packets and what they carry.
+"""Ethernet frames, ARP, IP packets, and their payloads.
 
-Values, never altered once made.  ``size`` is in bytes and counts everything
-from this layer up, as the MTU of a link does for the payload of a frame.
+Here: what travels.  Not here: where it travels.  All classes are values that are not
+modified after construction, except ``Frame.visited``.  ``size`` is in bytes and counts
+this layer and its payload, as the MTU of a link counts the payload of a frame.
 """
 
 from __future__ import annotations
@@ -18,15 +19,15 @@ _IP_HEADER = {4: 20, 6: 40}
 _UDP_HEADER = 8
 _GRE_HEADER = 8  # with a key (RFC 2890)
 _ICMP_HEADER = 8
-_OPENING = {"tcp": 20, "udp": 8, "sctp": 32}  # headers; of SCTP with an INIT chunk (RFC 9260)
-_DHCP = 300  # BOOTP's least (RFC 1542, 2.1)
+_OPENING = {"tcp": 20, "udp": 8, "sctp": 32}  # headers; SCTP includes an INIT chunk (RFC 9260)
+_DHCP = 300  # minimum size of BOOTP (RFC 1542, 2.1)
 _VNI_HEADER = 8  # VXLAN (RFC 7348, 5) and Geneve without options (RFC 8926, 3.4)
 TTL = 64
 
 
 @dataclass(slots=True, eq=False)
 class Arp:
-    """Who has ``target``, and the answer.  Over IPv6 it stands for neighbour discovery."""
+    """An ARP request for ``target`` or the reply; for IPv6 addresses, neighbour discovery."""
 
     request: bool
     sender: IPAddress
@@ -45,7 +46,7 @@ class Arp:
 
 @dataclass(slots=True, eq=False)
 class Echo:
-    """An ICMP echo request or reply (RFC 792); ``data`` bytes follow its header."""
+    """An ICMP echo request or reply (RFC 792) with ``data`` bytes after the header."""
 
     request: bool
     number: int
@@ -64,7 +65,7 @@ class Echo:
 
 @dataclass(slots=True, eq=False)
 class Segment:
-    """What opens a connection (TCP's SYN, SCTP's INIT, a UDP datagram), and its answer.
+    """The packet that opens a connection (TCP SYN, SCTP INIT, UDP datagram), or the answer.
 
     ``source`` and ``target`` are ports.
     """
@@ -84,12 +85,12 @@ class Segment:
     def __str__(self) -> str:
         if self.request:
             return f"{self.protocol}/{self.target}"
-        return f"answer of {self.protocol}/{self.source}"
+        return f"answer from {self.protocol}/{self.source}"
 
 
 @dataclass(slots=True, eq=False)
 class Dhcp:
-    """A DHCP message (RFC 2131); a server's has what it leases."""
+    """A DHCP message (RFC 2131).  Only messages of servers set the fields of the lease."""
 
     kind: str
     mac: str
@@ -101,12 +102,12 @@ class Dhcp:
     size: int = _DHCP
 
     def __str__(self) -> str:
-        return f"DHCP {self.kind} of {self.mac}"
+        return f"DHCP {self.kind} for {self.mac}"
 
 
 @dataclass(slots=True, eq=False)
 class Encapsulated:
-    """A frame, or for multipoint gre a packet, behind a tunnel's header.
+    """A frame behind a tunnel's header; multipoint gre carries a packet instead.
 
     ``protocol`` is "gre", "vxlan" or "geneve"; ``key`` is the GRE key or the VNI.
     """
@@ -116,7 +117,7 @@ class Encapsulated:
     inner: Frame | Packet
     size: int = field(init=False)
     depth: int = field(init=False)
-    """How many tunnels deep it is: 1 for a frame in one."""
+    """The number of nested tunnels: 1 for a frame in one tunnel."""
 
     def __post_init__(self) -> None:
         self.depth = 1 + _depth(self.inner)
@@ -161,7 +162,7 @@ class Packet:
 
 @dataclass(slots=True, eq=False)
 class Frame:
-    """An Ethernet frame; ``visited`` are the bridges it has passed, to find loops."""
+    """An Ethernet frame; ``visited`` has the bridges it passed, to detect loops."""
 
     source: str
     target: str
@@ -174,12 +175,12 @@ class Frame:
 
     @property
     def flooded(self) -> bool:
-        """Whether it goes to everybody: broadcast or multicast."""
+        """Whether the target is a broadcast or multicast MAC."""
         return int(self.target[1], 16) & 1 == 1
 
 
 def _depth(carried: Frame | Packet | Udp | Arp | Echo | Segment | Dhcp | Encapsulated) -> int:
-    """How many tunnels deep what a frame or packet carries is."""
+    """Return the number of nested tunnels in a payload."""
     while isinstance(carried, (Frame, Packet, Udp)):
         carried = carried.payload
     return carried.depth if isinstance(carried, Encapsulated) else 0

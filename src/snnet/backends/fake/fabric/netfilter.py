@@ -1,130 +1,142 @@
 """Netfilter's hooks on one host: where the firewall's rules meet its packets.
 
-Each hook takes a packet and gives it back, changed or not, or None when it was
-dropped.  Translation follows nf_nat_core.c: targets change before routing, sources
-after it; what answers is translated back at the opposite places.
+Here: the hooks, in the order in which a packet meets them.  Not here: the verdict of a
+rule (``filter.py``, ``conntrack.py``), and the path between hooks (``stack.py``,
+``links.py``).
+
+::
+
+    link ─► ingress ─► prerouting ─► route ──────► input ─► sockets, tunnels
+              ▲                        │                        │
+    port ─► bridge_prerouting          ▼                        ▼
+              │                     forward                  output ─► route
+              ▼                        │                                 │
+         bridge_forward ─► ports       └────────► postrouting ◄──────────┘ ─► link
+
+An IP hook returns the packet, translated or not, or None if it dropped the packet.  A
+frame hook returns whether the frame may pass.  Translation follows nf_nat_core.c: the
+target changes before routing and the source after it; answers are translated back at
+the opposite hooks.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from snnet.contract import HostIsolation, IPAddress, Link
 
-from ..sysctls import SysctlRules
-from .conntrack import ends_of, from_end, to_end
-from .filtering import Refused, forward_refused, input_refused
-from .frames import Frame, Packet
-from .guard import frame_refused, routed_refused
-from .passage import Passage
-from .trace import Step
-from .translation import new_source, new_target
-
-if TYPE_CHECKING:
-    from .station import Station
+from ..paths import source_on
+from .conntrack import Conntrack, Passage, ends_of, from_end, new_source, new_target, to_end
+from .filter import Refused, forward_refused, frame_refused, input_refused, routed_refused
+from .frames import Arp, Frame, Packet
+from .walk import Station, Step
 
 _BRIDGED = {4: "net.bridge.bridge-nf-call-iptables", 6: "net.bridge.bridge-nf-call-ip6tables"}
 
 
 class Netfilter:
-    """The hooks of one station; they look at nothing while it has no rules."""
+    """The hooks of one station; without rules every packet passes untracked."""
 
     def __init__(self, station: Station) -> None:
         self._station = station
         self._rules = station.state.rules
-        self._sysctls = SysctlRules(station.state)
+        self._walk = station.walk
+        self._conntrack = Conntrack()
+
+    # -- frames -------------------------------------------------------------------------
+
+    def ingress(self, link: Link, frame: Frame, step: Step) -> bool:
+        """Handle a frame that arrived on a link which is not a bridge port."""
+        refused = routed_refused(self._rules, link.name, frame) if self._rules else None
+        return self._passes(refused, step, link.name)
+
+    def bridge_prerouting(self, port: Link, frame: Frame, step: Step) -> bool:
+        """Handle a frame that arrived on a bridge port."""
+        refused = frame_refused(self._rules, port.name, frame) if self._rules else None
+        return self._passes(refused, step, port.name)
+
+    def bridge_forward(self, bridge: str, packet: Packet, step: Step) -> bool:
+        """Handle a packet between ports, if br_netfilter passes it to the IP hooks.
+
+        To them, the bridge is both the ingress and the egress link.  They filter and track
+        the packet but do not translate it: packets to translate have the host's MAC.
+        """
+        if not self._rules or not self._bridge_nf(packet.target.version):
+            return True
+        flow, answers = self._connections.find(packet)
+        passage = Passage(packet, step, bridge, flow, answers)
+        if not self._passes(forward_refused(self._rules, passage, bridge), step, bridge):
+            return False
+        if flow is not None:
+            self._connections.confirm(flow)
+        return True
+
+    def arp_input(self, link: Link, arp: Arp, step: Step) -> bool:
+        """Handle an ARP message for the host."""
+        isolations = self._rules.all(HostIsolation, link.name) if self._rules else ()
+        rule = next((rule for rule in isolations if rule.arp), None)
+        if rule is None:
+            return True
+        if arp.request and arp.target not in self._station.state.local:
+            self._station.ignore(step, link.name, "not for this host: {}", arp)
+            return False
+        return self._passes((rule, str(arp)), step, link.name)
 
     # -- IP -----------------------------------------------------------------------------
 
     def prerouting(self, passage: Passage) -> Passage | None:
-        """A packet came by a link."""
-        if not self._rules:
-            return passage
-        return self._aim(passage)
+        """Handle a packet that arrived on a link: destination NAT."""
+        return self._dnat(passage) if self._rules else passage
 
     def input(self, passage: Passage) -> Passage | None:
-        """It is for the host itself."""
+        """Handle a packet to the host itself: filter."""
         if not self._rules:
             return passage
         refused = input_refused(self._rules, passage)
-        return self._let(refused, passage) and self._sign(passage)
+        return self._filter(refused, passage) and self._snat(passage)
 
     def forward(self, passage: Passage, out: str) -> Passage | None:
-        """It is to leave by the link ``out``."""
+        """Handle a packet that is routed to the link ``out``: filter."""
         if not self._rules:
             return passage
-        return self._let(forward_refused(self._rules, passage, out), passage)
+        return self._filter(forward_refused(self._rules, passage, out), passage)
 
     def output(self, passage: Passage) -> Passage:
-        """The host itself sends it."""
-        return self._aim(passage) if self._rules else passage
+        """Handle a packet that the host itself sends: destination NAT."""
+        return self._dnat(passage) if self._rules else passage
 
     def postrouting(self, passage: Passage, out: str, next_hop: IPAddress) -> Passage | None:
-        """It leaves by the link ``out``."""
+        """Handle a packet that leaves by the link ``out``: source NAT."""
         flow = passage.flow
         if flow is None or not self._rules:
             return passage
-        if not flow.settled and not passage.answers:
-            own = self._station.stack.source_on(out, next_hop)
+        if not flow.confirmed and not passage.answers:
+            own = source_on(self._station.state, out, next_hop)
             found = new_source(self._rules, passage, out, own)
             if found is not None:
                 rule, address = found
                 if address is None:
-                    return self._let((rule, f"no address on {out}"), passage)
+                    return self._filter((rule, f"no address on {out}"), passage)
                 flow.source = flow.source._replace(address=address)
                 if address != passage.packet.source:
-                    end = flow.told(flow.source)
-                    passage = self._note(passage, "SNAT to {} by {}", end, rule)
-        return self._sign(passage)
-
-    def arrives(self, link: Link, frame: Frame, step: Step) -> bool:
-        """A frame came by a link that is no bridge's port; whether it may go on."""
-        refused = routed_refused(self._rules, link.name, frame) if self._rules else None
-        if refused is not None:
-            self._drop(refused, step, link.name)
-        return refused is None
-
-    # -- bridges ------------------------------------------------------------------------
-
-    def admits(self, port: Link, frame: Frame, step: Step) -> bool:
-        """A frame came by a bridge's port."""
-        refused = frame_refused(self._rules, port.name, frame) if self._rules else None
-        if refused is not None:
-            self._drop(refused, step, port.name)
-        return refused is None
-
-    def bridged(self, bridge: str, packet: Packet, step: Step) -> bool:
-        """It goes on to other ports; IP's hooks see it where br_netfilter shows it to them.
-
-        Both links are the bridge to them.  They filter and take note, but translate
-        nothing here: what is to be translated is for the MAC of the host.
-        """
-        if not self._rules or not self._shown(packet.target.version):
-            return True
-        connections = self._station.network.walk.connections
-        flow, answers = connections.find(self._station, packet)
-        passage = Passage(packet, step, bridge, flow, answers)
-        if self._let(forward_refused(self._rules, passage, bridge), passage) is None:
-            return False
-        if flow is not None:
-            connections.settle(self._station, flow)
-        return True
-
-    def deaf(self, link: str) -> HostIsolation | None:
-        """The rule by which the host takes in no ARP from the link, and so answers none."""
-        isolations = self._rules.all(HostIsolation, link) if self._rules else ()
-        return next((rule for rule in isolations if rule.arp), None)
-
-    def _shown(self, version: int) -> bool:
-        found = self._sysctls.find(_BRIDGED[version])
-        return found is not None and found.value != "0"
+                    end = flow.label(flow.source)
+                    passage = self._trace(passage, "SNAT to {} by {}", end, rule)
+        return self._snat(passage)
 
     # -- steps --------------------------------------------------------------------------
 
-    def _aim(self, passage: Passage) -> Passage:
-        """Send it to whom its connection is for, or whom it answers."""
-        station = self._station
-        flow, answers = station.network.walk.connections.find(station, passage.packet)
+    @property
+    def _connections(self) -> Conntrack:
+        """The connections of the walk under way."""
+        if self._walk is not self._station.walk:
+            self._walk, self._conntrack = self._station.walk, Conntrack()
+        return self._conntrack
+
+    def _bridge_nf(self, version: int) -> bool:
+        found = self._station.sysctls.find(_BRIDGED[version])
+        return found is not None and found.value != "0"
+
+    def _dnat(self, passage: Passage) -> Passage:
+        """Translate the target; of an answer, back to the original source."""
+        flow, answers = self._connections.find(passage.packet)
         if flow is None:
             return passage
         passage = passage._replace(flow=flow, answers=answers)
@@ -132,39 +144,39 @@ class Netfilter:
             target = flow.original.source
             if target == ends_of(passage.packet).target:
                 return passage
-            passage = self._note(passage, "for {}, whom it answers", flow.told(target))
+            passage = self._trace(passage, "answer: target restored to {}", flow.label(target))
         else:
-            if not flow.settled:
-                found = new_target(self._rules, passage, station.state.local)
+            if not flow.confirmed:
+                found = new_target(self._rules, passage, self._station.state.local)
                 if found is not None:
                     rule, flow.target = found
-                    end = flow.told(flow.target)
-                    passage = self._note(passage, "DNAT to {} by {}", end, rule)
+                    end = flow.label(flow.target)
+                    passage = self._trace(passage, "DNAT to {} by {}", end, rule)
             target = flow.target
         return passage._replace(packet=to_end(passage.packet, target))
 
-    def _sign(self, passage: Passage) -> Passage:
-        """Have it come from whom its connection is from, or who was asked."""
+    def _snat(self, passage: Passage) -> Passage:
+        """Translate the source; of an answer, back to the original target."""
         flow = passage.flow
         if flow is None:
             return passage
-        self._station.network.walk.connections.settle(self._station, flow)
+        self._connections.confirm(flow)
         source = flow.original.target if passage.answers else flow.source
         if source == ends_of(passage.packet).source:
             return passage
         if passage.answers:
-            passage = self._note(passage, "from {}, who was asked", flow.told(source))
+            passage = self._trace(passage, "answer: source restored to {}", flow.label(source))
         return passage._replace(packet=from_end(passage.packet, source))
 
-    def _note(self, passage: Passage, said: str, *values: object) -> Passage:
+    def _trace(self, passage: Passage, said: str, *values: object) -> Passage:
         step = passage.step.then(self._station.name, passage.link, said, *values)
         return passage._replace(step=step)
 
-    def _let(self, refused: Refused | None, passage: Passage) -> Passage | None:
-        if refused is None:
-            return passage
-        self._drop(refused, passage.step, passage.link)
-        return None
+    def _filter(self, refused: Refused | None, passage: Passage) -> Passage | None:
+        return passage if self._passes(refused, passage.step, passage.link) else None
 
-    def _drop(self, refused: Refused, step: Step, link: str) -> None:
-        self._station.network.walk.drop(step, self._station, link, "dropped by: {}: {}", *refused)
+    def _passes(self, refused: Refused | None, step: Step, link: str) -> bool:
+        """Return whether it may pass; otherwise drop it and name the rule in the trace."""
+        if refused is not None:
+            self._station.drop(step, link, "dropped by: {}: {}", *refused)
+        return refused is None

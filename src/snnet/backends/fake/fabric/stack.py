@@ -1,95 +1,128 @@
-"""IP of one station: input, forwarding, output (net/ipv4/ip_input.c ... ip_output.c).
+"""Layers 3 and 4 of a station: IP input, forwarding and output, and its sockets.
 
-A packet passes here in the order of netfilter's hooks: ``packet`` (prerouting),
-``_deliver`` (input) or ``_forward`` (forward), ``send`` (output) and ``_out``
-(postrouting).  Firewall rules act at the head of these (``netfilter.py``).
+Here: the path of a packet from hook to hook (net/ipv4/ip_input.c, ip_forward.c,
+ip_output.c); the picture is in ``netfilter.py``.  Not here: what the hooks decide, how
+a MAC is found (``arp.py``), and tunnels (``tunnels.py``), which register themselves as
+``Stack.tunnels``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from ipaddress import IPv4Address
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from snnet.contract import Gre, IPAddress, Link
 
 from ..addresses import is_broadcast
 from ..fib import Hop
 from ..paths import path_to, source_on
-from ..sysctls import SysctlRules
 from .arp import Resolver
-from .frames import BROADCAST, Arp, Encapsulated, Frame, Packet, Udp
-from .netfilter import Netfilter
-from .passage import Passage
-from .sockets import Sockets
-from .trace import Step
-
-if TYPE_CHECKING:
-    from .station import Station
+from .conntrack import Passage
+from .frames import BROADCAST, Arp, Echo, Encapsulated, Frame, Packet, Segment, Udp
+from .links import Links
+from .walk import Station, Step
 
 _LIMITED_BROADCAST = IPv4Address("255.255.255.255")
 
 Listener = Callable[[str, Packet, Step], None]
+"""Receives a UDP packet: its ingress link, the packet, and the step before."""
+
+
+class TunnelLayer(Protocol):
+    """Receives encapsulated packets, and sends packets over multipoint gre."""
+
+    def decapsulate(self, packet: Packet, outer: Encapsulated, port: int, step: Step) -> None: ...
+
+    def send_packet(self, link: Gre, next_hop: IPAddress, packet: Packet, step: Step) -> None: ...
 
 
 class Stack:
-    """Takes packets in, forwards them, sends its own."""
+    """Receives, forwards and sends the packets of one station."""
 
-    def __init__(self, station: Station) -> None:
-        self._station = station
-        self._state = station.state
-        self._sysctls = SysctlRules(station.state)
-        self._resolver = Resolver(station)
-        self.netfilter = Netfilter(station)
-        self.sockets = Sockets(station)
-        self.raw: dict[int, Listener] = {}
-        """Who takes UDP packets to a port as they come in, with no address of their own."""
-        self.servers: dict[int, Listener] = {}
-        """Who takes UDP packets to a port of the host's addresses, and to all."""
+    tunnels: TunnelLayer
+
+    def __init__(self, links: Links) -> None:
+        self.links = links
+        self.station = links.station
+        self.sockets = Sockets(links.station, self.send)
+        self._state = links.station.state
+        self._netfilter = links.netfilter
+        self._resolver = Resolver(links)
+        links.upper = self
 
     # -- in ---------------------------------------------------------------------------
 
-    def enter(self, link: Link, frame: Frame, step: Step, *, meant: bool = False) -> None:
-        """A frame arrived for the host, if it is its own MAC (or ``meant``) or everybody's."""
-        station = self._station
+    def receive(self, link: Link, frame: Frame, step: Step, *, meant: bool = False) -> None:
+        """Receive a frame: flooded, to the link's MAC, or ``meant`` for the host anyway."""
+        station = self.station
         if not (meant or frame.flooded or frame.target == link.mac):
-            station.network.walk.ignore(step, station, link.name, "frame to {}", frame.target)
+            station.ignore(step, link.name, "frame to {}", frame.target)
         elif isinstance(frame.payload, Arp):
-            for packet in self._resolver.hear(link, frame.payload, step):
+            for packet in self._resolver.receive(link, frame.payload, step):
                 step_on = step.then(
                     station.name, link.name, "{} is at {}", frame.payload.sender, frame.source
                 )
-                self._on_link(link, frame.payload.sender, packet, step_on)
-        elif self.netfilter.arrives(link, frame, step):
-            self.packet(link.name, frame.payload, step)
+                self._to_neighbour(link, frame.payload.sender, packet, step_on)
+        elif self._netfilter.ingress(link, frame, step):
+            self.receive_packet(link.name, frame.payload, step)
 
-    def packet(self, link: str, packet: Packet, step: Step) -> None:
-        """A packet arrived by a link."""
-        station = self._station
-        payload = packet.payload
-        if isinstance(payload, Udp) and payload.target in self.raw:
-            self.raw[payload.target](link, packet, step)
+    def receive_packet(self, link: str, packet: Packet, step: Step) -> None:
+        """Receive a packet on a link (ip_rcv)."""
+        if self.sockets.receive_raw(link, packet, step):
             return
-        passage = self.netfilter.prerouting(Passage(packet, step, link))
+        passage = self._netfilter.prerouting(Passage(packet, step, link))
         if passage is None:
             return
-        packet, step = passage.packet, passage.step
+        packet = passage.packet
         if packet.source.version == 4 and packet.source in self._state.local and link != "lo":
-            # fib_validate_source: nobody else may use an address of ours.
-            station.network.walk.drop(
-                step, station, link, "{} comes from an address of this host", packet
-            )
+            # fib_validate_source: no other host may use an address of this one.
+            why = "{} has a source address of this host"
+            self.station.drop(passage.step, link, why, packet)
         elif self._is_local(packet.target):
             self._deliver(passage)
         else:
             self._forward(passage)
 
+    def _deliver(self, arrived: Passage) -> None:
+        """Deliver a packet to the host itself (ip_local_deliver)."""
+        passage = self._netfilter.input(arrived)
+        if passage is None:
+            return
+        packet, step, payload = passage.packet, passage.step, passage.packet.payload
+        if isinstance(payload, Encapsulated):
+            self.tunnels.decapsulate(packet, payload, 0, step)
+        elif isinstance(payload, Udp) and isinstance(payload.payload, Encapsulated):
+            self.tunnels.decapsulate(packet, payload.payload, payload.target, step)
+        else:
+            self.sockets.receive(passage.link, packet, payload, step)
+
+    def _forward(self, arrived: Passage) -> None:
+        """Forward a packet to another host (ip_forward)."""
+        station, packet, step, link = self.station, arrived.packet, arrived.step, arrived.link
+        if not station.forwards(link, packet.target.version):
+            why = "{} is not for this host, which does not forward"
+            station.drop(step, link, why, packet)
+            return
+        if packet.ttl <= 1:
+            station.drop(step, link, "TTL exceeded on the way to {}", packet.target)
+            return
+        hop = self._state.fib.find(packet.target)
+        if hop is None:
+            station.drop(step, link, "no route to {}", packet.target)
+            return
+        passage = self._netfilter.forward(arrived, hop.link)
+        if passage is not None:
+            onward = Packet(packet.source, packet.target, packet.payload, packet.ttl - 1)
+            step = step.then(station.name, link, "forwards {}", packet)
+            self._output(hop, passage._replace(packet=onward, step=step))
+
     def _is_local(self, address: IPAddress) -> bool:
-        """Whether the host takes it in: any of its addresses, by whatever link (weak host)."""
-        learned = self._station.network.learned.local
-        found = learned.get((self._station, address))
+        """Return whether the host accepts packets to the address, on any link (weak host)."""
+        learned = self.station.learned.local
+        found = learned.get((self.station, address))
         if found is None:
-            found = learned[self._station, address] = (
+            found = learned[self.station, address] = (
                 address in self._state.local
                 or address.is_loopback
                 or address == _LIMITED_BROADCAST
@@ -97,79 +130,25 @@ class Stack:
             )
         return found
 
-    def _deliver(self, arrived: Passage) -> None:
-        passage = self.netfilter.input(arrived)
-        if passage is None:
-            return
-        station, walk = self._station, self._station.network.walk
-        packet, step, link = passage.packet, passage.step, passage.link
-        payload = packet.payload
-        if isinstance(payload, Encapsulated):
-            station.tunnels.decapsulate(packet, payload, 0, step)
-        elif isinstance(payload, Udp):
-            if isinstance(payload.payload, Encapsulated):
-                station.tunnels.decapsulate(packet, payload.payload, payload.target, step)
-            elif payload.target in self.servers:
-                self.servers[payload.target](link, packet, step)
-            else:
-                walk.ignore(step, station, link, "nobody listens for {}", payload)
-        elif packet.target not in self._state.local and not packet.target.is_loopback:
-            walk.ignore(step, station, link, "what is asked of all gets no answer")
-        else:
-            self.sockets.hear(link, packet, payload, step)
-
-    def _forward(self, passage: Passage) -> None:
-        station, walk = self._station, self._station.network.walk
-        packet, step, link = passage.packet, passage.step, passage.link
-        if not self.forwards(link, packet.target.version):
-            walk.drop(
-                step, station, link, "{} is not for this host, which does not forward", packet
-            )
-            return
-        if packet.ttl <= 1:
-            walk.drop(step, station, link, "TTL exceeded on the way to {}", packet.target)
-            return
-        hop = self._state.fib.find(packet.target)
-        if hop is None:
-            walk.drop(step, station, link, "no route to {}", packet.target)
-            return
-        let = self.netfilter.forward(passage, hop.link)
-        if let is not None:
-            onward = Packet(packet.source, packet.target, packet.payload, packet.ttl - 1)
-            step = step.then(station.name, link, "forwards {}", packet)
-            self._out(hop, let._replace(packet=onward, step=step))
-
-    def forwards(self, link: str, version: int) -> bool:
-        """Whether the host passes on what comes by the link for others."""
-        name = f"net.ipv4.conf.{link}" if version == 4 else "net.ipv6.conf.all"
-        found = self._sysctls.find(f"{name}.forwarding")
-        return found is not None and found.value != "0"
-
-    def answers_for(self, link: Link) -> list[IPAddress] | None:
-        """The addresses the host may answer ARP for on the link; None if for any."""
-        if self._resolver.is_proxy(link):
-            return None
-        return [*self._state.local, *self._resolver.proxied(link)]
-
     # -- out ----------------------------------------------------------------------------
 
     def send(self, packet: Packet, step: Step, sender: str = "") -> None:
-        """Send a packet of the host's own; ``sender`` is the tunnel it comes from, if any."""
-        station = self._station
-        passage = self.netfilter.output(Passage(packet, step))
+        """Send a packet of the host; ``sender`` is the tunnel that encapsulated it, if any."""
+        passage = self._netfilter.output(Passage(packet, step))
         packet, step = passage.packet, passage.step
         if self._is_local(packet.target) and packet.target != _LIMITED_BROADCAST:
-            station.network.walk.later(self.packet, "lo", packet, step)
+            self.station.walk.later(self.receive_packet, "lo", packet, step)
             return
         hop = self._state.fib.find(packet.target)
         if hop is None:
-            station.network.walk.drop(step, station, sender, "no route to {}", packet.target)
+            self.station.drop(step, sender, "no route to {}", packet.target)
         else:
-            self._out(hop, passage)
+            self._output(hop, passage)
 
-    def _out(self, hop: Hop, leaving: Passage) -> None:
+    def _output(self, hop: Hop, leaving: Passage) -> None:
+        """Send a routed packet out of its link (ip_output)."""
         next_hop = hop.gateway or leaving.packet.target
-        passage = self.netfilter.postrouting(leaving, hop.link, next_hop)
+        passage = self._netfilter.postrouting(leaving, hop.link, next_hop)
         if passage is None:
             return
         packet, step = passage.packet, passage.step
@@ -177,36 +156,119 @@ class Stack:
         assert link is not None
         if packet.size > (link.mtu or 0):
             why = "{} bytes to {} do not fit the MTU of {}"
-            self._station.network.walk.drop(
-                step, self._station, link.name, why, packet.size, packet.target, link.mtu
-            )
+            self.station.drop(step, link.name, why, packet.size, packet.target, link.mtu)
             return
-        self._on_link(link, next_hop, packet, step)
+        self._to_neighbour(link, next_hop, packet, step)
 
-    def _on_link(self, link: Link, next_hop: IPAddress, packet: Packet, step: Step) -> None:
-        """Send to a neighbour on the link, once its MAC is known."""
-        station = self._station
+    def _to_neighbour(self, link: Link, next_hop: IPAddress, packet: Packet, step: Step) -> None:
+        """Send to a neighbour on the link, after resolving its MAC."""
         if isinstance(link, Gre):
-            station.tunnels.send_packet(link, next_hop, packet, step)
+            self.tunnels.send_packet(link, next_hop, packet, step)
             return
+        station = self.station
         mac = self._resolver.mac_of(link, next_hop)
         if mac is not None:
-            station.transmit(link.name, Frame(link.mac or "", mac, packet), step)
-        elif station.network.walk.wait(station, link.name, next_hop, packet, step):
+            self.links.transmit(link.name, Frame(link.mac or "", mac, packet), step)
+        elif station.walk.wait(station, link.name, next_hop, packet, step):
             sender = packet.source
             if sender not in self._state.local:
-                sender = self.source_on(link.name, next_hop) or sender
+                sender = source_on(self._state, link.name, next_hop) or sender
             arp = Arp(True, sender, link.mac or "", next_hop)
             step = step.then(station.name, link.name, "{} tell {}", arp, sender)
-            station.transmit(link.name, Frame(link.mac or "", BROADCAST, arp), step)
+            self.links.transmit(link.name, Frame(link.mac or "", BROADCAST, arp), step)
 
-    # -- addresses of our own --------------------------------------------------------------
+    # -- its addresses -----------------------------------------------------------------------
+
+    def answers_for(self, link: Link) -> list[IPAddress] | None:
+        """Return the addresses the host may answer ARP for on the link; None for any."""
+        if self._resolver.is_proxy(link):
+            return None
+        return [*self._state.local, *self._resolver.proxied(link)]
 
     def source_for(self, target: IPAddress) -> IPAddress | None:
-        """The address the host uses towards the target, None if it has no way there."""
+        """Return the source address for the target, None without a route."""
         path = path_to(self._state, target)
         return path.source if path else None
 
-    def source_on(self, link: str, towards: IPAddress) -> IPAddress | None:
-        """The address of the link that it uses towards a neighbour."""
-        return source_on(self._state, link, towards)
+
+class Sockets:
+    """Answers every echo request, and connections to ports that are listened on."""
+
+    def __init__(self, station: Station, send: Callable[[Packet, Step], None]) -> None:
+        self._station = station
+        self._send = send
+        self._listening: dict[str, set[int] | None] | None = {}
+        self.raw: dict[int, Listener] = {}
+        """Listeners by UDP port that receive packets before IP does, without an address."""
+        self.servers: dict[int, Listener] = {}
+        """Listeners by UDP port for the host's addresses and broadcasts."""
+
+    def listen_to_all(self) -> None:
+        """Listen on every port of every protocol, until ``listen`` is called."""
+        self._listening = None
+
+    def listen(self, protocol: str, port: int | None) -> None:
+        """Listen on this port too; None for every port of the protocol."""
+        if self._listening is None:
+            self._listening = {}
+        ports = self._listening.setdefault(protocol, set())
+        if port is None or ports is None:
+            self._listening[protocol] = None
+        else:
+            ports.add(port)
+
+    def receive_raw(self, link: str, packet: Packet, step: Step) -> bool:
+        """Give a packet to a raw listener (packet(7)); return whether there is one."""
+        payload = packet.payload
+        listener = self.raw.get(payload.target) if isinstance(payload, Udp) else None
+        if listener is not None:
+            listener(link, packet, step)
+        return listener is not None
+
+    def receive(self, link: str, packet: Packet, payload: Echo | Segment | Udp, step: Step) -> None:
+        """Receive a packet to one of the host's addresses or a broadcast address."""
+        station, local = self._station, self._station.state.local
+        if isinstance(payload, Udp):
+            listener = self.servers.get(payload.target)
+            if listener is not None:
+                listener(link, packet, step)
+            else:
+                station.ignore(step, link, "nobody listens for {}", payload)
+        elif packet.target not in local and not packet.target.is_loopback:
+            station.ignore(step, link, "a broadcast request is not answered")
+        elif payload.request:
+            self._answer(link, packet, payload, step)
+        elif self._asked(packet, payload):
+            said = "{} arrived from {}"
+            station.walk.answer = step.then(station.name, link, said, payload, packet.source)
+        else:
+            station.drop(step, link, "{} answers no request of this host", packet)
+
+    def _answer(self, link: str, packet: Packet, payload: Echo | Segment, step: Step) -> None:
+        station = self._station
+        if isinstance(payload, Segment) and not self._listens(payload):
+            station.drop(step, link, "refused: nobody listens on {}", payload)
+            return
+        station.walk.reached.setdefault(station, packet.source)
+        step = step.then(station.name, link, "{} arrived from {}", payload, packet.source)
+        self._send(Packet(packet.target, packet.source, payload.reply()), step)
+
+    def _listens(self, segment: Segment) -> bool:
+        if self._listening is None:
+            return True
+        ports = self._listening.get(segment.protocol, set())
+        return ports is None or segment.target in ports
+
+    def _asked(self, packet: Packet, payload: Echo | Segment) -> bool:
+        """Return whether the packet answers the question of this host.
+
+        A connection accepts answers from its address and port only; ``ping`` accepts an
+        echo reply from any address.
+        """
+        question = self._station.walk.question
+        if question is None or question.station is not self._station:
+            return False
+        asked = question.packet
+        if isinstance(payload, Echo) or not isinstance(asked.payload, Segment):
+            return isinstance(payload, Echo) and isinstance(asked.payload, Echo)
+        return (packet.source, payload.source) == (asked.target, asked.payload.target)

@@ -1,9 +1,12 @@
-"""Tunnels: frames into packets and back, through the host's own IP."""
+"""Tunnels: frames into packets and back, through the host's own IP.
+
+Here: how each kind of tunnel finds its other end, and which link receives a packet.
+Not here: the headers (``frames.py``) and the path of the outer packet (``stack.py``).
+"""
 
 from __future__ import annotations
 
 from ipaddress import IPv4Address
-from typing import TYPE_CHECKING
 
 from snnet.contract import (
     Fdb,
@@ -17,21 +20,21 @@ from snnet.contract import (
 )
 
 from .frames import Encapsulated, Frame, Packet, Udp
-from .trace import Step
+from .stack import Stack
+from .walk import Step
 
-if TYPE_CHECKING:
-    from .station import Station
-
-_SOURCE_PORT = 49152  # any would do; the kernel takes a hash of the inner headers
+_SOURCE_PORT = 49152  # the kernel uses a hash of the inner headers; any port will do
 _DEPTH_MAX = 8  # XMIT_RECURSION_LIMIT, net/core/dev.h
 _ANYBODY = "00:00:00:00:00:00"
 
 
 class Tunnels:
-    """All tunnels of one station."""
+    """The tunnels of one station; registers itself with its links and stack."""
 
-    def __init__(self, station: Station) -> None:
-        self._station = station
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+        self._station = stack.station
+        stack.tunnels = stack.links.tunnels = self
 
     # -- out -------------------------------------------------------------------------
 
@@ -44,22 +47,19 @@ class Tunnels:
                 far = self._vxlan_remote(link, frame.target)
                 if far is None:
                     why = "no forwarding entry for {}"
-                    self._station.network.walk.drop(
-                        step, self._station, link.name, why, frame.target
-                    )
+                    self._station.drop(step, link.name, why, frame.target)
                     return
                 udp = Udp(_SOURCE_PORT, port, Encapsulated("vxlan", vni, frame))
                 self._send(link, local, far, udp, step)
             case Geneve(remote=remote, vni=vni, port=port):
                 udp = Udp(_SOURCE_PORT, port, Encapsulated("geneve", vni, frame))
-                self._send(link, self._station.stack.source_for(remote), remote, udp, step)
+                self._send(link, self._stack.source_for(remote), remote, udp, step)
 
     def send_packet(self, link: Gre, next_hop: IPAddress, packet: Packet, step: Step) -> None:
-        """Send a packet over multipoint gre: neighbours say where the next hop is."""
+        """Send a packet over multipoint gre, to the next hop's neighbour entry."""
         entry = self._station.state.nouns.get(("neighbour", link.name, str(next_hop)))
         if not isinstance(entry, Neighbour):
-            walk = self._station.network.walk
-            walk.drop(step, self._station, link.name, "no neighbour entry for {}", next_hop)
+            self._station.drop(step, link.name, "no neighbour entry for {}", next_hop)
             return
         payload = Encapsulated("gre", link.tunnel_key, packet)
         self._send(link, link.local, IPv4Address(entry.lladdr), payload, step)
@@ -81,23 +81,23 @@ class Tunnels:
     ) -> None:
         station = self._station
         if local is None or local not in station.state.local:
-            why = "its local address {} is not on this host"
-            station.network.walk.drop(step, station, link.name, why, local)
+            why = "the local address {} is not on this host"
+            station.drop(step, link.name, why, local)
             return
         step = step.then(station.name, link.name, "{} to {}", payload, remote)
         inner = payload.payload if isinstance(payload, Udp) else payload
         if isinstance(inner, Encapsulated) and inner.depth > _DEPTH_MAX:
-            station.network.walk.drop(step, station, link.name, "the tunnel leads into itself")
+            station.drop(step, link.name, "the tunnel is routed into itself")
             return
-        station.stack.send(Packet(local, remote, payload), step, link.name)
+        self._stack.send(Packet(local, remote, payload), step, link.name)
 
     # -- in ---------------------------------------------------------------------------
 
     def decapsulate(self, packet: Packet, outer: Encapsulated, port: int, step: Step) -> None:
-        """Take in what came for one of the tunnels.
+        """Receive an encapsulated packet on the tunnel it belongs to.
 
-        A gre tunnel goes by both addresses and the key (ip_tunnel_lookup), a
-        vxlan by VNI and port whoever sent it, a geneve by VNI and sender.
+        The tunnel is found by both addresses and the key for gre (ip_tunnel_lookup), by VNI
+        and port for vxlan from any sender, and by VNI, port and sender for geneve.
         """
         station, source, target = self._station, packet.source, packet.target
         version = target.version
@@ -114,12 +114,12 @@ class Tunnels:
         name = station.state.tunnels.get(identity)
         if name is None:
             why = "no tunnel here for {} from {}"
-            station.network.walk.drop(step, station, "", why, outer, source)
+            station.drop(step, "", why, outer, source)
             return
         step = step.then(station.name, name, "{} from {}", outer, source)
         if isinstance(outer.inner, Frame):
-            station.receive(name, outer.inner, step)
+            self._stack.links.receive(name, outer.inner, step)
         elif station.state.is_up(name):
-            station.stack.packet(name, outer.inner, step)
+            self._stack.receive_packet(name, outer.inner, step)
         else:
-            station.network.walk.drop(step, station, name, "the link is down")
+            station.drop(step, name, "the link is down")

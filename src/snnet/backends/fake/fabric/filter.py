@@ -1,0 +1,148 @@
+"""Verdicts of the firewall's rules, as ``snnet.contract.rules`` defines them.
+
+Here: whether rules drop a frame or packet, which rule, and why.  Not here: the hooks that
+ask (``netfilter.py``) and NAT (``conntrack.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import IPv4Address
+
+from snnet.contract import (
+    AntiSpoof,
+    BridgeAccept,
+    ExternalForward,
+    HostIsolation,
+    IPAddress,
+    Masquerade,
+    Noun,
+    Owned,
+    PublicIp,
+    ZoneLink,
+)
+
+from ..rulebook import Rulebook
+from .conntrack import End, Passage, ends_of
+from .frames import Arp, Frame, Packet
+
+_NOBODY = IPv4Address("0.0.0.0")
+_SERVER, _CLIENT = 67, 68  # of DHCP (RFC 2131, 4.1)
+
+Refused = tuple[Noun, str]
+"""The rule that drops a packet, and why."""
+
+# -- frames: the addresses a guest may use (``AntiSpoof``) -------------------------------
+
+
+def frame_refused(rules: Rulebook, port: str, frame: Frame) -> Refused | None:
+    """Return the rule that drops a frame from this bridge port, None if it may pass."""
+    for rule in rules.all(AntiSpoof, port, True):
+        if why := _lie_of_frame(rule, frame):
+            return rule, why
+    return None
+
+
+def routed_refused(rules: Rulebook, link: str, frame: Frame) -> Refused | None:
+    """Return the rule that drops a frame from a link without a bridge; ARP always passes."""
+    for rule in rules.all(AntiSpoof, link, False):
+        packet = frame.payload
+        if isinstance(packet, Arp):
+            continue
+        if frame.source != rule.mac:
+            return rule, f"the frame is from {frame.source}"
+        if packet.source not in rule.addresses:
+            return rule, f"{packet} has a foreign source"
+    return None
+
+
+def _lie_of_frame(rule: AntiSpoof, frame: Frame) -> str:
+    if frame.source != rule.mac:
+        return f"the frame is from {frame.source}"
+    if isinstance(frame.payload, Arp):
+        return _lie_of_arp(rule, frame.payload)
+    return _lie_of_packet(rule, frame.payload)
+
+
+def _lie_of_arp(rule: AntiSpoof, arp: Arp) -> str:
+    if arp.sender_mac != rule.mac:
+        return f"{arp} says {arp.sender} is at {arp.sender_mac}"
+    probe = arp.request and arp.sender == _NOBODY  # RFC 5227, 2.1.1
+    if arp.sender in rule.addresses or probe:
+        return ""
+    return f"{arp} is from {arp.sender}"
+
+
+def _lie_of_packet(rule: AntiSpoof, packet: Packet) -> str:
+    protocol, source, target = ends_of(packet)
+    if (protocol, source.port) == ("udp", _SERVER):
+        return f"{packet} is an answer of a DHCP server"
+    asks = (protocol, source, target.port) == ("udp", End(_NOBODY, _CLIENT), _SERVER)
+    return "" if packet.source in rule.addresses or asks else f"{packet} has a foreign source"
+
+
+# -- packets: forwarding, and input to the host -------------------------------------------
+
+
+def forward_refused(rules: Rulebook, passage: Passage, out: str) -> Refused | None:
+    """Return the rule that drops a packet on its way to the link ``out``, None if it may pass."""
+    came = passage.link
+    for bridge, way in ((came, "from"), (out, "to")):
+        accept = rules.first(BridgeAccept, bridge)
+        if accept is not None:
+            return None if came == out else (accept, f"nothing is routed {way} it")
+    if passage.answers:
+        return None
+    # Each owner has its own zones.  A drop by one owner is final.
+    ours = {link.owner: link for link in rules.all(ZoneLink, came)}
+    theirs = {link.owner: link for link in rules.all(ZoneLink, out)}
+    for owner in {**ours, **theirs}:
+        refused = _zones_refuse(rules, passage, out, ours.get(owner), theirs.get(owner))
+        if refused is not None:
+            return refused
+    return None
+
+
+def input_refused(rules: Rulebook, passage: Passage) -> Refused | None:
+    """Return the rule that drops a packet to the host itself, None if it may pass."""
+    isolation = rules.first(HostIsolation, passage.link)
+    if isolation is None or passage.answers:
+        return None
+    return isolation, f"{passage.packet} is not an answer"
+
+
+def _zones_refuse(
+    rules: Rulebook, passage: Passage, out: str, ours: ZoneLink | None, theirs: ZoneLink | None
+) -> Refused | None:
+    """Return the zone link of one owner that drops a packet which is not an answer.
+
+    ``ours`` is the zone of the ingress link, ``theirs`` that of ``out``.
+    """
+    if ours is not None:
+        within = theirs is not None and theirs.zone == ours.zone
+        if within or _may_leave(rules, ours, passage.packet.source, out):
+            return None
+        if not rules.is_outbound(ours):
+            return ours, f"{passage.packet} leaves by {out} and is not an answer"
+    if theirs is not None and not _may_enter(rules, theirs, passage):
+        return theirs, f"{passage.packet} arrived on {passage.link} and is not an answer"
+    return None
+
+
+def _may_leave(rules: Rulebook, ours: ZoneLink, source: IPAddress, out: str) -> bool:
+    """Return whether a new connection may leave the zone by the link ``out``."""
+    public = rules.all(PublicIp, source, out)
+    exits = rules.all(ExternalForward, ours.link, out)
+    masquerades = rules.all(Masquerade, out)
+    return _has(public, ours.owner) or (_has(exits, ours.owner) and _has(masquerades, ours.owner))
+
+
+def _may_enter(rules: Rulebook, theirs: ZoneLink, passage: Passage) -> bool:
+    """Return whether a new connection from outside the owner's zones may enter this zone."""
+    if passage.flow is not None and passage.flow.redirected:
+        return True
+    return rules.in_networks(theirs, passage.packet.source)
+
+
+def _has(found: Iterable[Owned], owner: str) -> bool:
+    return any(rule.owner == owner for rule in found)

@@ -1,0 +1,279 @@
+"""Guests, that is VMs and containers on VNICs, and DHCP (RFC 2131).
+
+Here: a guest and the configuration of its NIC, its DHCP client, and the DHCP server of a
+host's bridges.  Not here: the connection between guest and host (``fabric.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from ipaddress import IPv4Address, ip_address, ip_interface, ip_network
+from typing import NamedTuple, Protocol
+
+from snnet.contract import (
+    Add,
+    Address,
+    Change,
+    DhcpScope,
+    InvalidRequest,
+    IPAddress,
+    IPInterface,
+    Link,
+    Operation,
+    Remove,
+    Route,
+    Veth,
+)
+
+from ..kernel import FakeKernel
+from .frames import BROADCAST, Dhcp, Frame, Packet, Udp
+from .stack import Stack
+from .walk import Step
+
+NIC = "eth0"
+"""The name of a guest's only link, and of a host's first link."""
+SERVER_PORT, CLIENT_PORT = 67, 68
+_NOBODY = IPv4Address("0.0.0.0")
+_EVERYBODY = IPv4Address("255.255.255.255")
+
+
+class Vnic(Protocol):
+    """What a VNIC must have; ``mac``, ``mtu``, ``ip`` ... are read if they exist."""
+
+    @property
+    def link_name(self) -> str: ...
+
+
+class Guest:
+    """A VM or container on a VNIC.  It has its own ``kernel``; its NIC is ``eth0``.
+
+    ``lease`` is its DHCP lease, None if it never asked or got no answer.
+    """
+
+    def __init__(
+        self,
+        stack: Stack,
+        host: FakeKernel,
+        link_name: str,
+        peer: Veth | None,
+        detach: Callable[[Guest], None],
+    ) -> None:
+        self.kernel = stack.station.kernel
+        self.name = stack.station.name
+        self.host = host
+        self.link_name = link_name
+        self.peer = peer
+        """The veth end that was moved from the host into the guest."""
+        nic = self.kernel.state.link(NIC)
+        assert nic is not None
+        self._network = stack.station.network
+        self._client = DhcpClient(stack, NIC, nic.mac or "")
+        self._asked = self._network.walk
+        """The last walk that asked for a lease."""
+        self._detach = detach
+
+    @property
+    def lease(self) -> Lease | None:
+        return self._client.lease
+
+    @property
+    def address(self) -> IPAddress | None:
+        """The first address of the NIC, None without one."""
+        found = self.kernel.state.addresses(NIC, 4) + self.kernel.state.addresses(NIC, 6)
+        return found[0].address.ip if found else None
+
+    def configure(
+        self, address: IPInterface, gateway: IPAddress | None, mtu: int | None = None
+    ) -> None:
+        """Replace the NIC's addresses by this one, and add a default route to the gateway."""
+        nic = self.kernel.state.link(NIC)
+        assert nic is not None
+        operations: list[Operation] = [
+            Remove(noun) for noun in self.kernel.state.on_link(NIC) if isinstance(noun, Address)
+        ]
+        if mtu is not None and mtu != nic.mtu:
+            operations.append(Change(replace(nic, mtu=mtu), nic))
+        operations.append(Add(Address(link=NIC, address=address)))
+        if gateway is not None and gateway != address.ip:
+            everywhere = ip_network("0.0.0.0/0" if gateway.version == 4 else "::/0")
+            outside = gateway not in address.network
+            operations.append(
+                Add(Route(destination=everywhere, link=NIC, gateway=gateway, onlink=outside))
+            )
+        error = self.kernel.apply(operations).error
+        if error is not None:
+            raise error
+
+    def renew(self) -> Lease | None:
+        """Ask for a lease and configure the NIC with it; without an answer nothing changes."""
+        with self._network.lock:
+            self._asked = self._network.new_walk()
+            self._client.ask()
+            self._asked.run()
+        lease = self.lease
+        if lease is not None:
+            self.configure(
+                ip_interface(f"{lease.address}/{lease.prefix}"), lease.gateway, lease.mtu
+            )
+        return lease
+
+    def explain_lease(self) -> str:
+        """Return the trace of the last request for a lease."""
+        if self._client.answer is not None:
+            return "\n".join(map(str, self._client.answer.path()))
+        return "\n".join([*self._asked.endings.lines(), "no lease"])
+
+    def detach(self) -> None:
+        """Remove the guest from its VNIC; see ``Fabric.detach``."""
+        self._detach(self)
+
+    def __repr__(self) -> str:
+        return f"<Guest {self.name} on {self.host.hostname}>"
+
+
+# -- the NIC's values ------------------------------------------------------------------------
+
+
+def address_of(vnic: Vnic, given: str | IPInterface | None) -> IPInterface:
+    """Return the guest's address: the one given, or else the VNIC's."""
+    try:
+        if given is not None:
+            return ip_interface(given)
+        ip, subnet = getattr(vnic, "ip", None), getattr(vnic, "subnet", None)
+        if ip is None:
+            raise InvalidRequest(
+                "the VNIC has no address: pass address= or dhcp=True", field="address"
+            )
+        prefix = (
+            str(subnet).rpartition("/")[2] if subnet is not None else ip_address(ip).max_prefixlen
+        )
+        return ip_interface(f"{ip}/{prefix}")
+    except ValueError as error:
+        raise InvalidRequest(str(error), field="address") from None
+
+
+def gateway_of(vnic: Vnic, given: str | IPAddress | None) -> IPAddress | None:
+    """Return the guest's gateway: the one given, or else the VNIC's, or None."""
+    found = given if given is not None else getattr(vnic, "gateway", None)
+    return None if found is None else parse_address(found, "gateway")
+
+
+def parse_address(value: object, field: str) -> IPAddress:
+    try:
+        return ip_address(value)  # type: ignore[arg-type]
+    except ValueError as error:
+        raise InvalidRequest(str(error), field=field) from None
+
+
+def nic_of(vnic: Vnic, near: Link, peer: Veth | None, dhcp: bool) -> tuple[str | None, int]:
+    """Return MAC and MTU of the guest's NIC; with DHCP, a VM learns the MTU from its lease."""
+    if peer is not None:
+        return peer.mac, peer.mtu or 1500
+    mtu = 1500 if dhcp else getattr(vnic, "mtu", None) or near.mtu or 1500
+    return getattr(vnic, "mac", None), mtu
+
+
+# -- DHCP ------------------------------------------------------------------------------------
+
+
+class Lease(NamedTuple):
+    """A DHCP lease; ``mtu`` in bytes."""
+
+    address: IPv4Address
+    prefix: int
+    gateway: IPv4Address
+    mtu: int
+    server: IPv4Address
+
+
+class DhcpServer:
+    """Answers requests on every bridge of a host that has a scope."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._links = stack.links
+        self._station = stack.station
+        stack.sockets.servers[SERVER_PORT] = self._receive
+
+    def _receive(self, link: str, packet: Packet, step: Step) -> None:
+        station = self._station
+        asked = packet.payload.payload if isinstance(packet.payload, Udp) else None
+        scope = station.state.nouns.get(("dhcp", link))
+        if not isinstance(asked, Dhcp) or not isinstance(scope, DhcpScope):
+            station.ignore(step, link, "no DHCP scope here")
+            return
+        if not scope.running:
+            station.drop(step, link, "DHCP: the server is stopped")
+            return
+        # A server selects the scope by the address of the receiving link.
+        if link not in station.state.local.get(scope.gateway, ()):
+            station.drop(step, link, "DHCP: {} is not on this link", scope.gateway)
+            return
+        address = self._leases(link, scope).get(asked.mac)
+        if address is None:
+            station.drop(step, link, "DHCP: no entry for {}", asked.mac)
+            return
+        self._answer(link, scope, asked, address, step)
+
+    def _answer(
+        self, link: str, scope: DhcpScope, asked: Dhcp, address: IPAddress, step: Step
+    ) -> None:
+        answer = Dhcp(
+            kind="OFFER" if asked.kind == "DISCOVER" else "ACK",
+            mac=asked.mac,
+            address=address,
+            prefix=scope.subnet.prefixlen,
+            server=scope.gateway,
+            router=scope.gateway,
+            mtu=scope.mtu,
+        )
+        step = step.then(self._station.name, link, "{}: {}", answer, address)
+        packet = Packet(scope.gateway, address, Udp(SERVER_PORT, CLIENT_PORT, answer))
+        found = self._station.state.link(link)
+        mac = (found.mac if found else None) or ""
+        # Sent to the client's MAC, because it cannot answer ARP yet.
+        self._links.transmit(link, Frame(mac, asked.mac, packet), step)
+
+    def _leases(self, link: str, scope: DhcpScope) -> dict[str, IPAddress]:
+        learned = self._station.learned.leases
+        found = learned.get((self._station, link))
+        if found is None:
+            found = {entry.mac: entry.address for entry in scope.leases()}
+            learned[self._station, link] = found
+        return found
+
+
+class DhcpClient:
+    """Requests a lease on one link of a guest."""
+
+    def __init__(self, stack: Stack, link: str, mac: str) -> None:
+        self._stack, self._link, self._mac = stack, link, mac
+        self._station = stack.station
+        self.lease: Lease | None = None
+        self.answer: Step | None = None
+        """The step that delivered the lease."""
+
+    def ask(self) -> None:
+        """Send the first message; ``lease`` is set when the walk has ended, if one was given."""
+        self.lease = self.answer = None
+        self._stack.sockets.raw[CLIENT_PORT] = self._receive
+        self._say("DISCOVER", Step(None, self._station.name, self._link, "asks for a lease", ()))
+
+    def _receive(self, link: str, packet: Packet, step: Step) -> None:
+        heard = packet.payload.payload if isinstance(packet.payload, Udp) else None
+        if not isinstance(heard, Dhcp) or heard.mac != self._mac:
+            return
+        step = step.then(self._station.name, link, "{} arrived", heard)
+        if heard.kind == "OFFER":
+            self._say("REQUEST", step)
+            return
+        assert isinstance(heard.address, IPv4Address)
+        assert isinstance(heard.server, IPv4Address)
+        assert isinstance(heard.router, IPv4Address)
+        self.answer = step
+        self.lease = Lease(heard.address, heard.prefix, heard.router, heard.mtu, heard.server)
+
+    def _say(self, kind: str, step: Step) -> None:
+        said = Udp(CLIENT_PORT, SERVER_PORT, Dhcp(kind, self._mac))
+        frame = Frame(self._mac, BROADCAST, Packet(_NOBODY, _EVERYBODY, said))
+        self._stack.links.transmit(self._link, frame, step)
