@@ -8,6 +8,8 @@ READY  := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest -q
 BOTH   := -n 2 --dist worksteal
 SIDE_BY_SIDE := tests/conformance tests/docker
+# SNNET_TEST_SHORT=1 leaves of `make test` the fake suite and these tests of the kernel.
+SHORT := tests/system
 
 DEMO_PACKAGES   := iproute2 procps dnsmasq-base busybox-static nftables iptables
 KERNEL_PACKAGES := $(DEMO_PACKAGES) udhcpc iputils-ping conntrack docker.io
@@ -17,7 +19,8 @@ TESTS ?=
 # The second run is faster for what the first one compiled.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test test-fake test-kernel test-vm test-examples lint bench packages-demo packages-kernel clean
+.PHONY: help demo test test-fake test-kernel test-vm test-examples test-newcomer test-long \
+        lint bench packages-demo packages-kernel clean
 
 help:
 	@echo 'make demo         build a small data centre and ping through it (as root: a real one)'
@@ -26,6 +29,8 @@ help:
 	@echo 'make test-kernel  the real kernel, in fresh namespaces (root)'
 	@echo 'make test-vm      real GRE, Geneve and macvtap, and the demo over them, in a VM (root)'
 	@echo 'make test-examples  third-party distributions: built, installed and tested (root)'
+	@echo 'make test-newcomer  the README on a new minimal Debian: make demo, make test (root)'
+	@echo 'make test-long    for hours: the differential runs, the kernel suite five times (root)'
 	@echo 'make lint         ruff, mypy, import-linter'
 	@echo 'make bench        benchmarks (root for the netlink ones)'
 	@echo 'make clean        remove the virtual environment and all caches'
@@ -33,7 +38,12 @@ help:
 demo: $(READY) packages-demo
 	$(BIN)/snnet demo $(DEMO)
 
+ifdef SNNET_TEST_SHORT
+test: test-fake
+	$(MAKE) test-kernel TESTS=$(SHORT)
+else
 test: test-fake test-kernel test-examples test-vm
+endif
 
 test-fake: $(READY)
 	$(PYTEST) $(BOTH) -m 'not kernel' $(TESTS)
@@ -47,6 +57,12 @@ test-vm: $(READY)
 
 test-examples: $(READY) packages-kernel
 	@tools/as-root env PYTHON=$(BIN)/python tools/test-examples
+
+test-newcomer:
+	@tools/as-root env SNNET_TEST_SHORT=1 tools/newcomer
+
+test-long: $(READY) packages-kernel
+	@tools/as-root tools/test-long $(BIN)/python
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -64,7 +64,7 @@ def test_the_gateway_answers_at_once(lan: Any, served: DhcpScope) -> None:
     guest = lan.guest("br0", MAC)
     started = time.monotonic()
     assert guest.lease() is not None
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 2.5
 
 
 def test_added_entry_is_served_after_a_reload(

@@ -340,12 +340,12 @@ def _tcp_query_under_way(driver: Dnsmasq, scope: DhcpScope) -> Iterator[None]:
     """A connection that dnsmasq has handed to a child of its own."""
 
     def connect() -> socket.socket:
-        return socket.create_connection((str(scope.gateway), 53), timeout=2)
+        return socket.create_connection((str(scope.gateway), 53), timeout=30)
 
     pid = driver.pid(scope)
     with in_netns(driver.host.netns.fd, connect):
         children = Path(f"/proc/{pid}/task/{pid}/children")
-        deadline = time.monotonic() + 2
+        deadline = time.monotonic() + 30
         while not children.read_text():
             assert time.monotonic() < deadline
             time.sleep(0.01)
@@ -362,7 +362,7 @@ def _kill(driver: Dnsmasq, scope: DhcpScope) -> None:
     pidfd = os.pidfd_open(pid)
     try:
         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 30
         while driver.pid(scope) is not None:
             assert time.monotonic() < deadline
             time.sleep(0.01)

@@ -259,7 +259,7 @@ class Machine:
         return self.address_of(name)
 
     def _wait(self, what: str, answers: Callable[[], object]) -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 90
         while True:
             try:
                 answers()

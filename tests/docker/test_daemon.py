@@ -52,7 +52,7 @@ def machine(machines: tuple[Machine, Machine]) -> Iterator[Machine]:
     assert machine.links() == set()
 
 
-def until(holds: Callable[[], bool], seconds: float = 15) -> None:
+def until(holds: Callable[[], bool], seconds: float = 60) -> None:
     """Wait until it holds."""
     deadline = time.monotonic() + seconds
     while not holds():

@@ -267,7 +267,7 @@ def test_tcp_has_a_spec_file_and_asks_for_a_certificate(make: Make, folder: Path
     }
 
     def ask(context: ssl.SSLContext) -> int:
-        connection = http.client.HTTPSConnection("127.0.0.1", port, context=context, timeout=10)
+        connection = http.client.HTTPSConnection("127.0.0.1", port, context=context, timeout=30)
         try:
             connection.request("POST", "/Plugin.Activate")
             return connection.getresponse().status
@@ -279,7 +279,7 @@ def test_tcp_has_a_spec_file_and_asks_for_a_certificate(make: Make, folder: Path
         ask(context)
     context.load_cert_chain(tls.client_cert, tls.client_key)
     assert ask(context) == 200
-    plain = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    plain = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     plain.request("POST", "/Plugin.Activate")
     with pytest.raises((OSError, http.client.HTTPException)):
         plain.getresponse()

@@ -227,7 +227,7 @@ def test_answers_while_a_hundred_wait(
         client.ask("NetworkDriver.Leave", **_ENDPOINT)
         with pytest.raises(Refused):
             client.ask("NetworkDriver.EndpointOperInfo", **_ENDPOINT)
-        assert time.monotonic() - started < 5, "they waited for the others"
+        assert time.monotonic() - started < 25, "they waited for the others"
         assert not any(one.done() for one in created)
         gate.set()
         assert all(one.result() for one in created)

@@ -23,6 +23,8 @@ from snnet.node.results import CreatedVnic
 from tests.node.world import FakeWorld, World, container, vm
 
 FOREVER = Deadline("test", None, None)
+PATIENCE = 60
+"""Seconds after which something hangs, however busy the machine is."""
 
 
 @contextmanager
@@ -46,7 +48,7 @@ class SlowKernel(snnet.FakeKernel):
     def apply(self, operations: Any, **options: Any) -> Outcome:
         if self.hold and any(isinstance(operation, Remove) for operation in operations):
             self.removing.set()
-            assert self.go_on.wait(10)
+            assert self.go_on.wait(PATIENCE)
         return super().apply(operations, **options)
 
 
@@ -143,12 +145,12 @@ def test_a_create_waits_for_nobody_elses_destroy(slow: FakeWorld) -> None:
     ]
     for thread in destroyers:
         thread.start()
-    assert kernel.removing.wait(5)
-    node.create_vnic(vm(11), timeout=5)
-    node.create_vnic(vm(9, subnet_number=3), timeout=5)
+    assert kernel.removing.wait(PATIENCE)
+    node.create_vnic(vm(11), timeout=PATIENCE / 2)
+    node.create_vnic(vm(9, subnet_number=3), timeout=PATIENCE / 2)
     kernel.go_on.set()
     for thread in destroyers:
-        thread.join(5)
+        thread.join(PATIENCE)
     assert node.verify() == []
 
 
@@ -160,7 +162,7 @@ def test_waiting_counts_against_the_deadline(slow: FakeWorld) -> None:
     kernel.hold = True
     thread = threading.Thread(target=node.destroy_vnic, args=[vm(9)])
     thread.start()
-    assert kernel.removing.wait(5)
+    assert kernel.removing.wait(PATIENCE)
     with pytest.raises(snnet.Timeout, match=r"0\.05 s"):
         node.create_vnic(vm(9), timeout=0.05)
     cancel = threading.Event()
@@ -168,7 +170,7 @@ def test_waiting_counts_against_the_deadline(slow: FakeWorld) -> None:
     with pytest.raises(snnet.Cancelled):
         node.create_vnic(vm(9), cancel=cancel)
     kernel.go_on.set()
-    thread.join(5)
+    thread.join(PATIENCE)
     assert slow.links() == []
     node.create_vnic(vm(9))
 
@@ -253,6 +255,7 @@ def test_at_most_so_many_work_at_once() -> None:
     claims = Claims(3)
     working, most = 0, 0
     lock = threading.Lock()
+    three = threading.Barrier(3)
 
     def work(number: int) -> None:
         nonlocal working, most
@@ -260,6 +263,7 @@ def test_at_most_so_many_work_at_once() -> None:
             with lock:
                 working += 1
                 most = max(most, working)
+            three.wait(PATIENCE)
             time.sleep(0.005)
             with lock:
                 working -= 1
@@ -282,7 +286,7 @@ def test_who_wants_the_whole_node_is_not_starved() -> None:
         for number in range(8):
             pool.submit(busy, number)
         time.sleep(0.02)
-        with hold(claims, WHOLE_NODE, Deadline("test", 2, None)):
+        with hold(claims, WHOLE_NODE, Deadline("test", PATIENCE, None)):
             pass
         stop.set()
 
@@ -329,11 +333,11 @@ def test_removals_of_one_subnet_at_once_take_the_subnet_along(slow: FakeWorld) -
     threads = [threading.Thread(target=destroy, args=[number]) for number in (9, 10)]
     for thread in threads:
         thread.start()
-    assert kernel.removing.wait(5)
+    assert kernel.removing.wait(PATIENCE)
     time.sleep(0.05)
     kernel.go_on.set()
     for thread in threads:
-        thread.join(5)
+        thread.join(PATIENCE)
     assert sum(event is not None for event in gone) == 1
     assert slow.links() == []
 

@@ -230,13 +230,13 @@ def test_a_foreign_table_stays_byte_for_byte(real: RealWorld) -> None:
         'add rule ip foreign c ip saddr @s counter comment "not ours"\n'
     )
     in_namespace(real, "nft", "-f", "-", input=script)
-    before = in_namespace(real, "nft", "list", "ruleset")
+    before = in_namespace(real, "nft", "-s", "list", "ruleset")
     cnci = real.cnci()
     cnci.add_remote_subnet(NET, 7, "192.0.2.21")
     everything(cnci)
     cnci.verify()
     cnci.shutdown()
-    assert in_namespace(real, "nft", "list", "ruleset") == before
+    assert in_namespace(real, "nft", "-s", "list", "ruleset") == before
 
 
 def test_what_the_firewall_lacks_is_left_out_and_said(

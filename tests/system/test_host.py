@@ -199,7 +199,7 @@ def test_a_claim_keeps_others_out_and_names_the_pid(host: RealHost, runtime: Pat
         start = time.monotonic()
         with pytest.raises(Conflict, match=f"process {os.getpid()}"), other.claim(0.1):
             pass
-        assert 0.1 <= time.monotonic() - start < 1
+        assert 0.1 <= time.monotonic() - start < 10
     with other.claim(0):
         pass
     assert os.listdir(runtime) == []
@@ -214,19 +214,19 @@ def test_other_owners_have_claims_of_their_own(host: RealHost, runtime: Path) ->
 
 
 def test_a_claim_waits_for_its_turn(host: RealHost) -> None:
-    claimed = threading.Event()
+    claimed, done = threading.Event(), threading.Event()
 
     def hold() -> None:
         with host.claim(1):
             claimed.set()
             time.sleep(0.08)
+            done.set()
 
     thread = threading.Thread(target=hold)
     thread.start()
     claimed.wait()
-    start = time.monotonic()
-    with host.claim(5):
-        assert time.monotonic() - start > 0.05
+    with host.claim(30):
+        assert done.is_set()
     thread.join()
 
 

@@ -284,11 +284,16 @@ def test_consecutive_removals_wait_once(
     backend: NetlinkBackend, done: Callable[..., Any], netns: str
 ) -> None:
     taps = [Tap(name=f"t{n}", alias=str(n)) for n in range(50)]
-    done(*map(Add, taps))
-    start = time.monotonic()
-    done(*map(Remove, taps))
-    assert time.monotonic() - start < 50 * 0.010
-    assert names(netns) == set()
+
+    def seconds() -> float:
+        done(*map(Add, taps))
+        start = time.monotonic()
+        done(*map(Remove, taps))
+        assert names(netns) == set()
+        return time.monotonic() - start
+
+    # A busy machine may be slow now and then; 50 waits are slow every time.
+    assert any(seconds() < 50 * 0.010 for _ in range(10))
 
 
 def test_a_whole_subnet_goes_at_once(

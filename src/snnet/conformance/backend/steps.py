@@ -20,7 +20,7 @@ from snnet.contract import (
     Unsupported,
 )
 
-PATIENCE = 3.0
+PATIENCE = 15.0
 """Seconds within which the kernel does what it does by itself."""
 
 

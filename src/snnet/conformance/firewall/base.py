@@ -25,7 +25,7 @@ from snnet.contract import (
     ZoneLink,
 )
 
-PATIENCE = 3.0
+PATIENCE = 15.0
 """Seconds within which what must get through does."""
 
 DOOR = 8022

@@ -110,6 +110,7 @@ class UdpConversation(Conversation):
         self._sock = space.call(_udp_socket)
 
     def ask(self) -> Answer | None:
+        _drain(self._sock)  # late answers to earlier questions
         return _question(self._services, self._sock, *self._target)
 
     def close(self) -> None:

@@ -53,7 +53,8 @@ COMMIT
 def ruleset(space: Namespace) -> str:
     """Everything in nftables and in the legacy tables but what means nothing.
 
-    That is base chains that are empty and accept, in the tables of iptables.
+    That is base chains that are empty and accept, in the tables of iptables,
+    and counters: stray packets, such as router solicitations, raise them.
     """
     lines: list[str] = []
     if find_program("nft"):
@@ -61,7 +62,7 @@ def ruleset(space: Namespace) -> str:
     for program in _LEGACY:
         if find_program(f"{program}-save"):
             saved = run([f"{program}-save"], netns=space.fd).stdout
-            lines += [f"{program} {line}" for line in saved.splitlines() if _counts(line)]
+            lines += [f"{program} {line}" for line in _rules(saved)]
     return "\n".join(lines)
 
 
@@ -74,10 +75,10 @@ def stranger(space: Namespace) -> Iterator[Callable[[], str]]:
     def read() -> str:
         text = ""
         if nft:
-            text += run(["nft", "list", "table", "inet", "stranger"], netns=space.fd).stdout
+            text += run(["nft", "-s", "list", "table", "inet", "stranger"], netns=space.fd).stdout
         for name in programs:
             saved = run([f"{name}-save"], netns=space.fd).stdout
-            text += "".join(f"{line}\n" for line in saved.splitlines() if "STRANGER" in line)
+            text += "".join(f"{line}\n" for line in _rules(saved) if "STRANGER" in line)
         return text
 
     with ExitStack() as made:
@@ -92,7 +93,7 @@ def stranger(space: Namespace) -> Iterator[Callable[[], str]]:
 
 
 def _nftables(space: Namespace) -> list[str]:
-    listed = json.loads(run(["nft", "-j", "list", "ruleset"], netns=space.fd).stdout)
+    listed = json.loads(run(["nft", "-j", "-s", "list", "ruleset"], netns=space.fd).stdout)
     objects = [dict(item).popitem() for item in listed["nftables"] if "metainfo" not in item]
     used = {_chain(body) for kind, body in objects if kind == "rule"}
     kept = [
@@ -124,11 +125,17 @@ def _is_hollow(body: dict[str, Any]) -> bool:
 
 
 def _timeless(body: dict[str, Any]) -> dict[str, Any]:
-    """Without numbers that come and go with the objects."""
-    return {name: value for name, value in body.items() if name not in ("handle", "index")}
+    """Without numbers that come and go with the objects, and those of named counters."""
+    passing = ("handle", "index", "packets", "bytes")
+    return {name: value for name, value in body.items() if name not in passing}
 
 
-def _counts(line: str) -> bool:
-    if line.startswith(":"):
-        return line.split()[1] != "ACCEPT"
-    return line.startswith("-")
+def _rules(saved: str) -> Iterator[str]:
+    """The rules, chains and policies that iptables-save printed, without counters."""
+    for line in saved.splitlines():
+        if line.startswith(":"):
+            chain, policy, _ = line.split(maxsplit=2)
+            if policy != "ACCEPT":
+                yield f"{chain} {policy}"
+        elif line.startswith("-"):
+            yield line
