@@ -10,10 +10,10 @@ from typing import Any
 
 import click
 
-from snnet import __version__
-from snnet.config import NetworkMode
+from snnet import __version__, plugins
+from snnet.config import TUNNELS, NetworkMode
 from snnet.contract import Cancelled, InvalidRequest, SnnetError
-from snnet.lab import AUTO, BACKENDS, FIREWALLS, TUNNELS
+from snnet.lab import AUTO
 
 
 def _pem(name: str, help: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -29,48 +29,99 @@ def snnet() -> None:
     """Tenant networks for VMs and containers, on swappable dataplanes."""
 
 
+def _driver_option(name: str, group: str, help: str) -> Callable[[Any], Any]:
+    """An option that takes the name of an installed driver, or "auto"."""
+
+    def check(context: click.Context, param: click.Parameter, value: str) -> str:
+        if value != AUTO and value not in (known := plugins.installed(group)):
+            raise click.BadParameter(
+                f"{value!r} is not installed; installed: {', '.join(known)}", context, param
+            )
+        return value
+
+    def complete(context: click.Context, param: click.Parameter, start: str) -> list[str]:
+        return [name for name in (AUTO, *plugins.installed(group)) if name.startswith(start)]
+
+    return click.option(
+        f"--{name}",
+        default=AUTO,
+        show_default=True,
+        metavar="NAME",
+        callback=check,
+        shell_complete=complete,
+        help=help,
+    )
+
+
 @snnet.command()
-@click.option(
-    "--backend",
-    type=click.Choice((AUTO, *BACKENDS)),
-    default=AUTO,
-    show_default=True,
-    help="What makes links.  netlink: the real kernel, in network namespaces of its own "
-    "(root).  fake: in memory.  auto: netlink where it may.",
+@_driver_option(
+    "backend",
+    plugins.BACKENDS,
+    help="Any installed backend (see: snnet backends).  netlink: the real kernel, in network "
+    "namespaces (root).  fake: in memory.  auto: netlink if possible, else fake.",
 )
 @click.option(
     "--tunnel",
     type=click.Choice((AUTO, *TUNNELS)),
     default=AUTO,
     show_default=True,
-    help="Between nodes.  auto: gre where the kernel has it, else vxlan.",
+    help="Tunnel between nodes.  auto: gre if the kernel has it, else vxlan.",
 )
-@click.option("--firewall", type=click.Choice((AUTO, *FIREWALLS)), default=AUTO, show_default=True)
+@_driver_option(
+    "firewall",
+    plugins.FIREWALLS,
+    help="Any installed firewall.  none: no NAT and no connections to the internet.  auto: "
+    "nftables if possible, else iptables, else none.",
+)
 @click.option(
     "--mode",
     type=click.Choice([mode.value for mode in NetworkMode]),
     default=NetworkMode.GRE_TUNNEL.value,
     show_default=True,
 )
+@click.option(
+    "--keep",
+    is_flag=True,
+    help="Leave the data centre up and print how to look at it (root).  Until it is removed, "
+    "a process in the background carries the VMs' frames.",
+)
+@click.option(
+    "--remove",
+    is_flag=True,
+    help="Remove what --keep left up, and end every process inside it, your shells included.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print data for programs.")
 @click.pass_context
 def demo(
-    context: click.Context, backend: str, tunnel: str, firewall: str, mode: str, as_json: bool
+    context: click.Context,
+    backend: str,
+    tunnel: str,
+    firewall: str,
+    mode: str,
+    keep: bool,
+    remove: bool,
+    as_json: bool,
 ) -> None:
-    """Build a small data centre, let every guest ping every other, remove it again.
+    """Build a small data centre, ping from every guest to every other, remove it again.
 
     Two compute nodes, a network node with a concentrator per tenant, and two
     tenants that use the same addresses, with a VM and a container each on both
     nodes in two subnets.  Guests of one tenant reach each other everywhere,
-    those of different tenants never.
+    guests of different tenants never.
 
-    The host's own network is never touched.  Ctrl-C cleans up.  Exit codes: 0 all
-    as expected, 1 not, 2 wrong usage.
+    The host's own network is never changed.  Ctrl-C removes everything.  Exit codes:
+    0 all as expected, 1 a failure or an unexpected result, 2 wrong usage.
     """
-    from .demo import show_demo
+    if keep and remove:
+        raise click.UsageError("--keep and --remove exclude each other")
+    from .demo import keep_demo, remove_demo, show_demo
 
     with _errors_in_one_line():
-        ok = show_demo(backend, tunnel, firewall, NetworkMode(mode), as_json=as_json)
+        if remove:
+            ok = remove_demo(as_json=as_json)
+        else:
+            show = keep_demo if keep else show_demo
+            ok = show(backend, tunnel, firewall, NetworkMode(mode), as_json=as_json)
     context.exit(0 if ok else 1)
 
 
