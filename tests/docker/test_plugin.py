@@ -188,7 +188,7 @@ def test_what_is_no_socket_stays(make: Make, folder: Path) -> None:
 def test_one_database_for_one_process(
     make: Make, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("snnet.docker.plugin._LOCK_PATIENCE", 0.05)
+    monkeypatch.setattr("snnet.docker.plugin._LOCK_TIMEOUT", 0.05)
     make().init()
     second = make(name="other", folder=folder)
     with pytest.raises(Conflict, match=f"in use by process {os.getpid()}"):
@@ -323,8 +323,8 @@ def test_a_request_under_way_keeps_the_store_open(
     plugin = make(store=MemoryStore())
     plugin.init()
     plugin.start()
-    monkeypatch.setattr("snnet.docker.server._PATIENCE", 0.03)
-    monkeypatch.setattr("snnet.docker.plugin._ENDING", 0.03)
+    monkeypatch.setattr("snnet.docker.server._TIMEOUT", 0.03)
+    monkeypatch.setattr("snnet.docker.plugin._DRAIN_TIMEOUT", 0.03)
     docker = Client(folder / "snnet.sock")
     docker.address(docker.make_pool(**IPAM_OPTIONS), **GATEWAY)
     docker.create_network(NETWORK, OPTIONS)

@@ -27,14 +27,14 @@ from snnet.contract import InvalidRequest, SnnetError, Store
 from snnet.node import ComputeNode
 
 from . import messages
-from .book import Book, said
 from .endpoints import Endpoints
 from .ipam import Ipam
 from .messages import Message
 from .network import SPACE, NetworkDriver
 from .pools import Pools
+from .state import State, describe
 
-RESTART = 2.0
+DAEMON_RESTART = 2.0
 """Seconds that a killed daemon takes to be there again, at least: what no container has for
 that long when a daemon starts is the last one's."""
 
@@ -71,18 +71,18 @@ def methods(network: NetworkDriver, ipam: Ipam) -> dict[str, Method]:
 
     def activate(_: Message) -> dict[str, Any]:
         """Said once by each daemon, before all else."""
-        endpoints.remove_orphans(RESTART)
-        endpoints.remove_unused(RESTART)
+        endpoints.remove_unjoined(DAEMON_RESTART)
+        endpoints.remove_ended(DAEMON_RESTART)
         return {"Implements": ["NetworkDriver", "IpamDriver"]}
 
     return {
         "Plugin.Activate": Method(messages.Empty, activate, slow=True),
-        "NetworkDriver.GetCapabilities": _always(messages.Empty, {"Scope": "local"}),
+        "NetworkDriver.GetCapabilities": _fixed(messages.Empty, {"Scope": "local"}),
         "NetworkDriver.AllocateNetwork": Method(
             messages.AllocateNetwork, lambda message: {"Options": dict(message.Options)}
         ),
-        "NetworkDriver.FreeNetwork": _always(messages.OfNetwork, {}),
-        "NetworkDriver.GwAllocCheck": _always(
+        "NetworkDriver.FreeNetwork": _fixed(messages.OfNetwork, {}),
+        "NetworkDriver.GwAllocCheck": _fixed(
             messages.GwAllocCheck, {"SkipIPv4": False, "SkipIPv6": False}
         ),
         "NetworkDriver.CreateNetwork": Method(messages.CreateNetwork, network.create, slow=True),
@@ -94,14 +94,14 @@ def methods(network: NetworkDriver, ipam: Ipam) -> dict[str, Method]:
         "NetworkDriver.EndpointOperInfo": Method(messages.OfEndpoint, endpoints.info),
         "NetworkDriver.Join": Method(messages.Join, endpoints.join, slow=True),
         "NetworkDriver.Leave": Method(messages.OfEndpoint, endpoints.leave),
-        "NetworkDriver.ProgramExternalConnectivity": _always(messages.OfEndpoint, {}),
-        "NetworkDriver.RevokeExternalConnectivity": _always(messages.OfEndpoint, {}),
-        "NetworkDriver.DiscoverNew": _always(messages.Discovery, {}),
-        "NetworkDriver.DiscoverDelete": _always(messages.Discovery, {}),
-        "IpamDriver.GetCapabilities": _always(
+        "NetworkDriver.ProgramExternalConnectivity": _fixed(messages.OfEndpoint, {}),
+        "NetworkDriver.RevokeExternalConnectivity": _fixed(messages.OfEndpoint, {}),
+        "NetworkDriver.DiscoverNew": _fixed(messages.Discovery, {}),
+        "NetworkDriver.DiscoverDelete": _fixed(messages.Discovery, {}),
+        "IpamDriver.GetCapabilities": _fixed(
             messages.Empty, {"RequiresMACAddress": False, "RequiresRequestReplay": False}
         ),
-        "IpamDriver.GetDefaultAddressSpaces": _always(
+        "IpamDriver.GetDefaultAddressSpaces": _fixed(
             messages.Empty,
             {"LocalDefaultAddressSpace": SPACE, "GlobalDefaultAddressSpace": SPACE},
         ),
@@ -116,19 +116,19 @@ def protocol(
     store: Store, node: ComputeNode, clock: Callable[[], float] = time.time
 ) -> dict[str, Method]:
     """The methods of a plugin with this store, beside this node; what is left over is removed."""
-    book = Book(store)
-    pools = Pools(book, clock)
-    endpoints = Endpoints(book, pools, node)
-    endpoints.remove_forgotten()
-    network = NetworkDriver(book, pools, node, endpoints)
-    return methods(network, Ipam(book, pools, node, network))
+    state = State(store)
+    pools = Pools(state, clock)
+    endpoints = Endpoints(state, pools, node)
+    endpoints.sweep()
+    network = NetworkDriver(state, pools, node, endpoints)
+    return methods(network, Ipam(state, pools, node, network))
 
 
-def _always(message: type[Message], answer: dict[str, Any]) -> Method:
+def _fixed(message: type[Message], answer: dict[str, Any]) -> Method:
     return Method(message, lambda _: answer)
 
 
-class Calls:
+class RunningRequests:
     """The requests that are being carried out: a thread cannot be made to stop."""
 
     def __init__(self) -> None:
@@ -152,7 +152,7 @@ class Calls:
             return self._changed.wait_for(lambda: not self._running, timeout)
 
 
-def make_app(methods: Mapping[str, Method], calls: Calls) -> Starlette:
+def make_app(methods: Mapping[str, Method], running: RunningRequests) -> Starlette:
     """The ASGI application that answers these methods."""
     quick, slow = CapacityLimiter(_QUICK_WORKERS), CapacityLimiter(_SLOW_WORKERS)
 
@@ -162,10 +162,10 @@ def make_app(methods: Mapping[str, Method], calls: Calls) -> Starlette:
                 message = parse(method.message, await _body(request))
                 limiter = slow if method.slow else quick
                 return Answer(
-                    await to_thread.run_sync(calls.answer, method, message, limiter=limiter)
+                    await to_thread.run_sync(running.answer, method, message, limiter=limiter)
                 )
             except ValidationError as error:
-                raise HTTPException(400, said(error)) from error
+                raise HTTPException(400, describe(error)) from error
             except SnnetError as error:
                 _log.warning("%s: %s", name, error)
                 status = 400 if isinstance(error, InvalidRequest) else 500

@@ -20,9 +20,9 @@ from snnet.core.compute import ROUTED_GATEWAY, Vnic
 from snnet.node import ComputeNode
 
 from . import messages
-from .book import Book, Endpoint, Network, Record
 from .options import interface, refuse_ports
 from .pools import GRACE, Pools
+from .state import Document, Endpoint, Network, State
 
 _CONNECTED = 1
 """Type of a route that needs no next hop (types.CONNECTED in libnetwork)."""
@@ -37,12 +37,12 @@ class Endpoints:
     is a note for every VNIC, whatever is killed when.  Every call may be repeated.
     """
 
-    def __init__(self, book: Book, pools: Pools, node: ComputeNode) -> None:
-        self._book = book
+    def __init__(self, state: State, pools: Pools, node: ComputeNode) -> None:
+        self._state = state
         self._pools = pools
         self._node = node
-        self._turns = Turns()
-        self._swept = 0.0
+        self._locks = KeyedLocks()
+        self._last_sweep = 0.0
 
     # -- what Docker asks for ------------------------------------------------------------
 
@@ -57,12 +57,12 @@ class Endpoints:
         ip = check_guest(interface(message.Interface.Address, "Address").ip, network.subnet)
         given = message.Interface.MacAddress
         mac = check_mac(given, "MacAddress") if given else None
-        self._sweep()
-        with self._turns.of(message.EndpointID):
+        self._sweep_if_due()
+        with self._locks.hold(message.EndpointID):
             wanted = self._wanted(network, message.EndpointID, ip, mac)
-            known = self._book.endpoints.get(wanted.id)
+            known = self._state.endpoints.get(wanted.id)
             if known is None:
-                self._note(network, wanted)
+                self._save(network, wanted)
             elif not known.same_as(wanted):
                 raise Conflict(f"endpoint {known.id} is there already, and is another one")
             if wanted.made:
@@ -82,7 +82,7 @@ class Endpoints:
 
     def info(self, message: messages.OfEndpoint) -> dict[str, Any]:
         """What is worth knowing of the endpoint."""
-        network, endpoint = self._known(message)
+        network, endpoint = self._find(message)
         return {
             "Value": {
                 "snnet.tenant": network.tenant_id,
@@ -95,13 +95,13 @@ class Endpoints:
 
     def join(self, message: messages.Join) -> dict[str, Any]:
         """The container's end of the veth, for Docker to move into the container."""
-        with self._turns.of(message.EndpointID):
-            network, endpoint = self._known(message)
+        with self._locks.hold(message.EndpointID):
+            network, endpoint = self._find(message)
             if endpoint.made:
                 # Mends what was deleted, and finds what is there.
                 vnic = self._node.create_vnic(vnic_config(network, endpoint)).vnic
             else:
-                vnic = self._vnic_with(network, endpoint.ip)
+                vnic = self._find_vnic(network, endpoint.ip)
             self._set_joined(endpoint, True)
         answer: dict[str, Any] = {
             "InterfaceName": {"SrcName": vnic.peer_name, "DstPrefix": "eth"},
@@ -116,29 +116,29 @@ class Endpoints:
 
     def leave(self, message: messages.OfEndpoint) -> dict[str, Any]:
         """Note that no container has it: Docker has moved the veth's end back."""
-        with self._turns.of(message.EndpointID):
-            endpoint = self._book.endpoints.get(message.EndpointID)
+        with self._locks.hold(message.EndpointID):
+            endpoint = self._state.endpoints.get(message.EndpointID)
             if endpoint is not None and endpoint.network_id == message.NetworkID:
                 self._set_joined(endpoint, False)
         return {}
 
     def delete(self, message: messages.OfEndpoint) -> dict[str, Any]:
         """Remove the VNIC if it was made for the endpoint; harmless where there is none."""
-        endpoint = self._book.endpoints.get(message.EndpointID)
+        endpoint = self._state.endpoints.get(message.EndpointID)
         if endpoint is not None and endpoint.network_id == message.NetworkID:
             self._remove(endpoint.id)
         return {}
 
     # -- what Docker has forgotten -------------------------------------------------------
 
-    def of(self, network_id: str) -> list[Endpoint]:
+    def on_network(self, network_id: str) -> list[Endpoint]:
         """All endpoints of a network."""
-        return [one for one in self._book.endpoints.all() if one.network_id == network_id]
+        return [one for one in self._state.endpoints.all() if one.network_id == network_id]
 
     def remove_all(self, network_id: str) -> list[SnnetError]:
         """Remove every endpoint of a network; why those are left that could not go."""
         errors = []
-        for endpoint in self.of(network_id):
+        for endpoint in self.on_network(network_id):
             try:
                 self._remove(endpoint.id)
             except SnnetError as error:
@@ -146,17 +146,17 @@ class Endpoints:
                 self._set_joined(endpoint, False)
         return errors
 
-    def remove_forgotten(self) -> int:
+    def sweep(self) -> int:
         """Remove what Docker has forgotten since the start; how many endpoints went."""
-        self._swept = self._pools.now()
-        return self.remove_orphans(GRACE) + self.remove_unused(GRACE)
+        self._last_sweep = self._pools.now()
+        return self.remove_unjoined(GRACE) + self.remove_ended(GRACE)
 
-    def _sweep(self) -> None:
+    def _sweep_if_due(self) -> None:
         """Remove what Docker has forgotten, from time to time: it costs a look at every link."""
-        if self._pools.stale(self._swept):
-            self.remove_forgotten()
+        if self._pools.stale(self._last_sweep):
+            self.sweep()
 
-    def remove_orphans(self, older_than: float) -> int:
+    def remove_unjoined(self, older_than: float) -> int:
         """Remove the endpoints that no container has had for so long; how many went.
 
         Docker joins one right after it was created, and deletes it right after it was
@@ -164,12 +164,12 @@ class Endpoints:
         """
         now = self._pools.now()
         return sum(
-            self._try_to_give_up(endpoint, released=older_than >= GRACE)
-            for endpoint in self._book.endpoints.all()
+            self._try_remove_forgotten(endpoint, released=older_than >= GRACE)
+            for endpoint in self._state.endpoints.all()
             if not endpoint.joined and abs(now - endpoint.since) >= older_than
         )
 
-    def remove_unused(self, older_than: float) -> int:
+    def remove_ended(self, older_than: float) -> int:
         """Remove the endpoints whose container ended while nobody answered Docker.
 
         Docker has moved the veth's end back to the host, or it went with the container.  It
@@ -178,24 +178,24 @@ class Endpoints:
         """
         now, removed = self._pools.now(), 0
         vnics = {vnic.id: vnic for vnic in self._node.topology().vnics}
-        for endpoint in self._book.endpoints.all():
+        for endpoint in self._state.endpoints.all():
             if not (endpoint.joined and abs(now - endpoint.since) > older_than):
                 continue
             vnic = vnics.get((endpoint.tenant_id, endpoint.subnet_id, endpoint.vnic_id))
             peer = vnic.peer_name if vnic else None
             if peer is None or self._node.backend.find(Link(name=peer)) is not None:
                 self._set_joined(endpoint, False)
-                removed += self._try_to_give_up(endpoint, released=False)
+                removed += self._try_remove_forgotten(endpoint, released=False)
         return removed
 
-    def _try_to_give_up(self, endpoint: Endpoint, *, released: bool) -> bool:
+    def _try_remove_forgotten(self, endpoint: Endpoint, *, released: bool) -> bool:
         try:
-            return self.given_up(endpoint.id, released=released)
+            return self.remove_forgotten(endpoint.id, released=released)
         except SnnetError:
             self._set_joined(endpoint, False)
             return False
 
-    def given_up(self, endpoint_id: str, *, released: bool = False) -> bool:
+    def remove_forgotten(self, endpoint_id: str, *, released: bool = False) -> bool:
         """Remove an endpoint that Docker has forgotten without a word; not a container's.
 
         It does that where its DeleteEndpoint, or CreateEndpoint, had no answer.  The address
@@ -216,8 +216,8 @@ class Endpoints:
         self, endpoint_id: str, *, unless_joined: bool = False, released: bool = False
     ) -> bool:
         """Whether it was there, and is gone."""
-        with self._turns.of(endpoint_id):
-            endpoint = self._book.endpoints.get(endpoint_id)
+        with self._locks.hold(endpoint_id):
+            endpoint = self._state.endpoints.get(endpoint_id)
             if endpoint is None or (unless_joined and endpoint.joined):
                 return False
             if endpoint.made:
@@ -225,42 +225,42 @@ class Endpoints:
             self._forget(endpoint, released=released)
             return True
 
-    def _note(self, network: Network, endpoint: Endpoint) -> None:
+    def _save(self, network: Network, endpoint: Endpoint) -> None:
         """Write down what is about to be made, and that the address is its."""
-        with self._book.lock:
+        with self._state.lock:
             self._network(network.id)
-            for other in self._book.endpoints.all():
+            for other in self._state.endpoints.all():
                 if other.place == endpoint.place:
                     raise Conflict(f"{endpoint.ip} belongs to endpoint {other.id}")
-            self._book.write(endpoint, *self._pools.taken(network, endpoint))
+            self._state.write(endpoint, *self._pools.assigned(network, endpoint))
 
     def _forget(self, endpoint: Endpoint, *, released: bool = False) -> None:
-        with self._book.lock:
-            gone: list[Record] = [endpoint]
-            network = self._book.networks.get(endpoint.network_id)
-            if network and network.deleted and self.of(network.id) == [endpoint]:
+        with self._state.lock:
+            gone: list[Document] = [endpoint]
+            network = self._state.networks.get(endpoint.network_id)
+            if network and network.deleted and self.on_network(network.id) == [endpoint]:
                 gone.append(network)
-            addresses = self._pools.of(endpoint)
+            addresses = self._pools.held_by(endpoint)
             if released:
-                self._book.write(remove=[*gone, *addresses])
+                self._state.write(remove=[*gone, *addresses])
             else:
-                self._book.write(*map(self._pools.returned, addresses), remove=gone)
+                self._state.write(*map(self._pools.returned, addresses), remove=gone)
 
     def _set_joined(self, endpoint: Endpoint, joined: bool) -> None:
         change = {"joined": joined, "since": self._pools.now()}
-        with self._book.lock:
-            if self._book.endpoints.get(endpoint.id) is not None:
-                self._book.write(endpoint.model_copy(update=change))
+        with self._state.lock:
+            if self._state.endpoints.get(endpoint.id) is not None:
+                self._state.write(endpoint.model_copy(update=change))
 
     def _network(self, network_id: str) -> Network:
-        network = self._book.networks.get(network_id)
+        network = self._state.networks.get(network_id)
         if network is None or network.deleted:
             raise InvalidRequest(f"no network {network_id}", field="NetworkID")
         return network
 
-    def _known(self, message: messages.OfEndpoint) -> tuple[Network, Endpoint]:
+    def _find(self, message: messages.OfEndpoint) -> tuple[Network, Endpoint]:
         network = self._network(message.NetworkID)
-        endpoint = self._book.endpoints.get(message.EndpointID)
+        endpoint = self._state.endpoints.get(message.EndpointID)
         if endpoint is None or endpoint.network_id != network.id:
             raise InvalidRequest(
                 f"no endpoint {message.EndpointID} on network {network.id}", field="EndpointID"
@@ -285,7 +285,7 @@ class Endpoints:
         )
         if not network.bridge:
             return endpoint
-        vnic = self._vnic_with(network, ip)
+        vnic = self._find_vnic(network, ip)
         if mac not in (None, vnic.mac):
             raise Conflict(
                 f"VNIC {vnic.vnic_id} has the MAC {vnic.mac}: leave out --mac-address, or "
@@ -294,7 +294,7 @@ class Endpoints:
         mapped = {"vnic_id": vnic.vnic_id, "mac": vnic.mac, "made": False}
         return endpoint.model_copy(update=mapped)
 
-    def _vnic_with(self, network: Network, ip: IPv4Address) -> Vnic:
+    def _find_vnic(self, network: Network, ip: IPv4Address) -> Vnic:
         for vnic in self._node.topology().vnics:
             if vnic.id[:2] == network.scope and vnic.ip == ip:
                 if vnic.role is not VnicRole.TENANT_CONTAINER:
@@ -306,7 +306,7 @@ class Endpoints:
         )
 
 
-class Turns:
+class KeyedLocks:
     """One call after the other for each id."""
 
     def __init__(self) -> None:
@@ -315,7 +315,7 @@ class Turns:
         self._users: Counter[str] = Counter()
 
     @contextmanager
-    def of(self, name: str) -> Iterator[None]:
+    def hold(self, name: str) -> Iterator[None]:
         """Wait for this id's turn."""
         with self._guard:
             lock = self._locks.setdefault(name, threading.Lock())

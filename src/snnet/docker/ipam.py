@@ -13,10 +13,10 @@ from snnet.core.addressing import check_guest, check_ipv4, check_subnet, gateway
 from snnet.node import ComputeNode
 
 from . import messages
-from .book import NETWORK, OFFERED, RETURNED, Book, Pool
 from .network import NetworkDriver
 from .options import SUBNET_ID, TENANT, refuse_unknown
 from .pools import Pools
+from .state import NETWORK, OFFERED, RETURNED, Pool, State
 
 _REQUEST_TYPE = "RequestAddressType"
 _GATEWAY = "com.docker.network.gateway"
@@ -31,11 +31,13 @@ class Ipam:
     for ``network`` to finish.
     """
 
-    def __init__(self, book: Book, pools: Pools, node: ComputeNode, network: NetworkDriver) -> None:
-        self._book = book
+    def __init__(
+        self, state: State, pools: Pools, node: ComputeNode, networks: NetworkDriver
+    ) -> None:
+        self._state = state
         self._pools = pools
         self._node = node
-        self._network = network
+        self._networks = networks
         self._last: dict[str, int] = {}
         """The address each pool gave last: the next is beyond, so that none returns at once."""
 
@@ -61,7 +63,7 @@ class Ipam:
         if tenant:
             check_id(tenant, TENANT)
             check_id(subnet_id, SUBNET_ID)
-        with self._book.lock:
+        with self._state.lock:
             pool = Pool(
                 id=secrets.token_hex(16),
                 subnet=subnet,
@@ -70,19 +72,19 @@ class Ipam:
                 subnet_id=subnet_id,
                 since=self._pools.now(),
             )
-            self._book.write(pool, remove=self._pools.abandoned())
+            self._state.write(pool, remove=self._pools.abandoned())
         return {"PoolID": pool.id, "Pool": str(subnet), "Data": {}}
 
     def release_pool(self, message: messages.OfPool) -> dict[str, Any]:
         """Forget the pool and its addresses; harmless where there is none."""
-        pool = self._book.pools.get(message.PoolID)
+        pool = self._state.pools.get(message.PoolID)
         if pool is None:
             return {}
         if pool.network_id:
-            self._network.forget(pool.network_id)
-        with self._book.lock:
-            addresses = [one for one in self._book.addresses.all() if one.pool_id == pool.id]
-            self._book.write(remove=[pool, *addresses])
+            self._networks.forget(pool.network_id)
+        with self._state.lock:
+            addresses = [one for one in self._state.addresses.all() if one.pool_id == pool.id]
+            self._state.write(remove=[pool, *addresses])
             self._last.pop(pool.id, None)
         return {}
 
@@ -94,23 +96,23 @@ class Ipam:
             return self._offer(message)
         except (Conflict, Exhausted):
             # Perhaps it is one's that nobody has any more.
-            if not self._network.endpoints.remove_forgotten():
+            if not self._networks.endpoints.sweep():
                 raise
             return self._offer(message)
 
     def _offer(self, message: messages.RequestAddress) -> dict[str, Any]:
-        with self._book.lock:
-            pool = self._book.pools.get(message.PoolID)
+        with self._state.lock:
+            pool = self._state.pools.get(message.PoolID)
             if pool is None:
                 raise InvalidRequest(f"no pool {message.PoolID}", field="PoolID")
             for_gateway = message.Options.get(_REQUEST_TYPE) == _GATEWAY
             if message.Address:
-                ip = self._asked_for(pool, message.Address, for_gateway)
+                ip = self._requested(pool, message.Address, for_gateway)
             elif for_gateway:
                 ip = gateway_of(pool.subnet)
             else:
                 ip = self._next_free(pool)
-            self._book.write(self._pools.offered(pool, ip, for_network=for_gateway))
+            self._state.write(self._pools.offered(pool, ip, for_network=for_gateway))
             if not message.Address and not for_gateway:
                 self._last[pool.id] = int(ip)
         return {"Address": f"{ip}/{pool.subnet.prefixlen}", "Data": {}}
@@ -118,33 +120,33 @@ class Ipam:
     def release_address(self, message: messages.ReleaseAddress) -> dict[str, Any]:
         """Free the address; harmless where it is free, or is that of a running container."""
         key = f"{message.PoolID}/{check_ipv4(message.Address, 'Address')}"
-        with self._book.lock:
-            found = self._book.addresses.get(key)
+        with self._state.lock:
+            found = self._state.addresses.get(key)
             if found is None:
                 return {}
             if found.owed and found.holder != RETURNED:
-                self._book.write(found.model_copy(update={"owed": found.owed - 1}))
+                self._state.write(found.model_copy(update={"owed": found.owed - 1}))
                 return {}
         if found.holder not in (OFFERED, RETURNED, NETWORK):
-            self._network.endpoints.given_up(found.holder)
-        with self._book.lock:
-            found = self._book.addresses.get(key)
+            self._networks.endpoints.remove_forgotten(found.holder)
+        with self._state.lock:
+            found = self._state.addresses.get(key)
             if found is not None and found.holder in (OFFERED, RETURNED, NETWORK):
-                self._book.write(remove=[found])
+                self._state.write(remove=[found])
         return {}
 
-    def _asked_for(self, pool: Pool, text: str, for_gateway: bool) -> IPv4Address:
+    def _requested(self, pool: Pool, text: str, for_gateway: bool) -> IPv4Address:
         ip = check_ipv4(text, "Address")
         edges = (pool.subnet.network_address, pool.subnet.broadcast_address)
         if ip not in pool.subnet or ip in edges:
             raise InvalidRequest(f"{ip} is no host's address in {pool.subnet}", field="Address")
         if not for_gateway and pool.network_id:  # before, Docker asks for the network itself
             check_guest(ip, pool.subnet, "Address")
-        if self._rival(pool, ip, for_gateway):
+        if self._is_taken(pool, ip, for_gateway):
             raise Conflict(f"{ip} is in use")
         return ip
 
-    def _rival(self, pool: Pool, ip: IPv4Address, for_gateway: bool) -> bool:
+    def _is_taken(self, pool: Pool, ip: IPv4Address, for_gateway: bool) -> bool:
         """Whether somebody has the address that this one asks for."""
         own = self._pools.holder([pool], ip)
         if for_gateway:
@@ -161,7 +163,7 @@ class Ipam:
     def _next_free(self, pool: Pool) -> IPv4Address:
         """The first free address after the one given last."""
         siblings = self._pools.siblings(pool)
-        others = self._of_vnics(pool)
+        others = self._vnic_addresses(pool)
         first = max(int(pool.range.network_address), int(gateway_of(pool.subnet)) + 1)
         last = min(int(pool.range.broadcast_address), int(pool.subnet.broadcast_address) - 1)
         start = min(self._last.get(pool.id, first - 1), last) + 1
@@ -173,7 +175,7 @@ class Ipam:
             f"no address of {pool.range} is free: remove containers, or widen --ip-range"
         )
 
-    def _of_vnics(self, pool: Pool) -> set[IPv4Address]:
+    def _vnic_addresses(self, pool: Pool) -> set[IPv4Address]:
         """The addresses that VNICs of the pool's subnet have, whoever made them."""
         if not pool.subnet_id:
             return set()

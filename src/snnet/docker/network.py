@@ -14,7 +14,6 @@ from snnet.core.compute import Subnet
 from snnet.node import ComputeNode
 
 from . import messages
-from .book import Book, Endpoint, Network, Pool
 from .endpoints import Endpoints, vnic_config
 from .options import (
     BRIDGE,
@@ -28,6 +27,7 @@ from .options import (
     subnet_fields,
 )
 from .pools import Pools
+from .state import Endpoint, Network, Pool, State
 
 SPACE = "snnet"
 """The address space of our IPAM driver: one for all pools, for none is known by its CIDR."""
@@ -36,24 +36,24 @@ SPACE = "snnet"
 class NetworkDriver:
     """Maps Docker's networks onto tenants' subnets; ``endpoints`` does the rest."""
 
-    def __init__(self, book: Book, pools: Pools, node: ComputeNode, endpoints: Endpoints) -> None:
+    def __init__(self, state: State, pools: Pools, node: ComputeNode, endpoints: Endpoints) -> None:
         self.endpoints = endpoints
-        self._book = book
+        self._state = state
         self._pools = pools
         self._node = node
 
     def create(self, message: messages.CreateNetwork) -> dict[str, Any]:
         """Remember the network, once it is sure that the node can have it."""
         network, pools = self._wanted(message)
-        known = self._book.networks.get(network.id)
+        known = self._state.networks.get(network.id)
         if known is not None and known != network:
             raise Conflict(f"network {network.id} is there already, and is another one")
         if known is None and not network.bridge:
-            self._try_out(network)
-        with self._book.lock:
+            self._check_with_node(network)
+        with self._state.lock:
             certain = len(pools) == 1 and not pools[0].network_id
             link = self._pools.linked(pools[0], network) if certain else []
-            self._book.write(network, *link)
+            self._state.write(network, *link)
         return {}
 
     def delete(self, message: messages.OfNetwork) -> dict[str, Any]:
@@ -66,15 +66,15 @@ class NetworkDriver:
 
         Incomplete says what is left; it goes with the last of its endpoints.
         """
-        network = self._book.networks.get(network_id)
+        network = self._state.networks.get(network_id)
         if network is None:
             return
-        self._book.write(network.model_copy(update={"deleted": True}))
+        self._state.write(network.model_copy(update={"deleted": True}))
         errors = self.endpoints.remove_all(network_id)
-        with self._book.lock:
-            left = self.endpoints.of(network_id)
+        with self._state.lock:
+            left = self.endpoints.on_network(network_id)
             if not left:
-                self._book.write(remove=[network])
+                self._state.write(remove=[network])
         if left:
             raise Incomplete(
                 f"network {network_id} still has {len(left)} endpoints: "
@@ -116,12 +116,12 @@ class NetworkDriver:
                     field=SUBNET_ID,
                 )
             return network, pools
-        pools = self._pools_naming_one(network) if ours else []
+        pools = self._pools_with_subnet_id(network) if ours else []
         return network.model_copy(update={"subnet_id": _subnet_id(pools)}), pools
 
-    def _pools_naming_one(self, network: Network) -> list[Pool]:
+    def _pools_with_subnet_id(self, network: Network) -> list[Pool]:
         """The pools that may be the network's and name its subnet, which it does not itself."""
-        scopes = {pool.scope for pool in self._book.pools.all() if pool.subnet_id}
+        scopes = {pool.scope for pool in self._state.pools.all() if pool.subnet_id}
         return [
             pool
             for tenant_id, subnet_id in scopes
@@ -166,7 +166,7 @@ class NetworkDriver:
             field=BRIDGE,
         )
 
-    def _try_out(self, network: Network) -> None:
+    def _check_with_node(self, network: Network) -> None:
         """Refuse what the node would refuse to the first container."""
         vnics = self._node.topology().vnics
         taken = {vnic.ip for vnic in vnics if vnic.id[:2] == network.scope}

@@ -15,8 +15,8 @@ from snnet.contract import InvalidRequest, SnnetError, Store, Timeout
 from snnet.node import ComputeNode
 from snnet.system.files import locked, private_directory
 
-from .app import Calls, make_app, protocol
-from .server import Place, Server, TcpPlace, Tls, UnixPlace, parse_address
+from .app import RunningRequests, make_app, protocol
+from .server import Listener, Server, TcpListener, Tls, UnixListener, parse_address
 
 if TYPE_CHECKING:
     from typing import Self
@@ -27,10 +27,10 @@ SPEC_FOLDER = Path("/etc/docker/plugins")
 
 DATA_FOLDER = Path("/var/lib/snnet/docker")
 
-_LOCK_PATIENCE = 5.0
+_LOCK_TIMEOUT = 5.0
 """Seconds to wait for a plugin of the same name to end."""
 
-_ENDING = 15.0
+_DRAIN_TIMEOUT = 15.0
 """Seconds for the last requests to end: more than a node's usual time limit."""
 
 _log = logging.getLogger("snnet.docker")
@@ -74,18 +74,18 @@ class DockerPlugin:
             raise InvalidRequest(f"{shown(store)} is neither a name nor a store", field="store")
         self.name = name
         self._node = node
-        self._place = _place(name, _path(folder, "folder"), address, tls, spec_folder)
+        self._listener = _listener(name, _path(folder, "folder"), address, tls, spec_folder)
         self._data = DATA_FOLDER / name if data_dir is None else _path(data_dir, "data_dir")
         self._store = store
         self._opened = ExitStack()
-        self._calls = Calls()
+        self._running = RunningRequests()
         self._server: Server | None = None
         self._pid = os.getpid()
 
     @property
     def address(self) -> str:
         """Where it listens, as a URL."""
-        return str(self._place)
+        return str(self._listener)
 
     def init(self) -> None:
         """Open the store, and take up what the last process left.
@@ -100,8 +100,8 @@ class DockerPlugin:
         self._node.topology()  # says whether it is ready
         with ExitStack() as opened:
             methods = protocol(self._open_store(opened), self._node)
-            self._calls = Calls()
-            self._server = Server(make_app(methods, self._calls), self._place)
+            self._running = RunningRequests()
+            self._server = Server(make_app(methods, self._running), self._listener)
             self._opened = opened.pop_all()
         self._pid = os.getpid()
 
@@ -113,7 +113,7 @@ class DockerPlugin:
         except OSError as error:
             raise SnnetError(f"cannot make {self._data.parent}: {error.strerror}") from error
         folder = private_directory(self._data, 0o700)
-        opened.enter_context(locked(folder / "lock", _LOCK_PATIENCE, f"the data of {self.name}"))
+        opened.enter_context(locked(folder / "lock", _LOCK_TIMEOUT, f"the data of {self.name}"))
         store = plugins.open_store(self._store, folder)
         opened.callback(store.close)
         return store
@@ -123,7 +123,7 @@ class DockerPlugin:
         if self._server is None:
             raise InvalidRequest(f"plugin {self.name} is not ready: call init() first")
         self._server.start()
-        _log.info("plugin %s listens at %s", self.name, self._place)
+        _log.info("plugin %s listens at %s", self.name, self._listener)
 
     def stop(self) -> None:
         """Take no more requests; nothing is changed or lost."""
@@ -138,7 +138,7 @@ class DockerPlugin:
         """
         if self._pid == os.getpid():
             self.stop()
-            if not self._calls.wait(_ENDING):
+            if not self._running.wait(_DRAIN_TIMEOUT):
                 raise Timeout("a request is still being carried out: close() once more")
             self._opened.close()
         self._server = None
@@ -150,16 +150,18 @@ class DockerPlugin:
         self.close()
 
 
-def _place(name: str, folder: Path, address: str | None, tls: Tls | None, specs: object) -> Place:
+def _listener(
+    name: str, folder: Path, address: str | None, tls: Tls | None, specs: object
+) -> Listener:
     if address is None:
         if tls is not None:
             raise InvalidRequest("is for a TCP address: give one", field="tls")
-        return UnixPlace(folder / f"{name}.sock")
+        return UnixListener(folder / f"{name}.sock")
     if not isinstance(tls, Tls):
         raise InvalidRequest(
             "is needed for a TCP address: whoever reaches it makes networks as root", field="tls"
         )
-    return TcpPlace(*parse_address(address), tls, _path(specs, "spec_folder") / f"{name}.json")
+    return TcpListener(*parse_address(address), tls, _path(specs, "spec_folder") / f"{name}.json")
 
 
 def _path(value: object, field: str) -> Path:

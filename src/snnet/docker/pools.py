@@ -13,7 +13,7 @@ from ipaddress import IPv4Address
 
 from snnet.contract import Conflict
 
-from .book import NETWORK, OFFERED, RETURNED, Address, Book, Endpoint, Network, Pool, Record
+from .state import NETWORK, OFFERED, RETURNED, Address, Document, Endpoint, Network, Pool, State
 
 GRACE = 120.0
 """Seconds after which Docker has forgotten what it did not go on with.
@@ -24,13 +24,13 @@ the endpoint is gone; whatever it has no answer to for 30 s it gives up.
 
 
 class Pools:
-    """Looks at the book's pools and addresses; what is to be changed it gives as records.
+    """Looks at the book's pools and addresses; what is to be changed it gives as documents.
 
     Its callers hold the book's lock, and write.
     """
 
-    def __init__(self, book: Book, clock: Callable[[], float]) -> None:
-        self._book = book
+    def __init__(self, state: State, clock: Callable[[], float]) -> None:
+        self._state = state
         self._clock = clock
 
     def now(self) -> float:
@@ -43,13 +43,13 @@ class Pools:
 
     def address(self, pool: Pool, ip: IPv4Address) -> Address | None:
         """The address as it is held in the pool, or None."""
-        return self._book.addresses.get(f"{pool.id}/{ip}")
+        return self._state.addresses.get(f"{pool.id}/{ip}")
 
     def siblings(self, pool: Pool) -> list[Pool]:
         """The pools that share this one's subnet, and so its addresses."""
         if not pool.subnet_id:
             return [pool]
-        return [other for other in self._book.pools.all() if other.scope == pool.scope]
+        return [other for other in self._state.pools.all() if other.scope == pool.scope]
 
     def holder(self, pools: Iterable[Pool], ip: IPv4Address) -> str | None:
         """Who has the address in one of the pools; None where it is free in all."""
@@ -72,14 +72,14 @@ class Pools:
             return []
         return [
             pool
-            for pool in self._book.pools.all()
+            for pool in self._state.pools.all()
             if pool.subnet == network.subnet
             and pool.network_id in ("", network.id)
             and pool.scope in (("", ""), network.scope)
             and all(self.address(pool, ip) for ip in network.own)
         ]
 
-    def linked(self, pool: Pool, network: Network) -> list[Record]:
+    def linked(self, pool: Pool, network: Network) -> list[Document]:
         """The pool as the network's, and the addresses in it as those of who has them."""
         link = {
             "network_id": network.id,
@@ -87,7 +87,7 @@ class Pools:
             "subnet_id": network.subnet_id,
         }
         holders = {
-            one.ip: one.id for one in self._book.endpoints.all() if one.network_id == network.id
+            one.ip: one.id for one in self._state.endpoints.all() if one.network_id == network.id
         } | dict.fromkeys(network.own, NETWORK)
         return [
             pool.model_copy(update=link),
@@ -100,10 +100,10 @@ class Pools:
 
     # -- endpoints ---------------------------------------------------------------------
 
-    def taken(self, network: Network, endpoint: Endpoint) -> list[Record]:
+    def assigned(self, network: Network, endpoint: Endpoint) -> list[Document]:
         """The endpoint's address as its own.  Conflict where somebody else has it."""
         pools = [pool for pool in self.candidates(network) if pool.network_id]
-        records: list[Record] = []
+        documents: list[Document] = []
         if not pools:
             offered = [
                 pool
@@ -112,20 +112,20 @@ class Pools:
             ]
             if len(offered) == 1:
                 pools = offered
-                records = self.linked(offered[0], network)
+                documents = self.linked(offered[0], network)
         for pool in pools:
             found = self.address(pool, endpoint.ip)
             if found and found.holder not in (OFFERED, RETURNED, endpoint.id):
                 raise Conflict(f"{endpoint.ip} belongs to {found.holder}")
             owed = found.owed + (found.holder == RETURNED) if found else 0
-            records.append(self._held(pool, endpoint.ip, endpoint.id, owed=owed))
-        return records
+            documents.append(self._held(pool, endpoint.ip, endpoint.id, owed=owed))
+        return documents
 
-    def of(self, endpoint: Endpoint) -> list[Address]:
+    def held_by(self, endpoint: Endpoint) -> list[Address]:
         """The endpoint's address, as it is held."""
         return [
             found
-            for pool in self._book.pools.all()
+            for pool in self._state.pools.all()
             if pool.network_id == endpoint.network_id
             and (found := self.address(pool, endpoint.ip))
             and found.holder == endpoint.id
@@ -149,7 +149,7 @@ class Pools:
 
     # -- what nobody comes back for ----------------------------------------------------
 
-    def abandoned(self) -> list[Record]:
+    def abandoned(self) -> list[Document]:
         """Pools that Docker has forgotten, with their addresses.
 
         It has no answer to a RequestPool, or dies before it makes the network, or has none
@@ -157,16 +157,16 @@ class Pools:
         addresses may serve another network driver.
         """
         used: dict[str, list[Address]] = {}
-        for address in self._book.addresses.all():
+        for address in self._state.addresses.all():
             used.setdefault(address.pool_id, []).append(address)
-        served = {pool.network_id for pool in self._book.pools.all()}
-        waiting = {one.scope for one in self._book.networks.all() if one.id not in served}
-        gone: list[Record] = []
-        for pool in self._book.pools.all():
+        served = {pool.network_id for pool in self._state.pools.all()}
+        waiting = {one.scope for one in self._state.networks.all() if one.id not in served}
+        gone: list[Document] = []
+        for pool in self._state.pools.all():
             if not self.stale(pool.since):
                 continue
             if pool.network_id:
-                useless = self._book.networks.get(pool.network_id) is None
+                useless = self._state.networks.get(pool.network_id) is None
             else:
                 named = bool(pool.subnet_id) and pool.scope not in waiting
                 useless = named or pool.id not in used

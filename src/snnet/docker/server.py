@@ -23,7 +23,7 @@ from snnet.config import shown
 from snnet.contract import Conflict, InvalidRequest, SnnetError
 from snnet.system.files import close_in_children
 
-_PATIENCE = 10.0
+_TIMEOUT = 10.0
 """Seconds for the server to start, and for its last requests to end."""
 
 _BACKLOG = 1024
@@ -50,7 +50,7 @@ class Tls:
     client_key: Path
 
 
-class Place(ABC):
+class Listener(ABC):
     """Where the server listens, and how Docker is told."""
 
     @abstractmethod
@@ -70,7 +70,7 @@ class Place(ABC):
         return {}
 
 
-class UnixPlace(Place):
+class UnixListener(Listener):
     """A socket in Docker's plugin folder, which Docker finds by its name; for root alone."""
 
     def __init__(self, path: Path) -> None:
@@ -137,7 +137,7 @@ class UnixPlace(Place):
                 self.path.unlink()
 
 
-class TcpPlace(Place):
+class TcpListener(Listener):
     """A TCP address with TLS, which a JSON file tells Docker of."""
 
     def __init__(self, host: str, port: int, tls: Tls, spec: Path) -> None:
@@ -206,9 +206,9 @@ class TcpPlace(Place):
 class Server:
     """Answers requests from ``start()`` to ``stop()``; each may be repeated."""
 
-    def __init__(self, app: ASGIApp, place: Place) -> None:
+    def __init__(self, app: ASGIApp, listener: Listener) -> None:
         self._app = app
-        self._place = place
+        self._listener = listener
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
 
@@ -216,7 +216,7 @@ class Server:
         """Listen; Docker finds the server once this returns."""
         if self._thread is not None:
             return
-        listening = self._place.open()
+        listening = self._listener.open()
         close_in_children(listening)
         try:
             config = uvicorn.Config(
@@ -225,14 +225,14 @@ class Server:
                 access_log=False,
                 lifespan="off",
                 server_header=False,
-                timeout_graceful_shutdown=int(_PATIENCE),
-                **self._place.settings(),  # type: ignore[arg-type]
+                timeout_graceful_shutdown=int(_TIMEOUT),
+                **self._listener.settings(),  # type: ignore[arg-type]
             )
             try:
                 config.load()
             except OSError as error:  # ssl.SSLError, too
                 raise SnnetError(
-                    f"cannot use the certificates for {self._place}: {error}"
+                    f"cannot use the certificates for {self._listener}: {error}"
                 ) from error
             self._server = uvicorn.Server(config)
             self._thread = threading.Thread(
@@ -240,7 +240,7 @@ class Server:
             )
             self._thread.start()
             self._wait_until_started()
-            self._place.announce()
+            self._listener.announce()
         except BaseException:
             self.stop()
             listening.close()
@@ -249,10 +249,10 @@ class Server:
     def _wait_until_started(self) -> None:
         assert self._server is not None
         assert self._thread is not None
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + _TIMEOUT
         while not self._server.started:
             if not self._thread.is_alive() or time.monotonic() > deadline:
-                raise SnnetError(f"the server at {self._place} did not start; its log says why")
+                raise SnnetError(f"the server at {self._listener} did not start; its log says why")
             time.sleep(0.005)
 
     def stop(self) -> None:
@@ -261,11 +261,11 @@ class Server:
         self._server = self._thread = None
         if server is not None and thread is not None and thread.is_alive():
             server.should_exit = True
-            thread.join(2 * _PATIENCE)
+            thread.join(2 * _TIMEOUT)
         try:
-            self._place.withdraw()
+            self._listener.withdraw()
         except OSError as error:
-            _log.warning("cannot take back what tells Docker of %s: %s", self._place, error)
+            _log.warning("cannot take back what tells Docker of %s: %s", self._listener, error)
 
 
 def parse_address(text: object) -> tuple[str, int]:

@@ -199,10 +199,10 @@ def _open_backend(name: str, host: SystemHost) -> Driver:
 def _lacks(driver: Driver, nouns: Iterable[Noun]) -> str | None:
     """Why the driver cannot carry one of the nouns, or None."""
     for noun in nouns:
-        if type(noun) not in driver.carries:
-            return f"it does not carry {type(noun).__name__}"
         if reason := driver.missing(noun):
             return reason
+        if type(noun) not in driver.carries:
+            return f"it does not carry {type(noun).__name__}"
     return None
 
 
@@ -262,11 +262,12 @@ def _firewall_lacks(host: SystemHost, name: str, mode: NetworkMode) -> str | Non
 
 
 def _links(mode: NetworkMode) -> Iterator[Noun]:
+    routed = mode is NetworkMode.ROUTED
     yield Bridge(name=_PROBE)
-    yield Tap(name=_PROBE)
-    yield Veth(name=_PROBE, peer="probe1")
+    yield Tap(name=_PROBE, proxy_arp=routed)
+    yield Veth(name=_PROBE, peer="probe1", proxy_arp=routed)
     yield Address(link=_PROBE, address=IPv4Interface("10.1.0.1/24"))
-    if mode is NetworkMode.ROUTED:
+    if routed:
         yield Route(link=_PROBE, destination=IPv4Network("10.1.0.9/32"))
         yield ProxyNeighbour(link=_PROBE, address=IPv4Address("10.1.0.9"))
     else:

@@ -28,7 +28,7 @@ NETWORK = ":network"
 """Of the addresses that a network has for itself: its gateway and the auxiliary ones."""
 
 
-class Record(BaseModel, ABC):
+class Document(BaseModel, ABC):
     """One promise."""
 
     model_config = ConfigDict(frozen=True)
@@ -40,7 +40,7 @@ class Record(BaseModel, ABC):
         """What it is found by in its table."""
 
 
-class Identified(Record):
+class SubnetDocument(Document):
     """One with an id of its own, about a tenant's subnet."""
 
     id: str
@@ -57,7 +57,7 @@ class Identified(Record):
         return (self.tenant_id, self.subnet_id)
 
 
-class Pool(Identified):
+class Pool(SubnetDocument):
     """Addresses that Docker asked to have managed; ``range`` is what containers get.
 
     Pools of the same tenant and subnet never hand out one address twice.  One that names no
@@ -71,7 +71,7 @@ class Pool(Identified):
     since: float
 
 
-class Address(Record):
+class Address(Document):
     """An address that is not free.
 
     ``holder`` is an endpoint's id, or one of OFFERED, RETURNED and NETWORK, since ``since``
@@ -91,7 +91,7 @@ class Address(Record):
         return f"{self.pool_id}/{self.ip}"
 
 
-class Network(Identified):
+class Network(SubnetDocument):
     """A network of Docker's, and the tenant's subnet it stands for.
 
     ``bridge`` is set where its VNICs are somebody else's: they are mapped, never made.
@@ -111,7 +111,7 @@ class Network(Identified):
     deleted: bool = False
 
 
-class Endpoint(Identified):
+class Endpoint(SubnetDocument):
     """A container's place on a network, and the VNIC that it is.
 
     ``made``: the VNIC comes and goes with it.  ``joined``: a container has it.  ``since``
@@ -137,11 +137,11 @@ class Endpoint(Identified):
         return (*self.scope, self.ip)
 
 
-R = TypeVar("R", bound=Record)
+R = TypeVar("R", bound=Document)
 
 
 class Table(Generic[R]):
-    """The records of one kind; reading needs no lock."""
+    """The documents of one kind; reading needs no lock."""
 
     def __init__(self, kind: type[R], store: Store) -> None:
         self.kind = kind
@@ -152,7 +152,7 @@ class Table(Generic[R]):
             except ValidationError as error:
                 raise SnnetError(
                     f"the store's {kind.table} hold {key!r}, which cannot be read: "
-                    f"{said(error)}; restore the store, or remove it with Docker's networks"
+                    f"{describe(error)}; restore the store, or remove it with Docker's networks"
                 ) from error
 
     def get(self, key: str) -> R | None:
@@ -161,15 +161,15 @@ class Table(Generic[R]):
     def all(self) -> list[R]:
         return list(self._records.values())
 
-    def take_over(self, key: str, record: R | None) -> None:
+    def put(self, key: str, document: R | None) -> None:
         """Know what is in the store now."""
-        if record is None:
+        if document is None:
             self._records.pop(key, None)
         else:
-            self._records[key] = record
+            self._records[key] = document
 
 
-class Book:
+class State:
     """All promises.  Whoever changes some because of what others say holds ``lock``."""
 
     def __init__(self, store: Store) -> None:
@@ -179,15 +179,15 @@ class Book:
         self.addresses = Table(Address, store)
         self.networks = Table(Network, store)
         self.endpoints = Table(Endpoint, store)
-        self._tables: dict[str, Table[Record]] = {
+        self._tables: dict[str, Table[Document]] = {
             table.kind.table: table  # type: ignore[misc]
             for table in (self.pools, self.addresses, self.networks, self.endpoints)
         }
 
-    def write(self, *put: Record, remove: Iterable[Record] = ()) -> None:
-        """Put records in the place of those with their keys, and remove others: all or none."""
-        changes: list[tuple[Record, Record | None]] = [(record, None) for record in remove]
-        changes += [(record, record) for record in put]
+    def write(self, *put: Document, remove: Iterable[Document] = ()) -> None:
+        """Put documents in the place of those with their keys, and remove others: all or none."""
+        changes: list[tuple[Document, Document | None]] = [(document, None) for document in remove]
+        changes += [(document, document) for document in put]
         if not changes:
             return
         with self.lock:
@@ -198,10 +198,10 @@ class Book:
                 ]
             )
             for old, new in changes:
-                self._tables[old.table].take_over(old.key, new)
+                self._tables[old.table].put(old.key, new)
 
 
-def said(error: ValidationError) -> str:
+def describe(error: ValidationError) -> str:
     """A validation error in one line: which field, and what is wrong with it."""
     return "; ".join(
         f"{'.'.join(map(str, item['loc'])) or 'body'}: {item['msg'].lower()}"
