@@ -1,4 +1,4 @@
-"""Endpoints: containers' places on a network, and the VNICs that they are."""
+"""Endpoints: the connections of containers to networks, and their VNICs."""
 
 from __future__ import annotations
 
@@ -31,10 +31,11 @@ _log = logging.getLogger("snnet.docker")
 
 
 class Endpoints:
-    """Makes, maps and removes the VNICs of endpoints.
+    """Creates, maps and destroys the VNICs of endpoints.
 
-    An endpoint is noted before its VNIC is made, and forgotten after it is gone; so there
-    is a note for every VNIC, whatever is killed when.  Every call may be repeated.
+    An endpoint is stored before its VNIC is created and removed from the store after its
+    VNIC is destroyed.  So the store knows every VNIC of the plugin, whenever the plugin is
+    killed.  Every call may be repeated.
     """
 
     def __init__(self, state: State, pools: Pools, node: ComputeNode) -> None:
@@ -44,16 +45,18 @@ class Endpoints:
         self._locks = KeyedLocks()
         self._last_sweep = 0.0
 
-    # -- what Docker asks for ------------------------------------------------------------
+    # -- requests of Docker ------------------------------------------------------------
 
     def create(self, message: messages.CreateEndpoint) -> dict[str, Any]:
-        """Make the VNIC of a container, or find the one that is there for it."""
+        """Create the VNIC of a container, or map the existing VNIC with its address."""
         network = self._network(message.NetworkID)
         refuse_ports(message.Options)
         if message.Interface.AddressIPv6:
-            raise InvalidRequest("tenants are IPv4", field="AddressIPv6")
+            raise InvalidRequest("tenants' networks are IPv4 only", field="AddressIPv6")
         if not message.Interface.Address:
-            raise InvalidRequest("is needed: the network's IPAM driver gave none", field="Address")
+            raise InvalidRequest(
+                "is needed: the network's IPAM driver must assign one", field="Address"
+            )
         ip = check_guest(interface(message.Interface.Address, "Address").ip, network.subnet)
         given = message.Interface.MacAddress
         mac = check_mac(given, "MacAddress") if given else None
@@ -64,24 +67,24 @@ class Endpoints:
             if known is None:
                 self._save(network, wanted)
             elif not known.same_as(wanted):
-                raise Conflict(f"endpoint {known.id} is there already, and is another one")
+                raise Conflict(f"endpoint {known.id} already exists with other settings")
             if wanted.made:
                 self._make(network, wanted, forget=known is None)
-        # What was given must not be given back: Docker takes that for a change.
+        # A MAC that Docker gave must not be returned: Docker takes that for a change.
         return {"Interface": {} if given else {"MacAddress": wanted.mac}}
 
     def _make(self, network: Network, endpoint: Endpoint, *, forget: bool) -> None:
         try:
             self._node.create_vnic(vnic_config(network, endpoint))
         except FatalError:
-            raise  # something is left, which it has to be remembered for
+            raise  # something is left on the host: keep the document
         except BaseException:
             if forget:
                 self._forget(endpoint)
             raise
 
     def info(self, message: messages.OfEndpoint) -> dict[str, Any]:
-        """What is worth knowing of the endpoint."""
+        """Details of the endpoint, for ``docker network inspect``."""
         network, endpoint = self._find(message)
         return {
             "Value": {
@@ -94,11 +97,11 @@ class Endpoints:
         }
 
     def join(self, message: messages.Join) -> dict[str, Any]:
-        """The container's end of the veth, for Docker to move into the container."""
+        """Return the container's end of the veth pair, which Docker moves into the container."""
         with self._locks.hold(message.EndpointID):
             network, endpoint = self._find(message)
             if endpoint.made:
-                # Mends what was deleted, and finds what is there.
+                # Recreates what was deleted by hand, and finds what exists.
                 vnic = self._node.create_vnic(vnic_config(network, endpoint)).vnic
             else:
                 vnic = self._find_vnic(network, endpoint.ip)
@@ -115,7 +118,7 @@ class Endpoints:
         return answer | {"Gateway": str(network.gateway or vnic.gateway)}
 
     def leave(self, message: messages.OfEndpoint) -> dict[str, Any]:
-        """Note that no container has it: Docker has moved the veth's end back."""
+        """Store that no container uses the endpoint: Docker has moved the veth end back."""
         with self._locks.hold(message.EndpointID):
             endpoint = self._state.endpoints.get(message.EndpointID)
             if endpoint is not None and endpoint.network_id == message.NetworkID:
@@ -123,7 +126,7 @@ class Endpoints:
         return {}
 
     def delete(self, message: messages.OfEndpoint) -> dict[str, Any]:
-        """Remove the VNIC if it was made for the endpoint; harmless where there is none."""
+        """Destroy the endpoint and the VNIC it created.  An unknown endpoint is not an error."""
         endpoint = self._state.endpoints.get(message.EndpointID)
         if endpoint is not None and endpoint.network_id == message.NetworkID:
             self._remove(endpoint.id)
@@ -136,7 +139,7 @@ class Endpoints:
         return [one for one in self._state.endpoints.all() if one.network_id == network_id]
 
     def remove_all(self, network_id: str) -> list[SnnetError]:
-        """Remove every endpoint of a network; why those are left that could not go."""
+        """Remove every endpoint of a network; return an error for each that is left."""
         errors = []
         for endpoint in self.on_network(network_id):
             try:
@@ -147,20 +150,21 @@ class Endpoints:
         return errors
 
     def sweep(self) -> int:
-        """Remove what Docker has forgotten since the start; how many endpoints went."""
+        """Remove endpoints that Docker has forgotten; return how many."""
         self._last_sweep = self._pools.now()
         return self.remove_unjoined(GRACE) + self.remove_ended(GRACE)
 
     def _sweep_if_due(self) -> None:
-        """Remove what Docker has forgotten, from time to time: it costs a look at every link."""
+        """Sweep at most once in GRACE seconds, since a sweep looks up every container's link."""
         if self._pools.stale(self._last_sweep):
             self.sweep()
 
     def remove_unjoined(self, older_than: float) -> int:
-        """Remove the endpoints that no container has had for so long; how many went.
+        """Remove endpoints that no container has used for ``older_than`` seconds.
 
-        Docker joins one right after it was created, and deletes it right after it was
-        left.  What cannot be removed has to wait as long again.
+        Docker joins an endpoint right after it created it, and deletes it right after the
+        container left it.  If one cannot be removed, its time starts again.  Returns how
+        many were removed.
         """
         now = self._pools.now()
         return sum(
@@ -170,11 +174,13 @@ class Endpoints:
         )
 
     def remove_ended(self, older_than: float) -> int:
-        """Remove the endpoints whose container ended while nobody answered Docker.
+        """Remove endpoints whose container ended while the plugin did not answer Docker.
 
-        Docker has moved the veth's end back to the host, or it went with the container.  It
-        moves it there right after the join, which is to be that old (seconds).  Perhaps it
-        is about to say so, and to release the address: that is free after it, or in time.
+        Then the container's end of the veth pair is back on the host, or was deleted with
+        the container.  Docker moves it into the container right after the join, so only
+        joins older than ``older_than`` seconds count.  Docker may still be about to release
+        the address, which becomes free then, or after GRACE seconds.  Returns how many
+        endpoints were removed.
         """
         now, removed = self._pools.now(), 0
         vnics = {vnic.id: vnic for vnic in self._node.topology().vnics}
@@ -196,26 +202,29 @@ class Endpoints:
             return False
 
     def remove_forgotten(self, endpoint_id: str, *, released: bool = False) -> bool:
-        """Remove an endpoint that Docker has forgotten without a word; not a container's.
+        """Remove an endpoint that Docker has forgotten, unless a container uses it.
 
-        It does that where its DeleteEndpoint, or CreateEndpoint, had no answer.  The address
-        is free at once where it will not be ``released`` any more.
+        Docker forgets an endpoint if it gets no response to CreateEndpoint or
+        DeleteEndpoint.  With ``released`` the address is free at once, since Docker will
+        not release it.  Returns whether the endpoint was removed.
         """
         try:
             removed = self._remove(endpoint_id, unless_joined=True, released=released)
         except SnnetError as error:
-            _log.warning("endpoint %s, which Docker has forgotten, is left: %s", endpoint_id, error)
+            _log.warning(
+                "cannot remove endpoint %s, which Docker has forgotten: %s", endpoint_id, error
+            )
             raise
         if removed:
-            _log.warning("endpoint %s, which Docker has forgotten, is removed", endpoint_id)
+            _log.warning("removed endpoint %s, which Docker has forgotten", endpoint_id)
         return removed
 
-    # -- the book ----------------------------------------------------------------------
+    # -- state -------------------------------------------------------------------------
 
     def _remove(
         self, endpoint_id: str, *, unless_joined: bool = False, released: bool = False
     ) -> bool:
-        """Whether it was there, and is gone."""
+        """Remove an endpoint; return whether there was one to remove."""
         with self._locks.hold(endpoint_id):
             endpoint = self._state.endpoints.get(endpoint_id)
             if endpoint is None or (unless_joined and endpoint.joined):
@@ -226,12 +235,14 @@ class Endpoints:
             return True
 
     def _save(self, network: Network, endpoint: Endpoint) -> None:
-        """Write down what is about to be made, and that the address is its."""
+        """Store an endpoint whose VNIC is about to be created, with its address."""
         with self._state.lock:
             self._network(network.id)
             for other in self._state.endpoints.all():
                 if other.place == endpoint.place:
-                    raise Conflict(f"{endpoint.ip} belongs to endpoint {other.id}")
+                    raise Conflict(
+                        f"address {endpoint.ip} belongs to endpoint {other.id}: choose another one"
+                    )
             self._state.write(endpoint, *self._pools.assigned(network, endpoint))
 
     def _forget(self, endpoint: Endpoint, *, released: bool = False) -> None:
@@ -255,7 +266,7 @@ class Endpoints:
     def _network(self, network_id: str) -> Network:
         network = self._state.networks.get(network_id)
         if network is None or network.deleted:
-            raise InvalidRequest(f"no network {network_id}", field="NetworkID")
+            raise InvalidRequest(f"no network {network_id!r} exists", field="NetworkID")
         return network
 
     def _find(self, message: messages.OfEndpoint) -> tuple[Network, Endpoint]:
@@ -263,7 +274,8 @@ class Endpoints:
         endpoint = self._state.endpoints.get(message.EndpointID)
         if endpoint is None or endpoint.network_id != network.id:
             raise InvalidRequest(
-                f"no endpoint {message.EndpointID} on network {network.id}", field="EndpointID"
+                f"no endpoint {message.EndpointID!r} exists on network {network.id!r}",
+                field="EndpointID",
             )
         return network, endpoint
 
@@ -288,8 +300,8 @@ class Endpoints:
         vnic = self._find_vnic(network, ip)
         if mac not in (None, vnic.mac):
             raise Conflict(
-                f"VNIC {vnic.vnic_id} has the MAC {vnic.mac}: leave out --mac-address, or "
-                "give this one"
+                f"VNIC {vnic.vnic_id} has the MAC {vnic.mac}, not {mac}: leave out "
+                f"--mac-address, or give --mac-address {vnic.mac}"
             )
         mapped = {"vnic_id": vnic.vnic_id, "mac": vnic.mac, "made": False}
         return endpoint.model_copy(update=mapped)
@@ -298,16 +310,16 @@ class Endpoints:
         for vnic in self._node.topology().vnics:
             if vnic.id[:2] == network.scope and vnic.ip == ip:
                 if vnic.role is not VnicRole.TENANT_CONTAINER:
-                    raise Conflict(f"{ip} belongs to VNIC {vnic.vnic_id}, which is a VM's")
+                    raise Conflict(f"address {ip} belongs to VNIC {vnic.vnic_id}, which is a VM's")
                 return vnic
         raise Conflict(
-            f"no VNIC of {network.bridge} has {ip}: create_vnic comes first, and docker run "
-            "has to be given its address (--ip)"
+            f"no VNIC of {network.bridge} has the address {ip}: call create_vnic first, and "
+            "give docker run the VNIC's address with --ip"
         )
 
 
 class KeyedLocks:
-    """One call after the other for each id."""
+    """A lock for each id that is in use."""
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
@@ -316,7 +328,7 @@ class KeyedLocks:
 
     @contextmanager
     def hold(self, name: str) -> Iterator[None]:
-        """Wait for this id's turn."""
+        """Wait for the lock of this id and hold it."""
         with self._guard:
             lock = self._locks.setdefault(name, threading.Lock())
             self._users[name] += 1
@@ -331,7 +343,7 @@ class KeyedLocks:
 
 
 def vnic_config(network: Network, endpoint: Endpoint) -> VnicConfig:
-    """What the node is to make for an endpoint."""
+    """The VNIC to create for an endpoint."""
     return replace(
         _identity(endpoint),
         instance_id=endpoint.vnic_id,
@@ -355,7 +367,7 @@ def _identity(endpoint: Endpoint) -> VnicConfig:
 
 
 def _vnic_id(endpoint_id: str) -> str:
-    """Half of Docker's 256-bit id as a UUID, which a link's alias has room for."""
+    """The first half of Docker's 256-bit id as a UUID, which fits into a link's alias."""
     if re.fullmatch(r"[0-9a-f]{64}", endpoint_id):
         return str(uuid.UUID(endpoint_id[:32]))
     return endpoint_id

@@ -1,4 +1,4 @@
-"""The plugin, as its owner has it: beside a compute node, in a thread of its own."""
+"""The plugin's public class: settings, start and stop."""
 
 from __future__ import annotations
 
@@ -23,33 +23,35 @@ if TYPE_CHECKING:
 
 PLUGIN_FOLDER = Path("/run/docker/plugins")
 SPEC_FOLDER = Path("/etc/docker/plugins")
-"""Where Docker looks for plugins (docs.docker.com/engine/extend/plugin_api)."""
+"""Folders in which Docker looks for plugins (docs.docker.com/engine/extend/plugin_api)."""
 
 DATA_FOLDER = Path("/var/lib/snnet/docker")
 
 _LOCK_TIMEOUT = 5.0
-"""Seconds to wait for a plugin of the same name to end."""
+"""Seconds to wait for another plugin of the same name to end."""
 
 _DRAIN_TIMEOUT = 15.0
-"""Seconds for the last requests to end: more than a node's usual time limit."""
+"""Seconds to wait for running requests: more than a node's usual time limit."""
 
 _log = logging.getLogger("snnet.docker")
 
 
 class DockerPlugin:
-    """Containers of one Docker daemon on the networks of a compute node's tenants.
+    """Connects containers of one Docker daemon to networks of a compute node's tenants.
 
-    ``node`` is borrowed: whoever made it has called its ``init()``, and closes it after the
-    plugin.  Docker has to run in the node's network namespace.
+    ``node`` stays the caller's: call its ``init()`` before the plugin's and its
+    ``close()`` after the plugin's.  Docker must run in the node's network namespace.
 
-    ``name`` is what ``docker network create -d`` is given.  The server listens on a Unix
-    socket in ``folder``, or with ``address`` ("host:port") and ``tls`` on TCP, announced
-    by a file in ``spec_folder``.  ``data_dir`` keeps what must outlive the process, by
-    ``store``: the name of an installed one, or an open one, which is borrowed.
+    ``name`` is the driver's name for ``docker network create -d``.  The server listens on a
+    Unix socket in ``folder``; with ``address`` ("host:port") and ``tls`` it listens on TCP,
+    and a file in ``spec_folder`` tells Docker the address.  ``data_dir`` holds the state
+    that must outlive the process.  ``store`` is the name of an installed store, or an open
+    one, which stays the caller's.
 
-    ``init()`` opens the store, ``start()`` serves; ``stop()`` serves no more, ``close()``
-    closes the store.  Each may be repeated.  Start it before Docker, and stop it after
-    Docker: a daemon waits 15 s for a plugin that is away, and then fails the call.
+    ``init()`` opens the store and ``start()`` starts the server; ``stop()`` stops the
+    server and ``close()`` closes the store.  Each may be repeated.  Start the plugin before
+    Docker and stop it after Docker: a daemon waits 15 s for a missing plugin, then fails
+    the call.
     """
 
     def __init__(
@@ -65,13 +67,17 @@ class DockerPlugin:
         store: str | Store = "sqlite",
     ) -> None:
         if not isinstance(node, ComputeNode):
-            raise InvalidRequest(f"{shown(node)} is no ComputeNode", field="node")
+            raise InvalidRequest(f"{shown(node)} is not a ComputeNode", field="node")
         if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,62}", name):
             raise InvalidRequest(
-                f"{shown(name)} is no name of 1 to 63 of a-z, 0-9, '.', '_' and '-'", field="name"
+                f"{shown(name)} is not a valid name: use 1 to 63 characters of a-z, 0-9, '.', '_' "
+                "and '-', the first of them a letter or digit",
+                field="name",
             )
         if not isinstance(store, (str, Store)):
-            raise InvalidRequest(f"{shown(store)} is neither a name nor a store", field="store")
+            raise InvalidRequest(
+                f"{shown(store)} is neither the name of a store nor a Store", field="store"
+            )
         self.name = name
         self._node = node
         self._listener = _listener(name, _path(folder, "folder"), address, tls, spec_folder)
@@ -84,20 +90,22 @@ class DockerPlugin:
 
     @property
     def address(self) -> str:
-        """Where it listens, as a URL."""
+        """The URL at which the server listens."""
         return str(self._listener)
 
     def init(self) -> None:
-        """Open the store, and take up what the last process left.
+        """Open the store and continue with the state of the last process.
 
-        Raises InvalidRequest where the node is not ready, Conflict where another process
-        has the folder, and SnnetError where the store cannot be read.
+        Raises ``InvalidRequest`` if the node is not ready, ``Conflict`` if another process
+        uses the folder, and ``SnnetError`` if the store cannot be read.
         """
         if self._server is not None:
             return
         if self._node.read_only:
-            raise InvalidRequest("makes VNICs, and this one is read-only", field="node")
-        self._node.topology()  # says whether it is ready
+            raise InvalidRequest(
+                "the node is read-only, and the plugin creates VNICs on it", field="node"
+            )
+        self._node.topology()  # raises if the node is not ready
         with ExitStack() as opened:
             methods = protocol(self._open_store(opened), self._node)
             self._running = RunningRequests()
@@ -111,7 +119,7 @@ class DockerPlugin:
         try:
             self._data.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         except OSError as error:
-            raise SnnetError(f"cannot make {self._data.parent}: {error.strerror}") from error
+            raise SnnetError(f"cannot create {self._data.parent}: {error.strerror}") from error
         folder = private_directory(self._data, 0o700)
         opened.enter_context(locked(folder / "lock", _LOCK_TIMEOUT, f"the data of {self.name}"))
         store = plugins.open_store(self._store, folder)
@@ -119,27 +127,27 @@ class DockerPlugin:
         return store
 
     def start(self) -> None:
-        """Answer Docker's requests, in a thread.  Raises Conflict where another plugin does."""
+        """Serve requests in a thread.  Raises ``Conflict`` if another plugin listens there."""
         if self._server is None:
             raise InvalidRequest(f"plugin {self.name} is not ready: call init() first")
         self._server.start()
         _log.info("plugin %s listens at %s", self.name, self._listener)
 
     def stop(self) -> None:
-        """Take no more requests; nothing is changed or lost."""
+        """Stop serving requests.  Networks and containers stay as they are."""
         if self._server is not None and self._pid == os.getpid():
             self._server.stop()
 
     def close(self) -> None:
         """Stop, and close the store.  ``init()`` opens it again.
 
-        A forked child only lets go.  Raises Timeout, and keeps the store open, where a
-        request takes longer to end than the node lets it.
+        In a forked child this changes nothing.  Raises ``Timeout`` and keeps the store
+        open if a request is still running after 15 s.
         """
         if self._pid == os.getpid():
             self.stop()
             if not self._running.wait(_DRAIN_TIMEOUT):
-                raise Timeout("a request is still being carried out: close() once more")
+                raise Timeout("a request is still being carried out: call close() again")
             self._opened.close()
         self._server = None
 
@@ -155,11 +163,12 @@ def _listener(
 ) -> Listener:
     if address is None:
         if tls is not None:
-            raise InvalidRequest("is for a TCP address: give one", field="tls")
+            raise InvalidRequest("is only for a TCP address: give address= too", field="tls")
         return UnixListener(folder / f"{name}.sock")
     if not isinstance(tls, Tls):
         raise InvalidRequest(
-            "is needed for a TCP address: whoever reaches it makes networks as root", field="tls"
+            "is needed for a TCP address, since its clients create networks as root",
+            field="tls",
         )
     return TcpListener(*parse_address(address), tls, _path(specs, "spec_folder") / f"{name}.json")
 
@@ -167,4 +176,4 @@ def _listener(
 def _path(value: object, field: str) -> Path:
     if isinstance(value, (str, os.PathLike)):
         return Path(value)
-    raise InvalidRequest(f"{shown(value)} is no path", field=field)
+    raise InvalidRequest(f"{shown(value)} is not a path", field=field)

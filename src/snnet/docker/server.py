@@ -1,4 +1,4 @@
-"""The HTTP server in a thread of its own, and where Docker finds it."""
+"""The HTTP server in its own thread, and how Docker finds it."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ from snnet.contract import Conflict, InvalidRequest, SnnetError
 from snnet.system.files import close_in_children
 
 _TIMEOUT = 10.0
-"""Seconds for the server to start, and for its last requests to end."""
+"""Seconds to wait for the server to start, and for its last requests to end."""
 
 _BACKLOG = 1024
-"""Connections that may wait to be accepted (listen(2))."""
+"""Maximum number of connections that wait to be accepted (listen(2))."""
 
 _log = logging.getLogger("snnet.docker")
 
 _PATH_MAX = 107
-"""Bytes of a Unix socket's path (unix(7))."""
+"""Maximum length of a Unix socket's path in bytes (unix(7))."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """The files (PEM) for both ends of a TCP address: each shows the other a certificate.
+    """PEM files for TLS with certificates on both sides.
 
-    ``ca`` signed both; ``cert`` and ``key`` are the plugin's, ``client_cert`` and
-    ``client_key`` those that Docker will show, for which the spec file names them.
+    ``ca`` signed both certificates.  The plugin uses ``cert`` and ``key``.  Docker uses
+    ``client_cert`` and ``client_key``, whose paths it reads from the spec file.
     """
 
     ca: Path
@@ -51,31 +51,34 @@ class Tls:
 
 
 class Listener(ABC):
-    """Where the server listens, and how Docker is told."""
+    """Where the server listens, and how Docker learns the address."""
 
     @abstractmethod
     def open(self) -> socket.socket:
-        """A listening socket.  Raises Conflict where somebody else answers there."""
+        """Open a listening socket.  Raises ``Conflict`` if another server listens there."""
 
     @abstractmethod
     def announce(self) -> None:
-        """Tell Docker, once requests are answered."""
+        """Publish the address for Docker.  Called once the server answers requests."""
 
     @abstractmethod
     def withdraw(self) -> None:
-        """Tell Docker no more, if it was told; may be repeated.  May raise OSError."""
+        """Undo ``announce()``; may be repeated.  May raise ``OSError``."""
 
     def settings(self) -> dict[str, object]:
-        """What the server has to know of it."""
+        """Settings for uvicorn."""
         return {}
 
 
 class UnixListener(Listener):
-    """A socket in Docker's plugin folder, which Docker finds by its name; for root alone."""
+    """A socket in Docker's plugin folder, found by its name.  Only root may connect."""
 
     def __init__(self, path: Path) -> None:
         if len(os.fsencode(path)) > _PATH_MAX - 1:  # one for the draft's dot
-            raise InvalidRequest(f"{path} is too long for a Unix socket", field="folder")
+            raise InvalidRequest(
+                f"{path} is longer than a Unix socket's path may be ({_PATH_MAX - 1} bytes)",
+                field="folder",
+            )
         self.path = path
         self._inode: int | None = None
 
@@ -93,14 +96,14 @@ class UnixListener(Listener):
     def _check_free(self) -> None:
         with contextlib.suppress(FileNotFoundError):
             if not stat.S_ISSOCK(self.path.lstat().st_mode):
-                raise Conflict(f"{self.path} is no socket: remove it")
+                raise Conflict(f"{self.path} is not a socket: remove it")
             if self._answers():
                 raise Conflict(
-                    f"another plugin answers at {self.path}: stop it, or take another name"
+                    f"another plugin answers at {self.path}: stop it, or choose another name"
                 )
 
     def _listen(self) -> socket.socket:
-        # Put in the place of what a killed plugin left: Docker never finds none.
+        # Replace the socket of a killed plugin in one step, so that Docker always finds one.
         draft = self.path.with_name(f".{self.path.name}")
         draft.unlink(missing_ok=True)
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -117,7 +120,7 @@ class UnixListener(Listener):
         return listening
 
     def announce(self) -> None:
-        """Docker finds the socket by its name."""
+        """Nothing to do: Docker finds the socket by its name."""
 
     def _answers(self) -> bool:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
@@ -125,9 +128,9 @@ class UnixListener(Listener):
             try:
                 probe.connect(str(self.path))
             except ConnectionRefusedError:
-                return False  # left by one that was killed
+                return False  # left by a killed plugin
             except TimeoutError:
-                pass  # alive, and busy
+                pass  # alive but busy
             return True
 
     def withdraw(self) -> None:
@@ -138,7 +141,7 @@ class UnixListener(Listener):
 
 
 class TcpListener(Listener):
-    """A TCP address with TLS, which a JSON file tells Docker of."""
+    """A TCP address with TLS, published for Docker in a JSON file."""
 
     def __init__(self, host: str, port: int, tls: Tls, spec: Path) -> None:
         self._address = (host, port)
@@ -165,7 +168,7 @@ class TcpListener(Listener):
         return self._spec.with_suffix(".new")
 
     def _write_draft(self) -> None:
-        # Docker has another working directory.
+        # Absolute paths, since Docker has another working directory.
         document = {
             "Name": self._spec.stem,
             "Addr": str(self),
@@ -204,7 +207,7 @@ class TcpListener(Listener):
 
 
 class Server:
-    """Answers requests from ``start()`` to ``stop()``; each may be repeated."""
+    """Serves requests from ``start()`` until ``stop()``; each may be repeated."""
 
     def __init__(self, app: ASGIApp, listener: Listener) -> None:
         self._app = app
@@ -213,7 +216,7 @@ class Server:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Listen; Docker finds the server once this returns."""
+        """Start to listen.  Docker finds the server once this returns."""
         if self._thread is not None:
             return
         listening = self._listener.open()
@@ -252,11 +255,13 @@ class Server:
         deadline = time.monotonic() + _TIMEOUT
         while not self._server.started:
             if not self._thread.is_alive() or time.monotonic() > deadline:
-                raise SnnetError(f"the server at {self._listener} did not start; its log says why")
+                raise SnnetError(
+                    f"the server at {self._listener} did not start: see its log for the reason"
+                )
             time.sleep(0.005)
 
     def stop(self) -> None:
-        """Listen no more, and let what is being answered end."""
+        """Stop listening, and wait for running requests to end."""
         server, thread = self._server, self._thread
         self._server = self._thread = None
         if server is not None and thread is not None and thread.is_alive():
@@ -265,12 +270,16 @@ class Server:
         try:
             self._listener.withdraw()
         except OSError as error:
-            _log.warning("cannot take back what tells Docker of %s: %s", self._listener, error)
+            _log.warning(
+                "cannot remove the announcement of %s for Docker: %s", self._listener, error
+            )
 
 
 def parse_address(text: object) -> tuple[str, int]:
-    """Host and port of "host:port" or "[host]:port"."""
+    """Parse "host:port" or "[host]:port"."""
     found = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:]+)):([0-9]{1,5})", str(text), re.ASCII)
     if isinstance(text, str) and found and 0 < int(found[3]) < 65536:
         return found[1] or found[2], int(found[3])
-    raise InvalidRequest(f"{shown(text)} is not host:port", field="address")
+    raise InvalidRequest(
+        f"{shown(text)} is not a valid address: use host:port or [host]:port", field="address"
+    )

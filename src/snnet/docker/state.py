@@ -1,7 +1,8 @@
-"""What the plugin has promised Docker, in memory and in a store.
+"""The plugin's state: what it has promised to Docker, in memory and in a store.
 
-A promise is in the store before it is in memory, and in memory before it is answered, so
-that a plugin killed at any instruction remembers all that anybody was told.
+Every change is written to the store first, then to memory, and only then is the request
+answered.  So a plugin that is killed at any instruction remembers everything that Docker
+was told.
 """
 
 from __future__ import annotations
@@ -16,20 +17,20 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from snnet.contract import IPAddress, SnnetError, Store, Write
 
-# Holders that are no endpoints: no id has a colon.
+# Holders of an address that are not endpoint ids; no id has a colon.
 
 OFFERED = ""
-"""Of an address that Docker has been given and no endpoint has taken yet."""
+"""The address was given to Docker, and no endpoint uses it yet."""
 
 RETURNED = ":returned"
-"""Of an address whose endpoint is gone, and that Docker has not released yet."""
+"""The address belonged to a removed endpoint, and Docker has not released it yet."""
 
 NETWORK = ":network"
-"""Of the addresses that a network has for itself: its gateway and the auxiliary ones."""
+"""The address belongs to the network itself: its gateway or an auxiliary address."""
 
 
 class Document(BaseModel, ABC):
-    """One promise."""
+    """One document of the store."""
 
     model_config = ConfigDict(frozen=True)
     table: ClassVar[str]
@@ -37,11 +38,11 @@ class Document(BaseModel, ABC):
     @property
     @abstractmethod
     def key(self) -> str:
-        """What it is found by in its table."""
+        """The document's key in its table."""
 
 
 class SubnetDocument(Document):
-    """One with an id of its own, about a tenant's subnet."""
+    """A document with an id that belongs to a tenant's subnet."""
 
     id: str
     tenant_id: str
@@ -53,15 +54,17 @@ class SubnetDocument(Document):
 
     @property
     def scope(self) -> tuple[str, str]:
-        """The tenant's subnet."""
+        """The ids of the tenant and the subnet."""
         return (self.tenant_id, self.subnet_id)
 
 
 class Pool(SubnetDocument):
-    """Addresses that Docker asked to have managed; ``range`` is what containers get.
+    """An address pool that Docker requested.
 
-    Pools of the same tenant and subnet never hand out one address twice.  One that names no
-    subnet (both empty) is alone.  ``network_id`` is the network it is known to serve, if any.
+    Containers get addresses from ``range``.  Pools of the same tenant and subnet share
+    their addresses and never give out one twice.  A pool without tenant and subnet (both
+    empty) shares with none.  ``network_id`` is the network that the pool is known to serve,
+    or empty.  ``since`` is the time of the request (Unix time, seconds).
     """
 
     table: ClassVar[str] = "pools"
@@ -72,11 +75,11 @@ class Pool(SubnetDocument):
 
 
 class Address(Document):
-    """An address that is not free.
+    """An address that is in use.
 
-    ``holder`` is an endpoint's id, or one of OFFERED, RETURNED and NETWORK, since ``since``
-    (Unix time in seconds).  ``owed``: how often it was offered again before Docker had
-    released it, so that as many releases are not its holder's.
+    ``holder`` is an endpoint's id, or OFFERED, RETURNED or NETWORK; ``since`` is when that
+    holder got it (Unix time, seconds).  ``owed`` counts how often the address was offered
+    again before Docker released it.  That many release requests belong to earlier holders.
     """
 
     table: ClassVar[str] = "addresses"
@@ -92,10 +95,11 @@ class Address(Document):
 
 
 class Network(SubnetDocument):
-    """A network of Docker's, and the tenant's subnet it stands for.
+    """A Docker network and the tenant's subnet it is mapped to.
 
-    ``bridge`` is set where its VNICs are somebody else's: they are mapped, never made.
-    ``own`` are the addresses it has for itself.  ``deleted``: it goes with its last endpoint.
+    If ``bridge`` is set, a controller creates the VNICs and the plugin only maps them.
+    ``own`` holds the network's gateway and auxiliary addresses.  A network that is
+    ``deleted`` is forgotten together with its last endpoint.
     """
 
     table: ClassVar[str] = "networks"
@@ -112,10 +116,11 @@ class Network(SubnetDocument):
 
 
 class Endpoint(SubnetDocument):
-    """A container's place on a network, and the VNIC that it is.
+    """A container's connection to a network, and its VNIC.
 
-    ``made``: the VNIC comes and goes with it.  ``joined``: a container has it.  ``since``
-    is when that became so, in Unix time (seconds).
+    ``made``: the plugin created the VNIC and destroys it with the endpoint.  ``joined``: a
+    container uses the endpoint.  ``since`` is when ``joined`` last changed (Unix time,
+    seconds).
     """
 
     table: ClassVar[str] = "endpoints"
@@ -128,12 +133,12 @@ class Endpoint(SubnetDocument):
     since: float
 
     def same_as(self, other: Endpoint) -> bool:
-        """Whether it is the same but for what has become of it since."""
+        """Whether the two are equal, apart from ``joined`` and ``since``."""
         return self.model_copy(update={"joined": other.joined, "since": other.since}) == other
 
     @property
     def place(self) -> tuple[str, str, IPv4Address]:
-        """What no two endpoints have alike."""
+        """Subnet and address, which no two endpoints share."""
         return (*self.scope, self.ip)
 
 
@@ -141,7 +146,7 @@ R = TypeVar("R", bound=Document)
 
 
 class Table(Generic[R]):
-    """The documents of one kind; reading needs no lock."""
+    """All documents of one kind.  Reading needs no lock."""
 
     def __init__(self, kind: type[R], store: Store) -> None:
         self.kind = kind
@@ -151,8 +156,9 @@ class Table(Generic[R]):
                 self._records[key] = kind.model_validate(document)
             except ValidationError as error:
                 raise SnnetError(
-                    f"the store's {kind.table} hold {key!r}, which cannot be read: "
-                    f"{describe(error)}; restore the store, or remove it with Docker's networks"
+                    f"cannot read {key!r} in table {kind.table!r} of the store: "
+                    f"{describe(error)}; restore the store, or remove it and all networks "
+                    "of this driver in Docker"
                 ) from error
 
     def get(self, key: str) -> R | None:
@@ -162,7 +168,7 @@ class Table(Generic[R]):
         return list(self._records.values())
 
     def put(self, key: str, document: R | None) -> None:
-        """Know what is in the store now."""
+        """Replace a document in memory; None removes it."""
         if document is None:
             self._records.pop(key, None)
         else:
@@ -170,7 +176,10 @@ class Table(Generic[R]):
 
 
 class State:
-    """All promises.  Whoever changes some because of what others say holds ``lock``."""
+    """All documents.
+
+    A caller that reads documents to decide on a change holds ``lock`` during both.
+    """
 
     def __init__(self, store: Store) -> None:
         self.lock = threading.RLock()
@@ -185,7 +194,7 @@ class State:
         }
 
     def write(self, *put: Document, remove: Iterable[Document] = ()) -> None:
-        """Put documents in the place of those with their keys, and remove others: all or none."""
+        """Write and remove documents, all or nothing.  A document replaces that of its key."""
         changes: list[tuple[Document, Document | None]] = [(document, None) for document in remove]
         changes += [(document, document) for document in put]
         if not changes:
@@ -202,7 +211,7 @@ class State:
 
 
 def describe(error: ValidationError) -> str:
-    """A validation error in one line: which field, and what is wrong with it."""
+    """A validation error in one line: each field and what is wrong with it."""
     return "; ".join(
         f"{'.'.join(map(str, item['loc'])) or 'body'}: {item['msg'].lower()}"
         for item in error.errors(include_url=False, include_input=False)
