@@ -17,7 +17,7 @@ from snnet.lab import AUTO
 
 
 def _pem(name: str, help: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """An option that names a PEM file of the TLS connection."""
+    """An option for one of the PEM files for TLS."""
     return click.option(
         f"--tls-{name}", type=click.Path(exists=True, dir_okay=False, path_type=Path), help=help
     )
@@ -130,9 +130,9 @@ def demo(
 def backends(as_json: bool) -> None:
     """List the installed backends, firewalls and DHCP servers, and what they can do here.
 
-    Each is asked which kinds of links, rules and so on it can make: as root on a
-    throw-away network namespace of this kernel.  Nothing is made.  One that does not
-    load is listed with the reason, and the exit code is 0 all the same.
+    Asks each driver which kinds of links, rules and so on it supports: as root on a
+    temporary network namespace of this kernel.  Creates nothing else.  A driver that does
+    not load is listed with the reason; the exit code is 0 all the same.
     """
     from .backends import show_backends
 
@@ -142,7 +142,7 @@ def backends(as_json: bool) -> None:
 
 @snnet.group("docker-plugin")
 def docker_plugin() -> None:
-    """Containers of a Docker daemon on tenants' networks."""
+    """Connect containers of a Docker daemon to tenants' networks."""
 
 
 @docker_plugin.command()
@@ -150,47 +150,56 @@ def docker_plugin() -> None:
     "--node-id",
     default=socket.gethostname,
     show_default="the host's name",
-    help="The compute node's id: the same at every start.",
+    help="The compute node's id.  Use the same one at every start.",
 )
 @click.option(
     "--config",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The data-centre network, a YAML file with the settings of NetworkConfig.  Without "
-    "it the only uplink is used, and GRE.",
+    help="A YAML file with the settings of NetworkConfig.  Default: GRE over the only uplink.",
 )
 @click.option("--backend", default="netlink", show_default=True)
 @click.option("--firewall", default="nftables", show_default=True)
-@click.option("--netns", help="The network namespace that Docker runs in, if not this one.")
+@click.option("--netns", help="The network namespace of the Docker daemon, if not the current one.")
 @click.option(
-    "--name", default="snnet", show_default=True, help="For docker network create -d NAME."
+    "--name",
+    default="snnet",
+    show_default=True,
+    help="The driver's name for docker network create -d.",
 )
 @click.option(
     "--plugin-dir",
     type=click.Path(file_okay=False, path_type=Path),
     default="/run/docker/plugins",
     show_default=True,
-    help="Where the socket is made, and Docker looks for it.",
+    help="The folder for the socket, in which Docker looks for it.",
 )
 @click.option(
     "--data-dir",
     type=click.Path(file_okay=False, path_type=Path),
     show_default="/var/lib/snnet/docker/NAME",
-    help="Where the database is.",
+    help="The folder for the database.",
 )
-@click.option("--store", default="sqlite", show_default=True, help="Which kind of database.")
-@click.option("--address", metavar="HOST:PORT", help="Listen on TCP instead, with TLS.")
+@click.option(
+    "--store",
+    default="sqlite",
+    show_default=True,
+    help="The installed store to use as the database.",
+)
+@click.option(
+    "--address", metavar="HOST:PORT", help="Listen on TCP with TLS instead of a Unix socket."
+)
 @click.option(
     "--spec-dir",
     type=click.Path(file_okay=False, path_type=Path),
     default="/etc/docker/plugins",
     show_default=True,
-    help="Where Docker is told of the TCP address.",
+    help="The folder for the file that tells Docker the TCP address.",
 )
-@_pem("ca", "Signed both certificates.")
+@_pem("ca", "The CA that signed both certificates.")
 @_pem("cert", "The plugin's certificate.")
-@_pem("key", "Its key.")
-@_pem("client-cert", "The certificate Docker shows.")
-@_pem("client-key", "Its key.")
+@_pem("key", "The plugin's private key.")
+@_pem("client-cert", "Docker's certificate.")
+@_pem("client-key", "Docker's private key.")
 def serve(
     node_id: str,
     config: Path | None,
@@ -205,12 +214,12 @@ def serve(
     spec_dir: Path,
     **tls: Path | None,
 ) -> None:
-    """Serve a Docker daemon of this host, until Ctrl-C or TERM.
+    """Serve a Docker daemon of this host until Ctrl-C or TERM.
 
-    Runs a compute node, and makes containers' VNICs on it.  Networks and containers stay
-    as they are when it ends, and it takes them up again when it starts.  Start it before
-    Docker.  Tunnels that come and go are told on stdout, a JSON line each, for the
-    tenants' concentrators to follow (Cnci.add_remote_subnet).
+    Runs a compute node and creates containers' VNICs on it.  Networks and containers stay
+    as they are when it ends, and it continues with them at the next start.  Start it before
+    Docker.  For every tunnel that it adds or removes it writes a JSON line to stdout, for
+    the tenants' concentrators (Cnci.add_remote_subnet).
     """
     from .docker_plugin import serve
 
