@@ -31,7 +31,7 @@ class Background:
     def detach(self, code: int) -> None:
         """Let the parent end with this exit code, and give up the terminal.
 
-        The child goes on in a session of its own, with /dev/null as its standard files.
+        The child continues in its own session, with /dev/null as stdin, stdout and stderr.
         """
         sys.stdout.flush()
         sys.stderr.flush()

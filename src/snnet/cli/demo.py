@@ -57,7 +57,7 @@ def keep_demo(
     """Run the demo and leave its data centre up, held by a process in the background.
 
     The calling process ends, with exit code 0 if everything was as expected, else 1.
-    This function returns in the background process, once that was told to end.
+    This function returns in the background process only, after a signal to end.
     """
     from snnet.lab.kept import held
 

@@ -104,7 +104,7 @@ def matrix_table(guests: Sequence[Guest], matrix: Matrix, expected: Matrix, mark
 def connections_table(
     connections: Sequence[Connection], answers: Sequence[Answer | None], marks: Marks
 ) -> Table:
-    """Who answered each connection and from which source address it seemed to come.
+    """Who answered each connection, and the source address that the server saw.
 
     Connections of several guests with the same result share a row.  Results that are not
     as expected are red.
@@ -123,7 +123,7 @@ def connections_table(
     wrong: set[tuple[str, str, str, str]] = set()
     for connection, answer in zip(connections, answers, strict=True):
         server, source = (answer.server, str(answer.source)) if answer else (marks.no, marks.no)
-        # In routed mode each guest has another source address; this makes them one row.
+        # In routed mode every guest keeps its own address; show them in one row.
         if connection.client_ip is not None and source == str(connection.client_ip):
             source = "guest's own"
         key = (connection.what, f"{connection.address}:{connection.port}", server, source)

@@ -182,7 +182,7 @@ class Ipam:
         )
 
     def _vnic_addresses(self, pool: Pool) -> set[IPv4Address]:
-        """The addresses of all VNICs of the pool's subnet, whoever created them."""
+        """The addresses of all VNICs of the pool's subnet, the plugin's and others."""
         if not pool.subnet_id:
             return set()
         vnics = self._node.topology().vnics

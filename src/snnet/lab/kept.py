@@ -42,7 +42,12 @@ class NamedNamespace(Namespace):
         self.netns = PREFIX + name
         if create:
             run(["ip", "netns", "add", self.netns])
-        self.fd = open_netns(self.netns)
+        try:
+            self.fd = open_netns(self.netns)
+        except BaseException:
+            if create:
+                run(["ip", "netns", "delete", self.netns])
+            raise
         self.id = netns_id(self.fd)
 
     def close(self) -> None:

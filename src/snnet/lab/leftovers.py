@@ -44,7 +44,7 @@ def runtime_files() -> set[Path]:
 
 
 def files_about(namespaces: Iterable[Namespace], files: Iterable[Path]) -> dict[Path, str]:
-    """The files whose names contain the id of one of the namespaces, with that one's name."""
+    """Files with the id of one of the namespaces in their names, and that namespace's name."""
     names = {namespace.id.replace(":", "."): namespace.name for namespace in namespaces}
     return {
         file: name

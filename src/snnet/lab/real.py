@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 
 from snnet.config import NetworkConfig
+from snnet.contract import SnnetError
 from snnet.core.compute import CnciVnic, Vnic
 from snnet.node import Cnci, ComputeNode
 from snnet.node.deadline import CancelToken
@@ -228,7 +229,10 @@ class RealLab(Lab):
         end_processes(spaces)
         remove_files(files)
         for space in spaces:
-            space.close()
+            try:
+                space.close()
+            except SnnetError as error:
+                left.append(str(error))
         left += still_open(spaces)
         new_links = own_links(self.backend) - self._links_before
         left += [f"link {name} on this machine" for name in sorted(new_links)]

@@ -147,7 +147,7 @@ def wrong_leases(scenario: Scenario, leases: Sequence[Lease]) -> list[str]:
 
 
 def connection_data(connection: Connection, answer: Answer | None) -> dict[str, Any]:
-    """Plain data for JSON: ``host`` and ``seen_as`` are null where nobody answered."""
+    """Plain data for JSON: ``host`` and ``seen_as`` are null without an answer."""
     return {
         "what": connection.what,
         "visitor": connection.client,
@@ -160,7 +160,7 @@ def connection_data(connection: Connection, answer: Answer | None) -> dict[str, 
 
 
 def is_as_expected(connection: Connection, answer: Answer | None) -> bool:
-    """Whether the expected server answered and saw the expected source, or nobody did."""
+    """Whether the expected server answered and saw the expected source, or none had to."""
     if answer is None:
         return connection.server is None
     return (connection.server, connection.source) == (answer.server, answer.source)
