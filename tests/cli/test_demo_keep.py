@@ -112,10 +112,11 @@ def test_what_a_killed_process_left_is_named_and_removed(machine: Machine) -> No
     assert kept["namespaces"]["snnet-demo-cn-1"] == "compute node, 192.0.2.11"
     assert set(kept["namespaces"]) < machine.left
     os.kill(machine.holder, signal.SIGKILL)
+    (machine.run_folder / "netns" / "snnet-demo-stale").touch()  # names no namespace
 
     again = machine.demo("--keep")
     assert again.returncode == 1
-    assert "23 network namespaces of an earlier demo are left (snnet-demo-" in again.stderr
+    assert "24 network namespaces of an earlier demo are left (snnet-demo-" in again.stderr
     assert '"snnet demo --remove"' in again.stderr
 
     sleeping = subprocess.Popen(
@@ -126,7 +127,7 @@ def test_what_a_killed_process_left_is_named_and_removed(machine: Machine) -> No
         removed = json.loads(machine.demo("--remove", "--json").stdout)
     assert sleeping.returncode == -signal.SIGKILL
     assert removed["ok"] is True
-    assert set(removed["namespaces"]) == set(kept["namespaces"])
+    assert set(removed["namespaces"]) == {*kept["namespaces"], "snnet-demo-stale"}
     assert removed["processes"] >= 1 + 2  # and dnsmasq of each concentrator
 
 

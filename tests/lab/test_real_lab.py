@@ -44,6 +44,7 @@ def real_lab(
 def machine() -> dict[str, set[str]]:
     """What a lab could leave: its namespaces, processes, files and links."""
     nodes = ("cn-1-", "cn-2-", "nn-1-", "cnci-blue", "cnci-green")
+    ours = f"/proc/{os.getpid()}/fd/"  # in the arguments of every DHCP client
     commands = []
     for file in glob.glob("/proc/[0-9]*/cmdline"):
         try:
@@ -59,7 +60,7 @@ def machine() -> dict[str, set[str]]:
         "processes": {
             command
             for command in commands
-            if any(f"@cnci:{name}@" in command for name in nodes) or "udhcpc" in command
+            if any(f"@cnci:{name}@" in command for name in nodes) or ours in command
         },
         "files": {
             file.name for file in runtime_files() if any(name in file.name for name in nodes)

@@ -12,11 +12,12 @@ import contextlib
 import os
 import select
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from snnet.contract import Conflict, Denied, SnnetError, Timeout
+from snnet.contract import Conflict, Denied, InvalidRequest, SnnetError, Timeout
 from snnet.system.files import locked
 from snnet.system.host import SystemHost
 from snnet.system.namespaces import Namespace, end_processes, processes_in
@@ -132,21 +133,30 @@ def _end_holder() -> None:
 
 def _sweep() -> Removed:
     names = kept_names()
-    spaces = [NamedNamespace(name.removeprefix(PREFIX), create=False) for name in names]
     left: list[str] = []
-    try:
-        processes = list(processes_in(spaces))
-        end_processes(spaces)
-        files = files_about(spaces, runtime_files())
-        remove_files(files)
-        left += [str(file) for file in files if file.exists()]
-    finally:
-        for space in spaces:
-            try:
-                space.close()
-            except SnnetError as error:
-                left.append(str(error))
+    spaces: list[NamedNamespace] = []
+    for name in names:
+        try:
+            spaces.append(NamedNamespace(name.removeprefix(PREFIX), create=False))
+        except InvalidRequest:  # only the file of a namespace that is gone
+            left += _try(partial(run, ["ip", "netns", "delete", name]))
+    processes = list(processes_in(spaces))
+    end_processes(spaces)
+    files = files_about(spaces, runtime_files())
+    remove_files(files)
+    left += [str(file) for file in files if file.exists()]
+    for space in spaces:
+        left += _try(space.close)
     return Removed(tuple(names), len(processes), tuple(left))
+
+
+def _try(remove: Callable[[], object]) -> list[str]:
+    """Call it; return its error as a text, if any."""
+    try:
+        remove()
+    except SnnetError as error:
+        return [str(error)]
+    return []
 
 
 def _lock_file() -> Path:
