@@ -29,7 +29,7 @@ def test_an_unknown_name_lists_those_installed() -> None:
         ("import nobody_has_this", "cannot be loaded: .*nobody_has_this"),
         ("raise SystemExit(3)", "cannot be loaded: SystemExit: 3"),
         ("def Driver(host): raise OSError('no')", "cannot be opened: OSError: no"),
-        ("def Driver(host): return {}", "is no driver: it gave a dict"),
+        ("def Driver(host): return {}", "returned a dict, not a snnet Driver"),
     ],
 )
 def test_a_driver_that_cannot_be_opened_says_why(

@@ -1,7 +1,7 @@
-"""Drivers are chosen by name (stevedore); listeners are told (pluggy).
+"""Opens drivers by name (stevedore) and calls listeners (pluggy).
 
-The only module that knows either library.  Both are imported when first
-needed, so that importing snnet stays fast.
+No other module imports these libraries.  Both are imported when first needed, so that
+importing snnet stays fast.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 BACKENDS, FIREWALLS, DHCP = "snnet.backends", "snnet.firewalls", "snnet.dhcp"
 STORES = "snnet.stores"
 LISTENERS = "snnet.listeners"
-"""Entry-point groups: in the first four one is chosen by name, the last are all told."""
+"""Entry-point groups.  Drivers and stores are chosen by name; every listener is called."""
 
 Event = TunnelEvent | ContainerInfo
 
@@ -44,12 +44,12 @@ _log = logging.getLogger("snnet.plugins")
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """One driver that a distribution has announced; whether it loads is another question."""
+    """A driver that an installed distribution declares.  It may still fail to load."""
 
     group: str
     name: str
     value: str
-    """Where it is: "module:object"."""
+    """The entry point's value: "module:object"."""
     distribution: str
     version: str
 
@@ -57,23 +57,25 @@ class Installed:
 def open_driver(group: str, name: str, host: Host) -> Driver:
     """Open the installed driver ``name`` of a group on ``host``.
 
-    DriverNotFound lists the names that are installed, DriverLoadError says why
-    the one named cannot be loaded or gave no driver.  Errors of snnet that the
-    driver raises pass as they are.
+    Raises ``DriverNotFound`` with the installed names, or ``DriverLoadError`` with the
+    reason why the driver cannot be loaded or opened.  A ``SnnetError`` that the driver
+    raises is passed on unchanged.
     """
     driver = _open(group, name, host)
     if not isinstance(driver, Driver):
         raise DriverLoadError(
-            f"{_what(group)} {name!r} is no driver: it gave a {type(driver).__name__}"
+            f"{_what(group)} {name!r} returned a {type(driver).__name__}, not a snnet Driver"
         )
     return driver
 
 
 def open_store(name: str, folder: Path) -> Store:
-    """Open the installed store ``name`` in a folder; errors as for ``open_driver``."""
+    """Open the installed store ``name`` in a folder.  Raises what ``open_driver`` raises."""
     store = _open(STORES, name, folder)
     if not isinstance(store, Store):
-        raise DriverLoadError(f"store {name!r} is none: it gave a {type(store).__name__}")
+        raise DriverLoadError(
+            f"store {name!r} returned a {type(store).__name__}, not a snnet Store"
+        )
     return store
 
 
@@ -85,14 +87,14 @@ def _open(group: str, name: str, where: object) -> object:
         raise
     except Exception as error:
         raise DriverLoadError(
-            f"{_what(group)} {name!r} cannot be opened: {_said(error)}"
+            f"{_what(group)} {name!r} cannot be opened: {_describe(error)}"
         ) from error
 
 
 def load_driver(group: str, name: str) -> Callable[[Any], object]:
-    """What opens the installed driver ``name``: its class, as a rule.
+    """Load the installed driver ``name`` and return what opens it, usually its class.
 
-    Raises DriverNotFound and DriverLoadError as ``open_driver`` does.
+    Raises ``DriverNotFound`` and ``DriverLoadError`` as ``open_driver`` does.
     """
     from stevedore import DriverManager
     from stevedore.exception import MultipleMatches, NoMatches
@@ -100,7 +102,7 @@ def load_driver(group: str, name: str) -> Callable[[Any], object]:
     reasons: list[str] = []
 
     def failed(_: object, entry_point: Any, error: BaseException) -> None:
-        reasons.append(f"{entry_point.value}: {_said(error)}")
+        reasons.append(f"{entry_point.value}: {_describe(error)}")
 
     what = _what(group)
     try:
@@ -113,22 +115,22 @@ def load_driver(group: str, name: str) -> Callable[[Any], object]:
     except MultipleMatches:
         rivals = [found.distribution for found in catalogue(group) if found.name == name]
         raise DriverLoadError(
-            f"{what} {name!r} is installed by several distributions: uninstall all but one of "
+            f"{what} {name!r} is declared by several distributions: uninstall all but one of "
             f"{', '.join(rivals)}"
         ) from None
     except SystemExit as error:
-        raise DriverLoadError(f"{what} {name!r} cannot be loaded: {_said(error)}") from error
+        raise DriverLoadError(f"{what} {name!r} cannot be loaded: {_describe(error)}") from error
     opener: Callable[[Any], object] = manager.driver
     return opener
 
 
 def installed(group: str) -> list[str]:
-    """The names of a group's installed drivers, whether or not they load."""
+    """The names of a group's installed drivers, also of those that fail to load."""
     return sorted({found.name for found in catalogue(group)})
 
 
 def catalogue(group: str) -> list[Installed]:
-    """Every driver that is installed in a group, by name; nothing is loaded."""
+    """All installed drivers of a group, sorted by name.  Loads none of them."""
     from importlib.metadata import entry_points
 
     return sorted(
@@ -141,31 +143,31 @@ def catalogue(group: str) -> list[Installed]:
 
 
 class Hooks:
-    """What listeners are told, and with which arguments: the hook specifications.
+    """The hook specifications: which events listeners receive, with which arguments.
 
-    A listener is any object with methods of these names; one may leave out hooks and
-    arguments it has no use for.  It needs no import of snnet or of pluggy.
+    A listener is any object with methods of these names.  It may leave out hooks and
+    arguments that it does not need, and it needs no import of snnet or pluggy.
     """
 
     def before_apply(self, node: object, plan: Plan) -> None:
-        """A node is about to carry out ``plan``; nothing has been touched.
+        """Called before a node carries out ``plan``; nothing has been changed yet.
 
-        Raise :class:`snnet.Veto` to refuse it: the caller gets this error.  Any other
-        exception refuses it too.  Must be quick and must not call the node, for the
-        request's claims are held.
+        Raise :class:`snnet.Veto` to refuse the plan; the caller receives this error.  Any
+        other exception refuses the plan too.  The hook must be quick and must not call
+        the node, since the request's claims are held.
         """
 
     def applied(self, node: object, plan: Plan, events: tuple[Event, ...]) -> None:
-        """``plan`` was carried out; ``events`` are what came of it, often none.
+        """Called after ``plan`` was carried out; ``events`` is often empty.
 
-        A rebuild tells every tunnel again, so an event may come more than once.  No
-        lock is held: the node may be called.  What is raised here is logged.
+        A rebuild repeats the events of all tunnels, so an event may be received more than
+        once.  No lock is held: the node may be called.  Exceptions are logged.
         """
 
     def failed(self, node: object, plan: Plan, error: SnnetError) -> None:
-        """``plan`` was not carried out, or not all of it; ``error`` tells what state that left.
+        """Called after ``plan`` failed; the class of ``error`` tells the state of the host.
 
-        No lock is held: the node may be called.  What is raised here is logged.
+        No lock is held: the node may be called.  Exceptions are logged.
         """
 
 
@@ -174,11 +176,11 @@ HOOKS = ("before_apply", "applied", "failed")
 
 
 class Listeners:
-    """Those who are told about a node's plans, see :class:`Hooks`.
+    """The listeners of a node, see :class:`Hooks`.
 
-    Installed listeners come from the entry-point group ``snnet.listeners``; one that
-    cannot be loaded or has a hook with unknown arguments is logged and left out.
-    Without listeners no call is made.
+    Installed listeners come from the entry-point group ``snnet.listeners``.  A listener
+    that cannot be loaded, or has a hook with unknown arguments, is logged and ignored.
+    Without listeners nothing is called.
     """
 
     def __init__(self, listeners: Sequence[object]) -> None:
@@ -187,7 +189,7 @@ class Listeners:
             try:
                 self.register(listener)
             except InvalidRequest:
-                _log.exception("listener %r is left out", listener)
+                _log.exception("listener %r is ignored", listener)
         for listener in listeners:
             self.register(listener)
 
@@ -196,9 +198,9 @@ class Listeners:
         return self._manager is not None and bool(self._manager.get_plugins())
 
     def register(self, listener: object) -> None:
-        """Tell this listener from now on; may be repeated.
+        """Call this listener from now on; may be repeated.
 
-        Raises InvalidRequest where a hook of it asks for arguments there are not.
+        Raises ``InvalidRequest`` if one of its hooks has unknown arguments.
         """
         if self._manager is None:
             self._manager = _plugin_manager()
@@ -215,12 +217,12 @@ class Listeners:
             raise InvalidRequest(reason, field="listeners") from error
 
     def unregister(self, listener: object) -> None:
-        """Tell it no more; harmless if it was not told."""
+        """Stop calling this listener.  An unknown one is not an error."""
         if self._manager is not None and self._manager.is_registered(listener):
             self._manager.unregister(listener)
 
     def before_apply(self, node: object, plan: Plan) -> None:
-        """Ask everybody; raises Veto where one refuses or fails."""
+        """Call every listener.  Raises ``Veto`` if one refuses the plan or fails."""
         if self._manager is None:
             return
         try:
@@ -232,13 +234,13 @@ class Listeners:
 
     def applied(self, node: object, plan: Plan, events: Sequence[Event]) -> None:
         if self._manager is not None:
-            self._tell("applied", node=node, plan=plan, events=tuple(events))
+            self._call("applied", node=node, plan=plan, events=tuple(events))
 
     def failed(self, node: object, plan: Plan, error: SnnetError) -> None:
         if self._manager is not None:
-            self._tell("failed", node=node, plan=plan, error=error)
+            self._call("failed", node=node, plan=plan, error=error)
 
-    def _tell(self, hook: str, **arguments: object) -> None:
+    def _call(self, hook: str, **arguments: object) -> None:
         assert self._manager is not None
         for implementation in getattr(self._manager.hook, hook).get_hookimpls():
             wanted = {name: arguments[name] for name in implementation.argnames}
@@ -252,7 +254,7 @@ def _plugin_manager() -> pluggy.PluginManager:
     import pluggy
 
     class Manager(pluggy.PluginManager):
-        """Hooks count by their names, so that nobody needs pluggy's markers."""
+        """Finds hooks by their names, so that listeners need no pluggy markers."""
 
         def parse_hookspec_opts(self, module_or_class: Any, name: str) -> Any:
             return _PLAIN_SPECIFICATION if name in HOOKS else None
@@ -283,9 +285,9 @@ _PLAIN_IMPLEMENTATION = {
 
 @cache
 def _installed_listeners() -> tuple[object, ...]:
-    """Loaded once a process: looking through what is installed takes milliseconds.
+    """Load all installed listeners, once in a process since the search takes milliseconds.
 
-    A class is made into an object, without arguments.
+    A class is instantiated without arguments.
     """
     from importlib.metadata import entry_points
 
@@ -300,12 +302,12 @@ def _installed_listeners() -> tuple[object, ...]:
 
 
 def _distribution(entry_point: EntryPoint) -> tuple[str, str]:
-    """Name and version of the distribution that announced it."""
+    """Name and version of the distribution that declares the entry point."""
     try:
         assert entry_point.dist is not None
         metadata = entry_point.dist.metadata
         return str(metadata["Name"] or "unknown"), str(metadata["Version"] or "")
-    except Exception:  # its metadata are not there, or not to be read
+    except Exception:  # the metadata are missing or unreadable
         return "unknown", ""
 
 
@@ -313,5 +315,5 @@ def _what(group: str) -> str:
     return group.removeprefix("snnet.").removesuffix("s")
 
 
-def _said(error: BaseException) -> str:
+def _describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"

@@ -193,7 +193,7 @@ def test_other_mischief_harms_nobody() -> None:
     ("name", "reason"),
     [
         ("number", "backend 'number' cannot be opened: TypeError: 'int' object is not callable"),
-        ("dict", "backend 'dict' is no driver: it gave a dict"),
+        ("dict", "backend 'dict' returned a dict, not a snnet Driver"),
         ("constructor", "backend 'constructor' cannot be opened: RuntimeError: no such luck"),
     ],
 )

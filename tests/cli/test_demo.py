@@ -36,8 +36,8 @@ def test_tables_go_to_stdout_and_progress_to_stderr() -> None:
     assert "cnci-green" in result.stdout
     assert "1 blue-web-vm1  │      ✔  ✔" in result.stdout
     assert result.stdout.rstrip().endswith("nothing left over")
-    assert "16 guests, 240 pings, 24 visits, all as expected in" in result.stdout
-    assert "out, NAT       8 guests        198.51.100.7:80    internet" in result.stdout
+    assert "16 guests, 240 pings, 24 connections all as expected in" in result.stdout
+    assert "outbound NAT   8 guests        198.51.100.7:80    internet" in result.stdout
     assert "backend fake, tunnel gre, firewall fake" in result.stderr
     assert "✔ 240 pings" in result.stderr
     assert "progress" not in result.stdout
@@ -50,7 +50,7 @@ def test_routed_mode_has_tables_of_its_own() -> None:
     result = invoke("demo", "--backend", "fake", "--mode", "routed")
     assert result.exit_code == 0
     assert "mode routed" in result.stderr
-    assert "out, routed   16 guests   198.51.100.7:80   internet      himself" in result.stdout
+    assert "outbound     16 guests   198.51.100.7:80   internet      guest's own" in result.stdout
     assert max(map(len, result.stdout.splitlines())) <= 80
 
 

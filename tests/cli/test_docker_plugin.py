@@ -76,7 +76,7 @@ def refused(*words: str) -> Result:
     ("words", "said"),
     [
         (["--config", "/nowhere"], "does not exist"),
-        (["--name", "A/B"], "snnet: name: 'A/B' is no name"),
+        (["--name", "A/B"], "snnet: name: 'A/B' is not a valid name"),
         (["--address", "127.0.0.1:9999"], "snnet: tls: is needed for a TCP address"),
         (["--store", "etcd"], "snnet: no store 'etcd' is installed"),
         (["--backend", "nope"], "snnet: no backend 'nope' is installed"),

@@ -15,10 +15,9 @@ from snnet.backends.fake import FakeFirewall
 from snnet.backends.netlink import NetlinkBackend
 from snnet.contract import Change, Driver, Sysctl, Veth
 from snnet.firewall.nftables import NftablesFirewall
-from snnet.lab.echo import _icmp_socket, _request
-from snnet.lab.lab import Welcome
-from snnet.lab.scenario import Visit
-from snnet.lab.visits import Visits
+from snnet.lab.lab import Answer
+from snnet.lab.probes import Servers, echo_request, icmp_socket
+from snnet.lab.scenario import Connection
 from snnet.system.host import RealHost
 from snnet.system.namespaces import Namespace
 from tests.backends.fake.steps import add, do, link
@@ -44,14 +43,14 @@ def compare(network: Network) -> None:
     pings: list[Ping] = [(name, ip) for name in fake.places for ip in targets]
     calls: list[Call] = [(*ping, port) for ping in pings for port in (PORT, FORWARDED)]
     wanted = fake.pings(pings)
-    welcomes = fake.calls(calls)
+    answers = fake.calls(calls)
     with Real(network) as real:
         reached = real.pings(pings, wanted)
-        found = real.calls(calls, welcomes)
+        found = real.calls(calls, answers)
     lines = [f"ping {ping}: fake {ping in wanted}" for ping in sorted(wanted ^ reached)]
     lines += [
         f"call {call}: fake {expected}, real {got}"
-        for call, expected, got in zip(calls, welcomes, found, strict=True)
+        for call, expected, got in zip(calls, answers, found, strict=True)
         if expected != got
     ]
     if lines:
@@ -107,12 +106,12 @@ class Fake:
     def pings(self, pings: list[Ping]) -> set[Ping]:
         return {(name, ip) for name, ip in pings if self.fabric.ping(self.places[name], ip)}
 
-    def calls(self, calls: list[Call]) -> list[Welcome | None]:
-        welcomes: list[Welcome | None] = []
+    def calls(self, calls: list[Call]) -> list[Answer | None]:
+        answers: list[Answer | None] = []
         for name, ip, port in calls:
             made = self.fabric.connected(self.places[name], ip, "tcp", port)
-            welcomes.append(Welcome(made.station, made.source) if made else None)  # type: ignore[arg-type]
-        return welcomes
+            answers.append(Answer(made.station, made.source) if made else None)  # type: ignore[arg-type]
+        return answers
 
 
 class Real:
@@ -170,7 +169,7 @@ class Real:
         with ExitStack() as opened, selectors.DefaultSelector() as selector:
             sockets = {}
             for name in {name for name, _ in pings}:
-                sockets[name] = sock = self.spaces[name].call(_icmp_socket)
+                sockets[name] = sock = self.spaces[name].call(icmp_socket)
                 opened.callback(sock.close)
                 selector.register(sock, selectors.EVENT_READ)
 
@@ -189,7 +188,7 @@ class Real:
                     if (name, ip) not in answered:
                         token = run + struct.pack("!H", number)
                         try:
-                            sockets[name].sendto(_request(number + 1, token), (str(ip), 0))
+                            sockets[name].sendto(echo_request(number + 1, token), (str(ip), 0))
                         except OSError:
                             continue  # no way there
                 listen(patience)
@@ -198,12 +197,12 @@ class Real:
             listen(0.3)
         return answered
 
-    def calls(self, calls: list[Call], wanted: list[Welcome | None]) -> list[Welcome | None]:
+    def calls(self, calls: list[Call], wanted: list[Answer | None]) -> list[Answer | None]:
         names = {name for name, _, _ in calls}
-        with Visits({name: (self.spaces[name], PORT) for name in names}) as visits:
-            return visits.make(
+        with Servers({name: (self.spaces[name], PORT) for name in names}) as servers:
+            return servers.connect(
                 [
-                    Visit("", name, ip, port, expected.host if expected else None)
+                    Connection("", name, ip, port, expected.server if expected else None)
                     for (name, ip, port), expected in zip(calls, wanted, strict=True)
                 ]
             )

@@ -295,7 +295,7 @@ def test_vnics_that_somebody_else_makes(centre: DataCentre) -> None:
         assert machine.pings("c8", "10.1.0.9")
         link = machine.docker("exec", "c9", "ip", "link", "show", "eth0")
         assert "02:00:00:00:00:09" in link
-        assert "create_vnic comes first" in machine.refused(
+        assert "call create_vnic first" in machine.refused(
             "run", "--net", info.subnet_id, IMAGE, "true"
         )
         machine.docker("restart", "-t", "0", "c9")

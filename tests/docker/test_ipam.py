@@ -379,7 +379,7 @@ def test_a_network_on_dockers_own_ipam_has_no_pool_of_ours(host: Host) -> None:
 def test_options_that_name_different_subnets(host: Host) -> None:
     pool = host.client.make_pool(**IPAM_OPTIONS)
     host.client.address(pool, **GATEWAY)
-    with pytest.raises(Refused, match="say the same with -o and --ipam-opt"):
+    with pytest.raises(Refused, match="give the same ids with -o and --ipam-opt"):
         host.client.create_network(NETWORK, OPTIONS | {"snnet.subnet_id": "s2"})
 
 

@@ -58,12 +58,12 @@ def test_what_was_given_is_not_given_back(host: Host) -> None:
     ("options", "said"),
     [
         ({"snnet.tenant": ""}, "snnet.tenant"),
-        ({"snnet.subnet_key": "seven"}, "snnet.subnet_key: 'seven' is no whole number"),
+        ({"snnet.subnet_key": "seven"}, "snnet.subnet_key: 'seven' is not a whole number"),
         ({"snnet.subnet_key": "0"}, "subnet_key: "),
         ({"snnet.concentrator_ip": "nowhere"}, "snnet.concentrator_ip: "),
         ({"snnet.concentrator_ip": "2001:db8::1"}, "concentrator_ip: 2001:db8::1 is IPv6"),
         ({"snnet.mtu": "9000"}, "mtu: 9000 is not from"),
-        ({"snnet.tennant": "t1"}, "snnet.tennant: unknown option; known are snnet.tenant"),
+        ({"snnet.tennant": "t1"}, "snnet.tennant: unknown option; valid options: snnet.tenant"),
         ({"snnet.subnet_id": "a b"}, "snnet.subnet_id: "),
     ],
 )
@@ -96,7 +96,7 @@ def test_where_the_subnet_id_comes_from(host: Host) -> None:
     for name in ("s1", "s2"):
         pool = host.client.make_pool(**IPAM_OPTIONS | {"snnet.subnet_id": name})
         host.client.address(pool, **GATEWAY)
-    assert "snnet.subnet_id: is one of s1, s2" in refused(host.client, OPTIONS)
+    assert "snnet.subnet_id: may be any of s1, s2" in refused(host.client, OPTIONS)
     host.client.create_network(NETWORK, OPTIONS | {"snnet.subnet_id": "s2"})
     assert host.store.read("pools")[pool]["network_id"] == NETWORK
 
@@ -149,11 +149,11 @@ def test_in_routed_mode_the_node_is_the_gateway() -> None:
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        ([], "a network is one subnet"),
-        ([{"Pool": "10.1.0.0/24"}, {"Pool": "10.2.0.0/24"}], "a network is one subnet"),
+        ([], "a network has exactly one subnet"),
+        ([{"Pool": "10.1.0.0/24"}, {"Pool": "10.2.0.0/24"}], "a network has exactly one subnet"),
         ([{"Pool": "0.0.0.0/0"}], "Pool: 0.0.0.0/0 is too large"),
         ([{"Pool": "10.1.0.0/24", "Gateway": "10.1.0.1"}], ""),
-        ([{"Pool": "10.1.0.0/24", "Gateway": "x"}], "Gateway: 'x' is no address"),
+        ([{"Pool": "10.1.0.0/24", "Gateway": "x"}], "Gateway: 'x' is not an IPv4 address"),
     ],
 )
 def test_pools_that_fit_no_network(host: Host, data: list[dict[str, str]], said: str) -> None:
@@ -177,7 +177,7 @@ def test_ipv6_is_refused(host: Host) -> None:
             IPv6Data=[{"Pool": "fd00::/64"}],
         )
     host.network()
-    with pytest.raises(Refused, match="tenants are IPv4"):
+    with pytest.raises(Refused, match="tenants' networks are IPv4 only"):
         host.client.ask(
             "NetworkDriver.CreateEndpoint",
             NetworkID=NETWORK,
@@ -190,7 +190,7 @@ def test_ipv6_is_refused(host: Host) -> None:
     ("address", "said"),
     [
         ("", "Address: is needed"),
-        ("10.1.0.9.1/24", "Address: '10.1.0.9.1/24' is no address"),
+        ("10.1.0.9.1/24", "Address: '10.1.0.9.1/24' is not an IPv4 address"),
         ("fd00::9/64", "not IPv4"),
         ("10.2.0.9/24", "10.2.0.9 is outside 10.1.0.0/24"),
         ("10.1.0.1/24", "the gateway"),
@@ -209,7 +209,7 @@ def test_addresses_that_fit_no_endpoint(host: Host, address: str, said: str) -> 
 def test_ports_are_published_elsewhere(host: Host) -> None:
     host.network()
     options = {"com.docker.network.portmap": [{"Proto": 6, "Port": 80, "HostPort": 80}]}
-    with pytest.raises(Refused, match=r"leave out -p, .*port_access"):
+    with pytest.raises(Refused, match=r"leave out -p, .*add_port_forward"):
         host.client.create_endpoint(NETWORK, ENDPOINT, "10.1.0.9/24", **options)
     exposed = {"com.docker.network.portmap": [], "com.docker.network.endpoint.exposedports": [{}]}
     host.client.create_endpoint(NETWORK, ENDPOINT, "10.1.0.9/24", **exposed)
@@ -224,9 +224,9 @@ def test_every_call_may_be_repeated(host: Host) -> None:
     assert host.client.create_endpoint(NETWORK, ENDPOINT, address) == first
     assert host.client.join(NETWORK, ENDPOINT) == host.client.join(NETWORK, ENDPOINT)
     assert len(host.node.topology().vnics) == 1
-    with pytest.raises(Refused, match="is another one"):
+    with pytest.raises(Refused, match="already exists with other settings"):
         host.client.create_endpoint(NETWORK, ENDPOINT, "10.1.0.9/24")
-    with pytest.raises(Refused, match="is another one"):
+    with pytest.raises(Refused, match="already exists with other settings"):
         host.client.create_network(NETWORK, OPTIONS | {"snnet.subnet_key": "8"})
     for _ in range(2):
         host.client.leave(NETWORK, ENDPOINT)
@@ -420,17 +420,17 @@ def test_a_mapped_containers_end_is_noticed(host: Host) -> None:
 
 
 def test_what_cannot_be_mapped(host: Host) -> None:
-    assert "no bridge 'nope': create_vnic makes it" in refused(host.client, {"bridge": "nope"})
+    assert "no bridge 'nope': call create_vnic first" in refused(host.client, {"bridge": "nope"})
     make(host, 9, mac="02:00:00:00:00:09")
     make(host, 8, role=snnet.VnicRole.TENANT_VM)
     (subnet,) = host.node.topology().subnets
     bridge = {"bridge": subnet.network_name}
-    assert "give this as --subnet" in refused(host.client, bridge, pool="10.2.0.0/24")
-    assert "say the same with -o and --ipam-opt" in refused(host.client, bridge)
+    assert "give --subnet 10.1.0.0/24" in refused(host.client, bridge, pool="10.2.0.0/24")
+    assert "give the same ids with -o and --ipam-opt" in refused(host.client, bridge)
     host.client.address(host.client.make_pool(), **GATEWAY)
     host.client.create_network(NETWORK, bridge)
     for address, mac, said in (
-        ("10.1.0.7/24", "", "create_vnic comes first"),
+        ("10.1.0.7/24", "", "call create_vnic first"),
         ("10.1.0.8/24", "", "which is a VM's"),
         ("10.1.0.9/24", "02:00:00:00:00:01", "has the MAC 02:00:00:00:00:09"),
     ):

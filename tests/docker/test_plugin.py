@@ -106,15 +106,15 @@ def test_a_read_only_node_makes_no_vnics(folder: Path) -> None:
         ({"name": ""}, "name: "),
         ({"name": "a/b"}, "name: "),
         ({"name": "Upper"}, "name: "),
-        ({"store": 3}, "store: 3 is neither a name nor a store"),
+        ({"store": 3}, "store: 3 is neither the name of a store nor a Store"),
         ({"address": "127.0.0.1:9999"}, "tls: is needed for a TCP address"),
-        ({"tls": Tls(*[Path("x")] * 5)}, "tls: is for a TCP address"),
+        ({"tls": Tls(*[Path("x")] * 5)}, "tls: is only for a TCP address"),
         ({"tls": Tls(*[Path("x")] * 5), "address": "nowhere"}, "address: 'nowhere' is not"),
         ({"tls": Tls(*[Path("x")] * 5), "address": "h:²"}, "address: 'h:²' is not"),
         ({"tls": Tls(*[Path("x")] * 5), "address": 99}, "address: 99 is not"),
         ({"folder": "/" + "x" * 120}, "folder: "),
-        ({"folder": 3}, "folder: 3 is no path"),
-        ({"data_dir": b"x"}, "data_dir: b'x' is no path"),
+        ({"folder": 3}, "folder: 3 is not a path"),
+        ({"data_dir": b"x"}, "data_dir: b'x' is not a path"),
     ],
 )
 def test_arguments_that_are_wrong(make: Make, options: dict[str, Any], said: str) -> None:
@@ -124,7 +124,7 @@ def test_arguments_that_are_wrong(make: Make, options: dict[str, Any], said: str
 
 
 def test_no_node_at_all() -> None:
-    with pytest.raises(InvalidRequest, match="node: 3 is no ComputeNode"):
+    with pytest.raises(InvalidRequest, match="node: 3 is not a ComputeNode"):
         DockerPlugin(3)  # type: ignore[arg-type]
 
 
@@ -179,7 +179,7 @@ def test_what_is_no_socket_stays(make: Make, folder: Path) -> None:
     (folder / "snnet.sock").write_text("precious")
     plugin = make()
     plugin.init()
-    with pytest.raises(Conflict, match="is no socket: remove it"):
+    with pytest.raises(Conflict, match="is not a socket: remove it"):
         plugin.start()
     plugin.close()
     assert (folder / "snnet.sock").read_text() == "precious"
@@ -188,7 +188,7 @@ def test_what_is_no_socket_stays(make: Make, folder: Path) -> None:
 def test_one_database_for_one_process(
     make: Make, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("snnet.docker.plugin._LOCK_PATIENCE", 0.05)
+    monkeypatch.setattr("snnet.docker.plugin._LOCK_TIMEOUT", 0.05)
     make().init()
     second = make(name="other", folder=folder)
     with pytest.raises(Conflict, match=f"in use by process {os.getpid()}"):
@@ -204,7 +204,7 @@ def test_a_damaged_database_is_named(make: Make, folder: Path) -> None:
 
     store.write([Write("pools", "p", {"id": "p", "subnet": "nonsense"})])
     with pytest.raises(
-        SnnetError, match="the store's pools hold 'p', which cannot be read: tenant_id: "
+        SnnetError, match="cannot read 'p' in table 'pools' of the store: tenant_id: "
     ):
         make(store=store).init()
 
@@ -218,7 +218,7 @@ def test_folders_that_cannot_be_made(make: Make, folder: Path, missing: str) -> 
         plugin.init()
         plugin.start()
 
-    with pytest.raises(SnnetError, match=r"cannot (make|listen at) "):
+    with pytest.raises(SnnetError, match=r"cannot (create|listen at) "):
         start()
     plugin.close()
 
@@ -323,8 +323,8 @@ def test_a_request_under_way_keeps_the_store_open(
     plugin = make(store=MemoryStore())
     plugin.init()
     plugin.start()
-    monkeypatch.setattr("snnet.docker.server._PATIENCE", 0.03)
-    monkeypatch.setattr("snnet.docker.plugin._ENDING", 0.03)
+    monkeypatch.setattr("snnet.docker.server._TIMEOUT", 0.03)
+    monkeypatch.setattr("snnet.docker.plugin._DRAIN_TIMEOUT", 0.03)
     docker = Client(folder / "snnet.sock")
     docker.address(docker.make_pool(**IPAM_OPTIONS), **GATEWAY)
     docker.create_network(NETWORK, OPTIONS)

@@ -152,7 +152,7 @@ def test_unknown_methods(client: Client, path: str) -> None:
 @pytest.mark.parametrize("verb", ["GET", "PUT", "DELETE", "PATCH"])
 def test_other_verbs(client: Client, verb: str) -> None:
     status, answer = client.send(verb, "/Plugin.Activate", b"{}")
-    assert (status, answer) == (405, {"Err": f"{verb} is not POST"})
+    assert (status, answer) == (405, {"Err": f"HTTP method {verb} is not allowed: use POST"})
 
 
 def test_huge_bodies(host: Served, client: Client) -> None:

@@ -1,4 +1,4 @@
-"""A watcher that remembers, and a way to stop a lab at any moment."""
+"""A watcher that records what it receives, and a way to cancel a lab at any moment."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from snnet.lab import Matrix, Place, Visit, Welcome
+from snnet.lab import Answer, Connection, Matrix, Place
 
 
-class Memory:
-    """A watcher that notes what it is told."""
+class Recorder:
+    """A watcher that records what it receives."""
 
     def __init__(self) -> None:
         self.steps: list[str] = []
         self.places: Sequence[Place] = ()
         self.matrix: Matrix = {}
-        self.welcomes: Sequence[Welcome | None] = ()
+        self.answers: Sequence[Answer | None] = ()
 
     @contextlib.contextmanager
     def step(self, what: str) -> Iterator[None]:
@@ -30,12 +30,14 @@ class Memory:
     def pinged(self, matrix: Matrix, expected: Matrix) -> None:
         self.matrix = matrix
 
-    def visited(self, visits: Sequence[Visit], welcomes: Sequence[Welcome | None]) -> None:
-        self.welcomes = welcomes
+    def connected(
+        self, connections: Sequence[Connection], answers: Sequence[Answer | None]
+    ) -> None:
+        self.answers = answers
 
 
 class StopAt:
-    """A cancel token that is set from the ``number``-th look at it on; 0 is never."""
+    """A cancel token that is set from the ``number``-th look on; 0 means never."""
 
     def __init__(self, number: int = 0) -> None:
         self.number = number
@@ -47,5 +49,5 @@ class StopAt:
 
 
 @pytest.fixture
-def memory() -> Memory:
-    return Memory()
+def recorder() -> Recorder:
+    return Recorder()

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from snnet.lab.cables import Cables
+from snnet.lab.taps import Cables
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What the demo takes when it may choose, and what it says when it may not."""
+"""Which drivers the demo chooses, and its errors when it cannot run."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import os
 import pytest
 
 from snnet.config import NetworkMode
-from snnet.contract import Denied, InvalidRequest, Unsupported
-from snnet.lab import choose, survey
+from snnet.contract import Denied, DriverNotFound, InvalidRequest, Unsupported
+from snnet.lab import choose
 
 
 def test_fake_takes_gre_and_the_fake_firewall() -> None:
@@ -28,7 +28,7 @@ def test_without_root_auto_takes_the_fake_and_says_why(monkeypatch: pytest.Monke
 
 def test_missing_programs_are_named_with_their_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.setattr(survey, "find_program", lambda name: None)
+    monkeypatch.setattr("snnet.lab.choice.find_program", lambda name: None)
     with pytest.raises(
         Unsupported,
         match="not installed: ip, busybox, dnsmasq; "
@@ -47,11 +47,11 @@ def test_names_that_do_not_go_together_are_refused(
         choose(backend, firewall=firewall)
 
 
-def test_what_is_not_installed_is_unsupported(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_that_is_not_installed_is_not_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("snnet.plugins.installed", lambda group: ["fake", "none"])
-    with pytest.raises(Unsupported, match="'iproute_shell' is still to come"):
+    with pytest.raises(DriverNotFound, match="'iproute_shell' is installed; installed: fake, none"):
         choose("iproute_shell")
-    with pytest.raises(Unsupported, match="'nftables' is still to come"):
+    with pytest.raises(DriverNotFound, match="no firewall 'nftables' is installed"):
         choose(firewall="nftables")
 
 

@@ -1,4 +1,4 @@
-"""The demo on fakes: what it finds, what it notices, and that it always cleans up."""
+"""The demo on fakes: what it reports, and that it always removes everything."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import pytest
 import snnet
 from snnet.config import NetworkMode
 from snnet.contract import Change, Link, SnnetError
-from snnet.lab import Matrix, Report, Visit, Welcome, demo_scenario, run
+from snnet.lab import Answer, Connection, Matrix, Report, demo_scenario, run
 from snnet.lab.fake import FakeLab
 
-from .conftest import Memory, StopAt
+from .conftest import Recorder, StopAt
 
 
 def fake_lab(
@@ -27,19 +27,19 @@ def fake_lab(
 
 
 @pytest.fixture(scope="module")
-def seen() -> Memory:
-    """What was shown of a demo in which nothing goes wrong."""
-    return Memory()
+def seen() -> Recorder:
+    """What the watcher saw of a demo without problems."""
+    return Recorder()
 
 
 @pytest.fixture(scope="module")
-def report(seen: Memory) -> Report:
-    """What came of it."""
+def report(seen: Recorder) -> Report:
+    """The report of that demo."""
     return run(fake_lab(), seen)
 
 
-def test_everybody_gets_a_lease_and_reaches_his_own_tenant_only(
-    report: Report, seen: Memory
+def test_every_guest_gets_a_lease_and_reaches_its_own_tenant_only(
+    report: Report, seen: Recorder
 ) -> None:
     assert report.problems == []
     assert report.matrix == report.expected == seen.matrix
@@ -49,47 +49,48 @@ def test_everybody_gets_a_lease_and_reaches_his_own_tenant_only(
     assert {lease.mtu for lease in report.leases} == {1458}
 
 
-def test_guests_go_out_and_strangers_come_in_where_they_may(report: Report, seen: Memory) -> None:
-    assert len(report.welcomes) == len(report.visits) == 24
+def test_connections_to_and_from_the_internet(report: Report, seen: Recorder) -> None:
+    assert len(report.answers) == len(report.connections) == 24
     got = {
-        (visit.what, visit.visitor): welcome
-        for visit, welcome in zip(report.visits, seen.welcomes, strict=True)
+        (connection.what, connection.client): answer
+        for connection, answer in zip(report.connections, seen.answers, strict=True)
     }
-    assert got["out, NAT", "blue-web-vm1"] == Welcome("internet", IPv4Address("192.0.2.21"))
-    assert got["port forward", "internet"] == Welcome("blue-web-vm1", IPv4Address("192.0.2.1"))
-    assert got["past NAT", "internet"] is None
+    assert got["outbound NAT", "blue-web-vm1"] == Answer("internet", IPv4Address("192.0.2.21"))
+    assert got["port forward", "internet"] == Answer("blue-web-vm1", IPv4Address("192.0.2.1"))
+    assert got["private IP", "internet"] is None
 
 
-def test_in_routed_mode_the_firewall_alone_keeps_tenants_apart(memory: Memory) -> None:
-    report = run(fake_lab(mode=NetworkMode.ROUTED), memory)
+def test_in_routed_mode_the_firewall_alone_keeps_tenants_apart(recorder: Recorder) -> None:
+    report = run(fake_lab(mode=NetworkMode.ROUTED), recorder)
     assert report.problems == []
     assert report.matrix == report.expected
     assert report.leases == []
     data = report.to_dict()
     assert (data["mode"], data["tunnel"]) == ("routed", None)
-    assert {place.bridge for place in memory.places} == {None}
+    assert {place.bridge for place in recorder.places} == {None}
 
 
-def test_a_wrong_welcome_is_noticed(memory: Memory) -> None:
+def test_a_wrong_answer_is_reported(recorder: Recorder) -> None:
     class Swapped(FakeLab):
-        def receive(self, visits: Sequence[Visit]) -> list[Welcome | None]:
-            welcomes = super().receive(visits)
-            return [welcomes[-1], *welcomes[1:-1], welcomes[0]]
+        def connect(self, connections: Sequence[Connection]) -> list[Answer | None]:
+            answers = super().connect(connections)
+            return [answers[-1], *answers[1:-1], answers[0]]
 
-    problems = run(fake_lab(Swapped), memory).problems
+    problems = run(fake_lab(Swapped), recorder).problems
     assert problems == [
-        "out, NAT: blue-web-vm1 to 198.51.100.7:80: nobody answered, "
-        "not internet, who sees 192.0.2.21",
-        "past NAT: internet to 10.1.0.11:22: internet saw 192.0.2.21, not nobody",
+        "outbound NAT: blue-web-vm1 to 198.51.100.7:80: no answer; "
+        "expected: answer from internet, which saw 192.0.2.21",
+        "private IP: internet to 10.1.0.11:22: answer from internet, which saw 192.0.2.21; "
+        "expected: no answer",
     ]
 
 
 @pytest.mark.parametrize("tunnel", ["vxlan", "geneve"])
-def test_other_tunnels_do_the_same(memory: Memory, tunnel: str) -> None:
+def test_other_tunnels_do_the_same(recorder: Recorder, tunnel: str) -> None:
     lab = FakeLab(demo_scenario(), firewall="none", tunnel=tunnel, cancel=StopAt())
-    report = run(lab, memory)
+    report = run(lab, recorder)
     assert report.ok
-    assert report.visits == [], "no firewall, no way out"
+    assert report.connections == [], "no firewall, no way out"
     assert {lease.mtu for lease in report.leases} == {1450}
 
 
@@ -107,7 +108,7 @@ def test_the_report_is_plain_data(report: Report) -> None:
 
 
 @pytest.mark.usefixtures("report")
-def test_the_topology_shows_every_guest_and_concentrator(seen: Memory) -> None:
+def test_the_topology_shows_every_guest_and_concentrator(seen: Recorder) -> None:
     assert {place.guest for place in seen.places} == {
         *(guest.name for guest in demo_scenario().guests),
         "cnci-blue",
@@ -119,7 +120,7 @@ def test_the_topology_shows_every_guest_and_concentrator(seen: Memory) -> None:
 
 
 def is_clean(lab: FakeLab) -> bool:
-    """Whether no host has a link of snnet's, which all have an alias."""
+    """Whether no host has a link of snnet; all of them have an alias."""
     return not any("snnet1" in kernel.to_text() for kernel in lab.fabric.hosts.values())
 
 
@@ -138,28 +139,28 @@ class LeakyLab(FakeLab):
         return super().reach(expected)
 
 
-def test_a_leak_between_tenants_is_noticed(memory: Memory) -> None:
-    report = run(fake_lab(LeakyLab), memory)
+def test_a_leak_between_tenants_is_reported(recorder: Recorder) -> None:
+    report = run(fake_lab(LeakyLab), recorder)
     assert not report.ok
     assert "green-db-vm1 cannot reach green-db-ct1" in report.problems
     assert report.left == []
 
 
-def test_a_guest_without_lease_is_noticed(memory: Memory) -> None:
+def test_a_guest_without_lease_is_reported(recorder: Recorder) -> None:
     class Deaf(FakeLab):
         def lease(self) -> list:  # type: ignore[type-arg]
             return super().lease()[1:]
 
-    assert run(fake_lab(Deaf), memory).problems == ["blue-web-vm1 got no lease"]
+    assert run(fake_lab(Deaf), recorder).problems == ["blue-web-vm1 got no lease"]
 
 
-def test_what_is_left_is_noticed(memory: Memory) -> None:
+def test_what_is_left_is_reported(recorder: Recorder) -> None:
     class Littering(FakeLab):
         def close(self) -> list[str]:
             self.fabric.hosts["cn-2"].add_uplink("litter0", None)
             return super().close()
 
-    report: Report = run(fake_lab(Littering), memory)
+    report: Report = run(fake_lab(Littering), recorder)
     assert not report.ok
     assert len(report.left) == 1
     assert "litter0" in report.left[0]
@@ -167,11 +168,11 @@ def test_what_is_left_is_noticed(memory: Memory) -> None:
 
 def test_stopped_at_any_moment_it_leaves_nothing() -> None:
     never = StopAt()
-    run(fake_lab(stop=never), Memory())
+    run(fake_lab(stop=never), Recorder())
     for number in range(1, never.looks + 1, 90):
         lab = fake_lab(stop=StopAt(number))
         with pytest.raises(snnet.Cancelled):
-            run(lab, Memory())
+            run(lab, Recorder())
         assert is_clean(lab), f"stopped at look {number}"
 
 
@@ -184,5 +185,5 @@ def test_after_an_error_it_leaves_nothing(at: int) -> None:
 
     lab = fake_lab(Failing)
     with pytest.raises(SnnetError, match="ENOMEM"):
-        run(lab, Memory())
+        run(lab, Recorder())
     assert is_clean(lab)

@@ -1,7 +1,7 @@
-"""The command line ``snnet``: what people type, see and script.
+"""The command line ``snnet``.
 
-Only what is shown and asked lives here; the work is done by the packages
-below.  click and rich come with the extra ``cli``.
+This package parses options and shows results; other packages do the work.  The extra
+``cli`` installs click and rich.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import sys
 
 
 def main() -> None:
-    """Run the command line; ends the process with 0 done, 1 failed, 2 wrong usage."""
+    """Run the command line.  Exits with 0 for success, 1 for failure, 2 for wrong usage."""
     try:
         import click  # noqa: F401
         import rich  # noqa: F401

@@ -1,7 +1,7 @@
 """``snnet backends``: the installed drivers, and what each can do on this machine.
 
-Drivers are other people's code: whatever one of them raises is its own reason in
-the list, and keeps no other from being listed.
+An error of one driver is shown as the reason in its own row.  All other drivers are
+listed all the same.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ _NEEDS_ROOT = "run as root to see what it can do here"
 
 @dataclass(slots=True)
 class Entry:
-    """What came out about one installed driver."""
+    """What is known about one installed driver."""
 
     driver: Installed
     loads: bool = False
     reason: str | None = None
-    """Why it does not load, or could not be asked."""
+    """Why the driver does not load, or could not be asked."""
     asked: str | None = None
-    """What it was open on when it was asked: "namespace" or "fake host"."""
+    """The host on which the driver was asked: "namespace" or "fake host"."""
     supports: list[str] = field(default_factory=list)
     lacks: dict[str, str] = field(default_factory=dict)
-    """What it carries and cannot do here, and why."""
+    """Nouns that the driver carries and does not support here, each with the reason."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -69,7 +69,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Hosts:
-    """Where drivers are asked: nothing is ever made there."""
+    """The hosts on which drivers are asked.  Nothing is created there."""
 
     fake: Host
     real: Host | None
@@ -77,11 +77,11 @@ class Hosts:
 
 
 def show_backends(*, as_json: bool) -> None:
-    """Look at every driver and print what came out, as a table or as JSON.
+    """Ask every driver and print the results, as a table or as JSON.
 
-    Drivers that cannot be loaded or asked are listed with their reason.
+    Drivers that cannot be loaded or asked are listed with the reason.
     """
-    # What drivers print while they are looked at must not mix with the list.
+    # Output of the drivers themselves must not mix with the list.
     with contextlib.redirect_stdout(sys.stderr), _hosts() as hosts:
         entries = survey(hosts)
     if as_json:
@@ -98,18 +98,18 @@ def show_backends(*, as_json: bool) -> None:
 
 
 def survey(hosts: Hosts) -> list[Entry]:
-    """Every driver of every group, by group and name."""
+    """Ask every driver; one entry each, sorted by group and name."""
     groups = (plugins.BACKENDS, plugins.FIREWALLS, plugins.DHCP, plugins.STORES)
-    return [_look_at(driver, hosts) for group in groups for driver in plugins.catalogue(group)]
+    return [_examine(driver, hosts) for group in groups for driver in plugins.catalogue(group)]
 
 
-def _look_at(installed: Installed, hosts: Hosts) -> Entry:
+def _examine(installed: Installed, hosts: Hosts) -> Entry:
     entry = Entry(installed)
     try:
         plugins.load_driver(installed.group, installed.name)
         entry.loads = True
         if installed.group == plugins.STORES:
-            return entry  # no driver of nouns: there is nothing to ask it
+            return entry  # a store carries no nouns
         with _opened(entry, hosts) as driver:
             _ask(entry, driver)
     except (Exception, SystemExit) as error:
@@ -120,7 +120,7 @@ def _look_at(installed: Installed, hosts: Hosts) -> Entry:
 
 @contextlib.contextmanager
 def _opened(entry: Entry, hosts: Hosts) -> Iterator[Driver]:
-    """The driver, open on a namespace of the real kernel if it may, else on a fake host."""
+    """Open the driver on a namespace of the real kernel if possible, else on a fake host."""
     driver, entry.asked = _open(entry.driver, hosts)
     try:
         yield driver
@@ -134,7 +134,7 @@ def _open(installed: Installed, hosts: Hosts) -> tuple[Driver, str]:
         try:
             return plugins.open_driver(installed.group, installed.name, hosts.fake), _FAKE
         except SnnetError as error:
-            # A driver of the real kernel has no use for a fake host, whatever it says.
+            # A driver of the real kernel cannot work on a fake host, whatever its error says.
             raise _NotAskedError(_NEEDS_ROOT) from error
     try:
         return plugins.open_driver(installed.group, installed.name, hosts.real), _REAL
@@ -143,16 +143,16 @@ def _open(installed: Installed, hosts: Hosts) -> tuple[Driver, str]:
 
 
 class _NotAskedError(SnnetError):
-    """There was no host here that this driver can be opened on."""
+    """There is no host on which this driver can be opened."""
 
 
 def _is_about_the_host(error: BaseException) -> bool:
-    """Whether the driver itself may be all right."""
+    """Whether the error is caused by the host and not by the driver."""
     return isinstance(error, SnnetError) and not isinstance(error, DriverLoadError)
 
 
 def _ask(entry: Entry, driver: Driver) -> None:
-    """Every noun it says it carries, one of each kind that there is."""
+    """Ask for a sample of every kind of noun that the driver carries."""
     carried = set(driver.carries)
     for noun in samples(_OWNER):
         if type(noun) not in carried:
@@ -166,7 +166,7 @@ def _ask(entry: Entry, driver: Driver) -> None:
         else:
             entry.lacks[label(noun)] = str(reason)
     known = {type(noun) for noun in samples(_OWNER)}
-    # Nouns of others' making, which nobody here knows how to ask for.
+    # Nouns defined by third parties: there are no samples to ask for.
     entry.supports += sorted(
         f"{noun.__name__} (not asked)"
         for noun in carried - known
@@ -176,7 +176,7 @@ def _ask(entry: Entry, driver: Driver) -> None:
 
 @contextlib.contextmanager
 def _hosts() -> Iterator[Hosts]:
-    """A throw-away namespace of the real kernel, for those who may make one, and a fake host."""
+    """A temporary namespace of the real kernel, if this user may create one, and a fake host."""
     fake = FakeKernel()
     if os.geteuid() != 0:
         yield Hosts(fake, None, "not root: drivers of the real kernel were not asked")
@@ -198,7 +198,7 @@ def _hosts() -> Iterator[Hosts]:
 
 
 def backends_table(entries: Iterable[Entry]) -> Table:
-    """A row a driver; what it lacks stands below what it supports, with the reason."""
+    """A row for each driver: what it supports, and below that what it does not, and why."""
     table = Table(
         title="Drivers",
         title_justify="left",
@@ -232,7 +232,7 @@ def _verdict(entry: Entry) -> Text:
         return lines.append(entry.reason, "yellow" if entry.loads else "red")
     if entry.supports:
         lines.append(" ".join(entry.supports))
-    # One reason often stands for many nouns.
+    # Several nouns often share a reason.
     for reason in dict.fromkeys(entry.lacks.values()):
         nouns = [noun for noun, why in entry.lacks.items() if why == reason]
         if not entry.supports and len(nouns) == len(entry.lacks):

@@ -10,14 +10,14 @@ from typing import Any
 
 import click
 
-from snnet import __version__
-from snnet.config import NetworkMode
+from snnet import __version__, plugins
+from snnet.config import TUNNELS, NetworkMode
 from snnet.contract import Cancelled, InvalidRequest, SnnetError
-from snnet.lab import AUTO, BACKENDS, FIREWALLS, TUNNELS
+from snnet.lab import AUTO
 
 
 def _pem(name: str, help: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """An option that names a PEM file of the TLS connection."""
+    """An option for one of the PEM files for TLS."""
     return click.option(
         f"--tls-{name}", type=click.Path(exists=True, dir_okay=False, path_type=Path), help=help
     )
@@ -29,48 +29,99 @@ def snnet() -> None:
     """Tenant networks for VMs and containers, on swappable dataplanes."""
 
 
+def _driver_option(name: str, group: str, help: str) -> Callable[[Any], Any]:
+    """An option that takes the name of an installed driver, or "auto"."""
+
+    def check(context: click.Context, param: click.Parameter, value: str) -> str:
+        if value != AUTO and value not in (known := plugins.installed(group)):
+            raise click.BadParameter(
+                f"{value!r} is not installed; installed: {', '.join(known)}", context, param
+            )
+        return value
+
+    def complete(context: click.Context, param: click.Parameter, start: str) -> list[str]:
+        return [name for name in (AUTO, *plugins.installed(group)) if name.startswith(start)]
+
+    return click.option(
+        f"--{name}",
+        default=AUTO,
+        show_default=True,
+        metavar="NAME",
+        callback=check,
+        shell_complete=complete,
+        help=help,
+    )
+
+
 @snnet.command()
-@click.option(
-    "--backend",
-    type=click.Choice((AUTO, *BACKENDS)),
-    default=AUTO,
-    show_default=True,
-    help="What makes links.  netlink: the real kernel, in network namespaces of its own "
-    "(root).  fake: in memory.  auto: netlink where it may.",
+@_driver_option(
+    "backend",
+    plugins.BACKENDS,
+    help="Any installed backend (see: snnet backends).  netlink: the real kernel, in network "
+    "namespaces (root).  fake: in memory.  auto: netlink if possible, else fake.",
 )
 @click.option(
     "--tunnel",
     type=click.Choice((AUTO, *TUNNELS)),
     default=AUTO,
     show_default=True,
-    help="Between nodes.  auto: gre where the kernel has it, else vxlan.",
+    help="Tunnel between nodes.  auto: gre if the kernel has it, else vxlan.",
 )
-@click.option("--firewall", type=click.Choice((AUTO, *FIREWALLS)), default=AUTO, show_default=True)
+@_driver_option(
+    "firewall",
+    plugins.FIREWALLS,
+    help="Any installed firewall.  none: no NAT and no connections to the internet.  auto: "
+    "nftables if possible, else iptables, else none.",
+)
 @click.option(
     "--mode",
     type=click.Choice([mode.value for mode in NetworkMode]),
     default=NetworkMode.GRE_TUNNEL.value,
     show_default=True,
 )
+@click.option(
+    "--keep",
+    is_flag=True,
+    help="Leave the data centre up and print how to look at it (root).  Until it is removed, "
+    "a process in the background carries the VMs' frames.",
+)
+@click.option(
+    "--remove",
+    is_flag=True,
+    help="Remove what --keep left up, and end every process inside it, your shells included.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print data for programs.")
 @click.pass_context
 def demo(
-    context: click.Context, backend: str, tunnel: str, firewall: str, mode: str, as_json: bool
+    context: click.Context,
+    backend: str,
+    tunnel: str,
+    firewall: str,
+    mode: str,
+    keep: bool,
+    remove: bool,
+    as_json: bool,
 ) -> None:
-    """Build a small data centre, let every guest ping every other, remove it again.
+    """Build a small data centre, ping from every guest to every other, remove it again.
 
     Two compute nodes, a network node with a concentrator per tenant, and two
     tenants that use the same addresses, with a VM and a container each on both
     nodes in two subnets.  Guests of one tenant reach each other everywhere,
-    those of different tenants never.
+    guests of different tenants never.
 
-    The host's own network is never touched.  Ctrl-C cleans up.  Exit codes: 0 all
-    as expected, 1 not, 2 wrong usage.
+    The host's own network is never changed.  Ctrl-C removes everything.  Exit codes:
+    0 all as expected, 1 a failure or an unexpected result, 2 wrong usage.
     """
-    from .demo import show_demo
+    if keep and remove:
+        raise click.UsageError("--keep and --remove exclude each other")
+    from .demo import keep_demo, remove_demo, show_demo
 
     with _errors_in_one_line():
-        ok = show_demo(backend, tunnel, firewall, NetworkMode(mode), as_json=as_json)
+        if remove:
+            ok = remove_demo(as_json=as_json)
+        else:
+            show = keep_demo if keep else show_demo
+            ok = show(backend, tunnel, firewall, NetworkMode(mode), as_json=as_json)
     context.exit(0 if ok else 1)
 
 
@@ -79,9 +130,9 @@ def demo(
 def backends(as_json: bool) -> None:
     """List the installed backends, firewalls and DHCP servers, and what they can do here.
 
-    Each is asked which kinds of links, rules and so on it can make: as root on a
-    throw-away network namespace of this kernel.  Nothing is made.  One that does not
-    load is listed with the reason, and the exit code is 0 all the same.
+    Asks each driver which kinds of links, rules and so on it supports: as root on a
+    temporary network namespace of this kernel.  Creates nothing else.  A driver that does
+    not load is listed with the reason; the exit code is 0 all the same.
     """
     from .backends import show_backends
 
@@ -91,7 +142,7 @@ def backends(as_json: bool) -> None:
 
 @snnet.group("docker-plugin")
 def docker_plugin() -> None:
-    """Containers of a Docker daemon on tenants' networks."""
+    """Connect containers of a Docker daemon to tenants' networks."""
 
 
 @docker_plugin.command()
@@ -99,47 +150,56 @@ def docker_plugin() -> None:
     "--node-id",
     default=socket.gethostname,
     show_default="the host's name",
-    help="The compute node's id: the same at every start.",
+    help="The compute node's id.  Use the same one at every start.",
 )
 @click.option(
     "--config",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The data-centre network, a YAML file with the settings of NetworkConfig.  Without "
-    "it the only uplink is used, and GRE.",
+    help="A YAML file with the settings of NetworkConfig.  Default: GRE over the only uplink.",
 )
 @click.option("--backend", default="netlink", show_default=True)
 @click.option("--firewall", default="nftables", show_default=True)
-@click.option("--netns", help="The network namespace that Docker runs in, if not this one.")
+@click.option("--netns", help="The network namespace of the Docker daemon, if not the current one.")
 @click.option(
-    "--name", default="snnet", show_default=True, help="For docker network create -d NAME."
+    "--name",
+    default="snnet",
+    show_default=True,
+    help="The driver's name for docker network create -d.",
 )
 @click.option(
     "--plugin-dir",
     type=click.Path(file_okay=False, path_type=Path),
     default="/run/docker/plugins",
     show_default=True,
-    help="Where the socket is made, and Docker looks for it.",
+    help="The folder for the socket, in which Docker looks for it.",
 )
 @click.option(
     "--data-dir",
     type=click.Path(file_okay=False, path_type=Path),
     show_default="/var/lib/snnet/docker/NAME",
-    help="Where the database is.",
+    help="The folder for the database.",
 )
-@click.option("--store", default="sqlite", show_default=True, help="Which kind of database.")
-@click.option("--address", metavar="HOST:PORT", help="Listen on TCP instead, with TLS.")
+@click.option(
+    "--store",
+    default="sqlite",
+    show_default=True,
+    help="The installed store to use as the database.",
+)
+@click.option(
+    "--address", metavar="HOST:PORT", help="Listen on TCP with TLS instead of a Unix socket."
+)
 @click.option(
     "--spec-dir",
     type=click.Path(file_okay=False, path_type=Path),
     default="/etc/docker/plugins",
     show_default=True,
-    help="Where Docker is told of the TCP address.",
+    help="The folder for the file that tells Docker the TCP address.",
 )
-@_pem("ca", "Signed both certificates.")
+@_pem("ca", "The CA that signed both certificates.")
 @_pem("cert", "The plugin's certificate.")
-@_pem("key", "Its key.")
-@_pem("client-cert", "The certificate Docker shows.")
-@_pem("client-key", "Its key.")
+@_pem("key", "The plugin's private key.")
+@_pem("client-cert", "Docker's certificate.")
+@_pem("client-key", "Docker's private key.")
 def serve(
     node_id: str,
     config: Path | None,
@@ -154,12 +214,12 @@ def serve(
     spec_dir: Path,
     **tls: Path | None,
 ) -> None:
-    """Serve a Docker daemon of this host, until Ctrl-C or TERM.
+    """Serve a Docker daemon of this host until Ctrl-C or TERM.
 
-    Runs a compute node, and makes containers' VNICs on it.  Networks and containers stay
-    as they are when it ends, and it takes them up again when it starts.  Start it before
-    Docker.  Tunnels that come and go are told on stdout, a JSON line each, for the
-    tenants' concentrators to follow (Cnci.add_remote_subnet).
+    Runs a compute node and creates containers' VNICs on it.  Networks and containers stay
+    as they are when it ends, and it continues with them at the next start.  Start it before
+    Docker.  For every tunnel that it adds or removes it writes a JSON line to stdout, for
+    the tenants' concentrators (Cnci.add_remote_subnet).
     """
     from .docker_plugin import serve
 

@@ -1,8 +1,10 @@
-"""``snnet demo``: runs it and shows it."""
+"""``snnet demo``: runs the demo and shows its results."""
 
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,30 +15,31 @@ from rich.markup import escape
 
 from snnet.config import NetworkMode
 from snnet.lab import (
+    Answer,
     Choice,
+    Connection,
     Guest,
     Matrix,
     Place,
     Report,
-    Visit,
-    Welcome,
     choose,
     demo_scenario,
     open_lab,
     run,
 )
 
+from .background import Background
 from .signals import interruptible
-from .tables import Marks, matrix_table, topology_table, visits_table
+from .tables import Marks, connections_table, hints, matrix_table, namespaces_table, topology_table
 
 
 def show_demo(
     backend: str, tunnel: str, firewall: str, mode: NetworkMode, *, as_json: bool
 ) -> bool:
-    """Run the demo; whether all was as expected.
+    """Run the demo; return whether everything was as expected.
 
-    Progress goes to stderr, tables or JSON to stdout.  Raises what went wrong,
-    after everything was removed.
+    Progress goes to stderr, tables or JSON to stdout.  Errors are raised after
+    everything was removed.
     """
     with interruptible() as cancel:
         scenario = demo_scenario(mode)
@@ -44,15 +47,68 @@ def show_demo(
         screen = Screen(scenario.guests, tables=not as_json)
         screen.chosen(choice, mode)
         report = run(open_lab(choice, scenario, cancel), screen)
-        if as_json:
-            click.echo(json.dumps(report.to_dict(), indent=2))
-        else:
-            screen.summary(report)
+        screen.summary(report)
         return report.ok
 
 
+def keep_demo(
+    backend: str, tunnel: str, firewall: str, mode: NetworkMode, *, as_json: bool
+) -> bool:
+    """Run the demo and leave its data centre up, held by a process in the background.
+
+    The calling process ends, with exit code 0 if everything was as expected, else 1.
+    This function returns in the background process only, after a signal to end.
+    """
+    from snnet.lab.kept import held
+
+    choice = choose(backend, tunnel=tunnel, firewall=firewall, mode=mode, keep=True)
+    background = Background()
+    with interruptible() as cancel, held():
+        scenario = demo_scenario(mode)
+        screen = Screen(scenario.guests, tables=not as_json)
+        screen.chosen(choice, mode)
+        lab = open_lab(choice, scenario, cancel)
+        report = run(lab, screen, keep=True)
+        screen.summary(report)
+        background.detach(0 if report.ok else 1)
+        cancel.wait()
+        return report.ok
+
+
+def remove_demo(*, as_json: bool) -> bool:
+    """Remove the data centre that ``keep_demo()`` left up; return whether all is gone."""
+    from snnet.lab.kept import remove_kept
+
+    removed = remove_kept()
+    if as_json:
+        data = {
+            "namespaces": list(removed.namespaces),
+            "processes": removed.processes,
+            "leftovers": list(removed.left),
+            "ok": not removed.left,
+        }
+        click.echo(json.dumps(data, indent=2))
+        return not removed.left
+    for text in removed.left:
+        click.echo(f"left over: {text}")
+    if removed.namespaces:
+        click.echo(
+            f"removed {len(removed.namespaces)} namespaces and ended {removed.processes} "
+            f"processes in them{'' if removed.left else '; nothing left over'}"
+        )
+    else:
+        click.echo('nothing to remove: "snnet demo --keep" has left nothing up')
+    return not removed.left
+
+
+def remove_command() -> str:
+    """The shell command that removes a kept data centre."""
+    program = "snnet" if shutil.which("snnet") else f"{sys.executable} -m snnet"
+    return f"{program} demo --remove"
+
+
 class Screen:
-    """Progress on stderr as it happens, tables on stdout as soon as they are known."""
+    """Shows progress on stderr, and on stdout tables as they become known, or JSON."""
 
     def __init__(self, guests: Sequence[Guest], *, tables: bool) -> None:
         self._guests = guests
@@ -61,7 +117,7 @@ class Screen:
         self._err = Console(stderr=True, highlight=False)
 
     def chosen(self, choice: Choice, mode: NetworkMode) -> None:
-        """Say what is used, and why not something else."""
+        """Show what is used, and why a preferred driver or tunnel is not."""
         how = f"tunnel [bold]{choice.tunnel}[/]"
         if mode is NetworkMode.ROUTED:
             how = "mode [bold]routed[/]"
@@ -97,24 +153,39 @@ class Screen:
             table = matrix_table(self._guests, matrix, expected, marks)
             self._out.print("", table, "", sep="\n")
 
-    def visited(self, visits: Sequence[Visit], welcomes: Sequence[Welcome | None]) -> None:
+    def connected(
+        self, connections: Sequence[Connection], answers: Sequence[Answer | None]
+    ) -> None:
         """See :class:`snnet.lab.Watcher`."""
         if self._tables:
-            table = visits_table(visits, welcomes, Marks.of(self._out))
+            table = connections_table(connections, answers, Marks.of(self._out))
             self._out.print("", table, "", sep="\n")
 
     def summary(self, report: Report) -> None:
-        """The last words: all well, or what was not."""
+        """Show problems, totals, and what was kept; or the whole report as JSON."""
+        if not self._tables:
+            data = report.to_dict()
+            if report.namespaces:
+                data["remove"] = remove_command()
+            click.echo(json.dumps(data, indent=2))
+            return
         marks = Marks.of(self._out)
         for problem in report.problems:
             self._out.print(f"[red]{marks.bad}[/] {escape(problem)}", soft_wrap=True)
         guests, pings = len(report.scenario.guests), len(list(report.scenario.pairs()))
         wrong = len(report.problems)
-        words = [
-            f"{guests} guests",
-            f"{pings} pings",
-            *([f"{len(report.visits)} visits"] if report.visits else []),
-            f"{wrong or 'all'} {'not ' if wrong else ''}as expected in {report.seconds:.1f} s",
-        ]
-        left = "" if report.left else "; nothing left over"
-        self._out.print(", ".join(words) + left, style="red" if wrong else "green")
+        counts = [f"{guests} guests", f"{pings} pings"]
+        if report.connections:
+            counts.append(f"{len(report.connections)} connections")
+        verdict = f", {wrong} not" if wrong else " all"
+        left = "" if report.left or report.namespaces else "; nothing left over"
+        self._out.print(
+            f"{', '.join(counts)}{verdict} as expected in {report.seconds:.1f} s{left}",
+            style="red" if wrong else "green",
+            soft_wrap=True,
+        )
+        if report.namespaces:
+            self._out.print("", namespaces_table(report), "", sep="\n")
+            for text in hints(report):
+                self._out.print(text, soft_wrap=True, markup=False)
+            self._out.print(f"\nTo remove it all:\n  {remove_command()}", soft_wrap=True)

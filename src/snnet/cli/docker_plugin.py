@@ -1,4 +1,4 @@
-"""``snnet docker-plugin serve``: a compute node and the Docker plugin beside it, as a service."""
+"""``snnet docker-plugin serve``: a compute node with the Docker plugin, as a service."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def serve(
     plugin: Mapping[str, Any],
     tls: Mapping[str, Path | None],
 ) -> None:
-    """Serve until Ctrl-C, TERM or HUP; all stays as it is, for the next start to take up.
+    """Serve until Ctrl-C, TERM or HUP.  Networks and containers stay as they are.
 
-    ``node`` and ``plugin`` are the arguments of the two.  Tunnel events go to stdout as
-    JSON lines, all else that is said to stderr.
+    ``node`` and ``plugin`` are keyword arguments of ``ComputeNode`` and ``DockerPlugin``.
+    Tunnel events are written to stdout as JSON lines, logs to stderr.
     """
     docker = _docker()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(name)s: %(message)s")
@@ -52,13 +52,13 @@ def serve(
         server.init()
         server.start()
         click.echo(f"snnet: {server.name} listens at {server.address}", err=True)
-        _tell_systemd("READY=1")
+        _notify_systemd("READY=1")
         stop.wait()
-        _tell_systemd("STOPPING=1")
+        _notify_systemd("STOPPING=1")
 
 
 class TunnelLines:
-    """A listener that says what the tenants' concentrators have to follow, a JSON line each."""
+    """A listener that writes a JSON line for each tunnel, for the tenants' concentrators."""
 
     def applied(self, events: tuple[Event, ...]) -> None:
         """See :class:`snnet.plugins.Hooks`."""
@@ -71,7 +71,7 @@ def _files(tls: Mapping[str, Path | None]) -> dict[str, Path]:
     given = {name: path for name, path in tls.items() if path is not None}
     missing = [f"--tls-{name.replace('_', '-')}" for name in _TLS if name not in given]
     if given and missing:
-        raise InvalidRequest(f"{', '.join(missing)} is needed too", field="tls")
+        raise InvalidRequest(f"{', '.join(missing)} missing: TLS needs all five files", field="tls")
     return given
 
 
@@ -85,8 +85,8 @@ def _docker() -> ModuleType:
     return snnet.docker
 
 
-def _tell_systemd(state: str) -> None:
-    """See sd_notify(3); nothing where systemd does not ask for it."""
+def _notify_systemd(state: str) -> None:
+    """Notify systemd, if it asked for it; see sd_notify(3)."""
     where = os.environ.get("NOTIFY_SOCKET")
     if where:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:

@@ -1,4 +1,4 @@
-"""One noun of every kind, to ask drivers what they carry."""
+"""A sample of every kind of noun, to ask drivers what they support."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ _MAC = "02:00:0a:01:00:09"
 
 
 def samples(owner: str) -> list[Noun]:
-    """The nouns, links first.  Nothing is made of them: they are asked for."""
-    return [*_links(), *_beside_links(), *_rules(owner), _scope(owner)]
+    """The samples, links first.  They are never created."""
+    return [*_links(), *_other_nouns(), *_rules(owner), _scope(owner)]
 
 
 def label(noun: Noun) -> str:
-    """What people call this kind of noun: the kernel's name for links, else the class's."""
+    """The name of this kind of noun: for links the kernel's, else that of the class."""
     return noun.kind if isinstance(noun, Link) else type(noun).__name__
 
 
@@ -64,7 +64,7 @@ def _links() -> Iterator[Link]:
     yield Geneve(name="probe", remote=_REMOTE, vni=1)
 
 
-def _beside_links() -> Iterator[Noun]:
+def _other_nouns() -> Iterator[Noun]:
     yield Address(link="probe", address=IPv4Interface("10.1.0.1/24"))
     yield Route(link="probe", destination=_NETWORK)
     yield Path(link="probe", remote=_REMOTE, source=_LOCAL)

@@ -1,4 +1,4 @@
-"""Signals that end a command, as an event."""
+"""Turns signals that end a command into an event."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 def interruptible() -> Iterator[threading.Event]:
     """An event that Ctrl-C, TERM and HUP set instead of ending the program.
 
-    Set-up stops at it, tear-down does not.  A second Ctrl-C changes nothing, not
-    even on the program's last few steps: after a first one all are ignored.
+    Set-up stops when the event is set, tear-down does not.  After the first signal all
+    others are ignored, also while the program ends.
     """
     event = threading.Event()
 
     def stop(number: int, frame: FrameType | None) -> None:
         event.set()
 
-    # What is ignored (nohup, or a script's background job) stays ignored.
+    # Signals that are ignored (nohup, background jobs of scripts) stay ignored.
     caught = [number for number in _STOPPING if signal.getsignal(number) != signal.SIG_IGN]
     before = {number: signal.signal(number, stop) for number in caught}
     try:

@@ -1,8 +1,8 @@
-"""Topology and matrix as tables that fit 80 columns and stay readable without colour."""
+"""The demo's tables.  They fit 80 columns and can be read without colour."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from snnet.lab import Guest, Matrix, Place, Visit, Welcome, is_as_expected
+from snnet.lab import Answer, Connection, Guest, Matrix, Place, Report, is_as_expected
 
 _COLOURS = ("cyan", "magenta", "yellow", "blue")
 _CELL = 3
@@ -20,7 +20,7 @@ _CELL = 3
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """Signs for yes, no and trouble."""
+    """Marks for yes, no and a problem."""
 
     yes: str = "✔"
     no: str = "·"
@@ -28,12 +28,12 @@ class Marks:
 
     @classmethod
     def of(cls, console: Console) -> Marks:
-        """Those that the console's encoding can show."""
+        """The marks that the console's encoding can show."""
         return cls() if console.encoding.lower().startswith("utf") else cls("y", ".", "x")
 
 
 def topology_table(places: Sequence[Place]) -> Table:
-    """Where every guest is: a row for each tenant's subnet on a node."""
+    """Where every guest is: one row for each tenant's subnet on each node."""
     table = Table(
         title="Topology",
         title_justify="left",
@@ -63,12 +63,12 @@ def topology_table(places: Sequence[Place]) -> Table:
 
 
 def matrix_table(guests: Sequence[Guest], matrix: Matrix, expected: Matrix, marks: Marks) -> Table:
-    """Who reached whom: senders in rows, targets in columns of the same numbers.
+    """Who reached whom: a row for each sender, a column for each target's number.
 
-    What is not as expected is red.
+    Results that are not as expected are red.
     """
     table = Table(
-        title=f"Pings: {marks.yes} got there and back, {marks.no} did not",
+        title=f"Pings: {marks.yes} answered, {marks.no} no answer",
         title_justify="left",
         title_style="bold",
         box=box.MINIMAL,
@@ -101,39 +101,93 @@ def matrix_table(guests: Sequence[Guest], matrix: Matrix, expected: Matrix, mark
     return table
 
 
-def visits_table(
-    visits: Sequence[Visit], welcomes: Sequence[Welcome | None], marks: Marks
+def connections_table(
+    connections: Sequence[Connection], answers: Sequence[Answer | None], marks: Marks
 ) -> Table:
-    """Who answered whom through the firewall, and whom he saw; equal ends in one row.
+    """Who answered each connection, and the source address that the server saw.
 
-    What is not as expected is red.
+    Connections of several guests with the same result share a row.  Results that are not
+    as expected are red.
     """
     table = Table(
-        title="The internet: who answers, and whom he sees",
+        title=f"TCP connections to and from the internet: {marks.no} no answer",
         title_justify="left",
         title_style="bold",
         box=box.HORIZONTALS,
         show_edge=False,
         border_style="dim",
     )
-    for name in ("way", "from", "to", "answered by", "seen as"):
+    for name in ("connection", "from", "to", "answered by", "source seen"):
         table.add_column(name, no_wrap=True)
     rows: dict[tuple[str, str, str, str], list[str]] = {}
     wrong: set[tuple[str, str, str, str]] = set()
-    for visit, welcome in zip(visits, welcomes, strict=True):
-        ends = (welcome.host, str(welcome.seen_as)) if welcome else (marks.no, marks.no)
-        # In routed mode each guest is seen as himself, which makes one row of all.
-        himself = visit.guest_ip is not None and ends[1] == str(visit.guest_ip)
-        seen_as = "himself" if himself else ends[1]
-        key = (visit.what, f"{visit.address}:{visit.port}", ends[0], seen_as)
-        rows.setdefault(key, []).append(visit.visitor)
-        if not is_as_expected(visit, welcome):
+    for connection, answer in zip(connections, answers, strict=True):
+        server, source = (answer.server, str(answer.source)) if answer else (marks.no, marks.no)
+        # In routed mode every guest keeps its own address; show them in one row.
+        if connection.client_ip is not None and source == str(connection.client_ip):
+            source = "guest's own"
+        key = (connection.what, f"{connection.address}:{connection.port}", server, source)
+        rows.setdefault(key, []).append(connection.client)
+        if not is_as_expected(connection, answer):
             wrong.add(key)
-    for key, visitors in rows.items():
-        what, to, host, seen_as = key
-        who = visitors[0] if len(visitors) == 1 else f"{len(visitors)} guests"
-        table.add_row(what, who, to, host, seen_as, style="bold red" if key in wrong else None)
+    for key, clients in rows.items():
+        what, to, server, source = key
+        client = clients[0] if len(clients) == 1 else f"{len(clients)} guests"
+        table.add_row(what, client, to, server, source, style="bold red" if key in wrong else None)
     return table
+
+
+def namespaces_table(report: Report) -> Table:
+    """The network namespaces of a data centre that was kept."""
+    table = Table(
+        title="The data centre is up, in these network namespaces",
+        title_justify="left",
+        title_style="bold",
+        box=box.HORIZONTALS,
+        show_edge=False,
+        border_style="dim",
+    )
+    table.add_column("namespace", no_wrap=True)
+    table.add_column("what it is", no_wrap=True)
+    for name, what in report.namespaces.items():
+        table.add_row(name, what)
+    return table
+
+
+_RULES = {"nftables": "nft list ruleset", "iptables": "iptables-save"}
+
+
+def hints(report: Report) -> Iterator[str]:
+    """Commands to look at a data centre that was kept, with their headings."""
+    scenario = report.scenario
+    source = scenario.guests[0]
+    target = next(
+        guest
+        for guest in reversed(scenario.guests)
+        if guest.tenant == source.tenant and guest.subnet == source.subnet
+    )
+    node = f"snnet-demo-{source.machine.name}"
+    ruled = node if scenario.routed else f"snnet-demo-{source.tenant.concentrator}"
+    inside = f"ip netns exec snnet-demo-{source.name}"
+    yield "To look at it (as root):"
+    yield from _hint(f"enter {source.name}", f"{inside} bash")
+    yield from _hint(f"ping {target.name} from there", f"{inside} busybox ping -c 3 {target.ip}")
+    yield from _hint(f"the links of {source.machine.name}", f"ip -n {node} -details link show")
+    if scenario.routed:
+        yield from _hint(f"the routes of {source.machine.name}", f"ip -n {node} route show")
+    else:
+        place = next(place for place in report.places if place.guest == source.name)
+        yield from _hint(
+            f"the bridge of {source.name} and its ports",
+            f"bridge -n {node} link show; bridge -n {node} fdb show br {place.bridge}",
+        )
+    if report.firewall in _RULES:
+        yield from _hint("firewall rules", f"ip netns exec {ruled} {_RULES[report.firewall]}")
+
+
+def _hint(what: str, command: str) -> Iterator[str]:
+    yield f"  # {what}"
+    yield f"  {command}"
 
 
 def _cell(reached: bool | None, expected: bool | None, marks: Marks) -> Text:
@@ -146,7 +200,7 @@ def _cell(reached: bool | None, expected: bool | None, marks: Marks) -> Text:
 
 
 def _colours(names: Iterable[str]) -> dict[str, str]:
-    """A colour for each name, in the order of their first appearance."""
+    """A colour for each name, in order of first appearance."""
     return {
         name: _COLOURS[number % len(_COLOURS)] for number, name in enumerate(dict.fromkeys(names))
     }

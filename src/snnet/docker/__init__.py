@@ -1,24 +1,24 @@
 """The Docker plugin: containers of a Docker daemon on tenants' networks.
 
-It answers the two protocols of a libnetwork *remote network driver* and *remote IPAM
-driver*, and maps what Docker calls networks and endpoints onto subnets and VNICs of a
-:class:`~snnet.ComputeNode` beside it.  Docker moves the container's end of the veth into
-the container; nothing here ever calls Docker.
+The plugin implements the protocols of a libnetwork *remote network driver* and a *remote
+IPAM driver*.  It maps Docker's networks and endpoints to subnets and VNICs of a
+:class:`~snnet.ComputeNode` in the same process.  Docker moves the container's end of the
+veth pair into the container.  The plugin never calls Docker.
 
 ============== ===============================================================
-``plugin``      :class:`DockerPlugin`: what its owner starts and stops
-``server``      the HTTP server in its thread, on a Unix socket or TLS
-``app``         requests in, answers out: bodies, errors, waiting
-``messages``    what Docker sends, checked
+``plugin``      :class:`DockerPlugin`: start, stop and settings
+``server``      the HTTP server in its own thread, on a Unix socket or on TLS
+``app``         HTTP requests and responses: bodies, errors, concurrency
+``messages``    Docker's requests, validated
 ``network``     the network driver: networks
-``endpoints``   their endpoints, and the VNICs that they are
+``endpoints``   the network driver: endpoints and their VNICs
 ``ipam``        the IPAM driver: pools and addresses
-``pools``       which address is whose, and which pool which network's
-``options``     what people give with ``docker network create``
-``book``        what both have promised, kept in a store (:mod:`snnet.stores`)
+``pools``       which pool belongs to which network, and who holds an address
+``options``     options of ``docker network create``
+``state``       what both drivers must remember, kept in a store (:mod:`snnet.stores`)
 ============== ===============================================================
 
-HTTP and validation come with the extra ``docker``.
+The extra ``docker`` installs the libraries for HTTP and validation.
 """
 
 from .plugin import DockerPlugin

@@ -1,9 +1,9 @@
-"""Requests in, answers out: HTTP as Docker's plugin API has it.
+"""The HTTP application: Docker's plugin API.
 
-Every method is a POST with a JSON object, or nothing, as its body
-(docs.docker.com/engine/extend/plugin_api).  An answer is a JSON object; one with ``Err``
-is an error.  400: the request cannot be right; 500: it was understood and could not be
-carried out; 404 is for methods alone, for Docker takes it for a method that is not there.
+Every method is a POST request whose body is a JSON object or empty
+(docs.docker.com/engine/extend/plugin_api).  Every response is a JSON object; an error has
+the key ``Err``.  Status 400 means that the request is invalid, 500 that it could not be
+carried out.  404 is reserved for unknown methods, since Docker reads it that way.
 """
 
 from __future__ import annotations
@@ -27,23 +27,26 @@ from snnet.contract import InvalidRequest, SnnetError, Store
 from snnet.node import ComputeNode
 
 from . import messages
-from .book import Book, said
 from .endpoints import Endpoints
 from .ipam import Ipam
 from .messages import Message
 from .network import SPACE, NetworkDriver
 from .pools import Pools
+from .state import State, describe
 
-RESTART = 2.0
-"""Seconds that a killed daemon takes to be there again, at least: what no container has for
-that long when a daemon starts is the last one's."""
+DAEMON_RESTART = 2.0
+"""Minimum number of seconds that a killed daemon needs to start again.
+
+When a daemon starts, an endpoint that no container has used for this long belongs to the
+previous daemon.
+"""
 
 BODY_MAX = 1 << 20
-"""Bytes of a body that are read; Docker's are a few hundred."""
+"""Maximum size of a request body in bytes; Docker sends a few hundred."""
 
 _QUICK_WORKERS = 16
 _SLOW_WORKERS = 128
-"""Requests worked on at once, a thread each; all others wait without one."""
+"""Maximum number of concurrent requests, one thread each; others wait without a thread."""
 
 _log = logging.getLogger("snnet.docker")
 
@@ -56,8 +59,8 @@ class Answer(JSONResponse):
 class Method:
     """One method of a protocol.
 
-    ``slow`` ones work on the kernel, and so do not keep those waiting that as a rule only
-    look something up, or write a line into the database.
+    ``slow`` methods change the kernel.  They have their own threads, so that they do not
+    delay methods that only read or write the database.
     """
 
     message: type[Message]
@@ -66,23 +69,23 @@ class Method:
 
 
 def methods(network: NetworkDriver, ipam: Ipam) -> dict[str, Method]:
-    """Every method of both protocols, by name."""
+    """All methods of both protocols, by name."""
     endpoints = network.endpoints
 
     def activate(_: Message) -> dict[str, Any]:
-        """Said once by each daemon, before all else."""
-        endpoints.remove_orphans(RESTART)
-        endpoints.remove_unused(RESTART)
+        """Handle the first request of every daemon."""
+        endpoints.remove_unjoined(DAEMON_RESTART)
+        endpoints.remove_ended(DAEMON_RESTART)
         return {"Implements": ["NetworkDriver", "IpamDriver"]}
 
     return {
         "Plugin.Activate": Method(messages.Empty, activate, slow=True),
-        "NetworkDriver.GetCapabilities": _always(messages.Empty, {"Scope": "local"}),
+        "NetworkDriver.GetCapabilities": _fixed(messages.Empty, {"Scope": "local"}),
         "NetworkDriver.AllocateNetwork": Method(
             messages.AllocateNetwork, lambda message: {"Options": dict(message.Options)}
         ),
-        "NetworkDriver.FreeNetwork": _always(messages.OfNetwork, {}),
-        "NetworkDriver.GwAllocCheck": _always(
+        "NetworkDriver.FreeNetwork": _fixed(messages.OfNetwork, {}),
+        "NetworkDriver.GwAllocCheck": _fixed(
             messages.GwAllocCheck, {"SkipIPv4": False, "SkipIPv6": False}
         ),
         "NetworkDriver.CreateNetwork": Method(messages.CreateNetwork, network.create, slow=True),
@@ -94,14 +97,14 @@ def methods(network: NetworkDriver, ipam: Ipam) -> dict[str, Method]:
         "NetworkDriver.EndpointOperInfo": Method(messages.OfEndpoint, endpoints.info),
         "NetworkDriver.Join": Method(messages.Join, endpoints.join, slow=True),
         "NetworkDriver.Leave": Method(messages.OfEndpoint, endpoints.leave),
-        "NetworkDriver.ProgramExternalConnectivity": _always(messages.OfEndpoint, {}),
-        "NetworkDriver.RevokeExternalConnectivity": _always(messages.OfEndpoint, {}),
-        "NetworkDriver.DiscoverNew": _always(messages.Discovery, {}),
-        "NetworkDriver.DiscoverDelete": _always(messages.Discovery, {}),
-        "IpamDriver.GetCapabilities": _always(
+        "NetworkDriver.ProgramExternalConnectivity": _fixed(messages.OfEndpoint, {}),
+        "NetworkDriver.RevokeExternalConnectivity": _fixed(messages.OfEndpoint, {}),
+        "NetworkDriver.DiscoverNew": _fixed(messages.Discovery, {}),
+        "NetworkDriver.DiscoverDelete": _fixed(messages.Discovery, {}),
+        "IpamDriver.GetCapabilities": _fixed(
             messages.Empty, {"RequiresMACAddress": False, "RequiresRequestReplay": False}
         ),
-        "IpamDriver.GetDefaultAddressSpaces": _always(
+        "IpamDriver.GetDefaultAddressSpaces": _fixed(
             messages.Empty,
             {"LocalDefaultAddressSpace": SPACE, "GlobalDefaultAddressSpace": SPACE},
         ),
@@ -115,28 +118,28 @@ def methods(network: NetworkDriver, ipam: Ipam) -> dict[str, Method]:
 def protocol(
     store: Store, node: ComputeNode, clock: Callable[[], float] = time.time
 ) -> dict[str, Method]:
-    """The methods of a plugin with this store, beside this node; what is left over is removed."""
-    book = Book(store)
-    pools = Pools(book, clock)
-    endpoints = Endpoints(book, pools, node)
-    endpoints.remove_forgotten()
-    network = NetworkDriver(book, pools, node, endpoints)
-    return methods(network, Ipam(book, pools, node, network))
+    """The methods of a plugin with this store and node, after a first sweep of its endpoints."""
+    state = State(store)
+    pools = Pools(state, clock)
+    endpoints = Endpoints(state, pools, node)
+    endpoints.sweep()
+    network = NetworkDriver(state, pools, node, endpoints)
+    return methods(network, Ipam(state, pools, node, network))
 
 
-def _always(message: type[Message], answer: dict[str, Any]) -> Method:
+def _fixed(message: type[Message], answer: dict[str, Any]) -> Method:
     return Method(message, lambda _: answer)
 
 
-class Calls:
-    """The requests that are being carried out: a thread cannot be made to stop."""
+class RunningRequests:
+    """Counts running requests, since a thread cannot be stopped."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._running = 0
 
     def answer(self, method: Method, message: Message) -> dict[str, Any]:
-        """The method's answer to a request."""
+        """Run the method and return its response."""
         with self._changed:
             self._running += 1
         try:
@@ -147,13 +150,13 @@ class Calls:
                 self._changed.notify_all()
 
     def wait(self, timeout: float) -> bool:
-        """Whether all have ended, after so many seconds at most."""
+        """Wait up to ``timeout`` seconds; return whether all requests have ended."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._running, timeout)
 
 
-def make_app(methods: Mapping[str, Method], calls: Calls) -> Starlette:
-    """The ASGI application that answers these methods."""
+def make_app(methods: Mapping[str, Method], running: RunningRequests) -> Starlette:
+    """The ASGI application that serves these methods."""
     quick, slow = CapacityLimiter(_QUICK_WORKERS), CapacityLimiter(_SLOW_WORKERS)
 
     def route(name: str, method: Method) -> Route:
@@ -162,16 +165,18 @@ def make_app(methods: Mapping[str, Method], calls: Calls) -> Starlette:
                 message = parse(method.message, await _body(request))
                 limiter = slow if method.slow else quick
                 return Answer(
-                    await to_thread.run_sync(calls.answer, method, message, limiter=limiter)
+                    await to_thread.run_sync(running.answer, method, message, limiter=limiter)
                 )
             except ValidationError as error:
-                raise HTTPException(400, said(error)) from error
+                raise HTTPException(400, describe(error)) from error
             except SnnetError as error:
                 _log.warning("%s: %s", name, error)
                 status = 400 if isinstance(error, InvalidRequest) else 500
                 raise HTTPException(status, str(error)) from error
             except ClientDisconnect:
-                return Answer({"Err": "the request ended early"}, 400)
+                return Answer(
+                    {"Err": "the connection was closed before the request was complete"}, 400
+                )
             except HTTPException:
                 raise
             except Exception as error:
@@ -194,13 +199,13 @@ async def _body(request: Request) -> bytes:
     async for part in request.stream():
         size += len(part)
         if size > BODY_MAX:
-            raise HTTPException(413, f"the body has more than {BODY_MAX} bytes")
+            raise HTTPException(413, f"the request body is larger than {BODY_MAX} bytes")
         parts.append(part)
     return b"".join(parts)
 
 
 def parse(kind: type[Message], body: bytes) -> Message:
-    """The request in a body; ValidationError where it is none."""
+    """Parse and validate a request body.  Raises ``ValidationError``."""
     text = body.strip()
     return kind.model_validate_json(b"{}" if text in (b"", b"null") else text)
 
@@ -209,7 +214,7 @@ def _refusal(request: Request, error: Exception) -> Answer:
     assert isinstance(error, HTTPException)
     text = error.detail
     if error.status_code == 404:
-        text = f"no method {request.url.path.lstrip('/')}"
+        text = f"unknown method {request.url.path.lstrip('/')!r}"
     elif error.status_code == 405:
-        text = f"{request.method} is not POST"
+        text = f"HTTP method {request.method} is not allowed: use POST"
     return Answer({"Err": text}, error.status_code, headers=error.headers)

@@ -1,4 +1,4 @@
-"""Endpoints: containers' places on a network, and the VNICs that they are."""
+"""Endpoints: the connections of containers to networks, and their VNICs."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from snnet.core.vnics import ROUTED_GATEWAY, Vnic
 from snnet.node import ComputeNode
 
 from . import messages
-from .book import Book, Endpoint, Network, Record
 from .options import interface, refuse_ports
 from .pools import GRACE, Pools
+from .state import Document, Endpoint, Network, State
 
 _CONNECTED = 1
 """Type of a route that needs no next hop (types.CONNECTED in libnetwork)."""
@@ -31,58 +31,61 @@ _log = logging.getLogger("snnet.docker")
 
 
 class Endpoints:
-    """Makes, maps and removes the VNICs of endpoints.
+    """Creates, maps and destroys the VNICs of endpoints.
 
-    An endpoint is noted before its VNIC is made, and forgotten after it is gone; so there
-    is a note for every VNIC, whatever is killed when.  Every call may be repeated.
+    An endpoint is stored before its VNIC is created and removed from the store after its
+    VNIC is destroyed.  So the store knows every VNIC of the plugin, whenever the plugin is
+    killed.  Every call may be repeated.
     """
 
-    def __init__(self, book: Book, pools: Pools, node: ComputeNode) -> None:
-        self._book = book
+    def __init__(self, state: State, pools: Pools, node: ComputeNode) -> None:
+        self._state = state
         self._pools = pools
         self._node = node
-        self._turns = Turns()
-        self._swept = 0.0
+        self._locks = KeyedLocks()
+        self._last_sweep = 0.0
 
-    # -- what Docker asks for ------------------------------------------------------------
+    # -- requests of Docker ------------------------------------------------------------
 
     def create(self, message: messages.CreateEndpoint) -> dict[str, Any]:
-        """Make the VNIC of a container, or find the one that is there for it."""
+        """Create the VNIC of a container, or map the existing VNIC with its address."""
         network = self._network(message.NetworkID)
         refuse_ports(message.Options)
         if message.Interface.AddressIPv6:
-            raise InvalidRequest("tenants are IPv4", field="AddressIPv6")
+            raise InvalidRequest("tenants' networks are IPv4 only", field="AddressIPv6")
         if not message.Interface.Address:
-            raise InvalidRequest("is needed: the network's IPAM driver gave none", field="Address")
+            raise InvalidRequest(
+                "is needed: the network's IPAM driver must assign one", field="Address"
+            )
         ip = check_guest(interface(message.Interface.Address, "Address").ip, network.subnet)
         given = message.Interface.MacAddress
         mac = check_mac(given, "MacAddress") if given else None
-        self._sweep()
-        with self._turns.of(message.EndpointID):
+        self._sweep_if_due()
+        with self._locks.hold(message.EndpointID):
             wanted = self._wanted(network, message.EndpointID, ip, mac)
-            known = self._book.endpoints.get(wanted.id)
+            known = self._state.endpoints.get(wanted.id)
             if known is None:
-                self._note(network, wanted)
+                self._save(network, wanted)
             elif not known.same_as(wanted):
-                raise Conflict(f"endpoint {known.id} is there already, and is another one")
+                raise Conflict(f"endpoint {known.id} already exists with other settings")
             if wanted.made:
                 self._make(network, wanted, forget=known is None)
-        # What was given must not be given back: Docker takes that for a change.
+        # A MAC that Docker gave must not be returned: Docker takes that for a change.
         return {"Interface": {} if given else {"MacAddress": wanted.mac}}
 
     def _make(self, network: Network, endpoint: Endpoint, *, forget: bool) -> None:
         try:
             self._node.create_vnic(vnic_config(network, endpoint))
         except FatalError:
-            raise  # something is left, which it has to be remembered for
+            raise  # something is left on the host: keep the document
         except BaseException:
             if forget:
                 self._forget(endpoint)
             raise
 
     def info(self, message: messages.OfEndpoint) -> dict[str, Any]:
-        """What is worth knowing of the endpoint."""
-        network, endpoint = self._known(message)
+        """Details of the endpoint, for ``docker network inspect``."""
+        network, endpoint = self._find(message)
         return {
             "Value": {
                 "snnet.tenant": network.tenant_id,
@@ -94,14 +97,14 @@ class Endpoints:
         }
 
     def join(self, message: messages.Join) -> dict[str, Any]:
-        """The container's end of the veth, for Docker to move into the container."""
-        with self._turns.of(message.EndpointID):
-            network, endpoint = self._known(message)
+        """Return the container's end of the veth pair, which Docker moves into the container."""
+        with self._locks.hold(message.EndpointID):
+            network, endpoint = self._find(message)
             if endpoint.made:
-                # Mends what was deleted, and finds what is there.
+                # Recreates what was deleted by hand, and finds what exists.
                 vnic = self._node.create_vnic(vnic_config(network, endpoint)).vnic
             else:
-                vnic = self._vnic_with(network, endpoint.ip)
+                vnic = self._find_vnic(network, endpoint.ip)
             self._set_joined(endpoint, True)
         answer: dict[str, Any] = {
             "InterfaceName": {"SrcName": vnic.peer_name, "DstPrefix": "eth"},
@@ -115,30 +118,30 @@ class Endpoints:
         return answer | {"Gateway": str(network.gateway or vnic.gateway)}
 
     def leave(self, message: messages.OfEndpoint) -> dict[str, Any]:
-        """Note that no container has it: Docker has moved the veth's end back."""
-        with self._turns.of(message.EndpointID):
-            endpoint = self._book.endpoints.get(message.EndpointID)
+        """Store that no container uses the endpoint: Docker has moved the veth end back."""
+        with self._locks.hold(message.EndpointID):
+            endpoint = self._state.endpoints.get(message.EndpointID)
             if endpoint is not None and endpoint.network_id == message.NetworkID:
                 self._set_joined(endpoint, False)
         return {}
 
     def delete(self, message: messages.OfEndpoint) -> dict[str, Any]:
-        """Remove the VNIC if it was made for the endpoint; harmless where there is none."""
-        endpoint = self._book.endpoints.get(message.EndpointID)
+        """Destroy the endpoint and the VNIC it created.  An unknown endpoint is not an error."""
+        endpoint = self._state.endpoints.get(message.EndpointID)
         if endpoint is not None and endpoint.network_id == message.NetworkID:
             self._remove(endpoint.id)
         return {}
 
     # -- what Docker has forgotten -------------------------------------------------------
 
-    def of(self, network_id: str) -> list[Endpoint]:
+    def on_network(self, network_id: str) -> list[Endpoint]:
         """All endpoints of a network."""
-        return [one for one in self._book.endpoints.all() if one.network_id == network_id]
+        return [one for one in self._state.endpoints.all() if one.network_id == network_id]
 
     def remove_all(self, network_id: str) -> list[SnnetError]:
-        """Remove every endpoint of a network; why those are left that could not go."""
+        """Remove every endpoint of a network; return an error for each that is left."""
         errors = []
-        for endpoint in self.of(network_id):
+        for endpoint in self.on_network(network_id):
             try:
                 self._remove(endpoint.id)
             except SnnetError as error:
@@ -146,78 +149,84 @@ class Endpoints:
                 self._set_joined(endpoint, False)
         return errors
 
-    def remove_forgotten(self) -> int:
-        """Remove what Docker has forgotten since the start; how many endpoints went."""
-        self._swept = self._pools.now()
-        return self.remove_orphans(GRACE) + self.remove_unused(GRACE)
+    def sweep(self) -> int:
+        """Remove endpoints that Docker has forgotten; return how many."""
+        self._last_sweep = self._pools.now()
+        return self.remove_unjoined(GRACE) + self.remove_ended(GRACE)
 
-    def _sweep(self) -> None:
-        """Remove what Docker has forgotten, from time to time: it costs a look at every link."""
-        if self._pools.stale(self._swept):
-            self.remove_forgotten()
+    def _sweep_if_due(self) -> None:
+        """Sweep at most once in GRACE seconds, since a sweep looks up every container's link."""
+        if self._pools.stale(self._last_sweep):
+            self.sweep()
 
-    def remove_orphans(self, older_than: float) -> int:
-        """Remove the endpoints that no container has had for so long; how many went.
+    def remove_unjoined(self, older_than: float) -> int:
+        """Remove endpoints that no container has used for ``older_than`` seconds.
 
-        Docker joins one right after it was created, and deletes it right after it was
-        left.  What cannot be removed has to wait as long again.
+        Docker joins an endpoint right after it created it, and deletes it right after the
+        container left it.  If one cannot be removed, its time starts again.  Returns how
+        many were removed.
         """
         now = self._pools.now()
         return sum(
-            self._try_to_give_up(endpoint, released=older_than >= GRACE)
-            for endpoint in self._book.endpoints.all()
+            self._try_remove_forgotten(endpoint, released=older_than >= GRACE)
+            for endpoint in self._state.endpoints.all()
             if not endpoint.joined and abs(now - endpoint.since) >= older_than
         )
 
-    def remove_unused(self, older_than: float) -> int:
-        """Remove the endpoints whose container ended while nobody answered Docker.
+    def remove_ended(self, older_than: float) -> int:
+        """Remove endpoints whose container ended while the plugin did not answer Docker.
 
-        Docker has moved the veth's end back to the host, or it went with the container.  It
-        moves it there right after the join, which is to be that old (seconds).  Perhaps it
-        is about to say so, and to release the address: that is free after it, or in time.
+        Then the container's end of the veth pair is back on the host, or was deleted with
+        the container.  Docker moves it into the container right after the join, so only
+        joins older than ``older_than`` seconds count.  Docker may still be about to release
+        the address, which becomes free then, or after GRACE seconds.  Returns how many
+        endpoints were removed.
         """
         now, removed = self._pools.now(), 0
         vnics = {vnic.id: vnic for vnic in self._node.topology().vnics}
-        for endpoint in self._book.endpoints.all():
+        for endpoint in self._state.endpoints.all():
             if not (endpoint.joined and abs(now - endpoint.since) > older_than):
                 continue
             vnic = vnics.get((endpoint.tenant_id, endpoint.subnet_id, endpoint.vnic_id))
             peer = vnic.peer_name if vnic else None
             if peer is None or self._node.backend.find(Link(name=peer)) is not None:
                 self._set_joined(endpoint, False)
-                removed += self._try_to_give_up(endpoint, released=False)
+                removed += self._try_remove_forgotten(endpoint, released=False)
         return removed
 
-    def _try_to_give_up(self, endpoint: Endpoint, *, released: bool) -> bool:
+    def _try_remove_forgotten(self, endpoint: Endpoint, *, released: bool) -> bool:
         try:
-            return self.given_up(endpoint.id, released=released)
+            return self.remove_forgotten(endpoint.id, released=released)
         except SnnetError:
             self._set_joined(endpoint, False)
             return False
 
-    def given_up(self, endpoint_id: str, *, released: bool = False) -> bool:
-        """Remove an endpoint that Docker has forgotten without a word; not a container's.
+    def remove_forgotten(self, endpoint_id: str, *, released: bool = False) -> bool:
+        """Remove an endpoint that Docker has forgotten, unless a container uses it.
 
-        It does that where its DeleteEndpoint, or CreateEndpoint, had no answer.  The address
-        is free at once where it will not be ``released`` any more.
+        Docker forgets an endpoint if it gets no response to CreateEndpoint or
+        DeleteEndpoint.  With ``released`` the address is free at once, since Docker will
+        not release it.  Returns whether the endpoint was removed.
         """
         try:
             removed = self._remove(endpoint_id, unless_joined=True, released=released)
         except SnnetError as error:
-            _log.warning("endpoint %s, which Docker has forgotten, is left: %s", endpoint_id, error)
+            _log.warning(
+                "cannot remove endpoint %s, which Docker has forgotten: %s", endpoint_id, error
+            )
             raise
         if removed:
-            _log.warning("endpoint %s, which Docker has forgotten, is removed", endpoint_id)
+            _log.warning("removed endpoint %s, which Docker has forgotten", endpoint_id)
         return removed
 
-    # -- the book ----------------------------------------------------------------------
+    # -- state -------------------------------------------------------------------------
 
     def _remove(
         self, endpoint_id: str, *, unless_joined: bool = False, released: bool = False
     ) -> bool:
-        """Whether it was there, and is gone."""
-        with self._turns.of(endpoint_id):
-            endpoint = self._book.endpoints.get(endpoint_id)
+        """Remove an endpoint; return whether there was one to remove."""
+        with self._locks.hold(endpoint_id):
+            endpoint = self._state.endpoints.get(endpoint_id)
             if endpoint is None or (unless_joined and endpoint.joined):
                 return False
             if endpoint.made:
@@ -225,45 +234,48 @@ class Endpoints:
             self._forget(endpoint, released=released)
             return True
 
-    def _note(self, network: Network, endpoint: Endpoint) -> None:
-        """Write down what is about to be made, and that the address is its."""
-        with self._book.lock:
+    def _save(self, network: Network, endpoint: Endpoint) -> None:
+        """Store an endpoint whose VNIC is about to be created, with its address."""
+        with self._state.lock:
             self._network(network.id)
-            for other in self._book.endpoints.all():
+            for other in self._state.endpoints.all():
                 if other.place == endpoint.place:
-                    raise Conflict(f"{endpoint.ip} belongs to endpoint {other.id}")
-            self._book.write(endpoint, *self._pools.taken(network, endpoint))
+                    raise Conflict(
+                        f"address {endpoint.ip} belongs to endpoint {other.id}: choose another one"
+                    )
+            self._state.write(endpoint, *self._pools.assigned(network, endpoint))
 
     def _forget(self, endpoint: Endpoint, *, released: bool = False) -> None:
-        with self._book.lock:
-            gone: list[Record] = [endpoint]
-            network = self._book.networks.get(endpoint.network_id)
-            if network and network.deleted and self.of(network.id) == [endpoint]:
+        with self._state.lock:
+            gone: list[Document] = [endpoint]
+            network = self._state.networks.get(endpoint.network_id)
+            if network and network.deleted and self.on_network(network.id) == [endpoint]:
                 gone.append(network)
-            addresses = self._pools.of(endpoint)
+            addresses = self._pools.held_by(endpoint)
             if released:
-                self._book.write(remove=[*gone, *addresses])
+                self._state.write(remove=[*gone, *addresses])
             else:
-                self._book.write(*map(self._pools.returned, addresses), remove=gone)
+                self._state.write(*map(self._pools.returned, addresses), remove=gone)
 
     def _set_joined(self, endpoint: Endpoint, joined: bool) -> None:
         change = {"joined": joined, "since": self._pools.now()}
-        with self._book.lock:
-            if self._book.endpoints.get(endpoint.id) is not None:
-                self._book.write(endpoint.model_copy(update=change))
+        with self._state.lock:
+            if self._state.endpoints.get(endpoint.id) is not None:
+                self._state.write(endpoint.model_copy(update=change))
 
     def _network(self, network_id: str) -> Network:
-        network = self._book.networks.get(network_id)
+        network = self._state.networks.get(network_id)
         if network is None or network.deleted:
-            raise InvalidRequest(f"no network {network_id}", field="NetworkID")
+            raise InvalidRequest(f"no network {network_id!r} exists", field="NetworkID")
         return network
 
-    def _known(self, message: messages.OfEndpoint) -> tuple[Network, Endpoint]:
+    def _find(self, message: messages.OfEndpoint) -> tuple[Network, Endpoint]:
         network = self._network(message.NetworkID)
-        endpoint = self._book.endpoints.get(message.EndpointID)
+        endpoint = self._state.endpoints.get(message.EndpointID)
         if endpoint is None or endpoint.network_id != network.id:
             raise InvalidRequest(
-                f"no endpoint {message.EndpointID} on network {network.id}", field="EndpointID"
+                f"no endpoint {message.EndpointID!r} exists on network {network.id!r}",
+                field="EndpointID",
             )
         return network, endpoint
 
@@ -285,29 +297,29 @@ class Endpoints:
         )
         if not network.bridge:
             return endpoint
-        vnic = self._vnic_with(network, ip)
+        vnic = self._find_vnic(network, ip)
         if mac not in (None, vnic.mac):
             raise Conflict(
-                f"VNIC {vnic.vnic_id} has the MAC {vnic.mac}: leave out --mac-address, or "
-                "give this one"
+                f"VNIC {vnic.vnic_id} has the MAC {vnic.mac}, not {mac}: leave out "
+                f"--mac-address, or give --mac-address {vnic.mac}"
             )
         mapped = {"vnic_id": vnic.vnic_id, "mac": vnic.mac, "made": False}
         return endpoint.model_copy(update=mapped)
 
-    def _vnic_with(self, network: Network, ip: IPv4Address) -> Vnic:
+    def _find_vnic(self, network: Network, ip: IPv4Address) -> Vnic:
         for vnic in self._node.topology().vnics:
             if vnic.id[:2] == network.scope and vnic.ip == ip:
                 if vnic.role is not VnicRole.TENANT_CONTAINER:
-                    raise Conflict(f"{ip} belongs to VNIC {vnic.vnic_id}, which is a VM's")
+                    raise Conflict(f"address {ip} belongs to VNIC {vnic.vnic_id}, which is a VM's")
                 return vnic
         raise Conflict(
-            f"no VNIC of {network.bridge} has {ip}: create_vnic comes first, and docker run "
-            "has to be given its address (--ip)"
+            f"no VNIC of {network.bridge} has the address {ip}: call create_vnic first, and "
+            "give docker run the VNIC's address with --ip"
         )
 
 
-class Turns:
-    """One call after the other for each id."""
+class KeyedLocks:
+    """A lock for each id that is in use."""
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
@@ -315,8 +327,8 @@ class Turns:
         self._users: Counter[str] = Counter()
 
     @contextmanager
-    def of(self, name: str) -> Iterator[None]:
-        """Wait for this id's turn."""
+    def hold(self, name: str) -> Iterator[None]:
+        """Wait for the lock of this id and hold it."""
         with self._guard:
             lock = self._locks.setdefault(name, threading.Lock())
             self._users[name] += 1
@@ -331,7 +343,7 @@ class Turns:
 
 
 def vnic_config(network: Network, endpoint: Endpoint) -> VnicConfig:
-    """What the node is to make for an endpoint."""
+    """The VNIC to create for an endpoint."""
     return replace(
         _identity(endpoint),
         instance_id=endpoint.vnic_id,
@@ -355,7 +367,7 @@ def _identity(endpoint: Endpoint) -> VnicConfig:
 
 
 def _vnic_id(endpoint_id: str) -> str:
-    """Half of Docker's 256-bit id as a UUID, which a link's alias has room for."""
+    """The first half of Docker's 256-bit id as a UUID, which fits into a link's alias."""
     if re.fullmatch(r"[0-9a-f]{64}", endpoint_id):
         return str(uuid.UUID(endpoint_id[:32]))
     return endpoint_id

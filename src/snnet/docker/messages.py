@@ -1,9 +1,9 @@
-"""What Docker sends, by the names of its protocol.
+"""Docker's requests, with the names of its protocol.
 
 The network driver's messages are those of moby's
 ``daemon/libnetwork/drivers/remote/api``, the IPAM driver's those of
-``daemon/libnetwork/ipams/remote/api``.  Unknown fields are let be, as a newer daemon may
-send more; where Go writes null for what is empty, empty is what it becomes here.
+``daemon/libnetwork/ipams/remote/api``.  Unknown fields are ignored, since a newer daemon may
+send more.  Go writes null for empty lists and maps; null is read as empty.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ Strings = Annotated[dict[str, str], _none_is_empty(dict), Field(default_factory=
 
 
 class Message(BaseModel):
-    """A request's body."""
+    """The body of a request."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
 
 
 class Empty(Message):
-    """A request that says nothing."""
+    """A request without fields."""
 
 
 class IpamData(Message):
-    """One pool of a network, and what Docker took from it for the network itself."""
+    """A pool of a network, and the addresses that Docker took from it for the network."""
 
     AddressSpace: str = ""
     Pool: str = ""
@@ -82,7 +82,7 @@ class CreateEndpoint(Message):
 
 
 class OfEndpoint(Message):
-    """DeleteEndpoint, EndpointOperInfo, Leave, and both about external connectivity."""
+    """DeleteEndpoint, EndpointOperInfo, Leave, and the two for external connectivity."""
 
     NetworkID: Id
     EndpointID: Id
@@ -94,7 +94,7 @@ class Join(OfEndpoint):
 
 
 class Discovery(Message):
-    """DiscoverNew, DiscoverDelete: other Docker hosts, of no interest here."""
+    """DiscoverNew, DiscoverDelete: other Docker hosts, which the plugin ignores."""
 
     DiscoveryType: int = 0
     DiscoveryData: JsonValue = None

@@ -14,7 +14,6 @@ from snnet.core.vnics import TenantSubnet
 from snnet.node import ComputeNode
 
 from . import messages
-from .book import Book, Endpoint, Network, Pool
 from .endpoints import Endpoints, vnic_config
 from .options import (
     BRIDGE,
@@ -28,53 +27,55 @@ from .options import (
     subnet_fields,
 )
 from .pools import Pools
+from .state import Endpoint, Network, Pool, State
 
 SPACE = "snnet"
-"""The address space of our IPAM driver: one for all pools, for none is known by its CIDR."""
+"""The only address space of the IPAM driver.  Pools are identified by id, not by CIDR."""
 
 
 class NetworkDriver:
-    """Maps Docker's networks onto tenants' subnets; ``endpoints`` does the rest."""
+    """Maps Docker's networks to tenants' subnets.  ``endpoints`` handles their endpoints."""
 
-    def __init__(self, book: Book, pools: Pools, node: ComputeNode, endpoints: Endpoints) -> None:
+    def __init__(self, state: State, pools: Pools, node: ComputeNode, endpoints: Endpoints) -> None:
         self.endpoints = endpoints
-        self._book = book
+        self._state = state
         self._pools = pools
         self._node = node
 
     def create(self, message: messages.CreateNetwork) -> dict[str, Any]:
-        """Remember the network, once it is sure that the node can have it."""
+        """Store the network, after checking that the node can create VNICs on it."""
         network, pools = self._wanted(message)
-        known = self._book.networks.get(network.id)
+        known = self._state.networks.get(network.id)
         if known is not None and known != network:
-            raise Conflict(f"network {network.id} is there already, and is another one")
+            raise Conflict(f"network {network.id} already exists with other settings")
         if known is None and not network.bridge:
-            self._try_out(network)
-        with self._book.lock:
+            self._check_with_node(network)
+        with self._state.lock:
             certain = len(pools) == 1 and not pools[0].network_id
             link = self._pools.linked(pools[0], network) if certain else []
-            self._book.write(network, *link)
+            self._state.write(network, *link)
         return {}
 
     def delete(self, message: messages.OfNetwork) -> dict[str, Any]:
-        """Forget the network, and whatever endpoints Docker has forgotten already."""
+        """Remove the network, and endpoints of it that Docker has forgotten."""
         self.forget(message.NetworkID)
         return {}
 
     def forget(self, network_id: str) -> None:
-        """Remove its endpoints, and then the network; harmless where there is none.
+        """Remove a network's endpoints, then the network.  An unknown one is not an error.
 
-        Incomplete says what is left; it goes with the last of its endpoints.
+        Raises ``Incomplete`` if endpoints are left; the network is removed together with
+        the last of them.
         """
-        network = self._book.networks.get(network_id)
+        network = self._state.networks.get(network_id)
         if network is None:
             return
-        self._book.write(network.model_copy(update={"deleted": True}))
+        self._state.write(network.model_copy(update={"deleted": True}))
         errors = self.endpoints.remove_all(network_id)
-        with self._book.lock:
-            left = self.endpoints.of(network_id)
+        with self._state.lock:
+            left = self.endpoints.on_network(network_id)
             if not left:
-                self._book.write(remove=[network])
+                self._state.write(remove=[network])
         if left:
             raise Incomplete(
                 f"network {network_id} still has {len(left)} endpoints: "
@@ -82,16 +83,18 @@ class NetworkDriver:
                 leftovers=left,
             )
 
-    # -- what a network is ----------------------------------------------------------------
+    # -- from Docker's request to a network -------------------------------------------
 
     def _wanted(self, message: messages.CreateNetwork) -> tuple[Network, list[Pool]]:
-        """The network, and the pools that may be its: Docker does not say which is."""
+        """The requested network, and its possible pools, since Docker does not name the pool."""
         options = generic(message.Options)
         if message.IPv6Data:
-            raise InvalidRequest("tenants are IPv4: leave out --ipv6", field="IPv6Data")
+            raise InvalidRequest(
+                "tenants' networks are IPv4 only: leave out --ipv6", field="IPv6Data"
+            )
         if len(message.IPv4Data) != 1:
             raise InvalidRequest(
-                f"a network is one subnet of a tenant, not {len(message.IPv4Data)}",
+                f"a network has exactly one subnet, not {len(message.IPv4Data)}: give one --subnet",
                 field="IPv4Data",
             )
         data = message.IPv4Data[0]
@@ -111,17 +114,17 @@ class NetworkDriver:
             pools = self._pools.candidates(network)
             if ours and not pools:
                 raise InvalidRequest(
-                    f"no pool is of tenant {network.tenant_id}'s subnet {network.subnet_id}: say "
-                    "the same with -o and --ipam-opt",
+                    f"no pool belongs to subnet {network.subnet_id!r} of tenant "
+                    f"{network.tenant_id!r}: give the same ids with -o and --ipam-opt",
                     field=SUBNET_ID,
                 )
             return network, pools
-        pools = self._pools_naming_one(network) if ours else []
+        pools = self._pools_with_subnet_id(network) if ours else []
         return network.model_copy(update={"subnet_id": _subnet_id(pools)}), pools
 
-    def _pools_naming_one(self, network: Network) -> list[Pool]:
-        """The pools that may be the network's and name its subnet, which it does not itself."""
-        scopes = {pool.scope for pool in self._book.pools.all() if pool.subnet_id}
+    def _pools_with_subnet_id(self, network: Network) -> list[Pool]:
+        """The possible pools of a network without a subnet id that have one."""
+        scopes = {pool.scope for pool in self._state.pools.all() if pool.subnet_id}
         return [
             pool
             for tenant_id, subnet_id in scopes
@@ -131,10 +134,10 @@ class NetworkDriver:
         ]
 
     def _fields(self, options: Mapping[str, str]) -> dict[str, Any]:
-        """What the options say of a network that VNICs are to be made on."""
+        """The fields of a network on which the plugin creates VNICs, from its options."""
         if TENANT not in options:
             raise InvalidRequest(
-                f"is needed: give -o {TENANT}=, or -o {BRIDGE}= for VNICs that are there",
+                f"is needed: give -o {TENANT}=, or -o {BRIDGE}= to use existing VNICs",
                 field=TENANT,
             )
         for name in () if self._node.routed else (SUBNET_KEY, CONCENTRATOR_IP):
@@ -143,12 +146,14 @@ class NetworkDriver:
         return {"subnet_id": "", **subnet_fields(options)}
 
     def _mapped(self, options: Mapping[str, str], network: IPv4Network) -> dict[str, Any]:
-        """What the bridge's name says of a network whose VNICs are there."""
+        """The fields of a network with existing VNICs, found by the bridge's name."""
         bridge = options[BRIDGE]
         subnet = self._subnet_of(bridge)
         if subnet.network != network:
             raise InvalidRequest(
-                f"{bridge} is {subnet.network}: give this as --subnet", field="Pool"
+                f"the subnet of bridge {bridge} is {subnet.network}, not {network}: give "
+                f"--subnet {subnet.network}",
+                field="Pool",
             )
         return {
             "tenant_id": subnet.tenant_id,
@@ -161,13 +166,13 @@ class NetworkDriver:
             if subnet.network_name == bridge:
                 return subnet
         raise InvalidRequest(
-            f"this node has no bridge {bridge!r}: create_vnic makes it, and its container_info "
-            "has its name",
+            f"this node has no bridge {bridge!r}: call create_vnic first, and use the bridge name "
+            "in its container_info",
             field=BRIDGE,
         )
 
-    def _try_out(self, network: Network) -> None:
-        """Refuse what the node would refuse to the first container."""
+    def _check_with_node(self, network: Network) -> None:
+        """Raise the error that the node would raise for the first container."""
         vnics = self._node.topology().vnics
         taken = {vnic.ip for vnic in vnics if vnic.id[:2] == network.scope}
         free = (ip for ip in network.subnet.hosts() if ip not in taken)
@@ -188,13 +193,13 @@ class NetworkDriver:
 
 
 def _subnet_id(pools: list[Pool]) -> str:
-    """The subnet id that the network's pool was given, where there is no doubt."""
+    """The subnet id of the network's pool, if there is only one possible."""
     found = {pool.subnet_id for pool in pools}
     if len(found) == 1:
         return found.pop()
-    doubt = f"is one of {', '.join(sorted(found))}" if found else "is needed"
+    reason = f"may be any of {', '.join(sorted(found))}" if found else "is needed"
     raise InvalidRequest(
-        f"{doubt}: give -o {SUBNET_ID}=, or --ipam-driver with --ipam-opt {TENANT}= and "
+        f"{reason}: give -o {SUBNET_ID}=, or --ipam-driver with --ipam-opt {TENANT}= and "
         f"--ipam-opt {SUBNET_ID}=",
         field=SUBNET_ID,
     )

@@ -1,4 +1,4 @@
-"""What people give with ``docker network create -o`` and ``--ipam-opt``, and Docker's texts."""
+"""Options of ``docker network create`` (``-o``, ``--ipam-opt``), and Docker's own options."""
 
 from __future__ import annotations
 
@@ -27,31 +27,31 @@ _PORTS = "com.docker.network.portmap"
 
 
 def refuse_unknown(options: Iterable[str], known: Iterable[str] = _OURS) -> None:
-    """InvalidRequest for an option that looks like ours and is none."""
+    """Reject unknown ``snnet.*`` options."""
     for name in options:
         if name.startswith("snnet.") and name not in known:
-            raise InvalidRequest(f"unknown option; known are {', '.join(known)}", field=name)
+            raise InvalidRequest(f"unknown option; valid options: {', '.join(known)}", field=name)
 
 
 def generic(options: Mapping[str, Any]) -> dict[str, str]:
-    """The ``-o`` options among those of a CreateNetwork, as text."""
+    """The ``-o`` options of a CreateNetwork request."""
     found = options.get(_GENERIC) or {}
     if not isinstance(found, dict):
-        raise InvalidRequest("is no object", field=_GENERIC)
+        raise InvalidRequest("not a JSON object", field=_GENERIC)
     for name, value in found.items():
         if not isinstance(value, str):
-            raise InvalidRequest("is no text", field=name)
+            raise InvalidRequest("not a string", field=name)
     refuse_unknown(found)
     return found
 
 
 def is_internal(options: Mapping[str, Any]) -> bool:
-    """Whether ``docker network create --internal`` was said."""
+    """Whether the network was created with ``--internal``."""
     return options.get(_INTERNAL) is True
 
 
 def refuse_ports(options: Mapping[str, Any]) -> None:
-    """InvalidRequest for ``docker run -p``: the host has no way into a tenant's network."""
+    """Reject ``docker run -p``, since the host has no route into a tenant's network."""
     if options.get(_PORTS):
         raise InvalidRequest(
             "ports of tenants' containers are not published by their host: leave out -p, and "
@@ -61,10 +61,10 @@ def refuse_ports(options: Mapping[str, Any]) -> None:
 
 
 def subnet_fields(options: Mapping[str, str]) -> dict[str, Any]:
-    """What a network needs to have VNICs made on it, checked each by itself.
+    """The options as fields of a network, each one checked.
 
-    The concentrator's id is its address unless it is given.  What is needed in which mode
-    is for the node to say.
+    The default id of the concentrator is its address.  The node checks which fields its
+    mode requires.
     """
     fields: dict[str, Any] = {}
     for name, field in ((TENANT, "tenant_id"), (SUBNET_ID, "subnet_id")):
@@ -84,16 +84,18 @@ def subnet_fields(options: Mapping[str, str]) -> dict[str, Any]:
 
 def _number(text: str, name: str) -> int:
     if not re.fullmatch(r"[0-9]{1,10}", text):
-        raise InvalidRequest(f"{text!r} is no whole number", field=name)
+        raise InvalidRequest(f"{text!r} is not a whole number", field=name)
     return int(text)
 
 
 def interface(text: str, field: str) -> IPv4Interface:
-    """An address with its prefix length, as Go writes an IPNet."""
+    """Parse an address with a prefix length, as Go formats an IPNet."""
     try:
         found = ip_interface(text)
     except ValueError:
-        raise InvalidRequest(f"{text!r} is no address with a prefix length", field=field) from None
+        raise InvalidRequest(
+            f"{text!r} is not an IPv4 address with a prefix length", field=field
+        ) from None
     check_ipv4(found.ip, field)
     assert isinstance(found, IPv4Interface)
     return found

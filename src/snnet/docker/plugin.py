@@ -1,4 +1,4 @@
-"""The plugin, as its owner has it: beside a compute node, in a thread of its own."""
+"""The plugin's public class: settings, start and stop."""
 
 from __future__ import annotations
 
@@ -15,41 +15,43 @@ from snnet.contract import InvalidRequest, SnnetError, Store, Timeout
 from snnet.node import ComputeNode
 from snnet.system.files import locked, private_directory
 
-from .app import Calls, make_app, protocol
-from .server import Place, Server, TcpPlace, Tls, UnixPlace, parse_address
+from .app import RunningRequests, make_app, protocol
+from .server import Listener, Server, TcpListener, Tls, UnixListener, parse_address
 
 if TYPE_CHECKING:
     from typing import Self
 
 PLUGIN_FOLDER = Path("/run/docker/plugins")
 SPEC_FOLDER = Path("/etc/docker/plugins")
-"""Where Docker looks for plugins (docs.docker.com/engine/extend/plugin_api)."""
+"""Folders in which Docker looks for plugins (docs.docker.com/engine/extend/plugin_api)."""
 
 DATA_FOLDER = Path("/var/lib/snnet/docker")
 
-_LOCK_PATIENCE = 5.0
-"""Seconds to wait for a plugin of the same name to end."""
+_LOCK_TIMEOUT = 5.0
+"""Seconds to wait for another plugin of the same name to end."""
 
-_ENDING = 15.0
-"""Seconds for the last requests to end: more than a node's usual time limit."""
+_DRAIN_TIMEOUT = 15.0
+"""Seconds to wait for running requests: more than a node's usual time limit."""
 
 _log = logging.getLogger("snnet.docker")
 
 
 class DockerPlugin:
-    """Containers of one Docker daemon on the networks of a compute node's tenants.
+    """Connects containers of one Docker daemon to networks of a compute node's tenants.
 
-    ``node`` is borrowed: whoever made it has called its ``init()``, and closes it after the
-    plugin.  Docker has to run in the node's network namespace.
+    ``node`` stays the caller's: call its ``init()`` before the plugin's and its
+    ``close()`` after the plugin's.  Docker must run in the node's network namespace.
 
-    ``name`` is what ``docker network create -d`` is given.  The server listens on a Unix
-    socket in ``folder``, or with ``address`` ("host:port") and ``tls`` on TCP, announced
-    by a file in ``spec_folder``.  ``data_dir`` keeps what must outlive the process, by
-    ``store``: the name of an installed one, or an open one, which is borrowed.
+    ``name`` is the driver's name for ``docker network create -d``.  The server listens on a
+    Unix socket in ``folder``; with ``address`` ("host:port") and ``tls`` it listens on TCP,
+    and a file in ``spec_folder`` tells Docker the address.  ``data_dir`` holds the state
+    that must outlive the process.  ``store`` is the name of an installed store, or an open
+    one, which stays the caller's.
 
-    ``init()`` opens the store, ``start()`` serves; ``stop()`` serves no more, ``close()``
-    closes the store.  Each may be repeated.  Start it before Docker, and stop it after
-    Docker: a daemon waits 15 s for a plugin that is away, and then fails the call.
+    ``init()`` opens the store and ``start()`` starts the server; ``stop()`` stops the
+    server and ``close()`` closes the store.  Each may be repeated.  Start the plugin before
+    Docker and stop it after Docker: a daemon waits 15 s for a missing plugin, then fails
+    the call.
     """
 
     def __init__(
@@ -65,43 +67,49 @@ class DockerPlugin:
         store: str | Store = "sqlite",
     ) -> None:
         if not isinstance(node, ComputeNode):
-            raise InvalidRequest(f"{shown(node)} is no ComputeNode", field="node")
+            raise InvalidRequest(f"{shown(node)} is not a ComputeNode", field="node")
         if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,62}", name):
             raise InvalidRequest(
-                f"{shown(name)} is no name of 1 to 63 of a-z, 0-9, '.', '_' and '-'", field="name"
+                f"{shown(name)} is not a valid name: use 1 to 63 characters of a-z, 0-9, '.', '_' "
+                "and '-', the first of them a letter or digit",
+                field="name",
             )
         if not isinstance(store, (str, Store)):
-            raise InvalidRequest(f"{shown(store)} is neither a name nor a store", field="store")
+            raise InvalidRequest(
+                f"{shown(store)} is neither the name of a store nor a Store", field="store"
+            )
         self.name = name
         self._node = node
-        self._place = _place(name, _path(folder, "folder"), address, tls, spec_folder)
+        self._listener = _listener(name, _path(folder, "folder"), address, tls, spec_folder)
         self._data = DATA_FOLDER / name if data_dir is None else _path(data_dir, "data_dir")
         self._store = store
         self._opened = ExitStack()
-        self._calls = Calls()
+        self._running = RunningRequests()
         self._server: Server | None = None
         self._pid = os.getpid()
 
     @property
     def address(self) -> str:
-        """Where it listens, as a URL."""
-        return str(self._place)
+        """The URL at which the server listens."""
+        return str(self._listener)
 
     def init(self) -> None:
-        """Open the store, and take up what the last process left.
+        """Open the store and continue with the state of the last process.
 
-        Raises InvalidRequest where the node is not ready, Conflict where another process
-        has the folder, and SnnetError where the store cannot be read.
+        Raises ``InvalidRequest`` if the node is not ready, ``Conflict`` if another process
+        uses the folder, and ``SnnetError`` if the store cannot be read.
         """
         if self._server is not None:
             return
         if self._node.read_only:
-            raise InvalidRequest("makes VNICs, and this one is read-only", field="node")
-        self._node.topology()  # says whether it is ready
+            raise InvalidRequest(
+                "the node is read-only, and the plugin creates VNICs on it", field="node"
+            )
+        self._node.topology()  # raises if the node is not ready
         with ExitStack() as opened:
             methods = protocol(self._open_store(opened), self._node)
-            self._calls = Calls()
-            self._server = Server(make_app(methods, self._calls), self._place)
+            self._running = RunningRequests()
+            self._server = Server(make_app(methods, self._running), self._listener)
             self._opened = opened.pop_all()
         self._pid = os.getpid()
 
@@ -111,35 +119,35 @@ class DockerPlugin:
         try:
             self._data.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         except OSError as error:
-            raise SnnetError(f"cannot make {self._data.parent}: {error.strerror}") from error
+            raise SnnetError(f"cannot create {self._data.parent}: {error.strerror}") from error
         folder = private_directory(self._data, 0o700)
-        opened.enter_context(locked(folder / "lock", _LOCK_PATIENCE, f"the data of {self.name}"))
+        opened.enter_context(locked(folder / "lock", _LOCK_TIMEOUT, f"the data of {self.name}"))
         store = plugins.open_store(self._store, folder)
         opened.callback(store.close)
         return store
 
     def start(self) -> None:
-        """Answer Docker's requests, in a thread.  Raises Conflict where another plugin does."""
+        """Serve requests in a thread.  Raises ``Conflict`` if another plugin listens there."""
         if self._server is None:
             raise InvalidRequest(f"plugin {self.name} is not ready: call init() first")
         self._server.start()
-        _log.info("plugin %s listens at %s", self.name, self._place)
+        _log.info("plugin %s listens at %s", self.name, self._listener)
 
     def stop(self) -> None:
-        """Take no more requests; nothing is changed or lost."""
+        """Stop serving requests.  Networks and containers stay as they are."""
         if self._server is not None and self._pid == os.getpid():
             self._server.stop()
 
     def close(self) -> None:
         """Stop, and close the store.  ``init()`` opens it again.
 
-        A forked child only lets go.  Raises Timeout, and keeps the store open, where a
-        request takes longer to end than the node lets it.
+        In a forked child this changes nothing.  Raises ``Timeout`` and keeps the store
+        open if a request is still running after 15 s.
         """
         if self._pid == os.getpid():
             self.stop()
-            if not self._calls.wait(_ENDING):
-                raise Timeout("a request is still being carried out: close() once more")
+            if not self._running.wait(_DRAIN_TIMEOUT):
+                raise Timeout("a request is still being carried out: call close() again")
             self._opened.close()
         self._server = None
 
@@ -150,19 +158,22 @@ class DockerPlugin:
         self.close()
 
 
-def _place(name: str, folder: Path, address: str | None, tls: Tls | None, specs: object) -> Place:
+def _listener(
+    name: str, folder: Path, address: str | None, tls: Tls | None, specs: object
+) -> Listener:
     if address is None:
         if tls is not None:
-            raise InvalidRequest("is for a TCP address: give one", field="tls")
-        return UnixPlace(folder / f"{name}.sock")
+            raise InvalidRequest("is only for a TCP address: give address= too", field="tls")
+        return UnixListener(folder / f"{name}.sock")
     if not isinstance(tls, Tls):
         raise InvalidRequest(
-            "is needed for a TCP address: whoever reaches it makes networks as root", field="tls"
+            "is needed for a TCP address, since its clients create networks as root",
+            field="tls",
         )
-    return TcpPlace(*parse_address(address), tls, _path(specs, "spec_folder") / f"{name}.json")
+    return TcpListener(*parse_address(address), tls, _path(specs, "spec_folder") / f"{name}.json")
 
 
 def _path(value: object, field: str) -> Path:
     if isinstance(value, (str, os.PathLike)):
         return Path(value)
-    raise InvalidRequest(f"{shown(value)} is no path", field=field)
+    raise InvalidRequest(f"{shown(value)} is not a path", field=field)

@@ -1,9 +1,9 @@
-"""Which addresses are whose, and which pool is which network's.
+"""Which pool belongs to which network, and who holds an address.
 
-Docker tells the IPAM driver nothing of networks, and the network driver nothing of pools.
-A pool is linked to a network where there is no doubt: when the network is made and but one
-pool can be its, or when the first endpoint brings an address that but one pool has offered.
-What is not linked is never taken back by itself.
+Docker does not tell the IPAM driver about networks, nor the network driver about pools.
+A pool is linked to a network as soon as this is certain: when the network is created and
+only one pool matches, or when its first endpoint has an address that only one pool
+offered.  Addresses of pools without a link are not reclaimed before Docker releases them.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ from ipaddress import IPv4Address
 
 from snnet.contract import Conflict
 
-from .book import NETWORK, OFFERED, RETURNED, Address, Book, Endpoint, Network, Pool, Record
+from .state import NETWORK, OFFERED, RETURNED, Address, Document, Endpoint, Network, Pool, State
 
 GRACE = 120.0
-"""Seconds after which Docker has forgotten what it did not go on with.
+"""Seconds after which Docker no longer continues an operation that it has begun.
 
-It makes an endpoint right after it has the address, and releases the address right after
-the endpoint is gone; whatever it has no answer to for 30 s it gives up.
+Docker creates an endpoint right after it got the address, and releases the address right
+after it deleted the endpoint.  It gives up a request that is not answered within 30 s.
 """
 
 
 class Pools:
-    """Looks at the book's pools and addresses; what is to be changed it gives as records.
+    """Reads pools and addresses, and computes the documents that a change needs.
 
-    Its callers hold the book's lock, and write.
+    The caller holds the state's lock and writes the documents.
     """
 
-    def __init__(self, book: Book, clock: Callable[[], float]) -> None:
-        self._book = book
+    def __init__(self, state: State, clock: Callable[[], float]) -> None:
+        self._state = state
         self._clock = clock
 
     def now(self) -> float:
@@ -38,21 +38,21 @@ class Pools:
         return self._clock()
 
     def stale(self, since: float) -> bool:
-        """Whether that was so long ago that Docker has forgotten it; or the clock was wrong."""
+        """Whether ``since`` is more than GRACE away, in either direction if the clock was set."""
         return abs(self._clock() - since) > GRACE
 
     def address(self, pool: Pool, ip: IPv4Address) -> Address | None:
-        """The address as it is held in the pool, or None."""
-        return self._book.addresses.get(f"{pool.id}/{ip}")
+        """The address's document in this pool, or None if it is free."""
+        return self._state.addresses.get(f"{pool.id}/{ip}")
 
     def siblings(self, pool: Pool) -> list[Pool]:
-        """The pools that share this one's subnet, and so its addresses."""
+        """The pools that share this pool's subnet and so its addresses, itself included."""
         if not pool.subnet_id:
             return [pool]
-        return [other for other in self._book.pools.all() if other.scope == pool.scope]
+        return [other for other in self._state.pools.all() if other.scope == pool.scope]
 
     def holder(self, pools: Iterable[Pool], ip: IPv4Address) -> str | None:
-        """Who has the address in one of the pools; None where it is free in all."""
+        """Who holds the address in one of the pools, or None if it is free in all."""
         for pool in pools:
             found = self.address(pool, ip)
             if found and not (
@@ -64,30 +64,31 @@ class Pools:
     # -- networks ----------------------------------------------------------------------
 
     def candidates(self, network: Network) -> list[Pool]:
-        """The pools that may be the network's, with its gateway's address taken.
+        """The pools that may belong to the network.
 
-        Docker has our IPAM driver give every network of its a gateway.
+        Docker asks our IPAM driver for a gateway for each of its networks, so the
+        network's own addresses are in use in its pool.
         """
         if not network.own:
             return []
         return [
             pool
-            for pool in self._book.pools.all()
+            for pool in self._state.pools.all()
             if pool.subnet == network.subnet
             and pool.network_id in ("", network.id)
             and pool.scope in (("", ""), network.scope)
             and all(self.address(pool, ip) for ip in network.own)
         ]
 
-    def linked(self, pool: Pool, network: Network) -> list[Record]:
-        """The pool as the network's, and the addresses in it as those of who has them."""
+    def linked(self, pool: Pool, network: Network) -> list[Document]:
+        """Documents that link the pool to the network, and its addresses to their holders."""
         link = {
             "network_id": network.id,
             "tenant_id": network.tenant_id,
             "subnet_id": network.subnet_id,
         }
         holders = {
-            one.ip: one.id for one in self._book.endpoints.all() if one.network_id == network.id
+            one.ip: one.id for one in self._state.endpoints.all() if one.network_id == network.id
         } | dict.fromkeys(network.own, NETWORK)
         return [
             pool.model_copy(update=link),
@@ -100,10 +101,10 @@ class Pools:
 
     # -- endpoints ---------------------------------------------------------------------
 
-    def taken(self, network: Network, endpoint: Endpoint) -> list[Record]:
-        """The endpoint's address as its own.  Conflict where somebody else has it."""
+    def assigned(self, network: Network, endpoint: Endpoint) -> list[Document]:
+        """Documents that give the endpoint its address.  Conflict if another one holds it."""
         pools = [pool for pool in self.candidates(network) if pool.network_id]
-        records: list[Record] = []
+        documents: list[Document] = []
         if not pools:
             offered = [
                 pool
@@ -112,32 +113,35 @@ class Pools:
             ]
             if len(offered) == 1:
                 pools = offered
-                records = self.linked(offered[0], network)
+                documents = self.linked(offered[0], network)
         for pool in pools:
             found = self.address(pool, endpoint.ip)
             if found and found.holder not in (OFFERED, RETURNED, endpoint.id):
-                raise Conflict(f"{endpoint.ip} belongs to {found.holder}")
+                raise Conflict(
+                    f"address {endpoint.ip} belongs to {_holder_name(found.holder)}: choose "
+                    "another one"
+                )
             owed = found.owed + (found.holder == RETURNED) if found else 0
-            records.append(self._held(pool, endpoint.ip, endpoint.id, owed=owed))
-        return records
+            documents.append(self._held(pool, endpoint.ip, endpoint.id, owed=owed))
+        return documents
 
-    def of(self, endpoint: Endpoint) -> list[Address]:
-        """The endpoint's address, as it is held."""
+    def held_by(self, endpoint: Endpoint) -> list[Address]:
+        """The documents of the endpoint's address that name it as the holder."""
         return [
             found
-            for pool in self._book.pools.all()
+            for pool in self._state.pools.all()
             if pool.network_id == endpoint.network_id
             and (found := self.address(pool, endpoint.ip))
             and found.holder == endpoint.id
         ]
 
     def returned(self, address: Address) -> Address:
-        """The address as nobody's, until Docker releases it."""
+        """The address without a holder, in use until Docker releases it."""
         change = {"holder": RETURNED, "owed": 0, "since": self._clock()}
         return address.model_copy(update=change)
 
     def offered(self, pool: Pool, ip: IPv4Address, *, for_network: bool) -> Address:
-        """The address as one that Docker is given."""
+        """The address as given to Docker."""
         if for_network:
             return self._held(pool, ip, NETWORK)
         found = self.address(pool, ip)
@@ -147,29 +151,33 @@ class Pools:
     def _held(self, pool: Pool, ip: IPv4Address, holder: str, *, owed: int = 0) -> Address:
         return Address(pool_id=pool.id, ip=ip, holder=holder, owed=owed, since=self._clock())
 
-    # -- what nobody comes back for ----------------------------------------------------
+    # -- what Docker has forgotten -----------------------------------------------------
 
-    def abandoned(self) -> list[Record]:
-        """Pools that Docker has forgotten, with their addresses.
+    def abandoned(self) -> list[Document]:
+        """Pools that Docker has forgotten, and their addresses.
 
-        It has no answer to a RequestPool, or dies before it makes the network, or has none
-        to the ReleasePool after the network's end.  One that names no subnet and has
-        addresses may serve another network driver.
+        Docker forgets a pool if it gets no response to RequestPool, if it ends before it
+        creates the network, or if it gets no response to ReleasePool.  A pool that names
+        no subnet and has addresses in use may serve another network driver; it stays.
         """
         used: dict[str, list[Address]] = {}
-        for address in self._book.addresses.all():
+        for address in self._state.addresses.all():
             used.setdefault(address.pool_id, []).append(address)
-        served = {pool.network_id for pool in self._book.pools.all()}
-        waiting = {one.scope for one in self._book.networks.all() if one.id not in served}
-        gone: list[Record] = []
-        for pool in self._book.pools.all():
+        served = {pool.network_id for pool in self._state.pools.all()}
+        waiting = {one.scope for one in self._state.networks.all() if one.id not in served}
+        gone: list[Document] = []
+        for pool in self._state.pools.all():
             if not self.stale(pool.since):
                 continue
             if pool.network_id:
-                useless = self._book.networks.get(pool.network_id) is None
+                useless = self._state.networks.get(pool.network_id) is None
             else:
                 named = bool(pool.subnet_id) and pool.scope not in waiting
                 useless = named or pool.id not in used
             if useless:
                 gone += [pool, *used.get(pool.id, ())]
         return gone
+
+
+def _holder_name(holder: str) -> str:
+    return "the network itself" if holder == NETWORK else f"endpoint {holder}"

@@ -1,4 +1,4 @@
-"""The HTTP server in a thread of its own, and where Docker finds it."""
+"""The HTTP server in its own thread, and how Docker finds it."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ from snnet.config import shown
 from snnet.contract import Conflict, InvalidRequest, SnnetError
 from snnet.system.files import close_in_children
 
-_PATIENCE = 10.0
-"""Seconds for the server to start, and for its last requests to end."""
+_TIMEOUT = 10.0
+"""Seconds to wait for the server to start, and for its last requests to end."""
 
 _BACKLOG = 1024
-"""Connections that may wait to be accepted (listen(2))."""
+"""Maximum number of connections that wait to be accepted (listen(2))."""
 
 _log = logging.getLogger("snnet.docker")
 
 _PATH_MAX = 107
-"""Bytes of a Unix socket's path (unix(7))."""
+"""Maximum length of a Unix socket's path in bytes (unix(7))."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """The files (PEM) for both ends of a TCP address: each shows the other a certificate.
+    """PEM files for TLS with certificates on both sides.
 
-    ``ca`` signed both; ``cert`` and ``key`` are the plugin's, ``client_cert`` and
-    ``client_key`` those that Docker will show, for which the spec file names them.
+    ``ca`` signed both certificates.  The plugin uses ``cert`` and ``key``.  Docker uses
+    ``client_cert`` and ``client_key``, whose paths it reads from the spec file.
     """
 
     ca: Path
@@ -50,32 +50,35 @@ class Tls:
     client_key: Path
 
 
-class Place(ABC):
-    """Where the server listens, and how Docker is told."""
+class Listener(ABC):
+    """Where the server listens, and how Docker learns the address."""
 
     @abstractmethod
     def open(self) -> socket.socket:
-        """A listening socket.  Raises Conflict where somebody else answers there."""
+        """Open a listening socket.  Raises ``Conflict`` if another server listens there."""
 
     @abstractmethod
     def announce(self) -> None:
-        """Tell Docker, once requests are answered."""
+        """Publish the address for Docker.  Called once the server answers requests."""
 
     @abstractmethod
     def withdraw(self) -> None:
-        """Tell Docker no more, if it was told; may be repeated.  May raise OSError."""
+        """Undo ``announce()``; may be repeated.  May raise ``OSError``."""
 
     def settings(self) -> dict[str, object]:
-        """What the server has to know of it."""
+        """Settings for uvicorn."""
         return {}
 
 
-class UnixPlace(Place):
-    """A socket in Docker's plugin folder, which Docker finds by its name; for root alone."""
+class UnixListener(Listener):
+    """A socket in Docker's plugin folder, found by its name.  Only root may connect."""
 
     def __init__(self, path: Path) -> None:
         if len(os.fsencode(path)) > _PATH_MAX - 1:  # one for the draft's dot
-            raise InvalidRequest(f"{path} is too long for a Unix socket", field="folder")
+            raise InvalidRequest(
+                f"{path} is longer than a Unix socket's path may be ({_PATH_MAX - 1} bytes)",
+                field="folder",
+            )
         self.path = path
         self._inode: int | None = None
 
@@ -93,14 +96,14 @@ class UnixPlace(Place):
     def _check_free(self) -> None:
         with contextlib.suppress(FileNotFoundError):
             if not stat.S_ISSOCK(self.path.lstat().st_mode):
-                raise Conflict(f"{self.path} is no socket: remove it")
+                raise Conflict(f"{self.path} is not a socket: remove it")
             if self._answers():
                 raise Conflict(
-                    f"another plugin answers at {self.path}: stop it, or take another name"
+                    f"another plugin answers at {self.path}: stop it, or choose another name"
                 )
 
     def _listen(self) -> socket.socket:
-        # Put in the place of what a killed plugin left: Docker never finds none.
+        # Replace the socket of a killed plugin in one step, so that Docker always finds one.
         draft = self.path.with_name(f".{self.path.name}")
         draft.unlink(missing_ok=True)
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -117,7 +120,7 @@ class UnixPlace(Place):
         return listening
 
     def announce(self) -> None:
-        """Docker finds the socket by its name."""
+        """Nothing to do: Docker finds the socket by its name."""
 
     def _answers(self) -> bool:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
@@ -125,9 +128,9 @@ class UnixPlace(Place):
             try:
                 probe.connect(str(self.path))
             except ConnectionRefusedError:
-                return False  # left by one that was killed
+                return False  # left by a killed plugin
             except TimeoutError:
-                pass  # alive, and busy
+                pass  # alive but busy
             return True
 
     def withdraw(self) -> None:
@@ -137,8 +140,8 @@ class UnixPlace(Place):
                 self.path.unlink()
 
 
-class TcpPlace(Place):
-    """A TCP address with TLS, which a JSON file tells Docker of."""
+class TcpListener(Listener):
+    """A TCP address with TLS, published for Docker in a JSON file."""
 
     def __init__(self, host: str, port: int, tls: Tls, spec: Path) -> None:
         self._address = (host, port)
@@ -165,7 +168,7 @@ class TcpPlace(Place):
         return self._spec.with_suffix(".new")
 
     def _write_draft(self) -> None:
-        # Docker has another working directory.
+        # Absolute paths, since Docker has another working directory.
         document = {
             "Name": self._spec.stem,
             "Addr": str(self),
@@ -204,19 +207,19 @@ class TcpPlace(Place):
 
 
 class Server:
-    """Answers requests from ``start()`` to ``stop()``; each may be repeated."""
+    """Serves requests from ``start()`` until ``stop()``; each may be repeated."""
 
-    def __init__(self, app: ASGIApp, place: Place) -> None:
+    def __init__(self, app: ASGIApp, listener: Listener) -> None:
         self._app = app
-        self._place = place
+        self._listener = listener
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Listen; Docker finds the server once this returns."""
+        """Start to listen.  Docker finds the server once this returns."""
         if self._thread is not None:
             return
-        listening = self._place.open()
+        listening = self._listener.open()
         close_in_children(listening)
         try:
             config = uvicorn.Config(
@@ -225,14 +228,14 @@ class Server:
                 access_log=False,
                 lifespan="off",
                 server_header=False,
-                timeout_graceful_shutdown=int(_PATIENCE),
-                **self._place.settings(),  # type: ignore[arg-type]
+                timeout_graceful_shutdown=int(_TIMEOUT),
+                **self._listener.settings(),  # type: ignore[arg-type]
             )
             try:
                 config.load()
             except OSError as error:  # ssl.SSLError, too
                 raise SnnetError(
-                    f"cannot use the certificates for {self._place}: {error}"
+                    f"cannot use the certificates for {self._listener}: {error}"
                 ) from error
             self._server = uvicorn.Server(config)
             self._thread = threading.Thread(
@@ -240,7 +243,7 @@ class Server:
             )
             self._thread.start()
             self._wait_until_started()
-            self._place.announce()
+            self._listener.announce()
         except BaseException:
             self.stop()
             listening.close()
@@ -249,28 +252,34 @@ class Server:
     def _wait_until_started(self) -> None:
         assert self._server is not None
         assert self._thread is not None
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + _TIMEOUT
         while not self._server.started:
             if not self._thread.is_alive() or time.monotonic() > deadline:
-                raise SnnetError(f"the server at {self._place} did not start; its log says why")
+                raise SnnetError(
+                    f"the server at {self._listener} did not start: see its log for the reason"
+                )
             time.sleep(0.005)
 
     def stop(self) -> None:
-        """Listen no more, and let what is being answered end."""
+        """Stop listening, and wait for running requests to end."""
         server, thread = self._server, self._thread
         self._server = self._thread = None
         if server is not None and thread is not None and thread.is_alive():
             server.should_exit = True
-            thread.join(2 * _PATIENCE)
+            thread.join(2 * _TIMEOUT)
         try:
-            self._place.withdraw()
+            self._listener.withdraw()
         except OSError as error:
-            _log.warning("cannot take back what tells Docker of %s: %s", self._place, error)
+            _log.warning(
+                "cannot remove the announcement of %s for Docker: %s", self._listener, error
+            )
 
 
 def parse_address(text: object) -> tuple[str, int]:
-    """Host and port of "host:port" or "[host]:port"."""
+    """Parse "host:port" or "[host]:port"."""
     found = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:]+)):([0-9]{1,5})", str(text), re.ASCII)
     if isinstance(text, str) and found and 0 < int(found[3]) < 65536:
         return found[1] or found[2], int(found[3])
-    raise InvalidRequest(f"{shown(text)} is not host:port", field="address")
+    raise InvalidRequest(
+        f"{shown(text)} is not a valid address: use host:port or [host]:port", field="address"
+    )

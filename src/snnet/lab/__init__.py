@@ -1,32 +1,29 @@
 """A laboratory: a small data centre to look at, on fakes or on the real kernel.
 
-``choose()`` says what this machine can do, ``open_lab()`` opens the place, and
-``run()`` builds the data centre in it, lets every guest ping every other and
-removes all of it again.  How that is shown is the command line's business.
+``choose()`` says what this machine can do and ``open_lab()`` opens the place.  ``run()``
+builds the data centre there, lets every guest ping every other, and removes it again
+unless it is to be kept (:mod:`.kept`).  The command line shows the results.
 """
 
 from __future__ import annotations
 
-from .choice import AUTO, BACKENDS, FIREWALLS, TUNNELS, Choice, choose, open_lab
+from .choice import AUTO, Choice, choose, open_lab
 from .demo import Watcher, run
-from .lab import Welcome
+from .lab import Answer
 from .report import Place, Report, is_as_expected
-from .scenario import Guest, Matrix, Scenario, Visit, demo_scenario
+from .scenario import Connection, Guest, Matrix, Scenario, demo_scenario
 
 __all__ = [
     "AUTO",
-    "BACKENDS",
-    "FIREWALLS",
-    "TUNNELS",
+    "Answer",
     "Choice",
+    "Connection",
     "Guest",
     "Matrix",
     "Place",
     "Report",
     "Scenario",
-    "Visit",
     "Watcher",
-    "Welcome",
     "choose",
     "demo_scenario",
     "is_as_expected",

@@ -1,34 +1,75 @@
-"""Which backend, firewall and tunnel the demo takes, and why."""
+"""Which backend, firewall and tunnel the demo uses, and why not others.
+
+Drivers are found by their entry points.  Only ``fake`` runs in memory, where a fabric
+carries its frames; every other backend must work on a network namespace of this
+machine's kernel.  A driver declares what it cannot do (``missing()``), and the demo asks
+for everything that it will use before it starts.
+"""
 
 from __future__ import annotations
 
+import os
+import socket
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 from snnet import plugins
 from snnet.config import NetworkMode
-from snnet.contract import InvalidRequest, SnnetError, Unsupported
+from snnet.contract import (
+    Add,
+    Address,
+    Bridge,
+    Denied,
+    Driver,
+    DriverNotFound,
+    ExternalForward,
+    InvalidRequest,
+    Link,
+    Macvtap,
+    Masquerade,
+    Noun,
+    PortForward,
+    ProxyNeighbour,
+    PublicIp,
+    Route,
+    SnnetError,
+    Tap,
+    Unsupported,
+    Veth,
+    Zone,
+    ZoneLink,
+)
+from snnet.core.encapsulation import tunnel_link
 from snnet.node.deadline import CancelToken
+from snnet.system.host import RealHost
+from snnet.system.namespaces import Namespace
+from snnet.system.netns import in_netns
+from snnet.system.process import PACKAGES, find_program
 
+from .dhcp_client import PROGRAM
 from .lab import Lab
 from .scenario import Scenario
 
-AUTO = "auto"
-BACKENDS = ("fake", "netlink", "iproute_shell")
-FIREWALLS = ("fake", "none", "nftables", "iptables")
-TUNNELS = ("gre", "vxlan", "geneve")
-_FOR_FAKE = ("fake", "none")
-_TUNNELS_BY_ITSELF = ("gre", "vxlan")
-_FIREWALLS_BY_ITSELF = ("nftables", "iptables", "none")
+AUTO, FAKE, NONE = "auto", "fake", "none"
+_AUTO_TUNNELS = ("gre", "vxlan")
+_AUTO_FIREWALLS = ("nftables", "iptables", NONE)
+_PROGRAMS = ("ip", PROGRAM, "dnsmasq")
+_OWNER = "cn:demo"
+_PROBE = "probe"
+_LOCAL, _REMOTE = IPv4Address("192.0.2.1"), IPv4Address("192.0.2.2")
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What to use; ``notes`` say why something else was not taken."""
+    """What to use.  ``notes`` say why a preferred driver or tunnel is not used."""
 
     backend: str
     firewall: str
     tunnel: str
     notes: tuple[str, ...] = ()
+    keep: bool = False
 
 
 def choose(
@@ -37,35 +78,43 @@ def choose(
     firewall: str = AUTO,
     tunnel: str = AUTO,
     mode: NetworkMode = NetworkMode.GRE_TUNNEL,
+    keep: bool = False,
 ) -> Choice:
-    """Settle every "auto"; looks at the machine and makes nothing on it.
+    """Replace every "auto" by what works here.  Creates nothing that stays.
 
-    ``auto`` takes netlink where it may, else the fake; gre where the kernel
-    has it, else vxlan; nftables where it is, else iptables, else none.  Raises
-    what a named choice lacks: ``Unsupported``, ``Denied``, ``DriverLoadError``, or
-    ``InvalidRequest`` for names that do not go together.
+    ``auto`` means netlink if possible, else the fake; gre if the kernel has it, else
+    vxlan; nftables if possible, else iptables, else none.  The fake is never used
+    instead of something that was named, nor with ``keep``.
+
+    Raises ``DriverNotFound`` for a name that is not installed, ``InvalidRequest`` for
+    names that do not go together, ``Denied`` without root, ``Unsupported`` with the
+    reason for what this machine or a named driver lacks, and ``DriverLoadError``.
     """
-    _check_names(backend, firewall, mode)
-    tunnels = _TUNNELS_BY_ITSELF if tunnel == AUTO else (tunnel,)
-    firewalls = _FIREWALLS_BY_ITSELF if firewall == AUTO else (firewall,)
-    fake = Choice("fake", "fake" if firewall == AUTO else firewall, tunnels[0])
-    if "fake" in (backend, firewall):
-        return fake
-    from .survey import check_machine
-
-    wanted = "netlink" if backend == AUTO else backend
+    _check_names(backend, firewall, mode, keep)
+    if FAKE in (backend, firewall):
+        return _choose_fake(firewall, tunnel)
+    named = backend != AUTO or keep or firewall not in (AUTO, NONE)
+    name = "netlink" if backend == AUTO else backend
     try:
-        found, wall, notes = check_machine(wanted, tunnels, firewalls, mode)
+        with _survey(name) as (host, driver):
+            _check_backend(name, driver, host, mode)
+            try:
+                found, note = _choose_tunnel(driver, tunnel, mode)
+            except SnnetError:
+                named = named or tunnel != AUTO
+                raise
+            wall, lacking = _choose_firewall(host, firewall, mode)
     except SnnetError as error:
-        if backend != AUTO or firewall not in (AUTO, *_FOR_FAKE):
+        if named:
             raise
-        return replace(fake, notes=(f"backend fake: {error}",))
-    return Choice(wanted, wall, found, notes)
+        choice = _choose_fake(firewall, tunnel)
+        return replace(choice, notes=(f"backend fake: {error}",))
+    return Choice(name, wall, found, tuple(filter(None, (note, lacking))), keep)
 
 
 def open_lab(choice: Choice, scenario: Scenario, cancel: CancelToken) -> Lab:
-    """The lab chosen, with nothing in it."""
-    if choice.backend == "fake":
+    """Open the lab that was chosen, with nothing in it."""
+    if choice.backend == FAKE:
         from .fake import FakeLab
 
         return FakeLab(scenario, firewall=choice.firewall, tunnel=choice.tunnel, cancel=cancel)
@@ -77,20 +126,177 @@ def open_lab(choice: Choice, scenario: Scenario, cancel: CancelToken) -> Lab:
         firewall=choice.firewall,
         tunnel=choice.tunnel,
         cancel=cancel,
+        keep=choice.keep,
     )
 
 
-def _check_names(backend: str, firewall: str, mode: NetworkMode) -> None:
-    if mode is NetworkMode.ROUTED and firewall == "none":
-        raise InvalidRequest("routed mode needs a firewall", field="firewall")
-    for what, name, group in (
-        ("backend", backend, plugins.BACKENDS),
-        ("firewall", firewall, plugins.FIREWALLS),
-    ):
+def _check_names(backend: str, firewall: str, mode: NetworkMode, keep: bool) -> None:
+    for group, name in ((plugins.BACKENDS, backend), (plugins.FIREWALLS, firewall)):
         known = plugins.installed(group)
         if name != AUTO and name not in known:
-            raise Unsupported(f"{what} {name!r} is still to come; there are {', '.join(known)}")
-    if (firewall == "fake" and backend not in (AUTO, "fake")) or (
-        backend == "fake" and firewall not in (AUTO, *_FOR_FAKE)
+            what = group.removeprefix("snnet.").removesuffix("s")
+            raise DriverNotFound(f"no {what} {name!r} is installed; installed: {', '.join(known)}")
+    if mode is NetworkMode.ROUTED and firewall == NONE:
+        raise InvalidRequest("mode 'routed' needs a firewall, not 'none'", field="firewall")
+    if firewall == FAKE and backend not in (AUTO, FAKE):
+        raise InvalidRequest(
+            f"'fake' does not work on backend {backend!r}: use backend 'fake'", field="firewall"
+        )
+    if keep and FAKE in (backend, firewall):
+        raise InvalidRequest(
+            "there is nothing to keep: backend 'fake' is in memory and ends with this command; "
+            "as root use backend 'netlink'",
+            field="keep",
+        )
+
+
+# -- the fake ------------------------------------------------------------------------
+
+
+def _choose_fake(firewall: str, tunnel: str) -> Choice:
+    firewall = FAKE if firewall == AUTO else firewall
+    if firewall != NONE:
+        from snnet.backends.fake import FakeKernel
+
+        try:
+            plugins.open_driver(plugins.FIREWALLS, firewall, FakeKernel()).close()
+        except InvalidRequest as error:
+            raise InvalidRequest(
+                f"{firewall!r} does not work on backend 'fake' ({error})", field="firewall"
+            ) from error
+    return Choice(FAKE, firewall, _AUTO_TUNNELS[0] if tunnel == AUTO else tunnel)
+
+
+# -- this machine ----------------------------------------------------------------------
+
+
+@contextmanager
+def _survey(backend: str) -> Iterator[tuple[RealHost, Driver]]:
+    """A temporary namespace and the backend opened on it, where everything can be asked."""
+    if os.geteuid() != 0:
+        raise Denied(f"backend {backend!r} creates network namespaces and links: run as root")
+    lacking = [program for program in _PROGRAMS if find_program(program) is None]
+    if lacking:
+        packages = " ".join(PACKAGES[program] for program in lacking)
+        raise Unsupported(f"not installed: {', '.join(lacking)}; apt-get install {packages}")
+    with (
+        closing(Namespace("survey")) as namespace,
+        closing(RealHost(namespace.fd, owner=_OWNER)) as host,
+        closing(_open_backend(backend, host)) as driver,
     ):
-        raise InvalidRequest(f"{firewall!r} does not work on backend {backend!r}", field="firewall")
+        yield host, driver
+
+
+def _open_backend(name: str, host: RealHost) -> Driver:
+    try:
+        return plugins.open_driver(plugins.BACKENDS, name, host)
+    except InvalidRequest as error:
+        raise Unsupported(
+            f"backend {name!r} does not work on a network namespace, which the demo needs: {error}"
+        ) from error
+
+
+def _lacks(driver: Driver, nouns: Iterable[Noun]) -> str | None:
+    """Why the driver cannot carry one of the nouns, or None."""
+    for noun in nouns:
+        if reason := driver.missing(noun):
+            return reason
+        if type(noun) not in driver.carries:
+            return f"it does not carry {type(noun).__name__}"
+    return None
+
+
+def _check_backend(name: str, driver: Driver, host: RealHost, mode: NetworkMode) -> None:
+    if reason := _lacks(driver, _links(mode)):
+        raise Unsupported(f"backend {name!r} cannot run the demo: {reason}")
+    # A driver that keeps its links in memory declares no gap, so create one in the survey's
+    # namespace and ask the kernel for it.
+    error = driver.apply([Add(Bridge(name=_PROBE))]).error
+    if error is not None:
+        raise Unsupported(f"backend {name!r} cannot run the demo: {error}") from error
+    links = in_netns(host.netns, socket.if_nameindex)
+    if _PROBE not in {link for _, link in links}:
+        raise Unsupported(
+            f"backend {name!r} cannot run the demo: it creates no links in this machine's kernel"
+        )
+
+
+def _choose_tunnel(driver: Driver, tunnel: str, mode: NetworkMode) -> tuple[str, str | None]:
+    """The first tunnel that works, and why an earlier one does not."""
+    tunnels = _AUTO_TUNNELS if tunnel == AUTO else (tunnel,)
+    if mode is NetworkMode.ROUTED:
+        return tunnels[0], None
+    note = None
+    for name in tunnels:
+        reason = _lacks(driver, [_tunnel(name)])
+        if reason is None:
+            return name, note and f"tunnel {name}: {note}"
+        note = note or reason
+    raise Unsupported(
+        f"tunnel {' and '.join(map(repr, tunnels))} cannot be used here: {note}, or use "
+        "backend 'fake'"
+    )
+
+
+def _choose_firewall(host: RealHost, firewall: str, mode: NetworkMode) -> tuple[str, str | None]:
+    """The first firewall that works, and why an earlier one does not."""
+    note = None
+    for name in _AUTO_FIREWALLS if firewall == AUTO else (firewall,):
+        reason = None if name == NONE else _firewall_lacks(host, name, mode)
+        if name == NONE and mode is NetworkMode.ROUTED:
+            break
+        if reason is None:
+            return name, note and f"firewall {name}: {note}"
+        if firewall != AUTO:
+            raise Unsupported(f"firewall {name!r} cannot run the demo: {reason}")
+        note = note or reason
+    raise Unsupported(f"mode 'routed' needs a firewall: {note}")
+
+
+def _firewall_lacks(host: RealHost, name: str, mode: NetworkMode) -> str | None:
+    with closing(plugins.open_driver(plugins.FIREWALLS, name, host)) as driver:
+        return _lacks(driver, _rules(mode))
+
+
+# -- what the demo uses ----------------------------------------------------------------
+
+
+def _links(mode: NetworkMode) -> Iterator[Noun]:
+    routed = mode is NetworkMode.ROUTED
+    yield Bridge(name=_PROBE)
+    yield Tap(name=_PROBE, proxy_arp=routed)
+    yield Veth(name=_PROBE, peer="probe1", proxy_arp=routed)
+    yield Address(link=_PROBE, address=IPv4Interface("10.1.0.1/24"))
+    if routed:
+        yield Route(link=_PROBE, destination=IPv4Network("10.1.0.9/32"))
+        yield ProxyNeighbour(link=_PROBE, address=IPv4Address("10.1.0.9"))
+    else:
+        yield Macvtap(name=_PROBE, lower="eth0")
+
+
+def _tunnel(tunnel: str) -> Link:
+    return tunnel_link(
+        tunnel,
+        name=_PROBE,
+        alias="",
+        key=1,
+        local=_LOCAL,
+        remote=_REMOTE,
+        master="probe0",
+        mac="06:00:00:00:00:01",
+        mtu=1400,
+    )
+
+
+def _rules(mode: NetworkMode) -> Iterator[Noun]:
+    yield Zone(owner=_OWNER, zone=_PROBE)
+    yield ZoneLink(owner=_OWNER, zone=_PROBE, link=_PROBE)
+    if mode is NetworkMode.ROUTED:
+        return
+    guest = IPv4Address("10.1.0.9")
+    yield Masquerade(owner=_OWNER, device=_PROBE)
+    yield ExternalForward(owner=_OWNER, device=_PROBE, bridge=_PROBE)
+    yield PortForward(
+        owner=_OWNER, protocol="tcp", device=_PROBE, port=80, target=guest, target_port=80
+    )
+    yield PublicIp(owner=_OWNER, public=_REMOTE, internal=guest, device=_PROBE)

@@ -1,7 +1,7 @@
 """The agents of a data centre: what a cloud's controller and agents do with snnet.
 
-They create VNICs, carry each tunnel event from the compute node to the
-tenant's concentrator, and take everything down again.
+They create VNICs, pass each tunnel event from the compute node to the tenant's
+concentrator, and remove everything again.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _THREADS = 8
 class DataCentre:
     """The scenario's nodes, concentrators and VNICs in a lab.
 
-    Set-up calls raise ``Cancelled`` when the lab is told to stop; what was
-    made before stays known, and ``tear_down()`` removes it.
+    Set-up calls raise ``Cancelled`` once the lab is cancelled; ``tear_down()`` removes
+    what they created before that.
     """
 
     lab: Lab
@@ -50,7 +50,7 @@ class DataCentre:
             self.nodes[machine] = self._started(self.lab.compute_node(machine))
 
     def start_concentrators(self) -> None:
-        """Give each tenant its concentrator, a VM on the network node."""
+        """Start each tenant's concentrator, a VM on the network node."""
         machine = self.scenario.network_node
         if machine is None:
             return
@@ -61,7 +61,7 @@ class DataCentre:
             self.concentrators[tenant] = self._started(self.lab.concentrator(tenant, machine, port))
 
     def open_exits(self) -> None:
-        """Let the tenants out by NAT, and the internet in where the scenario says."""
+        """Enable NAT for all tenants, and the scenario's port forwards and public addresses."""
         for tenant, cnci in self.concentrators.items():
             self.lab.check()
             device = cnci.uplinks[0].link_name
@@ -82,7 +82,7 @@ class DataCentre:
                     cnci.add_public_ip(public.address, to=public.guest.ip, device=device)
 
     def create_vnics(self) -> None:
-        """Give each guest its VNIC; the concentrator follows each new tunnel."""
+        """Create each guest's VNIC, and the concentrator's end of each new tunnel."""
         for guest in self.scenario.guests:
             made = self.nodes[guest.machine].create_vnic(guest.vnic(), cancel=self.lab.cancel)
             self.vnics[guest] = made.vnic
@@ -99,7 +99,7 @@ class DataCentre:
         return node
 
     def _follow(self, tenant: Tenant, event: TunnelEvent) -> None:
-        """What a concentrator's agent does about an event from a compute node."""
+        """Update the tenant's concentrator for a compute node's tunnel event."""
         cnci = self.concentrators[tenant]
         if event.type is TunnelEventType.ADD:
             cnci.add_remote_subnet(
@@ -109,33 +109,39 @@ class DataCentre:
             cnci.del_remote_subnet(event.subnet, event.subnet_key, event.cn_ip)
 
     def tear_down(self) -> list[str]:
-        """Remove all of it, whatever fails; in words, what is left all the same.
+        """Remove everything, whatever fails; return a text for each leftover.
 
-        That is what each node's kernel shows and did not show before.
+        A leftover is an object on a node's host that was not there before the node
+        started, or an error of the removal.
         """
         left: list[str] = []
         guests = [guest for guest in self.scenario.guests if guest.machine in self.nodes]
-        _at_once(self._destroy, guests, left)
-        _at_once(Cnci.shutdown, self.concentrators.values(), left)
+        _in_parallel(self._destroy, guests, left)
+        _in_parallel(Cnci.shutdown, self.concentrators.values(), left)
         machine = self.scenario.network_node
         if machine is not None and (network_node := self.nodes.get(machine)):
             ports = [tenant.port() for tenant in self.scenario.tenants]
-            _at_once(network_node.destroy_cnci_vnic, ports, left)
+            _in_parallel(network_node.destroy_cnci_vnic, ports, left)
         if self.scenario.routed:
-            _at_once(ComputeNode.reset_network, self.nodes.values(), left)
+            _in_parallel(ComputeNode.reset_network, self.nodes.values(), left)
         every: list[ComputeNode | Cnci] = [*self.concentrators.values(), *self.nodes.values()]
-        for new in _at_once(self._new_on, every, left):
+        for new in _in_parallel(self._leftovers_on, every, left):
             left += new
+        self.close()
+        return left
+
+    def close(self) -> None:
+        """Close all nodes; what they created stays."""
+        every: list[ComputeNode | Cnci] = [*self.concentrators.values(), *self.nodes.values()]
         for node in every:
             node.close()
-        return left
 
     def _destroy(self, guest: Guest) -> None:
         gone = self.nodes[guest.machine].destroy_vnic(guest.vnic())
         if gone.tunnel_event is not None:
             self._follow(guest.tenant, gone.tunnel_event)
 
-    def _new_on(self, node: ComputeNode | Cnci) -> list[str]:
+    def _leftovers_on(self, node: ComputeNode | Cnci) -> list[str]:
         before = self._before[str(node.owner)]
         return [
             f"{node.id}: {noun}"
@@ -148,11 +154,10 @@ A = TypeVar("A")
 R = TypeVar("R")
 
 
-def _at_once(function: Callable[[A], R], arguments: Iterable[A], left: list[str]) -> list[R]:
-    """Call it for all of them side by side, for kernels take their time to delete a link.
+def _in_parallel(function: Callable[[A], R], arguments: Iterable[A], left: list[str]) -> list[R]:
+    """Call the function for all arguments in parallel, since deleting a link is slow.
 
-    What fails, however it fails, is noted as left; gives back what the others
-    returned.
+    Errors of every kind are appended to ``left``.  Returns the results of the other calls.
     """
     results = []
     with ThreadPoolExecutor(_THREADS) as threads:
@@ -162,5 +167,5 @@ def _at_once(function: Callable[[A], R], arguments: Iterable[A], left: list[str]
             except SnnetError as error:
                 left.append(str(error))
             except Exception as error:
-                left.append(f"something because of a bug: {error!r}")
+                left.append(f"unknown leftovers: a removal failed with {error!r}, which is a bug")
     return results

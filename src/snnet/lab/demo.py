@@ -1,106 +1,119 @@
-"""The demo: build the data centre, let every guest ping every other, remove all of it."""
+"""The demo: build the data centre, ping from every guest to every other, remove it all."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from snnet.contract import ApiError, SnnetError
 
 from .datacentre import DataCentre
-from .lab import Lab, Lease, Welcome
+from .lab import Answer, Lab
 from .report import Place, Report, places
-from .scenario import Matrix, Visit
+from .scenario import Connection, Matrix
 
 
 class Watcher(Protocol):
-    """Who is told how it goes."""
+    """Receives the demo's progress and results as they become known."""
 
     def step(self, what: str) -> AbstractContextManager[object]:
-        """Entered when a step begins, left when it is done or has failed."""
+        """A context that is entered when a step begins and left when it ends or fails."""
 
     def built(self, places: Sequence[Place]) -> None:
-        """All VNICs are there."""
+        """All VNICs exist."""
 
     def pinged(self, matrix: Matrix, expected: Matrix) -> None:
         """Every guest has pinged every other."""
 
-    def visited(self, visits: Sequence[Visit], welcomes: Sequence[Welcome | None]) -> None:
-        """Guests and the internet have visited each other, if a firewall lets them."""
+    def connected(
+        self, connections: Sequence[Connection], answers: Sequence[Answer | None]
+    ) -> None:
+        """Guests and the internet have connected to each other.  Needs a firewall."""
 
 
-def run(lab: Lab, watcher: Watcher) -> Report:
-    """Run the whole demo in a lab, which is closed at the end, whatever happens.
+@dataclass(slots=True)
+class _Demo:
+    centre: DataCentre
+    watcher: Watcher
+    started: float
 
-    Raises what went wrong, ``Cancelled`` if the lab was told to stop, both
-    after everything was removed; what could not be is in the message then.
+    def run(self) -> Report:
+        """Build everything and try it."""
+        lab, scenario, centre = self.centre.lab, self.centre.scenario, self.centre
+        expected = scenario.expected()
+        with self.watcher.step(f"{len(scenario.machines)} hosts on one wire"):
+            lab.build_wire()
+            centre.start_nodes()
+        if not scenario.routed:
+            with self.watcher.step(f"{len(scenario.tenants)} concentrators, one for each tenant"):
+                centre.start_concentrators()
+        how = "each routed" if scenario.routed else f"and {lab.tunnel} tunnels to concentrators"
+        with self.watcher.step(f"{len(scenario.guests)} VNICs, {how}"):
+            centre.create_vnics()
+        found = list(places(centre))
+        how = "static addresses" if scenario.routed else "addresses by DHCP"
+        with self.watcher.step(f"{len(scenario.guests)} guests, {how}"):
+            lab.start(centre.vnics)
+            leases = lab.lease()
+        self.watcher.built(found)
+        with self.watcher.step(f"{len(list(scenario.pairs()))} pings, every guest to every other"):
+            matrix = lab.reach(expected)
+        self.watcher.pinged(matrix, expected)
+        return Report(
+            backend=lab.backend,
+            firewall=lab.firewall,
+            tunnel=lab.tunnel,
+            scenario=scenario,
+            places=found,
+            leases=leases,
+            matrix=matrix,
+            answers=self._connect(),
+            seconds=time.monotonic() - self.started,
+        )
+
+    def _connect(self) -> list[Answer | None]:
+        if self.centre.lab.firewall == "none":
+            return []
+        connections = list(self.centre.scenario.connections())
+        with self.watcher.step(f"{len(connections)} TCP connections to and from the internet"):
+            self.centre.open_exits()
+            answers = self.centre.lab.connect(connections)
+        self.watcher.connected(connections, answers)
+        return answers
+
+    def remove(self) -> list[str]:
+        """Remove everything; return a text for each leftover."""
+        with self.watcher.step("everything removed, checked for leftovers"):
+            left: list[str] = []
+            try:
+                left += self.centre.tear_down()
+            finally:
+                left += self.centre.lab.close()
+            return left
+
+
+def run(lab: Lab, watcher: Watcher, *, keep: bool = False) -> Report:
+    """Run the whole demo in a lab, and remove everything at the end.
+
+    With ``keep`` nothing is removed if the demo ran to its end; the caller keeps the
+    lab.  Any error, ``Cancelled`` included, is raised after everything was removed; its
+    message lists what could not be removed.
     """
-    started = time.monotonic()
-    centre = DataCentre(lab)
+    demo = _Demo(DataCentre(lab), watcher, time.monotonic())
     try:
-        found, leases, matrix, welcomes = _build(centre, watcher)
+        report = demo.run()
     except SnnetError as error:
-        if left := _remove(centre, watcher):
+        if left := demo.remove():
             raise ApiError(f"{error}; left over: {'; '.join(left)}") from error
         raise
     except BaseException:
-        _remove(centre, watcher)
+        demo.remove()
         raise
-    left = _remove(centre, watcher)
-    return Report(
-        backend=lab.backend,
-        firewall=lab.firewall,
-        tunnel=lab.tunnel,
-        scenario=lab.scenario,
-        places=found,
-        leases=leases,
-        matrix=matrix,
-        welcomes=welcomes,
-        left=left,
-        seconds=time.monotonic() - started,
-    )
-
-
-def _build(
-    centre: DataCentre, watcher: Watcher
-) -> tuple[list[Place], list[Lease], Matrix, list[Welcome | None]]:
-    lab, scenario = centre.lab, centre.scenario
-    expected = scenario.expected()
-    with watcher.step(f"{len(scenario.machines)} hosts on one wire"):
-        lab.build_wire()
-        centre.start_nodes()
-    if not scenario.routed:
-        with watcher.step(f"{len(scenario.tenants)} concentrators, one for each tenant"):
-            centre.start_concentrators()
-    how = "each routed" if scenario.routed else f"and {lab.tunnel} tunnels to concentrators"
-    with watcher.step(f"{len(scenario.guests)} VNICs, {how}"):
-        centre.create_vnics()
-    found = list(places(centre))
-    how = "configured by hand" if scenario.routed else "addresses by DHCP"
-    with watcher.step(f"{len(scenario.guests)} guests, {how}"):
-        lab.start(centre.vnics)
-        leases = lab.lease()
-    watcher.built(found)
-    with watcher.step(f"{len(list(scenario.pairs()))} pings, everybody to everybody"):
-        matrix = lab.reach(expected)
-    watcher.pinged(matrix, expected)
-    visits = list(scenario.visits()) if lab.firewall != "none" else []
-    welcomes: list[Welcome | None] = []
-    if visits:
-        with watcher.step(f"{len(visits)} visits to the internet and from it"):
-            centre.open_exits()
-            welcomes = lab.receive(visits)
-        watcher.visited(visits, welcomes)
-    return found, leases, matrix, welcomes
-
-
-def _remove(centre: DataCentre, watcher: Watcher) -> list[str]:
-    with watcher.step("everything removed, and looked for leftovers"):
-        left: list[str] = []
-        try:
-            left += centre.tear_down()
-        finally:
-            left += centre.lab.close()
-        return left
+    if keep:
+        demo.centre.close()
+        return replace(report, namespaces=lab.namespaces())
+    left = demo.remove()
+    return replace(report, left=left, seconds=time.monotonic() - demo.started)

@@ -1,4 +1,4 @@
-"""The fake lab: hosts and guests in memory, on a fabric; needs no root and makes nothing."""
+"""The fake lab: hosts and guests in memory, on a fabric; needs no root."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from snnet.core.vnics import CnciVnic, Vnic
 from snnet.node import Cnci, ComputeNode
 from snnet.node.deadline import CancelToken
 
-from .lab import Lab, Lease, Welcome
-from .scenario import INTERNET, SSH, WEB, Guest, Machine, Matrix, Scenario, Tenant, Visit
+from .lab import Answer, Lab, Lease
+from .scenario import INTERNET, SSH, WEB, Connection, Guest, Machine, Matrix, Scenario, Tenant
 
 _NIC = "eth0"
 
 
 class FakeLab(Lab):
-    """Fake kernels on a fabric that carries their frames."""
+    """Fake kernels, and a fabric that carries their frames."""
 
     backend = "fake"
 
@@ -47,11 +47,11 @@ class FakeLab(Lab):
             self.check()
             self._machines[machine] = kernel = self.fabric.add_host(machine.name, machine.address)
             if self.scenario.routed:
-                _apply(kernel, _way_out(self.scenario))
+                _apply(kernel, _default_route(self.scenario))
             self._before[kernel] = kernel.to_text()
         internet = self.scenario.internet
         self._internet = kernel = self.fabric.add_host(internet.name, internet.address)
-        _apply(kernel, _way_in(self.scenario))
+        _apply(kernel, _internet_nouns(self.scenario))
         self.fabric.listen(kernel, "tcp", WEB)
 
     def compute_node(self, machine: Machine) -> ComputeNode:
@@ -62,7 +62,7 @@ class FakeLab(Lab):
         kernel = self.fabric.add_host(
             tenant.concentrator, tenant.address, on=(self._machines[machine], port)
         )
-        _apply(kernel, _way_out(self.scenario))
+        _apply(kernel, _default_route(self.scenario))
         self._before[kernel] = kernel.to_text()
         return Cnci(
             tenant.concentrator,
@@ -106,19 +106,20 @@ class FakeLab(Lab):
             )
         return matrix
 
-    def receive(self, visits: Sequence[Visit]) -> list[Welcome | None]:
-        places: dict[str, FabricGuest | FakeKernel] = {
+    def connect(self, connections: Sequence[Connection]) -> list[Answer | None]:
+        clients: dict[str, FabricGuest | FakeKernel] = {
             guest.name: fake for guest, fake in self._guests.items()
         }
         assert self._internet is not None
-        places[INTERNET] = self._internet
-        welcomes: list[Welcome | None] = []
-        for visit in visits:
+        clients[INTERNET] = self._internet
+        answers: list[Answer | None] = []
+        for connection in connections:
             self.check()
-            visitor = places[visit.visitor]
-            made = self.fabric.connected(visitor, visit.address, "tcp", visit.port)
-            welcomes.append(Welcome(made.station, IPv4Address(str(made.source))) if made else None)
-        return welcomes
+            made = self.fabric.connected(
+                clients[connection.client], connection.address, "tcp", connection.port
+            )
+            answers.append(Answer(made.station, IPv4Address(str(made.source))) if made else None)
+        return answers
 
     def close(self) -> list[str]:
         before, self._before = self._before, {}
@@ -130,17 +131,17 @@ class FakeLab(Lab):
         ]
 
 
-def _way_out(scenario: Scenario) -> Iterator[Noun]:
-    """What a host on the wire needs to reach the internet."""
+def _default_route(scenario: Scenario) -> Iterator[Noun]:
+    """The route from a host on the wire to the internet."""
     gateway = scenario.internet.address.ip
     yield Route(destination=IPv4Network("0.0.0.0/0"), link=_NIC, gateway=gateway)
 
 
-def _way_in(scenario: Scenario) -> Iterator[Noun]:
-    """The internet's own address, and its ways to tenants and public addresses."""
+def _internet_nouns(scenario: Scenario) -> Iterator[Noun]:
+    """The internet's second address and its routes to tenants and public addresses."""
     yield Address(link="lo", address=IPv4Interface((scenario.outside, 32)))
     for network in scenario.tenant_networks():
-        yield Route(destination=network, link=_NIC, gateway=scenario.way_to(network))
+        yield Route(destination=network, link=_NIC, gateway=scenario.gateway_to(network))
 
 
 def _apply(kernel: FakeKernel, nouns: Iterator[Noun]) -> None:

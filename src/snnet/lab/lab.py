@@ -1,8 +1,8 @@
-"""What a lab is: a place in which the scenario's machines and guests exist.
+"""The interface of a lab: a place where the scenario's machines and guests exist.
 
-The data centre (:mod:`.datacentre`) is built on it by the real ComputeNode and
-Cnci.  A lab only provides what they find in a data centre: hosts on a wire,
-VMs and containers behind VNICs, and eyes to see who hears whom.
+The data centre (:mod:`.datacentre`) is built in it by the real ComputeNode and Cnci.
+A lab provides only what they find in a data centre: hosts on a wire, VMs and
+containers behind VNICs, and a way to observe who reaches whom.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from snnet.core.vnics import CnciVnic, Vnic
 from snnet.node import Cnci, ComputeNode
 from snnet.node.deadline import CancelToken
 
-from .scenario import Guest, Machine, Matrix, Scenario, Tenant, Visit
+from .scenario import Connection, Guest, Machine, Matrix, Scenario, Tenant
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """What DHCP gave a guest.  ``mtu`` is in bytes (option 26)."""
+    """What a guest received by DHCP.  ``mtu`` is in bytes (option 26)."""
 
     guest: str
     address: IPv4Interface
@@ -41,18 +41,18 @@ class Lease:
         }
 
 
-class Welcome(NamedTuple):
-    """Who answered a visitor, and the address he saw him come from."""
+class Answer(NamedTuple):
+    """Which guest or host answered a connection, and the source address it saw."""
 
-    host: str
-    seen_as: IPv4Address
+    server: str
+    source: IPv4Address
 
 
 class Lab(ABC):
     """A place for one data centre.  Set-up calls may raise ``Cancelled``.
 
-    ``backend``, ``firewall`` and ``tunnel`` are the names chosen.  ``cancel``
-    is looked at all along; ``close()`` ignores it.
+    ``backend``, ``firewall`` and ``tunnel`` are the names of what is used.  Set-up
+    calls look at ``cancel`` all along; ``close()`` ignores it.
     """
 
     backend: str
@@ -63,15 +63,15 @@ class Lab(ABC):
 
     @abstractmethod
     def build_wire(self) -> None:
-        """Make every machine of the scenario and the internet, joined by one wire."""
+        """Create every machine of the scenario and the internet, joined by one wire."""
 
     @abstractmethod
     def compute_node(self, machine: Machine) -> ComputeNode:
-        """A node on this machine, not yet ``init()``-ed; the caller's to close."""
+        """Open a node on this machine.  The caller calls ``init()`` and ``close()``."""
 
     @abstractmethod
     def concentrator(self, tenant: Tenant, machine: Machine, port: CnciVnic) -> Cnci:
-        """A concentrator in a VM behind ``port`` of a machine, as ``compute_node()``."""
+        """Open a concentrator in a VM behind ``port``; otherwise as ``compute_node()``."""
 
     @abstractmethod
     def start(self, guests: Mapping[Guest, Vnic]) -> None:
@@ -79,37 +79,40 @@ class Lab(ABC):
 
     @abstractmethod
     def lease(self) -> list[Lease]:
-        """Have every guest ask for its address by DHCP and use it.
+        """Let every guest request its address by DHCP and configure it.
 
-        A guest that gets none is missing in the list.  In routed mode there is no
-        DHCP: ``start()`` has configured the guests.
+        A guest that gets no lease is missing from the list.  In routed mode there is
+        no DHCP: ``start()`` has configured the guests.
         """
 
     @abstractmethod
     def reach(self, expected: Matrix) -> Matrix:
-        """Have every guest ping every other.
+        """Let every guest ping every other.
 
-        True where that very guest got the request *and* the sender got its
-        answer: with equal addresses an answer alone proves nothing.
-        ``expected`` only says how long to wait for the answers.
+        True where the target itself received the request *and* the sender received
+        the reply: tenants use the same addresses, so a reply alone proves nothing.
+        ``expected`` only decides how long to wait for replies.
         """
 
     @abstractmethod
-    def receive(self, visits: Sequence[Visit]) -> list[Welcome | None]:
-        """Have guests and the internet visit each other by TCP, all at once.
+    def connect(self, connections: Sequence[Connection]) -> list[Answer | None]:
+        """Open all TCP connections at once; None where nobody answered.
 
-        Guests listen on ``SSH``, the internet on ``WEB``.  None where nobody
-        answered.
+        Guests listen on port ``SSH``, the internet on ``WEB``.
         """
+
+    def namespaces(self) -> dict[str, str]:
+        """Named network namespaces that can stay up, and what each one is."""
+        return {}
 
     @abstractmethod
     def close(self) -> list[str]:
-        """Remove machines, guests and wire; in words, what of theirs was still there.
+        """Remove machines, guests and the wire; return a text for each leftover found.
 
-        That is ended and removed as far as it can be.  May be repeated.
+        Leftovers are removed too, as far as possible.  May be repeated.
         """
 
     def check(self) -> None:
-        """Raise ``Cancelled`` once the work shall end."""
+        """Raise ``Cancelled`` once ``cancel`` is set."""
         if self.cancel.is_set():
             raise Cancelled("interrupted")

@@ -1,7 +1,7 @@
 """The real lab: network namespaces as hosts and guests, on this machine's kernel.
 
-Everything happens inside namespaces that the lab makes itself, and that
-nobody else can name.  The machine's own network is never touched.
+Everything happens inside namespaces that the lab creates.  They have no names, unless
+they are to be kept.  The machine's own network is never touched.
 """
 
 from __future__ import annotations
@@ -10,38 +10,39 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 
 from snnet.config import NetworkConfig
+from snnet.contract import SnnetError
 from snnet.core.vnics import CnciVnic, Vnic
 from snnet.node import Cnci, ComputeNode
 from snnet.node.deadline import CancelToken
 from snnet.system.namespaces import Namespace, end_processes, processes_in
 
-from .cables import Cables
-from .client import DhcpClient
-from .echo import Echoes
-from .lab import Lab, Lease, Welcome
-from .residue import files_about, own_links, remove, runtime_files, still_open
-from .scenario import INTERNET, SSH, WEB, Guest, Machine, Matrix, Scenario, Tenant, Visit
-from .taps import open_macvtap, open_tap
-from .visits import Visits
+from .dhcp_client import DhcpClient
+from .kept import NamedNamespace
+from .lab import Answer, Lab, Lease
+from .leftovers import files_about, own_links, remove_files, runtime_files, still_open
+from .probes import Pings, Servers
+from .scenario import INTERNET, SSH, WEB, Connection, Guest, Machine, Matrix, Scenario, Tenant
+from .taps import Cables, open_macvtap, open_tap
 
 UPLINK = "eth0"
-"""What a guest's or a host's only link is called."""
+"""Name of the only link of a guest or a host."""
 
 _API_TIMEOUT = 60.0
-"""Seconds a call may take; an emulated machine is slow."""
+"""Seconds a call may take; emulated machines are slow."""
 _ROUNDS = 5
 _ROUND = 1.0
-"""Seconds to listen in one round of pings; ARP tries again after one second."""
-_QUIET = 0.2
-"""Seconds to listen on once all that shall answer has answered: for those that must not."""
+"""Seconds to listen in one round of pings; ARP retries after one second."""
+_SETTLE_TIME = 0.2
+"""Seconds to keep listening after all expected answers, for answers that must not come."""
 
 
 class RealLab(Lab):
-    """Hosts, concentrators and guests as nameless namespaces.
+    """Hosts, concentrators and guests as network namespaces.
 
-    A wire is a bridge in a namespace of its own.  A VM's NIC is a tap in the
-    VM's namespace, and a cable copies frames between it and the VNIC, as QEMU
-    does.  A container gets the end of its veth pair.
+    The wire is a bridge in its own namespace.  A VM's NIC is a tap in the VM's
+    namespace, and a cable copies frames between it and the VNIC, as QEMU does.  A
+    container gets the end of its veth pair.  With ``keep`` the namespaces have names
+    for ``ip netns``; a concentrator and VMs are connected for as long as the lab lives.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class RealLab(Lab):
         firewall: str,
         tunnel: str,
         cancel: CancelToken,
+        keep: bool = False,
     ) -> None:
         self.backend, self.firewall, self.tunnel = backend, firewall, tunnel
         self.cancel = cancel
@@ -62,6 +64,7 @@ class RealLab(Lab):
             tunnel=tunnel,
             mode=scenario.mode,
         )
+        self._new_namespace = NamedNamespace if keep else Namespace
         self._links_before = own_links(backend)
         self._files_before = runtime_files()
         self._client = DhcpClient()
@@ -72,7 +75,7 @@ class RealLab(Lab):
 
     def _namespace(self, name: str) -> Namespace:
         self.check()
-        namespace = Namespace(name)
+        namespace = self._new_namespace(name)
         self._spaces.append(namespace)
         return namespace
 
@@ -95,9 +98,9 @@ class RealLab(Lab):
         for machine, namespace in self._machines.items():
             commands = _configured(str(machine.address))
             if machine == internet:
-                commands += _way_in(self.scenario)
+                commands += _internet_routes(self.scenario)
             elif self.scenario.routed:
-                commands += _way_out(self.scenario)
+                commands += _default_route(self.scenario)
             namespace.ip(commands)
 
     def compute_node(self, machine: Machine) -> ComputeNode:
@@ -114,7 +117,7 @@ class RealLab(Lab):
         namespace = self._namespace(tenant.concentrator)
         vnic = open_macvtap(self._machines[machine], port)
         self._cables.join(vnic, open_tap(namespace, UPLINK, port.mac))
-        namespace.ip([*_configured(str(tenant.address)), *_way_out(self.scenario)])
+        namespace.ip([*_configured(str(tenant.address)), *_default_route(self.scenario)])
         return Cnci(
             tenant.concentrator,
             self.config,
@@ -160,7 +163,7 @@ class RealLab(Lab):
                 while wait(clients, 0.1).not_done:
                     self.check()
             except BaseException:
-                # The threads end with their clients.
+                # The threads end when their clients end.
                 threads.shutdown(wait=False, cancel_futures=True)
                 while wait(clients, 0.1).not_done:
                     end_processes(self._spaces)
@@ -173,27 +176,45 @@ class RealLab(Lab):
         wanted = {pair for pair in pairs if expected[pair[0]][pair[1]]}
         addresses = {guest.name: guest.ip for guest in self.scenario.guests}
         spaces = {guest.name: namespace for guest, namespace in self._guests.items()}
-        with Echoes(spaces) as echoes:
+        with Pings(spaces) as pings:
             for _ in range(_ROUNDS):
                 self.check()
-                echoes.send([pair for pair in pairs if pair not in echoes.reached], addresses)
-                if echoes.listen(_ROUND, wanted):
+                pings.send([pair for pair in pairs if pair not in pings.reached], addresses)
+                if pings.listen(_ROUND, wanted):
                     break
-            # Once more, now that nothing has to be looked up on the way.
-            echoes.send([pair for pair in pairs if pair not in echoes.reached], addresses)
-            echoes.listen(_QUIET)
-            reached = echoes.reached
+            # Once more, now that ARP has resolved every address on the way.
+            pings.send([pair for pair in pairs if pair not in pings.reached], addresses)
+            pings.listen(_SETTLE_TIME)
+            reached = pings.reached
         return {
             name: {target: (name, target) in reached for target in row}
             for name, row in expected.items()
         }
 
-    def receive(self, visits: Sequence[Visit]) -> list[Welcome | None]:
-        places = {guest.name: (space, SSH) for guest, space in self._guests.items()}
-        places[INTERNET] = (self._machines[self.scenario.internet], WEB)
+    def connect(self, connections: Sequence[Connection]) -> list[Answer | None]:
+        ports = {guest.name: (space, SSH) for guest, space in self._guests.items()}
+        ports[INTERNET] = (self._machines[self.scenario.internet], WEB)
         self.check()
-        with Visits(places) as hosts:
-            return hosts.make(visits)
+        with Servers(ports) as servers:
+            return servers.connect(connections)
+
+    def namespaces(self) -> dict[str, str]:
+        scenario = self.scenario
+        what = {"wire": "the wire: a bridge that joins all hosts"}
+        what[scenario.internet.name] = f"the internet, {scenario.internet.address.ip}"
+        for machine in scenario.machines:
+            role = "network node" if machine == scenario.network_node else "compute node"
+            what[machine.name] = f"{role}, {machine.address.ip}"
+        for tenant in scenario.tenants:
+            what[tenant.concentrator] = f"concentrator of {tenant.name}, {tenant.address.ip}"
+        for guest in scenario.guests:
+            kind = "VM" if guest.is_vm else "container"
+            what[guest.name] = f"{kind} of {guest.tenant.name} on {guest.machine.name}, {guest.ip}"
+        return {
+            space.netns: what[space.name]
+            for space in self._spaces
+            if isinstance(space, NamedNamespace)
+        }
 
     # -- tear-down -----------------------------------------------------------------------
 
@@ -206,9 +227,12 @@ class RealLab(Lab):
         files = files_about(spaces, runtime_files() - self._files_before)
         left += [f"{file} of {name}" for file, name in files.items()]
         end_processes(spaces)
-        remove(files)
+        remove_files(files)
         for space in spaces:
-            space.close()
+            try:
+                space.close()
+            except SnnetError as error:
+                left.append(str(error))
         left += still_open(spaces)
         new_links = own_links(self.backend) - self._links_before
         left += [f"link {name} on this machine" for name in sorted(new_links)]
@@ -223,15 +247,15 @@ def _configured(address: str) -> list[str]:
     ]
 
 
-def _way_out(scenario: Scenario) -> Iterator[str]:
-    """What a host on the wire needs to reach the internet."""
+def _default_route(scenario: Scenario) -> Iterator[str]:
+    """The route from a host on the wire to the internet."""
     yield f"route add default via {scenario.internet.address.ip} dev {UPLINK}"
 
 
-def _way_in(scenario: Scenario) -> Iterator[str]:
-    """The internet's own address, and its ways to tenants and public addresses."""
+def _internet_routes(scenario: Scenario) -> Iterator[str]:
+    """The internet's second address and its routes to tenants and public addresses."""
     yield f"address add {scenario.outside}/32 dev lo"
     for network in scenario.tenant_networks():
-        gateway = scenario.way_to(network)
+        gateway = scenario.gateway_to(network)
         via = f"via {gateway} " if gateway else ""
         yield f"route add {network} {via}dev {UPLINK} src {scenario.internet.address.ip}"

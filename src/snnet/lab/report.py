@@ -1,20 +1,20 @@
-"""What a demo has found, as data."""
+"""The results of a demo, as data."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 from .datacentre import DataCentre
-from .lab import Lease, Welcome
-from .scenario import Matrix, Scenario, Visit
+from .lab import Answer, Lease
+from .scenario import Connection, Matrix, Scenario
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """A VNIC and what it hangs on: a guest's, or a concentrator's on the network node.
+    """Where a guest's VNIC is, or a concentrator's on the network node.
 
     ``bridge``, ``tunnel`` and ``link`` are link names on ``node``.
     """
@@ -36,7 +36,7 @@ class Place:
 
 
 def places(centre: DataCentre) -> Iterator[Place]:
-    """Where every guest and concentrator is, as the nodes themselves say."""
+    """Where every guest and concentrator is, read from the nodes' own topology."""
     for node in centre.nodes.values():
         topology = node.topology()
         subnets = {subnet.id: subnet for subnet in topology.subnets}
@@ -68,9 +68,11 @@ def places(centre: DataCentre) -> Iterator[Place]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What was built, who reached whom, and what is left of it.
+    """What was built, who reached whom, and what was left over.
 
-    ``seconds`` is from the first host to the last look for leftovers.
+    ``seconds`` counts from the first host to the last check for leftovers.
+    ``namespaces`` holds the names of a kept data centre's network namespaces, as
+    ``ip netns`` knows them, and what each one is.
     """
 
     backend: str
@@ -80,8 +82,9 @@ class Report:
     places: Sequence[Place]
     leases: Sequence[Lease]
     matrix: Matrix
-    welcomes: Sequence[Welcome | None] = ()
-    left: Sequence[str]
+    answers: Sequence[Answer | None] = ()
+    left: Sequence[str] = ()
+    namespaces: Mapping[str, str] = field(default_factory=dict)
     seconds: float
 
     @property
@@ -89,17 +92,17 @@ class Report:
         return self.scenario.expected()
 
     @property
-    def visits(self) -> Sequence[Visit]:
-        """Those that were made, each with its welcome."""
-        return list(self.scenario.visits())[: len(self.welcomes)]
+    def connections(self) -> Sequence[Connection]:
+        """The connections that were tried; ``answers`` has the result of each."""
+        return list(self.scenario.connections())[: len(self.answers)]
 
     @property
     def problems(self) -> list[str]:
-        """All that is not as it should be, in words."""
+        """A text for everything that is not as expected."""
         return [
             *([] if self.scenario.routed else wrong_leases(self.scenario, self.leases)),
             *wrong_pings(self.matrix, self.expected),
-            *wrong_visits(self.visits, self.welcomes),
+            *wrong_connections(self.connections, self.answers),
             *(f"left over: {what}" for what in self.left),
         ]
 
@@ -120,17 +123,18 @@ class Report:
             "matrix": self.matrix,
             "expected": self.expected,
             "visits": [
-                visit_data(visit, welcome)
-                for visit, welcome in zip(self.visits, self.welcomes, strict=True)
+                connection_data(connection, answer)
+                for connection, answer in zip(self.connections, self.answers, strict=True)
             ],
             "leftovers": list(self.left),
             "ok": self.ok,
             "seconds": round(self.seconds, 2),
+            **({"namespaces": dict(self.namespaces)} if self.namespaces else {}),
         }
 
 
 def wrong_leases(scenario: Scenario, leases: Sequence[Lease]) -> list[str]:
-    """Guests without a lease, or with another address than theirs."""
+    """A text for each guest with no lease or with a wrong address."""
     given = {lease.guest: lease for lease in leases}
     wrong = []
     for guest in scenario.guests:
@@ -142,42 +146,48 @@ def wrong_leases(scenario: Scenario, leases: Sequence[Lease]) -> list[str]:
     return wrong
 
 
-def visit_data(visit: Visit, welcome: Welcome | None) -> dict[str, Any]:
-    """Plain data for JSON: ``host`` and ``seen_as`` are null where nobody answered."""
+def connection_data(connection: Connection, answer: Answer | None) -> dict[str, Any]:
+    """Plain data for JSON: ``host`` and ``seen_as`` are null without an answer."""
     return {
-        "what": visit.what,
-        "visitor": visit.visitor,
-        "address": str(visit.address),
-        "port": visit.port,
-        "host": welcome.host if welcome else None,
-        "seen_as": str(welcome.seen_as) if welcome else None,
-        "ok": is_as_expected(visit, welcome),
+        "what": connection.what,
+        "visitor": connection.client,
+        "address": str(connection.address),
+        "port": connection.port,
+        "host": answer.server if answer else None,
+        "seen_as": str(answer.source) if answer else None,
+        "ok": is_as_expected(connection, answer),
     }
 
 
-def is_as_expected(visit: Visit, welcome: Welcome | None) -> bool:
-    """Whether just who should have answered, and saw whom he should see, or nobody did."""
-    if welcome is None:
-        return visit.host is None
-    return (visit.host, visit.seen_as) == (welcome.host, welcome.seen_as)
+def is_as_expected(connection: Connection, answer: Answer | None) -> bool:
+    """Whether the expected server answered and saw the expected source, or none had to."""
+    if answer is None:
+        return connection.server is None
+    return (connection.server, connection.source) == (answer.server, answer.source)
 
 
-def wrong_visits(visits: Sequence[Visit], welcomes: Sequence[Welcome | None]) -> list[str]:
-    """Visits that came to another end than they should."""
-    wrong = []
-    for visit, welcome in zip(visits, welcomes, strict=True):
-        if not is_as_expected(visit, welcome):
-            found = f"{welcome.host} saw {welcome.seen_as}" if welcome else "nobody answered"
-            meant = f"{visit.host}, who sees {visit.seen_as}" if visit.host else "nobody"
-            wrong.append(
-                f"{visit.what}: {visit.visitor} to {visit.address}:{visit.port}: {found}, "
-                f"not {meant}"
-            )
-    return wrong
+def wrong_connections(
+    connections: Sequence[Connection], answers: Sequence[Answer | None]
+) -> list[str]:
+    """A text for each connection with another result than expected."""
+    return [
+        f"{connection.what}: {connection.client} to {connection.address}:{connection.port}: "
+        f"{_result(answer.server, answer.source) if answer else _NO_ANSWER}; "
+        f"expected: {_result(connection.server, connection.source)}"
+        for connection, answer in zip(connections, answers, strict=True)
+        if not is_as_expected(connection, answer)
+    ]
+
+
+_NO_ANSWER = "no answer"
+
+
+def _result(server: str | None, source: IPv4Address | None) -> str:
+    return _NO_ANSWER if server is None else f"answer from {server}, which saw {source}"
 
 
 def wrong_pings(matrix: Matrix, expected: Matrix) -> list[str]:
-    """Pairs that reached each other and should not, or the other way round."""
+    """A text for each pair that must reach each other and cannot, or the reverse."""
     return [
         f"{source} {'cannot reach' if expected[source][target] else 'reaches'} {target}"
         for source, row in matrix.items()

@@ -1,7 +1,6 @@
-"""The demo's data centre as pure data: who is where, and who may reach whom.
+"""The demo's data centre as pure data: what runs where, and who may reach whom.
 
-Beside the guests there is the internet: one host on the wire, the way to everything
-outside, which is a stranger to all tenants.
+One more host on the wire stands for the internet.  It belongs to no tenant.
 """
 
 from __future__ import annotations
@@ -15,13 +14,13 @@ from snnet.config import NetworkMode, VnicConfig, VnicRole
 from snnet.contract.dhcp import mac_of
 
 INTERNET = "internet"
-"""What the host outside is called."""
+"""Name of the host that stands for the internet."""
 
 WEB, SSH = 80, 22
-"""TCP ports that the internet, and that guests listen on."""
+"""TCP ports: the internet listens on ``WEB``, guests listen on ``SSH``."""
 
 Matrix = Mapping[str, Mapping[str, bool]]
-"""For each guest, by name, whether it reaches each of the others."""
+"""For each guest, by name: whether it reaches each other guest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +75,7 @@ class Subnet:
 
 @dataclass(frozen=True, slots=True)
 class Guest:
-    """A VM or a container of a tenant; its address is what DHCP shall give it."""
+    """A VM or a container of a tenant.  ``ip`` is the address it must get by DHCP."""
 
     name: str
     subnet: Subnet
@@ -93,7 +92,7 @@ class Guest:
         return self.role is VnicRole.TENANT_VM
 
     def vnic(self) -> VnicConfig:
-        """Its VNIC, on its compute node."""
+        """The guest's VNIC, on its compute node."""
         return VnicConfig(
             role=self.role,
             tenant_id=self.tenant.name,
@@ -122,7 +121,7 @@ class Guest:
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """A port of the concentrator of the guest's tenant that leads to the guest's SSH port."""
+    """A port of the tenant's concentrator, forwarded to the guest's SSH port."""
 
     port: int
     guest: Guest
@@ -130,37 +129,37 @@ class Forward:
 
 @dataclass(frozen=True, slots=True)
 class Public:
-    """An address of the internet that is the guest's."""
+    """A public address that belongs to the guest."""
 
     address: IPv4Address
     guest: Guest
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
-    """Somebody who opens a TCP connection.
+class Connection:
+    """A TCP connection that a guest or the internet tries to open.
 
-    ``host`` is who shall answer, and ``seen_as`` the address he shall see the
-    visitor come from; None: nobody shall answer.
+    ``server`` must answer, and must see the source address ``source``.  Where
+    ``server`` is None, nobody may answer.
     """
 
     what: str
-    visitor: str
+    client: str
     address: IPv4Address
     port: int
-    host: str | None = None
-    seen_as: IPv4Address | None = None
-    guest_ip: IPv4Address | None = None
-    """The visitor's own address, if he is a guest."""
+    server: str | None = None
+    source: IPv4Address | None = None
+    client_ip: IPv4Address | None = None
+    """The client's own address, for guests in routed mode."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """Compute nodes, guests, the internet, and in between a concentrator for each tenant.
+    """Compute nodes, guests, the internet, and a concentrator for each tenant.
 
-    ``outside`` is the address of the internet that guests ask for, ``internet`` its
-    place on the wire.  In routed mode there is no network node and no concentrator,
-    and tenants have different subnets.
+    ``internet`` is a host on the wire; guests connect to its other address ``outside``.
+    In routed mode there is no network node and no concentrator, and tenants use
+    different subnets.
     """
 
     mode: NetworkMode
@@ -184,56 +183,58 @@ class Scenario:
         return (*self.compute_nodes, *([self.network_node] if self.network_node else []))
 
     def tenant_networks(self) -> list[IPv4Network]:
-        """What the internet has a route to: all private networks, and public addresses."""
+        """The networks that the internet has routes to: private ones and public addresses."""
         return [
             IPv4Network("10.0.0.0/8"),
             *(IPv4Network(public.address) for public in self.publics),
         ]
 
-    def way_to(self, network: IPv4Network) -> IPv4Address | None:
-        """By whom the internet reaches one of these; None: it is on the wire.
+    def gateway_to(self, network: IPv4Network) -> IPv4Address | None:
+        """The internet's next hop to one of these networks, or None if it is on the wire.
 
-        Private networks by a concentrator: only that does not forward keeps it out.
+        Private networks are routed to a concentrator, so that only the concentrator's
+        refusal to forward keeps the internet out of them.
         """
         on_wire = self.routed or network.prefixlen == 32
         return None if on_wire else self.tenants[0].address.ip
 
-    def visits(self) -> Iterator[Visit]:
-        """Ways out and in: who shall reach what is on the other side, and who shall not."""
-        yield from (self._visits_routed() if self.routed else self._visits_by_concentrator())
+    def connections(self) -> Iterator[Connection]:
+        """Connections from guests to the internet and back, allowed and forbidden ones."""
+        yield from (self._routed() if self.routed else self._through_concentrators())
 
-    def _visits_by_concentrator(self) -> Iterator[Visit]:
-        stranger = self.internet.address.ip
+    def _through_concentrators(self) -> Iterator[Connection]:
+        internet_ip = self.internet.address.ip
         public = {item.guest: item.address for item in self.publics}
         for guest in self.guests:
-            seen_as = public.get(guest, guest.tenant.address.ip)
-            yield Visit("out, NAT", guest.name, self.outside, WEB, INTERNET, seen_as)
+            source = public.get(guest, guest.tenant.address.ip)
+            yield Connection("outbound NAT", guest.name, self.outside, WEB, INTERNET, source)
         for forward in self.forwards:
-            to, host = forward.guest.tenant.address.ip, forward.guest.name
-            yield Visit("port forward", INTERNET, to, forward.port, host, stranger)
-            for guest in self._friends(forward.guest):
-                seen_as = forward.guest.subnet.gateway
-                yield Visit("hairpin", guest.name, to, forward.port, host, seen_as)
+            to, server = forward.guest.tenant.address.ip, forward.guest.name
+            yield Connection("port forward", INTERNET, to, forward.port, server, internet_ip)
+            for guest in self._peers_of(forward.guest):
+                source = forward.guest.subnet.gateway
+                yield Connection("hairpin", guest.name, to, forward.port, server, source)
             for tenant in self.tenants:
                 if tenant != forward.guest.tenant:
-                    address = tenant.address.ip
-                    yield Visit("no forward", INTERNET, address, forward.port)
+                    yield Connection("no forward", INTERNET, tenant.address.ip, forward.port)
         for item in self.publics:
-            to, host, gateway = item.address, item.guest.name, item.guest.subnet.gateway
-            yield Visit("public IP", INTERNET, to, SSH, host, stranger)
-            for guest in self._friends(item.guest):
-                yield Visit("hairpin", guest.name, to, SSH, host, gateway)
+            to, server, gateway = item.address, item.guest.name, item.guest.subnet.gateway
+            yield Connection("public IP", INTERNET, to, SSH, server, internet_ip)
+            for guest in self._peers_of(item.guest):
+                yield Connection("hairpin", guest.name, to, SSH, server, gateway)
         for guest in self.guests[:1]:
-            yield Visit("past NAT", INTERNET, guest.ip, SSH)
+            yield Connection("private IP", INTERNET, guest.ip, SSH)
 
-    def _visits_routed(self) -> Iterator[Visit]:
+    def _routed(self) -> Iterator[Connection]:
         for guest in self.guests:
-            yield Visit("out, routed", guest.name, self.outside, WEB, INTERNET, guest.ip, guest.ip)
+            yield Connection(
+                "outbound", guest.name, self.outside, WEB, INTERNET, guest.ip, guest.ip
+            )
         for guest in (self.guests[0], self.guests[-1]):
-            yield Visit("in, unasked", INTERNET, guest.ip, SSH)
+            yield Connection("inbound", INTERNET, guest.ip, SSH)
 
-    def _friends(self, guest: Guest) -> Iterator[Guest]:
-        """One guest of the same tenant in the same subnet, and one in each other."""
+    def _peers_of(self, guest: Guest) -> Iterator[Guest]:
+        """One guest of the same tenant from each subnet, never ``guest`` itself."""
         seen = set()
         for other in self.guests:
             if other != guest and other.tenant == guest.tenant and other.subnet not in seen:
@@ -241,14 +242,14 @@ class Scenario:
                 yield other
 
     def pairs(self) -> Iterator[tuple[Guest, Guest]]:
-        """Every guest with every other."""
+        """Every ordered pair of two different guests."""
         for source in self.guests:
             for target in self.guests:
                 if source is not target:
                     yield source, target
 
     def expected(self) -> Matrix:
-        """Guests of one tenant reach each other, whatever the node and subnet; others never."""
+        """Guests of one tenant reach each other on every node and subnet; others never do."""
         matrix: dict[str, dict[str, bool]] = {guest.name: {} for guest in self.guests}
         for source, target in self.pairs():
             matrix[source.name][target.name] = source.tenant == target.tenant

@@ -1,6 +1,8 @@
-"""A VM's side of its VNIC: descriptors that give and take Ethernet frames.
+"""A VM's NIC: tap and macvtap descriptors, and cables that copy frames between two of them.
 
-See Documentation/networking/tuntap.rst, drivers/net/tun.c and tap.c.
+A hypervisor does the same: a frame that the guest sends is written to the descriptor of
+its VNIC, and a frame read from there goes to the guest.  See
+Documentation/networking/tuntap.rst, drivers/net/tun.c and tap.c.
 """
 
 from __future__ import annotations
@@ -8,7 +10,9 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
+import select
 import tempfile
+import threading
 from struct import Struct
 
 from snnet.contract import ApiError, error_for
@@ -29,12 +33,72 @@ _FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432
 _CLOEXEC = 1
 _FSCONFIG_CMD_CREATE = 6
 
+_FRAME = 65536 + 22
+"""Bytes of the longest frame: an IP packet of 64 KiB and an Ethernet header with two tags."""
+_BURST = 64
+"""Frames to copy from one end before the other ends get their turn."""
+
+
+class Cables:
+    """Pairs of descriptors, and one thread that copies frames between them.
+
+    Owns the descriptors; ``close()`` ends the thread and closes them.
+    """
+
+    def __init__(self) -> None:
+        self._other: dict[int, int] = {}
+        self._poll = select.epoll()
+        self._end = os.eventfd(0, os.EFD_CLOEXEC)
+        self._poll.register(self._end, select.EPOLLIN)
+        self._thread = threading.Thread(target=self._copy, name="snnet-cables", daemon=True)
+        self._thread.start()
+
+    def join(self, one: int, other: int) -> None:
+        """Connect two descriptors, each of which reads and writes whole frames."""
+        self._other[one], self._other[other] = other, one
+        for fd in (one, other):
+            os.set_blocking(fd, False)
+        for fd in (one, other):
+            self._poll.register(fd, select.EPOLLIN)
+
+    def close(self) -> None:
+        """Stop copying and close all descriptors; may be repeated."""
+        if self._thread.is_alive():
+            os.eventfd_write(self._end, 1)
+            self._thread.join()
+            self._poll.close()
+            os.close(self._end)
+        while self._other:
+            os.close(self._other.popitem()[0])
+
+    def _copy(self) -> None:
+        while True:
+            for fd, _ in self._poll.poll():
+                if fd == self._end:
+                    return
+                self._pass_on(fd, self._other[fd])
+
+    def _pass_on(self, source: int, target: int) -> None:
+        for _ in range(_BURST):
+            try:
+                frame = os.read(source, _FRAME)
+            except BlockingIOError:
+                return
+            except OSError:
+                # The link was deleted: no frame will ever arrive here again.
+                self._poll.unregister(source)
+                return
+            try:
+                os.write(target, frame)
+            except OSError:
+                continue  # the link is down: the frame is lost, as on any wire
+
 
 def open_tap(namespace: Namespace, name: str, mac: str | None = None) -> int:
-    """A descriptor of the tap of this name.
+    """Open the tap of this name and return its descriptor.
 
-    If there is none, it is made, and lives as long as the descriptor.
-    ``mac`` is for the tap itself.
+    A tap that does not exist is created and lives as long as the descriptor.
+    ``mac`` is the MAC address to set on the tap.
     """
 
     def attach() -> int:
@@ -56,10 +120,10 @@ def open_tap(namespace: Namespace, name: str, mac: str | None = None) -> int:
 
 
 def open_macvtap(namespace: Namespace, port: CnciVnic) -> int:
-    """A descriptor of a concentrator's VNIC, which was made in this namespace.
+    """Open a concentrator's VNIC, a macvtap in this namespace; return its descriptor.
 
-    In a container /dev may lack the node of a new device: then it is made for
-    as long as it takes to open it.
+    In a container /dev may lack the node of a new device; a temporary node is then
+    created and removed again once it is open.
     """
     number = namespace.call(lambda: _device_number(port))
     try:
@@ -94,7 +158,8 @@ def _is_device(path: str, number: int) -> bool:
 def _device_number(port: CnciVnic) -> int:
     """The number of the character device, from the sysfs of the caller's namespace.
 
-    That sysfs is mounted nowhere: /sys shows the namespace of whoever mounted it.
+    /sys shows the namespace of the process that mounted it, so the sysfs of this
+    namespace is opened without mounting it anywhere.
     """
     libc = ctypes.CDLL(None, use_errno=True)
 

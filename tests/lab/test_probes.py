@@ -7,7 +7,7 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from snnet.lab.echo import Echoes
+from snnet.lab.probes import Pings
 from snnet.system.namespaces import Namespace
 
 pytestmark = pytest.mark.kernel
@@ -37,18 +37,18 @@ def guests() -> Iterator[dict[str, Namespace]]:
 
 def test_only_who_heard_the_request_counts_as_reached(guests: dict[str, Namespace]) -> None:
     pairs = [(source, target) for source in guests for target in guests if source != target]
-    with Echoes(guests) as echoes:
-        echoes.send(pairs, ADDRESSES)
-        assert echoes.listen(5, {("a", "b"), ("b", "a")})
-        echoes.listen(0.1)
-    assert echoes.reached == {("a", "b"), ("b", "a")}
+    with Pings(guests) as pings:
+        pings.send(pairs, ADDRESSES)
+        assert pings.listen(5, {("a", "b"), ("b", "a")})
+        pings.listen(0.1)
+    assert pings.reached == {("a", "b"), ("b", "a")}
     # b answered the request that was meant for its twin; that proves nothing.
-    assert ("a", "twin") in echoes.answered
-    assert ("a", "twin") not in echoes.requested
+    assert ("a", "twin") in pings.answered
+    assert ("a", "twin") not in pings.requested
 
 
 def test_another_run_does_not_take_these_for_its_own(guests: dict[str, Namespace]) -> None:
-    with Echoes(guests) as mine, Echoes(guests) as other:
+    with Pings(guests) as mine, Pings(guests) as other:
         mine.send([("a", "b")], ADDRESSES)
         assert mine.listen(5, {("a", "b")})
         assert not other.listen(0.1, {("a", "b")})
@@ -56,7 +56,7 @@ def test_another_run_does_not_take_these_for_its_own(guests: dict[str, Namespace
 
 def test_a_guest_without_address_reaches_nobody(guests: dict[str, Namespace]) -> None:
     guests["a"].ip(["address flush dev eth0"])
-    with Echoes(guests) as echoes:
-        echoes.send([("a", "b"), ("b", "a")], ADDRESSES)
-        echoes.listen(0.2)
-    assert echoes.reached == set()
+    with Pings(guests) as pings:
+        pings.send([("a", "b"), ("b", "a")], ADDRESSES)
+        pings.listen(0.2)
+    assert pings.reached == set()

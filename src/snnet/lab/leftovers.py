@@ -1,4 +1,4 @@
-"""What a lab could leave on the machine, found by asking it."""
+"""What a lab could leave on the machine: links, files, processes, namespaces."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _OWNER = "demo"
 
 
 def own_links(backend: str) -> set[str]:
-    """Links of snnet in the caller's own network namespace, by name."""
+    """Names of snnet's links in the caller's own network namespace."""
     host = RealHost(owner=_OWNER)
     try:
         driver = plugins.open_driver(plugins.BACKENDS, backend, host)
@@ -35,7 +35,7 @@ def own_links(backend: str) -> set[str]:
 
 
 def runtime_files() -> set[Path]:
-    """All that is in the runtime directory."""
+    """Every file in the runtime directory."""
     host = RealHost(owner=_OWNER)
     try:
         return set(host.runtime.iterdir())
@@ -44,7 +44,7 @@ def runtime_files() -> set[Path]:
 
 
 def files_about(namespaces: Iterable[Namespace], files: Iterable[Path]) -> dict[Path, str]:
-    """Those of the runtime files that name one of the namespaces, and what it stands for."""
+    """Files with the id of one of the namespaces in their names, and that namespace's name."""
     names = {namespace.id.replace(":", "."): namespace.name for namespace in namespaces}
     return {
         file: name
@@ -54,8 +54,8 @@ def files_about(namespaces: Iterable[Namespace], files: Iterable[Path]) -> dict[
     }
 
 
-def remove(files: Iterable[Path]) -> None:
-    """Remove runtime files and folders; what is gone already is no error."""
+def remove_files(files: Iterable[Path]) -> None:
+    """Remove runtime files and folders.  A file that is already gone is not an error."""
     for file in files:
         if file.is_dir() and not file.is_symlink():
             shutil.rmtree(file, ignore_errors=True)
@@ -64,7 +64,7 @@ def remove(files: Iterable[Path]) -> None:
 
 
 def still_open(namespaces: Iterable[Namespace]) -> Iterator[str]:
-    """Namespaces that were closed and that a descriptor of ours still keeps, in words."""
+    """A text for each closed namespace that a descriptor of this process still keeps."""
     names = {namespace.id: namespace.name for namespace in namespaces}
     for fd in os.listdir("/proc/self/fd"):
         try:

@@ -1,4 +1,4 @@
-"""DHCP as guests do it: a real client in each guest's namespace."""
+"""A real DHCP client, run in each guest's namespace."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from .lab import Lease
 
 PROGRAM = "busybox"
 _TRIES = 20
-"""Discovers sent, a second apart, before a guest gives up."""
+"""DHCPDISCOVER messages to send, one a second, before a guest gives up."""
 
-# What udhcpc runs at the start, and once it has a lease; see its --help.  The
-# applets of this busybox come before all programs of the same name.
+# udhcpc runs this script when it starts and when it has a lease; see its --help.
+# Applets of this busybox take precedence over programs of the same name.
 _SCRIPT = """#!{busybox} sh
 set -e
 case $1 in
@@ -47,12 +47,12 @@ class DhcpClient:
 
     @contextmanager
     def script(self) -> Iterator[str]:
-        """The path of the script, which is nowhere on a disk."""
+        """The path of the script, a file in memory."""
         fd = os.memfd_create("udhcpc-script", os.MFD_CLOEXEC)
         try:
             os.write(fd, _SCRIPT.format(busybox=self._program).encode())
             os.fchmod(fd, 0o500)
-            # Opened anew for reading: a file that is open for writing cannot be run.
+            # Opened again for reading: a file that is open for writing cannot be executed.
             reader = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
         finally:
             os.close(fd)
@@ -62,7 +62,7 @@ class DhcpClient:
             os.close(reader)
 
     def lease(self, namespace: Namespace, link: str, script: str) -> Lease | None:
-        """Get a lease for the link and configure it; None where nobody gave one."""
+        """Get a lease for the link and configure it; None if no server answered."""
         options = f"-i {link} -f -n -q -T 1 -t {_TRIES} -O mtu".split()
         done = run(
             [self._program, "udhcpc", *options, "-s", script],
@@ -77,5 +77,7 @@ class DhcpClient:
                         namespace.name, IPv4Interface(address), IPv4Address(router), int(mtu)
                     )
         if done.returncode == 0:
-            raise ApiError(f"{namespace.name}: the DHCP client said: {done.stderr.strip()}")
+            raise ApiError(
+                f"{namespace.name}: the DHCP client reported no lease: {done.stderr.strip()}"
+            )
         return None

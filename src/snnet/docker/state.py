@@ -1,0 +1,218 @@
+"""The plugin's state: what it has promised to Docker, in memory and in a store.
+
+Every change is written to the store first, then to memory, and only then is the request
+answered.  So a plugin that is killed at any instruction remembers everything that Docker
+was told.
+"""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv4Network
+from typing import ClassVar, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from snnet.contract import IPAddress, SnnetError, Store, Write
+
+# Holders of an address that are not endpoint ids; no id has a colon.
+
+OFFERED = ""
+"""The address was given to Docker, and no endpoint uses it yet."""
+
+RETURNED = ":returned"
+"""The address belonged to a removed endpoint, and Docker has not released it yet."""
+
+NETWORK = ":network"
+"""The address belongs to the network itself: its gateway or an auxiliary address."""
+
+
+class Document(BaseModel, ABC):
+    """One document of the store."""
+
+    model_config = ConfigDict(frozen=True)
+    table: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def key(self) -> str:
+        """The document's key in its table."""
+
+
+class SubnetDocument(Document):
+    """A document with an id that belongs to a tenant's subnet."""
+
+    id: str
+    tenant_id: str
+    subnet_id: str
+
+    @property
+    def key(self) -> str:
+        return self.id
+
+    @property
+    def scope(self) -> tuple[str, str]:
+        """The ids of the tenant and the subnet."""
+        return (self.tenant_id, self.subnet_id)
+
+
+class Pool(SubnetDocument):
+    """An address pool that Docker requested.
+
+    Containers get addresses from ``range``.  Pools of the same tenant and subnet share
+    their addresses and never give out one twice.  A pool without tenant and subnet (both
+    empty) shares with none.  ``network_id`` is the network that the pool is known to serve,
+    or empty.  ``since`` is the time of the request (Unix time, seconds).
+    """
+
+    table: ClassVar[str] = "pools"
+    subnet: IPv4Network
+    range: IPv4Network
+    network_id: str = ""
+    since: float
+
+
+class Address(Document):
+    """An address that is in use.
+
+    ``holder`` is an endpoint's id, or OFFERED, RETURNED or NETWORK; ``since`` is when that
+    holder got it (Unix time, seconds).  ``owed`` counts how often the address was offered
+    again before Docker released it.  That many release requests belong to earlier holders.
+    """
+
+    table: ClassVar[str] = "addresses"
+    pool_id: str
+    ip: IPv4Address
+    holder: str
+    owed: int = 0
+    since: float
+
+    @property
+    def key(self) -> str:
+        return f"{self.pool_id}/{self.ip}"
+
+
+class Network(SubnetDocument):
+    """A Docker network and the tenant's subnet it is mapped to.
+
+    If ``bridge`` is set, a controller creates the VNICs and the plugin only maps them.
+    ``own`` holds the network's gateway and auxiliary addresses.  A network that is
+    ``deleted`` is forgotten together with its last endpoint.
+    """
+
+    table: ClassVar[str] = "networks"
+    subnet: IPv4Network
+    gateway: IPv4Address | None = None
+    own: tuple[IPv4Address, ...] = ()
+    bridge: str = ""
+    subnet_key: int | None = None
+    concentrator_id: str | None = None
+    concentrator_ip: IPAddress | None = None
+    mtu: int | None = None
+    internal: bool = False
+    deleted: bool = False
+
+
+class Endpoint(SubnetDocument):
+    """A container's connection to a network, and its VNIC.
+
+    ``made``: the plugin created the VNIC and destroys it with the endpoint.  ``joined``: a
+    container uses the endpoint.  ``since`` is when ``joined`` last changed (Unix time,
+    seconds).
+    """
+
+    table: ClassVar[str] = "endpoints"
+    network_id: str
+    vnic_id: str
+    ip: IPv4Address
+    mac: str
+    made: bool
+    joined: bool = False
+    since: float
+
+    def same_as(self, other: Endpoint) -> bool:
+        """Whether the two are equal, apart from ``joined`` and ``since``."""
+        return self.model_copy(update={"joined": other.joined, "since": other.since}) == other
+
+    @property
+    def place(self) -> tuple[str, str, IPv4Address]:
+        """Subnet and address, which no two endpoints share."""
+        return (*self.scope, self.ip)
+
+
+R = TypeVar("R", bound=Document)
+
+
+class Table(Generic[R]):
+    """All documents of one kind.  Reading needs no lock."""
+
+    def __init__(self, kind: type[R], store: Store) -> None:
+        self.kind = kind
+        self._records: dict[str, R] = {}
+        for key, document in store.read(kind.table).items():
+            try:
+                self._records[key] = kind.model_validate(document)
+            except ValidationError as error:
+                raise SnnetError(
+                    f"cannot read {key!r} in table {kind.table!r} of the store: "
+                    f"{describe(error)}; restore the store, or remove it and all networks "
+                    "of this driver in Docker"
+                ) from error
+
+    def get(self, key: str) -> R | None:
+        return self._records.get(key)
+
+    def all(self) -> list[R]:
+        return list(self._records.values())
+
+    def put(self, key: str, document: R | None) -> None:
+        """Replace a document in memory; None removes it."""
+        if document is None:
+            self._records.pop(key, None)
+        else:
+            self._records[key] = document
+
+
+class State:
+    """All documents.
+
+    A caller that reads documents to decide on a change holds ``lock`` during both.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.lock = threading.RLock()
+        self._store = store
+        self.pools = Table(Pool, store)
+        self.addresses = Table(Address, store)
+        self.networks = Table(Network, store)
+        self.endpoints = Table(Endpoint, store)
+        self._tables: dict[str, Table[Document]] = {
+            table.kind.table: table  # type: ignore[misc]
+            for table in (self.pools, self.addresses, self.networks, self.endpoints)
+        }
+
+    def write(self, *put: Document, remove: Iterable[Document] = ()) -> None:
+        """Write and remove documents, all or nothing.  A document replaces that of its key."""
+        changes: list[tuple[Document, Document | None]] = [(document, None) for document in remove]
+        changes += [(document, document) for document in put]
+        if not changes:
+            return
+        with self.lock:
+            self._store.write(
+                [
+                    Write(old.table, old.key, new.model_dump(mode="json") if new else None)
+                    for old, new in changes
+                ]
+            )
+            for old, new in changes:
+                self._tables[old.table].put(old.key, new)
+
+
+def describe(error: ValidationError) -> str:
+    """A validation error in one line: each field and what is wrong with it."""
+    return "; ".join(
+        f"{'.'.join(map(str, item['loc'])) or 'body'}: {item['msg'].lower()}"
+        for item in error.errors(include_url=False, include_input=False)
+    )

@@ -1,0 +1,220 @@
+"""Pings and TCP connections between namespaces, observed at both ends.
+
+Guests of different tenants may have the same address, so an answer alone does not
+show who was reached.  A raw ICMP socket in each guest's namespace sees every echo
+request and reply that the guest's kernel receives; each request carries a token that
+names its sender and its target.  A TCP listener sends its own name and the source
+address it saw.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import selectors
+import socket
+import struct
+import time
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import ExitStack
+from ipaddress import IPv4Address
+
+from snnet.system.namespaces import Namespace
+
+from .lab import Answer
+from .scenario import Connection
+
+Pair = tuple[str, str]
+"""A sender and its target, by name."""
+
+_ECHO_REPLY, _ECHO = 0, 8  # RFC 792
+_ICMP = struct.Struct("!BBHHH")  # type, code, checksum, identifier, sequence
+_TOKEN = struct.Struct("!16sHH")  # of this run; sender, target
+_BURST = 32
+"""Requests to send before reading answers, so that no queue overflows."""
+
+_CONNECT_TIMEOUT = 8.0
+"""Seconds to wait for an expected answer; TCP retries after 1 and 3 seconds."""
+_SETTLE_TIME = 0.4
+"""Seconds to keep listening after all expected answers, for answers that must not come."""
+
+
+class Pings:
+    """A raw ICMP socket in each guest.
+
+    ``requested``: pairs whose target received the request.  ``answered``: pairs
+    whose sender received the reply.  A context manager that closes the sockets.
+    """
+
+    def __init__(self, guests: Mapping[str, Namespace]) -> None:
+        self.requested: set[Pair] = set()
+        self.answered: set[Pair] = set()
+        self._names = list(guests)
+        self._run = os.urandom(16)
+        self._sockets: dict[str, socket.socket] = {}
+        self._selector = selectors.DefaultSelector()
+        with ExitStack() as opened:
+            opened.callback(self.close)
+            for name, namespace in guests.items():
+                self._sockets[name] = sock = namespace.call(icmp_socket)
+                self._selector.register(sock, selectors.EVENT_READ, name)
+            opened.pop_all()
+
+    @property
+    def reached(self) -> set[Pair]:
+        """Pairs whose target received the request and whose sender received the reply."""
+        return self.requested & self.answered
+
+    def send(self, pairs: Collection[Pair], addresses: Mapping[str, IPv4Address]) -> None:
+        """Send one request for each pair; a request that cannot be sent counts as lost."""
+        for number, (sender, target) in enumerate(pairs, 1):
+            token = _TOKEN.pack(self._run, self._names.index(sender), self._names.index(target))
+            try:
+                self._sockets[sender].sendto(
+                    echo_request(number, token), (str(addresses[target]), 0)
+                )
+            except OSError:
+                continue  # no route: this guest has no lease
+            if number % _BURST == 0:
+                self.listen(0)
+
+    def listen(self, seconds: float, enough: Collection[Pair] | None = None) -> bool:
+        """Receive for up to ``seconds``; return True as soon as ``enough`` are reached."""
+        end = time.monotonic() + seconds
+        while True:
+            for key, _ in self._selector.select(max(0.0, end - time.monotonic())):
+                self._receive(key.data)
+            if enough is not None and self.reached.issuperset(enough):
+                return True
+            if time.monotonic() >= end:
+                return False
+
+    def _receive(self, receiver: str) -> None:
+        try:
+            packet = self._sockets[receiver].recv(65536)
+        except BlockingIOError:
+            return
+        message = packet[4 * (packet[0] & 0x0F) :]  # after the IP header
+        if len(message) != _ICMP.size + _TOKEN.size:
+            return
+        run, sender_number, target_number = _TOKEN.unpack_from(message, _ICMP.size)
+        if run != self._run:
+            return
+        sender, target = self._names[sender_number], self._names[target_number]
+        if message[0] == _ECHO and receiver == target:
+            self.requested.add((sender, target))
+        elif message[0] == _ECHO_REPLY and receiver == sender:
+            self.answered.add((sender, target))
+
+    def close(self) -> None:
+        """Close the sockets; may be repeated."""
+        self._selector.close()
+        for sock in self._sockets.values():
+            sock.close()
+
+    def __enter__(self) -> Pings:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def icmp_socket() -> socket.socket:
+    """A non-blocking raw ICMP socket in the caller's network namespace."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+    sock.setblocking(False)
+    return sock
+
+
+def echo_request(sequence: int, token: bytes) -> bytes:
+    """An ICMP echo request (RFC 792) with this payload, which has an even length."""
+    identifier = os.getpid() & 0xFFFF
+    header = _ICMP.pack(_ECHO, 0, 0, identifier, sequence)
+    return _ICMP.pack(_ECHO, 0, _checksum(header + token), identifier, sequence) + token
+
+
+def _checksum(message: bytes) -> int:
+    """The Internet checksum (RFC 1071) of an even number of bytes."""
+    total: int = sum(struct.unpack(f"!{len(message) // 2}H", message))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+
+
+class Servers:
+    """A TCP listener in each namespace, on its port.
+
+    A context manager that closes the listeners and the connections made to them.
+    """
+
+    def __init__(self, places: Mapping[str, tuple[Namespace, int]]) -> None:
+        self._places = places
+        self._open = ExitStack()
+        self._selector = selectors.DefaultSelector()
+        self._open.callback(self._selector.close)
+        with ExitStack() as opened:
+            opened.callback(self._open.close)
+            for name, (namespace, port) in places.items():
+                listener = self._open.enter_context(namespace.call(_tcp_socket))
+                listener.bind(("", port))
+                listener.listen(64)
+                self._selector.register(listener, selectors.EVENT_READ, name)
+            opened.pop_all()
+
+    def connect(self, connections: Sequence[Connection]) -> list[Answer | None]:
+        """Open all connections at once; return who answered each."""
+        answers: list[Answer | None] = [None] * len(connections)
+        for number, connection in enumerate(connections):
+            self._open_connection(number, connection)
+        waiting = {number for number, each in enumerate(connections) if each.server is not None}
+        end = time.monotonic() + _CONNECT_TIMEOUT
+        while waiting and time.monotonic() < end:
+            self._receive(end, answers)
+            waiting -= {number for number in waiting if answers[number] is not None}
+        end = time.monotonic() + _SETTLE_TIME
+        while time.monotonic() < end:
+            self._receive(end, answers)
+        return answers
+
+    def _open_connection(self, number: int, connection: Connection) -> None:
+        namespace, _ = self._places[connection.client]
+        sock = self._open.enter_context(namespace.call(_tcp_socket))
+        code = sock.connect_ex((str(connection.address), connection.port))
+        if code in (0, errno.EINPROGRESS):
+            self._selector.register(sock, selectors.EVENT_READ, number)
+
+    def _receive(self, end: float, answers: list[Answer | None]) -> None:
+        for key, _ in self._selector.select(max(0.0, end - time.monotonic())):
+            sock = key.fileobj
+            assert isinstance(sock, socket.socket)
+            if isinstance(key.data, str):
+                _accept(sock, key.data)
+                continue
+            self._selector.unregister(sock)
+            try:
+                server, _, source = sock.recv(200).decode().partition(" ")
+            except OSError:  # refused, or no route
+                continue
+            if source:
+                answers[key.data] = Answer(server, IPv4Address(source))
+
+    def __enter__(self) -> Servers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+
+def _accept(listener: socket.socket, name: str) -> None:
+    try:
+        client, (address, _) = listener.accept()
+    except OSError:  # the client has closed the connection already
+        return
+    with client:
+        client.sendall(f"{name} {address}".encode())
+
+
+def _tcp_socket() -> socket.socket:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    return sock
