@@ -17,7 +17,7 @@ TESTS ?=
 # The second run is faster for what the first one compiled.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test test-fake test-kernel test-vm test-examples lint bench packages-demo packages-kernel clean
+.PHONY: help demo test test-fake test-kernel test-vm test-examples test-pythons coverage mutants lint bench packages-demo packages-kernel clean
 
 help:
 	@echo 'make demo         build a small data centre and ping through it (as root: a real one)'
@@ -26,7 +26,10 @@ help:
 	@echo 'make test-kernel  the real kernel, in fresh namespaces (root)'
 	@echo 'make test-vm      real GRE, Geneve and macvtap, and the demo over them, in a VM (root)'
 	@echo 'make test-examples  third-party distributions: built, installed and tested (root)'
-	@echo 'make lint         ruff, mypy, import-linter'
+	@echo 'make test-pythons  the fake-backend suite on every supported Python found here'
+	@echo 'make coverage     the fake-backend suite, failing below the floor in pyproject.toml'
+	@echo 'make mutants      mutation tests of MUTATE (snnet.core): which changes no test notices'
+	@echo 'make lint         ruff, mypy, import-linter, changelog fragments'
 	@echo 'make bench        benchmarks (root for the netlink ones)'
 	@echo 'make clean        remove the virtual environment and all caches'
 
@@ -48,11 +51,21 @@ test-vm: $(READY)
 test-examples: $(READY) packages-kernel
 	@tools/as-root env PYTHON=$(BIN)/python tools/test-examples
 
+test-pythons:
+	@tools/test-pythons $(PYTHONS)
+
+coverage: $(READY)
+	$(PYTEST) $(BOTH) -m 'not kernel' --cov --cov-report=term
+
+mutants: $(READY)
+	$(BIN)/python tools/mutants.py $(MUTATE)
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check src tests benchmarks tools examples
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/towncrier build --draft --version next > /dev/null
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks $(BENCH)
@@ -68,4 +81,4 @@ $(READY): pyproject.toml tools/make-venv
 	touch $@
 
 clean:
-	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .cache mutants .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
