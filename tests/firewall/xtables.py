@@ -89,6 +89,21 @@ class Xtables:
             except Refused as refused:
                 return Completed(refused.code, "", f"{argv[0]}: {refused}\n")
 
+    def run(self, argv: Sequence[str]) -> tuple[int, str, str]:
+        """The same for somebody else: it is not kept."""
+        done = self(argv, "")
+        self.said.pop()
+        return done.returncode, done.stdout, done.stderr
+
+    def read(self, path: str) -> str:
+        """The files of /proc that tell which of the old tables are there, and of IPv6."""
+        tool = {"ip_tables_names": "iptables", "ip6_tables_names": "ip6tables"}
+        name = path.rpartition("/")[2]
+        if name in tool:
+            return "".join(f"{table}\n" for table in self._of(tool[name], "legacy"))
+        assert name == "snmp6"
+        return "Ip6InReceives 0\n"
+
     def rules(self) -> str:
         """Everything there is, but tables that nobody has put anything into."""
         return "\n".join(
@@ -144,6 +159,10 @@ class Xtables:
         return "".join(printed)
 
     def _do(self, tool: str, name: str, table: Table, words: list[str]) -> str:
+        if words == ["-F"]:
+            for rules in table.chains.values():
+                rules.clear()
+            return ""
         verb, chain, *rest = words
         if verb not in ("-S", "-L", "-C"):
             self._may(f"{tool} {name} {' '.join(words)}")
@@ -161,6 +180,8 @@ class Xtables:
             table.policies[chain] = rest[0]
         elif verb == "-F":
             rules.clear()
+        elif verb == "-D" and rest[0].isdecimal():
+            del rules[int(rest[0]) - 1]
         elif verb == "-X":
             if rules or any(_leads(rule) == chain for all in table.chains.values() for rule in all):
                 raise Refused(4, f"CHAIN_DEL failed (Device or resource busy): chain {chain}")
