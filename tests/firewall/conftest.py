@@ -10,8 +10,11 @@ import pytest
 from snnet.firewall import nft
 from snnet.firewall.iptables import programs as iptables_programs
 from snnet.system.conntrack import Conntrack, Match
+from snnet.system.nfnetlink import Nfnetlink
 
+from . import nf_tables as nf_tables_in_memory
 from . import programs
+from .nf_tables import NfTables
 from .xtables import NAMES, Xtables
 
 
@@ -37,4 +40,22 @@ def xtables(patch: pytest.MonkeyPatch, tmp_path: Path, forgotten: list[Match]) -
     programs.install(patch, tmp_path / "bin", NAMES, tables)
     patch.setattr(nft, "_binding", lambda: None)
     patch.setattr(iptables_programs, "_read", tables.read)
+    return tables
+
+
+@pytest.fixture
+def nf_tables(patch: pytest.MonkeyPatch, tmp_path: Path, forgotten: list[Match]) -> NfTables:
+    """``nft`` is the only program there is, and what it sets is what the kernel tells."""
+    tables = NfTables()
+    programs.install(patch, tmp_path / "bin", nf_tables_in_memory.NAMES, tables)
+    patch.setattr(nft, "_binding", lambda: None)
+
+    def ask(self: Nfnetlink, kind: int, asked: bytes, family: int = 0) -> list[bytes]:
+        return tables.ask(kind, asked, family)
+
+    def dump(self: Nfnetlink, kind: int, asked: bytes = b"", family: int = 0) -> list[bytes]:
+        return tables.dump(kind, asked, family)
+
+    patch.setattr(Nfnetlink, "ask", ask)
+    patch.setattr(Nfnetlink, "dump", dump)
     return tables
