@@ -10,7 +10,6 @@ import pytest
 from snnet.firewall import nft
 from snnet.firewall.iptables import programs as iptables_programs
 from snnet.system.conntrack import Conntrack, Match
-from snnet.system.nfnetlink import Nfnetlink
 
 from . import nf_tables as nf_tables_in_memory
 from . import programs
@@ -49,13 +48,5 @@ def nf_tables(patch: pytest.MonkeyPatch, tmp_path: Path, forgotten: list[Match])
     tables = NfTables()
     programs.install(patch, tmp_path / "bin", nf_tables_in_memory.NAMES, tables)
     patch.setattr(nft, "_binding", lambda: None)
-
-    def ask(self: Nfnetlink, kind: int, asked: bytes, family: int = 0) -> list[bytes]:
-        return tables.ask(kind, asked, family)
-
-    def dump(self: Nfnetlink, kind: int, asked: bytes = b"", family: int = 0) -> list[bytes]:
-        return tables.dump(kind, asked, family)
-
-    patch.setattr(Nfnetlink, "ask", ask)
-    patch.setattr(Nfnetlink, "dump", dump)
+    tables.answer(patch)
     return tables

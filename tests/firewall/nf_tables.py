@@ -18,8 +18,10 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any
 
+import pytest
+
 from snnet.system.netlink import NetlinkError
-from snnet.system.nfnetlink import attribute, attributes
+from snnet.system.nfnetlink import Nfnetlink, attribute, attributes
 from snnet.system.process import Completed
 
 NAMES = ["nft", "sh"]
@@ -89,6 +91,18 @@ class NfTables:
         script = text if words == ["-f", "-"] else " ".join(words)
         with self._lock:
             return self._script(script)
+
+    def answer(self, patch: pytest.MonkeyPatch) -> None:
+        """Have requests to the kernel answered from here."""
+
+        def ask(_: Nfnetlink, kind: int, asked: bytes, family: int = 0) -> list[bytes]:
+            return self.ask(kind, asked, family)
+
+        def dump(_: Nfnetlink, kind: int, asked: bytes = b"", family: int = 0) -> list[bytes]:
+            return self.dump(kind, asked, family)
+
+        patch.setattr(Nfnetlink, "ask", ask)
+        patch.setattr(Nfnetlink, "dump", dump)
 
     def text(self) -> str:
         """Everything there is."""
