@@ -98,12 +98,7 @@ def test_nft(netns: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         while scripts:
             assert tables(["nft", "-f", "-"], scripts.pop(0)).returncode == 0
         with monkeypatch.context() as patch:
-            patch.setattr(Nfnetlink, "ask", lambda self, *asked: tables.ask(*asked))
-            patch.setattr(
-                Nfnetlink,
-                "dump",
-                lambda self, kind, asked=b"", family=0: tables.dump(kind, asked, family),
-            )
+            tables.answer(patch)
             assert told() == by_kernel
     reader.close()
     driver.close()
