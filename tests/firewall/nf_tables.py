@@ -6,7 +6,6 @@ back in the kernel's bytes; the product's own encoder is not used for that.
 
 from __future__ import annotations
 
-import copy
 import errno
 import json
 import os
@@ -58,6 +57,14 @@ class Table:
     chains: dict[str, list[str]] = field(default_factory=dict)
     hooks: dict[str, str] = field(default_factory=dict)
     sets: dict[str, Set] = field(default_factory=dict)
+
+    def copy(self) -> Table:
+        chains = {chain: list(rules) for chain, rules in self.chains.items()}
+        sets = {
+            name: Set(found.spec, found.types, dict(found.elements))
+            for name, found in self.sets.items()
+        }
+        return Table(chains, dict(self.hooks), sets)
 
 
 Tables = dict[tuple[str, str], Table]
@@ -111,7 +118,7 @@ class NfTables:
     # -- scripts -----------------------------------------------------------------------
 
     def _script(self, script: str) -> Completed:
-        tables, printed = copy.deepcopy(self.tables), ""
+        tables, printed = {key: table.copy() for key, table in self.tables.items()}, ""
         refused: list[tuple[bool, int, str]] = []
         for number, line in enumerate(script.splitlines(), start=1):
             try:

@@ -7,9 +7,7 @@ restore text takes effect whole or not at all.
 
 from __future__ import annotations
 
-import copy
 import re
-import shlex
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -52,6 +50,10 @@ class Table:
 
     chains: dict[str, list[str]] = field(default_factory=dict)
     policies: dict[str, str] = field(default_factory=dict)
+
+    def copy(self) -> Table:
+        chains = {chain: list(rules) for chain, rules in self.chains.items()}
+        return Table(chains, dict(self.policies))
 
 
 class Xtables:
@@ -129,7 +131,7 @@ class Xtables:
         if words[0] == "-t":
             name, words = words[1], words[2:]
         tables = self._of(tool, variant)
-        table = copy.deepcopy(tables.get(name) or _fresh(tool, name))
+        table = (tables.get(name) or _fresh(tool, name)).copy()
         printed = self._do(tool, name, table, words)
         tables[name] = table
         return printed
@@ -143,7 +145,7 @@ class Xtables:
                 if name:
                     tables[name] = table
                 name = line[1:]
-                table = copy.deepcopy(tables.get(name) or _fresh(tool, name))
+                table = (tables.get(name) or _fresh(tool, name)).copy()
             elif line == "COMMIT":
                 tables[name], name = table, ""
             elif line.startswith(":"):
@@ -152,7 +154,7 @@ class Xtables:
                 if policy != "-" and chain in _HOOKS[name]:
                     table.policies[chain] = policy
             else:
-                printed.append(self._do(tool, name, table, shlex.split(line)))
+                printed.append(self._do(tool, name, table, _words(line)))
         if name:
             assert tool == "ebtables", "a table without COMMIT has no effect"
             tables[name] = table
@@ -231,6 +233,11 @@ class Xtables:
         yield from (f":{chain} {table.policies.get(chain, none)}{count}" for chain in chains)
         for chain in chains:
             yield from (f"-A {chain} {rule}" for rule in table.chains[chain])
+
+
+def _words(line: str) -> list[str]:
+    """The words of a line, of which comments may be quoted."""
+    return [quoted or word for quoted, word in re.findall(r'"([^"]*)"|(\S+)', line)]
 
 
 def _fresh(tool: str, name: str) -> Table:

@@ -1,4 +1,4 @@
-"""A driver in a fresh namespace and one on programs in memory, for each variant of iptables."""
+"""A driver in a fresh namespace for each variant of iptables, and one on programs in memory."""
 
 from __future__ import annotations
 
@@ -25,8 +25,7 @@ class World(NamedTuple):
 
 @pytest.fixture(
     params=[
-        pytest.param(World("nft", True), id="nft-in-memory"),
-        pytest.param(World("legacy", True), id="legacy-in-memory"),
+        pytest.param(World("nft", True), id="in-memory"),
         pytest.param(World("nft", False), id="nft", marks=pytest.mark.kernel),
         pytest.param(World("legacy", False), id="legacy", marks=pytest.mark.kernel),
     ]

@@ -7,13 +7,13 @@ from ipaddress import IPv4Address, ip_network
 
 import pytest
 
-from snnet.contract import Add, Change, PortForward, PublicIp, Remove
+from snnet.contract import Add, Change, PortForward, PublicIp, Remove, keyed
 from snnet.firewall.iptables import IptablesFirewall
 from snnet.system.conntrack import Match
 from tests.firewall.xtables import Xtables
 
-from .conftest import World
-from .nouns import FORWARD, ISOLATION, LINK, MASQUERADE, PORT, PUBLIC, ZONE
+from .conftest import Shell, World
+from .nouns import ALL, FORWARD, ISOLATION, LINK, MASQUERADE, PORT, PUBLIC, ZONE
 from .steps import add, do, remove
 
 
@@ -209,6 +209,42 @@ def test_a_kernel_that_lists_no_connections_is_no_failure(
     patch.setattr("snnet.system.conntrack.Conntrack.forget", denied)
     add(driver, PUBLIC)
     assert "connections of changed rules go on as they were" in caplog.text
+
+
+# -- the old tables --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("world", [World("legacy", True)])
+def test_the_old_tables_are_not_made_by_looking_for_rules(
+    driver: IptablesFirewall, tables: Xtables | None
+) -> None:
+    assert tables is not None
+    assert driver.variant == "legacy"
+    assert driver.find(ZONE) is None
+    assert driver.snapshot() == {}
+    asked = {argv[0] for argv, _ in tables.said}
+    assert asked == {"iptables-legacy-save", "ip6tables-legacy-save"}
+    assert tables.rules() == ""
+
+
+@pytest.mark.parametrize("world", [World("legacy", True)])
+def test_all_rules_come_and_go_in_the_old_tables(
+    driver: IptablesFirewall, tables: Xtables | None, shell: Shell
+) -> None:
+    assert tables is not None
+    add(driver, *ALL)
+    assert driver.snapshot() == keyed(ALL)
+    assert tables.tables.keys() == {
+        ("iptables", "legacy"),
+        ("ip6tables", "legacy"),
+        ("ebtables", "nft"),
+        ("arptables", "nft"),
+    }
+    shell.other()("iptables", "-P", "FORWARD", "DROP")
+    (line,) = driver.obstacles()
+    assert "iptables-nft -P FORWARD ACCEPT" in line
+    remove(driver, *reversed(ALL))
+    assert "SNNET" not in tables.rules()
 
 
 # -- refusals of the kernel ------------------------------------------------------------
