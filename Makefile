@@ -20,7 +20,7 @@ TESTS ?=
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo test test-fake test-kernel test-vm test-examples test-newcomer test-long \
-        lint bench packages-demo packages-kernel clean
+        test-pythons coverage mutants lint bench packages-demo packages-kernel clean
 
 help:
 	@echo 'make demo         build a small data centre and ping through it (as root: a real one)'
@@ -31,7 +31,10 @@ help:
 	@echo 'make test-examples  third-party distributions: built, installed and tested (root)'
 	@echo 'make test-newcomer  the README on a new minimal Debian: make demo, make test (root)'
 	@echo 'make test-long    for hours: the differential runs, the kernel suite five times (root)'
-	@echo 'make lint         ruff, mypy, import-linter'
+	@echo 'make test-pythons  the fake-backend suite on every supported Python found here'
+	@echo 'make coverage     the fake-backend suite, failing below the floor in pyproject.toml'
+	@echo 'make mutants      mutation tests of MUTATE (snnet.core): which changes no test notices'
+	@echo 'make lint         ruff, mypy, import-linter, changelog fragments'
 	@echo 'make bench        benchmarks (root for the netlink ones)'
 	@echo 'make clean        remove the virtual environment and all caches'
 
@@ -64,11 +67,21 @@ test-newcomer:
 test-long: $(READY) packages-kernel
 	@tools/as-root tools/test-long $(BIN)/python
 
+test-pythons:
+	@tools/test-pythons $(PYTHONS)
+
+coverage: $(READY)
+	$(PYTEST) $(BOTH) -m 'not kernel' --cov --cov-report=term
+
+mutants: $(READY)
+	$(BIN)/python tools/mutants.py $(MUTATE)
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check src tests benchmarks tools examples
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/towncrier build --draft --version next > /dev/null
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks $(BENCH)
@@ -84,4 +97,4 @@ $(READY): pyproject.toml tools/make-venv
 	touch $@
 
 clean:
-	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .cache mutants .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

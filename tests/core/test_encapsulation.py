@@ -109,6 +109,7 @@ def test_each_tunnel_is_its_own_kind_of_link() -> None:
         assert tunnel_key(made) == 7
         assert str(made.remote) == "192.0.2.12"
         assert (made.ttl, made.master, made.mtu) == (64, "br", 1400)
+        assert made.mac == "06:00:00:00:00:01"
 
 
 @pytest.mark.parametrize("tunnel", TUNNELS)
@@ -117,6 +118,15 @@ def test_the_wire_tells_tunnels_apart_by_key_and_remote(tunnel: str) -> None:
     assert wire_identity(one) == wire_identity(replace(one, name="t1", alias="b", mtu=1300))
     assert wire_identity(one) != wire_identity(link(tunnel, key=8))
     assert wire_identity(one) != wire_identity(link(tunnel, remote="192.0.2.13"))
+
+
+def test_the_wire_identity_is_what_the_kernel_looks_at() -> None:
+    local, remote = ip_address("192.0.2.11"), ip_address("192.0.2.12")
+    assert list(map(wire_identity, map(link, TUNNELS))) == [
+        ("gre", 7, local, remote),
+        ("vxlan", 7, 16384 + (11 ^ 12)),
+        ("geneve", 7, remote),
+    ]
 
 
 def test_vxlans_whose_pairs_share_a_port_collide() -> None:

@@ -213,6 +213,20 @@ def test_the_longest_id_is_named_where_they_do_not_fit(field: str) -> None:
     assert caught.value.field == field
 
 
+def test_an_alias_may_be_as_long_as_the_kernel_allows() -> None:
+    owner = Owner("cn", "n" * 64)
+    room = ALIAS_MAX - len(ids.encode(owner, ids.VM, {ids.VNIC: ""}))
+    assert len(ids.encode(owner, ids.VM, {ids.VNIC: "v" * room})) == ALIAS_MAX
+    with pytest.raises(InvalidRequest):
+        ids.encode(owner, ids.VM, {ids.VNIC: "v" * (room + 1)})
+
+
+@pytest.mark.parametrize("value", ["A" * 23, "~" + "A" * 21, "~" + "A" * 23])
+def test_what_only_looks_like_a_packed_uuid_is_read_as_it_is(value: str) -> None:
+    """One begins with no mark, one is too short, one too long."""
+    assert ids.decode(f"{ids.VERSION} v={value}") == {"v": value}
+
+
 def test_an_id_is_named_and_no_address_that_happens_to_be_longer() -> None:
     site = make_site(Owner("cn", "n" * 64), address=f"{_LONG6}/64")
     values = {"tenant_id": "t" * 32, "subnet_id": "s" * 33, "concentrator_id": "c" * 32}

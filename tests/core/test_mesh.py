@@ -179,6 +179,39 @@ def test_what_is_built_is_read_back(tunnel: str, underlay: str) -> None:
     assert read_mesh(site, mesh.link, fields, mesh.nouns()) == mesh
 
 
+def test_a_peer_that_lost_its_routes_is_read_with_no_subnets() -> None:
+    site = site_on("vxlan", "192.0.2.")
+    mesh = built(site, entries())
+    fields = ids.claimed(mesh.link, CNCI)
+    assert fields is not None
+    left = [noun for noun in mesh.nouns() if not isinstance(noun, Route)]
+    found = read_mesh(site, mesh.link, fields, left)
+    assert found.peers == tuple(replace(peer, subnets=()) for peer in mesh.peers)
+
+
+def test_the_alias_found_stays_the_alias_wanted() -> None:
+    site = site_on("gre", "192.0.2.")
+    mesh = built(site, entries())
+    link = replace(mesh.link, alias=f"{mesh.link.alias} z=later")
+    fields = ids.claimed(link, CNCI)
+    assert fields is not None
+    assert read_mesh(site, link, fields, mesh.nouns()).link == link
+
+
+@pytest.mark.parametrize(("tunnel", "limit"), [("gre", 2**32), ("vxlan", 2**24)])
+def test_a_tunnel_id_that_is_read_has_to_fit_the_device(tunnel: str, limit: int) -> None:
+    site = site_on(tunnel, "192.0.2.")
+    mesh = built(site, entries())
+    fields = ids.claimed(mesh.link, CNCI)
+    assert fields is not None
+    fields[ids.TUNNEL_KEY] = str(limit - 1)
+    assert read_mesh(site, mesh.link, fields, mesh.nouns()).tunnel_id == limit - 1
+    fields[ids.TUNNEL_KEY] = str(limit)
+    with pytest.raises(InvalidRequest) as caught:
+        read_mesh(site, mesh.link, fields, mesh.nouns())
+    assert caught.value.field == "tunnel_id"
+
+
 def test_what_others_put_on_the_link_does_no_harm() -> None:
     site = site_on("vxlan", "192.0.2.")
     mesh = built(site, entries())
@@ -242,6 +275,9 @@ def test_the_kernel_takes_it_and_every_update_of_it(tunnel: str, update: str) ->
 def test_it_prints_as_data() -> None:
     data = built(site_on("gre", "192.0.2."), entries()).to_dict()
     assert data["tunnel_id"] == 99
+    assert data["link"] == NAME
+    assert data["tunnel_ip"] == "10.255.0.11"
+    assert data.keys() == {"link", "tunnel_ip", "tunnel_id", "peers"}
     assert data["peers"][0] == {
         "tunnel_ip": "10.255.0.12",
         "physical_ip": "192.0.2.12",

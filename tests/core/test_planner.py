@@ -72,6 +72,15 @@ def test_nothing_to_do_is_an_empty_plan() -> None:
     assert not plan({}, {})
 
 
+def test_of_two_removals_one_may_take_the_other_along() -> None:
+    """Be it one thing that hangs on the link or several."""
+    address = Address(link="br", address=IPv4Interface("10.1.0.1/24"))
+    route = Route(destination=IPv4Network("10.2.0.0/24"), link="br")
+    assert steps([BRIDGE, address], []) == [Remove(BRIDGE)]
+    assert steps([BRIDGE, address, route], []) == [Remove(BRIDGE)]
+    assert steps([BRIDGE, address], [BRIDGE]) == [Remove(address)]
+
+
 def test_a_bridge_comes_before_its_ports_and_a_link_before_what_hangs_on_it() -> None:
     wanted = [FORWARD, *reversed(ON_MESH), TAP, MESH, BRIDGE]
     order = [op.noun for op in steps([], wanted)]

@@ -163,6 +163,12 @@ def test_the_mtu_comes_along() -> None:
     assert uplink.mtu == 9000
 
 
+def test_a_link_that_tells_no_mtu_has_that_of_ethernet() -> None:
+    link = Other(name="eth0", other_kind="physical", index=2, mtu=None)
+    (uplink,) = find([link, *at("eth0", "192.0.2.11/24")], COMPUTE)
+    assert uplink.mtu == 1500
+
+
 def test_no_uplink_is_an_error_that_names_nets_and_candidates() -> None:
     nouns = [
         card("eth0"),

@@ -214,7 +214,7 @@ def _check_backend(name: str, driver: Driver, host: RealHost, mode: NetworkMode)
     error = driver.apply([Add(Bridge(name=_PROBE))]).error
     if error is not None:
         raise Unsupported(f"backend {name!r} cannot run the demo: {error}") from error
-    links = in_netns(host.netns, socket.if_nameindex)
+    links = in_netns(host.netns.fd, socket.if_nameindex)
     if _PROBE not in {link for _, link in links}:
         raise Unsupported(
             f"backend {name!r} cannot run the demo: it creates no links in this machine's kernel"

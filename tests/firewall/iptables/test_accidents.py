@@ -1,4 +1,4 @@
-"""The driver on the kernel: refusals half-way, kills, and other people's hands."""
+"""The driver on the kernel and in memory: refusals half-way, kills, and other people's hands."""
 
 from __future__ import annotations
 
@@ -30,8 +30,6 @@ from .nouns import (
     ZONE,
 )
 from .steps import add, remove
-
-pytestmark = pytest.mark.kernel
 
 
 def test_of_many_those_that_can_be_done_are(

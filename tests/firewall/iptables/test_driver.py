@@ -1,4 +1,4 @@
-"""The driver on the kernel: what it promises of its operations."""
+"""The driver on the kernel and in memory: what it promises of its operations."""
 
 from __future__ import annotations
 
@@ -50,9 +50,6 @@ from .nouns import (
     extremes,
 )
 from .steps import add, do, refusal, remove
-
-pytestmark = pytest.mark.kernel
-
 
 # -- coming, going, found again --------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""The driver on the kernel: what it says of what is missing, set, or in the way."""
+"""The driver on the kernel and in memory: what it says of what is missing, set, or in the way."""
 
 from __future__ import annotations
 
@@ -28,8 +28,6 @@ from .nouns import (
     ZONE,
 )
 from .steps import add, refusal
-
-pytestmark = pytest.mark.kernel
 
 
 def test_nothing_is_missing_here(driver: IptablesFirewall) -> None:
@@ -135,10 +133,8 @@ def test_a_jump_that_is_gone_is_an_obstacle(driver: IptablesFirewall, shell: She
     assert "call repair()" in line
 
 
-def test_the_other_iptables_is_an_obstacle(
-    driver: IptablesFirewall, netns: str, variant: str
-) -> None:
-    other = Shell(netns, "legacy" if variant == "nft" else "nft")
+def test_the_other_iptables_is_an_obstacle(driver: IptablesFirewall, shell: Shell) -> None:
+    other = shell.other()
     add(driver, *ALL)
     other("iptables", "-P", "FORWARD", "DROP")
     other("ip6tables", "-A", "FORWARD", "-i", "x", "-j", "REJECT")

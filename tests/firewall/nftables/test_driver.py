@@ -1,9 +1,10 @@
-"""The driver on the real kernel: what the conformance kit does not ask."""
+"""The driver on the kernel and in memory: what the conformance kit does not ask."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from ipaddress import IPv4Address
+from pathlib import Path
 
 import pytest
 
@@ -35,9 +36,12 @@ ZONE = Zone(owner=OWNER, zone="t1")
 ALL: list[Noun] = [ZONE, *(noun for noun, _ in WORDS.values())]
 
 
-@pytest.fixture
-def host(netns: str) -> Iterator[RealHost]:
-    host = RealHost(netns, owner=OWNER)
+@pytest.fixture(params=["in memory", pytest.param("kernel", marks=pytest.mark.kernel)])
+def host(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RealHost]:
+    """In memory the namespace is that of the tests: nothing is done in it."""
+    in_memory = request.param == "in memory"
+    found = request.getfixturevalue("nf_tables" if in_memory else "netns")
+    host = RealHost(None if in_memory else found, owner=OWNER, runtime=tmp_path / "run")
     yield host
     host.close()
 
@@ -69,7 +73,6 @@ def test_a_fake_host_is_refused() -> None:
         NftablesFirewall(FakeKernel())
 
 
-@pytest.mark.kernel
 def test_without_the_library_the_program_does_the_same(
     driver: NftablesFirewall, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -88,7 +91,6 @@ def test_without_the_library_the_program_does_the_same(
     other.close()
 
 
-@pytest.mark.kernel
 def test_with_neither_it_says_what_to_install(
     driver: NftablesFirewall, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -97,7 +99,6 @@ def test_with_neither_it_says_what_to_install(
     assert "apt-get install nftables" in (driver.missing(ZONE) or "")
 
 
-@pytest.mark.kernel
 def test_it_finds_out_what_the_kernel_can_without_leaving_a_trace(
     driver: NftablesFirewall,
 ) -> None:
@@ -105,7 +106,6 @@ def test_it_finds_out_what_the_kernel_can_without_leaving_a_trace(
     assert ruleset(driver) == ""
 
 
-@pytest.mark.kernel
 def test_a_family_the_kernel_lacks_is_named(
     driver: NftablesFirewall, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -125,7 +125,6 @@ def test_a_family_the_kernel_lacks_is_named(
 GUEST = IPv4Address("10.1.0.9")
 
 
-@pytest.mark.kernel
 @pytest.mark.parametrize("noun", ALL[1:], ids=lambda noun: type(noun).__name__)
 def test_what_an_accident_left_of_a_rule_is_no_obstacle(
     driver: NftablesFirewall, noun: Noun
@@ -144,7 +143,6 @@ def test_what_an_accident_left_of_a_rule_is_no_obstacle(
     assert ruleset(driver) == ""
 
 
-@pytest.mark.kernel
 def test_a_rule_that_lost_a_part_is_removed_all_the_same(driver: NftablesFirewall) -> None:
     isolation = HostIsolation(owner=OWNER, link="br0")
     add(driver, isolation)
@@ -153,7 +151,6 @@ def test_a_rule_that_lost_a_part_is_removed_all_the_same(driver: NftablesFirewal
     assert ruleset(driver) == ""
 
 
-@pytest.mark.kernel
 @pytest.mark.parametrize("table", ["inet", "bridge", "arp"])
 def test_a_table_that_lost_its_rules_is_made_anew_whole(
     driver: NftablesFirewall, table: str
@@ -169,7 +166,6 @@ def test_a_table_that_lost_its_rules_is_made_anew_whole(
     assert driver.obstacles() == []
 
 
-@pytest.mark.kernel
 def test_after_a_flush_of_everything_it_goes_on(driver: NftablesFirewall) -> None:
     add(driver, *ALL)
     do(driver, "nft", "flush", "ruleset")
@@ -179,7 +175,6 @@ def test_after_a_flush_of_everything_it_goes_on(driver: NftablesFirewall) -> Non
     assert driver.snapshot() == keyed(ALL)
 
 
-@pytest.mark.kernel
 def test_one_wrong_rule_of_many_is_the_one_that_is_named(driver: NftablesFirewall) -> None:
     add(driver, ALL[5])
     outcome = driver.apply([Add(noun) for noun in ALL])
@@ -191,7 +186,6 @@ def test_one_wrong_rule_of_many_is_the_one_that_is_named(driver: NftablesFirewal
     assert set(rest.errors) == set(range(6))
 
 
-@pytest.mark.kernel
 def test_a_refusal_tells_the_operation_and_the_kernels_words(driver: NftablesFirewall) -> None:
     nowhere = ZoneLink(owner=OWNER, link="br0", zone="t9")
     error = driver.apply([Add(nowhere)]).error
@@ -200,7 +194,6 @@ def test_a_refusal_tells_the_operation_and_the_kernels_words(driver: NftablesFir
     assert isinstance(error, ApiError)
 
 
-@pytest.mark.kernel
 def test_dry_runs_can_be_pasted(driver: NftablesFirewall) -> None:
     lines = [line for noun in ALL for line in driver.commands(Add(noun))]
     do(driver, "sh", "-e", input="\n".join(lines))
@@ -210,7 +203,6 @@ def test_dry_runs_can_be_pasted(driver: NftablesFirewall) -> None:
     assert driver.snapshot() == {}
 
 
-@pytest.mark.kernel
 def test_a_thousand_at_once_and_back(driver: NftablesFirewall) -> None:
     many: list[Noun] = [
         PortForward(

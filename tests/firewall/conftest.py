@@ -1,0 +1,52 @@
+"""Programs and the kernel's tables in memory, for tests without root."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from snnet.firewall import nft
+from snnet.firewall.iptables import tables as iptables_tables
+from snnet.system.conntrack import Conntrack, Match
+
+from . import nf_tables as nf_tables_in_memory
+from . import programs
+from .nf_tables import NfTables
+from .xtables import NAMES, Xtables
+
+
+@pytest.fixture
+def patch() -> Iterator[pytest.MonkeyPatch]:
+    """Patches that stay when a test undoes its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        yield patch
+
+
+@pytest.fixture
+def forgotten(patch: pytest.MonkeyPatch) -> list[Match]:
+    """The connections that the kernel was asked to forget."""
+    matches: list[Match] = []
+    patch.setattr(Conntrack, "forget", lambda self, asked: matches.extend(asked))
+    return matches
+
+
+@pytest.fixture
+def xtables(patch: pytest.MonkeyPatch, tmp_path: Path, forgotten: list[Match]) -> Xtables:
+    """iptables and its like are the only programs there are; the kernel speaks IPv6."""
+    tables = Xtables()
+    programs.install(patch, tmp_path / "bin", NAMES, tables)
+    patch.setattr(nft, "_binding", lambda: None)
+    patch.setattr(iptables_tables, "_read", tables.read)
+    return tables
+
+
+@pytest.fixture
+def nf_tables(patch: pytest.MonkeyPatch, tmp_path: Path, forgotten: list[Match]) -> NfTables:
+    """``nft`` is the only program there is, and what it sets is what the kernel tells."""
+    tables = NfTables()
+    programs.install(patch, tmp_path / "bin", nf_tables_in_memory.NAMES, tables)
+    patch.setattr(nft, "_binding", lambda: None)
+    tables.answer(patch)
+    return tables

@@ -1,0 +1,375 @@
+"""nf_tables in memory: what ``nft`` is told, and what the kernel answers about it.
+
+A script takes effect whole or not at all. Sets know their types, so that keys are given
+back in the kernel's bytes; the product's own encoder is not used for that.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import shlex
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from typing import Any
+
+import pytest
+
+from snnet.system.netlink import NetlinkError
+from snnet.system.nfnetlink import Nfnetlink, attribute, attributes
+from snnet.system.process import Completed
+
+NAMES = ["nft", "sh"]
+
+_FAMILIES = {1: "inet", 3: "arp", 7: "bridge"}  # linux/netfilter.h
+_GET_TABLE, _GET_CHAIN, _GET_RULE, _GET_ELEMENTS = 1, 4, 7, 13  # linux/netfilter/nf_tables.h
+_ELEMENTS_A_MESSAGE = 3
+"""Few, so that tests see lists that come in several messages."""
+
+_ELEMENT = re.compile(r'(?P<key>.+?)(?: comment "(?P<comment>[^"]*)")?(?: : (?P<data>.+))?')
+_WIDTHS = {"inet_proto": 1, "inet_service": 2}
+_PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
+
+
+class Refused(Exception):
+    """A command that the kernel refuses with this errno."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(os.strerror(number))
+
+
+@dataclass
+class Set:
+    """A set or map: how it was declared, and its elements by their keys."""
+
+    spec: str
+    types: list[str]
+    elements: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """Comment and data of each."""
+
+
+@dataclass
+class Table:
+    chains: dict[str, list[str]] = field(default_factory=dict)
+    hooks: dict[str, str] = field(default_factory=dict)
+    sets: dict[str, Set] = field(default_factory=dict)
+
+    def copy(self) -> Table:
+        chains = {chain: list(rules) for chain, rules in self.chains.items()}
+        sets = {
+            name: Set(found.spec, found.types, dict(found.elements))
+            for name, found in self.sets.items()
+        }
+        return Table(chains, dict(self.hooks), sets)
+
+
+Tables = dict[tuple[str, str], Table]
+
+
+class NfTables:
+    """The tables of one namespace; called with the arguments and stdin of ``nft``.
+
+    ``scripts`` keeps what was carried out. ``foreign`` is what ``list ruleset`` shows of
+    others. ``lacking`` are families that the kernel does not have.
+    """
+
+    def __init__(self) -> None:
+        self.tables: Tables = {}
+        self.scripts: list[str] = []
+        self.foreign: list[dict[str, Any]] = []
+        self.lacking: set[str] = set()
+        self._lock = threading.Lock()
+
+    def __call__(self, argv: Sequence[str], text: str) -> Completed:
+        if argv[0] == "sh":
+            assert list(argv) == ["sh", "-e"]
+            for line in text.splitlines():
+                done = self(shlex.split(line), "")
+                assert done.returncode == 0, f"{line}: {done.stderr}"
+            return Completed(0, "", "")
+        words = [word for word in argv[1:] if word not in ("-s", "--terse")]
+        if words[0] == "--json":
+            assert words[1:] == ["list", "ruleset"]
+            return Completed(0, json.dumps({"nftables": list(self._json())}), "")
+        script = text if words == ["-f", "-"] else " ".join(words)
+        with self._lock:
+            return self._script(script)
+
+    def answer(self, patch: pytest.MonkeyPatch) -> None:
+        """Have requests to the kernel answered from here."""
+
+        def ask(_: Nfnetlink, kind: int, asked: bytes, family: int = 0) -> list[bytes]:
+            return self.ask(kind, asked, family)
+
+        def dump(_: Nfnetlink, kind: int, asked: bytes = b"", family: int = 0) -> list[bytes]:
+            return self.dump(kind, asked, family)
+
+        patch.setattr(Nfnetlink, "ask", ask)
+        patch.setattr(Nfnetlink, "dump", dump)
+
+    def text(self) -> str:
+        """Everything there is."""
+        return "".join(_printed(*name, self.tables[name]) for name in sorted(self.tables))
+
+    # -- scripts -----------------------------------------------------------------------
+
+    def _script(self, script: str) -> Completed:
+        tables, printed = {key: table.copy() for key, table in self.tables.items()}, ""
+        refused: list[tuple[bool, int, str]] = []
+        for number, line in enumerate(script.splitlines(), start=1):
+            try:
+                printed += self._do(tables, line)
+            except Refused as error:
+                refused.append((True, number, str(error)))
+            except KeyError:
+                refused.append((False, number, os.strerror(errno.ENOENT)))
+        if refused:
+            # nft looks names up before it sends anything, so that their errors come first.
+            _, number, words = min(refused)
+            said = f"/dev/stdin:{number}:1-9: Error: Could not process rule: {words}\n"
+            return Completed(1, "", f"{said}{script.splitlines()[number - 1]}\n^^^^^^^^^\n")
+        if tables != self.tables:
+            self.scripts.append(script.rstrip("\n"))
+        self.tables = tables
+        return Completed(0, printed, "")
+
+    def _do(self, tables: Tables, line: str) -> str:
+        verb, what, *rest = line.split(maxsplit=4)
+        if (verb, what) == ("list", "ruleset"):
+            return self.text()
+        if (verb, what) == ("flush", "ruleset"):
+            tables.clear()
+            return ""
+        family, name, *rest = rest
+        if family in self.lacking:
+            raise Refused(errno.EOPNOTSUPP)
+        if what == "table":
+            return _table(tables, verb, (family, name))
+        table, subject = tables[family, name], rest[0]
+        if what == "chain":
+            _chain(table, verb, *subject.split(maxsplit=1))
+        elif what == "rule":
+            chain, rule = subject.split(maxsplit=1)
+            _check_target(table, rule)
+            table.chains[chain].append(rule)
+        elif what in ("set", "map"):
+            _set(table, verb, *subject.split(maxsplit=1))
+        else:
+            assert what == "element"
+            name, braces = subject.split(maxsplit=1)
+            for text in re.split(r', (?=(?:[^"]*"[^"]*")*[^"]*$)', braces.strip("{ }")):
+                _element(table, verb, table.sets[name], text)
+        return ""
+
+    def _json(self) -> Iterator[dict[str, Any]]:
+        yield {"metainfo": {"json_schema_version": 1}}
+        for family, name in self.tables:
+            yield {"table": {"family": family, "name": name, "handle": 1}}
+            for chain in self.tables[family, name].chains:
+                yield {"chain": {"family": family, "table": name, "name": chain, "handle": 2}}
+        yield from self.foreign
+
+    # -- the kernel's answers ----------------------------------------------------------
+
+    def ask(self, kind: int, asked: bytes, family: int) -> list[bytes]:
+        """What a request for one object is answered with."""
+        wanted = dict(attributes(asked))
+        table = self._table_of(family, wanted[1])
+        if kind == _GET_CHAIN:
+            if _text(wanted[3]) not in table.chains:
+                raise NetlinkError(errno.ENOENT)
+            return [b""]
+        assert kind == _GET_ELEMENTS
+        found = table.sets.get(_text(wanted[2]))
+        element = dict(attributes(dict(attributes(wanted[3]))[1]))
+        key = dict(attributes(element[1]))[1]
+        for text in found.elements if found else ():
+            assert found is not None
+            if _bytes(found.types, text) == key:
+                return [_message([_told(found, text)])]
+        raise NetlinkError(errno.ENOENT)
+
+    def dump(self, kind: int, asked: bytes, family: int) -> list[bytes]:
+        """All objects that fit."""
+        name = _FAMILIES[family]
+        here = [table for there, table in self.tables if there == name]
+        if kind == _GET_TABLE:
+            return [attribute(1, _string(table)) for table in here]
+        if kind == _GET_CHAIN:
+            return [
+                attribute(1, _string(table)) + attribute(3, _string(chain))
+                for table in here
+                for chain in self.tables[name, table].chains
+            ]
+        wanted = dict(attributes(asked))
+        if kind == _GET_RULE:
+            # As kernels before 6.3: those of other tables, too.
+            return [
+                attribute(1, _string(table)) + attribute(2, _string(chain))
+                for table in here
+                for chain, rules in self.tables[name, table].chains.items()
+                for _ in rules
+            ]
+        assert kind == _GET_ELEMENTS
+        found = self._table_of(family, wanted[1]).sets.get(_text(wanted[2]))
+        if found is None:
+            raise NetlinkError(errno.ENOENT)
+        told = [_told(found, text) for text in found.elements]
+        return [
+            _message(told[start : start + _ELEMENTS_A_MESSAGE])
+            for start in range(0, len(told), _ELEMENTS_A_MESSAGE)
+        ]
+
+    def _table_of(self, family: int, name: bytes) -> Table:
+        table = self.tables.get((_FAMILIES[family], _text(name)))
+        if table is None:
+            raise NetlinkError(errno.ENOENT)
+        return table
+
+
+def _table(tables: Tables, verb: str, key: tuple[str, str]) -> str:
+    if verb == "add":
+        tables.setdefault(key, Table())
+    elif verb == "delete":
+        del tables[key]
+    elif verb == "flush":
+        for rules in tables[key].chains.values():
+            rules.clear()
+    else:
+        assert verb == "list"
+        return _printed(*key, tables[key])
+    return ""
+
+
+def _chain(table: Table, verb: str, name: str, hook: str = "") -> None:
+    if verb in ("add", "create"):
+        if verb == "create" and name in table.chains:
+            raise Refused(errno.EEXIST)
+        table.chains.setdefault(name, [])
+        if hook:
+            table.hooks[name] = hook
+    elif verb == "flush":
+        table.chains[name].clear()
+    else:
+        assert verb == "delete"
+        if table.chains[name] or name in _targets(table):
+            raise Refused(errno.EBUSY)
+        del table.chains[name]
+
+
+def _set(table: Table, verb: str, name: str, spec: str = "") -> None:
+    if verb in ("add", "create"):
+        if verb == "create" and name in table.sets:
+            raise Refused(errno.EEXIST)
+        match = re.match(r"\{ type ([\w. ]+?)(?: : [\w. ]+)?;", spec)
+        assert match, spec
+        table.sets.setdefault(name, Set(spec, match[1].split(" . ")))
+    elif verb == "flush":
+        table.sets[name].elements.clear()
+    else:
+        assert verb == "delete"
+        if any(re.search(rf"@{re.escape(name)}( |$)", rule) for rule in _rules(table)):
+            raise Refused(errno.EBUSY)
+        del table.sets[name]
+
+
+def _element(table: Table, verb: str, found: Set, text: str) -> None:
+    match = _ELEMENT.fullmatch(text.strip())
+    assert match, text
+    key, data = match["key"], match["data"] or ""
+    if "interval" not in found.spec:
+        _bytes(found.types, key)  # it has to be of the set's type
+    if verb == "delete":
+        if found.elements.pop(key, None) is None:
+            raise Refused(errno.ENOENT)
+        return
+    before = found.elements.get(key)
+    if before is not None and (verb == "create" or before[1] != data):
+        raise Refused(errno.EEXIST)
+    _check_target(table, data)
+    if before is None:
+        found.elements[key] = (match["comment"] or "", data)
+
+
+def _rules(table: Table) -> Iterator[str]:
+    for rules in table.chains.values():
+        yield from rules
+
+
+def _targets(table: Table) -> set[str]:
+    """The chains that rules and verdict maps lead to."""
+    data = (data for found in table.sets.values() for _, data in found.elements.values())
+    texts = [*_rules(table), *data]
+    return {match[1] for text in texts if (match := re.search(r"(?:jump|goto) (\S+)", text))}
+
+
+def _check_target(table: Table, text: str) -> None:
+    match = re.search(r"(?:jump|goto) (\S+)", text)
+    if match and match[1] not in table.chains:
+        raise Refused(errno.ENOENT)
+
+
+# -- bytes ---------------------------------------------------------------------------
+
+
+def _bytes(types: list[str], text: str) -> bytes:
+    """A key as the kernel keeps it: parts of several are padded to four bytes."""
+    parts = text.split(" . ")
+    assert len(parts) == len(types), text
+    raw = [_ENCODERS[kind](part) for kind, part in zip(types, parts, strict=True)]
+    return raw[0] if len(raw) == 1 else b"".join(part + bytes(-len(part) % 4) for part in raw)
+
+
+def _number(kind: str) -> Callable[[str], bytes]:
+    return lambda text: (_PROTOCOLS[text] if text in _PROTOCOLS else int(text)).to_bytes(
+        _WIDTHS[kind], "big"
+    )
+
+
+_ENCODERS: dict[str, Callable[[str], bytes]] = {
+    "ifname": lambda text: text[1:-1].encode().ljust(16, b"\0"),  # nft knows no escapes
+    "ipv4_addr": lambda text: ip_address(text).packed,
+    "ipv6_addr": lambda text: ip_address(text).packed,
+    "ether_addr": lambda text: bytes(int(part, 16) for part in text.split(":")),
+    "inet_proto": _number("inet_proto"),
+    "inet_service": _number("inet_service"),
+}
+
+
+def _told(found: Set, text: str) -> bytes:
+    """One element as the kernel lists it, its comment as libnftnl keeps it."""
+    comment, _ = found.elements[text]
+    told = attribute(1, attribute(1, _bytes(found.types, text)), nested=True)
+    if comment:
+        kept = _string(comment)
+        other = bytes([7, 2]) + b"xx"  # of a kind that nobody knows
+        told += attribute(6, other + bytes([0, len(kept)]) + kept)
+    return attribute(1, told, nested=True)
+
+
+def _message(elements: list[bytes]) -> bytes:
+    return attribute(3, b"".join(elements), nested=True)
+
+
+def _string(text: str) -> bytes:
+    return text.encode() + b"\0"
+
+
+def _text(raw: bytes) -> str:
+    return raw.rstrip(b"\0").decode()
+
+
+def _printed(family: str, name: str, table: Table) -> str:
+    lines = [f"table {family} {name} {{"]
+    for set_name in sorted(table.sets):
+        found = table.sets[set_name]
+        lines.append(f"\tset {set_name} {found.spec}")
+        lines += [f"\t\t{key} {found.elements[key]}" for key in sorted(found.elements)]
+    for chain in sorted(table.chains):
+        lines.append(f"\tchain {chain} {table.hooks.get(chain, '')}".rstrip())
+        lines += [f"\t\t{rule}" for rule in table.chains[chain]]
+    return "\n".join([*lines, "}", ""])

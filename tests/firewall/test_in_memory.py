@@ -1,0 +1,94 @@
+"""The kit's tests of single rules and of batches, on programs in memory: no root."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from ipaddress import IPv4Address, IPv4Interface
+from pathlib import Path
+
+import pytest
+
+from snnet.conformance import Rig
+from snnet.conformance.firewall.batches import BatchTests
+from snnet.conformance.firewall.identity import IdentityTests
+from snnet.conformance.places import Place
+from snnet.conformance.rig import Answer, Conversation
+from snnet.contract import Driver, IPAddress
+from snnet.firewall.iptables import IptablesFirewall
+from snnet.firewall.nftables import NftablesFirewall
+from snnet.system.host import RealHost
+
+from .nf_tables import NfTables
+from .xtables import Xtables
+
+
+class PaperRig(Rig):
+    """A rig on whose hub rules are written down and no packet goes anywhere."""
+
+    owner = "cnci:hub"
+
+    def __init__(
+        self, opened: Callable[[RealHost], Driver], runtime: Path, rules: Callable[[], str]
+    ) -> None:
+        self._rules = rules
+        self._opened = opened
+        self._runtime = runtime
+        self._hosts: list[RealHost] = []
+        self.driver = self.another()
+
+    def another(self, owner: str | None = None) -> Driver:
+        host = RealHost(owner=owner or self.owner, runtime=self._runtime)
+        self._hosts.append(host)
+        return self._opened(host)
+
+    def ruleset(self) -> str:
+        return self._rules()
+
+    def stranger(self) -> AbstractContextManager[Callable[[], str]]:
+        raise NotImplementedError("tests/conformance does this on the kernel")
+
+    def add_address(self, link: str, address: IPv4Interface) -> None:
+        pass
+
+    def reset(self) -> None:
+        pass
+
+    def close(self) -> None:
+        for host in self._hosts:
+            host.close()
+
+    def _no_packets(self, *_: object, **__: object) -> bool:
+        raise NotImplementedError("no packet goes anywhere here")
+
+    ping = forge = arp = dhcp = strange = resolve = _no_packets
+
+    def connect(self, source: Place, address: IPAddress, protocol: str, port: int) -> Answer | None:
+        raise NotImplementedError("no packet goes anywhere here")
+
+    def converse(self, source: Place, address: IPv4Address, port: int) -> Conversation:
+        raise NotImplementedError("no packet goes anywhere here")
+
+
+class InMemory(IdentityTests, BatchTests):
+    """What is about single rules and batches; threads at work at once are the kernel's."""
+
+    test_threads_and_drivers_at_once = None
+    test_one_of_many_threads_wins = None
+
+
+class TestIptables(InMemory):
+    @pytest.fixture
+    def rig(self, tmp_path: Path, xtables: Xtables) -> Iterator[Rig]:
+        def opened(host: RealHost) -> Driver:
+            return IptablesFirewall(host, variant="nft")
+
+        with PaperRig(opened, tmp_path / "run", xtables.rules) as rig:
+            yield rig
+
+
+class TestNftables(InMemory):
+    @pytest.fixture
+    def rig(self, tmp_path: Path, nf_tables: NfTables) -> Iterator[Rig]:
+        with PaperRig(NftablesFirewall, tmp_path / "run", nf_tables.text) as rig:
+            yield rig

@@ -1,0 +1,108 @@
+"""The programs in memory say what the real ones say: each is asked all that the driver asks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pytest
+
+from snnet.contract import Add, Remove, Zone
+from snnet.firewall.iptables import IptablesFirewall
+from snnet.firewall.nft import Nft
+from snnet.firewall.nftables import NftablesFirewall
+from snnet.firewall.nftables.elements import RECORDS
+from snnet.firewall.nftables.reader import FAMILIES, Reader
+from snnet.firewall.nftables.tables import Table
+from snnet.system import process
+from snnet.system.conntrack import Conntrack
+from snnet.system.host import RealHost
+from snnet.system.process import Completed
+
+from .iptables.nouns import ALL, OWNER
+from .nf_tables import NfTables
+from .nftables.test_words import WORDS
+from .xtables import Xtables
+
+pytestmark = pytest.mark.kernel
+
+
+@pytest.mark.parametrize("variant", ["nft", "legacy"])
+def test_iptables_and_its_like(
+    variant: str, netns: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The words of refusals differ from version to version, what is listed does not."""
+    real, tables = process._run, Xtables()
+    asked: list[str] = []
+
+    def both(program: str, argv: Sequence[str], text: str | None, timeout: float) -> Completed:
+        done = real(program, argv, text, timeout)
+        if not argv[0].endswith("-save"):
+            simulated = tables(argv, text or "")
+            assert _outcome(simulated) == _outcome(done), f"{' '.join(argv)}\n{text or ''}"
+            asked.append(argv[0])
+        return done
+
+    monkeypatch.setattr(process, "_run", both)
+    host = RealHost(netns, owner=OWNER, runtime=tmp_path / "run")
+    driver = IptablesFirewall(host, variant=variant)
+    assert not driver.apply([Add(noun) for noun in ALL]).errors
+    assert len(driver.snapshot()) == len(ALL)
+    assert not driver.apply([Remove(noun) for noun in reversed(ALL)]).errors
+    driver.close()
+    host.close()
+    assert {"ebtables", "arptables", "iptables", "ip6tables"} <= {
+        name.split("-")[0] for name in asked
+    }
+
+
+def _outcome(done: Completed) -> tuple[bool, list[str]]:
+    """Whether it succeeded, and what it printed; counters of entries may come and go."""
+    lines = [re.sub(r", entries: \d+", "", line) for line in done.stdout.splitlines()]
+    return done.returncode == 0, [line.strip() for line in lines if line.strip()]
+
+
+def test_nft(netns: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same scripts make the same tables, chains, rules and elements in both."""
+    tables, scripts = NfTables(), []
+    run = Nft.run
+
+    def both(self: Nft, commands: Iterable[str], *, as_json: bool = False) -> str:
+        scripts.append("\n".join(commands))
+        return run(self, scripts[-1].splitlines(), as_json=as_json)
+
+    monkeypatch.setattr(Nft, "run", both)
+    monkeypatch.setattr(Conntrack, "forget", lambda self, matches: 0)
+    host = RealHost(netns, owner="cnci:c-1", runtime=tmp_path / "run")
+    driver, reader = NftablesFirewall(host), Reader(host.netns)
+    nouns = [
+        Zone(owner="cnci:c-1", zone="t1", outbound=True),
+        *(noun for noun, _ in WORDS.values()),
+    ]
+
+    def told() -> dict[str, object]:
+        found = [Table(family, "cnci:c-1") for family in FAMILIES if reader.tables(family)]
+        return {
+            str(table): (
+                sorted(reader.chains(table)),
+                reader.rules(table),
+                [sorted(reader.elements(table, name)) for name in SETS],
+            )
+            for table in found
+        }
+
+    for operations in ([Add(noun) for noun in nouns], [Remove(nouns[2]), Remove(nouns[5])]):
+        assert not driver.apply(operations).errors
+        by_kernel = told()
+        while scripts:
+            assert tables(["nft", "-f", "-"], scripts.pop(0)).returncode == 0
+        with monkeypatch.context() as patch:
+            tables.answer(patch)
+            assert told() == by_kernel
+    reader.close()
+    driver.close()
+    host.close()
+
+
+SETS = sorted({record.set for records in RECORDS.values() for record in records} | {"members-t1"})
