@@ -35,8 +35,9 @@ from .addressing import check_guest, check_subnet
 from .building import DAMAGE
 from .encapsulation import Wire, check_key, collision, wire, wire_identity
 from .events import TunnelEvent
+from .leftovers import half_born
 from .mesh import Mesh, read_mesh
-from .records import Records, half_born
+from .records import Records
 from .requests import check_remote
 from .rules import Rule
 from .site import Site

@@ -19,12 +19,9 @@ from snnet.contract import (
     Link,
     Noun,
     Nouns,
-    Owned,
     ProxyNeighbour,
     Route,
     SharedSysctl,
-    Zone,
-    ZoneLink,
     keyed,
 )
 
@@ -33,7 +30,8 @@ from .addressing import check_subnet
 from .building import DAMAGE, read_cnci_vnic, read_subnet, read_vnic
 from .encapsulation import Wire, collision, wire, wire_identity
 from .events import TunnelEvent, TunnelEventType
-from .records import Records, half_born
+from .leftovers import half_born, useless_dependents
+from .records import Records
 from .requests import CnciVnicId, SubnetId, TenantRequest, VnicId
 from .routed import build_routed_subnet, check_disjoint, on_uplink, sysctls, zones
 from .site import Site
@@ -378,29 +376,3 @@ def _place_vnic(records: ComputeRecords, site: Site, link: Link, fields: dict[st
         records.orphans.append(f"{link}: a second link of the same VNIC")
         return
     records.put_vnic(vnic)
-
-
-def useless_dependents(ours: Nouns, wanted: Nouns) -> set[Key]:
-    """Rules, routes and proxies of ours that serve nothing: what a killed call left.
-
-    Those about an orphan are left alone, as it is.
-    """
-    orphans = {noun.name for noun in ours.values() if isinstance(noun, Link)} - {
-        noun.name for noun in wanted.values() if isinstance(noun, Link)
-    }
-    unwanted = {
-        key: noun
-        for key, noun in ours.items()
-        if key not in wanted and isinstance(noun, (Owned, ProxyNeighbour, Route))
-    }
-    kept = {
-        key
-        for key, noun in unwanted.items()
-        if getattr(noun, "link", None) in orphans or getattr(noun, "bridge", None) in orphans
-    }
-    zones = {noun.zone for key in kept if isinstance(noun := unwanted[key], ZoneLink)}
-    return {
-        key
-        for key, noun in unwanted.items()
-        if key not in kept and not (isinstance(noun, Zone) and noun.zone in zones)
-    }

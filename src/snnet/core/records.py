@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator
 from typing import ClassVar, Self
 
-from snnet.contract import Key, Link, Noun, Nouns, SharedSysctl
+from snnet.contract import Key, Noun, Nouns, SharedSysctl
 
 from .events import TunnelEvent
 from .site import Site
@@ -97,11 +97,6 @@ class Records(ABC):
     def warnings(self) -> Iterator[str]:
         """What is as wanted and may do harm all the same."""
         yield from ()
-
-
-def half_born(ours: Nouns) -> set[Key]:
-    """Identities of links whose creation never got as far as the alias."""
-    return {key for key, noun in ours.items() if isinstance(noun, Link) and not noun.alias}
 
 
 def _copied(value: object) -> object:

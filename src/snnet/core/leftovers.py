@@ -1,0 +1,36 @@
+"""What killed calls leave on a host, told from what a node still uses."""
+
+from __future__ import annotations
+
+from snnet.contract import Key, Link, Nouns, Owned, ProxyNeighbour, Route, Zone, ZoneLink
+
+
+def half_born(ours: Nouns) -> set[Key]:
+    """Identities of links whose creation never got as far as the alias."""
+    return {key for key, noun in ours.items() if isinstance(noun, Link) and not noun.alias}
+
+
+def useless_dependents(ours: Nouns, wanted: Nouns) -> set[Key]:
+    """Identities of rules, routes and proxy entries of ours that serve nothing.
+
+    Those about an orphan are not useless: they stay as long as the orphan does.
+    """
+    orphans = {noun.name for noun in ours.values() if isinstance(noun, Link)} - {
+        noun.name for noun in wanted.values() if isinstance(noun, Link)
+    }
+    unwanted = {
+        key: noun
+        for key, noun in ours.items()
+        if key not in wanted and isinstance(noun, (Owned, ProxyNeighbour, Route))
+    }
+    kept = {
+        key
+        for key, noun in unwanted.items()
+        if getattr(noun, "link", None) in orphans or getattr(noun, "bridge", None) in orphans
+    }
+    zones = {noun.zone for key in kept if isinstance(noun := unwanted[key], ZoneLink)}
+    return {
+        key
+        for key, noun in unwanted.items()
+        if key not in kept and not (isinstance(noun, Zone) and noun.zone in zones)
+    }
