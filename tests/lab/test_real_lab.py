@@ -19,7 +19,7 @@ from snnet.lab import demo_scenario, run
 from snnet.lab.lab import Lease
 from snnet.lab.leftovers import own_links, runtime_files
 from snnet.lab.real import RealLab
-from snnet.system.namespaces import processes_in
+from snnet.system.namespaces import Namespace, processes_in
 
 from .conftest import Recorder, StopAt
 
@@ -41,9 +41,8 @@ def real_lab(
     )
 
 
-def machine() -> dict[str, set[str]]:
-    """What a lab could leave: its namespaces, processes, files and links."""
-    nodes = ("cn-1-", "cn-2-", "nn-1-", "cnci-blue", "cnci-green")
+def machine(namespaces: set[str]) -> dict[str, set[str]]:
+    """What a lab with these namespaces could leave: descriptors, processes, files, links."""
     ours = f"/proc/{os.getpid()}/fd/"  # in the arguments of every DHCP client
     commands = []
     for file in glob.glob("/proc/[0-9]*/cmdline"):
@@ -60,10 +59,12 @@ def machine() -> dict[str, set[str]]:
         "processes": {
             command
             for command in commands
-            if any(f"@cnci:{name}@" in command for name in nodes) or ours in command
+            if ours in command or any(number in command for number in namespaces)
         },
         "files": {
-            file.name for file in runtime_files() if any(name in file.name for name in nodes)
+            file.name
+            for file in runtime_files()
+            if any(number in file.name for number in namespaces)
         },
         "links": own_links("netlink"),
     }
@@ -77,10 +78,19 @@ def _target(fd: str) -> str:
 
 
 @pytest.fixture(autouse=True)
-def untouched() -> Iterator[None]:
-    before = machine()
+def untouched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Nothing of a test's own namespaces is left; other tests may run at the same time."""
+    created: set[str] = set()
+    init = Namespace.__init__
+
+    def noted(self: Namespace, name: str) -> None:
+        init(self, name)
+        created.add(self.id.replace(":", "."))
+
+    monkeypatch.setattr(Namespace, "__init__", noted)
+    before = machine(created)
     yield
-    after = machine()
+    after = machine(created)
     assert {what: new for what in after if (new := after[what] - before[what])} == {}
 
 
