@@ -72,7 +72,7 @@ def test_inside_a_running_event_loop(backend: NetlinkBackend) -> None:
     async def main() -> None:
         tap = Tap(name="t", alias="a tap")
         assert backend.apply([Add(tap)]).errors == {}
-        assert await asyncio.to_thread(backend.find, tap.key) is not None
+        assert await asyncio.to_thread(backend.find, tap) is not None
         assert backend.apply([Remove(tap)]).errors == {}
 
     asyncio.run(main())
