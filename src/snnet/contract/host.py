@@ -32,7 +32,7 @@ class Netns:
         """
         if self.fd < 0:
             raise InvalidRequest(
-                f"{driver} needs a namespace of the running kernel, and this is {self}: "
+                f"{driver} needs a network namespace of the running kernel, and this is {self}: "
                 f"use {field}='fake'",
                 field=field,
             )

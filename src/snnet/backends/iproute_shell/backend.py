@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from itertools import chain
-from typing import Any, ClassVar
+import errno
+from collections.abc import Iterable, Sequence
+from typing import ClassVar
 
+from snnet.backends.tables import BESIDE_LINKS, TableBackend
 from snnet.contract import (
-    Add,
     Address,
     Bridge,
     Change,
-    Driver,
     Fdb,
     Geneve,
     Gre,
     Gretap,
     Host,
-    Key,
     Link,
     Macvtap,
     Neighbour,
@@ -26,15 +24,15 @@ from snnet.contract import (
     Other,
     Path,
     ProxyNeighbour,
-    Remove,
     Route,
+    SnnetError,
     Sysctl,
     Tap,
     Unsupported,
     Veth,
     Vxlan,
     Watch,
-    keyed,
+    error_for,
 )
 
 from .checks import check_change, index_like, is_name, referred
@@ -51,7 +49,7 @@ _LINKS: frozenset[type[Link]] = frozenset(
 )
 
 
-class IprouteShellBackend(Driver):
+class IprouteShellBackend(TableBackend):
     """Links, addresses, routes, neighbours, forwarding entries and sysctls of one host.
 
     For hosts without pyroute2, and for looking at what is done: every operation is
@@ -63,88 +61,51 @@ class IprouteShellBackend(Driver):
     """
 
     name: ClassVar[str] = "iproute_shell"
-    carries: ClassVar[frozenset[type[Noun]]] = frozenset(
-        _LINKS | {Address, Route, Path, Neighbour, ProxyNeighbour, Fdb, Sysctl}
-    )
-    host: Host
+    carries: ClassVar[frozenset[type[Noun]]] = _LINKS | BESIDE_LINKS
+    refusals = (Refused, OSError)
 
     def __init__(self, host: Host) -> None:
-        self.host = host
-        shell = Shell(host.netns.descriptor_for("iproute_shell", "backend"))
-        self._links = Links(shell)
-        self._support = Support(shell)
-        self._tables: dict[type[Noun], Any] = {
-            **dict.fromkeys(_LINKS, self._links),
+        shell = Shell(host.netns.descriptor_for(self.name, "backend"))
+        links = Links(shell)
+        tables = {
+            Link: links,
             Address: Addresses(shell),
             Route: Routes(shell),
             Path: Paths(shell),
             Neighbour: Neighbours(shell),
             ProxyNeighbour: Proxies(shell),
-            Fdb: ForwardingEntries(shell, self._links),
+            Fdb: ForwardingEntries(shell, links),
             Sysctl: Sysctls(shell),
         }
+        super().__init__(host, tables, Support(shell))
 
-    def missing(self, noun: Noun) -> str | None:
-        """See :meth:`snnet.contract.Driver.missing`."""
-        if type(noun) not in self.carries:
-            return f"the iproute_shell backend does not carry {type(noun).__name__}"
-        return self._support.missing(noun)
+    def translated(self, refusal: Refused | OSError, what: Operation | str) -> SnnetError:
+        return translated(refusal, what)
 
-    def snapshot(self, types: Iterable[type[Noun]] | None = None) -> dict[Key, Noun]:
-        """See :meth:`snnet.contract.Driver.snapshot`.
-
-        Leaves out what the kernel makes by itself: IPv6 link-local addresses,
-        connected routes, learned neighbours and forwarding entries.  Of the
-        sysctls it shows the forwarding ones.
-        """
-        wanted = tuple(self.carries if types is None else types)
-        tables = {
-            id(table): table for kind, table in self._tables.items() if issubclass(kind, wanted)
-        }
-        try:
-            found: list[Noun] = list(chain.from_iterable(t.snapshot() for t in tables.values()))
-        except (Refused, OSError) as error:
-            raise translated(error, "list what is on the host") from error
-        return keyed(noun for noun in found if isinstance(noun, wanted))
+    def is_absence(self, refusal: Refused | OSError) -> bool:
+        return isinstance(refusal, Refused) and refusal.number in ABSENT
 
     def find(self, noun: Noun) -> Noun | None:
         """See :meth:`snnet.contract.Driver.find`."""
-        table: Any = self._links if isinstance(noun, Link) else self._tables.get(type(noun))
         link = None if isinstance(noun, Path) else getattr(noun, "link", None)
-        if table is None or (link is not None and not is_name(link)):
+        if link is not None and (not is_name(link) or self._taken_for_an_index([link])):
             return None
-        try:
-            self._must_exist(index_like([link]))
-            found: Noun | None = table.find(noun)
-        except (Refused, OSError) as error:
-            if isinstance(error, Refused) and error.number in ABSENT:
-                return None
-            raise translated(error, f"look up {' '.join(noun.key)}") from error
-        return found
+        return super().find(noun)
 
-    def perform(self, operation: Operation) -> None:
+    def perform(self, operation: Operation) -> Sequence[int] | None:
         """See :meth:`snnet.contract.Driver.perform`."""
         noun = operation.noun
-        verb = getattr(self._tables.get(type(noun)), _VERBS[type(operation)], None)
-        if verb is None:
-            raise Unsupported(
-                f"cannot {operation}: the iproute_shell backend has no such operation",
-                operation=operation,
+        if name := self._taken_for_an_index(referred(noun)):
+            raise error_for(
+                errno.ENODEV, str(operation), detail=f"no link {name}", operation=operation
             )
-        try:
-            self._must_exist(index_like(referred(noun)))
-            if isinstance(operation, Change):
-                if not isinstance(noun, Link):
-                    check_change(noun, operation.old)
-                verb(noun, operation.old)
-            else:
-                verb(noun)
-        except (Refused, OSError) as error:
-            raise translated(error, operation) from error
+        if isinstance(operation, Change) and not isinstance(noun, Link):
+            check_change(noun, operation.old)
+        return super().perform(operation)
 
-    def _must_exist(self, names: Iterable[str]) -> None:
-        for name in names:
-            self._links.look_up(name)
+    def _taken_for_an_index(self, names: Iterable[object]) -> str | None:
+        """The first of the names that no link has, and ``ip`` would take for an index."""
+        return next((name for name in index_like(names) if not self.find(Link(name=name))), None)
 
     def watch(self) -> Watch:
         """Raises ``Unsupported``.
@@ -160,6 +121,3 @@ class IprouteShellBackend(Driver):
 
     def close(self) -> None:
         """See :meth:`snnet.contract.Driver.close`; there is nothing to let go of."""
-
-
-_VERBS: dict[type[Operation], str] = {Add: "add", Change: "change", Remove: "remove"}

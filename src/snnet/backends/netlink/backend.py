@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from itertools import chain
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import ClassVar
 
+from snnet.backends.tables import BESIDE_LINKS, TableBackend
 from snnet.contract import (
-    Add,
     Address,
     Bridge,
-    Change,
-    Driver,
     Fdb,
     Geneve,
     Gre,
     Gretap,
     Host,
-    Key,
     Link,
     Macvtap,
     Neighbour,
@@ -28,13 +24,12 @@ from snnet.contract import (
     ProxyNeighbour,
     Remove,
     Route,
+    SnnetError,
     Sysctl,
     Tap,
-    Unsupported,
     Veth,
     Vxlan,
     Watch,
-    keyed,
 )
 
 from .addresses import Addresses
@@ -53,7 +48,7 @@ _LINKS: frozenset[type[Link]] = frozenset(
 )
 
 
-class NetlinkBackend(Driver):
+class NetlinkBackend(TableBackend):
     """Links, addresses, routes, neighbours, forwarding entries and sysctls of one host.
 
     Holds a few netlink sockets, no thread; usable from any thread, inside a
@@ -61,81 +56,30 @@ class NetlinkBackend(Driver):
     """
 
     name: ClassVar[str] = "netlink"
-    carries: ClassVar[frozenset[type[Noun]]] = frozenset(
-        _LINKS | {Address, Route, Path, Neighbour, ProxyNeighbour, Fdb, Sysctl}
-    )
-    host: Host
+    carries: ClassVar[frozenset[type[Noun]]] = _LINKS | BESIDE_LINKS
+    refusals = (OSError,)
 
     def __init__(self, host: Host) -> None:
-        self.host = host
-        netns = host.netns.descriptor_for("netlink", "backend")
+        netns = host.netns.descriptor_for(self.name, "backend")
         self._kernel = Kernel(netns)
         self.links = Links(self._kernel)
-        self._support = Support(self._kernel)
-        entries = ForwardingEntries(self._kernel, self.links)
-        self._tables: dict[type[Noun], Any] = {
-            **dict.fromkeys(_LINKS, self.links),
+        tables = {
+            Link: self.links,
             Address: Addresses(self._kernel),
             Route: Routes(self._kernel),
             Path: Paths(self._kernel),
             Neighbour: Neighbours(self._kernel),
             ProxyNeighbour: Proxies(self._kernel),
-            Fdb: entries,
+            Fdb: ForwardingEntries(self._kernel, self.links),
             Sysctl: Sysctls(netns),
         }
+        super().__init__(host, tables, Support(self._kernel))
 
-    def missing(self, noun: Noun) -> str | None:
-        """See :meth:`snnet.contract.Driver.missing`."""
-        if type(noun) not in self.carries:
-            return f"the netlink backend does not carry {type(noun).__name__}"
-        return self._support.missing(noun)
+    def translated(self, refusal: OSError, what: Operation | str) -> SnnetError:
+        return translated(refusal, what)
 
-    def snapshot(self, types: Iterable[type[Noun]] | None = None) -> dict[Key, Noun]:
-        """See :meth:`snnet.contract.Driver.snapshot`.
-
-        Leaves out what the kernel makes by itself: IPv6 link-local addresses,
-        connected routes, learned neighbours and forwarding entries.  Of the
-        sysctls it shows the forwarding ones.
-        """
-        wanted = tuple(self.carries if types is None else types)
-        tables = {
-            id(table): table for kind, table in self._tables.items() if issubclass(kind, wanted)
-        }
-        found: Iterable[Noun] = chain.from_iterable(t.snapshot() for t in tables.values())
-        return keyed(noun for noun in found if isinstance(noun, wanted))
-
-    def find(self, noun: Noun) -> Noun | None:
-        """See :meth:`snnet.contract.Driver.find`."""
-        table: Any = self.links if isinstance(noun, Link) else self._tables.get(type(noun))
-        if table is None:
-            return None
-        try:
-            found: Noun | None = table.find(noun)
-        except ValueError:  # a name or MAC that no object can have
-            return None
-        except OSError as error:
-            if error.errno in ABSENT:
-                return None
-            raise translated(error, f"look up {' '.join(noun.key)}") from error
-        return found
-
-    def perform(self, operation: Operation) -> Sequence[int] | None:
-        """See :meth:`snnet.contract.Driver.perform`."""
-        noun = operation.noun
-        verb = getattr(self._tables.get(type(noun)), _VERBS[type(operation)], None)
-        if verb is None:
-            raise Unsupported(
-                f"cannot {operation}: the netlink backend has no such operation",
-                operation=operation,
-            )
-        try:
-            if isinstance(operation, Change):
-                verb(noun, operation.old)
-                return None
-            fds: Sequence[int] | None = verb(noun)
-        except OSError as error:
-            raise translated(error, operation) from error
-        return fds
+    def is_absence(self, refusal: OSError) -> bool:
+        return refusal.errno in ABSENT
 
     def batch(self, operation: Operation) -> str | None:
         """Links that are removed one after the other go in one request."""
@@ -158,6 +102,3 @@ class NetlinkBackend(Driver):
         """See :meth:`snnet.contract.Driver.close`."""
         self.links.close()
         self._kernel.close()
-
-
-_VERBS: dict[type[Operation], str] = {Add: "add", Change: "change", Remove: "remove"}

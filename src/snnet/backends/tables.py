@@ -1,0 +1,130 @@
+"""What the backends of a real kernel have in common: a table for each class of noun."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
+from typing import Any, ClassVar, Protocol
+
+from snnet.contract import (
+    Add,
+    Address,
+    Change,
+    Driver,
+    Fdb,
+    Host,
+    Key,
+    Link,
+    Neighbour,
+    Noun,
+    Operation,
+    Path,
+    ProxyNeighbour,
+    Remove,
+    Route,
+    SnnetError,
+    Sysctl,
+    Unsupported,
+    keyed,
+)
+
+BESIDE_LINKS: frozenset[type[Noun]] = frozenset(
+    {Address, Route, Path, Neighbour, ProxyNeighbour, Fdb, Sysctl}
+)
+"""What these backends carry besides links."""
+
+_VERBS: dict[type[Operation], str] = {Add: "add", Change: "change", Remove: "remove"}
+
+
+class Support(Protocol):
+    """What this host and its kernel can make."""
+
+    def missing(self, noun: Noun) -> str | None: ...
+
+
+class TableBackend(Driver):
+    """Links, addresses, routes, neighbours, forwarding entries and sysctls of one host.
+
+    A table carries the nouns of a class: it has ``find`` and ``snapshot``, and those of
+    ``add``, ``change`` and ``remove`` that its nouns allow.  Each table raises
+    ``SnnetError`` or one of ``refusals``.
+    """
+
+    refusals: ClassVar[tuple[type[Exception], ...]]
+    """What the tables raise when the kernel refuses something."""
+
+    def __init__(self, host: Host, tables: Mapping[type[Noun], Any], support: Support) -> None:
+        self.host = host
+        self._tables = tables
+        self._links = tables[Link]
+        self._support = support
+
+    def translated(self, refusal: Any, what: Operation | str) -> SnnetError:
+        """A refusal as an error of snnet: ``what`` could not be done."""
+        raise NotImplementedError
+
+    def is_absence(self, refusal: Any) -> bool:
+        """Whether this is the answer to a look-up of what is not there."""
+        raise NotImplementedError
+
+    def missing(self, noun: Noun) -> str | None:
+        """See :meth:`snnet.contract.Driver.missing`."""
+        if type(noun) not in self.carries:
+            return f"the {self.name} backend does not carry {type(noun).__name__}"
+        return self._support.missing(noun)
+
+    def snapshot(self, types: Iterable[type[Noun]] | None = None) -> dict[Key, Noun]:
+        """See :meth:`snnet.contract.Driver.snapshot`.
+
+        Leaves out what the kernel makes by itself: IPv6 link-local addresses,
+        connected routes, learned neighbours and forwarding entries.  Of the
+        sysctls it shows the forwarding ones.
+        """
+        wanted = tuple(self.carries if types is None else types)
+        tables = {
+            id(table): table
+            for table in map(
+                self._table, filter(lambda kind: issubclass(kind, wanted), self.carries)
+            )
+        }
+        try:
+            found: list[Noun] = list(chain.from_iterable(t.snapshot() for t in tables.values()))
+        except self.refusals as refusal:
+            raise self.translated(refusal, "list what is on the host") from refusal
+        return keyed(noun for noun in found if isinstance(noun, wanted))
+
+    def find(self, noun: Noun) -> Noun | None:
+        """See :meth:`snnet.contract.Driver.find`."""
+        table = self._table(type(noun))
+        if table is None:
+            return None
+        try:
+            found: Noun | None = table.find(noun)
+        except ValueError:  # a name or MAC that no object can have
+            return None
+        except self.refusals as refusal:
+            if self.is_absence(refusal):
+                return None
+            raise self.translated(refusal, f"look up {' '.join(noun.key)}") from refusal
+        return found
+
+    def perform(self, operation: Operation) -> Sequence[int] | None:
+        """See :meth:`snnet.contract.Driver.perform`."""
+        noun = operation.noun
+        verb = getattr(self._table(type(noun)), _VERBS[type(operation)], None)
+        if verb is None or type(noun) not in self.carries:
+            raise Unsupported(
+                f"cannot {operation}: the {self.name} backend has no such operation",
+                operation=operation,
+            )
+        try:
+            if isinstance(operation, Change):
+                verb(noun, operation.old)
+                return None
+            fds: Sequence[int] | None = verb(noun)
+        except self.refusals as refusal:
+            raise self.translated(refusal, operation) from refusal
+        return fds
+
+    def _table(self, kind: type[Noun]) -> Any:
+        return self._links if issubclass(kind, Link) else self._tables.get(kind)
