@@ -42,6 +42,7 @@ from snnet.core.subnets import CnciSubnet
 from snnet.core.topology import CnciTopology, Topology
 from snnet.core.uplinks import Uplink
 from snnet.core.vnics import CnciVnic, TenantSubnet, Vnic
+from snnet.core.wanted import Remote, Subnet
 from snnet.node import Cnci, ComputeNode
 from snnet.node.results import (
     CreatedVnic,
@@ -95,10 +96,12 @@ __all__ = [
     "Reconciled",
     "ReconciledItem",
     "Rejected",
+    "Remote",
     "Report",
     "ScopeControl",
     "SnnetError",
     "State",
+    "Subnet",
     "TenantSubnet",
     "Timeout",
     "Topology",

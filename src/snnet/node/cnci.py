@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from snnet.config import (
     Address,
@@ -14,36 +14,38 @@ from snnet.config import (
     NetworkConfig,
     check_choice,
     check_id,
-    check_int,
     check_many,
     check_network,
     check_ports,
     check_text,
-    shown,
 )
 from snnet.contract import (
     PROTOCOLS,
     ExternalForward,
     InvalidRequest,
+    IPAddress,
     Masquerade,
     Plan,
     PortForward,
     PublicIp,
 )
-from snnet.core.addressing import check_ipv4, check_subnet, check_unicast
+from snnet.core.addressing import check_subnet, check_unicast
 from snnet.core.cnci_records import CnciRecords
 from snnet.core.requests import RemoteSubnet, remote_subnet
+from snnet.core.rule_requests import port_forwards, public_ip
 from snnet.core.rules import port_forward_key, public_key
 from snnet.core.site import Site
 from snnet.core.subnets import Scoping
 from snnet.core.topology import CnciTopology
+from snnet.core.wanted import Subnet, check_neighbor, wanted_set
 
 from .calls.mesh import UpdateMesh
 from .calls.rules import DropRules, SetRules
 from .calls.subnets import AddSubnet, DetachNode, RemoveSubnet
 from .deadline import CancelToken
 from .node import DriverChoice, Node
-from .results import Report
+from .reconcile_cnci import reconcile_cnci
+from .results import Reconciled, Report
 from .scopes import ScopeControl
 
 
@@ -88,6 +90,7 @@ class Cnci(Node[CnciRecords]):
             listeners=listeners,
         )
         self._scoping = Scoping(config.dhcp_reserved, config.domain_name)
+        self._pool: tuple[IPAddress, ...] = tuple(config.floating_pool)  # type: ignore[arg-type]
 
     def _records(self, site: Site) -> CnciRecords:
         return CnciRecords(site, self.tenant_id, self._scoping)
@@ -120,7 +123,7 @@ class Cnci(Node[CnciRecords]):
         self._scoping.check(request.network)
         return AddSubnet(self.tenant_id, self._scoping, request)
 
-    def _remote_subnet(self, subnet: Network, key: int, cn_ip: Address) -> RemoteSubnet:
+    def _remote_subnet(self, subnet: Network, key: int, cn_ip: Address | None) -> RemoteSubnet:
         site = self.site
         return remote_subnet(subnet, key, cn_ip, tunnel=site.tunnel, uplink=site.ip)
 
@@ -169,7 +172,7 @@ class Cnci(Node[CnciRecords]):
         address removes the mesh.  A peer's subnet that overlaps one of ours is
         a Conflict.
         """
-        entries = check_many(neighbors, "neighbors", _check_neighbor)
+        entries = check_many(neighbors, "neighbors", check_neighbor)
         self._run(UpdateMesh(self.site, self.tenant_id, entries), timeout, cancel)
 
     # -- ways out and in -------------------------------------------------------------
@@ -241,21 +244,9 @@ class Cnci(Node[CnciRecords]):
         ports from ``to_port`` on.  ``to_port`` None: the same port.  A port that leads
         elsewhere already is a Conflict.
         """
-        ports = check_ports(port, "port")
-        shift = 0 if to_port is None else check_int(to_port, "to_port", 1, 65535) - ports[0]
-        if ports[-1] + shift > 65535:
-            raise InvalidRequest(f"{port} from {to_port} on goes beyond 65535", field="to_port")
-        rules = [
-            PortForward(
-                owner=str(self.owner),
-                protocol=check_choice(protocol, "protocol", PROTOCOLS),
-                device=check_text(device, "device"),
-                port=number,
-                target=check_ipv4(to, "to"),
-                target_port=number + shift,
-            )
-            for number in ports
-        ]
+        rules = port_forwards(
+            self.owner, protocol=protocol, device=device, port=port, to=to, to_port=to_port
+        )
         self._run(SetRules("add_port_forward", rules), timeout, cancel)
 
     def remove_port_forward(
@@ -289,16 +280,7 @@ class Cnci(Node[CnciRecords]):
 
         With a floating pool configured, only its addresses are public.
         """
-        public = check_unicast(address, "address")
-        pool = tuple(self.config.floating_pool)
-        if pool and public not in pool:
-            raise InvalidRequest(f"{public} is not in the floating pool", field="address")
-        rule = PublicIp(
-            owner=str(self.owner),
-            public=public,
-            internal=check_ipv4(to, "to"),
-            device=check_text(device, "device"),
-        )
+        rule = public_ip(self.owner, self._pool, address=address, to=to, device=device)
         self._run(SetRules("add_public_ip", [rule]), timeout, cancel)
 
     def remove_public_ip(
@@ -325,6 +307,45 @@ class Cnci(Node[CnciRecords]):
 
     # -- the whole node --------------------------------------------------------------
 
+    def reconcile(
+        self,
+        *,
+        subnets: Iterable[Subnet] | None = None,
+        nat: Iterable[str] | None = None,
+        exits: Iterable[tuple[str, Network]] | None = None,
+        forwards: Iterable[Mapping[str, Any] | PortForward] | None = None,
+        public_ips: Iterable[Mapping[str, Any] | PublicIp] | None = None,
+        neighbors: Iterable[Neighbor] | None = None,
+        atomic: bool = False,
+        timeout: float | None = None,
+        cancel: CancelToken | None = None,
+    ) -> Reconciled:
+        """Make subnets, rules and mesh of the node exactly these.
+
+        ``None`` leaves a kind alone, an empty list removes all of it.  ``exits`` are
+        devices with the subnets that are let out by them.  A forward or a public address
+        is a mapping of the arguments of ``add_port_forward`` or ``add_public_ip``, or a
+        record of ``port_forwards``.  An item of the result says what was done about one
+        object; with ``atomic`` the first error is raised and everything is as before,
+        else errors stand in their items alone.  What is malformed is InvalidRequest
+        before anything is touched.
+        """
+        wanted = wanted_set(
+            self.site,
+            self._scoping,
+            self._pool,
+            subnets=subnets,
+            nat=nat,
+            exits=exits,
+            forwards=forwards,
+            public_ips=public_ips,
+            neighbors=neighbors,
+        )
+        deadline = self._deadline("reconcile", timeout, cancel)
+        return reconcile_cnci(
+            self._ready(), self.tenant_id, self._scoping, wanted, deadline, atomic=atomic
+        )
+
     def topology(self) -> CnciTopology:
         """What the node knows, as data that does not change."""
         engine = self._ready()
@@ -348,9 +369,3 @@ def _network(subnet: Network) -> IPv4Network:
 
 def _masquerades(records: CnciRecords) -> list[Masquerade]:
     return [rule for rule in records.rules.values() if isinstance(rule, Masquerade)]
-
-
-def _check_neighbor(value: object, field: str) -> Neighbor:
-    if isinstance(value, Neighbor):
-        return value
-    raise InvalidRequest(f"{shown(value)} is not a Neighbor", field=field)

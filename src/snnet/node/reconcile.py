@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from snnet.config import VnicConfig
-from snnet.contract import FatalError, InvalidRequest, Key, Noun, SnnetError, State
+from snnet.contract import InvalidRequest, SnnetError
 from snnet.core.compute_records import ComputeRecords
 from snnet.core.conflicts import is_same_cnci_vnic, is_same_subnet, is_same_vnic
 from snnet.core.requests import (
@@ -21,80 +20,18 @@ from snnet.core.requests import (
     tenant_identity,
 )
 
-from .call import Call, Mode, R
+from .call import Call, Mode
 from .calls.cnci_vnics import CreateCnciVnic, DestroyCnciVnic
 from .calls.layout import Layout
-from .calls.upkeep import Restore
 from .calls.vnics import ChangeVnics
-from .claims import Claim
 from .deadline import Deadline
 from .engine import Engine
-from .results import Reconciled, ReconciledItem
+from .results import Reconciled
+from .steps import Steps, steps_of
 
 Identity = TypeVar("Identity", bound=Hashable)
 Q = TypeVar("Q")
 T = TypeVar("T")
-
-
-class Steps(Generic[R]):
-    """Runs the calls of one reconcile, and notes an item for each object.
-
-    With ``claim`` the reconcile is atomic: the first error is raised.
-    """
-
-    def __init__(self, engine: Engine[R], deadline: Deadline, claim: Claim | None) -> None:
-        self.engine = engine
-        self.result = Reconciled()
-        self._deadline = deadline
-        self._claim = claim
-
-    def run(self, call: Call[R, Any, Any, T]) -> T:
-        return self.engine.run(call, self._deadline, self._claim)
-
-    def attempt(self, key: tuple[str, ...], action: str, call: Call[R, Any, Any, T]) -> T | None:
-        """Run a call about one object; its error is the item's, or raised if atomic."""
-        try:
-            result = self.run(call)
-        except SnnetError as error:
-            self.failed(key, error)
-            return None
-        self.note(key, action)
-        return result
-
-    def note(self, key: tuple[str, ...], action: str) -> None:
-        self.result.items.append(ReconciledItem(key, action))
-
-    def failed(self, key: tuple[str, ...], error: SnnetError) -> None:
-        if self._claim is not None:
-            raise error
-        self.result.items.append(ReconciledItem(key, "failed", error))
-
-    @property
-    def atomic(self) -> bool:
-        return self._claim is not None
-
-
-@contextmanager
-def steps_of(engine: Engine[R], deadline: Deadline, *, atomic: bool) -> Iterator[Steps[R]]:
-    """The steps of one reconcile; if atomic they are undone when one of them fails."""
-    if not atomic:
-        yield Steps(engine, deadline, None)
-        return
-    with engine.whole(deadline) as claim:
-        before = engine.records.copy()
-        try:
-            yield Steps(engine, deadline, claim)
-        except BaseException as error:
-            left = engine.run(Restore(before), Deadline("reconcile", None, None), claim)
-            if left:
-                raise FatalError(
-                    f"reconcile failed ({error}) and could not be undone: call repair(); left "
-                    "are: " + "; ".join(map(str, left)),
-                    leftovers=left,
-                ) from error
-            if isinstance(error, SnnetError):
-                error.state = State.ROLLED_BACK
-            raise
 
 
 def reconcile_node(
@@ -119,7 +56,7 @@ def reconcile_node(
     )
     with steps_of(engine, deadline, atomic=atomic) as steps:
         if guests is not None:
-            for part in _subnets(engine, layout, guests, reserved):
+            for part in _subnets(steps, layout, guests, reserved):
                 _reconcile_subnet(steps, layout, part)
         if concentrators is not None:
             _reconcile_cnci_vnics(steps, concentrators)
@@ -165,16 +102,16 @@ class _Part:
 
 
 def _subnets(
-    engine: Engine[ComputeRecords],
+    steps: Steps[ComputeRecords],
     layout: Layout[Any],
     wanted: Mapping[VnicId, GuestRequest | InvalidRequest],
     reserved: Callable[[VnicId], bool],
 ) -> Iterator[_Part]:
     """What is to be done, subnet by subnet."""
+    engine = steps.engine
     with engine.claims.lock:
         known = {vnic.id: vnic for vnic in engine.records.vnics()}
         subnets = dict(engine.records.subnets)
-    there = engine.host.ours(engine.records)
     parts: dict[SubnetId, _Part] = {}
     for identity in known:
         part = parts.setdefault(identity[:2], _Part())
@@ -193,20 +130,11 @@ def _subnets(
             part.moved = True
         elif not is_same_vnic(old, request, layout.site):
             part.replaced[identity] = request
-        elif _is_intact(engine, (*subnet.nouns(), *old.nouns()), there):
+        elif steps.intact((*subnet.nouns(), *old.nouns())):
             part.kept.append(identity)
         else:
             part.repaired[identity] = request
     yield from parts.values()
-
-
-def _is_intact(
-    engine: Engine[ComputeRecords], nouns: Iterable[Noun], there: Mapping[Key, Noun]
-) -> bool:
-    return not any(
-        key not in there or noun.differences(there[key])
-        for key, noun in engine.host.carried(nouns).items()
-    )
 
 
 def _reconcile_subnet(steps: Steps[ComputeRecords], layout: Layout[Any], part: _Part) -> None:
@@ -256,8 +184,7 @@ def _change_one(
         [identity] if gone else [],
         Mode.PRESS_ON if request is None else Mode.ALL_OR_NOTHING,
     )
-    changed = steps.attempt(identity, action, call)
-    if changed is not None:
+    for changed in steps.attempt(identity, action, call) or ():
         steps.result.events += changed.events()
 
 
@@ -274,12 +201,11 @@ def _reconcile_cnci_vnics(
         if isinstance(request, InvalidRequest):
             steps.failed(identity, request)
             continue
-        action = "created" if old is None else "kept"
-        if old is not None and not is_same_cnci_vnic(old, request, steps.engine.records.site):
+        calls: list[Call[ComputeRecords, Any, Any, Any]] = [CreateCnciVnic(request)]
+        action = "created"
+        if old is not None and is_same_cnci_vnic(old, request, steps.engine.records.site):
+            action = "kept" if steps.intact(old.nouns()) else "updated"
+        elif old is not None:
             action = "updated"
-            try:
-                steps.run(DestroyCnciVnic(identity))
-            except SnnetError as error:
-                steps.failed(identity, error)
-                continue
-        steps.attempt(identity, action, CreateCnciVnic(request))
+            calls.insert(0, DestroyCnciVnic(identity))
+        steps.attempt(identity, action, *calls if action != "kept" else ())

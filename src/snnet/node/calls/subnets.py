@@ -41,11 +41,14 @@ def _tunnel_thing(network: IPv4Network, remote: IPAddress) -> Thing:
 @dataclass(slots=True)
 class SubnetDraft(Draft):
     subnet: CnciSubnet = field(kw_only=True)
-    tunnel: Tunnel = field(kw_only=True)
+    tunnel: Tunnel | None = field(kw_only=True)
 
 
 class AddSubnet(Call[CnciRecords, CnciSubnet | None, SubnetDraft, str]):
-    """Add a compute node's part of a subnet; the first one brings the subnet itself."""
+    """Add a compute node's part of a subnet; the first one brings the subnet itself.
+
+    Without a compute node only the subnet itself.
+    """
 
     def __init__(self, tenant_id: str, scoping: Scoping, request: RemoteSubnet) -> None:
         self.what = f"add_remote_subnet {request.network}"
@@ -56,38 +59,36 @@ class AddSubnet(Call[CnciRecords, CnciSubnet | None, SubnetDraft, str]):
         self._remote = request.remote
 
     def claim(self, records: CnciRecords, alone: bool, held: Held) -> Claim:
-        subnet, tunnel = subnet_thing(self._network), _tunnel_thing(self._network, self._remote)
+        mine, subnet = set[Thing](), subnet_thing(self._network)
+        if self._remote is not None:
+            mine.add(_tunnel_thing(self._network, self._remote))
         if alone:
-            return Claim(frozenset({SUBNETS, FORWARDING, subnet, tunnel}))
+            return Claim(frozenset({*mine, SUBNETS, FORWARDING, subnet}))
         if self._network in records.subnets:
-            return Claim(frozenset({tunnel}), frozenset({subnet, FORWARDING}))
-        return Claim(frozenset({SUBNETS, subnet, tunnel}), frozenset({FORWARDING}))
+            return Claim(frozenset(mine), frozenset({subnet, FORWARDING}))
+        return Claim(frozenset({*mine, SUBNETS, subnet}), frozenset({FORWARDING}))
 
     def read(self, records: CnciRecords, claim: Claim) -> CnciSubnet | None:
         records.check_subnet(self._network, self._key)
-        records.check_tunnel(self._network, self._key, self._remote)
+        if self._remote is not None:
+            records.check_tunnel(self._network, self._key, self._remote)
         return records.subnets.get(self._network)
 
     def draft(self, known: CnciSubnet | None, host: HostView) -> SubnetDraft:
-        network, remote = self._network, self._remote
-        old = known.tunnels.get(remote) if known else None
-        bridge_name, bridge = host.locate(
-            ids.BRIDGE, (str(network),), known.bridge if known else None
-        )
-        tunnel_name, tunnel = host.locate(ids.TUNNEL, (str(network), str(remote)), old)
+        network = self._network
+        name, bridge = host.locate(ids.BRIDGE, (str(network),), known.bridge if known else None)
         base = known
-        if base is None or base.bridge.name != bridge_name:
+        if base is None or base.bridge.name != name:
             base = build_cnci_subnet(
-                host.site, self._tenant_id, self._scoping, network, self._key, bridge_name
+                host.site, self._tenant_id, self._scoping, network, self._key, name
             )
-        if old is None:
-            host.check_path(remote)
-        link = old or build_tunnel(host.site, self._tenant_id, base, remote, tunnel_name)
+        tunnel, there = self._tunnel(base, known, host)
         # Only this node's tunnel is looked at: the others are other calls' business.
-        wanted = host.carried((*sysctls(host.site), *replace(base, tunnels={remote: link}).nouns()))
+        own = replace(base, tunnels=_by_remote(tunnel))
+        wanted = host.carried((*sysctls(host.site), *own.nouns()))
         # What hung on a bridge deleted behind our back died with it.
         found = host.find(noun for noun in wanted.values() if not isinstance(noun, Link))
-        found |= keyed(noun for noun in (bridge, tunnel) if noun is not None)
+        found |= keyed(noun for noun in (bridge, there) if noun is not None)
         scope = found.get(base.scope.key)
         if known is None and isinstance(scope, DhcpScope):
             # A server that still runs keeps the entries that were added to it.
@@ -96,9 +97,23 @@ class AddSubnet(Call[CnciRecords, CnciSubnet | None, SubnetDraft, str]):
         return SubnetDraft(
             make_plan(found, wanted),
             _scope(network, (*found.values(), *wanted.values())),
-            subnet=base.with_tunnel(link),
-            tunnel=link,
+            subnet=base if tunnel is None else base.with_tunnel(tunnel),
+            tunnel=tunnel,
         )
+
+    def _tunnel(
+        self, base: CnciSubnet, known: CnciSubnet | None, host: HostView
+    ) -> tuple[Tunnel | None, Link | None]:
+        """The tunnel to the compute node as wanted, and as found."""
+        if self._remote is None:
+            return None, None
+        old = known.tunnels.get(self._remote) if known else None
+        identity = (str(self._network), str(self._remote))
+        name, link = host.locate(ids.TUNNEL, identity, old)
+        if old is not None:
+            return old, link
+        host.check_path(self._remote)
+        return build_tunnel(host.site, self._tenant_id, base, self._remote, name), link
 
     def publish(
         self, records: CnciRecords, draft: SubnetDraft, done: Done
@@ -107,10 +122,15 @@ class AddSubnet(Call[CnciRecords, CnciSubnet | None, SubnetDraft, str]):
         known = records.subnets.get(self._network)
         if known is not None and known.bridge == draft.subnet.bridge:
             # Others may have added tunnels to the same subnet meanwhile.
-            records.put_tunnel(self._network, draft.tunnel)
+            if draft.tunnel is not None:
+                records.put_tunnel(self._network, draft.tunnel)
         else:
             records.put_subnet(draft.subnet)
         return draft.subnet.bridge.name, []
+
+
+def _by_remote(tunnel: Tunnel | None) -> dict[IPAddress, Tunnel]:
+    return {} if tunnel is None or tunnel.remote is None else {tunnel.remote: tunnel}
 
 
 def _scope(network: IPv4Network, nouns: Iterable[Noun]) -> dict[Thing, set[Key]]:
@@ -135,6 +155,7 @@ class DetachNode(Call[CnciRecords, CnciSubnet | None, Draft, None]):
     mode = Mode.PRESS_ON
 
     def __init__(self, request: RemoteSubnet) -> None:
+        assert request.remote is not None
         self.what = f"del_remote_subnet {request.network} {request.remote}"
         self._network = request.network
         self._key = request.key

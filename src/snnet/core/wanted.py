@@ -1,0 +1,204 @@
+"""What a concentrator is to have, as its caller hands it to ``reconcile``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network
+from typing import Any, TypeVar
+
+from snnet.config import (
+    Address,
+    Neighbor,
+    Network,
+    check_address,
+    check_int,
+    check_many,
+    check_network,
+    check_text,
+    shown,
+)
+from snnet.contract import (
+    DhcpEntry,
+    InvalidRequest,
+    IPAddress,
+    Masquerade,
+    Noun,
+    PortForward,
+    PublicIp,
+)
+
+from .addressing import check_subnet
+from .requests import RemoteSubnet, remote_subnet
+from .rule_requests import port_forwards, public_ip
+from .site import Site
+from .subnets import Scoping
+
+Exit = tuple[str, IPv4Network]
+"""A device, and the subnet that is let out by it."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """A compute node that has a part of a subnet, by its address on the compute network."""
+
+    cn_ip: Address
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "cn_ip", check_address(self.cn_ip, "cn_ip"))
+
+    @property
+    def ip(self) -> IPAddress:
+        assert not isinstance(self.cn_ip, str)
+        return self.cn_ip
+
+
+@dataclass(frozen=True, slots=True)
+class Subnet:
+    """A subnet of a concentrator: its network, key, compute nodes and added DHCP entries.
+
+    ``cidrs`` is one network, or a tuple of one.
+    """
+
+    cidrs: Network | tuple[Network, ...]
+    key: int
+    remotes: Iterable[Remote] = ()
+    entries: Iterable[DhcpEntry] = ()
+    network: IPv4Network = field(init=False)
+
+    def __post_init__(self) -> None:
+        put = object.__setattr__
+        given = self.cidrs if isinstance(self.cidrs, tuple) else (self.cidrs,)
+        if len(given) != 1:
+            raise InvalidRequest(f"{shown(self.cidrs)} is not one network", field="cidrs")
+        put(self, "network", check_subnet(check_network(given[0], "cidrs"), "cidrs"))
+        check_int(self.key, "key", 1, 2**32 - 1)
+        put(self, "remotes", check_many(self.remotes, "remotes", _check_remote))
+        put(self, "entries", check_many(self.entries, "entries", _check_entry))
+
+
+def _check_remote(value: object, field: str) -> Remote:
+    if isinstance(value, Remote):
+        return value
+    raise InvalidRequest(f"{shown(value)} is not a Remote", field=field)
+
+
+def _check_entry(value: object, field: str) -> DhcpEntry:
+    if isinstance(value, DhcpEntry):
+        return value
+    raise InvalidRequest(f"{shown(value)} is not a DhcpEntry", field=field)
+
+
+@dataclass(slots=True)
+class Wanted:
+    """Everything a concentrator is to have; None leaves a kind alone."""
+
+    subnets: Sequence[tuple[Subnet, Sequence[RemoteSubnet]]] | None
+    """Each subnet, and the requests that add it and its compute nodes."""
+    nat: Sequence[Masquerade] | None
+    exits: Sequence[Exit] | None
+    forwards: Sequence[PortForward] | None
+    public_ips: Sequence[PublicIp] | None
+    neighbors: Sequence[Neighbor] | None
+
+
+def wanted_set(
+    site: Site,
+    scoping: Scoping,
+    pool: Collection[IPAddress],
+    *,
+    subnets: Iterable[object] | None,
+    nat: Iterable[object] | None,
+    exits: Iterable[object] | None,
+    forwards: Iterable[object] | None,
+    public_ips: Iterable[object] | None,
+    neighbors: Iterable[object] | None,
+) -> Wanted:
+    """The arguments of ``reconcile``, checked; InvalidRequest names the one that is wrong."""
+
+    def subnet(value: object, field: str) -> tuple[Subnet, Sequence[RemoteSubnet]]:
+        if not isinstance(value, Subnet):
+            raise InvalidRequest(f"{shown(value)} is not a snnet.Subnet", field=field)
+        scoping.check(value.network)
+        return value, _requests(value, site)
+
+    def masquerade(value: object, field: str) -> Masquerade:
+        return Masquerade(owner=str(site.owner), device=check_text(value, field))
+
+    def forward(value: object, field: str) -> list[PortForward]:
+        return port_forwards(site.owner, **_arguments(value, field, PortForward, _FORWARD))
+
+    def public(value: object, field: str) -> PublicIp:
+        return public_ip(site.owner, pool, **_arguments(value, field, PublicIp, _PUBLIC_IP))
+
+    each_forward = _checked(forwards, "forwards", forward)
+    return Wanted(
+        subnets=_checked(subnets, "subnets", subnet),
+        nat=_checked(nat, "nat", masquerade),
+        exits=_checked(exits, "exits", _exit),
+        forwards=None
+        if each_forward is None
+        else [rule for rules in each_forward for rule in rules],
+        public_ips=_checked(public_ips, "public_ips", public),
+        neighbors=_checked(neighbors, "neighbors", check_neighbor),
+    )
+
+
+def _requests(subnet: Subnet, site: Site) -> list[RemoteSubnet]:
+    remotes: list[IPAddress | None] = [remote.ip for remote in subnet.remotes]
+    return [
+        remote_subnet(subnet.network, subnet.key, ip, tunnel=site.tunnel, uplink=site.ip)
+        for ip in remotes or [None]
+    ]
+
+
+def _checked(
+    values: Iterable[object] | None, field: str, check: Callable[[object, str], T]
+) -> tuple[T, ...] | None:
+    return None if values is None else check_many(values, field, check)
+
+
+def _exit(value: object, field: str) -> Exit:
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise InvalidRequest(f"{shown(value)} is not a device and a network", field=field)
+    network = check_network(value[1], f"{field}[1]")
+    return check_text(value[0], f"{field}[0]"), check_subnet(network, f"{field}[1]")
+
+
+_FORWARD = {
+    "protocol": "protocol",
+    "device": "device",
+    "port": "port",
+    "target": "to",
+    "target_port": "to_port",
+}
+_PUBLIC_IP = {"public": "address", "internal": "to", "device": "device"}
+"""Fields of records, and the arguments of the verbs that they stand for."""
+
+
+def _arguments(
+    value: object, field: str, noun: type[Noun], names: Mapping[str, str]
+) -> dict[str, Any]:
+    """The arguments of a verb, from a mapping of them or from a record of the noun."""
+    if isinstance(value, noun):
+        return {argument: getattr(value, name) for name, argument in names.items()}
+    if not isinstance(value, Mapping):
+        raise InvalidRequest(f"{shown(value)} is not a mapping of arguments", field=field)
+    known = set(names.values())
+    for name in value:
+        if name not in known:
+            raise InvalidRequest(
+                f"unknown; known are {', '.join(sorted(known))}", field=f"{field}.{name}"
+            )
+    for name in names.values():
+        if name not in value and name != "to_port":
+            raise InvalidRequest("is needed", field=f"{field}.{name}")
+    return dict(value)
+
+
+def check_neighbor(value: object, field: str) -> Neighbor:
+    if isinstance(value, Neighbor):
+        return value
+    raise InvalidRequest(f"{shown(value)} is not a Neighbor", field=field)

@@ -1,0 +1,247 @@
+"""The whole wanted set of a concentrator at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from dataclasses import replace
+from ipaddress import IPv4Network
+from typing import Any
+
+from snnet.config import Neighbor
+from snnet.contract import (
+    Change,
+    DhcpScope,
+    ExternalForward,
+    Key,
+    Masquerade,
+    Operation,
+    PortForward,
+    PublicIp,
+    SnnetError,
+)
+from snnet.core.cnci_records import CnciRecords, with_addresses
+from snnet.core.requests import RemoteSubnet
+from snnet.core.rules import Rule, same_rule
+from snnet.core.subnets import CnciSubnet, Scoping
+from snnet.core.wanted import Exit, Subnet, Wanted
+
+from .call import Call
+from .calls.mesh import UpdateMesh
+from .calls.rules import DropRules, SetRules
+from .calls.scopes import ChangeScope
+from .calls.subnets import AddSubnet, DetachNode, RemoveSubnet
+from .deadline import Deadline
+from .engine import Engine
+from .results import Reconciled
+from .steps import Steps, steps_of
+
+
+def reconcile_cnci(
+    engine: Engine[CnciRecords],
+    tenant_id: str,
+    scoping: Scoping,
+    wanted: Wanted,
+    deadline: Deadline,
+    *,
+    atomic: bool,
+) -> Reconciled:
+    """See :meth:`snnet.Cnci.reconcile`."""
+    with steps_of(engine, deadline, atomic=atomic) as steps:
+        changed: set[Key] = set()
+        for kind, rules in list(_rules(engine, wanted)):
+            changed |= _drop_rules(steps, kind, rules)
+        if wanted.subnets is not None:
+            _reconcile_subnets(steps, tenant_id, scoping, wanted.subnets)
+        if wanted.neighbors is not None:
+            _reconcile_mesh(steps, tenant_id, wanted.neighbors)
+        for kind, rules in _rules(engine, wanted):
+            _set_rules(steps, kind, rules, changed)
+    return steps.result
+
+
+# -- subnets -----------------------------------------------------------------------
+
+
+def _reconcile_subnets(
+    steps: Steps[CnciRecords],
+    tenant_id: str,
+    scoping: Scoping,
+    wanted: Sequence[tuple[Subnet, Sequence[RemoteSubnet]]],
+) -> None:
+    with steps.engine.claims.lock:
+        known = dict(steps.engine.records.subnets)
+    networks = {subnet.network for subnet, _ in wanted}
+    for network in known.keys() - networks:
+        steps.attempt(_subnet_key(network), "removed", RemoveSubnet(network))
+    for subnet, requests in wanted:
+        calls: list[Call[CnciRecords, Any, Any, Any]] = []
+        old = known.get(subnet.network)
+        action = "created" if old is None else "updated"
+        if old is not None and old.key != subnet.key:
+            calls.append(RemoveSubnet(subnet.network))
+            old = None
+        if old is None or not _is_complete(steps, old, requests):
+            calls += [AddSubnet(tenant_id, scoping, request) for request in requests]
+        if old is not None:
+            calls += _detached(old, requests)
+        if (old.scope.entries if old else ()) != subnet.entries:
+            calls.append(ChangeScope("reconcile", subnet.network, _with_exactly(subnet)))
+        steps.attempt(_subnet_key(subnet.network), action if calls else "kept", *calls)
+
+
+def _subnet_key(network: IPv4Network) -> tuple[str, ...]:
+    return ("subnet", str(network))
+
+
+def _is_complete(
+    steps: Steps[CnciRecords], known: CnciSubnet, requests: Sequence[RemoteSubnet]
+) -> bool:
+    remotes = {request.remote for request in requests if request.remote is not None}
+    return remotes <= known.tunnels.keys() and steps.intact(known.nouns())
+
+
+def _detached(known: CnciSubnet, requests: Sequence[RemoteSubnet]) -> Iterator[DetachNode]:
+    """The calls that remove the tunnels to compute nodes that are not wanted any more."""
+    remotes = {request.remote for request in requests}
+    for remote in known.tunnels:
+        if remote not in remotes:
+            yield DetachNode(RemoteSubnet(network=known.network, key=known.key, remote=remote))
+
+
+def _with_exactly(
+    subnet: Subnet,
+) -> Callable[[DhcpScope, Callable[[], bool]], list[Operation]]:
+    """What makes the added entries of a scope those of the subnet."""
+
+    def alter(scope: DhcpScope, _: Callable[[], bool]) -> list[Operation]:
+        new = replace(scope, entries=tuple(subnet.entries))
+        return [] if new == scope else [Change(new, scope)]
+
+    return alter
+
+
+# -- the mesh ----------------------------------------------------------------------
+
+
+def _reconcile_mesh(
+    steps: Steps[CnciRecords], tenant_id: str, neighbors: Sequence[Neighbor]
+) -> None:
+    engine = steps.engine
+    call = UpdateMesh(engine.records.site, tenant_id, neighbors)
+    with engine.claims.lock:
+        before = engine.records.mesh
+    try:
+        steps.run(call)
+    except SnnetError as error:
+        steps.failed(("mesh",), error)
+        return
+    with engine.claims.lock:
+        after = engine.records.mesh
+    if before is None and after is None:
+        return
+    action = "kept" if before == after else "updated"
+    steps.note(("mesh",), "created" if before is None else action if after else "removed")
+
+
+# -- rules -------------------------------------------------------------------------
+
+
+def _rules(
+    engine: Engine[CnciRecords], wanted: Wanted
+) -> Iterator[tuple[type[Rule], Sequence[Rule]]]:
+    """Each kind of rule that is to be reconciled, and the rules of it."""
+    if wanted.nat is not None:
+        yield Masquerade, wanted.nat
+    if wanted.exits is not None:
+        yield ExternalForward, list(_external(engine, wanted.exits))
+    if wanted.forwards is not None:
+        yield PortForward, wanted.forwards
+    if wanted.public_ips is not None:
+        yield PublicIp, wanted.public_ips
+
+
+def _external(engine: Engine[CnciRecords], exits: Iterable[Exit]) -> Iterator[ExternalForward]:
+    """The rules of the exits, each by the bridge of its subnet, as far as the node has it."""
+    with engine.claims.lock:
+        bridges = {
+            network: subnet.bridge.name for network, subnet in engine.records.subnets.items()
+        }
+    for device, network in exits:
+        yield ExternalForward(
+            owner=str(engine.records.site.owner),
+            device=device,
+            bridge=bridges.get(network, str(network)),
+        )
+
+
+def _known(steps: Steps[CnciRecords], kind: type[Rule]) -> dict[Key, Rule]:
+    with steps.engine.claims.lock:
+        rules = steps.engine.records.rules.items()
+        return {key: rule for key, rule in rules if isinstance(rule, kind)}
+
+
+def _drop_rules(steps: Steps[CnciRecords], kind: type[Rule], rules: Sequence[Rule]) -> set[Key]:
+    """Remove rules that are not wanted, or not so; the identities of the latter."""
+    wanted = {rule.key: rule for rule in rules}
+    changed: set[Key] = set()
+    for key, rule in _known(steps, kind).items():
+        new = wanted.get(key)
+        if new is not None and same_rule(new, rule):
+            continue
+        drop = DropRules.of("reconcile", [key])
+        if new is None:
+            steps.attempt(_rule_key(steps, rule), "removed", drop)
+            continue
+        try:
+            steps.run(drop)
+        except SnnetError as error:
+            steps.failed(_rule_key(steps, rule), error)
+        else:
+            changed.add(key)
+    return changed
+
+
+def _set_rules(
+    steps: Steps[CnciRecords], kind: type[Rule], rules: Sequence[Rule], changed: Container[Key]
+) -> None:
+    """Set the rules that are wanted, together, or one by one where one is in the way."""
+    known, failed = _known(steps, kind), {item.key for item in steps.result.failed}
+    actions: dict[Key, tuple[Rule, str]] = {}
+    for rule in rules:
+        old, key = known.get(rule.key), _rule_key(steps, rule)
+        if key in failed:
+            continue
+        if old is None:
+            actions[rule.key] = (rule, "updated" if rule.key in changed else "created")
+        elif not steps.intact(with_addresses(old)):
+            actions[rule.key] = (rule, "updated")
+        else:
+            steps.note(key, "kept")
+    if not actions:
+        return
+    try:
+        steps.run(SetRules("reconcile", [rule for rule, _ in actions.values()]))
+    except SnnetError:
+        if steps.atomic:
+            raise
+        for rule, action in actions.values():
+            steps.attempt(_rule_key(steps, rule), action, SetRules("reconcile", [rule]))
+        return
+    for rule, action in actions.values():
+        steps.note(_rule_key(steps, rule), action)
+
+
+def _rule_key(steps: Steps[CnciRecords], rule: Rule) -> tuple[str, ...]:
+    """What identifies a rule in a result: its kind, and what tells it from others."""
+    match rule:
+        case Masquerade():
+            return ("nat", rule.device)
+        case ExternalForward():
+            with steps.engine.claims.lock:
+                subnets = list(steps.engine.records.subnets.values())
+            names = {subnet.bridge.name: str(subnet.network) for subnet in subnets}
+            return ("exit", rule.device, names.get(rule.bridge, rule.bridge))
+        case PortForward():
+            return ("forward", rule.protocol, rule.device, str(rule.port))
+        case PublicIp():
+            return ("public_ip", str(rule.public))

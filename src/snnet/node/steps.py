@@ -1,0 +1,92 @@
+"""The calls of one ``reconcile``, run one by one, with an item for each object."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Generic, TypeVar
+
+from snnet.contract import FatalError, Noun, Nouns, SnnetError, State
+
+from .call import Call, R
+from .calls.upkeep import Restore
+from .claims import Claim
+from .deadline import Deadline
+from .engine import Engine
+from .results import Reconciled, ReconciledItem
+
+T = TypeVar("T")
+
+
+class Steps(Generic[R]):
+    """Runs the calls of one reconcile, and notes an item for each object.
+
+    With ``claim`` the reconcile is atomic: the first error is raised.
+    """
+
+    def __init__(self, engine: Engine[R], deadline: Deadline, claim: Claim | None) -> None:
+        self.engine = engine
+        self.result = Reconciled()
+        self._deadline = deadline
+        self._claim = claim
+        self._there: Nouns | None = None
+
+    def run(self, call: Call[R, Any, Any, T]) -> T:
+        return self.engine.run(call, self._deadline, self._claim)
+
+    def attempt(
+        self, key: tuple[str, ...], action: str, *calls: Call[R, Any, Any, T]
+    ) -> list[T] | None:
+        """Run calls about one object; the first error is the item's, or raised if atomic."""
+        try:
+            results = [self.run(call) for call in calls]
+        except SnnetError as error:
+            self.failed(key, error)
+            return None
+        self.note(key, action)
+        return results
+
+    def note(self, key: tuple[str, ...], action: str) -> None:
+        self.result.items.append(ReconciledItem(key, action))
+
+    def failed(self, key: tuple[str, ...], error: SnnetError) -> None:
+        if self._claim is not None:
+            raise error
+        self.result.items.append(ReconciledItem(key, "failed", error))
+
+    @property
+    def atomic(self) -> bool:
+        return self._claim is not None
+
+    def intact(self, nouns: Iterable[Noun]) -> bool:
+        """Whether all the nouns were on the host when this was first asked, as wanted."""
+        there = self._there
+        if there is None:
+            there = self._there = self.engine.host.ours(self.engine.records)
+        return not any(
+            key not in there or noun.differences(there[key])
+            for key, noun in self.engine.host.carried(nouns).items()
+        )
+
+
+@contextmanager
+def steps_of(engine: Engine[R], deadline: Deadline, *, atomic: bool) -> Iterator[Steps[R]]:
+    """The steps of one reconcile; if atomic they are undone when one of them fails."""
+    if not atomic:
+        yield Steps(engine, deadline, None)
+        return
+    with engine.whole(deadline) as claim:
+        before = engine.records.copy()
+        try:
+            yield Steps(engine, deadline, claim)
+        except BaseException as error:
+            left = engine.run(Restore(before), Deadline("reconcile", None, None), claim)
+            if left:
+                raise FatalError(
+                    f"reconcile failed ({error}) and could not be undone: call repair(); left "
+                    "are: " + "; ".join(map(str, left)),
+                    leftovers=left,
+                ) from error
+            if isinstance(error, SnnetError):
+                error.state = State.ROLLED_BACK
+            raise

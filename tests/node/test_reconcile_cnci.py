@@ -1,0 +1,235 @@
+"""The whole wanted set of a concentrator at once."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address
+from typing import Any
+
+import pytest
+
+import snnet
+from snnet.contract import Remove
+from tests.node.test_cnci import neighbors
+from tests.node.world import FakeWorld, World
+
+ONE, TWO, THREE = "10.1.0.0/24", "10.2.0.0/24", "10.3.0.0/24"
+NEAR, FAR = snnet.Remote("192.0.2.21"), snnet.Remote("192.0.2.22")
+GUEST = "10.1.0.9"
+
+
+def entry(number: int, hostname: str | None = None) -> snnet.DhcpEntry:
+    address = f"10.1.0.{number}"
+    return snnet.DhcpEntry(
+        mac=snnet.mac_for(address), address=IPv4Address(address), hostname=hostname
+    )
+
+
+def everything() -> dict[str, Any]:
+    """One of each kind."""
+    return {
+        "subnets": [
+            snnet.Subnet(ONE, 7, remotes=[NEAR, FAR], entries=[entry(9, "web")]),
+            snnet.Subnet((TWO,), 8, remotes=[NEAR]),
+        ],
+        "nat": ["eth0"],
+        "exits": [("eth0", ONE)],
+        "forwards": [{"protocol": "tcp", "device": "eth0", "port": 33009, "to": GUEST}],
+        "public_ips": [{"address": "203.0.113.5", "to": GUEST, "device": "eth0"}],
+        "neighbors": neighbors(11, 30),
+    }
+
+
+def actions(result: snnet.Reconciled) -> dict[tuple[str, ...], str]:
+    assert len({item.key for item in result.items}) == len(result.items)
+    return {item.key: item.action for item in result.items}
+
+
+KEYS = {
+    ("subnet", ONE),
+    ("subnet", TWO),
+    ("nat", "eth0"),
+    ("exit", "eth0", ONE),
+    ("forward", "tcp", "eth0", "33009"),
+    ("public_ip", "203.0.113.5"),
+    ("mesh",),
+}
+
+
+def test_everything_is_made_kept_and_removed(world: World) -> None:
+    cnci = world.cnci()
+    before = world.text()
+    assert actions(cnci.reconcile(**everything())) == dict.fromkeys(KEYS, "created")
+    assert cnci.verify() == []
+    assert {str(ip) for ip in cnci.public_ips} == {"203.0.113.5"}
+    assert [rule.port for rule in cnci.port_forwards] == [33009]
+    assert [one.hostname for one in cnci.dhcp(ONE).added] == ["web"]
+    made = world.text()
+    assert actions(cnci.reconcile(**everything())) == dict.fromkeys(KEYS, "kept")
+    assert world.text() == made
+    nothing: dict[str, Any] = dict.fromkeys(everything(), [])
+    assert actions(cnci.reconcile(**nothing)) == dict.fromkeys(KEYS, "removed")
+    assert world.text() == before
+    assert cnci.verify() == []
+
+
+def test_a_kind_that_is_not_passed_is_left_alone(world: World) -> None:
+    cnci = world.cnci()
+    cnci.reconcile(**everything())
+    before = world.text()
+    assert cnci.reconcile().items == []
+    assert world.text() == before
+    assert actions(cnci.reconcile(nat=[])) == {("nat", "eth0"): "removed"}
+    assert actions(cnci.reconcile(nat=["eth0"])) == {("nat", "eth0"): "created"}
+    assert cnci.verify() == []
+
+
+def test_the_order_of_arguments_and_records_makes_no_difference(fake: FakeWorld) -> None:
+    cnci = fake.cnci()
+    cnci.reconcile(**everything())
+    again = everything() | {
+        "forwards": cnci.port_forwards,
+        "subnets": everything()["subnets"][::-1],
+    }
+    assert set(actions(cnci.reconcile(**again)).values()) == {"kept"}
+
+
+def test_what_differs_is_updated(world: World) -> None:
+    cnci = world.cnci()
+    cnci.reconcile(**everything())
+    wanted = everything()
+    wanted["subnets"] = [
+        snnet.Subnet(ONE, 7, remotes=[FAR], entries=[entry(9), entry(10)]),
+        snnet.Subnet(THREE, 8),
+    ]
+    wanted["forwards"] = [
+        {"protocol": "tcp", "device": "eth0", "port": 33009, "to": "10.1.0.10", "to_port": 22}
+    ]
+    assert actions(cnci.reconcile(**wanted)) == dict.fromkeys(KEYS, "kept") | {
+        ("subnet", ONE): "updated",
+        ("subnet", TWO): "removed",
+        ("subnet", THREE): "created",
+        ("forward", "tcp", "eth0", "33009"): "updated",
+    }
+    assert cnci.verify() == []
+    (forward,) = cnci.port_forwards
+    assert (str(forward.target), forward.target_port) == ("10.1.0.10", 22)
+    topology = cnci.topology()
+    assert set(topology["subnets"]) == {ONE, THREE}
+    assert set(topology["subnets"][ONE]["tunnels"]) == {"192.0.2.22"}
+    assert topology["subnets"][THREE]["tunnels"] == {}
+    assert [str(one.address) for one in cnci.dhcp(ONE).added] == ["10.1.0.9", "10.1.0.10"]
+
+
+def test_another_key_makes_the_subnet_again(world: World) -> None:
+    cnci = world.cnci()
+    cnci.reconcile(**everything())
+    result = cnci.reconcile(subnets=[snnet.Subnet(ONE, 99, remotes=[NEAR])])
+    assert actions(result) == {("subnet", ONE): "updated", ("subnet", TWO): "removed"}
+    assert cnci.topology()["subnets"][ONE]["subnet_key"] == 99
+    assert cnci.verify() == []
+
+
+def test_what_was_deleted_behind_its_back_is_repaired(world: World) -> None:
+    cnci = world.cnci()
+    cnci.reconcile(**everything())
+    (nat,) = [rule for rule in cnci.topology().rules if type(rule).__name__ == "Masquerade"]
+    assert cnci.drivers.firewall.apply([Remove(nat)]).error is None
+    world.delete(cnci.topology()["subnets"][ONE]["tunnels"]["192.0.2.21"])
+    found = actions(cnci.reconcile(**everything()))
+    assert {key: action for key, action in found.items() if action != "kept"} == {
+        ("subnet", ONE): "updated",
+        ("nat", "eth0"): "updated",
+    }
+    assert cnci.verify() == []
+
+
+def test_one_that_cannot_be_fails_alone(world: World) -> None:
+    cnci = world.cnci()
+    wanted = everything()
+    wanted["nat"] = ["eth0", "no-such"]
+    wanted["exits"] = [("eth0", THREE)]
+    result = cnci.reconcile(**wanted)
+    assert {item.key: item.error is not None for item in result.failed} == {
+        ("nat", "no-such"): True,
+        ("exit", "eth0", THREE): True,
+    }
+    assert actions(result)[("nat", "eth0")] == "created"
+    assert cnci.verify() == []
+
+
+@pytest.mark.parametrize("before", [{}, everything()], ids=["from nothing", "from everything"])
+def test_atomic_is_all_or_nothing(world: World, before: dict[str, Any]) -> None:
+    cnci = world.cnci()
+    cnci.reconcile(**before)
+    text, known = world.text(), cnci.topology()
+    wanted = everything() | {"subnets": [snnet.Subnet(THREE, 9, remotes=[NEAR])]}
+    wanted |= {"forwards": [], "public_ips": [], "exits": [("no-such", THREE)]}
+    with pytest.raises(snnet.InvalidRequest, match="no-such") as caught:
+        cnci.reconcile(**wanted, atomic=True)
+    assert caught.value.state is snnet.State.ROLLED_BACK
+    assert world.text() == text
+    assert cnci.topology().to_dict() == known.to_dict()
+    assert cnci.verify() == []
+
+
+def test_every_operation_fails_once_and_atomic_leaves_nothing() -> None:
+    at = 0
+    while True:
+        at += 1
+        world = FakeWorld("gre")
+        cnci = world.cnci()
+        cnci.reconcile(subnets=[snnet.Subnet(THREE, 9, remotes=[NEAR])], nat=["eth0"])
+        text = world.text()
+        world.kernel.fail(at=at, error="ENOMEM")
+        try:
+            cnci.reconcile(**everything(), atomic=True)
+        except snnet.ApiError as error:
+            assert error.state is snnet.State.ROLLED_BACK, at
+            assert world.text() == text, at
+            assert cnci.verify() == [], at
+        else:
+            assert at > 10
+            return
+
+
+@pytest.mark.parametrize(
+    ("wanted", "field"),
+    [
+        ({"subnets": [ONE]}, "subnets[0]"),
+        ({"nat": "eth0"}, "nat"),
+        ({"nat": [5]}, "nat[0]"),
+        ({"exits": [("eth0",)]}, "exits[0]"),
+        ({"exits": [("eth0", "10.1.0.9")]}, "exits[0][1]"),
+        ({"forwards": [{"protocol": "tcp"}]}, "forwards[0].device"),
+        ({"forwards": [{"protokol": "tcp"}]}, "forwards[0].protokol"),
+        ({"public_ips": ["203.0.113.5"]}, "public_ips[0]"),
+        ({"neighbors": ["x"]}, "neighbors[0]"),
+    ],
+)
+def test_what_is_malformed_touches_nothing(
+    fake: FakeWorld, wanted: dict[str, Any], field: str
+) -> None:
+    cnci = fake.cnci()
+    cnci.reconcile(**everything())
+    before = fake.text()
+    with pytest.raises(snnet.InvalidRequest) as caught:
+        cnci.reconcile(**everything() | wanted)
+    assert caught.value.field == field
+    assert fake.text() == before
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({"cidrs": "10.1.0.9/24"}, "cidrs"),
+        ({"cidrs": ()}, "cidrs"),
+        ({"cidrs": (ONE, TWO)}, "cidrs"),
+        ({"key": 0}, "key"),
+        ({"remotes": ["192.0.2.21"]}, "remotes[0]"),
+        ({"entries": ["10.1.0.9"]}, "entries[0]"),
+    ],
+)
+def test_a_subnet_is_checked_when_it_is_made(given: dict[str, Any], field: str) -> None:
+    with pytest.raises(snnet.InvalidRequest) as caught:
+        snnet.Subnet(**{"cidrs": ONE, "key": 7} | given)
+    assert caught.value.field == field
