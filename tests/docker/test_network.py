@@ -11,6 +11,7 @@ import snnet
 from snnet.contract import Remove, Write
 from snnet.stores.memory import MemoryStore
 from tests.node.test_killed import Killed, Mortal
+from tests.node.world import vm
 
 from .client import GATEWAY, Docker, Refused
 from .conftest import ENDPOINT, IPAM_OPTIONS, NETWORK, OPTIONS, Host
@@ -600,3 +601,18 @@ def test_a_store_that_fails_promises_nothing(host: Host, monkeypatch: pytest.Mon
     monkeypatch.undo()
     assert host.text() == before
     assert host.client.address(pool) == "10.1.0.2/24", "and nothing was noted in memory either"
+
+
+def test_reconcile_leaves_vnics_of_containers_alone(host: Host) -> None:
+    pool = host.network()
+    host.client.create_endpoint(NETWORK, ENDPOINT, host.client.address(pool))
+    host.client.join(NETWORK, ENDPOINT)
+    (mine,) = host.node.topology().vnics
+    controllers = vm(40, subnet_number=2)
+    host.node.create_vnic(controllers)
+    result = host.node.reconcile(vnics=[])
+    assert [(item.key, item.action) for item in result.items] == [(("t1", "s2", "v40"), "removed")]
+    assert host.node.topology().vnics == (mine,)
+    host.restart()
+    assert host.node.reconcile(vnics=[]).items == []
+    assert [vnic.id for vnic in host.node.topology().vnics] == [mine.id]

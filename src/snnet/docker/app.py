@@ -123,6 +123,7 @@ def protocol(
     pools = Pools(state, clock)
     endpoints = Endpoints(state, pools, node)
     endpoints.sweep()
+    node.reserve(endpoints.created)
     network = NetworkDriver(state, pools, node, endpoints)
     return methods(network, Ipam(state, pools, node, network))
 

@@ -16,6 +16,7 @@ from typing import Any
 from snnet.config import VnicConfig, VnicRole, check_mac
 from snnet.contract import Conflict, FatalError, InvalidRequest, Link, SnnetError
 from snnet.core.addressing import check_guest, mac_for
+from snnet.core.requests import VnicId
 from snnet.core.vnics import ROUTED_GATEWAY, Vnic
 from snnet.node import ComputeNode
 
@@ -218,6 +219,14 @@ class Endpoints:
         if removed:
             _log.warning("removed endpoint %s, which Docker has forgotten", endpoint_id)
         return removed
+
+    def created(self, identity: VnicId) -> bool:
+        """Whether the VNIC was created for an endpoint, and is not a mapped one."""
+        return any(
+            endpoint.made
+            and (endpoint.tenant_id, endpoint.subnet_id, endpoint.vnic_id) == identity
+            for endpoint in self._state.endpoints.all()
+        )
 
     # -- state -------------------------------------------------------------------------
 
