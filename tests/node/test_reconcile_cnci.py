@@ -66,7 +66,7 @@ def test_everything_is_made_kept_and_removed(world: World) -> None:
     made = world.text()
     assert actions(cnci.reconcile(**everything())) == dict.fromkeys(KEYS, "kept")
     assert world.text() == made
-    nothing: dict[str, Any] = dict.fromkeys(everything(), [])
+    nothing: dict[str, Any] = {kind: [] for kind in everything()}
     assert actions(cnci.reconcile(**nothing)) == dict.fromkeys(KEYS, "removed")
     assert world.text() == before
     assert cnci.verify() == []
@@ -181,15 +181,17 @@ def test_every_operation_fails_once_and_atomic_leaves_nothing() -> None:
         cnci.reconcile(subnets=[snnet.Subnet(THREE, 9, remotes=[NEAR])], nat=["eth0"])
         text = world.text()
         world.kernel.fail(at=at, error="ENOMEM")
+        error: snnet.ApiError | None = None
         try:
             cnci.reconcile(**everything(), atomic=True)
-        except snnet.ApiError as error:
-            assert error.state is snnet.State.ROLLED_BACK, at
-            assert world.text() == text, at
-            assert cnci.verify() == [], at
-        else:
+        except snnet.ApiError as caught:
+            error = caught
+        if error is None:
             assert at > 10
             return
+        assert error.state is snnet.State.ROLLED_BACK, at
+        assert world.text() == text, at
+        assert cnci.verify() == [], at
 
 
 @pytest.mark.parametrize(
