@@ -111,6 +111,12 @@ class BatchTests(BackendTests):
 
     def test_the_first_error_ends_the_work(self, place: Place) -> None:
         """What was done before stays and is told; what comes after is not tried."""
+        nouns = (BRIDGE, replace(TAP, master="nowhere"), VXLAN)
+        need(place, *nouns)
+        outcome = place.driver.apply([Add(noun) for noun in nouns])
+        assert outcome.done == {0}
+        assert {at: type(error) for at, error in outcome.errors.items()} == {1: Missing}
+        assert [is_there(place, noun) for noun in nouns] == [True, False, False]
         taps = _taps(4)
         add(place, taps[2])
         outcome = place.driver.apply([Add(tap) for tap in taps])
@@ -135,12 +141,15 @@ class BatchTests(BackendTests):
         assert all(is_gone(place, tap) for tap in taps)
 
     def test_a_set_up_presses_on_if_told(self, place: Place) -> None:
-        """``keep_going`` is for additions as well."""
-        taps = [replace(tap, master="nowhere" if tap.alias == "1" else None) for tap in _taps(3)]
-        need(place, *taps)
-        outcome = place.driver.apply([Add(tap) for tap in taps], keep_going=True)
-        assert outcome.done == {0, 2}
-        assert {at: type(error) for at, error in outcome.errors.items()} == {1: Missing}
+        """``keep_going`` is for additions as well, of any kind."""
+        nouns = (BRIDGE, replace(TAP, master="nowhere"), VXLAN)
+        need(place, *nouns)
+        before = place.names()
+        for operation in (Add, Remove):
+            outcome = place.driver.apply([operation(noun) for noun in nouns], keep_going=True)
+            assert outcome.done == {0, 2}
+            assert {at: type(error) for at, error in outcome.errors.items()} == {1: Missing}
+        assert place.names() == before
 
     def test_one_link_twice(self, place: Place) -> None:
         """Strict within a batch, too."""
@@ -164,7 +173,7 @@ class BatchTests(BackendTests):
             assert name in str(error)
 
     @pytest.mark.parametrize("keep_going", [False, True])
-    @pytest.mark.parametrize("passes", [0, 1, 2])
+    @pytest.mark.parametrize("passes", range(4))
     def test_check_is_looked_at_before_each_addition(
         self, place: Place, passes: int, keep_going: bool
     ) -> None:
@@ -176,7 +185,7 @@ class BatchTests(BackendTests):
             [Add(tap) for tap in taps], check=_stopper(passes, late), keep_going=keep_going
         )
         assert outcome.done == set(range(passes))
-        assert outcome.errors[passes] is late
+        assert outcome.errors.get(passes) is (late if passes < len(taps) else None)
         assert [is_there(place, tap) for tap in taps] == [n < passes for n in range(3)]
 
     @pytest.mark.parametrize("passes", [0, 1, 2])

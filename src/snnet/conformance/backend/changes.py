@@ -48,7 +48,7 @@ _OTHER_MAC = "fe:00:00:00:00:ff"
 _STEPS: tuple[dict[str, Any], ...] = (
     {"mtu": 1300},
     {"mac": _OTHER_MAC},
-    {"alias": "another"},
+    {"alias": "another # one"},
     {"alias": ALIAS},
     {"alias": ""},
     {"group": 77},
@@ -155,23 +155,27 @@ class ChangeTests(BackendTests):
         assert is_there(place, wanted)
 
     @pytest.mark.parametrize(
-        "bad",
+        ("bad", "cls"),
         [
-            {"mtu": 100_000},
-            {"mac": "01:00:00:00:00:01"},
-            {"alias": "x" * 256},
-            {"master": "nowhere"},
-            {"master": "lo"},
+            ({"mtu": 100_000}, Rejected),
+            ({"mac": "01:00:00:00:00:01"}, Missing),  # EADDRNOTAVAIL
+            ({"alias": "x" * 256}, Rejected),
+            ({"master": "nowhere"}, Missing),
+            ({"master": "lo"}, Unsupported),
         ],
-        ids=_told,
+        ids=lambda value: "-".join(value) if isinstance(value, dict) else value.__name__,
     )
-    def test_a_change_is_all_or_nothing(self, place: Place, bad: dict[str, Any]) -> None:
-        """If one field is refused, the others are as they were."""
+    def test_a_change_is_all_or_nothing(
+        self, place: Place, bad: dict[str, Any], cls: type[Exception]
+    ) -> None:
+        """If one field is refused, the others are put back."""
         old = replace(TAP, mac=MAC, mtu=1400)
         add(place, old)
         new = replace(old, **{"mac": _OTHER_MAC, "mtu": 1300, "alias": "new", "group": 5, **bad})
-        refused(place, Change(new, old))
+        before = place.driver.snapshot()
+        assert refused(place, Change(new, old)) is cls
         assert is_there(place, old)
+        assert place.driver.snapshot() == before
 
     def test_why_a_change_is_refused(self, place: Place) -> None:
         """A value no link can have is ``Rejected``; a master that is not there, ``Missing``."""

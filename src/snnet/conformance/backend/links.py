@@ -42,9 +42,12 @@ class BridgeTests(BackendTests):
 
     @pytest.mark.parametrize("mtu", [68, 1500, 65535])
     def test_a_bridge_keeps_any_mtu(self, place: Place, mtu: int) -> None:
-        """The one that it would have by itself, too."""
+        """Even if it is the one that the kernel would give it."""
         bridge = replace(BRIDGE, mtu=mtu)
-        add(place, bridge, Tap(name="t", mtu=1000, master="br"))
+        port = Tap(name="t", mac=_LOW_MAC, mtu=1000, master="br")
+        add(place, bridge, port)
+        assert is_there(place, bridge)
+        remove(place, port)
         assert is_there(place, bridge)
 
     def test_a_bridge_keeps_what_it_was_changed_to(self, place: Place) -> None:
@@ -87,13 +90,15 @@ class BridgeTests(BackendTests):
         assert refused(place, Add(Bridge(name="br2", index=777))) is not None
         assert is_gone(place, Bridge(name="br2"))
 
-    @pytest.mark.parametrize("noun", [BRIDGE, MACVTAP], ids=lambda noun: noun.kind)
+    @pytest.mark.parametrize(
+        "noun", [BRIDGE, Bridge(name="br"), Bridge(name="br", mtu=1280), MACVTAP], ids=described
+    )
     def test_no_link_local_address(self, place: Place, noun: Link) -> None:
         """Without ``link_local`` the host has no IPv6 address of its own making there."""
         other = replace(noun, name="with", mac="02:00:00:00:00:77", link_local=True)  # type: ignore[call-arg]
         add(place, noun, other)
         for name in (noun.name, "with"):
-            if noun is BRIDGE:
+            if isinstance(noun, Bridge):
                 _give_carrier(place, name)
         if place.link_locals:  # the one that came up last has it, so the first one would, too
             assert within_patience(lambda: place.link_local_addresses("with") != [])
@@ -125,16 +130,17 @@ class VethTests(BackendTests):
         assert is_gone(place, VETH)
 
     def test_both_ends_in_one_batch(self, place: Place) -> None:
-        """The second end went with the first one: ``Missing``."""
-        add(place, VETH)
+        """The second end goes with the first one: ``Missing``."""
+        add(place, BRIDGE, VETH)
         far = link(place, Veth, "far")
-        outcome = place.driver.apply([Remove(VETH), Remove(far)])
-        assert outcome.done == {0}
-        assert isinstance(outcome.errors[1], Missing)
+        outcome = place.driver.apply([Remove(BRIDGE), Remove(VETH), Remove(far)])
+        assert outcome.done == {0, 1}
+        assert isinstance(outcome.errors[2], Missing)
 
     def test_an_end_that_has_moved_away(self, place: Place) -> None:
         """The end that stays is the same link as before, changes and goes."""
         add(place, VETH)
+        assert link(place, Veth, "near").peer == "far"
         place.move_veth("far")
         assert link(place, Veth, "near").peer is None
         assert is_there(place, VETH)

@@ -13,16 +13,18 @@ from snnet.contract import (
     InvalidRequest,
     Link,
     Macvtap,
+    Missing,
     Rejected,
+    Remove,
     Tap,
     Veth,
     Vxlan,
 )
 
-from .base import BackendTests, is_there
-from .nouns import ALIAS, LINKS, V4, described
+from .base import BackendTests, is_gone, is_there
+from .nouns import ALIAS, BRIDGE, LINKS, V4, described
 from .place import UPLINK, Place
-from .steps import add, need, refused
+from .steps import add, as_stranger, need, refused
 
 _ONE_OF_A_KIND: tuple[Link, ...] = (
     Bridge(name="l"),
@@ -78,6 +80,14 @@ class NameTests(BackendTests):
         add(place, replace(noun, alias=ALIAS))
         assert is_there(place, replace(noun, alias=ALIAS))
         assert len(ALIAS.encode()) == 255
+
+    def test_an_alternative_name_is_not_the_name(self, place: Place) -> None:
+        """A link is found by its name alone, not by an ``altname`` of ip-link(8)."""
+        add(place, BRIDGE)
+        as_stranger(place, "link property add dev br altname other")
+        assert is_gone(place, Bridge(name="other"))
+        assert refused(place, Remove(replace(BRIDGE, name="other"))) is Missing
+        assert is_there(place, BRIDGE)
 
     @pytest.mark.parametrize("alias", ["ü" * 127, " ", "-x", "a  b ", "#", "alias"])
     def test_odd_aliases(self, place: Place, alias: str) -> None:

@@ -9,15 +9,19 @@ import pytest
 
 from snnet.contract import (
     Add,
+    Address,
     Bridge,
     Change,
     Exists,
+    Fdb,
     InvalidRequest,
     Missing,
+    Neighbour,
     Noun,
     Path,
     Rejected,
     Remove,
+    Route,
     Sysctl,
     Unsupported,
 )
@@ -29,6 +33,7 @@ from .nouns import (
     MESH,
     MESH6,
     MULTIPOINT,
+    VXLAN,
     address,
     described,
     fdb,
@@ -37,7 +42,7 @@ from .nouns import (
     route,
 )
 from .place import ADDRESS, ADDRESS6, UPLINK, Place
-from .steps import add, do, need, refused, remove
+from .steps import add, as_stranger, do, need, refused, remove, within_patience
 
 _FORWARDING = "net.ipv4.ip_forward"
 _PATH = Path(remote=ip_address("192.0.2.10"), link=UPLINK, source=ADDRESS.ip)
@@ -53,7 +58,19 @@ _WAYS = (
 """Where to, by which link, from which address."""
 _FORWARD = Sysctl(name=_FORWARDING, value="0")
 _UNKNOWN = ("net.no.such", "net.ipv4.conf.nowhere.forwarding", "net.ipv4.ip_forward.x")
-_OUTSIDE = ("kernel.hostname", "vm.swappiness", "net.../..kernel.hostname", "net", "", "/", ".")
+_OUTSIDE = (
+    "kernel.hostname",
+    "vm.swappiness",
+    "net.../..kernel.hostname",
+    "net",
+    "net.ipv4.route",
+    "net.ipv4.*forward",
+    "net.ipv4.ip_forward=1",
+    "net.ipv4.ip_forward \0",
+    "",
+    "/",
+    ".",
+)
 _ON_BRIDGE: tuple[Noun, ...] = (
     address("10.1.0.1/24", "br"),
     address("fd01::1/64", "br"),
@@ -143,6 +160,38 @@ class NetworkTests(BackendTests):
             remove(place, ours)
         assert place.driver.snapshot() == there
 
+    def test_a_route_of_another_metric_is_another_one(self, place: Place) -> None:
+        """It is not found; to remove the noun is ``Missing``, and the foreign route stays."""
+        ours = route("10.5.0.0/24")
+        need(place, ours)
+        as_stranger(place, f"route add 10.5.0.0/24 dev {UPLINK} metric 50")
+        assert is_gone(place, ours)
+        assert refused(place, Remove(ours)) is Missing
+        as_stranger(place, f"route delete 10.5.0.0/24 dev {UPLINK} metric 50")
+
+    @pytest.mark.parametrize("ip", ["192.0.2.9", "2001:db8::9"])
+    def test_a_learned_neighbour_gives_way(self, place: Place, ip: str) -> None:
+        """What the kernel learned is not found and cannot be removed; Add replaces it."""
+        noun = neighbour(ip)
+        need(place, noun)
+        as_stranger(place, f"neigh add {ip} lladdr 02:00:00:00:00:aa dev {UPLINK} nud stale")
+        assert is_gone(place, noun)
+        assert refused(place, Remove(noun)) is Missing
+        add(place, noun)
+        assert is_there(place, noun)
+
+    def test_what_the_kernel_makes_by_itself_is_not_listed(self, place: Place) -> None:
+        """No connected route, link-local address, learned neighbour or vxlan's own entry."""
+        need(place, VXLAN)
+        add(place, replace(BRIDGE, link_local=True), address("10.1.0.1/24", "br"), VXLAN)
+        if place.link_locals:
+            assert within_patience(lambda: place.link_local_addresses(UPLINK) != [])
+        listed = place.driver.snapshot().values()
+        assert [n for n in listed if isinstance(n, (Route, Fdb, Neighbour))] == []
+        addresses = [noun.address.ip for noun in listed if isinstance(noun, Address)]
+        assert [ip for ip in addresses if ip.is_link_local] == []
+        assert ip_address("10.1.0.1") in addresses
+
     def test_an_entry_to_another_remote_is_another_one(self, place: Place) -> None:
         """To remove it is ``Missing``, and the one that is there stays."""
         add(place, MESH, fdb(MAC, "192.0.2.9"))
@@ -230,6 +279,7 @@ class SysctlTests(BackendTests):
         assert place.setting(_FORWARDING) == new.value
         assert is_there(place, new)
         do(place, Change(old, new))
+        assert is_there(place, old)
         assert place.setting(_FORWARDING) == old.value
 
     def test_the_forwarding_parameters_are_listed(self, place: Place) -> None:
@@ -276,6 +326,7 @@ class SysctlTests(BackendTests):
             assert place.driver.find(noun) is None
             cls = refused(place, Change(noun, noun))
             assert issubclass(cls, (Unsupported, Missing, InvalidRequest, Rejected)), name
+            assert refused(place, Add(noun)) is Unsupported, name
 
     def test_a_value_that_cannot_be(self, place: Place) -> None:
         """It is ``Rejected``, and the parameter stays as it was."""

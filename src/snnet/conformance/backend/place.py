@@ -42,6 +42,18 @@ class Place(ABC):
         """Make a bridge."""
 
     @abstractmethod
+    def make_other(self, name: str, kind: str) -> None:
+        """Make a link of a kind that snnet only reads: "ifb", "tun", "macvlan" on ``UPLINK``,
+        or "vxlan" with ``external``."""
+
+    def ip(self, command: str) -> bool:
+        """Run ``ip`` with these words on the host; False where there is no ``ip`` (the default).
+
+        Tests that need it end as expected failures there.
+        """
+        return False
+
+    @abstractmethod
     def delete_link(self, name: str) -> None:
         """Delete a link, whosever it is."""
 

@@ -60,6 +60,13 @@ class RealPlace(Place):
         self._space.ip([f"link add name {name} type bridge"])
         self.mark_link(name, alias=alias, group=group)
 
+    def make_other(self, name: str, kind: str) -> None:
+        self._space.ip([_OTHERS[kind].format(name=name)])
+
+    def ip(self, command: str) -> bool:
+        self._space.ip([command])
+        return True
+
     def delete_link(self, name: str) -> None:
         self._space.ip([f"link delete dev {name}"])
 
@@ -103,6 +110,12 @@ class RealPlace(Place):
         return space
 
 
+_OTHERS = {
+    "ifb": "link add {name} type ifb",
+    "tun": "tuntap add {name} mode tun",
+    "macvlan": f"link add {{name}} link {UPLINK} type macvlan",
+    "vxlan": "link add {name} type vxlan external dstport 4790",
+}
 _COMMANDS = [
     "link set lo up",
     f"link add {UPLINK} type veth peer name {_FAR_END}",

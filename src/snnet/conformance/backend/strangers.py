@@ -22,6 +22,7 @@ from snnet.contract import (
 )
 
 from .base import BackendTests, is_there, link
+from .nouns import TAP
 from .place import UPLINK, Place
 from .steps import add, do, need, refused, remove
 
@@ -73,18 +74,19 @@ class StrangerTests(BackendTests):
         """When many are removed at once, those that are not ours any more are left."""
         taps = [Tap(name=f"t{number}", alias="ours") for number in range(6)]
         add(place, *taps)
+        place.make_other("foreign", "ifb")
         place.make_bridge("copied", alias="ours", group=LINK_GROUP)
         place.mark_link("t0", alias="theirs", group=LINK_GROUP)
         place.mark_link("t1", alias="ours", group=5)
         place.mark_link("t2", alias="", group=LINK_GROUP)
         place.delete_link("t3")
-        place.make_bridge("t3")
+        place.make_other("t3", "ifb")
         outcome = place.driver.apply([Remove(tap) for tap in taps], keep_going=True)
         assert outcome.done == {4, 5}
         assert {at: type(error) for at, error in outcome.errors.items()} == dict.fromkeys(
             range(4), Missing
         )
-        assert {"copied", "t0", "t1", "t2", "t3"} <= place.names()
+        assert {"foreign", "copied", "t0", "t1", "t2", "t3"} <= place.names()
         assert place.names().isdisjoint({"t4", "t5"})
 
     def test_one_removed_behind_the_drivers_back(self, place: Place) -> None:
@@ -115,6 +117,24 @@ class StrangerTests(BackendTests):
         assert refused(place, Add(replace(loopback, name="lo2"))) is Unsupported
         assert refused(place, Remove(loopback)) is Unsupported
         assert link(place, Other, "lo") == loopback
+
+    @pytest.mark.parametrize("kind", ["ifb", "tun", "macvlan", "vxlan"])
+    def test_links_of_other_kinds_are_only_read(self, place: Place, kind: str) -> None:
+        """They are listed as ``Other`` with the kernel's name for the kind.
+
+        ``missing`` says why one cannot be made, and to add one is refused.
+        """
+        before = place.driver.snapshot([Other])
+        place.make_other("other", kind)
+        found = link(place, Other, "other")
+        assert found.kind == kind
+        assert place.driver.snapshot([Other]) == {**before, found.key: found}
+        assert kind in (place.driver.missing(found) or "")
+        assert refused(place, Add(found)) is Unsupported
+        assert refused(place, Add(replace(found, name="more"))) is Unsupported
+        if place.driver.missing(TAP) is None:
+            assert refused(place, Remove(replace(TAP, name="other", alias="", group=0))) is Missing
+        assert link(place, Other, "other") == found
 
     def test_a_bridge_of_ours_keeps_its_strangers(self, place: Place) -> None:
         """Somebody else's port of a bridge of ours outlives it."""
