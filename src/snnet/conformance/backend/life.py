@@ -31,7 +31,7 @@ from snnet.contract import (
 from .base import BackendTests, is_there, link
 from .nouns import BRIDGE, TAP, VETH
 from .place import Place
-from .steps import PATIENCE, add, do, need, remove
+from .steps import PATIENCE, add, do, need, remove, within_patience
 
 _THREADS = 8
 _EACH = 5
@@ -70,12 +70,15 @@ class LifeTests(BackendTests):
         assert place.driver.snapshot() == before
 
     def test_no_descriptor_is_left(self, place: Place) -> None:
-        """Whatever the driver did, once it is closed the process has as many as before."""
+        """Whatever the driver did, once it is closed the process has as many as before.
+
+        The same is true of threads.
+        """
         need(place, TAP, VETH)
         _use(place)  # what the process opens once and for all is open
-        before = _open_files()
+        before = _open_files(), threading.active_count()
         _use(place)
-        assert _open_files() == before
+        assert (_open_files(), threading.active_count()) == before
 
     def test_descriptors_do_not_grow(self, place: Place) -> None:
         """A driver may hold a few, however long it is used."""
@@ -159,8 +162,9 @@ class LifeTests(BackendTests):
     def test_links_are_watched(self, place: Place) -> None:
         """Links that come, change or go are told, whoever does it."""
         need(place, TAP)
+        before = place.names()
         with _watch(place) as watch:
-            assert watch.read(0) == []
+            assert _news(watch, before) == []
             add(place, TAP)
             index = link(place, Tap, "tap").index
             assert _heard(watch, LinkEvent("tap", index, False))
@@ -176,9 +180,10 @@ class LifeTests(BackendTests):
 
     def test_a_watch_begins_when_it_is_opened(self, place: Place) -> None:
         """What came before is no news; each watch has events of its own."""
+        before = place.names()
         add(place, BRIDGE)
         with _watch(place) as first, _watch(place) as second:
-            assert first.read(0) == []
+            assert _news(first, before) == []
             add(place, TAP)
             for watch in (first, second):
                 assert _heard(watch, LinkEvent("tap", link(place, Tap, "tap").index, False))
@@ -186,9 +191,25 @@ class LifeTests(BackendTests):
     def test_a_watch_waits_as_long_as_it_is_told(self, place: Place) -> None:
         """And no longer; an empty list means that none came."""
         with _watch(place) as watch:
+
+            def waits() -> bool:
+                start = time.monotonic()
+                return watch.read(0.05) == [] and 0.04 < time.monotonic() - start < PATIENCE
+
+            assert within_patience(waits)  # the host's own links may come up meanwhile
+
+    def test_a_watch_wakes_when_something_comes(self, place: Place) -> None:
+        """``read`` returns as soon as there is an event, long before its timeout."""
+        before = place.names()
+        with _watch(place) as watch:
+            timer = threading.Timer(0.1, place.make_bridge, ["theirs"])
             start = time.monotonic()
-            assert watch.read(0.05) == []
-            assert 0.04 < time.monotonic() - start < PATIENCE
+            timer.start()
+            while not (heard := _news(watch, before, 2 * PATIENCE)):
+                assert time.monotonic() - start < PATIENCE
+            assert {event.name for event in heard} == {"theirs"}
+            assert time.monotonic() - start < PATIENCE
+            timer.join()
 
     def test_a_watch_closes_more_than_once(self, place: Place) -> None:
         """The links stay as they are."""
@@ -208,6 +229,8 @@ def _use(place: Place) -> None:
             assert outcome.done == {0, 1}
             outcome.close_fds()
             assert driver.apply([Add(replace(TAP, queues=3))]).error is not None
+            too_many = driver.apply([Add(Tap(name="t", queues=257, multi_queue=True))])
+            assert (too_many.done, too_many.fds) == (set(), {})
             assert driver.apply([Add(Tap(name="t", master="nowhere"))]).error is not None
             driver.snapshot()
             driver.find(VETH)
@@ -291,6 +314,11 @@ def _watch(place: Place) -> Watch:
         return place.driver.watch()
     except Unsupported as error:
         pytest.xfail(f"declared gap: {error}")
+
+
+def _news(watch: Watch, before: set[str], timeout: float = 0) -> list[LinkEvent]:
+    """One read, without events of links that were there before the test: they may come up late."""
+    return [event for event in watch.read(timeout) if event.name not in before]
 
 
 def _heard(watch: Watch, wanted: LinkEvent) -> bool:

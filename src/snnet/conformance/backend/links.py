@@ -13,6 +13,7 @@ from snnet.contract import (
     Bridge,
     Busy,
     Change,
+    Exists,
     Link,
     Macvtap,
     Missing,
@@ -191,6 +192,14 @@ class TapTests(BackendTests):
         assert add(place, Tap(name="many", multi_queue=True)).fds == {}
         assert link(place, Tap, "many").multi_queue
 
+    @pytest.mark.parametrize("vnet_header", [False, True])
+    def test_a_guest_opens_it_by_its_name(self, place: Place, vnet_header: bool) -> None:
+        """With or without a virtio-net header; the tap stays as it is."""
+        tap = replace(TAP, mac="fe:00:00:00:00:01", mtu=1400)
+        add(place, tap)
+        place.open_tap("tap", vnet_header=vnet_header)
+        assert is_there(place, tap)
+
     def test_a_descriptor_a_queue(self, place: Place) -> None:
         """Several queues come as descriptors, close-on-exec, owned by who asked."""
         tap = replace(TAP, queues=4, multi_queue=True)
@@ -203,6 +212,7 @@ class TapTests(BackendTests):
                 assert not os.get_inheritable(fd)
                 assert place.tap_of(fd) in ("tap", None)
             assert is_there(place, tap)
+            assert link(place, Tap, "tap").queues == 4
         finally:
             outcome.close_fds()
         assert is_there(place, tap), "it is persistent"
@@ -218,7 +228,9 @@ class TapTests(BackendTests):
         need(place, tap)
         outcome = place.driver.apply([Add(tap), Add(tap)])
         assert outcome.done == {0}
+        assert isinstance(outcome.error, Exists)
         assert len(outcome.fds["tap"]) == 2
+        assert refused(place, Add(TAP)) is Exists
         outcome.close_fds()
         assert outcome.fds == {}
 

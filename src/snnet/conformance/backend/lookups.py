@@ -61,7 +61,7 @@ _NONSENSE: tuple[Noun, ...] = (
     Bridge(name="lo more"),
     *(address("10.0.0.1/24", name) for name in ("", "nothing", "x" * 1000, "a\0b", "lo")),
     *(Route(destination=_NET, link=name) for name in ("", "nothing", "a\0b", "\udcff")),
-    *(neighbour("10.0.0.1", name=name) for name in ("", "nothing", "x" * 1000, "lo")),
+    *(neighbour("10.0.0.1", name=name) for name in ("", "nothing", "a\0b", "x" * 1000, "lo")),
     *(proxy("10.0.0.1", name) for name in ("", "nothing", "a\0b", "lo")),
     *(Fdb(link="mesh", mac=mac, remote=_NOBODY) for mac in ("", "nonsense", "02:00", "\0")),
     *(Fdb(link=name, mac=MAC, remote=_NOBODY) for name in ("", "nothing", "lo", "a\0b")),

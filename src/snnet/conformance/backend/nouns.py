@@ -84,6 +84,7 @@ LINKS: tuple[Link, ...] = (
 
 EXTREME_LINKS: tuple[Link, ...] = (
     Bridge(name="plain"),
+    Bridge(name="local", mtu=1500, link_local=True),
     Bridge(name=LONG, alias=ALIAS, mtu=65535, up=False),
     Bridge(name="small", mac="fe:ff:ff:ff:ff:fe", mtu=68),
     Tap(name="plain"),

@@ -83,6 +83,10 @@ class Place(ABC):
         """All that ``ip -details link show`` says of the link; None where there is no ``ip``."""
         return None
 
+    def open_tap(self, name: str, *, vnet_header: bool) -> bool:
+        """Open the tap's only queue as a VM does, and close it; False: cannot be done here."""
+        return False
+
     def tap_of(self, fd: int) -> str | None:
         """The tap that the descriptor is a queue of, with a vnet header; None: cannot be told."""
         return None

@@ -21,8 +21,11 @@ _FAR_END = "far0"
 
 # linux/if_tun.h
 _TUNGETIFF = 0x800454D2
+_TUNSETIFF = 0x400454CA
 _IFREQ = Struct("=16sH22x")
-_TAP_WITH_HEADER = 0x0002 | 0x4000  # IFF_TAP, IFF_VNET_HDR
+_TAP = 0x0002 | 0x1000  # IFF_TAP, IFF_NO_PI
+_VNET_HEADER = 0x4000  # IFF_VNET_HDR
+_MULTI_QUEUE = 0x0100  # IFF_MULTI_QUEUE
 
 
 class RealPlace(Place):
@@ -96,9 +99,20 @@ class RealPlace(Place):
         words = ["ip", "-details", "link", "show", "dev", name]
         return run(words, netns=self._space.fd).stdout
 
+    def open_tap(self, name: str, *, vnet_header: bool) -> bool:
+        flags = _TAP | (_VNET_HEADER if vnet_header else 0)
+
+        def attach() -> None:
+            with open("/dev/net/tun", "r+b", buffering=0) as queue:
+                fcntl.ioctl(queue, _TUNSETIFF, _IFREQ.pack(name.encode(), flags))
+
+        self._space.call(attach)
+        return True
+
     def tap_of(self, fd: int) -> str | None:
         name, flags = _IFREQ.unpack(fcntl.ioctl(fd, _TUNGETIFF, bytes(_IFREQ.size)))
-        assert flags & _TAP_WITH_HEADER == _TAP_WITH_HEADER, f"flags {flags:#x}"
+        wanted = _TAP | _VNET_HEADER | _MULTI_QUEUE
+        assert flags & wanted == wanted, f"flags {flags:#x}"
         return str(name.rstrip(b"\0").decode())
 
     def close(self) -> None:

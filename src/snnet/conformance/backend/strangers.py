@@ -20,8 +20,9 @@ from snnet.contract import (
     Unsupported,
     Veth,
 )
+from snnet.contract.links import DYING_GROUPS
 
-from .base import BackendTests, is_there, link
+from .base import BackendTests, is_gone, is_there, link
 from .nouns import TAP
 from .place import UPLINK, Place
 from .steps import add, do, need, refused, remove
@@ -81,13 +82,24 @@ class StrangerTests(BackendTests):
         place.mark_link("t2", alias="", group=LINK_GROUP)
         place.delete_link("t3")
         place.make_other("t3", "ifb")
-        outcome = place.driver.apply([Remove(tap) for tap in taps], keep_going=True)
+        changes = [Change(replace(tap, mtu=1300), tap) for tap in taps[:4]]
+        assert place.driver.apply(changes, keep_going=True).done == set()
+        copied = Tap(name="copied", alias="ours")
+        outcome = place.driver.apply([Remove(tap) for tap in [*taps, copied]], keep_going=True)
         assert outcome.done == {4, 5}
         assert {at: type(error) for at, error in outcome.errors.items()} == dict.fromkeys(
-            range(4), Missing
+            (0, 1, 2, 3, 6), Missing
         )
         assert {"foreign", "copied", "t0", "t1", "t2", "t3"} <= place.names()
         assert place.names().isdisjoint({"t4", "t5"})
+
+    def test_a_link_that_was_about_to_be_deleted_is_ours(self, place: Place) -> None:
+        """A driver may mark links with ``DYING_GROUPS`` first; what is left of that is removed."""
+        tap = Tap(name="t", alias="ours")
+        add(place, tap)
+        place.mark_link("t", alias="ours", group=DYING_GROUPS[5])
+        remove(place, tap)
+        assert is_gone(place, tap)
 
     def test_one_removed_behind_the_drivers_back(self, place: Place) -> None:
         """It is ``Missing`` and not found; it can be added again."""
