@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from ipaddress import IPv4Network
 
 import pytest
 
 from snnet.conformance import BackendSuite, Place, RealPlace
+from snnet.conformance.backend.nouns import GRETAP
+from snnet.contract import DhcpScope
+from tests.conftest import kernel_has
 
 from .fake_place import FakePlace
 
@@ -16,6 +20,9 @@ class TestFake(BackendSuite):
     def place(self) -> Iterator[Place]:
         with FakePlace() as place:
             yield place
+
+
+GRETAP_GAP = "this kernel has no gretap: load ip_gre or set tunnel 'vxlan'"
 
 
 @pytest.mark.kernel
@@ -36,3 +43,16 @@ class TestIprouteShell(BackendSuite):
 
         with RealPlace(IprouteShellBackend) as place:
             yield place
+
+
+@pytest.mark.kernel
+def test_gaps_say_what_to_do() -> None:
+    """The same words, from every backend of the kernel."""
+    from snnet.backends.iproute_shell import IprouteShellBackend
+    from snnet.backends.netlink import NetlinkBackend
+
+    scope = DhcpScope(link="br", subnet=IPv4Network("10.0.0.0/24"), mtu=1500)
+    for backend in (NetlinkBackend, IprouteShellBackend):
+        with RealPlace(backend) as place:
+            assert place.driver.missing(GRETAP) == (None if kernel_has("gretap") else GRETAP_GAP)
+            assert "does not carry DhcpScope" in (place.driver.missing(scope) or "")

@@ -181,7 +181,7 @@ class LifeTests(BackendTests):
     def test_a_watch_begins_when_it_is_opened(self, place: Place) -> None:
         """What came before is no news; each watch has events of its own."""
         before = place.names()
-        add(place, BRIDGE)
+        add(place, replace(BRIDGE, up=False))
         with _watch(place) as first, _watch(place) as second:
             assert _news(first, before) == []
             add(place, TAP)
