@@ -120,6 +120,7 @@ _TUNNELS: tuple[tuple[Operation, type[Exception]], ...] = (
     (Add(replace(_VX, remote=V6["remote"])), Unsupported),
     (Add(replace(_VX, remote=ip_address("239.1.1.1"))), Rejected),
     (Add(replace(GRETAP, tunnel_key=1 << 32)), Rejected),
+    (Add(replace(GRETAP, tunnel_key=-1)), Rejected),
     (Add(replace(GRETAP, ttl=256)), Rejected),
     (Add(replace(GRETAP, master="nowhere")), Missing),
     (Add(replace(GRETAP, remote=V6["remote"])), Unsupported),

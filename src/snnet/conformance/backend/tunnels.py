@@ -34,6 +34,7 @@ _DIFFERENT: tuple[tuple[Link, dict[str, Any]], ...] = (
     (VXLAN, V6),
     (GRETAP, {"tunnel_key": 8}),
     (GRETAP, {"remote": _ELSEWHERE}),
+    (GRETAP, {"local": _ELSEWHERE}),
     (GRETAP6, {"tunnel_key": 8}),
     (GRE, {"tunnel_key": 8}),
     (GENEVE, {"vni": 8}),
