@@ -1,4 +1,4 @@
-"""What a suite needs to know of the place it runs in."""
+"""What a suite needs to know of the host it runs on."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Self
 
 from snnet.contract import Driver, IPAddress
 
-from .places import Place
+from .endpoints import Endpoint
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     """Who answered, and the address that the question seemed to him to come from."""
 
-    by: Place
+    by: Endpoint
     source: IPAddress
 
 
@@ -32,7 +32,7 @@ class Conversation(ABC):
 
 
 class Rig(ABC):
-    """The world of :mod:`snnet.conformance.places`, with a driver open on its hub.
+    """The world of :mod:`snnet.conformance.endpoints`, with a driver open on its hub.
 
     Probes try once and tell what happened within a fraction of a second; the
     suites repeat those that must succeed.  A context manager: closing it takes
@@ -58,25 +58,27 @@ class Rig(ABC):
     # -- probes ------------------------------------------------------------------------
 
     @abstractmethod
-    def ping(self, source: Place, address: IPAddress) -> bool:
+    def ping(self, source: Endpoint, address: IPAddress) -> bool:
         """Whether an echo request to the address was answered (RFC 792, RFC 4443)."""
 
     @abstractmethod
-    def connect(self, source: Place, address: IPAddress, protocol: str, port: int) -> Answer | None:
+    def connect(
+        self, source: Endpoint, address: IPAddress, protocol: str, port: int
+    ) -> Answer | None:
         """Ask for a connection (UDP: send a question), always from a port not used before.
 
         Over IPv6, UDP alone.
         """
 
     @abstractmethod
-    def converse(self, source: Place, address: IPv4Address, port: int) -> Conversation:
+    def converse(self, source: Endpoint, address: IPv4Address, port: int) -> Conversation:
         """Begin a UDP flow; it ends with ``reset()``."""
 
     @abstractmethod
     def forge(
         self,
-        source: Place,
-        target: Place,
+        source: Endpoint,
+        target: Endpoint,
         *,
         address: IPv4Address | None = None,
         mac: str | None = None,
@@ -90,8 +92,8 @@ class Rig(ABC):
     @abstractmethod
     def arp(
         self,
-        source: Place,
-        hearer: Place,
+        source: Endpoint,
+        hearer: Endpoint,
         *,
         address: IPv4Address | None = None,
         mac: str | None = None,
@@ -103,7 +105,7 @@ class Rig(ABC):
         """
 
     @abstractmethod
-    def dhcp(self, source: Place, hearer: Place, *, server: bool) -> bool:
+    def dhcp(self, source: Endpoint, hearer: Endpoint, *, server: bool) -> bool:
         """Whether a broadcast DHCP message of ``source`` was heard by somebody on its bridge.
 
         A server's answer comes from its own address and port 67, a client's
@@ -111,11 +113,11 @@ class Rig(ABC):
         """
 
     @abstractmethod
-    def strange(self, source: Place, hearer: Place) -> bool:
+    def strange(self, source: Endpoint, hearer: Endpoint) -> bool:
         """Whether a broadcast frame that is neither ARP nor IP was heard on the bridge."""
 
     @abstractmethod
-    def resolve(self, source: Place, address: IPv4Address) -> bool:
+    def resolve(self, source: Endpoint, address: IPv4Address) -> bool:
         """Whether anybody answered an ARP request for the address."""
 
     # -- the hub -----------------------------------------------------------------------

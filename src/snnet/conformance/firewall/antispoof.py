@@ -6,7 +6,7 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from snnet.conformance.places import A1, A2, B1, HUB, OUT, R1, R2, Place
+from snnet.conformance.endpoints import A1, A2, B1, HUB, OUT, R1, R2, Endpoint
 from snnet.conformance.rig import Rig
 from snnet.contract import AntiSpoof, IPAddress
 
@@ -18,13 +18,13 @@ _ROUTED = IPv4Address("10.4.0.77")
 _NOBODY = IPv4Address("0.0.0.0")
 
 
-def _only(rig: Rig, place: Place, *more: IPAddress) -> AntiSpoof:
+def _only(rig: Rig, endpoint: Endpoint, *more: IPAddress) -> AntiSpoof:
     return AntiSpoof(
         owner=rig.owner,
-        link=place.link,
-        mac=place.mac,
-        addresses=(place.ip, *more),
-        bridged=place.bridge is not None,
+        link=endpoint.link,
+        mac=endpoint.mac,
+        addresses=(endpoint.ip, *more),
+        bridged=endpoint.bridge is not None,
     )
 
 
@@ -41,14 +41,14 @@ class AntiSpoofTests(FirewallTests):
         assert stopped(rig.forge, A2, A1, address=_OTHER)
 
     @pytest.mark.parametrize("target", [A2, B1, OUT, HUB], ids=repr)
-    def test_another_address_is_stopped(self, rig: Rig, target: Place) -> None:
+    def test_another_address_is_stopped(self, rig: Rig, target: Endpoint) -> None:
         """A packet that comes from another address gets nowhere, not to the host either."""
         assert passes(rig.forge, A1, target, address=_OTHER)
         add(rig, _only(rig, A1))
         assert stopped(rig.forge, A1, target, address=_OTHER)
 
     @pytest.mark.parametrize("target", [A2, B1, OUT, HUB], ids=repr)
-    def test_another_mac_is_stopped(self, rig: Rig, target: Place) -> None:
+    def test_another_mac_is_stopped(self, rig: Rig, target: Endpoint) -> None:
         """A frame that comes from another MAC gets nowhere."""
         assert passes(rig.forge, A1, target, mac=_OTHER_MAC)
         add(rig, _only(rig, A1))
@@ -133,7 +133,7 @@ class AntiSpoofTests(FirewallTests):
         assert stopped(rig.ping, A1, B1.ip)
 
     @pytest.mark.parametrize("target", [R2, OUT, HUB], ids=repr)
-    def test_routed_links_check_addresses(self, rig: Rig, target: Place) -> None:
+    def test_routed_links_check_addresses(self, rig: Rig, target: Endpoint) -> None:
         """On a link that is no bridge's port IP's sources are checked."""
         assert passes(rig.forge, R1, target, address=_ROUTED)
         add(rig, _only(rig, R1))

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from snnet.conformance.places import A1, EXT0, PORT, Place
+from snnet.conformance.endpoints import A1, EXT0, PORT, Endpoint
 from snnet.conformance.rig import Answer, Rig
 from snnet.contract import (
     Add,
@@ -121,7 +121,7 @@ def exit_by(rig: Rig, device: str = "ext0", bridge: str = "in-a") -> list[Noun]:
     ]
 
 
-def forward(rig: Rig, target: Place = A1, **values: Any) -> PortForward:
+def forward(rig: Rig, target: Endpoint = A1, **values: Any) -> PortForward:
     """tcp/8022 on ext0 to a guest."""
     return PortForward(
         **{
@@ -137,13 +137,13 @@ def forward(rig: Rig, target: Place = A1, **values: Any) -> PortForward:
     )
 
 
-def publish(rig: Rig, internal: Place = A1) -> PublicIp:
+def publish(rig: Rig, internal: Endpoint = A1) -> PublicIp:
     """The rule of a public address on ext0; the hub gets the address."""
     rig.add_address("ext0", IPv4Interface(f"{PUBLIC}/32"))
     return public(rig, internal)
 
 
-def public(rig: Rig, internal: Place = A1) -> PublicIp:
+def public(rig: Rig, internal: Endpoint = A1) -> PublicIp:
     return PublicIp(owner=rig.owner, public=PUBLIC, internal=internal.ip, device="ext0")
 
 
@@ -161,14 +161,14 @@ def stopped(probe: Callable[..., bool], *args: Any, **values: Any) -> bool:
 
 
 def answer(
-    rig: Rig, source: Place, address: IPv4Address, protocol: str = "tcp", port: int = PORT
+    rig: Rig, source: Endpoint, address: IPv4Address, protocol: str = "tcp", port: int = PORT
 ) -> Answer | None:
     """Who answers, where somebody must."""
     return patiently(lambda: rig.connect(source, address, protocol, port))
 
 
 def silent(
-    rig: Rig, source: Place, address: IPv4Address, protocol: str = "tcp", port: int = PORT
+    rig: Rig, source: Endpoint, address: IPv4Address, protocol: str = "tcp", port: int = PORT
 ) -> bool:
     """Whether nobody answers, tried once."""
     return rig.connect(source, address, protocol, port) is None

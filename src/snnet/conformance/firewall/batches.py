@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from ipaddress import IPv4Address
 
-from snnet.conformance.places import A1, A2, B1
+from snnet.conformance.endpoints import A1, A2, B1
 from snnet.conformance.rig import Rig
 from snnet.contract import (
     Add,
@@ -91,7 +91,7 @@ class BatchTests(FirewallTests):
             [Remove(two), Remove(one), Remove(three), Remove(four)], keep_going=True
         )
         assert outcome.done == {1, 3}
-        assert {place: type(error) for place, error in outcome.errors.items()} == {
+        assert {at: type(error) for at, error in outcome.errors.items()} == {
             0: Missing,
             2: Missing,
         }
@@ -130,7 +130,7 @@ class BatchTests(FirewallTests):
         assert isinstance(outcome.error, Timeout)
         # A driver may carry out several at once: then it is called for all of them first.
         assert outcome.done <= {0, 1}
-        assert rig.driver.snapshot() == keyed(doors[place] for place in sorted(outcome.done))
+        assert rig.driver.snapshot() == keyed(doors[at] for at in sorted(outcome.done))
 
     def test_a_cancelled_batch_does_nothing(self, rig: Rig) -> None:
         """Cancelled before the first operation, nothing is touched, whatever ``keep_going``."""

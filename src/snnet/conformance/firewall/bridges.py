@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from snnet.conformance.places import A1, A2, B1, C1, EXT0, HUB, OUT, PORT
+from snnet.conformance.endpoints import A1, A2, B1, C1, EXT0, HUB, OUT, PORT
 from snnet.conformance.rig import Answer, Rig
 from snnet.contract import BridgeAccept
 

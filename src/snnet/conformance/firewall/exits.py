@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from snnet.conformance.places import A1, A2, B1, C1, EXT0, EXT1, FAR, OUT, PORT, R1
+from snnet.conformance.endpoints import A1, A2, B1, C1, EXT0, EXT1, FAR, OUT, PORT, R1
 from snnet.conformance.rig import Answer, Rig
 from snnet.contract import ExternalForward, Masquerade
 

@@ -5,7 +5,7 @@ UDP: there is no end of it but the kernel's forgetting (conntrack).
 
 from __future__ import annotations
 
-from snnet.conformance.places import A1, A2, B1, EXT0, HUB, OUT, PORT
+from snnet.conformance.endpoints import A1, A2, B1, EXT0, HUB, OUT, PORT
 from snnet.conformance.rig import Answer, Conversation, Rig
 
 from .base import (

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from snnet.conformance.places import (
+from snnet.conformance.endpoints import (
     A1,
     A2,
     B1,

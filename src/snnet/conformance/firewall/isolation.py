@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from snnet.conformance.places import (
+from snnet.conformance.endpoints import (
     A1,
     A2,
     B1,

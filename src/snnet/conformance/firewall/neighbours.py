@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from snnet.conformance.places import A1, C1, OUT
+from snnet.conformance.endpoints import A1, C1, OUT
 from snnet.conformance.rig import Rig
 
 from .base import FirewallTests, add, exit_by, forward, passes, remove_all, stopped, tenants

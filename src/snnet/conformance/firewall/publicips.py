@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, IPv4Interface
 
 import pytest
 
-from snnet.conformance.places import A1, A2, B1, C1, EXT0, FAR, HUB, IN_A, IN_B, OUT
+from snnet.conformance.endpoints import A1, A2, B1, C1, EXT0, FAR, HUB, IN_A, IN_B, OUT
 from snnet.conformance.rig import Answer, Rig
 from snnet.contract import PROTOCOLS, PublicIp
 

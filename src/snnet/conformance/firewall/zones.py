@@ -7,7 +7,7 @@ from ipaddress import IPv4Network
 
 import pytest
 
-from snnet.conformance.places import A1, A2, B1, C1, FAR, HUB, IN_A, OUT, R1, R2
+from snnet.conformance.endpoints import A1, A2, B1, C1, FAR, HUB, IN_A, OUT, R1, R2
 from snnet.conformance.rig import Answer, Rig
 from snnet.contract import Add, Change, Zone, ZoneLink
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from ipaddress import IPv4Address, IPv6Address
 
-from snnet.conformance.places import HUB, Place
+from snnet.conformance.endpoints import HUB, Endpoint
 from snnet.conformance.rig import Answer, Conversation
 from snnet.contract import IPAddress
 from snnet.system.namespaces import Namespace
@@ -51,25 +51,25 @@ class Frames:
     They stay open, for the kernel takes 25 ms to close a packet socket.
     """
 
-    def __init__(self, services: Services, spaces: Mapping[Place, Namespace]) -> None:
+    def __init__(self, services: Services, spaces: Mapping[Endpoint, Namespace]) -> None:
         self._services = services
-        self._sockets: dict[Place, socket.socket] = {}
+        self._sockets: dict[Endpoint, socket.socket] = {}
         with ExitStack() as opened:
             opened.callback(self.close)
-            for place, space in spaces.items():
+            for endpoint, space in spaces.items():
                 # Packet sockets would hear what the hub's filter is about to drop.
-                make = _icmp_socket if place is HUB else _packet_socket
-                self._sockets[place] = space.call(make)
+                make = _icmp_socket if endpoint is HUB else _packet_socket
+                self._sockets[endpoint] = space.call(make)
             opened.pop_all()
 
-    def hears(self, source: Place, frame: bytes, mark: bytes, hearer: Place) -> bool:
+    def hears(self, source: Endpoint, frame: bytes, mark: bytes, hearer: Endpoint) -> bool:
         """Whether a frame, known by its mark, gets to somebody; to the hub, into its IP."""
         ear = self._sockets[hearer]
         _drain(ear)
         self._sockets[source].send(frame)
         return self._services.wait(ear, lambda: (mark in ear.recv(2048)) or None) is not None
 
-    def resolve(self, source: Place, address: IPv4Address) -> bool:
+    def resolve(self, source: Endpoint, address: IPv4Address) -> bool:
         sock = self._sockets[source]
         _drain(sock)
         sock.send(frames.arp_frame(source.mac, source.mac, source.ip, address))

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, ExitStack
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 
-from snnet.conformance.places import HUB, Place
+from snnet.conformance.endpoints import HUB, Endpoint
 from snnet.conformance.rig import Answer, Conversation, Rig
 from snnet.contract import Driver, IPAddress
 from snnet.system.host import RealHost
@@ -66,21 +66,23 @@ class RealRig(Rig):
         self._opened.callback(driver.close)
         return driver
 
-    def ping(self, source: Place, address: IPAddress) -> bool:
+    def ping(self, source: Endpoint, address: IPAddress) -> bool:
         return ping(self._services, self._spaces[source], address)
 
-    def connect(self, source: Place, address: IPAddress, protocol: str, port: int) -> Answer | None:
+    def connect(
+        self, source: Endpoint, address: IPAddress, protocol: str, port: int
+    ) -> Answer | None:
         return connect(self._services, self._spaces[source], address, protocol, port)
 
-    def converse(self, source: Place, address: IPv4Address, port: int) -> Conversation:
+    def converse(self, source: Endpoint, address: IPv4Address, port: int) -> Conversation:
         conversation = UdpConversation(self._services, self._spaces[source], address, port)
         self._after_test.callback(conversation.close)
         return conversation
 
     def forge(
         self,
-        source: Place,
-        target: Place,
+        source: Endpoint,
+        target: Endpoint,
         *,
         address: IPv4Address | None = None,
         mac: str | None = None,
@@ -98,8 +100,8 @@ class RealRig(Rig):
 
     def arp(
         self,
-        source: Place,
-        hearer: Place,
+        source: Endpoint,
+        hearer: Endpoint,
         *,
         address: IPv4Address | None = None,
         mac: str | None = None,
@@ -112,17 +114,17 @@ class RealRig(Rig):
             if address is not None or mac is not None:
                 self._forget_neighbours(source)
 
-    def dhcp(self, source: Place, hearer: Place, *, server: bool) -> bool:
+    def dhcp(self, source: Endpoint, hearer: Endpoint, *, server: bool) -> bool:
         mark = token()
         address = source.ip if server else frames.ANY
         frame = frames.dhcp_frame(source.mac, address, server=server, token=mark)
         return self._frames.hears(source, frame, mark, hearer)
 
-    def strange(self, source: Place, hearer: Place) -> bool:
+    def strange(self, source: Endpoint, hearer: Endpoint) -> bool:
         mark = token()
         return self._frames.hears(source, frames.strange_frame(source.mac, mark), mark, hearer)
 
-    def resolve(self, source: Place, address: IPv4Address) -> bool:
+    def resolve(self, source: Endpoint, address: IPv4Address) -> bool:
         return self._frames.resolve(source, address)
 
     def add_address(self, link: str, address: IPv4Interface) -> None:
@@ -143,8 +145,8 @@ class RealRig(Rig):
         self.reset()
         self._opened.close()
 
-    def _forget_neighbours(self, liar: Place) -> None:
+    def _forget_neighbours(self, liar: Endpoint) -> None:
         """Everybody who may have believed what was said on the bridge asks anew."""
-        for place, space in self._spaces.items():
-            if place is HUB or place.bridge == liar.bridge:
+        for endpoint, space in self._spaces.items():
+            if endpoint is HUB or endpoint.bridge == liar.bridge:
                 space.ip(["neighbour flush all"])

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from ipaddress import ip_address
 from typing import TypeVar
 
-from snnet.conformance.places import PORT, Place
+from snnet.conformance.endpoints import PORT, Endpoint
 from snnet.conformance.rig import Answer
 from snnet.system.namespaces import Namespace
 
@@ -33,12 +33,12 @@ T = TypeVar("T")
 class Services:
     """A listener for each protocol in each namespace."""
 
-    def __init__(self, spaces: Mapping[Place, Namespace]) -> None:
-        self._places = {place.name: place for place in spaces}
+    def __init__(self, spaces: Mapping[Endpoint, Namespace]) -> None:
+        self._endpoints = {endpoint.name: endpoint for endpoint in spaces}
         self._selector = selectors.DefaultSelector()
         with ExitStack() as opened:
             opened.callback(self.close)
-            for place, space in spaces.items():
+            for endpoint, space in spaces.items():
                 for make, serve in (
                     (_tcp_listener, self._accept),
                     (_udp_listener, self._reply),
@@ -46,7 +46,7 @@ class Services:
                     (_sctp_listener, self._acknowledge),
                 ):
                     sock = space.call(make)
-                    self._selector.register(sock, selectors.EVENT_READ, (serve, place))
+                    self._selector.register(sock, selectors.EVENT_READ, (serve, endpoint))
             opened.pop_all()
 
     def wait(
@@ -66,8 +66,8 @@ class Services:
                         if found is not None:
                             return found
                     else:
-                        serve, place = key.data
-                        serve(key.fileobj, place)
+                        serve, endpoint = key.data
+                        serve(key.fileobj, endpoint)
                 if time.monotonic() >= end:
                     return None
         except OSError:
@@ -78,7 +78,7 @@ class Services:
     def answer(self, text: bytes) -> Answer | None:
         """What one of us said."""
         name, _, source = text.decode().partition(" ")
-        return Answer(self._places[name], ip_address(source)) if source else None
+        return Answer(self._endpoints[name], ip_address(source)) if source else None
 
     def close(self) -> None:
         """Close the listeners; may be repeated."""
@@ -87,7 +87,7 @@ class Services:
                 key.fileobj.close()
         self._selector.close()
 
-    def _accept(self, listener: socket.socket, place: Place) -> None:
+    def _accept(self, listener: socket.socket, endpoint: Endpoint) -> None:
         try:
             connection, peer = listener.accept()
         except OSError:
@@ -95,28 +95,28 @@ class Services:
         with connection:
             connection.settimeout(TRY)
             try:
-                connection.sendall(_told(place, peer[0]))
+                connection.sendall(_told(endpoint, peer[0]))
             except OSError:
                 return
 
-    def _reply(self, sock: socket.socket, place: Place) -> None:
+    def _reply(self, sock: socket.socket, endpoint: Endpoint) -> None:
         _, controls, _, peer = sock.recvmsg(2048, 256)
-        _send_from(sock, _asked(controls), _told(place, peer[0]), peer)
+        _send_from(sock, _asked(controls), _told(endpoint, peer[0]), peer)
 
-    def _acknowledge(self, sock: socket.socket, place: Place) -> None:
+    def _acknowledge(self, sock: socket.socket, endpoint: Endpoint) -> None:
         packet, controls, _, peer = sock.recvmsg(2048, 256)
         asked = sctp.parse(packet)
         if asked is None or asked.chunk != sctp.INIT or asked.port != PORT:
             return
-        told = _told(place, peer[0])
+        told = _told(endpoint, peer[0])
         answer = sctp.message(
             PORT, asked.source_port, sctp.INIT_ACK, tag=_TAG, to=asked.tag, cookie=told
         )
         _send_from(sock, _asked(controls), answer, (peer[0], 0))
 
 
-def _told(place: Place, source: str) -> bytes:
-    return f"{place.name} {source}".encode()
+def _told(endpoint: Endpoint, source: str) -> bytes:
+    return f"{endpoint.name} {source}".encode()
 
 
 def _asked(controls: list[tuple[int, int, bytes]]) -> bytes:

@@ -33,7 +33,7 @@ class Wire:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class Endpoint:
     """A machine of the rig: its NIC, and the hub's link ``link`` that it is behind."""
 
     name: str
@@ -69,10 +69,10 @@ def _wire(name: str, number: int, address: str, address6: str) -> Wire:
     )
 
 
-def _behind(wire: Wire, name: str, number: int, port: str = "") -> Place:
+def _behind(wire: Wire, name: str, number: int, port: str = "") -> Endpoint:
     """A machine that is host ``number`` of the wire's networks."""
     network, network6 = wire.address.network, wire.address6.network
-    return Place(
+    return Endpoint(
         name=name,
         link=port or wire.name,
         bridge=wire.name if port else None,
@@ -85,10 +85,10 @@ def _behind(wire: Wire, name: str, number: int, port: str = "") -> Place:
     )
 
 
-def _routed(name: str, address: str, number: int) -> Place:
+def _routed(name: str, address: str, number: int) -> Endpoint:
     """A guest of the routed mode: a /32 and a gateway that is everywhere."""
     ip = IPv4Interface(address)
-    return Place(
+    return Endpoint(
         name=name,
         link=f"p{name}",
         mac=f"02:00:{ip.ip.packed.hex(':')}",
@@ -116,9 +116,9 @@ R1 = _routed("r1", "10.4.0.9/32", 1)
 R2 = _routed("r2", "10.4.0.10/32", 2)
 OUT = _behind(EXT0, "out", 9)
 FAR = _behind(EXT1, "far", 9)
-PLACES = (A1, A2, B1, C1, R1, R2, OUT, FAR)
+ENDPOINTS = (A1, A2, B1, C1, R1, R2, OUT, FAR)
 
-HUB = Place(
+HUB = Endpoint(
     name="hub",
     link="lo",
     mac="00:00:00:00:00:00",
