@@ -1,4 +1,4 @@
-"""The little world of a rig: one host, "hub", and who is around it.
+"""The network of a rig: one host, "hub", and the endpoints around it.
 
 ::
 
@@ -9,8 +9,8 @@
               |ext0                   |ext1
              out                     far
 
-Guests and outsiders have the hub as their default route and the hub knows
-them all, so that nothing but the firewall can stop anything.
+The hub is the default route of every endpoint and has a route to each of them, so
+that only the firewall can stop a packet.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 
 PORT = 7000
-"""Everybody, the hub too, answers at this port of TCP, UDP and SCTP, and at no other."""
+"""Every endpoint and the hub answer on this TCP, UDP and SCTP port, and on no other."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +34,7 @@ class Wire:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """A machine of the rig: its NIC, and the hub's link ``link`` that it is behind."""
+    """A guest or outsider: its NIC, and the link of the hub that leads to it."""
 
     name: str
     link: str
@@ -70,7 +70,7 @@ def _wire(name: str, number: int, address: str, address6: str) -> Wire:
 
 
 def _behind(wire: Wire, name: str, number: int, port: str = "") -> Endpoint:
-    """A machine that is host ``number`` of the wire's networks."""
+    """Return the endpoint with host number ``number`` in the networks of the wire."""
     network, network6 = wire.address.network, wire.address6.network
     return Endpoint(
         name=name,
@@ -86,7 +86,7 @@ def _behind(wire: Wire, name: str, number: int, port: str = "") -> Endpoint:
 
 
 def _routed(name: str, address: str, number: int) -> Endpoint:
-    """A guest of the routed mode: a /32 and a gateway that is everywhere."""
+    """Return a guest in routed mode: it has a /32 and the link-local gateway."""
     ip = IPv4Interface(address)
     return Endpoint(
         name=name,
@@ -126,4 +126,4 @@ HUB = Endpoint(
     gateway=IPv4Address("127.0.0.1"),
     gateway_mac="00:00:00:00:00:00",
 )
-"""The host itself, as somebody who sends and answers."""
+"""The host itself, as an endpoint that sends and answers."""

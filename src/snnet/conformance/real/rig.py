@@ -1,4 +1,4 @@
-"""The real rig."""
+"""The real rig: each endpoint is a network namespace."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from .services import Services
 from .wiring import build, open_spaces, shows_bridged
 
 _NOBODY = IPv4Address("10.255.255.254")
-"""An address that nobody has: to ask for it changes no cache."""
+"""An unused address: asking for it changes no cache."""
 
 
 class RealRig(Rig):
-    """The world of the suites in network namespaces of its own.
+    """The network of the suite, in network namespaces.
 
-    ``open_driver`` is called with a host (``RealHost``) whose ``netns`` is
-    the hub's.  With ``br_netfilter``, where the module is loaded, bridged packets
-    are shown to IP's hooks, which is the harder case and the usual one on hosts
-    with Docker.  Needs root; takes about a tenth of a second to make.
+    ``open_driver`` is called with a host (``RealHost``) whose ``netns`` is the hub's.
+    With ``br_netfilter``, where the module is loaded, IP's hooks see bridged packets.
+    That is the harder case, and the usual one on hosts with Docker.  Needs root; takes
+    about 0.1 s to make.
     """
 
     def __init__(
@@ -146,7 +146,7 @@ class RealRig(Rig):
         self._opened.close()
 
     def _forget_neighbours(self, liar: Endpoint) -> None:
-        """Everybody who may have believed what was said on the bridge asks anew."""
+        """Delete the neighbour entries that a false frame may have made."""
         for endpoint, space in self._spaces.items():
             if endpoint is HUB or endpoint.bridge == liar.bridge:
                 space.ip(["neighbour flush all"])

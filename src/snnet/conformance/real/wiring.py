@@ -22,15 +22,15 @@ NIC = "eth0"
 _SETTINGS = {
     "net/ipv4/ip_forward": "1",
     "net/ipv6/conf/all/forwarding": "1",
-    # The firewall is to stop what it should by itself.
+    # Only the firewall may stop a packet.
     "net/ipv4/conf/all/rp_filter": "0",
     "net/ipv4/conf/default/rp_filter": "0",
-    # A guest that learned a short cut would go round what is tested.
+    # A redirected guest would bypass the hub.
     "net/ipv4/conf/all/send_redirects": "0",
     "net/ipv4/conf/default/send_redirects": "0",
     "net/ipv6/conf/all/disable_ipv6": "0",
     "net/ipv6/conf/default/disable_ipv6": "0",
-    # Addresses are there at once, link-local ones too.
+    # No duplicate address detection: addresses are usable at once.
     "net/ipv6/conf/all/accept_dad": "0",
     "net/ipv6/conf/default/accept_dad": "0",
 }
@@ -38,7 +38,7 @@ _BRIDGE_SETTINGS = ("net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-
 
 
 def build(spaces: Mapping[Endpoint, Namespace], *, br_netfilter: bool) -> None:
-    """Wire the hub's namespace and everybody else's together."""
+    """Connect the namespaces of all endpoints to the hub."""
     hub = spaces[HUB]
     for space in spaces.values():
         space.call(lambda: _set(_SETTINGS))
@@ -53,13 +53,13 @@ def build(spaces: Mapping[Endpoint, Namespace], *, br_netfilter: bool) -> None:
 
 
 def shows_bridged(hub: Namespace) -> bool:
-    """Whether bridged IPv4 packets are shown to IP's hooks: br_netfilter is there, and on."""
+    """Whether IP's hooks see bridged IPv4 packets: br_netfilter is loaded and on."""
     path = Path("/proc/sys", _BRIDGE_SETTINGS[0])
     return hub.call(lambda: path.exists() and path.read_text().strip() != "0")
 
 
 def open_spaces(opened: ExitStack) -> dict[Endpoint, Namespace]:
-    """A namespace for each endpoint, the hub among them."""
+    """Open a namespace for each endpoint and the hub."""
     spaces = {}
     for endpoint in (HUB, *ENDPOINTS):
         spaces[endpoint] = Namespace(endpoint.name)
@@ -80,7 +80,7 @@ def _hub_commands(spaces: Mapping[Endpoint, Namespace]) -> Iterator[str]:
         )
         if endpoint.bridge is not None:
             yield f"link set {endpoint.link} master {endpoint.bridge}"
-            # A port with an address of its own would be one more way to the host.
+            # An address on a port would be another way to the host.
             yield f"link set {endpoint.link} addrgenmode none"
         yield f"link set {endpoint.link} up"
         if endpoint.gateway == ROUTED_GATEWAY:
@@ -107,7 +107,7 @@ def _endpoint_commands(endpoint: Endpoint) -> Iterator[str]:
 
 
 def _hurry(link: str) -> None:
-    """Ask again for a MAC after 50 ms instead of 1 s, once the answer is let through."""
+    """Repeat an ARP request after 50 ms instead of 1 s, for answers that were blocked at first."""
     for family in ("ipv4", "ipv6"):
         _set({f"net/{family}/neigh/{link}/retrans_time_ms": "50"})
 
