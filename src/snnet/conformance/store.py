@@ -55,7 +55,7 @@ class StoreSuite:
         assert store.read("t") == {}
         assert store.read("u") == {"k": {"n": 2}}
 
-    def test_a_later_write_is_in_the_place_of_an_earlier(self, store: Store) -> None:
+    def test_the_last_write_wins(self, store: Store) -> None:
         """The last write wins; the writes of one call are carried out in order."""
         store.write([Write("t", "k", {"n": 1})])
         store.write([Write("t", "k", None), Write("t", "k", {"n": 2}), Write("t", "k", {"n": 3})])
@@ -74,7 +74,7 @@ class StoreSuite:
             store.write([Write("t", "k", None), Write("t", "l", {"n": object()})])
         assert store.read("t") == {"k": {"n": 1}}
 
-    def test_what_is_read_is_the_readers(self, store: Store) -> None:
+    def test_what_was_read_is_a_copy(self, store: Store) -> None:
         """Changing what ``read`` returned does not change the store."""
         store.write([Write("t", "k", {"list": [1]})])
         store.read("t")["k"]["list"].append(2)

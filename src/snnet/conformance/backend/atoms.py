@@ -1,4 +1,4 @@
-"""One operation takes effect whole or not at all."""
+"""One operation takes effect completely or not at all."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _BAD_VALUE = (Rejected, InvalidRequest)
 _MULTICAST = "01:00:00:00:00:01"
 
 _VALID = {noun.kind: noun for noun in LINKS} | {type(noun): noun for noun in BESIDE}
-"""For each kind of noun, one that no driver which carries the kind refuses."""
+"""For each kind of noun, one that every driver which carries the kind accepts."""
 
 
 def _kind(noun: Noun) -> str | type[Noun]:
@@ -54,7 +54,7 @@ class AtomTests(BackendTests):
         assert wrong == {}
 
     @pytest.mark.parametrize("noun", [BRIDGE, TAP, VETH, MESH], ids=described)
-    def test_a_mac_that_is_no_hosts(self, place: Place, noun: Link) -> None:
+    def test_a_multicast_mac(self, place: Place, noun: Link) -> None:
         """A multicast MAC is refused, and no link is left (EADDRNOTAVAIL: ``Missing``)."""
         need(place, noun)
         before = place.names()
@@ -63,7 +63,7 @@ class AtomTests(BackendTests):
         assert place.names() == before
 
     def test_a_name_that_is_taken(self, place: Place) -> None:
-        """It is taken whatever kind of link has it, and that one stays as it is."""
+        """A name is taken whatever kind of link has it; that link stays as it is."""
         add(place, BRIDGE)
         queues = replace(TAP, queues=2, multi_queue=True)
         for noun in (Bridge(name="b"), TAP, queues, VETH, MACVTAP, VXLAN):

@@ -57,7 +57,7 @@ GROUND: tuple[Noun, ...] = (
     address("10.1.0.1/24", "br"),
     address("fd01::1/64", "br"),
 )
-"""Nothing of it changes when an operation is refused."""
+"""What is on the host before each mistake, and unchanged after it."""
 
 _LINKS: tuple[tuple[Operation, type[Exception]], ...] = (
     (Add(Bridge(name="b", mtu=70_000)), Rejected),

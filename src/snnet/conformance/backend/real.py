@@ -1,4 +1,4 @@
-"""The real place: a network namespace that nobody else knows."""
+"""The real place: a network namespace of its own."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _MULTI_QUEUE = 0x0100  # IFF_MULTI_QUEUE
 
 
 class RealPlace(Place):
-    """A host of the backend suite as a network namespace of its own.
+    """A host of the backend suite, in a new network namespace.
 
     ``open_driver`` is called with a host (``RealHost``) whose ``netns`` it is.
-    Needs root; takes about five milliseconds to make.
+    Needs root; takes about 5 ms to make.
     """
 
     def __init__(self, open_driver: Callable[[RealHost], Driver], owner: str = "cn:kit") -> None:
@@ -133,7 +133,7 @@ _OTHERS = {
 _COMMANDS = [
     "link set lo up",
     f"link add {UPLINK} type veth peer name {_FAR_END}",
-    # The far end has no business of its own here.
+    # The far end needs no address.
     f"link set {_FAR_END} addrgenmode none",
     f"link set {_FAR_END} up",
     f"link set {UPLINK} up",

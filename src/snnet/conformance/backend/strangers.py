@@ -1,4 +1,4 @@
-"""What is somebody else's: listed, and never touched."""
+"""Foreign objects: listed, and never changed or removed."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ class StrangerTests(BackendTests):
         [case[1:] for case in _STRANGERS],
         ids=[case[0] for case in _STRANGERS],
     )
-    def test_a_name_that_is_somebody_elses(
+    def test_a_foreign_link_of_the_same_name(
         self, place: Place, noun: Link, alias: str, group: int
     ) -> None:
-        """Of another kind, alias or group, it is not the noun's: ``Missing``, and it stays.
+        """A link of another kind, alias or group is not the noun's: ``Missing``, and it stays.
 
-        The alias says whose it is, and the group that snnet made it; a name alone
+        The alias says who owns the link, and the group that snnet made it.  The name alone
         proves nothing.
         """
         need(place, noun)
@@ -63,7 +63,7 @@ class StrangerTests(BackendTests):
         assert link(place, Bridge, "br") == theirs
 
     def test_it_is_removed_by_what_it_is(self, place: Place) -> None:
-        """As it is found, it may be changed and removed: then it is meant."""
+        """A foreign link is changed and removed if the noun is as found."""
         need(place, _OURS)
         place.make_bridge("br", alias="theirs", group=5)
         theirs = link(place, Bridge, "br")
@@ -72,7 +72,7 @@ class StrangerTests(BackendTests):
         remove(place, _OURS)
 
     def test_strangers_among_many_stay(self, place: Place) -> None:
-        """When many are removed at once, those that are not ours any more are left."""
+        """When many links are removed at once, those that are no longer ours stay."""
         taps = [Tap(name=f"t{number}", alias="ours") for number in range(6)]
         add(place, *taps)
         place.make_other("foreign", "ifb")
@@ -94,7 +94,7 @@ class StrangerTests(BackendTests):
         assert place.names().isdisjoint({"t4", "t5"})
 
     def test_a_link_that_was_about_to_be_deleted_is_ours(self, place: Place) -> None:
-        """A driver may mark links with ``DYING_GROUPS`` first; what is left of that is removed."""
+        """A link of ours that a driver marked with one of ``DYING_GROUPS`` is still ours."""
         tap = Tap(name="t", alias="ours")
         add(place, tap)
         place.mark_link("t", alias="ours", group=DYING_GROUPS[5])
@@ -102,7 +102,7 @@ class StrangerTests(BackendTests):
         assert is_gone(place, tap)
 
     def test_one_removed_behind_the_drivers_back(self, place: Place) -> None:
-        """It is ``Missing`` and not found; it can be added again."""
+        """A link that somebody else removed is ``Missing``, and can be added again."""
         tap = Tap(name="t")
         add(place, tap)
         place.delete_link("t")
@@ -112,7 +112,7 @@ class StrangerTests(BackendTests):
         assert is_there(place, tap)
 
     def test_strangers_are_listed(self, place: Place) -> None:
-        """Whoever made it: by name, with the kind it is."""
+        """Foreign links are listed by name, with their kind."""
         place.make_bridge("theirs", alias="theirs", group=7)
         found = link(place, Bridge, "theirs")
         assert (found.alias, found.group) == ("theirs", 7)
@@ -122,7 +122,7 @@ class StrangerTests(BackendTests):
         assert listed == place.names()
 
     def test_the_loopback_is_read_and_never_made(self, place: Place) -> None:
-        """Links of kinds snnet does not make are ``Other``: to add or remove one is refused."""
+        """The loopback is ``Other``; Add and Remove are ``Unsupported``."""
         loopback = link(place, Other, "lo")
         assert loopback.kind == "loopback"
         assert place.driver.missing(loopback)
@@ -132,9 +132,9 @@ class StrangerTests(BackendTests):
 
     @pytest.mark.parametrize("kind", ["ifb", "tun", "macvlan", "vxlan"])
     def test_links_of_other_kinds_are_only_read(self, place: Place, kind: str) -> None:
-        """They are listed as ``Other`` with the kernel's name for the kind.
+        """They are listed as ``Other``, with the kernel's name for the kind.
 
-        ``missing`` says why one cannot be made, and to add one is refused.
+        ``missing`` says why one cannot be made, and Add is ``Unsupported``.
         """
         before = place.driver.snapshot([Other])
         place.make_other("other", kind)
@@ -149,7 +149,7 @@ class StrangerTests(BackendTests):
         assert link(place, Other, "other") == found
 
     def test_a_bridge_of_ours_keeps_its_strangers(self, place: Place) -> None:
-        """Somebody else's port of a bridge of ours outlives it."""
+        """A foreign port of a bridge of ours stays when the bridge is removed."""
         need(place, Veth(name="v", peer="w"))
         add(place, _OURS)
         uplink = link(place, Veth, UPLINK)

@@ -155,7 +155,7 @@ class LeaseTests(DhcpTests):
         assert lan.lease(BRIDGE, MAC) == _lease(noun, GUEST)
         assert lan.driver.find(noun) == noun
 
-    def test_a_bridge_made_anew(self, lan: Lan) -> None:
+    def test_a_recreated_bridge(self, lan: Lan) -> None:
         """On a recreated bridge the scope is not running; a Change to running serves it."""
         noun = scope(lan, entries=(ENTRY,))
         add(lan, noun)

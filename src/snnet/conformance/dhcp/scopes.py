@@ -164,7 +164,7 @@ class ScopeTests(DhcpTests):
         assert lan.residue() == before
 
     @pytest.mark.parametrize("values", _IMPOSSIBLE.values(), ids=_IMPOSSIBLE)
-    def test_what_nobody_could_serve(self, lan: Lan, values: dict[str, Any]) -> None:
+    def test_what_cannot_be_served(self, lan: Lan, values: dict[str, Any]) -> None:
         """A scope that cannot be served is ``InvalidRequest``; other scopes are still served."""
         before = lan.residue()
         assert refused(lan, Add(scope(lan, **values))) is InvalidRequest

@@ -89,7 +89,7 @@ class ExitTests(FirewallTests):
         assert answer(rig, R1, FAR.ip) == Answer(FAR, R1.ip)
         assert answer(rig, A1, B1.ip) == Answer(B1, A1.ip)
 
-    def test_who_comes_in_keeps_his_address(self, rig: Rig) -> None:
+    def test_incoming_connections_keep_their_source(self, rig: Rig) -> None:
         """Masquerade applies to packets that leave by the device, not to those that arrive."""
         add(rig, Masquerade(owner=rig.owner, device="ext0"))
         assert answer(rig, OUT, R1.ip) == Answer(R1, OUT.ip)

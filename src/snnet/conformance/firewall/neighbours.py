@@ -25,7 +25,7 @@ class NeighbourTests(FirewallTests):
             assert passes(rig.ping, A1, OUT.ip)
             assert stopped(rig.ping, A1, C1.ip)
 
-    def test_what_we_do_not_speak_of_passes(self, rig: Rig) -> None:
+    def test_links_without_rules_are_left_alone(self, rig: Rig) -> None:
         """Links without a rule are left alone."""
         add(rig, *tenants(rig))
         assert passes(rig.ping, OUT, OUT.gateway)

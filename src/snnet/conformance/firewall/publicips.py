@@ -42,7 +42,7 @@ class PublicIpTests(FirewallTests):
         assert passes(rig.ping, OUT, PUBLIC)
         assert passes(rig.ping, A1, OUT.ip)
 
-    def test_public_ip_is_reached_by_whoever_asks(self, rig: Rig) -> None:
+    def test_public_ip_is_reached_by_any_device(self, rig: Rig) -> None:
         """A connection may arrive by any device."""
         add(rig, *tenants(rig), publish(rig))
         assert answer(rig, FAR, PUBLIC) == Answer(A1, FAR.ip)
@@ -104,7 +104,7 @@ class PublicIpTests(FirewallTests):
         add(rig, *tenants(rig), publish(rig))
         assert answer(rig, A1, PUBLIC) == Answer(A1, IN_A.address.ip)
 
-    def test_public_ip_hairpin_of_one_who_has_one_too(self, rig: Rig) -> None:
+    def test_public_ip_hairpin_between_two_public_ips(self, rig: Rig) -> None:
         """Within a zone the source becomes the host's address, not the guest's public one."""
         rig.add_address("ext0", IPv4Interface(f"{_SECOND}/32"))
         second = PublicIp(owner=rig.owner, public=_SECOND, internal=B1.ip, device="ext0")

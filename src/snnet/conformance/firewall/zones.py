@@ -172,8 +172,8 @@ class ZoneTests(FirewallTests):
         """Zones of the same name and different owners are different zones."""
         other = rig.another("cnci:other")
         add(rig, *zone(rig, "ta", "in-a"))
-        his = [replace(noun, owner="cnci:other") for noun in zone(rig, "ta", "in-b")]  # type: ignore[call-arg]
-        assert not other.apply([Add(noun) for noun in his]).errors
+        theirs = [replace(noun, owner="cnci:other") for noun in zone(rig, "ta", "in-b")]  # type: ignore[call-arg]
+        assert not other.apply([Add(noun) for noun in theirs]).errors
         assert stopped(rig.ping, A1, B1.ip)
         remove(rig, *reversed(zone(rig, "ta", "in-a")))
         assert stopped(rig.ping, B1, OUT.ip)

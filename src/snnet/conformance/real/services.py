@@ -52,7 +52,7 @@ class Services:
     def wait(
         self, sock: socket.socket, read: Callable[[], T | None], seconds: float = TRY
     ) -> T | None:
-        """Call ``read`` whenever ``sock`` is readable, and return its first result that is not None.
+        """Call ``read`` whenever ``sock`` is readable; return its first result that is not None.
 
         Return None when the time is over or reading fails (connection refused).
         """
