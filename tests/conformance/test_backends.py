@@ -8,14 +8,31 @@ from ipaddress import IPv4Network
 import pytest
 
 from snnet.conformance import BackendSuite, Place, RealPlace
+from snnet.conformance.backend.mistakes import GROUND, MISTAKES
 from snnet.conformance.backend.nouns import GRETAP
-from snnet.contract import DhcpScope
+from snnet.conformance.backend.steps import do
+from snnet.contract import Add, DhcpScope, Unsupported
 from tests.conftest import kernel_has
 
 from .fake_place import FakePlace
 
 
-class TestFake(BackendSuite):
+class OwnBackend(BackendSuite):
+    """The kit, and what third parties may do in another way."""
+
+    def test_bad_values_are_rejected(self, place: Place) -> None:
+        """Each mistake has the class of the kernel's errno, never ``InvalidRequest``."""
+        do(place, *map(Add, GROUND))
+        wrong = {}
+        for operation, cls in MISTAKES:
+            error = place.driver.apply([operation]).error
+            declared = type(error) is Unsupported and place.driver.missing(operation.noun)
+            if type(error) is not cls and not declared:
+                wrong[str(operation)] = error
+        assert wrong == {}
+
+
+class TestFake(OwnBackend):
     @pytest.fixture
     def place(self) -> Iterator[Place]:
         with FakePlace() as place:
@@ -26,7 +43,7 @@ GRETAP_GAP = "this kernel has no gretap: load ip_gre or set tunnel 'vxlan'"
 
 
 @pytest.mark.kernel
-class TestNetlink(BackendSuite):
+class TestNetlink(OwnBackend):
     @pytest.fixture
     def place(self) -> Iterator[Place]:
         from snnet.backends.netlink import NetlinkBackend
@@ -36,7 +53,7 @@ class TestNetlink(BackendSuite):
 
 
 @pytest.mark.kernel
-class TestIprouteShell(BackendSuite):
+class TestIprouteShell(OwnBackend):
     @pytest.fixture
     def place(self) -> Iterator[Place]:
         from snnet.backends.iproute_shell import IprouteShellBackend
