@@ -22,7 +22,7 @@ from .layout import (
     Section,
 )
 from .rules import places, render, render_section
-from .tables import Found, Tables, target
+from .tables import SectionState, Tables, target
 
 _MAIN = {
     PORTS: (layout.SOURCES,),
@@ -45,7 +45,7 @@ class State:
     """Families that the host does not have: IPv6, if the kernel lacks it."""
     nouns: dict[Key, Noun] = field(default_factory=dict)
     broken: dict[Key, Noun] = field(default_factory=dict)
-    found: dict[Section, Found] = field(default_factory=dict)
+    found: dict[Section, SectionState] = field(default_factory=dict)
     dirty: set[Section] = field(default_factory=set)
     """Sections whose content is not that of ``nouns``."""
 
@@ -76,7 +76,9 @@ class State:
         contents: Mapping[Section, Content],
     ) -> State:
         """Return the state after these sections were written."""
-        found = self.found | {section: Found.made(made) for section, made in contents.items()}
+        found = self.found | {
+            section: SectionState.made(made) for section, made in contents.items()
+        }
         return State(
             self.owner, self.lacking, dict(nouns), dict(broken), found, self.dirty - contents.keys()
         )
@@ -99,7 +101,9 @@ def read_state(
             nouns = {noun.key: noun for noun in known.nouns} if known.owner == owner else {}
             recorded[section] = nouns
             content = render_section(section, owner, nouns)
-            state.found[section] = Found() if lines is None else tables.read(section, content)
+            state.found[section] = (
+                SectionState() if lines is None else tables.read(section, content)
+            )
     union = {key: noun for nouns in recorded.values() for key, noun in nouns.items()}
     for section, parts in _MAIN.items():
         nouns = {key: noun for key, noun in union.items() if section in places(noun, union)}
@@ -145,7 +149,7 @@ def _common(versions: Collection[Noun | None], zone: Zone) -> Zone:
     return dataclasses.replace(zone, networks=tuple(set.intersection(*networks)))
 
 
-def _damaged(section: Section, content: Content, found: Found) -> set[Key]:
+def _damaged(section: Section, content: Content, found: SectionState) -> set[Key]:
     """Return nouns that lack a rule, or whose chains have additional ones."""
     damaged: set[Key] = set()
     for chain, rules in content.chains.items():

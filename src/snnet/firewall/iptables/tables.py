@@ -161,7 +161,7 @@ _TARGET = re.compile(rf"-[jg] ({layout.PREFIX}\S+)")
 
 
 @dataclass(slots=True)
-class Found:
+class SectionState:
     """The content of one section for one owner: rules by chain, and the jumps to them.
 
     ``jumps`` is None if they were not read yet.
@@ -171,7 +171,7 @@ class Found:
     jumps: dict[str, str] | None = None
 
     @classmethod
-    def made(cls, content: Content) -> Found:
+    def made(cls, content: Content) -> SectionState:
         """Return the section as it is after ``content`` was written."""
         chains = {name: [rule.text for rule in rules] for name, rules in content.chains.items()}
         return cls(chains, dict(content.jumps))
@@ -200,22 +200,22 @@ class Tables:
         done = self._programs.ask(section.family, "-t", section.table, "-S", chain)
         return _parse(done.stdout).get(chain) if done.returncode == 0 else None
 
-    def read(self, section: Section, content: Content, main: Iterable[str] = ()) -> Found:
+    def read(self, section: Section, content: Content, main: Iterable[str] = ()) -> SectionState:
         """Return the chains that should be there, and those that they lead to, as found.
 
         ``main`` are further chains to read if they exist.
         """
         if self._programs.missing(section.family):
-            return Found()
+            return SectionState()
         wanted = list(dict.fromkeys([*content.chains, *main]))
         chains: dict[str, list[str]] = {}
         while wanted:
             chains |= self._list(section, wanted)
             leads = {name for rules in chains.values() for name in map(target, rules) if name}
             wanted = sorted(leads - chains.keys()) if leads - chains.keys() - set(wanted) else []
-        return Found(chains, self._jumps(section, content.jumps) if chains else None)
+        return SectionState(chains, self._jumps(section, content.jumps) if chains else None)
 
-    def write(self, work: Iterable[tuple[Section, Found, Content]]) -> None:
+    def write(self, work: Iterable[tuple[Section, SectionState, Content]]) -> None:
         """Write the content of sections, in this order.
 
         Each table is one transaction.  If one fails, the earlier ones stay written.
@@ -225,7 +225,7 @@ class Tables:
             if not found.chains and not content.chains:
                 continue
             if found.jumps is None:
-                found = Found(found.chains, self._jumps(section, content.jumps))
+                found = SectionState(found.chains, self._jumps(section, content.jumps))
             if section.family == ARP:
                 self._write_arp(found, content)
             else:
@@ -267,7 +267,7 @@ class Tables:
         done = self._programs.ask(section.family, *_table(section), "-L", hook)
         return f"-j {chain}" in map(str.strip, done.stdout.splitlines())
 
-    def _write_arp(self, found: Found, content: Content) -> None:
+    def _write_arp(self, found: SectionState, content: Content) -> None:
         """Write rule by rule: arptables-restore always deletes foreign rules."""
         for chain in content.chains.keys() - found.chains.keys():
             self._programs.do(ARP, "-N", chain)
@@ -286,7 +286,7 @@ class Tables:
             self._programs.do(ARP, "-X", chain)
 
 
-def _changes(section: Section, found: Found, content: Content) -> Iterator[str]:
+def _changes(section: Section, found: SectionState, content: Content) -> Iterator[str]:
     """Return the lines of iptables-restore(8) that turn ``found`` into ``content``."""
     yield f"*{section.table}"
     chains = dict.fromkeys([*found.chains, *content.chains])
@@ -301,7 +301,7 @@ def _changes(section: Section, found: Found, content: Content) -> Iterator[str]:
         yield end
 
 
-def _jump_changes(found: Found, content: Content) -> Iterator[str]:
+def _jump_changes(found: SectionState, content: Content) -> Iterator[str]:
     """Return the lines for one jump from each built-in chain that needs it, at the front."""
     there = found.jumps or {}
     yield from (f"-D {hook} -j {there[hook]}" for hook in there if hook not in content.jumps)

@@ -29,7 +29,7 @@ from . import layout
 from .layout import FILTER, IP, NAT, RAW, SECTIONS, Content, Section
 from .rules import places, render
 from .state import State
-from .tables import Found, Tables
+from .tables import SectionState, Tables
 
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _LINK_FIELDS = ("link", "bridge", "device")
@@ -172,10 +172,12 @@ class Work:
 
 
 def _in_order(
-    order: Sequence[Section], found: Mapping[Section, Found], contents: Mapping[Section, Content]
-) -> list[tuple[Section, Found, Content]]:
+    order: Sequence[Section],
+    found: Mapping[Section, SectionState],
+    contents: Mapping[Section, Content],
+) -> list[tuple[Section, SectionState, Content]]:
     return [
-        (section, found.get(section, Found()), contents[section])
+        (section, found.get(section, SectionState()), contents[section])
         for section in order
         if section in contents
     ]

@@ -31,7 +31,7 @@ from ..nft import Nft
 from . import tables
 from .elements import IPV4, IPV6, PORT, RECORDS, elements, pack, unpack
 from .reader import Reader
-from .steps import Step, element_command, told_of
+from .steps import PreparedOperation, element_command, told_of
 from .tables import ARP, BRIDGE, INET, Table
 
 _FAMILIES = (INET, BRIDGE, ARP)
@@ -69,7 +69,7 @@ class NftablesFirewall(KernelFirewall):
         if reason is not None:
             return reason
         try:
-            families = sorted(table.family for table in Step.of(Add(noun)).tables)
+            families = sorted(table.family for table in PreparedOperation.of(Add(noun)).tables)
         except Unsupported as error:
             return str(error)
         except SnnetError:  # bad values: apply() reports them
@@ -190,7 +190,7 @@ class NftablesFirewall(KernelFirewall):
 
     def perform(self, operation: Operation) -> None:
         """See :meth:`snnet.contract.Driver.perform`."""
-        step = Step.of(operation)
+        step = PreparedOperation.of(operation)
         with self._lock:
             try:
                 self._commit([step])
@@ -204,11 +204,11 @@ class NftablesFirewall(KernelFirewall):
 
     def perform_all(self, operations: Sequence[Operation]) -> None:
         """See :meth:`snnet.contract.Driver.perform_all`."""
-        steps = [Step.of(operation) for operation in operations]
+        steps = [PreparedOperation.of(operation) for operation in operations]
         with self._lock:
             self._commit(steps)
 
-    def _commit(self, steps: Sequence[Step]) -> None:
+    def _commit(self, steps: Sequence[PreparedOperation]) -> None:
         needed = {table for step in steps if not step.removes for table in step.tables}
         changes = [line for step in steps for line in step.commands]
         try:
@@ -230,7 +230,7 @@ class NftablesFirewall(KernelFirewall):
             commands += tables.base(table)
         return commands
 
-    def _removed_the_rest(self, step: Step, error: SnnetError) -> bool:
+    def _removed_the_rest(self, step: PreparedOperation, error: SnnetError) -> bool:
         """Remove the rest of a noun that has its record and lacks another part."""
         noun = step.operation.noun
         if not (step.removes and isinstance(error, Missing)) or isinstance(noun, Zone):
@@ -247,7 +247,7 @@ class NftablesFirewall(KernelFirewall):
         self._count([step])
         return True
 
-    def _count(self, steps: Iterable[Step]) -> None:
+    def _count(self, steps: Iterable[PreparedOperation]) -> None:
         """Count the nouns of each table, and remove tables that have none left.
 
         Counting means listing the elements.  It is done once for each table, and once more
@@ -281,7 +281,7 @@ class NftablesFirewall(KernelFirewall):
 
     def commands(self, operation: Operation) -> Sequence[str]:
         """See :meth:`snnet.contract.Driver.commands`."""
-        step = Step.of(operation)
+        step = PreparedOperation.of(operation)
         setup = [] if step.removes else self._bases(set(step.tables - self._made))
         return [f"nft {shlex.quote(line)}" for line in [*setup, *step.commands]]
 

@@ -109,7 +109,7 @@ def unpack(types: tuple[Type, ...], raw: bytes) -> Values:
     return tuple(values)
 
 
-class Record(NamedTuple):
+class RecordType(NamedTuple):
     """Where the records of a class of nouns are, and how to read a noun from one."""
 
     family: str
@@ -132,9 +132,9 @@ def _anti_spoof(owner: str, key: Values, words: list[str], *, bridged: bool) -> 
     )
 
 
-RECORDS: dict[type[Noun], tuple[Record, ...]] = {
+RECORDS: dict[type[Noun], tuple[RecordType, ...]] = {
     ZoneLink: (
-        Record(
+        RecordType(
             INET,
             "inside",
             (IFNAME,),
@@ -148,7 +148,7 @@ RECORDS: dict[type[Noun], tuple[Record, ...]] = {
         ),
     ),
     BridgeAccept: (
-        Record(
+        RecordType(
             INET,
             "closed",
             (IFNAME,),
@@ -157,7 +157,7 @@ RECORDS: dict[type[Noun], tuple[Record, ...]] = {
         ),
     ),
     HostIsolation: (
-        Record(
+        RecordType(
             INET,
             "isolated",
             (IFNAME,),
@@ -166,14 +166,14 @@ RECORDS: dict[type[Noun], tuple[Record, ...]] = {
         ),
     ),
     AntiSpoof: (
-        Record(
+        RecordType(
             BRIDGE,
             "guarded",
             (IFNAME,),
             lambda noun: (noun.link,),
             lambda owner, key, words: _anti_spoof(owner, key, words, bridged=True),
         ),
-        Record(
+        RecordType(
             INET,
             "guarded",
             (IFNAME,),
@@ -182,7 +182,7 @@ RECORDS: dict[type[Noun], tuple[Record, ...]] = {
         ),
     ),
     Masquerade: (
-        Record(
+        RecordType(
             INET,
             "masquerades",
             (IFNAME,),
@@ -191,7 +191,7 @@ RECORDS: dict[type[Noun], tuple[Record, ...]] = {
         ),
     ),
     ExternalForward: (
-        Record(
+        RecordType(
             INET,
             "exits",
             (IFNAME, IFNAME),
@@ -200,7 +200,7 @@ RECORDS: dict[type[Noun], tuple[Record, ...]] = {
         ),
     ),
     PortForward: (
-        Record(
+        RecordType(
             INET,
             "port_forwards",
             (IFNAME, PROTO, PORT),
@@ -217,7 +217,7 @@ RECORDS: dict[type[Noun], tuple[Record, ...]] = {
         ),
     ),
     PublicIp: (
-        Record(
+        RecordType(
             INET,
             "publics",
             (IPV4,),

@@ -28,7 +28,7 @@ _COMMENT = 0  # NFTNL_UDATA_SET_ELEM_COMMENT, libnftnl
 FAMILIES = {INET: 1, ARP: 3, BRIDGE: 7}  # NFPROTO_*, linux/netfilter.h
 
 
-class Found(NamedTuple):
+class StoredElement(NamedTuple):
     """The key of an element in the kernel's bytes, and its comment."""
 
     key: bytes
@@ -74,7 +74,7 @@ class Reader:
             return False
         return True
 
-    def elements(self, table: Table, name: str) -> list[Found]:
+    def elements(self, table: Table, name: str) -> list[StoredElement]:
         """Return everything in a set or map; an empty list if there is no such set."""
         asked = attribute(_LIST_TABLE, _string(table.name))
         asked += attribute(_LIST_SET, _string(name))
@@ -86,7 +86,7 @@ class Reader:
             return []
         return [found for message in messages for found in _parse(message)]
 
-    def element(self, table: Table, name: str, key: bytes) -> Found | None:
+    def element(self, table: Table, name: str, key: bytes) -> StoredElement | None:
         """Return one element, or None; the cost does not grow with their number."""
         value = attribute(_KEY, attribute(_VALUE, key), nested=True)
         asked = attribute(_LIST_TABLE, _string(table.name))
@@ -101,12 +101,12 @@ class Reader:
         return next((found for message in messages for found in _parse(message)), None)
 
 
-def _parse(message: bytes) -> Iterator[Found]:
+def _parse(message: bytes) -> Iterator[StoredElement]:
     listed = dict(attributes(message)).get(_LIST_ELEMENTS, b"")
     for _, raw in attributes(listed):
         found = dict(attributes(raw))
         key = dict(attributes(found.get(_KEY, b""))).get(_VALUE, b"")
-        yield Found(key, _comment(found.get(_USERDATA, b"")))
+        yield StoredElement(key, _comment(found.get(_USERDATA, b"")))
 
 
 def _comment(userdata: bytes) -> str:

@@ -28,7 +28,7 @@ from .tables import INET, Table
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class PreparedOperation:
     """One checked operation, and the commands for it."""
 
     operation: Operation
@@ -41,7 +41,7 @@ class Step:
         return isinstance(self.operation, Remove)
 
     @classmethod
-    def of(cls, operation: Operation) -> Step:
+    def of(cls, operation: Operation) -> PreparedOperation:
         """Check the operation; raise its error without trying a transaction."""
         noun = operation.noun
         if not isinstance(noun, Owned) or type(noun) not in RULES:
