@@ -31,7 +31,7 @@ from ..nft import Nft
 from . import tables
 from .elements import IPV4, IPV6, PORT, RECORDS, elements, pack, unpack
 from .reader import Reader
-from .steps import PreparedOperation, element_command, told_of
+from .steps import PreparedOperation, element_command, with_operation
 from .tables import ARP, BRIDGE, INET, Table
 
 _FAMILIES = (INET, BRIDGE, ARP)
@@ -196,7 +196,7 @@ class NftablesFirewall(KernelFirewall):
                 self._commit([step])
             except SnnetError as error:
                 if not self._removed_the_rest(step, error):
-                    raise told_of(error, operation) from error
+                    raise with_operation(error, operation) from error
 
     def batch(self, operation: Operation) -> str:
         """All consecutive operations are one transaction."""

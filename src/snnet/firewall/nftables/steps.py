@@ -119,7 +119,7 @@ def _zone_commands(operation: Operation, zone: Zone) -> list[str]:
     return commands
 
 
-def told_of(error: SnnetError, operation: Operation) -> SnnetError:
+def with_operation(error: SnnetError, operation: Operation) -> SnnetError:
     number = getattr(error, "errno", None)
     if number is None:
         return type(error)(f"cannot {operation}: {error}")
