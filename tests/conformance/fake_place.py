@@ -49,6 +49,9 @@ class FakePlace(Place):
     def make_bridge(self, name: str, *, alias: str = "", group: int = 0) -> None:
         self.kernel.links.plug(Bridge(name=name, alias=alias, group=group, up=False))
 
+    def make_other(self, name: str, kind: str) -> None:
+        self.kernel.add_uplink(name, None, kind=kind, up=False)
+
     def delete_link(self, name: str) -> None:
         remove(self.kernel, link(self.kernel, name))
 

@@ -20,16 +20,16 @@ from snnet.backends.fake.fabric.frames import (
 from snnet.backends.fake.fabric.links import Links
 from snnet.backends.fake.fabric.walk import Step
 from snnet.conformance import Answer, Conversation, Rig
-from snnet.conformance.places import (
+from snnet.conformance.endpoints import (
     BRIDGES,
     DEVICES,
+    ENDPOINTS,
     FAR,
     HUB,
     OUT,
-    PLACES,
     PORT,
     ROUTED_GATEWAY,
-    Place,
+    Endpoint,
 )
 from snnet.contract import (
     PROTOCOLS,
@@ -64,13 +64,15 @@ class FakeRig(Rig):
         self.owner = owner
         self.fabric = snnet.Fabric()
         self.hub = self.fabric.add_host("hub", None)
-        self._machines: dict[Place, snnet.FakeKernel | Guest] = {HUB: self.hub}
+        self._machines: dict[Endpoint, snnet.FakeKernel | Guest] = {HUB: self.hub}
         self._addresses: list[Address] = []
         self._build_hub()
-        for place in PLACES:
-            outside = place in (OUT, FAR)
-            self._machines[place] = self._outsider(place) if outside else self._guest(place)
-            self._add_ipv6(place)
+        for endpoint in ENDPOINTS:
+            outside = endpoint in (OUT, FAR)
+            self._machines[endpoint] = (
+                self._outsider(endpoint) if outside else self._guest(endpoint)
+            )
+            self._add_ipv6(endpoint)
         for machine in self._machines.values():
             for protocol in PROTOCOLS:
                 self.fabric.listen(machine, protocol, PORT)
@@ -81,23 +83,25 @@ class FakeRig(Rig):
 
     # -- probes ------------------------------------------------------------------------
 
-    def ping(self, source: Place, address: IPAddress) -> bool:
+    def ping(self, source: Endpoint, address: IPAddress) -> bool:
         return self.fabric.ping(self._machines[source], address)
 
-    def connect(self, source: Place, address: IPAddress, protocol: str, port: int) -> Answer | None:
+    def connect(
+        self, source: Endpoint, address: IPAddress, protocol: str, port: int
+    ) -> Answer | None:
         heard = self.fabric.connected(self._machines[source], address, protocol, port)
         if heard is None:
             return None
-        by = next(place for place in self._machines if place.name == heard.station)
+        by = next(endpoint for endpoint in self._machines if endpoint.name == heard.station)
         return Answer(by, heard.source)
 
-    def converse(self, source: Place, address: IPv4Address, port: int) -> Conversation:
+    def converse(self, source: Endpoint, address: IPv4Address, port: int) -> Conversation:
         return _FakeConversation(self, source, address, port)
 
     def forge(
         self,
-        source: Place,
-        target: Place,
+        source: Endpoint,
+        target: Endpoint,
         *,
         address: IPv4Address | None = None,
         mac: str | None = None,
@@ -114,8 +118,8 @@ class FakeRig(Rig):
 
     def arp(
         self,
-        source: Place,
-        hearer: Place,
+        source: Endpoint,
+        hearer: Endpoint,
         *,
         address: IPv4Address | None = None,
         mac: str | None = None,
@@ -123,17 +127,17 @@ class FakeRig(Rig):
         asked = Arp(True, address or source.ip, mac or source.mac, _NOBODY)
         return self._heard(source, hearer, asked)
 
-    def dhcp(self, source: Place, hearer: Place, *, server: bool) -> bool:
+    def dhcp(self, source: Endpoint, hearer: Endpoint, *, server: bool) -> bool:
         if server:
             message = Udp(67, 68, Dhcp("offer", hearer.mac, hearer.ip, 24, source.ip))
         else:
             message = Udp(68, 67, Dhcp("discover", source.mac))
         return self._heard(source, hearer, Packet(source.ip if server else _ANY, _ALL, message))
 
-    def strange(self, source: Place, hearer: Place) -> bool:
+    def strange(self, source: Endpoint, hearer: Endpoint) -> bool:
         raise NotImplementedError("a fabric carries ARP and IP alone")
 
-    def resolve(self, source: Place, address: IPv4Address) -> bool:
+    def resolve(self, source: Endpoint, address: IPv4Address) -> bool:
         asked = Arp(True, source.ip, source.mac, address)
         with _listening(self._links(source)) as heard:
             self._send(source, Frame(source.mac, BROADCAST, asked))
@@ -184,45 +188,45 @@ class FakeRig(Rig):
             if isinstance(old, Sysctl):
                 do(self.hub, Change(Sysctl(name=name, value="1"), old))
 
-    def _guest(self, place: Place) -> Guest:
-        mac = None if place.bridge else place.gateway_mac
-        add(self.hub, Tap(name=place.link, master=place.bridge, mac=mac))
-        if place.gateway == ROUTED_GATEWAY:
+    def _guest(self, endpoint: Endpoint) -> Guest:
+        mac = None if endpoint.bridge else endpoint.gateway_mac
+        add(self.hub, Tap(name=endpoint.link, master=endpoint.bridge, mac=mac))
+        if endpoint.gateway == ROUTED_GATEWAY:
             add(
                 self.hub,
-                Address(link=place.link, address=IPv4Interface(ROUTED_GATEWAY)),
-                Route(destination=IPv4Network(place.ip), link=place.link),
+                Address(link=endpoint.link, address=IPv4Interface(ROUTED_GATEWAY)),
+                Route(destination=IPv4Network(endpoint.ip), link=endpoint.link),
             )
-        vnic = Vnic(place.link, place.mac)
+        vnic = Vnic(endpoint.link, endpoint.mac)
         return self.fabric.attach(
-            self.hub, vnic, address=place.address, gateway=place.gateway, name=place.name
+            self.hub, vnic, address=endpoint.address, gateway=endpoint.gateway, name=endpoint.name
         )
 
-    def _outsider(self, place: Place) -> snnet.FakeKernel:
-        kernel = self.fabric.add_host(place.name, place.address)
+    def _outsider(self, endpoint: Endpoint) -> snnet.FakeKernel:
+        kernel = self.fabric.add_host(endpoint.name, endpoint.address)
         everywhere = IPv4Network("0.0.0.0/0")
-        add(kernel, Route(destination=everywhere, link="eth0", gateway=place.gateway))
+        add(kernel, Route(destination=everywhere, link="eth0", gateway=endpoint.gateway))
         return kernel
 
-    def _add_ipv6(self, place: Place) -> None:
-        if place.address6 is not None:
+    def _add_ipv6(self, endpoint: Endpoint) -> None:
+        if endpoint.address6 is not None:
             everywhere = IPv6Network("::/0")
             add(
-                self._kernel(place),
-                Address(link="eth0", address=place.address6),
-                Route(destination=everywhere, link="eth0", gateway=place.gateway6),
+                self._kernel(endpoint),
+                Address(link="eth0", address=endpoint.address6),
+                Route(destination=everywhere, link="eth0", gateway=endpoint.gateway6),
             )
 
     # -- frames ------------------------------------------------------------------------
 
-    def _kernel(self, place: Place) -> snnet.FakeKernel:
-        machine = self._machines[place]
+    def _kernel(self, endpoint: Endpoint) -> snnet.FakeKernel:
+        machine = self._machines[endpoint]
         return machine.kernel if isinstance(machine, Guest) else machine
 
-    def _links(self, place: Place) -> Links:
-        return self.fabric._stack(self._machines[place]).links
+    def _links(self, endpoint: Endpoint) -> Links:
+        return self.fabric._stack(self._machines[endpoint]).links
 
-    def _send(self, source: Place, frame: Frame) -> None:
+    def _send(self, source: Endpoint, frame: Frame) -> None:
         """Put a frame on the wire, and have the lies in it forgotten afterwards."""
         links = self._links(source)
         station, walk = links.station, links.station.network.new_walk()
@@ -230,7 +234,7 @@ class FakeRig(Rig):
         walk.run()
         station.network.changes.count += 1
 
-    def _heard(self, source: Place, hearer: Place, payload: Arp | Packet) -> bool:
+    def _heard(self, source: Endpoint, hearer: Endpoint, payload: Arp | Packet) -> bool:
         with _listening(self._links(hearer)) as heard:
             self._send(source, Frame(source.mac, BROADCAST, payload))
         return any(frame.payload is payload for frame in heard)
@@ -239,7 +243,7 @@ class FakeRig(Rig):
 class _FakeConversation(Conversation):
     """There is no time on a fabric: each question is a flow of its own."""
 
-    def __init__(self, rig: FakeRig, source: Place, address: IPv4Address, port: int) -> None:
+    def __init__(self, rig: FakeRig, source: Endpoint, address: IPv4Address, port: int) -> None:
         self._question = rig, source, address, port
 
     def ask(self) -> Answer | None:

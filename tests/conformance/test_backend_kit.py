@@ -129,7 +129,7 @@ def _adds_twice(suite: BackendSuite, place: FakePlace) -> None:
 
 
 def _meets_a_stranger(suite: BackendSuite, place: FakePlace) -> None:
-    suite.test_a_name_that_is_somebody_elses(place, BRIDGE, "theirs", BRIDGE.group)
+    suite.test_a_foreign_link_of_the_same_name(place, BRIDGE, "theirs", BRIDGE.group)
 
 
 def _adds_a_long_alias(suite: BackendSuite, place: FakePlace) -> None:

@@ -13,8 +13,8 @@ import pytest
 
 from snnet.backends.fake import FakeFirewall
 from snnet.conformance import FirewallSuite, RealRig, Rig
+from snnet.conformance.endpoints import A1, B1, C1, OUT, PORT, R1
 from snnet.conformance.firewall.base import add, answer, forward, passes, remove_all, zone
-from snnet.conformance.places import A1, B1, C1, OUT, PORT, R1
 from snnet.conformance.rig import Answer
 from snnet.contract import Host, Noun
 from snnet.firewall.none import NoFirewall
@@ -72,10 +72,10 @@ def test_support_that_fails_is_a_failure(rig: FakeRig) -> None:
 @pytest.mark.kernel
 @pytest.mark.parametrize("br_netfilter", [True, False])
 def test_everybody_reaches_everybody_without_rules(br_netfilter: bool) -> None:
-    places = (A1, B1, C1, R1, OUT)
+    endpoints = (A1, B1, C1, R1, OUT)
     with RealRig(NoFirewall, br_netfilter=br_netfilter) as rig:
-        for source in places:
-            for target in places:
+        for source in endpoints:
+            for target in endpoints:
                 if source is target:
                     continue
                 assert passes(rig.ping, source, target.ip)

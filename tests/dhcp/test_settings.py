@@ -12,7 +12,7 @@ import pytest
 from snnet.contract import DhcpEntry, DhcpScope, InvalidRequest
 from snnet.dhcp import settings
 from snnet.dhcp.account import Account
-from snnet.dhcp.record import Record
+from snnet.dhcp.record import ScopeRecord
 
 SCOPE = DhcpScope(link="br0", subnet=IPv4Network("10.1.0.0/29"), mtu=1400)
 WEB = DhcpEntry(mac="02:00:00:00:00:77", address=IPv4Address("10.1.0.4"), hostname="web")
@@ -146,11 +146,11 @@ def test_a_bad_entry_is_refused(wrong: dict[str, Any]) -> None:
 
 def test_record_reads_back_what_it_wrote() -> None:
     scope = dataclasses.replace(SCOPE, entries=(WEB,), domain="t.example", reserved=2)
-    record = Record(7, scope)
-    assert Record.from_json(record.to_json()) == record
+    record = ScopeRecord(7, scope)
+    assert ScopeRecord.from_json(record.to_json()) == record
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"version": 2}', '{"version": 1}', "nonsense"])
 def test_what_is_no_record_is_told(text: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - the text is the parser's
-        Record.from_json(text)
+        ScopeRecord.from_json(text)

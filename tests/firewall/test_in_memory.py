@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from snnet.conformance import Rig
+from snnet.conformance.endpoints import Endpoint
 from snnet.conformance.firewall.batches import BatchTests
 from snnet.conformance.firewall.identity import IdentityTests
-from snnet.conformance.places import Place
 from snnet.conformance.rig import Answer, Conversation
 from snnet.contract import Driver, IPAddress
 from snnet.firewall.iptables import IptablesFirewall
@@ -63,10 +63,12 @@ class PaperRig(Rig):
 
     ping = forge = arp = dhcp = strange = resolve = _no_packets
 
-    def connect(self, source: Place, address: IPAddress, protocol: str, port: int) -> Answer | None:
+    def connect(
+        self, source: Endpoint, address: IPAddress, protocol: str, port: int
+    ) -> Answer | None:
         raise NotImplementedError("no packet goes anywhere here")
 
-    def converse(self, source: Place, address: IPv4Address, port: int) -> Conversation:
+    def converse(self, source: Endpoint, address: IPv4Address, port: int) -> Conversation:
         raise NotImplementedError("no packet goes anywhere here")
 
 

@@ -147,7 +147,7 @@ def test_with_neither_it_names_both(
     monkeypatch.setattr(nft, "_binding", lambda: None)
     programs.install(monkeypatch, tmp_path / "bin", [], lambda argv, text: Completed(0, "", ""))
     assert Nft(netns).missing() == (
-        "neither libnftables nor the program nft is here: "
+        "neither libnftables nor the program nft is installed: "
         "apt-get install nftables, and for its speed pip install 'snnet[nftables]'"
     )
 

@@ -80,7 +80,7 @@ def test_a_damaged_document_is_named(tmp_path: Path, value: object) -> None:
     other = sqlite3.connect(tmp_path / "snnet.db", isolation_level=None)
     other.execute("UPDATE documents SET document = ?", (value,))
     other.close()
-    with pytest.raises(SnnetError, match="is damaged: t 'k' is no JSON"):
+    with pytest.raises(SnnetError, match="is damaged: t 'k' is not JSON"):
         store.read("t")
     store.close()
 
@@ -92,7 +92,7 @@ def test_a_failed_write_changes_nothing(tmp_path: Path) -> None:
     other.execute(
         "CREATE TRIGGER full BEFORE INSERT ON documents BEGIN SELECT RAISE(FAIL, 'full'); END"
     )
-    with pytest.raises(SnnetError, match=r"cannot write .*full.* look at .* its disk"):
+    with pytest.raises(SnnetError, match=r"cannot write .*full.* check its folder .* its disk"):
         store.write([Write("t", "k", None), Write("t", "l", {"n": 2})])
     assert store.read("t") == {"k": {"n": 1}}
     other.execute("DROP TRIGGER full")

@@ -28,6 +28,9 @@ class InMemory(Place):
     def make_bridge(self, name, *, alias="", group=0):
         self._put(Bridge(name=name, alias=alias, group=group, mac="02:00:00:00:00:03", mtu=1500))
 
+    def make_other(self, name, kind):
+        self._put(Other(name=name, other_kind=kind, mac="02:00:00:00:00:04", mtu=1500))
+
     def delete_link(self, name):
         del self.driver.links["link", name]
 

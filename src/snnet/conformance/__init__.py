@@ -1,4 +1,4 @@
-"""What every driver must do, as tests that its author inherits.
+"""The tests that every driver must pass, for its author to inherit.
 
 A third party's test file is an import and a fixture::
 
@@ -10,20 +10,19 @@ A third party's test file is an import and a fixture::
             with RealPlace(MyBackend) as place:
                 yield place
 
-Likewise ``FirewallSuite`` with a ``rig`` (``RealRig``), ``DhcpSuite`` with a ``lan``
-(``RealLan``), and ``StoreSuite`` with an ``open_store``.  Each test's docstring is the
-promise it checks.  A place, a rig or a LAN is where the tests run: the real ones make
-network namespaces (they need root), others may stand on anything that has links or
+In the same way, ``FirewallSuite`` takes a ``rig`` (``RealRig``), ``DhcpSuite`` a ``lan``
+(``RealLan``) and ``StoreSuite`` an ``open_store``.  The docstring of each test is the
+promise that it checks.  A place, a rig or a LAN is where the tests run.  The real ones
+make network namespaces and need root; your own can use anything that has links or
 carries packets.
 
-Here live the suites and where they run; they know the contract and how to make
-namespaces, and no driver.  pytest is imported with this package.
+This package contains the suites and the places where they run.  It imports the contract
+and the code for namespaces, and no driver.  Importing it imports pytest.
 """
 
 import pytest
 
-# The tests are in modules that pytest does not collect, so it has to be told
-# that their assertions are to be explained.
+# pytest does not collect these modules, so it must be asked to rewrite their assertions.
 pytest.register_assert_rewrite(
     "snnet.conformance.backend",
     "snnet.conformance.dhcp",

@@ -1,4 +1,4 @@
-"""What a suite needs to know of the place it runs in."""
+"""What the firewall suite needs to know about the host it runs on."""
 
 from __future__ import annotations
 
@@ -12,111 +12,113 @@ from typing import Self
 
 from snnet.contract import Driver, IPAddress
 
-from .places import Place
+from .endpoints import Endpoint
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Who answered, and the address that the question seemed to him to come from."""
+    """The endpoint that answered, and the source address that it saw."""
 
-    by: Place
+    by: Endpoint
     source: IPAddress
 
 
 class Conversation(ABC):
-    """One UDP socket and whom it talks to: all its questions are one flow."""
+    """One UDP socket with one target: all its questions are one flow."""
 
     @abstractmethod
     def ask(self) -> Answer | None:
-        """Send one more question; what came back, or None."""
+        """Send one more question.  Return the answer, or None if none arrived."""
 
 
 class Rig(ABC):
-    """The world of :mod:`snnet.conformance.places`, with a driver open on its hub.
+    """The network of :mod:`snnet.conformance.endpoints`, with a driver open on its hub.
 
-    Probes try once and tell what happened within a fraction of a second; the
-    suites repeat those that must succeed.  A context manager: closing it takes
-    down all it made.
+    A probe tries once and returns within a fraction of a second.  The suite repeats
+    probes that must succeed.  A rig is a context manager; closing it removes everything
+    that it made.
     """
 
     owner: str
     driver: Driver
     """Open on the hub, for ``owner``."""
     strange_frames: bool = True
-    """Whether its wires carry frames that are neither ARP nor IP."""
+    """Whether the wires carry frames that are neither ARP nor IP."""
     reflects: bool = True
-    """Whether a guest can reach itself by way of its bridge.
+    """Whether a guest can reach itself through its own bridge.
 
-    Not where br_netfilter translates what is bridged: the frame would have to leave
-    by the port it came in by, which only a port in hairpin mode does (bridge(8)).
+    False where br_netfilter translates bridged packets: the frame would have to leave by
+    the port it arrived on, and only a port in hairpin mode allows that (bridge(8)).
     """
 
     @abstractmethod
     def another(self, owner: str | None = None) -> Driver:
-        """One more driver on the hub, for this owner (by default the rig's own)."""
+        """Open one more driver on the hub, for ``owner`` (by default the owner of the rig)."""
 
     # -- probes ------------------------------------------------------------------------
 
     @abstractmethod
-    def ping(self, source: Place, address: IPAddress) -> bool:
-        """Whether an echo request to the address was answered (RFC 792, RFC 4443)."""
+    def ping(self, source: Endpoint, address: IPAddress) -> bool:
+        """Whether an echo request to the address is answered (RFC 792, RFC 4443)."""
 
     @abstractmethod
-    def connect(self, source: Place, address: IPAddress, protocol: str, port: int) -> Answer | None:
-        """Ask for a connection (UDP: send a question), always from a port not used before.
+    def connect(
+        self, source: Endpoint, address: IPAddress, protocol: str, port: int
+    ) -> Answer | None:
+        """Open a connection (UDP: send a question) from a source port that is new each time.
 
-        Over IPv6, UDP alone.
+        Return the answer, or None.  IPv6 is supported for UDP only.
         """
 
     @abstractmethod
-    def converse(self, source: Place, address: IPv4Address, port: int) -> Conversation:
-        """Begin a UDP flow; it ends with ``reset()``."""
+    def converse(self, source: Endpoint, address: IPv4Address, port: int) -> Conversation:
+        """Start a UDP flow.  It ends with ``reset()``."""
 
     @abstractmethod
     def forge(
         self,
-        source: Place,
-        target: Place,
+        source: Endpoint,
+        target: Endpoint,
         *,
         address: IPv4Address | None = None,
         mac: str | None = None,
     ) -> bool:
-        """Whether an echo request got there that says it comes from ``address`` and ``mac``.
+        """Whether an echo request with this source address and source MAC arrives.
 
-        By default it says the truth.  Nobody is asked for a MAC first.  To the
-        hub it goes to the sender's gateway.
+        By default both are the real ones.  No ARP request is sent first.  A frame to the hub
+        goes to the gateway of the sender.
         """
 
     @abstractmethod
     def arp(
         self,
-        source: Place,
-        hearer: Place,
+        source: Endpoint,
+        hearer: Endpoint,
         *,
         address: IPv4Address | None = None,
         mac: str | None = None,
     ) -> bool:
-        """Whether an ARP request of ``source`` was heard by somebody on its bridge.
+        """Whether another endpoint on the bridge receives an ARP request of ``source``.
 
-        It is a broadcast; ``address`` and ``mac`` are what its body gives as
-        the sender's (RFC 826), the frame itself tells the truth.
+        The request is a broadcast.  ``address`` and ``mac`` are the sender's values in its
+        body (RFC 826); the frame itself has the real MAC.
         """
 
     @abstractmethod
-    def dhcp(self, source: Place, hearer: Place, *, server: bool) -> bool:
-        """Whether a broadcast DHCP message of ``source`` was heard by somebody on its bridge.
+    def dhcp(self, source: Endpoint, hearer: Endpoint, *, server: bool) -> bool:
+        """Whether another endpoint on the bridge receives a DHCP broadcast of ``source``.
 
-        A server's answer comes from its own address and port 67, a client's
-        request from 0.0.0.0 and port 68 (RFC 2131, 4.1).
+        A server's answer has the sender's own address and port 67; a client's request has
+        0.0.0.0 and port 68 (RFC 2131, 4.1).
         """
 
     @abstractmethod
-    def strange(self, source: Place, hearer: Place) -> bool:
-        """Whether a broadcast frame that is neither ARP nor IP was heard on the bridge."""
+    def strange(self, source: Endpoint, hearer: Endpoint) -> bool:
+        """Whether a broadcast that is neither ARP nor IP reaches ``hearer`` on the bridge."""
 
     @abstractmethod
-    def resolve(self, source: Place, address: IPv4Address) -> bool:
-        """Whether anybody answered an ARP request for the address."""
+    def resolve(self, source: Endpoint, address: IPv4Address) -> bool:
+        """Whether an ARP request for the address is answered."""
 
     # -- the hub -----------------------------------------------------------------------
 
@@ -126,19 +128,19 @@ class Rig(ABC):
 
     @abstractmethod
     def ruleset(self) -> str:
-        """All rules on the hub, whoever made them, as text that compares."""
+        """Return all rules on the hub, ours and foreign ones, as text for comparison."""
 
     @abstractmethod
     def stranger(self) -> AbstractContextManager[Callable[[], str]]:
-        """Have somebody else's rules on the hub; what is yielded reads them, as text."""
+        """Install foreign rules on the hub for the context; yield a function that reads them."""
 
     @abstractmethod
     def reset(self) -> None:
-        """End conversations and take back addresses; rules are the driver's to remove."""
+        """End conversations and remove added addresses.  Rules stay: the driver removes them."""
 
     @abstractmethod
     def close(self) -> None:
-        """Take everything down; may be repeated."""
+        """Remove everything; may be repeated."""
 
     def __enter__(self) -> Self:
         return self

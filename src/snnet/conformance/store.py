@@ -1,4 +1,4 @@
-"""What every store must do, as tests that its author inherits."""
+"""The tests that every store must pass, for its author to inherit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from snnet.contract import SnnetError, Store, Write
 
-_TEXT = 'a "quoted"\nline, ünïcödé, and a NUL that is none: \\0'
+_TEXT = 'a "quoted"\nline, ünïcödé, and an escaped NUL: \\0'
 
 
 class StoreSuite:
@@ -21,7 +21,7 @@ class StoreSuite:
             def open_store(self):
                 return MyStore
 
-    ``outlives`` says whether what is written is there when the folder is opened again.
+    ``outlives`` says whether documents are still there when the folder is opened again.
     """
 
     outlives = True
@@ -37,14 +37,14 @@ class StoreSuite:
         store.close()
 
     def test_an_unknown_table_is_empty(self, store: Store) -> None:
-        """Nothing has to be declared before it is read."""
+        """A table can be read before anything was written to it."""
         assert store.read("t") == {}
 
     @pytest.mark.parametrize("document", [{}, {"a": {"b": [1, 2.5, None, True, _TEXT]}}])
     def test_documents_come_back_as_they_were(
         self, store: Store, document: dict[str, object]
     ) -> None:
-        """Any JSON object, under any key."""
+        """Any JSON object is stored unchanged, under any key."""
         store.write([Write("t", _TEXT, document)])
         assert store.read("t") == {_TEXT: document}
 
@@ -55,27 +55,27 @@ class StoreSuite:
         assert store.read("t") == {}
         assert store.read("u") == {"k": {"n": 2}}
 
-    def test_a_later_write_is_in_the_place_of_an_earlier(self, store: Store) -> None:
-        """In one call, too: its writes are carried out in order."""
+    def test_the_last_write_wins(self, store: Store) -> None:
+        """The last write wins; the writes of one call are carried out in order."""
         store.write([Write("t", "k", {"n": 1})])
         store.write([Write("t", "k", None), Write("t", "k", {"n": 2}), Write("t", "k", {"n": 3})])
         assert store.read("t") == {"k": {"n": 3}}
 
     def test_removing_what_is_not_there(self, store: Store) -> None:
-        """It is no error, and neither are no writes at all."""
+        """Removing a missing document is no error; neither is an empty call."""
         store.write([Write("t", "k", None)])
         store.write([])
         assert store.read("t") == {}
 
     def test_all_or_none(self, store: Store) -> None:
-        """A document that cannot be stored keeps the others of its call out."""
+        """If one document cannot be stored, no write of the same call takes effect."""
         store.write([Write("t", "k", {"n": 1})])
         with pytest.raises((SnnetError, TypeError)):
             store.write([Write("t", "k", None), Write("t", "l", {"n": object()})])
         assert store.read("t") == {"k": {"n": 1}}
 
-    def test_what_is_read_is_the_readers(self, store: Store) -> None:
-        """Changing it changes nothing in the store."""
+    def test_what_was_read_is_a_copy(self, store: Store) -> None:
+        """Changing what ``read`` returned does not change the store."""
         store.write([Write("t", "k", {"list": [1]})])
         store.read("t")["k"]["list"].append(2)
         store.read("t").clear()
@@ -99,7 +99,7 @@ class StoreSuite:
     def test_closed_and_opened_again(
         self, open_store: Callable[[Path], Store], tmp_path: Path
     ) -> None:
-        """What was written is there; closing may be repeated."""
+        """Documents survive closing; a store may be closed more than once."""
         first = open_store(tmp_path)
         first.write([Write("t", "k", {"n": 1})])
         first.close()

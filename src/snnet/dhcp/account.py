@@ -1,4 +1,4 @@
-"""As whom dnsmasq serves, once it has bound its ports."""
+"""The user and group that dnsmasq runs as after it has bound its ports."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """User and group for dnsmasq to drop to; empty names keep those it was started with.
+    """The user and group that dnsmasq drops to; empty names mean that it does not drop.
 
-    ``gid`` is the group that must be able to read what dnsmasq reads.
+    ``gid`` is the group that must be able to read dnsmasq's files.
     """
 
     user: str
@@ -22,10 +22,10 @@ class Account:
 
 
 def serving_account() -> Account:
-    """The user "dnsmasq" (its package makes it) or "nobody", where root may become them.
+    """Return the user "dnsmasq" (made by its package) or "nobody", if root may become them.
 
-    The group is "dnsmasq" where there is one, else that of the user.  In a user
-    namespace that does not map them (user_namespaces(7)) dnsmasq stays who it is.
+    The group is "dnsmasq" if it exists, else the group of the user.  In a user namespace
+    that does not map them (user_namespaces(7)) dnsmasq keeps its user and group.
     """
     if os.geteuid() == 0 and _may_set_groups():
         for name in ("dnsmasq", "nobody"):
@@ -53,7 +53,7 @@ def _group(name: str) -> grp.struct_group | None:
 
 
 def _may_set_groups() -> bool:
-    # dnsmasq gives up its groups first, and setgroups(2) may be forbidden.
+    # dnsmasq drops its groups first, and setgroups(2) may be forbidden.
     return Path("/proc/self/setgroups").read_text().strip() == "allow"
 
 

@@ -1,4 +1,4 @@
-"""The DHCP driver ``dnsmasq``: one dnsmasq process a scope, found again from its folder."""
+"""The DHCP driver ``dnsmasq``: one dnsmasq process for each scope, found by its folder."""
 
 from __future__ import annotations
 
@@ -31,18 +31,17 @@ from .service import Service, index_of, links_of, needs_no_restart
 
 
 class Dnsmasq(Driver):
-    """Serves each scope by a dnsmasq of its own, in the host's network namespace.
+    """Serves each scope with its own dnsmasq, in the network namespace of the host.
 
-    It outlives this process: the next driver with the same owner, namespace
-    and runtime directory sees it in ``snapshot()`` and takes it on as it is.
-    A scope whose dnsmasq died, or whose bridge was made anew, is found as not
-    running; a ``Change`` starts it again with the leases that still fit.
-    ``find()`` and ``snapshot()`` know this owner's scopes only: a stranger's
-    server cannot be asked.
+    A dnsmasq outlives this process.  The next driver with the same owner, namespace and
+    runtime directory finds it in ``snapshot()`` and keeps it running.  If dnsmasq has ended,
+    or the bridge was recreated, the scope is found as not running; a ``Change`` starts it
+    again with the leases that still fit.  ``find()`` and ``snapshot()`` return the scopes of
+    this owner only: a foreign server cannot be queried.
 
-    Guests get DNS at the gateway: the names of the scope's entries, and all
-    the rest from the servers in /etc/resolv.conf as it stood when the scope was
-    last added, changed, reloaded or restarted.
+    Guests get DNS at the gateway.  It resolves the names of the scope's entries, and asks
+    the servers in /etc/resolv.conf for others.  That file is read when the scope is added,
+    changed, reloaded or restarted.
     """
 
     name = "dnsmasq"
@@ -56,7 +55,7 @@ class Dnsmasq(Driver):
 
     def missing(self, noun: Noun) -> str | None:
         if not isinstance(noun, DhcpScope):
-            return f"dnsmasq carries no {type(noun).__name__}"
+            return f"dnsmasq does not carry {type(noun).__name__}"
         return None if find_program("dnsmasq") else missing_program("dnsmasq")
 
     def snapshot(self, types: Iterable[type[Noun]] | None = None) -> dict[Key, Noun]:
@@ -76,14 +75,14 @@ class Dnsmasq(Driver):
             return Service(self.host, link).scope(self._indexes([link])[link])
 
     def pid(self, scope: DhcpScope) -> int | None:
-        """The process that serves the scope, or None."""
+        """Return the pid of the process that serves the scope, or None."""
         with _api_errors(f"look up the process of {scope}"):
             return Service(self.host, scope.link).pid()
 
     def reload(self, scope: DhcpScope) -> None:
-        """Have the running dnsmasq read its files again, written anew as recorded.
+        """Write the files of the scope again and make the running dnsmasq read them.
 
-        Raises ``Missing`` if it is not running.
+        Raise ``Missing`` if it is not running.
         """
         with self._service(scope, f"reload {scope}") as service:
             service.reload(service.running().scope)
@@ -91,9 +90,9 @@ class Dnsmasq(Driver):
     def perform(self, operation: Operation) -> None:
         """See :meth:`snnet.contract.Driver.perform`.
 
-        A ``Change`` of entries or of ``reserved`` reloads; one of the MTU or
-        domain restarts, and so does one that gives a leased address to another
-        guest.  Leases that the new scope does not stand for end in a restart.
+        A ``Change`` of entries or of ``reserved`` reloads.  A ``Change`` of the MTU or domain
+        restarts, and so does one that gives a leased address to another guest.  A restart drops
+        leases that the new scope does not have.
         """
         scope = operation.noun
         if not isinstance(scope, DhcpScope):
@@ -109,10 +108,10 @@ class Dnsmasq(Driver):
                 service.remove()
 
     def watch(self) -> Watch:
-        raise Unsupported("dnsmasq sees no link events: watch the backend instead")
+        raise Unsupported("dnsmasq has no link events: watch the backend instead")
 
     def close(self) -> None:
-        """Nothing to let go of; every dnsmasq goes on."""
+        """Does nothing; every dnsmasq continues."""
 
     def commands(self, operation: Operation) -> Sequence[str] | None:
         scope = operation.noun
@@ -131,13 +130,13 @@ class Dnsmasq(Driver):
 
     @contextlib.contextmanager
     def _service(self, scope: DhcpScope, what: str) -> Iterator[Service]:
-        """The scope's service, for us alone."""
-        # setdefault is atomic; other scopes are worked on side by side.
+        """Yield the service of the scope, for this thread only."""
+        # setdefault is atomic; work on other scopes goes on in parallel.
         with self._locks.setdefault(scope.link, threading.Lock()), _api_errors(what):
             yield Service(self.host, scope.link)
 
     def _indexes(self, links: Iterable[str]) -> dict[str, int | None]:
-        """The ifindex of each link in the namespace as it is now."""
+        """Return the current ifindex of each link in the namespace."""
         names = list(links)
         if not names:
             return {}
@@ -145,13 +144,13 @@ class Dnsmasq(Driver):
 
 
 def _is_link_name(text: str) -> bool:
-    """Whether any link could have this name: 1 to 15 bytes (IFNAMSIZ, linux/if.h)."""
+    """Whether a link could have this name: 1 to 15 bytes (IFNAMSIZ, linux/if.h)."""
     return text.isprintable() and "/" not in text and 1 <= len(text.encode()) <= 15
 
 
 @contextlib.contextmanager
 def _api_errors(what: str) -> Iterator[None]:
-    """What the system refuses becomes the ``ApiError`` of its errno."""
+    """Turn a refusal of the system into the ``ApiError`` of its errno."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""One folder of small files, reached through a descriptor and never through a link."""
+"""One folder of small files, opened by descriptor and never through a link."""
 
 from __future__ import annotations
 
@@ -17,38 +17,37 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Folder:
-    """An open folder below the runtime directory, which is ours alone.
+    """An open folder below the runtime directory that only we can write to.
 
-    It belongs to us and the group that may read it, mode 0750; its files are
-    0640.  A context manager: leaving it closes the descriptor.  A symbolic link
-    where a folder or file should be is an ``ApiError``; whatever else the system
-    refuses is raised as ``OSError``.
+    It belongs to us and to the group that may read it, with mode 0750; its files have mode
+    0640.  A context manager; leaving it closes the descriptor.  A symbolic link in place of
+    a folder or file is an ``ApiError``.  Other refusals of the system are ``OSError``.
     """
 
     def __init__(self, path: Path) -> None:
-        """Open the folder.  Raises ``FileNotFoundError`` if there is none.
+        """Open the folder.  Raise ``FileNotFoundError`` if there is none.
 
-        ``ApiError`` if somebody else could have put files into it.
+        Raise ``ApiError`` if other users could have put files into it.
         """
         self.path = path
         self._fd = _open(path, _DIRECTORY)
         status = os.fstat(self._fd)
         if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             self.close()
-            raise ApiError(f"{path} is not ours alone (owner or mode): remove it after a look")
+            raise ApiError(f"other users can write to {path}: check its content, then remove it")
 
     @classmethod
     def make(cls, path: Path, gid: int) -> Folder:
-        """Open the folder, made first where it is missing; ``gid`` may read it."""
+        """Open the folder, and make it first if it is missing; ``gid`` may read it."""
         with contextlib.suppress(FileExistsError):
             os.mkdir(path, _MODE)
         folder = cls(path)
         os.fchown(folder._fd, -1, gid)
-        os.fchmod(folder._fd, _MODE)  # whatever the umask took away
+        os.fchmod(folder._fd, _MODE)  # whatever the umask removed
         return folder
 
     def read(self, name: str) -> str | None:
-        """The text of a file, or None where there is none."""
+        """Return the text of a file, or None if there is none."""
         try:
             fd = _open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, self._fd)
         except FileNotFoundError:
@@ -57,9 +56,9 @@ class Folder:
             return file.read()
 
     def write(self, name: str, text: str) -> None:
-        """Replace a file in one step; whoever may read the folder may read it."""
+        """Replace a file in one step; its readers are those of the folder."""
         draft = f"{name}.new"
-        self.remove(draft)  # of a writer that was killed
+        self.remove(draft)  # from a process that was killed
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         fd = os.open(draft, flags, _FILE_MODE, dir_fd=self._fd)
         with open(fd, "w", encoding="utf-8") as file:
@@ -69,7 +68,7 @@ class Folder:
         os.rename(draft, name, src_dir_fd=self._fd, dst_dir_fd=self._fd)
 
     def remove(self, name: str) -> None:
-        """Delete a file, if it is there."""
+        """Delete a file, if it exists."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name, dir_fd=self._fd)
 
@@ -102,5 +101,7 @@ def _open(path: str | Path, flags: int, dir_fd: int | None = None) -> int:
     except OSError as error:
         # ELOOP: a link; with O_DIRECTORY that is ENOTDIR.
         if error.errno in (errno.ELOOP, errno.ENOTDIR):
-            raise ApiError(f"{path} is not what we made: remove it after a look") from error
+            raise ApiError(
+                f"{path} is not what we made: check its content, then remove it"
+            ) from error
         raise

@@ -1,4 +1,4 @@
-"""What a scope's folder says about it, so that the next process knows it again."""
+"""The file in a scope's folder from which a later process reads the scope back."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from ipaddress import IPv4Address, IPv4Network
 
 from snnet.contract import DhcpEntry, DhcpScope
 
-RECORD = "scope.json"
+SCOPE_FILE = "scope.json"
 _VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
-    """A scope, and the ifindex of the bridge it was started on.
+class ScopeRecord:
+    """A scope, and the ifindex of the bridge that it was started on.
 
-    dnsmasq's socket is bound to that very bridge: one made anew under the same
-    name has another index, and dnsmasq is deaf on it.
+    The socket of dnsmasq is bound to that very bridge.  A recreated bridge of the same name
+    has another index, and dnsmasq receives nothing from it.
     """
 
     index: int
@@ -40,8 +40,8 @@ class Record:
         )
 
     @classmethod
-    def from_json(cls, text: str) -> Record:
-        """Raises ``ValueError`` for anything that is no record of this version."""
+    def from_json(cls, text: str) -> ScopeRecord:
+        """Parse a record; raise ``ValueError`` for anything else or another version."""
         try:
             data = json.loads(text)
             if data["version"] != _VERSION:
@@ -60,4 +60,4 @@ class Record:
             )
             return cls(data["index"], scope)
         except (KeyError, TypeError) as error:
-            raise ValueError(f"no record of a scope: {error!r}") from error
+            raise ValueError(f"not a record of a scope: {error!r}") from error

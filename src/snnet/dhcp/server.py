@@ -1,9 +1,9 @@
-"""A running dnsmasq: found, proved to be ours, signalled, stopped.
+"""A running dnsmasq: find it, prove that it is ours, signal it, stop it.
 
-A number in a pid file proves nothing: the process may be long gone and the
-number somebody else's.  Ours is a process whose command line names our pid
-file and which lives in our network namespace, both read while a pidfd
-(pidfd_open(2)) holds on to it.  Signals go through that pidfd.
+A number in a pid file proves nothing: the process may have ended and the number may be
+in use again.  A process is ours if its command line names our pid file and it is in our
+network namespace.  Both are read while a pidfd (pidfd_open(2)) refers to it, and
+signals are sent through that pidfd.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _GRACE = 2.0
 """Seconds between TERM and KILL."""
 
 _PATIENCE = 5.0
-"""Seconds that KILL may take; the kernel only waits for I/O under way."""
+"""Seconds that KILL may take: the kernel finishes pending I/O first."""
 
 _ROUNDS = 5
-"""Looks for processes that were forked while the others were stopped."""
+"""How often to look for processes that were forked while others were stopped."""
 
 
 class Server:
@@ -39,10 +39,10 @@ class Server:
 
     @contextlib.contextmanager
     def opened(self, pid: int) -> Iterator[int | None]:
-        """A pidfd of this process, or None if it is not ours or has ended."""
+        """Yield a pidfd of the process, or None if it is not ours or has ended."""
         try:
             pidfd = os.pidfd_open(pid)
-        except OSError:  # no such process, or no pid at all
+        except OSError:  # no such process, or not a pid
             yield None
             return
         try:
@@ -55,17 +55,16 @@ class Server:
             return pidfd is not None
 
     def signal(self, pid: int, number: signal.Signals) -> bool:
-        """Send a signal; False if the process is not ours or has ended."""
+        """Send a signal; return False if the process is not ours or has ended."""
         with self.opened(pid) as pidfd:
             return pidfd is not None and _send(pidfd, number)
 
     def stop(self, pid: int | None) -> None:
-        """End the server and its children, and wait until they let go of their sockets.
+        """Stop the server and its children, and wait until their sockets are closed.
 
-        ``pid`` (the pid file's) gets TERM, and KILL if that is not enough.  The
-        rest gets KILL at once: dnsmasq answers TCP queries in children, which
-        hold its sockets too, outlive it if it is killed, and ignore TERM.
-        Raises ``Busy`` if one does not end.
+        ``pid``, from the pid file, gets TERM, then KILL if it does not end.  The others get
+        KILL at once: dnsmasq answers TCP queries in children, which share its sockets, outlive
+        it if it is killed, and ignore TERM.  Raise ``Busy`` if one does not end.
         """
         for _ in range(_ROUNDS):
             with contextlib.ExitStack() as stack:
@@ -77,7 +76,7 @@ class Server:
                 if not found:
                     return
                 _end(found, pid)
-        raise Busy("dnsmasq is started again as soon as it is stopped: see who does it")
+        raise Busy("dnsmasq is started again as soon as it is stopped: find out by what")
 
     def _processes(self) -> Iterator[int]:
         for name in os.listdir("/proc"):
@@ -85,7 +84,7 @@ class Server:
                 yield int(name)
 
     def _is_ours(self, pid: int) -> bool:
-        """Whether command line and namespace are right; ``Denied`` if we may not look."""
+        """Whether command line and namespace match; ``Denied`` if we may not look."""
         try:
             argv = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
             if os.path.basename(argv[0]) != b"dnsmasq" or self._argument not in argv:
@@ -101,15 +100,15 @@ class Server:
 
 
 def _end(processes: dict[int, int], gently: int | None) -> None:
-    """Signal all of them (pidfds by pid) and wait for their end."""
+    """Signal all of them (pidfds by pid) and wait until they have ended."""
     for pid, pidfd in processes.items():
         _send(pidfd, signal.SIGTERM if pid == gently else signal.SIGKILL)
     for pid, pidfd in processes.items():
         if pid == gently and not _has_ended(pidfd, _GRACE):
-            _log.warning("dnsmasq (pid %d) is deaf to TERM: killed", pid)
+            _log.warning("dnsmasq (pid %d) did not end after TERM: killed", pid)
             _send(pidfd, signal.SIGKILL)
         if not _has_ended(pidfd, _PATIENCE):
-            raise Busy(f"dnsmasq (pid {pid}) does not end after KILL: see its state")
+            raise Busy(f"dnsmasq (pid {pid}) does not end after KILL: check its state")
 
 
 def _send(pidfd: int, number: signal.Signals) -> bool:
@@ -121,7 +120,7 @@ def _send(pidfd: int, number: signal.Signals) -> bool:
 
 
 def _has_ended(pidfd: int, seconds: float) -> bool:
-    """A pidfd becomes readable when its process has ended, its sockets closed before."""
+    """Whether the process has ended: its pidfd is readable, its sockets are closed."""
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
     return bool(poll.poll(seconds * 1000))

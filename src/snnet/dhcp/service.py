@@ -1,4 +1,4 @@
-"""One scope's service: its folder in the runtime directory and its dnsmasq."""
+"""The service of one scope: its folder in the runtime directory, and its dnsmasq."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from snnet.system.process import errno_in, failure, run
 from . import settings
 from .account import Account, serving_account
 from .folder import Folder
-from .record import RECORD, Record
+from .record import SCOPE_FILE, ScopeRecord
 from .server import Server
 
 _log = logging.getLogger("snnet.dhcp")
@@ -45,26 +45,26 @@ _SIOCGIFADDR = 0x8915  # linux/sockios.h, netdevice(7)
 
 
 class Service:
-    """What serves the scope on ``link``, if anything does; the caller keeps others away.
+    """The folder and the dnsmasq of the scope on ``link``, if there are any.
 
-    The folder is <runtime>/dhcp@<namespace>@<owner>@<link>.  No state is kept
-    here: every answer is read from the folder and from the process.  What the
-    system refuses is raised as ``OSError``.
+    The caller must keep other threads away.  The folder is
+    <runtime>/dhcp@<namespace>@<owner>@<link>.  The object has no state: every answer is read
+    from the folder and the process.  Refusals of the system are raised as ``OSError``.
     """
 
     def __init__(self, host: RealHost, link: str) -> None:
         if not link or "/" in link:
-            raise InvalidRequest(f"{link!r} is no name of a link", field="link")
+            raise InvalidRequest(f"{link!r} is not a link name", field="link")
         self._host = host
         self.path = host.runtime / f"{_prefix(host)}{link}"
         self._server = Server(self.path / settings.PID, host.netns.fd)
 
-    def record(self) -> Record | None:
-        """What the folder says; None where there is none, or nothing that can be read."""
+    def record(self) -> ScopeRecord | None:
+        """Return the record in the folder; None if it is missing or cannot be read."""
         try:
             with Folder(self.path) as folder:
-                text = folder.read(RECORD)
-            return Record.from_json(text) if text is not None else None
+                text = folder.read(SCOPE_FILE)
+            return ScopeRecord.from_json(text) if text is not None else None
         except FileNotFoundError:
             return None
         except (ApiError, ValueError) as error:
@@ -72,40 +72,40 @@ class Service:
             return None
 
     def pid(self) -> int | None:
-        """The dnsmasq that is running, or None."""
+        """Return the pid of the running dnsmasq, or None."""
         pid = self._noted_pid()
         return pid if pid is not None and self._server.is_running(pid) else None
 
-    def served(self, index: int | None) -> Record | None:
-        """The record, if dnsmasq is running on the bridge which has this ifindex now."""
+    def served(self, index: int | None) -> ScopeRecord | None:
+        """Return the record if dnsmasq runs on the bridge that has this ifindex now."""
         record = self.record()
         alive = record is not None and record.index == index and self.pid() is not None
         return record if alive else None
 
     def scope(self, index: int | None) -> DhcpScope | None:
-        """What the folder says is served here, running or not; None without a folder."""
+        """Return the recorded scope, running or not; None without a folder."""
         record = self.record()
         if record is None:
             return None
         return replace(record.scope, running=self.served(index) is not None)
 
-    def found(self) -> Record | None:
-        """As ``served()``, on the bridge as it is now."""
+    def found(self) -> ScopeRecord | None:
+        """As ``served()``, for the current ifindex of the bridge."""
         return self.served(in_netns(self._host.netns.fd, lambda: index_of(self._link)))
 
-    def running(self) -> Record:
-        """As ``found()``; raises ``Missing`` if the scope is not served."""
+    def running(self) -> ScopeRecord:
+        """As ``found()``; raise ``Missing`` if the scope is not served."""
         if (record := self.found()) is None:
             raise Missing(f"no dnsmasq of ours is running on {self._link}")
         return record
 
     def add(self, scope: DhcpScope) -> None:
-        """Start serving; raises ``Exists`` for a scope that is known, running or not."""
+        """Start serving; raise ``Exists`` for a scope that is known, running or not."""
         if (record := self.record()) is not None:
-            raise Exists(f"{record.scope} is known already: change it, or remove it first")
+            raise Exists(f"{record.scope} exists already: change it, or remove it first")
         left_over = self.path.exists()
         if left_over:
-            _log.warning("taking up what an unfinished start left in %s", self.path)
+            _log.warning("reusing what an unfinished start left in %s", self.path)
             self.stop()
         try:
             self._start(scope)
@@ -115,13 +115,13 @@ class Service:
             raise
 
     def change(self, scope: DhcpScope) -> None:
-        """Serve it with these values, by a reload where that is enough; as before on failure.
+        """Serve the scope with these values, by a reload if that suffices.
 
-        Not running becomes running and the other way round, as the scope says;
-        raises ``Missing`` if there is no folder.
+        On failure it is served as before.  The scope says whether it runs afterwards.  Raise
+        ``Missing`` if there is no folder.
         """
         if (known := self.record()) is None:
-            raise Missing(f"no scope of ours is known on {self._link}")
+            raise Missing(f"there is no scope of ours on {self._link}")
         if wrong := scope.differences(known.scope) - scope.changeable:
             raise Unsupported(f"{', '.join(sorted(wrong))} cannot be changed in place")
         old = self.found()
@@ -144,35 +144,35 @@ class Service:
             raise
 
     def remove(self) -> None:
-        """Stop serving and delete the folder; raises ``Missing`` if there is no folder."""
+        """Stop serving and delete the folder; raise ``Missing`` if there is no folder."""
         if not self.path.exists():
-            raise Missing(f"no scope of ours is served on {self._link}")
+            raise Missing(f"there is no scope of ours on {self._link}")
         self.clear()
         _log.info("stopped the dnsmasq on %s", self._link)
 
     def reload(self, scope: DhcpScope) -> None:
-        """Write the files anew and have the running dnsmasq read them."""
+        """Write the files again and make the running dnsmasq read them."""
         record = self.running()
         pid = self.pid()
         with Folder(self.path) as folder:
             _write_files(folder, scope)
             if pid is None or not self._server.signal(pid, signal.SIGHUP):
                 raise Missing(f"the dnsmasq on {self._link} has just ended")
-            # Last: if we are killed before, the difference is seen and made good.
-            folder.write(RECORD, Record(record.index, scope).to_json())
+            # Last: if we are killed before this, the next Change sees the difference.
+            folder.write(SCOPE_FILE, ScopeRecord(record.index, scope).to_json())
         _log.info("reloaded %s (pid %d)", scope, pid)
 
     def restart(self, scope: DhcpScope) -> None:
-        """Stop what runs, and start again if the scope is to run; leases that fit it stay."""
+        """Stop dnsmasq, and start it if the scope is to run; leases that still fit stay."""
         self.stop()
         self._start(scope)
 
     def stop(self) -> None:
-        """No process of the scope is left afterwards, and its sockets are free."""
+        """Stop all processes of the scope; their sockets are closed afterwards."""
         self._server.stop(self._noted_pid())
 
     def clear(self) -> None:
-        """Nothing of the scope is left afterwards, neither process nor file."""
+        """Remove everything about the scope: processes and files."""
         self.stop()
         with contextlib.suppress(FileNotFoundError), Folder(self.path) as folder:
             folder.delete()
@@ -186,14 +186,14 @@ class Service:
             leases = folder.read(settings.LEASES) or ""
             folder.write(settings.LEASES, settings.kept_leases(leases, scope))
             _write_files(folder, scope)
-            # Before the start: if we are killed in between, the folder still tells what runs.
-            folder.write(RECORD, Record(index, scope).to_json())
+            # Before the start: if we are killed in between, the record says what runs.
+            folder.write(SCOPE_FILE, ScopeRecord(index, scope).to_json())
         if scope.running:
             self._launch(scope, account)
 
     def _launch(self, scope: DhcpScope, account: Account) -> None:
         argv = settings.command_line(scope, self.path, account)
-        # It goes to the background by itself when it serves, or fails and says why.
+        # dnsmasq forks to the background when it serves, or fails with a message.
         done = run(argv, netns=self._host.netns.fd, check=False)
         if done.returncode != 0:
             if errno_in(done.stderr) == errno.EADDRINUSE:
@@ -204,7 +204,7 @@ class Service:
         _log.info("started %s (pid %d)", scope, pid)
 
     def _check_passage(self, account: Account) -> None:
-        """dnsmasq reads its files again after it dropped root: can it get there?"""
+        """Raise ``Denied`` if dnsmasq, after it dropped root, cannot reach its files."""
         directory = self._host.runtime.resolve()
         for step in (directory, *directory.parents) if account.user else ():
             if not step.stat().st_mode & stat.S_IXOTH:
@@ -230,7 +230,7 @@ class Service:
 
 
 def links_of(host: RealHost) -> Iterator[str]:
-    """The links for which this owner has a folder for this namespace."""
+    """Yield the links for which this owner has a folder in this namespace."""
     prefix = _prefix(host)
     for name in sorted(os.listdir(host.runtime)):
         if name.startswith(prefix):
@@ -238,7 +238,7 @@ def links_of(host: RealHost) -> Iterator[str]:
 
 
 def index_of(link: str) -> int | None:
-    """The ifindex of the link in the calling thread's namespace, or None."""
+    """Return the ifindex of the link in the calling thread's namespace, or None."""
     try:
         return socket.if_nametoindex(link)
     except OSError:
@@ -251,7 +251,7 @@ def _prefix(host: RealHost) -> str:
 
 
 def needs_no_restart(old: DhcpScope, new: DhcpScope) -> bool:
-    """SIGHUP makes dnsmasq read its files again, but not its command line."""
+    """Whether a reload suffices: SIGHUP reads the files again, not the command line."""
     nobody = Account("", "", 0)
     before, after = (settings.command_line(scope, Path(), nobody) for scope in (old, new))
     return before == after
@@ -261,17 +261,17 @@ def _write_files(folder: Folder, scope: DhcpScope) -> None:
     try:
         resolv_conf = _RESOLV_CONF.read_text(errors="replace")
     except OSError:
-        resolv_conf = ""  # then the scope's own names are all that it knows
+        resolv_conf = ""  # then it only resolves the names of the scope
     folder.write(settings.HOSTS, settings.hosts(scope))
     folder.write(settings.NAMES, settings.names(scope))
     folder.write(settings.SERVERS, settings.servers(resolv_conf))
 
 
 def _bridge_index(scope: DhcpScope) -> int:
-    """The ifindex of the bridge; raises ``Missing`` where it has not the gateway address."""
+    """Return the ifindex of the bridge; raise ``Missing`` if it lacks the gateway address."""
     name, gateway = scope.link.encode(), scope.gateway.packed
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        # Asked with an address, it gives that one if the link has it; else another one.
+        # With an address in it, the request returns that one if the link has it.
         request = struct.pack("16sHH4s16x", name, socket.AF_INET, 0, gateway)
         with contextlib.suppress(OSError):
             if fcntl.ioctl(sock, _SIOCGIFADDR, request)[20:24] == gateway:

@@ -1,7 +1,7 @@
-"""What dnsmasq is told: its command line and its files, as pure text.
+"""The command line and the files of dnsmasq, as pure text.
 
-Options are those of dnsmasq(8).  The command line carries what only a restart
-can change; all the rest is in files that dnsmasq reads again on SIGHUP.
+Options are those of dnsmasq(8).  The command line contains what only a restart can
+change; everything else is in files that dnsmasq reads again on SIGHUP.
 """
 
 from __future__ import annotations
@@ -16,23 +16,24 @@ from snnet.contract.dhcp import check_scope
 from .account import Account
 
 HOSTS, NAMES, SERVERS, LEASES, PID = "hosts", "names", "servers", "leases", "pid"
-"""The files in a scope's folder that dnsmasq knows."""
+"""The files of dnsmasq in the folder of a scope."""
 
 LEASE_TIME = "12h"
-"""Leases are static; their time says how soon guests see a new MTU or name server."""
+"""Leases are static; their time limits how late guests see a new MTU or name server."""
 
-_LINK = re.compile(r"[A-Za-z0-9_.-]{1,15}")  # no comma, no trailing *: dnsmasq reads those
+_LINK = re.compile(
+    r"[A-Za-z0-9_.-]{1,15}"
+)  # no comma, no trailing *: they have a meaning to dnsmasq
 _NO_HOSTNAME = re.compile(r"ignore|infinite|[0-9]+[smhdw]?", re.IGNORECASE)
 
 
 def command_line(scope: DhcpScope, folder: Path, account: Account) -> list[str]:
-    """The command that serves the scope from its folder and goes to the background.
+    """Return the command that serves the scope from its folder, in the background.
 
-    ``--bind-dynamic`` rather than ``--bind-interfaces``: both bind the DHCP
-    socket to the one device, so that many servers live in one namespace, but
-    only the former also refuses DNS queries that came in elsewhere.  No
-    ``--resolv-file``: each watcher of it costs one of the 128 inotify
-    instances a user has (fs.inotify.max_user_instances).
+    ``--bind-dynamic`` and ``--bind-interfaces`` both bind the DHCP socket to one device, so
+    that many servers can run in a namespace.  Only the former also refuses DNS queries that
+    arrive elsewhere.  There is no ``--resolv-file``: watching it takes one of the user's 128
+    inotify instances (fs.inotify.max_user_instances).
     """
     subnet, gateway = scope.subnet, scope.gateway
     argv = [
@@ -48,14 +49,14 @@ def command_line(scope: DhcpScope, folder: Path, account: Account) -> list[str]:
         f"--dhcp-lease-max={subnet.num_addresses}",
         f"--dhcp-hostsfile={folder / HOSTS}",
         f"--dhcp-leasefile={folder / LEASES}",
-        # The only server on this link: a guest that kept an old lease gets a clear answer.
+        # The only server on this link: it may refuse leases that others gave.
         "--dhcp-authoritative",
         "--dhcp-ignore=tag:!known",
-        # A static address is nobody else's: do not wait 3 s for a ping.
+        # A static address has one user: do not wait 3 s for a ping.
         "--no-ping",
         f"--dhcp-option=option:router,{gateway}",
         f"--dhcp-option=option:dns-server,{gateway}",
-        # Forced: many clients obey the MTU and yet do not ask for it.
+        # Forced: many clients use the MTU without asking for it.
         f"--dhcp-option-force=option:mtu,{scope.mtu}",
         "--no-hosts",
         f"--addn-hosts={folder / NAMES}",
@@ -70,7 +71,7 @@ def command_line(scope: DhcpScope, folder: Path, account: Account) -> list[str]:
 
 
 def hosts(scope: DhcpScope) -> str:
-    """For ``--dhcp-hostsfile``: a static lease a line."""
+    """Return the text for ``--dhcp-hostsfile``: one static lease a line."""
     return "".join(
         ",".join(filter(None, (entry.mac, str(entry.address), entry.hostname))) + "\n"
         for entry in scope.leases()
@@ -78,17 +79,17 @@ def hosts(scope: DhcpScope) -> str:
 
 
 def names(scope: DhcpScope) -> str:
-    """For ``--addn-hosts``: names are known before their guests ask for a lease."""
+    """Return the text for ``--addn-hosts``: names resolve before their guests have a lease."""
     return "".join(
         f"{entry.address} {entry.hostname}\n" for entry in scope.entries if entry.hostname
     )
 
 
 def servers(resolv_conf: str) -> str:
-    """For ``--servers-file``: the name servers that resolv.conf(5) lists.
+    """Return the text for ``--servers-file``: the name servers in resolv.conf(5).
 
-    A link-local one with a zone is left out: the zone is a link of the
-    namespace in which that file was written.
+    Link-local addresses with a zone are left out: the zone is a link of the namespace in
+    which the file was written.
     """
     lines = []
     for line in resolv_conf.splitlines():
@@ -99,7 +100,7 @@ def servers(resolv_conf: str) -> str:
 
 
 def kept_leases(leases: str, scope: DhcpScope) -> str:
-    """Those lines of dnsmasq's lease file that the scope still stands for.
+    """Return the lines of dnsmasq's lease file that the scope still has a lease for.
 
     A line is expiry, MAC, address, name and client id.
     """
@@ -108,10 +109,9 @@ def kept_leases(leases: str, scope: DhcpScope) -> str:
 
 
 def is_contradicted(leases: str, scope: DhcpScope) -> bool:
-    """Whether somebody holds an address that the scope now gives to somebody else.
+    """Whether a guest holds an address that the scope now gives to another guest.
 
-    dnsmasq would keep the address back until that lease ends; it forgets a
-    lease in a restart only.
+    dnsmasq would hold the address back until that lease ends; only a restart drops it.
     """
     macs = {str(entry.address): entry.mac.lower() for entry in scope.leases()}
     held = (line.split()[1:3] for line in leases.splitlines())
@@ -119,10 +119,12 @@ def is_contradicted(leases: str, scope: DhcpScope) -> bool:
 
 
 def check(scope: DhcpScope) -> None:
-    """Raise ``InvalidRequest`` for what dnsmasq would misread or nobody could serve."""
+    """Raise ``InvalidRequest`` for values that dnsmasq would misread or cannot serve."""
     check_scope(scope)
     if not _LINK.fullmatch(scope.link):
-        raise InvalidRequest(f"{scope.link!r} is no name of a bridge", field="link")
+        raise InvalidRequest(
+            f"{scope.link!r} is not a bridge name that dnsmasq can serve", field="link"
+        )
     for entry in scope.entries:
         if entry.hostname is not None and _NO_HOSTNAME.fullmatch(entry.hostname):
             raise InvalidRequest(

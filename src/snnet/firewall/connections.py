@@ -1,4 +1,4 @@
-"""Which tracked connections a change of rules concerns."""
+"""Which tracked connections a change of rules affects."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from snnet.system.conntrack import Match
 
 
 def concerned(operations: Iterable[Operation]) -> Iterator[Match]:
-    """Connections that would go on as if the rules had not come or gone.
+    """Yield the connections that would continue as if the rules had not changed.
 
-    Of a port forward those it leads to its target, and those to its port that began
-    before it and go to the host itself; of a public address those to it, and those
-    its guest has opened, which leave by another address from now on.
+    For a port forward: those to its target, and those to its port that began before it and
+    go to the host itself.  For a public IP: those to it, and those that its guest has
+    opened, whose source address changes.
     """
     for operation in operations:
         noun = operation.noun
@@ -21,7 +21,7 @@ def concerned(operations: Iterable[Operation]) -> Iterator[Match]:
             if not isinstance(operation, Add):
                 yield Match(noun.protocol, original_port=noun.port, reply_source=noun.target)
             elif noun.protocol != "tcp":
-                # A new SYN is a new connection, whatever is known of its ends
+                # A new SYN is a new connection, even between the same ends
                 # (nf_conntrack_tcp_packet, net/netfilter/nf_conntrack_proto_tcp.c).
                 for address in noun.addresses:
                     yield Match(noun.protocol, address, noun.port)

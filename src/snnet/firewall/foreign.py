@@ -1,7 +1,7 @@
-"""Others' rules that drop what ours let through.
+"""Foreign rules that drop what our rules let through.
 
-An ``accept`` of one nftables table does not save a packet from another's ``drop``
-(nft(8), "verdict statement"), so all that can be done is to find them and say so.
+An ``accept`` in one nftables table does not save a packet from a ``drop`` in another
+(nft(8), "verdict statement").  All that snnet can do is to find such rules and name them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _BRIDGED_TO_IP = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """Traffic that ours let through: by which links, and from which network if known."""
+    """Traffic that our rules let through: its links, and its network if known."""
 
     came: str
     goes: str
@@ -41,7 +41,7 @@ class Flow:
 
 
 def flows(netns: int, ours: Iterable[Noun]) -> list[Flow]:
-    """What the rules let through, as IP's hooks see it."""
+    """Return what the rules let through, as IP's hooks see it."""
     ours = list(ours)
     networks = {noun.link: noun.network for noun in ours if isinstance(noun, ZoneLink)}
     seen = _bridged_is_seen(netns)
@@ -63,20 +63,20 @@ def flows(netns: int, ours: Iterable[Noun]) -> list[Flow]:
 
 
 def _bridged_is_seen(netns: int) -> bool:
-    """Whether br_netfilter shows bridged frames to IP's hooks."""
+    """Whether IP's hooks see bridged frames (br_netfilter)."""
     with suppress(OSError):
         return in_netns(netns, _BRIDGED_TO_IP.read_text).strip() == "1"
     return False
 
 
 def obstacles(netns: int, ruleset: Sequence[Item], ours: Iterable[Noun]) -> list[str]:
-    """A line for each foreign base chain that drops a flow of ours, and what to do."""
+    """Return a line for each foreign base chain that drops a flow of ours, with what to do."""
     wanted = flows(netns, ours)
     return [*drops(ruleset, wanted), *(legacy_drops(netns) if wanted else [])]
 
 
 def drops(ruleset: Sequence[Item], wanted: Sequence[Flow]) -> list[str]:
-    """The same for nftables, iptables-nft's tables included."""
+    """Return these lines for nftables, with the tables of iptables-nft."""
     rules = Ruleset(ruleset)
     lines = []
     for chain in rules.base_chains():
@@ -94,7 +94,7 @@ def drops(ruleset: Sequence[Item], wanted: Sequence[Flow]) -> list[str]:
 
 @dataclass(slots=True)
 class Ruleset:
-    """nft's JSON, by chain."""
+    """The JSON of nft, by chain."""
 
     items: Sequence[Item]
     _chains: dict[tuple[str, str, str], Item] = field(default_factory=dict)
@@ -109,7 +109,7 @@ class Ruleset:
                 self._rules.setdefault(key, []).append(rule)
 
     def base_chains(self) -> list[Item]:
-        """Those that look at what is forwarded."""
+        """Return the base chains that forwarded packets pass."""
         return [
             chain
             for chain in self._chains.values()
@@ -119,7 +119,7 @@ class Ruleset:
         ]
 
     def stops(self, chain: Item, flow: Flow) -> str | None:
-        """What in the base chain drops the flow for certain, or None."""
+        """Return what in the base chain certainly drops the flow, or None."""
         if chain["family"] == "bridge" and not flow.bridged:
             return None
         before = chain["hook"] == "prerouting"
@@ -129,7 +129,7 @@ class Ruleset:
         return verdict if verdict != "accept" else None
 
     def _walk(self, chain: Item, flow: Flow, before: bool, depth: int) -> str | None:
-        """The end that the flow certainly comes to: "accept", what drops it, or None."""
+        """Return the certain end of the flow: "accept", what drops it, or None."""
         if depth > 16:  # nft allows no more jumps (NFT_JUMP_STACK_SIZE, nf_tables.h)
             return None
         for rule in self._rules.get((chain["family"], chain["table"], chain["name"]), []):
@@ -139,7 +139,7 @@ class Ruleset:
             ):
                 continue
             if any("xt" in item for item in expressions):
-                continue  # an extension of iptables, which says no more than its name
+                continue  # an iptables extension: only its name is shown
             for item in expressions:
                 if "accept" in item:
                     return "accept"
@@ -157,7 +157,7 @@ class Ruleset:
 
 
 def _matches(match: Item, flow: Flow, before: bool) -> bool:
-    """Whether the flow matches for certain; what cannot be told does not."""
+    """Whether the flow certainly matches; an unknown match counts as no match."""
     left, right, operator = match["left"], match["right"], match.get("op", "==")
     if not isinstance(left, dict):
         return False
@@ -197,7 +197,7 @@ def _overlap(wanted: Any, network: IPv4Network) -> bool:
 
 
 def legacy_drops(netns: int) -> list[str]:
-    """The same for iptables' old tables, which nft does not show: their policy."""
+    """Return the line for the policy of legacy iptables, which nft does not show."""
     program = "iptables-legacy-save"
     with suppress(OSError):
         names = in_netns(netns, Path("/proc/thread-self/net/ip_tables_names").read_text).split()

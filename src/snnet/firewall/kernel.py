@@ -25,10 +25,10 @@ _log = logging.getLogger("snnet.firewall")
 
 
 class KernelFirewall(Driver):
-    """A firewall of the kernel's netfilter in the network namespace of a real host.
+    """A firewall in the netfilter of the kernel, in the network namespace of a real host.
 
-    After an ``apply`` the kernel forgets the connections that its changes concern, so
-    that the next packet of each is looked at anew; a ``transfer`` cuts none.
+    After ``apply`` the kernel forgets the connections that changed rules affect, so that
+    their next packets count as new connections.  ``transfer`` ends no connection.
     """
 
     carries: ClassVar[frozenset[type[Noun]]] = RULES
@@ -60,10 +60,10 @@ class KernelFirewall(Driver):
             try:
                 self._connections.forget(matches)
             except OSError as error:
-                _log.warning("connections of changed rules go on as they were: %s", error)
+                _log.warning("connections of changed rules continue unchanged: %s", error)
 
     def watch(self) -> Watch:
-        raise Unsupported("a firewall sees no link events: watch the backend instead")
+        raise Unsupported("a firewall has no link events: watch the backend instead")
 
     def close(self) -> None:
         """See :meth:`snnet.contract.Driver.close`."""

@@ -1,4 +1,4 @@
-"""Carrying out nft's commands: in this process by libnftables, else by the program.
+"""Running nft commands: with libnftables in this process, else with the program ``nft``.
 
 libnftables is used through its official Python binding, the module ``nftables``
 (Debian's python3-nftables, or its copy on PyPI, oxl-libnftables).
@@ -17,13 +17,13 @@ from snnet.system.netns import in_netns
 from snnet.system.process import errno_in, find_program, run
 
 Runner = Callable[[str, bool], str]
-"""Carries out a script in one transaction; gives back what was printed, as JSON or text."""
+"""Runs a script in one transaction; returns what was printed, as JSON or text."""
 
 INSTALL = "apt-get install nftables, and for its speed pip install 'snnet[nftables]'"
 
 
 class Nft:
-    """nft in one network namespace, from any number of threads."""
+    """nft in one network namespace, for any number of threads."""
 
     def __init__(self, netns: int) -> None:
         self._netns = netns
@@ -31,29 +31,29 @@ class Nft:
         self._runner: Runner | None = None
 
     def missing(self) -> str | None:
-        """Why there is no nft here, or None if there is."""
+        """Return why nft cannot be used here, or None if it can."""
         if self._runner is None and _binding() is None and find_program("nft") is None:
-            return f"neither libnftables nor the program nft is here: {INSTALL}"
+            return f"neither libnftables nor the program nft is installed: {INSTALL}"
         return None
 
     def ruleset(self) -> list[dict[str, Any]]:
-        """Everything there is, whosever it is, but no elements of sets (libnftables-json(5))."""
+        """Return all objects, ours and foreign, without set elements (libnftables-json(5))."""
         listed = json.loads(self.run(["list ruleset"], as_json=True))
         return list(listed["nftables"])
 
     def run(self, commands: Iterable[str], *, as_json: bool = False) -> str:
-        """Carry out the commands, all or none; what they print, sets tersely if as JSON.
+        """Run the commands in one transaction; return what they print, in JSON without elements.
 
-        Raises the class of the kernel's errno, or ``ApiError`` with nft's words.
+        Raise the class of the kernel's errno, or ``ApiError`` with the text of nft.
         """
         script = "\n".join(commands)
         with self._lock:
-            # The library opens a socket of its own for what it does not know yet:
-            # every call is made inside the namespace.
+            # The library opens further sockets when it needs them, so that every
+            # call must be made inside the namespace.
             return in_netns(self._netns, lambda: self._in_here()(script, as_json))
 
     def close(self) -> None:
-        """Let go of the library's sockets; may be repeated."""
+        """Close the library's sockets; may be repeated."""
         with self._lock:
             self._runner = None
 
@@ -69,7 +69,7 @@ def _library() -> Runner | None:
         return None
     try:
         nft = binding.Nftables()
-    except OSError:  # the binding is here, the library is not
+    except OSError:  # the binding is installed, the library is not
         return None
 
     def run_here(script: str, as_json: bool) -> str:
@@ -84,7 +84,7 @@ def _library() -> Runner | None:
 
 
 def _program(script: str, as_json: bool) -> str:
-    if as_json:  # with --json a script from a file has to be JSON too
+    if as_json:  # with --json, a script from a file must be JSON too
         done = run(["nft", "--json", "--terse", *script.split()], check=False)
     else:
         done = run(["nft", "-f", "-"], input=script + "\n", check=False)
@@ -98,13 +98,14 @@ def _binding() -> Any | None:
         binding = importlib.import_module("nftables")
     except ImportError:
         return None
-    return binding if hasattr(binding, "Nftables") else None  # else another module of that name
+    # Without the class it is another module of that name.
+    return binding if hasattr(binding, "Nftables") else None
 
 
 def _refused(said: str) -> ApiError:
-    """The error for what nft says: it ends with the kernel's words, then shows the place."""
+    """Return the error for the text of nft: the kernel's text is last in its first line."""
     first = next((line for line in said.splitlines() if "Error" in line), said.strip())
-    number = errno_in(first.partition(";")[0])  # a guess at what was meant may follow
+    number = errno_in(first.partition(";")[0])  # a suggestion may follow
     if number is None:
         return ApiError(f"nft: {first}")
     return error_for(number, "change the firewall", detail=first)

@@ -1,4 +1,4 @@
-"""The firewall driver for hosts whose operator takes care of the firewall."""
+"""The firewall driver for hosts whose operator manages the firewall."""
 
 from __future__ import annotations
 
@@ -17,11 +17,10 @@ from snnet.contract import (
 
 
 class NoFirewall(Driver):
-    """Sets no rule, reads no rule, and says so.
+    """Sets no rules and reads no rules.
 
-    ``missing()`` names what to choose instead, for every noun, so that an
-    engine can leave to the operator what a host can do without and refuse the
-    rest before it starts.
+    ``missing()`` names the drivers to choose instead, for every noun.  The engine can
+    leave optional rules to the operator, and refuse the rest before it starts.
     """
 
     name = "none"
@@ -40,13 +39,13 @@ class NoFirewall(Driver):
         return None
 
     def perform(self, operation: Operation) -> None:
-        """Raises ``Unsupported``; nothing is touched."""
+        """Raise ``Unsupported``; nothing is changed."""
         raise Unsupported(
             f"cannot {operation}: {self.missing(operation.noun)}", operation=operation
         )
 
     def watch(self) -> Watch:
-        raise Unsupported("firewall 'none' sees no link events: watch the backend instead")
+        raise Unsupported("firewall 'none' has no link events: watch the backend instead")
 
     def close(self) -> None:
         pass

@@ -1,6 +1,6 @@
-"""Stores: where services keep what must outlive them, chosen by name.
+"""Stores: small documents that outlive their process.  A store is chosen by name.
 
-``sqlite`` on a real host, ``memory`` for tests.  What is stored, and why, is the
-business of whoever opens one (:mod:`snnet.docker`); the promises are those of
-:class:`snnet.contract.Store`.
+``sqlite`` is for real hosts, ``memory`` for tests.  The package that opens a store
+(:mod:`snnet.docker`) decides what it keeps there; :class:`snnet.contract.Store` says
+what every store promises.
 """

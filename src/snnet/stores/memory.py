@@ -1,4 +1,4 @@
-"""A store for tests: it forgets everything when its process ends."""
+"""A store for tests: its documents are lost when the process ends."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from snnet.contract import Store, Write
 
 
 class MemoryStore(Store):
-    """Keeps documents as JSON text, so that what could not be stored fails here too."""
+    """Keeps documents as JSON text, so that other values fail here too."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self._lock = threading.Lock()
@@ -35,4 +35,4 @@ class MemoryStore(Store):
                     table[write.key] = text
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Does nothing."""

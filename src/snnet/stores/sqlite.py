@@ -18,19 +18,18 @@ _SCHEMA = (
         PRIMARY KEY (bucket, key)
     ) WITHOUT ROWID""",
 )
-"""One step a version: a file of version n gets the steps from the n-th on."""
+"""One statement for each version: a file of version n needs those from index n on."""
 
 _PATIENCE = 5.0
-"""Seconds to wait for a reader, as sqlite3(1) is, that blocks a write."""
+"""Seconds to wait for another process that blocks a write, sqlite3(1) for example."""
 
 
 class SqliteStore(Store):
-    """Documents in ``snnet.db`` of a folder, in write-ahead mode.
+    """Documents in the file ``snnet.db`` of a folder, in write-ahead mode.
 
-    Every write is one transaction that is on the disk before it returns
-    (``synchronous=FULL``, sqlite.org/pragma.html#pragma_synchronous).  The version of the
-    schema is the file's ``user_version``; an older file is brought up to date, a newer one
-    refused.
+    Every write is one transaction and on disk when it returns (``synchronous=FULL``,
+    sqlite.org/pragma.html#pragma_synchronous).  The file's ``user_version`` is the version
+    of the schema.  An older file is upgraded; a newer one raises ``SnnetError``.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -73,7 +72,7 @@ class SqliteStore(Store):
                 found[key] = json.loads(document)
             except (TypeError, ValueError) as error:
                 raise SnnetError(
-                    f"the database {self._path} is damaged: {table} {key!r} is no JSON ({error})"
+                    f"the database {self._path} is damaged: {table} {key!r} is not JSON ({error})"
                 ) from error
         return found
 
@@ -114,6 +113,6 @@ class SqliteStore(Store):
             yield
         except (sqlite3.Error, OSError) as error:
             raise SnnetError(
-                f"cannot {verb} the database {self._path}: {error}; look at its folder and at "
-                "the space left on its disk"
+                f"cannot {verb} the database {self._path}: {error}; check its folder and the "
+                "free space on its disk"
             ) from error

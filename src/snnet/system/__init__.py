@@ -1,7 +1,7 @@
-"""The machine underneath: namespaces, runtime directory, netlink socket, processes.
+"""The operating system: namespaces, runtime directory, netlink sockets, processes.
 
-Everything here speaks to the operating system and knows no noun.  ``netns``
-opens and enters network namespaces, ``files`` keeps locks and small files
-safe, ``host`` is the :class:`~snnet.contract.Host` of real drivers, ``netlink``
-carries bytes to and from the kernel, ``process`` runs programs.
+Modules here call the system and know no noun.  ``netns`` opens and enters network
+namespaces; ``files`` handles locks and small files; ``host`` is the
+:class:`~snnet.contract.Host` of real drivers; ``netlink`` exchanges bytes with the
+kernel; ``process`` runs programs.
 """

@@ -1,4 +1,4 @@
-"""Connections that the kernel tracks, and making it forget some (conntrack(8)).
+"""The kernel's table of connections, and deleting entries from it (conntrack(8)).
 
 See net/netfilter/nf_conntrack_netlink.c and linux/netfilter/nfnetlink_conntrack.h.
 """
@@ -29,12 +29,11 @@ _U32 = struct.Struct("=I")
 
 
 class Match(NamedTuple):
-    """Which IPv4 connections are meant; None stands for any.
+    """A pattern for IPv4 connections; None matches anything.
 
-    ``original_source``, ``original_destination`` and ``original_port`` are who asks
-    and what was asked for, before NAT; ``reply_source`` is who answers, the
-    destination after NAT, and ``reply_destination`` whom they answer, the source
-    after NAT.  A port goes with its protocol.
+    ``original_source``, ``original_destination`` and ``original_port`` are the client and
+    its target before NAT.  ``reply_source`` is the server, the target after NAT;
+    ``reply_destination`` is the source after NAT.  A port needs its protocol.
     """
 
     protocol: str | None = None
@@ -46,7 +45,7 @@ class Match(NamedTuple):
 
 
 class _Connection(NamedTuple):
-    """What a match speaks of, in the order of its fields; then what the kernel knows it by."""
+    """The fields of a match, in the same order, then the kernel's own identification."""
 
     protocol: int
     original_destination: bytes
@@ -58,9 +57,9 @@ class _Connection(NamedTuple):
 
 
 class Conntrack:
-    """The connections of one network namespace; keeps its socket.
+    """The connections of one network namespace.  It keeps its socket.
 
-    To close one waits until nftables has cleaned up after its last transaction
+    Closing the socket would wait until nftables has cleaned up after its last transaction
     (nft_rcv_nl_event, net/netfilter/nf_tables_api.c), which takes 20 ms.
     """
 
@@ -71,10 +70,10 @@ class Conntrack:
     def forget(self, matches: Iterable[Match]) -> int:
         """Make the kernel forget every connection that fits one of the matches.
 
-        Their next packets are looked at anew, as those of new connections.  Gives
-        back how many there were.  However many matches, the kernel goes through its
-        table once, whose size, not its content, makes that 10 ms.  Raises
-        ``NetlinkError`` where it does not list connections.
+        Their next packets count as those of new connections.  Return the number of
+        connections.  The kernel goes through its table once for all matches; this takes
+        about 10 ms, depending on the table's size, not on its content.  Raise
+        ``NetlinkError`` if the kernel cannot list connections.
         """
         matches = list(dict.fromkeys(matches))
         if not matches or not self._any():
@@ -88,27 +87,27 @@ class Conntrack:
             try:
                 self._kernel.ask(_DELETE, connection.identity)
             except NetlinkError as error:
-                if error.errno != errno.ENOENT:  # it ended by itself
+                if error.errno != errno.ENOENT:  # it has ended by itself
                     raise
             count += 1
         return count
 
     def _any(self) -> bool:
-        """Whether there are connections at all: that is known without going through them."""
+        """Whether there are any connections: the kernel knows this without a search."""
         stats = self._kernel.ask(_GET_STATS, b"")
         found = dict(attributes(stats[0])) if stats else {}
         return found.get(_STATS_ENTRIES) != bytes(4)
 
 
 def _common(matches: list[Match]) -> Match:
-    """What all matches say alike: as much as the kernel can be asked to look for at once."""
+    """Return what all matches have in common, which the kernel can filter by."""
     return Match(
         *(values[0] if len(set(values)) == 1 else None for values in zip(*matches, strict=True))
     )
 
 
 class _Index:
-    """Matches by the fields they name: a look-up for each combination of these, not for each."""
+    """Matches grouped by the fields that they use: one look-up for each group."""
 
     def __init__(self, matches: Iterable[Match]) -> None:
         self._by_fields: dict[tuple[int, ...], set[tuple[object, ...]]] = {}
@@ -129,7 +128,7 @@ class _Index:
 
 
 def _filter(match: Match) -> bytes:
-    """What has the kernel tell those connections only (CTA_FILTER)."""
+    """Return the attribute that makes the kernel list those connections only (CTA_FILTER)."""
     original, original_flags = _tuple(
         match.original_source, match.original_destination, match.protocol, match.original_port
     )
@@ -150,7 +149,7 @@ def _tuple(
     protocol: str | None,
     port: int | None,
 ) -> tuple[bytes, int]:
-    """One direction of a connection, and which of its fields count."""
+    """Return one direction of a connection, and which of its fields count."""
     flags, addresses, ends = 0, b"", b""
     if source is not None:
         flags |= _BY_SRC

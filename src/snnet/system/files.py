@@ -1,7 +1,7 @@
 """Safe small files: a private directory, file locks, JSON documents.
 
-Nothing here follows a symbolic link in the last component of a path or
-trusts a directory that somebody else could write to.
+Nothing here follows a symbolic link in the last component of a path, or trusts a
+directory that other users can write to.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from typing import Any, Protocol
 from snnet.contract import Conflict, SnnetError
 
 _POLL = 0.02
-"""Seconds between two tries to get a lock: flock(2) itself knows no time limit."""
+"""Seconds between two attempts to get a lock: flock(2) has no time limit."""
 
 _PRIVATE = 0o600
 
 
 def private_directory(path: Path, mode: int) -> Path:
-    """Make the directory if it is missing, and make sure that it is ours alone.
+    """Make the directory if it is missing, and check that only we can write to it.
 
-    Raises ``SnnetError`` where it belongs to another user, or others may write
-    to it, or it is no directory.  Its parent must exist.
+    Raise ``SnnetError`` if it belongs to another user, if others can write to it, or if it
+    is not a directory.  Its parent must exist.
     """
     try:
         path.mkdir(mode=mode)
-        path.chmod(mode)  # whatever the umask took away
+        path.chmod(mode)  # whatever the umask removed
     except FileExistsError:
         pass
     except OSError as error:
@@ -44,7 +44,7 @@ def private_directory(path: Path, mode: int) -> Path:
         ) from error
     status = path.lstat()
     if not stat.S_ISDIR(status.st_mode):
-        raise SnnetError(f"{path} is no directory; remove it, it is snnet's runtime directory")
+        raise SnnetError(f"{path} is not a directory; remove it: it is snnet's runtime directory")
     if status.st_uid != os.geteuid():
         raise SnnetError(
             f"the runtime directory {path} belongs to uid {status.st_uid}, not to "
@@ -52,19 +52,19 @@ def private_directory(path: Path, mode: int) -> Path:
         )
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise SnnetError(
-            f"others may write to the runtime directory {path} "
-            f"(mode {stat.S_IMODE(status.st_mode):04o}); chmod go-w it after a look inside"
+            f"other users can write to the runtime directory {path} "
+            f"(mode {stat.S_IMODE(status.st_mode):04o}); check its content, then chmod go-w"
         )
     return path
 
 
 @contextlib.contextmanager
 def locked(path: Path, timeout: float, what: str) -> Iterator[None]:
-    """Hold the lock file ``path``, against other threads and processes alike.
+    """Hold the lock file ``path``, against other threads and other processes.
 
-    Waits up to ``timeout`` seconds, then raises ``Conflict`` naming the pid of
-    the holder.  The file is removed at the end.  A child forked meanwhile
-    neither keeps the lock nor can release it.
+    Wait up to ``timeout`` seconds, then raise ``Conflict`` with the pid of the holder.
+    The file is removed at the end.  A child that is forked meanwhile neither keeps the
+    lock nor can release it.
     """
     deadline = time.monotonic() + timeout
     while (fd := _try_lock(path)) is None:
@@ -82,11 +82,10 @@ def locked(path: Path, timeout: float, what: str) -> Iterator[None]:
 
 
 class _Lock:
-    """A locked descriptor which does not survive in a forked child.
+    """A locked descriptor that is closed in forked children.
 
-    flock(2) binds the lock to the open file, which a fork shares: a child
-    would hold on to it after its parent was killed, and its exit handlers
-    would release it under the parent's feet.
+    flock(2) binds the lock to the open file, which a fork shares.  A child would keep the
+    lock after its parent was killed, or release it while its parent still needs it.
     """
 
     def __init__(self, fd: int) -> None:
@@ -101,11 +100,11 @@ class _Lock:
     def release(self, path: Path) -> None:
         if self._fd < 0:  # a forked child
             return
-        # Removed while it is still locked: whoever locks the old file next
-        # finds that its name no longer leads to it, and starts again.
+        # Removed while still locked: a process that then locks the old file
+        # finds another file, or none, under the name, and tries again.
         with contextlib.suppress(FileNotFoundError):
             path.unlink()
-        # Said outright, for a process being forked may have the file open too.
+        # Explicitly, because a process that is being forked may have the file open too.
         fcntl.flock(self._fd, fcntl.LOCK_UN)
         self.close()
 
@@ -115,13 +114,13 @@ class _Closes(Protocol):
 
 
 def close_in_children(thing: _Closes) -> None:
-    """Have every child close it as soon as it is forked, while it lives here."""
+    """Close it in every forked child, for as long as it lives in this process."""
     _closed_in_children().add(thing)
 
 
 @functools.cache
 def _closed_in_children() -> weakref.WeakSet[_Closes]:
-    """One set for all, since os.register_at_fork has no way back."""
+    """Return the one set of all such objects: os.register_at_fork cannot be undone."""
     things: weakref.WeakSet[_Closes] = weakref.WeakSet()
 
     def close_all() -> None:
@@ -133,7 +132,7 @@ def _closed_in_children() -> weakref.WeakSet[_Closes]:
 
 
 def _try_lock(path: Path) -> int | None:
-    """The descriptor of the lock, or None while somebody else has it."""
+    """Return the descriptor of the lock, or None if it is held elsewhere."""
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     while True:
         try:
@@ -144,7 +143,7 @@ def _try_lock(path: Path) -> int | None:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.path.samestat(os.fstat(fd), os.lstat(path)):
                 return fd
-            os.close(fd)  # the last holder removed it, or another one made it anew
+            os.close(fd)  # the last holder removed it, or another process recreated it
         except FileNotFoundError:
             os.close(fd)
         except BlockingIOError:
@@ -159,9 +158,9 @@ def _holder(path: Path) -> str:
 
 
 def read_document(path: Path) -> dict[str, Any]:
-    """The JSON object in the file; empty if there is no file.
+    """Return the JSON object in the file, or an empty one if there is no file.
 
-    Raises ``SnnetError`` if it holds anything else.
+    Raise ``SnnetError`` if the file contains anything else.
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
@@ -178,9 +177,9 @@ def read_document(path: Path) -> dict[str, Any]:
 
 
 def write_document(path: Path, document: dict[str, Any]) -> None:
-    """Replace the file in one step; after a crash it is the old one or the new one.
+    """Replace the file in one step: after a crash it is the old file or the new one.
 
-    The caller holds a lock on it.  An empty document removes the file.
+    The caller holds the lock on it.  An empty document removes the file.
     """
     if not document:
         path.unlink(missing_ok=True)
@@ -196,7 +195,7 @@ def write_document(path: Path, document: dict[str, Any]) -> None:
 
 
 def corrupt(path: Path, reason: str) -> SnnetError:
-    """The error for a document that is not what it should be."""
+    """Return the error for a document with unexpected content."""
     return SnnetError(
         f"{path} is not a record of snnet ({reason}); remove it once no node runs in its namespace"
     )

@@ -1,4 +1,4 @@
-"""Network namespaces without a name: they vanish with the process that holds them."""
+"""Network namespaces without a name: they end with the process that holds them."""
 
 from __future__ import annotations
 
@@ -20,47 +20,47 @@ T = TypeVar("T")
 
 
 class Namespace:
-    """A new network namespace, there for as long as our descriptor or a process in it.
+    """A new network namespace.  It lives as long as our descriptor or a process in it.
 
-    Raises ``Denied`` for those who may not make one.
+    Raises ``Denied`` if the caller may not make one.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
-        """What it stands for, for messages; the kernel does not know it."""
+        """For messages; the kernel does not know this name."""
         with ThreadPoolExecutor(1) as thread:
             self.fd = thread.submit(_new_namespace).result()
         self.id = netns_id(self.fd)
 
     @property
     def path(self) -> str:
-        """A path for programs to open it by while this process lives."""
+        """A path by which programs can open it while this process lives."""
         return f"/proc/{os.getpid()}/fd/{self.fd}"
 
     def call(self, function: Callable[[], T]) -> T:
-        """What the function returns when called inside."""
+        """Return what the function returns when called inside."""
         return in_netns(self.fd, function)
 
     def ip(self, commands: Iterable[str]) -> None:
-        """Carry out ``ip`` commands inside, all by one process; the first error ends it."""
+        """Run ``ip`` commands inside, all in one process; the first error stops it."""
         run(["ip", "-batch", "-"], input="\n".join(commands) + "\n", netns=self.fd, timeout=30)
 
     def close(self) -> None:
-        """Let go of it; may be repeated."""
+        """Close the descriptor; may be repeated."""
         fd, self.fd = self.fd, -1
         if fd >= 0:
             os.close(fd)
 
 
 def processes_in(namespaces: Iterable[Namespace]) -> Iterator[tuple[int, Namespace]]:
-    """Every other process whose main thread is in one of the namespaces, by pid."""
+    """Return every other process whose main thread is in one of the namespaces, by pid."""
     wanted = {namespace.id: namespace for namespace in namespaces}
     for entry in Path("/proc").iterdir():
         if not entry.name.isdecimal() or int(entry.name) == os.getpid():
             continue
         try:
             status = os.stat(entry / "ns" / "net")
-        except OSError:  # it has just ended, or we may not look
+        except OSError:  # it has just ended, or we may not look at it
             continue
         namespace = wanted.get(f"{status.st_dev}:{status.st_ino}")
         if namespace is not None:
@@ -68,7 +68,7 @@ def processes_in(namespaces: Iterable[Namespace]) -> Iterator[tuple[int, Namespa
 
 
 def end_processes(namespaces: Iterable[Namespace]) -> None:
-    """Kill what runs in the namespaces: they are ours, so nobody else's can be there."""
+    """Kill the processes in the namespaces, which only our own tests can have started."""
     namespaces = list(namespaces)
     for pid, _ in processes_in(namespaces):
         try:
@@ -76,7 +76,7 @@ def end_processes(namespaces: Iterable[Namespace]) -> None:
         except ProcessLookupError:
             continue
         try:
-            # Looked at again, for only now the number cannot change hands.
+            # Checked again: only now can the pid not be reused.
             if pid in dict(processes_in(namespaces)):
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)
         except ProcessLookupError:
@@ -86,7 +86,7 @@ def end_processes(namespaces: Iterable[Namespace]) -> None:
 
 
 def _new_namespace() -> int:
-    """Move the calling thread, which is to end soon, into a new namespace."""
+    """Move the calling thread, which ends soon, into a new namespace."""
     if ctypes.CDLL(None, use_errno=True).unshare(_CLONE_NEWNET) != 0:
         raise error_for(ctypes.get_errno(), "make a network namespace")
     return os.open(CURRENT, os.O_RDONLY | os.O_CLOEXEC)

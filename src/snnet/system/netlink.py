@@ -1,7 +1,7 @@
-"""Bytes to and from the kernel by netlink (netlink(7), rtnetlink(7), nfnetlink).
+"""Bytes to and from the kernel over netlink (netlink(7), rtnetlink(7), nfnetlink).
 
-Plain blocking sockets, each used by one call at a time: no thread, no event
-loop, no state but a small pool.
+The sockets are plain and blocking, and each is used by one call at a time.  There is
+no thread, no event loop, and no state except a small pool of sockets.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ _PATIENCE = 30.0
 """Seconds to wait for an answer; only a hung kernel takes that long."""
 _POOL = 16
 _DUMP_PATIENCE = 10.0
-"""Seconds to try for a dump that nothing changed under."""
+"""Seconds to try for a dump that no change interrupts."""
 
 
 class NetlinkError(OSError):
-    """The kernel refused a request: ``errno``, and ``detail``, its own words if any."""
+    """The kernel refused a request: ``errno``, and its own text if any in ``detail``."""
 
     def __init__(self, number: int, detail: str = "") -> None:
         super().__init__(number, os.strerror(number) + (f": {detail}" if detail else ""))
@@ -61,8 +61,8 @@ class NetlinkError(OSError):
 class Netlink:
     """Requests to one network namespace, from any number of threads.
 
-    ``protocol`` is one of netlink(7)'s families.  ``netns`` stays the caller's and
-    must be open as long as this is.  After a fork the child opens sockets of its own.
+    ``protocol`` is a family of netlink(7).  ``netns`` belongs to the caller and must stay
+    open as long as this object is used.  A forked child opens its own sockets.
     """
 
     def __init__(self, netns: int, protocol: int = socket.NETLINK_ROUTE) -> None:
@@ -73,10 +73,10 @@ class Netlink:
         self._closed = False
 
     def request(self, message: bytearray) -> list[bytes]:
-        """Send one message with NLM_F_ACK set; return what came before the ack.
+        """Send one message with NLM_F_ACK set; return the messages before the ack.
 
-        Those are whole messages with their headers.  The sequence number is
-        written into ``message``.  Raises ``NetlinkError`` if the kernel refuses.
+        They are complete, with their headers.  The sequence number is written into
+        ``message``.  Raise ``NetlinkError`` if the kernel refuses.
         """
         sock = self._take()
         try:
@@ -85,16 +85,16 @@ class Netlink:
             self._give_back(sock)
             raise
         except BaseException:
-            sock.close()  # answers to this request could be taken for later ones
+            sock.close()  # a late answer could be taken for that of a later request
             raise
         self._give_back(sock)
         return replies
 
     def dump(self, message: bytearray) -> list[bytes]:
-        """All messages that answer a request with NLM_F_DUMP set.
+        """Return all messages that answer a request with NLM_F_DUMP set.
 
-        Repeated while changes interrupt it; raises ``NetlinkError`` with EBUSY
-        if they do so for ten seconds.
+        The dump is repeated if a change interrupts it.  Raise ``NetlinkError`` with EBUSY if
+        that goes on for ten seconds.
         """
         deadline = time.monotonic() + _DUMP_PATIENCE
         while time.monotonic() < deadline:
@@ -102,12 +102,12 @@ class Netlink:
                 return self.request(message)
             except _Interrupted:
                 continue
-        raise NetlinkError(errno.EBUSY, "it changed during every attempt to list it")
+        raise NetlinkError(errno.EBUSY, "changed during every attempt to list it")
 
     def index(self, name: str) -> int:
-        """Index of the link called ``name``; ``NetlinkError`` with ENODEV if there is none.
+        """Return the index of a link; ``NetlinkError`` with ENODEV if there is none.
 
-        By netdevice(7)'s SIOCGIFINDEX, which needs no lock of the kernel's.
+        Uses SIOCGIFINDEX of netdevice(7), which takes no lock in the kernel.
         """
         raw = name.encode()
         if not 0 < len(raw) <= 15 or b"\0" in raw:
@@ -119,7 +119,7 @@ class Netlink:
         return int(_IFREQ.unpack(answer)[1])
 
     def name(self, index: int) -> str:
-        """Name of the link with this index; ``NetlinkError`` with ENODEV if there is none."""
+        """Return the name of a link; ``NetlinkError`` with ENODEV if there is none."""
         try:
             answer: bytes = self._ioctl(_SIOCGIFNAME, _IFREQ.pack(b"", index))
         except OSError as error:
@@ -135,13 +135,13 @@ class Netlink:
             self._give_back(sock)
 
     def close(self) -> None:
-        """Close the sockets; may be repeated.  Those in use close when their call ends."""
+        """Close the sockets; may be repeated.  Those in use are closed when their call ends."""
         self._closed = True
         self._close_idle()
 
     def _take(self) -> _Socket:
         if self._pid != os.getpid():
-            # A socket shared with the parent would mix up the answers.
+            # On a socket shared with the parent the answers would mix.
             self._close_idle()
             self._pid = os.getpid()
         try:
@@ -161,14 +161,14 @@ class Netlink:
 
 
 class _Interrupted(NetlinkError):
-    """A dump that something changed under (NLM_F_DUMP_INTR); the socket is clean."""
+    """A change interrupted the dump (NLM_F_DUMP_INTR); the socket is still usable."""
 
     def __init__(self) -> None:
         super().__init__(errno.EINTR)
 
 
 class _Socket:
-    """One socket in the calling thread's network namespace."""
+    """One socket in the network namespace of the calling thread."""
 
     def __init__(self, protocol: int) -> None:
         flags = socket.SOCK_RAW | socket.SOCK_CLOEXEC
@@ -180,7 +180,7 @@ class _Socket:
             limit = struct.pack("@ll", int(_PATIENCE), int(_PATIENCE % 1 * 1_000_000))
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
-            self._sock.connect((0, 0))  # the kernel, so that nobody else can answer
+            self._sock.connect((0, 0))  # the kernel, so that no other process can answer
         except BaseException:
             self._sock.close()
             raise
@@ -234,9 +234,9 @@ def _no_link(name: str) -> NetlinkError:
 
 
 def _explanation(message: bytearray) -> str:
-    """The extended ack's text in an NLMSG_ERROR or NLMSG_DONE, or nothing.
+    """Return the extended ack's text in an NLMSG_ERROR or NLMSG_DONE, or "".
 
-    With NETLINK_CAP_ACK the request itself is not repeated, only its header.
+    With NETLINK_CAP_ACK only the header of the request is repeated.
     """
     length, kind, flags, _, _ = _HEADER.unpack_from(message)
     if not flags & _NLM_F_ACK_TLVS:

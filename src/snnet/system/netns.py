@@ -18,7 +18,7 @@ NAMED = "/run/netns"
 """Where ``ip netns add`` keeps its namespaces."""
 
 CURRENT = "/proc/thread-self/ns/net"
-"""The calling thread's namespace; /proc/self is that of the main thread."""
+"""The namespace of the calling thread; /proc/self is that of the main thread."""
 
 _CLONE_NEWNET = 0x40000000  # linux/sched.h
 _NS_GET_NSTYPE = 0xB703  # linux/nsfs.h, ioctl_ns(2)
@@ -27,11 +27,11 @@ T = TypeVar("T")
 
 
 def open_netns(ref: str | os.PathLike[str] | int | None = None) -> int:
-    """A new close-on-exec descriptor of the namespace ``ref`` names.
+    """Return a new close-on-exec descriptor of the namespace ``ref``.
 
-    ``ref`` is a name under /run/netns, a path, a descriptor (which stays the
-    caller's), or None for the calling thread's own namespace.  Raises
-    ``InvalidRequest`` where that is no network namespace.
+    ``ref`` is a name under /run/netns, a path, a descriptor (which the caller keeps), or
+    None for the namespace of the calling thread.  Raise ``InvalidRequest`` if it is not a
+    network namespace.
     """
     if ref in ("", ".", ".."):
         raise _not_a_netns(ref)
@@ -47,9 +47,9 @@ def open_netns(ref: str | os.PathLike[str] | int | None = None) -> int:
 
 
 def netns_id(fd: int) -> str:
-    """Device and inode of the namespace: equal for equal namespaces.
+    """Return device and inode of the namespace: equal for equal namespaces.
 
-    The kernel gives the number of a namespace that is gone to a later one.
+    The kernel may reuse the number for a later namespace.
     """
     status = os.fstat(fd)
     return f"{status.st_dev}:{status.st_ino}"
@@ -61,12 +61,11 @@ def is_current(fd: int) -> bool:
 
 
 def in_netns(fd: int, function: Callable[[], T]) -> T:
-    """What ``function`` returns when called inside the namespace.
+    """Return what ``function`` returns when called inside the namespace.
 
-    It runs in a short-lived thread, so the caller's own namespace never
-    changes, whatever happens; a caller who is in the namespace already calls it
-    himself.  Processes it starts and sockets it opens belong to the namespace.
-    What it raises is raised here.
+    It runs in a short-lived thread, so that the caller's namespace never changes.  If the
+    caller is in the namespace already, no thread is needed.  Processes that it starts and
+    sockets that it opens belong to the namespace.  Its exceptions are raised here.
     """
     if is_current(fd):
         return function()
@@ -84,7 +83,7 @@ def in_netns(fd: int, function: Callable[[], T]) -> T:
     thread.start()
     thread.join()
     if errors:
-        # The list would keep a cycle error -> traceback -> frame -> list alive.
+        # Else the cycle error -> traceback -> frame -> list would stay alive.
         raise errors.pop()
     return results.pop()
 
@@ -94,7 +93,7 @@ def _open(ref: str | os.PathLike[str] | int | None) -> int:
         if isinstance(ref, int) and not isinstance(ref, bool):
             return fcntl.fcntl(ref, fcntl.F_DUPFD_CLOEXEC, 0)
         if ref is None or isinstance(ref, (str, os.PathLike)):
-            # O_NONBLOCK: a FIFO by mistake must not hang the caller.
+            # O_NONBLOCK: opening a FIFO by mistake must not block.
             return os.open(_path(ref), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except (OSError, ValueError) as error:
         reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error
@@ -131,7 +130,7 @@ def _setns(fd: int) -> None:
 
 @functools.cache
 def _libc_setns() -> Callable[[int, int], int]:
-    # os.setns came with Python 3.12; loading the library takes longer than the call.
+    # os.setns is new in Python 3.12; loading libc takes longer than the call.
     import ctypes
 
     function: Callable[[int, int], int] = ctypes.CDLL(None, use_errno=True).setns

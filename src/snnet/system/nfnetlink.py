@@ -1,4 +1,4 @@
-"""Messages of netfilter's netlink: building them, and reading their attributes.
+"""Messages of netfilter's netlink: building them and reading their attributes.
 
 See linux/netfilter/nfnetlink.h.
 """
@@ -15,7 +15,7 @@ _HEADER = struct.Struct("=IHHIIBBH")  # struct nlmsghdr, then struct nfgenmsg
 _ATTRIBUTE = struct.Struct("=HH")
 _NESTED = 0x8000  # NLA_F_NESTED, linux/netlink.h
 _NUMBER = 0x3FFF
-NETFILTER = 12  # NETLINK_NETFILTER; the socket module has no name for it
+NETFILTER = 12  # NETLINK_NETFILTER, which the socket module does not define
 
 
 class Nfnetlink:
@@ -27,15 +27,15 @@ class Nfnetlink:
         self.close = self._netlink.close
 
     def ask(self, kind: int, attributes: bytes, family: int = socket.AF_INET) -> list[bytes]:
-        """The attributes of every message that came before the ack.
+        """Return the attributes of every message before the ack.
 
-        Raises ``NetlinkError`` if the kernel refuses.
+        Raise ``NetlinkError`` if the kernel refuses.
         """
         message = self._message(kind, NLM_F_REQUEST | NLM_F_ACK, family, attributes)
         return _bodies(self._netlink.request(message))
 
     def dump(self, kind: int, attributes: bytes = b"", family: int = 0) -> list[bytes]:
-        """The attributes of all objects, those that fit ``attributes`` where the kernel filters."""
+        """Return the attributes of all objects, or of those that fit ``attributes``."""
         message = self._message(kind, NLM_F_REQUEST | NLM_F_DUMP, family, attributes)
         return _bodies(self._netlink.dump(message))
 
@@ -50,13 +50,13 @@ def _bodies(messages: list[bytes]) -> list[bytes]:
 
 
 def attribute(kind: int, value: bytes, *, nested: bool = False) -> bytes:
-    """One attribute, padded to a multiple of four bytes."""
+    """Return one attribute, padded to a multiple of four bytes."""
     head = _ATTRIBUTE.pack(4 + len(value), kind | (_NESTED if nested else 0))
     return head + value + bytes(-len(value) % 4)
 
 
 def attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """The attributes in ``data``: their numbers without flags, and their values."""
+    """Return the attributes in ``data``: their numbers without flags, and their values."""
     offset = 0
     while offset + 4 <= len(data):
         length, kind = _ATTRIBUTE.unpack_from(data, offset)

@@ -1,6 +1,6 @@
 """The one process runner: an argument list and stdin, never a shell string.
 
-Nothing else in snnet imports :mod:`subprocess`.
+No other module of snnet imports :mod:`subprocess`.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ PACKAGES = {
     "tc": "iproute2",
     "udhcpc": "udhcpc",
 }
-"""The Debian package that brings a program."""
+"""The Debian package of each program."""
 
 _SYSTEM_PATH = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
 
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """How a program ended; ``returncode`` is minus the signal's number if one killed it."""
+    """How a program ended; ``returncode`` is the negated number of a signal that killed it."""
 
     returncode: int
     stdout: str
@@ -61,16 +61,16 @@ def run(
     netns: int | None = None,
     check: bool = True,
 ) -> Completed:
-    """Run a program to its end and return what it said.
+    """Run a program to its end and return what it printed.
 
-    It sees ``LC_ALL=C`` and ``PATH`` as its only environment, ``input`` on its
-    stdin (else /dev/null), no other descriptor of ours, and a session of its
-    own.  With ``netns`` (a descriptor) it runs in that network namespace.
+    Its environment is ``LC_ALL=C`` and ``PATH`` only.  It gets ``input`` on stdin (else
+    /dev/null), none of our descriptors, and its own session.  With ``netns`` (a
+    descriptor) it runs in that network namespace.
 
-    After ``timeout`` seconds it and every process of its group are killed and
-    ``Timeout`` is raised.  A program that is not installed is ``Unsupported``,
-    naming the package.  With ``check`` an exit code other than 0 raises the
-    class that the kernel's text on stderr stands for, else ``ApiError``.
+    After ``timeout`` seconds it is killed with its whole process group, and ``Timeout`` is
+    raised.  A program that is not installed is ``Unsupported``, with the name of its
+    package.  With ``check``, an exit code other than 0 raises the class of the kernel's
+    text on stderr, else ``ApiError``.
     """
     program = find_program(argv[0])
     if program is None:
@@ -83,19 +83,19 @@ def run(
 
 
 def find_program(name: str) -> str | None:
-    """Where the program is, or None; the sbin directories count, whatever PATH says."""
+    """Return the path of a program, or None; sbin directories are always searched."""
     return shutil.which(name, path=_search_path())
 
 
 def missing_program(name: str) -> str:
-    """What to tell somebody who lacks this program."""
+    """Return the message for a missing program."""
     package = PACKAGES.get(os.path.basename(name))
-    hint = f"apt-get install {package}" if package else "install it, or mend PATH"
+    hint = f"apt-get install {package}" if package else "install it, or correct PATH"
     return f"the program {name!r} is not installed: {hint}"
 
 
 def failure(argv: Sequence[str], done: Completed) -> ApiError:
-    """The error for a program that failed: its command, how it ended, its last words."""
+    """Return the error for a program that failed: its command, exit code and last lines."""
     what = f"run {shlex.join(argv)}"
     said = done.stderr.strip() or done.stdout.strip()
     if done.returncode < 0:
@@ -110,7 +110,7 @@ def failure(argv: Sequence[str], done: Completed) -> ApiError:
 
 
 def errno_in(text: str) -> int | None:
-    """The errno whose text of strerror(3) ends a line, as programs print it, or None."""
+    """Return the errno whose strerror(3) text ends a line, or None."""
     texts = _errno_texts()
     for line in reversed(text.splitlines()):
         reason = line.rpartition(":")[2].strip().rstrip(".").lower()
@@ -156,6 +156,6 @@ def _run(program: str, argv: Sequence[str], input: str | None, timeout: float) -
 
 
 def _kill(process: subprocess.Popen[str]) -> None:
-    """End the whole group: a child left behind could hold our pipes open."""
-    # Not yet waited for, so the number still belongs to it and to its group.
+    """Kill the whole group: a remaining child could keep our pipes open."""
+    # Not waited for yet, so the pid is still that of the process and its group.
     os.killpg(process.pid, signal.SIGKILL)

@@ -8,7 +8,7 @@ from ipaddress import IPv4Address
 import pytest
 
 from snnet.backends.fake import FakeKernel
-from snnet.contract import Add, Change, Gre, Link, Veth
+from snnet.contract import Add, Change, Gre
 
 from .steps import add, bridge, do, link, refusal, remove, tap
 
@@ -98,12 +98,3 @@ def test_a_port_moves_from_bridge_to_bridge(kernel: FakeKernel):
     moved = link(kernel, "t0")
     do(kernel, Change(replace(moved, master=None), moved))
     assert link(kernel, "b1").mtu == 1500
-
-
-def test_ports_outlive_their_bridge(kernel: FakeKernel):
-    add(kernel, bridge("b0"), tap("t0", "b0"), Veth(name="v0", peer="v1", master="b0"))
-    remove(kernel, bridge("b0"))
-    assert link(kernel, "t0").master is None
-    assert link(kernel, "v0").master is None
-    remove(kernel, link(kernel, "v1"))
-    assert kernel.find(Link(name="v0")) is None

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from snnet.backends.netlink import NetlinkBackend
-from snnet.contract import Noun, Operation, Outcome
+from snnet.contract import Operation, Outcome
 from snnet.system.host import RealHost
 
 KERNELS_OWN = {"lo", "gre0", "gretap0", "erspan0", "ip6gre0", "ip6tnl0", "sit0", "tunl0"}
@@ -45,11 +45,3 @@ def done(backend: NetlinkBackend) -> Callable[..., Outcome]:
         return outcome
 
     return apply
-
-
-def is_there(backend: NetlinkBackend, noun: Noun) -> bool:
-    """Whether the host has the noun exactly as wanted, by look-up and by snapshot alike."""
-    found = backend.find(noun)
-    listed = backend.snapshot([type(noun)]).get(noun.key)
-    assert found == listed
-    return found is not None and not noun.differences(found)

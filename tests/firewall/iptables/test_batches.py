@@ -208,7 +208,7 @@ def test_a_kernel_that_lists_no_connections_is_no_failure(
 
     patch.setattr("snnet.system.conntrack.Conntrack.forget", denied)
     add(driver, PUBLIC)
-    assert "connections of changed rules go on as they were" in caplog.text
+    assert "connections of changed rules continue unchanged" in caplog.text
 
 
 # -- the old tables --------------------------------------------------------------------

@@ -221,7 +221,7 @@ def test_what_no_rule_can_say_is_rejected(driver: IptablesFirewall, noun: Noun) 
 
 def test_other_nouns_are_unsupported(driver: IptablesFirewall) -> None:
     noun = Sysctl(name="a", value="1")
-    assert driver.missing(noun) == "iptables carries no Sysctl"
+    assert driver.missing(noun) == "iptables does not carry Sysctl"
     assert isinstance(refusal(driver, Add(noun)), Unsupported)
 
 

@@ -25,7 +25,7 @@ from snnet.contract import (
     ZoneLink,
 )
 from snnet.firewall.nftables.elements import ETHER, IFNAME, IPV4, IPV6, PORT, PROTO, pack, unpack
-from snnet.firewall.nftables.steps import Step
+from snnet.firewall.nftables.steps import PreparedOperation
 from snnet.firewall.nftables.tables import ARP, BRIDGE, INET, Table, base, owner_of, rules_in
 
 O = "cnci:c-1"  # noqa: E741
@@ -98,19 +98,19 @@ WORDS: dict[str, tuple[Noun, list[str]]] = {
 @pytest.mark.parametrize("name", WORDS)
 def test_a_rule_is_elements_of_sets(name: str) -> None:
     noun, words = WORDS[name]
-    assert list(Step.of(Add(noun)).commands) == words
+    assert list(PreparedOperation.of(Add(noun)).commands) == words
 
 
 @pytest.mark.parametrize("name", WORDS)
 def test_what_is_removed_is_named_by_its_keys_alone(name: str) -> None:
-    commands = Step.of(Remove(WORDS[name][0])).commands
+    commands = PreparedOperation.of(Remove(WORDS[name][0])).commands
     assert all(line.startswith("delete element ") for line in commands)
     assert not any("comment" in line or " : " in line for line in commands)
 
 
 def test_a_zone_has_chains_and_its_networks_as_ranges() -> None:
     zone = Zone(owner=O, zone="t1", networks=(ip_network("10.1.1.0/24"), ip_network("10.1.0.0/24")))
-    commands = Step.of(Add(zone)).commands
+    commands = PreparedOperation.of(Add(zone)).commands
     assert f"create chain {T} from-t1" in commands
     assert f"add rule {T} from-t1 drop" in commands
     assert f"add element {T} networks-t1 {{ 10.1.0.0/23 }}" in commands
@@ -118,7 +118,7 @@ def test_a_zone_has_chains_and_its_networks_as_ranges() -> None:
 
 
 def test_an_outbound_zone_lets_out_and_is_known_by_a_chain() -> None:
-    commands = Step.of(Add(Zone(owner=O, zone="t1", outbound=True))).commands
+    commands = PreparedOperation.of(Add(Zone(owner=O, zone="t1", outbound=True))).commands
     assert f"create chain {T} outbound-t1" in commands
     assert f"add rule {T} from-t1 jump outbound-t1" in commands
     assert f"add rule {T} from-t1 drop" not in commands
@@ -136,18 +136,18 @@ def test_an_outbound_zone_lets_out_and_is_known_by_a_chain() -> None:
 )
 def test_what_nft_cannot_say_is_refused(noun: Noun, error: type[Exception]) -> None:
     with pytest.raises(error):
-        Step.of(Add(noun))
+        PreparedOperation.of(Add(noun))
 
 
 def test_only_networks_of_zones_change_in_place() -> None:
     zone = Zone(owner=O, zone="t1")
     wider = Zone(owner=O, zone="t1", networks=(ip_network("10.0.0.0/8"),))
-    assert Step.of(Change(wider, zone)).commands[0] == f"flush set {T} networks-t1"
+    assert PreparedOperation.of(Change(wider, zone)).commands[0] == f"flush set {T} networks-t1"
     with pytest.raises(Unsupported, match="outbound cannot be changed in place"):
-        Step.of(Change(Zone(owner=O, zone="t1", outbound=True), zone))
+        PreparedOperation.of(Change(Zone(owner=O, zone="t1", outbound=True), zone))
     link = ZoneLink(owner=O, link="br0", zone="t1")
     with pytest.raises(Unsupported, match="zone cannot be changed"):
-        Step.of(Change(link, ZoneLink(owner=O, link="br0", zone="t2")))
+        PreparedOperation.of(Change(link, ZoneLink(owner=O, link="br0", zone="t2")))
 
 
 def test_keys_are_padded_to_registers() -> None:

@@ -40,6 +40,7 @@ from snnet.contract import (
     error_for,
     keyed,
 )
+from snnet.contract.links import DYING_GROUPS
 
 from . import records, requests, taps
 from .database import Database
@@ -235,7 +236,8 @@ class IpdbBackend(Driver):
         found = self._database.look(read, link.name)
         if found is None:
             raise error_for(errno.ENODEV, f"find {link.kind} {link.name}")
-        if (found.kind, found.alias, found.group) != (link.kind, link.alias, link.group):
+        same_group = found.group == link.group or found.group in DYING_GROUPS
+        if (found.kind, found.alias) != (link.kind, link.alias) or not same_group:
             raise Missing(
                 f"{link.kind} {link.name} is gone and the name is somebody else's: {found}; "
                 "it stays as it is",

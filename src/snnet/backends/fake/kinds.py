@@ -160,6 +160,7 @@ def check_tunnel(link: Link) -> None:
     """Refuse keys, ports and addresses that this kind of tunnel cannot have."""
     if not isinstance(link, Tunnel):
         return
+    _check(0 <= link.ttl < 2**8, "a TTL has 8 bits")
     match link:
         case Gretap(local=local, remote=remote, tunnel_key=key):
             _check(0 <= key < 2**32, "a key has 32 bits")
@@ -172,6 +173,8 @@ def check_tunnel(link: Link) -> None:
             _check(0 <= vni < 2**24, "a VNI has 24 bits")
             _check(0 < port < 2**16, "a UDP port has 16 bits")
             _check_families(local, far)
+            # vxlan_nl2conf; snnet names no link that frames to a group would leave by.
+            _check(far is None or not far.is_multicast, "local interface required for multicast")
         case Geneve(vni=vni, port=port):
             _check(0 <= vni < 2**24, "a VNI has 24 bits")
             _check(0 < port < 2**16, "a UDP port has 16 bits")

@@ -24,8 +24,9 @@ MACVTAP_INDEX_MIN = 2**20
 """The first ifindex for macvtaps without one.  A lower one may have its /dev/tap node
 taken by another namespace."""
 
-# dev_valid_name (net/core/dev.c); '%' would make the name a pattern.
-_NAME = re.compile(r"(?!\.\.?\Z)[^/:%\s\0]+")
+# dev_valid_name (net/core/dev.c); '%' would make the name a pattern; two names are
+# those of parameters of all links (sysctl_dev_name_is_allowed, net/core/dev.h).
+_NAME = re.compile(r"(?!(\.\.?|all|default)\Z)[^/:%\s\0]+")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 
 

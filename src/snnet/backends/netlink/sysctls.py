@@ -62,6 +62,6 @@ def write_sysctls(netns: int, values: Mapping[str, str]) -> None:
 def _path(name: str) -> Path:
     # As sysctl(8) has it: a slash stands for a dot in the name of a link.
     parts = name.translate(str.maketrans("./", "/.")).split("/")
-    if parts[0] != "net" or not {"", ".", ".."}.isdisjoint(parts):
+    if parts[0] != "net" or "\0" in name or not {"", ".", ".."}.isdisjoint(parts):
         raise Unsupported(f"{name} is no parameter of a network namespace: those begin with net.")
     return _ROOT.joinpath(*parts)

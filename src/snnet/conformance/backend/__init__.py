@@ -1,7 +1,8 @@
-"""What a backend must do: the promises of ``snnet.contract`` about links and what is beside them.
+"""The tests of backends: what ``snnet.contract`` promises about links, addresses and the rest.
 
-``place`` says what a host is to the tests, ``real`` makes one of a network
-namespace; ``nouns`` are the objects they use, ``steps`` what they do with a driver.
+``place`` defines the host that the tests need; ``real`` makes one of a network
+namespace.  ``nouns`` are the objects that the tests use, ``steps`` what they do with a
+driver, ``mistakes`` the operations that must be refused.
 """
 
 from .place import Place

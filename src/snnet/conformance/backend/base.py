@@ -1,4 +1,4 @@
-"""What the tests have in common: a place of its own for each, and how nouns are found."""
+"""What the backend tests share: a new place for each test, and how to look at nouns."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ L = TypeVar("L", bound=Link)
 
 
 class BackendTests:
-    """A fresh place for each test."""
+    """A new place for each test."""
 
     @pytest.fixture
     def place(self) -> Iterator[Place]:
@@ -23,7 +23,7 @@ class BackendTests:
 
 
 def is_there(place: Place, noun: Noun) -> bool:
-    """Whether the host has the noun exactly as wanted, by look-up and by listings alike."""
+    """Whether the host has the noun exactly as wanted, both in ``find`` and in ``snapshot``."""
     found = place.driver.find(noun)
     assert place.driver.snapshot([type(noun)]).get(noun.key) == found
     if isinstance(noun, Link):
@@ -32,7 +32,7 @@ def is_there(place: Place, noun: Noun) -> bool:
 
 
 def is_gone(place: Place, noun: Noun) -> bool:
-    """Whether nothing of that key is on the host, by look-up and by listings alike."""
+    """Whether the host has no noun of that key, both in ``find`` and in ``snapshot``."""
     found = place.driver.find(noun)
     assert (noun.key in place.driver.snapshot([type(noun)])) == (found is not None)
     if isinstance(noun, Link):
@@ -41,13 +41,13 @@ def is_gone(place: Place, noun: Noun) -> bool:
 
 
 def link(place: Place, kind: type[L], name: str) -> L:
-    """The link of this name, which must be there and of this class."""
+    """Return the link of this name, which must be there and of this class."""
     found = place.driver.find(Link(name=name))
     assert isinstance(found, kind), f"{name}: {found}"
     return found
 
 
 def keys_of(noun: Noun) -> set[Key]:
-    """What a host has more once the noun is added: a veth has two ends."""
+    """Return the keys that the host gains with the noun: a veth pair has two ends."""
     ends = {link_key(noun.peer)} if isinstance(noun, Veth) and noun.peer else set()
     return {noun.key} | ends

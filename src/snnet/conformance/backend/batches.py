@@ -67,7 +67,7 @@ def _taps(count: int) -> list[Tap]:
 
 
 def _stopper(after: int, error: SnnetError) -> Callable[[], None]:
-    """A check that passes so many times, and never again."""
+    """Return a check that passes ``after`` times and then always raises."""
     left = [after]
 
     def check() -> None:
@@ -80,7 +80,7 @@ def _stopper(after: int, error: SnnetError) -> Callable[[], None]:
 
 class BatchTests(BackendTests):
     def test_everything_comes_and_goes_in_one(self, place: Place) -> None:
-        """Each operation sees what those before it made; in reverse, all goes."""
+        """Each operation sees what earlier ones made; all can be removed in reverse."""
         before = place.driver.snapshot()
         add(place, *_SUBNET)
         assert all(is_there(place, noun) for noun in _SUBNET)
@@ -88,20 +88,20 @@ class BatchTests(BackendTests):
         assert place.driver.snapshot() == before
 
     def test_comes_goes_and_comes_again(self, place: Place) -> None:
-        """Within one batch; what is there at its end is found."""
+        """Nouns may be added, removed and added again in one ``apply``; the last one counts."""
         need(place, *_SUBNET)
         back: list[Operation] = [Remove(noun) for noun in reversed(_SUBNET)]
         do(place, *map(Add, _SUBNET), *back, *map(Add, _SUBNET))
         assert all(is_there(place, noun) for noun in _SUBNET)
 
     def test_an_empty_batch_does_nothing(self, place: Place) -> None:
-        """No operations, no error, nothing done."""
+        """Without operations, ``apply`` does nothing and reports no error."""
         before = place.driver.snapshot()
         do(place)
         assert place.driver.snapshot() == before
 
     def test_many_links_go_at_once(self, place: Place) -> None:
-        """They are made in the order given and are all gone afterwards."""
+        """Many links can be added, and removed, by one ``apply``."""
         taps = _taps(_MANY)
         before = place.names()
         add(place, *taps)
@@ -110,7 +110,13 @@ class BatchTests(BackendTests):
         assert place.names() == before
 
     def test_the_first_error_ends_the_work(self, place: Place) -> None:
-        """What was done before stays and is told; what comes after is not tried."""
+        """Operations before the first error stay and are reported; later ones are not tried."""
+        nouns = (BRIDGE, replace(TAP, master="nowhere"), VXLAN)
+        need(place, *nouns)
+        outcome = place.driver.apply([Add(noun) for noun in nouns])
+        assert outcome.done == {0}
+        assert {at: type(error) for at, error in outcome.errors.items()} == {1: Missing}
+        assert [is_there(place, noun) for noun in nouns] == [True, False, False]
         taps = _taps(4)
         add(place, taps[2])
         outcome = place.driver.apply([Add(tap) for tap in taps])
@@ -125,7 +131,7 @@ class BatchTests(BackendTests):
         assert [is_gone(place, tap) for tap in taps] == [True, False, False, True]
 
     def test_a_tear_down_presses_on(self, place: Place) -> None:
-        """With ``keep_going`` the rest is tried, and every error is told."""
+        """With ``keep_going`` later operations are tried, and every error is reported."""
         taps = _taps(4)
         add(place, taps[1], taps[3])
         outcome = place.driver.apply([Remove(tap) for tap in taps], keep_going=True)
@@ -134,16 +140,19 @@ class BatchTests(BackendTests):
         assert outcome.error is outcome.errors[0]
         assert all(is_gone(place, tap) for tap in taps)
 
-    def test_a_set_up_presses_on_if_told(self, place: Place) -> None:
-        """``keep_going`` is for additions as well."""
-        taps = [replace(tap, master="nowhere" if tap.alias == "1" else None) for tap in _taps(3)]
-        need(place, *taps)
-        outcome = place.driver.apply([Add(tap) for tap in taps], keep_going=True)
-        assert outcome.done == {0, 2}
-        assert {at: type(error) for at, error in outcome.errors.items()} == {1: Missing}
+    def test_a_set_up_presses_on_if_asked(self, place: Place) -> None:
+        """``keep_going`` applies to additions of any kind too."""
+        nouns = (BRIDGE, replace(TAP, master="nowhere"), VXLAN)
+        need(place, *nouns)
+        before = place.names()
+        for operation in (Add, Remove):
+            outcome = place.driver.apply([operation(noun) for noun in nouns], keep_going=True)
+            assert outcome.done == {0, 2}
+            assert {at: type(error) for at, error in outcome.errors.items()} == {1: Missing}
+        assert place.names() == before
 
     def test_one_link_twice(self, place: Place) -> None:
-        """Strict within a batch, too."""
+        """Add and Remove are strict within one ``apply`` too."""
         need(place, TAP)
         outcome = place.driver.apply([Add(TAP), Add(TAP)])
         assert outcome.done == {0}
@@ -153,7 +162,7 @@ class BatchTests(BackendTests):
         assert isinstance(outcome.errors[1], Missing)
 
     def test_an_error_names_its_operation(self, place: Place) -> None:
-        """The error says which operation failed, as an object and in words."""
+        """The error has the operation that failed, as an object and in its text."""
         tap = Tap(name="absent")
         need(place, tap)
         for operation in (Remove(tap), Change(replace(tap, mtu=1400), tap), Remove(PAIR)):
@@ -164,11 +173,11 @@ class BatchTests(BackendTests):
             assert name in str(error)
 
     @pytest.mark.parametrize("keep_going", [False, True])
-    @pytest.mark.parametrize("passes", [0, 1, 2])
+    @pytest.mark.parametrize("passes", range(4))
     def test_check_is_looked_at_before_each_addition(
         self, place: Place, passes: int, keep_going: bool
     ) -> None:
-        """A deadline that passes in between ends the work there, and its error is reported."""
+        """A deadline that passes during ``apply`` stops it there; its error is reported."""
         taps = _taps(3)
         need(place, *taps)
         late = Timeout("too late")
@@ -176,12 +185,12 @@ class BatchTests(BackendTests):
             [Add(tap) for tap in taps], check=_stopper(passes, late), keep_going=keep_going
         )
         assert outcome.done == set(range(passes))
-        assert outcome.errors[passes] is late
+        assert outcome.errors.get(passes) is (late if passes < len(taps) else None)
         assert [is_there(place, tap) for tap in taps] == [n < passes for n in range(3)]
 
     @pytest.mark.parametrize("passes", [0, 1, 2])
     def test_check_is_looked_at_before_each_removal(self, place: Place, passes: int) -> None:
-        """So do removals, however the driver puts them together."""
+        """So it is for removals, however the driver groups them."""
         taps = _taps(3)
         add(place, *taps)
         stop = Cancelled("no more")
@@ -191,7 +200,7 @@ class BatchTests(BackendTests):
         assert [is_gone(place, tap) for tap in taps] == [n < passes for n in range(3)]
 
     def test_check_is_called_once_an_operation(self, place: Place) -> None:
-        """Neither more nor less, whatever the operation is."""
+        """``check`` is called exactly once for each operation."""
         need(place, BRIDGE, address("10.1.0.1/24", "br"))
         calls: list[int] = []
         operations: list[Operation] = [
@@ -205,7 +214,7 @@ class BatchTests(BackendTests):
         assert len(calls) == len(operations)
 
     def test_nouns_of_other_drivers(self, place: Place) -> None:
-        """They are declared missing, and to add one is ``Unsupported``."""
+        """Nouns of other drivers are declared missing, and Add is ``Unsupported``."""
         scope = DhcpScope(link="br", subnet=route("10.1.0.0/24").destination, mtu=1500)  # type: ignore[arg-type]
         assert place.driver.missing(scope)
         error = place.driver.apply([Add(scope)]).error

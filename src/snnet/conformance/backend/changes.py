@@ -1,4 +1,4 @@
-"""Changes in place: what can be changed is, and what cannot is refused."""
+"""Changes in place: what can be changed is changed, and what cannot is refused."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _OTHER_MAC = "fe:00:00:00:00:ff"
 _STEPS: tuple[dict[str, Any], ...] = (
     {"mtu": 1300},
     {"mac": _OTHER_MAC},
-    {"alias": "another"},
+    {"alias": "another # one"},
     {"alias": ALIAS},
     {"alias": ""},
     {"group": 77},
@@ -58,7 +58,7 @@ _STEPS: tuple[dict[str, Any], ...] = (
     {"master": None},
     {"mtu": 1400, "mac": MAC, "alias": "all", "group": 3, "up": False, "master": "br"},
 )
-"""One thing after the other, then all of them at once."""
+"""One field after the other, then all of them at once."""
 
 _IN_PLACE: tuple[tuple[Noun, dict[str, Any]], ...] = (
     (route("10.3.0.0/24", "192.0.2.9"), {"gateway": ip_address("192.0.2.8")}),
@@ -93,7 +93,7 @@ _FIXED: tuple[tuple[Noun, dict[str, Any]], ...] = (
 )
 
 
-def _told(value: Any) -> str:
+def _case_name(value: Any) -> str:
     return described(value) if isinstance(value, Noun) else "-".join(value)
 
 
@@ -112,7 +112,7 @@ class ChangeTests(BackendTests):
         do(place, Change(now, old).inverse())
         assert is_there(place, old)
 
-    @pytest.mark.parametrize(("old", "fields"), _IN_PLACE, ids=_told)
+    @pytest.mark.parametrize(("old", "fields"), _IN_PLACE, ids=_case_name)
     def test_what_is_no_link_changes_in_place(
         self, place: Place, old: Noun, fields: dict[str, Any]
     ) -> None:
@@ -125,11 +125,11 @@ class ChangeTests(BackendTests):
         do(place, change.inverse())
         assert is_there(place, old)
 
-    @pytest.mark.parametrize(("old", "fields"), _FIXED, ids=_told)
+    @pytest.mark.parametrize(("old", "fields"), _FIXED, ids=_case_name)
     def test_what_cannot_change_in_place(
         self, place: Place, old: Noun, fields: dict[str, Any]
     ) -> None:
-        """A difference in any field but the changeable ones is ``Unsupported``."""
+        """A Change of any field that is not changeable is ``Unsupported``."""
         add(place, old)
         assert refused(place, Change(replace(old, **fields), old)) is Unsupported
         assert is_there(place, old)
@@ -141,47 +141,51 @@ class ChangeTests(BackendTests):
         assert refused(place, Change(noun, noun)) is Unsupported
 
     def test_a_change_to_the_same_does_nothing(self, place: Place) -> None:
-        """What is as wanted already is no error."""
+        """A Change to the current values succeeds and changes nothing."""
         add(place, BRIDGE, TAP)
         before = place.driver.snapshot()
         do(place, Change(TAP, TAP), Change(BRIDGE, BRIDGE))
         assert place.driver.snapshot() == before
 
     def test_a_change_sets_what_differs_from_the_host(self, place: Place) -> None:
-        """It is the host that counts: what ``old`` is wrong about is set right all the same."""
+        """A Change compares with the host, not with ``old``: wrong values in ``old`` do no harm."""
         add(place, replace(TAP, mtu=1300))
         wanted = replace(TAP, mtu=1400)
         do(place, Change(wanted, wanted))
         assert is_there(place, wanted)
 
     @pytest.mark.parametrize(
-        "bad",
+        ("bad", "cls"),
         [
-            {"mtu": 100_000},
-            {"mac": "01:00:00:00:00:01"},
-            {"alias": "x" * 256},
-            {"master": "nowhere"},
-            {"master": "lo"},
+            ({"mtu": 100_000}, Rejected),
+            ({"mac": "01:00:00:00:00:01"}, Missing),  # EADDRNOTAVAIL
+            ({"alias": "x" * 256}, Rejected),
+            ({"master": "nowhere"}, Missing),
+            ({"master": "lo"}, Unsupported),
         ],
-        ids=_told,
+        ids=lambda value: "-".join(value) if isinstance(value, dict) else value.__name__,
     )
-    def test_a_change_is_all_or_nothing(self, place: Place, bad: dict[str, Any]) -> None:
-        """If one field is refused, the others are as they were."""
+    def test_a_change_is_all_or_nothing(
+        self, place: Place, bad: dict[str, Any], cls: type[Exception]
+    ) -> None:
+        """If one field is refused, the others are put back."""
         old = replace(TAP, mac=MAC, mtu=1400)
         add(place, old)
         new = replace(old, **{"mac": _OTHER_MAC, "mtu": 1300, "alias": "new", "group": 5, **bad})
-        refused(place, Change(new, old))
+        before = place.driver.snapshot()
+        assert refused(place, Change(new, old)) is cls
         assert is_there(place, old)
+        assert place.driver.snapshot() == before
 
     def test_why_a_change_is_refused(self, place: Place) -> None:
-        """A value no link can have is ``Rejected``; a master that is not there, ``Missing``."""
+        """An impossible value is ``Rejected``; a missing master is ``Missing``."""
         add(place, TAP)
         assert refused(place, Change(replace(TAP, mtu=1), TAP)) is Rejected
         assert refused(place, Change(replace(TAP, master="nowhere"), TAP)) is Missing
         assert refused(place, Change(replace(TAP, alias="x" * 256), TAP)) is Rejected
 
     def test_a_gateway_that_cannot_be_changes_nothing(self, place: Place) -> None:
-        """A route stays as it was when its new gateway is refused."""
+        """If a new gateway is refused, the route stays as it was."""
         old = route("10.3.0.0/24", "192.0.2.9")
         add(place, old)
         for gateway in ("172.16.0.1", "2001:db8::9"):

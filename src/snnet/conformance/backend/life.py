@@ -1,4 +1,4 @@
-"""The driver among other drivers, threads, event loops and forks, and what it leaves behind."""
+"""The driver among other drivers, threads, event loops and forks; what it leaves behind."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from snnet.contract import (
 from .base import BackendTests, is_there, link
 from .nouns import BRIDGE, TAP, VETH
 from .place import Place
-from .steps import PATIENCE, add, do, need, remove
+from .steps import PATIENCE, add, do, need, remove, within_patience
 
 _THREADS = 8
 _EACH = 5
@@ -40,7 +40,7 @@ _ROUNDS = 3
 
 class LifeTests(BackendTests):
     def test_another_driver_sees_the_same(self, place: Place) -> None:
-        """All state is the host's: a second driver finds, changes and removes it."""
+        """All state is on the host: a second driver finds, changes and removes it."""
         add(place, BRIDGE, TAP)
         with place.another() as other:
             assert other.snapshot() == place.driver.snapshot()
@@ -53,7 +53,7 @@ class LifeTests(BackendTests):
         assert place.driver.find(TAP) is None
 
     def test_closing_changes_nothing(self, place: Place) -> None:
-        """It may be repeated, and what the driver made is still there."""
+        """Closing may be repeated, and what the driver made stays."""
         with place.another() as other:
             need(place, BRIDGE, TAP)
             assert other.apply([Add(BRIDGE), Add(TAP)]).errors == {}
@@ -63,22 +63,25 @@ class LifeTests(BackendTests):
         assert is_there(place, TAP)
 
     def test_opening_changes_nothing(self, place: Place) -> None:
-        """Neither does closing a driver that was never asked anything."""
+        """Opening and closing a driver changes nothing."""
         before = place.driver.snapshot()
         with place.another():
             pass
         assert place.driver.snapshot() == before
 
     def test_no_descriptor_is_left(self, place: Place) -> None:
-        """Whatever the driver did, once it is closed the process has as many as before."""
+        """A closed driver leaves no descriptor and no thread in the process.
+
+        What the process opens only once, at the first use, does not count.
+        """
         need(place, TAP, VETH)
-        _use(place)  # what the process opens once and for all is open
-        before = _open_files()
+        _use(place)  # now open: what the process opens only once
+        before = _open_files(), threading.active_count()
         _use(place)
-        assert _open_files() == before
+        assert (_open_files(), threading.active_count()) == before
 
     def test_descriptors_do_not_grow(self, place: Place) -> None:
-        """A driver may hold a few, however long it is used."""
+        """A driver may keep a few descriptors; the number does not grow with use."""
         need(place, TAP)
         tap = _with_queues(place.driver)
         counts = []
@@ -93,7 +96,7 @@ class LifeTests(BackendTests):
     # -- threads ----------------------------------------------------------------------
 
     def test_threads_work_side_by_side(self, place: Place) -> None:
-        """Many add, find and remove ports of one bridge, and none is in another's way."""
+        """Many threads add, find and remove ports of one bridge without affecting each other."""
         add(place, BRIDGE)
         need(place, TAP)
 
@@ -115,7 +118,7 @@ class LifeTests(BackendTests):
         assert left == {f"t{number}-0" for number in range(_THREADS)}
 
     def test_of_many_who_add_one_link_one_wins(self, place: Place) -> None:
-        """The others are told that it ``Exists``."""
+        """One thread adds the link; the others get ``Exists``."""
         need(place, TAP)
 
         def work(number: int) -> Outcome:
@@ -130,7 +133,7 @@ class LifeTests(BackendTests):
     # -- event loops and forks ----------------------------------------------------------
 
     def test_inside_a_running_event_loop(self, place: Place) -> None:
-        """It works there, blocking, and in a thread of the loop's."""
+        """The driver works in a running event loop, blocking it, and in ``asyncio.to_thread``."""
         need(place, TAP)
 
         async def main() -> None:
@@ -144,7 +147,7 @@ class LifeTests(BackendTests):
         assert place.driver.find(TAP) is None
 
     def test_after_a_fork(self, place: Place) -> None:
-        """Parent and child go on with the same driver, side by side."""
+        """After a fork, parent and child can both use the driver."""
         add(place, Tap(name="before"))
         child = _fork(lambda: _childs_work(place.driver))
         add(place, Tap(name="parent"))
@@ -157,10 +160,11 @@ class LifeTests(BackendTests):
     # -- watching -----------------------------------------------------------------------
 
     def test_links_are_watched(self, place: Place) -> None:
-        """Links that come, change or go are told, whoever does it."""
+        """A watch reports links that appear, change or go, whatever causes it."""
         need(place, TAP)
+        before = place.names()
         with _watch(place) as watch:
-            assert watch.read(0) == []
+            assert _news(watch, before) == []
             add(place, TAP)
             index = link(place, Tap, "tap").index
             assert _heard(watch, LinkEvent("tap", index, False))
@@ -175,23 +179,40 @@ class LifeTests(BackendTests):
             assert _heard(watch, LinkEvent("theirs", index, True))
 
     def test_a_watch_begins_when_it_is_opened(self, place: Place) -> None:
-        """What came before is no news; each watch has events of its own."""
-        add(place, BRIDGE)
+        """A watch reports only later events; each watch has its own."""
+        before = place.names()
+        add(place, replace(BRIDGE, up=False))
         with _watch(place) as first, _watch(place) as second:
-            assert first.read(0) == []
+            assert _news(first, before) == []
             add(place, TAP)
             for watch in (first, second):
                 assert _heard(watch, LinkEvent("tap", link(place, Tap, "tap").index, False))
 
-    def test_a_watch_waits_as_long_as_it_is_told(self, place: Place) -> None:
-        """And no longer; an empty list means that none came."""
+    def test_a_watch_waits_up_to_its_timeout(self, place: Place) -> None:
+        """``read`` waits up to its timeout; an empty list means that nothing came."""
         with _watch(place) as watch:
+
+            def waits() -> bool:
+                start = time.monotonic()
+                return watch.read(0.05) == [] and 0.04 < time.monotonic() - start < PATIENCE
+
+            assert within_patience(waits)  # the host's own links may come up meanwhile
+
+    def test_a_watch_wakes_when_something_comes(self, place: Place) -> None:
+        """``read`` returns as soon as there is an event, long before its timeout."""
+        before = place.names()
+        with _watch(place) as watch:
+            timer = threading.Timer(0.1, place.make_bridge, ["theirs"])
             start = time.monotonic()
-            assert watch.read(0.05) == []
-            assert 0.04 < time.monotonic() - start < PATIENCE
+            timer.start()
+            while not (heard := _news(watch, before, 2 * PATIENCE)):
+                assert time.monotonic() - start < PATIENCE
+            assert {event.name for event in heard} == {"theirs"}
+            assert time.monotonic() - start < PATIENCE
+            timer.join()
 
     def test_a_watch_closes_more_than_once(self, place: Place) -> None:
-        """The links stay as they are."""
+        """Closing a watch may be repeated, and changes no link."""
         before = place.driver.snapshot()
         watch = _watch(place)
         watch.close()
@@ -200,7 +221,7 @@ class LifeTests(BackendTests):
 
 
 def _use(place: Place) -> None:
-    """Have one more driver do a bit of everything, well and badly, and close it."""
+    """Open one more driver, use it with and without success, and close it."""
     with place.another() as driver:
         tap = _with_queues(driver)
         for _ in range(3):
@@ -208,6 +229,8 @@ def _use(place: Place) -> None:
             assert outcome.done == {0, 1}
             outcome.close_fds()
             assert driver.apply([Add(replace(TAP, queues=3))]).error is not None
+            too_many = driver.apply([Add(Tap(name="t", queues=257, multi_queue=True))])
+            assert (too_many.done, too_many.fds) == (set(), {})
             assert driver.apply([Add(Tap(name="t", master="nowhere"))]).error is not None
             driver.snapshot()
             driver.find(VETH)
@@ -221,7 +244,7 @@ def _use(place: Place) -> None:
 
 
 def _with_queues(driver: Driver) -> Tap:
-    """A tap that comes with descriptors, where the driver has such."""
+    """Return a tap that comes with descriptors, if the driver has such taps."""
     several = replace(TAP, queues=2, multi_queue=True)
     return several if driver.missing(several) is None else TAP
 
@@ -231,7 +254,7 @@ def _open_files() -> int:
 
 
 def _in_threads(work: Callable[[int], Any]) -> list[Any]:
-    """What each of the threads returned; an exception is returned as well."""
+    """Return the result of each thread; raise the first exception."""
     results: list[Any] = [None] * _THREADS
 
     def run(number: int) -> None:
@@ -252,7 +275,7 @@ def _in_threads(work: Callable[[int], Any]) -> list[Any]:
 
 
 def _fork(work: Callable[[], None]) -> Callable[[], str]:
-    """Do the work in a child; what is returned waits for it and tells what it raised."""
+    """Do the work in a child; return a function that waits for it and returns its error."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -293,8 +316,13 @@ def _watch(place: Place) -> Watch:
         pytest.xfail(f"declared gap: {error}")
 
 
+def _news(watch: Watch, before: set[str], timeout: float = 0) -> list[LinkEvent]:
+    """Read once; leave out events of links that were there before: they may come up late."""
+    return [event for event in watch.read(timeout) if event.name not in before]
+
+
 def _heard(watch: Watch, wanted: LinkEvent) -> bool:
-    """Whether the event comes before our patience ends."""
+    """Whether the event arrives within ``PATIENCE``."""
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         if wanted in watch.read(0.05):

@@ -1,4 +1,4 @@
-"""What links do: bridges and their ports, both ends of a veth, macvtaps, taps."""
+"""Links: bridges and their ports, both ends of a veth, macvtaps, taps."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from snnet.contract import (
     Bridge,
     Busy,
     Change,
+    Exists,
     Link,
     Macvtap,
     Missing,
@@ -32,7 +33,7 @@ _FIRST_MACVTAP = 1 << 20
 
 class BridgeTests(BackendTests):
     def test_a_bridge_keeps_what_it_was_given(self, place: Place) -> None:
-        """Its MAC and MTU do not follow its ports once they are given."""
+        """A bridge that was given MAC and MTU keeps them, whatever its ports have."""
         add(place, BRIDGE)
         port = Tap(name="t", mac=_LOW_MAC, mtu=1000, master="br")
         add(place, port)
@@ -42,13 +43,16 @@ class BridgeTests(BackendTests):
 
     @pytest.mark.parametrize("mtu", [68, 1500, 65535])
     def test_a_bridge_keeps_any_mtu(self, place: Place, mtu: int) -> None:
-        """The one that it would have by itself, too."""
+        """A given MTU stays even if it is the one that the kernel would choose."""
         bridge = replace(BRIDGE, mtu=mtu)
-        add(place, bridge, Tap(name="t", mtu=1000, master="br"))
+        port = Tap(name="t", mac=_LOW_MAC, mtu=1000, master="br")
+        add(place, bridge, port)
+        assert is_there(place, bridge)
+        remove(place, port)
         assert is_there(place, bridge)
 
     def test_a_bridge_keeps_what_it_was_changed_to(self, place: Place) -> None:
-        """Given later, MAC and MTU stay as well."""
+        """MAC and MTU that are set later stay too."""
         old = Bridge(name="br")
         new = replace(old, mac=BRIDGE.mac, mtu=1450)
         add(place, old)
@@ -57,7 +61,7 @@ class BridgeTests(BackendTests):
         assert is_there(place, new)
 
     def test_a_bridge_follows_its_ports(self, place: Place) -> None:
-        """Left to the kernel, it has the lowest MAC and the smallest MTU of its ports."""
+        """By default a bridge has the lowest MAC and the smallest MTU of its ports."""
         add(place, Bridge(name="br"))
         add(place, Tap(name="t0", mac=_LOW_MAC, mtu=1400, master="br"))
         add(place, Tap(name="t1", mac=MAC, mtu=1300, master="br"))
@@ -65,14 +69,14 @@ class BridgeTests(BackendTests):
         assert (found.mac, found.mtu) == (_LOW_MAC, 1300)
 
     def test_ports_outlive_their_bridge(self, place: Place) -> None:
-        """They are nobody's ports then."""
+        """When a bridge is removed its ports stay, without a master."""
         add(place, BRIDGE, replace(TAP, master="br"), replace(VETH, master="br"))
         remove(place, BRIDGE)
         assert is_there(place, TAP)
         assert is_there(place, VETH)
 
     def test_a_port_changes_bridges(self, place: Place) -> None:
-        """From one to another in one step."""
+        """One Change moves a port from one bridge to another."""
         old = replace(TAP, master="br")
         add(place, BRIDGE, Bridge(name="br2"), old)
         new = replace(old, master="br2")
@@ -80,28 +84,30 @@ class BridgeTests(BackendTests):
         assert is_there(place, new)
 
     def test_an_index_asked_for(self, place: Place) -> None:
-        """``index`` is the link's ifindex, unless another link has it."""
+        """``index`` becomes the ifindex of the link; a taken one is refused."""
         need(place, BRIDGE)
         add(place, replace(BRIDGE, index=777))
         assert link(place, Bridge, "br").index == 777
         assert refused(place, Add(Bridge(name="br2", index=777))) is not None
         assert is_gone(place, Bridge(name="br2"))
 
-    @pytest.mark.parametrize("noun", [BRIDGE, MACVTAP], ids=lambda noun: noun.kind)
+    @pytest.mark.parametrize(
+        "noun", [BRIDGE, Bridge(name="br"), Bridge(name="br", mtu=1280), MACVTAP], ids=described
+    )
     def test_no_link_local_address(self, place: Place, noun: Link) -> None:
-        """Without ``link_local`` the host has no IPv6 address of its own making there."""
+        """Without ``link_local`` the link gets no IPv6 link-local address."""
         other = replace(noun, name="with", mac="02:00:00:00:00:77", link_local=True)  # type: ignore[call-arg]
         add(place, noun, other)
         for name in (noun.name, "with"):
-            if noun is BRIDGE:
+            if isinstance(noun, Bridge):
                 _give_carrier(place, name)
-        if place.link_locals:  # the one that came up last has it, so the first one would, too
+        if place.link_locals:  # the later link has one, so the first would have one too
             assert within_patience(lambda: place.link_local_addresses("with") != [])
         assert place.link_local_addresses(noun.name) == []
         assert "addrgenmode none" in (place.description(noun.name) or "addrgenmode none")
 
     def test_small_links_have_no_ipv6_at_all(self, place: Place) -> None:
-        """With an MTU below 1280 (RFC 8200, 5) there is nothing to be kept off, and no error."""
+        """With an MTU below 1280 there is no IPv6 (RFC 8200, 5), and that is no error."""
         small = replace(BRIDGE, mtu=1279)
         add(place, small)
         assert is_there(place, small)
@@ -109,7 +115,7 @@ class BridgeTests(BackendTests):
 
 class VethTests(BackendTests):
     def test_both_ends_are_born_together(self, place: Place) -> None:
-        """The other end is as the noun says, and each knows the other."""
+        """The peer has the values of the noun, and each end knows the other."""
         add(place, Veth(name="near", peer="far", peer_mac=MAC, peer_mtu=1300, mtu=1400))
         near, far = link(place, Veth, "near"), link(place, Veth, "far")
         assert (near.peer, near.mtu, near.group) == ("far", 1400, LINK_GROUP)
@@ -117,7 +123,7 @@ class VethTests(BackendTests):
 
     @pytest.mark.parametrize("end", ["near", "far"])
     def test_both_ends_die_together(self, place: Place, end: str) -> None:
-        """Whichever is removed, as it is found."""
+        """Removing either end, as it is found, removes both."""
         before = place.names()
         add(place, VETH)
         remove(place, link(place, Veth, end))
@@ -125,16 +131,17 @@ class VethTests(BackendTests):
         assert is_gone(place, VETH)
 
     def test_both_ends_in_one_batch(self, place: Place) -> None:
-        """The second end went with the first one: ``Missing``."""
-        add(place, VETH)
+        """The second end goes with the first one: ``Missing``."""
+        add(place, BRIDGE, VETH)
         far = link(place, Veth, "far")
-        outcome = place.driver.apply([Remove(VETH), Remove(far)])
-        assert outcome.done == {0}
-        assert isinstance(outcome.errors[1], Missing)
+        outcome = place.driver.apply([Remove(BRIDGE), Remove(VETH), Remove(far)])
+        assert outcome.done == {0, 1}
+        assert isinstance(outcome.errors[2], Missing)
 
     def test_an_end_that_has_moved_away(self, place: Place) -> None:
-        """The end that stays is the same link as before, changes and goes."""
+        """When the peer has moved away, the other end is still found, changed and removed."""
         add(place, VETH)
+        assert link(place, Veth, "near").peer == "far"
         place.move_veth("far")
         assert link(place, Veth, "near").peer is None
         assert is_there(place, VETH)
@@ -144,21 +151,21 @@ class VethTests(BackendTests):
 
 
 class MacvtapTests(BackendTests):
-    def test_an_index_out_of_everybodys_way(self, place: Place) -> None:
-        """Left to the driver, it is 2**20 or more, and each has its own."""
+    def test_each_has_a_high_index_of_its_own(self, place: Place) -> None:
+        """The driver gives each macvtap an index of its own, of 2**20 or more."""
         add(place, MACVTAP, Macvtap(name="mv2", lower=UPLINK))
         indexes = {link(place, Macvtap, name).index for name in ("mv", "mv2")}
         assert len(indexes) == 2
         assert min(indexes) >= _FIRST_MACVTAP
 
     def test_an_index_asked_for_is_given(self, place: Place) -> None:
-        """Then it is the noun's, for it names the device /dev/tap<index>."""
+        """A given index is used, because it names the device /dev/tap<index>."""
         wanted = replace(MACVTAP, index=_FIRST_MACVTAP + 4711)
         add(place, wanted)
         assert link(place, Macvtap, "mv").index == wanted.index
 
     def test_one_mac_once_on_a_lower_link(self, place: Place) -> None:
-        """A second one with the same MAC is ``Busy``, and so is one with the lower link's own."""
+        """A MAC that a second macvtap or the lower link has is ``Busy``."""
         add(place, MACVTAP, PAIR)
         before = place.names()
         assert refused(place, Add(replace(MACVTAP, name="mv2"))) is Busy
@@ -168,7 +175,7 @@ class MacvtapTests(BackendTests):
         add(place, replace(MACVTAP, name="mv2", lower="low"))
 
     def test_it_dies_with_its_lower_link(self, place: Place) -> None:
-        """And leaves it alone when it goes itself."""
+        """A macvtap goes with its lower link, and leaves it in place when removed itself."""
         on_pair = replace(MACVTAP, lower="low")
         add(place, PAIR, on_pair)
         remove(place, on_pair)
@@ -180,13 +187,21 @@ class MacvtapTests(BackendTests):
 
 class TapTests(BackendTests):
     def test_one_queue_has_no_descriptor(self, place: Place) -> None:
-        """Whoever runs the guest opens it by its name."""
+        """A tap with one queue has no descriptor: it is opened by its name."""
         assert add(place, TAP).fds == {}
         assert add(place, Tap(name="many", multi_queue=True)).fds == {}
         assert link(place, Tap, "many").multi_queue
 
+    @pytest.mark.parametrize("vnet_header", [False, True])
+    def test_a_guest_opens_it_by_its_name(self, place: Place, vnet_header: bool) -> None:
+        """A guest may open it with or without a virtio-net header; the tap does not change."""
+        tap = replace(TAP, mac="fe:00:00:00:00:01", mtu=1400)
+        add(place, tap)
+        place.open_tap("tap", vnet_header=vnet_header)
+        assert is_there(place, tap)
+
     def test_a_descriptor_a_queue(self, place: Place) -> None:
-        """Several queues come as descriptors, close-on-exec, owned by who asked."""
+        """Each of several queues has a descriptor: close-on-exec, owned by the caller."""
         tap = replace(TAP, queues=4, multi_queue=True)
         outcome = add(place, tap)
         try:
@@ -197,28 +212,31 @@ class TapTests(BackendTests):
                 assert not os.get_inheritable(fd)
                 assert place.tap_of(fd) in ("tap", None)
             assert is_there(place, tap)
+            assert link(place, Tap, "tap").queues == 4
         finally:
             outcome.close_fds()
         assert is_there(place, tap), "it is persistent"
 
     def test_queues_make_it_multi_queue(self, place: Place) -> None:
-        """More than one queue is said by ``queues`` alone."""
+        """More than one queue implies ``multi_queue``."""
         add(place, replace(TAP, queues=2)).close_fds()
         assert link(place, Tap, "tap").multi_queue
 
     def test_descriptors_come_with_the_others_errors(self, place: Place) -> None:
-        """What was made before an error is told, descriptors included."""
+        """Descriptors are handed out even if a later operation fails."""
         tap = replace(TAP, queues=2, multi_queue=True)
         need(place, tap)
         outcome = place.driver.apply([Add(tap), Add(tap)])
         assert outcome.done == {0}
+        assert isinstance(outcome.error, Exists)
         assert len(outcome.fds["tap"]) == 2
+        assert refused(place, Add(TAP)) is Exists
         outcome.close_fds()
         assert outcome.fds == {}
 
     @pytest.mark.parametrize("noun", [Tap(name="r"), Veth(name="r", peer="far")], ids=described)
     def test_the_host_answers_for_others(self, place: Place, noun: Link) -> None:
-        """With ``proxy_arp``: at once, and without an address of its own making."""
+        """With ``proxy_arp`` the host answers at once, and has no link-local address there."""
         need(place, noun)
         add(place, replace(noun, proxy_arp=True))  # type: ignore[call-arg]
         assert place.setting("net.ipv4.conf.r.proxy_arp") == "1"
@@ -233,19 +251,19 @@ class TapTests(BackendTests):
 
     @pytest.mark.parametrize("noun", [Tap(name="r.7"), Veth(name="r.7", peer="far")], ids=described)
     def test_the_host_answers_on_links_with_dots(self, place: Place, noun: Link) -> None:
-        """A dot in the name of a link is no dot of the parameter's (sysctl(8))."""
+        """A dot in the name of a link is a slash in its parameters (sysctl(8))."""
         add(place, replace(noun, proxy_arp=True))  # type: ignore[call-arg]
         assert place.setting("net.ipv4.conf.r/7.proxy_arp") == "1"
 
     @pytest.mark.parametrize("noun", [Tap(name="r"), Veth(name="r", peer="far")], ids=described)
-    def test_the_host_answers_only_if_told(self, place: Place, noun: Link) -> None:
+    def test_the_host_answers_only_if_asked(self, place: Place, noun: Link) -> None:
         """Without ``proxy_arp`` the link is as the kernel makes it."""
         add(place, noun)
         assert place.setting("net.ipv4.conf.r.proxy_arp") == "0"
 
 
 def _give_carrier(place: Place, bridge: str) -> None:
-    """A port that is up, and so is what it leads to: without one a bridge has no carrier."""
+    """Add a port that is up on both ends: a bridge without one has no carrier."""
     add(place, Veth(name=f"p-{bridge}", peer=f"q-{bridge}", master=bridge))
     far = link(place, Veth, f"q-{bridge}")
     do(place, Change(replace(far, up=True), far))

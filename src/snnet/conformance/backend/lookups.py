@@ -1,4 +1,4 @@
-"""Finding and listing: by identity, by type, and what nothing is called."""
+"""``find`` and ``snapshot``: by identity, by type, and with impossible names."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ _NONSENSE: tuple[Noun, ...] = (
     Bridge(name="lo more"),
     *(address("10.0.0.1/24", name) for name in ("", "nothing", "x" * 1000, "a\0b", "lo")),
     *(Route(destination=_NET, link=name) for name in ("", "nothing", "a\0b", "\udcff")),
-    *(neighbour("10.0.0.1", name=name) for name in ("", "nothing", "x" * 1000, "lo")),
+    *(neighbour("10.0.0.1", name=name) for name in ("", "nothing", "a\0b", "x" * 1000, "lo")),
     *(proxy("10.0.0.1", name) for name in ("", "nothing", "a\0b", "lo")),
     *(Fdb(link="mesh", mac=mac, remote=_NOBODY) for mac in ("", "nonsense", "02:00", "\0")),
     *(Fdb(link=name, mac=MAC, remote=_NOBODY) for name in ("", "nothing", "lo", "a\0b")),
@@ -70,7 +70,7 @@ _NONSENSE: tuple[Noun, ...] = (
     Zone(owner="cn:kit", zone="nothing"),
     DhcpScope(link="lo", subnet=IPv4Network("10.0.0.0/24"), mtu=1500),
 )
-"""Nouns that name no object, or that no backend carries."""
+"""Nouns with impossible names, and nouns that no backend carries."""
 
 
 class LookUpTests(BackendTests):
@@ -79,13 +79,13 @@ class LookUpTests(BackendTests):
         check_host(place.driver)
 
     def test_what_nothing_is_called(self, place: Place) -> None:
-        """A name that no object can have is not found, and nothing is raised for it."""
+        """A name that no object can have is not found, and raises nothing."""
         add(place, MESH)
         wrong = [(noun, said) for noun in _NONSENSE if (said := _said_of(place.driver, noun))]
         assert wrong == []
 
     def test_only_the_identity_says_which_object_is_meant(self, place: Place) -> None:
-        """What else the noun of a question says has no effect on the answer."""
+        """``find`` looks at the identity only, not at the other fields of the noun."""
         add(place, MESH, replace(TAP, master=None))
         for noun in (
             Link(name=TAP.name),
@@ -97,7 +97,7 @@ class LookUpTests(BackendTests):
             assert (found.name, found.alias) == (TAP.name, TAP.alias)
 
     def test_a_listing_and_a_look_up_say_the_same(self, place: Place) -> None:
-        """Whatever is listed is found by its identity, and equal."""
+        """``find`` returns every noun that ``snapshot`` lists, with equal values."""
         add(place, *_RICH)
         listed = place.driver.snapshot()
         assert {noun.key for noun in _RICH} <= listed.keys()
@@ -106,7 +106,7 @@ class LookUpTests(BackendTests):
             assert place.driver.find(noun) == noun
 
     def test_listings_by_type(self, place: Place) -> None:
-        """Those of the types asked for and of their subclasses, and no others."""
+        """``snapshot`` lists the requested types and their subclasses, and no others."""
         add(place, *_RICH)
         everything = place.driver.snapshot()
         for types in _TYPES:
@@ -116,12 +116,12 @@ class LookUpTests(BackendTests):
             assert place.driver.snapshot(iter(types)) == wanted
 
     def test_an_empty_host_has_its_own_links(self, place: Place) -> None:
-        """A loopback, the uplink and its far end: all that a host has before anything is made."""
+        """Before anything is added, the loopback and the uplink are listed."""
         assert {"lo", "eth0"} <= {key[1] for key in place.driver.snapshot([Link])}
         assert place.driver.snapshot([Tap, Vxlan, Route, Neighbour]) == {}
 
     def test_what_a_listing_holds_stays_as_it_was(self, place: Place) -> None:
-        """It is the host at that moment, not a view of it."""
+        """A snapshot is a copy: later changes do not alter it."""
         before = place.driver.snapshot()
         copy = dict(before)
         add(place, *_RICH)
@@ -130,7 +130,7 @@ class LookUpTests(BackendTests):
         assert all(is_there(place, noun) for noun in _RICH)
 
     def test_a_dump_tells_of_everything(self, place: Place) -> None:
-        """A line for each noun, for people."""
+        """``dump`` has a line for each noun, for people."""
         add(place, *_RICH)
         text = place.driver.dump()
         for noun in place.driver.snapshot().values():
@@ -138,7 +138,7 @@ class LookUpTests(BackendTests):
 
 
 def _said_of(driver: Driver, noun: Noun) -> object:
-    """What was found or raised that should not have been."""
+    """Return what was found or raised and should not have been."""
     try:
         return driver.find(noun)
     except Exception as error:

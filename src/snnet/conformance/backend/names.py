@@ -13,16 +13,18 @@ from snnet.contract import (
     InvalidRequest,
     Link,
     Macvtap,
+    Missing,
     Rejected,
+    Remove,
     Tap,
     Veth,
     Vxlan,
 )
 
-from .base import BackendTests, is_there
-from .nouns import ALIAS, LINKS, V4, described
+from .base import BackendTests, is_gone, is_there
+from .nouns import ALIAS, BRIDGE, LINKS, V4, described
 from .place import UPLINK, Place
-from .steps import add, need, refused
+from .steps import add, as_stranger, need, refused
 
 _ONE_OF_A_KIND: tuple[Link, ...] = (
     Bridge(name="l"),
@@ -40,7 +42,7 @@ kinds = pytest.mark.parametrize("noun", _ONE_OF_A_KIND, ids=described)
 class NameTests(BackendTests):
     @kinds
     def test_a_name_of_15_bytes_and_no_more(self, place: Place, noun: Link) -> None:
-        """The longest name is taken whole; a longer one is refused, never cut."""
+        """A name of 15 bytes is used whole; a longer one is refused, never cut."""
         need(place, noun)
         long = "n" * NAME_MAX
         before = place.names()
@@ -52,7 +54,7 @@ class NameTests(BackendTests):
 
     @kinds
     def test_what_is_no_name(self, place: Place, noun: Link) -> None:
-        """What the kernel takes for no name, or for a pattern of names, is refused."""
+        """An invalid name, and a pattern like ``tap%d``, is refused."""
         need(place, noun)
         before = place.names()
         for name in _NO_NAMES:
@@ -60,7 +62,7 @@ class NameTests(BackendTests):
         assert place.names() == before
 
     def test_the_name_of_a_peer(self, place: Place) -> None:
-        """It has the same limits; with it the whole pair is refused."""
+        """The peer's name has the same limits; if it is refused, neither end is made."""
         need(place, Veth(name="v", peer="p"))
         before = place.names()
         for name in ("p" * (NAME_MAX + 1), "a/b", "x%d"):
@@ -69,7 +71,7 @@ class NameTests(BackendTests):
 
     @pytest.mark.parametrize("noun", LINKS, ids=described)
     def test_an_alias_of_255_bytes_and_no_more(self, place: Place, noun: Link) -> None:
-        """Bytes count, not letters; a link whose alias is too long is not made at all."""
+        """The limit counts bytes; a link whose alias is too long is not made."""
         need(place, noun)
         before = place.names()
         for alias in ("x" * 256, "ü" * 128):
@@ -79,9 +81,17 @@ class NameTests(BackendTests):
         assert is_there(place, replace(noun, alias=ALIAS))
         assert len(ALIAS.encode()) == 255
 
+    def test_an_alternative_name_is_not_the_name(self, place: Place) -> None:
+        """A link is found by its name only, not by an ``altname`` (ip-link(8))."""
+        add(place, BRIDGE)
+        as_stranger(place, "link property add dev br altname other")
+        assert is_gone(place, Bridge(name="other"))
+        assert refused(place, Remove(replace(BRIDGE, name="other"))) is Missing
+        assert is_there(place, BRIDGE)
+
     @pytest.mark.parametrize("alias", ["ü" * 127, " ", "-x", "a  b ", "#", "alias"])
     def test_odd_aliases(self, place: Place, alias: str) -> None:
-        """An alias is bytes to everybody: nothing in it is read or trimmed."""
+        """An alias is stored byte by byte: nothing in it is interpreted or trimmed."""
         tap = Tap(name="t", alias=alias)
         add(place, tap)
         assert is_there(place, tap)

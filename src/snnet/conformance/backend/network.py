@@ -1,4 +1,4 @@
-"""What stands beside links, and goes with them."""
+"""Addresses, routes, neighbours, paths and kernel parameters."""
 
 from __future__ import annotations
 
@@ -9,15 +9,19 @@ import pytest
 
 from snnet.contract import (
     Add,
+    Address,
     Bridge,
     Change,
     Exists,
+    Fdb,
     InvalidRequest,
     Missing,
+    Neighbour,
     Noun,
     Path,
     Rejected,
     Remove,
+    Route,
     Sysctl,
     Unsupported,
 )
@@ -29,6 +33,7 @@ from .nouns import (
     MESH,
     MESH6,
     MULTIPOINT,
+    VXLAN,
     address,
     described,
     fdb,
@@ -37,7 +42,7 @@ from .nouns import (
     route,
 )
 from .place import ADDRESS, ADDRESS6, UPLINK, Place
-from .steps import add, do, need, refused, remove
+from .steps import add, as_stranger, do, need, refused, remove, within_patience
 
 _FORWARDING = "net.ipv4.ip_forward"
 _PATH = Path(remote=ip_address("192.0.2.10"), link=UPLINK, source=ADDRESS.ip)
@@ -50,10 +55,22 @@ _WAYS = (
     ("2001:db8::10", UPLINK, "2001:db8::11"),
     ("2001:db8:3::9", UPLINK, "2001:db8::11"),
 )
-"""Where to, by which link, from which address."""
+"""Destination, link, source address."""
 _FORWARD = Sysctl(name=_FORWARDING, value="0")
 _UNKNOWN = ("net.no.such", "net.ipv4.conf.nowhere.forwarding", "net.ipv4.ip_forward.x")
-_OUTSIDE = ("kernel.hostname", "vm.swappiness", "net.../..kernel.hostname", "net", "", "/", ".")
+_OUTSIDE = (
+    "kernel.hostname",
+    "vm.swappiness",
+    "net.../..kernel.hostname",
+    "net",
+    "net.ipv4.route",
+    "net.ipv4.*forward",
+    "net.ipv4.ip_forward=1",
+    "net.ipv4.ip_forward \0",
+    "",
+    "/",
+    ".",
+)
 _ON_BRIDGE: tuple[Noun, ...] = (
     address("10.1.0.1/24", "br"),
     address("fd01::1/64", "br"),
@@ -69,7 +86,7 @@ _ON_BRIDGE: tuple[Noun, ...] = (
 
 class NetworkTests(BackendTests):
     def test_what_hangs_on_a_link_dies_with_it(self, place: Place) -> None:
-        """Addresses, routes, neighbours and proxies go unasked."""
+        """Addresses, routes, neighbours and proxies go with their link."""
         before = place.driver.snapshot()
         add(place, BRIDGE, *_ON_BRIDGE)
         remove(place, BRIDGE)
@@ -88,7 +105,7 @@ class NetworkTests(BackendTests):
     def test_what_hangs_on_a_tunnel_dies_with_it(
         self, place: Place, noun: Noun, hanging: Noun
     ) -> None:
-        """So do forwarding entries, and neighbours of a multipoint tunnel."""
+        """So do fdb entries, and neighbours of a multipoint tunnel."""
         before = place.driver.snapshot()
         add(place, noun, hanging)
         remove(place, noun)
@@ -98,7 +115,7 @@ class NetworkTests(BackendTests):
         assert is_gone(place, hanging)
 
     def test_removed_one_by_one(self, place: Place) -> None:
-        """In reverse, each by itself, and the link is as before."""
+        """Removed one by one in reverse, they leave the link as it was."""
         add(place, BRIDGE)
         before = place.driver.snapshot()
         add(place, *_ON_BRIDGE)
@@ -106,7 +123,7 @@ class NetworkTests(BackendTests):
         assert place.driver.snapshot() == before
 
     def test_one_route_a_destination(self, place: Place) -> None:
-        """Another link or gateway makes no second one: ``Exists``."""
+        """A destination has one route: another link or gateway is ``Exists``."""
         old = route("10.3.0.0/24", "192.0.2.9")
         add(place, BRIDGE, old)
         for other in (
@@ -118,20 +135,20 @@ class NetworkTests(BackendTests):
         assert is_there(place, old)
 
     def test_a_route_by_another_gateway_is_another_one(self, place: Place) -> None:
-        """To remove it is ``Missing``, and the one that is there stays."""
+        """Removing a route with another gateway is ``Missing``; the existing route stays."""
         old = route("10.3.0.0/24", "192.0.2.9")
         add(place, old)
         assert refused(place, Remove(replace(old, gateway=ip_address("192.0.2.8")))) is Missing
 
     def test_a_route_of_another_maker_is_another_one(self, place: Place) -> None:
-        """To remove it is ``Missing``, and the one that is there stays."""
+        """Removing a route with another protocol is ``Missing``; the existing route stays."""
         old = route("10.3.0.0/24", "192.0.2.9")
         add(place, old)
         assert refused(place, Remove(replace(old, protocol=115))) is Missing
 
     @pytest.mark.parametrize("cidr", ["10.1.0.0/24", "fd01::/64"])
     def test_a_route_beside_the_connected_one(self, place: Place, cidr: str) -> None:
-        """Where both can be, ours goes and the kernel's stays."""
+        """Where a route beside the connected one is possible, only ours is removed."""
         network = ip_network(cidr)
         add(place, address(f"{network[1]}/{network.prefixlen}"))
         there, ours = place.driver.snapshot(), route(cidr)
@@ -143,13 +160,45 @@ class NetworkTests(BackendTests):
             remove(place, ours)
         assert place.driver.snapshot() == there
 
+    def test_a_route_of_another_metric_is_another_one(self, place: Place) -> None:
+        """It is not found; to remove the noun is ``Missing``, and the foreign route stays."""
+        ours = route("10.5.0.0/24")
+        need(place, ours)
+        as_stranger(place, f"route add 10.5.0.0/24 dev {UPLINK} metric 50")
+        assert is_gone(place, ours)
+        assert refused(place, Remove(ours)) is Missing
+        as_stranger(place, f"route delete 10.5.0.0/24 dev {UPLINK} metric 50")
+
+    @pytest.mark.parametrize("ip", ["192.0.2.9", "2001:db8::9"])
+    def test_a_learned_neighbour_gives_way(self, place: Place, ip: str) -> None:
+        """A learned neighbour is not found and cannot be removed; Add replaces it."""
+        noun = neighbour(ip)
+        need(place, noun)
+        as_stranger(place, f"neigh add {ip} lladdr 02:00:00:00:00:aa dev {UPLINK} nud stale")
+        assert is_gone(place, noun)
+        assert refused(place, Remove(noun)) is Missing
+        add(place, noun)
+        assert is_there(place, noun)
+
+    def test_what_the_kernel_makes_by_itself_is_not_listed(self, place: Place) -> None:
+        """Connected routes, link-local addresses and a vxlan's default entry are not listed."""
+        need(place, VXLAN)
+        add(place, replace(BRIDGE, link_local=True), address("10.1.0.1/24", "br"), VXLAN)
+        if place.link_locals:
+            assert within_patience(lambda: place.link_local_addresses(UPLINK) != [])
+        listed = place.driver.snapshot().values()
+        assert [n for n in listed if isinstance(n, (Route, Fdb, Neighbour))] == []
+        addresses = [noun.address.ip for noun in listed if isinstance(noun, Address)]
+        assert [ip for ip in addresses if ip.is_link_local] == []
+        assert ip_address("10.1.0.1") in addresses
+
     def test_an_entry_to_another_remote_is_another_one(self, place: Place) -> None:
-        """To remove it is ``Missing``, and the one that is there stays."""
+        """Removing an entry with another remote is ``Missing``; the existing one stays."""
         add(place, MESH, fdb(MAC, "192.0.2.9"))
         assert refused(place, Remove(fdb(MAC, "192.0.2.8"))) is Missing
 
     def test_objects_on_links_that_are_not_there(self, place: Place) -> None:
-        """Whatever is done to them is ``Missing``."""
+        """Remove and Change on a missing link are ``Missing``."""
         for noun in (
             address("10.1.0.1/24", "nowhere"),
             route("10.2.0.0/24", name="nowhere"),
@@ -165,7 +214,7 @@ class NetworkTests(BackendTests):
                 assert refused(place, Change(noun, noun)) is Missing, noun
 
     def test_what_others_set_up_is_listed(self, place: Place) -> None:
-        """The uplink's addresses are found though the driver did not make them."""
+        """The addresses of the uplink are found although the driver did not add them."""
         need(place, address("10.1.0.1/24"))
         for noun in (address(str(ADDRESS)), address(str(ADDRESS6))):
             assert is_there(place, noun)
@@ -174,7 +223,7 @@ class NetworkTests(BackendTests):
 
 class PathTests(BackendTests):
     def test_which_way_the_host_would_go(self, place: Place) -> None:
-        """``find`` tells by which link and from which address; no snapshot lists it."""
+        """``find`` returns the link and source address of a path; no snapshot lists paths."""
         need(place, _PATH)
         add(
             place,
@@ -192,7 +241,7 @@ class PathTests(BackendTests):
         assert place.driver.snapshot().keys().isdisjoint(path.key for path in wanted)
 
     def test_there_may_be_no_way(self, place: Place) -> None:
-        """Without a route it is None, until there is one."""
+        """Without a route the path is None."""
         need(place, _PATH)
         for remote, destination in (("198.51.100.9", "0.0.0.0/0"), ("2001:db8:9::9", "::/0")):
             assert place.driver.find(Path(remote=ip_address(remote))) is None
@@ -203,14 +252,14 @@ class PathTests(BackendTests):
             assert place.driver.find(Path(remote=ip_address(remote))) is None
 
     def test_a_route_without_a_source_has_the_links_first_address(self, place: Place) -> None:
-        """An IPv4 route to a link takes the link's first address, wherever it leads."""
+        """An IPv4 route without a source uses the first address of its link."""
         need(place, _PATH)
         add(place, route("203.0.113.0/24"), address("203.0.113.1/24", UPLINK))
         path = Path(remote=ip_address("203.0.113.9"), link=UPLINK, source=ADDRESS.ip)
         assert place.driver.find(path) == path
 
     def test_paths_are_found_and_never_made(self, place: Place) -> None:
-        """A driver that finds them carries them; Add, Change and Remove are ``Unsupported``."""
+        """Paths are carried, but Add, Change and Remove of one are ``Unsupported``."""
         need(place, _PATH)
         found = place.driver.find(_PATH)
         assert found == _PATH
@@ -221,7 +270,7 @@ class PathTests(BackendTests):
 
 class SysctlTests(BackendTests):
     def test_a_parameter_changes_and_back(self, place: Place) -> None:
-        """It is found, changed on the host, and listed as changed."""
+        """A parameter is found, changed on the host, and found as changed."""
         need(place, _FORWARD)
         old = place.driver.find(_FORWARD)
         assert isinstance(old, Sysctl)
@@ -230,16 +279,17 @@ class SysctlTests(BackendTests):
         assert place.setting(_FORWARDING) == new.value
         assert is_there(place, new)
         do(place, Change(old, new))
+        assert is_there(place, old)
         assert place.setting(_FORWARDING) == old.value
 
     def test_the_forwarding_parameters_are_listed(self, place: Place) -> None:
-        """A snapshot has those two of thousands."""
+        """A snapshot contains the two forwarding parameters only."""
         need(place, _FORWARD)
         listed = {key[1] for key in place.driver.snapshot([Sysctl])}
         assert listed == {_FORWARDING, "net.ipv6.conf.all.forwarding"}
 
     def test_a_parameter_of_a_link(self, place: Place) -> None:
-        """It is there while its link is; a slash stands for a dot in the link's name."""
+        """It exists while its link does; a slash stands for a dot in the link's name."""
         need(place, _FORWARD)
         add(place, Bridge(name="br.7"))
         old = Sysctl(name="net.ipv4.conf.br/7.proxy_arp", value="0")
@@ -252,7 +302,7 @@ class SysctlTests(BackendTests):
         assert refused(place, Change(new, old)) is Missing
 
     def test_a_parameter_always_exists(self, place: Place) -> None:
-        """It is never added or removed: ``Unsupported``."""
+        """Add and Remove of a parameter are ``Unsupported``."""
         need(place, _FORWARD)
         noun = replace(_FORWARD, value="1")
         assert refused(place, Add(noun)) is Unsupported
@@ -260,7 +310,7 @@ class SysctlTests(BackendTests):
         assert place.setting(_FORWARDING) == "0"
 
     def test_a_parameter_that_does_not_exist(self, place: Place) -> None:
-        """It is not found, and a Change of it is ``Missing``; it is not made."""
+        """An unknown parameter is not found, and a Change of it is ``Missing``."""
         need(place, _FORWARD)
         for name in _UNKNOWN:
             noun = Sysctl(name=name, value="1")
@@ -269,16 +319,17 @@ class SysctlTests(BackendTests):
             assert place.driver.find(noun) is None
 
     def test_what_is_no_parameter_of_a_namespace(self, place: Place) -> None:
-        """What lies outside /proc/sys/net is neither read nor written."""
+        """Anything outside /proc/sys/net is neither read nor written."""
         need(place, _FORWARD)
         for name in _OUTSIDE:
             noun = Sysctl(name=name, value="1")
             assert place.driver.find(noun) is None
             cls = refused(place, Change(noun, noun))
             assert issubclass(cls, (Unsupported, Missing, InvalidRequest, Rejected)), name
+            assert refused(place, Add(noun)) is Unsupported, name
 
     def test_a_value_that_cannot_be(self, place: Place) -> None:
-        """It is ``Rejected``, and the parameter stays as it was."""
+        """An impossible value is ``Rejected``, and the parameter stays as it was."""
         need(place, _FORWARD)
         for value in ("", "x", "99999999999"):
             wrong = replace(_FORWARD, value=value)

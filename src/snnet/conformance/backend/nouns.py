@@ -1,4 +1,4 @@
-"""The nouns that the tests add: ordinary ones, ones at their limits, and what they stand on."""
+"""The nouns of the tests: ordinary ones, extreme ones, and what they depend on."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from snnet.contract import (
 from .place import UPLINK
 
 LONG = "uplink-0.100_ab"
-"""As long as a link's name may be: 15 bytes."""
+"""A link name of the greatest length: 15 bytes."""
 
 ALIAS = "snnet1 o=cn:kit k=vm \"quoted\" 'twice' \\ $HOME * ü".ljust(254, "-")
-"""As long as an alias may be: 255 bytes, and all that a shell would misread."""
+"""An alias of the greatest length, 255 bytes, with everything that a shell would misread."""
 
 V4: dict[str, Any] = {"local": ip_address("192.0.2.11"), "remote": ip_address("192.0.2.10")}
 V6: dict[str, Any] = {"local": ip_address("2001:db8::11"), "remote": ip_address("2001:db8::10")}
@@ -42,7 +42,7 @@ PORT: dict[str, Any] = {
 }
 MAC = "02:00:00:00:00:0b"
 
-# -- what others stand on ------------------------------------------------------------
+# -- what others depend on -----------------------------------------------------------
 
 BRIDGE = Bridge(name="br", mac="02:00:00:00:00:01", mtu=1450)
 MESH = Vxlan(name="mesh", local=V4["local"], remote=None, vni=9, port=4789, mtu=1450)
@@ -53,7 +53,7 @@ _GROUND: dict[str, Link] = {noun.name: noun for noun in (BRIDGE, MESH, MESH6, MU
 
 
 def ground(noun: Noun) -> list[Noun]:
-    """What must be on the host before the noun: the links it names."""
+    """Return the links that the noun names, which must be on the host before it."""
     names = [getattr(noun, name, None) for name in ("master", "lower", "link")]
     return [_GROUND[name] for name in names if name in _GROUND]
 
@@ -84,6 +84,7 @@ LINKS: tuple[Link, ...] = (
 
 EXTREME_LINKS: tuple[Link, ...] = (
     Bridge(name="plain"),
+    Bridge(name="local", mtu=1500, link_local=True),
     Bridge(name=LONG, alias=ALIAS, mtu=65535, up=False),
     Bridge(name="small", mac="fe:ff:ff:ff:ff:fe", mtu=68),
     Tap(name="plain"),
@@ -104,7 +105,7 @@ EXTREME_LINKS: tuple[Link, ...] = (
 )
 """Values at their limits, and values left to the kernel."""
 
-# -- beside links --------------------------------------------------------------------
+# -- other nouns ---------------------------------------------------------------------
 
 
 def address(text: str, name: str = UPLINK) -> Address:
@@ -171,6 +172,6 @@ EXTREME_BESIDE: tuple[Noun, ...] = (
 
 
 def described(noun: Noun) -> str:
-    """The noun's class and words, as the name of a test."""
+    """Return class and words of the noun, as part of a test's name."""
     text = "".join(letter if letter.isalnum() or letter in ".:-" else "-" for letter in str(noun))
     return f"{type(noun).__name__}:{text[:50]}"

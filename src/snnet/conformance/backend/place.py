@@ -1,4 +1,4 @@
-"""What the backend suite needs to know of the host it works on."""
+"""What the backend suite needs to know about the host it works on."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ ADDRESS6 = IPv6Interface("2001:db8::11/64")
 
 
 class Place(ABC):
-    """A host with a driver open on it, and a stranger who works there as well.
+    """A host with a driver open on it, where a stranger works too.
 
-    Besides its loopback it has ``UPLINK``: a veth that is the stranger's, up and with
-    a carrier, with ``ADDRESS`` and ``ADDRESS6``.  What the methods do or tell, they do
-    behind the driver's back.  A context manager: closing it takes down all there is.
+    It has a loopback and ``UPLINK``: a veth of the stranger's, up, with a carrier, and
+    with ``ADDRESS`` and ``ADDRESS6``.  The methods act and look without the driver's
+    knowledge.  A place is a context manager; closing it removes everything.
     """
 
     owner: str
     driver: Driver
     """Open on the host, for ``owner``."""
     link_locals: bool = True
-    """Whether links get IPv6 link-local addresses by themselves here (RFC 4862, 5.3)."""
+    """Whether links get IPv6 link-local addresses by themselves (RFC 4862, 5.3)."""
     survives_forks: bool = True
-    """Whether what a forked child does is done to this host, not to a copy of it."""
+    """Whether a forked child works on this host, not on a copy of it."""
 
     @abstractmethod
     def another(self) -> AbstractContextManager[Driver]:
-        """One more driver on the host, for the same owner; closed at the end of the context."""
+        """Open one more driver for the same owner; it is closed at the end of the context."""
 
     # -- the stranger ------------------------------------------------------------------
 
@@ -42,42 +42,60 @@ class Place(ABC):
         """Make a bridge."""
 
     @abstractmethod
+    def make_other(self, name: str, kind: str) -> None:
+        """Make a link of a kind that snnet only reads.
+
+        The kinds are "ifb", "tun", "macvlan" (on ``UPLINK``) and "vxlan" (with ``external``).
+        """
+
+    def ip(self, command: str) -> bool:
+        """Run ``ip`` with these words on the host, or return False (the default).
+
+        Tests that need it end as expected failures where there is no ``ip``.
+        """
+        return False
+
+    @abstractmethod
     def delete_link(self, name: str) -> None:
-        """Delete a link, whosever it is."""
+        """Delete a link, ours or foreign."""
 
     @abstractmethod
     def mark_link(self, name: str, *, alias: str, group: int) -> None:
-        """Give a link this alias and this link group, whosever it is."""
+        """Give a link this alias and this link group, ours or foreign."""
 
     @abstractmethod
     def move_veth(self, name: str) -> None:
-        """Take this end of a veth to another host; the other one stays."""
+        """Move this end of a veth to another host; the other end stays."""
 
     # -- the witness -------------------------------------------------------------------
 
     @abstractmethod
     def names(self) -> set[str]:
-        """The names of all links there are."""
+        """Return the names of all links."""
 
     @abstractmethod
     def link_local_addresses(self, name: str) -> list[str]:
-        """The IPv6 link-local addresses of the link."""
+        """Return the IPv6 link-local addresses of the link."""
 
     @abstractmethod
     def setting(self, name: str) -> str:
-        """A kernel parameter, named as in sysctl(8): a slash is a dot in a link's name."""
+        """Return a kernel parameter, named as in sysctl(8): a slash is a dot in a link's name."""
 
     def description(self, name: str) -> str | None:
-        """All that ``ip -details link show`` says of the link; None where there is no ``ip``."""
+        """Return what ``ip -details link show`` prints; None where there is no ``ip``."""
         return None
 
+    def open_tap(self, name: str, *, vnet_header: bool) -> bool:
+        """Open the tap's only queue as a VM does, and close it; False where this cannot be done."""
+        return False
+
     def tap_of(self, fd: int) -> str | None:
-        """The tap that the descriptor is a queue of, with a vnet header; None: cannot be told."""
+        """Return the tap that the descriptor is a queue of; None where that is unknown."""
         return None
 
     @abstractmethod
     def close(self) -> None:
-        """Take everything down; may be repeated."""
+        """Remove everything; may be repeated."""
 
     def __enter__(self) -> Self:
         return self

@@ -24,10 +24,10 @@ changeable = pytest.mark.parametrize(
 class RoundTripTests(BackendTests):
     @every
     def test_found_as_it_was_added(self, place: Place, noun: Noun) -> None:
-        """``find`` and ``snapshot`` give back what was added, and nothing else came with it.
+        """``find`` and ``snapshot`` return what was added, and nothing else was added with it.
 
-        What the kernel makes by itself is nobody's: connected routes, IPv6 link-local
-        addresses, a vxlan's entry for its own remote.
+        What the kernel adds by itself is not listed: connected routes, IPv6 link-local
+        addresses, the entry of a vxlan for its own remote.
         """
         add(place, *ground(noun))
         assert is_gone(place, noun)
@@ -43,7 +43,7 @@ class RoundTripTests(BackendTests):
 
     @ordinary
     def test_comes_once_and_goes_once(self, place: Place, noun: Noun) -> None:
-        """Add is strict, and so is Remove: ``Exists`` and ``Missing``, and nothing changes."""
+        """A second Add is ``Exists``, a second Remove is ``Missing``; neither changes anything."""
         add(place, *ground(noun))
         add(place, noun)
         assert refused(place, Add(noun)) is Exists
@@ -54,7 +54,7 @@ class RoundTripTests(BackendTests):
 
     @changeable
     def test_what_is_not_there_cannot_change(self, place: Place, noun: Noun) -> None:
-        """A Change of what is not there is ``Missing``, and makes nothing."""
+        """A Change of a missing noun is ``Missing``, and creates nothing."""
         add(place, *ground(noun))
         need(place, noun)
         assert refused(place, Change(noun, noun)) is Missing
@@ -65,7 +65,7 @@ class RoundTripTests(BackendTests):
         assert type(noun) in place.driver.carries or place.driver.missing(noun)
 
     def test_asking_for_support_makes_nothing(self, place: Place) -> None:
-        """``missing`` may be asked any number of times, answers the same, and changes nothing."""
+        """``missing`` answers the same each time and changes nothing."""
         before = place.driver.snapshot(), place.names()
         answers = [[place.driver.missing(noun) for noun in _EVERY] for _ in range(2)]
         assert answers[0] == answers[1]

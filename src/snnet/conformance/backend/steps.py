@@ -1,4 +1,4 @@
-"""What suites do with a driver: add or prove the gap, carry out, be refused."""
+"""What suites do with a driver: add or prove a gap, apply, be refused."""
 
 from __future__ import annotations
 
@@ -20,26 +20,28 @@ from snnet.contract import (
     Unsupported,
 )
 
+from .place import Place
+
 PATIENCE = 15.0
-"""Seconds within which the kernel does what it does by itself."""
+"""Seconds within which the kernel finishes what it does by itself."""
 
 
 class HasDriver(Protocol):
-    """Where a driver is open: a place, a LAN."""
+    """Something with an open driver: a place, a LAN."""
 
     driver: Driver
 
 
 def add(place: HasDriver, *nouns: Noun) -> Outcome:
-    """Add them all, or prove that the driver cannot, as it says, and end the test."""
+    """Add the nouns; end the test as an expected failure if the driver declares one missing."""
     need(place, *nouns)
     return do(place, *map(Add, nouns))
 
 
 def need(place: HasDriver, *nouns: Noun) -> None:
-    """End the test as an expected failure where the driver declares one of these missing.
+    """End the test as an expected failure if the driver declares one of these missing.
 
-    That has to be true: it is a failure if what is said to be missing works.
+    The declaration must be true: a noun that works all the same is a failure.
     """
     for noun in nouns:
         if (gap := place.driver.missing(noun)) is not None:
@@ -47,8 +49,14 @@ def need(place: HasDriver, *nouns: Noun) -> None:
             pytest.xfail(f"declared gap: {gap}")
 
 
+def as_stranger(place: Place, command: str) -> None:
+    """Run an ``ip`` command behind the driver's back; end the test where there is no ``ip``."""
+    if not place.ip(command):
+        pytest.xfail("declared gap: this place has no ip")
+
+
 def prove_gap(place: HasDriver, noun: Noun, gap: str) -> None:
-    """What is declared missing, ``gap`` being why, is refused as ``Unsupported`` and not found."""
+    """Check that a noun declared missing is refused as ``Unsupported`` and not found."""
     outcome = place.driver.apply([Add(noun)])
     outcome.close_fds()
     assert not outcome.done, f"a gap that works ({gap}): {noun}"
@@ -67,7 +75,7 @@ def remove(place: HasDriver, *nouns: Noun) -> None:
 
 
 def do(place: HasDriver, *operations: Operation) -> Outcome:
-    """Carry out the operations, all of which must succeed."""
+    """Apply the operations; all must succeed."""
     outcome = place.driver.apply(operations)
     assert outcome.error is None, outcome.error
     assert outcome.done == set(range(len(operations)))
@@ -75,7 +83,7 @@ def do(place: HasDriver, *operations: Operation) -> Outcome:
 
 
 def refused(place: HasDriver, operation: Operation) -> type[Exception]:
-    """The class of the error with which the driver refuses; nothing may change."""
+    """Return the class of the error that the driver refuses with; nothing may change."""
     kinds = (Link, type(operation.noun))
     before = place.driver.snapshot(kinds)
     outcome = place.driver.apply([operation])
@@ -87,7 +95,7 @@ def refused(place: HasDriver, operation: Operation) -> type[Exception]:
 
 
 def within_patience(holds: Callable[[], bool]) -> bool:
-    """Whether it comes true before our patience ends."""
+    """Whether the condition becomes true within ``PATIENCE``."""
     end = time.monotonic() + PATIENCE
     while not holds():
         if time.monotonic() >= end:

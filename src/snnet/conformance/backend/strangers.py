@@ -1,4 +1,4 @@
-"""What is somebody else's: listed, and never touched."""
+"""Foreign objects: listed, and never changed or removed."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ from snnet.contract import (
     Unsupported,
     Veth,
 )
+from snnet.contract.links import DYING_GROUPS
 
-from .base import BackendTests, is_there, link
+from .base import BackendTests, is_gone, is_there, link
+from .nouns import TAP
 from .place import UPLINK, Place
 from .steps import add, do, need, refused, remove
 
@@ -43,12 +45,12 @@ class StrangerTests(BackendTests):
         [case[1:] for case in _STRANGERS],
         ids=[case[0] for case in _STRANGERS],
     )
-    def test_a_name_that_is_somebody_elses(
+    def test_a_foreign_link_of_the_same_name(
         self, place: Place, noun: Link, alias: str, group: int
     ) -> None:
-        """Of another kind, alias or group, it is not the noun's: ``Missing``, and it stays.
+        """A link of another kind, alias or group is not the noun's: ``Missing``, and it stays.
 
-        The alias says whose it is, and the group that snnet made it; a name alone
+        The alias says who owns the link, and the group that snnet made it.  The name alone
         proves nothing.
         """
         need(place, noun)
@@ -61,7 +63,7 @@ class StrangerTests(BackendTests):
         assert link(place, Bridge, "br") == theirs
 
     def test_it_is_removed_by_what_it_is(self, place: Place) -> None:
-        """As it is found, it may be changed and removed: then it is meant."""
+        """A foreign link is changed and removed if the noun is as found."""
         need(place, _OURS)
         place.make_bridge("br", alias="theirs", group=5)
         theirs = link(place, Bridge, "br")
@@ -70,25 +72,37 @@ class StrangerTests(BackendTests):
         remove(place, _OURS)
 
     def test_strangers_among_many_stay(self, place: Place) -> None:
-        """When many are removed at once, those that are not ours any more are left."""
+        """When many links are removed at once, those that are no longer ours stay."""
         taps = [Tap(name=f"t{number}", alias="ours") for number in range(6)]
         add(place, *taps)
+        place.make_other("foreign", "ifb")
         place.make_bridge("copied", alias="ours", group=LINK_GROUP)
         place.mark_link("t0", alias="theirs", group=LINK_GROUP)
         place.mark_link("t1", alias="ours", group=5)
         place.mark_link("t2", alias="", group=LINK_GROUP)
         place.delete_link("t3")
-        place.make_bridge("t3")
-        outcome = place.driver.apply([Remove(tap) for tap in taps], keep_going=True)
+        place.make_other("t3", "ifb")
+        changes = [Change(replace(tap, mtu=1300), tap) for tap in taps[:4]]
+        assert place.driver.apply(changes, keep_going=True).done == set()
+        copied = Tap(name="copied", alias="ours")
+        outcome = place.driver.apply([Remove(tap) for tap in [*taps, copied]], keep_going=True)
         assert outcome.done == {4, 5}
         assert {at: type(error) for at, error in outcome.errors.items()} == dict.fromkeys(
-            range(4), Missing
+            (0, 1, 2, 3, 6), Missing
         )
-        assert {"copied", "t0", "t1", "t2", "t3"} <= place.names()
+        assert {"foreign", "copied", "t0", "t1", "t2", "t3"} <= place.names()
         assert place.names().isdisjoint({"t4", "t5"})
 
+    def test_a_link_that_was_about_to_be_deleted_is_ours(self, place: Place) -> None:
+        """A link of ours that a driver marked with one of ``DYING_GROUPS`` is still ours."""
+        tap = Tap(name="t", alias="ours")
+        add(place, tap)
+        place.mark_link("t", alias="ours", group=DYING_GROUPS[5])
+        remove(place, tap)
+        assert is_gone(place, tap)
+
     def test_one_removed_behind_the_drivers_back(self, place: Place) -> None:
-        """It is ``Missing`` and not found; it can be added again."""
+        """A link that somebody else removed is ``Missing``, and can be added again."""
         tap = Tap(name="t")
         add(place, tap)
         place.delete_link("t")
@@ -98,7 +112,7 @@ class StrangerTests(BackendTests):
         assert is_there(place, tap)
 
     def test_strangers_are_listed(self, place: Place) -> None:
-        """Whoever made it: by name, with the kind it is."""
+        """Foreign links are listed by name, with their kind."""
         place.make_bridge("theirs", alias="theirs", group=7)
         found = link(place, Bridge, "theirs")
         assert (found.alias, found.group) == ("theirs", 7)
@@ -108,7 +122,7 @@ class StrangerTests(BackendTests):
         assert listed == place.names()
 
     def test_the_loopback_is_read_and_never_made(self, place: Place) -> None:
-        """Links of kinds snnet does not make are ``Other``: to add or remove one is refused."""
+        """The loopback is ``Other``; Add and Remove are ``Unsupported``."""
         loopback = link(place, Other, "lo")
         assert loopback.kind == "loopback"
         assert place.driver.missing(loopback)
@@ -116,8 +130,26 @@ class StrangerTests(BackendTests):
         assert refused(place, Remove(loopback)) is Unsupported
         assert link(place, Other, "lo") == loopback
 
+    @pytest.mark.parametrize("kind", ["ifb", "tun", "macvlan", "vxlan"])
+    def test_links_of_other_kinds_are_only_read(self, place: Place, kind: str) -> None:
+        """They are listed as ``Other``, with the kernel's name for the kind.
+
+        ``missing`` says why one cannot be made, and Add is ``Unsupported``.
+        """
+        before = place.driver.snapshot([Other])
+        place.make_other("other", kind)
+        found = link(place, Other, "other")
+        assert found.kind == kind
+        assert place.driver.snapshot([Other]) == {**before, found.key: found}
+        assert kind in (place.driver.missing(found) or "")
+        assert refused(place, Add(found)) is Unsupported
+        assert refused(place, Add(replace(found, name="more"))) is Unsupported
+        if place.driver.missing(TAP) is None:
+            assert refused(place, Remove(replace(TAP, name="other", alias="", group=0))) is Missing
+        assert link(place, Other, "other") == found
+
     def test_a_bridge_of_ours_keeps_its_strangers(self, place: Place) -> None:
-        """Somebody else's port of a bridge of ours outlives it."""
+        """A foreign port of a bridge of ours stays when the bridge is removed."""
         need(place, Veth(name="v", peer="w"))
         add(place, _OURS)
         uplink = link(place, Veth, UPLINK)

@@ -1,4 +1,4 @@
-"""All the tests of a backend in one class."""
+"""All tests of a backend in one class."""
 
 from __future__ import annotations
 
@@ -33,9 +33,8 @@ class BackendSuite(
     SysctlTests,
     LifeTests,
 ):
-    """Subclass it and give it a fixture ``place``, a new :class:`~snnet.conformance.Place` a test.
+    """Subclass it and give it a fixture ``place``: a new :class:`~snnet.conformance.Place` a test.
 
-    A noun for which ``driver.missing()`` has a reason is a declared gap: its
-    tests end as expected failures, unless the noun can be added after all,
-    which is a failure.
+    A noun for which ``driver.missing()`` gives a reason is a declared gap.  Its tests end
+    as expected failures, or as failures if the noun can be added after all.
     """

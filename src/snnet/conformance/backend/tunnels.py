@@ -1,4 +1,4 @@
-"""Tunnels: what makes two of them the same, and what the noun does not show."""
+"""Tunnels: what makes two of them the same, and details that no noun shows."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ _DIFFERENT: tuple[tuple[Link, dict[str, Any]], ...] = (
     (VXLAN, V6),
     (GRETAP, {"tunnel_key": 8}),
     (GRETAP, {"remote": _ELSEWHERE}),
+    (GRETAP, {"local": _ELSEWHERE}),
     (GRETAP6, {"tunnel_key": 8}),
     (GRE, {"tunnel_key": 8}),
     (GENEVE, {"vni": 8}),
@@ -42,14 +43,14 @@ _DIFFERENT: tuple[tuple[Link, dict[str, Any]], ...] = (
 )
 
 
-def _told(value: Any) -> str:
+def _case_name(value: Any) -> str:
     return described(value) if isinstance(value, Link) else "-".join(value)
 
 
 class TunnelTests(BackendTests):
     @pytest.mark.parametrize("noun", _TUNNELS, ids=described)
     def test_the_same_tunnel_twice(self, place: Place, noun: Link) -> None:
-        """Under another name it is ``Exists``; a geneve is ``Busy``, as the kernel has it."""
+        """A second tunnel of another name is ``Exists``; for geneve the kernel says ``Busy``."""
         again = replace(noun, name="again", alias="")
         add(place, noun)
         before = place.names()
@@ -58,24 +59,24 @@ class TunnelTests(BackendTests):
         remove(place, noun)
         add(place, again)
 
-    @pytest.mark.parametrize(("noun", "fields"), _DIFFERENT, ids=_told)
+    @pytest.mark.parametrize(("noun", "fields"), _DIFFERENT, ids=_case_name)
     def test_what_makes_another_tunnel(
         self, place: Place, noun: Link, fields: dict[str, Any]
     ) -> None:
-        """Tunnels that differ on the wire live side by side."""
+        """Tunnels that differ on the wire can exist at the same time."""
         other = replace(noun, name="other", **fields)
         add(place, noun, other)
         assert is_there(place, noun)
         assert is_there(place, other)
 
     def test_the_remote_makes_no_other_vxlan(self, place: Place) -> None:
-        """One vxlan a VNI and port, wherever it leads."""
+        """There is one vxlan for a VNI and port, whatever its remote."""
         add(place, VXLAN)
         for remote in (_ELSEWHERE, None):
             assert refused(place, Add(replace(VXLAN, name="other", remote=remote))) is Exists
 
     def test_a_gre_and_a_gretap_share_a_key(self, place: Place) -> None:
-        """The frames tell them apart."""
+        """Their frames have different protocols, so that both may have one key."""
         add(place, GRETAP, GRE)
         assert is_there(place, GRETAP)
         assert is_there(place, GRE)
@@ -87,8 +88,11 @@ class TunnelTests(BackendTests):
     def test_the_mtu_of_an_ip6gretap(
         self, place: Place, below: int, asked: int | None, given: int
     ) -> None:
-        """That of the way less the headers, 1280 at least; too large a one asked for is
-        passed over, and the way with it (ip6gre_tnl_link_config, net/ipv6/ip6_gre.c)."""
+        """The MTU is that of the path less the headers, at least 1280.
+
+        A given MTU that is too large is ignored, and with it that of the path
+        (ip6gre_tnl_link_config, net/ipv6/ip6_gre.c).
+        """
         way = Veth(name="way", peer="end", mtu=below, peer_mtu=below)
         noun = replace(
             GRETAP6, mtu=asked, local=ip_address("fd07::1"), remote=ip_address("fd07::2")
@@ -105,8 +109,11 @@ class TunnelTests(BackendTests):
 
     @pytest.mark.parametrize(("local", "given"), [("10.7.0.1", 8958), ("10.7.0.3", 1458)])
     def test_the_mtu_of_a_gretap(self, place: Place, local: str, given: int) -> None:
-        """That of the way less the headers; no way is looked for from an address that the
-        host does not have (ip_tunnel_bind_dev, net/ipv4/ip_tunnel.c)."""
+        """The MTU is that of the path less the headers.
+
+        From an address that the host does not have no path is looked up (ip_tunnel_bind_dev,
+        net/ipv4/ip_tunnel.c).
+        """
         way = Bridge(name="way", mtu=9000)
         noun = replace(GRETAP, mtu=None, local=ip_address(local), remote=ip_address("10.7.0.2"))
         need(place, noun)
@@ -116,7 +123,7 @@ class TunnelTests(BackendTests):
         assert found.mtu == given
 
     def test_multipoint_gre_over_ipv6(self, place: Place) -> None:
-        """No kernel has it: the driver says so, or makes it all the same."""
+        """No known kernel has it: the driver declares it missing, or really makes it."""
         noun: Gre = replace(GRE, local=V6["local"])
         gap = place.driver.missing(noun)
         if gap is None:
@@ -126,7 +133,7 @@ class TunnelTests(BackendTests):
             prove_gap(place, noun, gap)
 
     def test_ends_of_two_families(self, place: Place) -> None:
-        """No tunnel has them: ``Unsupported``."""
+        """No tunnel has ends of two families: ``Unsupported``."""
         for noun in (VXLAN, GRETAP):
             if place.driver.missing(noun) is None:
                 assert refused(place, Add(replace(noun, remote=V6["remote"]))) is Unsupported
@@ -145,7 +152,7 @@ class TunnelTests(BackendTests):
     def test_what_a_tunnel_is_made_with(
         self, place: Place, noun: Link, words: list[str], never: list[str]
     ) -> None:
-        """A vxlan never learns, IPv4 tunnels never fragment, IPv6 ones limit no nesting."""
+        """A vxlan never learns, IPv4 tunnels never fragment, IPv6 tunnels limit no nesting."""
         need(place, noun)
         add(place, noun)
         text = place.description(noun.name)

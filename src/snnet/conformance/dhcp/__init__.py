@@ -1,6 +1,6 @@
-"""What a DHCP driver must do: the promises of ``DhcpScope``, as tests.
+"""The tests of DHCP drivers: the promises of ``DhcpScope``.
 
-``lan`` says what a network is to the tests, ``real`` makes one of namespaces.
+``lan`` defines the network that the tests need; ``real`` makes one of namespaces.
 """
 
 from .lan import Lan, Lease

@@ -1,4 +1,4 @@
-"""What the tests have in common: a LAN of its own for each, its scopes and its guests."""
+"""What the DHCP tests share: a new LAN for each test, scopes and guests."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ SUBNET, OTHER_SUBNET = IPv4Network("10.1.0.0/24"), IPv4Network("10.2.0.0/24")
 
 GUEST = IPv4Address("10.1.0.9")
 MAC = mac_of(GUEST)
-"""Of a guest that the scope knows by itself."""
+"""The MAC of a guest that has a generated entry."""
 
 STRANGE_MAC = "02:00:00:00:00:77"
 ENTRY = DhcpEntry(mac=STRANGE_MAC, address=IPv4Address("10.1.0.77"), hostname="web")
-"""For a guest that the scope must be told of."""
+"""An added entry, for a guest without a generated one."""
 
 
 class DhcpTests:
-    """A LAN for each test, with a bridge for the scope and another one beside it."""
+    """A LAN for each test, with a bridge for the scope and another bridge."""
 
     @pytest.fixture
     def lan(self) -> Iterator[Lan]:
@@ -39,19 +39,19 @@ class DhcpTests:
 
 
 def scope(lan: Lan, **values: Any) -> DhcpScope:
-    """The scope of 10.1.0.0/24 on br0, but for these values."""
+    """Return the scope of 10.1.0.0/24 on br0 with these values changed."""
     return DhcpScope(
         **{"owner": lan.owner, "link": BRIDGE, "subnet": SUBNET, "mtu": 1400, **values}
     )
 
 
 def other(lan: Lan, **values: Any) -> DhcpScope:
-    """The scope on the other bridge."""
+    """Return the scope on the other bridge."""
     return scope(lan, **{"link": OTHER_BRIDGE, "subnet": OTHER_SUBNET, "mtu": 1300, **values})
 
 
 def is_there(lan: Lan, noun: DhcpScope) -> bool:
-    """Whether the host has just this scope under its key, by look-up and by listing alike."""
+    """Whether the host has exactly this scope, both in ``find`` and in ``snapshot``."""
     found = lan.driver.find(noun)
     assert lan.driver.snapshot().get(noun.key) == found
     return found == noun

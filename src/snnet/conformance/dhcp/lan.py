@@ -1,4 +1,4 @@
-"""What the DHCP suite needs to know of the network it works on."""
+"""What the DHCP suite needs to know about the network it runs on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Self
 from snnet.contract import Driver
 
 PATIENT = 5
-"""Times that a guest asks who must get a lease."""
+"""How often a guest asks when it must get a lease."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Lease:
 class Lan(ABC):
     """A host with bridges, guests on their ports, and a DHCP driver open on the host.
 
-    A context manager: closing it takes down all there is, servers too.
+    A context manager; closing it removes everything, DHCP servers included.
     """
 
     owner: str
@@ -36,30 +36,30 @@ class Lan(ABC):
 
     @abstractmethod
     def another(self) -> AbstractContextManager[Driver]:
-        """One more driver on the host, for the same owner; closed at the end of the context."""
+        """Open one more driver for the same owner; it is closed at the end of the context."""
 
     @abstractmethod
     def add_bridge(self, name: str, *gateways: IPv4Interface) -> None:
-        """A bridge of the host, up, with these addresses."""
+        """Add a bridge with these addresses to the host, and set it up."""
 
     @abstractmethod
     def remove_bridge(self, name: str) -> None:
-        """Delete it; its guests are cut off for good."""
+        """Delete the bridge; its guests stay disconnected."""
 
     @abstractmethod
     def lease(self, bridge: str, mac: str, tries: int = PATIENT) -> Lease | None:
-        """What the guest with this MAC gets on the bridge, or None where nobody answers.
+        """Return the lease that the guest with this MAC gets on the bridge, or None.
 
-        The same guest each time.  It asks so many times, a second apart.
+        The same bridge and MAC are the same guest.  It asks ``tries`` times, a second apart.
         """
 
     @abstractmethod
     def residue(self) -> list[str]:
-        """Processes, files and objects of the driver's that are on the host now."""
+        """List the processes, files and objects of the driver that are on the host now."""
 
     @abstractmethod
     def close(self) -> None:
-        """Take everything down; may be repeated."""
+        """Remove everything; may be repeated."""
 
     def __enter__(self) -> Self:
         return self
@@ -74,5 +74,5 @@ class Lan(ABC):
 
 
 def gateway_of(subnet: IPv4Network) -> IPv4Interface:
-    """The address that the bridge of a scope must have: the first host's."""
+    """Return the address that the bridge of a scope must have: the first host address."""
     return IPv4Interface((subnet.network_address + 1, subnet.prefixlen))

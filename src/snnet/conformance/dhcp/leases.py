@@ -1,4 +1,4 @@
-"""What guests get: their lease, and nobody else's."""
+"""What guests get: their own lease and no other."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def _lease(noun: DhcpScope, address: IPv4Address) -> Lease:
 
 
 def _nothing(lan: Lan, mac: str, bridge: str = BRIDGE) -> bool:
-    """Whether the guest gets no lease, asking once."""
+    """Whether the guest gets no lease when it asks once."""
     return lan.lease(bridge, mac, tries=1) is None
 
 
 class LeaseTests(DhcpTests):
     def test_a_guest_gets_its_address(self, lan: Lan) -> None:
-        """The one its MAC stands for, with prefix, router and MTU; each time the same."""
+        """A guest gets the address of its MAC, with prefix, router and MTU, every time."""
         noun = scope(lan)
         add(lan, noun)
         assert lan.lease(BRIDGE, MAC) == _lease(noun, GUEST)
@@ -36,7 +36,7 @@ class LeaseTests(DhcpTests):
         assert lan.lease(BRIDGE, mac_of(GUEST + 1)) == _lease(noun, GUEST + 1)
 
     def test_an_added_entry_is_served(self, lan: Lan) -> None:
-        """Without it the guest gets nothing; the others are served as before, and afterwards."""
+        """A guest without an entry gets nothing; an added entry changes that and nothing else."""
         noun = scope(lan)
         add(lan, noun)
         assert _nothing(lan, STRANGE_MAC)
@@ -46,7 +46,7 @@ class LeaseTests(DhcpTests):
         assert lan.lease(BRIDGE, MAC) == _lease(noun, GUEST)
 
     def test_entries_survive_what_comes_after(self, lan: Lan) -> None:
-        """Further entries, a new MTU, a stop and a start."""
+        """An entry survives further entries, a new MTU, and a stop and start of the scope."""
         noun = scope(lan, entries=(ENTRY,))
         add(lan, noun)
         more = DhcpEntry(mac="02:00:00:00:00:78", address=ENTRY.address + 1)
@@ -63,7 +63,7 @@ class LeaseTests(DhcpTests):
         assert lan.lease(BRIDGE, more.mac) == _lease(noun, more.address)
 
     def test_an_entry_that_is_taken_away(self, lan: Lan) -> None:
-        """Its guest gets nothing any more, though it had a lease."""
+        """A guest whose entry is removed gets nothing, even if it had a lease."""
         noun = scope(lan, entries=(ENTRY,))
         add(lan, noun)
         assert lan.lease(BRIDGE, STRANGE_MAC) == _lease(noun, ENTRY.address)
@@ -71,7 +71,7 @@ class LeaseTests(DhcpTests):
         assert _nothing(lan, STRANGE_MAC)
 
     def test_an_entry_takes_an_address_over(self, lan: Lan) -> None:
-        """Who had it by its MAC alone has to give way, though it had a lease."""
+        """An added entry takes its address from a generated one, even if that was leased."""
         noun = scope(lan)
         add(lan, noun)
         assert lan.lease(BRIDGE, MAC) == _lease(noun, GUEST)
@@ -81,13 +81,13 @@ class LeaseTests(DhcpTests):
         assert _nothing(lan, MAC)
 
     def test_an_entry_moves_a_guest(self, lan: Lan) -> None:
-        """A MAC that stands for one address gets the other that its entry says."""
+        """A MAC with an added entry gets the address of that entry, not the generated one."""
         noun = scope(lan, entries=(DhcpEntry(mac=MAC, address=ENTRY.address),))
         add(lan, noun)
         assert lan.lease(BRIDGE, MAC) == _lease(noun, ENTRY.address)
 
     def test_a_new_mtu(self, lan: Lan) -> None:
-        """It is in the next lease."""
+        """A changed MTU is in the next lease."""
         noun = scope(lan)
         add(lan, noun)
         assert lan.lease(BRIDGE, MAC) == _lease(noun, GUEST)
@@ -96,7 +96,7 @@ class LeaseTests(DhcpTests):
         assert lan.lease(BRIDGE, MAC) == _lease(wanted, GUEST)
 
     def test_reserved_addresses(self, lan: Lan) -> None:
-        """So many after the gateway are nobody's, unless an entry says otherwise."""
+        """``reserved`` addresses after the gateway are leased only by an added entry."""
         kept = IPv4Address("10.1.0.4")
         noun = scope(lan, reserved=8, entries=(DhcpEntry(mac=STRANGE_MAC, address=kept),))
         add(lan, noun)
@@ -105,7 +105,7 @@ class LeaseTests(DhcpTests):
         assert _nothing(lan, MAC)
 
     def test_a_stopped_scope(self, lan: Lan) -> None:
-        """Nobody serves it until it is started again."""
+        """A stopped scope is not served until it is started again."""
         noun, stopped = scope(lan), scope(lan, running=False)
         add(lan, stopped)
         assert _nothing(lan, MAC)
@@ -115,7 +115,7 @@ class LeaseTests(DhcpTests):
         assert _nothing(lan, MAC)
 
     def test_a_removed_scope(self, lan: Lan) -> None:
-        """Nobody serves its guests, and they may have another one."""
+        """A removed scope is not served; its guests may get another scope."""
         noun, wanted = scope(lan), scope(lan, mtu=1300)
         add(lan, noun)
         assert lan.lease(BRIDGE, MAC) == _lease(noun, GUEST)
@@ -125,7 +125,7 @@ class LeaseTests(DhcpTests):
         assert lan.lease(BRIDGE, MAC) == _lease(wanted, GUEST)
 
     def test_two_scopes_do_not_mix(self, lan: Lan) -> None:
-        """Each serves the guests on its bridge, with its own values."""
+        """Each scope serves the guests on its bridge, with its own values."""
         one, two = scope(lan), other(lan)
         add(lan, one, two)
         there = two.subnet.network_address + 9
@@ -137,7 +137,7 @@ class LeaseTests(DhcpTests):
 
     @pytest.mark.parametrize("subnet", ["10.9.0.0/29", "10.16.0.0/20", "10.20.0.0/16"])
     def test_the_last_address_of_a_subnet(self, lan: Lan, subnet: str) -> None:
-        """The smallest subnets and the largest; above /20 a guest needs an entry."""
+        """The smallest and the largest subnets work; above /20 a guest needs an added entry."""
         network = IPv4Network(subnet)
         lan.add_bridge("br9", gateway_of(network))
         last = network.broadcast_address - 1
@@ -155,8 +155,8 @@ class LeaseTests(DhcpTests):
         assert lan.lease(BRIDGE, MAC) == _lease(noun, GUEST)
         assert lan.driver.find(noun) == noun
 
-    def test_a_bridge_made_anew(self, lan: Lan) -> None:
-        """The scope is not running on it until it is changed to run, and then serves."""
+    def test_a_recreated_bridge(self, lan: Lan) -> None:
+        """On a recreated bridge the scope is not running; a Change to running serves it."""
         noun = scope(lan, entries=(ENTRY,))
         add(lan, noun)
         lan.remove_bridge(BRIDGE)

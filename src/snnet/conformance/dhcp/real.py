@@ -18,19 +18,19 @@ from snnet.system.process import find_program, missing_program, run
 from .lan import PATIENT, Lan, Lease
 
 _CLIENT = "busybox"
-_PASSABLE = 0o711  # servers give up root and read their files all the same
+_PASSABLE = 0o711  # servers drop root and must still read their files
 
-# What udhcpc runs once it has a lease; see its --help.
+# udhcpc runs this when it has a lease; see its --help.
 _SCRIPT = """#!{busybox} sh
 if [ "$1" = bound ]; then echo "lease $ip/$mask $router $mtu"; fi
 """
 
 
 class RealLan(Lan):
-    """The LAN in namespaces, with BusyBox's udhcpc as everybody's DHCP client.
+    """The LAN in network namespaces; BusyBox's udhcpc is the DHCP client of each guest.
 
-    ``open_driver`` is called with a host (``RealHost``) whose ``netns`` is the
-    one of the bridges.  Needs root.
+    ``open_driver`` is called with a host (``RealHost``) whose ``netns`` has the bridges.
+    Needs root.
     """
 
     def __init__(self, open_driver: Callable[[RealHost], Driver], owner: str = "cnci:kit") -> None:
@@ -120,12 +120,12 @@ class RealLan(Lan):
         return runtime
 
     def _script_file(self) -> str:
-        """A path of the client's script, which is nowhere on a disk."""
+        """Return the path of the client's script, a file in memory only."""
         fd = os.memfd_create("udhcpc-script", os.MFD_CLOEXEC)
         try:
             os.write(fd, _SCRIPT.format(busybox=self._program).encode())
             os.fchmod(fd, 0o500)
-            # Opened anew for reading: a file that is open for writing cannot be run.
+            # Reopened for reading: a file that is open for writing cannot be executed.
             reader = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
         finally:
             os.close(fd)

@@ -1,4 +1,4 @@
-"""Scopes as nouns: strict, found again as they were added, changed in place."""
+"""Scopes as nouns: strict, found as they were added, changed in place."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ _CHANGES: tuple[dict[str, Any], ...] = (
     {"running": True},
     {"entries": _ENTRIES[:1], "mtu": 1500, "domain": "other.example", "reserved": 4},
 )
-"""One after the other: also those of a scope that is stopped."""
+"""Applied one after the other, also to a scope that is stopped."""
 
 _IMPOSSIBLE: dict[str, dict[str, Any]] = {
     "a /30": {"subnet": IPv4Network("10.1.0.0/30")},
@@ -76,10 +76,10 @@ _IMPOSSIBLE: dict[str, dict[str, Any]] = {
     "an address twice": {"entries": (ENTRY, replace(ENTRY, mac="02:00:00:00:00:78"))},
 }
 _NONSENSE = ("", "a/b", "..", "a\0b", "\udcff", "x" * 1000, f"{BRIDGE} more")
-"""What no bridge is called."""
+"""Names that no bridge can have."""
 
 
-def _told(values: dict[str, Any]) -> str:
+def _case_name(values: dict[str, Any]) -> str:
     words = (f"{name}={str(value)[:20]}" for name, value in values.items())
     return "-".join(words).replace(" ", "_") or "plain"
 
@@ -89,9 +89,9 @@ class ScopeTests(DhcpTests):
         """``driver.host`` is the host that the driver works on."""
         check_host(lan.driver)
 
-    @pytest.mark.parametrize("values", _VALUES, ids=_told)
+    @pytest.mark.parametrize("values", _VALUES, ids=_case_name)
     def test_found_as_it_was_added(self, lan: Lan, values: dict[str, Any]) -> None:
-        """``find`` and ``snapshot`` give back equal scopes; nothing is left after Remove."""
+        """``find`` and ``snapshot`` return equal scopes; nothing is left after Remove."""
         noun = scope(lan, **values)
         before = lan.residue()
         assert lan.driver.find(noun) is None
@@ -104,7 +104,7 @@ class ScopeTests(DhcpTests):
         assert lan.residue() == before
 
     def test_listings_by_type(self, lan: Lan) -> None:
-        """Those of the types asked for, which stand for their subclasses too."""
+        """``snapshot`` lists the requested types and their subclasses."""
         noun = scope(lan)
         add(lan, noun)
         for types in ((DhcpScope,), (Noun,), (Zone, DhcpScope)):
@@ -115,7 +115,7 @@ class ScopeTests(DhcpTests):
 
     @pytest.mark.parametrize("running", [True, False])
     def test_comes_once_and_goes_once(self, lan: Lan, running: bool) -> None:
-        """Add is strict, and so is Remove; one that is stopped is there all the same."""
+        """A second Add is ``Exists`` and a second Remove is ``Missing``, running or not."""
         noun = scope(lan, running=running)
         add(lan, noun)
         assert refused(lan, Add(noun)) is Exists
@@ -126,7 +126,7 @@ class ScopeTests(DhcpTests):
         assert is_there(lan, noun)
 
     def test_what_is_not_there_cannot_change(self, lan: Lan) -> None:
-        """A Change of what is not there is ``Missing``, and makes nothing."""
+        """A Change of a missing scope is ``Missing``, and creates nothing."""
         before = lan.residue()
         noun = scope(lan)
         for wanted in (noun, replace(noun, mtu=1300), replace(noun, running=False)):
@@ -145,7 +145,7 @@ class ScopeTests(DhcpTests):
         assert is_there(lan, first)
 
     def test_what_cannot_change_in_place(self, lan: Lan) -> None:
-        """Subnet and owner take a Remove and an Add: ``Unsupported``."""
+        """A Change of subnet or owner is ``Unsupported``; it takes a Remove and an Add."""
         wide = IPv4Network("10.9.0.0/24")
         lan.add_bridge("br9", gateway_of(SUBNET), gateway_of(wide))
         noun = scope(lan, link="br9")
@@ -155,7 +155,7 @@ class ScopeTests(DhcpTests):
         assert is_there(lan, noun)
 
     def test_a_bridge_without_the_gateway_address(self, lan: Lan) -> None:
-        """Or none at all: ``Missing``, and nothing is left."""
+        """Without the bridge or its gateway address, Add is ``Missing`` and leaves nothing."""
         lan.add_bridge("empty")
         lan.add_bridge("another", gateway_of(IPv4Network("10.9.0.0/24")))
         before = lan.residue()
@@ -164,8 +164,8 @@ class ScopeTests(DhcpTests):
         assert lan.residue() == before
 
     @pytest.mark.parametrize("values", _IMPOSSIBLE.values(), ids=_IMPOSSIBLE)
-    def test_what_nobody_could_serve(self, lan: Lan, values: dict[str, Any]) -> None:
-        """It is ``InvalidRequest``; nothing is left, and what was served still is."""
+    def test_what_cannot_be_served(self, lan: Lan, values: dict[str, Any]) -> None:
+        """A scope that cannot be served is ``InvalidRequest``; other scopes are still served."""
         before = lan.residue()
         assert refused(lan, Add(scope(lan, **values))) is InvalidRequest
         assert lan.residue() == before
@@ -176,7 +176,7 @@ class ScopeTests(DhcpTests):
 
     @pytest.mark.parametrize("running", [True, False])
     def test_it_outlives_its_bridge(self, lan: Lan, running: bool) -> None:
-        """Without its bridge it is known and not running, and can be removed."""
+        """Without its bridge a scope is found as not running, and can be removed."""
         noun = scope(lan, running=running, entries=(ENTRY,))
         before = lan.residue()
         add(lan, noun)
@@ -187,7 +187,7 @@ class ScopeTests(DhcpTests):
         assert lan.residue() == before
 
     def test_two_at_once(self, lan: Lan) -> None:
-        """Each on its bridge; one goes, the other stays."""
+        """Two bridges have a scope each; removing one leaves the other."""
         one, two = scope(lan, entries=(ENTRY,)), other(lan)
         add(lan, one, two)
         assert lan.driver.snapshot() == {one.key: one, two.key: two}
@@ -195,7 +195,7 @@ class ScopeTests(DhcpTests):
         assert lan.driver.snapshot() == {two.key: two}
 
     def test_another_driver_sees_the_same(self, lan: Lan) -> None:
-        """All state is the host's: a second driver finds, changes and removes it."""
+        """All state is on the host: a second driver finds, changes and removes it."""
         noun, wanted = scope(lan), scope(lan, entries=(ENTRY,), mtu=1300)
         before = lan.residue()
         with lan.another() as second:
@@ -213,7 +213,7 @@ class ScopeTests(DhcpTests):
         assert lan.residue() == before
 
     def test_one_batch(self, lan: Lan) -> None:
-        """The first error ends the work; a tear-down presses on; a check is looked at."""
+        """The first error stops ``apply``, unless ``keep_going``; ``check`` is called."""
         one, two = scope(lan), other(lan)
         outcome = lan.driver.apply([Add(one), Add(one), Add(two)])
         assert outcome.done == {0}
@@ -232,7 +232,7 @@ class ScopeTests(DhcpTests):
         assert lan.driver.snapshot() == {two.key: two}
 
     def test_an_error_names_its_operation(self, lan: Lan) -> None:
-        """The error says which operation failed, as an object and in words."""
+        """The error has the operation that failed, as an object and in its text."""
         operation = Remove(scope(lan))
         error = lan.driver.apply([operation]).error
         assert isinstance(error, Missing)
@@ -240,7 +240,7 @@ class ScopeTests(DhcpTests):
         assert BRIDGE in str(error)
 
     def test_what_nothing_is_called(self, lan: Lan) -> None:
-        """A name that no bridge can have is not found, nor is a noun of another driver."""
+        """A name that no bridge can have is not found; neither is a noun of another driver."""
         whole = scope(lan)
         add(lan, whole)
         nouns = [*(replace(whole, link=name) for name in _NONSENSE), Link(name=BRIDGE)]
@@ -248,14 +248,14 @@ class ScopeTests(DhcpTests):
         assert wrong == []
 
     def test_the_bridge_alone_says_which_scope_is_meant(self, lan: Lan) -> None:
-        """What else the noun of a question says has no effect on the answer."""
+        """``find`` looks at the bridge only, not at the other fields of the noun."""
         whole = scope(lan)
         add(lan, whole)
         other = replace(whole, subnet=IPv4Network("198.51.100.0/24"), mtu=999, running=False)
         assert lan.driver.find(other) == whole
 
     def test_nouns_of_other_drivers(self, lan: Lan) -> None:
-        """They are declared missing, and to add one is ``Unsupported``."""
+        """Nouns of other drivers are declared missing, and Add is ``Unsupported``."""
         noun = Bridge(name="br9")
         assert lan.driver.missing(noun)
         assert DhcpScope in lan.driver.carries
@@ -264,7 +264,7 @@ class ScopeTests(DhcpTests):
 
 
 def _said_of(lan: Lan, noun: Noun) -> object:
-    """What was found or raised that should not have been."""
+    """Return what was found or raised and should not have been."""
     try:
         return lan.driver.find(noun)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""All the tests of a DHCP driver in one class."""
+"""All tests of a DHCP driver in one class."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from .scopes import ScopeTests
 
 
 class DhcpSuite(ScopeTests, LeaseTests):
-    """Subclass it and give it a fixture ``lan``, a new :class:`~snnet.conformance.Lan` a test.
+    """Subclass it and give it a fixture ``lan``: a new :class:`~snnet.conformance.Lan` each test.
 
-    Where ``driver.missing()`` has a reason (its program is not installed, say), a
-    scope must be refused as ``Unsupported``, and the tests end as expected failures.
+    If ``driver.missing()`` gives a reason (its program is not installed, say), Add of a
+    scope must be ``Unsupported``, and the tests end as expected failures.
     """

@@ -1,4 +1,4 @@
-"""What a firewall driver must do: the sentences of ``snnet.contract.rules``, as tests."""
+"""The tests of firewall drivers: each sentence of ``snnet.contract.rules``."""
 
 from .suite import FirewallSuite
 

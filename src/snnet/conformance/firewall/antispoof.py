@@ -1,4 +1,4 @@
-"""Guests speak for themselves alone."""
+"""Anti-spoofing: guests send with their own addresses only."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from snnet.conformance.places import A1, A2, B1, HUB, OUT, R1, R2, Place
+from snnet.conformance.endpoints import A1, A2, B1, HUB, OUT, R1, R2, Endpoint
 from snnet.conformance.rig import Rig
 from snnet.contract import AntiSpoof, IPAddress
 
@@ -18,19 +18,19 @@ _ROUTED = IPv4Address("10.4.0.77")
 _NOBODY = IPv4Address("0.0.0.0")
 
 
-def _only(rig: Rig, place: Place, *more: IPAddress) -> AntiSpoof:
+def _only(rig: Rig, endpoint: Endpoint, *more: IPAddress) -> AntiSpoof:
     return AntiSpoof(
         owner=rig.owner,
-        link=place.link,
-        mac=place.mac,
-        addresses=(place.ip, *more),
-        bridged=place.bridge is not None,
+        link=endpoint.link,
+        mac=endpoint.mac,
+        addresses=(endpoint.ip, *more),
+        bridged=endpoint.bridge is not None,
     )
 
 
 class AntiSpoofTests(FirewallTests):
     def test_the_truth_passes(self, rig: Rig) -> None:
-        """Who says his own MAC and address reaches everybody, by ARP and by IP."""
+        """A guest that sends with its own MAC and address reaches everything, by ARP and by IP."""
         add(rig, _only(rig, A1), _only(rig, A2))
         for target in (A2, B1, OUT):
             assert passes(rig.ping, A1, target.ip)
@@ -41,26 +41,26 @@ class AntiSpoofTests(FirewallTests):
         assert stopped(rig.forge, A2, A1, address=_OTHER)
 
     @pytest.mark.parametrize("target", [A2, B1, OUT, HUB], ids=repr)
-    def test_another_address_is_stopped(self, rig: Rig, target: Place) -> None:
-        """A packet that comes from another address gets nowhere, not to the host either."""
+    def test_another_address_is_stopped(self, rig: Rig, target: Endpoint) -> None:
+        """A packet with another source address is dropped, also on its way to the host."""
         assert passes(rig.forge, A1, target, address=_OTHER)
         add(rig, _only(rig, A1))
         assert stopped(rig.forge, A1, target, address=_OTHER)
 
     @pytest.mark.parametrize("target", [A2, B1, OUT, HUB], ids=repr)
-    def test_another_mac_is_stopped(self, rig: Rig, target: Place) -> None:
-        """A frame that comes from another MAC gets nowhere."""
+    def test_another_mac_is_stopped(self, rig: Rig, target: Endpoint) -> None:
+        """A frame with another source MAC is dropped."""
         assert passes(rig.forge, A1, target, mac=_OTHER_MAC)
         add(rig, _only(rig, A1))
         assert stopped(rig.forge, A1, target, mac=_OTHER_MAC)
 
     def test_0000_is_no_sender_of_packets(self, rig: Rig) -> None:
-        """A source of 0.0.0.0 is for DHCP clients, not for other packets."""
+        """The source 0.0.0.0 is for DHCP clients, not for other packets."""
         add(rig, _only(rig, A1))
         assert stopped(rig.forge, A1, A2, address=_NOBODY)
 
     def test_arp_for_others_is_stopped(self, rig: Rig) -> None:
-        """ARP that gives another's address, the gateway's even, or another MAC is stopped."""
+        """ARP with another sender address (the gateway's, say) or another MAC is dropped."""
         assert passes(rig.arp, A1, A2, address=_OTHER)
         assert passes(rig.arp, A1, A2, mac=_OTHER_MAC)
         add(rig, _only(rig, A1))
@@ -70,13 +70,13 @@ class AntiSpoofTests(FirewallTests):
         assert passes(rig.arp, A1, A2)
 
     def test_arp_probes_pass(self, rig: Rig) -> None:
-        """Who asks whether an address is free says he is 0.0.0.0 (RFC 5227), and his own MAC."""
+        """ARP probes have the sender address 0.0.0.0 (RFC 5227) and pass with the guest's MAC."""
         add(rig, _only(rig, A1))
         assert passes(rig.arp, A1, A2, address=_NOBODY)
         assert stopped(rig.arp, A1, A2, address=_NOBODY, mac=_OTHER_MAC)
 
     def test_dhcp_clients_may_ask_but_not_answer(self, rig: Rig) -> None:
-        """Requests from 0.0.0.0 pass; from a guest nobody gets an answer of a DHCP server."""
+        """DHCP requests from 0.0.0.0 pass; DHCP server answers from a guest are dropped."""
         assert passes(rig.dhcp, A1, A2, server=True)
         add(rig, _only(rig, A1))
         assert passes(rig.dhcp, A1, A2, server=False)
@@ -85,7 +85,7 @@ class AntiSpoofTests(FirewallTests):
     def test_other_kinds_of_frames_are_stopped(self, rig: Rig) -> None:
         """A frame passes only if it is ARP or IP."""
         if not rig.strange_frames:
-            return  # there is nothing to stop
+            return  # nothing to drop here
         assert passes(rig.strange, A1, A2)
         add(rig, _only(rig, A1))
         assert stopped(rig.strange, A1, A2)
@@ -99,7 +99,7 @@ class AntiSpoofTests(FirewallTests):
         assert stopped(rig.forge, A1, A2, address=IPv4Address("10.1.0.78"))
 
     def test_ipv6_needs_an_address_too(self, rig: Rig) -> None:
-        """IPv6 is stopped as well, unless the guest has an address of it."""
+        """IPv6 is dropped, unless the guest has an IPv6 address in the rule."""
         assert passes(rig.ping, A1, A2.ip6)
         mute, speaking = _only(rig, A1), _only(rig, A1, A1.ip6)
         add(rig, mute)
@@ -109,7 +109,7 @@ class AntiSpoofTests(FirewallTests):
         assert passes(rig.ping, A1, A2.ip6)
 
     def test_each_port_has_its_own_rule(self, rig: Rig) -> None:
-        """What one guest may say another may not; ports without a rule may say all."""
+        """A rule is for one port; ports without a rule may send anything."""
         add(rig, _only(rig, A1))
         assert passes(rig.forge, A2, A1, address=_OTHER)
         assert passes(rig.forge, A2, A1, mac=_OTHER_MAC)
@@ -118,7 +118,7 @@ class AntiSpoofTests(FirewallTests):
         assert passes(rig.forge, A2, A1, address=_OTHER)
 
     def test_spoofing_stays_stopped_with_its_rule(self, rig: Rig) -> None:
-        """Without the rule all passes again."""
+        """Without the rule everything passes again."""
         rule = _only(rig, A1)
         add(rig, rule, _only(rig, A2))
         remove(rig, rule)
@@ -127,14 +127,14 @@ class AntiSpoofTests(FirewallTests):
         assert stopped(rig.forge, A2, A1, address=_OTHER)
 
     def test_it_does_not_open_what_a_zone_closes(self, rig: Rig) -> None:
-        """To speak the truth is not enough to get out of one's zone."""
+        """Correct addresses do not let a guest out of its zone."""
         add(rig, _only(rig, A1), *zone(rig, "ta", "in-a"))
         assert passes(rig.ping, A1, A2.ip)
         assert stopped(rig.ping, A1, B1.ip)
 
     @pytest.mark.parametrize("target", [R2, OUT, HUB], ids=repr)
-    def test_routed_links_check_addresses(self, rig: Rig, target: Place) -> None:
-        """On a link that is no bridge's port IP's sources are checked."""
+    def test_routed_links_check_addresses(self, rig: Rig, target: Endpoint) -> None:
+        """On a link that is not a bridge port the IP source is checked."""
         assert passes(rig.forge, R1, target, address=_ROUTED)
         add(rig, _only(rig, R1))
         assert stopped(rig.forge, R1, target, address=_ROUTED)
@@ -143,7 +143,7 @@ class AntiSpoofTests(FirewallTests):
         assert passes(rig.ping, R2, R1.ip)
 
     def test_routed_links_need_no_arp_rule(self, rig: Rig) -> None:
-        """There the guest resolves its gateway as before."""
+        """On a routed link the guest still resolves its gateway."""
         add(rig, _only(rig, R1))
         assert passes(rig.resolve, R1, R1.gateway)
         rule = _only(rig, R2, _ROUTED)

@@ -1,4 +1,4 @@
-"""What the tests have in common: the rig, the rules they need, patience."""
+"""What the firewall tests share: the rig, the rules they add, and how they probe."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from snnet.conformance.places import A1, EXT0, PORT, Place
+from snnet.conformance.endpoints import A1, EXT0, PORT, Endpoint
 from snnet.conformance.rig import Answer, Rig
 from snnet.contract import (
     Add,
@@ -26,10 +26,10 @@ from snnet.contract import (
 )
 
 PATIENCE = 15.0
-"""Seconds within which what must get through does."""
+"""Seconds within which a packet that may pass must get through."""
 
 DOOR = 8022
-"""The port that tests forward."""
+"""The port that the tests forward."""
 
 PUBLIC = IPv4Address("203.0.113.5")
 
@@ -53,7 +53,7 @@ class FirewallTests:
 
 
 def remove_all(rig: Rig) -> None:
-    """Take away every rule the driver finds, whoever's it is."""
+    """Remove every rule that the driver finds, of any owner."""
     found = sorted(rig.driver.snapshot().values(), key=lambda noun: -noun.rank)
     outcome = rig.driver.apply([Remove(noun) for noun in found], keep_going=True)
     assert not outcome.errors, f"cannot clean up: {outcome.error}"
@@ -63,7 +63,7 @@ def remove_all(rig: Rig) -> None:
 
 
 def add(rig: Rig, *nouns: Noun) -> None:
-    """Add them all, or prove that the driver cannot, as it says, and end the test."""
+    """Add the nouns; end the test as an expected failure if the driver declares one missing."""
     for noun in nouns:
         gap = rig.driver.missing(noun)
         if gap is not None:
@@ -81,14 +81,14 @@ def remove(rig: Rig, *nouns: Noun) -> None:
 
 
 def do(rig: Rig, *operations: Operation) -> None:
-    """Carry out the operations, all of which must succeed."""
+    """Apply the operations; all must succeed."""
     outcome = rig.driver.apply(operations)
     assert outcome.error is None, outcome.error
     assert outcome.done == set(range(len(operations)))
 
 
 def refused(rig: Rig, operation: Operation) -> type[Exception]:
-    """The class of the error with which the driver refuses; nothing may change."""
+    """Return the class of the error that the driver refuses with; nothing may change."""
     before = rig.driver.snapshot()
     outcome = rig.driver.apply([operation])
     assert outcome.error is not None, f"should have been refused: {operation}"
@@ -101,7 +101,7 @@ def refused(rig: Rig, operation: Operation) -> type[Exception]:
 
 
 def zone(rig: Rig, name: str, *links: str, **values: Any) -> list[Noun]:
-    """A zone and its links."""
+    """Return a zone and its links."""
     return [
         Zone(owner=rig.owner, zone=name, **values),
         *(ZoneLink(owner=rig.owner, link=link, zone=name) for link in links),
@@ -109,20 +109,20 @@ def zone(rig: Rig, name: str, *links: str, **values: Any) -> list[Noun]:
 
 
 def tenants(rig: Rig) -> list[Noun]:
-    """Two tenants: one with in-a and in-b, another with in-c."""
+    """Return two tenants: one with in-a and in-b, another with in-c."""
     return [*zone(rig, "ta", "in-a", "in-b"), *zone(rig, "tc", "in-c")]
 
 
 def exit_by(rig: Rig, device: str = "ext0", bridge: str = "in-a") -> list[Noun]:
-    """A bridge's way out."""
+    """Return the rules that let a bridge out by the device."""
     return [
         Masquerade(owner=rig.owner, device=device),
         ExternalForward(owner=rig.owner, device=device, bridge=bridge),
     ]
 
 
-def forward(rig: Rig, target: Place = A1, **values: Any) -> PortForward:
-    """tcp/8022 on ext0 to a guest."""
+def forward(rig: Rig, target: Endpoint = A1, **values: Any) -> PortForward:
+    """Return a forward of tcp/8022 on ext0 to a guest."""
     return PortForward(
         **{
             "owner": rig.owner,
@@ -137,13 +137,13 @@ def forward(rig: Rig, target: Place = A1, **values: Any) -> PortForward:
     )
 
 
-def publish(rig: Rig, internal: Place = A1) -> PublicIp:
-    """The rule of a public address on ext0; the hub gets the address."""
+def publish(rig: Rig, internal: Endpoint = A1) -> PublicIp:
+    """Return the rule of a public address on ext0, and give the hub the address."""
     rig.add_address("ext0", IPv4Interface(f"{PUBLIC}/32"))
     return public(rig, internal)
 
 
-def public(rig: Rig, internal: Place = A1) -> PublicIp:
+def public(rig: Rig, internal: Endpoint = A1) -> PublicIp:
     return PublicIp(owner=rig.owner, public=PUBLIC, internal=internal.ip, device="ext0")
 
 
@@ -151,7 +151,7 @@ def public(rig: Rig, internal: Place = A1) -> PublicIp:
 
 
 def passes(probe: Callable[..., bool], *args: Any, **values: Any) -> bool:
-    """Whether the probe gets through before our patience ends."""
+    """Whether the probe gets through within ``PATIENCE``."""
     return patiently(lambda: probe(*args, **values) or None) is not None
 
 
@@ -161,16 +161,16 @@ def stopped(probe: Callable[..., bool], *args: Any, **values: Any) -> bool:
 
 
 def answer(
-    rig: Rig, source: Place, address: IPv4Address, protocol: str = "tcp", port: int = PORT
+    rig: Rig, source: Endpoint, address: IPv4Address, protocol: str = "tcp", port: int = PORT
 ) -> Answer | None:
-    """Who answers, where somebody must."""
+    """Return the answer, waiting up to ``PATIENCE``."""
     return patiently(lambda: rig.connect(source, address, protocol, port))
 
 
 def silent(
-    rig: Rig, source: Place, address: IPv4Address, protocol: str = "tcp", port: int = PORT
+    rig: Rig, source: Endpoint, address: IPv4Address, protocol: str = "tcp", port: int = PORT
 ) -> bool:
-    """Whether nobody answers, tried once."""
+    """Whether no endpoint answers, tried once."""
     return rig.connect(source, address, protocol, port) is None
 
 

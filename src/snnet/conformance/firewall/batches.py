@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from ipaddress import IPv4Address
 
-from snnet.conformance.places import A1, A2, B1
+from snnet.conformance.endpoints import A1, A2, B1
 from snnet.conformance.rig import Rig
 from snnet.contract import (
     Add,
@@ -48,7 +48,7 @@ def _doors(rig: Rig, count: int, first: int = 20000) -> list[PortForward]:
 
 class BatchTests(FirewallTests):
     def test_everything_comes_and_goes_in_one(self, rig: Rig) -> None:
-        """Rules of all kinds are added by one apply, and removed by one."""
+        """Rules of all kinds are added by one ``apply`` and removed by another."""
         rules = _everything(rig)
         add(rig, *rules)
         assert rig.driver.snapshot() == keyed(rules)
@@ -56,25 +56,25 @@ class BatchTests(FirewallTests):
         assert rig.driver.snapshot() == {}
 
     def test_operations_of_one_batch_see_each_other(self, rig: Rig) -> None:
-        """What comes, goes and comes again within one batch is there at its end."""
+        """Rules may be added, removed and added again in one ``apply``; the last one counts."""
         rules = _everything(rig)
         back: list[Operation] = [Remove(rule) for rule in reversed(rules)]
         do(rig, *map(Add, rules), *back, *map(Add, rules), *back, *map(Add, rules))
         assert rig.driver.snapshot() == keyed(rules)
 
     def test_an_empty_batch_does_nothing(self, rig: Rig) -> None:
-        """No operations, no error, nothing done."""
+        """Without operations, ``apply`` does nothing and reports no error."""
         do(rig)
         assert rig.driver.snapshot() == {}
 
     def test_a_large_batch(self, rig: Rig) -> None:
-        """Hundreds of rules at once are hundreds of rules found."""
+        """Hundreds of rules can be added at once; all are found."""
         doors = _doors(rig, _MANY)
         add(rig, *doors)
         assert rig.driver.snapshot() == keyed(doors)
 
     def test_the_first_error_ends_the_work(self, rig: Rig) -> None:
-        """What was done before stays and is told; what comes after is not tried."""
+        """Operations before the first error stay and are reported; later ones are not tried."""
         one, two, three, four = _doors(rig, 4)
         add(rig, three)
         outcome = rig.driver.apply([Add(one), Add(two), Add(three), Add(four)])
@@ -84,21 +84,21 @@ class BatchTests(FirewallTests):
         assert rig.driver.snapshot() == keyed([one, two, three])
 
     def test_a_tear_down_presses_on(self, rig: Rig) -> None:
-        """With ``keep_going`` the rest is tried, and every error is told."""
+        """With ``keep_going`` later operations are tried, and every error is reported."""
         one, two, three, four = _doors(rig, 4)
         add(rig, one, four)
         outcome = rig.driver.apply(
             [Remove(two), Remove(one), Remove(three), Remove(four)], keep_going=True
         )
         assert outcome.done == {1, 3}
-        assert {place: type(error) for place, error in outcome.errors.items()} == {
+        assert {at: type(error) for at, error in outcome.errors.items()} == {
             0: Missing,
             2: Missing,
         }
         assert rig.driver.snapshot() == {}
 
     def test_an_error_names_its_operation(self, rig: Rig) -> None:
-        """The error says which operation failed, as an object and in words."""
+        """The error has the operation that failed, as an object and in its text."""
         operation = Remove(forward(rig, port=12345))
         error = rig.driver.apply([operation]).error
         assert isinstance(error, Missing)
@@ -106,7 +106,7 @@ class BatchTests(FirewallTests):
         assert "12345" in str(error)
 
     def test_one_batch_refuses_twice_the_same(self, rig: Rig) -> None:
-        """Strict within a batch, too."""
+        """Add and Remove are strict within one ``apply`` too."""
         rule = forward(rig)
         outcome = rig.driver.apply([Add(rule), Add(rule)])
         assert outcome.done == {0}
@@ -117,7 +117,7 @@ class BatchTests(FirewallTests):
         assert {type(error) for error in outcome.errors.values()} == {Missing}
 
     def test_check_is_called_before_each(self, rig: Rig) -> None:
-        """A deadline that passes in between ends the work there."""
+        """A deadline that passes during ``apply`` ends it at the next operation."""
         calls: list[None] = []
         doors = _doors(rig, 4)
 
@@ -128,12 +128,12 @@ class BatchTests(FirewallTests):
 
         outcome = rig.driver.apply([Add(door) for door in doors], check=check)
         assert isinstance(outcome.error, Timeout)
-        # A driver may carry out several at once: then it is called for all of them first.
+        # A driver may carry out several at once; it then calls check for all of them first.
         assert outcome.done <= {0, 1}
-        assert rig.driver.snapshot() == keyed(doors[place] for place in sorted(outcome.done))
+        assert rig.driver.snapshot() == keyed(doors[at] for at in sorted(outcome.done))
 
     def test_a_cancelled_batch_does_nothing(self, rig: Rig) -> None:
-        """Cancelled before the first operation, nothing is touched, whatever ``keep_going``."""
+        """If ``check`` raises before the first operation, nothing is changed."""
 
         def check() -> None:
             raise Cancelled("no longer wanted")
@@ -145,7 +145,7 @@ class BatchTests(FirewallTests):
         assert rig.driver.snapshot() == {}
 
     def test_check_that_agrees_is_no_hindrance(self, rig: Rig) -> None:
-        """Called as often as there are operations, at least."""
+        """``check`` is called at least once for each operation."""
         calls: list[None] = []
         rules = _everything(rig)
         outcome = rig.driver.apply(list(map(Add, rules)), check=lambda: calls.append(None))
@@ -153,7 +153,7 @@ class BatchTests(FirewallTests):
         assert len(calls) >= len(rules)
 
     def test_threads_and_drivers_at_once(self, rig: Rig) -> None:
-        """One driver by many threads, and several drivers, lose no rule."""
+        """No rule is lost when threads share a driver and several drivers work at once."""
         parts = [_doors(rig, 10, first=30000 + 100 * number) for number in range(6)]
         second = rig.another()
         failed: list[Exception] = []
@@ -175,7 +175,7 @@ class BatchTests(FirewallTests):
         assert rig.driver.snapshot() == keyed(door for doors in parts for door in doors)
 
     def test_one_of_many_threads_wins(self, rig: Rig) -> None:
-        """The same rule added by all is added by one; the others are told ``Exists``."""
+        """One thread adds a rule; the others get ``Exists``."""
         rule = forward(rig, target=B1)
         second = rig.another()
         outcomes = []
@@ -195,7 +195,7 @@ class BatchTests(FirewallTests):
         assert {type(outcome.error) for outcome in outcomes if outcome.errors} == {Exists}
 
     def test_nothing_is_left_after_the_last(self, rig: Rig) -> None:
-        """With the last rule all else goes: tables, chains, maps, sets."""
+        """With the last rule the driver removes its tables, chains, maps and sets."""
         before = rig.ruleset()
         rules = _everything(rig)
         add(rig, *rules)
@@ -204,7 +204,7 @@ class BatchTests(FirewallTests):
         assert rig.ruleset() == before
 
     def test_nothing_is_left_after_a_refusal(self, rig: Rig) -> None:
-        """What is refused leaves nothing, on a host without rules and on one with some."""
+        """A refused operation leaves nothing, on a host without rules and with some."""
         lonely = ZoneLink(owner=rig.owner, link="in-a", zone="nowhere")
         for rules in ([], _everything(rig)):
             add(rig, *rules)
@@ -213,7 +213,7 @@ class BatchTests(FirewallTests):
             assert rig.ruleset() == before
 
     def test_rules_come_and_go_in_any_order(self, rig: Rig) -> None:
-        """The rule set depends on the rules alone, not on their history."""
+        """The rule set depends on the rules only, not on their history."""
         doors = [forward(rig, port=port, target=A2) for port in (1, 2, 3)]
         extra = AntiSpoof(
             owner=rig.owner, link="x", mac=A2.mac, addresses=(A2.ip, IPv4Address("10.1.0.7"))

@@ -1,11 +1,11 @@
-"""Connections under way when a rule comes or goes.
+"""Flows that exist when a rule comes or goes.
 
-UDP: there is no end of it but the kernel's forgetting (conntrack).
+They are UDP: such a flow ends only when the kernel forgets it (conntrack).
 """
 
 from __future__ import annotations
 
-from snnet.conformance.places import A1, A2, B1, EXT0, HUB, OUT, PORT
+from snnet.conformance.endpoints import A1, A2, B1, EXT0, HUB, OUT, PORT
 from snnet.conformance.rig import Answer, Conversation, Rig
 
 from .base import (
@@ -31,7 +31,7 @@ def _next(conversation: Conversation) -> Answer | None:
 
 class FlowTests(FirewallTests):
     def test_a_removed_forward_ends_its_flows(self, rig: Rig) -> None:
-        """A flow of its port does not outlive it."""
+        """A removed forward ends its flows."""
         rule = forward(rig, protocol="udp")
         add(rig, *tenants(rig), rule)
         flow = rig.converse(OUT, _HOST, DOOR)
@@ -40,7 +40,7 @@ class FlowTests(FirewallTests):
         assert flow.ask() is None
 
     def test_a_forward_that_moves_takes_its_flows_along(self, rig: Rig) -> None:
-        """A port that leads elsewhere now leads there at once."""
+        """When a port is forwarded elsewhere, existing flows follow at once."""
         rule, later = forward(rig, protocol="udp"), forward(rig, target=B1, protocol="udp")
         add(rig, *tenants(rig), rule)
         flow = rig.converse(OUT, _HOST, DOOR)
@@ -50,14 +50,14 @@ class FlowTests(FirewallTests):
         assert _next(flow) == Answer(B1, OUT.ip)
 
     def test_a_new_forward_takes_over_flows(self, rig: Rig) -> None:
-        """A flow to the host itself goes to the guest from now on."""
+        """A new forward takes over flows that went to the host itself."""
         flow = rig.converse(OUT, _HOST, PORT)
         assert _next(flow) == Answer(HUB, OUT.ip)
         add(rig, *tenants(rig), forward(rig, protocol="udp", port=PORT))
         assert _next(flow) == Answer(A1, OUT.ip)
 
     def test_a_hairpin_ends_too(self, rig: Rig) -> None:
-        """Flows from inside by the forward's addresses end with it."""
+        """A removed forward ends flows from inside the zone."""
         rule = forward(rig, protocol="udp")
         add(rig, *tenants(rig), rule)
         flow = rig.converse(A2, _HOST, DOOR)
@@ -66,7 +66,7 @@ class FlowTests(FirewallTests):
         assert flow.ask() is None
 
     def test_other_flows_go_on(self, rig: Rig) -> None:
-        """Those of other forwards and of the way out are not harmed."""
+        """Flows of other forwards and of the way out continue."""
         gone = forward(rig, protocol="udp")
         kept = forward(rig, protocol="udp", port=DOOR + 1, target=B1)
         add(rig, *tenants(rig), *exit_by(rig), gone, kept)
@@ -78,7 +78,7 @@ class FlowTests(FirewallTests):
         assert _next(out) == Answer(OUT, _HOST)
 
     def test_a_removed_public_ip_ends_its_flows(self, rig: Rig) -> None:
-        """Those from outside: the address is the host's own again."""
+        """Flows from outside to a removed public IP go to the host again."""
         rule = publish(rig)
         add(rig, *tenants(rig), rule)
         flow = rig.converse(OUT, PUBLIC, PORT)
@@ -87,7 +87,7 @@ class FlowTests(FirewallTests):
         assert _next(flow) == Answer(HUB, OUT.ip)
 
     def test_a_removed_public_ip_ends_what_its_guest_opened(self, rig: Rig) -> None:
-        """Those from inside, too: they leave no more."""
+        """Flows that the guest opened end with its public IP."""
         rule = publish(rig)
         add(rig, *tenants(rig), rule)
         flow = rig.converse(A1, OUT.ip, PORT)
@@ -96,7 +96,7 @@ class FlowTests(FirewallTests):
         assert flow.ask() is None
 
     def test_a_new_public_ip_takes_over_flows(self, rig: Rig) -> None:
-        """What went to the host goes to the guest; what the guest sends says the new address."""
+        """A new public IP takes over flows to the host and flows of its guest."""
         rule = publish(rig)
         add(rig, *tenants(rig), *exit_by(rig))
         inward, outward = rig.converse(OUT, PUBLIC, PORT), rig.converse(A1, OUT.ip, PORT)
@@ -107,7 +107,7 @@ class FlowTests(FirewallTests):
         assert _next(outward) == Answer(OUT, PUBLIC)
 
     def test_a_public_ip_that_moves_takes_its_flows_along(self, rig: Rig) -> None:
-        """From one guest to another, at once."""
+        """When a public IP moves to another guest, existing flows follow at once."""
         rule, later = publish(rig), public(rig, B1)
         add(rig, *tenants(rig), rule)
         flow = rig.converse(OUT, PUBLIC, PORT)

@@ -1,4 +1,4 @@
-"""Rules as nouns: strict, found again as they were added, apart by owner."""
+"""Rules as nouns: strict, found as they were added, separate by owner."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ from snnet.contract import (
 from .base import FirewallTests, add, do, forward, refused, remove, remove_all, zone
 
 LINK = "uplink-0.100_ab"
-"""As long as a link's name may be: 15 bytes."""
+"""A link name of the greatest length: 15 bytes."""
 
 ID = "x" + "A.b_c-9" * 9
-"""As long as an id may be: 64 characters."""
+"""An id of the greatest length: 64 characters."""
 
 _ADDRESS = IPv4Address("255.255.255.254")
 _ADDRESSES: tuple[Any, ...] = (
@@ -94,11 +94,11 @@ _OF_IPV6: tuple[Noun, ...] = (
         bridged=False,
     ),
 )
-"""Of the other family: a driver may have declared gaps here."""
+"""IPv6 rules: a driver may have declared gaps here."""
 
 
 def _otherwise(rule: Noun) -> Noun:
-    """The same rule by its identity, with other values."""
+    """Return a rule with the same identity and other values."""
     match rule:
         case HostIsolation():
             return replace(rule, arp=not rule.arp)
@@ -129,7 +129,7 @@ class IdentityTests(FirewallTests):
 
     @pytest.mark.parametrize("rule", _ORDINARY, ids=_named)
     def test_a_rule_comes_once_and_goes_once(self, rig: Rig, rule: Noun) -> None:
-        """Add is strict, and so is Remove: ``Exists`` and ``Missing``, and nothing changes."""
+        """A second Add is ``Exists``, a second Remove is ``Missing``; neither changes anything."""
         rule = replace(rule, owner=rig.owner)  # type: ignore[call-arg]
         add(rig, rule)
         assert refused(rig, Add(rule)) is Exists
@@ -139,7 +139,7 @@ class IdentityTests(FirewallTests):
 
     @pytest.mark.parametrize("rule", _ORDINARY + _EXTREME + _OF_IPV6, ids=_named)
     def test_a_rule_is_found_as_it_was_added(self, rig: Rig, rule: Noun) -> None:
-        """``find`` and ``snapshot`` give back equal nouns, whatever their values."""
+        """``find`` and ``snapshot`` return equal nouns, whatever their values."""
         rule = replace(rule, owner="cnci:" + ID)  # type: ignore[call-arg]
         assert rig.driver.find(rule) is None
         add(rig, rule)
@@ -155,7 +155,7 @@ class IdentityTests(FirewallTests):
     def test_a_zone_link_is_found_as_it_was_added(
         self, rig: Rig, network: IPv4Network | None
     ) -> None:
-        """A zone's link, too, with or without the network behind it."""
+        """So it is for zone links, with or without the network behind them."""
         link = ZoneLink(owner=rig.owner, link=LINK, zone=ID, network=network)
         add(rig, Zone(owner=rig.owner, zone=ID), link)
         assert rig.driver.find(link) == link
@@ -165,33 +165,33 @@ class IdentityTests(FirewallTests):
         assert refused(rig, Remove(link)) is Missing
 
     def test_all_kinds_at_once_are_found(self, rig: Rig) -> None:
-        """Rules of all kinds, ordinary and extreme ones, do not get in each other's way."""
+        """Rules of all kinds, with ordinary and extreme values, do not affect each other."""
         rules = [replace(noun, owner=rig.owner) for noun in (*_ORDINARY, *_EXTREME)]  # type: ignore[call-arg]
         wanted = {rule.key: rule for rule in rules}
         add(rig, *wanted.values())
         assert rig.driver.snapshot() == wanted
 
     def test_what_is_not_there_is_not_found(self, rig: Rig) -> None:
-        """``find`` gives None for what is not there or is no rule."""
+        """``find`` returns None for a missing rule and for a noun that is not a rule."""
         assert rig.driver.find(forward(rig)) is None
         assert rig.driver.find(Link(name="ext0")) is None
 
     def test_only_the_identity_says_which_rule_is_meant(self, rig: Rig) -> None:
-        """What else the noun of a question says has no effect on the answer."""
+        """``find`` looks at the identity only, not at the other fields of the noun."""
         rules = [replace(noun, owner=rig.owner) for noun in _ORDINARY]  # type: ignore[call-arg]
         add(rig, *rules)
         for rule in rules:
             assert rig.driver.find(_otherwise(rule)) == rule
 
     def test_a_link_needs_its_zone(self, rig: Rig) -> None:
-        """A link of a zone that is not there is refused: ``Missing``."""
+        """A link of a missing zone is refused with ``Missing``."""
         whole, link = zone(rig, "ta", "in-a")
         add(rig, Zone(owner=rig.owner, zone="another"))
         assert refused(rig, Add(link)) is Missing
         add(rig, whole, link)
 
     def test_a_zone_with_links_stays(self, rig: Rig) -> None:
-        """A zone goes after its links; with one it is ``Busy``."""
+        """Removing a zone that still has links is ``Busy``."""
         whole, *links = zone(rig, "ta", "in-a", "in-b")
         add(rig, whole, *links)
         remove(rig, links[0])
@@ -205,7 +205,7 @@ class IdentityTests(FirewallTests):
         assert refused(rig, Add(other)) is Exists
 
     def test_networks_of_a_zone_change_in_place(self, rig: Rig) -> None:
-        """``Change`` replaces a zone's networks; its links stay."""
+        """``Change`` replaces the networks of a zone; its links stay."""
         whole, link = zone(rig, "ta", "in-a", networks=_NETWORKS[:3])
         assert isinstance(whole, Zone)
         add(rig, whole, link)
@@ -216,7 +216,7 @@ class IdentityTests(FirewallTests):
             whole = wanted
 
     def test_nothing_else_changes_in_place(self, rig: Rig) -> None:
-        """Any other difference takes a Remove and an Add: ``Unsupported``."""
+        """A Change of any other field is ``Unsupported``; it takes a Remove and an Add."""
         before, (whole,) = forward(rig), zone(rig, "ta")
         assert isinstance(whole, Zone)
         add(rig, before, whole)
@@ -225,7 +225,7 @@ class IdentityTests(FirewallTests):
         assert refused(rig, Change(replace(whole, outbound=True), whole)) is Unsupported
 
     def test_what_is_not_there_does_not_change(self, rig: Rig) -> None:
-        """``Change`` of a zone that is gone is ``Missing``."""
+        """``Change`` of a missing zone is ``Missing``."""
         (whole,) = zone(rig, "ta")
         assert isinstance(whole, Zone)
         wanted = replace(whole, networks=_NETWORKS)
@@ -233,13 +233,13 @@ class IdentityTests(FirewallTests):
 
     @pytest.mark.parametrize("bad", [{"protocol": "icmp"}, {"port": 0}, {"target_port": 65536}])
     def test_impossible_port_forwards_are_refused(self, rig: Rig, bad: dict[str, Any]) -> None:
-        """No ports of other protocols, and none beyond 1 to 65535."""
+        """Other protocols, and ports outside 1 to 65535, are refused."""
         add(rig, forward(rig))
         assert issubclass(refused(rig, Add(forward(rig, **({"port": 1} | bad)))), SnnetError)
 
     @pytest.mark.parametrize("name", ['a";flush#', "a b", "a{b}", "-j", "$HOME", "a\\", "'", "*"])
     def test_odd_names_are_carried_or_refused(self, rig: Rig, name: str) -> None:
-        """A link's name is data whatever is in it: found as it was added, or refused."""
+        """An unusual link name is found as it was added, or refused."""
         rule = Masquerade(owner=rig.owner, device=name)
         kept = Masquerade(owner=rig.owner, device="eth0")
         add(rig, kept)
@@ -250,7 +250,7 @@ class IdentityTests(FirewallTests):
         assert rig.driver.snapshot() == {kept.key: kept}
 
     def test_owners_are_independent(self, rig: Rig) -> None:
-        """Nodes of one namespace have rules of the same names, each his own."""
+        """Nodes in one namespace may have rules of the same name; each has its own."""
         other = rig.another("cnci:other")
         mine = [*zone(rig, "ta", "in-a"), Masquerade(owner=rig.owner, device="ext0")]
         his = [replace(noun, owner="cnci:other") for noun in mine]  # type: ignore[call-arg]
@@ -263,7 +263,7 @@ class IdentityTests(FirewallTests):
         assert not other.apply([Remove(noun) for noun in reversed(his)]).errors
 
     def test_every_driver_of_a_host_sees_the_same(self, rig: Rig) -> None:
-        """Rules are kept on the host: another process, another owner find them."""
+        """Rules are kept on the host: other processes and owners find them."""
         rules = [*zone(rig, "ta", "in-a"), forward(rig)]
         add(rig, *rules)
         for owner in (rig.owner, "cn:other"):
@@ -273,7 +273,7 @@ class IdentityTests(FirewallTests):
             assert isinstance(with_it.apply([Add(rules[-1])]).error, Exists)
 
     def test_what_one_driver_adds_another_removes(self, rig: Rig) -> None:
-        """No driver remembers what others may have changed."""
+        """A driver does not cache what others may have changed."""
         second = rig.another()
         rule = forward(rig)
         add(rig, rule)
@@ -284,7 +284,7 @@ class IdentityTests(FirewallTests):
         assert second.find(rule) == rule
 
     def test_closing_changes_nothing(self, rig: Rig) -> None:
-        """Rules stay when the driver that made them is closed, twice even."""
+        """Rules stay when the driver is closed; closing may be repeated."""
         rule = forward(rig)
         maker = rig.another()
         assert not maker.apply([Add(rule)]).errors
@@ -293,7 +293,7 @@ class IdentityTests(FirewallTests):
         assert rig.driver.snapshot() == {rule.key: rule}
 
     def test_it_says_what_it_has_set(self, rig: Rig) -> None:
-        """``dump()`` is text for people; without rules it names none."""
+        """``dump()`` is text for people; without rules it mentions none."""
         rule = forward(rig)
         add(rig, rule)
         assert "8022" in rig.driver.dump()

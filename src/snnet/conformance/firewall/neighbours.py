@@ -1,8 +1,8 @@
-"""Rules that are not ours."""
+"""Foreign rules on the same host."""
 
 from __future__ import annotations
 
-from snnet.conformance.places import A1, C1, OUT
+from snnet.conformance.endpoints import A1, C1, OUT
 from snnet.conformance.rig import Rig
 
 from .base import FirewallTests, add, exit_by, forward, passes, remove_all, stopped, tenants
@@ -10,7 +10,7 @@ from .base import FirewallTests, add, exit_by, forward, passes, remove_all, stop
 
 class NeighbourTests(FirewallTests):
     def test_strangers_rules_stay_as_they_are(self, rig: Rig) -> None:
-        """Nothing that others have set is changed, whatever comes and goes of ours."""
+        """Adding and removing our rules never changes foreign ones."""
         with rig.stranger() as text:
             before = text()
             add(rig, *tenants(rig), *exit_by(rig), forward(rig))
@@ -19,14 +19,14 @@ class NeighbourTests(FirewallTests):
             assert text() == before
 
     def test_rules_work_beside_strangers(self, rig: Rig) -> None:
-        """Ours hold where others have rules, too."""
+        """Our rules hold where others have rules too."""
         with rig.stranger():
             add(rig, *tenants(rig), *exit_by(rig))
             assert passes(rig.ping, A1, OUT.ip)
             assert stopped(rig.ping, A1, C1.ip)
 
-    def test_what_we_do_not_speak_of_passes(self, rig: Rig) -> None:
-        """Links of no rule are left alone."""
+    def test_links_without_rules_are_left_alone(self, rig: Rig) -> None:
+        """Links without a rule are left alone."""
         add(rig, *tenants(rig))
         assert passes(rig.ping, OUT, OUT.gateway)
         remove_all(rig)

@@ -1,4 +1,4 @@
-"""All the tests of a firewall driver in one class."""
+"""All tests of a firewall driver in one class."""
 
 from __future__ import annotations
 
@@ -28,9 +28,8 @@ class FirewallSuite(
     PublicIpTests,
     FlowTests,
 ):
-    """Subclass it and give it a fixture ``rig`` of any scope, a :class:`~snnet.conformance.Rig`.
+    """Subclass it and give it a fixture ``rig`` of any scope: a :class:`~snnet.conformance.Rig`.
 
-    A noun for which ``driver.missing()`` has a reason is a declared gap: its
-    tests end as expected failures, unless the noun can be added after all,
-    which is a failure.
+    A noun for which ``driver.missing()`` gives a reason is a declared gap.  Its tests end
+    as expected failures, or as failures if the noun can be added after all.
     """

@@ -1,7 +1,7 @@
-"""A rig of network namespaces: veth pairs, Python sockets, the kernel's own packet filter.
+"""A rig of network namespaces: veth pairs, Python sockets and the kernel's packet filter.
 
-Everything is made by this process and vanishes with it: namespaces without a
-name, sockets in them, no other process and no thread that lasts.
+This process makes everything, and everything ends with it: namespaces without names
+and sockets in them.  No other process and no lasting thread is started.
 """
 
 from .rig import RealRig

@@ -1,4 +1,4 @@
-"""Frames made by hand, for guests that lie.
+"""Frames made by hand, for guests that send false addresses.
 
 Formats: RFC 791 (IPv4), 792 (ICMP), 768 (UDP), 826 (ARP), 2131 (DHCP).
 """
@@ -19,9 +19,9 @@ _DHCP_SERVER, _DHCP_CLIENT = 67, 68
 
 
 def echo_request(token: bytes) -> bytes:
-    """An ICMP echo request whose data is the token.
+    """Return an ICMP echo request with the token as its data.
 
-    Its identifier, too, is of the token: to connection tracking it is a flow of its own.
+    Its identifier comes from the token too, so that conntrack sees a flow of its own.
     """
     packet = struct.pack("!BBH2sH", 8, 0, 0, token[:2], 1) + token
     return packet[:2] + struct.pack("!H", checksum(packet)) + packet[4:]
@@ -37,29 +37,29 @@ def echo_frame(
 def arp_frame(
     source_mac: str, sender_mac: str, sender: IPv4Address, target: IPv4Address, token: bytes = b""
 ) -> bytes:
-    """A request for ``target``; the token is where an Ethernet frame has padding."""
+    """Return a request for ``target``, with the token in the Ethernet padding."""
     body = struct.pack("!HHBBH", 1, _IP, 6, 4, 1)
     body += _mac(sender_mac) + sender.packed + bytes(6) + target.packed
     return _ethernet(source_mac, BROADCAST, _ARP, body + token)
 
 
 def dhcp_frame(source_mac: str, source: IPv4Address, *, server: bool, token: bytes) -> bytes:
-    """A client's request, or a server's answer; the token is in its options."""
+    """Return a client's request or a server's answer, with the token in the options."""
     op, ports = (2, (_DHCP_SERVER, _DHCP_CLIENT)) if server else (1, (_DHCP_CLIENT, _DHCP_SERVER))
     body = struct.pack("!BBBBI", op, 1, 6, 0, 1).ljust(28, b"\0") + _mac(source_mac)
     body = body.ljust(236, b"\0") + bytes.fromhex("63825363") + token
-    # A UDP checksum of 0 says that there is none.
+    # A UDP checksum of 0 means that there is no checksum.
     udp = struct.pack("!HHHH", *ports, 8 + len(body), 0) + body
     return _ethernet(source_mac, BROADCAST, _IP, _ip(source, EVERYBODY, socket.IPPROTO_UDP, udp))
 
 
 def strange_frame(source_mac: str, token: bytes) -> bytes:
-    """Neither ARP nor IP."""
+    """Return a frame that is neither ARP nor IP."""
     return _ethernet(source_mac, BROADCAST, _EXPERIMENTAL, token)
 
 
 def arp_answer(frame: bytes) -> IPv4Address | None:
-    """Whose MAC the frame tells, if it is an ARP reply."""
+    """Return the sender's MAC if the frame is an ARP reply, else None."""
     if frame[12:14] != struct.pack("!H", _ARP) or frame[20:22] != b"\0\2":
         return None
     return IPv4Address(frame[28:32])

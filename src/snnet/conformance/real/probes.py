@@ -1,4 +1,4 @@
-"""Those who ask: pings, connections, conversations, and frames that lie."""
+"""The asking side: pings, connections, conversations and false frames."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from ipaddress import IPv4Address, IPv6Address
 
-from snnet.conformance.places import HUB, Place
+from snnet.conformance.endpoints import HUB, Endpoint
 from snnet.conformance.rig import Answer, Conversation
 from snnet.contract import IPAddress
 from snnet.system.namespaces import Namespace
@@ -22,7 +22,7 @@ _ALL = 3  # ETH_P_ALL, linux/if_ether.h
 
 
 def token() -> bytes:
-    """Something by which a packet is known again."""
+    """Return random bytes that identify one packet."""
     return os.urandom(16)
 
 
@@ -31,7 +31,7 @@ def ping(services: Services, space: Namespace, address: IPAddress) -> bool:
     six = address.version == 6
     with space.call(_icmp6_socket if six else _icmp_socket) as sock:
         request = frames.echo_request(mark)
-        if six:  # of ICMPv6 the kernel makes the checksum: RFC 3542, 3.1
+        if six:  # the kernel adds the checksum of ICMPv6: RFC 3542, 3.1
             request = b"\x80\0\0\0" + request[4:]
         if not _send(sock, request, (str(address), 0)):
             return False
@@ -46,30 +46,30 @@ def ping(services: Services, space: Namespace, address: IPAddress) -> bool:
 
 
 class Frames:
-    """A packet socket in each namespace but the hub's, and a raw one in the hub.
+    """A packet socket in each namespace except the hub's, and a raw socket in the hub.
 
-    They stay open, for the kernel takes 25 ms to close a packet socket.
+    They stay open: closing a packet socket takes the kernel 25 ms.
     """
 
-    def __init__(self, services: Services, spaces: Mapping[Place, Namespace]) -> None:
+    def __init__(self, services: Services, spaces: Mapping[Endpoint, Namespace]) -> None:
         self._services = services
-        self._sockets: dict[Place, socket.socket] = {}
+        self._sockets: dict[Endpoint, socket.socket] = {}
         with ExitStack() as opened:
             opened.callback(self.close)
-            for place, space in spaces.items():
-                # Packet sockets would hear what the hub's filter is about to drop.
-                make = _icmp_socket if place is HUB else _packet_socket
-                self._sockets[place] = space.call(make)
+            for endpoint, space in spaces.items():
+                # Packet sockets would also receive what the hub's filter then drops.
+                make = _icmp_socket if endpoint is HUB else _packet_socket
+                self._sockets[endpoint] = space.call(make)
             opened.pop_all()
 
-    def hears(self, source: Place, frame: bytes, mark: bytes, hearer: Place) -> bool:
-        """Whether a frame, known by its mark, gets to somebody; to the hub, into its IP."""
+    def hears(self, source: Endpoint, frame: bytes, mark: bytes, hearer: Endpoint) -> bool:
+        """Whether a frame with this token reaches an endpoint; for the hub, its IP layer."""
         ear = self._sockets[hearer]
         _drain(ear)
         self._sockets[source].send(frame)
         return self._services.wait(ear, lambda: (mark in ear.recv(2048)) or None) is not None
 
-    def resolve(self, source: Place, address: IPv4Address) -> bool:
+    def resolve(self, source: Endpoint, address: IPv4Address) -> bool:
         sock = self._sockets[source]
         _drain(sock)
         sock.send(frames.arp_frame(source.mac, source.mac, source.ip, address))
@@ -100,7 +100,7 @@ def connect(
 
 
 class UdpConversation(Conversation):
-    """A bound socket: its port, and so the flow, stays the same."""
+    """A bound socket, so that the port and with it the flow stay the same."""
 
     def __init__(
         self, services: Services, space: Namespace, address: IPv4Address, port: int
@@ -158,12 +158,12 @@ def _send(sock: socket.socket, data: bytes, target: tuple[str, int]) -> bool:
     try:
         sock.sendto(data, target)
     except OSError:
-        return False  # no way there
+        return False  # no route
     return True
 
 
 def _drain(sock: socket.socket) -> None:
-    """Forget what came before."""
+    """Discard what arrived before."""
     with suppress(BlockingIOError):
         while True:
             sock.recv(2048)
@@ -198,7 +198,7 @@ def _udp6_socket() -> socket.socket:
 
 
 def _packet_socket() -> socket.socket:
-    """Sends frames as they are and hears all that arrive at the NIC (packet(7))."""
+    """Return a socket that sends raw frames and receives all frames at the NIC (packet(7))."""
     sock = _ready(socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ALL)))
     sock.bind((NIC, _ALL))
     return sock

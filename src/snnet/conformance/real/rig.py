@@ -1,4 +1,4 @@
-"""The real rig."""
+"""The real rig: each endpoint is a network namespace."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, ExitStack
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 
-from snnet.conformance.places import HUB, Place
+from snnet.conformance.endpoints import HUB, Endpoint
 from snnet.conformance.rig import Answer, Conversation, Rig
 from snnet.contract import Driver, IPAddress
 from snnet.system.host import RealHost
@@ -21,16 +21,16 @@ from .services import Services
 from .wiring import build, open_spaces, shows_bridged
 
 _NOBODY = IPv4Address("10.255.255.254")
-"""An address that nobody has: to ask for it changes no cache."""
+"""An unused address: asking for it changes no cache."""
 
 
 class RealRig(Rig):
-    """The world of the suites in network namespaces of its own.
+    """The network of the suite, in network namespaces.
 
-    ``open_driver`` is called with a host (``RealHost``) whose ``netns`` is
-    the hub's.  With ``br_netfilter``, where the module is loaded, bridged packets
-    are shown to IP's hooks, which is the harder case and the usual one on hosts
-    with Docker.  Needs root; takes about a tenth of a second to make.
+    ``open_driver`` is called with a host (``RealHost``) whose ``netns`` is the hub's.
+    With ``br_netfilter``, where the module is loaded, IP's hooks see bridged packets.
+    That is the harder case, and the usual one on hosts with Docker.  Needs root; takes
+    about 0.1 s to make.
     """
 
     def __init__(
@@ -66,21 +66,23 @@ class RealRig(Rig):
         self._opened.callback(driver.close)
         return driver
 
-    def ping(self, source: Place, address: IPAddress) -> bool:
+    def ping(self, source: Endpoint, address: IPAddress) -> bool:
         return ping(self._services, self._spaces[source], address)
 
-    def connect(self, source: Place, address: IPAddress, protocol: str, port: int) -> Answer | None:
+    def connect(
+        self, source: Endpoint, address: IPAddress, protocol: str, port: int
+    ) -> Answer | None:
         return connect(self._services, self._spaces[source], address, protocol, port)
 
-    def converse(self, source: Place, address: IPv4Address, port: int) -> Conversation:
+    def converse(self, source: Endpoint, address: IPv4Address, port: int) -> Conversation:
         conversation = UdpConversation(self._services, self._spaces[source], address, port)
         self._after_test.callback(conversation.close)
         return conversation
 
     def forge(
         self,
-        source: Place,
-        target: Place,
+        source: Endpoint,
+        target: Endpoint,
         *,
         address: IPv4Address | None = None,
         mac: str | None = None,
@@ -98,8 +100,8 @@ class RealRig(Rig):
 
     def arp(
         self,
-        source: Place,
-        hearer: Place,
+        source: Endpoint,
+        hearer: Endpoint,
         *,
         address: IPv4Address | None = None,
         mac: str | None = None,
@@ -112,17 +114,17 @@ class RealRig(Rig):
             if address is not None or mac is not None:
                 self._forget_neighbours(source)
 
-    def dhcp(self, source: Place, hearer: Place, *, server: bool) -> bool:
+    def dhcp(self, source: Endpoint, hearer: Endpoint, *, server: bool) -> bool:
         mark = token()
         address = source.ip if server else frames.ANY
         frame = frames.dhcp_frame(source.mac, address, server=server, token=mark)
         return self._frames.hears(source, frame, mark, hearer)
 
-    def strange(self, source: Place, hearer: Place) -> bool:
+    def strange(self, source: Endpoint, hearer: Endpoint) -> bool:
         mark = token()
         return self._frames.hears(source, frames.strange_frame(source.mac, mark), mark, hearer)
 
-    def resolve(self, source: Place, address: IPv4Address) -> bool:
+    def resolve(self, source: Endpoint, address: IPv4Address) -> bool:
         return self._frames.resolve(source, address)
 
     def add_address(self, link: str, address: IPv4Interface) -> None:
@@ -143,8 +145,8 @@ class RealRig(Rig):
         self.reset()
         self._opened.close()
 
-    def _forget_neighbours(self, liar: Place) -> None:
-        """Everybody who may have believed what was said on the bridge asks anew."""
-        for place, space in self._spaces.items():
-            if place is HUB or place.bridge == liar.bridge:
+    def _forget_neighbours(self, liar: Endpoint) -> None:
+        """Delete the neighbour entries that a false frame may have made."""
+        for endpoint, space in self._spaces.items():
+            if endpoint is HUB or endpoint.bridge == liar.bridge:
                 space.ip(["neighbour flush all"])

@@ -1,4 +1,4 @@
-"""The packet filter of a namespace as text: all of it, and a stranger's part."""
+"""The packet filter of a namespace as text: all of it, or the foreign part."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from snnet.system.namespaces import Namespace
 from snnet.system.process import find_program, run
 
 _IPTABLES_OWN = {"filter", "nat", "mangle", "raw", "security", "broute"}
-"""Tables that iptables-nft and its like make when asked anything, and never remove."""
+"""Tables that iptables-nft and similar programs create on any call and never remove."""
 
 _LEGACY = ("iptables-legacy", "ip6tables-legacy")
 _STRANGER = """\
@@ -51,10 +51,10 @@ COMMIT
 
 
 def ruleset(space: Namespace) -> str:
-    """Everything in nftables and in the legacy tables but what means nothing.
+    """Return everything in nftables and in the legacy tables that has an effect.
 
-    That is base chains that are empty and accept, in the tables of iptables,
-    and counters: stray packets, such as router solicitations, raise them.
+    Empty base chains with policy accept, in the tables of iptables, are left out.  So are
+    counters: stray packets, such as router solicitations, increase them.
     """
     lines: list[str] = []
     if find_program("nft"):
@@ -68,7 +68,7 @@ def ruleset(space: Namespace) -> str:
 
 @contextmanager
 def stranger(space: Namespace) -> Iterator[Callable[[], str]]:
-    """A stranger's rules in every packet filter there is; yields what reads them."""
+    """Install foreign rules in every packet filter there is; yield a function that reads them."""
     programs = [name for name in ("iptables-nft", "iptables-legacy") if find_program(name)]
     nft = find_program("nft") is not None
 
@@ -120,18 +120,18 @@ def _chain(body: dict[str, Any]) -> tuple[str, str, str]:
 
 
 def _is_hollow(body: dict[str, Any]) -> bool:
-    """Whether it is a base chain that lets all pass, in a table of iptables."""
+    """Whether it is a base chain with policy accept, in a table of iptables."""
     return body.get("policy") == "accept" and body["table"] in _IPTABLES_OWN
 
 
 def _timeless(body: dict[str, Any]) -> dict[str, Any]:
-    """Without numbers that come and go with the objects, and those of named counters."""
+    """Leave out numbers that differ each time an object is made, and counters."""
     passing = ("handle", "index", "packets", "bytes")
     return {name: value for name, value in body.items() if name not in passing}
 
 
 def _rules(saved: str) -> Iterator[str]:
-    """The rules, chains and policies that iptables-save printed, without counters."""
+    """Yield rules, chains and policies from the output of iptables-save, without counters."""
     for line in saved.splitlines():
         if line.startswith(":"):
             chain, policy, _ = line.split(maxsplit=2)

@@ -1,7 +1,7 @@
 """The first two messages of SCTP, by hand: many kernels have no SCTP sockets.
 
-INIT and INIT ACK (RFC 9260, 3.3.2 and 3.3.3) are all that NAT and connection
-tracking need to see; who answered is told in the state cookie.
+NAT and connection tracking only need INIT and INIT ACK (RFC 9260, 3.3.2 and 3.3.3).
+The state cookie says which endpoint answered.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ class Message(NamedTuple):
 def message(
     source_port: int, port: int, chunk: int, *, tag: int, to: int = 0, cookie: bytes = b""
 ) -> bytes:
-    """An INIT with a tag of ours, or an INIT ACK ``to`` who said his.
+    """Return an INIT with our tag, or an INIT ACK to the peer's tag ``to``.
 
-    An INIT goes to the verification tag 0 (RFC 9260, 8.5.1).
+    An INIT has the verification tag 0 (RFC 9260, 8.5.1).
     """
     body = _BODY.pack(tag, 65536, 1, 1, 1)
     if cookie:
@@ -43,7 +43,7 @@ def message(
 
 
 def parse(packet: bytes) -> Message | None:
-    """The message in an IP packet, if it is one of the two and whole."""
+    """Return the message in an IP packet, or None if it is another or damaged."""
     segment = packet[4 * (packet[0] & 0x0F) :]
     if len(segment) < 12 + _CHUNK.size + _BODY.size:
         return None

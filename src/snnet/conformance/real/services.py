@@ -1,6 +1,6 @@
-"""Everybody answers at one port, and tells who he is and whom he sees.
+"""The answering side: every endpoint answers on one port, with its name and the source it saw.
 
-No thread: those who answer are served while somebody waits for an answer.
+There is no thread: questions are answered while a probe waits for its answer.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from contextlib import ExitStack
 from ipaddress import ip_address
 from typing import TypeVar
 
-from snnet.conformance.places import PORT, Place
+from snnet.conformance.endpoints import PORT, Endpoint
 from snnet.conformance.rig import Answer
 from snnet.system.namespaces import Namespace
 
 from . import sctp
 
 TRY = 0.15
-"""Seconds to wait for what comes; between namespaces it takes a tenth of a millisecond."""
+"""Seconds to wait for a packet; between namespaces it takes about 0.1 ms."""
 
 _IP_PKTINFO = 8  # linux/in.h
 _TAG = 0x736E6E74
@@ -33,12 +33,12 @@ T = TypeVar("T")
 class Services:
     """A listener for each protocol in each namespace."""
 
-    def __init__(self, spaces: Mapping[Place, Namespace]) -> None:
-        self._places = {place.name: place for place in spaces}
+    def __init__(self, spaces: Mapping[Endpoint, Namespace]) -> None:
+        self._endpoints = {endpoint.name: endpoint for endpoint in spaces}
         self._selector = selectors.DefaultSelector()
         with ExitStack() as opened:
             opened.callback(self.close)
-            for place, space in spaces.items():
+            for endpoint, space in spaces.items():
                 for make, serve in (
                     (_tcp_listener, self._accept),
                     (_udp_listener, self._reply),
@@ -46,15 +46,15 @@ class Services:
                     (_sctp_listener, self._acknowledge),
                 ):
                     sock = space.call(make)
-                    self._selector.register(sock, selectors.EVENT_READ, (serve, place))
+                    self._selector.register(sock, selectors.EVENT_READ, (serve, endpoint))
             opened.pop_all()
 
     def wait(
         self, sock: socket.socket, read: Callable[[], T | None], seconds: float = TRY
     ) -> T | None:
-        """What ``read`` returns once it is not None; it is called when ``sock`` has something.
+        """Call ``read`` whenever ``sock`` is readable; return its first result that is not None.
 
-        None when the time is over, or when reading fails (a connection refused).
+        Return None when the time is over or reading fails (connection refused).
         """
         end = time.monotonic() + seconds
         self._selector.register(sock, selectors.EVENT_READ)
@@ -66,8 +66,8 @@ class Services:
                         if found is not None:
                             return found
                     else:
-                        serve, place = key.data
-                        serve(key.fileobj, place)
+                        serve, endpoint = key.data
+                        serve(key.fileobj, endpoint)
                 if time.monotonic() >= end:
                     return None
         except OSError:
@@ -76,9 +76,9 @@ class Services:
             self._selector.unregister(sock)
 
     def answer(self, text: bytes) -> Answer | None:
-        """What one of us said."""
+        """Parse the answer of one of our listeners."""
         name, _, source = text.decode().partition(" ")
-        return Answer(self._places[name], ip_address(source)) if source else None
+        return Answer(self._endpoints[name], ip_address(source)) if source else None
 
     def close(self) -> None:
         """Close the listeners; may be repeated."""
@@ -87,45 +87,45 @@ class Services:
                 key.fileobj.close()
         self._selector.close()
 
-    def _accept(self, listener: socket.socket, place: Place) -> None:
+    def _accept(self, listener: socket.socket, endpoint: Endpoint) -> None:
         try:
             connection, peer = listener.accept()
         except OSError:
-            return  # who asked has left
+            return  # the client has gone
         with connection:
             connection.settimeout(TRY)
             try:
-                connection.sendall(_told(place, peer[0]))
+                connection.sendall(_answer_text(endpoint, peer[0]))
             except OSError:
                 return
 
-    def _reply(self, sock: socket.socket, place: Place) -> None:
+    def _reply(self, sock: socket.socket, endpoint: Endpoint) -> None:
         _, controls, _, peer = sock.recvmsg(2048, 256)
-        _send_from(sock, _asked(controls), _told(place, peer[0]), peer)
+        _send_from(sock, _asked(controls), _answer_text(endpoint, peer[0]), peer)
 
-    def _acknowledge(self, sock: socket.socket, place: Place) -> None:
+    def _acknowledge(self, sock: socket.socket, endpoint: Endpoint) -> None:
         packet, controls, _, peer = sock.recvmsg(2048, 256)
         asked = sctp.parse(packet)
         if asked is None or asked.chunk != sctp.INIT or asked.port != PORT:
             return
-        told = _told(place, peer[0])
+        text = _answer_text(endpoint, peer[0])
         answer = sctp.message(
-            PORT, asked.source_port, sctp.INIT_ACK, tag=_TAG, to=asked.tag, cookie=told
+            PORT, asked.source_port, sctp.INIT_ACK, tag=_TAG, to=asked.tag, cookie=text
         )
         _send_from(sock, _asked(controls), answer, (peer[0], 0))
 
 
-def _told(place: Place, source: str) -> bytes:
-    return f"{place.name} {source}".encode()
+def _answer_text(endpoint: Endpoint, source: str) -> bytes:
+    return f"{endpoint.name} {source}".encode()
 
 
 def _asked(controls: list[tuple[int, int, bytes]]) -> bytes:
-    """The address the question was sent to: the answer has to come from there."""
+    """Return the address that the question was sent to; the answer must come from it."""
     for _, kind, data in controls:
         if kind == _IP_PKTINFO:
             own: bytes = _PKTINFO.unpack(data)[2]
             return own
-    return b""  # IPv6: nobody of us has two addresses of it on a link
+    return b""  # IPv6: our links have one address each
 
 
 def _send_from(sock: socket.socket, own: bytes, data: bytes, peer: tuple[str, int]) -> None:
@@ -133,7 +133,7 @@ def _send_from(sock: socket.socket, own: bytes, data: bytes, peer: tuple[str, in
     try:
         sock.sendmsg([data], info, 0, peer)
     except OSError:
-        return  # the kernel's own filter, or no way back: as good as lost
+        return  # dropped by the filter, or no route back: the same as lost
 
 
 def _tcp_listener() -> socket.socket:

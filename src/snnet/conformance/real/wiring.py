@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
-from snnet.conformance.places import (
+from snnet.conformance.endpoints import (
     BRIDGES,
     DEVICES,
+    ENDPOINTS,
     HUB,
-    PLACES,
     ROUTED_GATEWAY,
-    Place,
+    Endpoint,
     Wire,
 )
 from snnet.system.namespaces import Namespace
@@ -22,70 +22,70 @@ NIC = "eth0"
 _SETTINGS = {
     "net/ipv4/ip_forward": "1",
     "net/ipv6/conf/all/forwarding": "1",
-    # The firewall is to stop what it should by itself.
+    # Only the firewall may stop a packet.
     "net/ipv4/conf/all/rp_filter": "0",
     "net/ipv4/conf/default/rp_filter": "0",
-    # A guest that learned a short cut would go round what is tested.
+    # A redirected guest would bypass the hub.
     "net/ipv4/conf/all/send_redirects": "0",
     "net/ipv4/conf/default/send_redirects": "0",
     "net/ipv6/conf/all/disable_ipv6": "0",
     "net/ipv6/conf/default/disable_ipv6": "0",
-    # Addresses are there at once, link-local ones too.
+    # No duplicate address detection: addresses are usable at once.
     "net/ipv6/conf/all/accept_dad": "0",
     "net/ipv6/conf/default/accept_dad": "0",
 }
 _BRIDGE_SETTINGS = ("net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-call-ip6tables")
 
 
-def build(spaces: Mapping[Place, Namespace], *, br_netfilter: bool) -> None:
-    """Wire the hub's namespace and everybody else's together."""
+def build(spaces: Mapping[Endpoint, Namespace], *, br_netfilter: bool) -> None:
+    """Connect the namespaces of all endpoints to the hub."""
     hub = spaces[HUB]
     for space in spaces.values():
         space.call(lambda: _set(_SETTINGS))
     shown = dict.fromkeys(_BRIDGE_SETTINGS, str(int(br_netfilter)))
     hub.call(lambda: _set(shown, only_where_there=True))
     hub.ip(_hub_commands(spaces))
-    for place in PLACES:
-        spaces[place].ip(_place_commands(place))
-        spaces[place].call(lambda: _hurry(NIC))
-    for link in [wire.name for wire in BRIDGES] + [place.link for place in PLACES]:
+    for endpoint in ENDPOINTS:
+        spaces[endpoint].ip(_endpoint_commands(endpoint))
+        spaces[endpoint].call(lambda: _hurry(NIC))
+    for link in [wire.name for wire in BRIDGES] + [endpoint.link for endpoint in ENDPOINTS]:
         hub.call(lambda link=link: _hurry(link))  # type: ignore[misc]
 
 
 def shows_bridged(hub: Namespace) -> bool:
-    """Whether bridged IPv4 packets are shown to IP's hooks: br_netfilter is there, and on."""
+    """Whether IP's hooks see bridged IPv4 packets: br_netfilter is loaded and on."""
     path = Path("/proc/sys", _BRIDGE_SETTINGS[0])
     return hub.call(lambda: path.exists() and path.read_text().strip() != "0")
 
 
-def open_spaces(opened: ExitStack) -> dict[Place, Namespace]:
-    """A namespace for each place, the hub among them."""
+def open_spaces(opened: ExitStack) -> dict[Endpoint, Namespace]:
+    """Open a namespace for each endpoint and the hub."""
     spaces = {}
-    for place in (HUB, *PLACES):
-        spaces[place] = Namespace(place.name)
-        opened.callback(spaces[place].close)
+    for endpoint in (HUB, *ENDPOINTS):
+        spaces[endpoint] = Namespace(endpoint.name)
+        opened.callback(spaces[endpoint].close)
     return spaces
 
 
-def _hub_commands(spaces: Mapping[Place, Namespace]) -> Iterator[str]:
+def _hub_commands(spaces: Mapping[Endpoint, Namespace]) -> Iterator[str]:
     yield "link set lo up"
     for wire in BRIDGES:
         yield f"link add {wire.name} address {wire.mac} type bridge"
     macs = {wire.name: wire.mac for wire in DEVICES}
-    for place in PLACES:
-        mac = macs.get(place.link) or (place.gateway_mac if place.bridge is None else "")
+    for endpoint in ENDPOINTS:
+        mac = macs.get(endpoint.link) or (endpoint.gateway_mac if endpoint.bridge is None else "")
         yield (
-            f"link add {place.link} {f'address {mac} ' if mac else ''}type veth"
-            f" peer name {NIC} address {place.mac} netns {spaces[place].path}"
+            f"link add {endpoint.link} {f'address {mac} ' if mac else ''}type veth"
+            f" peer name {NIC} address {endpoint.mac} netns {spaces[endpoint].path}"
         )
-        if place.bridge is not None:
-            yield f"link set {place.link} master {place.bridge}"
-            # A port with an address of its own would be one more way to the host.
-            yield f"link set {place.link} addrgenmode none"
-        yield f"link set {place.link} up"
-        if place.gateway == ROUTED_GATEWAY:
-            yield f"address add {ROUTED_GATEWAY}/32 dev {place.link}"
-            yield f"route add {place.ip} dev {place.link}"
+        if endpoint.bridge is not None:
+            yield f"link set {endpoint.link} master {endpoint.bridge}"
+            # An address on a port would be another way to the host.
+            yield f"link set {endpoint.link} addrgenmode none"
+        yield f"link set {endpoint.link} up"
+        if endpoint.gateway == ROUTED_GATEWAY:
+            yield f"address add {ROUTED_GATEWAY}/32 dev {endpoint.link}"
+            yield f"route add {endpoint.ip} dev {endpoint.link}"
     for wire in (*BRIDGES, *DEVICES):
         yield from _wire_commands(wire)
 
@@ -96,18 +96,18 @@ def _wire_commands(wire: Wire) -> Iterator[str]:
     yield f"address add {wire.address6} dev {wire.name} nodad"
 
 
-def _place_commands(place: Place) -> Iterator[str]:
+def _endpoint_commands(endpoint: Endpoint) -> Iterator[str]:
     yield "link set lo up"
     yield f"link set {NIC} up"
-    yield f"address add {place.address} dev {NIC}"
-    yield f"route add default via {place.gateway} dev {NIC} onlink"
-    if place.address6 is not None:
-        yield f"address add {place.address6} dev {NIC} nodad"
-        yield f"route add default via {place.gateway6} dev {NIC}"
+    yield f"address add {endpoint.address} dev {NIC}"
+    yield f"route add default via {endpoint.gateway} dev {NIC} onlink"
+    if endpoint.address6 is not None:
+        yield f"address add {endpoint.address6} dev {NIC} nodad"
+        yield f"route add default via {endpoint.gateway6} dev {NIC}"
 
 
 def _hurry(link: str) -> None:
-    """Ask again for a MAC after 50 ms instead of 1 s, once the answer is let through."""
+    """Repeat an ARP request after 50 ms instead of 1 s, for answers that were blocked at first."""
     for family in ("ipv4", "ipv6"):
         _set({f"net/{family}/neigh/{link}/retrans_time_ms": "50"})
 

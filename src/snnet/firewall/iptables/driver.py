@@ -34,7 +34,7 @@ _XTABLES = {"filter", "nat", "mangle", "raw", "security"}
 
 
 def _is_xtables(item: dict[str, Any]) -> bool:
-    """Whether a part of nft's ruleset is iptables-nft's, which is looked at as such."""
+    """Whether a part of nft's ruleset belongs to iptables-nft and is examined as such."""
     (part,) = item.values()
     return part.get("family") in (IP, IP6, BRIDGE, ARP) and part.get("table") in _XTABLES
 
@@ -42,10 +42,10 @@ def _is_xtables(item: dict[str, Any]) -> bool:
 class IptablesFirewall(KernelFirewall):
     """Carries the rules with iptables, ip6tables, ebtables and arptables.
 
-    All that one owner has in a table is replaced at once, in chains of its own;
-    others' chains and rules are neither read nor touched by a change.  A noun whose
-    rules somebody took away counts as not there, and so do those it shares a chain
-    with; the next change throws away what is left of them.
+    Everything that one owner has in a table is replaced at once, in chains of its own.  A
+    change neither reads nor changes foreign chains and rules.  If somebody removes rules of
+    a noun, that noun and those in the same chain count as missing; the next change removes
+    what is left of them.
     """
 
     name = "iptables"
@@ -55,7 +55,7 @@ class IptablesFirewall(KernelFirewall):
         self._programs = Programs(lambda: self.host.netns.fd, variant)
         self._tables = Tables(self._programs)
         self._work: Work
-        """The ``apply`` that is under way; there is one at most, for the record is locked."""
+        """The current ``apply``: at most one, because the record is locked."""
 
     @property
     def variant(self) -> str:
@@ -67,10 +67,10 @@ class IptablesFirewall(KernelFirewall):
     def missing(self, noun: Noun) -> str | None:
         """See :meth:`snnet.contract.Driver.missing`.
 
-        Sources on bridge ports need ebtables, silence to ARP needs arptables.
+        Anti-spoofing on bridge ports needs ebtables; not answering ARP needs arptables.
         """
         if type(noun) not in self.carries:
-            return f"iptables carries no {type(noun).__name__}"
+            return f"iptables does not carry {type(noun).__name__}"
         families = {place.family for place in places(noun, {})} | {IP}
         for family in sorted(families - self._lacking()):
             if reason := self._programs.missing(family):
@@ -78,7 +78,7 @@ class IptablesFirewall(KernelFirewall):
         return None
 
     def snapshot(self, types: Iterable[type[Noun]] | None = None) -> dict[Key, Noun]:
-        """See :meth:`snnet.contract.Driver.snapshot`: the nouns of snnet's nodes here."""
+        """See :meth:`snnet.contract.Driver.snapshot`: the nouns of all snnet nodes here."""
         wanted = tuple(self.carries if types is None else types)
         if self._programs.missing(IP) or not any(issubclass(cls, wanted) for cls in self.carries):
             return {}
@@ -87,7 +87,7 @@ class IptablesFirewall(KernelFirewall):
         return {noun.key: noun for noun in nouns if isinstance(noun, wanted)}
 
     def find(self, noun: Noun) -> Noun | None:
-        """See :meth:`snnet.contract.Driver.find`; reads all of the owner's rules."""
+        """See :meth:`snnet.contract.Driver.find`; reads all rules of the owner."""
         if not isinstance(noun, Owned) or type(noun) not in self.carries:
             return None
         if self._programs.missing(IP):
@@ -96,11 +96,11 @@ class IptablesFirewall(KernelFirewall):
             return self._read(noun.owner).nouns.get(noun.key)
 
     def _alone(self) -> AbstractContextManager[object]:
-        """Keeps other drivers away, of other processes too: tables do not change together."""
+        """Keep out other drivers, also of other processes: tables do not change together."""
         return self.host.record("iptables")
 
     def _owners(self) -> list[str]:
-        """Whose records are in the namespace."""
+        """Return the owners that have records in the namespace."""
         owners: dict[str, None] = {}
         for family in (family for family in (IP, IP6) if family not in self._lacking()):
             saved = self._programs.save(family).splitlines()
@@ -121,13 +121,13 @@ class IptablesFirewall(KernelFirewall):
 
     @contextlib.contextmanager
     def session(self, operations: Sequence[Operation]) -> Iterator[None]:
-        """See :meth:`snnet.contract.Driver.session`: others wait until all is done."""
+        """See :meth:`snnet.contract.Driver.session`: others wait until it ends."""
         with self._alone():
             self._work = Work(self._tables, self._read, operations)
             yield
 
     def batch(self, operation: Operation) -> tuple[str, bool]:
-        """What one owner adds and changes goes at once, and so does what it removes."""
+        """The additions and changes of one owner are one batch; its removals are another."""
         return owner_of(operation), isinstance(operation, Remove)
 
     def perform(self, operation: Operation) -> None:
@@ -141,7 +141,7 @@ class IptablesFirewall(KernelFirewall):
         self._work.commit(operations)
 
     def _refuse(self, operation: Operation) -> None:
-        """Refuse what cannot be carried here."""
+        """Refuse a noun that cannot be carried here."""
         noun = operation.noun
         if type(noun) in self.carries and not isinstance(operation, Add):
             return
@@ -151,7 +151,7 @@ class IptablesFirewall(KernelFirewall):
     # -- the rest --------------------------------------------------------------------
 
     def commands(self, operation: Operation) -> Sequence[str]:
-        """The operation's own rules, one command each; a dry run's, in words.
+        """Return the rules of the operation, one command each, for a dry run.
 
         The driver itself replaces whole chains at once.
         """
@@ -160,8 +160,8 @@ class IptablesFirewall(KernelFirewall):
     def obstacles(self) -> Sequence[str]:
         """See :meth:`snnet.contract.Driver.obstacles`.
 
-        Rules of others in front of ours, those of the other iptables, and drops in
-        tables of nftables.
+        These are foreign rules before ours, rules of the other iptables, and drops in tables
+        of nftables.
         """
         with self._alone():
             found = self._read(self.host.owner)
@@ -181,7 +181,7 @@ class IptablesFirewall(KernelFirewall):
         return drops(others, flows(self.host.netns.fd, ours))
 
     def dump(self) -> str:
-        """The node's own chains as ``iptables-save`` and its like print them."""
+        """Return the node's own chains as ``iptables-save`` and the like print them."""
         saved = {
             family: self._programs.save(family)
             for family in (IP, IP6, BRIDGE, ARP)

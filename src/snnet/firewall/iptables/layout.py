@@ -1,8 +1,8 @@
-"""Where an owner's part of the firewall is: tables, names of chains, records of nouns.
+"""Where an owner's part of the firewall is: tables, chain names, records of nouns.
 
-Nouns stand in comments: ``snnet1 k=port-forward protocol=tcp device=eth0 ...``.  A
-comment holds 255 characters (iptables-extensions(8)); what is longer goes on in the
-next rule, whose comment begins with ``snnet1+``.  The first record of a chain tells
+Nouns are kept in comments: ``snnet1 k=port-forward protocol=tcp device=eth0 ...``.  A
+comment has at most 255 characters (iptables-extensions(8)); a longer record continues in
+the next rule, whose comment begins with ``snnet1+``.  The first record of a chain names
 the owner.
 """
 
@@ -38,39 +38,39 @@ SOURCES, FORWARD, INPUT = "src", "fwd", "in"
 DNAT, SNAT, HAIRPIN, BACK = "dnat", "snat", "hair", "back"
 FROM, TO, EXIT = "from", "to", "exit"
 
-# "+" at the end is iptables' wildcard, quotes and blanks would need escapes, a
-# leading "-" or "!" would be taken for an option.
+# A final "+" is a wildcard of iptables, quotes and blanks would need escapes, and a
+# leading "-" or "!" would be an option.
 _LINK = re.compile(r"[A-Za-z0-9._@][A-Za-z0-9._@~,-]{0,14}")
 _ID = re.compile(r"[A-Za-z0-9._:-]{0,128}")
 
 
 def chain(owner: str, part: str, of: str | None = None) -> str:
-    """The owner's chain for ``part``, or for the part of one link or zone.
+    """Return the owner's chain for ``part``, or for the part of one link or zone.
 
-    Owners and ids are hashed: a chain has 28 characters at most (iptables(8)).
+    Owners and ids are hashed, because a chain name has at most 28 characters (iptables(8)).
     """
     name = f"{PREFIX}{_short(owner)}-{part}"
     return name if of is None else f"{name}-{_short(of)}"
 
 
 def records_of(line: str) -> str | None:
-    """The records chain that a line of ``iptables-save`` declares, if it does."""
+    """Return the records chain that a line of ``iptables-save`` declares, or None."""
     match = re.match(rf":({PREFIX}[a-z2-7]{{8}}-{RECORDS}) ", line)
     return match[1] if match else None
 
 
 def is_link(name: str) -> bool:
-    """Whether a rule can name this link and no other."""
+    """Whether a rule can name exactly this link."""
     return _LINK.fullmatch(name) is not None
 
 
 def is_id(text: str) -> bool:
-    """Whether a record can hold this id."""
+    """Whether a record can contain this id."""
     return _ID.fullmatch(text) is not None
 
 
 def _short(text: str) -> str:
-    """40 bits: two of a thousand collide once in two million hosts."""
+    """Return 40 bits of a hash: among 1,000 ids two are equal on one host in two million."""
     return base64.b32encode(blake2b(text.encode(), digest_size=5).digest()).decode().lower()
 
 
@@ -92,16 +92,16 @@ NAT = Section(IP, "nat")
 FILTER, FILTER6 = Section(IP, "filter"), Section(IP6, "filter")
 
 SECTIONS = (PORTS, PORTS_INPUT, NEIGHBOURS, RAW6, FILTER6, RAW, NAT, FILTER)
-"""In the order of additions: the records of ``RAW`` and ``FILTER`` speak for the
-sections of bridge and arp, which hold none, and NAT is there before the filter lets
-anything out."""
+"""In the order of additions.  The records in ``RAW`` and ``FILTER`` also stand for the
+sections of bridge and arp, which have none.  NAT comes before the filter, so that
+nothing leaves without it."""
 
 RECORDED = frozenset({RAW, RAW6, NAT, FILTER, FILTER6})
-"""Those that keep records (ebtables and arptables have no comments)."""
+"""Sections with records: ebtables and arptables have no comments."""
 
 
 class Rule(NamedTuple):
-    """One rule of a chain, without ``-A chain``, and the noun it is for."""
+    """One rule of a chain, without ``-A chain``, and the noun that it is for."""
 
     text: str
     key: Key
@@ -109,24 +109,24 @@ class Rule(NamedTuple):
 
 @dataclass(slots=True)
 class Content:
-    """What one section holds of one owner: nouns and the rules made of them."""
+    """The content of one section for one owner: nouns, and the rules made from them."""
 
     nouns: dict[Key, Noun] = field(default_factory=dict)
     chains: dict[str, list[Rule]] = field(default_factory=dict)
     jumps: dict[str, str] = field(default_factory=dict)
-    """From which built-in chain to which of ours."""
+    """From a built-in chain to one of ours."""
 
     def add(self, chain: str, noun: Noun, *texts: str) -> None:
         """Append rules to a chain."""
         self.chains.setdefault(chain, []).extend(Rule(text, noun.key) for text in texts)
 
     def jump(self, chain: str, *hooks: str) -> None:
-        """Have packets of these built-in chains come to ours, if there is anything in it."""
+        """Let packets of these built-in chains enter ours, unless ours is empty."""
         if chain in self.chains:
             self.jumps |= dict.fromkeys(hooks, chain)
 
     def lines(self) -> Iterable[str]:
-        """All of it as text, to compare."""
+        """Return everything as text for comparison."""
         yield from (
             f"-A {chain} {rule.text}" for chain in self.chains for rule in self.chains[chain]
         )
@@ -148,7 +148,7 @@ KINDS: dict[str, type[Noun]] = {
     "port-forward": PortForward,
     "public-ip": PublicIp,
 }
-"""What the key of each begins with."""
+"""The first word of the key of each."""
 _NAMES = {cls: kind for kind, cls in KINDS.items()}
 
 _OWNER = "owner"
@@ -184,9 +184,9 @@ _READ: dict[str, Callable[[str], Any]] = {
 
 @dataclass(slots=True)
 class Records:
-    """What one records chain holds: whose it is, and the nouns.
+    """The content of one records chain: its owner and nouns.
 
-    ``owner`` is None where the chain does not tell: then nothing in it counts.
+    ``owner`` is None if the chain does not name it; then nothing in it counts.
     """
 
     owner: str | None = None
@@ -194,13 +194,13 @@ class Records:
 
 
 def write_records(owner: str, nouns: Iterable[Noun]) -> list[str]:
-    """The rules of the records chain; no packet ever comes there."""
+    """Return the rules of the records chain, which no packet ever enters."""
     texts = [f"k={_OWNER} {_OWNER}={owner}", *map(_text, nouns)]
     return [f'-m comment --comment "{part}"' for text in texts for part in _parts(text)]
 
 
 def read_records(lines: Iterable[str]) -> Records:
-    """The records in the rules of a chain; what is not ours or does not parse is left out."""
+    """Read the records in the rules of a chain; leave out anything else."""
     records = Records()
     for text in _joined(lines):
         try:
@@ -232,13 +232,13 @@ def _parts(text: str) -> Iterator[str]:
     while start < len(text):
         end = min(start + _ROOM, len(text))
         while " " in text[end - 1 : end + 1]:
-            end -= 1  # a blank at the end of a part would get lost
+            end -= 1  # a blank at the end of a part would be lost
         yield f"{version} {text[start:end]}"
         start, version = end, _MORE
 
 
 def _joined(lines: Iterable[str]) -> Iterator[str]:
-    """The texts of the records, each put together from its parts."""
+    """Join the texts of the records from their parts."""
     text = ""
     for line in lines:
         version, _, part = _comment(line).partition(" ")
@@ -253,7 +253,7 @@ def _joined(lines: Iterable[str]) -> Iterator[str]:
 
 
 def _comment(line: str) -> str:
-    """The comment of a rule as ``iptables -S`` prints it, if it has one."""
+    """Return the comment of a rule as ``iptables -S`` prints it, or None."""
     try:
         words = shlex.split(line)
         return words[words.index("--comment") + 1]

@@ -1,4 +1,4 @@
-"""What people read: a dry run's commands, a dump, and what stands in the way of our chains."""
+"""Text for people: a dry run's commands, a dump, and what affects our chains."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from .tables import Programs
 
 
 def commands(operation: Operation, program: Callable[[str], str]) -> list[str]:
-    """The commands that make the operation's own rules, or take them away.
+    """Return the commands that add or remove the rules of the operation.
 
-    Where a chain decides in its last rule, new ones go in front.
+    If the last rule of a chain decides, new rules are inserted at the front.
     """
     noun = operation.noun
     if not isinstance(noun, Owned):
@@ -68,7 +68,7 @@ def _difference(base: Content, old: Content, new: Content) -> Iterator[str]:
 
 
 def _surroundings(noun: Owned) -> list[Noun]:
-    """Nouns without which this one has no rules of its own."""
+    """Return nouns without which this one has no rules of its own."""
     if isinstance(noun, ExternalForward):
         link = ZoneLink(owner=noun.owner, link=noun.bridge, zone="-")
         return [link, Masquerade(owner=noun.owner, device=noun.device)]
@@ -84,7 +84,7 @@ def _surroundings(noun: Owned) -> list[Noun]:
 
 
 def dump(owner: str, variant: str, saved: Mapping[str, str]) -> str:
-    """The owner's chains, and the jumps to them, out of what each family's tool saved."""
+    """Return the owner's chains and the jumps to them, as saved by the program of each family."""
     own = layout.chain(owner, "")
     lines = [f"# iptables ({variant}): chains of {owner}"]
     for family, text in saved.items():
@@ -107,13 +107,13 @@ _TARGET = re.compile(r"-[jg] (\S+)")
 
 @dataclass(slots=True)
 class _Table:
-    """One table as saved: policies of built-in chains, and the rules of all."""
+    """One saved table: the policies of built-in chains, and the rules of all chains."""
 
     policies: dict[str, str] = field(default_factory=dict)
     rules: dict[str, list[str]] = field(default_factory=dict)
 
     def reaches(self, rule: str, verdicts: set[str]) -> bool:
-        """Whether a rule of others can end in one of these verdicts."""
+        """Whether a foreign rule can end in one of these verdicts."""
         seen: set[str] = set()
         open_rules = [rule]
         while open_rules:
@@ -128,7 +128,7 @@ class _Table:
 
 
 def obstacles(programs: Programs, jumps: Mapping[Section, Mapping[str, str]]) -> list[str]:
-    """A line for each; ``jumps`` are those of ours that should be there."""
+    """Return a line for each obstacle; ``jumps`` are the jumps that we should have."""
     lines: list[str] = []
     for family in (IP, IP6):
         hooks = {section: jumps[section] for section in jumps if section.family == family}
@@ -156,13 +156,13 @@ def _before(
     if ahead:
         call = f"{programs.name(section.family)} -t {section.table}"
         yield (
-            f"{where}: a rule of others decides before snnet's do ({ahead[0]!r}, {len(ahead)} in "
+            f"{where}: a foreign rule decides before those of snnet ({ahead[0]!r}, {len(ahead)} in "
             f"all): put {chain} first again ({call} -D {hook} {jump}; {call} -I {hook} {jump})"
         )
 
 
 def _others(programs: Programs, family: str) -> Iterator[str]:
-    """What the other of iptables-nft and iptables-legacy drops: the kernel asks both."""
+    """Return what the other variant of iptables drops: the kernel consults both."""
     other = programs.other_variant
     forward = _parse(programs.save(family, other)).get("filter", _Table())
     where = f"{programs.name(family, variant=other)} table filter, chain FORWARD"

@@ -1,8 +1,8 @@
-"""From nouns to rules: what every chain of one owner holds.  Pure.
+"""From nouns to rules: the chains of one owner.  Pure.
 
-The meaning is that of :mod:`snnet.contract.rules`; matches and targets are those
-of iptables-extensions(8) and ebtables(8).  An ACCEPT ends FORWARD for the packet,
-so each is bound to links of ours.
+The meaning is that of :mod:`snnet.contract.rules`; matches and targets are those of
+iptables-extensions(8) and ebtables(8).  An ACCEPT ends FORWARD for the packet, so each
+one is limited to links of ours.
 """
 
 from __future__ import annotations
@@ -49,21 +49,21 @@ _ANSWERS = "-m conntrack --ctstate RELATED,ESTABLISHED"
 _NO_ANSWER = "-m conntrack ! --ctstate RELATED,ESTABLISHED"
 _REDIRECTED = "-m conntrack --ctstate DNAT"
 _HAIRPIN_BIT = 0x20000000
-"""A packet that starts a redirected connection from a zone's link has it from FORWARD
-to POSTROUTING, which does not know by which link it came: of bridged packets (see
-br_nf_post_routing) no kernel tells, of others those since 5.7."""
+"""Marks the first packet of a redirected connection from a zone's link, from FORWARD to
+POSTROUTING.  POSTROUTING cannot match the incoming link: for bridged packets never (see
+br_nf_post_routing), for others only since Linux 5.7."""
 _LINK_LOCAL = "01:80:c2:00:00:00/ff:ff:ff:ff:ff:f0"
-"""What a bridge keeps to itself, before PREROUTING (IEEE 802.1D; br_handle_frame)."""
+"""Frames that a bridge consumes before PREROUTING (IEEE 802.1D; br_handle_frame)."""
 
 
 def render(owner: str, nouns: Mapping[Key, Noun]) -> dict[Section, Content]:
-    """The chains that stand for these nouns of one owner, by section; none that is empty."""
+    """Return the chains for these nouns of one owner, by section, without empty ones."""
     contents = {section: render_section(section, owner, nouns) for section in SECTIONS}
     return {section: content for section, content in contents.items() if content.nouns}
 
 
 def render_section(section: Section, owner: str, nouns: Mapping[Key, Noun]) -> Content:
-    """One section's part; nouns that do not concern it are left out."""
+    """Return the chains of one section; nouns that do not affect it are left out."""
     content = Content({noun.key: noun for noun in nouns.values() if section in places(noun, nouns)})
     if not content.nouns:
         return content
@@ -76,7 +76,7 @@ def render_section(section: Section, owner: str, nouns: Mapping[Key, Noun]) -> C
 
 
 def places(noun: Noun, among: Mapping[Key, Noun]) -> frozenset[Section]:
-    """The sections that have to do with a noun, given all of the owner's."""
+    """Return the sections that a noun affects, given all nouns of the owner."""
     if isinstance(noun, AntiSpoof):
         return _BRIDGED_SPOOF if noun.bridged else _ROUTED_SPOOF
     if isinstance(noun, HostIsolation):
@@ -103,7 +103,7 @@ _PLACES: dict[type[Noun], frozenset[Section]] = {
 
 
 class _Chains:
-    """A section being written: its nouns by class, and the names of its chains."""
+    """A section while it is written: its nouns by class, and the names of its chains."""
 
     def __init__(self, owner: str, section: Section, content: Content) -> None:
         self.owner = owner
@@ -134,7 +134,7 @@ def _filter(made: _Chains) -> None:
 
 
 def _zones(made: _Chains) -> None:
-    """A chain for what leaves each zone's links and one for what comes to them."""
+    """Write a chain for packets from each zone's links, and one for packets to them."""
     forward, out = made.chain(layout.FORWARD), made.content
     links = made.all(ZoneLink)
     zones = {zone.zone: zone for zone in made.all(Zone)}
@@ -151,7 +151,7 @@ def _zones(made: _Chains) -> None:
             out.add(made.chain(layout.FROM, first.zone), first, starts)
     for link in links:
         out.add(made.chain(layout.FROM, link.zone), link, f"-o {link.link} -j ACCEPT")
-    # A link whose zone got lost stays shut.
+    # A link whose zone is lost stays closed.
     for name, one in {link.zone: zones.get(link.zone, link) for link in links}.items():
         _zone(made, name, one)
     if links:
@@ -178,7 +178,7 @@ def _members(zone: Noun, section: Section) -> Iterable[str]:
 
 
 def _exit(made: _Chains, any_link: ZoneLink) -> None:
-    """What may leave a zone, whichever."""
+    """Write the rules for packets that may leave a zone, the same for every zone."""
     chain, out = made.chain(layout.EXIT), made.content
     out.add(chain, any_link, f"{_ANSWERS} -j ACCEPT")
     masqueraded = {rule.device for rule in made.all(Masquerade)}
@@ -192,8 +192,8 @@ def _exit(made: _Chains, any_link: ZoneLink) -> None:
 def _isolate(made: _Chains, rule: HostIsolation) -> None:
     chain, out = made.chain(layout.INPUT), made.content
     if made.section == FILTER6:
-        # conntrack does not track neighbour discovery, IPv6's ARP (RFC 4861): an
-        # advertisement answers, a solicitation asks.
+        # conntrack does not track neighbour discovery, the ARP of IPv6 (RFC 4861): an
+        # advertisement is an answer, a solicitation is a request.
         kinds = ("advertisement",) if rule.arp else ("advertisement", "solicitation")
         for kind in kinds:
             icmp = f"-p ipv6-icmp -m icmp6 --icmpv6-type neighbour-{kind}"
@@ -222,7 +222,7 @@ def _destinations(made: _Chains) -> None:
             out.add(dnat, link, f"-i {link.link} -j {hairpin}")
     else:
         out.chains.pop(hairpin, None)
-    # The host itself asks by OUTPUT; there no packet has come in by any link.
+    # Connections of the host itself pass OUTPUT, where packets have no incoming link.
     out.jump(dnat, "PREROUTING", "OUTPUT")
 
 
@@ -252,7 +252,7 @@ def _sources(made: _Chains) -> None:
 
 
 def _raw(made: _Chains) -> None:
-    """Sources of IP on links that are no ports."""
+    """Write the checks of IP sources on links that are not bridge ports."""
     sources, out = made.chain(layout.SOURCES), made.content
     version = 4 if made.section == RAW else 6
     for rule in made.all(AntiSpoof):
@@ -272,10 +272,10 @@ def _raw(made: _Chains) -> None:
 
 
 def _ports(made: _Chains) -> None:
-    """Frames of bridge ports, before the bridge learns where their sender is.
+    """Write the checks of frames on bridge ports, before the bridge learns their source.
 
-    Matches are positive: a negative one does not match what has no such field, an
-    ARP packet of another kind of hardware for one, and would let it pass.
+    All matches are positive.  A negated match does not match a packet without that field
+    (an ARP packet of another hardware type, say), and would let it pass.
     """
     sources, out = made.chain(layout.SOURCES), made.content
     for rule in made.all(AntiSpoof):

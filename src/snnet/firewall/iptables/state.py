@@ -1,4 +1,4 @@
-"""What is there of one owner: nouns whose rules are all in place, and the rest."""
+"""What one owner has on the host: nouns whose rules are complete, and the rest."""
 
 from __future__ import annotations
 
@@ -22,40 +22,39 @@ from .layout import (
     Section,
 )
 from .rules import places, render, render_section
-from .tables import Found, Tables, target
+from .tables import SectionState, Tables, target
 
 _MAIN = {
     PORTS: (layout.SOURCES,),
     PORTS_INPUT: (layout.INPUT,),
     NEIGHBOURS: (layout.INPUT,),
 }
-"""Chains that are looked into where no record tells of any."""
+"""Chains that are read where no record mentions any."""
 
 
 @dataclass(slots=True)
 class State:
     """One owner's part of the firewall, as found.
 
-    ``nouns``: those whose records and rules are all there.  ``broken``: those that
-    lack some, by an accident or by somebody's hand; the next change throws away
-    what is left of them.
+    ``nouns`` have all their records and rules.  ``broken`` nouns lack some, by accident or
+    because somebody removed them; the next change removes what is left of them.
     """
 
     owner: str
     lacking: frozenset[str] = frozenset()
-    """Families that the host does without: IPv6, where the kernel does not speak it."""
+    """Families that the host does not have: IPv6, if the kernel lacks it."""
     nouns: dict[Key, Noun] = field(default_factory=dict)
     broken: dict[Key, Noun] = field(default_factory=dict)
-    found: dict[Section, Found] = field(default_factory=dict)
+    found: dict[Section, SectionState] = field(default_factory=dict)
     dirty: set[Section] = field(default_factory=set)
-    """Sections that are not what ``nouns`` make of them."""
+    """Sections whose content is not that of ``nouns``."""
 
     @property
     def sections(self) -> list[Section]:
         return [section for section in SECTIONS if section.family not in self.lacking]
 
     def differing(self, nouns: Mapping[Key, Noun]) -> dict[Section, Content]:
-        """The sections to write for these nouns to be there and no other."""
+        """Return the sections to write so that exactly these nouns are there."""
         now, wanted = render(self.owner, self.nouns), render(self.owner, nouns)
         empty = Content()
         return {
@@ -66,7 +65,7 @@ class State:
         }
 
     def jumps(self) -> dict[Section, dict[str, str]]:
-        """From which built-in chains packets should come to ours."""
+        """Return the built-in chains from which packets should enter ours."""
         wanted = render(self.owner, self.nouns | self.broken)
         return {section: content.jumps for section, content in wanted.items()}
 
@@ -76,8 +75,10 @@ class State:
         broken: Mapping[Key, Noun],
         contents: Mapping[Section, Content],
     ) -> State:
-        """The state after these sections were written."""
-        found = self.found | {section: Found.made(made) for section, made in contents.items()}
+        """Return the state after these sections were written."""
+        found = self.found | {
+            section: SectionState.made(made) for section, made in contents.items()
+        }
         return State(
             self.owner, self.lacking, dict(nouns), dict(broken), found, self.dirty - contents.keys()
         )
@@ -86,10 +87,10 @@ class State:
 def read_state(
     tables: Tables, owner: str, lacking: frozenset[str], families: Collection[str] = ()
 ) -> State:
-    """Read an owner's chains; others' are not looked at.
+    """Read the chains of an owner, and no others.
 
-    ``lacking``: families this host does without.  ``families``: those to look into
-    even though no record tells of anything there.
+    ``lacking`` are families that this host does not have.  ``families`` are read even if no
+    record mentions anything there.
     """
     state = State(owner, lacking)
     recorded: dict[Section, dict[Key, Noun]] = {}
@@ -100,7 +101,9 @@ def read_state(
             nouns = {noun.key: noun for noun in known.nouns} if known.owner == owner else {}
             recorded[section] = nouns
             content = render_section(section, owner, nouns)
-            state.found[section] = Found() if lines is None else tables.read(section, content)
+            state.found[section] = (
+                SectionState() if lines is None else tables.read(section, content)
+            )
     union = {key: noun for nouns in recorded.values() for key, noun in nouns.items()}
     for section, parts in _MAIN.items():
         nouns = {key: noun for key, noun in union.items() if section in places(noun, union)}
@@ -116,7 +119,7 @@ def read_state(
 def _sort_out(
     state: State, union: Mapping[Key, Noun], recorded: Mapping[Section, dict[Key, Noun]]
 ) -> None:
-    """Tell the nouns that are there from those that are not whole."""
+    """Separate nouns that are complete from those that are not."""
     damaged = {
         section: _damaged(
             section, render_section(section, state.owner, nouns), state.found[section]
@@ -141,13 +144,13 @@ def _sort_out(
 
 
 def _common(versions: Collection[Noun | None], zone: Zone) -> Zone:
-    """A zone whose change was cut short: what holds of it in every section."""
+    """Return what is true in every section of a zone whose change was interrupted."""
     networks = [set(found.networks) for found in versions if isinstance(found, Zone)]
     return dataclasses.replace(zone, networks=tuple(set.intersection(*networks)))
 
 
-def _damaged(section: Section, content: Content, found: Found) -> set[Key]:
-    """Nouns that lack a rule, or in whose chains there are more than there should be."""
+def _damaged(section: Section, content: Content, found: SectionState) -> set[Key]:
+    """Return nouns that lack a rule, or whose chains have additional ones."""
     damaged: set[Key] = set()
     for chain, rules in content.chains.items():
         lines = found.chains.get(chain, [])
@@ -164,9 +167,9 @@ def _damaged(section: Section, content: Content, found: Found) -> set[Key]:
 
 
 def _damaged_links(content: Content, chain: str, lines: list[str]) -> set[Key]:
-    """The same for a chain with one rule a link, and no records to tell how many.
+    """The same for a chain with one rule a link, where no record says how many.
 
-    What is there for another link is a noun's that was just being made or removed.
+    A rule for another link belongs to a noun that was just being added or removed.
     """
     links = [match[1] for line in lines if (match := re.search(r"-i (\S+)", line))]
     rules = content.chains[chain]
@@ -176,7 +179,7 @@ def _damaged_links(content: Content, chain: str, lines: list[str]) -> set[Key]:
 
 
 def _reached(content: Content, chain: str) -> set[str]:
-    """The chains that packets come to from this one."""
+    """Return the chains that packets reach from this one."""
     reached, new = set(), {chain}
     while new:
         reached |= new

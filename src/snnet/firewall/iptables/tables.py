@@ -1,4 +1,4 @@
-"""Running the programs, and reading and replacing our own chains by them."""
+"""Running the programs; reading and replacing our own chains with them."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _LOCK_PATIENCE = "5"
 class Programs:
     """iptables, ip6tables, arptables and ebtables in one network namespace.
 
-    ``variant`` None takes what the host calls ``iptables``, "nft" or "legacy" the
-    programs of that name.  ebtables and arptables are of the same variant if the
-    kernel has what it takes, else of whichever works: they share nothing.
+    With ``variant`` None the host's ``iptables`` is used; "nft" or "legacy" means the programs
+    of that name.  ebtables and arptables have the same variant if the kernel supports it,
+    else the one that works: they share nothing with iptables.
     """
 
     def __init__(self, netns: Callable[[], int], variant: str | None) -> None:
@@ -41,7 +41,7 @@ class Programs:
 
     @property
     def variant(self) -> str:
-        """Which iptables it is: "nft" or "legacy"; raises where there is none."""
+        """Which iptables it is, "nft" or "legacy"; raises where there is none."""
         if self._variant is None:
             said = self._run(["iptables", "-V"]).stdout
             self._variant = NFT if "nf_tables" in said else LEGACY
@@ -52,7 +52,7 @@ class Programs:
         return LEGACY if self.variant == NFT else NFT
 
     def missing(self, family: str) -> str | None:
-        """What is not installed for a family, and what to do; None if it works."""
+        """Return what is not installed for a family and what to do; None if it works."""
         if family in (IP, IP6):
             program = self.name(family, "restore")
             hint = f"the program {program!r} is not installed: apt-get install iptables"
@@ -66,7 +66,7 @@ class Programs:
         )
 
     def name(self, family: str, verb: str = "", variant: str | None = None) -> str:
-        """The program that does this for a family."""
+        """Return the program for a family."""
         variant = variant or self._wanted
         if family in (IP, IP6):
             base = f"{_TOOLS[family]}-{variant}" if variant else _TOOLS[family]
@@ -75,26 +75,26 @@ class Programs:
         return f"{base}-{verb}" if verb else base
 
     def ask(self, family: str, *args: str) -> Completed:
-        """Run the family's program, whatever its exit code is."""
+        """Run the family's program and ignore its exit code."""
         return self._run([self.name(family), *self._wait(family), *args], check=False)
 
     def do(self, family: str, *args: str) -> None:
-        """Run the family's program; raises what its exit code and words stand for."""
+        """Run the family's program; raise the class for its exit code and text."""
         argv = [self.name(family), *self._wait(family), *args]
         self._raise_for(argv, self._run(argv, check=False))
 
     def restore(self, family: str, text: str) -> None:
-        """Hand a set of changes to the kernel, each table's as one transaction."""
+        """Apply a set of changes; each table is one transaction."""
         argv = [self.name(family, "restore"), "--noflush", *self._wait(family)]
         self._raise_for(argv, self._run(argv, input=text, check=False))
 
     def listed(self, family: str, text: str) -> Completed:
-        """The same for a text that only lists, whatever its exit code is."""
+        """As ``do``, for a command that lists text; its exit code is ignored."""
         argv = [self.name(family, "restore"), "--noflush", *self._wait(family)]
         return self._run(argv, input=text, check=False)
 
     def save(self, family: str, variant: str | None = None) -> str:
-        """All that the namespace has for a family, others' rules too."""
+        """Return everything that the namespace has for a family, foreign rules included."""
         if family in (ARP, BRIDGE) and not self._find_other(family):
             return ""
         if variant and not find_program(self.name(family, "save", variant)):
@@ -102,7 +102,7 @@ class Programs:
         return self._run([self.name(family, "save", variant)], check=False).stdout
 
     def has_table(self, family: str, table: str) -> bool:
-        """Whether to look into a table at all: iptables-legacy makes what it looks at."""
+        """Whether to read a table at all: iptables-legacy creates tables that it reads."""
         if family not in _NAMES_FILES or self.variant == NFT:
             return True
         path = f"/proc/thread-self/net/{_NAMES_FILES[family]}"
@@ -110,11 +110,11 @@ class Programs:
 
     @functools.cached_property
     def has_ip6(self) -> bool:
-        """Whether the kernel speaks IPv6; where it does not, nothing is to be kept apart."""
+        """Whether the kernel has IPv6; without it there is nothing to separate."""
         return bool(in_netns(self._netns(), lambda: _read("/proc/thread-self/net/snmp6")))
 
     def _find_other(self, family: str) -> str | None:
-        """The ebtables or arptables that works; found once, asked for again until then."""
+        """Return the ebtables or arptables that works; try again until one does."""
         if family not in self._others:
             tool = _TOOLS[family]
             first = [f"{tool}-{self._wanted}"] if self._wanted else []
@@ -140,7 +140,7 @@ class Programs:
 
 
 def _failure(argv: list[str], done: Completed) -> ApiError:
-    """iptables-nft puts the kernel's words in brackets: "RULE_APPEND failed (No such ...)"."""
+    """Return the error; iptables-nft puts the kernel's text in brackets, as in "(No such ...)"."""
     match = re.search(r"failed \(([^)]*)\)", done.stderr)
     number = errno_in(match[1]) if match else None
     if number is None:
@@ -161,26 +161,25 @@ _TARGET = re.compile(rf"-[jg] ({layout.PREFIX}\S+)")
 
 
 @dataclass(slots=True)
-class Found:
-    """What is in one section of one owner's: rules by chain, and the jumps to them.
+class SectionState:
+    """The content of one section for one owner: rules by chain, and the jumps to them.
 
-    ``jumps`` None: not looked at yet.
+    ``jumps`` is None if they were not read yet.
     """
 
     chains: dict[str, list[str]] = field(default_factory=dict)
     jumps: dict[str, str] | None = None
 
     @classmethod
-    def made(cls, content: Content) -> Found:
-        """The section as it is after ``content`` was put there."""
+    def made(cls, content: Content) -> SectionState:
+        """Return the section as it is after ``content`` was written."""
         chains = {name: [rule.text for rule in rules] for name, rules in content.chains.items()}
         return cls(chains, dict(content.jumps))
 
     def has(self, content: Content) -> bool:
-        """Whether as many rules are in each chain as there should be, and the jumps.
+        """Whether each chain has the right number of rules, and the jumps are there.
 
-        How a rule is printed depends on the program's version; how many there are
-        does not.
+        How a rule is printed depends on the version of the program; the number does not.
         """
         counts = {name: len(rules) for name, rules in content.chains.items()}
         found = {name: len(rules) for name, rules in self.chains.items()}
@@ -194,40 +193,39 @@ class Tables:
         self._programs = programs
 
     def records(self, section: Section, owner: str) -> list[str] | None:
-        """The rules of the owner's records chain, or None if it is not there."""
+        """Return the rules of the owner's records chain, or None if there is none."""
         if not self._programs.has_table(*section):
             return None
         chain = layout.chain(owner, layout.RECORDS)
         done = self._programs.ask(section.family, "-t", section.table, "-S", chain)
         return _parse(done.stdout).get(chain) if done.returncode == 0 else None
 
-    def read(self, section: Section, content: Content, main: Iterable[str] = ()) -> Found:
-        """The chains that should be there, and those they lead to, as they are.
+    def read(self, section: Section, content: Content, main: Iterable[str] = ()) -> SectionState:
+        """Return the chains that should be there, and those that they lead to, as found.
 
-        ``main``: chains to look into as well, if they are there.
+        ``main`` are further chains to read if they exist.
         """
         if self._programs.missing(section.family):
-            return Found()
+            return SectionState()
         wanted = list(dict.fromkeys([*content.chains, *main]))
         chains: dict[str, list[str]] = {}
         while wanted:
             chains |= self._list(section, wanted)
             leads = {name for rules in chains.values() for name in map(target, rules) if name}
             wanted = sorted(leads - chains.keys()) if leads - chains.keys() - set(wanted) else []
-        return Found(chains, self._jumps(section, content.jumps) if chains else None)
+        return SectionState(chains, self._jumps(section, content.jumps) if chains else None)
 
-    def write(self, work: Iterable[tuple[Section, Found, Content]]) -> None:
-        """Make sections hold what they should, in this order.
+    def write(self, work: Iterable[tuple[Section, SectionState, Content]]) -> None:
+        """Write the content of sections, in this order.
 
-        Each table is one transaction; where one fails, those before it stay as
-        they have become.
+        Each table is one transaction.  If one fails, the earlier ones stay written.
         """
         texts: dict[str, str] = {}
         for section, found, content in work:
             if not found.chains and not content.chains:
                 continue
             if found.jumps is None:
-                found = Found(found.chains, self._jumps(section, content.jumps))
+                found = SectionState(found.chains, self._jumps(section, content.jumps))
             if section.family == ARP:
                 self._write_arp(found, content)
             else:
@@ -237,7 +235,7 @@ class Tables:
             self._programs.restore(family, text)
 
     def _list(self, section: Section, chains: list[str]) -> dict[str, list[str]]:
-        """The rules of those chains that are there."""
+        """Return the rules of those chains that exist."""
         family, table = section
         flag = "-L" if family in (ARP, BRIDGE) else "-S"
         if len(chains) > 1 and family != ARP:
@@ -256,7 +254,7 @@ class Tables:
         return found
 
     def _jumps(self, section: Section, jumps: dict[str, str]) -> dict[str, str]:
-        """Those of the jumps that are there."""
+        """Return those of the jumps that exist."""
         return {
             hook: chain for hook, chain in jumps.items() if self._jumps_to(section, hook, chain)
         }
@@ -265,12 +263,12 @@ class Tables:
         if section.family != BRIDGE:
             arguments = (*_table(section), "-C", hook, "-j", chain)
             return self._programs.ask(section.family, *arguments).returncode == 0
-        # ebtables(8) has no way to ask for one rule.
+        # ebtables(8) cannot check for one rule.
         done = self._programs.ask(section.family, *_table(section), "-L", hook)
         return f"-j {chain}" in map(str.strip, done.stdout.splitlines())
 
-    def _write_arp(self, found: Found, content: Content) -> None:
-        """Rule by rule: arptables-restore throws others' rules away, whatever it is told."""
+    def _write_arp(self, found: SectionState, content: Content) -> None:
+        """Write rule by rule: arptables-restore always deletes foreign rules."""
         for chain in content.chains.keys() - found.chains.keys():
             self._programs.do(ARP, "-N", chain)
         for chain in found.chains.keys() | content.chains.keys():
@@ -288,12 +286,12 @@ class Tables:
             self._programs.do(ARP, "-X", chain)
 
 
-def _changes(section: Section, found: Found, content: Content) -> Iterator[str]:
-    """What turns ``found`` into ``content``, in the words of iptables-restore(8)."""
+def _changes(section: Section, found: SectionState, content: Content) -> Iterator[str]:
+    """Return the lines of iptables-restore(8) that turn ``found`` into ``content``."""
     yield f"*{section.table}"
     chains = dict.fromkeys([*found.chains, *content.chains])
     for chain in chains:
-        # Made if it is not there, emptied if it is, all in the same transaction.
+        # Created if missing, emptied if not, in the same transaction.
         yield f":{chain} RETURN" if section.family == BRIDGE else f":{chain} - [0:0]"
     for chain, rules in content.chains.items():
         yield from (f"-A {chain} {rule.text}" for rule in rules)
@@ -303,15 +301,15 @@ def _changes(section: Section, found: Found, content: Content) -> Iterator[str]:
         yield end
 
 
-def _jump_changes(found: Found, content: Content) -> Iterator[str]:
-    """One jump from each built-in chain that needs it, before all that is there."""
+def _jump_changes(found: SectionState, content: Content) -> Iterator[str]:
+    """Return the lines for one jump from each built-in chain that needs it, at the front."""
     there = found.jumps or {}
     yield from (f"-D {hook} -j {there[hook]}" for hook in there if hook not in content.jumps)
     yield from (f"-I {hook} -j {to}" for hook, to in content.jumps.items() if hook not in there)
 
 
 def _parse(text: str) -> dict[str, list[str]]:
-    """The rules by chain, as ``iptables -S``, ``ebtables -L`` or ``arptables -L`` list them."""
+    """Return the rules by chain from the output of iptables -S, ebtables -L or arptables -L."""
     chains: dict[str, list[str]] = {}
     current: list[str] = []
     for line in map(str.strip, text.splitlines()):
@@ -326,13 +324,13 @@ def _parse(text: str) -> dict[str, list[str]]:
 
 
 def target(rule: str) -> str | None:
-    """The chain of ours that a rule leads to."""
+    """Return the chain of ours that a rule leads to, or None."""
     match = _TARGET.search(rule)
     return match[1] if match else None
 
 
 def _words(rule: str) -> frozenset[str]:
-    """A rule of arptables whatever the order in which it is printed."""
+    """Return the words of an arptables rule, whatever their order in the output."""
     return frozenset(rule.replace("--opcode Request", "--opcode 1").split())
 
 

@@ -1,4 +1,4 @@
-"""One ``apply``: operations checked in memory, committed together, undone if that fails."""
+"""One ``apply``: operations checked in memory, committed together, undone on failure."""
 
 from __future__ import annotations
 
@@ -29,17 +29,16 @@ from . import layout
 from .layout import FILTER, IP, NAT, RAW, SECTIONS, Content, Section
 from .rules import places, render
 from .state import State
-from .tables import Found, Tables
+from .tables import SectionState, Tables
 
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _LINK_FIELDS = ("link", "bridge", "device")
 
 
 class Ledger:
-    """The nouns of one owner as operations change them, in memory.
+    """The nouns of one owner, in memory, as operations change them.
 
-    ``broken`` are those of which something is left: to be added as if they were
-    not there, or removed.
+    ``broken`` nouns are partly there: they can be added as if they were missing, or removed.
     """
 
     def __init__(self, nouns: Mapping[Key, Noun], broken: Mapping[Key, Noun]) -> None:
@@ -47,7 +46,7 @@ class Ledger:
         self.broken = dict(broken)
 
     def apply(self, operation: Operation) -> None:
-        """Take the operation in, or raise the error for it and stay as it was."""
+        """Record the operation, or raise its error and change nothing."""
         noun = operation.noun
         found = self.nouns.get(noun.key)
         if isinstance(operation, Add):
@@ -78,7 +77,7 @@ class Ledger:
         )
 
     def _check_values(self, operation: Operation) -> None:
-        """What could not be written as a rule, or would be read as another one."""
+        """Refuse values that no rule can contain, or that would be read as another."""
         noun = operation.noun
         for name in _LINK_FIELDS:
             link = getattr(noun, name, None)
@@ -99,15 +98,15 @@ def _check_port_forward(operation: Operation, noun: PortForward) -> None:
         raise _refused("EINVAL", operation, f"no ports in protocol {noun.protocol!r}")
     for port in (noun.port, noun.target_port):
         if not 0 < port < 2**16:
-            raise _refused("EINVAL", operation, f"{port} is no port")
+            raise _refused("EINVAL", operation, f"{port} is not a port")
 
 
 def _check_sender(operation: Operation, noun: AntiSpoof) -> None:
     if not _MAC.fullmatch(noun.mac):
-        raise _refused("EINVAL", operation, f"{noun.mac!r} is no MAC in lower case")
+        raise _refused("EINVAL", operation, f"{noun.mac!r} is not a lower-case MAC")
     for address in noun.addresses:
         if "%" in str(address):
-            raise _refused("EINVAL", operation, f"{address} with a zone: leave it out")
+            raise _refused("EINVAL", operation, f"{address} has a zone: leave the zone out")
 
 
 def _refused(name: str, operation: Operation, detail: str = "") -> ApiError:
@@ -115,15 +114,15 @@ def _refused(name: str, operation: Operation, detail: str = "") -> ApiError:
 
 
 Read = Callable[[str, Collection[str]], State]
-"""An owner's state, looked for in these families too."""
+"""Returns the state of an owner; these families are read too."""
 
 _ADDITION = SECTIONS
 _REMOVAL = (*(section for section in SECTIONS if section.family != IP), FILTER, NAT, RAW)
-"""The filter stops letting things out before NAT goes; records go last."""
+"""Filter rules are removed before NAT, so that nothing leaves without it; records go last."""
 
 
 class Work:
-    """One ``apply`` under way: what is there of each owner, read once."""
+    """One ``apply``: the state of each owner, read once."""
 
     def __init__(self, tables: Tables, read: Read, operations: Sequence[Operation]) -> None:
         self._tables = tables
@@ -134,7 +133,7 @@ class Work:
         self._states: dict[str, State] = {}
 
     def commit(self, operations: Sequence[Operation]) -> None:
-        """Carry out operations of one owner, that all remove or all do not; all or none."""
+        """Apply operations of one owner, all removals or none of them; all take effect or none."""
         owner, removing = owner_of(operations[0]), isinstance(operations[0], Remove)
         state = self._states.get(owner)
         if state is None:
@@ -159,7 +158,7 @@ class Work:
         order: Sequence[Section],
         error: SnnetError,
     ) -> None:
-        """Have the sections as they were before a failed commit, which may have done some."""
+        """Write the sections as they were before a failed commit."""
         before = render(state.owner, state.nouns)
         try:
             found = self._read(state.owner, self._families).found
@@ -173,10 +172,12 @@ class Work:
 
 
 def _in_order(
-    order: Sequence[Section], found: Mapping[Section, Found], contents: Mapping[Section, Content]
-) -> list[tuple[Section, Found, Content]]:
+    order: Sequence[Section],
+    found: Mapping[Section, SectionState],
+    contents: Mapping[Section, Content],
+) -> list[tuple[Section, SectionState, Content]]:
     return [
-        (section, found.get(section, Found()), contents[section])
+        (section, found.get(section, SectionState()), contents[section])
         for section in order
         if section in contents
     ]

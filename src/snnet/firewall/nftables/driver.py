@@ -1,4 +1,4 @@
-"""The driver: operations as transactions of nft, nouns read back from records."""
+"""The driver: operations as transactions of nft; nouns are read back from records."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ from ..nft import Nft
 from . import tables
 from .elements import IPV4, IPV6, PORT, RECORDS, elements, pack, unpack
 from .reader import Reader
-from .steps import Step, element_command, told_of
+from .steps import PreparedOperation, element_command, with_operation
 from .tables import ARP, BRIDGE, INET, Table
 
 _FAMILIES = (INET, BRIDGE, ARP)
 
 
 class NftablesFirewall(KernelFirewall):
-    """Firewall rules by nftables.
+    """Firewall rules with nftables.
 
-    One transaction for all operations that follow each other.  Holds a few sockets,
-    no thread; usable from any thread.
+    Consecutive operations are one transaction.  It keeps a few sockets and no thread, and
+    can be used from any thread.
     """
 
     name: ClassVar[str] = "nftables"
@@ -52,11 +52,11 @@ class NftablesFirewall(KernelFirewall):
         self._reader = Reader(self.host.netns.fd)
         self._lock = threading.RLock()
         self._made: set[Table] = set()
-        """Tables that are known to have their sets and static rules."""
+        """Tables that have all their sets and static rules."""
         self._damaged: set[Table] = set()
-        """Tables that lost some of their rules: to be made anew, whole."""
+        """Tables that have lost static rules: they must be recreated."""
         self._held: dict[Table, int] = {}
-        """How many nouns have something in a table, where that was counted."""
+        """The number of nouns with an element in the table, where it was counted."""
         self._possible: dict[str, str | None] = {}
 
     # -- looking ---------------------------------------------------------------------
@@ -69,15 +69,15 @@ class NftablesFirewall(KernelFirewall):
         if reason is not None:
             return reason
         try:
-            families = sorted(table.family for table in Step.of(Add(noun)).tables)
+            families = sorted(table.family for table in PreparedOperation.of(Add(noun)).tables)
         except Unsupported as error:
             return str(error)
-        except SnnetError:  # its values are wrong, which is for apply() to say
+        except SnnetError:  # bad values: apply() reports them
             return None
         return next(filter(None, map(self._missing_family, families)), None)
 
     def _missing_family(self, family: str) -> str | None:
-        """Why tables of a family cannot be here: asked by making one that is gone at once."""
+        """Return why a family cannot be used, found by making a table and removing it."""
         with self._lock:
             if self._possible.get(family, "") == "":
                 self._possible[family] = self._try_family(family)
@@ -96,9 +96,9 @@ class NftablesFirewall(KernelFirewall):
         return None
 
     def snapshot(self, types: Iterable[type[Noun]] | None = None) -> dict[Key, Noun]:
-        """See :meth:`snnet.contract.Driver.snapshot`: what snnet's nodes have set here.
+        """See :meth:`snnet.contract.Driver.snapshot`: the nouns of all snnet nodes here.
 
-        Where a node's tables have lost some of their rules, nothing of its counts as there.
+        If a node's tables have lost static rules, all its nouns count as missing.
         """
         wanted = tuple(self.carries if types is None else types)
         with self._lock:
@@ -127,7 +127,7 @@ class NftablesFirewall(KernelFirewall):
             try:
                 packed = pack(record.types, record.key(noun))
                 found = self._reader.element(Table(record.family, noun.owner), record.set, packed)
-            except (ValueError, KeyError, OverflowError):  # no such rule can be
+            except (ValueError, KeyError, OverflowError):  # such a rule cannot exist
                 return None
             except NetlinkError as error:
                 raise error_for(error.errno or 0, f"look up {' '.join(noun.key)}") from error
@@ -158,7 +158,7 @@ class NftablesFirewall(KernelFirewall):
         return nouns
 
     def _is_damaged(self, table: Table) -> bool:
-        """Whether rules are gone that the table came with."""
+        """Whether static rules of the table are missing."""
         zones = sum(chain.startswith(tables.ZONE_CHAIN) for chain in self._reader.chains(table))
         wanted = tables.rules_in(table.family) + tables.RULES_PER_ZONE * zones
         return self._reader.rules(table) != wanted
@@ -190,31 +190,31 @@ class NftablesFirewall(KernelFirewall):
 
     def perform(self, operation: Operation) -> None:
         """See :meth:`snnet.contract.Driver.perform`."""
-        step = Step.of(operation)
+        step = PreparedOperation.of(operation)
         with self._lock:
             try:
                 self._commit([step])
             except SnnetError as error:
                 if not self._removed_the_rest(step, error):
-                    raise told_of(error, operation) from error
+                    raise with_operation(error, operation) from error
 
     def batch(self, operation: Operation) -> str:
-        """All operations that follow each other are one transaction."""
+        """All consecutive operations are one transaction."""
         return "transaction"
 
     def perform_all(self, operations: Sequence[Operation]) -> None:
         """See :meth:`snnet.contract.Driver.perform_all`."""
-        steps = [Step.of(operation) for operation in operations]
+        steps = [PreparedOperation.of(operation) for operation in operations]
         with self._lock:
             self._commit(steps)
 
-    def _commit(self, steps: Sequence[Step]) -> None:
+    def _commit(self, steps: Sequence[PreparedOperation]) -> None:
         needed = {table for step in steps if not step.removes for table in step.tables}
         changes = [line for step in steps for line in step.commands]
         try:
             self._nft.run([*self._bases(needed - self._made), *changes])
         except Missing:
-            # Somebody flushed our tables, or what is to be removed is gone.
+            # Our tables were flushed, or what is to be removed is gone.
             if not needed & self._made:
                 raise
             self._nft.run([*self._bases(needed), *changes])
@@ -230,8 +230,8 @@ class NftablesFirewall(KernelFirewall):
             commands += tables.base(table)
         return commands
 
-    def _removed_the_rest(self, step: Step, error: SnnetError) -> bool:
-        """Remove what is left of a noun whose record is there and that has lost a part."""
+    def _removed_the_rest(self, step: PreparedOperation, error: SnnetError) -> bool:
+        """Remove the rest of a noun that has its record and lacks another part."""
         noun = step.operation.noun
         if not (step.removes and isinstance(error, Missing)) or isinstance(noun, Zone):
             return False
@@ -247,11 +247,11 @@ class NftablesFirewall(KernelFirewall):
         self._count([step])
         return True
 
-    def _count(self, steps: Iterable[Step]) -> None:
-        """Keep the count of nouns by table, and remove those that the last ones have left.
+    def _count(self, steps: Iterable[PreparedOperation]) -> None:
+        """Count the nouns of each table, and remove tables that have none left.
 
-        To count elements is to list them, so that it is done once a table, and once
-        more before the table goes.
+        Counting means listing the elements.  It is done once for each table, and once more
+        before the table is removed.
         """
         for step in steps:
             for table in step.tables:
@@ -266,7 +266,7 @@ class NftablesFirewall(KernelFirewall):
                 self._made.discard(table)
 
     def _listed(self, table: Table) -> int:
-        """How many nouns have something in the table."""
+        """Return the number of nouns with an element in the table."""
         names = {
             record.set
             for records in RECORDS.values()
@@ -281,7 +281,7 @@ class NftablesFirewall(KernelFirewall):
 
     def commands(self, operation: Operation) -> Sequence[str]:
         """See :meth:`snnet.contract.Driver.commands`."""
-        step = Step.of(operation)
+        step = PreparedOperation.of(operation)
         setup = [] if step.removes else self._bases(set(step.tables - self._made))
         return [f"nft {shlex.quote(line)}" for line in [*setup, *step.commands]]
 
@@ -302,7 +302,7 @@ class NftablesFirewall(KernelFirewall):
         return [*damaged, *obstacles(self.host.netns.fd, foreign, ours)]
 
     def dump(self) -> str:
-        """The node's tables as nft prints them."""
+        """Return the node's tables as nft prints them."""
         with self._lock:
             own = [table for table in self._tables() if table.owner == self.host.owner]
             return "\n".join(self._nft.run([f"list table {table}"]).rstrip() for table in own)

@@ -1,6 +1,6 @@
 """Rules as elements of sets and maps, and back.
 
-Each noun has one *record*: an element whose comment tells what its key does not.
+Each noun has one *record*: an element with a comment for what its key does not contain.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _PROTOCOL_NAMES = {number: name for name, number in _PROTOCOL_NUMBERS.items()}
 
 
 class Type(NamedTuple):
-    """A type of nft's: how a value is written in its language and in the kernel's bytes."""
+    """A type of nft: how a value is written as text and as the kernel's bytes."""
 
     size: int
     text: Callable[[Any], str]
@@ -49,7 +49,7 @@ def _name(raw: bytes) -> str:
 
 
 def _quoted(name: str) -> str:
-    if '"' in name:  # nft's strings have no way to say it
+    if '"' in name:  # a string of nft cannot contain it
         raise error_for(errno.EINVAL, f"name the link {name!r} to nft", detail="it has a quote")
     return f'"{name}"'
 
@@ -70,7 +70,7 @@ Values = tuple[Any, ...]
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """One element of a set or map of a table of the family."""
+    """One element of a set or map, in a table of the family."""
 
     family: str
     set: str
@@ -80,7 +80,7 @@ class Element:
     comment: str = ""
 
     def text(self, *, whole: bool = True) -> str:
-        """In nft's words; without comment and data it names the element only."""
+        """Return the element as nft text; without comment and data it only names the element."""
         words = " . ".join(
             kind.text(value) for kind, value in zip(self.types, self.key, strict=True)
         )
@@ -89,12 +89,12 @@ class Element:
         return f"{words} : {self.data}" if whole and self.data else words
 
     def packed(self) -> bytes:
-        """The key in the kernel's bytes."""
+        """Return the key as the kernel's bytes."""
         return pack(self.types, self.key)
 
 
 def pack(types: tuple[Type, ...], values: Values) -> bytes:
-    """A key; the parts of a concatenation are padded to registers of four bytes."""
+    """Return a key; the parts of a concatenation are padded to registers of four bytes."""
     parts = [kind.encode(value) for kind, value in zip(types, values, strict=True)]
     if len(parts) == 1:
         return parts[0]
@@ -109,8 +109,8 @@ def unpack(types: tuple[Type, ...], raw: bytes) -> Values:
     return tuple(values)
 
 
-class Record(NamedTuple):
-    """Where the records of a class of nouns are, and how a noun is read from one."""
+class RecordType(NamedTuple):
+    """Where the records of a class of nouns are, and how to read a noun from one."""
 
     family: str
     set: str
@@ -132,9 +132,9 @@ def _anti_spoof(owner: str, key: Values, words: list[str], *, bridged: bool) -> 
     )
 
 
-RECORDS: dict[type[Noun], tuple[Record, ...]] = {
+RECORDS: dict[type[Noun], tuple[RecordType, ...]] = {
     ZoneLink: (
-        Record(
+        RecordType(
             INET,
             "inside",
             (IFNAME,),
@@ -148,7 +148,7 @@ RECORDS: dict[type[Noun], tuple[Record, ...]] = {
         ),
     ),
     BridgeAccept: (
-        Record(
+        RecordType(
             INET,
             "closed",
             (IFNAME,),
@@ -157,7 +157,7 @@ RECORDS: dict[type[Noun], tuple[Record, ...]] = {
         ),
     ),
     HostIsolation: (
-        Record(
+        RecordType(
             INET,
             "isolated",
             (IFNAME,),
@@ -166,14 +166,14 @@ RECORDS: dict[type[Noun], tuple[Record, ...]] = {
         ),
     ),
     AntiSpoof: (
-        Record(
+        RecordType(
             BRIDGE,
             "guarded",
             (IFNAME,),
             lambda noun: (noun.link,),
             lambda owner, key, words: _anti_spoof(owner, key, words, bridged=True),
         ),
-        Record(
+        RecordType(
             INET,
             "guarded",
             (IFNAME,),
@@ -182,7 +182,7 @@ RECORDS: dict[type[Noun], tuple[Record, ...]] = {
         ),
     ),
     Masquerade: (
-        Record(
+        RecordType(
             INET,
             "masquerades",
             (IFNAME,),
@@ -191,7 +191,7 @@ RECORDS: dict[type[Noun], tuple[Record, ...]] = {
         ),
     ),
     ExternalForward: (
-        Record(
+        RecordType(
             INET,
             "exits",
             (IFNAME, IFNAME),
@@ -200,7 +200,7 @@ RECORDS: dict[type[Noun], tuple[Record, ...]] = {
         ),
     ),
     PortForward: (
-        Record(
+        RecordType(
             INET,
             "port_forwards",
             (IFNAME, PROTO, PORT),
@@ -217,7 +217,7 @@ RECORDS: dict[type[Noun], tuple[Record, ...]] = {
         ),
     ),
     PublicIp: (
-        Record(
+        RecordType(
             INET,
             "publics",
             (IPV4,),
@@ -231,7 +231,7 @@ RECORDS: dict[type[Noun], tuple[Record, ...]] = {
 
 
 def elements(noun: Noun) -> Iterator[Element]:
-    """All that the noun adds, its record first.  Raises ``Rejected`` for what cannot be."""
+    """Yield the elements of the noun, its record first.  Raise ``Rejected`` for a bad value."""
     match noun:
         case ZoneLink(link=link, zone=zone):
             network = f" {noun.network}" if noun.network else ""
@@ -268,7 +268,7 @@ def _guard(noun: AntiSpoof) -> Iterator[Element]:
     if len(comment) > COMMENT_MAX:
         raise error_for(errno.E2BIG, f"add {noun}", detail="too many addresses")
     yield Element(family, "guarded", (IFNAME,), (noun.link,), comment=comment)
-    # Once 0.0.0.0 only where a frame's own rules look at what it is for.
+    # 0.0.0.0 only on bridge ports, whose rules check what it is used for.
     sources = (*noun.addresses, _NOBODY) if noun.bridged else noun.addresses
     for address in sources:
         name, kind = ("sources", IPV4) if address.version == 4 else ("sources6", IPV6)
@@ -280,7 +280,7 @@ def _port_forward(noun: PortForward) -> Iterator[Element]:
         raise error_for(errno.EINVAL, f"add {noun}", detail=f"no ports in {noun.protocol!r}")
     for port in (noun.port, noun.target_port):
         if not 0 < port < 2**16:
-            raise error_for(errno.EINVAL, f"add {noun}", detail=f"{port} is no port")
+            raise error_for(errno.EINVAL, f"add {noun}", detail=f"{port} is not a port")
     comment = " ".join(map(str, (noun.target, noun.target_port, *noun.addresses)))
     if len(comment) > COMMENT_MAX:
         raise error_for(errno.E2BIG, f"add {noun}", detail="the device has too many addresses")

@@ -1,6 +1,6 @@
 """Reading tables and elements from the kernel (linux/netfilter/nf_tables.h).
 
-By netlink, for nft would read every set of every table to show one element.
+This uses netlink: nft would read every set of every table to show one element.
 """
 
 from __future__ import annotations
@@ -28,34 +28,34 @@ _COMMENT = 0  # NFTNL_UDATA_SET_ELEM_COMMENT, libnftnl
 FAMILIES = {INET: 1, ARP: 3, BRIDGE: 7}  # NFPROTO_*, linux/netfilter.h
 
 
-class Found(NamedTuple):
-    """An element's key in the kernel's bytes, and its comment."""
+class StoredElement(NamedTuple):
+    """The key of an element in the kernel's bytes, and its comment."""
 
     key: bytes
     comment: str
 
 
 class Reader:
-    """What is in the tables of one network namespace."""
+    """The tables of one network namespace."""
 
     def __init__(self, netns: int) -> None:
         self._kernel = Nfnetlink(netns, _NFTABLES)
         self.close = self._kernel.close
 
     def tables(self, family: str) -> list[str]:
-        """The names of all tables of the family."""
+        """Return the names of all tables of the family."""
         found = self._kernel.dump(_GET_TABLE, family=FAMILIES[family])
         return [_text(dict(attributes(message))[_TABLE_NAME]) for message in found]
 
     def rules(self, table: Table) -> int:
-        """How many rules the table has."""
+        """Return the number of rules in the table."""
         asked = attribute(_RULE_TABLE, _string(table.name))
         found = self._kernel.dump(_GET_RULE, asked, FAMILIES[table.family])
         # Kernels before 6.3 may list those of other tables as well.
         return sum(_text(dict(attributes(message))[_RULE_TABLE]) == table.name for message in found)
 
     def chains(self, table: Table) -> list[str]:
-        """The names of the table's chains."""
+        """Return the names of the table's chains."""
         names = []
         for message in self._kernel.dump(_GET_CHAIN, family=FAMILIES[table.family]):
             found = dict(attributes(message))
@@ -74,8 +74,8 @@ class Reader:
             return False
         return True
 
-    def elements(self, table: Table, name: str) -> list[Found]:
-        """Everything in a set or map; nothing if it is not there."""
+    def elements(self, table: Table, name: str) -> list[StoredElement]:
+        """Return everything in a set or map; an empty list if there is no such set."""
         asked = attribute(_LIST_TABLE, _string(table.name))
         asked += attribute(_LIST_SET, _string(name))
         try:
@@ -86,8 +86,8 @@ class Reader:
             return []
         return [found for message in messages for found in _parse(message)]
 
-    def element(self, table: Table, name: str, key: bytes) -> Found | None:
-        """One element; costs the same however many there are."""
+    def element(self, table: Table, name: str, key: bytes) -> StoredElement | None:
+        """Return one element, or None; the cost does not grow with their number."""
         value = attribute(_KEY, attribute(_VALUE, key), nested=True)
         asked = attribute(_LIST_TABLE, _string(table.name))
         asked += attribute(_LIST_SET, _string(name))
@@ -101,16 +101,16 @@ class Reader:
         return next((found for message in messages for found in _parse(message)), None)
 
 
-def _parse(message: bytes) -> Iterator[Found]:
+def _parse(message: bytes) -> Iterator[StoredElement]:
     listed = dict(attributes(message)).get(_LIST_ELEMENTS, b"")
     for _, raw in attributes(listed):
         found = dict(attributes(raw))
         key = dict(attributes(found.get(_KEY, b""))).get(_VALUE, b"")
-        yield Found(key, _comment(found.get(_USERDATA, b"")))
+        yield StoredElement(key, _comment(found.get(_USERDATA, b"")))
 
 
 def _comment(userdata: bytes) -> str:
-    """The comment in what libnftnl keeps beside an element: type, length, value."""
+    """Return the comment in the user data of libnftnl: type, length, value."""
     offset = 0
     while offset + 2 <= len(userdata):
         kind, length = userdata[offset], userdata[offset + 1]

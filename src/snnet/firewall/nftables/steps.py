@@ -1,4 +1,4 @@
-"""One operation as commands of nft, checked before any transaction is tried."""
+"""One operation as commands of nft, checked before a transaction is tried."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from .tables import INET, Table
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """One operation, checked, and what it takes."""
+class PreparedOperation:
+    """One checked operation, and the commands for it."""
 
     operation: Operation
     owner: str
@@ -41,12 +41,12 @@ class Step:
         return isinstance(self.operation, Remove)
 
     @classmethod
-    def of(cls, operation: Operation) -> Step:
-        """Refuses what no transaction needs to be tried for."""
+    def of(cls, operation: Operation) -> PreparedOperation:
+        """Check the operation; raise its error without trying a transaction."""
         noun = operation.noun
         if not isinstance(noun, Owned) or type(noun) not in RULES:
             raise Unsupported(
-                f"cannot {operation}: the nftables firewall carries no {type(noun).__name__}",
+                f"cannot {operation}: the nftables firewall does not carry {type(noun).__name__}",
                 operation=operation,
             )
         try:
@@ -54,7 +54,7 @@ class Step:
         except ValueError as error:
             raise Denied(f"cannot {operation}: {error}", operation=operation) from None
         if isinstance(noun, (Zone, ZoneLink)) and not tables.is_zone(noun.zone):
-            raise error_for(errno.EINVAL, str(operation), detail="no id of a zone")
+            raise error_for(errno.EINVAL, str(operation), detail="not a zone id")
         if isinstance(operation, Change):
             wrong = noun.differences(operation.old) - noun.changeable
             if wrong or not isinstance(noun, Zone):
@@ -74,10 +74,10 @@ class Step:
 
 
 def _commands(operation: Operation, parts: Sequence[Element]) -> list[str]:
-    """The operation in nft's words.
+    """Return the operation as commands of nft.
 
-    The record alone says whether the noun is there: what an accident left of the
-    rest is no obstacle.
+    Only the record decides whether a noun is there.  Other parts that an accident left
+    behind are no obstacle.
     """
     noun = operation.noun
     if isinstance(noun, Zone):
@@ -119,7 +119,7 @@ def _zone_commands(operation: Operation, zone: Zone) -> list[str]:
     return commands
 
 
-def told_of(error: SnnetError, operation: Operation) -> SnnetError:
+def with_operation(error: SnnetError, operation: Operation) -> SnnetError:
     number = getattr(error, "errno", None)
     if number is None:
         return type(error)(f"cannot {operation}: {error}")

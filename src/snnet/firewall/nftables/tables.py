@@ -1,7 +1,7 @@
-"""The tables of one node: names, and the rules that are there whatever its nouns are.
+"""The tables of one node: their names, and the rules that do not depend on its nouns.
 
-See nft(8).  Everything a noun adds is an element of a set or map, so that adding one
-costs the same however many there are, and so does a packet.
+See nft(8).  Everything that a noun adds is an element of a set or map.  So the cost of
+adding one, and the cost of a packet, does not grow with their number.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ _TABLE = re.compile(r"snnet-([a-z]+)-(.+)")
 
 
 class Table(NamedTuple):
-    """One table: its family and the owner it is named after."""
+    """One table: its family, and the owner that it is named after."""
 
     family: str
     owner: str
 
     @property
     def name(self) -> str:
-        """The name in nft's words."""
+        """The table's name in nft."""
         return PREFIX + self.owner.replace(":", "-", 1)
 
     def check(self) -> None:
-        """ValueError where the owner is no role and id, "cnci:cnci-1"."""
+        """Raise ``ValueError`` if the owner is not role and id, as in "cnci:cnci-1"."""
         if not _OWNER.fullmatch(self.owner):
-            raise ValueError(f"{self.owner!r} is no role and id like 'cnci:cnci-1'")
+            raise ValueError(f"{self.owner!r} is not role and id like 'cnci:cnci-1'")
 
     def __str__(self) -> str:
         return f"{self.family} {self.name}"
@@ -44,20 +44,20 @@ def is_zone(zone: str) -> bool:
 
 
 def owner_of(name: str) -> str | None:
-    """Whose the table of this name is; None if it is none of snnet's."""
+    """Return the owner of the table with this name; None if it is not a table of snnet."""
     match = _TABLE.fullmatch(name)
     return f"{match[1]}:{match[2]}" if match else None
 
 
 HAIRPIN = 0x20000000
-"""Bit of a packet's mark that says in postrouting what was seen in forward.
+"""The bit of a packet's mark that tells postrouting what forward has seen.
 
-There a frame that br_netfilter shows has come by no link any more
-(br_nf_post_routing, net/bridge/br_netfilter_hooks.c).  It is taken off again.
+In postrouting a bridged frame no longer has an incoming link (br_nf_post_routing,
+net/bridge/br_netfilter_hooks.c).  The bit is cleared afterwards.
 """
 
-# Prerouting comes before anything looks at a packet, and before connections are
-# tracked: a spoofed one leaves no trace.
+# Prerouting comes before connection tracking, so that a spoofed packet leaves no
+# entry there.
 _INET = """
 set inside { type ifname; }
 map from { type ifname : verdict; }
@@ -104,7 +104,7 @@ chain unmark { type filter hook postrouting priority 101; policy accept; }
 chain unmark meta mark & {hairpin} != 0 meta mark set meta mark & {others}
 """.replace("{hairpin}", f"{HAIRPIN:#x}").replace("{others}", f"{0xFFFFFFFF ^ HAIRPIN:#x}")
 
-# 0.0.0.0 among the sources of a guest is for ARP probes (RFC 5227, 1.1) and for
+# The source 0.0.0.0 of a guest is for ARP probes (RFC 5227, 1.1) and for
 # DHCP clients (RFC 2131, 4.1).
 _BRIDGE = """
 set guarded { type ifname; }
@@ -141,9 +141,9 @@ def _is_rule(words: list[str]) -> bool:
 
 
 def base(table: Table) -> list[str]:
-    """What makes the table with its sets and static rules, whatever of it is there already.
+    """Return the commands that make the table with its sets and static rules.
 
-    In one transaction nothing is missing at any moment.
+    They may be repeated: they are one transaction, in which nothing is ever missing.
     """
     statements = _statements(_BASES[table.family])
     commands = [f"add table {table}"]
@@ -161,12 +161,12 @@ def base(table: Table) -> list[str]:
 
 
 def rules_in(family: str) -> int:
-    """How many rules the base of such a table has."""
+    """Return the number of static rules in such a table."""
     return sum(map(_is_rule, _statements(_BASES[family])))
 
 
 NETWORK_SETS = ("networks-", "networks6-", "members-", "members6-")
-"""What members on other nodes are known by: as ranges, and as they were given."""
+"""Sets for members on other nodes: as ranges, and as they were given."""
 
 # -- zones, the only nouns that have rules of their own -----------------------------
 
@@ -187,9 +187,9 @@ RULES_PER_ZONE = len(_ZONE_RULES.split("\n")) - 2
 
 
 def make_zone(table: Table, zone: str, outbound: bool) -> list[str]:
-    """The chains and sets of a zone; refused where they are there already.
+    """Return the commands for the chains and sets of a zone, which must not exist yet.
 
-    An empty chain tells, when the zone is read back, that it is outbound.
+    An empty chain records that the zone is outbound.
     """
     beyond = f"jump {OUTBOUND_CHAIN}{zone}" if outbound else "drop"
     rules = _ZONE_RULES.format(zone=zone, beyond=beyond).strip().splitlines()
@@ -206,7 +206,7 @@ def make_zone(table: Table, zone: str, outbound: bool) -> list[str]:
 
 
 def remove_zone(table: Table, zone: str, outbound: bool) -> list[str]:
-    """Take a zone away; refused as busy while links jump to it."""
+    """Return the commands that remove a zone; nft refuses while links jump to it."""
     chains = ("from-", "into-", *((OUTBOUND_CHAIN,) if outbound else ()))
     sets = ("links-", *NETWORK_SETS)
     return [

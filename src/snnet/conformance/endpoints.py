@@ -1,4 +1,4 @@
-"""The little world of a rig: one host, "hub", and who is around it.
+"""The network of a rig: one host, "hub", and the endpoints around it.
 
 ::
 
@@ -9,8 +9,8 @@
               |ext0                   |ext1
              out                     far
 
-Guests and outsiders have the hub as their default route and the hub knows
-them all, so that nothing but the firewall can stop anything.
+The hub is the default route of every endpoint and has a route to each of them, so
+that only the firewall can stop a packet.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 
 PORT = 7000
-"""Everybody, the hub too, answers at this port of TCP, UDP and SCTP, and at no other."""
+"""Every endpoint and the hub answer on this TCP, UDP and SCTP port, and on no other."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,8 +33,8 @@ class Wire:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """A machine of the rig: its NIC, and the hub's link ``link`` that it is behind."""
+class Endpoint:
+    """A guest or outsider: its NIC, and the link of the hub that leads to it."""
 
     name: str
     link: str
@@ -69,10 +69,10 @@ def _wire(name: str, number: int, address: str, address6: str) -> Wire:
     )
 
 
-def _behind(wire: Wire, name: str, number: int, port: str = "") -> Place:
-    """A machine that is host ``number`` of the wire's networks."""
+def _behind(wire: Wire, name: str, number: int, port: str = "") -> Endpoint:
+    """Return the endpoint with host number ``number`` in the networks of the wire."""
     network, network6 = wire.address.network, wire.address6.network
-    return Place(
+    return Endpoint(
         name=name,
         link=port or wire.name,
         bridge=wire.name if port else None,
@@ -85,10 +85,10 @@ def _behind(wire: Wire, name: str, number: int, port: str = "") -> Place:
     )
 
 
-def _routed(name: str, address: str, number: int) -> Place:
-    """A guest of the routed mode: a /32 and a gateway that is everywhere."""
+def _routed(name: str, address: str, number: int) -> Endpoint:
+    """Return a guest in routed mode: it has a /32 and the link-local gateway."""
     ip = IPv4Interface(address)
-    return Place(
+    return Endpoint(
         name=name,
         link=f"p{name}",
         mac=f"02:00:{ip.ip.packed.hex(':')}",
@@ -116,9 +116,9 @@ R1 = _routed("r1", "10.4.0.9/32", 1)
 R2 = _routed("r2", "10.4.0.10/32", 2)
 OUT = _behind(EXT0, "out", 9)
 FAR = _behind(EXT1, "far", 9)
-PLACES = (A1, A2, B1, C1, R1, R2, OUT, FAR)
+ENDPOINTS = (A1, A2, B1, C1, R1, R2, OUT, FAR)
 
-HUB = Place(
+HUB = Endpoint(
     name="hub",
     link="lo",
     mac="00:00:00:00:00:00",
@@ -126,4 +126,4 @@ HUB = Place(
     gateway=IPv4Address("127.0.0.1"),
     gateway_mac="00:00:00:00:00:00",
 )
-"""The host itself, as somebody who sends and answers."""
+"""The host itself, as an endpoint that sends and answers."""
