@@ -85,13 +85,13 @@ class RemoteSubnet:
 
 
 def remote_subnet(
-    subnet: Network, key: int, cn_ip: Address | None, *, tunnel: str, uplink: IPAddress
+    subnet: Network, key: int, cn_ip: Address, *, tunnel: str, uplink: IPAddress
 ) -> RemoteSubnet:
     """What ``add_remote_subnet`` and ``del_remote_subnet`` need."""
     return RemoteSubnet(
         network=check_subnet(check_network(subnet, "subnet")),
         key=check_key(tunnel, check_int(key, "key", 1, 2**32 - 1), "key"),
-        remote=None if cn_ip is None else check_remote(cn_ip, uplink, "cn_ip"),
+        remote=check_remote(cn_ip, uplink, "cn_ip"),
     )
 
 

@@ -29,6 +29,7 @@ from snnet.contract import (
 )
 
 from .addressing import check_subnet
+from .encapsulation import check_key
 from .requests import RemoteSubnet, remote_subnet
 from .rule_requests import port_forwards, public_ip
 from .site import Site
@@ -147,11 +148,13 @@ def wanted_set(
 
 
 def _requests(subnet: Subnet, site: Site) -> list[RemoteSubnet]:
-    remotes: list[IPAddress | None] = [remote.ip for remote in subnet.remotes]
-    return [
-        remote_subnet(subnet.network, subnet.key, ip, tunnel=site.tunnel, uplink=site.ip)
-        for ip in remotes or [None]
+    """The requests that add a subnet and its compute nodes, or the subnet alone."""
+    key = check_key(site.tunnel, subnet.key, "key")
+    requests = [
+        remote_subnet(subnet.network, key, remote.ip, tunnel=site.tunnel, uplink=site.ip)
+        for remote in subnet.remotes
     ]
+    return requests or [RemoteSubnet(network=subnet.network, key=key, remote=None)]
 
 
 def _checked(

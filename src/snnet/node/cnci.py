@@ -123,7 +123,7 @@ class Cnci(Node[CnciRecords]):
         self._scoping.check(request.network)
         return AddSubnet(self.tenant_id, self._scoping, request)
 
-    def _remote_subnet(self, subnet: Network, key: int, cn_ip: Address | None) -> RemoteSubnet:
+    def _remote_subnet(self, subnet: Network, key: int, cn_ip: Address) -> RemoteSubnet:
         site = self.site
         return remote_subnet(subnet, key, cn_ip, tunnel=site.tunnel, uplink=site.ip)
 
