@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -33,6 +33,7 @@ class Scribe(Driver):
     """Writes down what it is asked to do; removals go together, ``wrong`` names fail."""
 
     name = "scribe"
+    batching: ClassVar[bool] = True
     carries = frozenset({Bridge, Tap})
 
     def __init__(self, **wrong: BaseException) -> None:

@@ -58,7 +58,7 @@ from .network import (
     Sysctl,
 )
 from .noun import IPAddress, IPInterface, IPNetwork, Key, Noun, Nouns, Owned, keyed
-from .operations import Add, Change, Check, Operation, Outcome, Plan, Remove
+from .operations import NOTHING, Add, Change, Check, Operation, Outcome, Plan, Remove
 from .rules import (
     PROTOCOLS,
     RULES,
@@ -77,6 +77,7 @@ from .stores import Document, Store, Write
 __all__ = [
     "LINK_GROUP",
     "NAME_MAX",
+    "NOTHING",
     "PROTOCOLS",
     "RULES",
     "Add",

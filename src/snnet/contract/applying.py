@@ -5,14 +5,19 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Hashable, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from .errors import ApiError, SnnetError
 from .operations import Check, Operation, Outcome
 
+NO_SESSION: AbstractContextManager[object] = contextlib.nullcontext()
+"""What ``session`` returns where there is nothing to hold for a whole ``apply``."""
+
 
 class Performer(Protocol):
     """What the loop asks of a driver; :class:`snnet.contract.Driver` says what each promises."""
+
+    batching: ClassVar[bool]
 
     def session(self, operations: Sequence[Operation]) -> AbstractContextManager[object]: ...
 
@@ -48,13 +53,29 @@ class Applying:
         """Carry the operations out; what became of them is in the outcome, always."""
         if not self._operations:
             return
+        session = self._performer.session(self._operations)
+        loop = self._loop if self._performer.batching else self._one_by_one
+        if session is NO_SESSION:  # as a rule, and this is the hottest loop of all
+            loop(check)
+            return
         with contextlib.ExitStack() as stack:
             try:
-                stack.enter_context(self._performer.session(self._operations))
+                stack.enter_context(session)
             except SnnetError as error:
                 self._outcome.errors[0] = _about(error, self._operations[0])
                 return
-            self._loop(check)
+            loop(check)
+
+    def _one_by_one(self, check: Check | None) -> None:
+        for position in range(len(self._operations)):
+            try:
+                if check is not None:
+                    check()
+            except SnnetError as error:
+                self._outcome.errors[position] = error
+                return
+            if not self._carry_out_one(position):
+                return
 
     def _loop(self, check: Check | None) -> None:
         first = 0  # of the operations that are gathered and not yet carried out
@@ -79,27 +100,41 @@ class Applying:
         """The operations from ``start`` up to ``end``; False when an error ends the work."""
         if start == end:
             return True
-        outcome, operation = self._outcome, self._operations[start]
+        if end - start == 1:
+            return self._carry_out_one(start)
+        outcome, positions = self._outcome, range(start, end)
         # From here on an interrupt may come at any instruction.
-        outcome.unsure.update(range(start, end))
+        outcome.unsure.update(positions)
         try:
-            if end - start == 1:
-                if fds := self._performer.perform(operation):
-                    outcome.fds[operation.noun.key[1]] = tuple(fds)
-            else:
-                self._performer.perform_all(self._operations[start:end])
+            self._performer.perform_all(self._operations[start:end])
+        except SnnetError:
+            outcome.unsure.difference_update(positions)
+            half = (start + end) // 2
+            return self._carry_out(start, half) and self._carry_out(half, end)
+        except Exception as error:
+            outcome.errors[start] = _unexpected(error, self._operations[start])
+            return self._keep_going
+        outcome.done.update(positions)
+        outcome.unsure.difference_update(positions)
+        return True
+
+    def _carry_out_one(self, position: int) -> bool:
+        """One operation; False when its error ends the work."""
+        outcome, operation = self._outcome, self._operations[position]
+        outcome.unsure.add(position)
+        try:
+            fds = self._performer.perform(operation)
         except SnnetError as error:
-            outcome.unsure.difference_update(range(start, end))
-            if end - start > 1:
-                half = (start + end) // 2
-                return self._carry_out(start, half) and self._carry_out(half, end)
-            outcome.errors[start] = _about(error, operation)
+            outcome.unsure.discard(position)
+            outcome.errors[position] = _about(error, operation)
             return self._keep_going
         except Exception as error:
-            outcome.errors[start] = _unexpected(error, operation)
+            outcome.errors[position] = _unexpected(error, operation)
             return self._keep_going
-        outcome.done.update(range(start, end))
-        outcome.unsure.difference_update(range(start, end))
+        if fds:
+            outcome.fds[operation.noun.key[1]] = tuple(fds)
+        outcome.done.add(position)
+        outcome.unsure.discard(position)
         return True
 
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import ClassVar
 
-from .applying import Applying
+from .applying import NO_SESSION, Applying
 from .host import Host
 from .noun import Key, Noun
 from .operations import Check, Operation, Outcome
@@ -62,6 +62,9 @@ class Driver(ABC):
 
     carries: ClassVar[frozenset[type[Noun]]]
     """The classes of nouns that it knows, also those that ``missing`` declares gaps."""
+
+    batching: ClassVar[bool] = False
+    """Whether the driver has ``batch`` and ``perform_all``."""
 
     host: Host
     """The host that it works on.  A backend sets it to the host it was opened with, unless
@@ -146,7 +149,7 @@ class Driver(ABC):
         For a lock, or for what is read once for all of them.  A ``SnnetError`` that is
         raised on entering becomes the error of the first operation.
         """
-        return nullcontext()
+        return NO_SESSION
 
     def batch(self, operation: Operation) -> Hashable | None:
         """What the operation may be carried out together with; None for nothing.

@@ -102,6 +102,10 @@ Check = Callable[[], None]
 """Called before each operation; raises ``Timeout`` or ``Cancelled`` to stop."""
 
 
+NOTHING = Plan()
+"""The plan that has nothing to do."""
+
+
 @dataclass(slots=True)
 class Outcome:
     """What one ``apply`` did.
@@ -121,10 +125,12 @@ class Outcome:
 
     def include(self, part: Outcome, start: int) -> None:
         """Add the outcome of a part of the operations, which began at position ``start``."""
-        self.done.update(start + position for position in part.done)
-        self.errors.update((start + position, error) for position, error in part.errors.items())
-        self.unsure.update(start + position for position in part.unsure)
+        self.done.update([start + position for position in part.done])
         self.fds.update(part.fds)
+        if part.errors or part.unsure:
+            self.unsure.update([start + position for position in part.unsure])
+            for position, error in part.errors.items():
+                self.errors[start + position] = error
 
     @property
     def error(self) -> SnnetError | None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Generic, TypeVar
 
-from snnet.contract import Key, Outcome, Plan
+from snnet.contract import NOTHING, Key, Outcome, Plan
 from snnet.core.records import Records
 
 from .claims import Claim, Held, Thing
@@ -35,7 +35,7 @@ class Draft:
     plan can touch what its call does not claim.
     """
 
-    plan: Plan = field(default_factory=Plan)
+    plan: Plan = NOTHING
     scope: dict[Thing, set[Key]] = field(default_factory=dict)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import groupby
 
 from snnet.backends.iproute2 import render
 from snnet.contract import (
@@ -77,18 +76,19 @@ class Drivers:
     ) -> Outcome:
         """As ``Driver.apply``, each operation by its own driver, order kept."""
         whole = Outcome() if into is None else into
-        drivers = [self._by_noun[type(operation.noun)] for operation in operations]
-        start = 0
-        for driver, run in groupby(drivers):
-            end = start + len(list(run))
-            part = operations[start:end]
-            outcome = Outcome()
+        start, count = 0, len(operations)
+        while start < count and (keep_going or not whole.errors):
+            driver = self._by_noun[type(operations[start].noun)]
+            end = start + 1
+            while end < count and self._by_noun[type(operations[end].noun)] is driver:
+                end += 1
+            outcome = whole if end - start == count else Outcome()
             try:
+                part = operations[start:end]
                 driver.apply(part, check=check, keep_going=keep_going, into=outcome)
             finally:
-                whole.include(outcome, start)
-            if outcome.errors and not keep_going:
-                break
+                if outcome is not whole:
+                    whole.include(outcome, start)
             start = end
         return whole
 

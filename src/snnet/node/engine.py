@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic
 
 from snnet.contract import (
+    NOTHING,
     Conflict,
     Exists,
     FatalError,
     Incomplete,
-    Key,
     Missing,
     Outcome,
     Plan,
@@ -35,8 +35,8 @@ from .results import Event
 class _Account:
     """What listeners will hear of a call."""
 
-    plan: Plan = field(default_factory=Plan)
-    events: list[Event] = field(default_factory=list)
+    plan: Plan = NOTHING
+    events: Sequence[Event] = ()
 
 
 class Engine(Generic[R]):
@@ -126,7 +126,7 @@ class Engine(Generic[R]):
                     if host.looking:
                         raise
                     # What was taken for granted is not so: look, and repair what is shared.
-                    host, alone, account.plan = self.host, True, Plan()
+                    host, alone, account.plan = self.host, True, NOTHING
                     continue
                 except FatalError:
                     with self.claims.lock:
@@ -139,7 +139,7 @@ class Engine(Generic[R]):
             finally:
                 if given is None:
                     self.claims.release(claim)
-            account.events += events
+            account.events = events
             if done.outcome.errors and call.mode is Mode.PRESS_ON:
                 raise _incomplete(call.what, done, account.events)
             return result
@@ -159,10 +159,11 @@ class Engine(Generic[R]):
 
 def _covered(draft: D, claim: Claim) -> bool:
     """Whether the call holds for itself alone everything that its plan touches."""
-    covered: set[Key] = set()
-    for thing in claim.alone & draft.scope.keys():
-        covered |= draft.scope[thing]
-    return {operation.noun.key for operation in draft.plan.operations} <= covered
+    touched = {operation.noun.key for operation in draft.plan.operations}
+    for thing, keys in draft.scope.items():
+        if thing in claim.alone:
+            touched -= keys
+    return not touched
 
 
 def _collision(error: Exists) -> Conflict:
@@ -177,7 +178,7 @@ def _collision(error: Exists) -> Conflict:
     return conflict
 
 
-def _incomplete(what: str, done: Done, events: list[Event]) -> Incomplete:
+def _incomplete(what: str, done: Done, events: Sequence[Event]) -> Incomplete:
     """The error of a tear-down that could not do everything."""
     errors = done.outcome.errors
     reasons = "; ".join(str(errors[number]) for number in sorted(errors))

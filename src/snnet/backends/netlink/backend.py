@@ -56,6 +56,7 @@ class NetlinkBackend(TableBackend):
     """
 
     name: ClassVar[str] = "netlink"
+    batching: ClassVar[bool] = True
     carries: ClassVar[frozenset[type[Noun]]] = _LINKS | BESIDE_LINKS
     refusals = (OSError,)
 

@@ -6,7 +6,7 @@ import contextlib
 import errno
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, ClassVar
 
 from snnet.contract import (
     Add,
@@ -49,6 +49,7 @@ class IptablesFirewall(KernelFirewall):
     """
 
     name = "iptables"
+    batching: ClassVar[bool] = True
 
     def __init__(self, host: Host, *, variant: str | None = None) -> None:
         super().__init__(host)

@@ -45,6 +45,7 @@ class NftablesFirewall(KernelFirewall):
     """
 
     name: ClassVar[str] = "nftables"
+    batching: ClassVar[bool] = True
 
     def __init__(self, host: Host) -> None:
         super().__init__(host)

@@ -56,9 +56,10 @@ class Changed:
     made: list[CreatedVnic]
     gone: list[DestroyedVnic]
 
-    def events(self) -> list[Event]:
-        """What callers and listeners have to pass on, in order."""
-        results: list[CreatedVnic | DestroyedVnic] = [*self.gone, *self.made]
+    def events(self, made: Sequence[CreatedVnic] | None = None) -> list[Event]:
+        """What callers and listeners have to pass on, in order; of ``made`` alone if given."""
+        results: list[CreatedVnic | DestroyedVnic] = [*self.gone]
+        results += self.made if made is None else made
         events: list[Event] = []
         for result in results:
             if result.tunnel_event is not None:
@@ -102,7 +103,8 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
         mine: set[Thing] = set()
         shared: set[Thing] = set()
         for request in self._requests:
-            mine |= {("vnic", *request.id), layout.address(request)}
+            mine.add(("vnic", *request.id))
+            mine.add(layout.address(request))
             if alone or not layout.shares(records, request):
                 mine |= layout.opening(request)
             else:
@@ -213,9 +215,9 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
             for event in records.forget(subnet, left):
                 gone[first] = replace(gone[first], tunnel_event=event)
         made = [self._publish_made(records, *pair, done) for pair in draft.made]
+        changed = Changed(made, gone)
         # A create that had nothing to do is no news.
-        news = Changed(made if draft.plan else [], gone)
-        return Changed(made, gone), news.events()
+        return changed, changed.events(made if draft.plan.operations else ())
 
     def _publish_made(
         self, records: ComputeRecords, subnet: TenantSubnet, vnic: Vnic, done: Done
