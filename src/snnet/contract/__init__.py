@@ -35,16 +35,11 @@ from .links import (
     LINK_GROUP,
     NAME_MAX,
     Bridge,
-    Geneve,
-    Gre,
-    Gretap,
     Link,
     Macvtap,
     Other,
     Tap,
-    Tunnel,
     Veth,
-    Vxlan,
     link_key,
 )
 from .network import (
@@ -73,12 +68,14 @@ from .rules import (
     ZoneLink,
 )
 from .stores import Document, Store, Write
+from .tunnels import TUNNELS, Geneve, Gre, Gretap, Tunnel, Vxlan
 
 __all__ = [
     "LINK_GROUP",
     "NAME_MAX",
     "PROTOCOLS",
     "RULES",
+    "TUNNELS",
     "Add",
     "Address",
     "AntiSpoof",
