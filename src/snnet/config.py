@@ -27,18 +27,19 @@ from ipaddress import (
 from pathlib import Path
 from typing import Any, TypeVar
 
+from snnet.contract import TUNNELS as TUNNEL_NOUNS
 from snnet.contract import InvalidRequest, IPAddress, IPNetwork
+from snnet.contract.addresses import (
+    MTU_MAX,
+    MTU_MIN,
+    NO_MAC,
+    is_host_name,
+    is_mac,
+    is_multicast_mac,
+)
+from snnet.contract.links import TAP_QUEUES_MAX
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
-_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
-_DOMAIN = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*")
-
-MTU_MIN, MTU_MAX = 68, 65535
-"""IPv4 needs links of 68 bytes at least (RFC 791); lengths are 16 bits."""
-
-QUEUES_MAX = 256
-"""MAX_TAP_QUEUES, drivers/net/tap.c and tun.c."""
 
 Address = IPAddress | str
 Network = IPNetwork | str
@@ -126,13 +127,13 @@ def check_network(value: object, field: str) -> IPNetwork:
 def check_mac(value: object, field: str) -> str:
     """A unicast MAC address, lower-case when it comes back."""
     mac = value.lower() if isinstance(value, str) else ""
-    if not _MAC.fullmatch(mac):
+    if not is_mac(mac):
         raise InvalidRequest(f"{shown(value)} is not a MAC like '02:00:0a:01:00:09'", field=field)
-    if int(mac[:2], 16) & 1:
+    if is_multicast_mac(mac):
         raise InvalidRequest(
             f"{mac} is a multicast address (its first byte is odd): give a unicast MAC", field=field
         )
-    if mac == "00:00:00:00:00:00":
+    if mac == NO_MAC:
         raise InvalidRequest("the all-zero MAC belongs to nobody: give a unicast MAC", field=field)
     return mac
 
@@ -212,9 +213,9 @@ def check_many(value: object, field: str, check: Callable[[object, str], Any]) -
 class VnicConfig:
     """Everything that fully qualifies a VNIC; each method says what it needs.
 
-    ``subnet_key`` is the tunnel key, 1 to 2**32-1 (24 bits with vxlan and
-    geneve).  ``mac=None`` means ``mac_for(ip)``.  ``mtu`` is in bytes and
-    changes this VNIC only.  ``queues`` > 1 makes a multi-queue tap.
+    ``subnet_key`` is the tunnel key, 1 to 2**32-1, or 2**24-1 where it is a
+    VNI.  ``mac=None`` means ``mac_for(ip)``.  ``mtu`` is in bytes and changes
+    this VNIC only.  ``queues`` > 1 makes a multi-queue tap.
     """
 
     role: VnicRole = VnicRole.TENANT_VM
@@ -251,7 +252,7 @@ class VnicConfig:
             put(self, "mac", check_mac(self.mac, "mac"))
         if self.mtu is not None:
             check_mtu(self.mtu, "mtu")
-        check_int(self.queues, "queues", 1, QUEUES_MAX)
+        check_int(self.queues, "queues", 1, TAP_QUEUES_MAX)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data that ``VnicConfig(**data)`` takes back."""
@@ -285,7 +286,9 @@ class Neighbor:
         check_int(self.tunnel_id, "tunnel_id", 1, 2**32 - 1)
 
 
-TUNNELS = ("gre", "vxlan", "geneve")
+TUNNELS = tuple(noun.protocol for noun in TUNNEL_NOUNS)
+MACVTAP_MODES = ("bridge", "vepa")
+"""Those in which a concentrator and its host's network reach each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,7 +325,7 @@ class NetworkConfig:
             put(self, name, check_many(getattr(self, name), name, check))
         put(self, "mode", check_enum(self.mode, "mode", NetworkMode))
         check_choice(self.tunnel, "tunnel", TUNNELS)
-        check_choice(self.macvtap_mode, "macvtap_mode", ("bridge", "vepa"))
+        check_choice(self.macvtap_mode, "macvtap_mode", MACVTAP_MODES)
         if self.mtu is not None:
             check_mtu(self.mtu, "mtu")
         if self.public_gateway is not None:
@@ -330,7 +333,9 @@ class NetworkConfig:
         check_bool(self.anti_spoofing, "anti_spoofing")
         check_int(self.dhcp_reserved, "dhcp_reserved", 0, 2**16)
         if self.domain_name is not None and not (
-            isinstance(self.domain_name, str) and _DOMAIN.fullmatch(self.domain_name)
+            isinstance(self.domain_name, str)
+            and is_host_name(self.domain_name)
+            and self.domain_name == self.domain_name.lower()
         ):
             raise InvalidRequest(
                 f"{shown(self.domain_name)} is not a lower-case domain name", field="domain_name"

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from snnet.contract import InvalidRequest
+from snnet.contract.addresses import gateway_of
 from snnet.core.addressing import (
     check_guest,
     check_ipv4,
     check_subnet,
     debug_ssh_port,
-    gateway_of,
     mac_for,
 )
 from snnet.core.names import check_hostname

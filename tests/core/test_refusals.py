@@ -13,10 +13,10 @@ from snnet.config import VnicRole
 from snnet.contract import Conflict, InvalidRequest
 from snnet.core.addressing import check_guest
 from snnet.core.conflicts import check_same_cnci_vnic, check_same_subnet, check_same_vnic
-from snnet.core.encapsulation import check_key, collision, tunnel_link
 from snnet.core.names import check_hostname
 from snnet.core.requests import check_remote, cnci_vnic_request, routed_request, tenant_identity
 from snnet.core.routed import build_routed_subnet, check_disjoint
+from snnet.core.tunnels import check_key, collision, tunnel_link
 from snnet.core.uplinks import find_uplinks
 from tests.core.builders import (
     a_cnci_vnic_request,

@@ -22,7 +22,7 @@ from snnet.contract import (
     Zone,
     ZoneLink,
 )
-from snnet.contract.dhcp import mac_of
+from snnet.contract.addresses import mac_of
 from snnet.contract.rules import RULES
 
 from .dice import Dice

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address
 
+from snnet.config import TUNNELS
 from snnet.contract import (
     Address,
     AntiSpoof,
@@ -13,9 +14,7 @@ from snnet.contract import (
     DhcpScope,
     ExternalForward,
     Fdb,
-    Geneve,
     Gre,
-    Gretap,
     HostIsolation,
     Link,
     Macvtap,
@@ -30,10 +29,10 @@ from snnet.contract import (
     Sysctl,
     Tap,
     Veth,
-    Vxlan,
     Zone,
     ZoneLink,
 )
+from snnet.core.tunnels import tunnel_link
 
 _LOCAL, _REMOTE = IPv4Address("192.0.2.1"), IPv4Address("192.0.2.2")
 _LOCAL6, _REMOTE6 = IPv6Address("2001:db8::1"), IPv6Address("2001:db8::2")
@@ -57,11 +56,13 @@ def _links() -> Iterator[Link]:
     yield Tap(name="probe")
     yield Veth(name="probe", peer="probe1")
     yield Macvtap(name="probe", lower="eth0")
-    yield Gretap(name="probe", local=_LOCAL, remote=_REMOTE, tunnel_key=1)
-    yield Gretap(name="probe", local=_LOCAL6, remote=_REMOTE6, tunnel_key=1)
     yield Gre(name="probe", local=_LOCAL, tunnel_key=1)
-    yield Vxlan(name="probe", local=_LOCAL, remote=_REMOTE, vni=1, port=4789)
-    yield Geneve(name="probe", remote=_REMOTE, vni=1)
+    over_both = (
+        tunnel_link(tunnel, name="probe", key=1, local=local, remote=remote)
+        for tunnel in TUNNELS
+        for local, remote in ((_LOCAL, _REMOTE), (_LOCAL6, _REMOTE6))
+    )
+    yield from {link.kind: link for link in over_both}.values()
 
 
 def _other_nouns() -> Iterator[Noun]:

@@ -35,16 +35,11 @@ from .links import (
     LINK_GROUP,
     NAME_MAX,
     Bridge,
-    Geneve,
-    Gre,
-    Gretap,
     Link,
     Macvtap,
     Other,
     Tap,
-    Tunnel,
     Veth,
-    Vxlan,
     link_key,
 )
 from .network import (
@@ -73,6 +68,7 @@ from .rules import (
     ZoneLink,
 )
 from .stores import Document, Store, Write
+from .tunnels import TUNNELS, Geneve, Gre, Gretap, Tunnel, Vxlan
 
 __all__ = [
     "LINK_GROUP",
@@ -80,6 +76,7 @@ __all__ = [
     "NOTHING",
     "PROTOCOLS",
     "RULES",
+    "TUNNELS",
     "Add",
     "Address",
     "AntiSpoof",

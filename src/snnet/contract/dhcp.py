@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, ip_address
 from typing import ClassVar
 
+from .addresses import MTU_MAX, MTU_MIN, gateway_of, is_host_name, is_mac, mac_of
 from .errors import InvalidRequest
 from .noun import Key, Owned
 
@@ -16,15 +16,6 @@ GENERATED_PREFIX_MIN = 20
 """Subnets of this prefix length or longer get an entry for every address."""
 
 _PREFIX_MIN, _PREFIX_MAX = 16, 29
-_MTU_MIN, _MTU_MAX = 68, 0xFFFF  # RFC 2132, 5.1
-_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"  # RFC 1123, 2.1
-_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
-_MAC = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}", re.IGNORECASE)
-
-
-def mac_of(address: IPv4Address) -> str:
-    """The MAC a guest with this address has by default: 02:00 and its four bytes."""
-    return "02:00:" + address.packed.hex(":")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +56,7 @@ class DhcpScope(Owned):
 
     @property
     def gateway(self) -> IPv4Address:
-        return self.subnet.network_address + 1
+        return gateway_of(self.subnet)
 
     def leases(self) -> Iterator[DhcpEntry]:
         """Every static lease: the added entries, then the generated ones.
@@ -100,11 +91,11 @@ def check_scope(scope: DhcpScope) -> None:
         raise InvalidRequest(
             f"{scope.subnet} is no /{_PREFIX_MIN} to /{_PREFIX_MAX}", field="subnet"
         )
-    if not _MTU_MIN <= scope.mtu <= _MTU_MAX:
-        raise InvalidRequest(f"{scope.mtu} is not between {_MTU_MIN} and {_MTU_MAX}", field="mtu")
+    if not MTU_MIN <= scope.mtu <= MTU_MAX:
+        raise InvalidRequest(f"{scope.mtu} is not between {MTU_MIN} and {MTU_MAX}", field="mtu")
     if scope.reserved < 0:
         raise InvalidRequest(f"{scope.reserved} is negative", field="reserved")
-    if scope.domain is not None and not _is_name(scope.domain):
+    if scope.domain is not None and not is_host_name(scope.domain):
         raise InvalidRequest(f"{scope.domain!r} is no domain name", field="domain")
     for entry in scope.entries:
         _check_entry(entry, scope)
@@ -116,7 +107,7 @@ def check_scope(scope: DhcpScope) -> None:
 
 
 def _check_entry(entry: DhcpEntry, scope: DhcpScope) -> None:
-    if not _MAC.fullmatch(entry.mac):
+    if not is_mac(entry.mac.lower()):
         raise InvalidRequest(f"{entry.mac!r} is no MAC address", field="entries")
     taken = (scope.subnet.network_address, scope.gateway, scope.subnet.broadcast_address)
     if entry.address not in scope.subnet or entry.address in taken:
@@ -124,12 +115,8 @@ def _check_entry(entry: DhcpEntry, scope: DhcpScope) -> None:
             f"{entry.address} is no address for a guest in {scope.subnet}", field="entries"
         )
     name = entry.hostname
-    if name is not None and (not _is_name(name) or _is_address(name)):
+    if name is not None and (not is_host_name(name) or _is_address(name)):
         raise InvalidRequest(f"{name!r} is no host name", field="entries")
-
-
-def _is_name(text: str) -> bool:
-    return len(text) <= 253 and _NAME.fullmatch(text) is not None
 
 
 def _is_address(text: str) -> bool:

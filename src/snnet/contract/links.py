@@ -1,15 +1,18 @@
 """Links: the network devices snnet creates, and those it only reads.
 
+Tunnels are links too, in ``tunnels.py``.
+
 Field names follow iproute2.  MTUs are in bytes and exclude the link-layer
 header.  MAC addresses are lower-case and colon-separated.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
-from .noun import IPAddress, Key, Noun
+from .noun import Key, Noun
 
 LINK_GROUP = 0x736E6E74
 """Link group of everything snnet creates ("snnt" in ASCII)."""
@@ -23,8 +26,33 @@ A link of ours in one of them is still ours: the process died in between.
 NAME_MAX = 15
 """Longest link name in bytes: IFNAMSIZ (16, linux/if.h) less the final NUL."""
 
+_NAME = re.compile(r"(?!(\.\.?|all|default)\Z)[^/:%\s\0]+")
+
 ALIAS_MAX = 255
 """Longest link alias in bytes: IFALIASZ (256, linux/if.h) less the final NUL."""
+
+MACVTAP_MODES = ("private", "vepa", "bridge", "passthru")
+"""How a macvtap may deal with its neighbours on one lower link (ip-link(8))."""
+
+MACVTAP_INDEX_MIN = 1 << 20
+"""Macvtaps that are given no ifindex get one from here on: below, another
+namespace may have taken its /dev/tap node."""
+
+TAP_QUEUES_MAX = 256
+"""MAX_TAP_QUEUES, drivers/net/tun.c and linux/if_tap.h."""
+
+
+def is_link_name(name: str) -> bool:
+    """Whether a link can have this name (dev_valid_name, net/core/dev.c).
+
+    Not with a "%", for which the kernel fills in a number, and not "all" or "default",
+    which stand for the parameters of all links (sysctl_dev_name_is_allowed, net/core/dev.h).
+    """
+    try:
+        length = len(name.encode())
+    except UnicodeEncodeError:
+        return False
+    return length <= NAME_MAX and _NAME.fullmatch(name) is not None
 
 
 def link_key(name: str) -> Key:
@@ -46,7 +74,10 @@ class Link(Noun):
     changeable: ClassVar[frozenset[str]] = frozenset(
         {"mac", "mtu", "master", "up", "alias", "group"}
     )
-    _kind: ClassVar[str] = ""
+    kinds: ClassVar[tuple[str, ...]] = ()
+    """The kernel's names (IFLA_INFO_KIND) for links of this class."""
+    ethernet: ClassVar[bool] = True
+    """Whether it carries Ethernet frames, so that it has a MAC and a bridge can take it."""
 
     name: str
     alias: str = ""
@@ -63,8 +94,19 @@ class Link(Noun):
 
     @property
     def kind(self) -> str:
-        """The kernel's name of this kind of link (IFLA_INFO_KIND)."""
-        return self._kind
+        """The kernel's name for this kind of link (IFLA_INFO_KIND), but "tap" for a tun
+        device that carries frames."""
+        return self.kinds[0] if self.kinds else ""
+
+    @property
+    def module(self) -> str:
+        """The kernel module that makes links of this kind."""
+        return self.kind
+
+    @property
+    def unmakeable(self) -> str | None:
+        """Why no kernel makes a link like this one, or None."""
+        return None
 
     def differences(self, found: Noun) -> frozenset[str]:
         different = Noun.differences(self, found)
@@ -97,7 +139,7 @@ class Bridge(Link):
     """A bridge.  Its MAC is pinned by being given, else it follows its ports."""
 
     rank: ClassVar[int] = 10
-    _kind: ClassVar[str] = "bridge"
+    kinds: ClassVar[tuple[str, ...]] = ("bridge",)
 
     link_local: bool = field(default=False, compare=False)
     """False: the bridge gets no IPv6 link-local address (``addr_gen_mode
@@ -113,7 +155,7 @@ class Tap(Link):
     with a vnet header; the driver hands back one descriptor a queue.
     """
 
-    _kind: ClassVar[str] = "tap"
+    kinds: ClassVar[tuple[str, ...]] = ("tap",)
 
     multi_queue: bool = False
     queues: int = field(default=1, compare=False)
@@ -121,6 +163,10 @@ class Tap(Link):
     """The host answers ARP on it, at once, for all it routes elsewhere, and has no IPv6
     link-local address there: for links that are no bridge's ports (sysctls ``proxy_arp``
     and ``proxy_delay`` of Documentation/networking/ip-sysctl.rst)."""
+
+    @property
+    def module(self) -> str:
+        return "tun"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +177,7 @@ class Veth(Link):
     namespace afterwards, so it is no part of what is compared.
     """
 
-    _kind: ClassVar[str] = "veth"
+    kinds: ClassVar[tuple[str, ...]] = ("veth",)
 
     peer: str | None = field(default=None, compare=False)
     peer_mac: str | None = field(default=None, compare=False)
@@ -151,95 +197,21 @@ class Macvtap(Link):
     /dev/tap node does not exist: all namespaces share these nodes.
     """
 
-    _kind: ClassVar[str] = "macvtap"
+    kinds: ClassVar[tuple[str, ...]] = ("macvtap",)
 
     lower: str
     mode: str = "bridge"
     link_local: bool = field(default=False, compare=False)
     """As for a bridge: the host end must not use the guest's own address."""
 
+    @property
+    def unmakeable(self) -> str | None:
+        if self.mode in MACVTAP_MODES:
+            return None
+        return f"macvtap mode {self.mode!r}; there are {', '.join(MACVTAP_MODES)}"
+
     def details(self) -> dict[str, object]:
         return {**Link.details(self), "link": self.lower, "mode": self.mode}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tunnel(Link):
-    """What all tunnels have: the outer addresses and the outer TTL."""
-
-    remote: IPAddress | None
-    ttl: int = 64
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gretap(Tunnel):
-    """Ethernet over GRE (RFC 2784, RFC 2890), point to point.
-
-    Over IPv6 (kind ``ip6gretap``) no encapsulation limit option is sent.
-    """
-
-    local: IPAddress
-    remote: IPAddress
-    tunnel_key: int
-
-    @property
-    def kind(self) -> str:
-        return "gretap" if self.local.version == 4 else "ip6gretap"
-
-    def details(self) -> dict[str, object]:
-        return {
-            **Link.details(self),
-            "key": self.tunnel_key,
-            "local": self.local,
-            "remote": self.remote,
-        }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gre(Tunnel):
-    """IP over multipoint GRE: neighbours say which underlay address is next."""
-
-    _kind: ClassVar[str] = "gre"
-
-    local: IPAddress
-    remote: None = None
-    tunnel_key: int
-
-    def details(self) -> dict[str, object]:
-        return {**Link.details(self), "key": self.tunnel_key, "local": self.local}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Vxlan(Tunnel):
-    """VXLAN (RFC 7348); never learns.  Without ``remote`` its fdb entries decide."""
-
-    _kind: ClassVar[str] = "vxlan"
-
-    vni: int
-    local: IPAddress
-    port: int
-
-    def details(self) -> dict[str, object]:
-        return {
-            **Link.details(self),
-            "vni": self.vni,
-            "local": self.local,
-            "remote": self.remote,
-            "port": self.port,
-        }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Geneve(Tunnel):
-    """Geneve (RFC 8926), point to point; the kernel's device has no local address."""
-
-    _kind: ClassVar[str] = "geneve"
-
-    remote: IPAddress
-    vni: int
-    port: int = 6081
-
-    def details(self) -> dict[str, object]:
-        return {**Link.details(self), "vni": self.vni, "remote": self.remote, "port": self.port}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,3 +228,30 @@ class Other(Link):
     @property
     def kind(self) -> str:
         return self.other_kind
+
+    @property
+    def unmakeable(self) -> str | None:
+        return f"links of kind {self.kind} are read, never made"
+
+
+class Described(Protocol):
+    """The fields by which a link that was found is compared with a noun."""
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def alias(self) -> str: ...
+
+    @property
+    def group(self) -> int: ...
+
+
+def is_same_link(link: Link, found: Described) -> bool:
+    """Whether the link found under the name of ``link`` is the one that ``link`` describes.
+
+    Kind, alias and group must be equal.  A link that a driver has moved to one of
+    ``DYING_GROUPS`` is still the same.
+    """
+    same_group = found.group == link.group or found.group in DYING_GROUPS
+    return found.kind == link.kind and found.alias == link.alias and same_group

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from .errors import Unsupported
 from .links import link_key
 from .noun import IPAddress, IPInterface, IPNetwork, Key, Noun, Owned
 
@@ -208,3 +209,35 @@ class SharedSysctl(Owned):
 
     def __str__(self) -> str:
         return f"sysctl {self.name}={self.value} for {self.owner}"
+
+
+IP_FORWARD = "net.ipv4.ip_forward"
+FORWARDING = (IP_FORWARD, "net.ipv6.conf.all.forwarding")
+"""The parameters that a snapshot shows, of thousands."""
+
+_DOTS = str.maketrans("./", "/.")
+
+
+def link_sysctl(table: str, link: str, parameter: str) -> str:
+    """The dotted name of a link's parameter; ``table`` is "ipv4.conf", say."""
+    return f"net.{table}.{dots_for_slashes(link)}.{parameter}"
+
+
+def dots_for_slashes(text: str) -> str:
+    """The text with dots for slashes and slashes for dots, as sysctl(8) has it.
+
+    That turns the name of a link into what stands for it in the dotted name of
+    a parameter, a dotted name into a path below /proc/sys, and both back.
+    """
+    return text.translate(_DOTS)
+
+
+def sysctl_path(name: str) -> list[str]:
+    """The folders and the file of a parameter below /proc/sys.
+
+    ``Unsupported`` where it is no parameter of a network namespace.
+    """
+    parts = dots_for_slashes(name).split("/")
+    if parts[0] != "net" or "\0" in name or not {"", ".", ".."}.isdisjoint(parts):
+        raise Unsupported(f"{name} is no parameter of a network namespace: those begin with net.")
+    return parts

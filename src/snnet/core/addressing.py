@@ -7,7 +7,7 @@ from ipaddress import IPv4Address, IPv4Network
 
 from snnet.config import Address, check_address
 from snnet.contract import InvalidRequest, IPNetwork
-from snnet.contract.dhcp import mac_of
+from snnet.contract.addresses import mac_of
 
 PREFIX_MIN, PREFIX_MAX = 16, 29
 """A subnet is /29 to /16: gateway and guests fit, and DHCP can serve it."""
@@ -74,11 +74,6 @@ def check_subnet(network: IPNetwork, field: str = "subnet") -> IPv4Network:
     if first.packed[0] >= 240:
         raise InvalidRequest(f"{network} is reserved (RFC 1112, section 4)", field=field)
     return network
-
-
-def gateway_of(subnet: IPv4Network) -> IPv4Address:
-    """The concentrator's address in a subnet: the first host address."""
-    return subnet.network_address + 1
 
 
 def check_guest(address: IPv4Address, subnet: IPv4Network, field: str = "ip") -> IPv4Address:

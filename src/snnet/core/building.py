@@ -24,13 +24,13 @@ from snnet.contract import (
     Veth,
     ZoneLink,
 )
-from snnet.contract.dhcp import mac_of
+from snnet.contract.addresses import mac_of
 
 from . import identity as ids
 from .addressing import check_subnet
-from .encapsulation import check_key, tunnel_link
 from .requests import CnciVnicRequest, GuestRequest, TenantRequest, check_remote
 from .site import Site
+from .tunnels import check_key, tunnel_link
 from .vnics import ROUTED_GATEWAY, CnciVnic, TenantSubnet, Vnic
 
 DAMAGE = (KeyError, ValueError, InvalidRequest)

@@ -33,7 +33,6 @@ from snnet.contract import (
 from . import identity as ids
 from .addressing import check_guest, check_subnet
 from .building import DAMAGE
-from .encapsulation import Wire, check_key, collision, wire, wire_identity
 from .events import TunnelEvent
 from .leftovers import half_born
 from .mesh import Mesh, read_mesh
@@ -43,6 +42,7 @@ from .rules import Rule
 from .site import Site
 from .subnets import CnciSubnet, Scoping, build_cnci_subnet, build_tunnel, inside, sysctls
 from .topology import CnciTopology
+from .tunnels import Wire, check_key, collision, wire
 
 
 class CnciRecords(Records):
@@ -101,7 +101,7 @@ class CnciRecords(Records):
         self.drop_subnet(subnet.network)
         self.subnets[subnet.network] = subnet
         for remote, tunnel in subnet.tunnels.items():
-            self._wires[wire_identity(tunnel)] = (subnet.network, remote)
+            self._wires[tunnel.wire_identity] = (subnet.network, remote)
 
     def drop_subnet(self, network: IPv4Network) -> None:
         old = self.subnets.pop(network, None)
@@ -113,7 +113,7 @@ class CnciRecords(Records):
         """Add a tunnel to a subnet that is known."""
         assert tunnel.remote is not None
         self.subnets[network] = self.subnets[network].with_tunnel(tunnel)
-        self._wires[wire_identity(tunnel)] = (network, tunnel.remote)
+        self._wires[tunnel.wire_identity] = (network, tunnel.remote)
 
     def drop_tunnel(self, network: IPv4Network, remote: IPAddress) -> None:
         """Forget a tunnel of a subnet; unknown is no error."""
@@ -123,7 +123,7 @@ class CnciRecords(Records):
             self.subnets[network] = subnet.without_tunnel(remote)
 
     def _drop_wire(self, subnet: CnciSubnet, remote: IPAddress) -> None:
-        identity = wire_identity(subnet.tunnels[remote])
+        identity = subnet.tunnels[remote].wire_identity
         if self._wires.get(identity) == (subnet.network, remote):
             del self._wires[identity]
 

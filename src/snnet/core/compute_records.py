@@ -28,7 +28,6 @@ from snnet.contract import (
 from . import identity as ids
 from .addressing import check_subnet
 from .building import DAMAGE, read_cnci_vnic, read_subnet, read_vnic
-from .encapsulation import Wire, collision, wire, wire_identity
 from .events import TunnelEvent, TunnelEventType
 from .leftovers import half_born, useless_dependents
 from .records import Records
@@ -36,6 +35,7 @@ from .requests import CnciVnicId, SubnetId, TenantRequest, VnicId
 from .routed import build_routed_subnet, check_disjoint, on_uplink, sysctls, zones
 from .site import Site
 from .topology import Topology
+from .tunnels import Wire, collision, wire
 from .vnics import CnciVnic, TenantSubnet, Vnic, tunnel_event
 
 
@@ -110,7 +110,7 @@ class ComputeRecords(Records):
         if subnet.tunnel is not None:
             assert subnet.tunnel.remote is not None
             assert subnet.key is not None
-            mine = wire_identity(subnet.tunnel)
+            mine = subnet.tunnel.wire_identity
             self._check_wire(subnet.id, mine, subnet.key, subnet.tunnel.remote)
 
     def _check_wire(self, identity: SubnetId, mine: Wire, key: int, remote: IPAddress) -> None:
@@ -136,7 +136,7 @@ class ComputeRecords(Records):
         self.subnets[subnet.id] = subnet
         self.forwarding |= self.site.routed
         if subnet.tunnel:
-            self._wires[wire_identity(subnet.tunnel)] = subnet.id
+            self._wires[subnet.tunnel.wire_identity] = subnet.id
 
     def drop_subnet(self, identity: SubnetId) -> None:
         self._drop_wire(identity)
@@ -148,7 +148,7 @@ class ComputeRecords(Records):
     def _drop_wire(self, identity: SubnetId) -> None:
         old = self.subnets.get(identity)
         if old and old.tunnel:
-            self._wires.pop(wire_identity(old.tunnel), None)
+            self._wires.pop(old.tunnel.wire_identity, None)
 
     def put_vnic(self, vnic: Vnic) -> None:
         subnet = vnic.id[:2]

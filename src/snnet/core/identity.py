@@ -14,7 +14,19 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from snnet.contract import LINK_GROUP, InvalidRequest, Link, Other
+from snnet.contract import (
+    LINK_GROUP,
+    TUNNELS,
+    Bridge,
+    Gre,
+    InvalidRequest,
+    Link,
+    Macvtap,
+    Other,
+    Tap,
+    Veth,
+    Vxlan,
+)
 from snnet.contract.links import ALIAS_MAX, DYING_GROUPS
 
 VERSION = "snnet1"
@@ -26,12 +38,12 @@ NETWORK, TUNNEL_KEY, REMOTE, ADDRESS, MAC, MTU = "n", "y", "r", "a", "m", "u"
 BRIDGE, TUNNEL, VM, CONTAINER, CNCI_VNIC, MESH = "bridge", "tunnel", "vm", "ct", "port", "mesh"
 
 _LINK_KINDS = {
-    BRIDGE: {"bridge"},
-    TUNNEL: {"gretap", "ip6gretap", "vxlan", "geneve"},
-    VM: {"tap"},
-    CONTAINER: {"veth"},
-    CNCI_VNIC: {"macvtap"},
-    MESH: {"gre", "vxlan"},
+    BRIDGE: {*Bridge.kinds},
+    TUNNEL: {kind for noun in TUNNELS for kind in noun.kinds},
+    VM: {*Tap.kinds},
+    CONTAINER: {*Veth.kinds},
+    CNCI_VNIC: {*Macvtap.kinds},
+    MESH: {*Gre.kinds, *Vxlan.kinds},
 }
 _LETTERS = {BRIDGE: "b", TUNNEL: "t", VM: "v", CONTAINER: "v", CNCI_VNIC: "c", MESH: "m"}
 _ROLES = {"cn": "sn", "cnci": "sc"}

@@ -23,9 +23,9 @@ from snnet.contract import (
 
 from . import identity as ids
 from .addressing import check_subnet, check_unicast
-from .encapsulation import GRE_MESH_OVERHEAD, check_key, overhead
 from .requests import check_remote
 from .site import Site
+from .tunnels import check_key, mesh_noun
 
 MESH_VXLAN_PORT = 4789
 """IANA's port for VXLAN (RFC 7348, section 8)."""
@@ -50,7 +50,7 @@ class Mesh:
 
     @property
     def tunnel_id(self) -> int:
-        return self.link.tunnel_key if isinstance(self.link, Gre) else self.link.vni
+        return self.link.wire_key
 
     def subnets(self) -> Iterator[IPv4Network]:
         """All subnets behind peers."""
@@ -96,11 +96,6 @@ def mesh_mac(tunnel_ip: IPv4Address) -> str:
     return "06:01:" + tunnel_ip.packed.hex(":")
 
 
-def uses_gre(site: Site) -> bool:
-    """Multipoint GRE where it is possible: over IPv4 (ip6gre has no such thing)."""
-    return site.tunnel == "gre" and site.ip.version == 4
-
-
 def build_mesh(site: Site, tenant_id: str, entries: Sequence[Neighbor], name: str) -> Mesh | None:
     """The mesh that the entries describe, None where this node is not in them.
 
@@ -111,7 +106,7 @@ def build_mesh(site: Site, tenant_id: str, entries: Sequence[Neighbor], name: st
     if ours is None:
         return None
     tunnel_id = entries[0].tunnel_id
-    check_key("gre" if uses_gre(site) else "vxlan", tunnel_id, "tunnel_id")
+    check_key(_noun(site).protocol, tunnel_id, "tunnel_id")
     link = _link(site, tenant_id, ours, tunnel_id, name, None)
     return Mesh(tunnel_ip=ours, link=link, peers=peers)
 
@@ -160,13 +155,15 @@ def _link(
     fields = {ids.TENANT: tenant_id, ids.TUNNEL_KEY: str(tunnel_id), ids.ADDRESS: str(tunnel_ip)}
     alias = alias or ids.encode(site.owner, ids.MESH, fields)
     local = site.ip
-    if uses_gre(site):
+    noun = _noun(site)
+    mtu = _capped(site, site.uplink.mtu - noun.overhead(local.version))
+    if noun is Gre:
         return Gre(
             name=name,
             alias=alias,
             tunnel_key=tunnel_id,
             local=local,
-            mtu=_capped(site, site.uplink.mtu - GRE_MESH_OVERHEAD),
+            mtu=mtu,
         )
     return Vxlan(
         name=name,
@@ -176,8 +173,12 @@ def _link(
         remote=None,
         port=MESH_VXLAN_PORT,
         mac=mesh_mac(tunnel_ip),
-        mtu=_capped(site, site.uplink.mtu - overhead("vxlan", local.version)),
+        mtu=mtu,
     )
+
+
+def _noun(site: Site) -> type[Gre] | type[Vxlan]:
+    return mesh_noun(site.tunnel, site.ip.version)
 
 
 def _capped(site: Site, mtu: int) -> int:
@@ -202,6 +203,6 @@ def read_mesh(site: Site, link: Link, fields: dict[str, str], nouns: Iterable[No
             if where is not None:
                 peers.append(Peer(noun.address, where, tuple(subnets.get(noun.address, ()))))
     tunnel_ip, tunnel_id = IPv4Address(fields[ids.ADDRESS]), int(fields[ids.TUNNEL_KEY])
-    check_key("gre" if uses_gre(site) else "vxlan", tunnel_id, "tunnel_id")
+    check_key(_noun(site).protocol, tunnel_id, "tunnel_id")
     wanted = _link(site, fields[ids.TENANT], tunnel_ip, tunnel_id, link.name, link.alias)
     return Mesh(tunnel_ip=tunnel_ip, link=wanted, peers=tuple(peers))

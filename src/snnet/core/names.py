@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import re
-
 from snnet.contract import InvalidRequest
-
-_LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+from snnet.contract.addresses import is_host_label
 
 
 def check_hostname(value: object, field: str) -> str:
     """One label of a host name; lower-case when it comes back."""
-    if isinstance(value, str) and _LABEL.fullmatch(value):
+    if isinstance(value, str) and is_host_label(value):
         return value.lower()
     raise InvalidRequest(
         f"{value!r} is not a host name: letters, digits and inner hyphens, 63 at most", field=field

@@ -12,8 +12,6 @@ from snnet.contract import Key, Noun, Nouns, SharedSysctl
 from .events import TunnelEvent
 from .site import Site
 
-IP_FORWARD = "net.ipv4.ip_forward"
-
 
 class Records(ABC):
     """What a node of one role knows about its objects on the host.

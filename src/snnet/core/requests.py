@@ -7,7 +7,6 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Any, TypeVar
 
 from snnet.config import (
-    MTU_MIN,
     Address,
     Network,
     VnicConfig,
@@ -17,10 +16,10 @@ from snnet.config import (
     check_network,
 )
 from snnet.contract import InvalidRequest, IPAddress
-from snnet.contract.dhcp import mac_of
+from snnet.contract.addresses import MTU_MIN, mac_of
 
 from .addressing import check_guest, check_ipv4, check_subnet
-from .encapsulation import check_key
+from .tunnels import check_key
 
 TENANT_ROLES = (VnicRole.TENANT_VM, VnicRole.TENANT_CONTAINER)
 

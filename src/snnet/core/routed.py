@@ -11,10 +11,9 @@ from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Network
 
 from snnet.contract import Conflict, Link, Noun, ProxyNeighbour, Route, SharedSysctl, Zone
-from snnet.contract.network import SNNET_PROTOCOL
+from snnet.contract.network import IP_FORWARD, SNNET_PROTOCOL, link_sysctl
 
 from . import identity as ids
-from .records import IP_FORWARD
 from .site import Site
 from .vnics import TenantSubnet
 
@@ -54,10 +53,9 @@ def check_disjoint(subnets: Iterable[TenantSubnet], wanted: TenantSubnet) -> Non
 def sysctls(site: Site) -> Iterator[SharedSysctl]:
     """The host forwards, and answers ARP on the uplink at once."""
     owner = str(site.owner)
-    # sysctl(8): a slash stands for a dot in the name of a link.
-    uplink = site.uplink.link_name.replace(".", "/")
+    delay = link_sysctl("ipv4.neigh", site.uplink.link_name, "proxy_delay")
     yield SharedSysctl(owner=owner, name=IP_FORWARD, value="1")
-    yield SharedSysctl(owner=owner, name=f"net.ipv4.neigh.{uplink}.proxy_delay", value="0")
+    yield SharedSysctl(owner=owner, name=delay, value="0")
 
 
 def zone(owner: str, tenant_id: str, subnets: Iterable[TenantSubnet]) -> Zone:

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from snnet.contract import IPAddress, Key, link_key
 
-from .encapsulation import overhead
 from .identity import Owner
+from .tunnels import overhead
 from .uplinks import Uplink
 
 

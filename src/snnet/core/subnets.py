@@ -19,12 +19,12 @@ from snnet.contract import (
     Zone,
     ZoneLink,
 )
+from snnet.contract.addresses import gateway_of
+from snnet.contract.network import IP_FORWARD
 
 from . import identity as ids
-from .addressing import gateway_of
-from .encapsulation import tunnel_link
-from .records import IP_FORWARD
 from .site import Site
+from .tunnels import tunnel_link
 
 BRIDGED_TO_IP = "net.bridge.bridge-nf-call-iptables"
 """Whether br_netfilter shows bridged frames to IP's hooks."""

@@ -23,9 +23,9 @@ from snnet.contract import (
     Tunnel,
     Veth,
 )
+from snnet.contract.addresses import gateway_of
 
 from . import identity as ids
-from .addressing import gateway_of
 from .events import ContainerEvent, ContainerInfo, TunnelEvent, TunnelEventType
 from .identity import Owner
 from .requests import CnciVnicId, SubnetId, VnicId

@@ -29,11 +29,11 @@ from snnet.contract import (
 )
 
 from .addressing import check_subnet
-from .encapsulation import check_key
 from .requests import RemoteSubnet, remote_subnet
 from .rule_requests import port_forwards, public_ip
 from .site import Site
 from .subnets import Scoping
+from .tunnels import check_key
 
 Exit = tuple[str, IPv4Network]
 """A device, and the subnet that is let out by it."""

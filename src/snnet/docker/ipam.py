@@ -9,7 +9,8 @@ from typing import Any
 
 from snnet.config import check_id, check_network
 from snnet.contract import Conflict, Exhausted, InvalidRequest
-from snnet.core.addressing import check_guest, check_ipv4, check_subnet, gateway_of
+from snnet.contract.addresses import gateway_of
+from snnet.core.addressing import check_guest, check_ipv4, check_subnet
 from snnet.node import ComputeNode
 
 from . import messages

@@ -41,7 +41,7 @@ from snnet.contract import (
     Zone,
     ZoneLink,
 )
-from snnet.core.encapsulation import tunnel_link
+from snnet.core.tunnels import tunnel_link
 from snnet.node.deadline import CancelToken
 from snnet.system.host import RealHost
 from snnet.system.namespaces import Namespace

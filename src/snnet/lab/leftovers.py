@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from snnet import plugins
-from snnet.contract import LINK_GROUP, Link
-from snnet.contract.links import DYING_GROUPS
+from snnet.contract import Link
+from snnet.core.identity import grouped
 from snnet.system.host import RealHost
 from snnet.system.namespaces import Namespace
 
@@ -27,11 +27,7 @@ def own_links(backend: str) -> set[str]:
             driver.close()
     finally:
         host.close()
-    return {
-        link.name
-        for link in links
-        if isinstance(link, Link) and (link.group == LINK_GROUP or link.group in DYING_GROUPS)
-    }
+    return {link.name for link in links if isinstance(link, Link) and grouped(link)}
 
 
 def runtime_files() -> set[Path]:

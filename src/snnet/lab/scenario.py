@@ -11,7 +11,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Any
 
 from snnet.config import NetworkMode, VnicConfig, VnicRole
-from snnet.contract.dhcp import mac_of
+from snnet.contract.addresses import gateway_of, mac_of
 
 INTERNET = "internet"
 """Name of the host that stands for the internet."""
@@ -70,7 +70,7 @@ class Subnet:
 
     @property
     def gateway(self) -> IPv4Address:
-        return self.network.network_address + 1
+        return gateway_of(self.network)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from snnet.contract import (
 from snnet.core import identity as ids
 from snnet.core.records import Records
 from snnet.core.site import Site
+from snnet.core.tunnels import KINDS as TUNNEL_KINDS
 
 from .drivers import Drivers
 
@@ -101,17 +102,17 @@ class HostView:
     def check_path(self, remote: IPAddress) -> None:
         """Unsupported where a tunnel would not come from the node's own address.
 
-        A geneve device has no local address: the kernel takes the one of the route
-        to the far end (geneve_get_v4_rt, drivers/net/geneve.c).
+        Where the link has no local address, the kernel takes the one of the route to
+        the far end.
         """
-        if self.site.tunnel != "geneve":
+        if TUNNEL_KINDS[self.site.tunnel].noun.has_local:
             return
         path = self._drivers.backend.find(Path(remote=remote))
         if isinstance(path, Path) and path.source != self.site.ip:
             raise Unsupported(
                 f"the route to {remote} has the source {path.source}, the uplink is "
-                f"{self.site.ip}: geneve cannot choose its source; set tunnel 'vxlan' or "
-                "correct the route"
+                f"{self.site.ip}: {self.site.tunnel} cannot choose its source; set tunnel "
+                "'vxlan' or correct the route"
             )
 
     def ours(self, records: Records) -> dict[Key, Noun]:

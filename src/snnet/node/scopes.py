@@ -8,7 +8,7 @@ from ipaddress import IPv4Network
 
 from snnet.config import Address, check_mac
 from snnet.contract import Change, Conflict, DhcpEntry, DhcpScope, Operation
-from snnet.contract.dhcp import mac_of
+from snnet.contract.addresses import mac_of
 from snnet.core.addressing import check_guest, check_ipv4
 from snnet.core.cnci_records import CnciRecords
 from snnet.core.names import check_hostname

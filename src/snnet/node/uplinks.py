@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from snnet.config import MTU_MIN, NetworkConfig, NetworkMode
+from snnet.config import NetworkConfig, NetworkMode
 from snnet.contract import Address, Driver, InvalidRequest, Link
+from snnet.contract.addresses import MTU_MIN
 from snnet.core.identity import Owner
 from snnet.core.site import Site
 from snnet.core.uplinks import Uplink, find_uplinks

@@ -8,7 +8,7 @@ from ipaddress import IPv4Network
 import pytest
 
 from snnet.backends.fake import Fabric, FakeDhcp
-from snnet.contract import Change, InvalidRequest, Link, Remove, Tap, Veth
+from snnet.contract import Change, InvalidRequest, Link, Remove, Sysctl, Tap, Veth
 
 from .steps import add, address, bridge, do, link, remove, route, tap
 from .topology import DataCenter, two_nodes
@@ -358,3 +358,18 @@ def test_many_hosts_are_practical():
     ]
     for number in range(0, 1000, 10):
         assert fabric.ping(hosts[number], hosts[-1 - number])
+
+
+def test_a_router_forwards_between_links_with_dots_in_their_names() -> None:
+    fabric = Fabric()
+    router = fabric.add_host("router", "192.0.2.1/24")
+    for name, cidr in (("eth0.7", "10.7.0.1/24"), ("eth0.8", "10.8.0.1/24")):
+        router.add_uplink(name, cidr)
+        fabric.plug(router, name)
+    here, there = fabric.add_host("here", "10.7.0.2/24"), fabric.add_host("there", "10.8.0.2/24")
+    add(here, route("10.8.0.0/24", "eth0", "10.7.0.1"))
+    add(there, route("10.7.0.0/24", "eth0", "10.8.0.1"))
+    assert not fabric.ping(here, "10.8.0.2")
+    old = Sysctl(name="net.ipv4.ip_forward", value="0")
+    do(router, Change(replace(old, value="1"), old))
+    assert fabric.ping(here, "10.8.0.2")

@@ -8,13 +8,11 @@ here and in every snapshot.
 from __future__ import annotations
 
 from snnet.contract import Address, IPAddress, IPNetwork, ProxyNeighbour, Route
+from snnet.contract.addresses import IPV6_MTU_MIN
 
 from .fib import Hop
 from .refusal import Refusal
 from .state import State
-
-IPV6_MTU_MIN = 1280
-"""A link with a smaller MTU has no IPv6 (RFC 8200, 5)."""
 
 
 class AddressRules:

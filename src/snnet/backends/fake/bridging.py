@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from snnet.contract import Bridge, Link, Macvtap
+from snnet.contract.addresses import IPV6_MTU_MIN, NO_MAC
 
-from .addresses import IPV6_MTU_MIN, drop_ipv6, drop_neighbours
-from .kinds import ETH_DATA_LEN, can_be_port
+from .addresses import drop_ipv6, drop_neighbours
+from .kind import ETH_DATA_LEN
 from .refusal import Refusal
 from .state import State
 
 PORTS_MAX = 1023
 """Ports of one bridge: BR_MAX_PORTS is 1024, and number 0 is not used."""
-
-NO_MAC = "00:00:00:00:00:00"
 
 
 def check_master(state: State, link: Link) -> None:
@@ -24,7 +23,7 @@ def check_master(state: State, link: Link) -> None:
         raise Refusal("EOPNOTSUPP", f"{master.name} is not a bridge")
     if isinstance(link, Bridge):
         raise Refusal("ELOOP", "can not enslave a bridge to a bridge")
-    if not can_be_port(link):
+    if not link.ethernet or link.kind == "loopback":
         raise Refusal("EINVAL", f"{link.kind} carries no Ethernet")
     if isinstance(link, Macvtap) or state.uppers.get(link.name):
         raise Refusal("EBUSY", "a macvtap uses this link")

@@ -9,21 +9,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import ip_interface
 from typing import Any
 
+from snnet.backends.kinds import no_kind
 from snnet.contract import (
     Add,
     Address,
     Bridge,
     Fdb,
-    Geneve,
-    Gre,
-    Gretap,
     Host,
     InvalidRequest,
     IPInterface,
     IPNetwork,
     Key,
     Link,
-    Macvtap,
     Neighbour,
     Netns,
     Noun,
@@ -36,28 +33,24 @@ from snnet.contract import (
     Sysctl,
     Tap,
     Veth,
-    Vxlan,
     Watch,
     error_for,
 )
+from snnet.contract.links import TAP_QUEUES_MAX
+from snnet.contract.network import FORWARDING
 
 from .addresses import AddressRules
 from .driver import FakeDriver, Rules
 from .faults import Faults
-from .kinds import MODULES
+from .kinds import KINDS
 from .links import LinkRules
 from .neighbours import FdbRules, NeighbourRules, ProxyRules
 from .paths import PathRules, path_to
 from .refusal import Refusal
 from .routes import RouteRules
 from .state import State
-from .sysctls import FORWARDING, SysctlRules
+from .sysctls import SysctlRules
 from .text import to_text
-
-_LINKS: tuple[type[Link], ...] = (
-    Bridge, Tap, Veth, Macvtap, Gretap, Gre, Vxlan, Geneve, Other,
-)  # fmt: skip
-_QUEUES_MAX = 256  # MAX_TAP_QUEUES, linux/if_tun.h
 
 
 class FakeKernel(FakeDriver, Host):
@@ -74,7 +67,7 @@ class FakeKernel(FakeDriver, Host):
     """
 
     name = "fake"
-    carries = frozenset({*_LINKS, Address, Route, Path, Neighbour, ProxyNeighbour, Fdb, Sysctl})
+    carries = frozenset({*KINDS, Address, Route, Path, Neighbour, ProxyNeighbour, Fdb, Sysctl})
 
     def __init__(self, hostname: str = "host", *, gaps: Iterable[str] = ()) -> None:
         self.hostname = hostname
@@ -97,7 +90,7 @@ class FakeKernel(FakeDriver, Host):
             Fdb: FdbRules(self.state),
             Sysctl: self._sysctls,
         }
-        self.rules = dict.fromkeys(_LINKS, self.links) | beside
+        self.rules = dict.fromkeys(KINDS, self.links) | beside
         self.state.loopback()
         self._addresses.add(Address(link="lo", address=ip_interface("127.0.0.1/8")))
 
@@ -106,11 +99,9 @@ class FakeKernel(FakeDriver, Host):
     def missing(self, noun: Noun) -> str | None:
         if isinstance(noun, Link):
             if noun.kind in self.gaps:
-                return _gap(noun.kind)
-            if isinstance(noun, Gre) and noun.local.version == 6:
-                return "ip6gre cannot do multipoint: set tunnel 'vxlan'"
-            if isinstance(noun, Other):
-                return f"links of kind {noun.other_kind} are read-only"
+                return no_kind(noun)
+            if noun.unmakeable:
+                return noun.unmakeable
         return super().missing(noun)
 
     def snapshot(self, types: Iterable[type[Noun]] | None = None) -> dict[Key, Noun]:
@@ -142,7 +133,7 @@ class FakeKernel(FakeDriver, Host):
         if not isinstance(operation, Add) or not isinstance(noun, Link):
             return super()._carry_out(operation)
         if self.gaps and noun.kind in self.gaps:
-            raise Refusal("EOPNOTSUPP", _gap(noun.kind))
+            raise Refusal("EOPNOTSUPP", no_kind(noun))
         if isinstance(noun, Tap) and noun.queues != 1:
             return self._add_queues(noun)
         self.links.add(noun)
@@ -150,8 +141,8 @@ class FakeKernel(FakeDriver, Host):
 
     def _add_queues(self, tap: Tap) -> tuple[int, ...]:
         """Add a multi-queue tap with one real descriptor per queue, so that tests find leaks."""
-        if not 1 < tap.queues <= _QUEUES_MAX:
-            raise Refusal("EINVAL", f"a tap has 1 to {_QUEUES_MAX} queues")
+        if not 1 < tap.queues <= TAP_QUEUES_MAX:
+            raise Refusal("EINVAL", f"a tap has 1 to {TAP_QUEUES_MAX} queues")
         fds: list[int] = []
         try:
             for _ in range(tap.queues):
@@ -270,14 +261,6 @@ def kernel_of(host: Host, field: str) -> FakeKernel:
 
 def _is_link_local(noun: Noun) -> bool:
     return isinstance(noun, Address) and noun.address.version == 6 and noun.address.is_link_local
-
-
-def _gap(kind: str) -> str:
-    module = MODULES.get(kind, kind)
-    other = "gre" if kind == "vxlan" else "vxlan"
-    tunnels = ("gretap", "ip6gretap", "gre", "vxlan", "geneve")
-    remedy = f" or set tunnel {other!r}" if kind in tunnels else ""
-    return f"this kernel has no {kind}: load {module}{remedy}"
 
 
 def _as_error(refusal: Refusal, what: str) -> SnnetError:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import fields, replace
 
-from snnet.contract import Bridge, DhcpScope, Gre, Link, Macvtap, Other, Tap, Veth
-from snnet.contract.links import ALIAS_MAX, DYING_GROUPS, NAME_MAX
+from snnet.contract import Bridge, DhcpScope, Link, Macvtap, Other, Tap, Tunnel, Veth
+from snnet.contract.addresses import NO_MAC, is_mac, is_multicast_mac
+from snnet.contract.links import ALIAS_MAX, MACVTAP_INDEX_MIN, is_link_name, is_same_link
 
 from .addresses import (
     drop_neighbours,
@@ -14,20 +14,11 @@ from .addresses import (
     link_went_down,
     sync_connected,
 )
-from .bridging import NO_MAC, check_master, follow_ports, join, leave, mtu_changed, pin
-from .kinds import check_mtu, check_tunnel, default_mtu, fit_mtu, wire_of
+from .bridging import check_master, follow_ports, join, leave, mtu_changed, pin
+from .kinds import KINDS
 from .refusal import Refusal
 from .state import State
 from .sysctls import SysctlRules, forget_link_sysctls
-
-MACVTAP_INDEX_MIN = 2**20
-"""The first ifindex for macvtaps without one.  A lower one may have its /dev/tap node
-taken by another namespace."""
-
-# dev_valid_name (net/core/dev.c); '%' would make the name a pattern; two names are
-# those of parameters of all links (sysctl_dev_name_is_allowed, net/core/dev.h).
-_NAME = re.compile(r"(?!(\.\.?|all|default)\Z)[^/:%\s\0]+")
-_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 
 
 class LinkRules:
@@ -41,7 +32,7 @@ class LinkRules:
 
     def add(self, noun: Link) -> None:
         if isinstance(noun, Other):
-            raise Refusal("EOPNOTSUPP", f"links of kind {noun.other_kind} are read-only")
+            raise Refusal("EOPNOTSUPP", noun.unmakeable or "")
         if isinstance(noun, Veth):
             self._add_pair(noun)
             return
@@ -66,7 +57,7 @@ class LinkRules:
         if "mac" in different or (wanted.up and not found.up):
             self._check_macvtap_address(wanted)
         if wanted.mtu != found.mtu:
-            check_mtu(self._state, wanted)
+            KINDS[type(wanted)].check_mtu(self._state, wanted)
         if wanted.master is not None and wanted.master != found.master:
             check_master(self._state, wanted)
         self._become(found, wanted, different)
@@ -122,23 +113,25 @@ class LinkRules:
         Of several reasons, the one that the kernel finds first is reported.
         """
         state = self._state
-        if not _NAME.fullmatch(noun.name) or len(noun.name.encode()) > NAME_MAX:
+        if not is_link_name(noun.name):
             raise Refusal("EINVAL", f"{noun.name!r} is not a valid link name")
         self._check_referred(noun)
         if not isinstance(noun, Macvtap):
             self._check_free(noun)
+        kind = KINDS[type(noun)]
+        kind.check(noun)
         noun = self._on_lower(noun)
-        check_tunnel(noun)
         _check_alias(noun)
         _check_mac(noun)
         noun = self._filled_in(noun)
-        check_mtu(state, noun)
+        kind.check_mtu(state, noun)
         if isinstance(noun, Macvtap):
             self._check_lower(noun)
             self._check_free(noun)  # this late, because it is created by its index
-        wire = wire_of(noun)
-        if wire is not None and wire.identity in state.tunnels:
-            raise Refusal(wire.errno, f"{state.tunnels[wire.identity]} is the same tunnel")
+        if isinstance(noun, Tunnel):
+            same = state.tunnels.get(noun.wire_identity)
+            if same is not None:
+                raise Refusal(noun.taken, f"{same} is the same tunnel")
         if noun.master is not None:
             check_master(state, noun)
         if noun.up:
@@ -147,10 +140,11 @@ class LinkRules:
 
     def _filled_in(self, noun: Link) -> Link:
         """Return the link with the values that the kernel chooses."""
-        mtu, mac = fit_mtu(self._state, noun), noun.mac
+        kind = KINDS[type(noun)]
+        mtu, mac = kind.fit_mtu(self._state, noun), noun.mac
         if mtu is None:
-            mtu = default_mtu(self._state, noun)
-        if mac is None and not isinstance(noun, Gre):
+            mtu = kind.default_mtu(self._state, noun)
+        if mac is None and noun.ethernet:
             mac = self._state.make_mac(noun.name)
         if mtu != noun.mtu or mac != noun.mac:
             noun = replace(noun, mtu=mtu, mac=mac)
@@ -162,8 +156,6 @@ class LinkRules:
         """Put a macvtap over a macvtap on the link below (macvlan_common_newlink)."""
         if not isinstance(noun, Macvtap):
             return noun
-        if noun.mode not in ("private", "vepa", "bridge"):
-            raise Refusal("EOPNOTSUPP", f"mode {noun.mode} is not supported")
         lower = self._state.link(noun.lower)
         return replace(noun, lower=lower.lower) if isinstance(lower, Macvtap) else noun
 
@@ -174,9 +166,8 @@ class LinkRules:
             wanted = wanted or self._free_macvtap_index()
             state.uppers.setdefault(link.lower, {})[link.name] = None
         link = _indexed(link, state.take_index(link.name, wanted))
-        wire = wire_of(link)
-        if wire is not None:
-            state.tunnels[wire.identity] = link.name
+        if isinstance(link, Tunnel):
+            state.tunnels[link.wire_identity] = link.name
         if isinstance(link, Bridge):
             state.ports[link.name] = {}
         state.put_link(link)
@@ -210,7 +201,7 @@ class LinkRules:
         """Refuse a lower link that cannot have macvtaps (macvlan_port_create)."""
         lower = self._state.link(link.lower)
         assert lower is not None
-        if isinstance(lower, Gre) or lower.kind == "loopback":
+        if not lower.ethernet or lower.kind == "loopback":
             raise Refusal("EINVAL", f"{lower.name} carries no Ethernet")
         if lower.master is not None:
             raise Refusal("EBUSY", f"{lower.name} is a port of {lower.master}")
@@ -236,8 +227,7 @@ class LinkRules:
         found = self._state.link(noun.name)
         if found is None:
             raise Refusal("ENODEV")
-        same_group = found.group == noun.group or found.group in DYING_GROUPS
-        if found.kind != noun.kind or found.alias != noun.alias or not same_group:
+        if not is_same_link(noun, found):
             raise Refusal("ENODEV", f"a foreign link has this name: {found}")
         return found
 
@@ -286,9 +276,8 @@ class LinkRules:
             leave(state, link)
         if isinstance(link, Macvtap):
             state.uppers[link.lower].pop(name, None)
-        wire = wire_of(link)
-        if wire is not None:
-            del state.tunnels[wire.identity]
+        if isinstance(link, Tunnel):
+            del state.tunnels[link.wire_identity]
         if state.sysctls:
             forget_link_sysctls(state, name)
         scope = state.nouns.get(("dhcp", name))
@@ -319,9 +308,9 @@ def _check_mac(link: Link) -> None:
     """Refuse anything but a unicast MAC (eth_validate_addr)."""
     if link.mac is None:
         return
-    if isinstance(link, Gre):
-        raise Refusal("EOPNOTSUPP", "a gre link has no MAC")
-    if not _MAC.fullmatch(link.mac):
+    if not link.ethernet:
+        raise Refusal("EOPNOTSUPP", f"a {link.kind} link has no MAC")
+    if not is_mac(link.mac):
         raise Refusal("EINVAL", f"{link.mac!r} is not a MAC address")
-    if int(link.mac[1], 16) & 1 or link.mac == NO_MAC:
+    if is_multicast_mac(link.mac) or link.mac == NO_MAC:
         raise Refusal("EADDRNOTAVAIL", f"{link.mac} is not a unicast MAC address")

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from ipaddress import IPv4Address
 
 from snnet.contract import Fdb, Gre, Link, Neighbour, ProxyNeighbour, Vxlan
+from snnet.contract.addresses import IPV6_MTU_MIN, NO_MAC, is_mac
 
-from .addresses import IPV6_MTU_MIN
 from .refusal import Refusal
 from .state import State
-
-_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
-_NOWHERE = "00:00:00:00:00:00"
 
 
 class NeighbourRules:
@@ -110,11 +106,11 @@ class FdbRules:
         link = _need_link(self._state, noun.link)
         if not isinstance(link, Vxlan):
             raise Refusal("EOPNOTSUPP", f"{link.name} is a {link.kind}, not a vxlan")
-        if not _MAC.fullmatch(noun.mac):
+        if not is_mac(noun.mac):
             raise Refusal("EINVAL", "invalid link address")
         if noun.remote.version != link.local.version:
             raise Refusal("EAFNOSUPPORT")
-        if noun.mac == _NOWHERE and link.remote is not None:
+        if noun.mac == NO_MAC and link.remote is not None:
             raise Refusal("EEXIST", "this entry is the remote of the vxlan")
 
 
@@ -126,7 +122,7 @@ def _need_link(state: State, name: str) -> Link:
 
 
 def _link_layer_address(text: str) -> bytes:
-    if _MAC.fullmatch(text):
+    if is_mac(text):
         return bytes.fromhex(text.replace(":", ""))
     try:
         return IPv4Address(text).packed

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from snnet.contract import IPAddress, Route
+from snnet.contract.addresses import IPV6_MTU_MIN
 
-from .addresses import IPV6_MTU_MIN, is_broadcast
+from .addresses import is_broadcast
 from .refusal import Refusal
 from .state import State
 

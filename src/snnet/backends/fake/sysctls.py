@@ -6,6 +6,7 @@ import re
 from typing import NamedTuple
 
 from snnet.contract import Sysctl
+from snnet.contract.network import IP_FORWARD, dots_for_slashes, link_sysctl
 
 from .refusal import Refusal
 from .state import State
@@ -38,19 +39,13 @@ _PER_LINK = {
     "ipv6.neigh": {"proxy_delay": "80"},
 }
 _GLOBAL = {
-    "net.ipv4.ip_forward": "0",
+    IP_FORWARD: "0",
     "net.bridge.bridge-nf-call-arptables": "1",
     "net.bridge.bridge-nf-call-ip6tables": "1",
     "net.bridge.bridge-nf-call-iptables": "1",
 }
-FORWARDING = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
-"""The parameters that a snapshot includes."""
-
-_SAME = {"net.ipv4.conf.all.forwarding": "net.ipv4.ip_forward"}
+_SAME = {"net.ipv4.conf.all.forwarding": IP_FORWARD}
 _CONF = re.compile(r"net\.(ipv[46]\.(?:conf|neigh))\.([^.]+)\.([a-z_0-9]+)")
-_DOTS = str.maketrans("./", "/.")
-"""A slash stands for a dot in the name of a link, as in sysctl(8)."""
-
 _INT = re.compile(r"[+-]?[0-9]+")
 
 
@@ -86,7 +81,7 @@ class SysctlRules:
         if not _INT.fullmatch(noun.value) or not -(2**31) <= int(noun.value) < 2**31:
             raise Refusal("EINVAL", f"{noun.value!r} is not a 32-bit integer")
         self._set(name, str(int(noun.value)))
-        if name == "net.ipv4.ip_forward":
+        if name == IP_FORWARD:
             self._forward_everywhere(noun.value)
 
     def _value(self, name: str) -> str | None:
@@ -107,9 +102,8 @@ class SysctlRules:
 
     def answer_for_others(self, link: str) -> None:
         """Turn on ``proxy_arp`` for the link, without delay."""
-        name = link.translate(_DOTS)
-        self._set(f"net.ipv4.conf.{name}.proxy_arp", "1")
-        self._set(f"net.ipv4.neigh.{name}.proxy_delay", "0")
+        self._set(link_sysctl("ipv4.conf", link, "proxy_arp"), "1")
+        self._set(link_sysctl("ipv4.neigh", link, "proxy_delay"), "0")
 
     def _set(self, name: str, value: str) -> None:
         self._state.sysctls[name] = value
@@ -126,7 +120,7 @@ class SysctlRules:
 
 def forget_link_sysctls(state: State, link: str) -> None:
     """Remove the parameters of a link that was removed."""
-    part = f".{link.translate(_DOTS)}."
+    part = f".{dots_for_slashes(link)}."
     for name in [name for name in state.sysctls if part in name]:
         conf = _parse(name)
         if conf and conf.link == link:
@@ -150,4 +144,4 @@ def _parse(name: str) -> _Conf | None:
         return None
     if match[1].endswith("neigh") and match[2] == "all":
         return None  # neigh_sysctl_register has no "all"
-    return _Conf(match[1], match[2].translate(_DOTS), match[3])
+    return _Conf(match[1], dots_for_slashes(match[2]), match[3])

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 import shlex
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import singledispatch
 
+from snnet.backends.linux import (
+    comes_up_later,
+    first_mtu,
+    free_macvtap_index,
+    is_routed,
+    routed_sysctls,
+    without_link_local,
+)
 from snnet.contract import (
     Add,
     Address,
     Bridge,
     Change,
     Fdb,
-    Geneve,
-    Gre,
-    Gretap,
     Link,
     Macvtap,
     Neighbour,
@@ -29,16 +32,12 @@ from snnet.contract import (
     Route,
     Sysctl,
     Tap,
-    Veth,
-    Vxlan,
 )
+
+from .kinds import CODECS
 
 Command = list[str]
 """A program and its arguments; one that begins with ``#`` is a comment."""
-
-_FIRST_MACVTAP = 1 << 20
-_LAST_INDEX = (1 << 31) - 1
-_MTU_MAX = 65535
 
 
 def render(operation: Operation) -> list[str]:
@@ -63,14 +62,8 @@ def settled(operation: Operation) -> Operation:
 
 
 def with_free_index(link: Macvtap) -> Macvtap:
-    """The same with a random index whose character device is not there.
-
-    All namespaces share those: /dev/tap and the index.
-    """
-    while True:
-        index = _FIRST_MACVTAP + secrets.randbelow(_LAST_INDEX - _FIRST_MACVTAP)
-        if not os.path.exists(f"/dev/tap{index}"):
-            return replace(link, index=index)
+    """The same with an index that its character device leaves free."""
+    return replace(link, index=free_macvtap_index())
 
 
 def commands(operation: Operation) -> list[Command]:
@@ -115,7 +108,7 @@ def _add_link(link: Link) -> Iterator[Command]:
         yield ["#", f"links of kind {link.kind} are read, never made: {link.name}"]
         return
     alias = ["alias", link.alias] if link.alias else []
-    later = _comes_up_later(link)
+    later = comes_up_later(link)
     up = ["up"] if link.up and not later else []
     if isinstance(link, Tap):
         yield from _tuntap(link)
@@ -128,19 +121,17 @@ def _add_link(link: Link) -> Iterator[Command]:
         index = ["index", str(link.index)] if link.index else []
         yield [
             "ip", "link", "add", *lower, "name", link.name, *index, *_group(link),
-            *_plain(link, _first_mtu(link)), *_master(link), *up,
+            *_plain(link, first_mtu(link)), *_master(link), *up,
             "type", link.kind, *_details(link),
         ]  # fmt: skip
         mtu = ["mtu", str(link.mtu)] if isinstance(link, Bridge) and link.mtu is not None else []
         if alias or mtu:
             yield [*alone, *alias, *mtu]
-    if _without_link_local(link):
+    if without_link_local(link):
         yield [*alone, "addrgenmode", "none"]
-    if _is_routed(link):
-        # As sysctl(8) has it: a slash stands for a dot in the name of a link.
-        name = link.name.replace(".", "/")
-        yield ["sysctl", "-w", f"net.ipv4.conf.{name}.proxy_arp=1"]
-        yield ["sysctl", "-w", f"net.ipv4.neigh.{name}.proxy_delay=0"]
+    if is_routed(link):
+        for name, value in routed_sysctls(link).items():
+            yield ["sysctl", "-w", f"{name}={value}"]
     if link.up and later:
         yield [*alone, "up"]
 
@@ -187,83 +178,10 @@ def _master(link: Link) -> list[str]:
     return ["master", link.master] if link.master is not None else []
 
 
-def _first_mtu(link: Link) -> int | None:
-    # A bridge's MTU follows its smallest port until it is *changed* once
-    # (br_change_mtu, net/bridge/br_device.c): made with another one, it can be.
-    if not isinstance(link, Bridge) or link.mtu is None:
-        return link.mtu
-    return link.mtu + 1 if link.mtu < _MTU_MAX else link.mtu - 1
-
-
-def _comes_up_later(link: Link) -> bool:
-    """Whether something is to be said before it comes up, or it is a bridge."""
-    return isinstance(link, Bridge) or _without_link_local(link)
-
-
-def _without_link_local(link: Link) -> bool:
-    if isinstance(link, (Bridge, Macvtap)):
-        return not link.link_local
-    return _is_routed(link)
-
-
-def _is_routed(link: Link) -> bool:
-    return isinstance(link, (Tap, Veth)) and link.proxy_arp
-
-
-@singledispatch
 def _details(link: Link) -> list[str]:
     """What follows ``type`` and the kind."""
-    return []
-
-
-@_details.register
-def _(link: Bridge) -> list[str]:
-    return ["forward_delay", "0", "stp_state", "0"]
-
-
-@_details.register
-def _(link: Veth) -> list[str]:
-    words = ["name", link.peer] if link.peer is not None else []
-    if link.peer_mac is not None:
-        words += ["address", link.peer_mac]
-    if link.peer_mtu is not None:
-        words += ["mtu", str(link.peer_mtu)]
-    return ["peer", *words] if words else []
-
-
-@_details.register
-def _(link: Macvtap) -> list[str]:
-    return ["mode", link.mode]
-
-
-@_details.register
-def _(link: Gretap) -> list[str]:
-    words = ["key", str(link.tunnel_key), "local", str(link.local), "remote", str(link.remote)]
-    if link.local.version == 4:
-        return [*words, "ttl", str(link.ttl), "pmtudisc"]
-    return [*words, "hoplimit", str(link.ttl), "encaplimit", "none"]
-
-
-@_details.register
-def _(link: Gre) -> list[str]:
-    return ["key", str(link.tunnel_key), "local", str(link.local), "ttl", str(link.ttl), "pmtudisc"]
-
-
-@_details.register
-def _(link: Vxlan) -> list[str]:
-    far = ["remote", str(link.remote)] if link.remote else []
-    return [
-        "id", str(link.vni), "local", str(link.local), *far,
-        "dstport", str(link.port), "ttl", str(link.ttl), "nolearning",
-    ]  # fmt: skip
-
-
-@_details.register
-def _(link: Geneve) -> list[str]:
-    return [
-        "id", str(link.vni), "remote", str(link.remote),
-        "dstport", str(link.port), "ttl", str(link.ttl),
-    ]  # fmt: skip
+    codec = CODECS.get(type(link))
+    return codec.words(link) if codec else []
 
 
 # What stands beside links

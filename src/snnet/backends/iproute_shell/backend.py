@@ -6,18 +6,15 @@ import errno
 from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
+from snnet.backends.iproute2.kinds import CODECS
+from snnet.backends.linux import check_change
 from snnet.backends.tables import BESIDE_LINKS, TableBackend
 from snnet.contract import (
     Address,
-    Bridge,
     Change,
     Fdb,
-    Geneve,
-    Gre,
-    Gretap,
     Host,
     Link,
-    Macvtap,
     Neighbour,
     Noun,
     Operation,
@@ -27,15 +24,13 @@ from snnet.contract import (
     Route,
     SnnetError,
     Sysctl,
-    Tap,
     Unsupported,
-    Veth,
-    Vxlan,
     Watch,
     error_for,
 )
+from snnet.contract.links import is_link_name
 
-from .checks import check_change, index_like, is_name, referred
+from .checks import index_like, referred
 from .errors import ABSENT, Refused, translated
 from .links import Links
 from .neighbours import ForwardingEntries, Neighbours, Proxies
@@ -44,9 +39,7 @@ from .shell import Shell
 from .support import Support
 from .sysctls import Sysctls
 
-_LINKS: frozenset[type[Link]] = frozenset(
-    {Bridge, Tap, Veth, Macvtap, Gretap, Gre, Vxlan, Geneve, Other}
-)
+_LINKS: frozenset[type[Link]] = frozenset({*CODECS, Other})
 
 
 class IprouteShellBackend(TableBackend):
@@ -88,7 +81,7 @@ class IprouteShellBackend(TableBackend):
     def find(self, noun: Noun) -> Noun | None:
         """See :meth:`snnet.contract.Driver.find`."""
         link = None if isinstance(noun, Path) else getattr(noun, "link", None)
-        if link is not None and (not is_name(link) or self._taken_for_an_index([link])):
+        if link is not None and (not is_link_name(link) or self._taken_for_an_index([link])):
             return None
         return super().find(noun)
 

@@ -2,26 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from ipaddress import IPv4Address, ip_address
 from pathlib import Path
-from typing import Any
 
-from snnet.contract import (
-    Bridge,
-    Geneve,
-    Gre,
-    Gretap,
-    IPAddress,
-    Link,
-    Macvtap,
-    Other,
-    Tap,
-    Veth,
-    Vxlan,
-)
-
-Row = dict[str, Any]
+from snnet.backends.iproute2.codec import Row
+from snnet.backends.iproute2.kinds import CODECS
+from snnet.backends.kinds import by_kernel_kind
+from snnet.contract import Link, Other
 
 _GROUP_FILES = (Path("/etc/iproute2/group"), Path("/usr/share/iproute2/group"))
 
@@ -40,8 +26,8 @@ def link_noun(row: Row) -> Link:
         "index": row["ifindex"],
     }
     info: Row = row.get("linkinfo", {})
-    if (make := _MAKERS.get(info.get("info_kind", ""))) is not None:
-        link = make(row, common, info.get("info_data", {}))
+    if (read := _READERS.get(info.get("info_kind", ""))) is not None:
+        link = read(row, common, info.get("info_data", {}))
         if link is not None:
             return link
     return Other(other_kind=_kind(row, info), **common)
@@ -71,102 +57,4 @@ def _group(text: str) -> int:
     return 0
 
 
-def _link_local(row: Row) -> bool:
-    """Whether the kernel gives it an IPv6 link-local address when it comes up."""
-    return row.get("inet6_addr_gen_mode") != "none"
-
-
-def _bridge(row: Row, common: Row, data: Row) -> Link:
-    return Bridge(link_local=_link_local(row), **common)
-
-
-def _tun(row: Row, common: Row, data: Row) -> Link | None:
-    if data.get("type") != "tap":
-        return None
-    queues = data.get("numqueues", 0)  # those open now
-    return Tap(multi_queue=bool(data.get("multi_queue")), queues=max(queues, 1), **common)
-
-
-def _veth(row: Row, common: Row, data: Row) -> Link:
-    # The index of a peer in another namespace comes as "link_index".
-    return Veth(peer=row.get("link"), **common)
-
-
-def _macvtap(row: Row, common: Row, data: Row) -> Link:
-    # A link of another namespace is written as ip-link(8) writes it.
-    elsewhere = f"if{row.get('link_index', 0)}"
-    return Macvtap(
-        lower=row.get("link") or elsewhere,
-        mode=data.get("mode", "0"),
-        link_local=_link_local(row),
-        **common,
-    )
-
-
-def _gretap(row: Row, common: Row, data: Row) -> Link | None:
-    local, remote = _address(data, "local"), _address(data, "remote")
-    if local is None or remote is None:
-        return None
-    return Gretap(local=local, remote=remote, tunnel_key=_key(data), ttl=_ttl(data), **common)
-
-
-def _gre(row: Row, common: Row, data: Row) -> Link | None:
-    local, remote = _address(data, "local"), _address(data, "remote")
-    if local is None or remote is not None:
-        return None
-    return Gre(local=local, tunnel_key=_key(data), ttl=_ttl(data), **common)
-
-
-def _vxlan(row: Row, common: Row, data: Row) -> Link | None:
-    local = _address(data, "local", "local6")
-    if local is None:
-        return None
-    return Vxlan(
-        local=local,
-        remote=_address(data, "remote", "remote6", "group", "group6"),
-        vni=data.get("id", 0),
-        port=data.get("port", 0),
-        ttl=_ttl(data),
-        **common,
-    )
-
-
-def _geneve(row: Row, common: Row, data: Row) -> Link | None:
-    remote = _address(data, "remote", "remote6")
-    if remote is None:
-        return None
-    return Geneve(
-        remote=remote, vni=data.get("id", 0), port=data.get("port", 0), ttl=_ttl(data), **common
-    )
-
-
-def _address(data: Row, *names: str) -> IPAddress | None:
-    """An address, or None where it is absent or unspecified."""
-    for name in names:
-        text = data.get(name, "any")
-        if text not in ("any", "unknown"):
-            return ip_address(text)
-    return None
-
-
-def _key(data: Row) -> int:
-    """The key, which is printed as an address: 0.0.0.7."""
-    return int(IPv4Address(data.get("ikey", "0.0.0.0")))
-
-
-def _ttl(data: Row) -> int:
-    ttl = data.get("ttl", 0)  # absent, or "inherit", where it is 0
-    return ttl if isinstance(ttl, int) else 0
-
-
-_MAKERS: dict[str, Callable[[Row, Row, Row], Link | None]] = {
-    "bridge": _bridge,
-    "tun": _tun,
-    "veth": _veth,
-    "macvtap": _macvtap,
-    "gretap": _gretap,
-    "ip6gretap": _gretap,
-    "gre": _gre,
-    "vxlan": _vxlan,
-    "geneve": _geneve,
-}
+_READERS = {kind: codec.read for kind, codec in by_kernel_kind(CODECS).items()}

@@ -7,15 +7,15 @@ import errno
 from dataclasses import replace
 
 from snnet.backends.iproute2.commands import commands, with_free_index
-from snnet.contract import Add, Change, Link, Macvtap, Missing, Remove, Tap, Unsupported
-from snnet.contract.links import DYING_GROUPS
+from snnet.backends.linux import MACVTAP_TRIES, check_change, check_same
+from snnet.contract import Add, Change, Link, Macvtap, Remove, Tap, Unsupported
+from snnet.contract.links import is_link_name
 
-from .checks import NO_QUEUES, check_change, check_new_link, check_values, is_name
+from .checks import NO_QUEUES, check_new_link, check_values
 from .errors import Refused
 from .found import link_noun
 from .shell import Shell
 
-_TRIES = 8
 _LIST = ["ip", "-json", "-details", "link", "show"]
 
 
@@ -39,7 +39,7 @@ class Links:
 
     def find(self, noun: Link) -> Link | None:
         name = noun.name
-        if not is_name(name):
+        if not is_link_name(name):
             return None
         try:
             rows = self._shell.rows([*_LIST, "dev", name])
@@ -65,14 +65,7 @@ class Links:
         or without the noun's alias and group.
         """
         found = self.look_up(link.name)
-        same_group = found.group == link.group or found.group in DYING_GROUPS
-        if found.kind != link.kind or found.alias != link.alias or not same_group:
-            raise Missing(
-                f"{link.kind} {link.name} is gone and the name is somebody else's: a "
-                f"{found.kind} of group {found.group:#x} with alias {found.alias!r}; it stays "
-                "as it is",
-                errno=errno.ENODEV,
-            )
+        check_same(link, found)
         return found
 
     # Making
@@ -102,7 +95,7 @@ class Links:
         if not isinstance(link, Macvtap) or link.index:
             self._add(link)
             return
-        for left in reversed(range(_TRIES)):
+        for left in reversed(range(MACVTAP_TRIES)):
             try:
                 self._add(with_free_index(link))
             except Refused as error:

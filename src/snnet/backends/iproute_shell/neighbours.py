@@ -18,13 +18,12 @@ from snnet.contract import (
     Unsupported,
     Vxlan,
 )
+from snnet.contract.addresses import NO_MAC, is_mac
 
-from .checks import check_neighbour, is_mac
+from .checks import check_neighbour
 from .errors import Refused
 from .links import Links
 from .shell import Shell
-
-_NO_MAC = "00:00:00:00:00:00"
 
 
 class Neighbours:
@@ -135,7 +134,7 @@ class ForwardingEntries:
 
     def find(self, noun: Fdb) -> Fdb | None:
         vxlan = self._links.find(Link(name=noun.link))
-        if not isinstance(vxlan, Vxlan) or not is_mac(noun.mac):
+        if not isinstance(vxlan, Vxlan) or not is_mac(noun.mac.lower()):
             return None
         argv = ["bridge", "-json", "fdb", "get", noun.mac, "dev", noun.link, "self"]
         try:
@@ -167,7 +166,7 @@ class ForwardingEntries:
             raise Unsupported(
                 f"{noun.link} is a {link.kind}, and forwarding entries are for vxlans"
             )
-        if not is_mac(noun.mac):
+        if not is_mac(noun.mac.lower()):
             raise Refused(errno.EINVAL, f"{noun.mac!r} is no MAC")
 
 
@@ -175,7 +174,7 @@ def _entry(row: dict[str, Any], vxlan: Vxlan) -> Fdb | None:
     if row.get("state") != "permanent" or "self" not in row.get("flags", ()) or "dst" not in row:
         return None
     remote, mac = ip_address(row["dst"]), row["mac"]
-    if (mac, remote) == (_NO_MAC, vxlan.remote):
+    if (mac, remote) == (NO_MAC, vxlan.remote):
         return None
     return Fdb(link=vxlan.name, mac=mac, remote=remote)
 

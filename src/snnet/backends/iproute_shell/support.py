@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import errno
-import os
 
 from snnet.backends.iproute2.commands import probe
-from snnet.contract import Fdb, Geneve, Gre, Gretap, Link, Noun, Other, Sysctl, Tap, Veth
+from snnet.backends.kinds import no_kind
+from snnet.backends.linux import is_routed, no_tun
+from snnet.contract import Fdb, Link, Noun, Sysctl, Tap
 from snnet.system.process import find_program, missing_program
 
 from .checks import NO_QUEUES
 from .errors import Refused
 from .shell import Shell
-
-_DEVICE = "/dev/net/tun"
-_MODULES = {"gretap": "ip_gre", "gre": "ip_gre", "ip6gretap": "ip6_gre"}
 
 
 class Support:
@@ -35,15 +33,13 @@ class Support:
                 return reason
         if not isinstance(noun, Link):
             return None
-        if isinstance(noun, Other):
-            return f"links of kind {noun.kind} are read, never made"
-        if isinstance(noun, Gre) and noun.local.version == 6:
-            return "no kernel has multipoint gre over IPv6: set tunnel 'vxlan'"
+        if noun.unmakeable:
+            return noun.unmakeable
         if isinstance(noun, Tap) and noun.queues > 1:
             return NO_QUEUES
         if noun.kind in self._there:
             return None
-        reason = _no_tun() if isinstance(noun, Tap) else self._no_kind(noun)
+        reason = no_tun() if isinstance(noun, Tap) else self._no_kind(noun)
         if reason is None:
             self._there.add(noun.kind)
         return reason
@@ -66,14 +62,12 @@ class Support:
             return ""
 
     def _no_kind(self, link: Link) -> str | None:
-        kind = link.kind
         try:
             self._shell.carry_out([probe(link)])
         except Refused as error:
             if error.number != errno.EOPNOTSUPP:
                 return None
-        hint = " or set tunnel 'vxlan'" if isinstance(link, (Gretap, Gre, Geneve)) else ""
-        return f"this kernel has no {kind}: load {_MODULES.get(kind, kind)}{hint}"
+        return no_kind(link)
 
 
 def _programs(noun: Noun) -> tuple[str, ...]:
@@ -82,13 +76,4 @@ def _programs(noun: Noun) -> tuple[str, ...]:
         return ("sysctl",)
     if isinstance(noun, Fdb):
         return ("ip", "bridge")
-    routed = isinstance(noun, (Tap, Veth)) and noun.proxy_arp
-    return ("ip", "sysctl") if routed else ("ip",)
-
-
-def _no_tun() -> str | None:
-    try:
-        os.close(os.open(_DEVICE, os.O_RDWR | os.O_CLOEXEC))
-    except OSError as error:
-        return f"no taps here: {_DEVICE}: {os.strerror(error.errno or 0)}; load tun, run as root"
-    return None
+    return ("ip", "sysctl") if isinstance(noun, Link) and is_routed(noun) else ("ip",)

@@ -7,12 +7,10 @@ import re
 
 from snnet.backends.iproute2.commands import commands
 from snnet.contract import Change, Sysctl, Unsupported
+from snnet.contract.network import FORWARDING, sysctl_path
 
 from .errors import Refused
 from .shell import Shell
-
-_LISTED = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
-"""What a snapshot shows of thousands of parameters."""
 
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
 
@@ -48,14 +46,11 @@ class Sysctls:
         return Sysctl(name=name, value=" ".join(value.split())) if shown.strip() == name else None
 
     def snapshot(self) -> list[Sysctl]:
-        found = (self.find(Sysctl(name=name)) for name in _LISTED)
+        found = (self.find(Sysctl(name=name)) for name in FORWARDING)
         return [noun for noun in found if noun is not None]
 
 
 def _check_name(name: str) -> None:
-    # As sysctl(8) has it: a slash stands for a dot in the name of a link.
-    parts = name.translate(str.maketrans("./", "/.")).split("/")
-    if parts[0] != "net" or not {"", ".", ".."}.isdisjoint(parts):
-        raise Unsupported(f"{name} is no parameter of a network namespace: those begin with net.")
+    sysctl_path(name)
     if re.search(r"[=\s\0*?\[]", name):  # what sysctl(8) would read something else into
         raise Refused(errno.ENOENT, f"there is no parameter {name!r}")

@@ -8,14 +8,9 @@ from typing import ClassVar
 from snnet.backends.tables import BESIDE_LINKS, TableBackend
 from snnet.contract import (
     Address,
-    Bridge,
     Fdb,
-    Geneve,
-    Gre,
-    Gretap,
     Host,
     Link,
-    Macvtap,
     Neighbour,
     Noun,
     Operation,
@@ -26,15 +21,13 @@ from snnet.contract import (
     Route,
     SnnetError,
     Sysctl,
-    Tap,
-    Veth,
-    Vxlan,
     Watch,
 )
 
 from .addresses import Addresses
 from .errors import ABSENT, translated
 from .kernel import Kernel
+from .kinds import CODECS
 from .links import Links
 from .neighbours import ForwardingEntries, Neighbours, Proxies
 from .removal import remove_together
@@ -43,9 +36,7 @@ from .support import Support
 from .sysctls import Sysctls
 from .watch import LinkWatch
 
-_LINKS: frozenset[type[Link]] = frozenset(
-    {Bridge, Tap, Veth, Macvtap, Gretap, Gre, Vxlan, Geneve, Other}
-)
+_LINKS: frozenset[type[Link]] = frozenset({*CODECS, Other})
 
 
 class NetlinkBackend(TableBackend):

@@ -5,15 +5,22 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
-import os
-import secrets
 from collections.abc import Callable
-from typing import Any
 
-from snnet.contract import Bridge, Link, Macvtap, Missing, Tap, Unsupported
-from snnet.contract.links import DYING_GROUPS
+from snnet.backends.linux import (
+    MACVTAP_TRIES,
+    check_change,
+    check_same,
+    comes_up_later,
+    free_macvtap_index,
+    is_routed,
+    routed_sysctls,
+    without_link_local,
+)
+from snnet.contract import Bridge, Link, Macvtap, Tap
 from snnet.system.netlink import NetlinkError
 
+from .codec import Values
 from .creation import (
     ADDRESS,
     CHANGE,
@@ -24,11 +31,7 @@ from .creation import (
     MASTER,
     MTU,
     NO_LINK_LOCAL,
-    comes_up_later,
     creation,
-    is_routed,
-    routed_sysctls,
-    without_link_local,
 )
 from .encoder import Field, append
 from .found import IFF_UP, IFLA_IFALIAS, Found
@@ -45,12 +48,7 @@ from .kernel import (
 from .sysctls import write_sysctls
 from .taps import TapMaker
 
-_FIRST_MACVTAP = 1 << 20
-_LAST_INDEX = (1 << 31) - 1
-_TRIES = 8
 _NO_STATISTICS = Field("IFLA_EXT_MASK", value=1 << 3)  # RTEXT_FILTER_SKIP_STATS
-
-Values = dict[Field, Any]
 
 
 class Links:
@@ -98,14 +96,7 @@ class Links:
         or without the noun's alias and group.
         """
         found = self.look_up(link.name)
-        kind = found.kind
-        same_group = found.group == link.group or found.group in DYING_GROUPS
-        if kind != link.kind or found.alias != link.alias or not same_group:
-            raise Missing(
-                f"{link.kind} {link.name} is gone and the name is somebody else's: a {kind} of "
-                f"group {found.group:#x} with alias {found.alias!r}; it stays as it is",
-                errno=errno.ENODEV,
-            )
+        check_same(link, found)
         return found
 
     # Making
@@ -177,8 +168,8 @@ class Links:
         return found.index
 
     def _create_macvtap(self, link: Macvtap, fields: Values, *, learn: bool) -> int:
-        for left in reversed(range(_TRIES)):
-            fields[INDEX] = _free_macvtap_index()
+        for left in reversed(range(MACVTAP_TRIES)):
+            fields[INDEX] = free_macvtap_index()
             try:
                 return self._create(link, fields, learn=learn)
             except NetlinkError as error:
@@ -195,11 +186,7 @@ class Links:
         """Set what differs, in one message; put it back if the kernel took only part of it."""
         found = self.owned(old)
         before = found.noun(self._kernel.name)
-        wrong = new.differences(old) - new.changeable
-        if wrong or type(new) is not type(old) or new.name != old.name:
-            raise Unsupported(
-                f"{', '.join(sorted(wrong)) or 'the kind'} cannot be changed in place"
-            )
+        check_change(new, old)
         differences = new.differences(before) & new.changeable
         if not differences:
             return
@@ -268,11 +255,3 @@ def _follow_ups(link: Link) -> list[tuple[Values, str | None]]:
     if link.up and comes_up_later(link):
         steps.append(({FLAGS: IFF_UP, CHANGE: None}, None))
     return steps
-
-
-def _free_macvtap_index() -> int:
-    """A random index whose character device is not there: all namespaces share those."""
-    while True:
-        index = _FIRST_MACVTAP + secrets.randbelow(_LAST_INDEX - _FIRST_MACVTAP)
-        if not os.path.exists(f"/dev/tap{index}"):
-            return index

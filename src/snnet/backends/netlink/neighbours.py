@@ -8,6 +8,7 @@ from struct import Struct
 from typing import Any
 
 from snnet.contract import Fdb, IPAddress, Link, Neighbour, ProxyNeighbour, Unsupported, Vxlan
+from snnet.contract.addresses import NO_MAC
 from snnet.system.netlink import NetlinkError
 
 from .encoder import IP4, IP6, MAC, U8, U32, Field
@@ -36,7 +37,6 @@ _NDA_DST, _NDA_LLADDR, _NDA_PROTOCOL = 1, 2, 12
 _NUD_NOARP, _NUD_PERMANENT = 0x40, 0x80
 _NTF_SELF, _NTF_PROXY = 0x02, 0x08
 _AF_BRIDGE = 7
-_NO_MAC = "00:00:00:00:00:00"
 
 _INDEX = Field("ifindex", U32)
 _PERMANENT = Field("state", value=_NUD_PERMANENT)
@@ -253,6 +253,6 @@ def _entry(message: bytes, vxlan: Vxlan) -> Fdb | None:
     if _NDA_DST not in found or _NDA_LLADDR not in found:
         return None
     remote, mac = ip(found[_NDA_DST]), found[_NDA_LLADDR].hex(":")
-    if (mac, remote) == (_NO_MAC, vxlan.remote):
+    if (mac, remote) == (NO_MAC, vxlan.remote):
         return None
     return Fdb(link=vxlan.name, mac=mac, remote=remote)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import errno
-import os
 
-from snnet.contract import Geneve, Gre, Gretap, Link, Noun, Other, Tap
+from snnet.backends.kinds import no_kind
+from snnet.backends.linux import no_tun
+from snnet.contract import Link, Noun, Tap
 from snnet.system.netlink import NetlinkError
 
 from .creation import IFNAME
 from .encoder import U32, Field
 from .kernel import CREATE, EXCLUSIVE, RTM_NEWLINK, Kernel
-from .taps import DEVICE
 
-_MODULES = {"gretap": "ip_gre", "gre": "ip_gre", "ip6gretap": "ip6_gre"}
 _QUEUES = Field("IFLA_NUM_TX_QUEUES", U32)
 _TOO_MANY_QUEUES = 1 << 16
 
@@ -29,13 +28,11 @@ class Support:
         """Why a noun of this class and kind cannot be made, or None if it can."""
         if not isinstance(noun, Link):
             return None
-        if isinstance(noun, Other):
-            return f"links of kind {noun.kind} are read, never made"
-        if isinstance(noun, Gre) and noun.local.version == 6:
-            return "no kernel has multipoint gre over IPv6: set tunnel 'vxlan'"
+        if noun.unmakeable:
+            return noun.unmakeable
         if noun.kind in self._there:
             return None
-        reason = _no_tun() if isinstance(noun, Tap) else self._no_kind(noun)
+        reason = no_tun() if isinstance(noun, Tap) else self._no_kind(noun)
         if reason is None:
             self._there.add(noun.kind)
         return reason
@@ -46,24 +43,14 @@ class Support:
         The kernel looks for the kind first, loading its module if it can, and
         makes nothing (rtnl_newlink and rtnl_create_link, net/core/rtnetlink.c).
         """
-        kind = link.kind
         values = {
             IFNAME: "snnet-probe",
             _QUEUES: _TOO_MANY_QUEUES,
-            Field("IFLA_LINKINFO IFLA_INFO_KIND", value=kind): None,
+            Field("IFLA_LINKINFO IFLA_INFO_KIND", value=link.kind): None,
         }
         try:
             self._kernel.ask(RTM_NEWLINK, values, CREATE | EXCLUSIVE)
         except NetlinkError as error:
             if error.errno != errno.EOPNOTSUPP:
                 return None
-        hint = " or set tunnel 'vxlan'" if isinstance(link, (Gretap, Gre, Geneve)) else ""
-        return f"this kernel has no {kind}: load {_MODULES.get(kind, kind)}{hint}"
-
-
-def _no_tun() -> str | None:
-    try:
-        os.close(os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC))
-    except OSError as error:
-        return f"no taps here: {DEVICE}: {os.strerror(error.errno or 0)}; load tun, run as root"
-    return None
+        return no_kind(link)

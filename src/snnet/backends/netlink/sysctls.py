@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from snnet.contract import Sysctl, Unsupported
+from snnet.contract.network import FORWARDING, sysctl_path
 from snnet.system.netlink import NetlinkError
 from snnet.system.netns import in_netns
 
 _ROOT = Path("/proc/sys")
-_LISTED = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
-"""What a snapshot shows of thousands of parameters."""
 
 
 class Sysctls:
@@ -42,7 +41,7 @@ class Sysctls:
         return Sysctl(name=noun.name, value=" ".join(text.split()))
 
     def snapshot(self) -> list[Sysctl]:
-        found = (self.find(Sysctl(name=name)) for name in _LISTED)
+        found = (self.find(Sysctl(name=name)) for name in FORWARDING)
         return [noun for noun in found if noun is not None]
 
 
@@ -60,8 +59,4 @@ def write_sysctls(netns: int, values: Mapping[str, str]) -> None:
 
 
 def _path(name: str) -> Path:
-    # As sysctl(8) has it: a slash stands for a dot in the name of a link.
-    parts = name.translate(str.maketrans("./", "/.")).split("/")
-    if parts[0] != "net" or "\0" in name or not {"", ".", ".."}.isdisjoint(parts):
-        raise Unsupported(f"{name} is no parameter of a network namespace: those begin with net.")
-    return _ROOT.joinpath(*parts)
+    return _ROOT.joinpath(*sysctl_path(name))

@@ -12,11 +12,10 @@ import os
 from collections.abc import Callable
 from struct import Struct
 
+from snnet.backends.linux import TUN
 from snnet.contract import NAME_MAX, Tap
 from snnet.system.netlink import NetlinkError
 from snnet.system.netns import in_netns, is_current
-
-DEVICE = "/dev/net/tun"
 
 # linux/if_tun.h
 _TUNSETIFF = 0x400454CA
@@ -103,7 +102,7 @@ class TapMaker:
 
 
 def _open_tun() -> int:
-    return os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC)
+    return os.open(TUN, os.O_RDWR | os.O_CLOEXEC)
 
 
 def _open_several() -> list[int]:

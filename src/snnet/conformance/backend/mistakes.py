@@ -25,7 +25,6 @@ from snnet.contract import (
 
 from .nouns import (
     BRIDGE,
-    GENEVE,
     GRE,
     GRETAP,
     GRETAP6,
@@ -33,6 +32,7 @@ from .nouns import (
     MACVTAP,
     MESH,
     TAP,
+    TUNNELS,
     V6,
     VETH,
     VXLAN,
@@ -41,6 +41,8 @@ from .nouns import (
     neighbour,
     proxy,
     route,
+    with_key,
+    with_port,
 )
 
 _BRIDGE = replace(BRIDGE, alias="a bridge")
@@ -128,10 +130,10 @@ _TUNNELS: tuple[tuple[Operation, type[Exception]], ...] = (
     (Add(replace(GRETAP6, ttl=256)), Rejected),
     (Add(replace(GRE, tunnel_key=1 << 32)), Rejected),
     (Add(replace(GRE, master="br")), Rejected),
-    (Add(replace(GENEVE, vni=1 << 24)), Rejected),
-    (Add(replace(GENEVE, ttl=256)), Rejected),
-    (Add(replace(GENEVE, port=1 << 16)), Rejected),
-    (Add(replace(GENEVE, mtu=70_000)), Rejected),
+    *((Add(with_key(noun, 1 << noun.key_bits)), Rejected) for noun in TUNNELS),
+    *((Add(replace(noun, ttl=256)), Rejected) for noun in TUNNELS),
+    *((Add(with_port(noun, 1 << 16)), Rejected) for noun in TUNNELS if noun.over_udp),
+    *((Add(replace(noun, mtu=70_000)), Rejected) for noun in TUNNELS if noun.over_udp),
     (Change(replace(VXLAN, vni=8), VXLAN), Unsupported),
     (Change(replace(VXLAN, name="vx2"), VXLAN), Unsupported),
 )

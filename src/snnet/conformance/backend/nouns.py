@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
 
+from snnet import contract
 from snnet.contract import (
     Address,
     Bridge,
     Fdb,
-    Geneve,
     Gre,
     Gretap,
     Link,
@@ -20,6 +20,7 @@ from snnet.contract import (
     ProxyNeighbour,
     Route,
     Tap,
+    Tunnel,
     Veth,
     Vxlan,
 )
@@ -63,22 +64,46 @@ def ground(noun: Noun) -> list[Noun]:
 TAP = Tap(name="tap", alias="a tap")
 VETH = Veth(name="near", peer="far", alias="a veth")
 MACVTAP = Macvtap(name="mv", lower=UPLINK, mac=MAC, alias="a macvtap")
+
+
+def tunnel(kind: type[Tunnel], ends: dict[str, Any], key: int, **values: Any) -> Tunnel:
+    """A tunnel of any kind: of the ends and values those that the kind has."""
+    fit = {item.name for item in fields(kind)}
+    given = {kind.key_field: key, **ends, **values}
+    return kind(**{name: value for name, value in given.items() if name in fit})
+
+
+def with_key(noun: Tunnel, key: int) -> Tunnel:
+    """The tunnel with another key, whatever the field is called."""
+    fields: dict[str, Any] = {noun.key_field: key}
+    return replace(noun, **fields)
+
+
+def with_port(noun: Tunnel, port: int) -> Tunnel:
+    """The tunnel on another UDP port."""
+    fields: dict[str, Any] = {"port": port}
+    return replace(noun, **fields)
+
+
+TUNNELS: tuple[Tunnel, ...] = tuple(
+    tunnel(kind, V4, 7, name=f"t-{kind.protocol}", port=16384, alias="a tunnel")
+    for kind in contract.TUNNELS
+)
+"""One of each kind that joins bridges."""
+
 VXLAN = Vxlan(name="vx", vni=7, port=16384, alias="a tunnel", **V4)
 GRETAP = Gretap(name="gt", tunnel_key=7, alias="a tunnel", **V4)
 GRETAP6 = Gretap(name="gt6", tunnel_key=7, alias="a tunnel", **V6)
 GRE = Gre(name="gre", local=V4["local"], tunnel_key=7, alias="a tunnel")
-GENEVE = Geneve(name="gn", vni=7, remote=V4["remote"], alias="a tunnel")
 
 LINKS: tuple[Link, ...] = (
     replace(BRIDGE, name="b", alias="a bridge"),
     TAP,
     VETH,
     MACVTAP,
-    VXLAN,
-    GRETAP,
+    *TUNNELS,
     GRETAP6,
     GRE,
-    GENEVE,
 )
 """One of each kind."""
 
@@ -94,14 +119,14 @@ EXTREME_LINKS: tuple[Link, ...] = (
     Veth(name="down", peer="down-far", up=False, mtu=68),
     Macvtap(name=LONG, lower="low", mode="vepa", mtu=1400, alias=ALIAS),
     Macvtap(name="private", lower="br", mode="private", index=1 << 21, link_local=True),
-    Vxlan(name=LONG, vni=0xFFFFFF, port=65535, ttl=255, **V6, **PORT),
+    *(
+        tunnel(kind, ends, 2**kind.key_bits - 1, name=LONG, port=65535, ttl=255, **PORT)
+        for kind in contract.TUNNELS
+        for ends in (V4, V6)
+    ),
     Vxlan(name="many", vni=0, port=1, local=V4["local"], remote=None, ttl=1),
-    Gretap(name=LONG, tunnel_key=0xFFFFFFFF, ttl=255, **V4, **PORT),
-    Gretap(name=LONG, tunnel_key=0xFFFFFFFF, ttl=255, **V6, **PORT),
     Gretap(name="zero", tunnel_key=0, **V4),
     Gre(name=LONG, local=V4["local"], tunnel_key=0xFFFFFFFF, mtu=1400, ttl=255, alias=ALIAS),
-    Geneve(name=LONG, vni=0xFFFFFF, port=65535, ttl=255, remote=V4["remote"], **PORT),
-    Geneve(name="gn6", vni=8, remote=V6["remote"], **PORT),
 )
 """Values at their limits, and values left to the kernel."""
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from snnet.contract import DhcpEntry, DhcpScope
-from snnet.contract.dhcp import mac_of
+from snnet.contract.addresses import mac_of
 
 from .lan import Lan, gateway_of
 

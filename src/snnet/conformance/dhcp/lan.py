@@ -9,7 +9,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from types import TracebackType
 from typing import Self
 
-from snnet.contract import Driver
+from snnet.contract import Driver, addresses
 
 PATIENT = 5
 """How often a guest asks when it must get a lease."""
@@ -75,4 +75,4 @@ class Lan(ABC):
 
 def gateway_of(subnet: IPv4Network) -> IPv4Interface:
     """Return the address that the bridge of a scope must have: the first host address."""
-    return IPv4Interface((subnet.network_address + 1, subnet.prefixlen))
+    return IPv4Interface((addresses.gateway_of(subnet), subnet.prefixlen))

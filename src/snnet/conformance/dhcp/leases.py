@@ -9,7 +9,8 @@ import pytest
 
 from snnet.conformance.backend.steps import add, do, remove
 from snnet.contract import Add, Change, DhcpEntry, DhcpScope
-from snnet.contract.dhcp import GENERATED_PREFIX_MIN, mac_of
+from snnet.contract.addresses import mac_of
+from snnet.contract.dhcp import GENERATED_PREFIX_MIN
 
 from .base import BRIDGE, ENTRY, GUEST, MAC, OTHER_BRIDGE, STRANGE_MAC, DhcpTests, other, scope
 from .lan import Lan, Lease, gateway_of

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from snnet.contract import (
@@ -24,6 +23,7 @@ from snnet.contract import (
     ZoneLink,
     error_for,
 )
+from snnet.contract.addresses import is_mac
 
 from . import layout
 from .layout import FILTER, IP, NAT, RAW, SECTIONS, Content, Section
@@ -31,7 +31,6 @@ from .rules import places, render
 from .state import State
 from .tables import SectionState, Tables
 
-_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _LINK_FIELDS = ("link", "bridge", "device")
 
 
@@ -102,7 +101,7 @@ def _check_port_forward(operation: Operation, noun: PortForward) -> None:
 
 
 def _check_sender(operation: Operation, noun: AntiSpoof) -> None:
-    if not _MAC.fullmatch(noun.mac):
+    if not is_mac(noun.mac):
         raise _refused("EINVAL", operation, f"{noun.mac!r} is not a lower-case MAC")
     for address in noun.addresses:
         if "%" in str(address):

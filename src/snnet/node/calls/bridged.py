@@ -10,9 +10,9 @@ from snnet.core import identity as ids
 from snnet.core.building import build_subnet
 from snnet.core.compute_records import ComputeRecords
 from snnet.core.conflicts import check_same_subnet
-from snnet.core.encapsulation import wire
 from snnet.core.events import TunnelEvent, TunnelEventType
 from snnet.core.requests import SubnetId, TenantRequest, VnicId, tenant_request
+from snnet.core.tunnels import wire
 from snnet.core.vnics import TenantSubnet, tunnel_event
 
 from ..claims import Thing

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from snnet.contract import IPAddress
+from snnet.contract import TUNNELS, IPAddress
 
 BROADCAST = "ff:ff:ff:ff:ff:ff"
 ETHERNET_HEADER = 14
@@ -17,11 +17,10 @@ _ARP = 28  # RFC 826, for Ethernet and IPv4
 _SOLICITATION = 72  # IPv6 header, neighbour solicitation and its option (RFC 4861, 4.3)
 _IP_HEADER = {4: 20, 6: 40}
 _UDP_HEADER = 8
-_GRE_HEADER = 8  # with a key (RFC 2890)
 _ICMP_HEADER = 8
 _OPENING = {"tcp": 20, "udp": 8, "sctp": 32}  # headers; SCTP includes an INIT chunk (RFC 9260)
 _DHCP = 300  # minimum size of BOOTP (RFC 1542, 2.1)
-_VNI_HEADER = 8  # VXLAN (RFC 7348, 5) and Geneve without options (RFC 8926, 3.4)
+_TUNNEL_HEADER = {noun.protocol: noun.header for noun in TUNNELS}
 TTL = 64
 
 
@@ -109,7 +108,7 @@ class Dhcp:
 class Encapsulated:
     """A frame behind a tunnel's header; multipoint gre carries a packet instead.
 
-    ``protocol`` is "gre", "vxlan" or "geneve"; ``key`` is the GRE key or the VNI.
+    ``protocol`` is a tunnel noun's; ``key`` is the GRE key or the VNI.
     """
 
     protocol: str
@@ -121,7 +120,7 @@ class Encapsulated:
 
     def __post_init__(self) -> None:
         self.depth = 1 + _depth(self.inner)
-        header = _GRE_HEADER if self.protocol == "gre" else _VNI_HEADER
+        header = _TUNNEL_HEADER[self.protocol]
         inner = ETHERNET_HEADER if isinstance(self.inner, Frame) else 0
         self.size = header + inner + self.inner.size
 

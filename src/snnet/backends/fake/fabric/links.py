@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple, Protocol
 
-from snnet.contract import Bridge, Geneve, Gretap, IPAddress, Link, Macvtap, Veth, Vxlan
+from snnet.contract import Bridge, IPAddress, Link, Macvtap, Tunnel, Veth
 
 from .frames import Arp, Frame, Packet
 from .netfilter import Netfilter
@@ -34,7 +34,7 @@ class NetworkLayer(Protocol):
 class Encapsulator(Protocol):
     """Sends the frames that leave by a tunnel (ndo_start_xmit)."""
 
-    def encapsulate(self, link: Gretap | Vxlan | Geneve, frame: Frame, step: Step) -> None: ...
+    def encapsulate(self, link: Tunnel, frame: Frame, step: Step) -> None: ...
 
 
 class Cable(NamedTuple):
@@ -127,7 +127,7 @@ class Links:
                 pass
             case Bridge():
                 self._bridges.leave(link, frame, step)
-            case Gretap() | Vxlan() | Geneve():
+            case Tunnel():
                 self.tunnels.encapsulate(link, frame, step)
             case Macvtap():
                 self._macvtaps.leave(link, frame, step)

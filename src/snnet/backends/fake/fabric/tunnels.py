@@ -8,16 +8,8 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address
 
-from snnet.contract import (
-    Fdb,
-    Geneve,
-    Gre,
-    Gretap,
-    IPAddress,
-    Link,
-    Neighbour,
-    Vxlan,
-)
+from snnet.contract import TUNNELS, Fdb, Gre, IPAddress, Link, Neighbour, Tunnel, Vxlan
+from snnet.contract.addresses import NO_MAC
 
 from .frames import Encapsulated, Frame, Packet, Udp
 from .stack import Stack
@@ -25,7 +17,7 @@ from .walk import Step
 
 _SOURCE_PORT = 49152  # the kernel uses a hash of the inner headers; any port will do
 _DEPTH_MAX = 8  # XMIT_RECURSION_LIMIT, net/core/dev.h
-_ANYBODY = "00:00:00:00:00:00"
+_FRAMES = {noun.protocol: noun for noun in TUNNELS}
 
 
 class Tunnels:
@@ -38,22 +30,16 @@ class Tunnels:
 
     # -- out -------------------------------------------------------------------------
 
-    def encapsulate(self, link: Gretap | Vxlan | Geneve, frame: Frame, step: Step) -> None:
+    def encapsulate(self, link: Tunnel, frame: Frame, step: Step) -> None:
         """Send a frame to the tunnel's other end."""
-        match link:
-            case Gretap(local=local, remote=remote, tunnel_key=key):
-                self._send(link, local, remote, Encapsulated("gre", key, frame), step)
-            case Vxlan(local=local, vni=vni, port=port):
-                far = self._vxlan_remote(link, frame.target)
-                if far is None:
-                    why = "no forwarding entry for {}"
-                    self._station.drop(step, link.name, why, frame.target)
-                    return
-                udp = Udp(_SOURCE_PORT, port, Encapsulated("vxlan", vni, frame))
-                self._send(link, local, far, udp, step)
-            case Geneve(remote=remote, vni=vni, port=port):
-                udp = Udp(_SOURCE_PORT, port, Encapsulated("geneve", vni, frame))
-                self._send(link, self._stack.source_for(remote), remote, udp, step)
+        far = self._vxlan_remote(link, frame.target) if isinstance(link, Vxlan) else link.remote
+        if far is None:
+            self._station.drop(step, link.name, "no forwarding entry for {}", frame.target)
+            return
+        local = link.wire_local or self._stack.source_for(far)
+        inner = Encapsulated(link.protocol, link.wire_key, frame)
+        outer = Udp(_SOURCE_PORT, link.wire_port, inner) if link.over_udp else inner
+        self._send(link, local, far, outer, step)
 
     def send_packet(self, link: Gre, next_hop: IPAddress, packet: Packet, step: Step) -> None:
         """Send a packet over multipoint gre, to the next hop's neighbour entry."""
@@ -65,7 +51,7 @@ class Tunnels:
         self._send(link, link.local, IPv4Address(entry.lladdr), payload, step)
 
     def _vxlan_remote(self, link: Vxlan, mac: str) -> IPAddress | None:
-        for wanted in (mac, _ANYBODY):
+        for wanted in (mac, NO_MAC):
             entry = self._station.state.nouns.get(("fdb", link.name, wanted))
             if isinstance(entry, Fdb):
                 return entry.remote
@@ -94,23 +80,10 @@ class Tunnels:
     # -- in ---------------------------------------------------------------------------
 
     def decapsulate(self, packet: Packet, outer: Encapsulated, port: int, step: Step) -> None:
-        """Receive an encapsulated packet on the tunnel it belongs to.
-
-        The tunnel is found by both addresses and the key for gre (ip_tunnel_lookup), by VNI
-        and port for vxlan from any sender, and by VNI, port and sender for geneve.
-        """
+        """Receive an encapsulated packet on the tunnel that has its identity."""
         station, source, target = self._station, packet.source, packet.target
-        version = target.version
-        identity: tuple[object, ...]
-        if outer.protocol == "vxlan":
-            identity = ("vxlan", outer.key, port, version)
-        elif outer.protocol == "geneve":
-            identity = ("geneve", outer.key, source, port)
-        elif isinstance(outer.inner, Packet):
-            identity = ("gre", target, None, outer.key)
-        else:
-            kind = "gretap" if version == 4 else "ip6gretap"
-            identity = (kind, target, source, outer.key)
+        noun = _FRAMES[outer.protocol] if isinstance(outer.inner, Frame) else Gre
+        identity = noun.identity(outer.key, target, source, port)
         name = station.state.tunnels.get(identity)
         if name is None:
             why = "no tunnel here for {} from {}"

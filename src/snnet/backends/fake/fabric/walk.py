@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from snnet.contract import IPAddress
+from snnet.contract.network import link_sysctl
 
 from ..kernel import FakeKernel
 from ..state import Changes
@@ -122,8 +123,9 @@ class Station:
 
     def forwards(self, link: str, version: int) -> bool:
         """Return whether the host forwards packets that arrive on the link."""
-        name = f"net.ipv4.conf.{link}" if version == 4 else "net.ipv6.conf.all"
-        found = self.sysctls.find(f"{name}.forwarding")
+        # IPv6 forwards on all links or on none.
+        table, which = ("ipv4.conf", link) if version == 4 else ("ipv6.conf", "all")
+        found = self.sysctls.find(link_sysctl(table, which, "forwarding"))
         return found is not None and found.value != "0"
 
     def drop(self, step: Step, link: str, why: str, *values: object) -> None:

@@ -10,13 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from snnet.contract import Geneve, Gretap, InvalidRequest, IPAddress, Tunnel, Vxlan
-from snnet.core.encapsulation import (
+from snnet.core.tunnels import (
     check_key,
     collision,
-    tunnel_key,
     tunnel_link,
     vxlan_port,
-    wire_identity,
+    wire,
 )
 from tests.core.builders import TUNNELS, make_site
 
@@ -106,7 +105,7 @@ def test_each_tunnel_is_its_own_kind_of_link() -> None:
     assert vxlan.port == 16384 + (11 ^ 12)
     assert geneve.port == 6081
     for made in (gre, vxlan, geneve):
-        assert tunnel_key(made) == 7
+        assert made.wire_key == 7
         assert str(made.remote) == "192.0.2.12"
         assert (made.ttl, made.master, made.mtu) == (64, "br", 1400)
         assert made.mac == "06:00:00:00:00:01"
@@ -115,25 +114,27 @@ def test_each_tunnel_is_its_own_kind_of_link() -> None:
 @pytest.mark.parametrize("tunnel", TUNNELS)
 def test_the_wire_tells_tunnels_apart_by_key_and_remote(tunnel: str) -> None:
     one = link(tunnel)
-    assert wire_identity(one) == wire_identity(replace(one, name="t1", alias="b", mtu=1300))
-    assert wire_identity(one) != wire_identity(link(tunnel, key=8))
-    assert wire_identity(one) != wire_identity(link(tunnel, remote="192.0.2.13"))
+    assert one.wire_identity == replace(one, name="t1", alias="b", mtu=1300).wire_identity
+    assert one.wire_identity != link(tunnel, key=8).wire_identity
+    assert one.wire_identity != link(tunnel, remote="192.0.2.13").wire_identity
 
 
 def test_the_wire_identity_is_what_the_kernel_looks_at() -> None:
     local, remote = ip_address("192.0.2.11"), ip_address("192.0.2.12")
-    assert list(map(wire_identity, map(link, TUNNELS))) == [
-        ("gre", 7, local, remote),
-        ("vxlan", 7, 16384 + (11 ^ 12)),
-        ("geneve", 7, remote),
+    wires = [
+        ("gretap", 7, local, remote),
+        ("vxlan", 7, 16384 + (11 ^ 12), 4),
+        ("geneve", 7, remote, 6081),
     ]
+    assert [link(tunnel).wire_identity for tunnel in TUNNELS] == wires
+    assert [wire(tunnel, 7, local, remote) for tunnel in TUNNELS] == wires
 
 
 def test_vxlans_whose_pairs_share_a_port_collide() -> None:
     # 192.0.2.12 and 192.0.66.12 differ above the 14 bits that make the port.
     one, other = link("vxlan"), link("vxlan", remote="192.0.66.12", name="t1")
-    assert wire_identity(one) == wire_identity(other)
-    assert wire_identity(link("gre")) != wire_identity(link("gre", remote="192.0.66.12"))
+    assert one.wire_identity == other.wire_identity
+    assert link("gre").wire_identity != link("gre", remote="192.0.66.12").wire_identity
 
 
 def test_a_collision_names_both_tunnels_and_a_remedy() -> None:

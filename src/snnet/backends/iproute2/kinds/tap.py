@@ -1,0 +1,21 @@
+"""Taps, which ``ip tuntap`` makes (``commands.py``)."""
+
+from __future__ import annotations
+
+from snnet.contract import Tap
+
+from ..codec import Codec, Row
+
+
+def _words(link: Tap) -> list[str]:
+    return []
+
+
+def _read(row: Row, common: Row, data: Row) -> Tap | None:
+    if data.get("type") != "tap":
+        return None
+    queues = data.get("numqueues", 0)  # those open now
+    return Tap(multi_queue=bool(data.get("multi_queue")), queues=max(queues, 1), **common)
+
+
+KINDS = (Codec(Tap, _words, _read),)

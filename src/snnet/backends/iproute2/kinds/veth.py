@@ -1,0 +1,24 @@
+"""Veth pairs."""
+
+from __future__ import annotations
+
+from snnet.contract import Veth
+
+from ..codec import Codec, Row
+
+
+def _words(link: Veth) -> list[str]:
+    words = ["name", link.peer] if link.peer is not None else []
+    if link.peer_mac is not None:
+        words += ["address", link.peer_mac]
+    if link.peer_mtu is not None:
+        words += ["mtu", str(link.peer_mtu)]
+    return ["peer", *words] if words else []
+
+
+def _read(row: Row, common: Row, data: Row) -> Veth:
+    # The index of a peer in another namespace comes as "link_index".
+    return Veth(peer=row.get("link"), **common)
+
+
+KINDS = (Codec(Veth, _words, _read),)

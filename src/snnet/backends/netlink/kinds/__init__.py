@@ -1,0 +1,14 @@
+"""Kinds of link in rtnetlink's words: a module each.
+
+The numbers of attributes are from linux/if_link.h and linux/if_tunnel.h.
+"""
+
+from __future__ import annotations
+
+from snnet.backends.kinds import kinds_in
+from snnet.contract import Link
+
+from ..codec import Codec
+
+CODECS: dict[type[Link], Codec] = {codec.noun: codec for codec in kinds_in(__name__)}
+"""How each kind of link is written and read."""

@@ -1,0 +1,244 @@
+"""Tunnels: links that carry a subnet's frames, or a tenant's packets, between nodes.
+
+A kind of tunnel is one class.  Besides the fields of one link the class holds
+what is true of the whole kind: the protocol, its header, its key.  How snnet
+builds tunnels is in ``snnet.core.tunnels``; docs/adding-a-tunnel-kind.md lists
+the files of a new kind.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from .links import Link
+from .noun import IPAddress
+
+GENEVE_PORT = 6081
+"""IANA's port for Geneve (RFC 8926, section 3.3)."""
+
+_IPV4_HEADER, _IPV6_HEADER = 20, 40  # RFC 791, RFC 8200
+_ETHERNET_HEADER = 14
+_GRE_HEADER = 8  # with a key (RFC 2890)
+_UDP_HEADER = 8  # RFC 768
+_VNI_HEADER = 8  # VXLAN (RFC 7348, 5) and Geneve without options (RFC 8926, 3.4)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tunnel(Link):
+    """What all tunnels have: the outer addresses and the outer TTL."""
+
+    protocol: ClassVar[str]
+    """What ``NetworkConfig.tunnel`` calls it."""
+    header: ClassVar[int]
+    """Bytes of the protocol's own header."""
+    over_udp: ClassVar[bool] = False
+    """Whether it is carried in UDP; then the noun has a ``port``."""
+    has_local: ClassVar[bool] = True
+    """Whether the noun has ``local``, the outer source; else the route determines it."""
+    key_field: ClassVar[str]
+    """The field that holds the key, which distinguishes tunnels between the same nodes."""
+    key_bits: ClassVar[int]
+    """How many bits that key has on the wire."""
+    taken: ClassVar[str] = "EEXIST"
+    """The kernel's errno for a second link of one :meth:`identity`."""
+
+    remote: IPAddress | None
+    ttl: int = 64
+
+    @classmethod
+    def overhead(cls, version: int) -> int:
+        """Bytes that a tunnel over IPv4 or IPv6 takes from the MTU of the link below."""
+        outer = _IPV4_HEADER if version == 4 else _IPV6_HEADER
+        if cls.over_udp:
+            outer += _UDP_HEADER
+        return outer + cls.header + (_ETHERNET_HEADER if cls.ethernet else 0)
+
+    @classmethod
+    def identity(
+        cls, key: int, local: IPAddress | None, remote: IPAddress | None, port: int
+    ) -> tuple[object, ...]:
+        """What the kernel identifies a tunnel of this kind by, at creation and on receipt.
+
+        Two links of one host never share it.  ``port`` is the UDP port, 0 for
+        protocols without one.
+        """
+        raise NotImplementedError
+
+    @property
+    def wire_key(self) -> int:
+        """The key on the wire, whatever the protocol calls it."""
+        key: int = getattr(self, self.key_field)
+        return key
+
+    @property
+    def wire_local(self) -> IPAddress | None:
+        """The outer source address; None where the route to the far end determines it."""
+        return getattr(self, "local", None)
+
+    @property
+    def wire_port(self) -> int:
+        """The outer UDP port; 0 for a protocol that has none."""
+        port: int = getattr(self, "port", 0)
+        return port
+
+    @property
+    def wire_identity(self) -> tuple[object, ...]:
+        """The :meth:`identity` of this link."""
+        return self.identity(self.wire_key, self.wire_local, self.remote, self.wire_port)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gretap(Tunnel):
+    """Ethernet over GRE (RFC 2784, RFC 2890), point to point.
+
+    Over IPv6 (kind ``ip6gretap``) no encapsulation limit option is sent.
+    """
+
+    kinds: ClassVar[tuple[str, ...]] = ("gretap", "ip6gretap")
+    protocol: ClassVar[str] = "gre"
+    header: ClassVar[int] = _GRE_HEADER
+    key_field: ClassVar[str] = "tunnel_key"
+    key_bits: ClassVar[int] = 32
+
+    local: IPAddress
+    remote: IPAddress
+    tunnel_key: int
+
+    @classmethod
+    def identity(
+        cls, key: int, local: IPAddress | None, remote: IPAddress | None, port: int
+    ) -> tuple[object, ...]:
+        return ("gretap", key, local, remote)  # ip_tunnel_find, net/ipv4/ip_tunnel.c
+
+    @property
+    def kind(self) -> str:
+        return "gretap" if self.local.version == 4 else "ip6gretap"
+
+    @property
+    def module(self) -> str:
+        return "ip_gre" if self.local.version == 4 else "ip6_gre"
+
+    @property
+    def unmakeable(self) -> str | None:
+        return _mixed(self.local, self.remote)
+
+    def details(self) -> dict[str, object]:
+        return {
+            **Link.details(self),
+            "key": self.tunnel_key,
+            "local": self.local,
+            "remote": self.remote,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gre(Tunnel):
+    """IP over multipoint GRE: neighbours say which underlay address is next."""
+
+    kinds: ClassVar[tuple[str, ...]] = ("gre",)
+    ethernet: ClassVar[bool] = False
+    protocol: ClassVar[str] = "gre"
+    header: ClassVar[int] = _GRE_HEADER
+    key_field: ClassVar[str] = "tunnel_key"
+    key_bits: ClassVar[int] = 32
+
+    local: IPAddress
+    remote: None = None
+    tunnel_key: int
+
+    @classmethod
+    def identity(
+        cls, key: int, local: IPAddress | None, remote: IPAddress | None, port: int
+    ) -> tuple[object, ...]:
+        return ("gre", key, local)
+
+    @property
+    def module(self) -> str:
+        return "ip_gre"
+
+    @property
+    def unmakeable(self) -> str | None:
+        if self.local.version == 4:
+            return None
+        return "no kernel has multipoint gre over IPv6: set tunnel 'vxlan'"
+
+    def details(self) -> dict[str, object]:
+        return {**Link.details(self), "key": self.tunnel_key, "local": self.local}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vxlan(Tunnel):
+    """VXLAN (RFC 7348); never learns.  Without ``remote`` its fdb entries decide."""
+
+    kinds: ClassVar[tuple[str, ...]] = ("vxlan",)
+    protocol: ClassVar[str] = "vxlan"
+    header: ClassVar[int] = _VNI_HEADER
+    over_udp: ClassVar[bool] = True
+    key_field: ClassVar[str] = "vni"
+    key_bits: ClassVar[int] = 24
+
+    vni: int
+    local: IPAddress
+    port: int
+
+    @classmethod
+    def identity(
+        cls, key: int, local: IPAddress | None, remote: IPAddress | None, port: int
+    ) -> tuple[object, ...]:
+        # Whatever the remote: vxlan_vni_in_use, drivers/net/vxlan/vxlan_core.c.
+        return ("vxlan", key, port, local.version if local else None)
+
+    @property
+    def unmakeable(self) -> str | None:
+        return _mixed(self.local, self.remote)
+
+    def details(self) -> dict[str, object]:
+        return {
+            **Link.details(self),
+            "vni": self.vni,
+            "local": self.local,
+            "remote": self.remote,
+            "port": self.port,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Geneve(Tunnel):
+    """Geneve (RFC 8926), point to point.
+
+    The kernel's device has no local address: the route to the far end determines it
+    (geneve_get_v4_rt, drivers/net/geneve.c).
+    """
+
+    kinds: ClassVar[tuple[str, ...]] = ("geneve",)
+    protocol: ClassVar[str] = "geneve"
+    has_local: ClassVar[bool] = False
+    taken: ClassVar[str] = "EBUSY"  # geneve_configure, drivers/net/geneve.c
+    header: ClassVar[int] = _VNI_HEADER
+    over_udp: ClassVar[bool] = True
+    key_field: ClassVar[str] = "vni"
+    key_bits: ClassVar[int] = 24
+
+    remote: IPAddress
+    vni: int
+    port: int = GENEVE_PORT
+
+    @classmethod
+    def identity(
+        cls, key: int, local: IPAddress | None, remote: IPAddress | None, port: int
+    ) -> tuple[object, ...]:
+        return ("geneve", key, remote, port)
+
+    def details(self) -> dict[str, object]:
+        return {**Link.details(self), "vni": self.vni, "remote": self.remote, "port": self.port}
+
+
+TUNNELS: tuple[type[Tunnel], ...] = (Gretap, Vxlan, Geneve)
+"""The kinds that join a subnet's bridges, the default first."""
+
+
+def _mixed(local: IPAddress, remote: IPAddress | None) -> str | None:
+    if remote is None or local.version == remote.version:
+        return None
+    return f"the ends {local} and {remote} are of different families"
