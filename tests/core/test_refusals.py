@@ -11,6 +11,7 @@ import pytest
 
 from snnet.config import VnicRole
 from snnet.contract import Conflict, InvalidRequest
+from snnet.core import identity as ids
 from snnet.core.addressing import check_guest
 from snnet.core.conflicts import check_same_cnci_vnic, check_same_subnet, check_same_vnic
 from snnet.core.encapsulation import check_key, collision, tunnel_link
@@ -19,6 +20,7 @@ from snnet.core.requests import check_remote, cnci_vnic_request, routed_request,
 from snnet.core.routed import build_routed_subnet, check_disjoint
 from snnet.core.uplinks import find_uplinks
 from tests.core.builders import (
+    CN,
     a_cnci_vnic_request,
     make_site,
     port_config,
@@ -121,6 +123,11 @@ INVALID: list[tuple[Callable[[], object], str]] = [
     (
         lambda: tenant_identity({"vnic_id": "v1"}),  # type: ignore[arg-type]
         "cfg: {'vnic_id': 'v1'} is not a VnicConfig",
+    ),
+    (
+        lambda: ids.encode(CN, ids.VM, {ids.TENANT: "t" * 64, ids.VNIC: "v" * 250}),
+        "vnic_id: the ids of this request need 341 bytes in the link alias, 255 fit: "
+        "use shorter ids (UUIDs are packed to 22 characters)",
     ),
     (
         lambda: find_uplinks(TWO, NETS, []),
