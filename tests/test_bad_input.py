@@ -282,8 +282,8 @@ def bound(
     node: object, call: str, arguments: tuple[Any, ...], bridge: str = "no-such"
 ) -> Callable[..., Any]:
     """The call with its arguments, a dictionary among them given by keyword."""
-    given = [bridge if item == "BRIDGE" else item for item in arguments]
-    named = given.pop() if given and isinstance(given[-1], dict) else {}
+    given: list[Any] = [bridge if item == "BRIDGE" else item for item in arguments]
+    named: dict[str, Any] = given.pop() if given and isinstance(given[-1], dict) else {}
     return partial(getattr(node, call), *given, **named)
 
 

@@ -63,15 +63,11 @@ def overlapping() -> None:
 
 
 def collide() -> None:
-    links = [
-        tunnel_link(
-            "vxlan", name=name, alias="", key=7, local=UPLINK, remote=ip_address(remote),
-            master="br", mac="06:00:00:00:00:01", mtu=1400,
-        )
-        for name, remote in (("snt-a", "192.0.66.12"), ("snt-b", "192.0.2.12"))
-    ]  # fmt: skip
-    new, old = links
-    raise collision(new.remote, 7, old, "subnet s9 of tenant t9")
+    old = tunnel_link(
+        "vxlan", name="snt-b", alias="", key=7, local=UPLINK, remote=PEER,
+        master="br", mac="06:00:00:00:00:01", mtu=1400,
+    )  # fmt: skip
+    raise collision(ip_address("192.0.66.12"), 7, old, "subnet s9 of tenant t9")
 
 
 NETS = [IPv4Network("192.0.2.0/24"), IPv4Network("198.51.100.0/24")]

@@ -277,6 +277,7 @@ def test_the_configuration_reaches_the_scope(world: World) -> None:
     config = world.config(dhcp_reserved=9, domain_name="tenant.example", mtu=1300)
     cnci = world.cnci(config=config)
     bridge = cnci.add_remote_subnet(NET, 7, "192.0.2.21")
+    assert cnci.drivers.dhcp is not None
     scope = cnci.drivers.dhcp.find(scope_on(bridge))
     assert isinstance(scope, DhcpScope)
     assert (scope.mtu, scope.reserved, scope.domain) == (1300, 9, "tenant.example")
