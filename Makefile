@@ -33,7 +33,7 @@ help:
 	@echo 'make test-long    for hours: the differential runs, the kernel suite five times (root)'
 	@echo 'make test-pythons  the fake-backend suite on every supported Python found here'
 	@echo 'make coverage     the fake-backend suite, failing below the floor in pyproject.toml'
-	@echo 'make mutants      mutation tests of MUTATE (snnet.core): which changes no test notices'
+	@echo 'make mutants      which small changes of core and node (MUTATE) no test notices'
 	@echo 'make lint         ruff, mypy, import-linter, changelog fragments'
 	@echo 'make bench        benchmarks (root for the netlink ones)'
 	@echo 'make clean        remove the virtual environment and all caches'

@@ -14,7 +14,8 @@ import os
 import subprocess
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from typing import Any
 
 import pytest
 
@@ -65,8 +66,10 @@ def pytest_pycollect_makeitem(
 
 
 def _marks(obj: object) -> list[pytest.Mark]:
-    marks = getattr(obj, "pytestmark", [])
-    return [getattr(mark, "mark", mark) for mark in (marks if isinstance(marks, list) else [marks])]
+    marks: Any = getattr(obj, "pytestmark", [])
+    if not isinstance(marks, list):
+        marks = [marks]
+    return [mark if isinstance(mark, pytest.Mark) else mark.mark for mark in marks]
 
 
 @pytest.hookimpl(trylast=True)  # what -m leaves out is not asked for
@@ -78,7 +81,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     if os.environ.get("SNNET_IN_VM"):
         return
-    kept, left = [], []
+    kept: list[pytest.Item] = []
+    left: list[pytest.Item] = []
     for item in items:
         kinds = [kind for mark in item.iter_markers("needs") for kind in mark.args]
         lacking = [kind for kind in kinds if not kernel_has(kind)]
@@ -97,7 +101,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     if os.environ.get("SNNET_NO_SKIP") and report.skipped and not hasattr(report, "wasxfail"):
         report.outcome = "failed"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from functools import partial
 from ipaddress import ip_interface
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -189,7 +189,7 @@ def test_a_destroy_needs_the_identity_and_its_role(
     node.create_vnic(VM)
     node.create_cnci_vnic(PORT)
     for name in needed:
-        refused(kernel, name, getattr(node, call), replace(cfg, **{name: None}))
+        refused(kernel, name, getattr(node, call), replace(cfg, **{name: cast(Any, None)}))
     other = PORT if cfg is VM else VM
     refused(kernel, "role", getattr(node, call), other)
 
@@ -282,8 +282,8 @@ def bound(
     node: object, call: str, arguments: tuple[Any, ...], bridge: str = "no-such"
 ) -> Callable[..., Any]:
     """The call with its arguments, a dictionary among them given by keyword."""
-    given = [bridge if item == "BRIDGE" else item for item in arguments]
-    named = given.pop() if given and isinstance(given[-1], dict) else {}
+    given: list[Any] = [bridge if item == "BRIDGE" else item for item in arguments]
+    named: dict[str, Any] = given.pop() if given and isinstance(given[-1], dict) else {}
     return partial(getattr(node, call), *given, **named)
 
 
@@ -432,10 +432,10 @@ def test_a_scope_is_one_of_the_concentrators_subnets(
         *(("address", {"address": value}) for value in (
             None, 5, "", "x", "10.1.0.0", "10.1.0.1", "10.1.0.255", "10.2.0.9", "fd00::9", b"x")),
         *(("mac", {"mac": value}) for value in (
-            5, "", "x", "01:00:00:00:00:01", "ff:ff:ff:ff:ff:ff", "00:00:00:00:00:00", b"x", [],
-            "02:00:00:00:00:01\n", "02:00:00:00:00:01,set:x")),
+            5, "", "x", "01:00:00:00:00:01", "ff:ff:ff:ff:ff:ff", "00:00:00:00:00:00", b"x",
+            list[str](), "02:00:00:00:00:01\n", "02:00:00:00:00:01,set:x")),
         *(("hostname", {"hostname": value}) for value in (
-            5, "", "-a", "a b", "a\n", "a,b", "a.b", "a" * 64, b"a", [])),
+            5, "", "-a", "a b", "a\n", "a,b", "a.b", "a" * 64, b"a", list[str]())),
     ],
 )  # fmt: skip
 def test_an_entry_that_cannot_be_is_refused(
@@ -599,6 +599,7 @@ def test_a_device_is_a_name_even_where_a_rule_goes(
     kernel: snnet.FakeKernel, make_cnci: MakeNode
 ) -> None:
     cnci, bridge = cnci_with_a_subnet(make_cnci)
+    wrong: Any
     for wrong in (None, 5, [], {}, b"eth0"):
         refused(kernel, "device", cnci.deny_external, wrong, bridge)
         refused(kernel, "bridge", cnci.deny_external, "eth0", wrong)

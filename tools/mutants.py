@@ -10,6 +10,7 @@ every edit. Exits with 1 if there is any other survivor.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 ACCEPTED = ROOT / "docs" / "mutants.md"
+LOG = ROOT / ".cache" / "mutants.log"
 MUTMUT = [sys.executable, "-m", "mutmut"]
 WORKERS = 2
 
@@ -43,7 +45,9 @@ class Change:
 def main(modules: list[str]) -> int:
     """Test the modules' mutants; list new survivors; return the exit code."""
     patterns = [f"{module}.*" for module in modules]
-    mutmut("run", "--max-children", str(WORKERS), *patterns, shown=True)
+    print(f"running mutmut; its progress is in {LOG.relative_to(ROOT)}", flush=True)
+    LOG.parent.mkdir(exist_ok=True)
+    mutmut("run", "--max-children", str(WORKERS), *patterns, log=LOG)
     survivors = {
         name: verdict
         for name, verdict in results(mutmut("results"))
@@ -58,10 +62,13 @@ def main(modules: list[str]) -> int:
     return 1 if unknown else 0
 
 
-def mutmut(*words: str, shown: bool = False) -> str:
-    """Run mutmut with these words; return its output, or let it be seen."""
-    stdout = None if shown else subprocess.PIPE
-    done = subprocess.run([*MUTMUT, *words], cwd=ROOT, check=True, text=True, stdout=stdout)
+def mutmut(*words: str, log: Path | None = None) -> str:
+    """Run mutmut with these words; return its output, or write it to ``log`` as it comes."""
+    with contextlib.ExitStack() as files:
+        stdout = files.enter_context(log.open("w")) if log else subprocess.PIPE
+        done = subprocess.run([*MUTMUT, *words], cwd=ROOT, check=False, text=True, stdout=stdout)
+    if done.returncode != 0:
+        sys.exit(f"mutmut {words[0]} failed: it needs code whose tests pass")
     return done.stdout or ""
 
 
@@ -95,4 +102,4 @@ def accepted(text: str) -> set[Change]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:] or ["snnet.core"]))
+    sys.exit(main(sys.argv[1:] or ["snnet.core", "snnet.node"]))

@@ -30,6 +30,7 @@ from snnet.contract import (
 from snnet.core import identity as ids
 from snnet.core.cnci_records import CnciRecords, check_mesh, with_addresses
 from snnet.core.mesh import Mesh, build_mesh
+from snnet.core.rules import Rule
 from snnet.core.site import Site
 from snnet.core.subnets import CnciSubnet, Scoping, build_cnci_subnet
 from tests.core.builders import CN, CNCI, SCOPING, TUNNELS, local_subnet, make_site, nouns_of
@@ -37,7 +38,7 @@ from tests.core.builders import CN, CNCI, SCOPING, TUNNELS, local_subnet, make_s
 SITE = make_site(CNCI)
 ONE = local_subnet(SITE, "10.1.0.0/24", 7, "192.0.2.21", "192.0.2.22")
 TWO = local_subnet(SITE, "10.2.0.0/16", 8, "192.0.2.21")
-RULES: list[Noun] = [
+RULES: list[Rule] = [
     Masquerade(owner=str(CNCI), device="eth0"),
     ExternalForward(device="eth0", bridge=ONE.bridge.name),
     PortForward(

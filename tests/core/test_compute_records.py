@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -90,16 +91,19 @@ def damaged(link: Link, **fields: str | None) -> Link:
 
 _BAD_NETS = ["x", "10.1.0.5/24", "10.0.0.0/8", "10.1.0.0", "2001:db8::/64", "224.0.0.0/24"]
 _BAD_KEYS = ["x", "0", "-1", "4294967296", "1.5", "0x7"]
-DAMAGE: list[tuple[Link, dict[str, str | None]]] = [
-    *((SUBNET.bridge, {"n": net}) for net in (None, *_BAD_NETS)),
-    *((SUBNET.bridge, {"y": key}) for key in (None, *_BAD_KEYS)),
-    (SUBNET.bridge, {"t": None}),
-    (SUBNET.bridge, {"s": None}),
-    *((SUBNET.tunnel, {"n": net}) for net in (None, *_BAD_NETS)),
-    *((SUBNET.tunnel, {"y": key}) for key in (None, *_BAD_KEYS)),
-    *((SUBNET.tunnel, {"r": ip}) for ip in (None, "x", "2001:db8::1", "224.0.0.1", "0.0.0.0")),
-    (SUBNET.tunnel, {"c": None}),
-    (SUBNET.tunnel, {"t": None}),
+assert SUBNET.bridge is not None
+assert SUBNET.tunnel is not None
+BRIDGE, TUNNEL = SUBNET.bridge, SUBNET.tunnel
+DAMAGE: list[tuple[Link, Mapping[str, str | None]]] = [
+    *((BRIDGE, {"n": net}) for net in (None, *_BAD_NETS)),
+    *((BRIDGE, {"y": key}) for key in (None, *_BAD_KEYS)),
+    (BRIDGE, {"t": None}),
+    (BRIDGE, {"s": None}),
+    *((TUNNEL, {"n": net}) for net in (None, *_BAD_NETS)),
+    *((TUNNEL, {"y": key}) for key in (None, *_BAD_KEYS)),
+    *((TUNNEL, {"r": ip}) for ip in (None, "x", "2001:db8::1", "224.0.0.1", "0.0.0.0")),
+    (TUNNEL, {"c": None}),
+    (TUNNEL, {"t": None}),
     *((VM.link, {key: None}) for key in "tsvia"),
     *((VM.link, {"a": ip}) for ip in ("x", "2001:db8::1", "10.1.0.9/24")),
     *((VM.link, {"m": mac}) for mac in ("x", "", "01:00:00:00:00:01", "02:00:00:00:00")),
@@ -114,7 +118,7 @@ DAMAGE: list[tuple[Link, dict[str, str | None]]] = [
 
 @pytest.mark.parametrize(("link", "fields"), DAMAGE, ids=[f"{a.kind}-{b}" for a, b in DAMAGE])
 def test_one_damaged_link_is_an_orphan_and_takes_nothing_along(
-    link: Link, fields: dict[str, str | None]
+    link: Link, fields: Mapping[str, str | None]
 ) -> None:
     links = [
         damaged(found, **fields) if found.name == link.name else found
@@ -135,7 +139,7 @@ def test_a_lost_tunnel_is_told_of_and_its_vnics_stay() -> None:
     assert topology.subnets[SUBNET.id].tunnel is None
     assert set(topology.vnics()) == {VM, BOX}
     (note,) = topology.gaps()
-    assert SUBNET.bridge.name in note
+    assert BRIDGE.name in note
     assert "create one of its VNICs again" in note
 
 
@@ -187,8 +191,8 @@ def test_a_second_tunnel_with_one_wire_is_an_orphan_and_its_vnics_stay() -> None
         Bridge(name="wrong-kind", alias=VM.link.alias),
         Other(name="read-only", other_kind="tap", group=LINK_GROUP, alias=VM.link.alias),
         Bridge(name="somebody", group=0, alias="mine"),
-        Bridge(name="newer", alias=SUBNET.bridge.alias.replace("snnet1", "snnet2")),
-        Bridge(name="damaged", alias=SUBNET.bridge.alias + " x"),
+        Bridge(name="newer", alias=BRIDGE.alias.replace("snnet1", "snnet2")),
+        Bridge(name="damaged", alias=BRIDGE.alias + " x"),
         Bridge(name="cnci", alias=ids.encode(CNCI, ids.BRIDGE, {"t": "t1", "s": "s1"})),
         Bridge(name="half", alias=""),
     ],

@@ -31,6 +31,7 @@ def test_a_tunnel_event_has_all_that_the_far_side_needs() -> None:
 def test_container_info_names_the_network_after_the_bridge() -> None:
     site = make_site()
     subnet = subnet_of(site, vm_request(site))
+    assert subnet.bridge is not None
     info = container_info(subnet, snnet.ContainerEvent.DEL)
     assert json.loads(json.dumps(info.to_dict())) == {
         "event": "del",

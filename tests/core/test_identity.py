@@ -205,9 +205,9 @@ def test_all_uuid_ids_and_ipv6_addresses_fit_on_a_concentrator() -> None:
 @pytest.mark.parametrize("field", ["tenant_id", "subnet_id", "vnic_id", "instance_id"])
 def test_the_longest_id_is_named_where_they_do_not_fit(field: str) -> None:
     site = make_site(Owner("cn", "n" * 64))
-    values = dict.fromkeys(("tenant_id", "subnet_id", "vnic_id", "instance_id"), "x" * 40) | {
-        field: "x" * 64
-    }
+    values: dict[str, Any] = dict.fromkeys(
+        ("tenant_id", "subnet_id", "vnic_id", "instance_id"), "x" * 40
+    ) | {field: "x" * 64}
     with pytest.raises(InvalidRequest, match=str(ALIAS_MAX)) as caught:
         vnic_of(site, vm_request(site, **values))
     assert caught.value.field == field
@@ -229,7 +229,11 @@ def test_what_only_looks_like_a_packed_uuid_is_read_as_it_is(value: str) -> None
 
 def test_an_id_is_named_and_no_address_that_happens_to_be_longer() -> None:
     site = make_site(Owner("cn", "n" * 64), address=f"{_LONG6}/64")
-    values = {"tenant_id": "t" * 32, "subnet_id": "s" * 33, "concentrator_id": "c" * 32}
+    values: dict[str, Any] = {
+        "tenant_id": "t" * 32,
+        "subnet_id": "s" * 33,
+        "concentrator_id": "c" * 32,
+    }
     request = vm_request(site, **values, concentrator_ip=_LONG6[:-1] + "9", subnet_key=2**32 - 1)
     with pytest.raises(InvalidRequest) as caught:
         subnet_of(site, request)

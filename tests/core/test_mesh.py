@@ -14,7 +14,7 @@ from snnet.contract import Gre, InvalidRequest, Neighbour, Noun, Route, Vxlan, k
 from snnet.core import identity as ids
 from snnet.core.mesh import Mesh, build_mesh, mesh_mac, read_mesh
 from snnet.core.planner import plan
-from snnet.core.vnics import Site
+from snnet.core.site import Site
 from tests.core.builders import CNCI, make_site
 
 NAME = "scm-aaaaaaaaaa"

@@ -11,6 +11,7 @@ import pytest
 
 from snnet.config import VnicRole
 from snnet.contract import Conflict, InvalidRequest
+from snnet.core import identity as ids
 from snnet.core.addressing import check_guest
 from snnet.core.conflicts import check_same_cnci_vnic, check_same_subnet, check_same_vnic
 from snnet.core.names import check_hostname
@@ -19,6 +20,7 @@ from snnet.core.routed import build_routed_subnet, check_disjoint
 from snnet.core.tunnels import check_key, collision, tunnel_link
 from snnet.core.uplinks import find_uplinks
 from tests.core.builders import (
+    CN,
     a_cnci_vnic_request,
     make_site,
     port_config,
@@ -61,15 +63,11 @@ def overlapping() -> None:
 
 
 def collide() -> None:
-    links = [
-        tunnel_link(
-            "vxlan", name=name, alias="", key=7, local=UPLINK, remote=ip_address(remote),
-            master="br", mac="06:00:00:00:00:01", mtu=1400,
-        )
-        for name, remote in (("snt-a", "192.0.66.12"), ("snt-b", "192.0.2.12"))
-    ]  # fmt: skip
-    new, old = links
-    raise collision(new.remote, 7, old, "subnet s9 of tenant t9")
+    old = tunnel_link(
+        "vxlan", name="snt-b", alias="", key=7, local=UPLINK, remote=PEER,
+        master="br", mac="06:00:00:00:00:01", mtu=1400,
+    )  # fmt: skip
+    raise collision(ip_address("192.0.66.12"), 7, old, "subnet s9 of tenant t9")
 
 
 NETS = [IPv4Network("192.0.2.0/24"), IPv4Network("198.51.100.0/24")]
@@ -121,6 +119,11 @@ INVALID: list[tuple[Callable[[], object], str]] = [
     (
         lambda: tenant_identity({"vnic_id": "v1"}),  # type: ignore[arg-type]
         "cfg: {'vnic_id': 'v1'} is not a VnicConfig",
+    ),
+    (
+        lambda: ids.encode(CN, ids.VM, {ids.TENANT: "t" * 64, ids.VNIC: "v" * 250}),
+        "vnic_id: the ids of this request need 341 bytes in the link alias, 255 fit: "
+        "use shorter ids (UUIDs are packed to 22 characters)",
     ),
     (
         lambda: find_uplinks(TWO, NETS, []),

@@ -48,7 +48,7 @@ def vnic(owner: Owner, ip: str) -> Tap:
     return Tap(name=f"tap-{ip.rpartition('.')[2]}", alias=alias, group=LINK_GROUP)
 
 
-def proxy(ip: str, link: str = "eth0", protocol: int | None = SNNET_PROTOCOL) -> ProxyNeighbour:
+def proxy(ip: str, link: str = "eth0", protocol: int = SNNET_PROTOCOL) -> ProxyNeighbour:
     return ProxyNeighbour(link=link, address=IPv4Address(ip), protocol=protocol)
 
 
@@ -65,7 +65,7 @@ def test_on_the_uplink_what_a_vnic_of_another_node_uses_is_not_ours() -> None:
 def test_what_does_not_bear_the_mark_or_is_elsewhere_is_left_alone() -> None:
     found: list[Noun] = [
         proxy("10.1.0.9", link="eth1"),
-        proxy("10.1.0.9", protocol=None),
+        proxy("10.1.0.9", protocol=0),
         Route(destination=IPv4Network("10.1.0.0/24"), link="eth0", protocol=4),
         vnic(CN, "10.1.0.9"),
     ]

@@ -67,6 +67,7 @@ def test_the_concentrator_stands_on_the_tunnel_only() -> None:
     subnet = subnet_of(SITE, vm_request(SITE))
     vnic = vnic_of(SITE, vm_request(SITE))
     assert subnet.tunnel is not None
+    assert subnet.bridge is not None
     assert "cnci-1" in subnet.tunnel.alias
     assert "192.0.2.101" in subnet.tunnel.alias
     for alias in (subnet.bridge.alias, vnic.link.alias):
@@ -85,7 +86,9 @@ def test_a_vm_has_a_tap_and_a_container_a_veth_pair() -> None:
     assert container.link.peer_mac == container.mac == vm.mac == "02:00:0a:01:00:09"
     for vnic in (vm, container):
         assert vnic.link.mac == "fe:00:0a:01:00:09"
-        assert vnic.bridge == subnet_of(SITE, vm_request(SITE)).bridge.name
+        bridge = subnet_of(SITE, vm_request(SITE)).bridge
+        assert bridge is not None
+        assert vnic.bridge == bridge.name
         assert str(vnic.gateway) == "10.1.0.1"
         assert vnic.global_id == vnic.link.alias
 
@@ -194,15 +197,17 @@ def _tenant(cfg: VnicConfig, tunnel: str = "gre") -> Any:
 @pytest.mark.parametrize("field", _TENANT_NEEDS)
 @pytest.mark.parametrize("role", [VnicRole.TENANT_VM, CONTAINER])
 def test_tenant_roles_need_all_but_the_mac(role: VnicRole, field: str) -> None:
+    missing: dict[str, Any] = {field: None}
     with pytest.raises(InvalidRequest, match="is needed") as caught:
-        _tenant(replace(vm_config(role=role), **{field: None}))
+        _tenant(vm_config(role=role, **missing))
     assert caught.value.field == field
 
 
 @pytest.mark.parametrize("field", ["vnic_id", "instance_id", "tenant_id", "mac"])
 def test_the_data_center_role_needs_tenant_vnic_instance_and_mac(field: str) -> None:
+    missing: dict[str, Any] = {field: None}
     with pytest.raises(InvalidRequest, match="is needed") as caught:
-        cnci_vnic_request(replace(port_config(), **{field: None}), mtu_limit=1500)
+        cnci_vnic_request(port_config(**missing), mtu_limit=1500)
     assert caught.value.field == field
 
 
@@ -278,8 +283,9 @@ def test_destroys_need_the_identity_only() -> None:
 
 @pytest.mark.parametrize("field", ["tenant_id", "subnet_id", "vnic_id"])
 def test_destroys_need_the_whole_identity(field: str) -> None:
+    missing: dict[str, Any] = {field: None}
     with pytest.raises(InvalidRequest) as caught:
-        tenant_identity(replace(vm_config(), **{field: None}))
+        tenant_identity(vm_config(**missing))
     assert caught.value.field == field
 
 

@@ -96,7 +96,7 @@ class Draw:
         pick = self._dice.pick
         mac, mtu, up = pick(MACS), pick(MTUS), pick([True, True, False])
         master = pick([None, None, "b0", "b1", "t0", "nowhere"])
-        values = {"mac": mac, "mtu": mtu, "up": up, "alias": pick(["", "mine"])}
+        values: dict[str, Any] = {"mac": mac, "mtu": mtu, "up": up, "alias": pick(["", "mine"])}
         match pick(self._kinds):
             case "bridge":
                 return Bridge(name=pick(["b0", "b1"]), master=pick([None] * 5 + ["b0"]), **values)
@@ -107,7 +107,7 @@ class Draw:
                 }
                 return Tap(name=pick(["t0", "t1"]), master=master, **values)
             case "veth":
-                far = {"peer": "w0", "peer_mac": pick(MACS), "peer_mtu": pick(MTUS)}
+                far: dict[str, Any] = {"peer": "w0", "peer_mac": pick(MACS), "peer_mtu": pick(MTUS)}
                 return Veth(name="v0", master=master, **far, **values)
             case "macvtap":
                 lower = pick(["v0", "w0", "t0", "b0", "nowhere", "lo"])
@@ -133,8 +133,8 @@ class Draw:
             case "geneve":
                 return Geneve(remote=remote, vni=key, port=pick([6081, 6082]), **values)
             case _:
-                remote, port = pick([None, remote]), pick([4789, 4790])
-                return Vxlan(vni=key, port=port, local=LOCAL, remote=remote, **values)
+                far, port = pick([None, remote]), pick([4789, 4790])
+                return Vxlan(vni=key, port=port, local=LOCAL, remote=far, **values)
 
     def _changed(self, old: Link) -> Link:
         pick = self._dice.pick

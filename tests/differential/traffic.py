@@ -12,6 +12,7 @@ from ipaddress import IPv4Address
 
 import snnet
 from snnet.backends.fake import FakeFirewall
+from snnet.backends.fake import Guest as FakeGuest
 from snnet.backends.netlink import NetlinkBackend
 from snnet.contract import Change, Driver, Sysctl, Veth
 from snnet.firewall.nftables import NftablesFirewall
@@ -73,7 +74,7 @@ class Fake:
     def __init__(self, network: Network) -> None:
         self.network = network
         self.fabric = snnet.Fabric()
-        self.places: dict[str, snnet.FakeKernel | snnet.Guest] = {}
+        self.places: dict[str, snnet.FakeKernel | FakeGuest] = {}
         for host, address in {**WIRE, "outside": OUTSIDE}.items():
             kernel = self.fabric.add_host(host, address)
             self.places[host] = kernel
@@ -84,7 +85,7 @@ class Fake:
         for guest in network.guests:
             self.places[guest.name] = self._attach(guest)
 
-    def _attach(self, guest: Guest) -> snnet.Guest:
+    def _attach(self, guest: Guest) -> FakeGuest:
         kernel = self.places[guest.host]
         assert isinstance(kernel, snnet.FakeKernel)
         assert isinstance(link(kernel, guest.link), Veth)

@@ -209,10 +209,15 @@ def test_addresses_that_fit_no_endpoint(host: Host, address: str, said: str) -> 
 
 def test_ports_are_published_elsewhere(host: Host) -> None:
     host.network()
-    options = {"com.docker.network.portmap": [{"Proto": 6, "Port": 80, "HostPort": 80}]}
+    options: dict[str, Any] = {
+        "com.docker.network.portmap": [{"Proto": 6, "Port": 80, "HostPort": 80}]
+    }
     with pytest.raises(Refused, match=r"leave out -p, .*add_port_forward"):
         host.client.create_endpoint(NETWORK, ENDPOINT, "10.1.0.9/24", **options)
-    exposed = {"com.docker.network.portmap": [], "com.docker.network.endpoint.exposedports": [{}]}
+    exposed: dict[str, Any] = {
+        "com.docker.network.portmap": [],
+        "com.docker.network.endpoint.exposedports": [{}],
+    }
     host.client.create_endpoint(NETWORK, ENDPOINT, "10.1.0.9/24", **exposed)
 
 

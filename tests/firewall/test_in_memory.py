@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -75,8 +76,8 @@ class PaperRig(Rig):
 class InMemory(IdentityTests, BatchTests):
     """What is about single rules and batches; threads at work at once are the kernel's."""
 
-    test_threads_and_drivers_at_once = None
-    test_one_of_many_threads_wins = None
+    test_threads_and_drivers_at_once: Any = None
+    test_one_of_many_threads_wins: Any = None
 
 
 class TestIptables(InMemory):

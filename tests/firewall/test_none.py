@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from snnet.contract import Add, BridgeAccept, ExternalForward, Remove, Unsupported
+from snnet.contract import Add, BridgeAccept, ExternalForward, Operation, Remove, Unsupported
 from snnet.firewall.none import NoFirewall
 from snnet.system.host import RealHost
 
@@ -30,7 +30,7 @@ def test_finds_nothing(firewall: NoFirewall) -> None:
 
 
 def test_applies_nothing(firewall: NoFirewall) -> None:
-    operations = [Add(_FORWARD), Remove(_ACCEPT)]
+    operations: list[Operation] = [Add(_FORWARD), Remove(_ACCEPT)]
     outcome = firewall.apply(operations)
     assert outcome.done == set()
     assert list(outcome.errors) == [0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Network, ip_address
 
 import pytest
 
@@ -32,7 +32,7 @@ def test_the_first_vnic_of_a_subnet_brings_bridge_tunnel_and_an_event(world: Wor
         type=ADD,
         cnci_ip=ip_address("192.0.2.101"),
         cn_ip=ip_address("192.0.2.11"),
-        subnet=ip_network("10.1.0.0/24"),
+        subnet=IPv4Network("10.1.0.0/24"),
         tenant_id="t1",
         subnet_id="s1",
         concentrator_id="cnci-1",
@@ -114,7 +114,9 @@ def test_container_events_count_the_subnets_containers(world: World) -> None:
     first = node.create_vnic(container(9)).container_info
     assert first is not None
     assert (first.event, str(first.gateway)) == (event.ADD, "10.1.0.1")
-    assert first.subnet_id == first.bridge == node.topology().subnets[0].bridge.name
+    bridge = node.topology().subnets[0].bridge
+    assert bridge is not None
+    assert first.subnet_id == first.bridge == bridge.name
     infos = [node.create_vnic(container(number)).container_info for number in (9, 10)]
     assert [info and info.event for info in infos] == [event.INFO, event.INFO]
     assert node.destroy_vnic(container(9)).container_info is None

@@ -232,6 +232,7 @@ def test_what_is_malformed_touches_nothing(
     ],
 )
 def test_a_subnet_is_checked_when_it_is_made(given: dict[str, Any], field: str) -> None:
+    values: dict[str, Any] = {"cidrs": ONE, "key": 7}
     with pytest.raises(snnet.InvalidRequest) as caught:
-        snnet.Subnet(**{"cidrs": ONE, "key": 7} | given)
+        snnet.Subnet(**values | given)
     assert caught.value.field == field

@@ -9,6 +9,8 @@ import signal
 import stat
 import threading
 import time
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -23,7 +25,7 @@ def runtime(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def host(runtime: Path):
+def host(runtime: Path) -> Iterator[RealHost]:
     host = RealHost(owner="cn:cn-1", runtime=runtime)
     yield host
     host.close()
@@ -253,7 +255,7 @@ def test_never_two_at_once(runtime: Path) -> None:
     assert most == [1] * 30
 
 
-def _claim_and_fork(runtime: Path, pipe) -> None:
+def _claim_and_fork(runtime: Path, pipe: Connection) -> None:
     host = RealHost(owner="cn:cn-1", runtime=runtime)
     with host.claim(0):
         child = os.fork()

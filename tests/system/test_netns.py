@@ -6,7 +6,9 @@ import fcntl
 import os
 import subprocess
 import threading
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +17,7 @@ from snnet.system.netns import in_netns, is_current, netns_id, open_netns
 
 
 @pytest.fixture
-def fd(netns: str):
+def fd(netns: str) -> Iterator[int]:
     fd = open_netns(netns)
     yield fd
     os.close(fd)
@@ -49,7 +51,7 @@ def test_the_callers_own_namespace_needs_no_privilege() -> None:
         (b"bytes", "got bytes"),
     ],
 )
-def test_what_is_no_namespace_is_an_invalid_request(ref, words: str) -> None:
+def test_what_is_no_namespace_is_an_invalid_request(ref: Any, words: str) -> None:
     with pytest.raises(InvalidRequest, match=words) as caught:
         open_netns(ref)
     assert caught.value.field == "netns"

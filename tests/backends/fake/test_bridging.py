@@ -18,14 +18,14 @@ def kernel() -> FakeKernel:
     return FakeKernel()
 
 
-def test_a_master_must_be_there_and_a_bridge(kernel: FakeKernel):
+def test_a_master_must_be_there_and_a_bridge(kernel: FakeKernel) -> None:
     add(kernel, bridge("b0"), tap("t0"))
     assert refusal(kernel, Add(tap("t1", "nowhere"))) == "ENODEV"
     assert refusal(kernel, Add(tap("t1", "t0"))) == "EOPNOTSUPP"
     assert refusal(kernel, Add(tap("t1", "lo"))) == "EOPNOTSUPP"
 
 
-def test_what_no_bridge_takes(kernel: FakeKernel):
+def test_what_no_bridge_takes(kernel: FakeKernel) -> None:
     add(kernel, bridge("b0"))
     assert refusal(kernel, Add(bridge("b1", master="b0"))) == "ELOOP"
     lo = link(kernel, "lo")
@@ -34,7 +34,7 @@ def test_what_no_bridge_takes(kernel: FakeKernel):
     assert refusal(kernel, Add(gre)) == "EINVAL"
 
 
-def test_1023_ports(kernel: FakeKernel):
+def test_1023_ports(kernel: FakeKernel) -> None:
     add(kernel, bridge("b0", mac="02:00:00:00:00:01", mtu=1500), bridge("b1"))
     add(kernel, *(tap(f"t{number}", "b0") for number in range(1023)))
     assert refusal(kernel, Add(tap("more", "b0"))) == "EXFULL"
@@ -45,7 +45,7 @@ def test_1023_ports(kernel: FakeKernel):
     do(kernel, Change(replace(found, master="b0"), found))
 
 
-def test_mtu_follows_the_smallest_port(kernel: FakeKernel):
+def test_mtu_follows_the_smallest_port(kernel: FakeKernel) -> None:
     add(kernel, bridge("b0"), tap("t0", "b0", mtu=1450), tap("t1", "b0", mtu=1400))
     assert link(kernel, "b0").mtu == 1400
     found = link(kernel, "t1")
@@ -58,7 +58,7 @@ def test_mtu_follows_the_smallest_port(kernel: FakeKernel):
 
 
 @pytest.mark.parametrize("at_creation", [True, False])
-def test_mtu_that_was_set_stays(kernel: FakeKernel, at_creation: bool):
+def test_mtu_that_was_set_stays(kernel: FakeKernel, at_creation: bool) -> None:
     add(kernel, bridge("b0", mtu=1458 if at_creation else None))
     if not at_creation:
         found = link(kernel, "b0")
@@ -67,7 +67,7 @@ def test_mtu_that_was_set_stays(kernel: FakeKernel, at_creation: bool):
     assert link(kernel, "b0").mtu == 1458
 
 
-def test_mac_follows_the_lowest_port(kernel: FakeKernel):
+def test_mac_follows_the_lowest_port(kernel: FakeKernel) -> None:
     add(
         kernel,
         bridge("b0"),
@@ -84,13 +84,13 @@ def test_mac_follows_the_lowest_port(kernel: FakeKernel):
     do(kernel, Change(replace(found, alias="still ours"), found))
 
 
-def test_mac_that_was_set_stays(kernel: FakeKernel):
+def test_mac_that_was_set_stays(kernel: FakeKernel) -> None:
     add(kernel, bridge("b0", mac="02:00:00:00:00:77"))
     add(kernel, tap("t0", "b0", mac="00:00:00:00:00:09"))
     assert link(kernel, "b0").mac == "02:00:00:00:00:77"
 
 
-def test_a_port_moves_from_bridge_to_bridge(kernel: FakeKernel):
+def test_a_port_moves_from_bridge_to_bridge(kernel: FakeKernel) -> None:
     add(kernel, bridge("b0"), bridge("b1"), tap("t0", "b0", mtu=1400))
     found = link(kernel, "t0")
     do(kernel, Change(replace(found, master="b1"), found))

@@ -8,7 +8,7 @@ from ipaddress import IPv4Network
 import pytest
 
 from snnet.backends.fake import Fabric, FakeDhcp
-from snnet.contract import Change, InvalidRequest, Link, Remove, Sysctl, Tap, Veth
+from snnet.contract import Change, DhcpScope, InvalidRequest, Link, Remove, Sysctl, Tap, Veth
 
 from .steps import add, address, bridge, do, link, remove, route, tap
 from .topology import DataCenter, two_nodes
@@ -17,7 +17,7 @@ from .topology import DataCenter, two_nodes
 
 
 @pytest.mark.parametrize("net", ["192.0.2.{}/24", "2001:db8::{}/64"])
-def test_hosts_on_one_wire(net: str):
+def test_hosts_on_one_wire(net: str) -> None:
     fabric = Fabric()
     a, b = (fabric.add_host(f"h{number}", net.format(number)) for number in (1, 2))
     assert fabric.ping(a, b)
@@ -32,7 +32,7 @@ def test_hosts_on_one_wire(net: str):
     ]
 
 
-def test_explain_tells_each_hop_there_and_back():
+def test_explain_tells_each_hop_there_and_back() -> None:
     fabric = Fabric()
     a, b = (fabric.add_host(f"h{number}", f"192.0.2.{number}/24") for number in (1, 2))
     assert fabric.explain(a, b).splitlines() == [
@@ -56,7 +56,7 @@ def test_explain_tells_each_hop_there_and_back():
     ]
 
 
-def test_what_does_not_fit_the_mtu_is_dropped():
+def test_what_does_not_fit_the_mtu_is_dropped() -> None:
     fabric = Fabric()
     a, b = fabric.add_host("a", "192.0.2.1/24"), fabric.add_host("b", "192.0.2.2/24", mtu=1400)
     assert fabric.ping(a, b, size=1372)
@@ -65,7 +65,7 @@ def test_what_does_not_fit_the_mtu_is_dropped():
     assert "1401 bytes to 192.0.2.1 do not fit" in fabric.explain(b, a, size=1373)
 
 
-def test_a_host_without_an_address():
+def test_a_host_without_an_address() -> None:
     fabric = Fabric()
     a, b = fabric.add_host("a", "192.0.2.1/24"), fabric.add_host("b", None)
     assert not fabric.ping(a, b)
@@ -77,7 +77,7 @@ def test_a_host_without_an_address():
 
 @pytest.mark.parametrize("version", [4, 6])
 @pytest.mark.parametrize("tunnel", ["gre", "vxlan", "geneve"])
-def test_guests_reach_each_other_and_the_gateway(tunnel: str, version: int):
+def test_guests_reach_each_other_and_the_gateway(tunnel: str, version: int) -> None:
     center, one, two = two_nodes(tunnel, version)
     fabric = center.fabric
     a, b = center.guest(one, "10.1.0.9"), center.guest(two, "10.1.0.10")
@@ -90,7 +90,7 @@ def test_guests_reach_each_other_and_the_gateway(tunnel: str, version: int):
     assert not fabric.ping(a, "10.1.0.77")
 
 
-def test_explain_names_links_tunnels_and_hosts():
+def test_explain_names_links_tunnels_and_hosts() -> None:
     center, one, two = two_nodes()
     a, b = center.guest(one, "10.1.0.9"), center.guest(two, "10.1.0.10")
     there = center.fabric.explain(a, b).splitlines()
@@ -114,7 +114,7 @@ def test_explain_names_links_tunnels_and_hosts():
     )
 
 
-def test_tunnels_with_different_keys_do_not_meet():
+def test_tunnels_with_different_keys_do_not_meet() -> None:
     center = DataCenter()
     node = center.host("cn-1", 11)
     center.subnet_at_cnci()
@@ -126,7 +126,7 @@ def test_tunnels_with_different_keys_do_not_meet():
 
 
 @pytest.mark.parametrize("name", ["to7", "br7", "t7x9"])
-def test_a_link_that_is_down_is_named(name: str):
+def test_a_link_that_is_down_is_named(name: str) -> None:
     center, one, _ = two_nodes()
     guest = center.guest(one, "10.1.0.9")
     assert center.fabric.ping(guest, "10.1.0.1")
@@ -137,7 +137,7 @@ def test_a_link_that_is_down_is_named(name: str):
         assert f"{name} on cn-1: the " in center.fabric.explain(guest, "10.1.0.1")
 
 
-def test_tenants_with_the_same_addresses_never_mix():
+def test_tenants_with_the_same_addresses_never_mix() -> None:
     center, one, two = two_nodes()
     center.subnet_at_cnci(8)
     center.spoke(one, 11, 8)
@@ -156,7 +156,7 @@ def test_tenants_with_the_same_addresses_never_mix():
     assert told.endswith("not answered by guest 10.1.0.10 but by guest 10.1.0.10")
 
 
-def test_the_host_end_must_not_have_the_guests_mac():
+def test_the_host_end_must_not_have_the_guests_mac() -> None:
     center, one, two = two_nodes()
     a, b = center.guest(one, "10.1.0.9"), center.guest(two, "10.1.0.10")
     found = link(one, "t7x9")
@@ -167,7 +167,7 @@ def test_the_host_end_must_not_have_the_guests_mac():
     )
 
 
-def test_a_loop_of_bridges_ends():
+def test_a_loop_of_bridges_ends() -> None:
     center, one, _ = two_nodes()
     guest = center.guest(one, "10.1.0.9")
     add(
@@ -184,7 +184,7 @@ def test_a_loop_of_bridges_ends():
     )
 
 
-def test_a_tunnel_into_itself_ends():
+def test_a_tunnel_into_itself_ends() -> None:
     center, one, _ = two_nodes()
     guest = center.guest(one, "10.1.0.9")
     add(one, address("192.0.2.9/32", "br7"), route("192.0.2.10/32", "br7"))
@@ -194,7 +194,7 @@ def test_a_tunnel_into_itself_ends():
 # -- guests ------------------------------------------------------------------------------
 
 
-def test_a_container_has_the_peer_as_its_own():
+def test_a_container_has_the_peer_as_its_own() -> None:
     center, one, two = two_nodes()
     vnic = center.container(one, "10.1.0.9")
     before = one.to_text()
@@ -208,7 +208,7 @@ def test_a_container_has_the_peer_as_its_own():
     assert center.fabric.ping(center.fabric.attach(one, vnic), other)
 
 
-def test_a_vnic_made_anew_has_lost_its_guest():
+def test_a_vnic_made_anew_has_lost_its_guest() -> None:
     center, one, _ = two_nodes()
     vnic = center.vm(one, "10.1.0.9")
     guest = center.fabric.attach(one, vnic)
@@ -226,7 +226,7 @@ def test_a_vnic_made_anew_has_lost_its_guest():
     assert center.fabric.ping(anew, "10.1.0.1")
 
 
-def test_a_guest_that_moved_is_found_again():
+def test_a_guest_that_moved_is_found_again() -> None:
     center, one, two = two_nodes()
     moving, other = center.guest(one, "10.1.0.9"), center.guest(one, "10.1.0.10")
     assert center.fabric.ping(other, moving)
@@ -236,7 +236,7 @@ def test_a_guest_that_moved_is_found_again():
     assert center.fabric.ping(other, center.guest(two, "10.1.0.9"))
 
 
-def test_what_a_guest_is_given_beside_its_vnic():
+def test_what_a_guest_is_given_beside_its_vnic() -> None:
     center, one, _ = two_nodes()
     vnic = center.vm(one, "10.1.0.9")
     guest = center.fabric.attach(one, vnic, address="10.1.0.99/24", gateway="10.1.0.7", name="g")
@@ -245,7 +245,7 @@ def test_what_a_guest_is_given_beside_its_vnic():
     assert "route 0.0.0.0/0 via 10.1.0.7 dev eth0" in guest.kernel.to_text()
 
 
-def test_requests_that_make_no_sense():
+def test_requests_that_make_no_sense() -> None:
     center, one, _ = two_nodes()
     fabric, vnic = center.fabric, center.vm(one, "10.1.0.9")
     with pytest.raises(InvalidRequest, match="no link"):
@@ -270,7 +270,7 @@ def test_requests_that_make_no_sense():
 
 
 @pytest.mark.parametrize("tunnel", ["gre", "vxlan"])
-def test_a_lease_through_the_tunnel(tunnel: str):
+def test_a_lease_through_the_tunnel(tunnel: str) -> None:
     center, one, two = two_nodes(tunnel)
     center.serve()
     guest = center.guest(one, "10.1.0.9", dhcp=True)
@@ -284,7 +284,7 @@ def test_a_lease_through_the_tunnel(tunnel: str):
     assert "DHCP OFFER for 02:00:0a:01:00:09: 10.1.0.9" in told
 
 
-def test_an_unknown_mac_gets_no_lease():
+def test_an_unknown_mac_gets_no_lease() -> None:
     center, one, _ = two_nodes()
     center.serve()
     vnic = replace(center.vm(one, "10.1.0.9"), mac="02:00:00:00:00:01")
@@ -295,7 +295,7 @@ def test_an_unknown_mac_gets_no_lease():
     assert "br7 on cnci: DHCP: no entry for 02:00:00:00:00:01" in guest.explain_lease()
 
 
-def test_no_lease_without_a_scope_and_one_once_it_is_there():
+def test_no_lease_without_a_scope_and_one_once_it_is_there() -> None:
     center, one, _ = two_nodes()
     guest = center.guest(one, "10.1.0.9", dhcp=True)
     assert guest.lease is None
@@ -303,7 +303,8 @@ def test_no_lease_without_a_scope_and_one_once_it_is_there():
     center.serve()
     assert guest.renew() is not None
     dhcp, scope = FakeDhcp(center.cnci), center.cnci.state.nouns["dhcp", "br7"]
-    do(dhcp, Change(replace(scope, running=False), scope))  # type: ignore[arg-type]
+    assert isinstance(scope, DhcpScope)
+    do(dhcp, Change(replace(scope, running=False), scope))
     assert guest.renew() is None
     assert "br7 on cnci: DHCP: the server is stopped" in guest.explain_lease()
     do(dhcp, Change(scope, dhcp.find(scope)))  # type: ignore[arg-type]
@@ -315,7 +316,7 @@ def test_no_lease_without_a_scope_and_one_once_it_is_there():
 # -- routing --------------------------------------------------------------------------------
 
 
-def test_between_subnets_of_a_tenant_through_the_concentrator():
+def test_between_subnets_of_a_tenant_through_the_concentrator() -> None:
     center, one, two = two_nodes()
     other = IPv4Network("10.2.0.0/24")
     center.subnet_at_cnci(9, other)
@@ -330,7 +331,7 @@ def test_between_subnets_of_a_tenant_through_the_concentrator():
     assert "br7 on cnci: no route to 10.3.0.1" in center.fabric.explain(a, "10.3.0.1")
 
 
-def test_a_routing_loop_ends_with_the_ttl():
+def test_a_routing_loop_ends_with_the_ttl() -> None:
     center, one, two = two_nodes()
     for kernel, via in ((one, "192.0.2.12"), (two, "192.0.2.11")):
         center.forward(kernel)
@@ -342,7 +343,7 @@ def test_a_routing_loop_ends_with_the_ttl():
     )
 
 
-def test_nobody_else_may_use_our_address():
+def test_nobody_else_may_use_our_address() -> None:
     fabric = Fabric()
     a, b = fabric.add_host("a", "192.0.2.1/24"), fabric.add_host("b", "192.0.2.2/24")
     add(b, tap("t0"), address("192.0.2.1/32", "t0"))
@@ -350,7 +351,7 @@ def test_nobody_else_may_use_our_address():
     assert "has a source address of this host" in fabric.explain(a, b)
 
 
-def test_many_hosts_are_practical():
+def test_many_hosts_are_practical() -> None:
     fabric = Fabric()
     hosts = [
         fabric.add_host(f"h{number}", f"10.0.{number // 250}.{number % 250 + 1}/16")

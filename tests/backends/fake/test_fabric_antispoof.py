@@ -45,7 +45,7 @@ def dhcp(source: IPv4Address, ports: tuple[int, int]) -> Packet:
     return Packet(source, IPv4Address("255.255.255.255"), Udp(*ports, Dhcp("DISCOVER", MAC)))
 
 
-PASSING = [
+PASSING: list[Arp | Packet] = [
     echo(),
     echo(OWN6, ip_address("2001:db8::1")),
     Arp(True, OWN, MAC, GATEWAY),
@@ -77,12 +77,12 @@ def book(*rules: AntiSpoof) -> Rulebook:
 
 
 @pytest.mark.parametrize("payload", PASSING, ids=str)
-def test_what_a_guest_may_say(payload: Arp | Packet):
+def test_what_a_guest_may_say(payload: Arp | Packet) -> None:
     assert frame_refused(book(rule()), "t7x9", Frame(MAC, BROADCAST, payload)) is None
 
 
 @pytest.mark.parametrize(("payload", "why"), REFUSED, ids=str)
-def test_what_it_may_not(payload: Arp | Packet, why: str):
+def test_what_it_may_not(payload: Arp | Packet, why: str) -> None:
     frame = Frame(MAC, BROADCAST, payload)
     refused = frame_refused(book(rule()), "t7x9", frame)
     assert refused is not None
@@ -92,20 +92,20 @@ def test_what_it_may_not(payload: Arp | Packet, why: str):
     assert frame_refused(book(rule(bridged=False)), "t7x9", frame) is None
 
 
-def test_every_frame_has_the_guests_mac():
+def test_every_frame_has_the_guests_mac() -> None:
     for payload in PASSING:
         refused = frame_refused(book(rule()), "t7x9", Frame(OTHER_MAC, BROADCAST, payload))
         assert refused is not None
         assert refused[1] == "the frame is from 02:00:0a:01:00:0a"
 
 
-def test_the_rules_of_all_owners_hold():
+def test_the_rules_of_all_owners_hold() -> None:
     both = book(rule(owner="x", addresses=(OWN, OTHER)), rule(owner="y"))
     assert frame_refused(both, "t7x9", Frame(MAC, BROADCAST, echo(OTHER))) is not None
     assert frame_refused(both, "t7x9", Frame(MAC, BROADCAST, echo())) is None
 
 
-def test_on_a_routed_link_only_packets_are_looked_at():
+def test_on_a_routed_link_only_packets_are_looked_at() -> None:
     rules = book(rule(bridged=False))
 
     def refused(link: str, frame: Frame, rules: Rulebook = rules) -> bool:
@@ -122,7 +122,7 @@ def test_on_a_routed_link_only_packets_are_looked_at():
 # -- in the fabric ------------------------------------------------------------------------
 
 
-def test_a_guest_at_a_bridge_port():
+def test_a_guest_at_a_bridge_port() -> None:
     center, one, two = two_nodes()
     center.serve()
     add(FakeFirewall(one), rule())
@@ -134,7 +134,7 @@ def test_a_guest_at_a_bridge_port():
     assert center.fabric.connect(other, guest, "tcp", 22)
 
 
-def test_a_guest_that_takes_the_address_of_another():
+def test_a_guest_that_takes_the_address_of_another() -> None:
     center, one, two = two_nodes()
     add(FakeFirewall(one), rule())
     vnic = center.vm(one, "10.1.0.9")
@@ -150,7 +150,7 @@ def test_a_guest_that_takes_the_address_of_another():
     assert not center.fabric.ping(other, liar)
 
 
-def test_a_lie_is_not_learned():
+def test_a_lie_is_not_learned() -> None:
     """The hook is before the bridge's table: nobody's frames are drawn to the liar."""
     center, one, _ = two_nodes()
     add(FakeFirewall(one), rule(mac="02:00:00:00:00:99"))
@@ -160,7 +160,7 @@ def test_a_lie_is_not_learned():
     assert not [mac for _, _, mac in learned if mac == MAC]
 
 
-def test_a_guest_on_a_routed_link():
+def test_a_guest_on_a_routed_link() -> None:
     at = gateway()
     add(at.host, Tap(name="r0", proxy_arp=True), route("10.9.0.9/32", "r0"))
     add(at.host, route("0.0.0.0/0", "eth1", "203.0.113.99"))

@@ -25,7 +25,7 @@ def two_hosts(fabric: Fabric, net: str = "192.0.2.{}/24") -> list[FakeKernel]:
 
 @pytest.mark.parametrize("protocol", ["tcp", "udp", "sctp"])
 @pytest.mark.parametrize("net", ["192.0.2.{}/24", "2001:db8::{}/64"])
-def test_a_connection_needs_a_listener(fabric: Fabric, net: str, protocol: str):
+def test_a_connection_needs_a_listener(fabric: Fabric, net: str, protocol: str) -> None:
     a, b = two_hosts(fabric, net)
     assert not fabric.connect(a, b, protocol, 80)
     assert fabric.explain(a, b, protocol=protocol, port=80).splitlines()[-2:] == [
@@ -42,7 +42,7 @@ def test_a_connection_needs_a_listener(fabric: Fabric, net: str, protocol: str):
     assert fabric.connect(a, b, protocol, 81)
 
 
-def test_explain_tells_the_connection_there_and_back(fabric: Fabric):
+def test_explain_tells_the_connection_there_and_back(fabric: Fabric) -> None:
     a, b = two_hosts(fabric)
     fabric.listen(b, "tcp", 80)
     assert fabric.explain(a, b, protocol="tcp", port=80).splitlines() == [
@@ -60,7 +60,7 @@ def test_explain_tells_the_connection_there_and_back(fabric: Fabric):
     ]
 
 
-def test_guests_listen_everywhere_until_they_are_told_where(fabric: Fabric):
+def test_guests_listen_everywhere_until_they_are_told_where(fabric: Fabric) -> None:
     center, one, two = two_nodes()
     a, b = center.guest(one, "10.1.0.9"), center.guest(two, "10.1.0.10")
     for protocol in ("tcp", "udp", "sctp"):
@@ -71,7 +71,7 @@ def test_guests_listen_everywhere_until_they_are_told_where(fabric: Fabric):
     assert not center.fabric.connect(a, b, "udp", 22)
 
 
-def test_who_was_reached_and_by_whom(fabric: Fabric):
+def test_who_was_reached_and_by_whom(fabric: Fabric) -> None:
     a, b = two_hosts(fabric)
     assert fabric.connected(a, b, "tcp", 80) is None
     fabric.listen(b, "tcp", 80)
@@ -85,7 +85,7 @@ def test_who_was_reached_and_by_whom(fabric: Fabric):
     assert (found.station, str(found.source)) == ("h1", "192.0.2.2")
 
 
-def test_another_with_the_same_address_does_not_count(fabric: Fabric):
+def test_another_with_the_same_address_does_not_count(fabric: Fabric) -> None:
     a, b = two_hosts(fabric)
     fabric.listen(b, "tcp", 80)
     c = FakeKernel("c")
@@ -98,7 +98,7 @@ def test_another_with_the_same_address_does_not_count(fabric: Fabric):
     assert not fabric.connect(a, d, "tcp", 80)
 
 
-def test_an_answer_from_elsewhere_opens_nothing(fabric: Fabric):
+def test_an_answer_from_elsewhere_opens_nothing(fabric: Fabric) -> None:
     """A router that redirects and does not take the answer back would do this."""
     a, b = two_hosts(fabric)
     router = fabric.add_host("r", "192.0.2.9/24")
@@ -130,7 +130,7 @@ def test_an_answer_from_elsewhere_opens_nothing(fabric: Fabric):
         ("tcp", None, "port"),
     ],
 )
-def test_what_is_no_connection(fabric: Fabric, protocol: str, port: int, field: str):
+def test_what_is_no_connection(fabric: Fabric, protocol: str, port: int, field: str) -> None:
     a, b = two_hosts(fabric)
     for ask in (
         lambda: fabric.connect(a, b, protocol, port),
@@ -149,7 +149,7 @@ def test_what_is_no_connection(fabric: Fabric, protocol: str, port: int, field: 
 # -- further uplinks -----------------------------------------------------------------------
 
 
-def test_a_host_with_two_uplinks_on_the_wire(fabric: Fabric):
+def test_a_host_with_two_uplinks_on_the_wire(fabric: Fabric) -> None:
     host, inside = two_hosts(fabric)
     host.add_uplink("eth1", "203.0.113.1/24")
     outside = fabric.add_host("outside", "203.0.113.99/24")
@@ -167,7 +167,7 @@ def test_a_host_with_two_uplinks_on_the_wire(fabric: Fabric):
     assert fabric.ping(inside, outside)
 
 
-def test_an_uplink_made_anew_is_plugged_in_anew(fabric: Fabric):
+def test_an_uplink_made_anew_is_plugged_in_anew(fabric: Fabric) -> None:
     host, other = two_hosts(fabric)
     fabric.plug(host, host.add_uplink("v0", None, kind="veth").name)
     remove(host, link(host, "v0"))
@@ -181,7 +181,7 @@ def test_an_uplink_made_anew_is_plugged_in_anew(fabric: Fabric):
     assert not fabric.ping(other, "198.51.100.1")
 
 
-def test_what_cannot_be_plugged_in(fabric: Fabric):
+def test_what_cannot_be_plugged_in(fabric: Fabric) -> None:
     host, _ = two_hosts(fabric)
     add(host, bridge("br0"), tap("t0"))
     for name in ("nowhere", "lo", "br0", "t0"):

@@ -33,13 +33,13 @@ def at() -> Gateway:
     return gateway()
 
 
-def test_without_rules_everything_is_routed(at: Gateway):
+def test_without_rules_everything_is_routed(at: Gateway) -> None:
     for source, target in ((at.a, at.c), (at.a, at.world), (at.world, at.a)):
         assert at.center.fabric.ping(source, target)
         assert at.center.fabric.connect(source, target, "tcp", 80)
 
 
-def test_rules_about_others_change_nothing(at: Gateway):
+def test_rules_about_others_change_nothing(at: Gateway) -> None:
     at.rules(Zone(zone="z"), ZoneLink(link="br99", zone="z"), BridgeAccept(bridge="br98"))
     at.rules(HostIsolation(link="br97"))
     for source, target in ((at.a, at.c), (at.world, at.a), (at.a, "10.1.0.1")):
@@ -49,14 +49,14 @@ def test_rules_about_others_change_nothing(at: Gateway):
 # -- zones ---------------------------------------------------------------------------
 
 
-def test_links_of_one_zone_reach_each_other(at: Gateway):
+def test_links_of_one_zone_reach_each_other(at: Gateway) -> None:
     at.zone("br7", "br8")
     assert at.center.fabric.ping(at.a, at.c)
     assert at.center.fabric.ping(at.c, at.a)
     assert at.center.fabric.ping(at.a, at.b)
 
 
-def test_another_link_is_out_of_reach_from_a_zone(at: Gateway):
+def test_another_link_is_out_of_reach_from_a_zone(at: Gateway) -> None:
     at.zone("br7")
     for target in (at.c, at.world):
         assert not at.center.fabric.ping(at.a, target)
@@ -67,7 +67,7 @@ def test_another_link_is_out_of_reach_from_a_zone(at: Gateway):
     ) in told
 
 
-def test_nobody_else_opens_connections_into_a_zone(at: Gateway):
+def test_nobody_else_opens_connections_into_a_zone(at: Gateway) -> None:
     at.zone("br7")
     for source in (at.c, at.world):
         assert not at.center.fabric.ping(source, at.a)
@@ -77,20 +77,20 @@ def test_nobody_else_opens_connections_into_a_zone(at: Gateway):
     ) in at.center.fabric.explain(at.world, at.a)
 
 
-def test_two_zones_do_not_meet(at: Gateway):
+def test_two_zones_do_not_meet(at: Gateway) -> None:
     at.zone("br7", name="y", networks="10.2.0.0/24")
     at.zone("br8", name="z", networks="10.1.0.0/24")
     assert not at.center.fabric.ping(at.a, at.c)  # that of the sender decides
     assert not at.center.fabric.ping(at.c, at.a)
 
 
-def test_zones_of_two_owners_are_two(at: Gateway):
+def test_zones_of_two_owners_are_two(at: Gateway) -> None:
     at.zone("br7", owner="x")
     at.zone("br8", owner="y")
     assert not at.center.fabric.ping(at.a, at.c)
 
 
-def test_another_owners_rules_open_no_zone(at: Gateway):
+def test_another_owners_rules_open_no_zone(at: Gateway) -> None:
     at.zone("br7", owner="x")
     at.rules(*(replace(rule, owner="y") for rule in external("br7")))  # type: ignore[call-arg]
     at.rules(replace(public(), owner="y"))
@@ -102,13 +102,13 @@ def test_another_owners_rules_open_no_zone(at: Gateway):
     assert at.center.fabric.ping(at.b, at.world)
 
 
-def test_the_host_itself_is_in_no_zone(at: Gateway):
+def test_the_host_itself_is_in_no_zone(at: Gateway) -> None:
     at.zone("br7")
     assert at.center.fabric.ping(at.host, at.a)
     assert at.center.fabric.ping(at.a, "10.1.0.1")
 
 
-def test_networks_of_a_zone_may_come_from_any_link(at: Gateway):
+def test_networks_of_a_zone_may_come_from_any_link(at: Gateway) -> None:
     at.zone("br7", networks="192.0.2.0/24 203.0.113.99/32")
     assert at.center.fabric.ping(at.world, at.a)
     assert not at.center.fabric.ping(at.c, at.a)
@@ -119,7 +119,7 @@ def test_networks_of_a_zone_may_come_from_any_link(at: Gateway):
     assert at.center.fabric.ping(at.c, at.a)
 
 
-def test_out_of_a_zone_by_an_external_forward_and_back_only_answers(at: Gateway):
+def test_out_of_a_zone_by_an_external_forward_and_back_only_answers(at: Gateway) -> None:
     at.zone("br7", "br8")
     at.rules(*external("br7"))
     assert at.center.fabric.ping(at.a, at.world)
@@ -128,7 +128,7 @@ def test_out_of_a_zone_by_an_external_forward_and_back_only_answers(at: Gateway)
     assert not at.center.fabric.ping(at.world, at.a)
 
 
-def test_an_external_forward_without_masquerade_is_none(at: Gateway):
+def test_an_external_forward_without_masquerade_is_none(at: Gateway) -> None:
     at.zone("br7")
     at.rules(ExternalForward(device="eth1", bridge="br7"))
     assert not at.center.fabric.ping(at.a, at.world)
@@ -138,13 +138,13 @@ def test_an_external_forward_without_masquerade_is_none(at: Gateway):
     assert at.center.fabric.ping(at.a, at.world)
 
 
-def test_masquerade_alone_lets_nothing_out_of_a_zone(at: Gateway):
+def test_masquerade_alone_lets_nothing_out_of_a_zone(at: Gateway) -> None:
     at.zone("br7")
     at.rules(Masquerade(device="eth1"))
     assert not at.center.fabric.ping(at.a, at.world)
 
 
-def test_a_public_address_is_a_way_out_for_its_guest_by_its_device(at: Gateway):
+def test_a_public_address_is_a_way_out_for_its_guest_by_its_device(at: Gateway) -> None:
     at.zone("br7")
     values = {"public": IPv4Address("203.0.113.5"), "internal": IPv4Address("10.1.0.9")}
     at.rules(PublicIp(device="eth0", **values))  # type: ignore[arg-type]
@@ -160,7 +160,7 @@ def test_a_public_address_is_a_way_out_for_its_guest_by_its_device(at: Gateway):
 
 
 @pytest.mark.parametrize("shown", ["1", "0"])
-def test_ports_of_a_bridge_reach_each_other(at: Gateway, shown: str):
+def test_ports_of_a_bridge_reach_each_other(at: Gateway, shown: str) -> None:
     name = "net.bridge.bridge-nf-call-iptables"
     do(at.host, Change(Sysctl(name=name, value=shown), Sysctl(name=name, value="1")))
     at.rules(BridgeAccept(bridge="br7"))
@@ -169,7 +169,9 @@ def test_ports_of_a_bridge_reach_each_other(at: Gateway, shown: str):
 
 
 @pytest.mark.parametrize("shown", ["1", "0"])
-def test_connections_of_bridged_frames_are_known_where_ip_sees_them(at: Gateway, shown: str):
+def test_connections_of_bridged_frames_are_known_where_ip_sees_them(
+    at: Gateway, shown: str
+) -> None:
     """Asked through the bridge's ports, answered through the host."""
     name = "net.bridge.bridge-nf-call-iptables"
     do(at.host, Change(Sysctl(name=name, value=shown), Sysctl(name=name, value="1")))
@@ -183,7 +185,7 @@ def test_connections_of_bridged_frames_are_known_where_ip_sees_them(at: Gateway,
     assert at.center.fabric.ping(at.a, "10.1.0.99") is (shown == "1")
 
 
-def test_nothing_is_routed_from_such_a_bridge_or_to_it(at: Gateway):
+def test_nothing_is_routed_from_such_a_bridge_or_to_it(at: Gateway) -> None:
     at.rules(BridgeAccept(bridge="br7"))
     assert not at.center.fabric.ping(at.a, at.c)
     assert not at.center.fabric.ping(at.c, at.a)
@@ -192,14 +194,14 @@ def test_nothing_is_routed_from_such_a_bridge_or_to_it(at: Gateway):
     assert f"br8 {why} to it" in at.center.fabric.explain(at.c, at.a)
 
 
-def test_that_comes_before_zones_and_before_answers(at: Gateway):
+def test_that_comes_before_zones_and_before_answers(at: Gateway) -> None:
     at.rules(BridgeAccept(bridge="br7"), *external("br7"))
     at.zone("br7", "br8")
     assert not at.center.fabric.ping(at.a, at.c)
     assert not at.center.fabric.ping(at.a, at.world)
 
 
-def test_a_tenant_through_accepting_bridges():
+def test_a_tenant_through_accepting_bridges() -> None:
     center, one, two = two_nodes()
     for node in (one, two):
         add(FakeFirewall(node), BridgeAccept(bridge="br7"), HostIsolation(link="br7"))
@@ -212,7 +214,7 @@ def test_a_tenant_through_accepting_bridges():
 
 
 @pytest.mark.parametrize("target", ["10.1.0.1", "10.2.0.1", "192.0.2.10"])
-def test_guests_do_not_reach_an_isolated_host(at: Gateway, target: str):
+def test_guests_do_not_reach_an_isolated_host(at: Gateway, target: str) -> None:
     at.center.fabric.listen(at.host, "tcp", 22)
     assert at.center.fabric.connect(at.a, target, "tcp", 22)
     at.rules(HostIsolation(link="br7", arp=False))
@@ -225,14 +227,14 @@ def test_guests_do_not_reach_an_isolated_host(at: Gateway, target: str):
     ) in at.center.fabric.explain(at.a, target, protocol="tcp", port=22)
 
 
-def test_answers_reach_an_isolated_host_and_others_are_routed(at: Gateway):
+def test_answers_reach_an_isolated_host_and_others_are_routed(at: Gateway) -> None:
     at.rules(HostIsolation(link="br7", arp=False))
     assert at.center.fabric.ping(at.host, at.a)
     assert at.center.fabric.connect(at.host, at.a, "udp", 53)
     assert at.center.fabric.ping(at.a, at.c)
 
 
-def test_an_isolated_host_does_not_answer_arp(at: Gateway):
+def test_an_isolated_host_does_not_answer_arp(at: Gateway) -> None:
     at.rules(HostIsolation(link="br7"))
     assert (
         "br7 on cnci: dropped by: host out of reach from br7: ARP who-has 10.1.0.1"
@@ -241,7 +243,7 @@ def test_an_isolated_host_does_not_answer_arp(at: Gateway):
     assert at.center.fabric.ping(at.a, at.b)
 
 
-def test_who_knows_the_macs_is_kept_out_by_ip(at: Gateway):
+def test_who_knows_the_macs_is_kept_out_by_ip(at: Gateway) -> None:
     at.rules(HostIsolation(link="br7"))
     gateway_mac = link(at.host, "br7").mac or ""
     add(at.a.kernel, neighbour("10.1.0.1", gateway_mac, "eth0"))
@@ -250,7 +252,7 @@ def test_who_knows_the_macs_is_kept_out_by_ip(at: Gateway):
     assert at.center.fabric.ping(at.host, at.a)
 
 
-def test_a_guest_that_gives_itself_an_address_of_the_host_network():
+def test_a_guest_that_gives_itself_an_address_of_the_host_network() -> None:
     """``weak host``: a node answers for its underlay address on the guests' bridge too."""
     center, one, _ = two_nodes()
     guest = center.guest(one, "10.1.0.9")
@@ -264,7 +266,7 @@ def test_a_guest_that_gives_itself_an_address_of_the_host_network():
 # -- cost -------------------------------------------------------------------------------------
 
 
-def test_a_thousand_rules_cost_a_packet_no_more(monkeypatch: pytest.MonkeyPatch):
+def test_a_thousand_rules_cost_a_packet_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """As many rules are looked at with a thousand ports as with one, and none without."""
     center, one, _ = two_nodes()
     a, b = center.guest(one, "10.1.0.9"), center.guest(one, "10.1.0.10")

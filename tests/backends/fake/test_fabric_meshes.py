@@ -38,7 +38,7 @@ def peers_of(number: int) -> list[int]:
     return [other for other in (1, 2, 3) if other != number]
 
 
-def test_multipoint_gre_goes_by_its_neighbours():
+def test_multipoint_gre_goes_by_its_neighbours() -> None:
     fabric, hosts = three_concentrators()
     for number, kernel in enumerate(hosts, 1):
         local = IPv4Address(f"192.0.2.{number}")
@@ -63,7 +63,7 @@ def test_multipoint_gre_goes_by_its_neighbours():
 
 
 @pytest.mark.parametrize("version", [4, 6])
-def test_vxlan_goes_by_its_forwarding_entries(version: int):
+def test_vxlan_goes_by_its_forwarding_entries(version: int) -> None:
     fabric, hosts = three_concentrators(version)
     underlay = "192.0.2.{}" if version == 4 else "2001:db8::{}"
     for number, kernel in enumerate(hosts, 1):
@@ -107,7 +107,7 @@ def network_node(mode: str) -> tuple[Fabric, FakeKernel, FakeKernel, list[FakeKe
 
 
 @pytest.mark.parametrize("mode", ["bridge", "vepa"])
-def test_a_host_behind_a_macvtap_is_on_the_wire(mode: str):
+def test_a_host_behind_a_macvtap_is_on_the_wire(mode: str) -> None:
     fabric, node, other, behind = network_node(mode)
     for guest in behind:
         assert fabric.ping(guest, other)
@@ -116,14 +116,14 @@ def test_a_host_behind_a_macvtap_is_on_the_wire(mode: str):
         assert not fabric.ping(node, guest)
 
 
-def test_macvtaps_of_one_uplink_reach_each_other_in_bridge_mode_alone():
+def test_macvtaps_of_one_uplink_reach_each_other_in_bridge_mode_alone() -> None:
     for mode, reached in (("bridge", True), ("vepa", False)):
         fabric, _, _, behind = network_node(mode)
         assert fabric.ping(*behind) is reached
         assert fabric.ping(behind[1], behind[0]) is reached
 
 
-def test_which_macvtap_is_meant():
+def test_which_macvtap_is_meant() -> None:
     fabric, node, other, _ = network_node("bridge")
     add(node, Macvtap(name="m9", lower="eth0"))
     add(other, Macvtap(name="m9", lower="eth0"))
@@ -136,7 +136,7 @@ def test_which_macvtap_is_meant():
         fabric.add_host("newer", "192.0.2.98/24", on=Port("m1"))
 
 
-def test_an_uplink_may_be_the_port_of_a_bridge():
+def test_an_uplink_may_be_the_port_of_a_bridge() -> None:
     fabric = Fabric()
     a, b = fabric.add_host("a", None), fabric.add_host("b", "192.0.2.2/24")
     add(a, bridge("br0"), address("192.0.2.1/24", "br0"))
@@ -153,7 +153,7 @@ def sysctl(kernel: FakeKernel, name: str, value: str) -> None:
     do(kernel, Change(Sysctl(name=name, value=value), Sysctl(name=name, value="0")))
 
 
-def test_a_host_answers_for_any_of_its_addresses_on_any_link():
+def test_a_host_answers_for_any_of_its_addresses_on_any_link() -> None:
     """Also on a bridge that has none; ``arp_ignore`` ends that."""
     center, one, _ = two_nodes()
     guest = center.guest(one, "10.1.0.9")
@@ -164,7 +164,7 @@ def test_a_host_answers_for_any_of_its_addresses_on_any_link():
     assert not center.fabric.ping(guest, "192.0.2.11")
 
 
-def test_proxy_arp_answers_for_what_is_routed_elsewhere():
+def test_proxy_arp_answers_for_what_is_routed_elsewhere() -> None:
     center, one, two = two_nodes()
     add(one, route("198.51.100.7/32", "br7"))
     center.forward(one)

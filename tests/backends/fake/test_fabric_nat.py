@@ -23,7 +23,7 @@ def at() -> Gateway:
 # -- port forwards ---------------------------------------------------------------------
 
 
-def test_a_port_forward_leads_to_its_target(at: Gateway):
+def test_a_port_forward_leads_to_its_target(at: Gateway) -> None:
     at.rules(forward())
     fabric = at.center.fabric
     at.center.fabric.listen(at.a, "tcp", 22)
@@ -37,7 +37,7 @@ def test_a_port_forward_leads_to_its_target(at: Gateway):
     assert told[-1] == "answered"
 
 
-def test_only_its_protocol_and_its_port(at: Gateway):
+def test_only_its_protocol_and_its_port(at: Gateway) -> None:
     at.rules(forward())
     connect = at.center.fabric.connect
     assert connect(at.world, OUTSIDE, "tcp", 33265)
@@ -48,14 +48,14 @@ def test_only_its_protocol_and_its_port(at: Gateway):
 
 
 @pytest.mark.parametrize("protocol", ["tcp", "udp", "sctp"])
-def test_each_protocol_to_each_subnet(at: Gateway, protocol: str):
+def test_each_protocol_to_each_subnet(at: Gateway, protocol: str) -> None:
     at.rules(forward(protocol=protocol, target="10.2.0.9"))
     found = at.center.fabric.connected(at.world, OUTSIDE, protocol, 33265)
     assert found is not None
     assert found.station == "guest 10.2.0.9"
 
 
-def test_only_by_its_device_but_for_any_address_of_the_host(at: Gateway):
+def test_only_by_its_device_but_for_any_address_of_the_host(at: Gateway) -> None:
     at.rules(forward(device="eth0", addresses=()))
     connect, world = at.center.fabric.connect, at.world
     assert not connect(world, OUTSIDE, "tcp", 33265)
@@ -67,7 +67,7 @@ def test_only_by_its_device_but_for_any_address_of_the_host(at: Gateway):
     assert not connect(at.host, OUTSIDE, "tcp", 33265)  # its own packets arrive by no link
 
 
-def test_the_target_need_not_be_isolated_from(at: Gateway):
+def test_the_target_need_not_be_isolated_from(at: Gateway) -> None:
     """What goes to a guest instead is no input of the host."""
     at.rules(HostIsolation(link="eth1", arp=False))
     assert not at.center.fabric.ping(at.world, OUTSIDE)
@@ -75,7 +75,7 @@ def test_the_target_need_not_be_isolated_from(at: Gateway):
     assert at.center.fabric.connect(at.world, OUTSIDE, "tcp", 33265)
 
 
-def test_nobody_listens_at_the_target(at: Gateway):
+def test_nobody_listens_at_the_target(at: Gateway) -> None:
     at.rules(forward())
     at.center.fabric.listen(at.a, "tcp", 80)
     assert not at.center.fabric.connect(at.world, OUTSIDE, "tcp", 33265)
@@ -84,7 +84,7 @@ def test_nobody_listens_at_the_target(at: Gateway):
     )
 
 
-def test_once_it_is_gone_nothing_leads_there(at: Gateway):
+def test_once_it_is_gone_nothing_leads_there(at: Gateway) -> None:
     at.rules(forward())
     assert at.center.fabric.connect(at.world, OUTSIDE, "tcp", 33265)
     at.lift(forward())
@@ -95,7 +95,7 @@ def test_once_it_is_gone_nothing_leads_there(at: Gateway):
 
 
 @pytest.mark.parametrize("name", ["a", "b", "c"])
-def test_guests_reach_a_forward_by_the_address_outside(at: Gateway, name: str):
+def test_guests_reach_a_forward_by_the_address_outside(at: Gateway, name: str) -> None:
     """From its own bridge, from another, and the target itself; all as the host."""
     at.rules(forward())
     guest = {"a": at.a, "b": at.b, "c": at.c}[name]
@@ -106,7 +106,7 @@ def test_guests_reach_a_forward_by_the_address_outside(at: Gateway, name: str):
     assert "SNAT to 10.1.0.1:49153 by zone z link br7" in told
 
 
-def test_only_by_the_addresses_of_the_forward_and_only_from_a_zone(at: Gateway):
+def test_only_by_the_addresses_of_the_forward_and_only_from_a_zone(at: Gateway) -> None:
     at.rules(forward())
     assert not at.center.fabric.connect(at.b, "192.0.2.10", "tcp", 33265)
     inside = at.center.fabric.add_host("cn", "192.0.2.11/24")
@@ -114,13 +114,13 @@ def test_only_by_the_addresses_of_the_forward_and_only_from_a_zone(at: Gateway):
     assert not at.center.fabric.connect(inside, OUTSIDE, "tcp", 33265)
 
 
-def test_a_forward_of_another_owner_has_no_hairpin_here(at: Gateway):
+def test_a_forward_of_another_owner_has_no_hairpin_here(at: Gateway) -> None:
     at.rules(forward(owner="cnci:x"))
     assert at.center.fabric.connect(at.world, OUTSIDE, "tcp", 33265)
     assert not at.center.fabric.connect(at.b, OUTSIDE, "tcp", 33265)
 
 
-def test_what_was_not_redirected_keeps_its_source_within_the_zone(at: Gateway):
+def test_what_was_not_redirected_keeps_its_source_within_the_zone(at: Gateway) -> None:
     found = at.center.fabric.connected(at.c, at.a, "tcp", 22)
     assert found is not None
     assert str(found.source) == "10.2.0.9"
@@ -129,7 +129,7 @@ def test_what_was_not_redirected_keeps_its_source_within_the_zone(at: Gateway):
 # -- public addresses -------------------------------------------------------------------------
 
 
-def test_a_public_address_is_its_guest_both_ways(at: Gateway):
+def test_a_public_address_is_its_guest_both_ways(at: Gateway) -> None:
     at.rules(public())
     add(at.host, address("203.0.113.5/32", "eth1"))
     fabric = at.center.fabric
@@ -145,7 +145,7 @@ def test_a_public_address_is_its_guest_both_ways(at: Gateway):
     assert "answer: target restored to 10.1.0.9" in fabric.explain(at.a, at.world)
 
 
-def test_whoever_asks_for_a_public_address_gets_its_guest(at: Gateway):
+def test_whoever_asks_for_a_public_address_gets_its_guest(at: Gateway) -> None:
     at.rules(public())
     add(at.host, address("203.0.113.5/32", "eth1"))
     for source, seen in ((at.c, "10.1.0.1"), (at.b, "10.1.0.1"), (at.a, "10.1.0.1")):
@@ -158,7 +158,7 @@ def test_whoever_asks_for_a_public_address_gets_its_guest(at: Gateway):
     assert found.station == "guest 10.1.0.9"
 
 
-def test_a_public_address_comes_before_port_forwards_and_masquerade(at: Gateway):
+def test_a_public_address_comes_before_port_forwards_and_masquerade(at: Gateway) -> None:
     at.rules(public(), *external("br7"), forward(target="10.2.0.9"))
     add(at.host, address("203.0.113.5/32", "eth1"))
     connected = at.center.fabric.connected
@@ -172,7 +172,7 @@ def test_a_public_address_comes_before_port_forwards_and_masquerade(at: Gateway)
 # -- masquerade ------------------------------------------------------------------------------
 
 
-def test_masquerade_takes_the_address_of_the_device(at: Gateway):
+def test_masquerade_takes_the_address_of_the_device(at: Gateway) -> None:
     at.rules(*external("br7"))
     fabric = at.center.fabric
     assert fabric.connected(at.a, at.world, "tcp", 80) == ("world", IPv4Address(OUTSIDE))
@@ -181,7 +181,7 @@ def test_masquerade_takes_the_address_of_the_device(at: Gateway):
     )
 
 
-def test_masquerade_elsewhere_or_of_answers_changes_nothing(at: Gateway):
+def test_masquerade_elsewhere_or_of_answers_changes_nothing(at: Gateway) -> None:
     at.rules(Masquerade(device="eth1"))
     found = at.center.fabric.connected(at.c, at.a, "tcp", 80)
     assert found is not None
@@ -190,7 +190,7 @@ def test_masquerade_elsewhere_or_of_answers_changes_nothing(at: Gateway):
     assert at.center.fabric.connect(at.world, OUTSIDE, "tcp", 33265)
 
 
-def test_masquerade_on_a_device_without_an_address_of_its_kind(at: Gateway):
+def test_masquerade_on_a_device_without_an_address_of_its_kind(at: Gateway) -> None:
     """Nobody answers to what has no source (nf_nat_masquerade_ipv6)."""
     name = "net.ipv6.conf.all.forwarding"
     do(at.host, Change(Sysctl(name=name, value="1"), Sysctl(name=name, value="0")))

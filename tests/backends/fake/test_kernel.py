@@ -32,14 +32,14 @@ from .steps import add, bridge, link, refusal, remove, tap
 # -- apply -----------------------------------------------------------------------
 
 
-def test_what_an_error_says():
+def test_what_an_error_says() -> None:
     outcome = FakeKernel().apply([Add(bridge("b0")), Add(bridge("b0"))])
     assert isinstance(outcome.error, Exists)
     assert str(outcome.error) == "cannot add bridge b0: File exists (EEXIST)"
 
 
 @pytest.mark.parametrize("keep_going", [False, True])
-def test_check_is_called_before_each_operation_and_stops_the_work(keep_going: bool):
+def test_check_is_called_before_each_operation_and_stops_the_work(keep_going: bool) -> None:
     kernel = FakeKernel()
     calls = []
 
@@ -56,14 +56,14 @@ def test_check_is_called_before_each_operation_and_stops_the_work(keep_going: bo
     assert len(outcome.errors) == 1
 
 
-def test_nouns_of_another_driver_are_refused():
+def test_nouns_of_another_driver_are_refused() -> None:
     kernel = FakeKernel()
     rule = Masquerade(owner="cnci:c", device="eth0")
     assert kernel.missing(rule) == "the fake driver 'fake' carries no Masquerade"
     assert isinstance(kernel.apply([Add(rule)]).error, Unsupported)
 
 
-def test_snapshot_of_some_types():
+def test_snapshot_of_some_types() -> None:
     kernel = FakeKernel()
     add(kernel, bridge("b0"), tap("t0", "b0"))
     assert set(kernel.snapshot((Tap,))) == {("link", "t0")}
@@ -74,7 +74,7 @@ def test_snapshot_of_some_types():
     }  # fmt: skip
 
 
-def test_many_threads_at_once():
+def test_many_threads_at_once() -> None:
     kernel = FakeKernel()
     add(kernel, bridge("b0"))
     errors: list[object] = []
@@ -98,7 +98,7 @@ def test_many_threads_at_once():
 # -- failures on demand --------------------------------------------------------------
 
 
-def test_the_third_operation_from_now_fails_once():
+def test_the_third_operation_from_now_fails_once() -> None:
     kernel = FakeKernel()
     kernel.fail(at=3, error="ENOMEM")
     outcome = kernel.apply([Add(bridge(f"b{number}")) for number in range(4)])
@@ -108,7 +108,7 @@ def test_the_third_operation_from_now_fails_once():
     add(kernel, bridge("b2"), bridge("b3"))
 
 
-def test_several_failures_and_all_drivers_count():
+def test_several_failures_and_all_drivers_count() -> None:
     kernel = FakeKernel()
     kernel.add_uplink("eth0", None)
     firewall = FakeFirewall(kernel)
@@ -123,7 +123,7 @@ def test_several_failures_and_all_drivers_count():
 
 
 @pytest.mark.parametrize(("at", "error"), [(0, "EIO"), (1, "ENONSENSE")])
-def test_impossible_failures(at: int, error: str):
+def test_impossible_failures(at: int, error: str) -> None:
     with pytest.raises(InvalidRequest):
         FakeKernel().fail(at=at, error=error)
 
@@ -135,7 +135,7 @@ def open_descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
-def test_a_queue_is_a_real_descriptor_of_the_caller():
+def test_a_queue_is_a_real_descriptor_of_the_caller() -> None:
     kernel = FakeKernel()
     before = open_descriptors()
     outcome = kernel.apply([Add(tap("t0", queues=4)), Add(tap("t1"))])
@@ -152,7 +152,7 @@ def test_a_queue_is_a_real_descriptor_of_the_caller():
     assert open_descriptors() == before
 
 
-def test_a_tap_that_fails_leaves_no_descriptor():
+def test_a_tap_that_fails_leaves_no_descriptor() -> None:
     kernel = FakeKernel()
     before = open_descriptors()
     add(kernel, tap("t1"))
@@ -167,7 +167,7 @@ def test_a_tap_that_fails_leaves_no_descriptor():
 # -- events ----------------------------------------------------------------------------
 
 
-def test_watch_sees_links_come_change_and_go():
+def test_watch_sees_links_come_change_and_go() -> None:
     kernel = FakeKernel()
     add(kernel, tap("before"))
     with kernel.watch() as watch:
@@ -187,7 +187,7 @@ def test_watch_sees_links_come_change_and_go():
     assert watch.read(0) == []
 
 
-def test_watch_waits_for_another_thread():
+def test_watch_waits_for_another_thread() -> None:
     kernel = FakeKernel()
     with kernel.watch() as watch:
         timer = threading.Timer(0.02, lambda: kernel.apply([Add(tap("t0"))]))
@@ -196,7 +196,7 @@ def test_watch_waits_for_another_thread():
         timer.join()
 
 
-def test_events_left_unread_are_lost_and_said_so():
+def test_events_left_unread_are_lost_and_said_so() -> None:
     kernel = FakeKernel()
     with kernel.watch() as watch:
         noun = tap("t0")
@@ -211,7 +211,7 @@ def test_events_left_unread_are_lost_and_said_so():
 # -- the host ----------------------------------------------------------------------------
 
 
-def test_records_are_written_when_the_block_ends_well():
+def test_records_are_written_when_the_block_ends_well() -> None:
     kernel = FakeKernel()
     with kernel.record("forwarding") as record:
         record["users"] = ["cn:a"]
@@ -224,7 +224,7 @@ def test_records_are_written_when_the_block_ends_well():
         pass
 
 
-def test_open_kernel_puts_the_first_host_address_on_eth0():
+def test_open_kernel_puts_the_first_host_address_on_eth0() -> None:
     host = FakeKernel()
     host.owner = "cn:cn-1"
     assert open_kernel(host).find(Link(name="eth0")) is None
@@ -236,13 +236,13 @@ def test_open_kernel_puts_the_first_host_address_on_eth0():
     assert "address 2001:db8::1/64 dev eth0" in open_kernel(host).to_text()
 
 
-def test_firewall_and_dhcp_need_a_fake_kernel():
+def test_firewall_and_dhcp_need_a_fake_kernel() -> None:
     for driver in (FakeFirewall, FakeDhcp):
         with pytest.raises(InvalidRequest, match="only with the backend 'fake'"):
             driver(None)  # type: ignore[arg-type]
 
 
-def test_uplinks_that_cannot_be():
+def test_uplinks_that_cannot_be() -> None:
     kernel = FakeKernel()
     with pytest.raises(InvalidRequest):
         kernel.add_uplink("eth0", "192.0.2.300/24")
@@ -254,7 +254,7 @@ def test_uplinks_that_cannot_be():
 # -- text ---------------------------------------------------------------------------------
 
 
-def test_text_is_stable_and_sorted():
+def test_text_is_stable_and_sorted() -> None:
     def build(order: list[str]) -> str:
         kernel = FakeKernel()
         for name in order:

@@ -38,7 +38,7 @@ def sysctl(kernel: FakeKernel, name: str, value: str | None = None) -> str | Non
 # -- nouns; measured on Linux 6.18 with ``ip neighbour add proxy`` -----------------------
 
 
-def test_it_comes_once_and_goes_once(kernel: FakeKernel):
+def test_it_comes_once_and_goes_once(kernel: FakeKernel) -> None:
     before = kernel.to_text()
     assert refusal(kernel, Remove(proxy())) == "ENOENT"
     add(kernel, proxy())
@@ -51,7 +51,7 @@ def test_it_comes_once_and_goes_once(kernel: FakeKernel):
     assert kernel.to_text() == before
 
 
-def test_its_link_must_be_there_and_takes_it_along(kernel: FakeKernel):
+def test_its_link_must_be_there_and_takes_it_along(kernel: FakeKernel) -> None:
     for operation in (Add, Remove):
         assert refusal(kernel, operation(proxy(name="x0"))) == "ENODEV"
     add(kernel, proxy())
@@ -59,7 +59,7 @@ def test_its_link_must_be_there_and_takes_it_along(kernel: FakeKernel):
     assert kernel.find(proxy()) is None
 
 
-def test_a_link_that_goes_down_loses_it_but_one_that_is_down_takes_it(kernel: FakeKernel):
+def test_a_link_that_goes_down_loses_it_but_one_that_is_down_takes_it(kernel: FakeKernel) -> None:
     add(kernel, proxy(), proxy("2001:db8::5"))
     up = link(kernel, "t0")
     down = replace(up, up=False)
@@ -70,14 +70,14 @@ def test_a_link_that_goes_down_loses_it_but_one_that_is_down_takes_it(kernel: Fa
     assert kernel.find(proxy()) == proxy()
 
 
-def test_another_mac_or_master_leaves_it(kernel: FakeKernel):
+def test_another_mac_or_master_leaves_it(kernel: FakeKernel) -> None:
     add(kernel, proxy())
     found = link(kernel, "t0")
     do(kernel, Change(replace(found, mac="02:00:00:00:00:07", master="b0"), found))
     assert kernel.find(proxy()) == proxy()
 
 
-def test_it_goes_with_the_last_address_of_its_family(kernel: FakeKernel):
+def test_it_goes_with_the_last_address_of_its_family(kernel: FakeKernel) -> None:
     first, second = address("10.9.9.1/24", "t0"), address("10.8.8.1/24", "t0")
     add(kernel, proxy(), proxy("2001:db8::5"), first, second)
     remove(kernel, first)
@@ -86,7 +86,7 @@ def test_it_goes_with_the_last_address_of_its_family(kernel: FakeKernel):
     assert kernel.state.on_link("t0") == [proxy("2001:db8::5")]
 
 
-def test_ipv6_needs_an_mtu_for_it(kernel: FakeKernel):
+def test_ipv6_needs_an_mtu_for_it(kernel: FakeKernel) -> None:
     add(kernel, proxy("2001:db8::5"), proxy())
     found = link(kernel, "t0")
     do(kernel, Change(replace(found, mtu=1000), found))
@@ -102,7 +102,7 @@ def test_ipv6_needs_an_mtu_for_it(kernel: FakeKernel):
     Tap(name="x0", proxy_arp=True, queues=2),
     Veth(name="x0", peer="x1", proxy_arp=True),
 ])  # fmt: skip
-def test_a_link_made_to_answer_for_all(kernel: FakeKernel, made: Tap | Veth):
+def test_a_link_made_to_answer_for_all(kernel: FakeKernel, made: Tap | Veth) -> None:
     before = kernel.to_text()
     for fds in kernel.apply([Add(made)]).fds.values():
         for fd in fds:
@@ -118,7 +118,7 @@ def test_a_link_made_to_answer_for_all(kernel: FakeKernel, made: Tap | Veth):
     assert sysctl(kernel, "net.ipv4.neigh.x0.proxy_delay") == "80"
 
 
-def test_delays_follow_the_default_and_there_is_none_for_all(kernel: FakeKernel):
+def test_delays_follow_the_default_and_there_is_none_for_all(kernel: FakeKernel) -> None:
     sysctl(kernel, "net.ipv4.neigh.default.proxy_delay", "5")
     assert sysctl(kernel, "net.ipv4.neigh.t0.proxy_delay") == "5"
     assert sysctl(kernel, "net.ipv4.neigh.all.proxy_delay") is None
@@ -146,7 +146,7 @@ def routed(proxy_arp: bool = True) -> tuple[Fabric, FakeKernel, FakeKernel]:
     return fabric, host, world
 
 
-def test_a_routed_guest_is_reached_by_a_proxied_address():
+def test_a_routed_guest_is_reached_by_a_proxied_address() -> None:
     fabric, host, world = routed()
     guest = fabric.attach(host, Routed("t0", "203.0.113.5", "203.0.113.99"))
     assert not fabric.ping(world, guest)
@@ -163,7 +163,7 @@ def test_a_routed_guest_is_reached_by_a_proxied_address():
     assert not fabric.ping(world, guest)
 
 
-def test_only_that_address_on_that_link_and_only_if_it_is_elsewhere():
+def test_only_that_address_on_that_link_and_only_if_it_is_elsewhere() -> None:
     fabric, host, world = routed()
     guest = fabric.attach(host, Routed("t0", "203.0.113.5", "203.0.113.99"))
     add(host, proxy("203.0.113.6", "eth0"), proxy("203.0.113.5", "t0"))
@@ -174,7 +174,7 @@ def test_only_that_address_on_that_link_and_only_if_it_is_elsewhere():
     )
 
 
-def test_a_tap_that_answers_for_all_needs_no_address_of_the_gateway():
+def test_a_tap_that_answers_for_all_needs_no_address_of_the_gateway() -> None:
     for answers in (True, False):
         fabric, host, world = routed(answers)
         add(host, proxy(name="eth0"), route("0.0.0.0/0", "eth0", "203.0.113.99"))
@@ -183,7 +183,7 @@ def test_a_tap_that_answers_for_all_needs_no_address_of_the_gateway():
 
 
 @pytest.mark.parametrize("ndp", ["0", "1"])
-def test_over_ipv6_proxy_ndp_has_to_be_on(ndp: str):
+def test_over_ipv6_proxy_ndp_has_to_be_on(ndp: str) -> None:
     fabric = Fabric()
     host = fabric.add_host("host", "2001:db8::1/64")
     world = fabric.add_host("world", "2001:db8::99/64")

@@ -38,7 +38,7 @@ def kernel() -> FakeKernel:
         (route("2001:db8:1::/48", "e0", "2001:db8::1"), "EINVAL"),
     ],
 )
-def test_refused(kernel: FakeKernel, bad: Route, errno: str):
+def test_refused(kernel: FakeKernel, bad: Route, errno: str) -> None:
     assert refusal(kernel, Add(bad)) == errno
 
 
@@ -57,7 +57,7 @@ def test_refused(kernel: FakeKernel, bad: Route, errno: str):
         route("2001:db8::/64", "e0"),
     ],
 )
-def test_accepted(kernel: FakeKernel, good: Route):
+def test_accepted(kernel: FakeKernel, good: Route) -> None:
     before = kernel.to_text()
     add(kernel, good)
     assert kernel.find(good) == good
@@ -66,7 +66,7 @@ def test_accepted(kernel: FakeKernel, good: Route):
     assert kernel.to_text() == before
 
 
-def test_who_made_a_route_is_kept_and_tells_none_apart(kernel: FakeKernel):
+def test_who_made_a_route_is_kept_and_tells_none_apart(kernel: FakeKernel) -> None:
     ours = replace(route("198.51.100.0/24", "e0", "192.0.2.9"), protocol=0x73)
     add(kernel, ours)
     assert kernel.find(ours) == ours
@@ -74,12 +74,12 @@ def test_who_made_a_route_is_kept_and_tells_none_apart(kernel: FakeKernel):
     remove(kernel, ours)
 
 
-def test_one_destination_once_whatever_the_link(kernel: FakeKernel):
+def test_one_destination_once_whatever_the_link(kernel: FakeKernel) -> None:
     add(kernel, route("198.51.100.0/24", "e0", "192.0.2.9"))
     assert refusal(kernel, Add(route("198.51.100.0/24", "f0"))) == "EEXIST"
 
 
-def test_a_link_that_is_down_takes_no_route(kernel: FakeKernel):
+def test_a_link_that_is_down_takes_no_route(kernel: FakeKernel) -> None:
     found = link(kernel, "f0")
     do(kernel, Change(replace(found, up=False), found))
     assert refusal(kernel, Add(route("198.51.100.0/24", "f0"))) == "ENETDOWN"
@@ -87,13 +87,13 @@ def test_a_link_that_is_down_takes_no_route(kernel: FakeKernel):
     assert refusal(kernel, Add(onlink)) == "ENETDOWN"
 
 
-def test_a_gateway_behind_a_gateway_is_not_reachable(kernel: FakeKernel):
+def test_a_gateway_behind_a_gateway_is_not_reachable(kernel: FakeKernel) -> None:
     add(kernel, route("198.51.100.0/24", "e0", "192.0.2.9"))
     assert refusal(kernel, Add(route("203.0.113.0/24", "e0", "198.51.100.1"))) == "ENETUNREACH"
     add(kernel, route("203.0.114.1/32", "e0"), route("203.0.113.0/24", "e0", "203.0.114.1"))
 
 
-def test_change_and_remove(kernel: FakeKernel):
+def test_change_and_remove(kernel: FakeKernel) -> None:
     old, new = (route("198.51.100.0/24", "e0", via) for via in ("192.0.2.9", "192.0.2.8"))
     assert refusal(kernel, Change(new, old)) == "ESRCH"
     assert refusal(kernel, Remove(old)) == "ESRCH"
@@ -105,7 +105,7 @@ def test_change_and_remove(kernel: FakeKernel):
     assert refusal(kernel, Change(bad, new)) == "ENETUNREACH"
 
 
-def test_longest_prefix_wins(kernel: FakeKernel):
+def test_longest_prefix_wins(kernel: FakeKernel) -> None:
     add(
         kernel,
         route("0.0.0.0/0", "e0", "192.0.2.254"),
@@ -122,7 +122,7 @@ def test_longest_prefix_wins(kernel: FakeKernel):
 # -- neighbours -------------------------------------------------------------------
 
 
-def test_neighbours(kernel: FakeKernel):
+def test_neighbours(kernel: FakeKernel) -> None:
     entry = neighbour("192.0.2.5", "02:00:00:00:00:05", "e0")
     assert refusal(kernel, Remove(entry)) == "ENOENT"
     assert refusal(kernel, Change(entry, entry)) == "ENOENT"
@@ -134,14 +134,14 @@ def test_neighbours(kernel: FakeKernel):
         assert refusal(kernel, operation(replace(entry, link="x0"))) == "ENODEV"
 
 
-def test_a_new_mac_forgets_neighbours(kernel: FakeKernel):
+def test_a_new_mac_forgets_neighbours(kernel: FakeKernel) -> None:
     add(kernel, neighbour("192.0.2.5", "02:00:00:00:00:05", "e0"))
     found = link(kernel, "e0")
     do(kernel, Change(replace(found, mac="02:00:00:00:99:99"), found))
     assert not kernel.state.neighbours("e0")
 
 
-def test_link_layer_addresses(kernel: FakeKernel):
+def test_link_layer_addresses(kernel: FakeKernel) -> None:
     add(kernel, Gre(name="m0", local=IPv4Address("192.0.2.1"), tunnel_key=7))
     assert refusal(kernel, Add(neighbour("192.0.2.5", "192.0.2.9", "e0"))) == "EINVAL"
     assert refusal(kernel, Add(neighbour("192.0.2.5", "nonsense", "e0"))) == "EINVAL"
@@ -156,7 +156,7 @@ def test_link_layer_addresses(kernel: FakeKernel):
 # -- forwarding entries -------------------------------------------------------------
 
 
-def test_fdb(kernel: FakeKernel):
+def test_fdb(kernel: FakeKernel) -> None:
     local = IPv4Address("192.0.2.1")
     add(
         kernel,

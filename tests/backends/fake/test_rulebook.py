@@ -19,7 +19,7 @@ def book(*networks: str) -> Rulebook:
     return rules
 
 
-def test_rules_of_several_owners_stand_side_by_side():
+def test_rules_of_several_owners_stand_side_by_side() -> None:
     rules = Rulebook()
     assert not rules
     ours, theirs = BridgeAccept(bridge="b0"), BridgeAccept(owner="x", bridge="b0")
@@ -35,7 +35,7 @@ def test_rules_of_several_owners_stand_side_by_side():
     assert not rules
 
 
-def test_a_rule_is_found_by_all_it_is_known_by():
+def test_a_rule_is_found_by_all_it_is_known_by() -> None:
     rules, outside = Rulebook(), IPv4Address("203.0.113.1")
     forward = PortForward(
         protocol="tcp", device="e0", port=33265, target=IPv4Address("10.1.0.9"), target_port=22,
@@ -64,7 +64,7 @@ def test_a_rule_is_found_by_all_it_is_known_by():
         (["2001:db8::/32", "10.0.0.0/8"], "2001:db8::1", "2001:db9::1"),
     ],
 )
-def test_networks_of_a_zone(networks: list[str], inside: str, outside: str):
+def test_networks_of_a_zone(networks: list[str], inside: str, outside: str) -> None:
     rules = book(*networks)
     assert rules.in_networks(LINK, ip_address(inside))
     assert not rules.in_networks(LINK, ip_address(outside))
@@ -72,7 +72,7 @@ def test_networks_of_a_zone(networks: list[str], inside: str, outside: str):
     assert not rules.in_networks(replace(LINK, owner="x"), ip_address(inside))
 
 
-def test_networks_that_were_replaced_are_forgotten():
+def test_networks_that_were_replaced_are_forgotten() -> None:
     rules = book("10.2.0.0/16", "10.3.0.0/16")
     old = Zone(zone="z", networks=(ip_network("10.2.0.0/16"), ip_network("10.3.0.0/16")))
     rules.replace(old, replace(old, networks=(ip_network("10.3.0.0/16"),)))

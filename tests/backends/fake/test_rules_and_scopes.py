@@ -49,7 +49,7 @@ SCOPE = DhcpScope(link="b0", subnet=IPv4Network("10.1.0.0/24"), mtu=1458)
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: type(rule).__name__)
-def test_a_rule_comes_once_and_goes_once(rule: Noun):
+def test_a_rule_comes_once_and_goes_once(rule: Noun) -> None:
     kernel = FakeKernel()
     firewall = FakeFirewall(kernel)
     before = kernel.to_text()
@@ -68,7 +68,7 @@ def test_a_rule_comes_once_and_goes_once(rule: Noun):
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: type(rule).__name__)
-def test_each_owner_has_rules_of_its_own(rule: Noun):
+def test_each_owner_has_rules_of_its_own(rule: Noun) -> None:
     firewall = FakeFirewall(FakeKernel())
     theirs = replace(rule, owner="cn:other")  # type: ignore[call-arg]
     add(firewall, rule, theirs)
@@ -76,7 +76,7 @@ def test_each_owner_has_rules_of_its_own(rule: Noun):
     assert firewall.snapshot() == {theirs.key: theirs}
 
 
-def test_a_zone_is_there_before_its_links_and_after_them():
+def test_a_zone_is_there_before_its_links_and_after_them() -> None:
     firewall = FakeFirewall(FakeKernel())
     assert refusal(firewall, Add(LINK)) == "ENOENT"
     add(firewall, replace(ZONE, owner="cn:other"))
@@ -87,7 +87,7 @@ def test_a_zone_is_there_before_its_links_and_after_them():
     remove(firewall, LINK, ZONE)
 
 
-def test_only_the_networks_of_a_zone_change():
+def test_only_the_networks_of_a_zone_change() -> None:
     kernel = FakeKernel()
     firewall = FakeFirewall(kernel)
     wanted = replace(ZONE, networks=(IPv4Network("10.3.0.0/24"),))
@@ -101,18 +101,18 @@ def test_only_the_networks_of_a_zone_change():
 
 
 @pytest.mark.parametrize("bad", [{"protocol": "icmp"}, {"port": 0}, {"target_port": 65536}])
-def test_impossible_port_forwards(bad: dict[str, object]):
+def test_impossible_port_forwards(bad: dict[str, object]) -> None:
     rule = replace(FORWARD, **bad)  # type: ignore[arg-type]
     assert refusal(FakeFirewall(FakeKernel()), Add(rule)) == "EINVAL"
 
 
-def test_two_drivers_of_one_host_see_the_same_rules():
+def test_two_drivers_of_one_host_see_the_same_rules() -> None:
     kernel = FakeKernel()
     add(FakeFirewall(kernel), FORWARD)
     assert FakeFirewall(kernel).find(FORWARD) == FORWARD
 
 
-def test_a_scope_needs_its_bridge_and_outlives_it():
+def test_a_scope_needs_its_bridge_and_outlives_it() -> None:
     kernel = FakeKernel()
     dhcp = FakeDhcp(kernel)
     assert refusal(dhcp, Add(SCOPE)) == "ENODEV"
@@ -127,7 +127,7 @@ def test_a_scope_needs_its_bridge_and_outlives_it():
     assert refusal(dhcp, Remove(SCOPE)) == "ENOENT"
 
 
-def test_a_scope_changes_but_not_its_subnet():
+def test_a_scope_changes_but_not_its_subnet() -> None:
     kernel = FakeKernel()
     dhcp = FakeDhcp(kernel)
     add(kernel, bridge("b0"), address("10.1.0.1/24", "b0"))
@@ -150,7 +150,7 @@ def test_a_scope_changes_but_not_its_subnet():
         {"entries": (DhcpEntry(mac="02:00:00:00:00:01", address=IPv4Address("10.2.0.9")),)},
     ],
 )
-def test_scopes_nobody_could_serve(bad: dict[str, object]):
+def test_scopes_nobody_could_serve(bad: dict[str, object]) -> None:
     scope = replace(SCOPE, **bad)  # type: ignore[arg-type]
     outcome = FakeDhcp(FakeKernel()).apply([Add(scope)])
     assert isinstance(outcome.error, InvalidRequest)

@@ -24,7 +24,7 @@ def put(kernel: FakeKernel, name: str, new: str) -> None:
     do(kernel, Change(Sysctl(name=name, value=new), Sysctl(name=name, value=old)))
 
 
-def test_forwarding_is_off_until_it_is_put_on_and_off_again():
+def test_forwarding_is_off_until_it_is_put_on_and_off_again() -> None:
     kernel = FakeKernel()
     before = kernel.to_text()
     assert value(kernel, FORWARD) == "0"
@@ -38,7 +38,7 @@ def test_forwarding_is_off_until_it_is_put_on_and_off_again():
 
 
 @pytest.mark.parametrize("bad", ["", "yes", "1.5", "99999999999999", "0x1"])
-def test_whole_numbers_only(bad: str):
+def test_whole_numbers_only(bad: str) -> None:
     kernel = FakeKernel()
     wanted, old = Sysctl(name=FORWARD, value=bad), Sysctl(name=FORWARD, value="0")
     assert refusal(kernel, Change(wanted, old)) == "EINVAL"
@@ -47,14 +47,14 @@ def test_whole_numbers_only(bad: str):
 @pytest.mark.parametrize(
     "name", ["net.ipv4.ip_forwardx", "net.ipv4.conf.t0.proxy_arp", "net.ipv4.conf.lo.nonsense"]
 )
-def test_unknown_parameters(name: str):
+def test_unknown_parameters(name: str) -> None:
     kernel = FakeKernel()
     assert value(kernel, name) is None
     wanted = Sysctl(name=name, value="1")
     assert refusal(kernel, Change(wanted, wanted)) == "ENOENT"
 
 
-def test_parameters_of_a_link_live_as_long_as_the_link():
+def test_parameters_of_a_link_live_as_long_as_the_link() -> None:
     kernel = FakeKernel()
     name = "net.ipv4.conf.t0.proxy_arp"
     add(kernel, tap("t0"))
@@ -64,7 +64,7 @@ def test_parameters_of_a_link_live_as_long_as_the_link():
     assert value(kernel, name) == "0"
 
 
-def test_always_there_so_never_added_or_removed():
+def test_always_there_so_never_added_or_removed() -> None:
     kernel = FakeKernel()
     noun = Sysctl(name=FORWARD, value="1")
     assert refusal(kernel, Add(noun)) == "EOPNOTSUPP"

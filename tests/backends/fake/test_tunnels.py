@@ -32,12 +32,12 @@ def kernel() -> FakeKernel:
 @pytest.mark.parametrize(
     ("tunnel", "mtu"), [(GRETAP, 1458), (GRETAP6, 1438), (GRE, 1472), (VXLAN, 1500), (GENEVE, 1450)]
 )
-def test_mtu_left_to_the_kernel(kernel: FakeKernel, tunnel: Link, mtu: int):
+def test_mtu_left_to_the_kernel(kernel: FakeKernel, tunnel: Link, mtu: int) -> None:
     add(kernel, tunnel)
     assert link(kernel, tunnel.name).mtu == mtu
 
 
-def test_mtu_left_to_the_kernel_follows_the_way_to_the_remote(kernel: FakeKernel):
+def test_mtu_left_to_the_kernel_follows_the_way_to_the_remote(kernel: FakeKernel) -> None:
     kernel.add_uplink("eth1", "198.51.100.1/24", mtu=9000)
     far = IPv4Address("198.51.100.2")
     add(kernel, replace(GRETAP, remote=far), replace(GENEVE, remote=far))
@@ -45,7 +45,9 @@ def test_mtu_left_to_the_kernel_follows_the_way_to_the_remote(kernel: FakeKernel
     assert link(kernel, "n0").mtu == 9000 - 50
 
 
-def test_ipv4_gre_clamps_the_mtu_it_is_made_with_and_refuses_one_set_later(kernel: FakeKernel):
+def test_ipv4_gre_clamps_the_mtu_it_is_made_with_and_refuses_one_set_later(
+    kernel: FakeKernel,
+) -> None:
     add(kernel, replace(GRETAP, mtu=65535))
     found = link(kernel, "g0")
     assert found.mtu == 65493
@@ -55,7 +57,7 @@ def test_ipv4_gre_clamps_the_mtu_it_is_made_with_and_refuses_one_set_later(kerne
     assert link(kernel, "m0").mtu == 68
 
 
-def test_ip6gretap_passes_over_a_mtu_too_large(kernel: FakeKernel):
+def test_ip6gretap_passes_over_a_mtu_too_large(kernel: FakeKernel) -> None:
     add(kernel, replace(GRETAP6, mtu=65514))
     found = link(kernel, "h0")
     assert found.mtu == 1438
@@ -63,7 +65,7 @@ def test_ip6gretap_passes_over_a_mtu_too_large(kernel: FakeKernel):
     do(kernel, Change(replace(found, mtu=65513), found))
 
 
-def test_multipoint_gre_has_no_mac(kernel: FakeKernel):
+def test_multipoint_gre_has_no_mac(kernel: FakeKernel) -> None:
     add(kernel, GRE)
     found = link(kernel, "m0")
     assert found.mac is None
@@ -72,12 +74,12 @@ def test_multipoint_gre_has_no_mac(kernel: FakeKernel):
 
 
 @pytest.mark.parametrize(("tunnel", "most"), [(VXLAN, 65535), (GENEVE, 65485)])
-def test_udp_tunnels_refuse_a_mtu_too_large(kernel: FakeKernel, tunnel: Link, most: int):
+def test_udp_tunnels_refuse_a_mtu_too_large(kernel: FakeKernel, tunnel: Link, most: int) -> None:
     assert refusal(kernel, Add(replace(tunnel, mtu=most + 1))) == "EINVAL"
     add(kernel, replace(tunnel, mtu=most))
 
 
-def test_a_kernel_with_gaps_says_what_to_do():
+def test_a_kernel_with_gaps_says_what_to_do() -> None:
     kernel = FakeKernel(gaps={"gretap", "geneve"})
     assert kernel.missing(GRETAP) == (
         "this kernel has no gretap: load ip_gre or set tunnel 'vxlan'"
@@ -91,7 +93,7 @@ def test_a_kernel_with_gaps_says_what_to_do():
     assert kernel.missing(GRETAP) is None
 
 
-def test_multipoint_gre_is_ipv4_only():
+def test_multipoint_gre_is_ipv4_only() -> None:
     reason = FakeKernel().missing(replace(GRE, local=LOCAL6))
     assert reason is not None
     assert "vxlan" in reason

@@ -70,7 +70,9 @@ class DataCenter:
         add(self.cnci, address(f"{gateway}/{subnet.prefixlen}", name))
         return name
 
-    def spoke(self, node: FakeKernel, number: int, key: int = 7, far_key: int | None = None):
+    def spoke(
+        self, node: FakeKernel, number: int, key: int = 7, far_key: int | None = None
+    ) -> None:
         """Add the subnet's bridge and tunnel on a node, and the tunnel's other end."""
         name = f"br{key}"
         add(node, Bridge(name=name, mac=f"06:00:00:00:{number:02x}:{key:02x}", mtu=self.mtu))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_network
 
 import pytest
 
@@ -34,7 +34,7 @@ GUEST = IPv4Address("10.1.0.9")
 
 WORDS: dict[str, tuple[Noun, list[str]]] = {
     "zone link": (
-        ZoneLink(owner=O, link="br0", zone="t1", network=ip_network("10.1.0.0/24")),
+        ZoneLink(owner=O, link="br0", zone="t1", network=IPv4Network("10.1.0.0/24")),
         [
             f'create element {T} inside {{ "br0" comment "t1 10.1.0.0/24" }}',
             f'add element {T} links-t1 {{ "br0" }}',
@@ -159,8 +159,8 @@ def test_keys_are_padded_to_registers() -> None:
     key = ("v0", "02:00:0a:01:00:09", GUEST)
     assert len(pack(types, key)) == 28
     assert unpack(types, pack(types, key)) == key
-    key = ("v0", "02:00:0a:01:00:09", ip_address("fd00::9"))
-    assert unpack((IFNAME, ETHER, IPV6), pack((IFNAME, ETHER, IPV6), key)) == key
+    key6 = ("v0", "02:00:0a:01:00:09", IPv6Address("fd00::9"))
+    assert unpack((IFNAME, ETHER, IPV6), pack((IFNAME, ETHER, IPV6), key6)) == key6
     assert pack((IPV4,), (GUEST,)) == bytes([10, 1, 0, 9])
 
 

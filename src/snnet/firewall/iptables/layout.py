@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import base64
 import re
-import shlex
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, fields
 from hashlib import blake2b
@@ -152,6 +151,8 @@ KINDS: dict[str, type[Noun]] = {
 _NAMES = {cls: kind for kind, cls in KINDS.items()}
 
 _OWNER = "owner"
+_COMMENT = re.compile(r'--comment (?:"([^"\\]*)"|(\S+))')
+"""Quoted where it has blanks; no record has a quote or a backslash."""
 
 
 def _flag(text: str) -> bool:
@@ -253,9 +254,6 @@ def _joined(lines: Iterable[str]) -> Iterator[str]:
 
 
 def _comment(line: str) -> str:
-    """Return the comment of a rule as ``iptables -S`` prints it, or None."""
-    try:
-        words = shlex.split(line)
-        return words[words.index("--comment") + 1]
-    except (ValueError, IndexError):
-        return ""
+    """Return the comment of a rule as ``iptables -S`` prints it, or an empty string."""
+    match = _COMMENT.search(line)
+    return (match[1] or match[2] or "") if match else ""
