@@ -122,8 +122,7 @@ class Floor:
 
 def clear(node: snnet.ComputeNode, backend: NetlinkBackend, keeper: snnet.VnicConfig) -> None:
     """Remove all VNICs but the keeper's, in one request."""
-    kept = node._topology.vnic(("t1", "s1", keeper.vnic_id or ""))
-    assert kept is not None
+    (kept,) = [vnic for vnic in node.topology().vnics if vnic.vnic_id == keeper.vnic_id]
     links = backend.snapshot({Tap}).values()
     backend.apply(
         [Remove(link) for link in links if isinstance(link, Link) and link.name != kept.link_name]
