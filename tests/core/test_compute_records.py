@@ -300,5 +300,14 @@ def test_a_snapshot_is_plain_data_by_tenant() -> None:
     assert one["subnets"]["s1"]["subnet"] == "10.1.0.0/24"
     assert one["subnets"]["s1"]["concentrator_ip"] == "192.0.2.101"
     assert [vnic["vnic_id"] for vnic in one["subnets"]["s1"]["vnics"]] == ["v9", "v10"]
-    assert one["cnci_vnics"] == [{"vnic_id": "c1", "link_name": PORT.link_name, "mac": PORT.mac}]
+    assert one["cnci_vnics"] == [
+        {
+            "vnic_id": "c1",
+            "instance_id": "cnci-1",
+            "link_name": PORT.link_name,
+            "device": "/dev/tap0",
+            "mac": PORT.mac,
+            "mtu": 1500,
+        }
+    ]
     assert data["tenants"]["t2"]["cnci_vnics"] == []

@@ -26,6 +26,10 @@ class DhcpEntry:
     address: IPv4Address
     hostname: str | None = None
 
+    def to_dict(self) -> dict[str, str | None]:
+        """Plain data for JSON."""
+        return {"mac": self.mac, "address": str(self.address), "hostname": self.hostname}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DhcpScope(Owned):

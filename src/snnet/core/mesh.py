@@ -31,7 +31,7 @@ MESH_VXLAN_PORT = 4789
 """IANA's port for VXLAN (RFC 7348, section 8)."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Peer:
     """Another concentrator: its two addresses and the subnets behind it."""
 
@@ -39,8 +39,19 @@ class Peer:
     physical_ip: IPAddress
     subnets: tuple[IPv4Network, ...]
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "tunnel_ip": str(self.tunnel_ip),
+            "physical_ip": str(self.physical_ip),
+            "subnets": [str(subnet) for subnet in self.subnets],
+        }
 
-@dataclass(frozen=True, slots=True)
+    def __repr__(self) -> str:
+        return f"<Peer {self.tunnel_ip} at {self.physical_ip} with {len(self.subnets)} subnets>"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Mesh:
     """This concentrator's end of the mesh and everybody else in it."""
 
@@ -74,20 +85,16 @@ class Mesh:
             for subnet in peer.subnets:
                 yield Route(destination=subnet, link=name, gateway=peer.tunnel_ip, onlink=True)
 
+    def __repr__(self) -> str:
+        return f"<Mesh {self.tunnel_ip} {self.link.name} {len(self.peers)} peers>"
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         return {
             "link": self.link.name,
             "tunnel_ip": str(self.tunnel_ip),
             "tunnel_id": self.tunnel_id,
-            "peers": [
-                {
-                    "tunnel_ip": str(peer.tunnel_ip),
-                    "physical_ip": str(peer.physical_ip),
-                    "subnets": [str(subnet) for subnet in peer.subnets],
-                }
-                for peer in self.peers
-            ],
+            "peers": [peer.to_dict() for peer in self.peers],
         }
 
 

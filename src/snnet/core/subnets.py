@@ -43,7 +43,7 @@ def sysctls(site: Site) -> Iterator[SharedSysctl]:
     yield SharedSysctl(owner=owner, name=BRIDGED_TO_IP, value="0")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class CnciSubnet:
     """A tenant subnet on its concentrator: bridge, gateway, DHCP, a tunnel a node."""
 
@@ -76,6 +76,10 @@ class CnciSubnet:
             "mtu": self.scope.mtu,
             "tunnels": {str(remote): link.name for remote, link in self.tunnels.items()},
         }
+
+    def __repr__(self) -> str:
+        tunnels = f"{len(self.tunnels)} tunnels"
+        return f"<CnciSubnet {self.network} key {self.key} {self.bridge.name} {tunnels}>"
 
     def with_tunnel(self, tunnel: Tunnel) -> CnciSubnet:
         assert tunnel.remote is not None

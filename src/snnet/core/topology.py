@@ -12,7 +12,7 @@ from .subnets import CnciSubnet
 from .vnics import CnciVnic, TenantSubnet, Vnic
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Topology:
     """What a compute node knows at one moment, as data that does not change."""
 
@@ -28,6 +28,13 @@ class Topology:
         ids |= {vnic.tenant_id for vnic in self.cnci_vnics}
         return tuple(sorted(ids))
 
+    def __repr__(self) -> str:
+        counts = (
+            f"{len(self.subnets)} subnets, {len(self.vnics)} VNICs, "
+            f"{len(self.cnci_vnics)} CNCI VNICs"
+        )
+        return f"<Topology {counts}>"
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON: tenants, their subnets, their VNICs."""
         return {
@@ -35,12 +42,7 @@ class Topology:
                 tenant: {
                     "subnets": {
                         subnet.subnet_id: {
-                            "subnet": str(subnet.network),
-                            "subnet_key": subnet.key,
-                            "bridge": subnet.bridge.name if subnet.bridge else None,
-                            "tunnel": subnet.tunnel.name if subnet.tunnel else None,
-                            "concentrator_id": subnet.concentrator_id,
-                            "concentrator_ip": str(subnet.concentrator_ip or "") or None,
+                            **subnet.to_dict(),
                             "vnics": [
                                 vnic.to_dict() for vnic in self.vnics if vnic.id[:2] == subnet.id
                             ],
@@ -57,13 +59,17 @@ class Topology:
         }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class CnciTopology:
     """What a concentrator knows at one moment, as data that does not change."""
 
     subnets: tuple[CnciSubnet, ...]
     mesh: Mesh | None
     rules: tuple[Noun, ...]
+
+    def __repr__(self) -> str:
+        mesh = "a mesh" if self.mesh else "no mesh"
+        return f"<CnciTopology {len(self.subnets)} subnets, {mesh}, {len(self.rules)} rules>"
 
     def __getitem__(self, name: str) -> Any:
         """A part of :meth:`to_dict`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from snnet.contract import (
     Address,
@@ -24,7 +25,7 @@ _FOREIGN_BRIDGES = re.compile(r"docker.*|br-[0-9a-f]{12}|virbr.*")
 _REAL_KINDS = {"physical", "bond", "vlan", "macvlan", "bridge"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Uplink:
     """An address of the node on a link to the data centre.  ``mtu`` in bytes."""
 
@@ -38,6 +39,21 @@ class Uplink:
     @property
     def ip(self) -> IPAddress:
         return self.address.ip
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "link_name": self.link_name,
+            "index": self.index,
+            "address": str(self.address),
+            "mtu": self.mtu,
+            "compute": self.compute,
+            "management": self.management,
+        }
+
+    def __repr__(self) -> str:
+        uses = "".join(f" {use}" for use in ("compute", "management") if getattr(self, use))
+        return f"<Uplink {self.link_name} {self.address} mtu {self.mtu}{uses}>"
 
     def __str__(self) -> str:
         return f"{self.link_name} {self.address}"

@@ -35,7 +35,7 @@ ROUTED_GATEWAY = IPv4Address("169.254.1.1")
 """Every guest's gateway in routed mode: its own node, whichever that is."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class TenantSubnet:
     """A tenant subnet present on this node.
 
@@ -83,6 +83,20 @@ class TenantSubnet:
         if self.route:
             yield self.route
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "subnet": str(self.network),
+            "subnet_key": self.key,
+            "bridge": self.bridge.name if self.bridge else None,
+            "tunnel": self.tunnel.name if self.tunnel else None,
+            "concentrator_id": self.concentrator_id,
+            "concentrator_ip": str(self.concentrator_ip or "") or None,
+        }
+
+    def __repr__(self) -> str:
+        return f"<TenantSubnet {self.tenant_id}/{self.subnet_id} {self.network}>"
+
     @property
     def network_name(self) -> str:
         """What a container network for it is called, unique on the host: its bridge's name."""
@@ -92,7 +106,7 @@ class TenantSubnet:
         return next(ids.names(Owner(role, node), ids.BRIDGE, *self.id))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Vnic:
     """A tenant's virtual NIC on this node.
 
@@ -165,8 +179,12 @@ class Vnic:
             "mtu": self.mtu,
         }
 
+    def __repr__(self) -> str:
+        identity = "/".join(self.id)
+        return f"<Vnic {identity} {self.ip} {self.mac} {self.link.kind} {self.link_name}>"
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, repr=False)
 class CnciVnic:
     """A concentrator's NIC: a macvtap on the compute uplink.
 
@@ -213,7 +231,17 @@ class CnciVnic:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
-        return {"vnic_id": self.vnic_id, "link_name": self.link_name, "mac": self.mac}
+        return {
+            "vnic_id": self.vnic_id,
+            "instance_id": self.instance_id,
+            "link_name": self.link_name,
+            "device": self.device,
+            "mac": self.mac,
+            "mtu": self.mtu,
+        }
+
+    def __repr__(self) -> str:
+        return f"<CnciVnic {'/'.join(self.id)} {self.mac} {self.link_name} {self.device}>"
 
 
 # -- what is told ----------------------------------------------------------------
