@@ -143,7 +143,7 @@ class Node(ABC, Generic[R]):
                 return Report()
             if not self.read_only:
                 taken.enter_context(self._host.claim(self.api_timeout))
-            self._uplinks, site = find_site(self.config, self.owner, self._drivers.backend)
+            self._uplinks, site = find_site(self.config, self.owner, self._drivers)
             moved = [] if self.read_only else take_over(self.owner, self._drivers, self._host)
             engine = Engine(
                 self, self._records(site), self._drivers, Claims(self._limit), self.listeners
@@ -279,7 +279,10 @@ class Node(ABC, Generic[R]):
 
     @property
     def uplinks(self) -> tuple[Uplink, ...]:
-        """All uplinks, by ifindex, then address; the first compute one is used."""
+        """All uplinks, by ifindex, then in the kernel's order.
+
+        The first compute one is used, or the one whose address the tunnels have.
+        """
         self._ready()
         return self._uplinks
 
