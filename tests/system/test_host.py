@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import stat
 import threading
@@ -142,14 +143,19 @@ def test_threads_take_turns(runtime: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", '"x"', '{"netns": %d, "record": [1]}'])
-def test_a_corrupt_record_is_named(host: RealHost, runtime: Path, text: str) -> None:
+def test_a_damaged_record_is_empty_and_put_aside(host: RealHost, runtime: Path, text: str) -> None:
     with host.record("a") as record:
         record["x"] = 1
     (path,) = runtime.glob("record-a-*.json")
     cookie = json.loads(path.read_text())["netns"]
-    path.write_text(text % cookie if "%" in text else text)
-    with pytest.raises(SnnetError, match=str(path)), host.record("a"):
-        pass
+    damaged = text % cookie if "%" in text else text
+    path.write_text(damaged)
+    with host.record("a") as record:
+        assert record == {}
+        record["x"] = 2
+    with host.record("a") as record:
+        assert record == {"x": 2}
+    assert path.with_name(f"{path.name}.damaged").read_text() == damaged
 
 
 def test_a_record_of_a_namespace_that_is_gone_is_forgotten(host: RealHost, runtime: Path) -> None:
@@ -164,6 +170,97 @@ def test_a_record_of_a_namespace_that_is_gone_is_forgotten(host: RealHost, runti
     with host.record("a") as record:
         assert record == {}
     assert not path.exists()
+
+
+def test_a_record_of_an_earlier_boot_is_forgotten(host: RealHost, runtime: Path) -> None:
+    with host.record("a") as record:
+        record["x"] = 1
+    (path,) = runtime.glob("record-a-*.json")
+    document = json.loads(path.read_text())
+    path.write_text(json.dumps({**document, "boot": "another"}))
+    with host.record("a") as record:
+        assert record == {}
+
+
+def test_a_record_without_a_boot_is_one_of_an_earlier_version(
+    host: RealHost, runtime: Path
+) -> None:
+    with host.record("a") as record:
+        record["x"] = 1
+    (path,) = runtime.glob("record-a-*.json")
+    document = json.loads(path.read_text())
+    del document["boot"]
+    path.write_text(json.dumps(document))
+    with host.record("a") as record:
+        assert record == {"x": 1}
+
+
+def test_a_runtime_directory_that_is_removed_is_made_again(host: RealHost, runtime: Path) -> None:
+    with host.record("a") as record:
+        record["x"] = 1
+    journal = host.journal("j")
+    journal.replace(["1"])
+    shutil.rmtree(runtime)
+    assert not journal.append(["2"])
+    journal.replace(["1", "2"])
+    with host.record("a") as record:
+        assert record == {}
+        record["x"] = 2
+    assert journal.read() == ["1", "2"]
+
+
+# Journals
+
+
+def test_a_journal_has_the_lines_in_order(host: RealHost, runtime: Path) -> None:
+    journal = host.journal("j")
+    assert journal.read() == []
+    assert not journal.append(["lost"])
+    assert list(runtime.iterdir()) == []
+    journal.replace(["a"])
+    assert journal.append(["b", "ü"])
+    assert journal.append([])
+    other = RealHost(owner="cn:cn-1", runtime=runtime)
+    assert other.journal("j").read() == ["a", "b", "ü"]
+    assert other.journal("k").read() == []
+    other.close()
+    journal.replace([])
+    assert list(runtime.iterdir()) == []
+
+
+def test_a_line_that_was_cut_off_is_a_line(host: RealHost, runtime: Path) -> None:
+    """So that the reader sees the damage, and does not append to it."""
+    journal = host.journal("j")
+    journal.replace(["abc", "def"])
+    (path,) = runtime.glob("journal-j-*")
+    path.write_text(path.read_text()[:-2])
+    assert journal.read() == ["abc", "de"]
+
+
+@pytest.mark.parametrize("what", ["netns", "boot"])
+def test_a_journal_of_another_namespace_is_none(host: RealHost, runtime: Path, what: str) -> None:
+    journal = host.journal("j")
+    journal.replace(["a"])
+    (path,) = runtime.glob("journal-j-*")
+    header, *lines = path.read_text().split("\n")
+    path.write_text("\n".join([json.dumps({**json.loads(header), what: "another"}), *lines]))
+    assert journal.read() == []
+    journal.replace(["b"])
+    assert journal.read() == ["b"]
+
+
+def test_no_journal_is_written_through_a_symbolic_link(host: RealHost, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("untouched")
+    journal = host.journal("j")
+    journal.replace(["a"])
+    (path,) = host.runtime.glob("journal-j-*")
+    path.unlink()
+    path.symlink_to(victim)
+    for attempt in (journal.read, lambda: journal.append(["b"])):
+        with pytest.raises(SnnetError):
+            attempt()
+    assert victim.read_text() == "untouched"
 
 
 def test_no_symbolic_link_is_followed(host: RealHost, tmp_path: Path) -> None:

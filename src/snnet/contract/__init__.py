@@ -30,7 +30,7 @@ from .errors import (
     error_for,
     raised_from,
 )
-from .host import Host, Netns
+from .host import Host, Journal, Netns
 from .links import (
     LINK_GROUP,
     NAME_MAX,
@@ -110,6 +110,7 @@ __all__ = [
     "IPNetwork",
     "Incomplete",
     "InvalidRequest",
+    "Journal",
     "Key",
     "Link",
     "LinkEvent",

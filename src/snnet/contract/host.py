@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
@@ -42,6 +43,28 @@ class Netns:
         return self.name
 
 
+class Journal(ABC):
+    """A list of lines that lives as long as its namespace, and grows cheaply.
+
+    One node has it to itself, so it takes no lock.  Lines have no line breaks.
+    """
+
+    @abstractmethod
+    def read(self) -> list[str]:
+        """All lines, oldest first; empty where there is no journal of this namespace."""
+
+    @abstractmethod
+    def append(self, lines: Sequence[str]) -> bool:
+        """Add lines in one step; False, and nothing is done, where the journal is lost.
+
+        The cost does not depend on how many lines there are.
+        """
+
+    @abstractmethod
+    def replace(self, lines: Sequence[str]) -> None:
+        """Have exactly these lines: after a crash it has the old ones or the new ones."""
+
+
 class Host(ABC):
     """Where a driver works: one network namespace and its small records.
 
@@ -67,6 +90,10 @@ class Host(ABC):
         All nodes in one namespace share it.  When the block raises, nothing
         is written.
         """
+
+    @abstractmethod
+    def journal(self, name: str) -> Journal:
+        """The lines kept under this name for the namespace; nothing is made before a write."""
 
     @abstractmethod
     def claim(self, timeout: float) -> AbstractContextManager[None]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from types import MappingProxyType
 from typing import ClassVar, Self
 
 from snnet.contract import (
@@ -36,13 +37,23 @@ from .building import DAMAGE
 from .events import TunnelEvent
 from .leftovers import half_born
 from .mesh import Mesh, read_mesh
-from .records import Records
+from .records import Records, Thing
 from .requests import check_remote
-from .rules import Rule
+from .rules import Rule, check_rule
 from .site import Site
 from .subnets import CnciSubnet, Scoping, build_cnci_subnet, build_tunnel, inside, sysctls
 from .topology import CnciTopology
 from .tunnels import Wire, check_key, collision, wire
+
+MESH = ("mesh",)
+"""The mesh, as a thing that calls work on."""
+
+RULE = "rule"
+
+
+def rule_thing(key: Key) -> tuple[str, ...]:
+    """A rule, as a thing that calls work on."""
+    return (RULE, *key)
 
 
 class CnciRecords(Records):
@@ -154,9 +165,12 @@ class CnciRecords(Records):
                     if noun.key in found and noun is not rule:
                         yield found[noun.key]
 
-    def read(self, ours: Nouns) -> tuple[Self, set[Key]]:
+    def read(self, ours: Nouns, remembered: Nouns = MappingProxyType({})) -> tuple[Self, set[Key]]:
         records = type(self)(self.site, self.tenant_id, self.scoping)
         _place(records, list(ours.values()))
+        missing = {key: noun for key, noun in remembered.items() if key not in ours}
+        _place_remembered(records, missing)
+        mesh = _place_mesh(records, ours, remembered)
         records.forwarding = bool(records.subnets or records.mesh or records.rules) or any(
             isinstance(noun, SharedSysctl) for noun in ours.values()
         )
@@ -164,11 +178,25 @@ class CnciRecords(Records):
         bridges = {subnet.bridge.name for subnet in records.subnets.values()}
         wanted = {noun.key for noun in records.nouns()}
         for key, noun in ours.items():
-            if (isinstance(noun, DhcpScope) and noun.link not in bridges) or (
-                isinstance(noun, (Zone, ZoneLink)) and key not in wanted
+            if (
+                (isinstance(noun, DhcpScope) and noun.link not in bridges)
+                or (isinstance(noun, (Zone, ZoneLink)) and key not in wanted)
+                or (mesh and noun.within == mesh and key not in wanted)
             ):
                 useless.add(key)
         return records, useless
+
+    def intents(self, things: Iterable[Thing] | None) -> dict[tuple[str, ...], Sequence[Noun]]:
+        if things is None:
+            things = [MESH, *map(rule_thing, self.rules)]
+        found: dict[tuple[str, ...], Sequence[Noun]] = {}
+        for thing in things:
+            if thing == MESH:
+                found[MESH] = tuple(self.mesh.nouns()) if self.mesh else ()
+            elif thing[0] == RULE:
+                key = tuple(map(str, thing[1:]))
+                found[rule_thing(key)] = (self.rules[key],) if key in self.rules else ()
+        return found
 
     def rebuilt(self, left: Collection[Key] | None) -> list[TunnelEvent]:
         return []
@@ -232,7 +260,7 @@ _Claimed = tuple[Link, dict[str, str]]
 
 def _place(records: CnciRecords, ours: list[Noun]) -> None:
     """Fill the records by what the objects say; what has no place is an orphan."""
-    parts: dict[str, list[_Claimed]] = {ids.BRIDGE: [], ids.TUNNEL: [], ids.MESH: []}
+    parts: dict[str, list[_Claimed]] = {ids.BRIDGE: [], ids.TUNNEL: []}
     for link in ours:
         if isinstance(link, Link) and (fields := ids.claimed(link, records.site.owner)):
             if fields.get(ids.TENANT) != records.tenant_id:
@@ -251,16 +279,49 @@ def _place(records: CnciRecords, ours: list[Noun]) -> None:
             # Entries that were added stand nowhere else.
             kept = replace(subnet.scope, entries=scope.entries)
             records.subnets[network] = replace(subnet, scope=kept)
-    for link, fields in parts[ids.MESH]:
-        try:
-            records.mesh = read_mesh(records.site, link, fields, ours)
-        except DAMAGE as error:
-            records.orphans.append(f"{link}: {error}")
     records.rules = {
         noun.key: noun
         for noun in ours
         if isinstance(noun, (Masquerade, ExternalForward, PortForward, PublicIp))
     }
+
+
+def _place_remembered(records: CnciRecords, missing: Nouns) -> None:
+    """Add what was asked for and is not on the host; what fits no more is an orphan."""
+    owner = str(records.site.owner)
+    for noun in missing.values():
+        if isinstance(noun, Rule) and noun.owner == owner:
+            try:
+                check_fits(noun, records)
+                check_rule(noun, records.rules)
+            except (InvalidRequest, Conflict) as error:
+                records.orphans.append(f"{noun}: it was asked for, but {error}")
+            else:
+                records.rules[noun.key] = noun
+
+
+def _place_mesh(records: CnciRecords, ours: Nouns, remembered: Nouns) -> Key | None:
+    """Add the mesh; returns its link's identity if what it has to be is remembered.
+
+    What is on the host alone may be half of it, after a flush or a killed call.
+    """
+    for nouns in (remembered, ours):
+        for link in nouns.values():
+            if not isinstance(link, Link):
+                continue
+            fields = ids.claimed(link, records.site.owner) or {}
+            # Another tenant's is reported as an orphan where it is on the host.
+            if fields.get(ids.KIND) != ids.MESH or fields.get(ids.TENANT) != records.tenant_id:
+                continue
+            try:
+                mesh = read_mesh(records.site, link, fields, nouns.values())
+                check_mesh(mesh, records.subnets)
+            except (*DAMAGE, Conflict) as error:
+                records.orphans.append(f"{link}: {error}")
+                continue
+            records.mesh = mesh
+            return link.key if nouns is remembered else None
+    return None
 
 
 def _network_and_key(site: Site, fields: dict[str, str]) -> tuple[IPv4Network, int]:

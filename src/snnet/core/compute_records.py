@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
+from types import MappingProxyType
 from typing import ClassVar, Self
 
 from snnet.config import VnicRole
@@ -199,7 +200,7 @@ class ComputeRecords(Records):
     def apart(self, found: Nouns) -> Iterable[Noun]:
         return on_uplink(self.site, found.values()) if self.site.routed else ()
 
-    def read(self, ours: Nouns) -> tuple[Self, set[Key]]:
+    def read(self, ours: Nouns, remembered: Nouns = MappingProxyType({})) -> tuple[Self, set[Key]]:
         records = type(self)(self.site)
         _place(records, [noun for noun in ours.values() if isinstance(noun, Link)])
         useless = half_born(ours)

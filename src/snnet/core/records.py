@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from types import MappingProxyType
 from typing import ClassVar, Self
 
 from snnet.contract import Key, Noun, Nouns, SharedSysctl
 
 from .events import TunnelEvent
 from .site import Site
+
+Thing = tuple[object, ...]
+"""Something that calls work on, a subnet or a rule, say: its kind, then its names."""
 
 
 class Records(ABC):
@@ -48,11 +52,19 @@ class Records(ABC):
         """What of ``found`` is this node's though it is no link of the node and on none."""
 
     @abstractmethod
-    def read(self, ours: Nouns) -> tuple[Self, set[Key]]:
+    def read(self, ours: Nouns, remembered: Nouns = MappingProxyType({})) -> tuple[Self, set[Key]]:
         """New records from the node's objects on the host, and the keys of useless objects.
 
-        Useless are half-born links and what a killed call left.
+        ``remembered`` is what was asked for by the record of intents.  Useless are half-born
+        links and what a killed call left.
         """
+
+    def intents(self, things: Iterable[Thing] | None) -> dict[tuple[str, ...], Sequence[Noun]]:
+        """What to remember of these things, or of everything, that no alias can hold.
+
+        Of a thing without nouns nothing is remembered.
+        """
+        return {}
 
     @abstractmethod
     def rebuilt(self, left: Collection[Key] | None) -> list[TunnelEvent]:

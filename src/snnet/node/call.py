@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import enum
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Generic, TypeVar
 
-from snnet.contract import NOTHING, Key, Outcome, Plan
+from snnet.contract import NOTHING, Key, Noun, Outcome, Plan
 from snnet.core.records import Records
 
 from .claims import Claim, Held, Thing
@@ -92,6 +92,10 @@ class Call(ABC, Generic[R, K, D, T]):
     @abstractmethod
     def draft(self, known: K, host: HostView) -> D:
         """The plan, by what the node knows and what is on the host.  Changes nothing."""
+
+    def intents(self, draft: D) -> Mapping[tuple[str, ...], Sequence[Noun]]:
+        """What to record before the plan is carried out, by the things of the claim."""
+        return {}
 
     def inspect(self, draft: D, host: HostView) -> None:
         """Look at what the plan brought, before it is published."""

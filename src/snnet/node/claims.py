@@ -7,10 +7,9 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .deadline import Deadline
+from snnet.core.records import Thing as Thing
 
-Thing = tuple[object, ...]
-"""Something that calls work on, a subnet or an address, say: its kind, then its names."""
+from .deadline import Deadline
 
 Held = Callable[[Thing], bool]
 """Whether a call holds a thing for itself alone now."""

@@ -24,10 +24,11 @@ from snnet.core.events import ContainerInfo, TunnelEvent
 from snnet.plugins import Listeners
 
 from .call import Call, D, Done, K, Mode, R, T
-from .claims import WHOLE_NODE, Claim, Claims
+from .claims import WHOLE_NODE, Claim, Claims, Thing
 from .deadline import Deadline
 from .drivers import Drivers
 from .host import HostView
+from .intents import Intents
 from .results import Event
 
 
@@ -48,14 +49,21 @@ class Engine(Generic[R]):
     """
 
     def __init__(
-        self, node: object, records: R, drivers: Drivers, claims: Claims, listeners: Listeners
+        self,
+        node: object,
+        records: R,
+        drivers: Drivers,
+        claims: Claims,
+        listeners: Listeners,
+        intents: Intents,
     ) -> None:
         self.records = records
         self.claims = claims
+        self.intents = intents
         self._node = node
         self._drivers = drivers
         self._listeners = listeners
-        view = partial(HostView, drivers, records.site, records.optional)
+        view = partial(HostView, drivers, records.site, records.optional, intents)
         self.host = view(looking=True)
         self._trusting = view(looking=False)
 
@@ -108,9 +116,11 @@ class Engine(Generic[R]):
         alone = False
         while True:
             decide = partial(call.claim, self.records, alone)
-            claim = given or self.claims.take(decide, deadline)
+            own = claim = given or self.claims.take(decide, deadline)
             try:
                 with self.claims.lock:
+                    # Under a claim that was given, what the call would have claimed itself.
+                    own = call.claim(self.records, True, _nobody) if given else claim
                     known = call.read(self.records, claim)
                 draft = call.draft(known, host)
                 if draft.plan.operations and not claim.everything and not _covered(draft, claim):
@@ -118,6 +128,7 @@ class Engine(Generic[R]):
                     alone = True
                     continue
                 account.plan = draft.plan
+                self.intents.expect(call.intents(draft))
                 try:
                     done = self._apply(call, draft.plan, deadline)
                 except (Exists, Missing) as error:
@@ -137,12 +148,19 @@ class Engine(Generic[R]):
                 with self.claims.lock:
                     result, events = call.publish(self.records, draft, done)
             finally:
+                self._settle(own)
                 if given is None:
                     self.claims.release(claim)
             account.events = events
             if done.outcome.errors and call.mode is Mode.PRESS_ON:
                 raise _incomplete(call.what, done, account.events)
             return result
+
+    def _settle(self, claim: Claim) -> None:
+        """Have the record of intents say what the records say of the things of a call."""
+        with self.claims.lock:
+            entries = self.records.intents(None if claim.everything else claim.alone)
+        self.intents.settle(entries, whole=claim.everything)
 
     def _apply(self, call: Call[Any, Any, Any, Any], plan: Plan, deadline: Deadline) -> Done:
         operations = plan.operations
@@ -155,6 +173,11 @@ class Engine(Generic[R]):
         self._listeners.before_apply(self._node, plan)
         outcome = self._drivers.tear_down(plan)
         return Done(plan, outcome, {operations[number].noun.key for number in outcome.errors})
+
+
+def _nobody(thing: Thing) -> bool:
+    """What is held beside a claim of the whole node."""
+    return False
 
 
 def _covered(draft: D, claim: Claim) -> bool:

@@ -23,6 +23,7 @@ from snnet.core.site import Site
 from snnet.core.tunnels import KINDS as TUNNEL_KINDS
 
 from .drivers import Drivers
+from .intents import Intents
 
 NAMES_TRIED = 16
 """Candidate names to try before raising Conflict."""
@@ -40,12 +41,23 @@ class HostView:
     """
 
     def __init__(
-        self, drivers: Drivers, site: Site, optional: frozenset[type[Noun]], *, looking: bool
+        self,
+        drivers: Drivers,
+        site: Site,
+        optional: frozenset[type[Noun]],
+        intents: Intents,
+        *,
+        looking: bool,
     ) -> None:
         self.site = site
         self.looking = looking
         self._drivers = drivers
         self._optional = optional
+        self._intents = intents
+
+    def remembered(self) -> dict[Key, Noun]:
+        """What the node was asked for and no alias can hold, by the record of intents."""
+        return self._intents.nouns()
 
     def link(self, name: str) -> Link | None:
         """The link of this name, whosever it is."""
@@ -135,7 +147,7 @@ class HostView:
         ours |= keyed(
             noun for noun in found.values() if isinstance(noun, Owned) and noun.owner == str(owner)
         )
-        return ours | keyed(records.apart(found))
+        return ours | keyed(records.apart({**self.remembered(), **found}))
 
     def settled(self, records: Records) -> dict[Key, Noun]:
         """``ours``, once no object in it can still be in the middle of its creation."""

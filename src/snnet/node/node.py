@@ -31,6 +31,7 @@ from .claims import Claims
 from .deadline import CancelToken, Deadline, check_seconds
 from .drivers import Drivers
 from .engine import Engine
+from .intents import Intents
 from .migration import take_over
 from .results import Report
 from .uplinks import find_site
@@ -143,16 +144,22 @@ class Node(ABC, Generic[R]):
                 return Report()
             if not self.read_only:
                 taken.enter_context(self._host.claim(self.api_timeout))
-            self._uplinks, site = find_site(self.config, self.owner, self._drivers)
+            intents = Intents(self._host.journal(f"intents-{self.owner}"), read_only=self.read_only)
+            self._uplinks, site = find_site(self.config, self.owner, self._drivers, intents)
             moved = [] if self.read_only else take_over(self.owner, self._drivers, self._host)
             engine = Engine(
-                self, self._records(site), self._drivers, Claims(self._limit), self.listeners
+                self,
+                self._records(site),
+                self._drivers,
+                Claims(self._limit),
+                self.listeners,
+                intents,
             )
             no_limit = Deadline("init", None, None)
             report = engine.run(Rebuild(changes=not self.read_only, forward=False), no_limit)
             if not self.read_only:
                 engine.run(Forward(), no_limit)
-            report.healed[:0] = moved
+            report.healed[:0] = [*intents.damage, *moved]
             self._resources.push(taken.pop_all())
             self._engine = engine
             return report

@@ -10,10 +10,11 @@ from snnet.core.site import Site
 from snnet.core.uplinks import Uplink, choose_uplink, find_uplinks
 
 from .drivers import Drivers
+from .intents import Intents
 
 
 def find_site(
-    config: NetworkConfig, owner: Owner, drivers: Drivers
+    config: NetworkConfig, owner: Owner, drivers: Drivers, intents: Intents
 ) -> tuple[tuple[Uplink, ...], Site]:
     """All uplinks of the host, and the site on the compute one to use.
 
@@ -26,7 +27,7 @@ def find_site(
         config.compute_nets,  # type: ignore[arg-type]
         config.management_nets,  # type: ignore[arg-type]
         owner=owner,
-        publics=_publics(owner, drivers),
+        publics=_publics(owner, drivers, intents),
     )
     compute = choose_uplink(uplinks, nouns, owner)
     routed = config.mode is NetworkMode.ROUTED
@@ -48,13 +49,16 @@ def find_site(
     return uplinks, site
 
 
-def _publics(owner: Owner, drivers: Drivers) -> set[IPAddress]:
-    """The addresses on the host's links that the owner gave to guests."""
-    firewall = drivers.firewall
-    if PublicIp not in firewall.carries:
-        return set()
+def _publics(owner: Owner, drivers: Drivers, intents: Intents) -> set[IPAddress]:
+    """The addresses on the host's links that the owner gave to guests.
+
+    The firewall tells of them where the record of intents was lost.
+    """
+    found = intents.nouns()
+    if PublicIp in drivers.firewall.carries:
+        found |= drivers.firewall.snapshot({PublicIp})
     return {
         noun.public
-        for noun in firewall.snapshot({PublicIp}).values()
+        for noun in found.values()
         if isinstance(noun, PublicIp) and noun.owner == str(owner)
     }

@@ -160,7 +160,7 @@ def _holder(path: Path) -> str:
 def read_document(path: Path) -> dict[str, Any]:
     """Return the JSON object in the file, or an empty one if there is no file.
 
-    Raise ``SnnetError`` if the file contains anything else.
+    A file with anything else is put aside, and counts as none.
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
@@ -169,10 +169,11 @@ def read_document(path: Path) -> dict[str, Any]:
     with open(fd, encoding="utf-8") as file:
         try:
             document = json.load(file)
-        except ValueError as error:
-            raise corrupt(path, str(error)) from error
+        except ValueError:
+            document = None
     if not isinstance(document, dict):
-        raise corrupt(path, f"a {type(document).__name__}, not an object")
+        put_aside(path)
+        return {}
     return document
 
 
@@ -194,8 +195,6 @@ def write_document(path: Path, document: dict[str, Any]) -> None:
     draft.replace(path)
 
 
-def corrupt(path: Path, reason: str) -> SnnetError:
-    """Return the error for a document with unexpected content."""
-    return SnnetError(
-        f"{path} is not a record of snnet ({reason}); remove it once no node runs in its namespace"
-    )
+def put_aside(path: Path) -> None:
+    """Rename a file with unexpected content, for people to look at."""
+    path.replace(path.with_name(f"{path.name}.damaged"))

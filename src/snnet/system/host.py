@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
+import json
 import os
 import re
 import socket
@@ -14,9 +15,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from snnet.contract import Host, InvalidRequest, IPNetwork, Netns, SnnetError
+from snnet.contract import Host, InvalidRequest, IPNetwork, Journal, Netns, SnnetError
 
-from .files import corrupt, locked, private_directory, read_document, write_document
+from .files import locked, private_directory, put_aside, read_document, write_document
+from .journal import FileJournal
 from .netns import in_netns, netns_id, open_netns
 
 _SO_NETNS_COOKIE = 71  # asm-generic/socket.h, since Linux 5.14
@@ -53,9 +55,9 @@ class RealHost(Host):
         self.netns = Netns(number, f"network namespace {number.partition(':')[2]}", fd)
         self._file_id = number.replace(":", ".")
 
-    @functools.cached_property
+    @property
     def runtime(self) -> Path:
-        """The runtime directory, there and ours alone."""
+        """The runtime directory, ours alone; made again where it was removed."""
         if self._runtime is not None:
             return private_directory(self._runtime, 0o700)
         if os.geteuid() == 0 and os.access("/run", os.W_OK):
@@ -70,21 +72,34 @@ class RealHost(Host):
     def record(self, name: str) -> Iterator[dict[str, Any]]:
         """See :meth:`snnet.contract.Host.record`.
 
-        Kept across processes, for as long as the namespace lives.  Raises
-        ``SnnetError`` for a corrupt file, ``Conflict`` if others keep it for 30 s.
+        Kept across processes, for as long as the namespace lives.  A damaged file is put
+        aside as ``NAME.damaged``, and the record is empty.  Raises ``Conflict`` if others
+        keep it for 30 s.
         """
         path = self.runtime / f"record-{_file_name(name, 'name')}-{self._file_id}.json"
         with locked(path.with_suffix(".lock"), _RECORD_PATIENCE, f"the record {name!r}"):
             stored = read_document(path)
-            current = stored.get("netns") == self._cookie
+            # A cookie means something within one run of the kernel alone.
+            current = stored.get("netns") == self._cookie and stored.get("boot") in (
+                None,
+                boot_id(),
+            )
             before = stored.get("record", {}) if current else {}
             if not isinstance(before, dict):
-                raise corrupt(path, "its record is no object")
+                put_aside(path)
+                before = {}
             document = copy.deepcopy(before)
             yield document
             if document != before or not current:
-                content = {"netns": self._cookie, "record": document} if document else {}
-                write_document(path, content)
+                whose = {"netns": self._cookie, "boot": boot_id()}
+                write_document(path, {**whose, "record": document} if document else {})
+
+    def journal(self, name: str) -> Journal:
+        """See :meth:`snnet.contract.Host.journal`."""
+        file = f"journal-{_file_name(name, 'name')}-{self._file_id}.jsonl"
+        return FileJournal(
+            lambda: self.runtime / file, json.dumps({"netns": self._cookie, "boot": boot_id()})
+        )
 
     @contextlib.contextmanager
     def claim(self, timeout: float) -> Iterator[None]:
@@ -112,6 +127,15 @@ class RealHost(Host):
             return in_netns(self.netns.fd, ask)
         except OSError:
             return 0
+
+
+@functools.cache
+def boot_id() -> str:
+    """What tells this run of the kernel from those before; "" where it cannot be read."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
 
 
 def _file_name(text: str, field: str) -> str:

@@ -19,6 +19,7 @@ from snnet.contract import (
     InvalidRequest,
     IPInterface,
     IPNetwork,
+    Journal,
     Key,
     Link,
     Neighbour,
@@ -42,6 +43,7 @@ from snnet.contract.network import FORWARDING
 from .addresses import AddressRules
 from .driver import FakeDriver, Rules
 from .faults import Faults
+from .journal import FakeJournal
 from .kinds import KINDS
 from .links import LinkRules
 from .neighbours import FdbRules, NeighbourRules, ProxyRules
@@ -167,6 +169,9 @@ class FakeKernel(FakeDriver, Host):
             document = copy.deepcopy(self.state.records.get(name, {}))
             yield document
             self.state.records[name] = document
+
+    def journal(self, name: str) -> Journal:
+        return FakeJournal(self.state, name)
 
     @contextlib.contextmanager
     def claim(self, timeout: float) -> Iterator[None]:

@@ -69,6 +69,7 @@ class State:
         """Bridges whose MTU or MAC was set and no longer follows the ports."""
         self.sysctls: dict[str, str] = {}
         self.records: dict[str, dict[str, Any]] = {}
+        self.journals: dict[str, list[str]] = {}
         self.lock = threading.RLock()
         """Held by drivers during an operation or a snapshot."""
         self._watches: list[FakeWatch] = []

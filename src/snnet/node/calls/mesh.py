@@ -8,19 +8,17 @@ from dataclasses import dataclass, field
 from snnet.config import Neighbor
 from snnet.contract import Key, Link, Noun, Zone, keyed
 from snnet.core import identity as ids
-from snnet.core.cnci_records import CnciRecords, check_mesh
+from snnet.core.cnci_records import MESH, CnciRecords, check_mesh
 from snnet.core.mesh import Mesh, build_mesh
 from snnet.core.planner import plan as make_plan
 from snnet.core.site import Site
 from snnet.core.subnets import inside
 
 from ..call import Call, Done, Draft, Mode
-from ..claims import Claim, Held, Thing
+from ..claims import Claim, Held
 from ..host import HostView
 from ..results import Event
 from .subnets import SUBNETS
-
-MESH: Thing = ("mesh",)
 
 
 @dataclass(slots=True)
@@ -67,6 +65,9 @@ class UpdateMesh(Call[CnciRecords, Known, MeshDraft, None]):
         elif known.subnets:
             found = {key: noun for key, noun in found.items() if not isinstance(noun, Zone)}
         return MeshDraft(make_plan(found, wanted), {MESH: {*found, *wanted}}, mesh=mesh)
+
+    def intents(self, draft: MeshDraft) -> dict[tuple[str, ...], Sequence[Noun]]:
+        return {MESH: tuple(draft.mesh.nouns())} if draft.mesh else {}
 
     def publish(
         self, records: CnciRecords, draft: MeshDraft, done: Done

@@ -8,9 +8,18 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Self
 
 from snnet.config import shown
-from snnet.contract import Address, InvalidRequest, Key, Noun, PortForward, PublicIp, keyed
+from snnet.contract import (
+    Address,
+    Conflict,
+    InvalidRequest,
+    Key,
+    Noun,
+    PortForward,
+    PublicIp,
+    keyed,
+)
 from snnet.core import identity as ids
-from snnet.core.cnci_records import CnciRecords, check_fits, with_addresses
+from snnet.core.cnci_records import CnciRecords, check_fits, rule_thing, with_addresses
 from snnet.core.planner import plan as make_plan
 from snnet.core.rules import Rule, check_rule, rules_about
 
@@ -18,7 +27,7 @@ from ..call import Call, Done, Draft, Mode
 from ..claims import Claim, Held, Thing
 from ..host import HostView
 from ..results import Event
-from .subnets import rule_thing, subnet_thing
+from .subnets import subnet_thing
 
 Select = Callable[[CnciRecords], Sequence[Rule]]
 """Which of the rules that a node knows are meant."""
@@ -51,7 +60,7 @@ class SetRules(Call[CnciRecords, Known, RulesDraft, None]):
         self._fields = fields or {}
 
     def claim(self, records: CnciRecords, alone: bool, held: Held) -> Claim:
-        things = {rule_thing(key) for key in self._rules}
+        things: set[Thing] = {rule_thing(key) for key in self._rules}
         shared: set[Thing] = set()
         for rule in self._rules.values():
             if isinstance(rule, PublicIp):
@@ -79,9 +88,15 @@ class SetRules(Call[CnciRecords, Known, RulesDraft, None]):
             nouns = keyed(with_addresses(rule))
             wanted |= nouns
             scope[rule_thing(key)] = set(nouns)
+            there = host.find(noun for noun in nouns.values() if isinstance(noun, Address))
             if key in known.rules:
+                found |= there | host.find([rule])
+            elif there:
                 # Only with its rule is an address ours; else it is an administrator's.
-                found |= host.find(nouns.values())
+                raise Conflict(
+                    f"{next(iter(there.values()))} is there and was not put there by this "
+                    "concentrator: remove it or choose another"
+                )
         return RulesDraft(make_plan(found, wanted), scope, rules=rules)
 
     def _check_devices(self, host: HostView) -> None:
@@ -109,6 +124,9 @@ class SetRules(Call[CnciRecords, Known, RulesDraft, None]):
             else rule
             for key, rule in self._rules.items()
         }
+
+    def intents(self, draft: RulesDraft) -> dict[tuple[str, ...], Sequence[Noun]]:
+        return {rule_thing(key): (rule,) for key, rule in draft.rules.items()}
 
     def publish(
         self, records: CnciRecords, draft: RulesDraft, done: Done

@@ -8,7 +8,7 @@ from ipaddress import IPv4Network
 
 from snnet.contract import DhcpScope, IPAddress, Key, Link, Noun, SharedSysctl, Tunnel, Zone, keyed
 from snnet.core import identity as ids
-from snnet.core.cnci_records import CnciRecords, with_addresses
+from snnet.core.cnci_records import CnciRecords, rule_thing, with_addresses
 from snnet.core.planner import plan as make_plan
 from snnet.core.requests import RemoteSubnet
 from snnet.core.rules import Rule, rules_about
@@ -28,10 +28,6 @@ FORWARDING: Thing = ("forwarding",)
 
 def subnet_thing(network: IPv4Network) -> Thing:
     return ("subnet", network)
-
-
-def rule_thing(key: Key) -> Thing:
-    return ("rule", *key)
 
 
 def _tunnel_thing(network: IPv4Network, remote: IPAddress) -> Thing:

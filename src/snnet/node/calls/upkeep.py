@@ -76,7 +76,7 @@ class Rebuild(Call[R, R, ReadDraft[R], Report]):
 
     def draft(self, known: R, host: HostView) -> ReadDraft[R]:
         ours = host.settled(known) if self._changes else host.ours(known)
-        records, useless = known.read(ours)
+        records, useless = known.read(ours, host.remembered())
         plan = Plan()
         if self._changes:
             nouns = host.carried(records.nouns())

@@ -1,0 +1,112 @@
+"""The record of a node's intents: what it was asked for and no alias can hold.
+
+NAT, forwards, public addresses and the mesh stand in the kernel only where others may
+flush them.  The record says what was asked for, and which addresses are ours.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+
+from snnet.contract import Journal, Key, Noun, SnnetError
+from snnet.core.intents import read_entry, write_entry
+
+_SPARE = 1000
+"""Lines that the journal may have beyond twice its entries before it is rewritten."""
+
+Name = tuple[str, ...]
+"""The thing that an entry is about, as calls claim it."""
+
+
+class Intents:
+    """What is recorded of one node, in memory and in a journal of its host.
+
+    An entry is written before its objects are set up, and taken back once they are gone:
+    a process killed in between leaves an entry, which the next ``init()`` carries out.
+    A journal that is lost or damaged is written again from memory.
+    """
+
+    def __init__(self, journal: Journal, *, read_only: bool = False) -> None:
+        self._journal = journal
+        self._read_only = read_only
+        self._lock = threading.Lock()
+        self._entries: dict[Name, tuple[Noun, ...]] = {}
+        self._lines = 0
+        self._whole = False
+        """Whether the journal has what the entries are; else it must be rewritten."""
+        self.damage: list[str] = []
+        """Lines that could not be read."""
+        self._load()
+
+    def _load(self) -> None:
+        lines = self._journal.read()
+        for number, line in enumerate(lines, 1):
+            try:
+                thing, nouns = read_entry(line)
+            except ValueError as error:
+                self.damage.append(f"line {number} of the record of intents: {error}")
+                continue
+            if nouns:
+                self._entries[thing] = nouns
+            else:
+                self._entries.pop(thing, None)
+        self._lines = len(lines)
+        self._whole = bool(lines) and not self.damage
+
+    def nouns(self) -> dict[Key, Noun]:
+        """Everything recorded, by identity."""
+        with self._lock:
+            return {noun.key: noun for nouns in self._entries.values() for noun in nouns}
+
+    def expect(self, entries: Mapping[Name, Sequence[Noun]]) -> None:
+        """Record what is about to be set up; raises where that is impossible."""
+        self._put(entries)
+
+    def settle(self, entries: Mapping[Name, Sequence[Noun]], *, whole: bool = False) -> None:
+        """Record what became of these things; an empty entry is taken back.
+
+        ``whole``: there is nothing else.  The call has done its work, so an error here is
+        none of the call's: the journal is written again later.
+        """
+        wanted = dict(entries)
+        if whole:
+            with self._lock:
+                wanted |= {thing: () for thing in self._entries if thing not in entries}
+        try:
+            self._put(wanted, again=whole)
+        except SnnetError:
+            self._whole = False
+
+    def _put(self, entries: Mapping[Name, Sequence[Noun]], *, again: bool = False) -> None:
+        if self._read_only:
+            return
+        with self._lock:
+            lines = []
+            for thing, nouns in entries.items():
+                if self._entries.get(thing, ()) == tuple(nouns):
+                    continue
+                lines.append(write_entry(thing, nouns))
+                if nouns:
+                    self._entries[thing] = tuple(nouns)
+                else:
+                    del self._entries[thing]
+            if lines or again:
+                self._write(lines)
+
+    def _write(self, lines: Sequence[str]) -> None:
+        self._lines += len(lines)
+        crowded = self._lines > 2 * len(self._entries) + _SPARE
+        if self._whole and not crowded and self._journal.append(lines):
+            return
+        self._whole = False
+        whole = [write_entry(thing, nouns) for thing, nouns in self._entries.items()]
+        self._journal.replace(whole)
+        self._lines, self._whole = len(whole), True
+
+
+def named(things: Iterable[tuple[object, ...]]) -> Iterable[Name]:
+    """Those of the things that calls claim that are named by text alone."""
+    for thing in things:
+        if all(isinstance(word, str) for word in thing):
+            yield thing  # type: ignore[misc]

@@ -1,0 +1,75 @@
+"""Journals: files of lines that a node appends to, bound to one network namespace."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from snnet.contract import Journal, SnnetError
+
+_PRIVATE = 0o600
+
+
+class FileJournal(Journal):
+    """A journal in a file.  Its first line says to which namespace of which boot it belongs.
+
+    ``path`` is asked for at each use, so that a removed runtime directory is made again.
+    """
+
+    def __init__(self, path: Callable[[], Path], header: str) -> None:
+        self._path = path
+        self._header = header
+
+    def read(self) -> list[str]:
+        try:
+            with open(_open(self._path(), os.O_RDONLY), encoding="utf-8", errors="replace") as file:
+                text = file.read()
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise _failed("read", self._path(), error) from error
+        header, *lines = text.split("\n")
+        if header != self._header:
+            return []  # of another namespace, which had the same number
+        return lines if lines and lines[-1] else lines[:-1]
+
+    def append(self, lines: Sequence[str]) -> bool:
+        path = self._path()
+        try:
+            fd = _open(path, os.O_WRONLY | os.O_APPEND)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise _failed("write", path, error) from error
+        try:
+            data = "".join(f"{line}\n" for line in lines).encode()
+            if os.write(fd, data) != len(data):
+                raise SnnetError(f"cannot write {path}: no space is left; free some")
+        except OSError as error:
+            raise _failed("write", path, error) from error
+        finally:
+            os.close(fd)
+        return True
+
+    def replace(self, lines: Sequence[str]) -> None:
+        path = self._path()
+        try:
+            if not lines:
+                path.unlink(missing_ok=True)
+                return
+            draft = path.with_name(f"{path.name}.new")
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+            with open(_open(draft, flags), "w", encoding="utf-8") as file:
+                file.writelines(f"{line}\n" for line in (self._header, *lines))
+            draft.replace(path)
+        except OSError as error:
+            raise _failed("write", path, error) from error
+
+
+def _open(path: Path, flags: int) -> int:
+    return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, _PRIVATE)
+
+
+def _failed(verb: str, path: Path, error: OSError) -> SnnetError:
+    return SnnetError(f"cannot {verb} {path}: {error.strerror}; make it possible, then try again")

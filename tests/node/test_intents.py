@@ -1,0 +1,241 @@
+"""What was asked for comes back: intents outlive their rules and their record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from ipaddress import ip_interface
+from pathlib import Path
+
+import pytest
+
+import snnet
+from snnet.contract import Add, Address, Link, Remove
+from snnet.system.host import RealHost
+from snnet.system.process import run
+from tests.node.world import FakeWorld, RealWorld, World
+
+SUBNET, BRIDGE_KEY, PUBLIC = "10.1.0.0/24", 7, "203.0.113.5"
+PEERS = [
+    snnet.Neighbor(
+        physical_ip=f"192.0.2.{number}",
+        subnet=f"10.{number}.0.0/24",
+        tunnel_ip=f"172.16.0.{number}",
+        tunnel_id=9,
+    )
+    for number in (11, 12, 13)
+]
+
+
+def asked_for(cnci: snnet.Cnci) -> None:
+    """One intent of each kind."""
+    bridge = cnci.add_remote_subnet(SUBNET, BRIDGE_KEY, "192.0.2.12")
+    cnci.enable_nat(["eth0"])
+    cnci.allow_external("eth0", bridge)
+    cnci.add_port_forward(protocol="tcp", device="eth0", port=8080, to="10.1.0.9", to_port=22)
+    cnci.add_public_ip(PUBLIC, to="10.1.0.9", device="eth0")
+    cnci.update_neighbors(PEERS)
+
+
+def state(world: World, cnci: snnet.Cnci) -> set[str]:
+    """Everything on the host, and the rules that the firewall reads back."""
+    found = [*world.kernel.snapshot().values(), *cnci.drivers.firewall.snapshot().values()]
+    return {str(noun) for noun in found}
+
+
+def flush_rules(world: World) -> None:
+    """Remove every rule of the host, as a restart of a firewall service does."""
+    if isinstance(world, FakeWorld):
+        state = world.kernel.state
+        for noun in list(state.nouns.values()):
+            if type(noun).__module__ == "snnet.contract.rules":
+                state.drop(noun)
+        return
+    assert isinstance(world, RealWorld)
+    run(["nft", "flush", "ruleset"], netns=world.kernel.host.netns.fd)
+
+
+def flush_mesh(world: World) -> None:
+    """Remove what hangs on the mesh, and then the mesh itself."""
+    mesh = next(link for link in world.links() if link.name.startswith("scm-"))
+    found = world.kernel.snapshot().values()
+    held = [noun for noun in found if noun.within == mesh.key]
+    ranked = sorted(held, key=lambda noun: -noun.rank)
+    assert world.kernel.apply([Remove(noun) for noun in ranked], keep_going=True) is not None
+
+
+def lose_record(world: World) -> None:
+    if isinstance(world, FakeWorld):
+        world.kernel.state.journals.clear()
+    else:
+        journal_file(world).unlink()
+
+
+def damage_record(world: World) -> None:
+    if isinstance(world, FakeWorld):
+        for lines in world.kernel.state.journals.values():
+            lines[:] = [line[: len(line) // 2] for line in lines]
+    else:
+        path = journal_file(world)
+        path.write_text(path.read_text()[:-7] + '\n[1]\n{}\n["a", null]\n')
+
+
+def journal_file(world: World) -> Path:
+    assert isinstance(world, RealWorld)
+    host = world.kernel.host
+    assert isinstance(host, RealHost)
+    (path,) = host.runtime.glob(f"journal-intents-cnci:cnci-1-{host._file_id}.jsonl")
+    return path
+
+
+def test_everything_comes_back_after_a_flush_and_a_restart(walled: World) -> None:
+    with walled.cnci() as cnci:
+        asked_for(cnci)
+        before, rules = state(walled, cnci), cnci.topology().rules
+    flush_rules(walled)
+    flush_mesh(walled)
+    with walled.cnci() as cnci:
+        assert set(cnci.topology().rules) == set(rules)
+        assert cnci.verify() == []
+        assert state(walled, cnci) == before
+        asked_for(cnci)  # again
+        assert state(walled, cnci) == before
+        cnci.shutdown()
+    address = Address(link="eth0", address=ip_interface(f"{PUBLIC}/32"))
+    assert walled.kernel.find(address) is None
+
+
+def test_a_mesh_that_is_gone_comes_back(world: World) -> None:
+    with world.cnci() as cnci:
+        asked_for(cnci)
+        mesh = cnci.topology().mesh
+        assert mesh is not None
+        before = state(world, cnci)
+    world.delete(mesh.link.name)
+    with world.cnci() as cnci:
+        assert cnci.topology().mesh == mesh
+        assert cnci.verify() == []
+        assert state(world, cnci) == before
+
+
+@pytest.mark.parametrize("harm", [lose_record, damage_record], ids=["lost", "damaged"])
+def test_a_lost_or_damaged_record_heals_from_what_is_found(
+    walled: World, harm: Callable[[World], None]
+) -> None:
+    with walled.cnci() as cnci:
+        asked_for(cnci)
+        before = state(walled, cnci)
+    harm(walled)
+    with walled.cnci() as cnci:
+        assert cnci.verify() == []
+        assert state(walled, cnci) == before
+    flush_rules(walled)
+    with walled.cnci() as cnci:
+        assert cnci.verify() == []
+        assert state(walled, cnci) == before
+
+
+def test_a_record_that_is_lost_while_the_node_runs_is_written_again(walled: World) -> None:
+    with walled.cnci() as cnci:
+        asked_for(cnci)
+        lose_record(walled)
+        cnci.add_port_forward(protocol="udp", device="eth0", port=53, to="10.1.0.9")
+        before = state(walled, cnci)
+    flush_rules(walled)
+    with walled.cnci() as cnci:
+        assert cnci.verify() == []
+        assert state(walled, cnci) == before
+
+
+def test_what_was_taken_back_does_not_come_back(walled: World) -> None:
+    with walled.cnci() as cnci:
+        asked_for(cnci)
+        flush_rules(walled)
+        cnci.disable_nat()
+        cnci.remove_port_forward(protocol="tcp", device="eth0", port=8080)
+        cnci.remove_public_ip(PUBLIC)
+        cnci.update_neighbors([])
+        cnci.remove_subnet(SUBNET)
+    with walled.cnci() as cnci:
+        assert cnci.topology().rules == ()
+        assert cnci.topology().mesh is None
+        assert cnci.verify() == []
+
+
+def test_a_shutdown_leaves_nothing_to_come_back(walled: World) -> None:
+    with walled.cnci() as cnci:
+        cnci.shutdown()
+        before = state(walled, cnci)
+        asked_for(cnci)
+        flush_rules(walled)
+        cnci.shutdown()
+    with walled.cnci() as cnci:
+        assert cnci.topology().rules == ()
+        cnci.shutdown()
+        assert state(walled, cnci) == before
+
+
+def test_a_call_that_failed_is_not_carried_out_later(fake: FakeWorld) -> None:
+    with fake.cnci() as cnci:
+        asked_for(cnci)
+        before = fake.text()
+        for at in (1, 2):
+            fake.kernel.fail(at=at)
+            with pytest.raises(snnet.ApiError):
+                cnci.add_public_ip("203.0.113.6", to="10.1.0.10", device="eth0")
+    with fake.cnci():
+        assert fake.text() == before
+
+
+def test_an_address_of_an_administrator_is_not_taken_for_ours(fake: FakeWorld) -> None:
+    own = Address(link="eth0", address=ip_interface(f"{PUBLIC}/32"))
+    with fake.cnci() as cnci:
+        cnci.add_remote_subnet(SUBNET, BRIDGE_KEY, "192.0.2.12")
+        assert fake.kernel.apply([Add(own)]).error is None
+        with pytest.raises(snnet.ApiError):
+            cnci.add_public_ip(PUBLIC, to="10.1.0.9", device="eth0")
+        assert not any(PUBLIC in line for lines in journals(fake) for line in lines)
+        cnci.shutdown()
+    assert fake.kernel.find(own) is not None
+
+
+def test_what_fits_no_more_is_an_orphan_and_is_forgotten(fake: FakeWorld) -> None:
+    with fake.cnci() as cnci:
+        asked_for(cnci)
+    flush_rules(fake)
+    for link in fake.links():
+        if fake.kernel.find(Link(name=link.name)) is not None:
+            fake.delete(link.name)
+    with fake.cnci(init=False) as cnci:
+        report = cnci.init()
+        assert [type(rule).__name__ for rule in cnci.topology().rules] == ["Masquerade"]
+    assert sum("it was asked for, but" in orphan for orphan in report.orphans) == 3
+    with fake.cnci(init=False) as cnci:
+        assert not cnci.init().orphans
+
+
+def test_a_watcher_writes_nothing(fake: FakeWorld) -> None:
+    with fake.cnci() as cnci:
+        asked_for(cnci)
+        before = [list(lines) for lines in journals(fake)]
+    flush_rules(fake)
+    with fake.cnci(read_only=True) as watcher:
+        assert any("port tcp/8080" in line for line in watcher.verify())
+    assert journals(fake) == before
+
+
+def test_the_record_does_not_grow_for_ever(fake: FakeWorld) -> None:
+    with fake.cnci() as cnci:
+        asked_for(cnci)
+        for number in range(2000):
+            target = f"10.1.0.{9 + number % 2}"
+            cnci.add_port_forward(protocol="tcp", device="eth0", port=9000, to=target)
+            cnci.remove_port_forward(protocol="tcp", device="eth0", port=9000)
+        assert sum(map(len, journals(fake))) < 1100
+        before = fake.text()
+    flush_rules(fake)
+    with fake.cnci():
+        assert fake.text() == before
+
+
+def journals(world: FakeWorld) -> list[list[str]]:
+    return [*world.kernel.state.journals.values()]
