@@ -123,12 +123,12 @@ def choose_uplink(uplinks: Sequence[Uplink], nouns: Iterable[Noun], owner: Owner
 
     So a restart keeps the tunnels while their address is there.
     """
-    used = _local_addresses(nouns, owner)
+    used = local_addresses(nouns, owner)
     compute = [uplink for uplink in uplinks if uplink.compute]
     return max(compute, key=lambda uplink: used[uplink.ip])  # the first of equal ones
 
 
-def _local_addresses(nouns: Iterable[Noun], owner: Owner | None) -> Counter[IPAddress]:
+def local_addresses(nouns: Iterable[Noun], owner: Owner | None) -> Counter[IPAddress]:
     """How many tunnels of the owner have each local address."""
     return Counter(
         noun.wire_local
@@ -145,7 +145,7 @@ def _look(
 ) -> list[_Seen]:
     """Every link, once for each of its addresses, by ifindex."""
     links = {noun.name: noun for noun in nouns if isinstance(noun, Link)}
-    used = _local_addresses(nouns, owner)
+    used = local_addresses(nouns, owner)
     addresses: dict[str, list[Address]] = {}
     for noun in nouns:
         if isinstance(noun, Address) and noun.link in links:

@@ -58,6 +58,7 @@ class Cnci(Node[CnciRecords]):
     """
 
     role: ClassVar[str] = "cnci"
+    clearing: ClassVar[str] = "shutdown()"
 
     def __init__(
         self,

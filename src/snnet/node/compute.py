@@ -43,6 +43,7 @@ class ComputeNode(Node[ComputeRecords]):
     """
 
     role: ClassVar[str] = "cn"
+    clearing: ClassVar[str] = "reset_network()"
     modes: ClassVar[frozenset[NetworkMode]] = frozenset(NetworkMode)
 
     def __init__(

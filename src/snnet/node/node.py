@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from snnet import plugins
@@ -34,7 +34,7 @@ from .engine import Engine
 from .intents import Intents
 from .migration import take_over
 from .results import Report
-from .uplinks import find_site
+from .uplinks import find_site, stand_in
 
 DriverChoice = str | Driver
 
@@ -49,6 +49,8 @@ class Node(ABC, Generic[R]):
     """
 
     role: ClassVar[str]
+    clearing: ClassVar[str]
+    """The call that removes everything."""
     modes: ClassVar[frozenset[NetworkMode]] = frozenset({NetworkMode.GRE_TUNNEL})
 
     def __init__(
@@ -89,6 +91,8 @@ class Node(ABC, Generic[R]):
             self._resources = opened.pop_all()
         self._uplinks: tuple[Uplink, ...] = ()
         self._engine: Engine[R] | None = None
+        self._no_site: InvalidRequest | None = None
+        """Why ``init()`` found no place for the node, if it was tried and did not."""
 
     # -- life cycle ------------------------------------------------------------------
 
@@ -135,8 +139,10 @@ class Node(ABC, Generic[R]):
 
         Takes the lock that keeps other processes from running this node in
         this namespace: waits up to ``api_timeout``, then Conflict naming the
-        pid.  Raises InvalidRequest where no link matches the nets.  On failure
-        the node keeps nothing, and no kernel parameter stays changed; may be repeated.
+        pid.  Raises InvalidRequest where no link matches the nets; ``verify()`` and the call
+        that removes everything (``reset_network``, ``shutdown``) work even then, for
+        cleaning up needs no uplink.  On failure the node keeps nothing, and no kernel
+        parameter stays changed; may be repeated.
         """
         self._check_usable()
         with self._starting, ExitStack() as taken:
@@ -144,25 +150,43 @@ class Node(ABC, Generic[R]):
                 return Report()
             if not self.read_only:
                 taken.enter_context(self._host.claim(self.api_timeout))
-            intents = Intents(self._host.journal(f"intents-{self.owner}"), read_only=self.read_only)
-            self._uplinks, site = find_site(self.config, self.owner, self._drivers, intents)
+            intents = self._intents()
+            try:
+                self._uplinks, site = find_site(self.config, self.owner, self._drivers, intents)
+            except InvalidRequest as error:
+                self._no_site = error
+                raise
             moved = [] if self.read_only else take_over(self.owner, self._drivers, self._host)
-            engine = Engine(
-                self,
-                self._records(site),
-                self._drivers,
-                Claims(self._limit),
-                self.listeners,
-                intents,
-            )
+            engine = self._new_engine(site, intents)
             no_limit = Deadline("init", None, None)
             report = engine.run(Rebuild(changes=not self.read_only, forward=False), no_limit)
             if not self.read_only:
                 engine.run(Forward(), no_limit)
             report.healed[:0] = [*intents.damage, *moved]
             self._resources.push(taken.pop_all())
-            self._engine = engine
+            self._engine, self._no_site = engine, None
             return report
+
+    def _intents(self) -> Intents:
+        return Intents(self._host.journal(f"intents-{self.owner}"), read_only=self.read_only)
+
+    def _new_engine(self, site: Site, intents: Intents) -> Engine[R]:
+        return Engine(
+            self, self._records(site), self._drivers, Claims(self._limit), self.listeners, intents
+        )
+
+    @contextmanager
+    def _cleaning(self) -> Iterator[Engine[R]]:
+        """The engine; where ``init()`` found no uplink, one that may only look and remove."""
+        if self._engine is not None or self._no_site is None:
+            yield self._ready()
+            return
+        self._check_usable()
+        with self._starting, ExitStack() as taken:
+            if not self.read_only:
+                taken.enter_context(self._host.claim(self.api_timeout))
+            site = stand_in(self.config, self.owner, self._drivers)
+            yield self._new_engine(site, self._intents())
 
     @abstractmethod
     def _records(self, site: Site) -> R:
@@ -241,7 +265,17 @@ class Node(ABC, Generic[R]):
         return self._ready().run(Rebuild(changes=not self.read_only), deadline)
 
     def verify(self) -> list[str]:
-        """What differs between the topology and the kernel, a line each; changes nothing."""
+        """What differs between the topology and the kernel, a line each; changes nothing.
+
+        Where ``init()`` found no uplink: why, and how much of this node is on the host.
+        """
+        if self._engine is None and self._no_site is not None:
+            with self._cleaning() as engine:
+                left = len(engine.host.ours(engine.records))
+            return [
+                f"{self._no_site}; {left} objects of {self.owner} are on this host, which "
+                f"{self.clearing} removes"
+            ]
         engine = self._ready()
         draft = engine.draft(Repair(wait=False), Deadline("verify", None, None))
         with engine.claims.lock:
@@ -262,7 +296,9 @@ class Node(ABC, Generic[R]):
 
     def _clear(self, what: str, timeout: float | None, cancel: CancelToken | None) -> Report:
         """Remove everything of this node; ``Incomplete`` lists what could not go."""
-        return self._run(Clear(what), timeout, cancel, limited=False)
+        deadline = self._deadline(what, timeout, cancel, limited=False)
+        with self._cleaning() as engine:
+            return engine.run(Clear(what), deadline)
 
     # -- what it is ------------------------------------------------------------------
 

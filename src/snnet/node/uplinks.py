@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_interface
+
 from snnet.config import NetworkConfig, NetworkMode
-from snnet.contract import Address, InvalidRequest, IPAddress, Link, PublicIp
+from snnet.contract import (
+    Address,
+    InvalidRequest,
+    IPAddress,
+    Link,
+    Macvtap,
+    ProxyNeighbour,
+    PublicIp,
+    Route,
+)
 from snnet.contract.addresses import MTU_MIN
+from snnet.contract.network import SNNET_PROTOCOL
+from snnet.core import identity as ids
 from snnet.core.identity import Owner
 from snnet.core.site import Site
-from snnet.core.uplinks import Uplink, choose_uplink, find_uplinks
+from snnet.core.uplinks import Uplink, choose_uplink, find_uplinks, local_addresses
 
 from .drivers import Drivers
 from .intents import Intents
@@ -30,16 +43,7 @@ def find_site(
         publics=_publics(owner, drivers, intents),
     )
     compute = choose_uplink(uplinks, nouns, owner)
-    routed = config.mode is NetworkMode.ROUTED
-    site = Site(
-        owner=owner,
-        uplink=compute,
-        tunnel=config.tunnel,
-        mtu_cap=config.mtu,
-        macvtap_mode=config.macvtap_mode,
-        routed=routed,
-        anti_spoofing=config.anti_spoofing or routed,
-    )
+    site = _site(config, owner, compute)
     if site.mtu < MTU_MIN:
         raise InvalidRequest(
             f"{compute.link_name} has MTU {compute.mtu}, which leaves {site.mtu} for tenants: "
@@ -62,3 +66,45 @@ def _publics(owner: Owner, drivers: Drivers, intents: Intents) -> set[IPAddress]
         for noun in found.values()
         if isinstance(noun, PublicIp) and noun.owner == str(owner)
     }
+
+
+def stand_in(config: NetworkConfig, owner: Owner, drivers: Drivers) -> Site:
+    """A site for looking and removing, of a node that has no uplink now.
+
+    The address is the one that its tunnels have, the link the one that bears its proxy
+    entries or macvtaps; unspecified where there is none.
+    """
+    kinds = {Link, ProxyNeighbour, Route} & drivers.backend.carries | {Link}
+    nouns = drivers.backend.snapshot(kinds).values()
+    used = local_addresses(nouns, owner).most_common(1)
+    address = ip_interface(str(used[0][0]) if used else "0.0.0.0")
+    below = [
+        noun.link
+        for noun in nouns
+        if isinstance(noun, (ProxyNeighbour, Route)) and noun.protocol == SNNET_PROTOCOL
+    ]
+    below += [
+        noun.lower for noun in nouns if isinstance(noun, Macvtap) and ids.claimed(noun, owner)
+    ]
+    uplink = Uplink(
+        link_name=below[0] if below else "",
+        index=0,
+        address=address,
+        mtu=1500,
+        compute=True,
+        management=False,
+    )
+    return _site(config, owner, uplink)
+
+
+def _site(config: NetworkConfig, owner: Owner, uplink: Uplink) -> Site:
+    routed = config.mode is NetworkMode.ROUTED
+    return Site(
+        owner=owner,
+        uplink=uplink,
+        tunnel=config.tunnel,
+        mtu_cap=config.mtu,
+        macvtap_mode=config.macvtap_mode,
+        routed=routed,
+        anti_spoofing=config.anti_spoofing or routed,
+    )

@@ -1,0 +1,143 @@
+"""Cleaning up needs no healthy network: no uplink, a wrong config, another tunnel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from ipaddress import ip_interface
+from typing import Any
+
+import pytest
+
+import snnet
+from snnet.backends.fake.addresses import forget_link
+from snnet.contract import Add, Address, Remove
+from tests.node.world import UPLINKS, FakeWorld, World, container, port, vm
+
+
+def lose_address(world: World) -> None:
+    address = Address(link="eth0", address=ip_interface(UPLINKS[world.version]))
+    assert world.kernel.apply([Remove(address)]).error is None
+
+
+def lose_uplink(world: World) -> None:
+    link = world.link("eth0")
+    assert link is not None
+    if isinstance(world, FakeWorld):
+        forget_link(world.kernel.state, link.name)
+        world.kernel.state.drop_link(link)
+    else:
+        assert world.kernel.apply([Remove(link)]).error is None
+
+
+LOSSES = pytest.mark.parametrize("lose", [lose_address, lose_uplink])
+
+
+@LOSSES
+@pytest.mark.parametrize("nets", [["192.0.2.0/24"], []], ids=["nets", "auto"])
+def test_a_compute_node_is_reset_without_its_uplink(
+    world: World, lose: Callable[[World], None], nets: list[str]
+) -> None:
+    with world.node() as node:
+        for cfg in (vm(11), container(12), vm(13, subnet_number=2)):
+            node.create_vnic(cfg)
+    lose(world)
+    before = {link.name for link in world.links()}
+    with world.node(init=False, config=world.config(compute_nets=nets)) as node:
+        with pytest.raises(snnet.InvalidRequest, match="compute_nets"):
+            node.init()
+        (line,) = node.verify()
+        assert "reset_network() removes" in line
+        assert {link.name for link in world.links()} == before
+        with pytest.raises(snnet.InvalidRequest, match="not ready"):
+            node.create_vnic(vm())
+        report = node.reset_network()
+        assert len(report.tunnel_events) == 2
+        assert {str(event.cn_ip) for event in report.tunnel_events} == {"192.0.2.11"}
+        assert node.reset_network().healed == []
+    assert world.links() == []
+
+
+@LOSSES
+def test_a_concentrator_is_shut_down_without_its_uplink(
+    walled: World, lose: Callable[[World], None]
+) -> None:
+    with walled.cnci() as cnci:
+        bridge = cnci.add_remote_subnet("10.1.0.0/24", 7, "192.0.2.12")
+        cnci.enable_nat(["eth0"])
+        cnci.allow_external("eth0", bridge)
+        cnci.add_public_ip("203.0.113.5", to="10.1.0.9", device="eth0")
+    lose(walled)
+    with walled.cnci(init=False) as cnci:
+        with pytest.raises(snnet.InvalidRequest):
+            cnci.init()
+        cnci.shutdown()
+        assert cnci.drivers.firewall.snapshot() == {}
+        assert cnci.drivers.dhcp is not None
+        assert cnci.drivers.dhcp.snapshot() == {}
+    assert walled.links() == []
+    address = Address(link="eth0", address=ip_interface("203.0.113.5/32"))
+    assert walled.link("eth0") is None or walled.kernel.find(address) is None
+
+
+def test_a_routed_node_is_reset_without_its_address(walled: World) -> None:
+    config = walled.config(mode=snnet.NetworkMode.ROUTED)
+    before = nouns(walled)
+    with walled.node(config=config) as node:
+        node.create_vnic(vm())
+    lose_address(walled)
+    with walled.node(init=False, config=config) as node:
+        with pytest.raises(snnet.InvalidRequest):
+            node.init()
+        node.reset_network()
+    assert nouns(walled) <= before
+
+
+def nouns(world: World) -> set[str]:
+    return {str(noun) for noun in world.kernel.snapshot().values()}
+
+
+def test_a_macvtap_is_removed_without_the_uplinks_address(world: World) -> None:
+    with world.node() as node:
+        node.create_cnci_vnic(port())
+    lose_address(world)
+    with world.node(init=False) as node:
+        with pytest.raises(snnet.InvalidRequest):
+            node.init()
+        node.reset_network()
+    assert world.links() == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"compute_nets": ["198.51.100.0/24"]}, {"tunnel": "geneve"}, {"mtu": 1300}],
+    ids=str,
+)
+def test_a_node_is_reset_with_another_config(world: World, changes: dict[str, Any]) -> None:
+    with world.node() as node:
+        node.create_vnic(vm())
+    with world.node(init=False, config=world.config(**changes)) as node:
+        try:
+            node.init()
+        except snnet.InvalidRequest:
+            assert "compute_nets" in changes
+        node.reset_network()
+    assert world.links() == []
+
+
+def test_a_node_that_was_not_initialised_is_not_ready_for_a_reset(fake: FakeWorld) -> None:
+    node = fake.node(init=False)
+    with pytest.raises(snnet.InvalidRequest, match="not ready"):
+        node.reset_network()
+
+
+def test_a_node_works_once_its_uplink_is_back(fake: FakeWorld) -> None:
+    with fake.node() as node:
+        node.create_vnic(vm())
+    lose_address(fake)
+    node = fake.node(init=False)
+    with pytest.raises(snnet.InvalidRequest):
+        node.init()
+    address = Address(link="eth0", address=ip_interface(UPLINKS[4]))
+    assert fake.kernel.apply([Add(address)]).error is None
+    node.init()
+    assert node.verify() == []
