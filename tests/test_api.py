@@ -51,7 +51,7 @@ CALLS: dict[str, list[str]] = {
         "*api_timeout", "*max_api_concurrency", "*read_only",
     ],
     "Cnci.init": [],
-    "Cnci.add_remote_subnet": ["subnet", "key", "cn_ip", "*timeout", "*cancel"],
+    "Cnci.add_remote_subnet": ["subnet", "key", "cn_ip", "port", "*timeout", "*cancel"],
     "Cnci.del_remote_subnet": ["subnet", "key", "cn_ip", "*timeout", "*cancel"],
     "Cnci.update_neighbors": ["neighbors", "*timeout", "*cancel"],
     "Cnci.dhcp": ["subnet"],

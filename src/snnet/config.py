@@ -287,6 +287,7 @@ class Neighbor:
 
 
 TUNNELS = tuple(noun.protocol for noun in TUNNEL_NOUNS)
+NODE_NUMBER_MAX = 16383
 MACVTAP_MODES = ("bridge", "vepa")
 """Those in which a concentrator and its host's network reach each other."""
 
@@ -301,6 +302,9 @@ class NetworkConfig:
     are for concentrators; ``dhcp_reserved`` addresses after a subnet's
     gateway are never leased.  ``anti_spoofing``: guests are held to the MAC and the
     address of their VNIC, to IPv4 and ARP, and to asking DHCP; in routed mode always.
+    ``node_number`` (0 to 16383) differs on every compute node: the node's vxlan tunnels
+    then have the UDP port 16384 + number, else one by a hash of both ends' addresses,
+    which may collide with another node's.
     """
 
     compute_nets: Iterable[Network] = ()
@@ -314,6 +318,7 @@ class NetworkConfig:
     dhcp_reserved: int = 0
     domain_name: str | None = None
     anti_spoofing: bool = True
+    node_number: int | None = None
 
     def __post_init__(self) -> None:
         put = object.__setattr__
@@ -332,6 +337,8 @@ class NetworkConfig:
             put(self, "public_gateway", check_address(self.public_gateway, "public_gateway"))
         check_bool(self.anti_spoofing, "anti_spoofing")
         check_int(self.dhcp_reserved, "dhcp_reserved", 0, 2**16)
+        if self.node_number is not None:
+            check_int(self.node_number, "node_number", 0, NODE_NUMBER_MAX)
         if self.domain_name is not None and not (
             isinstance(self.domain_name, str)
             and is_host_name(self.domain_name)

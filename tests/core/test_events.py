@@ -25,6 +25,8 @@ def test_a_tunnel_event_has_all_that_the_far_side_needs() -> None:
         "concentrator_id": "cnci-1",
         "cn_id": "cn-1",
         "subnet_key": 7,
+        "port": None,
+        "sequence": None,
     }
 
 

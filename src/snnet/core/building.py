@@ -95,6 +95,7 @@ def _subnet(
             master=bridge,
             mac=ids.link_mac(tunnel),
             mtu=site.mtu,
+            port=site.port,
         ),
         concentrator_id=concentrator_id,
     )

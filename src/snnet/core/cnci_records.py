@@ -98,9 +98,11 @@ class CnciRecords(Records):
                 if remote.overlaps(network):
                     raise Conflict(f"{network} overlaps {remote}, which a peer of the mesh has")
 
-    def check_tunnel(self, network: IPv4Network, key: int, remote: IPAddress) -> None:
+    def check_tunnel(
+        self, network: IPv4Network, key: int, remote: IPAddress, port: int | None = None
+    ) -> None:
         """Conflict where another tunnel has the wire that this one would have."""
-        mine = wire(self.site.tunnel, key, self.site.ip, remote)
+        mine = wire(self.site.tunnel, key, self.site.ip, remote, port)
         other = self._wires.get(mine)
         if other is not None and other != (network, remote):
             subnet = self.subnets[other[0]]
@@ -123,6 +125,7 @@ class CnciRecords(Records):
     def put_tunnel(self, network: IPv4Network, tunnel: Tunnel) -> None:
         """Add a tunnel to a subnet that is known."""
         assert tunnel.remote is not None
+        self.drop_tunnel(network, tunnel.remote)
         self.subnets[network] = self.subnets[network].with_tunnel(tunnel)
         self._wires[tunnel.wire_identity] = (network, tunnel.remote)
 
@@ -349,8 +352,9 @@ def _place_tunnel(records: CnciRecords, link: Link, fields: dict[str, str]) -> N
         subnet = _subnet(records, network, key, name)
     if remote in subnet.tunnels:
         raise Conflict("a second tunnel to the same node")
-    records.check_tunnel(network, key, remote)
-    tunnel = build_tunnel(site, records.tenant_id, subnet, remote, link.name, link.alias)
+    port = int(fields[ids.PORT]) if ids.PORT in fields else None
+    records.check_tunnel(network, key, remote, port)
+    tunnel = build_tunnel(site, records.tenant_id, subnet, remote, link.name, link.alias, port)
     records.put_subnet(subnet.with_tunnel(tunnel))
 
 

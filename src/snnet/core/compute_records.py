@@ -103,7 +103,7 @@ class ComputeRecords(Records):
     def check_tunnel(self, request: TenantRequest) -> None:
         """Conflict where another subnet's tunnel has the wire that the request's would have."""
         local, remote = self.site.ip, request.concentrator_ip
-        mine = wire(self.site.tunnel, request.subnet_key, local, remote)
+        mine = wire(self.site.tunnel, request.subnet_key, local, remote, self.site.port)
         self._check_wire(request.id[:2], mine, request.subnet_key, request.concentrator_ip)
 
     def check_subnet(self, subnet: TenantSubnet) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
@@ -21,7 +21,10 @@ class TunnelEventType(enum.Enum):
 class TunnelEvent:
     """A tunnel of a compute node came or went: for its concentrator to follow.
 
-    Delivery is at least once; ADD and DEL may be repeated without harm.
+    Delivery is at least once; ADD and DEL may be repeated without harm.  ``port`` is the
+    UDP port of a vxlan tunnel, for ``Cnci.add_remote_subnet``.  ``sequence`` is (epoch,
+    number) and grows with every event of the node, also across its restarts: of two events
+    about one subnet the one with the greater sequence is true.
     """
 
     type: TunnelEventType
@@ -33,6 +36,8 @@ class TunnelEvent:
     concentrator_id: str
     cn_id: str
     subnet_key: int
+    port: int | None = None
+    sequence: tuple[int, int] | None = field(default=None, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON or YAML."""
@@ -46,7 +51,21 @@ class TunnelEvent:
             "concentrator_id": self.concentrator_id,
             "cn_id": self.cn_id,
             "subnet_key": self.subnet_key,
+            "port": self.port,
+            "sequence": list(self.sequence) if self.sequence else None,
         }
+
+
+class Sequence:
+    """Numbers the events of a node; the caller holds the lock of its records."""
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+        self._number = 0
+
+    def next(self) -> tuple[int, int]:
+        self._number += 1
+        return self.epoch, self._number
 
 
 class ContainerEvent(enum.Enum):

@@ -19,7 +19,7 @@ from snnet.contract import InvalidRequest, IPAddress
 from snnet.contract.addresses import MTU_MIN, mac_of
 
 from .addressing import check_guest, check_ipv4, check_subnet
-from .tunnels import check_key
+from .tunnels import check_key, check_port
 
 TENANT_ROLES = (VnicRole.TENANT_VM, VnicRole.TENANT_CONTAINER)
 
@@ -81,16 +81,25 @@ class RemoteSubnet:
     network: IPv4Network
     key: int
     remote: IPAddress | None
+    port: int | None = None
+    """The UDP port of that node's tunnels, where it said one."""
 
 
 def remote_subnet(
-    subnet: Network, key: int, cn_ip: Address, *, tunnel: str, uplink: IPAddress
+    subnet: Network,
+    key: int,
+    cn_ip: Address,
+    port: int | None = None,
+    *,
+    tunnel: str,
+    uplink: IPAddress,
 ) -> RemoteSubnet:
     """What ``add_remote_subnet`` and ``del_remote_subnet`` need."""
     return RemoteSubnet(
         network=check_subnet(check_network(subnet, "subnet")),
         key=check_key(tunnel, check_int(key, "key", 1, 2**32 - 1), "key"),
         remote=check_remote(cn_ip, uplink, "cn_ip"),
+        port=check_port(tunnel, port),
     )
 
 

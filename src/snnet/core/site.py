@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from snnet.contract import IPAddress, Key, link_key
 
+from .events import Sequence
 from .identity import Owner
 from .tunnels import overhead
 from .uplinks import Uplink
@@ -22,6 +23,10 @@ class Site:
     macvtap_mode: str
     routed: bool = False
     anti_spoofing: bool = True
+    port: int | None = None
+    """The UDP port of the node's own tunnels, where it has a number."""
+    sequence: Sequence | None = field(default=None, compare=False)
+    """What numbers the node's events; None: they have no numbers."""
     ip: IPAddress = field(init=False)
     """The node's address on the compute network: its end of every tunnel."""
     mtu: int = field(init=False)

@@ -157,14 +157,17 @@ def build_tunnel(
     remote: IPAddress,
     name: str,
     alias: str | None = None,
+    port: int | None = None,
 ) -> Tunnel:
-    """The subnet's tunnel to the compute node at ``remote``."""
+    """The subnet's tunnel to the compute node at ``remote``; ``port`` as that node has it."""
     fields = {
         ids.TENANT: tenant_id,
         ids.NETWORK: str(subnet.network),
         ids.TUNNEL_KEY: str(subnet.key),
         ids.REMOTE: str(remote),
     }
+    if port is not None:
+        fields[ids.PORT] = str(port)
     return tunnel_link(
         site.tunnel,
         name=name,
@@ -175,4 +178,5 @@ def build_tunnel(
         master=subnet.bridge.name,
         mac=ids.link_mac(name),
         mtu=site.mtu,
+        port=port,
     )

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from snnet.config import shown
+from snnet.config import check_int, shown
 from snnet.contract import (
     Conflict,
     Geneve,
@@ -37,6 +37,8 @@ class TunnelKind:
     """The point-to-point tunnel that joins the bridges of a subnet on two nodes."""
     port: Callable[[IPAddress, IPAddress], int] | None = None
     """The UDP port for the addresses of the two nodes, where it is carried in UDP."""
+    chosen_port: bool = False
+    """Whether the two nodes may agree on another port."""
     mesh: type[Gre] | type[Vxlan] = Vxlan
     """What the concentrators of a tenant are joined by, over IPv4."""
 
@@ -58,11 +60,34 @@ KINDS: dict[str, TunnelKind] = {
     kind.name: kind
     for kind in (
         TunnelKind(Gretap, mesh=Gre),
-        TunnelKind(Vxlan, port=vxlan_port),
+        TunnelKind(Vxlan, port=vxlan_port, chosen_port=True),
         TunnelKind(Geneve, port=lambda local, remote: GENEVE_PORT),
     )
 }
 """The descriptors by what ``NetworkConfig.tunnel`` calls them."""
+
+
+def numbered_port(tunnel: str, node_number: int | None) -> int | None:
+    """The UDP port of all tunnels of a compute node with a number; None: one for each pair."""
+    if node_number is None or not KINDS[tunnel].chosen_port:
+        return None
+    return VXLAN_PORTS + node_number
+
+
+def tunnel_port(tunnel: str, local: IPAddress, remote: IPAddress, port: int | None) -> int:
+    """The UDP port between two nodes: the one they agreed on, else by their addresses.
+
+    0 for a protocol without ports.
+    """
+    kind = KINDS[tunnel]
+    if kind.port is None:
+        return 0
+    return port if port is not None and kind.chosen_port else kind.port(local, remote)
+
+
+def event_port(tunnel: Tunnel) -> int | None:
+    """What the far end of a tunnel must be told of its port; None where there is no choice."""
+    return tunnel.wire_port if KINDS[tunnel.protocol].chosen_port else None
 
 
 def overhead(tunnel: str, version: int) -> int:
@@ -80,6 +105,14 @@ def check_key(tunnel: str, key: int, field: str = "subnet_key") -> int:
     return key
 
 
+def check_port(tunnel: str, port: int | None, field: str = "port") -> int | None:
+    """The UDP port of a compute node's tunnels; None for tunnels whose port is no choice."""
+    if port is None:
+        return None
+    check_int(port, field, 1, 65535)
+    return port if KINDS[tunnel].chosen_port else None
+
+
 def tunnel_link(
     tunnel: str,
     *,
@@ -91,6 +124,7 @@ def tunnel_link(
     master: str | None = None,
     mac: str | None = None,
     mtu: int | None = None,
+    port: int | None = None,
 ) -> Tunnel:
     """The point-to-point tunnel between two nodes for one subnet."""
     kind = KINDS[tunnel]
@@ -98,7 +132,7 @@ def tunnel_link(
     if kind.noun.has_local:
         own["local"] = local
     if kind.port is not None:
-        own["port"] = kind.port(local, remote)
+        own["port"] = tunnel_port(tunnel, local, remote, port)
     return kind.noun(
         name=name, alias=alias, remote=remote, master=master, mac=mac, mtu=mtu, **own
     )  # fmt: skip
@@ -109,11 +143,13 @@ def mesh_noun(tunnel: str, version: int) -> type[Gre] | type[Vxlan]:
     return KINDS[tunnel].mesh if version == 4 else Vxlan
 
 
-def wire(tunnel: str, key: int, local: IPAddress, remote: IPAddress) -> Wire:
+def wire(
+    tunnel: str, key: int, local: IPAddress, remote: IPAddress, port: int | None = None
+) -> Wire:
     """The ``wire_identity`` that the tunnel between two nodes will have."""
-    kind = KINDS[tunnel]
-    port = kind.port(local, remote) if kind.port else 0
-    return kind.noun.identity(key, local if kind.noun.has_local else None, remote, port)
+    noun = KINDS[tunnel].noun
+    number = tunnel_port(tunnel, local, remote, port)
+    return noun.identity(key, local if noun.has_local else None, remote, number)
 
 
 def collision(remote: IPAddress, key: int, old: Tunnel, owner_of_old: str) -> Conflict:

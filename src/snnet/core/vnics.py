@@ -14,6 +14,7 @@ from snnet.config import VnicRole
 from snnet.contract import (
     Bridge,
     BridgeAccept,
+    DhcpEntry,
     HostIsolation,
     IPAddress,
     Macvtap,
@@ -23,13 +24,14 @@ from snnet.contract import (
     Tunnel,
     Veth,
 )
-from snnet.contract.addresses import gateway_of
+from snnet.contract.addresses import gateway_of, mac_of
 
 from . import identity as ids
 from .events import ContainerEvent, ContainerInfo, TunnelEvent, TunnelEventType
 from .identity import Owner
 from .requests import CnciVnicId, SubnetId, VnicId
 from .site import Site
+from .tunnels import event_port
 
 ROUTED_GATEWAY = IPv4Address("169.254.1.1")
 """Every guest's gateway in routed mode: its own node, whichever that is."""
@@ -159,6 +161,15 @@ class Vnic:
         return gateway_of(self.subnet) if self.link.master else ROUTED_GATEWAY
 
     @property
+    def dhcp_entry(self) -> DhcpEntry | None:
+        """What its concentrator must be told, or the guest gets no lease.
+
+        It is for ``cnci.dhcp(subnet).add_entries``; None where the MAC is ``mac_for(ip)``,
+        which every concentrator knows.
+        """
+        return None if self.mac == mac_of(self.ip) else DhcpEntry(mac=self.mac, address=self.ip)
+
+    @property
     def queues(self) -> int:
         return self.link.queues if isinstance(self.link, Tap) else 1
 
@@ -177,6 +188,7 @@ class Vnic:
             "ip": str(self.ip),
             "mac": self.mac,
             "mtu": self.mtu,
+            "dhcp_entry": self.dhcp_entry.to_dict() if self.dhcp_entry else None,
         }
 
     def __repr__(self) -> str:
@@ -272,4 +284,6 @@ def tunnel_event(site: Site, subnet: TenantSubnet, kind: TunnelEventType) -> Tun
         concentrator_id=subnet.concentrator_id,
         cn_id=site.owner.id,
         subnet_key=subnet.key,
+        port=event_port(subnet.tunnel),
+        sequence=site.sequence.next() if site.sequence else None,
     )

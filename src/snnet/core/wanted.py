@@ -43,11 +43,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """A compute node that has a part of a subnet, by its address on the compute network."""
+    """A compute node that has a part of a subnet, by its address on the compute network.
+
+    ``port`` is that of the node's tunnel events, None by default.
+    """
 
     cn_ip: Address
+    port: int | None = None
 
     def __post_init__(self) -> None:
+        if self.port is not None:
+            check_int(self.port, "port", 1, 65535)
         object.__setattr__(self, "cn_ip", check_address(self.cn_ip, "cn_ip"))
 
     @property
@@ -151,7 +157,9 @@ def _requests(subnet: Subnet, site: Site) -> list[RemoteSubnet]:
     """The requests that add a subnet and its compute nodes, or the subnet alone."""
     key = check_key(site.tunnel, subnet.key, "key")
     requests = [
-        remote_subnet(subnet.network, key, remote.ip, tunnel=site.tunnel, uplink=site.ip)
+        remote_subnet(
+            subnet.network, key, remote.ip, remote.port, tunnel=site.tunnel, uplink=site.ip
+        )
         for remote in subnet.remotes
     ]
     return requests or [RemoteSubnet(network=subnet.network, key=key, remote=None)]

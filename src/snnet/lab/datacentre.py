@@ -100,13 +100,9 @@ class DataCentre:
 
     def _follow(self, tenant: Tenant, event: TunnelEvent) -> None:
         """Update the tenant's concentrator for a compute node's tunnel event."""
-        cnci = self.concentrators[tenant]
-        if event.type is TunnelEventType.ADD:
-            cnci.add_remote_subnet(
-                event.subnet, event.subnet_key, event.cn_ip, cancel=self.lab.cancel
-            )
-        else:
-            cnci.del_remote_subnet(event.subnet, event.subnet_key, event.cn_ip)
+        # What is taken away goes even when the demo is stopped.
+        cancel = self.lab.cancel if event.type is TunnelEventType.ADD else None
+        self.concentrators[tenant].follow(event, cancel=cancel)
 
     def tear_down(self) -> list[str]:
         """Remove everything, whatever fails; return a text for each leftover.

@@ -31,6 +31,7 @@ from snnet.contract import (
 )
 from snnet.core.addressing import check_subnet, check_unicast
 from snnet.core.cnci_records import CnciRecords
+from snnet.core.events import TunnelEvent
 from snnet.core.requests import RemoteSubnet, remote_subnet
 from snnet.core.rule_requests import port_forwards, public_ip
 from snnet.core.rules import port_forward_key, public_key
@@ -47,6 +48,7 @@ from .node import DriverChoice, Node
 from .reconcile_cnci import reconcile_cnci
 from .results import Reconciled, Report
 from .scopes import ScopeControl
+from .sequences import Heard
 
 
 class Cnci(Node[CnciRecords]):
@@ -90,6 +92,7 @@ class Cnci(Node[CnciRecords]):
             read_only=read_only,
             listeners=listeners,
         )
+        self._heard = Heard(self._host, self.owner)
         self._scoping = Scoping(config.dhcp_reserved, config.domain_name)
         self._pool: tuple[IPAddress, ...] = tuple(config.floating_pool)  # type: ignore[arg-type]
 
@@ -103,30 +106,37 @@ class Cnci(Node[CnciRecords]):
         subnet: Network,
         key: int,
         cn_ip: Address,
+        port: int | None = None,
         *,
         timeout: float | None = None,
         cancel: CancelToken | None = None,
     ) -> str:
         """Attach a compute node's part of a subnet; returns the bridge's link name.
 
+        ``port`` is that of the node's tunnel event; another one than before replaces the
+        tunnel.  None: as it is, or by the addresses of both ends.
         The first one brings bridge, gateway address and DHCP server with it.
         Another key for the subnet, an overlap, or one key for two subnets of
         the tenant is a Conflict.
         """
-        return self._run(self._addition(subnet, key, cn_ip), timeout, cancel)
+        return self._run(self._addition(subnet, key, cn_ip, port), timeout, cancel)
 
-    def plan_add_remote_subnet(self, subnet: Network, key: int, cn_ip: Address) -> Plan:
+    def plan_add_remote_subnet(
+        self, subnet: Network, key: int, cn_ip: Address, port: int | None = None
+    ) -> Plan:
         """What ``add_remote_subnet`` would do now: text, ``to_json()``, ``to_commands()``."""
-        return self._preview(self._addition(subnet, key, cn_ip))
+        return self._preview(self._addition(subnet, key, cn_ip, port))
 
-    def _addition(self, subnet: Network, key: int, cn_ip: Address) -> AddSubnet:
-        request = self._remote_subnet(subnet, key, cn_ip)
+    def _addition(self, subnet: Network, key: int, cn_ip: Address, port: int | None) -> AddSubnet:
+        request = self._remote_subnet(subnet, key, cn_ip, port)
         self._scoping.check(request.network)
         return AddSubnet(self.tenant_id, self._scoping, request)
 
-    def _remote_subnet(self, subnet: Network, key: int, cn_ip: Address) -> RemoteSubnet:
+    def _remote_subnet(
+        self, subnet: Network, key: int, cn_ip: Address, port: int | None = None
+    ) -> RemoteSubnet:
         site = self.site
-        return remote_subnet(subnet, key, cn_ip, tunnel=site.tunnel, uplink=site.ip)
+        return remote_subnet(subnet, key, cn_ip, port, tunnel=site.tunnel, uplink=site.ip)
 
     def del_remote_subnet(
         self,
@@ -142,6 +152,23 @@ class Cnci(Node[CnciRecords]):
         Unknown or gone is no error.
         """
         self._run(DetachNode(self._remote_subnet(subnet, key, cn_ip)), timeout, cancel)
+
+    def follow(
+        self,
+        event: TunnelEvent,
+        *,
+        timeout: float | None = None,
+        cancel: CancelToken | None = None,
+    ) -> str | None:
+        """Add or detach as a compute node's event says; returns the bridge, None for a DEL.
+
+        An event with a lower ``sequence`` than another of the same compute node and subnet
+        key is late, also after a restart of either node: nothing is done, and None returned.
+        """
+        self._ready()
+        return self._heard.follow(
+            event, self.add_remote_subnet, self.del_remote_subnet, timeout, cancel
+        )
 
     def remove_subnet(
         self, subnet: Network, *, timeout: float | None = None, cancel: CancelToken | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Generic
 
@@ -29,6 +29,7 @@ from .deadline import Deadline
 from .drivers import Drivers
 from .host import HostView
 from .intents import Intents
+from .outbox import Outbox, Turn
 from .results import Event
 
 
@@ -38,6 +39,7 @@ class _Account:
 
     plan: Plan = NOTHING
     events: Sequence[Event] = ()
+    turn: Turn = field(default_factory=lambda: Turn(()))
 
 
 class Engine(Generic[R]):
@@ -45,7 +47,8 @@ class Engine(Generic[R]):
 
     Claim, read, draft, ask the listeners, apply, publish, tell the listeners: once
     a call.  The lock is held only while a call claims, reads and publishes, and
-    listeners hear the outcome after the claim is given back.
+    listeners hear the outcome after the claim is given back, of each subnet in the order
+    in which its events came true.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class Engine(Generic[R]):
         self._node = node
         self._drivers = drivers
         self._listeners = listeners
+        self._outbox = Outbox()
         view = partial(HostView, drivers, records.site, records.optional, intents)
         self.host = view(looking=True)
         self._trusting = view(looking=False)
@@ -82,14 +86,19 @@ class Engine(Generic[R]):
         Raises what the mode of the call says.
         """
         account = _Account()
+        node, told = self._node, self._listeners
         try:
             result = self._run(call, deadline, account, claim)
         except SnnetError as error:
-            if account.plan:
-                self._listeners.failed(self._node, account.plan, error)
+            failed = partial(told.failed, node, account.plan, error)
+            self._outbox.tell(account.turn, failed if account.plan else _nothing)
             raise
-        if account.plan or account.events:
-            self._listeners.applied(self._node, account.plan, account.events)
+        except BaseException:
+            self._outbox.tell(account.turn, _nothing)
+            raise
+        hears = bool(account.plan or account.events)
+        applied = partial(told.applied, node, account.plan, account.events)
+        self._outbox.tell(account.turn, applied if hears else _nothing)
         return result
 
     def draft(self, call: Call[R, K, D, T], deadline: Deadline) -> D:
@@ -147,6 +156,8 @@ class Engine(Generic[R]):
                     call.inspect(draft, self.host)
                 with self.claims.lock:
                     result, events = call.publish(self.records, draft, done)
+                    if self._listeners:
+                        account.turn = self._outbox.take(events)
             finally:
                 self._settle(own)
                 if given is None:
@@ -173,6 +184,10 @@ class Engine(Generic[R]):
         self._listeners.before_apply(self._node, plan)
         outcome = self._drivers.tear_down(plan)
         return Done(plan, outcome, {operations[number].noun.key for number in outcome.errors})
+
+
+def _nothing() -> None:
+    """Tell nobody."""
 
 
 def _nobody(thing: Thing) -> bool:

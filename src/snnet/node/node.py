@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from collections.abc import Sequence as List
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from snnet import plugins
@@ -21,6 +23,7 @@ from snnet.contract import (
     Unsupported,
     Zone,
 )
+from snnet.core.events import Sequence
 from snnet.core.identity import Owner
 from snnet.core.site import Site
 from snnet.core.uplinks import Uplink
@@ -34,6 +37,7 @@ from .engine import Engine
 from .intents import Intents
 from .migration import take_over
 from .results import Report
+from .sequences import next_epoch
 from .uplinks import find_site, stand_in
 
 DriverChoice = str | Driver
@@ -65,7 +69,7 @@ class Node(ABC, Generic[R]):
         api_timeout: float,
         max_api_concurrency: int,
         read_only: bool,
-        listeners: Sequence[object],
+        listeners: List[object],
     ) -> None:
         self.owner = Owner(self.role, check_id(node_id, "node_id"))
         if not isinstance(config, NetworkConfig):
@@ -157,6 +161,8 @@ class Node(ABC, Generic[R]):
                 self._no_site = error
                 raise
             moved = [] if self.read_only else take_over(self.owner, self._drivers, self._host)
+            if not self.read_only:
+                site = replace(site, sequence=Sequence(next_epoch(self._host, self.owner)))
             engine = self._new_engine(site, intents)
             no_limit = Deadline("init", None, None)
             report = engine.run(Rebuild(changes=not self.read_only, forward=False), no_limit)

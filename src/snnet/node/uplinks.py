@@ -20,6 +20,7 @@ from snnet.contract.network import SNNET_PROTOCOL
 from snnet.core import identity as ids
 from snnet.core.identity import Owner
 from snnet.core.site import Site
+from snnet.core.tunnels import numbered_port
 from snnet.core.uplinks import Uplink, choose_uplink, find_uplinks, local_addresses
 
 from .drivers import Drivers
@@ -107,4 +108,5 @@ def _site(config: NetworkConfig, owner: Owner, uplink: Uplink) -> Site:
         macvtap_mode=config.macvtap_mode,
         routed=routed,
         anti_spoofing=config.anti_spoofing or routed,
+        port=numbered_port(config.tunnel, config.node_number) if owner.role == "cn" else None,
     )

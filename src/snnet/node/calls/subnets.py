@@ -53,6 +53,7 @@ class AddSubnet(Call[CnciRecords, CnciSubnet | None, SubnetDraft, str]):
         self._network = request.network
         self._key = request.key
         self._remote = request.remote
+        self._port = request.port
 
     def claim(self, records: CnciRecords, alone: bool, held: Held) -> Claim:
         mine, subnet = set[Thing](), subnet_thing(self._network)
@@ -67,7 +68,7 @@ class AddSubnet(Call[CnciRecords, CnciSubnet | None, SubnetDraft, str]):
     def read(self, records: CnciRecords, claim: Claim) -> CnciSubnet | None:
         records.check_subnet(self._network, self._key)
         if self._remote is not None:
-            records.check_tunnel(self._network, self._key, self._remote)
+            records.check_tunnel(self._network, self._key, self._remote, self._port)
         return records.subnets.get(self._network)
 
     def draft(self, known: CnciSubnet | None, host: HostView) -> SubnetDraft:
@@ -106,10 +107,11 @@ class AddSubnet(Call[CnciRecords, CnciSubnet | None, SubnetDraft, str]):
         old = known.tunnels.get(self._remote) if known else None
         identity = (str(self._network), str(self._remote))
         name, link = host.locate(ids.TUNNEL, identity, old)
-        if old is not None:
+        if old is not None and self._port in (None, old.wire_port):
             return old, link
         host.check_path(self._remote)
-        return build_tunnel(host.site, self._tenant_id, base, self._remote, name), link
+        tunnel = build_tunnel(host.site, self._tenant_id, base, self._remote, name, port=self._port)
+        return tunnel, link
 
     def publish(
         self, records: CnciRecords, draft: SubnetDraft, done: Done

@@ -1,0 +1,118 @@
+"""Which events are late: how far a node came, and how far it heard the others come."""
+
+from __future__ import annotations
+
+import functools
+import json
+import threading
+import time
+from collections.abc import Callable
+
+from snnet.config import shown
+from snnet.contract import Host, InvalidRequest, Journal, SnnetError
+from snnet.core.events import TunnelEvent, TunnelEventType
+from snnet.core.identity import Owner
+
+from .deadline import CancelToken
+
+_RECORD = "epochs"
+_SPARE = 1000
+"""Lines that the journal may have beyond twice its entries before it is rewritten."""
+
+
+def next_epoch(host: Host, owner: Owner) -> int:
+    """A number greater than at every earlier call, and recorded.
+
+    It is the time in seconds, or one more than the last: the record ends with the
+    namespace, and after a reboot the clock alone tells what is later.
+    """
+    with host.record(_RECORD) as record:
+        before = record.get(str(owner), 0)
+        epoch = max(before + 1 if isinstance(before, int) else 1, int(time.time()))
+        record[str(owner)] = epoch
+    return epoch
+
+
+class Heard:
+    """The last event that a concentrator followed of each compute node's subnets.
+
+    It is kept in a journal of the host, so that a late event is late after a restart too.
+    """
+
+    def __init__(self, host: Host, owner: Owner) -> None:
+        self._host = host
+        self._name = f"heard-{owner}"
+        self._lock = threading.Lock()
+        self._following: dict[tuple[str, int], threading.Lock] = {}
+        self._lines = 0
+
+    @functools.cached_property
+    def _journal(self) -> Journal:
+        return self._host.journal(self._name)
+
+    @functools.cached_property
+    def _last(self) -> dict[tuple[str, int], tuple[int, int]]:
+        last = {}
+        for line in self._journal.read():
+            self._lines += 1
+            try:
+                cn_id, key, epoch, number = json.loads(line)
+                last[str(cn_id), int(key)] = (int(epoch), int(number))
+            except (TypeError, ValueError):
+                continue  # a damaged line: what it said is heard again
+        return last
+
+    def follow(
+        self,
+        event: TunnelEvent,
+        add: Callable[..., str],
+        detach: Callable[..., None],
+        timeout: float | None,
+        cancel: CancelToken | None,
+    ) -> str | None:
+        """Add or detach, unless a later event of the same node and subnet was followed."""
+        if not isinstance(event, TunnelEvent):
+            raise InvalidRequest(f"{shown(event)} is not a TunnelEvent", field="event")
+        with self._lock:
+            one_by_one = self._following.setdefault(_subnet(event), threading.Lock())
+        with one_by_one:
+            if self.is_late(event):
+                return None
+            bridge = None
+            where = (event.subnet, event.subnet_key, event.cn_ip)
+            if event.type is TunnelEventType.ADD:
+                bridge = add(*where, event.port, timeout=timeout, cancel=cancel)
+            else:
+                detach(*where, timeout=timeout, cancel=cancel)
+            self.note(event)
+            return bridge
+
+    def is_late(self, event: TunnelEvent) -> bool:
+        """Whether a later event of the same node and subnet was heard already."""
+        last = self._last.get(_subnet(event))
+        return last is not None and event.sequence is not None and event.sequence < last
+
+    def note(self, event: TunnelEvent) -> None:
+        """Remember an event that was followed."""
+        if event.sequence is None:
+            return
+        with self._lock:
+            if self.is_late(event) or self._last.get(_subnet(event)) == event.sequence:
+                return
+            self._last[_subnet(event)] = event.sequence
+            self._lines += 1
+            try:
+                crowded = self._lines > 2 * len(self._last) + _SPARE
+                if crowded or not self._journal.append([_line(*_subnet(event), event.sequence)]):
+                    self._journal.replace([_line(*key, last) for key, last in self._last.items()])
+                    self._lines = len(self._last)
+            except SnnetError:
+                pass  # the event was followed; a restart forgets it
+
+
+def _subnet(event: TunnelEvent) -> tuple[str, int]:
+    return event.cn_id, event.subnet_key
+
+
+def _line(cn_id: str, key: int, sequence: tuple[int, int]) -> str:
+    return json.dumps([cn_id, key, *sequence])

@@ -1,0 +1,248 @@
+"""Events have ports, numbers and an order, and a concentrator ignores late ones."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from ipaddress import ip_address
+from typing import Any
+
+import pytest
+
+import snnet
+from snnet.contract import Vxlan
+from snnet.node.sequences import next_epoch
+from tests.node.world import FakeWorld, World, vm
+
+FAR = ip_address("192.0.2.12")
+ADD, DEL = snnet.TunnelEventType.ADD, snnet.TunnelEventType.DEL
+
+
+@pytest.fixture
+def vxlan() -> Any:
+    world = FakeWorld("vxlan")
+    yield world
+    world.close()
+
+
+def test_a_number_makes_the_port_of_all_tunnels(vxlan: FakeWorld) -> None:
+    node = vxlan.node(config=vxlan.config(node_number=7))
+    events = [node.create_vnic(vm(9, tenant=number)).tunnel_event for number in (1, 2)]
+    assert [event.port for event in events if event] == [16391, 16391]
+    ports = {link.port for link in vxlan.links() if isinstance(link, Vxlan)}
+    assert ports == {16391}
+    node.close()
+    with vxlan.node(config=vxlan.config(node_number=7)) as again:
+        assert again.verify() == []
+
+
+def test_without_a_number_the_event_has_the_port_of_the_pair(vxlan: FakeWorld) -> None:
+    event = vxlan.node().create_vnic(vm()).tunnel_event
+    assert event is not None
+    assert event.port == 16384 + (0x0B ^ 0x65)
+
+
+def test_gre_has_no_port(fake: FakeWorld) -> None:
+    event = fake.node(config=fake.config(node_number=7)).create_vnic(vm()).tunnel_event
+    assert event is not None
+    assert event.port is None
+    cnci = fake.cnci()
+    cnci.follow(replace(event, cn_ip=FAR, port=20000))
+    assert cnci.verify() == []
+
+
+def test_a_concentrator_takes_the_port_of_the_node(vxlan: FakeWorld) -> None:
+    with vxlan.cnci() as cnci:
+        cnci.add_remote_subnet("10.1.0.0/24", 7, "192.0.2.12", 17000)
+        cnci.add_remote_subnet("10.1.0.0/24", 7, "192.0.2.12")
+        cnci.reconcile(
+            subnets=[
+                snnet.Subnet("10.1.0.0/24", 7, [snnet.Remote("192.0.2.12", 17000)]),
+                snnet.Subnet("10.2.0.0/24", 8, [snnet.Remote("192.0.2.12", 17000)]),
+            ]
+        )
+        assert tunnel_ports(vxlan) == [17000, 17000]
+    with vxlan.cnci() as cnci:
+        assert cnci.verify() == []
+        cnci.add_remote_subnet("10.1.0.0/24", 7, "192.0.2.12", 17001)
+        assert tunnel_ports(vxlan) == [17000, 17001]
+        assert cnci.verify() == []
+        with pytest.raises(snnet.Conflict, match="collides"):
+            cnci.add_remote_subnet("10.1.0.0/24", 7, "192.0.2.13", 17001)
+        for port in (0, 65536, "x", True):
+            with pytest.raises(snnet.InvalidRequest, match="port"):
+                cnci.add_remote_subnet("10.1.0.0/24", 7, "192.0.2.12", port)  # type: ignore[arg-type]
+
+
+def tunnel_ports(world: World) -> list[int]:
+    return sorted(link.port for link in world.links() if isinstance(link, Vxlan))
+
+
+def test_numbers_of_nodes_work_on_this_kernel(real: World) -> None:
+    if real.tunnel != "vxlan":
+        pytest.skip("ports are those of vxlan")
+    with real.node(config=real.config(node_number=0)) as node:
+        event = node.create_vnic(vm()).tunnel_event
+        assert event is not None
+        assert event.port == 16384
+        node.destroy_vnic(vm())
+    with real.cnci() as cnci:
+        cnci.follow(replace(event, cn_ip=FAR))
+        cnci.add_remote_subnet("10.1.0.0/24", 101, "192.0.2.12", 17001)
+        assert tunnel_ports(real) == [17001]
+        assert cnci.verify() == []
+    with real.cnci() as cnci:
+        assert cnci.verify() == []
+
+
+# -- sequences --------------------------------------------------------------------------
+
+
+def test_sequences_grow_also_across_restarts(world: World) -> None:
+    seen = []
+    for _ in range(3):
+        with world.node(init=False) as node:
+            seen += [event.sequence for event in node.init().tunnel_events]
+            seen += [event.sequence for event in node.rebuild_topology().tunnel_events]
+            for cfg in (vm(), vm(subnet_number=2)):
+                event = node.create_vnic(cfg).tunnel_event
+                seen += [event.sequence] if event else []
+            event = node.destroy_vnic(vm()).tunnel_event
+            assert event
+            seen.append(event.sequence)
+    assert None not in seen
+    assert seen == sorted(set(seen))  # type: ignore[type-var]
+    assert len({epoch for epoch, _ in filter(None, seen)}) == 3
+
+
+def test_an_epoch_grows_when_the_clock_is_set_back(
+    fake: FakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = fake.node()
+    first = next_epoch(fake.kernel, node.owner)
+    monkeypatch.setattr(time, "time", lambda: 1.0)
+    assert next_epoch(fake.kernel, node.owner) == first + 1
+    fake.kernel.state.records.clear()  # a boot
+    monkeypatch.setattr(time, "time", lambda: first + 100.5)
+    assert next_epoch(fake.kernel, node.owner) == first + 100
+
+
+def event(
+    kind: snnet.TunnelEventType, epoch: int = 0, number: int = 0, **changes: Any
+) -> snnet.TunnelEvent:
+    made = FakeWorld("gre").node().create_vnic(vm()).tunnel_event
+    assert made is not None
+    sequence = (epoch, number) if epoch else None
+    return replace(made, type=kind, cn_ip=FAR, sequence=sequence, **changes)
+
+
+def test_a_late_event_changes_nothing(fake: FakeWorld) -> None:
+    with fake.cnci() as cnci:
+        bridge = cnci.follow(event(ADD, 5, 2))
+        assert bridge is not None
+        before = fake.text()
+        assert cnci.follow(event(DEL, 5, 1)) is None
+        assert cnci.follow(event(DEL, 4, 9)) is None
+        assert fake.text() == before
+        assert cnci.follow(event(ADD, 5, 2)) == bridge  # the same again
+    with fake.cnci() as cnci:
+        assert cnci.follow(event(DEL, 5, 1)) is None
+        assert fake.text() == before
+        assert cnci.follow(event(DEL, 4, 1, cn_id="cn-2")) is None  # of another node: not late
+        assert fake.text() != before
+        cnci.follow(event(ADD, 6, 1))
+        assert fake.text() == before
+        cnci.follow(event(DEL, 6, 2))
+        cnci.follow(event(ADD))  # without a number, as from an older node
+        assert fake.text() == before
+
+
+def test_an_event_that_failed_is_followed_when_it_comes_again(fake: FakeWorld) -> None:
+    cnci = fake.cnci()
+    fake.kernel.fail(at=2)
+    with pytest.raises(snnet.ApiError):
+        cnci.follow(event(ADD, 5, 1))
+    assert cnci.follow(event(ADD, 5, 1)) is not None
+    with pytest.raises(snnet.InvalidRequest, match="not a TunnelEvent"):
+        cnci.follow("add")  # type: ignore[arg-type]
+
+
+# -- order ------------------------------------------------------------------------------
+
+
+class Follower:
+    """A slow listener that follows the events."""
+
+    def __init__(self, pause: float) -> None:
+        self.heard: list[snnet.TunnelEvent] = []
+        self._pause = pause
+
+    def applied(self, events: Sequence[Any]) -> None:
+        for one in events:
+            if isinstance(one, snnet.TunnelEvent):
+                time.sleep(random.random() * self._pause)
+                self.heard.append(one)
+
+
+@pytest.mark.parametrize("rounds", [10])
+def test_listeners_hear_of_each_subnet_in_order(world: World, rounds: int) -> None:
+    follower = Follower(0.003)
+    node = world.node(listeners=[follower], api_timeout=60.0)
+
+    def work(seed: int) -> None:
+        dice = random.Random(seed)
+        for _ in range(rounds):
+            cfg = vm(dice.choice([11, 12]), subnet_number=dice.choice([1, 2]))
+            (node.create_vnic if dice.random() < 0.5 else node.destroy_vnic)(cfg)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for subnet in ("s1", "s2"):
+        heard = [one for one in follower.heard if one.subnet_id == subnet]
+        sequences = [one.sequence for one in heard]
+        assert sequences == sorted(sequences)  # type: ignore[type-var]
+        kinds = [one.type for one in heard]
+        assert all(kind is not after for kind, after in itertools.pairwise(kinds))
+        there = any(one.subnet_id == subnet for one in node.topology().subnets)
+        assert there == bool(kinds and kinds[-1] is ADD)
+
+
+def test_a_listener_may_call_the_node_about_the_same_subnet(fake: FakeWorld) -> None:
+    heard: list[snnet.TunnelEventType] = []
+
+    class Undo:
+        def applied(self, node: snnet.ComputeNode, events: Sequence[Any]) -> None:
+            heard.extend(one.type for one in events)
+            if any(one.type is ADD for one in events):
+                node.destroy_vnic(vm())
+
+    fake.node(listeners=[Undo()]).create_vnic(vm())
+    assert heard == [ADD, DEL]
+
+
+# -- DHCP ---------------------------------------------------------------------------------
+
+
+def test_a_mac_of_its_own_comes_with_what_the_concentrator_must_be_told(world: World) -> None:
+    node = world.node()
+    assert node.create_vnic(vm(11)).vnic.dhcp_entry is None
+    made = node.create_vnic(vm(12, mac="02:00:00:00:00:77"))
+    entry = made.vnic.dhcp_entry
+    assert entry is not None
+    assert (entry.mac, str(entry.address)) == ("02:00:00:00:00:77", "10.1.0.12")
+    assert made.to_dict()["vnic"]["dhcp_entry"]["mac"] == entry.mac
+    node.rebuild_topology()
+    assert node.create_vnic(vm(12, mac="02:00:00:00:00:77")).vnic.dhcp_entry == entry
+    node.destroy_vnic(vm(11))
+    node.destroy_vnic(vm(12))
+    with world.cnci() as cnci:
+        cnci.add_remote_subnet("10.1.0.0/24", 7, "192.0.2.12")
+        cnci.dhcp("10.1.0.0/24").add_entries([entry])
+        assert entry in cnci.dhcp("10.1.0.0/24").added
