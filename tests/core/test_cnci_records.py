@@ -28,7 +28,8 @@ from snnet.contract import (
     keyed,
 )
 from snnet.core import identity as ids
-from snnet.core.cnci_records import CnciRecords, check_mesh, with_addresses
+from snnet.core.cnci_records import CnciRecords
+from snnet.core.fitting import check_mesh, with_addresses
 from snnet.core.mesh import Mesh, build_mesh
 from snnet.core.rules import Rule
 from snnet.core.site import Site

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from types import MappingProxyType
 from typing import ClassVar, Self
 
@@ -32,9 +32,10 @@ from snnet.contract import (
 )
 
 from . import identity as ids
-from .addressing import check_guest, check_subnet
+from .addressing import check_subnet
 from .building import DAMAGE
 from .events import TunnelEvent
+from .fitting import check_fits, check_mesh, device_addresses, with_addresses
 from .leftovers import half_born
 from .mesh import Mesh, read_mesh
 from .records import Records, Thing
@@ -201,6 +202,27 @@ class CnciRecords(Records):
                 found[rule_thing(key)] = (self.rules[key],) if key in self.rules else ()
         return found
 
+    def outside(self) -> Iterable[Rule]:
+        return list(self.rules.values())
+
+    def refreshed(self, found: Nouns) -> dict[Key, Rule]:
+        forwards = [rule for rule in self.rules.values() if isinstance(rule, PortForward)]
+        if not forwards:
+            return {}
+        publics = {rule.public for rule in self.rules.values() if isinstance(rule, PublicIp)}
+        addresses = device_addresses(found.values(), publics)
+        new = [replace(rule, addresses=addresses.get(rule.device, ())) for rule in forwards]
+        return {rule.key: rule for rule, old in zip(new, forwards, strict=True) if rule != old}
+
+    def take_rules(self, rules: Mapping[Key, Rule]) -> None:
+        self.rules |= rules
+
+    def routers(self) -> Iterator[str]:
+        for subnet in self.subnets.values():
+            yield subnet.bridge.name
+        if self.mesh:
+            yield self.mesh.link.name
+
     def rebuilt(self, left: Collection[Key] | None) -> list[TunnelEvent]:
         return []
 
@@ -214,47 +236,6 @@ class CnciRecords(Records):
             if any(noun.key in left for noun in with_addresses(rule)):
                 records.rules[key] = rule
         return records
-
-
-def with_addresses(rule: Noun) -> Iterator[Noun]:
-    """A rule, and the address that a public IP puts on its device."""
-    if isinstance(rule, PublicIp):
-        yield Address(link=rule.device, address=IPv4Interface((rule.public, 32)))
-    yield rule
-
-
-def check_fits(rule: Rule, records: CnciRecords) -> None:
-    """InvalidRequest where a rule is about no bridge or no guest of the concentrator."""
-    match rule:
-        case ExternalForward(bridge=bridge):
-            if all(subnet.bridge.name != bridge for subnet in records.subnets.values()):
-                raise InvalidRequest(
-                    f"{bridge!r} is not a bridge of this concentrator", field="bridge"
-                )
-        case PortForward(target=address):
-            _check_target(address, records)
-        case PublicIp(internal=address, public=public):
-            if public == records.site.ip or records.subnet_of(public):
-                raise InvalidRequest(
-                    f"{public} is this concentrator's own, or in one of its subnets",
-                    field="address",
-                )
-            _check_target(address, records)
-
-
-def _check_target(address: IPv4Address, records: CnciRecords) -> None:
-    subnet = records.subnet_of(address)
-    if subnet is None:
-        raise InvalidRequest(f"{address} is in no subnet of this concentrator", field="to")
-    check_guest(address, subnet.network, "to")
-
-
-def check_mesh(mesh: Mesh, networks: Iterable[IPv4Network]) -> None:
-    """Conflict where a peer's subnet overlaps one of these networks."""
-    for remote in mesh.subnets():
-        for local in networks:
-            if local.overlaps(remote):
-                raise Conflict(f"{remote} of a peer overlaps {local} of this concentrator")
 
 
 _Claimed = tuple[Link, dict[str, str]]

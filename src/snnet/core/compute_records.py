@@ -212,6 +212,10 @@ class ComputeRecords(Records):
         useless |= useless_dependents(staying, keyed(records.nouns()))
         return records, useless
 
+    def routers(self) -> Iterator[str]:
+        if self.site.routed:
+            yield from (vnic.link_name for vnic in self.vnics())
+
     def rebuilt(self, left: Collection[Key] | None) -> list[TunnelEvent]:
         empty = [] if left is None else self.empty_subnets()
         events = [
@@ -267,7 +271,7 @@ class ComputeRecords(Records):
                     )
 
 
-_BRIDGED_KINDS: frozenset[type[Noun]] = frozenset({Link})
+_BRIDGED_KINDS: frozenset[type[Noun]] = frozenset({Link, Address})
 _ROUTED_KINDS: frozenset[type[Noun]] = frozenset({Link, Address, Route, ProxyNeighbour})
 
 

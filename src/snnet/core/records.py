@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import ClassVar, Self
 
 from snnet.contract import Key, Noun, Nouns, SharedSysctl
 
 from .events import TunnelEvent
+from .nat import Rule
 from .site import Site
 
 Thing = tuple[object, ...]
@@ -99,6 +100,22 @@ class Records(ABC):
     def take(self, other: Self) -> None:
         """Know what ``other`` knows, and nothing else."""
         self.__dict__.update(other.__dict__)
+
+    def outside(self) -> Iterable[Rule]:
+        """The rules about links that are not the node's."""
+        return ()
+
+    def refreshed(self, found: Nouns) -> dict[Key, Rule]:
+        """The rules that must change since a device's addresses did, as they should be."""
+        return {}
+
+    def take_rules(self, rules: Mapping[Key, Rule]) -> None:
+        """Know the rules like this from now on."""
+        assert not rules, "a node of this role has none"
+
+    def routers(self) -> Iterator[str]:
+        """The links of this node whose packets the host forwards."""
+        yield from ()
 
     def gaps(self) -> Iterator[str]:
         """What is incomplete and cannot be completed from the host alone."""

@@ -6,13 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from ipaddress import IPv4Address
 
-from snnet.contract import Conflict, ExternalForward, Key, Masquerade, Noun, PortForward, PublicIp
+from snnet.contract import Conflict, ExternalForward, Key, Noun, PortForward, PublicIp
 
 from .identity import Owner
+from .nat import Rule as Rule
 from .subnets import CnciSubnet
-
-Rule = Masquerade | ExternalForward | PortForward | PublicIp
-"""A rule that a concentrator's caller asks for."""
 
 
 def check_rule(rule: Rule, known: Mapping[Key, Rule]) -> None:

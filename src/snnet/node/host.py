@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import islice
 
 from snnet.contract import (
+    Address,
     Conflict,
     IPAddress,
     Key,
@@ -14,16 +16,20 @@ from snnet.contract import (
     Noun,
     Owned,
     Path,
+    Sysctl,
     Unsupported,
     keyed,
 )
+from snnet.contract.network import IP_FORWARD
 from snnet.core import identity as ids
 from snnet.core.records import Records
 from snnet.core.site import Site
+from snnet.core.surroundings import forwarding_of
 from snnet.core.tunnels import KINDS as TUNNEL_KINDS
 
 from .drivers import Drivers
 from .intents import Intents
+from .surroundings import Surroundings
 
 NAMES_TRIED = 16
 """Candidate names to try before raising Conflict."""
@@ -54,6 +60,7 @@ class HostView:
         self._drivers = drivers
         self._optional = optional
         self._intents = intents
+        self.surroundings = Surroundings(drivers)
 
     def remembered(self) -> dict[Key, Noun]:
         """What the node was asked for and no alias can hold, by the record of intents."""
@@ -126,6 +133,29 @@ class HostView:
                 f"{self.site.ip}: {self.site.tunnel} cannot choose its source; set tunnel "
                 "'vxlan' or correct the route"
             )
+
+    def not_forwarding(self, records: Records) -> tuple[dict[Key, Noun], dict[Key, Noun]]:
+        """Parameters of the node's links by which the host does not forward: found, wanted."""
+        backend = self._drivers.backend
+        if not records.forwarding or Sysctl not in backend.carries:
+            return {}, {}
+        whole = backend.find(Sysctl(name=IP_FORWARD))
+        if not isinstance(whole, Sysctl) or whole.value == "0":
+            return {}, {}  # turning that on again sets all the others
+        names = [forwarding_of(link) for link in ("default", *records.routers())]
+        found = [backend.find(Sysctl(name=name)) for name in names]
+        off = keyed(noun for noun in found if isinstance(noun, Sysctl) and noun.value == "0")
+        return off, {key: replace(noun, value="1") for key, noun in off.items()}  # type: ignore[call-arg]
+
+    def check_address(self) -> None:
+        """Conflict where the node's own address is gone: tunnels and events would name it."""
+        uplink = self.site.uplink
+        if self._drivers.backend.find(Address(link=uplink.link_name, address=uplink.address)):
+            return
+        raise Conflict(
+            f"the address {uplink.address} of this node is not on {uplink.link_name} any more: put "
+            "it back, or start the node again to use another"
+        )
 
     def ours(self, records: Records) -> dict[Key, Noun]:
         """Everything of this node that is on the host."""

@@ -29,7 +29,7 @@ from snnet.core.site import Site
 from snnet.core.uplinks import Uplink
 
 from .call import Call, R
-from .calls.upkeep import Clear, Forward, Rebuild, Repair, difference
+from .calls.upkeep import Clear, Forward, Rebuild, Repair, differences
 from .claims import Claims
 from .deadline import CancelToken, Deadline, check_seconds
 from .drivers import Drivers
@@ -170,6 +170,7 @@ class Node(ABC, Generic[R]):
                 engine.run(Forward(), no_limit)
             report.healed[:0] = [*intents.damage, *moved]
             self._resources.push(taken.pop_all())
+            engine.host.surroundings.note()
             self._engine, self._no_site = engine, None
             return report
 
@@ -287,8 +288,9 @@ class Node(ABC, Generic[R]):
         with engine.claims.lock:
             nouns, warnings = list(engine.records.nouns()), list(engine.records.warnings())
         return [
-            *map(difference, draft.plan),
+            *differences(draft.plan),
             *warnings,
+            *self._surroundings(engine),
             *engine.host.left_out(nouns),
             *engine.host.obstacles(),
         ]
@@ -296,9 +298,17 @@ class Node(ABC, Generic[R]):
     def repair(self, *, timeout: float | None = None, cancel: CancelToken | None = None) -> Report:
         """Bring the kernel back to the topology; remove leftovers of ours.
 
-        Orphans of a rebuild go too.  What could not be done is in the report.
+        Orphans of a rebuild go too.  What could not be done is in the report, and what
+        changed on the host that is not the node's, with the command that puts it right.
         """
-        return self._run(Repair(), timeout, cancel, limited=False)
+        report = self._run(Repair(), timeout, cancel, limited=False)
+        report.orphans += self._surroundings(self._ready())
+        return report
+
+    def _surroundings(self, engine: Engine[R]) -> list[str]:
+        with engine.claims.lock:
+            records = engine.records.copy()
+        return list(engine.host.surroundings.differences(records, records.outside()))
 
     def _clear(self, what: str, timeout: float | None, cancel: CancelToken | None) -> Report:
         """Remove everything of this node; ``Incomplete`` lists what could not go."""

@@ -19,7 +19,8 @@ from snnet.contract import (
     PublicIp,
     SnnetError,
 )
-from snnet.core.cnci_records import CnciRecords, with_addresses
+from snnet.core.cnci_records import CnciRecords
+from snnet.core.fitting import with_addresses
 from snnet.core.requests import RemoteSubnet
 from snnet.core.rules import Rule, same_rule
 from snnet.core.subnets import CnciSubnet, Scoping

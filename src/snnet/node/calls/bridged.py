@@ -80,6 +80,7 @@ class BridgedLayout(Layout[TenantRequest]):
             return Part(known, {tunnel.key: tunnel}, found)
         names, links = self._links(identity, known, host)
         if known is None or known.tunnel is None or names != _names(known):
+            host.check_address()
             host.check_path(request.concentrator_ip)
             known = build_subnet(self.site, request, *names)
         return Part(

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from snnet.config import Neighbor
 from snnet.contract import Key, Link, Noun, Zone, keyed
 from snnet.core import identity as ids
-from snnet.core.cnci_records import MESH, CnciRecords, check_mesh
+from snnet.core.cnci_records import MESH, CnciRecords
+from snnet.core.fitting import check_mesh
 from snnet.core.mesh import Mesh, build_mesh
 from snnet.core.planner import plan as make_plan
 from snnet.core.site import Site

@@ -19,7 +19,8 @@ from snnet.contract import (
     keyed,
 )
 from snnet.core import identity as ids
-from snnet.core.cnci_records import CnciRecords, check_fits, rule_thing, with_addresses
+from snnet.core.cnci_records import CnciRecords, rule_thing
+from snnet.core.fitting import check_fits, device_addresses, with_addresses
 from snnet.core.planner import plan as make_plan
 from snnet.core.rules import Rule, check_rule, rules_about
 
@@ -113,13 +114,9 @@ class SetRules(Call[CnciRecords, Known, RulesDraft, None]):
         """The rules, with the addresses by which guests reach what a device forwards."""
         if not any(isinstance(rule, PortForward) for rule in self._rules.values()):
             return dict(self._rules)
-        addresses: dict[str, list[IPv4Address]] = {}
-        for noun in host.snapshot({Address}).values():
-            assert isinstance(noun, Address)
-            if isinstance(noun.address.ip, IPv4Address) and noun.address.ip not in known.publics:
-                addresses.setdefault(noun.link, []).append(noun.address.ip)
+        addresses = device_addresses(host.snapshot({Address}).values(), known.publics)
         return {
-            key: replace(rule, addresses=tuple(addresses.get(rule.device, ())))
+            key: replace(rule, addresses=addresses.get(rule.device, ()))
             if isinstance(rule, PortForward)
             else rule
             for key, rule in self._rules.items()

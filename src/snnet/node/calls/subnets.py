@@ -8,7 +8,8 @@ from ipaddress import IPv4Network
 
 from snnet.contract import DhcpScope, IPAddress, Key, Link, Noun, SharedSysctl, Tunnel, Zone, keyed
 from snnet.core import identity as ids
-from snnet.core.cnci_records import CnciRecords, rule_thing, with_addresses
+from snnet.core.cnci_records import CnciRecords, rule_thing
+from snnet.core.fitting import with_addresses
 from snnet.core.planner import plan as make_plan
 from snnet.core.requests import RemoteSubnet
 from snnet.core.rules import Rule, rules_about

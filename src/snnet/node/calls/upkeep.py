@@ -5,20 +5,22 @@ They claim the whole node, so that they may keep its records through the draft.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Generic
 
 from snnet.contract import (
     Add,
+    Address,
     Change,
     Key,
     Noun,
     Nouns,
-    Operation,
     Plan,
     Remove,
     SharedSysctl,
 )
+from snnet.core.nat import Rule
 from snnet.core.planner import plan as make_plan
 
 from ..call import Call, Done, Draft, Mode, R
@@ -95,7 +97,14 @@ class Rebuild(Call[R, R, ReadDraft[R], Report]):
         return report, [*report.tunnel_events]
 
 
-class Repair(Call[R, R, Draft, Report]):
+@dataclass(slots=True)
+class RepairDraft(Draft):
+    """A draft with the rules that change, since the addresses of their devices did."""
+
+    rules: dict[Key, Rule] = field(kw_only=True)
+
+
+class Repair(Call[R, R, RepairDraft, Report]):
     """Bring the host to what the node knows; remove leftovers and orphans of the node.
 
     ``wait`` False: do not wait for links that may be in the middle of their creation.
@@ -113,11 +122,16 @@ class Repair(Call[R, R, Draft, Report]):
     def read(self, records: R, claim: Claim) -> R:
         return records
 
-    def draft(self, known: R, host: HostView) -> Draft:
+    def draft(self, known: R, host: HostView) -> RepairDraft:
         ours = host.settled(known) if self._wait else host.ours(known)
-        return Draft(make_plan(ours, host.carried(known.nouns())))
+        wanted = host.carried(known.nouns())
+        rules = known.refreshed(host.snapshot({Address})) if known.outside() else {}
+        wanted |= {key: rule for key, rule in rules.items() if key in wanted}
+        found, forwarding = host.not_forwarding(known)
+        return RepairDraft(make_plan(ours | found, wanted | forwarding), rules=rules)
 
-    def publish(self, records: R, draft: Draft, done: Done) -> tuple[Report, list[Event]]:
+    def publish(self, records: R, draft: RepairDraft, done: Done) -> tuple[Report, list[Event]]:
+        records.take_rules({key: rule for key, rule in draft.rules.items() if key not in done.left})
         report = Report()
         report.account(done.plan, done.outcome)
         return report, []
@@ -178,12 +192,32 @@ def _without_sysctls(nouns: Nouns) -> dict[Key, Noun]:
     return {key: noun for key, noun in nouns.items() if not isinstance(noun, SharedSysctl)}
 
 
-def difference(operation: Operation) -> str:
-    """What an operation of a repair says about the host, in one line."""
-    match operation:
-        case Add(noun):
-            return f"missing: {noun}"
-        case Remove(noun):
-            return f"unexpected: {noun}"
-        case Change(noun, old):
-            return f"different: {old}, should be: {noun}"
+def differences(plan: Plan) -> Iterator[str]:
+    """What a plan of a repair says about the host, in one line for each object."""
+    removed = {op.noun.key: op.noun for op in plan if isinstance(op, Remove)}
+    replaced = {op.noun.key for op in plan if isinstance(op, Add)} & removed.keys()
+    for operation in plan:
+        match operation:
+            case Add(noun) if noun.key in replaced:
+                yield _difference(removed[noun.key], noun)
+            case Add(noun):
+                yield f"missing: {noun}"
+            case Remove(noun) if noun.key not in replaced:
+                yield f"unexpected: {noun}"
+            case Change(noun, old):
+                yield _difference(old, noun)
+
+
+def _difference(old: Noun, noun: Noun) -> str:
+    if str(old) != str(noun):
+        return f"different: {old}, should be: {noun}"
+    names = sorted(noun.differences(old))
+    was, wanted = (
+        ", ".join(f"{name} {_shown(getattr(one, name, None))}" for name in names)
+        for one in (old, noun)
+    )
+    return f"different: {noun}: {was}, should be: {wanted}"
+
+
+def _shown(value: object) -> str:
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -1,0 +1,83 @@
+"""A look at what a node rests on and did not make."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from snnet.contract import Address, Link, Path, Sysctl
+from snnet.contract.network import IP_FORWARD
+from snnet.core.records import Records
+from snnet.core.rules import Rule
+from snnet.core.surroundings import (
+    SOMEWHERE,
+    STRICT,
+    Seen,
+    about_devices,
+    about_uplink,
+    devices_of,
+    forwarding_of,
+    rp_filters,
+    ways_in,
+)
+
+from .drivers import Drivers
+
+
+class Surroundings:
+    """Names what changed on the host since ``init()``, where a node depends on it."""
+
+    def __init__(self, drivers: Drivers) -> None:
+        self._backend = drivers.backend
+        self._had_default = False
+
+    def note(self) -> None:
+        """Remember what is there now and may be missed later."""
+        self._had_default = self._had_default or self._default() is not None
+
+    def differences(self, records: Records, rules: Iterable[Rule]) -> Iterator[str]:
+        """A line for each external input that is not as the node needs it."""
+        rules = list(rules)
+        found = self._backend.snapshot({Link, Address}).values()
+        seen = Seen(
+            {noun.name: noun for noun in found if isinstance(noun, Link)},
+            [noun for noun in found if isinstance(noun, Address)],
+        )
+        uplink = records.site.uplink
+        yield from about_uplink(uplink, seen)
+        yield from about_devices(rules, seen)
+        if records.forwarding and self._value(IP_FORWARD) != "0":
+            for link in dict.fromkeys([uplink.link_name, *devices_of(rules)]):
+                name = forwarding_of(link)
+                if self._value(name) == "0":
+                    yield f"{name}: is 0 -> should be 1: sysctl -w {name}=1"
+        if not rules:
+            return
+        self.note()
+        way = self._default()
+        if way is None and self._had_default:
+            yield "default route: is gone -> should be there: ip route add default via ..."
+        yield from self._strict(rules, way)
+
+    def _strict(self, rules: Iterable[Rule], way: Path | None) -> Iterator[str]:
+        for device in ways_in(rules):
+            if way is None or way.link == device:
+                continue
+            values = [int(self._value(name) or 0) for name in rp_filters(device)]
+            if max(values) == STRICT:
+                name = rp_filters(device)[1]
+                yield (
+                    f"{name}: is strict, and answers leave by {way.link} -> should be 2 (loose), "
+                    f"or what comes by {device} is dropped: sysctl -w {name}=2"
+                )
+
+    def _default(self) -> Path | None:
+        if Path not in self._backend.carries:
+            return None
+        found = self._backend.find(SOMEWHERE)
+        return found if isinstance(found, Path) else None
+
+    def _value(self, name: str) -> str | None:
+        if Sysctl not in self._backend.carries:
+            return None
+        found = self._backend.find(Sysctl(name=name))
+        return found.value if isinstance(found, Sysctl) else None
