@@ -200,8 +200,10 @@ def check_fits(rule: Rule, records: CnciRecords) -> None:
                 raise InvalidRequest(
                     f"{bridge!r} is not a bridge of this concentrator", field="bridge"
                 )
-        case PortForward(target=address):
-            _check_target(address, records)
+        case PortForward(target=target, address=address):
+            _check_target(target, records)
+            if address is not None:
+                _check_own(address, records)
         case PublicIp(internal=address, public=public):
             if public == records.site.ip or records.subnet_of(public):
                 raise InvalidRequest(
@@ -216,6 +218,22 @@ def _check_target(address: IPv4Address, records: CnciRecords) -> None:
     if subnet is None:
         raise InvalidRequest(f"{address} is in no subnet of this concentrator", field="to")
     check_guest(address, subnet.network, "to")
+
+
+def _check_own(address: IPv4Address, records: CnciRecords) -> None:
+    """InvalidRequest where packets to an address never reach a forward of its ports."""
+    if subnet := records.subnet_of(address):
+        raise InvalidRequest(
+            f"{address} is in subnet {subnet.network} of this concentrator: give an address of "
+            "an external device",
+            field="address",
+        )
+    for rule in records.rules.values():
+        if isinstance(rule, PublicIp) and rule.public == address:
+            raise InvalidRequest(
+                f"{address} is the public address of {rule.internal}, which gets all its packets",
+                field="address",
+            )
 
 
 def check_mesh(mesh: Mesh, networks: Iterable[IPv4Network]) -> None:

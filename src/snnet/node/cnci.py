@@ -32,7 +32,7 @@ from snnet.contract import (
 from snnet.core.addressing import check_subnet, check_unicast
 from snnet.core.cnci_records import CnciRecords
 from snnet.core.requests import RemoteSubnet, remote_subnet
-from snnet.core.rule_requests import port_forwards, public_ip
+from snnet.core.rule_requests import own_address, port_forwards, public_ip
 from snnet.core.rules import port_forward_key, public_key
 from snnet.core.site import Site
 from snnet.core.subnets import Scoping
@@ -235,17 +235,36 @@ class Cnci(Node[CnciRecords]):
         port: int | str,
         to: Address,
         to_port: int | None = None,
+        address: Address | None = None,
+        sources: Iterable[Network] = (),
         timeout: float | None = None,
         cancel: CancelToken | None = None,
     ) -> None:
         """Lead a port of an external device to a port of a guest.
 
         ``port`` is a number, or a range like "8000-8010", whose ports lead to as many
-        ports from ``to_port`` on.  ``to_port`` None: the same port.  A port that leads
-        elsewhere already is a Conflict.
+        ports from ``to_port`` on.  ``to_port`` None: the same port.
+
+        ``address`` is an address of this host: the forward is for packets to that
+        address; None: for packets to any address of this host.  A port may have a forward
+        for each address and one without ``address``, which gets what is left.
+
+        ``sources`` are the networks whose hosts may use the forward; empty: everybody.
+        To other hosts it does not exist.  Guests of the tenant may use it too, from inside,
+        where ``sources`` admits their addresses.
+
+        Conflict if the port of that device and address has a forward that differs in
+        anything: remove it first.
         """
         rules = port_forwards(
-            self.owner, protocol=protocol, device=device, port=port, to=to, to_port=to_port
+            self.owner,
+            protocol=protocol,
+            device=device,
+            port=port,
+            to=to,
+            to_port=to_port,
+            address=address,
+            sources=sources,
         )
         self._run(SetRules("add_port_forward", rules), timeout, cancel)
 
@@ -255,14 +274,18 @@ class Cnci(Node[CnciRecords]):
         protocol: str,
         device: str,
         port: int | str,
+        address: Address | None = None,
         timeout: float | None = None,
         cancel: CancelToken | None = None,
     ) -> None:
-        """Take back ``add_port_forward``; a port that leads nowhere is no error."""
+        """Take back ``add_port_forward``; a port that leads nowhere is no error.
+
+        Without ``address``, forwards of the port that have one stay.
+        """
         check_choice(protocol, "protocol", PROTOCOLS)
-        device = check_text(device, "device")
+        device, at = check_text(device, "device"), own_address(address)
         keys = [
-            port_forward_key(self.owner, protocol, device, number)
+            port_forward_key(self.owner, protocol, device, number, at)
             for number in check_ports(port, "port")
         ]
         self._run(DropRules.of("remove_port_forward", keys), timeout, cancel)

@@ -95,7 +95,10 @@ class SetRules(Call[CnciRecords, Known, RulesDraft, None]):
                 )
 
     def _resolved(self, known: Known, host: HostView) -> dict[Key, Rule]:
-        """The rules, with the addresses by which guests reach what a device forwards."""
+        """The rules, with the addresses by which guests reach what a device forwards.
+
+        InvalidRequest where a forward is of an address that the host does not have.
+        """
         if not any(isinstance(rule, PortForward) for rule in self._rules.values()):
             return dict(self._rules)
         addresses: dict[str, list[IPv4Address]] = {}
@@ -103,12 +106,18 @@ class SetRules(Call[CnciRecords, Known, RulesDraft, None]):
             assert isinstance(noun, Address)
             if isinstance(noun.address.ip, IPv4Address) and noun.address.ip not in known.publics:
                 addresses.setdefault(noun.link, []).append(noun.address.ip)
-        return {
-            key: replace(rule, addresses=tuple(addresses.get(rule.device, ())))
-            if isinstance(rule, PortForward)
-            else rule
-            for key, rule in self._rules.items()
-        }
+        rules = dict(self._rules)
+        for key, rule in rules.items():
+            if not isinstance(rule, PortForward):
+                continue
+            if rule.address is None:
+                own = tuple(addresses.get(rule.device, ()))
+                rules[key] = replace(rule, addresses=own)
+            elif all(rule.address not in own for own in addresses.values()):
+                raise InvalidRequest(
+                    f"{rule.address} is not an address of this host", field="address"
+                )
+        return rules
 
     def publish(
         self, records: CnciRecords, draft: RulesDraft, done: Done
