@@ -176,9 +176,12 @@ _FORWARD = {
     "port": "port",
     "target": "to",
     "target_port": "to_port",
+    "address": "address",
+    "sources": "sources",
 }
 _PUBLIC_IP = {"public": "address", "internal": "to", "device": "device"}
 """Fields of records, and the arguments of the verbs that they stand for."""
+_OPTIONAL = {"to_port", "address", "sources"}
 
 
 def _arguments(
@@ -196,7 +199,7 @@ def _arguments(
                 f"unknown; known are {', '.join(sorted(known))}", field=f"{field}.{name}"
             )
     for name in names.values():
-        if name not in value and name != "to_port":
+        if name not in value and name not in _OPTIONAL:
             raise InvalidRequest("is needed", field=f"{field}.{name}")
     return dict(value)
 

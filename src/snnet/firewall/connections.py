@@ -10,10 +10,9 @@ from snnet.system.conntrack import Connection, Match
 
 
 def of_public_addresses(operations: Iterable[Operation]) -> Iterator[Match]:
-    """Connections that would go on as if public addresses had not come or gone.
+    """Yield the connections that would continue as if public IPs had not changed.
 
-    Those to a public address, and those its guest has opened, which leave by another
-    address from now on.
+    Those to a public IP, and those that its guest has opened, whose source address changes.
     """
     for operation in operations:
         noun = operation.noun
@@ -23,10 +22,10 @@ def of_public_addresses(operations: Iterable[Operation]) -> Iterator[Match]:
 
 
 def of_forwards(operations: Iterable[Operation]) -> Iterator[Match]:
-    """Connections that may go on as if port forwards had not come or gone.
+    """Yield the connections that may continue as if port forwards had not changed.
 
-    Those that a forward leads to its target, and those to its port that began before it.
-    The rules that are left may still lead some of them there: see ``Forwards``.
+    Those to the target of a removed forward, and those to the port of a new one.  Other
+    forwards may translate some of them the same way: see ``Forwards``.
     """
     for operation in operations:
         noun = operation.noun
@@ -35,14 +34,14 @@ def of_forwards(operations: Iterable[Operation]) -> Iterator[Match]:
         if not isinstance(operation, Add):
             yield Match(noun.protocol, noun.address, noun.port, reply_source=noun.target)
         elif noun.protocol != "tcp":
-            # A new SYN is a new connection, whatever is known of its ends
+            # A new SYN is a new connection, even between the same ends
             # (nf_conntrack_tcp_packet, net/netfilter/nf_conntrack_proto_tcp.c).
             for address in noun.guest_addresses:
                 yield Match(noun.protocol, address, noun.port)
 
 
 class Forwards:
-    """All port forwards of a host, by the addresses of the host that packets are for."""
+    """The port forwards of a host, by protocol, port and address of the host."""
 
     def __init__(self, nouns: Iterable[Noun]) -> None:
         self._at: dict[tuple[str, int, IPv4Address], list[PortForward]] = {}
@@ -52,11 +51,11 @@ class Forwards:
                     at = (noun.protocol, noun.port, address)
                     self._at.setdefault(at, []).append(noun)
 
-    def lead(self, connection: Connection) -> bool:
-        """Whether a new connection between the same ends would go the same way.
+    def translate(self, connection: Connection) -> bool:
+        """Return whether a new connection between the same ends would get the same target.
 
-        The kernel does not record by which device a connection came: a forward of any
-        device counts.
+        The kernel does not record the device by which a connection arrived: forwards of
+        all devices count.
         """
         protocol, port = connection.protocol_name, connection.original_port
         asked = IPv4Address(connection.original_destination)

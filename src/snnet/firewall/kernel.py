@@ -67,15 +67,15 @@ class KernelFirewall(Driver):
             if forwarded:
                 self._connections.forget(forwarded, self._unchanged())
         except (OSError, SnnetError) as error:
-            _log.warning("connections of changed rules go on as they were: %s", error)
+            _log.warning("connections of changed rules continue unchanged: %s", error)
 
     def _unchanged(self) -> Callable[[Connection], bool]:
-        """A test for connections that today's forwards would lead the same way.
+        """Return a test for connections that the present forwards would translate the same way.
 
-        Forwards are read at its first use: most changes concern no connection.
+        Its first use reads the forwards: most changes concern no connection.
         """
         forwards = cache(lambda: Forwards(self.snapshot({PortForward}).values()))
-        return lambda connection: forwards().lead(connection)
+        return lambda connection: forwards().translate(connection)
 
     def watch(self) -> Watch:
         raise Unsupported("a firewall has no link events: watch the backend instead")

@@ -242,6 +242,7 @@ def _rule_key(steps: Steps[CnciRecords], rule: Rule) -> tuple[str, ...]:
             names = {subnet.bridge.name: str(subnet.network) for subnet in subnets}
             return ("exit", rule.device, names.get(rule.bridge, rule.bridge))
         case PortForward():
-            return ("forward", rule.protocol, rule.device, str(rule.port))
+            at = (str(rule.address),) if rule.address else ()
+            return ("forward", rule.protocol, rule.device, str(rule.port), *at)
         case PublicIp():
             return ("public_ip", str(rule.public))

@@ -213,7 +213,7 @@ def _destinations(made: _Chains) -> None:
     dnat, hairpin, out = made.chain(layout.DNAT), made.chain(layout.HAIRPIN), made.content
     for public in made.all(PublicIp):
         out.add(dnat, public, f"-d {public.public} -j DNAT --to-destination {public.internal}")
-    # Those of one address before those of any.
+    # A forward of one address comes before one of any address.
     for rule in sorted(made.all(PortForward), key=lambda rule: rule.address is None):
         device = f"-i {rule.device} -m addrtype --dst-type LOCAL"
         at = f"-d {rule.address} " if rule.address else ""
@@ -229,7 +229,7 @@ def _destinations(made: _Chains) -> None:
 
 
 def _sources_of(rule: PortForward) -> Iterable[str]:
-    """A match for each of the networks that may use it."""
+    """Return a match for each network that may use the forward."""
     return [f"-s {network} " for network in rule.sources] or [""]
 
 

@@ -30,7 +30,7 @@ from ..kernel import KernelFirewall
 from ..nft import Nft
 from . import tables
 from .elements import (
-    GOES_ON,
+    CONTINUES,
     IPV4,
     IPV6,
     PORT,
@@ -151,9 +151,9 @@ class NftablesFirewall(KernelFirewall):
     def _words(
         self, table: Table, record: RecordType, key: Values, found: StoredElement
     ) -> list[str]:
-        """The words of a record's comment, from all the elements that it goes on in."""
+        """Return the words of a record's comment, with those in further elements."""
         words, number = found.comment.split(), 0
-        while record.long and words[-1:] == [GOES_ON]:
+        while record.long and words[-1:] == [CONTINUES]:
             number += 1
             packed = pack((*record.types, PORT), (*key, number))
             more = self._reader.element(table, record.more, packed)
@@ -177,7 +177,7 @@ class NftablesFirewall(KernelFirewall):
         return nouns
 
     def _recorded(self, table: Table, record: RecordType) -> Iterator[Noun]:
-        """All nouns of one kind of record."""
+        """Yield the nouns of one type of record."""
         more: dict[Values, list[str]] = {}
         if record.long:
             types = (*record.types, PORT)
@@ -185,7 +185,7 @@ class NftablesFirewall(KernelFirewall):
                 more[unpack(types, found.key)] = found.comment.split()
         for found in self._reader.elements(table, record.set):
             key, words, number = unpack(record.types, found.key), found.comment.split(), 0
-            while record.long and words[-1:] == [GOES_ON]:
+            while record.long and words[-1:] == [CONTINUES]:
                 number += 1
                 words[-1:] = more.get((*key, number), [])
             yield record.read(table.owner, key, words)

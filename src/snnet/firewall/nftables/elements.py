@@ -31,8 +31,8 @@ from .tables import ARP, BRIDGE, INET, source_chain
 COMMENT_MAX = 128
 """Longest comment of an element in bytes (NFTNL_UDATA_COMMENT_MAXLEN, libnftnl)."""
 
-GOES_ON = "+"
-"""Last word of a comment that goes on in another element."""
+CONTINUES = "+"
+"""Last word of a comment that continues in another element."""
 
 _MORE = "_more"
 _NOBODY = ANY = IPv4Address(0)
@@ -125,11 +125,11 @@ class RecordType(NamedTuple):
     read: Callable[[str, Values, list[str]], Noun]
     """From owner, key and the words of the comment."""
     long: bool = False
-    """Whether comments may go on in elements of the set ``more``."""
+    """Whether a comment may continue in elements of the set ``more``."""
 
     @property
     def more(self) -> str:
-        """The set where comments go on."""
+        """The set in which comments continue."""
         return f"{self.set}{_MORE}"
 
 
@@ -308,7 +308,7 @@ def _port_forward(noun: PortForward) -> Iterator[Element]:
         yield Element(INET, f"address_{kind}", record.types, record.key, to)
     else:
         yield Element(INET, f"port_{kind}", record.types[:-1], record.key[:-1], to)
-    # For guests, by the address alone: they come by another link.
+    # Guests arrive by other links than the device.
     hairpins = "hairpin_checks" if noun.sources else "hairpins"
     hairpins = f"address_{hairpins}" if noun.address else hairpins
     for address in noun.guest_addresses:
@@ -317,14 +317,14 @@ def _port_forward(noun: PortForward) -> Iterator[Element]:
 
 
 def _recorded(record: Element, words: Iterable[object]) -> Iterator[Element]:
-    """The record with these words as its comment, and what its comment goes on in."""
+    """Yield the record with these words as its comment, and the elements for the rest of them."""
     comments = [""]
     for word in map(str, words):
         longer = f"{comments[-1]} {word}" if comments[-1] else word
-        if len(longer) + len(GOES_ON) < COMMENT_MAX:
+        if len(longer) + len(CONTINUES) < COMMENT_MAX:
             comments[-1] = longer
         else:
-            comments[-1] += f" {GOES_ON}"
+            comments[-1] += f" {CONTINUES}"
             comments.append(word)
     yield replace(record, comment=comments[0])
     for number, comment in enumerate(comments[1:], 1):

@@ -96,7 +96,7 @@ def _commands(operation: Operation, parts: Sequence[Element]) -> list[str]:
 
 
 def chain_commands(operation: Operation) -> tuple[list[str], list[str]]:
-    """What makes the chain of a noun before its elements, and what removes it after them."""
+    """Return the commands that make the chain of a noun, and those that remove it."""
     noun = operation.noun
     if not isinstance(noun, PortForward) or not noun.sources:
         return [], []

@@ -191,15 +191,15 @@ def rules_in(family: str) -> int:
 NETWORK_SETS = ("networks-", "networks6-", "members-", "members6-")
 """Sets for members on other nodes: as ranges, and as they were given."""
 
-# -- forwards for some sources only: each has a chain that checks who sends -----------
+# -- forwards with sources: a chain for each ------------------------------------------
 
 SOURCE_CHAIN = "sources-"
 
 
 def source_chain(forward: PortForward) -> str:
-    """The name of the chain that checks who may use the forward.
+    """Return the name of the chain that checks the source for the forward.
 
-    The device is in hexadecimal digits: names of links may have any characters.
+    The device is in hexadecimal digits: the name of a link may have any characters.
     """
     at = forward.address or "any"
     port = f"{forward.protocol}-{forward.port}"
@@ -207,7 +207,7 @@ def source_chain(forward: PortForward) -> str:
 
 
 def make_source_chain(table: Table, forward: PortForward) -> list[str]:
-    """The chain with its one rule, whatever is left of an earlier one."""
+    """Return the commands that make the chain with its one rule, and replace an old one."""
     chain = source_chain(forward)
     networks = ", ".join(map(str, collapse_addresses(forward.sources)))  # type: ignore[type-var]
     to = f"dnat ip to {forward.target}:{forward.target_port}"
@@ -220,7 +220,7 @@ def make_source_chain(table: Table, forward: PortForward) -> list[str]:
 
 
 def remove_source_chain(table: Table, forward: PortForward) -> list[str]:
-    """Take the chain away, whether it is there or not."""
+    """Return the commands that remove the chain, if it exists."""
     chain = source_chain(forward)
     return [f"{verb} chain {table} {chain}" for verb in ("add", "flush", "delete")]
 
