@@ -196,8 +196,8 @@ def _rules(dice: Dice, host: str, guests: list[Guest]) -> list[Noun]:
     mine = [guest for guest in guests if guest.host == host]
     # One of any address, and one of the host's own or of its public one, before or after.
     own = dice.pick([WIRE[host].ip] * 3 + [PUBLIC])
-    doors = [address for address in (None, own) if dice.percent(50)]
-    for address in doors if dice.percent(50) else reversed(doors):
+    doors = [at for at in (None, own) if dice.percent(50)]
+    for at in doors if dice.percent(50) else reversed(doors):
         rules.append(
             PortForward(
                 owner=owner,
@@ -207,7 +207,7 @@ def _rules(dice: Dice, host: str, guests: list[Guest]) -> list[Noun]:
                 target=dice.pick(mine).address.ip,
                 target_port=PORT,
                 addresses=dice.pick([(WIRE[host].ip,), ()]),
-                address=address,
+                address=at,
                 sources=dice.pick([(), (), *SOURCES]),
             )
         )

@@ -120,6 +120,25 @@ def test_what_differs_is_updated(world: World) -> None:
     assert [str(one.address) for one in cnci.dhcp(ONE).added] == ["10.1.0.9", "10.1.0.10"]
 
 
+def test_forwards_of_one_port_are_told_apart_by_address(fake: FakeWorld) -> None:
+    cnci = fake.cnci()
+    cnci.add_remote_subnet("10.1.0.0/24", 7, "192.0.2.21")
+    door = {"protocol": "tcp", "device": "eth0", "port": 33009, "to": GUEST}
+    own = door | {"address": "192.0.2.11", "sources": ["198.51.100.0/24"]}
+    rest, one = (
+        ("forward", "tcp", "eth0", "33009"),
+        ("forward", "tcp", "eth0", "33009", "192.0.2.11"),
+    )
+    assert actions(cnci.reconcile(forwards=[door, own])) == {rest: "created", one: "created"}
+    kept = cnci.port_forwards
+    assert actions(cnci.reconcile(forwards=kept)) == {rest: "kept", one: "kept"}
+    wider = own | {"sources": []}
+    assert actions(cnci.reconcile(forwards=[wider])) == {rest: "removed", one: "updated"}
+    (forward,) = cnci.port_forwards
+    assert (str(forward.address), forward.sources) == ("192.0.2.11", ())
+    assert cnci.verify() == []
+
+
 def test_another_key_makes_the_subnet_again(world: World) -> None:
     cnci = world.cnci()
     cnci.reconcile(**everything())
