@@ -17,6 +17,7 @@ from snnet.contract import (
     IPAddress,
     Key,
     Link,
+    Macvtap,
     Masquerade,
     Neighbour,
     Noun,
@@ -175,6 +176,9 @@ class CnciRecords(Records):
 
     def lost(self, left: Collection[Key]) -> list[TunnelEvent]:
         return []
+
+    def reindex(self, link: Macvtap) -> None:
+        """See :meth:`Records.reindex`; a concentrator has no macvtap."""
 
     def remaining(self, left: Nouns) -> Self:
         """See :meth:`Records.remaining`; a rule stays while its address does."""

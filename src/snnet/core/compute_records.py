@@ -17,6 +17,7 @@ from snnet.contract import (
     IPAddress,
     Key,
     Link,
+    Macvtap,
     Noun,
     Nouns,
     ProxyNeighbour,
@@ -164,6 +165,11 @@ class ComputeRecords(Records):
             self._addresses[identity[:2]].pop(vnic.ip, None)
             if vnic.role is VnicRole.TENANT_CONTAINER:
                 self._containers[identity[:2]] -= 1
+
+    def reindex(self, link: Macvtap) -> None:
+        for identity, vnic in self.cnci_vnics.items():
+            if vnic.link_name == link.name:
+                self.cnci_vnics[identity] = replace(vnic, link=link)
 
     def forget(self, subnet: TenantSubnet, left: Collection[Key]) -> list[TunnelEvent]:
         """Drop a subnet without VNICs, except for what is ``left``; DEL if its tunnel went."""

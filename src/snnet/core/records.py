@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator
 from typing import ClassVar, Self
 
-from snnet.contract import Key, Noun, Nouns, SharedSysctl
+from snnet.contract import Key, Macvtap, Noun, Nouns, SharedSysctl
 
 from .events import TunnelEvent
 from .site import Site
@@ -87,6 +87,10 @@ class Records(ABC):
     def take(self, other: Self) -> None:
         """Know what ``other`` knows, and nothing else."""
         self.__dict__.update(other.__dict__)
+
+    @abstractmethod
+    def reindex(self, link: Macvtap) -> None:
+        """Record the index of a macvtap that was recreated."""
 
     def gaps(self) -> Iterator[str]:
         """What is incomplete and cannot be completed from the host alone."""

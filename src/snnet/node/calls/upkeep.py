@@ -6,12 +6,13 @@ They claim the whole node, so that they may keep its records through the draft.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Generic
+from typing import ClassVar, Generic
 
 from snnet.contract import (
     Add,
     Change,
     Key,
+    Macvtap,
     Noun,
     Nouns,
     Operation,
@@ -33,6 +34,12 @@ class ReadDraft(Draft, Generic[R]):
 
     ours: Nouns = field(kw_only=True)
     records: R = field(kw_only=True)
+
+
+@dataclass(slots=True)
+class RepairDraft(Draft):
+    macvtaps: list[Macvtap] = field(default_factory=list)
+    """Those that the repair made, as they are on the host."""
 
 
 class Forward(Call[R, R, Draft, None]):
@@ -95,7 +102,7 @@ class Rebuild(Call[R, R, ReadDraft[R], Report]):
         return report, [*report.tunnel_events]
 
 
-class Repair(Call[R, R, Draft, Report]):
+class Repair(Call[R, R, RepairDraft, Report]):
     """Bring the host to what the node knows; remove leftovers and orphans of the node.
 
     ``wait`` False: do not wait for links that may be in the middle of their creation.
@@ -103,6 +110,7 @@ class Repair(Call[R, R, Draft, Report]):
 
     what = "repair"
     mode = Mode.REPORT
+    inspects: ClassVar[bool] = True
 
     def __init__(self, *, wait: bool = True) -> None:
         self._wait = wait
@@ -113,11 +121,21 @@ class Repair(Call[R, R, Draft, Report]):
     def read(self, records: R, claim: Claim) -> R:
         return records
 
-    def draft(self, known: R, host: HostView) -> Draft:
+    def draft(self, known: R, host: HostView) -> RepairDraft:
         ours = host.settled(known) if self._wait else host.ours(known)
-        return Draft(make_plan(ours, host.carried(known.nouns())))
+        return RepairDraft(make_plan(ours, host.carried(known.nouns())))
 
-    def publish(self, records: R, draft: Draft, done: Done) -> tuple[Report, list[Event]]:
+    def inspect(self, draft: RepairDraft, host: HostView) -> None:
+        """Learn the indexes that the kernel gave: those of macvtaps name their devices."""
+        for operation in draft.plan:
+            if isinstance(operation, Add) and isinstance(operation.noun, Macvtap):
+                link = host.link(operation.noun.name)
+                if isinstance(link, Macvtap):
+                    draft.macvtaps.append(link)
+
+    def publish(self, records: R, draft: RepairDraft, done: Done) -> tuple[Report, list[Event]]:
+        for link in draft.macvtaps:
+            records.reindex(link)
         report = Report()
         report.account(done.plan, done.outcome)
         return report, []
