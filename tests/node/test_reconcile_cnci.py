@@ -255,3 +255,41 @@ def test_a_subnet_is_checked_when_it_is_made(given: dict[str, Any], field: str) 
     with pytest.raises(snnet.InvalidRequest) as caught:
         snnet.Subnet(**values | given)
     assert caught.value.field == field
+
+
+MAC = "02:00:00:00:00:01"
+NO_ADDRESS: Any = 5
+WRONG_ENTRIES: dict[str, tuple[Any, str]] = {
+    "no entry": ("x", "entries[0]"),
+    "mac": (snnet.DhcpEntry(mac="zz", address=IPv4Address(GUEST)), "entries[0].mac"),
+    "text": (snnet.DhcpEntry(mac=MAC, address=NO_ADDRESS), "entries[0].address"),
+    "outside": (
+        snnet.DhcpEntry(mac=MAC, address=IPv4Address("10.9.0.9")),
+        "entries[0].address",
+    ),
+    "hostname": (
+        snnet.DhcpEntry(mac=MAC, address=IPv4Address(GUEST), hostname="a b"),
+        "entries[0].hostname",
+    ),
+}
+
+
+@pytest.mark.parametrize(("wrong", "field"), WRONG_ENTRIES.values(), ids=WRONG_ENTRIES)
+def test_entries_are_checked_before_anything_is_touched(
+    fake: FakeWorld, wrong: Any, field: str
+) -> None:
+    with pytest.raises(snnet.InvalidRequest) as caught:
+        snnet.Subnet(ONE, 7, entries=[wrong])
+    assert caught.value.field == field
+    cnci = fake.cnci()
+    cnci.add_remote_subnet(ONE, 7, "192.0.2.21")
+    with pytest.raises(snnet.InvalidRequest) as caught:
+        cnci.dhcp(ONE).add_entries([wrong])
+    assert caught.value.field == field
+
+
+def test_the_mac_of_an_entry_comes_back_in_lower_case() -> None:
+    (known,) = snnet.Subnet(
+        ONE, 7, entries=[snnet.DhcpEntry(mac="02:AA:00:00:00:01", address=IPv4Address(GUEST))]
+    ).entries
+    assert known.mac == "02:aa:00:00:00:01"

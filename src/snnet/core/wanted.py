@@ -13,6 +13,7 @@ from snnet.config import (
     Network,
     check_address,
     check_int,
+    check_mac,
     check_many,
     check_network,
     check_text,
@@ -28,7 +29,8 @@ from snnet.contract import (
     PublicIp,
 )
 
-from .addressing import check_subnet
+from .addressing import check_guest, check_ipv4, check_subnet
+from .names import check_hostname
 from .requests import RemoteSubnet, remote_subnet
 from .rule_requests import port_forwards, public_ip
 from .site import Site
@@ -77,7 +79,7 @@ class Subnet:
         put(self, "network", check_subnet(check_network(given[0], "cidrs"), "cidrs"))
         check_int(self.key, "key", 1, 2**32 - 1)
         put(self, "remotes", check_many(self.remotes, "remotes", _check_remote))
-        put(self, "entries", check_many(self.entries, "entries", _check_entry))
+        put(self, "entries", check_entries(self.entries, self.network))
 
 
 def _check_remote(value: object, field: str) -> Remote:
@@ -86,10 +88,20 @@ def _check_remote(value: object, field: str) -> Remote:
     raise InvalidRequest(f"{shown(value)} is not a Remote", field=field)
 
 
-def _check_entry(value: object, field: str) -> DhcpEntry:
-    if isinstance(value, DhcpEntry):
-        return value
-    raise InvalidRequest(f"{shown(value)} is not a DhcpEntry", field=field)
+def check_entries(values: object, network: IPv4Network) -> tuple[DhcpEntry, ...]:
+    """DHCP entries that a subnet can have; InvalidRequest names the one that is wrong."""
+
+    def entry(value: object, field: str) -> DhcpEntry:
+        if not isinstance(value, DhcpEntry):
+            raise InvalidRequest(f"{shown(value)} is not a DhcpEntry", field=field)
+        address, hostname = check_ipv4(value.address, f"{field}.address"), value.hostname
+        return DhcpEntry(
+            mac=check_mac(value.mac, f"{field}.mac"),
+            address=check_guest(address, network, f"{field}.address"),
+            hostname=None if hostname is None else check_hostname(hostname, f"{field}.hostname"),
+        )
+
+    return check_many(values, "entries", entry)
 
 
 @dataclass(slots=True)

@@ -12,6 +12,7 @@ from snnet.contract.addresses import mac_of
 from snnet.core.addressing import check_guest, check_ipv4
 from snnet.core.cnci_records import CnciRecords
 from snnet.core.names import check_hostname
+from snnet.core.wanted import check_entries
 
 from .calls.scopes import Alter, ChangeScope, is_running, known_scope
 from .deadline import CancelToken, Deadline
@@ -76,16 +77,7 @@ class ScopeControl:
 
         Raises as ``add_entry`` does, naming the entry.
         """
-        new = [
-            DhcpEntry(
-                mac=check_mac(entry.mac, f"entries[{number}].mac"),
-                address=check_guest(entry.address, self._network, f"entries[{number}].address"),
-                hostname=None
-                if entry.hostname is None
-                else check_hostname(entry.hostname, f"entries[{number}].hostname"),
-            )
-            for number, entry in enumerate(entries)
-        ]
+        new = check_entries(entries, self._network)
         self._change("add_entries", lambda scope: with_entries(scope, new))
 
     def remove_entry(self, address: Address) -> None:
