@@ -293,3 +293,46 @@ def test_the_mac_of_an_entry_comes_back_in_lower_case() -> None:
         ONE, 7, entries=[snnet.DhcpEntry(mac="02:AA:00:00:00:01", address=IPv4Address(GUEST))]
     ).entries
     assert known.mac == "02:aa:00:00:00:01"
+
+
+FORWARD = {"protocol": "tcp", "device": "eth0", "to": GUEST}
+TWICE: dict[str, tuple[dict[str, Any], str]] = {
+    "subnet": ({"subnets": [snnet.Subnet(ONE, 7), snnet.Subnet(ONE, 8)]}, "subnets[1]"),
+    "nat": ({"nat": ["eth0", "eth0"]}, "nat[1]"),
+    "exit": ({"exits": [("eth0", ONE), ("eth0", ONE)]}, "exits[1]"),
+    "forward": (
+        {"forwards": [FORWARD | {"port": 80, "to": "10.1.0.8"}, FORWARD | {"port": "79-80"}]},
+        "forwards[1]",
+    ),
+    "public_ip": (
+        {
+            "public_ips": [
+                {"address": "203.0.113.5", "to": GUEST, "device": "eth0"},
+                {"address": "203.0.113.5", "to": "10.1.0.8", "device": "eth0"},
+            ]
+        },
+        "public_ips[1]",
+    ),
+}
+
+
+@pytest.mark.parametrize(("wanted", "field"), TWICE.values(), ids=TWICE)
+def test_what_is_there_twice_is_refused_before_anything_is_touched(
+    fake: FakeWorld, wanted: dict[str, Any], field: str
+) -> None:
+    cnci = fake.cnci()
+    before = fake.text()
+    with pytest.raises(snnet.InvalidRequest, match="is there twice") as caught:
+        cnci.reconcile(**wanted)
+    assert caught.value.field == field
+    assert fake.text() == before
+
+
+def test_a_guest_gets_one_of_two_public_addresses(fake: FakeWorld) -> None:
+    cnci = fake.cnci()
+    cnci.add_remote_subnet(ONE, 7, "192.0.2.21")
+    two = [{"address": f"203.0.113.{number}", "to": GUEST, "device": "eth0"} for number in (5, 6)]
+    items = cnci.reconcile(public_ips=two).items
+    assert [item.action for item in items] == ["created", "failed"]
+    assert isinstance(items[1].error, snnet.Conflict)
+    assert [str(address) for address in cnci.public_ips] == ["203.0.113.5"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 from typing import Any, TypeVar
@@ -137,6 +137,9 @@ def wanted_set(
         scoping.check(value.network)
         return value, _requests(value, site)
 
+    def key(noun: Noun) -> list[Hashable]:
+        return [noun.key]
+
     def masquerade(value: object, field: str) -> Masquerade:
         return Masquerade(owner=str(site.owner), device=check_text(value, field))
 
@@ -146,15 +149,17 @@ def wanted_set(
     def public(value: object, field: str) -> PublicIp:
         return public_ip(site.owner, pool, **_arguments(value, field, PublicIp, _PUBLIC_IP))
 
-    each_forward = _checked(forwards, "forwards", forward)
+    each_forward = _checked(
+        forwards, "forwards", _once(forward, lambda rules: [rule.key for rule in rules])
+    )
     return Wanted(
-        subnets=_checked(subnets, "subnets", subnet),
-        nat=_checked(nat, "nat", masquerade),
-        exits=_checked(exits, "exits", _exit),
+        subnets=_checked(subnets, "subnets", _once(subnet, lambda pair: [pair[0].network])),
+        nat=_checked(nat, "nat", _once(masquerade, key)),
+        exits=_checked(exits, "exits", _once(_exit, lambda pair: [pair])),
         forwards=None
         if each_forward is None
         else [rule for rules in each_forward for rule in rules],
-        public_ips=_checked(public_ips, "public_ips", public),
+        public_ips=_checked(public_ips, "public_ips", _once(public, key)),
         neighbors=_checked(neighbors, "neighbors", check_neighbor),
     )
 
@@ -173,6 +178,23 @@ def _checked(
     values: Iterable[object] | None, field: str, check: Callable[[object, str], T]
 ) -> tuple[T, ...] | None:
     return None if values is None else check_many(values, field, check)
+
+
+def _once(
+    check: Callable[[object, str], T], identities: Callable[[T], Iterable[Hashable]]
+) -> Callable[[object, str], T]:
+    """The check, which also refuses a thing that was in the list before."""
+    seen: set[Hashable] = set()
+
+    def checked(value: object, field: str) -> T:
+        thing = check(value, field)
+        for identity in identities(thing):
+            if identity in seen:
+                raise InvalidRequest("is there twice", field=field)
+            seen.add(identity)
+        return thing
+
+    return checked
 
 
 def _exit(value: object, field: str) -> Exit:

@@ -38,7 +38,7 @@ class RulesDraft(Draft):
 
 
 class SetRules(Call[CnciRecords, Known, RulesDraft, None]):
-    """Have these rules, with what comes along with them.
+    """Have these rules, with what comes along with them; Conflict where two contradict.
 
     ``fields`` are the arguments that devices were named by, "device" where absent.
     """
@@ -49,6 +49,8 @@ class SetRules(Call[CnciRecords, Known, RulesDraft, None]):
         self.what = what
         self._rules: dict[Key, Rule] = {rule.key: rule for rule in rules}
         self._fields = fields or {}
+        for rule in rules:
+            check_rule(rule, self._rules)
 
     def claim(self, records: CnciRecords, alone: bool, held: Held) -> Claim:
         things = {rule_thing(key) for key in self._rules}
