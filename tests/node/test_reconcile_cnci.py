@@ -336,3 +336,43 @@ def test_a_guest_gets_one_of_two_public_addresses(fake: FakeWorld) -> None:
     assert [item.action for item in items] == ["created", "failed"]
     assert isinstance(items[1].error, snnet.Conflict)
     assert [str(address) for address in cnci.public_ips] == ["203.0.113.5"]
+
+
+@pytest.mark.parametrize("atomic", [False, True])
+def test_subnets_can_swap_their_keys(world: World, atomic: bool) -> None:
+    cnci = world.cnci()
+    cnci.reconcile(subnets=[snnet.Subnet(ONE, 7, [NEAR]), snnet.Subnet(TWO, 8, [NEAR])])
+    swapped = [snnet.Subnet(ONE, 8, [NEAR]), snnet.Subnet(TWO, 7, [NEAR])]
+    assert actions(cnci.reconcile(subnets=swapped, atomic=atomic)) == {
+        ("subnet", ONE): "updated",
+        ("subnet", TWO): "updated",
+    }
+    assert [subnet.key for subnet in cnci.topology().subnets] == [8, 7]
+    assert cnci.verify() == []
+
+
+def test_a_new_key_leaves_rules_alone_that_are_not_named(world: World) -> None:
+    cnci = world.cnci()
+    cnci.reconcile(**everything())
+    rules = set(cnci.topology().rules)
+    wanted = [snnet.Subnet(ONE, 77, [NEAR, FAR]), snnet.Subnet(TWO, 8, [NEAR])]
+    assert actions(cnci.reconcile(subnets=wanted)) == {
+        ("subnet", ONE): "updated",
+        ("subnet", TWO): "kept",
+    }
+    assert set(cnci.topology().rules) == rules
+    assert cnci.verify() == []
+
+
+def test_a_subnet_moves_from_a_peer_of_the_mesh_to_here_and_back(fake: FakeWorld) -> None:
+    cnci = fake.cnci()
+    here, there = snnet.Subnet(THREE, 9), neighbors(11, 30)
+    behind = next(str(entry.subnet) for entry in there if entry.physical_ip != cnci.compute_ip)
+    cnci.reconcile(subnets=[here], neighbors=there)
+    alone = [entry for entry in there if entry.physical_ip == cnci.compute_ip]
+    both = [here, snnet.Subnet(behind, 10)]
+    result = actions(cnci.reconcile(subnets=both, neighbors=alone, atomic=True))
+    assert result["subnet", behind] == "created"
+    result = actions(cnci.reconcile(subnets=[here], neighbors=there, atomic=True))
+    assert result["subnet", behind] == "removed"
+    assert cnci.verify() == []

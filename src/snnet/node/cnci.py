@@ -350,8 +350,9 @@ class Cnci(Node[CnciRecords]):
         is a mapping of the arguments of ``add_port_forward`` or ``add_public_ip``, or a
         record of ``port_forwards``.  An item of the result says what was done about one
         object; with ``atomic`` the first error is raised and everything is as before,
-        else errors stand in their items alone.  What is malformed is InvalidRequest
-        before anything is touched.
+        else errors stand in their items alone.  What is malformed, or there twice, is
+        InvalidRequest before anything is touched.  A subnet that gets another key is
+        recreated, with the rules about it.
         """
         wanted = wanted_set(
             self.site,
