@@ -223,8 +223,7 @@ class Endpoints:
     def created(self, identity: VnicId) -> bool:
         """Whether the VNIC was created for an endpoint, and is not a mapped one."""
         return any(
-            endpoint.made
-            and (endpoint.tenant_id, endpoint.subnet_id, endpoint.vnic_id) == identity
+            endpoint.made and (endpoint.tenant_id, endpoint.subnet_id, endpoint.vnic_id) == identity
             for endpoint in self._state.endpoints.all()
         )
 

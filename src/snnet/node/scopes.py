@@ -14,7 +14,7 @@ from snnet.core.cnci_records import CnciRecords
 from snnet.core.names import check_hostname
 
 from .calls.scopes import Alter, ChangeScope, is_running, known_scope
-from .deadline import CancelToken, Deadline
+from .deadline import NO_LIMIT, CancelToken, Deadline
 from .engine import Engine
 
 MakeDeadline = Callable[[str, float | None, CancelToken | None], Deadline]
@@ -52,7 +52,8 @@ class ScopeControl:
     @property
     def running(self) -> bool:
         """Whether the server runs."""
-        return is_running(self._scope(), self._ready().host)
+        with self._ready().look(NO_LIMIT) as host:
+            return is_running(self._scope(), host)
 
     def add_entry(
         self, address: Address, mac: str | None = None, hostname: str | None = None
