@@ -21,6 +21,7 @@ from snnet.contract import (
 )
 from snnet.core.events import ContainerInfo, TunnelEvent
 from snnet.core.planner import plan as make_plan
+from snnet.core.planner import recalled
 from snnet.plugins import Listeners
 
 from .call import Call, D, Done, K, Mode, R, T
@@ -106,7 +107,7 @@ class Engine(Generic[R]):
         """
         with Whole().telling() as whole, self.claims.hold(lambda _: WHOLE_NODE, deadline):
             before = self.records.copy()
-            there = self._host.ours(before)
+            there = recalled(self._host.ours(before), before.nouns())
             try:
                 try:
                     yield whole
