@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+import errno
 import os
 from collections.abc import Callable, Iterator
-from itertools import combinations
+from itertools import combinations, count
 from typing import Any
 
 import pytest
@@ -349,14 +350,24 @@ def test_listeners_that_raise_change_no_outcome(case: Case) -> None:
 
 # -- failures ----------------------------------------------------------------------
 
-FAILURES: dict[str, tuple[Callable[[], BaseException], bool]] = {
-    "refused": (lambda: error_for(12, "do it"), False),
-    "answer lost": (lambda: error_for(105, "do it"), True),
-    "defect": (lambda: RuntimeError("can't start new thread"), False),
-    "defect after": (lambda: RuntimeError("can't start new thread"), True),
-    "interrupted before": (KeyboardInterrupt, False),
-    "interrupted after": (KeyboardInterrupt, True),
-}
+Failure = tuple[Callable[[], BaseException], bool]
+"""What an operation raises, and whether it took effect all the same."""
+
+REFUSED: Failure = (lambda: error_for(errno.ENOMEM, "do it"), False)
+OTHERS: tuple[Failure, ...] = (
+    (lambda: error_for(errno.ENOBUFS, "hear the answer"), True),
+    (lambda: RuntimeError("can't start new thread"), False),
+    (lambda: RuntimeError("can't start new thread"), True),
+    (KeyboardInterrupt, False),
+    (KeyboardInterrupt, True),
+)
+
+
+def failures(case: Case) -> Iterator[tuple[int, Failure]]:
+    """Each operation is refused, and fails in one of the other ways, which take turns."""
+    for at in count(1):
+        yield at, REFUSED
+        yield at, OTHERS[(at + CASES.index(case)) % len(OTHERS)]
 
 
 def run(case: Case, node: Any, **options: Any) -> tuple[Any, BaseException | None]:
@@ -367,43 +378,37 @@ def run(case: Case, node: Any, **options: Any) -> tuple[Any, BaseException | Non
         return None, error
 
 
-@pytest.mark.parametrize("failure", FAILURES)
 @named(Kind.SET_UP, works=True)
-def test_a_set_up_is_all_or_nothing(case: Case, failure: str, trouble: Any) -> None:
-    error, lost = FAILURES[failure]
+def test_a_set_up_is_all_or_nothing(case: Case, trouble: Any) -> None:
     clean = FakeWorld("gre")
     model = case.prepare(clean)
     close(case(model))
-    at = 0
-    while True:
-        at += 1
+    for at, (error, lost) in failures(case):
         world, recorder = FakeWorld("gre"), Recorder()
         node = case.prepare(world)
         before = state(world, node)
         node.listeners.register(recorder)
         hurt = trouble(at, error, lost=lost)
         result, raised = run(case, node)
+        close(result)
         if not hurt.hit:
             assert raised is None
             assert at > 1
-            close(result)
             return
-        if raised is None:  # the answer of a removal was lost, and a look told
+        recorder.check()
+        node.listeners.unregister(recorder)
+        if raised is None:  # a look showed that the removal had succeeded
             assert lost
-            close(result)
         else:
-            if failure in ("refused", "answer lost"):
+            assert recorder.heard[-1][0] == "failed"
+            if isinstance(error(), ApiError):
                 assert isinstance(raised, ApiError)
             if isinstance(raised, ApiError):
                 assert raised.state is snnet.State.ROLLED_BACK
-            assert [hook for hook, *_ in recorder.heard][-1] == "failed"
-            node.listeners.unregister(recorder)
-            assert state(world, node) == before, f"operation {at}"
-        recorder.check()
-        node.listeners.unregister(recorder)
+            assert state(world, node) == before, f"operation {at}: {raised!r}"
         trouble(*nothing(), lost=False)
         close(case(node))
-        assert world.text() == clean.text(), f"operation {at}"
+        assert world.text() == clean.text(), f"operation {at}: {raised!r}"
         assert known(node) == known(model)
         world.close()
 
@@ -415,18 +420,12 @@ def close(result: Any) -> None:
             os.close(fd)
 
 
-@pytest.mark.parametrize("failure", FAILURES)
 @named(Kind.TEAR_DOWN, Kind.REPORT, works=True)
-def test_what_presses_on_is_finished_by_the_same_call(
-    case: Case, failure: str, trouble: Any
-) -> None:
-    error, lost = FAILURES[failure]
+def test_what_presses_on_is_finished_by_the_same_call(case: Case, trouble: Any) -> None:
     clean = FakeWorld("gre")
     model = case.prepare(clean)
     close(case(model))
-    at = 0
-    while True:
-        at += 1
+    for at, (error, lost) in failures(case):
         world, recorder = FakeWorld("gre"), Recorder()
         node = case.prepare(world)
         node.listeners.register(recorder)
@@ -442,14 +441,14 @@ def test_what_presses_on_is_finished_by_the_same_call(
             left = raised.leftovers
             assert left
             assert node.drivers.find(left).keys() == {noun.key for noun in left}
-        elif raised is not None and case.kind is Kind.TEAR_DOWN:
-            assert isinstance(raised, KeyboardInterrupt)
+        elif raised is not None:
+            assert isinstance(raised, (KeyboardInterrupt, ApiError))
         trouble(*nothing(), lost=False)
         close(case(node))
         if case.method.endswith(".init"):  # which does nothing more once it came to its end
             node.rebuild_topology()
-        assert world.text() == clean.text(), f"operation {at}"
-        assert known(node) == known(model), f"operation {at}"
+        assert world.text() == clean.text(), f"operation {at}: {raised!r}"
+        assert known(node) == known(model), f"operation {at}: {raised!r}"
         assert node.verify() == model.verify()
         world.close()
 
