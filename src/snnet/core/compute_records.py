@@ -235,18 +235,6 @@ class ComputeRecords(Records):
             if subnet.tunnel and subnet.tunnel.key not in left
         ]
 
-    def towards(self, other: Self) -> list[TunnelEvent]:
-        before, after = self._tunnels(), other._tunnels()
-        ends = [TunnelEventType.DEL] * len(before) + [TunnelEventType.ADD] * len(after)
-        return [
-            tunnel_event(self.site, subnet, kind)
-            for kind, subnet in zip(ends, (*before, *after), strict=True)
-            if (subnet in before) != (subnet in after)
-        ]
-
-    def _tunnels(self) -> list[TenantSubnet]:
-        return [subnet for subnet in self.subnets.values() if subnet.tunnel]
-
     def gaps(self) -> Iterator[str]:
         for subnet in self.subnets.values():
             if subnet.bridge and subnet.tunnel is None:

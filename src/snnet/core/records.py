@@ -70,10 +70,6 @@ class Records(ABC):
         """The records after the removal of everything but what is ``left``."""
         return self.read(left)[0]
 
-    def towards(self, other: Self) -> list[TunnelEvent]:
-        """The events of a change from these records to ``other``."""
-        return []
-
     def copy(self) -> Self:
         """The same records, which do not change with these."""
         other = copy.copy(self)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -27,11 +26,12 @@ from snnet.core.uplinks import Uplink
 
 from .call import Call, R
 from .calls.upkeep import Clear, Forward, Rebuild, Repair, difference
-from .claims import Claims
-from .deadline import CancelToken, Deadline, check_seconds
+from .claims import WHOLE_NODE, Claims
+from .deadline import NO_LIMIT, CancelToken, Deadline, check_seconds
 from .drivers import Drivers
 from .engine import Engine
 from .migration import take_over
+from .news import Whole
 from .results import Report
 from .uplinks import find_site
 
@@ -77,8 +77,7 @@ class Node(ABC, Generic[R]):
         self.api_timeout = check_seconds(api_timeout, "api_timeout")
         self.read_only = check_bool(read_only, "read_only")
         self.listeners = plugins.Listeners(listeners)
-        self._limit = check_int(max_api_concurrency, "max_api_concurrency", 1, 2**16)
-        self._starting = threading.Lock()
+        self._claims = Claims(check_int(max_api_concurrency, "max_api_concurrency", 1, 2**16))
         self._closed = False
         self._pid = os.getpid()
         self._resources = ExitStack()
@@ -138,24 +137,27 @@ class Node(ABC, Generic[R]):
         the node keeps nothing, and no kernel parameter stays changed; may be repeated.
         """
         self._check_usable()
-        with self._starting, ExitStack() as taken:
+        with Whole().telling() as whole, self._claims.hold(lambda _: WHOLE_NODE, NO_LIMIT):
             if self._engine is not None:
                 return Report()
-            if not self.read_only:
-                taken.enter_context(self._host.claim(self.api_timeout))
-            self._uplinks, site = find_site(self.config, self.owner, self._drivers.backend)
-            moved = [] if self.read_only else take_over(self.owner, self._drivers, self._host)
-            engine = Engine(
-                self, self._records(site), self._drivers, Claims(self._limit), self.listeners
-            )
-            no_limit = Deadline("init", None, None)
-            report = engine.run(Rebuild(changes=not self.read_only, forward=False), no_limit)
-            if not self.read_only:
-                engine.run(Forward(), no_limit)
-            report.healed[:0] = moved
-            self._resources.push(taken.pop_all())
-            self._engine = engine
+            with ExitStack() as taken:
+                if not self.read_only:
+                    taken.enter_context(self._host.claim(self.api_timeout))
+                report = self._start(whole)
+                self._resources.push(taken.pop_all())
             return report
+
+    def _start(self, whole: Whole) -> Report:
+        """Learn what is there, and have an engine from now on."""
+        self._uplinks, site = find_site(self.config, self.owner, self._drivers.backend)
+        moved = [] if self.read_only else take_over(self.owner, self._drivers, self._host)
+        engine = Engine(self, self._records(site), self._drivers, self._claims, self.listeners)
+        report = engine.run(Rebuild(changes=not self.read_only, forward=False), NO_LIMIT, whole)
+        if not self.read_only:
+            engine.run(Forward(), NO_LIMIT, whole)
+        report.healed[:0] = moved
+        self._engine = engine
+        return report
 
     @abstractmethod
     def _records(self, site: Site) -> R:
@@ -164,11 +166,14 @@ class Node(ABC, Generic[R]):
     def close(self) -> None:
         """Let go of sockets, threads and the lock; changes nothing in the kernel.
 
-        May be repeated; any other call afterwards is InvalidRequest.
+        Waits until the calls under way have ended; any other call from now on is
+        InvalidRequest.  May be repeated.  InvalidRequest where a call of the same thread
+        is under way, as in a ``before_apply`` hook or a signal handler.
         """
-        self._closed = True
         if self._pid == os.getpid():
+            self._claims.close()
             self._resources.close()
+        self._closed = True
 
     def __enter__(self) -> Self:
         return self
@@ -236,15 +241,16 @@ class Node(ABC, Generic[R]):
     def verify(self) -> list[str]:
         """What differs between the topology and the kernel, a line each; changes nothing."""
         engine = self._ready()
-        draft = engine.draft(Repair(wait=False), Deadline("verify", None, None))
+        draft = engine.draft(Repair(wait=False), NO_LIMIT)
         with engine.claims.lock:
             nouns, warnings = list(engine.records.nouns()), list(engine.records.warnings())
-        return [
-            *map(difference, draft.plan),
-            *warnings,
-            *engine.host.left_out(nouns),
-            *engine.host.obstacles(),
-        ]
+        with engine.look(NO_LIMIT) as host:
+            return [
+                *map(difference, draft.plan),
+                *warnings,
+                *host.left_out(nouns),
+                *host.obstacles(),
+            ]
 
     def repair(self, *, timeout: float | None = None, cancel: CancelToken | None = None) -> Report:
         """Bring the kernel back to the topology; remove leftovers of ours.
@@ -295,8 +301,8 @@ class Node(ABC, Generic[R]):
 
     def dump_firewall(self) -> str:
         """What the firewall driver has set, as text."""
-        self._ready()
-        return self._drivers.firewall.dump()
+        with self._ready().look(NO_LIMIT):
+            return self._drivers.firewall.dump()
 
 
 _GROUPS = {"backend": plugins.BACKENDS, "firewall": plugins.FIREWALLS, "dhcp": plugins.DHCP}

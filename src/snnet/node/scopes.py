@@ -15,7 +15,7 @@ from snnet.core.names import check_hostname
 from snnet.core.wanted import check_entries
 
 from .calls.scopes import Alter, ChangeScope, is_running, known_scope
-from .deadline import CancelToken, Deadline
+from .deadline import NO_LIMIT, CancelToken, Deadline
 from .engine import Engine
 
 MakeDeadline = Callable[[str, float | None, CancelToken | None], Deadline]
@@ -53,7 +53,8 @@ class ScopeControl:
     @property
     def running(self) -> bool:
         """Whether the server runs."""
-        return is_running(self._scope(), self._ready().host)
+        with self._ready().look(NO_LIMIT) as host:
+            return is_running(self._scope(), host)
 
     def add_entry(
         self, address: Address, mac: str | None = None, hostname: str | None = None

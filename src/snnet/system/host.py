@@ -82,7 +82,7 @@ class RealHost(Host):
                 raise corrupt(path, "its record is no object")
             document = copy.deepcopy(before)
             yield document
-            if document != before or not current:
+            if document != before or (stored and not current):
                 content = {"netns": self._cookie, "record": document} if document else {}
                 write_document(path, content)
 

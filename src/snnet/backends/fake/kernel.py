@@ -166,7 +166,9 @@ class FakeKernel(FakeDriver, Host):
         with self.state.lock:
             document = copy.deepcopy(self.state.records.get(name, {}))
             yield document
-            self.state.records[name] = document
+            self.state.records.pop(name, None)
+            if document:
+                self.state.records[name] = document
 
     @contextlib.contextmanager
     def claim(self, timeout: float) -> Iterator[None]:

@@ -8,7 +8,17 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Self
 
 from snnet.config import shown
-from snnet.contract import Address, InvalidRequest, Key, Noun, PortForward, PublicIp, keyed
+from snnet.contract import (
+    Address,
+    Conflict,
+    InvalidRequest,
+    Key,
+    Noun,
+    Nouns,
+    PortForward,
+    PublicIp,
+    keyed,
+)
 from snnet.core import identity as ids
 from snnet.core.cnci_records import CnciRecords, check_fits, with_addresses
 from snnet.core.planner import plan as make_plan
@@ -82,8 +92,9 @@ class SetRules(Call[CnciRecords, Known, RulesDraft, None]):
             wanted |= nouns
             scope[rule_thing(key)] = set(nouns)
             if key in known.rules:
-                # Only with its rule is an address ours; else it is an administrator's.
                 found |= host.find(nouns.values())
+            else:
+                _check_free(nouns, host)
         return RulesDraft(make_plan(found, wanted), scope, rules=rules)
 
     def _check_devices(self, host: HostView) -> None:
@@ -164,6 +175,12 @@ class DropRules(Call[CnciRecords, list[Rule], Draft, None]):
             if done.left.isdisjoint(noun.key for noun in with_addresses(rule)):
                 del records.rules[rule.key]
         return None, []
+
+
+def _check_free(nouns: Nouns, host: HostView) -> None:
+    """Conflict where an address is there without its rule: then it is an administrator's."""
+    for noun in host.find(noun for noun in nouns.values() if isinstance(noun, Address)).values():
+        raise Conflict(f"{noun} is there already: remove it or choose another")
 
 
 def _networks(rule: Rule, records: CnciRecords) -> list[IPv4Network]:

@@ -252,6 +252,8 @@ class RemoveSubnet(Call[CnciRecords, Whole, Draft, None]):
         for remote, tunnel in subnet.tunnels.items():
             if tunnel.key not in left:
                 records.drop_tunnel(self._network, remote)
-        if left.isdisjoint(noun.key for noun in subnet.nouns()):
+        # By the subnet the same call again finds the rules that are left.
+        rules = any(True for _ in rules_about(subnet, records.rules.values()))
+        if not rules and left.isdisjoint(noun.key for noun in subnet.nouns()):
             records.drop_subnet(self._network)
         return None, []

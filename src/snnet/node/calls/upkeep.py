@@ -141,31 +141,6 @@ class Repair(Call[R, R, RepairDraft, Report]):
         return report, []
 
 
-class Restore(Call[R, R, Draft, list[Noun]]):
-    """Bring host and records back to earlier records; returns what could not be undone."""
-
-    what = "undo"
-    mode = Mode.REPORT
-
-    def __init__(self, before: R) -> None:
-        self._before = before
-
-    def claim(self, records: R, alone: bool, held: Held) -> Claim:
-        return WHOLE_NODE
-
-    def read(self, records: R, claim: Claim) -> R:
-        return records
-
-    def draft(self, known: R, host: HostView) -> Draft:
-        return Draft(make_plan(host.settled(known), host.carried(self._before.nouns())))
-
-    def publish(self, records: R, draft: Draft, done: Done) -> tuple[list[Noun], list[Event]]:
-        events = records.towards(self._before)
-        records.take(self._before)
-        operations = done.plan.operations
-        return [operations[number].noun for number in sorted(done.outcome.errors)], [*events]
-
-
 class Clear(Call[R, R, ReadDraft[R], Report]):
     """Remove everything of this node, as the host shows it, and nothing else."""
 
