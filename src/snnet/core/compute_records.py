@@ -134,10 +134,21 @@ class ComputeRecords(Records):
 
     def put_subnet(self, subnet: TenantSubnet) -> None:
         self._drop_wire(subnet.id)
+        self._move_vnics(subnet)
         self.subnets[subnet.id] = subnet
         self.forwarding |= self.site.routed
         if subnet.tunnel:
             self._wires[subnet.tunnel.wire_identity] = subnet.id
+
+    def _move_vnics(self, subnet: TenantSubnet) -> None:
+        """Know the VNICs of a subnet as ports of its bridge, whose name may be another now."""
+        old, vnics = self.subnets.get(subnet.id), self._vnics.get(subnet.id)
+        if not vnics or old is None or old.bridge is None or subnet.bridge is None:
+            return
+        if old.bridge.name != subnet.bridge.name:
+            for name, vnic in vnics.items():
+                link = replace(vnic.link, master=subnet.bridge.name)
+                vnics[name] = replace(vnic, link=link)
 
     def drop_subnet(self, identity: SubnetId) -> None:
         self._drop_wire(identity)

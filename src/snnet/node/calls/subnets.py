@@ -82,6 +82,8 @@ class AddSubnet(Call[CnciRecords, CnciSubnet | None, SubnetDraft, str]):
             base = build_cnci_subnet(
                 host.site, self._tenant_id, self._scoping, network, self._key, name
             )
+            if known is not None:
+                base = base.with_the_rest_of(known)
         tunnel, there = self._tunnel(base, known, host)
         # Only this node's tunnel is looked at: the others are other calls' business.
         own = replace(base, tunnels=_by_remote(tunnel))
