@@ -60,8 +60,10 @@ CALLS: dict[str, list[str]] = {
     "Cnci.remove_subnet": ["subnet", "*timeout", "*cancel"],
     "Cnci.allow_external": ["device", "bridge", "*timeout", "*cancel"],
     "Cnci.deny_external": ["device", "bridge", "*timeout", "*cancel"],
-    "Cnci.add_port_forward": ["*protocol", "*device", "*port", "*to", "*to_port"],
-    "Cnci.remove_port_forward": ["*protocol", "*device", "*port"],
+    "Cnci.add_port_forward": [
+        "*protocol", "*device", "*port", "*to", "*to_port", "*address", "*sources",
+    ],
+    "Cnci.remove_port_forward": ["*protocol", "*device", "*port", "*address"],
     "Cnci.add_public_ip": ["address", "*to", "*device"],
     "Cnci.remove_public_ip": ["address"],
     "Cnci.dump_firewall": [],

@@ -547,6 +547,12 @@ BAD_INTERNALS: list[Any] = [
 ]  # fmt: skip
 
 
+BAD_ADDRESSES_OF_FORWARDS: list[Any] = [
+    5, "", "x", "192.0.2.11/24", b"x", [], True, "2001:db8::5", "0.0.0.0", "127.0.0.1",
+    "224.0.0.1", "255.255.255.255",
+]  # fmt: skip
+
+
 def test_a_port_forward_that_cannot_be_is_refused(
     kernel: snnet.FakeKernel, make_cnci: MakeNode
 ) -> None:
@@ -557,7 +563,12 @@ def test_a_port_forward_that_cannot_be_is_refused(
         "port": [*BAD_PORTS, "x", "80-", "-80", "80-79", "0-80", "65535-65536", "1-2000"],
         "to": BAD_INTERNALS,
         "to_port": [*(port for port in BAD_PORTS if port is not None), "22"],
-    }
+        "address": [*BAD_ADDRESSES_OF_FORWARDS, "192.0.2.99", "10.1.0.1", "10.1.0.9"],
+        "sources": [
+            None, 5, True, "10.0.0.0/8", b"10.0.0.0/8", [None], [5], ["x"], ["10.0.0.1"],
+            ["10.0.0.1/8"], ["fd00::/8"], ["10.0.0.0/8", "10.0.0.0/33"], {"10.0.0.0/8": 1},
+        ],
+    }  # fmt: skip
     for field, values in wrong.items():
         for value in values:
             refused(kernel, field, cnci.add_port_forward, **FORWARD | {field: value})
@@ -605,6 +616,9 @@ def test_a_device_is_a_name_even_where_a_rule_goes(
         refused(kernel, "bridge", cnci.deny_external, "eth0", wrong)
         forward = {"protocol": "tcp", "device": wrong, "port": 22}
         refused(kernel, "device", cnci.remove_port_forward, **forward)
+    for wrong in BAD_ADDRESSES_OF_FORWARDS:
+        forward = {"protocol": "tcp", "device": "eth0", "port": 22, "address": wrong}
+        refused(kernel, "address", cnci.remove_port_forward, **forward)
 
 
 # -- the right call at the wrong time ------------------------------------------------------------

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -53,8 +54,13 @@ def modules(package: str = "snnet") -> dict[str, ast.Module]:
     for path in sorted((SOURCE / package.replace(".", "/")).rglob("*.py")):
         parts = path.relative_to(SOURCE).with_suffix("").parts
         name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-        found[name] = ast.parse(path.read_text(), str(path))
+        found[name] = tree_of(path)
     return found
+
+
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(), str(path))
 
 
 def imports(name: str, trees: Mapping[str, ast.Module]) -> Iterator[Import]:

@@ -36,7 +36,8 @@ class MinimalBackend(Driver):
     def missing(self, noun):
         if type(noun) is Bridge:
             return None
-        return f"the minimal backend makes no {type(noun).__name__}: use backend 'netlink'"
+        kind = getattr(noun, "kind", type(noun).__name__)
+        return f"the minimal backend cannot make a {kind}: use backend 'netlink'"
 
     def snapshot(self, types=None):
         wanted = tuple(self.carries if types is None else types)

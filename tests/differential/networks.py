@@ -38,6 +38,12 @@ BRIDGES = {
 }
 """Each host's own address: with one at both, who answers is a matter of luck."""
 PUBLIC = IPv4Address("203.0.113.5")
+SOURCES = [
+    (ip_network("192.0.2.99/32"),),
+    (ip_network("10.1.0.0/24"), ip_network("10.1.0.0/28")),
+    (ip_network("192.0.2.12/32"), ip_network("10.2.0.0/24")),
+]
+"""Who may use a forward, where not everybody may."""
 
 
 @dataclass(frozen=True)
@@ -188,18 +194,21 @@ def _rules(dice: Dice, host: str, guests: list[Guest]) -> list[Noun]:
         if dice.percent(60)
     ]
     mine = [guest for guest in guests if guest.host == host]
-    if dice.percent(60):
-        target = dice.pick(mine).address.ip
-        addresses = dice.pick([(WIRE[host].ip,), ()])
+    # One of any address, and one of the host's own or of its public one, before or after.
+    own = dice.pick([WIRE[host].ip] * 3 + [PUBLIC])
+    doors = [at for at in (None, own) if dice.percent(50)]
+    for at in doors if dice.percent(50) else reversed(doors):
         rules.append(
             PortForward(
                 owner=owner,
                 protocol="tcp",
                 device="eth0",
                 port=FORWARDED,
-                target=target,
+                target=dice.pick(mine).address.ip,
                 target_port=PORT,
-                addresses=addresses,
+                addresses=dice.pick([(WIRE[host].ip,), ()]),
+                address=at,
+                sources=dice.pick([(), (), *SOURCES]),
             )
         )
     if host == "a" and dice.percent(50):

@@ -28,7 +28,7 @@ def patch() -> Iterator[pytest.MonkeyPatch]:
 def forgotten(patch: pytest.MonkeyPatch) -> list[Match]:
     """The connections that the kernel was asked to forget."""
     matches: list[Match] = []
-    patch.setattr(Conntrack, "forget", lambda self, asked: matches.extend(asked))
+    patch.setattr(Conntrack, "forget", lambda self, asked, spare=None: matches.extend(asked))
     return matches
 
 

@@ -73,7 +73,7 @@ def test_nft(netns: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         return run(self, scripts[-1].splitlines(), as_json=as_json)
 
     monkeypatch.setattr(Nft, "run", both)
-    monkeypatch.setattr(Conntrack, "forget", lambda self, matches: 0)
+    monkeypatch.setattr(Conntrack, "forget", lambda self, matches, spare=None: 0)
     host = RealHost(netns, owner="cnci:c-1", runtime=tmp_path / "run")
     driver, reader = NftablesFirewall(host), Reader(host.netns.fd)
     nouns = [

@@ -20,7 +20,7 @@ from snnet.contract import (
     Tunnel,
     Vxlan,
 )
-from tests.node.world import World, scope_on
+from tests.node.world import FakeWorld, World, scope_on
 
 NET = "10.1.0.0/24"
 FORWARD = Sysctl(name="net.ipv4.ip_forward")
@@ -283,3 +283,21 @@ def test_the_configuration_reaches_the_scope(world: World) -> None:
     assert (scope.mtu, scope.reserved, scope.domain) == (1300, 9, "tenant.example")
     assert str(cnci.dhcp(NET).entries[0].address) == "10.1.0.11"
     cnci.shutdown()
+
+
+def test_a_bridge_whose_name_was_taken_keeps_tunnels_and_entries(fake: FakeWorld) -> None:
+    """The bridge was deleted, and a foreign link has its name since."""
+    cnci = fake.cnci()
+    name = cnci.add_remote_subnet(NET, 7, "192.0.2.21")
+    cnci.add_remote_subnet(NET, 7, "192.0.2.22")
+    cnci.dhcp(NET).add_entry("10.1.0.9", hostname="web")
+    fake.delete(name)
+    fake.add(Bridge(name=name, group=0))
+    other = cnci.add_remote_subnet(NET, 7, "192.0.2.23")
+    assert other != name
+    assert set(cnci.topology()["subnets"][NET]["tunnels"]) == {
+        "192.0.2.21", "192.0.2.22", "192.0.2.23",
+    }  # fmt: skip
+    assert [entry.hostname for entry in cnci.dhcp(NET).added] == ["web"]
+    cnci.repair()
+    assert cnci.verify() == []

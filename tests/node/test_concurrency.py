@@ -7,9 +7,9 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from typing import Any
 
@@ -27,13 +27,8 @@ PATIENCE = 60
 """Seconds after which something hangs, however busy the machine is."""
 
 
-@contextmanager
-def hold(claims: Claims, claim: Claim, deadline: Deadline) -> Iterator[None]:
-    taken = claims.take(lambda _: claim, deadline)
-    try:
-        yield
-    finally:
-        claims.release(taken)
+def hold(claims: Claims, claim: Claim, deadline: Deadline) -> AbstractContextManager[Claim]:
+    return claims.hold(lambda _: claim, deadline)
 
 
 class SlowKernel(snnet.FakeKernel):

@@ -15,7 +15,7 @@ import pytest
 
 import snnet
 from snnet.contract import Vxlan
-from snnet.node.sequences import next_epoch
+from snnet.node.sequences import next_epoch, note_epoch
 from tests.node.world import FakeWorld, World, vm
 
 FAR = ip_address("192.0.2.12")
@@ -125,6 +125,8 @@ def test_an_epoch_grows_when_the_clock_is_set_back(
     node = fake.node()
     first = next_epoch(fake.kernel, node.owner)
     monkeypatch.setattr(time, "time", lambda: 1.0)
+    assert next_epoch(fake.kernel, node.owner) == first
+    note_epoch(fake.kernel, node.owner, first)
     assert next_epoch(fake.kernel, node.owner) == first + 1
     fake.kernel.state.records.clear()  # a boot
     monkeypatch.setattr(time, "time", lambda: first + 100.5)

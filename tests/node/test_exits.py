@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_interface
+from ipaddress import IPv4Address, ip_interface, ip_network
+from typing import Any
 
 import pytest
 
 import snnet
 from snnet.contract import (
+    Add,
     Address,
     ExternalForward,
     Masquerade,
@@ -105,6 +107,91 @@ def test_what_contradicts_is_a_conflict(walled: World, cnci: snnet.Cnci) -> None
     cnci.shutdown()
 
 
+def test_a_port_has_a_forward_for_each_address_and_one_for_the_rest(
+    walled: World, cnci: snnet.Cnci
+) -> None:
+    second = Address(link="eth0", address=ip_interface("198.51.100.7/32"))
+    assert walled.kernel.apply([Add(second)]).error is None
+    before = walled.text()
+    door: dict[str, Any] = {"protocol": "tcp", "device": "eth0", "port": 33265}
+    for _ in range(2):
+        cnci.add_port_forward(**door, to=GUEST, to_port=22)
+        cnci.add_port_forward(**door, to=GUEST, to_port=23, address="192.0.2.11")
+        cnci.add_port_forward(**door, to=GUEST, to_port=24, address="198.51.100.7")
+    assert {str(rule.address): rule.target_port for rule in cnci.port_forwards} == {
+        "None": 22, "192.0.2.11": 23, "198.51.100.7": 24,
+    }  # fmt: skip
+    assert {rule.address: rule.addresses for rule in cnci.port_forwards if rule.address} == {
+        IPv4Address("192.0.2.11"): (), IPv4Address("198.51.100.7"): (),
+    }  # fmt: skip
+    assert cnci.verify() == []
+    for _ in range(2):
+        cnci.remove_port_forward(**door)
+        cnci.remove_port_forward(**door, address="198.51.100.7")
+    assert [str(rule) for rule in rules(cnci)[PortForward]] == [
+        "port tcp/33265 on eth0 at 192.0.2.11 to 10.1.0.9:23"
+    ]
+    cnci.remove_port_forward(**door, address="192.0.2.11")
+    assert walled.text() == before
+    cnci.shutdown()
+
+
+def test_who_may_use_a_forward(walled: World, cnci: snnet.Cnci) -> None:
+    door: dict[str, Any] = {"protocol": "tcp", "device": "eth0", "port": 33265, "to": GUEST}
+    sources = ["203.0.113.0/24", "198.51.100.0/24", "203.0.113.0/24"]
+    cnci.add_port_forward(**door, sources=sources)
+    cnci.add_port_forward(**door, sources=reversed(sources))
+    (rule,) = cnci.port_forwards
+    assert rule.sources == (ip_network("198.51.100.0/24"), ip_network("203.0.113.0/24"))
+    before = walled.text()
+    both = (
+        r"to 10.1.0.9:33265 for 198.51.100.0/24 203.0.113.0/24 exists: .* "
+        r"port tcp/33265 on eth0 to 10.1.0.9:33265"
+    )
+    with pytest.raises(snnet.Conflict, match=f"{both} for 198.51.100.0/24$"):
+        cnci.add_port_forward(**door, sources=["198.51.100.0/24"])
+    with pytest.raises(snnet.Conflict, match=f"{both}$"):
+        cnci.add_port_forward(**door)
+    assert walled.text() == before
+    assert cnci.verify() == []
+    cnci.close()
+    again = walled.cnci()
+    assert again.port_forwards == (rule,)
+    assert again.verify() == []
+    again.shutdown()
+
+
+def test_a_forward_on_a_device_with_many_addresses(walled: World, cnci: snnet.Cnci) -> None:
+    many = [
+        Address(link="eth0", address=ip_interface(f"198.51.100.{number}/32"))
+        for number in range(200, 239)
+    ]
+    assert walled.kernel.apply([Add(address) for address in many]).error is None
+    cnci.add_port_forward(protocol="tcp", device="eth0", port="8000-8001", to=GUEST)
+    assert {len(rule.addresses) for rule in cnci.port_forwards} == {40}
+    assert cnci.verify() == []
+    before = cnci.port_forwards
+    cnci.close()
+    again = walled.cnci()
+    assert set(again.port_forwards) == set(before)
+    assert again.verify() == []
+    again.remove_port_forward(protocol="tcp", device="eth0", port="8000-8001")
+    assert PortForward not in rules(again)
+    again.shutdown()
+
+
+def test_a_public_address_has_no_forwards_of_its_own(fake: FakeWorld) -> None:
+    cnci = fake.cnci()
+    cnci.add_remote_subnet(NET, 7, "192.0.2.21")
+    cnci.add_public_ip(PUBLIC, to=GUEST, device="eth0")
+    with pytest.raises(snnet.InvalidRequest, match=r"public address of 10\.1\.0\.9") as caught:
+        cnci.add_port_forward(protocol="tcp", device="eth0", port=1, to=GUEST, address=PUBLIC)
+    assert caught.value.field == "address"
+    cnci.remove_public_ip(PUBLIC)
+    with pytest.raises(snnet.InvalidRequest, match="not an address of this host"):
+        cnci.add_port_forward(protocol="tcp", device="eth0", port=1, to=GUEST, address=PUBLIC)
+
+
 def test_an_administrators_address_is_not_made_public_nor_taken_away(
     walled: World, cnci: snnet.Cnci
 ) -> None:
@@ -115,7 +202,7 @@ def test_an_administrators_address_is_not_made_public_nor_taken_away(
     own = Address(link="eth0", address=ip_interface(f"{PUBLIC}/32"))
     assert walled.kernel.apply([Add(own)]).error is None
     before = walled.text()
-    with pytest.raises(snnet.ApiError, match="was not put there by this concentrator"):
+    with pytest.raises(snnet.Conflict, match="is there already"):
         cnci.add_public_ip(PUBLIC, to=GUEST, device="eth0")
     assert walled.text() == before
     cnci.remove_public_ip(PUBLIC)

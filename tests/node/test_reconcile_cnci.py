@@ -120,6 +120,25 @@ def test_what_differs_is_updated(world: World) -> None:
     assert [str(one.address) for one in cnci.dhcp(ONE).added] == ["10.1.0.9", "10.1.0.10"]
 
 
+def test_forwards_of_one_port_are_told_apart_by_address(fake: FakeWorld) -> None:
+    cnci = fake.cnci()
+    cnci.add_remote_subnet("10.1.0.0/24", 7, "192.0.2.21")
+    door = {"protocol": "tcp", "device": "eth0", "port": 33009, "to": GUEST}
+    own = door | {"address": "192.0.2.11", "sources": ["198.51.100.0/24"]}
+    rest, one = (
+        ("forward", "tcp", "eth0", "33009"),
+        ("forward", "tcp", "eth0", "33009", "192.0.2.11"),
+    )
+    assert actions(cnci.reconcile(forwards=[door, own])) == {rest: "created", one: "created"}
+    kept = cnci.port_forwards
+    assert actions(cnci.reconcile(forwards=kept)) == {rest: "kept", one: "kept"}
+    wider = own | {"sources": []}
+    assert actions(cnci.reconcile(forwards=[wider])) == {rest: "removed", one: "updated"}
+    (forward,) = cnci.port_forwards
+    assert (str(forward.address), forward.sources) == ("192.0.2.11", ())
+    assert cnci.verify() == []
+
+
 def test_another_key_makes_the_subnet_again(world: World) -> None:
     cnci = world.cnci()
     cnci.reconcile(**everything())
@@ -236,3 +255,124 @@ def test_a_subnet_is_checked_when_it_is_made(given: dict[str, Any], field: str) 
     with pytest.raises(snnet.InvalidRequest) as caught:
         snnet.Subnet(**values | given)
     assert caught.value.field == field
+
+
+MAC = "02:00:00:00:00:01"
+NO_ADDRESS: Any = 5
+WRONG_ENTRIES: dict[str, tuple[Any, str]] = {
+    "no entry": ("x", "entries[0]"),
+    "mac": (snnet.DhcpEntry(mac="zz", address=IPv4Address(GUEST)), "entries[0].mac"),
+    "text": (snnet.DhcpEntry(mac=MAC, address=NO_ADDRESS), "entries[0].address"),
+    "outside": (
+        snnet.DhcpEntry(mac=MAC, address=IPv4Address("10.9.0.9")),
+        "entries[0].address",
+    ),
+    "hostname": (
+        snnet.DhcpEntry(mac=MAC, address=IPv4Address(GUEST), hostname="a b"),
+        "entries[0].hostname",
+    ),
+}
+
+
+@pytest.mark.parametrize(("wrong", "field"), WRONG_ENTRIES.values(), ids=WRONG_ENTRIES)
+def test_entries_are_checked_before_anything_is_touched(
+    fake: FakeWorld, wrong: Any, field: str
+) -> None:
+    with pytest.raises(snnet.InvalidRequest) as caught:
+        snnet.Subnet(ONE, 7, entries=[wrong])
+    assert caught.value.field == field
+    cnci = fake.cnci()
+    cnci.add_remote_subnet(ONE, 7, "192.0.2.21")
+    with pytest.raises(snnet.InvalidRequest) as caught:
+        cnci.dhcp(ONE).add_entries([wrong])
+    assert caught.value.field == field
+
+
+def test_the_mac_of_an_entry_comes_back_in_lower_case() -> None:
+    (known,) = snnet.Subnet(
+        ONE, 7, entries=[snnet.DhcpEntry(mac="02:AA:00:00:00:01", address=IPv4Address(GUEST))]
+    ).entries
+    assert known.mac == "02:aa:00:00:00:01"
+
+
+FORWARD = {"protocol": "tcp", "device": "eth0", "to": GUEST}
+TWICE: dict[str, tuple[dict[str, Any], str]] = {
+    "subnet": ({"subnets": [snnet.Subnet(ONE, 7), snnet.Subnet(ONE, 8)]}, "subnets[1]"),
+    "nat": ({"nat": ["eth0", "eth0"]}, "nat[1]"),
+    "exit": ({"exits": [("eth0", ONE), ("eth0", ONE)]}, "exits[1]"),
+    "forward": (
+        {"forwards": [FORWARD | {"port": 80, "to": "10.1.0.8"}, FORWARD | {"port": "79-80"}]},
+        "forwards[1]",
+    ),
+    "public_ip": (
+        {
+            "public_ips": [
+                {"address": "203.0.113.5", "to": GUEST, "device": "eth0"},
+                {"address": "203.0.113.5", "to": "10.1.0.8", "device": "eth0"},
+            ]
+        },
+        "public_ips[1]",
+    ),
+}
+
+
+@pytest.mark.parametrize(("wanted", "field"), TWICE.values(), ids=TWICE)
+def test_what_is_there_twice_is_refused_before_anything_is_touched(
+    fake: FakeWorld, wanted: dict[str, Any], field: str
+) -> None:
+    cnci = fake.cnci()
+    before = fake.text()
+    with pytest.raises(snnet.InvalidRequest, match="is there twice") as caught:
+        cnci.reconcile(**wanted)
+    assert caught.value.field == field
+    assert fake.text() == before
+
+
+def test_a_guest_gets_one_of_two_public_addresses(fake: FakeWorld) -> None:
+    cnci = fake.cnci()
+    cnci.add_remote_subnet(ONE, 7, "192.0.2.21")
+    two = [{"address": f"203.0.113.{number}", "to": GUEST, "device": "eth0"} for number in (5, 6)]
+    items = cnci.reconcile(public_ips=two).items
+    assert [item.action for item in items] == ["created", "failed"]
+    assert isinstance(items[1].error, snnet.Conflict)
+    assert [str(address) for address in cnci.public_ips] == ["203.0.113.5"]
+
+
+@pytest.mark.parametrize("atomic", [False, True])
+def test_subnets_can_swap_their_keys(world: World, atomic: bool) -> None:
+    cnci = world.cnci()
+    cnci.reconcile(subnets=[snnet.Subnet(ONE, 7, [NEAR]), snnet.Subnet(TWO, 8, [NEAR])])
+    swapped = [snnet.Subnet(ONE, 8, [NEAR]), snnet.Subnet(TWO, 7, [NEAR])]
+    assert actions(cnci.reconcile(subnets=swapped, atomic=atomic)) == {
+        ("subnet", ONE): "updated",
+        ("subnet", TWO): "updated",
+    }
+    assert [subnet.key for subnet in cnci.topology().subnets] == [8, 7]
+    assert cnci.verify() == []
+
+
+def test_a_new_key_leaves_rules_alone_that_are_not_named(world: World) -> None:
+    cnci = world.cnci()
+    cnci.reconcile(**everything())
+    rules = set(cnci.topology().rules)
+    wanted = [snnet.Subnet(ONE, 77, [NEAR, FAR]), snnet.Subnet(TWO, 8, [NEAR])]
+    assert actions(cnci.reconcile(subnets=wanted)) == {
+        ("subnet", ONE): "updated",
+        ("subnet", TWO): "kept",
+    }
+    assert set(cnci.topology().rules) == rules
+    assert cnci.verify() == []
+
+
+def test_a_subnet_moves_from_a_peer_of_the_mesh_to_here_and_back(fake: FakeWorld) -> None:
+    cnci = fake.cnci()
+    here, there = snnet.Subnet(THREE, 9), neighbors(11, 30)
+    behind = next(str(entry.subnet) for entry in there if entry.physical_ip != cnci.compute_ip)
+    cnci.reconcile(subnets=[here], neighbors=there)
+    alone = [entry for entry in there if entry.physical_ip == cnci.compute_ip]
+    both = [here, snnet.Subnet(behind, 10)]
+    result = actions(cnci.reconcile(subnets=both, neighbors=alone, atomic=True))
+    assert result["subnet", behind] == "created"
+    result = actions(cnci.reconcile(subnets=[here], neighbors=there, atomic=True))
+    assert result["subnet", behind] == "removed"
+    assert cnci.verify() == []

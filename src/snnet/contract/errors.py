@@ -126,8 +126,8 @@ class Incomplete(ApiError):
     """A tear-down removed what it could; ``leftovers`` lists the rest.
 
     What is left is still known to the node, and the same call again finishes.
-    ``tunnel_event`` and ``container_info`` have come true already: the call that
-    finishes does not repeat them.
+    ``events`` have come true already: the call that finishes does not repeat them.
+    ``tunnel_event`` and ``container_info`` are the first of each kind.
     """
 
     state = State.UNFINISHED
@@ -139,9 +139,11 @@ class Incomplete(ApiError):
         leftovers: Iterable[Any] = (),
         tunnel_event: Any = None,
         container_info: Any = None,
+        events: Iterable[Any] = (),
     ) -> None:
         super().__init__(message)
         self.leftovers = tuple(leftovers)
+        self.events = tuple(events)
         self.tunnel_event = tunnel_event
         self.container_info = container_info
 

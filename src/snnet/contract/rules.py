@@ -11,9 +11,15 @@ requests of DHCP clients; answers of DHCP servers (UDP from port 67) never do.
 Destination NAT, of new connections:
 
 1. to ``PublicIp.public``, whoever asks, the host itself included: to its ``internal``;
-2. arriving by ``PortForward.device`` for any address of the host, to its protocol
-   and port: to its ``target`` and ``target_port``;
-3. from a link of a ``Zone`` to one of ``PortForward.addresses``: likewise (hairpin).
+2. arriving by ``PortForward.device`` for an address of the host, to its protocol and
+   port: to its ``target`` and ``target_port``.  A forward with an ``address`` is for
+   packets to that address, one without for any address of the host;
+3. from a link of a ``Zone`` to one of the ``PortForward.guest_addresses`` of the same
+   owner, to its protocol and port: likewise (hairpin).
+
+In 2 and in 3, a forward with an ``address`` comes before one without.  A forward with
+``sources`` is for packets from these networks; to all others it does not exist, so that
+the next forward applies, or else the host itself gets the packet.
 
 Forwarding, that is routed packets, and bridged ones where the kernel shows them to
 IP's hooks (br_netfilter):
@@ -45,6 +51,7 @@ forget the connections that would otherwise go on as before (conntrack).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from typing import ClassVar
@@ -73,10 +80,7 @@ class Zone(Owned):
     outbound: bool = False
 
     def __post_init__(self) -> None:
-        ordered = sorted(
-            set(self.networks), key=lambda net: (net.version, net.network_address, net.prefixlen)
-        )
-        object.__setattr__(self, "networks", tuple(ordered))
+        object.__setattr__(self, "networks", _sorted(self.networks))
 
     @property
     def key(self) -> Key:
@@ -207,7 +211,9 @@ class ExternalForward(Owned):
 class PortForward(Owned):
     """``protocol`` ``port`` on ``device`` goes to ``target``:``target_port``.
 
-    ``addresses`` are the device's: guests reach the forward by them too.
+    ``address`` is the address of the host that packets have to be for; None stands for
+    any.  Forwards of one port to different addresses exist side by side.  ``addresses``
+    are the device's, by which guests reach a forward without an ``address``.
     """
 
     rank: ClassVar[int] = 62
@@ -218,15 +224,46 @@ class PortForward(Owned):
     target: IPv4Address
     target_port: int
     addresses: tuple[IPv4Address, ...] = ()
+    address: IPv4Address | None = None
+    sources: tuple[IPNetwork, ...] = ()
+    """Networks whose hosts may use it, sorted; none: everybody may."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sources", _sorted(self.sources))
 
     @property
     def key(self) -> Key:
-        return ("port-forward", self.owner, self.protocol, self.device, str(self.port))
+        at = (str(self.address),) if self.address else ()
+        return ("port-forward", self.owner, self.protocol, self.device, str(self.port), *at)
+
+    @property
+    def guest_addresses(self) -> tuple[IPv4Address, ...]:
+        """Those by which guests reach it, each once."""
+        return (self.address,) if self.address else tuple(dict.fromkeys(self.addresses))
+
+    def admits(self, source: IPAddress) -> bool:
+        """Whether a host with this address may use it."""
+        return not self.sources or any(source in network for network in self.sources)
+
+    def fault(self) -> str | None:
+        """Why no driver can carry it: a reason for EINVAL; None if one can."""
+        if self.protocol not in PROTOCOLS:
+            return f"protocol {self.protocol!r} has no ports"
+        for port in (self.port, self.target_port):
+            if not 0 < port < 2**16:
+                return f"{port} is not a port from 1 to 65535"
+        if self.address is not None and self.address.is_unspecified:
+            return f"{self.address} is not the address of a host"
+        for network in self.sources:
+            if network.version != self.target.version:
+                return f"hosts of {network} cannot reach {self.target}"
+        return None
 
     def __str__(self) -> str:
-        return (
-            f"port {self.protocol}/{self.port} on {self.device} to {self.target}:{self.target_port}"
-        )
+        at = f" at {self.address}" if self.address else ""
+        only = f" for {' '.join(map(str, self.sources))}" if self.sources else ""
+        to = f"{self.target}:{self.target_port}"
+        return f"port {self.protocol}/{self.port} on {self.device}{at} to {to}{only}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -246,6 +283,13 @@ class PublicIp(Owned):
 
     def __str__(self) -> str:
         return f"public address {self.public} on {self.device} for {self.internal}"
+
+
+def _sorted(networks: Iterable[IPNetwork]) -> tuple[IPNetwork, ...]:
+    """The networks, each once."""
+    return tuple(
+        sorted(set(networks), key=lambda net: (net.version, net.network_address, net.prefixlen))
+    )
 
 
 RULES: frozenset[type[Noun]] = frozenset(

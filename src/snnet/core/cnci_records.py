@@ -18,6 +18,7 @@ from snnet.contract import (
     IPAddress,
     Key,
     Link,
+    Macvtap,
     Masquerade,
     Neighbour,
     Noun,
@@ -206,7 +207,11 @@ class CnciRecords(Records):
         return list(self.rules.values())
 
     def refreshed(self, found: Nouns) -> dict[Key, Rule]:
-        forwards = [rule for rule in self.rules.values() if isinstance(rule, PortForward)]
+        forwards = [
+            rule
+            for rule in self.rules.values()
+            if isinstance(rule, PortForward) and rule.address is None
+        ]
         if not forwards:
             return {}
         publics = {rule.public for rule in self.rules.values() if isinstance(rule, PublicIp)}
@@ -228,6 +233,9 @@ class CnciRecords(Records):
 
     def lost(self, left: Collection[Key]) -> list[TunnelEvent]:
         return []
+
+    def reindex(self, link: Macvtap) -> None:
+        """See :meth:`Records.reindex`; a concentrator has no macvtap."""
 
     def remaining(self, left: Nouns) -> Self:
         """See :meth:`Records.remaining`; a rule stays while its address does."""
@@ -345,3 +353,8 @@ def _subnet(
     return build_cnci_subnet(
         records.site, records.tenant_id, records.scoping, network, key, bridge, alias
     )
+
+
+def masquerades(records: CnciRecords) -> list[Masquerade]:
+    """The rules of ``enable_nat``."""
+    return [rule for rule in records.rules.values() if isinstance(rule, Masquerade)]

@@ -18,6 +18,7 @@ from snnet.contract import (
     IPAddress,
     Key,
     Link,
+    Macvtap,
     Noun,
     Nouns,
     ProxyNeighbour,
@@ -134,10 +135,21 @@ class ComputeRecords(Records):
 
     def put_subnet(self, subnet: TenantSubnet) -> None:
         self._drop_wire(subnet.id)
+        self._move_vnics(subnet)
         self.subnets[subnet.id] = subnet
         self.forwarding |= self.site.routed
         if subnet.tunnel:
             self._wires[subnet.tunnel.wire_identity] = subnet.id
+
+    def _move_vnics(self, subnet: TenantSubnet) -> None:
+        """Know the VNICs of a subnet as ports of its bridge, whose name may be another now."""
+        old, vnics = self.subnets.get(subnet.id), self._vnics.get(subnet.id)
+        if not vnics or old is None or old.bridge is None or subnet.bridge is None:
+            return
+        if old.bridge.name != subnet.bridge.name:
+            for name, vnic in vnics.items():
+                link = replace(vnic.link, master=subnet.bridge.name)
+                vnics[name] = replace(vnic, link=link)
 
     def drop_subnet(self, identity: SubnetId) -> None:
         self._drop_wire(identity)
@@ -165,6 +177,11 @@ class ComputeRecords(Records):
             self._addresses[identity[:2]].pop(vnic.ip, None)
             if vnic.role is VnicRole.TENANT_CONTAINER:
                 self._containers[identity[:2]] -= 1
+
+    def reindex(self, link: Macvtap) -> None:
+        for identity, vnic in self.cnci_vnics.items():
+            if vnic.link_name == link.name:
+                self.cnci_vnics[identity] = replace(vnic, link=link)
 
     def forget(self, subnet: TenantSubnet, left: Collection[Key]) -> list[TunnelEvent]:
         """Drop a subnet without VNICs, except for what is ``left``; DEL if its tunnel went."""
@@ -233,18 +250,6 @@ class ComputeRecords(Records):
             for subnet in self.subnets.values()
             if subnet.tunnel and subnet.tunnel.key not in left
         ]
-
-    def towards(self, other: Self) -> list[TunnelEvent]:
-        before, after = self._tunnels(), other._tunnels()
-        ends = [TunnelEventType.DEL] * len(before) + [TunnelEventType.ADD] * len(after)
-        return [
-            tunnel_event(self.site, subnet, kind)
-            for kind, subnet in zip(ends, (*before, *after), strict=True)
-            if (subnet in before) != (subnet in after)
-        ]
-
-    def _tunnels(self) -> list[TenantSubnet]:
-        return [subnet for subnet in self.subnets.values() if subnet.tunnel]
 
     def gaps(self) -> Iterator[str]:
         for subnet in self.subnets.values():

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from snnet.contract import (
     Address,
     Conflict,
     ExternalForward,
     InvalidRequest,
+    Key,
     Noun,
     PortForward,
     PublicIp,
@@ -19,9 +20,18 @@ from snnet.contract import (
 from .addressing import check_guest
 from .mesh import Mesh
 from .rules import Rule
+from .site import Site
+from .subnets import CnciSubnet
 
-if TYPE_CHECKING:
-    from .cnci_records import CnciRecords
+
+class _Known(Protocol):
+    """What is asked of a concentrator's records."""
+
+    site: Site
+    subnets: dict[IPv4Network, CnciSubnet]
+    rules: dict[Key, Rule]
+
+    def subnet_of(self, address: IPv4Address) -> CnciSubnet | None: ...
 
 
 def device_addresses(
@@ -45,7 +55,7 @@ def with_addresses(rule: Noun) -> Iterator[Noun]:
     yield rule
 
 
-def check_fits(rule: Rule, records: CnciRecords) -> None:
+def check_fits(rule: Rule, records: _Known) -> None:
     """InvalidRequest where a rule is about no bridge or no guest of the concentrator."""
     match rule:
         case ExternalForward(bridge=bridge):
@@ -53,8 +63,10 @@ def check_fits(rule: Rule, records: CnciRecords) -> None:
                 raise InvalidRequest(
                     f"{bridge!r} is not a bridge of this concentrator", field="bridge"
                 )
-        case PortForward(target=address):
-            _check_target(address, records)
+        case PortForward(target=target, address=address):
+            _check_target(target, records)
+            if address is not None:
+                _check_own(address, records)
         case PublicIp(internal=address, public=public):
             if public == records.site.ip or records.subnet_of(public):
                 raise InvalidRequest(
@@ -64,11 +76,27 @@ def check_fits(rule: Rule, records: CnciRecords) -> None:
             _check_target(address, records)
 
 
-def _check_target(address: IPv4Address, records: CnciRecords) -> None:
+def _check_target(address: IPv4Address, records: _Known) -> None:
     subnet = records.subnet_of(address)
     if subnet is None:
         raise InvalidRequest(f"{address} is in no subnet of this concentrator", field="to")
     check_guest(address, subnet.network, "to")
+
+
+def _check_own(address: IPv4Address, records: _Known) -> None:
+    """InvalidRequest where packets to an address never reach a forward of its ports."""
+    if subnet := records.subnet_of(address):
+        raise InvalidRequest(
+            f"{address} is in subnet {subnet.network} of this concentrator: give an address of "
+            "an external device",
+            field="address",
+        )
+    for rule in records.rules.values():
+        if isinstance(rule, PublicIp) and rule.public == address:
+            raise InvalidRequest(
+                f"{address} is the public address of {rule.internal}, which gets all its packets",
+                field="address",
+            )
 
 
 def check_mesh(mesh: Mesh, networks: Iterable[IPv4Network]) -> None:

@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-from snnet.contract import Add, Address, Change, Neighbour, Nouns, Operation, Plan, Remove, Route
+from collections.abc import Iterable
+
+from snnet.contract import (
+    Add,
+    Address,
+    Change,
+    Key,
+    Neighbour,
+    Noun,
+    Nouns,
+    Operation,
+    Plan,
+    Remove,
+    Route,
+)
 
 
 def plan(found: Nouns, wanted: Nouns) -> Plan:
@@ -10,14 +24,14 @@ def plan(found: Nouns, wanted: Nouns) -> Plan:
 
     Both are scoped alike: what is found and not wanted is removed.  Removals
     come first, dependents before what they depend on, then changes and
-    additions the other way round.  What dies with its link is not removed by
-    an operation of its own.  What would be lost on the way though it is wanted
-    is removed and added anew by operations of its own, so that undoing the
+    additions the other way round.  Where all is removed, what dies with its link
+    is not removed by an operation of its own.  In other plans everything that is
+    lost on the way is removed by an operation of its own, so that undoing the
     plan brings it back.  Nothing to do gives an empty plan.
     """
     removed: list[Operation] = [Remove(old) for key, old in found.items() if key not in wanted]
     made: list[Operation] = []
-    if len(removed) > 1:
+    if len(removed) > 1 and not wanted:
         gone = {operation.noun.key for operation in removed}
         removed = [operation for operation in removed if operation.noun.within not in gone]
     different = {key: noun.differences(found[key]) for key, noun in wanted.items() if key in found}
@@ -55,3 +69,16 @@ def plan(found: Nouns, wanted: Nouns) -> Plan:
 
 def _rank(operation: Operation) -> int:
     return operation.noun.rank
+
+
+def recalled(found: Nouns, known: Iterable[Noun]) -> dict[Key, Noun]:
+    """What is found, in the words of what is known where the two agree.
+
+    A host does not show all that a noun says, the MAC of a far end for example; only
+    the noun as it is known can be added again as it was.
+    """
+    nouns = dict(found)
+    for noun in known:
+        if noun.key in found and not noun.differences(found[noun.key]):
+            nouns[noun.key] = noun
+    return nouns

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import ClassVar, Self
 
-from snnet.contract import Key, Noun, Nouns, SharedSysctl
+from snnet.contract import Key, Macvtap, Noun, Nouns, SharedSysctl
 
 from .events import TunnelEvent
 from .nat import Rule
@@ -83,10 +83,6 @@ class Records(ABC):
         """The records after the removal of everything but what is ``left``."""
         return self.read(left)[0]
 
-    def towards(self, other: Self) -> list[TunnelEvent]:
-        """The events of a change from these records to ``other``."""
-        return []
-
     def copy(self) -> Self:
         """The same records, which do not change with these."""
         other = copy.copy(self)
@@ -116,6 +112,10 @@ class Records(ABC):
     def routers(self) -> Iterator[str]:
         """The links of this node whose packets the host forwards."""
         yield from ()
+
+    @abstractmethod
+    def reindex(self, link: Macvtap) -> None:
+        """Record the index of a macvtap that was recreated."""
 
     def gaps(self) -> Iterator[str]:
         """What is incomplete and cannot be completed from the host alone."""

@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network
 
-from snnet.config import Address, check_choice, check_int, check_ports, check_text
-from snnet.contract import PROTOCOLS, InvalidRequest, IPAddress, PortForward, PublicIp
+from snnet.config import (
+    Address,
+    Network,
+    check_choice,
+    check_int,
+    check_many,
+    check_network,
+    check_ports,
+    check_text,
+)
+from snnet.contract import (
+    PROTOCOLS,
+    ExternalForward,
+    InvalidRequest,
+    IPAddress,
+    Key,
+    PortForward,
+    PublicIp,
+)
 
 from .addressing import check_ipv4, check_unicast
 from .identity import Owner
+from .rules import port_forward_key
 
 
 def port_forwards(
@@ -19,23 +39,37 @@ def port_forwards(
     port: int | str,
     to: Address,
     to_port: int | None = None,
+    address: Address | None = None,
+    sources: Iterable[Network] = (),
 ) -> list[PortForward]:
     """The rules of one ``add_port_forward``, a rule for each port."""
     ports = check_ports(port, "port")
     shift = 0 if to_port is None else check_int(to_port, "to_port", 1, 65535) - ports[0]
     if ports[-1] + shift > 65535:
         raise InvalidRequest(f"{port} from {to_port} on goes beyond 65535", field="to_port")
-    return [
-        PortForward(
-            owner=str(owner),
-            protocol=check_choice(protocol, "protocol", PROTOCOLS),
-            device=check_text(device, "device"),
-            port=number,
-            target=check_ipv4(to, "to"),
-            target_port=number + shift,
-        )
-        for number in ports
-    ]
+    first = PortForward(
+        owner=str(owner),
+        protocol=check_choice(protocol, "protocol", PROTOCOLS),
+        device=check_text(device, "device"),
+        port=ports[0],
+        target=check_ipv4(to, "to"),
+        target_port=ports[0] + shift,
+        address=own_address(address),
+        sources=check_many(sources, "sources", _source),
+    )
+    return [replace(first, port=number, target_port=number + shift) for number in ports]
+
+
+def own_address(address: object) -> IPv4Address | None:
+    """The ``address`` of a port forward: of one host, or None."""
+    return None if address is None else check_unicast(address, "address")
+
+
+def _source(value: object, field: str) -> IPv4Network:
+    network = check_network(value, field)
+    if isinstance(network, IPv4Network):
+        return network
+    raise InvalidRequest(f"{network} is not IPv4, and tenants are", field=field)
 
 
 def public_ip(
@@ -51,3 +85,24 @@ def public_ip(
         internal=check_ipv4(to, "to"),
         device=check_text(device, "device"),
     )
+
+
+def external_forward(owner: Owner, device: str, bridge: str) -> ExternalForward:
+    """What ``allow_external`` and ``deny_external`` are about."""
+    return ExternalForward(
+        owner=str(owner),
+        device=check_text(device, "device"),
+        bridge=check_text(bridge, "bridge"),
+    )
+
+
+def forwarded_ports(
+    owner: Owner, protocol: str, device: str, port: int | str, address: Address | None
+) -> list[Key]:
+    """The identities of the forwards that ``remove_port_forward`` is about."""
+    check_choice(protocol, "protocol", PROTOCOLS)
+    device, at = check_text(device, "device"), own_address(address)
+    return [
+        port_forward_key(owner, protocol, device, number, at)
+        for number in check_ports(port, "port")
+    ]

@@ -28,9 +28,12 @@ def check_rule(rule: Rule, known: Mapping[Key, Rule]) -> None:
                 raise Conflict(f"{rule.internal} has the public address {other.public} already")
 
 
-def port_forward_key(owner: Owner, protocol: str, device: str, port: int) -> Key:
-    """Identity of the rule that forwards the port."""
-    return ("port-forward", str(owner), protocol, device, str(port))
+def port_forward_key(
+    owner: Owner, protocol: str, device: str, port: int, address: IPv4Address | None = None
+) -> Key:
+    """Identity of the rule that forwards the port, of one address or of any."""
+    at = (str(address),) if address else ()
+    return ("port-forward", str(owner), protocol, device, str(port), *at)
 
 
 def public_key(owner: Owner, address: IPv4Address) -> Key:

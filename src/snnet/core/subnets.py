@@ -85,6 +85,15 @@ class CnciSubnet:
         assert tunnel.remote is not None
         return replace(self, tunnels={**self.tunnels, tunnel.remote: tunnel})
 
+    def with_the_rest_of(self, other: CnciSubnet) -> CnciSubnet:
+        """This subnet with the added DHCP entries and the tunnels of another."""
+        tunnels = {
+            remote: replace(tunnel, master=self.bridge.name)
+            for remote, tunnel in other.tunnels.items()
+        }
+        scope = replace(self.scope, entries=other.scope.entries)
+        return replace(self, tunnels=tunnels, scope=scope)
+
     def without_tunnel(self, remote: IPAddress) -> CnciSubnet:
         kept = {address: link for address, link in self.tunnels.items() if address != remote}
         return replace(self, tunnels=kept)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 from typing import Any, TypeVar
@@ -13,6 +13,7 @@ from snnet.config import (
     Network,
     check_address,
     check_int,
+    check_mac,
     check_many,
     check_network,
     check_text,
@@ -28,7 +29,8 @@ from snnet.contract import (
     PublicIp,
 )
 
-from .addressing import check_subnet
+from .addressing import check_guest, check_ipv4, check_subnet
+from .names import check_hostname
 from .requests import RemoteSubnet, remote_subnet
 from .rule_requests import port_forwards, public_ip
 from .site import Site
@@ -83,7 +85,7 @@ class Subnet:
         put(self, "network", check_subnet(check_network(given[0], "cidrs"), "cidrs"))
         check_int(self.key, "key", 1, 2**32 - 1)
         put(self, "remotes", check_many(self.remotes, "remotes", _check_remote))
-        put(self, "entries", check_many(self.entries, "entries", _check_entry))
+        put(self, "entries", check_entries(self.entries, self.network))
 
 
 def _check_remote(value: object, field: str) -> Remote:
@@ -92,10 +94,20 @@ def _check_remote(value: object, field: str) -> Remote:
     raise InvalidRequest(f"{shown(value)} is not a Remote", field=field)
 
 
-def _check_entry(value: object, field: str) -> DhcpEntry:
-    if isinstance(value, DhcpEntry):
-        return value
-    raise InvalidRequest(f"{shown(value)} is not a DhcpEntry", field=field)
+def check_entries(values: object, network: IPv4Network) -> tuple[DhcpEntry, ...]:
+    """DHCP entries that a subnet can have; InvalidRequest names the one that is wrong."""
+
+    def entry(value: object, field: str) -> DhcpEntry:
+        if not isinstance(value, DhcpEntry):
+            raise InvalidRequest(f"{shown(value)} is not a DhcpEntry", field=field)
+        address, hostname = check_ipv4(value.address, f"{field}.address"), value.hostname
+        return DhcpEntry(
+            mac=check_mac(value.mac, f"{field}.mac"),
+            address=check_guest(address, network, f"{field}.address"),
+            hostname=None if hostname is None else check_hostname(hostname, f"{field}.hostname"),
+        )
+
+    return check_many(values, "entries", entry)
 
 
 @dataclass(slots=True)
@@ -131,6 +143,9 @@ def wanted_set(
         scoping.check(value.network)
         return value, _requests(value, site)
 
+    def key(noun: Noun) -> list[Hashable]:
+        return [noun.key]
+
     def masquerade(value: object, field: str) -> Masquerade:
         return Masquerade(owner=str(site.owner), device=check_text(value, field))
 
@@ -140,15 +155,17 @@ def wanted_set(
     def public(value: object, field: str) -> PublicIp:
         return public_ip(site.owner, pool, **_arguments(value, field, PublicIp, _PUBLIC_IP))
 
-    each_forward = _checked(forwards, "forwards", forward)
+    each_forward = _checked(
+        forwards, "forwards", _once(forward, lambda rules: [rule.key for rule in rules])
+    )
     return Wanted(
-        subnets=_checked(subnets, "subnets", subnet),
-        nat=_checked(nat, "nat", masquerade),
-        exits=_checked(exits, "exits", _exit),
+        subnets=_checked(subnets, "subnets", _once(subnet, lambda pair: [pair[0].network])),
+        nat=_checked(nat, "nat", _once(masquerade, key)),
+        exits=_checked(exits, "exits", _once(_exit, lambda pair: [pair])),
         forwards=None
         if each_forward is None
         else [rule for rules in each_forward for rule in rules],
-        public_ips=_checked(public_ips, "public_ips", public),
+        public_ips=_checked(public_ips, "public_ips", _once(public, key)),
         neighbors=_checked(neighbors, "neighbors", check_neighbor),
     )
 
@@ -171,6 +188,23 @@ def _checked(
     return None if values is None else check_many(values, field, check)
 
 
+def _once(
+    check: Callable[[object, str], T], identities: Callable[[T], Iterable[Hashable]]
+) -> Callable[[object, str], T]:
+    """The check, which also refuses a thing that was in the list before."""
+    seen: set[Hashable] = set()
+
+    def checked(value: object, field: str) -> T:
+        thing = check(value, field)
+        for identity in identities(thing):
+            if identity in seen:
+                raise InvalidRequest("is there twice", field=field)
+            seen.add(identity)
+        return thing
+
+    return checked
+
+
 def _exit(value: object, field: str) -> Exit:
     if not isinstance(value, (tuple, list)) or len(value) != 2:
         raise InvalidRequest(f"{shown(value)} is not a device and a network", field=field)
@@ -184,9 +218,12 @@ _FORWARD = {
     "port": "port",
     "target": "to",
     "target_port": "to_port",
+    "address": "address",
+    "sources": "sources",
 }
 _PUBLIC_IP = {"public": "address", "internal": "to", "device": "device"}
 """Fields of records, and the arguments of the verbs that they stand for."""
+_OPTIONAL = {"to_port", "address", "sources"}
 
 
 def _arguments(
@@ -204,7 +241,7 @@ def _arguments(
                 f"unknown; known are {', '.join(sorted(known))}", field=f"{field}.{name}"
             )
     for name in names.values():
-        if name not in value and name != "to_port":
+        if name not in value and name not in _OPTIONAL:
             raise InvalidRequest("is needed", field=f"{field}.{name}")
     return dict(value)
 

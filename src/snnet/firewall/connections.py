@@ -3,28 +3,66 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from ipaddress import IPv4Address
 
-from snnet.contract import Add, Operation, PortForward, PublicIp
-from snnet.system.conntrack import Match
+from snnet.contract import Add, Noun, Operation, PortForward, PublicIp
+from snnet.system.conntrack import Connection, Match
 
 
-def concerned(operations: Iterable[Operation]) -> Iterator[Match]:
-    """Yield the connections that would continue as if the rules had not changed.
+def of_public_addresses(operations: Iterable[Operation]) -> Iterator[Match]:
+    """Yield the connections that would continue as if public IPs had not changed.
 
-    For a port forward: those to its target, and those to its port that began before it and
-    go to the host itself.  For a public IP: those to it, and those that its guest has
-    opened, whose source address changes.
+    Those to a public IP, and those that its guest has opened, whose source address changes.
     """
     for operation in operations:
         noun = operation.noun
-        if isinstance(noun, PortForward):
-            if not isinstance(operation, Add):
-                yield Match(noun.protocol, original_port=noun.port, reply_source=noun.target)
-            elif noun.protocol != "tcp":
-                # A new SYN is a new connection, even between the same ends
-                # (nf_conntrack_tcp_packet, net/netfilter/nf_conntrack_proto_tcp.c).
-                for address in noun.addresses:
-                    yield Match(noun.protocol, address, noun.port)
-        elif isinstance(noun, PublicIp):
+        if isinstance(noun, PublicIp):
             yield Match(original_destination=noun.public)
             yield Match(original_source=noun.internal)
+
+
+def of_forwards(operations: Iterable[Operation]) -> Iterator[Match]:
+    """Yield the connections that may continue as if port forwards had not changed.
+
+    Those to the target of a removed forward, and those to the port of a new one.  Other
+    forwards may translate some of them the same way: see ``Forwards``.
+    """
+    for operation in operations:
+        noun = operation.noun
+        if not isinstance(noun, PortForward):
+            continue
+        if not isinstance(operation, Add):
+            yield Match(noun.protocol, noun.address, noun.port, reply_source=noun.target)
+        elif noun.protocol != "tcp":
+            # A new SYN is a new connection, even between the same ends
+            # (nf_conntrack_tcp_packet, net/netfilter/nf_conntrack_proto_tcp.c).
+            for address in noun.guest_addresses:
+                yield Match(noun.protocol, address, noun.port)
+
+
+class Forwards:
+    """The port forwards of a host, by protocol, port and address of the host."""
+
+    def __init__(self, nouns: Iterable[Noun]) -> None:
+        self._at: dict[tuple[str, int, IPv4Address], list[PortForward]] = {}
+        for noun in nouns:
+            if isinstance(noun, PortForward):
+                for address in noun.guest_addresses:
+                    at = (noun.protocol, noun.port, address)
+                    self._at.setdefault(at, []).append(noun)
+
+    def translate(self, connection: Connection) -> bool:
+        """Return whether a new connection between the same ends would get the same target.
+
+        The kernel does not record the device by which a connection arrived: forwards of
+        all devices count.
+        """
+        protocol, port = connection.protocol_name, connection.original_port
+        asked = IPv4Address(connection.original_destination)
+        source = IPv4Address(connection.original_source)
+        forwards = [
+            rule for rule in self._at.get((protocol, port, asked), ()) if rule.admits(source)
+        ]
+        first = [rule for rule in forwards if rule.address] or forwards
+        ways = {(rule.target, rule.target_port) for rule in first} or {(asked, port)}
+        return (IPv4Address(connection.reply_source), connection.reply_port) in ways

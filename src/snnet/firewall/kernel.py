@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from typing import ClassVar
 
 from snnet.contract import (
@@ -14,12 +15,14 @@ from snnet.contract import (
     Noun,
     Operation,
     Outcome,
+    PortForward,
+    SnnetError,
     Unsupported,
     Watch,
 )
-from snnet.system.conntrack import Conntrack
+from snnet.system.conntrack import Connection, Conntrack
 
-from .connections import concerned
+from .connections import Forwards, of_forwards, of_public_addresses
 
 _log = logging.getLogger("snnet.firewall")
 
@@ -56,11 +59,23 @@ class KernelFirewall(Driver):
         return super().apply(operations, keep_going=True)
 
     def _forget(self, changed: Iterable[Operation]) -> None:
-        if matches := list(concerned(changed)):
-            try:
-                self._connections.forget(matches)
-            except OSError as error:
-                _log.warning("connections of changed rules continue unchanged: %s", error)
+        changed = list(changed)
+        public, forwarded = list(of_public_addresses(changed)), list(of_forwards(changed))
+        try:
+            if public:
+                self._connections.forget(public)
+            if forwarded:
+                self._connections.forget(forwarded, self._unchanged())
+        except (OSError, SnnetError) as error:
+            _log.warning("connections of changed rules continue unchanged: %s", error)
+
+    def _unchanged(self) -> Callable[[Connection], bool]:
+        """Return a test for connections that the present forwards would translate the same way.
+
+        Its first use reads the forwards: most changes concern no connection.
+        """
+        forwards = cache(lambda: Forwards(self.snapshot({PortForward}).values()))
+        return lambda connection: forwards().translate(connection)
 
     def watch(self) -> Watch:
         raise Unsupported("a firewall has no link events: watch the backend instead")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
+from snnet.contract import InvalidRequest
 from snnet.core.records import Thing as Thing
 
 from .deadline import Deadline
@@ -26,8 +27,26 @@ class Claim:
     shared: frozenset[Thing] = frozenset()
     everything: bool = False
 
+    def bars(self, other: Claim) -> bool:
+        """Whether the two cannot be held at once."""
+        return (
+            self.everything
+            or other.everything
+            or not self.alone.isdisjoint(other.alone)
+            or not self.alone.isdisjoint(other.shared)
+            or not self.shared.isdisjoint(other.alone)
+        )
+
 
 WHOLE_NODE = Claim(everything=True)
+
+
+@dataclass(eq=False, slots=True)
+class _Holding:
+    """A claim that is held, and the thread of its call."""
+
+    claim: Claim
+    thread: int
 
 
 class Claims:
@@ -38,63 +57,74 @@ class Claims:
     """
 
     def __init__(self, limit: int) -> None:
-        self.lock = threading.Condition()
+        # Written in C: no interrupt comes between the end of a block and the release.
+        self.lock = threading.RLock()
+        self._changed = threading.Condition(self.lock)
         self._limit = limit
-        self._working = 0
+        self._held: list[_Holding] = []
         self._draining = 0
-        self._alone: set[Thing] = set()
-        self._shared: Counter[Thing] = Counter()
+        self._closed = False
 
-    def take(self, decide: Callable[[Held], Claim], deadline: Deadline) -> Claim:
-        """Wait until what ``decide`` asks for is free, and take it; ``release`` gives it back.
+    @contextmanager
+    def hold(self, decide: Callable[[Held], Claim], deadline: Deadline) -> Iterator[Claim]:
+        """Wait until what ``decide`` asks for is free, and keep it for the block.
 
         Calls ``decide`` again after every wait, with the lock held.
-        Raises Timeout or Cancelled as the deadline says.
+        Raises Timeout or Cancelled as the deadline says, InvalidRequest once closed.
         """
-        with self.lock:
-            claim = decide(self._alone.__contains__)
-            if not self._free(claim):
-                claim = self._wait(claim, decide, deadline)
-            self._working = -1 if claim.everything else self._working + 1
-            self._alone |= claim.alone
-            for thing in claim.shared:
-                self._shared[thing] += 1
-            return claim
+        mine = _Holding(WHOLE_NODE, threading.get_ident())
+        # From here on an interrupt may come at any instruction.
+        try:
+            with self.lock:
+                mine.claim = self._wait(decide, deadline)
+                self._held.append(mine)
+            yield mine.claim
+        finally:
+            with self.lock:
+                if mine in self._held:
+                    self._held.remove(mine)
+                self._changed.notify_all()
 
-    def _wait(self, claim: Claim, decide: Callable[[Held], Claim], deadline: Deadline) -> Claim:
+    def _wait(self, decide: Callable[[Held], Claim], deadline: Deadline) -> Claim:
+        claim = decide(self._is_held)
+        if self._free(claim):
+            return claim
         draining = claim.everything
         # A call that wants the whole node stops newcomers, or it would wait for ever.
         self._draining += draining
         try:
             while not self._free(claim):
                 deadline.check()
-                self.lock.wait(deadline.patience())
-                claim = decide(self._alone.__contains__)
+                self._changed.wait(deadline.patience())
+                claim = decide(self._is_held)
             deadline.check()
         finally:
             self._draining -= draining
-            if draining:
-                self.lock.notify_all()
         return claim
 
     def _free(self, claim: Claim) -> bool:
+        if self._closed:
+            raise InvalidRequest("the node is closed: make a new one")
         if claim.everything:
-            return self._working == 0
+            return not self._held
         return (
-            0 <= self._working < self._limit
+            len(self._held) < self._limit
             and not self._draining
-            and self._alone.isdisjoint(claim.alone)
-            and self._alone.isdisjoint(claim.shared)
-            and self._shared.keys().isdisjoint(claim.alone)
+            and not any(other.claim.bars(claim) for other in self._held)
         )
 
-    def release(self, claim: Claim) -> None:
-        """Give back what ``take`` returned."""
+    def _is_held(self, thing: Thing) -> bool:
+        return any(thing in other.claim.alone for other in self._held)
+
+    def close(self) -> None:
+        """Hand out no more claims, and wait until all are given back.
+
+        Raises InvalidRequest in a thread that holds one itself.
+        """
         with self.lock:
-            self._working = 0 if claim.everything else self._working - 1
-            self._alone -= claim.alone
-            for thing in claim.shared:
-                self._shared[thing] -= 1
-                if not self._shared[thing]:
-                    del self._shared[thing]
-            self.lock.notify_all()
+            if any(other.thread == threading.get_ident() for other in self._held):
+                raise InvalidRequest("a call of this thread is under way: close the node after it")
+            self._closed = True
+            self._changed.notify_all()
+            while self._held:
+                self._changed.wait()

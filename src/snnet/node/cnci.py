@@ -12,16 +12,12 @@ from snnet.config import (
     Neighbor,
     Network,
     NetworkConfig,
-    check_choice,
     check_id,
     check_many,
     check_network,
-    check_ports,
     check_text,
 )
 from snnet.contract import (
-    PROTOCOLS,
-    ExternalForward,
     InvalidRequest,
     IPAddress,
     Masquerade,
@@ -30,11 +26,16 @@ from snnet.contract import (
     PublicIp,
 )
 from snnet.core.addressing import check_subnet, check_unicast
-from snnet.core.cnci_records import CnciRecords
+from snnet.core.cnci_records import CnciRecords, masquerades
 from snnet.core.events import TunnelEvent
 from snnet.core.requests import RemoteSubnet, remote_subnet
-from snnet.core.rule_requests import port_forwards, public_ip
-from snnet.core.rules import port_forward_key, public_key
+from snnet.core.rule_requests import (
+    external_forward,
+    forwarded_ports,
+    port_forwards,
+    public_ip,
+)
+from snnet.core.rules import public_key
 from snnet.core.site import Site
 from snnet.core.subnets import Scoping
 from snnet.core.topology import CnciTopology
@@ -153,22 +154,14 @@ class Cnci(Node[CnciRecords]):
         """
         self._run(DetachNode(self._remote_subnet(subnet, key, cn_ip)), timeout, cancel)
 
-    def follow(
-        self,
-        event: TunnelEvent,
-        *,
-        timeout: float | None = None,
-        cancel: CancelToken | None = None,
-    ) -> str | None:
+    def follow(self, event: TunnelEvent, **limits: Any) -> str | None:
         """Add or detach as a compute node's event says; returns the bridge, None for a DEL.
 
         An event with a lower ``sequence`` than another of the same compute node and subnet
         key is late, also after a restart of either node: nothing is done, and None returned.
         """
         self._ready()
-        return self._heard.follow(
-            event, self.add_remote_subnet, self.del_remote_subnet, timeout, cancel
-        )
+        return self._heard.follow(event, self.add_remote_subnet, self.del_remote_subnet, **limits)
 
     def remove_subnet(
         self, subnet: Network, *, timeout: float | None = None, cancel: CancelToken | None = None
@@ -222,7 +215,7 @@ class Cnci(Node[CnciRecords]):
         self, *, timeout: float | None = None, cancel: CancelToken | None = None
     ) -> None:
         """Masquerade nothing any more."""
-        self._run(DropRules("disable_nat", _masquerades), timeout, cancel)
+        self._run(DropRules("disable_nat", masquerades), timeout, cancel)
 
     def allow_external(
         self,
@@ -233,7 +226,7 @@ class Cnci(Node[CnciRecords]):
         cancel: CancelToken | None = None,
     ) -> None:
         """Let a subnet's bridge out by an external device; in only what answers."""
-        rule = self._external_forward(device, bridge)
+        rule = external_forward(self.owner, device, bridge)
         self._run(SetRules("allow_external", [rule]), timeout, cancel)
 
     def deny_external(
@@ -245,15 +238,8 @@ class Cnci(Node[CnciRecords]):
         cancel: CancelToken | None = None,
     ) -> None:
         """Take back ``allow_external``; not allowed is no error."""
-        rule = self._external_forward(device, bridge)
+        rule = external_forward(self.owner, device, bridge)
         self._run(DropRules.of("deny_external", [rule.key]), timeout, cancel)
-
-    def _external_forward(self, device: str, bridge: str) -> ExternalForward:
-        return ExternalForward(
-            owner=str(self.owner),
-            device=check_text(device, "device"),
-            bridge=check_text(bridge, "bridge"),
-        )
 
     def add_port_forward(
         self,
@@ -263,17 +249,36 @@ class Cnci(Node[CnciRecords]):
         port: int | str,
         to: Address,
         to_port: int | None = None,
+        address: Address | None = None,
+        sources: Iterable[Network] = (),
         timeout: float | None = None,
         cancel: CancelToken | None = None,
     ) -> None:
         """Lead a port of an external device to a port of a guest.
 
         ``port`` is a number, or a range like "8000-8010", whose ports lead to as many
-        ports from ``to_port`` on.  ``to_port`` None: the same port.  A port that leads
-        elsewhere already is a Conflict.
+        ports from ``to_port`` on.  ``to_port`` None: the same port.
+
+        ``address`` is an address of this host: the forward is for packets to that
+        address; None: for packets to any address of this host.  A port may have a forward
+        for each address and one without ``address``, which gets what is left.
+
+        ``sources`` are the networks whose hosts may use the forward; empty: everybody.
+        To other hosts it does not exist.  Guests of the tenant may use it too, from inside,
+        where ``sources`` admits their addresses.
+
+        Conflict if the port of that device and address has a forward that differs in
+        anything: remove it first.
         """
         rules = port_forwards(
-            self.owner, protocol=protocol, device=device, port=port, to=to, to_port=to_port
+            self.owner,
+            protocol=protocol,
+            device=device,
+            port=port,
+            to=to,
+            to_port=to_port,
+            address=address,
+            sources=sources,
         )
         self._run(SetRules("add_port_forward", rules), timeout, cancel)
 
@@ -283,16 +288,15 @@ class Cnci(Node[CnciRecords]):
         protocol: str,
         device: str,
         port: int | str,
+        address: Address | None = None,
         timeout: float | None = None,
         cancel: CancelToken | None = None,
     ) -> None:
-        """Take back ``add_port_forward``; a port that leads nowhere is no error."""
-        check_choice(protocol, "protocol", PROTOCOLS)
-        device = check_text(device, "device")
-        keys = [
-            port_forward_key(self.owner, protocol, device, number)
-            for number in check_ports(port, "port")
-        ]
+        """Take back ``add_port_forward``; a port that leads nowhere is no error.
+
+        Without ``address``, forwards of the port that have one stay.
+        """
+        keys = forwarded_ports(self.owner, protocol, device, port, address)
         self._run(DropRules.of("remove_port_forward", keys), timeout, cancel)
 
     def add_public_ip(
@@ -355,8 +359,9 @@ class Cnci(Node[CnciRecords]):
         is a mapping of the arguments of ``add_port_forward`` or ``add_public_ip``, or a
         record of ``port_forwards``.  An item of the result says what was done about one
         object; with ``atomic`` the first error is raised and everything is as before,
-        else errors stand in their items alone.  What is malformed is InvalidRequest
-        before anything is touched.
+        else errors stand in their items alone.  What is malformed, or there twice, is
+        InvalidRequest before anything is touched.  A subnet that gets another key is
+        recreated, with the rules about it.
         """
         wanted = wanted_set(
             self.site,
@@ -393,7 +398,3 @@ class Cnci(Node[CnciRecords]):
 
 def _network(subnet: Network) -> IPv4Network:
     return check_subnet(check_network(subnet, "subnet"))
-
-
-def _masquerades(records: CnciRecords) -> list[Masquerade]:
-    return [rule for rule in records.rules.values() if isinstance(rule, Masquerade)]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import Any, ClassVar
 
-from snnet.config import NetworkConfig, NetworkMode, VnicConfig
+from snnet.config import NetworkConfig, NetworkMode, VnicConfig, check_many
 from snnet.contract import Plan
 from snnet.core.compute_records import ComputeRecords
 from snnet.core.requests import (
@@ -130,6 +130,7 @@ class ComputeNode(Node[ComputeRecords]):
         ``atomic``: the first error is raised, and nothing is left of any of them.  The
         time limit is for the whole call.
         """
+        cfgs = _listed(cfgs, "cfgs")
         deadline = self._deadline("create_vnics", timeout, cancel)
         return create_each(self._ready(), self._layout, cfgs, deadline, atomic=atomic)
 
@@ -144,6 +145,7 @@ class ComputeNode(Node[ComputeRecords]):
 
         Presses on past errors; ``Incomplete`` lists what is left of all of them.
         """
+        cfgs = _listed(cfgs, "cfgs")
         deadline = self._deadline("destroy_vnics", timeout, cancel)
         return destroy_all(self._ready(), self._layout, cfgs, deadline)
 
@@ -194,8 +196,8 @@ class ComputeNode(Node[ComputeRecords]):
         return reconcile_node(
             self._ready(),
             self._layout,
-            vnics,
-            cnci_vnics,
+            None if vnics is None else _listed(vnics, "vnics"),
+            None if cnci_vnics is None else _listed(cnci_vnics, "cnci_vnics"),
             self._reserved,
             deadline,
             atomic=atomic,
@@ -224,3 +226,8 @@ class ComputeNode(Node[ComputeRecords]):
         could not go; the same call again finishes.
         """
         return self._clear("reset_network", timeout, cancel)
+
+
+def _listed(cfgs: Iterable[VnicConfig], field: str) -> tuple[VnicConfig, ...]:
+    """The configs as a list; each is checked where it is used."""
+    return check_many(cfgs, field, lambda cfg, _: cfg)

@@ -57,3 +57,7 @@ class Deadline:
         if self._cancel is None:
             return left
         return 0.05 if left is None else min(left, 0.05)
+
+
+NO_LIMIT = Deadline("look", None, None)
+"""For what has to wait as long as it takes."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 from snnet.backends.iproute2 import render
 from snnet.contract import (
+    Add,
+    Change,
     Check,
     Driver,
+    Exists,
     FatalError,
     Key,
     Missing,
@@ -92,52 +96,87 @@ class Drivers:
             start = end
         return whole
 
-    def set_up(self, plan: Plan, check: Check, what: str) -> Outcome:
-        """Carry out the whole plan, or none of it.
+    @contextmanager
+    def set_up(self, plan: Plan, check: Check, what: str) -> Iterator[Outcome]:
+        """Carry out the whole plan, or none of it, and keep it if the block succeeds.
 
-        On failure what took effect is undone in reverse and the cause is raised with
-        ``what`` in front of its message.  Where the undoing fails too, FatalError lists
-        what is left.
+        Whatever is raised, here or in the block, what took effect is undone in reverse
+        first; a SnnetError then has ``what`` in front of its message.  Where the undoing
+        fails too, FatalError lists what is left.
         """
         outcome = Outcome()
         try:
             self.apply(plan.operations, check=check, into=outcome)
+            if outcome.error is not None:
+                raise outcome.error
+            yield outcome
         except BaseException as error:
             self._undo(plan, outcome, error, what)
+            if isinstance(error, SnnetError):
+                raised_from(error, f"{what} failed and was rolled back", State.ROLLED_BACK)
             raise
-        if outcome.error is not None:
-            self._undo(plan, outcome, outcome.error, what)
-            raise raised_from(
-                outcome.error, f"{what} failed and was rolled back", State.ROLLED_BACK
-            )
-        return outcome
 
     def _undo(self, plan: Plan, outcome: Outcome, error: BaseException, what: str) -> None:
-        """Undo in reverse what took effect, or may have; FatalError lists what is left."""
+        """Undo in reverse what took effect; FatalError lists what is left."""
         outcome.close_fds()
-        took_effect = sorted(outcome.done | outcome.unsure, reverse=True)
-        undo = [plan.operations[number].inverse() for number in took_effect]
-        undone = self.apply(undo, keep_going=True)
-        left = [
-            undo[number].noun
-            for number, failure in sorted(undone.errors.items())
-            if not _is_so_already(undo[number], failure)
-        ]
+        doubtful = outcome.unsure | outcome.errors.keys()
+        done = outcome.done | {
+            number
+            for number in doubtful - outcome.done
+            # To undo what is not there does no harm.
+            if self._took_effect(plan.operations[number], outcome.errors.get(number)) is not False
+        }
+        undo = [plan.operations[number].inverse() for number in sorted(done, reverse=True)]
+        left = self.tear_down(Plan(tuple(undo))).errors
         if left:
+            nouns = [undo[number].noun for number in sorted(left)]
             raise FatalError(
                 f"{what} failed ({error}) and could not be undone: call repair(); left are: "
-                + "; ".join(map(str, left)),
-                leftovers=left,
+                + "; ".join(map(str, nouns)),
+                leftovers=nouns,
             ) from error
 
-    def tear_down(self, plan: Plan) -> Outcome:
-        """Carry out as much of the plan as possible; what is gone already counts as done."""
-        outcome = self.apply(plan.operations, keep_going=True)
+    def _took_effect(self, operation: Operation, error: SnnetError | None) -> bool | None:
+        """Whether an operation took effect though it failed, its answer lost.
+
+        None where the host cannot be looked at.
+        """
+        if isinstance(error, (Exists, Missing, Unsupported)):
+            return False  # an answer: the driver had nothing to do with the object
+        try:
+            found = self.of(operation.noun).find(operation.noun)
+        except Exception:
+            return None
+        match operation:
+            case Add():
+                return found is not None
+            case Remove():
+                return found is None
+            case Change(old=old):
+                return found is not None and bool(old.differences(found))
+
+    def tear_down(self, plan: Plan, into: Outcome | None = None) -> Outcome:
+        """Carry out as much of the plan as possible; what is so already counts as done.
+
+        Descriptors of taps that are made on the way are closed.
+        """
+        outcome = Outcome() if into is None else into
+        try:
+            self.apply(plan.operations, keep_going=True, into=outcome)
+        finally:
+            outcome.close_fds()
         for number, error in list(outcome.errors.items()):
-            if _is_so_already(plan.operations[number], error):
+            if self._is_so_already(plan.operations[number], error):
                 del outcome.errors[number]
+                outcome.unsure.discard(number)
                 outcome.done.add(number)
         return outcome
+
+    def _is_so_already(self, operation: Operation, error: SnnetError) -> bool:
+        """Whether an operation failed with nothing left to do, or its answer was lost."""
+        if isinstance(operation, Remove) and isinstance(error, Missing):
+            return True
+        return self._took_effect(operation, error) is True
 
     def preview(self, plan: Plan) -> Plan:
         """The same plan, able to print itself as shell commands."""
@@ -146,8 +185,3 @@ class Drivers:
     def _commands(self, operation: Operation) -> Sequence[str]:
         lines = self.of(operation.noun).commands(operation)
         return render(operation) if lines is None else lines
-
-
-def _is_so_already(operation: Operation, error: SnnetError) -> bool:
-    """Whether an operation failed because there was nothing to do."""
-    return isinstance(operation, Remove) and isinstance(error, Missing)

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any, Generic
 
 from snnet.contract import (
-    NOTHING,
     Conflict,
     Exists,
     FatalError,
     Incomplete,
     Missing,
-    Outcome,
+    Nouns,
     Plan,
     SnnetError,
     State,
 )
 from snnet.core.events import ContainerInfo, TunnelEvent
+from snnet.core.planner import plan as make_plan
+from snnet.core.planner import recalled
 from snnet.plugins import Listeners
 
 from .call import Call, D, Done, K, Mode, R, T
@@ -29,17 +29,9 @@ from .deadline import Deadline
 from .drivers import Drivers
 from .host import HostView
 from .intents import Intents
-from .outbox import Outbox, Turn
+from .news import News, Whole
+from .outbox import Outbox
 from .results import Event
-
-
-@dataclass(slots=True)
-class _Account:
-    """What listeners will hear of a call."""
-
-    plan: Plan = NOTHING
-    events: Sequence[Event] = ()
-    turn: Turn = field(default_factory=lambda: Turn(()))
 
 
 class Engine(Generic[R]):
@@ -62,132 +54,184 @@ class Engine(Generic[R]):
     ) -> None:
         self.records = records
         self.claims = claims
-        self.intents = intents
+        self._intents = intents
+        self._outbox = Outbox()
         self._node = node
         self._drivers = drivers
         self._listeners = listeners
-        self._outbox = Outbox()
         view = partial(HostView, drivers, records.site, records.optional, intents)
-        self.host = view(looking=True)
+        self._host = view(looking=True)
         self._trusting = view(looking=False)
 
+    # -- looking ---------------------------------------------------------------------
+
     @contextmanager
-    def whole(self, deadline: Deadline) -> Iterator[Claim]:
-        """Keep the whole node for several calls, which are run with the claim given."""
-        claim = self.claims.take(lambda _: WHOLE_NODE, deadline)
-        try:
-            yield claim
-        finally:
-            self.claims.release(claim)
+    def look(self, deadline: Deadline, whole: Whole | None = None) -> Iterator[HostView]:
+        """The host, to look at during the block; other calls go on, and the node stays open."""
+        if whole is not None:
+            yield self._host
+            return
+        with self.claims.hold(lambda _: Claim(), deadline):
+            yield self._host
 
-    def run(self, call: Call[R, K, D, T], deadline: Deadline, claim: Claim | None = None) -> T:
-        """Carry the call out, under a claim of its own or the one given.
-
-        Raises what the mode of the call says.
-        """
-        account = _Account()
-        node, told = self._node, self._listeners
-        try:
-            result = self._run(call, deadline, account, claim)
-        except SnnetError as error:
-            failed = partial(told.failed, node, account.plan, error)
-            self._outbox.tell(account.turn, failed if account.plan else _nothing)
-            raise
-        except BaseException:
-            self._outbox.tell(account.turn, _nothing)
-            raise
-        hears = bool(account.plan or account.events)
-        applied = partial(told.applied, node, account.plan, account.events)
-        self._outbox.tell(account.turn, applied if hears else _nothing)
-        return result
+    def note_surroundings(self) -> None:
+        """Remember what is on the host now and may be missed later."""
+        self._host.surroundings.note()
 
     def draft(self, call: Call[R, K, D, T], deadline: Deadline) -> D:
         """What the call would do now, by a look at the host; changes nothing."""
-        claim = self.claims.take(partial(call.claim, self.records, False), deadline)
-        try:
+        with self._claim(call, False, deadline, None) as claim:
             with self.claims.lock:
                 known = call.read(self.records, claim)
-            return call.draft(known, self.host)
-        finally:
-            self.claims.release(claim)
+            return call.draft(known, self._host)
 
     def preview(self, call: Call[R, Any, Any, Any], deadline: Deadline) -> Plan:
         """The plan of the call as it would be now, able to print itself as commands."""
         plan: Plan = self.draft(call, deadline).plan
-        self._drivers.require(plan)
+        with self.look(deadline):
+            self._drivers.require(plan)
         return self._drivers.preview(plan)
 
+    # -- running ---------------------------------------------------------------------
+
+    def run(self, call: Call[R, K, D, T], deadline: Deadline, whole: Whole | None = None) -> T:
+        """Carry the call out, under a claim of its own or as a part of ``whole``.
+
+        Raises what the mode of the call says.  Whatever is raised, a set-up is undone.
+        """
+        news = News(self._node, self._listeners)
+        if whole is not None:
+            whole.news.append(news)
+        try:
+            return self._run(call, deadline, news, whole)
+        except BaseException as error:
+            setting_up = call.mode is Mode.ALL_OR_NOTHING
+            news.fail(call.what, error, State.ROLLED_BACK if setting_up else State.UNFINISHED)
+            raise
+        finally:
+            if whole is None:
+                news.tell()
+
+    @contextmanager
+    def together(self, what: str, deadline: Deadline) -> Iterator[Whole]:
+        """Keep the whole node for several calls, which are run with the ``Whole`` given.
+
+        Where the block raises, host and records are brought back to what they were before,
+        and listeners hear that all the calls failed; FatalError where that fails.
+        """
+        with Whole().telling() as whole, self.claims.hold(lambda _: WHOLE_NODE, deadline):
+            before = self.records.copy()
+            there = recalled(self._host.ours(before), before.nouns())
+            try:
+                try:
+                    yield whole
+                except BaseException as error:
+                    self._restore(what, before, there, error)
+                    if isinstance(error, SnnetError):
+                        error.state = State.ROLLED_BACK
+                    raise
+            except BaseException as error:
+                for news in whole.news:
+                    news.fail(what, error, State.ROLLED_BACK)
+                raise
+
+    def _restore(self, what: str, before: R, there: Nouns, error: BaseException) -> None:
+        plan = make_plan(self._host.settled(self.records), there)
+        with self.claims.lock:
+            self.records.take(before)
+        self._settle(WHOLE_NODE)
+        left = self._drivers.tear_down(plan).errors
+        if left:
+            nouns = [plan.operations[number].noun for number in sorted(left)]
+            raise FatalError(
+                f"{what} failed ({error}) and could not be undone: call repair(); left are: "
+                + "; ".join(map(str, nouns)),
+                leftovers=nouns,
+            ) from error
+
+    def _claim(
+        self, call: Call[R, Any, Any, Any], alone: bool, deadline: Deadline, whole: Whole | None
+    ) -> AbstractContextManager[Claim]:
+        if whole is not None:
+            return nullcontext(WHOLE_NODE)
+        return self.claims.hold(partial(call.claim, self.records, alone), deadline)
+
     def _run(
-        self, call: Call[R, K, D, T], deadline: Deadline, account: _Account, given: Claim | None
+        self, call: Call[R, K, D, T], deadline: Deadline, news: News, whole: Whole | None
     ) -> T:
         # Listeners that are asked must see the very plan that is carried out.
-        host = self._trusting if call.trusts and not self._listeners else self.host
+        host = self._trusting if call.trusts and not self._listeners else self._host
         alone = False
         while True:
-            decide = partial(call.claim, self.records, alone)
-            own = claim = given or self.claims.take(decide, deadline)
-            try:
+            with self._claim(call, alone, deadline, whole) as claim, self._settling(call, claim):
                 with self.claims.lock:
-                    # Under a claim that was given, what the call would have claimed itself.
-                    own = call.claim(self.records, True, _nobody) if given else claim
                     known = call.read(self.records, claim)
                 draft = call.draft(known, host)
                 if draft.plan.operations and not claim.everything and not _covered(draft, claim):
                     assert not alone, f"{call.what} plans more than it claims"
                     alone = True
                     continue
-                account.plan = draft.plan
-                self.intents.expect(call.intents(draft))
                 try:
-                    done = self._apply(call, draft.plan, deadline)
+                    result, done = self._carry_out(call, draft, deadline, news)
                 except (Exists, Missing) as error:
                     if host.looking and isinstance(error, Exists):
                         raise _collision(error) from error
                     if host.looking:
                         raise
                     # What was taken for granted is not so: look, and repair what is shared.
-                    host, alone, account.plan = self.host, True, NOTHING
+                    host, alone = self._host, True
+                    news.forget()
                     continue
                 except FatalError:
                     with self.claims.lock:
                         call.abandon(self.records, draft)
                     raise
-                if call.inspects:
-                    call.inspect(draft, self.host)
-                with self.claims.lock:
-                    result, events = call.publish(self.records, draft, done)
-                    if self._listeners:
-                        account.turn = self._outbox.take(events)
-            finally:
-                self._settle(own)
-                if given is None:
-                    self.claims.release(claim)
-            account.events = events
             if done.outcome.errors and call.mode is Mode.PRESS_ON:
-                raise _incomplete(call.what, done, account.events)
+                raise _incomplete(call.what, done, news.events)
             return result
 
+    @contextmanager
+    def _settling(self, call: Call[R, Any, Any, Any], claim: Claim) -> Iterator[None]:
+        """Have the record of intents say after the block what the records say."""
+        with self.claims.lock:
+            # As a part of several calls, what the call would have claimed itself.
+            own = call.claim(self.records, True, _nobody) if claim.everything else claim
+        try:
+            yield
+        finally:
+            self._settle(own)
+
     def _settle(self, claim: Claim) -> None:
-        """Have the record of intents say what the records say of the things of a call."""
         with self.claims.lock:
             entries = self.records.intents(None if claim.everything else claim.alone)
-        self.intents.settle(entries, whole=claim.everything)
+        self._intents.settle(entries, whole=claim.everything)
 
-    def _apply(self, call: Call[Any, Any, Any, Any], plan: Plan, deadline: Deadline) -> Done:
-        operations = plan.operations
-        if not operations:
-            return Done(plan, Outcome(), set())
-        if call.mode is Mode.ALL_OR_NOTHING:
-            self._drivers.require(plan)
-            self._listeners.before_apply(self._node, plan)
-            return Done(plan, self._drivers.set_up(plan, deadline.check, call.what), set())
-        self._listeners.before_apply(self._node, plan)
+    def _carry_out(
+        self, call: Call[R, Any, D, T], draft: D, deadline: Deadline, news: News
+    ) -> tuple[T, Done]:
+        plan = draft.plan
+        setting_up = call.mode is Mode.ALL_OR_NOTHING
+        if plan.operations:
+            if setting_up:
+                self._drivers.require(plan)
+            news.ask(plan)
+            self._intents.expect(call.intents(draft))
+        if setting_up:
+            with self._drivers.set_up(plan, deadline.check, call.what) as outcome:
+                return self._publish(call, draft, Done(plan, outcome, set()), news)
         outcome = self._drivers.tear_down(plan)
-        return Done(plan, outcome, {operations[number].noun.key for number in outcome.errors})
+        left = {plan.operations[number].noun.key for number in outcome.errors}
+        return self._publish(call, draft, Done(plan, outcome, left), news)
 
-
-def _nothing() -> None:
-    """Tell nobody."""
+    def _publish(
+        self, call: Call[R, Any, D, T], draft: D, done: Done, news: News
+    ) -> tuple[T, Done]:
+        if call.inspects:
+            call.inspect(draft, self._host)
+        with self.claims.lock:
+            result, events = call.publish(self.records, draft, done)
+            news.happened(events, self._outbox)
+        return result, done
 
 
 def _nobody(thing: Thing) -> bool:
@@ -225,4 +269,5 @@ def _incomplete(what: str, done: Done, events: Sequence[Event]) -> Incomplete:
         leftovers=[done.plan.operations[number].noun for number in sorted(errors)],
         tunnel_event=next((event for event in events if isinstance(event, TunnelEvent)), None),
         container_info=next((event for event in events if isinstance(event, ContainerInfo)), None),
+        events=events,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from collections.abc import Sequence as List
@@ -30,14 +29,16 @@ from snnet.core.uplinks import Uplink
 
 from .call import Call, R
 from .calls.upkeep import Clear, Forward, Rebuild, Repair, differences
-from .claims import Claims
-from .deadline import CancelToken, Deadline, check_seconds
+from .claims import WHOLE_NODE, Claims
+from .deadline import NO_LIMIT, CancelToken, Deadline, check_seconds
 from .drivers import Drivers
 from .engine import Engine
+from .host import HostView
 from .intents import Intents
 from .migration import take_over
+from .news import Whole
 from .results import Report
-from .sequences import next_epoch
+from .sequences import next_epoch, note_epoch
 from .uplinks import find_site, stand_in
 
 DriverChoice = str | Driver
@@ -84,8 +85,7 @@ class Node(ABC, Generic[R]):
         self.api_timeout = check_seconds(api_timeout, "api_timeout")
         self.read_only = check_bool(read_only, "read_only")
         self.listeners = plugins.Listeners(listeners)
-        self._limit = check_int(max_api_concurrency, "max_api_concurrency", 1, 2**16)
-        self._starting = threading.Lock()
+        self._claims = Claims(check_int(max_api_concurrency, "max_api_concurrency", 1, 2**16))
         self._closed = False
         self._pid = os.getpid()
         self._resources = ExitStack()
@@ -149,37 +149,44 @@ class Node(ABC, Generic[R]):
         parameter stays changed; may be repeated.
         """
         self._check_usable()
-        with self._starting, ExitStack() as taken:
+        with Whole().telling() as whole, self._claims.hold(lambda _: WHOLE_NODE, NO_LIMIT):
             if self._engine is not None:
                 return Report()
-            if not self.read_only:
-                taken.enter_context(self._host.claim(self.api_timeout))
-            intents = self._intents()
-            try:
-                self._uplinks, site = find_site(self.config, self.owner, self._drivers, intents)
-            except InvalidRequest as error:
-                self._no_site = error
-                raise
-            moved = [] if self.read_only else take_over(self.owner, self._drivers, self._host)
-            if not self.read_only:
-                site = replace(site, sequence=Sequence(next_epoch(self._host, self.owner)))
-            engine = self._new_engine(site, intents)
-            no_limit = Deadline("init", None, None)
-            report = engine.run(Rebuild(changes=not self.read_only, forward=False), no_limit)
-            if not self.read_only:
-                engine.run(Forward(), no_limit)
-            report.healed[:0] = [*intents.damage, *moved]
-            self._resources.push(taken.pop_all())
-            engine.host.surroundings.note()
-            self._engine, self._no_site = engine, None
+            with ExitStack() as taken:
+                if not self.read_only:
+                    taken.enter_context(self._host.claim(self.api_timeout))
+                report = self._start(whole)
+                self._resources.push(taken.pop_all())
             return report
+
+    def _start(self, whole: Whole) -> Report:
+        """Learn what is there, and have an engine from now on."""
+        intents = self._intents()
+        try:
+            self._uplinks, site = find_site(self.config, self.owner, self._drivers, intents)
+        except InvalidRequest as error:
+            self._no_site = error
+            raise
+        moved = [] if self.read_only else take_over(self.owner, self._drivers, self._host)
+        epoch = next_epoch(self._host, self.owner)
+        if not self.read_only:
+            site = replace(site, sequence=Sequence(epoch))
+        engine = self._new_engine(site, intents)
+        report = engine.run(Rebuild(changes=not self.read_only, forward=False), NO_LIMIT, whole)
+        if not self.read_only:
+            engine.run(Forward(), NO_LIMIT, whole)
+            note_epoch(self._host, self.owner, epoch)
+        report.healed[:0] = [*intents.damage, *moved]
+        engine.note_surroundings()
+        self._engine, self._no_site = engine, None
+        return report
 
     def _intents(self) -> Intents:
         return Intents(self._host.journal(f"intents-{self.owner}"), read_only=self.read_only)
 
     def _new_engine(self, site: Site, intents: Intents) -> Engine[R]:
         return Engine(
-            self, self._records(site), self._drivers, Claims(self._limit), self.listeners, intents
+            self, self._records(site), self._drivers, self._claims, self.listeners, intents
         )
 
     @contextmanager
@@ -189,7 +196,7 @@ class Node(ABC, Generic[R]):
             yield self._ready()
             return
         self._check_usable()
-        with self._starting, ExitStack() as taken:
+        with ExitStack() as taken:
             if not self.read_only:
                 taken.enter_context(self._host.claim(self.api_timeout))
             site = stand_in(self.config, self.owner, self._drivers)
@@ -202,11 +209,14 @@ class Node(ABC, Generic[R]):
     def close(self) -> None:
         """Let go of sockets, threads and the lock; changes nothing in the kernel.
 
-        May be repeated; any other call afterwards is InvalidRequest.
+        Waits until the calls under way have ended; any other call from now on is
+        InvalidRequest.  May be repeated.  InvalidRequest where a call of the same thread
+        is under way, as in a ``before_apply`` hook or a signal handler.
         """
-        self._closed = True
         if self._pid == os.getpid():
+            self._claims.close()
             self._resources.close()
+        self._closed = True
 
     def __enter__(self) -> Self:
         return self
@@ -277,23 +287,24 @@ class Node(ABC, Generic[R]):
         Where ``init()`` found no uplink: why, and how much of this node is on the host.
         """
         if self._engine is None and self._no_site is not None:
-            with self._cleaning() as engine:
-                left = len(engine.host.ours(engine.records))
+            with self._cleaning() as engine, engine.look(NO_LIMIT) as host:
+                left = len(host.ours(engine.records))
             return [
                 f"{self._no_site}; {left} objects of {self.owner} are on this host, which "
                 f"{self.clearing} removes"
             ]
         engine = self._ready()
-        draft = engine.draft(Repair(wait=False), Deadline("verify", None, None))
+        draft = engine.draft(Repair(wait=False), NO_LIMIT)
         with engine.claims.lock:
             nouns, warnings = list(engine.records.nouns()), list(engine.records.warnings())
-        return [
-            *differences(draft.plan),
-            *warnings,
-            *self._surroundings(engine),
-            *engine.host.left_out(nouns),
-            *engine.host.obstacles(),
-        ]
+        with engine.look(NO_LIMIT) as host:
+            return [
+                *differences(draft.plan),
+                *warnings,
+                *_surroundings(engine, host),
+                *host.left_out(nouns),
+                *host.obstacles(),
+            ]
 
     def repair(self, *, timeout: float | None = None, cancel: CancelToken | None = None) -> Report:
         """Bring the kernel back to the topology; remove leftovers of ours.
@@ -302,13 +313,10 @@ class Node(ABC, Generic[R]):
         changed on the host that is not the node's, with the command that puts it right.
         """
         report = self._run(Repair(), timeout, cancel, limited=False)
-        report.orphans += self._surroundings(self._ready())
+        engine = self._ready()
+        with engine.look(NO_LIMIT) as host:
+            report.orphans += _surroundings(engine, host)
         return report
-
-    def _surroundings(self, engine: Engine[R]) -> list[str]:
-        with engine.claims.lock:
-            records = engine.records.copy()
-        return list(engine.host.surroundings.differences(records, records.outside()))
 
     def _clear(self, what: str, timeout: float | None, cancel: CancelToken | None) -> Report:
         """Remove everything of this node; ``Incomplete`` lists what could not go."""
@@ -357,8 +365,14 @@ class Node(ABC, Generic[R]):
 
     def dump_firewall(self) -> str:
         """What the firewall driver has set, as text."""
-        self._ready()
-        return self._drivers.firewall.dump()
+        with self._ready().look(NO_LIMIT):
+            return self._drivers.firewall.dump()
+
+
+def _surroundings(engine: Engine[Any], host: HostView) -> list[str]:
+    with engine.claims.lock:
+        records = engine.records.copy()
+    return list(host.surroundings.differences(records, records.outside()))
 
 
 _GROUPS = {"backend": plugins.BACKENDS, "firewall": plugins.FIREWALLS, "dhcp": plugins.DHCP}

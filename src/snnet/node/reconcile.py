@@ -11,6 +11,7 @@ from snnet.contract import InvalidRequest, SnnetError
 from snnet.core.compute_records import ComputeRecords
 from snnet.core.conflicts import is_same_cnci_vnic, is_same_subnet, is_same_vnic
 from snnet.core.requests import (
+    CnciVnicId,
     CnciVnicRequest,
     GuestRequest,
     SubnetId,
@@ -20,7 +21,7 @@ from snnet.core.requests import (
     tenant_identity,
 )
 
-from .call import Call, Mode
+from .call import Mode
 from .calls.cnci_vnics import CreateCnciVnic, DestroyCnciVnic
 from .calls.layout import Layout
 from .calls.vnics import ChangeVnics
@@ -56,7 +57,12 @@ def reconcile_node(
     )
     with steps_of(engine, deadline, atomic=atomic) as steps:
         if guests is not None:
-            for part in _subnets(steps, layout, guests, reserved):
+            parts = list(_subnets(steps, layout, guests, reserved))
+            # What goes frees keys and addresses that what comes may have.
+            parts.sort(key=lambda part: part.adds)
+            for part in parts:
+                _leave_empty(steps, layout, part)
+            for part in parts:
                 _reconcile_subnet(steps, layout, part)
         if concentrators is not None:
             _reconcile_cnci_vnics(steps, concentrators)
@@ -99,6 +105,11 @@ class _Part:
     removed: list[VnicId] = field(default_factory=list)
     moved: bool = False
     """Whether the subnet itself is another one now, so that it has to be left empty first."""
+    emptied: bool = False
+
+    @property
+    def adds(self) -> bool:
+        return bool(self.created or self.repaired or self.replaced)
 
 
 def _subnets(
@@ -137,6 +148,21 @@ def _subnets(
     yield from parts.values()
 
 
+def _leave_empty(steps: Steps[ComputeRecords], layout: Layout[Any], part: _Part) -> None:
+    """Remove the VNICs of a subnet that is another one now."""
+    gone = [*part.removed, *part.replaced]
+    if not part.moved or not gone:
+        return
+    try:
+        call = ChangeVnics("reconcile", layout, gone=gone, mode=Mode.PRESS_ON)
+        steps.result.events += steps.run(call).events()
+    except SnnetError:
+        if steps.atomic:
+            raise
+        return  # the rest is removed one by one
+    part.emptied = True
+
+
 def _reconcile_subnet(steps: Steps[ComputeRecords], layout: Layout[Any], part: _Part) -> None:
     """Change the VNICs of one subnet together, or one by one where one is in the way."""
     for identity in part.kept:
@@ -144,7 +170,7 @@ def _reconcile_subnet(steps: Steps[ComputeRecords], layout: Layout[Any], part: _
     for identity, error in part.failed.items():
         steps.failed(identity, error)
     made = part.created | part.repaired | part.replaced
-    gone = [*part.removed, *part.replaced]
+    gone = [] if part.emptied else [*part.removed, *part.replaced]
     actions = (
         dict.fromkeys(part.removed, "removed")
         | dict.fromkeys(part.created, "created")
@@ -153,10 +179,6 @@ def _reconcile_subnet(steps: Steps[ComputeRecords], layout: Layout[Any], part: _
     if not actions:
         return
     try:
-        if part.moved and gone:
-            emptied = ChangeVnics("reconcile", layout, gone=gone, mode=Mode.PRESS_ON)
-            steps.result.events += steps.run(emptied).events()
-            gone = []
         changed = steps.run(ChangeVnics("reconcile", layout, list(made.values()), gone))
     except SnnetError:
         if steps.atomic:
@@ -190,22 +212,32 @@ def _change_one(
 
 def _reconcile_cnci_vnics(
     steps: Steps[ComputeRecords],
-    wanted: Mapping[tuple[str, str], CnciVnicRequest | InvalidRequest],
+    wanted: Mapping[CnciVnicId, CnciVnicRequest | InvalidRequest],
 ) -> None:
     with steps.engine.claims.lock:
         known = dict(steps.engine.records.cnci_vnics)
-    for identity in known.keys() - wanted.keys():
-        steps.attempt(identity, "removed", DestroyCnciVnic(identity))
+    # All go before one comes: a new one may have the MAC of an old one.
+    site, replaced = steps.engine.records.site, set[CnciVnicId]()
+    for identity, old in known.items():
+        request = wanted.get(identity)
+        if request is None:
+            steps.attempt(identity, "removed", DestroyCnciVnic(identity))
+        elif isinstance(request, CnciVnicRequest) and not is_same_cnci_vnic(old, request, site):
+            try:
+                steps.run(DestroyCnciVnic(identity))
+            except SnnetError as error:
+                steps.failed(identity, error)
+            replaced.add(identity)
+    failed = {item.key for item in steps.result.failed}
     for identity, request in wanted.items():
-        old = known.get(identity)
+        if identity in failed:
+            continue
         if isinstance(request, InvalidRequest):
             steps.failed(identity, request)
-            continue
-        calls: list[Call[ComputeRecords, Any, Any, Any]] = [CreateCnciVnic(request)]
-        action = "created"
-        if old is not None and is_same_cnci_vnic(old, request, steps.engine.records.site):
-            action = "kept" if steps.intact(old.nouns()) else "updated"
-        elif old is not None:
-            action = "updated"
-            calls.insert(0, DestroyCnciVnic(identity))
-        steps.attempt(identity, action, *calls if action != "kept" else ())
+        elif (
+            identity in known and identity not in replaced and steps.intact(known[identity].nouns())
+        ):
+            steps.note(identity, "kept")
+        else:
+            action = "updated" if identity in known else "created"
+            steps.attempt(identity, action, CreateCnciVnic(request))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Network
 from typing import Any
@@ -22,7 +22,7 @@ from snnet.contract import (
 from snnet.core.cnci_records import CnciRecords
 from snnet.core.fitting import with_addresses
 from snnet.core.requests import RemoteSubnet
-from snnet.core.rules import Rule, same_rule
+from snnet.core.rules import Rule, rules_about, same_rule
 from snnet.core.subnets import CnciSubnet, Scoping
 from snnet.core.wanted import Exit, Subnet, Wanted
 
@@ -51,10 +51,12 @@ def reconcile_cnci(
         changed: set[Key] = set()
         for kind, rules in list(_rules(engine, wanted)):
             changed |= _drop_rules(steps, kind, rules)
-        if wanted.subnets is not None:
-            _reconcile_subnets(steps, tenant_id, scoping, wanted.subnets)
+        # A subnet may move from here to a peer of the mesh, or from a peer to here.
+        subnets = wanted.subnets or ()
+        rekeyed = {} if wanted.subnets is None else _remove_subnets(steps, subnets)
         if wanted.neighbors is not None:
             _reconcile_mesh(steps, tenant_id, wanted.neighbors)
+        _add_subnets(steps, tenant_id, scoping, subnets, rekeyed)
         for kind, rules in _rules(engine, wanted):
             _set_rules(steps, kind, rules, changed)
     return steps.result
@@ -63,31 +65,58 @@ def reconcile_cnci(
 # -- subnets -----------------------------------------------------------------------
 
 
-def _reconcile_subnets(
+def _remove_subnets(
+    steps: Steps[CnciRecords], wanted: Sequence[tuple[Subnet, Sequence[RemoteSubnet]]]
+) -> dict[IPv4Network, list[Rule]]:
+    """Remove subnets that are not wanted, or have another key; the rules lost with the latter.
+
+    All of them go before one is added: the new one may have the key of an old one.
+    """
+    with steps.engine.claims.lock:
+        known = dict(steps.engine.records.subnets)
+    keys = {subnet.network: subnet.key for subnet, _ in wanted}
+    rekeyed: dict[IPv4Network, list[Rule]] = {}
+    for network, subnet in known.items():
+        if network not in keys:
+            steps.attempt(_subnet_key(network), "removed", RemoveSubnet(network))
+        elif subnet.key != keys[network]:
+            with steps.engine.claims.lock:
+                rules = list(rules_about(subnet, steps.engine.records.rules.values()))
+            try:
+                steps.run(RemoveSubnet(network))
+            except SnnetError as error:
+                steps.failed(_subnet_key(network), error)
+            else:
+                rekeyed[network] = rules
+    return rekeyed
+
+
+def _add_subnets(
     steps: Steps[CnciRecords],
     tenant_id: str,
     scoping: Scoping,
     wanted: Sequence[tuple[Subnet, Sequence[RemoteSubnet]]],
+    rekeyed: Mapping[IPv4Network, Sequence[Rule]],
 ) -> None:
     with steps.engine.claims.lock:
         known = dict(steps.engine.records.subnets)
-    networks = {subnet.network for subnet, _ in wanted}
-    for network in known.keys() - networks:
-        steps.attempt(_subnet_key(network), "removed", RemoveSubnet(network))
+    failed = {item.key for item in steps.result.failed}
     for subnet, requests in wanted:
+        key = _subnet_key(subnet.network)
+        if key in failed:
+            continue
         calls: list[Call[CnciRecords, Any, Any, Any]] = []
-        old = known.get(subnet.network)
-        action = "created" if old is None else "updated"
-        if old is not None and old.key != subnet.key:
-            calls.append(RemoveSubnet(subnet.network))
-            old = None
+        old, rules = known.get(subnet.network), rekeyed.get(subnet.network)
+        action = "created" if old is None and rules is None else "updated"
         if old is None or not _is_complete(steps, old, requests):
             calls += [AddSubnet(tenant_id, scoping, request) for request in requests]
         if old is not None:
             calls += _detached(old, requests)
         if (old.scope.entries if old else ()) != subnet.entries:
             calls.append(ChangeScope("reconcile", subnet.network, _with_exactly(subnet)))
-        steps.attempt(_subnet_key(subnet.network), action if calls else "kept", *calls)
+        if rules:
+            calls.append(SetRules("reconcile", rules))
+        steps.attempt(key, action if calls else "kept", *calls)
 
 
 def _subnet_key(network: IPv4Network) -> tuple[str, ...]:
@@ -243,6 +272,7 @@ def _rule_key(steps: Steps[CnciRecords], rule: Rule) -> tuple[str, ...]:
             names = {subnet.bridge.name: str(subnet.network) for subnet in subnets}
             return ("exit", rule.device, names.get(rule.bridge, rule.bridge))
         case PortForward():
-            return ("forward", rule.protocol, rule.device, str(rule.port))
+            at = (str(rule.address),) if rule.address else ()
+            return ("forward", rule.protocol, rule.device, str(rule.port), *at)
         case PublicIp():
             return ("public_ip", str(rule.public))

@@ -12,9 +12,10 @@ from snnet.contract.addresses import mac_of
 from snnet.core.addressing import check_guest, check_ipv4
 from snnet.core.cnci_records import CnciRecords
 from snnet.core.names import check_hostname
+from snnet.core.wanted import check_entries
 
 from .calls.scopes import Alter, ChangeScope, is_running, known_scope
-from .deadline import CancelToken, Deadline
+from .deadline import NO_LIMIT, CancelToken, Deadline
 from .engine import Engine
 
 MakeDeadline = Callable[[str, float | None, CancelToken | None], Deadline]
@@ -52,7 +53,8 @@ class ScopeControl:
     @property
     def running(self) -> bool:
         """Whether the server runs."""
-        return is_running(self._scope(), self._ready().host)
+        with self._ready().look(NO_LIMIT) as host:
+            return is_running(self._scope(), host)
 
     def add_entry(
         self, address: Address, mac: str | None = None, hostname: str | None = None
@@ -76,16 +78,7 @@ class ScopeControl:
 
         Raises as ``add_entry`` does, naming the entry.
         """
-        new = [
-            DhcpEntry(
-                mac=check_mac(entry.mac, f"entries[{number}].mac"),
-                address=check_guest(entry.address, self._network, f"entries[{number}].address"),
-                hostname=None
-                if entry.hostname is None
-                else check_hostname(entry.hostname, f"entries[{number}].hostname"),
-            )
-            for number, entry in enumerate(entries)
-        ]
+        new = check_entries(entries, self._network)
         self._change("add_entries", lambda scope: with_entries(scope, new))
 
     def remove_entry(self, address: Address) -> None:

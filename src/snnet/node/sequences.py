@@ -7,13 +7,12 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 from snnet.config import shown
 from snnet.contract import Host, InvalidRequest, Journal, SnnetError
 from snnet.core.events import TunnelEvent, TunnelEventType
 from snnet.core.identity import Owner
-
-from .deadline import CancelToken
 
 _RECORD = "epochs"
 _SPARE = 1000
@@ -21,16 +20,20 @@ _SPARE = 1000
 
 
 def next_epoch(host: Host, owner: Owner) -> int:
-    """A number greater than at every earlier call, and recorded.
+    """A number greater than every one that was recorded.
 
     It is the time in seconds, or one more than the last: the record ends with the
     namespace, and after a reboot the clock alone tells what is later.
     """
     with host.record(_RECORD) as record:
         before = record.get(str(owner), 0)
-        epoch = max(before + 1 if isinstance(before, int) else 1, int(time.time()))
+    return max(before + 1 if isinstance(before, int) else 1, int(time.time()))
+
+
+def note_epoch(host: Host, owner: Owner, epoch: int) -> None:
+    """Record an epoch, before an event of it is told."""
+    with host.record(_RECORD) as record:
         record[str(owner)] = epoch
-    return epoch
 
 
 class Heard:
@@ -67,8 +70,7 @@ class Heard:
         event: TunnelEvent,
         add: Callable[..., str],
         detach: Callable[..., None],
-        timeout: float | None,
-        cancel: CancelToken | None,
+        **limits: Any,
     ) -> str | None:
         """Add or detach, unless a later event of the same node and subnet was followed."""
         if not isinstance(event, TunnelEvent):
@@ -81,9 +83,9 @@ class Heard:
             bridge = None
             where = (event.subnet, event.subnet_key, event.cn_ip)
             if event.type is TunnelEventType.ADD:
-                bridge = add(*where, event.port, timeout=timeout, cancel=cancel)
+                bridge = add(*where, event.port, **limits)
             else:
-                detach(*where, timeout=timeout, cancel=cancel)
+                detach(*where, **limits)
             self.note(event)
             return bridge
 

@@ -6,13 +6,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
-from snnet.contract import FatalError, Noun, Nouns, SnnetError, State
+from snnet.contract import Incomplete, Noun, Nouns, SnnetError
 
 from .call import Call, R
-from .calls.upkeep import Restore
-from .claims import Claim
 from .deadline import Deadline
 from .engine import Engine
+from .news import Whole
 from .results import Reconciled, ReconciledItem
 
 T = TypeVar("T")
@@ -21,18 +20,22 @@ T = TypeVar("T")
 class Steps(Generic[R]):
     """Runs the calls of one reconcile, and notes an item for each object.
 
-    With ``claim`` the reconcile is atomic: the first error is raised.
+    With ``whole`` the reconcile is atomic: the first error is raised.
     """
 
-    def __init__(self, engine: Engine[R], deadline: Deadline, claim: Claim | None) -> None:
+    def __init__(self, engine: Engine[R], deadline: Deadline, whole: Whole | None) -> None:
         self.engine = engine
         self.result = Reconciled()
         self._deadline = deadline
-        self._claim = claim
+        self._whole = whole
         self._there: Nouns | None = None
 
     def run(self, call: Call[R, Any, Any, T]) -> T:
-        return self.engine.run(call, self._deadline, self._claim)
+        try:
+            return self.engine.run(call, self._deadline, self._whole)
+        except Incomplete as error:
+            self.result.events += error.events
+            raise
 
     def attempt(
         self, key: tuple[str, ...], action: str, *calls: Call[R, Any, Any, T]
@@ -50,23 +53,24 @@ class Steps(Generic[R]):
         self.result.items.append(ReconciledItem(key, action))
 
     def failed(self, key: tuple[str, ...], error: SnnetError) -> None:
-        if self._claim is not None:
+        if self._whole is not None:
             raise error
         self.result.items.append(ReconciledItem(key, "failed", error))
 
     @property
     def atomic(self) -> bool:
-        return self._claim is not None
+        return self._whole is not None
 
     def intact(self, nouns: Iterable[Noun]) -> bool:
         """Whether all the nouns were on the host when this was first asked, as wanted."""
-        there = self._there
-        if there is None:
-            there = self._there = self.engine.host.ours(self.engine.records)
-        return not any(
-            key not in there or noun.differences(there[key])
-            for key, noun in self.engine.host.carried(nouns).items()
-        )
+        with self.engine.look(self._deadline, self._whole) as host:
+            there = self._there
+            if there is None:
+                there = self._there = host.ours(self.engine.records)
+            return not any(
+                key not in there or noun.differences(there[key])
+                for key, noun in host.carried(nouns).items()
+            )
 
 
 @contextmanager
@@ -75,18 +79,5 @@ def steps_of(engine: Engine[R], deadline: Deadline, *, atomic: bool) -> Iterator
     if not atomic:
         yield Steps(engine, deadline, None)
         return
-    with engine.whole(deadline) as claim:
-        before = engine.records.copy()
-        try:
-            yield Steps(engine, deadline, claim)
-        except BaseException as error:
-            left = engine.run(Restore(before), Deadline("reconcile", None, None), claim)
-            if left:
-                raise FatalError(
-                    f"reconcile failed ({error}) and could not be undone: call repair(); left "
-                    "are: " + "; ".join(map(str, left)),
-                    leftovers=left,
-                ) from error
-            if isinstance(error, SnnetError):
-                error.state = State.ROLLED_BACK
-            raise
+    with engine.together("reconcile", deadline) as whole:
+        yield Steps(engine, deadline, whole)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address
 from typing import NamedTuple
 
@@ -21,10 +21,11 @@ _STATS_ENTRIES = 1
 _TUPLE_ORIG, _TUPLE_REPLY, _ID, _ZONE, _FILTER = 1, 2, 12, 18, 25
 _TUPLE_IP, _TUPLE_PROTO = 1, 2
 _V4_SRC, _V4_DST = 1, 2
-_PROTO_NUM, _DST_PORT = 1, 3
+_PROTO_NUM, _SRC_PORT, _DST_PORT = 1, 2, 3
 _FILTER_ORIG, _FILTER_REPLY = 1, 2
 _BY_SRC, _BY_DST, _BY_PROTO, _BY_PORT = 1 << 0, 1 << 1, 1 << 3, 1 << 5
 _NUMBERS = {"tcp": 6, "udp": 17, "sctp": 132}
+_NAMES = {number: name for name, number in _NUMBERS.items()}
 _U32 = struct.Struct("=I")
 
 
@@ -44,8 +45,11 @@ class Match(NamedTuple):
     original_source: IPv4Address | None = None
 
 
-class _Connection(NamedTuple):
-    """The fields of a match, in the same order, then the kernel's own identification."""
+class Connection(NamedTuple):
+    """The fields of a match, in the same order, in the kernel's bytes.
+
+    Then the port of the responder, and the kernel's own identification.
+    """
 
     protocol: int
     original_destination: bytes
@@ -53,7 +57,13 @@ class _Connection(NamedTuple):
     reply_source: bytes
     reply_destination: bytes
     original_source: bytes
+    reply_port: int
     identity: bytes
+
+    @property
+    def protocol_name(self) -> str:
+        """The protocol's name, where it has ports; else empty."""
+        return _NAMES.get(self.protocol, "")
 
 
 class Conntrack:
@@ -67,11 +77,14 @@ class Conntrack:
         self._kernel = Nfnetlink(netns, _CTNETLINK)
         self.close = self._kernel.close
 
-    def forget(self, matches: Iterable[Match]) -> int:
+    def forget(
+        self, matches: Iterable[Match], spare: Callable[[Connection], bool] | None = None
+    ) -> int:
         """Make the kernel forget every connection that fits one of the matches.
 
-        Their next packets count as those of new connections.  Return the number of
-        connections.  The kernel goes through its table once for all matches; this takes
+        Except those for which ``spare`` returns True; it is called for no others.  Their
+        next packets count as those of new connections.  Return the number of connections
+        forgotten.  The kernel goes through its table once for all matches; this takes
         about 10 ms, depending on the table's size, not on its content.  Raise
         ``NetlinkError`` if the kernel cannot list connections.
         """
@@ -82,7 +95,7 @@ class Conntrack:
         count = 0
         listed = self._kernel.dump(_GET, _filter(_common(matches)), socket.AF_INET)
         for connection in filter(None, map(_parse, listed)):
-            if not wanted.has(connection):
+            if not wanted.has(connection) or (spare is not None and spare(connection)):
                 continue
             try:
                 self._kernel.ask(_DELETE, connection.identity)
@@ -120,7 +133,7 @@ class _Index:
             key = tuple(values[number] for number in fields)
             self._by_fields.setdefault(fields, set()).add(key)
 
-    def has(self, connection: _Connection) -> bool:
+    def has(self, connection: Connection) -> bool:
         return any(
             tuple(connection[number] for number in fields) in keys
             for fields, keys in self._by_fields.items()
@@ -168,7 +181,7 @@ def _tuple(
     return parts, flags
 
 
-def _parse(message: bytes) -> _Connection | None:
+def _parse(message: bytes) -> Connection | None:
     found = dict(attributes(message))
     original = dict(attributes(found.get(_TUPLE_ORIG, b"")))
     reply = dict(attributes(found.get(_TUPLE_REPLY, b"")))
@@ -181,12 +194,14 @@ def _parse(message: bytes) -> _Connection | None:
     for kind in (_ID, _ZONE):
         if kind in found:
             identity += attribute(kind, found[kind])
-    return _Connection(
+    answers = dict(attributes(reply.get(_TUPLE_PROTO, b"")))
+    return Connection(
         protocol=protocol[_PROTO_NUM][0],
         original_destination=asking[_V4_DST],
         original_port=int.from_bytes(protocol.get(_DST_PORT, b""), "big"),
         reply_source=answering[_V4_SRC],
         reply_destination=answering.get(_V4_DST, b""),
         original_source=asking.get(_V4_SRC, b""),
+        reply_port=int.from_bytes(answers.get(_SRC_PORT, b""), "big"),
         identity=identity,
     )

@@ -90,7 +90,7 @@ class RealHost(Host):
                 before = {}
             document = copy.deepcopy(before)
             yield document
-            if document != before or not current:
+            if document != before or (stored and not current):
                 whose = {"netns": self._cookie, "boot": boot_id()}
                 write_document(path, {**whose, "record": document} if document else {})
 

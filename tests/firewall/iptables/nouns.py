@@ -98,6 +98,16 @@ def extremes(owner: str) -> list[Noun]:
             target_port=1,
             addresses=tuple(IPv4Address("203.0.113.0") + n for n in range(30)),
         ),
+        PortForward(
+            owner=owner,
+            protocol="sctp",
+            device=LONGEST_LINK,
+            port=65535,
+            target=IPv4Address("255.255.255.254"),
+            target_port=65535,
+            address=IPv4Address("255.255.255.254"),
+            sources=tuple(IPv4Network((0xC0A80000 + 4 * n, 30)) for n in range(40)),
+        ),
         PublicIp(
             owner=owner,
             public=IPv4Address("255.255.255.254"),

@@ -203,7 +203,7 @@ def test_rules_that_move_to_another_firewall_cut_nobody_off(
 def test_a_kernel_that_lists_no_connections_is_no_failure(
     driver: IptablesFirewall, patch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def denied(self: object, matches: object) -> int:
+    def denied(self: object, matches: object, spare: object = None) -> int:
         raise PermissionError(1, "Operation not permitted")
 
     patch.setattr("snnet.system.conntrack.Conntrack.forget", denied)

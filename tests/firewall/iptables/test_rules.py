@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from ipaddress import ip_network
+from ipaddress import IPv4Address, ip_network
 
 from snnet.contract import Noun, ZoneLink, keyed
 from snnet.firewall.iptables.layout import (
@@ -157,6 +157,30 @@ def test_destinations() -> None:
         "-I PREROUTING -j dnat",
         "-I OUTPUT -j dnat",
         "-I POSTROUTING -j snat",
+    ]
+
+
+def test_a_forward_of_one_address_comes_before_one_of_any() -> None:
+    one = dataclasses.replace(FORWARD, address=IPv4Address("203.0.113.2"), target_port=81)
+    to, dnat = "-j DNAT --to-destination 10.1.0.9", "-A dnat -i eth0 -m addrtype --dst-type LOCAL"
+    lines = [line for line in _text(NAT, FORWARD, one, ZONE, LINK) if "--dport" in line]
+    assert lines == [
+        f"{dnat} -d 203.0.113.2 -p tcp -m tcp --dport 80 {to}:81",
+        f"{dnat} -p tcp -m tcp --dport 80 {to}:8080",
+        f"-A hair -d 203.0.113.2 -p tcp -m tcp --dport 80 {to}:81",
+        f"-A hair -d 203.0.113.1 -p tcp -m tcp --dport 80 {to}:8080",
+    ]
+
+
+def test_a_forward_for_some_sources_has_a_rule_for_each() -> None:
+    sources = (ip_network("198.51.100.0/24"), ip_network("10.0.0.0/8"))
+    some = dataclasses.replace(FORWARD, sources=sources)
+    to, dnat = "-p tcp -m tcp --dport 80 -j DNAT --to-destination 10.1.0.9:8080", "-A dnat -i eth0"
+    assert [line for line in _text(NAT, some) if "--dport" in line] == [
+        f"{dnat} -m addrtype --dst-type LOCAL -s 10.0.0.0/8 {to}",
+        f"{dnat} -m addrtype --dst-type LOCAL -s 198.51.100.0/24 {to}",
+        f"-A hair -d 203.0.113.1 -s 10.0.0.0/8 {to}",
+        f"-A hair -d 203.0.113.1 -s 198.51.100.0/24 {to}",
     ]
 
 

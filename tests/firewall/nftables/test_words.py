@@ -24,7 +24,18 @@ from snnet.contract import (
     Zone,
     ZoneLink,
 )
-from snnet.firewall.nftables.elements import ETHER, IFNAME, IPV4, IPV6, PORT, PROTO, pack, unpack
+from snnet.firewall.nftables.elements import (
+    COMMENT_MAX,
+    ETHER,
+    IFNAME,
+    IPV4,
+    IPV6,
+    PORT,
+    PROTO,
+    elements,
+    pack,
+    unpack,
+)
 from snnet.firewall.nftables.steps import PreparedOperation
 from snnet.firewall.nftables.tables import ARP, BRIDGE, INET, Table, base, owner_of, rules_in
 
@@ -79,9 +90,76 @@ WORDS: dict[str, tuple[Noun, list[str]]] = {
             addresses=(IPv4Address("192.0.2.1"),),
         ),
         [
-            f'create element {T} port_forwards '
-            '{ "eth0" . tcp . 80 comment "10.1.0.9 8080 192.0.2.1" : 10.1.0.9 . 8080 }',
+            f'create element {T} forwards '
+            '{ "eth0" . tcp . 80 . 0.0.0.0 comment "10.1.0.9 8080 192.0.2.1" }',
+            f'add element {T} port_forwards {{ "eth0" . tcp . 80 : 10.1.0.9 . 8080 }}',
             f"add element {T} hairpins {{ 192.0.2.1 . tcp . 80 : 10.1.0.9 . 8080 }}",
+        ],
+    ),
+    "port of one address": (
+        PortForward(
+            owner=O, protocol="tcp", device="eth0", port=80, target=GUEST, target_port=8081,
+            address=IPv4Address("192.0.2.1"),
+        ),
+        [
+            f'create element {T} forwards '
+            '{ "eth0" . tcp . 80 . 192.0.2.1 comment "10.1.0.9 8081" }',
+            f'add element {T} address_forwards '
+            '{ "eth0" . tcp . 80 . 192.0.2.1 : 10.1.0.9 . 8081 }',
+            f"add element {T} address_hairpins {{ 192.0.2.1 . tcp . 80 : 10.1.0.9 . 8081 }}",
+        ],
+    ),
+    "port for some": (
+        PortForward(
+            owner=O, protocol="udp", device="eth0", port=81, target=GUEST, target_port=8080,
+            addresses=(IPv4Address("192.0.2.1"),),
+            sources=(ip_network("10.0.0.0/8"), ip_network("10.1.0.0/16")),
+        ),
+        [
+            f'create element {T} forwards ' '{ "eth0" . udp . 81 . 0.0.0.0 comment '
+            '"10.1.0.9 8080 192.0.2.1 10.0.0.0/8 10.1.0.0/16" }',
+            f"add chain {T} sources-udp-81-any-65746830",
+            f"flush chain {T} sources-udp-81-any-65746830",
+            f"add rule {T} sources-udp-81-any-65746830 meta l4proto udp ip saddr "
+            "{ 10.0.0.0/8 } dnat ip to 10.1.0.9:8080",
+            f'add element {T} port_checks '
+            '{ "eth0" . udp . 81 : jump sources-udp-81-any-65746830 }',
+            f"add element {T} hairpin_checks "
+            "{ 192.0.2.1 . udp . 81 : jump sources-udp-81-any-65746830 }",
+        ],
+    ),
+    "port of one address for some": (
+        PortForward(
+            owner=O, protocol="tcp", device="eth0", port=82, target=GUEST, target_port=22,
+            address=IPv4Address("192.0.2.1"), sources=(ip_network("198.51.100.0/24"),),
+        ),
+        [
+            f'create element {T} forwards '
+            '{ "eth0" . tcp . 82 . 192.0.2.1 comment "10.1.0.9 22 198.51.100.0/24" }',
+            f"add chain {T} sources-tcp-82-192.0.2.1-65746830",
+            f"flush chain {T} sources-tcp-82-192.0.2.1-65746830",
+            f"add rule {T} sources-tcp-82-192.0.2.1-65746830 meta l4proto tcp ip saddr "
+            "{ 198.51.100.0/24 } dnat ip to 10.1.0.9:22",
+            f'add element {T} address_checks '
+            '{ "eth0" . tcp . 82 . 192.0.2.1 : jump sources-tcp-82-192.0.2.1-65746830 }',
+            f"add element {T} address_hairpin_checks "
+            "{ 192.0.2.1 . tcp . 82 : jump sources-tcp-82-192.0.2.1-65746830 }",
+        ],
+    ),
+    "spoof with many addresses": (
+        AntiSpoof(
+            owner=O, link="v1", mac="02:00:0a:01:00:09", bridged=False,
+            addresses=tuple(GUEST + number for number in range(13)),
+        ),
+        [
+            f'create element {T} guarded {{ "v1" comment "02:00:0a:01:00:09 '
+            '10.1.0.9 10.1.0.10 10.1.0.11 10.1.0.12 10.1.0.13 10.1.0.14 10.1.0.15 10.1.0.16 '
+            '10.1.0.17 10.1.0.18 10.1.0.19 +" }',
+            f'add element {T} guarded_more {{ "v1" . 1 comment "10.1.0.20 10.1.0.21" }}',
+            *(
+                f'add element {T} sources {{ "v1" . 02:00:0a:01:00:09 . 10.1.0.{number} }}'
+                for number in range(9, 22)
+            ),
         ],
     ),
     "public": (
@@ -104,7 +182,7 @@ def test_a_rule_is_elements_of_sets(name: str) -> None:
 @pytest.mark.parametrize("name", WORDS)
 def test_what_is_removed_is_named_by_its_keys_alone(name: str) -> None:
     commands = PreparedOperation.of(Remove(WORDS[name][0])).commands
-    assert all(line.startswith("delete element ") for line in commands)
+    assert all(line.startswith("delete element ") or " chain " in line for line in commands)
     assert not any("comment" in line or " : " in line for line in commands)
 
 
@@ -181,3 +259,23 @@ def test_the_base_flushes_its_chains_before_it_fills_them(family: str) -> None:
     assert all(line.startswith("add rule ") for line in commands[first:])
     flushed = {line.split()[4] for line in commands if line.startswith("flush chain ")}
     assert {line.split()[4] for line in rules} <= flushed
+
+
+def test_who_sends_is_checked_in_a_chain_that_goes_after_what_leads_to_it() -> None:
+    noun, words = WORDS["port of one address for some"]
+    chain = f"chain {T} sources-tcp-82-192.0.2.1-65746830"
+    commands = PreparedOperation.of(Remove(noun)).commands
+    assert commands[-3:] == (f"add {chain}", f"flush {chain}", f"delete {chain}")
+    assert all(line.startswith("delete element ") for line in commands[:-3])
+    assert len(commands[:-3]) == len([line for line in words if " element " in line])
+
+
+def test_no_comment_is_longer_than_an_element_may_have() -> None:
+    addresses = tuple(IPv4Address("255.255.255.100") + number for number in range(100))
+    noun = PortForward(
+        owner=O, protocol="sctp", device="eth0", port=65535, target=addresses[0],
+        target_port=65535, addresses=addresses,
+    )  # fmt: skip
+    comments = [part.comment for part in elements(noun)]
+    assert max(map(len, comments)) <= COMMENT_MAX
+    assert sum(comment.endswith(" +") for comment in comments) > 10

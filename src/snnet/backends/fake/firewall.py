@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from snnet.contract import PROTOCOLS, RULES, Host, Noun, PortForward, Zone, ZoneLink
+from snnet.contract import RULES, Host, Noun, PortForward, Zone, ZoneLink
 
 from .driver import FakeDriver
 from .kernel import kernel_of
@@ -17,8 +17,8 @@ class RuleRules:
         self._state = state
 
     def add(self, noun: Noun) -> None:
-        if isinstance(noun, PortForward):
-            _check_port_forward(noun)
+        if isinstance(noun, PortForward) and (fault := noun.fault()):
+            raise Refusal("EINVAL", fault)
         if isinstance(noun, ZoneLink) and self._zone_of(noun) is None:
             raise Refusal("ENOENT", f"there is no zone {noun.zone}")
         if noun.key in self._state.nouns:
@@ -62,11 +62,3 @@ class FakeFirewall(FakeDriver):
         self.host = host
         self.state, self.faults = kernel.state, kernel.faults
         self.rules = dict.fromkeys(self.carries, RuleRules(self.state))
-
-
-def _check_port_forward(noun: PortForward) -> None:
-    if noun.protocol not in PROTOCOLS:
-        raise Refusal("EINVAL", f"protocol {noun.protocol!r} has no ports")
-    for port in (noun.port, noun.target_port):
-        if not 0 < port < 2**16:
-            raise Refusal("EINVAL", f"{port} is not a port from 1 to 65535")

@@ -168,7 +168,9 @@ class FakeKernel(FakeDriver, Host):
         with self.state.lock:
             document = copy.deepcopy(self.state.records.get(name, {}))
             yield document
-            self.state.records[name] = document
+            self.state.records.pop(name, None)
+            if document:
+                self.state.records[name] = document
 
     def journal(self, name: str) -> Journal:
         return FakeJournal(self.state, name)

@@ -93,9 +93,9 @@ def _places(rule: Noun) -> Iterator[Where]:
         case ExternalForward(bridge=bridge, device=device):
             yield ExternalForward, bridge, device
         case PortForward(protocol=protocol, port=port):
-            yield PortForward, rule.device, protocol, port
-            for address in dict.fromkeys(rule.addresses):
-                yield PortForward, address, protocol, port
+            at = (rule.address,) if rule.address else ()
+            for where in (rule.device, *rule.guest_addresses):
+                yield PortForward, where, protocol, port, *at
         case PublicIp(public=public, internal=internal, device=device):
             yield PublicIp, public
             yield PublicIp, internal, device

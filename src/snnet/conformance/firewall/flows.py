@@ -5,6 +5,9 @@ They are UDP: such a flow ends only when the kernel forgets it (conntrack).
 
 from __future__ import annotations
 
+from dataclasses import replace
+from ipaddress import IPv4Interface
+
 from snnet.conformance.endpoints import A1, A2, B1, EXT0, HUB, OUT, PORT
 from snnet.conformance.rig import Answer, Conversation, Rig
 
@@ -76,6 +79,34 @@ class FlowTests(FirewallTests):
         remove(rig, gone)
         assert _next(flow) == Answer(B1, OUT.ip)
         assert _next(out) == Answer(OUT, _HOST)
+
+    def test_flows_to_another_address_go_on(self, rig: Rig) -> None:
+        """Of two forwards of one port, the flows of the one that stays continue."""
+        rig.add_address("ext0", IPv4Interface((PUBLIC, 32)))
+        one = forward(rig, protocol="udp", address=_HOST, addresses=())
+        two = replace(one, address=PUBLIC)
+        add(rig, *tenants(rig), one, two)
+        ends, stays = rig.converse(OUT, _HOST, DOOR), rig.converse(OUT, PUBLIC, DOOR)
+        assert _next(ends) == Answer(A1, OUT.ip)
+        assert _next(stays) == Answer(A1, OUT.ip)
+        remove(rig, one)
+        assert ends.ask() is None
+        assert _next(stays) == Answer(A1, OUT.ip)
+
+    def test_a_new_forward_of_one_address_takes_over_its_flows(self, rig: Rig) -> None:
+        """Flows by the forward of any address follow the one of their address, and return."""
+        rig.add_address("ext0", IPv4Interface((PUBLIC, 32)))
+        rest = forward(rig, protocol="udp", target=B1, addresses=(_HOST, PUBLIC))
+        add(rig, *tenants(rig), rest)
+        moves, stays = rig.converse(OUT, _HOST, DOOR), rig.converse(OUT, PUBLIC, DOOR)
+        assert _next(moves) == Answer(B1, OUT.ip)
+        assert _next(stays) == Answer(B1, OUT.ip)
+        one = forward(rig, protocol="udp", address=_HOST, addresses=())
+        add(rig, one)
+        assert _next(moves) == Answer(A1, OUT.ip)
+        assert _next(stays) == Answer(B1, OUT.ip)
+        remove(rig, one)
+        assert _next(moves) == Answer(B1, OUT.ip)
 
     def test_a_removed_public_ip_ends_its_flows(self, rig: Rig) -> None:
         """Flows from outside to a removed public IP go to the host again."""

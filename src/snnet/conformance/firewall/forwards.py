@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 import pytest
 
@@ -20,13 +21,27 @@ from snnet.conformance.endpoints import (
     OUT,
     PORT,
     R1,
+    Endpoint,
 )
 from snnet.conformance.rig import Answer, Rig
-from snnet.contract import PROTOCOLS
+from snnet.contract import PROTOCOLS, PortForward
 
-from .base import DOOR, FirewallTests, add, answer, exit_by, forward, remove, silent, tenants
+from .base import (
+    DOOR,
+    PUBLIC,
+    FirewallTests,
+    add,
+    answer,
+    exit_by,
+    forward,
+    remove,
+    silent,
+    tenants,
+)
 
 _HOST = EXT0.address.ip
+_SECOND = IPv4Interface((PUBLIC, 32))
+_NOBODY = IPv4Network("192.168.255.0/24")
 
 
 class ForwardTests(FirewallTests):
@@ -161,3 +176,118 @@ class ForwardTests(FirewallTests):
         assert answer(rig, A2, _HOST, "tcp", DOOR) == Answer(A1, IN_A.address.ip)
         remove(rig, rule)
         assert silent(rig, A2, _HOST, "tcp", DOOR)
+
+    # -- one address of the host ------------------------------------------------------
+
+    @pytest.mark.parametrize("protocol", PROTOCOLS)
+    def test_a_forward_of_one_address(self, rig: Rig, protocol: str) -> None:
+        """With an ``address``, packets to other addresses of the host go to the host itself."""
+        rig.add_address("ext0", _SECOND)
+        rule = forward(rig, protocol=protocol, port=PORT, addresses=(), address=_HOST)
+        add(rig, *tenants(rig), rule)
+        assert answer(rig, OUT, _HOST, protocol) == Answer(A1, OUT.ip)
+        assert answer(rig, OUT, PUBLIC, protocol) == Answer(HUB, OUT.ip)
+        assert answer(rig, FAR, _HOST, protocol) == Answer(HUB, FAR.ip)
+
+    def test_forwards_of_two_addresses(self, rig: Rig) -> None:
+        """One port of one device leads to a guest for each address."""
+        rig.add_address("ext0", _SECOND)
+        one, two = at(forward(rig), _HOST), at(forward(rig, target=B1), PUBLIC)
+        add(rig, *tenants(rig), one, two)
+        assert answer(rig, OUT, _HOST, "tcp", DOOR) == Answer(A1, OUT.ip)
+        assert answer(rig, OUT, PUBLIC, "tcp", DOOR) == Answer(B1, OUT.ip)
+        remove(rig, one)
+        assert silent(rig, OUT, _HOST, "tcp", DOOR)
+        assert answer(rig, OUT, PUBLIC, "tcp", DOOR) == Answer(B1, OUT.ip)
+
+    @pytest.mark.parametrize("first", ["one address", "any address"])
+    def test_a_forward_of_one_address_comes_first(self, rig: Rig, first: str) -> None:
+        """It comes before a forward of any address, from outside and inside, at any age."""
+        rig.add_address("ext0", _SECOND)
+        rest = forward(rig, target=B1, addresses=(_HOST, PUBLIC))
+        rules = [at(forward(rig), _HOST), rest]
+        add(rig, *tenants(rig), *(rules if first == "one address" else reversed(rules)))
+        assert answer(rig, OUT, _HOST, "tcp", DOOR) == Answer(A1, OUT.ip)
+        assert answer(rig, OUT, PUBLIC, "tcp", DOOR) == Answer(B1, OUT.ip)
+        assert answer(rig, A2, _HOST, "tcp", DOOR) == Answer(A1, IN_A.address.ip)
+        assert answer(rig, A2, PUBLIC, "tcp", DOOR) == Answer(B1, IN_B.address.ip)
+        remove(rig, rules[0])
+        assert answer(rig, OUT, _HOST, "tcp", DOOR) == Answer(B1, OUT.ip)
+        assert answer(rig, A2, _HOST, "tcp", DOOR) == Answer(B1, IN_B.address.ip)
+
+    def test_forward_hairpin_by_its_one_address(self, rig: Rig) -> None:
+        """Guests reach a forward of one address by that address only."""
+        rig.add_address("ext0", _SECOND)
+        rule = at(forward(rig, port=PORT), PUBLIC)
+        add(rig, *tenants(rig), replace(rule, addresses=(_HOST,)))
+        assert answer(rig, A2, PUBLIC) == Answer(A1, IN_A.address.ip)
+        assert answer(rig, A2, _HOST) == Answer(HUB, A2.ip)
+
+    def test_a_forward_on_a_device_with_many_addresses(self, rig: Rig) -> None:
+        """Guests reach a forward by each of 40 addresses of its device."""
+        rig.add_address("ext0", _SECOND)
+        many = tuple(IPv4Address("203.0.113.150") + number for number in range(38))
+        rule = forward(rig, addresses=(_HOST, *many, PUBLIC))
+        add(rig, *tenants(rig), rule)
+        assert rig.driver.find(rule) == rule
+        assert answer(rig, OUT, _HOST, "tcp", DOOR) == Answer(A1, OUT.ip)
+        assert answer(rig, A2, _HOST, "tcp", DOOR) == Answer(A1, IN_A.address.ip)
+        assert answer(rig, A2, PUBLIC, "tcp", DOOR) == Answer(A1, IN_A.address.ip)
+
+    # -- some sources only ------------------------------------------------------------
+
+    @pytest.mark.parametrize("protocol", PROTOCOLS)
+    def test_a_forward_for_some_sources(self, rig: Rig, protocol: str) -> None:
+        """A host outside ``sources`` reaches the host itself, as without the forward."""
+        mine = forward(rig, protocol=protocol, port=PORT, sources=(_NOBODY, net(OUT)))
+        other = replace(mine, device="ext1", addresses=(EXT1.address.ip,))
+        add(rig, *tenants(rig), mine, other)
+        assert answer(rig, OUT, _HOST, protocol) == Answer(A1, OUT.ip)
+        assert answer(rig, FAR, _HOST, protocol) == Answer(HUB, FAR.ip)
+
+    def test_a_forward_for_overlapping_sources(self, rig: Rig) -> None:
+        """Networks in ``sources`` may contain each other, or everybody."""
+        wide = (net(OUT, 32), net(OUT, 24), net(OUT, 8))
+        add(
+            rig,
+            *tenants(rig),
+            forward(rig, sources=wide),
+            forward(rig, port=DOOR + 1, sources=(IPv4Network("0.0.0.0/0"), net(FAR, 32))),
+        )
+        for port in (DOOR, DOOR + 1):
+            assert answer(rig, OUT, _HOST, "tcp", port) == Answer(A1, OUT.ip)
+
+    def test_other_sources_get_the_next_forward(self, rig: Rig) -> None:
+        """Whom a forward of one address excludes gets the forward of any address."""
+        excludes = at(forward(rig, sources=(_NOBODY,)), _HOST)
+        add(rig, *tenants(rig), excludes, forward(rig, target=B1))
+        assert answer(rig, OUT, _HOST, "tcp", DOOR) == Answer(B1, OUT.ip)
+        assert answer(rig, A2, _HOST, "tcp", DOOR) == Answer(B1, IN_B.address.ip)
+
+    @pytest.mark.parametrize("address", [None, _HOST], ids=["any address", "one address"])
+    def test_forward_hairpin_for_some_sources(self, rig: Rig, address: IPv4Address | None) -> None:
+        """From inside, ``sources`` counts too."""
+        add(rig, *tenants(rig), replace(forward(rig, sources=(net(A2),)), address=address))
+        assert answer(rig, A2, _HOST, "tcp", DOOR) == Answer(A1, IN_A.address.ip)
+        assert silent(rig, B1, _HOST, "tcp", DOOR)
+        assert silent(rig, OUT, _HOST, "tcp", DOOR)
+
+    def test_a_forward_for_some_sources_goes_with_its_rule(self, rig: Rig) -> None:
+        """Without the rule nobody answers; a forward for everybody can take its place."""
+        rule = forward(rig, sources=(net(OUT),))
+        add(rig, *tenants(rig), rule)
+        assert answer(rig, OUT, _HOST, "tcp", DOOR) == Answer(A1, OUT.ip)
+        remove(rig, rule)
+        assert silent(rig, OUT, _HOST, "tcp", DOOR)
+        add(rig, forward(rig, target=B1))
+        assert answer(rig, OUT, _HOST, "tcp", DOOR) == Answer(B1, OUT.ip)
+
+
+def at(rule: PortForward, address: IPv4Address) -> PortForward:
+    """The forward for this address of the host only."""
+    return replace(rule, address=address, addresses=())
+
+
+def net(endpoint: Endpoint, length: int = 32) -> IPv4Network:
+    """The network of this length that the endpoint is in."""
+    return IPv4Network((endpoint.ip, length), strict=False)

@@ -50,6 +50,8 @@ _ADDRESSES: tuple[Any, ...] = (
 _NETWORKS: tuple[Any, ...] = tuple(
     IPv4Network((10 << 24 | number << 8, 24)) for number in range(40)
 )
+_MANY: tuple[Any, ...] = tuple(IPv4Address("255.255.255.200") + number for number in range(40))
+"""As many addresses as a link may have, of 15 characters each."""
 
 _ORDINARY: tuple[Noun, ...] = (
     Zone(zone="ta"),
@@ -82,6 +84,25 @@ _EXTREME: tuple[Noun, ...] = (
         for protocol in PROTOCOLS
         for port, addresses in ((1, 0), (65535, 2))
     ),
+    PortForward(
+        protocol="sctp",
+        device=LINK,
+        port=65535,
+        target=_ADDRESS,
+        target_port=65535,
+        address=_ADDRESS,
+        sources=_NETWORKS,
+    ),
+    PortForward(
+        protocol="udp",
+        device=LINK,
+        port=2,
+        target=_ADDRESS,
+        target_port=65535,
+        addresses=_MANY,
+        sources=(IPv4Network("0.0.0.0/0"), *_NETWORKS[:2]),
+    ),
+    AntiSpoof(link="many", mac="02:00:0a:01:00:09", addresses=_MANY, bridged=False),
     PublicIp(public=_ADDRESS, internal=IPv4Address("1.0.0.1"), device=LINK),
 )
 _OF_IPV6: tuple[Noun, ...] = (
@@ -105,7 +126,7 @@ def _otherwise(rule: Noun) -> Noun:
         case AntiSpoof():
             return replace(rule, mac="02:00:00:00:00:01", bridged=not rule.bridged)
         case PortForward():
-            return replace(rule, target=_ADDRESS, target_port=1)
+            return replace(rule, target=_ADDRESS, target_port=1, sources=_NETWORKS)
         case PublicIp():
             return replace(rule, internal=_ADDRESS)
         case Zone():
@@ -231,7 +252,41 @@ class IdentityTests(FirewallTests):
         wanted = replace(whole, networks=_NETWORKS)
         assert refused(rig, Change(wanted, whole)) is Missing
 
-    @pytest.mark.parametrize("bad", [{"protocol": "icmp"}, {"port": 0}, {"target_port": 65536}])
+    def test_forwards_of_one_port_have_an_address_each(self, rig: Rig) -> None:
+        """One for each address, and one for any: each is found, and removed, by itself."""
+        rules = [
+            forward(rig, target_port=number, address=address)
+            for number, address in enumerate((None, *_ADDRESSES), 1)
+        ]
+        add(rig, *rules)
+        for rule in rules:
+            assert rig.driver.find(replace(rule, target_port=9)) == rule
+            assert refused(rig, Add(rule)) is Exists
+        remove(rig, rules[0])
+        assert rig.driver.find(rules[0]) is None
+        assert rig.driver.snapshot() == {rule.key: rule for rule in rules[1:]}
+        remove(rig, rules[2])
+        assert rig.driver.snapshot() == {rules[1].key: rules[1]}
+
+    def test_sources_do_not_make_another_forward(self, rig: Rig) -> None:
+        """A forward that differs in ``sources`` only is the same one: ``Exists``."""
+        rules = [forward(rig, sources=sources) for sources in ((), _NETWORKS[:1], _NETWORKS[1:])]
+        for rule in rules:
+            add(rig, rule)
+            for other in rules:
+                assert refused(rig, Add(other)) is Exists
+            remove(rig, rule)
+
+    @pytest.mark.parametrize(
+        "bad",
+        [
+            {"protocol": "icmp"},
+            {"port": 0},
+            {"target_port": 65536},
+            {"address": IPv4Address(0)},
+            {"sources": (IPv6Network("fd00::/8"),)},
+        ],
+    )
     def test_impossible_port_forwards_are_refused(self, rig: Rig, bad: dict[str, Any]) -> None:
         """Other protocols, and ports outside 1 to 65535, are refused."""
         add(rig, forward(rig))

@@ -168,6 +168,7 @@ def _networks(text: str) -> tuple[Any, ...]:
 
 
 _READ: dict[str, Callable[[str], Any]] = {
+    "address": IPv4Address,
     "addresses": _addresses,
     "arp": _flag,
     "bridged": _flag,
@@ -177,6 +178,7 @@ _READ: dict[str, Callable[[str], Any]] = {
     "outbound": _flag,
     "port": int,
     "public": IPv4Address,
+    "sources": _networks,
     "target": IPv4Address,
     "target_port": int,
 }

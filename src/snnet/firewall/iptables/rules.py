@@ -213,17 +213,24 @@ def _destinations(made: _Chains) -> None:
     dnat, hairpin, out = made.chain(layout.DNAT), made.chain(layout.HAIRPIN), made.content
     for public in made.all(PublicIp):
         out.add(dnat, public, f"-d {public.public} -j DNAT --to-destination {public.internal}")
-    for rule in made.all(PortForward):
+    # A forward of one address comes before one of any address.
+    for rule in sorted(made.all(PortForward), key=lambda rule: rule.address is None):
         device = f"-i {rule.device} -m addrtype --dst-type LOCAL"
-        out.add(dnat, rule, f"{device} {_forwarded(rule)}")
-        out.add(hairpin, rule, *(f"-d {address} {_forwarded(rule)}" for address in rule.addresses))
+        at = f"-d {rule.address} " if rule.address else ""
+        for source in _sources_of(rule):
+            out.add(dnat, rule, f"{device} {at}{source}{_forwarded(rule)}")
+            for address in rule.guest_addresses:
+                out.add(hairpin, rule, f"-d {address} {source}{_forwarded(rule)}")
     if out.chains.get(hairpin):
         for link in made.all(ZoneLink):
             out.add(dnat, link, f"-i {link.link} -j {hairpin}")
-    else:
-        out.chains.pop(hairpin, None)
     # Connections of the host itself pass OUTPUT, where packets have no incoming link.
     out.jump(dnat, "PREROUTING", "OUTPUT")
+
+
+def _sources_of(rule: PortForward) -> Iterable[str]:
+    """Return a match for each network that may use the forward."""
+    return [f"-s {network} " for network in rule.sources] or [""]
 
 
 def _forwarded(rule: PortForward) -> str:

@@ -6,7 +6,6 @@ import errno
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from snnet.contract import (
-    PROTOCOLS,
     Add,
     AntiSpoof,
     ApiError,
@@ -86,18 +85,10 @@ class Ledger:
         for text in ids:
             if not layout.is_id(text):
                 raise _refused("EINVAL", operation, f"no record can hold the id {text!r}")
-        if isinstance(noun, PortForward):
-            _check_port_forward(operation, noun)
+        if isinstance(noun, PortForward) and (fault := noun.fault()):
+            raise _refused("EINVAL", operation, fault)
         if isinstance(noun, AntiSpoof):
             _check_sender(operation, noun)
-
-
-def _check_port_forward(operation: Operation, noun: PortForward) -> None:
-    if noun.protocol not in PROTOCOLS:
-        raise _refused("EINVAL", operation, f"no ports in protocol {noun.protocol!r}")
-    for port in (noun.port, noun.target_port):
-        if not 0 < port < 2**16:
-            raise _refused("EINVAL", operation, f"{port} is not a port")
 
 
 def _check_sender(operation: Operation, noun: AntiSpoof) -> None:

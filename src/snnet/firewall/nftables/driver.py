@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Network, IPv6Network
 from typing import ClassVar
 
@@ -29,9 +29,20 @@ from ..foreign import obstacles
 from ..kernel import KernelFirewall
 from ..nft import Nft
 from . import tables
-from .elements import IPV4, IPV6, PORT, RECORDS, elements, pack, unpack
-from .reader import Reader
-from .steps import PreparedOperation, element_command, with_operation
+from .elements import (
+    CONTINUES,
+    IPV4,
+    IPV6,
+    PORT,
+    RECORDS,
+    RecordType,
+    Values,
+    elements,
+    pack,
+    unpack,
+)
+from .reader import Reader, StoredElement
+from .steps import PreparedOperation, chain_commands, element_command, with_operation
 from .tables import ARP, BRIDGE, INET, Table
 
 _FAMILIES = (INET, BRIDGE, ARP)
@@ -125,17 +136,29 @@ class NftablesFirewall(KernelFirewall):
         if not isinstance(noun, Owned):
             return None
         for record in RECORDS.get(type(noun), ()):
+            table = Table(record.family, noun.owner)
             try:
-                packed = pack(record.types, record.key(noun))
-                found = self._reader.element(Table(record.family, noun.owner), record.set, packed)
+                key = record.key(noun)
+                found = self._reader.element(table, record.set, pack(record.types, key))
+                if found is not None:
+                    return record.read(noun.owner, key, self._words(table, record, key, found))
             except (ValueError, KeyError, OverflowError):  # such a rule cannot exist
                 return None
             except NetlinkError as error:
                 raise error_for(error.errno or 0, f"look up {' '.join(noun.key)}") from error
-            if found is not None:
-                key = unpack(record.types, found.key)
-                return record.read(noun.owner, key, found.comment.split())
         return None
+
+    def _words(
+        self, table: Table, record: RecordType, key: Values, found: StoredElement
+    ) -> list[str]:
+        """Return the words of a record's comment, with those in further elements."""
+        words, number = found.comment.split(), 0
+        while record.long and words[-1:] == [CONTINUES]:
+            number += 1
+            packed = pack((*record.types, PORT), (*key, number))
+            more = self._reader.element(table, record.more, packed)
+            words[-1:] = more.comment.split() if more else []
+        return words
 
     def _tables(self) -> list[Table]:
         return [
@@ -150,18 +173,29 @@ class NftablesFirewall(KernelFirewall):
         for records in RECORDS.values():
             for record in records:
                 if record.family == table.family:
-                    nouns += [
-                        record.read(
-                            table.owner, unpack(record.types, found.key), found.comment.split()
-                        )
-                        for found in self._reader.elements(table, record.set)
-                    ]
+                    nouns += self._recorded(table, record)
         return nouns
+
+    def _recorded(self, table: Table, record: RecordType) -> Iterator[Noun]:
+        """Yield the nouns of one type of record."""
+        more: dict[Values, list[str]] = {}
+        if record.long:
+            types = (*record.types, PORT)
+            for found in self._reader.elements(table, record.more):
+                more[unpack(types, found.key)] = found.comment.split()
+        for found in self._reader.elements(table, record.set):
+            key, words, number = unpack(record.types, found.key), found.comment.split(), 0
+            while record.long and words[-1:] == [CONTINUES]:
+                number += 1
+                words[-1:] = more.get((*key, number), [])
+            yield record.read(table.owner, key, words)
 
     def _is_damaged(self, table: Table) -> bool:
         """Whether static rules of the table are missing."""
-        zones = sum(chain.startswith(tables.ZONE_CHAIN) for chain in self._reader.chains(table))
-        wanted = tables.rules_in(table.family) + tables.RULES_PER_ZONE * zones
+        chains = self._reader.chains(table)
+        zones = sum(chain.startswith(tables.ZONE_CHAIN) for chain in chains)
+        sources = sum(chain.startswith(tables.SOURCE_CHAIN) for chain in chains)
+        wanted = tables.rules_in(table.family) + tables.RULES_PER_ZONE * zones + sources
         return self._reader.rules(table) != wanted
 
     def _zones(self, table: Table) -> list[Zone]:
@@ -244,7 +278,9 @@ class NftablesFirewall(KernelFirewall):
         ]
         if parts[0] not in there:
             return False
-        self._nft.run(element_command("delete", step.owner, part) for part in there)
+        _, after = chain_commands(step.operation)
+        deleted = [element_command("delete", step.owner, part) for part in there]
+        self._nft.run([*deleted, *after])
         self._count([step])
         return True
 

@@ -1,18 +1,19 @@
 """Rules as elements of sets and maps, and back.
 
 Each noun has one *record*: an element with a comment for what its key does not contain.
+A comment that is too long for one element ends with the word ``+`` and continues in
+elements of another set.  Their keys are the record's key and a number.
 """
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address, ip_network
 from typing import Any, NamedTuple
 
 from snnet.contract import (
-    PROTOCOLS,
     AntiSpoof,
     BridgeAccept,
     ExternalForward,
@@ -25,12 +26,16 @@ from snnet.contract import (
     error_for,
 )
 
-from .tables import ARP, BRIDGE, INET
+from .tables import ARP, BRIDGE, INET, source_chain
 
 COMMENT_MAX = 128
 """Longest comment of an element in bytes (NFTNL_UDATA_COMMENT_MAXLEN, libnftnl)."""
 
-_NOBODY = IPv4Address(0)
+CONTINUES = "+"
+"""Last word of a comment that continues in another element."""
+
+_MORE = "_more"
+_NOBODY = ANY = IPv4Address(0)
 _PROTOCOL_NUMBERS = {"tcp": 6, "udp": 17, "sctp": 132}
 _PROTOCOL_NAMES = {number: name for name, number in _PROTOCOL_NUMBERS.items()}
 
@@ -119,6 +124,13 @@ class RecordType(NamedTuple):
     """The key of a noun's record."""
     read: Callable[[str, Values, list[str]], Noun]
     """From owner, key and the words of the comment."""
+    long: bool = False
+    """Whether a comment may continue in elements of the set ``more``."""
+
+    @property
+    def more(self) -> str:
+        """The set in which comments continue."""
+        return f"{self.set}{_MORE}"
 
 
 def _anti_spoof(owner: str, key: Values, words: list[str], *, bridged: bool) -> AntiSpoof:
@@ -172,6 +184,7 @@ RECORDS: dict[type[Noun], tuple[RecordType, ...]] = {
             (IFNAME,),
             lambda noun: (noun.link,),
             lambda owner, key, words: _anti_spoof(owner, key, words, bridged=True),
+            long=True,
         ),
         RecordType(
             INET,
@@ -179,6 +192,7 @@ RECORDS: dict[type[Noun], tuple[RecordType, ...]] = {
             (IFNAME,),
             lambda noun: (noun.link,),
             lambda owner, key, words: _anti_spoof(owner, key, words, bridged=False),
+            long=True,
         ),
     ),
     Masquerade: (
@@ -202,18 +216,21 @@ RECORDS: dict[type[Noun], tuple[RecordType, ...]] = {
     PortForward: (
         RecordType(
             INET,
-            "port_forwards",
-            (IFNAME, PROTO, PORT),
-            lambda noun: (noun.device, noun.protocol, noun.port),
+            "forwards",
+            (IFNAME, PROTO, PORT, IPV4),
+            lambda noun: (noun.device, noun.protocol, noun.port, noun.address or ANY),
             lambda owner, key, words: PortForward(
                 owner=owner,
                 device=key[0],
                 protocol=key[1],
                 port=key[2],
+                address=None if key[3] == ANY else key[3],
                 target=IPv4Address(words[0]),
                 target_port=int(words[1]),
-                addresses=tuple(map(IPv4Address, words[2:])),
+                addresses=tuple(IPv4Address(word) for word in words[2:] if "/" not in word),
+                sources=tuple(ip_network(word) for word in words[2:] if "/" in word),
             ),
+            long=True,
         ),
     ),
     PublicIp: (
@@ -264,10 +281,8 @@ def elements(noun: Noun) -> Iterator[Element]:
 
 def _guard(noun: AntiSpoof) -> Iterator[Element]:
     family = BRIDGE if noun.bridged else INET
-    comment = " ".join(map(str, (noun.mac, *noun.addresses)))
-    if len(comment) > COMMENT_MAX:
-        raise error_for(errno.E2BIG, f"add {noun}", detail="too many addresses")
-    yield Element(family, "guarded", (IFNAME,), (noun.link,), comment=comment)
+    record = Element(family, "guarded", (IFNAME,), (noun.link,))
+    yield from _recorded(record, [noun.mac, *noun.addresses])
     # 0.0.0.0 only on bridge ports, whose rules check what it is used for.
     sources = (*noun.addresses, _NOBODY) if noun.bridged else noun.addresses
     for address in sources:
@@ -276,17 +291,47 @@ def _guard(noun: AntiSpoof) -> Iterator[Element]:
 
 
 def _port_forward(noun: PortForward) -> Iterator[Element]:
-    if noun.protocol not in PROTOCOLS:
-        raise error_for(errno.EINVAL, f"add {noun}", detail=f"no ports in {noun.protocol!r}")
-    for port in (noun.port, noun.target_port):
-        if not 0 < port < 2**16:
-            raise error_for(errno.EINVAL, f"add {noun}", detail=f"{port} is not a port")
-    comment = " ".join(map(str, (noun.target, noun.target_port, *noun.addresses)))
-    if len(comment) > COMMENT_MAX:
-        raise error_for(errno.E2BIG, f"add {noun}", detail="the device has too many addresses")
-    to = f"{noun.target} . {noun.target_port}"
-    here = (noun.protocol, noun.port)
-    types = (IFNAME, PROTO, PORT)
-    yield Element(INET, "port_forwards", types, (noun.device, *here), to, comment)
-    for address in noun.addresses:
-        yield Element(INET, "hairpins", (IPV4, PROTO, PORT), (address, *here), to)
+    if fault := noun.fault():
+        raise error_for(errno.EINVAL, f"add {noun}", detail=fault)
+    record = Element(
+        INET,
+        "forwards",
+        (IFNAME, PROTO, PORT, IPV4),
+        (noun.device, noun.protocol, noun.port, noun.address or ANY),
+    )
+    yield from _recorded(record, [noun.target, noun.target_port, *noun.addresses, *noun.sources])
+    if noun.sources:
+        kind, to = "checks", f"jump {source_chain(noun)}"
+    else:
+        kind, to = "forwards", f"{noun.target} . {noun.target_port}"
+    if noun.address:
+        yield Element(INET, f"address_{kind}", record.types, record.key, to)
+    else:
+        yield Element(INET, f"port_{kind}", record.types[:-1], record.key[:-1], to)
+    # Guests arrive by other links than the device.
+    hairpins = "hairpin_checks" if noun.sources else "hairpins"
+    hairpins = f"address_{hairpins}" if noun.address else hairpins
+    for address in noun.guest_addresses:
+        key = (address, noun.protocol, noun.port)
+        yield Element(INET, hairpins, (IPV4, PROTO, PORT), key, to)
+
+
+def _recorded(record: Element, words: Iterable[object]) -> Iterator[Element]:
+    """Yield the record with these words as its comment, and the elements for the rest of them."""
+    comments = [""]
+    for word in map(str, words):
+        longer = f"{comments[-1]} {word}" if comments[-1] else word
+        if len(longer) + len(CONTINUES) < COMMENT_MAX:
+            comments[-1] = longer
+        else:
+            comments[-1] += f" {CONTINUES}"
+            comments.append(word)
+    yield replace(record, comment=comments[0])
+    for number, comment in enumerate(comments[1:], 1):
+        yield replace(
+            record,
+            set=f"{record.set}{_MORE}",
+            types=(*record.types, PORT),
+            key=(*record.key, number),
+            comment=comment,
+        )

@@ -14,6 +14,7 @@ from snnet.contract import (
     Denied,
     Operation,
     Owned,
+    PortForward,
     Remove,
     SnnetError,
     Unsupported,
@@ -85,10 +86,24 @@ def _commands(operation: Operation, parts: Sequence[Element]) -> list[str]:
     assert isinstance(noun, Owned)
     verbs = ("create", "add") if isinstance(operation, Add) else ("delete", "delete")
     record, *others = parts
+    before, after = chain_commands(operation)
     return [
         element_command(verbs[0], noun.owner, record),
+        *before,
         *(element_command(verbs[1], noun.owner, part) for part in others),
+        *after,
     ]
+
+
+def chain_commands(operation: Operation) -> tuple[list[str], list[str]]:
+    """Return the commands that make the chain of a noun, and those that remove it."""
+    noun = operation.noun
+    if not isinstance(noun, PortForward) or not noun.sources:
+        return [], []
+    table = Table(INET, noun.owner)
+    if isinstance(operation, Remove):
+        return [], tables.remove_source_chain(table, noun)
+    return tables.make_source_chain(table, noun), []
 
 
 def element_command(verb: str, owner: str, element: Element) -> str:

@@ -7,7 +7,10 @@ adding one, and the cost of a packet, does not grow with their number.
 from __future__ import annotations
 
 import re
+from ipaddress import collapse_addresses
 from typing import NamedTuple
+
+from snnet.contract import PortForward
 
 PREFIX = "snnet-"
 
@@ -66,12 +69,22 @@ set bridged { type ifname . ifname; }
 set closed { type ifname; }
 set isolated { type ifname; }
 set guarded { type ifname; }
+set guarded_more { type ifname . inet_service; }
 set sources { type ifname . ether_addr . ipv4_addr; }
 set sources6 { type ifname . ether_addr . ipv6_addr; }
 set masquerades { type ifname; }
 set exits { type ifname . ifname; }
+set forwards { type ifname . inet_proto . inet_service . ipv4_addr; }
+set forwards_more { type ifname . inet_proto . inet_service . ipv4_addr . inet_service; }
 map port_forwards { type ifname . inet_proto . inet_service : ipv4_addr . inet_service; }
+map port_checks { type ifname . inet_proto . inet_service : verdict; }
+map address_forwards \
+    { type ifname . inet_proto . inet_service . ipv4_addr : ipv4_addr . inet_service; }
+map address_checks { type ifname . inet_proto . inet_service . ipv4_addr : verdict; }
 map hairpins { type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }
+map hairpin_checks { type ipv4_addr . inet_proto . inet_service : verdict; }
+map address_hairpins { type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }
+map address_hairpin_checks { type ipv4_addr . inet_proto . inet_service : verdict; }
 map publics { type ipv4_addr : ipv4_addr; }
 map public_sources { type ipv4_addr . ifname : ipv4_addr; }
 set public_exits { type ipv4_addr . ifname; }
@@ -81,9 +94,18 @@ chain antispoof iifname @guarded iifname . ether saddr . ip6 saddr @sources6 acc
 chain antispoof iifname @guarded drop
 chain prerouting { type nat hook prerouting priority dstnat; policy accept; }
 chain prerouting dnat ip to ip daddr map @publics
-chain prerouting fib daddr type local \
-    dnat ip to iifname . meta l4proto . th dport map @port_forwards
-chain prerouting iifname @inside dnat ip to ip daddr . meta l4proto . th dport map @hairpins
+chain prerouting fib daddr type local jump arriving
+chain prerouting iifname @inside jump leaving
+chain arriving
+chain arriving iifname . meta l4proto . th dport . ip daddr vmap @address_checks
+chain arriving dnat ip to iifname . meta l4proto . th dport . ip daddr map @address_forwards
+chain arriving iifname . meta l4proto . th dport vmap @port_checks
+chain arriving dnat ip to iifname . meta l4proto . th dport map @port_forwards
+chain leaving
+chain leaving ip daddr . meta l4proto . th dport vmap @address_hairpin_checks
+chain leaving dnat ip to ip daddr . meta l4proto . th dport map @address_hairpins
+chain leaving ip daddr . meta l4proto . th dport vmap @hairpin_checks
+chain leaving dnat ip to ip daddr . meta l4proto . th dport map @hairpins
 chain output { type nat hook output priority -100; policy accept; }
 chain output dnat ip to ip daddr map @publics
 chain input { type filter hook input priority filter; policy accept; }
@@ -108,6 +130,7 @@ chain unmark meta mark & {hairpin} != 0 meta mark set meta mark & {others}
 # DHCP clients (RFC 2131, 4.1).
 _BRIDGE = """
 set guarded { type ifname; }
+set guarded_more { type ifname . inet_service; }
 set sources { type ifname . ether_addr . ipv4_addr; }
 set sources6 { type ifname . ether_addr . ipv6_addr; }
 chain prerouting { type filter hook prerouting priority -300; policy accept; }
@@ -168,7 +191,41 @@ def rules_in(family: str) -> int:
 NETWORK_SETS = ("networks-", "networks6-", "members-", "members6-")
 """Sets for members on other nodes: as ranges, and as they were given."""
 
-# -- zones, the only nouns that have rules of their own -----------------------------
+# -- forwards with sources: a chain for each ------------------------------------------
+
+SOURCE_CHAIN = "sources-"
+
+
+def source_chain(forward: PortForward) -> str:
+    """Return the name of the chain that checks the source for the forward.
+
+    The device is in hexadecimal digits: the name of a link may have any characters.
+    """
+    at = forward.address or "any"
+    port = f"{forward.protocol}-{forward.port}"
+    return f"{SOURCE_CHAIN}{port}-{at}-{forward.device.encode().hex()}"
+
+
+def make_source_chain(table: Table, forward: PortForward) -> list[str]:
+    """Return the commands that make the chain with its one rule, and replace an old one."""
+    chain = source_chain(forward)
+    networks = ", ".join(map(str, collapse_addresses(forward.sources)))  # type: ignore[type-var]
+    to = f"dnat ip to {forward.target}:{forward.target_port}"
+    match = f"meta l4proto {forward.protocol} ip saddr {{ {networks} }}"
+    return [
+        f"add chain {table} {chain}",
+        f"flush chain {table} {chain}",
+        f"add rule {table} {chain} {match} {to}",
+    ]
+
+
+def remove_source_chain(table: Table, forward: PortForward) -> list[str]:
+    """Return the commands that remove the chain, if it exists."""
+    chain = source_chain(forward)
+    return [f"{verb} chain {table} {chain}" for verb in ("add", "flush", "delete")]
+
+
+# -- zones, which have rules of their own ---------------------------------------------
 
 ZONE_CHAIN, OUTBOUND_CHAIN = "from-", "outbound-"
 _ZONE_RULES = """

@@ -76,7 +76,10 @@ class Layout(ABC, Generic[Q]):
     def close(
         self, subnet: TenantSubnet, subnets: Mapping[SubnetId, TenantSubnet], host: HostView
     ) -> Part:
-        """What is found of a subnet whose last VNIC goes, and what of it is to stay."""
+        """What is found of a subnet whose last VNIC goes, and what of it is to stay.
+
+        ``subnets`` are those that stay.
+        """
 
     @abstractmethod
     def opened(self, known: TenantSubnet | None, subnet: TenantSubnet) -> TunnelEvent | None:

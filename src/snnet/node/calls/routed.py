@@ -77,10 +77,9 @@ class RoutedLayout(Layout[GuestRequest]):
         subnets: Mapping[SubnetId, TenantSubnet],
         host: HostView,
     ) -> Part:
-        others = [other for other in subnets.values() if other.id != subnet.id]
-        found = host.find(_nouns(subnet, subnets))
+        found = host.find(_nouns(subnet, {**subnets, subnet.id: subnet}))
         found = {key: noun for key, noun in found.items() if not _is_foreign(noun)}
-        smaller = zone(subnet.owner, subnet.tenant_id, others)
+        smaller = zone(subnet.owner, subnet.tenant_id, subnets.values())
         return Part(subnet, keyed([smaller]) if smaller.networks else {}, found)
 
     def opened(self, known: TenantSubnet | None, subnet: TenantSubnet) -> TunnelEvent | None:

@@ -14,6 +14,7 @@ from snnet.contract import (
     InvalidRequest,
     Key,
     Noun,
+    Nouns,
     PortForward,
     PublicIp,
     keyed,
@@ -48,7 +49,7 @@ class RulesDraft(Draft):
 
 
 class SetRules(Call[CnciRecords, Known, RulesDraft, None]):
-    """Have these rules, with what comes along with them.
+    """Have these rules, with what comes along with them; Conflict where two contradict.
 
     ``fields`` are the arguments that devices were named by, "device" where absent.
     """
@@ -59,6 +60,8 @@ class SetRules(Call[CnciRecords, Known, RulesDraft, None]):
         self.what = what
         self._rules: dict[Key, Rule] = {rule.key: rule for rule in rules}
         self._fields = fields or {}
+        for rule in rules:
+            check_rule(rule, self._rules)
 
     def claim(self, records: CnciRecords, alone: bool, held: Held) -> Claim:
         things: set[Thing] = {rule_thing(key) for key in self._rules}
@@ -89,15 +92,10 @@ class SetRules(Call[CnciRecords, Known, RulesDraft, None]):
             nouns = keyed(with_addresses(rule))
             wanted |= nouns
             scope[rule_thing(key)] = set(nouns)
-            there = host.find(noun for noun in nouns.values() if isinstance(noun, Address))
             if key in known.rules:
-                found |= there | host.find([rule])
-            elif there:
-                # Only with its rule is an address ours; else it is an administrator's.
-                raise Conflict(
-                    f"{next(iter(there.values()))} is there and was not put there by this "
-                    "concentrator: remove it or choose another"
-                )
+                found |= host.find(nouns.values())
+            else:
+                _check_free(nouns, host)
         return RulesDraft(make_plan(found, wanted), scope, rules=rules)
 
     def _check_devices(self, host: HostView) -> None:
@@ -111,16 +109,24 @@ class SetRules(Call[CnciRecords, Known, RulesDraft, None]):
                 )
 
     def _resolved(self, known: Known, host: HostView) -> dict[Key, Rule]:
-        """The rules, with the addresses by which guests reach what a device forwards."""
+        """The rules, with the addresses by which guests reach what a device forwards.
+
+        InvalidRequest where a forward is of an address that the host does not have.
+        """
         if not any(isinstance(rule, PortForward) for rule in self._rules.values()):
             return dict(self._rules)
         addresses = device_addresses(host.snapshot({Address}).values(), known.publics)
-        return {
-            key: replace(rule, addresses=addresses.get(rule.device, ()))
-            if isinstance(rule, PortForward)
-            else rule
-            for key, rule in self._rules.items()
-        }
+        rules = dict(self._rules)
+        for key, rule in rules.items():
+            if not isinstance(rule, PortForward):
+                continue
+            if rule.address is None:
+                rules[key] = replace(rule, addresses=addresses.get(rule.device, ()))
+            elif all(rule.address not in own for own in addresses.values()):
+                raise InvalidRequest(
+                    f"{rule.address} is not an address of this host", field="address"
+                )
+        return rules
 
     def intents(self, draft: RulesDraft) -> dict[tuple[str, ...], Sequence[Noun]]:
         return {rule_thing(key): (rule,) for key, rule in draft.rules.items()}
@@ -168,6 +174,12 @@ class DropRules(Call[CnciRecords, list[Rule], Draft, None]):
             if done.left.isdisjoint(noun.key for noun in with_addresses(rule)):
                 del records.rules[rule.key]
         return None, []
+
+
+def _check_free(nouns: Nouns, host: HostView) -> None:
+    """Conflict where an address is there without its rule: then it is an administrator's."""
+    for noun in host.find(noun for noun in nouns.values() if isinstance(noun, Address)).values():
+        raise Conflict(f"{noun} is there already: remove it or choose another")
 
 
 def _networks(rule: Rule, records: CnciRecords) -> list[IPv4Network]:

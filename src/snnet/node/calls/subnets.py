@@ -80,6 +80,8 @@ class AddSubnet(Call[CnciRecords, CnciSubnet | None, SubnetDraft, str]):
             base = build_cnci_subnet(
                 host.site, self._tenant_id, self._scoping, network, self._key, name
             )
+            if known is not None:
+                base = base.with_the_rest_of(known)
         tunnel, there = self._tunnel(base, known, host)
         # Only this node's tunnel is looked at: the others are other calls' business.
         own = replace(base, tunnels=_by_remote(tunnel))
@@ -251,6 +253,8 @@ class RemoveSubnet(Call[CnciRecords, Whole, Draft, None]):
         for remote, tunnel in subnet.tunnels.items():
             if tunnel.key not in left:
                 records.drop_tunnel(self._network, remote)
-        if left.isdisjoint(noun.key for noun in subnet.nouns()):
+        # By the subnet the same call again finds the rules that are left.
+        rules = any(True for _ in rules_about(subnet, records.rules.values()))
+        if not rules and left.isdisjoint(noun.key for noun in subnet.nouns()):
             records.drop_subnet(self._network)
         return None, []

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Generic
+from typing import ClassVar, Generic
 
 from snnet.contract import (
     Add,
     Address,
     Change,
     Key,
+    Macvtap,
     Noun,
     Nouns,
     Plan,
@@ -35,6 +36,14 @@ class ReadDraft(Draft, Generic[R]):
 
     ours: Nouns = field(kw_only=True)
     records: R = field(kw_only=True)
+
+
+@dataclass(slots=True)
+class RepairDraft(Draft):
+    macvtaps: list[Macvtap] = field(default_factory=list)
+    """Those that the repair made, as they are on the host."""
+    rules: dict[Key, Rule] = field(default_factory=dict)
+    """Those that change, since the addresses of their devices did, as they should be."""
 
 
 class Forward(Call[R, R, Draft, None]):
@@ -97,13 +106,6 @@ class Rebuild(Call[R, R, ReadDraft[R], Report]):
         return report, [*report.tunnel_events]
 
 
-@dataclass(slots=True)
-class RepairDraft(Draft):
-    """A draft with the rules that change, since the addresses of their devices did."""
-
-    rules: dict[Key, Rule] = field(kw_only=True)
-
-
 class Repair(Call[R, R, RepairDraft, Report]):
     """Bring the host to what the node knows; remove leftovers and orphans of the node.
 
@@ -112,6 +114,7 @@ class Repair(Call[R, R, RepairDraft, Report]):
 
     what = "repair"
     mode = Mode.REPORT
+    inspects: ClassVar[bool] = True
 
     def __init__(self, *, wait: bool = True) -> None:
         self._wait = wait
@@ -130,36 +133,21 @@ class Repair(Call[R, R, RepairDraft, Report]):
         found, forwarding = host.not_forwarding(known)
         return RepairDraft(make_plan(ours | found, wanted | forwarding), rules=rules)
 
+    def inspect(self, draft: RepairDraft, host: HostView) -> None:
+        """Learn the indexes that the kernel gave: those of macvtaps name their devices."""
+        for operation in draft.plan:
+            if isinstance(operation, Add) and isinstance(operation.noun, Macvtap):
+                link = host.link(operation.noun.name)
+                if isinstance(link, Macvtap):
+                    draft.macvtaps.append(link)
+
     def publish(self, records: R, draft: RepairDraft, done: Done) -> tuple[Report, list[Event]]:
+        for link in draft.macvtaps:
+            records.reindex(link)
         records.take_rules({key: rule for key, rule in draft.rules.items() if key not in done.left})
         report = Report()
         report.account(done.plan, done.outcome)
         return report, []
-
-
-class Restore(Call[R, R, Draft, list[Noun]]):
-    """Bring host and records back to earlier records; returns what could not be undone."""
-
-    what = "undo"
-    mode = Mode.REPORT
-
-    def __init__(self, before: R) -> None:
-        self._before = before
-
-    def claim(self, records: R, alone: bool, held: Held) -> Claim:
-        return WHOLE_NODE
-
-    def read(self, records: R, claim: Claim) -> R:
-        return records
-
-    def draft(self, known: R, host: HostView) -> Draft:
-        return Draft(make_plan(host.settled(known), host.carried(self._before.nouns())))
-
-    def publish(self, records: R, draft: Draft, done: Done) -> tuple[list[Noun], list[Event]]:
-        events = records.towards(self._before)
-        records.take(self._before)
-        operations = done.plan.operations
-        return [operations[number].noun for number in sorted(done.outcome.errors)], [*events]
 
 
 class Clear(Call[R, R, ReadDraft[R], Report]):

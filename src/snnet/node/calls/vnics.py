@@ -14,6 +14,7 @@ from snnet.core.compute_records import ComputeRecords
 from snnet.core.conflicts import check_same_vnic
 from snnet.core.events import ContainerEvent
 from snnet.core.planner import plan as make_plan
+from snnet.core.planner import recalled
 from snnet.core.requests import GuestRequest, SubnetId, VnicId
 from snnet.core.vnics import TenantSubnet, Vnic, container_info
 
@@ -156,13 +157,10 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
         for identity in self._gone:
             found = _found(host, identity, known.vnics.get(identity))
             draft.add(("vnic", *identity), {}, found)
-        for key in known.closing:
-            if key not in subnets:
-                continue
-            part = self._layout.close(subnets[key], subnets, host)
-            del subnets[key]
-            draft.add(("subnet", *key), part.wanted, part.found)
-            draft.closed.append(part.subnet)
+        draft.closed = [subnets.pop(key) for key in known.closing if key in subnets]
+        for subnet in draft.closed:
+            part = self._layout.close(subnet, subnets, host)
+            draft.add(("subnet", *subnet.id), part.wanted, part.found)
         draft.plan = make_plan(draft.found, draft.wanted)
         return draft
 
@@ -287,4 +285,5 @@ def _found(host: HostView, identity: VnicId, vnic: Vnic | None) -> dict[Key, Nou
             links.append(link)
             dependents += unknown_dependents(host.site, name, link)
     found = keyed([link for link in links if link is not None])
-    return found | host.find(host.carried(dependents).values())
+    found |= host.find(host.carried(dependents).values())
+    return recalled(found, vnic.nouns() if vnic is not None else ())

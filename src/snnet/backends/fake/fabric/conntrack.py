@@ -10,7 +10,7 @@ answer.  A walk carries one connection of each kind, so translated ports never c
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -187,12 +187,29 @@ def new_target(
         return public, End(public.internal, port)
     if protocol not in PROTOCOLS:
         return None
-    direct = rules.all(PortForward, passage.link, protocol, port) if address in local else ()
-    inside = {link.owner for link in rules.all(ZoneLink, passage.link)}
-    hairpins = rules.all(PortForward, address, protocol, port) if inside else ()
-    for forward in (*direct, *(hairpin for hairpin in hairpins if hairpin.owner in inside)):
-        return forward, End(forward.target, forward.target_port)
+    for forward in _forwards(rules, passage, local):
+        if forward.admits(passage.packet.source):
+            return forward, End(forward.target, forward.target_port)
     return None
+
+
+def _forwards(
+    rules: Rulebook, passage: Passage, local: Container[IPAddress]
+) -> Iterator[PortForward]:
+    """Yield the forwards of the packet's port, in the order in which they apply."""
+    assert passage.flow is not None
+    protocol, _, (address, port) = passage.flow.original
+    if address in local:
+        yield from rules.all(PortForward, passage.link, protocol, port, address)
+        yield from rules.all(PortForward, passage.link, protocol, port)
+    inside = {link.owner for link in rules.all(ZoneLink, passage.link)}
+    if inside:
+        for hairpin in (
+            *rules.all(PortForward, address, protocol, port, address),
+            *rules.all(PortForward, address, protocol, port),
+        ):
+            if hairpin.owner in inside:
+                yield hairpin
 
 
 def new_source(

@@ -1,0 +1,486 @@
+"""What holds for every call: looks write nothing, set-ups are all or nothing, one outcome."""
+
+from __future__ import annotations
+
+import copy
+import errno
+import os
+from collections.abc import Callable, Iterator
+from itertools import combinations, count
+from typing import Any
+
+import pytest
+
+import snnet
+from snnet.backends.fake.driver import FakeDriver
+from snnet.contract import ApiError, Operation, Plan, error_for
+from snnet.node.call import Call, Draft
+from snnet.node.claims import WHOLE_NODE, Claim
+from snnet.node.drivers import Drivers
+from tests.node.every_call import CASES, Case, Kind, call_classes, public_methods
+from tests.node.world import FakeWorld
+
+Perform = Callable[[Any, Operation], Any]
+
+
+def named(*kinds: Kind, works: bool = False) -> pytest.MarkDecorator:
+    """Parametrize with the cases of these kinds, or with all."""
+    chosen = [
+        case for case in CASES if (not kinds or case.kind in kinds) and (case.works or not works)
+    ]
+    return pytest.mark.parametrize("case", chosen, ids=str)
+
+
+MANY = (".reconcile", ".create_vnics", ".init")
+"""Methods that may make several calls."""
+
+CHANGING = (Kind.SET_UP, Kind.TEAR_DOWN, Kind.REPORT)
+
+
+def known(node: Any) -> object:
+    """What the node knows, in an order that does not matter."""
+    try:
+        found = node.topology()
+    except snnet.InvalidRequest:
+        return None  # not ready, or closed
+    return sorted(f"{name}={value}" for name, value in _parts(found))
+
+
+def _parts(found: Any) -> Iterator[tuple[str, str]]:
+    for name in found.__slots__:
+        value = getattr(found, name)
+        for one in value if isinstance(value, tuple) else [value]:
+            yield name, repr(one)
+
+
+def differences(node: Any) -> object:
+    try:
+        return sorted(node.verify())
+    except snnet.InvalidRequest:
+        return None
+
+
+def state(world: FakeWorld, node: Any) -> dict[str, object]:
+    """Everything that a call could change: kernel, records, memory, descriptors."""
+    return {
+        "host": world.text(),
+        "records": copy.deepcopy(world.kernel.state.records),
+        "memory": known(node),
+        "differences": differences(node),
+        "descriptors": len(os.listdir("/proc/self/fd")),
+    }
+
+
+class Recorder:
+    """Notes what a listener hears."""
+
+    def __init__(self, says: Callable[[str], None] = lambda hook: None) -> None:
+        self.heard: list[tuple[str, Plan, Any]] = []
+        self._says = says
+
+    def before_apply(self, plan: Plan) -> None:
+        self.heard.append(("before", plan, None))
+        self._says("before")
+
+    def applied(self, plan: Plan, events: Any) -> None:
+        self.heard.append(("applied", plan, events))
+        self._says("applied")
+
+    def failed(self, plan: Plan, error: Any) -> None:
+        self.heard.append(("failed", plan, error))
+        self._says("failed")
+
+    def check(self) -> None:
+        """One question and one outcome for each plan; an outcome alone has events alone."""
+        plans = [plan for hook, plan, _ in self.heard if hook == "before"]
+        outcomes = [plan for hook, plan, _ in self.heard if hook != "before" and plan]
+        assert sorted(map(id, plans)) == sorted(map(id, outcomes))
+        for hook, plan, said in self.heard:
+            if hook == "failed":
+                assert getattr(snnet, type(said).__name__, None) is type(said), said
+                assert isinstance(said, snnet.SnnetError)
+            if not plan:
+                assert hook == "applied"
+                assert said
+
+
+class Trouble:
+    """Has one operation fail, by its number; the others work."""
+
+    def __init__(self, at: int, error: Callable[[], BaseException], *, lost: bool) -> None:
+        self.at = at
+        self.count = 0
+        self.hit = False
+        self._error = error
+        self._lost = lost
+
+    def perform(self, perform: Perform, driver: Any, operation: Operation) -> Any:
+        self.count += 1
+        if self.count != self.at:
+            return perform(driver, operation)
+        self.hit = True
+        if self._lost:
+            for fd in perform(driver, operation) or ():
+                os.close(fd)
+        raise self._error()
+
+
+@pytest.fixture
+def trouble(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Trouble]:
+    """Make a :class:`Trouble` and have all fake drivers run into it, instead of the one before."""
+    current: list[Trouble] = []
+    perform: Any = FakeDriver.perform
+
+    def troubled(driver: Any, operation: Operation) -> Any:
+        if current:
+            return current[0].perform(perform, driver, operation)
+        return perform(driver, operation)
+
+    def make(*args: Any, **options: Any) -> Trouble:
+        current[:] = [Trouble(*args, **options)]
+        return current[0]
+
+    monkeypatch.setattr(FakeDriver, "perform", troubled)
+    return make
+
+
+def nothing(at: int = 0) -> tuple[Any, ...]:
+    """Trouble that only counts."""
+    return (at, RuntimeError)
+
+
+# -- the table is whole ------------------------------------------------------------
+
+
+def test_every_public_method_is_in_the_table() -> None:
+    assert sorted({case.method for case in CASES}) == sorted(public_methods())
+
+
+def test_every_call_is_run_and_plans_within_its_claim(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls whose plans share an object, of whichever two cases, bar each other."""
+    applied = record_claims(monkeypatch)
+    for listening in (False, True):
+        for case in CASES:
+            world = FakeWorld("gre")
+            node = case.prepare(world, listeners=[Recorder()] if listening else [])
+            applied.world = str(case.prepare)
+            case(node)
+            world.close()
+    assert {type(call) for call in applied.calls} == call_classes()
+    touched = [
+        (call, claim, {operation.noun.key for operation in draft.plan}, world)
+        for call, claim, draft, world in applied.done
+    ]
+    for call, claim, keys, _ in touched:
+        assert keys, call.what
+        assert claim != Claim(), call.what
+    for (one, mine, keys, here), (other, theirs, others, there) in combinations(touched, 2):
+        if here == there and keys & others:
+            assert mine.bars(theirs), f"{one.what} and {other.what} share {keys & others}"
+
+
+class Applied:
+    """The calls that were run, with the claim and the draft of each plan that was applied."""
+
+    def __init__(self) -> None:
+        self.calls: list[Call[Any, Any, Any, Any]] = []
+        self.done: list[tuple[Call[Any, Any, Any, Any], Claim, Draft, str]] = []
+        self.claims: dict[int, Claim] = {}
+        self.drafts: list[tuple[Call[Any, Any, Any, Any], Draft]] = []
+        self.world = ""
+
+    def apply(self, plan: Plan) -> None:
+        for call, draft in self.drafts:
+            if draft.plan is plan and plan:
+                claim = self.claims.get(id(call), WHOLE_NODE)
+                covered = set().union(*(draft.scope.get(thing, set()) for thing in claim.alone))
+                keys = {operation.noun.key for operation in plan}
+                assert claim.everything or keys <= covered, f"{call.what}: {keys - covered}"
+                self.done.append((call, claim, draft, self.world))
+
+
+def record_claims(monkeypatch: pytest.MonkeyPatch) -> Applied:
+    """Note the claims, the drafts and the plans of all calls from now on."""
+    applied = Applied()
+
+    def watch(cls: Any) -> None:
+        claim, draft = cls.claim, cls.draft
+
+        def claimed(call: Any, *args: Any) -> Claim:
+            found: Claim = claim(call, *args)
+            applied.claims[id(call)] = found
+            return found
+
+        def drafted(call: Any, *args: Any) -> Draft:
+            found: Draft = draft(call, *args)
+            applied.calls.append(call)
+            applied.drafts.append((call, found))
+            return found
+
+        monkeypatch.setattr(cls, "claim", claimed)
+        monkeypatch.setattr(cls, "draft", drafted)
+
+    for cls in call_classes():
+        watch(cls)
+    for name in ("set_up", "tear_down"):
+        method = getattr(Drivers, name)
+
+        def carried_out(
+            drivers: Any, plan: Plan, *args: Any, method: Any = method, **options: Any
+        ) -> Any:
+            applied.apply(plan)
+            return method(drivers, plan, *args, **options)
+
+        monkeypatch.setattr(Drivers, name, carried_out)
+    return applied
+
+
+# -- looking -----------------------------------------------------------------------
+
+
+@named()
+def test_a_look_and_a_preview_write_nothing(case: Case, trouble: Any) -> None:
+    world = FakeWorld("gre")
+    node = case.prepare(world)
+    before, text = state(world, node), world.text()
+    counting = trouble(*nothing(), lost=False)
+    case(node)
+    if case.kind is Kind.LOOK:
+        assert counting.count == 0
+        if not case.method.endswith(".close"):
+            assert state(world, node) == before
+    else:
+        assert (world.text() != text or counting.count > 0) == case.works
+    world.close()
+
+
+@named()
+def test_a_read_only_node_writes_nothing(case: Case, trouble: Any) -> None:
+    world = FakeWorld("gre")
+    case.prepare(world)
+    watcher = case.prepare(world, read_only=True)
+    before = state(world, watcher)
+    counting = trouble(*nothing(), lost=False)
+    learns = case.method.endswith((".init", ".rebuild_topology", ".close"))
+    if case.kind is Kind.LOOK or learns:
+        case(watcher)
+    else:
+        with pytest.raises(snnet.InvalidRequest, match="read-only"):
+            case(watcher)
+    assert counting.count == 0
+    after = state(world, watcher)
+    if learns:
+        after |= {name: before[name] for name in ("memory", "differences")}
+    assert after == before
+    world.close()
+
+
+# -- listeners ---------------------------------------------------------------------
+
+
+@named()
+def test_listeners_hear_one_outcome(case: Case) -> None:
+    world, recorder = FakeWorld("gre"), Recorder()
+    node = case.prepare(world)
+    node.listeners.register(recorder)
+    case(node)
+    recorder.check()
+    hooks = [hook for hook, *_ in recorder.heard]
+    if case.works and case.kind is not Kind.LOOK:
+        assert "applied" in hooks
+        assert "failed" not in hooks
+    else:
+        assert "before" not in hooks
+    if (
+        "reconcile" not in case.method
+        and "create_vnics" not in case.method
+        and "init" not in str(case)
+    ):
+        assert len(hooks) <= 2
+    world.close()
+
+
+@named(*CHANGING, works=True)
+def test_a_veto_leaves_nothing(case: Case, trouble: Any) -> None:
+    def veto(hook: str) -> None:
+        if hook == "before":
+            raise snnet.Veto("no")
+
+    world, recorder = FakeWorld("gre"), Recorder(veto)
+    node = case.prepare(world)
+    before = state(world, node)
+    node.listeners.register(recorder)
+    counting = trouble(*nothing(), lost=False)
+    if case.kind is Kind.REPORT and ("reconcile" in case.method or "create_vnics" in case.method):
+        errors = [item.error for item in items(case(node))]
+        assert None not in errors
+        assert any(isinstance(error, snnet.Veto) for error in errors)
+    else:
+        with pytest.raises(snnet.Veto, match="no"):
+            case(node)
+    assert counting.count == 0
+    recorder.check()
+    assert {hook for hook, *_ in recorder.heard} == {"before", "failed"}
+    node.listeners.unregister(recorder)
+    assert state(world, node) == before
+    world.close()
+
+
+def items(result: Any) -> list[Any]:
+    found: list[Any] = getattr(result, "items", result)
+    return [item for item in found if getattr(item, "action", "") != "kept"]
+
+
+@named(*CHANGING, works=True)
+def test_listeners_that_raise_change_no_outcome(case: Case) -> None:
+    def oops(hook: str) -> None:
+        if hook != "before":
+            raise RuntimeError("oops")
+
+    world, other = FakeWorld("gre"), FakeWorld("gre")
+    node, like = case.prepare(world), case.prepare(other)
+    node.listeners.register(recorder := Recorder(oops))
+    case(node)
+    case(like)
+    recorder.check()
+    node.listeners.unregister(recorder)
+    assert world.text() == other.text()
+    assert known(node) == known(like)
+
+
+# -- failures ----------------------------------------------------------------------
+
+Failure = tuple[Callable[[], BaseException], bool]
+"""What an operation raises, and whether it took effect all the same."""
+
+REFUSED: Failure = (lambda: error_for(errno.ENOMEM, "do it"), False)
+OTHERS: tuple[Failure, ...] = (
+    (lambda: error_for(errno.ENOBUFS, "hear the answer"), True),
+    (lambda: RuntimeError("can't start new thread"), False),
+    (lambda: RuntimeError("can't start new thread"), True),
+    (KeyboardInterrupt, False),
+    (KeyboardInterrupt, True),
+)
+
+
+def failures(case: Case) -> Iterator[tuple[int, Failure]]:
+    """Each operation is refused, and fails in one of the other ways, which take turns."""
+    for at in count(1):
+        yield at, REFUSED
+        yield at, OTHERS[(at + CASES.index(case)) % len(OTHERS)]
+
+
+def run(case: Case, node: Any, **options: Any) -> tuple[Any, BaseException | None]:
+    """The result of the case, or what it raised."""
+    try:
+        return case(node, **options), None
+    except (snnet.SnnetError, RuntimeError, KeyboardInterrupt) as error:
+        return None, error
+
+
+@named(Kind.SET_UP, works=True)
+def test_a_set_up_is_all_or_nothing(case: Case, trouble: Any) -> None:
+    clean = FakeWorld("gre")
+    model = case.prepare(clean)
+    close(case(model))
+    for at, (error, lost) in failures(case):
+        world, recorder = FakeWorld("gre"), Recorder()
+        node = case.prepare(world)
+        before = state(world, node)
+        node.listeners.register(recorder)
+        hurt = trouble(at, error, lost=lost)
+        result, raised = run(case, node)
+        close(result)
+        if not hurt.hit:
+            assert raised is None
+            assert at > 1
+            return
+        recorder.check()
+        node.listeners.unregister(recorder)
+        if raised is None:  # a look showed that the removal had succeeded
+            assert lost
+        else:
+            assert recorder.heard[-1][0] == "failed"
+            if isinstance(error(), ApiError):
+                assert isinstance(raised, ApiError)
+            if isinstance(raised, ApiError):
+                assert raised.state is snnet.State.ROLLED_BACK
+            assert state(world, node) == before, f"operation {at}: {raised!r}"
+        trouble(*nothing(), lost=False)
+        close(case(node))
+        assert world.text() == clean.text(), f"operation {at}: {raised!r}"
+        assert known(node) == known(model)
+        world.close()
+
+
+def close(result: Any) -> None:
+    """Close the descriptors that a call handed out."""
+    for one in result if isinstance(result, list) else [result]:
+        for fd in getattr(getattr(one, "vnic", None), "fds", ()):
+            os.close(fd)
+
+
+@named(Kind.TEAR_DOWN, Kind.REPORT, works=True)
+def test_what_presses_on_is_finished_by_the_same_call(case: Case, trouble: Any) -> None:
+    clean = FakeWorld("gre")
+    model = case.prepare(clean)
+    close(case(model))
+    for at, (error, lost) in failures(case):
+        world, recorder = FakeWorld("gre"), Recorder()
+        node = case.prepare(world)
+        node.listeners.register(recorder)
+        hurt = trouble(at, error, lost=lost)
+        result, raised = run(case, node)
+        close(result)
+        if not hurt.hit:
+            assert raised is None
+            assert at > 1
+            return
+        recorder.check()
+        if isinstance(raised, snnet.Incomplete):
+            left = raised.leftovers
+            assert left
+            assert node.drivers.find(left).keys() == {noun.key for noun in left}
+        elif raised is not None:
+            assert isinstance(raised, (KeyboardInterrupt, ApiError))
+        trouble(*nothing(), lost=False)
+        close(case(node))
+        if case.method.endswith(".init"):  # which does nothing more once it came to its end
+            node.rebuild_topology()
+        assert world.text() == clean.text(), f"operation {at}: {raised!r}"
+        assert known(node) == known(model), f"operation {at}: {raised!r}"
+        assert node.verify() == model.verify()
+        world.close()
+
+
+@named(works=False)
+def test_a_cancel_token_that_raises_leaves_nothing(case: Case) -> None:
+    class Broken:
+        def __init__(self, at: int) -> None:
+            self.at = at
+
+        def is_set(self) -> bool:
+            self.at -= 1
+            if self.at == 0:
+                raise RuntimeError("broken token")
+            return False
+
+    if not case.takes("cancel"):
+        return
+    at = 0
+    while True:
+        at += 1
+        world = FakeWorld("gre")
+        node = case.prepare(world)
+        before, token = state(world, node), Broken(at)
+        result, raised = run(case, node, cancel=token)
+        close(result)
+        if token.at > 0:
+            assert raised is None
+            assert at > 1
+            return
+        assert isinstance(raised, RuntimeError)
+        if case.kind is Kind.SET_UP:
+            assert state(world, node) == before, f"look {at}"
+        close(case(node))
+        world.close()
