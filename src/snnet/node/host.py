@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from itertools import islice
 
 from snnet.contract import (
@@ -46,6 +46,10 @@ class HostView:
         self.looking = looking
         self._drivers = drivers
         self._optional = optional
+
+    def epoch(self) -> Hashable | None:
+        """See :meth:`snnet.contract.Driver.epoch`, of the firewall."""
+        return self._drivers.firewall.epoch()
 
     def link(self, name: str) -> Link | None:
         """The link of this name, whosever it is."""

@@ -64,20 +64,22 @@ class BridgedLayout(Layout[TenantRequest]):
         request: TenantRequest,
         subnets: Mapping[SubnetId, TenantSubnet],
         host: HostView,
+        *,
         look: bool,
+        trusted: bool,
     ) -> Part:
         """See :meth:`Layout.open`.
 
-        Without ``look`` the bridge of a complete subnet is taken for granted, not its
-        tunnel: nothing else would notice that the tunnel is gone.
+        The tunnel is never taken for granted: nothing else would notice that it is gone.
         """
         identity = request.id[:2]
         known = subnets.get(identity)
         if known is not None and known.tunnel is not None and not look:
             tunnel = known.tunnel
-            link = host.link(tunnel.name)
-            found: dict[Key, Noun] = {} if link is None else {link.key: link}
-            return Part(known, {tunnel.key: tunnel}, found)
+            wanted: dict[Key, Noun] = {tunnel.key: tunnel}
+            if not trusted:
+                wanted |= host.carried(known.rules)
+            return Part(known, wanted, host.find(wanted.values()))
         names, links = self._links(identity, known, host)
         if known is None or known.tunnel is None or names != _names(known):
             host.check_path(request.concentrator_ip)

@@ -68,9 +68,20 @@ class Layout(ABC, Generic[Q]):
 
     @abstractmethod
     def open(
-        self, request: Q, subnets: Mapping[SubnetId, TenantSubnet], host: HostView, look: bool
+        self,
+        request: Q,
+        subnets: Mapping[SubnetId, TenantSubnet],
+        host: HostView,
+        *,
+        look: bool,
+        trusted: bool,
     ) -> Part:
-        """The subnet of a request, as the node should have it; ``subnets`` are those known."""
+        """The subnet of a request, as the node should have it; ``subnets`` are those known.
+
+        Without ``look`` the links of a complete subnet are taken for granted, as far as
+        other operations fail without them.  Its rules are taken for granted only if they
+        are ``trusted`` too: nothing would fail without them.
+        """
 
     @abstractmethod
     def close(

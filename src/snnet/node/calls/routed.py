@@ -58,11 +58,13 @@ class RoutedLayout(Layout[GuestRequest]):
         request: GuestRequest,
         subnets: Mapping[SubnetId, TenantSubnet],
         host: HostView,
+        *,
         look: bool,
+        trusted: bool,
     ) -> Part:
         identity = request.id[:2]
         known = subnets.get(identity)
-        if known is not None and not look:
+        if known is not None and not look and trusted:
             return Part(known)
         subnet = known or build_routed_subnet(self.site, *identity, request.subnet)
         check_disjoint(subnets.values(), subnet)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -31,6 +31,8 @@ class Known:
 
     subnets: dict[SubnetId, TenantSubnet]
     vnics: dict[VnicId, Vnic] = field(default_factory=dict)
+    epochs: dict[SubnetId, Hashable] = field(default_factory=dict)
+    """The firewall's epoch in which the rules of a subnet were seen to be complete."""
     closing: list[SubnetId] = field(default_factory=list)
     """Subnets that lose their last VNIC."""
 
@@ -42,6 +44,8 @@ class VnicsDraft(Draft):
     made: list[tuple[TenantSubnet, Vnic]] = field(default_factory=list)
     """Subnet and VNIC of each request."""
     closed: list[TenantSubnet] = field(default_factory=list)
+    epoch: Hashable | None = None
+    """The firewall's epoch, read before anything else of the host."""
 
     def add(self, thing: Thing, wanted: Nouns, found: Nouns) -> None:
         """Take in what is wanted and found of one thing."""
@@ -139,6 +143,8 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
             self._layout.check(records, request, self._gone)
         identities = [*[request.id for request in self._requests], *self._gone]
         known = Known(self._layout.subnets(records, identities))
+        for subnet in known.subnets:
+            known.epochs[subnet] = records.epoch(subnet)
         for identity in identities:
             if (vnic := records.vnic(identity)) is not None:
                 known.vnics[identity] = vnic
@@ -149,7 +155,7 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
         return known
 
     def draft(self, known: Known, host: HostView) -> VnicsDraft:
-        draft = VnicsDraft()
+        draft = VnicsDraft(epoch=host.epoch() if self._requests else None)
         subnets = dict(known.subnets)
         opened: dict[tuple[SubnetId, bool], TenantSubnet] = {}
         for request in self._requests:
@@ -179,7 +185,8 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
         look = host.looking or old is not None
         subnet = opened.get((key, look))
         if subnet is None:
-            part = self._layout.open(request, subnets, host, look)
+            trusted = draft.epoch is not None and known.epochs.get(key) == draft.epoch
+            part = self._layout.open(request, subnets, host, look=look, trusted=trusted)
             subnet = subnets[key] = opened[key, look] = part.subnet
             draft.add(("subnet", *key), part.wanted, part.found)
         kind = ids.VM if request.role is VnicRole.TENANT_VM else ids.CONTAINER
@@ -212,13 +219,18 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
             first = next(n for n, identity in enumerate(self._gone) if identity[:2] == subnet.id)
             for event in records.forget(subnet, left):
                 gone[first] = replace(gone[first], tunnel_event=event)
-        made = [self._publish_made(records, *pair, done) for pair in draft.made]
+        made = [self._publish_made(records, *pair, done, draft.epoch) for pair in draft.made]
         changed = Changed(made, gone)
         # A create that had nothing to do is no news.
         return changed, changed.events(made if draft.plan.operations else ())
 
     def _publish_made(
-        self, records: ComputeRecords, subnet: TenantSubnet, vnic: Vnic, done: Done
+        self,
+        records: ComputeRecords,
+        subnet: TenantSubnet,
+        vnic: Vnic,
+        done: Done,
+        epoch: Hashable | None,
     ) -> CreatedVnic:
         known = records.subnets.get(subnet.id)
         event = self._layout.opened(known, subnet)
@@ -229,6 +241,7 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
         if known is not subnet:
             records.put_subnet(subnet)
         records.put_vnic(vnic)
+        records.vouch(subnet.id, epoch)
         fds = done.outcome.fds.get(vnic.link_name)
         return CreatedVnic(replace(vnic, fds=fds) if fds else vnic, event, info)
 
