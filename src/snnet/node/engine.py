@@ -12,7 +12,9 @@ from snnet.contract import (
     Exists,
     FatalError,
     Incomplete,
+    Link,
     Missing,
+    Noun,
     Nouns,
     Plan,
     SnnetError,
@@ -170,8 +172,8 @@ class Engine(Generic[R]):
                     with self.claims.lock:
                         call.abandon(self.records, draft)
                     raise
-            if done.outcome.errors and call.mode is Mode.PRESS_ON:
-                raise _incomplete(call.what, done, news.events)
+            if (done.outcome.errors or draft.strays) and call.mode is Mode.PRESS_ON:
+                raise _incomplete(call.what, done, draft.strays, news.events)
             return result
 
     def _carry_out(
@@ -222,13 +224,21 @@ def _collision(error: Exists) -> Conflict:
     return conflict
 
 
-def _incomplete(what: str, done: Done, events: Sequence[Event]) -> Incomplete:
+def _incomplete(
+    what: str, done: Done, strays: Sequence[Link], events: Sequence[Event]
+) -> Incomplete:
     """The error of a tear-down that could not do everything."""
     errors = done.outcome.errors
-    reasons = "; ".join(str(errors[number]) for number in sorted(errors))
+    reasons = [str(errors[number]) for number in sorted(errors)]
+    reasons += [
+        f"link {link.name} has the alias of what was to be removed and another name: "
+        "delete it, or give it its name back"
+        for link in strays
+    ]
+    left: list[Noun] = [done.plan.operations[number].noun for number in sorted(errors)]
     return Incomplete(
-        f"{what} is unfinished: {reasons}; call it again to finish",
-        leftovers=[done.plan.operations[number].noun for number in sorted(errors)],
+        f"{what} is unfinished: {'; '.join(reasons)}; call it again to finish",
+        leftovers=[*left, *strays],
         tunnel_event=next((event for event in events if isinstance(event, TunnelEvent)), None),
         container_info=next((event for event in events if isinstance(event, ContainerInfo)), None),
         events=events,

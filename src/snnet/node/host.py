@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from itertools import islice
 
 from snnet.contract import (
@@ -24,11 +24,23 @@ from snnet.core.tunnels import KINDS as TUNNEL_KINDS
 
 from .drivers import Drivers
 
-NAMES_TRIED = 16
-"""Candidate names to try before raising Conflict."""
-
 HALF_BORN_GRACE = 0.2
 """Seconds to wait for a link without an alias: another process may be creating it now."""
+
+
+class Strays:
+    """Finds links that claim an identity without its name; lists all links once, if asked."""
+
+    def __init__(self, host: HostView) -> None:
+        self._host = host
+        self._found: dict[tuple[str, ...], Link] | None = None
+
+    def of(self, kind: str, identity: tuple[str, ...]) -> list[Link]:
+        """The link that claims this identity, if there is one."""
+        if self._found is None:
+            self._found = self._host.strays()
+        link = self._found.get((kind, *identity))
+        return [] if link is None else [link]
 
 
 class HostView:
@@ -73,21 +85,59 @@ class HostView:
         }
 
     def locate(
-        self, kind: str, identity: tuple[str, ...], known: Link | None = None
+        self,
+        kind: str,
+        identity: tuple[str, ...],
+        known: Link | None = None,
+        *,
+        strays: Mapping[tuple[str, ...], str] | None = None,
     ) -> tuple[str, Link | None]:
         """The link name for an object of ours, and the link if it is there.
 
         The name of the link as it is known comes first, then those of the hash; a
         name that a foreign link has is passed over.  Raises Conflict where foreign
         links have all candidate names.
+
+        With ``strays``, those that the node knows of, also where the object is not there
+        by name and another link claims its identity: made again, it would be there twice.
         """
+        name, link = self._locate(kind, identity, known)
+        if link is None and strays is not None:
+            wanted = (kind, *identity)
+            stray = None
+            if known is not None:
+                stray = self.strays().get(wanted)
+            elif wanted in strays:
+                stray = self.link(strays[wanted])
+            if stray is not None and ids.stray(stray, self.site.owner) == wanted:
+                raise Conflict(
+                    f"link {stray.name} has the alias of {name} and not its name: rename it to "
+                    f"{name}, or delete it"
+                )
+        return name, link
+
+    def strays(self) -> dict[tuple[str, ...], Link]:
+        """Links that claim an identity of this owner without its name, by that identity.
+
+        Lists all links.
+        """
+        found = self._drivers.backend.snapshot({Link}).values()
+        return {
+            identity: link
+            for link in found
+            if isinstance(link, Link) and (identity := ids.stray(link, self.site.owner))
+        }
+
+    def _locate(
+        self, kind: str, identity: tuple[str, ...], known: Link | None
+    ) -> tuple[str, Link | None]:
         owner = self.site.owner
         if known is not None:
             link = self.link(known.name)
             if link is None or link == known or ids.is_ours(link, owner):
                 return known.name, link
         name = ""
-        for name in islice(ids.names(owner, kind, *identity), NAMES_TRIED):
+        for name in islice(ids.names(owner, kind, *identity), ids.NAMES_TRIED):
             link = self.link(name)
             if link is None:
                 if kind != ids.CONTAINER or self.link(ids.peer_name(name)) is None:
@@ -95,7 +145,7 @@ class HostView:
             elif ids.is_ours(link, owner):
                 return name, link
         raise Conflict(
-            f"foreign links have all {NAMES_TRIED} names of this {kind}, {name} the last: "
+            f"foreign links have all {ids.NAMES_TRIED} names of this {kind}, {name} the last: "
             "rename or remove one of them"
         )
 

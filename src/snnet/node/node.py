@@ -25,7 +25,7 @@ from snnet.core.site import Site
 from snnet.core.uplinks import Uplink
 
 from .call import Call, R
-from .calls.upkeep import Clear, Forward, Rebuild, Repair, difference
+from .calls.upkeep import Clear, Forward, Rebuild, Repair, difference, misnamed
 from .claims import WHOLE_NODE, Claims
 from .deadline import NO_LIMIT, CancelToken, Deadline, check_seconds
 from .drivers import Drivers
@@ -247,6 +247,7 @@ class Node(ABC, Generic[R]):
         with engine.look(NO_LIMIT) as host:
             return [
                 *map(difference, draft.plan),
+                *map(misnamed, host.strays().values()),
                 *warnings,
                 *host.left_out(nouns),
                 *host.obstacles(),

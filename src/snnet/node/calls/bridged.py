@@ -16,7 +16,7 @@ from snnet.core.tunnels import wire
 from snnet.core.vnics import TenantSubnet, tunnel_event
 
 from ..claims import Thing
-from ..host import HostView
+from ..host import HostView, Strays
 from .layout import Layout, Part
 
 
@@ -64,6 +64,7 @@ class BridgedLayout(Layout[TenantRequest]):
         request: TenantRequest,
         subnets: Mapping[SubnetId, TenantSubnet],
         host: HostView,
+        strays: Mapping[tuple[str, ...], str],
         *,
         look: bool,
         trusted: bool,
@@ -80,7 +81,7 @@ class BridgedLayout(Layout[TenantRequest]):
             if not trusted:
                 wanted |= host.carried(known.rules)
             return Part(known, wanted, host.find(wanted.values()))
-        names, links = self._links(identity, known, host)
+        names, links = self._links(identity, known, host, strays)
         if known is None or known.tunnel is None or names != _names(known):
             host.check_path(request.concentrator_ip)
             known = build_subnet(self.site, request, *names)
@@ -91,10 +92,15 @@ class BridgedLayout(Layout[TenantRequest]):
         )
 
     def _links(
-        self, identity: SubnetId, known: TenantSubnet | None, host: HostView
+        self,
+        identity: SubnetId,
+        known: TenantSubnet | None,
+        host: HostView,
+        strays: Mapping[tuple[str, ...], str],
     ) -> tuple[tuple[str, str], dict[Key, Noun]]:
-        bridge, link = host.locate(ids.BRIDGE, identity, known.bridge if known else None)
-        tunnel, other = host.locate(ids.TUNNEL, identity, known.tunnel if known else None)
+        old = (known.bridge, known.tunnel) if known else (None, None)
+        bridge, link = host.locate(ids.BRIDGE, identity, old[0], strays=strays)
+        tunnel, other = host.locate(ids.TUNNEL, identity, old[1], strays=strays)
         return (bridge, tunnel), keyed(found for found in (link, other) if found is not None)
 
     def close(
@@ -111,6 +117,14 @@ class BridgedLayout(Layout[TenantRequest]):
             if not isinstance(noun, Link) or ids.is_ours(noun, owner)
         }
         return Part(subnet, {}, ours)
+
+    def strays(self, part: Part, strays: Strays) -> list[Link]:
+        subnet = part.subnet
+        found: list[Link] = []
+        for kind, link in ((ids.BRIDGE, subnet.bridge), (ids.TUNNEL, subnet.tunnel)):
+            if link is not None and link.key not in part.found:
+                found += strays.of(kind, subnet.id)
+        return found
 
     def opened(self, known: TenantSubnet | None, subnet: TenantSubnet) -> TunnelEvent | None:
         if known is None or known.tunnel is None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from snnet.config import VnicConfig
-from snnet.contract import Key, Noun
+from snnet.contract import Key, Link, Noun
 from snnet.core.compute_records import ComputeRecords
 from snnet.core.events import TunnelEvent
 from snnet.core.requests import GuestRequest, SubnetId, VnicId
@@ -16,7 +16,7 @@ from snnet.core.site import Site
 from snnet.core.vnics import TenantSubnet
 
 from ..claims import Thing
-from ..host import HostView
+from ..host import HostView, Strays
 
 Q = TypeVar("Q", bound=GuestRequest)
 
@@ -72,6 +72,7 @@ class Layout(ABC, Generic[Q]):
         request: Q,
         subnets: Mapping[SubnetId, TenantSubnet],
         host: HostView,
+        strays: Mapping[tuple[str, ...], str],
         *,
         look: bool,
         trusted: bool,
@@ -80,7 +81,8 @@ class Layout(ABC, Generic[Q]):
 
         Without ``look`` the links of a complete subnet are taken for granted, as far as
         other operations fail without them.  Its rules are taken for granted only if they
-        are ``trusted`` too: nothing would fail without them.
+        are ``trusted`` too: nothing would fail without them.  ``strays`` are those of the
+        node's records.
         """
 
     @abstractmethod
@@ -91,6 +93,10 @@ class Layout(ABC, Generic[Q]):
 
         ``subnets`` are those that stay.
         """
+
+    def strays(self, part: Part, strays: Strays) -> list[Link]:
+        """Links that may be those of the subnet of ``close``, under other names."""
+        return []
 
     @abstractmethod
     def opened(self, known: TenantSubnet | None, subnet: TenantSubnet) -> TunnelEvent | None:

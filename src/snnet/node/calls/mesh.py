@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from snnet.config import Neighbor
@@ -16,7 +16,7 @@ from snnet.core.subnets import inside
 
 from ..call import Call, Done, Draft, Mode
 from ..claims import Claim, Held, Thing
-from ..host import HostView
+from ..host import HostView, Strays
 from ..results import Event
 from .subnets import SUBNETS
 
@@ -29,6 +29,7 @@ class Known:
 
     link: Link | None
     subnets: bool
+    strays: Mapping[tuple[str, ...], str]
 
 
 @dataclass(slots=True)
@@ -54,10 +55,13 @@ class UpdateMesh(Call[CnciRecords, Known, MeshDraft, None]):
     def read(self, records: CnciRecords, claim: Claim) -> Known:
         if self._wanted is not None:
             check_mesh(self._wanted, records.subnets)
-        return Known(records.mesh.link if records.mesh else None, bool(records.subnets))
+        link = records.mesh.link if records.mesh else None
+        return Known(link, bool(records.subnets), records.strays)
 
     def draft(self, known: Known, host: HostView) -> MeshDraft:
-        name, link = host.locate(ids.MESH, (self._tenant_id,), known.link)
+        identity, kept = (self._tenant_id,), self._wanted is not None
+        strays = known.strays if kept else None
+        name, link = host.locate(ids.MESH, identity, known.link, strays=strays)
         mesh = build_mesh(host.site, self._tenant_id, self._entries, name)
         rules = host.carried(inside(str(host.site.owner), name))
         found = _found_on(link, host) | host.find(rules.values())
@@ -66,7 +70,9 @@ class UpdateMesh(Call[CnciRecords, Known, MeshDraft, None]):
             wanted = keyed(mesh.nouns()) | rules
         elif known.subnets:
             found = {key: noun for key, noun in found.items() if not isinstance(noun, Zone)}
-        return MeshDraft(make_plan(found, wanted), {MESH: {*found, *wanted}}, mesh=mesh)
+        left = [] if kept or link else Strays(host).of(ids.MESH, identity)
+        scope: dict[Thing, set[Key]] = {MESH: {*found, *wanted}}
+        return MeshDraft(make_plan(found, wanted), scope, left, mesh=mesh)
 
     def publish(
         self, records: CnciRecords, draft: MeshDraft, done: Done

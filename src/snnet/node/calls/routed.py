@@ -58,6 +58,7 @@ class RoutedLayout(Layout[GuestRequest]):
         request: GuestRequest,
         subnets: Mapping[SubnetId, TenantSubnet],
         host: HostView,
+        strays: Mapping[tuple[str, ...], str],
         *,
         look: bool,
         trusted: bool,

@@ -101,7 +101,9 @@ class SetRules(Call[CnciRecords, Known, RulesDraft, None]):
         """InvalidRequest where a device is no link of the host, or one of ours."""
         for device in dict.fromkeys(rule.device for rule in self._rules.values()):
             link = host.link(device)
-            if link is None or ids.is_ours(link, host.site.owner) or link.kind == "loopback":
+            owner = host.site.owner
+            ours = link is not None and (ids.is_ours(link, owner) or ids.stray(link, owner))
+            if link is None or ours or link.kind == "loopback":
                 raise InvalidRequest(
                     f"{shown(device)} is not an external link of this host",
                     field=self._fields.get(device, "device"),

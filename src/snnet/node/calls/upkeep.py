@@ -5,6 +5,7 @@ They claim the whole node, so that they may keep its records through the draft.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Generic
 
@@ -12,6 +13,7 @@ from snnet.contract import (
     Add,
     Change,
     Key,
+    Link,
     Macvtap,
     Noun,
     Nouns,
@@ -19,6 +21,7 @@ from snnet.contract import (
     Plan,
     Remove,
     SharedSysctl,
+    keyed,
 )
 from snnet.core.planner import plan as make_plan
 
@@ -33,6 +36,7 @@ class ReadDraft(Draft, Generic[R]):
     """A draft with what the node's objects on the host say."""
 
     ours: Nouns = field(kw_only=True)
+    found_strays: Mapping[tuple[str, ...], Link] = field(kw_only=True)
     records: R = field(kw_only=True)
 
 
@@ -92,11 +96,13 @@ class Rebuild(Call[R, R, ReadDraft[R], Report]):
             if not self._forward:
                 wanted, found = _without_sysctls(wanted), _without_sysctls(found)
             plan = make_plan(found, wanted)
-        return ReadDraft(plan, ours=ours, records=records)
+        return ReadDraft(plan, ours=ours, found_strays=host.strays(), records=records)
 
     def publish(self, records: R, draft: ReadDraft[R], done: Done) -> tuple[Report, list[Event]]:
         records.take(draft.records)
-        report = Report(orphans=[*records.orphans, *records.gaps()])
+        records.strays = {key: link.name for key, link in draft.found_strays.items()}
+        strays = map(misnamed, draft.found_strays.values())
+        report = Report(orphans=[*records.orphans, *strays, *records.gaps()])
         report.account(done.plan, done.outcome)
         report.tunnel_events += records.rebuilt(done.left if self._changes else None)
         return report, [*report.tunnel_events]
@@ -156,15 +162,25 @@ class Clear(Call[R, R, ReadDraft[R], Report]):
         return records
 
     def draft(self, known: R, host: HostView) -> ReadDraft[R]:
-        ours = host.settled(known)
-        return ReadDraft(make_plan(ours, {}), ours=ours, records=known.read(ours)[0])
+        ours, strays = host.settled(known), host.strays()
+        # Where everything goes, nothing can be taken for something else.
+        plan = make_plan({**ours, **keyed(strays.values())}, {})
+        return ReadDraft(plan, ours=ours, found_strays=strays, records=known.read(ours)[0])
 
     def publish(self, records: R, draft: ReadDraft[R], done: Done) -> tuple[Report, list[Event]]:
         left = done.left
         report = Report(tunnel_events=draft.records.lost(left))
         report.account(done.plan, done.outcome)
-        records.take(records.remaining({key: draft.ours[key] for key in left}))
+        records.take(records.remaining({key: draft.ours[key] for key in left if key in draft.ours}))
         return report, [*report.tunnel_events]
+
+
+def misnamed(link: Link) -> str:
+    """What a report says about a link that claims an identity without its name."""
+    return (
+        f"{link}: its name is not that of its alias: somebody renamed it or copied the alias; "
+        "delete it, or give it its name back"
+    )
 
 
 def _without_sysctls(nouns: Nouns) -> dict[Key, Noun]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from snnet.config import VnicRole
-from snnet.contract import Conflict, Key, Noun, Nouns, keyed
+from snnet.contract import Conflict, Key, Link, Noun, Nouns, keyed
 from snnet.core import identity as ids
 from snnet.core.building import build_vnic, unknown_dependents
 from snnet.core.compute_records import ComputeRecords
@@ -20,7 +20,7 @@ from snnet.core.vnics import TenantSubnet, Vnic, container_info
 
 from ..call import Call, Done, Draft, Mode
 from ..claims import Claim, Held, Thing
-from ..host import HostView
+from ..host import HostView, Strays
 from ..results import CreatedVnic, DestroyedVnic, Event
 from .layout import Layout
 
@@ -33,6 +33,7 @@ class Known:
     vnics: dict[VnicId, Vnic] = field(default_factory=dict)
     epochs: dict[SubnetId, Hashable] = field(default_factory=dict)
     """The firewall's epoch in which the rules of a subnet were seen to be complete."""
+    strays: Mapping[tuple[str, ...], str] = field(default_factory=dict)
     closing: list[SubnetId] = field(default_factory=list)
     """Subnets that lose their last VNIC."""
 
@@ -142,7 +143,7 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
         for request in self._requests:
             self._layout.check(records, request, self._gone)
         identities = [*[request.id for request in self._requests], *self._gone]
-        known = Known(self._layout.subnets(records, identities))
+        known = Known(self._layout.subnets(records, identities), strays=records.strays)
         for subnet in known.subnets:
             known.epochs[subnet] = records.epoch(subnet)
         for identity in identities:
@@ -156,17 +157,20 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
 
     def draft(self, known: Known, host: HostView) -> VnicsDraft:
         draft = VnicsDraft(epoch=host.epoch() if self._requests else None)
-        subnets = dict(known.subnets)
+        subnets, strays = dict(known.subnets), Strays(host)
         opened: dict[tuple[SubnetId, bool], TenantSubnet] = {}
         for request in self._requests:
             self._draft_made(draft, request, known, subnets, opened, host)
         for identity in self._gone:
             found = _found(host, identity, known.vnics.get(identity))
+            if not any(isinstance(noun, Link) for noun in found.values()):
+                draft.strays += strays.of(ids.VM, identity) + strays.of(ids.CONTAINER, identity)
             draft.add(("vnic", *identity), {}, found)
         draft.closed = [subnets.pop(key) for key in known.closing if key in subnets]
         for subnet in draft.closed:
             part = self._layout.close(subnet, subnets, host)
             draft.add(("subnet", *subnet.id), part.wanted, part.found)
+            draft.strays += self._layout.strays(part, strays)
         draft.plan = make_plan(draft.found, draft.wanted)
         return draft
 
@@ -186,13 +190,15 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
         subnet = opened.get((key, look))
         if subnet is None:
             trusted = draft.epoch is not None and known.epochs.get(key) == draft.epoch
-            part = self._layout.open(request, subnets, host, look=look, trusted=trusted)
+            part = self._layout.open(
+                request, subnets, host, known.strays, look=look, trusted=trusted
+            )
             subnet = subnets[key] = opened[key, look] = part.subnet
             draft.add(("subnet", *key), part.wanted, part.found)
         kind = ids.VM if request.role is VnicRole.TENANT_VM else ids.CONTAINER
         link = None
-        if look:
-            name, link = host.locate(kind, identity, old.link if old else None)
+        if look or (kind, *identity) in known.strays:
+            name, link = host.locate(kind, identity, old.link if old else None, strays=known.strays)
         else:
             name = host.name(kind, identity)
         vnic = build_vnic(host.site, request, subnet, name)
