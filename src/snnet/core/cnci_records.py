@@ -96,6 +96,13 @@ class CnciRecords(Records):
             subnet = self.subnets[other[0]]
             raise collision(remote, key, subnet.tunnels[other[1]], f"subnet {subnet.network}")
 
+    def tunnels(self) -> Iterator[Link]:
+        """Every tunnel of the node, the mesh included."""
+        for subnet in self.subnets.values():
+            yield from subnet.tunnels.values()
+        if self.mesh is not None:
+            yield self.mesh.link
+
     # -- changing --------------------------------------------------------------------
 
     def put_subnet(self, subnet: CnciSubnet) -> None:
@@ -214,6 +221,9 @@ def check_fits(rule: Rule, records: CnciRecords) -> None:
                     f"{public} is this concentrator's own, or in one of its subnets",
                     field="address",
                 )
+            for network in records.mesh.subnets() if records.mesh else ():
+                if public in network:
+                    raise Conflict(f"{public} is in {network}, which a peer of the mesh has")
             _check_target(address, records)
 
 

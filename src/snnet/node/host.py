@@ -7,6 +7,7 @@ from collections.abc import Hashable, Iterable, Mapping
 from itertools import islice
 
 from snnet.contract import (
+    Address,
     Conflict,
     IPAddress,
     Key,
@@ -14,12 +15,14 @@ from snnet.contract import (
     Noun,
     Owned,
     Path,
+    Route,
     Unsupported,
     keyed,
 )
 from snnet.core import identity as ids
 from snnet.core.records import Records
 from snnet.core.site import Site
+from snnet.core.surroundings import Surroundings
 from snnet.core.tunnels import KINDS as TUNNEL_KINDS
 
 from .drivers import Drivers
@@ -75,6 +78,11 @@ class HostView:
     def snapshot(self, kinds: Iterable[type[Noun]]) -> dict[Key, Noun]:
         """Everything of these kinds that the backend shows."""
         return self._drivers.backend.snapshot(kinds)
+
+    def surroundings(self) -> Surroundings:
+        """What else is on the host: all links, addresses and routes are listed."""
+        found = self._drivers.backend.snapshot({Link, Address, Route})
+        return Surroundings(self.site.owner, found.values())
 
     def carried(self, nouns: Iterable[Noun]) -> dict[Key, Noun]:
         """The nouns, without optional ones that no driver carries here."""
@@ -153,6 +161,11 @@ class HostView:
         """The best name for an object of ours, without looking whether it is free."""
         return next(ids.names(self.site.owner, kind, *identity))
 
+    def path(self, remote: IPAddress) -> Path | None:
+        """How the host reaches an address now."""
+        found = self._drivers.backend.find(Path(remote=remote))
+        return found if isinstance(found, Path) else None
+
     def check_path(self, remote: IPAddress) -> None:
         """Unsupported where a tunnel would not come from the node's own address.
 
@@ -161,8 +174,8 @@ class HostView:
         """
         if TUNNEL_KINDS[self.site.tunnel].noun.has_local:
             return
-        path = self._drivers.backend.find(Path(remote=remote))
-        if isinstance(path, Path) and path.source != self.site.ip:
+        path = self.path(remote)
+        if path is not None and path.source != self.site.ip:
             raise Unsupported(
                 f"the route to {remote} has the source {path.source}, the uplink is "
                 f"{self.site.ip}: {self.site.tunnel} cannot choose its source; set tunnel "

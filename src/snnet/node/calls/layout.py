@@ -94,6 +94,9 @@ class Layout(ABC, Generic[Q]):
         ``subnets`` are those that stay.
         """
 
+    def check_guest(self, request: Q, host: HostView) -> None:
+        """Conflict where the address of a new VNIC is taken on the host."""
+
     def strays(self, part: Part, strays: Strays) -> list[Link]:
         """Links that may be those of the subnet of ``close``, under other names."""
         return []

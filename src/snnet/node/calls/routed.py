@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from snnet.config import VnicConfig
-from snnet.contract import Key, Noun, Route, keyed
+from snnet.contract import Conflict, Key, Noun, Route, keyed
 from snnet.contract.network import SNNET_PROTOCOL
+from snnet.core import identity as ids
 from snnet.core.compute_records import ComputeRecords
 from snnet.core.conflicts import check_same_subnet
 from snnet.core.events import TunnelEvent
@@ -69,10 +70,39 @@ class RoutedLayout(Layout[GuestRequest]):
             return Part(known)
         subnet = known or build_routed_subnet(self.site, *identity, request.subnet)
         check_disjoint(subnets.values(), subnet)
+        if known is None:
+            self._check(subnet, host)
         wanted = keyed((*sysctls(self.site), *_nouns(subnet, {**subnets, identity: subnet})))
         found = host.find(wanted.values())
         foreign = {key for key, noun in found.items() if _is_foreign(noun)}
         return Part(subnet, _without(wanted, foreign), _without(found, foreign))
+
+    def _check(self, subnet: TenantSubnet, host: HostView) -> None:
+        """Conflict where routes to the subnet would take traffic from the host.
+
+        A subnet may be a part of the uplink's own network: then each address is checked.
+        """
+        if subnet.route is not None:
+            uplink = self.site.uplink.link_name
+            what = f"subnet {subnet.network}"
+            host.surroundings().check_network(subnet.network, what, beside=uplink)
+
+    def check_guest(self, request: GuestRequest, host: HostView) -> None:
+        """Conflict where the address is the host's own, a gateway's or another owner's guest's."""
+        ip, owner = request.ip, self.site.owner
+        path = host.path(ip)
+        if path is None:
+            return
+        link = host.link(path.link) if path.link != self.site.uplink.link_name else None
+        # The source of the way to a secondary address is the primary one.
+        if path.source == ip or (link is not None and link.kind == "loopback"):
+            raise Conflict(f"ip {ip} is an address of this host")
+        if link is not None and ids.grouped(link) and not ids.is_ours(link, owner):
+            raise Conflict(f"ip {ip} is reached by link {link.name} already, of another node")
+        if ip in self.site.uplink.address.network:  # where gateways are
+            for route in host.snapshot({Route}).values():
+                if isinstance(route, Route) and route.gateway == ip:
+                    raise Conflict(f"ip {ip} is a gateway of this host ({route})")
 
     def close(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network
 
@@ -25,6 +25,7 @@ from snnet.core.planner import plan as make_plan
 from snnet.core.requests import RemoteSubnet
 from snnet.core.rules import Rule, rules_about
 from snnet.core.subnets import CnciSubnet, Scoping, build_cnci_subnet, build_tunnel, sysctls
+from snnet.core.surroundings import check_forwards, check_remote_outside
 
 from ..call import Call, Done, Draft, Mode
 from ..claims import Claim, Held, Thing
@@ -56,6 +57,7 @@ class Known:
 
     subnet: CnciSubnet | None
     strays: Mapping[tuple[str, ...], str]
+    rules: Sequence[Rule]
 
 
 @dataclass(slots=True)
@@ -92,10 +94,15 @@ class AddSubnet(Call[CnciRecords, Known, SubnetDraft, str]):
         records.check_subnet(self._network, self._key)
         if self._remote is not None:
             records.check_tunnel(self._network, self._key, self._remote)
-        return Known(records.subnets.get(self._network), records.strays)
+            check_remote_outside(self._remote, records.subnets)
+        return Known(records.subnets.get(self._network), records.strays, [*records.rules.values()])
 
     def draft(self, what: Known, host: HostView) -> SubnetDraft:
         network, known = self._network, what.subnet
+        if known is None:
+            host.surroundings().check_network(network, f"subnet {network}")
+            if self._remote is not None:
+                check_remote_outside(self._remote, [network])
         name, bridge = host.locate(
             ids.BRIDGE, (str(network),), known.bridge if known else None, strays=what.strays
         )
@@ -137,7 +144,9 @@ class AddSubnet(Call[CnciRecords, Known, SubnetDraft, str]):
         if old is not None:
             return old, link
         host.check_path(self._remote)
-        return build_tunnel(host.site, self._tenant_id, base, self._remote, name), link
+        tunnel = build_tunnel(host.site, self._tenant_id, base, self._remote, name)
+        check_forwards(known.rules, tunnel, host.site.uplink.link_name)
+        return tunnel, link
 
     def publish(
         self, records: CnciRecords, draft: SubnetDraft, done: Done

@@ -201,6 +201,8 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
             name, link = host.locate(kind, identity, old.link if old else None, strays=known.strays)
         else:
             name = host.name(kind, identity)
+        if old is None:
+            self._layout.check_guest(request, host)
         vnic = build_vnic(host.site, request, subnet, name)
         if old is not None and identity not in self._gone:
             check_same_vnic(old, request, host.site)

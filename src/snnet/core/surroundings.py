@@ -1,0 +1,136 @@
+"""What else is on a host: checked before networks, addresses and ports enter it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv4Network
+
+from snnet.contract import (
+    Address,
+    Conflict,
+    Geneve,
+    IPAddress,
+    Link,
+    Noun,
+    PortForward,
+    Route,
+    Tunnel,
+    Vxlan,
+)
+
+from . import identity as ids
+from .identity import Owner
+
+
+class Surroundings:
+    """Links, addresses and routes of a host that are not those of ``owner``.
+
+    Every check raises a Conflict that names the other thing.
+    """
+
+    def __init__(self, owner: Owner, found: Iterable[Noun]) -> None:
+        found = list(found)
+        links = {noun.name: noun for noun in found if isinstance(noun, Link)}
+        mine = {name for name, link in links.items() if _owner_of(link) == str(owner)}
+        self._links = {name: link for name, link in links.items() if name not in mine}
+        self._addresses = [
+            noun
+            for noun in found
+            if isinstance(noun, Address) and noun.link not in mine and not noun.address.is_loopback
+        ]
+        self._routes = [noun for noun in found if isinstance(noun, Route) and noun.link not in mine]
+
+    @property
+    def owners(self) -> set[str]:
+        """The other nodes that have links on the host."""
+        return {owner for link in self._links.values() if (owner := _owner_of(link))}
+
+    def check_network(self, network: IPv4Network, what: str, *, beside: str | None = None) -> None:
+        """A network that packets are routed to by a link of ours.
+
+        It must not take traffic from the host's networks, its gateways, its static routes
+        or another owner's networks.  A wider static route is no obstacle.  What is on
+        the link ``beside`` is left out.
+        """
+        for noun in self._addresses:
+            if noun.link != beside and _overlap(noun.address.network, network):
+                raise Conflict(f"{what} overlaps {noun.address} on {self._named(noun.link)}")
+        for route in self._routes:
+            if isinstance(route.gateway, IPv4Address) and route.gateway in network:
+                raise Conflict(f"{what} holds {route.gateway}, a gateway of this host ({route})")
+            narrower = isinstance(route.destination, IPv4Network) and (
+                route.destination.prefixlen >= network.prefixlen
+            )
+            if route.link != beside and narrower and _overlap(route.destination, network):
+                raise Conflict(
+                    f"{what} overlaps {route.destination}, which this host reaches by "
+                    f"{self._named(route.link)}"
+                )
+
+    def check_address(self, address: IPv4Address, what: str) -> None:
+        """An address that a guest is reached by: nobody else on the host may have it."""
+        for noun in self._addresses:
+            if noun.address.ip == address:
+                raise Conflict(f"{what}: {self._named(noun.link)} has {noun.address} already")
+        for route in self._routes:
+            if route.gateway == address:
+                raise Conflict(f"{what} is a gateway of this host ({route})")
+            if route.destination == IPv4Network(address):
+                raise Conflict(f"{what}: this host reaches it by {self._named(route.link)} already")
+        for noun in self._addresses:
+            if _owner_of(self._links.get(noun.link)) and address in noun.address.network:
+                raise Conflict(f"{what} is in {noun.address} on {self._named(noun.link)}")
+
+    def check_port(self, forward: PortForward, uplink: str) -> None:
+        """A forward must not take the packets of another tunnel of the host."""
+        for link in self._links.values():
+            if takes_port_of(forward, link, uplink):
+                raise port_collision(forward, link, self._named(link.name))
+
+    def _named(self, name: str) -> str:
+        owner = _owner_of(self._links.get(name))
+        return f"link {name} of {owner}" if owner else f"link {name}"
+
+
+def takes_port_of(forward: PortForward, tunnel: Link | None, uplink: str) -> bool:
+    """Whether a port forward on the uplink leads away the packets of a tunnel."""
+    return (
+        forward.protocol == "udp"
+        and forward.device == uplink
+        and isinstance(tunnel, (Vxlan, Geneve))
+        and tunnel.port == forward.port
+    )
+
+
+def port_collision(forward: PortForward, tunnel: Link, named: str) -> Conflict:
+    return Conflict(
+        f"port {forward.protocol}/{forward.port} on {forward.device} is that of the tunnel "
+        f"{named}, whose packets the forward would take"
+    )
+
+
+def check_forwards(forwards: Iterable[Noun], tunnel: Tunnel | Link, uplink: str) -> None:
+    """Conflict where one of the forwards takes the packets of a tunnel of ours."""
+    for forward in forwards:
+        if isinstance(forward, PortForward) and takes_port_of(forward, tunnel, uplink):
+            raise port_collision(forward, tunnel, tunnel.name)
+
+
+def check_remote_outside(remote: IPAddress, networks: Iterable[IPv4Network]) -> None:
+    """Conflict where a tunnel's far end is in a network that is reached through tunnels."""
+    for network in networks:
+        if isinstance(remote, IPv4Address) and remote in network:
+            raise Conflict(
+                f"{remote}, the far end of a tunnel, is in {network}, which is behind it"
+            )
+
+
+def _overlap(one: object, other: IPv4Network) -> bool:
+    return isinstance(one, IPv4Network) and one.overlaps(other)
+
+
+def _owner_of(link: Link | None) -> str | None:
+    """Whose link it says to be, in our link group."""
+    if link is None or not ids.grouped(link):
+        return None
+    return (ids.decode(link.alias) or {}).get(ids.OWNER)
