@@ -34,7 +34,7 @@ VERSION = "snnet1"
 
 OWNER, KIND = "o", "k"
 TENANT, SUBNET, VNIC, INSTANCE, CONCENTRATOR = "t", "s", "v", "i", "c"
-NETWORK, TUNNEL_KEY, REMOTE, ADDRESS, MAC, MTU = "n", "y", "r", "a", "m", "u"
+NETWORK, TUNNEL_KEY, REMOTE, ADDRESS, MAC, MTU, USER = "n", "y", "r", "a", "m", "u", "w"
 
 BRIDGE, TUNNEL, VM, CONTAINER, CNCI_VNIC, MESH = "bridge", "tunnel", "vm", "ct", "port", "mesh"
 

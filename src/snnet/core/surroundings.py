@@ -8,14 +8,12 @@ from ipaddress import IPv4Address, IPv4Network
 from snnet.contract import (
     Address,
     Conflict,
-    Geneve,
     IPAddress,
     Link,
     Noun,
     PortForward,
     Route,
     Tunnel,
-    Vxlan,
 )
 
 from . import identity as ids
@@ -97,8 +95,7 @@ def takes_port_of(forward: PortForward, tunnel: Link | None, uplink: str) -> boo
     return (
         forward.protocol == "udp"
         and forward.device == uplink
-        and isinstance(tunnel, (Vxlan, Geneve))
-        and tunnel.port == forward.port
+        and getattr(tunnel, "port", None) == forward.port
     )
 
 

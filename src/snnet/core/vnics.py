@@ -159,6 +159,11 @@ class Vnic:
         return gateway_of(self.subnet) if self.link.master else ROUTED_GATEWAY
 
     @property
+    def user(self) -> int | None:
+        """The uid that may open the tap of a VM, beside privileged processes."""
+        return self.link.user if isinstance(self.link, Tap) else 0
+
+    @property
     def queues(self) -> int:
         return self.link.queues if isinstance(self.link, Tap) else 1
 

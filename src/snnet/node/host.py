@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import replace
 from itertools import islice
 
 from snnet.contract import (
@@ -12,7 +13,9 @@ from snnet.contract import (
     IPAddress,
     Key,
     Link,
+    Macvtap,
     Noun,
+    Other,
     Owned,
     Path,
     Route,
@@ -69,7 +72,24 @@ class HostView:
     def link(self, name: str) -> Link | None:
         """The link of this name, whosever it is."""
         found = self._drivers.backend.find(Link(name=name))
+        if isinstance(found, Macvtap):
+            return self._as_made(found, self._below_uplink())
         return found if isinstance(found, Link) else None
+
+    def _below_uplink(self) -> str | None:
+        """The link that the uplink stands on if it is a macvlan."""
+        found = self._drivers.backend.find(Link(name=self.site.uplink.link_name))
+        return found.lower if isinstance(found, Other) else None
+
+    def _as_made(self, link: Macvtap, below: str | None) -> Macvtap:
+        """A macvtap with the uplink that it was made on.
+
+        The kernel puts one made on a macvlan onto the macvlan's own lower link
+        (macvlan_common_newlink, drivers/net/macvlan.c).
+        """
+        if below is not None and link.lower == below:
+            return replace(link, lower=self.site.uplink.link_name)
+        return link
 
     def find(self, nouns: Iterable[Noun]) -> dict[Key, Noun]:
         """Those of the nouns that are on the host, as they are there."""
@@ -197,6 +217,9 @@ class HostView:
             if (isinstance(noun, Link) and noun.name in links)
             or (noun.within is not None and noun.within[1] in links)
         }
+        macvtaps = [noun for noun in ours.values() if isinstance(noun, Macvtap)]
+        below = self._below_uplink() if macvtaps else None
+        ours |= keyed(self._as_made(noun, below) for noun in macvtaps)
         for driver in self._drivers.all[1:]:
             found |= driver.snapshot()
         ours |= keyed(

@@ -17,7 +17,7 @@ from snnet.core.vnics import TenantSubnet, tunnel_event
 
 from ..claims import Thing
 from ..host import HostView, Strays
-from .layout import Layout, Part
+from .layout import Layout, Part, with_uid
 
 
 class BridgedLayout(Layout[TenantRequest]):
@@ -25,7 +25,7 @@ class BridgedLayout(Layout[TenantRequest]):
 
     def request(self, cfg: VnicConfig) -> TenantRequest:
         site = self.site
-        return tenant_request(cfg, tunnel=site.tunnel, uplink=site.ip, mtu_limit=site.mtu)
+        return tenant_request(with_uid(cfg), tunnel=site.tunnel, uplink=site.ip, mtu_limit=site.mtu)
 
     def address(self, request: TenantRequest) -> Thing:
         return ("ip", *request.id[:2], request.ip)

@@ -11,6 +11,7 @@ from snnet.core import identity as ids
 from snnet.core.building import build_cnci_vnic
 from snnet.core.compute_records import ComputeRecords
 from snnet.core.conflicts import check_same_cnci_vnic
+from snnet.core.held import keep_held
 from snnet.core.planner import plan as make_plan
 from snnet.core.requests import CnciVnicId, CnciVnicRequest
 from snnet.core.vnics import CnciVnic
@@ -63,7 +64,7 @@ class CreateCnciVnic(Call[ComputeRecords, Known, CnciVnicDraft, CnciVnic]):
             if old.link_name == name:
                 vnic = old
         found: dict[tuple[str, ...], Noun] = {} if link is None else {link.key: link}
-        wanted = keyed(vnic.nouns())
+        wanted, _ = keep_held(found, keyed(vnic.nouns()))
         return CnciVnicDraft(
             make_plan(found, wanted), {_thing(identity): {*found, *wanted}}, vnic=vnic
         )
@@ -73,7 +74,7 @@ class CreateCnciVnic(Call[ComputeRecords, Known, CnciVnicDraft, CnciVnic]):
         link = host.link(draft.vnic.link_name)
         if not isinstance(link, Macvtap):
             raise Missing(f"{draft.vnic.link_name} was deleted as soon as it was made: try again")
-        draft.vnic = replace(draft.vnic, link=link)
+        draft.vnic = replace(draft.vnic, link=replace(draft.vnic.link, index=link.index))
 
     def publish(
         self, records: ComputeRecords, draft: CnciVnicDraft, done: Done

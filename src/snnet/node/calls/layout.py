@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 from snnet.config import VnicConfig
@@ -14,6 +14,7 @@ from snnet.core.events import TunnelEvent
 from snnet.core.requests import GuestRequest, SubnetId, VnicId
 from snnet.core.site import Site
 from snnet.core.vnics import TenantSubnet
+from snnet.system.users import uid_of
 
 from ..claims import Thing
 from ..host import HostView, Strays
@@ -28,6 +29,13 @@ class Part:
     subnet: TenantSubnet
     wanted: dict[Key, Noun] = field(default_factory=dict)
     found: dict[Key, Noun] = field(default_factory=dict)
+
+
+def with_uid(cfg: VnicConfig) -> VnicConfig:
+    """The same config with the owner's uid, if this host has a user of that name."""
+    owner = cfg.owner if isinstance(cfg, VnicConfig) else None
+    uid = uid_of(owner) if isinstance(owner, str) else None
+    return cfg if uid is None else replace(cfg, owner=uid)
 
 
 class Layout(ABC, Generic[Q]):

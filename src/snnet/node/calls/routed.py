@@ -17,7 +17,7 @@ from snnet.core.vnics import TenantSubnet
 
 from ..claims import Thing
 from ..host import HostView
-from .layout import Layout, Part
+from .layout import Layout, Part, with_uid
 
 NETWORKS: Thing = ("networks",)
 """The networks of all tenants: they must not overlap, so new ones come one at a time."""
@@ -27,7 +27,7 @@ class RoutedLayout(Layout[GuestRequest]):
     """A subnet is a network of the tenant's zone and, where needed, a route."""
 
     def request(self, cfg: VnicConfig) -> GuestRequest:
-        return routed_request(cfg, mtu_limit=self.site.mtu)
+        return routed_request(with_uid(cfg), mtu_limit=self.site.mtu)
 
     def address(self, request: GuestRequest) -> Thing:
         return ("ip", request.ip)

@@ -23,6 +23,7 @@ from snnet.contract import (
     SharedSysctl,
     keyed,
 )
+from snnet.core.held import keep_held
 from snnet.core.planner import plan as make_plan
 
 from ..call import Call, Done, Draft, Mode, R
@@ -38,6 +39,8 @@ class ReadDraft(Draft, Generic[R]):
     ours: Nouns = field(kw_only=True)
     found_strays: Mapping[tuple[str, ...], Link] = field(kw_only=True)
     records: R = field(kw_only=True)
+    replaceable: list[Change] = field(default_factory=list)
+    """Links of guests that only a replacement would make right."""
 
 
 @dataclass(slots=True)
@@ -88,21 +91,25 @@ class Rebuild(Call[R, R, ReadDraft[R], Report]):
     def draft(self, known: R, host: HostView) -> ReadDraft[R]:
         ours = host.settled(known) if self._changes else host.ours(known)
         records, useless = known.read(ours)
-        plan = Plan()
+        plan, left = Plan(), list[Change]()
         if self._changes:
             nouns = host.carried(records.nouns())
             wanted = {key: noun for key, noun in nouns.items() if key not in useless}
             found = {key: noun for key, noun in ours.items() if key in wanted or key in useless}
             if not self._forward:
                 wanted, found = _without_sysctls(wanted), _without_sysctls(found)
+            wanted, left = keep_held(found, wanted)
             plan = make_plan(found, wanted)
-        return ReadDraft(plan, ours=ours, found_strays=host.strays(), records=records)
+        return ReadDraft(
+            plan, ours=ours, found_strays=host.strays(), records=records, replaceable=left
+        )
 
     def publish(self, records: R, draft: ReadDraft[R], done: Done) -> tuple[Report, list[Event]]:
         records.take(draft.records)
         records.strays = {key: link.name for key, link in draft.found_strays.items()}
         strays = map(misnamed, draft.found_strays.values())
-        report = Report(orphans=[*records.orphans, *strays, *records.gaps()])
+        left = [f"{difference(one)}; repair() replaces it" for one in draft.replaceable]
+        report = Report(orphans=[*records.orphans, *strays, *left, *records.gaps()])
         report.account(done.plan, done.outcome)
         report.tunnel_events += records.rebuilt(done.left if self._changes else None)
         return report, [*report.tunnel_events]

@@ -13,6 +13,7 @@ from snnet.core.building import build_vnic, unknown_dependents
 from snnet.core.compute_records import ComputeRecords
 from snnet.core.conflicts import check_same_vnic
 from snnet.core.events import ContainerEvent
+from snnet.core.held import keep_held
 from snnet.core.planner import plan as make_plan
 from snnet.core.planner import recalled
 from snnet.core.requests import GuestRequest, SubnetId, VnicId
@@ -171,7 +172,8 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
             part = self._layout.close(subnet, subnets, host)
             draft.add(("subnet", *subnet.id), part.wanted, part.found)
             draft.strays += self._layout.strays(part, strays)
-        draft.plan = make_plan(draft.found, draft.wanted)
+        wanted, _ = keep_held(draft.found, draft.wanted)
+        draft.plan = make_plan(draft.found, wanted)
         return draft
 
     def _draft_made(
