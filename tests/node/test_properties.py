@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations, count
 from typing import Any
 
@@ -189,12 +189,12 @@ class Applied:
         self.drafts: list[tuple[Call[Any, Any, Any, Any], Draft]] = []
         self.world = ""
 
-    def apply(self, plan: Plan) -> None:
+    def apply(self, operations: Sequence[Operation]) -> None:
         for call, draft in self.drafts:
-            if draft.plan is plan and plan:
+            if operations and draft.plan.operations is operations:
                 claim = self.claims.get(id(call), WHOLE_NODE)
                 covered = set().union(*(draft.scope.get(thing, set()) for thing in claim.alone))
-                keys = {operation.noun.key for operation in plan}
+                keys = {operation.noun.key for operation in operations}
                 assert claim.everything or keys <= covered, f"{call.what}: {keys - covered}"
                 self.done.append((call, claim, draft, self.world))
 
@@ -222,16 +222,13 @@ def record_claims(monkeypatch: pytest.MonkeyPatch) -> Applied:
 
     for cls in call_classes():
         watch(cls)
-    for name in ("set_up", "tear_down"):
-        method = getattr(Drivers, name)
+    apply = Drivers.apply
 
-        def carried_out(
-            drivers: Any, plan: Plan, *args: Any, method: Any = method, **options: Any
-        ) -> Any:
-            applied.apply(plan)
-            return method(drivers, plan, *args, **options)
+    def carried_out(drivers: Any, operations: Any, **options: Any) -> Any:
+        applied.apply(operations)
+        return apply(drivers, operations, **options)
 
-        monkeypatch.setattr(Drivers, name, carried_out)
+    monkeypatch.setattr(Drivers, "apply", carried_out)
     return applied
 
 
