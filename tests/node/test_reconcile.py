@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import snnet
-from snnet.contract import Link, Tap
+from snnet.contract import Link, Tap, Tunnel
 from tests.node.test_bulk import heard
 from tests.node.test_properties import Recorder, known, state
 from tests.node.world import FakeWorld, World, container, port, vm
@@ -302,14 +302,21 @@ def test_every_operation_fails_and_the_same_call_finishes(
 
 
 def test_a_subnet_that_an_unfinished_removal_left_is_made_again_with_another_key(
-    fake: FakeWorld,
+    fake: FakeWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     node = fake.node()
     node.create_vnic(vm(9))
-    for at in (2, 3):
-        fake.kernel.fail(at=at, error="EBUSY")
+    perform = fake.kernel.perform
+
+    def keep_tunnels(operation: Any) -> Any:
+        if isinstance(operation.noun, Tunnel):
+            raise snnet.Busy("cannot do it: Device or resource busy (EBUSY)")
+        return perform(operation)
+
+    monkeypatch.setattr(fake.kernel, "perform", keep_tunnels)
     with pytest.raises(snnet.Incomplete):
         node.destroy_vnic(vm(9))
+    monkeypatch.undo()
     result = node.reconcile(vnics=[vm(9, subnet_key=77)])
     assert actions(result) == {"v9": "created"}
     assert [subnet.key for subnet in node.topology().subnets] == [77]
