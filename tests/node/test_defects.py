@@ -87,7 +87,7 @@ def test_every_operation_of_init_fails_once(prepare: Callable[..., Any]) -> None
         world.kernel.state.sysctls.clear()
         before = world.text()
         world.kernel.fail(at=at)
-        options = {"config": world.config(mode=ROUTED)} if prepare is routed else {}
+        options: Any = {"config": world.config(mode=ROUTED)} if prepare is routed else {}
         node = (world.node if prepare is routed else world.cnci)(init=False, **options)
         try:
             node.init()

@@ -537,7 +537,7 @@ def test_a_set_up_on_a_real_host_is_all_or_nothing(
         done = [0]
 
         def interrupted(work: Any, at: int = at, done: list[int] = done) -> Any:
-            def perform(operations: Any) -> None:
+            def perform(operations: Any) -> Any:
                 result = work(operations)
                 done[0] += 1
                 if done[0] == at:
