@@ -74,15 +74,18 @@ def test_an_interrupted_create_leaves_nothing(walled: World, after: bool) -> Non
     assert walled.text() == before
 
 
-def test_an_alarm_handler_that_raises_leaves_nothing(world: World) -> None:
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_alarm_handler_that_raises_leaves_nothing(real: World) -> None:
+    """On a kernel alone: the fake's own Python code is no more atomic than ours."""
+
     class Alarm(Exception):
         pass
 
     def ring(number: int, frame: FrameType | None) -> None:
         raise Alarm
 
-    node = world.node()
-    before = world.text()
+    node = real.node()
+    before = real.text()
     old = signal.signal(signal.SIGALRM, ring)
     rang = 0
     try:
@@ -94,11 +97,13 @@ def test_an_alarm_handler_that_raises_leaves_nothing(world: World) -> None:
             except (Alarm, snnet.ApiError):
                 signal.setitimer(signal.ITIMER_REAL, 0)
                 rang += 1
-            known_now = bool(node.topology().vnics)
-            assert known_now or world.text() == before, f"after {step} steps"
+                if node.verify() == []:
+                    assert node.topology().vnics or real.text() == before, f"step {step}"
+                # Else the alarm rang while the node noted what it had made.
+                node.create_vnic(container(9))
             assert node.verify() == []
             node.destroy_vnic(container(9))
-            assert world.text() == before
+            assert real.text() == before
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, old)

@@ -28,7 +28,7 @@ from snnet.plugins import Listeners
 from .call import Call, D, Done, K, Mode, R, T
 from .claims import WHOLE_NODE, Claim, Claims
 from .deadline import Deadline
-from .drivers import Drivers
+from .drivers import Drivers, Parts
 from .host import HostView
 from .news import News, Whole
 from .results import Event
@@ -126,14 +126,7 @@ class Engine(Generic[R]):
         plan = make_plan(self._host.settled(self.records), there)
         with self.claims.lock:
             self.records.take(before)
-        left = self._drivers.tear_down(plan).errors
-        if left:
-            nouns = [plan.operations[number].noun for number in sorted(left)]
-            raise FatalError(
-                f"{what} failed ({error}) and could not be undone: call repair(); left are: "
-                + "; ".join(map(str, nouns)),
-                leftovers=nouns,
-            ) from error
+        self._drivers.restore(plan, error, what)
 
     def _claim(
         self, call: Call[R, Any, Any, Any], alone: bool, deadline: Deadline, whole: Whole | None
@@ -186,8 +179,16 @@ class Engine(Generic[R]):
                 self._drivers.require(plan)
             news.ask(plan)
         if setting_up:
-            with self._drivers.set_up(plan, deadline.check, call.what) as outcome:
+            parts = Parts()
+            try:
+                operations, check = plan.operations, deadline.check
+                outcome = self._drivers.apply(operations, check=check, into=parts)
+                if outcome.error is not None:
+                    raise outcome.error
                 return self._publish(call, draft, Done(plan, outcome, set()), news)
+            except BaseException as error:
+                self._drivers.undo(plan, parts, error, call.what)
+                raise
         outcome = self._drivers.tear_down(plan)
         left = {plan.operations[number].noun.key for number in outcome.errors}
         return self._publish(call, draft, Done(plan, outcome, left), news)

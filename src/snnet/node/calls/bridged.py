@@ -54,10 +54,10 @@ class BridgedLayout(Layout[TenantRequest]):
         records.check_address(request.id, request.ip, gone)
 
     def subnets(
-        self, records: ComputeRecords, identities: Iterable[VnicId]
+        self, records: ComputeRecords, wanted: Iterable[SubnetId]
     ) -> dict[SubnetId, TenantSubnet]:
         known = records.subnets
-        return {key[:2]: known[key[:2]] for key in identities if key[:2] in known}
+        return {key: known[key] for key in wanted if key in known}
 
     def open(
         self,

@@ -70,9 +70,9 @@ class Layout(ABC, Generic[Q]):
 
     @abstractmethod
     def subnets(
-        self, records: ComputeRecords, identities: Iterable[VnicId]
+        self, records: ComputeRecords, wanted: Iterable[SubnetId]
     ) -> dict[SubnetId, TenantSubnet]:
-        """The known subnets that a draft for these VNICs depends on."""
+        """The known subnets that a draft for these subnets' VNICs depends on."""
 
     @abstractmethod
     def open(

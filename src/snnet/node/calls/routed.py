@@ -50,7 +50,7 @@ class RoutedLayout(Layout[GuestRequest]):
         records.check_address(request.id, request.ip, gone)
 
     def subnets(
-        self, records: ComputeRecords, identities: Iterable[VnicId]
+        self, records: ComputeRecords, wanted: Iterable[SubnetId]
     ) -> dict[SubnetId, TenantSubnet]:
         return dict(records.subnets)
 

@@ -11,7 +11,7 @@ from snnet.contract import Conflict, Key, Link, Noun, Nouns, keyed
 from snnet.core import identity as ids
 from snnet.core.building import build_vnic, unknown_dependents
 from snnet.core.compute_records import ComputeRecords
-from snnet.core.conflicts import check_same_vnic
+from snnet.core.conflicts import check_same_subnet, check_same_vnic
 from snnet.core.events import ContainerEvent
 from snnet.core.held import keep_held
 from snnet.core.planner import plan as make_plan
@@ -62,12 +62,14 @@ class Changed:
 
     made: list[CreatedVnic]
     gone: list[DestroyedVnic]
+    closed: list[Event]
+    """What came of subnets that had no VNIC any more."""
 
     def events(self, made: Sequence[CreatedVnic] | None = None) -> list[Event]:
         """What callers and listeners have to pass on, in order; of ``made`` alone if given."""
         results: list[CreatedVnic | DestroyedVnic] = [*self.gone]
         results += self.made if made is None else made
-        events: list[Event] = []
+        events = [*self.closed]
         for result in results:
             if result.tunnel_event is not None:
                 events.append(result.tunnel_event)
@@ -80,7 +82,8 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
     """Make the VNICs of ``requests`` and remove those called ``gone``, in one plan.
 
     A VNIC that is there already is repaired if need be.  The first VNIC of a subnet
-    brings what the subnet needs, the last one takes it along.
+    brings what the subnet needs, the last one takes it along.  ``left`` are subnets that
+    may have no VNIC any more: what an unfinished removal left of them is removed.
     """
 
     trusts: ClassVar[bool] = True
@@ -92,14 +95,15 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
         requests: Sequence[GuestRequest] = (),
         gone: Sequence[VnicId] = (),
         mode: Mode = Mode.ALL_OR_NOTHING,
+        left: Sequence[SubnetId] = (),
     ) -> None:
         self.what = what
         self.mode = mode
         self._layout = layout
         self._requests = requests
         self._gone = dict.fromkeys(gone)
-        self._left = dict.fromkeys([identity[:2] for identity in gone])
-        """Subnets that VNICs leave."""
+        self._left = dict.fromkeys([*(identity[:2] for identity in gone), *left])
+        """Subnets that VNICs leave, or have left."""
         if len(requests) > 1:
             _check_apart(requests)
 
@@ -144,7 +148,8 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
         for request in self._requests:
             self._layout.check(records, request, self._gone)
         identities = [*[request.id for request in self._requests], *self._gone]
-        known = Known(self._layout.subnets(records, identities), strays=records.strays)
+        subnets = [*[identity[:2] for identity in identities], *self._left]
+        known = Known(self._layout.subnets(records, subnets), strays=records.strays)
         for subnet in known.subnets:
             known.epochs[subnet] = records.epoch(subnet)
         for identity in identities:
@@ -197,6 +202,8 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
             )
             subnet = subnets[key] = opened[key, look] = part.subnet
             draft.add(("subnet", *key), part.wanted, part.found)
+        else:
+            check_same_subnet(subnet, request)
         kind = ids.VM if request.role is VnicRole.TENANT_VM else ids.CONTAINER
         link = None
         if look or (kind, *identity) in known.strays:
@@ -225,12 +232,17 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
     ) -> tuple[Changed, list[Event]]:
         left = done.left
         gone = [self._publish_gone(records, identity, left) for identity in self._gone]
+        numbers = {identity[:2]: number for number, identity in reversed([*enumerate(self._gone)])}
+        closed: list[Event] = []
         for subnet in draft.closed:
-            first = next(n for n, identity in enumerate(self._gone) if identity[:2] == subnet.id)
             for event in records.forget(subnet, left):
-                gone[first] = replace(gone[first], tunnel_event=event)
+                if subnet.id in numbers:
+                    first = numbers[subnet.id]
+                    gone[first] = replace(gone[first], tunnel_event=event)
+                else:
+                    closed.append(event)
         made = [self._publish_made(records, *pair, done, draft.epoch) for pair in draft.made]
-        changed = Changed(made, gone)
+        changed = Changed(made, gone, closed)
         # A create that had nothing to do is no news.
         return changed, changed.events(made if draft.plan.operations else ())
 
