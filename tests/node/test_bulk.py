@@ -324,3 +324,17 @@ CALLS: dict[str, Call] = {
 def test_what_is_not_a_list_is_an_invalid_request(fake: FakeWorld, call: Call, cfgs: Any) -> None:
     with pytest.raises(snnet.InvalidRequest, match="is not a list"):
         call(fake.node(), cfgs)
+
+
+def test_listeners_are_asked_once_about_a_chunk_that_they_refuse(fake: FakeWorld) -> None:
+    asked: list[int] = []
+
+    class Refuse:
+        def before_apply(self, plan: snnet.Plan) -> None:
+            asked.append(len(plan))
+            raise snnet.Veto("not now")
+
+    node = fake.node(listeners=[Refuse()])
+    results = node.create_vnics([vm(number) for number in range(2, 12)])
+    assert all(isinstance(result.error, snnet.Veto) for result in results)
+    assert len(asked) == 1
