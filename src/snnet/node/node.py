@@ -166,13 +166,13 @@ class Node(ABC, Generic[R]):
     def close(self) -> None:
         """Let go of sockets, threads and the lock; changes nothing in the kernel.
 
-        Waits until the calls under way have ended; any other call from now on is
-        InvalidRequest.  May be repeated.  InvalidRequest where a call of the same thread
-        is under way, as in a ``before_apply`` hook or a signal handler.
+        Any other call from now on is InvalidRequest.  Waits up to ``api_timeout`` for the
+        calls under way.  Those that take longer, and a call of the same thread (in a hook
+        or a signal handler), keep what they use, the lock too, until they end.  May be
+        repeated.
         """
         if self._pid == os.getpid():
-            self._claims.close()
-            self._resources.close()
+            self._claims.close(self._resources.close, self.api_timeout)
         self._closed = True
 
     def __enter__(self) -> Self:
