@@ -128,16 +128,16 @@ INVALID: list[tuple[Callable[[], object], str]] = [
     (
         lambda: find_uplinks(TWO, NETS, []),
         "compute_nets: no link of this node has an address in 192.0.2.0/24, 198.51.100.0/24; "
-        "candidates seen: eth0 10.0.0.1/8, eth1 10.9.0.1/16",
+        "seen: eth0 10.0.0.1/8: outside the nets, eth1 10.9.0.1/16: outside the nets",
     ),
     (
         lambda: find_uplinks(TWO, [], []),
         "compute_nets: no nets are given, and this node has not exactly one real link with an "
-        "address; candidates seen: eth0 10.0.0.1/8, eth1 10.9.0.1/16: name the nets",
+        "address; seen: eth0 10.0.0.1/8, eth1 10.9.0.1/16; name the nets",
     ),
     (
         lambda: find_uplinks([], NETS[:1], []),
-        "compute_nets: no link of this node has an address in 192.0.2.0/24; no candidates seen",
+        "compute_nets: no link of this node has an address in 192.0.2.0/24; no links seen",
     ),
 ]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from .errors import Unsupported
@@ -14,14 +14,28 @@ SNNET_PROTOCOL = 115
 same of a proxy entry (NDA_PROTOCOL).  The kernel gives no meaning to it."""
 
 
+SECONDARY = "secondary"
+TEMPORARY = "temporary"
+TENTATIVE = "tentative"
+DADFAILED = "dadfailed"
+DEPRECATED = "deprecated"
+"""What the kernel may say of an address, in the words of ip-address(8)."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address(Noun):
-    """An address with its prefix on a link; the kernel adds the connected route."""
+    """An address with its prefix on a link; the kernel adds the connected route.
+
+    ``flags`` is what the kernel says of it ("secondary", "temporary", "tentative",
+    "dadfailed", "deprecated"): a fact when found, ignored in comparison and when added.
+    A snapshot lists the addresses of a link in the kernel's order, the primary one first.
+    """
 
     rank: ClassVar[int] = 30
 
     link: str
     address: IPInterface
+    flags: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def key(self) -> Key:

@@ -149,7 +149,7 @@ class Node(ABC, Generic[R]):
 
     def _start(self, whole: Whole) -> Report:
         """Learn what is there, and have an engine from now on."""
-        self._uplinks, site = find_site(self.config, self.owner, self._drivers.backend)
+        self._uplinks, site = find_site(self.config, self.owner, self._drivers)
         moved = [] if self.read_only else take_over(self.owner, self._drivers, self._host)
         engine = Engine(self, self._records(site), self._drivers, self._claims, self.listeners)
         report = engine.run(Rebuild(changes=not self.read_only, forward=False), NO_LIMIT, whole)
@@ -286,7 +286,10 @@ class Node(ABC, Generic[R]):
 
     @property
     def uplinks(self) -> tuple[Uplink, ...]:
-        """All uplinks, by ifindex, then address; the first compute one is used."""
+        """All uplinks, by ifindex, then in the kernel's order.
+
+        The first compute one is used, or the one whose address the tunnels have.
+        """
         self._ready()
         return self._uplinks
 

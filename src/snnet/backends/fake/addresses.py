@@ -7,8 +7,11 @@ here and in every snapshot.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from snnet.contract import Address, IPAddress, IPNetwork, ProxyNeighbour, Route
 from snnet.contract.addresses import IPV6_MTU_MIN
+from snnet.contract.network import SECONDARY
 
 from .fib import Hop
 from .refusal import Refusal
@@ -29,7 +32,9 @@ class AddressRules:
             self._check_ipv4(noun)
         else:
             self._check_ipv6(noun, link.mtu or 0)
-        self._state.put(noun)
+        secondary = self._is_secondary(noun)
+        flags = tuple(flag for flag in noun.flags if flag != SECONDARY)
+        self._state.put(replace(noun, flags=(SECONDARY, *flags) if secondary else flags))
         self._state.local.setdefault(noun.address.ip, []).append(noun.link)
         sync_connected(self._state, noun.link)
 
@@ -68,6 +73,13 @@ class AddressRules:
         # An IPv6 address is identified without its prefix.
         if noun.link in self._state.local.get(ip, ()):
             raise Refusal("EEXIST", "address already assigned")
+
+    def _is_secondary(self, noun: Address) -> bool:
+        """Return whether the link has an IPv4 address of this subnet already (inet_insert_ifa)."""
+        return noun.address.version == 4 and any(
+            other.address.network == noun.address.network
+            for other in self._state.addresses(noun.link, 4)
+        )
 
     def _secondaries(self, address: Address) -> list[Address]:
         """Return the IPv4 addresses that are removed with this one.

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from ipaddress import ip_address, ip_interface, ip_network
 
 from snnet.backends.iproute2.commands import Command, commands
-from snnet.contract import Add, Address, Change, IPInterface, Path, Remove, Route
+from snnet.contract import Add, Address, Change, Path, Remove, Route
+from snnet.contract.network import DADFAILED, DEPRECATED, SECONDARY, TEMPORARY, TENTATIVE
 
 from .checks import check_route
 from .errors import Refused
@@ -19,6 +20,7 @@ _EVERYTHING = {4: "0.0.0.0/0", 6: "::/0"}
 _PECULIAR = frozenset({"type", "tos", "from", "src", "nexthops"})
 """What ``ip`` says of those routes only that no noun describes: of another type than
 unicast, for a source or a type of service, with several next hops."""
+_FLAGS = (SECONDARY, TEMPORARY, TENTATIVE, DADFAILED, DEPRECATED)
 _DEFAULT_METRIC = {4: 0, 6: 1024}  # IP6_RT_PRIO_USER, net/ip6_route.h
 
 
@@ -44,19 +46,23 @@ class Addresses:
     def find(self, noun: Address) -> Address | None:
         family = _FAMILIES[noun.address.version]
         listed = self._listed(["ip", family, "-json", "address", "show", "dev", noun.link])
-        return noun if (noun.link, noun.address) in listed else None
+        return next((found for found in listed if found == noun), None)
 
     def snapshot(self) -> list[Address]:
         """All but the IPv6 link-local ones, which the kernel makes for every link."""
         return [
-            Address(link=link, address=address)
-            for link, address in self._listed(["ip", "-json", "address", "show"])
-            if not (address.version == 6 and address.is_link_local)
+            noun
+            for noun in self._listed(["ip", "-json", "address", "show"])
+            if not (noun.address.version == 6 and noun.address.is_link_local)
         ]
 
-    def _listed(self, argv: Command) -> list[tuple[str, IPInterface]]:
+    def _listed(self, argv: Command) -> list[Address]:
         return [
-            (row["ifname"], ip_interface(f"{entry['local']}/{entry['prefixlen']}"))
+            Address(
+                link=row["ifname"],
+                address=ip_interface(f"{entry['local']}/{entry['prefixlen']}"),
+                flags=tuple(flag for flag in _FLAGS if entry.get(flag)),
+            )
             for row in self._shell.rows(argv)
             for entry in row.get("addr_info", ())
             if "local" in entry  # nor empty, nor of another family

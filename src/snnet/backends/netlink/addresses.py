@@ -7,6 +7,7 @@ from struct import Struct
 from typing import Any
 
 from snnet.contract import Address, IPInterface
+from snnet.contract.network import DADFAILED, DEPRECATED, SECONDARY, TEMPORARY, TENTATIVE
 
 from .encoder import U8, U32, Field
 from .kernel import (
@@ -26,6 +27,11 @@ _BODY = 16
 _ATTRIBUTES = _BODY + _IFADDRMSG.size
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _SCOPE_HOST = 254  # linux/rtnetlink.h
+_FLAGS_OF = {
+    4: {0x01: SECONDARY, 0x20: DEPRECATED},
+    6: {0x01: TEMPORARY, 0x08: DADFAILED, 0x20: DEPRECATED, 0x40: TENTATIVE},
+}
+"""IFA_F_* of linux/if_addr.h, by IP version; IPv6 has one number for two of the words."""
 
 _PREFIX = Field("prefixlen", U8)
 _SCOPE = Field("scope", U8)
@@ -52,8 +58,9 @@ class Addresses:
         values = {FAMILIES[address.version]: None, _INDEX: index}
         for message in self._kernel.dump(RTM_GETADDR, values):
             # Kernels before 4.20 ignore the filter.
-            if _parse(message) == (index, address):
-                return Address(link=link, address=address)
+            found = _parse(message)
+            if found[:2] == (index, address):
+                return Address(link=link, address=address, flags=found[2])
         return None
 
     def snapshot(self) -> list[Address]:
@@ -61,8 +68,8 @@ class Addresses:
         name_of = self._kernel.names()
         found = map(_parse, self._kernel.dump(RTM_GETADDR, {}))
         return [
-            Address(link=name, address=address)
-            for index, address in found
+            Address(link=name, address=address, flags=flags)
+            for index, address, flags in found
             if not (address.version == 6 and address.is_link_local)
             and (name := name_of(index)) is not None
         ]
@@ -81,11 +88,12 @@ class Addresses:
         }
 
 
-def _parse(message: bytes) -> tuple[int, IPInterface]:
-    _, prefix, _, _, index = _IFADDRMSG.unpack_from(message, _BODY)
+def _parse(message: bytes) -> tuple[int, IPInterface, tuple[str, ...]]:
+    _, prefix, bits, _, index = _IFADDRMSG.unpack_from(message, _BODY)
     found = attributes(message, _ATTRIBUTES)
     # On a point-to-point link IFA_ADDRESS is the other end.
     packed = found.get(_IFA_LOCAL) or found[_IFA_ADDRESS]
-    if len(packed) == 4:
-        return index, IPv4Interface((packed, prefix))
-    return index, IPv6Interface((packed, prefix))
+    address = IPv4Interface if len(packed) == 4 else IPv6Interface
+    version = 4 if len(packed) == 4 else 6
+    flags = tuple(word for bit, word in _FLAGS_OF[version].items() if bits & bit) if bits else ()
+    return index, address((packed, prefix)), flags

@@ -1,0 +1,81 @@
+"""Which address of the uplink is the node's, on the fake and on real kernels."""
+
+from __future__ import annotations
+
+from ipaddress import ip_interface
+
+import pytest
+
+import snnet
+from snnet.contract import Add, Address, Remove, Tunnel
+from tests.node.world import World, vm
+
+
+def put(world: World, *cidrs: str, link: str = "eth0") -> None:
+    nouns = [Address(link=link, address=ip_interface(cidr)) for cidr in cidrs]
+    outcome = world.kernel.apply([Add(noun) for noun in nouns])
+    assert outcome.error is None, outcome.error
+
+
+def take(world: World, cidr: str) -> None:
+    outcome = world.kernel.apply([Remove(Address(link="eth0", address=ip_interface(cidr)))])
+    assert outcome.error is None, outcome.error
+
+
+def local_addresses(world: World) -> set[str]:
+    return {str(link.wire_local) for link in world.links() if isinstance(link, Tunnel)}
+
+
+@pytest.mark.parametrize("extra", ["192.0.2.2/24", "192.0.2.2/32"], ids=["secondary", "alone"])
+def test_an_address_that_is_added_later_changes_no_tunnel(world: World, extra: str) -> None:
+    with world.node() as node:
+        node.create_vnic(vm())
+    put(world, extra)
+    before = world.text()
+    with world.node() as node:
+        assert str(node.compute_ip) == "192.0.2.11"
+        assert node.verify() == []
+        assert node.repair().healed == []
+    assert world.text() == before
+
+
+def test_the_primary_address_is_the_nodes_whatever_its_number(world: World) -> None:
+    put(world, "192.0.2.2/24", "192.0.2.200/24", "192.0.2.1/32")
+    node = world.node()
+    assert str(node.compute_ip) == "192.0.2.11"
+    assert [str(uplink.ip) for uplink in node.uplinks] == ["192.0.2.11"]
+
+
+def test_the_tunnels_address_stays_the_nodes_when_another_becomes_primary(world: World) -> None:
+    with world.node() as node:
+        node.create_vnic(vm())
+    take(world, "192.0.2.11/24")
+    put(world, "192.0.2.2/24", "192.0.2.11/24")
+    with world.node() as node:
+        assert str(node.compute_ip) == "192.0.2.11"
+        assert node.verify() == []
+    assert local_addresses(world) == {"192.0.2.11"}
+
+
+def test_another_address_is_the_nodes_once_that_of_the_tunnels_is_gone(world: World) -> None:
+    with world.node() as node:
+        node.create_vnic(vm())
+    take(world, "192.0.2.11/24")
+    put(world, "192.0.2.2/24")
+    with world.node() as node:
+        assert str(node.compute_ip) == "192.0.2.2"
+        node.repair()
+        assert node.verify() == []
+    assert local_addresses(world) == {"192.0.2.2"}
+
+
+def test_a_public_address_on_the_uplink_is_never_the_concentrators(walled: World) -> None:
+    with walled.cnci() as cnci:
+        cnci.add_remote_subnet("10.1.0.0/24", 7, "192.0.2.12")
+        cnci.add_public_ip("192.0.2.5", to="10.1.0.9", device="eth0")
+    with walled.cnci() as cnci:
+        assert str(cnci.compute_ip) == "192.0.2.11"
+        assert cnci.verify() == []
+    take(walled, "192.0.2.11/24")
+    with pytest.raises(snnet.InvalidRequest, match=r"192\.0\.2\.5/32: a public address"):
+        walled.cnci()
