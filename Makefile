@@ -8,6 +8,7 @@ READY  := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest -q
 BOTH   := -n 2 --dist worksteal
 SIDE_BY_SIDE := tests/conformance tests/docker
+MORE   := tests/firewall tests/node/test_properties.py
 # SNNET_TEST_SHORT=1 leaves of `make test` the fake suite and these tests of the kernel.
 SHORT := tests/system
 
@@ -19,14 +20,14 @@ TESTS ?=
 # The second run is faster for what the first one compiled.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test test-fake test-text test-kernel test-vm test-examples test-newcomer test-long \
+.PHONY: help demo test test-fake test-more test-kernel test-vm test-examples test-newcomer test-long \
         test-pythons coverage mutants lint bench packages-demo packages-kernel clean
 
 help:
 	@echo 'make demo         build a small data centre and ping through it (as root: a real one)'
-	@echo 'make test         all tests that can run here: fake, text, kernel, VM, examples'
+	@echo 'make test         all tests that can run here: fake, more, kernel, VM, examples'
 	@echo 'make test-fake    the fake-backend suite: no root, under 10 seconds'
-	@echo 'make test-text    what firewall drivers write and read, in memory: no root'
+	@echo 'make test-more    longer tests without root: every fault of every call, firewalls in memory'
 	@echo 'make test-kernel  the real kernel, in fresh namespaces (root)'
 	@echo 'make test-vm      real GRE, Geneve and macvtap, and the demo over them, in a VM (root)'
 	@echo 'make test-examples  third-party distributions: built, installed and tested (root)'
@@ -46,14 +47,14 @@ ifdef SNNET_TEST_SHORT
 test: test-fake
 	$(MAKE) test-kernel TESTS=$(SHORT)
 else
-test: test-fake test-text test-kernel test-examples test-vm
+test: test-fake test-more test-kernel test-examples test-vm
 endif
 
 test-fake: $(READY)
-	$(PYTEST) $(BOTH) -m 'not kernel' $(or $(TESTS),--ignore tests/firewall)
+	$(PYTEST) $(BOTH) -m 'not kernel' $(or $(TESTS),$(addprefix --ignore ,$(MORE)))
 
-test-text: $(READY)
-	$(PYTEST) $(BOTH) -m 'not kernel' tests/firewall
+test-more: $(READY)
+	$(PYTEST) $(BOTH) -m 'not kernel' $(MORE)
 
 test-kernel: $(READY) packages-kernel
 	@tools/as-root $(PYTEST) -m kernel $(or $(TESTS),$(addprefix --ignore ,$(SIDE_BY_SIDE)))

@@ -94,7 +94,9 @@ def refused(
 
 BAD_VNICS: list[tuple[str, dict[str, Any]]] = [
     *((item.name, {item.name: None}) for item in fields(snnet.VnicConfig)
-      if item.name not in ("role", "mac", "mtu", "queues")),
+      if item.name not in ("role", "mac", "mtu", "queues", "owner")),
+    ("owner", {"owner": "no-such-user"}), ("owner", {"owner": ""}), ("owner", {"owner": "a\0b"}),
+    ("owner", {"owner": 7, "role": CONTAINER}),
     ("role", {"role": DATA_CENTER}),
     ("ip", {"ip": "10.1.1.9"}),
     ("ip", {"ip": "10.1.0.0"}),

@@ -81,6 +81,7 @@ BAD_VNIC: dict[str, list[Any]] = {
     "mac": BAD_MACS,
     "mtu": BAD_MTUS,
     "queues": BAD_QUEUES,
+    "owner": [*NEVER, True, 1.0, -1, 2**32 - 1, b"root", ["root"]],
 }
 BAD_NEIGHBOR: dict[str, list[Any]] = {
     "physical_ip": [*BAD_ADDRESSES, None],

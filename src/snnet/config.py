@@ -145,6 +145,11 @@ def check_int(value: object, field: str, low: int, high: int) -> int:
     raise InvalidRequest(f"{shown(value)} is not a whole number from {low} to {high}", field=field)
 
 
+def check_uid(value: object, field: str) -> int:
+    """A user id of Linux: 2**32 - 1 stands for none."""
+    return check_int(value, field, 0, 2**32 - 2)
+
+
 PORTS_MAX = 1024
 """Most ports in one range: each is a rule of its own."""
 
@@ -215,7 +220,8 @@ class VnicConfig:
 
     ``subnet_key`` is the tunnel key, 1 to 2**32-1, or 2**24-1 where it is a
     VNI.  ``mac=None`` means ``mac_for(ip)``.  ``mtu`` is in bytes and changes
-    this VNIC only.  ``queues`` > 1 makes a multi-queue tap.
+    this VNIC only.  ``queues`` > 1 makes a multi-queue tap.  ``owner`` is the user of the
+    host (name or uid) that may open the tap of a VM; None is root alone.
     """
 
     role: VnicRole = VnicRole.TENANT_VM
@@ -231,6 +237,7 @@ class VnicConfig:
     mac: str | None = None
     mtu: int | None = None
     queues: int = 1
+    owner: str | int | None = None
 
     def __post_init__(self) -> None:
         put = object.__setattr__
@@ -253,6 +260,8 @@ class VnicConfig:
         if self.mtu is not None:
             check_mtu(self.mtu, "mtu")
         check_int(self.queues, "queues", 1, TAP_QUEUES_MAX)
+        if self.owner is not None and not isinstance(self.owner, str):
+            check_uid(self.owner, "owner")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data that ``VnicConfig(**data)`` takes back."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from snnet.firewall import nft
+from snnet.firewall.epochs import Epochs
 from snnet.firewall.iptables import tables as iptables_tables
 from snnet.system.conntrack import Conntrack, Match
 
@@ -39,6 +40,8 @@ def xtables(patch: pytest.MonkeyPatch, tmp_path: Path, forgotten: list[Match]) -
     programs.install(patch, tmp_path / "bin", NAMES, tables)
     patch.setattr(nft, "_binding", lambda: None)
     patch.setattr(iptables_tables, "_read", tables.read)
+    # The kernel knows nothing of tables in memory: every look begins an epoch.
+    patch.setattr(Epochs, "_read", lambda self: None)
     return tables
 
 

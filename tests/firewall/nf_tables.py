@@ -27,6 +27,7 @@ NAMES = ["nft", "sh"]
 
 _FAMILIES = {1: "inet", 3: "arp", 7: "bridge"}  # linux/netfilter.h
 _GET_TABLE, _GET_CHAIN, _GET_RULE, _GET_ELEMENTS = 1, 4, 7, 13  # linux/netfilter/nf_tables.h
+_GET_GENERATION = 16
 _ELEMENTS_A_MESSAGE = 3
 """Few, so that tests see lists that come in several messages."""
 
@@ -82,6 +83,7 @@ class NfTables:
         self.scripts: list[str] = []
         self.foreign: list[dict[str, Any]] = []
         self.lacking: set[str] = set()
+        self.generation = 1
         self._lock = threading.Lock()
 
     def __call__(self, argv: Sequence[str], text: str) -> Completed:
@@ -133,6 +135,7 @@ class NfTables:
             said = f"/dev/stdin:{number}:1-9: Error: Could not process rule: {words}\n"
             return Completed(1, "", f"{said}{script.splitlines()[number - 1]}\n^^^^^^^^^\n")
         if tables != self.tables:
+            self.generation += 1
             self.scripts.append(script.rstrip("\n"))
         self.tables = tables
         return Completed(0, printed, "")
@@ -177,6 +180,8 @@ class NfTables:
 
     def ask(self, kind: int, asked: bytes, family: int) -> list[bytes]:
         """What a request for one object is answered with."""
+        if kind == _GET_GENERATION:
+            return [attribute(1, self.generation.to_bytes(4, "big"))]
         wanted = dict(attributes(asked))
         table = self._table_of(family, wanted[1])
         if kind == _GET_CHAIN:

@@ -202,7 +202,7 @@ def test_an_administrators_address_is_not_made_public_nor_taken_away(
     own = Address(link="eth0", address=ip_interface(f"{PUBLIC}/32"))
     assert walled.kernel.apply([Add(own)]).error is None
     before = walled.text()
-    with pytest.raises(snnet.Conflict, match="is there already"):
+    with pytest.raises(snnet.Conflict, match="link eth0 has"):
         cnci.add_public_ip(PUBLIC, to=GUEST, device="eth0")
     assert walled.text() == before
     cnci.remove_public_ip(PUBLIC)

@@ -74,15 +74,18 @@ def test_an_interrupted_create_leaves_nothing(walled: World, after: bool) -> Non
     assert walled.text() == before
 
 
-def test_an_alarm_handler_that_raises_leaves_nothing(world: World) -> None:
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_alarm_handler_that_raises_leaves_nothing(real: World) -> None:
+    """On a kernel alone: the fake's own Python code is no more atomic than ours."""
+
     class Alarm(Exception):
         pass
 
     def ring(number: int, frame: FrameType | None) -> None:
         raise Alarm
 
-    node = world.node()
-    before = world.text()
+    node = real.node()
+    before = real.text()
     old = signal.signal(signal.SIGALRM, ring)
     rang = 0
     try:
@@ -94,11 +97,13 @@ def test_an_alarm_handler_that_raises_leaves_nothing(world: World) -> None:
             except (Alarm, snnet.ApiError):
                 signal.setitimer(signal.ITIMER_REAL, 0)
                 rang += 1
-            known_now = bool(node.topology().vnics)
-            assert known_now or world.text() == before, f"after {step} steps"
+                if node.verify() == []:
+                    assert node.topology().vnics or real.text() == before, f"step {step}"
+                # Else the alarm rang while the node noted what it had made.
+                node.create_vnic(container(9))
             assert node.verify() == []
             node.destroy_vnic(container(9))
-            assert world.text() == before
+            assert real.text() == before
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, old)
@@ -326,20 +331,41 @@ def test_who_waits_for_a_claim_is_refused_when_the_node_closes(fake: FakeWorld) 
     assert said[-1].vnic.vnic_id == "v9"
 
 
-def test_close_within_a_call_of_the_same_thread_is_refused(fake: FakeWorld) -> None:
+def test_close_within_a_call_of_the_same_thread_takes_effect_after_it(world: World) -> None:
     class Closing:
         def before_apply(self, node: snnet.ComputeNode) -> None:
             node.close()
 
-    node = fake.node()
-    node.listeners.register(closing := Closing())
-    before = state(fake, node)
-    with pytest.raises(snnet.InvalidRequest, match="under way"):
-        node.create_vnic(vm(9))
-    assert state(fake, node) == before
-    node.listeners.unregister(closing)
-    node.create_vnic(vm(9))
+    node = world.node(listeners=[Closing()])
+    made = node.create_vnic(vm(9))
+    assert made.vnic.link_name in {link.name for link in world.links()}
+    with pytest.raises(snnet.InvalidRequest, match="closed"):
+        node.create_vnic(vm(10))
+    world.node(api_timeout=0.1)  # nobody holds the lock any more
+
+
+def test_a_call_that_outlives_close_keeps_what_it_uses(world: World) -> None:
+    slow, made = Slow(), list[Any]()
+    node = world.node(listeners=[slow], api_timeout=0.2)
+    caller = threading.Thread(target=lambda: made.append(node.create_vnic(vm(9), timeout=60)))
+    caller.start()
+    assert slow.asked.wait(PATIENCE)
     node.close()
+    with pytest.raises(snnet.InvalidRequest, match="closed"):
+        node.verify()
+    if not isinstance(world, FakeWorld):  # fakes have no lock
+        with pytest.raises(snnet.Conflict):
+            world.node(api_timeout=0.1)
+    # Were the descriptor of the namespace free, one of these would be it.
+    spare = [os.open(os.devnull, os.O_RDONLY) for _ in range(20)]
+    slow.go_on.set()
+    caller.join(PATIENCE)
+    for fd in spare:
+        os.close(fd)
+    assert made[0].vnic.link_name in {link.name for link in world.links()}
+    second = world.node(api_timeout=0.1)
+    assert second.verify() == []
+    assert second.destroy_vnic(vm(9)).tunnel_event is not None
 
 
 def test_a_listener_may_close_the_node_after_a_call(fake: FakeWorld) -> None:

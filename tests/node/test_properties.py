@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations, count
 from typing import Any
 
@@ -18,7 +18,7 @@ from snnet.node.call import Call, Draft
 from snnet.node.claims import WHOLE_NODE, Claim
 from snnet.node.drivers import Drivers
 from tests.node.every_call import CASES, Case, Kind, call_classes, public_methods
-from tests.node.world import FakeWorld
+from tests.node.world import FakeWorld, World
 
 Perform = Callable[[Any, Operation], Any]
 
@@ -67,7 +67,7 @@ def state(world: FakeWorld, node: Any) -> dict[str, object]:
         "records": copy.deepcopy(world.kernel.state.records),
         "memory": known(node),
         "differences": differences(node),
-        "descriptors": len(os.listdir("/proc/self/fd")),
+        "descriptors": descriptors(),
     }
 
 
@@ -189,12 +189,12 @@ class Applied:
         self.drafts: list[tuple[Call[Any, Any, Any, Any], Draft]] = []
         self.world = ""
 
-    def apply(self, plan: Plan) -> None:
+    def apply(self, operations: Sequence[Operation]) -> None:
         for call, draft in self.drafts:
-            if draft.plan is plan and plan:
+            if operations and draft.plan.operations is operations:
                 claim = self.claims.get(id(call), WHOLE_NODE)
                 covered = set().union(*(draft.scope.get(thing, set()) for thing in claim.alone))
-                keys = {operation.noun.key for operation in plan}
+                keys = {operation.noun.key for operation in operations}
                 assert claim.everything or keys <= covered, f"{call.what}: {keys - covered}"
                 self.done.append((call, claim, draft, self.world))
 
@@ -222,16 +222,13 @@ def record_claims(monkeypatch: pytest.MonkeyPatch) -> Applied:
 
     for cls in call_classes():
         watch(cls)
-    for name in ("set_up", "tear_down"):
-        method = getattr(Drivers, name)
+    apply = Drivers.apply
 
-        def carried_out(
-            drivers: Any, plan: Plan, *args: Any, method: Any = method, **options: Any
-        ) -> Any:
-            applied.apply(plan)
-            return method(drivers, plan, *args, **options)
+    def carried_out(drivers: Any, operations: Any, **options: Any) -> Any:
+        applied.apply(operations)
+        return apply(drivers, operations, **options)
 
-        monkeypatch.setattr(Drivers, name, carried_out)
+    monkeypatch.setattr(Drivers, "apply", carried_out)
     return applied
 
 
@@ -484,3 +481,92 @@ def test_a_cancel_token_that_raises_leaves_nothing(case: Case) -> None:
             assert state(world, node) == before, f"look {at}"
         close(case(node))
         world.close()
+
+
+# -- on the kernel -----------------------------------------------------------------
+
+SAMPLE = [
+    case
+    for case in CASES
+    if str(case).startswith(
+        (
+            "ComputeNode.create_vnic-first",
+            "ComputeNode.plan_create_vnic",
+            "ComputeNode.reconcile-atomic-bridged",
+            "Cnci.add_remote_subnet",
+            "Cnci.plan_add_remote_subnet",
+            "Cnci.add_public_ip",
+            "Cnci.update_neighbors-other",
+        )
+    )
+]
+"""Cases that are run on the real kernel, too."""
+
+
+@pytest.mark.parametrize("case", SAMPLE, ids=str)
+def test_a_veto_and_a_preview_leave_a_real_host_as_it_was(case: Case, real: World) -> None:
+    def veto(hook: str) -> None:
+        if hook == "before":
+            raise snnet.Veto("no")
+
+    node = case.prepare(real)
+    before = (real.text(), known(node), differences(node))
+    node.listeners.register(recorder := Recorder(veto))
+    if case.kind is Kind.LOOK:
+        case(node)
+        assert recorder.heard == []
+    elif case.works:
+        with pytest.raises(snnet.Veto):
+            case(node)
+        recorder.check()
+    assert (real.text(), known(node), differences(node)) == before
+    node.listeners.unregister(recorder)
+    clean_up(node)
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in SAMPLE if case.kind is Kind.SET_UP and case.works], ids=str
+)
+def test_a_set_up_on_a_real_host_is_all_or_nothing(
+    case: Case, real: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every second piece of the drivers' work is done, and then raises KeyboardInterrupt."""
+    for at in count(1, 2):
+        node = case.prepare(real)
+        before = (real.text(), known(node), differences(node))
+        done = [0]
+
+        def interrupted(work: Any, at: int = at, done: list[int] = done) -> Any:
+            def perform(operations: Any) -> Any:
+                result = work(operations)
+                done[0] += 1
+                if done[0] == at:
+                    for fd in result or ():
+                        os.close(fd)
+                    raise KeyboardInterrupt
+                return result
+
+            return perform
+
+        for driver in node.drivers.all:
+            for name in ("perform", "perform_all"):
+                monkeypatch.setattr(driver, name, interrupted(getattr(driver, name)))
+        _, raised = run(case, node)
+        monkeypatch.undo()
+        if done[0] < at:
+            assert raised is None
+            clean_up(node)
+            return
+        assert isinstance(raised, KeyboardInterrupt)
+        assert (real.text(), known(node), differences(node)) == before, at
+        node.close()
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def clean_up(node: Any) -> None:
+    """Stop what would outlive the test."""
+    if isinstance(node, snnet.Cnci):
+        node.shutdown()

@@ -1,223 +1,232 @@
-"""The host changes after init(): verify() names it in one line, repair() mends what is ours."""
+"""What enters a host is checked against what is there: a Conflict that names the other."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
-from ipaddress import ip_interface, ip_network
+from functools import partial
+from ipaddress import IPv4Address, IPv4Network, ip_interface
 
 import pytest
 
 import snnet
-from snnet.contract import Add, Address, Change, Operation, Other, Remove, Route, Sysctl
-from snnet.system.process import run
-from tests.node.world import UPLINKS, FakeWorld, RealWorld, World, vm
+from snnet.contract import Add, Address, Noun, Route
+from tests.node.test_cnci import neighbors
+from tests.node.world import World, vm
 
-SUBNET = "10.1.0.0/24"
+NET = "10.1.0.0/24"
 
 
-def change(world: World, *operations: Operation) -> None:
-    outcome = world.kernel.apply(operations)
+def put(world: World, *nouns: Noun) -> None:
+    """Make what an administrator has set on the host."""
+    outcome = world.kernel.apply([Add(noun) for noun in nouns])
     assert outcome.error is None, outcome.error
 
 
-def address(cidr: str, link: str = "eth0") -> Address:
-    return Address(link=link, address=ip_interface(cidr))
+def route(destination: str, gateway: str) -> Route:
+    return Route(
+        destination=IPv4Network(destination),
+        link="eth0",
+        gateway=IPv4Address(gateway),
+        onlink=True,
+    )
 
 
-def set_link(world: World, **values: object) -> None:
-    """Change the uplink, which snnet never does itself."""
-    if isinstance(world, RealWorld):
-        words = {"up": {True: ["up"], False: ["down"]}.get(values.get("up"), [])}  # type: ignore[call-overload]
-        argv = ["ip", "link", "set", "eth0", *words["up"]]
-        if "mtu" in values:
-            argv += ["mtu", str(values["mtu"])]
-        if "name" in values:
-            run(["ip", "link", "set", "eth0", "down"], netns=world.kernel.host.netns.fd)
-            argv += ["name", str(values["name"])]
-        run(argv, netns=world.kernel.host.netns.fd)
-        return
-    link = world.link("eth0")
-    assert link is not None
-    change(world, Change(replace(link, **values), link))  # type: ignore[arg-type]
-
-
-def set_sysctl(world: World, name: str, value: str) -> None:
-    old = world.kernel.find(Sysctl(name=name))
-    assert isinstance(old, Sysctl)
-    change(world, Change(Sysctl(name=name, value=value), old))
-
-
-def one(lines: list[str], *words: str) -> str:
-    """The one line that has all the words."""
-    found = [line for line in lines if all(word in line for word in words)]
-    assert len(found) == 1, lines
-    return found[0]
-
-
-UPLINK_CHANGES = [
-    (lambda world: set_link(world, up=False), "is down -> should be up"),
-    (lambda world: set_link(world, mtu=1400), "mtu is 1400 -> should be 1500"),
-    (
-        lambda world: change(world, Remove(address(UPLINKS[4]))),
-        "has no address 192.0.2.11 -> should have 192.0.2.11/24",
-    ),
-]
+def refused(
+    world: World, node: snnet.Cnci | snnet.ComputeNode, call: Callable[[], object], match: str
+) -> None:
+    """The call is a Conflict that names the other thing, and changes nothing."""
+    before = world.text()
+    with pytest.raises(snnet.Conflict, match=match):
+        call()
+    assert world.text() == before
+    assert node.verify() == []
 
 
 @pytest.mark.parametrize(
-    ("alter", "words"), UPLINK_CHANGES, ids=[text for _, text in UPLINK_CHANGES]
+    ("network", "match"),
+    [
+        ("192.0.2.128/25", "192.0.2.11/24 on link eth0"),
+        ("192.0.2.0/24", "192.0.2.11/24 on link eth0"),
+        ("192.0.0.0/16", "192.0.2.11/24 on link eth0"),
+        ("198.51.100.0/24", "198.51.100.1, a gateway"),
+        ("203.0.112.0/23", "203.0.113.0/25, which this host reaches by link eth0"),
+        ("203.0.113.0/25", "203.0.113.0/25, which this host reaches by link eth0"),
+        ("172.20.0.0/16", "172.20.0.7/32 on link eth0"),
+    ],
 )
-def test_a_changed_uplink_is_named(
-    world: World, alter: Callable[[World], None], words: str
-) -> None:
-    node = world.node()
-    node.create_vnic(vm())
-    assert node.verify() == []
-    alter(world)
-    line = one(node.verify(), "uplink eth0", words)
-    assert line in node.repair().orphans
-
-
-def test_a_renamed_uplink_is_named(real: World) -> None:
-    node = real.node()
-    set_link(real, name="lan0")
-    one(node.verify(), "uplink eth0: is called lan0 -> should be eth0")
-
-
-def test_no_vnic_is_made_for_an_address_that_is_gone(world: World) -> None:
-    node = world.node()
-    node.create_vnic(vm())
-    change(world, Remove(address(UPLINKS[4])))
-    with pytest.raises(snnet.Conflict, match=r"192\.0\.2\.11/24 of this node is not on eth0"):
-        node.create_vnic(vm(subnet_number=2))
-    change(world, Add(address(UPLINKS[4])))
-    assert node.create_vnic(vm(subnet_number=2)).tunnel_event is not None
-
-
-def test_an_address_on_a_bridge_of_a_node_is_removed(world: World) -> None:
-    node = world.node()
-    bridge = node.create_vnic(vm()).vnic.bridge
-    assert bridge is not None
-    change(world, Add(address("10.1.0.200/24", bridge)))
-    one(node.verify(), "unexpected: address 10.1.0.200/24")
-    node.repair()
-    assert node.verify() == []
-    assert world.kernel.find(address("10.1.0.200/24", bridge)) is None
-
-
-@pytest.fixture
-def cnci(walled: World) -> snnet.Cnci:
-    node = walled.cnci()
-    bridge = node.add_remote_subnet(SUBNET, 7, "192.0.2.12")
-    node.enable_nat(["eth0"])
-    node.allow_external("eth0", bridge)
-    node.add_port_forward(protocol="tcp", device="eth0", port=8080, to="10.1.0.9", to_port=22)
-    assert node.verify() == []
-    return node
-
-
-def test_a_new_address_of_a_device_is_taken_by_its_forwards(
-    walled: World, cnci: snnet.Cnci
-) -> None:
-    change(walled, Add(address("203.0.113.9/24")))
-    line = one(cnci.verify(), "port tcp/8080")
-    assert "addresses 192.0.2.11, should be: addresses 192.0.2.11 203.0.113.9" in line
-    cnci.repair()
-    assert cnci.verify() == []
-    assert [str(ip) for ip in cnci.port_forwards[0].addresses] == ["192.0.2.11", "203.0.113.9"]
-
-
-@pytest.mark.parametrize("link", ["default", "bridge"])
-def test_forwarding_that_is_off_for_a_link_of_ours_is_repaired(
-    walled: World, cnci: snnet.Cnci, link: str
-) -> None:
-    name = cnci.topology().subnets[0].bridge.name if link == "bridge" else link
-    set_sysctl(walled, f"net.ipv4.conf.{name}.forwarding", "0")
-    one(cnci.verify(), f"net.ipv4.conf.{name}.forwarding=0, should be")
-    cnci.repair()
-    assert cnci.verify() == []
-
-
-def test_forwarding_that_is_off_for_a_foreign_link_is_named(
-    walled: World, cnci: snnet.Cnci
-) -> None:
-    set_sysctl(walled, "net.ipv4.conf.eth0.forwarding", "0")
-    line = one(cnci.verify(), "net.ipv4.conf.eth0.forwarding: is 0 -> should be 1: sysctl -w")
-    assert line in cnci.repair().orphans
-    set_sysctl(walled, "net.ipv4.conf.eth0.forwarding", "1")
-    assert cnci.verify() == []
-
-
-def test_forwarding_that_is_off_for_all_is_one_line(walled: World, cnci: snnet.Cnci) -> None:
-    set_sysctl(walled, "net.ipv4.ip_forward", "0")
-    assert len(cnci.verify()) == 1
-    cnci.repair()
-    assert cnci.verify() == []
-
-
-def test_a_default_route_that_went_is_named(walled: World, cnci: snnet.Cnci) -> None:
-    route = Route(
-        destination=ip_network("0.0.0.0/0"), link="eth0", gateway=ip_interface("192.0.2.1/24").ip
+def test_a_subnet_takes_nothing_from_its_host(world: World, network: str, match: str) -> None:
+    put(
+        world,
+        Address(link="eth0", address=ip_interface("172.20.0.7/32")),
+        route("0.0.0.0/0", "198.51.100.1"),
+        route("203.0.113.0/25", "198.51.100.1"),
+        route("10.0.0.0/8", "198.51.100.1"),
     )
-    change(walled, Add(route))
-    assert cnci.verify() == []
-    change(walled, Remove(route))
-    one(cnci.verify(), "default route: is gone")
+    cnci = world.cnci()
+    refused(world, cnci, lambda: cnci.add_remote_subnet(network, 7, "192.0.2.251"), match)
+    cnci.add_remote_subnet(NET, 8, "192.0.2.21")  # a wider static route is no obstacle
+    cnci.shutdown()
 
 
-def test_a_strict_filter_with_two_ways_in_is_named(walled: World, cnci: snnet.Cnci) -> None:
-    walled_add_second(walled)
-    route = Route(
-        destination=ip_network("0.0.0.0/0"), link="eth0", gateway=ip_interface("192.0.2.1/24").ip
+def test_a_compute_node_is_not_inside_a_subnet(world: World) -> None:
+    cnci = world.cnci()
+    add = cnci.add_remote_subnet
+    refused(world, cnci, lambda: add("10.9.0.0/24", 7, "10.9.0.5"), "10.9.0.5.*10.9.0.0/24")
+    add(NET, 7, "192.0.2.21")
+    refused(world, cnci, lambda: add("10.2.0.0/24", 8, "10.1.0.5"), "10.1.0.5.*10.1.0.0/24")
+    cnci.shutdown()
+
+
+def test_two_concentrators_of_one_host_do_not_overlap(walled: World) -> None:
+    first, second = walled.cnci("cnci-a"), walled.cnci("cnci-b", tenant_id="t2")
+    first.add_remote_subnet(NET, 7, "192.0.2.21")
+    first.update_neighbors(neighbors(11, 30))
+    for network in (NET, "10.1.0.128/25", "10.1.0.0/16"):
+        refused(
+            walled,
+            second,
+            partial(second.add_remote_subnet, network, 8, "192.0.2.21"),
+            "of cnci:cnci-a",
+        )
+    behind = str(next(iter(first.topology().mesh.subnets())))  # type: ignore[union-attr]
+    refused(
+        walled, second, lambda: second.add_remote_subnet(behind, 8, "192.0.2.21"), "of cnci:cnci-a"
     )
-    change(walled, Add(route))
-    cnci.add_port_forward(protocol="tcp", device="ext1", port=8081, to="10.1.0.9")
-    set_sysctl(walled, "net.ipv4.conf.all.rp_filter", "0")
-    set_sysctl(walled, "net.ipv4.conf.ext1.rp_filter", "0")
-    assert cnci.verify() == []
-    set_sysctl(walled, "net.ipv4.conf.ext1.rp_filter", "1")
-    one(cnci.verify(), "net.ipv4.conf.ext1.rp_filter: is strict", "leave by eth0")
-    set_sysctl(walled, "net.ipv4.conf.all.rp_filter", "2")
-    assert cnci.verify() == []
+    second.add_remote_subnet("10.200.0.0/24", 8, "192.0.2.21")
+    entries = [
+        snnet.Neighbor(
+            physical_ip="192.0.2.11", subnet="10.200.0.0/24", tunnel_ip="172.17.0.11", tunnel_id=77
+        ),
+        snnet.Neighbor(physical_ip="192.0.2.40", subnet=NET, tunnel_ip="172.17.0.40", tunnel_id=77),
+    ]
+    refused(walled, second, lambda: second.update_neighbors(entries), "of cnci:cnci-a")
+    first.add_port_forward(protocol="tcp", device="eth0", port=80, to="10.1.0.9")
+    first.add_public_ip("203.0.113.5", to="10.1.0.9", device="eth0")
+    refused(
+        walled,
+        second,
+        lambda: second.add_port_forward(protocol="tcp", device="eth0", port=80, to="10.200.0.9"),
+        "cnci:cnci-a has port tcp/80",
+    )
+    for public in ("203.0.113.5", "10.1.0.77"):
+        refused(
+            walled,
+            second,
+            partial(second.add_public_ip, public, to="10.200.0.9", device="eth0"),
+            public,
+        )
+    first.shutdown()
+    second.shutdown()
 
 
-def walled_add_second(world: World) -> None:
-    if isinstance(world, FakeWorld):
-        world.kernel.add_uplink("ext1", "198.51.100.1/24")
-        return
-    assert isinstance(world, RealWorld)
-    for words in (
-        "link add ext1 type veth peer name ext1-far",
-        "address add 198.51.100.1/24 dev ext1",
-        "link set ext1 up",
-        "link set ext1-far up",
-    ):
-        run(["ip", *words.split()], netns=world.kernel.host.netns.fd)
+@pytest.mark.parametrize(
+    ("subnet", "tunnel_ip", "match"),
+    [
+        ("192.0.2.64/26", "172.16.0.30", "192.0.2.11/24 on link eth0"),
+        ("198.51.100.0/24", "172.16.0.30", "198.51.100.1, a gateway"),
+        ("10.30.0.0/24", "192.0.2.30", "192.0.2.11/24 on link eth0"),
+        ("10.30.0.0/24", "198.51.100.1", "a gateway"),
+    ],
+)
+def test_a_mesh_takes_nothing_from_its_host(
+    world: World, subnet: str, tunnel_ip: str, match: str
+) -> None:
+    put(world, route("0.0.0.0/0", "198.51.100.1"))
+    cnci = world.cnci()
+    ours, *_ = neighbors(11)
+    peer = snnet.Neighbor(
+        physical_ip="192.0.2.30", subnet=subnet, tunnel_ip=tunnel_ip, tunnel_id=ours.tunnel_id
+    )
+    refused(world, cnci, lambda: cnci.update_neighbors([ours, peer]), match)
+    cnci.shutdown()
 
 
-def test_a_device_that_is_gone_is_named(walled: World, cnci: snnet.Cnci) -> None:
-    walled_add_second(walled)
-    cnci.add_port_forward(protocol="tcp", device="ext1", port=8081, to="10.1.0.9")
-    if isinstance(walled, FakeWorld):
-        link = walled.link("ext1")
-        assert isinstance(link, Other)
-        from snnet.backends.fake.addresses import forget_link
+def test_a_forward_takes_no_tunnels_port(world: World) -> None:
+    cnci = world.cnci(config=world.config(tunnel="vxlan"))
+    cnci.add_remote_subnet(NET, 7, "192.0.2.21")
+    (tunnel,) = cnci.topology().subnets[0].tunnels.values()
+    port = tunnel.port  # type: ignore[attr-defined]
 
-        forget_link(walled.kernel.state, "ext1")
-        walled.kernel.state.drop_link(link)
-    else:
-        walled.delete("ext1")
-    one(cnci.verify(), "device ext1: is gone")
+    def forward(number: int, protocol: str = "udp") -> None:
+        cnci.add_port_forward(protocol=protocol, device="eth0", port=number, to="10.1.0.9")
+
+    refused(world, cnci, lambda: forward(port), tunnel.name)
+    forward(port, "tcp")
+    forward(4789)
+    refused(world, cnci, lambda: cnci.update_neighbors(neighbors(11, 30)), "udp/4789")
+    other = 16384 + ((11 ^ 22) & 0x3FFF)
+    forward(other)
+    refused(world, cnci, lambda: cnci.add_remote_subnet(NET, 7, "192.0.2.22"), f"udp/{other}")
+    cnci.shutdown()
+    node = world.node(config=world.config(tunnel="vxlan"))
+    node.create_vnic(vm(9))
+    (subnet,) = node.topology().subnets
+    cnci.add_remote_subnet("10.77.0.0/24", 7, "192.0.2.21")
+    assert subnet.tunnel is not None
+    taken = subnet.tunnel.port  # type: ignore[attr-defined]
+    refused(
+        world,
+        cnci,
+        lambda: cnci.add_port_forward(protocol="udp", device="eth0", port=taken, to="10.77.0.9"),
+        f"{subnet.tunnel.name} of cn:cn-1",
+    )
+    cnci.shutdown()
+    node.reset_network()
 
 
-def test_routed_mode_heals_after_a_flap_of_the_uplink(walled: World) -> None:
-    config = walled.config(mode=snnet.NetworkMode.ROUTED)
-    node = walled.node(config=config)
-    node.create_vnic(vm())
-    assert node.verify() == []
-    set_link(walled, up=False)
-    assert node.verify() != []
-    set_link(walled, up=True)
-    node.repair()
-    assert node.verify() == []
+@pytest.mark.parametrize(
+    ("address", "match"),
+    [("192.0.2.77", "192.0.2.77/24"), ("198.51.100.1", "a gateway"), ("203.0.113.9", "reaches")],
+)
+def test_a_public_address_is_nobody_elses(world: World, address: str, match: str) -> None:
+    put(
+        world,
+        Address(link="eth0", address=ip_interface("192.0.2.77/24")),
+        route("0.0.0.0/0", "198.51.100.1"),
+        route("203.0.113.9/32", "198.51.100.1"),
+    )
+    cnci = world.cnci()
+    cnci.add_remote_subnet(NET, 7, "192.0.2.21")
+    refused(world, cnci, lambda: cnci.add_public_ip(address, to="10.1.0.9", device="eth0"), match)
+    cnci.shutdown()
+
+
+def _routed(world: World, node_id: str = "cn-1") -> snnet.ComputeNode:
+    return world.node(node_id, config=world.config(mode=snnet.NetworkMode.ROUTED))
+
+
+@pytest.mark.parametrize(
+    ("subnet", "ip", "match"),
+    [
+        ("192.0.2.0/24", "192.0.2.77", "an address of this host"),
+        ("192.0.2.0/24", "192.0.2.11", "an address of this host"),
+        ("192.0.2.0/24", "192.0.2.254", "a gateway of this host"),
+        ("198.51.100.0/24", "198.51.100.9", "198.51.100.1, a gateway"),
+        ("172.20.0.0/16", "172.20.0.9", "172.20.0.7/32 on link lo"),
+    ],
+)
+def test_a_routed_vnic_takes_no_address_of_its_host(
+    world: World, subnet: str, ip: str, match: str
+) -> None:
+    put(
+        world,
+        Address(link="eth0", address=ip_interface("192.0.2.77/24")),
+        Address(link="lo", address=ip_interface("172.20.0.7/32")),
+        route("0.0.0.0/0", "192.0.2.254"),
+        route("203.0.113.0/24", "198.51.100.1"),
+    )
+    node = _routed(world)
+    node.create_vnic(vm(8, subnet="192.0.2.0/24", ip="192.0.2.8", subnet_number=4))
+    number = 4 if subnet == "192.0.2.0/24" else 5
+    cfg = vm(9, subnet=subnet, ip=ip, subnet_number=number)
+    refused(world, node, lambda: node.create_vnic(cfg), match)
+    node.reset_network()
+
+
+def test_two_routed_nodes_of_one_host_do_not_share_addresses(world: World) -> None:
+    first, second = _routed(world), _routed(world, "cn-2")
+    first.create_vnic(vm(9))
+    second.create_vnic(vm(8, subnet_number=2))
+    refused(world, second, lambda: second.create_vnic(vm(9)), "another node|of cn:cn-1")
+    first.reset_network()
+    second.reset_network()

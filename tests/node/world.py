@@ -180,6 +180,10 @@ class RealWorld(World):
         mine = [line for line in rules.splitlines() if "snnet" in line.lower()]
         return "\n".join([super().text(), *mine])
 
+    def run(self, *argv: str) -> str:
+        """Run a program in the namespace."""
+        return run(argv, netns=self.kernel.host.netns.fd).stdout
+
     def drivers(self) -> dict[str, Any]:
         return {"backend": self.backend, "firewall": self.firewall, "netns": self.netns}
 

@@ -178,6 +178,15 @@ class Driver(ABC):
         """
         return self.apply(operations, keep_going=True)
 
+    def epoch(self) -> Hashable | None:
+        """A value that changes when somebody else may have changed what this driver set.
+
+        While it stays the same, what the driver has set is there unless the driver itself
+        removed it.  None, the default, means that the driver cannot say; the caller then
+        has to look.  Must be cheap.
+        """
+        return None
+
     def obstacles(self) -> Sequence[str]:
         """What others have set on the host that breaks what this driver has set.
 

@@ -152,12 +152,15 @@ class Tap(Link):
     """A persistent tap.
 
     ``queues`` > 1 makes a multi-queue tap (IFF_MULTI_QUEUE, linux/if_tun.h)
-    with a vnet header; the driver hands back one descriptor a queue.
+    with a vnet header; the driver hands back one descriptor a queue.  ``user`` is the uid
+    that may open it, beside processes with CAP_NET_ADMIN; None on a tap that was found
+    means that every user may (tun_not_capable, drivers/net/tun.c).
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("tap",)
 
     multi_queue: bool = False
+    user: int | None = 0
     queues: int = field(default=1, compare=False)
     proxy_arp: bool = field(default=False, compare=False)
     """The host answers ARP on it, at once, for all it routes elsewhere, and has no IPv6
@@ -167,6 +170,10 @@ class Tap(Link):
     @property
     def module(self) -> str:
         return "tun"
+
+    def details(self) -> dict[str, object]:
+        user = "everybody" if self.user is None else self.user or None
+        return {**Link.details(self), "user": user}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,6 +231,8 @@ class Other(Link):
 
     other_kind: str
     group: int = 0
+    lower: str | None = field(default=None, compare=False)
+    """The link that a macvlan stands on."""
 
     @property
     def kind(self) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
-from snnet.config import VnicRole, check_mac, check_mtu
+from snnet.config import VnicRole, check_mac, check_mtu, check_uid
 from snnet.contract import (
     Address,
     AntiSpoof,
@@ -114,6 +114,8 @@ def build_vnic(site: Site, request: GuestRequest, subnet: TenantSubnet, name: st
         fields[ids.MAC] = request.mac
     if request.mtu is not None:
         fields[ids.MTU] = str(request.mtu)
+    if request.user:
+        fields[ids.USER] = str(request.user)
     if site.routed:  # nothing else tells
         fields[ids.NETWORK] = str(request.subnet)
     kind = ids.VM if request.role is VnicRole.TENANT_VM else ids.CONTAINER
@@ -148,6 +150,7 @@ def _vnic(
         link = Tap(
             name=name, alias=alias, mac=ids.host_mac(mac), mtu=mtu, master=master,
             multi_queue=queues > 1, queues=queues, proxy_arp=site.routed,
+            user=check_uid(int(fields.get(ids.USER, 0)), "owner"),
         )  # fmt: skip
     else:
         role = VnicRole.TENANT_CONTAINER

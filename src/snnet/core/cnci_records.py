@@ -110,6 +110,13 @@ class CnciRecords(Records):
             subnet = self.subnets[other[0]]
             raise collision(remote, key, subnet.tunnels[other[1]], f"subnet {subnet.network}")
 
+    def tunnels(self) -> Iterator[Link]:
+        """Every tunnel of the node, the mesh included."""
+        for subnet in self.subnets.values():
+            yield from subnet.tunnels.values()
+        if self.mesh is not None:
+            yield self.mesh.link
+
     # -- changing --------------------------------------------------------------------
 
     def put_subnet(self, subnet: CnciSubnet) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from types import MappingProxyType
@@ -58,6 +58,7 @@ class ComputeRecords(Records):
         self._addresses: dict[SubnetId, dict[IPv4Address, str]] = {}
         self._wires: dict[Wire, SubnetId] = {}
         self._containers: dict[SubnetId, int] = {}
+        self._epochs: dict[SubnetId, Hashable] = {}
 
     # -- looking up ------------------------------------------------------------------
 
@@ -78,6 +79,10 @@ class ComputeRecords(Records):
     def containers(self, subnet: SubnetId) -> int:
         """How many container VNICs the subnet has here."""
         return self._containers.get(subnet, 0)
+
+    def epoch(self, subnet: SubnetId) -> Hashable | None:
+        """The firewall's epoch in which the subnet's rules were seen to be complete, if any."""
+        return self._epochs.get(subnet)
 
     def empty_subnets(self) -> list[TenantSubnet]:
         """Subnets that have no VNIC: what a killed create or destroy leaves."""
@@ -151,8 +156,13 @@ class ComputeRecords(Records):
                 link = replace(vnic.link, master=subnet.bridge.name)
                 vnics[name] = replace(vnic, link=link)
 
+    def vouch(self, subnet: SubnetId, epoch: Hashable | None) -> None:
+        """Record that the subnet's rules were seen to be complete in this epoch."""
+        self._epochs[subnet] = epoch
+
     def drop_subnet(self, identity: SubnetId) -> None:
         self._drop_wire(identity)
+        self._epochs.pop(identity, None)
         self.subnets.pop(identity, None)
         self._vnics.pop(identity, None)
         self._addresses.pop(identity, None)

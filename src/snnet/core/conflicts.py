@@ -53,6 +53,7 @@ def _vnic_pairs(vnic: Vnic, request: GuestRequest, site: Site) -> Pairs:
         ("ip", request.ip, vnic.ip),
         ("mac", request.mac, vnic.mac),
         ("mtu", request.mtu or site.mtu, vnic.mtu),
+        ("owner", request.user, vnic.user),
         ("queues", request.queues > 1, vnic.queues > 1),
     ]
 

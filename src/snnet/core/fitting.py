@@ -30,6 +30,7 @@ class _Known(Protocol):
     site: Site
     subnets: dict[IPv4Network, CnciSubnet]
     rules: dict[Key, Rule]
+    mesh: Mesh | None
 
     def subnet_of(self, address: IPv4Address) -> CnciSubnet | None: ...
 
@@ -73,6 +74,9 @@ def check_fits(rule: Rule, records: _Known) -> None:
                     f"{public} is this concentrator's own, or in one of its subnets",
                     field="address",
                 )
+            for network in records.mesh.subnets() if records.mesh else ():
+                if public in network:
+                    raise Conflict(f"{public} is in {network}, which a peer of the mesh has")
             _check_target(address, records)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import itertools
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ VERSION = "snnet1"
 
 OWNER, KIND = "o", "k"
 TENANT, SUBNET, VNIC, INSTANCE, CONCENTRATOR = "t", "s", "v", "i", "c"
-NETWORK, TUNNEL_KEY, REMOTE, ADDRESS, MAC, MTU = "n", "y", "r", "a", "m", "u"
+NETWORK, TUNNEL_KEY, REMOTE, ADDRESS, MAC, MTU, USER = "n", "y", "r", "a", "m", "u", "w"
 PORT = "p"
 
 BRIDGE, TUNNEL, VM, CONTAINER, CNCI_VNIC, MESH = "bridge", "tunnel", "vm", "ct", "port", "mesh"
@@ -46,6 +47,21 @@ _LINK_KINDS = {
     CNCI_VNIC: {*Macvtap.kinds},
     MESH: {*Gre.kinds, *Vxlan.kinds},
 }
+_IDENTITIES = {
+    ("cn", BRIDGE): (TENANT, SUBNET),
+    ("cn", TUNNEL): (TENANT, SUBNET),
+    ("cn", VM): (TENANT, SUBNET, VNIC),
+    ("cn", CONTAINER): (TENANT, SUBNET, VNIC),
+    ("cn", CNCI_VNIC): (TENANT, VNIC),
+    ("cnci", BRIDGE): (NETWORK,),
+    ("cnci", TUNNEL): (NETWORK, REMOTE),
+    ("cnci", MESH): (TENANT,),
+}
+"""The fields of an alias that the link's name is made of, by role and kind."""
+
+NAMES_TRIED = 16
+"""Candidate names of one object: a link with its alias has one of them."""
+
 _LETTERS = {BRIDGE: "b", TUNNEL: "t", VM: "v", CONTAINER: "v", CNCI_VNIC: "c", MESH: "m"}
 _ROLES = {"cn": "sn", "cnci": "sc"}
 
@@ -209,4 +225,33 @@ def half_born(link: Link, owner: Owner) -> bool:
 
 def is_ours(link: Link, owner: Owner) -> bool:
     """Whether this owner may change or delete the link."""
-    return claimed(link, owner) is not None or half_born(link, owner)
+    fields = claimed(link, owner)
+    return half_born(link, owner) if fields is None else _is_named(link, fields, owner)
+
+
+def stray(link: Link, owner: Owner) -> tuple[str, ...] | None:
+    """Kind and identity that a link claims under a name that they do not have, else None.
+
+    Somebody renamed the link or copied the alias; nothing tells which.
+    """
+    fields = claimed(link, owner)
+    if fields is None or _is_named(link, fields, owner):
+        return None
+    return (fields[KIND], *_identity(fields, owner))
+
+
+def _is_named(link: Link, fields: dict[str, str], owner: Owner) -> bool:
+    """Whether the link has one of the names of the identity in its alias.
+
+    True if the alias does not hold the whole identity: it is damaged.
+    """
+    try:
+        identity = _identity(fields, owner)
+    except KeyError:
+        return True
+    candidates = names(owner, fields[KIND], *identity)
+    return link.name in itertools.islice(candidates, NAMES_TRIED)
+
+
+def _identity(fields: dict[str, str], owner: Owner) -> tuple[str, ...]:
+    return tuple(fields[key] for key in _IDENTITIES[owner.role, fields[KIND]])

@@ -32,6 +32,8 @@ class Records(ABC):
         self.site = site
         self.orphans: list[str] = []
         """Objects of this owner that have no place here, and why."""
+        self.strays: dict[tuple[str, ...], str] = {}
+        """Names of links that claim an identity without its name, as the last rebuild saw them."""
         self.forwarding = False
         """Whether the node needs the host to forward packets now."""
 

@@ -48,6 +48,8 @@ class GuestRequest:
     mac: str
     mtu: int | None
     queues: int
+    user: int = 0
+    """The uid that may open the tap of a VM."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +151,7 @@ def _guest(cfg: VnicConfig, mtu_limit: int) -> dict[str, Any]:
         "mac": cfg.mac or mac_of(ip),
         "mtu": cfg.mtu,
         "queues": cfg.queues,
+        "user": _user(cfg),
     }
 
 
@@ -157,6 +160,7 @@ def cnci_vnic_request(cfg: VnicConfig, *, mtu_limit: int) -> CnciVnicRequest:
     tenant_id, vnic_id = cnci_vnic_identity(cfg)
     check_mtu_limit(cfg.mtu, mtu_limit)
     _check_queues(cfg)
+    _user(cfg)
     return CnciVnicRequest(
         tenant_id=tenant_id,
         vnic_id=vnic_id,
@@ -215,6 +219,17 @@ def _check_role(cfg: VnicConfig, allowed: tuple[VnicRole, ...]) -> None:
 def _check_queues(cfg: VnicConfig) -> None:
     if cfg.queues > 1 and cfg.role is not VnicRole.TENANT_VM:
         raise InvalidRequest(f"only taps of VMs have queues, not {cfg.role.value}", field="queues")
+
+
+def _user(cfg: VnicConfig) -> int:
+    """The uid that may open the tap: root alone, unless the config names an owner."""
+    if cfg.owner is None:
+        return 0
+    if cfg.role is not VnicRole.TENANT_VM:
+        raise InvalidRequest(f"only taps of VMs have an owner, not {cfg.role.value}", field="owner")
+    if isinstance(cfg.owner, str):
+        raise InvalidRequest(f"{cfg.owner!r} is not a user of this host", field="owner")
+    return cfg.owner
 
 
 _T = TypeVar("_T")

@@ -1,97 +1,133 @@
-"""What a node rests on and did not make: compared with what it was at ``init()``.
-
-Each difference is one line: what is, what it should be, and how to make it so.
-"""
+"""What else is on a host: checked before networks, addresses and ports enter it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from ipaddress import IPv4Address
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv4Network
 
-from snnet.contract import Address, Link, Path, PortForward, PublicIp
-from snnet.contract.network import DADFAILED, TENTATIVE, link_sysctl
+from snnet.contract import (
+    Address,
+    Conflict,
+    IPAddress,
+    Link,
+    Noun,
+    PortForward,
+    Route,
+    Tunnel,
+)
 
-from .rules import Rule
-from .uplinks import Uplink
-
-SOMEWHERE = Path(remote=IPv4Address("192.88.99.1"))
-"""The way to an address that no network of a tenant or a data centre has (RFC 7526)."""
-
-STRICT = 1
-"""Value of ``rp_filter``: packets must come by the way that answers take (RFC 3704)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """The links and addresses of a host as they are now."""
-
-    links: Mapping[str, Link]
-    addresses: Sequence[Address]
-
-    def addresses_of(self, link: str) -> list[Address]:
-        return [noun for noun in self.addresses if noun.link == link]
+from . import identity as ids
+from .identity import Owner
 
 
-def about_uplink(uplink: Uplink, seen: Seen) -> Iterator[str]:
-    """How the uplink differs from what the node found at ``init()``."""
-    name, what = uplink.link_name, f"uplink {uplink.link_name}"
-    link = seen.links.get(name)
-    if link is None:
-        other = next((one for one in seen.links.values() if one.index == uplink.index), None)
-        if other is not None and uplink.index:
-            yield (
-                f"{what}: is called {other.name} -> should be {name}: ip link set {other.name} "
-                f"name {name}, or start the node again"
+class Surroundings:
+    """Links, addresses and routes of a host that are not those of ``owner``.
+
+    Every check raises a Conflict that names the other thing.
+    """
+
+    def __init__(self, owner: Owner, found: Iterable[Noun]) -> None:
+        found = list(found)
+        links = {noun.name: noun for noun in found if isinstance(noun, Link)}
+        mine = {name for name, link in links.items() if _owner_of(link) == str(owner)}
+        self._links = {name: link for name, link in links.items() if name not in mine}
+        self._addresses = [
+            noun
+            for noun in found
+            if isinstance(noun, Address) and noun.link not in mine and not noun.address.is_loopback
+        ]
+        self._routes = [noun for noun in found if isinstance(noun, Route) and noun.link not in mine]
+
+    @property
+    def owners(self) -> set[str]:
+        """The other nodes that have links on the host."""
+        return {owner for link in self._links.values() if (owner := _owner_of(link))}
+
+    def check_network(self, network: IPv4Network, what: str, *, beside: str | None = None) -> None:
+        """A network that packets are routed to by a link of ours.
+
+        It must not take traffic from the host's networks, its gateways, its static routes
+        or another owner's networks.  A wider static route is no obstacle.  What is on
+        the link ``beside`` is left out.
+        """
+        for noun in self._addresses:
+            if noun.link != beside and _overlap(noun.address.network, network):
+                raise Conflict(f"{what} overlaps {noun.address} on {self._named(noun.link)}")
+        for route in self._routes:
+            if isinstance(route.gateway, IPv4Address) and route.gateway in network:
+                raise Conflict(f"{what} holds {route.gateway}, a gateway of this host ({route})")
+            narrower = isinstance(route.destination, IPv4Network) and (
+                route.destination.prefixlen >= network.prefixlen
             )
-        else:
-            yield f"{what}: is gone -> should have {uplink.address}: bring it back"
-        return
-    if not link.up:
-        yield f"{what}: is down -> should be up: ip link set {name} up"
-    if (link.mtu or 1500) != uplink.mtu:
-        yield (
-            f"{what}: mtu is {link.mtu} -> should be {uplink.mtu}: ip link set {name} mtu "
-            f"{uplink.mtu}, or start the node again"
-        )
-    found = [noun for noun in seen.addresses_of(name) if noun.address.ip == uplink.ip]
-    if not found:
-        yield (
-            f"{what}: has no address {uplink.ip} -> should have {uplink.address}: "
-            f"ip address add {uplink.address} dev {name}, or start the node again"
-        )
-    for flag in (TENTATIVE, DADFAILED):
-        if any(flag in noun.flags for noun in found):
-            yield f"{what}: {uplink.ip} is {flag} -> should be usable: look for another host's"
+            if route.link != beside and narrower and _overlap(route.destination, network):
+                raise Conflict(
+                    f"{what} overlaps {route.destination}, which this host reaches by "
+                    f"{self._named(route.link)}"
+                )
+
+    def check_address(self, address: IPv4Address, what: str) -> None:
+        """An address that a guest is reached by: nobody else on the host may have it."""
+        for noun in self._addresses:
+            if noun.address.ip == address:
+                raise Conflict(f"{what}: {self._named(noun.link)} has {noun.address} already")
+        for route in self._routes:
+            if route.gateway == address:
+                raise Conflict(f"{what} is a gateway of this host ({route})")
+            if route.destination == IPv4Network(address):
+                raise Conflict(f"{what}: this host reaches it by {self._named(route.link)} already")
+        for noun in self._addresses:
+            if _owner_of(self._links.get(noun.link)) and address in noun.address.network:
+                raise Conflict(f"{what} is in {noun.address} on {self._named(noun.link)}")
+
+    def check_port(self, forward: PortForward, uplink: str) -> None:
+        """A forward must not take the packets of another tunnel of the host."""
+        for link in self._links.values():
+            if takes_port_of(forward, link, uplink):
+                raise port_collision(forward, link, self._named(link.name))
+
+    def _named(self, name: str) -> str:
+        owner = _owner_of(self._links.get(name))
+        return f"link {name} of {owner}" if owner else f"link {name}"
 
 
-def about_devices(rules: Iterable[Rule], seen: Seen) -> Iterator[str]:
-    """Devices of rules that are gone or down."""
-    for device in devices_of(rules):
-        link = seen.links.get(device)
-        if link is None:
-            yield f"device {device}: is gone -> should be there: rules of this node need it"
-        elif not link.up:
-            yield f"device {device}: is down -> should be up: ip link set {device} up"
-
-
-def devices_of(rules: Iterable[Rule]) -> list[str]:
-    """The devices of the rules, each once."""
-    return list(dict.fromkeys(rule.device for rule in rules))
-
-
-def ways_in(rules: Iterable[Rule]) -> list[str]:
-    """The devices by which others open connections to guests."""
-    return devices_of(rule for rule in rules if isinstance(rule, (PortForward, PublicIp)))
-
-
-def rp_filters(device: str) -> tuple[str, str]:
-    """The two parameters of which the greater one holds for the device."""
-    return link_sysctl("ipv4.conf", "all", "rp_filter"), link_sysctl(
-        "ipv4.conf", device, "rp_filter"
+def takes_port_of(forward: PortForward, tunnel: Link | None, uplink: str) -> bool:
+    """Whether a port forward on the uplink leads away the packets of a tunnel."""
+    return (
+        forward.protocol == "udp"
+        and forward.device == uplink
+        and getattr(tunnel, "port", None) == forward.port
     )
 
 
-def forwarding_of(link: str) -> str:
-    """The parameter that lets packets which come by the link be forwarded."""
-    return link_sysctl("ipv4.conf", link, "forwarding")
+def port_collision(forward: PortForward, tunnel: Link, named: str) -> Conflict:
+    return Conflict(
+        f"port {forward.protocol}/{forward.port} on {forward.device} is that of the tunnel "
+        f"{named}, whose packets the forward would take"
+    )
+
+
+def check_forwards(forwards: Iterable[Noun], tunnel: Tunnel | Link, uplink: str) -> None:
+    """Conflict where one of the forwards takes the packets of a tunnel of ours."""
+    for forward in forwards:
+        if isinstance(forward, PortForward) and takes_port_of(forward, tunnel, uplink):
+            raise port_collision(forward, tunnel, tunnel.name)
+
+
+def check_remote_outside(remote: IPAddress, networks: Iterable[IPv4Network]) -> None:
+    """Conflict where a tunnel's far end is in a network that is reached through tunnels."""
+    for network in networks:
+        if isinstance(remote, IPv4Address) and remote in network:
+            raise Conflict(
+                f"{remote}, the far end of a tunnel, is in {network}, which is behind it"
+            )
+
+
+def _overlap(one: object, other: IPv4Network) -> bool:
+    return isinstance(one, IPv4Network) and one.overlaps(other)
+
+
+def _owner_of(link: Link | None) -> str | None:
+    """Whose link it says to be, in our link group."""
+    if link is None or not ids.grouped(link):
+        return None
+    return (ids.decode(link.alias) or {}).get(ids.OWNER)

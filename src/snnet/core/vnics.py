@@ -170,6 +170,11 @@ class Vnic:
         return None if self.mac == mac_of(self.ip) else DhcpEntry(mac=self.mac, address=self.ip)
 
     @property
+    def user(self) -> int | None:
+        """The uid that may open the tap of a VM, beside privileged processes."""
+        return self.link.user if isinstance(self.link, Tap) else 0
+
+    @property
     def queues(self) -> int:
         return self.link.queues if isinstance(self.link, Tap) else 1
 

@@ -6,7 +6,14 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from snnet.config import VnicConfig
-from snnet.contract import InvalidRequest, SnnetError
+from snnet.contract import (
+    Cancelled,
+    FatalError,
+    InvalidRequest,
+    SnnetError,
+    Timeout,
+    Veto,
+)
 from snnet.core.compute_records import ComputeRecords
 from snnet.core.requests import GuestRequest, SubnetId, tenant_identity
 
@@ -19,6 +26,10 @@ from .results import DestroyedVnic, VnicResult
 
 CHUNK = 64
 """Most VNICs in one plan where each is for itself: a failure undoes at most so many."""
+
+
+_OF_ALL = (Timeout, Cancelled, Veto, FatalError)
+"""Errors that are about the whole call: trying its parts one by one would not help."""
 
 
 def create_each(
@@ -57,7 +68,7 @@ def create_part(
     try:
         return _create(engine, layout, requests, deadline)
     except SnnetError as error:
-        if len(requests) == 1:
+        if len(requests) == 1 or isinstance(error, _OF_ALL):
             return dict.fromkeys(requests, VnicResult(error=error))
     results: dict[int, VnicResult] = {}
     for number, request in requests.items():

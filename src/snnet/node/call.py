@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Generic, TypeVar
 
-from snnet.contract import NOTHING, Key, Noun, Outcome, Plan
+from snnet.contract import NOTHING, Key, Link, Noun, Outcome, Plan
 from snnet.core.records import Records
 
 from .claims import Claim, Held, Thing
@@ -37,6 +37,8 @@ class Draft:
 
     plan: Plan = NOTHING
     scope: dict[Thing, set[Key]] = field(default_factory=dict)
+    strays: list[Link] = field(default_factory=list)
+    """Links that may be what the call is to remove, and stay: their names are not theirs."""
 
 
 @dataclass(slots=True)

@@ -64,6 +64,7 @@ class Claims:
         self._held: list[_Holding] = []
         self._draining = 0
         self._closed = False
+        self._release: Callable[[], None] | None = None
 
     @contextmanager
     def hold(self, decide: Callable[[Held], Claim], deadline: Deadline) -> Iterator[Claim]:
@@ -83,7 +84,10 @@ class Claims:
             with self.lock:
                 if mine in self._held:
                     self._held.remove(mine)
+                release = None if self._held else self._release
                 self._changed.notify_all()
+            if release is not None:
+                release()
 
     def _wait(self, decide: Callable[[Held], Claim], deadline: Deadline) -> Claim:
         claim = decide(self._is_held)
@@ -116,15 +120,19 @@ class Claims:
     def _is_held(self, thing: Thing) -> bool:
         return any(thing in other.claim.alone for other in self._held)
 
-    def close(self) -> None:
-        """Hand out no more claims, and wait until all are given back.
+    def close(self, release: Callable[[], None], patience: float) -> None:
+        """Hand out no more claims, and call ``release`` once all are given back.
 
-        Raises InvalidRequest in a thread that holds one itself.
+        Waits for that up to ``patience`` seconds, and not at all in a thread that holds a
+        claim itself; then the last claim that is given back brings the ``release``.
         """
         with self.lock:
-            if any(other.thread == threading.get_ident() for other in self._held):
-                raise InvalidRequest("a call of this thread is under way: close the node after it")
             self._closed = True
             self._changed.notify_all()
-            while self._held:
-                self._changed.wait()
+            mine = threading.get_ident()
+            if all(other.thread != mine for other in self._held):
+                self._changed.wait_for(lambda: not self._held, patience)
+            if self._held:
+                self._release = release
+                return
+        release()

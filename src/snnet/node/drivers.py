@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 
 from snnet.backends.iproute2 import render
 from snnet.contract import (
@@ -27,6 +26,28 @@ from snnet.contract import (
 )
 
 from .sysctls import SharedSysctls
+
+
+class Parts:
+    """The outcomes of a plan, of which each driver carries out some operations."""
+
+    def __init__(self) -> None:
+        self._parts: list[tuple[int, Outcome]] = []
+
+    def start(self, position: int) -> Outcome:
+        """The outcome, empty, of the operations from this position on."""
+        outcome = Outcome()
+        self._parts.append((position, outcome))
+        return outcome
+
+    def outcome(self) -> Outcome:
+        """All outcomes as one."""
+        if len(self._parts) == 1:  # most plans are for the backend alone
+            return self._parts[0][1]
+        whole = Outcome()
+        for position, outcome in self._parts:
+            whole.include(outcome, position)
+        return whole
 
 
 class Drivers:
@@ -76,60 +97,49 @@ class Drivers:
         *,
         check: Check | None = None,
         keep_going: bool = False,
-        into: Outcome | None = None,
+        into: Parts | None = None,
     ) -> Outcome:
         """As ``Driver.apply``, each operation by its own driver, order kept."""
-        whole = Outcome() if into is None else into
+        whole = Parts() if into is None else into
         start, count = 0, len(operations)
-        while start < count and (keep_going or not whole.errors):
+        while start < count:
             driver = self._by_noun[type(operations[start].noun)]
             end = start + 1
             while end < count and self._by_noun[type(operations[end].noun)] is driver:
                 end += 1
-            outcome = whole if end - start == count else Outcome()
-            try:
-                part = operations[start:end]
-                driver.apply(part, check=check, keep_going=keep_going, into=outcome)
-            finally:
-                if outcome is not whole:
-                    whole.include(outcome, start)
+            # Noted before the work, for an interrupt may come at any instruction.
+            outcome = whole.start(start)
+            driver.apply(operations[start:end], check=check, keep_going=keep_going, into=outcome)
+            if outcome.errors and not keep_going:
+                break
             start = end
-        return whole
+        return whole.outcome()
 
-    @contextmanager
-    def set_up(self, plan: Plan, check: Check, what: str) -> Iterator[Outcome]:
-        """Carry out the whole plan, or none of it, and keep it if the block succeeds.
+    def undo(self, plan: Plan, parts: Parts, error: BaseException, what: str) -> None:
+        """Undo in reverse what took effect of a plan that was given up because of ``error``.
 
-        Whatever is raised, here or in the block, what took effect is undone in reverse
-        first; a SnnetError then has ``what`` in front of its message.  Where the undoing
-        fails too, FatalError lists what is left.
+        A SnnetError gets ``what`` in front of its message.  Where the undoing fails too,
+        FatalError lists what is left.
         """
-        outcome = Outcome()
-        try:
-            self.apply(plan.operations, check=check, into=outcome)
-            if outcome.error is not None:
-                raise outcome.error
-            yield outcome
-        except BaseException as error:
-            self._undo(plan, outcome, error, what)
-            if isinstance(error, SnnetError):
-                raised_from(error, f"{what} failed and was rolled back", State.ROLLED_BACK)
-            raise
-
-    def _undo(self, plan: Plan, outcome: Outcome, error: BaseException, what: str) -> None:
-        """Undo in reverse what took effect; FatalError lists what is left."""
+        outcome = parts.outcome()
         outcome.close_fds()
-        doubtful = outcome.unsure | outcome.errors.keys()
+        doubtful = (outcome.unsure | outcome.errors.keys()) - outcome.done
         done = outcome.done | {
             number
-            for number in doubtful - outcome.done
+            for number in doubtful
             # To undo what is not there does no harm.
             if self._took_effect(plan.operations[number], outcome.errors.get(number)) is not False
         }
         undo = [plan.operations[number].inverse() for number in sorted(done, reverse=True)]
-        left = self.tear_down(Plan(tuple(undo))).errors
+        self.restore(Plan(tuple(undo)), error, what)
+        if isinstance(error, SnnetError):
+            raised_from(error, f"{what} failed and was rolled back", State.ROLLED_BACK)
+
+    def restore(self, plan: Plan, error: BaseException, what: str) -> None:
+        """Carry out a plan that brings the host back; FatalError where it cannot be."""
+        left = self.tear_down(plan).errors
         if left:
-            nouns = [undo[number].noun for number in sorted(left)]
+            nouns = [plan.operations[number].noun for number in sorted(left)]
             raise FatalError(
                 f"{what} failed ({error}) and could not be undone: call repair(); left are: "
                 + "; ".join(map(str, nouns)),
@@ -155,16 +165,16 @@ class Drivers:
             case Change(old=old):
                 return found is not None and bool(old.differences(found))
 
-    def tear_down(self, plan: Plan, into: Outcome | None = None) -> Outcome:
+    def tear_down(self, plan: Plan) -> Outcome:
         """Carry out as much of the plan as possible; what is so already counts as done.
 
         Descriptors of taps that are made on the way are closed.
         """
-        outcome = Outcome() if into is None else into
+        parts = Parts()
         try:
-            self.apply(plan.operations, keep_going=True, into=outcome)
+            outcome = self.apply(plan.operations, keep_going=True, into=parts)
         finally:
-            outcome.close_fds()
+            parts.outcome().close_fds()
         for number, error in list(outcome.errors.items()):
             if self._is_so_already(plan.operations[number], error):
                 del outcome.errors[number]

@@ -12,7 +12,9 @@ from snnet.contract import (
     Exists,
     FatalError,
     Incomplete,
+    Link,
     Missing,
+    Noun,
     Nouns,
     Plan,
     SnnetError,
@@ -26,7 +28,7 @@ from snnet.plugins import Listeners
 from .call import Call, D, Done, K, Mode, R, T
 from .claims import WHOLE_NODE, Claim, Claims, Thing
 from .deadline import Deadline
-from .drivers import Drivers
+from .drivers import Drivers, Parts
 from .host import HostView
 from .intents import Intents
 from .news import News, Whole
@@ -74,9 +76,9 @@ class Engine(Generic[R]):
         with self.claims.hold(lambda _: Claim(), deadline):
             yield self._host
 
-    def note_surroundings(self) -> None:
+    def note_inputs(self) -> None:
         """Remember what is on the host now and may be missed later."""
-        self._host.surroundings.note()
+        self._host.inputs.note()
 
     def draft(self, call: Call[R, K, D, T], deadline: Deadline) -> D:
         """What the call would do now, by a look at the host; changes nothing."""
@@ -140,14 +142,7 @@ class Engine(Generic[R]):
         with self.claims.lock:
             self.records.take(before)
         self._settle(WHOLE_NODE)
-        left = self._drivers.tear_down(plan).errors
-        if left:
-            nouns = [plan.operations[number].noun for number in sorted(left)]
-            raise FatalError(
-                f"{what} failed ({error}) and could not be undone: call repair(); left are: "
-                + "; ".join(map(str, nouns)),
-                leftovers=nouns,
-            ) from error
+        self._drivers.restore(plan, error, what)
 
     def _claim(
         self, call: Call[R, Any, Any, Any], alone: bool, deadline: Deadline, whole: Whole | None
@@ -186,8 +181,8 @@ class Engine(Generic[R]):
                     with self.claims.lock:
                         call.abandon(self.records, draft)
                     raise
-            if done.outcome.errors and call.mode is Mode.PRESS_ON:
-                raise _incomplete(call.what, done, news.events)
+            if (done.outcome.errors or draft.strays) and call.mode is Mode.PRESS_ON:
+                raise _incomplete(call.what, done, draft.strays, news.events)
             return result
 
     @contextmanager
@@ -217,8 +212,16 @@ class Engine(Generic[R]):
             news.ask(plan)
             self._intents.expect(call.intents(draft))
         if setting_up:
-            with self._drivers.set_up(plan, deadline.check, call.what) as outcome:
+            parts = Parts()
+            try:
+                operations, check = plan.operations, deadline.check
+                outcome = self._drivers.apply(operations, check=check, into=parts)
+                if outcome.error is not None:
+                    raise outcome.error
                 return self._publish(call, draft, Done(plan, outcome, set()), news)
+            except BaseException as error:
+                self._drivers.undo(plan, parts, error, call.what)
+                raise
         outcome = self._drivers.tear_down(plan)
         left = {plan.operations[number].noun.key for number in outcome.errors}
         return self._publish(call, draft, Done(plan, outcome, left), news)
@@ -260,13 +263,21 @@ def _collision(error: Exists) -> Conflict:
     return conflict
 
 
-def _incomplete(what: str, done: Done, events: Sequence[Event]) -> Incomplete:
+def _incomplete(
+    what: str, done: Done, strays: Sequence[Link], events: Sequence[Event]
+) -> Incomplete:
     """The error of a tear-down that could not do everything."""
     errors = done.outcome.errors
-    reasons = "; ".join(str(errors[number]) for number in sorted(errors))
+    reasons = [str(errors[number]) for number in sorted(errors)]
+    reasons += [
+        f"link {link.name} has the alias of what was to be removed and another name: "
+        "delete it, or give it its name back"
+        for link in strays
+    ]
+    left: list[Noun] = [done.plan.operations[number].noun for number in sorted(errors)]
     return Incomplete(
-        f"{what} is unfinished: {reasons}; call it again to finish",
-        leftovers=[done.plan.operations[number].noun for number in sorted(errors)],
+        f"{what} is unfinished: {'; '.join(reasons)}; call it again to finish",
+        leftovers=[*left, *strays],
         tunnel_event=next((event for event in events if isinstance(event, TunnelEvent)), None),
         container_info=next((event for event in events if isinstance(event, ContainerInfo)), None),
         events=events,

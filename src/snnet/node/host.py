@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import replace
 from itertools import islice
 
@@ -13,29 +13,45 @@ from snnet.contract import (
     IPAddress,
     Key,
     Link,
+    Macvtap,
     Noun,
+    Other,
     Owned,
     Path,
+    Route,
     Sysctl,
     Unsupported,
     keyed,
 )
 from snnet.contract.network import IP_FORWARD
 from snnet.core import identity as ids
+from snnet.core.inputs import forwarding_of
 from snnet.core.records import Records
 from snnet.core.site import Site
-from snnet.core.surroundings import forwarding_of
+from snnet.core.surroundings import Surroundings
 from snnet.core.tunnels import KINDS as TUNNEL_KINDS
 
 from .drivers import Drivers
+from .inputs import Inputs
 from .intents import Intents
-from .surroundings import Surroundings
-
-NAMES_TRIED = 16
-"""Candidate names to try before raising Conflict."""
 
 HALF_BORN_GRACE = 0.2
 """Seconds to wait for a link without an alias: another process may be creating it now."""
+
+
+class Strays:
+    """Finds links that claim an identity without its name; lists all links once, if asked."""
+
+    def __init__(self, host: HostView) -> None:
+        self._host = host
+        self._found: dict[tuple[str, ...], Link] | None = None
+
+    def of(self, kind: str, identity: tuple[str, ...]) -> list[Link]:
+        """The link that claims this identity, if there is one."""
+        if self._found is None:
+            self._found = self._host.strays()
+        link = self._found.get((kind, *identity))
+        return [] if link is None else [link]
 
 
 class HostView:
@@ -60,16 +76,37 @@ class HostView:
         self._drivers = drivers
         self._optional = optional
         self._intents = intents
-        self.surroundings = Surroundings(drivers)
+        self.inputs = Inputs(drivers)
 
     def remembered(self) -> dict[Key, Noun]:
         """What the node was asked for and no alias can hold, by the record of intents."""
         return self._intents.nouns()
 
+    def epoch(self) -> Hashable | None:
+        """See :meth:`snnet.contract.Driver.epoch`, of the firewall."""
+        return self._drivers.firewall.epoch()
+
     def link(self, name: str) -> Link | None:
         """The link of this name, whosever it is."""
         found = self._drivers.backend.find(Link(name=name))
+        if isinstance(found, Macvtap):
+            return self._as_made(found, self._below_uplink())
         return found if isinstance(found, Link) else None
+
+    def _below_uplink(self) -> str | None:
+        """The link that the uplink stands on if it is a macvlan."""
+        found = self._drivers.backend.find(Link(name=self.site.uplink.link_name))
+        return found.lower if isinstance(found, Other) else None
+
+    def _as_made(self, link: Macvtap, below: str | None) -> Macvtap:
+        """A macvtap with the uplink that it was made on.
+
+        The kernel puts one made on a macvlan onto the macvlan's own lower link
+        (macvlan_common_newlink, drivers/net/macvlan.c).
+        """
+        if below is not None and link.lower == below:
+            return replace(link, lower=self.site.uplink.link_name)
+        return link
 
     def find(self, nouns: Iterable[Noun]) -> dict[Key, Noun]:
         """Those of the nouns that are on the host, as they are there."""
@@ -78,6 +115,11 @@ class HostView:
     def snapshot(self, kinds: Iterable[type[Noun]]) -> dict[Key, Noun]:
         """Everything of these kinds that the backend shows."""
         return self._drivers.backend.snapshot(kinds)
+
+    def surroundings(self) -> Surroundings:
+        """What else is on the host: all links, addresses and routes are listed."""
+        found = self._drivers.backend.snapshot({Link, Address, Route})
+        return Surroundings(self.site.owner, found.values())
 
     def carried(self, nouns: Iterable[Noun]) -> dict[Key, Noun]:
         """The nouns, without optional ones that no driver carries here."""
@@ -88,21 +130,59 @@ class HostView:
         }
 
     def locate(
-        self, kind: str, identity: tuple[str, ...], known: Link | None = None
+        self,
+        kind: str,
+        identity: tuple[str, ...],
+        known: Link | None = None,
+        *,
+        strays: Mapping[tuple[str, ...], str] | None = None,
     ) -> tuple[str, Link | None]:
         """The link name for an object of ours, and the link if it is there.
 
         The name of the link as it is known comes first, then those of the hash; a
         name that a foreign link has is passed over.  Raises Conflict where foreign
         links have all candidate names.
+
+        With ``strays``, those that the node knows of, also where the object is not there
+        by name and another link claims its identity: made again, it would be there twice.
         """
+        name, link = self._locate(kind, identity, known)
+        if link is None and strays is not None:
+            wanted = (kind, *identity)
+            stray = None
+            if known is not None:
+                stray = self.strays().get(wanted)
+            elif wanted in strays:
+                stray = self.link(strays[wanted])
+            if stray is not None and ids.stray(stray, self.site.owner) == wanted:
+                raise Conflict(
+                    f"link {stray.name} has the alias of {name} and not its name: rename it to "
+                    f"{name}, or delete it"
+                )
+        return name, link
+
+    def strays(self) -> dict[tuple[str, ...], Link]:
+        """Links that claim an identity of this owner without its name, by that identity.
+
+        Lists all links.
+        """
+        found = self._drivers.backend.snapshot({Link}).values()
+        return {
+            identity: link
+            for link in found
+            if isinstance(link, Link) and (identity := ids.stray(link, self.site.owner))
+        }
+
+    def _locate(
+        self, kind: str, identity: tuple[str, ...], known: Link | None
+    ) -> tuple[str, Link | None]:
         owner = self.site.owner
         if known is not None:
             link = self.link(known.name)
             if link is None or link == known or ids.is_ours(link, owner):
                 return known.name, link
         name = ""
-        for name in islice(ids.names(owner, kind, *identity), NAMES_TRIED):
+        for name in islice(ids.names(owner, kind, *identity), ids.NAMES_TRIED):
             link = self.link(name)
             if link is None:
                 if kind != ids.CONTAINER or self.link(ids.peer_name(name)) is None:
@@ -110,13 +190,18 @@ class HostView:
             elif ids.is_ours(link, owner):
                 return name, link
         raise Conflict(
-            f"foreign links have all {NAMES_TRIED} names of this {kind}, {name} the last: "
+            f"foreign links have all {ids.NAMES_TRIED} names of this {kind}, {name} the last: "
             "rename or remove one of them"
         )
 
     def name(self, kind: str, identity: tuple[str, ...]) -> str:
         """The best name for an object of ours, without looking whether it is free."""
         return next(ids.names(self.site.owner, kind, *identity))
+
+    def path(self, remote: IPAddress) -> Path | None:
+        """How the host reaches an address now."""
+        found = self._drivers.backend.find(Path(remote=remote))
+        return found if isinstance(found, Path) else None
 
     def check_path(self, remote: IPAddress) -> None:
         """Unsupported where a tunnel would not come from the node's own address.
@@ -126,8 +211,8 @@ class HostView:
         """
         if TUNNEL_KINDS[self.site.tunnel].noun.has_local:
             return
-        path = self._drivers.backend.find(Path(remote=remote))
-        if isinstance(path, Path) and path.source != self.site.ip:
+        path = self.path(remote)
+        if path is not None and path.source != self.site.ip:
             raise Unsupported(
                 f"the route to {remote} has the source {path.source}, the uplink is "
                 f"{self.site.ip}: {self.site.tunnel} cannot choose its source; set tunnel "
@@ -172,6 +257,9 @@ class HostView:
             if (isinstance(noun, Link) and noun.name in links)
             or (noun.within is not None and noun.within[1] in links)
         }
+        macvtaps = [noun for noun in ours.values() if isinstance(noun, Macvtap)]
+        below = self._below_uplink() if macvtaps else None
+        ours |= keyed(self._as_made(noun, below) for noun in macvtaps)
         for driver in self._drivers.all[1:]:
             found |= driver.snapshot()
         ours |= keyed(

@@ -28,7 +28,7 @@ from snnet.core.site import Site
 from snnet.core.uplinks import Uplink
 
 from .call import Call, R
-from .calls.upkeep import Clear, Forward, Rebuild, Repair, differences
+from .calls.upkeep import Clear, Forward, Rebuild, Repair, differences, misnamed
 from .claims import WHOLE_NODE, Claims
 from .deadline import NO_LIMIT, CancelToken, Deadline, check_seconds
 from .drivers import Drivers
@@ -177,7 +177,7 @@ class Node(ABC, Generic[R]):
             engine.run(Forward(), NO_LIMIT, whole)
             note_epoch(self._host, self.owner, epoch)
         report.healed[:0] = [*intents.damage, *moved]
-        engine.note_surroundings()
+        engine.note_inputs()
         self._engine, self._no_site = engine, None
         return report
 
@@ -209,13 +209,13 @@ class Node(ABC, Generic[R]):
     def close(self) -> None:
         """Let go of sockets, threads and the lock; changes nothing in the kernel.
 
-        Waits until the calls under way have ended; any other call from now on is
-        InvalidRequest.  May be repeated.  InvalidRequest where a call of the same thread
-        is under way, as in a ``before_apply`` hook or a signal handler.
+        Any other call from now on is InvalidRequest.  Waits up to ``api_timeout`` for the
+        calls under way.  Those that take longer, and a call of the same thread (in a hook
+        or a signal handler), keep what they use, the lock too, until they end.  May be
+        repeated.
         """
         if self._pid == os.getpid():
-            self._claims.close()
-            self._resources.close()
+            self._claims.close(self._resources.close, self.api_timeout)
         self._closed = True
 
     def __enter__(self) -> Self:
@@ -300,8 +300,9 @@ class Node(ABC, Generic[R]):
         with engine.look(NO_LIMIT) as host:
             return [
                 *differences(draft.plan),
+                *map(misnamed, host.strays().values()),
                 *warnings,
-                *_surroundings(engine, host),
+                *_inputs(engine, host),
                 *host.left_out(nouns),
                 *host.obstacles(),
             ]
@@ -315,7 +316,7 @@ class Node(ABC, Generic[R]):
         report = self._run(Repair(), timeout, cancel, limited=False)
         engine = self._ready()
         with engine.look(NO_LIMIT) as host:
-            report.orphans += _surroundings(engine, host)
+            report.orphans += _inputs(engine, host)
         return report
 
     def _clear(self, what: str, timeout: float | None, cancel: CancelToken | None) -> Report:
@@ -369,10 +370,10 @@ class Node(ABC, Generic[R]):
             return self._drivers.firewall.dump()
 
 
-def _surroundings(engine: Engine[Any], host: HostView) -> list[str]:
+def _inputs(engine: Engine[Any], host: HostView) -> list[str]:
     with engine.claims.lock:
         records = engine.records.copy()
-    return list(host.surroundings.differences(records, records.outside()))
+    return list(host.inputs.differences(records, records.outside()))
 
 
 _GROUPS = {"backend": plugins.BACKENDS, "firewall": plugins.FIREWALLS, "dhcp": plugins.DHCP}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -24,7 +25,7 @@ from snnet.core.requests import (
 from .call import Mode
 from .calls.cnci_vnics import CreateCnciVnic, DestroyCnciVnic
 from .calls.layout import Layout
-from .calls.vnics import ChangeVnics
+from .calls.vnics import Changed, ChangeVnics
 from .deadline import Deadline
 from .engine import Engine
 from .results import Reconciled
@@ -103,6 +104,8 @@ class _Part:
     repaired: dict[VnicId, GuestRequest] = field(default_factory=dict)
     replaced: dict[VnicId, GuestRequest] = field(default_factory=dict)
     removed: list[VnicId] = field(default_factory=list)
+    empty: SubnetId | None = None
+    """The subnet, if it has no VNIC: what an unfinished removal left."""
     moved: bool = False
     """Whether the subnet itself is another one now, so that it has to be left empty first."""
     emptied: bool = False
@@ -123,7 +126,8 @@ def _subnets(
     with engine.claims.lock:
         known = {vnic.id: vnic for vnic in engine.records.vnics()}
         subnets = dict(engine.records.subnets)
-    parts: dict[SubnetId, _Part] = {}
+        empty = [subnet.id for subnet in engine.records.empty_subnets()]
+    parts: dict[SubnetId, _Part] = {key: _Part(empty=key) for key in empty}
     for identity in known:
         part = parts.setdefault(identity[:2], _Part())
         if identity not in wanted and not reserved(identity):
@@ -149,18 +153,21 @@ def _subnets(
 
 
 def _leave_empty(steps: Steps[ComputeRecords], layout: Layout[Any], part: _Part) -> None:
-    """Remove the VNICs of a subnet that is another one now."""
-    gone = [*part.removed, *part.replaced]
-    if not part.moved or not gone:
+    """Remove the VNICs of a subnet that is another one now, and a subnet without VNICs."""
+    gone = [*part.removed, *part.replaced] if part.moved else []
+    left = [part.empty] if part.empty and (part.moved or not part.adds) else []
+    if not gone and not left:
         return
     try:
-        call = ChangeVnics("reconcile", layout, gone=gone, mode=Mode.PRESS_ON)
-        steps.result.events += steps.run(call).events()
-    except SnnetError:
-        if steps.atomic:
+        call = ChangeVnics("reconcile", layout, gone=gone, mode=Mode.PRESS_ON, left=left)
+        _take(steps, steps.run(call))
+    except SnnetError as error:
+        if not part.moved:
+            steps.failed((*left[0],), error)
+        elif steps.atomic:
             raise
         return  # the rest is removed one by one
-    part.emptied = True
+    part.emptied = part.moved
 
 
 def _reconcile_subnet(steps: Steps[ComputeRecords], layout: Layout[Any], part: _Part) -> None:
@@ -186,7 +193,7 @@ def _reconcile_subnet(steps: Steps[ComputeRecords], layout: Layout[Any], part: _
         for identity, action in actions.items():
             _change_one(steps, layout, identity, action, made.get(identity), identity in gone)
         return
-    steps.result.events += changed.events()
+    _take(steps, changed)
     for identity, action in actions.items():
         steps.note(identity, action)
 
@@ -207,7 +214,15 @@ def _change_one(
         Mode.PRESS_ON if request is None else Mode.ALL_OR_NOTHING,
     )
     for changed in steps.attempt(identity, action, call) or ():
-        steps.result.events += changed.events()
+        _take(steps, changed)
+
+
+def _take(steps: Steps[ComputeRecords], changed: Changed) -> None:
+    """Take in what a call did; nobody asked for descriptors of queues."""
+    steps.result.events += changed.events()
+    for made in changed.made:
+        for fd in made.vnic.fds:
+            os.close(fd)
 
 
 def _reconcile_cnci_vnics(

@@ -65,7 +65,8 @@ def in_netns(fd: int, function: Callable[[], T]) -> T:
 
     It runs in a short-lived thread, so that the caller's namespace never changes.  If the
     caller is in the namespace already, no thread is needed.  Processes that it starts and
-    sockets that it opens belong to the namespace.  Its exceptions are raised here.
+    sockets that it opens belong to the namespace.  Its exceptions are raised here.  An
+    interrupt waits for its end.
     """
     if is_current(fd):
         return function()
@@ -80,8 +81,14 @@ def in_netns(fd: int, function: Callable[[], T]) -> T:
             errors.append(error)
 
     thread = threading.Thread(target=enter_and_call, name="snnet-in-netns")
-    thread.start()
-    thread.join()
+    try:
+        thread.start()
+        thread.join()
+    except BaseException:
+        # It must not go on behind the back of a caller who undoes its work.
+        while thread.is_alive():
+            thread.join()
+        raise
     if errors:
         # Else the cycle error -> traceback -> frame -> list would stay alive.
         raise errors.pop()

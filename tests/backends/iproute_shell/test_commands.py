@@ -55,7 +55,7 @@ FORWARD = Change(
         (
             Add(TAP),
             [
-                "ip tuntap add dev tap mode tap",
+                "ip tuntap add dev tap mode tap user 0",
                 "ip link set dev tap group 1936617076 alias 'a '\"'\"'port'\"'\"' of #1' "
                 "address fe:00:00:00:00:07 mtu 1400 master br up",
             ],
@@ -63,7 +63,7 @@ FORWARD = Change(
         (
             Add(Tap(name="t.1", queues=2, proxy_arp=True)),
             [
-                "ip tuntap add dev t.1 mode tap multi_queue vnet_hdr",
+                "ip tuntap add dev t.1 mode tap user 0 multi_queue vnet_hdr",
                 "# its 2 queues: no command opens them, ioctl TUNSETIFF does",
                 "ip link set dev t.1 group 1936617076",
                 "ip link set dev t.1 addrgenmode none",

@@ -138,7 +138,8 @@ def _add_link(link: Link) -> Iterator[Command]:
 
 def _tuntap(tap: Tap) -> Iterator[Command]:
     many = ["multi_queue", "vnet_hdr"] if tap.multi_queue or tap.queues > 1 else []
-    yield ["ip", "tuntap", "add", "dev", tap.name, "mode", "tap", *many]
+    user = [] if tap.user is None else ["user", str(tap.user)]
+    yield ["ip", "tuntap", "add", "dev", tap.name, "mode", "tap", *user, *many]
     if tap.queues > 1:
         yield ["#", f"its {tap.queues} queues: no command opens them, ioctl TUNSETIFF does"]
 

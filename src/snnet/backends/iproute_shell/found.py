@@ -30,7 +30,8 @@ def link_noun(row: Row) -> Link:
         link = read(row, common, info.get("info_data", {}))
         if link is not None:
             return link
-    return Other(other_kind=_kind(row, info), **common)
+    kind = _kind(row, info)
+    return Other(other_kind=kind, lower=row.get("link") if kind == "macvlan" else None, **common)
 
 
 def _kind(row: Row, info: Row) -> str:

@@ -133,7 +133,9 @@ class Found:
             link = decode(self, common, attributes(self.info.get(_IFLA_INFO_DATA, b"")), name_of)
             if link is not None:
                 return link
-        return Other(other_kind=self.kind, **common)
+        stacked = self.kernel_kind == "macvlan"
+        lower = name_or_none(name_of, self.lower) if stacked else None
+        return Other(other_kind=self.kind, lower=lower, **common)
 
     def link_local(self) -> bool:
         """Whether the kernel gives it an IPv6 link-local address when it comes up."""

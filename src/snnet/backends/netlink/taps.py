@@ -20,6 +20,7 @@ from snnet.system.netns import in_netns, is_current
 # linux/if_tun.h
 _TUNSETIFF = 0x400454CA
 _TUNSETPERSIST = 0x400454CB
+_TUNSETOWNER = 0x400454CC
 _IFF_TAP = 0x0002
 _IFF_MULTI_QUEUE = 0x0100
 _IFF_NO_PI = 0x1000
@@ -59,6 +60,8 @@ class TapMaker:
             flags |= _IFF_MULTI_QUEUE | _IFF_VNET_HDR
         with contextlib.ExitStack() as undo:
             first = self._attach(tap.name, flags | _IFF_TUN_EXCL, undo)
+            if tap.user is not None:  # before anything else: every user may join until then
+                fcntl.ioctl(first, _TUNSETOWNER, tap.user)
             finish()
             fds = [first, *(self._attach(tap.name, flags, undo) for _ in range(tap.queues - 1))]
             fcntl.ioctl(first, _TUNSETPERSIST, 1)

@@ -192,6 +192,13 @@ class TapTests(BackendTests):
         assert add(place, Tap(name="many", multi_queue=True)).fds == {}
         assert link(place, Tap, "many").multi_queue
 
+    @pytest.mark.parametrize("user", [0, 1, 4242])
+    @pytest.mark.parametrize("multi_queue", [False, True])
+    def test_it_belongs_to_a_user(self, place: Place, user: int, multi_queue: bool) -> None:
+        """A tap belongs to the user of the noun: root, unless it names another one."""
+        add(place, Tap(name="own", user=user, multi_queue=multi_queue))
+        assert link(place, Tap, "own").user == user
+
     @pytest.mark.parametrize("vnet_header", [False, True])
     def test_a_guest_opens_it_by_its_name(self, place: Place, vnet_header: bool) -> None:
         """A guest may open it with or without a virtio-net header; the tap does not change."""

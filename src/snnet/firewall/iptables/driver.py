@@ -18,6 +18,7 @@ from snnet.contract import (
     Remove,
     error_for,
 )
+from snnet.firewall.epochs import Epochs
 from snnet.firewall.foreign import drops, flows
 from snnet.firewall.kernel import KernelFirewall
 from snnet.firewall.nft import Nft
@@ -55,6 +56,8 @@ class IptablesFirewall(KernelFirewall):
         super().__init__(host)
         self._programs = Programs(lambda: self.host.netns.fd, variant)
         self._tables = Tables(self._programs)
+        self._epochs = Epochs(self.host.netns.fd)
+        self._written = 0
         self._work: Work
         """The current ``apply``: at most one, because the record is locked."""
 
@@ -96,6 +99,18 @@ class IptablesFirewall(KernelFirewall):
         with self._alone():
             return self._read(noun.owner).nouns.get(noun.key)
 
+    def epoch(self) -> int | None:
+        """See :meth:`snnet.contract.Driver.epoch`; None where rules are not in nf_tables."""
+        if not self._programs.all_nft:
+            return None
+        with self._alone():
+            return self._observe()
+
+    def _observe(self) -> int:
+        """The epoch, with what the programs have written since the last call."""
+        before, self._written = self._written, self._programs.writes
+        return self._epochs.observe(own=self._written - before)
+
     def _alone(self) -> AbstractContextManager[object]:
         """Keep out other drivers, also of other processes: tables do not change together."""
         return self.host.record("iptables")
@@ -124,8 +139,12 @@ class IptablesFirewall(KernelFirewall):
     def session(self, operations: Sequence[Operation]) -> Iterator[None]:
         """See :meth:`snnet.contract.Driver.session`: others wait until it ends."""
         with self._alone():
+            self._observe()
             self._work = Work(self._tables, self._read, operations)
-            yield
+            try:
+                yield
+            finally:
+                self._observe()
 
     def batch(self, operation: Operation) -> tuple[str, bool]:
         """The additions and changes of one owner are one batch; its removals are another."""
@@ -150,6 +169,11 @@ class IptablesFirewall(KernelFirewall):
             raise error_for(errno.EOPNOTSUPP, str(operation), detail=reason, operation=operation)
 
     # -- the rest --------------------------------------------------------------------
+
+    def close(self) -> None:
+        """See :meth:`snnet.contract.Driver.close`."""
+        self._epochs.close()
+        super().close()
 
     def commands(self, operation: Operation) -> Sequence[str]:
         """Return the rules of the operation, one command each, for a dry run.

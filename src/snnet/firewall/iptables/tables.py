@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from snnet.contract import ApiError, InvalidRequest, error_for
+from snnet.contract import ApiError, Busy, Exhausted, InvalidRequest, error_for
 from snnet.system.netns import in_netns
 from snnet.system.process import Completed, errno_in, failure, find_program, run
 
@@ -38,6 +38,8 @@ class Programs:
         self._wanted = variant
         self._variant = variant
         self._others: dict[str, str] = {}
+        self.writes = 0
+        """How many transactions the programs were asked for, since they were opened."""
 
     @property
     def variant(self) -> str:
@@ -50,6 +52,12 @@ class Programs:
     @property
     def other_variant(self) -> str:
         return LEGACY if self.variant == NFT else NFT
+
+    @functools.cached_property
+    def all_nft(self) -> bool:
+        """Whether all programs that are there keep their rules in nf_tables."""
+        names = [self.name(family) for family in _TOOLS if not self.missing(family)]
+        return all("nf_tables" in self._run([name, "-V"], check=False).stdout for name in names)
 
     def missing(self, family: str) -> str | None:
         """Return what is not installed for a family and what to do; None if it works."""
@@ -81,11 +89,13 @@ class Programs:
     def do(self, family: str, *args: str) -> None:
         """Run the family's program; raise the class for its exit code and text."""
         argv = [self.name(family), *self._wait(family), *args]
+        self.writes += 1
         self._raise_for(argv, self._run(argv, check=False))
 
     def restore(self, family: str, text: str) -> None:
         """Apply a set of changes; each table is one transaction."""
         argv = [self.name(family, "restore"), "--noflush", *self._wait(family)]
+        self.writes += sum(line.startswith("*") for line in text.splitlines())
         self._raise_for(argv, self._run(argv, input=text, check=False))
 
     def listed(self, family: str, text: str) -> Completed:
@@ -121,10 +131,19 @@ class Programs:
             for name in dict.fromkeys([*first, tool, f"{tool}-{NFT}", f"{tool}-{LEGACY}"]):
                 if not find_program(name):
                     continue
-                if self._run([name, *_PROBES[family]], check=False).returncode == 0:
+                done = self._run([name, *_PROBES[family]], check=False)
+                if done.returncode == 0:
                     self._others[family] = name
                     break
+                self._raise_if_exhausted([name, *_PROBES[family]], done)
         return self._others.get(family)
+
+    @staticmethod
+    def _raise_if_exhausted(argv: list[str], done: Completed) -> None:
+        """Raise for a failure that says nothing about the kernel: the next call may succeed."""
+        error = error_for(errno_in(done.stderr) or 0, f"run {' '.join(argv)}", detail=done.stderr)
+        if isinstance(error, (Busy, Exhausted)):
+            raise error
 
     @staticmethod
     def _wait(family: str) -> list[str]:
@@ -152,7 +171,7 @@ def _read(path: str) -> str:
     try:
         with open(path, encoding="ascii") as file:
             return file.read()
-    except OSError:
+    except FileNotFoundError:
         return ""
 
 

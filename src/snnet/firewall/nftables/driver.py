@@ -10,7 +10,10 @@ from typing import ClassVar
 
 from snnet.contract import (
     Add,
+    Busy,
+    Exhausted,
     Host,
+    HostIsolation,
     IPNetwork,
     Key,
     Missing,
@@ -18,6 +21,7 @@ from snnet.contract import (
     Operation,
     Owned,
     SnnetError,
+    Timeout,
     Unsupported,
     Zone,
     error_for,
@@ -25,6 +29,7 @@ from snnet.contract import (
 )
 from snnet.system.netlink import NetlinkError
 
+from ..epochs import Epochs
 from ..foreign import obstacles
 from ..kernel import KernelFirewall
 from ..nft import Nft
@@ -62,11 +67,14 @@ class NftablesFirewall(KernelFirewall):
         super().__init__(host)
         self._nft = Nft(self.host.netns.fd)
         self._reader = Reader(self.host.netns.fd)
+        self._epochs = Epochs(self.host.netns.fd)
         self._lock = threading.RLock()
         self._made: set[Table] = set()
         """Tables that have all their sets and static rules."""
         self._damaged: set[Table] = set()
         """Tables that have lost static rules: they must be recreated."""
+        self._inspected: dict[Table, int] = {}
+        """The epoch in which a table's static rules were last counted."""
         self._held: dict[Table, int] = {}
         """The number of nouns with an element in the table, where it was counted."""
         self._possible: dict[str, str | None] = {}
@@ -98,7 +106,9 @@ class NftablesFirewall(KernelFirewall):
     def _try_family(self, family: str) -> str | None:
         probe = Table(family, "probe:snnet")
         try:
-            self._nft.run([*tables.base(probe), f"delete table {probe}"])
+            self._change([*tables.base(probe), f"delete table {probe}"])
+        except (Exhausted, Busy, Timeout):
+            raise  # it says nothing about the kernel: the next call may succeed
         except SnnetError as error:
             return (
                 f"this kernel lacks what nftables needs for family {family} ({error}): "
@@ -114,12 +124,12 @@ class NftablesFirewall(KernelFirewall):
         """
         wanted = tuple(self.carries if types is None else types)
         with self._lock:
+            epoch = self.epoch()
             there = self._tables()
             broken = {table.owner for table in there if self._is_damaged(table)}
             self._damaged = {table for table in there if table.owner in broken}
-            self._made -= self._damaged
-            for table in self._damaged:
-                self._held.pop(table, None)
+            self._inspected = dict.fromkeys(there, epoch)
+            self._forget_damaged()
             found = [
                 noun
                 for table in there
@@ -129,7 +139,9 @@ class NftablesFirewall(KernelFirewall):
         return keyed(noun for noun in found if isinstance(noun, wanted))
 
     def find(self, noun: Noun) -> Noun | None:
-        """See :meth:`snnet.contract.Driver.find`."""
+        """See :meth:`snnet.contract.Driver.find`; None if its table has lost static rules."""
+        if isinstance(noun, Owned) and type(noun) in self.carries and self._lost_rules(noun):
+            return None
         if isinstance(noun, Zone):
             table = Table(INET, noun.owner)
             return self._zone(table, noun.zone) if self._has_zone(table, noun.zone) else None
@@ -159,6 +171,39 @@ class NftablesFirewall(KernelFirewall):
             more = self._reader.element(table, record.more, packed)
             words[-1:] = more.comment.split() if more else []
         return words
+
+    def epoch(self) -> int:
+        """See :meth:`snnet.contract.Driver.epoch`: one request to the kernel."""
+        return self._epochs.observe()
+
+    def _change(self, commands: Iterable[str]) -> None:
+        """Run a transaction of this driver's own: it does not begin an epoch."""
+        self._nft.run(commands)
+        self._epochs.observe(own=1)
+
+    def _lost_rules(self, noun: Owned) -> bool:
+        """Whether a table of the noun has lost static rules; counts them once an epoch."""
+        tables = {Table(record.family, noun.owner) for record in RECORDS.get(type(noun), ())} or {
+            Table(INET, noun.owner)
+        }
+        if isinstance(noun, HostIsolation):
+            tables.add(Table(ARP, noun.owner))
+        with self._lock:
+            epoch = self.epoch()
+            for table in tables:
+                if self._inspected.get(table) == epoch:
+                    continue
+                there = table.name in self._reader.tables(table.family)
+                if there and self._is_damaged(table):
+                    self._damaged.add(table)
+                self._inspected[table] = epoch
+            self._forget_damaged()
+            return not tables.isdisjoint(self._damaged)
+
+    def _forget_damaged(self) -> None:
+        self._made -= self._damaged
+        for table in self._damaged:
+            self._held.pop(table, None)
 
     def _tables(self) -> list[Table]:
         return [
@@ -244,18 +289,38 @@ class NftablesFirewall(KernelFirewall):
             self._commit(steps)
 
     def _commit(self, steps: Sequence[PreparedOperation]) -> None:
-        needed = {table for step in steps if not step.removes for table in step.tables}
-        changes = [line for step in steps for line in step.commands]
+        kept = self._kept(steps)
+        needed = {table for step in (*kept, *steps) if not step.removes for table in step.tables}
+        changes = [line for step in (*kept, *steps) for line in step.commands]
         try:
-            self._nft.run([*self._bases(needed - self._made), *changes])
+            self._change([*self._bases(needed - self._made), *changes])
         except Missing:
             # Our tables were flushed, or what is to be removed is gone.
             if not needed & self._made:
                 raise
-            self._nft.run([*self._bases(needed), *changes])
+            self._change([*self._bases(needed), *changes])
         self._made |= needed
         self._damaged -= needed
         self._count(steps)
+
+    def _kept(self, steps: Sequence[PreparedOperation]) -> list[PreparedOperation]:
+        """The nouns to add again because their tables are recreated, without those of the steps.
+
+        Somebody flushed rules: the tables are recreated whole, so that what one call adds
+        does not cost other nouns what is left of them.
+        """
+        adding = {step.owner for step in steps if not step.removes}
+        owners = adding & {table.owner for table in self._damaged}
+        if not owners:
+            return []
+        tables = [table for table in self._tables() if table.owner in owners]
+        self._damaged |= set(tables)
+        self._forget_damaged()
+        found = keyed(noun for table in tables for noun in self._nouns_in(table))
+        for step in steps:
+            found.pop(step.operation.noun.key, None)
+        nouns = sorted(found.values(), key=lambda noun: noun.rank)
+        return [PreparedOperation.of(Add(noun)) for noun in nouns]
 
     def _bases(self, needed: set[Table]) -> list[str]:
         commands = []
@@ -280,7 +345,7 @@ class NftablesFirewall(KernelFirewall):
             return False
         _, after = chain_commands(step.operation)
         deleted = [element_command("delete", step.owner, part) for part in there]
-        self._nft.run([*deleted, *after])
+        self._change([*deleted, *after])
         self._count([step])
         return True
 
@@ -299,7 +364,7 @@ class NftablesFirewall(KernelFirewall):
         for table in [table for table, count in self._held.items() if count <= 0]:
             del self._held[table]
             if not self._listed(table):
-                self._nft.run([f"delete table {table}"])
+                self._change([f"delete table {table}"])
                 self._made.discard(table)
 
     def _listed(self, table: Table) -> int:
@@ -348,6 +413,7 @@ class NftablesFirewall(KernelFirewall):
         """See :meth:`snnet.contract.Driver.close`."""
         self._nft.close()
         self._reader.close()
+        self._epochs.close()
         super().close()
 
 

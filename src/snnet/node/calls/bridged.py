@@ -16,8 +16,8 @@ from snnet.core.tunnels import wire
 from snnet.core.vnics import TenantSubnet, tunnel_event
 
 from ..claims import Thing
-from ..host import HostView
-from .layout import Layout, Part
+from ..host import HostView, Strays
+from .layout import Layout, Part, with_uid
 
 
 class BridgedLayout(Layout[TenantRequest]):
@@ -25,7 +25,7 @@ class BridgedLayout(Layout[TenantRequest]):
 
     def request(self, cfg: VnicConfig) -> TenantRequest:
         site = self.site
-        return tenant_request(cfg, tunnel=site.tunnel, uplink=site.ip, mtu_limit=site.mtu)
+        return tenant_request(with_uid(cfg), tunnel=site.tunnel, uplink=site.ip, mtu_limit=site.mtu)
 
     def address(self, request: TenantRequest) -> Thing:
         return ("ip", *request.id[:2], request.ip)
@@ -54,31 +54,34 @@ class BridgedLayout(Layout[TenantRequest]):
         records.check_address(request.id, request.ip, gone)
 
     def subnets(
-        self, records: ComputeRecords, identities: Iterable[VnicId]
+        self, records: ComputeRecords, wanted: Iterable[SubnetId]
     ) -> dict[SubnetId, TenantSubnet]:
         known = records.subnets
-        return {key[:2]: known[key[:2]] for key in identities if key[:2] in known}
+        return {key: known[key] for key in wanted if key in known}
 
     def open(
         self,
         request: TenantRequest,
         subnets: Mapping[SubnetId, TenantSubnet],
         host: HostView,
+        strays: Mapping[tuple[str, ...], str],
+        *,
         look: bool,
+        trusted: bool,
     ) -> Part:
         """See :meth:`Layout.open`.
 
-        Without ``look`` the bridge of a complete subnet is taken for granted, not its
-        tunnel: nothing else would notice that the tunnel is gone.
+        The tunnel is never taken for granted: nothing else would notice that it is gone.
         """
         identity = request.id[:2]
         known = subnets.get(identity)
         if known is not None and known.tunnel is not None and not look:
             tunnel = known.tunnel
-            link = host.link(tunnel.name)
-            found: dict[Key, Noun] = {} if link is None else {link.key: link}
-            return Part(known, {tunnel.key: tunnel}, found)
-        names, links = self._links(identity, known, host)
+            wanted: dict[Key, Noun] = {tunnel.key: tunnel}
+            if not trusted:
+                wanted |= host.carried(known.rules)
+            return Part(known, wanted, host.find(wanted.values()))
+        names, links = self._links(identity, known, host, strays)
         if known is None or known.tunnel is None or names != _names(known):
             host.check_address()
             host.check_path(request.concentrator_ip)
@@ -90,10 +93,15 @@ class BridgedLayout(Layout[TenantRequest]):
         )
 
     def _links(
-        self, identity: SubnetId, known: TenantSubnet | None, host: HostView
+        self,
+        identity: SubnetId,
+        known: TenantSubnet | None,
+        host: HostView,
+        strays: Mapping[tuple[str, ...], str],
     ) -> tuple[tuple[str, str], dict[Key, Noun]]:
-        bridge, link = host.locate(ids.BRIDGE, identity, known.bridge if known else None)
-        tunnel, other = host.locate(ids.TUNNEL, identity, known.tunnel if known else None)
+        old = (known.bridge, known.tunnel) if known else (None, None)
+        bridge, link = host.locate(ids.BRIDGE, identity, old[0], strays=strays)
+        tunnel, other = host.locate(ids.TUNNEL, identity, old[1], strays=strays)
         return (bridge, tunnel), keyed(found for found in (link, other) if found is not None)
 
     def close(
@@ -110,6 +118,14 @@ class BridgedLayout(Layout[TenantRequest]):
             if not isinstance(noun, Link) or ids.is_ours(noun, owner)
         }
         return Part(subnet, {}, ours)
+
+    def strays(self, part: Part, strays: Strays) -> list[Link]:
+        subnet = part.subnet
+        found: list[Link] = []
+        for kind, link in ((ids.BRIDGE, subnet.bridge), (ids.TUNNEL, subnet.tunnel)):
+            if link is not None and link.key not in part.found:
+                found += strays.of(kind, subnet.id)
+        return found
 
     def opened(self, known: TenantSubnet | None, subnet: TenantSubnet) -> TunnelEvent | None:
         if known is None or known.tunnel is None:

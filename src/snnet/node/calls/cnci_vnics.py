@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
@@ -10,13 +11,14 @@ from snnet.core import identity as ids
 from snnet.core.building import build_cnci_vnic
 from snnet.core.compute_records import ComputeRecords
 from snnet.core.conflicts import check_same_cnci_vnic
+from snnet.core.held import keep_held
 from snnet.core.planner import plan as make_plan
 from snnet.core.requests import CnciVnicId, CnciVnicRequest
 from snnet.core.vnics import CnciVnic
 
 from ..call import Call, Done, Draft, Mode
 from ..claims import Claim, Held, Thing
-from ..host import HostView
+from ..host import HostView, Strays
 from ..results import Event
 
 
@@ -25,11 +27,17 @@ def _thing(identity: CnciVnicId) -> Thing:
 
 
 @dataclass(slots=True)
+class Known:
+    vnic: CnciVnic | None
+    strays: Mapping[tuple[str, ...], str]
+
+
+@dataclass(slots=True)
 class CnciVnicDraft(Draft):
     vnic: CnciVnic = field(kw_only=True)
 
 
-class CreateCnciVnic(Call[ComputeRecords, CnciVnic | None, CnciVnicDraft, CnciVnic]):
+class CreateCnciVnic(Call[ComputeRecords, Known, CnciVnicDraft, CnciVnic]):
     """Make a concentrator's NIC, or repair it."""
 
     inspects: ClassVar[bool] = True
@@ -41,20 +49,22 @@ class CreateCnciVnic(Call[ComputeRecords, CnciVnic | None, CnciVnicDraft, CnciVn
     def claim(self, records: ComputeRecords, alone: bool, held: Held) -> Claim:
         return Claim(frozenset({_thing(self._request.id), ("mac", self._request.mac)}))
 
-    def read(self, records: ComputeRecords, claim: Claim) -> CnciVnic | None:
+    def read(self, records: ComputeRecords, claim: Claim) -> Known:
         records.check_cnci_mac(self._request.id, self._request.mac)
-        return records.cnci_vnics.get(self._request.id)
+        return Known(records.cnci_vnics.get(self._request.id), records.strays)
 
-    def draft(self, known: CnciVnic | None, host: HostView) -> CnciVnicDraft:
-        identity = self._request.id
-        name, link = host.locate(ids.CNCI_VNIC, identity, known.link if known else None)
+    def draft(self, known: Known, host: HostView) -> CnciVnicDraft:
+        identity, old = self._request.id, known.vnic
+        name, link = host.locate(
+            ids.CNCI_VNIC, identity, old.link if old else None, strays=known.strays
+        )
         vnic = build_cnci_vnic(host.site, self._request, name)
-        if known is not None:
-            check_same_cnci_vnic(known, self._request, host.site)
-            if known.link_name == name:
-                vnic = known
+        if old is not None:
+            check_same_cnci_vnic(old, self._request, host.site)
+            if old.link_name == name:
+                vnic = old
         found: dict[tuple[str, ...], Noun] = {} if link is None else {link.key: link}
-        wanted = keyed(vnic.nouns())
+        wanted, _ = keep_held(found, keyed(vnic.nouns()))
         return CnciVnicDraft(
             make_plan(found, wanted), {_thing(identity): {*found, *wanted}}, vnic=vnic
         )
@@ -64,7 +74,7 @@ class CreateCnciVnic(Call[ComputeRecords, CnciVnic | None, CnciVnicDraft, CnciVn
         link = host.link(draft.vnic.link_name)
         if not isinstance(link, Macvtap):
             raise Missing(f"{draft.vnic.link_name} was deleted as soon as it was made: try again")
-        draft.vnic = replace(draft.vnic, link=link)
+        draft.vnic = replace(draft.vnic, link=replace(draft.vnic.link, index=link.index))
 
     def publish(
         self, records: ComputeRecords, draft: CnciVnicDraft, done: Done
@@ -91,8 +101,9 @@ class DestroyCnciVnic(Call[ComputeRecords, Link | None, Draft, None]):
 
     def draft(self, known: Link | None, host: HostView) -> Draft:
         link = host.locate(ids.CNCI_VNIC, self._identity, known)[1]
+        strays = [] if link else Strays(host).of(ids.CNCI_VNIC, self._identity)
         found = keyed([link] if link is not None else [])
-        return Draft(make_plan(found, {}), {_thing(self._identity): set(found)})
+        return Draft(make_plan(found, {}), {_thing(self._identity): set(found)}, strays)
 
     def publish(
         self, records: ComputeRecords, draft: Draft, done: Done

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 from snnet.config import VnicConfig
-from snnet.contract import Key, Noun
+from snnet.contract import Key, Link, Noun
 from snnet.core.compute_records import ComputeRecords
 from snnet.core.events import TunnelEvent
 from snnet.core.requests import GuestRequest, SubnetId, VnicId
 from snnet.core.site import Site
 from snnet.core.vnics import TenantSubnet
+from snnet.system.users import uid_of
 
 from ..claims import Thing
-from ..host import HostView
+from ..host import HostView, Strays
 
 Q = TypeVar("Q", bound=GuestRequest)
 
@@ -28,6 +29,13 @@ class Part:
     subnet: TenantSubnet
     wanted: dict[Key, Noun] = field(default_factory=dict)
     found: dict[Key, Noun] = field(default_factory=dict)
+
+
+def with_uid(cfg: VnicConfig) -> VnicConfig:
+    """The same config with the owner's uid, if this host has a user of that name."""
+    owner = cfg.owner if isinstance(cfg, VnicConfig) else None
+    uid = uid_of(owner) if isinstance(owner, str) else None
+    return cfg if uid is None else replace(cfg, owner=uid)
 
 
 class Layout(ABC, Generic[Q]):
@@ -62,15 +70,28 @@ class Layout(ABC, Generic[Q]):
 
     @abstractmethod
     def subnets(
-        self, records: ComputeRecords, identities: Iterable[VnicId]
+        self, records: ComputeRecords, wanted: Iterable[SubnetId]
     ) -> dict[SubnetId, TenantSubnet]:
-        """The known subnets that a draft for these VNICs depends on."""
+        """The known subnets that a draft for these subnets' VNICs depends on."""
 
     @abstractmethod
     def open(
-        self, request: Q, subnets: Mapping[SubnetId, TenantSubnet], host: HostView, look: bool
+        self,
+        request: Q,
+        subnets: Mapping[SubnetId, TenantSubnet],
+        host: HostView,
+        strays: Mapping[tuple[str, ...], str],
+        *,
+        look: bool,
+        trusted: bool,
     ) -> Part:
-        """The subnet of a request, as the node should have it; ``subnets`` are those known."""
+        """The subnet of a request, as the node should have it; ``subnets`` are those known.
+
+        Without ``look`` the links of a complete subnet are taken for granted, as far as
+        other operations fail without them.  Its rules are taken for granted only if they
+        are ``trusted`` too: nothing would fail without them.  ``strays`` are those of the
+        node's records.
+        """
 
     @abstractmethod
     def close(
@@ -80,6 +101,13 @@ class Layout(ABC, Generic[Q]):
 
         ``subnets`` are those that stay.
         """
+
+    def check_guest(self, request: Q, host: HostView) -> None:
+        """Conflict where the address of a new VNIC is taken on the host."""
+
+    def strays(self, part: Part, strays: Strays) -> list[Link]:
+        """Links that may be those of the subnet of ``close``, under other names."""
+        return []
 
     @abstractmethod
     def opened(self, known: TenantSubnet | None, subnet: TenantSubnet) -> TunnelEvent | None:

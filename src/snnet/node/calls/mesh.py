@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network
 
 from snnet.config import Neighbor
 from snnet.contract import Key, Link, Noun, Zone, keyed
@@ -12,12 +13,14 @@ from snnet.core.cnci_records import MESH, CnciRecords
 from snnet.core.fitting import check_mesh
 from snnet.core.mesh import Mesh, build_mesh
 from snnet.core.planner import plan as make_plan
+from snnet.core.rules import Rule
 from snnet.core.site import Site
 from snnet.core.subnets import inside
+from snnet.core.surroundings import check_forwards, check_remote_outside
 
 from ..call import Call, Done, Draft, Mode
-from ..claims import Claim, Held
-from ..host import HostView
+from ..claims import Claim, Held, Thing
+from ..host import HostView, Strays
 from ..results import Event
 from .subnets import SUBNETS
 
@@ -28,6 +31,9 @@ class Known:
 
     link: Link | None
     subnets: bool
+    strays: Mapping[tuple[str, ...], str]
+    mesh: Mesh | None
+    rules: Sequence[Rule]
 
 
 @dataclass(slots=True)
@@ -53,11 +59,18 @@ class UpdateMesh(Call[CnciRecords, Known, MeshDraft, None]):
     def read(self, records: CnciRecords, claim: Claim) -> Known:
         if self._wanted is not None:
             check_mesh(self._wanted, records.subnets)
-        return Known(records.mesh.link if records.mesh else None, bool(records.subnets))
+        link = records.mesh.link if records.mesh else None
+        return Known(
+            link, bool(records.subnets), records.strays, records.mesh, [*records.rules.values()]
+        )
 
     def draft(self, known: Known, host: HostView) -> MeshDraft:
-        name, link = host.locate(ids.MESH, (self._tenant_id,), known.link)
+        identity, kept = (self._tenant_id,), self._wanted is not None
+        strays = known.strays if kept else None
+        name, link = host.locate(ids.MESH, identity, known.link, strays=strays)
         mesh = build_mesh(host.site, self._tenant_id, self._entries, name)
+        if mesh is not None and mesh != known.mesh:
+            _check(mesh, known, host)
         rules = host.carried(inside(str(host.site.owner), name))
         found = _found_on(link, host) | host.find(rules.values())
         wanted: dict[Key, Noun] = {}
@@ -65,7 +78,9 @@ class UpdateMesh(Call[CnciRecords, Known, MeshDraft, None]):
             wanted = keyed(mesh.nouns()) | rules
         elif known.subnets:
             found = {key: noun for key, noun in found.items() if not isinstance(noun, Zone)}
-        return MeshDraft(make_plan(found, wanted), {MESH: {*found, *wanted}}, mesh=mesh)
+        left = [] if kept or link else Strays(host).of(ids.MESH, identity)
+        scope: dict[Thing, set[Key]] = {MESH: {*found, *wanted}}
+        return MeshDraft(make_plan(found, wanted), scope, left, mesh=mesh)
 
     def intents(self, draft: MeshDraft) -> dict[tuple[str, ...], Sequence[Noun]]:
         return {MESH: tuple(draft.mesh.nouns())} if draft.mesh else {}
@@ -76,6 +91,18 @@ class UpdateMesh(Call[CnciRecords, Known, MeshDraft, None]):
         if not done.left:
             records.mesh = draft.mesh
         return None, []
+
+
+def _check(mesh: Mesh, known: Known, host: HostView) -> None:
+    """Conflict where the mesh would take traffic from the host or from another owner."""
+    around, peers = host.surroundings(), mesh.peers
+    for address in (mesh.tunnel_ip, *(peer.tunnel_ip for peer in peers)):
+        around.check_network(IPv4Network(address), f"tunnel address {address}")
+    for network in mesh.subnets():
+        around.check_network(network, f"{network} of a peer")
+    for peer in peers:
+        check_remote_outside(peer.physical_ip, mesh.subnets())
+    check_forwards(known.rules, mesh.link, host.site.uplink.link_name)
 
 
 def _found_on(link: Link | None, host: HostView) -> dict[Key, Noun]:

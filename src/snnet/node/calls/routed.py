@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from snnet.config import VnicConfig
-from snnet.contract import Key, Noun, Route, keyed
+from snnet.contract import Conflict, Key, Noun, Route, keyed
 from snnet.contract.network import SNNET_PROTOCOL
+from snnet.core import identity as ids
 from snnet.core.compute_records import ComputeRecords
 from snnet.core.conflicts import check_same_subnet
 from snnet.core.events import TunnelEvent
@@ -16,7 +17,7 @@ from snnet.core.vnics import TenantSubnet
 
 from ..claims import Thing
 from ..host import HostView
-from .layout import Layout, Part
+from .layout import Layout, Part, with_uid
 
 NETWORKS: Thing = ("networks",)
 """The networks of all tenants: they must not overlap, so new ones come one at a time."""
@@ -26,7 +27,7 @@ class RoutedLayout(Layout[GuestRequest]):
     """A subnet is a network of the tenant's zone and, where needed, a route."""
 
     def request(self, cfg: VnicConfig) -> GuestRequest:
-        return routed_request(cfg, mtu_limit=self.site.mtu)
+        return routed_request(with_uid(cfg), mtu_limit=self.site.mtu)
 
     def address(self, request: GuestRequest) -> Thing:
         return ("ip", request.ip)
@@ -49,7 +50,7 @@ class RoutedLayout(Layout[GuestRequest]):
         records.check_address(request.id, request.ip, gone)
 
     def subnets(
-        self, records: ComputeRecords, identities: Iterable[VnicId]
+        self, records: ComputeRecords, wanted: Iterable[SubnetId]
     ) -> dict[SubnetId, TenantSubnet]:
         return dict(records.subnets)
 
@@ -58,18 +59,50 @@ class RoutedLayout(Layout[GuestRequest]):
         request: GuestRequest,
         subnets: Mapping[SubnetId, TenantSubnet],
         host: HostView,
+        strays: Mapping[tuple[str, ...], str],
+        *,
         look: bool,
+        trusted: bool,
     ) -> Part:
         identity = request.id[:2]
         known = subnets.get(identity)
-        if known is not None and not look:
+        if known is not None and not look and trusted:
             return Part(known)
         subnet = known or build_routed_subnet(self.site, *identity, request.subnet)
         check_disjoint(subnets.values(), subnet)
+        if known is None:
+            self._check(subnet, host)
         wanted = keyed((*sysctls(self.site), *_nouns(subnet, {**subnets, identity: subnet})))
         found = host.find(wanted.values())
         foreign = {key for key, noun in found.items() if _is_foreign(noun)}
         return Part(subnet, _without(wanted, foreign), _without(found, foreign))
+
+    def _check(self, subnet: TenantSubnet, host: HostView) -> None:
+        """Conflict where routes to the subnet would take traffic from the host.
+
+        A subnet may be a part of the uplink's own network: then each address is checked.
+        """
+        if subnet.route is not None:
+            uplink = self.site.uplink.link_name
+            what = f"subnet {subnet.network}"
+            host.surroundings().check_network(subnet.network, what, beside=uplink)
+
+    def check_guest(self, request: GuestRequest, host: HostView) -> None:
+        """Conflict where the address is the host's own, a gateway's or another owner's guest's."""
+        ip, owner = request.ip, self.site.owner
+        path = host.path(ip)
+        if path is None:
+            return
+        link = host.link(path.link) if path.link != self.site.uplink.link_name else None
+        # The source of the way to a secondary address is the primary one.
+        if path.source == ip or (link is not None and link.kind == "loopback"):
+            raise Conflict(f"ip {ip} is an address of this host")
+        if link is not None and ids.grouped(link) and not ids.is_ours(link, owner):
+            raise Conflict(f"ip {ip} is reached by link {link.name} already, of another node")
+        if ip in self.site.uplink.address.network:  # where gateways are
+            for route in host.snapshot({Route}).values():
+                if isinstance(route, Route) and route.gateway == ip:
+                    raise Conflict(f"ip {ip} is a gateway of this host ({route})")
 
     def close(
         self,

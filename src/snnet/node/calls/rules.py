@@ -15,6 +15,7 @@ from snnet.contract import (
     Key,
     Noun,
     Nouns,
+    Owned,
     PortForward,
     PublicIp,
     keyed,
@@ -24,6 +25,7 @@ from snnet.core.cnci_records import CnciRecords, rule_thing
 from snnet.core.fitting import check_fits, device_addresses, with_addresses
 from snnet.core.planner import plan as make_plan
 from snnet.core.rules import Rule, check_rule, rules_about
+from snnet.core.surroundings import check_forwards
 
 from ..call import Call, Done, Draft, Mode
 from ..claims import Claim, Held, Thing
@@ -77,6 +79,9 @@ class SetRules(Call[CnciRecords, Known, RulesDraft, None]):
         for rule in self._rules.values():
             check_fits(rule, records)
             check_rule(rule, records.rules)
+            if isinstance(rule, PortForward):
+                for tunnel in records.tunnels():
+                    check_forwards([rule], tunnel, records.site.uplink.link_name)
         return Known(
             {key: records.rules[key] for key in self._rules if key in records.rules},
             frozenset(rule.public for rule in records.rules.values() if isinstance(rule, PublicIp)),
@@ -84,6 +89,7 @@ class SetRules(Call[CnciRecords, Known, RulesDraft, None]):
 
     def draft(self, known: Known, host: HostView) -> RulesDraft:
         self._check_devices(host)
+        self._check_surroundings(known, host)
         rules = self._resolved(known, host)
         wanted: dict[Key, Noun] = {}
         found: dict[Key, Noun] = {}
@@ -102,11 +108,32 @@ class SetRules(Call[CnciRecords, Known, RulesDraft, None]):
         """InvalidRequest where a device is no link of the host, or one of ours."""
         for device in dict.fromkeys(rule.device for rule in self._rules.values()):
             link = host.link(device)
-            if link is None or ids.is_ours(link, host.site.owner) or link.kind == "loopback":
+            owner = host.site.owner
+            ours = link is not None and (ids.is_ours(link, owner) or ids.stray(link, owner))
+            if link is None or ours or link.kind == "loopback":
                 raise InvalidRequest(
                     f"{shown(device)} is not an external link of this host",
                     field=self._fields.get(device, "device"),
                 )
+
+    def _check_surroundings(self, known: Known, host: HostView) -> None:
+        """Conflict where a new rule takes what is the host's, or another owner's."""
+        new = [
+            rule
+            for key, rule in self._rules.items()
+            if key not in known.rules and isinstance(rule, (PortForward, PublicIp))
+        ]
+        around = host.surroundings() if new else None
+        for rule in new:
+            assert around is not None
+            if isinstance(rule, PortForward):
+                around.check_port(rule, host.site.uplink.link_name)
+            else:
+                around.check_address(rule.public, f"public address {rule.public}")
+            others = [replace(rule, owner=owner) for owner in sorted(around.owners)]
+            for other in host.find(others).values():
+                if isinstance(other, Owned):
+                    raise Conflict(f"{other.owner} has {other} on this host")
 
     def _resolved(self, known: Known, host: HostView) -> dict[Key, Rule]:
         """The rules, with the addresses by which guests reach what a device forwards.

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network
 
-from snnet.contract import DhcpScope, IPAddress, Key, Link, Noun, SharedSysctl, Tunnel, Zone, keyed
+from snnet.contract import (
+    Bridge,
+    DhcpScope,
+    IPAddress,
+    Key,
+    Link,
+    Noun,
+    Nouns,
+    SharedSysctl,
+    Tunnel,
+    Zone,
+    keyed,
+)
 from snnet.core import identity as ids
 from snnet.core.cnci_records import CnciRecords, rule_thing
 from snnet.core.fitting import with_addresses
@@ -14,10 +26,11 @@ from snnet.core.planner import plan as make_plan
 from snnet.core.requests import RemoteSubnet
 from snnet.core.rules import Rule, rules_about
 from snnet.core.subnets import CnciSubnet, Scoping, build_cnci_subnet, build_tunnel, sysctls
+from snnet.core.surroundings import check_forwards, check_remote_outside
 
 from ..call import Call, Done, Draft, Mode
 from ..claims import Claim, Held, Thing
-from ..host import HostView
+from ..host import HostView, Strays
 from ..results import Event
 
 SUBNETS: Thing = ("subnets",)
@@ -36,12 +49,21 @@ def _tunnel_thing(network: IPv4Network, remote: IPAddress) -> Thing:
 
 
 @dataclass(slots=True)
+class Known:
+    """A subnet, and what the node knows of links under other names."""
+
+    subnet: CnciSubnet | None
+    strays: Mapping[tuple[str, ...], str]
+    rules: Sequence[Rule]
+
+
+@dataclass(slots=True)
 class SubnetDraft(Draft):
     subnet: CnciSubnet = field(kw_only=True)
     tunnel: Tunnel | None = field(kw_only=True)
 
 
-class AddSubnet(Call[CnciRecords, CnciSubnet | None, SubnetDraft, str]):
+class AddSubnet(Call[CnciRecords, Known, SubnetDraft, str]):
     """Add a compute node's part of a subnet; the first one brings the subnet itself.
 
     Without a compute node only the subnet itself.
@@ -66,15 +88,22 @@ class AddSubnet(Call[CnciRecords, CnciSubnet | None, SubnetDraft, str]):
             return Claim(frozenset(mine), frozenset({subnet, FORWARDING}))
         return Claim(frozenset({*mine, SUBNETS, subnet}), frozenset({FORWARDING}))
 
-    def read(self, records: CnciRecords, claim: Claim) -> CnciSubnet | None:
+    def read(self, records: CnciRecords, claim: Claim) -> Known:
         records.check_subnet(self._network, self._key)
         if self._remote is not None:
             records.check_tunnel(self._network, self._key, self._remote, self._port)
-        return records.subnets.get(self._network)
+            check_remote_outside(self._remote, records.subnets)
+        return Known(records.subnets.get(self._network), records.strays, [*records.rules.values()])
 
-    def draft(self, known: CnciSubnet | None, host: HostView) -> SubnetDraft:
-        network = self._network
-        name, bridge = host.locate(ids.BRIDGE, (str(network),), known.bridge if known else None)
+    def draft(self, what: Known, host: HostView) -> SubnetDraft:
+        network, known = self._network, what.subnet
+        if known is None:
+            host.surroundings().check_network(network, f"subnet {network}")
+            if self._remote is not None:
+                check_remote_outside(self._remote, [network])
+        name, bridge = host.locate(
+            ids.BRIDGE, (str(network),), known.bridge if known else None, strays=what.strays
+        )
         base = known
         if base is None or base.bridge.name != name:
             base = build_cnci_subnet(
@@ -82,7 +111,7 @@ class AddSubnet(Call[CnciRecords, CnciSubnet | None, SubnetDraft, str]):
             )
             if known is not None:
                 base = base.with_the_rest_of(known)
-        tunnel, there = self._tunnel(base, known, host)
+        tunnel, there = self._tunnel(base, what, host)
         # Only this node's tunnel is looked at: the others are other calls' business.
         own = replace(base, tunnels=_by_remote(tunnel))
         wanted = host.carried((*sysctls(host.site), *own.nouns()))
@@ -102,18 +131,19 @@ class AddSubnet(Call[CnciRecords, CnciSubnet | None, SubnetDraft, str]):
         )
 
     def _tunnel(
-        self, base: CnciSubnet, known: CnciSubnet | None, host: HostView
+        self, base: CnciSubnet, known: Known, host: HostView
     ) -> tuple[Tunnel | None, Link | None]:
         """The tunnel to the compute node as wanted, and as found."""
         if self._remote is None:
             return None, None
-        old = known.tunnels.get(self._remote) if known else None
+        old = known.subnet.tunnels.get(self._remote) if known.subnet else None
         identity = (str(self._network), str(self._remote))
-        name, link = host.locate(ids.TUNNEL, identity, old)
+        name, link = host.locate(ids.TUNNEL, identity, old, strays=known.strays)
         if old is not None and self._port in (None, old.wire_port):
             return old, link
         host.check_path(self._remote)
         tunnel = build_tunnel(host.site, self._tenant_id, base, self._remote, name, port=self._port)
+        check_forwards(known.rules, tunnel, host.site.uplink.link_name)
         return tunnel, link
 
     def publish(
@@ -175,9 +205,12 @@ class DetachNode(Call[CnciRecords, CnciSubnet | None, Draft, None]):
         old = known.tunnels.get(self._remote) if known and known.key == self._key else None
         if known is not None and old is None:
             return Draft()
-        link = host.locate(ids.TUNNEL, (str(self._network), str(self._remote)), old)[1]
+        identity = (str(self._network), str(self._remote))
+        link = host.locate(ids.TUNNEL, identity, old)[1]
+        strays = [] if link else Strays(host).of(ids.TUNNEL, identity)
         found = keyed([link] if link is not None else [])
-        return Draft(make_plan(found, {}), {_tunnel_thing(self._network, self._remote): set(found)})
+        scope: dict[Thing, set[Key]] = {_tunnel_thing(self._network, self._remote): set(found)}
+        return Draft(make_plan(found, {}), scope, strays)
 
     def publish(self, records: CnciRecords, draft: Draft, done: Done) -> tuple[None, list[Event]]:
         known = records.subnets.get(self._network)
@@ -240,7 +273,16 @@ class RemoveSubnet(Call[CnciRecords, Whole, Draft, None]):
             there = host.find(with_addresses(rule))
             found |= there
             scope[rule_thing(rule.key)] = set(there)
-        return Draft(make_plan(found, {}), scope)
+        return Draft(make_plan(found, {}), scope, self._strays(known.subnet, found, host))
+
+    def _strays(self, subnet: CnciSubnet | None, found: Nouns, host: HostView) -> list[Link]:
+        network, strays = str(self._network), Strays(host)
+        there = any(isinstance(noun, Bridge) for noun in found.values())
+        left = [] if there else strays.of(ids.BRIDGE, (network,))
+        for remote, tunnel in subnet.tunnels.items() if subnet else ():
+            if tunnel.key not in found:
+                left += strays.of(ids.TUNNEL, (network, str(remote)))
+        return left
 
     def publish(self, records: CnciRecords, draft: Draft, done: Done) -> tuple[None, list[Event]]:
         left = done.left

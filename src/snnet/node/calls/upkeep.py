@@ -5,7 +5,7 @@ They claim the whole node, so that they may keep its records through the draft.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Generic
 
@@ -14,13 +14,16 @@ from snnet.contract import (
     Address,
     Change,
     Key,
+    Link,
     Macvtap,
     Noun,
     Nouns,
     Plan,
     Remove,
     SharedSysctl,
+    keyed,
 )
+from snnet.core.held import keep_held
 from snnet.core.nat import Rule
 from snnet.core.planner import plan as make_plan
 
@@ -35,7 +38,10 @@ class ReadDraft(Draft, Generic[R]):
     """A draft with what the node's objects on the host say."""
 
     ours: Nouns = field(kw_only=True)
+    found_strays: Mapping[tuple[str, ...], Link] = field(kw_only=True)
     records: R = field(kw_only=True)
+    replaceable: list[Change] = field(default_factory=list)
+    """Links of guests that only a replacement would make right."""
 
 
 @dataclass(slots=True)
@@ -88,19 +94,27 @@ class Rebuild(Call[R, R, ReadDraft[R], Report]):
     def draft(self, known: R, host: HostView) -> ReadDraft[R]:
         ours = host.settled(known) if self._changes else host.ours(known)
         records, useless = known.read(ours, host.remembered())
-        plan = Plan()
+        plan, left = Plan(), list[Change]()
         if self._changes:
             nouns = host.carried(records.nouns())
             wanted = {key: noun for key, noun in nouns.items() if key not in useless}
             found = {key: noun for key, noun in ours.items() if key in wanted or key in useless}
             if not self._forward:
                 wanted, found = _without_sysctls(wanted), _without_sysctls(found)
+            wanted, left = keep_held(found, wanted)
             plan = make_plan(found, wanted)
-        return ReadDraft(plan, ours=ours, records=records)
+        return ReadDraft(
+            plan, ours=ours, found_strays=host.strays(), records=records, replaceable=left
+        )
 
     def publish(self, records: R, draft: ReadDraft[R], done: Done) -> tuple[Report, list[Event]]:
         records.take(draft.records)
-        report = Report(orphans=[*records.orphans, *records.gaps()])
+        records.strays = {key: link.name for key, link in draft.found_strays.items()}
+        strays = map(misnamed, draft.found_strays.values())
+        left = [
+            f"{difference(one.old, one.noun)}; repair() replaces it" for one in draft.replaceable
+        ]
+        report = Report(orphans=[*records.orphans, *strays, *left, *records.gaps()])
         report.account(done.plan, done.outcome)
         report.tunnel_events += records.rebuilt(done.left if self._changes else None)
         return report, [*report.tunnel_events]
@@ -165,15 +179,25 @@ class Clear(Call[R, R, ReadDraft[R], Report]):
         return records
 
     def draft(self, known: R, host: HostView) -> ReadDraft[R]:
-        ours = host.settled(known)
-        return ReadDraft(make_plan(ours, {}), ours=ours, records=known.read(ours)[0])
+        ours, strays = host.settled(known), host.strays()
+        # Where everything goes, nothing can be taken for something else.
+        plan = make_plan({**ours, **keyed(strays.values())}, {})
+        return ReadDraft(plan, ours=ours, found_strays=strays, records=known.read(ours)[0])
 
     def publish(self, records: R, draft: ReadDraft[R], done: Done) -> tuple[Report, list[Event]]:
         left = done.left
         report = Report(tunnel_events=draft.records.lost(left))
         report.account(done.plan, done.outcome)
-        records.take(records.remaining({key: draft.ours[key] for key in left}))
+        records.take(records.remaining({key: draft.ours[key] for key in left if key in draft.ours}))
         return report, [*report.tunnel_events]
+
+
+def misnamed(link: Link) -> str:
+    """What a report says about a link that claims an identity without its name."""
+    return (
+        f"{link}: its name is not that of its alias: somebody renamed it or copied the alias; "
+        "delete it, or give it its name back"
+    )
 
 
 def _without_sysctls(nouns: Nouns) -> dict[Key, Noun]:
@@ -187,16 +211,16 @@ def differences(plan: Plan) -> Iterator[str]:
     for operation in plan:
         match operation:
             case Add(noun) if noun.key in replaced:
-                yield _difference(removed[noun.key], noun)
+                yield difference(removed[noun.key], noun)
             case Add(noun):
                 yield f"missing: {noun}"
             case Remove(noun) if noun.key not in replaced:
                 yield f"unexpected: {noun}"
             case Change(noun, old):
-                yield _difference(old, noun)
+                yield difference(old, noun)
 
 
-def _difference(old: Noun, noun: Noun) -> str:
+def difference(old: Noun, noun: Noun) -> str:
     if str(old) != str(noun):
         return f"different: {old}, should be: {noun}"
     names = sorted(noun.differences(old))

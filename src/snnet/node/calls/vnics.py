@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from snnet.config import VnicRole
-from snnet.contract import Conflict, Key, Noun, Nouns, keyed
+from snnet.contract import Conflict, Key, Link, Noun, Nouns, keyed
 from snnet.core import identity as ids
 from snnet.core.building import build_vnic, unknown_dependents
 from snnet.core.compute_records import ComputeRecords
-from snnet.core.conflicts import check_same_vnic
+from snnet.core.conflicts import check_same_subnet, check_same_vnic
 from snnet.core.events import ContainerEvent
+from snnet.core.held import keep_held
 from snnet.core.planner import plan as make_plan
 from snnet.core.planner import recalled
 from snnet.core.requests import GuestRequest, SubnetId, VnicId
@@ -20,7 +21,7 @@ from snnet.core.vnics import TenantSubnet, Vnic, container_info
 
 from ..call import Call, Done, Draft, Mode
 from ..claims import Claim, Held, Thing
-from ..host import HostView
+from ..host import HostView, Strays
 from ..results import CreatedVnic, DestroyedVnic, Event
 from .layout import Layout
 
@@ -31,6 +32,9 @@ class Known:
 
     subnets: dict[SubnetId, TenantSubnet]
     vnics: dict[VnicId, Vnic] = field(default_factory=dict)
+    epochs: dict[SubnetId, Hashable] = field(default_factory=dict)
+    """The firewall's epoch in which the rules of a subnet were seen to be complete."""
+    strays: Mapping[tuple[str, ...], str] = field(default_factory=dict)
     closing: list[SubnetId] = field(default_factory=list)
     """Subnets that lose their last VNIC."""
 
@@ -42,6 +46,8 @@ class VnicsDraft(Draft):
     made: list[tuple[TenantSubnet, Vnic]] = field(default_factory=list)
     """Subnet and VNIC of each request."""
     closed: list[TenantSubnet] = field(default_factory=list)
+    epoch: Hashable | None = None
+    """The firewall's epoch, read before anything else of the host."""
 
     def add(self, thing: Thing, wanted: Nouns, found: Nouns) -> None:
         """Take in what is wanted and found of one thing."""
@@ -56,12 +62,14 @@ class Changed:
 
     made: list[CreatedVnic]
     gone: list[DestroyedVnic]
+    closed: list[Event]
+    """What came of subnets that had no VNIC any more."""
 
     def events(self, made: Sequence[CreatedVnic] | None = None) -> list[Event]:
         """What callers and listeners have to pass on, in order; of ``made`` alone if given."""
         results: list[CreatedVnic | DestroyedVnic] = [*self.gone]
         results += self.made if made is None else made
-        events: list[Event] = []
+        events = [*self.closed]
         for result in results:
             if result.tunnel_event is not None:
                 events.append(result.tunnel_event)
@@ -74,7 +82,8 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
     """Make the VNICs of ``requests`` and remove those called ``gone``, in one plan.
 
     A VNIC that is there already is repaired if need be.  The first VNIC of a subnet
-    brings what the subnet needs, the last one takes it along.
+    brings what the subnet needs, the last one takes it along.  ``left`` are subnets that
+    may have no VNIC any more: what an unfinished removal left of them is removed.
     """
 
     trusts: ClassVar[bool] = True
@@ -86,14 +95,15 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
         requests: Sequence[GuestRequest] = (),
         gone: Sequence[VnicId] = (),
         mode: Mode = Mode.ALL_OR_NOTHING,
+        left: Sequence[SubnetId] = (),
     ) -> None:
         self.what = what
         self.mode = mode
         self._layout = layout
         self._requests = requests
         self._gone = dict.fromkeys(gone)
-        self._left = dict.fromkeys([identity[:2] for identity in gone])
-        """Subnets that VNICs leave."""
+        self._left = dict.fromkeys([*(identity[:2] for identity in gone), *left])
+        """Subnets that VNICs leave, or have left."""
         if len(requests) > 1:
             _check_apart(requests)
 
@@ -138,7 +148,10 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
         for request in self._requests:
             self._layout.check(records, request, self._gone)
         identities = [*[request.id for request in self._requests], *self._gone]
-        known = Known(self._layout.subnets(records, identities))
+        subnets = [*[identity[:2] for identity in identities], *self._left]
+        known = Known(self._layout.subnets(records, subnets), strays=records.strays)
+        for subnet in known.subnets:
+            known.epochs[subnet] = records.epoch(subnet)
         for identity in identities:
             if (vnic := records.vnic(identity)) is not None:
                 known.vnics[identity] = vnic
@@ -149,19 +162,23 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
         return known
 
     def draft(self, known: Known, host: HostView) -> VnicsDraft:
-        draft = VnicsDraft()
-        subnets = dict(known.subnets)
+        draft = VnicsDraft(epoch=host.epoch() if self._requests else None)
+        subnets, strays = dict(known.subnets), Strays(host)
         opened: dict[tuple[SubnetId, bool], TenantSubnet] = {}
         for request in self._requests:
             self._draft_made(draft, request, known, subnets, opened, host)
         for identity in self._gone:
             found = _found(host, identity, known.vnics.get(identity))
+            if not any(isinstance(noun, Link) for noun in found.values()):
+                draft.strays += strays.of(ids.VM, identity) + strays.of(ids.CONTAINER, identity)
             draft.add(("vnic", *identity), {}, found)
         draft.closed = [subnets.pop(key) for key in known.closing if key in subnets]
         for subnet in draft.closed:
             part = self._layout.close(subnet, subnets, host)
             draft.add(("subnet", *subnet.id), part.wanted, part.found)
-        draft.plan = make_plan(draft.found, draft.wanted)
+            draft.strays += self._layout.strays(part, strays)
+        wanted, _ = keep_held(draft.found, draft.wanted)
+        draft.plan = make_plan(draft.found, wanted)
         return draft
 
     def _draft_made(
@@ -179,15 +196,22 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
         look = host.looking or old is not None
         subnet = opened.get((key, look))
         if subnet is None:
-            part = self._layout.open(request, subnets, host, look)
+            trusted = draft.epoch is not None and known.epochs.get(key) == draft.epoch
+            part = self._layout.open(
+                request, subnets, host, known.strays, look=look, trusted=trusted
+            )
             subnet = subnets[key] = opened[key, look] = part.subnet
             draft.add(("subnet", *key), part.wanted, part.found)
+        else:
+            check_same_subnet(subnet, request)
         kind = ids.VM if request.role is VnicRole.TENANT_VM else ids.CONTAINER
         link = None
-        if look:
-            name, link = host.locate(kind, identity, old.link if old else None)
+        if look or (kind, *identity) in known.strays:
+            name, link = host.locate(kind, identity, old.link if old else None, strays=known.strays)
         else:
             name = host.name(kind, identity)
+        if old is None:
+            self._layout.check_guest(request, host)
         vnic = build_vnic(host.site, request, subnet, name)
         if old is not None and identity not in self._gone:
             check_same_vnic(old, request, host.site)
@@ -208,17 +232,27 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
     ) -> tuple[Changed, list[Event]]:
         left = done.left
         gone = [self._publish_gone(records, identity, left) for identity in self._gone]
+        numbers = {identity[:2]: number for number, identity in reversed([*enumerate(self._gone)])}
+        closed: list[Event] = []
         for subnet in draft.closed:
-            first = next(n for n, identity in enumerate(self._gone) if identity[:2] == subnet.id)
             for event in records.forget(subnet, left):
-                gone[first] = replace(gone[first], tunnel_event=event)
-        made = [self._publish_made(records, *pair, done) for pair in draft.made]
-        changed = Changed(made, gone)
+                if subnet.id in numbers:
+                    first = numbers[subnet.id]
+                    gone[first] = replace(gone[first], tunnel_event=event)
+                else:
+                    closed.append(event)
+        made = [self._publish_made(records, *pair, done, draft.epoch) for pair in draft.made]
+        changed = Changed(made, gone, closed)
         # A create that had nothing to do is no news.
         return changed, changed.events(made if draft.plan.operations else ())
 
     def _publish_made(
-        self, records: ComputeRecords, subnet: TenantSubnet, vnic: Vnic, done: Done
+        self,
+        records: ComputeRecords,
+        subnet: TenantSubnet,
+        vnic: Vnic,
+        done: Done,
+        epoch: Hashable | None,
     ) -> CreatedVnic:
         known = records.subnets.get(subnet.id)
         event = self._layout.opened(known, subnet)
@@ -229,6 +263,7 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
         if known is not subnet:
             records.put_subnet(subnet)
         records.put_vnic(vnic)
+        records.vouch(subnet.id, epoch)
         fds = done.outcome.fds.get(vnic.link_name)
         return CreatedVnic(replace(vnic, fds=fds) if fds else vnic, event, info)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from snnet.contract import Tap
+from snnet.system.users import uid_of
 
 from ..codec import Codec, Row
 
@@ -15,7 +16,13 @@ def _read(row: Row, common: Row, data: Row) -> Tap | None:
     if data.get("type") != "tap":
         return None
     queues = data.get("numqueues", 0)  # those open now
-    return Tap(multi_queue=bool(data.get("multi_queue")), queues=max(queues, 1), **common)
+    user = data.get("user")  # a name where the host has one for the uid
+    return Tap(
+        multi_queue=bool(data.get("multi_queue")),
+        user=uid_of(user) if isinstance(user, str) else user,
+        queues=max(queues, 1),
+        **common,
+    )
 
 
 KINDS = (Codec(Tap, _words, _read),)

@@ -6,7 +6,7 @@ from snnet.contract import Tap, Unsupported
 
 from ..codec import Codec, Common, Data, IndexOf, LinkMessage, NameOf, Values, small
 
-_TYPE, _MULTI_QUEUE, _NUM_QUEUES = 3, 7, 8  # IFLA_TUN_
+_OWNER, _TYPE, _MULTI_QUEUE, _NUM_QUEUES = 1, 3, 7, 8  # IFLA_TUN_
 _IFF_TAP = 2  # linux/if_tun.h
 
 
@@ -23,7 +23,12 @@ def _decode(link: LinkMessage, common: Common, data: Data, name_of: NameOf) -> T
     if not is_tap(data):
         return None
     queues = max(small(data, _NUM_QUEUES), 1)  # those open now
-    return Tap(multi_queue=bool(small(data, _MULTI_QUEUE)), queues=queues, **common)
+    return Tap(
+        multi_queue=bool(small(data, _MULTI_QUEUE)),
+        user=small(data, _OWNER) if _OWNER in data else None,
+        queues=queues,
+        **common,
+    )
 
 
 KINDS = (Codec(Tap, _encode, _decode),)

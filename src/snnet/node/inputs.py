@@ -6,9 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from snnet.contract import Address, Link, Path, Sysctl
 from snnet.contract.network import IP_FORWARD
-from snnet.core.records import Records
-from snnet.core.rules import Rule
-from snnet.core.surroundings import (
+from snnet.core.inputs import (
     SOMEWHERE,
     STRICT,
     Seen,
@@ -19,11 +17,13 @@ from snnet.core.surroundings import (
     rp_filters,
     ways_in,
 )
+from snnet.core.records import Records
+from snnet.core.rules import Rule
 
 from .drivers import Drivers
 
 
-class Surroundings:
+class Inputs:
     """Names what changed on the host since ``init()``, where a node depends on it."""
 
     def __init__(self, drivers: Drivers) -> None:

@@ -1,0 +1,97 @@
+"""What a node rests on and did not make: compared with what it was at ``init()``.
+
+Each difference is one line: what is, what it should be, and how to make it so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+
+from snnet.contract import Address, Link, Path, PortForward, PublicIp
+from snnet.contract.network import DADFAILED, TENTATIVE, link_sysctl
+
+from .rules import Rule
+from .uplinks import Uplink
+
+SOMEWHERE = Path(remote=IPv4Address("192.88.99.1"))
+"""The way to an address that no network of a tenant or a data centre has (RFC 7526)."""
+
+STRICT = 1
+"""Value of ``rp_filter``: packets must come by the way that answers take (RFC 3704)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The links and addresses of a host as they are now."""
+
+    links: Mapping[str, Link]
+    addresses: Sequence[Address]
+
+    def addresses_of(self, link: str) -> list[Address]:
+        return [noun for noun in self.addresses if noun.link == link]
+
+
+def about_uplink(uplink: Uplink, seen: Seen) -> Iterator[str]:
+    """How the uplink differs from what the node found at ``init()``."""
+    name, what = uplink.link_name, f"uplink {uplink.link_name}"
+    link = seen.links.get(name)
+    if link is None:
+        other = next((one for one in seen.links.values() if one.index == uplink.index), None)
+        if other is not None and uplink.index:
+            yield (
+                f"{what}: is called {other.name} -> should be {name}: ip link set {other.name} "
+                f"name {name}, or start the node again"
+            )
+        else:
+            yield f"{what}: is gone -> should have {uplink.address}: bring it back"
+        return
+    if not link.up:
+        yield f"{what}: is down -> should be up: ip link set {name} up"
+    if (link.mtu or 1500) != uplink.mtu:
+        yield (
+            f"{what}: mtu is {link.mtu} -> should be {uplink.mtu}: ip link set {name} mtu "
+            f"{uplink.mtu}, or start the node again"
+        )
+    found = [noun for noun in seen.addresses_of(name) if noun.address.ip == uplink.ip]
+    if not found:
+        yield (
+            f"{what}: has no address {uplink.ip} -> should have {uplink.address}: "
+            f"ip address add {uplink.address} dev {name}, or start the node again"
+        )
+    for flag in (TENTATIVE, DADFAILED):
+        if any(flag in noun.flags for noun in found):
+            yield f"{what}: {uplink.ip} is {flag} -> should be usable: look for another host's"
+
+
+def about_devices(rules: Iterable[Rule], seen: Seen) -> Iterator[str]:
+    """Devices of rules that are gone or down."""
+    for device in devices_of(rules):
+        link = seen.links.get(device)
+        if link is None:
+            yield f"device {device}: is gone -> should be there: rules of this node need it"
+        elif not link.up:
+            yield f"device {device}: is down -> should be up: ip link set {device} up"
+
+
+def devices_of(rules: Iterable[Rule]) -> list[str]:
+    """The devices of the rules, each once."""
+    return list(dict.fromkeys(rule.device for rule in rules))
+
+
+def ways_in(rules: Iterable[Rule]) -> list[str]:
+    """The devices by which others open connections to guests."""
+    return devices_of(rule for rule in rules if isinstance(rule, (PortForward, PublicIp)))
+
+
+def rp_filters(device: str) -> tuple[str, str]:
+    """The two parameters of which the greater one holds for the device."""
+    return link_sysctl("ipv4.conf", "all", "rp_filter"), link_sysctl(
+        "ipv4.conf", device, "rp_filter"
+    )
+
+
+def forwarding_of(link: str) -> str:
+    """The parameter that lets packets which come by the link be forwarded."""
+    return link_sysctl("ipv4.conf", link, "forwarding")

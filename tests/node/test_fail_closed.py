@@ -1,0 +1,167 @@
+"""A create never succeeds without the rules that keep its guest and its host apart."""
+
+from __future__ import annotations
+
+import errno
+from typing import Any
+
+import pytest
+
+import snnet
+from snnet.contract import RULES, AntiSpoof, BridgeAccept, HostIsolation, Noun, error_for
+from snnet.firewall.nft import Nft
+from tests.node.world import FakeWorld, RealWorld, World, container, vm
+
+LOSSES = {
+    "nftables": (["nft flush ruleset"], ["nft flush table inet snnet-cn-cn-1"]),
+    "iptables": (["iptables -F", "ebtables -F", "arptables -F"], ["iptables -F"], ["ebtables -F"]),
+}
+
+
+def lose_rules(world: World, which: int) -> bool:
+    """Remove rules behind the node's back; False if there is no such way to do so."""
+    if isinstance(world, FakeWorld):
+        for noun in list(world.kernel.state.nouns.values()):
+            if type(noun) in RULES and which == 0:
+                world.kernel.state.drop(noun)
+        return which == 0
+    assert isinstance(world, RealWorld)
+    ways = LOSSES[world.firewall]
+    if which >= len(ways):
+        return False
+    for command in ways[which]:
+        world.run(*command.split())
+    return True
+
+
+def missing(node: snnet.ComputeNode, *about: str) -> list[str]:
+    """The lines of ``verify()`` about rules of the bridge, and of these links."""
+    bridge = node.topology().subnets[0].bridge
+    assert bridge is not None
+    return [line for line in node.verify() if any(name in line for name in (bridge.name, *about))]
+
+
+@pytest.mark.parametrize("which", range(3))
+def test_the_next_create_repairs_rules_that_somebody_removed(walled: World, which: int) -> None:
+    node = walled.node()
+    node.create_vnic(vm(8))
+    node.create_vnic(container(9))  # by what the node knows, without a look
+    if not lose_rules(walled, which):
+        return
+    made = node.create_vnic(vm(10))
+    assert missing(node, made.vnic.link_name) == []
+    assert lose_rules(walled, which)
+    node.create_vnic(vm(10))
+    assert missing(node, made.vnic.link_name) == []
+    node.repair()
+    assert node.verify() == []
+    node.reset_network()
+
+
+def test_a_create_after_a_flush_takes_nothing_from_other_guests(walled: World) -> None:
+    if isinstance(walled, RealWorld) and walled.firewall == "nftables":
+        node = walled.node()
+        node.create_vnic(vm(8))
+        node.create_vnic(vm(8, subnet_number=2))
+        lose_rules(walled, 1)
+        node.create_vnic(vm(9))
+        assert node.verify() == []
+        node.reset_network()
+
+
+@pytest.mark.parametrize("at", range(1, 8))
+def test_an_interrupted_create_is_followed_by_one_that_is_whole(walled: World, at: int) -> None:
+    class CtrlC:
+        left = at
+
+        def is_set(self) -> bool:
+            self.left -= 1
+            if self.left < 0:
+                raise KeyboardInterrupt
+            return False
+
+    node = walled.node()
+    interrupted = False
+    try:
+        node.create_vnic(vm(9), cancel=CtrlC())
+    except KeyboardInterrupt:
+        interrupted = True
+    node.create_vnic(vm(9))
+    node.create_vnic(vm(10))
+    assert node.verify() == []
+    node.reset_network()
+    assert interrupted or at > 5
+
+
+def test_after_a_failed_rollback_the_next_create_is_whole(fake: FakeWorld) -> None:
+    for at in range(1, 6):
+        for undone in range(1, at):
+            world = FakeWorld("gre")
+            node = world.node()
+            world.kernel.fail(at=at, error="ENOMEM")
+            world.kernel.fail(at=at + undone, error="EBUSY")
+            with pytest.raises(snnet.FatalError):
+                node.create_vnic(vm(9))
+            node.create_vnic(vm(10))
+            subnet = node.topology().subnets[0]
+            assert all(rule.key in world.kernel.state.nouns for rule in subnet.rules)
+            world.close()
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("family", ["inet", "bridge", "arp"])
+def test_a_probe_that_runs_out_of_memory_is_an_error_and_is_repeated(
+    real: RealWorld, monkeypatch: pytest.MonkeyPatch, family: str
+) -> None:
+    run, failing = Nft.run, [True]
+
+    def exhausted(self: Nft, commands: Any, **options: Any) -> str:
+        commands = list(commands)
+        if failing and commands[0] == f"add table {family} snnet-probe-snnet":
+            failing.clear()
+            raise error_for(errno.ENOBUFS, "change the firewall")
+        return run(self, commands, **options)
+
+    monkeypatch.setattr(Nft, "run", exhausted)
+    node = real.node(init=False)
+    before = real.text()
+    try:
+        node.init()
+        node.create_vnic(vm(9))
+    except snnet.Exhausted:
+        assert real.text() == before
+    assert not failing
+    node.init()
+    node.create_vnic(vm(9))
+    there = {type(noun) for noun in left(node)}
+    assert {HostIsolation, BridgeAccept, AntiSpoof} <= there
+    assert node.verify() == []
+    node.reset_network()
+
+
+def left(node: snnet.ComputeNode) -> list[Noun]:
+    return list(node.drivers.firewall.snapshot().values())
+
+
+@pytest.mark.kernel
+def test_a_create_that_trusts_asks_the_firewall_one_question(
+    real: RealWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = real.node()
+    node.create_vnic(vm(8))
+    asked: list[str] = []
+    firewall = type(node.drivers.firewall)
+    for name in ("find", "snapshot", "epoch"):
+        original = getattr(firewall, name)
+
+        def spied(self: Any, *args: Any, _name: str = name, _original: Any = original) -> Any:
+            asked.append(_name)
+            return _original(self, *args)
+
+        monkeypatch.setattr(firewall, name, spied)
+    node.create_vnic(vm(9))
+    node.create_vnic(container(10))
+    assert asked == ["epoch"] * 2
+    monkeypatch.undo()
+    assert node.verify() == []
+    node.reset_network()

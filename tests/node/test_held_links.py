@@ -1,0 +1,88 @@
+"""Links that guests hold are never replaced by init(), a rebuild or a repeated create."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import ip_interface
+
+import pytest
+
+from snnet.contract import Add, Address, Link, Macvtap, Tap
+from tests.node.world import RealWorld, World, port, vm
+
+
+def index(world: World, name: str) -> int:
+    link = world.link(name)
+    assert isinstance(link, Link)
+    return link.index
+
+
+def test_a_tap_that_another_version_made_is_reported_and_stays(world: World) -> None:
+    node = world.node()
+    name = node.create_vnic(vm(9)).vnic.link_name
+    made = world.link(name)
+    assert isinstance(made, Tap)
+    world.delete(name)
+    assert not world.kernel.apply([Add(replace(made, user=None, master=None, index=0))]).errors
+    there = index(world, name)
+    node.close()
+    node = world.node(init=False)
+    report = node.init()
+    (line,) = report.orphans
+    assert "user everybody" in line
+    assert line.endswith("repair() replaces it")
+    (line,) = node.rebuild_topology().orphans
+    assert line.endswith("repair() replaces it")
+    node.create_vnic(vm(9))
+    assert index(world, name) == there
+    found = world.link(name)
+    assert found is not None
+    assert found.master == made.master  # what can be changed in place is repaired
+    assert any("user everybody" in line for line in node.verify())
+    node.repair()
+    assert index(world, name) != there
+    assert node.verify() == []
+    node.reset_network()
+
+
+def test_a_concentrators_nic_of_another_mode_is_reported_and_stays(world: World) -> None:
+    node = world.node()
+    made = node.create_cnci_vnic(port())
+    node.close()
+    node = world.node(config=world.config(macvtap_mode="vepa"), init=False)
+    (line,) = node.init().orphans
+    assert "mode bridge" in line
+    assert index(world, made.link_name) == made.index
+    assert node.create_cnci_vnic(port()).index == made.index
+    assert index(world, made.link_name) == made.index
+    assert node.verify() != []
+    node.repair()
+    assert node.verify() == []
+    found = world.link(made.link_name)
+    assert isinstance(found, Macvtap)
+    assert found.mode == "vepa"
+    node.reset_network()
+
+
+@pytest.mark.kernel
+def test_a_macvtap_on_a_macvlan_is_where_it_was_made(real: World) -> None:
+    assert isinstance(real, RealWorld)
+    real.run(
+        "ip", "link", "add", "link", "eth0", "name", "ens3", "type", "macvlan", "mode", "bridge"
+    )
+    real.run("ip", "address", "flush", "dev", "eth0")
+    real.run("ip", "link", "set", "ens3", "up")
+    address = Address(link="ens3", address=ip_interface("192.0.2.11/24"))
+    assert real.kernel.apply([Add(address)]).error is None
+    node = real.node()
+    made = node.create_cnci_vnic(port())
+    assert made.link.lower == "ens3"
+    assert node.verify() == []
+    node.close()
+    node = real.node(init=False)
+    report = node.init()
+    assert (report.healed, report.orphans) == ([], [])
+    assert node.verify() == []
+    assert node.create_cnci_vnic(port()).index == made.index
+    node.destroy_cnci_vnic(port())
+    node.reset_network()

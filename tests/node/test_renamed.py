@@ -1,0 +1,150 @@
+"""Links whose alias and name disagree: renamed by an administrator, or forged by a guest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+import snnet
+from snnet.contract import Veth
+from tests.node.test_cnci import neighbors
+from tests.node.world import World, container, port, vm
+
+NEW = "renamed0"
+
+
+def rename(world: World, name: str) -> None:
+    link = world.link(name)
+    assert link is not None
+    changes: dict[str, Any] = {"name": NEW, "index": 0}
+    if isinstance(link, Veth):
+        changes["peer"] = "renamed0-far"
+    world.delete(name)
+    world.add(replace(link, **changes))
+
+
+@pytest.mark.parametrize("cfg", [vm(9), container(9)], ids=["tap", "veth"])
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_renamed_vnic_is_not_made_twice_and_a_destroy_says_that_it_stays(
+    world: World, cfg: snnet.VnicConfig, restarted: bool
+) -> None:
+    node = world.node()
+    node.create_vnic(vm(8))
+    name = node.create_vnic(cfg).vnic.link_name
+    rename(world, name)
+    if restarted:
+        node.close()
+        node = world.node(init=False)
+        (orphan,) = node.init().orphans
+        assert NEW in orphan
+        assert [vnic.vnic_id for vnic in node.topology().vnics] == ["v8"]
+    assert sum(NEW in line and "its name is not" in line for line in node.verify()) == 1
+    with pytest.raises(snnet.Conflict, match=rf"{NEW}.*{name}"):
+        node.create_vnic(cfg)
+    assert world.link(name) is None
+    for _ in range(2):
+        with pytest.raises(snnet.Incomplete, match=NEW) as caught:
+            node.destroy_vnic(cfg)
+        assert [link.name for link in caught.value.leftovers] == [NEW]
+    node.repair()
+    assert world.link(NEW) is not None
+    world.delete(NEW)
+    node.destroy_vnic(cfg)
+    node.create_vnic(cfg)
+    assert node.verify() == []
+    node.reset_network()
+    assert world.links() == []
+
+
+def test_a_copied_alias_is_an_orphan_and_costs_the_real_link_nothing(world: World) -> None:
+    node = world.node()
+    victim = node.create_vnic(container(9)).vnic
+    link = world.link(victim.link_name)
+    assert isinstance(link, Veth)
+    forged = replace(link, name=NEW, index=0, peer="renamed0-far", master=None)
+    world.add(forged)
+    before = world.text()
+    (orphan,) = node.rebuild_topology().orphans
+    assert NEW in orphan
+    assert node.topology().vnics[0].link_name == victim.link_name
+    assert node.repair().healed == []
+    assert world.text() == before
+    node.create_vnic(container(9))
+    node.destroy_vnic(container(9))
+    assert world.link(NEW) is not None
+    node.reset_network()
+    assert world.links() == []
+
+
+@pytest.mark.parametrize("kind", ["bridge", "tunnel"])
+def test_a_renamed_bridge_or_tunnel_of_a_subnet(world: World, kind: str) -> None:
+    node = world.node()
+    node.create_vnic(vm(9))
+    link = getattr(node.topology().subnets[0], kind)
+    rename(world, link.name)
+    with pytest.raises(snnet.Conflict, match=NEW):
+        node.create_vnic(vm(10))
+    node.repair()  # the kernel may refuse a second tunnel like the renamed one
+    assert world.link(NEW) is not None
+    if world.link(link.name) is not None:
+        world.delete(link.name)
+    with pytest.raises(snnet.Incomplete, match=NEW):
+        node.destroy_vnic(vm(9))
+    node.reset_network()
+    assert world.links() == []
+
+
+def test_a_renamed_cnci_vnic(world: World) -> None:
+    node = world.node()
+    name = node.create_cnci_vnic(port()).link_name
+    rename(world, name)
+    with pytest.raises(snnet.Conflict, match=rf"{NEW}.*{name}"):
+        node.create_cnci_vnic(port())
+    with pytest.raises(snnet.Incomplete, match=NEW):
+        node.destroy_cnci_vnic(port())
+    assert NEW in node.rebuild_topology().orphans[0]
+    with pytest.raises(snnet.Conflict, match=rf"{NEW}.*{name}"):
+        node.create_cnci_vnic(port())
+    node.reset_network()
+    assert world.links() == []
+
+
+def _add(cnci: snnet.Cnci) -> object:
+    return cnci.add_remote_subnet("10.1.0.0/24", 7, "192.0.2.21")
+
+
+MAKERS: dict[str, tuple[Callable[[snnet.Cnci], str], Callable[[snnet.Cnci], object]]] = {
+    "bridge": (lambda cnci: cnci.topology().subnets[0].bridge.name, _add),
+    "tunnel": (lambda cnci: next(iter(cnci.topology().subnets[0].tunnels.values())).name, _add),
+    "mesh": (
+        lambda cnci: cnci.topology().mesh.link.name,  # type: ignore[union-attr]
+        lambda cnci: cnci.update_neighbors(neighbors(11, 30)),
+    ),
+}
+REMOVERS: dict[str, Callable[[snnet.Cnci], object]] = {
+    "bridge": lambda cnci: cnci.remove_subnet("10.1.0.0/24"),
+    "tunnel": lambda cnci: cnci.del_remote_subnet("10.1.0.0/24", 7, "192.0.2.21"),
+    "mesh": lambda cnci: cnci.update_neighbors([]),
+}
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_renamed_links_of_a_concentrator(world: World, kind: str) -> None:
+    cnci = world.cnci()
+    name_of, make = MAKERS[kind]
+    make(cnci)
+    name = name_of(cnci)
+    rename(world, name)
+    with pytest.raises(snnet.Conflict, match=rf"{NEW}.*{name}"):
+        make(cnci)
+    with pytest.raises(snnet.Incomplete, match=NEW):
+        REMOVERS[kind](cnci)
+    assert any(NEW in line for line in cnci.rebuild_topology().orphans)
+    with pytest.raises(snnet.Conflict, match=rf"{NEW}.*{name}"):
+        make(cnci)
+    assert world.link(NEW) is not None
+    cnci.shutdown()
+    assert world.links() == []
