@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 import snnet
 from snnet.contract import RULES, AntiSpoof, BridgeAccept, HostIsolation, Noun, error_for
 from snnet.firewall.nft import Nft
+from tests.node.test_cnci import neighbors
 from tests.node.world import FakeWorld, RealWorld, World, container, vm
 
 LOSSES = {
@@ -67,6 +69,30 @@ def test_a_create_after_a_flush_takes_nothing_from_other_guests(walled: World) -
         node.create_vnic(vm(9))
         assert node.verify() == []
         node.reset_network()
+
+
+def test_a_rule_of_a_concentrator_brings_its_zone_back(walled: World) -> None:
+    cnci = walled.cnci()
+    bridge = cnci.add_remote_subnet("10.1.0.0/24", 7, "192.0.2.21")
+    cnci.add_remote_subnet("10.2.0.0/24", 8, "192.0.2.21")
+    cnci.update_neighbors(neighbors(11, 30))
+    cnci.enable_nat(["eth0"])
+    calls: list[Callable[[], object]] = [
+        lambda: cnci.allow_external("eth0", bridge),
+        lambda: cnci.add_port_forward(protocol="tcp", device="eth0", port=80, to="10.1.0.9"),
+        lambda: cnci.add_public_ip("203.0.113.5", to="10.1.0.9", device="eth0"),
+        lambda: cnci.enable_nat(["eth0"]),
+    ]
+    for call in calls:
+        if isinstance(walled, RealWorld):
+            walled.run("nft", "flush", "ruleset")  # of iptables-nft too
+        else:
+            lose_rules(walled, 0)
+        call()
+        assert [line for line in cnci.verify() if "zone" in line] == []
+    cnci.repair()
+    assert cnci.verify() == []
+    cnci.shutdown()
 
 
 @pytest.mark.parametrize("at", range(1, 8))

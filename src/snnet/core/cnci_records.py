@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from types import MappingProxyType
@@ -71,6 +71,8 @@ class CnciRecords(Records):
         self.subnets: dict[IPv4Network, CnciSubnet] = {}
         self.mesh: Mesh | None = None
         self.rules: dict[Key, Rule] = {}
+        self.epoch: Hashable | None = None
+        """The firewall's epoch in which the tenant's zone was seen to be complete."""
         self._wires: dict[Wire, tuple[IPv4Network, IPAddress]] = {}
 
     # -- looking up ------------------------------------------------------------------
@@ -109,6 +111,13 @@ class CnciRecords(Records):
         if other is not None and other != (network, remote):
             subnet = self.subnets[other[0]]
             raise collision(remote, key, subnet.tunnels[other[1]], f"subnet {subnet.network}")
+
+    def zone(self) -> Iterator[Noun]:
+        """The rules that keep the tenant's links apart from all others."""
+        for subnet in self.subnets.values():
+            yield from subnet.rules
+        if self.mesh is not None:
+            yield from inside(str(self.site.owner), self.mesh.link.name)
 
     def tunnels(self) -> Iterator[Link]:
         """Every tunnel of the node, the mesh included."""

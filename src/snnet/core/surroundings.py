@@ -96,6 +96,7 @@ def takes_port_of(forward: PortForward, tunnel: Link | None, uplink: str) -> boo
         forward.protocol == "udp"
         and forward.device == uplink
         and getattr(tunnel, "port", None) == forward.port
+        and forward.address in (None, getattr(tunnel, "local", None))
     )
 
 

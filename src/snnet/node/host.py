@@ -15,6 +15,7 @@ from snnet.contract import (
     Link,
     Macvtap,
     Noun,
+    Nouns,
     Other,
     Owned,
     Path,
@@ -111,6 +112,11 @@ class HostView:
     def find(self, nouns: Iterable[Noun]) -> dict[Key, Noun]:
         """Those of the nouns that are on the host, as they are there."""
         return self._drivers.find(nouns)
+
+    def rules(self, nouns: Nouns) -> dict[Key, Noun]:
+        """Those of the firewall's rules that are there, by one look at all of them."""
+        found = self._drivers.firewall.snapshot({type(noun) for noun in nouns.values()})
+        return {key: noun for key, noun in found.items() if key in nouns}
 
     def snapshot(self, kinds: Iterable[type[Noun]]) -> dict[Key, Noun]:
         """Everything of these kinds that the backend shows."""

@@ -166,6 +166,22 @@ def test_a_table_that_lost_its_rules_is_made_anew_whole(
     assert driver.obstacles() == []
 
 
+def test_one_rule_added_after_a_flush_brings_the_others_back(driver: NftablesFirewall) -> None:
+    add(driver, *ALL)
+    whole, epoch = driver.snapshot(), driver.epoch()
+    assert driver.epoch() == epoch
+    for chain in ("forward", "input"):
+        do(driver, "nft", "flush", "chain", "inet", "snnet-cnci-c-1", chain)
+    assert driver.epoch() != epoch
+    (first, *others) = [noun for noun in ALL if isinstance(noun, HostIsolation)]
+    assert all(driver.find(noun) is None for noun in (ZONE, first, *others))
+    add(driver, first)
+    assert driver.snapshot() == whole
+    epoch = driver.epoch()
+    assert driver.apply([Remove(first)]).error is None
+    assert driver.epoch() == epoch
+
+
 def test_after_a_flush_of_everything_it_goes_on(driver: NftablesFirewall) -> None:
     add(driver, *ALL)
     do(driver, "nft", "flush", "ruleset")

@@ -18,7 +18,6 @@ from snnet.contract import (
     Remove,
     error_for,
 )
-from snnet.firewall.epochs import Epochs
 from snnet.firewall.foreign import drops, flows
 from snnet.firewall.kernel import KernelFirewall
 from snnet.firewall.nft import Nft
@@ -56,7 +55,6 @@ class IptablesFirewall(KernelFirewall):
         super().__init__(host)
         self._programs = Programs(lambda: self.host.netns.fd, variant)
         self._tables = Tables(self._programs)
-        self._epochs = Epochs(self.host.netns.fd)
         self._written = 0
         self._work: Work
         """The current ``apply``: at most one, because the record is locked."""
@@ -169,11 +167,6 @@ class IptablesFirewall(KernelFirewall):
             raise error_for(errno.EOPNOTSUPP, str(operation), detail=reason, operation=operation)
 
     # -- the rest --------------------------------------------------------------------
-
-    def close(self) -> None:
-        """See :meth:`snnet.contract.Driver.close`."""
-        self._epochs.close()
-        super().close()
 
     def commands(self, operation: Operation) -> Sequence[str]:
         """Return the rules of the operation, one command each, for a dry run.

@@ -13,7 +13,6 @@ from snnet.contract import (
     Busy,
     Exhausted,
     Host,
-    HostIsolation,
     IPNetwork,
     Key,
     Missing,
@@ -29,11 +28,11 @@ from snnet.contract import (
 )
 from snnet.system.netlink import NetlinkError
 
-from ..epochs import Epochs
 from ..foreign import obstacles
 from ..kernel import KernelFirewall
 from ..nft import Nft
 from . import tables
+from .damage import Damage
 from .elements import (
     CONTINUES,
     IPV4,
@@ -67,14 +66,10 @@ class NftablesFirewall(KernelFirewall):
         super().__init__(host)
         self._nft = Nft(self.host.netns.fd)
         self._reader = Reader(self.host.netns.fd)
-        self._epochs = Epochs(self.host.netns.fd)
         self._lock = threading.RLock()
         self._made: set[Table] = set()
         """Tables that have all their sets and static rules."""
-        self._damaged: set[Table] = set()
-        """Tables that have lost static rules: they must be recreated."""
-        self._inspected: dict[Table, int] = {}
-        """The epoch in which a table's static rules were last counted."""
+        self._damage = Damage()
         self._held: dict[Table, int] = {}
         """The number of nouns with an element in the table, where it was counted."""
         self._possible: dict[str, str | None] = {}
@@ -127,8 +122,7 @@ class NftablesFirewall(KernelFirewall):
             epoch = self.epoch()
             there = self._tables()
             broken = {table.owner for table in there if self._is_damaged(table)}
-            self._damaged = {table for table in there if table.owner in broken}
-            self._inspected = dict.fromkeys(there, epoch)
+            self._damage.saw(there, epoch, broken)
             self._forget_damaged()
             found = [
                 noun
@@ -182,27 +176,18 @@ class NftablesFirewall(KernelFirewall):
         self._epochs.observe(own=1)
 
     def _lost_rules(self, noun: Owned) -> bool:
-        """Whether a table of the noun has lost static rules; counts them once an epoch."""
-        tables = {Table(record.family, noun.owner) for record in RECORDS.get(type(noun), ())} or {
-            Table(INET, noun.owner)
-        }
-        if isinstance(noun, HostIsolation):
-            tables.add(Table(ARP, noun.owner))
+        """Whether a table of the noun has lost static rules."""
         with self._lock:
-            epoch = self.epoch()
-            for table in tables:
-                if self._inspected.get(table) == epoch:
-                    continue
-                there = table.name in self._reader.tables(table.family)
-                if there and self._is_damaged(table):
-                    self._damaged.add(table)
-                self._inspected[table] = epoch
+            lost = self._damage.reaches(noun, self.epoch(), self._is_there_damaged)
             self._forget_damaged()
-            return not tables.isdisjoint(self._damaged)
+            return lost
+
+    def _is_there_damaged(self, table: Table) -> bool:
+        return table.name in self._reader.tables(table.family) and self._is_damaged(table)
 
     def _forget_damaged(self) -> None:
-        self._made -= self._damaged
-        for table in self._damaged:
+        self._made -= self._damage.tables
+        for table in self._damage.tables:
             self._held.pop(table, None)
 
     def _tables(self) -> list[Table]:
@@ -300,23 +285,19 @@ class NftablesFirewall(KernelFirewall):
                 raise
             self._change([*self._bases(needed), *changes])
         self._made |= needed
-        self._damaged -= needed
+        self._damage.tables -= needed
         self._count(steps)
 
     def _kept(self, steps: Sequence[PreparedOperation]) -> list[PreparedOperation]:
-        """The nouns to add again because their tables are recreated, without those of the steps.
-
-        Somebody flushed rules: the tables are recreated whole, so that what one call adds
-        does not cost other nouns what is left of them.
-        """
+        """Other nouns of damaged tables: they are added again, as the tables are recreated."""
         adding = {step.owner for step in steps if not step.removes}
-        owners = adding & {table.owner for table in self._damaged}
+        owners = adding & {table.owner for table in self._damage.tables}
         if not owners:
             return []
-        tables = [table for table in self._tables() if table.owner in owners]
-        self._damaged |= set(tables)
+        there = [table for table in self._tables() if table.owner in owners]
+        self._damage.tables |= set(there)
         self._forget_damaged()
-        found = keyed(noun for table in tables for noun in self._nouns_in(table))
+        found = keyed(noun for table in there for noun in self._nouns_in(table))
         for step in steps:
             found.pop(step.operation.noun.key, None)
         nouns = sorted(found.values(), key=lambda noun: noun.rank)
@@ -325,7 +306,7 @@ class NftablesFirewall(KernelFirewall):
     def _bases(self, needed: set[Table]) -> list[str]:
         commands = []
         for table in sorted(needed):
-            if table in self._damaged:
+            if table in self._damage.tables:
                 commands += [f"add table {table}", f"delete table {table}"]
             commands += tables.base(table)
         return commands
@@ -391,9 +372,10 @@ class NftablesFirewall(KernelFirewall):
         """See :meth:`snnet.contract.Driver.obstacles`."""
         damaged = [
             f"table {table} has lost rules that snnet made: call repair()"
-            for table in sorted(self._damaged)
+            for table in sorted(self._damage.tables)
         ]
-        ours = [noun for noun in self.snapshot().values() if _is_of(noun, self.host.owner)]
+        nouns, owner = self.snapshot().values(), self.host.owner
+        ours = [noun for noun in nouns if isinstance(noun, Owned) and noun.owner == owner]
         if not ours:
             return damaged
         foreign = [
@@ -413,9 +395,4 @@ class NftablesFirewall(KernelFirewall):
         """See :meth:`snnet.contract.Driver.close`."""
         self._nft.close()
         self._reader.close()
-        self._epochs.close()
         super().close()
-
-
-def _is_of(noun: Noun, owner: str) -> bool:
-    return isinstance(noun, Owned) and noun.owner == owner

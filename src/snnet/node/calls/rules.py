@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network
 from typing import Self
@@ -31,7 +31,7 @@ from ..call import Call, Done, Draft, Mode
 from ..claims import Claim, Held, Thing
 from ..host import HostView
 from ..results import Event
-from .subnets import subnet_thing
+from .subnets import SUBNETS, subnet_thing
 
 Select = Callable[[CnciRecords], Sequence[Rule]]
 """Which of the rules that a node knows are meant."""
@@ -43,11 +43,16 @@ class Known:
 
     rules: dict[Key, Rule]
     publics: frozenset[IPv4Address]
+    zone: list[Noun]
+    """What keeps the tenant apart: no rule comes without it."""
+    epoch: Hashable | None
+    """The firewall's epoch in which the zone was seen to be complete."""
 
 
 @dataclass(slots=True)
 class RulesDraft(Draft):
     rules: dict[Key, Rule] = field(kw_only=True)
+    epoch: Hashable | None = field(kw_only=True)
 
 
 class SetRules(Call[CnciRecords, Known, RulesDraft, None]):
@@ -73,7 +78,9 @@ class SetRules(Call[CnciRecords, Known, RulesDraft, None]):
                 things.add(("guest", rule.internal))
             # A subnet must not go while a rule about it comes.
             shared |= {subnet_thing(network) for network in _networks(rule, records)}
-        return Claim(frozenset(things), frozenset(shared))
+        if alone:
+            things |= {SUBNETS, *map(subnet_thing, records.subnets)}
+        return Claim(frozenset(things), frozenset(shared - things))
 
     def read(self, records: CnciRecords, claim: Claim) -> Known:
         for rule in self._rules.values():
@@ -85,9 +92,12 @@ class SetRules(Call[CnciRecords, Known, RulesDraft, None]):
         return Known(
             {key: records.rules[key] for key in self._rules if key in records.rules},
             frozenset(rule.public for rule in records.rules.values() if isinstance(rule, PublicIp)),
+            list(records.zone()),
+            records.epoch,
         )
 
     def draft(self, known: Known, host: HostView) -> RulesDraft:
+        epoch = host.epoch()
         self._check_devices(host)
         self._check_surroundings(known, host)
         rules = self._resolved(known, host)
@@ -102,7 +112,12 @@ class SetRules(Call[CnciRecords, Known, RulesDraft, None]):
                 found |= host.find(nouns.values())
             else:
                 _check_free(nouns, host)
-        return RulesDraft(make_plan(found, wanted), scope, rules=rules)
+        if epoch is None or epoch != known.epoch:
+            zone = host.carried(known.zone)
+            wanted |= zone
+            found |= host.rules(zone) if zone else {}
+            scope[SUBNETS] = set(zone)
+        return RulesDraft(make_plan(found, wanted), scope, rules=rules, epoch=epoch)
 
     def _check_devices(self, host: HostView) -> None:
         """InvalidRequest where a device is no link of the host, or one of ours."""
@@ -162,6 +177,7 @@ class SetRules(Call[CnciRecords, Known, RulesDraft, None]):
         self, records: CnciRecords, draft: RulesDraft, done: Done
     ) -> tuple[None, list[Event]]:
         records.rules |= draft.rules
+        records.epoch = draft.epoch
         return None, []
 
 
