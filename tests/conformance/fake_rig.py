@@ -59,6 +59,7 @@ class FakeRig(Rig):
     """Fake hosts and guests, wired as the suites have it."""
 
     strange_frames = False
+    shows_bridged = True
 
     def __init__(self, owner: str = "cnci:kit") -> None:
         self.owner = owner
@@ -111,6 +112,14 @@ class FakeRig(Rig):
         to = target.mac if near else source.gateway_mac
         self._send(source, Frame(mac or source.mac, to, packet))
         return self._links(target).station in self._links(source).station.walk.reached
+
+    def tracks(self, source: Place, target: Place) -> bool:
+        self.forge(source, target)
+        netfilter = self.fabric._stack(self.hub).links.netfilter
+        return any(
+            flow.confirmed and flow.original.source.address == source.ip
+            for flow in netfilter._connections._originals.values()
+        )
 
     def arp(
         self,

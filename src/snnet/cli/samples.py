@@ -29,6 +29,7 @@ from snnet.contract import (
     Route,
     Sysctl,
     Tap,
+    Untracked,
     Veth,
     Vxlan,
     Zone,
@@ -78,6 +79,7 @@ def _rules(owner: str) -> Iterator[Noun]:
     yield Zone(owner=owner, zone="probe")
     yield ZoneLink(owner=owner, zone="probe", link="probe")
     yield BridgeAccept(owner=owner, bridge="probe")
+    yield Untracked(owner=owner, link="probe")
     yield HostIsolation(owner=owner, link="probe")
     yield AntiSpoof(owner=owner, link="probe", mac=_MAC, addresses=(_GUEST,))
     yield Masquerade(owner=owner, device="probe")

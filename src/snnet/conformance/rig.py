@@ -51,6 +51,9 @@ class Rig(ABC):
     by the port it came in by, which only a port in hairpin mode does (bridge(8)).
     """
 
+    shows_bridged: bool = False
+    """Whether bridged IPv4 packets are shown to IP's hooks (br_netfilter)."""
+
     @abstractmethod
     def another(self, owner: str | None = None) -> Driver:
         """One more driver on the hub, for this owner (by default the rig's own)."""
@@ -113,6 +116,10 @@ class Rig(ABC):
     @abstractmethod
     def strange(self, source: Place, hearer: Place) -> bool:
         """Whether a broadcast frame that is neither ARP nor IP was heard on the bridge."""
+
+    @abstractmethod
+    def tracks(self, source: Place, target: Place) -> bool:
+        """Whether an echo request, sent as by ``forge``, makes the hub track a connection."""
 
     @abstractmethod
     def resolve(self, source: Place, address: IPv4Address) -> bool:

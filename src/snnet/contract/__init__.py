@@ -69,6 +69,7 @@ from .rules import (
     Masquerade,
     PortForward,
     PublicIp,
+    Untracked,
     Zone,
     ZoneLink,
 )
@@ -143,6 +144,7 @@ __all__ = [
     "Timeout",
     "Tunnel",
     "Unsupported",
+    "Untracked",
     "Veth",
     "Veto",
     "Vxlan",

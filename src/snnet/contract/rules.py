@@ -3,10 +3,12 @@
 What all of them together mean, in the order of netfilter's hooks; where no rule
 of snnet speaks of a packet, snnet's drivers let it pass and leave it alone.
 
-Bridge ports.  A frame from the guest behind an ``AntiSpoof`` link passes only if
-it is ARP or IP, and says the MAC and one of the addresses of the rule wherever
-it says a sender's.  A source of 0.0.0.0 passes in ARP probes (RFC 5227) and in
-requests of DHCP clients; answers of DHCP servers (UDP from port 67) never do.
+Bridge ports.  Frames from an ``Untracked`` port are not tracked, defragmented or
+translated, unless they are for its ``router``.  A frame from the guest behind an
+``AntiSpoof`` link passes only if it is ARP or IP, and says the MAC and one of the
+addresses of the rule wherever it says a sender's.  A source of 0.0.0.0 passes in ARP
+probes (RFC 5227) and in requests of DHCP clients; answers of DHCP servers (UDP from
+port 67) never do.
 
 Destination NAT, of new connections:
 
@@ -124,6 +126,30 @@ class BridgeAccept(Owned):
 
     def __str__(self) -> str:
         return f"accept through bridge {self.bridge}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Untracked(Owned):
+    """The host does not track, defragment or translate frames from the bridge port ``link``.
+
+    Otherwise, where br_netfilter shows bridged frames to IP's hooks, all tenants share the
+    host's connections and fragments, and others' NAT rules rewrite their frames.
+    ``router`` is the bridge's MAC where the host routes for the bridge: frames to it are
+    the host's own business and are tracked as usual.
+    """
+
+    rank: ClassVar[int] = 15
+
+    link: str
+    router: str | None = None
+
+    @property
+    def key(self) -> Key:
+        return ("untracked", self.owner, self.link)
+
+    def __str__(self) -> str:
+        router = f" but for {self.router}" if self.router else ""
+        return f"no tracking of frames from port {self.link}{router}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,6 +279,7 @@ RULES: frozenset[type[Noun]] = frozenset(
         Zone,
         ZoneLink,
         BridgeAccept,
+        Untracked,
         HostIsolation,
         AntiSpoof,
         Masquerade,

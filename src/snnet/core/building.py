@@ -21,6 +21,7 @@ from snnet.contract import (
     ProxyNeighbour,
     Route,
     Tap,
+    Untracked,
     Veth,
     ZoneLink,
 )
@@ -187,9 +188,10 @@ def _dependents(site: Site, link: str, mac: str, ip: IPv4Address, zone: str) -> 
             Route(destination=IPv4Network(ip), link=link),
             ProxyNeighbour(link=site.uplink.link_name, address=ip),
         )
+    untracked = Untracked(owner=owner, link=link)
     if site.anti_spoofing:
-        return (AntiSpoof(owner=owner, link=link, mac=mac, addresses=(ip,)),)
-    return ()
+        return (untracked, AntiSpoof(owner=owner, link=link, mac=mac, addresses=(ip,)))
+    return (untracked,)
 
 
 def build_cnci_vnic(site: Site, request: CnciVnicRequest, name: str) -> CnciVnic:

@@ -26,8 +26,10 @@ from snnet.contract import (
     Route,
     SharedSysctl,
     Tunnel,
+    Untracked,
     Zone,
     ZoneLink,
+    link_key,
 )
 
 from . import identity as ids
@@ -48,7 +50,11 @@ from .topology import CnciTopology
 class CnciRecords(Records):
     """Subnets, mesh and rules of one concentrator."""
 
-    optional: ClassVar[frozenset[type[Noun]]] = Records.optional | {Zone, ZoneLink}
+    optional: ClassVar[frozenset[type[Noun]]] = Records.optional | {
+        Zone,
+        ZoneLink,
+        Untracked,
+    }
     KINDS: ClassVar[frozenset[type[Noun]]] = frozenset({Link, Address, Neighbour, Fdb, Route})
 
     def __init__(self, site: Site, tenant_id: str, scoping: Scoping) -> None:
@@ -164,8 +170,14 @@ class CnciRecords(Records):
         bridges = {subnet.bridge.name for subnet in records.subnets.values()}
         wanted = {noun.key for noun in records.nouns()}
         for key, noun in ours.items():
-            if (isinstance(noun, DhcpScope) and noun.link not in bridges) or (
-                isinstance(noun, (Zone, ZoneLink)) and key not in wanted
+            if isinstance(noun, DhcpScope):
+                if noun.link not in bridges:
+                    useless.add(key)
+            elif key in wanted:
+                continue
+            elif isinstance(noun, (Zone, ZoneLink)) or (
+                # What guards a tunnel that has no place here stays as long as it does.
+                isinstance(noun, Untracked) and link_key(noun.link) not in ours
             ):
                 useless.add(key)
         return records, useless

@@ -22,6 +22,7 @@ from snnet.contract import (
     ProxyNeighbour,
     Route,
     SharedSysctl,
+    Untracked,
     keyed,
 )
 
@@ -44,6 +45,7 @@ class ComputeRecords(Records):
 
     optional: ClassVar[frozenset[type[Noun]]] = Records.optional | {
         BridgeAccept,
+        Untracked,
         HostIsolation,
         AntiSpoof,
     }
@@ -170,7 +172,8 @@ class ComputeRecords(Records):
         events = []
         if subnet.tunnel and subnet.tunnel.key not in left:
             events.append(tunnel_event(self.site, subnet, TunnelEventType.DEL))
-            self.put_subnet(replace(subnet, tunnel=None))
+            stale = tuple(rule for rule in subnet.beside_tunnel if rule.key in left)
+            self.put_subnet(replace(subnet, tunnel=None, stale=stale))
         shared = {noun.key for noun in (*zones([subnet]), *subnet.nouns())}
         if shared.isdisjoint(left) and not self.has_vnics(subnet.id):
             self.drop_subnet(subnet.id)

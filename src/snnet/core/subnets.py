@@ -16,6 +16,7 @@ from snnet.contract import (
     Noun,
     SharedSysctl,
     Tunnel,
+    Untracked,
     Zone,
     ZoneLink,
 )
@@ -65,7 +66,14 @@ class CnciSubnet:
         yield from self.rules
         yield Address(link=self.bridge.name, address=gateway_interface(self.network))
         yield self.scope
-        yield from self.tunnels.values()
+        for tunnel in self.tunnels.values():
+            yield from self.beside(tunnel)
+            yield tunnel
+
+    def beside(self, tunnel: Tunnel) -> tuple[Noun, ...]:
+        """The rules that come and go with one of its tunnels."""
+        owner = self.scope.owner
+        return (Untracked(owner=owner, link=tunnel.name, router=self.bridge.mac),)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""

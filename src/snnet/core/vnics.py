@@ -21,6 +21,7 @@ from snnet.contract import (
     Route,
     Tap,
     Tunnel,
+    Untracked,
     Veth,
 )
 
@@ -54,6 +55,8 @@ class TenantSubnet:
     tunnel: Tunnel | None = None
     concentrator_id: str = ""
     route: Route | None = None
+    stale: tuple[Noun, ...] = ()
+    """Rules about a tunnel that could not be removed when the tunnel was."""
 
     @property
     def id(self) -> SubnetId:
@@ -67,7 +70,16 @@ class TenantSubnet:
         return (
             BridgeAccept(owner=self.owner, bridge=self.bridge.name),
             HostIsolation(owner=self.owner, link=self.bridge.name),
+            *self.beside_tunnel,
+            *self.stale,
         )
+
+    @property
+    def beside_tunnel(self) -> tuple[Noun, ...]:
+        """The rules that come and go with its tunnel."""
+        if self.tunnel is None:
+            return ()
+        return (Untracked(owner=self.owner, link=self.tunnel.name),)
 
     @property
     def concentrator_ip(self) -> IPAddress | None:

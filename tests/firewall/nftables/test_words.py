@@ -26,7 +26,17 @@ from snnet.contract import (
 )
 from snnet.firewall.nftables.elements import ETHER, IFNAME, IPV4, IPV6, PORT, PROTO, pack, unpack
 from snnet.firewall.nftables.steps import Step
-from snnet.firewall.nftables.tables import ARP, BRIDGE, INET, Table, base, owner_of, rules_in
+from snnet.firewall.nftables.tables import (
+    ARP,
+    BRIDGE,
+    INET,
+    Part,
+    Table,
+    base,
+    owner_of,
+    parts_of,
+    rules_in,
+)
 
 O = "cnci:c-1"  # noqa: E741
 T = "inet snnet-cnci-c-1"
@@ -171,12 +181,15 @@ def test_tables_are_named_after_their_owner() -> None:
     assert owner_of("snnet-") is None
 
 
-@pytest.mark.parametrize("family", [INET, BRIDGE, ARP])
-def test_the_base_flushes_its_chains_before_it_fills_them(family: str) -> None:
+PARTS = [part for family in (INET, BRIDGE, ARP) for part in parts_of(Table(family, O))]
+
+
+@pytest.mark.parametrize("part", PARTS, ids=str)
+def test_the_base_flushes_its_chains_before_it_fills_them(part: Part) -> None:
     """So that it may be said again at any time, and nothing is missing at any moment."""
-    commands = base(Table(family, O))
+    commands = base(part)
     rules = [line for line in commands if line.startswith("add rule ")]
-    assert len(rules) == rules_in(family) > 0
+    assert len(rules) == rules_in(part) > 0
     first = commands.index(rules[0])
     assert all(line.startswith("add rule ") for line in commands[first:])
     flushed = {line.split()[4] for line in commands if line.startswith("flush chain ")}

@@ -16,6 +16,7 @@ from snnet.contract import (
     Noun,
     PortForward,
     PublicIp,
+    Untracked,
     Zone,
     ZoneLink,
 )
@@ -82,7 +83,7 @@ def _places(rule: Noun) -> Iterator[Where]:
                 bits = network.max_prefixlen
                 shift = bits - network.prefixlen
                 yield Zone, owner, zone, bits, int(network.network_address), shift
-        case ZoneLink(link=link) | HostIsolation(link=link):
+        case ZoneLink(link=link) | HostIsolation(link=link) | Untracked(link=link):
             yield type(rule), link
         case BridgeAccept(bridge=bridge):
             yield BridgeAccept, bridge

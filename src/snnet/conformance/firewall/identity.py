@@ -30,6 +30,7 @@ from snnet.contract import (
     Remove,
     SnnetError,
     Unsupported,
+    Untracked,
     Zone,
     ZoneLink,
 )
@@ -54,6 +55,7 @@ _NETWORKS: tuple[Any, ...] = tuple(
 _ORDINARY: tuple[Noun, ...] = (
     Zone(zone="ta"),
     BridgeAccept(bridge="br0"),
+    Untracked(link="tap0"),
     HostIsolation(link="br0"),
     AntiSpoof(link="tap0", mac="02:00:0a:01:00:09", addresses=_ADDRESSES[:1]),
     Masquerade(device="eth0"),
@@ -65,6 +67,7 @@ _EXTREME: tuple[Noun, ...] = (
     Zone(zone=ID, networks=_NETWORKS),
     Zone(zone="out", outbound=True),
     BridgeAccept(bridge=LINK),
+    Untracked(link=LINK, router="fe:ff:ff:ff:ff:ff"),
     HostIsolation(link=LINK, arp=False),
     AntiSpoof(link=LINK, mac="fe:ff:ff:ff:ff:ff", addresses=_ADDRESSES),
     AntiSpoof(link=LINK, mac="02:00:0a:01:00:09", addresses=_ADDRESSES, bridged=False),
@@ -100,6 +103,8 @@ _OF_IPV6: tuple[Noun, ...] = (
 def _otherwise(rule: Noun) -> Noun:
     """The same rule by its identity, with other values."""
     match rule:
+        case Untracked():
+            return replace(rule, router="02:00:00:00:00:01")
         case HostIsolation():
             return replace(rule, arp=not rule.arp)
         case AntiSpoof():

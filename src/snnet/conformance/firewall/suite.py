@@ -12,6 +12,7 @@ from .identity import IdentityTests
 from .isolation import IsolationTests
 from .neighbours import NeighbourTests
 from .publicips import PublicIpTests
+from .untracked import UntrackedTests
 from .zones import ZoneTests
 
 
@@ -21,6 +22,7 @@ class FirewallSuite(
     NeighbourTests,
     ZoneTests,
     BridgeTests,
+    UntrackedTests,
     IsolationTests,
     AntiSpoofTests,
     ExitTests,

@@ -12,6 +12,7 @@ from pathlib import Path
 from snnet.conformance.places import HUB, Place
 from snnet.conformance.rig import Answer, Conversation, Rig
 from snnet.contract import Driver, IPAddress
+from snnet.system.conntrack import Conntrack, Match
 from snnet.system.host import RealHost
 
 from . import frames
@@ -51,7 +52,10 @@ class RealRig(Rig):
             self._spaces = open_spaces(self._opened)
             self._hub = self._spaces[HUB]
             build(self._spaces, br_netfilter=br_netfilter)
-            self.reflects = not shows_bridged(self._hub)
+            self.shows_bridged = shows_bridged(self._hub)
+            self.reflects = not self.shows_bridged
+            self._connections = Conntrack(self._hub.fd)
+            self._opened.callback(self._connections.close)
             self._services = Services(self._spaces)
             self._opened.callback(self._services.close)
             self._frames = Frames(self._services, self._spaces)
@@ -95,6 +99,11 @@ class RealRig(Rig):
             mark,
         )
         return self._frames.hears(source, frame, mark, target)
+
+    def tracks(self, source: Place, target: Place) -> bool:
+        self.forge(source, target)
+        match = Match(original_source=source.ip, original_destination=target.ip)
+        return self._connections.forget([match]) > 0
 
     def arp(
         self,

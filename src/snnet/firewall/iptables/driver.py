@@ -16,11 +16,14 @@ from snnet.contract import (
     Operation,
     Owned,
     Remove,
+    Untracked,
     error_for,
 )
 from snnet.firewall.foreign import drops, flows
 from snnet.firewall.kernel import KernelFirewall
 from snnet.firewall.nft import Nft
+from snnet.firewall.nftables import NftablesFirewall
+from snnet.firewall.nftables.tables import PREFIX
 
 from . import layout
 from .layout import ARP, BRIDGE, IP, IP6
@@ -30,6 +33,9 @@ from .state import State, read_state
 from .tables import Programs, Tables
 from .work import Work, owner_of
 
+_BY_NFT: tuple[type[Noun], ...] = (Untracked,)
+"""What iptables cannot do: its raw table sees no frame before IP's defragmentation."""
+
 _XTABLES = {"filter", "nat", "mangle", "raw", "security"}
 
 
@@ -37,6 +43,12 @@ def _is_xtables(item: dict[str, Any]) -> bool:
     """Whether a part of nft's ruleset is iptables-nft's, which is looked at as such."""
     (part,) = item.values()
     return part.get("family") in (IP, IP6, BRIDGE, ARP) and part.get("table") in _XTABLES
+
+
+def _is_own(item: dict[str, Any]) -> bool:
+    """Whether a part of nft's ruleset is in a table of snnet."""
+    (part,) = item.values()
+    return str(part.get("table", "")).startswith(PREFIX)
 
 
 class IptablesFirewall(KernelFirewall):
@@ -54,6 +66,7 @@ class IptablesFirewall(KernelFirewall):
         super().__init__(host)
         self._programs = Programs(lambda: self.host.netns.fd, variant)
         self._tables = Tables(self._programs)
+        self._nftables = NftablesFirewall(host)
         self._work: Work
         """The ``apply`` that is under way; there is one at most, for the record is locked."""
 
@@ -71,6 +84,9 @@ class IptablesFirewall(KernelFirewall):
         """
         if type(noun) not in self.carries:
             return f"iptables carries no {type(noun).__name__}"
+        if isinstance(noun, _BY_NFT):
+            reason = self._nftables.missing(noun)
+            return reason and f"iptables leaves {type(noun).__name__} to nftables: {reason}"
         families = {place.family for place in places(noun, {})} | {IP}
         for family in sorted(families - self._lacking()):
             if reason := self._programs.missing(family):
@@ -84,16 +100,25 @@ class IptablesFirewall(KernelFirewall):
             return {}
         with self._alone():
             nouns = [noun for owner in self._owners() for noun in self._read(owner).nouns.values()]
-        return {noun.key: noun for noun in nouns if isinstance(noun, wanted)}
+        found = {noun.key: noun for noun in nouns if isinstance(noun, wanted)}
+        by_nft = [cls for cls in _BY_NFT if issubclass(cls, wanted)]
+        return found | (self._nftables.snapshot(by_nft) if by_nft and self._has_nft else {})
 
     def find(self, noun: Noun) -> Noun | None:
         """See :meth:`snnet.contract.Driver.find`; reads all of the owner's rules."""
         if not isinstance(noun, Owned) or type(noun) not in self.carries:
             return None
+        if isinstance(noun, _BY_NFT):
+            return self._nftables.find(noun) if self._has_nft else None
         if self._programs.missing(IP):
             return None
         with self._alone():
             return self._read(noun.owner).nouns.get(noun.key)
+
+    @property
+    def _has_nft(self) -> bool:
+        """Whether there can be anything in tables of nftables."""
+        return self._nftables.missing(Untracked(link="any")) is None
 
     def _alone(self) -> AbstractContextManager[object]:
         """Keeps other drivers away, of other processes too: tables do not change together."""
@@ -128,6 +153,8 @@ class IptablesFirewall(KernelFirewall):
 
     def batch(self, operation: Operation) -> tuple[str, bool]:
         """What one owner adds and changes goes at once, and so does what it removes."""
+        if isinstance(operation.noun, _BY_NFT):
+            return self._nftables.batch(operation), False
         return owner_of(operation), isinstance(operation, Remove)
 
     def perform(self, operation: Operation) -> None:
@@ -138,6 +165,12 @@ class IptablesFirewall(KernelFirewall):
         """See :meth:`snnet.contract.Driver.perform_all`."""
         for operation in operations:
             self._refuse(operation)
+        if isinstance(operations[0].noun, _BY_NFT):
+            if len(operations) == 1:
+                self._nftables.perform(operations[0])
+            else:
+                self._nftables.perform_all(operations)
+            return
         self._work.commit(operations)
 
     def _refuse(self, operation: Operation) -> None:
@@ -155,6 +188,8 @@ class IptablesFirewall(KernelFirewall):
 
         The driver itself replaces whole chains at once.
         """
+        if isinstance(operation.noun, _BY_NFT):
+            return self._nftables.commands(operation)
         return commands(operation, self._programs.name)
 
     def obstacles(self) -> Sequence[str]:
@@ -175,7 +210,7 @@ class IptablesFirewall(KernelFirewall):
         if nft.missing() is not None:
             return []
         try:
-            others = [item for item in nft.ruleset() if not _is_xtables(item)]
+            others = [item for item in nft.ruleset() if not _is_xtables(item) and not _is_own(item)]
         finally:
             nft.close()
         return drops(others, flows(self.host.netns.fd, ours))
@@ -187,4 +222,11 @@ class IptablesFirewall(KernelFirewall):
             for family in (IP, IP6, BRIDGE, ARP)
             if family not in self._lacking()
         }
-        return dump(self.host.owner, self.variant, saved)
+        text = dump(self.host.owner, self.variant, saved)
+        by_nft = self._nftables.dump() if self._has_nft else ""
+        return f"{text}\n# nftables\n{by_nft}" if by_nft else text
+
+    def close(self) -> None:
+        """See :meth:`snnet.contract.Driver.close`."""
+        self._nftables.close()
+        super().close()

@@ -29,10 +29,10 @@ from ..foreign import obstacles
 from ..kernel import KernelFirewall
 from ..nft import Nft
 from . import tables
-from .elements import IPV4, IPV6, PORT, RECORDS, elements, pack, unpack
+from .elements import IPV4, IPV6, PORT, RECORDS, elements, pack, records_for, unpack
 from .reader import Reader
 from .steps import Step, element_command, told_of
-from .tables import ARP, BRIDGE, INET, Table
+from .tables import ARP, BRIDGE, FORWARD, INET, Part, Table
 
 _FAMILIES = (INET, BRIDGE, ARP)
 
@@ -51,13 +51,13 @@ class NftablesFirewall(KernelFirewall):
         self._nft = Nft(self.host.netns.fd)
         self._reader = Reader(self.host.netns.fd)
         self._lock = threading.RLock()
-        self._made: set[Table] = set()
-        """Tables that are known to have their sets and static rules."""
+        self._made: set[Part] = set()
+        """Parts of tables that are known to be there with their static rules."""
         self._damaged: set[Table] = set()
         """Tables that lost some of their rules: to be made anew, whole."""
-        self._held: dict[Table, int] = {}
-        """How many nouns have something in a table, where that was counted."""
-        self._possible: dict[str, str | None] = {}
+        self._held: dict[Part, int] = {}
+        """How many nouns need a part, where that was counted."""
+        self._possible: dict[tuple[str, str], str | None] = {}
 
     # -- looking ---------------------------------------------------------------------
 
@@ -69,24 +69,24 @@ class NftablesFirewall(KernelFirewall):
         if reason is not None:
             return reason
         try:
-            families = sorted(table.family for table in Step.of(Add(noun)).tables)
+            parts = sorted((part.table.family, part.name) for part in Step.of(Add(noun)).parts)
         except Unsupported as error:
             return str(error)
         except SnnetError:  # its values are wrong, which is for apply() to say
             return None
-        return next(filter(None, map(self._missing_family, families)), None)
+        return next(filter(None, (self._missing_part(*part) for part in parts)), None)
 
-    def _missing_family(self, family: str) -> str | None:
-        """Why tables of a family cannot be here: asked by making one that is gone at once."""
+    def _missing_part(self, family: str, name: str) -> str | None:
+        """Why this part of a table cannot be here: asked by making one that is gone at once."""
         with self._lock:
-            if self._possible.get(family, "") == "":
-                self._possible[family] = self._try_family(family)
-            return self._possible[family]
+            if self._possible.get((family, name), "") == "":
+                self._possible[family, name] = self._try_part(family, name)
+            return self._possible[family, name]
 
-    def _try_family(self, family: str) -> str | None:
+    def _try_part(self, family: str, name: str) -> str | None:
         probe = Table(family, "probe:snnet")
         try:
-            self._nft.run([*tables.base(probe), f"delete table {probe}"])
+            self._nft.run([*tables.base(Part(probe, name)), f"delete table {probe}"])
         except SnnetError as error:
             return (
                 f"this kernel lacks what nftables needs for family {family} ({error}): "
@@ -105,9 +105,10 @@ class NftablesFirewall(KernelFirewall):
             there = self._tables()
             broken = {table.owner for table in there if self._is_damaged(table)}
             self._damaged = {table for table in there if table.owner in broken}
-            self._made -= self._damaged
-            for table in self._damaged:
-                self._held.pop(table, None)
+            self._made = {part for part in self._made if part.table not in self._damaged}
+            self._held = {
+                part: count for part, count in self._held.items() if part.table not in self._damaged
+            }
             found = [
                 noun
                 for table in there
@@ -158,10 +159,14 @@ class NftablesFirewall(KernelFirewall):
         return nouns
 
     def _is_damaged(self, table: Table) -> bool:
-        """Whether rules are gone that the table came with."""
-        zones = sum(chain.startswith(tables.ZONE_CHAIN) for chain in self._reader.chains(table))
-        wanted = tables.rules_in(table.family) + tables.RULES_PER_ZONE * zones
-        return self._reader.rules(table) != wanted
+        """Whether rules are gone that the table came with, or chains that its nouns need."""
+        chains = set(self._reader.chains(table))
+        parts = [part for part in tables.parts_of(table) if chains & {*tables.chains_of(part)}]
+        zones = sum(chain.startswith(tables.ZONE_CHAIN) for chain in chains)
+        wanted = sum(map(tables.rules_in, parts)) + tables.RULES_PER_ZONE * zones
+        if self._reader.rules(table) != wanted:
+            return True
+        return any(part not in parts and self._listed(part) for part in tables.parts_of(table))
 
     def _zones(self, table: Table) -> list[Zone]:
         prefix = tables.ZONE_CHAIN
@@ -209,7 +214,7 @@ class NftablesFirewall(KernelFirewall):
             self._commit(steps)
 
     def _commit(self, steps: Sequence[Step]) -> None:
-        needed = {table for step in steps if not step.removes for table in step.tables}
+        needed = {part for step in steps if not step.removes for part in step.parts}
         changes = [line for step in steps for line in step.commands]
         try:
             self._nft.run([*self._bases(needed - self._made), *changes])
@@ -219,15 +224,15 @@ class NftablesFirewall(KernelFirewall):
                 raise
             self._nft.run([*self._bases(needed), *changes])
         self._made |= needed
-        self._damaged -= needed
+        self._damaged -= {part.table for part in needed}
         self._count(steps)
 
-    def _bases(self, needed: set[Table]) -> list[str]:
+    def _bases(self, needed: set[Part]) -> list[str]:
         commands = []
-        for table in sorted(needed):
-            if table in self._damaged:
-                commands += [f"add table {table}", f"delete table {table}"]
-            commands += tables.base(table)
+        for table in sorted({part.table for part in needed} & self._damaged):
+            commands += [f"add table {table}", f"delete table {table}"]
+        for part in sorted(needed):
+            commands += tables.base(part)
         return commands
 
     def _removed_the_rest(self, step: Step, error: SnnetError) -> bool:
@@ -248,41 +253,44 @@ class NftablesFirewall(KernelFirewall):
         return True
 
     def _count(self, steps: Iterable[Step]) -> None:
-        """Keep the count of nouns by table, and remove those that the last ones have left.
+        """Keep the count of nouns by part, and remove the parts that the last ones have left.
 
-        To count elements is to list them, so that it is done once a table, and once
-        more before the table goes.
+        To count elements is to list them, so that it is done once a part, and once
+        more before the part goes.
         """
         for step in steps:
-            for table in step.tables:
-                if table in self._held:
-                    self._held[table] += -1 if step.removes else 1
+            for part in step.parts:
+                if part in self._held:
+                    self._held[part] += -1 if step.removes else 1
                 elif step.removes:
-                    self._held[table] = self._listed(table)
-        for table in [table for table, count in self._held.items() if count <= 0]:
-            del self._held[table]
-            if not self._listed(table):
-                self._nft.run([f"delete table {table}"])
-                self._made.discard(table)
+                    self._held[part] = self._listed(part)
+        for part in sorted(part for part, count in self._held.items() if count <= 0):
+            del self._held[part]
+            if not self._listed(part):
+                self._remove_part(part)
 
-    def _listed(self, table: Table) -> int:
-        """How many nouns have something in the table."""
-        names = {
-            record.set
-            for records in RECORDS.values()
-            for record in records
-            if record.family == table.family
-        }
-        names |= {"isolated"} if table.family == ARP else set()
+    def _remove_part(self, part: Part) -> None:
+        self._made.discard(part)
+        chains = set(self._reader.chains(part.table))
+        mine = {*tables.chains_of(part)}
+        if chains <= mine:
+            self._nft.run([f"delete table {part.table}"])
+        elif mine <= chains:
+            self._nft.run(tables.remove_part(part))
+
+    def _listed(self, part: Part) -> int:
+        """How many nouns need the part."""
+        table = part.table
+        names = records_for(table.family, part.name)
         count = sum(len(self._reader.elements(table, name)) for name in names)
-        return count + len(self._zones(table))
+        return count + (len(self._zones(table)) if part.name == FORWARD else 0)
 
     # -- the rest --------------------------------------------------------------------
 
     def commands(self, operation: Operation) -> Sequence[str]:
         """See :meth:`snnet.contract.Driver.commands`."""
         step = Step.of(operation)
-        setup = [] if step.removes else self._bases(set(step.tables - self._made))
+        setup = [] if step.removes else self._bases(set(step.parts - self._made))
         return [f"nft {shlex.quote(line)}" for line in [*setup, *step.commands]]
 
     def obstacles(self) -> Sequence[str]:

@@ -21,11 +21,13 @@ from snnet.contract import (
     Noun,
     PortForward,
     PublicIp,
+    Untracked,
+    Zone,
     ZoneLink,
     error_for,
 )
 
-from .tables import ARP, BRIDGE, INET
+from .tables import ARP, BRIDGE, FORWARD, INET, INPUT, NAT, PORTS, SOURCES, UNTRACKED
 
 COMMENT_MAX = 128
 """Longest comment of an element in bytes (NFTNL_UDATA_COMMENT_MAXLEN, libnftnl)."""
@@ -156,6 +158,17 @@ RECORDS: dict[type[Noun], tuple[Record, ...]] = {
             lambda owner, key, words: BridgeAccept(owner=owner, bridge=key[0]),
         ),
     ),
+    Untracked: (
+        Record(
+            BRIDGE,
+            "untracked",
+            (IFNAME,),
+            lambda noun: (noun.link,),
+            lambda owner, key, words: Untracked(
+                owner=owner, link=key[0], router=words[0] if words else None
+            ),
+        ),
+    ),
     HostIsolation: (
         Record(
             INET,
@@ -230,6 +243,43 @@ RECORDS: dict[type[Noun], tuple[Record, ...]] = {
 }
 
 
+_NEEDS: dict[type[Noun], tuple[tuple[str, str], ...]] = {
+    Zone: ((INET, FORWARD),),
+    ZoneLink: ((INET, FORWARD),),
+    BridgeAccept: ((INET, FORWARD),),
+    Untracked: ((BRIDGE, UNTRACKED),),
+    HostIsolation: ((INET, INPUT), (ARP, INPUT)),
+    AntiSpoof: ((BRIDGE, PORTS), (INET, SOURCES)),
+    Masquerade: ((INET, NAT),),
+    ExternalForward: ((INET, FORWARD),),
+    PortForward: ((INET, NAT),),
+    PublicIp: ((INET, NAT),),
+}
+"""Families and parts that nouns of a class can need."""
+
+
+def needs(noun: Noun) -> set[tuple[str, str]]:
+    """Families and parts of tables without which the noun does nothing."""
+    possible = set(_NEEDS[type(noun)])
+    if isinstance(noun, AntiSpoof):
+        return {need for need in possible if (need[0] == BRIDGE) == noun.bridged}
+    if isinstance(noun, HostIsolation) and not noun.arp:
+        possible.discard((ARP, INPUT))
+    return possible
+
+
+def records_for(family: str, part: str) -> set[str]:
+    """The sets with a record, or a part of one, for each noun that needs this part."""
+    if family == ARP:
+        return {"isolated"}
+    return {
+        record.set
+        for cls, records in RECORDS.items()
+        for record in records
+        if record.family == family and (family, part) in _NEEDS[cls]
+    }
+
+
 def elements(noun: Noun) -> Iterator[Element]:
     """All that the noun adds, its record first.  Raises ``Rejected`` for what cannot be."""
     match noun:
@@ -242,6 +292,10 @@ def elements(noun: Noun) -> Iterator[Element]:
         case BridgeAccept(bridge=bridge):
             yield Element(INET, "closed", (IFNAME,), (bridge,))
             yield Element(INET, "bridged", (IFNAME, IFNAME), (bridge, bridge))
+        case Untracked(link=link, router=router):
+            yield Element(BRIDGE, "untracked", (IFNAME,), (link,), comment=router or "")
+            if router is not None:
+                yield Element(BRIDGE, "routers", (IFNAME, ETHER), (link, router))
         case HostIsolation(link=link, arp=arp):
             yield Element(INET, "isolated", (IFNAME,), (link,), comment="arp" if arp else "ip")
             if arp:

@@ -23,8 +23,8 @@ from snnet.contract import (
 )
 
 from . import tables
-from .elements import Element, elements
-from .tables import INET, Table
+from .elements import Element, elements, needs
+from .tables import INET, Part, Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Step:
 
     operation: Operation
     owner: str
-    tables: frozenset[Table]
+    parts: frozenset[Part]
     commands: tuple[str, ...]
 
     @property
@@ -63,13 +63,12 @@ class Step:
                     "in place",
                     operation=operation,
                 )
-        parts = [] if isinstance(noun, Zone) else list(elements(noun))
-        families = {part.family for part in parts} or {INET}
+        added = [] if isinstance(noun, Zone) else list(elements(noun))
         return cls(
             operation,
             noun.owner,
-            frozenset(Table(family, noun.owner) for family in families),
-            tuple(_commands(operation, parts)),
+            frozenset(Part(Table(family, noun.owner), name) for family, name in needs(noun)),
+            tuple(_commands(operation, added)),
         )
 
 

@@ -56,9 +56,18 @@ There a frame that br_netfilter shows has come by no link any more
 (br_nf_post_routing, net/bridge/br_netfilter_hooks.c).  It is taken off again.
 """
 
-# Prerouting comes before anything looks at a packet, and before connections are
-# tracked: a spoofed one leaves no trace.
-_INET = """
+INPUT, FORWARD, NAT, SOURCES = "input", "forward", "nat", "sources"
+PORTS, UNTRACKED = "ports", "untracked"
+
+
+class Part(NamedTuple):
+    """Some chains of one table, with the hooks that they cost: there while a rule needs them."""
+
+    table: Table
+    name: str
+
+
+_INET_SETS = """
 set inside { type ifname; }
 map from { type ifname : verdict; }
 map into { type ifname : verdict; }
@@ -75,10 +84,18 @@ map hairpins { type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_ser
 map publics { type ipv4_addr : ipv4_addr; }
 map public_sources { type ipv4_addr . ifname : ipv4_addr; }
 set public_exits { type ipv4_addr . ifname; }
+"""
+
+# Prerouting comes before anything looks at a packet, and before connections are
+# tracked: a spoofed one leaves no trace.
+_INET = {
+    SOURCES: """
 chain antispoof { type filter hook prerouting priority raw; policy accept; }
 chain antispoof iifname @guarded iifname . ether saddr . ip saddr @sources accept
 chain antispoof iifname @guarded iifname . ether saddr . ip6 saddr @sources6 accept
 chain antispoof iifname @guarded drop
+""",
+    NAT: """
 chain prerouting { type nat hook prerouting priority dstnat; policy accept; }
 chain prerouting dnat ip to ip daddr map @publics
 chain prerouting fib daddr type local \
@@ -86,9 +103,19 @@ chain prerouting fib daddr type local \
 chain prerouting iifname @inside dnat ip to ip daddr . meta l4proto . th dport map @hairpins
 chain output { type nat hook output priority -100; policy accept; }
 chain output dnat ip to ip daddr map @publics
+chain postrouting { type nat hook postrouting priority srcnat; policy accept; }
+chain postrouting meta mark & {hairpin} != 0 masquerade
+chain postrouting snat ip to ip saddr . oifname map @public_sources
+chain postrouting oifname @masquerades masquerade
+chain unmark { type filter hook postrouting priority 101; policy accept; }
+chain unmark meta mark & {hairpin} != 0 meta mark set meta mark & {others}
+""",
+    INPUT: """
 chain input { type filter hook input priority filter; policy accept; }
 chain input iifname @isolated ct state established,related accept
 chain input iifname @isolated drop
+""",
+    FORWARD: """
 chain forward { type filter hook forward priority filter; policy accept; }
 chain forward iifname @inside oifname @inside ct status dnat meta mark set meta mark | {hairpin}
 chain forward iifname . oifname @bridged accept
@@ -96,20 +123,28 @@ chain forward iifname @closed drop
 chain forward oifname @closed drop
 chain forward iifname vmap @from
 chain forward oifname vmap @into
-chain postrouting { type nat hook postrouting priority srcnat; policy accept; }
-chain postrouting meta mark & {hairpin} != 0 masquerade
-chain postrouting snat ip to ip saddr . oifname map @public_sources
-chain postrouting oifname @masquerades masquerade
-chain unmark { type filter hook postrouting priority 101; policy accept; }
-chain unmark meta mark & {hairpin} != 0 meta mark set meta mark & {others}
-""".replace("{hairpin}", f"{HAIRPIN:#x}").replace("{others}", f"{0xFFFFFFFF ^ HAIRPIN:#x}")
+""",
+}
 
-# 0.0.0.0 among the sources of a guest is for ARP probes (RFC 5227, 1.1) and for
-# DHCP clients (RFC 2131, 4.1).
-_BRIDGE = """
+_BRIDGE_SETS = """
 set guarded { type ifname; }
 set sources { type ifname . ether_addr . ipv4_addr; }
 set sources6 { type ifname . ether_addr . ipv6_addr; }
+set untracked { type ifname; }
+set routers { type ifname . ether_addr; }
+"""
+
+# 0.0.0.0 among the sources of a guest is for ARP probes (RFC 5227, 1.1) and for
+# DHCP clients (RFC 2131, 4.1).
+_BRIDGE = {
+    # Before br_netfilter shows the frame to IP's hooks (NF_BR_PRI_BRNF), which would
+    # join its fragments with others' and track it.
+    UNTRACKED: """
+chain untrack { type filter hook prerouting priority -310; policy accept; }
+chain untrack iifname . ether daddr @routers accept
+chain untrack iifname @untracked notrack
+""",
+    PORTS: """
 chain prerouting { type filter hook prerouting priority -300; policy accept; }
 chain guard
 chain prerouting iifname @guarded goto guard
@@ -121,48 +156,72 @@ chain guard ip saddr 0.0.0.0 meta l4proto != udp drop
 chain guard iifname . ether saddr . ip saddr @sources accept
 chain guard iifname . ether saddr . ip6 saddr @sources6 accept
 chain guard drop
-"""
+""",
+}
 
-_ARP = """
-set isolated { type ifname; }
+_ARP = {
+    INPUT: """
 chain input { type filter hook input priority filter; policy accept; }
 chain input iifname @isolated drop
 """
+}
 
-_BASES = {INET: _INET, BRIDGE: _BRIDGE, ARP: _ARP}
+_SETS = {INET: _INET_SETS, BRIDGE: _BRIDGE_SETS, ARP: "set isolated { type ifname; }"}
+_CHAINS = {INET: _INET, BRIDGE: _BRIDGE, ARP: _ARP}
 
 
-def _statements(text: str) -> list[list[str]]:
+def _statements(part: Part) -> list[list[str]]:
+    text = _CHAINS[part.table.family][part.name]
+    text = text.replace("{hairpin}", f"{HAIRPIN:#x}")
+    text = text.replace("{others}", f"{0xFFFFFFFF ^ HAIRPIN:#x}")
     return [line.split(maxsplit=2) for line in text.strip().splitlines()]
 
 
 def _is_rule(words: list[str]) -> bool:
-    return words[0] == "chain" and len(words) == 3 and not words[2].startswith("{")
+    return len(words) == 3 and not words[2].startswith("{")
 
 
-def base(table: Table) -> list[str]:
-    """What makes the table with its sets and static rules, whatever of it is there already.
+def parts_of(table: Table) -> list[Part]:
+    """All parts that a table may have."""
+    return [Part(table, name) for name in _CHAINS[table.family]]
+
+
+def chains_of(part: Part) -> list[str]:
+    """The names of the part's chains."""
+    return list(dict.fromkeys(words[1] for words in _statements(part)))
+
+
+def base(part: Part) -> list[str]:
+    """Commands that make the part, and the table with its sets, whatever of it is there.
 
     In one transaction nothing is missing at any moment.
     """
-    statements = _statements(_BASES[table.family])
-    commands = [f"add table {table}"]
-    commands += [
-        f"add {words[0]} {table} {' '.join(words[1:])}"
-        for words in statements
-        if not _is_rule(words)
+    table, statements = part.table, _statements(part)
+    sets = [line.split(maxsplit=2) for line in _SETS[table.family].strip().splitlines()]
+    return [
+        f"add table {table}",
+        *(f"add {kind} {table} {name} {spec}" for kind, name, spec in sets),
+        *(
+            f"add chain {table} {' '.join(words[1:])}"
+            for words in statements
+            if not _is_rule(words)
+        ),
+        *(f"flush chain {table} {chain}" for chain in chains_of(part)),
+        *(f"add rule {table} {words[1]} {words[2]}" for words in statements if _is_rule(words)),
     ]
-    chains = dict.fromkeys(words[1] for words in statements if words[0] == "chain")
-    commands += [f"flush chain {table} {chain}" for chain in chains]
-    commands += [
-        f"add rule {table} {words[1]} {words[2]}" for words in statements if _is_rule(words)
-    ]
-    return commands
 
 
-def rules_in(family: str) -> int:
-    """How many rules the base of such a table has."""
-    return sum(map(_is_rule, _statements(_BASES[family])))
+def remove_part(part: Part) -> list[str]:
+    """Commands that remove the part's chains and their hooks."""
+    chains = chains_of(part)
+    return [
+        f"{verb} chain {part.table} {chain}" for verb in ("flush", "delete") for chain in chains
+    ]
+
+
+def rules_in(part: Part) -> int:
+    """How many rules the part has."""
+    return sum(map(_is_rule, _statements(part)))
 
 
 NETWORK_SETS = ("networks-", "networks6-", "members-", "members6-")

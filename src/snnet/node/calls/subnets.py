@@ -6,7 +6,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network
 
-from snnet.contract import DhcpScope, IPAddress, Key, Link, Noun, SharedSysctl, Tunnel, Zone, keyed
+from snnet.contract import (
+    DhcpScope,
+    IPAddress,
+    Key,
+    Link,
+    Noun,
+    SharedSysctl,
+    Tunnel,
+    Zone,
+    keyed,
+)
 from snnet.core import identity as ids
 from snnet.core.cnci_records import CnciRecords, with_addresses
 from snnet.core.planner import plan as make_plan
@@ -95,7 +105,7 @@ class AddSubnet(Call[CnciRecords, CnciSubnet | None, SubnetDraft, str]):
             wanted[base.scope.key] = base.scope
         return SubnetDraft(
             make_plan(found, wanted),
-            _scope(network, (*found.values(), *wanted.values())),
+            _scope(base.with_tunnel(link), (*found.values(), *wanted.values())),
             subnet=base.with_tunnel(link),
             tunnel=link,
         )
@@ -113,18 +123,22 @@ class AddSubnet(Call[CnciRecords, CnciSubnet | None, SubnetDraft, str]):
         return draft.subnet.bridge.name, []
 
 
-def _scope(network: IPv4Network, nouns: Iterable[Noun]) -> dict[Thing, set[Key]]:
+def _scope(subnet: CnciSubnet, nouns: Iterable[Noun]) -> dict[Thing, set[Key]]:
     """To which thing each noun of a subnet belongs."""
+    whole = subnet_thing(subnet.network)
+    things = {
+        noun.key: _tunnel_thing(subnet.network, remote)
+        for remote, tunnel in subnet.tunnels.items()
+        for noun in (tunnel, *subnet.beside(tunnel))
+    }
     scope: dict[Thing, set[Key]] = {}
     for noun in nouns:
         if isinstance(noun, SharedSysctl):
             thing = FORWARDING
         elif isinstance(noun, Zone):
             thing = SUBNETS
-        elif isinstance(noun, Tunnel) and noun.remote is not None:
-            thing = _tunnel_thing(network, noun.remote)
         else:
-            thing = subnet_thing(network)
+            thing = things.get(noun.key, whole)
         scope.setdefault(thing, set()).add(noun.key)
     return scope
 
@@ -155,6 +169,8 @@ class DetachNode(Call[CnciRecords, CnciSubnet | None, Draft, None]):
             return Draft()
         link = host.locate(ids.TUNNEL, (str(self._network), str(self._remote)), old)[1]
         found = keyed([link] if link is not None else [])
+        if known is not None and old is not None:
+            found |= host.find(host.carried(known.beside(old)).values())
         return Draft(make_plan(found, {}), {_tunnel_thing(self._network, self._remote): set(found)})
 
     def publish(self, records: CnciRecords, draft: Draft, done: Done) -> tuple[None, list[Event]]:
@@ -213,7 +229,7 @@ class RemoveSubnet(Call[CnciRecords, Whole, Draft, None]):
                 for key, noun in host.find(nouns).items()
                 if not isinstance(noun, Link) or ids.is_ours(noun, host.site.owner)
             }
-            scope |= _scope(self._network, found.values())
+            scope |= _scope(known.subnet, found.values())
         for rule in known.rules:
             there = host.find(with_addresses(rule))
             found |= there

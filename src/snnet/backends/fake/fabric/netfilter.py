@@ -21,7 +21,7 @@ the opposite hooks.
 
 from __future__ import annotations
 
-from snnet.contract import HostIsolation, IPAddress, Link
+from snnet.contract import HostIsolation, IPAddress, Link, Untracked
 
 from ..paths import source_on
 from .conntrack import Conntrack, Passage, ends_of, from_end, new_source, new_target, to_end
@@ -53,7 +53,12 @@ class Netfilter:
         refused = frame_refused(self._rules, port.name, frame) if self._rules else None
         return self._passes(refused, step, port.name)
 
-    def bridge_forward(self, bridge: str, packet: Packet, step: Step) -> bool:
+    def untracks(self, port: Link, frame: Frame) -> bool:
+        """Return whether connection tracking ignores a frame from this bridge port."""
+        rules = self._rules.all(Untracked, port.name) if self._rules else ()
+        return bool(rules) and all(rule.router != frame.target for rule in rules)
+
+    def bridge_forward(self, bridge: str, packet: Packet, step: Step, *, untracked: bool) -> bool:
         """Handle a packet between ports, if br_netfilter passes it to the IP hooks.
 
         To them, the bridge is both the ingress and the egress link.  They filter and track
@@ -61,7 +66,7 @@ class Netfilter:
         """
         if not self._rules or not self._bridge_nf(packet.target.version):
             return True
-        flow, answers = self._connections.find(packet)
+        flow, answers = (None, False) if untracked else self._connections.find(packet)
         passage = Passage(packet, step, bridge, flow, answers)
         if not self._passes(forward_refused(self._rules, passage, bridge), step, bridge):
             return False
@@ -84,7 +89,7 @@ class Netfilter:
 
     def prerouting(self, passage: Passage) -> Passage | None:
         """Handle a packet that arrived on a link: destination NAT."""
-        return self._dnat(passage) if self._rules else passage
+        return self._dnat(passage) if self._rules and not passage.untracked else passage
 
     def input(self, passage: Passage) -> Passage | None:
         """Handle a packet to the host itself: filter."""
