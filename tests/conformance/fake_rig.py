@@ -13,8 +13,10 @@ from snnet.backends.fake.fabric.frames import (
     Arp,
     Dhcp,
     Echo,
+    Encapsulated,
     Frame,
     Packet,
+    Segment,
     Udp,
 )
 from snnet.backends.fake.fabric.links import Links
@@ -120,6 +122,19 @@ class FakeRig(Rig):
             flow.confirmed and flow.original.source.address == source.ip
             for flow in netfilter._connections._originals.values()
         )
+
+    def delivers(self, source: Place, target: Place, port: int) -> bool:
+        packet = Packet(source.ip, target.ip, Segment("udp", 40000, port))
+        self._send(source, Frame(source.mac, source.gateway_mac, packet))
+        dropped = self._links(source).station.walk.endings.dropped
+        return any(step.host == target.name and "refused" in str(step) for step in dropped)
+
+    def gre(self, source: Place, key: int) -> bool:
+        inner = Frame(source.mac, BROADCAST, Arp(True, source.ip, source.mac, _NOBODY))
+        packet = Packet(source.ip, source.gateway, Encapsulated("gre", key, inner))
+        self._send(source, Frame(source.mac, source.gateway_mac, packet))
+        endings = self._links(source).station.walk.endings
+        return any("no tunnel here" in str(step) for step in endings.dropped)
 
     def arp(
         self,

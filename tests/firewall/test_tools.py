@@ -75,7 +75,7 @@ def test_nft(netns: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(Nft, "run", both)
     monkeypatch.setattr(Conntrack, "forget", lambda self, matches: 0)
     host = RealHost(netns, owner="cnci:c-1", runtime=tmp_path / "run")
-    driver, reader = NftablesFirewall(host), Reader(host.netns)
+    driver, reader = NftablesFirewall(host), Reader(host.netns.fd)
     nouns = [
         Zone(owner="cnci:c-1", zone="t1", outbound=True),
         *(noun for noun, _ in WORDS.values()),

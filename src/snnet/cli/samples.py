@@ -24,11 +24,13 @@ from snnet.contract import (
     Noun,
     Path,
     PortForward,
+    ProtectedNetwork,
     ProxyNeighbour,
     PublicIp,
     Route,
     Sysctl,
     Tap,
+    TunnelGuard,
     Untracked,
     Veth,
     Vxlan,
@@ -77,9 +79,13 @@ def _other_nouns() -> Iterator[Noun]:
 
 def _rules(owner: str) -> Iterator[Noun]:
     yield Zone(owner=owner, zone="probe")
+    yield ProtectedNetwork(owner=owner, network=_NETWORK)
     yield ZoneLink(owner=owner, zone="probe", link="probe")
     yield BridgeAccept(owner=owner, bridge="probe")
     yield Untracked(owner=owner, link="probe")
+    yield TunnelGuard(
+        owner=owner, link="probe", protocol="udp", port=4789, tunnel_key=1, remote=_REMOTE
+    )
     yield HostIsolation(owner=owner, link="probe")
     yield AntiSpoof(owner=owner, link="probe", mac=_MAC, addresses=(_GUEST,))
     yield Masquerade(owner=owner, device="probe")

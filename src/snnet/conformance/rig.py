@@ -122,6 +122,14 @@ class Rig(ABC):
         """Whether an echo request, sent as by ``forge``, makes the hub track a connection."""
 
     @abstractmethod
+    def delivers(self, source: Place, target: Place, port: int) -> bool:
+        """Whether a UDP datagram to this port, where nobody listens, arrived at the target."""
+
+    @abstractmethod
+    def gre(self, source: Place, key: int) -> bool:
+        """Whether a GRE packet with this key, sent to the source's gateway, got to the hub."""
+
+    @abstractmethod
     def resolve(self, source: Place, address: IPv4Address) -> bool:
         """Whether anybody answered an ARP request for the address."""
 

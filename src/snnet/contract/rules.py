@@ -24,14 +24,15 @@ IP's hooks (br_netfilter):
    bridge or to it: dropped.
 2. between links of one ``Zone``: pass.
 3. from a link of a zone to any other: pass if they answer (conntrack: established,
-   related), by ``ExternalForward`` while its device has ``Masquerade``, or if the
-   source is the ``internal`` of a ``PublicIp`` on that device; else dropped, but from
-   an ``outbound`` zone looked at by 4.
+   related); dropped if a ``ProtectedNetwork`` says so; pass by ``ExternalForward`` while
+   its device has ``Masquerade``, or if the source is the ``internal`` of a ``PublicIp``
+   on that device; else dropped, but from an ``outbound`` zone looked at by 4.
 4. from any other link to one of a zone: pass if they answer, if they were destined
    for something else before NAT, or if the source is in the zone's ``networks``;
    else dropped.
 
-To the host itself: dropped if they come by a ``HostIsolation`` link and answer
+To the host itself: dropped if they are for a tunnel with a ``TunnelGuard`` and come from
+none of its remotes.  Dropped if they come by a ``HostIsolation`` link and answer
 nothing.
 
 Source NAT, of new connections:
@@ -55,6 +56,10 @@ from .noun import IPAddress, IPNetwork, Key, Noun, Owned
 
 PROTOCOLS = ("tcp", "udp", "sctp")
 """Those that have ports."""
+
+TUNNEL_PORTS = ((4789, 4789), (6081, 6081), (16384, 32767))
+"""UDP ports that tunnels of snnet's nodes use, first and last: vxlan of the mesh (RFC 7348),
+geneve (RFC 8926), and vxlan between two nodes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +93,28 @@ class Zone(Owned):
         networks = "".join(f" {network}" for network in self.networks)
         outbound = " outbound" if self.outbound else ""
         return f"zone {self.zone}{outbound}{' of' if networks else ''}{networks}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProtectedNetwork(Owned):
+    """Members of zones open no connections out of their zone to tunnels in ``network``.
+
+    Tunnels are ``TUNNEL_PORTS`` of UDP, and GRE.  ``closed``: nor to anything else there.
+    Networks of one owner do not overlap.
+    """
+
+    rank: ClassVar[int] = 13
+
+    network: IPv4Network
+    closed: bool = True
+
+    @property
+    def key(self) -> Key:
+        return ("protected-network", self.owner, str(self.network))
+
+    def __str__(self) -> str:
+        what = "" if self.closed else " tunnels in"
+        return f"zones keep away from{what} {self.network}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +177,36 @@ class Untracked(Owned):
     def __str__(self) -> str:
         router = f" but for {self.router}" if self.router else ""
         return f"no tracking of frames from port {self.link}{router}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TunnelGuard(Owned):
+    """What arrives for the tunnel ``link`` is dropped unless ``remote`` sent it.
+
+    ``protocol`` is "udp", with the tunnel's ``port``, or "gre" with port 0; ``tunnel_key`` is the
+    VNI or the GRE key.  A link may have several remotes, a guard each.  Ports and keys that
+    no guard names are left alone.  vxlan and multipoint gre need it: the kernel takes their
+    packets from any sender (vxlan_rcv, ip_tunnel_lookup), but those of gretap and geneve
+    from their remote alone.
+    """
+
+    # Before its link: a tunnel is never up without its guard.
+    rank: ClassVar[int] = 16
+
+    link: str
+    protocol: str
+    port: int
+    tunnel_key: int
+    remote: IPAddress
+
+    @property
+    def key(self) -> Key:
+        return ("tunnel-guard", self.owner, self.link, str(self.remote))
+
+    def __str__(self) -> str:
+        port = f"/{self.port}" if self.port else ""
+        where = f"{self.protocol}{port} key {self.tunnel_key}"
+        return f"only {self.remote} to tunnel {self.link} ({where})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -277,9 +334,11 @@ class PublicIp(Owned):
 RULES: frozenset[type[Noun]] = frozenset(
     {
         Zone,
+        ProtectedNetwork,
         ZoneLink,
         BridgeAccept,
         Untracked,
+        TunnelGuard,
         HostIsolation,
         AntiSpoof,
         Masquerade,

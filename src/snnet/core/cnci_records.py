@@ -22,10 +22,12 @@ from snnet.contract import (
     Noun,
     Nouns,
     PortForward,
+    ProtectedNetwork,
     PublicIp,
     Route,
     SharedSysctl,
     Tunnel,
+    TunnelGuard,
     Untracked,
     Zone,
     ZoneLink,
@@ -43,7 +45,7 @@ from .records import Records
 from .requests import check_remote
 from .rules import Rule
 from .site import Site
-from .subnets import CnciSubnet, Scoping, build_cnci_subnet, build_tunnel, inside, sysctls
+from .subnets import SHARED, CnciSubnet, Scoping, build_cnci_subnet, build_tunnel, inside, sysctls
 from .topology import CnciTopology
 
 
@@ -52,8 +54,10 @@ class CnciRecords(Records):
 
     optional: ClassVar[frozenset[type[Noun]]] = Records.optional | {
         Zone,
+        ProtectedNetwork,
         ZoneLink,
         Untracked,
+        TunnelGuard,
     }
     KINDS: ClassVar[frozenset[type[Noun]]] = frozenset({Link, Address, Neighbour, Fdb, Route})
 
@@ -145,8 +149,9 @@ class CnciRecords(Records):
         for subnet in self.subnets.values():
             yield from subnet.nouns()
         if self.mesh:
+            yield from self.mesh.guards(str(self.site.owner))
             yield from self.mesh.nouns()
-            yield from inside(str(self.site.owner), self.mesh.link.name)
+            yield from inside(self.site, self.mesh.link.name)
         for rule in self.rules.values():
             yield from with_addresses(rule)
 
@@ -175,9 +180,9 @@ class CnciRecords(Records):
                     useless.add(key)
             elif key in wanted:
                 continue
-            elif isinstance(noun, (Zone, ZoneLink)) or (
+            elif isinstance(noun, (*SHARED, ZoneLink)) or (
                 # What guards a tunnel that has no place here stays as long as it does.
-                isinstance(noun, Untracked) and link_key(noun.link) not in ours
+                isinstance(noun, (Untracked, TunnelGuard)) and link_key(noun.link) not in ours
             ):
                 useless.add(key)
         return records, useless

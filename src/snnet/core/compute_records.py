@@ -22,6 +22,7 @@ from snnet.contract import (
     ProxyNeighbour,
     Route,
     SharedSysctl,
+    TunnelGuard,
     Untracked,
     keyed,
 )
@@ -46,6 +47,7 @@ class ComputeRecords(Records):
     optional: ClassVar[frozenset[type[Noun]]] = Records.optional | {
         BridgeAccept,
         Untracked,
+        TunnelGuard,
         HostIsolation,
         AntiSpoof,
     }

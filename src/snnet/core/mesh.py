@@ -24,6 +24,7 @@ from snnet.contract import (
 from . import identity as ids
 from .addressing import check_subnet, check_unicast
 from .encapsulation import GRE_MESH_OVERHEAD, check_key, overhead
+from .guards import guard
 from .requests import check_remote
 from .site import Site
 
@@ -73,6 +74,11 @@ class Mesh:
             yield Route(destination=IPv4Network(peer.tunnel_ip), link=name)
             for subnet in peer.subnets:
                 yield Route(destination=subnet, link=name, gateway=peer.tunnel_ip, onlink=True)
+
+    def guards(self, owner: str) -> Iterator[Noun]:
+        """The rules that let the peers, and nobody else, send to the device."""
+        for peer in self.peers:
+            yield guard(owner, self.link, peer.physical_ip)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""

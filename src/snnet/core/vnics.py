@@ -21,13 +21,13 @@ from snnet.contract import (
     Route,
     Tap,
     Tunnel,
-    Untracked,
     Veth,
 )
 
 from . import identity as ids
 from .addressing import gateway_of
 from .events import ContainerEvent, ContainerInfo, TunnelEvent, TunnelEventType
+from .guards import port_rules
 from .identity import Owner
 from .requests import CnciVnicId, SubnetId, VnicId
 from .site import Site
@@ -79,7 +79,7 @@ class TenantSubnet:
         """The rules that come and go with its tunnel."""
         if self.tunnel is None:
             return ()
-        return (Untracked(owner=self.owner, link=self.tunnel.name),)
+        return tuple(port_rules(self.owner, self.tunnel))
 
     @property
     def concentrator_ip(self) -> IPAddress | None:

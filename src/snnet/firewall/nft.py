@@ -6,6 +6,7 @@ libnftables is used through its official Python binding, the module ``nftables``
 
 from __future__ import annotations
 
+import errno
 import importlib
 import json
 import threading
@@ -105,6 +106,9 @@ def _refused(said: str) -> ApiError:
     """The error for what nft says: it ends with the kernel's words, then shows the place."""
     first = next((line for line in said.splitlines() if "Error" in line), said.strip())
     number = errno_in(first.partition(";")[0])  # a guess at what was meant may follow
+    if number is None and "does not exist" in first:
+        # What nft looks for itself, elements of intervals, it names without an errno.
+        number = errno.ENOENT
     if number is None:
         return ApiError(f"nft: {first}")
     return error_for(number, "change the firewall", detail=first)

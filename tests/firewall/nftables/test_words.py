@@ -24,7 +24,6 @@ from snnet.contract import (
     Zone,
     ZoneLink,
 )
-from snnet.firewall.nftables.elements import ETHER, IFNAME, IPV4, IPV6, PORT, PROTO, pack, unpack
 from snnet.firewall.nftables.steps import Step
 from snnet.firewall.nftables.tables import (
     ARP,
@@ -37,6 +36,7 @@ from snnet.firewall.nftables.tables import (
     parts_of,
     rules_in,
 )
+from snnet.firewall.nftables.types import ETHER, IFNAME, IPV4, IPV6, PORT, PROTO, pack, unpack
 
 O = "cnci:c-1"  # noqa: E741
 T = "inet snnet-cnci-c-1"

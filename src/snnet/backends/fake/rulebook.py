@@ -15,7 +15,9 @@ from snnet.contract import (
     Masquerade,
     Noun,
     PortForward,
+    ProtectedNetwork,
     PublicIp,
+    TunnelGuard,
     Untracked,
     Zone,
     ZoneLink,
@@ -85,10 +87,17 @@ def _places(rule: Noun) -> Iterator[Where]:
                 yield Zone, owner, zone, bits, int(network.network_address), shift
         case ZoneLink(link=link) | HostIsolation(link=link) | Untracked(link=link):
             yield type(rule), link
+        case TunnelGuard(protocol=protocol, port=port, tunnel_key=key, remote=remote):
+            # gre is told by its key alone, udp by its port alone.
+            where = port if protocol == "udp" else key
+            yield TunnelGuard, protocol, where
+            yield TunnelGuard, protocol, where, remote
         case BridgeAccept(bridge=bridge):
             yield BridgeAccept, bridge
         case AntiSpoof(link=link, bridged=bridged):
             yield AntiSpoof, link, bridged
+        case ProtectedNetwork(owner=owner):
+            yield ProtectedNetwork, owner
         case Masquerade(device=device):
             yield Masquerade, device
         case ExternalForward(bridge=bridge, device=device):

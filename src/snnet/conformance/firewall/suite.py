@@ -11,7 +11,9 @@ from .forwards import ForwardTests
 from .identity import IdentityTests
 from .isolation import IsolationTests
 from .neighbours import NeighbourTests
+from .protected import ProtectedTests
 from .publicips import PublicIpTests
+from .tunnels import TunnelTests
 from .untracked import UntrackedTests
 from .zones import ZoneTests
 
@@ -21,8 +23,10 @@ class FirewallSuite(
     BatchTests,
     NeighbourTests,
     ZoneTests,
+    ProtectedTests,
     BridgeTests,
     UntrackedTests,
+    TunnelTests,
     IsolationTests,
     AntiSpoofTests,
     ExitTests,

@@ -53,6 +53,19 @@ def dhcp_frame(source_mac: str, source: IPv4Address, *, server: bool, token: byt
     return _ethernet(source_mac, BROADCAST, _IP, _ip(source, EVERYBODY, socket.IPPROTO_UDP, udp))
 
 
+def udp_frame(
+    source_mac: str,
+    mac: str,
+    source: IPv4Address,
+    target: IPv4Address,
+    ports: tuple[int, int],
+    token: bytes,
+) -> bytes:
+    """A datagram without checksum, from and to these ports."""
+    udp = struct.pack("!HHHH", *ports, 8 + len(token), 0) + token
+    return _ethernet(source_mac, mac, _IP, _ip(source, target, socket.IPPROTO_UDP, udp))
+
+
 def strange_frame(source_mac: str, token: bytes) -> bytes:
     """Neither ARP nor IP."""
     return _ethernet(source_mac, BROADCAST, _EXPERIMENTAL, token)

@@ -16,11 +16,12 @@ from snnet.system.conntrack import Conntrack, Match
 from snnet.system.host import RealHost
 
 from . import frames
-from .probes import Frames, UdpConversation, connect, ping, token
+from .probes import Frames, UdpConversation, connect, gre, ping, token
 from .ruleset import ruleset, stranger
 from .services import Services
 from .wiring import build, open_spaces, shows_bridged
 
+_ANY_PORT = 40000
 _NOBODY = IPv4Address("10.255.255.254")
 """An address that nobody has: to ask for it changes no cache."""
 
@@ -101,9 +102,20 @@ class RealRig(Rig):
         return self._frames.hears(source, frame, mark, target)
 
     def tracks(self, source: Place, target: Place) -> bool:
-        self.forge(source, target)
         match = Match(original_source=source.ip, original_destination=target.ip)
+        self._connections.forget([match])
+        self.forge(source, target)
         return self._connections.forget([match]) > 0
+
+    def delivers(self, source: Place, target: Place, port: int) -> bool:
+        mark = token()
+        frame = frames.udp_frame(
+            source.mac, source.gateway_mac, source.ip, target.ip, (_ANY_PORT, port), mark
+        )
+        return self._frames.hears(source, frame, mark, target)
+
+    def gre(self, source: Place, key: int) -> bool:
+        return gre(self._services, self._spaces[source], self._hub, source.gateway, key)
 
     def arp(
         self,

@@ -16,25 +16,20 @@ from snnet.contract import (
     Operation,
     Owned,
     Remove,
-    Untracked,
     error_for,
 )
 from snnet.firewall.foreign import drops, flows
 from snnet.firewall.kernel import KernelFirewall
 from snnet.firewall.nft import Nft
-from snnet.firewall.nftables import NftablesFirewall
-from snnet.firewall.nftables.tables import PREFIX
 
 from . import layout
 from .layout import ARP, BRIDGE, IP, IP6
+from .lent import LENT, LentRules, lent_among
 from .report import commands, dump, obstacles
 from .rules import places
 from .state import State, read_state
 from .tables import Programs, Tables
 from .work import Work, owner_of
-
-_BY_NFT: tuple[type[Noun], ...] = (Untracked,)
-"""What iptables cannot do: its raw table sees no frame before IP's defragmentation."""
 
 _XTABLES = {"filter", "nat", "mangle", "raw", "security"}
 
@@ -48,7 +43,7 @@ def _is_xtables(item: dict[str, Any]) -> bool:
 def _is_own(item: dict[str, Any]) -> bool:
     """Whether a part of nft's ruleset is in a table of snnet."""
     (part,) = item.values()
-    return str(part.get("table", "")).startswith(PREFIX)
+    return str(part.get("table", "")).startswith("snnet-")
 
 
 class IptablesFirewall(KernelFirewall):
@@ -66,7 +61,7 @@ class IptablesFirewall(KernelFirewall):
         super().__init__(host)
         self._programs = Programs(lambda: self.host.netns.fd, variant)
         self._tables = Tables(self._programs)
-        self._nftables = NftablesFirewall(host)
+        self._lent = LentRules(host)
         self._work: Work
         """The ``apply`` that is under way; there is one at most, for the record is locked."""
 
@@ -84,9 +79,8 @@ class IptablesFirewall(KernelFirewall):
         """
         if type(noun) not in self.carries:
             return f"iptables carries no {type(noun).__name__}"
-        if isinstance(noun, _BY_NFT):
-            reason = self._nftables.missing(noun)
-            return reason and f"iptables leaves {type(noun).__name__} to nftables: {reason}"
+        if isinstance(noun, LENT):
+            return self._lent.missing(noun)
         families = {place.family for place in places(noun, {})} | {IP}
         for family in sorted(families - self._lacking()):
             if reason := self._programs.missing(family):
@@ -101,24 +95,18 @@ class IptablesFirewall(KernelFirewall):
         with self._alone():
             nouns = [noun for owner in self._owners() for noun in self._read(owner).nouns.values()]
         found = {noun.key: noun for noun in nouns if isinstance(noun, wanted)}
-        by_nft = [cls for cls in _BY_NFT if issubclass(cls, wanted)]
-        return found | (self._nftables.snapshot(by_nft) if by_nft and self._has_nft else {})
+        return found | self._lent.snapshot(lent_among(wanted))
 
     def find(self, noun: Noun) -> Noun | None:
         """See :meth:`snnet.contract.Driver.find`; reads all of the owner's rules."""
         if not isinstance(noun, Owned) or type(noun) not in self.carries:
             return None
-        if isinstance(noun, _BY_NFT):
-            return self._nftables.find(noun) if self._has_nft else None
+        if isinstance(noun, LENT):
+            return self._lent.find(noun)
         if self._programs.missing(IP):
             return None
         with self._alone():
             return self._read(noun.owner).nouns.get(noun.key)
-
-    @property
-    def _has_nft(self) -> bool:
-        """Whether there can be anything in tables of nftables."""
-        return self._nftables.missing(Untracked(link="any")) is None
 
     def _alone(self) -> AbstractContextManager[object]:
         """Keeps other drivers away, of other processes too: tables do not change together."""
@@ -153,8 +141,8 @@ class IptablesFirewall(KernelFirewall):
 
     def batch(self, operation: Operation) -> tuple[str, bool]:
         """What one owner adds and changes goes at once, and so does what it removes."""
-        if isinstance(operation.noun, _BY_NFT):
-            return self._nftables.batch(operation), False
+        if isinstance(operation.noun, LENT):
+            return "nftables", False
         return owner_of(operation), isinstance(operation, Remove)
 
     def perform(self, operation: Operation) -> None:
@@ -165,11 +153,8 @@ class IptablesFirewall(KernelFirewall):
         """See :meth:`snnet.contract.Driver.perform_all`."""
         for operation in operations:
             self._refuse(operation)
-        if isinstance(operations[0].noun, _BY_NFT):
-            if len(operations) == 1:
-                self._nftables.perform(operations[0])
-            else:
-                self._nftables.perform_all(operations)
+        if isinstance(operations[0].noun, LENT):
+            self._lent.perform_all(operations)
             return
         self._work.commit(operations)
 
@@ -188,8 +173,8 @@ class IptablesFirewall(KernelFirewall):
 
         The driver itself replaces whole chains at once.
         """
-        if isinstance(operation.noun, _BY_NFT):
-            return self._nftables.commands(operation)
+        if isinstance(operation.noun, LENT):
+            return self._lent.commands(operation)
         return commands(operation, self._programs.name)
 
     def obstacles(self) -> Sequence[str]:
@@ -223,10 +208,10 @@ class IptablesFirewall(KernelFirewall):
             if family not in self._lacking()
         }
         text = dump(self.host.owner, self.variant, saved)
-        by_nft = self._nftables.dump() if self._has_nft else ""
+        by_nft = self._lent.dump()
         return f"{text}\n# nftables\n{by_nft}" if by_nft else text
 
     def close(self) -> None:
         """See :meth:`snnet.contract.Driver.close`."""
-        self._nftables.close()
+        self._lent.close()
         super().close()

@@ -12,6 +12,7 @@ from ipaddress import IPv4Address
 from typing import TypeVar
 
 from snnet.contract import (
+    TUNNEL_PORTS,
     AntiSpoof,
     BridgeAccept,
     ExternalForward,
@@ -20,6 +21,7 @@ from snnet.contract import (
     Masquerade,
     Noun,
     PortForward,
+    ProtectedNetwork,
     PublicIp,
     Zone,
     ZoneLink,
@@ -52,6 +54,11 @@ _HAIRPIN_BIT = 0x20000000
 """A packet that starts a redirected connection from a zone's link has it from FORWARD
 to POSTROUTING, which does not know by which link it came: of bridged packets (see
 br_nf_post_routing) no kernel tells, of others those since 5.7."""
+_TUNNELS = (
+    " -p udp -m multiport --dports "
+    + ",".join(f"{one}:{last}" if one != last else str(one) for one, last in TUNNEL_PORTS),
+    " -p gre",
+)
 _LINK_LOCAL = "01:80:c2:00:00:00/ff:ff:ff:ff:ff:f0"
 """What a bridge keeps to itself, before PREROUTING (IEEE 802.1D; br_handle_frame)."""
 
@@ -97,6 +104,7 @@ _PLACES: dict[type[Noun], frozenset[Section]] = {
     BridgeAccept: _BOTH,
     Masquerade: frozenset({NAT, FILTER}),
     ExternalForward: frozenset({FILTER}),
+    ProtectedNetwork: _BOTH,
     PortForward: frozenset({NAT}),
     PublicIp: frozenset({NAT, FILTER}),
 }
@@ -181,6 +189,9 @@ def _exit(made: _Chains, any_link: ZoneLink) -> None:
     """What may leave a zone, whichever."""
     chain, out = made.chain(layout.EXIT), made.content
     out.add(chain, any_link, f"{_ANSWERS} -j ACCEPT")
+    for protected in made.all(ProtectedNetwork) if made.section == FILTER else ():
+        for what in [""] if protected.closed else _TUNNELS:
+            out.add(chain, protected, f"-d {protected.network}{what} -j DROP")
     masqueraded = {rule.device for rule in made.all(Masquerade)}
     for rule in made.all(ExternalForward):
         if rule.device in masqueraded:

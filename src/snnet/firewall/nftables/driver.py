@@ -18,6 +18,7 @@ from snnet.contract import (
     Operation,
     Owned,
     SnnetError,
+    TunnelGuard,
     Unsupported,
     Zone,
     error_for,
@@ -29,10 +30,11 @@ from ..foreign import obstacles
 from ..kernel import KernelFirewall
 from ..nft import Nft
 from . import tables
-from .elements import IPV4, IPV6, PORT, RECORDS, elements, pack, records_for, unpack
+from .elements import RECORDS, Element, elements, records_for
 from .reader import Reader
 from .steps import Step, element_command, told_of
 from .tables import ARP, BRIDGE, FORWARD, INET, Part, Table
+from .types import IPV4, IPV6, PORT, pack, unpack
 
 _FAMILIES = (INET, BRIDGE, ARP)
 
@@ -128,8 +130,8 @@ class NftablesFirewall(KernelFirewall):
             try:
                 packed = pack(record.types, record.key(noun))
                 found = self._reader.element(Table(record.family, noun.owner), record.set, packed)
-            except (ValueError, KeyError, OverflowError):  # no such rule can be
-                return None
+            except (ValueError, KeyError, OverflowError):  # no such rule can be there
+                continue
             except NetlinkError as error:
                 raise error_for(error.errno or 0, f"look up {' '.join(noun.key)}") from error
             if found is not None:
@@ -147,16 +149,22 @@ class NftablesFirewall(KernelFirewall):
 
     def _nouns_in(self, table: Table) -> list[Noun]:
         nouns: list[Noun] = list(self._zones(table))
-        for records in RECORDS.values():
-            for record in records:
-                if record.family == table.family:
-                    nouns += [
-                        record.read(
-                            table.owner, unpack(record.types, found.key), found.comment.split()
-                        )
-                        for found in self._reader.elements(table, record.set)
-                    ]
+        for cls in RECORDS:
+            nouns += self._recorded(table, cls)
         return nouns
+
+    def _recorded(self, table: Table, cls: type[Noun]) -> list[Noun]:
+        """The nouns of one class that have their record in the table."""
+        return [
+            record.read(table.owner, unpack(record.types, found.key), found.comment.split())
+            for record in RECORDS[cls]
+            if record.family == table.family
+            for found in self._reader.elements(table, record.set)
+        ]
+
+    def _guards(self, table: Table) -> list[TunnelGuard]:
+        guards = self._recorded(table, TunnelGuard)
+        return [noun for noun in guards if isinstance(noun, TunnelGuard)]
 
     def _is_damaged(self, table: Table) -> bool:
         """Whether rules are gone that the table came with, or chains that its nouns need."""
@@ -164,6 +172,7 @@ class NftablesFirewall(KernelFirewall):
         parts = [part for part in tables.parts_of(table) if chains & {*tables.chains_of(part)}]
         zones = sum(chain.startswith(tables.ZONE_CHAIN) for chain in chains)
         wanted = sum(map(tables.rules_in, parts)) + tables.RULES_PER_ZONE * zones
+        wanted += len(_gre_keys(self._guards(table)))
         if self._reader.rules(table) != wanted:
             return True
         return any(part not in parts and self._listed(part) for part in tables.parts_of(table))
@@ -216,6 +225,7 @@ class NftablesFirewall(KernelFirewall):
     def _commit(self, steps: Sequence[Step]) -> None:
         needed = {part for step in steps if not step.removes for part in step.parts}
         changes = [line for step in steps for line in step.commands]
+        changes += self._shared(steps)
         try:
             self._nft.run([*self._bases(needed - self._made), *changes])
         except Missing:
@@ -226,6 +236,32 @@ class NftablesFirewall(KernelFirewall):
         self._made |= needed
         self._damaged -= {part.table for part in needed}
         self._count(steps)
+
+    def _shared(self, steps: Sequence[Step]) -> list[str]:
+        """The commands for what guards of tunnels share: ports, peers and keys of gre.
+
+        Each goes with the last guard that needs it.
+        """
+        commands: list[str] = []
+        changes = [step for step in steps if isinstance(step.operation.noun, TunnelGuard)]
+        if not any(step.removes or _is_gre(step.operation.noun) for step in changes):
+            return commands
+        for owner in {step.owner for step in changes}:
+            table = Table(INET, owner)
+            before: dict[Key, TunnelGuard] = {noun.key: noun for noun in self._guards(table)}
+            after = dict(before)
+            for step in changes:
+                noun = step.operation.noun
+                if step.owner == owner and isinstance(noun, TunnelGuard):
+                    after.pop(noun.key, None)
+                    if not step.removes:
+                        after[noun.key] = noun
+            gone = _shared_by(before.values()) - _shared_by(after.values())
+            commands += [element_command("delete", owner, part) for part in sorted(gone, key=str)]
+            keys = _gre_keys(after.values())
+            if keys != _gre_keys(before.values()):
+                commands += tables.gre_rules(table, sorted(keys))
+        return commands
 
     def _bases(self, needed: set[Part]) -> list[str]:
         commands = []
@@ -244,7 +280,8 @@ class NftablesFirewall(KernelFirewall):
         there = [
             part
             for part in parts
-            if self._reader.element(Table(part.family, step.owner), part.set, part.packed())
+            if not part.shared
+            and self._reader.element(Table(part.family, step.owner), part.set, part.packed())
         ]
         if parts[0] not in there:
             return False
@@ -258,25 +295,29 @@ class NftablesFirewall(KernelFirewall):
         To count elements is to list them, so that it is done once a part, and once
         more before the part goes.
         """
+        counted = self._held.keys()
+        new = {part for step in steps if step.removes for part in step.parts} - counted
         for step in steps:
-            for part in step.parts:
-                if part in self._held:
-                    self._held[part] += -1 if step.removes else 1
-                elif step.removes:
-                    self._held[part] = self._listed(part)
+            for part in step.parts & counted:
+                self._held[part] += step.growth
+        self._held.update((part, self._listed(part)) for part in new)
+        gone: dict[Table, list[Part]] = {}
         for part in sorted(part for part, count in self._held.items() if count <= 0):
             del self._held[part]
             if not self._listed(part):
-                self._remove_part(part)
+                self._made.discard(part)
+                gone.setdefault(part.table, []).append(part)
+        for table, parts in gone.items():
+            self._remove_parts(table, parts)
 
-    def _remove_part(self, part: Part) -> None:
-        self._made.discard(part)
-        chains = set(self._reader.chains(part.table))
-        mine = {*tables.chains_of(part)}
-        if chains <= mine:
-            self._nft.run([f"delete table {part.table}"])
-        elif mine <= chains:
-            self._nft.run(tables.remove_part(part))
+    def _remove_parts(self, table: Table, parts: Sequence[Part]) -> None:
+        """Remove chains that no noun needs; with the last ones the table."""
+        there = set(self._reader.chains(table))
+        mine = {chain for part in parts for chain in tables.chains_of(part)}
+        if there <= mine:
+            self._nft.run([f"delete table {table}"])
+        elif mine <= there:
+            self._nft.run(line for part in parts for line in tables.remove_part(part))
 
     def _listed(self, part: Part) -> int:
         """How many nouns need the part."""
@@ -311,8 +352,12 @@ class NftablesFirewall(KernelFirewall):
 
     def dump(self) -> str:
         """The node's tables as nft prints them."""
+        return self.dump_of(self.host.owner)
+
+    def dump_of(self, owner: str) -> str:
+        """The tables of one owner as nft prints them."""
         with self._lock:
-            own = [table for table in self._tables() if table.owner == self.host.owner]
+            own = [table for table in self._tables() if table.owner == owner]
             return "\n".join(self._nft.run([f"list table {table}"]).rstrip() for table in own)
 
     def close(self) -> None:
@@ -324,3 +369,15 @@ class NftablesFirewall(KernelFirewall):
 
 def _is_of(noun: Noun, owner: str) -> bool:
     return isinstance(noun, Owned) and noun.owner == owner
+
+
+def _is_gre(noun: Noun) -> bool:
+    return isinstance(noun, TunnelGuard) and noun.protocol == "gre"
+
+
+def _gre_keys(guards: Iterable[TunnelGuard]) -> set[int]:
+    return {guard.tunnel_key for guard in guards if guard.protocol == "gre"}
+
+
+def _shared_by(guards: Iterable[TunnelGuard]) -> set[Element]:
+    return {part for guard in guards for part in elements(guard) if part.shared}

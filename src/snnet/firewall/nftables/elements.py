@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv4Network, ip_address
 from typing import Any, NamedTuple
 
 from snnet.contract import (
@@ -20,7 +20,9 @@ from snnet.contract import (
     Masquerade,
     Noun,
     PortForward,
+    ProtectedNetwork,
     PublicIp,
+    TunnelGuard,
     Untracked,
     Zone,
     ZoneLink,
@@ -28,46 +30,12 @@ from snnet.contract import (
 )
 
 from .tables import ARP, BRIDGE, FORWARD, INET, INPUT, NAT, PORTS, SOURCES, UNTRACKED
+from .types import ETHER, IFNAME, IPV4, IPV6, NET, PORT, PROTO, Type, Values, pack
 
 COMMENT_MAX = 128
 """Longest comment of an element in bytes (NFTNL_UDATA_COMMENT_MAXLEN, libnftnl)."""
 
 _NOBODY = IPv4Address(0)
-_PROTOCOL_NUMBERS = {"tcp": 6, "udp": 17, "sctp": 132}
-_PROTOCOL_NAMES = {number: name for name, number in _PROTOCOL_NUMBERS.items()}
-
-
-class Type(NamedTuple):
-    """A type of nft's: how a value is written in its language and in the kernel's bytes."""
-
-    size: int
-    text: Callable[[Any], str]
-    encode: Callable[[Any], bytes]
-    decode: Callable[[bytes], Any]
-
-
-def _name(raw: bytes) -> str:
-    return raw.split(b"\0", 1)[0].decode()
-
-
-def _quoted(name: str) -> str:
-    if '"' in name:  # nft's strings have no way to say it
-        raise error_for(errno.EINVAL, f"name the link {name!r} to nft", detail="it has a quote")
-    return f'"{name}"'
-
-
-IFNAME = Type(16, _quoted, lambda name: name.encode().ljust(16, b"\0"), _name)
-IPV4 = Type(4, str, lambda address: address.packed, IPv4Address)
-IPV6 = Type(16, str, lambda address: address.packed, IPv6Address)
-ETHER = Type(6, str, lambda mac: bytes.fromhex(mac.replace(":", "")), lambda raw: raw.hex(":"))
-PROTO = Type(
-    1, str, lambda name: bytes([_PROTOCOL_NUMBERS[name]]), lambda raw: _PROTOCOL_NAMES[raw[0]]
-)
-PORT = Type(
-    2, str, lambda port: port.to_bytes(2, "big"), lambda raw: int.from_bytes(raw[:2], "big")
-)
-
-Values = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +48,8 @@ class Element:
     key: Values
     data: str = ""
     comment: str = ""
+    shared: bool = False
+    """Whether other nouns may need it too: it goes with the last of them."""
 
     def text(self, *, whole: bool = True) -> str:
         """In nft's words; without comment and data it names the element only."""
@@ -93,22 +63,6 @@ class Element:
     def packed(self) -> bytes:
         """The key in the kernel's bytes."""
         return pack(self.types, self.key)
-
-
-def pack(types: tuple[Type, ...], values: Values) -> bytes:
-    """A key; the parts of a concatenation are padded to registers of four bytes."""
-    parts = [kind.encode(value) for kind, value in zip(types, values, strict=True)]
-    if len(parts) == 1:
-        return parts[0]
-    return b"".join(part.ljust(-(-len(part) // 4) * 4, b"\0") for part in parts)
-
-
-def unpack(types: tuple[Type, ...], raw: bytes) -> Values:
-    values, offset = [], 0
-    for kind in types:
-        values.append(kind.decode(raw[offset : offset + kind.size]))
-        offset += -(-kind.size // 4) * 4
-    return tuple(values)
 
 
 class Record(NamedTuple):
@@ -149,6 +103,17 @@ RECORDS: dict[type[Noun], tuple[Record, ...]] = {
             ),
         ),
     ),
+    ProtectedNetwork: (
+        Record(
+            INET,
+            "protected",
+            (IPV4, PORT),
+            lambda noun: (noun.network.network_address, noun.network.prefixlen),
+            lambda owner, key, words: ProtectedNetwork(
+                owner=owner, network=IPv4Network(key), closed="closed" in words
+            ),
+        ),
+    ),
     BridgeAccept: (
         Record(
             INET,
@@ -168,6 +133,23 @@ RECORDS: dict[type[Noun], tuple[Record, ...]] = {
                 owner=owner, link=key[0], router=words[0] if words else None
             ),
         ),
+    ),
+    TunnelGuard: tuple(
+        Record(
+            INET,
+            name,
+            (IFNAME, kind),
+            lambda noun: (noun.link, noun.remote),
+            lambda owner, key, words: TunnelGuard(
+                owner=owner,
+                link=key[0],
+                remote=key[1],
+                protocol=words[0],
+                port=int(words[1]),
+                tunnel_key=int(words[2]),
+            ),
+        )
+        for name, kind in (("tunnels", IPV4), ("tunnels6", IPV6))
     ),
     HostIsolation: (
         Record(
@@ -245,9 +227,11 @@ RECORDS: dict[type[Noun], tuple[Record, ...]] = {
 
 _NEEDS: dict[type[Noun], tuple[tuple[str, str], ...]] = {
     Zone: ((INET, FORWARD),),
+    ProtectedNetwork: ((INET, FORWARD),),
     ZoneLink: ((INET, FORWARD),),
     BridgeAccept: ((INET, FORWARD),),
     Untracked: ((BRIDGE, UNTRACKED),),
+    TunnelGuard: ((INET, INPUT),),
     HostIsolation: ((INET, INPUT), (ARP, INPUT)),
     AntiSpoof: ((BRIDGE, PORTS), (INET, SOURCES)),
     Masquerade: ((INET, NAT),),
@@ -289,6 +273,11 @@ def elements(noun: Noun) -> Iterator[Element]:
             yield Element(INET, f"links-{zone}", (IFNAME,), (link,))
             yield Element(INET, "from", (IFNAME,), (link,), f"jump from-{zone}")
             yield Element(INET, "into", (IFNAME,), (link,), f"goto into-{zone}")
+        case ProtectedNetwork(network=network, closed=closed):
+            key = (network.network_address, network.prefixlen)
+            comment = "closed" if closed else "tunnels"
+            yield Element(INET, "protected", (IPV4, PORT), key, comment=comment)
+            yield Element(INET, "closed_nets" if closed else "tunnel_nets", (NET,), (network,))
         case BridgeAccept(bridge=bridge):
             yield Element(INET, "closed", (IFNAME,), (bridge,))
             yield Element(INET, "bridged", (IFNAME, IFNAME), (bridge, bridge))
@@ -296,6 +285,8 @@ def elements(noun: Noun) -> Iterator[Element]:
             yield Element(BRIDGE, "untracked", (IFNAME,), (link,), comment=router or "")
             if router is not None:
                 yield Element(BRIDGE, "routers", (IFNAME, ETHER), (link, router))
+        case TunnelGuard():
+            yield from _tunnel_guard(noun)
         case HostIsolation(link=link, arp=arp):
             yield Element(INET, "isolated", (IFNAME,), (link,), comment="arp" if arp else "ip")
             if arp:
@@ -327,6 +318,21 @@ def _guard(noun: AntiSpoof) -> Iterator[Element]:
     for address in sources:
         name, kind = ("sources", IPV4) if address.version == 4 else ("sources6", IPV6)
         yield Element(family, name, (IFNAME, ETHER, kind), (noun.link, noun.mac, address))
+
+
+def _tunnel_guard(noun: TunnelGuard) -> Iterator[Element]:
+    remote = noun.remote
+    suffix, kind = ("", IPV4) if remote.version == 4 else ("6", IPV6)
+    comment = f"{noun.protocol} {noun.port} {noun.tunnel_key}"
+    yield Element(INET, f"tunnels{suffix}", (IFNAME, kind), (noun.link, remote), comment=comment)
+    if noun.protocol == "gre" and remote.version == 4:
+        yield Element(INET, "gre_peers", (IPV4,), (remote,), shared=True)
+    elif noun.protocol == "udp":
+        peers = (f"tunnel_peers{suffix}", (kind, PORT), (remote, noun.port))
+        yield Element(INET, *peers, shared=True)
+        yield Element(INET, "tunnel_ports", (PORT,), (noun.port,), shared=True)
+    else:
+        raise error_for(errno.EINVAL, f"add {noun}", detail="not udp, nor gre over IPv4")
 
 
 def _port_forward(noun: PortForward) -> Iterator[Element]:

@@ -40,6 +40,11 @@ class Step:
     def removes(self) -> bool:
         return isinstance(self.operation, Remove)
 
+    @property
+    def growth(self) -> int:
+        """How many nouns more there are after it."""
+        return {Add: 1, Remove: -1}.get(type(self.operation), 0)
+
     @classmethod
     def of(cls, operation: Operation) -> Step:
         """Refuses what no transaction needs to be tried for."""
@@ -86,7 +91,11 @@ def _commands(operation: Operation, parts: Sequence[Element]) -> list[str]:
     record, *others = parts
     return [
         element_command(verbs[0], noun.owner, record),
-        *(element_command(verbs[1], noun.owner, part) for part in others),
+        *(
+            element_command(verbs[1], noun.owner, part)
+            for part in others
+            if not part.shared or verbs[1] == "add"
+        ),
     ]
 
 

@@ -7,7 +7,10 @@ costs the same however many there are, and so does a packet.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
+
+from snnet.contract import TUNNEL_PORTS
 
 PREFIX = "snnet-"
 
@@ -84,6 +87,15 @@ map hairpins { type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_ser
 map publics { type ipv4_addr : ipv4_addr; }
 map public_sources { type ipv4_addr . ifname : ipv4_addr; }
 set public_exits { type ipv4_addr . ifname; }
+set protected { type ipv4_addr . inet_service; }
+set closed_nets { type ipv4_addr; flags interval; }
+set tunnel_nets { type ipv4_addr; flags interval; }
+set tunnels { type ifname . ipv4_addr; }
+set tunnels6 { type ifname . ipv6_addr; }
+set tunnel_ports { type inet_service; }
+set tunnel_peers { type ipv4_addr . inet_service; }
+set tunnel_peers6 { type ipv6_addr . inet_service; }
+set gre_peers { type ipv4_addr; }
 """
 
 # Prerouting comes before anything looks at a packet, and before connections are
@@ -111,7 +123,14 @@ chain unmark { type filter hook postrouting priority 101; policy accept; }
 chain unmark meta mark & {hairpin} != 0 meta mark set meta mark & {others}
 """,
     INPUT: """
+chain tunnels
+chain gre
 chain input { type filter hook input priority filter; policy accept; }
+chain input udp dport @tunnel_ports jump tunnels
+chain input meta l4proto gre jump gre
+chain tunnels ip saddr . udp dport @tunnel_peers return
+chain tunnels ip6 saddr . udp dport @tunnel_peers6 return
+chain tunnels drop
 chain input iifname @isolated ct state established,related accept
 chain input iifname @isolated drop
 """,
@@ -197,6 +216,7 @@ def base(part: Part) -> list[str]:
     In one transaction nothing is missing at any moment.
     """
     table, statements = part.table, _statements(part)
+    filled = dict.fromkeys(words[1] for words in statements if _is_rule(words))
     sets = [line.split(maxsplit=2) for line in _SETS[table.family].strip().splitlines()]
     return [
         f"add table {table}",
@@ -206,7 +226,7 @@ def base(part: Part) -> list[str]:
             for words in statements
             if not _is_rule(words)
         ),
-        *(f"flush chain {table} {chain}" for chain in chains_of(part)),
+        *(f"flush chain {table} {chain}" for chain in filled),
         *(f"add rule {table} {words[1]} {words[2]}" for words in statements if _is_rule(words)),
     ]
 
@@ -224,6 +244,18 @@ def rules_in(part: Part) -> int:
     return sum(map(_is_rule, _statements(part)))
 
 
+def gre_rules(table: Table, keys: Iterable[int]) -> list[str]:
+    """Commands that let only peers send to tunnels of gre with these keys.
+
+    A rule a key, for nft(8) has no type for a set of them: the key of a header without
+    checksum is its second word (RFC 2890, 2).
+    """
+    return [
+        f"flush chain {table} gre",
+        *(f"add rule {table} gre @th,32,32 {key:#x} ip saddr != @gre_peers drop" for key in keys),
+    ]
+
+
 NETWORK_SETS = ("networks-", "networks6-", "members-", "members6-")
 """What members on other nodes are known by: as ranges, and as they were given."""
 
@@ -233,6 +265,9 @@ ZONE_CHAIN, OUTBOUND_CHAIN = "from-", "outbound-"
 _ZONE_RULES = """
 from-{zone} oifname @links-{zone} accept
 from-{zone} ct state established,related accept
+from-{zone} ip daddr @closed_nets drop
+from-{zone} ip daddr @tunnel_nets udp dport {tunnel_ports} drop
+from-{zone} ip daddr @tunnel_nets meta l4proto gre drop
 from-{zone} oifname @masquerades iifname . oifname @exits accept
 from-{zone} ip saddr . oifname @public_exits accept
 from-{zone} {beyond}
@@ -251,7 +286,9 @@ def make_zone(table: Table, zone: str, outbound: bool) -> list[str]:
     An empty chain tells, when the zone is read back, that it is outbound.
     """
     beyond = f"jump {OUTBOUND_CHAIN}{zone}" if outbound else "drop"
-    rules = _ZONE_RULES.format(zone=zone, beyond=beyond).strip().splitlines()
+    ports = ", ".join(f"{first}-{last}" for first, last in TUNNEL_PORTS)
+    text = _ZONE_RULES.format(zone=zone, beyond=beyond, tunnel_ports=f"{{ {ports} }}")
+    rules = text.strip().splitlines()
     chains = ("from-", "into-", *((OUTBOUND_CHAIN,) if outbound else ()))
     return [
         *(f"create chain {table} {prefix}{zone}" for prefix in chains),

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from snnet.config import Neighbor
-from snnet.contract import Key, Link, Noun, Zone, keyed
+from snnet.contract import Key, Link, Noun, keyed
 from snnet.core import identity as ids
 from snnet.core.cnci_records import CnciRecords, check_mesh
 from snnet.core.mesh import Mesh, build_mesh
 from snnet.core.planner import plan as make_plan
 from snnet.core.site import Site
-from snnet.core.subnets import inside
+from snnet.core.subnets import SHARED, inside
 
 from ..call import Call, Done, Draft, Mode
 from ..claims import Claim, Held, Thing
@@ -27,7 +27,7 @@ MESH: Thing = ("mesh",)
 class Known:
     """The mesh as it is, and whether the tenant's zone stays without it."""
 
-    link: Link | None
+    mesh: Mesh | None
     subnets: bool
 
 
@@ -54,18 +54,20 @@ class UpdateMesh(Call[CnciRecords, Known, MeshDraft, None]):
     def read(self, records: CnciRecords, claim: Claim) -> Known:
         if self._wanted is not None:
             check_mesh(self._wanted, records.subnets)
-        return Known(records.mesh.link if records.mesh else None, bool(records.subnets))
+        return Known(records.mesh, bool(records.subnets))
 
     def draft(self, known: Known, host: HostView) -> MeshDraft:
-        name, link = host.locate(ids.MESH, (self._tenant_id,), known.link)
+        owner, old = str(host.site.owner), known.mesh
+        name, link = host.locate(ids.MESH, (self._tenant_id,), old.link if old else None)
         mesh = build_mesh(host.site, self._tenant_id, self._entries, name)
-        rules = host.carried(inside(str(host.site.owner), name))
-        found = _found_on(link, host) | host.find(rules.values())
+        rules = host.carried((*inside(host.site, name), *(mesh.guards(owner) if mesh else ())))
+        stale = host.carried(old.guards(owner)) if old else {}
+        found = _found_on(link, host) | host.find((rules | stale).values())
         wanted: dict[Key, Noun] = {}
         if mesh is not None:
             wanted = keyed(mesh.nouns()) | rules
         elif known.subnets:
-            found = {key: noun for key, noun in found.items() if not isinstance(noun, Zone)}
+            found = {key: noun for key, noun in found.items() if not isinstance(noun, SHARED)}
         return MeshDraft(make_plan(found, wanted), {MESH: {*found, *wanted}}, mesh=mesh)
 
     def publish(

@@ -14,7 +14,6 @@ from snnet.contract import (
     Noun,
     SharedSysctl,
     Tunnel,
-    Zone,
     keyed,
 )
 from snnet.core import identity as ids
@@ -22,7 +21,7 @@ from snnet.core.cnci_records import CnciRecords, with_addresses
 from snnet.core.planner import plan as make_plan
 from snnet.core.requests import RemoteSubnet
 from snnet.core.rules import Rule, rules_about
-from snnet.core.subnets import CnciSubnet, Scoping, build_cnci_subnet, build_tunnel, sysctls
+from snnet.core.subnets import SHARED, CnciSubnet, Scoping, build_cnci_subnet, build_tunnel, sysctls
 
 from ..call import Call, Done, Draft, Mode
 from ..claims import Claim, Held, Thing
@@ -135,7 +134,7 @@ def _scope(subnet: CnciSubnet, nouns: Iterable[Noun]) -> dict[Thing, set[Key]]:
     for noun in nouns:
         if isinstance(noun, SharedSysctl):
             thing = FORWARDING
-        elif isinstance(noun, Zone):
+        elif isinstance(noun, SHARED):
             thing = SUBNETS
         else:
             thing = things.get(noun.key, whole)
@@ -222,7 +221,7 @@ class RemoveSubnet(Call[CnciRecords, Whole, Draft, None]):
             nouns = [
                 noun
                 for noun in host.carried(known.subnet.nouns()).values()
-                if not (known.others and isinstance(noun, Zone))
+                if not (known.others and isinstance(noun, SHARED))
             ]
             found |= {
                 key: noun
