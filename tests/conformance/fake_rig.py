@@ -147,11 +147,26 @@ class FakeRig(Rig):
         asked = Arp(True, address or source.ip, mac or source.mac, _NOBODY)
         return self._heard(source, hearer, asked)
 
-    def dhcp(self, source: Place, hearer: Place, *, server: bool) -> bool:
+    def crafted(self, source: Place, hearer: Place, kind: str) -> bool:
+        raise NotImplementedError("a fabric carries ARP and IP alone")
+
+    def learns(self, source: Place, address: IPv4Address, mac: str | None = None) -> bool:
+        asked = Arp(True, address, mac or source.mac, source.gateway)
+        links, station = self._links(source), self._links(HUB).station
+        walk = station.network.new_walk()
+        frame = Frame(source.mac, BROADCAST, asked)
+        step = Step(None, links.station.name, "eth0", "sends", ())
+        walk.later(links.transmit, "eth0", frame, step)
+        walk.run()
+        known = station.learned.neighbours.get((station, source.link, address))
+        station.network.changes.count += 1
+        return known == asked.sender_mac
+
+    def dhcp(self, source: Place, hearer: Place, *, server: bool, mac: str | None = None) -> bool:
         if server:
             message = Udp(67, 68, Dhcp("offer", hearer.mac, hearer.ip, 24, source.ip))
         else:
-            message = Udp(68, 67, Dhcp("discover", source.mac))
+            message = Udp(68, 67, Dhcp("discover", mac or source.mac))
         return self._heard(source, hearer, Packet(source.ip if server else _ANY, _ALL, message))
 
     def strange(self, source: Place, hearer: Place) -> bool:

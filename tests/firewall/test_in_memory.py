@@ -64,7 +64,9 @@ class PaperRig(Rig):
     def _no_packets(self, *_: object, **__: object) -> bool:
         raise NotImplementedError("no packet goes anywhere here")
 
-    ping = forge = arp = dhcp = tracks = gre = delivers = strange = resolve = _no_packets
+    ping = forge = arp = dhcp = tracks = gre = delivers = crafted = learns = strange = resolve = (
+        _no_packets
+    )
 
     def connect(self, source: Place, address: IPAddress, protocol: str, port: int) -> Answer | None:
         raise NotImplementedError("no packet goes anywhere here")

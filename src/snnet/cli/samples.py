@@ -8,8 +8,10 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address
 from snnet.contract import (
     Address,
     AntiSpoof,
+    ArpGuard,
     Bridge,
     BridgeAccept,
+    DhcpGuard,
     DhcpScope,
     ExternalForward,
     Fdb,
@@ -88,6 +90,8 @@ def _rules(owner: str) -> Iterator[Noun]:
     )
     yield HostIsolation(owner=owner, link="probe")
     yield AntiSpoof(owner=owner, link="probe", mac=_MAC, addresses=(_GUEST,))
+    yield DhcpGuard(owner=owner, link="probe", mac=_MAC)
+    yield ArpGuard(owner=owner, link="probe", mac=_MAC, address=_GUEST)
     yield Masquerade(owner=owner, device="probe")
     yield ExternalForward(owner=owner, device="probe", bridge="probe")
     yield PortForward(

@@ -14,6 +14,14 @@ from snnet.contract import Driver, IPAddress
 
 from .places import Place
 
+HOSTILE = ("vlan 0", "two tags", "snap", "fragment", "options", "other arp")
+"""Answers of DHCP servers in wrappings, and ARP that speaks for another address."""
+
+HONEST = ("rarp", "igmp", "igmp without address", "gratuitous arp", "gratuitous arp reply")
+"""What guests send that is no packet of a connection."""
+
+CRAFTED = (*HOSTILE, *HONEST)
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -106,12 +114,21 @@ class Rig(ABC):
         """
 
     @abstractmethod
-    def dhcp(self, source: Place, hearer: Place, *, server: bool) -> bool:
+    def dhcp(self, source: Place, hearer: Place, *, server: bool, mac: str | None = None) -> bool:
         """Whether a broadcast DHCP message of ``source`` was heard by somebody on its bridge.
 
         A server's answer comes from its own address and port 67, a client's
-        request from 0.0.0.0 and port 68 (RFC 2131, 4.1).
+        request from 0.0.0.0 and port 68 (RFC 2131, 4.1).  It is about ``mac``, by
+        default the source's own.
         """
+
+    @abstractmethod
+    def crafted(self, source: Place, hearer: Place, kind: str) -> bool:
+        """Whether a frame of a kind of ``CRAFTED`` was heard by somebody on the bridge."""
+
+    @abstractmethod
+    def learns(self, source: Place, address: IPv4Address, mac: str | None = None) -> bool:
+        """Whether the hub believes an ARP request for its address that says it is from there."""
 
     @abstractmethod
     def strange(self, source: Place, hearer: Place) -> bool:

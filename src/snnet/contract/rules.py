@@ -254,6 +254,49 @@ class AntiSpoof(Owned):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DhcpGuard(Owned):
+    """Messages from the bridge port ``link`` to DHCP servers speak of this MAC alone.
+
+    So that no guest releases or declines the lease of another (RFC 2131, 4.3.3, 4.4.4).
+    Such a message comes in one piece.
+    """
+
+    rank: ClassVar[int] = 17
+
+    link: str
+    mac: str
+
+    @property
+    def key(self) -> Key:
+        return ("dhcp-guard", self.owner, self.link)
+
+    def __str__(self) -> str:
+        return f"only leases of {self.mac} from port {self.link}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArpGuard(Owned):
+    """ARP from ``link``, which is no bridge port, says this MAC and address of its sender.
+
+    So that a guest of routed mode makes no entry for another in the host's neighbour
+    table, nor fills it.  ARP probes (RFC 5227) pass.
+    """
+
+    rank: ClassVar[int] = 17
+
+    link: str
+    mac: str
+    address: IPv4Address
+
+    @property
+    def key(self) -> Key:
+        return ("arp-guard", self.owner, self.link)
+
+    def __str__(self) -> str:
+        return f"only {self.mac} {self.address} by ARP from link {self.link}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Masquerade(Owned):
     """What leaves by ``device`` takes its address (source NAT)."""
 
@@ -341,6 +384,8 @@ RULES: frozenset[type[Noun]] = frozenset(
         TunnelGuard,
         HostIsolation,
         AntiSpoof,
+        DhcpGuard,
+        ArpGuard,
         Masquerade,
         ExternalForward,
         PortForward,

@@ -11,8 +11,10 @@ from snnet.config import VnicRole
 from snnet.contract import (
     Address,
     AntiSpoof,
+    ArpGuard,
     BridgeAccept,
     Conflict,
+    DhcpGuard,
     HostIsolation,
     IPAddress,
     Key,
@@ -50,6 +52,8 @@ class ComputeRecords(Records):
         TunnelGuard,
         HostIsolation,
         AntiSpoof,
+        DhcpGuard,
+        ArpGuard,
     }
 
     def __init__(self, site: Site) -> None:

@@ -9,18 +9,23 @@ import pytest
 from snnet.contract import (
     Add,
     AntiSpoof,
+    ArpGuard,
     BridgeAccept,
     Change,
     Denied,
+    DhcpGuard,
     ExternalForward,
     HostIsolation,
     Masquerade,
     Noun,
     PortForward,
+    ProtectedNetwork,
     PublicIp,
     Rejected,
     Remove,
+    TunnelGuard,
     Unsupported,
+    Untracked,
     Zone,
     ZoneLink,
 )
@@ -71,8 +76,53 @@ WORDS: dict[str, tuple[Noun, list[str]]] = {
         [
             "create element bridge snnet-cnci-c-1 guarded "
             '{ "v0" comment "02:00:0a:01:00:09 10.1.0.9" }',
+            'add element bridge snnet-cnci-c-1 own { "v0" . 02:00:0a:01:00:09 }',
             'add element bridge snnet-cnci-c-1 sources { "v0" . 02:00:0a:01:00:09 . 10.1.0.9 }',
             'add element bridge snnet-cnci-c-1 sources { "v0" . 02:00:0a:01:00:09 . 0.0.0.0 }',
+        ],
+    ),
+    "untracked": (
+        Untracked(owner=O, link="v0", router="02:00:00:00:00:01"),
+        [
+            'create element bridge snnet-cnci-c-1 untracked { "v0" comment "02:00:00:00:00:01" }',
+            'add element bridge snnet-cnci-c-1 routers { "v0" . 02:00:00:00:00:01 }',
+        ],
+    ),
+    "dhcp": (
+        DhcpGuard(owner=O, link="v0", mac="02:00:0a:01:00:09"),
+        [
+            "create chain bridge snnet-cnci-c-1 dhcp-v0",
+            "add rule bridge snnet-cnci-c-1 dhcp-v0 ip frag-off & 0x3fff != 0 drop",
+            "add rule bridge snnet-cnci-c-1 dhcp-v0 @th,288,48 != 0x02000a010009 drop",
+            "create element bridge snnet-cnci-c-1 dhcp "
+            '{ "v0" comment "02:00:0a:01:00:09" : jump dhcp-v0 }',
+        ],
+    ),
+    "arp": (
+        ArpGuard(owner=O, link="v0", mac="02:00:0a:01:00:09", address=GUEST),
+        [
+            "create element arp snnet-cnci-c-1 guarded "
+            '{ "v0" comment "02:00:0a:01:00:09 10.1.0.9" }',
+            'add element arp snnet-cnci-c-1 senders { "v0" . 02:00:0a:01:00:09 . 10.1.0.9 }',
+            'add element arp snnet-cnci-c-1 senders { "v0" . 02:00:0a:01:00:09 . 0.0.0.0 }',
+        ],
+    ),
+    "tunnel": (
+        TunnelGuard(
+            owner=O, link="t0", protocol="udp", port=16385, tunnel_key=7,
+            remote=IPv4Address("192.0.2.1"),
+        ),
+        [
+            f'create element {T} tunnels {{ "t0" . 192.0.2.1 comment "udp 16385 7" }}',
+            f"add element {T} tunnel_peers {{ 192.0.2.1 . 16385 }}",
+            f"add element {T} tunnel_ports {{ 16385 }}",
+        ],
+    ),
+    "protected": (
+        ProtectedNetwork(owner=O, network=ip_network("192.0.2.0/24")),
+        [
+            f'create element {T} protected {{ 192.0.2.0 . 24 comment "closed" }}',
+            f"add element {T} closed_nets {{ 192.0.2.0/24 }}",
         ],
     ),
     "nat": (
@@ -113,7 +163,8 @@ def test_a_rule_is_elements_of_sets(name: str) -> None:
 
 @pytest.mark.parametrize("name", WORDS)
 def test_what_is_removed_is_named_by_its_keys_alone(name: str) -> None:
-    commands = Step.of(Remove(WORDS[name][0])).commands
+    removed = Step.of(Remove(WORDS[name][0])).commands
+    commands = [line for line in removed if " chain " not in line]
     assert all(line.startswith("delete element ") for line in commands)
     assert not any("comment" in line or " : " in line for line in commands)
 

@@ -7,7 +7,9 @@ from typing import TypeVar, cast
 
 from snnet.contract import (
     AntiSpoof,
+    ArpGuard,
     BridgeAccept,
+    DhcpGuard,
     ExternalForward,
     HostIsolation,
     IPAddress,
@@ -92,6 +94,8 @@ def _places(rule: Noun) -> Iterator[Where]:
             where = port if protocol == "udp" else key
             yield TunnelGuard, protocol, where
             yield TunnelGuard, protocol, where, remote
+        case DhcpGuard(link=link) | ArpGuard(link=link):
+            yield type(rule), link
         case BridgeAccept(bridge=bridge):
             yield BridgeAccept, bridge
         case AntiSpoof(link=link, bridged=bridged):

@@ -15,9 +15,11 @@ from snnet.contract import (
     RULES,
     Add,
     AntiSpoof,
+    ArpGuard,
     BridgeAccept,
     Busy,
     Change,
+    DhcpGuard,
     Exists,
     ExternalForward,
     HostIsolation,
@@ -62,6 +64,8 @@ _ORDINARY: tuple[Noun, ...] = (
     TunnelGuard(link="tun0", protocol="udp", port=4789, tunnel_key=7, remote=_ADDRESS),
     HostIsolation(link="br0"),
     AntiSpoof(link="tap0", mac="02:00:0a:01:00:09", addresses=_ADDRESSES[:1]),
+    DhcpGuard(link="tap0", mac="02:00:0a:01:00:09"),
+    ArpGuard(link="tap0", mac="02:00:0a:01:00:09", address=_ADDRESSES[0]),
     Masquerade(device="eth0"),
     ExternalForward(device="eth0", bridge="br0"),
     PortForward(protocol="tcp", device="eth0", port=80, target=_ADDRESSES[0], target_port=8080),
@@ -78,6 +82,8 @@ _EXTREME: tuple[Noun, ...] = (
     HostIsolation(link=LINK, arp=False),
     AntiSpoof(link=LINK, mac="fe:ff:ff:ff:ff:ff", addresses=_ADDRESSES),
     AntiSpoof(link=LINK, mac="02:00:0a:01:00:09", addresses=_ADDRESSES, bridged=False),
+    DhcpGuard(link=LINK, mac="fe:ff:ff:ff:ff:ff"),
+    ArpGuard(link=LINK, mac="fe:ff:ff:ff:ff:ff", address=_ADDRESS),
     Masquerade(device=LINK),
     ExternalForward(device=LINK, bridge=LINK.swapcase()),
     *(
@@ -113,6 +119,8 @@ _OF_IPV6: tuple[Noun, ...] = (
 def _otherwise(rule: Noun) -> Noun:
     """The same rule by its identity, with other values."""
     match rule:
+        case DhcpGuard() | ArpGuard():
+            return replace(rule, mac="02:00:00:00:00:01")
         case ProtectedNetwork():
             return replace(rule, closed=not rule.closed)
         case TunnelGuard():

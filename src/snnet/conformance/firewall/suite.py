@@ -15,6 +15,7 @@ from .protected import ProtectedTests
 from .publicips import PublicIpTests
 from .tunnels import TunnelTests
 from .untracked import UntrackedTests
+from .wrappers import WrapperTests
 from .zones import ZoneTests
 
 
@@ -29,6 +30,7 @@ class FirewallSuite(
     TunnelTests,
     IsolationTests,
     AntiSpoofTests,
+    WrapperTests,
     ExitTests,
     ForwardTests,
     PublicIpTests,

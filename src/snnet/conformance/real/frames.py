@@ -43,10 +43,17 @@ def arp_frame(
     return _ethernet(source_mac, BROADCAST, _ARP, body + token)
 
 
-def dhcp_frame(source_mac: str, source: IPv4Address, *, server: bool, token: bytes) -> bytes:
+def dhcp_frame(
+    source_mac: str,
+    source: IPv4Address,
+    *,
+    server: bool,
+    token: bytes,
+    client: str | None = None,
+) -> bytes:
     """A client's request, or a server's answer; the token is in its options."""
     op, ports = (2, (_DHCP_SERVER, _DHCP_CLIENT)) if server else (1, (_DHCP_CLIENT, _DHCP_SERVER))
-    body = struct.pack("!BBBBI", op, 1, 6, 0, 1).ljust(28, b"\0") + _mac(source_mac)
+    body = struct.pack("!BBBBI", op, 1, 6, 0, 1).ljust(28, b"\0") + _mac(client or source_mac)
     body = body.ljust(236, b"\0") + bytes.fromhex("63825363") + token
     # A UDP checksum of 0 says that there is none.
     udp = struct.pack("!HHHH", *ports, 8 + len(body), 0) + body

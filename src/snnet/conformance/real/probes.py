@@ -70,6 +70,10 @@ class Frames:
         self._sockets[source].send(frame)
         return self._services.wait(ear, lambda: (mark in ear.recv(2048)) or None) is not None
 
+    def send(self, source: Place, frame: bytes) -> None:
+        """Send a frame as it is; what gets to namespaces directly is there afterwards."""
+        self._sockets[source].send(frame)
+
     def resolve(self, source: Place, address: IPv4Address) -> bool:
         sock = self._sockets[source]
         _drain(sock)

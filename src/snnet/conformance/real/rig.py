@@ -14,8 +14,9 @@ from snnet.conformance.rig import Answer, Conversation, Rig
 from snnet.contract import Driver, IPAddress
 from snnet.system.conntrack import Conntrack, Match
 from snnet.system.host import RealHost
+from snnet.system.process import run
 
-from . import frames
+from . import crafted, frames
 from .probes import Frames, UdpConversation, connect, gre, ping, token
 from .ruleset import ruleset, stranger
 from .services import Services
@@ -133,11 +134,26 @@ class RealRig(Rig):
             if address is not None or mac is not None:
                 self._forget_neighbours(source)
 
-    def dhcp(self, source: Place, hearer: Place, *, server: bool) -> bool:
+    def dhcp(self, source: Place, hearer: Place, *, server: bool, mac: str | None = None) -> bool:
         mark = token()
         address = source.ip if server else frames.ANY
-        frame = frames.dhcp_frame(source.mac, address, server=server, token=mark)
+        frame = frames.dhcp_frame(
+            source.mac, address, server=server, token=mark, client=mac or source.mac
+        )
         return self._frames.hears(source, frame, mark, hearer)
+
+    def crafted(self, source: Place, hearer: Place, kind: str) -> bool:
+        mark = token()
+        frame = crafted.FRAMES[kind](source.mac, source.ip, mark)
+        return self._frames.hears(source, frame, mark, hearer)
+
+    def learns(self, source: Place, address: IPv4Address, mac: str | None = None) -> bool:
+        frame = frames.arp_frame(source.mac, mac or source.mac, address, source.gateway)
+        self._frames.send(source, frame)
+        shown = run(["ip", "neigh", "show", "dev", source.link], netns=self._hub.fd).stdout
+        self._hub.ip([f"neighbour flush dev {source.link}"])
+        lines = [line for line in shown.splitlines() if line.startswith(f"{address} ")]
+        return any((mac or source.mac) in line for line in lines)
 
     def strange(self, source: Place, hearer: Place) -> bool:
         mark = token()

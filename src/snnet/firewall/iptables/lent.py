@@ -6,12 +6,24 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address
 
-from snnet.contract import Change, Host, Key, Noun, Operation, Owned, TunnelGuard, Untracked, keyed
+from snnet.contract import (
+    ArpGuard,
+    Change,
+    DhcpGuard,
+    Host,
+    Key,
+    Noun,
+    Operation,
+    Owned,
+    TunnelGuard,
+    Untracked,
+    keyed,
+)
 from snnet.firewall.nftables import NftablesFirewall
 
-LENT: tuple[type[Noun], ...] = (Untracked, TunnelGuard)
-"""What iptables cannot do: its raw table sees no frame before IP's defragmentation, and
-without ipset it has no set of tunnels."""
+LENT: tuple[type[Noun], ...] = (Untracked, TunnelGuard, DhcpGuard, ArpGuard)
+"""What iptables cannot do: its raw table sees no frame before IP's defragmentation, without
+ipset it has no set of tunnels, and ebtables does not look into DHCP."""
 
 _PROBES = (
     Untracked(owner="cn:any", link="any"),

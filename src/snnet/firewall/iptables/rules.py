@@ -59,6 +59,10 @@ _TUNNELS = (
     + ",".join(f"{one}:{last}" if one != last else str(one) for one, last in TUNNEL_PORTS),
     " -p gre",
 )
+_ROUTERS = (
+    "ipv6-icmp --ip6-icmp-type router-advertisement",
+    "ipv6-icmp --ip6-icmp-type redirect",
+)
 _LINK_LOCAL = "01:80:c2:00:00:00/ff:ff:ff:ff:ff:f0"
 """What a bridge keeps to itself, before PREROUTING (IEEE 802.1D; br_handle_frame)."""
 
@@ -300,6 +304,8 @@ def _ports(made: _Chains) -> None:
             "-p IPv4 --ip-proto udp --ip-sport 67 -j DROP",
             "-p IPv4 --ip-src 0.0.0.0 --ip-dst 255.255.255.255"
             " --ip-proto udp --ip-sport 68 --ip-dport 67 -j RETURN",
+            "-p IPv4 --ip-src 0.0.0.0 --ip-proto igmp -j RETURN",
+            "-p RARP -j RETURN",
             f"{arp} --arp-op Request --arp-ip-src 0.0.0.0 -j RETURN",
         )
         for address in rule.addresses:
@@ -307,6 +313,8 @@ def _ports(made: _Chains) -> None:
                 out.add(chain, rule, f"-p IPv4 --ip-src {address} -j RETURN")
                 out.add(chain, rule, f"{arp} --arp-ip-src {address} -j RETURN")
             else:
+                for lie in ("udp --ip6-sport 547", *_ROUTERS):
+                    out.add(chain, rule, f"-p IPv6 --ip6-proto {lie} -j DROP")
                 out.add(chain, rule, f"-p IPv6 --ip6-src {address} -j RETURN")
         out.add(chain, rule, "-j DROP")
     out.jump(sources, "PREROUTING")

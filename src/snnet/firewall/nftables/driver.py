@@ -173,6 +173,8 @@ class NftablesFirewall(KernelFirewall):
         zones = sum(chain.startswith(tables.ZONE_CHAIN) for chain in chains)
         wanted = sum(map(tables.rules_in, parts)) + tables.RULES_PER_ZONE * zones
         wanted += len(_gre_keys(self._guards(table)))
+        clients = sum(chain.startswith(tables.DHCP_CHAIN) for chain in chains)
+        wanted += tables.RULES_PER_CLIENT * clients
         if self._reader.rules(table) != wanted:
             return True
         return any(part not in parts and self._listed(part) for part in tables.parts_of(table))

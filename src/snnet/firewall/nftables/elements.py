@@ -14,7 +14,9 @@ from typing import Any, NamedTuple
 from snnet.contract import (
     PROTOCOLS,
     AntiSpoof,
+    ArpGuard,
     BridgeAccept,
+    DhcpGuard,
     ExternalForward,
     HostIsolation,
     Masquerade,
@@ -29,7 +31,19 @@ from snnet.contract import (
     error_for,
 )
 
-from .tables import ARP, BRIDGE, FORWARD, INET, INPUT, NAT, PORTS, SOURCES, UNTRACKED
+from .tables import (
+    ARP,
+    BRIDGE,
+    DHCP_CHAIN,
+    FORWARD,
+    INET,
+    INPUT,
+    NAT,
+    NEIGHBOURS,
+    PORTS,
+    SOURCES,
+    UNTRACKED,
+)
 from .types import ETHER, IFNAME, IPV4, IPV6, NET, PORT, PROTO, Type, Values, pack
 
 COMMENT_MAX = 128
@@ -176,6 +190,26 @@ RECORDS: dict[type[Noun], tuple[Record, ...]] = {
             lambda owner, key, words: _anti_spoof(owner, key, words, bridged=False),
         ),
     ),
+    DhcpGuard: (
+        Record(
+            BRIDGE,
+            "dhcp",
+            (IFNAME,),
+            lambda noun: (noun.link,),
+            lambda owner, key, words: DhcpGuard(owner=owner, link=key[0], mac=words[0]),
+        ),
+    ),
+    ArpGuard: (
+        Record(
+            ARP,
+            "guarded",
+            (IFNAME,),
+            lambda noun: (noun.link,),
+            lambda owner, key, words: ArpGuard(
+                owner=owner, link=key[0], mac=words[0], address=IPv4Address(words[1])
+            ),
+        ),
+    ),
     Masquerade: (
         Record(
             INET,
@@ -234,6 +268,8 @@ _NEEDS: dict[type[Noun], tuple[tuple[str, str], ...]] = {
     TunnelGuard: ((INET, INPUT),),
     HostIsolation: ((INET, INPUT), (ARP, INPUT)),
     AntiSpoof: ((BRIDGE, PORTS), (INET, SOURCES)),
+    DhcpGuard: ((BRIDGE, PORTS),),
+    ArpGuard: ((ARP, NEIGHBOURS),),
     Masquerade: ((INET, NAT),),
     ExternalForward: ((INET, FORWARD),),
     PortForward: ((INET, NAT),),
@@ -254,7 +290,7 @@ def needs(noun: Noun) -> set[tuple[str, str]]:
 
 def records_for(family: str, part: str) -> set[str]:
     """The sets with a record, or a part of one, for each noun that needs this part."""
-    if family == ARP:
+    if (family, part) == (ARP, INPUT):
         return {"isolated"}
     return {
         record.set
@@ -293,6 +329,12 @@ def elements(noun: Noun) -> Iterator[Element]:
                 yield Element(ARP, "isolated", (IFNAME,), (link,))
         case AntiSpoof():
             yield from _guard(noun)
+        case DhcpGuard(link=link, mac=mac):
+            yield Element(BRIDGE, "dhcp", (IFNAME,), (link,), f"jump {DHCP_CHAIN}{link}", mac)
+        case ArpGuard(link=link, mac=mac, address=address):
+            yield Element(ARP, "guarded", (IFNAME,), (link,), comment=f"{mac} {address}")
+            for sender in (address, _NOBODY):
+                yield Element(ARP, "senders", (IFNAME, ETHER, IPV4), (link, mac, sender))
         case Masquerade(device=device):
             yield Element(INET, "masquerades", (IFNAME,), (device,))
         case ExternalForward(device=device, bridge=bridge):
@@ -313,6 +355,8 @@ def _guard(noun: AntiSpoof) -> Iterator[Element]:
     if len(comment) > COMMENT_MAX:
         raise error_for(errno.E2BIG, f"add {noun}", detail="too many addresses")
     yield Element(family, "guarded", (IFNAME,), (noun.link,), comment=comment)
+    if noun.bridged:
+        yield Element(BRIDGE, "own", (IFNAME, ETHER), (noun.link, noun.mac))
     # Once 0.0.0.0 only where a frame's own rules look at what it is for.
     sources = (*noun.addresses, _NOBODY) if noun.bridged else noun.addresses
     for address in sources:

@@ -12,6 +12,7 @@ from snnet.contract import (
     Add,
     Change,
     Denied,
+    DhcpGuard,
     Operation,
     Owned,
     Remove,
@@ -58,6 +59,8 @@ class Step:
             Table(INET, noun.owner).check()
         except ValueError as error:
             raise Denied(f"cannot {operation}: {error}", operation=operation) from None
+        if isinstance(noun, DhcpGuard) and not tables.is_zone(noun.link):
+            raise error_for(errno.EINVAL, str(operation), detail="no chain can be named after it")
         if isinstance(noun, (Zone, ZoneLink)) and not tables.is_zone(noun.zone):
             raise error_for(errno.EINVAL, str(operation), detail="no id of a zone")
         if isinstance(operation, Change):
@@ -89,6 +92,8 @@ def _commands(operation: Operation, parts: Sequence[Element]) -> list[str]:
     assert isinstance(noun, Owned)
     verbs = ("create", "add") if isinstance(operation, Add) else ("delete", "delete")
     record, *others = parts
+    if isinstance(noun, DhcpGuard):
+        return _client_commands(operation, noun, record)
     return [
         element_command(verbs[0], noun.owner, record),
         *(
@@ -97,6 +102,16 @@ def _commands(operation: Operation, parts: Sequence[Element]) -> list[str]:
             if not part.shared or verbs[1] == "add"
         ),
     ]
+
+
+def _client_commands(operation: Operation, noun: DhcpGuard, record: Element) -> list[str]:
+    """The port's chain and what leads to it."""
+    table = Table(record.family, noun.owner)
+    if isinstance(operation, Remove):
+        away = tables.remove_client(table, noun.link)
+        return [element_command("delete", noun.owner, record), *away]
+    chain = tables.make_client(table, noun.link, noun.mac)
+    return [*chain, element_command("create", noun.owner, record)]
 
 
 def element_command(verb: str, owner: str, element: Element) -> str:

@@ -60,7 +60,7 @@ There a frame that br_netfilter shows has come by no link any more
 """
 
 INPUT, FORWARD, NAT, SOURCES = "input", "forward", "nat", "sources"
-PORTS, UNTRACKED = "ports", "untracked"
+PORTS, UNTRACKED, NEIGHBOURS = "ports", "untracked", "neighbours"
 
 
 class Part(NamedTuple):
@@ -151,10 +151,14 @@ set sources { type ifname . ether_addr . ipv4_addr; }
 set sources6 { type ifname . ether_addr . ipv6_addr; }
 set untracked { type ifname; }
 set routers { type ifname . ether_addr; }
+set own { type ifname . ether_addr; }
+map dhcp { type ifname : verdict; }
 """
 
-# 0.0.0.0 among the sources of a guest is for ARP probes (RFC 5227, 1.1) and for
-# DHCP clients (RFC 2131, 4.1).
+# 0.0.0.0 among the sources of a guest is for ARP probes (RFC 5227, 1.1), for DHCP clients
+# (RFC 2131, 4.1) and for IGMP of those without an address (RFC 3376, 4.2.13).  QEMU tells
+# switches where a migrated guest is by RARP (0x8035).  The ethertype of a frame in a VLAN
+# tag, be it VLAN 0, is the tag's.
 _BRIDGE = {
     # Before br_netfilter shows the frame to IP's hooks (NF_BR_PRI_BRNF), which would
     # join its fragments with others' and track it.
@@ -166,26 +170,41 @@ chain untrack iifname @untracked notrack
     PORTS: """
 chain prerouting { type filter hook prerouting priority -300; policy accept; }
 chain guard
+chain prerouting udp dport 67 iifname vmap @dhcp
 chain prerouting iifname @guarded goto guard
+chain guard iifname . ether saddr @own ether type 0x8035 accept
+chain guard ether type != { ip, ip6, arp } drop
 chain guard iifname . ether saddr . arp saddr ip @sources \
     iifname . arp saddr ether . arp saddr ip @sources accept
 chain guard ether type ip udp sport 67 drop
 chain guard ip saddr 0.0.0.0 udp sport != 68 drop
-chain guard ip saddr 0.0.0.0 meta l4proto != udp drop
+chain guard ip saddr 0.0.0.0 meta l4proto != { udp, igmp } drop
 chain guard iifname . ether saddr . ip saddr @sources accept
+chain guard udp sport 547 drop
+chain guard icmpv6 type { nd-router-advert, nd-redirect } drop
 chain guard iifname . ether saddr . ip6 saddr @sources6 accept
 chain guard drop
 """,
 }
 
+_ARP_SETS = """
+set isolated { type ifname; }
+set guarded { type ifname; }
+set senders { type ifname . ether_addr . ipv4_addr; }
+"""
 _ARP = {
     INPUT: """
 chain input { type filter hook input priority filter; policy accept; }
 chain input iifname @isolated drop
-"""
+""",
+    NEIGHBOURS: """
+chain neighbours { type filter hook input priority -10; policy accept; }
+chain neighbours iifname @guarded iifname . arp saddr ether . arp saddr ip @senders accept
+chain neighbours iifname @guarded drop
+""",
 }
 
-_SETS = {INET: _INET_SETS, BRIDGE: _BRIDGE_SETS, ARP: "set isolated { type ifname; }"}
+_SETS = {INET: _INET_SETS, BRIDGE: _BRIDGE_SETS, ARP: _ARP_SETS}
 _CHAINS = {INET: _INET, BRIDGE: _BRIDGE, ARP: _ARP}
 
 
@@ -242,6 +261,31 @@ def remove_part(part: Part) -> list[str]:
 def rules_in(part: Part) -> int:
     """How many rules the part has."""
     return sum(map(_is_rule, _statements(part)))
+
+
+DHCP_CHAIN = "dhcp-"
+_DHCP_RULES = (
+    "ip frag-off & 0x3fff != 0 drop",
+    # chaddr (RFC 2131, 2) after the header of UDP.
+    "@th,288,48 != 0x{mac} drop",
+)
+RULES_PER_CLIENT = len(_DHCP_RULES)
+
+
+def make_client(table: Table, link: str, mac: str) -> list[str]:
+    """The chain that a port's messages to DHCP servers go through."""
+    chain = f"{DHCP_CHAIN}{link}"
+    digits = mac.replace(":", "")
+    return [
+        f"create chain {table} {chain}",
+        *(f"add rule {table} {chain} {rule.format(mac=digits)}" for rule in _DHCP_RULES),
+    ]
+
+
+def remove_client(table: Table, link: str) -> list[str]:
+    """Remove the chain of a port, to which nothing leads any more."""
+    chain = f"{DHCP_CHAIN}{link}"
+    return [f"flush chain {table} {chain}", f"delete chain {table} {chain}"]
 
 
 def gre_rules(table: Table, keys: Iterable[int]) -> list[str]:

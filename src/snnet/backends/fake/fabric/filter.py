@@ -12,7 +12,9 @@ from ipaddress import IPv4Address
 from snnet.contract import (
     TUNNEL_PORTS,
     AntiSpoof,
+    ArpGuard,
     BridgeAccept,
+    DhcpGuard,
     ExternalForward,
     HostIsolation,
     IPAddress,
@@ -27,7 +29,7 @@ from snnet.contract import (
 
 from ..rulebook import Rulebook
 from .conntrack import End, Passage, ends_of
-from .frames import Arp, Encapsulated, Frame, Packet, Segment, Udp
+from .frames import Arp, Dhcp, Encapsulated, Frame, Packet, Segment, Udp
 
 _NOBODY = IPv4Address("0.0.0.0")
 _SERVER, _CLIENT = 67, 68  # of DHCP (RFC 2131, 4.1)
@@ -43,6 +45,26 @@ def frame_refused(rules: Rulebook, port: str, frame: Frame) -> Refused | None:
     for rule in rules.all(AntiSpoof, port, True):
         if why := _lie_of_frame(rule, frame):
             return rule, why
+    for guard in rules.all(DhcpGuard, port):
+        if (mac := _client_of(frame)) not in (None, guard.mac):
+            return guard, f"the message is about {mac}"
+    return None
+
+
+def _client_of(frame: Frame) -> str | None:
+    """Return the MAC that a message to DHCP servers is about, None for other frames."""
+    packet = frame.payload
+    message = packet.payload if isinstance(packet, Packet) else None
+    if isinstance(message, Udp) and message.target == _SERVER and isinstance(message.payload, Dhcp):
+        return message.payload.mac
+    return None
+
+
+def arp_refused(rules: Rulebook, link: str, arp: Arp) -> Refused | None:
+    """Return the rule that keeps ARP from a link without a bridge away from the host."""
+    for rule in rules.all(ArpGuard, link):
+        if arp.sender_mac != rule.mac or arp.sender not in (rule.address, _NOBODY):
+            return rule, f"{arp} says {arp.sender} is at {arp.sender_mac}"
     return None
 
 

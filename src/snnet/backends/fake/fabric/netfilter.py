@@ -25,7 +25,14 @@ from snnet.contract import HostIsolation, IPAddress, Link, Untracked
 
 from ..paths import source_on
 from .conntrack import Conntrack, Passage, ends_of, from_end, new_source, new_target, to_end
-from .filter import Refused, forward_refused, frame_refused, input_refused, routed_refused
+from .filter import (
+    Refused,
+    arp_refused,
+    forward_refused,
+    frame_refused,
+    input_refused,
+    routed_refused,
+)
 from .frames import Arp, Frame, Packet
 from .walk import Station, Step
 
@@ -76,7 +83,11 @@ class Netfilter:
 
     def arp_input(self, link: Link, arp: Arp, step: Step) -> bool:
         """Handle an ARP message for the host."""
-        isolations = self._rules.all(HostIsolation, link.name) if self._rules else ()
+        if not self._rules:
+            return True
+        if not self._passes(arp_refused(self._rules, link.name, arp), step, link.name):
+            return False
+        isolations = self._rules.all(HostIsolation, link.name)
         rule = next((rule for rule in isolations if rule.arp), None)
         if rule is None:
             return True
