@@ -132,7 +132,8 @@ def test_what_an_accident_left_of_a_rule_is_no_obstacle(
     """The record is gone, the rest is there; then the other way round."""
     add(driver, ZONE, noun)
     whole = ruleset(driver)
-    record = WORDS[next(name for name in WORDS if WORDS[name][0] == noun)][1][0]
+    words = WORDS[next(name for name in WORDS if WORDS[name][0] == noun)][1]
+    record = next(line for line in words if line.startswith("create element "))
     named = record.replace("create", "delete").split(" comment")[0].removesuffix(" }") + " }"
     do(driver, "nft", named)
     assert driver.find(noun) is None

@@ -27,6 +27,7 @@ _PER_LINK = {
     "ipv6.conf": {
         "accept_dad": "1",
         "accept_ra": "1",
+        "accept_redirects": "1",
         "addr_gen_mode": "0",
         "autoconf": "1",
         "disable_ipv6": "0",
@@ -45,6 +46,9 @@ _GLOBAL = {
 }
 FORWARDING = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
 """The parameters that a snapshot includes."""
+
+_QUIET = ("disable_ipv6", "accept_ra", "accept_redirects")
+"""What a backend sets on new bridges, ports and ends of routed guests."""
 
 _SAME = {"net.ipv4.conf.all.forwarding": "net.ipv4.ip_forward"}
 _CONF = re.compile(r"net\.(ipv[46]\.(?:conf|neigh))\.([^.]+)\.([a-z_0-9]+)")
@@ -105,6 +109,12 @@ class SysctlRules:
                 return self._state.sysctls[inherited]
         return _PER_LINK[conf.table][conf.parameter]
 
+    def quieten(self, link: str, *parameters: str, value: str) -> None:
+        """Set parameters of IPv6 of the link."""
+        name = link.translate(_DOTS)
+        for parameter in parameters:
+            self._set(f"net.ipv6.conf.{name}.{parameter}", value)
+
     def answer_for_others(self, link: str) -> None:
         """Turn on ``proxy_arp`` for the link, without delay."""
         name = link.translate(_DOTS)
@@ -139,6 +149,8 @@ def changed_sysctls(state: State) -> list[Sysctl]:
     for name, value in state.sysctls.items():
         conf = _parse(name)
         start = _PER_LINK[conf.table][conf.parameter] if conf else _GLOBAL[name]
+        if conf and conf.parameter in _QUIET and conf.link not in ("all", "default"):
+            continue  # the link itself tells
         if value != start:
             changed.append(Sysctl(name=name, value=value))
     return changed

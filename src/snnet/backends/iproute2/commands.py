@@ -141,8 +141,21 @@ def _add_link(link: Link) -> Iterator[Command]:
         name = link.name.replace(".", "/")
         yield ["sysctl", "-w", f"net.ipv4.conf.{name}.proxy_arp=1"]
         yield ["sysctl", "-w", f"net.ipv4.neigh.{name}.proxy_delay=0"]
+    yield from _quiet(link)
     if link.up and later:
         yield [*alone, "up"]
+
+
+def _quiet(link: Link) -> Iterator[Command]:
+    """What keeps the host's IPv6 from taking or saying anything on the link, where it is there."""
+    name = link.name.replace(".", "/")
+    if link.master is not None:
+        yield ["sysctl", "-e", "-w", f"net.ipv6.conf.{name}.disable_ipv6=1"]
+    elif (isinstance(link, Bridge) and not link.link_local) or _is_routed(link):
+        yield [
+            "sysctl", "-e", "-w",
+            f"net.ipv6.conf.{name}.accept_ra=0", f"net.ipv6.conf.{name}.accept_redirects=0",
+        ]  # fmt: skip
 
 
 def _tuntap(tap: Tap) -> Iterator[Command]:
@@ -196,8 +209,8 @@ def _first_mtu(link: Link) -> int | None:
 
 
 def _comes_up_later(link: Link) -> bool:
-    """Whether something is to be said before it comes up, or it is a bridge."""
-    return isinstance(link, Bridge) or _without_link_local(link)
+    """Whether something is to be said before it comes up, or it is a bridge or a port."""
+    return isinstance(link, Bridge) or link.master is not None or _without_link_local(link)
 
 
 def _without_link_local(link: Link) -> bool:

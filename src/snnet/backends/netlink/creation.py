@@ -107,8 +107,8 @@ _GENEVE = _data(
 def creation(link: Link, index_of: IndexOf) -> Values:
     """The fields of the RTM_NEWLINK that makes this link.
 
-    A bridge and a link without a link-local address are made down: that takes
-    a message of its own before they come up.
+    A bridge, a port of one and a link without a link-local address are made down: what
+    keeps their IPv6 quiet takes steps of its own before they come up.
     """
     make = _KINDS.get(type(link))
     if make is None:
@@ -127,7 +127,7 @@ def creation(link: Link, index_of: IndexOf) -> Values:
 
 
 def comes_up_later(link: Link) -> bool:
-    return isinstance(link, Bridge) or without_link_local(link)
+    return isinstance(link, Bridge) or link.master is not None or without_link_local(link)
 
 
 def without_link_local(link: Link) -> bool:
@@ -139,6 +139,23 @@ def without_link_local(link: Link) -> bool:
 
 def is_routed(link: Link) -> bool:
     return isinstance(link, (Tap, Veth)) and link.proxy_arp
+
+
+def quiet_sysctls(link: Link) -> dict[str, str]:
+    """What keeps the host's IPv6 from taking or saying anything on the link.
+
+    A port's frames go to its bridge, so that it needs no IPv6 at all.  A bridge and the
+    host's end of a routed guest take neither routes nor addresses from router
+    advertisements, which ``addr_gen_mode`` none does not prevent (addrconf_prefix_rcv).
+    """
+    name = link.name.replace(".", "/")
+    if link.master is not None:
+        return {f"net.ipv6.conf.{name}.disable_ipv6": "1"}
+    if (isinstance(link, Bridge) and not link.link_local) or is_routed(link):
+        return dict.fromkeys(
+            (f"net.ipv6.conf.{name}.accept_ra", f"net.ipv6.conf.{name}.accept_redirects"), "0"
+        )
+    return {}
 
 
 def routed_sysctls(link: Link) -> dict[str, str]:

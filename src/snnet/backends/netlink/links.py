@@ -27,6 +27,7 @@ from .creation import (
     comes_up_later,
     creation,
     is_routed,
+    quiet_sysctls,
     routed_sysctls,
     without_link_local,
 )
@@ -121,8 +122,7 @@ class Links:
         else:
             index = self._create(link, fields, learn=bool(steps))
         try:
-            if is_routed(link):
-                write_sysctls(self._kernel.netns, routed_sysctls(link))
+            self._quieten(link)
             for values, alias in steps:
                 self._set({INDEX: index, **values}, alias)
         except BaseException:
@@ -134,16 +134,22 @@ class Links:
     def _tap_finish(self, tap: Tap) -> Callable[[], object]:
         """What makes a newborn tap the one wanted, all looked up."""
         message = self.tap_message(tap)
-        if not tap.proxy_arp:
-            return lambda: self._kernel.send(message)
 
         def finish() -> None:
-            index = self._kernel.index(tap.name)
-            self._set({INDEX: index, NO_LINK_LOCAL: None}, None)
-            write_sysctls(self._kernel.netns, routed_sysctls(tap))
+            if tap.proxy_arp:
+                index = self._kernel.index(tap.name)
+                self._set({INDEX: index, NO_LINK_LOCAL: None}, None)
+            self._quieten(tap)
             self._kernel.send(message)
 
         return finish
+
+    def _quieten(self, link: Link) -> None:
+        """Set what is to be set in the kernel's parameters before the link comes up."""
+        routed = routed_sysctls(link) if is_routed(link) else {}
+        quiet = quiet_sysctls(link)
+        if routed or quiet:
+            write_sysctls(self._kernel.netns, routed, quiet)
 
     def tap_message(self, tap: Tap) -> bytearray:
         """Everything else about a newborn tap: one message by name, ready to be sent."""
@@ -262,12 +268,10 @@ def _follow_ups(link: Link) -> list[tuple[Values, str | None]]:
         first[MTU] = link.mtu
     if without_link_local(link):
         first[NO_LINK_LOCAL] = None
-    steps: list[tuple[Values, str | None]] = []
-    if first or link.alias:
-        steps.append((first, link.alias or None))
-    if link.up and comes_up_later(link):
-        steps.append(({FLAGS: IFF_UP, CHANGE: None}, None))
-    return steps
+    last: Values = {FLAGS: IFF_UP, CHANGE: None} if link.up and comes_up_later(link) else {}
+    if not first:
+        return [(last, link.alias or None)] if last or link.alias else []
+    return [(first, link.alias or None), *([(last, None)] if last else [])]
 
 
 def _free_macvtap_index() -> int:

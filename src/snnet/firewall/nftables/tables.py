@@ -277,7 +277,8 @@ def make_client(table: Table, link: str, mac: str) -> list[str]:
     chain = f"{DHCP_CHAIN}{link}"
     digits = mac.replace(":", "")
     return [
-        f"create chain {table} {chain}",
+        f"add chain {table} {chain}",
+        f"flush chain {table} {chain}",
         *(f"add rule {table} {chain} {rule.format(mac=digits)}" for rule in _DHCP_RULES),
     ]
 
