@@ -23,12 +23,16 @@ from snnet.contract import (
     Noun,
     Nouns,
     PortForward,
+    ProtectedNetwork,
     PublicIp,
     Route,
     SharedSysctl,
     Tunnel,
+    TunnelGuard,
+    Untracked,
     Zone,
     ZoneLink,
+    link_key,
 )
 
 from . import identity as ids
@@ -41,7 +45,7 @@ from .records import Records
 from .requests import check_remote
 from .rules import Rule
 from .site import Site
-from .subnets import CnciSubnet, Scoping, build_cnci_subnet, build_tunnel, inside, sysctls
+from .subnets import SHARED, CnciSubnet, Scoping, build_cnci_subnet, build_tunnel, inside, sysctls
 from .topology import CnciTopology
 from .tunnels import Wire, check_key, collision, wire
 
@@ -49,7 +53,13 @@ from .tunnels import Wire, check_key, collision, wire
 class CnciRecords(Records):
     """Subnets, mesh and rules of one concentrator."""
 
-    optional: ClassVar[frozenset[type[Noun]]] = Records.optional | {Zone, ZoneLink}
+    optional: ClassVar[frozenset[type[Noun]]] = Records.optional | {
+        Zone,
+        ProtectedNetwork,
+        ZoneLink,
+        Untracked,
+        TunnelGuard,
+    }
     KINDS: ClassVar[frozenset[type[Noun]]] = frozenset({Link, Address, Neighbour, Fdb, Route})
 
     def __init__(self, site: Site, tenant_id: str, scoping: Scoping) -> None:
@@ -147,8 +157,9 @@ class CnciRecords(Records):
         for subnet in self.subnets.values():
             yield from subnet.nouns()
         if self.mesh:
+            yield from self.mesh.guards(str(self.site.owner))
             yield from self.mesh.nouns()
-            yield from inside(str(self.site.owner), self.mesh.link.name)
+            yield from inside(self.site, self.mesh.link.name)
         for rule in self.rules.values():
             yield from with_addresses(rule)
 
@@ -172,8 +183,14 @@ class CnciRecords(Records):
         bridges = {subnet.bridge.name for subnet in records.subnets.values()}
         wanted = {noun.key for noun in records.nouns()}
         for key, noun in ours.items():
-            if (isinstance(noun, DhcpScope) and noun.link not in bridges) or (
-                isinstance(noun, (Zone, ZoneLink)) and key not in wanted
+            if isinstance(noun, DhcpScope):
+                if noun.link not in bridges:
+                    useless.add(key)
+            elif key in wanted:
+                continue
+            elif isinstance(noun, (*SHARED, ZoneLink)) or (
+                # What guards a tunnel that has no place here stays as long as it does.
+                isinstance(noun, (Untracked, TunnelGuard)) and link_key(noun.link) not in ours
             ):
                 useless.add(key)
         return records, useless

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from snnet.contract import IPAddress, Key, link_key
+from snnet.contract import IPAddress, IPNetwork, Key, link_key
 
 from .identity import Owner
 from .tunnels import overhead
@@ -22,6 +22,10 @@ class Site:
     macvtap_mode: str
     routed: bool = False
     anti_spoofing: bool = True
+    infrastructure: tuple[IPNetwork, ...] = ()
+    """The compute and management networks of the data centre."""
+    allowed: tuple[IPNetwork, ...] = ()
+    """What of them tenants may open connections to."""
     ip: IPAddress = field(init=False)
     """The node's address on the compute network: its end of every tunnel."""
     mtu: int = field(init=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from snnet.config import NetworkConfig, NetworkMode
-from snnet.contract import Address, Driver, InvalidRequest, Link
+from snnet.contract import Address, Driver, InvalidRequest, IPNetwork, Link
 from snnet.contract.addresses import MTU_MIN
 from snnet.core.identity import Owner
 from snnet.core.site import Site
@@ -21,6 +21,7 @@ def find_site(
     found = backend.snapshot({Link, Address})
     uplinks = find_uplinks(found.values(), config.compute_nets, config.management_nets)  # type: ignore[arg-type]
     compute = next(uplink for uplink in uplinks if uplink.compute)
+    nets: list[IPNetwork] = [*config.compute_nets, *config.management_nets]  # type: ignore[list-item]
     routed = config.mode is NetworkMode.ROUTED
     site = Site(
         owner=owner,
@@ -30,6 +31,8 @@ def find_site(
         macvtap_mode=config.macvtap_mode,
         routed=routed,
         anti_spoofing=config.anti_spoofing or routed,
+        infrastructure=tuple(dict.fromkeys(nets)) or (compute.address.network,),
+        allowed=tuple(config.allow_to_nets),  # type: ignore[arg-type]
     )
     if site.mtu < MTU_MIN:
         raise InvalidRequest(

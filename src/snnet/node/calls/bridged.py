@@ -85,6 +85,7 @@ class BridgedLayout(Layout[TenantRequest]):
         if known is None or known.tunnel is None or names != _names(known):
             host.check_path(request.concentrator_ip)
             known = build_subnet(self.site, request, *names)
+            host.warn_of_unguarded(known.rules)
         return Part(
             known,
             host.carried(known.nouns()),
