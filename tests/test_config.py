@@ -110,6 +110,7 @@ BAD_DOMAINS: list[Any] = [
 BAD_CONFIG: dict[str, list[Any]] = {
     "compute_nets": BAD_NETWORK_LISTS,
     "management_nets": BAD_NETWORK_LISTS,
+    "allow_to_nets": BAD_NETWORK_LISTS,
     "mode": [*NO_STRING, None, "", "ROUTED", "gre", "gre_tunnel\n", VnicRole.TENANT_VM],
     "tunnel": [*NO_STRING, None, "", "GRE", "gre\n", "ipip", "gre_tunnel"],
     "mtu": BAD_MTUS,
@@ -342,7 +343,9 @@ def test_settings_are_a_mapping(data: Any) -> None:
 
 @pytest.mark.parametrize("name", ["tunnels", "Tunnel", "", 5, None, ("a",)])
 def test_an_unknown_setting_is_refused_and_the_known_ones_listed(name: Any) -> None:
-    with pytest.raises(InvalidRequest, match="known are anti_spoofing, compute_nets") as caught:
+    with pytest.raises(
+        InvalidRequest, match="known are allow_to_nets, anti_spoofing, compute_nets"
+    ) as caught:
         NetworkConfig.from_dict({"tunnel": "gre", name: 1})
     assert caught.value.field == str(name)
 

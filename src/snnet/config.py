@@ -306,7 +306,9 @@ class NetworkConfig:
     """The data-centre network, as every node of it sees it.
 
     ``compute_nets`` and ``management_nets`` (CIDRs) classify a node's
-    uplinks; empty means the node's only real link.  ``mtu`` (bytes) caps the
+    uplinks; empty means the node's only real link.  Tenants' traffic leaves a concentrator
+    for neither of them, but for what of them is in ``allow_to_nets``, and even there not
+    for tunnels.  ``mtu`` (bytes) caps the
     tenant MTU where nodes differ.  ``floating_pool`` and ``public_gateway``
     are for concentrators; ``dhcp_reserved`` addresses after a subnet's
     gateway are never leased.  ``anti_spoofing``: guests are held to the MAC and the
@@ -328,12 +330,14 @@ class NetworkConfig:
     domain_name: str | None = None
     anti_spoofing: bool = True
     node_number: int | None = None
+    allow_to_nets: Iterable[Network] = ()
 
     def __post_init__(self) -> None:
         put = object.__setattr__
         for name, check in (
             ("compute_nets", check_network),
             ("management_nets", check_network),
+            ("allow_to_nets", check_network),
             ("floating_pool", check_address),
         ):
             put(self, name, check_many(getattr(self, name), name, check))

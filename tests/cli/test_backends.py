@@ -126,7 +126,7 @@ def test_what_comes_with_snnet_is_listed() -> None:
     assert "gretap" in fake["supports"]
     assert fake["lacks"] == {}
     assert ("snnet.backends", "netlink") in found
-    assert found["snnet.firewalls", "fake"]["supports"][:2] == ["Zone", "ZoneLink"]
+    assert found["snnet.firewalls", "fake"]["supports"][:2] == ["Zone", "ProtectedNetwork"]
     assert found["snnet.dhcp", "fake"]["supports"] == ["DhcpScope"]
     none = found["snnet.firewalls", "none"]
     assert none["supports"] == []

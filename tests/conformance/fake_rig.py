@@ -13,8 +13,10 @@ from snnet.backends.fake.fabric.frames import (
     Arp,
     Dhcp,
     Echo,
+    Encapsulated,
     Frame,
     Packet,
+    Segment,
     Udp,
 )
 from snnet.backends.fake.fabric.links import Links
@@ -59,6 +61,7 @@ class FakeRig(Rig):
     """Fake hosts and guests, wired as the suites have it."""
 
     strange_frames = False
+    shows_bridged = True
 
     def __init__(self, owner: str = "cnci:kit") -> None:
         self.owner = owner
@@ -116,6 +119,27 @@ class FakeRig(Rig):
         self._send(source, Frame(mac or source.mac, to, packet))
         return self._links(target).station in self._links(source).station.walk.reached
 
+    def tracks(self, source: Endpoint, target: Endpoint) -> bool:
+        self.forge(source, target)
+        netfilter = self.fabric._stack(self.hub).links.netfilter
+        return any(
+            flow.confirmed and flow.original.source.address == source.ip
+            for flow in netfilter._connections._originals.values()
+        )
+
+    def delivers(self, source: Endpoint, target: Endpoint, port: int) -> bool:
+        packet = Packet(source.ip, target.ip, Segment("udp", 40000, port))
+        self._send(source, Frame(source.mac, source.gateway_mac, packet))
+        dropped = self._links(source).station.walk.endings.dropped
+        return any(step.host == target.name and "refused" in str(step) for step in dropped)
+
+    def gre(self, source: Endpoint, key: int) -> bool:
+        inner = Frame(source.mac, BROADCAST, Arp(True, source.ip, source.mac, _NOBODY))
+        packet = Packet(source.ip, source.gateway, Encapsulated("gre", key, inner))
+        self._send(source, Frame(source.mac, source.gateway_mac, packet))
+        endings = self._links(source).station.walk.endings
+        return any("no tunnel here" in str(step) for step in endings.dropped)
+
     def arp(
         self,
         source: Endpoint,
@@ -127,11 +151,28 @@ class FakeRig(Rig):
         asked = Arp(True, address or source.ip, mac or source.mac, _NOBODY)
         return self._heard(source, hearer, asked)
 
-    def dhcp(self, source: Endpoint, hearer: Endpoint, *, server: bool) -> bool:
+    def crafted(self, source: Endpoint, hearer: Endpoint, kind: str) -> bool:
+        raise NotImplementedError("a fabric carries ARP and IP alone")
+
+    def learns(self, source: Endpoint, address: IPv4Address, mac: str | None = None) -> bool:
+        asked = Arp(True, address, mac or source.mac, source.gateway)
+        links, station = self._links(source), self._links(HUB).station
+        walk = station.network.new_walk()
+        frame = Frame(source.mac, BROADCAST, asked)
+        step = Step(None, links.station.name, "eth0", "sends", ())
+        walk.later(links.transmit, "eth0", frame, step)
+        walk.run()
+        known = station.learned.neighbours.get((station, source.link, address))
+        station.network.changes.count += 1
+        return known == asked.sender_mac
+
+    def dhcp(
+        self, source: Endpoint, hearer: Endpoint, *, server: bool, mac: str | None = None
+    ) -> bool:
         if server:
             message = Udp(67, 68, Dhcp("offer", hearer.mac, hearer.ip, 24, source.ip))
         else:
-            message = Udp(68, 67, Dhcp("discover", source.mac))
+            message = Udp(68, 67, Dhcp("discover", mac or source.mac))
         return self._heard(source, hearer, Packet(source.ip if server else _ANY, _ALL, message))
 
     def strange(self, source: Endpoint, hearer: Endpoint) -> bool:

@@ -23,6 +23,8 @@ from snnet.contract import (
     PortForward,
     PublicIp,
     Sysctl,
+    Tunnel,
+    Untracked,
     Zone,
     ZoneLink,
     keyed,
@@ -91,7 +93,7 @@ def read(nouns: list[Noun], site: Any = SITE, scoping: Scoping = SCOPING) -> Cnc
 def test_a_subnet_is_bridge_zone_gateway_dhcp_and_a_tunnel_a_node(tunnel: str) -> None:
     site = make_site(CNCI, tunnel=tunnel)
     subnet = local_subnet(site, "10.1.0.0/24", 7, "192.0.2.21", "192.0.2.22")
-    bridge, zone, inside, address, scope, *tunnels = subnet.nouns()
+    bridge, zone, inside, address, scope, *others = subnet.nouns()
     assert bridge == subnet.bridge
     assert isinstance(zone, Zone)
     assert inside == ZoneLink(
@@ -101,7 +103,11 @@ def test_a_subnet_is_bridge_zone_gateway_dhcp_and_a_tunnel_a_node(tunnel: str) -
     assert isinstance(scope, DhcpScope)
     assert scope.mtu == subnet.bridge.mtu == site.mtu
     assert [str(link.remote) for link in subnet.tunnels.values()] == ["192.0.2.21", "192.0.2.22"]
-    assert list(subnet.tunnels.values()) == tunnels
+    tunnels = list(subnet.tunnels.values())
+    assert [noun for noun in others if isinstance(noun, Tunnel)] == tunnels
+    assert [noun for noun in others if isinstance(noun, Untracked)] == [
+        Untracked(owner=str(CNCI), link=tunnel.name, router=subnet.bridge.mac) for tunnel in tunnels
+    ]
     assert {link.master for link in subnet.tunnels.values()} == {subnet.bridge.name}
 
 

@@ -8,7 +8,16 @@ from typing import Any
 import pytest
 
 from snnet.config import VnicConfig, VnicRole
-from snnet.contract import Bridge, BridgeAccept, Conflict, HostIsolation, InvalidRequest, Tap, Veth
+from snnet.contract import (
+    Bridge,
+    BridgeAccept,
+    Conflict,
+    HostIsolation,
+    InvalidRequest,
+    Tap,
+    Untracked,
+    Veth,
+)
 from snnet.core import identity as ids
 from snnet.core.building import read_cnci_vnic, read_subnet, read_vnic
 from snnet.core.conflicts import check_same_cnci_vnic, check_same_subnet, check_same_vnic
@@ -45,16 +54,17 @@ def claim(link: Any) -> tuple[Any, dict[str, str]]:
 
 
 @pytest.mark.parametrize("tunnel", TUNNELS)
-def test_a_subnet_is_a_bridge_two_rules_and_a_tunnel(tunnel: str) -> None:
+def test_a_subnet_is_a_bridge_its_rules_and_a_tunnel(tunnel: str) -> None:
     site = make_site(tunnel=tunnel)
     subnet = subnet_of(site, vm_request(site))
-    bridge, rule, isolation, link = subnet.nouns()
+    bridge, rule, isolation, untracked, *_, link = subnet.nouns()
     assert isinstance(bridge, Bridge)
     assert isinstance(rule, BridgeAccept)
     assert (rule.bridge, rule.owner) == (bridge.name, str(CN))
     assert isolation == HostIsolation(owner=str(CN), link=bridge.name)
     assert link == subnet.tunnel
     assert subnet.tunnel is not None
+    assert untracked == Untracked(owner=str(CN), link=subnet.tunnel.name)
     assert subnet.tunnel.master == bridge.name
     assert subnet.tunnel.mtu == bridge.mtu == site.mtu
     assert not bridge.link_local

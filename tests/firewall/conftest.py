@@ -49,7 +49,7 @@ def xtables(patch: pytest.MonkeyPatch, tmp_path: Path, forgotten: list[Match]) -
 def nf_tables(patch: pytest.MonkeyPatch, tmp_path: Path, forgotten: list[Match]) -> NfTables:
     """``nft`` is the only program there is, and what it sets is what the kernel tells."""
     tables = NfTables()
-    programs.install(patch, tmp_path / "bin", nf_tables_in_memory.NAMES, tables)
+    programs.install(patch, tmp_path / "nft", nf_tables_in_memory.NAMES, tables)
     patch.setattr(nft, "_binding", lambda: None)
     tables.answer(patch)
     return tables

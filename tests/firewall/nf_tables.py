@@ -337,7 +337,7 @@ def _number(kind: str) -> Callable[[str], bytes]:
 
 _ENCODERS: dict[str, Callable[[str], bytes]] = {
     "ifname": lambda text: text[1:-1].encode().ljust(16, b"\0"),  # nft knows no escapes
-    "ipv4_addr": lambda text: ip_address(text).packed,
+    "ipv4_addr": lambda text: ip_address(text.partition("/")[0]).packed,  # an interval's first
     "ipv6_addr": lambda text: ip_address(text).packed,
     "ether_addr": lambda text: bytes(int(part, 16) for part in text.split(":")),
     "inet_proto": _number("inet_proto"),

@@ -239,3 +239,32 @@ def test_a_kernel_without_old_tables_has_none_that_drop(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(foreign, "in_netns", gone)
     assert foreign.legacy_drops(0) == []
+
+
+THROUGH = Flow("br1", "br1", bridged=True)
+NAT = {"chain": {**chain(hook="postrouting")["chain"], "type": "nat", "name": "post"}}
+REWRITES: dict[str, Item] = {
+    "masquerade": rule(match("oifname", "lo", "!="), {"masquerade": None}, of="post"),
+    "snat": rule({"snat": {"addr": "192.0.2.1"}}, of="post"),
+    "a target of iptables": rule({"xt": {"type": "target", "name": "MASQUERADE"}}, of="post"),
+}
+
+
+@pytest.mark.parametrize("name", REWRITES)
+def test_nat_of_bridged_frames_is_named_with_the_cure(name: str) -> None:
+    ruleset = [NAT, REWRITES[name]]
+    (line,) = drops(ruleset, [THROUGH])
+    assert "translates frames through br1" in line
+    assert "net.bridge.bridge-nf-call-iptables to 0" in line
+    assert drops(ruleset, [FLOW]) == []
+    assert drops(ruleset, [Flow("br1", "br1", bridged=True, untracked=True)]) == []
+
+
+def test_nat_of_other_links_is_not_mentioned() -> None:
+    only = rule(match("oifname", "eth0"), {"masquerade": None}, of="post")
+    assert drops([NAT, only], [THROUGH]) == []
+
+
+def test_a_drop_of_bridged_frames_is_named_with_the_cure() -> None:
+    (line,) = drops([chain(policy="drop")], [THROUGH])
+    assert "net.bridge.bridge-nf-call-iptables to 0" in line

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
@@ -19,9 +19,12 @@ from snnet.contract import Driver, IPAddress
 from snnet.firewall.iptables import IptablesFirewall
 from snnet.firewall.nftables import NftablesFirewall
 from snnet.system.host import RealHost
+from snnet.system.process import Completed
 
+from . import programs
+from .nf_tables import NAMES as NFT_NAMES
 from .nf_tables import NfTables
-from .xtables import Xtables
+from .xtables import NAMES, Xtables
 
 
 class PaperRig(Rig):
@@ -62,7 +65,9 @@ class PaperRig(Rig):
     def _no_packets(self, *_: object, **__: object) -> bool:
         raise NotImplementedError("no packet goes anywhere here")
 
-    ping = forge = arp = dhcp = strange = resolve = _no_packets
+    ping = forge = arp = dhcp = tracks = gre = delivers = crafted = learns = strange = resolve = (
+        _no_packets
+    )
 
     def connect(
         self, source: Endpoint, address: IPAddress, protocol: str, port: int
@@ -82,11 +87,20 @@ class InMemory(IdentityTests, BatchTests):
 
 class TestIptables(InMemory):
     @pytest.fixture
-    def rig(self, tmp_path: Path, xtables: Xtables) -> Iterator[Rig]:
+    def rig(
+        self, tmp_path: Path, patch: pytest.MonkeyPatch, xtables: Xtables, nf_tables: NfTables
+    ) -> Iterator[Rig]:
+        def program(argv: Sequence[str], text: str) -> Completed:
+            return (nf_tables if argv[0] in NFT_NAMES else xtables)(argv, text)
+
         def opened(host: RealHost) -> Driver:
             return IptablesFirewall(host, variant="nft")
 
-        with PaperRig(opened, tmp_path / "run", xtables.rules) as rig:
+        def rules() -> str:
+            return xtables.rules() + nf_tables.text()
+
+        programs.install(patch, tmp_path / "both", [*NAMES, *NFT_NAMES], program)
+        with PaperRig(opened, tmp_path / "run", rules) as rig:
             yield rig
 
 

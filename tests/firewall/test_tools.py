@@ -12,8 +12,8 @@ from snnet.contract import Add, Remove, Zone
 from snnet.firewall.iptables import IptablesFirewall
 from snnet.firewall.nft import Nft
 from snnet.firewall.nftables import NftablesFirewall
-from snnet.firewall.nftables.elements import RECORDS
 from snnet.firewall.nftables.reader import FAMILIES, Reader
+from snnet.firewall.nftables.records import RECORDS
 from snnet.firewall.nftables.tables import Table
 from snnet.system import process
 from snnet.system.conntrack import Conntrack

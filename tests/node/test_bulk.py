@@ -266,7 +266,7 @@ def test_a_failure_in_a_chunk_undoes_that_chunk_alone(fake: FakeWorld) -> None:
     results = node.create_vnics(configs)
     assert [number for number, one in enumerate(results) if one.error] == [CHUNK]
     lengths = [len(plan) for hook, plan, _ in recorder.heard if hook == "applied"]
-    assert max(lengths) == 2 * CHUNK  # a tap and its guard each
+    assert max(lengths) == 4 * CHUNK  # a tap and its three rules each
     assert len(lengths) == 1 + 1 + CHUNK - 1
     assert node.verify() == []
 

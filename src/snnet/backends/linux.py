@@ -25,7 +25,7 @@ _LAST_INDEX = (1 << 31) - 1
 
 def comes_up_later(link: Link) -> bool:
     """Whether the link is created down, to be configured by later messages first."""
-    return isinstance(link, Bridge) or without_link_local(link)
+    return isinstance(link, Bridge) or link.master is not None or without_link_local(link)
 
 
 def without_link_local(link: Link) -> bool:
@@ -46,6 +46,23 @@ def routed_sysctls(link: Link) -> dict[str, str]:
         link_sysctl("ipv4.conf", link.name, "proxy_arp"): "1",
         link_sysctl("ipv4.neigh", link.name, "proxy_delay"): "0",
     }
+
+
+def quiet_sysctls(link: Link) -> dict[str, str]:
+    """Return the parameters that keep the host's IPv6 from using the link.
+
+    They do not exist on a host without IPv6.  A bridge port needs no IPv6 at all: its
+    frames go to the bridge.  A bridge and the host's end of a routed guest take no routes
+    or addresses from router advertisements.  ``addr_gen_mode`` none does not prevent that
+    (addrconf_prefix_rcv, net/ipv6/addrconf.c).
+    """
+    if link.master is not None:
+        quiet = {"disable_ipv6": "1"}
+    elif (isinstance(link, Bridge) and not link.link_local) or is_routed(link):
+        quiet = {"accept_ra": "0", "accept_redirects": "0"}
+    else:
+        quiet = {}
+    return {link_sysctl("ipv6.conf", link.name, name): value for name, value in quiet.items()}
 
 
 def first_mtu(link: Link) -> int | None:

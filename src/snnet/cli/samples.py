@@ -9,8 +9,10 @@ from snnet.config import TUNNELS
 from snnet.contract import (
     Address,
     AntiSpoof,
+    ArpGuard,
     Bridge,
     BridgeAccept,
+    DhcpGuard,
     DhcpScope,
     ExternalForward,
     Fdb,
@@ -23,11 +25,14 @@ from snnet.contract import (
     Noun,
     Path,
     PortForward,
+    ProtectedNetwork,
     ProxyNeighbour,
     PublicIp,
     Route,
     Sysctl,
     Tap,
+    TunnelGuard,
+    Untracked,
     Veth,
     Zone,
     ZoneLink,
@@ -77,10 +82,17 @@ def _other_nouns() -> Iterator[Noun]:
 
 def _rules(owner: str) -> Iterator[Noun]:
     yield Zone(owner=owner, zone="probe")
+    yield ProtectedNetwork(owner=owner, network=_NETWORK)
     yield ZoneLink(owner=owner, zone="probe", link="probe")
     yield BridgeAccept(owner=owner, bridge="probe")
+    yield Untracked(owner=owner, link="probe")
+    yield TunnelGuard(
+        owner=owner, link="probe", protocol="udp", port=4789, tunnel_key=1, remote=_REMOTE
+    )
     yield HostIsolation(owner=owner, link="probe")
     yield AntiSpoof(owner=owner, link="probe", mac=_MAC, addresses=(_GUEST,))
+    yield DhcpGuard(owner=owner, link="probe", mac=_MAC)
+    yield ArpGuard(owner=owner, link="probe", mac=_MAC, address=_GUEST)
     yield Masquerade(owner=owner, device="probe")
     yield ExternalForward(owner=owner, device="probe", bridge="probe")
     yield PortForward(

@@ -14,6 +14,14 @@ from snnet.contract import Driver, IPAddress
 
 from .endpoints import Endpoint
 
+HOSTILE = ("vlan 0", "two tags", "snap", "fragment", "options", "other arp")
+"""Kinds of frames: wrapped answers of DHCP servers, and ARP for another address."""
+
+HONEST = ("rarp", "igmp", "igmp without address", "gratuitous arp", "gratuitous arp reply")
+"""Kinds of frames that honest guests send outside connections."""
+
+CRAFTED = (*HOSTILE, *HONEST)
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -50,6 +58,9 @@ class Rig(ABC):
     False where br_netfilter translates bridged packets: the frame would have to leave by
     the port it arrived on, and only a port in hairpin mode allows that (bridge(8)).
     """
+
+    shows_bridged: bool = False
+    """Whether br_netfilter passes bridged IPv4 packets to the IP hooks."""
 
     @abstractmethod
     def another(self, owner: str | None = None) -> Driver:
@@ -105,16 +116,42 @@ class Rig(ABC):
         """
 
     @abstractmethod
-    def dhcp(self, source: Endpoint, hearer: Endpoint, *, server: bool) -> bool:
+    def dhcp(
+        self, source: Endpoint, hearer: Endpoint, *, server: bool, mac: str | None = None
+    ) -> bool:
         """Whether another endpoint on the bridge receives a DHCP broadcast of ``source``.
 
         A server's answer has the sender's own address and port 67; a client's request has
-        0.0.0.0 and port 68 (RFC 2131, 4.1).
+        0.0.0.0 and port 68 (RFC 2131, 4.1).  The message is about ``mac``, by default the
+        sender's own.
+        """
+
+    @abstractmethod
+    def crafted(self, source: Endpoint, hearer: Endpoint, kind: str) -> bool:
+        """Whether a frame of one of the kinds ``CRAFTED`` reaches ``hearer`` on the bridge."""
+
+    @abstractmethod
+    def learns(self, source: Endpoint, address: IPv4Address, mac: str | None = None) -> bool:
+        """Whether the hub learns ``address`` from an ARP request that claims to be from it.
+
+        ``source`` sends the request, with ``mac`` or its own MAC as the sender's.
         """
 
     @abstractmethod
     def strange(self, source: Endpoint, hearer: Endpoint) -> bool:
         """Whether a broadcast that is neither ARP nor IP reaches ``hearer`` on the bridge."""
+
+    @abstractmethod
+    def tracks(self, source: Endpoint, target: Endpoint) -> bool:
+        """Whether the hub tracks a connection for an echo request sent as by ``forge``."""
+
+    @abstractmethod
+    def delivers(self, source: Endpoint, target: Endpoint, port: int) -> bool:
+        """Whether a UDP datagram to a port without a listener reaches ``target``."""
+
+    @abstractmethod
+    def gre(self, source: Endpoint, key: int) -> bool:
+        """Whether a GRE packet with this key to the gateway of ``source`` reaches the hub."""
 
     @abstractmethod
     def resolve(self, source: Endpoint, address: IPv4Address) -> bool:

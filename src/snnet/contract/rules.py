@@ -3,10 +3,12 @@
 What all of them together mean, in the order of netfilter's hooks; where no rule
 of snnet speaks of a packet, snnet's drivers let it pass and leave it alone.
 
-Bridge ports.  A frame from the guest behind an ``AntiSpoof`` link passes only if
-it is ARP or IP, and says the MAC and one of the addresses of the rule wherever
-it says a sender's.  A source of 0.0.0.0 passes in ARP probes (RFC 5227) and in
-requests of DHCP clients; answers of DHCP servers (UDP from port 67) never do.
+Bridge ports.  Frames from an ``Untracked`` port are not tracked, defragmented or
+translated, unless they are for its ``router``.  A frame from the guest behind an
+``AntiSpoof`` link passes only if it is ARP or IP, and says the MAC and one of the
+addresses of the rule wherever it says a sender's.  A source of 0.0.0.0 passes in ARP
+probes (RFC 5227) and in requests of DHCP clients; answers of DHCP servers (UDP from
+port 67) never do.
 
 Destination NAT, of new connections:
 
@@ -28,14 +30,15 @@ IP's hooks (br_netfilter):
    bridge or to it: dropped.
 2. between links of one ``Zone``: pass.
 3. from a link of a zone to any other: pass if they answer (conntrack: established,
-   related), by ``ExternalForward`` while its device has ``Masquerade``, or if the
-   source is the ``internal`` of a ``PublicIp`` on that device; else dropped, but from
-   an ``outbound`` zone looked at by 4.
+   related); dropped if a ``ProtectedNetwork`` says so; pass by ``ExternalForward`` while
+   its device has ``Masquerade``, or if the source is the ``internal`` of a ``PublicIp``
+   on that device; else dropped, but from an ``outbound`` zone looked at by 4.
 4. from any other link to one of a zone: pass if they answer, if they were destined
    for something else before NAT, or if the source is in the zone's ``networks``;
    else dropped.
 
-To the host itself: dropped if they come by a ``HostIsolation`` link and answer
+To the host itself: dropped if they are for a tunnel with a ``TunnelGuard`` and come from
+none of its remotes.  Dropped if they come by a ``HostIsolation`` link and answer
 nothing.
 
 Source NAT, of new connections:
@@ -56,10 +59,15 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from typing import ClassVar
 
+from .guards import GUARDS
 from .noun import IPAddress, IPNetwork, Key, Noun, Owned
 
 PROTOCOLS = ("tcp", "udp", "sctp")
 """Those that have ports."""
+
+TUNNEL_PORTS = ((4789, 4789), (6081, 6081), (16384, 32767))
+"""Ranges of UDP ports, first and last, that tunnels of snnet use: vxlan of the mesh (RFC 7348),
+geneve (RFC 8926), and vxlan between two nodes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +98,28 @@ class Zone(Owned):
         networks = "".join(f" {network}" for network in self.networks)
         outbound = " outbound" if self.outbound else ""
         return f"zone {self.zone}{outbound}{' of' if networks else ''}{networks}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProtectedNetwork(Owned):
+    """Members of zones cannot open connections out of their zone to tunnels in ``network``.
+
+    Tunnels are the UDP ports ``TUNNEL_PORTS``, and GRE.  ``closed``: members can open no
+    connection to the network at all.  Networks of one owner must not overlap.
+    """
+
+    rank: ClassVar[int] = 13
+
+    network: IPv4Network
+    closed: bool = True
+
+    @property
+    def key(self) -> Key:
+        return ("protected-network", self.owner, str(self.network))
+
+    def __str__(self) -> str:
+        what = "" if self.closed else " tunnels in"
+        return f"zones keep away from{what} {self.network}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -295,6 +325,7 @@ def _sorted(networks: Iterable[IPNetwork]) -> tuple[IPNetwork, ...]:
 RULES: frozenset[type[Noun]] = frozenset(
     {
         Zone,
+        ProtectedNetwork,
         ZoneLink,
         BridgeAccept,
         HostIsolation,
@@ -303,6 +334,7 @@ RULES: frozenset[type[Noun]] = frozenset(
         ExternalForward,
         PortForward,
         PublicIp,
+        *GUARDS,
     }
 )
 """All of them: what a firewall driver carries."""

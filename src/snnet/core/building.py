@@ -11,7 +11,9 @@ from snnet.config import VnicRole, check_mac, check_mtu, check_uid
 from snnet.contract import (
     Address,
     AntiSpoof,
+    ArpGuard,
     Bridge,
+    DhcpGuard,
     HostIsolation,
     InvalidRequest,
     IPAddress,
@@ -21,6 +23,7 @@ from snnet.contract import (
     ProxyNeighbour,
     Route,
     Tap,
+    Untracked,
     Veth,
     ZoneLink,
 )
@@ -187,13 +190,19 @@ def _dependents(site: Site, link: str, mac: str, ip: IPv4Address, zone: str) -> 
             ZoneLink(owner=owner, link=link, zone=zone),
             HostIsolation(owner=owner, link=link, arp=False),
             AntiSpoof(owner=owner, link=link, mac=mac, addresses=(ip,), bridged=False),
+            ArpGuard(owner=owner, link=link, mac=mac, address=ip),
             Address(link=link, address=IPv4Interface((ROUTED_GATEWAY, 32))),
             Route(destination=IPv4Network(ip), link=link),
             ProxyNeighbour(link=site.uplink.link_name, address=ip),
         )
+    untracked = Untracked(owner=owner, link=link)
     if site.anti_spoofing:
-        return (AntiSpoof(owner=owner, link=link, mac=mac, addresses=(ip,)),)
-    return ()
+        return (
+            untracked,
+            AntiSpoof(owner=owner, link=link, mac=mac, addresses=(ip,)),
+            DhcpGuard(owner=owner, link=link, mac=mac),
+        )
+    return (untracked,)
 
 
 def build_cnci_vnic(site: Site, request: CnciVnicRequest, name: str) -> CnciVnic:

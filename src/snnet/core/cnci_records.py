@@ -24,12 +24,16 @@ from snnet.contract import (
     Noun,
     Nouns,
     PortForward,
+    ProtectedNetwork,
     PublicIp,
     Route,
     SharedSysctl,
     Tunnel,
+    TunnelGuard,
+    Untracked,
     Zone,
     ZoneLink,
+    link_key,
 )
 
 from . import identity as ids
@@ -43,7 +47,7 @@ from .records import Records, Thing
 from .requests import check_remote
 from .rules import Rule, check_rule
 from .site import Site
-from .subnets import CnciSubnet, Scoping, build_cnci_subnet, build_tunnel, inside, sysctls
+from .subnets import SHARED, CnciSubnet, Scoping, build_cnci_subnet, build_tunnel, inside, sysctls
 from .topology import CnciTopology
 from .tunnels import Wire, check_key, collision, wire
 
@@ -61,7 +65,13 @@ def rule_thing(key: Key) -> tuple[str, ...]:
 class CnciRecords(Records):
     """Subnets, mesh and rules of one concentrator."""
 
-    optional: ClassVar[frozenset[type[Noun]]] = Records.optional | {Zone, ZoneLink}
+    optional: ClassVar[frozenset[type[Noun]]] = Records.optional | {
+        Zone,
+        ProtectedNetwork,
+        ZoneLink,
+        Untracked,
+        TunnelGuard,
+    }
     KINDS: ClassVar[frozenset[type[Noun]]] = frozenset({Link, Address, Neighbour, Fdb, Route})
 
     def __init__(self, site: Site, tenant_id: str, scoping: Scoping) -> None:
@@ -117,7 +127,7 @@ class CnciRecords(Records):
         for subnet in self.subnets.values():
             yield from subnet.rules
         if self.mesh is not None:
-            yield from inside(str(self.site.owner), self.mesh.link.name)
+            yield from inside(self.site, self.mesh.link.name)
 
     def tunnels(self) -> Iterator[Link]:
         """Every tunnel of the node, the mesh included."""
@@ -171,8 +181,9 @@ class CnciRecords(Records):
         for subnet in self.subnets.values():
             yield from subnet.nouns()
         if self.mesh:
+            yield from self.mesh.guards(str(self.site.owner))
             yield from self.mesh.nouns()
-            yield from inside(str(self.site.owner), self.mesh.link.name)
+            yield from inside(self.site, self.mesh.link.name)
         for rule in self.rules.values():
             yield from with_addresses(rule)
 
@@ -199,10 +210,16 @@ class CnciRecords(Records):
         bridges = {subnet.bridge.name for subnet in records.subnets.values()}
         wanted = {noun.key for noun in records.nouns()}
         for key, noun in ours.items():
-            if (
-                (isinstance(noun, DhcpScope) and noun.link not in bridges)
-                or (isinstance(noun, (Zone, ZoneLink)) and key not in wanted)
-                or (mesh and noun.within == mesh and key not in wanted)
+            if isinstance(noun, DhcpScope):
+                if noun.link not in bridges:
+                    useless.add(key)
+            elif key in wanted:
+                continue
+            elif (
+                isinstance(noun, (*SHARED, ZoneLink))
+                or (mesh and noun.within == mesh)
+                # What guards a tunnel that has no place here stays as long as it does.
+                or (isinstance(noun, (Untracked, TunnelGuard)) and link_key(noun.link) not in ours)
             ):
                 useless.add(key)
         return records, useless

@@ -26,6 +26,7 @@ from snnet.contract import (
     SharedSysctl,
     keyed,
 )
+from snnet.contract.guards import GUARDS
 
 from . import identity as ids
 from .addressing import check_subnet
@@ -44,11 +45,9 @@ from .vnics import CnciVnic, TenantSubnet, Vnic, tunnel_event
 class ComputeRecords(Records):
     """Subnets, their VNICs and the CNCI VNICs of one compute node."""
 
-    optional: ClassVar[frozenset[type[Noun]]] = Records.optional | {
-        BridgeAccept,
-        HostIsolation,
-        AntiSpoof,
-    }
+    optional: ClassVar[frozenset[type[Noun]]] = (
+        Records.optional | GUARDS | {BridgeAccept, HostIsolation, AntiSpoof}
+    )
 
     def __init__(self, site: Site) -> None:
         super().__init__(site)
@@ -198,7 +197,8 @@ class ComputeRecords(Records):
         events = []
         if subnet.tunnel and subnet.tunnel.key not in left:
             events.append(tunnel_event(self.site, subnet, TunnelEventType.DEL))
-            self.put_subnet(replace(subnet, tunnel=None))
+            stale = tuple(rule for rule in subnet.beside_tunnel if rule.key in left)
+            self.put_subnet(replace(subnet, tunnel=None, stale=stale))
         shared = {noun.key for noun in (*zones([subnet]), *subnet.nouns())}
         if shared.isdisjoint(left) and not self.has_vnics(subnet.id):
             self.drop_subnet(subnet.id)

@@ -23,6 +23,7 @@ from snnet.contract import (
 
 from . import identity as ids
 from .addressing import check_subnet, check_unicast
+from .guards import guard
 from .requests import check_remote
 from .site import Site
 from .tunnels import check_key, mesh_noun
@@ -87,6 +88,11 @@ class Mesh:
 
     def __repr__(self) -> str:
         return f"<Mesh {self.tunnel_ip} {self.link.name} {len(self.peers)} peers>"
+
+    def guards(self, owner: str) -> Iterator[Noun]:
+        """Yield the rules that let only the peers send to the device."""
+        for peer in self.peers:
+            yield guard(owner, self.link, peer.physical_ip)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from snnet.contract import IPAddress, Key, link_key
+from snnet.contract import IPAddress, IPNetwork, Key, link_key
 
 from .events import Sequence
 from .identity import Owner
@@ -23,6 +23,10 @@ class Site:
     macvtap_mode: str
     routed: bool = False
     anti_spoofing: bool = True
+    infrastructure: tuple[IPNetwork, ...] = ()
+    """The compute and management networks of the data centre."""
+    allowed: tuple[IPNetwork, ...] = ()
+    """What of them tenants may open connections to."""
     port: int | None = None
     """The UDP port of the node's own tunnels, where it has a number."""
     sequence: Sequence | None = field(default=None, compare=False)

@@ -14,6 +14,7 @@ from snnet.contract import (
     InvalidRequest,
     IPAddress,
     Noun,
+    ProtectedNetwork,
     SharedSysctl,
     Tunnel,
     Zone,
@@ -23,6 +24,7 @@ from snnet.contract.addresses import gateway_of
 from snnet.contract.network import IP_FORWARD
 
 from . import identity as ids
+from .guards import port_rules, protected_networks
 from .site import Site
 from .tunnels import tunnel_link
 
@@ -51,13 +53,13 @@ class CnciSubnet:
     key: int
     bridge: Bridge
     scope: DhcpScope
+    site: Site
     tunnels: Mapping[IPAddress, Tunnel] = field(default_factory=dict)
 
     @property
     def rules(self) -> tuple[Noun, ...]:
         """Its bridge is in the tenant's zone."""
-        owner = self.scope.owner
-        return inside(owner, self.bridge.name, self.network)
+        return inside(self.site, self.bridge.name, self.network)
 
     def nouns(self) -> Iterator[Noun]:
         """What the kernel, the firewall and the DHCP server hold for it."""
@@ -65,7 +67,13 @@ class CnciSubnet:
         yield from self.rules
         yield Address(link=self.bridge.name, address=gateway_interface(self.network))
         yield self.scope
-        yield from self.tunnels.values()
+        for tunnel in self.tunnels.values():
+            yield from self.beside(tunnel)
+            yield tunnel
+
+    def beside(self, tunnel: Tunnel) -> tuple[Noun, ...]:
+        """The rules that come and go with one of its tunnels."""
+        return tuple(port_rules(self.scope.owner, tunnel, self.bridge.mac))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -103,10 +111,16 @@ ZONE = "tenant"
 """The one zone of a concentrator, which has one tenant."""
 
 
-def inside(owner: str, link: str, network: IPv4Network | None = None) -> tuple[Noun, ...]:
-    """The tenant's zone, and the link in it."""
+SHARED = (Zone, ProtectedNetwork)
+"""Rules that all links of the zone have in common."""
+
+
+def inside(site: Site, link: str, network: IPv4Network | None = None) -> tuple[Noun, ...]:
+    """The tenant's zone, what is out of its reach, and the link in it."""
+    owner = str(site.owner)
     return (
         Zone(owner=owner, zone=ZONE),
+        *protected_networks(owner, site.infrastructure, site.allowed),
         ZoneLink(owner=owner, link=link, zone=ZONE, network=network),
     )
 
@@ -156,6 +170,7 @@ def build_cnci_subnet(
             reserved=scoping.reserved,
             domain=scoping.domain,
         ),
+        site=site,
     )
 
 

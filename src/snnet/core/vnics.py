@@ -28,6 +28,7 @@ from snnet.contract.addresses import gateway_of, mac_of
 
 from . import identity as ids
 from .events import ContainerEvent, ContainerInfo, TunnelEvent, TunnelEventType
+from .guards import port_rules
 from .identity import Owner
 from .requests import CnciVnicId, SubnetId, VnicId
 from .site import Site
@@ -56,6 +57,8 @@ class TenantSubnet:
     tunnel: Tunnel | None = None
     concentrator_id: str = ""
     route: Route | None = None
+    stale: tuple[Noun, ...] = ()
+    """Rules about a tunnel that could not be removed when the tunnel was."""
 
     @property
     def id(self) -> SubnetId:
@@ -69,7 +72,16 @@ class TenantSubnet:
         return (
             BridgeAccept(owner=self.owner, bridge=self.bridge.name),
             HostIsolation(owner=self.owner, link=self.bridge.name),
+            *self.beside_tunnel,
+            *self.stale,
         )
+
+    @property
+    def beside_tunnel(self) -> tuple[Noun, ...]:
+        """The rules that come and go with its tunnel."""
+        if self.tunnel is None:
+            return ()
+        return tuple(port_rules(self.owner, self.tunnel))
 
     @property
     def concentrator_ip(self) -> IPAddress | None:

@@ -14,7 +14,7 @@ from ipaddress import IPv4Network, ip_network
 from pathlib import Path
 from typing import Any
 
-from snnet.contract import BridgeAccept, ExternalForward, Noun, ZoneLink
+from snnet.contract import BridgeAccept, ExternalForward, Noun, Untracked, ZoneLink
 from snnet.system.netns import in_netns
 from snnet.system.process import find_program, run
 
@@ -23,7 +23,9 @@ Item = dict[str, Any]
 _HOOKS = ("prerouting", "forward", "postrouting")
 _FAMILIES = ("ip", "inet", "bridge")
 _STOPPED = ("drop", "reject")
-_BRIDGED_TO_IP = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
+_TRANSLATED = ("masquerade", "snat", "dnat", "redirect")
+BRIDGED_TO_IP = "net.bridge.bridge-nf-call-iptables"
+_BRIDGED_TO_IP = Path("/proc/sys", BRIDGED_TO_IP.replace(".", "/"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,8 @@ class Flow:
     bridged: bool = False
     source: IPv4Network | None = None
     target: IPv4Network | None = None
+    untracked: bool = False
+    """Whether the host does not track it, so that no NAT rule can rewrite it."""
 
     def __str__(self) -> str:
         return f"through {self.came}" if self.bridged else f"from {self.came} to {self.goes}"
@@ -45,8 +49,9 @@ def flows(netns: int, ours: Iterable[Noun]) -> list[Flow]:
     ours = list(ours)
     networks = {noun.link: noun.network for noun in ours if isinstance(noun, ZoneLink)}
     seen = _bridged_is_seen(netns)
+    untracked = any(isinstance(noun, Untracked) for noun in ours)
     found = [
-        Flow(noun.bridge, noun.bridge, bridged=True)
+        Flow(noun.bridge, noun.bridge, bridged=True, untracked=untracked)
         for noun in ours
         if isinstance(noun, BridgeAccept) and seen
     ]
@@ -85,10 +90,26 @@ def drops(ruleset: Sequence[Item], wanted: Sequence[Flow]) -> list[str]:
             flow, why = hit[0]
             more = f" (and {len(hit) - 1} more)" if len(hit) > 1 else ""
             place = f"{chain['family']} {chain['table']}"
+            cure = f"; or, if nobody needs it, set {BRIDGED_TO_IP} to 0" if flow.bridged else ""
             lines.append(
                 f"table {place}, chain {chain['name']} (hook {chain['hook']}) drops what snnet "
-                f"lets through: {flow}{more}, by {why}; have its owner accept them there"
+                f"lets through: {flow}{more}, by {why}; have its owner accept them there{cure}"
             )
+    return [*lines, *translations(rules, wanted)]
+
+
+def translations(rules: Ruleset, wanted: Sequence[Flow]) -> list[str]:
+    """A line for each foreign chain that rewrites bridged frames of ours, and what to do."""
+    lines = []
+    for chain in rules.base_chains("nat"):
+        for flow in wanted:
+            if flow.bridged and not flow.untracked and rules.translates(chain, flow):
+                lines.append(
+                    f"table {chain['family']} {chain['table']}, chain {chain['name']} (hook "
+                    f"{chain['hook']}) translates frames {flow}; set {BRIDGED_TO_IP} to 0, or "
+                    "install nftables and load nf_tables, so that snnet can keep them untracked"
+                )
+                break
     return lines
 
 
@@ -108,13 +129,13 @@ class Ruleset:
                 key = (rule["family"], rule["table"], rule["chain"])
                 self._rules.setdefault(key, []).append(rule)
 
-    def base_chains(self) -> list[Item]:
-        """Return the base chains that forwarded packets pass."""
+    def base_chains(self, kind: str = "filter") -> list[Item]:
+        """Return the base chains of this type that forwarded packets pass."""
         return [
             chain
             for chain in self._chains.values()
             if chain.get("hook") in _HOOKS
-            and chain.get("type") == "filter"
+            and chain.get("type") == kind
             and chain["family"] in _FAMILIES
         ]
 
@@ -126,7 +147,12 @@ class Ruleset:
         verdict = self._walk(chain, flow, before, depth=0)
         if verdict is None and chain.get("policy") == "drop":
             return "its policy"
-        return verdict if verdict != "accept" else None
+        return verdict if verdict not in ("accept", *_TRANSLATED) else None
+
+    def translates(self, chain: Item, flow: Flow) -> bool:
+        """Whether the base chain of type nat may rewrite the flow."""
+        before = chain["hook"] == "prerouting"
+        return self._walk(chain, flow, before, depth=0) in _TRANSLATED
 
     def _walk(self, chain: Item, flow: Flow, before: bool, depth: int) -> str | None:
         """Return the certain end of the flow: "accept", what drops it, or None."""
@@ -138,11 +164,13 @@ class Ruleset:
                 _matches(item["match"], flow, before) for item in expressions if "match" in item
             ):
                 continue
-            if any("xt" in item for item in expressions):
+            if any("xt" in item and _translation(item) is None for item in expressions):
                 continue  # an iptables extension: only its name is shown
             for item in expressions:
                 if "accept" in item:
                     return "accept"
+                if (word := _translation(item)) is not None:
+                    return word
                 if stopped := next((word for word in _STOPPED if word in item), None):
                     return f"a rule that says {stopped} in chain {chain['name']}"
                 if "return" in item:
@@ -154,6 +182,12 @@ class Ruleset:
                     if end is not None or "goto" in item:
                         return end
         return None
+
+
+def _translation(item: Item) -> str | None:
+    """The kind of NAT that an expression stands for, iptables' targets included."""
+    target = str((item.get("xt") or {}).get("name", "")).lower()
+    return next((word for word in _TRANSLATED if word in item or word == target), None)
 
 
 def _matches(match: Item, flow: Flow, before: bool) -> bool:

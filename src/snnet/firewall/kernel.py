@@ -23,7 +23,6 @@ from snnet.contract import (
 from snnet.system.conntrack import Connection, Conntrack
 
 from .connections import Forwards, of_forwards, of_public_addresses
-from .epochs import Epochs
 
 _log = logging.getLogger("snnet.firewall")
 
@@ -39,9 +38,7 @@ class KernelFirewall(Driver):
 
     def __init__(self, host: Host) -> None:
         self.host = host
-        netns = host.netns.descriptor_for(self.name, "firewall")
-        self._connections = Conntrack(netns)
-        self._epochs = Epochs(netns)
+        self._connections = Conntrack(host.netns.descriptor_for(self.name, "firewall"))
 
     def apply(
         self,
@@ -86,4 +83,3 @@ class KernelFirewall(Driver):
     def close(self) -> None:
         """See :meth:`snnet.contract.Driver.close`."""
         self._connections.close()
-        self._epochs.close()

@@ -6,6 +6,7 @@ libnftables is used through its official Python binding, the module ``nftables``
 
 from __future__ import annotations
 
+import errno
 import importlib
 import json
 import threading
@@ -106,6 +107,9 @@ def _refused(said: str) -> ApiError:
     """Return the error for the text of nft: the kernel's text is last in its first line."""
     first = next((line for line in said.splitlines() if "Error" in line), said.strip())
     number = errno_in(first.partition(";")[0])  # a suggestion may follow
+    if number is None and "does not exist" in first:
+        # nft itself looks up elements of interval sets, and its error has no errno.
+        number = errno.ENOENT
     if number is None:
         return ApiError(f"nft: {first}")
     return error_for(number, "change the firewall", detail=first)

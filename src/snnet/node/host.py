@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
 
@@ -21,6 +22,7 @@ from snnet.contract import (
     Path,
     Route,
     Sysctl,
+    TunnelGuard,
     Unsupported,
     keyed,
 )
@@ -35,6 +37,8 @@ from snnet.core.tunnels import KINDS as TUNNEL_KINDS
 from .drivers import Drivers
 from .inputs import Inputs
 from .intents import Intents
+
+_log = logging.getLogger("snnet.node")
 
 HALF_BORN_GRACE = 0.2
 """Seconds to wait for a link without an alias: another process may be creating it now."""
@@ -281,9 +285,28 @@ class HostView:
             ours = self.ours(records)
         return ours
 
+    def warn_of_unguarded(self, nouns: Iterable[Noun]) -> None:
+        """Log each tunnel that will take frames from any sender, and why."""
+        for line in self._unguarded(nouns):
+            _log.warning("%s", line)
+
+    def _unguarded(self, nouns: Iterable[Noun]) -> Iterator[str]:
+        for noun in nouns:
+            if isinstance(noun, TunnelGuard) and (reason := self._drivers.missing(noun)):
+                yield (
+                    f"tunnel {noun.link} takes frames from any sender, not from {noun.remote} "
+                    f"alone: {reason}"
+                )
+
     def left_out(self, nouns: Iterable[Noun]) -> Iterable[str]:
         """Rules that the firewall cannot set here though it sets others, and why."""
-        rules = {type(noun): noun for noun in nouns if type(noun) in self._optional}
+        nouns = list(nouns)
+        yield from self._unguarded(nouns)
+        rules = {
+            type(noun): noun
+            for noun in nouns
+            if type(noun) in self._optional and not isinstance(noun, TunnelGuard)
+        }
         reasons = {
             kind: self._drivers.missing(noun)
             for kind, noun in rules.items()

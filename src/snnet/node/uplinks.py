@@ -9,6 +9,7 @@ from snnet.contract import (
     Address,
     InvalidRequest,
     IPAddress,
+    IPNetwork,
     Link,
     Macvtap,
     ProxyNeighbour,
@@ -100,6 +101,7 @@ def stand_in(config: NetworkConfig, owner: Owner, drivers: Drivers) -> Site:
 
 def _site(config: NetworkConfig, owner: Owner, uplink: Uplink) -> Site:
     routed = config.mode is NetworkMode.ROUTED
+    nets: list[IPNetwork] = [*config.compute_nets, *config.management_nets]  # type: ignore[list-item]
     return Site(
         owner=owner,
         uplink=uplink,
@@ -108,5 +110,7 @@ def _site(config: NetworkConfig, owner: Owner, uplink: Uplink) -> Site:
         macvtap_mode=config.macvtap_mode,
         routed=routed,
         anti_spoofing=config.anti_spoofing or routed,
+        infrastructure=tuple(dict.fromkeys(nets)) or (uplink.address.network,),
+        allowed=tuple(config.allow_to_nets),  # type: ignore[arg-type]
         port=numbered_port(config.tunnel, config.node_number) if owner.role == "cn" else None,
     )

@@ -49,6 +49,7 @@ FORWARD = Change(
                 "type bridge forward_delay 0 stp_state 0",
                 "ip link set dev b alias 'the bridge'\"'\"'s' mtu 1450",
                 "ip link set dev b addrgenmode none",
+                "sysctl -e -w net.ipv6.conf.b.accept_ra=0 net.ipv6.conf.b.accept_redirects=0",
                 "ip link set dev b up",
             ],
         ),
@@ -57,7 +58,9 @@ FORWARD = Change(
             [
                 "ip tuntap add dev tap mode tap user 0",
                 "ip link set dev tap group 1936617076 alias 'a '\"'\"'port'\"'\"' of #1' "
-                "address fe:00:00:00:00:07 mtu 1400 master br up",
+                "address fe:00:00:00:00:07 mtu 1400 master br",
+                "sysctl -e -w net.ipv6.conf.tap.disable_ipv6=1",
+                "ip link set dev tap up",
             ],
         ),
         (
@@ -69,6 +72,7 @@ FORWARD = Change(
                 "ip link set dev t.1 addrgenmode none",
                 "sysctl -w net.ipv4.conf.t/1.proxy_arp=1",
                 "sysctl -w net.ipv4.neigh.t/1.proxy_delay=0",
+                "sysctl -e -w net.ipv6.conf.t/1.accept_ra=0 net.ipv6.conf.t/1.accept_redirects=0",
                 "ip link set dev t.1 up",
             ],
         ),

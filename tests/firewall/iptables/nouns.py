@@ -12,6 +12,7 @@ from snnet.contract import (
     Masquerade,
     Noun,
     PortForward,
+    ProtectedNetwork,
     PublicIp,
     Zone,
     ZoneLink,
@@ -54,8 +55,11 @@ PUBLIC = PublicIp(
     device="eth0",
 )
 
+PROTECTED = ProtectedNetwork(owner=OWNER, network=IPv4Network("192.0.2.0/24"))
+
 ALL: list[Noun] = [
     ZONE,
+    PROTECTED,
     LINK,
     BRIDGE,
     ISOLATION,
@@ -82,6 +86,7 @@ def extremes(owner: str) -> list[Noun]:
         ),
         ZoneLink(owner=owner, link=LONGEST_LINK, zone=LONGEST_ID),
         ZoneLink(owner=owner, link="0", zone=LONGEST_ID, network=IPv4Network("0.0.0.0/0")),
+        ProtectedNetwork(owner=owner, network=IPv4Network("128.0.0.0/1"), closed=False),
         BridgeAccept(owner=owner, bridge=LONGEST_LINK),
         HostIsolation(owner=owner, link=LONGEST_LINK, arp=False),
         HostIsolation(owner=owner, link="x", arp=True),

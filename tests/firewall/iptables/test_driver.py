@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from contextlib import closing
 from ipaddress import IPv4Address, ip_network
 from typing import Any
 
@@ -74,7 +75,8 @@ def test_everything_comes_is_found_and_goes(
     before = shell.rules()
     add(driver, *ALL)
     assert driver.snapshot() == keyed(ALL)
-    assert IptablesFirewall(host, variant=variant).snapshot() == keyed(ALL)
+    with closing(IptablesFirewall(host, variant=variant)) as another:
+        assert another.snapshot() == keyed(ALL)
     assert driver.snapshot([Zone, Masquerade]) == keyed([ZONE, MASQUERADE])
     assert driver.snapshot([Sysctl]) == {}
     for noun in ALL:

@@ -196,6 +196,8 @@ def test_senders_on_a_port() -> None:
         "-A src-vmzuives -p IPv4 --ip-proto udp --ip-sport 67 -j DROP",
         "-A src-vmzuives -p IPv4 --ip-src 0.0.0.0 --ip-dst 255.255.255.255"
         " --ip-proto udp --ip-sport 68 --ip-dport 67 -j RETURN",
+        "-A src-vmzuives -p IPv4 --ip-src 0.0.0.0 --ip-proto igmp -j RETURN",
+        "-A src-vmzuives -p RARP -j RETURN",
         f"-A src-vmzuives {arp} --arp-op Request --arp-ip-src 0.0.0.0 -j RETURN",
         "-A src-vmzuives -p IPv4 --ip-src 10.1.0.9 -j RETURN",
         f"-A src-vmzuives {arp} --arp-ip-src 10.1.0.9 -j RETURN",

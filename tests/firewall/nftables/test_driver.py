@@ -20,6 +20,7 @@ from snnet.contract import (
     Noun,
     PortForward,
     Remove,
+    TunnelGuard,
     Unsupported,
     Zone,
     ZoneLink,
@@ -132,7 +133,8 @@ def test_what_an_accident_left_of_a_rule_is_no_obstacle(
     """The record is gone, the rest is there; then the other way round."""
     add(driver, ZONE, noun)
     whole = ruleset(driver)
-    record = WORDS[next(name for name in WORDS if WORDS[name][0] == noun)][1][0]
+    words = WORDS[next(name for name in WORDS if WORDS[name][0] == noun)][1]
+    record = next(line for line in words if line.startswith("create element "))
     named = record.replace("create", "delete").split(" comment")[0].removesuffix(" }") + " }"
     do(driver, "nft", named)
     assert driver.find(noun) is None
@@ -180,6 +182,25 @@ def test_one_rule_added_after_a_flush_brings_the_others_back(driver: NftablesFir
     epoch = driver.epoch()
     assert driver.apply([Remove(first)]).error is None
     assert driver.epoch() == epoch
+
+
+def test_a_recreated_table_keeps_the_guards_of_tunnels(driver: NftablesFirewall) -> None:
+    peers = [IPv4Address("192.0.2.1"), IPv4Address("192.0.2.2")]
+    guards = [
+        TunnelGuard(
+            owner=OWNER, link=f"g{number}", protocol="gre", port=0, tunnel_key=7, remote=peer
+        )
+        for number, peer in enumerate(peers)
+    ]
+    add(driver, *guards)
+    whole = ruleset(driver)
+    do(driver, "nft", "flush", "table", "inet", "snnet-cnci-c-1")
+    assert driver.find(guards[0]) is None
+    add(driver, guards[0])
+    assert ruleset(driver) == whole
+    assert driver.snapshot() == keyed(guards)
+    assert driver.apply([Remove(guard) for guard in guards]).error is None
+    assert ruleset(driver) == ""
 
 
 def test_after_a_flush_of_everything_it_goes_on(driver: NftablesFirewall) -> None:

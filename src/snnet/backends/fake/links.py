@@ -171,8 +171,13 @@ class LinkRules:
         if isinstance(link, Bridge):
             state.ports[link.name] = {}
         state.put_link(link)
-        if isinstance(link, (Tap, Veth)) and link.proxy_arp:
+        routed = isinstance(link, (Tap, Veth)) and link.proxy_arp
+        if routed:
             self._sysctls.answer_for_others(link.name)
+        if link.master is not None:
+            self._sysctls.quieten(link.name, "disable_ipv6", value="1")
+        elif routed or (isinstance(link, Bridge) and not link.link_local):
+            self._sysctls.quieten(link.name, "accept_ra", "accept_redirects", value="0")
         if link.master is not None:
             join(state, link)
 

@@ -7,7 +7,9 @@ from typing import TypeVar, cast
 
 from snnet.contract import (
     AntiSpoof,
+    ArpGuard,
     BridgeAccept,
+    DhcpGuard,
     ExternalForward,
     HostIsolation,
     IPAddress,
@@ -15,7 +17,10 @@ from snnet.contract import (
     Masquerade,
     Noun,
     PortForward,
+    ProtectedNetwork,
     PublicIp,
+    TunnelGuard,
+    Untracked,
     Zone,
     ZoneLink,
 )
@@ -82,12 +87,20 @@ def _places(rule: Noun) -> Iterator[Where]:
                 bits = network.max_prefixlen
                 shift = bits - network.prefixlen
                 yield Zone, owner, zone, bits, int(network.network_address), shift
-        case ZoneLink(link=link) | HostIsolation(link=link):
+        case ZoneLink(link=link) | HostIsolation(link=link) | Untracked(link=link):
+            yield type(rule), link
+        case TunnelGuard(protocol=protocol, port=port, tunnel_key=key, remote=remote):
+            number = port if protocol == "udp" else key
+            yield TunnelGuard, protocol, number
+            yield TunnelGuard, protocol, number, remote
+        case DhcpGuard(link=link) | ArpGuard(link=link):
             yield type(rule), link
         case BridgeAccept(bridge=bridge):
             yield BridgeAccept, bridge
         case AntiSpoof(link=link, bridged=bridged):
             yield AntiSpoof, link, bridged
+        case ProtectedNetwork(owner=owner):
+            yield ProtectedNetwork, owner
         case Masquerade(device=device):
             yield Masquerade, device
         case ExternalForward(bridge=bridge, device=device):

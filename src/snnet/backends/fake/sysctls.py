@@ -28,6 +28,7 @@ _PER_LINK = {
     "ipv6.conf": {
         "accept_dad": "1",
         "accept_ra": "1",
+        "accept_redirects": "1",
         "addr_gen_mode": "0",
         "autoconf": "1",
         "disable_ipv6": "0",
@@ -45,6 +46,10 @@ _GLOBAL = {
     "net.bridge.bridge-nf-call-iptables": "1",
 }
 _SAME = {"net.ipv4.conf.all.forwarding": IP_FORWARD}
+
+_QUIET = ("disable_ipv6", "accept_ra", "accept_redirects")
+"""What a backend sets on new bridges, on bridge ports and on host ends of routed guests."""
+
 _CONF = re.compile(r"net\.(ipv[46]\.(?:conf|neigh))\.([^.]+)\.([a-z_0-9]+)")
 _INT = re.compile(r"[+-]?[0-9]+")
 
@@ -100,6 +105,11 @@ class SysctlRules:
                 return self._state.sysctls[inherited]
         return _PER_LINK[conf.table][conf.parameter]
 
+    def quieten(self, link: str, *parameters: str, value: str) -> None:
+        """Set IPv6 parameters of the link."""
+        for parameter in parameters:
+            self._set(link_sysctl("ipv6.conf", link, parameter), value)
+
     def answer_for_others(self, link: str) -> None:
         """Turn on ``proxy_arp`` for the link, without delay."""
         self._set(link_sysctl("ipv4.conf", link, "proxy_arp"), "1")
@@ -133,6 +143,8 @@ def changed_sysctls(state: State) -> list[Sysctl]:
     for name, value in state.sysctls.items():
         conf = _parse(name)
         start = _PER_LINK[conf.table][conf.parameter] if conf else _GLOBAL[name]
+        if conf and conf.parameter in _QUIET and conf.link not in ("all", "default"):
+            continue  # the link itself shows it
         if value != start:
             changed.append(Sysctl(name=name, value=value))
     return changed

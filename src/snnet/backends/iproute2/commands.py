@@ -12,6 +12,7 @@ from snnet.backends.linux import (
     first_mtu,
     free_macvtap_index,
     is_routed,
+    quiet_sysctls,
     routed_sysctls,
     without_link_local,
 )
@@ -132,6 +133,9 @@ def _add_link(link: Link) -> Iterator[Command]:
     if is_routed(link):
         for name, value in routed_sysctls(link).items():
             yield ["sysctl", "-w", f"{name}={value}"]
+    if quiet := quiet_sysctls(link):
+        # -e: a host without IPv6 does not have these.
+        yield ["sysctl", "-e", "-w", *(f"{name}={value}" for name, value in quiet.items())]
     if link.up and later:
         yield [*alone, "up"]
 

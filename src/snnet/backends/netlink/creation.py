@@ -24,8 +24,8 @@ NO_LINK_LOCAL = Field("IFLA_AF_SPEC AF_INET6 IFLA_INET6_ADDR_GEN_MODE", value=1)
 def creation(link: Link, index_of: IndexOf) -> Values:
     """The fields of the RTM_NEWLINK that makes this link.
 
-    A bridge and a link without a link-local address are made down: that takes
-    a message of its own before they come up.
+    A bridge, a bridge port and a link without a link-local address are made down: their
+    IPv6 parameters are set before they come up.
     """
     check_makeable(link)
     values: Values = {INDEX: link.index}

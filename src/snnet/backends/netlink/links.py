@@ -14,6 +14,7 @@ from snnet.backends.linux import (
     comes_up_later,
     free_macvtap_index,
     is_routed,
+    quiet_sysctls,
     routed_sysctls,
     without_link_local,
 )
@@ -112,8 +113,7 @@ class Links:
         else:
             index = self._create(link, fields, learn=bool(steps))
         try:
-            if is_routed(link):
-                write_sysctls(self._kernel.netns, routed_sysctls(link))
+            self._quieten(link)
             for values, alias in steps:
                 self._set({INDEX: index, **values}, alias)
         except BaseException:
@@ -125,16 +125,22 @@ class Links:
     def _tap_finish(self, tap: Tap) -> Callable[[], object]:
         """What makes a newborn tap the one wanted, all looked up."""
         message = self.tap_message(tap)
-        if not tap.proxy_arp:
-            return lambda: self._kernel.send(message)
 
         def finish() -> None:
-            index = self._kernel.index(tap.name)
-            self._set({INDEX: index, NO_LINK_LOCAL: None}, None)
-            write_sysctls(self._kernel.netns, routed_sysctls(tap))
+            if tap.proxy_arp:
+                index = self._kernel.index(tap.name)
+                self._set({INDEX: index, NO_LINK_LOCAL: None}, None)
+            self._quieten(tap)
             self._kernel.send(message)
 
         return finish
+
+    def _quieten(self, link: Link) -> None:
+        """Set the kernel parameters of the link, before it comes up."""
+        routed = routed_sysctls(link) if is_routed(link) else {}
+        quiet = quiet_sysctls(link)
+        if routed or quiet:
+            write_sysctls(self._kernel.netns, routed, quiet)
 
     def tap_message(self, tap: Tap) -> bytearray:
         """Everything else about a newborn tap: one message by name, ready to be sent."""
@@ -249,9 +255,7 @@ def _follow_ups(link: Link) -> list[tuple[Values, str | None]]:
         first[MTU] = link.mtu
     if without_link_local(link):
         first[NO_LINK_LOCAL] = None
-    steps: list[tuple[Values, str | None]] = []
-    if first or link.alias:
-        steps.append((first, link.alias or None))
-    if link.up and comes_up_later(link):
-        steps.append(({FLAGS: IFF_UP, CHANGE: None}, None))
-    return steps
+    last: Values = {FLAGS: IFF_UP, CHANGE: None} if link.up and comes_up_later(link) else {}
+    if not first:
+        return [(last, link.alias or None)] if last or link.alias else []
+    return [(first, link.alias or None), *([(last, None)] if last else [])]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 from collections.abc import Mapping
 from pathlib import Path
@@ -45,10 +46,18 @@ class Sysctls:
         return [noun for noun in found if noun is not None]
 
 
-def write_sysctls(netns: int, values: Mapping[str, str]) -> None:
-    """Set parameters of the namespace, in this order; raises ``OSError``."""
+def write_sysctls(
+    netns: int, values: Mapping[str, str], where_there: Mapping[str, str] | None = None
+) -> None:
+    """Set parameters of the namespace, in this order; raises ``OSError``.
+
+    Those of ``where_there`` may be missing, as those of IPv6 are without it.
+    """
 
     def write() -> None:
+        for name, value in (where_there or {}).items():
+            with contextlib.suppress(FileNotFoundError), open(_path(name), "r+") as file:
+                file.write(value)
         for name, value in values.items():
             with open(_path(name), "r+") as file:  # never creates one
                 if not value:  # nothing would be written

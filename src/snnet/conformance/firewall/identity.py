@@ -15,9 +15,11 @@ from snnet.contract import (
     RULES,
     Add,
     AntiSpoof,
+    ArpGuard,
     BridgeAccept,
     Busy,
     Change,
+    DhcpGuard,
     Exists,
     ExternalForward,
     HostIsolation,
@@ -26,10 +28,13 @@ from snnet.contract import (
     Missing,
     Noun,
     PortForward,
+    ProtectedNetwork,
     PublicIp,
     Remove,
     SnnetError,
+    TunnelGuard,
     Unsupported,
+    Untracked,
     Zone,
     ZoneLink,
 )
@@ -55,9 +60,14 @@ _MANY: tuple[Any, ...] = tuple(IPv4Address("255.255.255.200") + number for numbe
 
 _ORDINARY: tuple[Noun, ...] = (
     Zone(zone="ta"),
+    ProtectedNetwork(network=_NETWORKS[0]),
     BridgeAccept(bridge="br0"),
+    Untracked(link="tap0"),
+    TunnelGuard(link="tun0", protocol="udp", port=4789, tunnel_key=7, remote=_ADDRESS),
     HostIsolation(link="br0"),
     AntiSpoof(link="tap0", mac="02:00:0a:01:00:09", addresses=_ADDRESSES[:1]),
+    DhcpGuard(link="tap0", mac="02:00:0a:01:00:09"),
+    ArpGuard(link="tap0", mac="02:00:0a:01:00:09", address=_ADDRESSES[0]),
     Masquerade(device="eth0"),
     ExternalForward(device="eth0", bridge="br0"),
     PortForward(protocol="tcp", device="eth0", port=80, target=_ADDRESSES[0], target_port=8080),
@@ -66,10 +76,16 @@ _ORDINARY: tuple[Noun, ...] = (
 _EXTREME: tuple[Noun, ...] = (
     Zone(zone=ID, networks=_NETWORKS),
     Zone(zone="out", outbound=True),
+    ProtectedNetwork(network=IPv4Network("128.0.0.0/1"), closed=False),
+    ProtectedNetwork(network=IPv4Network("10.255.255.255/32")),
     BridgeAccept(bridge=LINK),
+    Untracked(link=LINK, router="fe:ff:ff:ff:ff:ff"),
+    TunnelGuard(link=LINK, protocol="gre", port=0, tunnel_key=2**32 - 1, remote=_ADDRESS),
     HostIsolation(link=LINK, arp=False),
     AntiSpoof(link=LINK, mac="fe:ff:ff:ff:ff:ff", addresses=_ADDRESSES),
     AntiSpoof(link=LINK, mac="02:00:0a:01:00:09", addresses=_ADDRESSES, bridged=False),
+    DhcpGuard(link=LINK, mac="fe:ff:ff:ff:ff:ff"),
+    ArpGuard(link=LINK, mac="fe:ff:ff:ff:ff:ff", address=_ADDRESS),
     Masquerade(device=LINK),
     ExternalForward(device=LINK, bridge=LINK.swapcase()),
     *(
@@ -106,6 +122,9 @@ _EXTREME: tuple[Noun, ...] = (
     PublicIp(public=_ADDRESS, internal=IPv4Address("1.0.0.1"), device=LINK),
 )
 _OF_IPV6: tuple[Noun, ...] = (
+    TunnelGuard(
+        link="tun6", protocol="udp", port=4789, tunnel_key=7, remote=IPv6Address("fd00:1::9")
+    ),
     Zone(zone="t6", networks=(*_NETWORKS[:2], IPv6Network("fd00:1234:5678:9abc::/64"))),
     AntiSpoof(link="a6", mac="02:00:0a:01:00:09", addresses=(IPv6Address("fd00:1::9"),)),
     AntiSpoof(
@@ -121,6 +140,14 @@ _OF_IPV6: tuple[Noun, ...] = (
 def _otherwise(rule: Noun) -> Noun:
     """Return a rule with the same identity and other values."""
     match rule:
+        case DhcpGuard() | ArpGuard():
+            return replace(rule, mac="02:00:00:00:00:01")
+        case ProtectedNetwork():
+            return replace(rule, closed=not rule.closed)
+        case TunnelGuard():
+            return replace(rule, protocol="udp", port=1, tunnel_key=2)
+        case Untracked():
+            return replace(rule, router="02:00:00:00:00:01")
         case HostIsolation():
             return replace(rule, arp=not rule.arp)
         case AntiSpoof():

@@ -11,7 +11,11 @@ from .forwards import ForwardTests
 from .identity import IdentityTests
 from .isolation import IsolationTests
 from .neighbours import NeighbourTests
+from .protected import ProtectedTests
 from .publicips import PublicIpTests
+from .tunnels import TunnelTests
+from .untracked import UntrackedTests
+from .wrappers import WrapperTests
 from .zones import ZoneTests
 
 
@@ -20,9 +24,13 @@ class FirewallSuite(
     BatchTests,
     NeighbourTests,
     ZoneTests,
+    ProtectedTests,
     BridgeTests,
+    UntrackedTests,
+    TunnelTests,
     IsolationTests,
     AntiSpoofTests,
+    WrapperTests,
     ExitTests,
     ForwardTests,
     PublicIpTests,

@@ -43,14 +43,37 @@ def arp_frame(
     return _ethernet(source_mac, BROADCAST, _ARP, body + token)
 
 
-def dhcp_frame(source_mac: str, source: IPv4Address, *, server: bool, token: bytes) -> bytes:
-    """Return a client's request or a server's answer, with the token in the options."""
+def dhcp_frame(
+    source_mac: str,
+    source: IPv4Address,
+    *,
+    server: bool,
+    token: bytes,
+    client: str | None = None,
+) -> bytes:
+    """Return a client's request or a server's answer, with the token in the options.
+
+    It is about the MAC ``client``, by default the sender's.
+    """
     op, ports = (2, (_DHCP_SERVER, _DHCP_CLIENT)) if server else (1, (_DHCP_CLIENT, _DHCP_SERVER))
-    body = struct.pack("!BBBBI", op, 1, 6, 0, 1).ljust(28, b"\0") + _mac(source_mac)
+    body = struct.pack("!BBBBI", op, 1, 6, 0, 1).ljust(28, b"\0") + _mac(client or source_mac)
     body = body.ljust(236, b"\0") + bytes.fromhex("63825363") + token
     # A UDP checksum of 0 means that there is no checksum.
     udp = struct.pack("!HHHH", *ports, 8 + len(body), 0) + body
     return _ethernet(source_mac, BROADCAST, _IP, _ip(source, EVERYBODY, socket.IPPROTO_UDP, udp))
+
+
+def udp_frame(
+    source_mac: str,
+    mac: str,
+    source: IPv4Address,
+    target: IPv4Address,
+    ports: tuple[int, int],
+    token: bytes,
+) -> bytes:
+    """Return a UDP datagram without a checksum, from the first port to the second."""
+    udp = struct.pack("!HHHH", *ports, 8 + len(token), 0) + token
+    return _ethernet(source_mac, mac, _IP, _ip(source, target, socket.IPPROTO_UDP, udp))
 
 
 def strange_frame(source_mac: str, token: bytes) -> bytes:

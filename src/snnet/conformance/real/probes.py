@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from ipaddress import IPv4Address, IPv6Address
@@ -68,6 +69,10 @@ class Frames:
         _drain(ear)
         self._sockets[source].send(frame)
         return self._services.wait(ear, lambda: (mark in ear.recv(2048)) or None) is not None
+
+    def send(self, source: Endpoint, frame: bytes) -> None:
+        """Send a frame; namespaces wired directly to the source have it afterwards."""
+        self._sockets[source].send(frame)
 
     def resolve(self, source: Endpoint, address: IPv4Address) -> bool:
         sock = self._sockets[source]
@@ -162,6 +167,19 @@ def _send(sock: socket.socket, data: bytes, target: tuple[str, int]) -> bool:
     return True
 
 
+def gre(
+    services: Services, space: Namespace, hub: Namespace, address: IPv4Address, key: int
+) -> bool:
+    """Return whether a GRE packet with this key (RFC 2890) reaches the hub's sockets."""
+    mark = token()
+    with hub.call(_gre_socket) as heard, space.call(_gre_socket) as sock:
+        # A local experimental protocol type: no tunnel of the kernel accepts it.
+        packet = struct.pack("!HHI", 0x2000, 0x88B5, key) + mark
+        if not _send(sock, packet, (str(address), 0)):
+            return False
+        return services.wait(heard, lambda: mark in heard.recv(2048) or None) is not None
+
+
 def _drain(sock: socket.socket) -> None:
     """Discard what arrived before."""
     with suppress(BlockingIOError):
@@ -175,6 +193,10 @@ def _icmp_socket() -> socket.socket:
 
 def _icmp6_socket() -> socket.socket:
     return _ready(socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6))
+
+
+def _gre_socket() -> socket.socket:
+    return _ready(socket.socket(socket.AF_INET, socket.SOCK_RAW, 47))  # IPPROTO_GRE
 
 
 def _sctp_socket() -> socket.socket:

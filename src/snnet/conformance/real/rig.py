@@ -12,14 +12,17 @@ from pathlib import Path
 from snnet.conformance.endpoints import HUB, Endpoint
 from snnet.conformance.rig import Answer, Conversation, Rig
 from snnet.contract import Driver, IPAddress
+from snnet.system.conntrack import Conntrack, Match
 from snnet.system.host import RealHost
+from snnet.system.process import run
 
-from . import frames
-from .probes import Frames, UdpConversation, connect, ping, token
+from . import crafted, frames
+from .probes import Frames, UdpConversation, connect, gre, ping, token
 from .ruleset import ruleset, stranger
 from .services import Services
 from .wiring import build, open_spaces, shows_bridged
 
+_ANY_PORT = 40000
 _NOBODY = IPv4Address("10.255.255.254")
 """An unused address: asking for it changes no cache."""
 
@@ -51,7 +54,10 @@ class RealRig(Rig):
             self._spaces = open_spaces(self._opened)
             self._hub = self._spaces[HUB]
             build(self._spaces, br_netfilter=br_netfilter)
-            self.reflects = not shows_bridged(self._hub)
+            self.shows_bridged = shows_bridged(self._hub)
+            self.reflects = not self.shows_bridged
+            self._connections = Conntrack(self._hub.fd)
+            self._opened.callback(self._connections.close)
             self._services = Services(self._spaces)
             self._opened.callback(self._services.close)
             self._frames = Frames(self._services, self._spaces)
@@ -98,6 +104,22 @@ class RealRig(Rig):
         )
         return self._frames.hears(source, frame, mark, target)
 
+    def tracks(self, source: Endpoint, target: Endpoint) -> bool:
+        match = Match(original_source=source.ip, original_destination=target.ip)
+        self._connections.forget([match])
+        self.forge(source, target)
+        return self._connections.forget([match]) > 0
+
+    def delivers(self, source: Endpoint, target: Endpoint, port: int) -> bool:
+        mark = token()
+        frame = frames.udp_frame(
+            source.mac, source.gateway_mac, source.ip, target.ip, (_ANY_PORT, port), mark
+        )
+        return self._frames.hears(source, frame, mark, target)
+
+    def gre(self, source: Endpoint, key: int) -> bool:
+        return gre(self._services, self._spaces[source], self._hub, source.gateway, key)
+
     def arp(
         self,
         source: Endpoint,
@@ -114,11 +136,28 @@ class RealRig(Rig):
             if address is not None or mac is not None:
                 self._forget_neighbours(source)
 
-    def dhcp(self, source: Endpoint, hearer: Endpoint, *, server: bool) -> bool:
+    def dhcp(
+        self, source: Endpoint, hearer: Endpoint, *, server: bool, mac: str | None = None
+    ) -> bool:
         mark = token()
         address = source.ip if server else frames.ANY
-        frame = frames.dhcp_frame(source.mac, address, server=server, token=mark)
+        frame = frames.dhcp_frame(
+            source.mac, address, server=server, token=mark, client=mac or source.mac
+        )
         return self._frames.hears(source, frame, mark, hearer)
+
+    def crafted(self, source: Endpoint, hearer: Endpoint, kind: str) -> bool:
+        mark = token()
+        frame = crafted.FRAMES[kind](source.mac, source.ip, mark)
+        return self._frames.hears(source, frame, mark, hearer)
+
+    def learns(self, source: Endpoint, address: IPv4Address, mac: str | None = None) -> bool:
+        frame = frames.arp_frame(source.mac, mac or source.mac, address, source.gateway)
+        self._frames.send(source, frame)
+        shown = run(["ip", "neigh", "show", "dev", source.link], netns=self._hub.fd).stdout
+        self._hub.ip([f"neighbour flush dev {source.link}"])
+        lines = [line for line in shown.splitlines() if line.startswith(f"{address} ")]
+        return any((mac or source.mac) in line for line in lines)
 
     def strange(self, source: Endpoint, hearer: Endpoint) -> bool:
         mark = token()

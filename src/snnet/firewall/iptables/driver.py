@@ -18,12 +18,14 @@ from snnet.contract import (
     Remove,
     error_for,
 )
+from snnet.firewall.epochs import Epochs
 from snnet.firewall.foreign import drops, flows
 from snnet.firewall.kernel import KernelFirewall
 from snnet.firewall.nft import Nft
 
 from . import layout
 from .layout import ARP, BRIDGE, IP, IP6
+from .lent import LENT, LentRules, lent_among
 from .report import commands, dump, obstacles
 from .rules import places
 from .state import State, read_state
@@ -37,6 +39,12 @@ def _is_xtables(item: dict[str, Any]) -> bool:
     """Whether a part of nft's ruleset belongs to iptables-nft and is examined as such."""
     (part,) = item.values()
     return part.get("family") in (IP, IP6, BRIDGE, ARP) and part.get("table") in _XTABLES
+
+
+def _is_own(item: dict[str, Any]) -> bool:
+    """Whether a part of nft's ruleset is in a table of snnet."""
+    (part,) = item.values()
+    return str(part.get("table", "")).startswith("snnet-")
 
 
 class IptablesFirewall(KernelFirewall):
@@ -55,7 +63,9 @@ class IptablesFirewall(KernelFirewall):
         super().__init__(host)
         self._programs = Programs(lambda: self.host.netns.fd, variant)
         self._tables = Tables(self._programs)
+        self._epochs = Epochs(self.host.netns.fd)
         self._written = 0
+        self._lent = LentRules(host)
         self._work: Work
         """The current ``apply``: at most one, because the record is locked."""
 
@@ -73,6 +83,8 @@ class IptablesFirewall(KernelFirewall):
         """
         if type(noun) not in self.carries:
             return f"iptables does not carry {type(noun).__name__}"
+        if isinstance(noun, LENT):
+            return self._lent.missing(noun)
         families = {place.family for place in places(noun, {})} | {IP}
         for family in sorted(families - self._lacking()):
             if reason := self._programs.missing(family):
@@ -86,12 +98,15 @@ class IptablesFirewall(KernelFirewall):
             return {}
         with self._alone():
             nouns = [noun for owner in self._owners() for noun in self._read(owner).nouns.values()]
-        return {noun.key: noun for noun in nouns if isinstance(noun, wanted)}
+        found = {noun.key: noun for noun in nouns if isinstance(noun, wanted)}
+        return found | self._lent.snapshot(lent_among(wanted))
 
     def find(self, noun: Noun) -> Noun | None:
         """See :meth:`snnet.contract.Driver.find`; reads all rules of the owner."""
         if not isinstance(noun, Owned) or type(noun) not in self.carries:
             return None
+        if isinstance(noun, LENT):
+            return self._lent.find(noun)
         if self._programs.missing(IP):
             return None
         with self._alone():
@@ -105,8 +120,8 @@ class IptablesFirewall(KernelFirewall):
             return self._observe()
 
     def _observe(self) -> int:
-        """The epoch, with what the programs have written since the last call."""
-        before, self._written = self._written, self._programs.writes
+        """The epoch, with what this driver has written since the last call."""
+        before, self._written = self._written, self._programs.writes + self._lent.writes
         return self._epochs.observe(own=self._written - before)
 
     def _alone(self) -> AbstractContextManager[object]:
@@ -146,6 +161,8 @@ class IptablesFirewall(KernelFirewall):
 
     def batch(self, operation: Operation) -> tuple[str, bool]:
         """The additions and changes of one owner are one batch; its removals are another."""
+        if isinstance(operation.noun, LENT):
+            return "nftables", False
         return owner_of(operation), isinstance(operation, Remove)
 
     def perform(self, operation: Operation) -> None:
@@ -156,6 +173,9 @@ class IptablesFirewall(KernelFirewall):
         """See :meth:`snnet.contract.Driver.perform_all`."""
         for operation in operations:
             self._refuse(operation)
+        if isinstance(operations[0].noun, LENT):
+            self._lent.perform_all(operations)
+            return
         self._work.commit(operations)
 
     def _refuse(self, operation: Operation) -> None:
@@ -168,11 +188,19 @@ class IptablesFirewall(KernelFirewall):
 
     # -- the rest --------------------------------------------------------------------
 
+    def close(self) -> None:
+        """See :meth:`snnet.contract.Driver.close`."""
+        self._lent.close()
+        self._epochs.close()
+        super().close()
+
     def commands(self, operation: Operation) -> Sequence[str]:
         """Return the rules of the operation, one command each, for a dry run.
 
         The driver itself replaces whole chains at once.
         """
+        if isinstance(operation.noun, LENT):
+            return self._lent.commands(operation)
         return commands(operation, self._programs.name)
 
     def obstacles(self) -> Sequence[str]:
@@ -193,7 +221,7 @@ class IptablesFirewall(KernelFirewall):
         if nft.missing() is not None:
             return []
         try:
-            others = [item for item in nft.ruleset() if not _is_xtables(item)]
+            others = [item for item in nft.ruleset() if not _is_xtables(item) and not _is_own(item)]
         finally:
             nft.close()
         return drops(others, flows(self.host.netns.fd, ours))
@@ -205,4 +233,6 @@ class IptablesFirewall(KernelFirewall):
             for family in (IP, IP6, BRIDGE, ARP)
             if family not in self._lacking()
         }
-        return dump(self.host.owner, self.variant, saved)
+        text = dump(self.host.owner, self.variant, saved)
+        by_nft = self._lent.dump()
+        return f"{text}\n# nftables\n{by_nft}" if by_nft else text

@@ -25,6 +25,7 @@ from snnet.contract import (
     Masquerade,
     Noun,
     PortForward,
+    ProtectedNetwork,
     PublicIp,
     Zone,
     ZoneLink,
@@ -138,6 +139,7 @@ _ROOM = 240
 
 KINDS: dict[str, type[Noun]] = {
     "zone": Zone,
+    "protected-network": ProtectedNetwork,
     "zone-link": ZoneLink,
     "bridge-accept": BridgeAccept,
     "host-isolation": HostIsolation,
@@ -172,6 +174,7 @@ _READ: dict[str, Callable[[str], Any]] = {
     "addresses": _addresses,
     "arp": _flag,
     "bridged": _flag,
+    "closed": _flag,
     "internal": IPv4Address,
     "network": IPv4Network,
     "networks": _networks,

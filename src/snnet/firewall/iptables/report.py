@@ -15,6 +15,7 @@ from snnet.contract import (
     Noun,
     Operation,
     Owned,
+    ProtectedNetwork,
     PublicIp,
     Zone,
     ZoneLink,
@@ -72,6 +73,8 @@ def _surroundings(noun: Owned) -> list[Noun]:
     if isinstance(noun, ExternalForward):
         link = ZoneLink(owner=noun.owner, link=noun.bridge, zone="-")
         return [link, Masquerade(owner=noun.owner, device=noun.device)]
+    if isinstance(noun, ProtectedNetwork):
+        return [ZoneLink(owner=noun.owner, link="-", zone="-")]
     if isinstance(noun, Zone):
         return [ZoneLink(owner=noun.owner, link="-", zone=noun.zone)]
     if isinstance(noun, PublicIp):

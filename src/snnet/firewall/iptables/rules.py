@@ -12,6 +12,7 @@ from ipaddress import IPv4Address
 from typing import TypeVar
 
 from snnet.contract import (
+    TUNNEL_PORTS,
     AntiSpoof,
     BridgeAccept,
     ExternalForward,
@@ -20,6 +21,7 @@ from snnet.contract import (
     Masquerade,
     Noun,
     PortForward,
+    ProtectedNetwork,
     PublicIp,
     Zone,
     ZoneLink,
@@ -52,6 +54,15 @@ _HAIRPIN_BIT = 0x20000000
 """Marks the first packet of a redirected connection from a zone's link, from FORWARD to
 POSTROUTING.  POSTROUTING cannot match the incoming link: for bridged packets never (see
 br_nf_post_routing), for others only since Linux 5.7."""
+_TUNNELS = (
+    " -p udp -m multiport --dports "
+    + ",".join(f"{one}:{last}" if one != last else str(one) for one, last in TUNNEL_PORTS),
+    " -p gre",
+)
+_ROUTERS = (
+    "ipv6-icmp --ip6-icmp-type router-advertisement",
+    "ipv6-icmp --ip6-icmp-type redirect",
+)
 _LINK_LOCAL = "01:80:c2:00:00:00/ff:ff:ff:ff:ff:f0"
 """Frames that a bridge consumes before PREROUTING (IEEE 802.1D; br_handle_frame)."""
 
@@ -97,6 +108,7 @@ _PLACES: dict[type[Noun], frozenset[Section]] = {
     BridgeAccept: _BOTH,
     Masquerade: frozenset({NAT, FILTER}),
     ExternalForward: frozenset({FILTER}),
+    ProtectedNetwork: _BOTH,
     PortForward: frozenset({NAT}),
     PublicIp: frozenset({NAT, FILTER}),
 }
@@ -181,6 +193,9 @@ def _exit(made: _Chains, any_link: ZoneLink) -> None:
     """Write the rules for packets that may leave a zone, the same for every zone."""
     chain, out = made.chain(layout.EXIT), made.content
     out.add(chain, any_link, f"{_ANSWERS} -j ACCEPT")
+    for protected in made.all(ProtectedNetwork) if made.section == FILTER else ():
+        for what in [""] if protected.closed else _TUNNELS:
+            out.add(chain, protected, f"-d {protected.network}{what} -j DROP")
     masqueraded = {rule.device for rule in made.all(Masquerade)}
     for rule in made.all(ExternalForward):
         if rule.device in masqueraded:
@@ -296,6 +311,8 @@ def _ports(made: _Chains) -> None:
             "-p IPv4 --ip-proto udp --ip-sport 67 -j DROP",
             "-p IPv4 --ip-src 0.0.0.0 --ip-dst 255.255.255.255"
             " --ip-proto udp --ip-sport 68 --ip-dport 67 -j RETURN",
+            "-p IPv4 --ip-src 0.0.0.0 --ip-proto igmp -j RETURN",
+            "-p RARP -j RETURN",
             f"{arp} --arp-op Request --arp-ip-src 0.0.0.0 -j RETURN",
         )
         for address in rule.addresses:
@@ -303,6 +320,8 @@ def _ports(made: _Chains) -> None:
                 out.add(chain, rule, f"-p IPv4 --ip-src {address} -j RETURN")
                 out.add(chain, rule, f"{arp} --arp-ip-src {address} -j RETURN")
             else:
+                for lie in ("udp --ip6-sport 547", *_ROUTERS):
+                    out.add(chain, rule, f"-p IPv6 --ip6-proto {lie} -j DROP")
                 out.add(chain, rule, f"-p IPv6 --ip6-src {address} -j RETURN")
         out.add(chain, rule, "-j DROP")
     out.jump(sources, "PREROUTING")

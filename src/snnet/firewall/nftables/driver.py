@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import shlex
 import threading
-from collections.abc import Iterable, Iterator, Sequence
-from ipaddress import IPv4Network, IPv6Network
+from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 from snnet.contract import (
@@ -13,7 +12,7 @@ from snnet.contract import (
     Busy,
     Exhausted,
     Host,
-    IPNetwork,
+    HostIsolation,
     Key,
     Missing,
     Noun,
@@ -21,35 +20,23 @@ from snnet.contract import (
     Owned,
     SnnetError,
     Timeout,
+    TunnelGuard,
     Unsupported,
     Zone,
-    error_for,
     keyed,
 )
-from snnet.system.netlink import NetlinkError
 
+from ..epochs import Epochs
 from ..foreign import obstacles
 from ..kernel import KernelFirewall
 from ..nft import Nft
-from . import tables
-from .damage import Damage
-from .elements import (
-    CONTINUES,
-    IPV4,
-    IPV6,
-    PORT,
-    RECORDS,
-    RecordType,
-    Values,
-    elements,
-    pack,
-    unpack,
-)
-from .reader import Reader, StoredElement
+from . import chains, tables
+from .elements import Element, elements
+from .nouns import StoredNouns, gre_keys
+from .reader import Reader
+from .records import RECORDS
 from .steps import PreparedOperation, chain_commands, element_command, with_operation
-from .tables import ARP, BRIDGE, INET, Table
-
-_FAMILIES = (INET, BRIDGE, ARP)
+from .tables import ARP, INET, Part, Table
 
 
 class NftablesFirewall(KernelFirewall):
@@ -66,13 +53,20 @@ class NftablesFirewall(KernelFirewall):
         super().__init__(host)
         self._nft = Nft(self.host.netns.fd)
         self._reader = Reader(self.host.netns.fd)
+        self._stored = StoredNouns(self._reader)
+        self._epochs = Epochs(self.host.netns.fd)
         self._lock = threading.RLock()
-        self._made: set[Table] = set()
-        """Tables that have all their sets and static rules."""
-        self._damage = Damage()
-        self._held: dict[Table, int] = {}
-        """The number of nouns with an element in the table, where it was counted."""
-        self._possible: dict[str, str | None] = {}
+        self.transactions = 0
+        """The number of transactions that this driver has made."""
+        self._made: set[Part] = set()
+        """Parts of tables that have all their sets, chains and static rules."""
+        self._damaged: set[Table] = set()
+        """Tables that have lost rules or chains: they must be recreated."""
+        self._inspected: dict[Table, int] = {}
+        """The epoch in which a table's rules were last counted."""
+        self._held: dict[Part, int] = {}
+        """The number of nouns that need the part, where it was counted."""
+        self._possible: dict[tuple[str, str], str | None] = {}
 
     # -- looking ---------------------------------------------------------------------
 
@@ -84,24 +78,25 @@ class NftablesFirewall(KernelFirewall):
         if reason is not None:
             return reason
         try:
-            families = sorted(table.family for table in PreparedOperation.of(Add(noun)).tables)
+            parts = PreparedOperation.of(Add(noun)).parts
         except Unsupported as error:
             return str(error)
         except SnnetError:  # bad values: apply() reports them
             return None
-        return next(filter(None, map(self._missing_family, families)), None)
+        needs = sorted((part.table.family, part.name) for part in parts)
+        return next(filter(None, (self._missing_part(*need) for need in needs)), None)
 
-    def _missing_family(self, family: str) -> str | None:
-        """Return why a family cannot be used, found by making a table and removing it."""
+    def _missing_part(self, family: str, name: str) -> str | None:
+        """Return why a part of a table cannot be used, found by making one and removing it."""
         with self._lock:
-            if self._possible.get(family, "") == "":
-                self._possible[family] = self._try_family(family)
-            return self._possible[family]
+            if self._possible.get((family, name), "") == "":
+                self._possible[family, name] = self._try_part(family, name)
+            return self._possible[family, name]
 
-    def _try_family(self, family: str) -> str | None:
+    def _try_part(self, family: str, name: str) -> str | None:
         probe = Table(family, "probe:snnet")
         try:
-            self._change([*tables.base(probe), f"delete table {probe}"])
+            self._change([*tables.base(Part(probe, name)), f"delete table {probe}"])
         except (Exhausted, Busy, Timeout):
             raise  # it says nothing about the kernel: the next call may succeed
         except SnnetError as error:
@@ -120,51 +115,24 @@ class NftablesFirewall(KernelFirewall):
         wanted = tuple(self.carries if types is None else types)
         with self._lock:
             epoch = self.epoch()
-            there = self._tables()
-            broken = {table.owner for table in there if self._is_damaged(table)}
-            self._damage.saw(there, epoch, broken)
+            there = self._stored.tables()
+            broken = {table.owner for table in there if self._stored.is_damaged(table)}
+            self._damaged = {table for table in there if table.owner in broken}
+            self._inspected = dict.fromkeys(there, epoch)
             self._forget_damaged()
             found = [
                 noun
                 for table in there
                 if table.owner not in broken
-                for noun in self._nouns_in(table)
+                for noun in self._stored.within(table)
             ]
         return keyed(noun for noun in found if isinstance(noun, wanted))
 
     def find(self, noun: Noun) -> Noun | None:
         """See :meth:`snnet.contract.Driver.find`; None if its table has lost static rules."""
-        if isinstance(noun, Owned) and type(noun) in self.carries and self._lost_rules(noun):
+        if not isinstance(noun, Owned) or type(noun) not in self.carries:
             return None
-        if isinstance(noun, Zone):
-            table = Table(INET, noun.owner)
-            return self._zone(table, noun.zone) if self._has_zone(table, noun.zone) else None
-        if not isinstance(noun, Owned):
-            return None
-        for record in RECORDS.get(type(noun), ()):
-            table = Table(record.family, noun.owner)
-            try:
-                key = record.key(noun)
-                found = self._reader.element(table, record.set, pack(record.types, key))
-                if found is not None:
-                    return record.read(noun.owner, key, self._words(table, record, key, found))
-            except (ValueError, KeyError, OverflowError):  # such a rule cannot exist
-                return None
-            except NetlinkError as error:
-                raise error_for(error.errno or 0, f"look up {' '.join(noun.key)}") from error
-        return None
-
-    def _words(
-        self, table: Table, record: RecordType, key: Values, found: StoredElement
-    ) -> list[str]:
-        """Return the words of a record's comment, with those in further elements."""
-        words, number = found.comment.split(), 0
-        while record.long and words[-1:] == [CONTINUES]:
-            number += 1
-            packed = pack((*record.types, PORT), (*key, number))
-            more = self._reader.element(table, record.more, packed)
-            words[-1:] = more.comment.split() if more else []
-        return words
+        return None if self._lost_rules(noun) else self._stored.find(noun)
 
     def epoch(self) -> int:
         """See :meth:`snnet.contract.Driver.epoch`: one request to the kernel."""
@@ -173,83 +141,33 @@ class NftablesFirewall(KernelFirewall):
     def _change(self, commands: Iterable[str]) -> None:
         """Run a transaction of this driver's own: it does not begin an epoch."""
         self._nft.run(commands)
+        self.transactions += 1
         self._epochs.observe(own=1)
 
     def _lost_rules(self, noun: Owned) -> bool:
-        """Whether a table of the noun has lost static rules."""
+        """Whether a table of the noun has lost rules or chains; counts them once an epoch."""
+        tables = {Table(record.family, noun.owner) for record in RECORDS.get(type(noun), ())} or {
+            Table(INET, noun.owner)
+        }
+        if isinstance(noun, HostIsolation):
+            tables.add(Table(ARP, noun.owner))
         with self._lock:
-            lost = self._damage.reaches(noun, self.epoch(), self._is_there_damaged)
+            epoch = self.epoch()
+            for table in tables:
+                if self._inspected.get(table) == epoch:
+                    continue
+                there = table.name in self._reader.tables(table.family)
+                if there and self._stored.is_damaged(table):
+                    self._damaged.add(table)
+                self._inspected[table] = epoch
             self._forget_damaged()
-            return lost
-
-    def _is_there_damaged(self, table: Table) -> bool:
-        return table.name in self._reader.tables(table.family) and self._is_damaged(table)
+            return not tables.isdisjoint(self._damaged)
 
     def _forget_damaged(self) -> None:
-        self._made -= self._damage.tables
-        for table in self._damage.tables:
-            self._held.pop(table, None)
-
-    def _tables(self) -> list[Table]:
-        return [
-            Table(family, owner)
-            for family in _FAMILIES
-            for name in self._reader.tables(family)
-            if (owner := tables.owner_of(name)) is not None
-        ]
-
-    def _nouns_in(self, table: Table) -> list[Noun]:
-        nouns: list[Noun] = list(self._zones(table))
-        for records in RECORDS.values():
-            for record in records:
-                if record.family == table.family:
-                    nouns += self._recorded(table, record)
-        return nouns
-
-    def _recorded(self, table: Table, record: RecordType) -> Iterator[Noun]:
-        """Yield the nouns of one type of record."""
-        more: dict[Values, list[str]] = {}
-        if record.long:
-            types = (*record.types, PORT)
-            for found in self._reader.elements(table, record.more):
-                more[unpack(types, found.key)] = found.comment.split()
-        for found in self._reader.elements(table, record.set):
-            key, words, number = unpack(record.types, found.key), found.comment.split(), 0
-            while record.long and words[-1:] == [CONTINUES]:
-                number += 1
-                words[-1:] = more.get((*key, number), [])
-            yield record.read(table.owner, key, words)
-
-    def _is_damaged(self, table: Table) -> bool:
-        """Whether static rules of the table are missing."""
-        chains = self._reader.chains(table)
-        zones = sum(chain.startswith(tables.ZONE_CHAIN) for chain in chains)
-        sources = sum(chain.startswith(tables.SOURCE_CHAIN) for chain in chains)
-        wanted = tables.rules_in(table.family) + tables.RULES_PER_ZONE * zones + sources
-        return self._reader.rules(table) != wanted
-
-    def _zones(self, table: Table) -> list[Zone]:
-        prefix = tables.ZONE_CHAIN
-        return [
-            self._zone(table, chain.removeprefix(prefix))
-            for chain in self._reader.chains(table)
-            if chain.startswith(prefix)
-        ]
-
-    def _has_zone(self, table: Table, zone: str) -> bool:
-        return self._reader.has_chain(table, f"{tables.ZONE_CHAIN}{zone}")
-
-    def _zone(self, table: Table, zone: str) -> Zone:
-        networks: list[IPNetwork] = [
-            IPv4Network(unpack((IPV4, PORT), member.key))
-            for member in self._reader.elements(table, f"members-{zone}")
-        ]
-        networks += [
-            IPv6Network(unpack((IPV6, PORT), member.key))
-            for member in self._reader.elements(table, f"members6-{zone}")
-        ]
-        outbound = self._reader.has_chain(table, f"{tables.OUTBOUND_CHAIN}{zone}")
-        return Zone(owner=table.owner, zone=zone, networks=tuple(networks), outbound=outbound)
+        self._made = {part for part in self._made if part.table not in self._damaged}
+        self._held = {
+            part: count for part, count in self._held.items() if part.table not in self._damaged
+        }
 
     # -- doing -----------------------------------------------------------------------
 
@@ -275,8 +193,9 @@ class NftablesFirewall(KernelFirewall):
 
     def _commit(self, steps: Sequence[PreparedOperation]) -> None:
         kept = self._kept(steps)
-        needed = {table for step in (*kept, *steps) if not step.removes for table in step.tables}
+        needed = {part for step in (*kept, *steps) if not step.removes for part in step.parts}
         changes = [line for step in (*kept, *steps) for line in step.commands]
+        changes += self._shared([*kept, *steps], {part.table for part in needed} & self._damaged)
         try:
             self._change([*self._bases(needed - self._made), *changes])
         except Missing:
@@ -285,30 +204,61 @@ class NftablesFirewall(KernelFirewall):
                 raise
             self._change([*self._bases(needed), *changes])
         self._made |= needed
-        self._damage.tables -= needed
+        self._damaged -= {part.table for part in needed}
         self._count(steps)
 
     def _kept(self, steps: Sequence[PreparedOperation]) -> list[PreparedOperation]:
-        """Other nouns of damaged tables: they are added again, as the tables are recreated."""
+        """The nouns to add again because their tables are recreated, without those of the steps.
+
+        Somebody flushed rules: the tables are recreated whole, so that what one call adds
+        does not cost other nouns what is left of them.
+        """
         adding = {step.owner for step in steps if not step.removes}
-        owners = adding & {table.owner for table in self._damage.tables}
+        owners = adding & {table.owner for table in self._damaged}
         if not owners:
             return []
-        there = [table for table in self._tables() if table.owner in owners]
-        self._damage.tables |= set(there)
+        tables = [table for table in self._stored.tables() if table.owner in owners]
+        self._damaged |= set(tables)
         self._forget_damaged()
-        found = keyed(noun for table in there for noun in self._nouns_in(table))
+        found = keyed(noun for table in tables for noun in self._stored.within(table))
         for step in steps:
             found.pop(step.operation.noun.key, None)
         nouns = sorted(found.values(), key=lambda noun: noun.rank)
         return [PreparedOperation.of(Add(noun)) for noun in nouns]
 
-    def _bases(self, needed: set[Table]) -> list[str]:
+    def _shared(self, steps: Sequence[PreparedOperation], recreated: set[Table]) -> list[str]:
+        """Return the commands for what guards of tunnels share: ports, peers and gre keys.
+
+        Each is removed with the last guard that needs it.  ``recreated`` tables begin empty.
+        """
+        commands: list[str] = []
+        changes = [step for step in steps if isinstance(step.operation.noun, TunnelGuard)]
+        if not any(step.removes or _is_gre(step.operation.noun) for step in changes):
+            return commands
+        for owner in sorted({step.owner for step in changes}):
+            table = Table(INET, owner)
+            guards = [] if table in recreated else self._stored.guards(table)
+            before = {noun.key: noun for noun in guards}
+            after = dict(before)
+            for step in changes:
+                noun = step.operation.noun
+                if step.owner == owner and isinstance(noun, TunnelGuard):
+                    after.pop(noun.key, None)
+                    if not step.removes:
+                        after[noun.key] = noun
+            gone = _shared_by(before.values()) - _shared_by(after.values())
+            commands += [element_command("delete", owner, part) for part in sorted(gone, key=str)]
+            keys = gre_keys(after.values())
+            if keys != gre_keys(before.values()):
+                commands += chains.gre_rules(table, sorted(keys))
+        return commands
+
+    def _bases(self, needed: set[Part]) -> list[str]:
         commands = []
-        for table in sorted(needed):
-            if table in self._damage.tables:
-                commands += [f"add table {table}", f"delete table {table}"]
-            commands += tables.base(table)
+        for table in sorted({part.table for part in needed} & self._damaged):
+            commands += [f"add table {table}", f"delete table {table}"]
+        for part in sorted(needed):
+            commands += tables.base(part)
         return commands
 
     def _removed_the_rest(self, step: PreparedOperation, error: SnnetError) -> bool:
@@ -320,7 +270,8 @@ class NftablesFirewall(KernelFirewall):
         there = [
             part
             for part in parts
-            if self._reader.element(Table(part.family, step.owner), part.set, part.packed())
+            if not part.shared
+            and self._reader.element(Table(part.family, step.owner), part.set, part.packed())
         ]
         if parts[0] not in there:
             return False
@@ -331,51 +282,50 @@ class NftablesFirewall(KernelFirewall):
         return True
 
     def _count(self, steps: Iterable[PreparedOperation]) -> None:
-        """Count the nouns of each table, and remove tables that have none left.
+        """Count the nouns of each part of a table, and remove parts that have none left.
 
-        Counting means listing the elements.  It is done once for each table, and once more
-        before the table is removed.
+        Counting means listing the elements.  It is done once for each part, and once more
+        before the part is removed.
         """
+        counted = self._held.keys()
+        new = {part for step in steps if step.removes for part in step.parts} - counted
         for step in steps:
-            for table in step.tables:
-                if table in self._held:
-                    self._held[table] += -1 if step.removes else 1
-                elif step.removes:
-                    self._held[table] = self._listed(table)
-        for table in [table for table, count in self._held.items() if count <= 0]:
-            del self._held[table]
-            if not self._listed(table):
-                self._change([f"delete table {table}"])
-                self._made.discard(table)
+            for part in step.parts & counted:
+                self._held[part] += step.growth
+        self._held.update((part, self._stored.count(part)) for part in new)
+        gone: dict[Table, list[Part]] = {}
+        for part in sorted(part for part, count in self._held.items() if count <= 0):
+            del self._held[part]
+            if not self._stored.count(part):
+                self._made.discard(part)
+                gone.setdefault(part.table, []).append(part)
+        for table, parts in gone.items():
+            self._remove_parts(table, parts)
 
-    def _listed(self, table: Table) -> int:
-        """Return the number of nouns with an element in the table."""
-        names = {
-            record.set
-            for records in RECORDS.values()
-            for record in records
-            if record.family == table.family
-        }
-        names |= {"isolated"} if table.family == ARP else set()
-        count = sum(len(self._reader.elements(table, name)) for name in names)
-        return count + len(self._zones(table))
+    def _remove_parts(self, table: Table, parts: Sequence[Part]) -> None:
+        """Remove chains that no noun needs; with the last chains, remove the table."""
+        there = set(self._reader.chains(table))
+        mine = {chain for part in parts for chain in tables.chains_of(part)}
+        if there <= mine:
+            self._change([f"delete table {table}"])
+        elif mine <= there:
+            self._change([line for part in parts for line in tables.remove_part(part)])
 
     # -- the rest --------------------------------------------------------------------
 
     def commands(self, operation: Operation) -> Sequence[str]:
         """See :meth:`snnet.contract.Driver.commands`."""
         step = PreparedOperation.of(operation)
-        setup = [] if step.removes else self._bases(set(step.tables - self._made))
+        setup = [] if step.removes else self._bases(set(step.parts - self._made))
         return [f"nft {shlex.quote(line)}" for line in [*setup, *step.commands]]
 
     def obstacles(self) -> Sequence[str]:
         """See :meth:`snnet.contract.Driver.obstacles`."""
         damaged = [
             f"table {table} has lost rules that snnet made: call repair()"
-            for table in sorted(self._damage.tables)
+            for table in sorted(self._damaged)
         ]
-        nouns, owner = self.snapshot().values(), self.host.owner
-        ours = [noun for noun in nouns if isinstance(noun, Owned) and noun.owner == owner]
+        ours = [noun for noun in self.snapshot().values() if _is_of(noun, self.host.owner)]
         if not ours:
             return damaged
         foreign = [
@@ -387,12 +337,29 @@ class NftablesFirewall(KernelFirewall):
 
     def dump(self) -> str:
         """Return the node's tables as nft prints them."""
+        return self.dump_of(self.host.owner)
+
+    def dump_of(self, owner: str) -> str:
+        """Return the tables of one owner as nft prints them."""
         with self._lock:
-            own = [table for table in self._tables() if table.owner == self.host.owner]
+            own = [table for table in self._stored.tables() if table.owner == owner]
             return "\n".join(self._nft.run([f"list table {table}"]).rstrip() for table in own)
 
     def close(self) -> None:
         """See :meth:`snnet.contract.Driver.close`."""
         self._nft.close()
         self._reader.close()
+        self._epochs.close()
         super().close()
+
+
+def _is_of(noun: Noun, owner: str) -> bool:
+    return isinstance(noun, Owned) and noun.owner == owner
+
+
+def _is_gre(noun: Noun) -> bool:
+    return isinstance(noun, TunnelGuard) and noun.protocol == "gre"
+
+
+def _shared_by(guards: Iterable[TunnelGuard]) -> set[Element]:
+    return {part for guard in guards for part in elements(guard) if part.shared}

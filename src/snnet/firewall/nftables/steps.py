@@ -12,6 +12,7 @@ from snnet.contract import (
     Add,
     Change,
     Denied,
+    DhcpGuard,
     Operation,
     Owned,
     PortForward,
@@ -23,9 +24,10 @@ from snnet.contract import (
     error_for,
 )
 
-from . import tables
+from . import chains, tables
 from .elements import Element, elements
-from .tables import INET, Table
+from .records import needs
+from .tables import BRIDGE, INET, Part, Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +36,17 @@ class PreparedOperation:
 
     operation: Operation
     owner: str
-    tables: frozenset[Table]
+    parts: frozenset[Part]
     commands: tuple[str, ...]
 
     @property
     def removes(self) -> bool:
         return isinstance(self.operation, Remove)
+
+    @property
+    def growth(self) -> int:
+        """How many more nouns there are after it."""
+        return {Add: 1, Remove: -1}.get(type(self.operation), 0)
 
     @classmethod
     def of(cls, operation: Operation) -> PreparedOperation:
@@ -54,6 +61,8 @@ class PreparedOperation:
             Table(INET, noun.owner).check()
         except ValueError as error:
             raise Denied(f"cannot {operation}: {error}", operation=operation) from None
+        if isinstance(noun, DhcpGuard) and not tables.is_zone(noun.link):
+            raise error_for(errno.EINVAL, str(operation), detail="no chain can have that name")
         if isinstance(noun, (Zone, ZoneLink)) and not tables.is_zone(noun.zone):
             raise error_for(errno.EINVAL, str(operation), detail="not a zone id")
         if isinstance(operation, Change):
@@ -64,13 +73,12 @@ class PreparedOperation:
                     "in place",
                     operation=operation,
                 )
-        parts = [] if isinstance(noun, Zone) else list(elements(noun))
-        families = {part.family for part in parts} or {INET}
+        added = [] if isinstance(noun, Zone) else list(elements(noun))
         return cls(
             operation,
             noun.owner,
-            frozenset(Table(family, noun.owner) for family in families),
-            tuple(_commands(operation, parts)),
+            frozenset(Part(Table(family, noun.owner), name) for family, name in needs(noun)),
+            tuple(_commands(operation, added)),
         )
 
 
@@ -88,9 +96,13 @@ def _commands(operation: Operation, parts: Sequence[Element]) -> list[str]:
     record, *others = parts
     before, after = chain_commands(operation)
     return [
-        element_command(verbs[0], noun.owner, record),
         *before,
-        *(element_command(verbs[1], noun.owner, part) for part in others),
+        element_command(verbs[0], noun.owner, record),
+        *(
+            element_command(verbs[1], noun.owner, part)
+            for part in others
+            if not part.shared or verbs[1] == "add"
+        ),
         *after,
     ]
 
@@ -98,12 +110,19 @@ def _commands(operation: Operation, parts: Sequence[Element]) -> list[str]:
 def chain_commands(operation: Operation) -> tuple[list[str], list[str]]:
     """Return the commands that make the chain of a noun, and those that remove it."""
     noun = operation.noun
-    if not isinstance(noun, PortForward) or not noun.sources:
-        return [], []
-    table = Table(INET, noun.owner)
-    if isinstance(operation, Remove):
-        return [], tables.remove_source_chain(table, noun)
-    return tables.make_source_chain(table, noun), []
+    removes = isinstance(operation, Remove)
+    match noun:
+        case PortForward(owner=owner, sources=[_, *_]):
+            table = Table(INET, owner)
+            if removes:
+                return [], chains.remove_source_chain(table, noun)
+            return chains.make_source_chain(table, noun), []
+        case DhcpGuard(owner=owner, link=link, mac=mac):
+            table = Table(BRIDGE, owner)
+            if removes:
+                return [], chains.remove_client_chain(table, link)
+            return chains.make_client_chain(table, link, mac), []
+    return [], []
 
 
 def element_command(verb: str, owner: str, element: Element) -> str:
@@ -115,11 +134,11 @@ def _zone_commands(operation: Operation, zone: Zone) -> list[str]:
     table = Table(INET, zone.owner)
     match operation:
         case Remove():
-            return tables.remove_zone(table, zone.zone, zone.outbound)
+            return chains.remove_zone(table, zone.zone, zone.outbound)
         case Add():
-            commands = tables.make_zone(table, zone.zone, zone.outbound)
+            commands = chains.make_zone(table, zone.zone, zone.outbound)
         case Change():
-            commands = [f"flush set {table} {name}{zone.zone}" for name in tables.NETWORK_SETS]
+            commands = [f"flush set {table} {name}{zone.zone}" for name in chains.NETWORK_SETS]
     for suffix, kind in (("", IPv4Network), ("6", IPv6Network)):
         networks = [network for network in zone.networks if isinstance(network, kind)]
         if networks:

@@ -7,10 +7,7 @@ adding one, and the cost of a packet, does not grow with their number.
 from __future__ import annotations
 
 import re
-from ipaddress import collapse_addresses
 from typing import NamedTuple
-
-from snnet.contract import PortForward
 
 PREFIX = "snnet-"
 
@@ -59,9 +56,18 @@ In postrouting a bridged frame no longer has an incoming link (br_nf_post_routin
 net/bridge/br_netfilter_hooks.c).  The bit is cleared afterwards.
 """
 
-# Prerouting comes before connection tracking, so that a spoofed packet leaves no
-# entry there.
-_INET = """
+INPUT, FORWARD, NAT, SOURCES = "input", "forward", "nat", "sources"
+PORTS, UNTRACKED, NEIGHBOURS = "ports", "untracked", "neighbours"
+
+
+class Part(NamedTuple):
+    """Some chains of one table.  They exist while a rule needs them: each hook has a cost."""
+
+    table: Table
+    name: str
+
+
+_INET_SETS = """
 set inside { type ifname; }
 map from { type ifname : verdict; }
 map into { type ifname : verdict; }
@@ -88,10 +94,27 @@ map address_hairpin_checks { type ipv4_addr . inet_proto . inet_service : verdic
 map publics { type ipv4_addr : ipv4_addr; }
 map public_sources { type ipv4_addr . ifname : ipv4_addr; }
 set public_exits { type ipv4_addr . ifname; }
+set protected { type ipv4_addr . inet_service; }
+set closed_nets { type ipv4_addr; flags interval; }
+set tunnel_nets { type ipv4_addr; flags interval; }
+set tunnels { type ifname . ipv4_addr; }
+set tunnels6 { type ifname . ipv6_addr; }
+set tunnel_ports { type inet_service; }
+set tunnel_peers { type ipv4_addr . inet_service; }
+set tunnel_peers6 { type ipv6_addr . inet_service; }
+set gre_peers { type ipv4_addr; }
+"""
+
+# Prerouting comes before connection tracking, so that a spoofed packet leaves no
+# entry there.
+_INET = {
+    SOURCES: """
 chain antispoof { type filter hook prerouting priority raw; policy accept; }
 chain antispoof iifname @guarded iifname . ether saddr . ip saddr @sources accept
 chain antispoof iifname @guarded iifname . ether saddr . ip6 saddr @sources6 accept
 chain antispoof iifname @guarded drop
+""",
+    NAT: """
 chain prerouting { type nat hook prerouting priority dstnat; policy accept; }
 chain prerouting dnat ip to ip daddr map @publics
 chain prerouting fib daddr type local jump arriving
@@ -108,9 +131,26 @@ chain leaving ip daddr . meta l4proto . th dport vmap @hairpin_checks
 chain leaving dnat ip to ip daddr . meta l4proto . th dport map @hairpins
 chain output { type nat hook output priority -100; policy accept; }
 chain output dnat ip to ip daddr map @publics
+chain postrouting { type nat hook postrouting priority srcnat; policy accept; }
+chain postrouting meta mark & {hairpin} != 0 masquerade
+chain postrouting snat ip to ip saddr . oifname map @public_sources
+chain postrouting oifname @masquerades masquerade
+chain unmark { type filter hook postrouting priority 101; policy accept; }
+chain unmark meta mark & {hairpin} != 0 meta mark set meta mark & {others}
+""",
+    INPUT: """
+chain tunnels
+chain gre
 chain input { type filter hook input priority filter; policy accept; }
+chain input udp dport @tunnel_ports jump tunnels
+chain input meta l4proto gre jump gre
+chain tunnels ip saddr . udp dport @tunnel_peers return
+chain tunnels ip6 saddr . udp dport @tunnel_peers6 return
+chain tunnels drop
 chain input iifname @isolated ct state established,related accept
 chain input iifname @isolated drop
+""",
+    FORWARD: """
 chain forward { type filter hook forward priority filter; policy accept; }
 chain forward iifname @inside oifname @inside ct status dnat meta mark set meta mark | {hairpin}
 chain forward iifname . oifname @bridged accept
@@ -118,156 +158,123 @@ chain forward iifname @closed drop
 chain forward oifname @closed drop
 chain forward iifname vmap @from
 chain forward oifname vmap @into
-chain postrouting { type nat hook postrouting priority srcnat; policy accept; }
-chain postrouting meta mark & {hairpin} != 0 masquerade
-chain postrouting snat ip to ip saddr . oifname map @public_sources
-chain postrouting oifname @masquerades masquerade
-chain unmark { type filter hook postrouting priority 101; policy accept; }
-chain unmark meta mark & {hairpin} != 0 meta mark set meta mark & {others}
-""".replace("{hairpin}", f"{HAIRPIN:#x}").replace("{others}", f"{0xFFFFFFFF ^ HAIRPIN:#x}")
+""",
+}
 
-# The source 0.0.0.0 of a guest is for ARP probes (RFC 5227, 1.1) and for
-# DHCP clients (RFC 2131, 4.1).
-_BRIDGE = """
+_BRIDGE_SETS = """
 set guarded { type ifname; }
 set guarded_more { type ifname . inet_service; }
 set sources { type ifname . ether_addr . ipv4_addr; }
 set sources6 { type ifname . ether_addr . ipv6_addr; }
+set untracked { type ifname; }
+set routers { type ifname . ether_addr; }
+set own { type ifname . ether_addr; }
+map dhcp { type ifname : verdict; }
+"""
+
+# The source 0.0.0.0 of a guest is for ARP probes (RFC 5227, 1.1), for DHCP clients
+# (RFC 2131, 4.1) and for IGMP of guests without an address (RFC 3376, 4.2.13).  QEMU
+# announces a migrated guest by RARP (0x8035).  "ether type" of a frame with a VLAN tag,
+# even of VLAN 0, is the type of the tag.
+_BRIDGE = {
+    # Before br_netfilter passes the frame to the IP hooks (NF_BR_PRI_BRNF), which
+    # reassemble fragments and track connections of all tenants together.
+    UNTRACKED: """
+chain untrack { type filter hook prerouting priority -310; policy accept; }
+chain untrack iifname . ether daddr @routers accept
+chain untrack iifname @untracked notrack
+""",
+    PORTS: """
 chain prerouting { type filter hook prerouting priority -300; policy accept; }
 chain guard
+chain prerouting udp dport 67 iifname vmap @dhcp
 chain prerouting iifname @guarded goto guard
+chain guard iifname . ether saddr @own ether type 0x8035 accept
+chain guard ether type != { ip, ip6, arp } drop
 chain guard iifname . ether saddr . arp saddr ip @sources \
     iifname . arp saddr ether . arp saddr ip @sources accept
 chain guard ether type ip udp sport 67 drop
 chain guard ip saddr 0.0.0.0 udp sport != 68 drop
-chain guard ip saddr 0.0.0.0 meta l4proto != udp drop
+chain guard ip saddr 0.0.0.0 meta l4proto != { udp, igmp } drop
 chain guard iifname . ether saddr . ip saddr @sources accept
+chain guard udp sport 547 drop
+chain guard icmpv6 type { nd-router-advert, nd-redirect } drop
 chain guard iifname . ether saddr . ip6 saddr @sources6 accept
 chain guard drop
-"""
+""",
+}
 
-_ARP = """
+_ARP_SETS = """
 set isolated { type ifname; }
+set guarded { type ifname; }
+set senders { type ifname . ether_addr . ipv4_addr; }
+"""
+_ARP = {
+    INPUT: """
 chain input { type filter hook input priority filter; policy accept; }
 chain input iifname @isolated drop
-"""
+""",
+    NEIGHBOURS: """
+chain neighbours { type filter hook input priority -10; policy accept; }
+chain neighbours iifname @guarded iifname . arp saddr ether . arp saddr ip @senders accept
+chain neighbours iifname @guarded drop
+""",
+}
 
-_BASES = {INET: _INET, BRIDGE: _BRIDGE, ARP: _ARP}
+_SETS = {INET: _INET_SETS, BRIDGE: _BRIDGE_SETS, ARP: _ARP_SETS}
+_CHAINS = {INET: _INET, BRIDGE: _BRIDGE, ARP: _ARP}
 
 
-def _statements(text: str) -> list[list[str]]:
+def _statements(part: Part) -> list[list[str]]:
+    text = _CHAINS[part.table.family][part.name]
+    text = text.replace("{hairpin}", f"{HAIRPIN:#x}")
+    text = text.replace("{others}", f"{0xFFFFFFFF ^ HAIRPIN:#x}")
     return [line.split(maxsplit=2) for line in text.strip().splitlines()]
 
 
 def _is_rule(words: list[str]) -> bool:
-    return words[0] == "chain" and len(words) == 3 and not words[2].startswith("{")
+    return len(words) == 3 and not words[2].startswith("{")
 
 
-def base(table: Table) -> list[str]:
-    """Return the commands that make the table with its sets and static rules.
+def parts_of(table: Table) -> list[Part]:
+    """Return all parts that a table can have."""
+    return [Part(table, name) for name in _CHAINS[table.family]]
+
+
+def chains_of(part: Part) -> list[str]:
+    """Return the names of the chains of the part."""
+    return list(dict.fromkeys(words[1] for words in _statements(part)))
+
+
+def base(part: Part) -> list[str]:
+    """Return the commands that make the part, and its table with all sets.
 
     They may be repeated: they are one transaction, in which nothing is ever missing.
     """
-    statements = _statements(_BASES[table.family])
-    commands = [f"add table {table}"]
-    commands += [
-        f"add {words[0]} {table} {' '.join(words[1:])}"
-        for words in statements
-        if not _is_rule(words)
-    ]
-    chains = dict.fromkeys(words[1] for words in statements if words[0] == "chain")
-    commands += [f"flush chain {table} {chain}" for chain in chains]
-    commands += [
-        f"add rule {table} {words[1]} {words[2]}" for words in statements if _is_rule(words)
-    ]
-    return commands
-
-
-def rules_in(family: str) -> int:
-    """Return the number of static rules in such a table."""
-    return sum(map(_is_rule, _statements(_BASES[family])))
-
-
-NETWORK_SETS = ("networks-", "networks6-", "members-", "members6-")
-"""Sets for members on other nodes: as ranges, and as they were given."""
-
-# -- forwards with sources: a chain for each ------------------------------------------
-
-SOURCE_CHAIN = "sources-"
-
-
-def source_chain(forward: PortForward) -> str:
-    """Return the name of the chain that checks the source for the forward.
-
-    The device is in hexadecimal digits: the name of a link may have any characters.
-    """
-    at = forward.address or "any"
-    port = f"{forward.protocol}-{forward.port}"
-    return f"{SOURCE_CHAIN}{port}-{at}-{forward.device.encode().hex()}"
-
-
-def make_source_chain(table: Table, forward: PortForward) -> list[str]:
-    """Return the commands that make the chain with its one rule, and replace an old one."""
-    chain = source_chain(forward)
-    networks = ", ".join(map(str, collapse_addresses(forward.sources)))  # type: ignore[type-var]
-    to = f"dnat ip to {forward.target}:{forward.target_port}"
-    match = f"meta l4proto {forward.protocol} ip saddr {{ {networks} }}"
+    table, statements = part.table, _statements(part)
+    filled = dict.fromkeys(words[1] for words in statements if _is_rule(words))
+    sets = [line.split(maxsplit=2) for line in _SETS[table.family].strip().splitlines()]
     return [
-        f"add chain {table} {chain}",
-        f"flush chain {table} {chain}",
-        f"add rule {table} {chain} {match} {to}",
+        f"add table {table}",
+        *(f"add {kind} {table} {name} {spec}" for kind, name, spec in sets),
+        *(
+            f"add chain {table} {' '.join(words[1:])}"
+            for words in statements
+            if not _is_rule(words)
+        ),
+        *(f"flush chain {table} {chain}" for chain in filled),
+        *(f"add rule {table} {words[1]} {words[2]}" for words in statements if _is_rule(words)),
     ]
 
 
-def remove_source_chain(table: Table, forward: PortForward) -> list[str]:
-    """Return the commands that remove the chain, if it exists."""
-    chain = source_chain(forward)
-    return [f"{verb} chain {table} {chain}" for verb in ("add", "flush", "delete")]
-
-
-# -- zones, which have rules of their own ---------------------------------------------
-
-ZONE_CHAIN, OUTBOUND_CHAIN = "from-", "outbound-"
-_ZONE_RULES = """
-from-{zone} oifname @links-{zone} accept
-from-{zone} ct state established,related accept
-from-{zone} oifname @masquerades iifname . oifname @exits accept
-from-{zone} ip saddr . oifname @public_exits accept
-from-{zone} {beyond}
-into-{zone} ct state established,related accept
-into-{zone} ct status dnat accept
-into-{zone} ip saddr @networks-{zone} accept
-into-{zone} ip6 saddr @networks6-{zone} accept
-into-{zone} drop
-"""
-RULES_PER_ZONE = len(_ZONE_RULES.split("\n")) - 2
-
-
-def make_zone(table: Table, zone: str, outbound: bool) -> list[str]:
-    """Return the commands for the chains and sets of a zone, which must not exist yet.
-
-    An empty chain records that the zone is outbound.
-    """
-    beyond = f"jump {OUTBOUND_CHAIN}{zone}" if outbound else "drop"
-    rules = _ZONE_RULES.format(zone=zone, beyond=beyond).strip().splitlines()
-    chains = ("from-", "into-", *((OUTBOUND_CHAIN,) if outbound else ()))
+def remove_part(part: Part) -> list[str]:
+    """Return the commands that remove the chains of the part, and so their hooks."""
+    chains = chains_of(part)
     return [
-        *(f"create chain {table} {prefix}{zone}" for prefix in chains),
-        f"create set {table} links-{zone} {{ type ifname; }}",
-        f"create set {table} networks-{zone} {{ type ipv4_addr; flags interval; }}",
-        f"create set {table} networks6-{zone} {{ type ipv6_addr; flags interval; }}",
-        f"create set {table} members-{zone} {{ type ipv4_addr . inet_service; }}",
-        f"create set {table} members6-{zone} {{ type ipv6_addr . inet_service; }}",
-        *(f"add rule {table} {rule}" for rule in rules),
+        f"{verb} chain {part.table} {chain}" for verb in ("flush", "delete") for chain in chains
     ]
 
 
-def remove_zone(table: Table, zone: str, outbound: bool) -> list[str]:
-    """Return the commands that remove a zone; nft refuses while links jump to it."""
-    chains = ("from-", "into-", *((OUTBOUND_CHAIN,) if outbound else ()))
-    sets = ("links-", *NETWORK_SETS)
-    return [
-        *(f"flush chain {table} {prefix}{zone}" for prefix in chains),
-        *(f"delete chain {table} {prefix}{zone}" for prefix in chains),
-        *(f"delete set {table} {prefix}{zone}" for prefix in sets),
-    ]
+def rules_in(part: Part) -> int:
+    """Return the number of static rules in the part."""
+    return sum(map(_is_rule, _statements(part)))

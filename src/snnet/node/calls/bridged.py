@@ -86,6 +86,7 @@ class BridgedLayout(Layout[TenantRequest]):
             host.check_address()
             host.check_path(request.concentrator_ip)
             known = build_subnet(self.site, request, *names)
+            host.warn_of_unguarded(known.rules)
         return Part(
             known,
             host.carried(known.nouns()),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 
 from snnet.config import Neighbor
-from snnet.contract import Key, Link, Noun, Zone, keyed
+from snnet.contract import Key, Link, Noun, keyed
 from snnet.core import identity as ids
 from snnet.core.cnci_records import MESH, CnciRecords
 from snnet.core.fitting import check_mesh
@@ -15,7 +15,7 @@ from snnet.core.mesh import Mesh, build_mesh
 from snnet.core.planner import plan as make_plan
 from snnet.core.rules import Rule
 from snnet.core.site import Site
-from snnet.core.subnets import inside
+from snnet.core.subnets import SHARED, inside
 from snnet.core.surroundings import check_forwards, check_remote_outside
 
 from ..call import Call, Done, Draft, Mode
@@ -29,10 +29,9 @@ from .subnets import SUBNETS
 class Known:
     """The mesh as it is, and whether the tenant's zone stays without it."""
 
-    link: Link | None
+    mesh: Mesh | None
     subnets: bool
     strays: Mapping[tuple[str, ...], str]
-    mesh: Mesh | None
     rules: Sequence[Rule]
 
 
@@ -59,25 +58,24 @@ class UpdateMesh(Call[CnciRecords, Known, MeshDraft, None]):
     def read(self, records: CnciRecords, claim: Claim) -> Known:
         if self._wanted is not None:
             check_mesh(self._wanted, records.subnets)
-        link = records.mesh.link if records.mesh else None
-        return Known(
-            link, bool(records.subnets), records.strays, records.mesh, [*records.rules.values()]
-        )
+        return Known(records.mesh, bool(records.subnets), records.strays, [*records.rules.values()])
 
     def draft(self, known: Known, host: HostView) -> MeshDraft:
         identity, kept = (self._tenant_id,), self._wanted is not None
         strays = known.strays if kept else None
-        name, link = host.locate(ids.MESH, identity, known.link, strays=strays)
+        owner, old = str(host.site.owner), known.mesh
+        name, link = host.locate(ids.MESH, identity, old.link if old else None, strays=strays)
         mesh = build_mesh(host.site, self._tenant_id, self._entries, name)
-        if mesh is not None and mesh != known.mesh:
+        if mesh is not None and mesh != old:
             _check(mesh, known, host)
-        rules = host.carried(inside(str(host.site.owner), name))
-        found = _found_on(link, host) | host.find(rules.values())
+        rules = host.carried((*inside(host.site, name), *(mesh.guards(owner) if mesh else ())))
+        stale = host.carried(old.guards(owner)) if old else {}
+        found = _found_on(link, host) | host.find((rules | stale).values())
         wanted: dict[Key, Noun] = {}
         if mesh is not None:
             wanted = keyed(mesh.nouns()) | rules
         elif known.subnets:
-            found = {key: noun for key, noun in found.items() if not isinstance(noun, Zone)}
+            found = {key: noun for key, noun in found.items() if not isinstance(noun, SHARED)}
         left = [] if kept or link else Strays(host).of(ids.MESH, identity)
         scope: dict[Thing, set[Key]] = {MESH: {*found, *wanted}}
         return MeshDraft(make_plan(found, wanted), scope, left, mesh=mesh)

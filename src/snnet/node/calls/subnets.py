@@ -16,7 +16,6 @@ from snnet.contract import (
     Nouns,
     SharedSysctl,
     Tunnel,
-    Zone,
     keyed,
 )
 from snnet.core import identity as ids
@@ -25,7 +24,7 @@ from snnet.core.fitting import with_addresses
 from snnet.core.planner import plan as make_plan
 from snnet.core.requests import RemoteSubnet
 from snnet.core.rules import Rule, rules_about
-from snnet.core.subnets import CnciSubnet, Scoping, build_cnci_subnet, build_tunnel, sysctls
+from snnet.core.subnets import SHARED, CnciSubnet, Scoping, build_cnci_subnet, build_tunnel, sysctls
 from snnet.core.surroundings import check_forwards, check_remote_outside
 
 from ..call import Call, Done, Draft, Mode
@@ -125,7 +124,7 @@ class AddSubnet(Call[CnciRecords, Known, SubnetDraft, str]):
             wanted[base.scope.key] = base.scope
         return SubnetDraft(
             make_plan(found, wanted),
-            _scope(network, (*found.values(), *wanted.values())),
+            _scope(own, (*found.values(), *wanted.values())),
             subnet=base if tunnel is None else base.with_tunnel(tunnel),
             tunnel=tunnel,
         )
@@ -164,18 +163,22 @@ def _by_remote(tunnel: Tunnel | None) -> dict[IPAddress, Tunnel]:
     return {} if tunnel is None or tunnel.remote is None else {tunnel.remote: tunnel}
 
 
-def _scope(network: IPv4Network, nouns: Iterable[Noun]) -> dict[Thing, set[Key]]:
+def _scope(subnet: CnciSubnet, nouns: Iterable[Noun]) -> dict[Thing, set[Key]]:
     """To which thing each noun of a subnet belongs."""
+    whole = subnet_thing(subnet.network)
+    things = {
+        noun.key: _tunnel_thing(subnet.network, remote)
+        for remote, tunnel in subnet.tunnels.items()
+        for noun in (tunnel, *subnet.beside(tunnel))
+    }
     scope: dict[Thing, set[Key]] = {}
     for noun in nouns:
         if isinstance(noun, SharedSysctl):
             thing = FORWARDING
-        elif isinstance(noun, Zone):
+        elif isinstance(noun, SHARED):
             thing = SUBNETS
-        elif isinstance(noun, Tunnel) and noun.remote is not None:
-            thing = _tunnel_thing(network, noun.remote)
         else:
-            thing = subnet_thing(network)
+            thing = things.get(noun.key, whole)
         scope.setdefault(thing, set()).add(noun.key)
     return scope
 
@@ -209,6 +212,8 @@ class DetachNode(Call[CnciRecords, CnciSubnet | None, Draft, None]):
         link = host.locate(ids.TUNNEL, identity, old)[1]
         strays = [] if link else Strays(host).of(ids.TUNNEL, identity)
         found = keyed([link] if link is not None else [])
+        if known is not None and old is not None:
+            found |= host.find(host.carried(known.beside(old)).values())
         scope: dict[Thing, set[Key]] = {_tunnel_thing(self._network, self._remote): set(found)}
         return Draft(make_plan(found, {}), scope, strays)
 
@@ -261,14 +266,14 @@ class RemoveSubnet(Call[CnciRecords, Whole, Draft, None]):
             nouns = [
                 noun
                 for noun in host.carried(known.subnet.nouns()).values()
-                if not (known.others and isinstance(noun, Zone))
+                if not (known.others and isinstance(noun, SHARED))
             ]
             found |= {
                 key: noun
                 for key, noun in host.find(nouns).items()
                 if not isinstance(noun, Link) or ids.is_ours(noun, host.site.owner)
             }
-            scope |= _scope(self._network, found.values())
+            scope |= _scope(known.subnet, found.values())
         for rule in known.rules:
             there = host.find(with_addresses(rule))
             found |= there
@@ -293,7 +298,8 @@ class RemoveSubnet(Call[CnciRecords, Whole, Draft, None]):
             if left.isdisjoint(noun.key for noun in with_addresses(rule)):
                 del records.rules[rule.key]
         for remote, tunnel in subnet.tunnels.items():
-            if tunnel.key not in left:
+            # The same call again finds what is left beside a tunnel by the tunnel.
+            if left.isdisjoint(noun.key for noun in (tunnel, *subnet.beside(tunnel))):
                 records.drop_tunnel(self._network, remote)
         # By the subnet the same call again finds the rules that are left.
         rules = any(True for _ in rules_about(subnet, records.rules.values()))

@@ -125,6 +125,8 @@ class Passage(NamedTuple):
     flow: Flow | None = None
     """Its connection; None if the host has no rules or the packet has no connection."""
     answers: bool = False
+    untracked: bool = False
+    """Whether connection tracking ignores it."""
 
 
 class Conntrack:

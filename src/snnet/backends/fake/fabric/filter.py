@@ -10,21 +10,26 @@ from collections.abc import Iterable
 from ipaddress import IPv4Address
 
 from snnet.contract import (
+    TUNNEL_PORTS,
     AntiSpoof,
+    ArpGuard,
     BridgeAccept,
+    DhcpGuard,
     ExternalForward,
     HostIsolation,
     IPAddress,
     Masquerade,
     Noun,
     Owned,
+    ProtectedNetwork,
     PublicIp,
+    TunnelGuard,
     ZoneLink,
 )
 
 from ..rulebook import Rulebook
 from .conntrack import End, Passage, ends_of
-from .frames import Arp, Frame, Packet
+from .frames import Arp, Dhcp, Encapsulated, Frame, Packet, Segment, Udp
 
 _NOBODY = IPv4Address("0.0.0.0")
 _SERVER, _CLIENT = 67, 68  # of DHCP (RFC 2131, 4.1)
@@ -40,6 +45,26 @@ def frame_refused(rules: Rulebook, port: str, frame: Frame) -> Refused | None:
     for rule in rules.all(AntiSpoof, port, True):
         if why := _lie_of_frame(rule, frame):
             return rule, why
+    for guard in rules.all(DhcpGuard, port):
+        if (mac := _client_of(frame)) not in (None, guard.mac):
+            return guard, f"the message is about {mac}"
+    return None
+
+
+def _client_of(frame: Frame) -> str | None:
+    """Return the MAC that a message to DHCP servers is about, None for other frames."""
+    packet = frame.payload
+    message = packet.payload if isinstance(packet, Packet) else None
+    if isinstance(message, Udp) and message.target == _SERVER and isinstance(message.payload, Dhcp):
+        return message.payload.mac
+    return None
+
+
+def arp_refused(rules: Rulebook, link: str, arp: Arp) -> Refused | None:
+    """Return the rule that keeps ARP from a link without a bridge away from the host."""
+    for rule in rules.all(ArpGuard, link):
+        if arp.sender_mac != rule.mac or arp.sender not in (rule.address, _NOBODY):
+            return rule, f"{arp} says {arp.sender} is at {arp.sender_mac}"
     return None
 
 
@@ -105,10 +130,27 @@ def forward_refused(rules: Rulebook, passage: Passage, out: str) -> Refused | No
 
 def input_refused(rules: Rulebook, passage: Passage) -> Refused | None:
     """Return the rule that drops a packet to the host itself, None if it may pass."""
+    if (guard := _stranger_to_tunnel(rules, passage.packet)) is not None:
+        return guard, f"{passage.packet} is not from a peer"
     isolation = rules.first(HostIsolation, passage.link)
     if isolation is None or passage.answers:
         return None
     return isolation, f"{passage.packet} is not an answer"
+
+
+def _stranger_to_tunnel(rules: Rulebook, packet: Packet) -> TunnelGuard | None:
+    """Return a guard of the tunnel that a packet of a stranger is for, None otherwise."""
+    payload = packet.payload
+    if isinstance(payload, Encapsulated):
+        where: tuple[object, ...] = (payload.protocol, payload.key)
+    elif isinstance(payload, (Udp, Segment)):
+        where = ("udp" if isinstance(payload, Udp) else payload.protocol, payload.target)
+    else:
+        return None
+    owners = {guard.owner: guard for guard in rules.all(TunnelGuard, *where)}
+    for guard in rules.all(TunnelGuard, *where, packet.source):
+        owners.pop(guard.owner, None)
+    return next(iter(owners.values()), None)
 
 
 def _zones_refuse(
@@ -120,6 +162,8 @@ def _zones_refuse(
     """
     if ours is not None:
         within = theirs is not None and theirs.zone == ours.zone
+        if not within and (protected := _protecting(rules, ours.owner, passage.packet)):
+            return protected, f"{passage.packet} is not an answer"
         if within or _may_leave(rules, ours, passage.packet.source, out):
             return None
         if not rules.is_outbound(ours):
@@ -127,6 +171,22 @@ def _zones_refuse(
     if theirs is not None and not _may_enter(rules, theirs, passage):
         return theirs, f"{passage.packet} arrived on {passage.link} and is not an answer"
     return None
+
+
+def _protecting(rules: Rulebook, owner: str, packet: Packet) -> ProtectedNetwork | None:
+    """Return the rule that keeps a packet of a zone's member away from its target."""
+    for rule in rules.all(ProtectedNetwork, owner):
+        if packet.target in rule.network and (rule.closed or _is_tunnelled(packet)):
+            return rule
+    return None
+
+
+def _is_tunnelled(packet: Packet) -> bool:
+    """Return whether the packet is for a tunnel: GRE, or a UDP port of one."""
+    if isinstance(packet.payload, Encapsulated):
+        return packet.payload.protocol == "gre"
+    protocol, _, target = ends_of(packet)
+    return protocol == "udp" and any(low <= target.port <= high for low, high in TUNNEL_PORTS)
 
 
 def _may_leave(rules: Rulebook, ours: ZoneLink, source: IPAddress, out: str) -> bool:

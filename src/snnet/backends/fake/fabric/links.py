@@ -24,8 +24,19 @@ Plug = tuple[Station, str]
 class NetworkLayer(Protocol):
     """Receives the frames for the station itself (netif_receive_skb)."""
 
-    def receive(self, link: Link, frame: Frame, step: Step, *, meant: bool = False) -> None:
-        """Take a frame; ``meant``: it is for the station whatever its target MAC."""
+    def receive(
+        self,
+        link: Link,
+        frame: Frame,
+        step: Step,
+        *,
+        meant: bool = False,
+        untracked: bool = False,
+    ) -> None:
+        """Take a frame; ``meant``: it is for the station whatever its target MAC.
+
+        ``untracked``: the host does not track its connection.
+        """
 
     def answers_for(self, link: Link) -> list[IPAddress] | None:
         """Return the addresses the station may answer ARP for on the link; None for any."""
@@ -231,31 +242,40 @@ class Bridges:
             step = step.then(station.name, bridge.name, "{} is a port's own MAC", frame.source)
         else:
             station.learned.ports[station, bridge.name, frame.source] = port.name
+        untracked = links.netfilter.untracks(port, frame)
         if frame.flooded:
-            links.upper.receive(bridge, frame, step)
-            self._forward(bridge, port, frame, step)
+            links.upper.receive(bridge, frame, step, untracked=untracked)
+            self._forward(bridge, port, frame, step, untracked=untracked)
         elif frame.target in (bridge.mac, port.mac):
-            links.upper.receive(bridge, frame, step, meant=True)
+            links.upper.receive(bridge, frame, step, meant=True, untracked=untracked)
         elif frame.target in own:
             # The fdb has it as local, but the host drops it: the MAC is of another link.
             why = "{} is the MAC of another port: dropped by the host"
             station.drop(step, bridge.name, why, frame.target)
         else:
-            self._forward(bridge, port, frame, step)
+            self._forward(bridge, port, frame, step, untracked=untracked)
 
     def leave(self, bridge: Link, frame: Frame, step: Step) -> None:
         """Send a frame of the host itself, or of a macvtap above the bridge."""
         frame.visited.add((self._station, bridge.name))
         self._forward(bridge, None, frame, step)
 
-    def _forward(self, bridge: Link, came_in: Link | None, frame: Frame, step: Step) -> None:
+    def _forward(
+        self,
+        bridge: Link,
+        came_in: Link | None,
+        frame: Frame,
+        step: Step,
+        *,
+        untracked: bool = False,
+    ) -> None:
         links, station = self._links, self._station
         avoid = came_in.name if came_in else None
         packet = frame.payload
         if (
             came_in is not None
             and isinstance(packet, Packet)
-            and not links.netfilter.bridge_forward(bridge.name, packet, step)
+            and not links.netfilter.bridge_forward(bridge.name, packet, step, untracked=untracked)
         ):
             return
         known = station.learned.ports.get((station, bridge.name, frame.target))

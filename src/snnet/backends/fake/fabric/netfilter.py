@@ -21,11 +21,18 @@ the opposite hooks.
 
 from __future__ import annotations
 
-from snnet.contract import HostIsolation, IPAddress, Link
+from snnet.contract import HostIsolation, IPAddress, Link, Untracked
 
 from ..paths import source_on
 from .conntrack import Conntrack, Passage, ends_of, from_end, new_source, new_target, to_end
-from .filter import Refused, forward_refused, frame_refused, input_refused, routed_refused
+from .filter import (
+    Refused,
+    arp_refused,
+    forward_refused,
+    frame_refused,
+    input_refused,
+    routed_refused,
+)
 from .frames import Arp, Frame, Packet
 from .walk import Station, Step
 
@@ -53,7 +60,12 @@ class Netfilter:
         refused = frame_refused(self._rules, port.name, frame) if self._rules else None
         return self._passes(refused, step, port.name)
 
-    def bridge_forward(self, bridge: str, packet: Packet, step: Step) -> bool:
+    def untracks(self, port: Link, frame: Frame) -> bool:
+        """Return whether connection tracking ignores a frame from this bridge port."""
+        rules = self._rules.all(Untracked, port.name) if self._rules else ()
+        return bool(rules) and all(rule.router != frame.target for rule in rules)
+
+    def bridge_forward(self, bridge: str, packet: Packet, step: Step, *, untracked: bool) -> bool:
         """Handle a packet between ports, if br_netfilter passes it to the IP hooks.
 
         To them, the bridge is both the ingress and the egress link.  They filter and track
@@ -61,7 +73,7 @@ class Netfilter:
         """
         if not self._rules or not self._bridge_nf(packet.target.version):
             return True
-        flow, answers = self._connections.find(packet)
+        flow, answers = (None, False) if untracked else self._connections.find(packet)
         passage = Passage(packet, step, bridge, flow, answers)
         if not self._passes(forward_refused(self._rules, passage, bridge), step, bridge):
             return False
@@ -71,7 +83,11 @@ class Netfilter:
 
     def arp_input(self, link: Link, arp: Arp, step: Step) -> bool:
         """Handle an ARP message for the host."""
-        isolations = self._rules.all(HostIsolation, link.name) if self._rules else ()
+        if not self._rules:
+            return True
+        if not self._passes(arp_refused(self._rules, link.name, arp), step, link.name):
+            return False
+        isolations = self._rules.all(HostIsolation, link.name)
         rule = next((rule for rule in isolations if rule.arp), None)
         if rule is None:
             return True
@@ -84,7 +100,7 @@ class Netfilter:
 
     def prerouting(self, passage: Passage) -> Passage | None:
         """Handle a packet that arrived on a link: destination NAT."""
-        return self._dnat(passage) if self._rules else passage
+        return self._dnat(passage) if self._rules and not passage.untracked else passage
 
     def input(self, passage: Passage) -> Passage | None:
         """Handle a packet to the host itself: filter."""

@@ -53,7 +53,15 @@ class Stack:
 
     # -- in ---------------------------------------------------------------------------
 
-    def receive(self, link: Link, frame: Frame, step: Step, *, meant: bool = False) -> None:
+    def receive(
+        self,
+        link: Link,
+        frame: Frame,
+        step: Step,
+        *,
+        meant: bool = False,
+        untracked: bool = False,
+    ) -> None:
         """Receive a frame: flooded, to the link's MAC, or ``meant`` for the host anyway."""
         station = self.station
         if not (meant or frame.flooded or frame.target == link.mac):
@@ -65,13 +73,15 @@ class Stack:
                 )
                 self._to_neighbour(link, frame.payload.sender, packet, step_on)
         elif self._netfilter.ingress(link, frame, step):
-            self.receive_packet(link.name, frame.payload, step)
+            self.receive_packet(link.name, frame.payload, step, untracked=untracked)
 
-    def receive_packet(self, link: str, packet: Packet, step: Step) -> None:
-        """Receive a packet on a link (ip_rcv)."""
+    def receive_packet(
+        self, link: str, packet: Packet, step: Step, *, untracked: bool = False
+    ) -> None:
+        """Receive a packet on a link (ip_rcv); ``untracked``: without connection tracking."""
         if self.sockets.receive_raw(link, packet, step):
             return
-        passage = self._netfilter.prerouting(Passage(packet, step, link))
+        passage = self._netfilter.prerouting(Passage(packet, step, link, untracked=untracked))
         if passage is None:
             return
         packet = passage.packet

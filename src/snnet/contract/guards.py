@@ -1,0 +1,110 @@
+"""Firewall rules that guard one bridge port, link or tunnel; see :mod:`snnet.contract.rules`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from typing import ClassVar
+
+from .noun import IPAddress, Key, Noun, Owned
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Untracked(Owned):
+    """The host does not track, defragment or translate frames from the bridge port ``link``.
+
+    Without it, where br_netfilter passes bridged frames to the IP hooks, all tenants share
+    one table of connections and of fragments, and foreign NAT rules rewrite their frames.
+    ``router`` is the bridge's MAC where the host routes for the bridge: frames to that MAC
+    are tracked as usual.
+    """
+
+    rank: ClassVar[int] = 15
+
+    link: str
+    router: str | None = None
+
+    @property
+    def key(self) -> Key:
+        return ("untracked", self.owner, self.link)
+
+    def __str__(self) -> str:
+        router = f" but for {self.router}" if self.router else ""
+        return f"no tracking of frames from port {self.link}{router}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TunnelGuard(Owned):
+    """The host drops packets for the tunnel ``link`` that ``remote`` did not send.
+
+    ``protocol`` is "udp", with the tunnel's ``port``, or "gre", with port 0.  ``tunnel_key``
+    is the VNI or the GRE key.  A link has one guard for each of its remotes.  Packets for
+    ports and keys without a guard are not affected.  vxlan and multipoint gre need guards:
+    the kernel accepts their packets from any sender (vxlan_rcv, ip_tunnel_lookup), but
+    packets for gretap and geneve only from the remote.
+    """
+
+    # Before its link: a tunnel is never up without its guard.
+    rank: ClassVar[int] = 16
+
+    link: str
+    protocol: str
+    port: int
+    tunnel_key: int
+    remote: IPAddress
+
+    @property
+    def key(self) -> Key:
+        return ("tunnel-guard", self.owner, self.link, str(self.remote))
+
+    def __str__(self) -> str:
+        port = f"/{self.port}" if self.port else ""
+        where = f"{self.protocol}{port} key {self.tunnel_key}"
+        return f"only {self.remote} to tunnel {self.link} ({where})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DhcpGuard(Owned):
+    """Messages from the bridge port ``link`` to DHCP servers are about this MAC only.
+
+    No guest can release or decline the lease of another (RFC 2131, 4.3.3, 4.4.4).
+    Fragments of such messages are dropped.
+    """
+
+    rank: ClassVar[int] = 17
+
+    link: str
+    mac: str
+
+    @property
+    def key(self) -> Key:
+        return ("dhcp-guard", self.owner, self.link)
+
+    def __str__(self) -> str:
+        return f"only leases of {self.mac} from port {self.link}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArpGuard(Owned):
+    """ARP from ``link``, which is not a bridge port, has this MAC and address as its sender's.
+
+    A guest in routed mode cannot make entries for others in the host's neighbour table, and
+    cannot fill it.  ARP probes (RFC 5227) pass.
+    """
+
+    rank: ClassVar[int] = 17
+
+    link: str
+    mac: str
+    address: IPv4Address
+
+    @property
+    def key(self) -> Key:
+        return ("arp-guard", self.owner, self.link)
+
+    def __str__(self) -> str:
+        return f"only {self.mac} {self.address} by ARP from link {self.link}"
+
+
+GUARDS: frozenset[type[Noun]] = frozenset({Untracked, TunnelGuard, DhcpGuard, ArpGuard})
+"""The classes of this module."""

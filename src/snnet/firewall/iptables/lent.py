@@ -1,0 +1,119 @@
+"""The rules that the iptables driver sets with nftables, in tables that only it uses."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from ipaddress import IPv4Address
+
+from snnet.contract import (
+    ArpGuard,
+    Change,
+    DhcpGuard,
+    Host,
+    Key,
+    Noun,
+    Operation,
+    Owned,
+    TunnelGuard,
+    Untracked,
+    keyed,
+)
+from snnet.firewall.nftables import NftablesFirewall
+
+LENT: tuple[type[Noun], ...] = (Untracked, TunnelGuard, DhcpGuard, ArpGuard)
+"""Rules that iptables cannot express.  Its raw table comes after defragmentation for bridged
+frames, it has no set of tunnels without ipset, and ebtables does not examine DHCP messages."""
+
+_PROBES = (
+    Untracked(owner="cn:any", link="any"),
+    TunnelGuard(
+        owner="cn:any",
+        link="any",
+        protocol="udp",
+        port=1,
+        tunnel_key=1,
+        remote=IPv4Address("192.0.2.1"),
+    ),
+)
+_MARK = "iptables"
+"""Prefix of the owner's role: the tables are not those of the driver ``nftables``."""
+
+
+class LentRules:
+    """Carries the nouns of ``LENT`` with nftables, where the host has it."""
+
+    def __init__(self, host: Host) -> None:
+        self._nftables = NftablesFirewall(host)
+        self._owner = host.owner
+        self.close = self._nftables.close
+
+    @property
+    def writes(self) -> int:
+        """The number of transactions of nf_tables so far."""
+        return self._nftables.transactions
+
+    def missing(self, noun: Noun) -> str | None:
+        """Return why nftables cannot carry the noun here, or None if it can."""
+        reason = self._nftables.missing(_lend(noun))
+        return reason and f"iptables sets {type(noun).__name__} with nftables: {reason}"
+
+    def snapshot(self, types: Sequence[type[Noun]]) -> dict[Key, Noun]:
+        """Return the nouns of these types, of all owners."""
+        if not types or not self._usable:
+            return {}
+        found = self._nftables.snapshot(types).values()
+        return keyed(_back(noun) for noun in found if _is_lent(noun))
+
+    def find(self, noun: Noun) -> Noun | None:
+        """Return the noun as it is now, or None."""
+        found = self._nftables.find(_lend(noun)) if self._usable else None
+        return found and _back(found)
+
+    def perform_all(self, operations: Sequence[Operation]) -> None:
+        """Carry out the operations, all or none."""
+        lent = [_with(operation) for operation in operations]
+        if len(lent) == 1:
+            self._nftables.perform(lent[0])
+        else:
+            self._nftables.perform_all(lent)
+
+    def commands(self, operation: Operation) -> Sequence[str]:
+        """Return the operation as commands of nft."""
+        return self._nftables.commands(_with(operation))
+
+    def dump(self) -> str:
+        """Return the rules of the host's owner, as nft prints them."""
+        return self._nftables.dump_of(f"{_MARK}{self._owner}") if self._usable else ""
+
+    @property
+    def _usable(self) -> bool:
+        return any(self._nftables.missing(noun) is None for noun in _PROBES)
+
+
+def _lend(noun: Noun) -> Owned:
+    assert isinstance(noun, Owned)
+    return dataclasses.replace(noun, owner=f"{_MARK}{noun.owner}")
+
+
+def _back(noun: Noun) -> Owned:
+    assert isinstance(noun, Owned)
+    return dataclasses.replace(noun, owner=noun.owner.removeprefix(_MARK))
+
+
+def _is_lent(noun: Noun) -> bool:
+    return isinstance(noun, Owned) and noun.owner.startswith(_MARK)
+
+
+def _with(operation: Operation) -> Operation:
+    """Return the operation for the tables that only this driver uses."""
+    noun = _lend(operation.noun)
+    if isinstance(operation, Change):
+        return Change(noun, _lend(operation.old))
+    return dataclasses.replace(operation, noun=noun)
+
+
+def lent_among(types: Iterable[type[Noun]]) -> list[type[Noun]]:
+    """Return the classes of ``LENT`` that these types include."""
+    wanted = tuple(types)
+    return [cls for cls in LENT if issubclass(cls, wanted)]

@@ -1,0 +1,154 @@
+"""Chains and rules that nouns have for themselves, beside their elements."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import collapse_addresses
+
+from snnet.contract import TUNNEL_PORTS, PortForward
+
+from .tables import Table
+
+# -- guards of DHCP: a chain for each port --------------------------------------------
+
+CLIENT_CHAIN = "dhcp-"
+_CLIENT_RULES = (
+    "ip frag-off & 0x3fff != 0 drop",
+    # chaddr (RFC 2131, 2), which is 28 bytes after the UDP header.
+    "@th,288,48 != 0x{mac} drop",
+)
+RULES_PER_CLIENT = len(_CLIENT_RULES)
+
+
+def client_chain(link: str) -> str:
+    """Return the name of the chain for what the port sends to DHCP servers."""
+    return f"{CLIENT_CHAIN}{link}"
+
+
+def make_client_chain(table: Table, link: str, mac: str) -> list[str]:
+    """Return the commands that make the chain with its rules, and replace an old one."""
+    chain, digits = client_chain(link), mac.replace(":", "")
+    return [
+        f"add chain {table} {chain}",
+        f"flush chain {table} {chain}",
+        *(f"add rule {table} {chain} {rule.format(mac=digits)}" for rule in _CLIENT_RULES),
+    ]
+
+
+def remove_client_chain(table: Table, link: str) -> list[str]:
+    """Return the commands that remove the chain, if it exists; nothing may jump to it."""
+    chain = client_chain(link)
+    return [f"{verb} chain {table} {chain}" for verb in ("add", "flush", "delete")]
+
+
+# -- guards of gre tunnels: a rule for each key ---------------------------------------
+
+
+def gre_rules(table: Table, keys: Iterable[int]) -> list[str]:
+    """Return the commands that let only peers send to gre tunnels with these keys.
+
+    nft has no type for a set of keys.  The key is the second word of a GRE header without
+    a checksum (RFC 2890, 2).
+    """
+    return [
+        f"flush chain {table} gre",
+        *(f"add rule {table} gre @th,32,32 {key:#x} ip saddr != @gre_peers drop" for key in keys),
+    ]
+
+
+NETWORK_SETS = ("networks-", "networks6-", "members-", "members6-")
+"""Sets for members on other nodes: as ranges, and as they were given."""
+
+# -- forwards with sources: a chain for each ------------------------------------------
+
+SOURCE_CHAIN = "sources-"
+
+
+def source_chain(forward: PortForward) -> str:
+    """Return the name of the chain that checks the source for the forward.
+
+    The device is in hexadecimal digits: the name of a link may have any characters.
+    """
+    at = forward.address or "any"
+    port = f"{forward.protocol}-{forward.port}"
+    return f"{SOURCE_CHAIN}{port}-{at}-{forward.device.encode().hex()}"
+
+
+def make_source_chain(table: Table, forward: PortForward) -> list[str]:
+    """Return the commands that make the chain with its one rule, and replace an old one."""
+    chain = source_chain(forward)
+    networks = ", ".join(map(str, collapse_addresses(forward.sources)))  # type: ignore[type-var]
+    to = f"dnat ip to {forward.target}:{forward.target_port}"
+    match = f"meta l4proto {forward.protocol} ip saddr {{ {networks} }}"
+    return [
+        f"add chain {table} {chain}",
+        f"flush chain {table} {chain}",
+        f"add rule {table} {chain} {match} {to}",
+    ]
+
+
+def remove_source_chain(table: Table, forward: PortForward) -> list[str]:
+    """Return the commands that remove the chain, if it exists."""
+    chain = source_chain(forward)
+    return [f"{verb} chain {table} {chain}" for verb in ("add", "flush", "delete")]
+
+
+# -- zones, which have rules of their own ---------------------------------------------
+
+ZONE_CHAIN, OUTBOUND_CHAIN = "from-", "outbound-"
+_ZONE_RULES = """
+from-{zone} oifname @links-{zone} accept
+from-{zone} ct state established,related accept
+from-{zone} ip daddr @closed_nets drop
+from-{zone} ip daddr @tunnel_nets udp dport {tunnel_ports} drop
+from-{zone} ip daddr @tunnel_nets meta l4proto gre drop
+from-{zone} oifname @masquerades iifname . oifname @exits accept
+from-{zone} ip saddr . oifname @public_exits accept
+from-{zone} {beyond}
+into-{zone} ct state established,related accept
+into-{zone} ct status dnat accept
+into-{zone} ip saddr @networks-{zone} accept
+into-{zone} ip6 saddr @networks6-{zone} accept
+into-{zone} drop
+"""
+RULES_PER_ZONE = len(_ZONE_RULES.split("\n")) - 2
+
+
+def make_zone(table: Table, zone: str, outbound: bool) -> list[str]:
+    """Return the commands for the chains and sets of a zone, which must not exist yet.
+
+    An empty chain records that the zone is outbound.
+    """
+    beyond = f"jump {OUTBOUND_CHAIN}{zone}" if outbound else "drop"
+    ports = ", ".join(f"{first}-{last}" for first, last in TUNNEL_PORTS)
+    text = _ZONE_RULES.format(zone=zone, beyond=beyond, tunnel_ports=f"{{ {ports} }}")
+    rules = text.strip().splitlines()
+    chains = ("from-", "into-", *((OUTBOUND_CHAIN,) if outbound else ()))
+    return [
+        *(f"create chain {table} {prefix}{zone}" for prefix in chains),
+        f"create set {table} links-{zone} {{ type ifname; }}",
+        f"create set {table} networks-{zone} {{ type ipv4_addr; flags interval; }}",
+        f"create set {table} networks6-{zone} {{ type ipv6_addr; flags interval; }}",
+        f"create set {table} members-{zone} {{ type ipv4_addr . inet_service; }}",
+        f"create set {table} members6-{zone} {{ type ipv6_addr . inet_service; }}",
+        *(f"add rule {table} {rule}" for rule in rules),
+    ]
+
+
+def remove_zone(table: Table, zone: str, outbound: bool) -> list[str]:
+    """Return the commands that remove a zone; nft refuses while links jump to it."""
+    chains = ("from-", "into-", *((OUTBOUND_CHAIN,) if outbound else ()))
+    sets = ("links-", *NETWORK_SETS)
+    return [
+        *(f"flush chain {table} {prefix}{zone}" for prefix in chains),
+        *(f"delete chain {table} {prefix}{zone}" for prefix in chains),
+        *(f"delete set {table} {prefix}{zone}" for prefix in sets),
+    ]
+
+
+RULES_PER_CHAIN = {
+    ZONE_CHAIN: RULES_PER_ZONE,
+    SOURCE_CHAIN: 1,
+    CLIENT_CHAIN: RULES_PER_CLIENT,
+}
+"""The number of rules for each chain whose name has this prefix."""

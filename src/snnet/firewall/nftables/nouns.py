@@ -1,0 +1,143 @@
+"""Reading nouns back from the tables, and counting what the tables must contain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from ipaddress import IPv4Network, IPv6Network
+
+from snnet.contract import IPNetwork, Noun, Owned, TunnelGuard, Zone, error_for
+from snnet.system.netlink import NetlinkError
+
+from . import chains, tables
+from .reader import Reader, StoredElement
+from .records import CONTINUES, RECORDS, RecordType, records_for
+from .tables import ARP, BRIDGE, FORWARD, INET, Part, Table
+from .types import IPV4, IPV6, PORT, Values, pack, unpack
+
+_FAMILIES = (INET, BRIDGE, ARP)
+
+
+class StoredNouns:
+    """The nouns in snnet's tables of one network namespace, as the kernel has them now."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    def tables(self) -> list[Table]:
+        """Return the tables of all snnet nodes."""
+        return [
+            Table(family, owner)
+            for family in _FAMILIES
+            for name in self._reader.tables(family)
+            if (owner := tables.owner_of(name)) is not None
+        ]
+
+    def find(self, noun: Owned) -> Noun | None:
+        """Return the noun as it is stored, or None."""
+        if isinstance(noun, Zone):
+            table = Table(INET, noun.owner)
+            return self._zone(table, noun.zone) if self._has_zone(table, noun.zone) else None
+        for record in RECORDS.get(type(noun), ()):
+            table = Table(record.family, noun.owner)
+            try:
+                key = record.key(noun)
+                found = self._reader.element(table, record.set, pack(record.types, key))
+                if found is not None:
+                    return record.read(noun.owner, key, self._words(table, record, key, found))
+            except (ValueError, KeyError, OverflowError):  # no such record can exist
+                continue
+            except NetlinkError as error:
+                raise error_for(error.errno or 0, f"look up {' '.join(noun.key)}") from error
+        return None
+
+    def _words(
+        self, table: Table, record: RecordType, key: Values, found: StoredElement
+    ) -> list[str]:
+        """Return the words of a record's comment, with those in further elements."""
+        words, number = found.comment.split(), 0
+        while record.long and words[-1:] == [CONTINUES]:
+            number += 1
+            packed = pack((*record.types, PORT), (*key, number))
+            more = self._reader.element(table, record.more, packed)
+            words[-1:] = more.comment.split() if more else []
+        return words
+
+    def within(self, table: Table) -> list[Noun]:
+        """Return the nouns that have their record in the table."""
+        nouns: list[Noun] = list(self._zones(table))
+        for cls in RECORDS:
+            nouns += self._recorded(table, cls)
+        return nouns
+
+    def guards(self, table: Table) -> list[TunnelGuard]:
+        """Return the guards of tunnels in the table."""
+        found = self._recorded(table, TunnelGuard)
+        return [noun for noun in found if isinstance(noun, TunnelGuard)]
+
+    def _recorded(self, table: Table, cls: type[Noun]) -> Iterator[Noun]:
+        """Yield the nouns of one class."""
+        for record in RECORDS[cls]:
+            if record.family == table.family:
+                yield from self._of_type(table, record)
+
+    def _of_type(self, table: Table, record: RecordType) -> Iterator[Noun]:
+        """Yield the nouns of one type of record."""
+        more: dict[Values, list[str]] = {}
+        if record.long:
+            types = (*record.types, PORT)
+            for found in self._reader.elements(table, record.more):
+                more[unpack(types, found.key)] = found.comment.split()
+        for found in self._reader.elements(table, record.set):
+            key, words, number = unpack(record.types, found.key), found.comment.split(), 0
+            while record.long and words[-1:] == [CONTINUES]:
+                number += 1
+                words[-1:] = more.get((*key, number), [])
+            yield record.read(table.owner, key, words)
+
+    def count(self, part: Part) -> int:
+        """Return the number of nouns that need the part."""
+        table = part.table
+        names = records_for(table.family, part.name)
+        count = sum(len(self._reader.elements(table, name)) for name in names)
+        return count + (len(self._zones(table)) if part.name == FORWARD else 0)
+
+    def is_damaged(self, table: Table) -> bool:
+        """Whether rules are missing from the table, or chains that its nouns need."""
+        there = set(self._reader.chains(table))
+        parts = [part for part in tables.parts_of(table) if there & {*tables.chains_of(part)}]
+        wanted = sum(map(tables.rules_in, parts))
+        for prefix, rules in chains.RULES_PER_CHAIN.items():
+            wanted += rules * sum(chain.startswith(prefix) for chain in there)
+        if table.family == INET:
+            wanted += len(gre_keys(self.guards(table)))
+        if self._reader.rules(table) != wanted:
+            return True
+        return any(part not in parts and self.count(part) for part in tables.parts_of(table))
+
+    def _zones(self, table: Table) -> list[Zone]:
+        prefix = chains.ZONE_CHAIN
+        return [
+            self._zone(table, chain.removeprefix(prefix))
+            for chain in self._reader.chains(table)
+            if chain.startswith(prefix)
+        ]
+
+    def _has_zone(self, table: Table, zone: str) -> bool:
+        return self._reader.has_chain(table, f"{chains.ZONE_CHAIN}{zone}")
+
+    def _zone(self, table: Table, zone: str) -> Zone:
+        networks: list[IPNetwork] = [
+            IPv4Network(unpack((IPV4, PORT), member.key))
+            for member in self._reader.elements(table, f"members-{zone}")
+        ]
+        networks += [
+            IPv6Network(unpack((IPV6, PORT), member.key))
+            for member in self._reader.elements(table, f"members6-{zone}")
+        ]
+        outbound = self._reader.has_chain(table, f"{chains.OUTBOUND_CHAIN}{zone}")
+        return Zone(owner=table.owner, zone=zone, networks=tuple(networks), outbound=outbound)
+
+
+def gre_keys(guards: Iterable[TunnelGuard]) -> set[int]:
+    """Return the keys of the gre tunnels among the guarded ones."""
+    return {guard.tunnel_key for guard in guards if guard.protocol == "gre"}

@@ -1,0 +1,286 @@
+"""The records of nouns: the elements that tell which nouns are there.
+
+Each noun has one *record*: an element with a comment for what its key does not contain.
+A comment that is too long for one element ends with the word ``+`` and continues in
+elements of another set.  Their keys are the record's key and a number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from ipaddress import IPv4Address, IPv4Network, ip_address, ip_network
+from typing import Any, NamedTuple
+
+from snnet.contract import (
+    AntiSpoof,
+    ArpGuard,
+    BridgeAccept,
+    DhcpGuard,
+    ExternalForward,
+    HostIsolation,
+    Masquerade,
+    Noun,
+    PortForward,
+    ProtectedNetwork,
+    PublicIp,
+    TunnelGuard,
+    Untracked,
+    Zone,
+    ZoneLink,
+)
+
+from .tables import (
+    ARP,
+    BRIDGE,
+    FORWARD,
+    INET,
+    INPUT,
+    NAT,
+    NEIGHBOURS,
+    PORTS,
+    SOURCES,
+    UNTRACKED,
+)
+from .types import IFNAME, IPV4, IPV6, PORT, PROTO, Type, Values
+
+CONTINUES = "+"
+"""Last word of a comment that continues in another element."""
+
+MORE = "_more"
+"""Suffix of the sets in which comments continue."""
+
+ANY = IPv4Address(0)
+"""In the key of a forward: any address of the device."""
+
+
+class RecordType(NamedTuple):
+    """Where the records of a class of nouns are, and how to read a noun from one."""
+
+    family: str
+    set: str
+    types: tuple[Type, ...]
+    key: Callable[[Any], Values]
+    """The key of a noun's record."""
+    read: Callable[[str, Values, list[str]], Noun]
+    """From owner, key and the words of the comment."""
+    long: bool = False
+    """Whether a comment may continue in elements of the set ``more``."""
+
+    @property
+    def more(self) -> str:
+        """The set in which comments continue."""
+        return f"{self.set}{MORE}"
+
+
+def _anti_spoof(owner: str, key: Values, words: list[str], *, bridged: bool) -> AntiSpoof:
+    mac, *addresses = words
+    return AntiSpoof(
+        owner=owner,
+        link=key[0],
+        mac=mac,
+        addresses=tuple(map(ip_address, addresses)),
+        bridged=bridged,
+    )
+
+
+RECORDS: dict[type[Noun], tuple[RecordType, ...]] = {
+    ZoneLink: (
+        RecordType(
+            INET,
+            "inside",
+            (IFNAME,),
+            lambda noun: (noun.link,),
+            lambda owner, key, words: ZoneLink(
+                owner=owner,
+                link=key[0],
+                zone=words[0],
+                network=IPv4Network(words[1]) if words[1:] else None,
+            ),
+        ),
+    ),
+    ProtectedNetwork: (
+        RecordType(
+            INET,
+            "protected",
+            (IPV4, PORT),
+            lambda noun: (noun.network.network_address, noun.network.prefixlen),
+            lambda owner, key, words: ProtectedNetwork(
+                owner=owner, network=IPv4Network(key), closed="closed" in words
+            ),
+        ),
+    ),
+    BridgeAccept: (
+        RecordType(
+            INET,
+            "closed",
+            (IFNAME,),
+            lambda noun: (noun.bridge,),
+            lambda owner, key, words: BridgeAccept(owner=owner, bridge=key[0]),
+        ),
+    ),
+    Untracked: (
+        RecordType(
+            BRIDGE,
+            "untracked",
+            (IFNAME,),
+            lambda noun: (noun.link,),
+            lambda owner, key, words: Untracked(
+                owner=owner, link=key[0], router=words[0] if words else None
+            ),
+        ),
+    ),
+    TunnelGuard: tuple(
+        RecordType(
+            INET,
+            name,
+            (IFNAME, kind),
+            lambda noun: (noun.link, noun.remote),
+            lambda owner, key, words: TunnelGuard(
+                owner=owner,
+                link=key[0],
+                remote=key[1],
+                protocol=words[0],
+                port=int(words[1]),
+                tunnel_key=int(words[2]),
+            ),
+        )
+        for name, kind in (("tunnels", IPV4), ("tunnels6", IPV6))
+    ),
+    HostIsolation: (
+        RecordType(
+            INET,
+            "isolated",
+            (IFNAME,),
+            lambda noun: (noun.link,),
+            lambda owner, key, words: HostIsolation(owner=owner, link=key[0], arp="arp" in words),
+        ),
+    ),
+    AntiSpoof: (
+        RecordType(
+            BRIDGE,
+            "guarded",
+            (IFNAME,),
+            lambda noun: (noun.link,),
+            lambda owner, key, words: _anti_spoof(owner, key, words, bridged=True),
+            long=True,
+        ),
+        RecordType(
+            INET,
+            "guarded",
+            (IFNAME,),
+            lambda noun: (noun.link,),
+            lambda owner, key, words: _anti_spoof(owner, key, words, bridged=False),
+            long=True,
+        ),
+    ),
+    DhcpGuard: (
+        RecordType(
+            BRIDGE,
+            "dhcp",
+            (IFNAME,),
+            lambda noun: (noun.link,),
+            lambda owner, key, words: DhcpGuard(owner=owner, link=key[0], mac=words[0]),
+        ),
+    ),
+    ArpGuard: (
+        RecordType(
+            ARP,
+            "guarded",
+            (IFNAME,),
+            lambda noun: (noun.link,),
+            lambda owner, key, words: ArpGuard(
+                owner=owner, link=key[0], mac=words[0], address=IPv4Address(words[1])
+            ),
+        ),
+    ),
+    Masquerade: (
+        RecordType(
+            INET,
+            "masquerades",
+            (IFNAME,),
+            lambda noun: (noun.device,),
+            lambda owner, key, words: Masquerade(owner=owner, device=key[0]),
+        ),
+    ),
+    ExternalForward: (
+        RecordType(
+            INET,
+            "exits",
+            (IFNAME, IFNAME),
+            lambda noun: (noun.bridge, noun.device),
+            lambda owner, key, words: ExternalForward(owner=owner, bridge=key[0], device=key[1]),
+        ),
+    ),
+    PortForward: (
+        RecordType(
+            INET,
+            "forwards",
+            (IFNAME, PROTO, PORT, IPV4),
+            lambda noun: (noun.device, noun.protocol, noun.port, noun.address or ANY),
+            lambda owner, key, words: PortForward(
+                owner=owner,
+                device=key[0],
+                protocol=key[1],
+                port=key[2],
+                address=None if key[3] == ANY else key[3],
+                target=IPv4Address(words[0]),
+                target_port=int(words[1]),
+                addresses=tuple(IPv4Address(word) for word in words[2:] if "/" not in word),
+                sources=tuple(ip_network(word) for word in words[2:] if "/" in word),
+            ),
+            long=True,
+        ),
+    ),
+    PublicIp: (
+        RecordType(
+            INET,
+            "publics",
+            (IPV4,),
+            lambda noun: (noun.public,),
+            lambda owner, key, words: PublicIp(
+                owner=owner, public=key[0], internal=IPv4Address(words[0]), device=words[1]
+            ),
+        ),
+    ),
+}
+
+
+_NEEDS: dict[type[Noun], tuple[tuple[str, str], ...]] = {
+    Zone: ((INET, FORWARD),),
+    ProtectedNetwork: ((INET, FORWARD),),
+    ZoneLink: ((INET, FORWARD),),
+    BridgeAccept: ((INET, FORWARD),),
+    Untracked: ((BRIDGE, UNTRACKED),),
+    TunnelGuard: ((INET, INPUT),),
+    HostIsolation: ((INET, INPUT), (ARP, INPUT)),
+    AntiSpoof: ((BRIDGE, PORTS), (INET, SOURCES)),
+    DhcpGuard: ((BRIDGE, PORTS),),
+    ArpGuard: ((ARP, NEIGHBOURS),),
+    Masquerade: ((INET, NAT),),
+    ExternalForward: ((INET, FORWARD),),
+    PortForward: ((INET, NAT),),
+    PublicIp: ((INET, NAT),),
+}
+"""The families and the parts of tables that nouns of a class can need."""
+
+
+def needs(noun: Noun) -> set[tuple[str, str]]:
+    """Return the families and the parts of tables that the noun needs to take effect."""
+    possible = set(_NEEDS[type(noun)])
+    if isinstance(noun, AntiSpoof):
+        return {need for need in possible if (need[0] == BRIDGE) == noun.bridged}
+    if isinstance(noun, HostIsolation) and not noun.arp:
+        possible.discard((ARP, INPUT))
+    return possible
+
+
+def records_for(family: str, part: str) -> set[str]:
+    """Return the sets that hold one element for each noun that needs this part of a table."""
+    if (family, part) == (ARP, INPUT):
+        return {"isolated"}
+    return {
+        record.set
+        for cls, records in RECORDS.items()
+        for record in records
+        if record.family == family and (family, part) in _NEEDS[cls]
+    }

@@ -1,0 +1,64 @@
+"""Types of nft: how values are written as text and as the kernel's bytes."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from ipaddress import IPv4Address, IPv6Address
+from typing import Any, NamedTuple
+
+from snnet.contract import error_for
+
+_PROTOCOL_NUMBERS = {"tcp": 6, "udp": 17, "sctp": 132}
+_PROTOCOL_NAMES = {number: name for name, number in _PROTOCOL_NUMBERS.items()}
+
+
+class Type(NamedTuple):
+    """A type of nft: how a value is written as text and as the kernel's bytes."""
+
+    size: int
+    text: Callable[[Any], str]
+    encode: Callable[[Any], bytes]
+    decode: Callable[[bytes], Any]
+
+
+def _name(raw: bytes) -> str:
+    return raw.split(b"\0", 1)[0].decode()
+
+
+def _quoted(name: str) -> str:
+    if '"' in name:  # a string of nft cannot contain it
+        raise error_for(errno.EINVAL, f"name the link {name!r} to nft", detail="it has a quote")
+    return f'"{name}"'
+
+
+IFNAME = Type(16, _quoted, lambda name: name.encode().ljust(16, b"\0"), _name)
+IPV4 = Type(4, str, lambda address: IPv4Address(address).packed, IPv4Address)
+NET = Type(4, str, lambda network: network.network_address.packed, IPv4Address)
+"""A network in an interval set.  The kernel identifies it by its first address."""
+IPV6 = Type(16, str, lambda address: IPv6Address(address).packed, IPv6Address)
+ETHER = Type(6, str, lambda mac: bytes.fromhex(mac.replace(":", "")), lambda raw: raw.hex(":"))
+PROTO = Type(
+    1, str, lambda name: bytes([_PROTOCOL_NUMBERS[name]]), lambda raw: _PROTOCOL_NAMES[raw[0]]
+)
+PORT = Type(
+    2, str, lambda port: port.to_bytes(2, "big"), lambda raw: int.from_bytes(raw[:2], "big")
+)
+
+Values = tuple[Any, ...]
+
+
+def pack(types: tuple[Type, ...], values: Values) -> bytes:
+    """Return a key; the parts of a concatenation are padded to registers of four bytes."""
+    parts = [kind.encode(value) for kind, value in zip(types, values, strict=True)]
+    if len(parts) == 1:
+        return parts[0]
+    return b"".join(part.ljust(-(-len(part) // 4) * 4, b"\0") for part in parts)
+
+
+def unpack(types: tuple[Type, ...], raw: bytes) -> Values:
+    values, offset = [], 0
+    for kind in types:
+        values.append(kind.decode(raw[offset : offset + kind.size]))
+        offset += -(-kind.size // 4) * 4
+    return tuple(values)
