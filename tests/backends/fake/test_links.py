@@ -129,7 +129,7 @@ def test_other_kinds_are_only_read(kernel: FakeKernel) -> None:
     bond = link(kernel, "bond0")
     assert isinstance(bond, Other)
     assert bond.group == 0
-    assert kernel.missing(bond) == "links of kind bond are read, never made"
+    assert kernel.missing(bond) == "snnet only reads links of kind bond and cannot create them"
     assert refusal(kernel, Add(Other(name="d0", other_kind="dummy"))) == "EOPNOTSUPP"
 
 
