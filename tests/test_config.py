@@ -341,7 +341,7 @@ def test_settings_are_a_mapping(data: Any) -> None:
 
 @pytest.mark.parametrize("name", ["tunnels", "Tunnel", "", 5, None, ("a",)])
 def test_an_unknown_setting_is_refused_and_the_known_ones_listed(name: Any) -> None:
-    with pytest.raises(InvalidRequest, match="known are anti_spoofing, compute_nets") as caught:
+    with pytest.raises(InvalidRequest, match="use one of anti_spoofing, compute_nets") as caught:
         NetworkConfig.from_dict({"tunnel": "gre", name: 1})
     assert caught.value.field == str(name)
 

@@ -187,7 +187,7 @@ def test_links_of_the_other_mode_are_reported_and_left(fake: FakeWorld) -> None:
     before = fake.text()
     cn = node(fake)
     orphans = " ".join(cn.rebuild_topology().orphans)
-    assert "of gre_tunnel mode" in orphans
+    assert "belongs to gre_tunnel mode" in orphans
     assert set(before.splitlines()) <= set(fake.text().splitlines())
 
 

@@ -47,7 +47,7 @@ from .tunnels import Wire, check_key, collision, wire
 
 
 class CnciRecords(Records):
-    """Subnets, mesh and rules of one concentrator."""
+    """The subnets, the mesh and the rules of one concentrator."""
 
     optional: ClassVar[frozenset[type[Noun]]] = Records.optional | {Zone, ZoneLink}
     KINDS: ClassVar[frozenset[type[Noun]]] = frozenset({Link, Address, Neighbour, Fdb, Route})
@@ -64,17 +64,17 @@ class CnciRecords(Records):
     # -- looking up ------------------------------------------------------------------
 
     def subnet_of(self, address: IPv4Address) -> CnciSubnet | None:
-        """The subnet an address is in."""
+        """Return the subnet that contains the address."""
         return next((subnet for subnet in self.subnets.values() if address in subnet.network), None)
 
     def snapshot(self) -> CnciTopology:
-        """What the node knows now, as data that does not change."""
+        """Return what the node knows now, as data that does not change."""
         return CnciTopology(tuple(self.subnets.values()), self.mesh, tuple(self.rules.values()))
 
     # -- conflicts -------------------------------------------------------------------
 
     def check_subnet(self, network: IPv4Network, key: int) -> None:
-        """Conflict where a subnet contradicts those that exist."""
+        """Raise Conflict if a subnet contradicts those that exist."""
         for other in self.subnets.values():
             if other.network == network:
                 if other.key != key:
@@ -89,7 +89,7 @@ class CnciRecords(Records):
                     raise Conflict(f"{network} overlaps {remote}, which a peer of the mesh has")
 
     def check_tunnel(self, network: IPv4Network, key: int, remote: IPAddress) -> None:
-        """Conflict where another tunnel has the wire that this one would have."""
+        """Raise Conflict if another tunnel has the wire identity that this one would have."""
         mine = wire(self.site.tunnel, key, self.site.ip, remote)
         other = self._wires.get(mine)
         if other is not None and other != (network, remote):
@@ -118,13 +118,13 @@ class CnciRecords(Records):
                 self._drop_wire(old, remote)
 
     def put_tunnel(self, network: IPv4Network, tunnel: Tunnel) -> None:
-        """Add a tunnel to a subnet that is known."""
+        """Add a tunnel to a known subnet."""
         assert tunnel.remote is not None
         self.subnets[network] = self.subnets[network].with_tunnel(tunnel)
         self._wires[tunnel.wire_identity] = (network, tunnel.remote)
 
     def drop_tunnel(self, network: IPv4Network, remote: IPAddress) -> None:
-        """Forget a tunnel of a subnet; unknown is no error."""
+        """Forget a tunnel of a subnet.  An unknown tunnel is not an error."""
         subnet = self.subnets.get(network)
         if subnet is not None and remote in subnet.tunnels:
             self._drop_wire(subnet, remote)
@@ -204,7 +204,7 @@ def with_addresses(rule: Noun) -> Iterator[Noun]:
 
 
 def check_fits(rule: Rule, records: CnciRecords) -> None:
-    """InvalidRequest where a rule is about no bridge or no guest of the concentrator."""
+    """Raise InvalidRequest if a rule names a bridge or a guest that is not the concentrator's."""
     match rule:
         case ExternalForward(bridge=bridge):
             if all(subnet.bridge.name != bridge for subnet in records.subnets.values()):
@@ -251,7 +251,7 @@ def _check_own(address: IPv4Address, records: CnciRecords) -> None:
 
 
 def check_mesh(mesh: Mesh, networks: Iterable[IPv4Network]) -> None:
-    """Conflict where a peer's subnet overlaps one of these networks."""
+    """Raise Conflict if a subnet of a peer overlaps one of these networks."""
     for remote in mesh.subnets():
         for local in networks:
             if local.overlaps(remote):
@@ -263,7 +263,7 @@ _Claimed = tuple[Link, dict[str, str]]
 
 
 def _place(records: CnciRecords, ours: list[Noun]) -> None:
-    """Fill the records by what the objects say; what has no place is an orphan."""
+    """Fill the records from the objects found.  An object without a place is an orphan."""
     parts: dict[str, list[_Claimed]] = {ids.BRIDGE: [], ids.TUNNEL: [], ids.MESH: []}
     for link in ours:
         if isinstance(link, Link) and (fields := ids.claimed(link, records.site.owner)):
@@ -280,7 +280,7 @@ def _place(records: CnciRecords, ours: list[Noun]) -> None:
     scopes = {noun.link: noun for noun in ours if isinstance(noun, DhcpScope)}
     for network, subnet in records.subnets.items():
         if scope := scopes.get(subnet.bridge.name):
-            # Entries that were added stand nowhere else.
+            # Added entries are recorded nowhere else.
             kept = replace(subnet.scope, entries=scope.entries)
             records.subnets[network] = replace(subnet, scope=kept)
     for link, fields in parts[ids.MESH]:
@@ -315,7 +315,7 @@ def _place_tunnel(records: CnciRecords, link: Link, fields: dict[str, str]) -> N
     records.check_subnet(network, key)
     subnet = records.subnets.get(network)
     if subnet is None:
-        # The bridge was deleted behind our back: the tunnel knows the subnet too.
+        # Another program deleted the bridge; the alias of the tunnel has the subnet too.
         name = next(ids.names(site.owner, ids.BRIDGE, str(network)))
         subnet = _subnet(records, network, key, name)
     if remote in subnet.tunnels:

@@ -1,4 +1,4 @@
-"""The rules of a concentrator's calls, checked before anything is touched."""
+"""The checked rules of a concentrator's calls: nothing is touched before the check."""
 
 from __future__ import annotations
 
