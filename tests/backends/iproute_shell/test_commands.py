@@ -64,7 +64,7 @@ FORWARD = Change(
             Add(Tap(name="t.1", queues=2, proxy_arp=True)),
             [
                 "ip tuntap add dev t.1 mode tap user 0 multi_queue vnet_hdr",
-                "# its 2 queues: no command opens them, ioctl TUNSETIFF does",
+                "# no command opens the 2 queues: use the ioctl TUNSETIFF",
                 "ip link set dev t.1 group 1936617076",
                 "ip link set dev t.1 addrgenmode none",
                 "sysctl -w net.ipv4.conf.t/1.proxy_arp=1",
@@ -92,11 +92,11 @@ FORWARD = Change(
         (FORWARD, ["sysctl -w net.ipv4.ip_forward=1"]),
         (
             Add(FORWARD.noun),
-            ["# a parameter is changed, never added or removed: net.ipv4.ip_forward"],
+            ["# a parameter cannot be added or removed: net.ipv4.ip_forward"],
         ),
         (
             Add(Other(name="wg0", other_kind="wireguard")),
-            ["# links of kind wireguard are read, never made: wg0"],
+            ["# snnet cannot create links of kind wireguard: wg0"],
         ),
         (
             Add(DhcpScope(link="br", subnet=IPv4Network("10.0.0.0/24"), mtu=1400)),

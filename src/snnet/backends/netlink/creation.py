@@ -1,4 +1,4 @@
-"""What a new link is made of: the fields of its RTM_NEWLINK."""
+"""The fields of the RTM_NEWLINK that creates a link."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ NO_LINK_LOCAL = Field("IFLA_AF_SPEC AF_INET6 IFLA_INET6_ADDR_GEN_MODE", value=1)
 
 
 def creation(link: Link, index_of: IndexOf) -> Values:
-    """The fields of the RTM_NEWLINK that makes this link.
+    """Return the fields of the RTM_NEWLINK that creates this link.
 
-    A bridge and a link without a link-local address are made down: that takes
-    a message of its own before they come up.
+    A bridge and a link without a link-local address are created down, because
+    another message must configure them before they come up.
     """
     check_makeable(link)
     values: Values = {INDEX: link.index}
