@@ -54,7 +54,7 @@ def route(destination: str, link: str, gateway: str | None = None) -> Route:
         (Add(Tap(name="t", master="none")), Missing, "there is no link none"),
         (Add(Bridge(name="b", alias="x" * 256)), Rejected, "ERANGE.*255 bytes"),
         (Add(Bridge(name="br")), Exists, "add bridge br up: File exists .EEXIST.: RTNETLINK"),
-        (Remove(Bridge(name="br")), Missing, "somebody else's"),
+        (Remove(Bridge(name="br")), Missing, "a foreign"),
         (Change(replace(BRIDGE, mtu=1), BRIDGE), Rejected, "mtu less than device minimum"),
         (Add(Tap(name="t", queues=4, multi_queue=True)), Unsupported, "set backend 'netlink'"),
         (Add(Tap(name="br", queues=4, multi_queue=True)), Exists, "EEXIST"),

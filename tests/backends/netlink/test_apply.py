@@ -93,10 +93,10 @@ def names(netns: str) -> set[str]:
         (Add(Tap(name="br")), Exists, "EEXIST"),
         (Add(Bridge(name="lo")), Exists, "EEXIST"),
         (Remove(Tap(name="br")), Missing, "a bridge of group"),
-        (Remove(Bridge(name="br")), Missing, "somebody else's"),
-        (Remove(dataclasses.replace(BRIDGE, group=0)), Missing, "somebody else's"),
+        (Remove(Bridge(name="br")), Missing, "a foreign"),
+        (Remove(dataclasses.replace(BRIDGE, group=0)), Missing, "a foreign"),
         (Remove(Bridge(name="none")), Missing, "ENODEV"),
-        (Change(Bridge(name="br", mtu=70000), Bridge(name="br")), Missing, "somebody else's"),
+        (Change(Bridge(name="br", mtu=70000), Bridge(name="br")), Missing, "a foreign"),
     ],
     ids=str,
 )
