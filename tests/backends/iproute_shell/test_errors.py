@@ -107,7 +107,7 @@ def test_an_ip_of_busybox_is_none(
     backend: IprouteShellBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shell, "run", lambda argv, **_: Completed(1, "", "BusyBox v1.35.0"))
-    assert "is not that of iproute2" in (backend.missing(BRIDGE) or "")
+    assert "is not from iproute2" in (backend.missing(BRIDGE) or "")
 
 
 def test_words_that_nobody_knows_are_passed_on(

@@ -92,7 +92,7 @@ def names(netns: str) -> set[str]:
         (Add(dataclasses.replace(VXLAN, local=ip_address("::1"))), Unsupported, "families"),
         (Add(Tap(name="br")), Exists, "EEXIST"),
         (Add(Bridge(name="lo")), Exists, "EEXIST"),
-        (Remove(Tap(name="br")), Missing, "a bridge of group"),
+        (Remove(Tap(name="br")), Missing, "a foreign bridge with group"),
         (Remove(Bridge(name="br")), Missing, "a foreign"),
         (Remove(dataclasses.replace(BRIDGE, group=0)), Missing, "a foreign"),
         (Remove(Bridge(name="none")), Missing, "ENODEV"),
