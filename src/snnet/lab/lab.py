@@ -96,7 +96,7 @@ class Lab(ABC):
 
     @abstractmethod
     def connect(self, connections: Sequence[Connection]) -> list[Answer | None]:
-        """Open all TCP connections at once; None where nobody answered.
+        """Open all TCP connections at once; None for those without an answer.
 
         Guests listen on port ``SSH``, the internet on ``WEB``.
         """

@@ -140,7 +140,7 @@ class Connection:
     """A TCP connection that a guest or the internet tries to open.
 
     ``server`` must answer, and must see the source address ``source``.  Where
-    ``server`` is None, nobody may answer.
+    ``server`` is None, there must be no answer.
     """
 
     what: str

@@ -29,7 +29,7 @@ def test_a_connection_needs_a_listener(fabric: Fabric, net: str, protocol: str) 
     a, b = two_hosts(fabric, net)
     assert not fabric.connect(a, b, protocol, 80)
     assert fabric.explain(a, b, protocol=protocol, port=80).splitlines()[-2:] == [
-        f"eth0 on h2: refused: nobody listens on {protocol}/80",
+        f"eth0 on h2: refused: nothing listens on {protocol}/80",
         "no answer",
     ]
     fabric.listen(b, protocol, 80)

@@ -79,7 +79,7 @@ def test_nobody_listens_at_the_target(at: Gateway) -> None:
     at.rules(forward())
     at.center.fabric.listen(at.a, "tcp", 80)
     assert not at.center.fabric.connect(at.world, OUTSIDE, "tcp", 33265)
-    assert "eth0 on guest 10.1.0.9: refused: nobody listens on tcp/22" in (
+    assert "eth0 on guest 10.1.0.9: refused: nothing listens on tcp/22" in (
         at.center.fabric.explain(at.world, OUTSIDE, protocol="tcp", port=33265)
     )
 
