@@ -28,7 +28,7 @@ from snnet.contract import (
     keyed,
 )
 
-BESIDE_LINKS: frozenset[type[Noun]] = frozenset(
+NON_LINKS: frozenset[type[Noun]] = frozenset(
     {Address, Route, Path, Neighbour, ProxyNeighbour, Fdb, Sysctl}
 )
 """The nouns other than links that these backends carry."""

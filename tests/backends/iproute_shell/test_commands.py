@@ -32,7 +32,7 @@ from snnet.contract import (
 )
 
 from .conftest import Opener
-from .nouns import BESIDE, BRIDGE, CHANGES, GROUND, LINKS, TAP
+from .nouns import BRIDGE, CHANGES, GROUND, LINKS, NON_LINKS, TAP
 
 FORWARD = Change(
     Sysctl(name="net.ipv4.ip_forward", value="1"), Sysctl(name="net.ipv4.ip_forward", value="0")
@@ -78,15 +78,15 @@ FORWARD = Change(
             Change(replace(TAP, master=None, up=False, alias=""), TAP),
             ["ip link set dev tap alias '' nomaster down"],
         ),
-        (Add(BESIDE[4]), ["ip route add 10.3.0.0/24 via 10.1.0.9 dev br proto 4"]),
-        (Remove(BESIDE[4]), ["ip route delete 10.3.0.0/24 via 10.1.0.9 dev br proto 4"]),
-        (Add(BESIDE[13]), ["ip neighbour add proxy 10.9.0.9 dev br protocol 115"]),
+        (Add(NON_LINKS[4]), ["ip route add 10.3.0.0/24 via 10.1.0.9 dev br proto 4"]),
+        (Remove(NON_LINKS[4]), ["ip route delete 10.3.0.0/24 via 10.1.0.9 dev br proto 4"]),
+        (Add(NON_LINKS[13]), ["ip neighbour add proxy 10.9.0.9 dev br protocol 115"]),
         (
-            Change(BESIDE[11], BESIDE[11]),
+            Change(NON_LINKS[11], NON_LINKS[11]),
             ["ip neighbour change 10.1.0.9 lladdr 02:00:00:00:00:0b nud permanent dev br"],
         ),
         (
-            Change(BESIDE[15], BESIDE[15]),
+            Change(NON_LINKS[15], NON_LINKS[15]),
             ["bridge fdb replace 02:00:00:00:00:0c dev mesh dst 192.0.2.9 self permanent"],
         ),
         (FORWARD, ["sysctl -w net.ipv4.ip_forward=1"]),
@@ -162,7 +162,7 @@ def test_a_word_that_cannot(word: str) -> None:
 def operations() -> list[Any]:
     """Everything that can be done to every noun."""
     made: list[Any] = []
-    for item in [*LINKS, *BESIDE]:
+    for item in [*LINKS, *NON_LINKS]:
         if isinstance(item, Noun):
             made.append([Add(item), Remove(item)])
         else:

@@ -74,7 +74,7 @@ def commands(operation: Operation) -> list[Command]:
     """
     noun = operation.noun
     if not isinstance(noun, Link):
-        return list(_beside(noun, operation))
+        return list(_non_link(noun, operation))
     if isinstance(operation, Add):
         return list(_add_link(noun))
     if isinstance(operation, Remove):
@@ -192,17 +192,17 @@ _VERBS: dict[type[Operation], str] = {Add: "add", Change: "change", Remove: "del
 
 
 @singledispatch
-def _beside(noun: Noun, operation: Operation) -> Iterator[Command]:
+def _non_link(noun: Noun, operation: Operation) -> Iterator[Command]:
     """Yield the commands for a noun other than a link; a comment for other drivers' nouns."""
     yield ["#", str(operation)]
 
 
-@_beside.register
+@_non_link.register
 def _(noun: Address, operation: Operation) -> Iterator[Command]:
     yield ["ip", "address", _VERBS[type(operation)], str(noun.address), "dev", noun.link]
 
 
-@_beside.register
+@_non_link.register
 def _(noun: Neighbour, operation: Operation) -> Iterator[Command]:
     yield _neighbour(noun, _VERBS[type(operation)])
 
@@ -214,7 +214,7 @@ def _neighbour(noun: Neighbour, verb: str) -> Command:
     return [*words, "dev", noun.link]
 
 
-@_beside.register
+@_non_link.register
 def _(noun: ProxyNeighbour, operation: Operation) -> Iterator[Command]:
     verb = _VERBS[type(operation)]
     # ``ip`` makes them permanent.  Others are removed when their link loses carrier
@@ -223,7 +223,7 @@ def _(noun: ProxyNeighbour, operation: Operation) -> Iterator[Command]:
     yield ["ip", "neighbour", verb, "proxy", str(noun.address), "dev", noun.link, *made_by]
 
 
-@_beside.register
+@_non_link.register
 def _(noun: Fdb, operation: Operation) -> Iterator[Command]:
     # ``bridge`` has no "change" command.
     verb = "replace" if isinstance(operation, Change) else _VERBS[type(operation)]
@@ -233,7 +233,7 @@ def _(noun: Fdb, operation: Operation) -> Iterator[Command]:
     ]  # fmt: skip
 
 
-@_beside.register
+@_non_link.register
 def _(noun: Route, operation: Operation) -> Iterator[Command]:
     via = ["via", str(noun.gateway)] if noun.gateway else []
     onlink = ["onlink"] if noun.onlink else []
@@ -244,7 +244,7 @@ def _(noun: Route, operation: Operation) -> Iterator[Command]:
     yield ["ip", "route", verb, str(noun.destination), *via, "dev", noun.link, *onlink, *made_by]
 
 
-@_beside.register
+@_non_link.register
 def _(noun: Sysctl, operation: Operation) -> Iterator[Command]:
     if isinstance(operation, Change):
         yield ["sysctl", "-w", f"{noun.name}={noun.value}"]

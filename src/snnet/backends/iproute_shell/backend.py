@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from snnet.backends.iproute2.kinds import CODECS
 from snnet.backends.linux import check_change
-from snnet.backends.tables import BESIDE_LINKS, TableBackend
+from snnet.backends.tables import NON_LINKS, TableBackend
 from snnet.contract import (
     Address,
     Change,
@@ -54,7 +54,7 @@ class IprouteShellBackend(TableBackend):
     """
 
     name: ClassVar[str] = "iproute_shell"
-    carries: ClassVar[frozenset[type[Noun]]] = _LINKS | BESIDE_LINKS
+    carries: ClassVar[frozenset[type[Noun]]] = _LINKS | NON_LINKS
     refusals = (Refused, OSError)
 
     def __init__(self, host: Host) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from snnet.backends.tables import BESIDE_LINKS, TableBackend
+from snnet.backends.tables import NON_LINKS, TableBackend
 from snnet.contract import (
     Address,
     Fdb,
@@ -48,7 +48,7 @@ class NetlinkBackend(TableBackend):
 
     name: ClassVar[str] = "netlink"
     batching: ClassVar[bool] = True
-    carries: ClassVar[frozenset[type[Noun]]] = _LINKS | BESIDE_LINKS
+    carries: ClassVar[frozenset[type[Noun]]] = _LINKS | NON_LINKS
     refusals = (OSError,)
 
     def __init__(self, host: Host) -> None:
