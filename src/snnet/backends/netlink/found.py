@@ -57,7 +57,7 @@ _WANTED = frozenset(
 
 
 @dataclass(slots=True, eq=False)
-class Found:
+class ParsedLink:
     """An RTM_NEWLINK, an RTM_DELLINK or an answer to RTM_GETLINK."""
 
     family: int
@@ -69,7 +69,7 @@ class Found:
     """The attributes in IFLA_LINKINFO."""
 
     @classmethod
-    def parse(cls, message: bytes) -> Found:
+    def parse(cls, message: bytes) -> ParsedLink:
         family, type_, index, flags, _ = _IFINFOMSG.unpack_from(message, _BODY)
         found = attributes(message, _ATTRIBUTES, _WANTED)
         info = attributes(found[_IFLA_LINKINFO]) if _IFLA_LINKINFO in found else {}

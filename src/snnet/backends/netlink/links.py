@@ -34,7 +34,7 @@ from .creation import (
     creation,
 )
 from .encoder import Field, append
-from .found import IFF_UP, IFLA_IFALIAS, Found
+from .found import IFF_UP, IFLA_IFALIAS, ParsedLink
 from .kernel import (
     CREATE,
     ECHO,
@@ -64,7 +64,9 @@ class Links:
     # Reading
 
     def snapshot(self) -> list[Link]:
-        found = [Found.parse(m) for m in self._kernel.dump(RTM_GETLINK, {_NO_STATISTICS: None})]
+        found = [
+            ParsedLink.parse(m) for m in self._kernel.dump(RTM_GETLINK, {_NO_STATISTICS: None})
+        ]
         names = {link.index: link.name for link in found}
 
         def name_of(index: int) -> str:
@@ -81,15 +83,15 @@ class Links:
                 return None
             raise
 
-    def look_up(self, name: str) -> Found:
+    def look_up(self, name: str) -> ParsedLink:
         """Return the kernel's description of a link; ``NetlinkError`` (ENODEV) without one."""
         answers = self._kernel.ask(RTM_GETLINK, {IFNAME: name, _NO_STATISTICS: None})
-        found = Found.parse(answers[0])
+        found = ParsedLink.parse(answers[0])
         if found.name != name:  # an alternative name of another link (ip-link(8), property)
             raise NetlinkError(errno.ENODEV)
         return found
 
-    def owned(self, link: Link) -> Found:
+    def owned(self, link: Link) -> ParsedLink:
         """Return the link that the noun describes, as it is now.
 
         Raises ``Missing`` if a different link has the name now: one of another kind,
@@ -158,7 +160,7 @@ class Links:
         if not learn:
             return 0
         if answers:
-            return Found.parse(answers[0]).index
+            return ParsedLink.parse(answers[0]).index
         # Before Linux 6.2 the kernel does not echo a new link.  A link found by name could
         # be a foreign one, so compare it with what was created.
         found = self.owned(dataclasses.replace(link, alias=""))

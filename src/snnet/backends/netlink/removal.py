@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from snnet.contract import Link, Missing
 from snnet.contract.links import DYING_GROUPS
 
-from .found import Found
+from .found import ParsedLink
 from .links import Links
 
 
@@ -24,7 +24,7 @@ def remove_together(links: Links, doomed: Sequence[Link]) -> None:
 
     Raises ``Missing`` if one does not exist, or disappears with one before it.
     """
-    found: dict[int, Found] = {}
+    found: dict[int, ParsedLink] = {}
     for link in doomed:
         one = links.owned(link)
         if one.index in found or one.lower in found:

@@ -12,7 +12,7 @@ from struct import Struct
 from snnet.contract import Exhausted, LinkEvent, Watch
 from snnet.system.netns import in_netns
 
-from .found import Found
+from .found import ParsedLink
 from .kernel import RTM_DELLINK, RTM_NEWLINK
 
 _RTMGRP_LINK = 1  # linux/rtnetlink.h
@@ -80,7 +80,7 @@ def _events(data: bytes) -> list[LinkEvent]:
     while offset < len(data):
         length, kind, _, _, _ = _HEADER.unpack_from(data, offset)
         if kind in (RTM_NEWLINK, RTM_DELLINK):
-            found = Found.parse(data[offset : offset + length])
+            found = ParsedLink.parse(data[offset : offset + length])
             # Events of bridge ports have the family AF_BRIDGE.
             if found.family == _AF_UNSPEC:
                 events.append(LinkEvent(found.name, found.index, kind == RTM_DELLINK))
