@@ -53,15 +53,15 @@ def places(centre: DataCentre) -> Iterator[Place]:
                 ip=vnic.ip,
             )
     machine = centre.scenario.network_node
-    for tenant, port in centre.ports.items():
+    for tenant, cnci_vnic in centre.cnci_vnics.items():
         yield Place(
             node=machine.name if machine else "",
             tenant=tenant.name,
             subnet=centre.scenario.wire,
             bridge=None,
             tunnel=None,
-            guest=port.instance_id,
-            link=port.link_name,
+            guest=cnci_vnic.instance_id,
+            link=cnci_vnic.link_name,
             ip=tenant.address.ip,
         )
 

@@ -48,7 +48,7 @@ class Tenant:
         """The concentrator's MAC on the wire."""
         return mac_of(self.address.ip)
 
-    def port(self) -> VnicConfig:
+    def cnci_vnic(self) -> VnicConfig:
         """The concentrator's own VNIC, on the network node."""
         return VnicConfig(
             role=VnicRole.DATA_CENTER,
