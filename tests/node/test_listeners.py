@@ -27,7 +27,7 @@ class Recorder:
         node.verify()
 
 
-def test_listeners_are_asked_and_told(fake: FakeWorld) -> None:
+def test_listeners_are_asked_and_notified(fake: FakeWorld) -> None:
     recorder = Recorder()
     node = fake.node(listeners=[recorder])
     node.create_vnic(container(9))
@@ -38,7 +38,7 @@ def test_listeners_are_asked_and_told(fake: FakeWorld) -> None:
     assert recorder.seen[2:] == [("before", 6), ("applied", ["del", None])]
 
 
-def test_failures_are_told(fake: FakeWorld) -> None:
+def test_failures_are_reported(fake: FakeWorld) -> None:
     recorder = Recorder()
     node = fake.node(listeners=[recorder])
     fake.kernel.fail(at=2, error="ENOMEM")

@@ -131,7 +131,7 @@ def test_a_new_agent_reads_it_all_back(walled: World) -> None:
     again.reset_network()
 
 
-def test_what_was_lost_is_named_and_mended(walled: World) -> None:
+def test_what_was_lost_is_reported_and_repaired(walled: World) -> None:
     cn = node(walled)
     made = cn.create_vnic(guest(9)).vnic
     cn.create_vnic(guest(10))

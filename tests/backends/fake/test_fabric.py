@@ -208,7 +208,7 @@ def test_a_container_has_the_peer_as_its_own() -> None:
     assert center.fabric.ping(center.fabric.attach(one, vnic), other)
 
 
-def test_a_vnic_made_anew_has_lost_its_guest() -> None:
+def test_a_recreated_vnic_has_lost_its_guest() -> None:
     center, one, _ = two_nodes()
     vnic = center.vm(one, "10.1.0.9")
     guest = center.fabric.attach(one, vnic)
@@ -343,7 +343,7 @@ def test_a_routing_loop_ends_with_the_ttl() -> None:
     )
 
 
-def test_nobody_else_may_use_our_address() -> None:
+def test_no_other_guest_may_use_our_address() -> None:
     fabric = Fabric()
     a, b = fabric.add_host("a", "192.0.2.1/24"), fabric.add_host("b", "192.0.2.2/24")
     add(b, tap("t0"), address("192.0.2.1/32", "t0"))

@@ -167,7 +167,7 @@ def test_a_host_with_two_uplinks_on_the_wire(fabric: Fabric) -> None:
     assert fabric.ping(inside, outside)
 
 
-def test_an_uplink_made_anew_is_plugged_in_anew(fabric: Fabric) -> None:
+def test_a_recreated_uplink_is_plugged_in_again(fabric: Fabric) -> None:
     host, other = two_hosts(fabric)
     fabric.plug(host, host.add_uplink("v0", None, kind="veth").name)
     remove(host, link(host, "v0"))

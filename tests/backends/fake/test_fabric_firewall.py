@@ -128,7 +128,7 @@ def test_out_of_a_zone_by_an_external_forward_and_back_only_answers(at: Gateway)
     assert not at.center.fabric.ping(at.world, at.a)
 
 
-def test_an_external_forward_without_masquerade_is_none(at: Gateway) -> None:
+def test_an_external_forward_without_masquerade_has_no_effect(at: Gateway) -> None:
     at.zone("br7")
     at.rules(ExternalForward(device="eth1", bridge="br7"))
     assert not at.center.fabric.ping(at.a, at.world)

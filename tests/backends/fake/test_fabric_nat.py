@@ -145,7 +145,7 @@ def test_a_public_address_is_its_guest_both_ways(at: Gateway) -> None:
     assert "answer: target restored to 10.1.0.9" in fabric.explain(at.a, at.world)
 
 
-def test_whoever_asks_for_a_public_address_gets_its_guest(at: Gateway) -> None:
+def test_a_public_address_reaches_its_guest_from_anywhere(at: Gateway) -> None:
     at.rules(public())
     add(at.host, address("203.0.113.5/32", "eth1"))
     for source, seen in ((at.c, "10.1.0.1"), (at.b, "10.1.0.1"), (at.a, "10.1.0.1")):

@@ -103,14 +103,14 @@ def test_without_the_programs(
     assert "apt-get install iproute2" in str(error)
 
 
-def test_an_ip_of_busybox_is_none(
+def test_the_ip_of_busybox_is_not_accepted(
     backend: IprouteShellBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shell, "run", lambda argv, **_: Completed(1, "", "BusyBox v1.35.0"))
     assert "is not from iproute2" in (backend.missing(BRIDGE) or "")
 
 
-def test_words_that_nobody_knows_are_passed_on(
+def test_unknown_messages_are_passed_on(
     backend: IprouteShellBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shell, "run", lambda argv, **_: Completed(2, "", "Error: Oops.\n"))

@@ -16,7 +16,7 @@ from snnet.system.host import RealHost
 
 from . import frames
 from .probes import Frames, UdpConversation, connect, ping, token
-from .ruleset import ruleset, stranger
+from .ruleset import foreign_rules, ruleset
 from .services import Services
 from .wiring import build, open_spaces, shows_bridged
 
@@ -135,8 +135,8 @@ class RealRig(Rig):
     def ruleset(self) -> str:
         return ruleset(self._hub)
 
-    def stranger(self) -> AbstractContextManager[Callable[[], str]]:
-        return stranger(self._hub)
+    def foreign_rules(self) -> AbstractContextManager[Callable[[], str]]:
+        return foreign_rules(self._hub)
 
     def reset(self) -> None:
         self._after_test.close()
