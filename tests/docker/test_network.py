@@ -36,8 +36,8 @@ def test_a_container_from_start_to_end(host: Host) -> None:
     assert joined["Gateway"] == "10.1.0.1"
     assert joined["DisableGatewayService"] is True, "no second NIC, on Docker's own bridge"
     assert (str(vnic.ip), vnic.mac, vnic.tenant_id) == ("10.1.0.2", interface["MacAddress"], "t1")
-    told = host.client.ask("NetworkDriver.EndpointOperInfo", NetworkID=NETWORK, EndpointID=ENDPOINT)
-    assert told["Value"]["snnet.vnic_id"] == vnic.vnic_id == "bbbbbbbb-bbbb-bbbb-bbbb-bbbbbbbbbbbb"
+    info = host.client.ask("NetworkDriver.EndpointOperInfo", NetworkID=NETWORK, EndpointID=ENDPOINT)
+    assert info["Value"]["snnet.vnic_id"] == vnic.vnic_id == "bbbbbbbb-bbbb-bbbb-bbbb-bbbbbbbbbbbb"
     host.client.leave(NETWORK, ENDPOINT)
     assert host.kernel.to_text() == host.empty
     host.client.release(pool, address)

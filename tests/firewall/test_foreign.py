@@ -208,7 +208,7 @@ def test_a_zone_of_one_link_has_no_flow(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.parametrize(
-    ("names", "saved", "told"),
+    ("names", "saved", "reported"),
     [
         ("nat\nfilter\n", ":INPUT ACCEPT [0:0]\n:FORWARD DROP [3:180]\n", True),
         ("nat\nfilter\n", ":INPUT DROP [0:0]\n:FORWARD ACCEPT [0:0]\n", False),
@@ -216,7 +216,7 @@ def test_a_zone_of_one_link_has_no_flow(monkeypatch: pytest.MonkeyPatch) -> None
     ],
 )
 def test_the_policy_of_the_old_tables_is_reported(
-    monkeypatch: pytest.MonkeyPatch, names: str, saved: str, told: bool
+    monkeypatch: pytest.MonkeyPatch, names: str, saved: str, reported: bool
 ) -> None:
     asked: list[list[str]] = []
 
@@ -229,7 +229,7 @@ def test_the_policy_of_the_old_tables_is_reported(
     monkeypatch.setattr(foreign, "run", run)
     lines = foreign.legacy_drops(0)
     assert asked == ([["iptables-legacy-save", "-t", "filter"]] if "filter" in names else [])
-    assert bool(lines) is told
+    assert bool(lines) is reported
     assert all("legacy iptables, table filter, chain FORWARD" in line for line in lines)
 
 

@@ -1,4 +1,4 @@
-"""Listeners are asked before a plan, and told after it, with no lock held."""
+"""Listeners are asked before a plan and notified after it, without a lock."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_listeners_are_asked_and_notified(fake: FakeWorld) -> None:
     node.create_vnic(container(9))
     assert recorder.seen == [("before", 6), ("applied", ["add", None])]
     node.create_vnic(container(9))
-    assert len(recorder.seen) == 2, "nothing was done, nothing is told"
+    assert len(recorder.seen) == 2, "nothing was done, nothing is reported"
     node.destroy_vnic(container(9))
     assert recorder.seen[2:] == [("before", 6), ("applied", ["del", None])]
 

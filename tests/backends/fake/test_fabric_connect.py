@@ -157,8 +157,8 @@ def test_a_host_with_two_uplinks_on_the_wire(fabric: Fabric) -> None:
     fabric.plug(host, "eth1")
     for _ in range(2):
         assert fabric.ping(outside, "203.0.113.1")
-        told = fabric.explain(outside, "203.0.113.1")
-        assert "eth1 on h1: echo request arrived from 203.0.113.99" in told
+        explanation = fabric.explain(outside, "203.0.113.1")
+        assert "eth1 on h1: echo request arrived from 203.0.113.99" in explanation
         assert "eth0 on h1: echo request arrived from 192.0.2.2" in fabric.explain(inside, host)
     do(host, Change(*(Sysctl(name="net.ipv4.ip_forward", value=value) for value in "10")))
     add(inside, route("0.0.0.0/0", "eth0", "192.0.2.1"))

@@ -60,11 +60,11 @@ def test_another_link_is_out_of_reach_from_a_zone(at: Gateway) -> None:
     at.zone("br7")
     for target in (at.c, at.world):
         assert not at.center.fabric.ping(at.a, target)
-    told = at.center.fabric.explain(at.a, at.world)
+    explanation = at.center.fabric.explain(at.a, at.world)
     assert (
         "br7 on cnci: dropped by: zone z link br7: "
         "echo request, 10.1.0.9 to 203.0.113.99 leaves by eth1 and is not an answer"
-    ) in told
+    ) in explanation
 
 
 def test_nobody_else_opens_connections_into_a_zone(at: Gateway) -> None:

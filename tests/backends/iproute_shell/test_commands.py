@@ -223,17 +223,17 @@ def state(driver: NetlinkBackend) -> dict[Any, Any]:
     """All that netlink sees, without what chance decides."""
     found = {}
     for key, noun in driver.snapshot().items():
-        told = noun.to_dict()
+        data = noun.to_dict()
         if isinstance(noun, Link):
-            del told["index"]
+            del data["index"]
             by_chance = noun.mac is not None and noun.mac not in _MACS
             if by_chance:
-                del told["mac"]
+                del data["mac"]
             for sysctl in ("ipv4.conf.{}.proxy_arp", "ipv4.neigh.{}.proxy_delay"):
                 name = sysctl.format(noun.name.replace(".", "/"))
                 setting = driver.find(Sysctl(name=f"net.{name}"))
-                told[sysctl] = setting and setting.to_dict()["value"]
-        found[key] = told
+                data[sysctl] = setting and setting.to_dict()["value"]
+        found[key] = data
     return found
 
 

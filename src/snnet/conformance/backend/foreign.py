@@ -102,7 +102,7 @@ class ForeignTests(BackendTests):
         assert is_gone(place, tap)
 
     def test_one_removed_behind_the_drivers_back(self, place: Place) -> None:
-        """A link that somebody else removed is ``Missing``, and can be added again."""
+        """A link that another program removed is ``Missing``, and can be added again."""
         tap = Tap(name="t")
         add(place, tap)
         place.delete_link("t")
