@@ -195,7 +195,7 @@ class NfTables:
         for text in found.elements if found else ():
             assert found is not None
             if _bytes(found.types, text) == key:
-                return [_message([_element(found, text)])]
+                return [_message([_element_attribute(found, text)])]
         raise NetlinkError(errno.ENOENT)
 
     def dump(self, kind: int, asked: bytes, family: int) -> list[bytes]:
@@ -223,7 +223,7 @@ class NfTables:
         found = self._table_of(family, wanted[1]).sets.get(_text(wanted[2]))
         if found is None:
             raise NetlinkError(errno.ENOENT)
-        encoded = [_element(found, text) for text in found.elements]
+        encoded = [_element_attribute(found, text) for text in found.elements]
         return [
             _message(encoded[start : start + _ELEMENTS_A_MESSAGE])
             for start in range(0, len(encoded), _ELEMENTS_A_MESSAGE)
@@ -345,7 +345,7 @@ _ENCODERS: dict[str, Callable[[str], bytes]] = {
 }
 
 
-def _element(found: Set, text: str) -> bytes:
+def _element_attribute(found: Set, text: str) -> bytes:
     """One element as the kernel lists it, its comment as libnftnl keeps it."""
     comment, _ = found.elements[text]
     encoded = attribute(1, attribute(1, _bytes(found.types, text)), nested=True)
