@@ -178,7 +178,7 @@ def test_a_concentrator_has_no_routed_mode(fake: FakeWorld) -> None:
 
 
 def test_it_needs_a_firewall(fake: FakeWorld) -> None:
-    with pytest.raises(snnet.Unsupported, match="apart by the firewall alone"):
+    with pytest.raises(snnet.Unsupported, match="needs a firewall to separate tenants"):
         node(fake, firewall="none")
 
 

@@ -235,7 +235,7 @@ def _check_target(address: IPv4Address, records: CnciRecords) -> None:
 
 
 def _check_own(address: IPv4Address, records: CnciRecords) -> None:
-    """InvalidRequest where packets to an address never reach a forward of its ports."""
+    """Raise InvalidRequest if packets to an address never reach a forward of its ports."""
     if subnet := records.subnet_of(address):
         raise InvalidRequest(
             f"{address} is in subnet {subnet.network} of this concentrator: give an address of "

@@ -89,7 +89,7 @@ def _check_remote(value: object, field: str) -> Remote:
 
 
 def check_entries(values: object, network: IPv4Network) -> tuple[DhcpEntry, ...]:
-    """DHCP entries that a subnet can have; InvalidRequest names the one that is wrong."""
+    """Check DHCP entries of a subnet; InvalidRequest names the one that is wrong."""
 
     def entry(value: object, field: str) -> DhcpEntry:
         if not isinstance(value, DhcpEntry):
@@ -183,7 +183,7 @@ def _checked(
 def _once(
     check: Callable[[object, str], T], identities: Callable[[T], Iterable[Hashable]]
 ) -> Callable[[object, str], T]:
-    """The check, which also refuses a thing that was in the list before."""
+    """Return the check, extended to refuse an item that is in the list twice."""
     seen: set[Hashable] = set()
 
     def checked(value: object, field: str) -> T:
