@@ -1,1 +1,1 @@
-"""How fast snnet is, as ratios and rates measured in one run: ``make bench``."""
+"""Benchmarks: ratios and rates that are measured in one run (``make bench``)."""

@@ -1,4 +1,4 @@
-"""``python -m benchmarks [--json] [--check]``: all benchmarks that can run here."""
+"""``python -m benchmarks [--json] [--check]`` runs all benchmarks that can run here."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .timing import Result
 def main() -> int:
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
-    parser.add_argument("--check", action="store_true", help="exit 1 where a mark is missed")
+    parser.add_argument("--check", action="store_true", help="exit with 1 if a target is missed")
     options = parser.parse_args()
     results: list[Result] = []
 
@@ -35,7 +35,7 @@ def main() -> int:
         for result in chain(kernel.run(), firewall.run()):
             show(result)
     elif not options.json:
-        print("netlink: left out, for it needs root")
+        print("netlink: skipped, because it needs root")
     if options.json:
         where = {"python": platform.python_version(), "kernel": platform.release()}
         print(json.dumps({**where, "results": [asdict(result) for result in results]}, indent=2))
@@ -44,7 +44,7 @@ def main() -> int:
 
 
 def enter_namespace() -> None:
-    """Leave the host's network: the process goes on in a namespace of its own."""
+    """Move this process to a new network namespace."""
     import ctypes
 
     clone_newnet = 0x40000000  # linux/sched.h

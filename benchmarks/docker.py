@@ -1,4 +1,4 @@
-"""The Docker plugin beside a fake compute node: what HTTP, database and engine cost."""
+"""The Docker plugin with a fake compute node: the cost of HTTP, database and engine."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CONTAINERS, WAITING, REQUESTS = 200, 100, 200
 
 
 class Gated(snnet.FakeKernel):
-    """A kernel whose callers wait while its gate is closed."""
+    """A kernel that makes callers wait while its gate is closed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ def run() -> Iterator[Result]:
 
 
 def _latency(docker: Client, pool: str) -> float:
-    """Seconds a RequestAddress takes, the median of many."""
+    """Return the seconds that a RequestAddress takes, the median of many."""
     return median(
         each(lambda _: docker.release(pool, docker.address(pool)), [None]) for _ in range(REQUESTS)
     )

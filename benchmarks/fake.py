@@ -1,4 +1,4 @@
-"""The engine on the fake kernel: everything but the kernel's own work."""
+"""The engine on the fake kernel: everything except the work of a real kernel."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def config(**changes: Any) -> snnet.NetworkConfig:
 
 
 def vnics() -> list[snnet.VnicConfig]:
-    """A thousand taps on eight subnets."""
+    """Return a thousand taps on eight subnets."""
     return [
         snnet.VnicConfig(
             vnic_id=f"v{number}",

@@ -1,7 +1,7 @@
-"""The firewalls on the real kernel: what many rules cost, and others' tables.
+"""The firewalls on the real kernel: the cost of many rules, and of foreign tables.
 
-Figures are ratios between bursts of one run: with 20,000 port forwards against
-with one, with a foreign set of 50,000 elements against without.
+The figures are ratios between bursts of one run: 20,000 port forwards compared with one,
+and a foreign set of 50,000 elements compared with none.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def forwards(first: int, count: int, protocol: str = "udp") -> list[Noun]:
 
 
 def run() -> Iterator[Result]:
-    """Works in namespaces of its own."""
+    """Run the benchmarks in new namespaces."""
     with ExitStack() as stack:
         place = stack.enter_context(Place())
         firewall = NftablesFirewall(place.host)
@@ -63,7 +63,7 @@ def run() -> Iterator[Result]:
 
 
 class Place:
-    """A hub between an outsider and a guest."""
+    """A concentrator between an outside host and a guest."""
 
     def __init__(self) -> None:
         self._open = ExitStack()
@@ -103,7 +103,7 @@ class Place:
         ]
 
     def flows(self, port: int, count: int = 400) -> float:
-        """Seconds that a new flow by a port forward takes, there and back."""
+        """Return the seconds that a new flow through a port forward takes, there and back."""
 
         def udp() -> socket.socket:
             return socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -136,7 +136,7 @@ def carry_out(firewall: Driver, operations: Sequence[Operation]) -> None:
 
 
 def one_more(firewall: Driver, rules: Sequence[Noun]) -> float:
-    """Seconds to add one rule, over a burst that is taken away again."""
+    """Return the seconds to add one rule, over a burst that is removed afterwards."""
     took = each(lambda rule: carry_out(firewall, [Add(rule)]), rules)  # type: ignore[arg-type]
     carry_out(firewall, [Remove(rule) for rule in rules])
     return took
@@ -145,8 +145,8 @@ def one_more(firewall: Driver, rules: Sequence[Noun]) -> float:
 def many_forwards(place: Place, firewall: Driver) -> Iterator[Result]:
     carry_out(firewall, [Add(noun) for noun in (*place.zone(), *forwards(1, 1))])
     path = median([place.flows(1) for _ in range(ROUNDS)])
-    # From here on connections are tracked: a rule that goes, and one for udp that
-    # comes, has the kernel look through its table of them, whatever its content.
+    # From here on, connections are tracked: after removing a rule, and after adding one for
+    # UDP, the kernel searches its whole table of connections, whatever is in it.
     burst = forwards(60_000, BURST, "tcp")
     one_more(firewall, burst)
     first = median([one_more(firewall, burst) for _ in range(ROUNDS)])

@@ -1,7 +1,7 @@
-"""The netlink backend on the real kernel, against a floor in the same run.
+"""The netlink backend on the real kernel, compared with a floor in the same run.
 
-The floor does what the kernel has to do and nothing else: the same prepared
-messages, sent over the same kind of socket, one tap at a time.
+The floor does only what the kernel requires: it sends the same messages, prepared
+beforehand, over the same kind of socket, one tap at a time.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ NLMSG_HDRLEN, ERROR = 16, struct.Struct("=i")
 
 
 def run() -> Iterator[Result]:
-    """Runs in the network namespace of the process, which must be one of its own."""
+    """Run the benchmarks in the network namespace of the process, which must be a new one."""
     for words in (
         "link add eth0 type veth peer name far0",
         "address add 192.0.2.11/24 dev eth0",
@@ -58,7 +58,7 @@ def run() -> Iterator[Result]:
 
 def against_the_floor(node: snnet.ComputeNode, backend: NetlinkBackend) -> Iterator[Result]:
     configs = vnics()[: BURST + 1]
-    # The subnet's own bridge and tunnel are there before anything is timed.
+    # The bridge and the tunnel of the subnet exist before the timing starts.
     keeper, configs = configs[0], configs[1:]
     bridge = node.create_vnic(keeper).vnic.bridge
     taps = [
@@ -92,12 +92,12 @@ def against_the_floor(node: snnet.ComputeNode, backend: NetlinkBackend) -> Itera
 
 
 def settle() -> None:
-    """Let the kernel finish what it does after a delete, in its own time."""
+    """Wait until the kernel has finished its work after a delete."""
     time.sleep(0.1)
 
 
 class Floor:
-    """Makes taps by the fewest system calls there are, over one plain socket."""
+    """Creates taps with the smallest number of system calls, over one plain socket."""
 
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
@@ -105,7 +105,7 @@ class Floor:
         self._answer = bytearray(4096)
 
     def make(self, item: object) -> None:
-        """One persistent tap with all its attributes."""
+        """Create one persistent tap with all its attributes."""
         name, message = item  # type: ignore[misc]
         fd = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
         fcntl.ioctl(fd, TUNSETIFF, IFREQ.pack(name, IFF_TAP | IFF_NO_PI | IFF_TUN_EXCL))
@@ -121,7 +121,7 @@ class Floor:
 
 
 def clear(node: snnet.ComputeNode, backend: NetlinkBackend, keeper: snnet.VnicConfig) -> None:
-    """Remove all VNICs but the keeper's, in one request."""
+    """Remove all VNICs except the keeper's, in one request."""
     (kept,) = [vnic for vnic in node.topology().vnics if vnic.vnic_id == keeper.vnic_id]
     links = backend.snapshot({Tap}).values()
     backend.apply(

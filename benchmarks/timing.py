@@ -1,4 +1,4 @@
-"""Timing in bursts, so that one run compares like with like."""
+"""Timing in bursts, so that the figures of one run can be compared."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from statistics import median
 
 @dataclass(frozen=True)
 class Result:
-    """One figure, and the mark it is held against (None: it is only told)."""
+    """One figure and its target; with target None it is only reported."""
 
     name: str
     value: float
     unit: str
-    mark: float | None = None
+    target: float | None = None
     more_is_better: bool = False
 
     @property
     def met(self) -> bool | None:
-        if self.mark is None:
+        if self.target is None:
             return None
-        return self.value >= self.mark if self.more_is_better else self.value <= self.mark
+        return self.value >= self.target if self.more_is_better else self.value <= self.target
 
     def __str__(self) -> str:
         sign = "at least" if self.more_is_better else "at most"
-        mark = "" if self.mark is None else f"   mark: {sign} {self.mark:g}"
+        target = "" if self.target is None else f"   target: {sign} {self.target:g}"
         verdict = {None: "", True: "  met", False: "  MISSED"}[self.met]
-        return f"{self.name:<58}{self.value:>12,.2f} {self.unit:<10}{mark}{verdict}"
+        return f"{self.name:<58}{self.value:>12,.2f} {self.unit:<10}{target}{verdict}"
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """How long the work takes, garbage collection aside."""
+    """Return the seconds that the work takes, without garbage collection."""
     gc.collect()
     gc.disable()
     try:
@@ -45,7 +45,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def each(work: Callable[[object], object], items: Sequence[object]) -> float:
-    """Seconds an item takes, over a burst of them."""
+    """Return the seconds for one item, over a burst of them."""
 
     def burst() -> None:
         for item in items:

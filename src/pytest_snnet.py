@@ -1,13 +1,12 @@
-"""pytest fixtures for people whose code uses snnet, and failures that show the state.
+"""pytest fixtures for tests of code that uses snnet, and reports that show the state.
 
-Fixtures: ``snnet_kernel`` (one fake host), ``snnet_fabric`` (many on one wire) and
-``snnet_netns`` (a real network namespace; skipped without root).  Where fake kernels are
-compared, the difference of their texts is shown, and the report of a failed test has the
-text of every fake kernel among its fixtures.
+The fixtures are ``snnet_kernel`` (one fake host), ``snnet_fabric`` (many on one network)
+and ``snnet_netns`` (a real network namespace; skipped without root).  A failed comparison
+of fake kernels shows the difference of their texts, and the report of a failed test
+contains the text of every fake kernel among its fixtures.
 
-pytest imports this for everybody who has snnet installed.  That is why it is a module of
-its own: importing any part of ``snnet`` imports all of it, which only those who ask for
-a fixture should pay for.
+pytest imports this module wherever snnet is installed.  It is outside the package because
+importing any part of ``snnet`` imports all of it; only tests that use a fixture do that.
 """
 
 from __future__ import annotations
@@ -27,12 +26,12 @@ if TYPE_CHECKING:
     from snnet import Fabric, FakeKernel
 
 _LOOPBACK = "loopback lo "
-"""How the line begins that every kernel's text has."""
+"""The beginning of a line that is in the text of every kernel."""
 
 
 @pytest.fixture
 def snnet_kernel() -> FakeKernel:
-    """One fake host, whose ``eth0`` is 192.0.2.11/24: hand it to a node as ``backend=``."""
+    """One fake host with ``eth0`` 192.0.2.11/24: pass it to a node as ``backend=``."""
     from snnet import FakeKernel
 
     kernel = FakeKernel()
@@ -42,7 +41,7 @@ def snnet_kernel() -> FakeKernel:
 
 @pytest.fixture
 def snnet_fabric() -> Fabric:
-    """A wire without hosts: ``snnet_fabric.add_host("cn-1", "192.0.2.11/24")``."""
+    """A network without hosts: use ``snnet_fabric.add_host("cn-1", "192.0.2.11/24")``."""
     from snnet import Fabric
 
     return Fabric()
@@ -50,14 +49,14 @@ def snnet_fabric() -> Fabric:
 
 @pytest.fixture
 def snnet_netns() -> Iterator[str]:
-    """The name of a fresh network namespace of the real kernel: for ``netns=`` and ``ip -n``.
+    """The name of a new network namespace of the real kernel, for ``netns=`` and ``ip -n``.
 
-    Its loopback is up, and there is nothing else.  When the test is over, processes that
-    run in it are killed and it is removed with all there is.  Without root, or without
-    the program ``ip``, the test is skipped.
+    It contains only the loopback, which is up.  After the test, processes that run in the
+    namespace are killed, and the namespace is removed with everything in it.  Without
+    root, or without the program ``ip``, the test is skipped.
     """
     if os.geteuid() != 0:
-        pytest.skip("snnet_netns makes a network namespace: run as root")
+        pytest.skip("snnet_netns creates a network namespace: run as root")
     from snnet.contract import Denied, Unsupported
     from snnet.system.process import run
 
@@ -65,7 +64,7 @@ def snnet_netns() -> Iterator[str]:
     try:
         run(["ip", "netns", "add", name])
     except (Denied, Unsupported) as error:
-        pytest.skip(f"snnet_netns cannot make a network namespace: {error}")
+        pytest.skip(f"snnet_netns cannot create a network namespace: {error}")
     try:
         run(["ip", "-n", name, "link", "set", "lo", "up"])
         yield name
@@ -75,7 +74,7 @@ def snnet_netns() -> Iterator[str]:
 
 
 def _end_processes(pids: list[str]) -> None:
-    """Kill what still runs in a namespace of ours: nobody else's can be there."""
+    """Kill the processes that still run in a namespace of a test."""
     for pid in map(int, pids):
         if pid != os.getpid():
             with contextlib.suppress(ProcessLookupError):
@@ -83,16 +82,19 @@ def _end_processes(pids: list[str]) -> None:
 
 
 def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
-    """The difference between two fake kernels, or between their texts."""
+    """Show the difference between two fake kernels, or between their texts."""
     texts = _text_of(left), _text_of(right)
     if op != "==" or texts[0] is None or texts[1] is None:
         return None
     if texts[0] == texts[1]:
-        return ["a fake kernel equals itself alone", "The texts are the same: compare .to_text()"]
+        return [
+            "a fake kernel is equal to itself only",
+            "The texts are the same: compare .to_text()",
+        ]
     lines = difflib.ndiff(texts[1].splitlines(), texts[0].splitlines())
     return [
         "the state of one fake kernel == that of another",
-        "- is wanted (right) and not there, + is there (left) and not wanted:",
+        "- is wanted (right) but missing, + is there (left) but not wanted:",
         *(line.rstrip("\n") for line in lines if not line.startswith("?")),
     ]
 
@@ -110,7 +112,7 @@ def pytest_runtest_makereport(
 
 
 def _states(fixtures: Mapping[str, object]) -> Iterator[tuple[str, str]]:
-    """Every fake kernel among the fixtures, once: by the fixture's name, or its host's."""
+    """Yield every fake kernel among the fixtures once, with the name of fixture or host."""
     fakes = _fakes()
     seen: set[int] = set()
     for name, value in fixtures.items():
@@ -127,7 +129,7 @@ def _states(fixtures: Mapping[str, object]) -> Iterator[tuple[str, str]]:
 
 
 def _text_of(value: object) -> str | None:
-    """The text of a fake kernel; None for what is none and no such text either."""
+    """Return the text of a fake kernel; None if the value is neither a kernel nor its text."""
     if isinstance(value, str):
         return value if any(line.startswith(_LOOPBACK) for line in value.splitlines()) else None
     fakes = _fakes()
@@ -137,5 +139,5 @@ def _text_of(value: object) -> str | None:
 
 
 def _fakes() -> Any:
-    """The package of the fakes if anybody has imported it: else nothing can be one."""
+    """Return the package of the fakes if it is imported; if not, no value can be a fake."""
     return sys.modules.get("snnet.backends.fake")

@@ -102,7 +102,7 @@ def _create(listeners: list[Any]) -> None:
         )  # fmt: skip
 
 
-def test_installed_listeners_are_told_and_broken_ones_left_out(
+def test_installed_listeners_are_called_and_broken_ones_ignored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     values = {

@@ -95,7 +95,7 @@ def test_kernels_compare_as_text(pytester: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(
         [
             "E *assert the state of one fake kernel == that of another",
-            "E *- is wanted (right) and not there, + is there (left) and not wanted:",
+            "E *- is wanted (right) but missing, + is there (left) but not wanted:",
             "E *- physical eth1 *",
             "E *+ physical eth0 *",
             "E *+ *address 192.0.2.11/24 dev eth0",
@@ -154,7 +154,7 @@ def test_without_root_a_namespace_is_skipped(
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     result = run(pytester, "def test_it(snnet_netns): pass", "-rs")
     result.assert_outcomes(skipped=1)
-    result.stdout.fnmatch_lines(["SKIPPED*snnet_netns makes a network namespace: run as root"])
+    result.stdout.fnmatch_lines(["SKIPPED*snnet_netns creates a network namespace: run as root"])
 
 
 @pytest.mark.kernel

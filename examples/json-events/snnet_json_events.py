@@ -1,7 +1,7 @@
-"""What snnet's nodes do, as JSON lines: one for each event and each failed plan.
+"""Events of snnet's nodes as JSON lines: one for each event and each failed plan.
 
-Installed, it listens to every node of every process that uses snnet and appends to
-the file named by SNNET_JSON_EVENTS, or writes to stderr where that is not set.
+After installation it listens to every node of every process that uses snnet.  It appends
+to the file named by SNNET_JSON_EVENTS, or writes to stderr if that is not set.
 """
 
 import datetime
@@ -11,10 +11,10 @@ import sys
 
 
 class JsonEvents:
-    """A listener; ``path`` is the file to append to, None for what the environment says.
+    """A listener; ``path`` is the file to append to, None for the one in the environment.
 
-    One object is told by all nodes, from any thread.  A line is written by one call, so
-    that lines of several processes do not mix (write(2), O_APPEND).
+    All nodes call the same object, from any thread.  Each line is written by one system
+    call, so lines of several processes do not mix (write(2), O_APPEND).
     """
 
     def __init__(self, path=None):
@@ -26,7 +26,7 @@ class JsonEvents:
             self._write(node, type(event).__name__, event.to_dict())
 
     def failed(self, node, plan, error):
-        """One was not; the error's class tells what state the host is in."""
+        """A plan failed; the class of the error says which state the host is in."""
         self._write(node, "Failure", {"error": type(error).__name__, "message": str(error)})
 
     def _write(self, node, what, fields):

@@ -23,7 +23,7 @@ UNICAST = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}")
 
 
 class MinimalBackend(Driver):
-    """One host's bridges; they are gone with the object."""
+    """The bridges of one host; they exist as long as this object."""
 
     name = "minimal"
     carries = frozenset({Bridge, Other})
@@ -37,7 +37,7 @@ class MinimalBackend(Driver):
         if type(noun) is Bridge:
             return None
         kind = getattr(noun, "kind", type(noun).__name__)
-        return f"the minimal backend cannot make a {kind}: use backend 'netlink'"
+        return f"the minimal backend cannot create a {kind}: use backend 'netlink'"
 
     def snapshot(self, types=None):
         wanted = tuple(self.carries if types is None else types)
@@ -52,12 +52,12 @@ class MinimalBackend(Driver):
             self._carry_out(operation)
 
     def watch(self):
-        raise Unsupported("the minimal backend tells no link events")
+        raise Unsupported("the minimal backend has no link events")
 
     def close(self):
         pass
 
-    # What makes the difference between a dictionary and a kernel: what is refused, and how.
+    # The difference between a dictionary and a kernel: which operations are refused, and how.
 
     def _carry_out(self, operation):
         noun = operation.noun
@@ -71,7 +71,7 @@ class MinimalBackend(Driver):
             return
         old = operation.old if isinstance(operation, Change) else noun
         found = self.links.get(noun.key)
-        if found is None or self._of(found) != self._of(old):  # gone, or somebody else's by now
+        if found is None or self._of(found) != self._of(old):  # gone, or now a foreign link
             raise error_for(errno.ENODEV, str(operation))
         if not isinstance(operation, Change):
             del self.links[noun.key]
@@ -84,7 +84,7 @@ class MinimalBackend(Driver):
         return type(link), link.alias, link.group
 
     def _put(self, operation, noun, found=None):
-        """Check first, then take it over whole: an operation is all or nothing."""
+        """Check first, then store the noun: an operation takes effect completely or not at all."""
         mtu = noun.mtu or (found.mtu if found else 1500)
         mac = (noun.mac or (found.mac if found else "02:00:00:00:00:01")).lower()
         name = noun.name

@@ -1,9 +1,8 @@
-"""What callers hand in: configurations, checked and normalised at construction.
+"""The configurations that callers pass in, checked and normalised at construction.
 
-Types and formats are checked here, so that a value that exists is well
-formed.  What a call needs on top of that is checked by the call
-(:mod:`snnet.core.requests`).  Addresses and networks are accepted as strings
-or ``ipaddress`` objects and kept as the latter.
+The constructors check types and formats: an object that exists is well formed.  Each
+call checks what it needs beyond that (:mod:`snnet.core.requests`).  Addresses and
+networks may be strings or ``ipaddress`` objects; they are kept as ``ipaddress`` objects.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ Network = IPNetwork | str
 
 
 class VnicRole(enum.Enum):
-    """What a VNIC is for, which decides what kind of link it is."""
+    """What a VNIC is for.  The role determines the kind of link."""
 
     TENANT_VM = "tenant-vm"
     """A tap on the tenant's bridge."""
@@ -60,21 +59,21 @@ class NetworkMode(enum.Enum):
     """How tenants' traffic crosses the data centre."""
 
     ROUTED = "routed"
-    """Plain routing; tenants are kept apart by the firewall alone."""
+    """Plain routing.  The firewall alone separates tenants."""
     GRE_TUNNEL = "gre_tunnel"
     """A bridge and a tunnel for each tenant subnet: full isolation."""
 
 
 def shown(value: object) -> str:
-    """A value as error messages show it."""
+    """Return a value as error messages show it."""
     try:
         return repr(value)
-    except ValueError:  # Python prints no int of more than 4300 digits
+    except ValueError:  # Python refuses to print an int of more than 4300 digits
         return f"a {type(value).__name__} too long to print"
 
 
 def check_id(value: object, field: str) -> str:
-    """An identifier: 1 to 64 of ``A-Z a-z 0-9 . _ -``, first a letter or digit."""
+    """Check an id: 1 to 64 of ``A-Z a-z 0-9 . _ -``, starting with a letter or a digit."""
     if isinstance(value, str) and _ID.fullmatch(value):
         return value
     raise InvalidRequest(
@@ -85,14 +84,14 @@ def check_id(value: object, field: str) -> str:
 
 
 def check_address(value: object, field: str) -> IPAddress:
-    """An IP address, given as text or as an ``ipaddress`` object, without prefix or zone."""
+    """Check an IP address: text or an ``ipaddress`` object, without prefix or zone."""
     if type(value) is IPv4Address:
         return value
     address: object = value
     if isinstance(value, str):
         with contextlib.suppress(ValueError):
             address = ip_address(value)
-    # An interface is an address to Python, and prints with its prefix.
+    # An interface is a subclass of an address, and prints with its prefix.
     if (
         isinstance(address, (IPv4Address, IPv6Address))
         and not isinstance(address, (IPv4Interface, IPv6Interface))
@@ -103,12 +102,12 @@ def check_address(value: object, field: str) -> IPAddress:
 
 
 def _has_zone(address: IPAddress) -> bool:
-    """Whether an IPv6 address names a link of some host (RFC 4007, section 11)."""
+    """Whether an IPv6 address has a zone, the name of a link (RFC 4007, section 11)."""
     return isinstance(address, IPv6Address) and address.scope_id is not None
 
 
 def check_network(value: object, field: str) -> IPNetwork:
-    """A network in CIDR notation without host bits."""
+    """Check a network in CIDR notation; host bits are refused."""
     if type(value) is IPv4Network:
         return value
     network: object = value
@@ -125,7 +124,7 @@ def check_network(value: object, field: str) -> IPNetwork:
 
 
 def check_mac(value: object, field: str) -> str:
-    """A unicast MAC address, lower-case when it comes back."""
+    """Check a unicast MAC address and return it in lower case."""
     mac = value.lower() if isinstance(value, str) else ""
     if not is_mac(mac):
         raise InvalidRequest(f"{shown(value)} is not a MAC like '02:00:0a:01:00:09'", field=field)
@@ -134,12 +133,12 @@ def check_mac(value: object, field: str) -> str:
             f"{mac} is a multicast address (its first byte is odd): give a unicast MAC", field=field
         )
     if mac == NO_MAC:
-        raise InvalidRequest("the all-zero MAC belongs to nobody: give a unicast MAC", field=field)
+        raise InvalidRequest(f"{mac} is not a MAC of any device: give a unicast MAC", field=field)
     return mac
 
 
 def check_int(value: object, field: str, low: int, high: int) -> int:
-    """A whole number from ``low`` to ``high``; a bool is none."""
+    """Check a whole number from ``low`` to ``high``.  A bool is refused."""
     if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
         return value
     raise InvalidRequest(f"{shown(value)} is not a whole number from {low} to {high}", field=field)
@@ -151,11 +150,11 @@ def check_uid(value: object, field: str) -> int:
 
 
 PORTS_MAX = 1024
-"""Most ports in one range: each is a rule of its own."""
+"""The largest range of ports.  Each port becomes one rule."""
 
 
 def check_ports(value: object, field: str) -> range:
-    """A port, or a range of ports like "8000-8010", as a range of numbers."""
+    """Check a port or a range of ports like "8000-8010"; return a range of numbers."""
     first, dash, last = value.partition("-") if isinstance(value, str) else (value, "", value)
     try:
         low, high = int(first), int(last if dash else first)  # type: ignore[call-overload]
@@ -179,7 +178,7 @@ _E = TypeVar("_E", bound=enum.Enum)
 
 
 def check_enum(value: object, field: str, kind: type[_E]) -> _E:
-    """A member of ``kind``, given as such or by its value."""
+    """Check a member of ``kind``, given as the member or as its value."""
     try:
         return kind(value)
     except ValueError:
@@ -206,8 +205,8 @@ def check_text(value: object, field: str) -> str:
 
 
 def check_many(value: object, field: str, check: Callable[[object, str], Any]) -> tuple[Any, ...]:
-    """A list of things that are each checked; ``field`` and a position name a wrong one."""
-    # A network is iterable too: a /64 for a very long time.
+    """Check each item of a list; the error names the item by ``field`` and position."""
+    # A network is iterable too: iterating over a /64 never ends.
     no_list = (str, bytes, Mapping, IPv4Network, IPv6Network)
     if isinstance(value, no_list) or not isinstance(value, Iterable):
         raise InvalidRequest(f"{shown(value)} is not a list", field=field)
@@ -216,12 +215,12 @@ def check_many(value: object, field: str, check: Callable[[object, str], Any]) -
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VnicConfig:
-    """Everything that fully qualifies a VNIC; each method says what it needs.
+    """All that describes one VNIC.  Each method documents which fields it needs.
 
-    ``subnet_key`` is the tunnel key, 1 to 2**32-1, or 2**24-1 where it is a
-    VNI.  ``mac=None`` means ``mac_for(ip)``.  ``mtu`` is in bytes and changes
-    this VNIC only.  ``queues`` > 1 makes a multi-queue tap.  ``owner`` is the user of the
-    host (name or uid) that may open the tap of a VM; None is root alone.
+    ``subnet_key`` is the tunnel key, 1 to 2**32-1 (2**24-1 if it is a VNI).
+    ``mac=None`` means ``mac_for(ip)``.  ``mtu`` is in bytes and applies to this VNIC
+    only.  ``queues`` > 1 creates a multi-queue tap.  ``owner`` is the user of the host
+    (name or uid) that may open the tap of a VM; with None only root may.
     """
 
     role: VnicRole = VnicRole.TENANT_VM
@@ -264,7 +263,7 @@ class VnicConfig:
             check_uid(self.owner, "owner")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data that ``VnicConfig(**data)`` takes back."""
+        """Return plain data; ``VnicConfig(**data)`` makes an equal object."""
         data = {item.name: getattr(self, item.name) for item in fields(self)}
         data["role"] = self.role.value
         return {
@@ -276,10 +275,10 @@ class VnicConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Neighbor:
-    """One entry of a tenant's mesh of concentrators: a peer and a subnet behind it.
+    """One entry of a tenant's mesh of concentrators: a peer and one subnet behind it.
 
     ``physical_ip`` is the concentrator's address on the compute network,
-    ``tunnel_ip`` its address in the mesh, ``tunnel_id`` the mesh's key.
+    ``tunnel_ip`` its address in the mesh, and ``tunnel_id`` the key of the mesh.
     """
 
     physical_ip: Address
@@ -298,12 +297,12 @@ class Neighbor:
 TUNNELS = tuple(noun.protocol for noun in TUNNEL_NOUNS)
 NODE_NUMBER_MAX = 16383
 MACVTAP_MODES = ("bridge", "vepa")
-"""Those in which a concentrator and its host's network reach each other."""
+"""The modes in which a concentrator and the network of its host reach each other."""
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkConfig:
-    """The data-centre network, as every node of it sees it.
+    """The configuration of the data-centre network, the same on all nodes.
 
     ``compute_nets`` and ``management_nets`` (CIDRs) classify a node's
     uplinks; empty means the node's only real link.  Tenants' traffic leaves a concentrator
@@ -363,20 +362,20 @@ class NetworkConfig:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> NetworkConfig:
-        """From plain data; a name it does not know is an InvalidRequest."""
+        """Make a configuration from plain data; refuse unknown names (InvalidRequest)."""
         if not isinstance(data, Mapping):
             raise InvalidRequest(f"{shown(data)} is not a mapping of settings", field="data")
         known = {item.name for item in fields(cls)}
         for name in data:
             if name not in known:
                 raise InvalidRequest(
-                    f"unknown setting; known are {', '.join(sorted(known))}", field=str(name)
+                    f"unknown setting; use one of {', '.join(sorted(known))}", field=str(name)
                 )
         return cls(**data)
 
     @classmethod
     def from_yaml(cls, path: str | os.PathLike[str]) -> NetworkConfig:
-        """From a YAML file holding one mapping (needs PyYAML: ``pip install snnet[cli]``)."""
+        """Read a YAML file with one mapping (needs PyYAML: ``pip install snnet[cli]``)."""
         try:
             import yaml
         except ImportError:
@@ -385,7 +384,7 @@ class NetworkConfig:
             ) from None
         try:
             data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        # TypeError: not a path; ValueError: a NUL in it, no UTF-8, a date that is none.
+        # TypeError: not a path; ValueError: a NUL in it, not UTF-8, an impossible date.
         except (OSError, TypeError, ValueError, yaml.YAMLError) as error:
             raise InvalidRequest(f"cannot read {shown(path)}: {error}", field="path") from None
         if not isinstance(data, dict):

@@ -194,7 +194,7 @@ class Listeners:
             self.register(listener)
 
     def __bool__(self) -> bool:
-        """Whether there is anybody to tell."""
+        """Whether there is a listener."""
         return self._manager is not None and bool(self._manager.get_plugins())
 
     def register(self, listener: object) -> None:

@@ -178,7 +178,7 @@ def test_a_missing_that_raises_is_a_reason_for_each_noun() -> None:
 
 
 @pytest.mark.usefixtures("third_parties")
-def test_other_mischief_harms_nobody() -> None:
+def test_other_mischief_does_no_harm() -> None:
     found = listed()
     assert found["snnet.backends", "closing"]["supports"]
     assert "'int' object is not iterable" in found["snnet.backends", "carrying"]["reason"]

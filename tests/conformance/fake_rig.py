@@ -199,9 +199,9 @@ class FakeRig(Rig):
     def ruleset(self) -> str:
         return "\n".join(sorted(map(repr, self.driver.snapshot().values())))
 
-    def stranger(self) -> AbstractContextManager[Callable[[], str]]:
+    def foreign_rules(self) -> AbstractContextManager[Callable[[], str]]:
         """Nobody else's rules exist here; what could be harmed is the rest of the kernel."""
-        return _stranger(self.hub)
+        return _foreign_rules(self.hub)
 
     def reset(self) -> None:
         remove(self.hub, *self._addresses)
@@ -310,5 +310,5 @@ def _listening(links: Links) -> Iterator[list[Frame]]:
 
 
 @contextmanager
-def _stranger(kernel: snnet.FakeKernel) -> Iterator[Callable[[], str]]:
+def _foreign_rules(kernel: snnet.FakeKernel) -> Iterator[Callable[[], str]]:
     yield lambda: "\n".join(map(repr, kernel.snapshot().values()))

@@ -128,7 +128,7 @@ def _adds_twice(suite: BackendSuite, place: FakePlace) -> None:
     suite.test_comes_once_and_goes_once(place, TAP)
 
 
-def _meets_a_stranger(suite: BackendSuite, place: FakePlace) -> None:
+def _meets_a_foreign_link(suite: BackendSuite, place: FakePlace) -> None:
     suite.test_a_foreign_link_of_the_same_name(place, BRIDGE, "theirs", BRIDGE.group)
 
 
@@ -154,7 +154,7 @@ def _has_small_ports(suite: BackendSuite, place: FakePlace) -> None:
 
 FAULTS: list[tuple[type[Passing], Callable[[BackendSuite, FakePlace], None]]] = [
     (_Adopts, _adds_twice),
-    (_GoesByName, _meets_a_stranger),
+    (_GoesByName, _meets_a_foreign_link),
     (_HalfBorn, _adds_a_long_alias),
     (_CutsNames, _adds_a_long_name),
     (_LooksOnce, _runs_out_of_time),

@@ -18,7 +18,7 @@ def test_a_fake_kernel_is_a_host_of_its_own() -> None:
 
 
 def test_a_driver_of_real_namespaces_refuses_a_fake_one() -> None:
-    with pytest.raises(InvalidRequest, match=r"mine needs .* this is fake kernel 'a'") as caught:
+    with pytest.raises(InvalidRequest, match=r"mine needs .*, not fake kernel 'a'") as caught:
         FakeKernel("a").netns.descriptor_for("mine", "backend")
     assert caught.value.field == "backend"
 

@@ -132,7 +132,7 @@ def test_one_damaged_link_is_an_orphan_and_takes_nothing_along(
     assert bool(topology.cnci_vnics) == (link is not PORT.link)
 
 
-def test_a_lost_tunnel_is_told_of_and_its_vnics_stay() -> None:
+def test_a_lost_tunnel_is_reported_and_its_vnics_stay() -> None:
     links = [link for link in links_of(*ONE) if link is not SUBNET.tunnel]
     topology = read_links(SITE, links)
     assert topology.orphans == []
@@ -185,7 +185,7 @@ def test_a_second_tunnel_with_one_wire_is_an_orphan_and_its_vnics_stay() -> None
 
 
 @pytest.mark.parametrize(
-    "stranger",
+    "foreign",
     [
         Tap(name="copied", group=0, alias=VM.link.alias),
         Bridge(name="wrong-kind", alias=VM.link.alias),
@@ -198,8 +198,8 @@ def test_a_second_tunnel_with_one_wire_is_an_orphan_and_its_vnics_stay() -> None
     ],
     ids=lambda link: str(link.name),
 )
-def test_strangers_are_not_even_orphans(stranger: Link) -> None:
-    topology = read_links(SITE, [stranger, *links_of(*ONE)])
+def test_foreign_links_are_not_orphans(foreign: Link) -> None:
+    topology = read_links(SITE, [foreign, *links_of(*ONE)])
     assert topology.orphans == []
     assert topology.snapshot() == read_links(SITE, links_of(*ONE)).snapshot()
 

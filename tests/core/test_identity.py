@@ -133,7 +133,7 @@ def test_unknown_keys_are_decoded() -> None:
         "snnet1 o=cn:cn-1 k=vm garbage",
     ],
 )
-def test_foreign_damaged_and_newer_aliases_are_nobodys(alias: str) -> None:
+def test_foreign_damaged_and_newer_aliases_have_no_owner(alias: str) -> None:
     assert ids.decode(alias) is None
     assert ids.claimed(Tap(name="snv-aaaaaaaaaa", alias=alias), CN) is None
 
@@ -428,7 +428,7 @@ def test_a_link_without_an_alias_is_ours_by_group_and_name() -> None:
 @pytest.mark.parametrize(
     "name", ["tap0", "sn-aaaaaaaaaaa", "snv-aaaaaaaaa", "snv-aaaaaaaaaaa", "snv_aaaaaaaaaa"]
 )
-def test_a_strangers_name_is_not_half_born(name: str) -> None:
+def test_a_link_with_a_foreign_name_is_not_half_born(name: str) -> None:
     assert not ids.half_born(Tap(name=name), CN)
 
 

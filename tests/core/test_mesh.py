@@ -215,7 +215,7 @@ def test_a_tunnel_id_that_is_read_has_to_fit_the_device(tunnel: str, limit: int)
 def test_what_others_put_on_the_link_does_no_harm() -> None:
     site = site_on("vxlan", "192.0.2.")
     mesh = built(site, entries())
-    strangers: list[Noun] = [
+    foreign: list[Noun] = [
         Neighbour(link=NAME, address=ip_address("fd00::1"), lladdr="02:00:00:00:00:01"),
         Neighbour(link=NAME, address=IPv4Address("10.255.0.77"), lladdr="02:00:00:00:00:01"),
         Route(destination=IPv6Network("fd00::/64"), link=NAME, gateway=ip_address("fd00::2")),
@@ -225,7 +225,7 @@ def test_what_others_put_on_the_link_does_no_harm() -> None:
     ]
     fields = ids.claimed(mesh.link, CNCI)
     assert fields is not None
-    assert read_mesh(site, mesh.link, fields, [*strangers, *mesh.nouns()]) == mesh
+    assert read_mesh(site, mesh.link, fields, [*foreign, *mesh.nouns()]) == mesh
 
 
 @pytest.mark.parametrize(

@@ -152,7 +152,7 @@ def test_the_ifindex_makes_no_difference() -> None:
     assert steps([replace(TAP, index=77)], [TAP]) == []
 
 
-def test_what_hung_on_a_link_made_anew_is_made_anew() -> None:
+def test_dependents_of_a_recreated_link_are_recreated() -> None:
     new = replace(MESH, vni=2)
     operations = steps([MESH, *ON_MESH], [new, *ON_MESH])
     position = operations.index(Add(new))

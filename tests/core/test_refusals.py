@@ -93,7 +93,7 @@ INVALID: list[tuple[Callable[[], object], str]] = [
     ),
     (
         lambda: check_hostname("a_b", "hostname"),
-        "hostname: 'a_b' is not a host name: letters, digits and inner hyphens, 63 at most",
+        "hostname: 'a_b' is not a host name: use letters, digits and inner hyphens, at most 63",
     ),
     (
         lambda: check_remote("255.255.255.255", UPLINK, "concentrator_ip"),
@@ -102,19 +102,19 @@ INVALID: list[tuple[Callable[[], object], str]] = [
     (lambda: guest(ip=None), "ip: is needed for this call"),
     (
         lambda: guest(role=VnicRole.TENANT_CONTAINER, queues=2),
-        "queues: only taps of VMs have queues, not tenant-container",
+        "queues: a tenant-container VNIC has one queue: only taps of VMs have more",
     ),
     (
         lambda: guest(mac="fe:00:00:00:00:01"),
-        "mac: fe:00:00:00:00:01: MACs that begin with fe are those of the host ends",
+        "mac: fe:00:00:00:00:01 is reserved: MACs that begin with fe belong to host ends of VNICs",
     ),
     (
         lambda: guest(role=VnicRole.DATA_CENTER),
-        "role: this call makes and destroys tenant-vm or tenant-container VNICs, not data-center",
+        "role: this call is for tenant-vm or tenant-container VNICs, not for data-center",
     ),
     (
         lambda: cnci_vnic_request(replace(port_config(), role=VnicRole.TENANT_VM), mtu_limit=1500),
-        "role: this call makes and destroys data-center VNICs, not tenant-vm",
+        "role: this call is for data-center VNICs, not for tenant-vm",
     ),
     (
         lambda: tenant_identity({"vnic_id": "v1"}),  # type: ignore[arg-type]
@@ -160,7 +160,7 @@ CONFLICTS: list[tuple[Callable[[], object], str]] = [
     (
         overlapping,
         "subnet 10.1.2.0/24 of tenant t2 overlaps 10.1.0.0/16 (subnet s1 of tenant t1): "
-        "in routed mode addresses are unique",
+        "in routed mode addresses must be unique: choose another subnet",
     ),
     (
         collide,

@@ -148,7 +148,7 @@ def test_all_are_kept_by_ifindex_then_as_the_kernel_has_them() -> None:
     assert seen(find([*rest, *links[::-1]], COMPUTE)) == expected
 
 
-def test_compute_and_management_are_told_apart() -> None:
+def test_compute_and_management_are_distinguished() -> None:
     nouns = [
         card("eth0", 2), *at("eth0", "198.51.100.7/24"),
         card("eth1", 3), *at("eth1", "192.0.2.11/24", "198.51.100.8/24"),

@@ -342,7 +342,7 @@ def test_vnics_of_one_subnet_agree_about_it(changes: dict[str, Any], said: str) 
         check_same_subnet(subnet, vm_request(SITE, 10, **changes))
 
 
-def test_a_subnet_that_lost_its_tunnel_may_be_told_its_concentrator() -> None:
+def test_a_create_may_name_the_concentrator_of_a_subnet_that_lost_its_tunnel() -> None:
     subnet = replace(subnet_of(SITE, vm_request(SITE)), tunnel=None, concentrator_id="")
     check_same_subnet(subnet, vm_request(SITE, concentrator_id="x", concentrator_ip="192.0.2.9"))
     with pytest.raises(Conflict):

@@ -189,13 +189,13 @@ def test_scopes_and_owners_live_side_by_side(
     lan.bridge("br2", "10.3.0.0/24")
     second = DhcpScope(link="br1", subnet=IPv4Network("10.2.0.0/24"), mtu=1400)
     do(driver, Add(second))
-    stranger = servers.open(lan.netns, owner="cnci:c10")
+    foreign = servers.open(lan.netns, owner="cnci:c10")
     third = DhcpScope(link="br2", subnet=IPv4Network("10.3.0.0/24"), mtu=1400)
-    do(stranger, Add(third))
+    do(foreign, Add(third))
     for bridge, mac in (("br0", MAC), ("br1", "02:00:0a:02:00:09"), ("br2", "02:00:0a:03:00:09")):
         assert lan.guest(bridge, mac).lease() is not None
     assert driver.snapshot() == {served.key: served, second.key: second}
-    assert stranger.snapshot() == {third.key: third}
+    assert foreign.snapshot() == {third.key: third}
     assert driver.find(third) is None
     do(driver, Remove(served))
     assert lan.guest("br1", "02:00:0a:02:00:0a").lease() is not None
@@ -260,7 +260,9 @@ def test_one_of_several_addresses_will_do(lan: Any, driver: Dnsmasq, do: Do) -> 
     assert lan.guest("br0", "02:00:0a:09:00:09").lease() is not None
 
 
-def test_a_taken_port_is_told_and_leaves_nothing(lan: Any, servers: Any, served: DhcpScope) -> None:
+def test_a_port_in_use_is_reported_and_leaves_nothing(
+    lan: Any, servers: Any, served: DhcpScope
+) -> None:
     other = servers.open(lan.netns, owner="cnci:other")
     error = other.apply([Add(served)]).error
     assert isinstance(error, Busy)
@@ -307,9 +309,7 @@ def test_what_dnsmasq_would_misread_is_refused(
     assert list(driver.host.runtime.iterdir()) == []
 
 
-def test_work_ends_at_the_first_error_unless_told_to_go_on(
-    driver: Dnsmasq, served: DhcpScope
-) -> None:
+def test_work_ends_at_the_first_error_unless_keep_going(driver: Dnsmasq, served: DhcpScope) -> None:
     gone = dataclasses.replace(served, link="br9")
     outcome = driver.apply([Remove(gone), Remove(served)])
     assert (outcome.done, list(outcome.errors)) == (set(), [0])

@@ -171,15 +171,15 @@ def test_a_lost_pid_file_does_not_lose_the_process(
 
 def test_a_recycled_pid_is_left_alone(driver: Dnsmasq, served: DhcpScope, do: Do) -> None:
     _kill(driver, served)
-    with _running(["sleep", "60"]) as stranger:
-        (_folder(driver) / "pid").write_text(f"{stranger.pid}\n")
+    with _running(["sleep", "60"]) as foreign:
+        (_folder(driver) / "pid").write_text(f"{foreign.pid}\n")
         assert driver.pid(served) is None
         do(driver, Change(served, _stopped(driver, served)))
         do(driver, Remove(served))
-        assert stranger.poll() is None
+        assert foreign.poll() is None
 
 
-def test_our_command_line_in_another_namespace_is_a_stranger(
+def test_our_command_line_in_another_namespace_is_foreign(
     driver: Dnsmasq, served: DhcpScope, do: Do
 ) -> None:
     _kill(driver, served)
@@ -211,7 +211,7 @@ def test_a_deaf_process_is_killed(driver: Dnsmasq, served: DhcpScope, do: Do) ->
     assert not Path(f"/proc/{pid}").exists() or _is_zombie(pid)
 
 
-def test_a_bridge_made_anew_needs_a_new_dnsmasq(
+def test_a_recreated_bridge_needs_a_new_dnsmasq(
     lan: Any, driver: Dnsmasq, served: DhcpScope, do: Do
 ) -> None:
     pid = driver.pid(served)
@@ -262,7 +262,7 @@ def test_a_link_in_place_of_our_folder_is_not_followed(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_runtime_directory_dnsmasq_cannot_pass_is_told(
+def test_a_runtime_directory_dnsmasq_cannot_enter_is_reported(
     lan: Any, servers: Any, scope: DhcpScope, tmp_path: Path
 ) -> None:
     tmp_path.chmod(0o700)

@@ -151,6 +151,6 @@ def test_record_reads_back_what_it_wrote() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"version": 2}', '{"version": 1}', "nonsense"])
-def test_what_is_no_record_is_told(text: str) -> None:
+def test_what_is_not_a_record_is_reported(text: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - the text is the parser's
         ScopeRecord.from_json(text)

@@ -79,7 +79,7 @@ class Draw:
             return Remove(self._dice.pick(others))
         if self._dice.percent(6):
             return self._tuned()
-        noun = self._beside()
+        noun = self._non_link()
         gone = self._dice.percent(10) and not isinstance(noun, Fdb)
         return Remove(noun) if gone else Add(noun)
 
@@ -152,7 +152,7 @@ class Draw:
             case _:
                 return replace(old, group=pick([0, 7]))
 
-    def _beside(self) -> Noun:
+    def _non_link(self) -> Noun:
         pick = self._dice.pick
         link = pick([*LINKS, "v0", "b0"])
         match pick(["address", "address", "route", "route", "neighbour", "proxy", "fdb"]):

@@ -259,7 +259,7 @@ def test_fifty_at_once(machine: Machine) -> None:
     assert machine.links() == set()
 
 
-def test_vnics_that_somebody_else_makes(centre: DataCentre) -> None:
+def test_vnics_of_another_caller(centre: DataCentre) -> None:
     """The seed's way: a controller makes the VNICs, the plugin maps them."""
     machine = centre.add("seed", daemon=False)
     machine.kill_plugin()

@@ -286,7 +286,7 @@ def test_a_container_found_ended_before_docker_says_so(host: Host, asked: str) -
     assert host.addresses["10.1.0.2"] == "c" * 64
 
 
-def test_an_address_of_one_that_nobody_has_is_found_free(host: Host) -> None:
+def test_an_address_of_an_endpoint_that_is_gone_is_free(host: Host) -> None:
     pool = host.network(inner="10.1.0.2/32")
     host.client.create_endpoint(NETWORK, ENDPOINT, host.client.address(pool))
     for _ in range(2):
@@ -323,7 +323,7 @@ def test_networks_of_one_subnet_made_side_by_side(host: Host) -> None:
     assert len(host.node.topology().vnics) == 1
 
 
-def test_tenants_that_share_a_cidr_and_name_it_to_nobody(host: Host) -> None:
+def test_tenants_that_share_a_cidr_and_do_not_name_it(host: Host) -> None:
     pools = [host.client.make_pool() for _ in range(2)]
     tenants = [
         OPTIONS | {"snnet.tenant": tenant, "snnet.subnet_id": "s1", "snnet.subnet_key": key}

@@ -36,8 +36,8 @@ def test_a_container_from_start_to_end(host: Host) -> None:
     assert joined["Gateway"] == "10.1.0.1"
     assert joined["DisableGatewayService"] is True, "no second NIC, on Docker's own bridge"
     assert (str(vnic.ip), vnic.mac, vnic.tenant_id) == ("10.1.0.2", interface["MacAddress"], "t1")
-    told = host.client.ask("NetworkDriver.EndpointOperInfo", NetworkID=NETWORK, EndpointID=ENDPOINT)
-    assert told["Value"]["snnet.vnic_id"] == vnic.vnic_id == "bbbbbbbb-bbbb-bbbb-bbbb-bbbbbbbbbbbb"
+    info = host.client.ask("NetworkDriver.EndpointOperInfo", NetworkID=NETWORK, EndpointID=ENDPOINT)
+    assert info["Value"]["snnet.vnic_id"] == vnic.vnic_id == "bbbbbbbb-bbbb-bbbb-bbbb-bbbbbbbbbbbb"
     host.client.leave(NETWORK, ENDPOINT)
     assert host.kernel.to_text() == host.empty
     host.client.release(pool, address)
@@ -288,7 +288,7 @@ def test_an_old_endpoint_that_no_container_has_goes(host: Host, how: str) -> Non
 
 
 @pytest.mark.parametrize("how", ["the end came back", "it went along"])
-def test_a_container_that_ended_while_nobody_answered(host: Host, how: str) -> None:
+def test_a_container_that_ended_while_the_plugin_was_down(host: Host, how: str) -> None:
     """Docker moved the veth's end back to the host, or destroyed it with the container."""
     pool = host.network()
     host.client.create_endpoint(NETWORK, ENDPOINT, host.client.address(pool))
@@ -365,7 +365,7 @@ def test_what_a_failed_rollback_left_is_remembered(
     host.client.create_endpoint(NETWORK, "c" * 64, host.client.address(pool, "10.1.0.9"))
 
 
-def test_a_vnic_that_was_deleted_is_made_anew_by_join(host: Host) -> None:
+def test_join_recreates_a_deleted_vnic(host: Host) -> None:
     pool = host.network()
     host.client.create_endpoint(NETWORK, ENDPOINT, host.client.address(pool))
     name = host.client.join(NETWORK, ENDPOINT)["InterfaceName"]["SrcName"]

@@ -308,7 +308,7 @@ def test_a_spec_file_that_cannot_be_written(make: Make, folder: Path, tls: Tls) 
     plugin.init()
 
 
-def test_certificates_that_are_none(make: Make, folder: Path, tls: Tls) -> None:
+def test_files_that_are_not_certificates(make: Make, folder: Path, tls: Tls) -> None:
     tls.key.write_text("no key")
     plugin = make(address=f"127.0.0.1:{free_port()}", tls=tls, spec_folder=folder / "specs")
     plugin.init()

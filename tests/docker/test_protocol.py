@@ -97,7 +97,7 @@ def test_methods_for_swarm(client: Client) -> None:
     }
 
 
-def test_requests_that_are_none(host: Served, client: Client) -> None:
+def test_bodies_that_are_not_requests(host: Served, client: Client) -> None:
     before = host.text()
     for method in (
         *NOTHING_TO_DO,

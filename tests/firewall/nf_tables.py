@@ -1,4 +1,4 @@
-"""nf_tables in memory: what ``nft`` is told, and what the kernel answers about it.
+"""nf_tables in memory: what ``nft`` sends, and what the kernel answers.
 
 A script takes effect whole or not at all. Sets know their types, so that keys are given
 back in the kernel's bytes; the product's own encoder is not used for that.
@@ -195,7 +195,7 @@ class NfTables:
         for text in found.elements if found else ():
             assert found is not None
             if _bytes(found.types, text) == key:
-                return [_message([_told(found, text)])]
+                return [_message([_element_attribute(found, text)])]
         raise NetlinkError(errno.ENOENT)
 
     def dump(self, kind: int, asked: bytes, family: int) -> list[bytes]:
@@ -223,10 +223,10 @@ class NfTables:
         found = self._table_of(family, wanted[1]).sets.get(_text(wanted[2]))
         if found is None:
             raise NetlinkError(errno.ENOENT)
-        told = [_told(found, text) for text in found.elements]
+        encoded = [_element_attribute(found, text) for text in found.elements]
         return [
-            _message(told[start : start + _ELEMENTS_A_MESSAGE])
-            for start in range(0, len(told), _ELEMENTS_A_MESSAGE)
+            _message(encoded[start : start + _ELEMENTS_A_MESSAGE])
+            for start in range(0, len(encoded), _ELEMENTS_A_MESSAGE)
         ]
 
     def _table_of(self, family: int, name: bytes) -> Table:
@@ -345,15 +345,15 @@ _ENCODERS: dict[str, Callable[[str], bytes]] = {
 }
 
 
-def _told(found: Set, text: str) -> bytes:
+def _element_attribute(found: Set, text: str) -> bytes:
     """One element as the kernel lists it, its comment as libnftnl keeps it."""
     comment, _ = found.elements[text]
-    told = attribute(1, attribute(1, _bytes(found.types, text)), nested=True)
+    encoded = attribute(1, attribute(1, _bytes(found.types, text)), nested=True)
     if comment:
         kept = _string(comment)
         other = bytes([7, 2]) + b"xx"  # of a kind that nobody knows
-        told += attribute(6, other + bytes([0, len(kept)]) + kept)
-    return attribute(1, told, nested=True)
+        encoded += attribute(6, other + bytes([0, len(kept)]) + kept)
+    return attribute(1, encoded, nested=True)
 
 
 def _message(elements: list[bytes]) -> bytes:

@@ -108,7 +108,7 @@ STOPS: dict[str, list[Item]] = {
 
 
 @pytest.mark.parametrize("name", STOPS)
-def test_what_drops_a_flow_or_a_part_of_it_is_told(name: str) -> None:
+def test_what_drops_a_flow_or_a_part_of_it_is_reported(name: str) -> None:
     (line,) = drops(STOPS[name], [FLOW])
     assert line.startswith("table i")
 
@@ -162,7 +162,7 @@ PASSES: dict[str, list[Item]] = {
 
 
 @pytest.mark.parametrize("name", PASSES)
-def test_what_may_pass_is_not_told(name: str) -> None:
+def test_what_may_pass_is_not_reported(name: str) -> None:
     assert drops(PASSES[name], [FLOW]) == []
 
 
@@ -208,15 +208,15 @@ def test_a_zone_of_one_link_has_no_flow(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.parametrize(
-    ("names", "saved", "told"),
+    ("names", "saved", "reported"),
     [
         ("nat\nfilter\n", ":INPUT ACCEPT [0:0]\n:FORWARD DROP [3:180]\n", True),
         ("nat\nfilter\n", ":INPUT DROP [0:0]\n:FORWARD ACCEPT [0:0]\n", False),
         ("nat\n", ":FORWARD DROP [0:0]\n", False),
     ],
 )
-def test_the_policy_of_the_old_tables_is_told(
-    monkeypatch: pytest.MonkeyPatch, names: str, saved: str, told: bool
+def test_the_policy_of_the_old_tables_is_reported(
+    monkeypatch: pytest.MonkeyPatch, names: str, saved: str, reported: bool
 ) -> None:
     asked: list[list[str]] = []
 
@@ -229,7 +229,7 @@ def test_the_policy_of_the_old_tables_is_told(
     monkeypatch.setattr(foreign, "run", run)
     lines = foreign.legacy_drops(0)
     assert asked == ([["iptables-legacy-save", "-t", "filter"]] if "filter" in names else [])
-    assert bool(lines) is told
+    assert bool(lines) is reported
     assert all("legacy iptables, table filter, chain FORWARD" in line for line in lines)
 
 

@@ -49,7 +49,7 @@ class PaperRig(Rig):
     def ruleset(self) -> str:
         return self._rules()
 
-    def stranger(self) -> AbstractContextManager[Callable[[], str]]:
+    def foreign_rules(self) -> AbstractContextManager[Callable[[], str]]:
         raise NotImplementedError("tests/conformance does this on the kernel")
 
     def add_address(self, link: str, address: IPv4Interface) -> None:

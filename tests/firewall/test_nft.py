@@ -163,7 +163,7 @@ def test_another_module_of_that_name_is_not_the_binding(
     assert (nft._binding() is module) is usable
 
 
-def test_a_binding_that_cannot_be_imported_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_binding_that_cannot_be_imported_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     def absent(name: str) -> None:
         raise ImportError(name)
 

@@ -81,7 +81,7 @@ def test_nft(netns: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         *(noun for noun, _ in WORDS.values()),
     ]
 
-    def told() -> dict[str, object]:
+    def listed() -> dict[str, object]:
         found = [Table(family, "cnci:c-1") for family in FAMILIES if reader.tables(family)]
         return {
             str(table): (
@@ -94,12 +94,12 @@ def test_nft(netns: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
     for operations in ([Add(noun) for noun in nouns], [Remove(nouns[2]), Remove(nouns[5])]):
         assert not driver.apply(operations).errors
-        by_kernel = told()
+        by_kernel = listed()
         while scripts:
             assert tables(["nft", "-f", "-"], scripts.pop(0)).returncode == 0
         with monkeypatch.context() as patch:
             tables.answer(patch)
-            assert told() == by_kernel
+            assert listed() == by_kernel
     reader.close()
     driver.close()
     host.close()

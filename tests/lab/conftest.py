@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from snnet.lab import Answer, Connection, Matrix, Place
+from snnet.lab import Answer, Connection, Matrix, Placement
 
 
 class Recorder:
@@ -15,7 +15,7 @@ class Recorder:
 
     def __init__(self) -> None:
         self.steps: list[str] = []
-        self.places: Sequence[Place] = ()
+        self.placements: Sequence[Placement] = ()
         self.matrix: Matrix = {}
         self.answers: Sequence[Answer | None] = ()
 
@@ -24,8 +24,8 @@ class Recorder:
         self.steps.append(what)
         yield
 
-    def built(self, places: Sequence[Place]) -> None:
-        self.places = places
+    def built(self, placements: Sequence[Placement]) -> None:
+        self.placements = placements
 
     def pinged(self, matrix: Matrix, expected: Matrix) -> None:
         self.matrix = matrix

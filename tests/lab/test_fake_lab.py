@@ -67,7 +67,7 @@ def test_in_routed_mode_the_firewall_alone_keeps_tenants_apart(recorder: Recorde
     assert report.leases == []
     data = report.to_dict()
     assert (data["mode"], data["tunnel"]) == ("routed", None)
-    assert {place.bridge for place in recorder.places} == {None}
+    assert {place.bridge for place in recorder.placements} == {None}
 
 
 def test_a_wrong_answer_is_reported(recorder: Recorder) -> None:
@@ -109,12 +109,12 @@ def test_the_report_is_plain_data(report: Report) -> None:
 
 @pytest.mark.usefixtures("report")
 def test_the_topology_shows_every_guest_and_concentrator(seen: Recorder) -> None:
-    assert {place.guest for place in seen.places} == {
+    assert {place.guest for place in seen.placements} == {
         *(guest.name for guest in demo_scenario().guests),
         "cnci-blue",
         "cnci-green",
     }
-    guests = [place for place in seen.places if place.bridge]
+    guests = [place for place in seen.placements if place.bridge]
     assert len(guests) == 16
     assert len({(place.node, place.bridge, place.tunnel) for place in guests}) == 8
 

@@ -184,7 +184,7 @@ def test_stopped_while_guests_wait_for_a_lease_it_does_not_wait_for_them() -> No
     recorder = Recorder()
     with pytest.raises(snnet.Cancelled):
         run(real_lab(Patient), recorder)
-    assert not recorder.places
+    assert not recorder.placements
 
 
 def test_what_is_left_is_reported_and_ended(recorder: Recorder) -> None:

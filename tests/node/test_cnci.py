@@ -127,7 +127,7 @@ def test_a_new_agent_takes_over_what_runs(world: World) -> None:
     second.shutdown()
 
 
-def test_what_was_deleted_behind_our_back_is_made_anew(world: World) -> None:
+def test_what_other_programs_deleted_is_recreated(world: World) -> None:
     cnci = world.cnci()
     bridge = cnci.add_remote_subnet(NET, 7, "192.0.2.21")
     state = world.text()

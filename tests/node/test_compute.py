@@ -138,7 +138,7 @@ def test_a_container_that_died_took_its_veth_along(world: World) -> None:
     assert world.links() == []
 
 
-def test_what_was_deleted_behind_our_back_is_made_anew(world: World) -> None:
+def test_what_other_programs_deleted_is_recreated(world: World) -> None:
     node = world.node()
     node.create_vnic(vm(8))
     made = node.create_vnic(vm(9))
@@ -283,13 +283,13 @@ def test_two_subnets_with_one_key_to_one_concentrator_collide(world: World) -> N
     assert world.text() == state
 
 
-def test_a_strangers_link_with_our_name_is_left_alone(world: World) -> None:
+def test_a_foreign_link_with_our_name_is_left_alone(world: World) -> None:
     node = world.node()
     planned = node.plan_create_vnic(container(9))
     names = [operation.noun.key[1] for operation in planned]
-    strangers = [Tap(name=name, group=0, alias="mine") for name in names if len(name) == 14]
-    peer = strangers[-1].name.replace("snv", "snp")
-    world.add(*dict.fromkeys(strangers), Tap(name=peer, group=0, alias="mine"))
+    foreign = [Tap(name=name, group=0, alias="mine") for name in names if len(name) == 14]
+    peer = foreign[-1].name.replace("snv", "snp")
+    world.add(*dict.fromkeys(foreign), Tap(name=peer, group=0, alias="mine"))
     state = {link.name: link for link in world.links()}
     made = node.create_vnic(container(9))
     assert made.vnic.link_name not in state
@@ -414,7 +414,7 @@ def test_rebuild_heals_a_lost_bridge_and_a_lost_link(world: World) -> None:
     assert second.verify() == []
 
 
-def test_verify_names_differences_and_repair_mends_them(world: World) -> None:
+def test_verify_reports_differences_and_repair_removes_them(world: World) -> None:
     node = world.node()
     made = node.create_vnic(vm(9))
     state = world.text()

@@ -1,4 +1,4 @@
-"""Many threads on one node: no half states, no waiting for strangers, limits kept."""
+"""Many threads on one node: no half states, no waiting for unrelated calls, limits kept."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_a_failed_create_leaves_nothing_even_when_eight_run_at_once(start: int) 
     assert world.links() == []
 
 
-def test_a_create_waits_for_nobody_elses_destroy(slow: FakeWorld) -> None:
+def test_a_create_does_not_wait_for_an_unrelated_destroy(slow: FakeWorld) -> None:
     kernel = slow.kernel
     assert isinstance(kernel, SlowKernel)
     node = slow.node()

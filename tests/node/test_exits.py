@@ -225,7 +225,7 @@ def test_a_new_agent_finds_the_rules_in_the_kernel_alone(walled: World, cnci: sn
     assert walled.kernel.find(Address(link="eth0", address=ip_interface(f"{PUBLIC}/32"))) is None
 
 
-def test_lost_rules_are_named_and_made_anew(walled: World, cnci: snnet.Cnci) -> None:
+def test_lost_rules_are_reported_and_recreated(walled: World, cnci: snnet.Cnci) -> None:
     from snnet.contract import Remove
 
     everything(cnci)

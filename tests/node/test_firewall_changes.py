@@ -207,7 +207,7 @@ def test_a_policy_hits_what_a_concentrator_routes(
 
 
 @pytest.mark.parametrize("command", ["flush ruleset", "flush table inet snnet-cnci-cnci-1"])
-def test_flushed_by_somebody_else_it_is_found_and_mended(
+def test_a_flush_by_another_program_is_found_and_repaired(
     real: RealWorld, cnci: snnet.Cnci, command: str
 ) -> None:
     whole = real.text()

@@ -1,4 +1,4 @@
-"""Listeners are asked before a plan, and told after it, with no lock held."""
+"""Listeners are asked before a plan and notified after it, without a lock."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ class Recorder:
         node.verify()
 
 
-def test_listeners_are_asked_and_told(fake: FakeWorld) -> None:
+def test_listeners_are_asked_and_notified(fake: FakeWorld) -> None:
     recorder = Recorder()
     node = fake.node(listeners=[recorder])
     node.create_vnic(container(9))
     assert recorder.seen == [("before", 9), ("applied", ["add", None])]
     node.create_vnic(container(9))
-    assert len(recorder.seen) == 2, "nothing was done, nothing is told"
+    assert len(recorder.seen) == 2, "nothing was done, nothing is reported"
     node.destroy_vnic(container(9))
     assert recorder.seen[2:] == [("before", 9), ("applied", ["del", None])]
 
 
-def test_failures_are_told(fake: FakeWorld) -> None:
+def test_failures_are_reported(fake: FakeWorld) -> None:
     recorder = Recorder()
     node = fake.node(listeners=[recorder])
     fake.kernel.fail(at=2, error="ENOMEM")

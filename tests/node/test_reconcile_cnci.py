@@ -120,7 +120,7 @@ def test_what_differs_is_updated(world: World) -> None:
     assert [str(one.address) for one in cnci.dhcp(ONE).added] == ["10.1.0.9", "10.1.0.10"]
 
 
-def test_forwards_of_one_port_are_told_apart_by_address(fake: FakeWorld) -> None:
+def test_forwards_of_one_port_differ_by_address(fake: FakeWorld) -> None:
     cnci = fake.cnci()
     cnci.add_remote_subnet("10.1.0.0/24", 7, "192.0.2.21")
     door = {"protocol": "tcp", "device": "eth0", "port": 33009, "to": GUEST}

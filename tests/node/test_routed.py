@@ -131,7 +131,7 @@ def test_a_new_agent_reads_it_all_back(walled: World) -> None:
     again.reset_network()
 
 
-def test_what_was_lost_is_named_and_mended(walled: World) -> None:
+def test_what_was_lost_is_reported_and_repaired(walled: World) -> None:
     cn = node(walled)
     made = cn.create_vnic(guest(9)).vnic
     cn.create_vnic(guest(10))
@@ -178,7 +178,7 @@ def test_a_concentrator_has_no_routed_mode(fake: FakeWorld) -> None:
 
 
 def test_it_needs_a_firewall(fake: FakeWorld) -> None:
-    with pytest.raises(snnet.Unsupported, match="apart by the firewall alone"):
+    with pytest.raises(snnet.Unsupported, match="needs a firewall to separate tenants"):
         node(fake, firewall="none")
 
 
@@ -187,7 +187,7 @@ def test_links_of_the_other_mode_are_reported_and_left(fake: FakeWorld) -> None:
     before = fake.text()
     cn = node(fake)
     orphans = " ".join(cn.rebuild_topology().orphans)
-    assert "of gre_tunnel mode" in orphans
+    assert "belongs to gre_tunnel mode" in orphans
     assert set(before.splitlines()) <= set(fake.text().splitlines())
 
 

@@ -1,4 +1,4 @@
-"""Installed, it is told by every node without anybody asking."""
+"""Every node calls the installed listener without any configuration."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The whole of snnet's kit, on bridges in memory."""
+"""The conformance kit of snnet, on bridges in memory."""
 
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,7 +12,7 @@ from snnet.contract import Bridge, Other
 
 
 class InMemory(Place):
-    """Where the kit works: the backend, and a stranger who changes things behind its back."""
+    """Where the kit runs: the backend, and a way to change objects without it."""
 
     link_locals = survives_forks = False
 

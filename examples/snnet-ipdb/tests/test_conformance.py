@@ -1,4 +1,4 @@
-"""The whole of snnet's kit, on the backend that the name "ipdb" stands for."""
+"""The conformance kit of snnet, on the backend "ipdb"."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is IPDB's own: its threads, its lateness, its letters."""
+"""What is particular to IPDB: its threads, its lag, its strings."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_an_ipdb_whose_thread_has_died_is_replaced(
 
 
 def test_an_alias_is_bytes(place: RealPlace) -> None:
-    """Of a text the library would send as many bytes as it has letters."""
+    """Of a string the library would send only as many bytes as it has characters."""
     tap = Tap(name="täp", alias="ü" * 127)
     assert place.driver.apply([Add(tap)]).error is None
     found = place.driver.find(tap)

@@ -1,7 +1,7 @@
 """Backends: drivers that carry links, addresses, routes and neighbours.
 
-One package each; no driver imports another.  ``tables.py`` is the skeleton of the
-drivers of a real kernel, ``linux.py`` what else they have in common, and ``kinds.py``
-how all backends find their kinds of link.  ``iproute2`` is no driver but the language
-of ``ip``, which the engine prints and ``iproute_shell`` runs.
+Each is a package, and no driver imports another.  ``tables.py`` is the base class of the
+drivers for a real kernel, ``linux.py`` has what else they share, and ``kinds.py`` finds
+the kinds of link of each backend.  ``iproute2`` is not a driver: it writes operations as
+commands of ``ip``, which the engine prints and ``iproute_shell`` runs.
 """

@@ -1,4 +1,4 @@
-"""What the drivers of a real kernel have in common, whatever program they speak through."""
+"""What the drivers for a real kernel share, whether they use netlink or programs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from snnet.contract.links import MACVTAP_INDEX_MIN, Described, is_same_link
 from snnet.contract.network import link_sysctl
 
 TUN = "/dev/net/tun"
-"""The device that taps come from."""
+"""The device that creates taps."""
 
 MACVTAP_TRIES = 8
 """Random indexes to try before creating a macvtap fails."""
@@ -20,7 +20,7 @@ MACVTAP_TRIES = 8
 _LAST_INDEX = (1 << 31) - 1
 
 
-# -- making ---------------------------------------------------------------------------
+# -- creating -------------------------------------------------------------------------
 
 
 def comes_up_later(link: Link) -> bool:
@@ -29,19 +29,19 @@ def comes_up_later(link: Link) -> bool:
 
 
 def without_link_local(link: Link) -> bool:
-    """Whether the link must have no IPv6 link-local address; that is set before it comes up."""
+    """Whether the link must not get an IPv6 link-local address; this is set while it is down."""
     if isinstance(link, (Bridge, Macvtap)):
         return not link.link_local
     return is_routed(link)
 
 
 def is_routed(link: Link) -> bool:
-    """Whether the host answers ARP on the link for what it routes elsewhere."""
+    """Whether the host answers ARP on the link for addresses that it routes elsewhere."""
     return isinstance(link, (Tap, Veth)) and link.proxy_arp
 
 
 def routed_sysctls(link: Link) -> dict[str, str]:
-    """The parameters with which the host answers for others on the link, without delay."""
+    """Return the parameters that make the host answer for others on the link, without delay."""
     return {
         link_sysctl("ipv4.conf", link.name, "proxy_arp"): "1",
         link_sysctl("ipv4.neigh", link.name, "proxy_delay"): "0",
@@ -66,10 +66,10 @@ def quiet_sysctls(link: Link) -> dict[str, str]:
 
 
 def first_mtu(link: Link) -> int | None:
-    """The MTU to make the link with.
+    """Return the MTU to create the link with.
 
-    A bridge's follows its smallest port until it is *changed* once
-    (br_change_mtu, net/bridge/br_device.c): made with another one, it can be.
+    The MTU of a bridge follows its smallest port until it is *changed* once
+    (br_change_mtu, net/bridge/br_device.c), so a bridge is created with another MTU.
     """
     if not isinstance(link, Bridge) or link.mtu is None:
         return link.mtu
@@ -77,9 +77,9 @@ def first_mtu(link: Link) -> int | None:
 
 
 def free_macvtap_index() -> int:
-    """A random index whose character device does not exist.
+    """Return a random index whose character device, /dev/tap<index>, does not exist.
 
-    All namespaces share the devices: /dev/tap and the index.
+    All namespaces share these devices.
     """
     while True:
         index = MACVTAP_INDEX_MIN + secrets.randbelow(_LAST_INDEX - MACVTAP_INDEX_MIN)
@@ -87,36 +87,39 @@ def free_macvtap_index() -> int:
             return index
 
 
-# -- refusing -------------------------------------------------------------------------
+# -- checking -------------------------------------------------------------------------
 
 
 def check_makeable(link: Link) -> None:
-    """Raise ``Unsupported`` for a link that no kernel makes."""
+    """Raise ``Unsupported`` for a link that no kernel can create."""
     if reason := link.unmakeable:
         raise Unsupported(f"{link.name}: {reason}")
 
 
 def check_change(new: Noun, old: Noun) -> None:
-    """Raise ``Unsupported`` where the one cannot be turned into the other."""
+    """Raise ``Unsupported`` if ``old`` cannot be changed into ``new`` in place."""
     wrong = new.differences(old) - new.changeable
     if wrong or new.key != old.key:
         raise Unsupported(f"{', '.join(sorted(wrong)) or 'the kind'} cannot be changed in place")
 
 
 def check_same(link: Link, found: Described) -> None:
-    """Raise ``Missing`` where the link found is another of the same name."""
+    """Raise ``Missing`` if the link found is a different one with the same name."""
     if not is_same_link(link, found):
         raise Missing(
-            f"{link.kind} {link.name} is gone and the name is somebody else's: a {found.kind} "
-            f"of group {found.group:#x} with alias {found.alias!r}; it stays as it is",
+            f"{link.kind} {link.name} is gone: its name belongs to a foreign {found.kind} "
+            f"with group {found.group:#x} and alias {found.alias!r}, which is left alone",
             errno=errno.ENODEV,
         )
 
 
 def no_tun() -> str | None:
-    """Why taps cannot be made here, or None if they can."""
+    """Return why this host cannot create taps, or None if it can."""
     try:
         os.close(os.open(TUN, os.O_RDWR | os.O_CLOEXEC))
     except OSError as error:
-        return f"no taps here: {TUN}: {os.strerror(error.errno or 0)}; load tun, run as root"
+        return (
+            f"this host cannot create taps: {TUN}: {os.strerror(error.errno or 0)}; "
+            "load the module tun, and run as root"
+        )
     return None

@@ -1,4 +1,4 @@
-"""What the backends of a real kernel have in common: a table for each class of noun."""
+"""The base class of the backends for a real kernel: a table for each class of noun."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from snnet.contract import (
     keyed,
 )
 
-BESIDE_LINKS: frozenset[type[Noun]] = frozenset(
+NON_LINKS: frozenset[type[Noun]] = frozenset(
     {Address, Route, Path, Neighbour, ProxyNeighbour, Fdb, Sysctl}
 )
-"""What these backends carry besides links."""
+"""The nouns other than links that these backends carry."""
 
 _VERBS: dict[type[Operation], str] = {Add: "add", Change: "change", Remove: "remove"}
 
 
 class Support(Protocol):
-    """What this host and its kernel can make."""
+    """Finds out what this host and its kernel can create."""
 
     def missing(self, noun: Noun) -> str | None: ...
 
@@ -45,13 +45,13 @@ class Support(Protocol):
 class TableBackend(Driver):
     """Links, addresses, routes, neighbours, forwarding entries and sysctls of one host.
 
-    A table carries the nouns of a class: it has ``find`` and ``snapshot``, and those of
-    ``add``, ``change`` and ``remove`` that its nouns allow.  Each table raises
+    A table carries the nouns of one class.  It has ``find`` and ``snapshot``, and ``add``,
+    ``change`` and ``remove`` as far as the nouns allow them.  Its methods raise
     ``SnnetError`` or one of ``refusals``.
     """
 
     refusals: ClassVar[tuple[type[Exception], ...]]
-    """What the tables raise when the kernel refuses something."""
+    """The exceptions that the tables raise when the kernel refuses something."""
 
     def __init__(self, host: Host, tables: Mapping[type[Noun], Any], support: Support) -> None:
         self.host = host
@@ -60,11 +60,11 @@ class TableBackend(Driver):
         self._support = support
 
     def translated(self, refusal: Any, what: Operation | str) -> SnnetError:
-        """A refusal as an error of snnet: ``what`` could not be done."""
+        """Return a refusal as an error of snnet: ``what`` could not be done."""
         raise NotImplementedError
 
     def is_absence(self, refusal: Any) -> bool:
-        """Whether this is the answer to a look-up of what is not there."""
+        """Whether the refusal of a look-up means that the object does not exist."""
         raise NotImplementedError
 
     def missing(self, noun: Noun) -> str | None:
@@ -76,9 +76,9 @@ class TableBackend(Driver):
     def snapshot(self, types: Iterable[type[Noun]] | None = None) -> dict[Key, Noun]:
         """See :meth:`snnet.contract.Driver.snapshot`.
 
-        Leaves out what the kernel makes by itself: IPv6 link-local addresses,
-        connected routes, learned neighbours and forwarding entries.  Of the
-        sysctls it shows the forwarding ones.
+        Objects that the kernel creates by itself are not included: IPv6 link-local
+        addresses, connected routes, learned neighbours and forwarding entries.  Of
+        the sysctls, only those for forwarding are included.
         """
         wanted = tuple(self.carries if types is None else types)
         tables = {
@@ -90,7 +90,7 @@ class TableBackend(Driver):
         try:
             found: list[Noun] = list(chain.from_iterable(t.snapshot() for t in tables.values()))
         except self.refusals as refusal:
-            raise self.translated(refusal, "list what is on the host") from refusal
+            raise self.translated(refusal, "list the objects on the host") from refusal
         return keyed(noun for noun in found if isinstance(noun, wanted))
 
     def find(self, noun: Noun) -> Noun | None:
@@ -114,7 +114,7 @@ class TableBackend(Driver):
         verb = getattr(self._table(type(noun)), _VERBS[type(operation)], None)
         if verb is None or type(noun) not in self.carries:
             raise Unsupported(
-                f"cannot {operation}: the {self.name} backend has no such operation",
+                f"cannot {operation}: the {self.name} backend does not support this operation",
                 operation=operation,
             )
         try:

@@ -20,7 +20,7 @@ from snnet.lab import (
     Connection,
     Guest,
     Matrix,
-    Place,
+    Placement,
     Report,
     choose,
     demo_scenario,
@@ -141,10 +141,10 @@ class Screen:
         seconds = time.monotonic() - started
         self._err.print(f"[green]{marks.yes}[/] {what:<52} [dim]{seconds:5.1f} s[/]")
 
-    def built(self, places: Sequence[Place]) -> None:
+    def built(self, placements: Sequence[Placement]) -> None:
         """See :class:`snnet.lab.Watcher`."""
         if self._tables:
-            self._out.print("", topology_table(places), "", sep="\n")
+            self._out.print("", topology_table(placements), "", sep="\n")
 
     def pinged(self, matrix: Matrix, expected: Matrix) -> None:
         """See :class:`snnet.lab.Watcher`."""

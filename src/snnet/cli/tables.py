@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from snnet.lab import Answer, Connection, Guest, Matrix, Place, Report, is_as_expected
+from snnet.lab import Answer, Connection, Guest, Matrix, Placement, Report, is_as_expected
 
 _COLOURS = ("cyan", "magenta", "yellow", "blue")
 _CELL = 3
@@ -32,7 +32,7 @@ class Marks:
         return cls() if console.encoding.lower().startswith("utf") else cls("y", ".", "x")
 
 
-def topology_table(places: Sequence[Place]) -> Table:
+def topology_table(placements: Sequence[Placement]) -> Table:
     """Where every guest is: one row for each tenant's subnet on each node."""
     table = Table(
         title="Topology",
@@ -45,8 +45,8 @@ def topology_table(places: Sequence[Place]) -> Table:
     )
     for header in ("node", "tenant\nsubnet", "bridge\ntunnel", "guest", "link", "ip"):
         table.add_column(header, no_wrap=True)
-    colours = _colours(place.tenant for place in places)
-    for node, on_node in groupby(places, lambda place: place.node):
+    colours = _colours(place.tenant for place in placements)
+    for node, on_node in groupby(placements, lambda place: place.node):
         rows = groupby(on_node, lambda place: (place.tenant, place.subnet))
         for number, ((tenant, subnet), group) in enumerate(rows):
             here = list(group)
@@ -176,7 +176,7 @@ def hints(report: Report) -> Iterator[str]:
     if scenario.routed:
         yield from _hint(f"the routes of {source.machine.name}", f"ip -n {node} route show")
     else:
-        place = next(place for place in report.places if place.guest == source.name)
+        place = next(place for place in report.placements if place.guest == source.name)
         yield from _hint(
             f"the bridge of {source.name} and its ports",
             f"bridge -n {node} link show; bridge -n {node} fdb show br {place.bridge}",

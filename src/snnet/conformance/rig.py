@@ -168,7 +168,7 @@ class Rig(ABC):
         """Return all rules on the hub, ours and foreign ones, as text for comparison."""
 
     @abstractmethod
-    def stranger(self) -> AbstractContextManager[Callable[[], str]]:
+    def foreign_rules(self) -> AbstractContextManager[Callable[[], str]]:
         """Install foreign rules on the hub for the context; yield a function that reads them."""
 
     @abstractmethod

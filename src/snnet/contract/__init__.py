@@ -1,8 +1,7 @@
-"""What the engine and its drivers have in common: nouns, operations, errors.
+"""The contract between the engine and its drivers: nouns, operations, plans, errors.
 
-The author of a third-party driver imports this package and nothing else of
-snnet.  It knows no kernel, no file and no thread, and imports no other part
-of snnet.
+The author of a third-party driver needs this package and no other part of snnet.
+Nothing here uses the kernel, files or threads, or imports another part of snnet.
 """
 
 from .dhcp import DhcpEntry, DhcpScope

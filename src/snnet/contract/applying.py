@@ -11,11 +11,11 @@ from .errors import ApiError, SnnetError
 from .operations import Check, Operation, Outcome
 
 NO_SESSION: AbstractContextManager[object] = contextlib.nullcontext()
-"""What ``session`` returns where there is nothing to hold for a whole ``apply``."""
+"""What ``session`` returns for a driver that holds nothing during an ``apply``."""
 
 
 class Performer(Protocol):
-    """What the loop asks of a driver; :class:`snnet.contract.Driver` says what each promises."""
+    """What the loop needs of a driver; :class:`snnet.contract.Driver` documents each method."""
 
     batching: ClassVar[bool]
 
@@ -29,11 +29,11 @@ class Performer(Protocol):
 
 
 class Applying:
-    """One ``apply`` under way.
+    """One ``apply`` in progress.
 
-    Operations gather in a batch for as long as the driver says that they go together;
-    ``check`` is called as each joins.  A batch that is refused is tried again in halves,
-    down to single operations, so that the outcome says which of them failed.
+    Consecutive operations for which the driver returns the same ``batch`` value form a
+    batch; ``check`` is called for each operation that joins.  If a batch fails, its halves
+    are tried again, down to single operations: the outcome says which of them failed.
     """
 
     def __init__(
@@ -50,12 +50,12 @@ class Applying:
         self._keep_going = keep_going
 
     def run(self, check: Check | None) -> None:
-        """Carry the operations out; what became of them is in the outcome, always."""
+        """Carry out the operations.  The outcome is complete even if this raises."""
         if not self._operations:
             return
         session = self._performer.session(self._operations)
         loop = self._loop if self._performer.batching else self._one_by_one
-        if session is NO_SESSION:  # as a rule, and this is the hottest loop of all
+        if session is NO_SESSION:  # the common case, and the hottest loop of snnet
             loop(check)
             return
         with contextlib.ExitStack() as stack:
@@ -78,7 +78,7 @@ class Applying:
                 return
 
     def _loop(self, check: Check | None) -> None:
-        first = 0  # of the operations that are gathered and not yet carried out
+        first = 0  # the first operation that is in the batch and not yet carried out
         gathered: Hashable | None = None
         for position, operation in enumerate(self._operations):
             batch = self._performer.batch(operation)
@@ -97,13 +97,13 @@ class Applying:
         self._carry_out(first, len(self._operations))
 
     def _carry_out(self, start: int, end: int) -> bool:
-        """The operations from ``start`` up to ``end``; False when an error ends the work."""
+        """Carry out operations ``start`` to ``end`` - 1; return False to stop after an error."""
         if start == end:
             return True
         if end - start == 1:
             return self._carry_out_one(start)
         outcome, positions = self._outcome, range(start, end)
-        # From here on an interrupt may come at any instruction.
+        # From here on, an interrupt may arrive at any instruction.
         outcome.unsure.update(positions)
         try:
             self._performer.perform_all(self._operations[start:end])
@@ -119,7 +119,7 @@ class Applying:
         return True
 
     def _carry_out_one(self, position: int) -> bool:
-        """One operation; False when its error ends the work."""
+        """Carry out one operation; return False to stop after an error."""
         outcome, operation = self._outcome, self._operations[position]
         outcome.unsure.add(position)
         try:
@@ -146,7 +146,7 @@ def _about(error: SnnetError, operation: Operation) -> SnnetError:
 
 def _unexpected(error: Exception, operation: Operation) -> ApiError:
     said = ApiError(
-        f"cannot {operation}: the driver raised {error!r}, which is a defect of the driver: "
+        f"cannot {operation}: the driver raised {error!r}, which is a bug in the driver: "
         "report it to its authors",
         operation=operation,
     )

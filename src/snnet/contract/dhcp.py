@@ -35,10 +35,10 @@ class DhcpEntry:
 class DhcpScope(Owned):
     """DHCP and DNS for one subnet on the bridge ``link``.
 
-    The gateway (its first host address) is the server, the router and the
-    name server.  ``reserved`` addresses after it are never leased.  MACs
-    without an entry get no answer.  ``mtu`` is option 26 (RFC 2132, 5.1).
-    Not ``running``: the scope is known, with its entries, and nobody serves it.
+    The gateway (the first host address) is the server, the router and the name
+    server.  The ``reserved`` addresses after it are never leased.  A MAC without
+    an entry gets no answer.  ``mtu`` is option 26 (RFC 2132, 5.1).  With ``running``
+    False the scope and its entries are kept, and no server runs for it.
     """
 
     rank: ClassVar[int] = 70
@@ -63,9 +63,9 @@ class DhcpScope(Owned):
         return gateway_of(self.subnet)
 
     def leases(self) -> Iterator[DhcpEntry]:
-        """Every static lease: the added entries, then the generated ones.
+        """Yield every static lease: the added entries, then the generated ones.
 
-        An added entry takes its address and its MAC out of the generated ones.
+        An added entry replaces the generated ones with its address or its MAC.
         """
         yield from self.entries
         if self.subnet.prefixlen < GENERATED_PREFIX_MIN:
@@ -90,17 +90,17 @@ class DhcpScope(Owned):
 
 
 def check_scope(scope: DhcpScope) -> None:
-    """Raise ``InvalidRequest``, with the field, for what no DHCP server could serve."""
+    """Raise ``InvalidRequest``, with the field, for a scope that no DHCP server can serve."""
     if not _PREFIX_MIN <= scope.subnet.prefixlen <= _PREFIX_MAX:
         raise InvalidRequest(
-            f"{scope.subnet} is no /{_PREFIX_MIN} to /{_PREFIX_MAX}", field="subnet"
+            f"{scope.subnet} is not a /{_PREFIX_MIN} to /{_PREFIX_MAX}", field="subnet"
         )
     if not MTU_MIN <= scope.mtu <= MTU_MAX:
         raise InvalidRequest(f"{scope.mtu} is not between {MTU_MIN} and {MTU_MAX}", field="mtu")
     if scope.reserved < 0:
         raise InvalidRequest(f"{scope.reserved} is negative", field="reserved")
     if scope.domain is not None and not is_host_name(scope.domain):
-        raise InvalidRequest(f"{scope.domain!r} is no domain name", field="domain")
+        raise InvalidRequest(f"{scope.domain!r} is not a domain name", field="domain")
     for entry in scope.entries:
         _check_entry(entry, scope)
     for field in ("mac", "address"):
@@ -112,15 +112,15 @@ def check_scope(scope: DhcpScope) -> None:
 
 def _check_entry(entry: DhcpEntry, scope: DhcpScope) -> None:
     if not is_mac(entry.mac.lower()):
-        raise InvalidRequest(f"{entry.mac!r} is no MAC address", field="entries")
+        raise InvalidRequest(f"{entry.mac!r} is not a MAC address", field="entries")
     taken = (scope.subnet.network_address, scope.gateway, scope.subnet.broadcast_address)
     if entry.address not in scope.subnet or entry.address in taken:
         raise InvalidRequest(
-            f"{entry.address} is no address for a guest in {scope.subnet}", field="entries"
+            f"{entry.address} is not an address for a guest in {scope.subnet}", field="entries"
         )
     name = entry.hostname
     if name is not None and (not is_host_name(name) or _is_address(name)):
-        raise InvalidRequest(f"{name!r} is no host name", field="entries")
+        raise InvalidRequest(f"{name!r} is not a host name", field="entries")
 
 
 def _is_address(text: str) -> bool:

@@ -1,7 +1,7 @@
-"""What a driver is: six verbs over nouns, opened on a host.
+"""The driver interface: six verbs over nouns, opened on a host.
 
-Backends (links, addresses, routes ...), firewalls and DHCP servers have the
-same shape; each carries its own nouns.  A driver must have ``missing``,
+Backends (links, addresses, routes ...), firewalls and DHCP servers share this
+interface; each carries its own nouns.  A driver must implement ``missing``,
 ``snapshot``, ``find``, ``perform``, ``watch`` and ``close``; all other methods
 have defaults.
 """
@@ -22,7 +22,7 @@ from .operations import Check, Operation, Outcome
 
 @dataclass(frozen=True, slots=True)
 class LinkEvent:
-    """A link appeared or changed (``gone`` False), or went away (True)."""
+    """A link appeared or changed (``gone`` False), or disappeared (True)."""
 
     name: str
     index: int
@@ -30,19 +30,19 @@ class LinkEvent:
 
 
 class Watch(ABC):
-    """A stream of link events since it was opened."""
+    """A stream of the link events since it was opened."""
 
     @abstractmethod
     def read(self, timeout: float) -> list[LinkEvent]:
-        """Events that came since the last read, waiting up to ``timeout`` seconds.
+        """Return the events since the last read; wait for one up to ``timeout`` seconds.
 
-        An empty list means none came.  Raises ``Exhausted`` when events were
-        lost: take a new snapshot.
+        Returns an empty list if there was no event.  Raises ``Exhausted`` if events
+        were lost: take a new snapshot.
         """
 
     @abstractmethod
     def close(self) -> None:
-        """Stop watching; may be repeated."""
+        """Stop watching.  May be called again."""
 
     def __enter__(self) -> Watch:
         return self
@@ -54,45 +54,45 @@ class Watch(ABC):
 class Driver(ABC):
     """Carries out operations on the nouns in ``carries``, on one host.
 
-    Opened as ``DriverClass(host)``.  Safe to call from any number of threads.
+    It is opened as ``DriverClass(host)``, and any number of threads may call it.
     """
 
     name: ClassVar[str]
     """The name of its entry point."""
 
     carries: ClassVar[frozenset[type[Noun]]]
-    """The classes of nouns that it knows, also those that ``missing`` declares gaps."""
+    """The classes of nouns that it knows, including those for which ``missing`` gives a reason."""
 
     batching: ClassVar[bool] = False
     """Whether the driver has ``batch`` and ``perform_all``."""
 
     host: Host
-    """The host that it works on.  A backend sets it to the host it was opened with, unless
-    it brings a host of its own, as the fake kernel does; the node's firewall and DHCP
-    server are opened on the host of its backend."""
+    """The host it works on.  A backend sets this to the host it was opened with, or, like
+    the fake kernel, to a host of its own.  The node opens its firewall and its DHCP server
+    on the host of its backend."""
 
     @abstractmethod
     def missing(self, noun: Noun) -> str | None:
-        """Why this noun cannot be carried here and what to do, or None if it can.
+        """Return why this noun cannot be carried here and what to do, or None if it can.
 
-        Looks at the noun's class and kind, not at its names.  Must be cheap
-        to repeat.
+        The answer depends on the class and the kind of the noun, not on its names.
+        Repeated calls must be cheap.
         """
 
     @abstractmethod
     def snapshot(self, types: Iterable[type[Noun]] | None = None) -> dict[Key, Noun]:
-        """Everything on the host of these types (default: all it carries), as found.
+        """Return everything on the host of these types (default: all it carries).
 
-        A type stands for its subclasses too: ``Link`` is every link.
-        Foreign objects are included.  Consistent: an interrupted dump is retried.
+        A type includes its subclasses: ``Link`` is every link.  Foreign objects are
+        included.  The result is consistent: an interrupted dump is retried.
         """
 
     @abstractmethod
     def find(self, noun: Noun) -> Noun | None:
-        """The object that the noun names, as it is now, or None.
+        """Return the object with the key of this noun, as it is now, or None.
 
-        Reads only the fields that make up ``noun.key``; the others may have any value.
-        ``Link(name=...)`` or any subclass of it finds the link of that name, of whatever
+        Only the fields that make up ``noun.key`` matter; the others may have any value.
+        ``Link(name=...)``, or any subclass of it, finds the link of that name whatever its
         kind; ``Path(remote=...)`` and ``Sysctl(name=...)`` need no other field.  Returns
         None for a noun of a class that the driver does not carry, and for a name that no
         object can have.  The cost does not grow with the number of objects on the host.
@@ -100,25 +100,25 @@ class Driver(ABC):
 
     @abstractmethod
     def perform(self, operation: Operation) -> Sequence[int] | None:
-        """Carry out one operation, whole or not at all; called by ``apply`` alone.
+        """Carry out one operation completely or not at all.  Only ``apply`` calls this.
 
-        Returns the descriptors of a multi-queue tap that was added, one a queue, and
+        Returns one descriptor for each queue of a multi-queue tap that was added, and
         otherwise None.  Raises the ``SnnetError`` that says why the operation failed
-        (``error_for`` makes one of an errno); nothing of it is left then, whatever is
-        raised.  An ``Add`` of what is there already raises ``Exists``; a ``Change`` or a
-        ``Remove`` of what is not there, or belongs to somebody else by now, raises
-        ``Missing``; what the driver cannot do raises ``Unsupported``.
+        (``error_for`` makes one from an errno).  If it raises anything, nothing of the
+        operation is left.  ``Add`` raises ``Exists`` if the object exists.  ``Change``
+        and ``Remove`` raise ``Missing`` if it does not exist, or is now a foreign object.
+        An operation that the driver cannot do raises ``Unsupported``.
         """
 
     @abstractmethod
     def watch(self) -> Watch:
-        """Open a stream of link events.  Raises ``Unsupported`` where there is none."""
+        """Open a stream of link events.  Raises ``Unsupported`` if the driver has none."""
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of sockets and threads; changes nothing on the host; may be repeated."""
+        """Close sockets and end threads; change nothing on the host.  May be called again."""
 
-    # What follows has defaults: a driver overrides what it can do better.
+    # The methods below have defaults: a driver overrides what it can do better.
 
     def apply(
         self,
@@ -130,51 +130,51 @@ class Driver(ABC):
     ) -> Outcome:
         """Carry out the operations in order.
 
-        ``check`` is called before each one; when it raises, that ends the work.  The
-        first error ends the work, unless ``keep_going`` (a tear-down): then the rest is
-        still tried.  Never raises for an operation's failure: the outcome says what took
-        effect and what did not.
+        ``check`` is called before each operation; if it raises, the work ends.  The first
+        error ends the work too, unless ``keep_going`` is true (a tear-down): then the
+        remaining operations are still tried.  Never raises for an operation that fails:
+        the outcome says what took effect and what did not.
 
-        ``into``: the outcome to fill in, and to return.  When ``KeyboardInterrupt`` or
-        another exception that is no ``Exception`` ends ``apply``, this outcome says what
-        was done until then, and in ``unsure`` what was under way.
+        ``into`` is the outcome to fill in and to return.  If ``KeyboardInterrupt`` or
+        another exception that is not an ``Exception`` ends ``apply``, this outcome says
+        what was done until then, and in ``unsure`` what was in progress.
         """
         outcome = Outcome() if into is None else into
         Applying(self, operations, outcome, keep_going=keep_going).run(check)
         return outcome
 
     def session(self, operations: Sequence[Operation]) -> AbstractContextManager[object]:
-        """A context that is open while one ``apply`` carries out these operations.
+        """Return a context that is open while one ``apply`` carries out these operations.
 
-        For a lock, or for what is read once for all of them.  A ``SnnetError`` that is
+        Use it for a lock, or for data that is read once for all of them.  A ``SnnetError``
         raised on entering becomes the error of the first operation.
         """
         return NO_SESSION
 
     def batch(self, operation: Operation) -> Hashable | None:
-        """What the operation may be carried out together with; None for nothing.
+        """Return a value that groups operations, or None for an operation on its own.
 
-        Operations that follow each other and have equal values go to ``perform_all``.
+        Consecutive operations with equal values go to ``perform_all`` together.
         """
         return None
 
     def perform_all(self, operations: Sequence[Operation]) -> None:
         """Carry out several operations of one batch: all of them or none.
 
-        For drivers that override ``batch``.  When it raises a ``SnnetError``, the
-        operations are tried again in smaller batches, and singly by ``perform``, to
-        find out which of them fail; so the error needs to say nothing about that.
+        For drivers that override ``batch``.  If it raises a ``SnnetError``, the operations
+        are tried again in smaller batches, and at last one by one with ``perform``, to find
+        out which of them fail; the error itself does not need to say.
         """
         raise NotImplementedError(f"{type(self).__name__} has batch() without perform_all()")
 
     def commands(self, operation: Operation) -> Sequence[str] | None:
-        """The operation as shell commands, or None to have the standard ones."""
+        """Return the operation as shell commands, or None for the standard commands."""
         return None
 
     def transfer(self, operations: Sequence[Operation]) -> Outcome:
-        """As ``apply(keep_going=True)``, for nouns that move to this driver or from it.
+        """Do ``apply(keep_going=True)`` for nouns that move to or from this driver.
 
-        What they serve goes on: connections that the rules let through are not cut.
+        Traffic continues: connections that the rules allow are not cut.
         """
         return self.apply(operations, keep_going=True)
 
@@ -188,13 +188,13 @@ class Driver(ABC):
         return None
 
     def obstacles(self) -> Sequence[str]:
-        """What others have set on the host that breaks what this driver has set.
+        """Return the foreign settings of the host that break what this driver has set.
 
-        A line each, naming whose it is and what to do.  Only looked at when
-        somebody asks (``verify()``): it may read all that is there.
+        One line each: what it is, whose it is and what to do.  Only ``verify()`` calls
+        this, so it may read everything on the host.
         """
         return ()
 
     def dump(self) -> str:
-        """What this driver has set on the host, as text for people."""
+        """Return what this driver has set on the host, as text for people."""
         return "\n".join(sorted(str(noun) for noun in self.snapshot().values()))

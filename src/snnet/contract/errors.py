@@ -6,7 +6,7 @@
       InvalidRequest      the request is wrong; nothing was touched
       DriverNotFound      no driver of that name is installed
       DriverLoadError     the driver is installed and cannot be loaded
-      ApiError            the call failed; ``state`` says what that left
+      ApiError            the call failed; ``state`` says what it left behind
         Timeout           the deadline passed
         Cancelled         the cancel token was set
         Conflict          the request contradicts what exists
@@ -14,7 +14,7 @@
         Unsupported       a driver or this kernel cannot do it
         Incomplete        a tear-down is unfinished; call again to finish
         Exists, Missing, Busy, Denied, Exhausted, Rejected
-                          one operation failed, by what the kernel said
+                          one operation failed, for the reason the kernel gave
       FatalError          a rollback failed; lists what is left
 
 ``SnnetError.state`` says which state the host is in: untouched, rolled back,
@@ -37,15 +37,15 @@ class State(enum.StrEnum):
     UNTOUCHED = "untouched"
     """Nothing was changed."""
     ROLLED_BACK = "rolled_back"
-    """What the call had changed is undone: the host is as it was before."""
+    """The changes of the call are undone: the host is as it was before."""
     UNFINISHED = "unfinished"
-    """A tear-down removed what it could; the same call again finishes."""
+    """A tear-down removed what it could; repeating the call finishes it."""
     INCONSISTENT = "inconsistent"
-    """A rollback failed; ``repair()`` brings the host back to what the node knows."""
+    """A rollback failed; ``repair()`` makes the host agree with the node's records."""
 
 
 class SnnetError(Exception):
-    """Base of everything snnet raises on purpose.
+    """The base class of snnet's errors.
 
     ``state`` says what the failed call left on the host.
     """
@@ -57,7 +57,7 @@ _E = TypeVar("_E", bound=SnnetError)
 
 
 def raised_from(error: _E, context: str, state: State) -> _E:
-    """The same error, its message preceded by what failed, with the state that this left."""
+    """Put what failed in front of the message, set the state, and return the same error."""
     error.args = (f"{context}: {error}", *error.args[1:])
     error.state = state
     return error
@@ -66,7 +66,7 @@ def raised_from(error: _E, context: str, state: State) -> _E:
 class InvalidRequest(SnnetError):
     """The request is wrong; nothing was touched.
 
-    ``field`` names the argument to correct, where there is one.
+    ``field`` names the argument to correct, if it is one argument.
     """
 
     def __init__(self, message: str, *, field: str | None = None) -> None:
@@ -75,7 +75,7 @@ class InvalidRequest(SnnetError):
 
 
 class DriverNotFound(SnnetError):
-    """No driver of that name is installed; the message lists those that are."""
+    """No driver of that name is installed; the message lists the installed ones."""
 
 
 class DriverLoadError(SnnetError):
@@ -83,11 +83,11 @@ class DriverLoadError(SnnetError):
 
 
 class ApiError(SnnetError):
-    """A call failed, and what the node knows still agrees with the host.
+    """A call failed, and the node's records still agree with the host.
 
-    ``state`` is untouched, rolled back, or (``Incomplete`` alone) unfinished.
-    ``errno`` is the kernel's number where the kernel refused, and
-    ``operation`` the operation that failed.
+    ``state`` is untouched, rolled back, or (``Incomplete`` only) unfinished.
+    ``errno`` is the kernel's error number if the kernel refused, and ``operation``
+    the operation that failed.
     """
 
     def __init__(
@@ -99,18 +99,18 @@ class ApiError(SnnetError):
 
 
 class Timeout(ApiError):
-    """The deadline passed before the call was done; what the call had set up is undone."""
+    """The deadline passed before the call was done; its changes are undone."""
 
 
 class Cancelled(ApiError):
-    """The cancel token was set; what the call had set up is undone."""
+    """The cancel token was set; the changes of the call are undone."""
 
 
 class Conflict(ApiError):
     """The request contradicts what exists.
 
-    As a rule nothing was touched.  A collision with an object that snnet does not
-    own shows only when the kernel refuses: then the call is rolled back.
+    Usually nothing was touched.  A collision with a foreign object may show only when
+    the kernel refuses an operation; then the call is rolled back.
     """
 
 
@@ -119,14 +119,14 @@ class Veto(ApiError):
 
 
 class Unsupported(ApiError):
-    """A driver, or this kernel, cannot do what was asked."""
+    """A driver or this kernel cannot do what the call asks for."""
 
 
 class Incomplete(ApiError):
     """A tear-down removed what it could; ``leftovers`` lists the rest.
 
-    What is left is still known to the node, and the same call again finishes.
-    ``events`` have come true already: the call that finishes does not repeat them.
+    The node still knows what is left, and repeating the call finishes the tear-down.
+    ``events`` are already true: the call that finishes does not repeat them.
     ``tunnel_event`` and ``container_info`` are the first of each kind.
     """
 
@@ -161,21 +161,21 @@ class Busy(ApiError):
 
 
 class Denied(ApiError):
-    """The process may not do this (EPERM, EACCES): run as root or with CAP_NET_ADMIN."""
+    """The process lacks the permission (EPERM, EACCES): run as root or with CAP_NET_ADMIN."""
 
 
 class Exhausted(ApiError):
-    """The host ran out of something (ENOMEM, ENOBUFS, EMFILE, ENOSPC, EXFULL ...)."""
+    """The host ran out of a resource (ENOMEM, ENOBUFS, EMFILE, ENOSPC, EXFULL ...)."""
 
 
 class Rejected(ApiError):
-    """The kernel refused the values (EINVAL, ERANGE and every errno not listed)."""
+    """The kernel refused the values (EINVAL, ERANGE and every other errno)."""
 
 
 class FatalError(SnnetError):
-    """A rollback failed: ``leftovers`` lists what is left on the host.
+    """A rollback failed; ``leftovers`` lists what is left on the host.
 
-    ``repair()`` removes it; until then calls about the same objects may fail.
+    ``repair()`` removes it.  Until then, calls about the same objects may fail.
     """
 
     state = State.INCONSISTENT
@@ -197,14 +197,14 @@ _CLASSES: dict[type[ApiError], tuple[str, ...]] = {
 }
 _BY_ERRNO = {getattr(_errno, name): cls for cls, names in _CLASSES.items() for name in names}
 
-# Python calls it ENOTSUP; the kernel's sources and manuals do not.
+# Python's name for it is ENOTSUP; the kernel and its manuals say EOPNOTSUPP.
 _NAMES = {**_errno.errorcode, _errno.EOPNOTSUPP: "EOPNOTSUPP"}
 
 
 def error_for(
     errno: int, what: str, *, detail: str = "", operation: object | None = None
 ) -> ApiError:
-    """The error for one refused operation: ``what`` could not be done.
+    """Return the error for one refused operation: ``what`` could not be done.
 
     ``errno`` is positive, as in :mod:`errno`.  ``detail`` is the kernel's own
     explanation (the netlink extended ack) or the tool's message.

@@ -1,4 +1,4 @@
-"""What a driver works on: one network namespace, and what is kept for it."""
+"""What a driver works on: one network namespace and the records kept for it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from .noun import IPNetwork
 
 @dataclass(frozen=True, slots=True)
 class Netns:
-    """A network namespace, real or fake.  Equal ones are the same namespace.
+    """A network namespace, real or fake.  Equal objects are the same namespace.
 
-    ``id`` tells namespaces that exist at the same time apart.  ``name`` is for people.
-    ``fd`` is a descriptor of a real namespace (namespaces(7)), open until the host is
-    closed; it is -1 where there is none.
+    ``id`` is unique among the namespaces that exist at the same time.  ``name`` is for
+    people.  ``fd`` is a descriptor of a real namespace (namespaces(7)), open until the
+    host is closed; it is -1 for a fake one.
     """
 
     id: str
@@ -26,14 +26,14 @@ class Netns:
     fd: int = field(default=-1, compare=False)
 
     def descriptor_for(self, driver: str, field: str) -> int:
-        """``fd``, for a driver that works on real namespaces only.
+        """Return ``fd``, for a driver that works on real namespaces only.
 
-        Raises ``InvalidRequest`` for the field ("backend", "firewall" or "dhcp") where
-        there is none.
+        Raises ``InvalidRequest`` for the field ("backend", "firewall" or "dhcp") if the
+        namespace is fake.
         """
         if self.fd < 0:
             raise InvalidRequest(
-                f"{driver} needs a network namespace of the running kernel, and this is {self}: "
+                f"{driver} needs a network namespace of the running kernel, not {self}: "
                 f"use {field}='fake'",
                 field=field,
             )
@@ -66,29 +66,28 @@ class Journal(ABC):
 
 
 class Host(ABC):
-    """Where a driver works: one network namespace and its small records.
+    """One network namespace and its small records.
 
     ``snnet.system.host.RealHost`` is a namespace of the running kernel;
-    ``snnet.FakeKernel`` is one in memory, and a backend as well.  The creator of a host
-    closes it, after its drivers.
+    ``snnet.FakeKernel`` is one in memory, and a backend as well.  The code that creates
+    a host closes it, after its drivers.
     """
 
     netns: Netns
     """The namespace.  A driver changes nothing outside it."""
 
     owner: str
-    """Role and id of the node ("cn:cn-1").  What a driver makes bears this owner, in
-    the link's alias or the noun's ``owner``; the engine sees to that."""
+    """Role and id of the node ("cn:cn-1").  The engine puts this owner into everything
+    that a driver creates: into the alias of a link, or the ``owner`` of a noun."""
 
     networks: tuple[IPNetwork, ...]
-    """The data-centre networks that the node was configured with."""
+    """The data-centre networks of the node's configuration."""
 
     @abstractmethod
     def record(self, name: str) -> AbstractContextManager[dict[str, Any]]:
-        """A small JSON document of the namespace, locked and written back on exit.
+        """Return a small JSON document of the namespace, locked and written back on exit.
 
-        All nodes in one namespace share it.  When the block raises, nothing
-        is written.
+        All nodes in one namespace share it.  If the block raises, nothing is written.
         """
 
     @abstractmethod
@@ -99,10 +98,10 @@ class Host(ABC):
     def claim(self, timeout: float) -> AbstractContextManager[None]:
         """Keep other processes from running the same owner in the namespace.
 
-        Waits up to ``timeout`` seconds, then raises ``Conflict`` naming the pid.
-        Held until the context ends.
+        Waits up to ``timeout`` seconds, then raises ``Conflict`` with the pid of the
+        other process.  The claim lasts until the context ends.
         """
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of descriptors; may be repeated."""
+        """Close descriptors.  May be called again."""

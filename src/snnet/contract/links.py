@@ -1,6 +1,6 @@
-"""Links: the network devices snnet creates, and those it only reads.
+"""Links: the network devices that snnet creates, and those that it only reads.
 
-Tunnels are links too, in ``tunnels.py``.
+Tunnels are links too; they are in ``tunnels.py``.
 
 Field names follow iproute2.  MTUs are in bytes and exclude the link-layer
 header.  MAC addresses are lower-case and colon-separated.
@@ -20,7 +20,7 @@ LINK_GROUP = 0x736E6E74
 DYING_GROUPS = range(0x53000000, 0x54000000)
 """Link groups of links that a driver is about to delete together in one request.
 
-A link of ours in one of them is still ours: the process died in between.
+A link of ours in one of these groups is still ours: the process died before the request.
 """
 
 NAME_MAX = 15
@@ -32,11 +32,11 @@ ALIAS_MAX = 255
 """Longest link alias in bytes: IFALIASZ (256, linux/if.h) less the final NUL."""
 
 MACVTAP_MODES = ("private", "vepa", "bridge", "passthru")
-"""How a macvtap may deal with its neighbours on one lower link (ip-link(8))."""
+"""How a macvtap forwards to other macvtaps on the same lower link (ip-link(8))."""
 
 MACVTAP_INDEX_MIN = 1 << 20
-"""Macvtaps that are given no ifindex get one from here on: below, another
-namespace may have taken its /dev/tap node."""
+"""The lowest ifindex that snnet chooses for a macvtap.  For lower numbers another
+namespace may already use the /dev/tap node."""
 
 TAP_QUEUES_MAX = 256
 """MAX_TAP_QUEUES, drivers/net/tun.c and linux/if_tap.h."""
@@ -45,8 +45,8 @@ TAP_QUEUES_MAX = 256
 def is_link_name(name: str) -> bool:
     """Whether a link can have this name (dev_valid_name, net/core/dev.c).
 
-    Not with a "%", for which the kernel fills in a number, and not "all" or "default",
-    which stand for the parameters of all links (sysctl_dev_name_is_allowed, net/core/dev.h).
+    A "%" is refused: the kernel replaces it by a number.  "all" and "default" are refused:
+    they stand for the parameters of all links (sysctl_dev_name_is_allowed, net/core/dev.h).
     """
     try:
         length = len(name.encode())
@@ -56,7 +56,7 @@ def is_link_name(name: str) -> bool:
 
 
 def link_key(name: str) -> Key:
-    """Identity of the link called ``name``."""
+    """Return the key of the link called ``name``."""
     return ("link", name)
 
 
@@ -64,10 +64,9 @@ def link_key(name: str) -> Key:
 class Link(Noun):
     """Any link.
 
-    ``mac``, ``mtu``: ``None`` leaves them to the kernel.  ``master`` is the
-    name of the bridge the link is a port of.  ``index`` is the kernel's
-    ifindex: a fact when found, ignored in comparison; in a wanted noun, 0 lets
-    the kernel choose.
+    ``None`` for ``mac`` and ``mtu`` leaves the value to the kernel.  ``master`` is the
+    name of the bridge that the link is a port of.  ``index`` is the kernel's ifindex.
+    Comparisons ignore it; in a wanted noun, 0 lets the kernel choose.
     """
 
     rank: ClassVar[int] = 20
@@ -77,7 +76,7 @@ class Link(Noun):
     kinds: ClassVar[tuple[str, ...]] = ()
     """The kernel's names (IFLA_INFO_KIND) for links of this class."""
     ethernet: ClassVar[bool] = True
-    """Whether it carries Ethernet frames, so that it has a MAC and a bridge can take it."""
+    """Whether it carries Ethernet frames: it has a MAC and can be a port of a bridge."""
 
     name: str
     alias: str = ""
@@ -94,23 +93,23 @@ class Link(Noun):
 
     @property
     def kind(self) -> str:
-        """The kernel's name for this kind of link (IFLA_INFO_KIND), but "tap" for a tun
-        device that carries frames."""
+        """The kernel's name for this kind of link (IFLA_INFO_KIND), except that a tun
+        device that carries frames is "tap"."""
         return self.kinds[0] if self.kinds else ""
 
     @property
     def module(self) -> str:
-        """The kernel module that makes links of this kind."""
+        """The kernel module for links of this kind."""
         return self.kind
 
     @property
     def unmakeable(self) -> str | None:
-        """Why no kernel makes a link like this one, or None."""
+        """Why no kernel can create a link like this one, or None."""
         return None
 
     def differences(self, found: Noun) -> frozenset[str]:
         different = Noun.differences(self, found)
-        # For ``master`` None is a wish of its own: "not a port of anything".
+        # For ``master``, None is a value too: "not a port of any bridge".
         if isinstance(found, Link) and self.master != found.master:
             return different | {"master"}
         return different
@@ -130,13 +129,13 @@ class Link(Noun):
         return " ".join(words)
 
     def details(self) -> dict[str, object]:
-        """What ``str()`` shows between the name and the state, in that order."""
+        """Return what ``str()`` shows between the name and the state, in order."""
         return {"master": self.master, "mac": self.mac, "mtu": self.mtu}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bridge(Link):
-    """A bridge.  Its MAC is pinned by being given, else it follows its ports."""
+    """A bridge.  With ``mac`` its MAC is fixed; without, the MAC follows the ports."""
 
     rank: ClassVar[int] = 10
     kinds: ClassVar[tuple[str, ...]] = ("bridge",)
@@ -151,10 +150,10 @@ class Bridge(Link):
 class Tap(Link):
     """A persistent tap.
 
-    ``queues`` > 1 makes a multi-queue tap (IFF_MULTI_QUEUE, linux/if_tun.h)
-    with a vnet header; the driver hands back one descriptor a queue.  ``user`` is the uid
-    that may open it, beside processes with CAP_NET_ADMIN; None on a tap that was found
-    means that every user may (tun_not_capable, drivers/net/tun.c).
+    ``queues`` > 1 creates a multi-queue tap (IFF_MULTI_QUEUE, linux/if_tun.h)
+    with a vnet header; the driver returns one descriptor for each queue.  ``user`` is the
+    uid that may open it, in addition to processes with CAP_NET_ADMIN.  None on a tap that
+    was found means that every user may (tun_not_capable, drivers/net/tun.c).
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("tap",)
@@ -163,9 +162,10 @@ class Tap(Link):
     user: int | None = 0
     queues: int = field(default=1, compare=False)
     proxy_arp: bool = field(default=False, compare=False)
-    """The host answers ARP on it, at once, for all it routes elsewhere, and has no IPv6
-    link-local address there: for links that are no bridge's ports (sysctls ``proxy_arp``
-    and ``proxy_delay`` of Documentation/networking/ip-sysctl.rst)."""
+    """The host answers ARP on this link, without delay, for every address that it routes
+    elsewhere, and has no IPv6 link-local address there.  For links that are not ports of a
+    bridge (sysctls ``proxy_arp`` and ``proxy_delay`` of
+    Documentation/networking/ip-sysctl.rst)."""
 
     @property
     def module(self) -> str:
@@ -180,8 +180,8 @@ class Tap(Link):
 class Veth(Link):
     """One end of a veth pair; ``peer`` is the other end.
 
-    The peer's fields describe it at creation.  It may move to another
-    namespace afterwards, so it is no part of what is compared.
+    The peer's fields describe it at creation.  Comparisons ignore them, because the
+    peer may move to another namespace afterwards.
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("veth",)
@@ -190,7 +190,7 @@ class Veth(Link):
     peer_mac: str | None = field(default=None, compare=False)
     peer_mtu: int | None = field(default=None, compare=False)
     proxy_arp: bool = field(default=False, compare=False)
-    """As for a tap."""
+    """See ``Tap.proxy_arp``."""
 
     def details(self) -> dict[str, object]:
         return {**Link.details(self), "peer": self.peer}
@@ -200,8 +200,8 @@ class Veth(Link):
 class Macvtap(Link):
     """A macvtap on ``lower``; its character device is /dev/tap<index>.
 
-    With ``index`` 0 the driver picks a random one of 2**20 or more whose
-    /dev/tap node does not exist: all namespaces share these nodes.
+    With ``index`` 0 the driver picks a random ifindex from 2**20 up whose /dev/tap
+    node does not exist, because all namespaces share these nodes.
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("macvtap",)
@@ -209,13 +209,13 @@ class Macvtap(Link):
     lower: str
     mode: str = "bridge"
     link_local: bool = field(default=False, compare=False)
-    """As for a bridge: the host end must not use the guest's own address."""
+    """See ``Bridge.link_local``: the host end must not use the guest's own address."""
 
     @property
     def unmakeable(self) -> str | None:
         if self.mode in MACVTAP_MODES:
             return None
-        return f"macvtap mode {self.mode!r}; there are {', '.join(MACVTAP_MODES)}"
+        return f"{self.mode!r} is not a macvtap mode: use one of {', '.join(MACVTAP_MODES)}"
 
     def details(self) -> dict[str, object]:
         return {**Link.details(self), "link": self.lower, "mode": self.mode}
@@ -223,10 +223,10 @@ class Macvtap(Link):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Other(Link):
-    """A link of a kind snnet only reads.
+    """A link of a kind that snnet only reads.
 
-    ``other_kind`` is the kernel's IFLA_INFO_KIND, ``physical`` where it has
-    none, ``loopback`` for the loopback.
+    ``other_kind`` is the kernel's IFLA_INFO_KIND, ``physical`` for a link without
+    one, and ``loopback`` for the loopback.
     """
 
     other_kind: str
@@ -240,11 +240,11 @@ class Other(Link):
 
     @property
     def unmakeable(self) -> str | None:
-        return f"links of kind {self.kind} are read, never made"
+        return f"snnet only reads links of kind {self.kind} and cannot create them"
 
 
 class Described(Protocol):
-    """The fields by which a link that was found is compared with a noun."""
+    """The fields of a found link that are compared with a noun."""
 
     @property
     def kind(self) -> str: ...
@@ -260,7 +260,7 @@ def is_same_link(link: Link, found: Described) -> bool:
     """Whether the link found under the name of ``link`` is the one that ``link`` describes.
 
     Kind, alias and group must be equal.  A link that a driver has moved to one of
-    ``DYING_GROUPS`` is still the same.
+    ``DYING_GROUPS`` still counts as the same.
     """
     same_group = found.group == link.group or found.group in DYING_GROUPS
     return found.kind == link.kind and found.alias == link.alias and same_group

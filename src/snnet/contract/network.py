@@ -1,4 +1,4 @@
-"""What stands beside links: addresses, routes, neighbours, fdb entries, sysctls."""
+"""Nouns other than links: addresses, routes, neighbours, fdb entries, sysctls."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from .links import link_key
 from .noun import IPAddress, IPInterface, IPNetwork, Key, Noun, Owned
 
 SNNET_PROTOCOL = 115
-"""What marks as snnet's an object on a link that is not: rtm_protocol of a route, the
-same of a proxy entry (NDA_PROTOCOL).  The kernel gives no meaning to it."""
+"""The protocol number of snnet's routes (rtm_protocol) and proxy entries (NDA_PROTOCOL)
+on links that are not snnet's.  It marks them as ours; the kernel ignores it."""
 
 
 SECONDARY = "secondary"
@@ -53,8 +53,8 @@ class Address(Noun):
 class Neighbour(Noun):
     """A permanent neighbour entry.
 
-    ``lladdr`` is a MAC, or on a ``gre`` link the IPv4 underlay address in
-    dotted form (its link-layer address is 4 bytes long).
+    ``lladdr`` is a MAC.  On a ``gre`` link it is the IPv4 underlay address in dotted
+    form, because link-layer addresses there are 4 bytes long.
     """
 
     rank: ClassVar[int] = 40
@@ -78,9 +78,9 @@ class Neighbour(Noun):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProxyNeighbour(Noun):
-    """The host answers on ``link`` for an address that it routes to another link.
+    """The host answers ARP or ND on ``link`` for an address that it routes elsewhere.
 
-    ``ip neighbour add proxy`` (arp(7): proxy ARP for one address).
+    As created by ``ip neighbour add proxy`` (arp(7): proxy ARP for one address).
     """
 
     rank: ClassVar[int] = 40
@@ -88,7 +88,7 @@ class ProxyNeighbour(Noun):
     link: str
     address: IPAddress
     protocol: int = SNNET_PROTOCOL
-    """Who made it, as for a route."""
+    """See ``Route.protocol``."""
 
     @property
     def key(self) -> Key:
@@ -129,8 +129,8 @@ class Fdb(Noun):
 class Route(Noun):
     """A unicast route of the main table, metric 0.
 
-    ``onlink``: the gateway counts as directly reachable whatever the
-    addresses of the link say.
+    With ``onlink`` the gateway counts as directly reachable, whatever addresses the
+    link has.
     """
 
     rank: ClassVar[int] = 50
@@ -141,7 +141,7 @@ class Route(Noun):
     gateway: IPAddress | None = None
     onlink: bool = False
     protocol: int = 4
-    """Who made it (rtm_protocol, linux/rtnetlink.h); 4 is "static"."""
+    """What created it (rtm_protocol, linux/rtnetlink.h); 4 is "static"."""
 
     @property
     def key(self) -> Key:
@@ -164,10 +164,10 @@ class Route(Noun):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Path(Noun):
-    """How the host would reach ``remote`` now: by which link, from which address.
+    """How the host would reach ``remote`` now: the link and the source address.
 
-    Found, never made; no snapshot lists any.  Ask for it as ``Path(remote=...)``; a
-    path that was found has a link and a source.
+    Use it with ``find(Path(remote=...))`` only; the result has a link and a source.
+    Operations never have a path, and snapshots never contain one.
     """
 
     remote: IPAddress
@@ -186,7 +186,7 @@ class Path(Noun):
 class Sysctl(Noun):
     """A kernel parameter of the namespace, by its dotted name.
 
-    It always exists, so it is changed, never added or removed.
+    It always exists: only ``Change`` applies to it, never ``Add`` or ``Remove``.
     """
 
     rank: ClassVar[int] = 5
@@ -207,8 +207,8 @@ class Sysctl(Noun):
 class SharedSysctl(Owned):
     """``owner`` needs the kernel parameter ``name`` of the namespace to be ``value``.
 
-    Several nodes may need one parameter.  The value before the first of them is
-    recorded on the host, and comes back when the last one needs it no longer.
+    Several nodes may need one parameter.  The driver records the previous value on the
+    host when the first node needs it, and restores it after the last one is done.
     """
 
     rank: ClassVar[int] = 5
@@ -227,31 +227,33 @@ class SharedSysctl(Owned):
 
 IP_FORWARD = "net.ipv4.ip_forward"
 FORWARDING = (IP_FORWARD, "net.ipv6.conf.all.forwarding")
-"""The parameters that a snapshot shows, of thousands."""
+"""The only parameters that a snapshot contains."""
 
 _DOTS = str.maketrans("./", "/.")
 
 
 def link_sysctl(table: str, link: str, parameter: str) -> str:
-    """The dotted name of a link's parameter; ``table`` is "ipv4.conf", say."""
+    """Return the dotted name of a parameter of a link; ``table`` is "ipv4.conf", for example."""
     return f"net.{table}.{dots_for_slashes(link)}.{parameter}"
 
 
 def dots_for_slashes(text: str) -> str:
-    """The text with dots for slashes and slashes for dots, as sysctl(8) has it.
+    """Swap dots and slashes in the text, as sysctl(8) does.
 
-    That turns the name of a link into what stands for it in the dotted name of
-    a parameter, a dotted name into a path below /proc/sys, and both back.
+    This converts a link's name to its form in the dotted name of a parameter, and a
+    dotted name to a path below /proc/sys; and both back.
     """
     return text.translate(_DOTS)
 
 
 def sysctl_path(name: str) -> list[str]:
-    """The folders and the file of a parameter below /proc/sys.
+    """Return the path components of a parameter below /proc/sys.
 
-    ``Unsupported`` where it is no parameter of a network namespace.
+    Raises ``Unsupported`` if it is not a parameter of a network namespace.
     """
     parts = dots_for_slashes(name).split("/")
     if parts[0] != "net" or "\0" in name or not {"", ".", ".."}.isdisjoint(parts):
-        raise Unsupported(f"{name} is no parameter of a network namespace: those begin with net.")
+        raise Unsupported(
+            f"{name} is not a parameter of a network namespace: its name must begin with net."
+        )
     return parts

@@ -1,8 +1,8 @@
 """The base of all nouns: frozen values with an identity.
 
-A noun says what an object *is*, never how it is made.  Equal nouns describe
-the same state; nouns with equal ``key`` are the same object.  A field whose
-value is ``None`` in a wanted noun means "whatever the kernel gives".
+A noun says what an object *is*, never how to make it.  Equal nouns describe the
+same state; nouns with equal ``key`` are the same object.  ``None`` in a field of
+a wanted noun means "any value the kernel chooses".
 """
 
 from __future__ import annotations
@@ -31,29 +31,29 @@ Key = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Noun:
-    """One object on a host, as wanted or as found."""
+    """One object on a host, wanted or found."""
 
     rank: ClassVar[int] = 0
-    """Nouns are added in rising and removed in falling rank."""
+    """Nouns are added in order of rank, lowest first, and removed in the opposite order."""
 
     changeable: ClassVar[frozenset[str]] = frozenset()
-    """Fields a ``Change`` may alter in place; a difference in any other field
-    takes a ``Remove`` and an ``Add``."""
+    """The fields that a ``Change`` may alter in place.  A difference in any other field
+    needs a ``Remove`` and an ``Add``."""
 
     @property
     def key(self) -> Key:
-        """What identifies the object; two nouns of one host never share it."""
+        """The identity of the object; two nouns of one host never share it."""
         raise NotImplementedError
 
     @property
     def within(self) -> Key | None:
-        """The object whose removal takes this one along, if there is one."""
+        """The object whose removal also removes this one, or None."""
         return None
 
     def differences(self, found: Noun) -> frozenset[str]:
-        """Names of the fields in which ``found`` is not what ``self`` wants."""
+        """Return the names of the fields in which ``found`` differs from what ``self`` wants."""
         if self is found or self == found:
-            return _NONE  # by far the most frequent case, and the cheapest to see
+            return _NONE  # the most frequent case, and the cheapest to detect
         if type(found) is not type(self):
             return frozenset({"kind"})
         return frozenset(
@@ -65,7 +65,7 @@ class Noun:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON: ``noun`` is the class, addresses are strings."""
+        """Return plain data for JSON: ``noun`` is the class, addresses are strings."""
         data: dict[str, Any] = {"noun": type(self).__name__}
         for item in fields(self):
             value = getattr(self, item.name)
@@ -79,20 +79,20 @@ class Noun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Owned(Noun):
-    """A noun that is no link, so that no alias tells whose it is: it says so itself.
+    """A noun that names its owner itself, because it has no alias.
 
-    ``owner`` is role and id of a node ("cnci:cnci-1"), or empty.
+    ``owner`` is the role and id of a node ("cnci:cnci-1"), or empty.
     """
 
     owner: str = ""
 
 
 Nouns = Mapping[Key, Noun]
-"""A set of nouns by identity: what is found on a host, or what is wanted."""
+"""Nouns by key: those found on a host, or those wanted."""
 
 
 def keyed(nouns: Iterable[Noun]) -> dict[Key, Noun]:
-    """The nouns by their identity, in the order given."""
+    """Return the nouns by their keys, in the order given."""
     return {noun.key: noun for noun in nouns}
 
 

@@ -1,4 +1,4 @@
-"""Operations and plans: what is to be done, in order, as data."""
+"""Operations and plans as data: what to do, in order."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .noun import Noun
 
 @dataclass(frozen=True, slots=True)
 class Add:
-    """Create the noun; strict: fails with ``Exists`` where it is there already."""
+    """Create the noun; fails with ``Exists`` if it exists."""
 
     noun: Noun
 
@@ -30,7 +30,7 @@ class Add:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Turn ``old`` into ``noun``: the same object, other values in changeable fields."""
+    """Change ``old`` into ``noun``: the same object with other values in changeable fields."""
 
     noun: Noun
     old: Noun
@@ -47,7 +47,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Remove:
-    """Delete the noun; fails with ``Missing`` where it is gone already."""
+    """Delete the noun; fails with ``Missing`` if it does not exist."""
 
     noun: Noun
 
@@ -70,7 +70,7 @@ def _no_commands(_: Operation) -> Sequence[str]:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """An ordered list of operations; may be looked at without being run."""
+    """An ordered list of operations, which can be inspected without being run."""
 
     operations: tuple[Operation, ...] = ()
     render: Callable[[Operation], Iterable[str]] = field(
@@ -78,11 +78,11 @@ class Plan:
     )
 
     def to_json(self) -> str:
-        """The operations as a JSON array."""
+        """Return the operations as a JSON array."""
         return json.dumps([op.to_dict() for op in self.operations], indent=2)
 
     def to_commands(self) -> list[str]:
-        """The same work as shell commands (``ip``, ``bridge``, ``sysctl`` ...)."""
+        """Return the same work as shell commands (``ip``, ``bridge``, ``sysctl`` ...)."""
         return [line for op in self.operations for line in self.render(op)]
 
     def __iter__(self) -> Iterator[Operation]:
@@ -103,19 +103,18 @@ Check = Callable[[], None]
 
 
 NOTHING = Plan()
-"""The plan that has nothing to do."""
+"""The empty plan."""
 
 
 @dataclass(slots=True)
 class Outcome:
     """What one ``apply`` did.
 
-    ``done``: positions of the operations that took effect, whatever else
-    failed.  ``errors``: what stopped or was skipped over, by position.
-    ``unsure``: positions of operations that were under way when something
-    else than a ``SnnetError`` was raised, ``KeyboardInterrupt`` for example:
-    they may have taken effect or not.  ``fds``: descriptors of multi-queue
-    taps by link name; the receiver of the outcome owns them.
+    ``done``: positions of the operations that took effect, whatever else failed.
+    ``errors``: the errors by position.  ``unsure``: positions of the operations in
+    progress when something other than a ``SnnetError`` was raised, for example
+    ``KeyboardInterrupt``; they may have taken effect or not.  ``fds``: descriptors of
+    multi-queue taps by link name; the caller owns them.
     """
 
     done: set[int] = field(default_factory=set)
@@ -124,7 +123,7 @@ class Outcome:
     fds: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     def include(self, part: Outcome, start: int) -> None:
-        """Add the outcome of a part of the operations, which began at position ``start``."""
+        """Add the outcome of some of the operations, the first at position ``start``."""
         self.done.update([start + position for position in part.done])
         self.fds.update(part.fds)
         if part.errors or part.unsure:
@@ -134,11 +133,11 @@ class Outcome:
 
     @property
     def error(self) -> SnnetError | None:
-        """The first error in the order of the operations, if there was any."""
+        """The first error in the order of the operations, or None."""
         return self.errors[min(self.errors)] if self.errors else None
 
     def close_fds(self) -> None:
-        """Close every descriptor handed out; for an outcome that is thrown away."""
+        """Close every descriptor, for an outcome that is discarded."""
         for fds in self.fds.values():
             for fd in fds:
                 os.close(fd)

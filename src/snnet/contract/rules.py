@@ -1,7 +1,7 @@
-"""Firewall rules as intents.  A driver decides how they are written.
+"""Firewall rules as intents.  A driver decides how to write them.
 
-What all of them together mean, in the order of netfilter's hooks; where no rule
-of snnet speaks of a packet, snnet's drivers let it pass and leave it alone.
+Their meaning follows, in the order of netfilter's hooks.  A packet to which no rule
+applies passes unchanged.
 
 Bridge ports.  Frames from an ``Untracked`` port are not tracked, defragmented or
 translated, unless they are for its ``router``.  A frame from the guest behind an
@@ -23,8 +23,8 @@ In 2 and in 3, a forward with an ``address`` comes before one without.  A forwar
 ``sources`` is for packets from these networks; to all others it does not exist, so that
 the next forward applies, or else the host itself gets the packet.
 
-Forwarding, that is routed packets, and bridged ones where the kernel shows them to
-IP's hooks (br_netfilter):
+Forwarding of routed packets, and of bridged packets if the kernel passes them to the
+hooks of IP (br_netfilter):
 
 1. between the ports of a ``BridgeAccept`` bridge: pass.  Other packets from such a
    bridge or to it: dropped.
@@ -48,8 +48,8 @@ Source NAT, of new connections:
 2. from a ``PublicIp.internal``, leaving by its device: to its ``public``;
 3. leaving by a ``Masquerade`` device: to an address of the device.
 
-When a ``PortForward`` or a ``PublicIp`` comes or goes, the driver makes the kernel
-forget the connections that would otherwise go on as before (conntrack).
+When a ``PortForward`` or a ``PublicIp`` is added or removed, the driver deletes the
+kernel's entries of connections (conntrack) that would otherwise bypass the change.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ from .guards import GUARDS
 from .noun import IPAddress, IPNetwork, Key, Noun, Owned
 
 PROTOCOLS = ("tcp", "udp", "sctp")
-"""Those that have ports."""
+"""The protocols with ports."""
 
 TUNNEL_PORTS = ((4789, 4789), (6081, 6081), (16384, 32767))
 """Ranges of UDP ports, first and last, that tunnels of snnet use: vxlan of the mesh (RFC 7348),
@@ -72,11 +72,11 @@ geneve (RFC 8926), and vxlan between two nodes."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Zone(Owned):
-    """Links that reach each other and, but for what rules allow, nothing else.
+    """Links that reach each other, and nothing else unless a rule allows it.
 
-    ``networks`` are those of members that are behind other nodes: they may open
-    connections into the zone from any link.  ``outbound``: members may open
-    connections to what is in no zone at all.
+    ``networks`` are the networks of members behind other nodes: they may open
+    connections into the zone from any link.  With ``outbound``, members may open
+    connections to everything that is not in a zone.
     """
 
     rank: ClassVar[int] = 12
@@ -84,7 +84,7 @@ class Zone(Owned):
 
     zone: str
     networks: tuple[IPNetwork, ...] = ()
-    """In any order: they come back sorted."""
+    """Given in any order, kept sorted."""
     outbound: bool = False
 
     def __post_init__(self) -> None:
@@ -124,9 +124,9 @@ class ProtectedNetwork(Owned):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ZoneLink(Owned):
-    """``link`` is in the zone, which must be there; a link is in one zone at most.
+    """``link`` is in the zone, which must exist.  A link is in at most one zone.
 
-    ``network`` is what is behind it, if that is a network.
+    ``network`` is the network behind the link, if there is one.
     """
 
     rank: ClassVar[int] = 14
@@ -146,7 +146,7 @@ class ZoneLink(Owned):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BridgeAccept(Owned):
-    """Frames between the ports of ``bridge`` pass; nothing is routed from it or to it."""
+    """Frames between the ports of ``bridge`` pass; nothing is routed from or to it."""
 
     rank: ClassVar[int] = 15
 
@@ -162,9 +162,9 @@ class BridgeAccept(Owned):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostIsolation(Owned):
-    """Who is behind ``link`` does not reach the host's own addresses.
+    """Guests behind ``link`` cannot reach the host's own addresses.
 
-    ``arp``: the host does not answer ARP there either.
+    With ``arp`` the host does not answer their ARP requests either.
     """
 
     rank: ClassVar[int] = 16
@@ -182,10 +182,10 @@ class HostIsolation(Owned):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AntiSpoof(Owned):
-    """Who is behind ``link`` speaks with this MAC and these addresses, and no other.
+    """The guest behind ``link`` can send only with this MAC and these addresses.
 
-    ``bridged``: the link is a port of a bridge.  On one that is not, MAC and source of
-    IP are checked; its ARP concerns nobody but the host, and DHCP nobody at all.
+    With ``bridged`` the link is a port of a bridge.  On other links only the MAC and the
+    IP source are checked: ARP there reaches only the host, and DHCP reaches nothing.
     """
 
     rank: ClassVar[int] = 17
@@ -206,7 +206,7 @@ class AntiSpoof(Owned):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Masquerade(Owned):
-    """What leaves by ``device`` takes its address (source NAT)."""
+    """Packets that leave by ``device`` get an address of the device (source NAT)."""
 
     rank: ClassVar[int] = 60
 
@@ -222,7 +222,7 @@ class Masquerade(Owned):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExternalForward(Owned):
-    """From ``bridge`` out of ``device``, masqueraded; back only what answers."""
+    """Guests on ``bridge`` may open connections by ``device``, masqueraded."""
 
     rank: ClassVar[int] = 61
 
@@ -298,9 +298,9 @@ class PortForward(Owned):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublicIp(Owned):
-    """``public`` on ``device`` is ``internal``, one to one, both ways."""
+    """``public`` on ``device`` stands for ``internal``, one to one, in both directions."""
 
-    # Before its address: a process killed in between leaves the rule, which tells of both.
+    # Added before its address: if the process is killed in between, the rule names both.
     rank: ClassVar[int] = 25
 
     public: IPv4Address
@@ -337,4 +337,4 @@ RULES: frozenset[type[Noun]] = frozenset(
         *GUARDS,
     }
 )
-"""All of them: what a firewall driver carries."""
+"""All rules: the nouns that a firewall driver carries."""

@@ -1,4 +1,4 @@
-"""What keeps small documents across a process's death: a store."""
+"""The store interface: small documents that outlive the process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Document = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """Put ``document`` under ``key`` of ``table``, whatever is there; None removes it."""
+    """Write ``document`` under ``key`` of ``table``, replacing any other; None removes it."""
 
     table: str
     key: str
@@ -21,25 +21,25 @@ class Write:
 
 
 class Store(ABC):
-    """Tables of JSON documents by key, that outlive their process.
+    """Tables of JSON documents by key, which outlive the process.
 
-    Opened as ``StoreClass(folder)``: the folder (a ``pathlib.Path``) is there and its
-    caller's alone; what the store keeps in it is made on first use.  One process at a
-    time opens it.  Safe to call from any number of threads.
+    Opened as ``StoreClass(folder)``.  The folder (a ``pathlib.Path``) exists and belongs
+    to the caller alone; the store creates its files in it on first use.  One process at a
+    time opens a store, and any number of threads may call it.
     """
 
     @abstractmethod
     def read(self, table: str) -> dict[str, dict[str, Any]]:
-        """All documents of a table by key; empty for a table that nobody wrote to."""
+        """Return all documents of a table by key; empty for a table never written to."""
 
     @abstractmethod
     def write(self, writes: Sequence[Write]) -> None:
-        """Carry out all writes in order, or none; durable once it returns.
+        """Carry out all writes in order, or none of them; they are durable on return.
 
         Durable means that neither a killed process nor a power cut loses them.
-        Removing what is not there is no error.  Raises ``SnnetError`` on failure.
+        Removing a missing document is not an error.  Raises ``SnnetError`` on failure.
         """
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of files; may be repeated.  Nothing else may be called afterwards."""
+        """Close the files.  May be called again; no other method may be called afterwards."""

@@ -1,9 +1,8 @@
 """Tunnels: links that carry a subnet's frames, or a tenant's packets, between nodes.
 
-A kind of tunnel is one class.  Besides the fields of one link the class holds
-what is true of the whole kind: the protocol, its header, its key.  How snnet
-builds tunnels is in ``snnet.core.tunnels``; docs/adding-a-tunnel-kind.md lists
-the files of a new kind.
+Each kind of tunnel is one class.  Its fields describe one link; its class variables
+describe the whole kind: protocol, header, key.  ``snnet.core.tunnels`` has what snnet
+chooses when it builds tunnels; docs/adding-a-tunnel-kind.md lists the files of a new kind.
 """
 
 from __future__ import annotations
@@ -26,29 +25,29 @@ _VNI_HEADER = 8  # VXLAN (RFC 7348, 5) and Geneve without options (RFC 8926, 3.4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tunnel(Link):
-    """What all tunnels have: the outer addresses and the outer TTL."""
+    """The base of all tunnels, with the outer destination and TTL."""
 
     protocol: ClassVar[str]
-    """What ``NetworkConfig.tunnel`` calls it."""
+    """The value of ``NetworkConfig.tunnel`` for this kind."""
     header: ClassVar[int]
-    """Bytes of the protocol's own header."""
+    """The length of the protocol's own header in bytes."""
     over_udp: ClassVar[bool] = False
     """Whether it is carried in UDP; then the noun has a ``port``."""
     has_local: ClassVar[bool] = True
-    """Whether the noun has ``local``, the outer source; else the route determines it."""
+    """Whether the noun has ``local``, the outer source.  If not, the route determines it."""
     key_field: ClassVar[str]
-    """The field that holds the key, which distinguishes tunnels between the same nodes."""
+    """The field with the key, which distinguishes tunnels between the same nodes."""
     key_bits: ClassVar[int]
-    """How many bits that key has on the wire."""
+    """The length of the key on the wire in bits."""
     taken: ClassVar[str] = "EEXIST"
-    """The kernel's errno for a second link of one :meth:`identity`."""
+    """The kernel's errno for a second link with the same :meth:`identity`."""
 
     remote: IPAddress | None
     ttl: int = 64
 
     @classmethod
     def overhead(cls, version: int) -> int:
-        """Bytes that a tunnel over IPv4 or IPv6 takes from the MTU of the link below."""
+        """Return the bytes that a tunnel over IPv4 or IPv6 takes from the underlay's MTU."""
         outer = _IPV4_HEADER if version == 4 else _IPV6_HEADER
         if cls.over_udp:
             outer += _UDP_HEADER
@@ -58,7 +57,7 @@ class Tunnel(Link):
     def identity(
         cls, key: int, local: IPAddress | None, remote: IPAddress | None, port: int
     ) -> tuple[object, ...]:
-        """What the kernel identifies a tunnel of this kind by, at creation and on receipt.
+        """Return what identifies a tunnel of this kind to the kernel, on creation and receipt.
 
         Two links of one host never share it.  ``port`` is the UDP port, 0 for
         protocols without one.
@@ -67,18 +66,18 @@ class Tunnel(Link):
 
     @property
     def wire_key(self) -> int:
-        """The key on the wire, whatever the protocol calls it."""
+        """The key on the wire, whatever the name of its field."""
         key: int = getattr(self, self.key_field)
         return key
 
     @property
     def wire_local(self) -> IPAddress | None:
-        """The outer source address; None where the route to the far end determines it."""
+        """The outer source address; None if the route to the far end determines it."""
         return getattr(self, "local", None)
 
     @property
     def wire_port(self) -> int:
-        """The outer UDP port; 0 for a protocol that has none."""
+        """The outer UDP port; 0 for protocols without one."""
         port: int = getattr(self, "port", 0)
         return port
 
@@ -134,7 +133,7 @@ class Gretap(Tunnel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gre(Tunnel):
-    """IP over multipoint GRE: neighbours say which underlay address is next."""
+    """IP over multipoint GRE: neighbour entries give the underlay address of each peer."""
 
     kinds: ClassVar[tuple[str, ...]] = ("gre",)
     ethernet: ClassVar[bool] = False
@@ -161,7 +160,7 @@ class Gre(Tunnel):
     def unmakeable(self) -> str | None:
         if self.local.version == 4:
             return None
-        return "no kernel has multipoint gre over IPv6: set tunnel 'vxlan'"
+        return "Linux has no multipoint gre over IPv6: set tunnel 'vxlan'"
 
     def details(self) -> dict[str, object]:
         return {**Link.details(self), "key": self.tunnel_key, "local": self.local}
@@ -169,7 +168,7 @@ class Gre(Tunnel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vxlan(Tunnel):
-    """VXLAN (RFC 7348); never learns.  Without ``remote`` its fdb entries decide."""
+    """VXLAN (RFC 7348) without learning.  Without ``remote``, fdb entries give the remotes."""
 
     kinds: ClassVar[tuple[str, ...]] = ("vxlan",)
     protocol: ClassVar[str] = "vxlan"
@@ -186,7 +185,7 @@ class Vxlan(Tunnel):
     def identity(
         cls, key: int, local: IPAddress | None, remote: IPAddress | None, port: int
     ) -> tuple[object, ...]:
-        # Whatever the remote: vxlan_vni_in_use, drivers/net/vxlan/vxlan_core.c.
+        # The remote does not count: vxlan_vni_in_use, drivers/net/vxlan/vxlan_core.c.
         return ("vxlan", key, port, local.version if local else None)
 
     @property
@@ -207,7 +206,7 @@ class Vxlan(Tunnel):
 class Geneve(Tunnel):
     """Geneve (RFC 8926), point to point.
 
-    The kernel's device has no local address: the route to the far end determines it
+    The kernel's device has no local address.  The route to the far end determines it
     (geneve_get_v4_rt, drivers/net/geneve.c).
     """
 
@@ -235,10 +234,10 @@ class Geneve(Tunnel):
 
 
 TUNNELS: tuple[type[Tunnel], ...] = (Gretap, Vxlan, Geneve)
-"""The kinds that join a subnet's bridges, the default first."""
+"""The kinds that join the bridges of a subnet; the default is first."""
 
 
 def _mixed(local: IPAddress, remote: IPAddress | None) -> str | None:
     if remote is None or local.version == remote.version:
         return None
-    return f"the ends {local} and {remote} are of different families"
+    return f"local address {local} and remote address {remote} are of different families"

@@ -1,5 +1,5 @@
-"""The engine's thinking: pure functions from requests and state to plans.
+"""The pure part of the engine: functions from requests and records to plans.
 
-No sockets, files, processes, clocks, dice or globals live here; :mod:`snnet.node`
-has those.  Start reading at :mod:`snnet.core.planner`.
+Nothing here uses sockets, files, processes, clocks, random numbers or globals;
+:mod:`snnet.node` does.  Start reading at :mod:`snnet.core.planner`.
 """

@@ -1,6 +1,6 @@
-"""How a compute node's records are made: from a request, or back from link aliases.
+"""Building the records of a compute node: from a request, or back from link aliases.
 
-The same functions do both, so that what a restarted agent wants is what the first one made.
+The same functions do both, so a restarted node wants exactly what the first one created.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ from .tunnels import check_key, tunnel_link
 from .vnics import ROUTED_GATEWAY, CnciVnic, TenantSubnet, Vnic
 
 DAMAGE = (KeyError, ValueError, InvalidRequest)
-"""What reading an alias raises where a field is missing, malformed or impossible."""
+"""The exceptions for an alias with a missing, malformed or impossible field."""
 
 # -- from a request --------------------------------------------------------
 
 
 def build_subnet(site: Site, request: TenantRequest, bridge: str, tunnel: str) -> TenantSubnet:
-    """The subnet of a request; ``bridge`` and ``tunnel`` are the link names to use."""
+    """Return the subnet of a request; ``bridge`` and ``tunnel`` are the link names to use."""
     where = {ids.TENANT: request.tenant_id, ids.SUBNET: request.subnet_id}
     what = {ids.NETWORK: str(request.subnet), ids.TUNNEL_KEY: str(request.subnet_key)}
     towards = {
@@ -105,7 +105,7 @@ def _subnet(
 
 
 def build_vnic(site: Site, request: GuestRequest, subnet: TenantSubnet, name: str) -> Vnic:
-    """The VNIC of a request on the subnet, by the link name to use."""
+    """Return the VNIC of a request on the subnet, with the link name to use."""
     fields = {
         ids.TENANT: request.tenant_id,
         ids.SUBNET: request.subnet_id,
@@ -119,7 +119,7 @@ def build_vnic(site: Site, request: GuestRequest, subnet: TenantSubnet, name: st
         fields[ids.MTU] = str(request.mtu)
     if request.user:
         fields[ids.USER] = str(request.user)
-    if site.routed:  # nothing else tells
+    if site.routed:  # no bridge and no tunnel has it
         fields[ids.NETWORK] = str(request.subnet)
     kind = ids.VM if request.role is VnicRole.TENANT_VM else ids.CONTAINER
     return _vnic(
@@ -176,14 +176,14 @@ def _vnic(
 
 
 def unknown_dependents(site: Site, name: str, link: Link | None) -> tuple[Noun, ...]:
-    """What may stand beside the link of this name whose VNIC nobody knows: for looking it up."""
+    """Return the nouns to look up for a link that the records do not have."""
     fields = ids.decode(link.alias) if link else None
     ip = IPv4Address((fields or {}).get(ids.ADDRESS, "0.0.0.0"))
     return _dependents(site, name, "", ip, "")
 
 
 def _dependents(site: Site, link: str, mac: str, ip: IPv4Address, zone: str) -> tuple[Noun, ...]:
-    """What comes and goes with a VNIC's link."""
+    """Return the nouns that are added and removed with the link of a VNIC."""
     owner = str(site.owner)
     if site.routed:
         return (
@@ -206,7 +206,7 @@ def _dependents(site: Site, link: str, mac: str, ip: IPv4Address, zone: str) -> 
 
 
 def build_cnci_vnic(site: Site, request: CnciVnicRequest, name: str) -> CnciVnic:
-    """The CNCI VNIC of a request, by the link name to use."""
+    """Return the CNCI VNIC of a request, with the link name to use."""
     fields = {
         ids.TENANT: request.tenant_id,
         ids.VNIC: request.vnic_id,
@@ -235,7 +235,7 @@ def _port(site: Site, fields: dict[str, str], *, name: str, alias: str, index: i
     )
 
 
-# -- back from aliases: they have all that a request had ---------------------
+# -- back from aliases, which have everything that a request has -------------
 
 
 def read_subnet(
@@ -243,9 +243,9 @@ def read_subnet(
     bridge: tuple[Link, dict[str, str]] | None,
     tunnel: tuple[Link, dict[str, str]] | None,
 ) -> TenantSubnet:
-    """A subnet from the identities of its bridge, its tunnel, or both.
+    """Return a subnet from the identities of its bridge, its tunnel, or both.
 
-    Raises KeyError, ValueError or InvalidRequest where an alias is damaged.
+    Raises KeyError, ValueError or InvalidRequest if an alias is damaged.
     """
     found = tunnel or bridge
     assert found is not None
@@ -271,9 +271,9 @@ def read_subnet(
 
 
 def read_vnic(site: Site, link: Link, fields: dict[str, str], subnet: TenantSubnet) -> Vnic:
-    """A VNIC from the identity of its link; raises as ``read_subnet`` does."""
-    # How many queues a tap has is a matter of who holds it open; that it has
-    # several is all that lasts.
+    """Return a VNIC from the identity of its link; raises like ``read_subnet``."""
+    # The kernel reports the queues that are open now.  It only keeps whether a tap can
+    # have several.
     queues = max(2, link.queues) if isinstance(link, Tap) and link.multi_queue else 1
     ip = IPv4Address(fields[ids.ADDRESS])
     return _vnic(
@@ -289,5 +289,5 @@ def read_vnic(site: Site, link: Link, fields: dict[str, str], subnet: TenantSubn
 
 
 def read_cnci_vnic(site: Site, link: Link, fields: dict[str, str]) -> CnciVnic:
-    """A CNCI VNIC from the identity of its link; raises as ``read_subnet`` does."""
+    """Return a CNCI VNIC from the identity of its link; raises like ``read_subnet``."""
     return _port(site, fields, name=link.name, alias=link.alias, index=link.index)

@@ -63,7 +63,7 @@ def rule_thing(key: Key) -> tuple[str, ...]:
 
 
 class CnciRecords(Records):
-    """Subnets, mesh and rules of one concentrator."""
+    """The subnets, the mesh and the rules of one concentrator."""
 
     optional: ClassVar[frozenset[type[Noun]]] = Records.optional | {
         Zone,
@@ -88,17 +88,17 @@ class CnciRecords(Records):
     # -- looking up ------------------------------------------------------------------
 
     def subnet_of(self, address: IPv4Address) -> CnciSubnet | None:
-        """The subnet an address is in."""
+        """Return the subnet that contains the address."""
         return next((subnet for subnet in self.subnets.values() if address in subnet.network), None)
 
     def snapshot(self) -> CnciTopology:
-        """What the node knows now, as data that does not change."""
+        """Return what the node knows now, as data that does not change."""
         return CnciTopology(tuple(self.subnets.values()), self.mesh, tuple(self.rules.values()))
 
     # -- conflicts -------------------------------------------------------------------
 
     def check_subnet(self, network: IPv4Network, key: int) -> None:
-        """Conflict where a subnet contradicts those that exist."""
+        """Raise Conflict if a subnet contradicts those that exist."""
         for other in self.subnets.values():
             if other.network == network:
                 if other.key != key:
@@ -151,14 +151,14 @@ class CnciRecords(Records):
                 self._drop_wire(old, remote)
 
     def put_tunnel(self, network: IPv4Network, tunnel: Tunnel) -> None:
-        """Add a tunnel to a subnet that is known."""
+        """Add a tunnel to a known subnet."""
         assert tunnel.remote is not None
         self.drop_tunnel(network, tunnel.remote)
         self.subnets[network] = self.subnets[network].with_tunnel(tunnel)
         self._wires[tunnel.wire_identity] = (network, tunnel.remote)
 
     def drop_tunnel(self, network: IPv4Network, remote: IPAddress) -> None:
-        """Forget a tunnel of a subnet; unknown is no error."""
+        """Forget a tunnel of a subnet.  An unknown tunnel is not an error."""
         subnet = self.subnets.get(network)
         if subnet is not None and remote in subnet.tunnels:
             self._drop_wire(subnet, remote)
@@ -301,7 +301,7 @@ def _place(records: CnciRecords, ours: list[Noun]) -> None:
     scopes = {noun.link: noun for noun in ours if isinstance(noun, DhcpScope)}
     for network, subnet in records.subnets.items():
         if scope := scopes.get(subnet.bridge.name):
-            # Entries that were added stand nowhere else.
+            # Added entries are recorded nowhere else.
             kept = replace(subnet.scope, entries=scope.entries)
             records.subnets[network] = replace(subnet, scope=kept)
     records.rules = {
@@ -369,7 +369,7 @@ def _place_tunnel(records: CnciRecords, link: Link, fields: dict[str, str]) -> N
     records.check_subnet(network, key)
     subnet = records.subnets.get(network)
     if subnet is None:
-        # The bridge was deleted behind our back: the tunnel knows the subnet too.
+        # Another program deleted the bridge; the alias of the tunnel has the subnet too.
         name = next(ids.names(site.owner, ids.BRIDGE, str(network)))
         subnet = _subnet(records, network, key, name)
     if remote in subnet.tunnels:

@@ -1,4 +1,4 @@
-"""What a compute node knows: its subnets and VNICs, and indexes to find conflicts by."""
+"""What a compute node knows: its subnets and VNICs, and indexes to find conflicts."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from .vnics import CnciVnic, TenantSubnet, Vnic, tunnel_event
 
 
 class ComputeRecords(Records):
-    """Subnets, their VNICs and the CNCI VNICs of one compute node."""
+    """The subnets, their VNICs and the CNCI VNICs of one compute node."""
 
     optional: ClassVar[frozenset[type[Noun]]] = (
         Records.optional | GUARDS | {BridgeAccept, HostIsolation, AntiSpoof}
@@ -65,7 +65,7 @@ class ComputeRecords(Records):
         return self._vnics.get(identity[:2], {}).get(identity[2])
 
     def vnics(self, subnet: SubnetId | None = None) -> Iterator[Vnic]:
-        """The VNICs of one subnet, or of all."""
+        """Yield the VNICs of one subnet, or of all subnets."""
         if subnet is not None:
             yield from self._vnics.get(subnet, {}).values()
             return
@@ -76,7 +76,7 @@ class ComputeRecords(Records):
         return bool(self._vnics.get(subnet))
 
     def containers(self, subnet: SubnetId) -> int:
-        """How many container VNICs the subnet has here."""
+        """Return the number of container VNICs of the subnet on this node."""
         return self._containers.get(subnet, 0)
 
     def epoch(self, subnet: SubnetId) -> Hashable | None:
@@ -84,11 +84,11 @@ class ComputeRecords(Records):
         return self._epochs.get(subnet)
 
     def empty_subnets(self) -> list[TenantSubnet]:
-        """Subnets that have no VNIC: what a killed create or destroy leaves."""
+        """Return the subnets without a VNIC: a killed create or destroy leaves them."""
         return [subnet for key, subnet in self.subnets.items() if not self._vnics.get(key)]
 
     def snapshot(self) -> Topology:
-        """What the node knows now, as data that does not change."""
+        """Return what the node knows now, as data that does not change."""
         return Topology(
             subnets=tuple(self.subnets.values()),
             vnics=tuple(self.vnics()),
@@ -100,19 +100,19 @@ class ComputeRecords(Records):
     def check_address(
         self, identity: VnicId, address: IPv4Address, gone: Collection[VnicId] = ()
     ) -> None:
-        """Conflict where another VNIC of the subnet, none of ``gone``, has this address."""
+        """Raise Conflict if another VNIC of the subnet, not in ``gone``, has this address."""
         other = self._addresses.get(identity[:2], {}).get(address)
         if other not in (None, identity[2]) and (*identity[:2], other) not in gone:
             raise Conflict(f"ip {address} of subnet {identity[1]} belongs to VNIC {other}")
 
     def check_tunnel(self, request: TenantRequest) -> None:
-        """Conflict where another subnet's tunnel has the wire that the request's would have."""
+        """Raise Conflict if another subnet's tunnel has the wire identity of the request's."""
         local, remote = self.site.ip, request.concentrator_ip
         mine = wire(self.site.tunnel, request.subnet_key, local, remote, self.site.port)
         self._check_wire(request.id[:2], mine, request.subnet_key, request.concentrator_ip)
 
     def check_subnet(self, subnet: TenantSubnet) -> None:
-        """Conflict where another subnet's tunnel has the wire of this one's."""
+        """Raise Conflict if another subnet's tunnel has the wire identity of this one's."""
         if subnet.tunnel is not None:
             assert subnet.tunnel.remote is not None
             assert subnet.key is not None
@@ -127,7 +127,7 @@ class ComputeRecords(Records):
             raise collision(remote, key, existing, f"subnet {other[1]} of tenant {other[0]}")
 
     def check_cnci_mac(self, identity: CnciVnicId, mac: str) -> None:
-        """Conflict where another CNCI VNIC has the MAC: the kernel allows one on an uplink."""
+        """Raise Conflict if another CNCI VNIC has the MAC: an uplink takes each MAC once."""
         for other in self.cnci_vnics.values():
             if other.mac == mac and other.id != identity:
                 raise Conflict(
@@ -193,7 +193,7 @@ class ComputeRecords(Records):
                 self.cnci_vnics[identity] = replace(vnic, link=link)
 
     def forget(self, subnet: TenantSubnet, left: Collection[Key]) -> list[TunnelEvent]:
-        """Drop a subnet without VNICs, except for what is ``left``; DEL if its tunnel went."""
+        """Forget a subnet without VNICs, except what is ``left``; return DEL for its tunnel."""
         events = []
         if subnet.tunnel and subnet.tunnel.key not in left:
             events.append(tunnel_event(self.site, subnet, TunnelEventType.DEL))
@@ -291,7 +291,7 @@ _ROUTED_KINDS: frozenset[type[Noun]] = frozenset({Link, Address, Route, ProxyNei
 
 
 def _place(records: ComputeRecords, links: Iterable[Link]) -> None:
-    """Fill the records by what the links' aliases say; the rest are orphans."""
+    """Fill the records from the aliases of links.  A link without a place is an orphan."""
     site = records.site
     parts: dict[SubnetId, dict[str, tuple[Link, dict[str, str]]]] = {}
     vnics: list[tuple[Link, dict[str, str]]] = []
@@ -338,7 +338,7 @@ def _place_routed_subnets(
     for halves in parts.values():
         for link, _ in halves.values():
             records.orphans.append(
-                f"{link}: of gre_tunnel mode; reset_network() in that mode removes it"
+                f"{link}: belongs to gre_tunnel mode; reset_network() in that mode removes it"
             )
     for link, fields in vnics:
         try:
@@ -355,7 +355,7 @@ def _place_routed_subnets(
 def _place_subnet(
     records: ComputeRecords, site: Site, bridge: _Claimed | None, tunnel: _Claimed | None
 ) -> None:
-    # A half of no use must not take the other, and the VNICs on it, along.
+    # A half that is of no use must not make the other half, and its VNICs, orphans too.
     if bridge and not _is_of_use(records, site, bridge, None):
         bridge = None
     if tunnel and not _is_of_use(records, site, None, tunnel):
@@ -381,7 +381,7 @@ def _place_vnic(records: ComputeRecords, site: Site, link: Link, fields: dict[st
         key = (fields[ids.TENANT], fields[ids.SUBNET])
         subnet = records.subnets.get(key)
         if subnet is None:
-            if not site.routed:  # where it was said already
+            if not site.routed:  # in routed mode the link is already an orphan
                 records.orphans.append(
                     f"{link}: neither bridge nor tunnel of subnet {key[1]} is left; "
                     "destroy the VNIC, or create it again"

@@ -1,4 +1,4 @@
-"""What contradicts what: a request against the topology as it is."""
+"""Contradictions between a request and the records."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from .site import Site
 from .vnics import CnciVnic, TenantSubnet, Vnic
 
 Pairs = list[tuple[str, object, object]]
-"""Fields of a request: the name, what is asked for, what exists."""
+"""Fields of a request: name, requested value, existing value."""
 
 
 def check_same_subnet(subnet: TenantSubnet, request: GuestRequest) -> None:
-    """Conflict where a request disagrees with the subnet as this node has it."""
+    """Raise Conflict if a request disagrees with the subnet on this node."""
     what = f"subnet {subnet.subnet_id} of tenant {subnet.tenant_id}"
     _check_same(what, _subnet_pairs(subnet, request))
 
 
 def is_same_subnet(subnet: TenantSubnet, request: GuestRequest) -> bool:
-    """Whether a request agrees with the subnet as this node has it."""
+    """Whether a request agrees with the subnet on this node."""
     return _is_same(_subnet_pairs(subnet, request))
 
 
@@ -36,13 +36,13 @@ def _subnet_pairs(subnet: TenantSubnet, request: GuestRequest) -> Pairs:
 
 
 def check_same_vnic(vnic: Vnic, request: GuestRequest, site: Site) -> None:
-    """Conflict where a repeated create differs from the VNIC that exists."""
+    """Raise Conflict if a repeated create differs from the VNIC that exists."""
     what = f"VNIC {vnic.vnic_id} of subnet {vnic.subnet_id}"
     _check_same(what, _vnic_pairs(vnic, request, site))
 
 
 def is_same_vnic(vnic: Vnic, request: GuestRequest, site: Site) -> bool:
-    """Whether a request is for the VNIC as it exists."""
+    """Whether a request describes the VNIC that exists."""
     return _is_same(_vnic_pairs(vnic, request, site))
 
 
@@ -59,13 +59,13 @@ def _vnic_pairs(vnic: Vnic, request: GuestRequest, site: Site) -> Pairs:
 
 
 def check_same_cnci_vnic(vnic: CnciVnic, request: CnciVnicRequest, site: Site) -> None:
-    """Conflict where a repeated create differs from the CNCI VNIC that exists."""
+    """Raise Conflict if a repeated create differs from the CNCI VNIC that exists."""
     what = f"CNCI VNIC {vnic.vnic_id} of tenant {vnic.tenant_id}"
     _check_same(what, _cnci_vnic_pairs(vnic, request, site))
 
 
 def is_same_cnci_vnic(vnic: CnciVnic, request: CnciVnicRequest, site: Site) -> bool:
-    """Whether a request is for the CNCI VNIC as it exists."""
+    """Whether a request describes the CNCI VNIC that exists."""
     return _is_same(_cnci_vnic_pairs(vnic, request, site))
 
 

@@ -1,4 +1,4 @@
-"""What a node tells its caller and its listeners."""
+"""The events that a node reports to its caller and its listeners."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from snnet.contract import IPAddress
 
 
 class TunnelEventType(enum.Enum):
-    """Whether the far side of a tunnel has to be made or taken away."""
+    """Whether the far end of a tunnel must be created or removed."""
 
     ADD = "add"
     DEL = "del"
@@ -19,7 +19,7 @@ class TunnelEventType(enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TunnelEvent:
-    """A tunnel of a compute node came or went: for its concentrator to follow.
+    """A compute node added or removed a tunnel; its concentrator must do the same.
 
     Delivery is at least once; ADD and DEL may be repeated without harm.  ``port`` is the
     UDP port of a vxlan tunnel, for ``Cnci.add_remote_subnet``.  ``sequence`` is (epoch,
@@ -69,7 +69,7 @@ class Sequence:
 
 
 class ContainerEvent(enum.Enum):
-    """What the caller has to do about the subnet's container network."""
+    """What the caller must do about the container network of the subnet."""
 
     INFO = "info"
     """Nothing: it exists."""
@@ -81,10 +81,10 @@ class ContainerEvent(enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerInfo:
-    """What ``docker network create`` or ``rm`` needs for a container's VNIC.
+    """What ``docker network create`` or ``rm`` needs for the VNIC of a container.
 
-    ``subnet_id`` is the name to give the network: the bridge's link name,
-    unique on the host.  ``bridge`` is None in routed mode.
+    ``subnet_id`` is the name for the network: the link name of the bridge, unique on
+    the host.  ``bridge`` is None in routed mode.
     """
 
     event: ContainerEvent

@@ -1,9 +1,9 @@
-"""Identity: the link alias as the database, and the names links get.
+"""Identity: the link alias as the database, and the names of links.
 
-An alias is ``snnet1`` and ``key=value`` fields, parsed back without guessing.
-Ids hold no blanks, no ``=`` and never begin with ``~``, which marks a packed
-UUID.  Keys that this version does not know are kept: the alias found stays
-the alias wanted.
+An alias is ``snnet1`` and ``key=value`` fields, which are parsed back exactly.  Ids
+contain neither blanks nor ``=``, and never begin with ``~``, which marks a packed
+UUID.  Keys that this version does not know are kept: the alias that was found stays
+the wanted one.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ _ROLES = {"cn": "sn", "cnci": "sc"}
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """A node as the owner of things: its role (``cn`` or ``cnci``) and its id."""
+    """A node as the owner of objects: its role (``cn`` or ``cnci``) and its id."""
 
     role: str
     id: str
@@ -78,12 +78,12 @@ class Owner:
 
     @property
     def prefix(self) -> str:
-        """What the names of all its links begin with."""
+        """The beginning of the names of all its links."""
         return _ROLES[self.role]
 
 
 def encode(owner: Owner, kind: str, fields: dict[str, str]) -> str:
-    """The alias of an object; InvalidRequest names the longest id if it does not fit."""
+    """Return the alias of an object; InvalidRequest names the longest id if it is too long."""
     alias = " ".join(
         [VERSION, f"o={owner.role}:{_pack(owner.id)}", f"k={kind}"]
         + [f"{key}={_pack(value)}" for key, value in fields.items()]
@@ -108,7 +108,7 @@ _IDS = {
 
 
 def decode(alias: str) -> dict[str, str] | None:
-    """The fields of an alias of ours, ids unpacked; None for anybody else's."""
+    """Return the fields of an alias of snnet, with ids unpacked; None for a foreign alias."""
     version, *words = alias.split(" ")
     if version != VERSION:
         return None
@@ -125,7 +125,7 @@ def decode(alias: str) -> dict[str, str] | None:
 
 
 def _pack(value: str) -> str:
-    """A canonical UUID as ``~`` and 22 characters; anything else as it is."""
+    """Return a canonical UUID as ``~`` and 22 characters, and anything else unchanged."""
     if len(value) == 36 and value[8] == "-":
         try:
             packed = uuid.UUID(value)
@@ -146,10 +146,10 @@ def _unpack(value: str) -> str:
 
 
 def names(owner: Owner, kind: str, *identity: str) -> Iterator[str]:
-    """Link names for an object, best first; the next one is for when a stranger has it.
+    """Yield link names for an object; use the next one if a foreign link has the name.
 
-    Deterministic, so that a dry run shows the names the run will use: a
-    prefix that tells role and kind, and 50 bits of a hash in base32.
+    The names are deterministic, so a preview shows the names that the call will use: a
+    prefix for role and kind, and 50 bits of a hash in base32.
     """
     seed = "\0".join((str(owner), kind, *identity)).encode()
     salt = 0
@@ -160,7 +160,7 @@ def names(owner: Owner, kind: str, *identity: str) -> Iterator[str]:
 
 
 def hash_text(seed: bytes) -> str:
-    """Ten base32 characters that stand for ``seed``."""
+    """Return ten base32 characters of the hash of ``seed``."""
     bits = int.from_bytes(hashlib.blake2b(seed, digest_size=7).digest(), "big") >> 6
     return "".join([_BASE32[bits >> shift & 31] for shift in range(45, -1, -5)])
 
@@ -169,39 +169,39 @@ _BASE32 = "abcdefghijklmnopqrstuvwxyz234567"  # RFC 4648, section 6, lower-case
 
 
 def peer_name(name: str) -> str:
-    """The container end of the veth called ``name``."""
+    """Return the name of the container end of the veth called ``name``."""
     return f"{name[:2]}p{name[3:]}"
 
 
 def link_mac(name: str) -> str:
-    """The MAC of a bridge or tunnel of ours: fixed, local, and no guest's.
+    """Return the MAC of a bridge or tunnel: fixed, local, and never the MAC of a guest.
 
-    Guests' default MACs begin with 02:00 and host ends with fe, so these begin
-    with 06.
+    Default MACs of guests begin with 02:00 and those of host ends with fe, so these
+    begin with 06.
     """
     digest = hashlib.blake2b(name.encode(), digest_size=5).digest()
     return "06:" + digest.hex(":")
 
 
 def host_mac(guest: str) -> str:
-    """The MAC of the host end of a VNIC whose guest has ``guest``.
+    """Return the MAC of the host end of a VNIC whose guest has the MAC ``guest``.
 
-    A bridge takes frames for the MAC of a port for its own, so the host end
-    must not have the guest's (as libvirt does, its first byte is fe).
+    A bridge delivers frames for the MAC of a port to the host, so the host end must
+    have another MAC: like libvirt, snnet sets the first byte to fe.
     """
     return "fe" + guest[2:]
 
 
 def grouped(link: Link) -> bool:
-    """Whether the link is in our link group, or was in it until a delete that was cut short."""
+    """Whether the link is in our link group, or was before a delete that was interrupted."""
     return link.group == LINK_GROUP or link.group in DYING_GROUPS
 
 
 def claimed(link: Link, owner: Owner) -> dict[str, str] | None:
-    """The identity of a link that is provably this owner's, else None.
+    """Return the identity of a link that is provably this owner's, else None.
 
-    Provably means: in our link group, with an alias of this owner that fits
-    the kind of link.  A stranger with a copied alias is not ours.
+    Provably means: in our link group, with an alias of this owner that fits the kind
+    of link.  A foreign link with a copied alias is not ours.
     """
     if not grouped(link) or isinstance(link, Other):
         return None
@@ -212,7 +212,7 @@ def claimed(link: Link, owner: Owner) -> dict[str, str] | None:
 
 
 def half_born(link: Link, owner: Owner) -> bool:
-    """Whether the link is ours and its creation never got as far as the alias."""
+    """Whether the link is ours and was created, but did not get an alias."""
     return (
         grouped(link)
         and not link.alias

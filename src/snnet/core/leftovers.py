@@ -1,4 +1,4 @@
-"""What killed calls leave on a host, told from what a node still uses."""
+"""Finding what killed calls have left on a host."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from snnet.contract import Key, Link, Nouns, Owned, ProxyNeighbour, Route, Zone,
 
 
 def half_born(ours: Nouns) -> set[Key]:
-    """Identities of links whose creation never got as far as the alias."""
+    """Return the keys of links that were created and did not get an alias."""
     return {key for key, noun in ours.items() if isinstance(noun, Link) and not noun.alias}
 
 
 def useless_dependents(ours: Nouns, wanted: Nouns) -> set[Key]:
-    """Identities of rules, routes and proxy entries of ours that serve nothing.
+    """Return the keys of our rules, routes and proxy entries that serve nothing.
 
-    Those about an orphan are not useless: they stay as long as the orphan does.
+    Those that belong to an orphan are not useless: they stay as long as the orphan.
     """
     orphans = {noun.name for noun in ours.values() if isinstance(noun, Link)} - {
         noun.name for noun in wanted.values() if isinstance(noun, Link)

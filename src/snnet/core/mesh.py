@@ -34,7 +34,7 @@ MESH_VXLAN_PORT = 4789
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Peer:
-    """Another concentrator: its two addresses and the subnets behind it."""
+    """Another concentrator: its two addresses, and the subnets behind it."""
 
     tunnel_ip: IPv4Address
     physical_ip: IPAddress
@@ -54,7 +54,7 @@ class Peer:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Mesh:
-    """This concentrator's end of the mesh and everybody else in it."""
+    """This concentrator's end of the mesh, and the peers in it."""
 
     tunnel_ip: IPv4Address
     link: Gre | Vxlan
@@ -65,18 +65,18 @@ class Mesh:
         return self.link.wire_key
 
     def subnets(self) -> Iterator[IPv4Network]:
-        """All subnets behind peers."""
+        """Yield all subnets behind peers."""
         for peer in self.peers:
             yield from peer.subnets
 
     def nouns(self) -> Iterator[Noun]:
-        """The device, and for each peer how to reach it and what is behind it."""
+        """Yield the device, and for each peer its neighbour entries and routes."""
         name = self.link.name
         yield self.link
         yield Address(link=name, address=IPv4Interface((self.tunnel_ip, 32)))
         for peer in self.peers:
             if isinstance(self.link, Gre):
-                # The link-layer address on a multipoint gre is the underlay's.
+                # On a multipoint gre the link-layer address is the underlay address.
                 lladdr = str(peer.physical_ip)
             else:
                 lladdr = mesh_mac(peer.tunnel_ip)
@@ -105,15 +105,15 @@ class Mesh:
 
 
 def mesh_mac(tunnel_ip: IPv4Address) -> str:
-    """The MAC of a mesh member, which every other member can derive."""
+    """Return the MAC of a mesh member, which every other member can derive."""
     return "06:01:" + tunnel_ip.packed.hex(":")
 
 
 def build_mesh(site: Site, tenant_id: str, entries: Sequence[Neighbor], name: str) -> Mesh | None:
-    """The mesh that the entries describe, None where this node is not in them.
+    """Return the mesh that the entries describe, or None if this node is not in them.
 
-    InvalidRequest names what is wrong: two tunnel ids, two tunnel addresses
-    for one concentrator, one subnet or tunnel address at two of them.
+    InvalidRequest says what is wrong: two tunnel ids, two tunnel addresses for one
+    concentrator, or one subnet or tunnel address at two concentrators.
     """
     ours, peers = _members(site, entries)
     if ours is None:
@@ -140,7 +140,7 @@ def _members(
         subnet = check_subnet(entry.subnet, field + "subnet")
         if entry.tunnel_id != entries[0].tunnel_id:
             raise InvalidRequest(
-                f"{entry.tunnel_id} differs from {entries[0].tunnel_id}: a mesh has one",
+                f"{entry.tunnel_id} differs from {entries[0].tunnel_id}: a mesh has one tunnel id",
                 field=field + "tunnel_id",
             )
         if tunnel_ips.setdefault(where, tunnel_ip) != tunnel_ip:
@@ -199,9 +199,9 @@ def _capped(site: Site, mtu: int) -> int:
 
 
 def read_mesh(site: Site, link: Link, fields: dict[str, str], nouns: Iterable[Noun]) -> Mesh:
-    """The mesh from its device and what hangs on it.
+    """Return the mesh from its device, and the neighbours and routes of the device.
 
-    Raises KeyError, ValueError or InvalidRequest where the alias is damaged.
+    Raises KeyError, ValueError or InvalidRequest if the alias is damaged.
     """
     nouns = [noun for noun in nouns if noun.within == link.key]
     remotes = {noun.mac: noun.remote for noun in nouns if isinstance(noun, Fdb)}

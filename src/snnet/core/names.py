@@ -7,9 +7,10 @@ from snnet.contract.addresses import is_host_label
 
 
 def check_hostname(value: object, field: str) -> str:
-    """One label of a host name; lower-case when it comes back."""
+    """Check one label of a host name; return it in lower case."""
     if isinstance(value, str) and is_host_label(value):
         return value.lower()
     raise InvalidRequest(
-        f"{value!r} is not a host name: letters, digits and inner hyphens, 63 at most", field=field
+        f"{value!r} is not a host name: use letters, digits and inner hyphens, at most 63",
+        field=field,
     )

@@ -1,4 +1,4 @@
-"""The core's one entry: what has to be done to get from found to wanted."""
+"""The planner: which operations lead from what was found to what is wanted."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from snnet.contract import (
 
 
 def plan(found: Nouns, wanted: Nouns) -> Plan:
-    """The operations that turn ``found`` into ``wanted``, in a safe order.
+    """Return the operations that turn ``found`` into ``wanted``, in a safe order.
 
-    Both are scoped alike: what is found and not wanted is removed.  Removals
-    come first, dependents before what they depend on, then changes and
-    additions the other way round.  Where all is removed, what dies with its link
-    is not removed by an operation of its own.  In other plans everything that is
-    lost on the way is removed by an operation of its own, so that undoing the
-    plan brings it back.  Nothing to do gives an empty plan.
+    Both must have the same scope: what is found and not wanted is removed.  Removals
+    come first, dependents before what they depend on; then changes and additions in
+    the opposite order.  If everything is removed, an object that the kernel removes
+    with its link needs no operation.  In other plans everything that would be lost on
+    the way is removed by an operation, so that a rollback restores it.  If nothing
+    differs, the plan is empty.
     """
     removed: list[Operation] = [Remove(old) for key, old in found.items() if key not in wanted]
     made: list[Operation] = []
@@ -35,15 +35,15 @@ def plan(found: Nouns, wanted: Nouns) -> Plan:
         gone = {operation.noun.key for operation in removed}
         removed = [operation for operation in removed if operation.noun.within not in gone]
     different = {key: noun.differences(found[key]) for key, noun in wanted.items() if key in found}
-    if not removed and not any(different.values()):  # most plans: only something new
+    if not removed and not any(different.values()):  # most plans only add
         added = [Add(noun) for key, noun in wanted.items() if key not in different]
         added.sort(key=_rank)
         return Plan(tuple(added))
     replaced = {key for key, names in different.items() if not names <= wanted[key].changeable}
-    # A link that changes its MAC loses its neighbours (neigh_changeaddr, net/core/neighbour.c).
+    # A link whose MAC changes loses its neighbours (neigh_changeaddr, net/core/neighbour.c).
     moved = {key for key, names in different.items() if "mac" in names}
-    # A link that loses its last IPv4 address loses its routes and neighbours, be it by the plan
-    # or by undoing it (fib_disable_ip, net/ipv4/fib_frontend.c).
+    # A link that loses its last IPv4 address loses its routes and neighbours, whether the plan
+    # or its rollback removes the address (fib_disable_ip, net/ipv4/fib_frontend.c).
     readdressed = {
         noun.within
         for key, noun in (*found.items(), *wanted.items())

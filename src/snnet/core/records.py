@@ -26,12 +26,12 @@ class Records(ABC):
     """
 
     optional: ClassVar[frozenset[type[Noun]]] = frozenset({SharedSysctl})
-    """Nouns a node of this role does without where no driver carries them."""
+    """Nouns that a node of this role can do without if no driver carries them."""
 
     def __init__(self, site: Site) -> None:
         self.site = site
         self.orphans: list[str] = []
-        """Objects of this owner that have no place here, and why."""
+        """Objects of this owner that have no place in the records, and why."""
         self.strays: dict[tuple[str, ...], str] = {}
         """Names of links that claim an identity without its name, as the last rebuild saw them."""
         self.forwarding = False
@@ -40,19 +40,19 @@ class Records(ABC):
     @property
     @abstractmethod
     def kinds(self) -> frozenset[type[Noun]]:
-        """Nouns a node of this role has on its host that the backend carries."""
+        """The nouns of the backend that a node of this role has on its host."""
 
     @abstractmethod
     def nouns(self) -> Iterator[Noun]:
-        """Everything the node wants on its host."""
+        """Yield everything that the node wants on its host."""
 
     @abstractmethod
     def sysctls(self) -> Iterator[SharedSysctl]:
-        """The kernel parameters that the node needs while ``forwarding``."""
+        """Yield the kernel parameters that the node needs while ``forwarding``."""
 
     @abstractmethod
     def apart(self, found: Nouns) -> Iterable[Noun]:
-        """What of ``found`` is this node's though it is no link of the node and on none."""
+        """Return the objects of this node that are not its links, and not on its links."""
 
     @abstractmethod
     def read(self, ours: Nouns, remembered: Nouns = MappingProxyType({})) -> tuple[Self, set[Key]]:
@@ -71,22 +71,22 @@ class Records(ABC):
 
     @abstractmethod
     def rebuilt(self, left: Collection[Key] | None) -> list[TunnelEvent]:
-        """The events of a rebuild: every tunnel again as ADD, removed ones as DEL.
+        """Return the events of a rebuild: ADD for every tunnel, DEL for removed ones.
 
-        ``left`` are the identities of useless objects that could not go; those that
-        went are forgotten.  None: nothing was to go.
+        ``left`` are the keys of useless objects that could not be removed; the others are
+        forgotten.  None means that the rebuild removes nothing.
         """
 
     @abstractmethod
     def lost(self, left: Collection[Key]) -> list[TunnelEvent]:
-        """The events of the removal of everything but what is ``left``."""
+        """Return the events of removing everything except what is ``left``."""
 
     def remaining(self, left: Nouns) -> Self:
-        """The records after the removal of everything but what is ``left``."""
+        """Return the records after removing everything except what is ``left``."""
         return self.read(left)[0]
 
     def copy(self) -> Self:
-        """The same records, which do not change with these."""
+        """Return a copy that does not change with these records."""
         other = copy.copy(self)
         for name, value in self.__dict__.items():
             if isinstance(value, dict):
@@ -96,7 +96,7 @@ class Records(ABC):
         return other
 
     def take(self, other: Self) -> None:
-        """Know what ``other`` knows, and nothing else."""
+        """Replace the contents of these records by those of ``other``."""
         self.__dict__.update(other.__dict__)
 
     def outside(self) -> Iterable[Rule]:
@@ -120,11 +120,11 @@ class Records(ABC):
         """Record the index of a macvtap that was recreated."""
 
     def gaps(self) -> Iterator[str]:
-        """What is incomplete and cannot be completed from the host alone."""
+        """Yield what is incomplete and cannot be completed from the host alone."""
         yield from ()
 
     def warnings(self) -> Iterator[str]:
-        """What is as wanted and may do harm all the same."""
+        """Yield what is as wanted but may cause harm."""
         yield from ()
 
 

@@ -1,4 +1,4 @@
-"""Requests of a compute node, checked whole before anything is touched."""
+"""The checked requests of a node's calls: nothing is touched before the check."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from .tunnels import check_key, check_port
 TENANT_ROLES = (VnicRole.TENANT_VM, VnicRole.TENANT_CONTAINER)
 
 SubnetId = tuple[str, str]
-"""A tenant subnet of a node: tenant id, subnet id."""
+"""The identity of a tenant subnet: tenant id, subnet id."""
 
 VnicId = tuple[str, str, str]
-"""A tenant VNIC: tenant id, subnet id, VNIC id."""
+"""The identity of a tenant VNIC: tenant id, subnet id, VNIC id."""
 
 CnciVnicId = tuple[str, str]
-"""A CNCI VNIC: tenant id, VNIC id."""
+"""The identity of a CNCI VNIC: tenant id, VNIC id."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuestRequest:
-    """A tenant VNIC, every field present and consistent; all that routed mode needs."""
+    """A tenant VNIC with complete and consistent fields; all that routed mode needs."""
 
     id: VnicId
     role: VnicRole
@@ -63,7 +63,7 @@ class TenantRequest(GuestRequest):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CnciVnicRequest:
-    """A CNCI VNIC, every field present and consistent."""
+    """A CNCI VNIC with complete and consistent fields."""
 
     tenant_id: str
     vnic_id: str
@@ -78,7 +78,7 @@ class CnciVnicRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteSubnet:
-    """A concentrator's subnet, and a compute node that has a part of it, if any."""
+    """A subnet of a concentrator, and optionally a compute node that has VNICs in it."""
 
     network: IPv4Network
     key: int
@@ -96,7 +96,7 @@ def remote_subnet(
     tunnel: str,
     uplink: IPAddress,
 ) -> RemoteSubnet:
-    """What ``add_remote_subnet`` and ``del_remote_subnet`` need."""
+    """Check what ``add_remote_subnet`` and ``del_remote_subnet`` need."""
     return RemoteSubnet(
         network=check_subnet(check_network(subnet, "subnet")),
         key=check_key(tunnel, check_int(key, "key", 1, 2**32 - 1), "key"),
@@ -108,7 +108,7 @@ def remote_subnet(
 def tenant_request(
     cfg: VnicConfig, *, tunnel: str, uplink: IPAddress, mtu_limit: int
 ) -> TenantRequest:
-    """What ``create_vnic`` needs; ``uplink`` is the node's own address.
+    """Check what ``create_vnic`` needs; ``uplink`` is the node's own address.
 
     InvalidRequest names the first field that is missing or wrong.
     """
@@ -123,12 +123,12 @@ def tenant_request(
 
 
 def routed_request(cfg: VnicConfig, *, mtu_limit: int) -> GuestRequest:
-    """What ``create_vnic`` needs in routed mode, which knows no concentrator and no key."""
+    """Check what ``create_vnic`` needs in routed mode: no concentrator and no key."""
     return GuestRequest(**_guest(cfg, mtu_limit))
 
 
 def _guest(cfg: VnicConfig, mtu_limit: int) -> dict[str, Any]:
-    """What is checked of every tenant VNIC."""
+    """Check what every tenant VNIC needs."""
     identity = tenant_identity(cfg)
     tenant_id, subnet_id, vnic_id = identity
     subnet = check_subnet(check_network(_need(cfg.subnet, "subnet"), "subnet"))
@@ -137,7 +137,8 @@ def _guest(cfg: VnicConfig, mtu_limit: int) -> dict[str, Any]:
     _check_queues(cfg)
     if cfg.mac is not None and cfg.mac.startswith("fe"):
         raise InvalidRequest(
-            f"{cfg.mac}: MACs that begin with fe are those of the host ends", field="mac"
+            f"{cfg.mac} is reserved: MACs that begin with fe belong to host ends of VNICs",
+            field="mac",
         )
     return {
         "id": identity,
@@ -156,7 +157,7 @@ def _guest(cfg: VnicConfig, mtu_limit: int) -> dict[str, Any]:
 
 
 def cnci_vnic_request(cfg: VnicConfig, *, mtu_limit: int) -> CnciVnicRequest:
-    """What ``create_cnci_vnic`` needs."""
+    """Check what ``create_cnci_vnic`` needs."""
     tenant_id, vnic_id = cnci_vnic_identity(cfg)
     check_mtu_limit(cfg.mtu, mtu_limit)
     _check_queues(cfg)
@@ -171,7 +172,7 @@ def cnci_vnic_request(cfg: VnicConfig, *, mtu_limit: int) -> CnciVnicRequest:
 
 
 def tenant_identity(cfg: VnicConfig) -> VnicId:
-    """All that ``destroy_vnic`` needs."""
+    """Check what ``destroy_vnic`` needs."""
     _check_role(cfg, TENANT_ROLES)
     return (
         _need(cfg.tenant_id, "tenant_id"),
@@ -181,27 +182,28 @@ def tenant_identity(cfg: VnicConfig) -> VnicId:
 
 
 def cnci_vnic_identity(cfg: VnicConfig) -> CnciVnicId:
-    """All that ``destroy_cnci_vnic`` needs."""
+    """Check what ``destroy_cnci_vnic`` needs."""
     _check_role(cfg, (VnicRole.DATA_CENTER,))
     return (_need(cfg.tenant_id, "tenant_id"), _need(cfg.vnic_id, "vnic_id"))
 
 
 def check_remote(remote: object, uplink: IPAddress, field: str) -> IPAddress:
-    """The far end of a tunnel from ``uplink``: a unicast address of the same family."""
+    """Check the far end of a tunnel from ``uplink``: unicast, of the same family."""
     address = check_address(remote, field)
     if address.version != uplink.version:
         raise InvalidRequest(
-            f"{address} is IPv{address.version}, this node's uplink {uplink} is not", field=field
+            f"{address} is IPv{address.version}, but this node's uplink {uplink} is not",
+            field=field,
         )
     if address.is_multicast or address.is_unspecified or address.is_loopback:
-        raise InvalidRequest(f"{address} is not another node's unicast address", field=field)
+        raise InvalidRequest(f"{address} is not the unicast address of another node", field=field)
     if address.packed == b"\xff\xff\xff\xff":
         raise InvalidRequest(f"{address} is the broadcast address", field=field)
     return address
 
 
 def check_mtu_limit(mtu: int | None, limit: int) -> None:
-    """A VNIC's own MTU: not above what its path carries (bytes)."""
+    """Check the MTU of one VNIC: at most what its path carries (bytes)."""
     if mtu is not None and not MTU_MIN <= mtu <= limit:
         raise InvalidRequest(f"{mtu} is not from {MTU_MIN} to {limit}", field="mtu")
 
@@ -212,13 +214,15 @@ def _check_role(cfg: VnicConfig, allowed: tuple[VnicRole, ...]) -> None:
     if cfg.role not in allowed:
         known = " or ".join(role.value for role in allowed)
         raise InvalidRequest(
-            f"this call makes and destroys {known} VNICs, not {cfg.role.value}", field="role"
+            f"this call is for {known} VNICs, not for {cfg.role.value}", field="role"
         )
 
 
 def _check_queues(cfg: VnicConfig) -> None:
     if cfg.queues > 1 and cfg.role is not VnicRole.TENANT_VM:
-        raise InvalidRequest(f"only taps of VMs have queues, not {cfg.role.value}", field="queues")
+        raise InvalidRequest(
+            f"a {cfg.role.value} VNIC has one queue: only taps of VMs have more", field="queues"
+        )
 
 
 def _user(cfg: VnicConfig) -> int:

@@ -1,8 +1,8 @@
-"""Routed mode: each VNIC a port of its own, tenants kept apart by the firewall alone.
+"""Routed mode: no shared bridges; the firewall alone separates tenants.
 
-A guest's node is its gateway, at a link-local address.  On the uplink the node
-answers ARP for its guests, and reaches those of their subnets on other nodes by a
-route onto the uplink.  Addresses are therefore unique in the data centre.
+The gateway of a guest is its node, at a link-local address.  On the uplink the node
+answers ARP for its guests, and it has a route to the uplink for the guests of a subnet
+on other nodes.  Addresses must therefore be unique in the data centre.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .vnics import TenantSubnet
 def build_routed_subnet(
     site: Site, tenant_id: str, subnet_id: str, network: IPv4Network
 ) -> TenantSubnet:
-    """A subnet without bridge and tunnel."""
+    """Return a subnet without bridge and tunnel."""
     return TenantSubnet(
         owner=str(site.owner),
         tenant_id=tenant_id,
@@ -32,7 +32,7 @@ def build_routed_subnet(
 
 
 def _route(site: Site, network: IPv4Network) -> Route | None:
-    """The way to a subnet's guests on other nodes; None where the uplink's own network has it."""
+    """Return the route to a subnet's guests on other nodes, or None if they are on-link."""
     on_wire = site.uplink.address.network
     if isinstance(on_wire, IPv4Network) and network.subnet_of(on_wire):
         return None
@@ -40,18 +40,18 @@ def _route(site: Site, network: IPv4Network) -> Route | None:
 
 
 def check_disjoint(subnets: Iterable[TenantSubnet], wanted: TenantSubnet) -> None:
-    """Conflict where a subnet overlaps another: a guest would have two places."""
+    """Raise Conflict if a subnet overlaps another: an address must have one place."""
     for other in subnets:
         if other.id != wanted.id and other.network.overlaps(wanted.network):
             raise Conflict(
                 f"subnet {wanted.network} of tenant {wanted.tenant_id} overlaps {other.network} "
                 f"(subnet {other.subnet_id} of tenant {other.tenant_id}): in routed mode "
-                "addresses are unique"
+                "addresses must be unique: choose another subnet"
             )
 
 
 def sysctls(site: Site) -> Iterator[SharedSysctl]:
-    """The host forwards, and answers ARP on the uplink at once."""
+    """Yield the parameters: the host forwards, and answers ARP on the uplink at once."""
     owner = str(site.owner)
     delay = link_sysctl("ipv4.neigh", site.uplink.link_name, "proxy_delay")
     yield SharedSysctl(owner=owner, name=IP_FORWARD, value="1")
@@ -59,7 +59,7 @@ def sysctls(site: Site) -> Iterator[SharedSysctl]:
 
 
 def zone(owner: str, tenant_id: str, subnets: Iterable[TenantSubnet]) -> Zone:
-    """The tenant's zone: its guests here, and its networks on other nodes."""
+    """Return the zone of a tenant: its guests on this node, its networks on others."""
     return Zone(
         owner=owner,
         zone=tenant_id,
@@ -69,17 +69,17 @@ def zone(owner: str, tenant_id: str, subnets: Iterable[TenantSubnet]) -> Zone:
 
 
 def zones(subnets: Iterable[TenantSubnet]) -> Iterator[Zone]:
-    """The zones of all tenants that have routed subnets."""
+    """Yield the zones of all tenants with routed subnets."""
     routed = [subnet for subnet in subnets if subnet.bridge is None and subnet.tunnel is None]
     for tenant_id in dict.fromkeys(subnet.tenant_id for subnet in routed):
         yield zone(routed[0].owner, tenant_id, routed)
 
 
 def on_uplink(site: Site, found: Iterable[Noun]) -> Iterator[Noun]:
-    """What bears snnet's mark on the uplink and is this node's, or of no use to any node.
+    """Yield snnet's objects on the uplink that this node uses, or no node at all.
 
-    Several nodes may share an uplink, so that the mark alone does not tell whose it
-    is: the aliases of VNICs do.
+    Several nodes may share an uplink, so the protocol number alone does not identify
+    the owner; the aliases of VNICs do.
     """
     found = list(found)
     mine: set[object] = set()

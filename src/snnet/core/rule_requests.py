@@ -1,4 +1,4 @@
-"""The rules of a concentrator's calls, checked before anything is touched."""
+"""The checked rules of a concentrator's calls: nothing is touched before the check."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ def port_forwards(
     address: Address | None = None,
     sources: Iterable[Network] = (),
 ) -> list[PortForward]:
-    """The rules of one ``add_port_forward``, a rule for each port."""
+    """Return the rules of one ``add_port_forward``, one for each port."""
     ports = check_ports(port, "port")
     shift = 0 if to_port is None else check_int(to_port, "to_port", 1, 65535) - ports[0]
     if ports[-1] + shift > 65535:
-        raise InvalidRequest(f"{port} from {to_port} on goes beyond 65535", field="to_port")
+        raise InvalidRequest(f"{port} from {to_port} on exceeds port 65535", field="to_port")
     first = PortForward(
         owner=str(owner),
         protocol=check_choice(protocol, "protocol", PROTOCOLS),
@@ -61,7 +61,7 @@ def port_forwards(
 
 
 def own_address(address: object) -> IPv4Address | None:
-    """The ``address`` of a port forward: of one host, or None."""
+    """Check the ``address`` of a port forward: the address of a host, or None."""
     return None if address is None else check_unicast(address, "address")
 
 
@@ -69,13 +69,13 @@ def _source(value: object, field: str) -> IPv4Network:
     network = check_network(value, field)
     if isinstance(network, IPv4Network):
         return network
-    raise InvalidRequest(f"{network} is not IPv4, and tenants are", field=field)
+    raise InvalidRequest(f"{network} is not IPv4: tenants have IPv4 only", field=field)
 
 
 def public_ip(
     owner: Owner, pool: Collection[IPAddress], *, address: Address, to: Address, device: str
 ) -> PublicIp:
-    """The rule of ``add_public_ip``; with a ``pool`` only its addresses are public."""
+    """Return the rule of ``add_public_ip``; if there is a ``pool``, the address must be in it."""
     public = check_unicast(address, "address")
     if pool and public not in pool:
         raise InvalidRequest(f"{public} is not in the floating pool", field="address")

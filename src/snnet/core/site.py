@@ -1,4 +1,4 @@
-"""A node's site: who the node is, and over which uplink and tunnels it works."""
+"""The site of a node: its owner, uplink, mode and tunnels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .uplinks import Uplink
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What all of a node's records depend on: who, over what, by which tunnel."""
+    """What all records of a node depend on: its owner, uplink, mode and tunnel."""
 
     owner: Owner
     uplink: Uplink
@@ -38,7 +38,7 @@ class Site:
 
     @property
     def uplink_key(self) -> Key:
-        """Identity of the uplink's link."""
+        """The key of the uplink's link."""
         return link_key(self.uplink.link_name)
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""A concentrator's subnets: bridge, gateway, DHCP scope, and a tunnel to each compute node."""
+"""Subnets of a concentrator: bridge, gateway, DHCP scope, a tunnel to each compute node."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ from .site import Site
 from .tunnels import tunnel_link
 
 BRIDGED_TO_IP = "net.bridge.bridge-nf-call-iptables"
-"""Whether br_netfilter shows bridged frames to IP's hooks."""
+"""Whether br_netfilter passes bridged frames to the hooks of IP."""
 
 
 def sysctls(site: Site) -> Iterator[SharedSysctl]:
-    """The host forwards between its links, and IP's hooks see no bridged frames.
+    """Yield the parameters: the host forwards, and the hooks of IP see no bridged frames.
 
-    Where br_netfilter translates the target of a frame to one behind the same bridge, it
+    If br_netfilter translates the target of a frame to one behind the same bridge, it
     switches the frame instead of routing it (br_nf_pre_routing_finish,
-    net/bridge/br_netfilter_hooks.c), and a bridge sends nothing back to the port it came
-    by: guests of one compute node would not reach each other by a port forward.
+    net/bridge/br_netfilter_hooks.c), and a bridge never sends a frame back to the port it
+    came from.  Guests of one compute node could not reach each other by a port forward.
     """
     owner = str(site.owner)
     yield SharedSysctl(owner=owner, name=IP_FORWARD, value="1")
@@ -47,7 +47,7 @@ def sysctls(site: Site) -> Iterator[SharedSysctl]:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class CnciSubnet:
-    """A tenant subnet on its concentrator: bridge, gateway, DHCP, a tunnel a node."""
+    """A tenant subnet on its concentrator: bridge, gateway, DHCP scope and tunnels."""
 
     network: IPv4Network
     key: int
@@ -62,7 +62,7 @@ class CnciSubnet:
         return inside(self.site, self.bridge.name, self.network)
 
     def nouns(self) -> Iterator[Noun]:
-        """What the kernel, the firewall and the DHCP server hold for it."""
+        """Yield everything that the subnet has on the host."""
         yield self.bridge
         yield from self.rules
         yield Address(link=self.bridge.name, address=gateway_interface(self.network))
@@ -108,7 +108,7 @@ class CnciSubnet:
 
 
 ZONE = "tenant"
-"""The one zone of a concentrator, which has one tenant."""
+"""The only zone of a concentrator, which has one tenant."""
 
 
 SHARED = (Zone, ProtectedNetwork)
@@ -126,20 +126,20 @@ def inside(site: Site, link: str, network: IPv4Network | None = None) -> tuple[N
 
 
 def gateway_interface(network: IPv4Network) -> IPv4Interface:
-    """The gateway's address with the subnet's prefix."""
+    """Return the gateway's address with the prefix of the subnet."""
     return IPv4Interface((gateway_of(network), network.prefixlen))
 
 
 @dataclass(frozen=True, slots=True)
 class Scoping:
-    """What the configuration says about every DHCP scope."""
+    """The configuration of every DHCP scope."""
 
     reserved: int
     domain: str | None
 
     def check(self, network: IPv4Network) -> None:
-        """InvalidRequest where the reservation leaves a subnet no address."""
-        # Network, gateway and broadcast address are nobody's.
+        """Raise InvalidRequest if the reservation leaves no address for guests."""
+        # Guests cannot have the network, gateway and broadcast addresses.
         if self.reserved >= network.num_addresses - 3:
             raise InvalidRequest(
                 f"{self.reserved} reserved addresses leave none of {network}", field="dhcp_reserved"
@@ -155,7 +155,7 @@ def build_cnci_subnet(
     bridge: str,
     alias: str | None = None,
 ) -> CnciSubnet:
-    """A subnet without tunnels; ``bridge`` is the link name to use."""
+    """Return a subnet without tunnels; ``bridge`` is the link name to use."""
     fields = {ids.TENANT: tenant_id, ids.NETWORK: str(network), ids.TUNNEL_KEY: str(key)}
     alias = alias or ids.encode(site.owner, ids.BRIDGE, fields)
     return CnciSubnet(

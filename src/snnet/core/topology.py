@@ -14,7 +14,7 @@ from .vnics import CnciVnic, TenantSubnet, Vnic
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Topology:
-    """What a compute node knows at one moment, as data that does not change."""
+    """A snapshot of what a compute node knows."""
 
     subnets: tuple[TenantSubnet, ...]
     vnics: tuple[Vnic, ...]
@@ -22,7 +22,7 @@ class Topology:
 
     @property
     def tenants(self) -> tuple[str, ...]:
-        """The ids of all tenants present, sorted."""
+        """The ids of all tenants on this node, sorted."""
         ids = {subnet.tenant_id for subnet in self.subnets}
         ids |= {vnic.tenant_id for vnic in self.vnics}
         ids |= {vnic.tenant_id for vnic in self.cnci_vnics}
@@ -61,7 +61,7 @@ class Topology:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class CnciTopology:
-    """What a concentrator knows at one moment, as data that does not change."""
+    """A snapshot of what a concentrator knows."""
 
     subnets: tuple[CnciSubnet, ...]
     mesh: Mesh | None

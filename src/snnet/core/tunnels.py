@@ -1,7 +1,7 @@
-"""How snnet uses each kind of tunnel: one descriptor a kind.
+"""How snnet uses each kind of tunnel: one descriptor for each.
 
-Here: the values that snnet chooses.  Not here: what is true of a kind in general
-(header, key, identity); its noun in ``snnet.contract.tunnels`` has that.
+Here are the values that snnet chooses.  What is true of a kind in general (header,
+key, identity) is in its noun in ``snnet.contract.tunnels``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from snnet.contract.tunnels import GENEVE_PORT
 VXLAN_PORTS, VXLAN_PORT_MASK = 16384, 0x3FFF
 
 Wire = tuple[object, ...]
-"""What the kernel identifies a tunnel by; two tunnels of a host never share it."""
+"""What identifies a tunnel to the kernel; two tunnels of a host never share it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class TunnelKind:
     chosen_port: bool = False
     """Whether the two nodes may agree on another port."""
     mesh: type[Gre] | type[Vxlan] = Vxlan
-    """What the concentrators of a tenant are joined by, over IPv4."""
+    """The noun that joins the concentrators of a tenant over IPv4."""
 
     @property
     def name(self) -> str:
@@ -48,10 +48,10 @@ class TunnelKind:
 
 
 def vxlan_port(local: IPAddress, remote: IPAddress) -> int:
-    """The UDP port of the pair of nodes, the same at both ends.
+    """Return the UDP port for a pair of nodes, the same at both ends.
 
-    The kernel refuses two devices with one VNI and port whatever the remote
-    (vxlan_vni_in_use, drivers/net/vxlan/vxlan_core.c), so each pair has its own.
+    The kernel refuses two devices with the same VNI and port, whatever their remotes
+    (vxlan_vni_in_use, drivers/net/vxlan/vxlan_core.c), so the port depends on the pair.
     """
     return VXLAN_PORTS + ((int(local) ^ int(remote)) & VXLAN_PORT_MASK)
 
@@ -64,7 +64,7 @@ KINDS: dict[str, TunnelKind] = {
         TunnelKind(Geneve, port=lambda local, remote: GENEVE_PORT),
     )
 }
-"""The descriptors by what ``NetworkConfig.tunnel`` calls them."""
+"""The descriptors by the value of ``NetworkConfig.tunnel``."""
 
 
 def numbered_port(tunnel: str, node_number: int | None) -> int | None:
@@ -91,12 +91,12 @@ def event_port(tunnel: Tunnel) -> int | None:
 
 
 def overhead(tunnel: str, version: int) -> int:
-    """Bytes that a tunnel over IPv4 or IPv6 takes from the uplink's MTU."""
+    """Return the bytes that a tunnel over IPv4 or IPv6 takes from the uplink's MTU."""
     return KINDS[tunnel].noun.overhead(version)
 
 
 def check_key(tunnel: str, key: int, field: str = "subnet_key") -> int:
-    """A key that the tunnel's header can carry; 0 means "no key" and is refused."""
+    """Check a key that the tunnel's header can carry; 0 means "no key" and is refused."""
     bits = KINDS[tunnel].noun.key_bits
     if not 1 <= key < 2**bits:
         raise InvalidRequest(
@@ -126,7 +126,7 @@ def tunnel_link(
     mtu: int | None = None,
     port: int | None = None,
 ) -> Tunnel:
-    """The point-to-point tunnel between two nodes for one subnet."""
+    """Return the point-to-point tunnel between two nodes for one subnet."""
     kind = KINDS[tunnel]
     own: dict[str, Any] = {kind.noun.key_field: key}
     if kind.noun.has_local:
@@ -139,7 +139,7 @@ def tunnel_link(
 
 
 def mesh_noun(tunnel: str, version: int) -> type[Gre] | type[Vxlan]:
-    """What joins concentrators over IPv4 or IPv6 (no kernel has multipoint gre over IPv6)."""
+    """Return the noun that joins concentrators; Linux has no multipoint gre over IPv6."""
     return KINDS[tunnel].mesh if version == 4 else Vxlan
 
 
@@ -153,7 +153,7 @@ def wire(
 
 
 def collision(remote: IPAddress, key: int, old: Tunnel, owner_of_old: str) -> Conflict:
-    """The error for a new tunnel that has the wire of an old one."""
+    """Return the error for a new tunnel with the wire identity of an existing one."""
     return Conflict(
         f"tunnel {old.kind} to {remote} with key {key} collides with "
         f"{old.name} to {old.remote} with key {old.wire_key} ({owner_of_old}): "

@@ -1,6 +1,6 @@
-"""What a compute node has: tenant subnets, VNICs and CNCI VNICs, each with its nouns.
+"""The records of a compute node: tenant subnets, VNICs and CNCI VNICs with their nouns.
 
-``building.py`` makes them, from requests and from link aliases.
+``building.py`` builds them from requests and from link aliases.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ from .site import Site
 from .tunnels import event_port
 
 ROUTED_GATEWAY = IPv4Address("169.254.1.1")
-"""Every guest's gateway in routed mode: its own node, whichever that is."""
+"""The gateway of every guest in routed mode: the node of the guest."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class TenantSubnet:
-    """A tenant subnet present on this node.
+    """A tenant subnet on this node.
 
-    ``tunnel`` is None for one found without it: only its tunnel told which
-    concentrator it belongs to, so it waits for the next create to say so.  In
-    routed mode there is neither bridge nor tunnel nor key, but perhaps the
-    ``route`` to those of the subnet that are on other nodes.
+    ``tunnel`` is None for a subnet that was found without its tunnel: only the tunnel has
+    the concentrator, so the next create must name it.  In routed mode there is no bridge,
+    no tunnel and no key, but there may be a ``route`` to the guests of the subnet on other
+    nodes.
     """
 
     owner: str
@@ -66,7 +66,7 @@ class TenantSubnet:
 
     @property
     def rules(self) -> tuple[Noun, ...]:
-        """Guests' frames pass the bridge, and go nowhere else; the host is out of reach."""
+        """The rules: guests' frames pass the bridge only, and do not reach the host."""
         if self.bridge is None:
             return ()
         return (
@@ -113,7 +113,7 @@ class TenantSubnet:
 
     @property
     def network_name(self) -> str:
-        """What a container network for it is called, unique on the host: its bridge's name."""
+        """The name for a container network: the name of the bridge, unique on the host."""
         if self.bridge:
             return self.bridge.name
         role, _, node = self.owner.partition(":")
@@ -124,9 +124,9 @@ class TenantSubnet:
 class Vnic:
     """A tenant's virtual NIC on this node.
 
-    ``link_name`` is the host's end; ``peer_name`` a container's end as it was
-    created.  ``mac``, ``ip`` and ``mtu`` (bytes) are the guest's.  ``fds`` are
-    the queues of a multi-queue tap, owned by the caller that got them.
+    ``link_name`` is the host end; ``peer_name`` is the end for the container, as it was
+    created.  ``mac``, ``ip`` and ``mtu`` (bytes) are those of the guest.  ``fds`` are the
+    queues of a multi-queue tap; the caller that receives them owns them.
     """
 
     role: VnicRole
@@ -139,7 +139,7 @@ class Vnic:
     subnet: IPv4Network
     link: Tap | Veth
     dependents: tuple[Noun, ...] = ()
-    """What comes and goes with the link: its rules and, in routed mode, its routes."""
+    """Nouns that are added and removed with the link: rules, and routes in routed mode."""
     fds: tuple[int, ...] = ()
 
     @property
@@ -156,7 +156,7 @@ class Vnic:
 
     @property
     def global_id(self) -> str:
-        """The link alias: it fully qualifies the VNIC, here and everywhere."""
+        """The link alias, which identifies the VNIC on any node."""
         return self.link.alias
 
     @property
@@ -215,10 +215,10 @@ class Vnic:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class CnciVnic:
-    """A concentrator's NIC: a macvtap on the compute uplink.
+    """The VNIC of a concentrator: a macvtap on the compute uplink.
 
-    Its VM opens ``device``; the node is /dev/tap and the ifindex, and is
-    shared by all network namespaces.
+    Its VM opens ``device``, which is /dev/tap<ifindex>; all network namespaces share
+    these devices.
     """
 
     tenant_id: str
@@ -255,7 +255,7 @@ class CnciVnic:
         return self.link.mtu or 0
 
     def nouns(self) -> Iterator[Noun]:
-        # A new macvtap gets a new index; the old one may be in use by now.
+        # A new macvtap gets a new index: the old one may be in use now.
         yield replace(self.link, index=0)
 
     def to_dict(self) -> dict[str, Any]:
@@ -273,7 +273,7 @@ class CnciVnic:
         return f"<CnciVnic {'/'.join(self.id)} {self.mac} {self.link_name} {self.device}>"
 
 
-# -- what is told ----------------------------------------------------------------
+# -- events ----------------------------------------------------------------------
 
 
 def container_info(subnet: TenantSubnet, event: ContainerEvent) -> ContainerInfo:
@@ -287,7 +287,7 @@ def container_info(subnet: TenantSubnet, event: ContainerEvent) -> ContainerInfo
 
 
 def tunnel_event(site: Site, subnet: TenantSubnet, kind: TunnelEventType) -> TunnelEvent:
-    """The event for the subnet's tunnel, which must be there."""
+    """Return the event for the subnet's tunnel, which must exist."""
     assert subnet.tunnel is not None
     assert subnet.tunnel.remote is not None
     assert subnet.key is not None

@@ -1,4 +1,4 @@
-"""What a concentrator is to have, as its caller hands it to ``reconcile``."""
+"""The arguments of a concentrator's ``reconcile``: what it must have afterwards."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from .subnets import Scoping
 from .tunnels import check_key
 
 Exit = tuple[str, IPv4Network]
-"""A device, and the subnet that is let out by it."""
+"""A device, and the subnet that may open connections by it."""
 
 T = TypeVar("T")
 
@@ -95,7 +95,7 @@ def _check_remote(value: object, field: str) -> Remote:
 
 
 def check_entries(values: object, network: IPv4Network) -> tuple[DhcpEntry, ...]:
-    """DHCP entries that a subnet can have; InvalidRequest names the one that is wrong."""
+    """Check DHCP entries of a subnet; InvalidRequest names the one that is wrong."""
 
     def entry(value: object, field: str) -> DhcpEntry:
         if not isinstance(value, DhcpEntry):
@@ -112,7 +112,7 @@ def check_entries(values: object, network: IPv4Network) -> tuple[DhcpEntry, ...]
 
 @dataclass(slots=True)
 class Wanted:
-    """Everything a concentrator is to have; None leaves a kind alone."""
+    """Everything that a concentrator must have.  None leaves a kind alone."""
 
     subnets: Sequence[tuple[Subnet, Sequence[RemoteSubnet]]] | None
     """Each subnet, and the requests that add it and its compute nodes."""
@@ -135,7 +135,7 @@ def wanted_set(
     public_ips: Iterable[object] | None,
     neighbors: Iterable[object] | None,
 ) -> Wanted:
-    """The arguments of ``reconcile``, checked; InvalidRequest names the one that is wrong."""
+    """Check the arguments of ``reconcile``; InvalidRequest names the one that is wrong."""
 
     def subnet(value: object, field: str) -> tuple[Subnet, Sequence[RemoteSubnet]]:
         if not isinstance(value, Subnet):
@@ -171,7 +171,7 @@ def wanted_set(
 
 
 def _requests(subnet: Subnet, site: Site) -> list[RemoteSubnet]:
-    """The requests that add a subnet and its compute nodes, or the subnet alone."""
+    """Return the requests that add a subnet and its compute nodes, or the subnet alone."""
     key = check_key(site.tunnel, subnet.key, "key")
     requests = [
         remote_subnet(
@@ -191,7 +191,7 @@ def _checked(
 def _once(
     check: Callable[[object, str], T], identities: Callable[[T], Iterable[Hashable]]
 ) -> Callable[[object, str], T]:
-    """The check, which also refuses a thing that was in the list before."""
+    """Return the check, extended to refuse an item that is in the list twice."""
     seen: set[Hashable] = set()
 
     def checked(value: object, field: str) -> T:
@@ -222,14 +222,14 @@ _FORWARD = {
     "sources": "sources",
 }
 _PUBLIC_IP = {"public": "address", "internal": "to", "device": "device"}
-"""Fields of records, and the arguments of the verbs that they stand for."""
+"""Fields of records, and the corresponding arguments of the verbs."""
 _OPTIONAL = {"to_port", "address", "sources"}
 
 
 def _arguments(
     value: object, field: str, noun: type[Noun], names: Mapping[str, str]
 ) -> dict[str, Any]:
-    """The arguments of a verb, from a mapping of them or from a record of the noun."""
+    """Return the arguments of a verb, from a mapping of them or a record of the noun."""
     if isinstance(value, noun):
         return {argument: getattr(value, name) for name, argument in names.items()}
     if not isinstance(value, Mapping):
@@ -238,7 +238,8 @@ def _arguments(
     for name in value:
         if name not in known:
             raise InvalidRequest(
-                f"unknown; known are {', '.join(sorted(known))}", field=f"{field}.{name}"
+                f"unknown argument; use one of {', '.join(sorted(known))}",
+                field=f"{field}.{name}",
             )
     for name in names.values():
         if name not in value and name not in _OPTIONAL:

@@ -102,6 +102,6 @@ def _open(path: str | Path, flags: int, dir_fd: int | None = None) -> int:
         # ELOOP: a link; with O_DIRECTORY that is ENOTDIR.
         if error.errno in (errno.ELOOP, errno.ENOTDIR):
             raise ApiError(
-                f"{path} is not what we made: check its content, then remove it"
+                f"{path} was not created by snnet: check its content, then remove it"
             ) from error
         raise

@@ -1,8 +1,8 @@
 """The plugin's state: what it has promised to Docker, in memory and in a store.
 
 Every change is written to the store first, then to memory, and only then is the request
-answered.  So a plugin that is killed at any instruction remembers everything that Docker
-was told.
+answered.  So a plugin that is killed at any instruction remembers every promise that it
+has made to Docker.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from __future__ import annotations
 from .choice import AUTO, Choice, choose, open_lab
 from .demo import Watcher, run
 from .lab import Answer
-from .report import Place, Report, is_as_expected
+from .report import Placement, Report, is_as_expected
 from .scenario import Connection, Guest, Matrix, Scenario, demo_scenario
 
 __all__ = [
@@ -20,7 +20,7 @@ __all__ = [
     "Connection",
     "Guest",
     "Matrix",
-    "Place",
+    "Placement",
     "Report",
     "Scenario",
     "Watcher",

@@ -34,7 +34,7 @@ class DataCentre:
 
     lab: Lab
     nodes: dict[Machine, ComputeNode] = field(default_factory=dict)
-    ports: dict[Tenant, CnciVnic] = field(default_factory=dict)
+    cnci_vnics: dict[Tenant, CnciVnic] = field(default_factory=dict)
     concentrators: dict[Tenant, Cnci] = field(default_factory=dict)
     vnics: dict[Guest, Vnic] = field(default_factory=dict)
     _before: dict[str, dict[Key, Noun]] = field(default_factory=dict)
@@ -56,9 +56,9 @@ class DataCentre:
             return
         for tenant in self.scenario.tenants:
             self.lab.check()
-            port = self.nodes[machine].create_cnci_vnic(tenant.port(), cancel=self.lab.cancel)
-            self.ports[tenant] = port
-            self.concentrators[tenant] = self._started(self.lab.concentrator(tenant, machine, port))
+            vnic = self.nodes[machine].create_cnci_vnic(tenant.cnci_vnic(), cancel=self.lab.cancel)
+            self.cnci_vnics[tenant] = vnic
+            self.concentrators[tenant] = self._started(self.lab.concentrator(tenant, machine, vnic))
 
     def open_exits(self) -> None:
         """Enable NAT for all tenants, and the scenario's port forwards and public addresses."""
@@ -116,8 +116,8 @@ class DataCentre:
         _in_parallel(Cnci.shutdown, self.concentrators.values(), left)
         machine = self.scenario.network_node
         if machine is not None and (network_node := self.nodes.get(machine)):
-            ports = [tenant.port() for tenant in self.scenario.tenants]
-            _in_parallel(network_node.destroy_cnci_vnic, ports, left)
+            cnci_vnics = [tenant.cnci_vnic() for tenant in self.scenario.tenants]
+            _in_parallel(network_node.destroy_cnci_vnic, cnci_vnics, left)
         if self.scenario.routed:
             _in_parallel(ComputeNode.reset_network, self.nodes.values(), left)
         every: list[ComputeNode | Cnci] = [*self.concentrators.values(), *self.nodes.values()]

@@ -12,7 +12,7 @@ from snnet.contract import ApiError, SnnetError
 
 from .datacentre import DataCentre
 from .lab import Answer, Lab
-from .report import Place, Report, places
+from .report import Placement, Report, placements
 from .scenario import Connection, Matrix
 
 
@@ -22,7 +22,7 @@ class Watcher(Protocol):
     def step(self, what: str) -> AbstractContextManager[object]:
         """A context that is entered when a step begins and left when it ends or fails."""
 
-    def built(self, places: Sequence[Place]) -> None:
+    def built(self, placements: Sequence[Placement]) -> None:
         """All VNICs exist."""
 
     def pinged(self, matrix: Matrix, expected: Matrix) -> None:
@@ -53,7 +53,7 @@ class _Demo:
         how = "each routed" if scenario.routed else f"and {lab.tunnel} tunnels to concentrators"
         with self.watcher.step(f"{len(scenario.guests)} VNICs, {how}"):
             centre.create_vnics()
-        found = list(places(centre))
+        found = list(placements(centre))
         how = "static addresses" if scenario.routed else "addresses by DHCP"
         with self.watcher.step(f"{len(scenario.guests)} guests, {how}"):
             lab.start(centre.vnics)
@@ -67,7 +67,7 @@ class _Demo:
             firewall=lab.firewall,
             tunnel=lab.tunnel,
             scenario=scenario,
-            places=found,
+            placements=found,
             leases=leases,
             matrix=matrix,
             answers=self._connect(),

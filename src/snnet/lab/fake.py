@@ -58,9 +58,9 @@ class FakeLab(Lab):
         kernel = self._machines[machine]
         return ComputeNode(machine.name, self._config, backend=kernel, firewall=self.firewall)
 
-    def concentrator(self, tenant: Tenant, machine: Machine, port: CnciVnic) -> Cnci:
+    def concentrator(self, tenant: Tenant, machine: Machine, vnic: CnciVnic) -> Cnci:
         kernel = self.fabric.add_host(
-            tenant.concentrator, tenant.address, on=(self._machines[machine], port)
+            tenant.concentrator, tenant.address, on=(self._machines[machine], vnic)
         )
         _apply(kernel, _default_route(self.scenario))
         self._before[kernel] = kernel.to_text()

@@ -70,8 +70,8 @@ class Lab(ABC):
         """Open a node on this machine.  The caller calls ``init()`` and ``close()``."""
 
     @abstractmethod
-    def concentrator(self, tenant: Tenant, machine: Machine, port: CnciVnic) -> Cnci:
-        """Open a concentrator in a VM behind ``port``; otherwise as ``compute_node()``."""
+    def concentrator(self, tenant: Tenant, machine: Machine, vnic: CnciVnic) -> Cnci:
+        """Open a concentrator in a VM behind ``vnic``; otherwise as ``compute_node()``."""
 
     @abstractmethod
     def start(self, guests: Mapping[Guest, Vnic]) -> None:
@@ -96,7 +96,7 @@ class Lab(ABC):
 
     @abstractmethod
     def connect(self, connections: Sequence[Connection]) -> list[Answer | None]:
-        """Open all TCP connections at once; None where nobody answered.
+        """Open all TCP connections at once; None for those without an answer.
 
         Guests listen on port ``SSH``, the internet on ``WEB``.
         """

@@ -113,10 +113,10 @@ class RealLab(Lab):
             api_timeout=_API_TIMEOUT,
         )
 
-    def concentrator(self, tenant: Tenant, machine: Machine, port: CnciVnic) -> Cnci:
+    def concentrator(self, tenant: Tenant, machine: Machine, vnic: CnciVnic) -> Cnci:
         namespace = self._namespace(tenant.concentrator)
-        vnic = open_macvtap(self._machines[machine], port)
-        self._cables.join(vnic, open_tap(namespace, UPLINK, port.mac))
+        near = open_macvtap(self._machines[machine], vnic)
+        self._cables.join(near, open_tap(namespace, UPLINK, vnic.mac))
         namespace.ip([*_configured(str(tenant.address)), *_default_route(self.scenario)])
         return Cnci(
             tenant.concentrator,
@@ -192,10 +192,10 @@ class RealLab(Lab):
         }
 
     def connect(self, connections: Sequence[Connection]) -> list[Answer | None]:
-        ports = {guest.name: (space, SSH) for guest, space in self._guests.items()}
-        ports[INTERNET] = (self._machines[self.scenario.internet], WEB)
+        listeners = {guest.name: (space, SSH) for guest, space in self._guests.items()}
+        listeners[INTERNET] = (self._machines[self.scenario.internet], WEB)
         self.check()
-        with Servers(ports) as servers:
+        with Servers(listeners) as servers:
             return servers.connect(connections)
 
     def namespaces(self) -> dict[str, str]:

@@ -13,7 +13,7 @@ from .scenario import Connection, Matrix, Scenario
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class Placement:
     """Where a guest's VNIC is, or a concentrator's on the network node.
 
     ``bridge``, ``tunnel`` and ``link`` are link names on ``node``.
@@ -35,14 +35,14 @@ class Place:
         }
 
 
-def places(centre: DataCentre) -> Iterator[Place]:
+def placements(centre: DataCentre) -> Iterator[Placement]:
     """Where every guest and concentrator is, read from the nodes' own topology."""
     for node in centre.nodes.values():
         topology = node.topology()
         subnets = {subnet.id: subnet for subnet in topology.subnets}
         for vnic in topology.vnics:
             subnet = subnets[vnic.tenant_id, vnic.subnet_id]
-            yield Place(
+            yield Placement(
                 node=node.id,
                 tenant=vnic.tenant_id,
                 subnet=vnic.subnet,
@@ -53,15 +53,15 @@ def places(centre: DataCentre) -> Iterator[Place]:
                 ip=vnic.ip,
             )
     machine = centre.scenario.network_node
-    for tenant, port in centre.ports.items():
-        yield Place(
+    for tenant, cnci_vnic in centre.cnci_vnics.items():
+        yield Placement(
             node=machine.name if machine else "",
             tenant=tenant.name,
             subnet=centre.scenario.wire,
             bridge=None,
             tunnel=None,
-            guest=port.instance_id,
-            link=port.link_name,
+            guest=cnci_vnic.instance_id,
+            link=cnci_vnic.link_name,
             ip=tenant.address.ip,
         )
 
@@ -79,7 +79,7 @@ class Report:
     firewall: str
     tunnel: str
     scenario: Scenario
-    places: Sequence[Place]
+    placements: Sequence[Placement]
     leases: Sequence[Lease]
     matrix: Matrix
     answers: Sequence[Answer | None] = ()
@@ -118,7 +118,7 @@ class Report:
             "mode": self.scenario.mode.value,
             "tunnel": None if self.scenario.routed else self.tunnel,
             "guests": [guest.to_dict() for guest in self.scenario.guests],
-            "topology": [place.to_dict() for place in self.places],
+            "topology": [place.to_dict() for place in self.placements],
             "leases": [lease.to_dict() for lease in self.leases],
             "matrix": self.matrix,
             "expected": self.expected,

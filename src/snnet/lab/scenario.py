@@ -48,7 +48,7 @@ class Tenant:
         """The concentrator's MAC on the wire."""
         return mac_of(self.address.ip)
 
-    def port(self) -> VnicConfig:
+    def cnci_vnic(self) -> VnicConfig:
         """The concentrator's own VNIC, on the network node."""
         return VnicConfig(
             role=VnicRole.DATA_CENTER,
@@ -140,7 +140,7 @@ class Connection:
     """A TCP connection that a guest or the internet tries to open.
 
     ``server`` must answer, and must see the source address ``source``.  Where
-    ``server`` is None, nobody may answer.
+    ``server`` is None, there must be no answer.
     """
 
     what: str

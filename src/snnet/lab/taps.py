@@ -119,22 +119,22 @@ def open_tap(namespace: Namespace, name: str, mac: str | None = None) -> int:
         raise error_for(error.errno or 0, f"open tap {name}") from error
 
 
-def open_macvtap(namespace: Namespace, port: CnciVnic) -> int:
+def open_macvtap(namespace: Namespace, vnic: CnciVnic) -> int:
     """Open a concentrator's VNIC, a macvtap in this namespace; return its descriptor.
 
     In a container /dev may lack the node of a new device; a temporary node is then
     created and removed again once it is open.
     """
-    number = namespace.call(lambda: _device_number(port))
+    number = namespace.call(lambda: _device_number(vnic))
     try:
-        if _is_device(port.device, number):
-            return _open_macvtap(port.device)
+        if _is_device(vnic.device, number):
+            return _open_macvtap(vnic.device)
         with tempfile.TemporaryDirectory(dir="/dev", prefix="snnet-") as private:
-            node = f"{private}/{port.link_name}"
+            node = f"{private}/{vnic.link_name}"
             os.mknod(node, 0o600 | 0o020000, number)
             return _open_macvtap(node)
     except OSError as error:
-        raise error_for(error.errno or 0, f"open {port.device}", detail=str(error)) from error
+        raise error_for(error.errno or 0, f"open {vnic.device}", detail=str(error)) from error
 
 
 def _open_macvtap(path: str) -> int:
@@ -155,7 +155,7 @@ def _is_device(path: str, number: int) -> bool:
         return False
 
 
-def _device_number(port: CnciVnic) -> int:
+def _device_number(vnic: CnciVnic) -> int:
     """The number of the character device, from the sysfs of the caller's namespace.
 
     /sys shows the namespace of the process that mounted it, so the sysfs of this
@@ -176,11 +176,11 @@ def _device_number(port: CnciVnic) -> int:
     finally:
         os.close(filesystem)
     try:
-        name = f"class/net/{port.link_name}/macvtap/tap{port.index}/dev"
+        name = f"class/net/{vnic.link_name}/macvtap/tap{vnic.index}/dev"
         with open(os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=root)) as file:
             major, minor = map(int, file.read().split(":"))
     except (OSError, ValueError) as error:
-        raise ApiError(f"{port.link_name} has no character device: {error}") from error
+        raise ApiError(f"{vnic.link_name} has no character device: {error}") from error
     finally:
         os.close(root)
     return os.makedev(major, minor)

@@ -1,8 +1,8 @@
 """Nodes: the compute node and the concentrator, safe to call from any thread.
 
-A node is a flat face that makes calls (:mod:`snnet.node.calls`), and an engine that
-runs them: claim, read, draft, apply, publish, tell.  The thinking is in
-:mod:`snnet.core`, the doing in the drivers.
+A node has one method for each call (:mod:`snnet.node.calls`), and an engine that runs
+calls: claim, read, draft, ask, apply, publish, tell.  The pure decisions are in
+:mod:`snnet.core`; drivers change the host.
 """
 
 from .cnci import Cnci

@@ -25,7 +25,7 @@ from .engine import Engine
 from .results import DestroyedVnic, VnicResult
 
 CHUNK = 64
-"""Most VNICs in one plan where each is for itself: a failure undoes at most so many."""
+"""The largest number of VNICs in one plan without ``atomic``: a failure undoes one plan."""
 
 
 _OF_ALL = (Timeout, Cancelled, Veto, FatalError)
@@ -40,7 +40,7 @@ def create_each(
     *,
     atomic: bool,
 ) -> list[VnicResult]:
-    """Make all VNICs; see :meth:`snnet.ComputeNode.create_vnics`."""
+    """Create all VNICs; see :meth:`snnet.ComputeNode.create_vnics`."""
     results: dict[int, VnicResult] = {}
     requests: dict[int, GuestRequest] = {}
     for number, cfg in enumerate(cfgs):
@@ -64,7 +64,7 @@ def create_part(
     requests: dict[int, GuestRequest],
     deadline: Deadline,
 ) -> dict[int, VnicResult]:
-    """Make these VNICs together, or one by one where one of them is in the way."""
+    """Create these VNICs together; if one fails, create them one by one."""
     try:
         return _create(engine, layout, requests, deadline)
     except SnnetError as error:
@@ -91,7 +91,7 @@ def _create(
 
 
 def _parts(requests: dict[int, GuestRequest]) -> Iterator[dict[int, GuestRequest]]:
-    """The requests by subnet, so many at a time that a failure costs little."""
+    """Yield the requests of one subnet at a time, in parts small enough to undo."""
     subnets: dict[SubnetId, list[int]] = {}
     for number, request in requests.items():
         subnets.setdefault(request.id[:2], []).append(number)

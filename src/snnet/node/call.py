@@ -1,4 +1,4 @@
-"""A call as a thing: what it claims, what it drafts, and what it publishes."""
+"""The interface of a call: what it claims, drafts and publishes."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from .results import Event
 
 
 class Mode(enum.Enum):
-    """What becomes of the rest of a plan when one of its operations fails."""
+    """What happens when an operation of the plan fails."""
 
     ALL_OR_NOTHING = enum.auto()
-    """Nothing: what took effect is undone, and the call raises the cause."""
+    """What took effect is undone, and the call raises the cause."""
     PRESS_ON = enum.auto()
-    """It is still tried, and the call raises ``Incomplete`` for what is left."""
+    """The rest is still tried, and the call raises ``Incomplete`` for what is left."""
     REPORT = enum.auto()
-    """It is still tried, and the result says what is left."""
+    """The rest is still tried, and the result says what is left."""
 
 
 @dataclass(slots=True)
@@ -43,7 +43,7 @@ class Draft:
 
 @dataclass(slots=True)
 class Done:
-    """What came of a plan: ``outcome``, and the identities of what is ``left`` to do."""
+    """The result of a plan: its ``outcome``, and the keys of nouns ``left`` to change."""
 
     plan: Plan
     outcome: Outcome
@@ -57,38 +57,38 @@ T = TypeVar("T")
 
 
 class Call(ABC, Generic[R, K, D, T]):
-    """One call of a node, checked whole at construction.
+    """One call of a node; the constructor checks all arguments.
 
-    The engine asks for its ``claim``, has it ``read`` what the node knows, has it
-    ``draft`` a plan by a look at the host, carries the plan out and has it ``publish``
-    what came of it.  The type parameters are the records of the role, what ``read``
-    returns, the draft and the result.
+    The engine takes the call's ``claim``, lets it ``read`` the records and ``draft`` a
+    plan by a look at the host, carries out the plan and lets the call ``publish`` the
+    result.  The type parameters are the records of the role, what ``read`` returns, the
+    draft and the result.
     """
 
     what: str
-    """The call for messages: "create_vnic v1"."""
+    """The name of the call in messages: "create_vnic v1"."""
 
     mode: Mode = Mode.ALL_OR_NOTHING
 
     inspects: ClassVar[bool] = False
-    """Whether the call looks at what its plan brought, by ``inspect``."""
+    """Whether the call looks at the result of its plan, with ``inspect``."""
 
     trusts: ClassVar[bool] = False
-    """Whether the first draft may take what the node knows for granted."""
+    """Whether the first draft may rely on the records without looking at the host."""
 
     @abstractmethod
     def claim(self, records: R, alone: bool, held: Held) -> Claim:
-        """What the call needs; ``alone``: it will also change what it could share.
+        """Return what the call needs; with ``alone`` it will also change what it could share.
 
-        ``held`` says what other calls hold for themselves alone.  Runs with the lock
-        held, again after each wait.
+        ``held`` says which things other calls hold exclusively.  Runs with the lock
+        held, and again after each wait.
         """
 
     @abstractmethod
     def read(self, records: R, claim: Claim) -> K:
-        """What the node knows that the draft depends on.
+        """Return the part of the records that the draft depends on.
 
-        Raises Conflict where it contradicts the call.  Runs with the lock held.
+        Raises Conflict if it contradicts the call.  Runs with the lock held.
         """
 
     @abstractmethod
@@ -104,7 +104,7 @@ class Call(ABC, Generic[R, K, D, T]):
 
     @abstractmethod
     def publish(self, records: R, draft: D, done: Done) -> tuple[T, Sequence[Event]]:
-        """Record what came true; the result, and the events for listeners.
+        """Record what took effect; return the result, and the events for listeners.
 
         Runs with the lock held.
         """

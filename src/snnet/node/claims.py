@@ -18,7 +18,7 @@ Held = Callable[[Thing], bool]
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a call needs: things for itself alone, and things that it shares with others.
+    """What a call needs: things that it holds exclusively, and things that it shares.
 
     ``everything`` is the whole node.
     """
@@ -28,7 +28,7 @@ class Claim:
     everything: bool = False
 
     def bars(self, other: Claim) -> bool:
-        """Whether the two cannot be held at once."""
+        """Whether the two claims cannot be held at the same time."""
         return (
             self.everything
             or other.everything
@@ -43,21 +43,21 @@ WHOLE_NODE = Claim(everything=True)
 
 @dataclass(eq=False, slots=True)
 class _Holding:
-    """A claim that is held, and the thread of its call."""
+    """A claim in use, and the thread of its call."""
 
     claim: Claim
     thread: int
 
 
 class Claims:
-    """Hands out claims; at most ``limit`` calls work at once.
+    """Grants claims; at most ``limit`` calls work at the same time.
 
-    ``lock`` guards the node's records too, so that a claim is decided on the state
-    that the call will find.  It is never held through kernel work.
+    ``lock`` also guards the node's records, so a claim is decided on the state that the
+    call will read.  It is never held during work in the kernel.
     """
 
     def __init__(self, limit: int) -> None:
-        # Written in C: no interrupt comes between the end of a block and the release.
+        # Written in C: no interrupt can arrive between the end of a block and the release.
         self.lock = threading.RLock()
         self._changed = threading.Condition(self.lock)
         self._limit = limit
@@ -68,13 +68,13 @@ class Claims:
 
     @contextmanager
     def hold(self, decide: Callable[[Held], Claim], deadline: Deadline) -> Iterator[Claim]:
-        """Wait until what ``decide`` asks for is free, and keep it for the block.
+        """Wait until the claim that ``decide`` returns is free, and hold it for the block.
 
-        Calls ``decide`` again after every wait, with the lock held.
-        Raises Timeout or Cancelled as the deadline says, InvalidRequest once closed.
+        Calls ``decide`` again after every wait, with the lock held.  Raises Timeout or
+        Cancelled as the deadline does, and InvalidRequest after ``close``.
         """
         mine = _Holding(WHOLE_NODE, threading.get_ident())
-        # From here on an interrupt may come at any instruction.
+        # From here on, an interrupt may arrive at any instruction.
         try:
             with self.lock:
                 mine.claim = self._wait(decide, deadline)
@@ -94,7 +94,7 @@ class Claims:
         if self._free(claim):
             return claim
         draining = claim.everything
-        # A call that wants the whole node stops newcomers, or it would wait for ever.
+        # A call that waits for the whole node blocks new calls, or it would wait forever.
         self._draining += draining
         try:
             while not self._free(claim):
@@ -121,10 +121,10 @@ class Claims:
         return any(thing in other.claim.alone for other in self._held)
 
     def close(self, release: Callable[[], None], patience: float) -> None:
-        """Hand out no more claims, and call ``release`` once all are given back.
+        """Grant no more claims, and call ``release`` when all are released.
 
-        Waits for that up to ``patience`` seconds, and not at all in a thread that holds a
-        claim itself; then the last claim that is given back brings the ``release``.
+        Waits for this up to ``patience`` seconds, but not in a thread that holds a claim
+        itself.  If claims are left, releasing the last one calls ``release``.
         """
         with self.lock:
             self._closed = True

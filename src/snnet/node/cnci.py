@@ -1,4 +1,4 @@
-"""The concentrator: a tenant's subnets, tunnels, DHCP, mesh and ways out."""
+"""The concentrator: subnets, tunnels, DHCP, mesh and external rules of one tenant."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ from .sequences import Heard
 
 
 class Cnci(Node[CnciRecords]):
-    """A tenant's concentrator, as its agent drives it.
+    """The concentrator of one tenant.
 
     Set-up calls (add, enable, allow, update) are all or nothing.  Tear-down calls
-    (del, remove, disable, deny, shutdown) press on and raise ``Incomplete`` for what
-    is left.  Every call may be repeated.
+    (del, remove, disable, deny, shutdown) continue after errors and raise ``Incomplete``
+    for what is left.  Every call may be repeated.
     """
 
     role: ClassVar[str] = "cnci"
@@ -80,7 +80,7 @@ class Cnci(Node[CnciRecords]):
     ) -> None:
         self.tenant_id = check_id(tenant_id, "tenant_id")
         if dhcp is None:
-            raise InvalidRequest("a concentrator serves DHCP: name a driver", field="dhcp")
+            raise InvalidRequest("a concentrator needs a DHCP driver: name one", field="dhcp")
         super().__init__(
             node_id,
             config,
@@ -112,7 +112,7 @@ class Cnci(Node[CnciRecords]):
         timeout: float | None = None,
         cancel: CancelToken | None = None,
     ) -> str:
-        """Attach a compute node's part of a subnet; returns the bridge's link name.
+        """Attach a compute node to a subnet; return the link name of the bridge.
 
         ``port`` is that of the node's tunnel event; another one than before replaces the
         tunnel.  None: as it is, or by the addresses of both ends.
@@ -148,9 +148,9 @@ class Cnci(Node[CnciRecords]):
         timeout: float | None = None,
         cancel: CancelToken | None = None,
     ) -> None:
-        """Detach a compute node: its tunnel goes, bridge and DHCP server stay.
+        """Detach a compute node: remove its tunnel, and keep bridge and DHCP server.
 
-        Unknown or gone is no error.
+        An unknown subnet or node is not an error.
         """
         self._run(DetachNode(self._remote_subnet(subnet, key, cn_ip)), timeout, cancel)
 
@@ -166,15 +166,15 @@ class Cnci(Node[CnciRecords]):
     def remove_subnet(
         self, subnet: Network, *, timeout: float | None = None, cancel: CancelToken | None = None
     ) -> None:
-        """Remove a subnet: bridge, gateway, DHCP server, tunnels and the rules about it.
+        """Remove a subnet: bridge, gateway, DHCP server, tunnels and its rules.
 
         The rules are its external forwards, and the port forwards and public addresses
-        of its guests.  Unknown or gone is no error.
+        of its guests.  An unknown subnet is not an error.
         """
         self._run(RemoveSubnet(_network(subnet)), timeout, cancel)
 
     def dhcp(self, subnet: Network) -> ScopeControl:
-        """The DHCP scope of a subnet that ``add_remote_subnet`` made."""
+        """Return the control of the DHCP scope of a subnet that exists."""
         return ScopeControl(self._ready, self._deadline, _network(subnet))
 
     # -- the mesh --------------------------------------------------------------------
@@ -186,17 +186,16 @@ class Cnci(Node[CnciRecords]):
         timeout: float | None = None,
         cancel: CancelToken | None = None,
     ) -> None:
-        """Make the mesh of this tenant's concentrators what the list says, whole.
+        """Make the mesh of this tenant's concentrators exactly what the list describes.
 
-        Several entries of one peer name several subnets behind it.  Peers not
-        in the list are removed; a list without this node's own physical
-        address removes the mesh.  A peer's subnet that overlaps one of ours is
-        a Conflict.
+        Several entries of one peer name several subnets behind it.  Peers that are not
+        in the list are removed; a list without this node's physical address removes the
+        mesh.  Raises Conflict if a subnet of a peer overlaps one of this node.
         """
         entries = check_many(neighbors, "neighbors", check_neighbor)
         self._run(UpdateMesh(self.site, self.tenant_id, entries), timeout, cancel)
 
-    # -- ways out and in -------------------------------------------------------------
+    # -- external rules --------------------------------------------------------------
 
     def enable_nat(
         self,
@@ -205,7 +204,7 @@ class Cnci(Node[CnciRecords]):
         timeout: float | None = None,
         cancel: CancelToken | None = None,
     ) -> None:
-        """Masquerade what leaves by these external devices."""
+        """Masquerade the packets that leave by these external devices."""
         names = check_many(devices, "devices", check_text)
         rules = [Masquerade(owner=str(self.owner), device=device) for device in names]
         fields = {device: f"devices[{number}]" for number, device in enumerate(names)}
@@ -254,10 +253,10 @@ class Cnci(Node[CnciRecords]):
         timeout: float | None = None,
         cancel: CancelToken | None = None,
     ) -> None:
-        """Lead a port of an external device to a port of a guest.
+        """Forward a port of an external device to a port of a guest.
 
-        ``port`` is a number, or a range like "8000-8010", whose ports lead to as many
-        ports from ``to_port`` on.  ``to_port`` None: the same port.
+        ``port`` is a number, or a range like "8000-8010", which is forwarded to as many
+        ports from ``to_port`` on.  With ``to_port`` None the port stays the same.
 
         ``address`` is an address of this host: the forward is for packets to that
         address; None: for packets to any address of this host.  A port may have a forward
@@ -292,9 +291,9 @@ class Cnci(Node[CnciRecords]):
         timeout: float | None = None,
         cancel: CancelToken | None = None,
     ) -> None:
-        """Take back ``add_port_forward``; a port that leads nowhere is no error.
+        """Undo ``add_port_forward``; a port that is not forwarded is not an error.
 
-        Without ``address``, forwards of the port that have one stay.
+        Without ``address``, forwards of the port for single addresses are kept.
         """
         keys = forwarded_ports(self.owner, protocol, device, port, address)
         self._run(DropRules.of("remove_port_forward", keys), timeout, cancel)
@@ -308,9 +307,9 @@ class Cnci(Node[CnciRecords]):
         timeout: float | None = None,
         cancel: CancelToken | None = None,
     ) -> None:
-        """Give a guest a public address, one to one; it stands on the device.
+        """Give a guest a public address, one to one, and add the address to the device.
 
-        With a floating pool configured, only its addresses are public.
+        If a floating pool is configured, the address must be in it.
         """
         rule = public_ip(self.owner, self._pool, address=address, to=to, device=device)
         self._run(SetRules("add_public_ip", [rule]), timeout, cancel)
@@ -322,18 +321,18 @@ class Cnci(Node[CnciRecords]):
         timeout: float | None = None,
         cancel: CancelToken | None = None,
     ) -> None:
-        """Take back ``add_public_ip``; an address that is nobody's is no error."""
+        """Undo ``add_public_ip``; an unknown address is not an error."""
         key = public_key(self.owner, check_unicast(address, "address"))
         self._run(DropRules.of("remove_public_ip", [key]), timeout, cancel)
 
     @property
     def port_forwards(self) -> tuple[PortForward, ...]:
-        """The port forwards, a record for each port."""
+        """The port forwards, one record for each port."""
         return tuple(rule for rule in self.topology().rules if isinstance(rule, PortForward))
 
     @property
     def public_ips(self) -> dict[IPv4Address, IPv4Address]:
-        """Public address to internal address."""
+        """The internal address of each public address."""
         rules = self.topology().rules
         return {rule.public: rule.internal for rule in rules if isinstance(rule, PublicIp)}
 
@@ -354,14 +353,14 @@ class Cnci(Node[CnciRecords]):
     ) -> Reconciled:
         """Make subnets, rules and mesh of the node exactly these.
 
-        ``None`` leaves a kind alone, an empty list removes all of it.  ``exits`` are
-        devices with the subnets that are let out by them.  A forward or a public address
-        is a mapping of the arguments of ``add_port_forward`` or ``add_public_ip``, or a
-        record of ``port_forwards``.  An item of the result says what was done about one
-        object; with ``atomic`` the first error is raised and everything is as before,
-        else errors stand in their items alone.  What is malformed, or there twice, is
+        ``None`` leaves a kind alone; an empty list removes all of it.  ``exits`` are
+        devices, each with a subnet that may open connections by it.  A forward or a public
+        address is a mapping of the arguments of ``add_port_forward`` or ``add_public_ip``,
+        or a record of ``port_forwards``.  Each item of the result says what was done about
+        one object.  With ``atomic`` the first error is raised and everything is as before;
+        without, errors are only in their items.  Malformed and duplicate arguments raise
         InvalidRequest before anything is touched.  A subnet that gets another key is
-        recreated, with the rules about it.
+        recreated together with its rules.
         """
         wanted = wanted_set(
             self.site,
@@ -380,7 +379,7 @@ class Cnci(Node[CnciRecords]):
         )
 
     def topology(self) -> CnciTopology:
-        """What the node knows, as data that does not change."""
+        """Return what the node knows, as data that does not change."""
         engine = self._ready()
         with engine.claims.lock:
             return engine.records.snapshot()
@@ -388,10 +387,10 @@ class Cnci(Node[CnciRecords]):
     def shutdown(
         self, *, timeout: float | None = None, cancel: CancelToken | None = None
     ) -> Report:
-        """Stop every DHCP server, remove every rule and link of this node, put sysctls back.
+        """Stop all DHCP servers, remove all rules and links of this node, restore sysctls.
 
-        Continues past errors; ``Incomplete`` lists what is left, and the same
-        call again finishes.  The node may be used again afterwards.
+        Continues after errors; ``Incomplete`` lists what is left, and repeating the call
+        finishes.  The node may be used again afterwards.
         """
         return self._clear("shutdown", timeout, cancel)
 

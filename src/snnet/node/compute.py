@@ -1,4 +1,4 @@
-"""The compute node: tenants' VNICs, their bridges and tunnels, concentrators' VNICs."""
+"""The compute node: VNICs of tenants, their bridges and tunnels, and CNCI VNICs."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ from .results import CreatedVnic, DestroyedVnic, Reconciled, Report, VnicResult
 
 
 class ComputeNode(Node[ComputeRecords]):
-    """A compute node, as its agent drives it.
+    """A compute node.
 
-    Set-up calls are all or nothing.  Tear-down calls press on and raise
-    ``Incomplete`` for what is left; the same call again finishes.  Every call
-    may be repeated.  ``timeout`` is in seconds and counts waiting;
-    ``cancel`` is anything with ``is_set()``.
+    Set-up calls are all or nothing.  Tear-down calls continue after errors and raise
+    ``Incomplete`` for what is left; repeating the call finishes.  Every call may be
+    repeated.  ``timeout`` is in seconds and includes waiting; ``cancel`` is anything
+    with ``is_set()``.
     """
 
     role: ClassVar[str] = "cn"
@@ -86,16 +86,16 @@ class ComputeNode(Node[ComputeRecords]):
     def create_vnic(
         self, cfg: VnicConfig, *, timeout: float | None = None, cancel: CancelToken | None = None
     ) -> CreatedVnic:
-        """Make a tenant's VNIC, and its subnet's bridge and tunnel if it is the first here.
+        """Create a tenant's VNIC; the first one of a subnet also creates bridge and tunnel.
 
-        The same config again returns the same VNIC and no event, and repairs
-        what was deleted behind our back.  The same identity with other
-        attributes, an address in use, or a subnet that disagrees is a Conflict.
+        A repeated call with the same config returns the same VNIC and no event, and
+        recreates what other programs have deleted.  Raises Conflict for the same
+        identity with other attributes, an address in use, or a different subnet.
         """
         return self._run(self._creation(cfg), timeout, cancel).made[0]
 
     def plan_create_vnic(self, cfg: VnicConfig) -> Plan:
-        """What ``create_vnic`` would do now: text, ``to_json()``, ``to_commands()``."""
+        """Return what ``create_vnic`` would do now: text, ``to_json()``, ``to_commands()``."""
         return self._preview(self._creation(cfg))
 
     def _creation(self, cfg: VnicConfig) -> ChangeVnics:
@@ -105,11 +105,11 @@ class ComputeNode(Node[ComputeRecords]):
     def destroy_vnic(
         self, cfg: VnicConfig, *, timeout: float | None = None, cancel: CancelToken | None = None
     ) -> DestroyedVnic:
-        """Remove a tenant's VNIC; the last of its subnet takes bridge and tunnel along.
+        """Remove a tenant's VNIC; the last one of a subnet also removes bridge and tunnel.
 
-        Only the identity is needed: tenant, subnet and VNIC ids.  Unknown or
-        half gone is no error.  ``Incomplete`` (with ``tunnel_event`` and
-        ``container_info`` as far as they came true) lists what could not go.
+        Only the identity is needed: tenant, subnet and VNIC ids.  A VNIC that is unknown
+        or partly removed is not an error.  ``Incomplete`` lists what could not be removed,
+        and has ``tunnel_event`` and ``container_info`` if they are already true.
         """
         identity = tenant_identity(cfg)
         what = f"destroy_vnic {identity[2]}"
@@ -124,11 +124,10 @@ class ComputeNode(Node[ComputeRecords]):
         timeout: float | None = None,
         cancel: CancelToken | None = None,
     ) -> list[VnicResult]:
-        """Make many VNICs with shared work; a result for each, in order.
+        """Create many VNICs with shared work; return a result for each, in order.
 
-        A result has ``.vnic`` or ``.error``.
-        ``atomic``: the first error is raised, and nothing is left of any of them.  The
-        time limit is for the whole call.
+        A result has ``.vnic`` or ``.error``.  With ``atomic`` the first error is raised,
+        and all VNICs are rolled back.  The time limit is for the whole call.
         """
         cfgs = _listed(cfgs, "cfgs")
         deadline = self._deadline("create_vnics", timeout, cancel)
@@ -141,9 +140,9 @@ class ComputeNode(Node[ComputeRecords]):
         timeout: float | None = None,
         cancel: CancelToken | None = None,
     ) -> list[DestroyedVnic]:
-        """Remove many VNICs with shared work; a result for each, in order.
+        """Remove many VNICs with shared work; return a result for each, in order.
 
-        Presses on past errors; ``Incomplete`` lists what is left of all of them.
+        Continues after errors; ``Incomplete`` lists what is left of all of them.
         """
         cfgs = _listed(cfgs, "cfgs")
         deadline = self._deadline("destroy_vnics", timeout, cancel)
@@ -154,15 +153,15 @@ class ComputeNode(Node[ComputeRecords]):
     def create_cnci_vnic(
         self, cfg: VnicConfig, *, timeout: float | None = None, cancel: CancelToken | None = None
     ) -> CnciVnic:
-        """Make a concentrator's NIC, a macvtap on the compute uplink.
+        """Create the VNIC of a concentrator, a macvtap on the compute uplink.
 
-        The same config again returns the same VNIC; a MAC that another CNCI
-        VNIC has is a Conflict.
+        A repeated call with the same config returns the same VNIC.  Raises Conflict if
+        another CNCI VNIC has the MAC.
         """
         return self._run(self._cnci_creation(cfg), timeout, cancel)
 
     def plan_create_cnci_vnic(self, cfg: VnicConfig) -> Plan:
-        """What ``create_cnci_vnic`` would do now."""
+        """Return what ``create_cnci_vnic`` would do now."""
         return self._preview(self._cnci_creation(cfg))
 
     def _cnci_creation(self, cfg: VnicConfig) -> CreateCnciVnic:
@@ -171,7 +170,7 @@ class ComputeNode(Node[ComputeRecords]):
     def destroy_cnci_vnic(
         self, cfg: VnicConfig, *, timeout: float | None = None, cancel: CancelToken | None = None
     ) -> None:
-        """Remove a concentrator's NIC; unknown or gone is no error."""
+        """Remove the VNIC of a concentrator; an unknown VNIC is not an error."""
         self._run(DestroyCnciVnic(cnci_vnic_identity(cfg)), timeout, cancel)
 
     # -- the whole node --------------------------------------------------------------
@@ -187,10 +186,10 @@ class ComputeNode(Node[ComputeRecords]):
     ) -> Reconciled:
         """Make the VNICs of the node exactly these.
 
-        ``None`` leaves a kind alone, an empty list removes all of it.  Tenant VNICs go
-        subnet by subnet, so that other calls go on meanwhile.  An item of the result
-        says what was done about one VNIC; with ``atomic`` the first error is raised and
-        everything is as before, else errors stand in their items alone.
+        ``None`` leaves a kind alone; an empty list removes all of it.  Tenant VNICs are
+        changed subnet by subnet, so that other calls can run meanwhile.  Each item of the
+        result says what was done about one VNIC.  With ``atomic`` the first error is raised
+        and everything is as before; without, errors are only in their items.
         """
         deadline = self._deadline("reconcile", timeout, cancel)
         return reconcile_node(
@@ -204,15 +203,15 @@ class ComputeNode(Node[ComputeRecords]):
         )
 
     def reserve(self, reserved: Callable[[VnicId], bool]) -> None:
-        """Say which VNICs ``reconcile`` leaves alone unless they are named.
+        """Set which VNICs ``reconcile`` leaves alone unless they are named.
 
-        ``reserved`` gets (tenant id, subnet id, VNIC id); the Docker plugin says so of
-        the VNICs that it made.
+        ``reserved`` is called with (tenant id, subnet id, VNIC id).  The Docker plugin
+        uses this for the VNICs that it creates.
         """
         self._reserved = reserved
 
     def topology(self) -> Topology:
-        """What the node knows, as data that does not change."""
+        """Return what the node knows, as data that does not change."""
         engine = self._ready()
         with engine.claims.lock:
             return engine.records.snapshot()
@@ -220,10 +219,10 @@ class ComputeNode(Node[ComputeRecords]):
     def reset_network(
         self, *, timeout: float | None = None, cancel: CancelToken | None = None
     ) -> Report:
-        """Remove everything this node owns, as the kernel shows it, and nothing else.
+        """Remove everything in the kernel that this node owns, and nothing else.
 
-        The report holds a DEL event for each tunnel.  ``Incomplete`` lists what
-        could not go; the same call again finishes.
+        The report has a DEL event for each tunnel.  ``Incomplete`` lists what could not
+        be removed; repeating the call finishes.
         """
         return self._clear("reset_network", timeout, cancel)
 

@@ -1,4 +1,4 @@
-"""Deadlines and cancellation of one call."""
+"""The deadline and the cancellation of one call."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from snnet.contract import Cancelled, InvalidRequest, Timeout
 
 
 class CancelToken(Protocol):
-    """Anything that can be asked whether to stop: ``threading.Event`` will do."""
+    """Anything with ``is_set()``, such as ``threading.Event``; if set, the call stops."""
 
     def is_set(self) -> bool: ...
 
 
 def check_seconds(value: object, field: str) -> float:
-    """A time to wait: a number of seconds above 0 that a lock can wait for."""
+    """Check a time to wait: a number of seconds above 0 that a lock can wait for."""
     if (
         isinstance(value, (int, float))
         and not isinstance(value, bool)
@@ -30,7 +30,7 @@ def check_seconds(value: object, field: str) -> float:
 
 
 class Deadline:
-    """When a call has to be done; ``seconds`` None is never."""
+    """When a call must be done; with ``seconds`` None there is no limit."""
 
     __slots__ = ("_cancel", "_end", "_seconds", "_what")
 
@@ -45,14 +45,14 @@ class Deadline:
         self._cancel = cancel
 
     def check(self) -> None:
-        """Raise Cancelled or Timeout if the call has to stop now."""
+        """Raise Cancelled or Timeout if the call must stop now."""
         if self._cancel is not None and self._cancel.is_set():
             raise Cancelled(f"{self._what} was cancelled")
         if self._end is not None and time.monotonic() >= self._end:
             raise Timeout(f"{self._what} was not done within {self._seconds:g} s")
 
     def patience(self) -> float | None:
-        """For how many seconds to wait before looking at ``check`` again."""
+        """Return the seconds to wait before the next ``check``."""
         left = None if self._end is None else max(0.0, self._end - time.monotonic())
         if self._cancel is None:
             return left
@@ -60,4 +60,4 @@ class Deadline:
 
 
 NO_LIMIT = Deadline("look", None, None)
-"""For what has to wait as long as it takes."""
+"""For work that may take any time."""

@@ -1,4 +1,4 @@
-"""The drivers of one node as one: plans carried out, each noun by the driver that carries it."""
+"""The drivers of a node: each operation of a plan goes to the driver of its noun."""
 
 from __future__ import annotations
 
@@ -62,28 +62,28 @@ class Drivers:
         self._by_noun = {cls: driver for driver in self.all for cls in driver.carries}
 
     def of(self, noun: Noun) -> Driver:
-        """The driver that carries this noun; Unsupported where none does."""
+        """Return the driver that carries this noun; raise Unsupported if there is none."""
         driver = self._by_noun.get(type(noun))
         if driver is None:
             raise Unsupported(f"no driver of this node carries {noun}")
         return driver
 
     def missing(self, noun: Noun) -> str | None:
-        """Why the noun cannot be carried here, or None if it can."""
+        """Return why the noun cannot be carried here, or None if it can."""
         driver = self._by_noun.get(type(noun))
         if driver is None:
             return f"no driver of this node carries {noun}"
         return driver.missing(noun)
 
     def require(self, plan: Plan) -> None:
-        """Unsupported, before anything is touched, where a noun cannot be carried."""
+        """Raise Unsupported, before anything is touched, if a noun cannot be carried."""
         for operation in plan:
             reason = self.missing(operation.noun)
             if reason:
                 raise Unsupported(reason, operation=operation)
 
     def find(self, nouns: Iterable[Noun]) -> dict[Key, Noun]:
-        """Those of the nouns that are on the host, as they are there."""
+        """Return those of the nouns that are on the host, as found."""
         found = {}
         for noun in nouns:
             existing = self.of(noun).find(noun)
@@ -99,7 +99,7 @@ class Drivers:
         keep_going: bool = False,
         into: Parts | None = None,
     ) -> Outcome:
-        """As ``Driver.apply``, each operation by its own driver, order kept."""
+        """Like ``Driver.apply``, each operation by its own driver, in the same order."""
         whole = Parts() if into is None else into
         start, count = 0, len(operations)
         while start < count:
@@ -107,7 +107,7 @@ class Drivers:
             end = start + 1
             while end < count and self._by_noun[type(operations[end].noun)] is driver:
                 end += 1
-            # Noted before the work, for an interrupt may come at any instruction.
+            # Recorded before the work, because an interrupt may arrive at any instruction.
             outcome = whole.start(start)
             driver.apply(operations[start:end], check=check, keep_going=keep_going, into=outcome)
             if outcome.errors and not keep_going:
@@ -116,9 +116,9 @@ class Drivers:
         return whole.outcome()
 
     def undo(self, plan: Plan, parts: Parts, error: BaseException, what: str) -> None:
-        """Undo in reverse what took effect of a plan that was given up because of ``error``.
+        """Undo, in reverse order, what took effect of a plan that ``error`` has ended.
 
-        A SnnetError gets ``what`` in front of its message.  Where the undoing fails too,
+        A SnnetError gets ``what`` in front of its message.  If undoing fails too,
         FatalError lists what is left.
         """
         outcome = parts.outcome()
@@ -127,7 +127,7 @@ class Drivers:
         done = outcome.done | {
             number
             for number in doubtful
-            # To undo what is not there does no harm.
+            # Undoing what does not exist does no harm.
             if self._took_effect(plan.operations[number], outcome.errors.get(number)) is not False
         }
         undo = [plan.operations[number].inverse() for number in sorted(done, reverse=True)]
@@ -147,9 +147,9 @@ class Drivers:
             ) from error
 
     def _took_effect(self, operation: Operation, error: SnnetError | None) -> bool | None:
-        """Whether an operation took effect though it failed, its answer lost.
+        """Whether an operation took effect although it failed, because its answer was lost.
 
-        None where the host cannot be looked at.
+        None if the host cannot be looked at.
         """
         if isinstance(error, (Exists, Missing, Unsupported)):
             return False  # an answer: the driver had nothing to do with the object
@@ -166,9 +166,9 @@ class Drivers:
                 return found is not None and bool(old.differences(found))
 
     def tear_down(self, plan: Plan) -> Outcome:
-        """Carry out as much of the plan as possible; what is so already counts as done.
+        """Carry out as much of the plan as possible; what is already so counts as done.
 
-        Descriptors of taps that are made on the way are closed.
+        Descriptors of taps that are created on the way are closed.
         """
         parts = Parts()
         try:
@@ -183,13 +183,13 @@ class Drivers:
         return outcome
 
     def _is_so_already(self, operation: Operation, error: SnnetError) -> bool:
-        """Whether an operation failed with nothing left to do, or its answer was lost."""
+        """Whether a failed operation has nothing left to do, or only its answer was lost."""
         if isinstance(operation, Remove) and isinstance(error, Missing):
             return True
         return self._took_effect(operation, error) is True
 
     def preview(self, plan: Plan) -> Plan:
-        """The same plan, able to print itself as shell commands."""
+        """Return the same plan, which can print itself as shell commands."""
         return Plan(plan.operations, render=self._commands)
 
     def _commands(self, operation: Operation) -> Sequence[str]:

@@ -1,4 +1,4 @@
-"""The engine of a node: it runs calls, each in the same few steps."""
+"""The engine of a node, which runs all calls in the same steps."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Engine(Generic[R]):
 
     @contextmanager
     def look(self, deadline: Deadline, whole: Whole | None = None) -> Iterator[HostView]:
-        """The host, to look at during the block; other calls go on, and the node stays open."""
+        """Yield a look at the host; other calls continue, and the node cannot be closed."""
         if whole is not None:
             yield self._host
             return
@@ -81,14 +81,14 @@ class Engine(Generic[R]):
         self._host.inputs.note()
 
     def draft(self, call: Call[R, K, D, T], deadline: Deadline) -> D:
-        """What the call would do now, by a look at the host; changes nothing."""
+        """Return what the call would do now, by a look at the host; change nothing."""
         with self._claim(call, False, deadline, None) as claim:
             with self.claims.lock:
                 known = call.read(self.records, claim)
             return call.draft(known, self._host)
 
     def preview(self, call: Call[R, Any, Any, Any], deadline: Deadline) -> Plan:
-        """The plan of the call as it would be now, able to print itself as commands."""
+        """Return the plan that the call would have now; it can print itself as commands."""
         plan: Plan = self.draft(call, deadline).plan
         with self.look(deadline):
             self._drivers.require(plan)
@@ -97,9 +97,10 @@ class Engine(Generic[R]):
     # -- running ---------------------------------------------------------------------
 
     def run(self, call: Call[R, K, D, T], deadline: Deadline, whole: Whole | None = None) -> T:
-        """Carry the call out, under a claim of its own or as a part of ``whole``.
+        """Carry out the call, with its own claim or as a part of ``whole``.
 
-        Raises what the mode of the call says.  Whatever is raised, a set-up is undone.
+        Raises errors as the mode of the call says.  If anything is raised, a set-up is
+        undone.
         """
         news = News(self._node, self._listeners)
         if whole is not None:
@@ -116,10 +117,10 @@ class Engine(Generic[R]):
 
     @contextmanager
     def together(self, what: str, deadline: Deadline) -> Iterator[Whole]:
-        """Keep the whole node for several calls, which are run with the ``Whole`` given.
+        """Hold the whole node for several calls, which run with the ``Whole`` that is yielded.
 
-        Where the block raises, host and records are brought back to what they were before,
-        and listeners hear that all the calls failed; FatalError where that fails.
+        If the block raises, host and records are restored, and listeners are notified that
+        all the calls failed.  Raises FatalError if restoring fails.
         """
         with Whole().telling() as whole, self.claims.hold(lambda _: WHOLE_NODE, deadline):
             before = self.records.copy()
@@ -154,7 +155,7 @@ class Engine(Generic[R]):
     def _run(
         self, call: Call[R, K, D, T], deadline: Deadline, news: News, whole: Whole | None
     ) -> T:
-        # Listeners that are asked must see the very plan that is carried out.
+        # Listeners must be asked about exactly the plan that is carried out.
         host = self._trusting if call.trusts and not self._listeners else self._host
         alone = False
         while True:
@@ -173,7 +174,7 @@ class Engine(Generic[R]):
                         raise _collision(error) from error
                     if host.looking:
                         raise
-                    # What was taken for granted is not so: look, and repair what is shared.
+                    # The draft relied on something that is wrong: look, and repair it.
                     host, alone = self._host, True
                     news.forget()
                     continue
@@ -243,7 +244,7 @@ def _nobody(thing: Thing) -> bool:
 
 
 def _covered(draft: D, claim: Claim) -> bool:
-    """Whether the call holds for itself alone everything that its plan touches."""
+    """Whether the call holds exclusively everything that its plan touches."""
     touched = {operation.noun.key for operation in draft.plan.operations}
     for thing, keys in draft.scope.items():
         if thing in claim.alone:
@@ -252,7 +253,7 @@ def _covered(draft: D, claim: Claim) -> bool:
 
 
 def _collision(error: Exists) -> Conflict:
-    """A conflict with an object of somebody else, which only the kernel could see."""
+    """Return the conflict with a foreign object that only the kernel could detect."""
     conflict = Conflict(
         f"{error}; another object of this host has that name, key or address: remove it or "
         "choose another",
@@ -266,7 +267,7 @@ def _collision(error: Exists) -> Conflict:
 def _incomplete(
     what: str, done: Done, strays: Sequence[Link], events: Sequence[Event]
 ) -> Incomplete:
-    """The error of a tear-down that could not do everything."""
+    """Return the error of a tear-down that could not do everything."""
     errors = done.outcome.errors
     reasons = [str(errors[number]) for number in sorted(errors)]
     reasons += [

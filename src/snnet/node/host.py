@@ -92,7 +92,7 @@ class HostView:
         return self._drivers.firewall.epoch()
 
     def link(self, name: str) -> Link | None:
-        """The link of this name, whosever it is."""
+        """Return the link of this name, ours or foreign."""
         found = self._drivers.backend.find(Link(name=name))
         if isinstance(found, Macvtap):
             return self._as_made(found, self._below_uplink())
@@ -114,7 +114,7 @@ class HostView:
         return link
 
     def find(self, nouns: Iterable[Noun]) -> dict[Key, Noun]:
-        """Those of the nouns that are on the host, as they are there."""
+        """Return those of the nouns that are on the host, as found."""
         return self._drivers.find(nouns)
 
     def rules(self, nouns: Nouns) -> dict[Key, Noun]:
@@ -123,7 +123,7 @@ class HostView:
         return {key: noun for key, noun in found.items() if key in nouns}
 
     def snapshot(self, kinds: Iterable[type[Noun]]) -> dict[Key, Noun]:
-        """Everything of these kinds that the backend shows."""
+        """Return everything of these kinds from the backend."""
         return self._drivers.backend.snapshot(kinds)
 
     def surroundings(self) -> Surroundings:
@@ -132,7 +132,7 @@ class HostView:
         return Surroundings(self.site.owner, found.values())
 
     def carried(self, nouns: Iterable[Noun]) -> dict[Key, Noun]:
-        """The nouns, without optional ones that no driver carries here."""
+        """Return the nouns without optional ones that no driver carries here."""
         return {
             noun.key: noun
             for noun in nouns
@@ -147,14 +147,14 @@ class HostView:
         *,
         strays: Mapping[tuple[str, ...], str] | None = None,
     ) -> tuple[str, Link | None]:
-        """The link name for an object of ours, and the link if it is there.
+        """Return the link name for an object of ours, and the link if it exists.
 
-        The name of the link as it is known comes first, then those of the hash; a
-        name that a foreign link has is passed over.  Raises Conflict where foreign
-        links have all candidate names.
+        The known name of the link is tried first, then the names from the hash; names of
+        foreign links are skipped.  Raises Conflict if foreign links have all candidate
+        names.
 
-        With ``strays``, those that the node knows of, also where the object is not there
-        by name and another link claims its identity: made again, it would be there twice.
+        With ``strays`` (those that the node knows), also raises Conflict if the object does
+        not exist by name and another link claims its identity: it would exist twice.
         """
         name, link = self._locate(kind, identity, known)
         if link is None and strays is not None:
@@ -205,7 +205,7 @@ class HostView:
         )
 
     def name(self, kind: str, identity: tuple[str, ...]) -> str:
-        """The best name for an object of ours, without looking whether it is free."""
+        """Return the best name for an object of ours, without checking that it is free."""
         return next(ids.names(self.site.owner, kind, *identity))
 
     def path(self, remote: IPAddress) -> Path | None:
@@ -214,10 +214,10 @@ class HostView:
         return found if isinstance(found, Path) else None
 
     def check_path(self, remote: IPAddress) -> None:
-        """Unsupported where a tunnel would not come from the node's own address.
+        """Raise Unsupported if a tunnel would not come from the node's own address.
 
-        Where the link has no local address, the kernel takes the one of the route to
-        the far end.
+        If the link has no local address, the kernel uses that of the route to the far
+        end.
         """
         if TUNNEL_KINDS[self.site.tunnel].noun.has_local:
             return

@@ -10,10 +10,10 @@ from .drivers import Drivers
 
 
 def take_over(owner: Owner, drivers: Drivers, host: Host) -> list[str]:
-    """Move the owner's rules from other installed firewalls, without a gap; what moved.
+    """Move the owner's rules from other installed firewalls without a gap; return what moved.
 
-    For a moment the rules are in both, and connections go on.  Raises what the new
-    firewall says, with everything as before.
+    For a moment the rules are in both firewalls, so connections continue.  If the new
+    firewall fails, its error is raised and everything is as before.
     """
     from snnet.system.host import RealHost
 
@@ -32,7 +32,7 @@ def _take_over_from(name: str, owner: Owner, firewall: Driver, host: Host) -> li
     try:
         other = plugins.open_driver(plugins.FIREWALLS, name, host)
     except SnnetError:
-        return []  # a driver that cannot be opened here has set nothing here
+        return []  # a driver that cannot be opened here has no rules here
     try:
         try:
             found = other.snapshot()

@@ -1,4 +1,4 @@
-"""What listeners hear of calls: one question before a plan, and one outcome after it."""
+"""What listeners receive for a call: one question before its plan, one outcome after it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from .results import Event
 
 
 class News:
-    """What the listeners of a node hear of one call."""
+    """What the listeners of a node receive for one call."""
 
     def __init__(self, node: object, listeners: Listeners) -> None:
         self.events: list[Event] = []
-        """What came true."""
+        """The events of what took effect."""
         self._node = node
         self._listeners = listeners
         self._plan = Plan()
@@ -31,18 +31,18 @@ class News:
             self._turn, self._outbox = outbox.take(events), outbox
 
     def ask(self, plan: Plan) -> None:
-        """Ask all listeners; Veto where one refuses."""
+        """Ask all listeners; raise Veto if one refuses."""
         self._plan = plan
         self._listeners.before_apply(self._node, plan)
 
     def forget(self) -> None:
-        """Tell nothing of the plan: the call tries another one."""
+        """Do not report the plan: the call tries another one."""
         self._plan = Plan()
 
     def fail(self, what: str, error: BaseException, state: State) -> None:
-        """Have listeners hear that the call ``what`` failed, unless it had failed before.
+        """Report to listeners that the call ``what`` failed, unless it has failed before.
 
-        ``state`` is what an error that is not snnet's left on the host.
+        ``state`` is the state of the host after an error that is not an SnnetError.
         """
         if self._error is not None:
             return
@@ -69,14 +69,14 @@ class News:
 
 
 class Whole:
-    """Several calls that keep the whole node between them; listeners hear of them at the end."""
+    """Several calls that hold the whole node together; listeners are notified at the end."""
 
     def __init__(self) -> None:
         self.news: list[News] = []
 
     @contextmanager
     def telling(self) -> Iterator[Whole]:
-        """Tell the listeners after the block, whatever becomes of it."""
+        """Notify the listeners after the block, even if it raises."""
         try:
             yield self
         finally:

@@ -1,4 +1,4 @@
-"""What compute nodes and concentrators share: their life, their drivers, their upkeep."""
+"""What compute nodes and concentrators share: life cycle, drivers and maintenance."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ T = TypeVar("T")
 
 
 class Node(ABC, Generic[R]):
-    """One node of the data centre, as the owner of objects on its host.
+    """A node of the data centre, which owns objects on its host.
 
     Any number of threads may call it.  Construction opens the drivers and changes
     nothing; ``init()`` comes before everything else.
@@ -77,8 +77,8 @@ class Node(ABC, Generic[R]):
             raise InvalidRequest(f"{shown(config)} is not a NetworkConfig", field="config")
         if config.mode not in self.modes:
             raise InvalidRequest(
-                f"a node of this role has no mode {config.mode.value!r}: routed tenants "
-                "have no concentrators",
+                f"a node of this role does not support mode {config.mode.value!r}: routed "
+                "tenants have no concentrators",
                 field="mode",
             )
         self.config = config
@@ -119,7 +119,7 @@ class Node(ABC, Generic[R]):
             host = RealHost(netns, owner=str(self.owner), networks=nets)
             opened.callback(host.close)
             first = _choose("backend", backend, host, opened)
-            # The fake's host is its kernel, and so the host of what works beside it.
+            # The host of the fake is its kernel; the other drivers use the same host.
             host = first.host
         self._host: Host = host
         return Drivers(
@@ -129,11 +129,11 @@ class Node(ABC, Generic[R]):
         )
 
     def _check_firewall(self) -> None:
-        """Unsupported where tenants would be kept apart by a firewall that cannot."""
+        """Raise Unsupported if the firewall cannot separate tenants and nothing else does."""
         if not self.routed:
             return
         if reason := self._drivers.missing(Zone(owner=str(self.owner), zone="any")):
-            raise Unsupported(f"routed mode keeps tenants apart by the firewall alone: {reason}")
+            raise Unsupported(f"routed mode needs a firewall to separate tenants: {reason}")
 
     def init(self) -> Report:
         """Find the uplinks, rebuild the topology from the kernel, repair what is half-born.
@@ -204,7 +204,7 @@ class Node(ABC, Generic[R]):
 
     @abstractmethod
     def _records(self, site: Site) -> R:
-        """Records of this node, empty."""
+        """Return empty records of this node."""
 
     def close(self) -> None:
         """Let go of sockets, threads and the lock; changes nothing in the kernel.
@@ -233,7 +233,7 @@ class Node(ABC, Generic[R]):
     # -- calls -----------------------------------------------------------------------
 
     def _ready(self) -> Engine[R]:
-        """The engine, once the node may be called at all."""
+        """Return the engine; raise InvalidRequest if the node may not be called now."""
         self._check_usable()
         if self._engine is None:
             raise InvalidRequest(f"{self.owner} is not ready: call init() first")
@@ -253,7 +253,7 @@ class Node(ABC, Generic[R]):
     def _deadline(
         self, what: str, timeout: float | None, cancel: CancelToken | None, limited: bool = True
     ) -> Deadline:
-        """When a call that changes the host has to be done; InvalidRequest on a watcher."""
+        """Return the deadline of a call that changes the host; refuse it on a read-only node."""
         if self.read_only:
             raise InvalidRequest(f"{self.owner} is read-only: it refuses {what}")
         if timeout is None and limited:
@@ -263,7 +263,7 @@ class Node(ABC, Generic[R]):
         return deadline
 
     def _preview(self, call: Call[R, Any, Any, Any]) -> Plan:
-        """What a call would do now; allowed on a watcher too."""
+        """Return what a call would do now; a read-only node may do this too."""
         deadline = Deadline(f"plan of {call.what}", self.api_timeout, None)
         return self._ready().preview(call, deadline)
 
@@ -272,10 +272,10 @@ class Node(ABC, Generic[R]):
     def rebuild_topology(
         self, *, timeout: float | None = None, cancel: CancelToken | None = None
     ) -> Report:
-        """Learn the topology from the kernel alone, and repair what is half-built.
+        """Read back the topology from the kernel alone, and repair what is incomplete.
 
-        What cannot be placed is left alone and reported.  Every tunnel is
-        announced again.  On a read-only node nothing is repaired.
+        Orphans are reported and left alone.  The report has an ADD event for every
+        tunnel.  A read-only node repairs nothing.
         """
         deadline = Deadline("rebuild_topology", timeout, cancel)
         deadline.check()
@@ -308,7 +308,7 @@ class Node(ABC, Generic[R]):
             ]
 
     def repair(self, *, timeout: float | None = None, cancel: CancelToken | None = None) -> Report:
-        """Bring the kernel back to the topology; remove leftovers of ours.
+        """Make the kernel agree with the topology, and remove leftovers of this node.
 
         Orphans of a rebuild go too.  What could not be done is in the report, and what
         changed on the host that is not the node's, with the command that puts it right.
@@ -329,7 +329,7 @@ class Node(ABC, Generic[R]):
 
     @property
     def routed(self) -> bool:
-        """Whether tenants' traffic is routed, not tunnelled."""
+        """Whether tenants' traffic is routed instead of tunnelled."""
         return self.config.mode is NetworkMode.ROUTED
 
     @property
@@ -342,7 +342,7 @@ class Node(ABC, Generic[R]):
 
     @property
     def drivers(self) -> Drivers:
-        """The drivers of this node, by role."""
+        """The drivers of this node."""
         return self._drivers
 
     @property
@@ -361,11 +361,11 @@ class Node(ABC, Generic[R]):
 
     @property
     def site(self) -> Site:
-        """What all that this node makes depends on."""
+        """The site of this node: what all of its objects depend on."""
         return self._ready().records.site
 
     def dump_firewall(self) -> str:
-        """What the firewall driver has set, as text."""
+        """Return what the firewall driver has set, as text."""
         with self._ready().look(NO_LIMIT):
             return self._drivers.firewall.dump()
 
@@ -380,11 +380,13 @@ _GROUPS = {"backend": plugins.BACKENDS, "firewall": plugins.FIREWALLS, "dhcp": p
 
 
 def _choose(what: str, choice: DriverChoice, host: Host, opened: ExitStack) -> Driver:
-    """An installed driver by name, opened and to be closed; an instance is borrowed."""
+    """Open an installed driver by name; an instance is borrowed and never closed."""
     if isinstance(choice, Driver):
         return choice
     if not isinstance(choice, str):
-        raise InvalidRequest(f"{shown(choice)} is neither a driver's name nor a driver", field=what)
+        raise InvalidRequest(
+            f"{shown(choice)} is neither the name of a driver nor a driver", field=what
+        )
     driver = plugins.open_driver(_GROUPS[what], choice, host)
     opened.callback(driver.close)
     return driver

@@ -1,4 +1,4 @@
-"""The whole wanted set of a compute node at once."""
+"""``ComputeNode.reconcile``: the complete wanted set of a compute node in one call."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def reconcile_node(
     with steps_of(engine, deadline, atomic=atomic) as steps:
         if guests is not None:
             parts = list(_subnets(steps, layout, guests, reserved))
-            # What goes frees keys and addresses that what comes may have.
+            # Removals free keys and addresses that the creations may need.
             parts.sort(key=lambda part: part.adds)
             for part in parts:
                 _leave_empty(steps, layout, part)
@@ -77,7 +77,7 @@ def _wanted(
     request_of: Callable[[VnicConfig], Q],
     atomic: bool,
 ) -> dict[Identity, Q | InvalidRequest] | None:
-    """The requests by identity; one that is wrong stands for itself, so that it is not removed."""
+    """Return the requests by identity; for a wrong one its error, so that it is not removed."""
     if cfgs is None:
         return None
     wanted: dict[Identity, Q | InvalidRequest] = {}
@@ -96,7 +96,7 @@ def _wanted(
 
 @dataclass(slots=True)
 class _Part:
-    """What is to be done about the VNICs of one subnet."""
+    """What to do about the VNICs of one subnet."""
 
     failed: dict[VnicId, InvalidRequest] = field(default_factory=dict)
     kept: list[VnicId] = field(default_factory=list)
@@ -105,9 +105,9 @@ class _Part:
     replaced: dict[VnicId, GuestRequest] = field(default_factory=dict)
     removed: list[VnicId] = field(default_factory=list)
     empty: SubnetId | None = None
-    """The subnet, if it has no VNIC: what an unfinished removal left."""
+    """The subnet if it has no VNIC, because a removal was not finished."""
     moved: bool = False
-    """Whether the subnet itself is another one now, so that it has to be left empty first."""
+    """Whether the subnet itself differs, so that its VNICs must be removed first."""
     emptied: bool = False
 
     @property
@@ -121,7 +121,7 @@ def _subnets(
     wanted: Mapping[VnicId, GuestRequest | InvalidRequest],
     reserved: Callable[[VnicId], bool],
 ) -> Iterator[_Part]:
-    """What is to be done, subnet by subnet."""
+    """Yield what to do, subnet by subnet."""
     engine = steps.engine
     with engine.claims.lock:
         known = {vnic.id: vnic for vnic in engine.records.vnics()}
@@ -153,7 +153,7 @@ def _subnets(
 
 
 def _leave_empty(steps: Steps[ComputeRecords], layout: Layout[Any], part: _Part) -> None:
-    """Remove the VNICs of a subnet that is another one now, and a subnet without VNICs."""
+    """Remove the VNICs of a subnet that itself differs, and a subnet without VNICs."""
     gone = [*part.removed, *part.replaced] if part.moved else []
     left = [part.empty] if part.empty and (part.moved or not part.adds) else []
     if not gone and not left:
@@ -171,7 +171,7 @@ def _leave_empty(steps: Steps[ComputeRecords], layout: Layout[Any], part: _Part)
 
 
 def _reconcile_subnet(steps: Steps[ComputeRecords], layout: Layout[Any], part: _Part) -> None:
-    """Change the VNICs of one subnet together, or one by one where one is in the way."""
+    """Change the VNICs of one subnet together; if one fails, change them one by one."""
     for identity in part.kept:
         steps.note(identity, "kept")
     for identity, error in part.failed.items():
@@ -231,7 +231,7 @@ def _reconcile_cnci_vnics(
 ) -> None:
     with steps.engine.claims.lock:
         known = dict(steps.engine.records.cnci_vnics)
-    # All go before one comes: a new one may have the MAC of an old one.
+    # Remove all before adding any: a new one may have the MAC of an old one.
     site, replaced = steps.engine.records.site, set[CnciVnicId]()
     for identity, old in known.items():
         request = wanted.get(identity)

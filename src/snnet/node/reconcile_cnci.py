@@ -1,4 +1,4 @@
-"""The whole wanted set of a concentrator at once."""
+"""``Cnci.reconcile``: the complete wanted set of a concentrator in one call."""
 
 from __future__ import annotations
 
@@ -68,9 +68,9 @@ def reconcile_cnci(
 def _remove_subnets(
     steps: Steps[CnciRecords], wanted: Sequence[tuple[Subnet, Sequence[RemoteSubnet]]]
 ) -> dict[IPv4Network, list[Rule]]:
-    """Remove subnets that are not wanted, or have another key; the rules lost with the latter.
+    """Remove subnets that are not wanted, or have another key; return rules to set again.
 
-    All of them go before one is added: the new one may have the key of an old one.
+    All are removed before one is added: a new one may have the key of an old one.
     """
     with steps.engine.claims.lock:
         known = dict(steps.engine.records.subnets)
@@ -131,7 +131,7 @@ def _is_complete(
 
 
 def _detached(known: CnciSubnet, requests: Sequence[RemoteSubnet]) -> Iterator[DetachNode]:
-    """The calls that remove the tunnels to compute nodes that are not wanted any more."""
+    """Yield the calls that remove the tunnels to compute nodes that are no longer wanted."""
     remotes = {request.remote for request in requests}
     for remote in known.tunnels:
         if remote not in remotes:
@@ -141,7 +141,7 @@ def _detached(known: CnciSubnet, requests: Sequence[RemoteSubnet]) -> Iterator[D
 def _with_exactly(
     subnet: Subnet,
 ) -> Callable[[DhcpScope, Callable[[], bool]], list[Operation]]:
-    """What makes the added entries of a scope those of the subnet."""
+    """Return the change that gives a scope the wanted added entries."""
 
     def alter(scope: DhcpScope, _: Callable[[], bool]) -> list[Operation]:
         new = replace(scope, entries=tuple(subnet.entries))
@@ -179,7 +179,7 @@ def _reconcile_mesh(
 def _rules(
     engine: Engine[CnciRecords], wanted: Wanted
 ) -> Iterator[tuple[type[Rule], Sequence[Rule]]]:
-    """Each kind of rule that is to be reconciled, and the rules of it."""
+    """Yield each kind of rule to reconcile, with its rules."""
     if wanted.nat is not None:
         yield Masquerade, wanted.nat
     if wanted.exits is not None:
@@ -191,7 +191,7 @@ def _rules(
 
 
 def _external(engine: Engine[CnciRecords], exits: Iterable[Exit]) -> Iterator[ExternalForward]:
-    """The rules of the exits, each by the bridge of its subnet, as far as the node has it."""
+    """Yield the rules of the exits whose subnet the node has, with the bridge of the subnet."""
     with engine.claims.lock:
         bridges = {
             network: subnet.bridge.name for network, subnet in engine.records.subnets.items()
@@ -211,7 +211,7 @@ def _known(steps: Steps[CnciRecords], kind: type[Rule]) -> dict[Key, Rule]:
 
 
 def _drop_rules(steps: Steps[CnciRecords], kind: type[Rule], rules: Sequence[Rule]) -> set[Key]:
-    """Remove rules that are not wanted, or not so; the identities of the latter."""
+    """Remove rules that are not wanted or differ; return the keys of those that differ."""
     wanted = {rule.key: rule for rule in rules}
     changed: set[Key] = set()
     for key, rule in _known(steps, kind).items():
@@ -234,7 +234,7 @@ def _drop_rules(steps: Steps[CnciRecords], kind: type[Rule], rules: Sequence[Rul
 def _set_rules(
     steps: Steps[CnciRecords], kind: type[Rule], rules: Sequence[Rule], changed: Container[Key]
 ) -> None:
-    """Set the rules that are wanted, together, or one by one where one is in the way."""
+    """Set the wanted rules together; if one fails, set them one by one."""
     known, failed = _known(steps, kind), {item.key for item in steps.result.failed}
     actions: dict[Key, tuple[Rule, str]] = {}
     for rule in rules:
@@ -262,7 +262,7 @@ def _set_rules(
 
 
 def _rule_key(steps: Steps[CnciRecords], rule: Rule) -> tuple[str, ...]:
-    """What identifies a rule in a result: its kind, and what tells it from others."""
+    """Return what identifies a rule in a result: its kind, and its own identity."""
     match rule:
         case Masquerade():
             return ("nat", rule.device)

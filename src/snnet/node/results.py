@@ -1,4 +1,4 @@
-"""What the calls of a node return."""
+"""The results of a node's calls."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Event = TunnelEvent | ContainerInfo
 
 @dataclass(frozen=True, slots=True)
 class CreatedVnic:
-    """The VNIC, and what the caller has to pass on (None: nothing)."""
+    """The VNIC, and the events that the caller must pass on (None: nothing to do)."""
 
     vnic: Vnic
     tunnel_event: TunnelEvent | None = None
@@ -27,7 +27,7 @@ class CreatedVnic:
 
 @dataclass(frozen=True, slots=True)
 class DestroyedVnic:
-    """What the caller has to pass on (None: nothing)."""
+    """The events that the caller must pass on (None: nothing to do)."""
 
     tunnel_event: TunnelEvent | None = None
     container_info: ContainerInfo | None = None
@@ -39,7 +39,7 @@ class DestroyedVnic:
 
 @dataclass(frozen=True, slots=True)
 class VnicResult:
-    """What became of one VNIC of ``create_vnics``: it has ``vnic`` or ``error``."""
+    """The result of one VNIC of ``create_vnics``: it has ``vnic`` or ``error``."""
 
     vnic: Vnic | None = None
     error: SnnetError | None = None
@@ -67,8 +67,8 @@ def _passed_on(result: CreatedVnic | DestroyedVnic | VnicResult) -> dict[str, An
 class ReconciledItem:
     """What ``reconcile`` did about one object.
 
-    ``key`` is what identifies the object, its kind first where the call has several.
-    ``action`` is "created", "updated", "removed", "kept" or "failed"; a failed one has
+    ``key`` identifies the object; if the call has several kinds, the kind is first.
+    ``action`` is "created", "updated", "removed", "kept" or "failed"; a failed item has
     ``error``.
     """
 
@@ -87,7 +87,7 @@ class ReconciledItem:
 
 @dataclass(slots=True)
 class Reconciled:
-    """What ``reconcile`` did: an item for each object, and the events that came of it."""
+    """What ``reconcile`` did: an item for each object, and the events of the changes."""
 
     items: list[ReconciledItem] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
@@ -109,8 +109,8 @@ class Reconciled:
 class Report:
     """What a rebuild, repair or reset found and did.
 
-    ``tunnel_events``: every tunnel again as ADD, removed ones as DEL.
-    ``healed``: operations that repaired or removed something of ours.
+    ``tunnel_events``: ADD for every tunnel, DEL for removed ones.
+    ``healed``: operations that repaired or removed objects of ours.
     ``orphans``: objects of ours that have no place in the topology.
     """
 
@@ -119,7 +119,7 @@ class Report:
     orphans: list[str] = field(default_factory=list)
 
     def account(self, plan: Plan, outcome: Outcome) -> None:
-        """Add what a plan did, and what it could not do."""
+        """Add what a plan did, and what failed."""
         for number, operation in enumerate(plan):
             if number in outcome.done:
                 self.healed.append(str(operation))

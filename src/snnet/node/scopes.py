@@ -1,4 +1,4 @@
-"""One DHCP scope of a concentrator, in the caller's hands."""
+"""The control of one DHCP scope of a concentrator."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ MakeDeadline = Callable[[str, float | None, CancelToken | None], Deadline]
 class ScopeControl:
     """The DHCP and DNS server of one subnet.
 
-    For subnets of /20 and longer every address has an entry from the start;
-    for larger ones only those added here get a lease.  Added entries survive
+    In subnets of /20 or smaller every address has an entry from the start; in larger
+    subnets only addresses with an added entry get a lease.  Added entries survive
     reload, restart and a new process.
     """
 
@@ -42,7 +42,7 @@ class ScopeControl:
 
     @property
     def entries(self) -> tuple[DhcpEntry, ...]:
-        """Every static lease, added and generated."""
+        """All static leases, added and generated."""
         return tuple(self._scope().leases())
 
     @property
@@ -59,10 +59,10 @@ class ScopeControl:
     def add_entry(
         self, address: Address, mac: str | None = None, hostname: str | None = None
     ) -> DhcpEntry:
-        """Lease ``address`` to ``mac`` (default: ``mac_for(address)``), from now on.
+        """Lease ``address`` to ``mac`` (default: ``mac_for(address)``) from now on.
 
-        The same entry again is harmless; an address or a MAC that another
-        added entry has is a Conflict.
+        Adding the same entry again is not an error.  Raises Conflict if another added
+        entry has the address or the MAC.
         """
         ip = check_guest(check_ipv4(address, "address"), self._network, "address")
         entry = DhcpEntry(
@@ -76,13 +76,13 @@ class ScopeControl:
     def add_entries(self, entries: Iterable[DhcpEntry]) -> None:
         """Add many entries, all or none of them, with one reload of the server.
 
-        Raises as ``add_entry`` does, naming the entry.
+        Raises like ``add_entry``, and names the entry.
         """
         new = check_entries(entries, self._network)
         self._change("add_entries", lambda scope: with_entries(scope, new))
 
     def remove_entry(self, address: Address) -> None:
-        """Lease the address to nobody by an added entry; unknown is no error."""
+        """Remove the added entry of the address; an unknown address is not an error."""
         ip = check_ipv4(address, "address")
         self._change(
             "remove_entry",
@@ -96,15 +96,15 @@ class ScopeControl:
         self._apply("reload", lambda scope, _: [Change(scope, scope)])
 
     def start(self) -> None:
-        """Start the server if it does not run."""
+        """Start the server if it is not running."""
         self._apply("start", lambda scope, running: _switch(scope, running(), True))
 
     def stop(self) -> None:
-        """Stop the server; the scope stays known, with its entries, until ``start()``."""
+        """Stop the server; the node keeps the scope and its entries for ``start()``."""
         self._apply("stop", lambda scope, running: _switch(scope, running(), False))
 
     def restart(self) -> None:
-        """Stop the server if it runs, and start it; leases stay."""
+        """Stop the server if it is running, and start it; leases are kept."""
         self._apply(
             "restart",
             lambda scope, running: [
@@ -132,7 +132,7 @@ class ScopeControl:
 
 
 def with_entries(scope: DhcpScope, entries: Iterable[DhcpEntry]) -> DhcpScope:
-    """The scope with these entries added; Conflict where another has an address or a MAC."""
+    """Return the scope with these entries; Conflict if another has an address or a MAC."""
     addresses = {entry.address: entry for entry in scope.entries}
     macs = {entry.mac: entry for entry in scope.entries}
     added: list[DhcpEntry] = []
@@ -149,6 +149,6 @@ def with_entries(scope: DhcpScope, entries: Iterable[DhcpEntry]) -> DhcpScope:
 
 
 def _switch(scope: DhcpScope, now: bool, wanted: bool) -> list[Operation]:
-    """The operations that start or stop the server."""
+    """Return the operations that start or stop the server."""
     new, old = replace(scope, running=wanted), replace(scope, running=now)
     return [Change(new, old)] if wanted != now else []

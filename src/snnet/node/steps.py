@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class Steps(Generic[R]):
-    """Runs the calls of one reconcile, and notes an item for each object.
+    """Runs the calls of one reconcile, and records an item for each object.
 
     With ``whole`` the reconcile is atomic: the first error is raised.
     """
@@ -40,7 +40,7 @@ class Steps(Generic[R]):
     def attempt(
         self, key: tuple[str, ...], action: str, *calls: Call[R, Any, Any, T]
     ) -> list[T] | None:
-        """Run calls about one object; the first error is the item's, or raised if atomic."""
+        """Run calls for one object; the first error is in its item, or raised if atomic."""
         try:
             results = [self.run(call) for call in calls]
         except SnnetError as error:
@@ -62,7 +62,7 @@ class Steps(Generic[R]):
         return self._whole is not None
 
     def intact(self, nouns: Iterable[Noun]) -> bool:
-        """Whether all the nouns were on the host when this was first asked, as wanted."""
+        """Whether all the nouns were on the host as wanted at the first call of this method."""
         with self.engine.look(self._deadline, self._whole) as host:
             there = self._there
             if there is None:
@@ -75,7 +75,7 @@ class Steps(Generic[R]):
 
 @contextmanager
 def steps_of(engine: Engine[R], deadline: Deadline, *, atomic: bool) -> Iterator[Steps[R]]:
-    """The steps of one reconcile; if atomic they are undone when one of them fails."""
+    """Yield the steps of one reconcile; if atomic, a failure of one undoes all of them."""
     if not atomic:
         yield Steps(engine, deadline, None)
         return

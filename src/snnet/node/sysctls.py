@@ -1,4 +1,4 @@
-"""The driver of shared kernel parameters: set while some node of the namespace needs them."""
+"""The driver of shared kernel parameters, which are set while a node needs them."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ RECORD = "sysctl"
 class SharedSysctls(Driver):
     """Carries ``SharedSysctl`` over a backend that carries ``Sysctl``.
 
-    The previous value and the users stand in a record of the host, written before
-    the change: a process killed in between leaves a user whose value is not set yet,
-    which ``find`` shows.
+    The previous value and the users are in a record of the host, which is written before
+    the change.  A process killed in between leaves a user whose value is not set yet;
+    ``find`` shows that.
     """
 
     name: ClassVar[str] = "sysctls"
@@ -84,7 +84,7 @@ class SharedSysctls(Driver):
             current = self._value(noun.name)
             entry = record.setdefault(noun.name, {"previous": current, "users": []})
             if noun.owner in entry["users"]:
-                raise Exists(f"cannot add {noun}: it is recorded already")
+                raise Exists(f"cannot add {noun}: it is already recorded")
             entry["users"].append(noun.owner)
         try:
             self._set(noun.name, noun.value)
@@ -96,13 +96,13 @@ class SharedSysctls(Driver):
         with self.host.record(RECORD) as record:
             if noun.owner not in record.get(noun.name, {}).get("users", ()):
                 raise Missing(f"cannot remove {noun}: it is not recorded")
-            # A failure to put the value back leaves the record as it was.
+            # If restoring the value fails, the record is not changed.
             previous = self._drop_user(record, noun)
             if previous is not None:
                 self._set(noun.name, previous)
 
     def _drop_user(self, record: dict[str, Any], noun: SharedSysctl) -> str | None:
-        """Forget a user; the value to put back if it was the last one."""
+        """Forget a user; return the value to restore if it was the last one."""
         entry = record[noun.name]
         entry["users"].remove(noun.owner)
         if entry["users"]:

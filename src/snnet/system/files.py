@@ -39,7 +39,7 @@ def private_directory(path: Path, mode: int) -> Path:
         pass
     except OSError as error:
         raise SnnetError(
-            f"cannot make the runtime directory {path}: {error.strerror}; "
+            f"cannot create the runtime directory {path}: {error.strerror}; "
             "create its parent, or run as a user who may write there"
         ) from error
     status = path.lstat()

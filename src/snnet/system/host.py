@@ -23,20 +23,20 @@ from .netns import in_netns, netns_id, open_netns
 
 _SO_NETNS_COOKIE = 71  # asm-generic/socket.h, since Linux 5.14
 _RECORD_PATIENCE = 30.0
-"""Seconds to wait for a record; those who hold one write a few sysctls at most."""
+"""Seconds to wait for a record.  A node that holds it writes only a few sysctls."""
 
 
 class RealHost(Host):
     """A network namespace of the running kernel; see :class:`snnet.contract.Host`.
 
     ``netns`` is the name of a namespace under /run/netns, a path, a descriptor (which
-    stays the caller's), or None for the calling thread's own namespace.  ``owner`` is
-    role and id of the node ("cn:cn-1").  ``runtime`` is for tests; by default it is
-    /run/snnet for those who may write to /run, else $XDG_RUNTIME_DIR/snnet.  Opening a
-    host changes nothing: the directory is made when it is first asked for.
+    the caller keeps), or None for the namespace of the calling thread.  ``owner`` is the
+    role and id of the node ("cn:cn-1").  ``runtime`` is for tests; the default is
+    /run/snnet if the process may write to /run, else $XDG_RUNTIME_DIR/snnet.  Opening a
+    host changes nothing: the directory is created on first use.
 
-    Raises ``InvalidRequest`` where ``netns`` is no network namespace, and for an owner
-    that fits no file name.
+    Raises ``InvalidRequest`` if ``netns`` is not a network namespace, or ``owner`` cannot
+    be part of a file name.
     """
 
     def __init__(
@@ -61,12 +61,14 @@ class RealHost(Host):
         if self._runtime is not None:
             return private_directory(self._runtime, 0o700)
         if os.geteuid() == 0 and os.access("/run", os.W_OK):
-            # Others may pass through, for dnsmasq drops root and reads below.
+            # Others may enter: dnsmasq reads files below after it has given up root.
             return private_directory(Path("/run/snnet"), 0o711)
-        # In a user namespace root may not write to /run.
+        # In a user namespace, root may not write to /run.
         if base := os.environ.get("XDG_RUNTIME_DIR"):
             return private_directory(Path(base, "snnet"), 0o700)
-        raise SnnetError("no runtime directory: run as root, or set XDG_RUNTIME_DIR (mode 0700)")
+        raise SnnetError(
+            "there is no runtime directory: run as root, or set XDG_RUNTIME_DIR (mode 0700)"
+        )
 
     @contextlib.contextmanager
     def record(self, name: str) -> Iterator[dict[str, Any]]:
@@ -103,7 +105,7 @@ class RealHost(Host):
 
     @contextlib.contextmanager
     def claim(self, timeout: float) -> Iterator[None]:
-        """See :meth:`snnet.contract.Host.claim`; another node of this process counts too."""
+        """See :meth:`snnet.contract.Host.claim`; another node in this process conflicts too."""
         path = self.runtime / f"claim-{self.owner}-{self._file_id}.lock"
         with locked(path, timeout, f"{self.owner} in this network namespace"):
             yield
@@ -116,7 +118,7 @@ class RealHost(Host):
 
     @functools.cached_property
     def _cookie(self) -> int:
-        """A number no later namespace gets, unlike the inode's; 0 on old kernels."""
+        """Return a number that, unlike the inode, is never reused; 0 on old kernels."""
 
         def ask() -> int:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
@@ -140,5 +142,5 @@ def boot_id() -> str:
 
 def _file_name(text: str, field: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}", text):
-        raise InvalidRequest(f"{text!r} has characters that fit no file name", field=field)
+        raise InvalidRequest(f"{text!r} has characters that cannot be in a file name", field=field)
     return text

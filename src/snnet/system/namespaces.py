@@ -88,5 +88,5 @@ def end_processes(namespaces: Iterable[Namespace]) -> None:
 def _new_namespace() -> int:
     """Move the calling thread, which ends soon, into a new namespace."""
     if ctypes.CDLL(None, use_errno=True).unshare(_CLONE_NEWNET) != 0:
-        raise error_for(ctypes.get_errno(), "make a network namespace")
+        raise error_for(ctypes.get_errno(), "create a network namespace")
     return os.open(CURRENT, os.O_RDONLY | os.O_CLOEXEC)

@@ -121,8 +121,8 @@ def test_tunnels_with_different_keys_do_not_meet() -> None:
     center.spoke(node, 11, key=7, far_key=8)
     guest = center.guest(node, "10.1.0.9")
     assert not center.fabric.ping(guest, "10.1.0.1")
-    told = center.fabric.explain(guest, "10.1.0.1")
-    assert "cnci: no tunnel here for gre key 7 from 192.0.2.11" in told
+    explanation = center.fabric.explain(guest, "10.1.0.1")
+    assert "cnci: no tunnel here for gre key 7 from 192.0.2.11" in explanation
 
 
 @pytest.mark.parametrize("name", ["to7", "br7", "t7x9"])
@@ -152,8 +152,8 @@ def test_tenants_with_the_same_addresses_never_mix() -> None:
     assert not ping(ours[0], theirs[0])
     assert not ping(ours[0], lonely)
     assert ping(theirs[0], lonely)
-    told = center.fabric.explain(ours[0], theirs[1])
-    assert told.endswith("not answered by guest 10.1.0.10 but by guest 10.1.0.10")
+    explanation = center.fabric.explain(ours[0], theirs[1])
+    assert explanation.endswith("not answered by guest 10.1.0.10 but by guest 10.1.0.10")
 
 
 def test_the_host_end_must_not_have_the_guests_mac() -> None:
@@ -208,7 +208,7 @@ def test_a_container_has_the_peer_as_its_own() -> None:
     assert center.fabric.ping(center.fabric.attach(one, vnic), other)
 
 
-def test_a_vnic_made_anew_has_lost_its_guest() -> None:
+def test_a_recreated_vnic_has_lost_its_guest() -> None:
     center, one, _ = two_nodes()
     vnic = center.vm(one, "10.1.0.9")
     guest = center.fabric.attach(one, vnic)
@@ -280,8 +280,8 @@ def test_a_lease_through_the_tunnel(tunnel: str) -> None:
     ]  # fmt: skip
     assert link(guest.kernel, "eth0").mtu == center.mtu
     assert center.fabric.ping(guest, center.guest(two, "10.1.0.10"))
-    told = guest.explain_lease()
-    assert "DHCP OFFER for 02:00:0a:01:00:09: 10.1.0.9" in told
+    explanation = guest.explain_lease()
+    assert "DHCP OFFER for 02:00:0a:01:00:09: 10.1.0.9" in explanation
 
 
 def test_an_unknown_mac_gets_no_lease() -> None:
@@ -343,7 +343,7 @@ def test_a_routing_loop_ends_with_the_ttl() -> None:
     )
 
 
-def test_nobody_else_may_use_our_address() -> None:
+def test_no_other_guest_may_use_our_address() -> None:
     fabric = Fabric()
     a, b = fabric.add_host("a", "192.0.2.1/24"), fabric.add_host("b", "192.0.2.2/24")
     add(b, tap("t0"), address("192.0.2.1/32", "t0"))

@@ -29,7 +29,7 @@ def test_a_connection_needs_a_listener(fabric: Fabric, net: str, protocol: str) 
     a, b = two_hosts(fabric, net)
     assert not fabric.connect(a, b, protocol, 80)
     assert fabric.explain(a, b, protocol=protocol, port=80).splitlines()[-2:] == [
-        f"eth0 on h2: refused: nobody listens on {protocol}/80",
+        f"eth0 on h2: refused: nothing listens on {protocol}/80",
         "no answer",
     ]
     fabric.listen(b, protocol, 80)
@@ -157,8 +157,8 @@ def test_a_host_with_two_uplinks_on_the_wire(fabric: Fabric) -> None:
     fabric.plug(host, "eth1")
     for _ in range(2):
         assert fabric.ping(outside, "203.0.113.1")
-        told = fabric.explain(outside, "203.0.113.1")
-        assert "eth1 on h1: echo request arrived from 203.0.113.99" in told
+        explanation = fabric.explain(outside, "203.0.113.1")
+        assert "eth1 on h1: echo request arrived from 203.0.113.99" in explanation
         assert "eth0 on h1: echo request arrived from 192.0.2.2" in fabric.explain(inside, host)
     do(host, Change(*(Sysctl(name="net.ipv4.ip_forward", value=value) for value in "10")))
     add(inside, route("0.0.0.0/0", "eth0", "192.0.2.1"))
@@ -167,7 +167,7 @@ def test_a_host_with_two_uplinks_on_the_wire(fabric: Fabric) -> None:
     assert fabric.ping(inside, outside)
 
 
-def test_an_uplink_made_anew_is_plugged_in_anew(fabric: Fabric) -> None:
+def test_a_recreated_uplink_is_plugged_in_again(fabric: Fabric) -> None:
     host, other = two_hosts(fabric)
     fabric.plug(host, host.add_uplink("v0", None, kind="veth").name)
     remove(host, link(host, "v0"))

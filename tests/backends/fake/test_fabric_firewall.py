@@ -60,11 +60,11 @@ def test_another_link_is_out_of_reach_from_a_zone(at: Gateway) -> None:
     at.zone("br7")
     for target in (at.c, at.world):
         assert not at.center.fabric.ping(at.a, target)
-    told = at.center.fabric.explain(at.a, at.world)
+    explanation = at.center.fabric.explain(at.a, at.world)
     assert (
         "br7 on cnci: dropped by: zone z link br7: "
         "echo request, 10.1.0.9 to 203.0.113.99 leaves by eth1 and is not an answer"
-    ) in told
+    ) in explanation
 
 
 def test_nobody_else_opens_connections_into_a_zone(at: Gateway) -> None:
@@ -128,7 +128,7 @@ def test_out_of_a_zone_by_an_external_forward_and_back_only_answers(at: Gateway)
     assert not at.center.fabric.ping(at.world, at.a)
 
 
-def test_an_external_forward_without_masquerade_is_none(at: Gateway) -> None:
+def test_an_external_forward_without_masquerade_has_no_effect(at: Gateway) -> None:
     at.zone("br7")
     at.rules(ExternalForward(device="eth1", bridge="br7"))
     assert not at.center.fabric.ping(at.a, at.world)

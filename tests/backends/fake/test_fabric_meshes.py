@@ -53,8 +53,8 @@ def test_multipoint_gre_goes_by_its_neighbours() -> None:
             assert fabric.ping(source, f"10.{number}.0.1")
     assert fabric.ping(hosts[0], "10.2.0.1", size=1472 - 28)
     assert not fabric.ping(hosts[0], "10.2.0.1", size=1472 - 27)
-    told = fabric.explain(hosts[0], "10.2.0.1")
-    assert "mesh on cnci-1: gre key 9 to 192.0.2.2" in told
+    explanation = fabric.explain(hosts[0], "10.2.0.1")
+    assert "mesh on cnci-1: gre key 9 to 192.0.2.2" in explanation
     remove(hosts[0], neighbour("10.255.0.2", "192.0.2.2", "mesh"))
     assert not fabric.ping(hosts[0], "10.2.0.1")
     assert "mesh on cnci-1: no neighbour entry for 10.255.0.2" in (

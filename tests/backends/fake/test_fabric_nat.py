@@ -31,10 +31,12 @@ def test_a_port_forward_leads_to_its_target(at: Gateway) -> None:
     assert found is not None
     assert found.station == "guest 10.1.0.9"
     assert str(found.source) == "203.0.113.99"
-    told = fabric.explain(at.world, OUTSIDE, protocol="tcp", port=33265).splitlines()
-    assert "eth1 on cnci: DNAT to 10.1.0.9:22 by port tcp/33265 on eth1 to 10.1.0.9:22" in told
-    assert f"br7 on cnci: answer: source restored to {OUTSIDE}:33265" in told
-    assert told[-1] == "answered"
+    explanation = fabric.explain(at.world, OUTSIDE, protocol="tcp", port=33265).splitlines()
+    assert (
+        "eth1 on cnci: DNAT to 10.1.0.9:22 by port tcp/33265 on eth1 to 10.1.0.9:22" in explanation
+    )
+    assert f"br7 on cnci: answer: source restored to {OUTSIDE}:33265" in explanation
+    assert explanation[-1] == "answered"
 
 
 def test_only_its_protocol_and_its_port(at: Gateway) -> None:
@@ -79,7 +81,7 @@ def test_nobody_listens_at_the_target(at: Gateway) -> None:
     at.rules(forward())
     at.center.fabric.listen(at.a, "tcp", 80)
     assert not at.center.fabric.connect(at.world, OUTSIDE, "tcp", 33265)
-    assert "eth0 on guest 10.1.0.9: refused: nobody listens on tcp/22" in (
+    assert "eth0 on guest 10.1.0.9: refused: nothing listens on tcp/22" in (
         at.center.fabric.explain(at.world, OUTSIDE, protocol="tcp", port=33265)
     )
 
@@ -102,8 +104,8 @@ def test_guests_reach_a_forward_by_the_address_outside(at: Gateway, name: str) -
     found = at.center.fabric.connected(guest, OUTSIDE, "tcp", 33265)
     assert found is not None
     assert found == ("guest 10.1.0.9", IPv4Address("10.1.0.1"))
-    told = at.center.fabric.explain(guest, OUTSIDE, protocol="tcp", port=33265)
-    assert "SNAT to 10.1.0.1:49153 by zone z link br7" in told
+    explanation = at.center.fabric.explain(guest, OUTSIDE, protocol="tcp", port=33265)
+    assert "SNAT to 10.1.0.1:49153 by zone z link br7" in explanation
 
 
 def test_only_by_the_addresses_of_the_forward_and_only_from_a_zone(at: Gateway) -> None:
@@ -145,7 +147,7 @@ def test_a_public_address_is_its_guest_both_ways(at: Gateway) -> None:
     assert "answer: target restored to 10.1.0.9" in fabric.explain(at.a, at.world)
 
 
-def test_whoever_asks_for_a_public_address_gets_its_guest(at: Gateway) -> None:
+def test_a_public_address_reaches_its_guest_from_anywhere(at: Gateway) -> None:
     at.rules(public())
     add(at.host, address("203.0.113.5/32", "eth1"))
     for source, seen in ((at.c, "10.1.0.1"), (at.b, "10.1.0.1"), (at.a, "10.1.0.1")):

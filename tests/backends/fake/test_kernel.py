@@ -59,7 +59,7 @@ def test_check_is_called_before_each_operation_and_stops_the_work(keep_going: bo
 def test_nouns_of_another_driver_are_refused() -> None:
     kernel = FakeKernel()
     rule = Masquerade(owner="cnci:c", device="eth0")
-    assert kernel.missing(rule) == "the fake driver 'fake' carries no Masquerade"
+    assert kernel.missing(rule) == "the fake driver 'fake' does not carry Masquerade"
     assert isinstance(kernel.apply([Add(rule)]).error, Unsupported)
 
 

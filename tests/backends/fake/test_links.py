@@ -129,7 +129,7 @@ def test_other_kinds_are_only_read(kernel: FakeKernel) -> None:
     bond = link(kernel, "bond0")
     assert isinstance(bond, Other)
     assert bond.group == 0
-    assert kernel.missing(bond) == "links of kind bond are read, never made"
+    assert kernel.missing(bond) == "snnet only reads links of kind bond and cannot create them"
     assert refusal(kernel, Add(Other(name="d0", other_kind="dummy"))) == "EOPNOTSUPP"
 
 
@@ -165,9 +165,7 @@ def test_change_of_what_cannot_be(kernel: FakeKernel) -> None:
 
 
 @pytest.mark.parametrize("other", [{"alias": "theirs"}, {"group": 5}])
-def test_a_name_that_is_somebody_elses_is_left_alone(
-    kernel: FakeKernel, other: dict[str, object]
-) -> None:
+def test_a_foreign_name_is_left_alone(kernel: FakeKernel, other: dict[str, object]) -> None:
     ours, theirs = tap("t0", alias="ours"), replace(tap("t0", alias="ours"), **other)  # type: ignore[arg-type]
     add(kernel, theirs)
     assert refusal(kernel, Remove(ours)) == "ENODEV"

@@ -118,7 +118,7 @@ def test_a_link_made_to_answer_for_all(kernel: FakeKernel, made: Tap | Veth) -> 
     assert sysctl(kernel, "net.ipv4.neigh.x0.proxy_delay") == "80"
 
 
-def test_delays_follow_the_default_and_there_is_none_for_all(kernel: FakeKernel) -> None:
+def test_delays_follow_the_default_and_all_has_none(kernel: FakeKernel) -> None:
     sysctl(kernel, "net.ipv4.neigh.default.proxy_delay", "5")
     assert sysctl(kernel, "net.ipv4.neigh.t0.proxy_delay") == "5"
     assert sysctl(kernel, "net.ipv4.neigh.all.proxy_delay") is None

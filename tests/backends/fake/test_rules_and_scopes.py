@@ -150,7 +150,7 @@ def test_a_scope_changes_but_not_its_subnet() -> None:
         {"entries": (DhcpEntry(mac="02:00:00:00:00:01", address=IPv4Address("10.2.0.9")),)},
     ],
 )
-def test_scopes_nobody_could_serve(bad: dict[str, object]) -> None:
+def test_scopes_that_no_server_could_serve(bad: dict[str, object]) -> None:
     scope = replace(SCOPE, **bad)  # type: ignore[arg-type]
     outcome = FakeDhcp(FakeKernel()).apply([Add(scope)])
     assert isinstance(outcome.error, InvalidRequest)

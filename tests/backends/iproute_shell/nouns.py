@@ -83,7 +83,7 @@ def _route(destination: str, gateway: str | None = None, **values: Any) -> Route
     return Route(destination=ip_network(destination), link="br", gateway=via, **values)
 
 
-BESIDE: list[Noun] = [
+NON_LINKS: list[Noun] = [
     Address(link="br", address=ip_interface("10.1.0.2/32")),
     Address(link="lo", address=ip_interface("127.0.0.2/8")),
     Address(link="br", address=ip_interface("fd01::2/128")),
@@ -113,9 +113,9 @@ CHANGES: list[tuple[Any, dict[str, Any]]] = [
     (TAP, {"group": 77}),
     (TAP, {"alias": "all", "mtu": 1200, "up": False, "master": None, "group": 3}),
     (Bridge(name="b", mtu=1400), {"mtu": 1300, "alias": "new"}),
-    (BESIDE[4], {"gateway": ip_address("10.1.0.8")}),
-    (BESIDE[4], {"gateway": ip_address("172.16.0.9"), "onlink": True}),
-    (BESIDE[9], {"gateway": ip_address("fd01::8")}),
-    (BESIDE[11], {"lladdr": "02:00:00:00:00:dd"}),
-    (BESIDE[15], {"remote": ip_address("192.0.2.99")}),
+    (NON_LINKS[4], {"gateway": ip_address("10.1.0.8")}),
+    (NON_LINKS[4], {"gateway": ip_address("172.16.0.9"), "onlink": True}),
+    (NON_LINKS[9], {"gateway": ip_address("fd01::8")}),
+    (NON_LINKS[11], {"lladdr": "02:00:00:00:00:dd"}),
+    (NON_LINKS[15], {"remote": ip_address("192.0.2.99")}),
 ]

@@ -103,7 +103,7 @@ def test_a_command_that_fails_leaves_no_link(
     assert outcome.done == set()
     assert outcome.error is not None
     if killed and isinstance(noun, Tap) and step == 2 and "#" not in noun.alias:
-        # Killed before its group was set: what is left cannot be told from a stranger's.
+        # Killed before its group was set: what is left looks like a foreign tap.
         assert names(netns) - before == {noun.name}
     else:
         assert names(netns) == before
@@ -147,7 +147,7 @@ def test_an_undoing_goes_by_index(
     assert names(netns) == {"ifx", decoy}
 
 
-def test_a_failed_add_leaves_the_stranger(backend: IprouteShellBackend, netns: str) -> None:
+def test_a_failed_add_leaves_the_foreign_link(backend: IprouteShellBackend, netns: str) -> None:
     """One that looks as ours would half-way, and the tap's two commands in one process."""
     ip("tuntap", "add", "t", "mode", "tap", netns=netns)
     ip("link", "add", "v", "group", str(LINK_GROUP), "type", "veth", "peer", "p", netns=netns)

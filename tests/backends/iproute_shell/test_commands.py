@@ -32,7 +32,7 @@ from snnet.contract import (
 )
 
 from .conftest import Opener
-from .nouns import BESIDE, BRIDGE, CHANGES, GROUND, LINKS, TAP
+from .nouns import BRIDGE, CHANGES, GROUND, LINKS, NON_LINKS, TAP
 
 FORWARD = Change(
     Sysctl(name="net.ipv4.ip_forward", value="1"), Sysctl(name="net.ipv4.ip_forward", value="0")
@@ -67,7 +67,7 @@ FORWARD = Change(
             Add(Tap(name="t.1", queues=2, proxy_arp=True)),
             [
                 "ip tuntap add dev t.1 mode tap user 0 multi_queue vnet_hdr",
-                "# its 2 queues: no command opens them, ioctl TUNSETIFF does",
+                "# no command opens the 2 queues: use the ioctl TUNSETIFF",
                 "ip link set dev t.1 group 1936617076",
                 "ip link set dev t.1 addrgenmode none",
                 "sysctl -w net.ipv4.conf.t/1.proxy_arp=1",
@@ -82,25 +82,25 @@ FORWARD = Change(
             Change(replace(TAP, master=None, up=False, alias=""), TAP),
             ["ip link set dev tap alias '' nomaster down"],
         ),
-        (Add(BESIDE[4]), ["ip route add 10.3.0.0/24 via 10.1.0.9 dev br proto 4"]),
-        (Remove(BESIDE[4]), ["ip route delete 10.3.0.0/24 via 10.1.0.9 dev br proto 4"]),
-        (Add(BESIDE[13]), ["ip neighbour add proxy 10.9.0.9 dev br protocol 115"]),
+        (Add(NON_LINKS[4]), ["ip route add 10.3.0.0/24 via 10.1.0.9 dev br proto 4"]),
+        (Remove(NON_LINKS[4]), ["ip route delete 10.3.0.0/24 via 10.1.0.9 dev br proto 4"]),
+        (Add(NON_LINKS[13]), ["ip neighbour add proxy 10.9.0.9 dev br protocol 115"]),
         (
-            Change(BESIDE[11], BESIDE[11]),
+            Change(NON_LINKS[11], NON_LINKS[11]),
             ["ip neighbour change 10.1.0.9 lladdr 02:00:00:00:00:0b nud permanent dev br"],
         ),
         (
-            Change(BESIDE[15], BESIDE[15]),
+            Change(NON_LINKS[15], NON_LINKS[15]),
             ["bridge fdb replace 02:00:00:00:00:0c dev mesh dst 192.0.2.9 self permanent"],
         ),
         (FORWARD, ["sysctl -w net.ipv4.ip_forward=1"]),
         (
             Add(FORWARD.noun),
-            ["# a parameter is changed, never added or removed: net.ipv4.ip_forward"],
+            ["# a parameter cannot be added or removed: net.ipv4.ip_forward"],
         ),
         (
             Add(Other(name="wg0", other_kind="wireguard")),
-            ["# links of kind wireguard are read, never made: wg0"],
+            ["# snnet cannot create links of kind wireguard: wg0"],
         ),
         (
             Add(DhcpScope(link="br", subnet=IPv4Network("10.0.0.0/24"), mtu=1400)),
@@ -166,7 +166,7 @@ def test_a_word_that_cannot(word: str) -> None:
 def operations() -> list[Any]:
     """Everything that can be done to every noun."""
     made: list[Any] = []
-    for item in [*LINKS, *BESIDE]:
+    for item in [*LINKS, *NON_LINKS]:
         if isinstance(item, Noun):
             made.append([Add(item), Remove(item)])
         else:
@@ -227,17 +227,17 @@ def state(driver: NetlinkBackend) -> dict[Any, Any]:
     """All that netlink sees, without what chance decides."""
     found = {}
     for key, noun in driver.snapshot().items():
-        told = noun.to_dict()
+        data = noun.to_dict()
         if isinstance(noun, Link):
-            del told["index"]
+            del data["index"]
             by_chance = noun.mac is not None and noun.mac not in _MACS
             if by_chance:
-                del told["mac"]
+                del data["mac"]
             for sysctl in ("ipv4.conf.{}.proxy_arp", "ipv4.neigh.{}.proxy_delay"):
                 name = sysctl.format(noun.name.replace(".", "/"))
                 setting = driver.find(Sysctl(name=f"net.{name}"))
-                told[sysctl] = setting and setting.to_dict()["value"]
-        found[key] = told
+                data[sysctl] = setting and setting.to_dict()["value"]
+        found[key] = data
     return found
 
 

@@ -54,7 +54,7 @@ def route(destination: str, link: str, gateway: str | None = None) -> Route:
         (Add(Tap(name="t", master="none")), Missing, "there is no link none"),
         (Add(Bridge(name="b", alias="x" * 256)), Rejected, "ERANGE.*255 bytes"),
         (Add(Bridge(name="br")), Exists, "add bridge br up: File exists .EEXIST.: RTNETLINK"),
-        (Remove(Bridge(name="br")), Missing, "somebody else's"),
+        (Remove(Bridge(name="br")), Missing, "a foreign"),
         (Change(replace(BRIDGE, mtu=1), BRIDGE), Rejected, "mtu less than device minimum"),
         (Add(Tap(name="t", queues=4, multi_queue=True)), Unsupported, "set backend 'netlink'"),
         (Add(Tap(name="br", queues=4, multi_queue=True)), Exists, "EEXIST"),
@@ -103,14 +103,14 @@ def test_without_the_programs(
     assert "apt-get install iproute2" in str(error)
 
 
-def test_an_ip_of_busybox_is_none(
+def test_the_ip_of_busybox_is_not_accepted(
     backend: IprouteShellBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shell, "run", lambda argv, **_: Completed(1, "", "BusyBox v1.35.0"))
-    assert "is not that of iproute2" in (backend.missing(BRIDGE) or "")
+    assert "is not from iproute2" in (backend.missing(BRIDGE) or "")
 
 
-def test_words_that_nobody_knows_are_passed_on(
+def test_unknown_messages_are_passed_on(
     backend: IprouteShellBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shell, "run", lambda argv, **_: Completed(2, "", "Error: Oops.\n"))

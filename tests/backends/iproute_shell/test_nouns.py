@@ -32,7 +32,7 @@ from snnet.contract import (
 from tests.conftest import ip
 
 from .conftest import names, view
-from .nouns import BESIDE, CHANGES, GROUND, LINKS, TAP
+from .nouns import CHANGES, GROUND, LINKS, NON_LINKS, TAP
 
 pytestmark = pytest.mark.kernel
 
@@ -44,7 +44,7 @@ def ground(done: Done) -> None:
     done(*map(Add, GROUND))
 
 
-@pytest.mark.parametrize("noun", [*LINKS, *BESIDE], ids=str)
+@pytest.mark.parametrize("noun", [*LINKS, *NON_LINKS], ids=str)
 def test_netlink_sees_what_comes_and_goes(
     backend: IprouteShellBackend, seen: NetlinkBackend, done: Done, noun: Noun
 ) -> None:
@@ -62,7 +62,7 @@ def test_netlink_sees_what_comes_and_goes(
     assert isinstance(backend.apply([Remove(noun)]).error, Missing)
 
 
-@pytest.mark.parametrize("noun", [*LINKS, *BESIDE], ids=str)
+@pytest.mark.parametrize("noun", [*LINKS, *NON_LINKS], ids=str)
 def test_what_netlink_makes_is_the_same(
     backend: IprouteShellBackend, seen: NetlinkBackend, noun: Noun
 ) -> None:
@@ -90,7 +90,7 @@ def test_netlink_sees_what_changes(
 def test_the_whole_host_looks_the_same(
     backend: IprouteShellBackend, seen: NetlinkBackend, done: Done, netns: str
 ) -> None:
-    made = [noun for noun in [*LINKS, *BESIDE] if isinstance(noun, Noun)]
+    made = [noun for noun in [*LINKS, *NON_LINKS] if isinstance(noun, Noun)]
     done(*(Add(noun) for noun in made if noun.key not in [("link", "mv")]))
     ip("link", "add", "ifb9", "type", "ifb", netns=netns)
     ip("tuntap", "add", "tun9", "mode", "tun", netns=netns)
@@ -211,8 +211,8 @@ def test_an_index_is_no_name(backend: IprouteShellBackend, netns: str) -> None:
     assert isinstance(bridge, Bridge)
     name = f"if{bridge.index}"
     assert backend.find(Link(name=name)) is None
-    beside: list[Any] = [noun for noun in BESIDE if noun.within == bridge.key]
-    nouns: list[Noun] = [replace(noun, link=name) for noun in beside]
+    dependents: list[Any] = [noun for noun in NON_LINKS if noun.within == bridge.key]
+    nouns: list[Noun] = [replace(noun, link=name) for noun in dependents]
     nouns += [replace(TAP, master=name), Macvtap(name="m", lower=name)]
     for noun in nouns:
         assert backend.find(noun) is None

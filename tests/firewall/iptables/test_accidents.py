@@ -152,7 +152,7 @@ def test_killed_between_two_tables_no_other_noun_is_lost(
         ("arptables -F INPUT", {ISOLATION}),
     ],
 )
-def test_what_somebody_took_away_is_not_there_and_can_be_added(
+def test_what_another_program_removed_is_missing_and_can_be_added(
     driver: IptablesFirewall, shell: Shell, command: str, lost: set[Noun]
 ) -> None:
     add(driver, *ALL)

@@ -185,14 +185,16 @@ def test_connections_of_what_changed_are_forgotten(
     assert forgotten == both
 
 
-def test_what_was_refused_cuts_nobody_off(driver: IptablesFirewall, forgotten: list[Match]) -> None:
+def test_what_was_refused_cuts_no_connection(
+    driver: IptablesFirewall, forgotten: list[Match]
+) -> None:
     add(driver, PUBLIC)
     forgotten.clear()
     assert driver.apply([Add(PUBLIC), Remove(FORWARD)], keep_going=True).errors.keys() == {0, 1}
     assert forgotten == []
 
 
-def test_rules_that_move_to_another_firewall_cut_nobody_off(
+def test_rules_that_move_to_another_firewall_cut_no_connection(
     driver: IptablesFirewall, forgotten: list[Match]
 ) -> None:
     assert driver.transfer([Add(PUBLIC), Add(FORWARD)]).done == {0, 1}
@@ -250,7 +252,7 @@ def test_all_rules_come_and_go_in_the_old_tables(
 # -- refusals of the kernel ------------------------------------------------------------
 
 
-def test_a_refused_table_is_put_back_and_the_words_are_told(
+def test_a_refused_table_is_restored_and_the_message_reported(
     driver: IptablesFirewall, tables: Xtables | None
 ) -> None:
     assert tables is not None

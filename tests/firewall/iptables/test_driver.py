@@ -227,7 +227,7 @@ def test_other_nouns_are_unsupported(driver: IptablesFirewall) -> None:
     assert isinstance(refusal(driver, Add(noun)), Unsupported)
 
 
-def test_work_ends_at_the_first_error_unless_told_to_go_on(driver: IptablesFirewall) -> None:
+def test_work_ends_at_the_first_error_unless_keep_going(driver: IptablesFirewall) -> None:
     lonely = dataclasses.replace(LINK, zone="nowhere")
     operations = [Add(BRIDGE), Add(lonely), Add(ZONE)]
     outcome = driver.apply(operations)

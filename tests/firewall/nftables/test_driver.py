@@ -154,7 +154,7 @@ def test_a_rule_that_lost_a_part_is_removed_all_the_same(driver: NftablesFirewal
 
 
 @pytest.mark.parametrize("table", ["inet", "bridge", "arp"])
-def test_a_table_that_lost_its_rules_is_made_anew_whole(
+def test_a_table_that_lost_its_rules_is_recreated_completely(
     driver: NftablesFirewall, table: str
 ) -> None:
     add(driver, *ALL)

@@ -1,11 +1,11 @@
-"""A backend for snnet that stands on IPDB, in a distribution of its own.
+"""A backend for snnet that uses IPDB, in a separate distribution.
 
-``backend`` is the driver; ``database`` opens IPDB in the host's namespace and keeps
-reading from it truthful; ``records`` turns what IPDB knows into nouns; ``requests``
-turns nouns into what its socket is asked; ``taps`` makes the one kind of link that
-cannot be asked for.
+``backend`` is the driver; ``database`` opens IPDB in the host's namespace and makes sure
+that it is up to date when it is read; ``records`` converts IPDB's records to nouns;
+``requests`` converts nouns to requests for its socket; ``taps`` creates taps, the one
+kind of link that needs no request.
 
-Of snnet it imports the contract alone.
+It imports only the contract of snnet.
 """
 
 from .backend import IpdbBackend

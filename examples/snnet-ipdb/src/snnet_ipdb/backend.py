@@ -1,9 +1,9 @@
-"""The driver: links and addresses of one host, by way of IPDB.
+"""The driver: links and addresses of one host through IPDB.
 
-It reads from IPDB's database and has IPDB's command socket carry out operations.
-IPDB's transactions are left alone, for they keep none of the contract's promises: a
-``create().commit()`` takes a link that somebody made in between for its own, and any
-commit takes back addresses that others have added since the transaction began.
+It reads from IPDB's database, and IPDB's command socket carries out operations.  It does
+not use IPDB's transactions, because they break promises of the contract: a
+``create().commit()`` adopts a link that another program created in the meantime, and any
+commit removes addresses that others have added since the transaction began.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _TRIES = 8
 class IpdbBackend(Driver):
     """Bridges, taps, veth pairs, vxlans and addresses.
 
-    Holds IPDB's sockets and threads, and a thread of its own in the host's namespace;
+    It holds the sockets and threads of IPDB, and one more thread in the host's namespace;
     ``close()`` ends them all.
     """
 
@@ -64,18 +64,18 @@ class IpdbBackend(Driver):
         self.host = host
         self._database = Database(host.netns.descriptor_for("ipdb", "backend"))
         self._there: set[str] = set()
-        """Kinds of links this kernel has been found to have."""
+        """Kinds of link that this kernel is known to have."""
 
     def missing(self, noun: Noun) -> str | None:
         """See :meth:`snnet.contract.Driver.missing`."""
         if type(noun) not in self.carries:
-            return f"the ipdb backend carries no {type(noun).__name__}: use backend 'netlink'"
+            return f"the ipdb backend does not carry {type(noun).__name__}: use backend 'netlink'"
         if isinstance(noun, Other):
-            return f"links of kind {noun.kind} are read, never made"
+            return f"snnet only reads links of kind {noun.kind} and cannot create them"
         if isinstance(noun, Tap) and (noun.multi_queue or noun.queues != 1):
-            return "the ipdb backend makes taps of one queue only: use backend 'netlink'"
+            return "the ipdb backend creates taps with one queue only: use backend 'netlink'"
         if isinstance(noun, Tap | Veth) and noun.proxy_arp:
-            return "the ipdb backend has no proxy ARP: use backend 'netlink' or no routed mode"
+            return "the ipdb backend has no proxy ARP: use backend 'netlink', or another mode"
         if not isinstance(noun, Link) or noun.kind in self._there:
             return None
         reason = _no_tun() if isinstance(noun, Tap) else self._no_kind(noun.kind)
@@ -84,8 +84,8 @@ class IpdbBackend(Driver):
         return reason
 
     def _no_kind(self, kind: str) -> str | None:
-        """Asks for a link with more queues than any may have: the kernel looks for the kind
-        first and makes nothing (rtnl_create_link, net/core/rtnetlink.c)."""
+        """Request a link with more queues than allowed: the kernel looks up the kind first
+        and creates nothing (rtnl_create_link, net/core/rtnetlink.c)."""
         request = {"kind": kind, "ifname": "snnet-probe", "num_tx_queues": 1 << 16}
         try:
             self._database.call(lambda: self._ask("link", "add", **request))
@@ -99,7 +99,7 @@ class IpdbBackend(Driver):
     def snapshot(self, types: Iterable[type[Noun]] | None = None) -> dict[Key, Noun]:
         """See :meth:`snnet.contract.Driver.snapshot`.
 
-        Leaves out IPv6 link-local addresses, which the kernel makes by itself.
+        IPv6 link-local addresses, which the kernel adds by itself, are not included.
         """
         wanted = tuple(self.carries if types is None else types)
 
@@ -147,7 +147,7 @@ class IpdbBackend(Driver):
         noun = operation.noun
         if isinstance(operation, Change):
             if not isinstance(noun, Link) or not isinstance(operation.old, Link):
-                raise Unsupported(f"cannot {operation}: it has nothing to change")
+                raise Unsupported(f"cannot {operation}: its nouns cannot be changed in place")
             self._change(noun, operation.old)
         elif isinstance(noun, Address):
             verb = "add" if isinstance(operation, Add) else "del"
@@ -179,14 +179,14 @@ class IpdbBackend(Driver):
             raise
 
     def _create(self, link: Link, master: int | None) -> int:
-        """Make the link; its index, which we choose unless the noun does."""
+        """Create the link; return its index, which we choose unless the noun does."""
         for left in reversed(range(_TRIES)):
             index = link.index or _FIRST_INDEX + secrets.randbelow(_LAST_INDEX - _FIRST_INDEX)
             try:
                 self._ask("link", "add", **requests.creation(link, index, master))
                 return index
             except NetlinkError as error:
-                # The index may be taken, rather than the name or the peer's.
+                # The index may be in use, and not the name or the peer's name.
                 taken = error.code in (errno.EEXIST, errno.EBUSY)
                 if link.index or not left or not taken or self._names_taken(link):
                     raise
@@ -194,14 +194,14 @@ class IpdbBackend(Driver):
 
     def _names_taken(self, link: Link) -> bool:
         if isinstance(link, Vxlan):
-            return True  # another one of the same id and port is EEXIST as well
+            return True  # a vxlan with the same id and port is EEXIST as well
         ends = [link.name]
         if isinstance(link, Veth) and link.peer is not None:
             ends.append(link.peer)
         return len(set(ends)) < len(ends) or any(map(self._database.index, ends))
 
     def _change(self, new: Link, old: Link) -> None:
-        """Set what differs; put it back if the kernel took only part of it."""
+        """Set what differs; undo it if the kernel applied only a part."""
         before = self._owned(old)
         wrong = new.differences(old) - new.changeable
         if wrong or type(new) is not type(old) or new.name != old.name:
@@ -227,7 +227,7 @@ class IpdbBackend(Driver):
         return request
 
     def _owned(self, link: Link) -> Link:
-        """The link this noun means, as it is now; ``Missing`` where the name is another's."""
+        """Return the link of this noun; ``Missing`` if another link has the name now."""
 
         def read(found: records.Records) -> Link | None:
             record = found.get(link.name)
@@ -239,8 +239,8 @@ class IpdbBackend(Driver):
         same_group = found.group == link.group or found.group in DYING_GROUPS
         if (found.kind, found.alias) != (link.kind, link.alias) or not same_group:
             raise Missing(
-                f"{link.kind} {link.name} is gone and the name is somebody else's: {found}; "
-                "it stays as it is",
+                f"{link.kind} {link.name} is gone: its name belongs to a foreign link, "
+                f"which is left alone: {found}",
                 errno=errno.ENODEV,
             )
         return found
@@ -252,13 +252,13 @@ class IpdbBackend(Driver):
         return index
 
     def _set(self, index: int, request: requests.Request) -> None:
-        """Set all of it on the link with this index, in two messages if the alias is among it."""
+        """Set all this on the link with this index; an alias needs a second message."""
         plain = {name: value for name, value in request.items() if name != "ifalias"}
         try:
             if plain:
                 self._ask("link", "set", index=index, **plain)
         except NetlinkError as error:
-            # No IPv6 on this link, so no link-local address to be avoided either.
+            # The link has no IPv6, so it gets no link-local address.
             if error.code != errno.EAFNOSUPPORT or "IFLA_AF_SPEC" not in plain:
                 raise
             del plain["IFLA_AF_SPEC"]
@@ -279,7 +279,7 @@ class IpdbBackend(Driver):
 
 
 def _translated(error: OSError | NetlinkError | struct.error, operation: Operation) -> SnnetError:
-    """What IPDB's socket and the kernel say, as the contract has it."""
+    """Return an error of IPDB's socket or the kernel as an error of the contract."""
     if isinstance(error, NetlinkError):
         return error_for(error.code, str(operation), operation=operation)
     if isinstance(error, struct.error):
@@ -291,5 +291,8 @@ def _no_tun() -> str | None:
     try:
         os.close(os.open(taps.DEVICE, os.O_RDWR | os.O_CLOEXEC))
     except OSError as error:
-        return f"no taps here: {taps.DEVICE}: {os.strerror(error.errno or 0)}; load tun"
+        return (
+            f"this host cannot create taps: {taps.DEVICE}: {os.strerror(error.errno or 0)}; "
+            "load the module tun"
+        )
     return None

@@ -1,17 +1,17 @@
 """IPDB, open in one network namespace, and read only when it is up to date.
 
-IPDB is a copy of the kernel's links and addresses that a thread keeps current from
-netlink events.  Four of its habits are dealt with here:
+IPDB is a copy of the kernel's links and addresses; a thread updates it from netlink
+events.  This module deals with four of its properties:
 
 - Its sockets, its threads and /dev/net/tun belong to the namespace of the thread that
-  opens them.  So one thread moves there for good, and does everything.
-- The copy is late: what has just been made it may not have.  So before each look the
-  kernel is asked for one message on the events' own socket; when the answer has been
-  read, so has every event before it.
-- Of a new alias or group the kernel tells nobody while the link is down
-  (netdev_state_change, net/core/dev.c).  So links that are looked at are asked for.
-- An alias that was taken away stays in the copy, for the kernel then leaves the
-  attribute out.  So messages are completed before IPDB reads them.
+  opens them.  So one thread enters the namespace and does everything.
+- The copy lags behind: it may lack what was just created.  So before each look the
+  kernel is asked for one message on the socket of the events; when the answer has been
+  read, every event before it has been read too.
+- The kernel sends no event for a new alias or group while the link is down
+  (netdev_state_change, net/core/dev.c).  So the kernel is asked for each link that is read.
+- A removed alias stays in the copy, because the kernel then omits the attribute.  So
+  messages are completed before IPDB reads them.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from snnet.contract import Exhausted
 T = TypeVar("T")
 
 Listener = Callable[[Any, str], None]
-"""Is told every message and its event's name, on IPDB's own thread: must be quick."""
+"""Receives every message and the name of its event, on IPDB's thread; it must be quick."""
 
 _PATIENCE = 2.0
 """Seconds; an answer takes about a millisecond."""
@@ -45,7 +45,7 @@ _LOOPBACK = 1
 
 
 class Database:
-    """One thread in a namespace, with an IPDB that it alone uses."""
+    """One thread in a namespace, with an IPDB that only this thread uses."""
 
     def __init__(self, netns: int) -> None:
         self._netns = netns
@@ -64,13 +64,13 @@ class Database:
             raise
 
     def call(self, function: Callable[[], T]) -> T:
-        """What the function returns when called in the namespace, one call at a time."""
+        """Call the function in the namespace and return its result; one call at a time."""
         if self._pid != os.getpid():
-            self._start()  # of the parent's threads none has come along
+            self._start()  # a fork does not copy the parent's threads
         return self._thread.submit(function).result()
 
     def listen(self, listener: Listener) -> Callable[[], None]:
-        """Tell the listener of every event from now on; what is returned ends it."""
+        """Call the listener for every event from now on; the returned function ends this."""
         self._listeners.append(listener)
 
         def end() -> None:
@@ -80,18 +80,18 @@ class Database:
         return end
 
     def close(self) -> None:
-        """End IPDB and the thread; may be repeated."""
+        """End IPDB and the thread.  May be called again."""
         if self._pid == os.getpid():
-            with contextlib.suppress(RuntimeError):  # it is closed
+            with contextlib.suppress(RuntimeError):  # it is already closed
                 self._thread.submit(self._release).result()
             self._thread.shutdown()
 
-    # What follows runs on the thread.
+    # The methods below run on the thread.
 
     def look(self, function: Callable[[Any], T], name: str | None = None) -> T:
-        """What the function makes of IPDB's interfaces, none of which changes meanwhile.
+        """Return the function's result for IPDB's interfaces, which do not change meanwhile.
 
-        They are as the kernel has them now: all, or the one called ``name``.
+        All of them, or the one called ``name``, agree with the kernel at this moment.
         """
         self._catch_up()
         with self.ipdb.exclusive:
@@ -99,7 +99,7 @@ class Database:
             record = interfaces.get(name) if name is not None else None
             wanted = (record["index"],) if record is not None else ()
             if wanted or name is None:
-                # Only an event takes a link out again, so this must not run ahead of it.
+                # Only an event removes a link, so this must not add one ahead of the event.
                 with contextlib.suppress(NetlinkError):
                     for message in self.ipdb.nl.get_links(*wanted):
                         _complete(message)
@@ -107,21 +107,21 @@ class Database:
             return function(interfaces)
 
     def index(self, name: str) -> int | None:
-        """The link's index, or None."""
+        """Return the link's index, or None."""
         self._catch_up()
         record = self.ipdb.interfaces.get(name)
         return None if record is None else int(record["index"])
 
     def set_alias(self, index: int, alias: str) -> None:
-        """Give a link an alias; the empty one takes it away."""
+        """Set the alias of a link; an empty one removes it."""
         message = _LinkMessage()
         message["index"] = index
-        # An empty one is a single NUL, for the kernel wants one byte at least.
+        # An empty alias is a single NUL: the kernel needs at least one byte.
         message["attrs"].append(["IFLA_IFALIAS", alias.encode() or b"\0"])
         self.ipdb.nl.nlm_request(message, msg_type=RTM_SETLINK, msg_flags=NLM_F_REQUEST | NLM_F_ACK)
 
     def _catch_up(self) -> None:
-        """Wait until IPDB knows all that had happened before the call."""
+        """Wait until IPDB knows everything that happened before the call."""
         for _ in range(2):
             self._answered.clear()
             question = ifinfmsg()
@@ -129,26 +129,26 @@ class Database:
             self.ipdb.mnl.put(question, RTM_GETLINK)
             if self._answered.wait(_PATIENCE):
                 return
-            # Its thread ends at the first message it cannot make sense of.
+            # Its thread ends at the first message that it cannot parse.
             self._release()
             self.ipdb = self._open()
-        raise Exhausted("IPDB does not answer any more: close the backend and open it again")
+        raise Exhausted("IPDB no longer answers: close the backend and open it again")
 
     def _open(self) -> Any:
         with _without_advice():
             ipdb = IPDB(plugins=["interfaces"], deprecation_warning=False)
         ipdb.register_callback(self._arrived, mode="pre")
-        ipdb.interfaces  # noqa: B018  this is how it is made to look
+        ipdb.interfaces  # noqa: B018  this makes it read the links
         return ipdb
 
     def _release(self) -> None:
         self.ipdb.release()
-        self.ipdb._cthread.join()  # which release() forgets
+        self.ipdb._cthread.join()  # release() does not do this
 
     def _arrived(self, ipdb: Any, message: Any, event: str) -> None:
-        """On IPDB's thread, before it looks at the message itself."""
+        """Runs on IPDB's thread, before IPDB reads the message."""
         if message["header"]["pid"] == ipdb.mnl.epid:
-            self._answered.set()  # events carry the number of whoever caused them
+            self._answered.set()  # an event has the number of the request that caused it
         if event == "RTM_NEWLINK":
             _complete(message)
         for listener in tuple(self._listeners):
@@ -156,7 +156,7 @@ class Database:
 
 
 class _LinkMessage(ifinfbase, nlmsg):  # type: ignore[misc]
-    """With an alias of bytes: a text is cut to its number of letters, and a NUL added."""
+    """A message with the alias as bytes: a string would be cut to its number of characters."""
 
     nla_map = tuple(
         (name, "cdata" if name == "IFLA_IFALIAS" else kind, *rest)
@@ -165,14 +165,14 @@ class _LinkMessage(ifinfbase, nlmsg):  # type: ignore[misc]
 
 
 def _complete(message: Any) -> None:
-    """Have a link's message say everything: what is left out there is none of."""
+    """Complete a link's message: an omitted attribute means that the link has none."""
     if message["family"] == 0 and message.get_attr("IFLA_IFALIAS") is None:
         message["attrs"].append(["IFLA_IFALIAS", ""])
 
 
 @contextlib.contextmanager
 def _without_advice() -> Any:
-    """IPDB logs that it is deprecated whenever it is opened; its users know."""
+    """Suppress the warning that IPDB is deprecated, which it logs whenever it is opened."""
 
     def not_the_advice(record: logging.LogRecord) -> bool:
         return not record.getMessage().startswith("Deprecation warning")

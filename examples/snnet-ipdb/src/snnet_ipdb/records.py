@@ -1,4 +1,4 @@
-"""What IPDB knows of links and addresses, as nouns."""
+"""Conversion of IPDB's links and addresses to nouns."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ _LOOPBACK = 772
 _UP = 1  # IFF_UP, linux/if.h
 
 Record = Mapping[str, Any]
-"""An interface of IPDB: the kernel's attributes in lower case, None where there is none."""
+"""An interface of IPDB: the kernel's attributes in lower case, None for absent ones."""
 Records = Mapping[Any, Record]
-"""All of them, by name and once more by index."""
+"""All interfaces, each by its name and by its index."""
 
 
 def links(records: Records) -> Iterator[Link]:
-    """Every link there is."""
+    """Yield every link."""
     for name, record in tuple(records.items()):
         if isinstance(name, str):
             yield link(record, records)
 
 
 def link(record: Record, records: Records) -> Link:
-    """The link as a noun: ``Other`` where this backend makes none of its kind."""
+    """Return the link as a noun; ``Other`` if this backend cannot create its kind."""
     common: dict[str, Any] = {
         "name": record["ifname"],
         "alias": record["ifalias"] or "",
@@ -62,7 +62,7 @@ def link(record: Record, records: Records) -> Link:
 
 
 def addresses(record: Record) -> Iterator[Address]:
-    """The link's addresses but for the IPv6 link-local ones, which the kernel makes itself."""
+    """Yield the link's addresses except IPv6 link-local ones, which the kernel adds."""
     for text, prefix in tuple(record["ipaddr"]):
         address = ip_interface(f"{text}/{prefix}")
         if not (address.version == 6 and address.is_link_local):
@@ -73,7 +73,7 @@ def _kind(record: Record) -> str:
     kind: str | None = record["kind"]
     if kind is None:
         return "loopback" if record["ifi_type"] == _LOOPBACK else "physical"
-    # IPDB does not keep IFLA_TUN_TYPE; of the two, taps alone speak Ethernet.
+    # IPDB does not keep IFLA_TUN_TYPE; of tun and tap, only taps carry Ethernet.
     return "tap" if kind == "tun" and record["ifi_type"] == _ETHERNET else kind
 
 

@@ -1,7 +1,7 @@
-"""What IPDB's command socket is asked for, noun by noun; wrong values are refused here.
+"""The requests to IPDB's command socket, noun by noun; wrong values are refused here.
 
-The socket packs what it is given as it is: a name is cut at its first NUL, one with
-letters beyond ASCII unless it comes as bytes, and a number that is too large ends in
+The socket does not check values.  It cuts a name at its first NUL, and a string with
+non-ASCII characters at the wrong byte; a number that is too large ends in
 ``struct.error``, with a stack trace in the log.
 """
 
@@ -34,11 +34,11 @@ Request = dict[str, Any]
 NO_LINK_LOCAL: Request = {
     "IFLA_AF_SPEC": {"attrs": [["AF_INET6", {"attrs": [["IFLA_INET6_ADDR_GEN_MODE", 1]]}]]}
 }
-"""The link gets no IPv6 link-local address when it comes up."""
+"""The attributes of a link that gets no IPv6 link-local address when it comes up."""
 
 
 def check(link: Link) -> None:
-    """Refuse what the socket would cut or could not pack, as the kernel would."""
+    """Refuse values that the socket would cut or cannot pack, as the kernel would."""
     check_name(link.name)
     if isinstance(link, Veth) and link.peer is not None:
         check_name(link.peer)
@@ -47,36 +47,38 @@ def check(link: Link) -> None:
     peers = (link.peer_mac, link.peer_mtu) if isinstance(link, Veth) else (None, None)
     for mac in (link.mac, peers[0]):
         if mac is not None and not _MAC.fullmatch(mac):
-            raise InvalidRequest(f"{mac!r} is no MAC", field="mac")
+            raise InvalidRequest(f"{mac!r} is not a MAC", field="mac")
     for mtu in (link.mtu, peers[1]):
         if mtu is not None and not 0 < mtu <= _U32_MAX:
             raise error_for(errno.EINVAL, f"give {link.name} an MTU of {mtu}")
     if isinstance(link, Vxlan):
         if link.remote is not None and link.remote.version != link.local.version:
-            raise Unsupported(f"{link.name}: {link.local} and {link.remote} are of two families")
+            raise Unsupported(
+                f"{link.name}: {link.local} and {link.remote} are of different families"
+            )
         if not 0 <= link.vni < 1 << 24:
             raise error_for(errno.ERANGE, f"make a vxlan with VNI {link.vni}")
 
 
 def check_name(name: str) -> None:
-    """Refuse what is no name of a link (dev_valid_name, net/core/dev.c), or a pattern."""
+    """Refuse a pattern, and what cannot be a link's name (dev_valid_name, net/core/dev.c)."""
     raw = name.encode()
     if len(raw) > NAME_MAX:
         raise error_for(errno.ERANGE, f"call a link {name!r}", detail=f"over {NAME_MAX} bytes")
     odd = any(letter in "/:%\0" or letter.isspace() for letter in name)
     if not raw or odd or name in (".", ".."):
-        raise InvalidRequest(f"{name!r} is no name of a link", field="name")
+        raise InvalidRequest(f"{name!r} is not a name for a link", field="name")
 
 
 def creation(link: Link, index: int, master: int | None) -> Request:
-    """The first message: makes the link, with this index, so that later ones hit no other's."""
+    """Return the first message, which creates the link with the index that later ones use."""
     request: Request = {"index": index, "ifname": link.name.encode(), "kind": link.kind}
     request |= settings(link, {"group", "mtu", "mac"})
     if master is not None:
         request["master"] = master
     if isinstance(link, Bridge):
         # Its MTU follows its smallest port until it is *changed* once (br_change_mtu,
-        # net/bridge/br_device.c): made with another one, it can be.
+        # net/bridge/br_device.c), so create it with another MTU.
         if link.mtu is not None:
             request["mtu"] = link.mtu + 1 if link.mtu < _MTU_MAX else link.mtu - 1
         return request | {"br_forward_delay": 0, "br_stp_state": 0}
@@ -100,7 +102,7 @@ def creation(link: Link, index: int, master: int | None) -> Request:
 
 
 def completion(link: Link) -> list[Request]:
-    """The later messages: what the first one cannot say, then that the link comes up."""
+    """Return the later messages: what the first cannot contain, and then setting the link up."""
     request = settings(link, {"alias"} if link.alias else set())
     if isinstance(link, Bridge):
         request |= settings(link, {"mtu"})
@@ -110,7 +112,7 @@ def completion(link: Link) -> list[Request]:
 
 
 def settings(link: Link, names: set[str] | frozenset[str]) -> Request:
-    """These fields of the link as the socket calls them; None is left out."""
+    """Return these fields of the link by the socket's names, without those that are None."""
     request: Request = {}
     for name, called in (("mtu", "mtu"), ("mac", "address"), ("group", "group")):
         if name in names and getattr(link, name) is not None:
@@ -123,7 +125,7 @@ def settings(link: Link, names: set[str] | frozenset[str]) -> Request:
 
 
 def address(noun: Address, index: int) -> Request:
-    """What names the address, on the link with this index."""
+    """Return what identifies the address, on the link with this index."""
     interface = noun.address
     host = interface.version == 4 and interface.is_loopback
     return {

@@ -1,7 +1,7 @@
-"""Taps are made through /dev/net/tun (Documentation/networking/tuntap.rst).
+"""Creating taps through /dev/net/tun (Documentation/networking/tuntap.rst).
 
-IPDB can make them too (kind ``tuntap``), but it takes one that is there already for
-its own, and makes it persistent before anything else is set.
+IPDB can create them too (kind ``tuntap``), but it adopts a tap that exists, and makes a
+tap persistent before anything else is set.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _IFREQ = Struct("=16sH22x")
 
 
 def make_tap(name: str, finish: Callable[[int], None]) -> None:
-    """A new persistent tap in the calling thread's namespace, or none at all.
+    """Create a persistent tap in the calling thread's namespace, completely or not at all.
 
-    ``finish`` gets its index and sets everything else.  Raises ``OSError``, with EEXIST
-    where there is a link of that name.
+    ``finish`` receives the index and sets everything else.  Raises ``OSError``, with
+    EEXIST if a link of that name exists.
     """
     fd = os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC)
     try:
@@ -37,10 +37,10 @@ def make_tap(name: str, finish: Callable[[int], None]) -> None:
                 fd, _TUNSETIFF, _IFREQ.pack(name.encode(), _IFF_TAP | _IFF_NO_PI | _IFF_TUN_EXCL)
             )
         except OSError as error:
-            if error.errno == errno.EBUSY:  # what tun_set_iff calls busy is there already
+            if error.errno == errno.EBUSY:  # tun_set_iff reports an existing tap as busy
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from error
             raise
         finish(socket.if_nametoindex(name))
-        fcntl.ioctl(fd, _TUNSETPERSIST, 1)  # until here it goes with its descriptor
+        fcntl.ioctl(fd, _TUNSETPERSIST, 1)  # until now, closing the descriptor removes the tap
     finally:
         os.close(fd)

@@ -1,4 +1,4 @@
-"""Link events, from IPDB's own."""
+"""Link events, made from those of IPDB."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from snnet.contract import Exhausted, LinkEvent, Watch
 from .database import Database
 
 _CAPACITY = 10_000
-"""Events kept unread."""
+"""The largest number of unread events."""
 
 
 class IpdbWatch(Watch):
-    """Events since it was opened, in order."""
+    """The events since this was opened, in order."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -24,8 +24,8 @@ class IpdbWatch(Watch):
         self._end = database.listen(self._arrived)
 
     def _arrived(self, message: Any, event: str) -> None:
-        # The answers that the database asks for are no events, and what concerns a link
-        # as a bridge's port comes once more for the link itself.
+        # Answers to requests of the database are not events.  An event for a link as the
+        # port of a bridge is repeated for the link itself.
         if event not in ("RTM_NEWLINK", "RTM_DELLINK") or message["family"] != 0:
             return
         if message["header"]["pid"] == self._socket.epid:
@@ -45,7 +45,7 @@ class IpdbWatch(Watch):
                 found.append(self._events.get_nowait())
         except queue.Empty:
             pass
-        # IPDB starts over on a new socket when its old one has overrun.
+        # IPDB opens a new socket when the buffer of the old one was full.
         if self._lost or self._database.ipdb.mnl is not self._socket:
             self._lost, self._socket = False, self._database.ipdb.mnl
             raise Exhausted("link events were lost: take a new snapshot")

@@ -45,7 +45,7 @@ class FakeDriver(Driver):
     def missing(self, noun: Noun) -> str | None:
         if type(noun) in self.rules:
             return None
-        return f"the fake driver {self.name!r} carries no {type(noun).__name__}"
+        return f"the fake driver {self.name!r} does not carry {type(noun).__name__}"
 
     def snapshot(self, types: Iterable[type[Noun]] | None = None) -> dict[Key, Noun]:
         wanted = tuple(self.carries if types is None else types)

@@ -83,7 +83,7 @@ class FakeKernel(FakeDriver, Host):
         self.links = LinkRules(self.state)
         self._sysctls = SysctlRules(self.state)
         self._addresses = AddressRules(self.state)
-        beside: dict[type[Noun], Rules[Any]] = {
+        others: dict[type[Noun], Rules[Any]] = {
             Address: self._addresses,
             Route: RouteRules(self.state),
             Path: PathRules(),
@@ -92,7 +92,7 @@ class FakeKernel(FakeDriver, Host):
             Fdb: FdbRules(self.state),
             Sysctl: self._sysctls,
         }
-        self.rules = dict.fromkeys(KINDS, self.links) | beside
+        self.rules = dict.fromkeys(KINDS, self.links) | others
         self.state.loopback()
         self._addresses.add(Address(link="lo", address=ip_interface("127.0.0.1/8")))
 

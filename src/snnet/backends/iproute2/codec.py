@@ -1,4 +1,4 @@
-"""How one kind of link is said to ``ip`` and read from it: what ``kinds`` is made of."""
+"""How one kind of link is written for ``ip`` and read from it; ``kinds`` uses this."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from typing import Any
 from snnet.contract import IPAddress, Link
 
 Row = dict[str, Any]
-"""A link as ``ip -json -details link`` shows it, or a part of that."""
+"""A link in the output of ``ip -json -details link``, or a part of it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """A kind of link: its noun into words for ``ip``, and back from JSON."""
+    """One kind of link: converts its noun to words for ``ip``, and back from JSON."""
 
     noun: type[Link]
     words: Callable[[Any], list[str]]
-    """What follows ``type`` and the kind in ``ip link add``."""
+    """Returns what follows ``type`` and the kind in ``ip link add``."""
     read: Callable[[Row, Row, Row], Link | None]
-    """The noun, of the whole row, the fields of every kind and ``info_data``.
+    """Returns the noun from the row, the fields common to all kinds, and ``info_data``.
 
-    None for a link that snnet could not have made.
+    Returns None for a link that snnet cannot have created.
     """
 
 
 def address(data: Row, *names: str) -> IPAddress | None:
-    """The first of these that is a specified address, or None."""
+    """Return the first of these values that is a specified address, or None."""
     for name in names:
         text = data.get(name, "any")
         if text not in ("any", "unknown"):
@@ -37,11 +37,11 @@ def address(data: Row, *names: str) -> IPAddress | None:
 
 
 def ttl(data: Row) -> int:
-    """The outer TTL; 0, which ``ip`` leaves out or calls "inherit", where there is none."""
+    """Return the outer TTL.  0 stands for no TTL, which ``ip`` omits or prints as "inherit"."""
     found = data.get("ttl", 0)
     return found if isinstance(found, int) else 0
 
 
 def link_local(row: Row) -> bool:
-    """Whether the kernel gives it an IPv6 link-local address when it comes up."""
+    """Whether the kernel gives the link an IPv6 link-local address when it comes up."""
     return row.get("inet6_addr_gen_mode") != "none"

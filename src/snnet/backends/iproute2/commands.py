@@ -38,15 +38,15 @@ from snnet.contract import (
 from .kinds import CODECS
 
 Command = list[str]
-"""A program and its arguments; one that begins with ``#`` is a comment."""
+"""A program and its arguments; if the first word is ``#``, a comment."""
 
 
 def render(operation: Operation) -> list[str]:
-    """The operation as lines for a root shell; a comment where no command does it.
+    """Return the operation as lines for a root shell; comments for what no command can do.
 
-    They are what the backend ``iproute_shell`` runs, by names and never by indexes:
-    a line that is kept for later says an index that may be another link's by then.
-    A macvtap without an index gets another random one each time.
+    The backend ``iproute_shell`` runs these commands.  They use names, not indexes: when
+    a line is run later, its index may belong to another link.  A macvtap without an
+    index gets a new random one each time.
     """
     return [
         " ".join(words) if words[0] == "#" else shlex.join(words)
@@ -55,7 +55,7 @@ def render(operation: Operation) -> list[str]:
 
 
 def settled(operation: Operation) -> Operation:
-    """The operation with every value chosen that is left to the driver."""
+    """Return the operation with all values filled in that the driver must choose."""
     noun = operation.noun
     if isinstance(operation, Add) and isinstance(noun, Macvtap) and not noun.index:
         return Add(with_free_index(noun))
@@ -63,19 +63,19 @@ def settled(operation: Operation) -> Operation:
 
 
 def with_free_index(link: Macvtap) -> Macvtap:
-    """The same with an index that its character device leaves free."""
+    """Return the link with an index whose character device does not exist."""
     return replace(link, index=free_macvtap_index())
 
 
 def commands(operation: Operation) -> list[Command]:
-    """What carries the operation out, in order.
+    """Return the commands that carry out the operation, in order.
 
-    The first of an ``Add`` makes the object, except that a tap without its group is
-    nobody's: there the first two do.
+    The first command of an ``Add`` creates the object.  For a tap it takes the first two,
+    because a tap without its group has no owner.
     """
     noun = operation.noun
     if not isinstance(noun, Link):
-        return list(_beside(noun, operation))
+        return list(_non_link(noun, operation))
     if isinstance(operation, Add):
         return list(_add_link(noun))
     if isinstance(operation, Remove):
@@ -84,9 +84,9 @@ def commands(operation: Operation) -> list[Command]:
 
 
 def probe(link: Link) -> Command:
-    """What only a kernel with this kind of link refuses for its number of queues.
+    """Return a command that a kernel with this kind of link refuses for its number of queues.
 
-    The kernel looks for the kind first, loading its module if it can, and makes
+    The kernel looks up the kind first, loading its module if it can, and creates
     nothing (rtnl_newlink and rtnl_create_link, net/core/rtnetlink.c).
     """
     return [
@@ -96,7 +96,7 @@ def probe(link: Link) -> Command:
 
 
 def displace(noun: Neighbour) -> Command:
-    """The neighbour, in the place of one that the kernel learned."""
+    """Return the command that replaces a neighbour that the kernel has learned."""
     return _neighbour(noun, "replace")
 
 
@@ -106,14 +106,14 @@ def displace(noun: Neighbour) -> Command:
 def _add_link(link: Link) -> Iterator[Command]:
     alone = ["ip", "link", "set", "dev", link.name]
     if isinstance(link, Other):
-        yield ["#", f"links of kind {link.kind} are read, never made: {link.name}"]
+        yield ["#", f"snnet cannot create links of kind {link.kind}: {link.name}"]
         return
     alias = ["alias", link.alias] if link.alias else []
     later = comes_up_later(link)
     up = ["up"] if link.up and not later else []
     if isinstance(link, Tap):
         yield from _tuntap(link)
-        # All in one message, for the kernel takes an alias for what is there already.
+        # All in one message: the kernel only accepts an alias for an existing link.
         words = [*_group(link), *alias, *_plain(link, link.mtu), *_master(link), *up]
         if words:
             yield [*alone, *words]
@@ -145,7 +145,7 @@ def _tuntap(tap: Tap) -> Iterator[Command]:
     user = [] if tap.user is None else ["user", str(tap.user)]
     yield ["ip", "tuntap", "add", "dev", tap.name, "mode", "tap", *user, *many]
     if tap.queues > 1:
-        yield ["#", f"its {tap.queues} queues: no command opens them, ioctl TUNSETIFF does"]
+        yield ["#", f"no command opens the {tap.queues} queues: use the ioctl TUNSETIFF"]
 
 
 def _change_link(link: Link, different: frozenset[str]) -> Iterator[Command]:
@@ -184,29 +184,29 @@ def _master(link: Link) -> list[str]:
 
 
 def _details(link: Link) -> list[str]:
-    """What follows ``type`` and the kind."""
+    """Return what follows ``type`` and the kind."""
     codec = CODECS.get(type(link))
     return codec.words(link) if codec else []
 
 
-# What stands beside links
+# Nouns other than links
 
-# Not "replace", which would make what is to be changed.
+# Not "replace", which would create a missing object instead of failing.
 _VERBS: dict[type[Operation], str] = {Add: "add", Change: "change", Remove: "delete"}
 
 
 @singledispatch
-def _beside(noun: Noun, operation: Operation) -> Iterator[Command]:
-    """What is no link; a noun of another driver's is told as a comment."""
+def _non_link(noun: Noun, operation: Operation) -> Iterator[Command]:
+    """Yield the commands for a noun other than a link; a comment for other drivers' nouns."""
     yield ["#", str(operation)]
 
 
-@_beside.register
+@_non_link.register
 def _(noun: Address, operation: Operation) -> Iterator[Command]:
     yield ["ip", "address", _VERBS[type(operation)], str(noun.address), "dev", noun.link]
 
 
-@_beside.register
+@_non_link.register
 def _(noun: Neighbour, operation: Operation) -> Iterator[Command]:
     yield _neighbour(noun, _VERBS[type(operation)])
 
@@ -218,18 +218,18 @@ def _neighbour(noun: Neighbour, verb: str) -> Command:
     return [*words, "dev", noun.link]
 
 
-@_beside.register
+@_non_link.register
 def _(noun: ProxyNeighbour, operation: Operation) -> Iterator[Command]:
     verb = _VERBS[type(operation)]
-    # Permanent, as ``ip`` makes them by itself: others go when their link loses its
-    # carrier (pneigh_ifdown, net/core/neighbour.c).
+    # ``ip`` makes them permanent.  Others are removed when their link loses carrier
+    # (pneigh_ifdown, net/core/neighbour.c).
     made_by = ["protocol", str(noun.protocol)] if verb == "add" and noun.protocol else []
     yield ["ip", "neighbour", verb, "proxy", str(noun.address), "dev", noun.link, *made_by]
 
 
-@_beside.register
+@_non_link.register
 def _(noun: Fdb, operation: Operation) -> Iterator[Command]:
-    # ``bridge`` has no "change".
+    # ``bridge`` has no "change" command.
     verb = "replace" if isinstance(operation, Change) else _VERBS[type(operation)]
     yield [
         "bridge", "fdb", verb, noun.mac, "dev", noun.link,
@@ -237,20 +237,20 @@ def _(noun: Fdb, operation: Operation) -> Iterator[Command]:
     ]  # fmt: skip
 
 
-@_beside.register
+@_non_link.register
 def _(noun: Route, operation: Operation) -> Iterator[Command]:
     via = ["via", str(noun.gateway)] if noun.gateway else []
     onlink = ["onlink"] if noun.onlink else []
     verb = _VERBS[type(operation)]
-    # Without it the kernel would remove a connected route before ours, whose metric is
-    # lower for IPv6 (ip6_route_del, net/ipv6/route.c).
+    # Without the protocol the kernel would remove a connected route instead of ours: its
+    # metric is lower for IPv6 (ip6_route_del, net/ipv6/route.c).
     made_by = ["proto", str(noun.protocol)]
     yield ["ip", "route", verb, str(noun.destination), *via, "dev", noun.link, *onlink, *made_by]
 
 
-@_beside.register
+@_non_link.register
 def _(noun: Sysctl, operation: Operation) -> Iterator[Command]:
     if isinstance(operation, Change):
         yield ["sysctl", "-w", f"{noun.name}={noun.value}"]
     else:
-        yield ["#", f"a parameter is changed, never added or removed: {noun.name}"]
+        yield ["#", f"a parameter cannot be added or removed: {noun.name}"]

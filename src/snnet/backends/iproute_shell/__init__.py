@@ -1,9 +1,9 @@
 """The backend that runs ``ip``, ``bridge`` and ``sysctl``.
 
-What it runs is what ``snnet.backends.iproute2`` prints.  ``backend`` is the driver;
-``links``, ``network``, ``neighbours`` and ``sysctls`` each know one kind of object,
-``found`` reads what ``ip -json`` says of links, ``checks`` refuses what ``ip`` would
-misread, ``shell`` runs programs and ``errors`` turns their words into errors.
+It runs the commands that ``snnet.backends.iproute2`` prints.  ``backend`` is the driver;
+``links``, ``network``, ``neighbours`` and ``sysctls`` each handle one kind of object,
+``found`` reads links from the output of ``ip -json``, ``checks`` refuses what ``ip`` would
+misread, ``shell`` runs programs and ``errors`` converts their messages to errors.
 """
 
 from .backend import IprouteShellBackend

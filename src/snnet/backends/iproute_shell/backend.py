@@ -1,4 +1,4 @@
-"""The backend that runs the commands an administrator would type."""
+"""The backend that runs the commands that an administrator would type."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from snnet.backends.iproute2.kinds import CODECS
 from snnet.backends.linux import check_change
-from snnet.backends.tables import BESIDE_LINKS, TableBackend
+from snnet.backends.tables import NON_LINKS, TableBackend
 from snnet.contract import (
     Address,
     Change,
@@ -45,16 +45,16 @@ _LINKS: frozenset[type[Link]] = frozenset({*CODECS, Other})
 class IprouteShellBackend(TableBackend):
     """Links, addresses, routes, neighbours, forwarding entries and sysctls of one host.
 
-    For hosts without pyroute2, and for looking at what is done: every operation is
-    the commands that ``render`` prints, run by ``ip``, ``bridge`` and ``sysctl``.  It
-    keeps nothing open, no process, socket or thread.  Each command takes one or two
-    milliseconds, each removal of a link its 16 ms in the kernel.
+    Use it on hosts without pyroute2, or to see what is done: it carries out each operation
+    with the commands that ``render`` prints (``ip``, ``bridge`` and ``sysctl``).  It keeps
+    no process, socket or thread open.  Each command takes one or two milliseconds; each
+    removal of a link takes 16 ms in the kernel.
 
-    Multi-queue taps that hand out descriptors are not for it, nor is watching.
+    It supports neither multi-queue taps that return descriptors nor ``watch``.
     """
 
     name: ClassVar[str] = "iproute_shell"
-    carries: ClassVar[frozenset[type[Noun]]] = _LINKS | BESIDE_LINKS
+    carries: ClassVar[frozenset[type[Noun]]] = _LINKS | NON_LINKS
     refusals = (Refused, OSError)
 
     def __init__(self, host: Host) -> None:
@@ -97,20 +97,20 @@ class IprouteShellBackend(TableBackend):
         return super().perform(operation)
 
     def _taken_for_an_index(self, names: Iterable[object]) -> str | None:
-        """The first of the names that no link has, and ``ip`` would take for an index."""
+        """Return the first name that no link has and that ``ip`` would read as an index."""
         return next((name for name in index_like(names) if not self.find(Link(name=name))), None)
 
     def watch(self) -> Watch:
         """Raises ``Unsupported``.
 
-        ``ip monitor`` would have to run from one read to the next: a process that
-        somebody has to end, and that outlives us when we are killed.  Two listings
-        compared would not show what came and went in between.
+        ``ip monitor`` would have to run between reads: a process that must be ended, and
+        that outlives this one if it is killed.  Comparing two listings would miss links
+        that appear and disappear in between.
         """
         raise Unsupported(
-            "the iproute_shell backend has no stream of link events, for it keeps no process "
-            "running: set backend 'netlink', or compare snapshots"
+            "the iproute_shell backend has no stream of link events, because it keeps no "
+            "process running: set backend 'netlink', or compare snapshots"
         )
 
     def close(self) -> None:
-        """See :meth:`snnet.contract.Driver.close`; there is nothing to let go of."""
+        """See :meth:`snnet.contract.Driver.close`; there is nothing to close."""

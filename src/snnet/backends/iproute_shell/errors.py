@@ -1,7 +1,7 @@
-"""What the programs say, as errors of snnet: the one place of translation.
+"""The one place where messages of programs become errors of snnet.
 
-``ip`` prints the kernel's explanation *instead of* its errno where there is one
-(rtnl_talk_error, lib/libnetlink.c), so some texts of the kernel are known here.
+If the kernel gives an explanation, ``ip`` prints it *instead of* the errno
+(rtnl_talk_error, lib/libnetlink.c), so this module knows some texts of the kernel.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from snnet.contract import ApiError, Operation, Rejected, SnnetError, error_for
 from snnet.system.process import Completed, errno_in
 
 ABSENT = frozenset({errno.ENODEV, errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL})
-"""What a look-up is answered where there is nothing of that key."""
+"""The answers to a look-up if no object has that key."""
 
 _NUMBERS: tuple[tuple[str, int], ...] = (
     # iproute2
     ("cannot find device", errno.ENODEV),
     ("device does not exist", errno.ENODEV),
     (r'device ".*" does not exist', errno.ENODEV),
-    # What tun_set_iff (drivers/net/tun.c) calls busy is there already.
+    # tun_set_iff (drivers/net/tun.c) reports an existing tap as busy.
     (r"tunsetiff\): device or resource busy", errno.EEXIST),
     # net/core, net/bridge, net/ipv4, net/ipv6 and drivers/net of the kernel
     ("already (exists|assigned)", errno.EEXIST),
@@ -32,7 +32,7 @@ _NUMBERS: tuple[tuple[str, int], ...] = (
     ("unknown device type", errno.EOPNOTSUPP),
     ("does not allow enslaving", errno.EOPNOTSUPP),
     ("bridge to a bridge", errno.ELOOP),
-    # Of an address, of a route; of a neighbour, on a link without IPv6, it is EINVAL.
+    # For an address and a route.  For a neighbour on a link without IPv6 it is EINVAL.
     ("ipv6: ipv6 is disabled|disabled on nexthop device", errno.EACCES),
     ("ipv6 is disabled on this device", errno.EINVAL),
     ("disabled by administrator", errno.EPERM),
@@ -41,7 +41,7 @@ _NUMBERS: tuple[tuple[str, int], ...] = (
 )
 
 _REFUSED_VALUES = re.compile(
-    # iproute2's own words for what it cannot read, then the kernel's.
+    # Messages of iproute2 for what it cannot parse, then messages of the kernel.
     r"is wrong|is invalid|invalid|must be|is expected|should be|too long|not a valid"
     r"|nexthop|gateway|only supported for|can not|cannot|required",
     re.IGNORECASE,
@@ -51,10 +51,10 @@ _FAILED_LINE = re.compile(r"^Command failed .*:(\d+)$", re.MULTILINE)
 
 
 class Refused(Exception):
-    """A command that failed, or a value that no command was to be given.
+    """A command that failed, or a value that was refused before any command ran.
 
-    ``number`` is the kernel's errno, where that can be told.  ``position`` says
-    which of several commands it was; None where that is unknown.
+    ``number`` is the kernel's errno, or None if it is unknown.  ``position`` says which
+    of several commands failed, or is None if that is unknown.
     """
 
     def __init__(
@@ -67,9 +67,9 @@ class Refused(Exception):
 
 
 def refusal(done: Completed, *, batch: bool = False) -> Refused | ApiError:
-    """What a program that failed stands for; ``batch`` if it had several lines to do.
+    """Return the error for a failed program; ``batch`` if it read several lines.
 
-    Of one that was killed nobody knows what it did: that is no ``Refused``.
+    What a killed program has done is unknown, so its error is not a ``Refused``.
     """
     if done.returncode < 0:
         return ApiError(f"the command was killed by signal {-done.returncode}")
@@ -78,13 +78,13 @@ def refusal(done: Completed, *, batch: bool = False) -> Refused | ApiError:
     said = "; ".join(filter(None, map(str.strip, _FAILED_LINE.sub("", text).splitlines())))
     position: int | None = 0
     if batch:
-        # Where its own parser refuses a word, ``ip`` exits without a number.
+        # If its own parser refuses a word, ``ip`` exits without an errno.
         position = int(line[1]) - 1 if line else None
     return Refused(errno_of(text), said or f"exit code {done.returncode}", position=position)
 
 
 def errno_of(text: str) -> int | None:
-    """The errno that the words stand for, or None."""
+    """Return the errno for a message, or None."""
     lower = text.lower()
     for pattern, number in _NUMBERS:
         if re.search(pattern, lower):
@@ -93,9 +93,9 @@ def errno_of(text: str) -> int | None:
 
 
 def translated(error: SnnetError | Refused | OSError, what: Operation | str) -> SnnetError:
-    """The error as the contract has it: ``what`` could not be done.
+    """Return the error of the contract: ``what`` could not be done.
 
-    Words that are not known make a plain ``ApiError``.
+    An unknown message gives a plain ``ApiError``.
     """
     if isinstance(error, SnnetError):
         return error

@@ -1,4 +1,4 @@
-"""Links as ``ip -json -details link`` describes them, turned into nouns."""
+"""Conversion of links from the output of ``ip -json -details link`` to nouns."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _GROUP_FILES = (Path("/etc/iproute2/group"), Path("/usr/share/iproute2/group"))
 
 
 def link_noun(row: Row) -> Link:
-    """The link as a noun: ``Other`` where it is none that snnet could have made."""
+    """Return the link as a noun; ``Other`` if snnet cannot have created it."""
     ethernet = row.get("link_type") == "ether"
     common: Row = {
         "name": row["ifname"],
@@ -42,7 +42,7 @@ def _kind(row: Row, info: Row) -> str:
 
 
 def _group(text: str) -> int:
-    """The number of a link group, for which ``ip`` prints a name where it knows one."""
+    """Return the number of a link group; ``ip`` prints the name of a group that it knows."""
     if text.lstrip("-").isdigit():
         return int(text) & 0xFFFFFFFF  # printed as a signed number
     if text == "default":

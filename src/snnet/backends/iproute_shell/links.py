@@ -1,4 +1,4 @@
-"""Links: made, changed, removed and read."""
+"""Creating, changing, removing and reading links."""
 
 from __future__ import annotations
 
@@ -22,11 +22,10 @@ _LIST = ["ip", "-json", "-details", "link", "show"]
 class Links:
     """The links of one network namespace.
 
-    The lines of a plan say names, so what they do is done by name: ``ip`` looks the
-    index up and then speaks of that.  Between a look at a link and the command that
-    follows lie one or two milliseconds, in which somebody would have to delete the
-    link and make another of that name.  Only what no plan shows, the undoing of half
-    a creation, goes by index.
+    The commands of a plan use names, so they are run with names: ``ip`` looks the index
+    up and uses that.  One or two milliseconds pass between a look at a link and the next
+    command; only a program that replaces the link in this time is not noticed.  Undoing
+    half a creation, which no plan shows, uses the index.
     """
 
     def __init__(self, shell: Shell) -> None:
@@ -47,36 +46,36 @@ class Links:
             if error.number != errno.ENODEV:
                 raise
             return None
-        # By an alternative name (ip-link(8), property) it finds another link.
+        # An alternative name (ip-link(8), property) finds a link with another name.
         links = (link_noun(row) for row in rows if row["ifname"] == name)
         return next(links, None)
 
     def look_up(self, name: str) -> Link:
-        """The link of this name; ``Refused`` with ENODEV where there is none."""
+        """Return the link of this name; ``Refused`` with ENODEV if there is none."""
         link = self.find(Link(name=name))
         if link is None:
             raise Refused(errno.ENODEV, f"there is no link {name}")
         return link
 
     def owned(self, link: Link) -> Link:
-        """The link this noun means, as it is now.
+        """Return the link that the noun describes, as it is now.
 
-        Raises ``Missing`` where the name is another's by now: of another kind,
-        or without the noun's alias and group.
+        Raises ``Missing`` if a different link has the name now: one of another kind,
+        or without the alias and the group of the noun.
         """
         found = self.look_up(link.name)
         check_same(link, found)
         return found
 
-    # Making
+    # Creating
 
     def add(self, link: Link) -> None:
-        """Make the link, whole or not at all.
+        """Create the link completely or not at all.
 
-        A tap is persistent as soon as ``ip tuntap`` has made it, and gets its group,
-        its alias and the rest from the next line of the same process.  Who is killed
-        between these two system calls leaves a tap without alias or group that
-        nothing tells from a stranger's: the name is taken until somebody removes it.
+        A tap is persistent as soon as ``ip tuntap`` has created it; the next line of the
+        same process sets group, alias and the rest.  A process killed between these two
+        system calls leaves a tap without alias and group.  It looks like a foreign tap
+        and keeps its name in use until an administrator removes it.
         """
         check_new_link(link)
         if isinstance(link, Tap) and link.queues > 1:
@@ -85,7 +84,7 @@ class Links:
         try:
             self._add_at_some_index(link)
         except Refused:
-            # Whichever of several faults ``ip`` met first, this one comes first.
+            # If several things are wrong, this is the error to report.
             for name in (link.master, link.lower if isinstance(link, Macvtap) else None):
                 if name is not None:
                     self.look_up(name)
@@ -99,7 +98,7 @@ class Links:
             try:
                 self._add(with_free_index(link))
             except Refused as error:
-                # EBUSY: the index is taken; EEXIST: that, the name, or tapN in sysfs.
+                # EBUSY: the index is in use; EEXIST: it is, or the name, or tapN in sysfs.
                 perhaps = error.position == 0 and error.number in (errno.EBUSY, errno.EEXIST)
                 if not perhaps or not left or self.find(link) is not None:
                     raise
@@ -112,25 +111,26 @@ class Links:
         try:
             self._shell.carry_out(todo[:births])
         except Refused as error:
-            # Of two lines the second failed: the tap is there, and not as it should be.
+            # The second of two lines failed: the tap exists, but is incomplete.
             if error.position != 0:
                 self._undo(link)
             raise
         except BaseException:
-            self._undo(link, sure=False)  # it was killed
+            self._undo(link, sure=False)  # the program was killed
             raise
         try:
             self._shell.carry_out(todo[births:])
         except BaseException as error:
             self._undo(link)
             if isinstance(error, Refused):
-                error.position = None  # another index would not help
+                error.position = None  # trying another index would not help
             raise
 
     def _undo(self, link: Link, *, sure: bool = True) -> None:
-        """Delete what a creation made that failed half-way, if it is there and is that.
+        """Delete the link of a creation that failed half-way, if it exists.
 
-        Not ``sure`` that it made anything: then only what can be nobody else's goes.
+        If it is not ``sure`` that the creation created anything, only a link that cannot
+        be foreign is deleted.
         """
         with contextlib.suppress(Exception):
             found = self.find(link)
@@ -138,14 +138,14 @@ class Links:
                 self._shell.carry_out([["ip", "link", "delete", "dev", self._by_index(found)]])
 
     def _by_index(self, found: Link) -> str:
-        """What ``ip`` takes for exactly this link, whoever has its name by now."""
+        """Return a name by which ``ip`` finds this link, even if another has its name now."""
         word = f"if{found.index}"
         return word if self.find(Link(name=word)) is None else found.name
 
     # Changing and removing
 
     def change(self, new: Link, old: Link) -> None:
-        """Set what differs, in one message; put it back if the kernel took only part of it."""
+        """Set what differs in one message; undo it if the kernel applied only a part."""
         before = self.owned(old)
         check_change(new, old)
         check_values(new)
@@ -166,7 +166,7 @@ class Links:
 
 
 def _is_half(found: Link, link: Link) -> bool:
-    """Whether the link found looks like one that was being made."""
+    """Whether the link found looks like one that is being created."""
     is_tap = isinstance(link, Tap)
     return (
         found.kind == link.kind
@@ -177,6 +177,6 @@ def _is_half(found: Link, link: Link) -> bool:
 
 
 def _is_half_born(found: Link, link: Link) -> bool:
-    """Whether it is that, and not one that was there before."""
+    """Whether the link found is half created, and did not exist before."""
     marked = link.group != 0 and found.group == link.group
     return _is_half(found, link) and marked and not found.alias

@@ -37,7 +37,7 @@ class Neighbours:
         try:
             self._shell.carry_out(commands(Add(noun)))
         except Refused as error:
-            # What the kernel found out by itself is no object of anybody's.
+            # Skip what the kernel has learned by itself.
             if error.number != errno.EEXIST or self.find(noun) is not None:
                 raise
             self._shell.carry_out([displace(noun)])
@@ -77,7 +77,7 @@ class Proxies:
         self._shell = shell
 
     def add(self, noun: ProxyNeighbour) -> None:
-        # pneigh_create (net/core/neighbour.c) takes what is there already, whatever
+        # pneigh_create (net/core/neighbour.c) succeeds for an existing entry, whatever
         # the flags say.
         if self.find(noun) is not None:
             raise Refused(errno.EEXIST)
@@ -109,7 +109,7 @@ class Proxies:
 class ForwardingEntries:
     """The permanent forwarding entries of the vxlans of one network namespace.
 
-    The entry the kernel makes for a vxlan's own ``remote`` is part of the vxlan.
+    The entry that the kernel adds for the ``remote`` of a vxlan is part of the vxlan.
     """
 
     def __init__(self, shell: Shell, links: Links) -> None:
@@ -126,7 +126,7 @@ class ForwardingEntries:
         self._shell.carry_out(commands(Change(new, old)))
 
     def remove(self, noun: Fdb) -> None:
-        # Of one with another remote the kernel says that it is done, and does nothing
+        # For an entry with another remote the kernel reports success and does nothing
         # (__vxlan_fdb_delete, drivers/net/vxlan/vxlan_core.c).
         if self.find(noun) != noun:
             raise Refused(errno.ENOENT)
@@ -163,11 +163,9 @@ class ForwardingEntries:
     def _check(self, noun: Fdb) -> None:
         link = self._links.look_up(noun.link)
         if not isinstance(link, Vxlan):
-            raise Unsupported(
-                f"{noun.link} is a {link.kind}, and forwarding entries are for vxlans"
-            )
+            raise Unsupported(f"{noun.link} is a {link.kind}: only vxlans have forwarding entries")
         if not is_mac(noun.mac.lower()):
-            raise Refused(errno.EINVAL, f"{noun.mac!r} is no MAC")
+            raise Refused(errno.EINVAL, f"{noun.mac!r} is not a MAC")
 
 
 def _entry(row: dict[str, Any], vxlan: Vxlan) -> Fdb | None:
@@ -180,9 +178,9 @@ def _entry(row: dict[str, Any], vxlan: Vxlan) -> Fdb | None:
 
 
 def _words(shell: Shell, *argv: str) -> list[str]:
-    """One entry as words, for ``ip neighbour get`` printed no JSON before iproute2 6.2.
+    """Return one entry as words: before iproute2 6.2 ``ip neighbour get`` has no JSON.
 
-    None where there is none, which the kernel calls ENOENT.
+    The list is empty if there is no entry (ENOENT).
     """
     try:
         return shell.ask(["ip", "-Numeric", "neighbour", *argv]).split()
@@ -193,6 +191,6 @@ def _words(shell: Shell, *argv: str) -> list[str]:
 
 
 def _after(words: list[str], name: str) -> str:
-    """The word that follows this one, or nothing."""
+    """Return the word that follows this one, or an empty string."""
     position = words.index(name) + 1 if name in words else len(words)
     return words[position] if position < len(words) else ""

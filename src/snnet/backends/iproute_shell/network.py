@@ -18,8 +18,8 @@ _FAMILIES = {4: "-4", 6: "-6"}
 _KERNEL, _BOOT = 2, 3  # rtm_protocol, linux/rtnetlink.h; ``ip`` does not print boot
 _EVERYTHING = {4: "0.0.0.0/0", 6: "::/0"}
 _PECULIAR = frozenset({"type", "tos", "from", "src", "nexthops"})
-"""What ``ip`` says of those routes only that no noun describes: of another type than
-unicast, for a source or a type of service, with several next hops."""
+"""Fields that ``ip`` prints only for routes that no noun can describe: those of another
+type than unicast, for a source or a type of service, or with several next hops."""
 _FLAGS = (SECONDARY, TEMPORARY, TENTATIVE, DADFAILED, DEPRECATED)
 _DEFAULT_METRIC = {4: 0, 6: 1024}  # IP6_RT_PRIO_USER, net/ip6_route.h
 
@@ -39,8 +39,8 @@ class Addresses:
         except Refused as error:
             if error.number != errno.EACCES:
                 raise
-            # A link without IPv6: the kernel says the same words as of an address to be
-            # added, but here they stand for ENXIO (inet6_addr_del, net/ipv6/addrconf.c).
+            # On a link without IPv6 the kernel's message is that for adding an address,
+            # but here it stands for ENXIO (inet6_addr_del, net/ipv6/addrconf.c).
             raise Refused(errno.ENXIO, error.said) from error
 
     def find(self, noun: Address) -> Address | None:
@@ -49,7 +49,7 @@ class Addresses:
         return next((found for found in listed if found == noun), None)
 
     def snapshot(self) -> list[Address]:
-        """All but the IPv6 link-local ones, which the kernel makes for every link."""
+        """Return all except IPv6 link-local ones, which the kernel adds to every link."""
         return [
             noun
             for noun in self._listed(["ip", "-json", "address", "show"])
@@ -65,7 +65,7 @@ class Addresses:
             )
             for row in self._shell.rows(argv)
             for entry in row.get("addr_info", ())
-            if "local" in entry  # nor empty, nor of another family
+            if "local" in entry  # not an empty object, nor one of another family
         ]
 
 
@@ -85,7 +85,7 @@ class Routes:
         self._shell.carry_out(commands(Change(new, old)))
 
     def remove(self, noun: Route) -> None:
-        # The kernel would take a route of any metric.
+        # The kernel would remove a route with any metric.
         self._must_exist(noun)
         self._shell.carry_out(commands(Remove(noun)))
 
@@ -101,14 +101,14 @@ class Routes:
             raise Refused(errno.ESRCH)
 
     def _listed(self, version: int, link: str | None = None) -> Iterator[Route]:
-        """Routes that a noun can describe; not those the kernel made for addresses."""
+        """Yield the routes that a noun can describe, without those that addresses create."""
         argv = ["ip", _FAMILIES[version], "-json", "-Numeric", "route", "show", "table", "main"]
         if link is not None:
             argv += ["dev", link]
         try:
             rows = self._shell.rows(argv)
         except Refused as error:
-            if error.number != errno.ENOENT:  # no main table before its first route
+            if error.number != errno.ENOENT:  # the main table exists from the first route on
                 raise
             return
         yield from _routes(rows, version, link)
@@ -122,7 +122,7 @@ def _routes(rows: Rows, version: int, link: str | None) -> Iterator[Route]:
             continue
         yield Route(
             destination=ip_network(_EVERYTHING[version] if row["dst"] == "default" else row["dst"]),
-            link=row["dev"] if link is None else link,  # ``ip`` does not repeat what it was told
+            link=row["dev"] if link is None else link,  # ``ip`` omits what it filters by
             gateway=ip_address(row["gateway"]) if "gateway" in row else None,
             onlink="onlink" in row.get("flags", ()),
             protocol=protocol,
@@ -130,7 +130,7 @@ def _routes(rows: Rows, version: int, link: str | None) -> Iterator[Route]:
 
 
 class Paths:
-    """How the kernel would route to an address: read, never made."""
+    """How the kernel would route to an address.  Only read."""
 
     def __init__(self, shell: Shell) -> None:
         self._shell = shell

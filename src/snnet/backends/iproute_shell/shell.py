@@ -1,4 +1,4 @@
-"""Programs, run in the namespace: what they print, and what of several got done."""
+"""Running programs in the namespace: their output, and how many of several succeeded."""
 
 from __future__ import annotations
 
@@ -31,34 +31,34 @@ class Shell:
     # Reading
 
     def ask(self, argv: Command) -> str:
-        """What a command prints; raises ``Refused`` where it fails."""
+        """Return what a command prints; raise ``Refused`` if it fails."""
         _check_words([argv])
         for _ in range(_TRIES):
             done = run(argv, netns=self._netns, timeout=_PATIENCE, check=False)
             if done.returncode != 0:
                 raise refusal(done)
-            # The kernel's tables changed while it told of them (NLM_F_DUMP_INTR).
+            # The kernel's tables changed during the dump (NLM_F_DUMP_INTR).
             if _INTERRUPTED not in done.stderr:
                 return done.stdout
-        raise Busy(f"what {' '.join(argv)} lists changes faster than it can be read: try again")
+        raise Busy(f"the output of {' '.join(argv)} changes faster than it is read: try again")
 
     def rows(self, argv: Command) -> Rows:
-        """The objects of a command that prints JSON."""
+        """Return the objects that a command prints as JSON."""
         text = self.ask(argv)
         try:
             listed = json.loads(text, strict=False) if text.strip() else []
         except ValueError as error:
-            raise Refused(said=f"{' '.join(argv)} printed no JSON: {error}") from error
-        # What a filter of ``ip`` leaves out stands there as an empty object.
+            raise Refused(said=f"{' '.join(argv)} did not print JSON: {error}") from error
+        # ``ip`` prints an empty object for each one that a filter excludes.
         return [row for row in listed if row]
 
     # Doing
 
     def carry_out(self, commands: Sequence[Command]) -> None:
-        """Run the commands in order up to the first that fails.
+        """Run the commands in order, up to the first that fails.
 
-        Those of ``ip`` that follow each other are read by one process, from its
-        stdin.  ``Refused`` says by its position what was done: all before it.
+        One process runs consecutive commands of ``ip`` from its stdin.  The position in
+        ``Refused`` says what was done: all commands before it.
         """
         _check_words(commands)
         start = 0
@@ -80,12 +80,12 @@ class Shell:
 
     @staticmethod
     def together(commands: Sequence[Command]) -> int:
-        """How many of the first commands one process carries out: one at least."""
+        """Return how many of the first commands one process carries out: at least one."""
         return max(len(_lines(commands)), 1)
 
     def _single(self, argv: Command) -> None:
         done = run(argv, netns=self._netns, timeout=_PATIENCE, check=False)
-        # sysctl(8) ends well after some failures, an EINVAL for a folder say.
+        # sysctl(8) exits with 0 after some failures, for example EINVAL for a folder.
         if done.returncode != 0 or (argv[0] == "sysctl" and done.stderr.strip()):
             raise refusal(done)
 
@@ -98,16 +98,16 @@ class Shell:
 
 
 def _harmless(argv: Command, error: Refused) -> bool:
-    """Whether what follows can go on.
+    """Whether the next commands can run in spite of the error.
 
-    No IPv6 on this link (ipv6.disable, or an MTU below 1280): then there is no
-    link-local address to be avoided.
+    If the link has no IPv6 (ipv6.disable, or an MTU below 1280), it gets no link-local
+    address anyway.
     """
     return "addrgenmode" in argv and error.number == errno.EAFNOSUPPORT
 
 
 def _lines(commands: Sequence[Command]) -> list[str]:
-    """The first of the commands as lines for ``ip -batch``, as far as they can be."""
+    """Return the first commands as lines for ``ip -batch``, as many as possible."""
     lines = []
     for argv in commands:
         words = [_quoted(word) for word in argv[1:]]
@@ -119,9 +119,9 @@ def _lines(commands: Sequence[Command]) -> list[str]:
 
 
 def _quoted(word: str) -> str | None:
-    """The word as ``ip`` reads it in a line, or None where it cannot be written.
+    """Quote the word for a line of ``ip -batch``, or return None if that is impossible.
 
-    A quote counts at the beginning of a word only, a # everywhere (makeargs and
+    A quote is special only at the beginning of a word, a # everywhere (makeargs and
     getcmdline, lib/utils.c).
     """
     if "#" in word or "\n" in word:
@@ -135,11 +135,11 @@ def _quoted(word: str) -> str | None:
 
 
 def _check_words(commands: Iterable[Command]) -> None:
-    """Refuse what cannot be an argument of a program."""
+    """Raise ``Refused`` for a word that cannot be an argument of a program."""
     for word in (word for argv in commands for word in argv):
         try:
             encoded = word.encode()
         except UnicodeEncodeError:
             encoded = b"\0"
         if b"\0" in encoded:
-            raise Refused(errno.EINVAL, f"{word!r} is no word of a command")
+            raise Refused(errno.EINVAL, f"{word!r} cannot be an argument of a program")

@@ -1,4 +1,4 @@
-"""What this host and its kernel can make, found without making anything."""
+"""What this host and its kernel can create, found out without creating anything."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from .shell import Shell
 
 
 class Support:
-    """Which programs are there and which kinds of links the kernel has.
+    """Which programs are installed and which kinds of link the kernel has.
 
-    Remembers those it has found.
+    What was found is remembered.
     """
 
     def __init__(self, shell: Shell) -> None:
@@ -26,7 +26,7 @@ class Support:
         self._there: set[str] = set()
 
     def missing(self, noun: Noun) -> str | None:
-        """Why a noun of this class and kind cannot be made, or None if it can."""
+        """Return why a noun of this class and kind cannot be created, or None if it can."""
         for program in _programs(noun):
             reason = self._no_program(program)
             if reason is not None:
@@ -49,9 +49,9 @@ class Support:
             return None
         if find_program(name) is None:
             return missing_program(name)
-        # Busybox has an ``ip`` of its own, which knows little of this and no JSON.
+        # The ``ip`` of Busybox supports little of this and no JSON.
         if name == "ip" and "iproute2" not in self._version():
-            return f"{find_program(name)} is not that of iproute2: apt-get install iproute2"
+            return f"{find_program(name)} is not from iproute2: apt-get install iproute2"
         self._there.add(name)
         return None
 
@@ -71,7 +71,7 @@ class Support:
 
 
 def _programs(noun: Noun) -> tuple[str, ...]:
-    """The programs that carry a noun."""
+    """Return the programs that a noun needs."""
     if isinstance(noun, Sysctl):
         return ("sysctl",)
     if isinstance(noun, Fdb):

@@ -18,7 +18,7 @@ _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
 class Sysctls:
     """The parameters of one network namespace.
 
-    What stands under /proc/sys/net is that of the process that opens it.
+    /proc/sys/net shows the namespace of the process that opens it.
     """
 
     def __init__(self, shell: Shell) -> None:
@@ -29,14 +29,14 @@ class Sysctls:
         if self.find(new) is None:
             raise Refused(errno.ENOENT)
         if not new.value:  # nothing would be written
-            raise Refused(errno.EINVAL, "a parameter has a value")
+            raise Refused(errno.EINVAL, "the value of a parameter is empty")
         self._shell.carry_out(commands(Change(new, old)))
 
     def find(self, noun: Sysctl) -> Sysctl | None:
         name = noun.name
         try:
             _check_name(name)
-            # With its name, for of a folder sysctl prints all that is in it.
+            # With its name: for a folder sysctl prints all parameters in it.
             line = self._shell.ask(["sysctl", name])
         except (Refused, Unsupported) as error:
             if isinstance(error, Refused) and error.number not in _ABSENT:
@@ -52,5 +52,5 @@ class Sysctls:
 
 def _check_name(name: str) -> None:
     sysctl_path(name)
-    if re.search(r"[=\s\0*?\[]", name):  # what sysctl(8) would read something else into
+    if re.search(r"[=\s\0*?\[]", name):  # these have a meaning for sysctl(8)
         raise Refused(errno.ENOENT, f"there is no parameter {name!r}")

@@ -1,9 +1,9 @@
-"""The default backend: netlink messages straight to the kernel.
+"""The default backend, which sends netlink messages to the kernel.
 
 ``backend`` is the driver; ``links``, ``taps``, ``removal``, ``addresses``,
-``routes``, ``neighbours`` and ``sysctls`` each know one kind of object;
-``creation`` and ``found`` turn links into messages and back; ``encoder`` is
-the only module that knows pyroute2.
+``routes``, ``neighbours`` and ``sysctls`` each handle one kind of object;
+``creation`` and ``found`` convert links to messages and back; ``encoder`` is
+the only module that uses pyroute2.
 """
 
 from .backend import NetlinkBackend

@@ -64,7 +64,7 @@ class Addresses:
         return None
 
     def snapshot(self) -> list[Address]:
-        """All but the IPv6 link-local ones, which the kernel makes for every link."""
+        """Return all except IPv6 link-local ones, which the kernel adds to every link."""
         name_of = self._kernel.names()
         found = map(_parse, self._kernel.dump(RTM_GETADDR, {}))
         return [
@@ -91,7 +91,7 @@ class Addresses:
 def _parse(message: bytes) -> tuple[int, IPInterface, tuple[str, ...]]:
     _, prefix, bits, _, index = _IFADDRMSG.unpack_from(message, _BODY)
     found = attributes(message, _ATTRIBUTES)
-    # On a point-to-point link IFA_ADDRESS is the other end.
+    # On a point-to-point link, IFA_ADDRESS is the address of the other end.
     packed = found.get(_IFA_LOCAL) or found[_IFA_ADDRESS]
     address = IPv4Interface if len(packed) == 4 else IPv6Interface
     version = 4 if len(packed) == 4 else 6

@@ -1,11 +1,11 @@
-"""The backend that speaks netlink to the kernel itself."""
+"""The backend that uses netlink directly."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import ClassVar
 
-from snnet.backends.tables import BESIDE_LINKS, TableBackend
+from snnet.backends.tables import NON_LINKS, TableBackend
 from snnet.contract import (
     Address,
     Fdb,
@@ -42,13 +42,13 @@ _LINKS: frozenset[type[Link]] = frozenset({*CODECS, Other})
 class NetlinkBackend(TableBackend):
     """Links, addresses, routes, neighbours, forwarding entries and sysctls of one host.
 
-    Holds a few netlink sockets, no thread; usable from any thread, inside a
-    running event loop, and after a fork (the child opens sockets of its own).
+    It holds a few netlink sockets and no thread.  It can be used from any thread, inside a
+    running event loop, and after a fork (the child opens its own sockets).
     """
 
     name: ClassVar[str] = "netlink"
     batching: ClassVar[bool] = True
-    carries: ClassVar[frozenset[type[Noun]]] = _LINKS | BESIDE_LINKS
+    carries: ClassVar[frozenset[type[Noun]]] = _LINKS | NON_LINKS
     refusals = (OSError,)
 
     def __init__(self, host: Host) -> None:
@@ -74,12 +74,12 @@ class NetlinkBackend(TableBackend):
         return refusal.errno in ABSENT
 
     def batch(self, operation: Operation) -> str | None:
-        """Links that are removed one after the other go in one request."""
+        """Return the same value for all removals of links: they go in one request."""
         removes_link = isinstance(operation, Remove) and isinstance(operation.noun, Link)
         return "links to remove" if removes_link else None
 
     def perform_all(self, operations: Sequence[Operation]) -> None:
-        """See :meth:`snnet.contract.Driver.perform_all`; called for removals of links only."""
+        """Remove several links; see :meth:`snnet.contract.Driver.perform_all`."""
         links = [operation.noun for operation in operations if isinstance(operation.noun, Link)]
         try:
             remove_together(self.links, links)

@@ -1,4 +1,4 @@
-"""How one kind of link is written and read: what the modules of ``kinds`` are made of."""
+"""How one kind of link is written and read; the modules of ``kinds`` use this."""
 
 from __future__ import annotations
 
@@ -13,43 +13,43 @@ from .kernel import ip, number
 
 Values = dict[Field, Any]
 IndexOf = Callable[[str], int]
-"""Index of the link of this name; raises OSError where there is none."""
+"""Returns the index of the link with this name; raises OSError if there is none."""
 NameOf = Callable[[int], str]
-"""Name of the link with this index; raises OSError where there is none."""
+"""Returns the name of the link with this index; raises OSError if there is none."""
 Common = dict[str, Any]
 """The fields that nouns of every kind have."""
 Data = dict[int, bytes]
-"""What stands in IFLA_INFO_DATA, by number."""
+"""The attributes in IFLA_INFO_DATA, by number."""
 
 
 class LinkMessage(Protocol):
-    """What decoders ask of an RTM_NEWLINK outside IFLA_INFO_DATA."""
+    """What decoders need of an RTM_NEWLINK outside IFLA_INFO_DATA."""
 
     @property
     def lower(self) -> int:
-        """Index of the link below in this namespace, or 0."""
+        """The index of the lower link if it is in this namespace, else 0."""
 
     @property
     def lower_index(self) -> int:
-        """The same in whatever namespace it is."""
+        """The index of the lower link in any namespace, or 0."""
 
     def link_local(self) -> bool:
-        """Whether the kernel gives it an IPv6 link-local address when it comes up."""
+        """Whether the kernel gives the link an IPv6 link-local address when it comes up."""
 
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """A kind of link: its noun into fields of an RTM_NEWLINK, and back."""
+    """One kind of link: converts its noun to fields of an RTM_NEWLINK, and back."""
 
     noun: type[Link]
     encode: Callable[[Any, IndexOf], Values]
-    """What the creating message has beyond what every link's has."""
+    """Returns the fields of the creating message that are particular to this kind."""
     decode: Callable[[LinkMessage, Common, Data, NameOf], Link | None]
-    """The noun, or None for a link that snnet could not have made."""
+    """Returns the noun, or None for a link that snnet cannot have created."""
 
 
 def info(kind: str, **slots: Slot | int) -> Mapping[str, Field]:
-    """The fields of a kind: its name as "kind", and what goes into IFLA_INFO_DATA."""
+    """Return the fields of a kind: its name as "kind", and those in IFLA_INFO_DATA."""
     fields = {"kind": Field("IFLA_LINKINFO IFLA_INFO_KIND", value=kind)}
     for name, slot in slots.items():
         path = f"IFLA_LINKINFO IFLA_INFO_DATA {name}"
@@ -58,7 +58,7 @@ def info(kind: str, **slots: Slot | int) -> Mapping[str, Field]:
 
 
 def address(data: Data, *numbers: int) -> IPAddress | None:
-    """The first of these attributes that is a specified address, or None."""
+    """Return the first of these attributes that is a specified address, or None."""
     for attribute in numbers:
         value = data.get(attribute)
         if value and any(value):
@@ -67,17 +67,17 @@ def address(data: Data, *numbers: int) -> IPAddress | None:
 
 
 def small(data: Data, attribute: int) -> int:
-    """A number in the machine's byte order; 0 where the attribute is absent."""
+    """Return a number in the machine's byte order; 0 if the attribute is absent."""
     return number(data.get(attribute, b""))
 
 
 def big_endian(data: Data, attribute: int) -> int:
-    """A number in network byte order; 0 where the attribute is absent."""
+    """Return a number in network byte order; 0 if the attribute is absent."""
     return int.from_bytes(data.get(attribute, b""), "big")
 
 
 def name_or_none(name_of: NameOf, index: int) -> str | None:
-    """A name, or None for no index and for a link that has just gone."""
+    """Return a name, or None for index 0 and for a link that no longer exists."""
     if not index:
         return None
     try:

@@ -1,4 +1,4 @@
-"""What a new link is made of: the fields of its RTM_NEWLINK."""
+"""The fields of the RTM_NEWLINK that creates a link."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NO_LINK_LOCAL = Field("IFLA_AF_SPEC AF_INET6 IFLA_INET6_ADDR_GEN_MODE", value=1)
 
 
 def creation(link: Link, index_of: IndexOf) -> Values:
-    """The fields of the RTM_NEWLINK that makes this link.
+    """Return the fields of the RTM_NEWLINK that creates this link.
 
     A bridge, a bridge port and a link without a link-local address are made down: their
     IPv6 parameters are set before they come up.

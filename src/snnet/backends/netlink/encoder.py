@@ -1,9 +1,9 @@
-"""Messages for the kernel: encoded once per shape by pyroute2, then patched.
+"""Messages for the kernel: pyroute2 encodes each shape once, then copies are patched.
 
-The one module that knows pyroute2, and it knows it as a library of message
-layouts only: no socket of it is ever opened.  Encoding takes it about 0.2 ms,
-so it is asked once for every combination of attributes; from then on a message
-is a copy of those bytes with the values written into their places.
+Only this module uses pyroute2, and only its message layouts: it never opens one of its
+sockets.  pyroute2 takes about 0.2 ms to encode a message, so each combination of
+attributes is encoded once.  Every later message of the same shape is a copy of those
+bytes with the values written into their places.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _ATTRIBUTE = Struct("=HH")
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A type of value: its bytes in a message, and a value all of whose bytes are ``n``."""
+    """A type of value: how to pack it, and a sample in which all bytes are ``n``."""
 
     pack: Callable[[Any], bytes]
     sample: Callable[[int], Any]
@@ -54,13 +54,13 @@ def _packed(address: IPv4Address | IPv6Address) -> bytes:
 
 
 def _name_bytes(name: str) -> bytes:
-    # The kernel would end the name at a NUL, fill in a number for %d, and make
-    # up a name where there is none.
+    # The kernel would end the name at a NUL, replace %d by a number, and choose a name
+    # if this one is empty.
     if not name or "%" in name or "\0" in name:
         raise ValueError(name)
-    # It takes a name padded with NULs: the policy of IFLA_IFNAME
-    # (net/core/rtnetlink.c) strips one NUL and allows 15 bytes, and what it
-    # copies out of them it reads as a C string.
+    # The kernel accepts a name padded with NULs: the policy of IFLA_IFNAME
+    # (net/core/rtnetlink.c) strips one NUL and allows 15 bytes, and the rest is read as
+    # a C string.
     return name.encode().ljust(NAME_MAX, b"\0")
 
 
@@ -83,8 +83,8 @@ NAME = Slot(_name_bytes, lambda n: chr(n) * NAME_MAX)
 class Field:
     """A place in a message: a header field ("index"), or attributes from the outside in.
 
-    ``path`` is "IFLA_LINKINFO IFLA_INFO_KIND", say.  With a ``slot`` the value
-    changes from message to message; else ``value`` belongs to the shape.
+    ``path`` is "IFLA_LINKINFO IFLA_INFO_KIND", for example.  With a ``slot`` the value
+    differs between messages; without, ``value`` is part of the shape.
     """
 
     path: str
@@ -96,7 +96,7 @@ Shape = tuple[Layout, int, int, tuple[Field, ...]]
 
 
 class Encoder:
-    """Makes messages; remembers every shape it has met.  Safe to share by threads."""
+    """Encodes messages and remembers their shapes.  Threads can share it."""
 
     def __init__(self) -> None:
         self._templates: dict[Shape, _Template] = {}
@@ -108,10 +108,10 @@ class Encoder:
         flags: int,
         values: Mapping[Field, Any],
     ) -> bytearray:
-        """One message, its fields in the order given; sequence number and port are 0.
+        """Return a message with these fields in order; sequence number and port are 0.
 
-        The value of a constant field does not matter.  A value that fits no
-        place is refused as the kernel would: ``NetlinkError``, EINVAL or ERANGE.
+        The value of a constant field does not matter.  A value that does not fit is
+        refused as the kernel would do it: ``NetlinkError`` with EINVAL or ERANGE.
         """
         shape = (layout, kind, flags, tuple(values))
         template = self._templates.get(shape)
@@ -133,8 +133,8 @@ class _Template:
     def __init__(self, shape: Shape) -> None:
         fields = shape[3]
         slots = {field: field.slot for field in fields if field.slot is not None}
-        # Encoded twice with different samples, each of one byte repeated: what
-        # reads n + 1 the first time and n + 65 the second is the n-th value.
+        # Encode twice with different samples, each of one repeated byte: the n-th value
+        # is where the first has n + 1 and the second has n + 65.
         first = _encode(shape, {f: s.sample(n) for n, (f, s) in enumerate(slots.items(), 1)})
         second = _encode(shape, {f: s.sample(n) for n, (f, s) in enumerate(slots.items(), 65)})
         places: dict[int, list[int]] = {}
@@ -146,7 +146,7 @@ class _Template:
         for n, (field, slot) in enumerate(slots.items(), 1):
             start, stop = places[n][0], places[n][-1] + 1
             if places[n] != list(range(start, stop)):
-                raise ValueError(f"{field.path} stands in more than one place")
+                raise ValueError(f"{field.path} is in more than one place")
             self._places.append((field, start, stop, slot.pack))
 
     def fill(self, values: Mapping[Field, Any]) -> bytearray:
@@ -155,7 +155,7 @@ class _Template:
             try:
                 data = pack(values[field])
             except (ValueError, StructError) as error:
-                raise NetlinkError(EINVAL, f"{values[field]!r} is no {field.path}") from error
+                raise NetlinkError(EINVAL, f"{values[field]!r} is not a {field.path}") from error
             if len(data) != stop - start:
                 raise NetlinkError(ERANGE, f"{values[field]!r} does not fit {field.path}")
             message[start:stop] = data
@@ -181,7 +181,7 @@ def _encode(shape: Shape, samples: Mapping[Field, Any]) -> bytes:
 
 
 def _nested(attributes: list[Any], path: list[str]) -> list[Any]:
-    """The list of attributes at ``path``, made on the way where it is not there."""
+    """Return the list of attributes at ``path``, creating it if necessary."""
     for name in path:
         inner = next((value for found, value in attributes if found == name), None)
         if inner is None:

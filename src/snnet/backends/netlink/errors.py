@@ -1,4 +1,4 @@
-"""What the kernel says, as errors of snnet: the one place of translation."""
+"""The one place where errors of the kernel become errors of snnet."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from snnet.system.netlink import NetlinkError
 ABSENT = frozenset(
     {errno.ENODEV, errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL, errno.ERANGE, errno.EINVAL}
 )
-"""What a look-up is answered where there is nothing, or can be nothing, of that key."""
+"""The answers to a look-up if no object has that key, or none can have it."""
 
 
 def translated(error: OSError, what: Operation | str) -> SnnetError:
-    """The error as the contract has it: ``what`` could not be done."""
+    """Return the error of the contract: ``what`` could not be done."""
     detail = error.detail if isinstance(error, NetlinkError) else str(error.filename or "")
     operation = None if isinstance(what, str) else what
     return error_for(error.errno or errno.EIO, str(what), detail=detail, operation=operation)

@@ -1,7 +1,7 @@
-"""Links as the kernel describes them, turned into nouns.
+"""Conversion of links from the kernel's messages to nouns.
 
-Reads the attributes that nouns have and skips the rest: an RTM_NEWLINK has
-about 35 of them.  The numbers are from linux/if_link.h.
+Only the attributes that nouns need are read: an RTM_NEWLINK has about 35.  The
+numbers are from linux/if_link.h.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ _WANTED = frozenset(
 
 
 @dataclass(slots=True, eq=False)
-class Found:
-    """One RTM_NEWLINK, RTM_DELLINK or an answer to RTM_GETLINK."""
+class ParsedLink:
+    """An RTM_NEWLINK, an RTM_DELLINK or an answer to RTM_GETLINK."""
 
     family: int
     type: int
@@ -66,10 +66,10 @@ class Found:
     flags: int
     attributes: dict[int, bytes]
     info: dict[int, bytes]
-    """What stands in IFLA_LINKINFO."""
+    """The attributes in IFLA_LINKINFO."""
 
     @classmethod
-    def parse(cls, message: bytes) -> Found:
+    def parse(cls, message: bytes) -> ParsedLink:
         family, type_, index, flags, _ = _IFINFOMSG.unpack_from(message, _BODY)
         found = attributes(message, _ATTRIBUTES, _WANTED)
         info = attributes(found[_IFLA_LINKINFO]) if _IFLA_LINKINFO in found else {}
@@ -89,25 +89,25 @@ class Found:
 
     @property
     def lower(self) -> int:
-        """Index of the link this one stands on, a veth's peer say; 0 if there is
-        none or it is in another namespace."""
+        """The index of the lower link, or of a veth's peer; 0 if there is none or it is
+        in another namespace."""
         if _IFLA_LINK_NETNSID in self.attributes:
             return 0
         return self.lower_index
 
     @property
     def lower_index(self) -> int:
-        """The same in whatever namespace it is."""
+        """The index of the lower link in any namespace, or 0."""
         return number(self.attributes.get(_IFLA_LINK, b""))
 
     @property
     def kernel_kind(self) -> str:
-        """IFLA_INFO_KIND, or nothing."""
+        """IFLA_INFO_KIND, or an empty string."""
         return text(self.info.get(_IFLA_INFO_KIND, b""))
 
     @property
     def kind(self) -> str:
-        """The kind as nouns have it: a tun device in tap mode is a ``tap``."""
+        """The kind as in nouns: a tun device in tap mode is a ``tap``."""
         kind = self.kernel_kind
         if not kind:
             return "loopback" if self.type == _ARPHRD_LOOPBACK else "physical"
@@ -116,7 +116,7 @@ class Found:
         return kind
 
     def noun(self, name_of: NameOf) -> Link:
-        """The link as a noun: ``Other`` where it is none that snnet could have made."""
+        """Return the link as a noun; ``Other`` if snnet cannot have created it."""
         there = self.attributes
         mac = there.get(_IFLA_ADDRESS)
         common: Common = {
@@ -138,7 +138,7 @@ class Found:
         return Other(other_kind=self.kind, lower=lower, **common)
 
     def link_local(self) -> bool:
-        """Whether the kernel gives it an IPv6 link-local address when it comes up."""
+        """Whether the kernel gives the link an IPv6 link-local address when it comes up."""
         families = attributes(self.attributes.get(_IFLA_AF_SPEC, b""))
         inet6 = attributes(families.get(_AF_INET6, b""))
         return inet6.get(_IFLA_INET6_ADDR_GEN_MODE) != bytes([_ADDR_GEN_MODE_NONE])

@@ -1,4 +1,4 @@
-"""Requests to the kernel: what is asked, in rtnetlink(7)'s words, and how it is sent."""
+"""Requests to the kernel (rtnetlink(7)): how they are built and sent."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH = 28, 29, 30
 # linux/netlink.h
 REPLACE, EXCLUSIVE, CREATE, ECHO = 0x100, 0x200, 0x400, 0x8
 
-_NUMBER = 0x3FFF  # of an attribute, without NLA_F_NESTED and NLA_F_NET_BYTEORDER
+_NUMBER = 0x3FFF  # masks NLA_F_NESTED and NLA_F_NET_BYTEORDER of an attribute's type
 ALL_ATTRIBUTES = range(1 << 16)
 
 _LAYOUTS: tuple[Layout, ...] = (
@@ -36,16 +36,16 @@ _LAYOUTS: tuple[Layout, ...] = (
 Values = Mapping[Field, Any]
 
 FAMILIES = {4: Field("family", value=2), 6: Field("family", value=10)}
-"""The header field of AF_INET and AF_INET6, by version."""
+"""The header field for AF_INET and AF_INET6, by IP version."""
 
 
 def by_family(path: str) -> dict[int, Field]:
-    """The field for an address, by its version."""
+    """Return the field for an address, by IP version."""
     return {4: Field(path, encoder.IP4), 6: Field(path, encoder.IP6)}
 
 
 class Kernel:
-    """The kernel's tables of one network namespace.  Every method raises ``NetlinkError``."""
+    """The kernel's tables of one network namespace.  Every method may raise ``NetlinkError``."""
 
     def __init__(self, netns: int) -> None:
         self.netns = netns
@@ -57,20 +57,20 @@ class Kernel:
         self.close = self._netlink.close
 
     def message(self, kind: int, values: Values, flags: int = 0) -> bytearray:
-        """A request of this kind (an RTM_ constant) that asks for an ack, ready to be sent."""
-        layout = _LAYOUTS[kind - RTM_NEWLINK >> 2]  # four kinds to a layout
+        """Return a request of this kind (an RTM_ constant) with the flag for an ack."""
+        layout = _LAYOUTS[kind - RTM_NEWLINK >> 2]  # each layout has four kinds
         return self._encoder.message(layout, kind, flags | NLM_F_REQUEST | NLM_F_ACK, values)
 
     def ask(self, kind: int, values: Values, flags: int = 0) -> list[bytes]:
-        """Make the request and send it; what came back before the ack."""
+        """Send a request; return what came back before the ack."""
         return self.send(self.message(kind, values, flags))
 
     def dump(self, kind: int, values: Values) -> list[bytes]:
-        """Everything in a table that the kernel's own filters let through."""
+        """Return everything in a table that matches the kernel's filters."""
         return self._netlink.dump(self.message(kind, values, NLM_F_DUMP))
 
     def names(self) -> Callable[[int], str | None]:
-        """Names by index for the time of one listing; None for what has just gone."""
+        """Return a cached look-up of names by index, for one listing; None for a deleted link."""
 
         @functools.cache
         def name(index: int) -> str | None:
@@ -85,10 +85,10 @@ class Kernel:
 def attributes(
     message: bytes, offset: int = 0, wanted: Container[int] = ALL_ATTRIBUTES
 ) -> dict[int, bytes]:
-    """The attributes from ``offset`` to the end, by number, still as bytes.
+    """Return the attributes from ``offset`` to the end, by number, as bytes.
 
-    Nested ones are read by another call.  The innermost loop of every listing:
-    a view of 16-bit numbers is the fastest way that Python has.
+    Another call reads nested ones.  This is the innermost loop of every listing; a
+    view of 16-bit numbers is the fastest way in Python.
     """
     found: dict[int, bytes] = {}
     halves = memoryview(message).cast("H")
@@ -98,20 +98,20 @@ def attributes(
         kind = halves[at + 1] & _NUMBER
         if kind in wanted:
             found[kind] = message[2 * at + 4 : 2 * at + size]
-        at += size + 3 >> 2 << 1 or 2  # on the way, whatever a broken message says
+        at += size + 3 >> 2 << 1 or 2  # a broken message must not cause an endless loop
     return found
 
 
 def number(value: bytes) -> int:
-    """An unsigned integer in the machine's byte order; nothing is 0."""
+    """Return an unsigned integer in the machine's byte order; empty bytes are 0."""
     return int.from_bytes(value, sys.byteorder)
 
 
 def ip(value: bytes) -> IPAddress:
-    """An address of either family, by its length."""
+    """Return an address; its length determines the family."""
     return IPv4Address(value) if len(value) == 4 else IPv6Address(value)
 
 
 def text(value: bytes) -> str:
-    """A string attribute: up to its NUL."""
+    """Return a string attribute without its NUL."""
     return value.split(b"\0", 1)[0].decode(errors="replace")

@@ -1,4 +1,4 @@
-"""Links: made, changed, removed and read."""
+"""Creating, changing, removing and reading links."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from .creation import (
     creation,
 )
 from .encoder import Field, append
-from .found import IFF_UP, IFLA_IFALIAS, Found
+from .found import IFF_UP, IFLA_IFALIAS, ParsedLink
 from .kernel import (
     CREATE,
     ECHO,
@@ -65,11 +65,13 @@ class Links:
     # Reading
 
     def snapshot(self) -> list[Link]:
-        found = [Found.parse(m) for m in self._kernel.dump(RTM_GETLINK, {_NO_STATISTICS: None})]
+        found = [
+            ParsedLink.parse(m) for m in self._kernel.dump(RTM_GETLINK, {_NO_STATISTICS: None})
+        ]
         names = {link.index: link.name for link in found}
 
         def name_of(index: int) -> str:
-            # A link can come up between the parts of a dump.
+            # A link that was created during the dump may be missing from it.
             return names.get(index) or self._kernel.name(index)
 
         return [link.noun(name_of) for link in found]
@@ -82,28 +84,28 @@ class Links:
                 return None
             raise
 
-    def look_up(self, name: str) -> Found:
-        """The link as the kernel describes it; ``NetlinkError`` with ENODEV if there is none."""
+    def look_up(self, name: str) -> ParsedLink:
+        """Return the kernel's description of a link; ``NetlinkError`` (ENODEV) without one."""
         answers = self._kernel.ask(RTM_GETLINK, {IFNAME: name, _NO_STATISTICS: None})
-        found = Found.parse(answers[0])
+        found = ParsedLink.parse(answers[0])
         if found.name != name:  # an alternative name of another link (ip-link(8), property)
             raise NetlinkError(errno.ENODEV)
         return found
 
-    def owned(self, link: Link) -> Found:
-        """The link this noun means, as it is now.
+    def owned(self, link: Link) -> ParsedLink:
+        """Return the link that the noun describes, as it is now.
 
-        Raises ``Missing`` where the name is another's by now: of another kind,
-        or without the noun's alias and group.
+        Raises ``Missing`` if a different link has the name now: one of another kind,
+        or without the alias and the group of the noun.
         """
         found = self.look_up(link.name)
         check_same(link, found)
         return found
 
-    # Making
+    # Creating
 
     def add(self, link: Link) -> tuple[int, ...]:
-        """Make the link, whole or not at all; the descriptors of a multi-queue tap."""
+        """Create the link completely or not at all; return descriptors of a multi-queue tap."""
         if isinstance(link, Tap):
             return self._taps.make(link, self._tap_finish(link))
         fields = creation(link, self._kernel.index)
@@ -123,7 +125,7 @@ class Links:
         return ()
 
     def _tap_finish(self, tap: Tap) -> Callable[[], object]:
-        """What makes a newborn tap the one wanted, all looked up."""
+        """Return a function that completes a new tap; look up everything it needs first."""
         message = self.tap_message(tap)
 
         def finish() -> None:
@@ -143,7 +145,7 @@ class Links:
             write_sysctls(self._kernel.netns, routed, quiet)
 
     def tap_message(self, tap: Tap) -> bytearray:
-        """Everything else about a newborn tap: one message by name, ready to be sent."""
+        """Return the message, by name, that sets everything else of a new tap."""
         values: Values = {FLAGS: IFF_UP, CHANGE: None} if tap.up else {}
         values |= {IFNAME: tap.name, GROUP: tap.group}
         if tap.mac is not None:
@@ -158,19 +160,19 @@ class Links:
         return message
 
     def _create(self, link: Link, fields: Values, *, learn: bool) -> int:
-        """Make the link; its index, if that is to be learned, else 0."""
+        """Create the link; return its index if ``learn``, else 0."""
         flags = CREATE | EXCLUSIVE | (ECHO if learn else 0)
         answers = self._kernel.ask(RTM_NEWLINK, fields, flags)
         if not learn:
             return 0
         if answers:
-            return Found.parse(answers[0]).index
-        # Before Linux 6.2 a new link is not echoed.  By name it could be a
-        # stranger's by now, so it has to look as it was made.
+            return ParsedLink.parse(answers[0]).index
+        # Before Linux 6.2 the kernel does not echo a new link.  A link found by name could
+        # be a foreign one, so compare it with what was created.
         found = self.owned(dataclasses.replace(link, alias=""))
         noun = found.noun(self._kernel.name)
         if link.mac not in (None, noun.mac):
-            raise NetlinkError(errno.ENODEV, f"somebody else took the name {link.name}")
+            raise NetlinkError(errno.ENODEV, f"a foreign link took the name {link.name}")
         return found.index
 
     def _create_macvtap(self, link: Macvtap, fields: Values, *, learn: bool) -> int:
@@ -179,7 +181,7 @@ class Links:
             try:
                 return self._create(link, fields, learn=learn)
             except NetlinkError as error:
-                # EBUSY: the index is taken; EEXIST: the name, or tapN in sysfs.
+                # EBUSY: the index is in use; EEXIST: the name is, or tapN in sysfs.
                 if error.errno not in (errno.EBUSY, errno.EEXIST) or not left:
                     raise
                 if self.find(link) is not None:
@@ -189,7 +191,7 @@ class Links:
     # Changing and removing
 
     def change(self, new: Link, old: Link) -> None:
-        """Set what differs, in one message; put it back if the kernel took only part of it."""
+        """Set what differs in one message; undo it if the kernel applied only a part."""
         found = self.owned(old)
         before = found.noun(self._kernel.name)
         check_change(new, old)
@@ -232,8 +234,8 @@ class Links:
         try:
             self._send(values, alias)
         except NetlinkError as error:
-            # No IPv6 on this link (ipv6.disable, or an MTU below 1280): then
-            # there is no link-local address to be avoided.
+            # The link has no IPv6 (ipv6.disable, or an MTU below 1280), so it gets no
+            # link-local address.
             if error.errno != errno.EAFNOSUPPORT or NO_LINK_LOCAL not in values:
                 raise
             self._send(
@@ -243,13 +245,13 @@ class Links:
     def _send(self, values: Values, alias: str | None) -> None:
         message = self._kernel.message(RTM_SETLINK, values)
         if alias is not None:
-            # An empty one is a single NUL, for the kernel wants one byte at least.
+            # An empty alias is a single NUL: the kernel needs at least one byte.
             append(message, IFLA_IFALIAS, alias.encode() or b"\0")
         self._kernel.send(message)
 
 
 def _follow_ups(link: Link) -> list[tuple[Values, str | None]]:
-    """What the creating message cannot say: fields and alias of later ones, in order."""
+    """Return what the creating message cannot contain: fields and alias of later messages."""
     first: Values = {}
     if isinstance(link, Bridge) and link.mtu is not None:
         first[MTU] = link.mtu

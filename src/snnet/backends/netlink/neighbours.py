@@ -63,7 +63,7 @@ class Neighbours:
         try:
             self._kernel.ask(RTM_NEWNEIGH, values, CREATE | EXCLUSIVE)
         except NetlinkError as error:
-            # What the kernel found out by itself is no object of anybody's.
+            # Skip what the kernel has learned by itself.
             if error.errno != errno.EEXIST or self.find(noun) is not None:
                 raise
             self._kernel.ask(RTM_NEWNEIGH, values, CREATE | REPLACE)
@@ -109,7 +109,7 @@ class Neighbours:
         try:
             underlay = ip_address(noun.lladdr)
         except ValueError as error:
-            raise NetlinkError(errno.EINVAL, f"{noun.lladdr!r} is no MAC or address") from error
+            raise NetlinkError(errno.EINVAL, f"{noun.lladdr!r} is not a MAC or address") from error
         return {**values, _UNDERLAY[underlay.version]: underlay}
 
 
@@ -129,17 +129,17 @@ def _neighbour(message: bytes, link: str) -> Neighbour | None:
 class Proxies:
     """The addresses that one network namespace answers for on a link (``ip neighbour ... proxy``).
 
-    The kernel keeps them in a table of its own (pneigh_lookup, net/core/neighbour.c).
+    The kernel keeps them in a separate table (pneigh_lookup, net/core/neighbour.c).
     """
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
 
     def add(self, noun: ProxyNeighbour) -> None:
-        # pneigh_create takes what is there already, whatever the flags say.
+        # pneigh_create succeeds for an existing entry, whatever the flags say.
         if self.find(noun) is not None:
             raise NetlinkError(errno.EEXIST)
-        # One that is not permanent goes when its link loses its carrier (pneigh_ifdown).
+        # An entry that is not permanent is removed when its link loses carrier (pneigh_ifdown).
         values = {**self._values(noun.link, noun.address), _PERMANENT: None}
         values[_PROTOCOL] = noun.protocol
         self._kernel.ask(RTM_NEWNEIGH, values, CREATE | EXCLUSIVE)
@@ -177,7 +177,7 @@ class Proxies:
 class ForwardingEntries:
     """The permanent forwarding entries of the vxlans of one network namespace.
 
-    The entry the kernel makes for a vxlan's own ``remote`` is part of the vxlan.
+    The entry that the kernel adds for the ``remote`` of a vxlan is part of the vxlan.
     """
 
     def __init__(self, kernel: Kernel, links: Links) -> None:
@@ -192,7 +192,7 @@ class ForwardingEntries:
         self._kernel.ask(RTM_NEWNEIGH, self._values(new), REPLACE)
 
     def remove(self, noun: Fdb) -> None:
-        # The kernel calls it done where the entry goes to another remote.
+        # The kernel reports success even if the entry goes to another remote.
         if self.find(noun) != noun:
             raise NetlinkError(errno.ENOENT)
         self._kernel.ask(RTM_DELNEIGH, self._values(noun))
@@ -225,7 +225,7 @@ class ForwardingEntries:
         if link is None:
             raise NetlinkError(errno.ENODEV, f"there is no link {name}")
         if not isinstance(link, Vxlan):
-            raise Unsupported(f"{name} is a {link.kind}, and forwarding entries are for vxlans")
+            raise Unsupported(f"{name} is a {link.kind}: only vxlans have forwarding entries")
         return link
 
     def _values(self, noun: Fdb) -> Values:

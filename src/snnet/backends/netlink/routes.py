@@ -69,10 +69,10 @@ class Routes:
         self._kernel.ask(RTM_NEWROUTE, self._values(new), REPLACE)
 
     def remove(self, noun: Route) -> None:
-        # The kernel would take a route of any metric.
+        # The kernel would remove a route with any metric.
         self._must_exist(noun)
-        # Its protocol keeps the kernel from taking a connected route instead, whose metric
-        # is lower for IPv6 (ip6_route_del, net/ipv6/route.c).
+        # The protocol keeps the kernel from removing a connected route instead, whose
+        # metric is lower for IPv6 (ip6_route_del, net/ipv6/route.c).
         self._kernel.ask(RTM_DELROUTE, self._values(noun) | {_SCOPE: _SCOPE_NOWHERE})
 
     def find(self, noun: Route) -> Route | None:
@@ -84,12 +84,12 @@ class Routes:
         return [route for family in FAMILIES.values() for route in self._dump({family: None})]
 
     def _dump(self, values: Values) -> Iterator[Route]:
-        """Routes that a noun can describe; not those the kernel made for addresses."""
+        """Yield the routes that a noun can describe, without those that addresses create."""
         name_of = self._kernel.names()
         try:
             messages = self._kernel.dump(RTM_GETROUTE, {_TABLE: None, **values})
         except NetlinkError as error:
-            if error.errno != errno.ENOENT:  # no main table before its first route
+            if error.errno != errno.ENOENT:  # the main table exists from the first route on
                 raise
             return
         (family,) = (field.value for field in FAMILIES.values() if field in values)
@@ -117,7 +117,7 @@ class Routes:
             _TABLE: None,
             _TYPE: None,
             _PROTOCOL: noun.protocol,
-            # A destination without a gateway is on the link itself.
+            # A destination without a gateway is on-link.
             _SCOPE: _SCOPE_LINK if version == 4 and noun.gateway is None else _SCOPE_UNIVERSE,
             _FLAGS: _ONLINK if noun.onlink else 0,
             _LENGTH: noun.destination.prefixlen,
@@ -126,13 +126,13 @@ class Routes:
         }
         if noun.gateway is not None:
             if noun.gateway.version != version:
-                raise Unsupported(f"{noun}: a gateway of the other address family")
+                raise Unsupported(f"{noun}: gateway and destination are of different families")
             values[_GATEWAY[version]] = noun.gateway
         return values
 
 
 class Paths:
-    """How the kernel would route to an address: read, never made."""
+    """How the kernel would route to an address.  Only read."""
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
@@ -163,7 +163,7 @@ class Paths:
 
 
 def _parse(message: bytes, family: int) -> tuple[bool, int, dict[int, bytes]]:
-    """Whether a noun can describe it, the prefix length, the attributes."""
+    """Return whether a noun can describe the route, the prefix length and the attributes."""
     own, length, source, tos, table, protocol, _, type_, _ = _RTMSG.unpack_from(message, _BODY)
     if (own, source, tos, table, type_) != (family, 0, 0, _MAIN, _UNICAST):
         return False, length, {}

@@ -1,4 +1,4 @@
-"""What this kernel can make, found by asking it without making anything."""
+"""What this kernel can create, found out without creating anything."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _TOO_MANY_QUEUES = 1 << 16
 
 
 class Support:
-    """Which kinds of links the kernel has.  Remembers those it has."""
+    """Which kinds of link the kernel has.  Kinds that it has are remembered."""
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
         self._there: set[str] = set()
 
     def missing(self, noun: Noun) -> str | None:
-        """Why a noun of this class and kind cannot be made, or None if it can."""
+        """Return why a noun of this class and kind cannot be created, or None if it can."""
         if not isinstance(noun, Link):
             return None
         if noun.unmakeable:
@@ -38,10 +38,10 @@ class Support:
         return reason
 
     def _no_kind(self, link: Link) -> str | None:
-        """Asks for a link with more queues than any may have.
+        """Request a link with more queues than allowed; return why the kind is missing.
 
-        The kernel looks for the kind first, loading its module if it can, and
-        makes nothing (rtnl_newlink and rtnl_create_link, net/core/rtnetlink.c).
+        The kernel looks up the kind first, loading its module if it can, and creates
+        nothing (rtnl_newlink and rtnl_create_link, net/core/rtnetlink.c).
         """
         values = {
             IFNAME: "snnet-probe",

@@ -18,7 +18,7 @@ _ROOT = Path("/proc/sys")
 class Sysctls:
     """The parameters of one network namespace.
 
-    What stands under /proc/sys/net is that of the task that opens it.
+    /proc/sys/net shows the namespace of the task that opens it.
     """
 
     def __init__(self, netns: int) -> None:
@@ -61,7 +61,7 @@ def write_sysctls(
         for name, value in values.items():
             with open(_path(name), "r+") as file:  # never creates one
                 if not value:  # nothing would be written
-                    raise NetlinkError(errno.EINVAL, "a parameter has a value")
+                    raise NetlinkError(errno.EINVAL, "the value of a parameter is empty")
                 file.write(value)
 
     in_netns(netns, write)

@@ -1,4 +1,4 @@
-"""Taps: made through /dev/net/tun, finished by one netlink message.
+"""Taps: created through /dev/net/tun, completed by one netlink message.
 
 See Documentation/networking/tuntap.rst and drivers/net/tun.c.
 """
@@ -32,11 +32,11 @@ _STOCK = 8
 
 
 class TapMaker:
-    """Makes taps in one network namespace, from any number of threads.
+    """Creates taps in one network namespace, for any number of threads.
 
-    A tun file belongs to the namespace of the task that opened it.  Where that
-    is not the caller's own, a thread goes there and brings back a few at a time,
-    since starting it takes longer than all the rest.
+    A tun file belongs to the namespace of the task that opened it.  If that is not the
+    caller's namespace, a thread enters it and opens a few files at once, because
+    starting the thread takes longer than everything else.
     """
 
     def __init__(self, netns: int) -> None:
@@ -45,14 +45,14 @@ class TapMaker:
         self._stock: list[int] = []
 
     def make(self, tap: Tap, finish: Callable[[], object]) -> tuple[int, ...]:
-        """A new persistent tap; one descriptor a queue where it has several.
+        """Create a persistent tap; return one descriptor for each queue if there are several.
 
-        ``finish`` sets everything else.  If it raises, there is no tap: only
-        the very last step makes it outlive its descriptors.  Raises
-        ``OSError``, with EEXIST where a link of that name is there.
+        ``finish`` sets everything else.  If it raises, there is no tap: only the last
+        step makes the tap persistent.  Raises ``OSError``, with EEXIST if a link of
+        that name exists.
 
-        With one queue the tap may be opened with IFF_VNET_HDR or without: the
-        flags of whoever opens it win.  IFF_MULTI_QUEUE must be as it was made.
+        A tap with one queue can be opened with IFF_VNET_HDR or without: the flags of
+        the program that opens it apply.  IFF_MULTI_QUEUE must be as at creation.
         """
         several = tap.multi_queue or tap.queues > 1
         flags = _IFF_TAP | _IFF_NO_PI
@@ -71,7 +71,7 @@ class TapMaker:
         return ()
 
     def close(self) -> None:
-        """Close what is in stock; may be repeated."""
+        """Close the files in stock.  May be called again."""
         while self._stock:
             os.close(self._stock.pop())
 
@@ -81,12 +81,12 @@ class TapMaker:
         raw = name.encode()
         if not raw or len(raw) > NAME_MAX or b"\0" in raw or b"%" in raw:
             number = errno.ERANGE if len(raw) > NAME_MAX else errno.EINVAL
-            raise NetlinkError(number, f"{name!r} is no name of a link")
+            raise NetlinkError(number, f"{name!r} is not a name for a link")
         try:
             fcntl.ioctl(fd, _TUNSETIFF, _IFREQ.pack(raw, flags))
         except OSError as error:
             if error.errno == errno.EBUSY and flags & _IFF_TUN_EXCL:
-                # What tun_set_iff calls busy is there already.
+                # tun_set_iff reports an existing tap as busy.
                 raise NetlinkError(errno.EEXIST) from error
             raise
         return fd
@@ -95,7 +95,7 @@ class TapMaker:
         if is_current(self._netns):
             return _open_tun()
         if self._pid != os.getpid():
-            self.close()  # a tun file shared with the parent makes one tap, not two
+            self.close()  # after a fork: parent and child would share one tap
             self._pid = os.getpid()
         with contextlib.suppress(IndexError):
             return self._stock.pop()
@@ -110,6 +110,6 @@ def _open_tun() -> int:
 
 def _open_several() -> list[int]:
     fds = [_open_tun()]
-    with contextlib.suppress(OSError):  # one will do
+    with contextlib.suppress(OSError):  # one is enough
         fds += [_open_tun() for _ in range(_STOCK - 1)]
     return fds

@@ -1,4 +1,4 @@
-"""The stream of link events: a socket in the kernel's link group (rtnetlink(7))."""
+"""The stream of link events: a socket in the multicast group for links (rtnetlink(7))."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from struct import Struct
 from snnet.contract import Exhausted, LinkEvent, Watch
 from snnet.system.netns import in_netns
 
-from .found import Found
+from .found import ParsedLink
 from .kernel import RTM_DELLINK, RTM_NEWLINK
 
 _RTMGRP_LINK = 1  # linux/rtnetlink.h
@@ -24,7 +24,7 @@ _SO_RCVBUFFORCE = 33  # asm-generic/socket.h
 
 
 class LinkWatch(Watch):
-    """Link events of one network namespace, since it was made."""
+    """The link events of one network namespace since this was opened."""
 
     def __init__(self, netns: int) -> None:
         self._sock = in_netns(netns, _open)
@@ -53,7 +53,7 @@ class LinkWatch(Watch):
             if error.errno != errno.ENOBUFS:
                 raise
             raise Exhausted(
-                "link events were lost, for they came faster than they were read: "
+                "link events were lost, because they arrived faster than they were read: "
                 "take a new snapshot",
                 errno=error.errno,
             ) from error
@@ -80,8 +80,8 @@ def _events(data: bytes) -> list[LinkEvent]:
     while offset < len(data):
         length, kind, _, _, _ = _HEADER.unpack_from(data, offset)
         if kind in (RTM_NEWLINK, RTM_DELLINK):
-            found = Found.parse(data[offset : offset + length])
-            # A bridge tells of its ports in messages of its own family.
+            found = ParsedLink.parse(data[offset : offset + length])
+            # Events of bridge ports have the family AF_BRIDGE.
             if found.family == _AF_UNSPEC:
                 events.append(LinkEvent(found.name, found.index, kind == RTM_DELLINK))
         offset += (length + 3 & ~3) or len(data)

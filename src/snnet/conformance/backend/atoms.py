@@ -20,14 +20,14 @@ from snnet.contract import (
 
 from .base import BackendTests
 from .mistakes import GROUND, MISTAKES
-from .nouns import BESIDE, BRIDGE, LINKS, MACVTAP, MESH, TAP, VETH, VXLAN, described
+from .nouns import BRIDGE, LINKS, MACVTAP, MESH, NON_LINKS, TAP, VETH, VXLAN, described
 from .place import UPLINK, Place
 from .steps import add, need, refused
 
 _BAD_VALUE = (Rejected, InvalidRequest)
 _MULTICAST = "01:00:00:00:00:01"
 
-_VALID = {noun.kind: noun for noun in LINKS} | {type(noun): noun for noun in BESIDE}
+_VALID = {noun.kind: noun for noun in LINKS} | {type(noun): noun for noun in NON_LINKS}
 """For each kind of noun, one that every driver which carries the kind accepts."""
 
 

@@ -151,7 +151,7 @@ _GONE_OR_FOREIGN: tuple[tuple[Operation, type[Exception]], ...] = (
     (Change(replace(_BRIDGE, alias="x" * 256), _BRIDGE), Rejected),
 )
 
-_BESIDE: tuple[tuple[Operation, type[Exception]], ...] = (
+_NON_LINKS: tuple[tuple[Operation, type[Exception]], ...] = (
     (Add(address("10.1.0.1/24", "nowhere")), Missing),
     (Add(address("2001:db8:1::1/64", "nowhere")), Missing),
     (Add(address("10.1.0.1/24", "br")), Exists),
@@ -189,4 +189,4 @@ _BESIDE: tuple[tuple[Operation, type[Exception]], ...] = (
     (Change(fdb(MAC, "192.0.2.9"), fdb(MAC, "192.0.2.9")), Missing),
 )
 
-MISTAKES = (*_LINKS, *_TUNNELS, *_GONE_OR_FOREIGN, *_BESIDE)
+MISTAKES = (*_LINKS, *_TUNNELS, *_GONE_OR_FOREIGN, *_NON_LINKS)

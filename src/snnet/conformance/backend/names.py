@@ -24,7 +24,7 @@ from snnet.contract import (
 from .base import BackendTests, is_gone, is_there
 from .nouns import ALIAS, BRIDGE, LINKS, V4, described
 from .place import UPLINK, Place
-from .steps import add, as_stranger, need, refused
+from .steps import add, from_outside, need, refused
 
 _ONE_OF_A_KIND: tuple[Link, ...] = (
     Bridge(name="l"),
@@ -84,7 +84,7 @@ class NameTests(BackendTests):
     def test_an_alternative_name_is_not_the_name(self, place: Place) -> None:
         """A link is found by its name only, not by an ``altname`` (ip-link(8))."""
         add(place, BRIDGE)
-        as_stranger(place, "link property add dev br altname other")
+        from_outside(place, "link property add dev br altname other")
         assert is_gone(place, Bridge(name="other"))
         assert refused(place, Remove(replace(BRIDGE, name="other"))) is Missing
         assert is_there(place, BRIDGE)

@@ -42,7 +42,7 @@ from .nouns import (
     route,
 )
 from .place import ADDRESS, ADDRESS6, UPLINK, Place
-from .steps import add, as_stranger, do, need, refused, remove, within_patience
+from .steps import add, do, from_outside, need, refused, remove, within_patience
 
 _FORWARDING = "net.ipv4.ip_forward"
 _PATH = Path(remote=ip_address("192.0.2.10"), link=UPLINK, source=ADDRESS.ip)
@@ -164,17 +164,17 @@ class NetworkTests(BackendTests):
         """It is not found; to remove the noun is ``Missing``, and the foreign route stays."""
         ours = route("10.5.0.0/24")
         need(place, ours)
-        as_stranger(place, f"route add 10.5.0.0/24 dev {UPLINK} metric 50")
+        from_outside(place, f"route add 10.5.0.0/24 dev {UPLINK} metric 50")
         assert is_gone(place, ours)
         assert refused(place, Remove(ours)) is Missing
-        as_stranger(place, f"route delete 10.5.0.0/24 dev {UPLINK} metric 50")
+        from_outside(place, f"route delete 10.5.0.0/24 dev {UPLINK} metric 50")
 
     @pytest.mark.parametrize("ip", ["192.0.2.9", "2001:db8::9"])
     def test_a_learned_neighbour_gives_way(self, place: Place, ip: str) -> None:
         """A learned neighbour is not found and cannot be removed; Add replaces it."""
         noun = neighbour(ip)
         need(place, noun)
-        as_stranger(place, f"neigh add {ip} lladdr 02:00:00:00:00:aa dev {UPLINK} nud stale")
+        from_outside(place, f"neigh add {ip} lladdr 02:00:00:00:00:aa dev {UPLINK} nud stale")
         assert is_gone(place, noun)
         assert refused(place, Remove(noun)) is Missing
         add(place, noun)

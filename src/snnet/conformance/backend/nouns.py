@@ -154,7 +154,7 @@ def fdb(mac: str, remote: str, name: str = "mesh") -> Fdb:
     return Fdb(link=name, mac=mac, remote=ip_address(remote))
 
 
-BESIDE: tuple[Noun, ...] = (
+NON_LINKS: tuple[Noun, ...] = (
     address("10.1.0.1/24"),
     address("2001:db8:1::1/64"),
     route("10.2.0.0/24"),
@@ -171,7 +171,7 @@ BESIDE: tuple[Noun, ...] = (
 )
 """One of each kind and family."""
 
-EXTREME_BESIDE: tuple[Noun, ...] = (
+EXTREME_NON_LINKS: tuple[Noun, ...] = (
     address("10.1.0.1/32"),
     address("10.1.0.0/31"),
     address("192.0.2.11/25"),

@@ -16,10 +16,10 @@ ADDRESS6 = IPv6Interface("2001:db8::11/64")
 
 
 class Place(ABC):
-    """A host with a driver open on it, where a stranger works too.
+    """A host with a driver open on it, which other programs change too.
 
-    It has a loopback and ``UPLINK``: a veth of the stranger's, up, with a carrier, and
-    with ``ADDRESS`` and ``ADDRESS6``.  The methods act and look without the driver's
+    It has a loopback and ``UPLINK``: a foreign veth that is up, has a carrier, and has
+    ``ADDRESS`` and ``ADDRESS6``.  The methods act and look without the driver's
     knowledge.  A place is a context manager; closing it removes everything.
     """
 
@@ -35,7 +35,7 @@ class Place(ABC):
     def another(self) -> AbstractContextManager[Driver]:
         """Open one more driver for the same owner; it is closed at the end of the context."""
 
-    # -- the stranger ------------------------------------------------------------------
+    # -- from outside ------------------------------------------------------------------
 
     @abstractmethod
     def make_bridge(self, name: str, *, alias: str = "", group: int = 0) -> None:

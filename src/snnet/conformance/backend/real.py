@@ -57,7 +57,7 @@ class RealPlace(Place):
             opened.callback(driver.close)
             yield driver
 
-    # -- the stranger ------------------------------------------------------------------
+    # -- from outside ------------------------------------------------------------------
 
     def make_bridge(self, name: str, *, alias: str = "", group: int = 0) -> None:
         self._space.ip([f"link add name {name} type bridge"])

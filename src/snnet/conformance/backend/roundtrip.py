@@ -7,12 +7,12 @@ import pytest
 from snnet.contract import Add, Change, Exists, Missing, Noun, Remove
 
 from .base import BackendTests, is_gone, is_there, keys_of
-from .nouns import BESIDE, EXTREME_BESIDE, EXTREME_LINKS, LINKS, described, ground
+from .nouns import EXTREME_LINKS, EXTREME_NON_LINKS, LINKS, NON_LINKS, described, ground
 from .place import Place
 from .steps import add, need, refused, remove
 
-_ORDINARY = (*LINKS, *BESIDE)
-_EVERY = (*_ORDINARY, *EXTREME_LINKS, *EXTREME_BESIDE)
+_ORDINARY = (*LINKS, *NON_LINKS)
+_EVERY = (*_ORDINARY, *EXTREME_LINKS, *EXTREME_NON_LINKS)
 
 ordinary = pytest.mark.parametrize("noun", _ORDINARY, ids=described)
 every = pytest.mark.parametrize("noun", _EVERY, ids=described)

@@ -49,7 +49,7 @@ def need(place: HasDriver, *nouns: Noun) -> None:
             pytest.xfail(f"declared gap: {gap}")
 
 
-def as_stranger(place: Place, command: str) -> None:
+def from_outside(place: Place, command: str) -> None:
     """Run an ``ip`` command behind the driver's back; end the test where there is no ``ip``."""
     if not place.ip(command):
         pytest.xfail("declared gap: this place has no ip")

@@ -5,13 +5,13 @@ from __future__ import annotations
 from .atoms import AtomTests
 from .batches import BatchTests
 from .changes import ChangeTests
+from .foreign import ForeignTests
 from .life import LifeTests
 from .links import BridgeTests, MacvtapTests, TapTests, VethTests
 from .lookups import LookUpTests
 from .names import NameTests
 from .network import NetworkTests, PathTests, SysctlTests
 from .roundtrip import RoundTripTests
-from .strangers import StrangerTests
 from .tunnels import TunnelTests
 
 
@@ -22,7 +22,7 @@ class BackendSuite(
     AtomTests,
     BatchTests,
     LookUpTests,
-    StrangerTests,
+    ForeignTests,
     BridgeTests,
     VethTests,
     MacvtapTests,

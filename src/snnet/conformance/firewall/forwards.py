@@ -273,7 +273,7 @@ class ForwardTests(FirewallTests):
         assert silent(rig, OUT, _HOST, "tcp", DOOR)
 
     def test_a_forward_for_some_sources_goes_with_its_rule(self, rig: Rig) -> None:
-        """Without the rule nobody answers; a forward for everybody can take its place."""
+        """Without the rule there is no answer; a forward for all sources can replace it."""
         rule = forward(rig, sources=(net(OUT),))
         add(rig, *tenants(rig), rule)
         assert answer(rig, OUT, _HOST, "tcp", DOOR) == Answer(A1, OUT.ip)

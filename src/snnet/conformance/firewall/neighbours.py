@@ -9,18 +9,18 @@ from .base import FirewallTests, add, exit_by, forward, passes, remove_all, stop
 
 
 class NeighbourTests(FirewallTests):
-    def test_strangers_rules_stay_as_they_are(self, rig: Rig) -> None:
+    def test_foreign_rules_stay_as_they_are(self, rig: Rig) -> None:
         """Adding and removing our rules never changes foreign ones."""
-        with rig.stranger() as text:
+        with rig.foreign_rules() as text:
             before = text()
             add(rig, *tenants(rig), *exit_by(rig), forward(rig))
             assert text() == before
             remove_all(rig)
             assert text() == before
 
-    def test_rules_work_beside_strangers(self, rig: Rig) -> None:
+    def test_rules_work_beside_foreign_rules(self, rig: Rig) -> None:
         """Our rules hold where others have rules too."""
-        with rig.stranger():
+        with rig.foreign_rules():
             add(rig, *tenants(rig), *exit_by(rig))
             assert passes(rig.ping, A1, OUT.ip)
             assert stopped(rig.ping, A1, C1.ip)

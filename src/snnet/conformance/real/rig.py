@@ -174,8 +174,8 @@ class RealRig(Rig):
     def ruleset(self) -> str:
         return ruleset(self._hub)
 
-    def stranger(self) -> AbstractContextManager[Callable[[], str]]:
-        return stranger(self._hub)
+    def foreign_rules(self) -> AbstractContextManager[Callable[[], str]]:
+        return foreign_rules(self._hub)
 
     def reset(self) -> None:
         self._after_test.close()

@@ -14,38 +14,38 @@ _IPTABLES_OWN = {"filter", "nat", "mangle", "raw", "security", "broute"}
 """Tables that iptables-nft and similar programs create on any call and never remove."""
 
 _LEGACY = ("iptables-legacy", "ip6tables-legacy")
-_STRANGER = """\
-table inet stranger {
+_FOREIGN = """\
+table inet foreign {
   set friends { type ipv4_addr; elements = { 192.0.2.1, 192.0.2.2 } }
   chain input { type filter hook input priority -5; ip saddr @friends accept; }
   chain forward { type filter hook forward priority -5; tcp dport 4711 accept; }
   chain nat { type nat hook prerouting priority -105; tcp dport 4711 redirect to :4712; }
 }
 """
-_STRANGER_IPTABLES = """\
+_FOREIGN_IPTABLES = """\
 *filter
-:STRANGER - [0:0]
--A STRANGER -p tcp -m tcp --dport 4711 -j ACCEPT
--I FORWARD -j STRANGER
--I INPUT -s 192.0.2.1/32 -m comment --comment STRANGER -j ACCEPT
+:FOREIGN - [0:0]
+-A FOREIGN -p tcp -m tcp --dport 4711 -j ACCEPT
+-I FORWARD -j FOREIGN
+-I INPUT -s 192.0.2.1/32 -m comment --comment FOREIGN -j ACCEPT
 COMMIT
 *nat
-:STRANGER - [0:0]
--A STRANGER -p tcp -m tcp --dport 4711 -j REDIRECT --to-ports 4712
--A PREROUTING -j STRANGER
+:FOREIGN - [0:0]
+-A FOREIGN -p tcp -m tcp --dport 4711 -j REDIRECT --to-ports 4712
+-A PREROUTING -j FOREIGN
 COMMIT
 """
-_STRANGER_GONE = """\
+_FOREIGN_GONE = """\
 *filter
--D FORWARD -j STRANGER
--D INPUT -s 192.0.2.1/32 -m comment --comment STRANGER -j ACCEPT
--F STRANGER
--X STRANGER
+-D FORWARD -j FOREIGN
+-D INPUT -s 192.0.2.1/32 -m comment --comment FOREIGN -j ACCEPT
+-F FOREIGN
+-X FOREIGN
 COMMIT
 *nat
--D PREROUTING -j STRANGER
--F STRANGER
--X STRANGER
+-D PREROUTING -j FOREIGN
+-F FOREIGN
+-X FOREIGN
 COMMIT
 """
 
@@ -67,7 +67,7 @@ def ruleset(space: Namespace) -> str:
 
 
 @contextmanager
-def stranger(space: Namespace) -> Iterator[Callable[[], str]]:
+def foreign_rules(space: Namespace) -> Iterator[Callable[[], str]]:
     """Install foreign rules in every packet filter there is; yield a function that reads them."""
     programs = [name for name in ("iptables-nft", "iptables-legacy") if find_program(name)]
     nft = find_program("nft") is not None
@@ -75,20 +75,20 @@ def stranger(space: Namespace) -> Iterator[Callable[[], str]]:
     def read() -> str:
         text = ""
         if nft:
-            text += run(["nft", "-s", "list", "table", "inet", "stranger"], netns=space.fd).stdout
+            text += run(["nft", "-s", "list", "table", "inet", "foreign"], netns=space.fd).stdout
         for name in programs:
             saved = run([f"{name}-save"], netns=space.fd).stdout
-            text += "".join(f"{line}\n" for line in _rules(saved) if "STRANGER" in line)
+            text += "".join(f"{line}\n" for line in _rules(saved) if "FOREIGN" in line)
         return text
 
     with ExitStack() as made:
         if nft:
-            run(["nft", "-f", "-"], input=_STRANGER, netns=space.fd)
-            made.callback(run, ["nft", "delete", "table", "inet", "stranger"], netns=space.fd)
+            run(["nft", "-f", "-"], input=_FOREIGN, netns=space.fd)
+            made.callback(run, ["nft", "delete", "table", "inet", "foreign"], netns=space.fd)
         for name in programs:
             restore = [f"{name}-restore", "--noflush"]
-            run(restore, input=_STRANGER_IPTABLES, netns=space.fd)
-            made.callback(run, restore, input=_STRANGER_GONE, netns=space.fd)
+            run(restore, input=_FOREIGN_IPTABLES, netns=space.fd)
+            made.callback(run, restore, input=_FOREIGN_GONE, netns=space.fd)
         yield read
 
 

@@ -185,7 +185,7 @@ _READ: dict[str, Callable[[str], Any]] = {
     "target": IPv4Address,
     "target_port": int,
 }
-"""How the fields that are no text are read."""
+"""How to read the fields that are not text."""
 
 
 @dataclass(slots=True)

@@ -34,7 +34,7 @@ from ..results import Event
 from .subnets import SUBNETS, subnet_thing
 
 Select = Callable[[CnciRecords], Sequence[Rule]]
-"""Which of the rules that a node knows are meant."""
+"""Selects some of the rules that a node knows."""
 
 
 @dataclass(slots=True)

@@ -17,7 +17,7 @@ from ..results import Event
 from .subnets import subnet_thing
 
 Alter = Callable[[DhcpScope, Callable[[], bool]], list[Operation]]
-"""The operations on a scope, by what is known of it and a look whether it runs."""
+"""Returns the operations on a scope, from its record and a check whether it runs."""
 
 
 @dataclass(slots=True)
@@ -55,7 +55,7 @@ class ChangeScope(Call[CnciRecords, DhcpScope, ScopeDraft, None]):
 
 
 def known_scope(records: CnciRecords, network: IPv4Network) -> DhcpScope:
-    """The scope of a subnet; InvalidRequest where the node has no such subnet."""
+    """Return the scope of a subnet; raise InvalidRequest if the node has no such subnet."""
     subnet = records.subnets.get(network)
     if subnet is None:
         raise InvalidRequest(

@@ -243,7 +243,7 @@ class Sockets:
             if listener is not None:
                 listener(link, packet, step)
             else:
-                station.ignore(step, link, "nobody listens for {}", payload)
+                station.ignore(step, link, "nothing listens for {}", payload)
         elif packet.target not in local and not packet.target.is_loopback:
             station.ignore(step, link, "a broadcast request is not answered")
         elif payload.request:
@@ -257,7 +257,7 @@ class Sockets:
     def _answer(self, link: str, packet: Packet, payload: Echo | Segment, step: Step) -> None:
         station = self._station
         if isinstance(payload, Segment) and not self._listens(payload):
-            station.drop(step, link, "refused: nobody listens on {}", payload)
+            station.drop(step, link, "refused: nothing listens on {}", payload)
             return
         station.walk.reached.setdefault(station, packet.source)
         step = step.then(station.name, link, "{} arrived from {}", payload, packet.source)

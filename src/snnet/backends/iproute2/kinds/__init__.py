@@ -1,4 +1,4 @@
-"""Kinds of link in the words of ``ip``, and as its JSON shows them: a module each."""
+"""Kinds of link as words for ``ip`` and as JSON from it, one module for each."""
 
 from __future__ import annotations
 
@@ -8,4 +8,4 @@ from snnet.contract import Link
 from ..codec import Codec
 
 CODECS: dict[type[Link], Codec] = {codec.noun: codec for codec in kinds_in(__name__)}
-"""How each kind of link is said and read."""
+"""The codec of each kind of link."""

@@ -35,7 +35,7 @@ def _read_gre(row: Row, common: Row, data: Row) -> Gre | None:
 
 
 def _key(data: Row) -> int:
-    """The key, which is printed as an address: 0.0.0.7."""
+    """Return the key, which ``ip`` prints as an address: 0.0.0.7."""
     return int(IPv4Address(data.get("ikey", "0.0.0.0")))
 
 

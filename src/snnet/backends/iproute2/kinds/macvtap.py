@@ -12,7 +12,7 @@ def _words(link: Macvtap) -> list[str]:
 
 
 def _read(row: Row, common: Row, data: Row) -> Macvtap:
-    # A link of another namespace is written as ip-link(8) writes it.
+    # A link in another namespace is written as ip-link(8) does it.
     elsewhere = f"if{row.get('link_index', 0)}"
     return Macvtap(
         lower=row.get("link") or elsewhere,

@@ -1,4 +1,4 @@
-"""Taps, which ``ip tuntap`` makes (``commands.py``)."""
+"""Reading taps; ``ip tuntap`` creates them (``commands.py``)."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def _words(link: Tap) -> list[str]:
 def _read(row: Row, common: Row, data: Row) -> Tap | None:
     if data.get("type") != "tap":
         return None
-    queues = data.get("numqueues", 0)  # those open now
-    user = data.get("user")  # a name where the host has one for the uid
+    queues = data.get("numqueues", 0)  # the queues that are open now
+    user = data.get("user")  # a name if the host has one for the uid
     return Tap(
         multi_queue=bool(data.get("multi_queue")),
         user=uid_of(user) if isinstance(user, str) else user,

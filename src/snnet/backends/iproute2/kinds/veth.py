@@ -17,7 +17,7 @@ def _words(link: Veth) -> list[str]:
 
 
 def _read(row: Row, common: Row, data: Row) -> Veth:
-    # The index of a peer in another namespace comes as "link_index".
+    # For a peer in another namespace, "link_index" has its index.
     return Veth(peer=row.get("link"), **common)
 
 

@@ -1,4 +1,4 @@
-"""Kinds of link in rtnetlink's words: a module each.
+"""Kinds of link as rtnetlink messages, one module for each.
 
 The numbers of attributes are from linux/if_link.h and linux/if_tunnel.h.
 """
@@ -11,4 +11,4 @@ from snnet.contract import Link
 from ..codec import Codec
 
 CODECS: dict[type[Link], Codec] = {codec.noun: codec for codec in kinds_in(__name__)}
-"""How each kind of link is written and read."""
+"""The codec of each kind of link."""

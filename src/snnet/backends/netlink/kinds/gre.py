@@ -44,7 +44,7 @@ _IP6GRETAP = info(
     IFLA_IP6GRE_IKEY=BE32,
     IFLA_IP6GRE_OKEY=BE32,
     IFLA_IP6GRE_TTL=U8,
-    # Big-endian on the wire like the others, which pyroute2 leaves to us here.
+    # Big-endian on the wire like the others, but pyroute2 does not convert this one.
     IFLA_IP6GRE_IFLAGS=socket.htons(_KEY_FLAG),
     IFLA_IP6GRE_OFLAGS=socket.htons(_KEY_FLAG),
     IFLA_IP6GRE_FLAGS=_IGNORE_ENCAP_LIMIT,

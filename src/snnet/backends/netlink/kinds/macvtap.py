@@ -38,7 +38,7 @@ def _encode(link: Macvtap, index_of: IndexOf) -> Values:
 def _decode(link: LinkMessage, common: Common, data: Data, name_of: NameOf) -> Macvtap:
     mode = small(data, _MODE)
     return Macvtap(
-        # A link of another namespace is written as ip-link(8) writes it.
+        # A link in another namespace is written as ip-link(8) does it.
         lower=name_or_none(name_of, link.lower) or f"if{link.lower_index}",
         mode=_FOUND_MODES.get(mode, str(mode)),
         link_local=link.link_local(),

@@ -1,4 +1,4 @@
-"""Taps: read here, made through /dev/net/tun (``taps.py``)."""
+"""Reading taps; ``taps.py`` creates them through /dev/net/tun."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ def is_tap(data: Data) -> bool:
 
 
 def _encode(link: Tap, index_of: IndexOf) -> Values:
-    raise Unsupported(f"{link.name}: rtnetlink makes no taps (tun_validate, drivers/net/tun.c)")
+    raise Unsupported(
+        f"{link.name}: rtnetlink cannot create taps (tun_validate, drivers/net/tun.c)"
+    )
 
 
 def _decode(link: LinkMessage, common: Common, data: Data, name_of: NameOf) -> Tap | None:
     if not is_tap(data):
         return None
-    queues = max(small(data, _NUM_QUEUES), 1)  # those open now
+    queues = max(small(data, _NUM_QUEUES), 1)  # the queues that are open now
     return Tap(
         multi_queue=bool(small(data, _MULTI_QUEUE)),
         user=small(data, _OWNER) if _OWNER in data else None,

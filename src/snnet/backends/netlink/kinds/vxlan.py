@@ -1,4 +1,4 @@
-"""VXLAN that never learns."""
+"""VXLAN without learning."""
 
 from __future__ import annotations
 

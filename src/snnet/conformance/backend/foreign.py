@@ -28,7 +28,7 @@ from .place import UPLINK, Place
 from .steps import add, do, need, refused, remove
 
 _OURS = Bridge(name="br", alias="ours")
-_STRANGERS: tuple[tuple[str, Link, str, int], ...] = (
+_FOREIGN: tuple[tuple[str, Link, str, int], ...] = (
     ("another kind", Tap(name="br", alias="ours"), "ours", LINK_GROUP),
     ("no alias", _OURS, "", LINK_GROUP),
     ("another alias", _OURS, "theirs", LINK_GROUP),
@@ -39,11 +39,11 @@ _STRANGERS: tuple[tuple[str, Link, str, int], ...] = (
 )
 
 
-class StrangerTests(BackendTests):
+class ForeignTests(BackendTests):
     @pytest.mark.parametrize(
         ("noun", "alias", "group"),
-        [case[1:] for case in _STRANGERS],
-        ids=[case[0] for case in _STRANGERS],
+        [case[1:] for case in _FOREIGN],
+        ids=[case[0] for case in _FOREIGN],
     )
     def test_a_foreign_link_of_the_same_name(
         self, place: Place, noun: Link, alias: str, group: int
@@ -71,7 +71,7 @@ class StrangerTests(BackendTests):
         assert is_there(place, _OURS)
         remove(place, _OURS)
 
-    def test_strangers_among_many_stay(self, place: Place) -> None:
+    def test_foreign_links_among_many_stay(self, place: Place) -> None:
         """When many links are removed at once, those that are no longer ours stay."""
         taps = [Tap(name=f"t{number}", alias="ours") for number in range(6)]
         add(place, *taps)
@@ -102,7 +102,7 @@ class StrangerTests(BackendTests):
         assert is_gone(place, tap)
 
     def test_one_removed_behind_the_drivers_back(self, place: Place) -> None:
-        """A link that somebody else removed is ``Missing``, and can be added again."""
+        """A link that another program removed is ``Missing``, and can be added again."""
         tap = Tap(name="t")
         add(place, tap)
         place.delete_link("t")
@@ -111,7 +111,7 @@ class StrangerTests(BackendTests):
         add(place, tap)
         assert is_there(place, tap)
 
-    def test_strangers_are_listed(self, place: Place) -> None:
+    def test_foreign_links_are_listed(self, place: Place) -> None:
         """Foreign links are listed by name, with their kind."""
         place.make_bridge("theirs", alias="theirs", group=7)
         found = link(place, Bridge, "theirs")
@@ -148,7 +148,7 @@ class StrangerTests(BackendTests):
             assert refused(place, Remove(replace(TAP, name="other", alias="", group=0))) is Missing
         assert link(place, Other, "other") == found
 
-    def test_a_bridge_of_ours_keeps_its_strangers(self, place: Place) -> None:
+    def test_a_bridge_of_ours_keeps_foreign_ports(self, place: Place) -> None:
         """A foreign port of a bridge of ours stays when the bridge is removed."""
         need(place, Veth(name="v", peer="w"))
         add(place, _OURS)
