@@ -17,7 +17,8 @@ import snnet
 CALLS: dict[str, list[str]] = {
     "NetworkConfig": [
         "compute_nets", "management_nets", "mode", "tunnel", "mtu", "macvtap_mode", "floating_pool",
-        "public_gateway", "dhcp_reserved", "domain_name", "anti_spoofing", "node_number", "allow_to_nets",
+        "public_gateway", "dhcp_reserved", "domain_name", "anti_spoofing",
+        "node_number", "allow_to_nets",
     ],
     "NetworkConfig.from_yaml": ["path"],
     "NetworkConfig.from_dict": ["data"],

@@ -18,7 +18,7 @@ from snnet.system.process import run
 
 from . import crafted, frames
 from .probes import Frames, UdpConversation, connect, gre, ping, token
-from .ruleset import ruleset, stranger
+from .ruleset import foreign_rules, ruleset
 from .services import Services
 from .wiring import build, open_spaces, shows_bridged
 
