@@ -344,7 +344,7 @@ def test_settings_are_a_mapping(data: Any) -> None:
 @pytest.mark.parametrize("name", ["tunnels", "Tunnel", "", 5, None, ("a",)])
 def test_an_unknown_setting_is_refused_and_the_known_ones_listed(name: Any) -> None:
     with pytest.raises(
-        InvalidRequest, match="known are allow_to_nets, anti_spoofing, compute_nets"
+        InvalidRequest, match="use one of allow_to_nets, anti_spoofing, compute_nets"
     ) as caught:
         NetworkConfig.from_dict({"tunnel": "gre", name: 1})
     assert caught.value.field == str(name)
