@@ -12,7 +12,7 @@ import snnet
 from snnet.contract import Add, Address, Link, Remove
 from snnet.system.host import RealHost
 from snnet.system.process import run
-from tests.node.world import FakeWorld, RealWorld, World
+from tests.node.world import FakeWorld, RealWorld, World, vm
 
 SUBNET, BRIDGE_KEY, PUBLIC = "10.1.0.0/24", 7, "203.0.113.5"
 PEERS = [
@@ -232,6 +232,23 @@ def test_the_record_does_not_grow_for_ever(fake: FakeWorld) -> None:
             cnci.remove_port_forward(protocol="tcp", device="eth0", port=9000)
         assert sum(map(len, journals(fake))) < 1100
         before = fake.text()
+    flush_rules(fake)
+    with fake.cnci():
+        assert fake.text() == before
+
+
+def test_a_shutdown_leaves_no_journal(fake: FakeWorld) -> None:
+    with fake.cnci() as cnci:
+        asked_for(cnci)
+        made = FakeWorld("gre").node().create_vnic(vm(subnet_number=7)).tunnel_event
+        assert made is not None
+        cnci.follow(made)
+        assert len(journals(fake)) == 2  # of intents, and of what was heard
+        cnci.shutdown()
+        assert not journals(fake)
+        asked_for(cnci)
+        assert len(journals(fake)) == 1
+    before = fake.text()
     flush_rules(fake)
     with fake.cnci():
         assert fake.text() == before

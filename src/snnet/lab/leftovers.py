@@ -10,6 +10,7 @@ from pathlib import Path
 from snnet import plugins
 from snnet.contract import Link
 from snnet.core.identity import grouped
+from snnet.node.sequences import EPOCHS
 from snnet.system.host import RealHost
 from snnet.system.namespaces import Namespace
 
@@ -48,6 +49,11 @@ def files_about(namespaces: Iterable[Namespace], files: Iterable[Path]) -> dict[
         for number, name in names.items()
         if number in file.name
     }
+
+
+def outlives_nodes(file: Path) -> bool:
+    """Whether nodes leave this file on purpose until the namespace goes."""
+    return file.name.startswith(f"record-{EPOCHS}-")
 
 
 def remove_files(files: Iterable[Path]) -> None:

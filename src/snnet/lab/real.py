@@ -19,7 +19,14 @@ from snnet.system.namespaces import Namespace, end_processes, processes_in
 from .dhcp_client import DhcpClient
 from .kept import NamedNamespace
 from .lab import Answer, Lab, Lease
-from .leftovers import files_about, own_links, remove_files, runtime_files, still_open
+from .leftovers import (
+    files_about,
+    outlives_nodes,
+    own_links,
+    remove_files,
+    runtime_files,
+    still_open,
+)
 from .probes import Pings, Servers
 from .scenario import INTERNET, SSH, WEB, Connection, Guest, Machine, Matrix, Scenario, Tenant
 from .taps import Cables, open_macvtap, open_tap
@@ -225,7 +232,7 @@ class RealLab(Lab):
             return []
         left = [f"process {pid} in {space.name}" for pid, space in processes_in(spaces)]
         files = files_about(spaces, runtime_files() - self._files_before)
-        left += [f"{file} of {name}" for file, name in files.items()]
+        left += [f"{file} of {name}" for file, name in files.items() if not outlives_nodes(file)]
         end_processes(spaces)
         remove_files(files)
         for space in spaces:

@@ -389,10 +389,11 @@ class Cnci(Node[CnciRecords]):
     ) -> Report:
         """Stop all DHCP servers, remove all rules and links of this node, restore sysctls.
 
-        Continues after errors; ``Incomplete`` lists what is left, and repeating the call
-        finishes.  The node may be used again afterwards.
+        Continues after errors; ``Incomplete`` lists what is left, and a repeat finishes.
         """
-        return self._clear("shutdown", timeout, cancel)
+        report = self._clear("shutdown", timeout, cancel)
+        self._heard.forget()
+        return report
 
 
 def _network(subnet: Network) -> IPv4Network:

@@ -24,7 +24,8 @@ class Intents:
 
     An entry is written before its objects are set up, and taken back once they are gone:
     a process killed in between leaves an entry, which the next ``init()`` carries out.
-    A journal that is lost or damaged is written again from memory.
+    A journal that is lost or damaged is written again from memory.  Without entries there is
+    no journal.
     """
 
     def __init__(self, journal: Journal, *, read_only: bool = False) -> None:
@@ -97,7 +98,7 @@ class Intents:
     def _write(self, lines: Sequence[str]) -> None:
         self._lines += len(lines)
         crowded = self._lines > 2 * len(self._entries) + _SPARE
-        if self._whole and not crowded and self._journal.append(lines):
+        if self._entries and self._whole and not crowded and self._journal.append(lines):
             return
         self._whole = False
         whole = [write_entry(thing, nouns) for thing, nouns in self._entries.items()]

@@ -14,7 +14,8 @@ from snnet.contract import Host, InvalidRequest, Journal, SnnetError
 from snnet.core.events import TunnelEvent, TunnelEventType
 from snnet.core.identity import Owner
 
-_RECORD = "epochs"
+EPOCHS = "epochs"
+"""Name of the record of epochs.  It lasts as long as the namespace, whatever the node removes."""
 _SPARE = 1000
 """Lines that the journal may have beyond twice its entries before it is rewritten."""
 
@@ -25,14 +26,14 @@ def next_epoch(host: Host, owner: Owner) -> int:
     It is the time in seconds, or one more than the last: the record ends with the
     namespace, and after a reboot the clock alone tells what is later.
     """
-    with host.record(_RECORD) as record:
+    with host.record(EPOCHS) as record:
         before = record.get(str(owner), 0)
     return max(before + 1 if isinstance(before, int) else 1, int(time.time()))
 
 
 def note_epoch(host: Host, owner: Owner, epoch: int) -> None:
     """Record an epoch, before an event of it is told."""
-    with host.record(_RECORD) as record:
+    with host.record(EPOCHS) as record:
         record[str(owner)] = epoch
 
 
@@ -93,6 +94,13 @@ class Heard:
         """Whether a later event of the same node and subnet was heard already."""
         last = self._last.get(_subnet(event))
         return last is not None and event.sequence is not None and event.sequence < last
+
+    def forget(self) -> None:
+        """Forget every event, and remove the journal."""
+        with self._lock:
+            self._last.clear()
+            self._lines = 0
+            self._journal.replace([])
 
     def note(self, event: TunnelEvent) -> None:
         """Remember an event that was followed."""
