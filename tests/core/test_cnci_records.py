@@ -16,6 +16,7 @@ from snnet.contract import (
     DhcpEntry,
     DhcpScope,
     ExternalForward,
+    HostServices,
     InvalidRequest,
     Link,
     Masquerade,
@@ -93,12 +94,13 @@ def read(nouns: list[Noun], site: Any = SITE, scoping: Scoping = SCOPING) -> Cnc
 def test_a_subnet_is_bridge_zone_gateway_dhcp_and_a_tunnel_a_node(tunnel: str) -> None:
     site = make_site(CNCI, tunnel=tunnel)
     subnet = local_subnet(site, "10.1.0.0/24", 7, "192.0.2.21", "192.0.2.22")
-    bridge, zone, inside, address, scope, *others = subnet.nouns()
+    bridge, zone, inside, services, address, scope, *others = subnet.nouns()
     assert bridge == subnet.bridge
     assert isinstance(zone, Zone)
     assert inside == ZoneLink(
         owner=str(CNCI), link=subnet.bridge.name, zone=zone.zone, network=subnet.network
     )
+    assert services == HostServices(owner=str(CNCI), link=subnet.bridge.name)
     assert address == Address(link=subnet.bridge.name, address=IPv4Interface("10.1.0.1/24"))
     assert isinstance(scope, DhcpScope)
     assert scope.mtu == subnet.bridge.mtu == site.mtu

@@ -18,6 +18,7 @@ from snnet.contract import (
     Fdb,
     Gre,
     HostIsolation,
+    HostServices,
     Link,
     Macvtap,
     Masquerade,
@@ -90,6 +91,7 @@ def _rules(owner: str) -> Iterator[Noun]:
         owner=owner, link="probe", protocol="udp", port=4789, tunnel_key=1, remote=_REMOTE
     )
     yield HostIsolation(owner=owner, link="probe")
+    yield HostServices(owner=owner, link="probe")
     yield AntiSpoof(owner=owner, link="probe", mac=_MAC, addresses=(_GUEST,))
     yield DhcpGuard(owner=owner, link="probe", mac=_MAC)
     yield ArpGuard(owner=owner, link="probe", mac=_MAC, address=_GUEST)

@@ -29,7 +29,7 @@ from .errors import (
     error_for,
     raised_from,
 )
-from .guards import ArpGuard, DhcpGuard, TunnelGuard, Untracked
+from .guards import ArpGuard, DhcpGuard, HostServices, TunnelGuard, Untracked
 from .host import Host, Journal, Netns
 from .links import (
     LINK_GROUP,
@@ -110,6 +110,7 @@ __all__ = [
     "Gretap",
     "Host",
     "HostIsolation",
+    "HostServices",
     "IPAddress",
     "IPInterface",
     "IPNetwork",

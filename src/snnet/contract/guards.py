@@ -64,6 +64,25 @@ class TunnelGuard(Owned):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HostServices(Owned):
+    """From ``link``, only DHCP, DNS and ICMP of the host's own services can be reached.
+
+    IGMP and answers to the host's own connections pass too.
+    """
+
+    rank: ClassVar[int] = 16
+
+    link: str
+
+    @property
+    def key(self) -> Key:
+        return ("host-services", self.owner, self.link)
+
+    def __str__(self) -> str:
+        return f"only DHCP, DNS and ICMP to the host from {self.link}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DhcpGuard(Owned):
     """Messages from the bridge port ``link`` to DHCP servers are about this MAC only.
 
@@ -106,5 +125,7 @@ class ArpGuard(Owned):
         return f"only {self.mac} {self.address} by ARP from link {self.link}"
 
 
-GUARDS: frozenset[type[Noun]] = frozenset({Untracked, TunnelGuard, DhcpGuard, ArpGuard})
+GUARDS: frozenset[type[Noun]] = frozenset(
+    {Untracked, TunnelGuard, HostServices, DhcpGuard, ArpGuard}
+)
 """The classes of this module."""

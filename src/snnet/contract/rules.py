@@ -38,8 +38,8 @@ hooks of IP (br_netfilter):
    else dropped.
 
 To the host itself: dropped if they are for a tunnel with a ``TunnelGuard`` and come from
-none of its remotes.  Dropped if they come by a ``HostIsolation`` link and answer
-nothing.
+none of its remotes.  From a ``HostServices`` link only DHCP, DNS, ICMP, IGMP and answers
+pass.  Dropped if they come by a ``HostIsolation`` link and answer nothing.
 
 Source NAT, of new connections:
 

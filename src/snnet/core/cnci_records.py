@@ -14,6 +14,7 @@ from snnet.contract import (
     DhcpScope,
     ExternalForward,
     Fdb,
+    HostServices,
     InvalidRequest,
     IPAddress,
     Key,
@@ -69,6 +70,7 @@ class CnciRecords(Records):
         Zone,
         ProtectedNetwork,
         ZoneLink,
+        HostServices,
         Untracked,
         TunnelGuard,
     }
@@ -216,7 +218,7 @@ class CnciRecords(Records):
             elif key in wanted:
                 continue
             elif (
-                isinstance(noun, (*SHARED, ZoneLink))
+                isinstance(noun, (*SHARED, ZoneLink, HostServices))
                 or (mesh and noun.within == mesh)
                 # What guards a tunnel that has no place here stays as long as it does.
                 or (isinstance(noun, (Untracked, TunnelGuard)) and link_key(noun.link) not in ours)

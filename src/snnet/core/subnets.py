@@ -11,6 +11,7 @@ from snnet.contract import (
     Address,
     Bridge,
     DhcpScope,
+    HostServices,
     InvalidRequest,
     IPAddress,
     Noun,
@@ -122,6 +123,7 @@ def inside(site: Site, link: str, network: IPv4Network | None = None) -> tuple[N
         Zone(owner=owner, zone=ZONE),
         *protected_networks(owner, site.infrastructure, site.allowed),
         ZoneLink(owner=owner, link=link, zone=ZONE, network=network),
+        HostServices(owner=owner, link=link),
     )
 
 

@@ -9,6 +9,7 @@ from snnet.contract import (
     BridgeAccept,
     ExternalForward,
     HostIsolation,
+    HostServices,
     Masquerade,
     Noun,
     PortForward,
@@ -55,6 +56,7 @@ PUBLIC = PublicIp(
     device="eth0",
 )
 
+SERVICES = HostServices(owner=OWNER, link="br1")
 PROTECTED = ProtectedNetwork(owner=OWNER, network=IPv4Network("192.0.2.0/24"))
 
 ALL: list[Noun] = [
@@ -63,6 +65,7 @@ ALL: list[Noun] = [
     LINK,
     BRIDGE,
     ISOLATION,
+    SERVICES,
     PORT,
     ROUTED,
     PUBLIC,

@@ -12,6 +12,7 @@ from snnet.contract import (
     DhcpGuard,
     ExternalForward,
     HostIsolation,
+    HostServices,
     IPAddress,
     Key,
     Masquerade,
@@ -93,7 +94,7 @@ def _places(rule: Noun) -> Iterator[Where]:
             number = port if protocol == "udp" else key
             yield TunnelGuard, protocol, number
             yield TunnelGuard, protocol, number, remote
-        case DhcpGuard(link=link) | ArpGuard(link=link):
+        case DhcpGuard(link=link) | ArpGuard(link=link) | HostServices(link=link):
             yield type(rule), link
         case BridgeAccept(bridge=bridge):
             yield BridgeAccept, bridge

@@ -19,7 +19,7 @@ from snnet.conformance.endpoints import (
     ROUTED_GATEWAY,
 )
 from snnet.conformance.rig import Answer, Rig
-from snnet.contract import HostIsolation
+from snnet.contract import HostIsolation, HostServices
 
 from .base import FirewallTests, add, answer, passes, remove, silent, stopped
 
@@ -70,6 +70,22 @@ class IsolationTests(FirewallTests):
         assert stopped(rig.ping, R1, ROUTED_GATEWAY)
         assert passes(rig.ping, HUB, R1.ip)
         assert answer(rig, HUB, R1.ip) == Answer(R1, ROUTED_GATEWAY)
+
+    def test_only_services_for_guests_are_open(self, rig: Rig) -> None:
+        """ICMP of the host answers, its other services do not, whichever its address."""
+        rule = HostServices(owner=rig.owner, link="in-a")
+        assert answer(rig, A1, IN_A.address.ip) == Answer(HUB, A1.ip)
+        add(rig, rule)
+        for target in (IN_A.address.ip, IN_B.address.ip, EXT0.address.ip):
+            assert passes(rig.ping, A1, target)
+            for protocol in ("tcp", "udp", "sctp"):
+                assert silent(rig, A1, target, protocol)
+        assert passes(rig.ping, A1, IN_A.address6.ip)
+        assert answer(rig, HUB, A1.ip) == Answer(A1, IN_A.address.ip)
+        assert passes(rig.ping, A1, OUT.ip)
+        assert answer(rig, OUT, EXT0.address.ip) == Answer(HUB, OUT.ip)
+        remove(rig, rule)
+        assert answer(rig, A1, IN_A.address.ip) == Answer(HUB, A1.ip)
 
     def test_other_links_are_not_concerned(self, rig: Rig) -> None:
         """The rule is for one link and for the host only."""

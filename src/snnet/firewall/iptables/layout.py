@@ -21,6 +21,7 @@ from snnet.contract import (
     BridgeAccept,
     ExternalForward,
     HostIsolation,
+    HostServices,
     Key,
     Masquerade,
     Noun,
@@ -34,7 +35,7 @@ from snnet.contract import (
 PREFIX = "SNNET-"
 
 RECORDS = "rec"
-SOURCES, FORWARD, INPUT = "src", "fwd", "in"
+SOURCES, FORWARD, INPUT, SERVICES = "src", "fwd", "in", "srv"
 DNAT, SNAT, HAIRPIN, BACK = "dnat", "snat", "hair", "back"
 FROM, TO, EXIT = "from", "to", "exit"
 
@@ -143,6 +144,7 @@ KINDS: dict[str, type[Noun]] = {
     "zone-link": ZoneLink,
     "bridge-accept": BridgeAccept,
     "host-isolation": HostIsolation,
+    "host-services": HostServices,
     "anti-spoof": AntiSpoof,
     "masquerade": Masquerade,
     "external-forward": ExternalForward,

@@ -17,6 +17,7 @@ from snnet.contract import (
     BridgeAccept,
     ExternalForward,
     HostIsolation,
+    HostServices,
     Key,
     Masquerade,
     Noun,
@@ -106,6 +107,7 @@ _PLACES: dict[type[Noun], frozenset[Section]] = {
     Zone: _BOTH,
     ZoneLink: _BOTH,
     BridgeAccept: _BOTH,
+    HostServices: _BOTH,
     Masquerade: frozenset({NAT, FILTER}),
     ExternalForward: frozenset({FILTER}),
     ProtectedNetwork: _BOTH,
@@ -140,6 +142,12 @@ def _filter(made: _Chains) -> None:
         out.add(forward, rule, f"-i {bridge} -j DROP", f"-o {bridge} -j DROP")
     _zones(made)
     out.jump(forward, "FORWARD")
+    services = made.all(HostServices)
+    for limit in services:
+        link = f"-i {limit.link} -j {made.chain(layout.SERVICES)}"
+        out.add(made.chain(layout.INPUT), limit, link)
+    if services:
+        out.add(made.chain(layout.SERVICES), services[0], *_services(made.section))
     for isolation in made.all(HostIsolation):
         _isolate(made, isolation)
     out.jump(made.chain(layout.INPUT), "INPUT")
@@ -202,6 +210,16 @@ def _exit(made: _Chains, any_link: ZoneLink) -> None:
             out.add(chain, rule, f"-i {rule.bridge} -o {rule.device} -j ACCEPT")
     for public in made.all(PublicIp):
         out.add(chain, public, f"-s {public.internal} -o {public.device} -j ACCEPT")
+
+
+def _services(section: Section) -> Iterable[str]:
+    """What of the host is open."""
+    icmp = ("icmp", "igmp") if section == FILTER else ("ipv6-icmp",)
+    yield f"{_ANSWERS} -j RETURN"
+    yield from (f"-p {protocol} -j RETURN" for protocol in icmp)
+    for protocol, port in (("udp", 53), ("udp", 67), ("tcp", 53)):
+        yield f"-p {protocol} -m {protocol} --dport {port} -j RETURN"
+    yield "-j DROP"
 
 
 def _isolate(made: _Chains, rule: HostIsolation) -> None:

@@ -14,6 +14,7 @@ from snnet.contract import (
     DhcpGuard,
     ExternalForward,
     HostIsolation,
+    HostServices,
     Masquerade,
     Noun,
     PortForward,
@@ -90,6 +91,8 @@ def elements(noun: Noun) -> Iterator[Element]:
             yield Element(INET, "isolated", (IFNAME,), (link,), comment="arp" if arp else "ip")
             if arp:
                 yield Element(ARP, "isolated", (IFNAME,), (link,))
+        case HostServices(link=link):
+            yield Element(INET, "limited", (IFNAME,), (link,))
         case AntiSpoof():
             yield from _guard(noun)
         case DhcpGuard(link=link, mac=mac):

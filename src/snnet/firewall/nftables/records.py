@@ -18,6 +18,7 @@ from snnet.contract import (
     DhcpGuard,
     ExternalForward,
     HostIsolation,
+    HostServices,
     Masquerade,
     Noun,
     PortForward,
@@ -155,6 +156,15 @@ RECORDS: dict[type[Noun], tuple[RecordType, ...]] = {
             lambda owner, key, words: HostIsolation(owner=owner, link=key[0], arp="arp" in words),
         ),
     ),
+    HostServices: (
+        RecordType(
+            INET,
+            "limited",
+            (IFNAME,),
+            lambda noun: (noun.link,),
+            lambda owner, key, words: HostServices(owner=owner, link=key[0]),
+        ),
+    ),
     AntiSpoof: (
         RecordType(
             BRIDGE,
@@ -253,6 +263,7 @@ _NEEDS: dict[type[Noun], tuple[tuple[str, str], ...]] = {
     Untracked: ((BRIDGE, UNTRACKED),),
     TunnelGuard: ((INET, INPUT),),
     HostIsolation: ((INET, INPUT), (ARP, INPUT)),
+    HostServices: ((INET, INPUT),),
     AntiSpoof: ((BRIDGE, PORTS), (INET, SOURCES)),
     DhcpGuard: ((BRIDGE, PORTS),),
     ArpGuard: ((ARP, NEIGHBOURS),),

@@ -74,6 +74,7 @@ map into { type ifname : verdict; }
 set bridged { type ifname . ifname; }
 set closed { type ifname; }
 set isolated { type ifname; }
+set limited { type ifname; }
 set guarded { type ifname; }
 set guarded_more { type ifname . inet_service; }
 set sources { type ifname . ether_addr . ipv4_addr; }
@@ -140,6 +141,7 @@ chain unmark meta mark & {hairpin} != 0 meta mark set meta mark & {others}
 """,
     INPUT: """
 chain tunnels
+chain services
 chain gre
 chain input { type filter hook input priority filter; policy accept; }
 chain input udp dport @tunnel_ports jump tunnels
@@ -147,6 +149,12 @@ chain input meta l4proto gre jump gre
 chain tunnels ip saddr . udp dport @tunnel_peers return
 chain tunnels ip6 saddr . udp dport @tunnel_peers6 return
 chain tunnels drop
+chain input iifname @limited jump services
+chain services ct state established,related return
+chain services meta l4proto { icmp, igmp, ipv6-icmp } return
+chain services udp dport { 53, 67 } return
+chain services tcp dport 53 return
+chain services drop
 chain input iifname @isolated ct state established,related accept
 chain input iifname @isolated drop
 """,

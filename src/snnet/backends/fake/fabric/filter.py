@@ -17,6 +17,7 @@ from snnet.contract import (
     DhcpGuard,
     ExternalForward,
     HostIsolation,
+    HostServices,
     IPAddress,
     Masquerade,
     Noun,
@@ -29,7 +30,7 @@ from snnet.contract import (
 
 from ..rulebook import Rulebook
 from .conntrack import End, Passage, ends_of
-from .frames import Arp, Dhcp, Encapsulated, Frame, Packet, Segment, Udp
+from .frames import Arp, Dhcp, Echo, Encapsulated, Frame, Packet, Segment, Udp
 
 _NOBODY = IPv4Address("0.0.0.0")
 _SERVER, _CLIENT = 67, 68  # of DHCP (RFC 2131, 4.1)
@@ -132,10 +133,21 @@ def input_refused(rules: Rulebook, passage: Passage) -> Refused | None:
     """Return the rule that drops a packet to the host itself, None if it may pass."""
     if (guard := _stranger_to_tunnel(rules, passage.packet)) is not None:
         return guard, f"{passage.packet} is not from a peer"
+    limit = rules.first(HostServices, passage.link)
+    if limit is not None and not passage.answers and not _is_service(passage.packet):
+        return limit, f"{passage.packet} is for another service"
     isolation = rules.first(HostIsolation, passage.link)
     if isolation is None or passage.answers:
         return None
     return isolation, f"{passage.packet} is not an answer"
+
+
+def _is_service(packet: Packet) -> bool:
+    """Return whether a packet is for DHCP or DNS, or is an echo request."""
+    if isinstance(packet.payload, Echo):
+        return True
+    protocol, _, target = ends_of(packet)
+    return (protocol, target.port) in {("udp", 53), ("udp", _SERVER), ("tcp", 53)}
 
 
 def _stranger_to_tunnel(rules: Rulebook, packet: Packet) -> TunnelGuard | None:
