@@ -108,16 +108,21 @@ class FakeRig(Rig):
         *,
         address: IPv4Address | None = None,
         mac: str | None = None,
+        reply: bool = False,
     ) -> bool:
         near = source.bridge is not None and source.bridge == target.bridge
         packet = Packet(
             address or source.ip,
             source.gateway if target is HUB else target.ip,
-            Echo(True, 1, 56),
+            Echo(not reply, 1, 56),
         )
         to = target.mac if near else source.gateway_mac
         self._send(source, Frame(mac or source.mac, to, packet))
-        return self._links(target).station in self._links(source).station.walk.reached
+        walk = self._links(source).station.walk
+        if reply:
+            unasked = "answers no request"
+            return any(s.host == target.name and unasked in str(s) for s in walk.endings.dropped)
+        return self._links(target).station in walk.reached
 
     def tracks(self, source: Endpoint, target: Endpoint) -> bool:
         self.forge(source, target)

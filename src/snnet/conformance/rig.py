@@ -93,10 +93,12 @@ class Rig(ABC):
         *,
         address: IPv4Address | None = None,
         mac: str | None = None,
+        reply: bool = False,
     ) -> bool:
         """Whether an echo request with this source address and source MAC arrives.
 
-        By default both are the real ones.  No ARP request is sent first.  A frame to the hub
+        With ``reply`` it is an echo reply that nobody asked for.
+        By default both addresses are the real ones.  No ARP request is sent first.  A frame to the hub
         goes to the gateway of the sender.
         """
 

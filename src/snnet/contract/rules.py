@@ -46,7 +46,11 @@ Source NAT, of new connections:
 1. between links of zones, if the destination was changed: to the host's address on
    the way out, or the answer would not come back this way (hairpin);
 2. from a ``PublicIp.internal``, leaving by its device: to its ``public``;
-3. leaving by a ``Masquerade`` device: to an address of the device.
+3. leaving by a ``Masquerade`` device: to an address of the device, but for what has
+   an address of the host as its source.
+
+What belongs to no connection (conntrack: invalid) is not translated, and so leaves a zone
+by no such device.
 
 When a ``PortForward`` or a ``PublicIp`` is added or removed, the driver deletes the
 kernel's entries of connections (conntrack) that would otherwise bypass the change.

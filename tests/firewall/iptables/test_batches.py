@@ -61,7 +61,7 @@ def test_a_zone_comes_in_one_text_a_family(
 NAT_THEN_FILTER = """
 :S-snat - [0:0]
 :S-rec - [0:0]
--A S-snat -o eth0 -j MASQUERADE
+-A S-snat -o eth0 -m addrtype ! --src-type LOCAL -j MASQUERADE
 -A S-rec -m comment --comment "snnet1 k=owner owner=cnci:tester"
 -A S-rec -m comment --comment "snnet1 k=masquerade device=eth0"
 -I POSTROUTING -j S-snat
@@ -83,6 +83,7 @@ COMMIT
 -A S-to-3lbofcoj -m conntrack --ctstate DNAT -j ACCEPT
 -A S-to-3lbofcoj -j DROP
 -A S-exit -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A S-exit -o eth0 -m conntrack --ctstate INVALID -j DROP
 -A S-rec -m comment --comment "snnet1 k=owner owner=cnci:tester"
 -A S-rec -m comment --comment "snnet1 k=zone zone=t1 networks= outbound=False"
 -A S-rec -m comment --comment "snnet1 k=zone-link link=br1 zone=t1 network=10.1.0.0/24"

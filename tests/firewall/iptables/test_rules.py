@@ -102,7 +102,9 @@ def test_ways_out_of_a_zone() -> None:
     ]
     assert exits == [
         f"-A exit {_ANSWERS}",
+        "-A exit -o eth0 -m conntrack --ctstate INVALID -j DROP",
         "-A exit -i br1 -o eth0 -j ACCEPT",
+        "-A exit -s 10.1.0.5 -o eth0 -m conntrack --ctstate INVALID -j DROP",
         "-A exit -s 10.1.0.5 -o eth0 -j ACCEPT",
     ]
 
@@ -150,7 +152,7 @@ def test_destinations() -> None:
         f"-A hair -d 203.0.113.1 -p tcp -m tcp --dport 80 {to}",
         "-A snat -m mark --mark 0x20000000/0x20000000 -j back",
         "-A snat -s 10.1.0.5 -o eth0 -j SNAT --to-source 203.0.113.5",
-        "-A snat -o eth0 -j MASQUERADE",
+        "-A snat -o eth0 -m addrtype ! --src-type LOCAL -j MASQUERADE",
         "-A back -j MARK --and-mark 0xdfffffff",
         "-A back -o br1 -j MASQUERADE",
         "-A back -o br2 -j MASQUERADE",

@@ -89,9 +89,10 @@ def test_commands_of_a_dry_run(driver: IptablesFirewall, variant: str) -> None:
     tool = f"iptables-{variant}"
     chain = "SNNET-vqicasqk-snat"
     lines = driver.commands(Add(MASQUERADE))
-    assert f"{tool} -t nat -A {chain} -o eth0 -j MASQUERADE" in lines
+    rule = f"{chain} -o eth0 -m addrtype ! --src-type LOCAL -j MASQUERADE"
+    assert f"{tool} -t nat -A {rule}" in lines
     assert f"{tool} -t nat -I POSTROUTING -j {chain}" in lines
-    assert f"{tool} -t nat -D {chain} -o eth0 -j MASQUERADE" in driver.commands(Remove(MASQUERADE))
+    assert f"{tool} -t nat -D {rule}" in driver.commands(Remove(MASQUERADE))
     zone = dataclasses.replace(ZONE, networks=(ip_network("10.9.0.0/24"),))
     assert (
         f"{tool} -t filter -I SNNET-vqicasqk-to-3lbofcoj -s 10.9.0.0/24 -j ACCEPT"

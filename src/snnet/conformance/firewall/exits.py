@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Interface
+
 import pytest
 
-from snnet.conformance.endpoints import A1, A2, B1, C1, EXT0, EXT1, FAR, OUT, PORT, R1
+from snnet.conformance.endpoints import A1, A2, B1, C1, EXT0, EXT1, FAR, HUB, OUT, PORT, R1
 from snnet.conformance.rig import Answer, Rig
 from snnet.contract import ExternalForward, Masquerade
 
@@ -14,6 +16,7 @@ from .base import (
     answer,
     exit_by,
     passes,
+    publish,
     remove,
     silent,
     stopped,
@@ -109,3 +112,24 @@ class ExitTests(FirewallTests):
         disguised = Answer(OUT, EXT0.address6.ip)
         assert rig.connect(A1, OUT.ip6, "udp", PORT) in (None, disguised)
         assert stopped(rig.ping, OUT, A1.ip6)
+
+    def test_nothing_leaves_untranslated(self, rig: Rig) -> None:
+        """What belongs to no connection does not leave with its private source."""
+        assert passes(rig.forge, A1, OUT, reply=True)
+        add(rig, *tenants(rig), *exit_by(rig))
+        assert passes(rig.forge, A1, OUT)
+        assert stopped(rig.forge, A1, OUT, reply=True)
+
+    def test_nor_by_a_public_address(self, rig: Rig) -> None:
+        """Likewise where the guest has an address of its own."""
+        add(rig, *tenants(rig), publish(rig))
+        assert passes(rig.forge, A1, OUT)
+        assert stopped(rig.forge, A1, OUT, reply=True)
+
+    def test_what_the_host_sends_keeps_its_source(self, rig: Rig) -> None:
+        """Its second address too: peers know tunnels by it."""
+        second = IPv4Interface("203.0.113.77/32")
+        rig.add_address("ext0", second)
+        add(rig, Masquerade(owner=rig.owner, device="ext0"))
+        assert answer(rig, OUT, second.ip) == Answer(HUB, OUT.ip)
+        assert answer(rig, HUB, OUT.ip) == Answer(OUT, EXT0.address.ip)

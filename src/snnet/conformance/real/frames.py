@@ -18,19 +18,25 @@ _EXPERIMENTAL = 0x88B5  # IEEE 802, local experimental ethertype 1
 _DHCP_SERVER, _DHCP_CLIENT = 67, 68
 
 
-def echo_request(token: bytes) -> bytes:
-    """Return an ICMP echo request with the token as its data.
+def echo_request(token: bytes, *, reply: bool = False) -> bytes:
+    """Return an ICMP echo request, or reply, with the token as its data.
 
     Its identifier comes from the token too, so that conntrack sees a flow of its own.
     """
-    packet = struct.pack("!BBH2sH", 8, 0, 0, token[:2], 1) + token
+    packet = struct.pack("!BBH2sH", 0 if reply else 8, 0, 0, token[:2], 1) + token
     return packet[:2] + struct.pack("!H", checksum(packet)) + packet[4:]
 
 
 def echo_frame(
-    source_mac: str, mac: str, source: IPv4Address, target: IPv4Address, token: bytes
+    source_mac: str,
+    mac: str,
+    source: IPv4Address,
+    target: IPv4Address,
+    token: bytes,
+    *,
+    reply: bool = False,
 ) -> bytes:
-    packet = _ip(source, target, socket.IPPROTO_ICMP, echo_request(token))
+    packet = _ip(source, target, socket.IPPROTO_ICMP, echo_request(token, reply=reply))
     return _ethernet(source_mac, mac, _IP, packet)
 
 

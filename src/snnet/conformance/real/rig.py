@@ -92,6 +92,7 @@ class RealRig(Rig):
         *,
         address: IPv4Address | None = None,
         mac: str | None = None,
+        reply: bool = False,
     ) -> bool:
         near = source.bridge is not None and source.bridge == target.bridge
         mark = token()
@@ -101,6 +102,7 @@ class RealRig(Rig):
             address or source.ip,
             source.gateway if target is HUB else target.ip,
             mark,
+            reply=reply,
         )
         return self._frames.hears(source, frame, mark, target)
 

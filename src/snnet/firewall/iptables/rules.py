@@ -50,6 +50,8 @@ N = TypeVar("N", bound=Noun)
 
 _ANSWERS = "-m conntrack --ctstate RELATED,ESTABLISHED"
 _NO_ANSWER = "-m conntrack ! --ctstate RELATED,ESTABLISHED"
+_INVALID = "-m conntrack --ctstate INVALID"
+"""What NAT leaves as it is, private source and all."""
 _REDIRECTED = "-m conntrack --ctstate DNAT"
 _HAIRPIN_BIT = 0x20000000
 """Marks the first packet of a redirected connection from a zone's link, from FORWARD to
@@ -204,12 +206,15 @@ def _exit(made: _Chains, any_link: ZoneLink) -> None:
     for protected in made.all(ProtectedNetwork) if made.section == FILTER else ():
         for what in [""] if protected.closed else _TUNNELS:
             out.add(chain, protected, f"-d {protected.network}{what} -j DROP")
+    for nat in made.all(Masquerade):
+        out.add(chain, nat, f"-o {nat.device} {_INVALID} -j DROP")
     masqueraded = {rule.device for rule in made.all(Masquerade)}
     for rule in made.all(ExternalForward):
         if rule.device in masqueraded:
             out.add(chain, rule, f"-i {rule.bridge} -o {rule.device} -j ACCEPT")
     for public in made.all(PublicIp):
-        out.add(chain, public, f"-s {public.internal} -o {public.device} -j ACCEPT")
+        leaving = f"-s {public.internal} -o {public.device}"
+        out.add(chain, public, f"{leaving} {_INVALID} -j DROP", f"{leaving} -j ACCEPT")
 
 
 def _services(section: Section) -> Iterable[str]:
@@ -284,7 +289,8 @@ def _sources(made: _Chains) -> None:
         leaving = f"-s {public.internal} -o {public.device}"
         out.add(snat, public, f"{leaving} -j SNAT --to-source {public.public}")
     for rule in made.all(Masquerade):
-        out.add(snat, rule, f"-o {rule.device} -j MASQUERADE")
+        others = "-m addrtype ! --src-type LOCAL"
+        out.add(snat, rule, f"-o {rule.device} {others} -j MASQUERADE")
     out.jump(snat, "POSTROUTING")
 
 

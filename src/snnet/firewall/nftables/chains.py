@@ -102,6 +102,8 @@ from-{zone} ct state established,related accept
 from-{zone} ip daddr @closed_nets drop
 from-{zone} ip daddr @tunnel_nets udp dport {tunnel_ports} drop
 from-{zone} ip daddr @tunnel_nets meta l4proto gre drop
+from-{zone} ct state invalid oifname @masquerades drop
+from-{zone} ct state invalid ip saddr . oifname @public_exits drop
 from-{zone} oifname @masquerades iifname . oifname @exits accept
 from-{zone} ip saddr . oifname @public_exits accept
 from-{zone} {beyond}

@@ -135,7 +135,7 @@ chain output dnat ip to ip daddr map @publics
 chain postrouting { type nat hook postrouting priority srcnat; policy accept; }
 chain postrouting meta mark & {hairpin} != 0 masquerade
 chain postrouting snat ip to ip saddr . oifname map @public_sources
-chain postrouting oifname @masquerades masquerade
+chain postrouting oifname @masquerades fib saddr type != local masquerade
 chain unmark { type filter hook postrouting priority 101; policy accept; }
 chain unmark meta mark & {hairpin} != 0 meta mark set meta mark & {others}
 """,

@@ -230,5 +230,5 @@ def new_source(
     public = rules.first(PublicIp, passage.packet.source, out)
     if public is not None:
         return public, public.public
-    masquerade = rules.first(Masquerade, out)
+    masquerade = rules.first(Masquerade, out) if passage.link else None
     return (masquerade, own) if masquerade else None

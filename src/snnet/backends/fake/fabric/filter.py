@@ -176,8 +176,11 @@ def _zones_refuse(
         within = theirs is not None and theirs.zone == ours.zone
         if not within and (protected := _protecting(rules, ours.owner, passage.packet)):
             return protected, f"{passage.packet} is not an answer"
-        if within or _may_leave(rules, ours, passage.packet.source, out):
+        if within:
             return None
+        if _may_leave(rules, ours, passage.packet.source, out):
+            # What belongs to no connection would leave with its private source.
+            return (ours, f"{passage.packet} opens nothing") if passage.flow is None else None
         if not rules.is_outbound(ours):
             return ours, f"{passage.packet} leaves by {out} and is not an answer"
     if theirs is not None and not _may_enter(rules, theirs, passage):
