@@ -11,6 +11,7 @@ import snnet
 from snnet.contract import (
     Add,
     Address,
+    Bridge,
     ExternalForward,
     Masquerade,
     Noun,
@@ -20,6 +21,7 @@ from snnet.contract import (
     Zone,
     ZoneLink,
 )
+from snnet.core.subnets import BRIDGED_TO_IP
 from tests.node.world import FakeWorld, World
 
 NET, OTHER = "10.1.0.0/24", "10.2.0.0/24"
@@ -250,6 +252,17 @@ def test_the_kernels_settings_are_put_back(walled: World, cnci: snnet.Cnci) -> N
     cnci.shutdown()
     assert value("net.ipv4.ip_forward") == "0"
     assert value(bridged) in ("1", None)
+
+
+def test_others_bridges_in_the_namespace_are_named(walled: World, cnci: snnet.Cnci) -> None:
+    """Their frames pass no filter while the concentrator keeps bridged ones from IP's hooks."""
+    if walled.kernel.find(Sysctl(name=BRIDGED_TO_IP)) is None:
+        pytest.skip("this kernel has no br_netfilter")
+    assert cnci.verify() == []
+    walled.add(Bridge(name="docker0", group=0))
+    (line,) = cnci.verify()
+    assert "docker0" in line
+    cnci.shutdown()
 
 
 def test_disabling_nat_keeps_the_rest(walled: World, cnci: snnet.Cnci) -> None:

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 from snnet.contract import (
+    LINK_GROUP,
     Add,
+    Bridge,
     Change,
     Driver,
     Exists,
@@ -20,6 +22,7 @@ from snnet.contract import (
     Unsupported,
     Watch,
 )
+from snnet.core.subnets import BRIDGED_TO_IP
 
 RECORD = "sysctl"
 """The host's record of previous values and users, by the name of the parameter."""
@@ -128,6 +131,20 @@ class SharedSysctls(Driver):
         noun = operation.noun
         assert isinstance(noun, SharedSysctl)
         return () if isinstance(operation, Remove) else (f"sysctl -w {noun.name}={noun.value}",)
+
+    def obstacles(self) -> Sequence[str]:
+        """Bridges of others whose frames no filter sees because a node here turned that off."""
+        with self.host.record(RECORD) as record:
+            users = record.get(BRIDGED_TO_IP, {}).get("users", ())
+        if not users or self._value(BRIDGED_TO_IP) != "0":
+            return ()
+        return [
+            f"{BRIDGED_TO_IP} is 0 for {users[0]}, so that rules of others do not see frames "
+            f"between ports of bridge {link.name} (Docker's icc=false, for one): run the "
+            "concentrator in a network namespace of its own"
+            for link in self._backend.snapshot({Bridge}).values()
+            if isinstance(link, Bridge) and link.group != LINK_GROUP
+        ]
 
     def watch(self) -> Watch:
         raise Unsupported("sysctls have no events: watch the backend instead")
