@@ -97,9 +97,9 @@ class Rig(ABC):
     ) -> bool:
         """Whether an echo request with this source address and source MAC arrives.
 
-        With ``reply`` it is an echo reply that nobody asked for.
-        By default both addresses are the real ones.  No ARP request is sent first.  A frame to the hub
-        goes to the gateway of the sender.
+        With ``reply`` it is an echo reply that nobody asked for.  By default both addresses
+        are the real ones.  No ARP request is sent first.  A frame to the hub goes to the
+        gateway of the sender.
         """
 
     @abstractmethod
