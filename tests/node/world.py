@@ -26,6 +26,9 @@ from snnet.system.process import run
 COMPUTE_NETS = {4: "192.0.2.0/24", 6: "2001:db8::/64"}
 UPLINKS = {4: "192.0.2.11/24", 6: "2001:db8::11/64"}
 
+LIMIT = {"api_timeout": 60.0}
+"""The default, 6 s, is short for an emulated machine."""
+
 
 class World:
     """One host with an uplink ``eth0``, and the nodes on it.
@@ -62,7 +65,7 @@ class World:
         self, node_id: str = "cn-1", *, init: bool = True, **options: Any
     ) -> snnet.ComputeNode:
         config = options.pop("config", None) or self.config()
-        node = snnet.ComputeNode(node_id, config, **{**self.drivers(), **options})
+        node = snnet.ComputeNode(node_id, config, **{**LIMIT, **self.drivers(), **options})
         self._open.enter_context(node)
         if init:
             node.init()
@@ -70,7 +73,7 @@ class World:
 
     def cnci(self, node_id: str = "cnci-1", *, init: bool = True, **options: Any) -> snnet.Cnci:
         config = options.pop("config", None) or self.config()
-        options = {"tenant_id": "t1", "dhcp": self.dhcp, **self.drivers(), **options}
+        options = {**LIMIT, "tenant_id": "t1", "dhcp": self.dhcp, **self.drivers(), **options}
         node = snnet.Cnci(node_id, config, **options)
         self._open.enter_context(node)
         if init:
