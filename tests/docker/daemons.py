@@ -294,7 +294,9 @@ class DataCentre:
         self.folder = folder
         self.hub = Namespace("hub")
         self.hub.ip(["link set lo up", "link add br0 type bridge", "link set br0 up"])
-        self.hub.ip(["address add 192.0.2.10/24 dev br0"])
+        # Its own address is on a veth, for a bridge without a physical port is no uplink.
+        self.hub.ip(["link add eth0 type veth peer name port", "link set port master br0 up"])
+        self.hub.ip(["address add 192.0.2.10/24 dev eth0", "link set eth0 up"])
         self._machines: list[Machine] = []
         self.config = folder / "network.yaml"
         self.config.write_text("compute_nets: [192.0.2.0/24]\ntunnel: vxlan\n")
