@@ -74,6 +74,8 @@ class IpdbBackend(Driver):
             return f"snnet only reads links of kind {noun.kind} and cannot create them"
         if isinstance(noun, Tap) and (noun.multi_queue or noun.queues != 1):
             return "the ipdb backend creates taps with one queue only: use backend 'netlink'"
+        if isinstance(noun, Tap) and noun.user:
+            return "the ipdb backend creates taps of root only: use backend 'netlink'"
         if isinstance(noun, Tap | Veth) and noun.proxy_arp:
             return "the ipdb backend has no proxy ARP: use backend 'netlink', or another mode"
         if not isinstance(noun, Link) or noun.kind in self._there:
