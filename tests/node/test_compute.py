@@ -9,7 +9,7 @@ from ipaddress import IPv4Network, ip_address
 import pytest
 
 import snnet
-from snnet.contract import LINK_GROUP, Bridge, Change, Macvtap, Other, Tap, Tunnel, Veth
+from snnet.contract import LINK_GROUP, Bridge, Change, Macvtap, Other, Tap, Tunnel, Veth, Vxlan
 from tests.node.world import World, container, port, vm
 
 ADD, DEL = snnet.TunnelEventType.ADD, snnet.TunnelEventType.DEL
@@ -38,6 +38,7 @@ def test_the_first_vnic_of_a_subnet_brings_bridge_tunnel_and_an_event(world: Wor
         concentrator_id="cnci-1",
         cn_id="cn-1",
         subnet_key=101,
+        port=tunnel.port if isinstance(tunnel, Vxlan) else None,
     )
     assert made.container_info is None
 

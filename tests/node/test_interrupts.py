@@ -36,10 +36,11 @@ def interrupting(node: snnet.ComputeNode, at: int, *, after: bool) -> Iterator[l
     def troubled(work: Callable[[Any], Any]) -> Callable[[Any], Any]:
         def perform(operations: Any) -> Any:
             done[0] += 1
-            if done[0] == at and not after:
+            number = done[0]  # one piece may do its work by another
+            if number == at and not after:
                 raise KeyboardInterrupt
             result = work(operations)
-            if done[0] == at:
+            if number == at:
                 raise KeyboardInterrupt
             return result
 
