@@ -232,11 +232,13 @@ def test_a_refusal_tells_the_operation_and_the_kernels_words(driver: NftablesFir
 
 
 def test_dry_runs_can_be_pasted(driver: NftablesFirewall) -> None:
-    lines = [line for noun in ALL for line in driver.commands(Add(noun))]
-    do(driver, "sh", "-e", input="\n".join(lines))
+    adding = [driver.commands(Add(noun)) for noun in ALL]
+    for lines in adding:  # a process for each line: all at once would take long
+        do(driver, "sh", "-e", input="\n".join(lines))
     assert driver.snapshot() == keyed(ALL)
-    lines = [line for noun in reversed(ALL) for line in driver.commands(Remove(noun))]
-    do(driver, "sh", "-e", input="\n".join(lines))
+    removing = [driver.commands(Remove(noun)) for noun in reversed(ALL)]
+    for lines in removing:
+        do(driver, "sh", "-e", input="\n".join(lines))
     assert driver.snapshot() == {}
 
 
