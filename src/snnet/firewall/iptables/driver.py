@@ -167,10 +167,13 @@ class IptablesFirewall(KernelFirewall):
 
     def perform(self, operation: Operation) -> None:
         """See :meth:`snnet.contract.Driver.perform`."""
-        self.perform_all([operation])
+        self._carry_out([operation])
 
     def perform_all(self, operations: Sequence[Operation]) -> None:
         """See :meth:`snnet.contract.Driver.perform_all`."""
+        self._carry_out(operations)
+
+    def _carry_out(self, operations: Sequence[Operation]) -> None:
         for operation in operations:
             self._refuse(operation)
         if isinstance(operations[0].noun, LENT):
