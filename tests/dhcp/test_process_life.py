@@ -258,7 +258,7 @@ def test_a_link_in_place_of_our_folder_is_not_followed(
     (driver.host.runtime / name).symlink_to(tmp_path)
     assert driver.snapshot() == {}
     for operation in (Add(scope), Remove(scope)):
-        assert "not what we made" in str(driver.apply([operation]).error)
+        assert "was not created by snnet" in str(driver.apply([operation]).error)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -16,6 +16,7 @@ from snnet.contract.network import SECONDARY
 from .fib import Hop
 from .refusal import Refusal
 from .state import State
+from .sysctls import ipv6_is_disabled
 
 
 class AddressRules:
@@ -66,6 +67,8 @@ class AddressRules:
         ip = noun.address.ip
         if mtu < IPV6_MTU_MIN:
             raise Refusal("EINVAL", f"no IPv6 on a link whose MTU is below {IPV6_MTU_MIN}")
+        if ipv6_is_disabled(self._state, noun.link):  # addrconf_add_dev
+            raise Refusal("EACCES", "IPv6 is disabled on this link")
         if ip.is_multicast:
             raise Refusal("EADDRNOTAVAIL", "a multicast address cannot be assigned")
         if ip.is_unspecified or (ip.is_loopback and noun.link != "lo"):

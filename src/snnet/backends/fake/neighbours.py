@@ -10,6 +10,7 @@ from snnet.contract.addresses import IPV6_MTU_MIN, NO_MAC, is_mac
 
 from .refusal import Refusal
 from .state import State
+from .sysctls import ipv6_is_disabled
 
 
 class NeighbourRules:
@@ -43,6 +44,8 @@ class NeighbourRules:
         lladdr = _link_layer_address(noun.lladdr)
         if noun.address.version == 6 and (link.mtu or 0) < IPV6_MTU_MIN:
             raise Refusal("EINVAL", "no IPv6 on this link")
+        if noun.address.version == 6 and ipv6_is_disabled(self._state, link.name):
+            raise Refusal("EINVAL", "IPv6 is disabled on this device")  # ndisc_allow_add
         if isinstance(link, Gre):
             return replace(noun, lladdr=str(IPv4Address(lladdr[:4])))
         if len(lladdr) < 6:

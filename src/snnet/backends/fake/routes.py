@@ -8,6 +8,7 @@ from snnet.contract.addresses import IPV6_MTU_MIN
 from .addresses import is_broadcast
 from .refusal import Refusal
 from .state import State
+from .sysctls import ipv6_is_disabled
 
 
 class RouteRules:
@@ -58,14 +59,15 @@ class RouteRules:
             raise Refusal("EOPNOTSUPP", "the gateway has another address family")
         if noun.destination.version == 6 and (link.mtu or 0) < IPV6_MTU_MIN:
             raise Refusal("ENODEV", f"no IPv6 on {link.name}")
-        if not link.up:
+        disabled = noun.destination.version == 6 and ipv6_is_disabled(self._state, link.name)
+        if not link.up and not (disabled and not noun.onlink):
             raise Refusal("ENETDOWN", "device for nexthop is not up")
-        if noun.gateway is None:
-            return
-        if noun.gateway.version == 4:
+        if noun.gateway is not None and noun.gateway.version == 4:
             self._check_gateway4(noun.gateway, noun)
-        else:
+        elif noun.gateway is not None:
             self._check_gateway6(noun.gateway, noun)
+        if disabled:  # fib6_nh_init
+            raise Refusal("EACCES", "IPv6 is disabled on nexthop device")
 
     def _check_gateway4(self, gateway: IPAddress, noun: Route) -> None:
         links = self._state.local.get(gateway, ())

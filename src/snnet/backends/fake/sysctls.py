@@ -128,6 +128,12 @@ class SysctlRules:
         self._set("net.ipv4.conf.default.forwarding", str(int(value)))
 
 
+def ipv6_is_disabled(state: State, link: str) -> bool:
+    """Return whether ``disable_ipv6`` of the link is set."""
+    found = SysctlRules(state).find(link_sysctl("ipv6.conf", link, "disable_ipv6"))
+    return found is not None and found.value != "0"
+
+
 def forget_link_sysctls(state: State, link: str) -> None:
     """Remove the parameters of a link that was removed."""
     part = f".{dots_for_slashes(link)}."
