@@ -18,6 +18,7 @@ from snnet.backends.iproute_shell import IprouteShellBackend, shell
 from snnet.backends.netlink import NetlinkBackend
 from snnet.contract import (
     Add,
+    Address,
     Bridge,
     Change,
     DhcpScope,
@@ -228,6 +229,8 @@ def state(driver: NetlinkBackend) -> dict[Any, Any]:
     found = {}
     for key, noun in driver.snapshot().items():
         data = noun.to_dict()
+        if isinstance(noun, Address):  # how long ago it was added
+            data["flags"] = [flag for flag in data["flags"] if flag != "tentative"]
         if isinstance(noun, Link):
             del data["index"]
             by_chance = noun.mac is not None and noun.mac not in _MACS
