@@ -34,6 +34,7 @@ WITHOUT_CIRCLES = (
     "snnet.firewall",
     "snnet.lab",
     "snnet.node",
+    "snnet.registries",
     "snnet.stores",
     "snnet.system",
 )

@@ -53,6 +53,7 @@ from snnet.node.results import (
     VnicResult,
 )
 from snnet.node.scopes import ScopeControl
+from snnet.plugins import open_registry
 
 if TYPE_CHECKING:
     from snnet.backends.fake import Fabric, FakeKernel
@@ -116,6 +117,7 @@ __all__ = [
     "VnicRole",
     "debug_ssh_port",
     "mac_for",
+    "open_registry",
 ]
 
 _LAZY = {"FakeKernel": "snnet.backends.fake", "Fabric": "snnet.backends.fake"}

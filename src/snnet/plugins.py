@@ -21,6 +21,7 @@ from snnet.contract import (
     Host,
     InvalidRequest,
     Plan,
+    Registry,
     SnnetError,
     Store,
     Veto,
@@ -33,9 +34,9 @@ if TYPE_CHECKING:
     import pluggy
 
 BACKENDS, FIREWALLS, DHCP = "snnet.backends", "snnet.firewalls", "snnet.dhcp"
-STORES = "snnet.stores"
+STORES, REGISTRIES = "snnet.stores", "snnet.registries"
 LISTENERS = "snnet.listeners"
-"""Entry-point groups.  Drivers and stores are chosen by name; every listener is called."""
+"""Entry-point groups.  Drivers and registries are chosen by name; every listener is called."""
 
 Event = TunnelEvent | ContainerInfo
 
@@ -77,6 +78,29 @@ def open_store(name: str, folder: Path) -> Store:
             f"store {name!r} returned a {type(store).__name__}, not a snnet Store"
         )
     return store
+
+
+def open_registry(url: str) -> Registry:
+    """Open the registry that a URL names, for example "sqlite:///var/lib/snnet/registry.db".
+
+    What stands before the first colon is the name of an installed registry; the registry
+    reads the rest.  Raises ``InvalidRequest`` for text that is no such URL, what
+    ``open_driver`` raises, and ``Unavailable`` if the registry does not answer.
+    """
+    name, colon, rest = url.partition(":") if isinstance(url, str) else ("", "", "")
+    if not colon or not name or "/" in name:
+        raise InvalidRequest(
+            f"{url!r} is not the URL of a registry: write NAME:..., for example "
+            "sqlite:///var/lib/snnet/registry.db; installed: "
+            f"{', '.join(installed(REGISTRIES)) or 'none'}",
+            field="registry",
+        )
+    registry = _open(REGISTRIES, name, rest)
+    if not isinstance(registry, Registry):
+        raise DriverLoadError(
+            f"registry {name!r} returned a {type(registry).__name__}, not a snnet Registry"
+        )
+    return registry
 
 
 def _open(group: str, name: str, where: object) -> object:
@@ -312,7 +336,8 @@ def _distribution(entry_point: EntryPoint) -> tuple[str, str]:
 
 
 def _what(group: str) -> str:
-    return group.removeprefix("snnet.").removesuffix("s")
+    """What one member of the group is called."""
+    return "registry" if group == REGISTRIES else group.removeprefix("snnet.").removesuffix("s")
 
 
 def _describe(error: BaseException) -> str:

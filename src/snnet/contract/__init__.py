@@ -4,6 +4,14 @@ The author of a third-party driver needs this package and no other part of snnet
 Nothing here uses the kernel, files or threads, or imports another part of snnet.
 """
 
+from .commits import (
+    EncodedWrite,
+    check_commit,
+    check_key,
+    check_prefixes,
+    check_revision,
+    check_ttl,
+)
 from .dhcp import DhcpEntry, DhcpScope
 from .drivers import Driver, LinkEvent, Watch
 from .errors import (
@@ -54,6 +62,25 @@ from .network import (
 )
 from .noun import IPAddress, IPInterface, IPNetwork, Key, Noun, Nouns, Owned, keyed
 from .operations import NOTHING, Add, Change, Check, Operation, Outcome, Plan, Remove
+from .registries import (
+    COMMIT_BYTES_MAX,
+    COMMIT_MAX,
+    DEPTH_MAX,
+    KEY_MAX,
+    TTL_MIN,
+    Changed,
+    Compacted,
+    Delete,
+    Entry,
+    Put,
+    Reading,
+    Registry,
+    RegistryWatch,
+    Session,
+    SessionLost,
+    Stale,
+    Unavailable,
+)
 from .rules import (
     PROTOCOLS,
     RULES,
@@ -73,11 +100,16 @@ from .stores import Document, Store, Write
 from .tunnels import TUNNELS, Geneve, Gre, Gretap, Tunnel, Vxlan
 
 __all__ = [
+    "COMMIT_BYTES_MAX",
+    "COMMIT_MAX",
+    "DEPTH_MAX",
+    "KEY_MAX",
     "LINK_GROUP",
     "NAME_MAX",
     "NOTHING",
     "PROTOCOLS",
     "RULES",
+    "TTL_MIN",
     "TUNNELS",
     "TUNNEL_PORTS",
     "Add",
@@ -90,8 +122,11 @@ __all__ = [
     "Busy",
     "Cancelled",
     "Change",
+    "Changed",
     "Check",
+    "Compacted",
     "Conflict",
+    "Delete",
     "Denied",
     "DhcpEntry",
     "DhcpGuard",
@@ -100,6 +135,8 @@ __all__ = [
     "Driver",
     "DriverLoadError",
     "DriverNotFound",
+    "EncodedWrite",
+    "Entry",
     "Exhausted",
     "Exists",
     "ExternalForward",
@@ -137,11 +174,18 @@ __all__ = [
     "ProtectedNetwork",
     "ProxyNeighbour",
     "PublicIp",
+    "Put",
+    "Reading",
+    "Registry",
+    "RegistryWatch",
     "Rejected",
     "Remove",
     "Route",
+    "Session",
+    "SessionLost",
     "SharedSysctl",
     "SnnetError",
+    "Stale",
     "State",
     "Store",
     "Sysctl",
@@ -149,6 +193,7 @@ __all__ = [
     "Timeout",
     "Tunnel",
     "TunnelGuard",
+    "Unavailable",
     "Unsupported",
     "Untracked",
     "Veth",
@@ -158,6 +203,11 @@ __all__ = [
     "Write",
     "Zone",
     "ZoneLink",
+    "check_commit",
+    "check_key",
+    "check_prefixes",
+    "check_revision",
+    "check_ttl",
     "error_for",
     "keyed",
     "link_key",

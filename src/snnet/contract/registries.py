@@ -24,7 +24,13 @@ COMMIT_BYTES_MAX = 2**20
 """Bytes of all documents of one commit, as JSON (etcd refuses requests over 1.5 MiB)."""
 
 KEY_MAX = 1024
-"""Bytes of a key."""
+"""Bytes of a key, and of a prefix."""
+
+DEPTH_MAX = 100
+"""Objects and lists within each other in one document; the document itself is the first."""
+
+TTL_MIN = 1.0
+"""Seconds that a session lives at least without being renewed."""
 
 
 class Stale(Conflict):
@@ -132,8 +138,8 @@ class Registry(ABC):
 
         ``expected`` maps keys to the revision that each must have, 0 for "not there";
         otherwise ``Stale`` is raised.  No key may be written twice.  A ``Put`` with a
-        session that has ended raises ``SessionLost``.  Without a write nothing is stored, and
-        the present revision is returned.
+        session that has ended raises ``SessionLost``.  If nothing changes, because there is no
+        write or only missing documents are removed, the present revision is returned.
         """
 
     @abstractmethod
@@ -145,7 +151,10 @@ class Registry(ABC):
 
     @abstractmethod
     def session(self, ttl: float) -> Session:
-        """Open a session that ends ``ttl`` seconds after its last renewal, of at least 1 s."""
+        """Open a session that ends ``ttl`` seconds after its last renewal, or a little later.
+
+        ``ttl`` is ``TTL_MIN`` or more.  Some registries round it up to whole seconds.
+        """
 
     @abstractmethod
     def close(self) -> None:
@@ -164,7 +173,10 @@ class Registry(ABC):
 
 
 class RegistryWatch(ABC):
-    """Changes as they are committed.  Used by one thread at a time."""
+    """Changes as they are committed.  Used by one thread at a time.
+
+    Closing the registry closes its watches.
+    """
 
     @abstractmethod
     def next(self, timeout: float | None = None) -> list[Changed]:

@@ -1,0 +1,49 @@
+"""The registry in memory: who shares its documents, and for how long."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+import snnet
+from snnet.contract import DriverNotFound, InvalidRequest, Put
+
+
+def test_one_name_is_one_set_of_documents_until_its_last_user_has_gone() -> None:
+    first, second = snnet.open_registry("memory:shared"), snnet.open_registry("memory:shared")
+    first.commit([Put("k", {"n": 1})])
+    first.close()
+    assert second.read("").entries["k"].document == {"n": 1}
+    second.close()
+    with snnet.open_registry("memory:shared") as third:
+        assert third.read("").entries == {}
+
+
+def test_without_a_name_nothing_is_shared() -> None:
+    with snnet.open_registry("memory:") as first, snnet.open_registry("memory:") as second:
+        first.commit([Put("k", {"n": 1})])
+        assert second.read("").entries == {}
+
+
+def test_a_forked_child_is_refused() -> None:
+    with snnet.open_registry("memory:") as registry:
+        child = os.fork()
+        if child == 0:
+            try:
+                registry.read("")
+            except InvalidRequest:
+                os._exit(7)
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+
+
+@pytest.mark.parametrize("url", ["", "nothing", "/var/lib/snnet/registry.db", ":x", None, 3])
+def test_what_is_no_url(url: str) -> None:
+    with pytest.raises(InvalidRequest, match=r"write NAME:.*sqlite:///.*installed: .*memory"):
+        snnet.open_registry(url)
+
+
+def test_unknown_registries_are_refused_with_the_installed_ones() -> None:
+    with pytest.raises(DriverNotFound, match="no registry 'zookeeper' is installed; .*memory"):
+        snnet.open_registry("zookeeper:secret@host")
