@@ -1,0 +1,244 @@
+"""``apply``: make what is stored as a list of documents says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from snnet.config import shown
+from snnet.contract import InvalidRequest, SnnetError, Unavailable
+
+from . import store
+from .creating import Creator
+from .documents import KINDS, Forward, Network, PublicIp, Vnic, Wanted
+from .problems import Problems, raise_all
+from .views import kind_of, read_all
+
+if TYPE_CHECKING:
+    from .cluster import Cluster
+
+Id = tuple[str, str, str]
+"""Kind, tenant and name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What ``apply`` did about one object, or would do.
+
+    ``action`` is "created", "updated", "kept", "deleted" or "failed"; ``changes`` has the
+    old and the new value of each field that differs.
+    """
+
+    kind: str
+    tenant: str
+    name: str
+    action: str
+    error: SnnetError | None = None
+    changes: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        data: dict[str, Any] = {
+            "kind": self.kind, "tenant": self.tenant, "name": self.name, "action": self.action
+        }  # fmt: skip
+        if self.error:
+            data["error"] = str(self.error)
+        if self.changes:
+            data["changes"] = {
+                name: {"is": old, "becomes": new} for name, (old, new) in self.changes.items()
+            }
+        return data
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """One checked document, and the fields that it has."""
+
+    wanted: Wanted
+    given: frozenset[str]
+
+    @property
+    def id(self) -> Id:
+        return _id(self.wanted)
+
+
+def apply(
+    cluster: Cluster,
+    creator: Creator,
+    documents: Iterable[Mapping[str, Any]],
+    *,
+    prune: bool,
+    dry_run: bool,
+) -> list[Applied]:
+    """See :meth:`snnet.Cluster.apply`."""
+    items = read_documents(documents)
+    stored = {
+        _id(item): item
+        for kind in KINDS.values()
+        for item in read_all(cluster.registry, kind, None)
+    }
+    tenants = {item.wanted.tenant for item in items}
+    wanted = {item.id for item in items}
+    kept = {
+        key: item
+        for key, item in stored.items()
+        if not prune or key in wanted or item.tenant not in tenants
+    }
+    _check_references(items, kept)
+    gone = [item for key, item in stored.items() if key not in kept]
+    # Last what others refer to: the rules, then the VNICs, then the networks.
+    done = [_deleted(cluster, item, dry_run=dry_run) for item in reversed(gone)]
+    for item in items:
+        done.append(_applied(cluster, creator, item, stored.get(item.id), dry_run=dry_run))
+    return done
+
+
+def read_documents(documents: Iterable[Mapping[str, Any]]) -> list[_Item]:
+    """Check documents; return them in the order of their dependencies.
+
+    Raises all problems at once; each names the document by position and what it is called.
+    """
+    items: list[_Item] = []
+    problems: list[InvalidRequest] = []
+    for number, document in enumerate(documents):
+        try:
+            items.append(_read(document))
+        except InvalidRequest as problem:
+            where = _where(number, document)
+            lines = problem.problems if isinstance(problem, Problems) else (str(problem),)
+            problems += [InvalidRequest(line, field=where) for line in lines]
+    seen: set[Id] = set()
+    for item in items:
+        if item.id in seen:
+            problems.append(InvalidRequest("is there twice", field=item.wanted.title))
+        seen.add(item.id)
+    raise_all(problems)
+    order = list(KINDS)
+    return sorted(items, key=lambda item: order.index(item.wanted.kind))
+
+
+def _read(document: Mapping[str, Any]) -> _Item:
+    if not isinstance(document, Mapping):
+        raise InvalidRequest(f"{shown(document)} is not a mapping of fields")
+    fields = {name: value for name, value in document.items() if name != "kind"}
+    wanted = kind_of(str(document.get("kind"))).read(fields)
+    return _Item(wanted, frozenset(fields) - {"name", "tenant"})
+
+
+def _where(number: int, document: Any) -> str:
+    named = isinstance(document, Mapping) and (document.get("name") or document.get("address"))
+    kind = document.get("kind", "document") if isinstance(document, Mapping) else "document"
+    return f"{kind} {named!r} (document {number + 1})" if named else f"document {number + 1}"
+
+
+def _check_references(items: list[_Item], kept: Mapping[Id, Wanted]) -> None:
+    """Check what only all documents together show, before anything is written."""
+    after = {**kept, **{item.id: item.wanted for item in items}}
+    problems: list[InvalidRequest] = []
+    for item in items:
+        for missing in _missing(item.wanted, after):
+            problems.append(InvalidRequest(missing, field=item.wanted.title))
+    networks = [item for item in after.values() if isinstance(item, Network)]
+    for item in items:
+        if isinstance(item.wanted, Network):
+            problems += _overlaps(item.wanted, networks)
+    raise_all(problems)
+
+
+def _missing(wanted: Wanted, after: Mapping[Id, Wanted]) -> Iterator[str]:
+    network = getattr(wanted, "network", None)
+    if network and ("network", wanted.tenant, network) not in after:
+        yield f"there is no network {network!r}: add a document for it"
+    target = getattr(wanted, "to", None)
+    if target and ("vnic", wanted.tenant, target) not in after:
+        yield f"there is no vnic {target!r}: add a document for it"
+    if isinstance(wanted, Vnic):
+        found = after.get(("network", wanted.tenant, wanted.network))
+        for ip in wanted.ip if isinstance(found, Network) else ():
+            assert isinstance(found, Network)
+            if not any(ip in subnet for subnet in found.subnet):
+                yield f"{ip} is outside {', '.join(map(str, found.subnet))}"
+
+
+def _overlaps(wanted: Network, networks: Iterable[Network]) -> Iterator[InvalidRequest]:
+    for other in networks:
+        if other.tenant == wanted.tenant and other.name > wanted.name:
+            for a in wanted.subnet:
+                for b in other.subnet:
+                    if a.version == b.version and a.overlaps(b):
+                        yield InvalidRequest(
+                            f"{a} overlaps {b} of {other.title}", field=wanted.title
+                        )
+
+
+def _deleted(cluster: Cluster, item: Wanted, *, dry_run: bool) -> Applied:
+    try:
+        if not dry_run:
+            _delete(cluster, item)
+    except SnnetError as error:
+        return _failed(item, error)
+    return Applied(*_id(item), "deleted")
+
+
+def _delete(cluster: Cluster, item: Wanted) -> None:
+    match item:
+        case Network():
+            cluster.delete_network(item.tenant, item.name)
+        case Vnic():
+            cluster.delete_vnic(item.tenant, item.name)
+        case Forward():
+            cluster.delete_forward(item.tenant, item.name)
+        case PublicIp():
+            cluster.delete_public_ip(item.tenant, item.name)
+
+
+def _applied(
+    cluster: Cluster, creator: Creator, item: _Item, old: Wanted | None, *, dry_run: bool
+) -> Applied:
+    try:
+        if old is None:
+            if not dry_run:
+                creator.create(item.wanted, item.given)
+            return Applied(*item.id, "created")
+        return _updated(cluster, item, old, dry_run=dry_run)
+    except SnnetError as error:
+        return _failed(item.wanted, error)
+
+
+def _updated(cluster: Cluster, item: _Item, old: Wanted, *, dry_run: bool) -> Applied:
+    given = {name: getattr(item.wanted, name) for name in item.given}
+    new = store.changed(old, given)
+    before, after = old.document(), new.document()
+    changes = {
+        name: (before.get(name), after.get(name))
+        for name in sorted(item.given)
+        if before.get(name) != after.get(name)
+    }
+    if not changes:
+        return Applied(*item.id, "kept")
+    if not dry_run:
+        _update(cluster, old, {name: given[name] for name in changes})
+    return Applied(*item.id, "updated", changes=changes)
+
+
+def _update(cluster: Cluster, old: Wanted, changes: Mapping[str, Any]) -> None:
+    match old:
+        case Network():
+            cluster.update_network(old.tenant, old.name, **changes)
+        case Vnic():
+            cluster.update_vnic(old.tenant, old.name, **changes)
+        case Forward():
+            cluster.update_forward(old.tenant, old.name, **changes)
+        case PublicIp():
+            cluster.update_public_ip(old.tenant, old.name, **changes)
+
+
+def _failed(item: Wanted, error: SnnetError) -> Applied:
+    if isinstance(error, Unavailable):
+        raise error
+    return Applied(*_id(item), "failed", error)
+
+
+def _id(item: Wanted) -> Id:
+    return (item.kind, item.tenant, item.name)

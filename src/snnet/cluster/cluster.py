@@ -1,0 +1,301 @@
+"""``Cluster``: the verbs on what users want, kept in a registry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from snnet import plugins
+from snnet.config import Address, VnicRole
+from snnet.config import Network as Cidr
+from snnet.contract import Conflict, Missing, Registry
+
+from . import applying, keys, networks, rules, store, vnics
+from .creating import Creator
+from .documents import DEFAULT_TENANT, Forward, Network, NodeInfo, PublicIp, Vnic, Wanted
+from .drafts import Draft, carry_out
+from .views import read_all, read_nodes, read_one
+from .waiting import Event, follow, is_settled, until
+
+W = TypeVar("W", bound=Wanted)
+
+
+class Cluster:
+    """What is wanted of all hosts: networks, VNICs, port forwards and public addresses.
+
+    ``registry`` is a URL such as "sqlite:///var/lib/snnet/registry.db", or an open
+    registry, which is borrowed and not closed.  The agents of the hosts carry out what is
+    stored here; each object's ``state`` says how far they are.
+
+    A change is stored whole when its method returns, and nothing of it if it raises.  A
+    creation may be repeated: the same object again is returned as it is, and one that
+    differs is a ``Conflict``.  Bad input is an ``InvalidRequest`` with every problem.
+    Any number of threads and processes may use one registry at once.
+    """
+
+    def __init__(self, registry: str | Registry) -> None:
+        self._borrowed = isinstance(registry, Registry)
+        self.registry = (
+            registry if isinstance(registry, Registry) else plugins.open_registry(registry)
+        )
+        self._creator = Creator(self.registry)
+
+    def close(self) -> None:
+        """Close the registry, unless it is borrowed.  May be repeated."""
+        if not self._borrowed:
+            self.registry.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # -- networks --------------------------------------------------------------------
+
+    def create_network(
+        self,
+        name: str,
+        *,
+        subnet: Cidr | Iterable[Cidr],
+        tenant: str = DEFAULT_TENANT,
+        key: int | None = None,
+        mtu: int | None = None,
+    ) -> Network:
+        """Create a network.  Raises ``Conflict`` if it overlaps another of the tenant's."""
+        fields = _arguments(name=name, tenant=tenant, subnet=subnet, key=key, mtu=mtu)
+        return self._creator.network(Network(**fields), frozenset(fields))
+
+    def update_network(self, tenant: str, name: str, **changes: Any) -> Network:
+        """Change the MTU of a network.  Its subnet and key cannot be changed."""
+        return store.update(self.registry, Network, tenant, name, changes, networks.update)
+
+    def delete_network(self, tenant: str, name: str, *, force: bool = False) -> None:
+        """Delete a network.  An unknown one is no error.
+
+        A network with VNICs is a ``Conflict`` that lists them.  With ``force`` they are
+        deleted too, and the forwards and public addresses that lead to them.
+        """
+        try:
+            closing = carry_out(
+                self.registry,
+                lambda: networks.closing(store.need(self.registry, Network, tenant, name)),
+            )
+        except Missing:
+            return
+        # Nothing new is put on a network that is closing.
+        users = self._users(closing)
+        if users and not force:
+            carry_out(self.registry, lambda: networks.reopening(closing))
+            raise Conflict(
+                f"{closing.title} has the VNICs {', '.join(users)}: delete them first, or use force"
+            )
+        for user in users:
+            self.delete_vnic(tenant, user, force=True)
+        carry_out(
+            self.registry,
+            lambda: networks.deletion(closing, self.registry.read(keys.fence(tenant))),
+        )
+        self._creator.forget(tenant, name)
+
+    def _users(self, network: Network) -> list[str]:
+        """The names of a network's VNICs."""
+        claims = self.registry.read(keys.addresses(network.tenant, network.name)).entries
+        return list(dict.fromkeys(str(claim.document["vnic"]) for claim in claims.values()))
+
+    def get_network(self, tenant: str, name: str) -> Network:
+        """Return a network with its state.  Raises ``Missing`` if there is none."""
+        return read_one(self.registry, Network, tenant, name)
+
+    def list_networks(self, tenant: str | None = None) -> list[Network]:
+        """Return all networks, of one tenant or of all."""
+        return read_all(self.registry, Network, tenant)
+
+    # -- VNICs -----------------------------------------------------------------------
+
+    def create_vnic(
+        self,
+        name: str,
+        *,
+        network: str,
+        tenant: str = DEFAULT_TENANT,
+        node: str | None = None,
+        role: str | VnicRole = VnicRole.TENANT_VM,
+        ip: Address | Iterable[Address] | None = None,
+        mac: str | None = None,
+        mtu: int | None = None,
+        queues: int = 1,
+        owner: str | int | None = None,
+    ) -> Vnic:
+        """Create a VNIC; choose its node and its addresses unless they are given.
+
+        ``ip`` is one address, or one of each family that the network has.  Raises
+        ``Conflict`` if an address or the name is in use.
+        """
+        fields = _arguments(
+            name=name, tenant=tenant, network=network, node=node, role=role, ip=ip, mac=mac,
+            mtu=mtu, queues=queues, owner=owner,
+        )  # fmt: skip
+        return self._creator.vnic(Vnic(**fields), frozenset(fields))
+
+    def update_vnic(self, tenant: str, name: str, **changes: Any) -> Vnic:
+        """Change the node, MTU, queues or owner of a VNIC.
+
+        Its network, role and addresses cannot be changed (``Conflict``).
+        """
+        return store.update(self.registry, Vnic, tenant, name, changes, vnics.update)
+
+    def delete_vnic(self, tenant: str, name: str, *, force: bool = False) -> None:
+        """Delete a VNIC.  An unknown one is no error.
+
+        A VNIC that forwards or public addresses lead to is a ``Conflict`` that lists them;
+        with ``force`` they are deleted with it.
+        """
+        rules_of = f"{keys.FORWARDS}{tenant}/", f"{keys.PUBLIC_IPS}{tenant}/"
+
+        def draft(vnic: Vnic) -> Draft[Vnic]:
+            self._creator.forget(tenant, vnic.network)
+            return vnics.deletion(vnic, self.registry.read(*rules_of), force=force)
+
+        store.delete(self.registry, Vnic, tenant, name, draft)
+
+    def get_vnic(self, tenant: str, name: str) -> Vnic:
+        """Return a VNIC with its state.  Raises ``Missing`` if there is none."""
+        return read_one(self.registry, Vnic, tenant, name)
+
+    def list_vnics(self, tenant: str | None = None) -> list[Vnic]:
+        """Return all VNICs, of one tenant or of all."""
+        return read_all(self.registry, Vnic, tenant)
+
+    def wait_vnic(self, tenant: str, name: str, timeout: float = 30.0) -> Vnic:
+        """Wait until a VNIC is ready or has failed; return it as it is then.
+
+        After ``timeout`` seconds it is returned although it is still pending.  Raises
+        ``Missing`` if there is none.
+        """
+        return self._wait(Vnic, tenant, name, timeout)
+
+    # -- port forwards ---------------------------------------------------------------
+
+    def create_forward(
+        self,
+        *,
+        network: str,
+        protocol: str,
+        port: int | str,
+        to: str,
+        tenant: str = DEFAULT_TENANT,
+        to_port: int | None = None,
+        sources: Iterable[Cidr] = (),
+    ) -> Forward:
+        """Forward a port, or a range like "8000-8010", to a VNIC of the network.
+
+        Raises ``Conflict`` if another forward has one of the ports.
+        """
+        fields = _arguments(
+            tenant=tenant, network=network, protocol=protocol, port=port, to=to,
+            to_port=to_port, sources=sources,
+        )  # fmt: skip
+        return self._creator.forward(Forward(**fields), frozenset(fields))
+
+    def update_forward(self, tenant: str, name: str, **changes: Any) -> Forward:
+        """Change the target or the sources of a forward such as "tcp-8080"."""
+        return store.update(self.registry, Forward, tenant, name, changes, rules.forward_update)
+
+    def delete_forward(self, tenant: str, name: str) -> None:
+        """Delete the forward named by protocol and port.  An unknown one is no error."""
+        store.delete(self.registry, Forward, tenant, name, rules.forward_deletion)
+
+    def get_forward(self, tenant: str, name: str) -> Forward:
+        """Return a forward with its state.  Raises ``Missing`` if there is none."""
+        return read_one(self.registry, Forward, tenant, name)
+
+    def list_forwards(self, tenant: str | None = None) -> list[Forward]:
+        """Return all forwards, of one tenant or of all."""
+        return read_all(self.registry, Forward, tenant)
+
+    # -- public addresses ------------------------------------------------------------
+
+    def create_public_ip(
+        self, address: Address, *, to: str, tenant: str = DEFAULT_TENANT
+    ) -> PublicIp:
+        """Give a public address to a VNIC.  Raises ``Conflict`` if it is another's."""
+        fields = _arguments(tenant=tenant, address=address, to=to)
+        return self._creator.public_ip(PublicIp(**fields), frozenset(fields))
+
+    def update_public_ip(self, tenant: str, address: Address, **changes: Any) -> PublicIp:
+        """Give a public address to another VNIC: ``to="v2"``."""
+        name = str(address)
+        return store.update(self.registry, PublicIp, tenant, name, changes, rules.public_ip_update)
+
+    def delete_public_ip(self, tenant: str, address: Address) -> None:
+        """Take a public address from its VNIC.  An unknown one is no error."""
+        store.delete(self.registry, PublicIp, tenant, str(address), rules.public_ip_deletion)
+
+    def get_public_ip(self, tenant: str, address: Address) -> PublicIp:
+        """Return a public address with its state.  Raises ``Missing`` if there is none."""
+        return read_one(self.registry, PublicIp, tenant, str(address))
+
+    def list_public_ips(self, tenant: str | None = None) -> list[PublicIp]:
+        """Return all public addresses, of one tenant or of all."""
+        return read_all(self.registry, PublicIp, tenant)
+
+    # -- all of it -------------------------------------------------------------------
+
+    def nodes(self) -> list[NodeInfo]:
+        """Return the hosts whose agents have registered."""
+        return read_nodes(self.registry.read(keys.NODES, keys.ALIVE))
+
+    def apply(
+        self, documents: Iterable[Mapping[str, Any]], *, prune: bool = False, dry_run: bool = False
+    ) -> list[applying.Applied]:
+        """Make what is stored as the documents say; see :meth:`export` for their form.
+
+        All documents are checked before anything is written.  Objects are then created and
+        changed one after the other, what others refer to first; an object that cannot be is
+        in the result with its error, and the rest goes on.  Repeating the call finishes what
+        was interrupted.  ``prune`` deletes what the documents do not have, of the tenants
+        that they name.  ``dry_run`` writes nothing and returns what would be done.
+        """
+        return applying.apply(self, self._creator, documents, prune=prune, dry_run=dry_run)
+
+    def export(self, tenant: str | None = None) -> list[dict[str, Any]]:
+        """Return all objects as documents that ``apply`` takes, of one tenant or of all."""
+        kinds: tuple[type[Wanted], ...] = (Network, Vnic, Forward, PublicIp)
+        return [
+            {"kind": kind.kind, **item.document()}
+            for kind in kinds
+            for item in read_all(self.registry, kind, tenant)
+        ]
+
+    def watch(self, timeout: float | None = None) -> Iterator[Event]:
+        """Yield an event for each change from now on, until ``timeout`` quiet seconds passed."""
+        return follow(self.registry, timeout)
+
+    def wait(self, wanted: W, timeout: float = 30.0) -> W:
+        """Wait until an object is ready or has failed; return it as it is then.
+
+        After ``timeout`` seconds it is returned although it is still pending.  Raises
+        ``Missing`` if it was deleted.
+        """
+        return self._wait(type(wanted), wanted.tenant, wanted.name, timeout)
+
+    def _wait(self, kind: type[W], tenant: str, name: str, timeout: float) -> W:
+        return until(
+            self.registry,
+            (keys.STATUS,),
+            lambda: read_one(self.registry, kind, tenant, name),
+            is_settled,
+            timeout,
+        )
+
+
+def _arguments(**values: Any) -> dict[str, Any]:
+    """The arguments that were given: those that are not None."""
+    return {name: value for name, value in values.items() if value is not None}

@@ -1,0 +1,379 @@
+"""What users want, as documents: networks, VNICs, port forwards and public addresses.
+
+Each class is at once what a caller gives, what the registry stores and what comes back.
+Its constructor checks types and formats, and reports every problem at once.  A field
+that the cluster chooses (a key, an address, a node) is None until it is chosen.  An
+object that comes back has the ``status`` that its agent reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, ClassVar, Self
+
+from snnet.config import (
+    VnicRole,
+    check_address,
+    check_choice,
+    check_id,
+    check_int,
+    check_mac,
+    check_many,
+    check_mtu,
+    check_network,
+    check_ports,
+    check_uid,
+    shown,
+)
+from snnet.contract import PROTOCOLS, InvalidRequest, IPAddress, IPNetwork
+from snnet.contract.links import TAP_QUEUES_MAX
+from snnet.core.addressing import check_subnet, mac_for
+
+from .problems import check_fields, optional
+
+DEFAULT_TENANT = "default"
+
+PENDING, READY, FAILED = "pending", "ready", "failed"
+"""The states of an object: not yet tried, as wanted, or tried in vain (and tried again)."""
+
+SUBNET_KEY_MAX = 2**24 - 1
+"""Keys fit a VNI (RFC 7348), so that every kind of tunnel can carry every network."""
+
+ROLES = {"vm": VnicRole.TENANT_VM, "container": VnicRole.TENANT_CONTAINER}
+"""The short names of the roles that tenants' VNICs have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What the agent that carries an object out last said about it.
+
+    ``error`` is why it failed and ``retry_at`` (Unix time, seconds) when the agent tries
+    again.  ``node`` is the agent's node.  ``details`` are facts such as ``link_name``.
+    """
+
+    state: str = PENDING
+    error: str | None = None
+    retry_at: float | None = None
+    node: str | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What all kinds of documents share.
+
+    ``name`` is unique among a tenant's objects of the kind.  ``revision`` is that of the
+    registry at which the document was written, 0 before it is.
+    """
+
+    kind: ClassVar[str]
+    fixed: ClassVar[frozenset[str]]
+    """The fields that an update cannot change."""
+
+    name: str
+    tenant: str = DEFAULT_TENANT
+    revision: int = field(default=0, compare=False)
+    status: Status = field(default=Status(), compare=False)
+
+    def __post_init__(self) -> None:
+        check_fields(self, {"tenant": check_id, **self.checks()})
+
+    def checks(self) -> Mapping[str, Callable[[Any, str], Any]]:
+        """The checks of the fields that the kind adds."""
+        raise NotImplementedError
+
+    @property
+    def state(self) -> str:
+        """``ready``, ``failed`` (see ``error``) or ``pending``."""
+        return self.status.state
+
+    @property
+    def error(self) -> str | None:
+        """Why it failed, or None."""
+        return self.status.error
+
+    @property
+    def title(self) -> str:
+        """The object as messages name it."""
+        shown = f"{self.kind} {self.name!r}"
+        return shown if self.tenant == DEFAULT_TENANT else f"{shown} of tenant {self.tenant!r}"
+
+    def document(self) -> dict[str, Any]:
+        """The object as the registry stores it and ``apply`` reads it, without ``kind``."""
+        return {
+            item.name: plain(value)
+            for item in fields(self)
+            if item.compare and item.init and (value := getattr(self, item.name)) not in (None, ())
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document with the state, for people and programs."""
+        state: dict[str, Any] = {"state": self.state}
+        if self.error:
+            state |= {"error": self.error, "retry_at": self.status.retry_at}
+        return {"name": self.name, **self.document(), **state, **self.status.details}
+
+    @classmethod
+    def read(cls, document: Mapping[str, Any], revision: int = 0) -> Self:
+        """Make an object of a document.  Unknown fields are refused by name."""
+        known = {item.name for item in fields(cls) if item.compare and item.init}
+        unknown = [str(name) for name in document if name not in known]
+        if unknown:
+            raise InvalidRequest(
+                f"unknown field of a {cls.kind}; it has {', '.join(sorted(known))}",
+                field=unknown[0],
+            )
+        if "name" in known and "name" not in document:
+            raise InvalidRequest(f"every {cls.kind} needs a name", field="name")
+        return replace(cls(**document), revision=revision)
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON has it."""
+    if isinstance(value, (tuple, list)):
+        return [plain(item) for item in value]
+    if isinstance(value, range):
+        return str(value[0]) if len(value) == 1 else f"{value[0]}-{value[-1]}"
+    if value is None or isinstance(value, (str, int, float)):
+        return value
+    if isinstance(value, VnicRole):
+        return next(name for name, role in ROLES.items() if role is value)
+    return str(value)
+
+
+def _families(check: Callable[[Any, str], Any]) -> Callable[[Any, str], tuple[Any, ...]]:
+    """A check of one value, or of one of each address family."""
+
+    def checked(value: Any, name: str) -> tuple[Any, ...]:
+        single = isinstance(value, str) or not isinstance(value, (tuple, list))
+        values = check_many((value,) if single else value, name, check)
+        if len({item.version for item in values}) < len(values):
+            raise InvalidRequest("give one value, or one of each address family", field=name)
+        return tuple(sorted(values, key=lambda item: int(item.version)))
+
+    return checked
+
+
+def _subnets(value: Any, name: str) -> tuple[IPNetwork, ...]:
+    found: tuple[IPNetwork, ...] = _families(lambda v, f: check_subnet(check_network(v, f), f))(
+        value, name
+    )
+    if not found:
+        raise InvalidRequest("give a network like '10.1.0.0/24'", field=name)
+    return found
+
+
+def _role(value: Any, name: str) -> VnicRole:
+    if value in ROLES:
+        return ROLES[value]
+    if value in {role.value for role in ROLES.values()} or value in ROLES.values():
+        return VnicRole(value)
+    raise InvalidRequest(f"{shown(value)} is not one of {', '.join(ROLES)}", field=name)
+
+
+def _owner(value: Any, name: str) -> str | int:
+    return value if isinstance(value, str) and value else check_uid(value, name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network(Wanted):
+    """A tenant's network: one subnet, IPv4, IPv6 or both.
+
+    ``key`` is the tunnel key, chosen by the cluster unless given.  ``mtu`` (bytes) caps
+    the MTU of its VNICs.  ``closing`` is set while the network is being deleted.
+    """
+
+    kind: ClassVar[str] = "network"
+    fixed: ClassVar[frozenset[str]] = frozenset({"subnet", "key"})
+
+    subnet: tuple[IPNetwork, ...] = ()
+    key: int | None = None
+    mtu: int | None = None
+    closing: bool = False
+
+    def checks(self) -> Mapping[str, Callable[[Any, str], Any]]:
+        return {
+            "name": check_id,
+            "subnet": _subnets,
+            "key": optional(lambda value, name: check_int(value, name, 1, SUBNET_KEY_MAX)),
+            "mtu": optional(check_mtu),
+        }
+
+    @property
+    def gateways(self) -> tuple[IPAddress, ...]:
+        """The gateway in each subnet: its first host address."""
+        return tuple(subnet.network_address + 1 for subnet in self.subnet)
+
+    def document(self) -> dict[str, Any]:
+        found = Wanted.document(self)
+        if not self.closing:
+            del found["closing"]
+        return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vnic(Wanted):
+    """A VNIC of a VM (a tap) or a container (a veth pair) on a network.
+
+    ``node``, ``ip`` and ``mac`` are chosen by the cluster unless given; the MAC is then
+    ``mac_for(ip)``.  ``owner`` is the user of the node that may open the tap.
+    """
+
+    kind: ClassVar[str] = "vnic"
+    fixed: ClassVar[frozenset[str]] = frozenset({"network", "role", "ip", "mac"})
+
+    network: str = ""
+    node: str | None = None
+    role: VnicRole = VnicRole.TENANT_VM
+    ip: tuple[IPAddress, ...] = ()
+    mac: str | None = None
+    mtu: int | None = None
+    queues: int = 1
+    owner: str | int | None = None
+
+    def checks(self) -> Mapping[str, Callable[[Any, str], Any]]:
+        return {
+            "name": check_id,
+            "network": check_id,
+            "node": optional(check_id),
+            "role": _role,
+            "ip": lambda value, name: (
+                () if value is None else _families(check_address)(value, name)
+            ),
+            "mac": optional(check_mac),
+            "mtu": optional(check_mtu),
+            "queues": lambda value, name: check_int(value, name, 1, TAP_QUEUES_MAX),
+            "owner": optional(_owner),
+        }
+
+    @property
+    def ips(self) -> tuple[IPAddress, ...]:
+        """Its addresses, IPv4 first; empty until they are chosen."""
+        return self.ip
+
+    @property
+    def guest_mac(self) -> str:
+        """The guest's MAC: ``mac``, or the one that belongs to its first address."""
+        return self.mac or mac_for(self.ip[0])
+
+    @property
+    def link_name(self) -> str | None:
+        """The name of the link on its node, once there is one."""
+        name: str | None = self.status.details.get("link_name")
+        return name
+
+    def to_dict(self) -> dict[str, Any]:
+        found = Wanted.to_dict(self)
+        return {**found, "mac": self.guest_mac} if self.ip else found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forward(Wanted):
+    """Connections from outside to ``port`` go to ``to_port`` of the VNIC ``to``.
+
+    ``port`` is a port or a range like "8000-8010"; ``to_port`` is the first port inside,
+    by default the same.  ``sources`` are the networks that may connect; empty means all.
+    The name is protocol and port, such as "tcp-8080".
+    """
+
+    kind: ClassVar[str] = "forward"
+    fixed: ClassVar[frozenset[str]] = frozenset({"network", "protocol", "port"})
+
+    name: str = field(init=False, default="")
+    network: str = ""
+    protocol: str = "tcp"
+    port: range = range(0)
+    to: str = ""
+    to_port: int | None = None
+    sources: tuple[IPNetwork, ...] = ()
+
+    def __post_init__(self) -> None:
+        Wanted.__post_init__(self)
+        last = (self.to_port or self.port[0]) + len(self.port) - 1
+        if last > 65535:
+            raise InvalidRequest(
+                f"ports {plain(self.port)} from {self.to_port} on exceed 65535", field="to_port"
+            )
+        object.__setattr__(self, "name", f"{self.protocol}-{plain(self.port)}")
+
+    def checks(self) -> Mapping[str, Callable[[Any, str], Any]]:
+        return {
+            "network": check_id,
+            "protocol": lambda value, name: check_choice(value, name, PROTOCOLS),
+            "port": lambda value, name: (
+                value if isinstance(value, range) and value else check_ports(value, name)
+            ),
+            "to": check_id,
+            "to_port": optional(lambda value, name: check_int(value, name, 1, 65535)),
+            "sources": lambda value, name: check_many(value, name, check_network),
+        }
+
+    def overlaps(self, other: Forward) -> bool:
+        """Whether both want a port of one protocol."""
+        return (
+            self.protocol == other.protocol
+            and self.port[0] <= other.port[-1]
+            and other.port[0] <= self.port[-1]
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublicIp(Wanted):
+    """A public address that belongs to one VNIC; its name is the address."""
+
+    kind: ClassVar[str] = "public-ip"
+    fixed: ClassVar[frozenset[str]] = frozenset()
+
+    name: str = field(init=False, default="")
+    address: IPAddress | None = None
+    to: str = ""
+
+    def __post_init__(self) -> None:
+        Wanted.__post_init__(self)
+        object.__setattr__(self, "name", str(self.address))
+
+    def checks(self) -> Mapping[str, Callable[[Any, str], Any]]:
+        return {"address": check_address, "to": check_id}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeInfo:
+    """A host whose agent has registered.
+
+    ``alive`` says whether its agent renews its session.  A node whose agent is gone keeps
+    its data plane, and its documents.
+    """
+
+    name: str
+    roles: tuple[str, ...]
+    topology: str = "hub"
+    compute_ip: str | None = None
+    draining: bool = False
+    version: str = ""
+    alive: bool = False
+
+    @property
+    def state(self) -> str:
+        return ("draining" if self.draining else "ready") if self.alive else "no agent"
+
+    def document(self) -> dict[str, Any]:
+        return {
+            item.name: plain(getattr(self, item.name))
+            for item in fields(self)
+            if item.name != "alive"
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**self.document(), "state": self.state}
+
+    @classmethod
+    def read(cls, document: Mapping[str, Any], *, alive: bool) -> NodeInfo:
+        """Read a stored document; fields of later versions are ignored."""
+        known = {item.name for item in fields(cls)} - {"alive"}
+        values = {name: value for name, value in document.items() if name in known}
+        return cls(**{**values, "roles": tuple(values.get("roles", ()))}, alive=alive)
+
+
+KINDS: dict[str, type[Wanted]] = {kind.kind: kind for kind in (Network, Vnic, Forward, PublicIp)}
+"""By name, what others refer to before those that refer to it."""

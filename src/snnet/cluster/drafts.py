@@ -1,0 +1,70 @@
+"""Read, decide, commit: how every change of the registry is made.
+
+Drafts are made by pure functions from a reading.  The commit expects that what
+the decision rests on is as it was read; otherwise all is read and decided again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Generic, TypeVar
+
+from snnet.contract import Conflict, Reading, Registry, Stale, Write
+
+from .documents import Wanted, plain
+
+W = TypeVar("W", bound=Wanted)
+T = TypeVar("T")
+
+_ATTEMPTS = 50
+"""Each failed attempt means that another client committed, so that somebody makes progress."""
+
+
+@dataclass(slots=True)
+class Draft(Generic[T]):
+    """What to write, under which conditions (key to revision, 0 for none), and the result."""
+
+    result: T
+    writes: list[Write] = field(default_factory=list)
+    expected: dict[str, int] = field(default_factory=dict)
+
+
+def carry_out(
+    registry: Registry, decide: Callable[[], Draft[W]], stale: Callable[[], None] = lambda: None
+) -> W:
+    """Decide on what ``decide`` reads, and commit, until the commit is not stale.
+
+    The result has the revision of the commit, or is as decided if nothing had to be
+    written.  ``stale`` is called before another attempt.
+    """
+    for _ in range(_ATTEMPTS):
+        draft = decide()
+        if not draft.writes:
+            return draft.result
+        try:
+            revision = registry.commit(draft.writes, draft.expected)
+        except Stale:
+            stale()
+        else:
+            return replace(draft.result, revision=revision)
+    raise Conflict("other clients keep changing the same objects: try again")
+
+
+def seen(reading: Reading, keys: Iterable[str]) -> dict[str, int]:
+    """The revisions of these keys as they were read, 0 for what is not there."""
+    return {key: entry.revision if (entry := reading.entries.get(key)) else 0 for key in keys}
+
+
+def difference(old: Wanted, new: Wanted, given: Mapping[str, object]) -> str | None:
+    """The first field of ``given`` in which the two differ: "mtu is 1400, not 1300"."""
+    for name in given:
+        was, wanted = getattr(old, name), getattr(new, name)
+        if was != wanted:
+            return f"{name} is {_text(was)}, not {_text(wanted)}"
+    return None
+
+
+def _text(value: object) -> str:
+    shown = plain(value)
+    return ", ".join(map(str, shown)) if isinstance(shown, list) else str(shown)

@@ -1,0 +1,94 @@
+"""Where each document stands in the registry (docs/registry.md draws the whole tree).
+
+A claim is a document whose key is what must be unique: the commit that writes it expects
+that there is none.  Every key ends in "/", so that no key is the beginning of another.
+An agent watches few prefixes, those that concern its host.
+"""
+
+from __future__ import annotations
+
+from snnet.contract import IPAddress
+
+ROOT = "v1/"
+"""The version of the layout: what a later version writes elsewhere, this one never reads."""
+
+NETWORKS = f"{ROOT}networks/"
+VNICS = f"{ROOT}vnics/"
+FORWARDS = f"{ROOT}forwards/"
+PUBLIC_IPS = f"{ROOT}public-ips/"
+NODES = f"{ROOT}nodes/"
+ALIVE = f"{ROOT}alive/"
+STATUS = f"{ROOT}status/"
+CONCENTRATORS = f"{ROOT}concentrators/"
+TUNNEL_KEYS = f"{ROOT}claims/tunnel-keys/"
+
+PREFIXES = {"network": NETWORKS, "vnic": VNICS, "forward": FORWARDS, "public-ip": PUBLIC_IPS}
+"""Where the documents of each kind are."""
+
+
+def network(tenant: str, name: str) -> str:
+    return f"{NETWORKS}{tenant}/{name}/"
+
+
+def vnic(node: str, tenant: str, name: str) -> str:
+    """A VNIC stands under its node, so that an agent watches its own VNICs alone."""
+    return f"{VNICS}{node}/{tenant}/{name}/"
+
+
+def vnic_name(tenant: str, name: str) -> str:
+    """The claim of a VNIC's name; it says on which node the VNIC is."""
+    return f"{ROOT}claims/vnics/{tenant}/{name}/"
+
+
+def addresses(tenant: str, network: str) -> str:
+    """The prefix of the claims of a network's addresses."""
+    return f"{ROOT}addresses/{tenant}/{network}/"
+
+
+def address(tenant: str, network: str, ip: IPAddress) -> str:
+    """The claim of an address; it names the VNIC and its MAC, as DHCP needs them."""
+    return f"{addresses(tenant, network)}{ip}/"
+
+
+def forward(tenant: str, name: str) -> str:
+    return f"{FORWARDS}{tenant}/{name}/"
+
+
+def public_ip(tenant: str, address: IPAddress | str) -> str:
+    return f"{PUBLIC_IPS}{tenant}/{address}/"
+
+
+def public_ip_claim(address: IPAddress | str) -> str:
+    return f"{ROOT}claims/public-ips/{address}/"
+
+
+def tunnel_key(key: int) -> str:
+    """The claim of a subnet's tunnel key, unique in the whole cluster."""
+    return f"{TUNNEL_KEYS}{key}/"
+
+
+def fence(tenant: str) -> str:
+    """The document that every change of a tenant's networks and forwards rewrites.
+
+    Two of them that were decided on the same reading cannot both be committed, so that
+    overlaps are seen.
+    """
+    return f"{ROOT}claims/tenants/{tenant}/"
+
+
+def node(name: str) -> str:
+    return f"{NODES}{name}/"
+
+
+def alive(name: str) -> str:
+    """The session document of a node's agent."""
+    return f"{ALIVE}{name}/"
+
+
+def concentrator(tenant: str) -> str:
+    return f"{CONCENTRATORS}{tenant}/"
+
+
+def status(node: str, kind: str = "", tenant: str = "", name: str = "") -> str:
+    """What an agent says about one object; without the rest, the prefix of all it says."""
+    return f"{STATUS}{node}/{kind}/{tenant}/{name}/" if kind else f"{STATUS}{node}/"

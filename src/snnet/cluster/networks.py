@@ -1,0 +1,129 @@
+"""What the verbs for networks write."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from snnet.contract import Conflict, Delete, InvalidRequest, Put, Reading
+
+from . import keys
+from .documents import SUBNET_KEY_MAX, Network
+from .drafts import Draft, difference, seen
+
+
+def read_network(reading: Reading, tenant: str, name: str) -> Network | None:
+    """The network as it was read, or None."""
+    entry = reading.entries.get(keys.network(tenant, name))
+    return Network.read(entry.document, entry.revision) if entry else None
+
+
+def needed_network(reading: Reading, tenant: str, name: str) -> Network:
+    """The network that something else is to be on.  InvalidRequest if there is none."""
+    network = read_network(reading, tenant, name)
+    if network is None:
+        raise InvalidRequest(
+            f"tenant {tenant!r} has no network {name!r}: create it first", field="network"
+        )
+    if network.closing:
+        raise Conflict(f"{network.title} is being deleted")
+    return network
+
+
+def creation_reads(wanted: Network) -> list[str]:
+    return [
+        f"{keys.NETWORKS}{wanted.tenant}/",
+        keys.fence(wanted.tenant),
+        keys.TUNNEL_KEYS,
+    ]
+
+
+def creation(wanted: Network, given: frozenset[str], reading: Reading) -> Draft[Network]:
+    """Create a network; the same one again changes nothing."""
+    old = read_network(reading, wanted.tenant, wanted.name)
+    if old is not None:
+        if other := difference(old, wanted, dict.fromkeys(sorted(given))):
+            raise Conflict(f"{old.title} is there already, and its {other}")
+        return Draft(old)
+    _check_overlaps(wanted, reading)
+    made = replace(wanted, key=_free_key(wanted, reading))
+    assert made.key is not None
+    key, fence = keys.network(made.tenant, made.name), keys.fence(made.tenant)
+    claim = keys.tunnel_key(made.key)
+    return Draft(
+        made,
+        [
+            Put(key, made.document()),
+            Put(claim, {"tenant": made.tenant, "network": made.name}),
+            Put(fence, {}),
+        ],
+        seen(reading, (key, claim, fence)),
+    )
+
+
+def _check_overlaps(wanted: Network, reading: Reading) -> None:
+    prefix = f"{keys.NETWORKS}{wanted.tenant}/"
+    for key, entry in reading.entries.items():
+        if not key.startswith(prefix):
+            continue
+        other = Network.read(entry.document)
+        for subnet in wanted.subnet:
+            for taken in other.subnet:
+                if subnet.version == taken.version and subnet.overlaps(taken):
+                    raise Conflict(
+                        f"{subnet} overlaps {taken} of {other.title}: choose another subnet"
+                    )
+
+
+def _free_key(wanted: Network, reading: Reading) -> int:
+    """The key asked for, or the lowest that no network has."""
+    if wanted.key is not None:
+        claim = reading.entries.get(keys.tunnel_key(wanted.key))
+        if claim is not None:
+            holder = claim.document
+            raise Conflict(
+                f"key {wanted.key} belongs to network {holder.get('network')!r} of tenant "
+                f"{holder.get('tenant')!r}: choose another, or none"
+            )
+        return wanted.key
+    taken = {
+        int(key[len(keys.TUNNEL_KEYS) : -1])
+        for key in reading.entries
+        if key.startswith(keys.TUNNEL_KEYS)
+    }
+    for key in range(1, SUBNET_KEY_MAX + 1):
+        if key not in taken:
+            return key
+    raise Conflict(f"all {SUBNET_KEY_MAX} keys are in use: delete a network first")
+
+
+def closing(network: Network) -> Draft[Network]:
+    """Mark a network, so that nothing new is put on it while it is deleted."""
+    if network.closing:
+        return Draft(network)
+    key = keys.network(network.tenant, network.name)
+    marked = replace(network, closing=True)
+    return Draft(marked, [Put(key, marked.document())], {key: network.revision})
+
+
+def reopening(network: Network) -> Draft[Network]:
+    """Take the mark back: the network stays."""
+    key = keys.network(network.tenant, network.name)
+    plain = replace(network, closing=False)
+    return Draft(plain, [Put(key, plain.document())], {key: network.revision})
+
+
+def deletion(network: Network, reading: Reading) -> Draft[Network]:
+    """Remove a network that is marked and that nothing is on."""
+    key, fence = keys.network(network.tenant, network.name), keys.fence(network.tenant)
+    assert network.key is not None
+    return Draft(
+        network,
+        [Delete(key), Delete(keys.tunnel_key(network.key)), Put(fence, {})],
+        {key: network.revision, **seen(reading, [fence])},
+    )
+
+
+def update(old: Network, new: Network, reading: Reading) -> Draft[Network]:
+    """Write a network with other values."""
+    key = keys.network(new.tenant, new.name)
+    return Draft(new, [Put(key, new.document())], {key: old.revision})

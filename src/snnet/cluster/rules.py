@@ -1,0 +1,141 @@
+"""What the verbs for port forwards and public addresses write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from snnet.contract import Conflict, Delete, InvalidRequest, Put, Reading
+
+from . import keys
+from .documents import Forward, NodeInfo, PublicIp, Vnic
+from .drafts import Draft, difference, seen
+
+HOST_PORTS = f"{keys.ROOT}claims/host-ports/"
+"""The fence of the forwards on hosts whose own ports they open, whatever their tenant."""
+
+
+def forwards_of(reading: Reading, vnic: Vnic) -> list[Forward]:
+    """The forwards that lead to a VNIC."""
+    prefix = f"{keys.FORWARDS}{vnic.tenant}/"
+    found = (_forward(reading, key) for key in reading.entries if key.startswith(prefix))
+    return [forward for forward in found if forward.to == vnic.name]
+
+
+def public_ips_of(reading: Reading, vnic: Vnic) -> list[PublicIp]:
+    """The public addresses that lead to a VNIC."""
+    prefix = f"{keys.PUBLIC_IPS}{vnic.tenant}/"
+    found = (
+        PublicIp.read(entry.document, entry.revision)
+        for key, entry in reading.entries.items()
+        if key.startswith(prefix)
+    )
+    return [item for item in found if item.to == vnic.name]
+
+
+def shares_ports(nodes: Iterable[NodeInfo]) -> bool:
+    """Whether all tenants' forwards open ports of the same host (topology "local")."""
+    return any(node.topology == "local" and "network" in node.roles for node in nodes)
+
+
+def forward_reads(wanted: Forward, *, shared: bool) -> list[str]:
+    return [
+        keys.FORWARDS if shared else f"{keys.FORWARDS}{wanted.tenant}/",
+        keys.fence(wanted.tenant),
+        HOST_PORTS,
+        keys.vnic_name(wanted.tenant, wanted.to),
+    ]
+
+
+def forward_creation(
+    wanted: Forward, given: frozenset[str], reading: Reading, *, shared: bool
+) -> Draft[Forward]:
+    """Create a forward; the same one again changes nothing."""
+    key = keys.forward(wanted.tenant, wanted.name)
+    if key in reading.entries:
+        old = _forward(reading, key)
+        if other := difference(old, wanted, dict.fromkeys(sorted(given))):
+            raise Conflict(f"{old.title} is there already, and its {other}")
+        return Draft(old)
+    for other_key in reading.entries:
+        if other_key.startswith(keys.FORWARDS):
+            rival = _forward(reading, other_key)
+            if rival.overlaps(wanted):
+                raise Conflict(
+                    f"{wanted.name} overlaps {rival.title}: choose other ports, or delete it"
+                )
+    check_target(reading, wanted.tenant, wanted.to, wanted.network)
+    fence = HOST_PORTS if shared else keys.fence(wanted.tenant)
+    return Draft(
+        wanted,
+        [Put(key, wanted.document()), Put(fence, {})],
+        seen(reading, (key, fence, keys.vnic_name(wanted.tenant, wanted.to))),
+    )
+
+
+def forward_update(old: Forward, new: Forward, reading: Reading) -> Draft[Forward]:
+    """Write a forward with other values in place of the one it was made from."""
+    check_target(reading, new.tenant, new.to, new.network)
+    key = keys.forward(new.tenant, new.name)
+    return Draft(new, [Put(key, new.document())], {key: old.revision})
+
+
+def forward_deletion(forward: Forward) -> Draft[Forward]:
+    key = keys.forward(forward.tenant, forward.name)
+    return Draft(forward, [Delete(key)], {key: forward.revision})
+
+
+def public_ip_reads(wanted: PublicIp) -> list[str]:
+    return [
+        keys.public_ip(wanted.tenant, wanted.name),
+        keys.public_ip_claim(wanted.name),
+        keys.vnic_name(wanted.tenant, wanted.to),
+    ]
+
+
+def public_ip_creation(wanted: PublicIp, reading: Reading) -> Draft[PublicIp]:
+    """Create a public address; the same one again changes nothing."""
+    key, claim = keys.public_ip(wanted.tenant, wanted.name), keys.public_ip_claim(wanted.name)
+    if entry := reading.entries.get(key):
+        old = PublicIp.read(entry.document, entry.revision)
+        if other := difference(old, wanted, {"to": None}):
+            raise Conflict(f"{old.title} is there already, and its {other}")
+        return Draft(old)
+    if holder := reading.entries.get(claim):
+        raise Conflict(f"{wanted.name} belongs to tenant {holder.document.get('tenant')!r}")
+    check_target(reading, wanted.tenant, wanted.to, None)
+    return Draft(
+        wanted,
+        [Put(key, wanted.document()), Put(claim, {"tenant": wanted.tenant})],
+        seen(reading, (key, claim, keys.vnic_name(wanted.tenant, wanted.to))),
+    )
+
+
+def public_ip_update(old: PublicIp, new: PublicIp, reading: Reading) -> Draft[PublicIp]:
+    """Give a public address to another VNIC."""
+    check_target(reading, new.tenant, new.to, None)
+    key = keys.public_ip(new.tenant, new.name)
+    return Draft(new, [Put(key, new.document())], {key: old.revision})
+
+
+def public_ip_deletion(public: PublicIp) -> Draft[PublicIp]:
+    key = keys.public_ip(public.tenant, public.name)
+    return Draft(
+        public, [Delete(key), Delete(keys.public_ip_claim(public.name))], {key: public.revision}
+    )
+
+
+def check_target(reading: Reading, tenant: str, vnic: str, network: str | None) -> None:
+    """Check that the VNIC that a rule leads to is there, and on that network."""
+    claim = reading.entries.get(keys.vnic_name(tenant, vnic))
+    if claim is None:
+        raise InvalidRequest(f"tenant {tenant!r} has no vnic {vnic!r}: create it first", field="to")
+    if network is not None and claim.document["network"] != network:
+        raise InvalidRequest(
+            f"vnic {vnic!r} is on network {claim.document['network']!r}, not {network!r}",
+            field="to",
+        )
+
+
+def _forward(reading: Reading, key: str) -> Forward:
+    entry = reading.entries[key]
+    return Forward.read(entry.document, entry.revision)

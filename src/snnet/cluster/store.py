@@ -1,0 +1,92 @@
+"""Finds single documents in a registry, and changes and deletes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import fields, replace
+from typing import Any, TypeVar
+
+from snnet.contract import Conflict, InvalidRequest, Missing, Reading, Registry
+
+from . import keys
+from .documents import DEFAULT_TENANT, Vnic, Wanted, plain
+from .drafts import Draft, carry_out
+
+W = TypeVar("W", bound=Wanted)
+
+
+def find(registry: Registry, kind: type[W], tenant: str, name: str) -> W | None:
+    """The stored object, without its status, or None."""
+    if kind is Vnic:
+        claim_key = keys.vnic_name(tenant, name)
+        claim = registry.read(claim_key).entries.get(claim_key)
+        if claim is None:
+            return None
+        key = keys.vnic(str(claim.document["node"]), tenant, name)
+    else:
+        key = f"{keys.PREFIXES[kind.kind]}{tenant}/{name}/"
+    entry = registry.read(key).entries.get(key)
+    return None if entry is None else kind.read(entry.document, entry.revision)
+
+
+def need(registry: Registry, kind: type[W], tenant: str, name: str) -> W:
+    """The stored object.  Raises ``Missing`` if there is none."""
+    found = find(registry, kind, tenant, name)
+    if found is None:
+        of = "" if tenant == DEFAULT_TENANT else f" of tenant {tenant!r}"
+        raise Missing(f"there is no {kind.kind} {name!r}{of}")
+    return found
+
+
+def update(
+    registry: Registry,
+    kind: type[W],
+    tenant: str,
+    name: str,
+    changes: Mapping[str, Any],
+    write: Callable[[W, W, Reading], Draft[W]],
+) -> W:
+    """Change fields of an object.  The same values again write nothing."""
+
+    def decide() -> Draft[W]:
+        old = need(registry, kind, tenant, name)
+        new = changed(old, changes)
+        if new == old:
+            return Draft(old)
+        target = getattr(new, "to", None)
+        return write(old, new, registry.read(*([keys.vnic_name(tenant, target)] if target else ())))
+
+    return carry_out(registry, decide)
+
+
+def changed(old: W, changes: Mapping[str, Any]) -> W:
+    """The object with other values.  Conflict for a field that cannot be changed."""
+    known = {item.name for item in fields(old) if item.init and item.compare}
+    for name in changes:
+        if name not in known - {"name", "tenant"}:
+            raise InvalidRequest(f"a {old.kind} has no such field to change", field=name)
+    new = replace(old, **changes)
+    for name in sorted(old.fixed & changes.keys()):
+        if getattr(new, name) != getattr(old, name):
+            raise Conflict(
+                f"{name} of {old.title} is {plain(getattr(old, name))} and cannot be changed: "
+                f"delete the {old.kind}, and create it with the new value"
+            )
+    return new
+
+
+def delete(
+    registry: Registry,
+    kind: type[W],
+    tenant: str,
+    name: str,
+    draft: Callable[[W], Draft[W]],
+) -> None:
+    """Delete an object.  An unknown one is no error."""
+
+    def decide() -> Draft[W]:
+        return draft(need(registry, kind, tenant, name))
+
+    with suppress(Missing):
+        carry_out(registry, decide)

@@ -1,0 +1,111 @@
+"""Documents as callers see them: with the status that their agents reported."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TypeVar
+
+from snnet.contract import Entry, InvalidRequest, Reading, Registry
+
+from . import keys, store
+from .documents import KINDS, PENDING, NodeInfo, Status, Wanted
+
+W = TypeVar("W", bound=Wanted)
+
+
+def read_nodes(reading: Reading) -> list[NodeInfo]:
+    """The registered nodes, sorted by name."""
+    return [
+        NodeInfo.read(entry.document, alive=keys.alive(_last(key)) in reading.entries)
+        for key, entry in reading.entries.items()
+        if key.startswith(keys.NODES)
+    ]
+
+
+def read_all(registry: Registry, kind: type[W], tenant: str | None) -> list[W]:
+    """All objects of a kind, of one tenant or of all, sorted by tenant and name."""
+    prefix = keys.PREFIXES[kind.kind]
+    by_tenant = f"{prefix}{tenant}/" if tenant and kind.kind != "vnic" else prefix
+    reading = registry.read(by_tenant, keys.STATUS)
+    statuses = dict(_statuses(reading))
+    found = [
+        with_status(item, statuses.get((kind.kind, item.tenant, item.name)))
+        for item in stored(reading, kind)
+        if tenant is None or item.tenant == tenant
+    ]
+    return sorted(found, key=lambda item: (item.tenant, natural(item.name)))
+
+
+def read_one(registry: Registry, kind: type[W], tenant: str, name: str) -> W:
+    """One object with its status.  Raises ``Missing`` if there is none."""
+    found = store.need(registry, kind, tenant, name)
+    node = getattr(found, "node", None)
+    if node is None:
+        key = keys.concentrator(tenant)
+        placed = registry.read(key).entries.get(key)
+        node = placed.document.get("node") if placed else None
+    if node is None:
+        return found
+    key = keys.status(str(node), kind.kind, tenant, name)
+    return with_status(found, registry.read(key).entries.get(key))
+
+
+def natural(name: str) -> tuple[tuple[str, int], ...]:
+    """A sort key that puts "v2" before "v10"."""
+    parts = re.findall(r"(\D*)(\d*)", name)
+    return tuple((text, int(number or -1)) for text, number in parts)
+
+
+def stored(reading: Reading, kind: type[W]) -> Iterator[W]:
+    """The objects of a kind in a reading, without their status."""
+    prefix = keys.PREFIXES[kind.kind]
+    for key, entry in reading.entries.items():
+        if key.startswith(prefix):
+            yield kind.read(entry.document, entry.revision)
+
+
+def with_status(wanted: W, entry: Entry | None) -> W:
+    """The object with what its agent said about this revision of it."""
+    if entry is None:
+        return wanted
+    said = entry.document
+    current = said.get("of", 0) >= wanted.revision
+    return replace(
+        wanted,
+        status=Status(
+            state=str(said.get("state", PENDING)) if current else PENDING,
+            error=said.get("error") if current else None,
+            retry_at=said.get("retry_at") if current else None,
+            node=_parts(entry.key)[2],
+            details=said.get("details", {}),
+        ),
+    )
+
+
+def _statuses(reading: Reading) -> Iterator[tuple[tuple[str, str, str], Entry]]:
+    """What agents said, by kind, tenant and name; the newest where several did."""
+    found: dict[tuple[str, str, str], Entry] = {}
+    for key, entry in reading.entries.items():
+        if key.startswith(keys.STATUS):
+            _, _, _, kind, tenant, name = _parts(key)
+            old = found.get((kind, tenant, name))
+            if old is None or old.revision < entry.revision:
+                found[kind, tenant, name] = entry
+    return iter(found.items())
+
+
+def kind_of(name: str) -> type[Wanted]:
+    """The class of a kind's documents.  InvalidRequest lists the kinds."""
+    if name in KINDS:
+        return KINDS[name]
+    raise InvalidRequest(f"{name!r} is not one of {', '.join(KINDS)}", field="kind")
+
+
+def _parts(key: str) -> list[str]:
+    return key.rstrip("/").split("/")
+
+
+def _last(key: str) -> str:
+    return _parts(key)[-1]

@@ -1,0 +1,114 @@
+"""What the verbs for VNICs write."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+
+from snnet.contract import Conflict, Delete, Put, Reading, Write
+
+from . import keys
+from .documents import Forward, NodeInfo, PublicIp, Vnic
+from .drafts import Draft, difference
+from .rules import forwards_of, public_ips_of
+
+
+def read_vnic(reading: Reading, tenant: str, name: str) -> Vnic | None:
+    """The VNIC as it was read (its claim and its document), or None."""
+    claim = reading.entries.get(keys.vnic_name(tenant, name))
+    if claim is None:
+        return None
+    entry = reading.entries.get(keys.vnic(str(claim.document["node"]), tenant, name))
+    return None if entry is None else Vnic.read(entry.document, entry.revision)
+
+
+def repeated(old: Vnic, wanted: Vnic, given: frozenset[str]) -> Draft[Vnic]:
+    """What a creation does if the name is in use: nothing, or Conflict if the two differ."""
+    if other := difference(old, wanted, dict.fromkeys(sorted(given))):
+        raise Conflict(f"{old.title} is there already, and its {other}")
+    return Draft(old)
+
+
+def creation(made: Vnic, network_revision: int) -> Draft[Vnic]:
+    """Write a VNIC whose node and addresses are chosen."""
+    assert made.node is not None
+    key = keys.vnic(made.node, made.tenant, made.name)
+    name = keys.vnic_name(made.tenant, made.name)
+    claims = _claims(made)
+    return Draft(
+        made,
+        [Put(key, made.document()), Put(name, _name_claim(made)), *claims],
+        {
+            name: 0,
+            keys.network(made.tenant, made.network): network_revision,
+            **{claim.key: 0 for claim in claims},
+        },
+    )
+
+
+def update(old: Vnic, new: Vnic, reading: Reading) -> Draft[Vnic]:
+    """Write a VNIC with other values; another node takes it from the old one."""
+    assert old.node is not None
+    assert new.node is not None
+    before, after = (keys.vnic(vnic.node or "", vnic.tenant, vnic.name) for vnic in (old, new))
+    writes: list[Write] = [Put(after, new.document())]
+    if before != after:
+        name = keys.vnic_name(new.tenant, new.name)
+        writes += [Delete(before), Put(name, _name_claim(new))]
+    return Draft(new, writes, {before: old.revision})
+
+
+def deletion(vnic: Vnic, reading: Reading, *, force: bool) -> Draft[Vnic]:
+    """Remove a VNIC, and with ``force`` the forwards and public addresses that lead to it."""
+    forwards, publics = forwards_of(reading, vnic), public_ips_of(reading, vnic)
+    if (forwards or publics) and not force:
+        named = ", ".join(item.title for item in (*forwards, *publics))
+        raise Conflict(f"{vnic.title} is the target of {named}: delete them first, or use force")
+    assert vnic.node is not None
+    key = keys.vnic(vnic.node, vnic.tenant, vnic.name)
+    writes: list[Write] = [Delete(key), Delete(keys.vnic_name(vnic.tenant, vnic.name))]
+    writes += [Delete(claim.key) for claim in _claims(vnic)]
+    writes += _rules_gone(forwards, publics)
+    return Draft(vnic, writes, {key: vnic.revision})
+
+
+def _rules_gone(forwards: Iterable[Forward], publics: Iterable[PublicIp]) -> list[Write]:
+    gone: list[Write] = [Delete(keys.forward(item.tenant, item.name)) for item in forwards]
+    for item in publics:
+        gone += [
+            Delete(keys.public_ip(item.tenant, item.name)),
+            Delete(keys.public_ip_claim(item.name)),
+        ]
+    return gone
+
+
+def _name_claim(vnic: Vnic) -> Mapping[str, object]:
+    return {"node": vnic.node, "network": vnic.network}
+
+
+def _claims(vnic: Vnic) -> list[Put]:
+    """The claims of its addresses, with all that the concentrator's DHCP must know."""
+    return [
+        Put(
+            keys.address(vnic.tenant, vnic.network, ip),
+            {"vnic": vnic.name, "mac": vnic.guest_mac, "node": vnic.node},
+        )
+        for ip in vnic.ip
+    ]
+
+
+def choose_node(vnic: Vnic, nodes: Iterable[NodeInfo], default: str) -> str:
+    """The node of a VNIC that names none: one with the role and an agent that is alive.
+
+    Spread by rendezvous hashing, which needs no count of what each node has.  If no node
+    has registered yet it is ``default``.
+    """
+    nodes = [node for node in nodes if "compute" in node.roles and not node.draining]
+    usable = [node for node in nodes if node.alive] or nodes
+    if not usable:
+        return default
+
+    def weight(node: NodeInfo) -> bytes:
+        return hashlib.sha256(f"{vnic.tenant}/{vnic.name}/{node.name}".encode()).digest()
+
+    return max(usable, key=weight).name

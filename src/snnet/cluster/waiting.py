@@ -1,0 +1,94 @@
+"""Waits for what agents report, and follows all changes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+from snnet.contract import Changed, Compacted, Registry
+
+from . import keys
+from .documents import PENDING, Wanted
+
+W = TypeVar("W", bound=Wanted)
+T = TypeVar("T")
+
+_KINDS = {prefix: kind for kind, prefix in keys.PREFIXES.items()}
+
+
+def until(
+    registry: Registry,
+    prefixes: tuple[str, ...],
+    look: Callable[[], T],
+    done: Callable[[T], bool],
+    timeout: float,
+) -> T:
+    """Look, and look again after each change under the prefixes, until ``done`` or time is up.
+
+    Returns what was seen last.  ``timeout`` is in seconds.
+    """
+    end = time.monotonic() + timeout
+    watch = registry.watch(*prefixes, after=registry.read().revision)
+    try:
+        while True:
+            found = look()
+            left = end - time.monotonic()
+            if done(found) or left <= 0:
+                return found
+            try:
+                watch.next(left)
+            except Compacted:
+                watch.close()
+                watch = registry.watch(*prefixes, after=registry.read().revision)
+    finally:
+        watch.close()
+
+
+def is_settled(wanted: Wanted) -> bool:
+    """Whether its agent has tried it."""
+    return wanted.state != PENDING
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something about one object changed: it, or what its agent says of it.
+
+    ``kind`` is "network", "vnic", "forward" or "public-ip", or "node" (then ``tenant`` is
+    empty); "" stands for all objects: so much changed that everything must be read again.
+    """
+
+    kind: str
+    tenant: str = ""
+    name: str = ""
+
+
+def follow(registry: Registry, timeout: float | None) -> Iterator[Event]:
+    """Yield an event for each change from now on; end after ``timeout`` quiet seconds."""
+    watch = registry.watch(keys.ROOT, after=registry.read().revision)
+    try:
+        while True:
+            try:
+                changes = watch.next(timeout)
+            except Compacted:
+                watch.close()
+                watch = registry.watch(keys.ROOT, after=registry.read().revision)
+                yield Event("")
+                continue
+            if not changes:
+                return
+            events = dict.fromkeys(map(_event, changes))
+            yield from (event for event in events if event)
+    finally:
+        watch.close()
+
+
+def _event(change: Changed) -> Event | None:
+    parts = change.key.rstrip("/").split("/")
+    prefix = f"{parts[0]}/{parts[1]}/"
+    if prefix == keys.STATUS:
+        return Event(*parts[3:6])
+    if prefix in (keys.NODES, keys.ALIVE):
+        return Event("node", name=parts[-1])
+    return Event(_KINDS[prefix], *parts[-2:]) if prefix in _KINDS else None
