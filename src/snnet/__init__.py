@@ -32,6 +32,7 @@ from snnet.contract import (
     SnnetError,
     State,
     Timeout,
+    Unavailable,
     Unsupported,
     Veto,
 )
@@ -57,6 +58,7 @@ from snnet.plugins import open_registry
 
 if TYPE_CHECKING:
     from snnet.backends.fake import Fabric, FakeKernel
+    from snnet.cluster import Cluster
 
 __version__ = "0.1.0"
 
@@ -64,6 +66,7 @@ __all__ = [
     "ApiError",
     "Busy",
     "Cancelled",
+    "Cluster",
     "Cnci",
     "CnciSubnet",
     "CnciTopology",
@@ -108,6 +111,7 @@ __all__ = [
     "Topology",
     "TunnelEvent",
     "TunnelEventType",
+    "Unavailable",
     "Unsupported",
     "Uplink",
     "Veto",
@@ -120,7 +124,11 @@ __all__ = [
     "open_registry",
 ]
 
-_LAZY = {"FakeKernel": "snnet.backends.fake", "Fabric": "snnet.backends.fake"}
+_LAZY = {
+    "Cluster": "snnet.cluster",
+    "FakeKernel": "snnet.backends.fake",
+    "Fabric": "snnet.backends.fake",
+}
 """Names that are imported when they are first asked for, and from where."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import combinations, product
 from typing import TYPE_CHECKING, Any
 
 from snnet.config import shown
@@ -140,9 +141,7 @@ def _check_references(items: list[_Item], kept: Mapping[Id, Wanted]) -> None:
         for missing in _missing(item.wanted, after):
             problems.append(InvalidRequest(missing, field=item.wanted.title))
     networks = [item for item in after.values() if isinstance(item, Network)]
-    for item in items:
-        if isinstance(item.wanted, Network):
-            problems += _overlaps(item.wanted, networks)
+    problems += _overlaps(networks, {item.id for item in items})
     raise_all(problems)
 
 
@@ -161,15 +160,14 @@ def _missing(wanted: Wanted, after: Mapping[Id, Wanted]) -> Iterator[str]:
                 yield f"{ip} is outside {', '.join(map(str, found.subnet))}"
 
 
-def _overlaps(wanted: Network, networks: Iterable[Network]) -> Iterator[InvalidRequest]:
-    for other in networks:
-        if other.tenant == wanted.tenant and other.name > wanted.name:
-            for a in wanted.subnet:
-                for b in other.subnet:
-                    if a.version == b.version and a.overlaps(b):
-                        yield InvalidRequest(
-                            f"{a} overlaps {b} of {other.title}", field=wanted.title
-                        )
+def _overlaps(networks: Iterable[Network], given: set[Id]) -> Iterator[InvalidRequest]:
+    """A problem for each two networks of a tenant that overlap, if the file has one of them."""
+    for one, other in combinations(networks, 2):
+        if one.tenant != other.tenant or given.isdisjoint((_id(one), _id(other))):
+            continue
+        for a, b in product(one.subnet, other.subnet):
+            if a.version == b.version and a.overlaps(b):
+                yield InvalidRequest(f"{a} overlaps {b} of {other.title}", field=one.title)
 
 
 def _deleted(cluster: Cluster, item: Wanted, *, dry_run: bool) -> Applied:

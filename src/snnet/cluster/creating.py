@@ -66,14 +66,16 @@ class Creator:
                 wanted, read_nodes(reading), socket.gethostname()
             )
             made = replace(wanted, node=node, ip=pool.choose(wanted))
-            pool.take(made.ip)
             return vnics.creation(made, network.revision)
 
         def stale() -> None:
             self.forget(*place)
             self._check_free(wanted)
 
-        return carry_out(self._registry, decide, stale)
+        made = carry_out(self._registry, decide, stale)
+        if place in self._pools:
+            self._pools[place].take(made.ip)
+        return made
 
     def _pool(self, network: Network) -> AddressPool:
         place = (network.tenant, network.name)

@@ -125,8 +125,14 @@ class Wanted:
                 field=unknown[0],
             )
         if "name" in known and "name" not in document:
-            raise InvalidRequest(f"every {cls.kind} needs a name", field="name")
+            raise InvalidRequest(f"is missing: every {cls.kind} needs one", field="name")
         return replace(cls(**document), revision=revision)
+
+
+def text(value: Any) -> str:
+    """A value as messages show it."""
+    shown = plain(value)
+    return ", ".join(map(str, shown)) if isinstance(shown, list) else str(shown)
 
 
 def plain(value: Any) -> Any:
@@ -146,8 +152,8 @@ def _families(check: Callable[[Any, str], Any]) -> Callable[[Any, str], tuple[An
     """A check of one value, or of one of each address family."""
 
     def checked(value: Any, name: str) -> tuple[Any, ...]:
-        single = isinstance(value, str) or not isinstance(value, (tuple, list))
-        values = check_many((value,) if single else value, name, check)
+        many = isinstance(value, (tuple, list))
+        values = check_many(value, name, check) if many else (check(value, name),)
         if len({item.version for item in values}) < len(values):
             raise InvalidRequest("give one value, or one of each address family", field=name)
         return tuple(sorted(values, key=lambda item: int(item.version)))
@@ -160,8 +166,23 @@ def _subnets(value: Any, name: str) -> tuple[IPNetwork, ...]:
         value, name
     )
     if not found:
-        raise InvalidRequest("give a network like '10.1.0.0/24'", field=name)
+        raise InvalidRequest("is missing: give a network like '10.1.0.0/24'", field=name)
     return found
+
+
+def _reference(value: Any, name: str) -> str:
+    """The name of another object."""
+    if value == "":
+        raise InvalidRequest("is missing", field=name)
+    return check_id(value, name)
+
+
+def _ports(value: Any, name: str) -> range:
+    if isinstance(value, range):
+        if value:
+            return value
+        raise InvalidRequest("is missing", field=name)
+    return check_ports(value, name)
 
 
 def _role(value: Any, name: str) -> VnicRole:
@@ -235,7 +256,7 @@ class Vnic(Wanted):
     def checks(self) -> Mapping[str, Callable[[Any, str], Any]]:
         return {
             "name": check_id,
-            "network": check_id,
+            "network": _reference,
             "node": optional(check_id),
             "role": _role,
             "ip": lambda value, name: (
@@ -299,12 +320,12 @@ class Forward(Wanted):
 
     def checks(self) -> Mapping[str, Callable[[Any, str], Any]]:
         return {
-            "network": check_id,
+            "network": _reference,
             "protocol": lambda value, name: check_choice(value, name, PROTOCOLS),
             "port": lambda value, name: (
                 value if isinstance(value, range) and value else check_ports(value, name)
             ),
-            "to": check_id,
+            "to": _reference,
             "to_port": optional(lambda value, name: check_int(value, name, 1, 65535)),
             "sources": lambda value, name: check_many(value, name, check_network),
         }
@@ -334,7 +355,7 @@ class PublicIp(Wanted):
         object.__setattr__(self, "name", str(self.address))
 
     def checks(self) -> Mapping[str, Callable[[Any, str], Any]]:
-        return {"address": check_address, "to": check_id}
+        return {"address": check_address, "to": _reference}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

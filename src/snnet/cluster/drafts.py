@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
-from snnet.contract import Conflict, Reading, Registry, Stale, Write
+from snnet.contract import Conflict, Reading, Registry, Stale
+from snnet.contract.registries import Write
 
-from .documents import Wanted, plain
+from .documents import Wanted, text
 
 W = TypeVar("W", bound=Wanted)
 T = TypeVar("T")
@@ -61,10 +62,5 @@ def difference(old: Wanted, new: Wanted, given: Mapping[str, object]) -> str | N
     for name in given:
         was, wanted = getattr(old, name), getattr(new, name)
         if was != wanted:
-            return f"{name} is {_text(was)}, not {_text(wanted)}"
+            return f"{name} is {text(was)}, not {text(wanted)}"
     return None
-
-
-def _text(value: object) -> str:
-    shown = plain(value)
-    return ", ".join(map(str, shown)) if isinstance(shown, list) else str(shown)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from snnet.contract import Conflict, InvalidRequest, Missing, Reading, Registry
 
 from . import keys
-from .documents import DEFAULT_TENANT, Vnic, Wanted, plain
+from .documents import DEFAULT_TENANT, Vnic, Wanted, text
 from .drafts import Draft, carry_out
 
 W = TypeVar("W", bound=Wanted)
@@ -70,7 +70,7 @@ def changed(old: W, changes: Mapping[str, Any]) -> W:
     for name in sorted(old.fixed & changes.keys()):
         if getattr(new, name) != getattr(old, name):
             raise Conflict(
-                f"{name} of {old.title} is {plain(getattr(old, name))} and cannot be changed: "
+                f"{name} of {old.title} is {text(getattr(old, name))} and cannot be changed: "
                 f"delete the {old.kind}, and create it with the new value"
             )
     return new

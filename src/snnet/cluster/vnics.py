@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 
-from snnet.contract import Conflict, Delete, Put, Reading, Write
+from snnet.contract import Conflict, Delete, Put, Reading
+from snnet.contract.registries import Write
 
 from . import keys
 from .documents import Forward, NodeInfo, PublicIp, Vnic

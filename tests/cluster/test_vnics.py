@@ -1,0 +1,157 @@
+"""The verbs for VNICs."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+import pytest
+
+from snnet import Cluster, Conflict, InvalidRequest, Missing, VnicRole
+from snnet.cluster import keys
+from snnet.contract import Put
+
+
+def register(cluster: Cluster, name: str, *, alive: bool = True, **fields: object) -> None:
+    """Register a node as its agent does."""
+    document = {"name": name, "roles": ["compute", "network"], **fields}
+    writes = [Put(keys.node(name), document)]
+    if alive:
+        writes.append(Put(keys.alive(name), {}))
+    cluster.registry.commit(writes)
+
+
+def test_addresses_and_macs_are_chosen(cluster: Cluster) -> None:
+    """The lowest free address, after the gateway; the MAC belongs to the address."""
+    cluster.create_vnic("taken", tenant="acme", network="web", ip="10.1.0.3")
+    first, second = (cluster.create_vnic(n, tenant="acme", network="web") for n in ("v1", "v2"))
+    assert first.ips == (ip_address("10.1.0.2"),)
+    assert first.guest_mac == "02:00:0a:01:00:02"
+    assert second.ips == (ip_address("10.1.0.4"),)
+    assert first.state == "pending"
+
+
+def test_a_freed_address_is_used_again(cluster: Cluster) -> None:
+    cluster.create_vnic("v1", tenant="acme", network="web")
+    cluster.delete_vnic("acme", "v1")
+    assert cluster.create_vnic("v2", tenant="acme", network="web").ips == (ip_address("10.1.0.2"),)
+
+
+def test_a_full_network() -> None:
+    with Cluster("memory:") as cluster:
+        cluster.create_network("small", subnet="10.1.0.0/29")
+        made = [cluster.create_vnic(f"v{n}", network="small").ips[0] for n in range(5)]
+        assert [str(ip) for ip in made] == [f"10.1.0.{n}" for n in range(2, 7)]
+        with pytest.raises(Conflict, match=r"network 'small' has no free address in 10.1.0.0/29"):
+            cluster.create_vnic("v9", network="small")
+        cluster.delete_vnic("default", "v3")
+        assert str(cluster.create_vnic("v9", network="small").ips[0]) == "10.1.0.5"
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "message"),
+    [
+        ({"ip": "10.1.0.9"}, Conflict, "10.1.0.9 belongs to vnic 'v1'"),
+        ({"ip": "10.1.0.1"}, InvalidRequest, "ip: 10.1.0.1 is the gateway"),
+        ({"ip": "10.2.0.1"}, InvalidRequest, "ip: 10.2.0.1 is outside 10.1.0.0/24"),
+        ({"ip": "fd00::1"}, InvalidRequest, "ip: fd00::1 is outside"),
+        ({"network": "nope"}, InvalidRequest, "network: tenant 'acme' has no network 'nope'"),
+        ({"role": "data-center"}, InvalidRequest, "role: 'data-center' is not one of vm, cont"),
+        ({"queues": 0}, InvalidRequest, "queues: 0 is not"),
+    ],
+)
+def test_refusals_write_nothing(
+    cluster: Cluster, fields: dict[str, object], error: type[Exception], message: str
+) -> None:
+    cluster.create_vnic("v1", tenant="acme", network="web", ip="10.1.0.9")
+    before = cluster.registry.read("")
+    with pytest.raises(error, match=message):
+        cluster.create_vnic("v2", **{"tenant": "acme", "network": "web", **fields})  # type: ignore[arg-type]
+    assert cluster.registry.read("") == before
+
+
+def test_the_same_again_changes_nothing(cluster: Cluster) -> None:
+    made = cluster.create_vnic("v1", tenant="acme", network="web")
+    assert cluster.create_vnic("v1", tenant="acme", network="web") == made
+    with pytest.raises(Conflict, match="vnic 'v1' of tenant 'acme' is there already, and its role"):
+        cluster.create_vnic("v1", tenant="acme", network="web", role="container")
+
+
+def test_roles_have_short_names(cluster: Cluster) -> None:
+    made = cluster.create_vnic("v1", tenant="acme", network="web", role="container")
+    assert made.role is VnicRole.TENANT_CONTAINER
+    assert made.document()["role"] == "container"
+
+
+def test_nodes_are_chosen_among_those_with_an_agent(cluster: Cluster) -> None:
+    """Without a node it is a compute node whose agent is alive, and all of them get some."""
+    register(cluster, "cn-1")
+    register(cluster, "cn-2")
+    register(cluster, "cn-3", alive=False)
+    register(cluster, "cn-4", draining=True)
+    register(cluster, "net-1", roles=["network"])
+    nodes = {cluster.create_vnic(f"v{n}", tenant="acme", network="web").node for n in range(40)}
+    assert nodes == {"cn-1", "cn-2"}
+    assert cluster.create_vnic("there", tenant="acme", network="web", node="cn-9").node == "cn-9"
+
+
+def test_a_vnic_moves_to_another_node(cluster: Cluster) -> None:
+    """Only its document moves; name and addresses stay claimed."""
+    made = cluster.create_vnic("v1", tenant="acme", network="web", node="cn-1")
+    moved = cluster.update_vnic("acme", "v1", node="cn-2")
+    assert moved.ips == made.ips
+    entries = cluster.registry.read(keys.VNICS).entries
+    assert list(entries) == [keys.vnic("cn-2", "acme", "v1")]
+    assert cluster.get_vnic("acme", "v1").node == "cn-2"
+
+
+@pytest.mark.parametrize("field", ["ip", "mac", "network", "role"])
+def test_what_cannot_be_changed(cluster: Cluster, field: str) -> None:
+    cluster.create_vnic("v1", tenant="acme", network="web")
+    value = {
+        "ip": "10.1.0.7", "mac": "02:00:00:00:00:07", "network": "db", "role": "container"
+    }[field]  # fmt: skip
+    with pytest.raises(Conflict, match=f"{field} of vnic 'v1'.*delete the vnic, and create it"):
+        cluster.update_vnic("acme", "v1", **{field: value})
+
+
+def test_a_target_is_not_deleted(cluster: Cluster) -> None:
+    """A VNIC that a rule leads to goes only together with the rule."""
+    cluster.create_vnic("v1", tenant="acme", network="web")
+    cluster.create_forward(tenant="acme", network="web", protocol="tcp", port=80, to="v1")
+    with pytest.raises(Conflict, match="is the target of forward 'tcp-80'"):
+        cluster.delete_vnic("acme", "v1")
+    cluster.delete_vnic("acme", "v1", force=True)
+    cluster.delete_vnic("acme", "v1")
+    assert cluster.list_forwards() == []
+    with pytest.raises(Missing):
+        cluster.get_vnic("acme", "v1")
+
+
+def test_the_status_is_that_of_the_latest_document(cluster: Cluster) -> None:
+    """What an agent said about an older document does not make a newer one ready."""
+    made = cluster.create_vnic("v1", tenant="acme", network="web", node="cn-1")
+    ready = {"state": "ready", "of": made.revision, "details": {"link_name": "snv-1"}}
+    cluster.registry.commit([Put(keys.status("cn-1", "vnic", "acme", "v1"), ready)])
+    found = cluster.wait_vnic("acme", "v1", timeout=5)
+    assert (found.state, found.link_name) == ("ready", "snv-1")
+    assert cluster.list_vnics("acme") == [found]
+    changed = cluster.update_vnic("acme", "v1", mtu=1300)
+    assert cluster.get_vnic("acme", "v1").state == "pending"
+    failed = {**ready, "state": "failed", "of": changed.revision, "error": "no tap", "retry_at": 1}
+    cluster.registry.commit([Put(keys.status("cn-1", "vnic", "acme", "v1"), failed)])
+    found = cluster.get_vnic("acme", "v1")
+    assert (found.state, found.error) == ("failed", "no tap")
+    assert found.to_dict()["retry_at"] == 1
+
+
+def test_waiting_ends_in_time(cluster: Cluster) -> None:
+    cluster.create_vnic("v1", tenant="acme", network="web")
+    assert cluster.wait_vnic("acme", "v1", timeout=0.01).state == "pending"
+    with pytest.raises(Missing):
+        cluster.wait_vnic("acme", "v2", timeout=0.01)
+
+
+def test_lists_are_sorted_as_people_count(cluster: Cluster) -> None:
+    for name in ("v10", "v2", "v1"):
+        cluster.create_vnic(name, tenant="acme", network="web")
+    assert [vnic.name for vnic in cluster.list_vnics()] == ["v1", "v2", "v10"]
