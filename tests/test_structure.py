@@ -26,6 +26,7 @@ WITHOUT_CIRCLES = (
     "snnet.backends.iproute_shell",
     "snnet.backends.netlink",
     "snnet.cli",
+    "snnet.cluster",
     "snnet.conformance",
     "snnet.contract",
     "snnet.core",

@@ -45,5 +45,5 @@ def test_what_is_no_url(url: str) -> None:
 
 
 def test_unknown_registries_are_refused_with_the_installed_ones() -> None:
-    with pytest.raises(DriverNotFound, match="no registry 'zookeeper' is installed; .*memory"):
+    with pytest.raises(DriverNotFound, match=r"no registry 'zookeeper' is installed; .*memory"):
         snnet.open_registry("zookeeper:secret@host")

@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import combinations, product
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from snnet.config import shown
 from snnet.contract import InvalidRequest, SnnetError, Unavailable
 
 from . import store
-from .creating import Creator
-from .documents import KINDS, Forward, Network, PublicIp, Vnic, Wanted
+from .documents import KINDS, Network, Vnic, Wanted
 from .problems import Problems, raise_all
 from .views import kind_of, read_all
-
-if TYPE_CHECKING:
-    from .cluster import Cluster
+from .writing import Writer
 
 Id = tuple[str, str, str]
 """Kind, tenant and name."""
@@ -65,19 +62,12 @@ class _Item:
 
 
 def apply(
-    cluster: Cluster,
-    creator: Creator,
-    documents: Iterable[Mapping[str, Any]],
-    *,
-    prune: bool,
-    dry_run: bool,
+    writer: Writer, documents: Iterable[Mapping[str, Any]], *, prune: bool, dry_run: bool
 ) -> list[Applied]:
     """See :meth:`snnet.Cluster.apply`."""
     items = read_documents(documents)
     stored = {
-        _id(item): item
-        for kind in KINDS.values()
-        for item in read_all(cluster.registry, kind, None)
+        _id(item): item for kind in KINDS.values() for item in read_all(writer.registry, kind, None)
     }
     tenants = {item.wanted.tenant for item in items}
     wanted = {item.id for item in items}
@@ -89,9 +79,9 @@ def apply(
     _check_references(items, kept)
     gone = [item for key, item in stored.items() if key not in kept]
     # Last what others refer to: the rules, then the VNICs, then the networks.
-    done = [_deleted(cluster, item, dry_run=dry_run) for item in reversed(gone)]
+    done = [_deleted(writer, item, dry_run=dry_run) for item in reversed(gone)]
     for item in items:
-        done.append(_applied(cluster, creator, item, stored.get(item.id), dry_run=dry_run))
+        done.append(_applied(writer, item, stored.get(item.id), dry_run=dry_run))
     return done
 
 
@@ -170,41 +160,27 @@ def _overlaps(networks: Iterable[Network], given: set[Id]) -> Iterator[InvalidRe
                 yield InvalidRequest(f"{a} overlaps {b} of {other.title}", field=one.title)
 
 
-def _deleted(cluster: Cluster, item: Wanted, *, dry_run: bool) -> Applied:
+def _deleted(writer: Writer, item: Wanted, *, dry_run: bool) -> Applied:
     try:
         if not dry_run:
-            _delete(cluster, item)
+            writer.delete(type(item), item.tenant, item.name)
     except SnnetError as error:
         return _failed(item, error)
     return Applied(*_id(item), "deleted")
 
 
-def _delete(cluster: Cluster, item: Wanted) -> None:
-    match item:
-        case Network():
-            cluster.delete_network(item.tenant, item.name)
-        case Vnic():
-            cluster.delete_vnic(item.tenant, item.name)
-        case Forward():
-            cluster.delete_forward(item.tenant, item.name)
-        case PublicIp():
-            cluster.delete_public_ip(item.tenant, item.name)
-
-
-def _applied(
-    cluster: Cluster, creator: Creator, item: _Item, old: Wanted | None, *, dry_run: bool
-) -> Applied:
+def _applied(writer: Writer, item: _Item, old: Wanted | None, *, dry_run: bool) -> Applied:
     try:
         if old is None:
             if not dry_run:
-                creator.create(item.wanted, item.given)
+                writer.create(item.wanted, item.given)
             return Applied(*item.id, "created")
-        return _updated(cluster, item, old, dry_run=dry_run)
+        return _updated(writer, item, old, dry_run=dry_run)
     except SnnetError as error:
         return _failed(item.wanted, error)
 
 
-def _updated(cluster: Cluster, item: _Item, old: Wanted, *, dry_run: bool) -> Applied:
+def _updated(writer: Writer, item: _Item, old: Wanted, *, dry_run: bool) -> Applied:
     given = {name: getattr(item.wanted, name) for name in item.given}
     new = store.changed(old, given)
     before, after = old.document(), new.document()
@@ -216,20 +192,9 @@ def _updated(cluster: Cluster, item: _Item, old: Wanted, *, dry_run: bool) -> Ap
     if not changes:
         return Applied(*item.id, "kept")
     if not dry_run:
-        _update(cluster, old, {name: given[name] for name in changes})
+        new_values = {name: given[name] for name in changes}
+        writer.update(type(old), old.tenant, old.name, new_values)
     return Applied(*item.id, "updated", changes=changes)
-
-
-def _update(cluster: Cluster, old: Wanted, changes: Mapping[str, Any]) -> None:
-    match old:
-        case Network():
-            cluster.update_network(old.tenant, old.name, **changes)
-        case Vnic():
-            cluster.update_vnic(old.tenant, old.name, **changes)
-        case Forward():
-            cluster.update_forward(old.tenant, old.name, **changes)
-        case PublicIp():
-            cluster.update_public_ip(old.tenant, old.name, **changes)
 
 
 def _failed(item: Wanted, error: SnnetError) -> Applied:

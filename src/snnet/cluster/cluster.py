@@ -9,14 +9,13 @@ from typing import Any, Self, TypeVar
 from snnet import plugins
 from snnet.config import Address, VnicRole
 from snnet.config import Network as Cidr
-from snnet.contract import Conflict, Missing, Registry
+from snnet.contract import Registry
 
-from . import applying, keys, networks, rules, store, vnics
-from .creating import Creator
+from . import applying, keys
 from .documents import DEFAULT_TENANT, Forward, Network, NodeInfo, PublicIp, Vnic, Wanted
-from .drafts import Draft, carry_out
 from .views import read_all, read_nodes, read_one
 from .waiting import Event, follow, is_settled, until
+from .writing import Writer
 
 W = TypeVar("W", bound=Wanted)
 
@@ -39,7 +38,7 @@ class Cluster:
         self.registry = (
             registry if isinstance(registry, Registry) else plugins.open_registry(registry)
         )
-        self._creator = Creator(self.registry)
+        self._writer = Writer(self.registry)
 
     def close(self) -> None:
         """Close the registry, unless it is borrowed.  May be repeated."""
@@ -70,11 +69,11 @@ class Cluster:
     ) -> Network:
         """Create a network.  Raises ``Conflict`` if it overlaps another of the tenant's."""
         fields = _arguments(name=name, tenant=tenant, subnet=subnet, key=key, mtu=mtu)
-        return self._creator.network(Network(**fields), frozenset(fields))
+        return self._writer.network(Network(**fields), frozenset(fields))
 
     def update_network(self, tenant: str, name: str, **changes: Any) -> Network:
         """Change the MTU of a network.  Its subnet and key cannot be changed."""
-        return store.update(self.registry, Network, tenant, name, changes, networks.update)
+        return self._writer.update(Network, tenant, name, changes)
 
     def delete_network(self, tenant: str, name: str, *, force: bool = False) -> None:
         """Delete a network.  An unknown one is no error.
@@ -82,32 +81,7 @@ class Cluster:
         A network with VNICs is a ``Conflict`` that lists them.  With ``force`` they are
         deleted too, and the forwards and public addresses that lead to them.
         """
-        try:
-            closing = carry_out(
-                self.registry,
-                lambda: networks.closing(store.need(self.registry, Network, tenant, name)),
-            )
-        except Missing:
-            return
-        # Nothing new is put on a network that is closing.
-        users = self._users(closing)
-        if users and not force:
-            carry_out(self.registry, lambda: networks.reopening(closing))
-            raise Conflict(
-                f"{closing.title} has the VNICs {', '.join(users)}: delete them first, or use force"
-            )
-        for user in users:
-            self.delete_vnic(tenant, user, force=True)
-        carry_out(
-            self.registry,
-            lambda: networks.deletion(closing, self.registry.read(keys.fence(tenant))),
-        )
-        self._creator.forget(tenant, name)
-
-    def _users(self, network: Network) -> list[str]:
-        """The names of a network's VNICs."""
-        claims = self.registry.read(keys.addresses(network.tenant, network.name)).entries
-        return list(dict.fromkeys(str(claim.document["vnic"]) for claim in claims.values()))
+        self._writer.delete(Network, tenant, name, force=force)
 
     def get_network(self, tenant: str, name: str) -> Network:
         """Return a network with its state.  Raises ``Missing`` if there is none."""
@@ -142,14 +116,14 @@ class Cluster:
             name=name, tenant=tenant, network=network, node=node, role=role, ip=ip, mac=mac,
             mtu=mtu, queues=queues, owner=owner,
         )  # fmt: skip
-        return self._creator.vnic(Vnic(**fields), frozenset(fields))
+        return self._writer.vnic(Vnic(**fields), frozenset(fields))
 
     def update_vnic(self, tenant: str, name: str, **changes: Any) -> Vnic:
         """Change the node, MTU, queues or owner of a VNIC.
 
         Its network, role and addresses cannot be changed (``Conflict``).
         """
-        return store.update(self.registry, Vnic, tenant, name, changes, vnics.update)
+        return self._writer.update(Vnic, tenant, name, changes)
 
     def delete_vnic(self, tenant: str, name: str, *, force: bool = False) -> None:
         """Delete a VNIC.  An unknown one is no error.
@@ -157,13 +131,7 @@ class Cluster:
         A VNIC that forwards or public addresses lead to is a ``Conflict`` that lists them;
         with ``force`` they are deleted with it.
         """
-        rules_of = f"{keys.FORWARDS}{tenant}/", f"{keys.PUBLIC_IPS}{tenant}/"
-
-        def draft(vnic: Vnic) -> Draft[Vnic]:
-            self._creator.forget(tenant, vnic.network)
-            return vnics.deletion(vnic, self.registry.read(*rules_of), force=force)
-
-        store.delete(self.registry, Vnic, tenant, name, draft)
+        self._writer.delete(Vnic, tenant, name, force=force)
 
     def get_vnic(self, tenant: str, name: str) -> Vnic:
         """Return a VNIC with its state.  Raises ``Missing`` if there is none."""
@@ -202,15 +170,15 @@ class Cluster:
             tenant=tenant, network=network, protocol=protocol, port=port, to=to,
             to_port=to_port, sources=sources,
         )  # fmt: skip
-        return self._creator.forward(Forward(**fields), frozenset(fields))
+        return self._writer.forward(Forward(**fields), frozenset(fields))
 
     def update_forward(self, tenant: str, name: str, **changes: Any) -> Forward:
         """Change the target or the sources of a forward such as "tcp-8080"."""
-        return store.update(self.registry, Forward, tenant, name, changes, rules.forward_update)
+        return self._writer.update(Forward, tenant, name, changes)
 
     def delete_forward(self, tenant: str, name: str) -> None:
         """Delete the forward named by protocol and port.  An unknown one is no error."""
-        store.delete(self.registry, Forward, tenant, name, rules.forward_deletion)
+        self._writer.delete(Forward, tenant, name)
 
     def get_forward(self, tenant: str, name: str) -> Forward:
         """Return a forward with its state.  Raises ``Missing`` if there is none."""
@@ -227,16 +195,15 @@ class Cluster:
     ) -> PublicIp:
         """Give a public address to a VNIC.  Raises ``Conflict`` if it is another's."""
         fields = _arguments(tenant=tenant, address=address, to=to)
-        return self._creator.public_ip(PublicIp(**fields), frozenset(fields))
+        return self._writer.public_ip(PublicIp(**fields), frozenset(fields))
 
     def update_public_ip(self, tenant: str, address: Address, **changes: Any) -> PublicIp:
         """Give a public address to another VNIC: ``to="v2"``."""
-        name = str(address)
-        return store.update(self.registry, PublicIp, tenant, name, changes, rules.public_ip_update)
+        return self._writer.update(PublicIp, tenant, str(address), changes)
 
     def delete_public_ip(self, tenant: str, address: Address) -> None:
         """Take a public address from its VNIC.  An unknown one is no error."""
-        store.delete(self.registry, PublicIp, tenant, str(address), rules.public_ip_deletion)
+        self._writer.delete(PublicIp, tenant, str(address))
 
     def get_public_ip(self, tenant: str, address: Address) -> PublicIp:
         """Return a public address with its state.  Raises ``Missing`` if there is none."""
@@ -263,7 +230,7 @@ class Cluster:
         was interrupted.  ``prune`` deletes what the documents do not have, of the tenants
         that they name.  ``dry_run`` writes nothing and returns what would be done.
         """
-        return applying.apply(self, self._creator, documents, prune=prune, dry_run=dry_run)
+        return applying.apply(self._writer, documents, prune=prune, dry_run=dry_run)
 
     def export(self, tenant: str | None = None) -> list[dict[str, Any]]:
         """Return all objects as documents that ``apply`` takes, of one tenant or of all."""

@@ -1,17 +1,15 @@
-"""Finds single documents in a registry, and changes and deletes them."""
+"""Finds single objects in a registry, and checks changes of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any, TypeVar
 
-from snnet.contract import Conflict, InvalidRequest, Missing, Reading, Registry
+from snnet.contract import Conflict, InvalidRequest, Missing, Registry
 
 from . import keys
 from .documents import DEFAULT_TENANT, Vnic, Wanted, text
-from .drafts import Draft, carry_out
 
 W = TypeVar("W", bound=Wanted)
 
@@ -39,27 +37,6 @@ def need(registry: Registry, kind: type[W], tenant: str, name: str) -> W:
     return found
 
 
-def update(
-    registry: Registry,
-    kind: type[W],
-    tenant: str,
-    name: str,
-    changes: Mapping[str, Any],
-    write: Callable[[W, W, Reading], Draft[W]],
-) -> W:
-    """Change fields of an object.  The same values again write nothing."""
-
-    def decide() -> Draft[W]:
-        old = need(registry, kind, tenant, name)
-        new = changed(old, changes)
-        if new == old:
-            return Draft(old)
-        target = getattr(new, "to", None)
-        return write(old, new, registry.read(*([keys.vnic_name(tenant, target)] if target else ())))
-
-    return carry_out(registry, decide)
-
-
 def changed(old: W, changes: Mapping[str, Any]) -> W:
     """The object with other values.  Conflict for a field that cannot be changed."""
     known = {item.name for item in fields(old) if item.init and item.compare}
@@ -74,19 +51,3 @@ def changed(old: W, changes: Mapping[str, Any]) -> W:
                 f"delete the {old.kind}, and create it with the new value"
             )
     return new
-
-
-def delete(
-    registry: Registry,
-    kind: type[W],
-    tenant: str,
-    name: str,
-    draft: Callable[[W], Draft[W]],
-) -> None:
-    """Delete an object.  An unknown one is no error."""
-
-    def decide() -> Draft[W]:
-        return draft(need(registry, kind, tenant, name))
-
-    with suppress(Missing):
-        carry_out(registry, decide)

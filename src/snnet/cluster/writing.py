@@ -1,0 +1,183 @@
+"""Creates, changes and deletes objects of every kind, each in one commit with its claims."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from snnet.contract import Conflict, Missing, Reading, Registry
+
+from . import keys, networks, rules, store, vnics
+from .addresses import AddressPool
+from .documents import Forward, Network, PublicIp, Vnic, Wanted
+from .drafts import Draft, carry_out
+from .views import read_nodes
+
+W = TypeVar("W", bound=Wanted)
+
+
+class Writer:
+    """Creates, changes and deletes objects in a registry.
+
+    Where there is ``given``, it names the fields that were asked for.  If the object is
+    there already, these must be equal (``Conflict``), and the others stay as they are.
+    """
+
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
+        self._pools: dict[tuple[str, str], AddressPool] = {}
+
+    def create(self, wanted: Wanted, given: frozenset[str]) -> Wanted:
+        """Create an object of any kind."""
+        match wanted:
+            case Network():
+                return self.network(wanted, given)
+            case Vnic():
+                return self.vnic(wanted, given)
+            case Forward():
+                return self.forward(wanted, given)
+            case PublicIp():
+                return self.public_ip(wanted, given)
+            case _:
+                raise TypeError(f"no way to create a {type(wanted).__name__}")
+
+    def network(self, wanted: Network, given: frozenset[str]) -> Network:
+        reads = networks.creation_reads(wanted)
+        return carry_out(
+            self.registry,
+            lambda: networks.creation(wanted, given, self.registry.read(*reads)),
+        )
+
+    def vnic(self, wanted: Vnic, given: frozenset[str]) -> Vnic:
+        place = (wanted.tenant, wanted.network)
+
+        def decide() -> Draft[Vnic]:
+            old = store.find(self.registry, Vnic, wanted.tenant, wanted.name)
+            if old is not None:
+                return vnics.repeated(old, wanted, given)
+            reading = self.registry.read(
+                keys.network(*place), *(() if wanted.node else (keys.NODES, keys.ALIVE))
+            )
+            network = networks.needed_network(reading, *place)
+            pool = self._pool(network)
+            node = wanted.node or vnics.choose_node(
+                wanted, read_nodes(reading), socket.gethostname()
+            )
+            made = replace(wanted, node=node, ip=pool.choose(wanted))
+            return vnics.creation(made, network.revision)
+
+        def stale() -> None:
+            self._pools.pop(place, None)
+            self._check_free(wanted)
+
+        made = carry_out(self.registry, decide, stale)
+        if place in self._pools:
+            self._pools[place].take(made.ip)
+        return made
+
+    def _pool(self, network: Network) -> AddressPool:
+        place = (network.tenant, network.name)
+        pool = self._pools.get(place)
+        if pool is None or pool.network != network:
+            pool = AddressPool(network, self.registry.read(keys.addresses(*place)))
+            self._pools[place] = pool
+        return pool
+
+    def _check_free(self, wanted: Vnic) -> None:
+        """Raise Conflict if an address that was asked for belongs to another VNIC."""
+        for ip in wanted.ip:
+            key = keys.address(wanted.tenant, wanted.network, ip)
+            claim = self.registry.read(key).entries.get(key)
+            if claim is not None and claim.document["vnic"] != wanted.name:
+                raise Conflict(
+                    f"{ip} belongs to vnic {claim.document['vnic']!r}: choose another address"
+                )
+
+    def forward(self, wanted: Forward, given: frozenset[str]) -> Forward:
+        nodes = read_nodes(self.registry.read(keys.NODES, keys.ALIVE))
+        shared = rules.shares_ports(nodes)
+        reads = rules.forward_reads(wanted, shared=shared)
+        return carry_out(
+            self.registry,
+            lambda: rules.forward_creation(
+                wanted, given, self.registry.read(*reads), shared=shared
+            ),
+        )
+
+    def public_ip(self, wanted: PublicIp, given: frozenset[str]) -> PublicIp:
+        reads = rules.public_ip_reads(wanted)
+        return carry_out(
+            self.registry,
+            lambda: rules.public_ip_creation(wanted, self.registry.read(*reads)),
+        )
+
+    def update(self, kind: type[W], tenant: str, name: str, changes: Mapping[str, Any]) -> W:
+        """Change fields of an object.  The same values again write nothing.
+
+        Raises ``Missing``, or ``Conflict`` for a field that cannot be changed.
+        """
+        write: Callable[[Any, Any, Reading], Draft[Any]] = _UPDATES[kind]
+
+        def decide() -> Draft[W]:
+            old = store.need(self.registry, kind, tenant, name)
+            new = store.changed(old, changes)
+            if new == old:
+                return Draft(old)
+            target = getattr(new, "to", None)
+            reads = [keys.vnic_name(tenant, target)] if target else []
+            return write(old, new, self.registry.read(*reads))
+
+        return carry_out(self.registry, decide)
+
+    def delete(self, kind: type[Wanted], tenant: str, name: str, *, force: bool = False) -> None:
+        """Delete an object, and with ``force`` what uses it.  An unknown one is no error."""
+        with suppress(Missing):
+            if kind is Network:
+                self._delete_network(tenant, name, force=force)
+            else:
+                carry_out(self.registry, lambda: self._deletion(kind, tenant, name, force=force))
+
+    def _deletion(self, kind: type[Wanted], tenant: str, name: str, *, force: bool) -> Draft[Any]:
+        found = store.need(self.registry, kind, tenant, name)
+        if isinstance(found, Vnic):
+            self._pools.pop((tenant, found.network), None)
+            reads = f"{keys.FORWARDS}{tenant}/", f"{keys.PUBLIC_IPS}{tenant}/"
+            return vnics.deletion(found, self.registry.read(*reads), force=force)
+        if isinstance(found, Forward):
+            return rules.forward_deletion(found)
+        assert isinstance(found, PublicIp)
+        return rules.public_ip_deletion(found)
+
+    def _delete_network(self, tenant: str, name: str, *, force: bool) -> None:
+        closing = carry_out(
+            self.registry,
+            lambda: networks.closing(store.need(self.registry, Network, tenant, name)),
+        )
+        # Nothing new is put on a network that is closing.
+        users = self._users(closing)
+        if users and not force:
+            carry_out(self.registry, lambda: networks.reopening(closing))
+            raise Conflict(
+                f"{closing.title} has the VNICs {', '.join(users)}: delete them first, or use force"
+            )
+        for user in users:
+            self.delete(Vnic, tenant, user, force=True)
+        fence = keys.fence(tenant)
+        carry_out(self.registry, lambda: networks.deletion(closing, self.registry.read(fence)))
+        self._pools.pop((tenant, name), None)
+
+    def _users(self, network: Network) -> list[str]:
+        """The names of a network's VNICs."""
+        claims = self.registry.read(keys.addresses(network.tenant, network.name)).entries
+        return list(dict.fromkeys(str(claim.document["vnic"]) for claim in claims.values()))
+
+
+_UPDATES: Mapping[type[Wanted], Callable[..., Draft[Any]]] = {
+    Network: networks.update,
+    Vnic: vnics.update,
+    Forward: rules.forward_update,
+    PublicIp: rules.public_ip_update,
+}
