@@ -54,8 +54,7 @@ class DhcpScope(Owned):
     entries: tuple[DhcpEntry, ...] = ()
     running: bool = True
 
-    @property
-    def key(self) -> Key:
+    def make_key(self) -> Key:
         return ("dhcp", self.link)
 
     @property

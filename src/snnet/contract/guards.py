@@ -24,8 +24,7 @@ class Untracked(Owned):
     link: str
     router: str | None = None
 
-    @property
-    def key(self) -> Key:
+    def make_key(self) -> Key:
         return ("untracked", self.owner, self.link)
 
     def __str__(self) -> str:
@@ -53,8 +52,7 @@ class TunnelGuard(Owned):
     tunnel_key: int
     remote: IPAddress
 
-    @property
-    def key(self) -> Key:
+    def make_key(self) -> Key:
         return ("tunnel-guard", self.owner, self.link, str(self.remote))
 
     def __str__(self) -> str:
@@ -74,8 +72,7 @@ class HostServices(Owned):
 
     link: str
 
-    @property
-    def key(self) -> Key:
+    def make_key(self) -> Key:
         return ("host-services", self.owner, self.link)
 
     def __str__(self) -> str:
@@ -95,8 +92,7 @@ class DhcpGuard(Owned):
     link: str
     mac: str
 
-    @property
-    def key(self) -> Key:
+    def make_key(self) -> Key:
         return ("dhcp-guard", self.owner, self.link)
 
     def __str__(self) -> str:
@@ -117,8 +113,7 @@ class ArpGuard(Owned):
     mac: str
     address: IPv4Address
 
-    @property
-    def key(self) -> Key:
+    def make_key(self) -> Key:
         return ("arp-guard", self.owner, self.link)
 
     def __str__(self) -> str:

@@ -87,8 +87,7 @@ class Link(Noun):
     up: bool = True
     index: int = field(default=0, compare=False)
 
-    @property
-    def key(self) -> Key:
+    def make_key(self) -> Key:
         return ("link", self.name)
 
     @property

@@ -37,8 +37,7 @@ class Address(Noun):
     address: IPInterface
     flags: tuple[str, ...] = field(default=(), compare=False)
 
-    @property
-    def key(self) -> Key:
+    def make_key(self) -> Key:
         return ("address", self.link, str(self.address))
 
     @property
@@ -64,8 +63,7 @@ class Neighbour(Noun):
     address: IPAddress
     lladdr: str
 
-    @property
-    def key(self) -> Key:
+    def make_key(self) -> Key:
         return ("neighbour", self.link, str(self.address))
 
     @property
@@ -90,8 +88,7 @@ class ProxyNeighbour(Noun):
     protocol: int = SNNET_PROTOCOL
     """See ``Route.protocol``."""
 
-    @property
-    def key(self) -> Key:
+    def make_key(self) -> Key:
         return ("proxy", self.link, str(self.address))
 
     @property
@@ -113,8 +110,7 @@ class Fdb(Noun):
     mac: str
     remote: IPAddress
 
-    @property
-    def key(self) -> Key:
+    def make_key(self) -> Key:
         return ("fdb", self.link, self.mac)
 
     @property
@@ -143,8 +139,7 @@ class Route(Noun):
     protocol: int = 4
     """What created it (rtm_protocol, linux/rtnetlink.h); 4 is "static"."""
 
-    @property
-    def key(self) -> Key:
+    def make_key(self) -> Key:
         return ("route", str(self.destination), self.link)
 
     @property
@@ -174,8 +169,7 @@ class Path(Noun):
     link: str = ""
     source: IPAddress | None = None
 
-    @property
-    def key(self) -> Key:
+    def make_key(self) -> Key:
         return ("path", str(self.remote))
 
     def __str__(self) -> str:
@@ -195,8 +189,7 @@ class Sysctl(Noun):
     name: str
     value: str = ""
 
-    @property
-    def key(self) -> Key:
+    def make_key(self) -> Key:
         return ("sysctl", self.name)
 
     def __str__(self) -> str:
@@ -217,8 +210,7 @@ class SharedSysctl(Owned):
     name: str
     value: str = ""
 
-    @property
-    def key(self) -> Key:
+    def make_key(self) -> Key:
         return ("shared-sysctl", self.owner, self.name)
 
     def __str__(self) -> str:

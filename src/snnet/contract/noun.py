@@ -17,7 +17,7 @@ from ipaddress import (
     IPv6Interface,
     IPv6Network,
 )
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 IPAddress = IPv4Address | IPv6Address
 IPNetwork = IPv4Network | IPv6Network
@@ -29,8 +29,17 @@ Key = tuple[str, ...]
 """Identity of a noun within one host: the class of object, then its names."""
 
 
+class _Remembered:
+    """The slot for a noun's key, which is filled when it is first read."""
+
+    __slots__ = ("key",)
+
+    key: Key
+    """The identity of the object; two nouns of one host never share it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Noun:
+class Noun(_Remembered):
     """One object on a host, wanted or found."""
 
     rank: ClassVar[int] = 0
@@ -40,10 +49,19 @@ class Noun:
     """The fields that a ``Change`` may alter in place.  A difference in any other field
     needs a ``Remove`` and an ``Add``."""
 
-    @property
-    def key(self) -> Key:
-        """The identity of the object; two nouns of one host never share it."""
+    def make_key(self) -> Key:
+        """Return the identity of the object.  Use ``key``, which remembers it."""
         raise NotImplementedError
+
+    if not TYPE_CHECKING:  # a checker would believe that a noun has any attribute
+
+        def __getattr__(self, name: str) -> Key:
+            """Fill the slot ``key``; called only where the noun has no such attribute."""
+            if name != "key":
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            key = self.make_key()
+            object.__setattr__(self, "key", key)
+            return key
 
     @property
     def within(self) -> Key | None:

@@ -124,7 +124,7 @@ class Outcome:
 
     def include(self, part: Outcome, start: int) -> None:
         """Add the outcome of some of the operations, the first at position ``start``."""
-        self.done.update([start + position for position in part.done])
+        self.done.update(map(start.__add__, part.done))
         self.fds.update(part.fds)
         if part.errors or part.unsure:
             self.unsure.update([start + position for position in part.unsure])

@@ -94,8 +94,7 @@ class Zone(Owned):
     def __post_init__(self) -> None:
         object.__setattr__(self, "networks", _sorted(self.networks))
 
-    @property
-    def key(self) -> Key:
+    def make_key(self) -> Key:
         return ("zone", self.owner, self.zone)
 
     def __str__(self) -> str:
@@ -117,8 +116,7 @@ class ProtectedNetwork(Owned):
     network: IPv4Network
     closed: bool = True
 
-    @property
-    def key(self) -> Key:
+    def make_key(self) -> Key:
         return ("protected-network", self.owner, str(self.network))
 
     def __str__(self) -> str:
@@ -139,8 +137,7 @@ class ZoneLink(Owned):
     zone: str
     network: IPv4Network | None = None
 
-    @property
-    def key(self) -> Key:
+    def make_key(self) -> Key:
         return ("zone-link", self.owner, self.link)
 
     def __str__(self) -> str:
@@ -156,8 +153,7 @@ class BridgeAccept(Owned):
 
     bridge: str
 
-    @property
-    def key(self) -> Key:
+    def make_key(self) -> Key:
         return ("bridge-accept", self.owner, self.bridge)
 
     def __str__(self) -> str:
@@ -176,8 +172,7 @@ class HostIsolation(Owned):
     link: str
     arp: bool = True
 
-    @property
-    def key(self) -> Key:
+    def make_key(self) -> Key:
         return ("host-isolation", self.owner, self.link)
 
     def __str__(self) -> str:
@@ -199,8 +194,7 @@ class AntiSpoof(Owned):
     addresses: tuple[IPAddress, ...]
     bridged: bool = True
 
-    @property
-    def key(self) -> Key:
+    def make_key(self) -> Key:
         return ("anti-spoof", self.owner, self.link)
 
     def __str__(self) -> str:
@@ -216,8 +210,7 @@ class Masquerade(Owned):
 
     device: str
 
-    @property
-    def key(self) -> Key:
+    def make_key(self) -> Key:
         return ("masquerade", self.owner, self.device)
 
     def __str__(self) -> str:
@@ -233,8 +226,7 @@ class ExternalForward(Owned):
     device: str
     bridge: str
 
-    @property
-    def key(self) -> Key:
+    def make_key(self) -> Key:
         return ("external-forward", self.owner, self.device, self.bridge)
 
     def __str__(self) -> str:
@@ -265,8 +257,7 @@ class PortForward(Owned):
     def __post_init__(self) -> None:
         object.__setattr__(self, "sources", _sorted(self.sources))
 
-    @property
-    def key(self) -> Key:
+    def make_key(self) -> Key:
         at = (str(self.address),) if self.address else ()
         return ("port-forward", self.owner, self.protocol, self.device, str(self.port), *at)
 
@@ -311,8 +302,7 @@ class PublicIp(Owned):
     internal: IPv4Address
     device: str
 
-    @property
-    def key(self) -> Key:
+    def make_key(self) -> Key:
         return ("public-ip", self.owner, str(self.public))
 
     def __str__(self) -> str:

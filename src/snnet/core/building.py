@@ -80,7 +80,7 @@ def _subnet(
     tunnel_alias: str,
 ) -> TenantSubnet:
     return TenantSubnet(
-        owner=str(site.owner),
+        owner=site.owner.name,
         tenant_id=tenant_id,
         subnet_id=subnet_id,
         network=network,
@@ -184,7 +184,7 @@ def unknown_dependents(site: Site, name: str, link: Link | None) -> tuple[Noun, 
 
 def _dependents(site: Site, link: str, mac: str, ip: IPv4Address, zone: str) -> tuple[Noun, ...]:
     """Return the nouns that are added and removed with the link of a VNIC."""
-    owner = str(site.owner)
+    owner = site.owner.name
     if site.routed:
         return (
             ZoneLink(owner=owner, link=link, zone=zone),
@@ -259,7 +259,7 @@ def read_subnet(
         subnet_id=fields[ids.SUBNET],
         network=check_subnet(IPv4Network(fields[ids.NETWORK])),
         key=check_key(site.tunnel, int(fields[ids.TUNNEL_KEY])),
-        bridge=bridge[0].name if bridge else next(ids.names(site.owner, ids.BRIDGE, *key)),
+        bridge=bridge[0].name if bridge else ids.name(site.owner, ids.BRIDGE, *key),
         bridge_alias=(
             bridge[0].alias if bridge else ids.encode(site.owner, ids.BRIDGE, where | what)
         ),

@@ -14,11 +14,10 @@ def keep_held(found: Nouns, wanted: Nouns) -> tuple[dict[Key, Noun], list[Change
     was left as it is: each such link as wanted and as found.
     """
     kept, left = dict(wanted), list[Change]()
-    for key, noun in wanted.items():
-        old = found.get(key)
+    for key, old in found.items():
+        noun = wanted.get(key)
         if type(old) is not type(noun) or not isinstance(noun, (Tap, Veth, Macvtap)):
             continue
-        assert old is not None
         fixed = noun.differences(old) - noun.changeable
         if fixed:
             kept[key] = replace(noun, **{name: getattr(old, name) for name in fixed})

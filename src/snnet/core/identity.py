@@ -13,7 +13,7 @@ import hashlib
 import itertools
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from snnet.contract import (
     LINK_GROUP,
@@ -72,9 +72,14 @@ class Owner:
 
     role: str
     id: str
+    name: str = field(init=False, compare=False)
+    """Role and id as one text, as nouns name their owner."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", f"{self.role}:{self.id}")
 
     def __str__(self) -> str:
-        return f"{self.role}:{self.id}"
+        return self.name
 
     @property
     def prefix(self) -> str:
@@ -84,10 +89,10 @@ class Owner:
 
 def encode(owner: Owner, kind: str, fields: dict[str, str]) -> str:
     """Return the alias of an object; InvalidRequest names the longest id if it is too long."""
-    alias = " ".join(
-        [VERSION, f"o={owner.role}:{_pack(owner.id)}", f"k={kind}"]
-        + [f"{key}={_pack(value)}" for key, value in fields.items()]
-    )
+    words = [VERSION, f"o={owner.role}:{_pack(owner.id)}", f"k={kind}"]
+    for key, value in fields.items():
+        words.append(f"{key}={_pack(value) if len(value) == _UUID else value}")
+    alias = " ".join(words)
     if len(alias) > ALIAS_MAX:
         longest = max(_IDS.keys() & fields, key=lambda key: (len(_pack(fields[key])), key))
         raise InvalidRequest(
@@ -120,13 +125,17 @@ def decode(alias: str) -> dict[str, str] | None:
         if key == OWNER:
             role, colon, owner = value.partition(":")
             value = f"{role}{colon}{_unpack(owner)}"
-        fields[key] = _unpack(value)
+        fields[key] = _unpack(value) if len(value) == _PACKED else value
     return fields
+
+
+_UUID, _PACKED = 36, 23
+"""The characters of a UUID, and of a packed one."""
 
 
 def _pack(value: str) -> str:
     """Return a canonical UUID as ``~`` and 22 characters, and anything else unchanged."""
-    if len(value) == 36 and value[8] == "-":
+    if len(value) == _UUID and value[8] == "-":
         try:
             packed = uuid.UUID(value)
         except ValueError:
@@ -137,7 +146,7 @@ def _pack(value: str) -> str:
 
 
 def _unpack(value: str) -> str:
-    if value.startswith("~") and len(value) == 23:
+    if value.startswith("~") and len(value) == _PACKED:
         try:
             return str(uuid.UUID(bytes=base64.urlsafe_b64decode(value[1:] + "==")))
         except ValueError:
@@ -151,21 +160,28 @@ def names(owner: Owner, kind: str, *identity: str) -> Iterator[str]:
     The names are deterministic, so a preview shows the names that the call will use: a
     prefix for role and kind, and 50 bits of a hash in base32.
     """
-    seed = "\0".join((str(owner), kind, *identity)).encode()
-    salt = 0
-    while True:
-        text = hash_text(seed + (b"\0%d" % salt if salt else b""))
-        yield f"{owner.prefix}{_LETTERS[kind]}-{text}"
-        salt += 1
+    yield name(owner, kind, *identity)
+    for salt in itertools.count(1):
+        yield name(owner, kind, *identity, str(salt))
+
+
+def name(owner: Owner, kind: str, *identity: str) -> str:
+    """Return the first of the ``names``."""
+    seed = "\0".join((owner.name, kind, *identity))
+    return f"{_ROLES[owner.role]}{_LETTERS[kind]}-{hash_text(seed.encode())}"
 
 
 def hash_text(seed: bytes) -> str:
     """Return ten base32 characters of the hash of ``seed``."""
     bits = int.from_bytes(hashlib.blake2b(seed, digest_size=7).digest(), "big") >> 6
-    return "".join([_BASE32[bits >> shift & 31] for shift in range(45, -1, -5)])
+    first, second = _PAIRS[bits >> 40], _PAIRS[bits >> 30 & 1023]
+    third, fourth, fifth = _PAIRS[bits >> 20 & 1023], _PAIRS[bits >> 10 & 1023], _PAIRS[bits & 1023]
+    return f"{first}{second}{third}{fourth}{fifth}"
 
 
 _BASE32 = "abcdefghijklmnopqrstuvwxyz234567"  # RFC 4648, section 6, lower-case
+_PAIRS = [first + second for first in _BASE32 for second in _BASE32]
+"""Two characters for ten bits."""
 
 
 def peer_name(name: str) -> str:

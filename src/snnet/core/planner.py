@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from operator import attrgetter
 
 from snnet.contract import (
     Add,
@@ -17,6 +18,9 @@ from snnet.contract import (
     Remove,
     Route,
 )
+
+_rank = attrgetter("noun.rank")
+"""The rank of an operation's noun."""
 
 
 def plan(found: Nouns, wanted: Nouns) -> Plan:
@@ -65,10 +69,6 @@ def plan(found: Nouns, wanted: Nouns) -> Plan:
     removed.sort(key=_rank, reverse=True)
     made.sort(key=_rank)
     return Plan((*removed, *made))
-
-
-def _rank(operation: Operation) -> int:
-    return operation.noun.rank
 
 
 def recalled(found: Nouns, known: Iterable[Noun]) -> dict[Key, Noun]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
-from typing import Any, TypeVar
+from typing import Any, NoReturn
 
 from snnet.config import (
     Address,
@@ -114,11 +114,11 @@ def tenant_request(
     """
     return TenantRequest(
         **_guest(cfg, mtu_limit),
-        concentrator_id=_need(cfg.concentrator_id, "concentrator_id"),
+        concentrator_id=cfg.concentrator_id or _missing("concentrator_id"),
         concentrator_ip=check_remote(
-            _need(cfg.concentrator_ip, "concentrator_ip"), uplink, "concentrator_ip"
+            cfg.concentrator_ip or _missing("concentrator_ip"), uplink, "concentrator_ip"
         ),
-        subnet_key=check_key(tunnel, _need(cfg.subnet_key, "subnet_key")),
+        subnet_key=check_key(tunnel, cfg.subnet_key or _missing("subnet_key")),
     )
 
 
@@ -131,8 +131,8 @@ def _guest(cfg: VnicConfig, mtu_limit: int) -> dict[str, Any]:
     """Check what every tenant VNIC needs."""
     identity = tenant_identity(cfg)
     tenant_id, subnet_id, vnic_id = identity
-    subnet = check_subnet(check_network(_need(cfg.subnet, "subnet"), "subnet"))
-    ip = check_guest(check_ipv4(_need(cfg.ip, "ip"), "ip"), subnet)
+    subnet = check_subnet(check_network(cfg.subnet or _missing("subnet"), "subnet"))
+    ip = check_guest(check_ipv4(cfg.ip or _missing("ip"), "ip"), subnet)
     check_mtu_limit(cfg.mtu, mtu_limit)
     _check_queues(cfg)
     if cfg.mac is not None and cfg.mac.startswith("fe"):
@@ -146,7 +146,7 @@ def _guest(cfg: VnicConfig, mtu_limit: int) -> dict[str, Any]:
         "tenant_id": tenant_id,
         "subnet_id": subnet_id,
         "vnic_id": vnic_id,
-        "instance_id": _need(cfg.instance_id, "instance_id"),
+        "instance_id": cfg.instance_id or _missing("instance_id"),
         "subnet": subnet,
         "ip": ip,
         "mac": cfg.mac or mac_of(ip),
@@ -165,8 +165,8 @@ def cnci_vnic_request(cfg: VnicConfig, *, mtu_limit: int) -> CnciVnicRequest:
     return CnciVnicRequest(
         tenant_id=tenant_id,
         vnic_id=vnic_id,
-        instance_id=_need(cfg.instance_id, "instance_id"),
-        mac=_need(cfg.mac, "mac"),
+        instance_id=cfg.instance_id or _missing("instance_id"),
+        mac=cfg.mac or _missing("mac"),
         mtu=cfg.mtu,
     )
 
@@ -175,16 +175,16 @@ def tenant_identity(cfg: VnicConfig) -> VnicId:
     """Check what ``destroy_vnic`` needs."""
     _check_role(cfg, TENANT_ROLES)
     return (
-        _need(cfg.tenant_id, "tenant_id"),
-        _need(cfg.subnet_id, "subnet_id"),
-        _need(cfg.vnic_id, "vnic_id"),
+        cfg.tenant_id or _missing("tenant_id"),
+        cfg.subnet_id or _missing("subnet_id"),
+        cfg.vnic_id or _missing("vnic_id"),
     )
 
 
 def cnci_vnic_identity(cfg: VnicConfig) -> CnciVnicId:
     """Check what ``destroy_cnci_vnic`` needs."""
     _check_role(cfg, (VnicRole.DATA_CENTER,))
-    return (_need(cfg.tenant_id, "tenant_id"), _need(cfg.vnic_id, "vnic_id"))
+    return (cfg.tenant_id or _missing("tenant_id"), cfg.vnic_id or _missing("vnic_id"))
 
 
 def check_remote(remote: object, uplink: IPAddress, field: str) -> IPAddress:
@@ -236,10 +236,5 @@ def _user(cfg: VnicConfig) -> int:
     return cfg.owner
 
 
-_T = TypeVar("_T")
-
-
-def _need(value: _T | None, field: str) -> _T:
-    if value is None:
-        raise InvalidRequest("is needed for this call", field=field)
-    return value
+def _missing(field: str) -> NoReturn:
+    raise InvalidRequest("is needed for this call", field=field)

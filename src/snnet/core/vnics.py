@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
@@ -60,42 +60,33 @@ class TenantSubnet:
     stale: tuple[Noun, ...] = ()
     """Rules about a tunnel that could not be removed when the tunnel was."""
 
-    @property
-    def id(self) -> SubnetId:
-        return (self.tenant_id, self.subnet_id)
+    # All VNICs of the subnet need these: they are made once.
+    id: SubnetId = field(init=False, compare=False)
+    beside_tunnel: tuple[Noun, ...] = field(init=False, compare=False)
+    """The rules that come and go with its tunnel."""
+    rules: tuple[Noun, ...] = field(init=False, compare=False)
+    """The rules: guests' frames pass the bridge only, and do not reach the host."""
 
-    @property
-    def rules(self) -> tuple[Noun, ...]:
-        """The rules: guests' frames pass the bridge only, and do not reach the host."""
-        if self.bridge is None:
-            return ()
-        return (
-            BridgeAccept(owner=self.owner, bridge=self.bridge.name),
-            HostIsolation(owner=self.owner, link=self.bridge.name),
-            *self.beside_tunnel,
-            *self.stale,
-        )
-
-    @property
-    def beside_tunnel(self) -> tuple[Noun, ...]:
-        """The rules that come and go with its tunnel."""
-        if self.tunnel is None:
-            return ()
-        return tuple(port_rules(self.owner, self.tunnel))
+    def __post_init__(self) -> None:
+        beside = () if self.tunnel is None else tuple(port_rules(self.owner, self.tunnel))
+        rules: tuple[Noun, ...] = ()
+        if self.bridge is not None:
+            accept = BridgeAccept(owner=self.owner, bridge=self.bridge.name)
+            isolation = HostIsolation(owner=self.owner, link=self.bridge.name)
+            rules = (accept, isolation, *beside, *self.stale)
+        put = object.__setattr__
+        put(self, "id", (self.tenant_id, self.subnet_id))
+        put(self, "beside_tunnel", beside)
+        put(self, "rules", rules)
 
     @property
     def concentrator_ip(self) -> IPAddress | None:
         return self.tunnel.remote if self.tunnel else None
 
-    def nouns(self) -> Iterator[Noun]:
+    def nouns(self) -> tuple[Noun, ...]:
         """What the kernel and the firewall hold for it."""
-        if self.bridge:
-            yield self.bridge
-        yield from self.rules
-        if self.tunnel:
-            yield self.tunnel
-        if self.route:
-            yield self.route
+        links: tuple[Noun | None, ...] = (self.bridge, *self.rules, self.tunnel, self.route)
+        return tuple(filter(None, links))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -117,7 +108,7 @@ class TenantSubnet:
         if self.bridge:
             return self.bridge.name
         role, _, node = self.owner.partition(":")
-        return next(ids.names(Owner(role, node), ids.BRIDGE, *self.id))
+        return ids.name(Owner(role, node), ids.BRIDGE, *self.id)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -141,10 +132,10 @@ class Vnic:
     dependents: tuple[Noun, ...] = ()
     """Nouns that are added and removed with the link: rules, and routes in routed mode."""
     fds: tuple[int, ...] = ()
+    id: VnicId = field(init=False, compare=False)
 
-    @property
-    def id(self) -> VnicId:
-        return (self.tenant_id, self.subnet_id, self.vnic_id)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "id", (self.tenant_id, self.subnet_id, self.vnic_id))
 
     @property
     def link_name(self) -> str:
@@ -190,10 +181,9 @@ class Vnic:
     def queues(self) -> int:
         return self.link.queues if isinstance(self.link, Tap) else 1
 
-    def nouns(self) -> Iterator[Noun]:
+    def nouns(self) -> tuple[Noun, ...]:
         """What the kernel and the firewall hold for it."""
-        yield self.link
-        yield from self.dependents
+        return (self.link, *self.dependents)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from snnet.backends.iproute2 import render
 from snnet.contract import (
@@ -40,6 +40,12 @@ class Parts:
         self._parts.append((position, outcome))
         return outcome
 
+    def close_fds(self) -> None:
+        """Close the descriptors of all taps that were created."""
+        for _, outcome in self._parts:
+            if outcome.fds:
+                outcome.close_fds()
+
     def outcome(self) -> Outcome:
         """All outcomes as one."""
         if len(self._parts) == 1:  # most plans are for the backend alone
@@ -75,9 +81,14 @@ class Drivers:
             return f"no driver of this node carries {noun}"
         return driver.missing(noun)
 
-    def require(self, plan: Plan) -> None:
-        """Raise Unsupported, before anything is touched, if a noun cannot be carried."""
-        for operation in plan:
+    def require(self, plan: Plan, asked: Collection[type[Noun]]) -> None:
+        """Raise Unsupported, before anything is touched, if a noun cannot be carried.
+
+        Nouns of the classes ``asked`` are known to be carried.
+        """
+        for operation in plan.operations:
+            if type(operation.noun) in asked:
+                continue
             reason = self.missing(operation.noun)
             if reason:
                 raise Unsupported(reason, operation=operation)
@@ -86,7 +97,8 @@ class Drivers:
         """Return those of the nouns that are on the host, as found."""
         found = {}
         for noun in nouns:
-            existing = self.of(noun).find(noun)
+            driver = self._by_noun.get(type(noun)) or self.of(noun)
+            existing = driver.find(noun)
             if existing is not None:
                 found[noun.key] = existing
         return found
@@ -174,7 +186,7 @@ class Drivers:
         try:
             outcome = self.apply(plan.operations, keep_going=True, into=parts)
         finally:
-            parts.outcome().close_fds()
+            parts.close_fds()
         for number, error in list(outcome.errors.items()):
             if self._is_so_already(plan.operations[number], error):
                 del outcome.errors[number]

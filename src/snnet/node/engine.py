@@ -17,6 +17,7 @@ from snnet.contract import (
     Noun,
     Nouns,
     Plan,
+    SharedSysctl,
     SnnetError,
     State,
 )
@@ -62,6 +63,8 @@ class Engine(Generic[R]):
         self._drivers = drivers
         self._listeners = listeners
         view = partial(HostView, drivers, records.site, records.optional, intents)
+        # A draft has a rule that the node can do without only if a driver carries it.
+        self._asked = records.optional - {SharedSysctl}
         self._host = view(looking=True)
         self._trusting = view(looking=False)
 
@@ -91,7 +94,7 @@ class Engine(Generic[R]):
         """Return the plan that the call would have now; it can print itself as commands."""
         plan: Plan = self.draft(call, deadline).plan
         with self.look(deadline):
-            self._drivers.require(plan)
+            self._drivers.require(plan, self._asked)
         return self._drivers.preview(plan)
 
     # -- running ---------------------------------------------------------------------
@@ -186,9 +189,12 @@ class Engine(Generic[R]):
                 raise _incomplete(call.what, done, draft.strays, news.events)
             return result
 
-    @contextmanager
-    def _settling(self, call: Call[R, Any, Any, Any], claim: Claim) -> Iterator[None]:
+    def _settling(self, call: Call[R, Any, Any, Any], claim: Claim) -> AbstractContextManager[None]:
         """Have the record of intents say after the block what the records say."""
+        return self._settled(call, claim) if self.records.intends else _NOTHING_INTENDED
+
+    @contextmanager
+    def _settled(self, call: Call[R, Any, Any, Any], claim: Claim) -> Iterator[None]:
         with self.claims.lock:
             # As a part of several calls, what the call would have claimed itself.
             own = call.claim(self.records, True, _nobody) if claim.everything else claim
@@ -209,9 +215,10 @@ class Engine(Generic[R]):
         setting_up = call.mode is Mode.ALL_OR_NOTHING
         if plan.operations:
             if setting_up:
-                self._drivers.require(plan)
+                self._drivers.require(plan, self._asked)
             news.ask(plan)
-            self._intents.expect(call.intents(draft))
+            if self.records.intends:
+                self._intents.expect(call.intents(draft))
         if setting_up:
             parts = Parts()
             try:
@@ -238,6 +245,10 @@ class Engine(Generic[R]):
         return result, done
 
 
+_NOTHING_INTENDED: AbstractContextManager[None] = nullcontext()
+"""What surrounds a call on a node that has no intents."""
+
+
 def _nobody(thing: Thing) -> bool:
     """What is held beside a claim of the whole node."""
     return False
@@ -246,9 +257,8 @@ def _nobody(thing: Thing) -> bool:
 def _covered(draft: D, claim: Claim) -> bool:
     """Whether the call holds exclusively everything that its plan touches."""
     touched = {operation.noun.key for operation in draft.plan.operations}
-    for thing, keys in draft.scope.items():
-        if thing in claim.alone:
-            touched -= keys
+    for thing in claim.alone & draft.scope.keys():
+        touched -= draft.scope[thing]
     return not touched
 
 

@@ -206,7 +206,7 @@ class HostView:
 
     def name(self, kind: str, identity: tuple[str, ...]) -> str:
         """Return the best name for an object of ours, without checking that it is free."""
-        return next(ids.names(self.site.owner, kind, *identity))
+        return ids.name(self.site.owner, kind, *identity)
 
     def path(self, remote: IPAddress) -> Path | None:
         """How the host reaches an address now."""

@@ -15,6 +15,8 @@ class RuleRules:
 
     def __init__(self, state: State) -> None:
         self._state = state
+        self.changes = 0
+        """Counts the changes made here."""
 
     def add(self, noun: Noun) -> None:
         if isinstance(noun, PortForward) and (fault := noun.fault()):
@@ -23,7 +25,7 @@ class RuleRules:
             raise Refusal("ENOENT", f"there is no zone {noun.zone}")
         if noun.key in self._state.nouns:
             raise Refusal("EEXIST")
-        self._state.put(noun)
+        self._put(noun)
 
     def change(self, noun: Noun, old: Noun) -> None:
         found = self._state.nouns.get(noun.key)
@@ -31,7 +33,7 @@ class RuleRules:
             raise Refusal("ENOENT")
         if wrong := noun.differences(found) - noun.changeable:
             raise Refusal("EOPNOTSUPP", f"{', '.join(sorted(wrong))} cannot be changed in place")
-        self._state.put(noun)
+        self._put(noun)
 
     def remove(self, noun: Noun) -> None:
         found = self._state.nouns.get(noun.key)
@@ -40,6 +42,11 @@ class RuleRules:
         if isinstance(found, Zone) and self._has_links(found):
             raise Refusal("EBUSY", f"zone {found.zone} has links")
         self._state.drop(found)
+        self.changes += 1
+
+    def _put(self, noun: Noun) -> None:
+        self._state.put(noun)
+        self.changes += 1
 
     def _zone_of(self, link: ZoneLink) -> Noun | None:
         return self._state.nouns.get(("zone", link.owner, link.zone))
@@ -61,4 +68,10 @@ class FakeFirewall(FakeDriver):
         kernel = kernel_of(host, "firewall")
         self.host = host
         self.state, self.faults = kernel.state, kernel.faults
-        self.rules = dict.fromkeys(self.carries, RuleRules(self.state))
+        self._rules = RuleRules(self.state)
+        self.rules = dict.fromkeys(self.carries, self._rules)
+
+    def epoch(self) -> int:
+        """The changes of rules that another driver of this kernel made."""
+        with self.state.lock:
+            return self.state.rules.changes - self._rules.changes

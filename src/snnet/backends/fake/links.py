@@ -283,7 +283,7 @@ class LinkRules:
             state.uppers[link.lower].pop(name, None)
         if isinstance(link, Tunnel):
             del state.tunnels[link.wire_identity]
-        if state.sysctls:
+        if name in state.tuned:
             forget_link_sysctls(state, name)
         scope = state.nouns.get(("dhcp", name))
         if isinstance(scope, DhcpScope) and scope.running:
@@ -298,10 +298,14 @@ def _indexed(link: Link, index: int) -> Link:
         return link
     # Does what dataclasses.replace does at a quarter of the cost, which every new link pays.
     copy = object.__new__(type(link))
-    for name in [item.name for item in fields(link)]:
+    for name in _FIELDS[type(link)]:
         object.__setattr__(copy, name, getattr(link, name))
     object.__setattr__(copy, "index", index)
     return copy
+
+
+_FIELDS = {kind: tuple(item.name for item in fields(kind)) for kind in KINDS}
+"""The names of the fields of each kind of link."""
 
 
 def _check_alias(link: Link) -> None:

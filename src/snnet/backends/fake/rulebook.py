@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TypeVar, cast
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar, cast
 
 from snnet.contract import (
     AntiSpoof,
@@ -40,12 +40,15 @@ class Rulebook:
 
     def __init__(self) -> None:
         self._index: dict[Where, dict[Key, Noun]] = {}
+        self.changes = 0
+        """Counts every change."""
 
     def __bool__(self) -> bool:
         return bool(self._index)
 
     def replace(self, old: Noun | None, new: Noun | None) -> None:
         """Remove the old rule and add the new one; either may be None."""
+        self.changes += 1
         if old is not None:
             for where in _places(old):
                 rules = self._index[where]
@@ -79,37 +82,54 @@ class Rulebook:
         )
 
 
-def _places(rule: Noun) -> Iterator[Where]:
-    """Yield the keys of a rule in the index, each once."""
-    match rule:
-        case Zone(owner=owner, zone=zone, networks=networks):
-            yield Zone, owner, zone
-            for network in dict.fromkeys(networks):
-                bits = network.max_prefixlen
-                shift = bits - network.prefixlen
-                yield Zone, owner, zone, bits, int(network.network_address), shift
-        case ZoneLink(link=link) | HostIsolation(link=link) | Untracked(link=link):
-            yield type(rule), link
-        case TunnelGuard(protocol=protocol, port=port, tunnel_key=key, remote=remote):
-            number = port if protocol == "udp" else key
-            yield TunnelGuard, protocol, number
-            yield TunnelGuard, protocol, number, remote
-        case DhcpGuard(link=link) | ArpGuard(link=link) | HostServices(link=link):
-            yield type(rule), link
-        case BridgeAccept(bridge=bridge):
-            yield BridgeAccept, bridge
-        case AntiSpoof(link=link, bridged=bridged):
-            yield AntiSpoof, link, bridged
-        case ProtectedNetwork(owner=owner):
-            yield ProtectedNetwork, owner
-        case Masquerade(device=device):
-            yield Masquerade, device
-        case ExternalForward(bridge=bridge, device=device):
-            yield ExternalForward, bridge, device
-        case PortForward(protocol=protocol, port=port):
-            at = (rule.address,) if rule.address else ()
-            for where in (rule.device, *rule.guest_addresses):
-                yield PortForward, where, protocol, port, *at
-        case PublicIp(public=public, internal=internal, device=device):
-            yield PublicIp, public
-            yield PublicIp, internal, device
+def _places(rule: Noun) -> Iterable[Where]:
+    """Return the keys of a rule in the index, each once."""
+    return _PLACES[type(rule)](rule)
+
+
+def _of_link(rule: Any) -> Iterable[Where]:
+    return ((type(rule), rule.link),)
+
+
+def _of_zone(rule: Zone) -> Iterator[Where]:
+    yield Zone, rule.owner, rule.zone
+    for network in dict.fromkeys(rule.networks):
+        bits = network.max_prefixlen
+        shift = bits - network.prefixlen
+        yield Zone, rule.owner, rule.zone, bits, int(network.network_address), shift
+
+
+def _of_tunnel(rule: TunnelGuard) -> Iterable[Where]:
+    number = rule.port if rule.protocol == "udp" else rule.tunnel_key
+    where = TunnelGuard, rule.protocol, number
+    return where, (*where, rule.remote)
+
+
+def _of_forward(rule: PortForward) -> Iterator[Where]:
+    at = (rule.address,) if rule.address else ()
+    for where in (rule.device, *rule.guest_addresses):
+        yield PortForward, where, rule.protocol, rule.port, *at
+
+
+def _of_public(rule: PublicIp) -> Iterable[Where]:
+    return (PublicIp, rule.public), (PublicIp, rule.internal, rule.device)
+
+
+_PLACES: dict[type[Noun], Callable[[Any], Iterable[Where]]] = {
+    Zone: _of_zone,
+    ZoneLink: _of_link,
+    HostIsolation: _of_link,
+    Untracked: _of_link,
+    DhcpGuard: _of_link,
+    ArpGuard: _of_link,
+    HostServices: _of_link,
+    TunnelGuard: _of_tunnel,
+    BridgeAccept: lambda rule: ((BridgeAccept, rule.bridge),),
+    AntiSpoof: lambda rule: ((AntiSpoof, rule.link, rule.bridged),),
+    ProtectedNetwork: lambda rule: ((ProtectedNetwork, rule.owner),),
+    Masquerade: lambda rule: ((Masquerade, rule.device),),
+    ExternalForward: lambda rule: ((ExternalForward, rule.bridge, rule.device),),
+    PortForward: _of_forward,
+    PublicIp: _of_public,
+}
+"""Where the rules of each class are in the index."""

@@ -68,6 +68,8 @@ class State:
         self.own_mac: set[str] = set()
         """Bridges whose MTU or MAC was set and no longer follows the ports."""
         self.sysctls: dict[str, str] = {}
+        self.tuned: dict[str, dict[str, None]] = {}
+        """The names of the parameters that were set, by link."""
         self.records: dict[str, dict[str, Any]] = {}
         self.journals: dict[str, list[str]] = {}
         self.lock = threading.RLock()
@@ -143,18 +145,21 @@ class State:
 
     def put(self, noun: Noun) -> None:
         """Store a noun that is not a link."""
+        self.changes.count += 1
         if type(noun) in RULES:
             self.rules.replace(self.nouns.get(noun.key), noun)
+            self.nouns[noun.key] = noun
+            return
         self.nouns[noun.key] = noun
-        self.changes.count += 1
         if noun.within is not None:
             self.held.setdefault(noun.within[1], {})[noun.key] = None
 
     def drop(self, noun: Noun) -> None:
         del self.nouns[noun.key]
+        self.changes.count += 1
         if type(noun) in RULES:
             self.rules.replace(noun, None)
-        self.changes.count += 1
+            return
         if noun.within is not None:
             keys = self.held[noun.within[1]]
             del keys[noun.key]

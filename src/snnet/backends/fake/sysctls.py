@@ -83,9 +83,10 @@ class SysctlRules:
         name = _SAME.get(noun.name, noun.name)
         if self._value(name) is None:
             raise Refusal("ENOENT", "no such kernel parameter")
+        conf = _parse(name)
         if not _INT.fullmatch(noun.value) or not -(2**31) <= int(noun.value) < 2**31:
             raise Refusal("EINVAL", f"{noun.value!r} is not a 32-bit integer")
-        self._set(name, str(int(noun.value)))
+        self._set(name, str(int(noun.value)), conf.link if conf else None)
         if name == IP_FORWARD:
             self._forward_everywhere(noun.value)
 
@@ -108,16 +109,20 @@ class SysctlRules:
     def quieten(self, link: str, *parameters: str, value: str) -> None:
         """Set IPv6 parameters of the link."""
         for parameter in parameters:
-            self._set(link_sysctl("ipv6.conf", link, parameter), value)
+            self._set(link_sysctl("ipv6.conf", link, parameter), value, link)
 
     def answer_for_others(self, link: str) -> None:
         """Turn on ``proxy_arp`` for the link, without delay."""
-        self._set(link_sysctl("ipv4.conf", link, "proxy_arp"), "1")
-        self._set(link_sysctl("ipv4.neigh", link, "proxy_delay"), "0")
+        self._set(link_sysctl("ipv4.conf", link, "proxy_arp"), "1", link)
+        self._set(link_sysctl("ipv4.neigh", link, "proxy_delay"), "0", link)
 
-    def _set(self, name: str, value: str) -> None:
-        self._state.sysctls[name] = value
-        self._state.changes.count += 1
+    def _set(self, name: str, value: str, link: str | None = None) -> None:
+        """Set a parameter, which belongs to the link."""
+        state = self._state
+        state.sysctls[name] = value
+        state.changes.count += 1
+        if link is not None:
+            state.tuned.setdefault(link, {})[name] = None
 
     def _forward_everywhere(self, value: str) -> None:
         """Overwrite the values of all links and of ``default`` (inet_forward_change)."""
@@ -136,11 +141,8 @@ def ipv6_is_disabled(state: State, link: str) -> bool:
 
 def forget_link_sysctls(state: State, link: str) -> None:
     """Remove the parameters of a link that was removed."""
-    part = f".{dots_for_slashes(link)}."
-    for name in [name for name in state.sysctls if part in name]:
-        conf = _parse(name)
-        if conf and conf.link == link:
-            del state.sysctls[name]
+    for name in state.tuned.pop(link, ()):
+        state.sysctls.pop(name, None)
 
 
 def changed_sysctls(state: State) -> list[Sysctl]:

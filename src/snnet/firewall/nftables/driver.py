@@ -21,7 +21,6 @@ from snnet.contract import (
     SnnetError,
     Timeout,
     TunnelGuard,
-    Unsupported,
     Zone,
     keyed,
 )
@@ -34,7 +33,7 @@ from . import chains, tables
 from .elements import Element, elements
 from .nouns import StoredNouns, gre_keys
 from .reader import Reader
-from .records import RECORDS
+from .records import RECORDS, needs
 from .steps import PreparedOperation, chain_commands, element_command, with_operation
 from .tables import ARP, INET, Part, Table
 
@@ -77,14 +76,10 @@ class NftablesFirewall(KernelFirewall):
         reason = self._nft.missing()
         if reason is not None:
             return reason
-        try:
-            parts = PreparedOperation.of(Add(noun)).parts
-        except Unsupported as error:
-            return str(error)
-        except SnnetError:  # bad values: apply() reports them
-            return None
-        needs = sorted((part.table.family, part.name) for part in parts)
-        return next(filter(None, (self._missing_part(*need) for need in needs)), None)
+        for part in sorted(needs(noun)):
+            if self._possible.get(part, "") is not None and (reason := self._missing_part(*part)):
+                return reason
+        return None
 
     def _missing_part(self, family: str, name: str) -> str | None:
         """Return why a part of a table cannot be used, found by making one and removing it."""

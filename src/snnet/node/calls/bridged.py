@@ -111,12 +111,11 @@ class BridgedLayout(Layout[TenantRequest]):
         subnets: Mapping[SubnetId, TenantSubnet],
         host: HostView,
     ) -> Part:
-        found = host.find(host.carried(subnet.nouns()).values())
-        owner = self.site.owner
+        wanted, owner = host.carried(subnet.nouns()), self.site.owner
         ours = {
             key: noun
-            for key, noun in found.items()
-            if not isinstance(noun, Link) or ids.is_ours(noun, owner)
+            for key, noun in host.find(wanted.values()).items()
+            if not isinstance(noun, Link) or noun == wanted[key] or ids.is_ours(noun, owner)
         }
         return Part(subnet, {}, ours)
 
