@@ -59,6 +59,14 @@ def walled(request: pytest.FixtureRequest) -> Iterator[World]:
     made.close()
 
 
+@pytest.fixture(params=_WALLS)
+def real_walled(request: pytest.FixtureRequest) -> Iterator[World]:
+    """One real host with each of the firewalls, for what only the kernel can show."""
+    made = make_world(request, request.param)
+    yield made
+    made.close()
+
+
 @pytest.fixture
 def fake() -> Iterator[FakeWorld]:
     """One fake host, for what only the fake can show."""

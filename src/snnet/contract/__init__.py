@@ -62,6 +62,7 @@ from .network import (
 )
 from .noun import IPAddress, IPInterface, IPNetwork, Key, Noun, Nouns, Owned, keyed
 from .operations import NOTHING, Add, Change, Check, Operation, Outcome, Plan, Remove
+from .packets import HostPacket
 from .registries import (
     COMMIT_BYTES_MAX,
     COMMIT_MAX,
@@ -147,6 +148,7 @@ __all__ = [
     "Gretap",
     "Host",
     "HostIsolation",
+    "HostPacket",
     "HostServices",
     "IPAddress",
     "IPInterface",

@@ -18,6 +18,7 @@ from .applying import NO_SESSION, Applying
 from .host import Host
 from .noun import Key, Noun
 from .operations import Check, Operation, Outcome
+from .packets import HostPacket
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +193,14 @@ class Driver(ABC):
 
         One line each: what it is, whose it is and what to do.  Only ``verify()`` calls
         this, so it may read everything on the host.
+        """
+        return ()
+
+    def stopped(self, packets: Sequence[HostPacket]) -> Sequence[str]:
+        """Return the foreign rules of the host that drop some of these packets.
+
+        One line each, like ``obstacles``; only where it is certain.  Only ``verify()`` calls
+        this, of the firewall.
         """
         return ()
 

@@ -12,6 +12,7 @@ from snnet.contract import (
     Check,
     Driver,
     Host,
+    HostPacket,
     Noun,
     Operation,
     Outcome,
@@ -23,6 +24,7 @@ from snnet.contract import (
 from snnet.system.conntrack import Connection, Conntrack
 
 from .connections import Forwards, of_forwards, of_public_addresses
+from .others.look import stops
 
 _log = logging.getLogger("snnet.firewall")
 
@@ -76,6 +78,10 @@ class KernelFirewall(Driver):
         """
         forwards = cache(lambda: Forwards(self.snapshot({PortForward}).values()))
         return lambda connection: forwards().translate(connection)
+
+    def stopped(self, packets: Sequence[HostPacket]) -> Sequence[str]:
+        """See :meth:`snnet.contract.Driver.stopped`: nftables, and both kinds of iptables."""
+        return stops(self.host.netns.fd, packets)
 
     def watch(self) -> Watch:
         raise Unsupported("a firewall has no link events: watch the backend instead")

@@ -17,8 +17,8 @@ from snnet.contract import ApiError, error_for
 from snnet.system.netns import in_netns
 from snnet.system.process import errno_in, find_program, run
 
-Runner = Callable[[str, bool], str]
-"""Runs a script in one transaction; returns what was printed, as JSON or text."""
+Runner = Callable[[str, bool, bool], str]
+"""Runs a script in one transaction; returns what was printed, as JSON or text, terse or not."""
 
 INSTALL = "apt-get install nftables, and for its speed pip install 'snnet[nftables]'"
 
@@ -42,8 +42,19 @@ class Nft:
         listed = json.loads(self.run(["list ruleset"], as_json=True))
         return list(listed["nftables"])
 
-    def run(self, commands: Iterable[str], *, as_json: bool = False) -> str:
-        """Run the commands in one transaction; return what they print, in JSON without elements.
+    def elements(self, kind: str, family: str, table: str, name: str) -> list[Any] | None:
+        """Return the elements of a "set" or "map", or None if there is no such object."""
+        try:
+            text = self.run([f"list {kind} {family} {table} {name}"], as_json=True, terse=False)
+        except ApiError:
+            return None
+        found = [item[kind] for item in json.loads(text)["nftables"] if kind in item]
+        return list(found[0].get("elem", [])) if found else None
+
+    def run(self, commands: Iterable[str], *, as_json: bool = False, terse: bool = True) -> str:
+        """Run the commands in one transaction; return what they print.
+
+        JSON has the elements of sets only if it is not ``terse``.
 
         Raise the class of the kernel's errno, or ``ApiError`` with the text of nft.
         """
@@ -51,7 +62,7 @@ class Nft:
         with self._lock:
             # The library opens further sockets when it needs them, so that every
             # call must be made inside the namespace.
-            return in_netns(self._netns, lambda: self._in_here()(script, as_json))
+            return in_netns(self._netns, lambda: self._in_here()(script, as_json, terse))
 
     def close(self) -> None:
         """Close the library's sockets; may be repeated."""
@@ -73,9 +84,9 @@ def _library() -> Runner | None:
     except OSError:  # the binding is installed, the library is not
         return None
 
-    def run_here(script: str, as_json: bool) -> str:
+    def run_here(script: str, as_json: bool, terse: bool) -> str:
         nft.set_json_output(as_json)
-        nft.set_terse_output(as_json)
+        nft.set_terse_output(as_json and terse)
         code, output, error = nft.cmd(script)
         if code != 0:
             raise _refused(error)
@@ -84,9 +95,10 @@ def _library() -> Runner | None:
     return run_here
 
 
-def _program(script: str, as_json: bool) -> str:
+def _program(script: str, as_json: bool, terse: bool) -> str:
     if as_json:  # with --json, a script from a file must be JSON too
-        done = run(["nft", "--json", "--terse", *script.split()], check=False)
+        brief = ["--terse"] if terse else []
+        done = run(["nft", "--json", *brief, *script.split()], check=False)
     else:
         done = run(["nft", "-f", "-"], input=script + "\n", check=False)
     if done.returncode != 0:

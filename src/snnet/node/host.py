@@ -29,6 +29,7 @@ from snnet.contract import (
 from snnet.contract.network import IP_FORWARD
 from snnet.core import identity as ids
 from snnet.core.inputs import forwarding_of
+from snnet.core.own_packets import own_packets
 from snnet.core.records import Records
 from snnet.core.site import Site
 from snnet.core.surroundings import Surroundings
@@ -321,3 +322,7 @@ class HostView:
         """What others have set on the host that breaks what the drivers have set."""
         for driver in self._drivers.all:
             yield from driver.obstacles()
+
+    def stopped(self, nouns: Iterable[Noun]) -> Iterable[str]:
+        """What others have set on the host that drops the node's own packets."""
+        return self._drivers.firewall.stopped(own_packets(self.site, nouns))

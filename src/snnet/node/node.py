@@ -305,6 +305,7 @@ class Node(ABC, Generic[R]):
                 *_inputs(engine, host),
                 *host.left_out(nouns),
                 *host.obstacles(),
+                *host.stopped(nouns),
             ]
 
     def repair(self, *, timeout: float | None = None, cancel: CancelToken | None = None) -> Report:

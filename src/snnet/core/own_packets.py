@@ -1,0 +1,71 @@
+"""The packets between a node and others that its tunnels and its DHCP servers live on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from ipaddress import IPv4Address
+
+from snnet.contract import DhcpScope, HostPacket, IPAddress, Noun, Tunnel, TunnelGuard
+from snnet.contract.addresses import gateway_of
+
+from .site import Site
+
+_SERVER, _CLIENT = 67, 68  # RFC 2131, 4.1
+_DNS = 53
+
+
+def own_packets(site: Site, nouns: Iterable[Noun]) -> list[HostPacket]:
+    """The packets that must pass the host's own rules, each kind once."""
+    found: dict[HostPacket, None] = {}
+    for noun in nouns:
+        if isinstance(noun, Tunnel) and noun.remote is not None:
+            protocol = "udp" if noun.over_udp else "gre"
+            found |= dict.fromkeys(_of_tunnel(site, protocol, noun.wire_port, noun.remote))
+        elif isinstance(noun, TunnelGuard):
+            found |= dict.fromkeys(_of_tunnel(site, noun.protocol, noun.port, noun.remote))
+        elif isinstance(noun, DhcpScope) and noun.running:
+            found |= dict.fromkeys(_of_scope(noun))
+    return list(found)
+
+
+def _of_tunnel(site: Site, protocol: str, port: int, remote: IPAddress) -> Iterator[HostPacket]:
+    packet = HostPacket(
+        what="packets of tunnels",
+        incoming=True,
+        link=site.uplink.link_name,
+        protocol=protocol,
+        source=remote,
+        target=site.ip,
+        target_port=port or None,
+        version=remote.version,
+    )
+    yield packet
+    yield replace(packet, incoming=False, source=site.ip, target=remote)
+
+
+def _of_scope(scope: DhcpScope) -> Iterator[HostPacket]:
+    gateway = gateway_of(scope.subnet)
+    request = HostPacket(
+        what="DHCP",
+        incoming=True,
+        link=scope.link,
+        protocol="udp",
+        source=IPv4Address("0.0.0.0"),
+        target=IPv4Address("255.255.255.255"),
+        source_port=_CLIENT,
+        target_port=_SERVER,
+        broadcast=True,
+        bridged=True,
+    )
+    yield request
+    yield replace(request, incoming=False, source=gateway, source_port=_SERVER, target_port=_CLIENT)
+    yield HostPacket(
+        what="DNS",
+        incoming=True,
+        link=scope.link,
+        protocol="udp",
+        target=gateway,
+        target_port=_DNS,
+        bridged=True,
+    )
