@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from itertools import chain
 from typing import Any, ClassVar, Protocol
 
 from snnet.contract import (
     Add,
     Address,
+    Attached,
     Change,
     Driver,
     Fdb,
     Host,
     Key,
     Link,
+    Namespace,
     Neighbour,
     Noun,
     Operation,
@@ -28,8 +31,10 @@ from snnet.contract import (
     keyed,
 )
 
+from .namespaces import opened
+
 NON_LINKS: frozenset[type[Noun]] = frozenset(
-    {Address, Route, Path, Neighbour, ProxyNeighbour, Fdb, Sysctl}
+    {Address, Route, Path, Neighbour, ProxyNeighbour, Fdb, Sysctl, Namespace, Attached}
 )
 """The nouns other than links that these backends carry."""
 
@@ -125,6 +130,10 @@ class TableBackend(Driver):
         except self.refusals as refusal:
             raise self.translated(refusal, operation) from refusal
         return fds
+
+    def inside(self, namespace: str) -> AbstractContextManager[Driver]:
+        """See :meth:`snnet.contract.Driver.inside`."""
+        return opened(type(self), self.host.owner, namespace)
 
     def _table(self, kind: type[Noun]) -> Any:
         return self._links if issubclass(kind, Link) else self._tables.get(kind)

@@ -10,6 +10,7 @@ from snnet.contract import (
     Address,
     AntiSpoof,
     ArpGuard,
+    Attached,
     Bridge,
     BridgeAccept,
     DhcpGuard,
@@ -22,6 +23,7 @@ from snnet.contract import (
     Link,
     Macvtap,
     Masquerade,
+    Namespace,
     Neighbour,
     Noun,
     Path,
@@ -79,6 +81,8 @@ def _other_nouns() -> Iterator[Noun]:
     yield ProxyNeighbour(link="probe", address=_GUEST)
     yield Fdb(link="probe", mac=_MAC, remote=_REMOTE)
     yield Sysctl(name="net.ipv4.ip_forward", value="1")
+    yield Namespace(name="probe")
+    yield Attached(link="probe")
 
 
 def _rules(owner: str) -> Iterator[Noun]:

@@ -50,6 +50,7 @@ from .links import (
     Veth,
     link_key,
 )
+from .namespaces import Attached, Inside, Namespace, namespace_key
 from .network import (
     Address,
     Fdb,
@@ -61,7 +62,7 @@ from .network import (
     Sysctl,
 )
 from .noun import IPAddress, IPInterface, IPNetwork, Key, Noun, Nouns, Owned, keyed
-from .operations import NOTHING, Add, Change, Check, Operation, Outcome, Plan, Remove
+from .operations import NOTHING, Add, Change, Check, Operation, Outcome, Plan, Remove, inner
 from .packets import HostPacket
 from .registries import (
     COMMIT_BYTES_MAX,
@@ -118,6 +119,7 @@ __all__ = [
     "AntiSpoof",
     "ApiError",
     "ArpGuard",
+    "Attached",
     "Bridge",
     "BridgeAccept",
     "Busy",
@@ -154,6 +156,7 @@ __all__ = [
     "IPInterface",
     "IPNetwork",
     "Incomplete",
+    "Inside",
     "InvalidRequest",
     "Journal",
     "Key",
@@ -162,6 +165,7 @@ __all__ = [
     "Macvtap",
     "Masquerade",
     "Missing",
+    "Namespace",
     "Neighbour",
     "Netns",
     "Noun",
@@ -211,7 +215,9 @@ __all__ = [
     "check_revision",
     "check_ttl",
     "error_for",
+    "inner",
     "keyed",
     "link_key",
+    "namespace_key",
     "raised_from",
 ]

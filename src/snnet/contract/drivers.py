@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from .applying import NO_SESSION, Applying
+from .errors import Unsupported
 from .host import Host
 from .noun import Key, Noun
 from .operations import Check, Operation, Outcome
@@ -120,6 +121,14 @@ class Driver(ABC):
         """Close sockets and end threads; change nothing on the host.  May be called again."""
 
     # The methods below have defaults: a driver overrides what it can do better.
+
+    def inside(self, namespace: str) -> AbstractContextManager[Driver]:
+        """Open this backend in a ``Namespace`` of its host, for the context.
+
+        A backend that carries ``Namespace`` has this.  Raises ``Missing`` if there is no
+        such namespace.
+        """
+        raise Unsupported(f"the driver {self.name!r} cannot work in another namespace")
 
     def apply(
         self,

@@ -188,11 +188,13 @@ class Veth(Link):
     peer: str | None = field(default=None, compare=False)
     peer_mac: str | None = field(default=None, compare=False)
     peer_mtu: int | None = field(default=None, compare=False)
+    peer_namespace: str | None = field(default=None, compare=False)
+    """The ``Namespace`` in which the other end is created; None: where this end is."""
     proxy_arp: bool = field(default=False, compare=False)
     """See ``Tap.proxy_arp``."""
 
     def details(self) -> dict[str, object]:
-        return {**Link.details(self), "peer": self.peer}
+        return {**Link.details(self), "peer": self.peer, "in": self.peer_namespace}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import SnnetError
+from .namespaces import Inside
 from .noun import Noun
 
 
@@ -62,6 +63,16 @@ class Remove:
 
 
 Operation = Add | Change | Remove
+
+
+def inner(operation: Operation) -> Operation:
+    """Return an operation on a noun that is ``Inside`` a namespace, as it is there."""
+    noun = operation.noun
+    assert isinstance(noun, Inside)
+    if isinstance(operation, Change):
+        assert isinstance(operation.old, Inside)
+        return Change(noun.what, operation.old.what)
+    return type(operation)(noun.what)
 
 
 def _no_commands(_: Operation) -> Sequence[str]:

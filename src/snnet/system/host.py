@@ -8,8 +8,6 @@ import functools
 import json
 import os
 import re
-import socket
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,9 +17,8 @@ from snnet.contract import Host, InvalidRequest, IPNetwork, Journal, Netns, Snne
 
 from .files import locked, private_directory, put_aside, read_document, write_document
 from .journal import FileJournal
-from .netns import in_netns, netns_id, open_netns
+from .netns import netns_cookie, netns_id, open_netns
 
-_SO_NETNS_COOKIE = 71  # asm-generic/socket.h, since Linux 5.14
 _RECORD_PATIENCE = 30.0
 """Seconds to wait for a record.  A node that holds it writes only a few sysctls."""
 
@@ -118,17 +115,7 @@ class RealHost(Host):
 
     @functools.cached_property
     def _cookie(self) -> int:
-        """Return a number that, unlike the inode, is never reused; 0 on old kernels."""
-
-        def ask() -> int:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-                raw = sock.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8)
-            return int.from_bytes(raw, sys.byteorder)
-
-        try:
-            return in_netns(self.netns.fd, ask)
-        except OSError:
-            return 0
+        return netns_cookie(self.netns.fd)
 
 
 @functools.cache

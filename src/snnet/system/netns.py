@@ -8,6 +8,8 @@ from __future__ import annotations
 import fcntl
 import functools
 import os
+import socket
+import sys
 import threading
 from collections.abc import Callable
 from typing import TypeVar
@@ -22,6 +24,7 @@ CURRENT = "/proc/thread-self/ns/net"
 
 _CLONE_NEWNET = 0x40000000  # linux/sched.h
 _NS_GET_NSTYPE = 0xB703  # linux/nsfs.h, ioctl_ns(2)
+_SO_NETNS_COOKIE = 71  # asm-generic/socket.h, since Linux 5.14
 
 T = TypeVar("T")
 
@@ -53,6 +56,20 @@ def netns_id(fd: int) -> str:
     """
     status = os.fstat(fd)
     return f"{status.st_dev}:{status.st_ino}"
+
+
+def netns_cookie(fd: int) -> int:
+    """Return a number that, unlike the inode, is never reused; 0 on old kernels."""
+
+    def ask() -> int:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            raw = sock.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8)
+        return int.from_bytes(raw, sys.byteorder)
+
+    try:
+        return in_netns(fd, ask)
+    except OSError:
+        return 0
 
 
 def is_current(fd: int) -> bool:

@@ -13,7 +13,9 @@ from snnet.backends.kinds import no_kind
 from snnet.contract import (
     Add,
     Address,
+    Attached,
     Bridge,
+    Driver,
     Fdb,
     Host,
     InvalidRequest,
@@ -22,6 +24,8 @@ from snnet.contract import (
     Journal,
     Key,
     Link,
+    Missing,
+    Namespace,
     Neighbour,
     Netns,
     Noun,
@@ -46,6 +50,7 @@ from .faults import Faults
 from .journal import FakeJournal
 from .kinds import KINDS
 from .links import LinkRules
+from .namespaces import AttachmentRules, NamespaceRules
 from .neighbours import FdbRules, NeighbourRules, ProxyRules
 from .paths import PathRules, path_to
 from .refusal import Refusal
@@ -69,21 +74,33 @@ class FakeKernel(FakeDriver, Host):
     """
 
     name = "fake"
-    carries = frozenset({*KINDS, Address, Route, Path, Neighbour, ProxyNeighbour, Fdb, Sysctl})
+    carries = frozenset(
+        {
+            *KINDS, Address, Route, Path, Neighbour, ProxyNeighbour, Fdb, Sysctl,
+            Namespace, Attached,
+        }
+    )  # fmt: skip
 
     def __init__(self, hostname: str = "host", *, gaps: Iterable[str] = ()) -> None:
+        self._begin(hostname, set(gaps), State(hostname), Faults())
+
+    def _begin(self, hostname: str, gaps: set[str], state: State, faults: Faults) -> None:
         self.hostname = hostname
         self.netns = Netns(f"fake:{id(self):x}", f"fake kernel {hostname!r}")
         self.owner = f"host:{hostname}"
         self.networks: tuple[IPNetwork, ...] = ()
-        self.gaps = set(gaps)
+        self.gaps = gaps
         self.host = self
-        self.state = State(hostname)
-        self.faults = Faults()
+        self.state = state
+        self.faults = faults
+        self._namespaces: dict[str, FakeKernel] = {}
         self.links = LinkRules(self.state)
         self._sysctls = SysctlRules(self.state)
         self._addresses = AddressRules(self.state)
+        self._attachments = AttachmentRules(self.state, self.links)
         others: dict[type[Noun], Rules[Any]] = {
+            Namespace: NamespaceRules(self.state, self._make_namespace),
+            Attached: self._attachments,
             Address: self._addresses,
             Route: RouteRules(self.state),
             Path: PathRules(),
@@ -128,6 +145,8 @@ class FakeKernel(FakeDriver, Host):
                 return self._sysctls.find(name)
             case Path(remote=remote):
                 return path_to(self.state, remote)
+            case Attached():
+                return self._attachments.find(noun)
         return super().find(noun)
 
     def _carry_out(self, operation: Operation) -> Sequence[int] | None:
@@ -160,6 +179,29 @@ class FakeKernel(FakeDriver, Host):
 
     def watch(self) -> Watch:
         return self.state.watch()
+
+    @contextlib.contextmanager
+    def inside(self, namespace: str) -> Iterator[Driver]:
+        yield self.namespace(namespace)
+
+    # -- namespaces --------------------------------------------------------------------
+
+    def namespace(self, name: str) -> FakeKernel:
+        """Return a namespace of this host, a kernel of its own; Missing if there is none.
+
+        Failures that are asked for with ``fail`` count the operations of all namespaces.
+        """
+        if name not in self.state.children:
+            raise Missing(f"there is no namespace {name} on {self.hostname}")
+        return self._namespaces[name]
+
+    def _make_namespace(self, name: str) -> State:
+        kernel = FakeKernel.__new__(FakeKernel)
+        hostname = f"{self.hostname}/{name}"
+        kernel._begin(hostname, self.gaps, State(hostname, self.state), self.faults)
+        kernel.owner = self.owner
+        self._namespaces[name] = kernel
+        return kernel.state
 
     # -- as a host -------------------------------------------------------------------
 

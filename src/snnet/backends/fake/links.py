@@ -66,11 +66,22 @@ class LinkRules:
         found = self._owned(noun)
         if isinstance(found, Other) and found.other_kind in ("loopback", "physical"):
             raise Refusal("EOPNOTSUPP", "the kernel does not delete hardware")
+        far = self._state.far.get(found.name)
         self._remove(found)
         if isinstance(found, Veth) and found.peer:
             peer = self._state.link(found.peer)
             if peer is not None:
                 self._remove(peer)
+        if far is not None:
+            LinkRules(far[0]).vanish(far[1])
+
+    def vanish(self, name: str) -> None:
+        """Remove a veth whose other end is in another namespace, and that end."""
+        far, link = self._state.far.get(name), self._state.link(name)
+        if link is not None:
+            self._remove(link)
+        if far is not None:
+            LinkRules(far[0]).vanish(far[1])
 
     def plug(self, link: Link) -> None:
         """Add a link that snnet does not create: hardware, or a foreign link."""
@@ -95,17 +106,25 @@ class LinkRules:
     def _add_pair(self, noun: Veth) -> None:
         if not noun.peer:
             raise Refusal("EINVAL", "a veth needs the name of its peer")
+        inside = noun.peer_namespace
+        if inside is not None and inside not in self._state.children:
+            raise Refusal("ENOENT", f"there is no namespace {inside}")
+        there = self if inside is None else LinkRules(self._state.children[inside])
         peer = Veth(
             name=noun.peer, mac=noun.peer_mac, mtu=noun.peer_mtu, up=False, group=0,
-            peer=noun.name,
+            peer=None if inside else noun.name,
         )  # fmt: skip
         self._check_referred(noun)
-        far = self._completed(peer)
-        near = self._completed(replace(noun, peer_mac=None, peer_mtu=None))
-        if near.name == far.name:
+        far = there._completed(peer)
+        here = replace(noun, peer_mac=None, peer_mtu=None, peer_namespace=None)
+        near = self._completed(replace(here, peer=None) if inside else here)
+        if near.name == far.name and not inside:
             raise Refusal("EEXIST")
-        self._add(far)  # the kernel creates the peer first (veth_newlink)
+        there._add(far)  # the kernel creates the peer first (veth_newlink)
         self._add(near)
+        if inside:
+            self._state.far[near.name] = (there._state, far.name)
+            there._state.far[far.name] = (self._state, near.name)
 
     def _completed(self, noun: Link) -> Link:
         """Return the link with the values it gets when created, or refuse it.
@@ -273,6 +292,7 @@ class LinkRules:
             released = state.link(port)
             if released is not None:
                 state.update_link(released, master=None)
+        state.far.pop(name, None)
         state.own_mtu.discard(name)
         state.own_mac.discard(name)
         if name in state.held:

@@ -43,10 +43,11 @@ class Changes:
 class State:
     """All nouns of one network namespace by key, with the indexes that rules need."""
 
-    def __init__(self, hostname: str) -> None:
+    def __init__(self, hostname: str, parent: State | None = None) -> None:
+        """With ``parent``: a namespace of the same host."""
         self.hostname = hostname
         self.nouns: dict[Key, Noun] = {}
-        self.changes = Changes()
+        self.changes: Changes = parent.changes if parent else Changes()
         """Counts every change, so that caches of the state can expire."""
         self.fib = Fib()
         self.rules = Rulebook()
@@ -72,7 +73,11 @@ class State:
         """The names of the parameters that were set, by link."""
         self.records: dict[str, dict[str, Any]] = {}
         self.journals: dict[str, list[str]] = {}
-        self.lock = threading.RLock()
+        self.children: dict[str, State] = {}
+        """The other namespaces of the host, by name."""
+        self.far: dict[str, tuple[State, str]] = {}
+        """Veths whose other end is in another namespace, and those ends."""
+        self.lock: threading.RLock = parent.lock if parent else threading.RLock()
         """Held by drivers during an operation or a snapshot."""
         self._watches: list[FakeWatch] = []
         self._last_index = 0

@@ -21,6 +21,8 @@ def to_text(state: State) -> str:
         if noun.within is None and not isinstance(noun, Link)
     ]
     lines += [str(noun) for noun in sorted(rest, key=_order)]
+    for name, inside in sorted(state.children.items()):
+        lines += [f"{name}: {line}" for line in to_text(inside).splitlines()]
     return "\n".join(lines)
 
 

@@ -19,11 +19,14 @@ from snnet.backends.linux import (
 from snnet.contract import (
     Add,
     Address,
+    Attached,
     Bridge,
     Change,
     Fdb,
+    Inside,
     Link,
     Macvtap,
+    Namespace,
     Neighbour,
     Noun,
     Operation,
@@ -33,6 +36,7 @@ from snnet.contract import (
     Route,
     Sysctl,
     Tap,
+    inner,
 )
 
 from .kinds import CODECS
@@ -254,3 +258,27 @@ def _(noun: Sysctl, operation: Operation) -> Iterator[Command]:
         yield ["sysctl", "-w", f"{noun.name}={noun.value}"]
     else:
         yield ["#", f"a parameter cannot be added or removed: {noun.name}"]
+
+
+@_non_link.register
+def _(noun: Namespace, operation: Operation) -> Iterator[Command]:
+    yield ["ip", "netns", _VERBS[type(operation)], noun.name]
+    if isinstance(operation, Add):
+        alias = ["alias", noun.alias] if noun.alias else []
+        yield ["ip", "-n", noun.name, "link", "set", "dev", "lo", *alias, "up"]
+
+
+@_non_link.register
+def _(noun: Attached, operation: Operation) -> Iterator[Command]:
+    removed = isinstance(operation, Remove)
+    port = ["master", noun.master] if noun.master and not removed else ["nomaster"]
+    yield ["ip", "link", "set", "dev", noun.link, *port, "down" if removed else "up"]
+
+
+@_non_link.register
+def _(noun: Inside, operation: Operation) -> Iterator[Command]:
+    for words in commands(inner(operation)):
+        if words[0] == "ip":
+            yield ["ip", "-n", noun.namespace, *words[1:]]
+        else:
+            yield ["ip", "netns", "exec", noun.namespace, *words]

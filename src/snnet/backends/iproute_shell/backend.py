@@ -11,10 +11,12 @@ from snnet.backends.linux import check_change
 from snnet.backends.tables import NON_LINKS, TableBackend
 from snnet.contract import (
     Address,
+    Attached,
     Change,
     Fdb,
     Host,
     Link,
+    Namespace,
     Neighbour,
     Noun,
     Operation,
@@ -33,6 +35,7 @@ from snnet.contract.links import is_link_name
 from .checks import index_like, referred
 from .errors import ABSENT, Refused, translated
 from .links import Links
+from .namespaces import Attachments, Namespaces
 from .neighbours import ForwardingEntries, Neighbours, Proxies
 from .network import Addresses, Paths, Routes
 from .shell import Shell
@@ -58,7 +61,8 @@ class IprouteShellBackend(TableBackend):
     refusals = (Refused, OSError)
 
     def __init__(self, host: Host) -> None:
-        shell = Shell(host.netns.descriptor_for(self.name, "backend"))
+        netns = host.netns.descriptor_for(self.name, "backend")
+        shell = Shell(netns)
         links = Links(shell)
         tables = {
             Link: links,
@@ -69,6 +73,8 @@ class IprouteShellBackend(TableBackend):
             ProxyNeighbour: Proxies(shell),
             Fdb: ForwardingEntries(shell, links),
             Sysctl: Sysctls(shell),
+            Namespace: Namespaces(shell, netns),
+            Attached: Attachments(shell, links),
         }
         super().__init__(host, tables, Support(shell))
 

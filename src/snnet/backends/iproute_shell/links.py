@@ -8,8 +8,9 @@ from dataclasses import replace
 
 from snnet.backends.iproute2.commands import commands, with_free_index
 from snnet.backends.linux import MACVTAP_TRIES, check_change, check_same
-from snnet.contract import Add, Change, Link, Macvtap, Remove, Tap, Unsupported
+from snnet.contract import Add, Change, Link, Macvtap, Missing, Remove, Tap, Unsupported, Veth
 from snnet.contract.links import is_link_name
+from snnet.system.named import exists
 
 from .checks import NO_QUEUES, check_new_link, check_values
 from .errors import Refused
@@ -78,6 +79,8 @@ class Links:
         and keeps its name in use until an administrator removes it.
         """
         check_new_link(link)
+        if isinstance(link, Veth) and link.peer_namespace and not exists(link.peer_namespace):
+            raise Missing(f"there is no namespace {link.peer_namespace}", errno=errno.ENOENT)
         if isinstance(link, Tap) and link.queues > 1:
             taken = self.find(link) is not None
             raise Refused(errno.EEXIST) if taken else Unsupported(f"{link.name}: {NO_QUEUES}")

@@ -8,9 +8,11 @@ from typing import ClassVar
 from snnet.backends.tables import NON_LINKS, TableBackend
 from snnet.contract import (
     Address,
+    Attached,
     Fdb,
     Host,
     Link,
+    Namespace,
     Neighbour,
     Noun,
     Operation,
@@ -29,6 +31,7 @@ from .errors import ABSENT, translated
 from .kernel import Kernel
 from .kinds import CODECS
 from .links import Links
+from .namespaces import Attachments, Namespaces
 from .neighbours import ForwardingEntries, Neighbours, Proxies
 from .removal import remove_together
 from .routes import Paths, Routes
@@ -64,6 +67,8 @@ class NetlinkBackend(TableBackend):
             ProxyNeighbour: Proxies(self._kernel),
             Fdb: ForwardingEntries(self._kernel, self.links),
             Sysctl: Sysctls(netns),
+            Namespace: Namespaces(netns),
+            Attached: Attachments(self._kernel, self.links.look_up),
         }
         super().__init__(host, tables, Support(self._kernel))
 

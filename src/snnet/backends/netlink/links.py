@@ -18,7 +18,7 @@ from snnet.backends.linux import (
     routed_sysctls,
     without_link_local,
 )
-from snnet.contract import Bridge, Link, Macvtap, Tap
+from snnet.contract import Bridge, Link, Macvtap, Tap, Veth
 from snnet.system.netlink import NetlinkError
 
 from .codec import Values
@@ -46,6 +46,8 @@ from .kernel import (
     RTM_SETLINK,
     Kernel,
 )
+from .kinds.veth import PEER_NAMESPACE
+from .namespaces import opened_peer
 from .sysctls import write_sysctls
 from .taps import TapMaker
 
@@ -108,7 +110,13 @@ class Links:
         """Create the link completely or not at all; return descriptors of a multi-queue tap."""
         if isinstance(link, Tap):
             return self._taps.make(link, self._tap_finish(link))
-        fields = creation(link, self._kernel.index)
+        if isinstance(link, Veth) and link.peer_namespace is not None:
+            with opened_peer(link) as namespace:
+                return self._add(link, {PEER_NAMESPACE: namespace})
+        return self._add(link, {})
+
+    def _add(self, link: Link, more: Values) -> tuple[int, ...]:
+        fields = creation(link, self._kernel.index) | more
         steps = _follow_ups(link)
         if isinstance(link, Macvtap) and not link.index:
             index = self._create_macvtap(link, fields, learn=bool(steps))

@@ -10,6 +10,7 @@ from .life import LifeTests
 from .links import BridgeTests, MacvtapTests, TapTests, VethTests
 from .lookups import LookUpTests
 from .names import NameTests
+from .namespaces import NamespaceTests
 from .network import NetworkTests, PathTests, SysctlTests
 from .roundtrip import RoundTripTests
 from .tunnels import TunnelTests
@@ -28,6 +29,7 @@ class BackendSuite(
     MacvtapTests,
     TapTests,
     TunnelTests,
+    NamespaceTests,
     NetworkTests,
     PathTests,
     SysctlTests,

@@ -48,11 +48,14 @@ class Fabric:
     last change.  Frames larger than a link's MTU are dropped, even where Linux would
     fragment the packet.  The hosts' firewall rules (``FakeFirewall``) apply; their
     connection tracking lasts for one question.  Threads may share a fabric.
+
+    The namespaces of a host (``FakeKernel.namespace``) are part of the fabric with it.
     """
 
     def __init__(self) -> None:
         self.hosts: dict[str, FakeKernel] = {}
         self._network = Network()
+        self._network.look = self._join_namespaces
         self._wire = Wire()
         self._stacks: dict[FakeKernel, Stack] = {}
         self._numbers = itertools.count(1)
@@ -275,6 +278,23 @@ class Fabric:
         self._stacks[kernel] = stack
         return stack
 
+    def _join_namespaces(self) -> None:
+        """Make stations of the namespaces of all hosts, and cables of the veths between them."""
+        kernels = list(self._stacks)
+        for kernel in kernels:  # which grows
+            for name in kernel.state.children:
+                inside = kernel.namespace(name)
+                if inside not in self._stacks:
+                    DhcpServer(self._join(inside, f"{self._stacks[kernel].station.name}/{name}"))
+                    kernels.append(inside)
+        by_state = {id(stack.station.state): stack.links for stack in self._stacks.values()}
+        for stack in self._stacks.values():
+            state, links = stack.station.state, stack.links
+            for near, (there, far) in state.far.items():
+                one, other = state.link(near), there.link(far)
+                if one and other and links.cable(one) is None and id(there) in by_state:
+                    self._connect(links, one, by_state[id(there)], other)
+
     def _plug(self, links: Links, uplink: Link) -> None:
         """Put a link on the wire."""
         links.cables[uplink.name] = Cable(uplink.index)
@@ -289,6 +309,8 @@ class Fabric:
 
     def _stack(self, place: Place) -> Stack:
         kernel = place.kernel if isinstance(place, Guest) else place
+        if isinstance(kernel, FakeKernel) and kernel not in self._stacks:
+            self._join_namespaces()
         stack = self._stacks.get(kernel) if isinstance(kernel, FakeKernel) else None
         if stack is None:
             raise InvalidRequest(f"{place!r} is not a host or guest of this fabric")

@@ -227,11 +227,14 @@ class Network:
         self.learned = Learned()
         self.changes = Changes()
         """Counts the changes of every kernel of the fabric."""
+        self.look: Callable[[], None] = lambda: None
+        """Called before the first walk after a change: stations may have come."""
         self._settled_at = -1
 
     def new_walk(self) -> Walk:
         """Start a walk; clear the caches if anything changed since the last one."""
         if self.changes.count != self._settled_at:
+            self.look()
             self.learned = Learned()
             self._settled_at = self.changes.count
         self.walk = Walk()

@@ -13,6 +13,8 @@ def _words(link: Veth) -> list[str]:
         words += ["address", link.peer_mac]
     if link.peer_mtu is not None:
         words += ["mtu", str(link.peer_mtu)]
+    if link.peer_namespace is not None:
+        words += ["netns", link.peer_namespace]
     return ["peer", *words] if words else []
 
 

@@ -12,6 +12,7 @@ _PEER = "IFLA_LINKINFO IFLA_INFO_DATA VETH_INFO_PEER"
 _PEER_NAME = Field(f"{_PEER} IFLA_IFNAME", NAME)
 _PEER_MAC = Field(f"{_PEER} IFLA_ADDRESS", MAC)
 _PEER_MTU = Field(f"{_PEER} IFLA_MTU", U32)
+PEER_NAMESPACE = Field(f"{_PEER} IFLA_NET_NS_FD", U32)
 
 
 def _encode(link: Veth, index_of: IndexOf) -> Values:
