@@ -31,8 +31,7 @@ class Namespace(Noun):
     name: str
     alias: str = ""
 
-    @property
-    def key(self) -> Key:
+    def make_key(self) -> Key:
         return namespace_key(self.name)
 
     def __str__(self) -> str:
@@ -54,8 +53,7 @@ class Attached(Noun):
     link: str
     master: str | None = None
 
-    @property
-    def key(self) -> Key:
+    def make_key(self) -> Key:
         return ("attached", self.link)
 
     @property
@@ -78,8 +76,7 @@ class Inside(Noun):
     namespace: str
     what: Noun
 
-    @property
-    def key(self) -> Key:
+    def make_key(self) -> Key:
         return ("inside", self.namespace, *self.what.key)
 
     @property
