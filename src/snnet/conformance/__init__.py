@@ -27,6 +27,7 @@ pytest.register_assert_rewrite(
     "snnet.conformance.backend",
     "snnet.conformance.dhcp",
     "snnet.conformance.firewall",
+    "snnet.conformance.registry",
     "snnet.conformance.store",
 )
 
@@ -34,6 +35,7 @@ from .backend import BackendSuite, Place, RealPlace  # noqa: E402
 from .dhcp import DhcpSuite, Lan, Lease, RealLan  # noqa: E402
 from .firewall import FirewallSuite  # noqa: E402
 from .real import RealRig  # noqa: E402
+from .registry import RegistryPlace, RegistrySuite  # noqa: E402
 from .rig import Answer, Conversation, Rig  # noqa: E402
 from .store import StoreSuite  # noqa: E402
 
@@ -49,6 +51,8 @@ __all__ = [
     "RealLan",
     "RealPlace",
     "RealRig",
+    "RegistryPlace",
+    "RegistrySuite",
     "Rig",
     "StoreSuite",
 ]

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from snnet.contract import Changed, Compacted, Entry, RegistryWatch, SnnetError
+from snnet.contract import (
+    Changed,
+    Compacted,
+    Entry,
+    InvalidRequest,
+    RegistryWatch,
+    SnnetError,
+    Unavailable,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +30,17 @@ class Change:
 
     def decoded(self) -> Changed:
         """Return the change with a document of its own, which the caller may alter."""
-        if self.text is None:
-            return Changed(self.key, None, self.revision)
-        entry = Entry(self.key, json.loads(self.text), self.revision)
-        return Changed(self.key, entry, self.revision)
+        return Changed(self.key, None if self.text is None else self.entry(), self.revision)
+
+    def entry(self) -> Entry:
+        """Return the written document.  Raise ``Unavailable`` if it is no JSON object."""
+        try:
+            document = json.loads(self.text or "")
+        except (TypeError, ValueError) as error:
+            raise Unavailable(
+                f"the registry is damaged: {self.key!r} is not JSON ({error}); restore a backup"
+            ) from error
+        return Entry(self.key, document, self.revision)
 
 
 class Feed:
@@ -114,6 +130,7 @@ class FedWatch(RegistryWatch):
         self._failure: SnnetError | None = None
         self._lost: str | None = None
         self._closed = False
+        self._pid = os.getpid()
 
     def put(self, changes: Sequence[Change]) -> None:
         """Add changes in the order of their commits.  Ignores those that it already has."""
@@ -144,6 +161,8 @@ class FedWatch(RegistryWatch):
 
     def next(self, timeout: float | None = None) -> list[Changed]:
         """See :meth:`snnet.contract.RegistryWatch.next`."""
+        if self._pid != os.getpid():
+            raise InvalidRequest("this watch was opened before a fork: open another here")
         deadline = None if timeout is None else time.monotonic() + timeout
         with self._changed:
             while not (self._closed or self._pending or self._failure or self._lost):
@@ -162,7 +181,9 @@ class FedWatch(RegistryWatch):
         return [change.decoded() for change in taken.values()]
 
     def close(self) -> None:
-        """See :meth:`snnet.contract.RegistryWatch.close`."""
+        """See :meth:`snnet.contract.RegistryWatch.close`.  In a forked child it does nothing."""
+        if self._pid != os.getpid():
+            return
         with self._changed:
             self._closed = True
             self._pending.clear()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bisect
-import json
 import os
 import secrets
 import threading
@@ -15,7 +14,6 @@ from dataclasses import dataclass
 
 from snnet.contract import (
     EncodedWrite,
-    Entry,
     InvalidRequest,
     Reading,
     Registry,
@@ -158,11 +156,11 @@ class Documents:
             self._sweep()
             revision = self._revision
             found = [
-                (key, self._stored[key].text, self._stored[key].revision)
+                Change(key, self._stored[key].text, self._stored[key].revision)
                 for prefix in prefixes
                 for key in self._under(prefix)
             ]
-        return Reading(revision, {key: Entry(key, json.loads(text), at) for key, text, at in found})
+        return Reading(revision, {row.key: row.entry() for row in found})
 
     def commit(self, writes: Sequence[EncodedWrite], expected: Mapping[str, int]) -> int:
         with self._changed:

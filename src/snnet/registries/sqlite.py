@@ -1,0 +1,269 @@
+"""The registry of one host: an SQLite file that any number of processes use."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from sqlite3 import Connection
+
+from snnet.contract import (
+    EncodedWrite,
+    InvalidRequest,
+    Reading,
+    Registry,
+    RegistryWatch,
+    Session,
+    SessionLost,
+    Stale,
+    Unavailable,
+    check_commit,
+    check_prefixes,
+    check_revision,
+    check_ttl,
+)
+from snnet.contract.registries import Write
+from snnet.system.host import boot_id
+
+from . import file, history
+from .database import Database
+from .feeds import FedWatch
+from .follower import Follower
+from .history import History, Known
+
+_log = logging.getLogger("snnet.registries.sqlite")
+
+
+class SqliteRegistry(Registry):
+    """Documents in one file, in write-ahead mode; every commit is on the disk when it returns.
+
+    ``url`` is "///ABSOLUTE/PATH" or "RELATIVE/PATH".  A missing file is made, for root and
+    the group ``snnet`` (mode 0660), and its folder too if only that is missing.  Raises
+    ``Denied`` if the user may not use the file, and ``Unavailable`` for a file that is no
+    registry, has a newer schema, or is on a full or read-only disk.
+
+    Sessions run on CLOCK_BOOTTIME and end with the boot.  A session that ran out is ended
+    by the process that looks first, and somebody looks in time wherever a watch is open.
+    A file that was restored from a backup goes on with much higher revisions; all watches
+    must read again.  The disk must be local: NFS has no shared memory for the log.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._path = file.path_of(url)
+        file.ensure(self._path)
+        self._history = History()
+        self._reader, self._writer = Database(self._path), Database(self._path)
+        self._follower = Follower(self._path, self._history, self._begin_again, self._sweep)
+        self._pid = os.getpid()
+        self._closed = False
+        try:
+            self.read()
+        except BaseException:
+            self.close()
+            raise
+
+    def read(self, *prefixes: str) -> Reading:
+        """See :meth:`snnet.contract.Registry.read`."""
+        self._check()
+        wanted = check_prefixes(prefixes)
+        swept = False
+        while True:
+            seen = self._history.seen
+            with self._reader.reading() as connection:
+                restored = self._history.compare(connection, seen) is Known.RESTORED
+                if not restored and (swept or not _ended(connection, self._boot)):
+                    found = history.documents(connection, wanted)
+                    revision = history.newest(connection)
+                    break
+            if restored:
+                self._begin_again()
+            else:
+                self._sweep()
+                swept = True
+        return Reading(revision, {row.key: row.entry() for row in found})
+
+    def commit(self, writes: Sequence[Write], expected: Mapping[str, int] | None = None) -> int:
+        """See :meth:`snnet.contract.Registry.commit`."""
+        self._check()
+        encoded, conditions = check_commit(writes, expected)
+        seen = self._history.seen
+        with self._writer.writing() as connection:
+            known = self._history.compare(connection, seen)
+            if known is Known.RESTORED:
+                history.begin_again(connection, seen)
+            trusted = known is Known.SAME or not any(conditions.values())
+            if trusted:
+                _end(connection, _ended(connection, self._boot))
+                _check_revisions(connection, conditions)
+                _check_sessions(connection, encoded, self._boot)
+                history.write(connection, encoded)
+            point = history.point(connection)
+        self._history.remember(point)
+        self._follower.wake()
+        if not trusted:
+            raise Stale(
+                f"the revisions of {', '.join(conditions)} may be those from before a backup "
+                "was restored: read again",
+                keys=tuple(conditions),
+            )
+        return point[0]
+
+    def watch(self, *prefixes: str, after: int) -> RegistryWatch:
+        """See :meth:`snnet.contract.Registry.watch`."""
+        self.read()
+        wanted, after = check_prefixes(prefixes), check_revision(after)
+        watch = FedWatch(wanted, after, self._follower.feed)
+        with self._follower.paused(), self._reader.reading() as connection:
+            # A revision that is not there yet is one from before a restore.
+            if after > history.newest(connection):
+                watch.lose(after + 1)
+            watch.lose(history.compacted(connection))
+            watch.put(history.changes(connection, wanted, after))
+            self._follower.feed.add(watch)
+        return watch
+
+    def session(self, ttl: float) -> Session:
+        """See :meth:`snnet.contract.Registry.session`."""
+        self._check()
+        return SqliteSession(self, check_ttl(ttl))
+
+    def compact(self, revision: int) -> None:
+        """Forget what happened up to a revision; watches that start before it are refused."""
+        self._check()
+        with self._writer.writing() as connection:
+            history.compact(connection, check_revision(revision, "revision"))
+
+    def close(self) -> None:
+        """See :meth:`snnet.contract.Registry.close`.  In a forked child it changes nothing."""
+        if self._closed or self._pid != os.getpid():
+            return
+        self._closed = True
+        self._follower.close()
+        self._reader.close()
+        self._writer.close()
+
+    def open_session(self, ttl: float) -> str:
+        self._check()
+        identity = secrets.token_hex(8)
+        with self._writer.writing(synced=False) as connection:
+            connection.execute(
+                "INSERT INTO sessions VALUES (?, ?, ?, ?)",
+                (identity, ttl, _now() + ttl, self._boot),
+            )
+        return identity
+
+    def renew_session(self, identity: str, ttl: float) -> None:
+        # Not synced: no session outlives the boot anyway.
+        self._check()
+        with self._writer.writing(synced=False) as connection:
+            renewed = connection.execute(
+                "UPDATE sessions SET ends = ? WHERE id = ? AND boot = ? AND ends > ?",
+                (_now() + ttl, identity, self._boot, _now()),
+            ).rowcount
+        if not renewed:
+            raise SessionLost(f"session {identity} has ended: open another")
+
+    def end_session(self, identity: str) -> None:
+        if self._closed or self._pid != os.getpid():
+            return
+        with self._writer.writing() as connection:
+            _end(connection, [identity])
+            point = history.point(connection)
+        self._history.remember(point)
+        self._follower.wake()
+
+    @cached_property
+    def _boot(self) -> str:
+        return boot_id()
+
+    def _sweep(self) -> float | None:
+        """End sessions that ran out; return when the next one does, if there is one.
+
+        If the disk is full or read-only their documents stay until it is not.
+        """
+        with self._reader.reading() as connection:
+            ended = _ended(connection, self._boot)
+        if ended:
+            try:
+                with self._writer.writing() as connection:
+                    _end(connection, _ended(connection, self._boot))
+            except Unavailable as error:
+                _log.warning("sessions that ran out cannot be ended: %s", error)
+                return None
+            self._follower.wake()
+        with self._reader.reading() as connection:
+            (ends,) = connection.execute("SELECT min(ends) FROM sessions").fetchone()
+        return None if ends is None else float(ends)
+
+    def _begin_again(self) -> None:
+        """Go on after a restore, unless another process did."""
+        seen = self._history.seen
+        with self._writer.writing() as connection:
+            if self._history.compare(connection, seen) is Known.RESTORED:
+                _log.warning("%s was restored from a backup: watches read again", self._path)
+                point = history.begin_again(connection, seen)
+            else:
+                point = history.point(connection)
+        self._history.remember(point)
+        self._follower.wake()
+
+    def _check(self) -> None:
+        if self._closed:
+            raise InvalidRequest("this registry is closed: open it again")
+        if self._pid != os.getpid():
+            raise InvalidRequest("this registry was opened before a fork: open it again here")
+
+
+class SqliteSession(Session):
+    def __init__(self, registry: SqliteRegistry, ttl: float) -> None:
+        self._registry = registry
+        self._ttl = ttl
+        self.id = registry.open_session(ttl)
+
+    def renew(self) -> None:
+        """See :meth:`snnet.contract.Session.renew`."""
+        self._registry.renew_session(self.id, self._ttl)
+
+    def close(self) -> None:
+        """See :meth:`snnet.contract.Session.close`."""
+        self._registry.end_session(self.id)
+
+
+def _now() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def _check_revisions(connection: Connection, expected: Mapping[str, int]) -> None:
+    found = history.revisions(connection, list(expected))
+    stale = [key for key, revision in expected.items() if found.get(key, 0) != revision]
+    if stale:
+        raise Stale(f"changed by somebody else: {', '.join(stale)}", keys=stale)
+
+
+def _check_sessions(connection: Connection, writes: Sequence[EncodedWrite], boot: str) -> None:
+    for write in writes:
+        if write.session is not None:
+            row = connection.execute(
+                "SELECT 1 FROM sessions WHERE id = ? AND boot = ? AND ends > ?",
+                (write.session, boot, _now()),
+            ).fetchone()
+            if row is None:
+                raise SessionLost(f"{write.key}: session {write.session} has ended")
+
+
+def _ended(connection: Connection, boot: str) -> list[str]:
+    rows = connection.execute(
+        "SELECT id FROM sessions WHERE ends <= ? OR boot != ?", (_now(), boot)
+    ).fetchall()
+    return [row[0] for row in rows]
+
+
+def _end(connection: Connection, sessions: Sequence[str]) -> None:
+    """Remove sessions; the documents of each go in one commit."""
+    for session in sessions:
+        keys = connection.execute("SELECT key FROM documents WHERE session = ?", (session,))
+        history.write(connection, [EncodedWrite(key, None) for (key,) in keys.fetchall()])
+        connection.execute("DELETE FROM sessions WHERE id = ?", (session,))
