@@ -30,21 +30,36 @@ _LOOPBACK = "loopback lo "
 
 
 @pytest.fixture
-def snnet_kernel() -> FakeKernel:
-    """One fake host with ``eth0`` 192.0.2.11/24: pass it to a node as ``backend=``."""
+def snnet_kernel() -> Iterator[FakeKernel]:
+    """One fake host with ``eth0`` 192.0.2.11/24: pass it to a node as ``backend=``.
+
+    The test fails if a failure that it set with ``fail`` never happened.
+    """
     from snnet import FakeKernel
 
     kernel = FakeKernel()
     kernel.add_uplink("eth0", "192.0.2.11/24")
-    return kernel
+    yield kernel
+    _check_failures({"snnet_kernel": kernel})
 
 
 @pytest.fixture
-def snnet_fabric() -> Fabric:
-    """A network without hosts: use ``snnet_fabric.add_host("cn-1", "192.0.2.11/24")``."""
+def snnet_fabric() -> Iterator[Fabric]:
+    """A network without hosts: use ``snnet_fabric.add_host("cn-1", "192.0.2.11/24")``.
+
+    The test fails if a failure that it set with ``fail`` of a host never happened.
+    """
     from snnet import Fabric
 
-    return Fabric()
+    fabric = Fabric()
+    yield fabric
+    _check_failures(fabric.hosts)
+
+
+def _check_failures(kernels: Mapping[str, FakeKernel]) -> None:
+    lines = [f"{name}: {line}" for name, one in kernels.items() for line in one.pending_failures]
+    if lines:
+        pytest.fail(f"failures were set that never happened: {'; '.join(lines)}", pytrace=False)
 
 
 @pytest.fixture

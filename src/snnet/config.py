@@ -36,6 +36,7 @@ from snnet.contract.addresses import (
     is_mac,
     is_multicast_mac,
 )
+from snnet.contract.keywords import nearest, refusing_unknown
 from snnet.contract.links import TAP_QUEUES_MAX
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -213,6 +214,7 @@ def check_many(value: object, field: str, check: Callable[[object, str], Any]) -
     return tuple(check(item, f"{field}[{number}]") for number, item in enumerate(value))
 
 
+@refusing_unknown
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VnicConfig:
     """All that describes one VNIC.  Each method documents which fields it needs.
@@ -273,6 +275,7 @@ class VnicConfig:
         }
 
 
+@refusing_unknown
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Neighbor:
     """One entry of a tenant's mesh of concentrators: a peer and one subnet behind it.
@@ -300,6 +303,7 @@ MACVTAP_MODES = ("bridge", "vepa")
 """The modes in which a concentrator and the network of its host reach each other."""
 
 
+@refusing_unknown
 @dataclass(frozen=True, slots=True)
 class NetworkConfig:
     """The configuration of the data-centre network, the same on all nodes.
@@ -368,9 +372,7 @@ class NetworkConfig:
         known = {item.name for item in fields(cls)}
         for name in data:
             if name not in known:
-                raise InvalidRequest(
-                    f"unknown setting; use one of {', '.join(sorted(known))}", field=str(name)
-                )
+                raise InvalidRequest(f"unknown setting{nearest(name, known)}", field=str(name))
         return cls(**data)
 
     @classmethod
@@ -384,6 +386,12 @@ class NetworkConfig:
             ) from None
         try:
             data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+            raise InvalidRequest(
+                f"{path}{where} is not YAML: {error.problem or error.context}", field="path"
+            ) from None
         # TypeError: not a path; ValueError: a NUL in it, not UTF-8, an impossible date.
         except (OSError, TypeError, ValueError, yaml.YAMLError) as error:
             raise InvalidRequest(f"cannot read {shown(path)}: {error}", field="path") from None

@@ -6,14 +6,17 @@ importing snnet stays fast.
 
 from __future__ import annotations
 
-import contextlib
+import inspect
 import logging
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from snnet.config import shown
 from snnet.contract import (
     Driver,
     DriverLoadError,
@@ -126,7 +129,7 @@ def load_driver(group: str, name: str) -> Callable[[Any], object]:
     reasons: list[str] = []
 
     def failed(_: object, entry_point: Any, error: BaseException) -> None:
-        reasons.append(f"{entry_point.value}: {_describe(error)}")
+        reasons.append(f"{entry_point.value}: {_describe(error)}{_remedy(group, name, error)}")
 
     what = _what(group)
     try:
@@ -134,8 +137,7 @@ def load_driver(group: str, name: str) -> Callable[[Any], object]:
     except NoMatches:
         if reasons:
             raise DriverLoadError(f"{what} {name!r} cannot be loaded: {reasons[0]}") from None
-        known = ", ".join(installed(group)) or "none"
-        raise DriverNotFound(f"no {what} {name!r} is installed; installed: {known}") from None
+        raise DriverNotFound(f"no {what} {name!r} is installed; {instead(group)}") from None
     except MultipleMatches:
         rivals = [found.distribution for found in catalogue(group) if found.name == name]
         raise DriverLoadError(
@@ -146,6 +148,15 @@ def load_driver(group: str, name: str) -> Callable[[Any], object]:
         raise DriverLoadError(f"{what} {name!r} cannot be loaded: {_describe(error)}") from error
     opener: Callable[[Any], object] = manager.driver
     return opener
+
+
+def instead(group: str) -> str:
+    """Return the end of a message about a name that is not installed: what to use."""
+    known = ", ".join(installed(group)) or "none"
+    return (
+        f"installed: {known}: use one of these, or install the distribution that declares it "
+        f"in the group {group!r}"
+    )
 
 
 def installed(group: str) -> list[str]:
@@ -224,21 +235,15 @@ class Listeners:
     def register(self, listener: object) -> None:
         """Call this listener from now on; may be repeated.
 
-        Raises ``InvalidRequest`` if one of its hooks has unknown arguments.
+        Raises ``InvalidRequest`` if it has no hook, or one with unknown arguments, or a
+        method whose name is nearly that of a hook.
         """
         if self._manager is None:
             self._manager = _plugin_manager()
         if self._manager.is_registered(listener):
             return
-        from pluggy import PluginValidationError
-
-        try:
-            self._manager.register(listener)
-        except PluginValidationError as error:
-            with contextlib.suppress(AssertionError):
-                self._manager.unregister(listener)
-            reason = " ".join(str(error).split())
-            raise InvalidRequest(reason, field="listeners") from error
+        _check_listener(listener)
+        self._manager.register(listener)
 
     def unregister(self, listener: object) -> None:
         """Stop calling this listener.  An unknown one is not an error."""
@@ -272,6 +277,52 @@ class Listeners:
                 implementation.function(**wanted)
             except Exception:
                 _log.exception("listener %r failed in %s", implementation.plugin, hook)
+
+
+def _check_listener(listener: object) -> None:
+    """Raise InvalidRequest where a listener would never be called as its author means."""
+    kind = listener.__name__ if inspect.isclass(listener) else type(listener).__name__
+    methods = [
+        name
+        for name in dir(listener)
+        if not name.startswith("_") and inspect.isroutine(getattr(listener, name, None))
+    ]
+    hooks = [name for name in HOOKS if name in methods]
+    known = ", ".join(HOOKS)
+    for name in methods:
+        near = () if name in HOOKS else get_close_matches(name, HOOKS, 1, 0.8)
+        if near and near[0] not in hooks:
+            raise InvalidRequest(
+                f"{kind}.{name} is not a hook, and would never be called: the hook is {near[0]}",
+                field="listeners",
+            )
+    if not hooks:
+        raise InvalidRequest(
+            f"{shown(listener)} has none of the hooks {known}: it would never be called",
+            field="listeners",
+        )
+    for name in hooks:
+        allowed = [*inspect.signature(getattr(Hooks, name)).parameters][1:]
+        wrong = [found for found in _arguments(getattr(listener, name)) if found not in allowed]
+        if wrong:
+            raise InvalidRequest(
+                f"{kind}.{name} takes {', '.join(wrong)}, which the hook does not have: it may "
+                f"take {', '.join(allowed)}",
+                field="listeners",
+            )
+
+
+def _arguments(hook: Callable[..., object]) -> list[str]:
+    """The arguments that a hook must be given."""
+    try:
+        parameters = inspect.signature(hook).parameters.values()
+    except (TypeError, ValueError):  # written in C: it says nothing about them
+        return []
+    return [
+        one.name
+        for one in parameters
+        if one.default is one.empty and one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)
+    ]
 
 
 def _plugin_manager() -> pluggy.PluginManager:
@@ -338,6 +389,27 @@ def _distribution(entry_point: EntryPoint) -> tuple[str, str]:
 def _what(group: str) -> str:
     """What one member of the group is called."""
     return "registry" if group == REGISTRIES else group.removeprefix("snnet.").removesuffix("s")
+
+
+def _remedy(group: str, name: str, error: BaseException) -> str:
+    """What to install where a library is missing that an extra of the distribution brings."""
+    if not isinstance(error, ModuleNotFoundError) or not error.name:
+        return ""
+    from importlib.metadata import requires
+
+    library = re.escape(error.name.partition(".")[0].lower())
+    for found in catalogue(group):
+        lines = (requires(found.distribution) or ()) if found.name == name else ()
+        extras = [line.rpartition("extra == ")[2].strip("\"' ") for line in lines]
+        bringing = [
+            extra
+            for line, extra in zip(lines, extras, strict=True)
+            if re.match(rf"{library}\b.*extra ==", line.lower())
+        ]
+        if bringing:
+            smallest = min(bringing, key=extras.count)
+            return f": pip install '{found.distribution}[{smallest}]'"
+    return ""
 
 
 def _describe(error: BaseException) -> str:

@@ -155,7 +155,8 @@ CONFLICTS: list[tuple[Callable[[], object], str]] = [
     ),
     (
         lambda: another(subnet_key=8),
-        "subnet s1 of tenant t1 exists with subnet_key 7 (asked for: 8): destroy it first",
+        "subnet s1 of tenant t1 exists with subnet_key 7 (asked for: 8): correct the request, or "
+        "destroy all its VNICs on this node first",
     ),
     (
         overlapping,

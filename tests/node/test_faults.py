@@ -28,6 +28,12 @@ def _cnci(world: FakeWorld) -> snnet.Cnci:
     return cnci
 
 
+def _cnci_with_nat(world: FakeWorld) -> snnet.Cnci:
+    cnci = _cnci(world)
+    cnci.enable_nat(["eth0"])
+    return cnci
+
+
 def _bridge(cnci: snnet.Cnci) -> str:
     return str(cnci.topology()["subnets"]["10.1.0.0/24"]["bridge"])
 
@@ -44,7 +50,7 @@ SET_UPS: dict[str, tuple[Callable[[FakeWorld], Any], Call]] = {
     "entry": (_cnci, lambda node: node.dhcp("10.1.0.0/24").add_entry("10.1.0.9", hostname="a")),
     "nat": (_cnci, lambda node: node.enable_nat(["eth0"])),
     "forward": (
-        _cnci,
+        _cnci_with_nat,
         lambda node: node.allow_external("eth0", _bridge(node)),
     ),
     "port": (

@@ -7,7 +7,6 @@ import os
 import secrets
 
 from snnet.contract import Bridge, Link, Macvtap, Missing, Noun, Tap, Unsupported, Veth
-from snnet.contract.addresses import MTU_MAX
 from snnet.contract.links import MACVTAP_INDEX_MIN, Described, is_same_link
 from snnet.contract.network import link_sysctl
 
@@ -16,6 +15,9 @@ TUN = "/dev/net/tun"
 
 MACVTAP_TRIES = 8
 """Random indexes to try before creating a macvtap fails."""
+
+BRIDGE_MTU = 1500
+"""The MTU of a new bridge in bytes (ETH_DATA_LEN, linux/if_ether.h)."""
 
 _LAST_INDEX = (1 << 31) - 1
 
@@ -69,11 +71,12 @@ def first_mtu(link: Link) -> int | None:
     """Return the MTU to create the link with.
 
     The MTU of a bridge follows its smallest port until it is *changed* once
-    (br_change_mtu, net/bridge/br_device.c), so a bridge is created with another MTU.
+    (br_change_mtu, net/bridge/br_device.c), so a bridge is created with another MTU: that
+    of every new bridge, if it is another.
     """
-    if not isinstance(link, Bridge) or link.mtu is None:
+    if not isinstance(link, Bridge):
         return link.mtu
-    return link.mtu + 1 if link.mtu < MTU_MAX else link.mtu - 1
+    return BRIDGE_MTU + 1 if link.mtu == BRIDGE_MTU else None
 
 
 def free_macvtap_index() -> int:

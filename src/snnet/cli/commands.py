@@ -33,9 +33,9 @@ def _driver_option(name: str, group: str, help: str) -> Callable[[Any], Any]:
     """An option that takes the name of an installed driver, or "auto"."""
 
     def check(context: click.Context, param: click.Parameter, value: str) -> str:
-        if value != AUTO and value not in (known := plugins.installed(group)):
+        if value != AUTO and value not in plugins.installed(group):
             raise click.BadParameter(
-                f"{value!r} is not installed; installed: {', '.join(known)}", context, param
+                f"{value!r} is not installed; {plugins.instead(group)}", context, param
             )
         return value
 

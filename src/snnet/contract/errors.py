@@ -201,6 +201,10 @@ _BY_ERRNO = {getattr(_errno, name): cls for cls, names in _CLASSES.items() for n
 _NAMES = {**_errno.errorcode, _errno.EOPNOTSUPP: "EOPNOTSUPP"}
 
 
+NEEDS = "this needs CAP_NET_ADMIN: run as root, or a container with --cap-add NET_ADMIN"
+"""What to do about EPERM, with which the kernel refuses changes of a network namespace."""
+
+
 def error_for(
     errno: int, what: str, *, detail: str = "", operation: object | None = None
 ) -> ApiError:
@@ -213,5 +217,7 @@ def error_for(
     message = f"cannot {what}: {os.strerror(errno)} ({name})"
     if detail:
         message += f": {detail}"
+    if errno == _errno.EPERM:
+        message += f": {NEEDS}"
     cls = _BY_ERRNO.get(errno, Rejected)
     return cls(message, errno=errno, operation=operation)

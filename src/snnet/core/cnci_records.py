@@ -12,10 +12,8 @@ from snnet.contract import (
     Address,
     Conflict,
     DhcpScope,
-    ExternalForward,
     Fdb,
     HostServices,
-    InvalidRequest,
     IPAddress,
     Key,
     Link,
@@ -37,20 +35,17 @@ from snnet.contract import (
     link_key,
 )
 
-from . import identity as ids
-from .addressing import check_subnet
-from .building import DAMAGE
+from .cnci_reading import place, place_mesh, place_remembered
 from .events import TunnelEvent
-from .fitting import check_fits, check_mesh, device_addresses, with_addresses
+from .fitting import device_addresses, with_addresses
 from .leftovers import half_born
-from .mesh import Mesh, read_mesh
+from .mesh import Mesh
 from .records import Records, Thing
-from .requests import check_remote
-from .rules import Rule, check_rule
+from .rules import Rule, untranslated
 from .site import Site
-from .subnets import SHARED, CnciSubnet, Scoping, build_cnci_subnet, build_tunnel, inside, sysctls
+from .subnets import SHARED, CnciSubnet, Scoping, inside, sysctls
 from .topology import CnciTopology
-from .tunnels import Wire, check_key, collision, wire
+from .tunnels import Wire, collision, wire
 
 MESH = ("mesh",)
 """The mesh, as a thing that calls work on."""
@@ -105,11 +100,20 @@ class CnciRecords(Records):
         for other in self.subnets.values():
             if other.network == network:
                 if other.key != key:
-                    raise Conflict(f"subnet {network} has the key {other.key}, not {key}")
+                    raise Conflict(
+                        f"subnet {network} has the key {other.key}, not {key}: correct the "
+                        f"request, or {_removing(network)}"
+                    )
             elif other.network.overlaps(network):
-                raise Conflict(f"{network} overlaps {other.network} of the same tenant")
+                raise Conflict(
+                    f"{network} overlaps {other.network} of the same tenant: choose another, or "
+                    f"{_removing(other.network)}"
+                )
             elif other.key == key:
-                raise Conflict(f"key {key} belongs to subnet {other.network} of the same tenant")
+                raise Conflict(
+                    f"key {key} belongs to subnet {other.network} of the same tenant: choose "
+                    f"another, or {_removing(other.network)}"
+                )
         if self.mesh:
             for remote in self.mesh.subnets():
                 if remote.overlaps(network):
@@ -202,10 +206,10 @@ class CnciRecords(Records):
 
     def read(self, ours: Nouns, remembered: Nouns = MappingProxyType({})) -> tuple[Self, set[Key]]:
         records = type(self)(self.site, self.tenant_id, self.scoping)
-        _place(records, list(ours.values()))
+        place(records, list(ours.values()))
         missing = {key: noun for key, noun in remembered.items() if key not in ours}
-        _place_remembered(records, missing)
-        mesh = _place_mesh(records, ours, remembered)
+        place_remembered(records, missing)
+        mesh = place_mesh(records, ours, remembered)
         records.forwarding = bool(records.subnets or records.mesh or records.rules) or any(
             isinstance(noun, SharedSysctl) for noun in ours.values()
         )
@@ -241,6 +245,9 @@ class CnciRecords(Records):
 
     def outside(self) -> Iterable[Rule]:
         return list(self.rules.values())
+
+    def warnings(self) -> Iterator[str]:
+        yield from untranslated(self.rules.values())
 
     def refreshed(self, found: Nouns) -> dict[Key, Rule]:
         forwards = [
@@ -282,113 +289,8 @@ class CnciRecords(Records):
         return records
 
 
-_Claimed = tuple[Link, dict[str, str]]
-"""A link of this owner, and the fields of its alias."""
-
-
-def _place(records: CnciRecords, ours: list[Noun]) -> None:
-    """Fill the records by what the objects say; what has no place is an orphan."""
-    parts: dict[str, list[_Claimed]] = {ids.BRIDGE: [], ids.TUNNEL: []}
-    for link in ours:
-        if isinstance(link, Link) and (fields := ids.claimed(link, records.site.owner)):
-            if fields.get(ids.TENANT) != records.tenant_id:
-                records.orphans.append(f"{link}: of tenant {fields.get(ids.TENANT)}")
-            else:
-                parts.setdefault(fields[ids.KIND], []).append((link, fields))
-    for kind, place in ((ids.BRIDGE, _place_bridge), (ids.TUNNEL, _place_tunnel)):
-        for link, fields in parts[kind]:
-            try:
-                place(records, link, fields)
-            except (*DAMAGE, Conflict) as error:
-                records.orphans.append(f"{link}: {error}")
-    scopes = {noun.link: noun for noun in ours if isinstance(noun, DhcpScope)}
-    for network, subnet in records.subnets.items():
-        if scope := scopes.get(subnet.bridge.name):
-            # Added entries are recorded nowhere else.
-            kept = replace(subnet.scope, entries=scope.entries)
-            records.subnets[network] = replace(subnet, scope=kept)
-    records.rules = {
-        noun.key: noun
-        for noun in ours
-        if isinstance(noun, (Masquerade, ExternalForward, PortForward, PublicIp))
-    }
-
-
-def _place_remembered(records: CnciRecords, missing: Nouns) -> None:
-    """Add what was asked for and is not on the host; what fits no more is an orphan."""
-    owner = str(records.site.owner)
-    for noun in missing.values():
-        if isinstance(noun, Rule) and noun.owner == owner:
-            try:
-                check_fits(noun, records)
-                check_rule(noun, records.rules)
-            except (InvalidRequest, Conflict) as error:
-                records.orphans.append(f"{noun}: it was asked for, but {error}")
-            else:
-                records.rules[noun.key] = noun
-
-
-def _place_mesh(records: CnciRecords, ours: Nouns, remembered: Nouns) -> Key | None:
-    """Add the mesh; returns its link's identity if what it has to be is remembered.
-
-    What is on the host alone may be half of it, after a flush or a killed call.
-    """
-    for nouns in (remembered, ours):
-        for link in nouns.values():
-            if not isinstance(link, Link):
-                continue
-            fields = ids.claimed(link, records.site.owner) or {}
-            # Another tenant's is reported as an orphan where it is on the host.
-            if fields.get(ids.KIND) != ids.MESH or fields.get(ids.TENANT) != records.tenant_id:
-                continue
-            try:
-                mesh = read_mesh(records.site, link, fields, nouns.values())
-                check_mesh(mesh, records.subnets)
-            except (*DAMAGE, Conflict) as error:
-                records.orphans.append(f"{link}: {error}")
-                continue
-            records.mesh = mesh
-            return link.key if nouns is remembered else None
-    return None
-
-
-def _network_and_key(site: Site, fields: dict[str, str]) -> tuple[IPv4Network, int]:
-    network = check_subnet(IPv4Network(fields[ids.NETWORK]))
-    return network, check_key(site.tunnel, int(fields[ids.TUNNEL_KEY]))
-
-
-def _place_bridge(records: CnciRecords, link: Link, fields: dict[str, str]) -> None:
-    network, key = _network_and_key(records.site, fields)
-    if network in records.subnets:
-        raise Conflict("a second bridge of the same subnet")
-    records.check_subnet(network, key)
-    records.put_subnet(_subnet(records, network, key, link.name, link.alias))
-
-
-def _place_tunnel(records: CnciRecords, link: Link, fields: dict[str, str]) -> None:
-    site = records.site
-    network, key = _network_and_key(site, fields)
-    remote = check_remote(fields[ids.REMOTE], site.ip, "remote")
-    records.check_subnet(network, key)
-    subnet = records.subnets.get(network)
-    if subnet is None:
-        # Another program deleted the bridge; the alias of the tunnel has the subnet too.
-        name = next(ids.names(site.owner, ids.BRIDGE, str(network)))
-        subnet = _subnet(records, network, key, name)
-    if remote in subnet.tunnels:
-        raise Conflict("a second tunnel to the same node")
-    port = int(fields[ids.PORT]) if ids.PORT in fields else None
-    records.check_tunnel(network, key, remote, port)
-    tunnel = build_tunnel(site, records.tenant_id, subnet, remote, link.name, link.alias, port)
-    records.put_subnet(subnet.with_tunnel(tunnel))
-
-
-def _subnet(
-    records: CnciRecords, network: IPv4Network, key: int, bridge: str, alias: str | None = None
-) -> CnciSubnet:
-    return build_cnci_subnet(
-        records.site, records.tenant_id, records.scoping, network, key, bridge, alias
-    )
+def _removing(network: IPv4Network) -> str:
+    return f"call remove_subnet({str(network)!r}) first"
 
 
 def masquerades(records: CnciRecords) -> list[Masquerade]:

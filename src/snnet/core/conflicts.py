@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from snnet.contract import Conflict
 
 from .requests import CnciVnicRequest, GuestRequest, TenantRequest
@@ -11,11 +13,23 @@ from .vnics import CnciVnic, TenantSubnet, Vnic
 Pairs = list[tuple[str, object, object]]
 """Fields of a request: name, requested value, existing value."""
 
+_NAMED = 5
+"""VNICs that a message names; of more it says the number."""
 
-def check_same_subnet(subnet: TenantSubnet, request: GuestRequest) -> None:
-    """Raise Conflict if a request disagrees with the subnet on this node."""
+
+def check_same_subnet(
+    subnet: TenantSubnet, request: GuestRequest, vnics: Iterable[str] = ()
+) -> None:
+    """Raise Conflict if a request disagrees with the subnet on this node.
+
+    ``vnics`` are the ids of its VNICs, which the message names.
+    """
     what = f"subnet {subnet.subnet_id} of tenant {subnet.tenant_id}"
-    _check_same(what, _subnet_pairs(subnet, request))
+    names = sorted(vnics)
+    some = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" * (len(names) > _NAMED))
+    whose = f"VNICs on this node ({some})" if names else "VNICs on this node"
+    remedy = f"correct the request, or destroy all its {whose} first"
+    _check_same(what, _subnet_pairs(subnet, request), remedy)
 
 
 def is_same_subnet(subnet: TenantSubnet, request: GuestRequest) -> bool:
@@ -38,7 +52,7 @@ def _subnet_pairs(subnet: TenantSubnet, request: GuestRequest) -> Pairs:
 def check_same_vnic(vnic: Vnic, request: GuestRequest, site: Site) -> None:
     """Raise Conflict if a repeated create differs from the VNIC that exists."""
     what = f"VNIC {vnic.vnic_id} of subnet {vnic.subnet_id}"
-    _check_same(what, _vnic_pairs(vnic, request, site))
+    _check_same(what, _vnic_pairs(vnic, request, site), "destroy it first")
 
 
 def is_same_vnic(vnic: Vnic, request: GuestRequest, site: Site) -> bool:
@@ -61,7 +75,7 @@ def _vnic_pairs(vnic: Vnic, request: GuestRequest, site: Site) -> Pairs:
 def check_same_cnci_vnic(vnic: CnciVnic, request: CnciVnicRequest, site: Site) -> None:
     """Raise Conflict if a repeated create differs from the CNCI VNIC that exists."""
     what = f"CNCI VNIC {vnic.vnic_id} of tenant {vnic.tenant_id}"
-    _check_same(what, _cnci_vnic_pairs(vnic, request, site))
+    _check_same(what, _cnci_vnic_pairs(vnic, request, site), "destroy it first")
 
 
 def is_same_cnci_vnic(vnic: CnciVnic, request: CnciVnicRequest, site: Site) -> bool:
@@ -81,7 +95,7 @@ def _is_same(pairs: Pairs) -> bool:
     return all(new == old for _, new, old in pairs)
 
 
-def _check_same(what: str, pairs: Pairs) -> None:
+def _check_same(what: str, pairs: Pairs, remedy: str) -> None:
     different = [f"{field} {old} (asked for: {new})" for field, new, old in pairs if new != old]
     if different:
-        raise Conflict(f"{what} exists with {', '.join(different)}: destroy it first")
+        raise Conflict(f"{what} exists with {', '.join(different)}: {remedy}")

@@ -227,6 +227,12 @@ def claimed(link: Link, owner: Owner) -> dict[str, str] | None:
     return fields if link.kind in _LINK_KINDS.get(fields.get(KIND, ""), ()) else None
 
 
+def owner_of(link: Link) -> str:
+    """Return whose the link is by its alias, if it is in our link group; empty if unknown."""
+    fields = decode(link.alias) if grouped(link) else None
+    return (fields or {}).get(OWNER, "")
+
+
 def half_born(link: Link, owner: Owner) -> bool:
     """Whether the link is ours and was created, but did not get an alias."""
     return (

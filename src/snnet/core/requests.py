@@ -87,6 +87,11 @@ class RemoteSubnet:
     """The UDP port of that node's tunnels, where it said one."""
 
 
+def subnet_network(subnet: Network) -> IPv4Network:
+    """Check the ``subnet`` of a concentrator's call."""
+    return check_subnet(check_network(subnet, "subnet"))
+
+
 def remote_subnet(
     subnet: Network,
     key: int,
@@ -98,7 +103,7 @@ def remote_subnet(
 ) -> RemoteSubnet:
     """Check what ``add_remote_subnet`` and ``del_remote_subnet`` need."""
     return RemoteSubnet(
-        network=check_subnet(check_network(subnet, "subnet")),
+        network=subnet_network(subnet),
         key=check_key(tunnel, check_int(key, "key", 1, 2**32 - 1), "key"),
         remote=check_remote(cn_ip, uplink, "cn_ip"),
         port=check_port(tunnel, port),
@@ -115,7 +120,7 @@ def tenant_request(
     return TenantRequest(
         **_guest(cfg, mtu_limit),
         concentrator_id=cfg.concentrator_id or _missing("concentrator_id"),
-        concentrator_ip=check_remote(
+        concentrator_ip=check_other(
             cfg.concentrator_ip or _missing("concentrator_ip"), uplink, "concentrator_ip"
         ),
         subnet_key=check_key(tunnel, cfg.subnet_key or _missing("subnet_key")),
@@ -199,6 +204,17 @@ def check_remote(remote: object, uplink: IPAddress, field: str) -> IPAddress:
         raise InvalidRequest(f"{address} is not the unicast address of another node", field=field)
     if address.packed == b"\xff\xff\xff\xff":
         raise InvalidRequest(f"{address} is the broadcast address", field=field)
+    return address
+
+
+def check_other(remote: object, uplink: IPAddress, field: str) -> IPAddress:
+    """Check the far end of a tunnel like ``check_remote``; it is not ``uplink`` itself."""
+    address = check_remote(remote, uplink, field)
+    if address == uplink:
+        raise InvalidRequest(
+            f"{address} is this node's own address: a tunnel needs that of another node",
+            field=field,
+        )
     return address
 
 

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from ipaddress import IPv4Address
 
-from snnet.contract import Conflict, ExternalForward, Key, Noun, PortForward, PublicIp
+from snnet.contract import (
+    Conflict,
+    ExternalForward,
+    Key,
+    Masquerade,
+    Noun,
+    PortForward,
+    PublicIp,
+)
 
 from .identity import Owner
 from .nat import Rule as Rule
@@ -59,3 +67,14 @@ def rules_about(subnet: CnciSubnet, rules: Iterable[Rule]) -> Iterator[Rule]:
             case PortForward(target=address) | PublicIp(internal=address):
                 if address in subnet.network:
                     yield rule
+
+
+def untranslated(rules: Collection[Rule]) -> Iterator[str]:
+    """Yield a line for each bridge that may go out by a device where nothing is translated."""
+    translated = {rule.device for rule in rules if isinstance(rule, (Masquerade, PublicIp))}
+    for rule in rules:
+        if isinstance(rule, ExternalForward) and rule.device not in translated:
+            yield (
+                f"{rule.bridge} may go out by {rule.device}, and nothing does, since only "
+                f"translated packets leave: call enable_nat([{rule.device!r}])"
+            )

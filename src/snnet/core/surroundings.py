@@ -29,7 +29,7 @@ class Surroundings:
     def __init__(self, owner: Owner, found: Iterable[Noun]) -> None:
         found = list(found)
         links = {noun.name: noun for noun in found if isinstance(noun, Link)}
-        mine = {name for name, link in links.items() if _owner_of(link) == str(owner)}
+        mine = {name for name, link in links.items() if ids.owner_of(link) == str(owner)}
         self._links = {name: link for name, link in links.items() if name not in mine}
         self._addresses = [
             noun
@@ -41,7 +41,7 @@ class Surroundings:
     @property
     def owners(self) -> set[str]:
         """The other nodes that have links on the host."""
-        return {owner for link in self._links.values() if (owner := _owner_of(link))}
+        return {owner for link in self._links.values() if (owner := ids.owner_of(link))}
 
     def check_network(self, network: IPv4Network, what: str, *, beside: str | None = None) -> None:
         """A network that packets are routed to by a link of ours.
@@ -127,8 +127,6 @@ def _overlap(one: object, other: IPv4Network) -> bool:
     return isinstance(one, IPv4Network) and one.overlaps(other)
 
 
-def _owner_of(link: Link | None) -> str | None:
+def _owner_of(link: Link | None) -> str:
     """Whose link it says to be, in our link group."""
-    if link is None or not ids.grouped(link):
-        return None
-    return (ids.decode(link.alias) or {}).get(ids.OWNER)
+    return "" if link is None else ids.owner_of(link)

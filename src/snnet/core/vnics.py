@@ -16,6 +16,7 @@ from snnet.contract import (
     BridgeAccept,
     DhcpEntry,
     HostIsolation,
+    InvalidRequest,
     IPAddress,
     Macvtap,
     Noun,
@@ -171,6 +172,23 @@ class Vnic:
         which every concentrator knows.
         """
         return None if self.mac == mac_of(self.ip) else DhcpEntry(mac=self.mac, address=self.ip)
+
+    def qemu_args(self, netdev: str = "net0") -> list[str]:
+        """Return the arguments that give a VM this NIC in QEMU, with its MAC and its MTU.
+
+        ``netdev`` is a name that is unique in the VM.  QEMU's own default MAC would be that
+        of no VNIC: the guest's frames would be dropped, and it would get no lease.  Raises
+        InvalidRequest for the VNIC of a container.
+        """
+        if not isinstance(self.link, Tap):
+            raise InvalidRequest(f"VNIC {self.vnic_id} is for a container, not for a VM")
+        if self.fds:
+            tap = f"fds={':'.join(map(str, self.fds))}"
+            queues = f",mq=on,vectors={2 * len(self.fds) + 2}"
+        else:
+            tap, queues = f"ifname={self.link_name},script=no,downscript=no", ""
+        nic = f"virtio-net-pci,netdev={netdev},mac={self.mac},host_mtu={self.mtu}{queues}"
+        return ["-netdev", f"tap,id={netdev},{tap}", "-device", nic]
 
     @property
     def user(self) -> int | None:

@@ -281,5 +281,13 @@ def parse_address(text: object) -> tuple[str, int]:
     if isinstance(text, str) and found and 0 < int(found[3]) < 65536:
         return found[1] or found[2], int(found[3])
     raise InvalidRequest(
-        f"{shown(text)} is not a valid address: use host:port or [host]:port", field="address"
+        f"{shown(text)} is not a valid address: use host:port or [host]:port, like "
+        f"'127.0.0.1:{text if _is_port(text) else 9999}'",
+        field="address",
+    )
+
+
+def _is_port(text: object) -> bool:
+    return (
+        re.fullmatch("[0-9]{1,5}", str(text), re.ASCII) is not None and 0 < int(str(text)) < 65536
     )

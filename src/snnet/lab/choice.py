@@ -93,16 +93,12 @@ def choose(
     _check_names(backend, firewall, mode, keep)
     if FAKE in (backend, firewall):
         return _choose_fake(firewall, tunnel)
-    named = backend != AUTO or keep or firewall not in (AUTO, NONE)
+    named = backend != AUTO or keep or tunnel != AUTO or firewall not in (AUTO, NONE)
     name = "netlink" if backend == AUTO else backend
     try:
         with _survey(name) as (host, driver):
             _check_backend(name, driver, host, mode)
-            try:
-                found, note = _choose_tunnel(driver, tunnel, mode)
-            except SnnetError:
-                named = named or tunnel != AUTO
-                raise
+            found, note = _choose_tunnel(driver, tunnel, mode)
             wall, lacking = _choose_firewall(host, firewall, mode)
     except SnnetError as error:
         if named:
@@ -132,10 +128,9 @@ def open_lab(choice: Choice, scenario: Scenario, cancel: CancelToken) -> Lab:
 
 def _check_names(backend: str, firewall: str, mode: NetworkMode, keep: bool) -> None:
     for group, name in ((plugins.BACKENDS, backend), (plugins.FIREWALLS, firewall)):
-        known = plugins.installed(group)
-        if name != AUTO and name not in known:
+        if name != AUTO and name not in plugins.installed(group):
             what = group.removeprefix("snnet.").removesuffix("s")
-            raise DriverNotFound(f"no {what} {name!r} is installed; installed: {', '.join(known)}")
+            raise DriverNotFound(f"no {what} {name!r} is installed; {plugins.instead(group)}")
     if mode is NetworkMode.ROUTED and firewall == NONE:
         raise InvalidRequest("mode 'routed' needs a firewall, not 'none'", field="firewall")
     if firewall == FAKE and backend not in (AUTO, FAKE):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address
 from typing import Any, ClassVar
 
 from snnet.config import (
@@ -14,7 +14,6 @@ from snnet.config import (
     NetworkConfig,
     check_id,
     check_many,
-    check_network,
     check_text,
 )
 from snnet.contract import (
@@ -25,10 +24,11 @@ from snnet.contract import (
     PortForward,
     PublicIp,
 )
-from snnet.core.addressing import check_subnet, check_unicast
+from snnet.contract.keywords import refusing_unknown
+from snnet.core.addressing import check_unicast
 from snnet.core.cnci_records import CnciRecords, masquerades
 from snnet.core.events import TunnelEvent
-from snnet.core.requests import RemoteSubnet, remote_subnet
+from snnet.core.requests import RemoteSubnet, remote_subnet, subnet_network
 from snnet.core.rule_requests import (
     external_forward,
     forwarded_ports,
@@ -45,13 +45,15 @@ from .calls.mesh import UpdateMesh
 from .calls.rules import DropRules, SetRules
 from .calls.subnets import AddSubnet, DetachNode, RemoveSubnet
 from .deadline import CancelToken
-from .node import DriverChoice, Node
+from .node import Node
+from .opening import DriverChoice
 from .reconcile_cnci import reconcile_cnci
 from .results import Reconciled, Report
 from .scopes import ScopeControl
 from .sequences import Heard
 
 
+@refusing_unknown
 class Cnci(Node[CnciRecords]):
     """The concentrator of one tenant.
 
@@ -171,11 +173,11 @@ class Cnci(Node[CnciRecords]):
         The rules are its external forwards, and the port forwards and public addresses
         of its guests.  An unknown subnet is not an error.
         """
-        self._run(RemoveSubnet(_network(subnet)), timeout, cancel)
+        self._run(RemoveSubnet(subnet_network(subnet)), timeout, cancel)
 
     def dhcp(self, subnet: Network) -> ScopeControl:
         """Return the control of the DHCP scope of a subnet that exists."""
-        return ScopeControl(self._ready, self._deadline, _network(subnet))
+        return ScopeControl(self._ready, self._deadline, subnet_network(subnet))
 
     # -- the mesh --------------------------------------------------------------------
 
@@ -394,7 +396,3 @@ class Cnci(Node[CnciRecords]):
         report = self._clear("shutdown", timeout, cancel)
         self._heard.forget()
         return report
-
-
-def _network(subnet: Network) -> IPv4Network:
-    return check_subnet(check_network(subnet, "subnet"))

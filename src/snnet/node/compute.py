@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from snnet.config import NetworkConfig, NetworkMode, VnicConfig, check_many
 from snnet.contract import Plan
+from snnet.contract.keywords import refusing_unknown
 from snnet.core.compute_records import ComputeRecords
 from snnet.core.requests import (
     VnicId,
@@ -28,11 +29,13 @@ from .calls.layout import Layout
 from .calls.routed import RoutedLayout
 from .calls.vnics import ChangeVnics
 from .deadline import CancelToken
-from .node import DriverChoice, Node
+from .node import Node
+from .opening import DriverChoice
 from .reconcile import reconcile_node
 from .results import CreatedVnic, DestroyedVnic, Reconciled, Report, VnicResult
 
 
+@refusing_unknown
 class ComputeNode(Node[ComputeRecords]):
     """A compute node.
 

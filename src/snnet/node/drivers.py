@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from functools import cached_property
 
 from snnet.backends.iproute2 import render
 from snnet.contract import (
@@ -202,8 +203,30 @@ class Drivers:
 
     def preview(self, plan: Plan) -> Plan:
         """Return the same plan, which can print itself as shell commands."""
-        return Plan(plan.operations, render=self._commands)
+        return Plan(plan.operations, render=Commands(self, plan.operations))
 
-    def _commands(self, operation: Operation) -> Sequence[str]:
-        lines = self.of(operation.noun).commands(operation)
-        return render(operation) if lines is None else lines
+
+class Commands:
+    """The operations of a plan as commands, those that a driver repeats only once.
+
+    What several rules need, their table for example, comes with the first of them.
+    """
+
+    def __init__(self, drivers: Drivers, operations: Sequence[Operation]) -> None:
+        self._drivers = drivers
+        self._operations = operations
+
+    @cached_property
+    def _lines(self) -> dict[int, list[str]]:
+        seen: set[str] = set()
+        lines = {}
+        for operation in self._operations:
+            own = self._drivers.of(operation.noun).commands(operation)
+            # dict.fromkeys: a driver may also repeat itself within one operation.
+            new = render(operation) if own is None else dict.fromkeys(own)
+            lines[id(operation)] = [line for line in new if own is None or line not in seen]
+            seen.update(own or ())
+        return lines
+
+    def __call__(self, operation: Operation) -> Sequence[str]:
+        return self._lines[id(operation)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
@@ -171,6 +172,22 @@ class HostView:
                     f"{name}, or delete it"
                 )
         return name, link
+
+    def others(self) -> list[str]:
+        """Nodes of this node's role that have links here, and how many; lists all links."""
+        found = self._drivers.backend.snapshot({Link}).values()
+        owners = Counter(ids.owner_of(link) for link in found if isinstance(link, Link))
+        mine = self.site.owner
+        return [
+            f"{owner} has {count} links on this host: if this node is {owner}, its id is not "
+            f"{mine.id!r}"
+            for owner, count in sorted(owners.items())
+            if owner.startswith(f"{mine.role}:") and owner != str(mine)
+        ]
+
+    def missing(self, noun: Noun) -> str | None:
+        """Why the noun cannot be carried here, or None."""
+        return self._drivers.missing(noun)
 
     def strays(self) -> dict[tuple[str, ...], Link]:
         """Links that claim an identity of this owner without its name, by that identity.

@@ -17,7 +17,6 @@ from snnet.contract import (
     Host,
     InvalidRequest,
     IPAddress,
-    IPNetwork,
     Plan,
     Unsupported,
     Zone,
@@ -37,11 +36,10 @@ from .host import HostView
 from .intents import Intents
 from .migration import take_over
 from .news import Whole
+from .opening import DriverChoice, open_drivers
 from .results import Report
 from .sequences import next_epoch, note_epoch
 from .uplinks import find_site, stand_in
-
-DriverChoice = str | Driver
 
 T = TypeVar("T")
 
@@ -90,43 +88,24 @@ class Node(ABC, Generic[R]):
         self._pid = os.getpid()
         self._resources = ExitStack()
         with ExitStack() as opened:
-            self._drivers = self._open(opened, backend, firewall, dhcp, netns)
+            self._drivers = open_drivers(
+                self.owner,
+                config,
+                opened,
+                backend=backend,
+                firewall=firewall,
+                dhcp=dhcp,
+                netns=netns,
+            )
+            self._host: Host = self._drivers.backend.host
             self._check_firewall()
             self._resources = opened.pop_all()
         self._uplinks: tuple[Uplink, ...] = ()
         self._engine: Engine[R] | None = None
         self._no_site: InvalidRequest | None = None
-        """Why ``init()`` found no place for the node, if it was tried and did not."""
+        """Why the configuration does not fit the host, if ``init()`` was tried and it does not."""
 
     # -- life cycle ------------------------------------------------------------------
-
-    def _open(
-        self,
-        opened: ExitStack,
-        backend: DriverChoice,
-        firewall: DriverChoice,
-        dhcp: DriverChoice | None,
-        netns: str | int | os.PathLike[str] | None,
-    ) -> Drivers:
-        nets: tuple[IPNetwork, ...] = tuple(self.config.compute_nets)  # type: ignore[arg-type]
-        if isinstance(backend, Driver):
-            if netns is not None:
-                raise InvalidRequest("a backend instance has its own namespace", field="netns")
-            first, host = backend, backend.host
-        else:
-            from snnet.system.host import RealHost
-
-            host = RealHost(netns, owner=str(self.owner), networks=nets)
-            opened.callback(host.close)
-            first = _choose("backend", backend, host, opened)
-            # The host of the fake is its kernel; the other drivers use the same host.
-            host = first.host
-        self._host: Host = host
-        return Drivers(
-            first,
-            _choose("firewall", firewall, host, opened),
-            None if dhcp is None else _choose("dhcp", dhcp, host, opened),
-        )
 
     def _check_firewall(self) -> None:
         """Raise Unsupported if the firewall cannot separate tenants and nothing else does."""
@@ -163,10 +142,13 @@ class Node(ABC, Generic[R]):
         """Learn what is there, and have an engine from now on."""
         intents = self._intents()
         try:
-            self._uplinks, site = find_site(self.config, self.owner, self._drivers, intents)
+            return self._start_with(intents, whole)
         except InvalidRequest as error:
             self._no_site = error
             raise
+
+    def _start_with(self, intents: Intents, whole: Whole) -> Report:
+        self._uplinks, site = find_site(self.config, self.owner, self._drivers, intents)
         moved = [] if self.read_only else take_over(self.owner, self._drivers, self._host)
         epoch = next_epoch(self._host, self.owner)
         if not self.read_only:
@@ -375,19 +357,3 @@ def _inputs(engine: Engine[Any], host: HostView) -> list[str]:
     with engine.claims.lock:
         records = engine.records.copy()
     return list(host.inputs.differences(records, records.outside()))
-
-
-_GROUPS = {"backend": plugins.BACKENDS, "firewall": plugins.FIREWALLS, "dhcp": plugins.DHCP}
-
-
-def _choose(what: str, choice: DriverChoice, host: Host, opened: ExitStack) -> Driver:
-    """Open an installed driver by name; an instance is borrowed and never closed."""
-    if isinstance(choice, Driver):
-        return choice
-    if not isinstance(choice, str):
-        raise InvalidRequest(
-            f"{shown(choice)} is neither the name of a driver nor a driver", field=what
-        )
-    driver = plugins.open_driver(_GROUPS[what], choice, host)
-    opened.callback(driver.close)
-    return driver

@@ -112,11 +112,14 @@ class Report:
     ``tunnel_events``: ADD for every tunnel, DEL for removed ones.
     ``healed``: operations that repaired or removed objects of ours.
     ``orphans``: objects of ours that have no place in the topology.
+    ``others``: nodes of the same role that have links here, if this node has none: then its
+    id may be wrong.
     """
 
     tunnel_events: list[TunnelEvent] = field(default_factory=list)
     healed: list[str] = field(default_factory=list)
     orphans: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
 
     def account(self, plan: Plan, outcome: Outcome) -> None:
         """Add what a plan did, and what failed."""
@@ -132,4 +135,5 @@ class Report:
             "tunnel_events": [event.to_dict() for event in self.tunnel_events],
             "healed": list(self.healed),
             "orphans": list(self.orphans),
+            "others": list(self.others),
         }

@@ -46,7 +46,7 @@ FORWARD = Change(
         (
             Add(replace(BRIDGE, name="b", alias="the bridge's")),
             [
-                "ip link add name b group 1936617076 address 02:00:00:00:00:01 mtu 1451 "
+                "ip link add name b group 1936617076 address 02:00:00:00:00:01 "
                 "type bridge forward_delay 0 stp_state 0",
                 "ip link set dev b alias 'the bridge'\"'\"'s' mtu 1450",
                 "ip link set dev b addrgenmode none",

@@ -23,6 +23,14 @@ class Faults:
             raise InvalidRequest(f"{error!r} is not the name of an errno", field="error")
         self._pending[self._counted + at] = error
 
+    @property
+    def pending(self) -> tuple[str, ...]:
+        """The failures that have not happened yet, a line each."""
+        return tuple(
+            f"{error} at operation {number}, of which {self._counted} were counted so far"
+            for number, error in sorted(self._pending.items())
+        )
+
     def count(self) -> None:
         """Count one operation; refuse it if it was chosen to fail."""
         self._counted += 1

@@ -267,11 +267,18 @@ class FakeKernel(FakeDriver, Host):
         """Make the ``at``-th operation from now fail with this errno, once, without effect.
 
         Operations of the backend, the firewall and the DHCP driver all count, including
-        those of roll-backs.  Several failures may be pending.  Raises InvalidRequest if
-        ``at`` is below 1 or ``error`` is not the name of an errno.
+        those of roll-backs.  Several failures may be pending; a test whose failure never
+        happens proves nothing: see ``pending_failures``.  Raises InvalidRequest if ``at`` is
+        below 1 or ``error`` is not the name of an errno.
         """
         with self.state.lock:
             self.faults.fail(at, error)
+
+    @property
+    def pending_failures(self) -> tuple[str, ...]:
+        """The failures of ``fail`` that have not happened yet, a line each."""
+        with self.state.lock:
+            return self.faults.pending
 
     def to_text(self) -> str:
         """Return everything on the host, one line per noun, in a stable order.

@@ -34,8 +34,8 @@ def creation(link: Link, index_of: IndexOf) -> Values:
     values |= {IFNAME: link.name, GROUP: link.group}
     if link.mac is not None:
         values[ADDRESS] = link.mac
-    if link.mtu is not None:
-        values[MTU] = first_mtu(link)
+    if (mtu := first_mtu(link)) is not None:
+        values[MTU] = mtu
     if link.master is not None:
         values[MASTER] = index_of(link.master)
     return values | CODECS[type(link)].encode(link, index_of)

@@ -48,7 +48,7 @@ class BridgedLayout(Layout[TenantRequest]):
     ) -> None:
         known = records.subnets.get(request.id[:2])
         if known is not None:
-            check_same_subnet(known, request)
+            check_same_subnet(known, request, (vnic.vnic_id for vnic in records.vnics(known.id)))
         if known is None or known.tunnel is None:
             records.check_tunnel(request)
         records.check_address(request.id, request.ip, gone)

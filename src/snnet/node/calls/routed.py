@@ -46,7 +46,7 @@ class RoutedLayout(Layout[GuestRequest]):
     ) -> None:
         known = records.subnets.get(request.id[:2])
         if known is not None:
-            check_same_subnet(known, request)
+            check_same_subnet(known, request, (vnic.vnic_id for vnic in records.vnics(known.id)))
         records.check_address(request.id, request.ip, gone)
 
     def subnets(

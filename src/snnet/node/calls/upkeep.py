@@ -5,7 +5,7 @@ They claim the whole node, so that they may keep its records through the draft.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Generic
 
@@ -13,14 +13,18 @@ from snnet.contract import (
     Add,
     Address,
     Change,
+    InvalidRequest,
     Key,
     Link,
     Macvtap,
     Noun,
     Nouns,
+    Operation,
     Plan,
     Remove,
     SharedSysctl,
+    Tunnel,
+    TunnelGuard,
     keyed,
 )
 from snnet.core.held import keep_held
@@ -40,6 +44,8 @@ class ReadDraft(Draft, Generic[R]):
     ours: Nouns = field(kw_only=True)
     found_strays: Mapping[tuple[str, ...], Link] = field(kw_only=True)
     records: R = field(kw_only=True)
+    others: list[str] = field(default_factory=list)
+    """Nodes that this one may be meant to be, where it has nothing itself."""
     replaceable: list[Change] = field(default_factory=list)
     """Links of guests that only a replacement would make right."""
 
@@ -103,8 +109,14 @@ class Rebuild(Call[R, R, ReadDraft[R], Report]):
                 wanted, found = _without_sysctls(wanted), _without_sysctls(found)
             wanted, left = keep_held(found, wanted)
             plan = make_plan(found, wanted)
+            check_kind(plan, host)
         return ReadDraft(
-            plan, ours=ours, found_strays=host.strays(), records=records, replaceable=left
+            plan,
+            ours=ours,
+            found_strays=host.strays(),
+            records=records,
+            replaceable=left,
+            others=[] if ours else host.others(),
         )
 
     def publish(self, records: R, draft: ReadDraft[R], done: Done) -> tuple[Report, list[Event]]:
@@ -114,7 +126,9 @@ class Rebuild(Call[R, R, ReadDraft[R], Report]):
         left = [
             f"{difference(one.old, one.noun)}; repair() replaces it" for one in draft.replaceable
         ]
-        report = Report(orphans=[*records.orphans, *strays, *left, *records.gaps()])
+        report = Report(
+            orphans=[*records.orphans, *strays, *left, *records.gaps()], others=draft.others
+        )
         report.account(done.plan, done.outcome)
         report.tunnel_events += records.rebuilt(done.left if self._changes else None)
         return report, [*report.tunnel_events]
@@ -204,10 +218,49 @@ def _without_sysctls(nouns: Nouns) -> dict[Key, Noun]:
     return {key: noun for key, noun in nouns.items() if not isinstance(noun, SharedSysctl)}
 
 
+def of_another_kind(plan: Plan) -> list[tuple[Link, Link]]:
+    """The tunnels that a plan replaces by others of another kind: as found, as wanted."""
+    removed = {op.noun.key: op.noun for op in plan if isinstance(op, Remove)}
+    pairs = [(removed.get(op.noun.key), op.noun) for op in plan if isinstance(op, Add)]
+    return [
+        (old, new)
+        for old, new in pairs
+        if isinstance(old, Tunnel) and isinstance(new, Tunnel) and old.protocol != new.protocol
+    ]
+
+
+def check_kind(plan: Plan, host: HostView) -> None:
+    """InvalidRequest where tunnels would be replaced by such as this host cannot have."""
+    for old, new in of_another_kind(plan):
+        if reason := host.missing(new):
+            raise InvalidRequest(
+                f"this node has {old.kind} tunnels, and those of the configuration cannot be had "
+                f"here: {reason}; set tunnel: {_protocol(old)}",
+                field="tunnel",
+            )
+
+
+def _protocol(link: Link) -> str:
+    return link.protocol if isinstance(link, Tunnel) else link.kind
+
+
 def differences(plan: Plan) -> Iterator[str]:
-    """What a plan of a repair says about the host, in one line for each object."""
+    """What a plan of a repair says about the host, in one line for each object.
+
+    Where the tunnels are of another kind than the configuration wants, one line says so;
+    what follows from that, their rules and MTUs, has none.
+    """
     removed = {op.noun.key: op.noun for op in plan if isinstance(op, Remove)}
     replaced = {op.noun.key for op in plan if isinstance(op, Add)} & removed.keys()
+    other = of_another_kind(plan)
+    if other:
+        was, wanted = map(_protocol, other[0])
+        yield (
+            f"tunnel: {len(other)} of this node are {was}, should be {wanted}: repair() replaces "
+            f"them; or set tunnel: {was} in the configuration"
+        )
+        names = {link.name for link, _ in other}
+        plan = Plan(tuple(op for op in plan if not _follows(op, names)))
     for operation in plan:
         match operation:
             case Add(noun) if noun.key in replaced:
@@ -218,6 +271,16 @@ def differences(plan: Plan) -> Iterator[str]:
                 yield f"unexpected: {noun}"
             case Change(noun, old):
                 yield difference(old, noun)
+
+
+def _follows(operation: Operation, tunnels: Collection[str]) -> bool:
+    """Whether an operation is there since these tunnels are of another kind."""
+    noun = operation.noun
+    if isinstance(operation, Change):
+        return noun.differences(operation.old) <= {"mtu"}
+    return (isinstance(noun, Tunnel) and noun.name in tunnels) or (
+        isinstance(noun, TunnelGuard) and noun.link in tunnels
+    )
 
 
 def difference(old: Noun, noun: Noun) -> str:

@@ -7,6 +7,8 @@ frames move (``links.py``, ``stack.py``) and what guests do (``guests.py``).
 from __future__ import annotations
 
 import itertools
+import logging
+from ipaddress import ip_interface
 from typing import NamedTuple
 
 from snnet.contract import (
@@ -23,7 +25,17 @@ from snnet.contract import (
 
 from ..kernel import FakeKernel
 from .frames import Echo, Packet, Segment
-from .guests import NIC, DhcpServer, Guest, Vnic, address_of, gateway_of, nic_of, parse_address
+from .guests import (
+    NIC,
+    DhcpServer,
+    Guest,
+    Vnic,
+    address_of,
+    check_vnic,
+    gateway_of,
+    nic_of,
+    parse_address,
+)
 from .links import Cable, Links, Wire
 from .stack import Stack
 from .tunnels import Tunnels
@@ -32,6 +44,8 @@ from .walk import Network, Question, Station, Step, Walk
 _EPHEMERAL = 49153  # a client port of the dynamic range (RFC 6335, 6)
 
 Place = FakeKernel | Guest
+
+_log = logging.getLogger("snnet.fabric")
 
 
 class Connection(NamedTuple):
@@ -74,13 +88,14 @@ class Fabric:
 
         ``eth0`` is on the wire.  With ``on`` it is behind that CNCI VNIC and has the VNIC's
         MAC and MTU.  If two hosts have a link of the VNIC's name, pass
-        ``on=(kernel, vnic)``.  ``mtu`` is in bytes.  Raises InvalidRequest if the name is
-        taken, or if the VNIC does not exist or is in use.
+        ``on=(kernel, vnic)``.  ``mtu`` is in bytes.  Raises InvalidRequest if the name or
+        the address is taken, or if the VNIC does not exist or is in use.
         """
         with self._network.lock:
             if name in self.hosts:
                 raise InvalidRequest(f"host {name!r} already exists", field="name")
             below = None if on is None else self._find_port(on)
+            self._check_unused(cidr)
             kernel = FakeKernel(name)
             mac = None if below is None else below[1].mac
             mtu = mtu if below is None else below[1].mtu or mtu
@@ -135,8 +150,10 @@ class Fabric:
         With ``dhcp`` it asks for a lease.  Otherwise it gets ``address`` and ``gateway``,
         by default the ``ip``, ``subnet`` and ``gateway`` of the VNIC.  MAC and MTU are the
         VNIC's.  Raises InvalidRequest if the host has no such tap or veth, if a guest
-        already has it, or if the address is missing or malformed.
+        already has it, or if the address is missing or malformed.  A guest that gets no lease
+        has ``lease`` None, and a warning is logged; ``Guest.renew`` asks again.
         """
+        check_vnic(vnic, "vnic")
         with self._network.lock:
             host = self._stack(kernel).links
             near = kernel.state.link(vnic.link_name)
@@ -160,8 +177,9 @@ class Fabric:
             guest = Guest(stack, kernel, near.name, peer, self.detach)
             if interface is not None:
                 guest.configure(interface, router)
-            else:
-                guest.renew()
+            elif guest.renew() is None:
+                last = "; ".join(guest.explain_lease().splitlines()[-2:])
+                _log.warning("%s on %s has no lease: %s", name, kernel.hostname, last)
             return guest
 
     def detach(self, guest: Guest) -> None:
@@ -246,7 +264,7 @@ class Fabric:
         stack = self._stack(source)
         station, walk = stack.station, self._network.new_walk()
         there = self._there(target)
-        address = _main_address(there) if there else parse_address(target, "target")
+        address = _main_address(there) if there else self._address(target)
         if address is None:
             return walk, f"{there.name if there else target} has no address"
         if isinstance(asked, Echo):
@@ -313,15 +331,45 @@ class Fabric:
             self._join_namespaces()
         stack = self._stacks.get(kernel) if isinstance(kernel, FakeKernel) else None
         if stack is None:
-            raise InvalidRequest(f"{place!r} is not a host or guest of this fabric")
+            raise InvalidRequest(
+                f"{place!r} is not a host or guest of this fabric{self._named(place)}"
+            )
         return stack
+
+    def _named(self, name: object) -> str:
+        """What to pass instead of the name of a host or guest; empty if there is none."""
+        if not any(stack.station.name == name for stack in self._stacks.values()):
+            return ""
+        if name in self.hosts:
+            return f": it is the name of a host: pass the host itself, fabric.hosts[{name!r}]"
+        return ": it is the name of a guest: pass the guest itself, which attach() returned"
+
+    def _address(self, target: object) -> IPAddress:
+        try:
+            return parse_address(target, "target")
+        except InvalidRequest:
+            hint = self._named(target)
+            if not hint:
+                raise
+        raise InvalidRequest(f"{target!r} is not an address{hint}", field="target")
 
     def _there(self, target: Place | str | IPAddress) -> Station | None:
         """Return the station that has to answer, None if any may."""
         return self._stack(target).station if isinstance(target, (FakeKernel, Guest)) else None
 
+    def _check_unused(self, cidr: str | IPInterface | None) -> None:
+        """InvalidRequest if a host has the address: which of the two answers would be chance."""
+        try:
+            wanted = None if cidr is None else ip_interface(cidr).ip
+        except ValueError:
+            return  # the kernel's own message is better
+        for name, kernel in self.hosts.items():
+            if wanted is not None and wanted in kernel.state.local:
+                raise InvalidRequest(f"host {name!r} has the address {wanted}", field="cidr")
+
     def _find_port(self, on: Vnic | tuple[FakeKernel, Vnic]) -> tuple[Links, Macvtap]:
         kernels, port = ([on[0]], on[1]) if isinstance(on, tuple) else (self.hosts.values(), on)
+        check_vnic(port, "on")
         found = [
             (self._stack(kernel).links, link)
             for kernel in kernels

@@ -162,8 +162,22 @@ def gateway_of(vnic: Vnic, given: str | IPAddress | None) -> IPAddress | None:
 def parse_address(value: object, field: str) -> IPAddress:
     try:
         return ip_address(value)  # type: ignore[arg-type]
-    except ValueError as error:
-        raise InvalidRequest(str(error), field=field) from None
+    except ValueError:
+        raise InvalidRequest(
+            f"{value!r} is not an IP address like '10.1.0.9'", field=field
+        ) from None
+
+
+def check_vnic(vnic: object, field: str) -> None:
+    """Raise InvalidRequest if it is not a VNIC, and say where the VNIC is."""
+    if isinstance(getattr(vnic, "link_name", None), str):
+        return
+    inside = isinstance(getattr(getattr(vnic, "vnic", None), "link_name", None), str)
+    raise InvalidRequest(
+        f"a {type(vnic).__name__} is not a VNIC"
+        + (": pass its .vnic" if inside else ", it has no link_name: pass what create_vnic made"),
+        field=field,
+    )
 
 
 def nic_of(vnic: Vnic, near: Link, peer: Veth | None, dhcp: bool) -> tuple[str | None, int]:
