@@ -6,17 +6,14 @@ importing snnet stays fast.
 
 from __future__ import annotations
 
-import inspect
 import logging
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from snnet.config import shown
 from snnet.contract import (
     Driver,
     DriverLoadError,
@@ -30,6 +27,7 @@ from snnet.contract import (
     Veto,
 )
 from snnet.core.events import ContainerInfo, TunnelEvent
+from snnet.core.listeners import check_listener
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -242,7 +240,7 @@ class Listeners:
             self._manager = _plugin_manager()
         if self._manager.is_registered(listener):
             return
-        _check_listener(listener)
+        check_listener(listener, Hooks)
         self._manager.register(listener)
 
     def unregister(self, listener: object) -> None:
@@ -277,52 +275,6 @@ class Listeners:
                 implementation.function(**wanted)
             except Exception:
                 _log.exception("listener %r failed in %s", implementation.plugin, hook)
-
-
-def _check_listener(listener: object) -> None:
-    """Raise InvalidRequest where a listener would never be called as its author means."""
-    kind = listener.__name__ if inspect.isclass(listener) else type(listener).__name__
-    methods = [
-        name
-        for name in dir(listener)
-        if not name.startswith("_") and inspect.isroutine(getattr(listener, name, None))
-    ]
-    hooks = [name for name in HOOKS if name in methods]
-    known = ", ".join(HOOKS)
-    for name in methods:
-        near = () if name in HOOKS else get_close_matches(name, HOOKS, 1, 0.8)
-        if near and near[0] not in hooks:
-            raise InvalidRequest(
-                f"{kind}.{name} is not a hook, and would never be called: the hook is {near[0]}",
-                field="listeners",
-            )
-    if not hooks:
-        raise InvalidRequest(
-            f"{shown(listener)} has none of the hooks {known}: it would never be called",
-            field="listeners",
-        )
-    for name in hooks:
-        allowed = [*inspect.signature(getattr(Hooks, name)).parameters][1:]
-        wrong = [found for found in _arguments(getattr(listener, name)) if found not in allowed]
-        if wrong:
-            raise InvalidRequest(
-                f"{kind}.{name} takes {', '.join(wrong)}, which the hook does not have: it may "
-                f"take {', '.join(allowed)}",
-                field="listeners",
-            )
-
-
-def _arguments(hook: Callable[..., object]) -> list[str]:
-    """The arguments that a hook must be given."""
-    try:
-        parameters = inspect.signature(hook).parameters.values()
-    except (TypeError, ValueError):  # written in C: it says nothing about them
-        return []
-    return [
-        one.name
-        for one in parameters
-        if one.default is one.empty and one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)
-    ]
 
 
 def _plugin_manager() -> pluggy.PluginManager:
