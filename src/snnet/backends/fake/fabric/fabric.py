@@ -12,7 +12,6 @@ from ipaddress import ip_interface
 from typing import NamedTuple
 
 from snnet.contract import (
-    PROTOCOLS,
     InvalidRequest,
     IPAddress,
     IPInterface,
@@ -24,6 +23,7 @@ from snnet.contract import (
 )
 
 from ..kernel import FakeKernel
+from .asking import check_port, opening
 from .frames import Echo, Packet, Segment
 from .guests import (
     NIC,
@@ -40,8 +40,6 @@ from .links import Cable, Links, Wire
 from .stack import Stack
 from .tunnels import Tunnels
 from .walk import Network, Question, Station, Step, Walk
-
-_EPHEMERAL = 49153  # a client port of the dynamic range (RFC 6335, 6)
 
 Place = FakeKernel | Guest
 
@@ -132,7 +130,7 @@ class Fabric:
         Before the first call, guests listen on every port and hosts on none.
         """
         with self._network.lock:
-            _check_port(protocol, port)
+            check_port(protocol, port)
             self._stack(place).sockets.listen(protocol, port)
 
     def attach(
@@ -225,7 +223,7 @@ class Fabric:
     ) -> Connection | None:
         """Return the connection as its listener sees it, None if it does not open."""
         with self._network.lock:
-            walk, failure = self._ask(source, target, _opening(protocol, port))
+            walk, failure = self._ask(source, target, opening(protocol, port))
             if failure is not None:
                 return None
             listener = self._there(target) or next(iter(walk.reached))
@@ -247,7 +245,7 @@ class Fabric:
         host on the path resolves its neighbours.
         """
         ping = protocol is None and port is None
-        asked = Echo(True, 1, size) if ping else _opening(protocol, port)
+        asked = Echo(True, 1, size) if ping else opening(protocol, port)
         with self._network.lock:
             first = self._ask(source, target, asked)
             second = self._ask(source, target, asked)
@@ -386,22 +384,6 @@ class Fabric:
         if links.cable(link) is not None:
             raise InvalidRequest(f"{link.name} already has a host", field="on")
         return links, link
-
-
-def _opening(protocol: str | None, port: int | None) -> Segment:
-    """Return the first packet of a connection."""
-    _check_port(protocol, port, needed=True)
-    return Segment(protocol or "", _EPHEMERAL, port or 0)
-
-
-def _check_port(protocol: str | None, port: int | None, *, needed: bool = False) -> None:
-    if protocol not in PROTOCOLS:
-        known = ", ".join(PROTOCOLS)
-        raise InvalidRequest(f"protocol {protocol!r} is not one of {known}", field="protocol")
-    if port is None and not needed:
-        return
-    if type(port) is not int or not 0 < port < 2**16:
-        raise InvalidRequest(f"{port!r} is not a port from 1 to 65535", field="port")
 
 
 def _main_address(station: Station) -> IPAddress | None:
