@@ -36,10 +36,12 @@ class Change:
         """Return the written document.  Raise ``Unavailable`` if it is no JSON object."""
         try:
             document = json.loads(self.text or "")
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError):
+            document = None
+        if not isinstance(document, dict):
             raise Unavailable(
-                f"the registry is damaged: {self.key!r} is not JSON ({error}); restore a backup"
-            ) from error
+                f"the registry is damaged: {self.key!r} is not a JSON object; restore a backup"
+            )
         return Entry(self.key, document, self.revision)
 
 

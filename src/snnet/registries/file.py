@@ -67,10 +67,13 @@ def ensure(path: Path) -> None:
     The file appears complete: it is made under another name first.  Raises ``Denied`` if
     the user may not use it, and ``Unavailable`` if it cannot be made.
     """
-    if not path.parent.exists():
-        _make_folder(path.parent)
-    if not path.exists():
-        _make_file(path)
+    try:
+        if not path.parent.exists():
+            _make_folder(path.parent)
+        if not path.exists():
+            _make_file(path)
+    except (sqlite3.Error, OSError) as error:
+        raise unavailable(path, error, committing=False) from error
     if not os.access(path, os.R_OK | os.W_OK) and not _read_only_disk(path):
         raise denied(path)
 
@@ -79,12 +82,11 @@ def denied(path: Path) -> Denied:
     """Say in one sentence what a user without access can do."""
     group = gid_of(GROUP)
     way = "run the command as root"
-    with contextlib.suppress(OSError):
-        if os.access(path, os.R_OK | os.W_OK):
-            owner = GROUP if group is not None else "GROUP"
-            way = f"'sudo chgrp {owner} {path.parent} && sudo chmod 2770 {path.parent}' gives it"
-        elif group is not None and path.stat().st_gid == group:
-            way = f"'sudo usermod -aG {GROUP} {user_name()}' gives it after the next login"
+    if os.access(path, os.R_OK | os.W_OK):
+        name = "GROUP" if group is None else GROUP
+        way = f"'sudo chgrp {name} {path.parent} && sudo chmod 2770 {path.parent}' gives it"
+    elif group is not None and _group_of(path) == group:
+        way = f"'sudo usermod -aG {GROUP} {user_name()}' gives it after the next login"
     return Denied(f"user {user_name()!r} has no access to the registry {path}: {way}")
 
 
@@ -152,31 +154,26 @@ def _make_folder(folder: Path) -> None:
         _give(folder, _FOLDER_MODE)
     except FileExistsError:
         pass
-    except OSError as error:
-        raise unavailable(folder, error, committing=False) from error
 
 
 def _make_file(path: Path) -> None:
     draft = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+    os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     try:
-        os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        connection = sqlite3.connect(draft, isolation_level=None)
         try:
-            connection = sqlite3.connect(draft, isolation_level=None)
-            try:
-                connection.executescript(
-                    _STATEMENTS.format(application=APPLICATION, schema=SCHEMA, version=_version())
-                )
-                connection.execute("PRAGMA journal_mode=WAL")
-            finally:
-                connection.close()
-            _give(draft, _FILE_MODE)
-            with contextlib.suppress(FileExistsError):  # another process was faster
-                os.link(draft, path)
-            _sync(path.parent)
+            connection.executescript(
+                _STATEMENTS.format(application=APPLICATION, schema=SCHEMA, version=_version())
+            )
+            connection.execute("PRAGMA journal_mode=WAL")
         finally:
-            draft.unlink()
-    except (sqlite3.Error, OSError) as error:
-        raise unavailable(path, error, committing=False) from error
+            connection.close()
+        _give(draft, _FILE_MODE)
+        with contextlib.suppress(FileExistsError):  # another process was faster
+            os.link(draft, path)
+        _sync(path.parent)
+    finally:
+        draft.unlink()
 
 
 def _give(path: Path, mode: int) -> None:
@@ -205,6 +202,14 @@ def _read_only_disk(path: Path) -> bool:
     with contextlib.suppress(OSError):
         return bool(os.statvfs(path.parent).f_flag & os.ST_RDONLY)
     return False
+
+
+def _group_of(path: Path) -> int | None:
+    """The group of the file, or of its folder if we may not look into that."""
+    for place in (path, path.parent):
+        with contextlib.suppress(OSError):
+            return place.stat().st_gid
+    return None
 
 
 def _version() -> str:

@@ -17,7 +17,7 @@ from snnet.system.inotify import FolderEvents
 from . import history
 from .database import Database
 from .feeds import Feed
-from .history import History, Known
+from .history import History
 
 LOOK = 1.0
 """Seconds between two looks where the kernel does not report changes, or the file fails."""
@@ -131,7 +131,7 @@ class Follower:
         while True:
             seen = self._history.seen
             with self._lock, self._database.reading() as connection:
-                if self._history.compare(connection, seen) is not Known.RESTORED:
+                if not self._history.restored(connection, seen):
                     oldest = history.compacted(connection)
                     if self._position < oldest:
                         self.feed.lose(oldest)

@@ -14,7 +14,6 @@ import secrets
 import sqlite3
 import threading
 from collections.abc import Sequence
-from enum import Enum
 
 from snnet.contract import EncodedWrite
 
@@ -30,17 +29,6 @@ RESTORED_STEP = 10**9
 """After a restore the revisions go on so much higher that none is ever used twice."""
 
 _Row = tuple[str, str | None, int]
-
-
-class Known(Enum):
-    """How the file relates to what this process has seen of it."""
-
-    SAME = "same"
-    """It has the history that the process knows, and maybe more."""
-    UNKNOWN = "unknown"
-    """So much was committed since that nobody can tell."""
-    RESTORED = "restored"
-    """It has another history."""
 
 
 Point = tuple[int, bytes]
@@ -65,30 +53,29 @@ class History:
             if point[0] > self._seen[0]:
                 self._seen = point
 
-    def compare(self, connection: sqlite3.Connection, seen: Point) -> Known:
-        """Compare the file, in a transaction, with what was ``seen`` before it began."""
+    def restored(self, connection: sqlite3.Connection, seen: Point) -> bool:
+        """Whether the file has another history than was ``seen`` before a transaction began."""
         newest, revision = point(connection), seen[0]
-        if newest != seen and revision:
+        if newest != seen and revision > compacted(connection):
             found = connection.execute(
                 "SELECT mark FROM commits WHERE revision = ?", (revision,)
             ).fetchone()
-            if found is None and revision <= compacted(connection):
-                self.remember(newest)
-                return Known.UNKNOWN
             if found is None or found[0] != seen[1]:
-                return Known.RESTORED
+                return True
         self.remember(newest)
-        return Known.SAME
+        return False
 
 
 def begin_again(connection: sqlite3.Connection, seen: Point) -> Point:
     """Give a restored file revisions of its own, and forget its history.
 
-    All watches, in every process, must then read again.
+    All watches, in every process, must then read again.  Every document has the new
+    revision, so that no condition on an old one holds by chance.
     """
     revision = max(newest(connection), seen[0]) + RESTORED_STEP
     _add_commit(connection, revision)
     compact(connection, revision)
+    connection.execute("UPDATE documents SET revision = ?", (revision,))
     return point(connection)
 
 

@@ -32,7 +32,7 @@ from . import file, history
 from .database import Database
 from .feeds import FedWatch
 from .follower import Follower
-from .history import History, Known
+from .history import History
 
 _log = logging.getLogger("snnet.registries.sqlite")
 
@@ -73,7 +73,7 @@ class SqliteRegistry(Registry):
         while True:
             seen = self._history.seen
             with self._reader.reading() as connection:
-                restored = self._history.compare(connection, seen) is Known.RESTORED
+                restored = self._history.restored(connection, seen)
                 if not restored and (swept or not _ended(connection, self._boot)):
                     found = history.documents(connection, wanted)
                     revision = history.newest(connection)
@@ -91,24 +91,15 @@ class SqliteRegistry(Registry):
         encoded, conditions = check_commit(writes, expected)
         seen = self._history.seen
         with self._writer.writing() as connection:
-            known = self._history.compare(connection, seen)
-            if known is Known.RESTORED:
+            if self._history.restored(connection, seen):
                 history.begin_again(connection, seen)
-            trusted = known is Known.SAME or not any(conditions.values())
-            if trusted:
-                _end(connection, _ended(connection, self._boot))
-                _check_revisions(connection, conditions)
-                _check_sessions(connection, encoded, self._boot)
-                history.write(connection, encoded)
+            _end(connection, _ended(connection, self._boot))
+            _check_revisions(connection, conditions)
+            _check_sessions(connection, encoded, self._boot)
+            history.write(connection, encoded)
             point = history.point(connection)
         self._history.remember(point)
         self._follower.wake()
-        if not trusted:
-            raise Stale(
-                f"the revisions of {', '.join(conditions)} may be those from before a backup "
-                "was restored: read again",
-                keys=tuple(conditions),
-            )
         return point[0]
 
     def watch(self, *prefixes: str, after: int) -> RegistryWatch:
@@ -202,7 +193,7 @@ class SqliteRegistry(Registry):
         """Go on after a restore, unless another process did."""
         seen = self._history.seen
         with self._writer.writing() as connection:
-            if self._history.compare(connection, seen) is Known.RESTORED:
+            if self._history.restored(connection, seen):
                 _log.warning("%s was restored from a backup: watches read again", self._path)
                 point = history.begin_again(connection, seen)
             else:
