@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from itertools import chain
@@ -10,6 +11,7 @@ from typing import Any, ClassVar, Protocol
 from snnet.contract import (
     Add,
     Address,
+    Announcement,
     Attached,
     Change,
     Driver,
@@ -30,8 +32,11 @@ from snnet.contract import (
     Unsupported,
     keyed,
 )
+from snnet.system.announcer import Announcer
 
 from .namespaces import opened
+
+_log = logging.getLogger("snnet.backends")
 
 NON_LINKS: frozenset[type[Noun]] = frozenset(
     {Address, Route, Path, Neighbour, ProxyNeighbour, Fdb, Sysctl, Namespace, Attached}
@@ -63,6 +68,7 @@ class TableBackend(Driver):
         self._tables = tables
         self._links = tables[Link]
         self._support = support
+        self._announcer = Announcer(host.netns.fd)
 
     def translated(self, refusal: Any, what: Operation | str) -> SnnetError:
         """Return a refusal as an error of snnet: ``what`` could not be done."""
@@ -134,6 +140,22 @@ class TableBackend(Driver):
     def inside(self, namespace: str) -> AbstractContextManager[Driver]:
         """See :meth:`snnet.contract.Driver.inside`."""
         return opened(type(self), self.host.owner, namespace)
+
+    def announce(self, announcements: Sequence[Announcement]) -> None:
+        """See :meth:`snnet.contract.Driver.announce`."""
+        for one in announcements:
+            try:
+                if one.renew:
+                    self._announcer.renew(one.link)
+                if one.elsewhere and one.mac:
+                    self._announcer.forget(one.elsewhere, one.mac)
+                self._announcer.announce(one.link, one.address, one.mac)
+            except OSError as error:
+                _log.info("%s is not announced: %s", one, error)
+
+    def close(self) -> None:
+        """See :meth:`snnet.contract.Driver.close`."""
+        self._announcer.close()
 
     def _table(self, kind: type[Noun]) -> Any:
         return self._links if issubclass(kind, Link) else self._tables.get(kind)

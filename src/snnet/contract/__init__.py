@@ -63,7 +63,7 @@ from .network import (
 )
 from .noun import IPAddress, IPInterface, IPNetwork, Key, Noun, Nouns, Owned, keyed
 from .operations import NOTHING, Add, Change, Check, Operation, Outcome, Plan, Remove, inner
-from .packets import HostPacket
+from .packets import Announcement, HostPacket
 from .registries import (
     COMMIT_BYTES_MAX,
     COMMIT_MAX,
@@ -116,6 +116,7 @@ __all__ = [
     "TUNNEL_PORTS",
     "Add",
     "Address",
+    "Announcement",
     "AntiSpoof",
     "ApiError",
     "ArpGuard",

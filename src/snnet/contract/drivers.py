@@ -19,7 +19,7 @@ from .errors import Unsupported
 from .host import Host
 from .noun import Key, Noun
 from .operations import Check, Operation, Outcome
-from .packets import HostPacket
+from .packets import Announcement, HostPacket
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +204,13 @@ class Driver(ABC):
         this, so it may read everything on the host.
         """
         return ()
+
+    def announce(self, announcements: Sequence[Announcement]) -> None:
+        """Tell neighbours and bridges where addresses are now; called of the backend.
+
+        What is lost costs them the time until their entries expire: nothing is raised.
+        """
+        return
 
     def stopped(self, packets: Sequence[HostPacket]) -> Sequence[str]:
         """Return the foreign rules of the host that drop some of these packets.

@@ -35,3 +35,20 @@ class HostPacket:
         if other is None or self.bridged:
             return f"{self.what} ({of}) {way} {self.link}"
         return f"{self.what} ({of}) {way} {other} by {self.link}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Announcement:
+    """An address is reached by ``link`` from now on, and has this MAC (None: the link's own)."""
+
+    link: str
+    address: IPAddress
+    mac: str | None = None
+    elsewhere: str | None = None
+    """A port of the bridge ``link`` behind which the MAC may have been, and no longer is."""
+    renew: bool = False
+    """Whether the bridge ``link`` must learn again where all MACs and addresses are."""
+
+    def __str__(self) -> str:
+        mac = f" with {self.mac}" if self.mac else ""
+        return f"{self.address}{mac} by {self.link}"

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Generic, TypeVar
 
-from snnet.contract import NOTHING, Key, Link, Noun, Outcome, Plan
+from snnet.contract import NOTHING, Announcement, Key, Link, Noun, Outcome, Plan
 from snnet.core.records import Records
 
 from .claims import Claim, Held, Thing
@@ -108,6 +108,13 @@ class Call(ABC, Generic[R, K, D, T]):
 
         Runs with the lock held.
         """
+
+    def announces(self, records: R, draft: D) -> Sequence[Announcement]:
+        """What neighbours must know now that the plan is carried out, and may not ask for.
+
+        Runs with the lock held, after ``publish``.
+        """
+        return ()
 
     def abandon(self, records: R, draft: D) -> None:
         """Record what a failed rollback left, so that a later call can remove it.

@@ -242,6 +242,9 @@ class Engine(Generic[R]):
         with self.claims.lock:
             result, events = call.publish(self.records, draft, done)
             news.happened(events, self._outbox)
+            announced = call.announces(self.records, draft)
+        if announced:
+            self._drivers.backend.announce(announced)
         return result, done
 
 

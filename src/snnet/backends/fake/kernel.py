@@ -13,6 +13,7 @@ from snnet.backends.kinds import no_kind
 from snnet.contract import (
     Add,
     Address,
+    Announcement,
     Attached,
     Bridge,
     Driver,
@@ -94,6 +95,8 @@ class FakeKernel(FakeDriver, Host):
         self.state = state
         self.faults = faults
         self._namespaces: dict[str, FakeKernel] = {}
+        self.announced: list[Announcement] = []
+        """What nodes on this host have announced to neighbours, oldest first."""
         self.links = LinkRules(self.state)
         self._sysctls = SysctlRules(self.state)
         self._addresses = AddressRules(self.state)
@@ -176,6 +179,11 @@ class FakeKernel(FakeDriver, Host):
                 raise Refusal("EMFILE") from error
             raise
         return tuple(fds)
+
+    def announce(self, announcements: Sequence[Announcement]) -> None:
+        """See :meth:`snnet.contract.Driver.announce`; ``announced`` keeps them."""
+        with self.state.lock:
+            self.announced += announcements
 
     def watch(self) -> Watch:
         return self.state.watch()

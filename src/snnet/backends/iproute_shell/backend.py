@@ -50,8 +50,8 @@ class IprouteShellBackend(TableBackend):
 
     Use it on hosts without pyroute2, or to see what is done: it carries out each operation
     with the commands that ``render`` prints (``ip``, ``bridge`` and ``sysctl``).  It keeps
-    no process, socket or thread open.  Each command takes one or two milliseconds; each
-    removal of a link takes 16 ms in the kernel.
+    no process and no thread open, and two sockets once it has announced an address.  Each
+    command takes one or two milliseconds; each removal of a link takes 16 ms in the kernel.
 
     It supports neither multi-queue taps that return descriptors nor ``watch``.
     """
@@ -117,6 +117,3 @@ class IprouteShellBackend(TableBackend):
             "the iproute_shell backend has no stream of link events, because it keeps no "
             "process running: set backend 'netlink', or compare snapshots"
         )
-
-    def close(self) -> None:
-        """See :meth:`snnet.contract.Driver.close`; there is nothing to close."""

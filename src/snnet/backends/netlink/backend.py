@@ -97,5 +97,6 @@ class NetlinkBackend(TableBackend):
 
     def close(self) -> None:
         """See :meth:`snnet.contract.Driver.close`."""
+        super().close()
         self.links.close()
         self._kernel.close()

@@ -10,6 +10,7 @@ from typing import Self
 from snnet.config import shown
 from snnet.contract import (
     Address,
+    Announcement,
     Conflict,
     InvalidRequest,
     Key,
@@ -21,6 +22,7 @@ from snnet.contract import (
     keyed,
 )
 from snnet.core import identity as ids
+from snnet.core.announcing import of_rules
 from snnet.core.cnci_records import CnciRecords, rule_thing
 from snnet.core.fitting import check_fits, device_addresses, with_addresses
 from snnet.core.planner import plan as make_plan
@@ -179,6 +181,10 @@ class SetRules(Call[CnciRecords, Known, RulesDraft, None]):
         records.rules |= draft.rules
         records.epoch = draft.epoch
         return None, []
+
+    def announces(self, records: CnciRecords, draft: RulesDraft) -> list[Announcement]:
+        # On every call: a switch may have lost the address since the last one.
+        return list(of_rules(draft.rules.values(), draft.rules.keys()))
 
 
 class DropRules(Call[CnciRecords, list[Rule], Draft, None]):

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network
 
 from snnet.contract import (
+    Add,
+    Announcement,
     Bridge,
     DhcpScope,
     IPAddress,
@@ -19,6 +21,7 @@ from snnet.contract import (
     keyed,
 )
 from snnet.core import identity as ids
+from snnet.core.announcing import of_subnet
 from snnet.core.cnci_records import CnciRecords, rule_thing
 from snnet.core.fitting import with_addresses
 from snnet.core.planner import plan as make_plan
@@ -157,6 +160,15 @@ class AddSubnet(Call[CnciRecords, Known, SubnetDraft, str]):
         else:
             records.put_subnet(draft.subnet)
         return draft.subnet.bridge.name, []
+
+    def announces(self, records: CnciRecords, draft: SubnetDraft) -> list[Announcement]:
+        new = [
+            operation.noun
+            for operation in draft.plan
+            if isinstance(operation, Add) and isinstance(operation.noun, Link)
+        ]
+        tunnel = any(isinstance(noun, Tunnel) for noun in new)
+        return [of_subnet(draft.subnet, renew=tunnel)] if new else []
 
 
 def _by_remote(tunnel: Tunnel | None) -> dict[IPAddress, Tunnel]:

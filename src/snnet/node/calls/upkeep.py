@@ -12,6 +12,7 @@ from typing import ClassVar, Generic
 from snnet.contract import (
     Add,
     Address,
+    Announcement,
     Change,
     InvalidRequest,
     Key,
@@ -27,6 +28,7 @@ from snnet.contract import (
     TunnelGuard,
     keyed,
 )
+from snnet.core.announcing import of_node
 from snnet.core.held import keep_held
 from snnet.core.nat import Rule
 from snnet.core.planner import plan as make_plan
@@ -133,6 +135,9 @@ class Rebuild(Call[R, R, ReadDraft[R], Report]):
         report.tunnel_events += records.rebuilt(done.left if self._changes else None)
         return report, [*report.tunnel_events]
 
+    def announces(self, records: R, draft: ReadDraft[R]) -> list[Announcement]:
+        return list(of_node(records, _added(draft.plan))) if self._changes else []
+
 
 class Repair(Call[R, R, RepairDraft, Report]):
     """Bring the host to what the node knows; remove leftovers and orphans of the node.
@@ -177,6 +182,10 @@ class Repair(Call[R, R, RepairDraft, Report]):
         report.account(done.plan, done.outcome)
         return report, []
 
+    def announces(self, records: R, draft: RepairDraft) -> list[Announcement]:
+        added = _added(draft.plan)
+        return list(of_node(records, added)) if added else []
+
 
 class Clear(Call[R, R, ReadDraft[R], Report]):
     """Remove everything of this node, as the host shows it, and nothing else."""
@@ -212,6 +221,10 @@ def misnamed(link: Link) -> str:
         f"{link}: its name is not that of its alias: somebody renamed it or copied the alias; "
         "delete it, or give it its name back"
     )
+
+
+def _added(plan: Plan) -> set[Key]:
+    return {operation.noun.key for operation in plan if isinstance(operation, Add)}
 
 
 def _without_sysctls(nouns: Nouns) -> dict[Key, Noun]:

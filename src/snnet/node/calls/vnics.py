@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from snnet.config import VnicRole
-from snnet.contract import Conflict, Key, Link, Noun, Nouns, keyed
+from snnet.contract import Announcement, Conflict, Key, Link, Noun, Nouns, keyed
 from snnet.core import identity as ids
+from snnet.core.announcing import of_vnic
 from snnet.core.building import build_vnic, unknown_dependents
 from snnet.core.compute_records import ComputeRecords
 from snnet.core.conflicts import check_same_subnet, check_same_vnic
@@ -278,6 +279,12 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
             if subnet and container and not records.containers(subnet.id):
                 info = container_info(subnet, ContainerEvent.DEL)
         return DestroyedVnic(container_info=info)
+
+    def announces(self, records: ComputeRecords, draft: VnicsDraft) -> list[Announcement]:
+        site, there = records.site, draft.found
+        return [
+            of_vnic(site, subnet, vnic) for subnet, vnic in draft.made if vnic.link.key not in there
+        ]
 
     def abandon(self, records: ComputeRecords, draft: VnicsDraft) -> None:
         for subnet, _ in draft.made:
