@@ -108,7 +108,17 @@ BAD_VNICS: list[tuple[str, dict[str, Any]]] = [
     ("subnet", {"subnet": "10.1.0.9/32"}),
     ("subnet", {"subnet": "10.0.0.0/15"}),
     ("subnet", {"subnet": "0.0.0.0/0"}),
-    ("subnet", {"subnet": "fd00::/64", "ip": "fd00::9"}),
+    ("ip", {"subnet": "fd00::/64", "ip": "10.1.0.9"}),
+    ("ip", {"subnet": "fd00::/64", "ip": ("10.1.0.9", "fd00::9")}),
+    ("ip", {"subnet": ("10.1.0.0/24", "fd00::/64"), "ip": ("10.1.0.9", "fd00:1::9")}),
+    ("ip", {"subnet": "fd00::/64", "ip": "fd00::"}),
+    ("ip", {"subnet": "fd00::/64", "ip": "fd00::1"}),
+    ("subnet", {"subnet": "fd00::/127", "ip": "fd00::1"}),
+    ("subnet", {"subnet": "fd00::/47", "ip": "fd00::9"}),
+    ("subnet", {"subnet": "fe80::/64", "ip": "fe80::9"}),
+    ("subnet", {"subnet": "ff02::/64", "ip": "ff02::9"}),
+    ("subnet", {"subnet": ("10.1.0.0/24", "fd00::/47")}),
+    ("mtu", {"subnet": "fd00::/64", "ip": "fd00::9", "mtu": 1279}),
     ("subnet", {"subnet": "224.1.0.0/24", "ip": "224.1.0.9"}),
     ("subnet", {"subnet": "127.0.0.0/24", "ip": "127.0.0.9"}),
     ("concentrator_ip", {"concentrator_ip": "2001:db8::1"}),
@@ -383,8 +393,9 @@ def test_nets_without_an_uplink_are_refused_by_init(
 
 BAD_SUBNETS: list[Any] = [
     None, 5, "", "x", "10.1.0.0", "10.1.0.5/24", "10.1.0.0/30", "10.1.0.0/31", "10.1.0.0/32",
-    "10.0.0.0/15", "0.0.0.0/0", "fd00::/64", "224.1.0.0/24", "127.0.0.0/24", "240.0.0.0/24", b"x",
-    [], ip_interface("10.1.0.0/24"), HUGE,
+    "10.0.0.0/15", "0.0.0.0/0", "224.1.0.0/24", "127.0.0.0/24", "240.0.0.0/24", b"x",
+    "fd00::/47", "fd00::/127", "fe80::/64", "::/64", [], (), ("10.1.0.0/24", "10.2.0.0/24"),
+    ("10.1.0.0/24", "fe80::/64"), ip_interface("10.1.0.0/24"), HUGE,
 ]  # fmt: skip
 BAD_KEYS: list[Any] = [None, 0, -1, 2**32, HUGE, -HUGE, True, "7", 7.0, float("nan"), [], b"7"]
 BAD_REMOTES: list[Any] = [
@@ -448,7 +459,7 @@ def test_an_entry_that_cannot_be_is_refused(
     assert scope.added == ()
 
 
-@pytest.mark.parametrize("address", [None, 5, "", "x", "fd00::9", b"x"])
+@pytest.mark.parametrize("address", [None, 5, "", "x", "fd00::9/64", b"x"])
 def test_an_entry_is_removed_by_its_address(
     kernel: snnet.FakeKernel, make_cnci: MakeNode, address: Any
 ) -> None:
@@ -478,7 +489,8 @@ def test_neighbors_are_a_list(
         ("tunnel_ip", {"physical_ip": "192.0.2.11"}),
         ("subnet", {"subnet": "10.11.0.0/24"}),
         ("subnet", {"subnet": "10.12.0.0/30"}),
-        ("subnet", {"subnet": "fd00::/64"}),
+        ("subnet", {"subnet": "fd00::/47"}),
+        ("subnet", {"subnet": "fe80::/64"}),
     ],
 )
 def test_a_mesh_that_contradicts_itself_is_refused(

@@ -43,6 +43,7 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 Address = IPAddress | str
 Network = IPNetwork | str
+Cidrs = Network | tuple[Network, ...]
 
 
 class VnicRole(enum.Enum):
@@ -102,6 +103,22 @@ def check_address(value: object, field: str) -> IPAddress:
     raise InvalidRequest(f"{shown(value)} is not an IP address like '10.1.0.9'", field=field)
 
 
+_F = TypeVar("_F", bound=IPAddress | IPNetwork)
+
+
+def check_families(value: object, field: str, check: Callable[[object, str], _F]) -> tuple[_F, ...]:
+    """Check one value, or a list of one of each family; return IPv4 before IPv6."""
+    if not isinstance(value, (tuple, list)):
+        return (check(value, field),)
+    checked: tuple[_F, ...] = check_many(value, field, check)
+    found = {item.version: item for item in checked}
+    if not checked or len(found) < len(checked):
+        raise InvalidRequest(
+            f"{shown(value)} is not one value, nor one of each family, IPv4 and IPv6", field=field
+        )
+    return tuple(found[version] for version in sorted(found))
+
+
 def _has_zone(address: IPAddress) -> bool:
     """Whether an IPv6 address has a zone, the name of a link (RFC 4007, section 11)."""
     return isinstance(address, IPv6Address) and address.scope_id is not None
@@ -148,27 +165,6 @@ def check_int(value: object, field: str, low: int, high: int) -> int:
 def check_uid(value: object, field: str) -> int:
     """A user id of Linux: 2**32 - 1 stands for none."""
     return check_int(value, field, 0, 2**32 - 2)
-
-
-PORTS_MAX = 1024
-"""The largest range of ports.  Each port becomes one rule."""
-
-
-def check_ports(value: object, field: str) -> range:
-    """Check a port or a range of ports like "8000-8010"; return a range of numbers."""
-    first, dash, last = value.partition("-") if isinstance(value, str) else (value, "", value)
-    try:
-        low, high = int(first), int(last if dash else first)  # type: ignore[call-overload]
-    except (TypeError, ValueError):
-        low, high = 0, 0
-    if isinstance(value, (bool, float)) or not 1 <= low <= high <= 65535:
-        raise InvalidRequest(
-            f"{shown(value)} is not a port from 1 to 65535, nor a range like '8000-8010'",
-            field=field,
-        )
-    if high - low >= PORTS_MAX:
-        raise InvalidRequest(f"{value} has more than {PORTS_MAX} ports", field=field)
-    return range(low, high + 1)
 
 
 def check_mtu(value: object, field: str) -> int:
@@ -220,7 +216,8 @@ class VnicConfig:
     """All that describes one VNIC.  Each method documents which fields it needs.
 
     ``subnet_key`` is the tunnel key, 1 to 2**32-1 (2**24-1 if it is a VNI).
-    ``mac=None`` means ``mac_for(ip)``.  ``mtu`` is in bytes and applies to this VNIC
+    ``subnet`` and ``ip`` are one value, or a tuple of one of each family, which is kept with
+    IPv4 first.  ``mac=None`` means ``mac_for(ip)``.  ``mtu`` is in bytes and applies to this VNIC
     only.  ``queues`` > 1 creates a multi-queue tap.  ``owner`` is the user of the host
     (name or uid) that may open the tap of a VM; with None only root may.
     """
@@ -232,9 +229,9 @@ class VnicConfig:
     subnet_id: str | None = None
     concentrator_id: str | None = None
     concentrator_ip: Address | None = None
-    subnet: Network | None = None
+    subnet: Cidrs | None = None
     subnet_key: int | None = None
-    ip: Address | None = None
+    ip: Address | tuple[Address, ...] | None = None
     mac: str | None = None
     mtu: int | None = None
     queues: int = 1
@@ -250,12 +247,14 @@ class VnicConfig:
                 check_id(value, name)
         if self.concentrator_ip is not None:
             put(self, "concentrator_ip", check_address(self.concentrator_ip, "concentrator_ip"))
-        if self.subnet is not None:
-            put(self, "subnet", check_network(self.subnet, "subnet"))
         if self.subnet_key is not None:
             check_int(self.subnet_key, "subnet_key", 1, 2**32 - 1)
-        if self.ip is not None:
-            put(self, "ip", check_address(self.ip, "ip"))
+        both: tuple[tuple[str, Callable[[object, str], Any]], ...]
+        both = (("subnet", check_network), ("ip", check_address))
+        for name, check in both:
+            if (value := getattr(self, name)) is not None:
+                values = check_families(value, name, check)
+                put(self, name, values[0] if len(values) == 1 else values)
         if self.mac is not None:
             put(self, "mac", check_mac(self.mac, "mac"))
         if self.mtu is not None:
@@ -268,8 +267,9 @@ class VnicConfig:
         """Return plain data; ``VnicConfig(**data)`` makes an equal object."""
         data = {item.name: getattr(self, item.name) for item in fields(self)}
         data["role"] = self.role.value
+        data |= {name: list(map(str, data[name])) for name in data if type(data[name]) is tuple}
         return {
-            name: value if isinstance(value, (int, str)) else str(value)
+            name: value if isinstance(value, (int, str, list)) else str(value)
             for name, value in data.items()
             if value is not None
         }

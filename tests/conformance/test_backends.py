@@ -68,7 +68,7 @@ def test_gaps_say_what_to_do() -> None:
     from snnet.backends.iproute_shell import IprouteShellBackend
     from snnet.backends.netlink import NetlinkBackend
 
-    scope = DhcpScope(link="br", subnet=IPv4Network("10.0.0.0/24"), mtu=1500)
+    scope = DhcpScope(link="br", subnets=(IPv4Network("10.0.0.0/24"),), mtu=1500)
     for backend in (NetlinkBackend, IprouteShellBackend):
         with RealPlace(backend) as place:
             assert place.driver.missing(GRETAP) == (None if kernel_has("gretap") else GRETAP_GAP)

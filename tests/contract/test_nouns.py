@@ -94,7 +94,7 @@ NOUNS: list[tuple[Noun, str]] = [
         "public address 192.0.2.1 on eth0 for 192.0.2.2",
     ),
     (
-        DhcpScope(link="b", subnet=IPv4Network("10.1.0.0/24"), mtu=1400),
+        DhcpScope(link="b", subnets=(IPv4Network("10.1.0.0/24"),), mtu=1400),
         "dhcp 10.1.0.0/24 mtu 1400 dev b",
     ),
 ]
@@ -189,7 +189,7 @@ def test_everything_made_by_us_is_in_our_group() -> None:
 
 
 def scope(subnet: str, **values: Any) -> DhcpScope:
-    return DhcpScope(link="b", subnet=IPv4Network(subnet), mtu=1400, **values)
+    return DhcpScope(link="b", subnets=(IPv4Network(subnet),), mtu=1400, **values)
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from ipaddress import IPv4Network, ip_interface
+from ipaddress import ip_interface
 from typing import Any
 
 from snnet.config import VnicConfig, VnicRole, check_address
 from snnet.contract import Link, Noun, keyed
 from snnet.core import identity as ids
+from snnet.core.addressing import read_networks
 from snnet.core.building import build_cnci_vnic, build_subnet, build_vnic
 from snnet.core.compute_records import ComputeRecords
 from snnet.core.identity import Owner
@@ -107,7 +108,7 @@ def port_of(site: Site, request: CnciVnicRequest) -> CnciVnic:
 def local_subnet(site: Site, network: str, key: int, *remotes: str) -> CnciSubnet:
     """A concentrator's subnet with a tunnel to each of these compute nodes."""
     subnet = build_cnci_subnet(
-        site, "t1", SCOPING, IPv4Network(network), key, name_of(site, ids.BRIDGE, network)
+        site, "t1", SCOPING, read_networks(network), key, name_of(site, ids.BRIDGE, network)
     )
     for remote in remotes:
         name = name_of(site, ids.TUNNEL, network, remote)

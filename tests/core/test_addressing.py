@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv4Network, ip_network
+import hashlib
+from ipaddress import IPv4Address, IPv4Network, ip_address, ip_network
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from snnet.contract import InvalidRequest
 from snnet.contract.addresses import gateway_of
+from snnet.contract.links import ALIAS_MAX
+from snnet.core import identity as ids
 from snnet.core.addressing import (
     check_guest,
     check_ipv4,
     check_subnet,
     debug_ssh_port,
     mac_for,
+    written,
 )
 from snnet.core.names import check_hostname
 
@@ -53,8 +59,8 @@ def test_there_is_no_debug_ssh_port_past_65535(ip: str) -> None:
 
 
 @pytest.mark.parametrize("value", [None, 167837705, b"\x0a\x01\x00\x09", "", "x", "10.1.0", "::1"])
-def test_mac_and_port_are_for_ipv4_addresses_only(value: Any) -> None:
-    for function in (mac_for, debug_ssh_port):
+def test_mac_and_port_are_for_addresses_only(value: Any) -> None:
+    for function in [debug_ssh_port] if value == "::1" else [mac_for, debug_ssh_port]:
         with pytest.raises(InvalidRequest) as caught:
             function(value)
         assert caught.value.field == "ip"
@@ -82,7 +88,13 @@ def test_a_subnet_is_a_29_to_a_16(cidr: str) -> None:
         ("10.0.0.0/15", "too large"),
         ("10.0.0.0/8", "too large"),
         ("0.0.0.0/0", "too large"),
-        ("2001:db8::/64", "not IPv4"),
+        ("2001:db8::/127", "too small"),
+        ("2001:db8::/128", "too small"),
+        ("2001::/47", "too large"),
+        ("fe80::/64", "unicast"),
+        ("ff02::/64", "unicast"),
+        ("::/64", "unicast"),
+        ("::ffff:a01:0/120", "unicast"),
         ("0.0.0.0/16", "unicast"),
         ("127.0.0.0/24", "unicast"),
         ("169.254.0.0/16", "unicast"),
@@ -111,7 +123,7 @@ NET = IPv4Network("10.1.0.8/29")
 
 @pytest.mark.parametrize("ip", ["10.1.0.10", "10.1.0.14"])
 def test_a_guest_has_any_other_address_of_its_subnet(ip: str) -> None:
-    assert check_guest(IPv4Address(ip), NET) == IPv4Address(ip)
+    assert check_guest(IPv4Address(ip), (NET,)) == IPv4Address(ip)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +138,7 @@ def test_a_guest_has_any_other_address_of_its_subnet(ip: str) -> None:
 )
 def test_a_guest_has_none_of_the_special_ones(ip: str, said: str) -> None:
     with pytest.raises(InvalidRequest, match=said) as caught:
-        check_guest(IPv4Address(ip), NET, "address")
+        check_guest(IPv4Address(ip), (NET,), "address")
     assert caught.value.field == "address"
 
 
@@ -142,3 +154,44 @@ def test_other_host_names_are_refused(name: object) -> None:
     with pytest.raises(InvalidRequest) as caught:
         check_hostname(name, "hostname")
     assert caught.value.field == "hostname"
+
+
+def test_the_default_mac_of_ipv6_alone_is_a_hash() -> None:
+    digest = hashlib.sha256(ip_address("fd00:1::9").packed).digest()
+    assert mac_for("fd00:1::9") == "02:" + digest[:5].hex(":")
+    assert mac_for(("fd00:1::9", "10.1.0.9")) == mac_for("10.1.0.9") == "02:00:0a:01:00:09"
+    assert mac_for(("fd00:1::9",)) == mac_for("fd00:1::9")
+
+
+@pytest.mark.parametrize(
+    "value", [(), [], ("10.1.0.9", "10.1.0.10"), ("fd00::9", "fd00::a"), ("x",)]
+)
+def test_addresses_are_one_or_one_of_each_family(value: Any) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        mac_for(value)
+    assert (caught.value.field or "").startswith("ip")
+
+
+@given(
+    st.lists(st.ip_addresses(v=4), max_size=1), st.lists(st.ip_addresses(v=6), max_size=1),
+    st.integers(16, 29), st.integers(48, 126), st.integers(0, 64),
+)  # fmt: skip
+def test_aliases_hold_every_address_and_network(
+    four: list[Any], six: list[Any], length4: int, length6: int, more: int
+) -> None:
+    """What a VNIC's alias says is read back exactly, packed or not."""
+    addresses = (*four, *six)
+    lengths = {4: length4, 6: length6}
+    networks = tuple(ip_network((a, lengths[a.version]), strict=False) for a in addresses)
+    if not addresses:
+        return
+    fields = {
+        ids.ADDRESS: written(addresses), ids.NETWORK: written(networks),
+        ids.MAC: "02:de:ad:be:ef:00", ids.TENANT: "A5000000-0000-4000-8000-0000000000FF",
+        ids.SUBNET: "5a000000-0000-4000-8000-0000000000ff", ids.VNIC: "v" * more,
+    }  # fmt: skip
+    alias = ids.encode(ids.Owner("cn", "n" * 36), ids.VM, fields)
+    assert len(alias) <= ALIAS_MAX
+    assert {
+        key: value for key, value in (ids.decode(alias) or {}).items() if key in fields
+    } == fields

@@ -98,7 +98,7 @@ def test_a_subnet_is_bridge_zone_gateway_dhcp_and_a_tunnel_a_node(tunnel: str) -
     assert bridge == subnet.bridge
     assert isinstance(zone, Zone)
     assert inside == ZoneLink(
-        owner=str(CNCI), link=subnet.bridge.name, zone=zone.zone, network=subnet.network
+        owner=str(CNCI), link=subnet.bridge.name, zone=zone.zone, network=IPv4Network("10.1.0.0/24")
     )
     assert services == HostServices(owner=str(CNCI), link=subnet.bridge.name)
     assert address == Address(link=subnet.bridge.name, address=IPv4Interface("10.1.0.1/24"))
@@ -115,7 +115,7 @@ def test_a_subnet_is_bridge_zone_gateway_dhcp_and_a_tunnel_a_node(tunnel: str) -
 
 def test_the_configuration_reaches_the_scope() -> None:
     subnet = build_cnci_subnet(
-        SITE, "t1", Scoping(3, "t1.example"), IPv4Network("10.1.0.0/24"), 7, "scb-aaaaaaaaaa"
+        SITE, "t1", Scoping(3, "t1.example"), (IPv4Network("10.1.0.0/24"),), 7, "scb-aaaaaaaaaa"
     )
     assert (subnet.scope.reserved, subnet.scope.domain) == (3, "t1.example")
 
@@ -144,10 +144,10 @@ def test_tunnels_come_and_go() -> None:
 def test_a_reservation_leaves_at_least_one_address(reserved: int, network: str, fits: bool) -> None:
     scoping = Scoping(reserved, None)
     if fits:
-        scoping.check(IPv4Network(network))
+        scoping.check((IPv4Network(network),))
         return
     with pytest.raises(InvalidRequest, match=network) as caught:
-        scoping.check(IPv4Network(network))
+        scoping.check((IPv4Network(network),))
     assert caught.value.field == "dhcp_reserved"
 
 
@@ -167,19 +167,19 @@ def test_a_reservation_leaves_at_least_one_address(reserved: int, network: str, 
 )
 def test_a_subnet_that_contradicts_another_is_a_conflict(network: str, key: int, said: str) -> None:
     with pytest.raises(Conflict, match=said):
-        known(ONE, TWO, mesh=a_mesh("10.9.0.0/24")).check_subnet(IPv4Network(network), key)
+        known(ONE, TWO, mesh=a_mesh("10.9.0.0/24")).check_subnet((IPv4Network(network),), key)
 
 
 def test_the_same_subnet_and_new_ones_are_fine() -> None:
     state = known(ONE, TWO, mesh=a_mesh("10.9.0.0/24"))
-    state.check_subnet(ONE.network, 7)
-    state.check_subnet(IPv4Network("10.3.0.0/24"), 9)
+    state.check_subnet(ONE.networks, 7)
+    state.check_subnet((IPv4Network("10.3.0.0/24"),), 9)
 
 
 def test_a_peers_subnet_that_overlaps_ours_is_a_conflict() -> None:
-    check_mesh(a_mesh("10.9.0.0/24"), known(ONE).subnets)
+    check_mesh(a_mesh("10.9.0.0/24"), known(ONE).networks())
     with pytest.raises(Conflict, match=r"10\.1\.0\.128/25 of a peer overlaps 10\.1\.0\.0/24"):
-        check_mesh(a_mesh("10.9.0.0/24", "10.1.0.128/25"), known(ONE).subnets)
+        check_mesh(a_mesh("10.9.0.0/24", "10.1.0.128/25"), known(ONE).networks())
 
 
 def test_vxlans_to_nodes_whose_ports_coincide_are_a_conflict() -> None:
@@ -188,8 +188,8 @@ def test_vxlans_to_nodes_whose_ports_coincide_are_a_conflict() -> None:
     both = local_subnet(site, "10.1.0.0/24", 7, "192.0.2.21", "192.0.66.21")
     far = ip_address("192.0.66.21")
     with pytest.raises(Conflict, match=r"192\.0\.66\.21.*192\.0\.2\.21.*subnet 10\.1\.0\.0/24"):
-        known(near, site=site).check_tunnel(near.network, 7, far)
-    known(both, site=site).check_tunnel(IPv4Network("10.2.0.0/24"), 8, far)
+        known(near, site=site).check_tunnel(near.networks, 7, far)
+    known(both, site=site).check_tunnel((IPv4Network("10.2.0.0/24"),), 8, far)
 
 
 # -- read back -------------------------------------------------------------------------
@@ -203,7 +203,7 @@ def test_subnets_are_read_back(tunnel: str, underlay: str) -> None:
     two = local_subnet(site, "10.2.0.0/16", 8)
     state = read(nouns_of(one, two), site)
     assert state.orphans == []
-    assert state.subnets == {one.network: one, two.network: two}
+    assert state.subnets == {one.networks: one, two.networks: two}
 
 
 def test_the_whole_node_is_read_back() -> None:
@@ -233,7 +233,7 @@ def test_entries_added_by_hand_are_kept_and_the_rest_follows_the_configuration()
     entry = DhcpEntry(mac="02:00:00:00:00:01", address=IPv4Address("10.1.0.9"), hostname="web")
     old = replace(ONE.scope, entries=(entry,), mtu=1000, reserved=9, domain="old")
     nouns = [old if noun == ONE.scope else noun for noun in nouns_of(ONE)]
-    scope = read(nouns, scoping=Scoping(2, "new")).subnets[ONE.network].scope
+    scope = read(nouns, scoping=Scoping(2, "new")).subnets[ONE.networks].scope
     assert scope.entries == (entry,)
     assert (scope.mtu, scope.reserved, scope.domain) == (1458, 2, "new")
 
@@ -241,7 +241,7 @@ def test_entries_added_by_hand_are_kept_and_the_rest_follows_the_configuration()
 def test_a_lost_bridge_is_known_from_a_tunnel() -> None:
     state = read([noun for noun in nouns_of(ONE, TWO) if noun != ONE.bridge])
     assert state.orphans == []
-    assert state.subnets[ONE.network] == ONE
+    assert state.subnets[ONE.networks] == ONE
 
 
 # -- orphans ---------------------------------------------------------------------------
@@ -261,7 +261,7 @@ def damaged(link: Link, **fields: str | None) -> Link:
 
 TUNNEL = ONE.tunnels[ip_address("192.0.2.21")]
 MESH = a_mesh("10.9.0.0/24")
-_NETS = [None, "x", "10.1.0.5/24", "10.0.0.0/8", "2001:db8::/64"]
+_NETS = [None, "x", "10.1.0.5/24", "10.0.0.0/8", "2001:db8::/127", "10.1.0.0/24,10.2.0.0/24"]
 _KEYS = [None, "x", "0", "4294967296"]
 DAMAGE: list[tuple[Link, dict[str, str | None]]] = [
     *((ONE.bridge, {"n": net}) for net in _NETS),
@@ -287,8 +287,8 @@ def test_one_damaged_link_is_an_orphan_and_takes_nothing_along(
     state = read([damaged(link, **fields) if noun == link else noun for noun in nouns])
     (orphan,) = state.orphans
     assert "snnet1" in orphan
-    assert set(state.subnets) == {ONE.network, TWO.network}
-    assert state.subnets[TWO.network] == TWO
+    assert set(state.subnets) == {ONE.networks, TWO.networks}
+    assert state.subnets[TWO.networks] == TWO
     assert (state.mesh is None) == (link is MESH.link)
 
 
@@ -297,7 +297,7 @@ def test_a_second_bridge_of_a_subnet_is_an_orphan() -> None:
     state = read([*nouns_of(ONE), second])
     (orphan,) = state.orphans
     assert "scb-zzzzzzzzzz" in orphan
-    assert state.subnets[ONE.network] == ONE
+    assert state.subnets[ONE.networks] == ONE
 
 
 def test_links_of_other_nodes_are_not_even_orphans() -> None:
@@ -306,7 +306,7 @@ def test_links_of_other_nodes_are_not_even_orphans() -> None:
     cn = replace(ONE.bridge, name="cn", alias=ids.encode(CN, ids.BRIDGE, {"t": "t1"}))
     state = read([strange, cn, *nouns_of(ONE), other.bridge])
     assert state.orphans == []
-    assert set(state.subnets) == {ONE.network}
+    assert set(state.subnets) == {ONE.networks}
 
 
 # -- as data ---------------------------------------------------------------------------

@@ -89,7 +89,10 @@ def damaged(link: Link, **fields: str | None) -> Link:
     return replace(link, alias=ids.encode(SITE.owner, kind, alias))
 
 
-_BAD_NETS = ["x", "10.1.0.5/24", "10.0.0.0/8", "10.1.0.0", "2001:db8::/64", "224.0.0.0/24"]
+_BAD_NETS = [
+    "x", "10.1.0.5/24", "10.0.0.0/8", "10.1.0.0", "2001:db8::/47", "224.0.0.0/24", "fe80::/64",
+    "10.1.0.0/24,", "10.1.0.0/24,10.2.0.0/24", "~~", "~~AAAA", "~~ü",
+]  # fmt: skip
 _BAD_KEYS = ["x", "0", "-1", "4294967296", "1.5", "0x7"]
 assert SUBNET.bridge is not None
 assert SUBNET.tunnel is not None
@@ -105,7 +108,7 @@ DAMAGE: list[tuple[Link, Mapping[str, str | None]]] = [
     (TUNNEL, {"c": None}),
     (TUNNEL, {"t": None}),
     *((VM.link, {key: None}) for key in "tsvia"),
-    *((VM.link, {"a": ip}) for ip in ("x", "2001:db8::1", "10.1.0.9/24")),
+    *((VM.link, {"a": ip}) for ip in ("x", "2001:db8::1", "10.1.0.9/24", "10.1.0.9,", "~~AAAA")),
     *((VM.link, {"m": mac}) for mac in ("x", "", "01:00:00:00:00:01", "02:00:00:00:00")),
     *((VM.link, {"u": mtu}) for mtu in ("x", "", "-1", "0", "65536")),
     (VM.link, {"s": "gone"}),
@@ -238,16 +241,16 @@ def test_an_address_is_taken_until_its_vnic_has_gone() -> None:
     topology = filled()
     rival = vnic_of(SITE, vm_request(SITE, 11, ip="10.1.0.9"))
     with pytest.raises(Conflict, match=r"10\.1\.0\.9 of subnet s1 belongs to VNIC v9"):
-        topology.check_address(rival.id, rival.ip)
-    topology.check_address(VM.id, VM.ip)
+        topology.check_addresses(rival.id, rival.ips)
+    topology.check_addresses(VM.id, VM.ips)
     topology.drop_vnic(VM.id)
     topology.drop_vnic(VM.id)
-    topology.check_address(rival.id, rival.ip)
+    topology.check_addresses(rival.id, rival.ips)
 
 
 def test_tenants_do_not_share_addresses() -> None:
     topology = read_links(SITE, links_of(*TWO))
-    topology.check_address(VM.id, VM.ip)
+    topology.check_addresses(VM.id, VM.ips)
 
 
 def test_a_wire_is_taken_until_its_subnet_has_gone() -> None:

@@ -20,6 +20,7 @@ def test_a_tunnel_event_has_all_that_the_far_side_needs() -> None:
         "cnci_ip": "192.0.2.101",
         "cn_ip": "192.0.2.11",
         "subnet": "10.1.0.0/24",
+        "subnets": ["10.1.0.0/24"],
         "tenant_id": "t1",
         "subnet_id": "s1",
         "concentrator_id": "cnci-1",
@@ -39,7 +40,9 @@ def test_container_info_names_the_network_after_the_bridge() -> None:
         "event": "del",
         "subnet_id": subnet.bridge.name,
         "subnet": "10.1.0.0/24",
+        "subnets": ["10.1.0.0/24"],
         "gateway": "10.1.0.1",
+        "gateways": ["10.1.0.1"],
         "bridge": subnet.bridge.name,
     }
 
@@ -49,7 +52,7 @@ def test_without_a_bridge_there_is_none_to_name() -> None:
         event=snnet.ContainerEvent.ADD,
         subnet_id="s1",
         subnet=IPv4Network("10.1.0.0/24"),
-        gateway=ip_address("10.1.0.1"),  # type: ignore[arg-type]
+        gateway=ip_address("10.1.0.1"),
         bridge=None,
     )
     assert info.to_dict()["bridge"] is None

@@ -30,9 +30,11 @@ from snnet.contract import (
 )
 from snnet.contract.links import ALIAS_MAX, DYING_GROUPS, NAME_MAX
 from snnet.core import identity as ids
-from snnet.core.building import read_vnic
+from snnet.core.addressing import written
+from snnet.core.building import build_vnic, read_vnic
 from snnet.core.identity import Owner
 from snnet.core.mesh import build_mesh
+from snnet.core.routed import build_routed_subnet
 from tests.core.builders import (
     CN,
     CNCI,
@@ -172,17 +174,33 @@ def test_all_uuid_ids_and_ipv6_addresses_fit_on_a_compute_node(tunnel: str, uppe
         site,
         **given_ids,
         concentrator_ip="2001:db8:ffff:ffff:ffff:ffff:ffff:ffff",
-        subnet="172.29.128.0/17",
-        ip="172.29.255.253",
+        subnet=("172.29.128.0/17", f"{_LONG6[:-4]}0000/126"),
+        ip=("172.29.255.253", f"{_LONG6[:-4]}2"),
         mac="02:de:ad:be:ef:00",
         mtu=1280,
         subnet_key=2**24 - 1,
+        owner=2**32 - 2,
     )
     port_ids = {k: given_ids[k] for k in ("vnic_id", "instance_id", "tenant_id")}
     port = port_of(site, a_cnci_vnic_request(site, **port_ids, mtu=1280))
-    container = replace(request, role=type(request.role)("tenant-container"))
+    container = replace(request, role=type(request.role)("tenant-container"), user=0)
+    alone = replace(request, subnets=request.subnets[1:], ips=request.ips[1:])
+    routed = [
+        build_vnic(
+            replace(site, routed=True),
+            one,
+            build_routed_subnet(site, *one.id[:2], one.subnets),
+            next(ids.names(owner, ids.VM, *one.id)),
+        )
+        for one in (request, alone)
+    ]
+    for vnic in routed:
+        fields = ids.claimed(vnic.link, owner)
+        assert fields is not None
+        assert fields[ids.ADDRESS] == written(vnic.ips)
+        assert fields[ids.NETWORK] == written(vnic.subnets)
     for link in links_of(
-        subnet_of(site, request), vnic_of(site, request), vnic_of(site, container), port
+        subnet_of(site, request), vnic_of(site, request), vnic_of(site, container), port, *routed
     ):
         assert len(link.alias.encode()) <= ALIAS_MAX
         assert len(link.name) <= NAME_MAX
@@ -192,7 +210,8 @@ def test_all_uuid_ids_and_ipv6_addresses_fit_on_a_compute_node(tunnel: str, uppe
 def test_all_uuid_ids_and_ipv6_addresses_fit_on_a_concentrator() -> None:
     owner = Owner("cnci", _uuid(6))
     site = make_site(owner, tunnel="gre", address=f"{_LONG6}/64")
-    subnet = local_subnet(site, "172.29.128.0/17", 2**32 - 1, _LONG6[:-1] + "9")
+    network = f"172.29.128.0/17,{_LONG6[:-4]}0/126"
+    subnet = local_subnet(site, network, 2**32 - 1, _LONG6[:-1] + "9")
     entry = Neighbor(
         physical_ip=_LONG6, subnet="10.1.0.0/24", tunnel_ip="172.29.255.253", tunnel_id=2**24 - 1
     )

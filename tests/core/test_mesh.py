@@ -144,7 +144,7 @@ _BAD: list[tuple[str, list[Any], str]] = [
     ("subnet", member(12, "10.1.0.0/24"), "192.0.2.11"),
     ("subnet", member(12, "10.2.0.0/30"), "too small"),
     ("subnet", member(12, "10.0.0.0/8"), "too large"),
-    ("subnet", [replace(member(12, "10.2.0.0/24")[0], subnet="fd00::/64")], "not IPv4"),
+    ("subnet", [replace(member(12, "10.2.0.0/24")[0], subnet="fd00::/47")], "too large"),
     ("", [None], "not a Neighbor"),
     ("", [{"physical_ip": "192.0.2.12"}], "not a Neighbor"),
 ]

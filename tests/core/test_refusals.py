@@ -58,8 +58,8 @@ def another(**changes: Any) -> None:
 
 
 def overlapping() -> None:
-    old = build_routed_subnet(SITE, "t1", "s1", IPv4Network("10.1.0.0/16"))
-    check_disjoint([old], build_routed_subnet(SITE, "t2", "s2", IPv4Network("10.1.2.0/24")))
+    old = build_routed_subnet(SITE, "t1", "s1", (IPv4Network("10.1.0.0/16"),))
+    check_disjoint([old], build_routed_subnet(SITE, "t2", "s2", (IPv4Network("10.1.2.0/24"),)))
 
 
 def collide() -> None:
@@ -75,12 +75,12 @@ TWO = [card("eth0"), *at("eth0", "10.0.0.1/8"), card("eth1", 3), *at("eth1", "10
 
 INVALID: list[tuple[Callable[[], object], str]] = [
     (
-        lambda: check_guest(NET[0], NET),
+        lambda: check_guest(NET[0], (NET,)),
         "ip: 10.1.0.8 is the network address of 10.1.0.8/29",
     ),
-    (lambda: check_guest(NET[1], NET), "ip: 10.1.0.9 is the gateway of 10.1.0.8/29"),
+    (lambda: check_guest(NET[1], (NET,)), "ip: 10.1.0.9 is the gateway of 10.1.0.8/29"),
     (
-        lambda: check_guest(NET[7], NET),
+        lambda: check_guest(NET[7], (NET,)),
         "ip: 10.1.0.15 is the broadcast address of 10.1.0.8/29",
     ),
     (

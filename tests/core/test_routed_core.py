@@ -25,13 +25,13 @@ OTHER = Owner("cn", "cn-2")
 def test_a_subnet_of_the_uplinks_own_network_needs_no_route(network: str, route: bool) -> None:
     """Its guests on other nodes answer ARP on the wire."""
     wanted = Route(destination=IPv4Network(network), link="eth0", protocol=SNNET_PROTOCOL)
-    subnet = build_routed_subnet(SITE, "t1", "s1", IPv4Network(network))
-    assert subnet.route == (wanted if route else None)
+    subnet = build_routed_subnet(SITE, "t1", "s1", (IPv4Network(network),))
+    assert subnet.routes == ((wanted,) if route else ())
 
 
 def test_a_zone_is_a_tenants_subnets_and_lets_out() -> None:
     one, two, three = (
-        build_routed_subnet(SITE, tenant, subnet, IPv4Network(f"10.{number}.0.0/24"))
+        build_routed_subnet(SITE, tenant, subnet, (IPv4Network(f"10.{number}.0.0/24"),))
         for number, (tenant, subnet) in enumerate([("t1", "a"), ("t2", "b"), ("t1", "c")])
     )
     wanted = [

@@ -135,7 +135,7 @@ def driver(lan: Lan, servers: Servers) -> Dnsmasq:
 
 @pytest.fixture
 def scope() -> DhcpScope:
-    return DhcpScope(link="br0", subnet=IPv4Network("10.1.0.0/24"), mtu=1400)
+    return DhcpScope(link="br0", subnets=(IPv4Network("10.1.0.0/24"),), mtu=1400)
 
 
 @pytest.fixture

@@ -151,7 +151,7 @@ def test_smallest_and_largest_subnets(lan: Any, driver: Dnsmasq, do: Do, subnet:
     last = network.broadcast_address - 1
     mac = "02:00:" + last.packed.hex(":")
     entries = (DhcpEntry(mac=mac, address=last),) if network.prefixlen < 20 else ()
-    do(driver, Add(DhcpScope(link="br9", subnet=network, mtu=1400, entries=entries)))
+    do(driver, Add(DhcpScope(link="br9", subnets=(network,), mtu=1400, entries=entries)))
     lease = lan.guest("br9", mac).lease()
     assert lease is not None
     assert lease["ip"] == str(last)
@@ -160,7 +160,7 @@ def test_smallest_and_largest_subnets(lan: Any, driver: Dnsmasq, do: Do, subnet:
 def test_more_than_a_thousand_leases(lan: Any, driver: Dnsmasq, do: Do) -> None:
     network = IPv4Network("10.16.0.0/20")
     lan.bridge("br9", "10.16.0.0/20")
-    scope = DhcpScope(link="br9", subnet=network, mtu=1400)
+    scope = DhcpScope(link="br9", subnets=(network,), mtu=1400)
     do(driver, Add(scope))
     path = next(driver.host.runtime.glob("*@br9"))
     lines = [f"0 {e.mac} {e.address} * 01:{e.mac}" for e in list(scope.leases())[:2000]]
@@ -187,10 +187,10 @@ def test_scopes_and_owners_live_side_by_side(
 ) -> None:
     lan.bridge("br1", "10.2.0.0/24")
     lan.bridge("br2", "10.3.0.0/24")
-    second = DhcpScope(link="br1", subnet=IPv4Network("10.2.0.0/24"), mtu=1400)
+    second = DhcpScope(link="br1", subnets=(IPv4Network("10.2.0.0/24"),), mtu=1400)
     do(driver, Add(second))
     foreign = servers.open(lan.netns, owner="cnci:c10")
-    third = DhcpScope(link="br2", subnet=IPv4Network("10.3.0.0/24"), mtu=1400)
+    third = DhcpScope(link="br2", subnets=(IPv4Network("10.3.0.0/24"),), mtu=1400)
     do(foreign, Add(third))
     for bridge, mac in (("br0", MAC), ("br1", "02:00:0a:02:00:09"), ("br2", "02:00:0a:03:00:09")):
         assert lan.guest(bridge, mac).lease() is not None
@@ -256,7 +256,7 @@ def test_a_bridge_without_the_gateway_address_is_refused(
 
 def test_one_of_several_addresses_will_do(lan: Any, driver: Dnsmasq, do: Do) -> None:
     lan.ip("address", "add", "10.9.0.1/24", "dev", "br0")
-    do(driver, Add(DhcpScope(link="br0", subnet=IPv4Network("10.9.0.0/24"), mtu=1400)))
+    do(driver, Add(DhcpScope(link="br0", subnets=(IPv4Network("10.9.0.0/24"),), mtu=1400)))
     assert lan.guest("br0", "02:00:0a:09:00:09").lease() is not None
 
 

@@ -86,7 +86,7 @@ from snnet.contract import Add, DhcpScope
 from snnet.dhcp.dnsmasq import Dnsmasq
 from snnet.system.host import RealHost
 driver = Dnsmasq(RealHost({lan.netns!r}, owner="cnci:c1", runtime=Path({str(servers.runtime)!r})))
-scope = DhcpScope(link="br0", subnet=IPv4Network("10.1.0.0/24"), mtu=1400)
+scope = DhcpScope(link="br0", subnets=(IPv4Network("10.1.0.0/24"),), mtu=1400)
 outcome = driver.apply([Add(scope)])
 assert outcome.done == {{0}}, outcome.error
 print(driver.pid(scope), flush=True)
@@ -227,7 +227,7 @@ def test_a_broken_record_stops_nothing(
     lan: Any, driver: Dnsmasq, served: DhcpScope, do: Do
 ) -> None:
     lan.bridge("br1", "10.2.0.0/24")
-    second = DhcpScope(link="br1", subnet=IPv4Network("10.2.0.0/24"), mtu=1400)
+    second = DhcpScope(link="br1", subnets=(IPv4Network("10.2.0.0/24"),), mtu=1400)
     do(driver, Add(second))
     (_folder(driver, "br0") / "scope.json").write_text('{"version": 9}')
     assert driver.snapshot() == {second.key: second}
@@ -278,7 +278,7 @@ def test_many_scopes_at_once(lan: Any, driver: Dnsmasq, do: Do) -> None:
     for number in range(8):
         lan.bridge(f"br{100 + number}", f"10.{100 + number}.0.0/24")
         subnet = IPv4Network(f"10.{100 + number}.0.0/24")
-        scopes.append(DhcpScope(link=f"br{100 + number}", subnet=subnet, mtu=1400))
+        scopes.append(DhcpScope(link=f"br{100 + number}", subnets=(subnet,), mtu=1400))
     with ThreadPoolExecutor(8) as pool:
         outcomes = list(pool.map(lambda scope: driver.apply([Add(scope)]), scopes))
         assert [outcome.error for outcome in outcomes] == [None] * 8
@@ -307,7 +307,7 @@ from snnet.system.host import RealHost
 for words in ("link add br0 type bridge", "address add 10.1.0.1/24 dev br0", "link set br0 up"):
     subprocess.run(["ip", *words.split()], check=True)
 driver = Dnsmasq(RealHost(owner="cnci:c1", runtime=Path(sys.argv[1])))
-scope = DhcpScope(link="br0", subnet=IPv4Network("10.1.0.0/24"), mtu=1400)
+scope = DhcpScope(link="br0", subnets=(IPv4Network("10.1.0.0/24"),), mtu=1400)
 try:
     outcome = driver.apply([Add(scope)])
     assert outcome.done == {0}, outcome.error
@@ -340,7 +340,7 @@ def _tcp_query_under_way(driver: Dnsmasq, scope: DhcpScope) -> Iterator[None]:
     """A connection that dnsmasq has handed to a child of its own."""
 
     def connect() -> socket.socket:
-        return socket.create_connection((str(scope.gateway), 53), timeout=30)
+        return socket.create_connection((str(scope.gateways[0]), 53), timeout=30)
 
     pid = driver.pid(scope)
     with in_netns(driver.host.netns.fd, connect):

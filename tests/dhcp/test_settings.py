@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from snnet.dhcp import settings
 from snnet.dhcp.account import Account
 from snnet.dhcp.record import ScopeRecord
 
-SCOPE = DhcpScope(link="br0", subnet=IPv4Network("10.1.0.0/29"), mtu=1400)
+SCOPE = DhcpScope(link="br0", subnets=(IPv4Network("10.1.0.0/29"),), mtu=1400)
 WEB = DhcpEntry(mac="02:00:00:00:00:77", address=IPv4Address("10.1.0.4"), hostname="web")
 
 
@@ -105,8 +105,14 @@ def test_a_good_scope_passes() -> None:
 @pytest.mark.parametrize(
     ("wrong", "reason"),
     [
-        ({"subnet": IPv4Network("10.1.0.0/30")}, "subnet"),
-        ({"subnet": IPv4Network("10.0.0.0/15")}, "subnet"),
+        ({"subnets": (IPv4Network("10.1.0.0/30"),)}, "subnets"),
+        ({"subnets": (IPv4Network("10.0.0.0/15"),)}, "subnets"),
+        ({"subnets": (IPv6Network("fd00::/47"),)}, "subnets"),
+        ({"subnets": (IPv6Network("fd00::/127"),)}, "subnets"),
+        ({"subnets": ()}, "subnets"),
+        ({"subnets": (IPv4Network("10.1.0.0/29"), IPv4Network("10.2.0.0/29"))}, "subnets"),
+        ({"subnets": (IPv6Network("fd00::/64"), IPv4Network("10.2.0.0/29"))}, "subnets"),
+        ({"subnets": (IPv6Network("fd00::/64"),), "mtu": 1279}, "mtu"),
         ({"mtu": 67}, "mtu"),
         ({"mtu": 65536}, "mtu"),
         ({"reserved": -1}, "reserved"),

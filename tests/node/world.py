@@ -143,7 +143,7 @@ class FakeWorld(World):
 
 def scope_on(bridge: str) -> DhcpScope:
     """The scope on this bridge, to be looked up."""
-    return DhcpScope(link=bridge, subnet=IPv4Network("0.0.0.0/24"), mtu=1500)
+    return DhcpScope(link=bridge, subnets=(IPv4Network("0.0.0.0/24"),), mtu=1500)
 
 
 class RealWorld(World):

@@ -108,4 +108,4 @@ def _rules(owner: str) -> Iterator[Noun]:
 
 
 def _scope(owner: str) -> DhcpScope:
-    return DhcpScope(owner=owner, link="probe", subnet=_NETWORK, mtu=1400)
+    return DhcpScope(owner=owner, link="probe", subnets=(_NETWORK,), mtu=1400)

@@ -63,5 +63,5 @@ def _by_family(
         if subnet is None:
             shown = ", ".join(map(str, subnets))
             raise InvalidRequest(f"{address} is outside {shown}", field="ip")
-        found[subnet] = check_guest(address, subnet)  # type: ignore[arg-type]
+        found[subnet] = check_guest(address, (subnet,))
     return found

@@ -22,13 +22,13 @@ from snnet.config import (
     check_many,
     check_mtu,
     check_network,
-    check_ports,
     check_uid,
     shown,
 )
 from snnet.contract import PROTOCOLS, InvalidRequest, IPAddress, IPNetwork
 from snnet.contract.links import TAP_QUEUES_MAX
 from snnet.core.addressing import check_subnet, mac_for
+from snnet.core.ports import check_ports
 
 from .problems import check_fields, optional
 

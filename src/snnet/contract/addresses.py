@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from ipaddress import IPv4Address, IPv4Network
+from typing import TypeVar, overload
+
+from .noun import IPAddress, IPNetwork
 
 MTU_MIN, MTU_MAX = 68, 65535
 """IPv4 needs an MTU of at least 68 bytes (RFC 791; ETH_MIN_MTU, linux/if_ether.h).  The
@@ -11,6 +15,8 @@ length field of a packet has 16 bits."""
 
 IPV6_MTU_MIN = 1280
 """The smallest MTU of a link that carries IPv6 (RFC 8200, section 5)."""
+
+Family = TypeVar("Family", bound=IPAddress | IPNetwork)
 
 NO_MAC = "00:00:00:00:00:00"
 """Not the MAC of any device.  In the fdb of a vxlan it stands for every other MAC."""
@@ -32,9 +38,16 @@ def is_multicast_mac(mac: str) -> bool:
     return bool(int(mac[1], 16) & 1)
 
 
-def mac_of(address: IPv4Address) -> str:
-    """Return the default MAC of a guest with this address: 02:00 and its four bytes."""
-    return "02:00:" + address.packed.hex(":")
+def mac_of(address: IPAddress) -> str:
+    """Return the default MAC of a guest whose first address is this.
+
+    It is 02:00 and the four bytes of an IPv4 address, or 02 and the first five bytes of the
+    SHA-256 of an IPv6 address.
+    """
+    packed = address.packed
+    if len(packed) == 4:
+        return "02:00:" + packed.hex(":")
+    return "02:" + hashlib.sha256(packed).digest()[:5].hex(":")
 
 
 def is_host_label(text: str) -> bool:
@@ -47,6 +60,15 @@ def is_host_name(text: str) -> bool:
     return len(text) <= _HOST_NAME_MAX and _HOST_NAME.fullmatch(text) is not None
 
 
-def gateway_of(subnet: IPv4Network) -> IPv4Address:
+@overload
+def gateway_of(subnet: IPv4Network) -> IPv4Address: ...
+@overload
+def gateway_of(subnet: IPNetwork) -> IPAddress: ...
+def gateway_of(subnet: IPNetwork) -> IPAddress:
     """Return the gateway of a tenant's subnet: its first host address."""
     return subnet.network_address + 1
+
+
+def of_family(values: tuple[Family, ...], version: int) -> Family | None:
+    """Return the address or network of an IP version, 4 or 6, or None."""
+    return next((value for value in values if value.version == version), None)

@@ -5,25 +5,35 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, ip_address
+from ipaddress import ip_address
 from typing import ClassVar
 
-from .addresses import MTU_MAX, MTU_MIN, gateway_of, is_host_name, is_mac, mac_of
+from .addresses import (
+    IPV6_MTU_MIN,
+    MTU_MAX,
+    MTU_MIN,
+    gateway_of,
+    is_host_name,
+    is_mac,
+    mac_of,
+    of_family,
+)
 from .errors import InvalidRequest
-from .noun import Key, Owned
+from .noun import IPAddress, IPNetwork, Key, Owned
 
 GENERATED_PREFIX_MIN = 20
-"""Subnets of this prefix length or longer get an entry for every address."""
+"""IPv4 subnets of this prefix length or longer get an entry for every address."""
 
-_PREFIX_MIN, _PREFIX_MAX = 16, 29
+PREFIXES = {4: (16, 29), 6: (48, 126)}
+"""By IP version, the shortest and the longest prefix of a subnet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DhcpEntry:
-    """One static lease."""
+    """One static lease.  A guest with an address of each family has two."""
 
     mac: str
-    address: IPv4Address
+    address: IPAddress
     hostname: str | None = None
 
     def to_dict(self) -> dict[str, str | None]:
@@ -35,10 +45,14 @@ class DhcpEntry:
 class DhcpScope(Owned):
     """DHCP and DNS for one subnet on the bridge ``link``.
 
-    The gateway (the first host address) is the server, the router and the name
-    server.  The ``reserved`` addresses after it are never leased.  A MAC without
-    an entry gets no answer.  ``mtu`` is option 26 (RFC 2132, 5.1).  With ``running``
-    False the scope and its entries are kept, and no server runs for it.
+    ``subnets`` are its networks, at most one of each family, IPv4 first.  In each the gateway
+    (the first host address) is the server, the router and the name server.  The ``reserved``
+    addresses after it are never leased.  A MAC without an entry gets no answer.  ``mtu`` is
+    option 26 of DHCP (RFC 2132, 5.1), and in router advertisements (RFC 4861, 4.6.4).  With
+    ``running`` False the scope and its entries are kept, and no server runs for it.
+
+    For an IPv6 network, router advertisements name the host as the default router and have
+    guests ask by DHCPv6 (flags M and O, RFC 4861, 4.2); no guest makes an address itself.
     """
 
     rank: ClassVar[int] = 70
@@ -47,7 +61,7 @@ class DhcpScope(Owned):
     )
 
     link: str
-    subnet: IPv4Network
+    subnets: tuple[IPNetwork, ...]
     mtu: int
     reserved: int = 0
     domain: str | None = None
@@ -58,22 +72,24 @@ class DhcpScope(Owned):
         return ("dhcp", self.link)
 
     @property
-    def gateway(self) -> IPv4Address:
-        return gateway_of(self.subnet)
+    def gateways(self) -> tuple[IPAddress, ...]:
+        return tuple(gateway_of(subnet) for subnet in self.subnets)
 
     def leases(self) -> Iterator[DhcpEntry]:
         """Yield every static lease: the added entries, then the generated ones.
 
-        An added entry replaces the generated ones with its address or its MAC.
+        An added entry replaces the generated ones with its address or its MAC.  Only
+        IPv4 networks have generated entries: a /64 cannot be listed.
         """
         yield from self.entries
-        if self.subnet.prefixlen < GENERATED_PREFIX_MIN:
+        subnet = of_family(self.subnets, 4)
+        if subnet is None or subnet.prefixlen < GENERATED_PREFIX_MIN:
             return
-        addresses = {entry.address for entry in self.entries}
-        macs = {entry.mac for entry in self.entries}
-        first = int(self.gateway) + 1 + self.reserved
-        for number in range(first, int(self.subnet.broadcast_address)):
-            address = IPv4Address(number)
+        added = [entry for entry in self.entries if entry.address.version == 4]
+        addresses = {entry.address for entry in added}
+        macs = {entry.mac for entry in added}
+        for offset in range(2 + self.reserved, subnet.num_addresses - 1):
+            address = subnet.network_address + offset
             if address not in addresses and (mac := mac_of(address)) not in macs:
                 yield DhcpEntry(mac=mac, address=address)
 
@@ -85,17 +101,21 @@ class DhcpScope(Owned):
             extra += f" entries {len(self.entries)}"
         if not self.running:
             extra += " stopped"
-        return f"dhcp {self.subnet} mtu {self.mtu}{extra} dev {self.link}"
+        return f"dhcp {' '.join(map(str, self.subnets))} mtu {self.mtu}{extra} dev {self.link}"
 
 
 def check_scope(scope: DhcpScope) -> None:
     """Raise ``InvalidRequest``, with the field, for a scope that no DHCP server can serve."""
-    if not _PREFIX_MIN <= scope.subnet.prefixlen <= _PREFIX_MAX:
-        raise InvalidRequest(
-            f"{scope.subnet} is not a /{_PREFIX_MIN} to /{_PREFIX_MAX}", field="subnet"
-        )
-    if not MTU_MIN <= scope.mtu <= MTU_MAX:
-        raise InvalidRequest(f"{scope.mtu} is not between {MTU_MIN} and {MTU_MAX}", field="mtu")
+    versions = [subnet.version for subnet in scope.subnets]
+    if not versions or versions != sorted(set(versions)):
+        raise InvalidRequest("give one network, or one of each family", field="subnets")
+    for subnet in scope.subnets:
+        shortest, longest = PREFIXES[subnet.version]
+        if not shortest <= subnet.prefixlen <= longest:
+            raise InvalidRequest(f"{subnet} is not a /{shortest} to /{longest}", field="subnets")
+    lowest = IPV6_MTU_MIN if 6 in versions else MTU_MIN
+    if not lowest <= scope.mtu <= MTU_MAX:
+        raise InvalidRequest(f"{scope.mtu} is not between {lowest} and {MTU_MAX}", field="mtu")
     if scope.reserved < 0:
         raise InvalidRequest(f"{scope.reserved} is negative", field="reserved")
     if scope.domain is not None and not is_host_name(scope.domain):
@@ -103,8 +123,10 @@ def check_scope(scope: DhcpScope) -> None:
     for entry in scope.entries:
         _check_entry(entry, scope)
     for field in ("mac", "address"):
-        seen = Counter(str(getattr(entry, field)).lower() for entry in scope.entries)
-        for value, times in seen.most_common(1):
+        seen = Counter(
+            (str(getattr(entry, field)).lower(), entry.address.version) for entry in scope.entries
+        )
+        for (value, _), times in seen.most_common(1):
             if times > 1:
                 raise InvalidRequest(f"{field} {value} is in {times} entries", field="entries")
 
@@ -112,14 +134,26 @@ def check_scope(scope: DhcpScope) -> None:
 def _check_entry(entry: DhcpEntry, scope: DhcpScope) -> None:
     if not is_mac(entry.mac.lower()):
         raise InvalidRequest(f"{entry.mac!r} is not a MAC address", field="entries")
-    taken = (scope.subnet.network_address, scope.gateway, scope.subnet.broadcast_address)
-    if entry.address not in scope.subnet or entry.address in taken:
+    subnet = of_family(scope.subnets, entry.address.version)
+    if subnet is None or not is_guest_address(entry.address, subnet):
+        networks = " ".join(map(str, scope.subnets))
         raise InvalidRequest(
-            f"{entry.address} is not an address for a guest in {scope.subnet}", field="entries"
+            f"{entry.address} is not an address for a guest in {networks}", field="entries"
         )
     name = entry.hostname
     if name is not None and (not is_host_name(name) or _is_address(name)):
         raise InvalidRequest(f"{name!r} is not a host name", field="entries")
+
+
+def is_guest_address(address: IPAddress, subnet: IPNetwork) -> bool:
+    """Whether a guest of the subnet can have the address.
+
+    It cannot have the first one (in IPv6 that of all routers, RFC 4291, 2.6.1), the
+    gateway's, and in IPv4 the last one, which is for broadcasts.
+    """
+    offset = int(address) - int(subnet.network_address)
+    last = subnet.num_addresses - (2 if subnet.version == 4 else 1)
+    return address in subnet and 2 <= offset <= last
 
 
 def _is_address(text: str) -> bool:

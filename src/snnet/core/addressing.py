@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 
-from snnet.config import Address, check_address
-from snnet.contract import InvalidRequest, IPNetwork
+from snnet.config import Address, check_address, check_families, check_network
+from snnet.contract import InvalidRequest, IPAddress, IPNetwork
 from snnet.contract.addresses import mac_of
+from snnet.contract.dhcp import PREFIXES, is_guest_address
 
-PREFIX_MIN, PREFIX_MAX = 16, 29
-"""The prefix lengths of subnets: there is room for guests, and DHCP can serve them."""
+Networks = tuple[IPNetwork, ...]
+"""The networks of one subnet: one, or one of each family with IPv4 first."""
+
+Addresses = tuple[IPAddress, ...]
+"""The addresses of one guest: one, or one of each family with IPv4 first."""
 
 
-def mac_for(ip: Address) -> str:
-    """Return the default MAC of a guest with this IPv4 address.
+def mac_for(ip: Address | tuple[Address, ...]) -> str:
+    """Return the default MAC of a guest with this address, or with one of each family.
 
-    It is ``02:00`` (locally administered) and the four bytes of the address.
+    With an IPv4 address it is ``02:00`` (locally administered) and the four bytes of that.
+    With IPv6 alone it is ``02`` and the first five bytes of the SHA-256 of the address.
     """
-    return mac_of(check_ipv4(ip, "ip"))
+    return mac_of(check_families(ip, "ip", check_address)[0])
 
 
 def debug_ssh_port(ip: Address) -> int:
@@ -53,39 +59,67 @@ def check_unicast(value: object, field: str) -> IPv4Address:
     return address
 
 
+def check_subnets(value: object, field: str = "subnet") -> Networks:
+    """Check the networks of a tenant's subnet: one, or one of each family."""
+    if isinstance(value, (IPv4Network, IPv6Network)):  # the most frequent case
+        return (check_subnet(check_network(value, field), field),)
+    return tuple(check_subnet(one, field) for one in check_families(value, field, check_network))
+
+
 @lru_cache(maxsize=1024)
-def check_subnet(network: IPNetwork, field: str = "subnet") -> IPv4Network:
-    """Check a network that can be a tenant's subnet: IPv4, unicast, /29 to /16."""
-    if not isinstance(network, IPv4Network):
-        raise InvalidRequest(f"{network} is not IPv4: tenants have IPv4 only", field=field)
-    if not PREFIX_MIN <= network.prefixlen <= PREFIX_MAX:
-        size = "small" if network.prefixlen > PREFIX_MAX else "large"
+def check_subnet(network: IPNetwork, field: str = "subnet") -> IPNetwork:
+    """Check a network that can be a tenant's: unicast, of a length that ``PREFIXES`` allows."""
+    shortest, longest = PREFIXES[network.version]
+    if not shortest <= network.prefixlen <= longest:
+        size = "small" if network.prefixlen > longest else "large"
         raise InvalidRequest(
-            f"{network} is too {size}: give /{PREFIX_MAX} to /{PREFIX_MIN}", field=field
+            f"{network} is too {size}: give /{longest} to /{shortest}", field=field
         )
     first = network.network_address
-    if (
-        first.is_multicast
-        or first.is_loopback
-        or first.is_link_local
-        or first.packed[0] in (0, 255)
-    ):
+    if first.is_multicast or first.is_loopback or first.is_link_local or first.packed[0] == 0:
         raise InvalidRequest(f"{network} has no unicast addresses of hosts", field=field)
-    if first.packed[0] >= 240:
+    if network.version == 4 and first.packed[0] >= 240:
+        if first.packed[0] == 255:
+            raise InvalidRequest(f"{network} has no unicast addresses of hosts", field=field)
         raise InvalidRequest(f"{network} is reserved (RFC 1112, section 4)", field=field)
     return network
 
 
-def check_guest(address: IPv4Address, subnet: IPv4Network, field: str = "ip") -> IPv4Address:
+def check_guests(addresses: Addresses, subnets: Networks, field: str = "ip") -> Addresses:
+    """Check addresses that one guest of the subnet can have, each in its family's network."""
+    for address in addresses:
+        check_guest(address, subnets, field)
+    return addresses
+
+
+def check_guest(address: IPAddress, subnets: Networks, field: str = "ip") -> IPAddress:
     """Check an address that a guest of the subnet can have."""
+    subnet = subnets[0] if subnets[0].version == address.version else subnets[-1]
     if address not in subnet:
-        raise InvalidRequest(f"{address} is outside {subnet}", field=field)
+        raise InvalidRequest(f"{address} is outside {written(subnets)}", field=field)
+    if is_guest_address(address, subnet):
+        return address
     offset = int(address) - int(subnet.network_address)
-    what = {
-        0: "the network address",
-        1: "the gateway",
-        subnet.num_addresses - 1: "the broadcast address",
-    }.get(offset)
-    if what is not None:
-        raise InvalidRequest(f"{address} is {what} of {subnet}", field=field)
-    return address
+    what = {0: "the network address", 1: "the gateway"}.get(offset, "the broadcast address")
+    raise InvalidRequest(f"{address} is {what} of {subnet}", field=field)
+
+
+def overlapping(some: Iterable[IPNetwork], others: Iterable[IPNetwork]) -> IPNetwork | None:
+    """Return the first of ``others`` that shares addresses with one of ``some``."""
+    some = tuple(some)
+    return next((one for one in others if any(one.overlaps(other) for other in some)), None)
+
+
+def written(values: Networks | Addresses) -> str:
+    """Return the values of one thing as text: in aliases, in names and in messages."""
+    return ",".join(map(str, values))
+
+
+def read_networks(text: str) -> Networks:
+    """Return the networks that ``written`` wrote; ValueError or InvalidRequest if damaged."""
+    return check_subnets(tuple(text.split(",")))
+
+
+def read_addresses(text: str) -> Addresses:
+    """Return the addresses that ``written`` wrote; ValueError or InvalidRequest if damaged."""
+    return check_families(tuple(text.split(",")), "ip", check_address)

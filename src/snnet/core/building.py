@@ -5,7 +5,8 @@ The same functions do both, so a restarted node wants exactly what the first one
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from collections.abc import Iterator
+from ipaddress import IPv4Address, ip_network
 
 from snnet.config import VnicRole, check_mac, check_mtu, check_uid
 from snnet.contract import (
@@ -30,11 +31,11 @@ from snnet.contract import (
 from snnet.contract.addresses import mac_of
 
 from . import identity as ids
-from .addressing import check_subnet
+from .addressing import Addresses, Networks, check_guests, read_addresses, read_networks, written
 from .requests import CnciVnicRequest, GuestRequest, TenantRequest, check_remote
 from .site import Site
 from .tunnels import check_key, tunnel_link
-from .vnics import ROUTED_GATEWAY, CnciVnic, TenantSubnet, Vnic
+from .vnics import ROUTED_GATEWAYS, CnciVnic, TenantSubnet, Vnic
 
 DAMAGE = (KeyError, ValueError, InvalidRequest)
 """The exceptions for an alias with a missing, malformed or impossible field."""
@@ -45,7 +46,7 @@ DAMAGE = (KeyError, ValueError, InvalidRequest)
 def build_subnet(site: Site, request: TenantRequest, bridge: str, tunnel: str) -> TenantSubnet:
     """Return the subnet of a request; ``bridge`` and ``tunnel`` are the link names to use."""
     where = {ids.TENANT: request.tenant_id, ids.SUBNET: request.subnet_id}
-    what = {ids.NETWORK: str(request.subnet), ids.TUNNEL_KEY: str(request.subnet_key)}
+    what = {ids.NETWORK: written(request.subnets), ids.TUNNEL_KEY: str(request.subnet_key)}
     towards = {
         ids.CONCENTRATOR: request.concentrator_id,
         ids.REMOTE: str(request.concentrator_ip),
@@ -54,7 +55,7 @@ def build_subnet(site: Site, request: TenantRequest, bridge: str, tunnel: str) -
         site,
         tenant_id=request.tenant_id,
         subnet_id=request.subnet_id,
-        network=request.subnet,
+        networks=request.subnets,
         key=request.subnet_key,
         bridge=bridge,
         bridge_alias=ids.encode(site.owner, ids.BRIDGE, where | what),
@@ -70,7 +71,7 @@ def _subnet(
     *,
     tenant_id: str,
     subnet_id: str,
-    network: IPv4Network,
+    networks: Networks,
     key: int,
     bridge: str,
     bridge_alias: str,
@@ -83,7 +84,7 @@ def _subnet(
         owner=site.owner.name,
         tenant_id=tenant_id,
         subnet_id=subnet_id,
-        network=network,
+        networks=networks,
         key=key,
         bridge=Bridge(name=bridge, alias=bridge_alias, mac=ids.link_mac(bridge), mtu=site.mtu),
         tunnel=None
@@ -111,22 +112,22 @@ def build_vnic(site: Site, request: GuestRequest, subnet: TenantSubnet, name: st
         ids.SUBNET: request.subnet_id,
         ids.VNIC: request.vnic_id,
         ids.INSTANCE: request.instance_id,
-        ids.ADDRESS: str(request.ip),
+        ids.ADDRESS: written(request.ips),
     }
-    if request.mac != mac_of(request.ip):
+    if request.mac != mac_of(request.ips[0]):
         fields[ids.MAC] = request.mac
     if request.mtu is not None:
         fields[ids.MTU] = str(request.mtu)
     if request.user:
         fields[ids.USER] = str(request.user)
     if site.routed:  # no bridge and no tunnel has it
-        fields[ids.NETWORK] = str(request.subnet)
+        fields[ids.NETWORK] = written(request.subnets)
     kind = ids.VM if request.role is VnicRole.TENANT_VM else ids.CONTAINER
     return _vnic(
         site,
         fields | {ids.KIND: kind},
         subnet,
-        ip=request.ip,
+        ips=request.ips,
         mac=request.mac,
         name=name,
         alias=ids.encode(site.owner, kind, fields),
@@ -139,7 +140,7 @@ def _vnic(
     fields: dict[str, str],
     subnet: TenantSubnet,
     *,
-    ip: IPv4Address,
+    ips: Addresses,
     mac: str,
     name: str,
     alias: str,
@@ -167,42 +168,54 @@ def _vnic(
         subnet_id=fields[ids.SUBNET],
         vnic_id=fields[ids.VNIC],
         instance_id=fields[ids.INSTANCE],
-        ip=ip,
+        ips=ips,
         mac=mac,
-        subnet=subnet.network,
+        subnets=subnet.networks,
         link=link,
-        dependents=_dependents(site, link.name, mac, ip, fields[ids.TENANT]),
+        dependents=_dependents(site, link.name, mac, ips, fields[ids.TENANT]),
     )
 
 
 def unknown_dependents(site: Site, name: str, link: Link | None) -> tuple[Noun, ...]:
     """Return the nouns to look up for a link that the records do not have."""
     fields = ids.decode(link.alias) if link else None
-    ip = IPv4Address((fields or {}).get(ids.ADDRESS, "0.0.0.0"))
-    return _dependents(site, name, "", ip, "")
+    try:
+        ips = read_addresses((fields or {}).get(ids.ADDRESS, "0.0.0.0"))
+    except DAMAGE:
+        ips = ()
+    return _dependents(site, name, "", ips, "")
 
 
-def _dependents(site: Site, link: str, mac: str, ip: IPv4Address, zone: str) -> tuple[Noun, ...]:
+def _dependents(site: Site, link: str, mac: str, ips: Addresses, zone: str) -> tuple[Noun, ...]:
     """Return the nouns that are added and removed with the link of a VNIC."""
     owner = site.owner.name
     if site.routed:
         return (
             ZoneLink(owner=owner, link=link, zone=zone),
             HostIsolation(owner=owner, link=link, arp=False),
-            AntiSpoof(owner=owner, link=link, mac=mac, addresses=(ip,), bridged=False),
-            ArpGuard(owner=owner, link=link, mac=mac, address=ip),
-            Address(link=link, address=IPv4Interface((ROUTED_GATEWAY, 32))),
-            Route(destination=IPv4Network(ip), link=link),
-            ProxyNeighbour(link=site.uplink.link_name, address=ip),
+            AntiSpoof(owner=owner, link=link, mac=mac, addresses=ips, bridged=False),
+            *(
+                ArpGuard(owner=owner, link=link, mac=mac, address=ip)
+                for ip in ips
+                if isinstance(ip, IPv4Address)
+            ),
+            *(noun for ip in ips for noun in _routed(site, link, ip)),
         )
     untracked = Untracked(owner=owner, link=link)
     if site.anti_spoofing:
         return (
             untracked,
-            AntiSpoof(owner=owner, link=link, mac=mac, addresses=(ip,)),
+            AntiSpoof(owner=owner, link=link, mac=mac, addresses=ips),
             DhcpGuard(owner=owner, link=link, mac=mac),
         )
     return (untracked,)
+
+
+def _routed(site: Site, link: str, ip: IPAddress) -> Iterator[Noun]:
+    """Yield the gateway's address on a guest's link, the route to the guest, and its proxy."""
+    yield Address(link=link, address=ROUTED_GATEWAYS[ip.version])
+    yield Route(destination=ip_network(ip), link=link)
+    yield ProxyNeighbour(link=site.uplink.link_name, address=ip)
 
 
 def build_cnci_vnic(site: Site, request: CnciVnicRequest, name: str) -> CnciVnic:
@@ -257,7 +270,7 @@ def read_subnet(
         site,
         tenant_id=fields[ids.TENANT],
         subnet_id=fields[ids.SUBNET],
-        network=check_subnet(IPv4Network(fields[ids.NETWORK])),
+        networks=read_networks(fields[ids.NETWORK]),
         key=check_key(site.tunnel, int(fields[ids.TUNNEL_KEY])),
         bridge=bridge[0].name if bridge else ids.name(site.owner, ids.BRIDGE, *key),
         bridge_alias=(
@@ -275,13 +288,13 @@ def read_vnic(site: Site, link: Link, fields: dict[str, str], subnet: TenantSubn
     # The kernel reports the queues that are open now.  It only keeps whether a tap can
     # have several.
     queues = max(2, link.queues) if isinstance(link, Tap) and link.multi_queue else 1
-    ip = IPv4Address(fields[ids.ADDRESS])
+    ips = check_guests(read_addresses(fields[ids.ADDRESS]), subnet.networks)
     return _vnic(
         site,
         fields,
         subnet,
-        ip=ip,
-        mac=check_mac(fields[ids.MAC], "mac") if ids.MAC in fields else mac_of(ip),
+        ips=ips,
+        mac=check_mac(fields[ids.MAC], "mac") if ids.MAC in fields else mac_of(ips[0]),
         name=link.name,
         alias=link.alias,
         queues=queues,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Network
 from typing import Protocol
 
 from snnet.contract import (
@@ -12,6 +11,7 @@ from snnet.contract import (
     ExternalForward,
     InvalidRequest,
     IPAddress,
+    IPNetwork,
     Key,
     Link,
     Masquerade,
@@ -22,7 +22,7 @@ from snnet.contract import (
 )
 
 from . import identity as ids
-from .addressing import check_subnet
+from .addressing import Networks, read_networks, written
 from .building import DAMAGE
 from .fitting import check_fits, check_mesh
 from .mesh import Mesh, read_mesh
@@ -39,19 +39,17 @@ class Filled(Protocol):
     site: Site
     tenant_id: str
     scoping: Scoping
-    subnets: dict[IPv4Network, CnciSubnet]
+    orphans: list[str]
+    subnets: dict[Networks, CnciSubnet]
     mesh: Mesh | None
     rules: dict[Key, Rule]
-    orphans: list[str]
 
-    def subnet_of(self, address: IPv4Address) -> CnciSubnet | None: ...
-
-    def check_subnet(self, network: IPv4Network, key: int) -> None: ...
-
+    def subnet_of(self, address: IPAddress) -> CnciSubnet | None: ...
+    def networks(self) -> tuple[IPNetwork, ...]: ...
+    def check_subnet(self, networks: Networks, key: int) -> None: ...
     def check_tunnel(
-        self, network: IPv4Network, key: int, remote: IPAddress, port: int | None = None
+        self, networks: Networks, key: int, remote: IPAddress, port: int | None = None
     ) -> None: ...
-
     def put_subnet(self, subnet: CnciSubnet) -> None: ...
 
 
@@ -75,11 +73,11 @@ def place(records: Filled, ours: list[Noun]) -> None:
             except (*DAMAGE, Conflict) as error:
                 records.orphans.append(f"{link}: {error}")
     scopes = {noun.link: noun for noun in ours if isinstance(noun, DhcpScope)}
-    for network, subnet in records.subnets.items():
+    for networks, subnet in records.subnets.items():
         if scope := scopes.get(subnet.bridge.name):
             # Added entries are recorded nowhere else.
             kept = replace(subnet.scope, entries=scope.entries)
-            records.subnets[network] = replace(subnet, scope=kept)
+            records.subnets[networks] = replace(subnet, scope=kept)
     records.rules = {
         noun.key: noun
         for noun in ours
@@ -116,7 +114,7 @@ def place_mesh(records: Filled, ours: Nouns, remembered: Nouns) -> Key | None:
                 continue
             try:
                 mesh = read_mesh(records.site, link, fields, nouns.values())
-                check_mesh(mesh, records.subnets)
+                check_mesh(mesh, records.networks())
             except (*DAMAGE, Conflict) as error:
                 records.orphans.append(f"{link}: {error}")
                 continue
@@ -125,40 +123,40 @@ def place_mesh(records: Filled, ours: Nouns, remembered: Nouns) -> Key | None:
     return None
 
 
-def _network_and_key(site: Site, fields: dict[str, str]) -> tuple[IPv4Network, int]:
-    network = check_subnet(IPv4Network(fields[ids.NETWORK]))
-    return network, check_key(site.tunnel, int(fields[ids.TUNNEL_KEY]))
+def _networks_and_key(site: Site, fields: dict[str, str]) -> tuple[Networks, int]:
+    networks = read_networks(fields[ids.NETWORK])
+    return networks, check_key(site.tunnel, int(fields[ids.TUNNEL_KEY]))
 
 
 def _place_bridge(records: Filled, link: Link, fields: dict[str, str]) -> None:
-    network, key = _network_and_key(records.site, fields)
-    if network in records.subnets:
+    networks, key = _networks_and_key(records.site, fields)
+    if networks in records.subnets:
         raise Conflict("a second bridge of the same subnet")
-    records.check_subnet(network, key)
-    records.put_subnet(_subnet(records, network, key, link.name, link.alias))
+    records.check_subnet(networks, key)
+    records.put_subnet(_subnet(records, networks, key, link.name, link.alias))
 
 
 def _place_tunnel(records: Filled, link: Link, fields: dict[str, str]) -> None:
     site = records.site
-    network, key = _network_and_key(site, fields)
+    networks, key = _networks_and_key(site, fields)
     remote = check_remote(fields[ids.REMOTE], site.ip, "remote")
-    records.check_subnet(network, key)
-    subnet = records.subnets.get(network)
+    records.check_subnet(networks, key)
+    subnet = records.subnets.get(networks)
     if subnet is None:
         # Another program deleted the bridge; the alias of the tunnel has the subnet too.
-        name = next(ids.names(site.owner, ids.BRIDGE, str(network)))
-        subnet = _subnet(records, network, key, name)
+        name = next(ids.names(site.owner, ids.BRIDGE, written(networks)))
+        subnet = _subnet(records, networks, key, name)
     if remote in subnet.tunnels:
         raise Conflict("a second tunnel to the same node")
     port = int(fields[ids.PORT]) if ids.PORT in fields else None
-    records.check_tunnel(network, key, remote, port)
+    records.check_tunnel(networks, key, remote, port)
     tunnel = build_tunnel(site, records.tenant_id, subnet, remote, link.name, link.alias, port)
     records.put_subnet(subnet.with_tunnel(tunnel))
 
 
 def _subnet(
-    records: Filled, network: IPv4Network, key: int, bridge: str, alias: str | None = None
+    records: Filled, networks: Networks, key: int, bridge: str, alias: str | None = None
 ) -> CnciSubnet:
     return build_cnci_subnet(
-        records.site, records.tenant_id, records.scoping, network, key, bridge, alias
+        records.site, records.tenant_id, records.scoping, networks, key, bridge, alias
     )

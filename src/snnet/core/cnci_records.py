@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Network
 from types import MappingProxyType
 from typing import ClassVar, Self
 
@@ -15,6 +14,7 @@ from snnet.contract import (
     Fdb,
     HostServices,
     IPAddress,
+    IPNetwork,
     Key,
     Link,
     Macvtap,
@@ -35,6 +35,7 @@ from snnet.contract import (
     link_key,
 )
 
+from .addressing import Networks, overlapping, written
 from .cnci_reading import place, place_mesh, place_remembered
 from .events import TunnelEvent
 from .fitting import device_addresses, with_addresses
@@ -76,18 +77,26 @@ class CnciRecords(Records):
         super().__init__(site)
         self.tenant_id = tenant_id
         self.scoping = scoping
-        self.subnets: dict[IPv4Network, CnciSubnet] = {}
+        self.subnets: dict[Networks, CnciSubnet] = {}
         self.mesh: Mesh | None = None
         self.rules: dict[Key, Rule] = {}
         self.epoch: Hashable | None = None
         """The firewall's epoch in which the tenant's zone was seen to be complete."""
-        self._wires: dict[Wire, tuple[IPv4Network, IPAddress]] = {}
+        self._wires: dict[Wire, tuple[Networks, IPAddress]] = {}
 
     # -- looking up ------------------------------------------------------------------
 
-    def subnet_of(self, address: IPv4Address) -> CnciSubnet | None:
+    def subnet_of(self, address: IPAddress) -> CnciSubnet | None:
         """Return the subnet that contains the address."""
-        return next((subnet for subnet in self.subnets.values() if address in subnet.network), None)
+        return next((subnet for subnet in self.subnets.values() if subnet.holds(address)), None)
+
+    def named(self, networks: Networks) -> CnciSubnet | None:
+        """Return the subnet that has all of these networks; it may have one more."""
+        known = self.subnets.get(networks)
+        if known is None:
+            wanted = set(networks)
+            known = next((one for one in self.subnets.values() if wanted <= {*one.networks}), None)
+        return known
 
     def snapshot(self) -> CnciTopology:
         """Return what the node knows now, as data that does not change."""
@@ -95,39 +104,49 @@ class CnciRecords(Records):
 
     # -- conflicts -------------------------------------------------------------------
 
-    def check_subnet(self, network: IPv4Network, key: int) -> None:
+    def check_subnet(self, networks: Networks, key: int) -> None:
         """Raise Conflict if a subnet contradicts those that exist."""
         for other in self.subnets.values():
-            if other.network == network:
+            what = written(other.networks)
+            if other.networks == networks:
                 if other.key != key:
                     raise Conflict(
-                        f"subnet {network} has the key {other.key}, not {key}: correct the "
-                        f"request, or {_removing(network)}"
+                        f"subnet {what} has the key {other.key}, not {key}: correct the "
+                        f"request, or {_removing(other)}"
                     )
-            elif other.network.overlaps(network):
+            elif other.key == key and not {*other.networks}.isdisjoint(networks):
                 raise Conflict(
-                    f"{network} overlaps {other.network} of the same tenant: choose another, or "
-                    f"{_removing(other.network)}"
+                    f"subnet {what} has these networks, not {written(networks)}: correct the "
+                    f"request, or {_removing(other)}"
+                )
+            elif overlapping(networks, other.networks):
+                raise Conflict(
+                    f"{written(networks)} overlaps {what} of the same tenant: choose another, or "
+                    f"{_removing(other)}"
                 )
             elif other.key == key:
                 raise Conflict(
-                    f"key {key} belongs to subnet {other.network} of the same tenant: choose "
-                    f"another, or {_removing(other.network)}"
+                    f"key {key} belongs to subnet {what} of the same tenant: choose "
+                    f"another, or {_removing(other)}"
                 )
-        if self.mesh:
-            for remote in self.mesh.subnets():
-                if remote.overlaps(network):
-                    raise Conflict(f"{network} overlaps {remote}, which a peer of the mesh has")
+        if self.mesh and (remote := overlapping(networks, self.mesh.subnets())):
+            raise Conflict(f"{written(networks)} overlaps {remote}, which a peer of the mesh has")
 
     def check_tunnel(
-        self, network: IPv4Network, key: int, remote: IPAddress, port: int | None = None
+        self, networks: Networks, key: int, remote: IPAddress, port: int | None = None
     ) -> None:
         """Conflict where another tunnel has the wire that this one would have."""
         mine = wire(self.site.tunnel, key, self.site.ip, remote, port)
         other = self._wires.get(mine)
-        if other is not None and other != (network, remote):
+        if other is not None and other != (networks, remote):
             subnet = self.subnets[other[0]]
-            raise collision(remote, key, subnet.tunnels[other[1]], f"subnet {subnet.network}")
+            raise collision(
+                remote, key, subnet.tunnels[other[1]], f"subnet {written(subnet.networks)}"
+            )
+
+    def networks(self) -> tuple[IPNetwork, ...]:
+        """The networks of all subnets."""
+        return tuple(network for networks in self.subnets for network in networks)
 
     def zone(self) -> Iterator[Noun]:
         """The rules that keep the tenant's links apart from all others."""
@@ -146,34 +165,34 @@ class CnciRecords(Records):
     # -- changing --------------------------------------------------------------------
 
     def put_subnet(self, subnet: CnciSubnet) -> None:
-        self.drop_subnet(subnet.network)
-        self.subnets[subnet.network] = subnet
+        self.drop_subnet(subnet.networks)
+        self.subnets[subnet.networks] = subnet
         for remote, tunnel in subnet.tunnels.items():
-            self._wires[tunnel.wire_identity] = (subnet.network, remote)
+            self._wires[tunnel.wire_identity] = (subnet.networks, remote)
 
-    def drop_subnet(self, network: IPv4Network) -> None:
-        old = self.subnets.pop(network, None)
+    def drop_subnet(self, networks: Networks) -> None:
+        old = self.subnets.pop(networks, None)
         if old is not None:
             for remote in old.tunnels:
                 self._drop_wire(old, remote)
 
-    def put_tunnel(self, network: IPv4Network, tunnel: Tunnel) -> None:
+    def put_tunnel(self, networks: Networks, tunnel: Tunnel) -> None:
         """Add a tunnel to a known subnet."""
         assert tunnel.remote is not None
-        self.drop_tunnel(network, tunnel.remote)
-        self.subnets[network] = self.subnets[network].with_tunnel(tunnel)
-        self._wires[tunnel.wire_identity] = (network, tunnel.remote)
+        self.drop_tunnel(networks, tunnel.remote)
+        self.subnets[networks] = self.subnets[networks].with_tunnel(tunnel)
+        self._wires[tunnel.wire_identity] = (networks, tunnel.remote)
 
-    def drop_tunnel(self, network: IPv4Network, remote: IPAddress) -> None:
+    def drop_tunnel(self, networks: Networks, remote: IPAddress) -> None:
         """Forget a tunnel of a subnet.  An unknown tunnel is not an error."""
-        subnet = self.subnets.get(network)
+        subnet = self.subnets.get(networks)
         if subnet is not None and remote in subnet.tunnels:
             self._drop_wire(subnet, remote)
-            self.subnets[network] = subnet.without_tunnel(remote)
+            self.subnets[networks] = subnet.without_tunnel(remote)
 
     def _drop_wire(self, subnet: CnciSubnet, remote: IPAddress) -> None:
         identity = subnet.tunnels[remote].wire_identity
-        if self._wires.get(identity) == (subnet.network, remote):
+        if self._wires.get(identity) == (subnet.networks, remote):
             del self._wires[identity]
 
     # -- as records ------------------------------------------------------------------
@@ -289,8 +308,8 @@ class CnciRecords(Records):
         return records
 
 
-def _removing(network: IPv4Network) -> str:
-    return f"call remove_subnet({str(network)!r}) first"
+def _removing(subnet: CnciSubnet) -> str:
+    return f"call remove_subnet({str(subnet.network)!r}) first"
 
 
 def masquerades(records: CnciRecords) -> list[Masquerade]:

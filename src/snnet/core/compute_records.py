@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterable, Iterator
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Network
 from types import MappingProxyType
 from typing import ClassVar, Self
 
@@ -28,14 +27,12 @@ from snnet.contract import (
 )
 from snnet.contract.guards import GUARDS
 
-from . import identity as ids
-from .addressing import check_subnet
-from .building import DAMAGE, read_cnci_vnic, read_subnet, read_vnic
+from .compute_places import place
 from .events import TunnelEvent, TunnelEventType
 from .leftovers import half_born, useless_dependents
 from .records import Records
-from .requests import CnciVnicId, SubnetId, TenantRequest, VnicId
-from .routed import build_routed_subnet, check_disjoint, on_uplink, sysctls, zones
+from .requests import CnciVnicId, GuestRequest, SubnetId, TenantRequest, VnicId
+from .routed import on_uplink, sysctls, zones
 from .site import Site
 from .topology import Topology
 from .tunnels import Wire, collision, wire
@@ -54,7 +51,7 @@ class ComputeRecords(Records):
         self.subnets: dict[SubnetId, TenantSubnet] = {}
         self.cnci_vnics: dict[CnciVnicId, CnciVnic] = {}
         self._vnics: dict[SubnetId, dict[str, Vnic]] = {}
-        self._addresses: dict[SubnetId, dict[IPv4Address, str]] = {}
+        self._addresses: dict[SubnetId, dict[IPAddress, str]] = {}
         self._wires: dict[Wire, SubnetId] = {}
         self._containers: dict[SubnetId, int] = {}
         self._epochs: dict[SubnetId, Hashable] = {}
@@ -97,13 +94,27 @@ class ComputeRecords(Records):
 
     # -- conflicts -------------------------------------------------------------------
 
-    def check_address(
-        self, identity: VnicId, address: IPv4Address, gone: Collection[VnicId] = ()
+    def check_addresses(
+        self, identity: VnicId, addresses: Iterable[IPAddress], gone: Collection[VnicId] = ()
     ) -> None:
-        """Raise Conflict if another VNIC of the subnet, not in ``gone``, has this address."""
-        other = self._addresses.get(identity[:2], {}).get(address)
-        if other not in (None, identity[2]) and (*identity[:2], other) not in gone:
-            raise Conflict(f"ip {address} of subnet {identity[1]} belongs to VNIC {other}")
+        """Raise Conflict if another VNIC of the subnet, not in ``gone``, has an address."""
+        known = self._addresses.get(identity[:2], {})
+        for address in addresses:
+            other = known.get(address)
+            if other not in (None, identity[2]) and (*identity[:2], other) not in gone:
+                raise Conflict(f"ip {address} of subnet {identity[1]} belongs to VNIC {other}")
+
+    def check_mac(self, request: GuestRequest, gone: Collection[VnicId] = ()) -> None:
+        """Raise Conflict if another VNIC of the subnet has the MAC of the request.
+
+        Only a MAC that is the hash of an address needs this.
+        """
+        for other in self.vnics(request.id[:2]):
+            if other.mac == request.mac and other.id != request.id and other.id not in gone:
+                raise Conflict(
+                    f"the default MAC {request.mac} of {request.ips[0]} belongs to VNIC "
+                    f"{other.vnic_id} of subnet {other.subnet_id}: choose another with mac="
+                )
 
     def check_tunnel(self, request: TenantRequest) -> None:
         """Raise Conflict if another subnet's tunnel has the wire identity of the request's."""
@@ -178,12 +189,15 @@ class ComputeRecords(Records):
         if vnic.role is VnicRole.TENANT_CONTAINER and vnic.vnic_id not in vnics:
             self._containers[subnet] = self._containers.get(subnet, 0) + 1
         vnics[vnic.vnic_id] = vnic
-        self._addresses.setdefault(subnet, {})[vnic.ip] = vnic.vnic_id
+        known = self._addresses.setdefault(subnet, {})
+        for ip in vnic.ips:
+            known[ip] = vnic.vnic_id
 
     def drop_vnic(self, identity: VnicId) -> None:
         vnic = self._vnics.get(identity[:2], {}).pop(identity[2], None)
         if vnic:
-            self._addresses[identity[:2]].pop(vnic.ip, None)
+            for ip in vnic.ips:
+                self._addresses[identity[:2]].pop(ip, None)
             if vnic.role is VnicRole.TENANT_CONTAINER:
                 self._containers[identity[:2]] -= 1
 
@@ -229,7 +243,7 @@ class ComputeRecords(Records):
 
     def read(self, ours: Nouns, remembered: Nouns = MappingProxyType({})) -> tuple[Self, set[Key]]:
         records = type(self)(self.site)
-        _place(records, [noun for noun in ours.values() if isinstance(noun, Link)])
+        place(records, [noun for noun in ours.values() if isinstance(noun, Link)])
         useless = half_born(ours)
         useless |= {noun.key for subnet in records.empty_subnets() for noun in subnet.nouns()}
         staying = {key: noun for key, noun in ours.items() if key not in useless}
@@ -288,111 +302,3 @@ class ComputeRecords(Records):
 
 _BRIDGED_KINDS: frozenset[type[Noun]] = frozenset({Link, Address})
 _ROUTED_KINDS: frozenset[type[Noun]] = frozenset({Link, Address, Route, ProxyNeighbour})
-
-
-def _place(records: ComputeRecords, links: Iterable[Link]) -> None:
-    """Fill the records from the aliases of links.  A link without a place is an orphan."""
-    site = records.site
-    parts: dict[SubnetId, dict[str, tuple[Link, dict[str, str]]]] = {}
-    vnics: list[tuple[Link, dict[str, str]]] = []
-    for link in links:
-        fields = ids.claimed(link, site.owner)
-        if fields is None:
-            continue
-        kind = fields[ids.KIND]
-        try:
-            if kind in (ids.BRIDGE, ids.TUNNEL):
-                halves = parts.setdefault((fields[ids.TENANT], fields[ids.SUBNET]), {})
-                if halves.setdefault(kind, (link, fields))[0] is not link:
-                    records.orphans.append(f"{link}: a second {kind} of the same subnet")
-            elif kind in (ids.VM, ids.CONTAINER):
-                vnics.append((link, fields))
-            elif kind == ids.CNCI_VNIC:
-                _place_cnci_vnic(records, read_cnci_vnic(site, link, fields))
-        except DAMAGE as error:
-            records.orphans.append(f"{link}: its alias is damaged ({error})")
-    if site.routed:
-        _place_routed_subnets(records, site, parts, vnics)
-    else:
-        for halves in parts.values():
-            _place_subnet(records, site, halves.get(ids.BRIDGE), halves.get(ids.TUNNEL))
-    for link, fields in vnics:
-        _place_vnic(records, site, link, fields)
-
-
-_Claimed = tuple[Link, dict[str, str]]
-"""A link of this owner, and the fields of its alias."""
-
-
-def _place_cnci_vnic(records: ComputeRecords, vnic: CnciVnic) -> None:
-    if records.cnci_vnics.setdefault(vnic.id, vnic) is not vnic:
-        records.orphans.append(f"{vnic.link}: a second link of the same CNCI VNIC")
-
-
-def _place_routed_subnets(
-    records: ComputeRecords,
-    site: Site,
-    parts: Mapping[SubnetId, Mapping[str, _Claimed]],
-    vnics: Iterable[_Claimed],
-) -> None:
-    for halves in parts.values():
-        for link, _ in halves.values():
-            records.orphans.append(
-                f"{link}: belongs to gre_tunnel mode; reset_network() in that mode removes it"
-            )
-    for link, fields in vnics:
-        try:
-            key = (fields[ids.TENANT], fields[ids.SUBNET])
-            if key not in records.subnets:
-                network = check_subnet(IPv4Network(fields[ids.NETWORK]))
-                subnet = build_routed_subnet(site, *key, network)
-                check_disjoint(records.subnets.values(), subnet)
-                records.put_subnet(subnet)
-        except (*DAMAGE, Conflict) as error:
-            records.orphans.append(f"{link}: {error}")
-
-
-def _place_subnet(
-    records: ComputeRecords, site: Site, bridge: _Claimed | None, tunnel: _Claimed | None
-) -> None:
-    # A half that is of no use must not make the other half, and its VNICs, orphans too.
-    if bridge and not _is_of_use(records, site, bridge, None):
-        bridge = None
-    if tunnel and not _is_of_use(records, site, None, tunnel):
-        tunnel = None
-    if bridge or tunnel:
-        records.put_subnet(read_subnet(site, bridge, tunnel))
-
-
-def _is_of_use(
-    records: ComputeRecords, site: Site, bridge: _Claimed | None, tunnel: _Claimed | None
-) -> bool:
-    try:
-        records.check_subnet(read_subnet(site, bridge, tunnel))
-    except (*DAMAGE, Conflict) as error:
-        link = (tunnel or bridge or (None,))[0]
-        records.orphans.append(f"{link}: {error}")
-        return False
-    return True
-
-
-def _place_vnic(records: ComputeRecords, site: Site, link: Link, fields: dict[str, str]) -> None:
-    try:
-        key = (fields[ids.TENANT], fields[ids.SUBNET])
-        subnet = records.subnets.get(key)
-        if subnet is None:
-            if not site.routed:  # in routed mode the link is already an orphan
-                records.orphans.append(
-                    f"{link}: neither bridge nor tunnel of subnet {key[1]} is left; "
-                    "destroy the VNIC, or create it again"
-                )
-            return
-        vnic = read_vnic(site, link, fields, subnet)
-        records.check_address(vnic.id, vnic.ip)
-    except (*DAMAGE, Conflict) as error:
-        records.orphans.append(f"{link}: {error}")
-        return
-    if records.vnic(vnic.id):
-        records.orphans.append(f"{link}: a second link of the same VNIC")
-        return
-    records.put_vnic(vnic)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from snnet.contract import Conflict
 
+from .addressing import written
 from .requests import CnciVnicRequest, GuestRequest, TenantRequest
 from .site import Site
 from .vnics import CnciVnic, TenantSubnet, Vnic
@@ -25,10 +26,14 @@ def check_same_subnet(
     ``vnics`` are the ids of its VNICs, which the message names.
     """
     what = f"subnet {subnet.subnet_id} of tenant {subnet.tenant_id}"
-    names = sorted(vnics)
-    some = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" * (len(names) > _NAMED))
-    whose = f"VNICs on this node ({some})" if names else "VNICs on this node"
-    remedy = f"correct the request, or destroy all its {whose} first"
+
+    def remedy() -> str:
+        names = sorted(vnics)
+        some = ", ".join(names[:_NAMED])
+        some += f" and {len(names) - _NAMED} more" * (len(names) > _NAMED)
+        whose = f"VNICs on this node ({some})" if names else "VNICs on this node"
+        return f"correct the request, or destroy all its {whose} first"
+
     _check_same(what, _subnet_pairs(subnet, request), remedy)
 
 
@@ -38,7 +43,7 @@ def is_same_subnet(subnet: TenantSubnet, request: GuestRequest) -> bool:
 
 
 def _subnet_pairs(subnet: TenantSubnet, request: GuestRequest) -> Pairs:
-    pairs: Pairs = [("subnet", request.subnet, subnet.network)]
+    pairs: Pairs = [("subnet", request.subnets, subnet.networks)]
     if isinstance(request, TenantRequest):
         pairs.append(("subnet_key", request.subnet_key, subnet.key))
     if subnet.tunnel and isinstance(request, TenantRequest):
@@ -52,7 +57,7 @@ def _subnet_pairs(subnet: TenantSubnet, request: GuestRequest) -> Pairs:
 def check_same_vnic(vnic: Vnic, request: GuestRequest, site: Site) -> None:
     """Raise Conflict if a repeated create differs from the VNIC that exists."""
     what = f"VNIC {vnic.vnic_id} of subnet {vnic.subnet_id}"
-    _check_same(what, _vnic_pairs(vnic, request, site), "destroy it first")
+    _check_same(what, _vnic_pairs(vnic, request, site), lambda: "destroy it first")
 
 
 def is_same_vnic(vnic: Vnic, request: GuestRequest, site: Site) -> bool:
@@ -64,7 +69,7 @@ def _vnic_pairs(vnic: Vnic, request: GuestRequest, site: Site) -> Pairs:
     return [
         ("role", request.role.value, vnic.role.value),
         ("instance_id", request.instance_id, vnic.instance_id),
-        ("ip", request.ip, vnic.ip),
+        ("ip", request.ips, vnic.ips),
         ("mac", request.mac, vnic.mac),
         ("mtu", request.mtu or site.mtu, vnic.mtu),
         ("owner", request.user, vnic.user),
@@ -75,7 +80,7 @@ def _vnic_pairs(vnic: Vnic, request: GuestRequest, site: Site) -> Pairs:
 def check_same_cnci_vnic(vnic: CnciVnic, request: CnciVnicRequest, site: Site) -> None:
     """Raise Conflict if a repeated create differs from the CNCI VNIC that exists."""
     what = f"CNCI VNIC {vnic.vnic_id} of tenant {vnic.tenant_id}"
-    _check_same(what, _cnci_vnic_pairs(vnic, request, site), "destroy it first")
+    _check_same(what, _cnci_vnic_pairs(vnic, request, site), lambda: "destroy it first")
 
 
 def is_same_cnci_vnic(vnic: CnciVnic, request: CnciVnicRequest, site: Site) -> bool:
@@ -95,7 +100,15 @@ def _is_same(pairs: Pairs) -> bool:
     return all(new == old for _, new, old in pairs)
 
 
-def _check_same(what: str, pairs: Pairs, remedy: str) -> None:
-    different = [f"{field} {old} (asked for: {new})" for field, new, old in pairs if new != old]
+def _check_same(what: str, pairs: Pairs, remedy: Callable[[], str]) -> None:
+    different = [
+        f"{field} {_shown(old)} (asked for: {_shown(new)})"
+        for field, new, old in pairs
+        if new != old
+    ]
     if different:
-        raise Conflict(f"{what} exists with {', '.join(different)}: {remedy}")
+        raise Conflict(f"{what} exists with {', '.join(different)}: {remedy()}")
+
+
+def _shown(value: object) -> object:
+    return written(value) if isinstance(value, tuple) else value

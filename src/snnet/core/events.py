@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
-from snnet.contract import IPAddress
+from snnet.contract import IPAddress, IPNetwork
+
+from .addressing import Addresses, Networks
 
 
 class TunnelEventType(enum.Enum):
@@ -21,6 +22,8 @@ class TunnelEventType(enum.Enum):
 class TunnelEvent:
     """A compute node added or removed a tunnel; its concentrator must do the same.
 
+    ``subnets`` are the networks of the subnet, one or one of each family, for
+    ``Cnci.add_remote_subnet``; ``subnet`` is the first, IPv4 where there is one.
     Delivery is at least once; ADD and DEL may be repeated without harm.  ``port`` is the
     UDP port of a vxlan tunnel, for ``Cnci.add_remote_subnet``.  ``sequence`` is (epoch,
     number) and grows with every event of the node, also across its restarts: of two events
@@ -30,7 +33,7 @@ class TunnelEvent:
     type: TunnelEventType
     cnci_ip: IPAddress
     cn_ip: IPAddress
-    subnet: IPv4Network
+    subnet: IPNetwork
     tenant_id: str
     subnet_id: str
     concentrator_id: str
@@ -38,6 +41,11 @@ class TunnelEvent:
     subnet_key: int
     port: int | None = None
     sequence: tuple[int, int] | None = field(default=None, compare=False)
+    subnets: Networks = ()
+
+    def __post_init__(self) -> None:
+        if not self.subnets:
+            object.__setattr__(self, "subnets", (self.subnet,))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON or YAML."""
@@ -46,6 +54,7 @@ class TunnelEvent:
             "cnci_ip": str(self.cnci_ip),
             "cn_ip": str(self.cn_ip),
             "subnet": str(self.subnet),
+            "subnets": [str(subnet) for subnet in self.subnets],
             "tenant_id": self.tenant_id,
             "subnet_id": self.subnet_id,
             "concentrator_id": self.concentrator_id,
@@ -84,14 +93,23 @@ class ContainerInfo:
     """What ``docker network create`` or ``rm`` needs for the VNIC of a container.
 
     ``subnet_id`` is the name for the network: the link name of the bridge, unique on
-    the host.  ``bridge`` is None in routed mode.
+    the host.  ``bridge`` is None in routed mode.  ``subnets`` and ``gateways`` have one
+    value, or one of each family; ``subnet`` and ``gateway`` are the first ones.
     """
 
     event: ContainerEvent
     subnet_id: str
-    subnet: IPv4Network
-    gateway: IPv4Address
+    subnet: IPNetwork
+    gateway: IPAddress
     bridge: str | None
+    subnets: Networks = ()
+    gateways: Addresses = ()
+
+    def __post_init__(self) -> None:
+        if not self.subnets:
+            object.__setattr__(self, "subnets", (self.subnet,))
+        if not self.gateways:
+            object.__setattr__(self, "gateways", (self.gateway,))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON or YAML."""
@@ -99,6 +117,8 @@ class ContainerInfo:
             "event": self.event.value,
             "subnet_id": self.subnet_id,
             "subnet": str(self.subnet),
+            "subnets": [str(subnet) for subnet in self.subnets],
             "gateway": str(self.gateway),
+            "gateways": [str(gateway) for gateway in self.gateways],
             "bridge": self.bridge,
         }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface
 from typing import Protocol
 
 from snnet.contract import (
@@ -11,13 +11,15 @@ from snnet.contract import (
     Conflict,
     ExternalForward,
     InvalidRequest,
+    IPAddress,
+    IPNetwork,
     Key,
     Noun,
     PortForward,
     PublicIp,
 )
 
-from .addressing import check_guest
+from .addressing import Networks, check_guest, written
 from .mesh import Mesh
 from .rules import Rule
 from .site import Site
@@ -28,11 +30,11 @@ class _Known(Protocol):
     """What is asked of a concentrator's records."""
 
     site: Site
-    subnets: dict[IPv4Network, CnciSubnet]
+    subnets: dict[Networks, CnciSubnet]
     rules: dict[Key, Rule]
     mesh: Mesh | None
 
-    def subnet_of(self, address: IPv4Address) -> CnciSubnet | None: ...
+    def subnet_of(self, address: IPAddress) -> CnciSubnet | None: ...
 
 
 def device_addresses(
@@ -80,19 +82,19 @@ def check_fits(rule: Rule, records: _Known) -> None:
             _check_target(address, records)
 
 
-def _check_target(address: IPv4Address, records: _Known) -> None:
+def _check_target(address: IPAddress, records: _Known) -> None:
     subnet = records.subnet_of(address)
     if subnet is None:
         raise InvalidRequest(f"{address} is in no subnet of this concentrator", field="to")
-    check_guest(address, subnet.network, "to")
+    check_guest(address, subnet.networks, "to")
 
 
-def _check_own(address: IPv4Address, records: _Known) -> None:
+def _check_own(address: IPAddress, records: _Known) -> None:
     """InvalidRequest where packets to an address never reach a forward of its ports."""
     if subnet := records.subnet_of(address):
         raise InvalidRequest(
-            f"{address} is in subnet {subnet.network} of this concentrator: give an address of "
-            "an external device",
+            f"{address} is in subnet {written(subnet.networks)} of this concentrator: give an "
+            "address of an external device",
             field="address",
         )
     for rule in records.rules.values():
@@ -103,7 +105,7 @@ def _check_own(address: IPv4Address, records: _Known) -> None:
             )
 
 
-def check_mesh(mesh: Mesh, networks: Iterable[IPv4Network]) -> None:
+def check_mesh(mesh: Mesh, networks: Iterable[IPNetwork]) -> None:
     """Conflict where a peer's subnet overlaps one of these networks."""
     for remote in mesh.subnets():
         for local in networks:

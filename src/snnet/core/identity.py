@@ -14,6 +14,7 @@ import itertools
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 
 from snnet.contract import (
     LINK_GROUP,
@@ -88,11 +89,19 @@ class Owner:
 
 
 def encode(owner: Owner, kind: str, fields: dict[str, str]) -> str:
-    """Return the alias of an object; InvalidRequest names the longest id if it is too long."""
+    """Return the alias of an object; InvalidRequest names the longest id if it is too long.
+
+    Addresses, networks, MACs and upper-case UUIDs are packed only if the alias would be too
+    long.
+    """
     words = [VERSION, f"o={owner.role}:{_pack(owner.id)}", f"k={kind}"]
     for key, value in fields.items():
         words.append(f"{key}={_pack(value) if len(value) == _UUID else value}")
     alias = " ".join(words)
+    if len(alias) > ALIAS_MAX:
+        words[1] = f"o={owner.role}:{_pack_more(TENANT, owner.id)}"
+        words[3:] = [f"{key}={_pack_more(key, value)}" for key, value in fields.items()]
+        alias = " ".join(words)
     if len(alias) > ALIAS_MAX:
         longest = max(_IDS.keys() & fields, key=lambda key: (len(_pack(fields[key])), key))
         raise InvalidRequest(
@@ -125,12 +134,64 @@ def decode(alias: str) -> dict[str, str] | None:
         if key == OWNER:
             role, colon, owner = value.partition(":")
             value = f"{role}{colon}{_unpack(owner)}"
-        fields[key] = _unpack(value) if len(value) == _PACKED else value
+        if value[:2] == _BINARY:
+            value = _unpack_binary(key, value)
+        fields[key] = _unpack(value) if value[:1] == "~" else value
     return fields
 
 
-_UUID, _PACKED = 36, 23
-"""The characters of a UUID, and of a packed one."""
+_UUID = 36
+"""The characters of a UUID."""
+
+_BINARY = "~~"
+"""What addresses, networks and MACs begin with where they are packed; a UUID has one ~."""
+
+_UPPER = "U"
+"""What comes after a packed UUID that was in upper case."""
+
+
+def _pack_more(key: str, value: str) -> str:
+    """Return a field's value in its shortest form."""
+    if key in _IDS:
+        return _pack(value.lower()) + _UPPER if _is_upper_uuid(value) else _pack(value)
+    if key == MAC:
+        return _BINARY + _base64(bytes.fromhex(value.replace(":", "")))
+    if key not in (ADDRESS, NETWORK):
+        return value
+    data = bytearray()
+    for word in value.split(","):
+        address, _, length = word.partition("/")
+        data += ip_address(address).packed + (bytes([int(length)]) if length else b"")
+    packed = _BINARY + _base64(bytes(data))
+    return packed if len(packed) < len(value) else value
+
+
+def _unpack_binary(key: str, value: str) -> str:
+    """Return what ``_pack_more`` packed; a damaged value stays as it is."""
+    text = value[len(_BINARY) :]
+    try:
+        data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    except ValueError:
+        return value
+    if key == MAC:
+        return data.hex(":")
+    extra = 1 if key == NETWORK else 0
+    both = len(data) == 4 + 16 + 2 * extra
+    words = []
+    for size in (4, 16) if both else (len(data) - extra,):
+        packed, length, data = data[:size], data[size : size + extra], data[size + extra :]
+        if size not in (4, 16):
+            return value
+        words.append(str(ip_address(packed)) + (f"/{length[0]}" if extra else ""))
+    return ",".join(words)
+
+
+def _is_upper_uuid(value: str) -> bool:
+    return value != value.lower() and value == value.upper() and _pack(value.lower())[0] == "~"
+
+
+def _base64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
 
 
 def _pack(value: str) -> str:
@@ -141,16 +202,18 @@ def _pack(value: str) -> str:
         except ValueError:
             return value
         if str(packed) == value:
-            return "~" + base64.urlsafe_b64encode(packed.bytes).decode().rstrip("=")
+            return "~" + _base64(packed.bytes)
     return value
 
 
 def _unpack(value: str) -> str:
-    if value.startswith("~") and len(value) == _PACKED:
+    upper = value[23:]
+    if value.startswith("~") and len(value) >= 23 and upper in ("", _UPPER):
         try:
-            return str(uuid.UUID(bytes=base64.urlsafe_b64decode(value[1:] + "==")))
+            text = str(uuid.UUID(bytes=base64.urlsafe_b64decode(value[1:23] + "==")))
         except ValueError:
             return value
+        return text.upper() if upper else text
     return value
 
 

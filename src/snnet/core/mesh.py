@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, ip_interface
 from typing import Any
 
-from snnet.config import Neighbor
+from snnet.config import Neighbor, check_network
 from snnet.contract import (
     Address,
     Fdb,
     Gre,
     InvalidRequest,
     IPAddress,
+    IPNetwork,
     Link,
     Neighbour,
     Noun,
@@ -22,9 +23,9 @@ from snnet.contract import (
 )
 
 from . import identity as ids
-from .addressing import check_subnet, check_unicast
+from .addressing import Networks, check_subnet, check_unicast
 from .guards import guard
-from .requests import check_remote
+from .requests import check_carries, check_remote
 from .site import Site
 from .tunnels import check_key, mesh_noun
 
@@ -38,7 +39,7 @@ class Peer:
 
     tunnel_ip: IPv4Address
     physical_ip: IPAddress
-    subnets: tuple[IPv4Network, ...]
+    subnets: Networks
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -64,7 +65,7 @@ class Mesh:
     def tunnel_id(self) -> int:
         return self.link.wire_key
 
-    def subnets(self) -> Iterator[IPv4Network]:
+    def subnets(self) -> Iterator[IPNetwork]:
         """Yield all subnets behind peers."""
         for peer in self.peers:
             yield from peer.subnets
@@ -72,8 +73,11 @@ class Mesh:
     def nouns(self) -> Iterator[Noun]:
         """Yield the device, and for each peer its neighbour entries and routes."""
         name = self.link.name
+        versions = {subnet.version for subnet in self.subnets()}
         yield self.link
         yield Address(link=name, address=IPv4Interface((self.tunnel_ip, 32)))
+        if 6 in versions:
+            yield Address(link=name, address=ip_interface((next_hop(self.tunnel_ip, 6), 64)))
         for peer in self.peers:
             if isinstance(self.link, Gre):
                 # On a multipoint gre the link-layer address is the underlay address.
@@ -81,10 +85,13 @@ class Mesh:
             else:
                 lladdr = mesh_mac(peer.tunnel_ip)
                 yield Fdb(link=name, mac=lladdr, remote=peer.physical_ip)
-            yield Neighbour(link=name, address=peer.tunnel_ip, lladdr=lladdr)
+            for version in sorted({4, *(subnet.version for subnet in peer.subnets)}):
+                hop = next_hop(peer.tunnel_ip, version)
+                yield Neighbour(link=name, address=hop, lladdr=lladdr)
             yield Route(destination=IPv4Network(peer.tunnel_ip), link=name)
             for subnet in peer.subnets:
-                yield Route(destination=subnet, link=name, gateway=peer.tunnel_ip, onlink=True)
+                hop = next_hop(peer.tunnel_ip, subnet.version)
+                yield Route(destination=subnet, link=name, gateway=hop, onlink=True)
 
     def __repr__(self) -> str:
         return f"<Mesh {self.tunnel_ip} {self.link.name} {len(self.peers)} peers>"
@@ -104,6 +111,16 @@ class Mesh:
         }
 
 
+def next_hop(tunnel_ip: IPv4Address, version: int) -> IPAddress:
+    """Return the address of a mesh member by which its networks of an IP version are reached.
+
+    For IPv6 it is link-local, with the tunnel address as its last bytes.
+    """
+    if version == 4:
+        return tunnel_ip
+    return IPv6Address(b"\xfe\x80" + bytes(10) + tunnel_ip.packed)
+
+
 def mesh_mac(tunnel_ip: IPv4Address) -> str:
     """Return the MAC of a mesh member, which every other member can derive."""
     return "06:01:" + tunnel_ip.packed.hex(":")
@@ -121,6 +138,9 @@ def build_mesh(site: Site, tenant_id: str, entries: Sequence[Neighbor], name: st
     tunnel_id = entries[0].tunnel_id
     check_key(_noun(site).protocol, tunnel_id, "tunnel_id")
     link = _link(site, tenant_id, ours, tunnel_id, name, None)
+    for number, entry in enumerate(entries):
+        networks = (check_subnet(check_network(entry.subnet, "subnet")),)
+        check_carries(networks, link.mtu or 0, f"neighbors[{number}].subnet")
     return Mesh(tunnel_ip=ours, link=link, peers=peers)
 
 
@@ -129,8 +149,8 @@ def _members(
 ) -> tuple[IPv4Address | None, tuple[Peer, ...]]:
     tunnel_ips: dict[IPAddress, IPv4Address] = {}
     physical: dict[IPv4Address, IPAddress] = {}
-    behind: dict[IPAddress, dict[IPv4Network, None]] = {}
-    owners: dict[IPv4Network, IPAddress] = {}
+    behind: dict[IPAddress, dict[IPNetwork, None]] = {}
+    owners: dict[IPNetwork, IPAddress] = {}
     for number, entry in enumerate(entries):
         if not isinstance(entry, Neighbor):
             raise InvalidRequest(f"{entry!r} is not a Neighbor", field=f"neighbors[{number}]")
@@ -205,16 +225,18 @@ def read_mesh(site: Site, link: Link, fields: dict[str, str], nouns: Iterable[No
     """
     nouns = [noun for noun in nouns if noun.within == link.key]
     remotes = {noun.mac: noun.remote for noun in nouns if isinstance(noun, Fdb)}
-    subnets: dict[IPAddress, list[IPv4Network]] = {}
+    subnets: dict[IPAddress, list[IPNetwork]] = {}
     for noun in nouns:
-        if isinstance(noun, Route) and isinstance(noun.destination, IPv4Network) and noun.gateway:
+        if isinstance(noun, Route) and noun.gateway:
             subnets.setdefault(noun.gateway, []).append(noun.destination)
     peers = []
     for noun in nouns:
         if isinstance(noun, Neighbour) and isinstance(noun.address, IPv4Address):
             where = IPv4Address(noun.lladdr) if isinstance(link, Gre) else remotes.get(noun.lladdr)
             if where is not None:
-                peers.append(Peer(noun.address, where, tuple(subnets.get(noun.address, ()))))
+                hops = (next_hop(noun.address, version) for version in (4, 6))
+                behind = tuple(subnet for hop in hops for subnet in subnets.get(hop, ()))
+                peers.append(Peer(noun.address, where, behind))
     tunnel_ip, tunnel_id = IPv4Address(fields[ids.ADDRESS]), int(fields[ids.TUNNEL_KEY])
     check_key(_noun(site).protocol, tunnel_id, "tunnel_id")
     wanted = _link(site, fields[ids.TENANT], tunnel_ip, tunnel_id, link.name, link.alias)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 from snnet.contract import DhcpScope, HostPacket, IPAddress, Noun, Tunnel, TunnelGuard
-from snnet.contract.addresses import gateway_of
 
 from .site import Site
 
-_SERVER, _CLIENT = 67, 68  # RFC 2131, 4.1
+_DHCP_PORTS = {4: (67, 68), 6: (547, 546)}
+"""By IP version, the ports of server and client (RFC 2131, 4.1; RFC 8415, 7.2)."""
 _DNS = 53
 
 
@@ -45,27 +45,34 @@ def _of_tunnel(site: Site, protocol: str, port: int, remote: IPAddress) -> Itera
 
 
 def _of_scope(scope: DhcpScope) -> Iterator[HostPacket]:
-    gateway = gateway_of(scope.subnet)
-    request = HostPacket(
-        what="DHCP",
-        incoming=True,
-        link=scope.link,
-        protocol="udp",
-        source=IPv4Address("0.0.0.0"),
-        target=IPv4Address("255.255.255.255"),
-        source_port=_CLIENT,
-        target_port=_SERVER,
-        broadcast=True,
-        bridged=True,
-    )
-    yield request
-    yield replace(request, incoming=False, source=gateway, source_port=_SERVER, target_port=_CLIENT)
-    yield HostPacket(
-        what="DNS",
-        incoming=True,
-        link=scope.link,
-        protocol="udp",
-        target=gateway,
-        target_port=_DNS,
-        bridged=True,
-    )
+    for gateway in scope.gateways:
+        server, client = _DHCP_PORTS[gateway.version]
+        request = HostPacket(
+            what="DHCP",
+            incoming=True,
+            link=scope.link,
+            protocol="udp",
+            source_port=client,
+            target_port=server,
+            bridged=True,
+            version=gateway.version,
+        )
+        answer = replace(request, incoming=False, source_port=server, target_port=client)
+        if gateway.version == 4:
+            for packet, source in ((request, IPv4Address("0.0.0.0")), (answer, gateway)):
+                everybody = IPv4Address("255.255.255.255")
+                yield replace(packet, source=source, target=everybody, broadcast=True)
+        else:
+            # Between link-local addresses.
+            yield replace(request, target=IPv6Address("ff02::1:2"))
+            yield answer
+        yield HostPacket(
+            what="DNS",
+            incoming=True,
+            link=scope.link,
+            protocol="udp",
+            target=gateway,
+            target_port=_DNS,
+            bridged=True,
+            version=gateway.version,
+        )

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from snnet.config import (
     Address,
-    Network,
+    Cidrs,
     VnicConfig,
     VnicRole,
     check_address,
     check_int,
-    check_network,
 )
 from snnet.contract import InvalidRequest, IPAddress
-from snnet.contract.addresses import MTU_MIN, mac_of
+from snnet.contract.addresses import IPV6_MTU_MIN, MTU_MIN, mac_of
 
-from .addressing import check_guest, check_ipv4, check_subnet
+from .addressing import Addresses, Networks, check_guest, check_subnets
+from .site import Site
 from .tunnels import check_key, check_port
 
 TENANT_ROLES = (VnicRole.TENANT_VM, VnicRole.TENANT_CONTAINER)
@@ -43,13 +42,15 @@ class GuestRequest:
     subnet_id: str
     vnic_id: str
     instance_id: str
-    subnet: IPv4Network
-    ip: IPv4Address
+    subnets: Networks
+    ips: Addresses
     mac: str
     mtu: int | None
     queues: int
     user: int = 0
     """The uid that may open the tap of a VM."""
+    derived_mac: bool = False
+    """Whether the MAC is a hash of the address, which two addresses may share."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,33 +81,22 @@ class CnciVnicRequest:
 class RemoteSubnet:
     """A subnet of a concentrator, and optionally a compute node that has VNICs in it."""
 
-    network: IPv4Network
+    networks: Networks
     key: int
     remote: IPAddress | None
     port: int | None = None
     """The UDP port of that node's tunnels, where it said one."""
 
 
-def subnet_network(subnet: Network) -> IPv4Network:
-    """Check the ``subnet`` of a concentrator's call."""
-    return check_subnet(check_network(subnet, "subnet"))
-
-
 def remote_subnet(
-    subnet: Network,
-    key: int,
-    cn_ip: Address,
-    port: int | None = None,
-    *,
-    tunnel: str,
-    uplink: IPAddress,
+    site: Site, subnet: Cidrs, key: int, cn_ip: Address, port: int | None = None
 ) -> RemoteSubnet:
     """Check what ``add_remote_subnet`` and ``del_remote_subnet`` need."""
     return RemoteSubnet(
-        network=subnet_network(subnet),
-        key=check_key(tunnel, check_int(key, "key", 1, 2**32 - 1), "key"),
-        remote=check_remote(cn_ip, uplink, "cn_ip"),
-        port=check_port(tunnel, port),
+        networks=check_subnets(subnet),
+        key=check_key(site.tunnel, check_int(key, "key", 1, 2**32 - 1), "key"),
+        remote=check_remote(cn_ip, site.ip, "cn_ip"),
+        port=check_port(site.tunnel, port),
     )
 
 
@@ -136,15 +126,23 @@ def _guest(cfg: VnicConfig, mtu_limit: int) -> dict[str, Any]:
     """Check what every tenant VNIC needs."""
     identity = tenant_identity(cfg)
     tenant_id, subnet_id, vnic_id = identity
-    subnet = check_subnet(check_network(cfg.subnet or _missing("subnet"), "subnet"))
-    ip = check_guest(check_ipv4(cfg.ip or _missing("ip"), "ip"), subnet)
-    check_mtu_limit(cfg.mtu, mtu_limit)
+    subnets = check_subnets(cfg.subnet or _missing("subnet"))
+    given = cfg.ip or _missing("ip")
+    # The config has checked each address.
+    ips = cast(Addresses, given if isinstance(given, tuple) else (given,))
+    for ip in ips:
+        check_guest(ip, subnets)
+    lowest = lowest_mtu(subnets)
+    if mtu_limit < lowest:
+        raise _too_narrow(subnets, mtu_limit, "subnet")
+    check_mtu_limit(cfg.mtu, mtu_limit, lowest)
     _check_queues(cfg)
     if cfg.mac is not None and cfg.mac.startswith("fe"):
         raise InvalidRequest(
             f"{cfg.mac} is reserved: MACs that begin with fe belong to host ends of VNICs",
             field="mac",
         )
+    default = mac_of(ips[0])
     return {
         "id": identity,
         "role": cfg.role,
@@ -152,9 +150,10 @@ def _guest(cfg: VnicConfig, mtu_limit: int) -> dict[str, Any]:
         "subnet_id": subnet_id,
         "vnic_id": vnic_id,
         "instance_id": cfg.instance_id or _missing("instance_id"),
-        "subnet": subnet,
-        "ip": ip,
-        "mac": cfg.mac or mac_of(ip),
+        "subnets": subnets,
+        "ips": ips,
+        "mac": cfg.mac or default,
+        "derived_mac": ips[0].version == 6 and cfg.mac in (None, default),
         "mtu": cfg.mtu,
         "queues": cfg.queues,
         "user": _user(cfg),
@@ -218,10 +217,29 @@ def check_other(remote: object, uplink: IPAddress, field: str) -> IPAddress:
     return address
 
 
-def check_mtu_limit(mtu: int | None, limit: int) -> None:
+def check_mtu_limit(mtu: int | None, limit: int, lowest: int = MTU_MIN) -> None:
     """Check the MTU of one VNIC: at most what its path carries (bytes)."""
-    if mtu is not None and not MTU_MIN <= mtu <= limit:
-        raise InvalidRequest(f"{mtu} is not from {MTU_MIN} to {limit}", field="mtu")
+    if mtu is not None and not lowest <= mtu <= limit:
+        raise InvalidRequest(f"{mtu} is not from {lowest} to {limit}", field="mtu")
+
+
+def lowest_mtu(subnets: Networks) -> int:
+    """The lowest MTU of a link that carries these networks; IPv6 is the last of them."""
+    return IPV6_MTU_MIN if subnets[-1].version == 6 else MTU_MIN
+
+
+def check_carries(subnets: Networks, mtu: int, field: str = "subnet") -> None:
+    """InvalidRequest where the path to a subnet has an MTU too low for its families (bytes)."""
+    if mtu < lowest_mtu(subnets):
+        raise _too_narrow(subnets, mtu, field)
+
+
+def _too_narrow(subnets: Networks, mtu: int, field: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"{subnets[-1]} needs an MTU of {lowest_mtu(subnets)}, the path carries {mtu}: raise the "
+        "MTU of the uplink, or leave IPv6 out",
+        field=field,
+    )
 
 
 def _check_role(cfg: VnicConfig, allowed: tuple[VnicRole, ...]) -> None:

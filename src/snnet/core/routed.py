@@ -8,43 +8,55 @@ on other nodes.  Addresses must therefore be unique in the data centre.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from ipaddress import IPv4Network
 
-from snnet.contract import Conflict, Link, Noun, ProxyNeighbour, Route, SharedSysctl, Zone
+from snnet.contract import (
+    Conflict,
+    IPNetwork,
+    Link,
+    Noun,
+    ProxyNeighbour,
+    Route,
+    SharedSysctl,
+    Zone,
+)
 from snnet.contract.network import IP_FORWARD, SNNET_PROTOCOL, link_sysctl
 
 from . import identity as ids
+from .addressing import Networks, overlapping, written
 from .site import Site
 from .vnics import TenantSubnet
 
 
 def build_routed_subnet(
-    site: Site, tenant_id: str, subnet_id: str, network: IPv4Network
+    site: Site, tenant_id: str, subnet_id: str, networks: Networks
 ) -> TenantSubnet:
     """Return a subnet without bridge and tunnel."""
     return TenantSubnet(
         owner=str(site.owner),
         tenant_id=tenant_id,
         subnet_id=subnet_id,
-        network=network,
-        route=_route(site, network),
+        networks=networks,
+        routes=tuple(
+            Route(destination=network, link=site.uplink.link_name, protocol=SNNET_PROTOCOL)
+            for network in networks
+            if not _is_on_link(site, network)
+        ),
     )
 
 
-def _route(site: Site, network: IPv4Network) -> Route | None:
-    """Return the route to a subnet's guests on other nodes, or None if they are on-link."""
+def _is_on_link(site: Site, network: IPNetwork) -> bool:
+    """Whether the uplink's own route leads to a subnet's guests on other nodes."""
     on_wire = site.uplink.address.network
-    if isinstance(on_wire, IPv4Network) and network.subnet_of(on_wire):
-        return None
-    return Route(destination=network, link=site.uplink.link_name, protocol=SNNET_PROTOCOL)
+    return network.version == on_wire.version and network.subnet_of(on_wire)  # type: ignore[arg-type]
 
 
 def check_disjoint(subnets: Iterable[TenantSubnet], wanted: TenantSubnet) -> None:
     """Raise Conflict if a subnet overlaps another: an address must have one place."""
     for other in subnets:
-        if other.id != wanted.id and other.network.overlaps(wanted.network):
+        if other.id != wanted.id and overlapping(other.networks, wanted.networks):
             raise Conflict(
-                f"subnet {wanted.network} of tenant {wanted.tenant_id} overlaps {other.network} "
+                f"subnet {written(wanted.networks)} of tenant {wanted.tenant_id} overlaps "
+                f"{written(other.networks)} "
                 f"(subnet {other.subnet_id} of tenant {other.tenant_id}): in routed mode "
                 "addresses must be unique: choose another subnet"
             )
@@ -64,7 +76,12 @@ def zone(owner: str, tenant_id: str, subnets: Iterable[TenantSubnet]) -> Zone:
         owner=owner,
         zone=tenant_id,
         outbound=True,
-        networks=tuple(subnet.network for subnet in subnets if subnet.tenant_id == tenant_id),
+        networks=tuple(
+            network
+            for subnet in subnets
+            if subnet.tenant_id == tenant_id
+            for network in subnet.networks
+        ),
     )
 
 
@@ -87,7 +104,11 @@ def on_uplink(site: Site, found: Iterable[Noun]) -> Iterator[Noun]:
     for link in found:
         if isinstance(link, Link) and ids.grouped(link) and (fields := ids.decode(link.alias)):
             is_mine = fields.get(ids.OWNER) == str(site.owner)
-            used = {fields.get(ids.ADDRESS), fields.get(ids.NETWORK)}
+            used = {
+                word
+                for key in (ids.ADDRESS, ids.NETWORK)
+                for word in fields.get(key, "").split(",")
+            }
             (mine if is_mine else others).update(used)
     for noun in found:
         if isinstance(noun, ProxyNeighbour):

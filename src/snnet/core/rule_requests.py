@@ -13,7 +13,6 @@ from snnet.config import (
     check_int,
     check_many,
     check_network,
-    check_ports,
     check_text,
 )
 from snnet.contract import (
@@ -28,6 +27,7 @@ from snnet.contract import (
 
 from .addressing import check_ipv4, check_unicast
 from .identity import Owner
+from .ports import check_ports
 from .rules import port_forward_key
 
 

@@ -65,7 +65,7 @@ def rules_about(subnet: CnciSubnet, rules: Iterable[Rule]) -> Iterator[Rule]:
             case ExternalForward(bridge=subnet.bridge.name):
                 yield rule
             case PortForward(target=address) | PublicIp(internal=address):
-                if address in subnet.network:
+                if subnet.holds(address):
                     yield rule
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Interface, IPv4Network
+from ipaddress import IPv4Network, ip_interface
 from typing import Any
 
 from snnet.contract import (
@@ -14,6 +14,8 @@ from snnet.contract import (
     HostServices,
     InvalidRequest,
     IPAddress,
+    IPInterface,
+    IPNetwork,
     Noun,
     ProtectedNetwork,
     SharedSysctl,
@@ -21,10 +23,11 @@ from snnet.contract import (
     Zone,
     ZoneLink,
 )
-from snnet.contract.addresses import gateway_of
+from snnet.contract.addresses import gateway_of, of_family
 from snnet.contract.network import IP_FORWARD
 
 from . import identity as ids
+from .addressing import Networks, written
 from .guards import port_rules, protected_networks
 from .site import Site
 from .tunnels import tunnel_link
@@ -50,7 +53,7 @@ def sysctls(site: Site) -> Iterator[SharedSysctl]:
 class CnciSubnet:
     """A tenant subnet on its concentrator: bridge, gateway, DHCP scope and tunnels."""
 
-    network: IPv4Network
+    networks: Networks
     key: int
     bridge: Bridge
     scope: DhcpScope
@@ -58,15 +61,27 @@ class CnciSubnet:
     tunnels: Mapping[IPAddress, Tunnel] = field(default_factory=dict)
 
     @property
+    def network(self) -> IPNetwork:
+        """Its first network: IPv4 where there is one."""
+        return self.networks[0]
+
+    def holds(self, address: IPAddress) -> bool:
+        """Whether the address is in one of its networks."""
+        return any(address in network for network in self.networks)
+
+    @property
     def rules(self) -> tuple[Noun, ...]:
         """Its bridge is in the tenant's zone."""
-        return inside(self.site, self.bridge.name, self.network)
+        network = of_family(self.networks, 4)
+        assert network is None or isinstance(network, IPv4Network)
+        return inside(self.site, self.bridge.name, network)
 
     def nouns(self) -> Iterator[Noun]:
         """Yield everything that the subnet has on the host."""
         yield self.bridge
         yield from self.rules
-        yield Address(link=self.bridge.name, address=gateway_interface(self.network))
+        for network in self.networks:
+            yield Address(link=self.bridge.name, address=gateway_interface(network))
         yield self.scope
         for tunnel in self.tunnels.values():
             yield from self.beside(tunnel)
@@ -81,14 +96,16 @@ class CnciSubnet:
         return {
             "subnet_key": self.key,
             "bridge": self.bridge.name,
-            "gateway": str(gateway_of(self.network)),
+            "subnets": [str(network) for network in self.networks],
+            "gateway": str(self.scope.gateways[0]),
+            "gateways": [str(gateway) for gateway in self.scope.gateways],
             "mtu": self.scope.mtu,
             "tunnels": {str(remote): link.name for remote, link in self.tunnels.items()},
         }
 
     def __repr__(self) -> str:
         tunnels = f"{len(self.tunnels)} tunnels"
-        return f"<CnciSubnet {self.network} key {self.key} {self.bridge.name} {tunnels}>"
+        return f"<CnciSubnet {written(self.networks)} key {self.key} {self.bridge.name} {tunnels}>"
 
     def with_tunnel(self, tunnel: Tunnel) -> CnciSubnet:
         assert tunnel.remote is not None
@@ -127,9 +144,9 @@ def inside(site: Site, link: str, network: IPv4Network | None = None) -> tuple[N
     )
 
 
-def gateway_interface(network: IPv4Network) -> IPv4Interface:
+def gateway_interface(network: IPNetwork) -> IPInterface:
     """Return the gateway's address with the prefix of the subnet."""
-    return IPv4Interface((gateway_of(network), network.prefixlen))
+    return ip_interface((gateway_of(network), network.prefixlen))
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,35 +156,37 @@ class Scoping:
     reserved: int
     domain: str | None
 
-    def check(self, network: IPv4Network) -> None:
+    def check(self, networks: Networks) -> None:
         """Raise InvalidRequest if the reservation leaves no address for guests."""
-        # Guests cannot have the network, gateway and broadcast addresses.
-        if self.reserved >= network.num_addresses - 3:
-            raise InvalidRequest(
-                f"{self.reserved} reserved addresses leave none of {network}", field="dhcp_reserved"
-            )
+        for network in networks:
+            # Guests cannot have the network, gateway and broadcast addresses.
+            if self.reserved >= network.num_addresses - 3:
+                raise InvalidRequest(
+                    f"{self.reserved} reserved addresses leave none of {network}",
+                    field="dhcp_reserved",
+                )
 
 
 def build_cnci_subnet(
     site: Site,
     tenant_id: str,
     scoping: Scoping,
-    network: IPv4Network,
+    networks: Networks,
     key: int,
     bridge: str,
     alias: str | None = None,
 ) -> CnciSubnet:
     """Return a subnet without tunnels; ``bridge`` is the link name to use."""
-    fields = {ids.TENANT: tenant_id, ids.NETWORK: str(network), ids.TUNNEL_KEY: str(key)}
+    fields = {ids.TENANT: tenant_id, ids.NETWORK: written(networks), ids.TUNNEL_KEY: str(key)}
     alias = alias or ids.encode(site.owner, ids.BRIDGE, fields)
     return CnciSubnet(
-        network=network,
+        networks=networks,
         key=key,
         bridge=Bridge(name=bridge, alias=alias, mac=ids.link_mac(bridge), mtu=site.mtu),
         scope=DhcpScope(
             owner=str(site.owner),
             link=bridge,
-            subnet=network,
+            subnets=networks,
             mtu=site.mtu,
             reserved=scoping.reserved,
             domain=scoping.domain,
@@ -188,7 +207,7 @@ def build_tunnel(
     """The subnet's tunnel to the compute node at ``remote``; ``port`` as that node has it."""
     fields = {
         ids.TENANT: tenant_id,
-        ids.NETWORK: str(subnet.network),
+        ids.NETWORK: written(subnet.networks),
         ids.TUNNEL_KEY: str(subnet.key),
         ids.REMOTE: str(remote),
     }

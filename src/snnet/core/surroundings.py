@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import ip_network
 
 from snnet.contract import (
     Address,
     Conflict,
     IPAddress,
+    IPNetwork,
     Link,
     Noun,
     PortForward,
@@ -43,7 +44,7 @@ class Surroundings:
         """The other nodes that have links on the host."""
         return {owner for link in self._links.values() if (owner := ids.owner_of(link))}
 
-    def check_network(self, network: IPv4Network, what: str, *, beside: str | None = None) -> None:
+    def check_network(self, network: IPNetwork, what: str, *, beside: str | None = None) -> None:
         """A network that packets are routed to by a link of ours.
 
         It must not take traffic from the host's networks, its gateways, its static routes
@@ -51,21 +52,19 @@ class Surroundings:
         the link ``beside`` is left out.
         """
         for noun in self._addresses:
-            if noun.link != beside and _overlap(noun.address.network, network):
+            if noun.link != beside and network.overlaps(noun.address.network):
                 raise Conflict(f"{what} overlaps {noun.address} on {self._named(noun.link)}")
         for route in self._routes:
-            if isinstance(route.gateway, IPv4Address) and route.gateway in network:
+            if route.gateway is not None and route.gateway in network:
                 raise Conflict(f"{what} holds {route.gateway}, a gateway of this host ({route})")
-            narrower = isinstance(route.destination, IPv4Network) and (
-                route.destination.prefixlen >= network.prefixlen
-            )
-            if route.link != beside and narrower and _overlap(route.destination, network):
+            narrower = route.destination.prefixlen >= network.prefixlen
+            if route.link != beside and narrower and network.overlaps(route.destination):
                 raise Conflict(
                     f"{what} overlaps {route.destination}, which this host reaches by "
                     f"{self._named(route.link)}"
                 )
 
-    def check_address(self, address: IPv4Address, what: str) -> None:
+    def check_address(self, address: IPAddress, what: str) -> None:
         """An address that a guest is reached by: nobody else on the host may have it."""
         for noun in self._addresses:
             if noun.address.ip == address:
@@ -73,7 +72,7 @@ class Surroundings:
         for route in self._routes:
             if route.gateway == address:
                 raise Conflict(f"{what} is a gateway of this host ({route})")
-            if route.destination == IPv4Network(address):
+            if route.destination == ip_network(address):
                 raise Conflict(f"{what}: this host reaches it by {self._named(route.link)} already")
         for noun in self._addresses:
             if _owner_of(self._links.get(noun.link)) and address in noun.address.network:
@@ -114,17 +113,13 @@ def check_forwards(forwards: Iterable[Noun], tunnel: Tunnel | Link, uplink: str)
             raise port_collision(forward, tunnel, tunnel.name)
 
 
-def check_remote_outside(remote: IPAddress, networks: Iterable[IPv4Network]) -> None:
+def check_remote_outside(remote: IPAddress, networks: Iterable[IPNetwork]) -> None:
     """Conflict where a tunnel's far end is in a network that is reached through tunnels."""
     for network in networks:
-        if isinstance(remote, IPv4Address) and remote in network:
+        if remote in network:
             raise Conflict(
                 f"{remote}, the far end of a tunnel, is in {network}, which is behind it"
             )
-
-
-def _overlap(one: object, other: IPv4Network) -> bool:
-    return isinstance(one, IPv4Network) and one.overlaps(other)
 
 
 def _owner_of(link: Link | None) -> str:

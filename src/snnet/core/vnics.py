@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Interface, IPv6Interface
 from typing import Any
 
 from snnet.config import VnicRole
@@ -18,6 +18,8 @@ from snnet.contract import (
     HostIsolation,
     InvalidRequest,
     IPAddress,
+    IPInterface,
+    IPNetwork,
     Macvtap,
     Noun,
     Route,
@@ -28,6 +30,7 @@ from snnet.contract import (
 from snnet.contract.addresses import gateway_of, mac_of
 
 from . import identity as ids
+from .addressing import Addresses, Networks, written
 from .events import ContainerEvent, ContainerInfo, TunnelEvent, TunnelEventType
 from .guards import port_rules
 from .identity import Owner
@@ -35,8 +38,19 @@ from .requests import CnciVnicId, SubnetId, VnicId
 from .site import Site
 from .tunnels import event_port
 
-ROUTED_GATEWAY = IPv4Address("169.254.1.1")
-"""The gateway of every guest in routed mode: the node of the guest."""
+ROUTED_GATEWAYS: dict[int, IPInterface] = {
+    4: IPv4Interface("169.254.1.1/32"),
+    6: IPv6Interface("fe80::1/64"),
+}
+"""By IP version, the gateway of every guest in routed mode: the node of the guest."""
+
+
+def gateways_of(networks: Networks, *, routed: bool) -> Addresses:
+    """Return the gateways of the guests of a subnet: first host addresses, or the node itself."""
+    return tuple(
+        ROUTED_GATEWAYS[network.version].ip if routed else gateway_of(network)
+        for network in networks
+    )
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -45,19 +59,19 @@ class TenantSubnet:
 
     ``tunnel`` is None for a subnet that was found without its tunnel: only the tunnel has
     the concentrator, so the next create must name it.  In routed mode there is no bridge,
-    no tunnel and no key, but there may be a ``route`` to the guests of the subnet on other
+    no tunnel and no key, but there may be ``routes`` to the guests of the subnet on other
     nodes.
     """
 
     owner: str
     tenant_id: str
     subnet_id: str
-    network: IPv4Network
+    networks: Networks
     key: int | None = None
     bridge: Bridge | None = None
     tunnel: Tunnel | None = None
     concentrator_id: str = ""
-    route: Route | None = None
+    routes: tuple[Route, ...] = ()
     stale: tuple[Noun, ...] = ()
     """Rules about a tunnel that could not be removed when the tunnel was."""
 
@@ -81,18 +95,24 @@ class TenantSubnet:
         put(self, "rules", rules)
 
     @property
+    def network(self) -> IPNetwork:
+        """Its first network: IPv4 where there is one."""
+        return self.networks[0]
+
+    @property
     def concentrator_ip(self) -> IPAddress | None:
         return self.tunnel.remote if self.tunnel else None
 
     def nouns(self) -> tuple[Noun, ...]:
         """What the kernel and the firewall hold for it."""
-        links: tuple[Noun | None, ...] = (self.bridge, *self.rules, self.tunnel, self.route)
+        links: tuple[Noun | None, ...] = (self.bridge, *self.rules, self.tunnel, *self.routes)
         return tuple(filter(None, links))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         return {
             "subnet": str(self.network),
+            "subnets": [str(network) for network in self.networks],
             "subnet_key": self.key,
             "bridge": self.bridge.name if self.bridge else None,
             "tunnel": self.tunnel.name if self.tunnel else None,
@@ -101,7 +121,7 @@ class TenantSubnet:
         }
 
     def __repr__(self) -> str:
-        return f"<TenantSubnet {self.tenant_id}/{self.subnet_id} {self.network}>"
+        return f"<TenantSubnet {self.tenant_id}/{self.subnet_id} {written(self.networks)}>"
 
     @property
     def network_name(self) -> str:
@@ -117,7 +137,9 @@ class Vnic:
     """A tenant's virtual NIC on this node.
 
     ``link_name`` is the host end; ``peer_name`` is the end for the container, as it was
-    created.  ``mac``, ``ip`` and ``mtu`` (bytes) are those of the guest.  ``fds`` are the
+    created.  ``mac``, ``ips`` and ``mtu`` (bytes) are those of the guest.  ``ips`` and
+    ``subnets`` have one value, or one of each family; ``ip``, ``subnet`` and ``gateway`` are
+    the first ones: IPv4 where there is one.  ``fds`` are the
     queues of a multi-queue tap; the caller that receives them owns them.
     """
 
@@ -126,9 +148,9 @@ class Vnic:
     subnet_id: str
     vnic_id: str
     instance_id: str
-    ip: IPv4Address
+    ips: Addresses
     mac: str
-    subnet: IPv4Network
+    subnets: Networks
     link: Tap | Veth
     dependents: tuple[Noun, ...] = ()
     """Nouns that are added and removed with the link: rules, and routes in routed mode."""
@@ -160,18 +182,39 @@ class Vnic:
         return self.link.master
 
     @property
-    def gateway(self) -> IPv4Address:
-        """The subnet's first host address; in routed mode the node itself, link-local."""
-        return gateway_of(self.subnet) if self.link.master else ROUTED_GATEWAY
+    def ip(self) -> IPAddress:
+        return self.ips[0]
+
+    @property
+    def subnet(self) -> IPNetwork:
+        return self.subnets[0]
+
+    @property
+    def gateways(self) -> Addresses:
+        """The subnet's first host addresses; in routed mode the node itself, link-local."""
+        return gateways_of(self.subnets, routed=self.link.master is None)
+
+    @property
+    def gateway(self) -> IPAddress:
+        return self.gateways[0]
+
+    @property
+    def dhcp_entries(self) -> tuple[DhcpEntry, ...]:
+        """What its concentrator must be told, or the guest gets no lease.
+
+        They are for ``cnci.dhcp(subnet).add_entries``.  The lease of an IPv4 address whose
+        MAC is ``mac_for(ip)`` is not among them: every concentrator knows it.
+        """
+        return tuple(
+            DhcpEntry(mac=self.mac, address=ip)
+            for ip in self.ips
+            if ip.version != 4 or self.mac != mac_of(ip)
+        )
 
     @property
     def dhcp_entry(self) -> DhcpEntry | None:
-        """What its concentrator must be told, or the guest gets no lease.
-
-        It is for ``cnci.dhcp(subnet).add_entries``; None where the MAC is ``mac_for(ip)``,
-        which every concentrator knows.
-        """
-        return None if self.mac == mac_of(self.ip) else DhcpEntry(mac=self.mac, address=self.ip)
+        """The first of ``dhcp_entries``, or None."""
+        return next(iter(self.dhcp_entries), None)
 
     def qemu_args(self, netdev: str = "net0") -> list[str]:
         """Return the arguments that give a VM this NIC in QEMU, with its MAC and its MTU.
@@ -211,14 +254,18 @@ class Vnic:
             "instance_id": self.instance_id,
             "link_name": self.link_name,
             "ip": str(self.ip),
+            "ips": [str(ip) for ip in self.ips],
+            "subnets": [str(subnet) for subnet in self.subnets],
+            "gateways": [str(gateway) for gateway in self.gateways],
             "mac": self.mac,
             "mtu": self.mtu,
             "dhcp_entry": self.dhcp_entry.to_dict() if self.dhcp_entry else None,
+            "dhcp_entries": [entry.to_dict() for entry in self.dhcp_entries],
         }
 
     def __repr__(self) -> str:
         identity = "/".join(self.id)
-        return f"<Vnic {identity} {self.ip} {self.mac} {self.link.kind} {self.link_name}>"
+        return f"<Vnic {identity} {written(self.ips)} {self.mac} {self.link.kind} {self.link_name}>"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -285,11 +332,14 @@ class CnciVnic:
 
 
 def container_info(subnet: TenantSubnet, event: ContainerEvent) -> ContainerInfo:
+    gateways = gateways_of(subnet.networks, routed=subnet.bridge is None)
     return ContainerInfo(
         event=event,
         subnet_id=subnet.network_name,
         subnet=subnet.network,
-        gateway=gateway_of(subnet.network) if subnet.bridge else ROUTED_GATEWAY,
+        subnets=subnet.networks,
+        gateway=gateways[0],
+        gateways=gateways,
         bridge=subnet.bridge.name if subnet.bridge else None,
     )
 
@@ -304,6 +354,7 @@ def tunnel_event(site: Site, subnet: TenantSubnet, kind: TunnelEventType) -> Tun
         cnci_ip=subnet.tunnel.remote,
         cn_ip=site.ip,
         subnet=subnet.network,
+        subnets=subnet.networks,
         tenant_id=subnet.tenant_id,
         subnet_id=subnet.subnet_id,
         concentrator_id=subnet.concentrator_id,

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network
 from typing import Any, TypeVar
 
 from snnet.config import (
     Address,
+    Cidrs,
     Neighbor,
-    Network,
     check_address,
     check_int,
     check_mac,
     check_many,
-    check_network,
     check_text,
     shown,
 )
@@ -29,15 +27,15 @@ from snnet.contract import (
     PublicIp,
 )
 
-from .addressing import check_guest, check_ipv4, check_subnet
+from .addressing import Networks, check_guest, check_subnets
 from .names import check_hostname
-from .requests import RemoteSubnet, remote_subnet
+from .requests import RemoteSubnet, check_carries, remote_subnet
 from .rule_requests import port_forwards, public_ip
 from .site import Site
 from .subnets import Scoping
 from .tunnels import check_key
 
-Exit = tuple[str, IPv4Network]
+Exit = tuple[str, Networks]
 """A device, and the subnet that may open connections by it."""
 
 T = TypeVar("T")
@@ -68,24 +66,21 @@ class Remote:
 class Subnet:
     """A subnet of a concentrator: its network, key, compute nodes and added DHCP entries.
 
-    ``cidrs`` is one network, or a tuple of one.
+    ``cidrs`` is one network, or a tuple of one of each family.
     """
 
-    cidrs: Network | tuple[Network, ...]
+    cidrs: Cidrs
     key: int
     remotes: Iterable[Remote] = ()
     entries: Iterable[DhcpEntry] = ()
-    network: IPv4Network = field(init=False)
+    networks: Networks = field(init=False)
 
     def __post_init__(self) -> None:
         put = object.__setattr__
-        given = self.cidrs if isinstance(self.cidrs, tuple) else (self.cidrs,)
-        if len(given) != 1:
-            raise InvalidRequest(f"{shown(self.cidrs)} is not one network", field="cidrs")
-        put(self, "network", check_subnet(check_network(given[0], "cidrs"), "cidrs"))
+        put(self, "networks", check_subnets(self.cidrs, "cidrs"))
         check_int(self.key, "key", 1, 2**32 - 1)
         put(self, "remotes", check_many(self.remotes, "remotes", _check_remote))
-        put(self, "entries", check_entries(self.entries, self.network))
+        put(self, "entries", check_entries(self.entries, self.networks))
 
 
 def _check_remote(value: object, field: str) -> Remote:
@@ -94,16 +89,16 @@ def _check_remote(value: object, field: str) -> Remote:
     raise InvalidRequest(f"{shown(value)} is not a Remote", field=field)
 
 
-def check_entries(values: object, network: IPv4Network) -> tuple[DhcpEntry, ...]:
+def check_entries(values: object, networks: Networks) -> tuple[DhcpEntry, ...]:
     """Check DHCP entries of a subnet; InvalidRequest names the one that is wrong."""
 
     def entry(value: object, field: str) -> DhcpEntry:
         if not isinstance(value, DhcpEntry):
             raise InvalidRequest(f"{shown(value)} is not a DhcpEntry", field=field)
-        address, hostname = check_ipv4(value.address, f"{field}.address"), value.hostname
+        address, hostname = check_address(value.address, f"{field}.address"), value.hostname
         return DhcpEntry(
             mac=check_mac(value.mac, f"{field}.mac"),
-            address=check_guest(address, network, f"{field}.address"),
+            address=check_guest(address, networks, f"{field}.address"),
             hostname=None if hostname is None else check_hostname(hostname, f"{field}.hostname"),
         )
 
@@ -140,7 +135,7 @@ def wanted_set(
     def subnet(value: object, field: str) -> tuple[Subnet, Sequence[RemoteSubnet]]:
         if not isinstance(value, Subnet):
             raise InvalidRequest(f"{shown(value)} is not a snnet.Subnet", field=field)
-        scoping.check(value.network)
+        scoping.check(value.networks)
         return value, _requests(value, site)
 
     def key(noun: Noun) -> list[Hashable]:
@@ -159,7 +154,7 @@ def wanted_set(
         forwards, "forwards", _once(forward, lambda rules: [rule.key for rule in rules])
     )
     return Wanted(
-        subnets=_checked(subnets, "subnets", _once(subnet, lambda pair: [pair[0].network])),
+        subnets=_checked(subnets, "subnets", _once(subnet, lambda pair: pair[0].networks)),
         nat=_checked(nat, "nat", _once(masquerade, key)),
         exits=_checked(exits, "exits", _once(_exit, lambda pair: [pair])),
         forwards=None
@@ -173,13 +168,12 @@ def wanted_set(
 def _requests(subnet: Subnet, site: Site) -> list[RemoteSubnet]:
     """Return the requests that add a subnet and its compute nodes, or the subnet alone."""
     key = check_key(site.tunnel, subnet.key, "key")
+    check_carries(subnet.networks, site.mtu)
     requests = [
-        remote_subnet(
-            subnet.network, key, remote.ip, remote.port, tunnel=site.tunnel, uplink=site.ip
-        )
+        remote_subnet(site, subnet.networks, key, remote.ip, remote.port)
         for remote in subnet.remotes
     ]
-    return requests or [RemoteSubnet(network=subnet.network, key=key, remote=None)]
+    return requests or [RemoteSubnet(networks=subnet.networks, key=key, remote=None)]
 
 
 def _checked(
@@ -208,8 +202,7 @@ def _once(
 def _exit(value: object, field: str) -> Exit:
     if not isinstance(value, (tuple, list)) or len(value) != 2:
         raise InvalidRequest(f"{shown(value)} is not a device and a network", field=field)
-    network = check_network(value[1], f"{field}[1]")
-    return check_text(value[0], f"{field}[0]"), check_subnet(network, f"{field}[1]")
+    return check_text(value[0], f"{field}[0]"), check_subnets(value[1], f"{field}[1]")
 
 
 _FORWARD = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import ip_address, ip_network
 
 from snnet.contract import DhcpEntry, DhcpScope
 
@@ -31,7 +31,7 @@ class ScopeRecord:
                 "owner": scope.owner,
                 "index": self.index,
                 "link": scope.link,
-                "subnet": str(scope.subnet),
+                "subnets": [str(subnet) for subnet in scope.subnets],
                 "mtu": scope.mtu,
                 "reserved": scope.reserved,
                 "domain": scope.domain,
@@ -49,12 +49,13 @@ class ScopeRecord:
             scope = DhcpScope(
                 owner=data["owner"],
                 link=data["link"],
-                subnet=IPv4Network(data["subnet"]),
+                # A record of an earlier snnet has a single subnet.
+                subnets=tuple(map(ip_network, data.get("subnets") or [data["subnet"]])),
                 mtu=data["mtu"],
                 reserved=data["reserved"],
                 domain=data["domain"],
                 entries=tuple(
-                    DhcpEntry(mac=mac, address=IPv4Address(address), hostname=hostname)
+                    DhcpEntry(mac=mac, address=ip_address(address), hostname=hostname)
                     for mac, address, hostname in data["entries"]
                 ),
             )

@@ -24,6 +24,7 @@ from snnet.contract import (
     Exists,
     FatalError,
     InvalidRequest,
+    IPAddress,
     Missing,
     SnnetError,
     Unsupported,
@@ -197,7 +198,8 @@ class Service:
         done = run(argv, netns=self._host.netns.fd, check=False)
         if done.returncode != 0:
             if errno_in(done.stderr) == errno.EADDRINUSE:
-                raise Busy(f"another DNS server has {scope.gateway}: {done.stderr.strip()}")
+                where = " or ".join(map(str, scope.gateways))
+                raise Busy(f"another DNS server has {where}: {done.stderr.strip()}")
             raise failure(argv[:1], done)
         if (pid := self.pid()) is None:
             raise ApiError(f"dnsmasq for {scope} ended right after its start: see syslog")
@@ -268,12 +270,29 @@ def _write_files(folder: Folder, scope: DhcpScope) -> None:
 
 
 def _bridge_index(scope: DhcpScope) -> int:
-    """Return the ifindex of the bridge; raise ``Missing`` if it lacks the gateway address."""
-    name, gateway = scope.link.encode(), scope.gateway.packed
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        # With an address in it, the request returns that one if the link has it.
-        request = struct.pack("16sHH4s16x", name, socket.AF_INET, 0, gateway)
-        with contextlib.suppress(OSError):
-            if fcntl.ioctl(sock, _SIOCGIFADDR, request)[20:24] == gateway:
-                return socket.if_nametoindex(scope.link)
-    raise Missing(f"bridge {scope.link} has no address {scope.gateway}: add it before the scope")
+    """Return the ifindex of the bridge; raise ``Missing`` if it lacks a gateway address."""
+    for gateway in scope.gateways:
+        if not _has_address(scope.link, gateway):
+            raise Missing(f"bridge {scope.link} has no address {gateway}: add it before the scope")
+    with contextlib.suppress(OSError):
+        return socket.if_nametoindex(scope.link)
+    raise Missing(f"bridge {scope.link} does not exist")
+
+
+def _has_address(link: str, address: IPAddress) -> bool:
+    """Whether the link has the address, usable: a socket on the link can be bound to it."""
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    with socket.socket(family, socket.SOCK_DGRAM) as sock, contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, link.encode())
+        sock.bind((str(address), 0))
+        return family == socket.AF_INET6 or _first_address(sock, link, address) == address.packed
+    return False
+
+
+def _first_address(sock: socket.socket, link: str, address: IPAddress) -> bytes:
+    """Return this IPv4 address if the link has it, else the link's first one.
+
+    The kernel binds an IPv4 socket to the address of any link.
+    """
+    request = struct.pack("16sHH4s16x", link.encode(), socket.AF_INET, 0, address.packed)
+    return fcntl.ioctl(sock, _SIOCGIFADDR, request)[20:24]

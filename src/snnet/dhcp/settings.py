@@ -10,7 +10,8 @@ import re
 from ipaddress import ip_address
 from pathlib import Path
 
-from snnet.contract import DhcpScope, InvalidRequest
+from snnet.contract import DhcpScope, InvalidRequest, IPAddress, IPNetwork
+from snnet.contract.addresses import gateway_of
 from snnet.contract.dhcp import check_scope
 
 from .account import Account
@@ -20,6 +21,12 @@ HOSTS, NAMES, SERVERS, LEASES, PID = "hosts", "names", "servers", "leases", "pid
 
 LEASE_TIME = "12h"
 """Leases are static; their time limits how late guests see a new MTU or name server."""
+
+RA_INTERVAL, RA_LIFETIME = 60, 1800
+"""Seconds between router advertisements, and for how long guests keep the router by one
+(RFC 4861, 6.2.1).  A guest that asks is answered at once."""
+
+_LEASES_MAX = 65536
 
 _LINK = re.compile(
     r"[A-Za-z0-9_.-]{1,15}"
@@ -35,7 +42,6 @@ def command_line(scope: DhcpScope, folder: Path, account: Account) -> list[str]:
     arrive elsewhere.  There is no ``--resolv-file``: watching it takes one of the user's 128
     inotify instances (fs.inotify.max_user_instances).
     """
-    subnet, gateway = scope.subnet, scope.gateway
     argv = [
         "dnsmasq",
         f"--pid-file={folder / PID}",
@@ -45,8 +51,8 @@ def command_line(scope: DhcpScope, folder: Path, account: Account) -> list[str]:
         f"--interface={scope.link}",
         "--except-interface=lo",
         "--bind-dynamic",
-        f"--dhcp-range={subnet.network_address},static,{subnet.netmask},{LEASE_TIME}",
-        f"--dhcp-lease-max={subnet.num_addresses}",
+        *map(_range, scope.subnets),
+        f"--dhcp-lease-max={_leases(scope)}",
         f"--dhcp-hostsfile={folder / HOSTS}",
         f"--dhcp-leasefile={folder / LEASES}",
         # The only server on this link: it may refuse leases that others gave.
@@ -54,10 +60,7 @@ def command_line(scope: DhcpScope, folder: Path, account: Account) -> list[str]:
         "--dhcp-ignore=tag:!known",
         # A static address has one user: do not wait 3 s for a ping.
         "--no-ping",
-        f"--dhcp-option=option:router,{gateway}",
-        f"--dhcp-option=option:dns-server,{gateway}",
-        # Forced: many clients use the MTU without asking for it.
-        f"--dhcp-option-force=option:mtu,{scope.mtu}",
+        *(option for subnet in scope.subnets for option in _OPTIONS[subnet.version](scope, subnet)),
         "--no-hosts",
         f"--addn-hosts={folder / NAMES}",
         "--no-resolv",
@@ -70,12 +73,55 @@ def command_line(scope: DhcpScope, folder: Path, account: Account) -> list[str]:
     return argv
 
 
+def _range(subnet: IPNetwork) -> str:
+    """Return the option to serve a network to known MACs only."""
+    size = str(subnet.netmask) if subnet.version == 4 else str(subnet.prefixlen)
+    return f"--dhcp-range={subnet.network_address},static,{size},{LEASE_TIME}"
+
+
+def _leases(scope: DhcpScope) -> int:
+    """Return the highest number of leases: of every IPv4 address, or as many IPv6 ones."""
+    return sum(min(subnet.num_addresses, _LEASES_MAX) for subnet in scope.subnets)
+
+
+def _options_4(scope: DhcpScope, subnet: IPNetwork) -> list[str]:
+    """What guests are told by DHCP."""
+    gateway = gateway_of(subnet)
+    return [
+        f"--dhcp-option=option:router,{gateway}",
+        f"--dhcp-option=option:dns-server,{gateway}",
+        # Forced: many clients use the MTU without asking for it.
+        f"--dhcp-option-force=option:mtu,{scope.mtu}",
+    ]
+
+
+def _options_6(scope: DhcpScope, subnet: IPNetwork) -> list[str]:
+    """What guests are told by router advertisements and DHCPv6.
+
+    With a static range dnsmasq sets the flags M and O, and not A for the prefix.  The name
+    server is in DHCPv6, and in the advertisements as RDNSS (RFC 8106).
+    """
+    return [
+        "--enable-ra",
+        f"--ra-param={scope.link},mtu:{scope.mtu},{RA_INTERVAL},{RA_LIFETIME}",
+        f"--dhcp-option=option6:dns-server,[{gateway_of(subnet)}]",
+    ]
+
+
+_OPTIONS = {4: _options_4, 6: _options_6}
+"""By IP version."""
+
+
 def hosts(scope: DhcpScope) -> str:
     """Return the text for ``--dhcp-hostsfile``: one static lease a line."""
     return "".join(
-        ",".join(filter(None, (entry.mac, str(entry.address), entry.hostname))) + "\n"
+        ",".join(filter(None, (entry.mac, _bracketed(entry.address), entry.hostname))) + "\n"
         for entry in scope.leases()
     )
+
+
+def _bracketed(address: IPAddress) -> str:
+    return str(address) if address.version == 4 else f"[{address}]"
 
 
 def names(scope: DhcpScope) -> str:

@@ -10,14 +10,14 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from ipaddress import IPv4Address
+from ipaddress import ip_network
 from typing import Any
 
 from snnet.config import VnicConfig, VnicRole, check_mac
-from snnet.contract import Conflict, FatalError, InvalidRequest, Link, SnnetError
+from snnet.contract import Conflict, FatalError, InvalidRequest, IPAddress, Link, SnnetError
 from snnet.core.addressing import check_guest, mac_for
 from snnet.core.requests import VnicId
-from snnet.core.vnics import ROUTED_GATEWAY, Vnic
+from snnet.core.vnics import Vnic
 from snnet.node import ComputeNode
 
 from . import messages
@@ -58,7 +58,7 @@ class Endpoints:
             raise InvalidRequest(
                 "is needed: the network's IPAM driver must assign one", field="Address"
             )
-        ip = check_guest(interface(message.Interface.Address, "Address").ip, network.subnet)
+        ip = check_guest(interface(message.Interface.Address, "Address").ip, (network.subnet,))
         given = message.Interface.MacAddress
         mac = check_mac(given, "MacAddress") if given else None
         self._sweep_if_due()
@@ -114,8 +114,9 @@ class Endpoints:
         if network.internal:
             return answer
         if self._node.routed:
-            host = {"Destination": f"{ROUTED_GATEWAY}/32", "RouteType": _CONNECTED, "NextHop": ""}
-            return answer | {"Gateway": str(ROUTED_GATEWAY), "StaticRoutes": [host]}
+            node = ip_network(vnic.gateway)
+            host = {"Destination": str(node), "RouteType": _CONNECTED, "NextHop": ""}
+            return answer | {"Gateway": str(vnic.gateway), "StaticRoutes": [host]}
         return answer | {"Gateway": str(network.gateway or vnic.gateway)}
 
     def leave(self, message: messages.OfEndpoint) -> dict[str, Any]:
@@ -290,7 +291,7 @@ class Endpoints:
     # -- VNICs -------------------------------------------------------------------------
 
     def _wanted(
-        self, network: Network, endpoint_id: str, ip: IPv4Address, mac: str | None
+        self, network: Network, endpoint_id: str, ip: IPAddress, mac: str | None
     ) -> Endpoint:
         endpoint = Endpoint(
             id=endpoint_id,
@@ -314,7 +315,7 @@ class Endpoints:
         mapped = {"vnic_id": vnic.vnic_id, "mac": vnic.mac, "made": False}
         return endpoint.model_copy(update=mapped)
 
-    def _find_vnic(self, network: Network, ip: IPv4Address) -> Vnic:
+    def _find_vnic(self, network: Network, ip: IPAddress) -> Vnic:
         for vnic in self._node.topology().vnics:
             if vnic.id[:2] == network.scope and vnic.ip == ip:
                 if vnic.role is not VnicRole.TENANT_CONTAINER:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import secrets
-from ipaddress import IPv4Address, IPv4Network
 from itertools import chain
 from typing import Any
 
 from snnet.config import check_id, check_network
-from snnet.contract import Conflict, Exhausted, InvalidRequest
+from snnet.contract import Conflict, Exhausted, InvalidRequest, IPAddress
 from snnet.contract.addresses import gateway_of
 from snnet.core.addressing import check_guest, check_ipv4, check_subnet
 from snnet.node import ComputeNode
@@ -51,10 +50,12 @@ class Ipam:
         if not message.Pool:
             raise InvalidRequest("is needed: give docker network create --subnet", field="Pool")
         subnet = check_subnet(check_network(message.Pool, "Pool"), "Pool")
+        if subnet.version != 4:
+            raise InvalidRequest(f"{subnet} is not IPv4", field="Pool")
         inner = subnet
         if message.SubPool:
             found = check_network(message.SubPool, "SubPool")
-            if not isinstance(found, IPv4Network) or not found.subnet_of(subnet):
+            if found.version != subnet.version or not found.subnet_of(subnet):
                 raise InvalidRequest(
                     f"{found} is not inside {subnet}: give another --ip-range", field="SubPool"
                 )
@@ -140,18 +141,18 @@ class Ipam:
                 self._state.write(remove=[found])
         return {}
 
-    def _requested(self, pool: Pool, text: str, for_gateway: bool) -> IPv4Address:
+    def _requested(self, pool: Pool, text: str, for_gateway: bool) -> IPAddress:
         ip = check_ipv4(text, "Address")
         edges = (pool.subnet.network_address, pool.subnet.broadcast_address)
         if ip not in pool.subnet or ip in edges:
             raise InvalidRequest(f"{ip} is not a host address in {pool.subnet}", field="Address")
         if not for_gateway and pool.network_id:  # earlier requests are for the network itself
-            check_guest(ip, pool.subnet, "Address")
+            check_guest(ip, (pool.subnet,), "Address")
         if self._is_taken(pool, ip, for_gateway):
             raise Conflict(f"{ip} is in use")
         return ip
 
-    def _is_taken(self, pool: Pool, ip: IPv4Address, for_gateway: bool) -> bool:
+    def _is_taken(self, pool: Pool, ip: IPAddress, for_gateway: bool) -> bool:
         """Whether another holder has the address that this pool requests."""
         own = self._pools.holder([pool], ip)
         if for_gateway:
@@ -166,7 +167,7 @@ class Ipam:
         # same subnet has for itself, such as the gateway.
         return holder is not None and bool(pool.network_id or holder != NETWORK)
 
-    def _next_free(self, pool: Pool) -> IPv4Address:
+    def _next_free(self, pool: Pool) -> IPAddress:
         """The first free address after the one assigned last."""
         siblings = self._pools.siblings(pool)
         others = self._vnic_addresses(pool)
@@ -174,7 +175,7 @@ class Ipam:
         last = min(int(pool.range.broadcast_address), int(pool.subnet.broadcast_address) - 1)
         start = min(self._last.get(pool.id, first - 1), last) + 1
         for number in chain(range(start, last + 1), range(first, start)):
-            ip = IPv4Address(number)
+            ip = pool.subnet.network_address + (number - int(pool.subnet.network_address))
             if ip not in others and self._pools.holder(siblings, ip) is None:
                 return ip
         raise Exhausted(
@@ -182,9 +183,9 @@ class Ipam:
             "a larger --ip-range"
         )
 
-    def _vnic_addresses(self, pool: Pool) -> set[IPv4Address]:
+    def _vnic_addresses(self, pool: Pool) -> set[IPAddress]:
         """The addresses of all VNICs of the pool's subnet, the plugin's and others."""
         if not pool.subnet_id:
             return set()
         vnics = self._node.topology().vnics
-        return {vnic.ip for vnic in vnics if vnic.id[:2] == pool.scope}
+        return {ip for vnic in vnics if vnic.id[:2] == pool.scope for ip in vnic.ips}

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from ipaddress import IPv4Network
 from typing import Any
 
 from snnet.config import check_network
-from snnet.contract import Conflict, Incomplete, InvalidRequest
+from snnet.contract import Conflict, Incomplete, InvalidRequest, IPNetwork
 from snnet.core.addressing import check_subnet, mac_for
 from snnet.core.vnics import TenantSubnet
 from snnet.node import ComputeNode
@@ -145,7 +144,7 @@ class NetworkDriver:
                 raise InvalidRequest(f"is needed: give -o {name}=", field=name)
         return {"subnet_id": "", **subnet_fields(options)}
 
-    def _mapped(self, options: Mapping[str, str], network: IPv4Network) -> dict[str, Any]:
+    def _mapped(self, options: Mapping[str, str], network: IPNetwork) -> dict[str, Any]:
         """The fields of a network with existing VNICs, found by the bridge's name."""
         bridge = options[BRIDGE]
         subnet = self._subnet_of(bridge)

@@ -9,9 +9,8 @@ offered.  Addresses of pools without a link are not reclaimed before Docker rele
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from ipaddress import IPv4Address
 
-from snnet.contract import Conflict
+from snnet.contract import Conflict, IPAddress
 
 from .state import NETWORK, OFFERED, RETURNED, Address, Document, Endpoint, Network, Pool, State
 
@@ -41,7 +40,7 @@ class Pools:
         """Whether ``since`` is more than GRACE away, in either direction if the clock was set."""
         return abs(self._clock() - since) > GRACE
 
-    def address(self, pool: Pool, ip: IPv4Address) -> Address | None:
+    def address(self, pool: Pool, ip: IPAddress) -> Address | None:
         """The address's document in this pool, or None if it is free."""
         return self._state.addresses.get(f"{pool.id}/{ip}")
 
@@ -51,7 +50,7 @@ class Pools:
             return [pool]
         return [other for other in self._state.pools.all() if other.scope == pool.scope]
 
-    def holder(self, pools: Iterable[Pool], ip: IPv4Address) -> str | None:
+    def holder(self, pools: Iterable[Pool], ip: IPAddress) -> str | None:
         """Who holds the address in one of the pools, or None if it is free in all."""
         for pool in pools:
             found = self.address(pool, ip)
@@ -140,7 +139,7 @@ class Pools:
         change = {"holder": RETURNED, "owed": 0, "since": self._clock()}
         return address.model_copy(update=change)
 
-    def offered(self, pool: Pool, ip: IPv4Address, *, for_network: bool) -> Address:
+    def offered(self, pool: Pool, ip: IPAddress, *, for_network: bool) -> Address:
         """The address as given to Docker."""
         if for_network:
             return self._held(pool, ip, NETWORK)
@@ -148,7 +147,7 @@ class Pools:
         owed = found.owed + (found.holder in (OFFERED, RETURNED)) if found else 0
         return self._held(pool, ip, OFFERED, owed=owed)
 
-    def _held(self, pool: Pool, ip: IPv4Address, holder: str, *, owed: int = 0) -> Address:
+    def _held(self, pool: Pool, ip: IPAddress, holder: str, *, owed: int = 0) -> Address:
         return Address(pool_id=pool.id, ip=ip, holder=holder, owed=owed, since=self._clock())
 
     # -- what Docker has forgotten -----------------------------------------------------

@@ -10,12 +10,11 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from ipaddress import IPv4Address, IPv4Network
 from typing import ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from snnet.contract import IPAddress, SnnetError, Store, Write
+from snnet.contract import IPAddress, IPNetwork, SnnetError, Store, Write
 
 # Holders of an address that are not endpoint ids; no id has a colon.
 
@@ -68,8 +67,8 @@ class Pool(SubnetDocument):
     """
 
     table: ClassVar[str] = "pools"
-    subnet: IPv4Network
-    range: IPv4Network
+    subnet: IPNetwork
+    range: IPNetwork
     network_id: str = ""
     since: float
 
@@ -84,7 +83,7 @@ class Address(Document):
 
     table: ClassVar[str] = "addresses"
     pool_id: str
-    ip: IPv4Address
+    ip: IPAddress
     holder: str
     owed: int = 0
     since: float
@@ -103,9 +102,9 @@ class Network(SubnetDocument):
     """
 
     table: ClassVar[str] = "networks"
-    subnet: IPv4Network
-    gateway: IPv4Address | None = None
-    own: tuple[IPv4Address, ...] = ()
+    subnet: IPNetwork
+    gateway: IPAddress | None = None
+    own: tuple[IPAddress, ...] = ()
     bridge: str = ""
     subnet_key: int | None = None
     concentrator_id: str | None = None
@@ -126,7 +125,7 @@ class Endpoint(SubnetDocument):
     table: ClassVar[str] = "endpoints"
     network_id: str
     vnic_id: str
-    ip: IPv4Address
+    ip: IPAddress
     mac: str
     made: bool
     joined: bool = False
@@ -137,7 +136,7 @@ class Endpoint(SubnetDocument):
         return self.model_copy(update={"joined": other.joined, "since": other.since}) == other
 
     @property
-    def place(self) -> tuple[str, str, IPv4Address]:
+    def place(self) -> tuple[str, str, IPAddress]:
         """Subnet and address, which no two endpoints share."""
         return (*self.scope, self.ip)
 

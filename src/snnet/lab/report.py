@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address
 from typing import Any
+
+from snnet.contract import IPAddress, IPNetwork
 
 from .datacentre import DataCentre
 from .lab import Answer, Lease
@@ -21,12 +23,12 @@ class Placement:
 
     node: str
     tenant: str
-    subnet: IPv4Network
+    subnet: IPNetwork
     bridge: str | None
     tunnel: str | None
     guest: str
     link: str
-    ip: IPv4Address
+    ip: IPAddress
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""

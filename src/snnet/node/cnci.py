@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from snnet.config import (
     Address,
+    Cidrs,
     Neighbor,
     Network,
     NetworkConfig,
@@ -16,25 +17,13 @@ from snnet.config import (
     check_many,
     check_text,
 )
-from snnet.contract import (
-    InvalidRequest,
-    IPAddress,
-    Masquerade,
-    Plan,
-    PortForward,
-    PublicIp,
-)
+from snnet.contract import InvalidRequest, IPAddress, Masquerade, Plan, PortForward, PublicIp
 from snnet.contract.keywords import refusing_unknown
-from snnet.core.addressing import check_unicast
+from snnet.core.addressing import Networks, check_subnets, check_unicast
 from snnet.core.cnci_records import CnciRecords, masquerades
 from snnet.core.events import TunnelEvent
-from snnet.core.requests import RemoteSubnet, remote_subnet, subnet_network
-from snnet.core.rule_requests import (
-    external_forward,
-    forwarded_ports,
-    port_forwards,
-    public_ip,
-)
+from snnet.core.requests import check_carries, remote_subnet
+from snnet.core.rule_requests import external_forward, forwarded_ports, port_forwards, public_ip
 from snnet.core.rules import public_key
 from snnet.core.site import Site
 from snnet.core.subnets import Scoping
@@ -106,7 +95,7 @@ class Cnci(Node[CnciRecords]):
 
     def add_remote_subnet(
         self,
-        subnet: Network,
+        subnet: Cidrs,
         key: int,
         cn_ip: Address,
         port: int | None = None,
@@ -116,6 +105,7 @@ class Cnci(Node[CnciRecords]):
     ) -> str:
         """Attach a compute node to a subnet; return the link name of the bridge.
 
+        ``subnet`` is one network, or a tuple of one of each family.
         ``port`` is that of the node's tunnel event; another one than before replaces the
         tunnel.  None: as it is, or by the addresses of both ends.
         The first one brings bridge, gateway address and DHCP server with it.
@@ -125,25 +115,20 @@ class Cnci(Node[CnciRecords]):
         return self._run(self._addition(subnet, key, cn_ip, port), timeout, cancel)
 
     def plan_add_remote_subnet(
-        self, subnet: Network, key: int, cn_ip: Address, port: int | None = None
+        self, subnet: Cidrs, key: int, cn_ip: Address, port: int | None = None
     ) -> Plan:
         """What ``add_remote_subnet`` would do now: text, ``to_json()``, ``to_commands()``."""
         return self._preview(self._addition(subnet, key, cn_ip, port))
 
-    def _addition(self, subnet: Network, key: int, cn_ip: Address, port: int | None) -> AddSubnet:
-        request = self._remote_subnet(subnet, key, cn_ip, port)
-        self._scoping.check(request.network)
+    def _addition(self, subnet: Cidrs, key: int, cn_ip: Address, port: int | None) -> AddSubnet:
+        request = remote_subnet(self.site, subnet, key, cn_ip, port)
+        check_carries(request.networks, self.site.mtu)
+        self._scoping.check(request.networks)
         return AddSubnet(self.tenant_id, self._scoping, request)
-
-    def _remote_subnet(
-        self, subnet: Network, key: int, cn_ip: Address, port: int | None = None
-    ) -> RemoteSubnet:
-        site = self.site
-        return remote_subnet(subnet, key, cn_ip, port, tunnel=site.tunnel, uplink=site.ip)
 
     def del_remote_subnet(
         self,
-        subnet: Network,
+        subnet: Cidrs,
         key: int,
         cn_ip: Address,
         *,
@@ -152,9 +137,11 @@ class Cnci(Node[CnciRecords]):
     ) -> None:
         """Detach a compute node: remove its tunnel, and keep bridge and DHCP server.
 
-        An unknown subnet or node is not an error.
+        A subnet of both families is named by both networks or by one.  An unknown subnet or
+        node is not an error.
         """
-        self._run(DetachNode(self._remote_subnet(subnet, key, cn_ip)), timeout, cancel)
+        request = remote_subnet(self.site, self._named(subnet), key, cn_ip)
+        self._run(DetachNode(request), timeout, cancel)
 
     def follow(self, event: TunnelEvent, **limits: Any) -> str | None:
         """Add or detach as a compute node's event says; returns the bridge, None for a DEL.
@@ -166,18 +153,30 @@ class Cnci(Node[CnciRecords]):
         return self._heard.follow(event, self.add_remote_subnet, self.del_remote_subnet, **limits)
 
     def remove_subnet(
-        self, subnet: Network, *, timeout: float | None = None, cancel: CancelToken | None = None
+        self, subnet: Cidrs, *, timeout: float | None = None, cancel: CancelToken | None = None
     ) -> None:
         """Remove a subnet: bridge, gateway, DHCP server, tunnels and its rules.
 
         The rules are its external forwards, and the port forwards and public addresses
-        of its guests.  An unknown subnet is not an error.
+        of its guests.  A subnet of both families is named by both networks or by one, and
+        goes whole.  An unknown subnet is not an error.
         """
-        self._run(RemoveSubnet(subnet_network(subnet)), timeout, cancel)
+        self._run(RemoveSubnet(self._named(subnet)), timeout, cancel)
 
-    def dhcp(self, subnet: Network) -> ScopeControl:
-        """Return the control of the DHCP scope of a subnet that exists."""
-        return ScopeControl(self._ready, self._deadline, subnet_network(subnet))
+    def dhcp(self, subnet: Cidrs) -> ScopeControl:
+        """Return the control of the DHCP scope of a subnet that exists.
+
+        A subnet of both families has one scope, and is named by both networks or by one.
+        """
+        return ScopeControl(self._ready, self._deadline, self._named(subnet))
+
+    def _named(self, subnet: Cidrs) -> Networks:
+        """The networks of the subnet that has these, or these if there is none."""
+        networks = check_subnets(subnet)
+        engine = self._ready()
+        with engine.claims.lock:
+            known = engine.records.named(networks)
+        return known.networks if known else networks
 
     # -- the mesh --------------------------------------------------------------------
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from ipaddress import IPv4Network
 from typing import Any
 
 from snnet.config import Neighbor
@@ -19,6 +18,7 @@ from snnet.contract import (
     PublicIp,
     SnnetError,
 )
+from snnet.core.addressing import Networks, written
 from snnet.core.cnci_records import CnciRecords
 from snnet.core.fitting import with_addresses
 from snnet.core.requests import RemoteSubnet
@@ -67,27 +67,27 @@ def reconcile_cnci(
 
 def _remove_subnets(
     steps: Steps[CnciRecords], wanted: Sequence[tuple[Subnet, Sequence[RemoteSubnet]]]
-) -> dict[IPv4Network, list[Rule]]:
+) -> dict[Networks, list[Rule]]:
     """Remove subnets that are not wanted, or have another key; return rules to set again.
 
     All are removed before one is added: a new one may have the key of an old one.
     """
     with steps.engine.claims.lock:
         known = dict(steps.engine.records.subnets)
-    keys = {subnet.network: subnet.key for subnet, _ in wanted}
-    rekeyed: dict[IPv4Network, list[Rule]] = {}
-    for network, subnet in known.items():
-        if network not in keys:
-            steps.attempt(_subnet_key(network), "removed", RemoveSubnet(network))
-        elif subnet.key != keys[network]:
+    keys = {subnet.networks: subnet.key for subnet, _ in wanted}
+    rekeyed: dict[Networks, list[Rule]] = {}
+    for networks, subnet in known.items():
+        if networks not in keys:
+            steps.attempt(_subnet_key(networks), "removed", RemoveSubnet(networks))
+        elif subnet.key != keys[networks]:
             with steps.engine.claims.lock:
                 rules = list(rules_about(subnet, steps.engine.records.rules.values()))
             try:
-                steps.run(RemoveSubnet(network))
+                steps.run(RemoveSubnet(networks))
             except SnnetError as error:
-                steps.failed(_subnet_key(network), error)
+                steps.failed(_subnet_key(networks), error)
             else:
-                rekeyed[network] = rules
+                rekeyed[networks] = rules
     return rekeyed
 
 
@@ -96,31 +96,31 @@ def _add_subnets(
     tenant_id: str,
     scoping: Scoping,
     wanted: Sequence[tuple[Subnet, Sequence[RemoteSubnet]]],
-    rekeyed: Mapping[IPv4Network, Sequence[Rule]],
+    rekeyed: Mapping[Networks, Sequence[Rule]],
 ) -> None:
     with steps.engine.claims.lock:
         known = dict(steps.engine.records.subnets)
     failed = {item.key for item in steps.result.failed}
     for subnet, requests in wanted:
-        key = _subnet_key(subnet.network)
+        key = _subnet_key(subnet.networks)
         if key in failed:
             continue
         calls: list[Call[CnciRecords, Any, Any, Any]] = []
-        old, rules = known.get(subnet.network), rekeyed.get(subnet.network)
+        old, rules = known.get(subnet.networks), rekeyed.get(subnet.networks)
         action = "created" if old is None and rules is None else "updated"
         if old is None or not _is_complete(steps, old, requests):
             calls += [AddSubnet(tenant_id, scoping, request) for request in requests]
         if old is not None:
             calls += _detached(old, requests)
         if (old.scope.entries if old else ()) != subnet.entries:
-            calls.append(ChangeScope("reconcile", subnet.network, _with_exactly(subnet)))
+            calls.append(ChangeScope("reconcile", subnet.networks, _with_exactly(subnet)))
         if rules:
             calls.append(SetRules("reconcile", rules))
         steps.attempt(key, action if calls else "kept", *calls)
 
 
-def _subnet_key(network: IPv4Network) -> tuple[str, ...]:
-    return ("subnet", str(network))
+def _subnet_key(networks: Networks) -> tuple[str, ...]:
+    return ("subnet", written(networks))
 
 
 def _is_complete(
@@ -135,7 +135,7 @@ def _detached(known: CnciSubnet, requests: Sequence[RemoteSubnet]) -> Iterator[D
     remotes = {request.remote for request in requests}
     for remote in known.tunnels:
         if remote not in remotes:
-            yield DetachNode(RemoteSubnet(network=known.network, key=known.key, remote=remote))
+            yield DetachNode(RemoteSubnet(networks=known.networks, key=known.key, remote=remote))
 
 
 def _with_exactly(
@@ -194,13 +194,13 @@ def _external(engine: Engine[CnciRecords], exits: Iterable[Exit]) -> Iterator[Ex
     """Yield the rules of the exits whose subnet the node has, with the bridge of the subnet."""
     with engine.claims.lock:
         bridges = {
-            network: subnet.bridge.name for network, subnet in engine.records.subnets.items()
+            networks: subnet.bridge.name for networks, subnet in engine.records.subnets.items()
         }
-    for device, network in exits:
+    for device, networks in exits:
         yield ExternalForward(
             owner=str(engine.records.site.owner),
             device=device,
-            bridge=bridges.get(network, str(network)),
+            bridge=bridges.get(networks, written(networks)),
         )
 
 
@@ -269,7 +269,7 @@ def _rule_key(steps: Steps[CnciRecords], rule: Rule) -> tuple[str, ...]:
         case ExternalForward():
             with steps.engine.claims.lock:
                 subnets = list(steps.engine.records.subnets.values())
-            names = {subnet.bridge.name: str(subnet.network) for subnet in subnets}
+            names = {subnet.bridge.name: written(subnet.networks) for subnet in subnets}
             return ("exit", rule.device, names.get(rule.bridge, rule.bridge))
         case PortForward():
             at = (str(rule.address),) if rule.address else ()

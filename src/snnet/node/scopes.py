@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from ipaddress import IPv4Network
 
-from snnet.config import Address, check_mac
+from snnet.config import Address, check_address, check_families, check_mac
 from snnet.contract import Change, Conflict, DhcpEntry, DhcpScope, Operation
 from snnet.contract.addresses import mac_of
-from snnet.core.addressing import check_guest, check_ipv4
+from snnet.core.addressing import Networks, check_guests
 from snnet.core.cnci_records import CnciRecords
 from snnet.core.names import check_hostname
 from snnet.core.wanted import check_entries
@@ -24,8 +23,8 @@ MakeDeadline = Callable[[str, float | None, CancelToken | None], Deadline]
 class ScopeControl:
     """The DHCP and DNS server of one subnet.
 
-    In subnets of /20 or smaller every address has an entry from the start; in larger
-    subnets only addresses with an added entry get a lease.  Added entries survive
+    In IPv4 subnets of /20 or smaller every address has an entry from the start; in larger
+    ones, and in IPv6, only addresses with an added entry get a lease.  Added entries survive
     reload, restart and a new process.
     """
 
@@ -33,11 +32,11 @@ class ScopeControl:
         self,
         ready: Callable[[], Engine[CnciRecords]],
         deadline: MakeDeadline,
-        network: IPv4Network,
+        networks: Networks,
     ) -> None:
         self._ready = ready
         self._deadline = deadline
-        self._network = network
+        self._networks = networks
         self._scope()
 
     @property
@@ -57,33 +56,36 @@ class ScopeControl:
             return is_running(self._scope(), host)
 
     def add_entry(
-        self, address: Address, mac: str | None = None, hostname: str | None = None
+        self,
+        address: Address | tuple[Address, ...],
+        mac: str | None = None,
+        hostname: str | None = None,
     ) -> DhcpEntry:
         """Lease ``address`` to ``mac`` (default: ``mac_for(address)``) from now on.
 
-        Adding the same entry again is not an error.  Raises Conflict if another added
-        entry has the address or the MAC.
+        Of one address or one of each family; returns the entry of the first, IPv4 where
+        there is one.  Adding the same entry again is not an error.  Raises Conflict if
+        another added entry has the address, or the MAC with an address of that family.
         """
-        ip = check_guest(check_ipv4(address, "address"), self._network, "address")
-        entry = DhcpEntry(
-            mac=mac_of(ip) if mac is None else check_mac(mac, "mac"),
-            address=ip,
-            hostname=None if hostname is None else check_hostname(hostname, "hostname"),
-        )
-        self._change("add_entry", lambda scope: with_entries(scope, [entry]))
-        return entry
+        ips = check_families(address, "address", check_address)
+        check_guests(ips, self._networks, "address")
+        mac = mac_of(ips[0]) if mac is None else check_mac(mac, "mac")
+        hostname = None if hostname is None else check_hostname(hostname, "hostname")
+        entries = [DhcpEntry(mac=mac, address=ip, hostname=hostname) for ip in ips]
+        self._change("add_entry", lambda scope: with_entries(scope, entries))
+        return entries[0]
 
     def add_entries(self, entries: Iterable[DhcpEntry]) -> None:
         """Add many entries, all or none of them, with one reload of the server.
 
         Raises like ``add_entry``, and names the entry.
         """
-        new = check_entries(entries, self._network)
+        new = check_entries(entries, self._networks)
         self._change("add_entries", lambda scope: with_entries(scope, new))
 
     def remove_entry(self, address: Address) -> None:
         """Remove the added entry of the address; an unknown address is not an error."""
-        ip = check_ipv4(address, "address")
+        ip = check_address(address, "address")
         self._change(
             "remove_entry",
             lambda scope: replace(
@@ -116,7 +118,7 @@ class ScopeControl:
     def _scope(self) -> DhcpScope:
         engine = self._ready()
         with engine.claims.lock:
-            return known_scope(engine.records, self._network)
+            return known_scope(engine.records, self._networks)
 
     def _change(self, what: str, change: Callable[[DhcpScope], DhcpScope]) -> None:
         def operations(scope: DhcpScope, _: Callable[[], bool]) -> list[Operation]:
@@ -128,22 +130,23 @@ class ScopeControl:
     def _apply(self, what: str, alter: Alter) -> None:
         """Run operations on the scope alone."""
         engine, deadline = self._ready(), self._deadline(f"dhcp {what}", None, None)
-        engine.run(ChangeScope(what, self._network, alter), deadline)
+        engine.run(ChangeScope(what, self._networks, alter), deadline)
 
 
 def with_entries(scope: DhcpScope, entries: Iterable[DhcpEntry]) -> DhcpScope:
     """Return the scope with these entries; Conflict if another has an address or a MAC."""
     addresses = {entry.address: entry for entry in scope.entries}
-    macs = {entry.mac: entry for entry in scope.entries}
+    macs = {(entry.mac, entry.address.version): entry for entry in scope.entries}
     added: list[DhcpEntry] = []
     for entry in entries:
         same = addresses.get(entry.address)
         if same == entry:
             continue
-        other = same or macs.get(entry.mac)
+        mac = (entry.mac, entry.address.version)
+        other = same or macs.get(mac)
         if other is not None:
             raise Conflict(f"{other.address} belongs to {other.mac}: remove that entry first")
-        addresses[entry.address] = macs[entry.mac] = entry
+        addresses[entry.address] = macs[mac] = entry
         added.append(entry)
     return replace(scope, entries=(*scope.entries, *added)) if added else scope
 

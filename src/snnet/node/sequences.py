@@ -82,7 +82,7 @@ class Heard:
             if self.is_late(event):
                 return None
             bridge = None
-            where = (event.subnet, event.subnet_key, event.cn_ip)
+            where = (event.subnets, event.subnet_key, event.cn_ip)
             if event.type is TunnelEventType.ADD:
                 bridge = add(*where, event.port, **limits)
             else:

@@ -45,7 +45,7 @@ RULES = [
     FORWARD,
     PublicIp(owner="cnci:c", public=IPv4Address("203.0.113.5"), internal=GUEST, device="eth0"),
 ]
-SCOPE = DhcpScope(link="b0", subnet=IPv4Network("10.1.0.0/24"), mtu=1458)
+SCOPE = DhcpScope(link="b0", subnets=(IPv4Network("10.1.0.0/24"),), mtu=1458)
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: type(rule).__name__)
@@ -137,15 +137,15 @@ def test_a_scope_changes_but_not_its_subnet() -> None:
     add(dhcp, SCOPE)
     do(dhcp, Change(wanted, SCOPE))
     assert dhcp.find(SCOPE) == wanted
-    other = replace(SCOPE, subnet=IPv4Network("10.2.0.0/24"))
+    other = replace(SCOPE, subnets=(IPv4Network("10.2.0.0/24"),))
     assert refusal(dhcp, Change(other, SCOPE)) == "EOPNOTSUPP"
 
 
 @pytest.mark.parametrize(
     "bad",
     [
-        {"subnet": IPv4Network("10.0.0.0/15")},
-        {"subnet": IPv4Network("10.0.0.0/30")},
+        {"subnets": (IPv4Network("10.0.0.0/15"),)},
+        {"subnets": (IPv4Network("10.0.0.0/30"),)},
         {"mtu": 67},
         {"entries": (DhcpEntry(mac="02:00:00:00:00:01", address=IPv4Address("10.2.0.9")),)},
     ],

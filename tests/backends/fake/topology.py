@@ -84,7 +84,7 @@ class DataCenter:
 
     def serve(self, key: int = 7, subnet: IPv4Network = SUBNET) -> None:
         """Add a DHCP scope for the subnet."""
-        scope = DhcpScope(link=f"br{key}", subnet=subnet, mtu=self.mtu)
+        scope = DhcpScope(link=f"br{key}", subnets=(subnet,), mtu=self.mtu)
         add(FakeDhcp(self.cnci), scope)
 
     def vm(self, node: FakeKernel, ip: str, key: int = 7, subnet: IPv4Network = SUBNET) -> Vnic:

@@ -104,7 +104,7 @@ FORWARD = Change(
             ["# snnet cannot create links of kind wireguard: wg0"],
         ),
         (
-            Add(DhcpScope(link="br", subnet=IPv4Network("10.0.0.0/24"), mtu=1400)),
+            Add(DhcpScope(link="br", subnets=(IPv4Network("10.0.0.0/24"),), mtu=1400)),
             ["# add dhcp 10.0.0.0/24 mtu 1400 dev br"],
         ),
     ],

@@ -45,8 +45,9 @@ class ScopeRules:
     def _check_bridge(self, noun: DhcpScope) -> None:
         if self._state.link(noun.link) is None:
             raise Refusal("ENODEV", f"no link {noun.link}")
-        if noun.link not in self._state.local.get(noun.gateway, ()):
-            raise Refusal("EADDRNOTAVAIL", f"{noun.link} has no address {noun.gateway}")
+        for gateway in noun.gateways:
+            if noun.link not in self._state.local.get(gateway, ()):
+                raise Refusal("EADDRNOTAVAIL", f"{noun.link} has no address {gateway}")
 
 
 class FakeDhcp(FakeDriver):

@@ -215,7 +215,7 @@ class BatchTests(BackendTests):
 
     def test_nouns_of_other_drivers(self, place: Place) -> None:
         """Nouns of other drivers are declared missing, and Add is ``Unsupported``."""
-        scope = DhcpScope(link="br", subnet=route("10.1.0.0/24").destination, mtu=1500)  # type: ignore[arg-type]
+        scope = DhcpScope(link="br", subnets=(route("10.1.0.0/24").destination,), mtu=1500)
         assert place.driver.missing(scope)
         error = place.driver.apply([Add(scope)]).error
         assert isinstance(error, Unsupported)

@@ -68,7 +68,7 @@ _NONSENSE: tuple[Noun, ...] = (
     *(Sysctl(name=name) for name in ("", "nonsense", "net", "net.ipv4", "net.ipv4.conf")),
     *(Sysctl(name=name) for name in ("net.\0", "net." + "x" * 5000, "net.../..kernel.hostname")),
     Zone(owner="cn:kit", zone="nothing"),
-    DhcpScope(link="lo", subnet=IPv4Network("10.0.0.0/24"), mtu=1500),
+    DhcpScope(link="lo", subnets=(IPv4Network("10.0.0.0/24"),), mtu=1500),
 )
 """Nouns with impossible names, and nouns that no backend carries."""
 

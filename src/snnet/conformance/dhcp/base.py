@@ -41,13 +41,13 @@ class DhcpTests:
 def scope(lan: Lan, **values: Any) -> DhcpScope:
     """Return the scope of 10.1.0.0/24 on br0 with these values changed."""
     return DhcpScope(
-        **{"owner": lan.owner, "link": BRIDGE, "subnet": SUBNET, "mtu": 1400, **values}
+        **{"owner": lan.owner, "link": BRIDGE, "subnets": (SUBNET,), "mtu": 1400, **values}
     )
 
 
 def other(lan: Lan, **values: Any) -> DhcpScope:
     """Return the scope on the other bridge."""
-    return scope(lan, **{"link": OTHER_BRIDGE, "subnet": OTHER_SUBNET, "mtu": 1300, **values})
+    return scope(lan, **{"link": OTHER_BRIDGE, "subnets": (OTHER_SUBNET,), "mtu": 1300, **values})
 
 
 def is_there(lan: Lan, noun: DhcpScope) -> bool:

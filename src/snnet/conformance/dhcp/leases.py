@@ -8,18 +8,29 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 import pytest
 
 from snnet.conformance.backend.steps import add, do, remove
-from snnet.contract import Add, Change, DhcpEntry, DhcpScope
+from snnet.contract import Add, Change, DhcpEntry, DhcpScope, IPAddress
 from snnet.contract.addresses import mac_of
 from snnet.contract.dhcp import GENERATED_PREFIX_MIN
 
-from .base import BRIDGE, ENTRY, GUEST, MAC, OTHER_BRIDGE, STRANGE_MAC, DhcpTests, other, scope
+from .base import (
+    BRIDGE,
+    ENTRY,
+    GUEST,
+    MAC,
+    OTHER_BRIDGE,
+    STRANGE_MAC,
+    SUBNET,
+    DhcpTests,
+    other,
+    scope,
+)
 from .lan import Lan, Lease, gateway_of
 
 
-def _lease(noun: DhcpScope, address: IPv4Address) -> Lease:
-    return Lease(
-        IPv4Interface((address, noun.subnet.prefixlen)), noun.subnet.network_address + 1, noun.mtu
-    )
+def _lease(noun: DhcpScope, address: IPAddress) -> Lease:
+    (subnet,) = noun.subnets
+    assert isinstance(subnet, IPv4Network)
+    return Lease(IPv4Interface((address, subnet.prefixlen)), subnet.network_address + 1, noun.mtu)
 
 
 def _nothing(lan: Lan, mac: str, bridge: str = BRIDGE) -> bool:
@@ -129,7 +140,7 @@ class LeaseTests(DhcpTests):
         """Each scope serves the guests on its bridge, with its own values."""
         one, two = scope(lan), other(lan)
         add(lan, one, two)
-        there = two.subnet.network_address + 9
+        there = two.subnets[0].network_address + 9
         assert lan.lease(BRIDGE, MAC) == _lease(one, GUEST)
         assert lan.lease(OTHER_BRIDGE, mac_of(there)) == _lease(two, there)
         assert _nothing(lan, MAC, OTHER_BRIDGE)
@@ -144,7 +155,7 @@ class LeaseTests(DhcpTests):
         last = network.broadcast_address - 1
         entries = (DhcpEntry(mac=mac_of(last), address=last),)
         generated = network.prefixlen >= GENERATED_PREFIX_MIN
-        noun = scope(lan, link="br9", subnet=network, entries=() if generated else entries)
+        noun = scope(lan, link="br9", subnets=(network,), entries=() if generated else entries)
         add(lan, noun)
         assert lan.lease("br9", mac_of(last)) == _lease(noun, last)
 
@@ -161,7 +172,7 @@ class LeaseTests(DhcpTests):
         noun = scope(lan, entries=(ENTRY,))
         add(lan, noun)
         lan.remove_bridge(BRIDGE)
-        lan.add_bridge(BRIDGE, gateway_of(noun.subnet))
+        lan.add_bridge(BRIDGE, gateway_of(SUBNET))
         found = replace(noun, running=False)
         assert lan.driver.find(noun) == found
         do(lan, Change(noun, found))

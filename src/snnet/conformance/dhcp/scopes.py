@@ -59,8 +59,8 @@ _CHANGES: tuple[dict[str, Any], ...] = (
 """Applied one after the other, also to a scope that is stopped."""
 
 _IMPOSSIBLE: dict[str, dict[str, Any]] = {
-    "a /30": {"subnet": IPv4Network("10.1.0.0/30")},
-    "a /15": {"subnet": IPv4Network("10.0.0.0/15")},
+    "a /30": {"subnets": (IPv4Network("10.1.0.0/30"),)},
+    "a /15": {"subnets": (IPv4Network("10.0.0.0/15"),)},
     "a small MTU": {"mtu": 67},
     "a large MTU": {"mtu": 65536},
     "reserved below 0": {"reserved": -1},
@@ -150,7 +150,7 @@ class ScopeTests(DhcpTests):
         lan.add_bridge("br9", gateway_of(SUBNET), gateway_of(wide))
         noun = scope(lan, link="br9")
         add(lan, noun)
-        assert refused(lan, Change(replace(noun, subnet=wide), noun)) is Unsupported
+        assert refused(lan, Change(replace(noun, subnets=(wide,)), noun)) is Unsupported
         assert refused(lan, Change(replace(noun, owner="cnci:other"), noun)) is Unsupported
         assert is_there(lan, noun)
 
@@ -251,7 +251,7 @@ class ScopeTests(DhcpTests):
         """``find`` looks at the bridge only, not at the other fields of the noun."""
         whole = scope(lan)
         add(lan, whole)
-        other = replace(whole, subnet=IPv4Network("198.51.100.0/24"), mtu=999, running=False)
+        other = replace(whole, subnets=(IPv4Network("198.51.100.0/24"),), mtu=999, running=False)
         assert lan.driver.find(other) == whole
 
     def test_nouns_of_other_drivers(self, lan: Lan) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 
 from snnet.config import VnicConfig
-from snnet.contract import Key, Link, Noun, keyed
+from snnet.contract import IPAddress, Key, Link, Noun, keyed
 from snnet.core import identity as ids
 from snnet.core.building import build_subnet
 from snnet.core.compute_records import ComputeRecords
@@ -27,8 +27,8 @@ class BridgedLayout(Layout[TenantRequest]):
         site = self.site
         return tenant_request(with_uid(cfg), tunnel=site.tunnel, uplink=site.ip, mtu_limit=site.mtu)
 
-    def address(self, request: TenantRequest) -> Thing:
-        return ("ip", *request.id[:2], request.ip)
+    def address(self, request: TenantRequest, ip: IPAddress) -> Thing:
+        return ("ip", *request.id[:2], ip)
 
     def shares(self, records: ComputeRecords, request: TenantRequest) -> bool:
         known = records.subnets.get(request.id[:2])
@@ -51,7 +51,9 @@ class BridgedLayout(Layout[TenantRequest]):
             check_same_subnet(known, request, (vnic.vnic_id for vnic in records.vnics(known.id)))
         if known is None or known.tunnel is None:
             records.check_tunnel(request)
-        records.check_address(request.id, request.ip, gone)
+        records.check_addresses(request.id, request.ips, gone)
+        if request.derived_mac:
+            records.check_mac(request, gone)
 
     def subnets(
         self, records: ComputeRecords, wanted: Iterable[SubnetId]

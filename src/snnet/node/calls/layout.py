@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 from snnet.config import VnicConfig
-from snnet.contract import Key, Link, Noun
+from snnet.contract import IPAddress, Key, Link, Noun
 from snnet.core.compute_records import ComputeRecords
 from snnet.core.events import TunnelEvent
 from snnet.core.requests import GuestRequest, SubnetId, VnicId
@@ -49,8 +49,8 @@ class Layout(ABC, Generic[Q]):
         """The request of a create, checked whole."""
 
     @abstractmethod
-    def address(self, request: Q) -> Thing:
-        """The guest's address, which nobody else may have."""
+    def address(self, request: Q, ip: IPAddress) -> Thing:
+        """One of the guest's addresses, which nobody else may have."""
 
     @abstractmethod
     def shares(self, records: ComputeRecords, request: Q) -> bool:

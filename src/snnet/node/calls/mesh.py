@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network
+from ipaddress import ip_network
 
 from snnet.config import Neighbor
 from snnet.contract import Key, Link, Noun, keyed
@@ -57,7 +57,7 @@ class UpdateMesh(Call[CnciRecords, Known, MeshDraft, None]):
 
     def read(self, records: CnciRecords, claim: Claim) -> Known:
         if self._wanted is not None:
-            check_mesh(self._wanted, records.subnets)
+            check_mesh(self._wanted, records.networks())
         return Known(records.mesh, bool(records.subnets), records.strays, [*records.rules.values()])
 
     def draft(self, known: Known, host: HostView) -> MeshDraft:
@@ -95,7 +95,7 @@ def _check(mesh: Mesh, known: Known, host: HostView) -> None:
     """Conflict where the mesh would take traffic from the host or from another owner."""
     around, peers = host.surroundings(), mesh.peers
     for address in (mesh.tunnel_ip, *(peer.tunnel_ip for peer in peers)):
-        around.check_network(IPv4Network(address), f"tunnel address {address}")
+        around.check_network(ip_network(address), f"tunnel address {address}")
     for network in mesh.subnets():
         around.check_network(network, f"{network} of a peer")
     for peer in peers:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from snnet.config import VnicConfig
-from snnet.contract import Conflict, Key, Noun, Route, keyed
+from snnet.contract import Conflict, IPAddress, Key, Noun, Route, keyed
 from snnet.contract.network import SNNET_PROTOCOL
 from snnet.core import identity as ids
 from snnet.core.compute_records import ComputeRecords
@@ -29,8 +29,8 @@ class RoutedLayout(Layout[GuestRequest]):
     def request(self, cfg: VnicConfig) -> GuestRequest:
         return routed_request(with_uid(cfg), mtu_limit=self.site.mtu)
 
-    def address(self, request: GuestRequest) -> Thing:
-        return ("ip", request.ip)
+    def address(self, request: GuestRequest, ip: IPAddress) -> Thing:
+        return ("ip", ip)
 
     def shares(self, records: ComputeRecords, request: GuestRequest) -> bool:
         return records.forwarding and request.id[:2] in records.subnets
@@ -47,7 +47,9 @@ class RoutedLayout(Layout[GuestRequest]):
         known = records.subnets.get(request.id[:2])
         if known is not None:
             check_same_subnet(known, request, (vnic.vnic_id for vnic in records.vnics(known.id)))
-        records.check_address(request.id, request.ip, gone)
+        records.check_addresses(request.id, request.ips, gone)
+        if request.derived_mac:
+            records.check_mac(request, gone)
 
     def subnets(
         self, records: ComputeRecords, wanted: Iterable[SubnetId]
@@ -68,7 +70,7 @@ class RoutedLayout(Layout[GuestRequest]):
         known = subnets.get(identity)
         if known is not None and not look and trusted:
             return Part(known)
-        subnet = known or build_routed_subnet(self.site, *identity, request.subnet)
+        subnet = known or build_routed_subnet(self.site, *identity, request.subnets)
         check_disjoint(subnets.values(), subnet)
         if known is None:
             self._check(subnet, host)
@@ -82,14 +84,20 @@ class RoutedLayout(Layout[GuestRequest]):
 
         A subnet may be a part of the uplink's own network: then each address is checked.
         """
-        if subnet.route is not None:
-            uplink = self.site.uplink.link_name
-            what = f"subnet {subnet.network}"
-            host.surroundings().check_network(subnet.network, what, beside=uplink)
+        uplink = self.site.uplink.link_name
+        around = host.surroundings() if subnet.routes else None
+        for route in subnet.routes:
+            assert around is not None
+            what = f"subnet {route.destination}"
+            around.check_network(route.destination, what, beside=uplink)
 
     def check_guest(self, request: GuestRequest, host: HostView) -> None:
         """Conflict where the address is the host's own, a gateway's or another owner's guest's."""
-        ip, owner = request.ip, self.site.owner
+        for ip in request.ips:
+            self._check_guest(ip, host)
+
+    def _check_guest(self, ip: IPAddress, host: HostView) -> None:
+        owner = self.site.owner
         path = host.path(ip)
         if path is None:
             return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address
 from typing import Self
 
 from snnet.config import shown
@@ -22,6 +22,7 @@ from snnet.contract import (
     keyed,
 )
 from snnet.core import identity as ids
+from snnet.core.addressing import Networks
 from snnet.core.announcing import of_rules
 from snnet.core.cnci_records import CnciRecords, rule_thing
 from snnet.core.fitting import check_fits, device_addresses, with_addresses
@@ -231,10 +232,10 @@ def _check_free(nouns: Nouns, host: HostView) -> None:
         raise Conflict(f"{noun} is there already: remove it or choose another")
 
 
-def _networks(rule: Rule, records: CnciRecords) -> list[IPv4Network]:
+def _networks(rule: Rule, records: CnciRecords) -> list[Networks]:
     """The subnets that a rule is about."""
     return [
-        subnet.network
+        subnet.networks
         for subnet in records.subnets.values()
         if any(True for _ in rules_about(subnet, [rule]))
     ]

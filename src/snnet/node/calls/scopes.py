@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from ipaddress import IPv4Network
 
 from snnet.contract import DhcpScope, InvalidRequest, Operation, Plan
+from snnet.core.addressing import Networks, written
 from snnet.core.cnci_records import CnciRecords
 
 from ..call import Call, Done, Draft
@@ -28,38 +28,38 @@ class ScopeDraft(Draft):
 class ChangeScope(Call[CnciRecords, DhcpScope, ScopeDraft, None]):
     """Carry out the operations on a subnet's scope that ``alter`` returns."""
 
-    def __init__(self, what: str, network: IPv4Network, alter: Alter) -> None:
-        self.what = f"dhcp {what} {network}"
-        self._network = network
+    def __init__(self, what: str, networks: Networks, alter: Alter) -> None:
+        self.what = f"dhcp {what} {written(networks)}"
+        self._networks = networks
         self._alter = alter
 
     def claim(self, records: CnciRecords, alone: bool, held: Held) -> Claim:
-        return Claim(frozenset({subnet_thing(self._network)}))
+        return Claim(frozenset({subnet_thing(self._networks)}))
 
     def read(self, records: CnciRecords, claim: Claim) -> DhcpScope:
-        return known_scope(records, self._network)
+        return known_scope(records, self._networks)
 
     def draft(self, known: DhcpScope, host: HostView) -> ScopeDraft:
         operations = self._alter(known, partial(is_running, known, host))
         last = operations[-1].noun if operations else known
         assert isinstance(last, DhcpScope)
-        scope = {subnet_thing(self._network): {known.key}}
+        scope = {subnet_thing(self._networks): {known.key}}
         return ScopeDraft(Plan(tuple(operations)), scope, state=last)
 
     def publish(
         self, records: CnciRecords, draft: ScopeDraft, done: Done
     ) -> tuple[None, list[Event]]:
-        subnet = records.subnets[self._network]
-        records.subnets[self._network] = replace(subnet, scope=draft.state)
+        subnet = records.subnets[self._networks]
+        records.subnets[self._networks] = replace(subnet, scope=draft.state)
         return None, []
 
 
-def known_scope(records: CnciRecords, network: IPv4Network) -> DhcpScope:
+def known_scope(records: CnciRecords, networks: Networks) -> DhcpScope:
     """Return the scope of a subnet; raise InvalidRequest if the node has no such subnet."""
-    subnet = records.subnets.get(network)
+    subnet = records.subnets.get(networks)
     if subnet is None:
         raise InvalidRequest(
-            f"{network} is not a subnet of this concentrator: add_remote_subnet it first",
+            f"{written(networks)} is not a subnet of this concentrator: add_remote_subnet it first",
             field="subnet",
         )
     return subnet.scope

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Network
 
 from snnet.contract import (
     Add,
@@ -21,6 +20,7 @@ from snnet.contract import (
     keyed,
 )
 from snnet.core import identity as ids
+from snnet.core.addressing import Networks, written
 from snnet.core.announcing import of_subnet
 from snnet.core.cnci_records import CnciRecords, rule_thing
 from snnet.core.fitting import with_addresses
@@ -42,12 +42,12 @@ FORWARDING: Thing = ("forwarding",)
 """The kernel parameters that routing between subnets needs."""
 
 
-def subnet_thing(network: IPv4Network) -> Thing:
-    return ("subnet", network)
+def subnet_thing(networks: Networks) -> Thing:
+    return ("subnet", networks)
 
 
-def _tunnel_thing(network: IPv4Network, remote: IPAddress) -> Thing:
-    return ("tunnel", network, remote)
+def _tunnel_thing(networks: Networks, remote: IPAddress) -> Thing:
+    return ("tunnel", networks, remote)
 
 
 @dataclass(slots=True)
@@ -72,44 +72,46 @@ class AddSubnet(Call[CnciRecords, Known, SubnetDraft, str]):
     """
 
     def __init__(self, tenant_id: str, scoping: Scoping, request: RemoteSubnet) -> None:
-        self.what = f"add_remote_subnet {request.network}"
+        self.what = f"add_remote_subnet {written(request.networks)}"
         self._tenant_id = tenant_id
         self._scoping = scoping
-        self._network = request.network
+        self._networks = request.networks
         self._key = request.key
         self._remote = request.remote
         self._port = request.port
 
     def claim(self, records: CnciRecords, alone: bool, held: Held) -> Claim:
-        mine, subnet = set[Thing](), subnet_thing(self._network)
+        mine, subnet = set[Thing](), subnet_thing(self._networks)
         if self._remote is not None:
-            mine.add(_tunnel_thing(self._network, self._remote))
+            mine.add(_tunnel_thing(self._networks, self._remote))
         if alone:
             return Claim(frozenset({*mine, SUBNETS, FORWARDING, subnet}))
-        if self._network in records.subnets:
+        if self._networks in records.subnets:
             return Claim(frozenset(mine), frozenset({subnet, FORWARDING}))
         return Claim(frozenset({*mine, SUBNETS, subnet}), frozenset({FORWARDING}))
 
     def read(self, records: CnciRecords, claim: Claim) -> Known:
-        records.check_subnet(self._network, self._key)
+        records.check_subnet(self._networks, self._key)
         if self._remote is not None:
-            records.check_tunnel(self._network, self._key, self._remote, self._port)
-            check_remote_outside(self._remote, records.subnets)
-        return Known(records.subnets.get(self._network), records.strays, [*records.rules.values()])
+            records.check_tunnel(self._networks, self._key, self._remote, self._port)
+            check_remote_outside(self._remote, records.networks())
+        return Known(records.subnets.get(self._networks), records.strays, [*records.rules.values()])
 
     def draft(self, what: Known, host: HostView) -> SubnetDraft:
-        network, known = self._network, what.subnet
+        networks, known = self._networks, what.subnet
         if known is None:
-            host.surroundings().check_network(network, f"subnet {network}")
+            around = host.surroundings()
+            for network in networks:
+                around.check_network(network, f"subnet {network}")
             if self._remote is not None:
-                check_remote_outside(self._remote, [network])
+                check_remote_outside(self._remote, networks)
         name, bridge = host.locate(
-            ids.BRIDGE, (str(network),), known.bridge if known else None, strays=what.strays
+            ids.BRIDGE, (written(networks),), known.bridge if known else None, strays=what.strays
         )
         base = known
         if base is None or base.bridge.name != name:
             base = build_cnci_subnet(
-                host.site, self._tenant_id, self._scoping, network, self._key, name
+                host.site, self._tenant_id, self._scoping, networks, self._key, name
             )
             if known is not None:
                 base = base.with_the_rest_of(known)
@@ -139,7 +141,7 @@ class AddSubnet(Call[CnciRecords, Known, SubnetDraft, str]):
         if self._remote is None:
             return None, None
         old = known.subnet.tunnels.get(self._remote) if known.subnet else None
-        identity = (str(self._network), str(self._remote))
+        identity = (written(self._networks), str(self._remote))
         name, link = host.locate(ids.TUNNEL, identity, old, strays=known.strays)
         if old is not None and self._port in (None, old.wire_port):
             return old, link
@@ -152,11 +154,11 @@ class AddSubnet(Call[CnciRecords, Known, SubnetDraft, str]):
         self, records: CnciRecords, draft: SubnetDraft, done: Done
     ) -> tuple[str, list[Event]]:
         records.forwarding = True
-        known = records.subnets.get(self._network)
+        known = records.subnets.get(self._networks)
         if known is not None and known.bridge == draft.subnet.bridge:
             # Others may have added tunnels to the same subnet meanwhile.
             if draft.tunnel is not None:
-                records.put_tunnel(self._network, draft.tunnel)
+                records.put_tunnel(self._networks, draft.tunnel)
         else:
             records.put_subnet(draft.subnet)
         return draft.subnet.bridge.name, []
@@ -177,9 +179,9 @@ def _by_remote(tunnel: Tunnel | None) -> dict[IPAddress, Tunnel]:
 
 def _scope(subnet: CnciSubnet, nouns: Iterable[Noun]) -> dict[Thing, set[Key]]:
     """To which thing each noun of a subnet belongs."""
-    whole = subnet_thing(subnet.network)
+    whole = subnet_thing(subnet.networks)
     things = {
-        noun.key: _tunnel_thing(subnet.network, remote)
+        noun.key: _tunnel_thing(subnet.networks, remote)
         for remote, tunnel in subnet.tunnels.items()
         for noun in (tunnel, *subnet.beside(tunnel))
     }
@@ -202,37 +204,37 @@ class DetachNode(Call[CnciRecords, CnciSubnet | None, Draft, None]):
 
     def __init__(self, request: RemoteSubnet) -> None:
         assert request.remote is not None
-        self.what = f"del_remote_subnet {request.network} {request.remote}"
-        self._network = request.network
+        self.what = f"del_remote_subnet {written(request.networks)} {request.remote}"
+        self._networks = request.networks
         self._key = request.key
         self._remote = request.remote
 
     def claim(self, records: CnciRecords, alone: bool, held: Held) -> Claim:
         return Claim(
-            frozenset({_tunnel_thing(self._network, self._remote)}),
-            frozenset({subnet_thing(self._network)}),
+            frozenset({_tunnel_thing(self._networks, self._remote)}),
+            frozenset({subnet_thing(self._networks)}),
         )
 
     def read(self, records: CnciRecords, claim: Claim) -> CnciSubnet | None:
-        return records.subnets.get(self._network)
+        return records.subnets.get(self._networks)
 
     def draft(self, known: CnciSubnet | None, host: HostView) -> Draft:
         old = known.tunnels.get(self._remote) if known and known.key == self._key else None
         if known is not None and old is None:
             return Draft()
-        identity = (str(self._network), str(self._remote))
+        identity = (written(self._networks), str(self._remote))
         link = host.locate(ids.TUNNEL, identity, old)[1]
         strays = [] if link else Strays(host).of(ids.TUNNEL, identity)
         found = keyed([link] if link is not None else [])
         if known is not None and old is not None:
             found |= host.find(host.carried(known.beside(old)).values())
-        scope: dict[Thing, set[Key]] = {_tunnel_thing(self._network, self._remote): set(found)}
+        scope: dict[Thing, set[Key]] = {_tunnel_thing(self._networks, self._remote): set(found)}
         return Draft(make_plan(found, {}), scope, strays)
 
     def publish(self, records: CnciRecords, draft: Draft, done: Done) -> tuple[None, list[Event]]:
-        known = records.subnets.get(self._network)
+        known = records.subnets.get(self._networks)
         if not done.left and known is not None and known.key == self._key:
-            records.drop_tunnel(self._network, self._remote)
+            records.drop_tunnel(self._networks, self._remote)
         return None, []
 
 
@@ -250,30 +252,30 @@ class RemoveSubnet(Call[CnciRecords, Whole, Draft, None]):
 
     mode = Mode.PRESS_ON
 
-    def __init__(self, network: IPv4Network) -> None:
-        self.what = f"remove_subnet {network}"
-        self._network = network
+    def __init__(self, networks: Networks) -> None:
+        self.what = f"remove_subnet {written(networks)}"
+        self._networks = networks
 
     def claim(self, records: CnciRecords, alone: bool, held: Held) -> Claim:
-        things = {SUBNETS, subnet_thing(self._network)}
-        subnet = records.subnets.get(self._network)
+        things = {SUBNETS, subnet_thing(self._networks)}
+        subnet = records.subnets.get(self._networks)
         if subnet is not None:
-            things |= {_tunnel_thing(self._network, remote) for remote in subnet.tunnels}
+            things |= {_tunnel_thing(self._networks, remote) for remote in subnet.tunnels}
             rules = rules_about(subnet, records.rules.values())
             things |= {rule_thing(rule.key) for rule in rules}
         return Claim(frozenset(things))
 
     def read(self, records: CnciRecords, claim: Claim) -> Whole:
-        subnet = records.subnets.get(self._network)
+        subnet = records.subnets.get(self._networks)
         rules = list(rules_about(subnet, records.rules.values())) if subnet else []
-        others = any(network != self._network for network in records.subnets)
+        others = any(networks != self._networks for networks in records.subnets)
         return Whole(subnet, rules, others or records.mesh is not None)
 
     def draft(self, known: Whole, host: HostView) -> Draft:
         bridge = known.subnet.bridge if known.subnet else None
-        link = host.locate(ids.BRIDGE, (str(self._network),), bridge)[1]
+        link = host.locate(ids.BRIDGE, (written(self._networks),), bridge)[1]
         found = keyed([link] if link is not None else [])
-        scope: dict[Thing, set[Key]] = {subnet_thing(self._network): set(found)}
+        scope: dict[Thing, set[Key]] = {subnet_thing(self._networks): set(found)}
         if known.subnet is not None:
             nouns = [
                 noun
@@ -293,17 +295,17 @@ class RemoveSubnet(Call[CnciRecords, Whole, Draft, None]):
         return Draft(make_plan(found, {}), scope, self._strays(known.subnet, found, host))
 
     def _strays(self, subnet: CnciSubnet | None, found: Nouns, host: HostView) -> list[Link]:
-        network, strays = str(self._network), Strays(host)
+        name, strays = written(self._networks), Strays(host)
         there = any(isinstance(noun, Bridge) for noun in found.values())
-        left = [] if there else strays.of(ids.BRIDGE, (network,))
+        left = [] if there else strays.of(ids.BRIDGE, (name,))
         for remote, tunnel in subnet.tunnels.items() if subnet else ():
             if tunnel.key not in found:
-                left += strays.of(ids.TUNNEL, (network, str(remote)))
+                left += strays.of(ids.TUNNEL, (name, str(remote)))
         return left
 
     def publish(self, records: CnciRecords, draft: Draft, done: Done) -> tuple[None, list[Event]]:
         left = done.left
-        subnet = records.subnets.get(self._network)
+        subnet = records.subnets.get(self._networks)
         if subnet is None:
             return None, []
         for rule in list(rules_about(subnet, records.rules.values())):
@@ -312,9 +314,9 @@ class RemoveSubnet(Call[CnciRecords, Whole, Draft, None]):
         for remote, tunnel in subnet.tunnels.items():
             # The same call again finds what is left beside a tunnel by the tunnel.
             if left.isdisjoint(noun.key for noun in (tunnel, *subnet.beside(tunnel))):
-                records.drop_tunnel(self._network, remote)
+                records.drop_tunnel(self._networks, remote)
         # By the subnet the same call again finds the rules that are left.
         rules = any(True for _ in rules_about(subnet, records.rules.values()))
         if not rules and left.isdisjoint(noun.key for noun in subnet.nouns()):
-            records.drop_subnet(self._network)
+            records.drop_subnet(self._networks)
         return None, []

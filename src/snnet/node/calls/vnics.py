@@ -116,7 +116,10 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
         shared: set[Thing] = set()
         for request in self._requests:
             mine.add(("vnic", *request.id))
-            mine.add(layout.address(request))
+            for ip in request.ips:
+                mine.add(layout.address(request, ip))
+            if request.derived_mac:
+                mine.add(("mac", *request.id[:2], request.mac))
             if alone or not layout.shares(records, request):
                 mine |= layout.opening(request)
             else:
@@ -305,12 +308,17 @@ def _check_apart(requests: Sequence[GuestRequest]) -> None:
         if request.id in identities:
             raise Conflict(f"VNIC {request.vnic_id} of subnet {request.subnet_id} is named twice")
         identities.add(request.id)
-        other = addresses.setdefault((*request.id[:2], request.ip), request.vnic_id)
-        if other != request.vnic_id:
-            raise Conflict(
-                f"ip {request.ip} of subnet {request.subnet_id} is asked for by VNIC {other} "
-                f"and by VNIC {request.vnic_id}"
-            )
+        own: list[object] = [*request.ips]
+        if request.derived_mac:
+            own.append(request.mac)
+        for address in own:
+            other = addresses.setdefault((*request.id[:2], address), request.vnic_id)
+            if other != request.vnic_id:
+                raise Conflict(
+                    f"{'mac' if isinstance(address, str) else 'ip'} {address} of subnet "
+                    f"{request.subnet_id} is asked for by VNIC {other} and by VNIC "
+                    f"{request.vnic_id}"
+                )
 
 
 def _found(host: HostView, identity: VnicId, vnic: Vnic | None) -> dict[Key, Noun]:

@@ -32,9 +32,9 @@ from .guests import (
     Vnic,
     address_of,
     check_vnic,
-    gateway_of,
     nic_of,
     parse_address,
+    router_of,
 )
 from .links import Cable, Links, Wire
 from .stack import Stack
@@ -162,7 +162,7 @@ class Fabric:
             if host.cable(near) is not None:
                 raise InvalidRequest(f"{near.name} already has a guest", field="vnic")
             interface = None if dhcp else address_of(vnic, address)
-            router = gateway_of(vnic, gateway)
+            router = router_of(vnic, gateway)
             name = name or f"guest {interface.ip if interface else next(self._numbers)}"
             with kernel.state.lock:
                 peer = kernel.links.take_peer(near) if isinstance(near, Veth) else None

@@ -19,12 +19,14 @@ from snnet.contract import (
     InvalidRequest,
     IPAddress,
     IPInterface,
+    IPNetwork,
     Link,
     Operation,
     Remove,
     Route,
     Veth,
 )
+from snnet.contract.addresses import gateway_of, of_family
 
 from ..kernel import FakeKernel
 from .frames import BROADCAST, Dhcp, Frame, Packet, Udp
@@ -153,7 +155,7 @@ def address_of(vnic: Vnic, given: str | IPInterface | None) -> IPInterface:
         raise InvalidRequest(str(error), field="address") from None
 
 
-def gateway_of(vnic: Vnic, given: str | IPAddress | None) -> IPAddress | None:
+def router_of(vnic: Vnic, given: str | IPAddress | None) -> IPAddress | None:
     """Return the guest's gateway: the one given, or else the VNIC's, or None."""
     found = given if given is not None else getattr(vnic, "gateway", None)
     return None if found is None else parse_address(found, "gateway")
@@ -220,29 +222,41 @@ class DhcpServer:
             station.drop(step, link, "DHCP: the server is stopped")
             return
         # A server selects the scope by the address of the receiving link.
-        if link not in station.state.local.get(scope.gateway, ()):
-            station.drop(step, link, "DHCP: {} is not on this link", scope.gateway)
+        subnet = of_family(scope.subnets, 4)
+        if subnet is None:
+            station.drop(step, link, "DHCP: the scope has no IPv4 network")
+            return
+        gateway = gateway_of(subnet)
+        if link not in station.state.local.get(gateway, ()):
+            station.drop(step, link, "DHCP: {} is not on this link", gateway)
             return
         address = self._leases(link, scope).get(asked.mac)
         if address is None:
             station.drop(step, link, "DHCP: no entry for {}", asked.mac)
             return
-        self._answer(link, scope, asked, address, step)
+        self._answer(link, scope, subnet, asked, address, step)
 
     def _answer(
-        self, link: str, scope: DhcpScope, asked: Dhcp, address: IPAddress, step: Step
+        self,
+        link: str,
+        scope: DhcpScope,
+        subnet: IPNetwork,
+        asked: Dhcp,
+        address: IPAddress,
+        step: Step,
     ) -> None:
+        gateway = gateway_of(subnet)
         answer = Dhcp(
             kind="OFFER" if asked.kind == "DISCOVER" else "ACK",
             mac=asked.mac,
             address=address,
-            prefix=scope.subnet.prefixlen,
-            server=scope.gateway,
-            router=scope.gateway,
+            prefix=subnet.prefixlen,
+            server=gateway,
+            router=gateway,
             mtu=scope.mtu,
         )
         step = step.then(self._station.name, link, "{}: {}", answer, address)
-        packet = Packet(scope.gateway, address, Udp(SERVER_PORT, CLIENT_PORT, answer))
+        packet = Packet(gateway, address, Udp(SERVER_PORT, CLIENT_PORT, answer))
         found = self._station.state.link(link)
         mac = (found.mac if found else None) or ""
         # Sent to the client's MAC, because it cannot answer ARP yet.
@@ -252,7 +266,9 @@ class DhcpServer:
         learned = self._station.learned.leases
         found = learned.get((self._station, link))
         if found is None:
-            found = {entry.mac: entry.address for entry in scope.leases()}
+            found = {
+                entry.mac: entry.address for entry in scope.leases() if entry.address.version == 4
+            }
             learned[self._station, link] = found
         return found
 

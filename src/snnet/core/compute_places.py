@@ -1,0 +1,138 @@
+"""Reading a compute node's records back from the aliases of its links."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+from snnet.contract import Conflict, IPAddress, Link
+
+from . import identity as ids
+from .addressing import read_networks
+from .building import DAMAGE, read_cnci_vnic, read_subnet, read_vnic
+from .requests import CnciVnicId, SubnetId, VnicId
+from .routed import build_routed_subnet, check_disjoint
+from .site import Site
+from .vnics import CnciVnic, TenantSubnet, Vnic
+
+
+class Places(Protocol):
+    """The records that are filled; see :class:`snnet.core.compute_records.ComputeRecords`."""
+
+    site: Site
+    orphans: list[str]
+    subnets: dict[SubnetId, TenantSubnet]
+    cnci_vnics: dict[CnciVnicId, CnciVnic]
+
+    def vnic(self, identity: VnicId) -> Vnic | None: ...
+    def check_addresses(self, identity: VnicId, addresses: Iterable[IPAddress]) -> None: ...
+    def check_subnet(self, subnet: TenantSubnet) -> None: ...
+    def put_subnet(self, subnet: TenantSubnet) -> None: ...
+    def put_vnic(self, vnic: Vnic) -> None: ...
+
+
+def place(records: Places, links: Iterable[Link]) -> None:
+    """Fill the records from the aliases of links.  A link without a place is an orphan."""
+    site = records.site
+    parts: dict[SubnetId, dict[str, tuple[Link, dict[str, str]]]] = {}
+    vnics: list[tuple[Link, dict[str, str]]] = []
+    for link in links:
+        fields = ids.claimed(link, site.owner)
+        if fields is None:
+            continue
+        kind = fields[ids.KIND]
+        try:
+            if kind in (ids.BRIDGE, ids.TUNNEL):
+                halves = parts.setdefault((fields[ids.TENANT], fields[ids.SUBNET]), {})
+                if halves.setdefault(kind, (link, fields))[0] is not link:
+                    records.orphans.append(f"{link}: a second {kind} of the same subnet")
+            elif kind in (ids.VM, ids.CONTAINER):
+                vnics.append((link, fields))
+            elif kind == ids.CNCI_VNIC:
+                _place_cnci_vnic(records, read_cnci_vnic(site, link, fields))
+        except DAMAGE as error:
+            records.orphans.append(f"{link}: its alias is damaged ({error})")
+    if site.routed:
+        _place_routed_subnets(records, site, parts, vnics)
+    else:
+        for halves in parts.values():
+            _place_subnet(records, site, halves.get(ids.BRIDGE), halves.get(ids.TUNNEL))
+    for link, fields in vnics:
+        _place_vnic(records, site, link, fields)
+
+
+_Claimed = tuple[Link, dict[str, str]]
+"""A link of this owner, and the fields of its alias."""
+
+
+def _place_cnci_vnic(records: Places, vnic: CnciVnic) -> None:
+    if records.cnci_vnics.setdefault(vnic.id, vnic) is not vnic:
+        records.orphans.append(f"{vnic.link}: a second link of the same CNCI VNIC")
+
+
+def _place_routed_subnets(
+    records: Places,
+    site: Site,
+    parts: Mapping[SubnetId, Mapping[str, _Claimed]],
+    vnics: Iterable[_Claimed],
+) -> None:
+    for halves in parts.values():
+        for link, _ in halves.values():
+            records.orphans.append(
+                f"{link}: belongs to gre_tunnel mode; reset_network() in that mode removes it"
+            )
+    for link, fields in vnics:
+        try:
+            key = (fields[ids.TENANT], fields[ids.SUBNET])
+            if key not in records.subnets:
+                subnet = build_routed_subnet(site, *key, read_networks(fields[ids.NETWORK]))
+                check_disjoint(records.subnets.values(), subnet)
+                records.put_subnet(subnet)
+        except (*DAMAGE, Conflict) as error:
+            records.orphans.append(f"{link}: {error}")
+
+
+def _place_subnet(
+    records: Places, site: Site, bridge: _Claimed | None, tunnel: _Claimed | None
+) -> None:
+    # A half that is of no use must not make the other half, and its VNICs, orphans too.
+    if bridge and not _is_of_use(records, site, bridge, None):
+        bridge = None
+    if tunnel and not _is_of_use(records, site, None, tunnel):
+        tunnel = None
+    if bridge or tunnel:
+        records.put_subnet(read_subnet(site, bridge, tunnel))
+
+
+def _is_of_use(
+    records: Places, site: Site, bridge: _Claimed | None, tunnel: _Claimed | None
+) -> bool:
+    try:
+        records.check_subnet(read_subnet(site, bridge, tunnel))
+    except (*DAMAGE, Conflict) as error:
+        link = (tunnel or bridge or (None,))[0]
+        records.orphans.append(f"{link}: {error}")
+        return False
+    return True
+
+
+def _place_vnic(records: Places, site: Site, link: Link, fields: dict[str, str]) -> None:
+    try:
+        key = (fields[ids.TENANT], fields[ids.SUBNET])
+        subnet = records.subnets.get(key)
+        if subnet is None:
+            if not site.routed:  # in routed mode the link is already an orphan
+                records.orphans.append(
+                    f"{link}: neither bridge nor tunnel of subnet {key[1]} is left; "
+                    "destroy the VNIC, or create it again"
+                )
+            return
+        vnic = read_vnic(site, link, fields, subnet)
+        records.check_addresses(vnic.id, vnic.ips)
+    except (*DAMAGE, Conflict) as error:
+        records.orphans.append(f"{link}: {error}")
+        return
+    if records.vnic(vnic.id):
+        records.orphans.append(f"{link}: a second link of the same VNIC")
+        return
+    records.put_vnic(vnic)
