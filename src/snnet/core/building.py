@@ -114,7 +114,7 @@ def build_vnic(site: Site, request: GuestRequest, subnet: TenantSubnet, name: st
         ids.INSTANCE: request.instance_id,
         ids.ADDRESS: written(request.ips),
     }
-    if request.mac != mac_of(request.ips[0]):
+    if request.mac != request.default_mac:
         fields[ids.MAC] = request.mac
     if request.mtu is not None:
         fields[ids.MTU] = str(request.mtu)

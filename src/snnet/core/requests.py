@@ -49,6 +49,8 @@ class GuestRequest:
     queues: int
     user: int = 0
     """The uid that may open the tap of a VM."""
+    default_mac: str
+    """The MAC that ``mac_for`` gives the addresses."""
     derived_mac: bool = False
     """Whether the MAC is a hash of the address, which two addresses may share."""
 
@@ -132,10 +134,10 @@ def _guest(cfg: VnicConfig, mtu_limit: int) -> dict[str, Any]:
     ips = cast(Addresses, given if isinstance(given, tuple) else (given,))
     for ip in ips:
         check_guest(ip, subnets)
-    lowest = lowest_mtu(subnets)
-    if mtu_limit < lowest:
-        raise _too_narrow(subnets, mtu_limit, "subnet")
-    check_mtu_limit(cfg.mtu, mtu_limit, lowest)
+    if mtu_limit < IPV6_MTU_MIN:
+        check_carries(subnets, mtu_limit)
+    if cfg.mtu is not None:
+        check_mtu_limit(cfg.mtu, mtu_limit, lowest_mtu(subnets))
     _check_queues(cfg)
     if cfg.mac is not None and cfg.mac.startswith("fe"):
         raise InvalidRequest(
@@ -153,6 +155,7 @@ def _guest(cfg: VnicConfig, mtu_limit: int) -> dict[str, Any]:
         "subnets": subnets,
         "ips": ips,
         "mac": cfg.mac or default,
+        "default_mac": default,
         "derived_mac": ips[0].version == 6 and cfg.mac in (None, default),
         "mtu": cfg.mtu,
         "queues": cfg.queues,
@@ -231,15 +234,11 @@ def lowest_mtu(subnets: Networks) -> int:
 def check_carries(subnets: Networks, mtu: int, field: str = "subnet") -> None:
     """InvalidRequest where the path to a subnet has an MTU too low for its families (bytes)."""
     if mtu < lowest_mtu(subnets):
-        raise _too_narrow(subnets, mtu, field)
-
-
-def _too_narrow(subnets: Networks, mtu: int, field: str) -> InvalidRequest:
-    return InvalidRequest(
-        f"{subnets[-1]} needs an MTU of {lowest_mtu(subnets)}, the path carries {mtu}: raise the "
-        "MTU of the uplink, or leave IPv6 out",
-        field=field,
-    )
+        raise InvalidRequest(
+            f"{subnets[-1]} needs an MTU of {lowest_mtu(subnets)}, the path carries {mtu}: raise "
+            "the MTU of the uplink, or leave IPv6 out",
+            field=field,
+        )
 
 
 def _check_role(cfg: VnicConfig, allowed: tuple[VnicRole, ...]) -> None:

@@ -170,7 +170,7 @@ class AddSubnet(Call[CnciRecords, Known, SubnetDraft, str]):
             if isinstance(operation, Add) and isinstance(operation.noun, Link)
         ]
         tunnel = any(isinstance(noun, Tunnel) for noun in new)
-        return [of_subnet(draft.subnet, renew=tunnel)] if new else []
+        return [*of_subnet(draft.subnet, renew=tunnel)] if new else []
 
 
 def _by_remote(tunnel: Tunnel | None) -> dict[IPAddress, Tunnel]:

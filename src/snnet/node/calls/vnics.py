@@ -284,10 +284,11 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
         return DestroyedVnic(container_info=info)
 
     def announces(self, records: ComputeRecords, draft: VnicsDraft) -> list[Announcement]:
-        site, there = records.site, draft.found
-        return [
-            of_vnic(site, subnet, vnic) for subnet, vnic in draft.made if vnic.link.key not in there
-        ]
+        found: list[Announcement] = []
+        for subnet, vnic in draft.made:
+            if vnic.link.key not in draft.found:
+                found += of_vnic(records.site, subnet, vnic)
+        return found
 
     def abandon(self, records: ComputeRecords, draft: VnicsDraft) -> None:
         for subnet, _ in draft.made:
