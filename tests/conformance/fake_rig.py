@@ -40,12 +40,15 @@ from snnet.contract import (
     Change,
     Driver,
     IPAddress,
+    IPInterface,
     Route,
     Sysctl,
     Tap,
 )
 from tests.backends.fake.steps import add, do, remove
 from tests.backends.fake.topology import Vnic
+
+from .fake_messages import NOT_HERE, message
 
 _NOBODY = IPv4Address("10.255.255.254")
 _ANY, _ALL = IPv4Address("0.0.0.0"), IPv4Address("255.255.255.255")
@@ -62,6 +65,7 @@ class FakeRig(Rig):
 
     strange_frames = False
     shows_bridged = True
+    not_said = NOT_HERE
 
     def __init__(self, owner: str = "cnci:kit") -> None:
         self.owner = owner
@@ -98,7 +102,7 @@ class FakeRig(Rig):
         by = next(endpoint for endpoint in self._machines if endpoint.name == heard.station)
         return Answer(by, heard.source)
 
-    def converse(self, source: Endpoint, address: IPv4Address, port: int) -> Conversation:
+    def converse(self, source: Endpoint, address: IPAddress, port: int) -> Conversation:
         return _FakeConversation(self, source, address, port)
 
     def forge(
@@ -106,16 +110,16 @@ class FakeRig(Rig):
         source: Endpoint,
         target: Endpoint,
         *,
-        address: IPv4Address | None = None,
+        address: IPAddress | None = None,
         mac: str | None = None,
         reply: bool = False,
     ) -> bool:
         near = source.bridge is not None and source.bridge == target.bridge
-        packet = Packet(
-            address or source.ip,
-            source.gateway if target is HUB else target.ip,
-            Echo(not reply, 1, 56),
-        )
+        there: IPAddress | None = source.gateway if target is HUB else target.ip
+        if address is not None and address.version == 6:
+            there = source.gateway6 if target is HUB else target.ip6
+        assert there is not None
+        packet = Packet(address or source.ip, there, Echo(not reply, 1, 56))
         to = target.mac if near else source.gateway_mac
         self._send(source, Frame(mac or source.mac, to, packet))
         walk = self._links(source).station.walk
@@ -132,8 +136,9 @@ class FakeRig(Rig):
             for flow in netfilter._connections._originals.values()
         )
 
-    def delivers(self, source: Endpoint, target: Endpoint, port: int) -> bool:
-        packet = Packet(source.ip, target.ip, Segment("udp", 40000, port))
+    def delivers(self, source: Endpoint, target: Endpoint, port: int, *, version: int = 4) -> bool:
+        own, there = (source.ip, target.ip) if version == 4 else (source.ip6, target.ip6)
+        packet = Packet(own, there, Segment("udp", 40000, port))
         self._send(source, Frame(source.mac, source.gateway_mac, packet))
         dropped = self._links(source).station.walk.endings.dropped
         return any(step.host == target.name and "refused" in str(step) for step in dropped)
@@ -159,6 +164,9 @@ class FakeRig(Rig):
     def crafted(self, source: Endpoint, hearer: Endpoint, kind: str) -> bool:
         raise NotImplementedError("a fabric carries ARP and IP alone")
 
+    def says(self, source: Endpoint, hearer: Endpoint, kind: str) -> bool:
+        return self._heard(source, hearer, message(kind, source, hearer))
+
     def learns(self, source: Endpoint, address: IPv4Address, mac: str | None = None) -> bool:
         asked = Arp(True, address, mac or source.mac, source.gateway)
         links, station = self._links(source), self._links(HUB).station
@@ -183,8 +191,9 @@ class FakeRig(Rig):
     def strange(self, source: Endpoint, hearer: Endpoint) -> bool:
         raise NotImplementedError("a fabric carries ARP and IP alone")
 
-    def resolve(self, source: Endpoint, address: IPv4Address) -> bool:
-        asked = Arp(True, source.ip, source.mac, address)
+    def resolve(self, source: Endpoint, address: IPAddress) -> bool:
+        own = source.ip if address.version == 4 else source.ip6
+        asked = Arp(True, own, source.mac, address)
         with _listening(self._links(source)) as heard:
             self._send(source, Frame(source.mac, BROADCAST, asked))
         return any(
@@ -196,7 +205,7 @@ class FakeRig(Rig):
 
     # -- the hub -----------------------------------------------------------------------
 
-    def add_address(self, link: str, address: IPv4Interface) -> None:
+    def add_address(self, link: str, address: IPInterface) -> None:
         noun = Address(link=link, address=address)
         add(self.hub, noun)
         self._addresses.append(noun)
@@ -289,7 +298,7 @@ class FakeRig(Rig):
 class _FakeConversation(Conversation):
     """There is no time on a fabric: each question is a flow of its own."""
 
-    def __init__(self, rig: FakeRig, source: Endpoint, address: IPv4Address, port: int) -> None:
+    def __init__(self, rig: FakeRig, source: Endpoint, address: IPAddress, port: int) -> None:
         self._question = rig, source, address, port
 
     def ask(self) -> Answer | None:

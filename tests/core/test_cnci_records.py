@@ -98,7 +98,7 @@ def test_a_subnet_is_bridge_zone_gateway_dhcp_and_a_tunnel_a_node(tunnel: str) -
     assert bridge == subnet.bridge
     assert isinstance(zone, Zone)
     assert inside == ZoneLink(
-        owner=str(CNCI), link=subnet.bridge.name, zone=zone.zone, network=IPv4Network("10.1.0.0/24")
+        owner=str(CNCI), link=subnet.bridge.name, zone=zone.zone, networks=subnet.networks
     )
     assert services == HostServices(owner=str(CNCI), link=subnet.bridge.name)
     assert address == Address(link=subnet.bridge.name, address=IPv4Interface("10.1.0.1/24"))

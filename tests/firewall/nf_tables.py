@@ -270,7 +270,7 @@ def _set(table: Table, verb: str, name: str, spec: str = "") -> None:
     if verb in ("add", "create"):
         if verb == "create" and name in table.sets:
             raise Refused(errno.EEXIST)
-        match = re.match(r"\{ type ([\w. ]+?)(?: : [\w. ]+)?;", spec)
+        match = re.match(r"\{ type(?:of)? ([\w.@, ]+?)(?: : [\w. ]+)?;", spec)
         assert match, spec
         table.sets.setdefault(name, Set(spec, match[1].split(" . ")))
     elif verb == "flush":
@@ -325,8 +325,14 @@ def _bytes(types: list[str], text: str) -> bytes:
     """A key as the kernel keeps it: parts of several are padded to four bytes."""
     parts = text.split(" . ")
     assert len(parts) == len(types), text
-    raw = [_ENCODERS[kind](part) for kind, part in zip(types, parts, strict=True)]
+    raw = [_encoder(kind)(part) for kind, part in zip(types, parts, strict=True)]
     return raw[0] if len(raw) == 1 else b"".join(part + bytes(-len(part) % 4) for part in raw)
+
+
+def _encoder(kind: str) -> Callable[[str], bytes]:
+    if match := re.fullmatch(r"@[nt]h,\d+,(\d+)", kind):  # a number of so many bits
+        return lambda text: int(text, 16).to_bytes(int(match[1]) // 8, "big")
+    return _ENCODERS[kind]
 
 
 def _number(kind: str) -> Callable[[str], bytes]:
@@ -336,6 +342,7 @@ def _number(kind: str) -> Callable[[str], bytes]:
 
 
 _ENCODERS: dict[str, Callable[[str], bytes]] = {
+    "iifname": lambda text: text[1:-1].encode().ljust(16, b"\0"),
     "ifname": lambda text: text[1:-1].encode().ljust(16, b"\0"),  # nft knows no escapes
     "ipv4_addr": lambda text: ip_address(text.partition("/")[0]).packed,  # an interval's first
     "ipv6_addr": lambda text: ip_address(text).packed,

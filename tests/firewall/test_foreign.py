@@ -14,7 +14,7 @@ from snnet.system.process import Completed
 
 O = "cnci:c-1"  # noqa: E741
 NET1, NET2 = IPv4Network("10.1.0.0/24"), IPv4Network("10.2.0.0/24")
-FLOW = Flow("br1", "eth0", source=NET1)
+FLOW = Flow("br1", "eth0", sources=(NET1,))
 BRIDGED = Flow("br9", "br9", bridged=True)
 
 
@@ -61,7 +61,7 @@ def test_a_line_names_the_chain_the_flow_and_what_to_do() -> None:
         chain(),
         rule(match("iifname", "br1"), COUNTER, DROP),
     ]
-    other = Flow("br1", "eth1", source=NET1)
+    other = Flow("br1", "eth1", sources=(NET1,))
     assert drops(ruleset, [Flow("br2", "eth0"), FLOW, other]) == [
         "table inet theirs, chain forward (hook forward) drops what snnet lets through: "
         "from br1 to eth0 (and 1 more), by a rule that says drop in chain forward; "
@@ -178,7 +178,7 @@ def test_frames_through_a_bridge_meet_its_own_chains_too() -> None:
 
 
 def link(name: str, zone: str, network: IPv4Network | None = None) -> ZoneLink:
-    return ZoneLink(owner=O, link=name, zone=zone, network=network)
+    return ZoneLink(owner=O, link=name, zone=zone, networks=(network,) if network else ())
 
 
 @pytest.mark.parametrize("seen", [True, False])
@@ -192,9 +192,9 @@ def test_flows_are_what_the_rules_let_through(monkeypatch: pytest.MonkeyPatch, s
         ExternalForward(owner=O, device="eth0", bridge="br1"),
     ]
     routed = [
-        Flow("br1", "br2", False, NET1, NET2),
-        Flow("br1", "eth0", False, NET1, None),
-        Flow("eth0", "br1", False, None, NET1),
+        Flow("br1", "br2", False, (NET1,), (NET2,)),
+        Flow("br1", "eth0", False, (NET1,), ()),
+        Flow("eth0", "br1", False, (), (NET1,)),
     ]
     assert flows(0, ours) == ([BRIDGED] if seen else []) + routed
 

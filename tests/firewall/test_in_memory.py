@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from snnet.conformance.endpoints import Endpoint
 from snnet.conformance.firewall.batches import BatchTests
 from snnet.conformance.firewall.identity import IdentityTests
 from snnet.conformance.rig import Answer, Conversation
-from snnet.contract import Driver, IPAddress
+from snnet.contract import Driver, IPAddress, IPInterface
 from snnet.firewall.iptables import IptablesFirewall
 from snnet.firewall.nftables import NftablesFirewall
 from snnet.system.host import RealHost
@@ -52,7 +51,7 @@ class PaperRig(Rig):
     def foreign_rules(self) -> AbstractContextManager[Callable[[], str]]:
         raise NotImplementedError("tests/conformance does this on the kernel")
 
-    def add_address(self, link: str, address: IPv4Interface) -> None:
+    def add_address(self, link: str, address: IPInterface) -> None:
         pass
 
     def reset(self) -> None:
@@ -65,16 +64,17 @@ class PaperRig(Rig):
     def _no_packets(self, *_: object, **__: object) -> bool:
         raise NotImplementedError("no packet goes anywhere here")
 
-    ping = forge = arp = dhcp = tracks = gre = delivers = crafted = learns = strange = resolve = (
+    ping = forge = arp = dhcp = tracks = gre = delivers = crafted = says = learns = strange = (
         _no_packets
     )
+    resolve = _no_packets
 
     def connect(
         self, source: Endpoint, address: IPAddress, protocol: str, port: int
     ) -> Answer | None:
         raise NotImplementedError("no packet goes anywhere here")
 
-    def converse(self, source: Endpoint, address: IPv4Address, port: int) -> Conversation:
+    def converse(self, source: Endpoint, address: IPAddress, port: int) -> Conversation:
         raise NotImplementedError("no packet goes anywhere here")
 
 

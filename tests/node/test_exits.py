@@ -60,7 +60,7 @@ def test_a_subnets_bridge_is_in_the_tenants_zone(walled: World, cnci: snnet.Cnci
     (link,) = rules(cnci)[ZoneLink]
     assert isinstance(zone, Zone)
     assert isinstance(link, ZoneLink)
-    assert (link.link, link.zone, str(link.network)) == (bridge_of(cnci), zone.zone, NET)
+    assert (link.link, link.zone, *map(str, link.networks)) == (bridge_of(cnci), zone.zone, NET)
     cnci.add_remote_subnet(OTHER, 8, "192.0.2.21")
     assert len(rules(cnci)[Zone]) == 1
     assert len(rules(cnci)[ZoneLink]) == 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, ip_address
 
 import pytest
 
@@ -13,14 +13,18 @@ from snnet.system.process import run
 pytestmark = pytest.mark.kernel
 
 CLIENT, HUB, GUEST = (IPv4Address(a) for a in ("198.51.100.9", "203.0.113.1", "10.1.0.9"))
+CLIENT6, HUB6, GUEST6 = (ip_address(a) for a in ("2001:db8::9", "2001:db8::1", "fd00::9"))
 
 
-def track(space: Namespace, protocol: str, port: int, client_port: int = 4000) -> None:
+def track(
+    space: Namespace, protocol: str, port: int, client_port: int = 4000, *, six: bool = False
+) -> None:
     """A connection from the client to the hub's port, which leads to the guest's port 22."""
+    client, hub, guest = (CLIENT6, HUB6, GUEST6) if six else (CLIENT, HUB, GUEST)
     words = ["conntrack", "-I", "-p", protocol, "--timeout", "300"]
-    words += ["--src", str(CLIENT), "--dst", str(HUB)]
+    words += ["--src", str(client), "--dst", str(hub)]
     words += ["--sport", str(client_port), "--dport", str(port)]
-    words += ["--reply-src", str(GUEST), "--reply-dst", str(CLIENT)]
+    words += ["--reply-src", str(guest), "--reply-dst", str(client)]
     words += ["--reply-port-src", "22", "--reply-port-dst", str(client_port)]
     words += ["--state", "ESTABLISHED"] if protocol == "tcp" else []
     run(words, netns=space.fd)
@@ -28,7 +32,8 @@ def track(space: Namespace, protocol: str, port: int, client_port: int = 4000) -
 
 def tracked(space: Namespace) -> set[str]:
     """What is there, by protocol and port asked for."""
-    lines = run(["conntrack", "-L"], netns=space.fd).stdout.splitlines()
+    listed = [run(["conntrack", "-L", "-f", ip], netns=space.fd).stdout for ip in ("ipv4", "ipv6")]
+    lines = "".join(listed).splitlines()
     return {
         f"{line.split()[0]} {next(word for word in line.split() if word.startswith('dport='))}"
         for line in lines
@@ -84,3 +89,34 @@ def test_many_matches_at_once(space: Namespace) -> None:
 def test_no_match_touches_nothing(space: Namespace) -> None:
     assert forget(space, []) == 0
     assert len(tracked(space)) == 3
+
+
+@pytest.mark.parametrize(
+    ("match", "count"),
+    [
+        (Match(), 5),
+        (Match("tcp"), 3),
+        (Match("udp", HUB6, 90), 1),
+        (Match("udp", GUEST6, 90), 0),
+        (Match(original_destination=HUB6), 2),
+        (Match(original_source=CLIENT6), 2),
+        (Match(original_source=HUB6), 0),
+        (Match(reply_source=GUEST6), 2),
+        (Match(reply_destination=CLIENT6), 2),
+        (Match("tcp", HUB6, 91, GUEST6, CLIENT6, CLIENT6), 1),
+        (Match("tcp", HUB6, 91, GUEST6, CLIENT6, HUB6), 0),
+        (Match("tcp", HUB, 91), 0),
+    ],
+)
+def test_those_of_ipv6_that_fit_and_no_others(space: Namespace, match: Match, count: int) -> None:
+    track(space, "udp", 90, six=True)
+    track(space, "tcp", 91, six=True)
+    assert forget(space, [match]) == count
+    assert len(tracked(space)) == 5 - count
+    assert forget(space, [match]) == 0
+
+
+def test_matches_of_both_families_at_once(space: Namespace) -> None:
+    track(space, "udp", 90, six=True)
+    assert forget(space, [Match("udp", HUB6, 90), Match("udp", HUB, 80), Match("sctp")]) == 2
+    assert tracked(space) == {"tcp dport=80", "tcp dport=81"}

@@ -6,11 +6,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Address
 from types import TracebackType
 from typing import Self
 
-from snnet.contract import Driver, IPAddress
+from snnet.contract import Driver, IPAddress, IPInterface
 
 from .endpoints import Endpoint
 
@@ -52,6 +52,8 @@ class Rig(ABC):
     """Open on the hub, for ``owner``."""
     strange_frames: bool = True
     """Whether the wires carry frames that are neither ARP nor IP."""
+    not_said: tuple[str, ...] = ()
+    """IPv6 messages that the wires do not carry."""
     reflects: bool = True
     """Whether a guest can reach itself through its own bridge.
 
@@ -78,11 +80,11 @@ class Rig(ABC):
     ) -> Answer | None:
         """Open a connection (UDP: send a question) from a source port that is new each time.
 
-        Return the answer, or None.  IPv6 is supported for UDP only.
+        Return the answer, or None.
         """
 
     @abstractmethod
-    def converse(self, source: Endpoint, address: IPv4Address, port: int) -> Conversation:
+    def converse(self, source: Endpoint, address: IPAddress, port: int) -> Conversation:
         """Start a UDP flow.  It ends with ``reset()``."""
 
     @abstractmethod
@@ -91,15 +93,15 @@ class Rig(ABC):
         source: Endpoint,
         target: Endpoint,
         *,
-        address: IPv4Address | None = None,
+        address: IPAddress | None = None,
         mac: str | None = None,
         reply: bool = False,
     ) -> bool:
         """Whether an echo request with this source address and source MAC arrives.
 
         With ``reply`` it is an echo reply that nobody asked for.  By default both addresses
-        are the real ones.  No ARP request is sent first.  A frame to the hub goes to the
-        gateway of the sender.
+        are the real ones, of IPv4; with an IPv6 ``address`` it is an IPv6 packet.  No ARP
+        request is sent first.  A frame to the hub goes to the gateway of the sender.
         """
 
     @abstractmethod
@@ -133,6 +135,13 @@ class Rig(ABC):
         """Whether a frame of one of the kinds ``CRAFTED`` reaches ``hearer`` on the bridge."""
 
     @abstractmethod
+    def says(self, source: Endpoint, hearer: Endpoint, kind: str) -> bool:
+        """Whether an IPv6 message of one of the kinds ``MESSAGES`` reaches ``hearer``.
+
+        Both endpoints are on one bridge.
+        """
+
+    @abstractmethod
     def learns(self, source: Endpoint, address: IPv4Address, mac: str | None = None) -> bool:
         """Whether the hub learns ``address`` from an ARP request that claims to be from it.
 
@@ -148,21 +157,24 @@ class Rig(ABC):
         """Whether the hub tracks a connection for an echo request sent as by ``forge``."""
 
     @abstractmethod
-    def delivers(self, source: Endpoint, target: Endpoint, port: int) -> bool:
-        """Whether a UDP datagram to a port without a listener reaches ``target``."""
+    def delivers(self, source: Endpoint, target: Endpoint, port: int, *, version: int = 4) -> bool:
+        """Whether a UDP datagram to a port without a listener reaches ``target``.
+
+        ``version`` is that of IP.
+        """
 
     @abstractmethod
     def gre(self, source: Endpoint, key: int) -> bool:
         """Whether a GRE packet with this key to the gateway of ``source`` reaches the hub."""
 
     @abstractmethod
-    def resolve(self, source: Endpoint, address: IPv4Address) -> bool:
-        """Whether an ARP request for the address is answered."""
+    def resolve(self, source: Endpoint, address: IPAddress) -> bool:
+        """Whether an ARP request, or a neighbour solicitation, for the address is answered."""
 
     # -- the hub -----------------------------------------------------------------------
 
     @abstractmethod
-    def add_address(self, link: str, address: IPv4Interface) -> None:
+    def add_address(self, link: str, address: IPInterface) -> None:
         """Give the hub one more address, until ``reset()``."""
 
     @abstractmethod

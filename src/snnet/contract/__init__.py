@@ -37,7 +37,15 @@ from .errors import (
     error_for,
     raised_from,
 )
-from .guards import ArpGuard, DhcpGuard, HostServices, TunnelGuard, Untracked
+from .guards import (
+    AntiSpoof,
+    ArpGuard,
+    DhcpGuard,
+    HostIsolation,
+    HostServices,
+    TunnelGuard,
+    Untracked,
+)
 from .host import Host, Journal, Netns
 from .links import (
     LINK_GROUP,
@@ -87,10 +95,8 @@ from .rules import (
     PROTOCOLS,
     RULES,
     TUNNEL_PORTS,
-    AntiSpoof,
     BridgeAccept,
     ExternalForward,
-    HostIsolation,
     Masquerade,
     PortForward,
     ProtectedNetwork,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import TypeVar, overload
 
 from .noun import IPAddress, IPNetwork
@@ -48,6 +48,30 @@ def mac_of(address: IPAddress) -> str:
     if len(packed) == 4:
         return "02:00:" + packed.hex(":")
     return "02:" + hashlib.sha256(packed).digest()[:5].hex(":")
+
+
+GATEWAY_LINK_LOCAL = IPv6Address("fe80::1")
+"""The link-local address of gateways, which no guest may use."""
+
+_LINK_LOCAL = IPv6Network("fe80::/64")
+_FORMED_FROM_MAC = b"\xff\xfe"
+
+
+def link_local_of(mac: str) -> IPv6Address:
+    """Return the link-local address that is formed from the MAC (RFC 4291, appendix A)."""
+    raw = bytes.fromhex(mac.replace(":", ""))
+    identifier = bytes([raw[0] ^ 2]) + raw[1:3] + _FORMED_FROM_MAC + raw[3:]
+    return IPv6Address(_LINK_LOCAL.network_address.packed[:8] + identifier)
+
+
+def may_be_link_local_of(mac: str, address: IPAddress) -> bool:
+    """Whether a guest with this MAC may use the address as its link-local one.
+
+    It may if the address is formed from its MAC or from no MAC (RFC 7217), and is no gateway's.
+    """
+    if address not in _LINK_LOCAL or address == GATEWAY_LINK_LOCAL:
+        return False
+    return address.packed[11:13] != _FORMED_FROM_MAC or address == link_local_of(mac)
 
 
 def is_host_label(text: str) -> bool:

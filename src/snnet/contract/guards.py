@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from typing import ClassVar
 
+from .addresses import link_local_of
 from .noun import IPAddress, Key, Noun, Owned
 
 
@@ -62,10 +63,30 @@ class TunnelGuard(Owned):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HostIsolation(Owned):
+    """Guests behind ``link`` cannot reach the host's own addresses.
+
+    With ``arp`` the host does not answer their ARP and neighbour solicitations either.
+    """
+
+    rank: ClassVar[int] = 16
+
+    link: str
+    arp: bool = True
+
+    def make_key(self) -> Key:
+        return ("host-isolation", self.owner, self.link)
+
+    def __str__(self) -> str:
+        return f"host out of reach{' by IP' if not self.arp else ''} from {self.link}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HostServices(Owned):
     """From ``link``, only DHCP, DNS and ICMP of the host's own services can be reached.
 
-    IGMP and answers to the host's own connections pass too.
+    IGMP and answers to the host's own connections pass too.  Router advertisements and
+    redirects do not (RFC 6105): the host is the router there.
     """
 
     rank: ClassVar[int] = 16
@@ -77,6 +98,36 @@ class HostServices(Owned):
 
     def __str__(self) -> str:
         return f"only DHCP, DNS and ICMP to the host from {self.link}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AntiSpoof(Owned):
+    """The guest behind ``link`` can send only with this MAC and these addresses.
+
+    With ``bridged`` the link is a port of a bridge.  On other links ARP is not checked,
+    which there reaches only the host, and DHCP reaches nothing.  Without an IPv6 address
+    in ``addresses`` the guest sends no IPv6 at all.
+    """
+
+    rank: ClassVar[int] = 17
+
+    link: str
+    mac: str
+    addresses: tuple[IPAddress, ...]
+    bridged: bool = True
+
+    def make_key(self) -> Key:
+        return ("anti-spoof", self.owner, self.link)
+
+    @property
+    def ipv6_addresses(self) -> tuple[IPv6Address, ...]:
+        """The IPv6 addresses that it names, each once, and the link-local one of the MAC."""
+        given = [address for address in self.addresses if isinstance(address, IPv6Address)]
+        return tuple(dict.fromkeys([*given, link_local_of(self.mac)])) if given else ()
+
+    def __str__(self) -> str:
+        addresses = " ".join(map(str, self.addresses))
+        return f"only {self.mac} {addresses} from {'port' if self.bridged else 'link'} {self.link}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +155,7 @@ class ArpGuard(Owned):
     """ARP from ``link``, which is not a bridge port, has this MAC and address as its sender's.
 
     A guest in routed mode cannot make entries for others in the host's neighbour table, and
-    cannot fill it.  ARP probes (RFC 5227) pass.
+    cannot fill it.  ARP probes (RFC 5227) pass.  For IPv6 see ``AntiSpoof``.
     """
 
     rank: ClassVar[int] = 17
@@ -121,6 +172,6 @@ class ArpGuard(Owned):
 
 
 GUARDS: frozenset[type[Noun]] = frozenset(
-    {Untracked, TunnelGuard, HostServices, DhcpGuard, ArpGuard}
+    {Untracked, TunnelGuard, HostIsolation, HostServices, AntiSpoof, DhcpGuard, ArpGuard}
 )
 """The classes of this module."""

@@ -3,12 +3,24 @@
 Their meaning follows, in the order of netfilter's hooks.  A packet to which no rule
 applies passes unchanged.
 
+All of them are for IPv4 and IPv6, unless they say otherwise.
+
 Bridge ports.  Frames from an ``Untracked`` port are not tracked, defragmented or
 translated, unless they are for its ``router``.  A frame from the guest behind an
 ``AntiSpoof`` link passes only if it is ARP or IP, and says the MAC and one of the
 addresses of the rule wherever it says a sender's.  A source of 0.0.0.0 passes in ARP
 probes (RFC 5227) and in requests of DHCP clients; answers of DHCP servers (UDP from
 port 67) never do.
+
+A guest with an IPv6 address may also use link-local addresses: that of its MAC, and all
+that are formed from no MAC (RFC 7217), but not ``fe80::1``, which is a gateway's.  Of ICMPv6
+it may send errors, echo messages, MLD reports, router solicitations, and neighbour messages.
+These (RFC 4861) say no other MAC than its own; advertisements and duplicate detection are
+about addresses of its own; and extension headers and further options are not in them
+(RFC 6980).  A source of :: passes in duplicate detection, router solicitations and MLD
+reports.  Router advertisements, redirects (RFC 6105) and the answers of DHCPv6 servers and
+relays (UDP from port 547 or to port 546, RFC 7610) never pass, whatever headers are before
+them; nor does a first fragment that does not tell what the packet is (RFC 7112, RFC 7113).
 
 Destination NAT, of new connections:
 
@@ -39,7 +51,9 @@ hooks of IP (br_netfilter):
 
 To the host itself: dropped if they are for a tunnel with a ``TunnelGuard`` and come from
 none of its remotes.  From a ``HostServices`` link only DHCP, DNS, ICMP, IGMP and answers
-pass.  Dropped if they come by a ``HostIsolation`` link and answer nothing.
+pass, but no router advertisements and redirects.  Dropped if they come by a
+``HostIsolation`` link and answer nothing; neighbour solicitations and advertisements are
+dropped with ``arp`` alone.
 
 Source NAT, of new connections:
 
@@ -47,7 +61,7 @@ Source NAT, of new connections:
    the way out, or the answer would not come back this way (hairpin);
 2. from a ``PublicIp.internal``, leaving by its device: to its ``public``;
 3. leaving by a ``Masquerade`` device: to an address of the device, but for what has
-   an address of the host as its source.
+   an address of the host as its source, and for IPv6 without ``nat66``.
 
 What belongs to no connection (conntrack: invalid) is not translated, and so leaves a zone
 by no such device.
@@ -60,7 +74,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
 from typing import ClassVar
 
 from .guards import GUARDS
@@ -113,7 +126,7 @@ class ProtectedNetwork(Owned):
 
     rank: ClassVar[int] = 13
 
-    network: IPv4Network
+    network: IPNetwork
     closed: bool = True
 
     def make_key(self) -> Key:
@@ -128,21 +141,21 @@ class ProtectedNetwork(Owned):
 class ZoneLink(Owned):
     """``link`` is in the zone, which must exist.  A link is in at most one zone.
 
-    ``network`` is the network behind the link, if there is one.
+    ``networks`` are those behind the link.
     """
 
     rank: ClassVar[int] = 14
 
     link: str
     zone: str
-    network: IPv4Network | None = None
+    networks: tuple[IPNetwork, ...] = ()
 
     def make_key(self) -> Key:
         return ("zone-link", self.owner, self.link)
 
     def __str__(self) -> str:
-        network = f" with {self.network}" if self.network else ""
-        return f"zone {self.zone} link {self.link}{network}"
+        networks = f" with {' '.join(map(str, self.networks))}" if self.networks else ""
+        return f"zone {self.zone} link {self.link}{networks}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,65 +174,27 @@ class BridgeAccept(Owned):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HostIsolation(Owned):
-    """Guests behind ``link`` cannot reach the host's own addresses.
-
-    With ``arp`` the host does not answer their ARP requests either.
-    """
-
-    rank: ClassVar[int] = 16
-
-    link: str
-    arp: bool = True
-
-    def make_key(self) -> Key:
-        return ("host-isolation", self.owner, self.link)
-
-    def __str__(self) -> str:
-        return f"host out of reach{' by IP' if not self.arp else ''} from {self.link}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AntiSpoof(Owned):
-    """The guest behind ``link`` can send only with this MAC and these addresses.
-
-    With ``bridged`` the link is a port of a bridge.  On other links only the MAC and the
-    IP source are checked: ARP there reaches only the host, and DHCP reaches nothing.
-    """
-
-    rank: ClassVar[int] = 17
-
-    link: str
-    mac: str
-    addresses: tuple[IPAddress, ...]
-    bridged: bool = True
-
-    def make_key(self) -> Key:
-        return ("anti-spoof", self.owner, self.link)
-
-    def __str__(self) -> str:
-        addresses = " ".join(map(str, self.addresses))
-        return f"only {self.mac} {addresses} from {'port' if self.bridged else 'link'} {self.link}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Masquerade(Owned):
-    """Packets that leave by ``device`` get an address of the device (source NAT)."""
+    """Packets that leave by ``device`` get an address of the device (source NAT).
+
+    IPv6 packets do with ``nat66``; without it they keep their source.
+    """
 
     rank: ClassVar[int] = 60
 
     device: str
+    nat66: bool = False
 
     def make_key(self) -> Key:
         return ("masquerade", self.owner, self.device)
 
     def __str__(self) -> str:
-        return f"masquerade on {self.device}"
+        return f"masquerade{' of IPv6 too' if self.nat66 else ''} on {self.device}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExternalForward(Owned):
-    """Guests on ``bridge`` may open connections by ``device``, masqueraded."""
+    """Guests on ``bridge`` may open connections by ``device``, which has a ``Masquerade``."""
 
     rank: ClassVar[int] = 61
 
@@ -238,8 +213,9 @@ class PortForward(Owned):
     """``protocol`` ``port`` on ``device`` goes to ``target``:``target_port``.
 
     ``address`` is the address of the host that packets have to be for; None stands for
-    any.  Forwards of one port to different addresses exist side by side.  ``addresses``
-    are the device's, by which guests reach a forward without an ``address``.
+    any of the target's family.  Forwards of one port to different addresses, and of both
+    families, exist side by side.  ``addresses`` are the device's, by which guests reach a
+    forward without an ``address``.
     """
 
     rank: ClassVar[int] = 62
@@ -247,10 +223,10 @@ class PortForward(Owned):
     protocol: str
     device: str
     port: int
-    target: IPv4Address
+    target: IPAddress
     target_port: int
-    addresses: tuple[IPv4Address, ...] = ()
-    address: IPv4Address | None = None
+    addresses: tuple[IPAddress, ...] = ()
+    address: IPAddress | None = None
     sources: tuple[IPNetwork, ...] = ()
     """Networks whose hosts may use it, sorted; none: everybody may."""
 
@@ -258,13 +234,22 @@ class PortForward(Owned):
         object.__setattr__(self, "sources", _sorted(self.sources))
 
     def make_key(self) -> Key:
-        at = (str(self.address),) if self.address else ()
-        return ("port-forward", self.owner, self.protocol, self.device, str(self.port), *at)
+        return forward_key(
+            self.owner,
+            self.protocol,
+            self.device,
+            self.port,
+            self.address,
+            version=self.target.version,
+        )
 
     @property
-    def guest_addresses(self) -> tuple[IPv4Address, ...]:
+    def guest_addresses(self) -> tuple[IPAddress, ...]:
         """Those by which guests reach it, each once."""
-        return (self.address,) if self.address else tuple(dict.fromkeys(self.addresses))
+        if self.address:
+            return (self.address,)
+        version = self.target.version
+        return tuple(dict.fromkeys(ip for ip in self.addresses if ip.version == version))
 
     def admits(self, source: IPAddress) -> bool:
         """Whether a host with this address may use it."""
@@ -277,8 +262,11 @@ class PortForward(Owned):
         for port in (self.port, self.target_port):
             if not 0 < port < 2**16:
                 return f"{port} is not a port from 1 to 65535"
-        if self.address is not None and self.address.is_unspecified:
-            return f"{self.address} is not the address of a host"
+        if self.address is not None:
+            if self.address.is_unspecified:
+                return f"{self.address} is not the address of a host"
+            if self.address.version != self.target.version:
+                return f"packets to {self.address} cannot go to {self.target}"
         for network in self.sources:
             if network.version != self.target.version:
                 return f"hosts of {network} cannot reach {self.target}"
@@ -287,7 +275,7 @@ class PortForward(Owned):
     def __str__(self) -> str:
         at = f" at {self.address}" if self.address else ""
         only = f" for {' '.join(map(str, self.sources))}" if self.sources else ""
-        to = f"{self.target}:{self.target_port}"
+        to = with_port(self.target, self.target_port)
         return f"port {self.protocol}/{self.port} on {self.device}{at} to {to}{only}"
 
 
@@ -298,15 +286,44 @@ class PublicIp(Owned):
     # Added before its address: if the process is killed in between, the rule names both.
     rank: ClassVar[int] = 25
 
-    public: IPv4Address
-    internal: IPv4Address
+    public: IPAddress
+    internal: IPAddress
     device: str
 
     def make_key(self) -> Key:
         return ("public-ip", self.owner, str(self.public))
 
+    def fault(self) -> str | None:
+        """Why no driver can carry it: a reason for EINVAL; None if one can."""
+        if self.public.version != self.internal.version:
+            return f"{self.public} cannot stand for {self.internal}"
+        return None
+
     def __str__(self) -> str:
         return f"public address {self.public} on {self.device} for {self.internal}"
+
+
+def forward_key(
+    owner: str,
+    protocol: str,
+    device: str,
+    port: int,
+    address: IPAddress | None = None,
+    *,
+    version: int = 4,
+) -> Key:
+    """Return the key of a ``PortForward`` of this port, for one address or for any.
+
+    ``version`` is the family of a forward for any address.
+    """
+    any_address = () if version == 4 else ("::",)
+    at = (str(address),) if address else any_address
+    return ("port-forward", owner, protocol, device, str(port), *at)
+
+
+def with_port(address: IPAddress, port: int) -> str:
+    """Return address and port as text: an IPv6 address is in brackets (RFC 3986)."""
+    return f"{address}:{port}" if address.version == 4 else f"[{address}]:{port}"
 
 
 def _sorted(networks: Iterable[IPNetwork]) -> tuple[IPNetwork, ...]:
@@ -322,8 +339,6 @@ RULES: frozenset[type[Noun]] = frozenset(
         ProtectedNetwork,
         ZoneLink,
         BridgeAccept,
-        HostIsolation,
-        AntiSpoof,
         Masquerade,
         ExternalForward,
         PortForward,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import ip_interface
 from typing import Protocol
 
 from snnet.contract import (
@@ -38,15 +38,15 @@ class _Known(Protocol):
 
 
 def device_addresses(
-    nouns: Iterable[Noun], publics: Collection[IPv4Address]
-) -> dict[str, tuple[IPv4Address, ...]]:
+    nouns: Iterable[Noun], publics: Collection[IPAddress]
+) -> dict[str, tuple[IPAddress, ...]]:
     """The addresses of each link by which guests reach what it forwards."""
-    addresses: dict[str, tuple[IPv4Address, ...]] = {}
+    addresses: dict[str, tuple[IPAddress, ...]] = {}
     for noun in nouns:
         if not isinstance(noun, Address):
             continue
         ip = noun.address.ip
-        if isinstance(ip, IPv4Address) and ip not in publics:
+        if ip not in publics:
             addresses[noun.link] = (*addresses.get(noun.link, ()), ip)
     return addresses
 
@@ -54,7 +54,7 @@ def device_addresses(
 def with_addresses(rule: Noun) -> Iterator[Noun]:
     """A rule, and the address that a public IP puts on its device."""
     if isinstance(rule, PublicIp):
-        yield Address(link=rule.device, address=IPv4Interface((rule.public, 32)))
+        yield Address(link=rule.device, address=ip_interface(rule.public))
     yield rule
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from ipaddress import IPv4Network, collapse_addresses
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 
 from snnet.contract import (
     Gre,
@@ -43,12 +43,11 @@ def guard(owner: str, link: Vxlan | Gre, remote: IPAddress) -> TunnelGuard:
 def protected_networks(
     owner: str, infrastructure: Iterable[IPNetwork], allowed: Iterable[IPNetwork]
 ) -> Iterator[ProtectedNetwork]:
-    """The rules that keep tenants, who have IPv4 alone, out of these networks."""
-    nets = list(collapse_addresses(_ipv4(infrastructure)))
-    open_to = list(collapse_addresses(_ipv4(allowed)))
-    for network in nets:
-        inside = [net for net in open_to if net.subnet_of(network)]
-        inside += [network for net in open_to if network.subnet_of(net) and net != network]
+    """The rules that keep tenants out of these networks."""
+    open_to = _merged(allowed)
+    for network in _merged(infrastructure):
+        inside = [net for net in open_to if _is_in(net, network)]
+        inside += [network for net in open_to if _is_in(network, net) and net != network]
         closed = [network]
         for hole in inside:
             closed = [rest for part in closed for rest in _without(part, hole)]
@@ -56,13 +55,26 @@ def protected_networks(
         yield from (ProtectedNetwork(owner=owner, network=net, closed=False) for net in inside)
 
 
-def _ipv4(networks: Iterable[IPNetwork]) -> Iterator[IPv4Network]:
-    return (net for net in networks if isinstance(net, IPv4Network))
+def _merged(networks: Iterable[IPNetwork]) -> list[IPNetwork]:
+    """Return the networks without overlaps, those of IPv4 first."""
+    given = list(networks)
+    four = [net for net in given if isinstance(net, IPv4Network)]
+    six = [net for net in given if isinstance(net, IPv6Network)]
+    return [*collapse_addresses(four), *collapse_addresses(six)]
 
 
-def _without(network: IPv4Network, hole: IPv4Network) -> list[IPv4Network]:
-    if not network.overlaps(hole):
-        return [network]
-    if network.subnet_of(hole):
+def _is_in(inner: IPNetwork, outer: IPNetwork) -> bool:
+    """Return whether the networks are of one family, and ``outer`` contains ``inner``."""
+    return (
+        inner.version == outer.version
+        and inner.prefixlen >= outer.prefixlen
+        and inner.network_address in outer
+    )
+
+
+def _without(network: IPNetwork, hole: IPNetwork) -> list[IPNetwork]:
+    if _is_in(network, hole):
         return []
-    return list(network.address_exclude(hole))
+    if not _is_in(hole, network):
+        return [network]
+    return list(network.address_exclude(hole))  # type: ignore[arg-type]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Network, ip_interface
+from ipaddress import ip_interface
 from typing import Any
 
 from snnet.contract import (
@@ -23,7 +23,7 @@ from snnet.contract import (
     Zone,
     ZoneLink,
 )
-from snnet.contract.addresses import gateway_of, of_family
+from snnet.contract.addresses import gateway_of
 from snnet.contract.network import IP_FORWARD
 
 from . import identity as ids
@@ -72,9 +72,7 @@ class CnciSubnet:
     @property
     def rules(self) -> tuple[Noun, ...]:
         """Its bridge is in the tenant's zone."""
-        network = of_family(self.networks, 4)
-        assert network is None or isinstance(network, IPv4Network)
-        return inside(self.site, self.bridge.name, network)
+        return inside(self.site, self.bridge.name, self.networks)
 
     def nouns(self) -> Iterator[Noun]:
         """Yield everything that the subnet has on the host."""
@@ -133,13 +131,13 @@ SHARED = (Zone, ProtectedNetwork)
 """Rules that all links of the zone have in common."""
 
 
-def inside(site: Site, link: str, network: IPv4Network | None = None) -> tuple[Noun, ...]:
+def inside(site: Site, link: str, networks: tuple[IPNetwork, ...] = ()) -> tuple[Noun, ...]:
     """The tenant's zone, what is out of its reach, and the link in it."""
     owner = str(site.owner)
     return (
         Zone(owner=owner, zone=ZONE),
         *protected_networks(owner, site.infrastructure, site.allowed),
-        ZoneLink(owner=owner, link=link, zone=ZONE, network=network),
+        ZoneLink(owner=owner, link=link, zone=ZONE, networks=networks),
         HostServices(owner=owner, link=link),
     )
 

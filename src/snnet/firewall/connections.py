@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from ipaddress import IPv4Address
+from ipaddress import ip_address
 
-from snnet.contract import Add, Noun, Operation, PortForward, PublicIp
+from snnet.contract import Add, IPAddress, Noun, Operation, PortForward, PublicIp
 from snnet.system.conntrack import Connection, Match
 
 
@@ -44,7 +44,7 @@ class Forwards:
     """The port forwards of a host, by protocol, port and address of the host."""
 
     def __init__(self, nouns: Iterable[Noun]) -> None:
-        self._at: dict[tuple[str, int, IPv4Address], list[PortForward]] = {}
+        self._at: dict[tuple[str, int, IPAddress], list[PortForward]] = {}
         for noun in nouns:
             if isinstance(noun, PortForward):
                 for address in noun.guest_addresses:
@@ -58,11 +58,11 @@ class Forwards:
         all devices count.
         """
         protocol, port = connection.protocol_name, connection.original_port
-        asked = IPv4Address(connection.original_destination)
-        source = IPv4Address(connection.original_source)
+        asked = ip_address(connection.original_destination)
+        source = ip_address(connection.original_source)
         forwards = [
             rule for rule in self._at.get((protocol, port, asked), ()) if rule.admits(source)
         ]
         first = [rule for rule in forwards if rule.address] or forwards
         ways = {(rule.target, rule.target_port) for rule in first} or {(asked, port)}
-        return (IPv4Address(connection.reply_source), connection.reply_port) in ways
+        return (ip_address(connection.reply_source), connection.reply_port) in ways

@@ -10,18 +10,27 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from ipaddress import IPv4Network, ip_network
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
-from snnet.contract import BridgeAccept, ExternalForward, Noun, Untracked, ZoneLink
+from snnet.contract import (
+    AntiSpoof,
+    BridgeAccept,
+    ExternalForward,
+    IPAddress,
+    IPNetwork,
+    Noun,
+    Untracked,
+    ZoneLink,
+)
 from snnet.system.netns import in_netns
 from snnet.system.process import find_program, run
 
 Item = dict[str, Any]
 
 _HOOKS = ("prerouting", "forward", "postrouting")
-_FAMILIES = ("ip", "inet", "bridge")
+_FAMILIES = ("ip", "ip6", "inet", "bridge")
 _STOPPED = ("drop", "reject")
 _TRANSLATED = ("masquerade", "snat", "dnat", "redirect")
 BRIDGED_TO_IP = "net.bridge.bridge-nf-call-iptables"
@@ -35,10 +44,12 @@ class Flow:
     came: str
     goes: str
     bridged: bool = False
-    source: IPv4Network | None = None
-    target: IPv4Network | None = None
+    sources: tuple[IPNetwork, ...] = ()
+    targets: tuple[IPNetwork, ...] = ()
     untracked: bool = False
     """Whether the host does not track it, so that no NAT rule can rewrite it."""
+    versions: frozenset[int] = frozenset({4})
+    """The versions of IP that it has."""
 
     def __str__(self) -> str:
         return f"through {self.came}" if self.bridged else f"from {self.came} to {self.goes}"
@@ -47,24 +58,36 @@ class Flow:
 def flows(netns: int, ours: Iterable[Noun]) -> list[Flow]:
     """Return what the rules let through, as IP's hooks see it."""
     ours = list(ours)
-    networks = {noun.link: noun.network for noun in ours if isinstance(noun, ZoneLink)}
+    networks = {noun.link: noun.networks for noun in ours if isinstance(noun, ZoneLink)}
     seen = _bridged_is_seen(netns)
     untracked = any(isinstance(noun, Untracked) for noun in ours)
+    guests = _versions(ip for noun in ours if isinstance(noun, AntiSpoof) for ip in noun.addresses)
     found = [
-        Flow(noun.bridge, noun.bridge, bridged=True, untracked=untracked)
+        Flow(noun.bridge, noun.bridge, bridged=True, untracked=untracked, versions=guests)
         for noun in ours
         if isinstance(noun, BridgeAccept) and seen
     ]
     links = [noun for noun in ours if isinstance(noun, ZoneLink)]
     for one, other in zip(links, links[1:] + links[:1], strict=True):
         if one is not other and one.zone == other.zone:
-            found.append(Flow(one.link, other.link, False, one.network, other.network))
+            found.append(_routed(one.link, other.link, one.networks, other.networks))
     for noun in ours:
         if isinstance(noun, ExternalForward):
-            network = networks.get(noun.bridge)
-            found.append(Flow(noun.bridge, noun.device, False, network, None))
-            found.append(Flow(noun.device, noun.bridge, False, None, network))
+            inside = networks.get(noun.bridge, ())
+            found.append(_routed(noun.bridge, noun.device, inside, ()))
+            found.append(_routed(noun.device, noun.bridge, (), inside))
     return found
+
+
+def _routed(
+    came: str, goes: str, sources: tuple[IPNetwork, ...], targets: tuple[IPNetwork, ...]
+) -> Flow:
+    return Flow(came, goes, False, sources, targets, versions=_versions([*sources, *targets]))
+
+
+def _versions(values: Iterable[IPAddress | IPNetwork]) -> frozenset[int]:
+    """Return the versions of these; IPv4 where there are none."""
+    return frozenset(value.version for value in values) or frozenset({4})
 
 
 def _bridged_is_seen(netns: int) -> bool:
@@ -143,6 +166,8 @@ class Ruleset:
         """Return what in the base chain certainly drops the flow, or None."""
         if chain["family"] == "bridge" and not flow.bridged:
             return None
+        if {"ip": 4, "ip6": 6}.get(chain["family"], min(flow.versions)) not in flow.versions:
+            return None
         before = chain["hook"] == "prerouting"
         verdict = self._walk(chain, flow, before, depth=0)
         if verdict is None and chain.get("policy") == "drop":
@@ -201,12 +226,14 @@ def _matches(match: Item, flow: Flow, before: bool) -> bool:
             return False
         name = flow.came if key.startswith("i") else flow.goes
         found = _contains(right, lambda wanted: fnmatchcase(name, str(wanted)))
-    elif left.get("payload", {}).get("protocol") == "ip":
+    elif left.get("payload", {}).get("protocol") in ("ip", "ip6"):
         which = left["payload"].get("field")
-        network = {"saddr": flow.source, "daddr": flow.target}.get(which)
-        if network is None:
+        networks = {"saddr": flow.sources, "daddr": flow.targets}.get(which, ())
+        version = 4 if left["payload"]["protocol"] == "ip" else 6
+        networks = tuple(network for network in networks if network.version == version)
+        if not networks:
             return False
-        found = _contains(right, lambda wanted: _overlap(wanted, network))
+        found = _contains(right, lambda wanted: any(_overlap(wanted, net) for net in networks))
     else:
         return False
     if found is None:
@@ -222,7 +249,7 @@ def _contains(right: Any, fits: Any) -> bool | None:
     return any(fits(value) for value in values)
 
 
-def _overlap(wanted: Any, network: IPv4Network) -> bool:
+def _overlap(wanted: Any, network: IPNetwork) -> bool:
     if isinstance(wanted, dict) and "prefix" in wanted:
         wanted = f"{wanted['prefix']['addr']}/{wanted['prefix']['len']}"
     with suppress(ValueError, TypeError):

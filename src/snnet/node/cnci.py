@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from ipaddress import IPv4Address
 from typing import Any, ClassVar
 
 from snnet.config import (
@@ -332,7 +331,7 @@ class Cnci(Node[CnciRecords]):
         return tuple(rule for rule in self.topology().rules if isinstance(rule, PortForward))
 
     @property
-    def public_ips(self) -> dict[IPv4Address, IPv4Address]:
+    def public_ips(self) -> dict[IPAddress, IPAddress]:
         """The internal address of each public address."""
         rules = self.topology().rules
         return {rule.public: rule.internal for rule in rules if isinstance(rule, PublicIp)}

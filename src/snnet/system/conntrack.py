@@ -9,8 +9,9 @@ import errno
 import socket
 import struct
 from collections.abc import Callable, Iterable
-from ipaddress import IPv4Address
 from typing import NamedTuple
+
+from snnet.contract import IPAddress
 
 from .netlink import NetlinkError
 from .nfnetlink import Nfnetlink, attribute, attributes
@@ -20,7 +21,9 @@ _GET, _DELETE, _GET_STATS = 1, 2, 5
 _STATS_ENTRIES = 1
 _TUPLE_ORIG, _TUPLE_REPLY, _ID, _ZONE, _FILTER = 1, 2, 12, 18, 25
 _TUPLE_IP, _TUPLE_PROTO = 1, 2
-_V4_SRC, _V4_DST = 1, 2
+_SOURCE: dict[int, int] = {socket.AF_INET: 1, socket.AF_INET6: 3}  # CTA_IP_V4_SRC, CTA_IP_V6_SRC
+_DESTINATION: dict[int, int] = {socket.AF_INET: 2, socket.AF_INET6: 4}
+_FAMILIES: dict[int, int] = {4: socket.AF_INET, 6: socket.AF_INET6}
 _PROTO_NUM, _SRC_PORT, _DST_PORT = 1, 2, 3
 _FILTER_ORIG, _FILTER_REPLY = 1, 2
 _BY_SRC, _BY_DST, _BY_PROTO, _BY_PORT = 1 << 0, 1 << 1, 1 << 3, 1 << 5
@@ -30,7 +33,7 @@ _U32 = struct.Struct("=I")
 
 
 class Match(NamedTuple):
-    """A pattern for IPv4 connections; None matches anything.
+    """A pattern for connections; None matches anything.
 
     ``original_source``, ``original_destination`` and ``original_port`` are the client and
     its target before NAT.  ``reply_source`` is the server, the target after NAT;
@@ -38,11 +41,18 @@ class Match(NamedTuple):
     """
 
     protocol: str | None = None
-    original_destination: IPv4Address | None = None
+    original_destination: IPAddress | None = None
     original_port: int | None = None
-    reply_source: IPv4Address | None = None
-    reply_destination: IPv4Address | None = None
-    original_source: IPv4Address | None = None
+    reply_source: IPAddress | None = None
+    reply_destination: IPAddress | None = None
+    original_source: IPAddress | None = None
+
+    @property
+    def families(self) -> set[int]:
+        """The families of the addresses in it; both if there is no address."""
+        addresses = (self.original_destination, self.reply_source, self.reply_destination)
+        given = [ip for ip in (*addresses, self.original_source) if ip is not None]
+        return {_FAMILIES[ip.version] for ip in given} or set(_FAMILIES.values())
 
 
 class Connection(NamedTuple):
@@ -84,21 +94,33 @@ class Conntrack:
 
         Except those for which ``spare`` returns True; it is called for no others.  Their
         next packets count as those of new connections.  Return the number of connections
-        forgotten.  The kernel goes through its table once for all matches; this takes
-        about 10 ms, depending on the table's size, not on its content.  Raise
+        forgotten.  The kernel goes through its table once for all matches of a family; this
+        takes about 10 ms, depending on the table's size, not on its content.  Raise
         ``NetlinkError`` if the kernel cannot list connections.
         """
         matches = list(dict.fromkeys(matches))
         if not matches or not self._any():
             return 0
+        count = 0
+        for family in sorted(set[int]().union(*(match.families for match in matches))):
+            asked = [match for match in matches if family in match.families]
+            count += self._forget(family, asked, spare)
+        return count
+
+    def _forget(
+        self, family: int, matches: list[Match], spare: Callable[[Connection], bool] | None
+    ) -> int:
         wanted = _Index(matches)
         count = 0
-        listed = self._kernel.dump(_GET, _filter(_common(matches)), socket.AF_INET)
-        for connection in filter(None, map(_parse, listed)):
-            if not wanted.has(connection) or (spare is not None and spare(connection)):
+        listed = self._kernel.dump(_GET, _filter(family, _common(matches)), family)
+        for message in listed:
+            connection = _parse(family, message)
+            if connection is None or not wanted.has(connection):
+                continue
+            if spare is not None and spare(connection):
                 continue
             try:
-                self._kernel.ask(_DELETE, connection.identity)
+                self._kernel.ask(_DELETE, connection.identity, family)
             except NetlinkError as error:
                 if error.errno != errno.ENOENT:  # it has ended by itself
                     raise
@@ -140,12 +162,18 @@ class _Index:
         )
 
 
-def _filter(match: Match) -> bytes:
-    """Return the attribute that makes the kernel list those connections only (CTA_FILTER)."""
-    original, original_flags = _tuple(
-        match.original_source, match.original_destination, match.protocol, match.original_port
-    )
-    reply, reply_flags = _tuple(match.reply_source, match.reply_destination, None, None)
+def _filter(family: int, match: Match) -> bytes:
+    """Return the attribute that makes the kernel list those connections only (CTA_FILTER).
+
+    Not by IPv6 addresses: it would leave out just those that have them, because its comparison
+    is the wrong way round (ctnetlink_filter_match_tuple, "!ipv6_addr_cmp").
+    """
+    if family == socket.AF_INET6:
+        match = Match(match.protocol, original_port=match.original_port)
+    asking = match.original_source, match.original_destination
+    original, original_flags = _tuple(family, *asking, match.protocol, match.original_port)
+    answering = match.reply_source, match.reply_destination
+    reply, reply_flags = _tuple(family, *answering, None, None)
     flags = attribute(_FILTER_ORIG, _U32.pack(original_flags))
     flags += attribute(_FILTER_REPLY, _U32.pack(reply_flags))
     asked = attribute(_FILTER, flags, nested=True)
@@ -157,8 +185,9 @@ def _filter(match: Match) -> bytes:
 
 
 def _tuple(
-    source: IPv4Address | None,
-    destination: IPv4Address | None,
+    family: int,
+    source: IPAddress | None,
+    destination: IPAddress | None,
     protocol: str | None,
     port: int | None,
 ) -> tuple[bytes, int]:
@@ -166,10 +195,10 @@ def _tuple(
     flags, addresses, ends = 0, b"", b""
     if source is not None:
         flags |= _BY_SRC
-        addresses += attribute(_V4_SRC, source.packed)
+        addresses += attribute(_SOURCE[family], source.packed)
     if destination is not None:
         flags |= _BY_DST
-        addresses += attribute(_V4_DST, destination.packed)
+        addresses += attribute(_DESTINATION[family], destination.packed)
     if protocol is not None:
         flags |= _BY_PROTO
         ends += attribute(_PROTO_NUM, bytes([_NUMBERS[protocol]]))
@@ -181,14 +210,15 @@ def _tuple(
     return parts, flags
 
 
-def _parse(message: bytes) -> Connection | None:
+def _parse(family: int, message: bytes) -> Connection | None:
     found = dict(attributes(message))
     original = dict(attributes(found.get(_TUPLE_ORIG, b"")))
     reply = dict(attributes(found.get(_TUPLE_REPLY, b"")))
     asking = dict(attributes(original.get(_TUPLE_IP, b"")))
     protocol = dict(attributes(original.get(_TUPLE_PROTO, b"")))
     answering = dict(attributes(reply.get(_TUPLE_IP, b"")))
-    if _V4_DST not in asking or _V4_SRC not in answering or _PROTO_NUM not in protocol:
+    source, destination = _SOURCE[family], _DESTINATION[family]
+    if destination not in asking or source not in answering or _PROTO_NUM not in protocol:
         return None
     identity = attribute(_TUPLE_ORIG, found[_TUPLE_ORIG], nested=True)
     for kind in (_ID, _ZONE):
@@ -197,11 +227,11 @@ def _parse(message: bytes) -> Connection | None:
     answers = dict(attributes(reply.get(_TUPLE_PROTO, b"")))
     return Connection(
         protocol=protocol[_PROTO_NUM][0],
-        original_destination=asking[_V4_DST],
+        original_destination=asking[destination],
         original_port=int.from_bytes(protocol.get(_DST_PORT, b""), "big"),
-        reply_source=answering[_V4_SRC],
-        reply_destination=answering.get(_V4_DST, b""),
-        original_source=asking.get(_V4_SRC, b""),
+        reply_source=answering[source],
+        reply_destination=answering.get(destination, b""),
+        original_source=asking.get(source, b""),
         reply_port=int.from_bytes(answers.get(_SRC_PORT, b""), "big"),
         identity=identity,
     )

@@ -94,6 +94,6 @@ def public(address: str = "203.0.113.5", internal: str = "10.1.0.9") -> PublicIp
     return PublicIp(public=IPv4Address(address), internal=IPv4Address(internal), device="eth1")
 
 
-def external(bridge: str = "br7") -> tuple[Noun, ...]:
+def external(bridge: str = "br7", *, nat66: bool = False) -> tuple[Noun, ...]:
     """Return the rules that let a bridge's guests out."""
-    return Masquerade(device="eth1"), ExternalForward(device="eth1", bridge=bridge)
+    return Masquerade(device="eth1", nat66=nat66), ExternalForward(device="eth1", bridge=bridge)

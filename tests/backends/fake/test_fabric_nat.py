@@ -203,7 +203,7 @@ def test_masquerade_on_a_device_without_an_address_of_its_kind(at: Gateway) -> N
         neighbour("2001:db8:1::1", link(at.host, "br7").mac or "", "eth0"),
         route("2001:db8:9::/64", "eth0", "2001:db8:1::1"),
     )
-    at.rules(*external("br7"))
-    assert "br7 on cnci: dropped by: masquerade on eth1: no address on eth1" in (
+    at.rules(*external("br7", nat66=True))
+    assert "br7 on cnci: dropped by: masquerade of IPv6 too on eth1: no address on eth1" in (
         at.center.fabric.explain(at.a, "2001:db8:9::9")
     )

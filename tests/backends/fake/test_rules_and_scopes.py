@@ -34,7 +34,7 @@ FORWARD = PortForward(
     owner="cnci:c", protocol="tcp", device="eth0", port=33265, target=GUEST, target_port=22
 )
 ZONE = Zone(owner="cnci:c", zone="t", networks=(IPv4Network("10.2.0.0/24"),))
-LINK = ZoneLink(owner="cnci:c", zone="t", link="b0", network=IPv4Network("10.1.0.0/24"))
+LINK = ZoneLink(owner="cnci:c", zone="t", link="b0", networks=(IPv4Network("10.1.0.0/24"),))
 RULES = [
     ZONE,
     BridgeAccept(bridge="b0"),
@@ -82,7 +82,7 @@ def test_a_zone_is_there_before_its_links_and_after_them() -> None:
     add(firewall, replace(ZONE, owner="cn:other"))
     assert refusal(firewall, Add(LINK)) == "ENOENT"
     add(firewall, ZONE, LINK)
-    assert refusal(firewall, Add(replace(LINK, network=None))) == "EEXIST"
+    assert refusal(firewall, Add(replace(LINK, networks=()))) == "EEXIST"
     assert refusal(firewall, Remove(ZONE)) == "EBUSY"
     remove(firewall, LINK, ZONE)
 

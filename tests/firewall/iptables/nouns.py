@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_network
+from ipaddress import IPv4Address, IPv4Network, ip_network
 
 from snnet.contract import (
     AntiSpoof,
@@ -25,7 +25,7 @@ LONGEST_ID = "aZ9._-" + "x" * 58
 LONGEST_LINK = "a.b_c-d12345678"
 
 ZONE = Zone(owner=OWNER, zone="t1")
-LINK = ZoneLink(owner=OWNER, link="br1", zone="t1", network=IPv4Network("10.1.0.0/24"))
+LINK = ZoneLink(owner=OWNER, link="br1", zone="t1", networks=(IPv4Network("10.1.0.0/24"),))
 BRIDGE = BridgeAccept(owner=OWNER, bridge="br9")
 ISOLATION = HostIsolation(owner=OWNER, link="br9")
 PORT = AntiSpoof(
@@ -35,7 +35,7 @@ ROUTED = AntiSpoof(
     owner=OWNER,
     link="tap7",
     mac="02:00:00:00:00:07",
-    addresses=(IPv4Address("10.7.0.7"), IPv6Address("fd00::7")),
+    addresses=(IPv4Address("10.7.0.7"), IPv4Address("10.7.0.8")),
     bridged=False,
 )
 MASQUERADE = Masquerade(owner=OWNER, device="eth0")
@@ -78,7 +78,7 @@ ALL: list[Noun] = [
 
 def extremes(owner: str) -> list[Noun]:
     """The longest names and ids, the most addresses, the greatest numbers."""
-    many = tuple(IPv6Address("fdff:ffff:ffff:ffff:ffff:ffff:ffff:0") + n for n in range(40))
+    many = tuple(IPv4Address("255.255.255.100") + n for n in range(100))
     return [
         Zone(
             owner=owner,
@@ -88,7 +88,7 @@ def extremes(owner: str) -> list[Noun]:
             outbound=True,
         ),
         ZoneLink(owner=owner, link=LONGEST_LINK, zone=LONGEST_ID),
-        ZoneLink(owner=owner, link="0", zone=LONGEST_ID, network=IPv4Network("0.0.0.0/0")),
+        ZoneLink(owner=owner, link="0", zone=LONGEST_ID, networks=(IPv4Network("0.0.0.0/0"),)),
         ProtectedNetwork(owner=owner, network=IPv4Network("128.0.0.0/1"), closed=False),
         BridgeAccept(owner=owner, bridge=LONGEST_LINK),
         HostIsolation(owner=owner, link=LONGEST_LINK, arp=False),

@@ -55,7 +55,7 @@ def test_a_zone_comes_in_one_text_a_family(
     driver: IptablesFirewall, tables: Xtables | None
 ) -> None:
     add(driver, ZONE, LINK, MASQUERADE)
-    assert _said(tables).partition("iptables-nft-restore\n*nat")[2] == NAT_THEN_FILTER
+    assert _said(tables).partition("\niptables-nft-restore\n*nat")[2] == NAT_THEN_FILTER
 
 
 NAT_THEN_FILTER = """
@@ -63,7 +63,7 @@ NAT_THEN_FILTER = """
 :S-rec - [0:0]
 -A S-snat -o eth0 -m addrtype ! --src-type LOCAL -j MASQUERADE
 -A S-rec -m comment --comment "snnet1 k=owner owner=cnci:tester"
--A S-rec -m comment --comment "snnet1 k=masquerade device=eth0"
+-A S-rec -m comment --comment "snnet1 k=masquerade device=eth0 nat66=False"
 -I POSTROUTING -j S-snat
 COMMIT
 *filter
@@ -86,8 +86,8 @@ COMMIT
 -A S-exit -o eth0 -m conntrack --ctstate INVALID -j DROP
 -A S-rec -m comment --comment "snnet1 k=owner owner=cnci:tester"
 -A S-rec -m comment --comment "snnet1 k=zone zone=t1 networks= outbound=False"
--A S-rec -m comment --comment "snnet1 k=zone-link link=br1 zone=t1 network=10.1.0.0/24"
--A S-rec -m comment --comment "snnet1 k=masquerade device=eth0"
+-A S-rec -m comment --comment "snnet1 k=zone-link link=br1 zone=t1 networks=10.1.0.0/24"
+-A S-rec -m comment --comment "snnet1 k=masquerade device=eth0 nat66=False"
 -I FORWARD -j S-fwd
 COMMIT
 """
@@ -101,7 +101,8 @@ def test_what_leaves_closes_the_filter_before_nat_goes(
     _said(tables)
     remove(driver, MASQUERADE)
     said = _said(tables)
-    assert said.startswith("iptables-nft-restore\n*filter\n")
+    assert said.startswith("ip6tables-nft-restore\n*filter\n")
+    assert "\niptables-nft-restore\n*filter\n" in said
     assert said.endswith(
         "COMMIT\n*nat\n:S-snat - [0:0]\n:S-rec - [0:0]\n"
         "-D POSTROUTING -j S-snat\n-X S-snat\n-X S-rec\nCOMMIT\n"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from ipaddress import IPv4Address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_network
 
 from snnet.contract import Noun, ZoneLink, keyed
 from snnet.firewall.iptables.layout import (
     FILTER,
     FILTER6,
     NAT,
+    NAT6,
     NEIGHBOURS,
     PORTS,
     PORTS_INPUT,
@@ -68,10 +69,13 @@ def test_a_zone() -> None:
     assert _text(FILTER6, zone, LINK) == [
         "-A fwd -i br1 -j from-3lbofcoj",
         "-A fwd -o br1 -j to-3lbofcoj",
+        "-A from-3lbofcoj -m conntrack --ctstate DNAT -m conntrack --ctstate NEW"
+        " -j MARK --or-mark 0x20000000",
         "-A from-3lbofcoj -o br1 -j ACCEPT",
         "-A from-3lbofcoj -j exit",
         "-A from-3lbofcoj -j DROP",
         f"-A to-3lbofcoj {_ANSWERS}",
+        "-A to-3lbofcoj -m conntrack --ctstate DNAT -j ACCEPT",
         "-A to-3lbofcoj -s fd09::/64 -j ACCEPT",
         "-A to-3lbofcoj -j DROP",
         f"-A exit {_ANSWERS}",
@@ -221,12 +225,12 @@ def test_senders_on_a_link() -> None:
         "-A src-hip6uau6 -s 0.0.0.0 -d 255.255.255.255 -p udp -m udp --sport 68 --dport 67"
         f" {mac} -j RETURN",
         f"-A src-hip6uau6 -s 10.7.0.7 {mac} -j RETURN",
+        f"-A src-hip6uau6 -s 10.7.0.8 {mac} -j RETURN",
         "-A src-hip6uau6 -j DROP",
         "-I PREROUTING -j src",
     ]
     assert _text(RAW6, ROUTED) == [
         "-A src -i tap7 -g src-hip6uau6",
-        f"-A src-hip6uau6 -s fd00::7 {mac} -j RETURN",
         "-A src-hip6uau6 -j DROP",
         "-I PREROUTING -j src",
     ]
@@ -238,3 +242,32 @@ def test_accepts_name_a_link_or_an_answer_or_come_from_one_that_does() -> None:
         for line in _text(section, *ALL):
             if line.startswith("-A fwd") and "ACCEPT" in line:
                 assert "-i br" in line
+
+
+def test_forwards_and_public_addresses_of_ipv6() -> None:
+    six = dataclasses.replace(
+        FORWARD,
+        target=IPv6Address("fd00:1::9"),
+        addresses=(IPv6Address("2001:db8::1"), IPv4Address("203.0.113.1")),
+    )
+    public = dataclasses.replace(
+        PUBLIC, public=IPv6Address("2001:db8::5"), internal=IPv6Address("fd00:1::5")
+    )
+    nat66 = dataclasses.replace(MASQUERADE, nat66=True)
+    port = "-p tcp -m tcp --dport 80 -j DNAT --to-destination [fd00:1::9]:8080"
+    assert _text(NAT6, ZONE, LINK, six, public, nat66) == [
+        "-A dnat -d 2001:db8::5 -j DNAT --to-destination fd00:1::5",
+        f"-A dnat -i eth0 -m addrtype --dst-type LOCAL {port}",
+        "-A dnat -i br1 -j hair",
+        f"-A hair -d 2001:db8::1 {port}",
+        "-A snat -m mark --mark 0x20000000/0x20000000 -j back",
+        "-A snat -s fd00:1::5 -o eth0 -j SNAT --to-source 2001:db8::5",
+        "-A snat -o eth0 -m addrtype ! --src-type LOCAL -j MASQUERADE",
+        "-A back -j MARK --and-mark 0xdfffffff",
+        "-A back -o br1 -j MASQUERADE",
+        "-I PREROUTING -j dnat",
+        "-I OUTPUT -j dnat",
+        "-I POSTROUTING -j snat",
+    ]
+    assert _text(NAT, six, public) == []
+    assert _text(NAT6, FORWARD, PUBLIC, MASQUERADE) == []

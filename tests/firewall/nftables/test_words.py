@@ -50,7 +50,7 @@ GUEST = IPv4Address("10.1.0.9")
 
 WORDS: dict[str, tuple[Noun, list[str]]] = {
     "zone link": (
-        ZoneLink(owner=O, link="br0", zone="t1", network=IPv4Network("10.1.0.0/24")),
+        ZoneLink(owner=O, link="br0", zone="t1", networks=(IPv4Network("10.1.0.0/24"),)),
         [
             f'create element {T} inside {{ "br0" comment "t1 10.1.0.0/24" }}',
             f'add element {T} links-t1 {{ "br0" }}',
@@ -80,6 +80,23 @@ WORDS: dict[str, tuple[Noun, list[str]]] = {
             'add element bridge snnet-cnci-c-1 own { "v0" . 02:00:0a:01:00:09 }',
             'add element bridge snnet-cnci-c-1 sources { "v0" . 02:00:0a:01:00:09 . 10.1.0.9 }',
             'add element bridge snnet-cnci-c-1 sources { "v0" . 02:00:0a:01:00:09 . 0.0.0.0 }',
+        ],
+    ),
+    "spoof of both families": (
+        AntiSpoof(
+            owner=O, link="r6", mac="02:00:0a:01:00:09",
+            addresses=(GUEST, IPv6Address("fd00:1::9")), bridged=False,
+        ),
+        [
+            f'create element {T} guarded '
+            '{ "r6" comment "02:00:0a:01:00:09 10.1.0.9 fd00:1::9" }',
+            f'add element {T} sources {{ "r6" . 02:00:0a:01:00:09 . 10.1.0.9 }}',
+            f'add element {T} own6 {{ "r6" . 02:00:0a:01:00:09 }}',
+            f'add element {T} macs6 {{ "r6" . 0x02000a010009 }}',
+            f'add element {T} sources6 {{ "r6" . 02:00:0a:01:00:09 . fd00:1::9 }}',
+            f'add element {T} targets6 {{ "r6" . 0xfd000001000000000000000000000009 }}',
+            f'add element {T} sources6 {{ "r6" . 02:00:0a:01:00:09 . fe80::aff:fe01:9 }}',
+            f'add element {T} targets6 {{ "r6" . 0xfe8000000000000000000afffe010009 }}',
         ],
     ),
     "untracked": (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from snnet.contract import RULES, Host, Noun, PortForward, Zone, ZoneLink
+from snnet.contract import RULES, Host, Noun, PortForward, PublicIp, Zone, ZoneLink
 
 from .driver import FakeDriver
 from .kernel import kernel_of
@@ -19,7 +19,7 @@ class RuleRules:
         """Counts the changes made here."""
 
     def add(self, noun: Noun) -> None:
-        if isinstance(noun, PortForward) and (fault := noun.fault()):
+        if isinstance(noun, (PortForward, PublicIp)) and (fault := noun.fault()):
             raise Refusal("EINVAL", fault)
         if isinstance(noun, ZoneLink) and self._zone_of(noun) is None:
             raise Refusal("ENOENT", f"there is no zone {noun.zone}")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from ipaddress import IPv4Address, IPv4Interface
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv6Address, ip_interface
 from typing import Any, TypeVar
 
 import pytest
@@ -14,6 +15,7 @@ from snnet.conformance.rig import Answer, Rig
 from snnet.contract import (
     Add,
     ExternalForward,
+    IPAddress,
     Masquerade,
     Noun,
     Operation,
@@ -32,6 +34,7 @@ DOOR = 8022
 """The port that the tests forward."""
 
 PUBLIC = IPv4Address("203.0.113.5")
+PUBLIC6 = IPv6Address("2001:db8:1::5")
 
 T = TypeVar("T")
 
@@ -113,10 +116,12 @@ def tenants(rig: Rig) -> list[Noun]:
     return [*zone(rig, "ta", "in-a", "in-b"), *zone(rig, "tc", "in-c")]
 
 
-def exit_by(rig: Rig, device: str = "ext0", bridge: str = "in-a") -> list[Noun]:
+def exit_by(
+    rig: Rig, device: str = "ext0", bridge: str = "in-a", *, nat66: bool = False
+) -> list[Noun]:
     """Return the rules that let a bridge out by the device."""
     return [
-        Masquerade(owner=rig.owner, device=device),
+        Masquerade(owner=rig.owner, device=device, nat66=nat66),
         ExternalForward(owner=rig.owner, device=device, bridge=bridge),
     ]
 
@@ -137,14 +142,21 @@ def forward(rig: Rig, target: Endpoint = A1, **values: Any) -> PortForward:
     )
 
 
-def publish(rig: Rig, internal: Endpoint = A1) -> PublicIp:
+def forward6(rig: Rig, target: Endpoint = A1, **values: Any) -> PortForward:
+    """Return the same for IPv6."""
+    given = {"addresses": (EXT0.address6.ip,), **values}
+    return replace(forward(rig, target, **given), target=target.ip6)
+
+
+def publish(rig: Rig, internal: Endpoint = A1, address: IPAddress = PUBLIC) -> PublicIp:
     """Return the rule of a public address on ext0, and give the hub the address."""
-    rig.add_address("ext0", IPv4Interface(f"{PUBLIC}/32"))
-    return public(rig, internal)
+    rig.add_address("ext0", ip_interface(address))
+    return public(rig, internal, address)
 
 
-def public(rig: Rig, internal: Endpoint = A1) -> PublicIp:
-    return PublicIp(owner=rig.owner, public=PUBLIC, internal=internal.ip, device="ext0")
+def public(rig: Rig, internal: Endpoint = A1, address: IPAddress = PUBLIC) -> PublicIp:
+    own = internal.ip if address.version == 4 else internal.ip6
+    return PublicIp(owner=rig.owner, public=address, internal=own, device="ext0")
 
 
 # -- probing -------------------------------------------------------------------------
@@ -161,14 +173,14 @@ def stopped(probe: Callable[..., bool], *args: Any, **values: Any) -> bool:
 
 
 def answer(
-    rig: Rig, source: Endpoint, address: IPv4Address, protocol: str = "tcp", port: int = PORT
+    rig: Rig, source: Endpoint, address: IPAddress, protocol: str = "tcp", port: int = PORT
 ) -> Answer | None:
     """Return the answer, waiting up to ``PATIENCE``."""
     return patiently(lambda: rig.connect(source, address, protocol, port))
 
 
 def silent(
-    rig: Rig, source: Endpoint, address: IPv4Address, protocol: str = "tcp", port: int = PORT
+    rig: Rig, source: Endpoint, address: IPAddress, protocol: str = "tcp", port: int = PORT
 ) -> bool:
     """Whether no endpoint answers, tried once."""
     return rig.connect(source, address, protocol, port) is None

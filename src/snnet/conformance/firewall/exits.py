@@ -8,7 +8,7 @@ import pytest
 
 from snnet.conformance.endpoints import A1, A2, B1, C1, EXT0, EXT1, FAR, HUB, OUT, PORT, R1
 from snnet.conformance.rig import Answer, Rig
-from snnet.contract import ExternalForward, Masquerade
+from snnet.contract import PROTOCOLS, ExternalForward, Masquerade
 
 from .base import (
     FirewallTests,
@@ -25,7 +25,7 @@ from .base import (
 
 
 class ExitTests(FirewallTests):
-    @pytest.mark.parametrize("protocol", ["tcp", "udp", "sctp"])
+    @pytest.mark.parametrize("protocol", PROTOCOLS)
     def test_guests_get_out_by_the_hosts_address(self, rig: Rig, protocol: str) -> None:
         """Guests are seen outside with the address of the device; answers come back."""
         add(rig, *tenants(rig), *exit_by(rig))
@@ -106,12 +106,42 @@ class ExitTests(FirewallTests):
         remove(rig, way_out)
         assert stopped(rig.ping, A1, OUT.ip)
 
-    def test_no_ipv6_address_gets_out(self, rig: Rig) -> None:
-        """IPv6 leaves with the address of the device or not at all; none gets in."""
+    @pytest.mark.parametrize("protocol", PROTOCOLS)
+    def test_ipv6_leaves_as_it_is(self, rig: Rig, protocol: str) -> None:
+        """IPv6 gets out and back with the guest's own address, and nothing gets in."""
         add(rig, *tenants(rig), *exit_by(rig))
-        disguised = Answer(OUT, EXT0.address6.ip)
-        assert rig.connect(A1, OUT.ip6, "udp", PORT) in (None, disguised)
+        assert answer(rig, A1, OUT.ip6, protocol) == Answer(OUT, A1.ip6)
+        assert answer(rig, A1, OUT.ip, protocol) == Answer(OUT, EXT0.address.ip)
+        assert passes(rig.ping, A1, OUT.ip6)
         assert stopped(rig.ping, OUT, A1.ip6)
+        assert silent(rig, OUT, A1.ip6, protocol)
+        assert stopped(rig.ping, B1, OUT.ip6)
+
+    @pytest.mark.parametrize("protocol", PROTOCOLS)
+    def test_ipv6_leaves_by_the_hosts_address(self, rig: Rig, protocol: str) -> None:
+        """With ``nat66`` guests are seen outside with an IPv6 address of the device."""
+        add(rig, *tenants(rig), *exit_by(rig, nat66=True))
+        assert answer(rig, A1, OUT.ip6, protocol) == Answer(OUT, EXT0.address6.ip)
+        assert answer(rig, A1, OUT.ip, protocol) == Answer(OUT, EXT0.address.ip)
+        assert passes(rig.ping, A1, OUT.ip6)
+        assert stopped(rig.ping, OUT, A1.ip6)
+
+    def test_nat66_is_of_its_device(self, rig: Rig) -> None:
+        """Another device, and what arrives, keep their addresses."""
+        way_out = ExternalForward(owner=rig.owner, device="ext1", bridge="in-a")
+        add(rig, *tenants(rig), *exit_by(rig, nat66=True))
+        add(rig, Masquerade(owner=rig.owner, device="ext1"), way_out)
+        assert answer(rig, A1, FAR.ip6) == Answer(FAR, A1.ip6)
+        assert answer(rig, A1, OUT.ip6) == Answer(OUT, EXT0.address6.ip)
+        assert answer(rig, A1, B1.ip6) == Answer(B1, A1.ip6)
+        assert answer(rig, OUT, EXT0.address6.ip) == Answer(HUB, OUT.ip6)
+
+    def test_no_ipv6_leaves_untranslated_by_nat66(self, rig: Rig) -> None:
+        """What belongs to no connection does not leave with its private source."""
+        assert passes(rig.forge, A1, OUT, address=A1.ip6, reply=True)
+        add(rig, *tenants(rig), *exit_by(rig, nat66=True))
+        assert passes(rig.forge, A1, OUT, address=A1.ip6)
+        assert stopped(rig.forge, A1, OUT, address=A1.ip6, reply=True)
 
     def test_nothing_leaves_untranslated(self, rig: Rig) -> None:
         """What belongs to no connection does not leave with its private source."""

@@ -11,19 +11,16 @@ import pytest
 from snnet.conformance.hosts import check_host
 from snnet.conformance.rig import Rig
 from snnet.contract import (
-    PROTOCOLS,
     RULES,
     Add,
     AntiSpoof,
     ArpGuard,
-    BridgeAccept,
     Busy,
     Change,
     DhcpGuard,
     Exists,
-    ExternalForward,
     HostIsolation,
-    HostServices,
+    IPNetwork,
     Link,
     Masquerade,
     Missing,
@@ -41,103 +38,7 @@ from snnet.contract import (
 )
 
 from .base import FirewallTests, add, do, forward, refused, remove, remove_all, zone
-
-LINK = "uplink-0.100_ab"
-"""A link name of the greatest length: 15 bytes."""
-
-ID = "x" + "A.b_c-9" * 9
-"""An id of the greatest length: 64 characters."""
-
-_ADDRESS = IPv4Address("255.255.255.254")
-_ADDRESSES: tuple[Any, ...] = (
-    IPv4Address("10.1.0.9"),
-    IPv4Address("10.1.0.77"),
-)
-_NETWORKS: tuple[Any, ...] = tuple(
-    IPv4Network((10 << 24 | number << 8, 24)) for number in range(40)
-)
-_MANY: tuple[Any, ...] = tuple(IPv4Address("255.255.255.200") + number for number in range(40))
-"""As many addresses as a link may have, of 15 characters each."""
-
-_ORDINARY: tuple[Noun, ...] = (
-    Zone(zone="ta"),
-    ProtectedNetwork(network=_NETWORKS[0]),
-    BridgeAccept(bridge="br0"),
-    Untracked(link="tap0"),
-    TunnelGuard(link="tun0", protocol="udp", port=4789, tunnel_key=7, remote=_ADDRESS),
-    HostIsolation(link="br0"),
-    HostServices(link="br0"),
-    AntiSpoof(link="tap0", mac="02:00:0a:01:00:09", addresses=_ADDRESSES[:1]),
-    DhcpGuard(link="tap0", mac="02:00:0a:01:00:09"),
-    ArpGuard(link="tap0", mac="02:00:0a:01:00:09", address=_ADDRESSES[0]),
-    Masquerade(device="eth0"),
-    ExternalForward(device="eth0", bridge="br0"),
-    PortForward(protocol="tcp", device="eth0", port=80, target=_ADDRESSES[0], target_port=8080),
-    PublicIp(public=IPv4Address("203.0.113.5"), internal=_ADDRESSES[0], device="eth0"),
-)
-_EXTREME: tuple[Noun, ...] = (
-    Zone(zone=ID, networks=_NETWORKS),
-    Zone(zone="out", outbound=True),
-    ProtectedNetwork(network=IPv4Network("128.0.0.0/1"), closed=False),
-    ProtectedNetwork(network=IPv4Network("10.255.255.255/32")),
-    BridgeAccept(bridge=LINK),
-    Untracked(link=LINK, router="fe:ff:ff:ff:ff:ff"),
-    TunnelGuard(link=LINK, protocol="gre", port=0, tunnel_key=2**32 - 1, remote=_ADDRESS),
-    HostIsolation(link=LINK, arp=False),
-    HostServices(link=LINK),
-    AntiSpoof(link=LINK, mac="fe:ff:ff:ff:ff:ff", addresses=_ADDRESSES),
-    AntiSpoof(link=LINK, mac="02:00:0a:01:00:09", addresses=_ADDRESSES, bridged=False),
-    DhcpGuard(link=LINK, mac="fe:ff:ff:ff:ff:ff"),
-    ArpGuard(link=LINK, mac="fe:ff:ff:ff:ff:ff", address=_ADDRESS),
-    Masquerade(device=LINK),
-    ExternalForward(device=LINK, bridge=LINK.swapcase()),
-    *(
-        PortForward(
-            protocol=protocol,
-            device=LINK,
-            port=port,
-            target=_ADDRESS,
-            target_port=65536 - port,
-            addresses=_ADDRESSES[:addresses],
-        )
-        for protocol in PROTOCOLS
-        for port, addresses in ((1, 0), (65535, 2))
-    ),
-    PortForward(
-        protocol="sctp",
-        device=LINK,
-        port=65535,
-        target=_ADDRESS,
-        target_port=65535,
-        address=_ADDRESS,
-        sources=_NETWORKS,
-    ),
-    PortForward(
-        protocol="udp",
-        device=LINK,
-        port=2,
-        target=_ADDRESS,
-        target_port=65535,
-        addresses=_MANY,
-        sources=(IPv4Network("0.0.0.0/0"), *_NETWORKS[:2]),
-    ),
-    AntiSpoof(link="many", mac="02:00:0a:01:00:09", addresses=_MANY, bridged=False),
-    PublicIp(public=_ADDRESS, internal=IPv4Address("1.0.0.1"), device=LINK),
-)
-_OF_IPV6: tuple[Noun, ...] = (
-    TunnelGuard(
-        link="tun6", protocol="udp", port=4789, tunnel_key=7, remote=IPv6Address("fd00:1::9")
-    ),
-    Zone(zone="t6", networks=(*_NETWORKS[:2], IPv6Network("fd00:1234:5678:9abc::/64"))),
-    AntiSpoof(link="a6", mac="02:00:0a:01:00:09", addresses=(IPv6Address("fd00:1::9"),)),
-    AntiSpoof(
-        link="r6",
-        mac="02:00:0a:01:00:09",
-        addresses=(*_ADDRESSES, IPv6Address("fd00:1::9")),
-        bridged=False,
-    ),
-)
-"""IPv6 rules: a driver may have declared gaps here."""
+from .nouns import ADDRESS, ADDRESSES, EXTREME, ID, LINK, LONG, NETWORKS, OF_IPV6, ORDINARY
 
 
 def _otherwise(rule: Noun) -> Noun:
@@ -156,11 +57,11 @@ def _otherwise(rule: Noun) -> Noun:
         case AntiSpoof():
             return replace(rule, mac="02:00:00:00:00:01", bridged=not rule.bridged)
         case PortForward():
-            return replace(rule, target=_ADDRESS, target_port=1, sources=_NETWORKS)
+            return replace(rule, target=ADDRESS, target_port=1, sources=NETWORKS)
         case PublicIp():
-            return replace(rule, internal=_ADDRESS)
+            return replace(rule, internal=ADDRESS)
         case Zone():
-            return replace(rule, networks=_NETWORKS, outbound=not rule.outbound)
+            return replace(rule, networks=NETWORKS, outbound=not rule.outbound)
     return rule
 
 
@@ -173,12 +74,12 @@ class IdentityTests(FirewallTests):
         """``driver.host`` is the host that the driver works on."""
         check_host(rig.driver)
 
-    @pytest.mark.parametrize("rule", [*_ORDINARY, ZoneLink(link="br0", zone="ta")], ids=_named)
+    @pytest.mark.parametrize("rule", [*ORDINARY, ZoneLink(link="br0", zone="ta")], ids=_named)
     def test_every_rule_is_carried_or_declared_missing(self, rig: Rig, rule: Noun) -> None:
         """A driver carries each kind of rule, or says why not and what to do."""
         assert type(rule) in rig.driver.carries or rig.driver.missing(rule)
 
-    @pytest.mark.parametrize("rule", _ORDINARY, ids=_named)
+    @pytest.mark.parametrize("rule", ORDINARY, ids=_named)
     def test_a_rule_comes_once_and_goes_once(self, rig: Rig, rule: Noun) -> None:
         """A second Add is ``Exists``, a second Remove is ``Missing``; neither changes anything."""
         rule = replace(rule, owner=rig.owner)  # type: ignore[call-arg]
@@ -188,7 +89,7 @@ class IdentityTests(FirewallTests):
         assert refused(rig, Remove(rule)) is Missing
         add(rig, rule)
 
-    @pytest.mark.parametrize("rule", _ORDINARY + _EXTREME + _OF_IPV6, ids=_named)
+    @pytest.mark.parametrize("rule", ORDINARY + EXTREME + OF_IPV6, ids=_named)
     def test_a_rule_is_found_as_it_was_added(self, rig: Rig, rule: Noun) -> None:
         """``find`` and ``snapshot`` return equal nouns, whatever their values."""
         rule = replace(rule, owner="cnci:" + ID)  # type: ignore[call-arg]
@@ -202,12 +103,19 @@ class IdentityTests(FirewallTests):
         assert rig.driver.find(rule) is None
         assert rig.driver.snapshot() == {}
 
-    @pytest.mark.parametrize("network", [None, IPv4Network("10.1.0.0/24")])
+    @pytest.mark.parametrize(
+        "networks",
+        [
+            (),
+            (IPv4Network("10.1.0.0/24"),),
+            (IPv4Network("10.1.0.0/24"), IPv6Network("fd00:1234:5678:9abc::/64")),
+        ],
+    )
     def test_a_zone_link_is_found_as_it_was_added(
-        self, rig: Rig, network: IPv4Network | None
+        self, rig: Rig, networks: tuple[IPNetwork, ...]
     ) -> None:
-        """So it is for zone links, with or without the network behind them."""
-        link = ZoneLink(owner=rig.owner, link=LINK, zone=ID, network=network)
+        """So it is for zone links, with or without the networks behind them."""
+        link = ZoneLink(owner=rig.owner, link=LINK, zone=ID, networks=networks)
         add(rig, Zone(owner=rig.owner, zone=ID), link)
         assert rig.driver.find(link) == link
         assert rig.driver.snapshot({ZoneLink}) == {link.key: link}
@@ -217,7 +125,7 @@ class IdentityTests(FirewallTests):
 
     def test_all_kinds_at_once_are_found(self, rig: Rig) -> None:
         """Rules of all kinds, with ordinary and extreme values, do not affect each other."""
-        rules = [replace(noun, owner=rig.owner) for noun in (*_ORDINARY, *_EXTREME)]  # type: ignore[call-arg]
+        rules = [replace(noun, owner=rig.owner) for noun in (*ORDINARY, *EXTREME)]  # type: ignore[call-arg]
         wanted = {rule.key: rule for rule in rules}
         add(rig, *wanted.values())
         assert rig.driver.snapshot() == wanted
@@ -229,7 +137,7 @@ class IdentityTests(FirewallTests):
 
     def test_only_the_identity_says_which_rule_is_meant(self, rig: Rig) -> None:
         """``find`` looks at the identity only, not at the other fields of the noun."""
-        rules = [replace(noun, owner=rig.owner) for noun in _ORDINARY]  # type: ignore[call-arg]
+        rules = [replace(noun, owner=rig.owner) for noun in ORDINARY]  # type: ignore[call-arg]
         add(rig, *rules)
         for rule in rules:
             assert rig.driver.find(_otherwise(rule)) == rule
@@ -257,10 +165,10 @@ class IdentityTests(FirewallTests):
 
     def test_networks_of_a_zone_change_in_place(self, rig: Rig) -> None:
         """``Change`` replaces the networks of a zone; its links stay."""
-        whole, link = zone(rig, "ta", "in-a", networks=_NETWORKS[:3])
+        whole, link = zone(rig, "ta", "in-a", networks=NETWORKS[:3])
         assert isinstance(whole, Zone)
         add(rig, whole, link)
-        for networks in (_NETWORKS[2:5], (), _NETWORKS):
+        for networks in (NETWORKS[2:5], (), NETWORKS):
             wanted = replace(whole, networks=networks)
             do(rig, Change(wanted, whole))
             assert rig.driver.snapshot() == {wanted.key: wanted, link.key: link}
@@ -279,14 +187,14 @@ class IdentityTests(FirewallTests):
         """``Change`` of a missing zone is ``Missing``."""
         (whole,) = zone(rig, "ta")
         assert isinstance(whole, Zone)
-        wanted = replace(whole, networks=_NETWORKS)
+        wanted = replace(whole, networks=NETWORKS)
         assert refused(rig, Change(wanted, whole)) is Missing
 
     def test_forwards_of_one_port_have_an_address_each(self, rig: Rig) -> None:
         """One for each address, and one for any: each is found, and removed, by itself."""
         rules = [
             forward(rig, target_port=number, address=address)
-            for number, address in enumerate((None, *_ADDRESSES), 1)
+            for number, address in enumerate((None, *ADDRESSES), 1)
         ]
         add(rig, *rules)
         for rule in rules:
@@ -298,9 +206,40 @@ class IdentityTests(FirewallTests):
         remove(rig, rules[2])
         assert rig.driver.snapshot() == {rules[1].key: rules[1]}
 
+    def test_forwards_of_one_port_have_a_family_each(self, rig: Rig) -> None:
+        """One for any address of IPv4, and one of IPv6: each is found, and removed, by itself."""
+        four = forward(rig)
+        six = replace(four, target=LONG, addresses=())
+        add(rig, four, six)
+        assert rig.driver.find(four) == four
+        assert rig.driver.find(six) == six
+        remove(rig, four)
+        assert rig.driver.snapshot() == {six.key: six}
+        assert refused(rig, Add(six)) is Exists
+
+    def test_a_public_ip_is_of_one_family(self, rig: Rig) -> None:
+        """An IPv6 address cannot stand for an IPv4 guest."""
+        rule = PublicIp(owner=rig.owner, public=LONG, internal=ADDRESS, device="eth0")
+        assert issubclass(refused(rig, Add(rule)), SnnetError)
+
+    def test_an_anti_spoof_rule_comes_once_whatever_its_addresses(self, rig: Rig) -> None:
+        """A rule for the same link with addresses of other families is ``Exists``."""
+        mac = "02:00:0a:01:00:09"
+        rules = [
+            AntiSpoof(owner=rig.owner, link="tap0", mac=mac, addresses=addresses)
+            for addresses in (ADDRESSES[:1], (LONG,), (*ADDRESSES[:1], LONG))
+        ]
+        for rule in rules:
+            add(rig, rule)
+            for other in rules:
+                assert rig.driver.find(other) == rule
+                assert refused(rig, Add(other)) is Exists
+            remove(rig, rule)
+            assert rig.driver.find(rule) is None
+
     def test_sources_do_not_make_another_forward(self, rig: Rig) -> None:
         """A forward that differs in ``sources`` only is the same one: ``Exists``."""
-        rules = [forward(rig, sources=sources) for sources in ((), _NETWORKS[:1], _NETWORKS[1:])]
+        rules = [forward(rig, sources=sources) for sources in ((), NETWORKS[:1], NETWORKS[1:])]
         for rule in rules:
             add(rig, rule)
             for other in rules:
@@ -315,12 +254,16 @@ class IdentityTests(FirewallTests):
             {"target_port": 65536},
             {"address": IPv4Address(0)},
             {"sources": (IPv6Network("fd00::/8"),)},
+            {"address": IPv6Address("fd00::1")},
+            {"target": IPv6Address("fd00::1"), "address": IPv4Address("10.1.0.9")},
+            {"target": IPv6Address("fd00::1"), "sources": (IPv4Network("10.1.0.0/24"),)},
         ],
     )
     def test_impossible_port_forwards_are_refused(self, rig: Rig, bad: dict[str, Any]) -> None:
         """Other protocols, and ports outside 1 to 65535, are refused."""
         add(rig, forward(rig))
-        assert issubclass(refused(rig, Add(forward(rig, **({"port": 1} | bad)))), SnnetError)
+        rule = replace(forward(rig), **({"port": 1} | bad))
+        assert issubclass(refused(rig, Add(rule)), SnnetError)
 
     @pytest.mark.parametrize("name", ['a";flush#', "a b", "a{b}", "-j", "$HOME", "a\\", "'", "*"])
     def test_odd_names_are_carried_or_refused(self, rig: Rig, name: str) -> None:

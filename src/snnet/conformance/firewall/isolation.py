@@ -38,11 +38,34 @@ class IsolationTests(FirewallTests):
         for protocol in ("tcp", "udp", "sctp"):
             assert silent(rig, A1, EXT0.address.ip, protocol)
 
-    def test_ipv6_of_the_host_is_out_of_reach(self, rig: Rig) -> None:
+    @pytest.mark.parametrize("arp", [True, False], ids=["arp", "ip"])
+    def test_ipv6_of_the_host_is_out_of_reach(self, rig: Rig, arp: bool) -> None:
         """Packets to its IPv6 addresses are dropped too."""
-        assert passes(rig.ping, A1, IN_A.address6.ip)
-        add(rig, HostIsolation(owner=rig.owner, link="in-a"))
+        targets = (IN_A.address6.ip, IN_B.address6.ip, EXT0.address6.ip)
+        for target in targets:
+            assert passes(rig.ping, A1, target)
+        add(rig, HostIsolation(owner=rig.owner, link="in-a", arp=arp))
+        for target in targets:
+            assert stopped(rig.ping, A1, target)
+            assert silent(rig, A1, target, "udp")
+        assert silent(rig, A1, EXT0.address6.ip, "tcp")
+        assert passes(rig.ping, A1, A2.ip6)
+        if not arp:  # with it, guests that do not know their gateway yet do not find it
+            assert passes(rig.ping, A1, B1.ip6)
+
+    def test_the_host_answers_no_solicitations(self, rig: Rig) -> None:
+        """With ``arp`` it answers none; without it does, and its own connections go on."""
+        closed = HostIsolation(owner=rig.owner, link="in-a")
+        assert passes(rig.resolve, A1, IN_A.address6.ip)
+        add(rig, closed)
+        assert stopped(rig.resolve, A1, IN_A.address6.ip)
+        assert passes(rig.resolve, A1, A2.ip6)
+        remove(rig, closed)
+        add(rig, HostIsolation(owner=rig.owner, link="in-a", arp=False))
+        assert passes(rig.resolve, A1, IN_A.address6.ip)
         assert stopped(rig.ping, A1, IN_A.address6.ip)
+        assert passes(rig.ping, HUB, A1.ip6)
+        assert answer(rig, HUB, A1.ip6) == Answer(A1, IN_A.address6.ip)
 
     def test_the_host_answers_no_arp(self, rig: Rig) -> None:
         """With ``arp`` the host does not answer ARP for its addresses; guests still do."""
@@ -80,7 +103,12 @@ class IsolationTests(FirewallTests):
             assert passes(rig.ping, A1, target)
             for protocol in ("tcp", "udp", "sctp"):
                 assert silent(rig, A1, target, protocol)
-        assert passes(rig.ping, A1, IN_A.address6.ip)
+        for six in (IN_A.address6.ip, EXT0.address6.ip):
+            assert passes(rig.ping, A1, six)
+            for protocol in ("tcp", "udp", "sctp"):
+                assert silent(rig, A1, six, protocol)
+        assert passes(rig.resolve, A1, IN_A.address6.ip)
+        assert answer(rig, HUB, A1.ip6) == Answer(A1, IN_A.address6.ip)
         assert answer(rig, HUB, A1.ip) == Answer(A1, IN_A.address.ip)
         assert passes(rig.ping, A1, OUT.ip)
         assert answer(rig, OUT, EXT0.address.ip) == Answer(HUB, OUT.ip)

@@ -6,7 +6,7 @@ from ipaddress import IPv4Network
 
 from snnet.conformance.endpoints import A1, B1, EXT0, HUB, OUT, PORT
 from snnet.conformance.rig import Answer, Rig
-from snnet.contract import ProtectedNetwork
+from snnet.contract import IPNetwork, ProtectedNetwork
 
 from .base import (
     FirewallTests,
@@ -25,9 +25,7 @@ _OUTSIDE = IPv4Network(EXT0.address.network)
 _VXLAN, _OTHER = 20000, 9999
 
 
-def _protected(
-    rig: Rig, network: IPv4Network = _OUTSIDE, *, closed: bool = True
-) -> ProtectedNetwork:
+def _protected(rig: Rig, network: IPNetwork = _OUTSIDE, *, closed: bool = True) -> ProtectedNetwork:
     return ProtectedNetwork(owner=rig.owner, network=network, closed=closed)
 
 

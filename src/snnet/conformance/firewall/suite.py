@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from .antispoof import AntiSpoofTests
 from .batches import BatchTests
+from .both import BothFamiliesTests
 from .bridges import BridgeTests
+from .discovery import DiscoveryTests
 from .exits import ExitTests
 from .flows import FlowTests
 from .forwards import ForwardTests
@@ -30,10 +32,12 @@ class FirewallSuite(
     TunnelTests,
     IsolationTests,
     AntiSpoofTests,
+    DiscoveryTests,
     WrapperTests,
     ExitTests,
     ForwardTests,
     PublicIpTests,
+    BothFamiliesTests,
     FlowTests,
 ):
     """Subclass it and give it a fixture ``rig`` of any scope: a :class:`~snnet.conformance.Rig`.

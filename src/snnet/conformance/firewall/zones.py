@@ -151,7 +151,7 @@ class ZoneTests(FirewallTests):
         """Giving the network behind a link does not change which packets pass."""
         whole, *_ = zone(rig, "ta")
         links = [
-            ZoneLink(owner=rig.owner, link=link, zone="ta", network=IPv4Network(network))
+            ZoneLink(owner=rig.owner, link=link, zone="ta", networks=(IPv4Network(network),))
             for link, network in (("in-a", "10.1.0.0/24"), ("in-b", "10.2.0.0/24"))
         ]
         add(rig, whole, *links)

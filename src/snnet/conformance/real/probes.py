@@ -14,7 +14,7 @@ from snnet.conformance.rig import Answer, Conversation
 from snnet.contract import IPAddress
 from snnet.system.namespaces import Namespace
 
-from . import frames, sctp
+from . import frames, frames6, sctp
 from .services import Services
 from .wiring import NIC
 
@@ -55,17 +55,20 @@ class Frames:
     def __init__(self, services: Services, spaces: Mapping[Endpoint, Namespace]) -> None:
         self._services = services
         self._sockets: dict[Endpoint, socket.socket] = {}
+        self._hub6: socket.socket | None = None
         with ExitStack() as opened:
             opened.callback(self.close)
             for endpoint, space in spaces.items():
                 # Packet sockets would also receive what the hub's filter then drops.
                 make = _icmp_socket if endpoint is HUB else _packet_socket
                 self._sockets[endpoint] = space.call(make)
+            self._hub6 = spaces[HUB].call(_icmp6_socket)
             opened.pop_all()
 
     def hears(self, source: Endpoint, frame: bytes, mark: bytes, hearer: Endpoint) -> bool:
         """Whether a frame with this token reaches an endpoint; for the hub, its IP layer."""
-        ear = self._sockets[hearer]
+        six = hearer is HUB and frame[12:14] == b"\x86\xdd"
+        ear = self._hub6 if six and self._hub6 else self._sockets[hearer]
         _drain(ear)
         self._sockets[source].send(frame)
         return self._services.wait(ear, lambda: (mark in ear.recv(2048)) or None) is not None
@@ -74,32 +77,34 @@ class Frames:
         """Send a frame; namespaces wired directly to the source have it afterwards."""
         self._sockets[source].send(frame)
 
-    def resolve(self, source: Endpoint, address: IPv4Address) -> bool:
+    def resolve(self, source: Endpoint, address: IPAddress) -> bool:
         sock = self._sockets[source]
         _drain(sock)
-        sock.send(frames.arp_frame(source.mac, source.mac, source.ip, address))
+        if isinstance(address, IPv6Address):
+            sock.send(frames6.solicit(source, address))
+        else:
+            sock.send(frames.arp_frame(source.mac, source.mac, source.ip, address))
 
         def read() -> bool | None:
-            return (frames.arp_answer(sock.recv(2048)) == address) or None
+            heard = sock.recv(2048)
+            return address in (frames.arp_answer(heard), frames6.advertised(heard)) or None
 
         return self._services.wait(sock, read) is not None
 
     def close(self) -> None:
         """Close the sockets; may be repeated."""
-        for sock in self._sockets.values():
-            sock.close()
+        for sock in (*self._sockets.values(), self._hub6):
+            if sock is not None:
+                sock.close()
 
 
 def connect(
     services: Services, space: Namespace, address: IPAddress, protocol: str, port: int
 ) -> Answer | None:
-    if isinstance(address, IPv6Address):
-        with space.call(_udp6_socket) as sock:
-            return _question(services, sock, address, port)
     if protocol == "tcp":
         return _tcp(services, space, address, port)
     if protocol == "udp":
-        with space.call(_udp_socket) as sock:
+        with space.call(lambda: _udp_socket(_family(address))) as sock:
             return _question(services, sock, address, port)
     return _sctp(services, space, address, port)
 
@@ -107,12 +112,10 @@ def connect(
 class UdpConversation(Conversation):
     """A bound socket, so that the port and with it the flow stay the same."""
 
-    def __init__(
-        self, services: Services, space: Namespace, address: IPv4Address, port: int
-    ) -> None:
+    def __init__(self, services: Services, space: Namespace, address: IPAddress, port: int) -> None:
         self._services = services
         self._target = address, port
-        self._sock = space.call(_udp_socket)
+        self._sock = space.call(lambda: _udp_socket(_family(address)))
 
     def ask(self) -> Answer | None:
         _drain(self._sock)  # late answers to earlier questions
@@ -122,8 +125,8 @@ class UdpConversation(Conversation):
         self._sock.close()
 
 
-def _tcp(services: Services, space: Namespace, address: IPv4Address, port: int) -> Answer | None:
-    with space.call(_tcp_socket) as sock:
+def _tcp(services: Services, space: Namespace, address: IPAddress, port: int) -> Answer | None:
+    with space.call(lambda: _ready(socket.socket(_family(address), socket.SOCK_STREAM))) as sock:
         sock.connect_ex((str(address), port))
         return services.wait(sock, lambda: services.answer(sock.recv(2048)))
 
@@ -141,16 +144,16 @@ def _question(
     return services.wait(sock, read)
 
 
-def _sctp(services: Services, space: Namespace, address: IPv4Address, port: int) -> Answer | None:
+def _sctp(services: Services, space: Namespace, address: IPAddress, port: int) -> Answer | None:
     own = 32768 + int.from_bytes(os.urandom(2), "big") % 28000
     tag = int.from_bytes(os.urandom(4), "big") | 1
-    with space.call(_sctp_socket) as sock:
+    with space.call(lambda: _sctp_socket(_family(address))) as sock:
         if not _send(sock, sctp.message(own, port, sctp.INIT, tag=tag), (str(address), 0)):
             return None
 
         def read() -> Answer | None:
             packet, peer = sock.recvfrom(2048)
-            heard = sctp.parse(packet)
+            heard = sctp.parse(packet, headed=address.version == 4)
             if heard is None or heard.chunk != sctp.INIT_ACK or peer[0] != str(address):
                 return None
             mine = (heard.source_port, heard.port) == (port, own)
@@ -199,24 +202,18 @@ def _gre_socket() -> socket.socket:
     return _ready(socket.socket(socket.AF_INET, socket.SOCK_RAW, 47))  # IPPROTO_GRE
 
 
-def _sctp_socket() -> socket.socket:
-    return _ready(socket.socket(socket.AF_INET, socket.SOCK_RAW, sctp.PROTOCOL))
+def _sctp_socket(family: int) -> socket.socket:
+    return _ready(socket.socket(family, socket.SOCK_RAW, sctp.PROTOCOL))
 
 
-def _tcp_socket() -> socket.socket:
-    return _ready(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
-
-
-def _udp_socket() -> socket.socket:
-    sock = _ready(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+def _udp_socket(family: int) -> socket.socket:
+    sock = _ready(socket.socket(family, socket.SOCK_DGRAM))
     sock.bind(("", 0))
     return sock
 
 
-def _udp6_socket() -> socket.socket:
-    sock = _ready(socket.socket(socket.AF_INET6, socket.SOCK_DGRAM))
-    sock.bind(("", 0))
-    return sock
+def _family(address: IPAddress) -> int:
+    return socket.AF_INET if address.version == 4 else socket.AF_INET6
 
 
 def _packet_socket() -> socket.socket:

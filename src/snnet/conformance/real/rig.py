@@ -6,17 +6,18 @@ import functools
 import tempfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 from snnet.conformance.endpoints import HUB, Endpoint
+from snnet.conformance.messages import HOSTILE6
 from snnet.conformance.rig import Answer, Conversation, Rig
-from snnet.contract import Driver, IPAddress
+from snnet.contract import Driver, IPAddress, IPInterface
 from snnet.system.conntrack import Conntrack, Match
 from snnet.system.host import RealHost
 from snnet.system.process import run
 
-from . import crafted, frames
+from . import crafted, frames, frames6, says
 from .probes import Frames, UdpConversation, connect, gre, ping, token
 from .ruleset import foreign_rules, ruleset
 from .services import Services
@@ -80,7 +81,7 @@ class RealRig(Rig):
     ) -> Answer | None:
         return connect(self._services, self._spaces[source], address, protocol, port)
 
-    def converse(self, source: Endpoint, address: IPv4Address, port: int) -> Conversation:
+    def converse(self, source: Endpoint, address: IPAddress, port: int) -> Conversation:
         conversation = UdpConversation(self._services, self._spaces[source], address, port)
         self._after_test.callback(conversation.close)
         return conversation
@@ -90,12 +91,18 @@ class RealRig(Rig):
         source: Endpoint,
         target: Endpoint,
         *,
-        address: IPv4Address | None = None,
+        address: IPAddress | None = None,
         mac: str | None = None,
         reply: bool = False,
     ) -> bool:
         near = source.bridge is not None and source.bridge == target.bridge
         mark = token()
+        if isinstance(address, IPv6Address):
+            to = source.gateway6 if target is HUB else target.ip6
+            assert to is not None
+            macs = (mac or source.mac, target.mac if near else source.gateway_mac)
+            frame = frames6.echo6(address, to, mark, macs, reply=reply)
+            return self._frames.hears(source, frame, mark, target)
         frame = frames.echo_frame(
             mac or source.mac,
             target.mac if near else source.gateway_mac,
@@ -112,8 +119,12 @@ class RealRig(Rig):
         self.forge(source, target)
         return self._connections.forget([match]) > 0
 
-    def delivers(self, source: Endpoint, target: Endpoint, port: int) -> bool:
+    def delivers(self, source: Endpoint, target: Endpoint, port: int, *, version: int = 4) -> bool:
         mark = token()
+        if version == 6:
+            ports, macs = (_ANY_PORT, port), (source.mac, source.gateway_mac)
+            frame = frames6.udp6(source.ip6, target.ip6, ports, mark, macs)
+            return self._frames.hears(source, frame, mark, target)
         frame = frames.udp_frame(
             source.mac, source.gateway_mac, source.ip, target.ip, (_ANY_PORT, port), mark
         )
@@ -153,6 +164,14 @@ class RealRig(Rig):
         frame = crafted.FRAMES[kind](source.mac, source.ip, mark)
         return self._frames.hears(source, frame, mark, hearer)
 
+    def says(self, source: Endpoint, hearer: Endpoint, kind: str) -> bool:
+        frame, mark = says.frame(kind, source, hearer, token())
+        try:
+            return self._frames.hears(source, frame, mark, hearer)
+        finally:
+            if kind in HOSTILE6:
+                self._forget_neighbours(source)
+
     def learns(self, source: Endpoint, address: IPv4Address, mac: str | None = None) -> bool:
         frame = frames.arp_frame(source.mac, mac or source.mac, address, source.gateway)
         self._frames.send(source, frame)
@@ -165,11 +184,13 @@ class RealRig(Rig):
         mark = token()
         return self._frames.hears(source, frames.strange_frame(source.mac, mark), mark, hearer)
 
-    def resolve(self, source: Endpoint, address: IPv4Address) -> bool:
+    def resolve(self, source: Endpoint, address: IPAddress) -> bool:
         return self._frames.resolve(source, address)
 
-    def add_address(self, link: str, address: IPv4Interface) -> None:
-        self._hub.ip([f"address add {address} dev {link}"])
+    def add_address(self, link: str, address: IPInterface) -> None:
+        # Deprecated: the host takes it for nothing of its own, as IPv4's secondary ones.
+        how = " nodad preferred_lft 0" if address.version == 6 else ""
+        self._hub.ip([f"address add {address} dev {link}{how}"])
         gone = functools.partial(self._hub.ip, [f"address del {address} dev {link}"])
         self._after_test.callback(gone)
 

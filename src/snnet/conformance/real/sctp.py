@@ -42,9 +42,12 @@ def message(
     return header + struct.pack("<I", _crc32c(header + bytes(4) + rest)) + rest
 
 
-def parse(packet: bytes) -> Message | None:
-    """Return the message in an IP packet, or None if it is another or damaged."""
-    segment = packet[4 * (packet[0] & 0x0F) :]
+def parse(packet: bytes, *, headed: bool) -> Message | None:
+    """Return the message that a raw socket received, or None if it is another or damaged.
+
+    ``headed``: with its IP header, as raw sockets of IPv4 get it (raw(7)).
+    """
+    segment = packet[4 * (packet[0] & 0x0F) :] if headed else packet
     if len(segment) < 12 + _CHUNK.size + _BODY.size:
         return None
     intact = segment[:8] + bytes(4) + segment[12:]

@@ -26,6 +26,10 @@ TRY = 0.15
 _IP_PKTINFO = 8  # linux/in.h
 _TAG = 0x736E6E74
 _PKTINFO = struct.Struct("=i4s4s")  # struct in_pktinfo, ip(7)
+_PKTINFO6 = struct.Struct("=16si")  # struct in6_pktinfo, ipv6(7)
+
+Control = tuple[int, int, bytes]
+"""A control message: level, type, data."""
 
 T = TypeVar("T")
 
@@ -42,11 +46,11 @@ class Services:
                 for make, serve in (
                     (_tcp_listener, self._accept),
                     (_udp_listener, self._reply),
-                    (_udp6_listener, self._reply),
                     (_sctp_listener, self._acknowledge),
                 ):
-                    sock = space.call(make)
-                    self._selector.register(sock, selectors.EVENT_READ, (serve, endpoint))
+                    for family in (socket.AF_INET, socket.AF_INET6):
+                        sock = space.call(lambda make=make, family=family: make(family))  # type: ignore[misc]
+                        self._selector.register(sock, selectors.EVENT_READ, (serve, endpoint))
             opened.pop_all()
 
     def wait(
@@ -105,7 +109,7 @@ class Services:
 
     def _acknowledge(self, sock: socket.socket, endpoint: Endpoint) -> None:
         packet, controls, _, peer = sock.recvmsg(2048, 256)
-        asked = sctp.parse(packet)
+        asked = sctp.parse(packet, headed=sock.family == socket.AF_INET)
         if asked is None or asked.chunk != sctp.INIT or asked.port != PORT:
             return
         text = _answer_text(endpoint, peer[0])
@@ -119,49 +123,47 @@ def _answer_text(endpoint: Endpoint, source: str) -> bytes:
     return f"{endpoint.name} {source}".encode()
 
 
-def _asked(controls: list[tuple[int, int, bytes]]) -> bytes:
-    """Return the address that the question was sent to; the answer must come from it."""
-    for _, kind, data in controls:
-        if kind == _IP_PKTINFO:
-            own: bytes = _PKTINFO.unpack(data)[2]
-            return own
-    return b""  # IPv6: our links have one address each
+def _asked(controls: list[Control]) -> list[Control]:
+    """Return what makes the answer come from the address that the question was sent to."""
+    for level, kind, data in controls:
+        if (level, kind) == (socket.IPPROTO_IP, _IP_PKTINFO):
+            return [(level, kind, _PKTINFO.pack(0, _PKTINFO.unpack(data)[2], bytes(4)))]
+        if (level, kind) == (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO):
+            return [(level, kind, _PKTINFO6.pack(_PKTINFO6.unpack(data)[0], 0))]
+    return []
 
 
-def _send_from(sock: socket.socket, own: bytes, data: bytes, peer: tuple[str, int]) -> None:
-    info = [(socket.IPPROTO_IP, _IP_PKTINFO, _PKTINFO.pack(0, own, bytes(4)))] if own else []
+def _send_from(sock: socket.socket, own: list[Control], data: bytes, peer: tuple[str, int]) -> None:
     try:
-        sock.sendmsg([data], info, 0, peer)
+        sock.sendmsg([data], own, 0, peer)
     except OSError:
         return  # dropped by the filter, or no route back: the same as lost
 
 
-def _tcp_listener() -> socket.socket:
-    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    sock.bind(("", PORT))
+def _tcp_listener(family: int) -> socket.socket:
+    sock = _listener(family, socket.SOCK_STREAM)
     sock.listen(16)
-    sock.setblocking(False)
     return sock
 
 
-def _udp_listener() -> socket.socket:
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
-    sock.bind(("", PORT))
-    sock.setblocking(False)
-    return sock
+def _udp_listener(family: int) -> socket.socket:
+    return _listener(family, socket.SOCK_DGRAM)
 
 
-def _udp6_listener() -> socket.socket:
-    sock = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
-    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-    sock.bind(("", PORT))
-    sock.setblocking(False)
-    return sock
+def _sctp_listener(family: int) -> socket.socket:
+    return _listener(family, socket.SOCK_RAW, sctp.PROTOCOL)
 
 
-def _sctp_listener() -> socket.socket:
-    sock = socket.socket(socket.AF_INET, socket.SOCK_RAW, sctp.PROTOCOL)
-    sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+def _listener(family: int, kind: int, protocol: int = 0) -> socket.socket:
+    """Return a socket that hears questions, and to which of our addresses they were sent."""
+    sock = socket.socket(family, kind, protocol)
+    if family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+    else:
+        sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+    if kind != socket.SOCK_RAW:
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(("", PORT))
     sock.setblocking(False)
     return sock

@@ -70,7 +70,8 @@ def open_spaces(opened: ExitStack) -> dict[Endpoint, Namespace]:
 def _hub_commands(spaces: Mapping[Endpoint, Namespace]) -> Iterator[str]:
     yield "link set lo up"
     for wire in BRIDGES:
-        yield f"link add {wire.name} address {wire.mac} type bridge"
+        # With snooping on, a bridge gives MLD reports to multicast routers alone.
+        yield f"link add {wire.name} address {wire.mac} type bridge mcast_snooping 0"
     macs = {wire.name: wire.mac for wire in DEVICES}
     for endpoint in ENDPOINTS:
         mac = macs.get(endpoint.link) or (endpoint.gateway_mac if endpoint.bridge is None else "")

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from snnet.contract import (
     Add,
+    AntiSpoof,
     Host,
     Key,
     Noun,
@@ -24,8 +25,8 @@ from snnet.firewall.kernel import KernelFirewall
 from snnet.firewall.nft import Nft
 
 from . import layout
-from .layout import ARP, BRIDGE, IP, IP6
-from .lent import LENT, LentRules, lent_among
+from .layout import ARP, BRIDGE, IP, IP6, KINDS
+from .lent import LENT, LentRules, is_lent, lent_among
 from .report import commands, dump, obstacles
 from .rules import places
 from .state import State, read_state
@@ -79,13 +80,17 @@ class IptablesFirewall(KernelFirewall):
     def missing(self, noun: Noun) -> str | None:
         """See :meth:`snnet.contract.Driver.missing`.
 
-        Anti-spoofing on bridge ports needs ebtables; not answering ARP needs arptables.
+        Anti-spoofing on bridge ports needs ebtables, that of guests with IPv6 needs nftables;
+        not answering ARP needs arptables.
         """
         if type(noun) not in self.carries:
             return f"iptables does not carry {type(noun).__name__}"
-        if isinstance(noun, LENT):
+        if is_lent(noun):
             return self._lent.missing(noun)
-        families = {place.family for place in places(noun, {})} | {IP}
+        families = {place.family for place in places(noun, {})}
+        if families and families <= self._lacking():
+            return f"this kernel has no IPv6, so that it cannot have {noun}"
+        families |= {IP}
         for family in sorted(families - self._lacking()):
             if reason := self._programs.missing(family):
                 return reason
@@ -105,9 +110,9 @@ class IptablesFirewall(KernelFirewall):
         """See :meth:`snnet.contract.Driver.find`; reads all rules of the owner."""
         if not isinstance(noun, Owned) or type(noun) not in self.carries:
             return None
-        if isinstance(noun, LENT):
-            return self._lent.find(noun)
-        if self._programs.missing(IP):
+        if isinstance(noun, LENT) and (found := self._lent.find(noun)):
+            return found
+        if self._programs.missing(IP) or type(noun) not in KINDS.values():
             return None
         with self._alone():
             return self._read(noun.owner).nouns.get(noun.key)
@@ -161,7 +166,7 @@ class IptablesFirewall(KernelFirewall):
 
     def batch(self, operation: Operation) -> tuple[str, bool]:
         """The additions and changes of one owner are one batch; its removals are another."""
-        if isinstance(operation.noun, LENT):
+        if is_lent(operation.noun):
             return "nftables", False
         return owner_of(operation), isinstance(operation, Remove)
 
@@ -176,7 +181,7 @@ class IptablesFirewall(KernelFirewall):
     def _carry_out(self, operations: Sequence[Operation]) -> None:
         for operation in operations:
             self._refuse(operation)
-        if isinstance(operations[0].noun, LENT):
+        if is_lent(operations[0].noun):
             self._lent.perform_all(operations)
             return
         self._work.commit(operations)
@@ -188,6 +193,14 @@ class IptablesFirewall(KernelFirewall):
             return
         if reason := self.missing(noun):
             raise error_for(errno.EOPNOTSUPP, str(operation), detail=reason, operation=operation)
+        if isinstance(noun, AntiSpoof) and self._is_elsewhere(noun):
+            raise error_for(errno.EEXIST, str(operation), operation=operation)
+
+    def _is_elsewhere(self, noun: AntiSpoof) -> bool:
+        """Return whether the other one, iptables or nftables, has the rule already."""
+        if is_lent(noun):
+            return self._work.has(noun)
+        return self._lent.find(noun) is not None
 
     # -- the rest --------------------------------------------------------------------
 
@@ -202,7 +215,7 @@ class IptablesFirewall(KernelFirewall):
 
         The driver itself replaces whole chains at once.
         """
-        if isinstance(operation.noun, LENT):
+        if is_lent(operation.noun):
             return self._lent.commands(operation)
         return commands(operation, self._programs.name)
 

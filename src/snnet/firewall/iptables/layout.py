@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, fields
 from hashlib import blake2b
-from ipaddress import IPv4Address, IPv4Network, ip_address, ip_network
+from ipaddress import ip_address, ip_network
 from typing import Any, NamedTuple
 
 from snnet.contract import (
@@ -89,15 +89,15 @@ PORTS = Section(BRIDGE, "nat")
 PORTS_INPUT = Section(BRIDGE, "filter")
 NEIGHBOURS = Section(ARP, "filter")
 RAW, RAW6 = Section(IP, "raw"), Section(IP6, "raw")
-NAT = Section(IP, "nat")
+NAT, NAT6 = Section(IP, "nat"), Section(IP6, "nat")
 FILTER, FILTER6 = Section(IP, "filter"), Section(IP6, "filter")
 
-SECTIONS = (PORTS, PORTS_INPUT, NEIGHBOURS, RAW6, FILTER6, RAW, NAT, FILTER)
+SECTIONS = (PORTS, PORTS_INPUT, NEIGHBOURS, RAW6, NAT6, FILTER6, RAW, NAT, FILTER)
 """In the order of additions.  The records in ``RAW`` and ``FILTER`` also stand for the
 sections of bridge and arp, which have none.  NAT comes before the filter, so that
 nothing leaves without it."""
 
-RECORDED = frozenset({RAW, RAW6, NAT, FILTER, FILTER6})
+RECORDED = frozenset({RAW, RAW6, NAT, NAT6, FILTER, FILTER6})
 """Sections with records: ebtables and arptables have no comments."""
 
 
@@ -172,19 +172,20 @@ def _networks(text: str) -> tuple[Any, ...]:
 
 
 _READ: dict[str, Callable[[str], Any]] = {
-    "address": IPv4Address,
+    "address": ip_address,
     "addresses": _addresses,
     "arp": _flag,
     "bridged": _flag,
     "closed": _flag,
-    "internal": IPv4Address,
-    "network": IPv4Network,
+    "internal": ip_address,
+    "nat66": _flag,
+    "network": ip_network,
     "networks": _networks,
     "outbound": _flag,
     "port": int,
-    "public": IPv4Address,
+    "public": ip_address,
     "sources": _networks,
-    "target": IPv4Address,
+    "target": ip_address,
     "target_port": int,
 }
 """How to read the fields that are not text."""

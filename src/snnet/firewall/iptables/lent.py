@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address
 
 from snnet.contract import (
+    AntiSpoof,
     ArpGuard,
     Change,
     DhcpGuard,
@@ -21,9 +22,11 @@ from snnet.contract import (
 )
 from snnet.firewall.nftables import NftablesFirewall
 
-LENT: tuple[type[Noun], ...] = (Untracked, TunnelGuard, DhcpGuard, ArpGuard)
-"""Rules that iptables cannot express.  Its raw table comes after defragmentation for bridged
-frames, it has no set of tunnels without ipset, and ebtables does not examine DHCP messages."""
+_ALWAYS = (Untracked, TunnelGuard, DhcpGuard, ArpGuard)
+LENT: tuple[type[Noun], ...] = (*_ALWAYS, AntiSpoof)
+"""Classes of rules that iptables cannot always express.  Its raw table comes after
+defragmentation for bridged frames, it has no set of tunnels without ipset, and ebtables
+examines neither DHCP messages nor those of neighbour discovery."""
 
 _PROBES = (
     Untracked(owner="cn:any", link="any"),
@@ -38,6 +41,13 @@ _PROBES = (
 )
 _MARK = "iptables"
 """Prefix of the owner's role: the tables are not those of the driver ``nftables``."""
+
+
+def is_lent(noun: Noun) -> bool:
+    """Return whether nftables carries this rule."""
+    if isinstance(noun, AntiSpoof):
+        return any(address.version == 6 for address in noun.addresses)
+    return isinstance(noun, _ALWAYS)
 
 
 class LentRules:
@@ -63,7 +73,7 @@ class LentRules:
         if not types or not self._usable:
             return {}
         found = self._nftables.snapshot(types).values()
-        return keyed(_back(noun) for noun in found if _is_lent(noun))
+        return keyed(_back(noun) for noun in found if _is_marked(noun))
 
     def find(self, noun: Noun) -> Noun | None:
         """Return the noun as it is now, or None."""
@@ -101,7 +111,7 @@ def _back(noun: Noun) -> Owned:
     return dataclasses.replace(noun, owner=noun.owner.removeprefix(_MARK))
 
 
-def _is_lent(noun: Noun) -> bool:
+def _is_marked(noun: Noun) -> bool:
     return isinstance(noun, Owned) and noun.owner.startswith(_MARK)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
+from ipaddress import ip_address
 
 from snnet.contract import (
     Add,
@@ -79,9 +79,8 @@ def _surroundings(noun: Owned) -> list[Noun]:
         return [ZoneLink(owner=noun.owner, link="-", zone=noun.zone)]
     if isinstance(noun, PublicIp):
         link = ZoneLink(owner=noun.owner, link="-", zone="-")
-        other = PublicIp(
-            owner=noun.owner, public=IPv4Address(0), internal=IPv4Address(0), device="-"
-        )
+        nobody = ip_address(bytes(len(noun.public.packed)))
+        other = PublicIp(owner=noun.owner, public=nobody, internal=nobody, device="-")
         return [link, other]
     return []
 

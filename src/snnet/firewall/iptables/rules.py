@@ -8,7 +8,6 @@ one is limited to links of ours.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from ipaddress import IPv4Address
 from typing import TypeVar
 
 from snnet.contract import (
@@ -27,6 +26,7 @@ from snnet.contract import (
     Zone,
     ZoneLink,
 )
+from snnet.contract.rules import with_port
 
 from . import layout
 from .layout import (
@@ -34,6 +34,7 @@ from .layout import (
     FILTER6,
     IP,
     NAT,
+    NAT6,
     NEIGHBOURS,
     PORTS,
     PORTS_INPUT,
@@ -61,10 +62,6 @@ _TUNNELS = (
     " -p udp -m multiport --dports "
     + ",".join(f"{one}:{last}" if one != last else str(one) for one, last in TUNNEL_PORTS),
     " -p gre",
-)
-_ROUTERS = (
-    "ipv6-icmp --ip6-icmp-type router-advertisement",
-    "ipv6-icmp --ip6-icmp-type redirect",
 )
 _LINK_LOCAL = "01:80:c2:00:00:00/ff:ff:ff:ff:ff:f0"
 """Frames that a bridge consumes before PREROUTING (IEEE 802.1D; br_handle_frame)."""
@@ -95,11 +92,28 @@ def places(noun: Noun, among: Mapping[Key, Noun]) -> frozenset[Section]:
         return _BRIDGED_SPOOF if noun.bridged else _ROUTED_SPOOF
     if isinstance(noun, HostIsolation):
         return _BOTH | {NEIGHBOURS} if noun.arp else _BOTH
-    if isinstance(noun, ZoneLink) and any(
-        isinstance(n, PortForward | PublicIp) for n in among.values()
-    ):
-        return _BOTH | {NAT}
+    match noun:
+        case ZoneLink():
+            translating = (n for n in among.values() if isinstance(n, PortForward | PublicIp))
+            return _BOTH | {_nat_of(n) for n in translating}
+        case Masquerade(nat66=nat66):
+            return _BOTH | ({NAT, NAT6} if nat66 else {NAT})
+        case PortForward():
+            return frozenset({_nat_of(noun)})
+        case PublicIp(public=address):
+            return frozenset({_nat_of(noun), _filter_of(address.version)})
+        case ProtectedNetwork(network=network):
+            return frozenset({_filter_of(network.version)})
     return _PLACES.get(type(noun), frozenset())
+
+
+def _nat_of(noun: PortForward | PublicIp) -> Section:
+    address = noun.target if isinstance(noun, PortForward) else noun.public
+    return NAT if address.version == 4 else NAT6
+
+
+def _filter_of(version: int) -> Section:
+    return FILTER if version == 4 else FILTER6
 
 
 _BOTH = frozenset({FILTER, FILTER6})
@@ -110,11 +124,7 @@ _PLACES: dict[type[Noun], frozenset[Section]] = {
     ZoneLink: _BOTH,
     BridgeAccept: _BOTH,
     HostServices: _BOTH,
-    Masquerade: frozenset({NAT, FILTER}),
-    ExternalForward: frozenset({FILTER}),
-    ProtectedNetwork: _BOTH,
-    PortForward: frozenset({NAT}),
-    PublicIp: frozenset({NAT, FILTER}),
+    ExternalForward: _BOTH,
 }
 
 
@@ -167,10 +177,9 @@ def _zones(made: _Chains) -> None:
         out.add(forward, link, f"-o {link.link} -j {made.chain(layout.TO, link.zone)}")
     for link in outbound:
         out.add(forward, link, f"-i {link.link} -j ACCEPT")
-    if made.section == FILTER:
-        starts = f"{_REDIRECTED} -m conntrack --ctstate NEW -j MARK --or-mark {_HAIRPIN_BIT:#x}"
-        for first in {link.zone: link for link in links}.values():
-            out.add(made.chain(layout.FROM, first.zone), first, starts)
+    starts = f"{_REDIRECTED} -m conntrack --ctstate NEW -j MARK --or-mark {_HAIRPIN_BIT:#x}"
+    for first in {link.zone: link for link in links}.values():
+        out.add(made.chain(layout.FROM, first.zone), first, starts)
     for link in links:
         out.add(made.chain(layout.FROM, link.zone), link, f"-o {link.link} -j ACCEPT")
     # A link whose zone is lost stays closed.
@@ -185,12 +194,8 @@ def _zone(made: _Chains, name: str, zone: Noun) -> None:
     out.add(leaving, zone, f"-j {made.chain(layout.EXIT)}")
     if not (isinstance(zone, Zone) and zone.outbound):
         out.add(leaving, zone, "-j DROP")
-    out.add(coming, zone, f"{_ANSWERS} -j ACCEPT", *_redirected(made.section))
+    out.add(coming, zone, f"{_ANSWERS} -j ACCEPT", f"{_REDIRECTED} -j ACCEPT")
     out.add(coming, zone, *_members(zone, made.section), "-j DROP")
-
-
-def _redirected(section: Section) -> Iterable[str]:
-    return [f"{_REDIRECTED} -j ACCEPT"] if section == FILTER else []
 
 
 def _members(zone: Noun, section: Section) -> Iterable[str]:
@@ -203,7 +208,7 @@ def _exit(made: _Chains, any_link: ZoneLink) -> None:
     """Write the rules for packets that may leave a zone, the same for every zone."""
     chain, out = made.chain(layout.EXIT), made.content
     out.add(chain, any_link, f"{_ANSWERS} -j ACCEPT")
-    for protected in made.all(ProtectedNetwork) if made.section == FILTER else ():
+    for protected in made.all(ProtectedNetwork):
         for what in [""] if protected.closed else _TUNNELS:
             out.add(chain, protected, f"-d {protected.network}{what} -j DROP")
     for nat in made.all(Masquerade):
@@ -219,10 +224,14 @@ def _exit(made: _Chains, any_link: ZoneLink) -> None:
 
 def _services(section: Section) -> Iterable[str]:
     """What of the host is open."""
-    icmp = ("icmp", "igmp") if section == FILTER else ("ipv6-icmp",)
+    ipv4 = section == FILTER
     yield f"{_ANSWERS} -j RETURN"
-    yield from (f"-p {protocol} -j RETURN" for protocol in icmp)
-    for protocol, port in (("udp", 53), ("udp", 67), ("tcp", 53)):
+    if not ipv4:  # the host is the router there (RFC 6105)
+        for kind in ("router-advertisement", "redirect"):
+            yield f"-p ipv6-icmp -m icmp6 --icmpv6-type {kind} -j DROP"
+    for protocol in ("icmp", "igmp") if ipv4 else ("ipv6-icmp",):
+        yield f"-p {protocol} -j RETURN"
+    for protocol, port in (("udp", 53), ("udp", 67 if ipv4 else 547), ("tcp", 53)):
         yield f"-p {protocol} -m {protocol} --dport {port} -j RETURN"
     yield "-j DROP"
 
@@ -273,7 +282,7 @@ def _sources_of(rule: PortForward) -> Iterable[str]:
 
 def _forwarded(rule: PortForward) -> str:
     match = f"-p {rule.protocol} -m {rule.protocol} --dport {rule.port}"
-    return f"{match} -j DNAT --to-destination {rule.target}:{rule.target_port}"
+    return f"{match} -j DNAT --to-destination {with_port(rule.target, rule.target_port)}"
 
 
 def _sources(made: _Chains) -> None:
@@ -310,8 +319,7 @@ def _raw(made: _Chains) -> None:
             out.add(chain, rule, "-p udp -m udp --sport 67 -j DROP")
             asks = "-s 0.0.0.0 -d 255.255.255.255 -p udp -m udp --sport 68 --dport 67"
             out.add(chain, rule, f"{asks} {mac} -j RETURN")
-        for address in rule.addresses:
-            if address.version == version:
+            for address in rule.addresses:
                 out.add(chain, rule, f"-s {address} {mac} -j RETURN")
         out.add(chain, rule, "-j DROP")
     out.jump(sources, "PREROUTING")
@@ -319,6 +327,8 @@ def _raw(made: _Chains) -> None:
 
 def _ports(made: _Chains) -> None:
     """Write the checks of frames on bridge ports, before the bridge learns their source.
+
+    IPv6 is dropped: guests that have it are nftables' (``lent.py``).
 
     All matches are positive.  A negated match does not match a packet without that field
     (an ARP packet of another hardware type, say), and would let it pass.
@@ -340,13 +350,8 @@ def _ports(made: _Chains) -> None:
             f"{arp} --arp-op Request --arp-ip-src 0.0.0.0 -j RETURN",
         )
         for address in rule.addresses:
-            if isinstance(address, IPv4Address):
-                out.add(chain, rule, f"-p IPv4 --ip-src {address} -j RETURN")
-                out.add(chain, rule, f"{arp} --arp-ip-src {address} -j RETURN")
-            else:
-                for lie in ("udp --ip6-sport 547", *_ROUTERS):
-                    out.add(chain, rule, f"-p IPv6 --ip6-proto {lie} -j DROP")
-                out.add(chain, rule, f"-p IPv6 --ip6-src {address} -j RETURN")
+            out.add(chain, rule, f"-p IPv4 --ip-src {address} -j RETURN")
+            out.add(chain, rule, f"{arp} --arp-ip-src {address} -j RETURN")
         out.add(chain, rule, "-j DROP")
     out.jump(sources, "PREROUTING")
 
@@ -372,6 +377,7 @@ _WRITERS = {
     RAW: _raw,
     RAW6: _raw,
     NAT: _nat,
+    NAT6: _nat,
     FILTER: _filter,
     FILTER6: _filter,
 }

@@ -25,11 +25,11 @@ from .rules import places, render, render_section
 from .tables import SectionState, Tables, target
 
 _MAIN = {
-    PORTS: (layout.SOURCES,),
-    PORTS_INPUT: (layout.INPUT,),
-    NEIGHBOURS: (layout.INPUT,),
+    PORTS: {"PREROUTING": layout.SOURCES},
+    PORTS_INPUT: {"INPUT": layout.INPUT},
+    NEIGHBOURS: {"INPUT": layout.INPUT},
 }
-"""Chains that are read where no record mentions any."""
+"""Chains that are read where no record mentions any, by the built-in chain that leads there."""
 
 
 @dataclass(slots=True)
@@ -104,12 +104,14 @@ def read_state(
             state.found[section] = (
                 SectionState() if lines is None else tables.read(section, content)
             )
-    union = {key: noun for nouns in recorded.values() for key, noun in nouns.items()}
+    found = {key: noun for nouns in recorded.values() for key, noun in nouns.items()}
+    # Sections have different nouns: as they are read, their order is not that of additions.
+    union = dict(sorted(found.items(), key=lambda item: item[1].rank))
     for section, parts in _MAIN.items():
         nouns = {key: noun for key, noun in union.items() if section in places(noun, union)}
         if section in state.sections and (nouns or section.family in families):
             recorded[section] = nouns
-            main = [layout.chain(owner, part) for part in parts]
+            main = {hook: layout.chain(owner, part) for hook, part in parts.items()}
             content = render_section(section, owner, nouns)
             state.found[section] = tables.read(section, content, main)
     _sort_out(state, union, recorded)

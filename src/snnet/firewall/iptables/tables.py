@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from snnet.contract import ApiError, Busy, Exhausted, InvalidRequest, error_for
@@ -219,20 +219,24 @@ class Tables:
         done = self._programs.ask(section.family, "-t", section.table, "-S", chain)
         return _parse(done.stdout).get(chain) if done.returncode == 0 else None
 
-    def read(self, section: Section, content: Content, main: Iterable[str] = ()) -> SectionState:
+    def read(
+        self, section: Section, content: Content, main: Mapping[str, str] | None = None
+    ) -> SectionState:
         """Return the chains that should be there, and those that they lead to, as found.
 
-        ``main`` are further chains to read if they exist.
+        ``main`` are further chains to read if they exist, by the built-in chains that lead
+        there.
         """
         if self._programs.missing(section.family):
             return SectionState()
-        wanted = list(dict.fromkeys([*content.chains, *main]))
+        hooks = {**content.jumps, **(main or {})}
+        wanted = list(dict.fromkeys([*content.chains, *(main or {}).values()]))
         chains: dict[str, list[str]] = {}
         while wanted:
             chains |= self._list(section, wanted)
             leads = {name for rules in chains.values() for name in map(target, rules) if name}
             wanted = sorted(leads - chains.keys()) if leads - chains.keys() - set(wanted) else []
-        return SectionState(chains, self._jumps(section, content.jumps) if chains else None)
+        return SectionState(chains, self._jumps(section, hooks) if chains else None)
 
     def write(self, work: Iterable[tuple[Section, SectionState, Content]]) -> None:
         """Write the content of sections, in this order.

@@ -16,6 +16,7 @@ from snnet.contract import (
     Operation,
     Owned,
     PortForward,
+    PublicIp,
     Remove,
     SnnetError,
     Zone,
@@ -25,7 +26,19 @@ from snnet.contract import (
 from snnet.contract.addresses import is_mac
 
 from . import layout
-from .layout import FILTER, IP, NAT, RAW, SECTIONS, Content, Section
+from .layout import (
+    FILTER,
+    FILTER6,
+    IP,
+    IP6,
+    NAT,
+    NAT6,
+    RAW,
+    RAW6,
+    SECTIONS,
+    Content,
+    Section,
+)
 from .rules import places, render
 from .state import State
 from .tables import SectionState, Tables
@@ -85,7 +98,7 @@ class Ledger:
         for text in ids:
             if not layout.is_id(text):
                 raise _refused("EINVAL", operation, f"no record can hold the id {text!r}")
-        if isinstance(noun, PortForward) and (fault := noun.fault()):
+        if isinstance(noun, (PortForward, PublicIp)) and (fault := noun.fault()):
             raise _refused("EINVAL", operation, fault)
         if isinstance(noun, AntiSpoof):
             _check_sender(operation, noun)
@@ -107,7 +120,11 @@ Read = Callable[[str, Collection[str]], State]
 """Returns the state of an owner; these families are read too."""
 
 _ADDITION = SECTIONS
-_REMOVAL = (*(section for section in SECTIONS if section.family != IP), FILTER, NAT, RAW)
+_REMOVAL = (
+    *(section for section in SECTIONS if section.family not in (IP, IP6)),
+    *(FILTER6, NAT6, RAW6),
+    *(FILTER, NAT, RAW),
+)
 """Filter rules are removed before NAT, so that nothing leaves without it; records go last."""
 
 
@@ -122,12 +139,19 @@ class Work:
         }
         self._states: dict[str, State] = {}
 
+    def has(self, noun: Owned) -> bool:
+        """Return whether a noun of this identity is there."""
+        return noun.key in self._state(noun.owner).nouns
+
+    def _state(self, owner: str) -> State:
+        if owner not in self._states:
+            self._states[owner] = self._read(owner, self._families)
+        return self._states[owner]
+
     def commit(self, operations: Sequence[Operation]) -> None:
         """Apply operations of one owner, all removals or none of them; all take effect or none."""
         owner, removing = owner_of(operations[0]), isinstance(operations[0], Remove)
-        state = self._states.get(owner)
-        if state is None:
-            state = self._states[owner] = self._read(owner, self._families)
+        state = self._state(owner)
         ledger = Ledger(state.nouns, state.broken)
         for operation in operations:
             ledger.apply(operation)

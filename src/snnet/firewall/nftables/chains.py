@@ -6,7 +6,9 @@ from collections.abc import Iterable
 from ipaddress import collapse_addresses
 
 from snnet.contract import TUNNEL_PORTS, PortForward
+from snnet.contract.rules import with_port
 
+from .families import FAMILIES, each, family_of
 from .tables import Table
 
 # -- guards of DHCP: a chain for each port --------------------------------------------
@@ -56,7 +58,9 @@ def gre_rules(table: Table, keys: Iterable[int]) -> list[str]:
     ]
 
 
-NETWORK_SETS = ("networks-", "networks6-", "members-", "members6-")
+NETWORK_SETS = tuple(
+    f"{name}{family.s}-" for name in ("networks", "members") for family in FAMILIES
+)
 """Sets for members on other nodes: as ranges, and as they were given."""
 
 # -- forwards with sources: a chain for each ------------------------------------------
@@ -69,7 +73,7 @@ def source_chain(forward: PortForward) -> str:
 
     The device is in hexadecimal digits: the name of a link may have any characters.
     """
-    at = forward.address or "any"
+    at = str(forward.address or f"any{family_of(forward.target).s}").replace(":", "_")
     port = f"{forward.protocol}-{forward.port}"
     return f"{SOURCE_CHAIN}{port}-{at}-{forward.device.encode().hex()}"
 
@@ -78,8 +82,9 @@ def make_source_chain(table: Table, forward: PortForward) -> list[str]:
     """Return the commands that make the chain with its one rule, and replace an old one."""
     chain = source_chain(forward)
     networks = ", ".join(map(str, collapse_addresses(forward.sources)))  # type: ignore[type-var]
-    to = f"dnat ip to {forward.target}:{forward.target_port}"
-    match = f"meta l4proto {forward.protocol} ip saddr {{ {networks} }}"
+    ip = family_of(forward.target).ip
+    to = f"dnat {ip} to {with_port(forward.target, forward.target_port)}"
+    match = f"meta l4proto {forward.protocol} {ip} saddr {{ {networks} }}"
     return [
         f"add chain {table} {chain}",
         f"flush chain {table} {chain}",
@@ -96,24 +101,27 @@ def remove_source_chain(table: Table, forward: PortForward) -> list[str]:
 # -- zones, which have rules of their own ---------------------------------------------
 
 ZONE_CHAIN, OUTBOUND_CHAIN = "from-", "outbound-"
-_ZONE_RULES = """
+_ZONE_RULES = each("""
 from-{zone} oifname @links-{zone} accept
 from-{zone} ct state established,related accept
-from-{zone} ip daddr @closed_nets drop
-from-{zone} ip daddr @tunnel_nets udp dport {tunnel_ports} drop
-from-{zone} ip daddr @tunnel_nets meta l4proto gre drop
+from-{zone} {ip} daddr @closed_nets{s} drop
+from-{zone} {ip} daddr @tunnel_nets{s} udp dport {tunnel_ports} drop
+from-{zone} {ip} daddr @tunnel_nets{s} meta l4proto gre drop
 from-{zone} ct state invalid oifname @masquerades drop
-from-{zone} ct state invalid ip saddr . oifname @public_exits drop
+from-{zone} ct state invalid {ip} saddr . oifname @public_exits{s} drop
 from-{zone} oifname @masquerades iifname . oifname @exits accept
-from-{zone} ip saddr . oifname @public_exits accept
+from-{zone} {ip} saddr . oifname @public_exits{s} accept
 from-{zone} {beyond}
 into-{zone} ct state established,related accept
 into-{zone} ct status dnat accept
-into-{zone} ip saddr @networks-{zone} accept
-into-{zone} ip6 saddr @networks6-{zone} accept
+into-{zone} {ip} saddr @networks{s}-{zone} accept
 into-{zone} drop
-"""
-RULES_PER_ZONE = len(_ZONE_RULES.split("\n")) - 2
+""").strip()
+_ZONE_SETS = (
+    "networks{s}-{zone} { type {addr}; flags interval; }",
+    "members{s}-{zone} { type {addr} . inet_service; }",
+)
+RULES_PER_ZONE = len(_ZONE_RULES.splitlines())
 
 
 def make_zone(table: Table, zone: str, outbound: bool) -> list[str]:
@@ -124,15 +132,16 @@ def make_zone(table: Table, zone: str, outbound: bool) -> list[str]:
     beyond = f"jump {OUTBOUND_CHAIN}{zone}" if outbound else "drop"
     ports = ", ".join(f"{first}-{last}" for first, last in TUNNEL_PORTS)
     text = _ZONE_RULES.format(zone=zone, beyond=beyond, tunnel_ports=f"{{ {ports} }}")
-    rules = text.strip().splitlines()
+    rules = text.splitlines()
     chains = ("from-", "into-", *((OUTBOUND_CHAIN,) if outbound else ()))
     return [
         *(f"create chain {table} {prefix}{zone}" for prefix in chains),
         f"create set {table} links-{zone} {{ type ifname; }}",
-        f"create set {table} networks-{zone} {{ type ipv4_addr; flags interval; }}",
-        f"create set {table} networks6-{zone} {{ type ipv6_addr; flags interval; }}",
-        f"create set {table} members-{zone} {{ type ipv4_addr . inet_service; }}",
-        f"create set {table} members6-{zone} {{ type ipv6_addr . inet_service; }}",
+        *(
+            family.fill(f"create set {table} {spec}").replace("{zone}", zone)
+            for family in FAMILIES
+            for spec in _ZONE_SETS
+        ),
         *(f"add rule {table} {rule}" for rule in rules),
     ]
 

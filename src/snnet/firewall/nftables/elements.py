@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 from snnet.contract import (
     AntiSpoof,
@@ -27,9 +27,22 @@ from snnet.contract import (
 )
 
 from .chains import client_chain, source_chain
-from .records import ANY, CONTINUES, MORE
+from .families import family_of
+from .records import CONTINUES, MORE
 from .tables import ARP, BRIDGE, INET
-from .types import ETHER, IFNAME, IPV4, IPV6, NET, PORT, PROTO, Type, Values, pack
+from .types import (
+    ETHER,
+    IFNAME,
+    IPV4,
+    IPV6,
+    MAC6,
+    PORT,
+    PROTO,
+    TARGET6,
+    Type,
+    Values,
+    pack,
+)
 
 COMMENT_MAX = 128
 """Longest comment of an element in bytes (NFTNL_UDATA_COMMENT_MAXLEN, libnftnl)."""
@@ -68,16 +81,18 @@ def elements(noun: Noun) -> Iterator[Element]:
     """Yield the elements of the noun, its record first.  Raise ``Rejected`` for a bad value."""
     match noun:
         case ZoneLink(link=link, zone=zone):
-            network = f" {noun.network}" if noun.network else ""
-            yield Element(INET, "inside", (IFNAME,), (link,), comment=f"{zone}{network}")
+            record = Element(INET, "inside", (IFNAME,), (link,))
+            yield replace(record, comment=" ".join([zone, *map(str, noun.networks)]))
             yield Element(INET, f"links-{zone}", (IFNAME,), (link,))
             yield Element(INET, "from", (IFNAME,), (link,), f"jump from-{zone}")
             yield Element(INET, "into", (IFNAME,), (link,), f"goto into-{zone}")
         case ProtectedNetwork(network=network, closed=closed):
             key = (network.network_address, network.prefixlen)
             comment = "closed" if closed else "tunnels"
-            yield Element(INET, "protected", (IPV4, PORT), key, comment=comment)
-            yield Element(INET, "closed_nets" if closed else "tunnel_nets", (NET,), (network,))
+            of = family_of(network)
+            yield Element(INET, f"protected{of.s}", (of.address, PORT), key, comment=comment)
+            name = f"{'closed' if closed else 'tunnel'}_nets{of.s}"
+            yield Element(INET, name, (of.network,), (network,))
         case BridgeAccept(bridge=bridge):
             yield Element(INET, "closed", (IFNAME,), (bridge,))
             yield Element(INET, "bridged", (IFNAME, IFNAME), (bridge, bridge))
@@ -91,6 +106,8 @@ def elements(noun: Noun) -> Iterator[Element]:
             yield Element(INET, "isolated", (IFNAME,), (link,), comment="arp" if arp else "ip")
             if arp:
                 yield Element(ARP, "isolated", (IFNAME,), (link,))
+            else:
+                yield Element(INET, "neighbours", (IFNAME,), (link,))
         case HostServices(link=link):
             yield Element(INET, "limited", (IFNAME,), (link,))
         case AntiSpoof():
@@ -101,18 +118,22 @@ def elements(noun: Noun) -> Iterator[Element]:
             yield Element(ARP, "guarded", (IFNAME,), (link,), comment=f"{mac} {address}")
             for sender in (address, _NOBODY):
                 yield Element(ARP, "senders", (IFNAME, ETHER, IPV4), (link, mac, sender))
-        case Masquerade(device=device):
-            yield Element(INET, "masquerades", (IFNAME,), (device,))
+        case Masquerade(device=device, nat66=nat66):
+            comment = "nat66" if nat66 else ""
+            yield Element(INET, "masquerades", (IFNAME,), (device,), comment=comment)
+            if nat66:
+                yield Element(INET, "masquerades6", (IFNAME,), (device,))
         case ExternalForward(device=device, bridge=bridge):
             yield Element(INET, "exits", (IFNAME, IFNAME), (bridge, device))
         case PortForward():
             yield from _port_forward(noun)
         case PublicIp(public=public, internal=internal, device=device):
-            to = str(internal)
-            yield Element(INET, "publics", (IPV4,), (public,), to, f"{internal} {device}")
-            source = (internal, device)
-            yield Element(INET, "public_sources", (IPV4, IFNAME), source, str(public))
-            yield Element(INET, "public_exits", (IPV4, IFNAME), source)
+            of, to, source = family_of(public), str(internal), (internal, device)
+            comment = f"{internal} {device}"
+            yield Element(INET, f"publics{of.s}", (of.address,), (public,), to, comment)
+            types = (of.address, IFNAME)
+            yield Element(INET, f"public_sources{of.s}", types, source, str(public))
+            yield Element(INET, f"public_exits{of.s}", types, source)
 
 
 def _guard(noun: AntiSpoof) -> Iterator[Element]:
@@ -122,21 +143,34 @@ def _guard(noun: AntiSpoof) -> Iterator[Element]:
     if noun.bridged:
         yield Element(BRIDGE, "own", (IFNAME, ETHER), (noun.link, noun.mac))
     # 0.0.0.0 only on bridge ports, whose rules check what it is used for.
-    sources = (*noun.addresses, _NOBODY) if noun.bridged else noun.addresses
-    for address in sources:
-        name, kind = ("sources", IPV4) if address.version == 4 else ("sources6", IPV6)
-        yield Element(family, name, (IFNAME, ETHER, kind), (noun.link, noun.mac, address))
+    ipv4 = [address for address in noun.addresses if address.version == 4]
+    for address in (*ipv4, _NOBODY) if noun.bridged else ipv4:
+        yield Element(family, "sources", (IFNAME, ETHER, IPV4), (noun.link, noun.mac, address))
+    if own := _ipv6_addresses(noun):
+        yield Element(family, "own6", (IFNAME, ETHER), (noun.link, noun.mac))
+        yield Element(family, "macs6", (IFNAME, MAC6), (noun.link, noun.mac))
+        for ip in own:
+            yield Element(family, "sources6", (IFNAME, ETHER, IPV6), (noun.link, noun.mac, ip))
+            yield Element(family, "targets6", (IFNAME, TARGET6), (noun.link, ip))
+
+
+def _ipv6_addresses(noun: AntiSpoof) -> tuple[IPv6Address, ...]:
+    try:
+        return noun.ipv6_addresses
+    except ValueError:
+        detail = f"{noun.mac!r} is not a MAC"
+        raise error_for(errno.EINVAL, f"add {noun}", detail=detail) from None
 
 
 def _tunnel_guard(noun: TunnelGuard) -> Iterator[Element]:
-    remote = noun.remote
-    suffix, kind = ("", IPV4) if remote.version == 4 else ("6", IPV6)
+    remote, of = noun.remote, family_of(noun.remote)
     comment = f"{noun.protocol} {noun.port} {noun.tunnel_key}"
-    yield Element(INET, f"tunnels{suffix}", (IFNAME, kind), (noun.link, remote), comment=comment)
+    key = (noun.link, remote)
+    yield Element(INET, f"tunnels{of.s}", (IFNAME, of.address), key, comment=comment)
     if noun.protocol == "gre" and remote.version == 4:
         yield Element(INET, "gre_peers", (IPV4,), (remote,), shared=True)
     elif noun.protocol == "udp":
-        peers = (f"tunnel_peers{suffix}", (kind, PORT), (remote, noun.port))
+        peers = (f"tunnel_peers{of.s}", (of.address, PORT), (remote, noun.port))
         yield Element(INET, *peers, shared=True)
         yield Element(INET, "tunnel_ports", (PORT,), (noun.port,), shared=True)
     else:
@@ -144,13 +178,12 @@ def _tunnel_guard(noun: TunnelGuard) -> Iterator[Element]:
 
 
 def _port_forward(noun: PortForward) -> Iterator[Element]:
-    if fault := noun.fault():
-        raise error_for(errno.EINVAL, f"add {noun}", detail=fault)
+    of = family_of(noun.target)
     record = Element(
         INET,
-        "forwards",
-        (IFNAME, PROTO, PORT, IPV4),
-        (noun.device, noun.protocol, noun.port, noun.address or ANY),
+        f"forwards{of.s}",
+        (IFNAME, PROTO, PORT, of.address),
+        (noun.device, noun.protocol, noun.port, noun.address or of.any),
     )
     yield from _recorded(record, [noun.target, noun.target_port, *noun.addresses, *noun.sources])
     if noun.sources:
@@ -158,15 +191,15 @@ def _port_forward(noun: PortForward) -> Iterator[Element]:
     else:
         kind, to = "forwards", f"{noun.target} . {noun.target_port}"
     if noun.address:
-        yield Element(INET, f"address_{kind}", record.types, record.key, to)
+        yield Element(INET, f"address_{kind}{of.s}", record.types, record.key, to)
     else:
-        yield Element(INET, f"port_{kind}", record.types[:-1], record.key[:-1], to)
+        yield Element(INET, f"port_{kind}{of.s}", record.types[:-1], record.key[:-1], to)
     # Guests arrive by other links than the device.
     hairpins = "hairpin_checks" if noun.sources else "hairpins"
     hairpins = f"address_{hairpins}" if noun.address else hairpins
     for address in noun.guest_addresses:
         key = (address, noun.protocol, noun.port)
-        yield Element(INET, hairpins, (IPV4, PROTO, PORT), key, to)
+        yield Element(INET, f"{hairpins}{of.s}", (of.address, PROTO, PORT), key, to)
 
 
 def _recorded(record: Element, words: Iterable[object]) -> Iterator[Element]:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import ip_network
 
-from snnet.contract import IPNetwork, Noun, Owned, TunnelGuard, Zone, error_for
+from snnet.contract import Noun, Owned, TunnelGuard, Zone, error_for
 from snnet.system.netlink import NetlinkError
 
 from . import chains, tables
+from .families import FAMILIES
 from .reader import Reader, StoredElement
 from .records import CONTINUES, RECORDS, RecordType, records_for
 from .tables import ARP, BRIDGE, FORWARD, INET, Part, Table
-from .types import IPV4, IPV6, PORT, Values, pack, unpack
+from .types import PORT, Values, pack, unpack
 
 _FAMILIES = (INET, BRIDGE, ARP)
 
@@ -126,13 +127,10 @@ class StoredNouns:
         return self._reader.has_chain(table, f"{chains.ZONE_CHAIN}{zone}")
 
     def _zone(self, table: Table, zone: str) -> Zone:
-        networks: list[IPNetwork] = [
-            IPv4Network(unpack((IPV4, PORT), member.key))
-            for member in self._reader.elements(table, f"members-{zone}")
-        ]
-        networks += [
-            IPv6Network(unpack((IPV6, PORT), member.key))
-            for member in self._reader.elements(table, f"members6-{zone}")
+        networks = [
+            ip_network(unpack((family.address, PORT), member.key))
+            for family in FAMILIES
+            for member in self._reader.elements(table, f"members{family.s}-{zone}")
         ]
         outbound = self._reader.has_chain(table, f"{chains.OUTBOUND_CHAIN}{zone}")
         return Zone(owner=table.owner, zone=zone, networks=tuple(networks), outbound=outbound)

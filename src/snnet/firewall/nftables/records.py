@@ -8,7 +8,7 @@ elements of another set.  Their keys are the record's key and a number.
 from __future__ import annotations
 
 from collections.abc import Callable
-from ipaddress import IPv4Address, IPv4Network, ip_address, ip_network
+from ipaddress import IPv4Address, ip_address, ip_network
 from typing import Any, NamedTuple
 
 from snnet.contract import (
@@ -30,6 +30,7 @@ from snnet.contract import (
     ZoneLink,
 )
 
+from .families import FAMILIES, V4, V6, family_of
 from .tables import (
     ARP,
     BRIDGE,
@@ -37,21 +38,19 @@ from .tables import (
     INET,
     INPUT,
     NAT,
+    NAT6,
     NEIGHBOURS,
     PORTS,
     SOURCES,
     UNTRACKED,
 )
-from .types import IFNAME, IPV4, IPV6, PORT, PROTO, Type, Values
+from .types import IFNAME, PORT, PROTO, Type, Values
 
 CONTINUES = "+"
 """Last word of a comment that continues in another element."""
 
 MORE = "_more"
 """Suffix of the sets in which comments continue."""
-
-ANY = IPv4Address(0)
-"""In the key of a forward: any address of the device."""
 
 
 class RecordType(NamedTuple):
@@ -84,6 +83,25 @@ def _anti_spoof(owner: str, key: Values, words: list[str], *, bridged: bool) -> 
     )
 
 
+def _forward_key(noun: PortForward) -> Values:
+    return noun.device, noun.protocol, noun.port, noun.address or family_of(noun.target).any
+
+
+def _forward(owner: str, key: Values, words: list[str]) -> PortForward:
+    device, protocol, port, address = key
+    return PortForward(
+        owner=owner,
+        device=device,
+        protocol=protocol,
+        port=port,
+        address=None if address.is_unspecified else address,
+        target=ip_address(words[0]),
+        target_port=int(words[1]),
+        addresses=tuple(ip_address(word) for word in words[2:] if "/" not in word),
+        sources=tuple(ip_network(word) for word in words[2:] if "/" in word),
+    )
+
+
 RECORDS: dict[type[Noun], tuple[RecordType, ...]] = {
     ZoneLink: (
         RecordType(
@@ -95,20 +113,21 @@ RECORDS: dict[type[Noun], tuple[RecordType, ...]] = {
                 owner=owner,
                 link=key[0],
                 zone=words[0],
-                network=IPv4Network(words[1]) if words[1:] else None,
+                networks=tuple(map(ip_network, words[1:])),
             ),
         ),
     ),
-    ProtectedNetwork: (
+    ProtectedNetwork: tuple(
         RecordType(
             INET,
-            "protected",
-            (IPV4, PORT),
+            f"protected{family.s}",
+            (family.address, PORT),
             lambda noun: (noun.network.network_address, noun.network.prefixlen),
             lambda owner, key, words: ProtectedNetwork(
-                owner=owner, network=IPv4Network(key), closed="closed" in words
+                owner=owner, network=ip_network(key), closed="closed" in words
             ),
-        ),
+        )
+        for family in FAMILIES
     ),
     BridgeAccept: (
         RecordType(
@@ -133,8 +152,8 @@ RECORDS: dict[type[Noun], tuple[RecordType, ...]] = {
     TunnelGuard: tuple(
         RecordType(
             INET,
-            name,
-            (IFNAME, kind),
+            f"tunnels{family.s}",
+            (IFNAME, family.address),
             lambda noun: (noun.link, noun.remote),
             lambda owner, key, words: TunnelGuard(
                 owner=owner,
@@ -145,7 +164,7 @@ RECORDS: dict[type[Noun], tuple[RecordType, ...]] = {
                 tunnel_key=int(words[2]),
             ),
         )
-        for name, kind in (("tunnels", IPV4), ("tunnels6", IPV6))
+        for family in FAMILIES
     ),
     HostIsolation: (
         RecordType(
@@ -209,7 +228,9 @@ RECORDS: dict[type[Noun], tuple[RecordType, ...]] = {
             "masquerades",
             (IFNAME,),
             lambda noun: (noun.device,),
-            lambda owner, key, words: Masquerade(owner=owner, device=key[0]),
+            lambda owner, key, words: Masquerade(
+                owner=owner, device=key[0], nat66="nat66" in words
+            ),
         ),
     ),
     ExternalForward: (
@@ -221,36 +242,28 @@ RECORDS: dict[type[Noun], tuple[RecordType, ...]] = {
             lambda owner, key, words: ExternalForward(owner=owner, bridge=key[0], device=key[1]),
         ),
     ),
-    PortForward: (
+    PortForward: tuple(
         RecordType(
             INET,
-            "forwards",
-            (IFNAME, PROTO, PORT, IPV4),
-            lambda noun: (noun.device, noun.protocol, noun.port, noun.address or ANY),
-            lambda owner, key, words: PortForward(
-                owner=owner,
-                device=key[0],
-                protocol=key[1],
-                port=key[2],
-                address=None if key[3] == ANY else key[3],
-                target=IPv4Address(words[0]),
-                target_port=int(words[1]),
-                addresses=tuple(IPv4Address(word) for word in words[2:] if "/" not in word),
-                sources=tuple(ip_network(word) for word in words[2:] if "/" in word),
-            ),
+            f"forwards{family.s}",
+            (IFNAME, PROTO, PORT, family.address),
+            _forward_key,
+            _forward,
             long=True,
-        ),
+        )
+        for family in FAMILIES
     ),
-    PublicIp: (
+    PublicIp: tuple(
         RecordType(
             INET,
-            "publics",
-            (IPV4,),
+            f"publics{family.s}",
+            (family.address,),
             lambda noun: (noun.public,),
             lambda owner, key, words: PublicIp(
-                owner=owner, public=key[0], internal=IPv4Address(words[0]), device=words[1]
+                owner=owner, public=key[0], internal=ip_address(words[0]), device=words[1]
             ),
-        ),
+        )
+        for family in FAMILIES
     ),
 }
 
@@ -267,10 +280,10 @@ _NEEDS: dict[type[Noun], tuple[tuple[str, str], ...]] = {
     AntiSpoof: ((BRIDGE, PORTS), (INET, SOURCES)),
     DhcpGuard: ((BRIDGE, PORTS),),
     ArpGuard: ((ARP, NEIGHBOURS),),
-    Masquerade: ((INET, NAT),),
+    Masquerade: ((INET, NAT), (INET, NAT6)),
     ExternalForward: ((INET, FORWARD),),
-    PortForward: ((INET, NAT),),
-    PublicIp: ((INET, NAT),),
+    PortForward: ((INET, NAT), (INET, NAT6)),
+    PublicIp: ((INET, NAT), (INET, NAT6)),
 }
 """The families and the parts of tables that nouns of a class can need."""
 
@@ -278,10 +291,15 @@ _NEEDS: dict[type[Noun], tuple[tuple[str, str], ...]] = {
 def needs(noun: Noun) -> set[tuple[str, str]]:
     """Return the families and the parts of tables that the noun needs to take effect."""
     possible = set(_NEEDS[type(noun)])
-    if isinstance(noun, AntiSpoof):
-        return {need for need in possible if (need[0] == BRIDGE) == noun.bridged}
-    if isinstance(noun, HostIsolation) and not noun.arp:
-        possible.discard((ARP, INPUT))
+    match noun:
+        case AntiSpoof():
+            return {need for need in possible if (need[0] == BRIDGE) == noun.bridged}
+        case HostIsolation(arp=False):
+            return possible - {(ARP, INPUT)}
+        case Masquerade(nat66=False):
+            return possible - {(INET, NAT6)}
+        case PortForward(target=address) | PublicIp(public=address):
+            return {(INET, NAT if address.version == 4 else NAT6)}
     return possible
 
 
@@ -289,6 +307,9 @@ def records_for(family: str, part: str) -> set[str]:
     """Return the sets that hold one element for each noun that needs this part of a table."""
     if (family, part) == (ARP, INPUT):
         return {"isolated"}
+    if part in (NAT, NAT6):
+        s = (V4 if part == NAT else V6).s
+        return {f"{name}{s}" for name in ("masquerades", "forwards", "publics")}
     return {
         record.set
         for cls, records in RECORDS.items()

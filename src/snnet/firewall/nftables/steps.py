@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, collapse_addresses
+from ipaddress import collapse_addresses
 
 from snnet.contract import (
     RULES,
@@ -16,6 +16,7 @@ from snnet.contract import (
     Operation,
     Owned,
     PortForward,
+    PublicIp,
     Remove,
     SnnetError,
     Unsupported,
@@ -26,6 +27,7 @@ from snnet.contract import (
 
 from . import chains, tables
 from .elements import Element, elements
+from .families import FAMILIES, family_of
 from .records import needs
 from .tables import BRIDGE, INET, Part, Table
 
@@ -61,6 +63,8 @@ class PreparedOperation:
             Table(INET, noun.owner).check()
         except ValueError as error:
             raise Denied(f"cannot {operation}: {error}", operation=operation) from None
+        if isinstance(noun, (PortForward, PublicIp)) and (fault := noun.fault()):
+            raise error_for(errno.EINVAL, str(operation), detail=fault)
         if isinstance(noun, DhcpGuard) and not tables.is_zone(noun.link):
             raise error_for(errno.EINVAL, str(operation), detail="no chain can have that name")
         if isinstance(noun, (Zone, ZoneLink)) and not tables.is_zone(noun.zone):
@@ -139,16 +143,16 @@ def _zone_commands(operation: Operation, zone: Zone) -> list[str]:
             commands = chains.make_zone(table, zone.zone, zone.outbound)
         case Change():
             commands = [f"flush set {table} {name}{zone.zone}" for name in chains.NETWORK_SETS]
-    for suffix, kind in (("", IPv4Network), ("6", IPv6Network)):
-        networks = [network for network in zone.networks if isinstance(network, kind)]
+    for family in FAMILIES:
+        networks = [network for network in zone.networks if family_of(network) is family]
         if networks:
             ranges = ", ".join(map(str, collapse_addresses(networks)))  # type: ignore[type-var]
             members = ", ".join(
                 f"{network.network_address} . {network.prefixlen}" for network in networks
             )
             commands += [
-                f"add element {table} networks{suffix}-{zone.zone} {{ {ranges} }}",
-                f"add element {table} members{suffix}-{zone.zone} {{ {members} }}",
+                f"add element {table} networks{family.s}-{zone.zone} {{ {ranges} }}",
+                f"add element {table} members{family.s}-{zone.zone} {{ {members} }}",
             ]
     return commands
 

@@ -9,6 +9,9 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from .families import V4, V6, each
+from .ndp import GUARD6, SETS6
+
 PREFIX = "snnet-"
 
 INET, BRIDGE, ARP = "inet", "bridge", "arp"
@@ -56,7 +59,7 @@ In postrouting a bridged frame no longer has an incoming link (br_nf_post_routin
 net/bridge/br_netfilter_hooks.c).  The bit is cleared afterwards.
 """
 
-INPUT, FORWARD, NAT, SOURCES = "input", "forward", "nat", "sources"
+INPUT, FORWARD, NAT, NAT6, SOURCES = "input", "forward", "nat", "nat6", "sources"
 PORTS, UNTRACKED, NEIGHBOURS = "ports", "untracked", "neighbours"
 
 
@@ -67,43 +70,69 @@ class Part(NamedTuple):
     name: str
 
 
-_INET_SETS = """
+_INET_SETS = each("""
 set inside { type ifname; }
 map from { type ifname : verdict; }
 map into { type ifname : verdict; }
 set bridged { type ifname . ifname; }
 set closed { type ifname; }
 set isolated { type ifname; }
+set neighbours { type ifname; }
 set limited { type ifname; }
 set guarded { type ifname; }
 set guarded_more { type ifname . inet_service; }
 set sources { type ifname . ether_addr . ipv4_addr; }
-set sources6 { type ifname . ether_addr . ipv6_addr; }
-set masquerades { type ifname; }
+set masquerades{s} { type ifname; }
 set exits { type ifname . ifname; }
-set forwards { type ifname . inet_proto . inet_service . ipv4_addr; }
-set forwards_more { type ifname . inet_proto . inet_service . ipv4_addr . inet_service; }
-map port_forwards { type ifname . inet_proto . inet_service : ipv4_addr . inet_service; }
-map port_checks { type ifname . inet_proto . inet_service : verdict; }
-map address_forwards \
-    { type ifname . inet_proto . inet_service . ipv4_addr : ipv4_addr . inet_service; }
-map address_checks { type ifname . inet_proto . inet_service . ipv4_addr : verdict; }
-map hairpins { type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }
-map hairpin_checks { type ipv4_addr . inet_proto . inet_service : verdict; }
-map address_hairpins { type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }
-map address_hairpin_checks { type ipv4_addr . inet_proto . inet_service : verdict; }
-map publics { type ipv4_addr : ipv4_addr; }
-map public_sources { type ipv4_addr . ifname : ipv4_addr; }
-set public_exits { type ipv4_addr . ifname; }
-set protected { type ipv4_addr . inet_service; }
-set closed_nets { type ipv4_addr; flags interval; }
-set tunnel_nets { type ipv4_addr; flags interval; }
-set tunnels { type ifname . ipv4_addr; }
-set tunnels6 { type ifname . ipv6_addr; }
+set forwards{s} { type ifname . inet_proto . inet_service . {addr}; }
+set forwards{s}_more { type ifname . inet_proto . inet_service . {addr} . inet_service; }
+map port_forwards{s} { type ifname . inet_proto . inet_service : {addr} . inet_service; }
+map port_checks{s} { type ifname . inet_proto . inet_service : verdict; }
+map address_forwards{s} \
+    { type ifname . inet_proto . inet_service . {addr} : {addr} . inet_service; }
+map address_checks{s} { type ifname . inet_proto . inet_service . {addr} : verdict; }
+map hairpins{s} { type {addr} . inet_proto . inet_service : {addr} . inet_service; }
+map hairpin_checks{s} { type {addr} . inet_proto . inet_service : verdict; }
+map address_hairpins{s} { type {addr} . inet_proto . inet_service : {addr} . inet_service; }
+map address_hairpin_checks{s} { type {addr} . inet_proto . inet_service : verdict; }
+map publics{s} { type {addr} : {addr}; }
+map public_sources{s} { type {addr} . ifname : {addr}; }
+set public_exits{s} { type {addr} . ifname; }
+set protected{s} { type {addr} . inet_service; }
+set closed_nets{s} { type {addr}; flags interval; }
+set tunnel_nets{s} { type {addr}; flags interval; }
+set tunnels{s} { type ifname . {addr}; }
 set tunnel_ports { type inet_service; }
-set tunnel_peers { type ipv4_addr . inet_service; }
-set tunnel_peers6 { type ipv6_addr . inet_service; }
+set tunnel_peers{s} { type {addr} . inet_service; }
 set gre_peers { type ipv4_addr; }
+""")
+
+_NAT = """
+chain prerouting{s} { type nat hook prerouting priority dstnat; policy accept; }
+chain prerouting{s} meta nfproto != {proto} return
+chain prerouting{s} dnat {ip} to {ip} daddr map @publics{s}
+chain prerouting{s} fib daddr type local jump arriving{s}
+chain prerouting{s} iifname @inside jump leaving{s}
+chain arriving{s}
+chain arriving{s} iifname . meta l4proto . th dport . {ip} daddr vmap @address_checks{s}
+chain arriving{s} dnat {ip} to \
+    iifname . meta l4proto . th dport . {ip} daddr map @address_forwards{s}
+chain arriving{s} iifname . meta l4proto . th dport vmap @port_checks{s}
+chain arriving{s} dnat {ip} to iifname . meta l4proto . th dport map @port_forwards{s}
+chain leaving{s}
+chain leaving{s} {ip} daddr . meta l4proto . th dport vmap @address_hairpin_checks{s}
+chain leaving{s} dnat {ip} to {ip} daddr . meta l4proto . th dport map @address_hairpins{s}
+chain leaving{s} {ip} daddr . meta l4proto . th dport vmap @hairpin_checks{s}
+chain leaving{s} dnat {ip} to {ip} daddr . meta l4proto . th dport map @hairpins{s}
+chain output{s} { type nat hook output priority -100; policy accept; }
+chain output{s} dnat {ip} to {ip} daddr map @publics{s}
+chain postrouting{s} { type nat hook postrouting priority srcnat; policy accept; }
+chain postrouting{s} meta nfproto != {proto} return
+chain postrouting{s} meta mark & {hairpin} != 0 masquerade
+chain postrouting{s} snat {ip} to {ip} saddr . oifname map @public_sources{s}
+chain postrouting{s} oifname @masquerades{s} fib saddr type != local masquerade
+chain unmark{s} { type filter hook postrouting priority 101; policy accept; }
+chain unmark{s} meta mark & {hairpin} != 0 meta mark set meta mark & {others}
 """
 
 # Prerouting comes before connection tracking, so that a spoofed packet leaves no
@@ -112,52 +141,32 @@ _INET = {
     SOURCES: """
 chain antispoof { type filter hook prerouting priority raw; policy accept; }
 chain antispoof iifname @guarded iifname . ether saddr . ip saddr @sources accept
-chain antispoof iifname @guarded iifname . ether saddr . ip6 saddr @sources6 accept
+chain antispoof iifname @guarded meta nfproto ipv6 goto sender6
 chain antispoof iifname @guarded drop
-""",
-    NAT: """
-chain prerouting { type nat hook prerouting priority dstnat; policy accept; }
-chain prerouting dnat ip to ip daddr map @publics
-chain prerouting fib daddr type local jump arriving
-chain prerouting iifname @inside jump leaving
-chain arriving
-chain arriving iifname . meta l4proto . th dport . ip daddr vmap @address_checks
-chain arriving dnat ip to iifname . meta l4proto . th dport . ip daddr map @address_forwards
-chain arriving iifname . meta l4proto . th dport vmap @port_checks
-chain arriving dnat ip to iifname . meta l4proto . th dport map @port_forwards
-chain leaving
-chain leaving ip daddr . meta l4proto . th dport vmap @address_hairpin_checks
-chain leaving dnat ip to ip daddr . meta l4proto . th dport map @address_hairpins
-chain leaving ip daddr . meta l4proto . th dport vmap @hairpin_checks
-chain leaving dnat ip to ip daddr . meta l4proto . th dport map @hairpins
-chain output { type nat hook output priority -100; policy accept; }
-chain output dnat ip to ip daddr map @publics
-chain postrouting { type nat hook postrouting priority srcnat; policy accept; }
-chain postrouting meta mark & {hairpin} != 0 masquerade
-chain postrouting snat ip to ip saddr . oifname map @public_sources
-chain postrouting oifname @masquerades fib saddr type != local masquerade
-chain unmark { type filter hook postrouting priority 101; policy accept; }
-chain unmark meta mark & {hairpin} != 0 meta mark set meta mark & {others}
-""",
-    INPUT: """
+"""
+    + GUARD6,
+    NAT: V4.fill(_NAT),
+    NAT6: V6.fill(_NAT),
+    INPUT: each("""
 chain tunnels
 chain services
 chain gre
 chain input { type filter hook input priority filter; policy accept; }
 chain input udp dport @tunnel_ports jump tunnels
 chain input meta l4proto gre jump gre
-chain tunnels ip saddr . udp dport @tunnel_peers return
-chain tunnels ip6 saddr . udp dport @tunnel_peers6 return
+chain tunnels {ip} saddr . udp dport @tunnel_peers{s} return
 chain tunnels drop
 chain input iifname @limited jump services
 chain services ct state established,related return
+chain services icmpv6 type { nd-router-advert, nd-redirect } drop
 chain services meta l4proto { icmp, igmp, ipv6-icmp } return
-chain services udp dport { 53, 67 } return
+chain services udp dport { 53, 67, 547 } return
 chain services tcp dport 53 return
 chain services drop
 chain input iifname @isolated ct state established,related accept
+chain input iifname @neighbours icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
 chain input iifname @isolated drop
-""",
+"""),
     FORWARD: """
 chain forward { type filter hook forward priority filter; policy accept; }
 chain forward iifname @inside oifname @inside ct status dnat meta mark set meta mark | {hairpin}
@@ -173,7 +182,6 @@ _BRIDGE_SETS = """
 set guarded { type ifname; }
 set guarded_more { type ifname . inet_service; }
 set sources { type ifname . ether_addr . ipv4_addr; }
-set sources6 { type ifname . ether_addr . ipv6_addr; }
 set untracked { type ifname; }
 set routers { type ifname . ether_addr; }
 set own { type ifname . ether_addr; }
@@ -205,11 +213,10 @@ chain guard ether type ip udp sport 67 drop
 chain guard ip saddr 0.0.0.0 udp sport != 68 drop
 chain guard ip saddr 0.0.0.0 meta l4proto != { udp, igmp } drop
 chain guard iifname . ether saddr . ip saddr @sources accept
-chain guard udp sport 547 drop
-chain guard icmpv6 type { nd-router-advert, nd-redirect } drop
-chain guard iifname . ether saddr . ip6 saddr @sources6 accept
+chain guard ether type ip6 goto sender6
 chain guard drop
-""",
+"""
+    + GUARD6,
 }
 
 _ARP_SETS = """
@@ -229,7 +236,7 @@ chain neighbours iifname @guarded drop
 """,
 }
 
-_SETS = {INET: _INET_SETS, BRIDGE: _BRIDGE_SETS, ARP: _ARP_SETS}
+_SETS = {INET: _INET_SETS + "\n" + SETS6, BRIDGE: _BRIDGE_SETS + SETS6, ARP: _ARP_SETS}
 _CHAINS = {INET: _INET, BRIDGE: _BRIDGE, ARP: _ARP}
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Address
 from typing import Self
 
 from snnet.config import shown
@@ -13,6 +12,7 @@ from snnet.contract import (
     Announcement,
     Conflict,
     InvalidRequest,
+    IPAddress,
     Key,
     Noun,
     Nouns,
@@ -45,7 +45,7 @@ class Known:
     """Those of a call's rules that the node knows, and all public addresses of the node."""
 
     rules: dict[Key, Rule]
-    publics: frozenset[IPv4Address]
+    publics: frozenset[IPAddress]
     zone: list[Noun]
     """What keeps the tenant apart: no rule comes without it."""
     epoch: Hashable | None

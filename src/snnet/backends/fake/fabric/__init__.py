@@ -8,6 +8,7 @@ Users see ``fabric.py``.  Each module imports only modules above it in this list
 - ``frames.py``: frames, packets, and what they carry.
 - ``walk.py``: stations, the walk under way and its trace, caches.
 - ``conntrack.py``: connections and their translation.
+- ``ndp.py``: what a guest may say by IPv6.
 - ``filter.py``: verdicts of the firewall's rules.
 - ``netfilter.py``: the hooks.
 - ``links.py``: layer 2: links, bridges, macvtaps, the wire.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from snnet.contract import IPAddress, Link, Neighbour, ProxyNeighbour
 
-from .frames import Arp, Frame, Packet
+from .frames import BROADCAST, Arp, Frame, Packet
 from .links import Links
 from .walk import Step
 
@@ -39,13 +39,15 @@ class Resolver:
             return []
         # The first answer wins, as long as nothing changes (LOCKTIME, arp_process).
         learned = station.learned.neighbours
-        learned.setdefault((station, link.name, arp.sender), arp.sender_mac)
+        if arp.sender_mac and not arp.sender.is_unspecified:
+            learned.setdefault((station, link.name, arp.sender), arp.sender_mac)
         if not arp.request:
             return station.walk.answered(station, link.name, arp.sender)
         mac = link.mac or ""
         step = step.then(station.name, link.name, "answers: {} is at {}", arp.target, mac)
         reply = Arp(False, arp.target, mac, arp.sender)
-        self._links.transmit(link.name, Frame(mac, arp.sender_mac, reply), step)
+        # Duplicate detection is answered to all (RFC 4861, 7.2.4).
+        self._links.transmit(link.name, Frame(mac, arp.sender_mac or BROADCAST, reply), step)
         return []
 
     def _answers(self, link: Link, target: IPAddress) -> bool:

@@ -25,7 +25,7 @@ from snnet.contract import (
 )
 
 from ..rulebook import Rulebook
-from .frames import Echo, Encapsulated, Packet, Segment, Udp
+from .frames import Arp, Echo, Encapsulated, Fragment, Icmp6, Packet, Segment, Udp
 from .walk import Step
 
 # -- what identifies a connection ---------------------------------------------------------
@@ -70,6 +70,12 @@ def ends_of(packet: Packet) -> Ends:
             return Ends("icmp", End(source), End(target, number))
         case Encapsulated(protocol=protocol):
             return Ends(protocol, End(source), End(target))
+        case Icmp6() | Arp():
+            return Ends("ipv6-icmp", End(source), End(target))
+        case Fragment(of=Segment() | Udp() | Echo() as known):
+            return ends_of(Packet(source, target, known))
+        case Fragment():
+            return Ends("fragment", End(source), End(target))
 
 
 def from_end(packet: Packet, end: End) -> Packet:
@@ -77,7 +83,7 @@ def from_end(packet: Packet, end: End) -> Packet:
     payload = packet.payload
     if isinstance(payload, (Segment, Udp)) and payload.source != end.port:
         payload = replace(payload, source=end.port)
-    return Packet(end.address, packet.target, payload, packet.ttl)
+    return Packet(end.address, packet.target, payload, packet.ttl, packet.headers)
 
 
 def to_end(packet: Packet, end: End) -> Packet:
@@ -85,7 +91,7 @@ def to_end(packet: Packet, end: End) -> Packet:
     payload = packet.payload
     if isinstance(payload, (Segment, Udp)) and payload.target != end.port:
         payload = replace(payload, target=end.port)
-    return Packet(packet.source, end.address, payload, packet.ttl)
+    return Packet(packet.source, end.address, payload, packet.ttl, packet.headers)
 
 
 # -- connections --------------------------------------------------------------------------
@@ -168,6 +174,8 @@ def _only_answers(packet: Packet) -> bool:
             return not payload.request
         case Segment():
             return not payload.request and payload.protocol != "udp"
+        case Icmp6() | Arp() | Fragment():
+            return True
         case _:
             return False
 
@@ -190,7 +198,7 @@ def new_target(
     if protocol not in PROTOCOLS:
         return None
     for forward in _forwards(rules, passage, local):
-        if forward.admits(passage.packet.source):
+        if forward.target.version == address.version and forward.admits(passage.packet.source):
             return forward, End(forward.target, forward.target_port)
     return None
 
@@ -230,5 +238,10 @@ def new_source(
     public = rules.first(PublicIp, passage.packet.source, out)
     if public is not None:
         return public, public.public
-    masquerade = rules.first(Masquerade, out) if passage.link else None
-    return (masquerade, own) if masquerade else None
+    if not passage.link:
+        return None
+    ipv4 = passage.packet.source.version == 4
+    for masquerade in rules.all(Masquerade, out):
+        if ipv4 or masquerade.nat66:
+            return masquerade, own
+    return None

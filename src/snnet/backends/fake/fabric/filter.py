@@ -30,10 +30,25 @@ from snnet.contract import (
 
 from ..rulebook import Rulebook
 from .conntrack import End, Passage, ends_of
-from .frames import Arp, Dhcp, Echo, Encapsulated, Frame, Packet, Segment, Udp
+from .frames import (
+    REDIRECT,
+    ROUTER_ADVERTISEMENT,
+    Arp,
+    Dhcp,
+    Echo,
+    Encapsulated,
+    Frame,
+    Icmp6,
+    Packet,
+    Segment,
+    Udp,
+)
+from .ndp import SERVER6, lie_of_ipv6
 
 _NOBODY = IPv4Address("0.0.0.0")
 _SERVER, _CLIENT = 67, 68  # of DHCP (RFC 2131, 4.1)
+
+_SERVICES = {("udp", 53), ("udp", _SERVER), ("udp", SERVER6), ("tcp", 53)}
 
 Refused = tuple[Noun, str]
 """The rule that drops a packet, and why."""
@@ -63,7 +78,7 @@ def _client_of(frame: Frame) -> str | None:
 
 def arp_refused(rules: Rulebook, link: str, arp: Arp) -> Refused | None:
     """Return the rule that keeps ARP from a link without a bridge away from the host."""
-    for rule in rules.all(ArpGuard, link):
+    for rule in rules.all(ArpGuard, link) if arp.target.version == 4 else ():
         if arp.sender_mac != rule.mac or arp.sender not in (rule.address, _NOBODY):
             return rule, f"{arp} says {arp.sender} is at {arp.sender_mac}"
     return None
@@ -73,18 +88,30 @@ def routed_refused(rules: Rulebook, link: str, frame: Frame) -> Refused | None:
     """Return the rule that drops a frame from a link without a bridge; ARP always passes."""
     for rule in rules.all(AntiSpoof, link, False):
         packet = frame.payload
-        if isinstance(packet, Arp):
+        if isinstance(packet, Arp) and packet.target.version == 4:
             continue
         if frame.source != rule.mac:
             return rule, f"the frame is from {frame.source}"
-        if packet.source not in rule.addresses:
-            return rule, f"{packet} has a foreign source"
+        if why := lie_of_ipv6(rule, packet) if _is_ipv6(packet) else _lie_of_routed(rule, packet):
+            return rule, why
     return None
+
+
+def _is_ipv6(said: Arp | Packet) -> bool:
+    return said.target.version == 6
+
+
+def _lie_of_routed(rule: AntiSpoof, said: Arp | Packet) -> str:
+    if isinstance(said, Packet) and said.source not in rule.addresses:
+        return f"{said} has a foreign source"
+    return ""
 
 
 def _lie_of_frame(rule: AntiSpoof, frame: Frame) -> str:
     if frame.source != rule.mac:
         return f"the frame is from {frame.source}"
+    if _is_ipv6(frame.payload):
+        return lie_of_ipv6(rule, frame.payload)
     if isinstance(frame.payload, Arp):
         return _lie_of_arp(rule, frame.payload)
     return _lie_of_packet(rule, frame.payload)
@@ -143,11 +170,11 @@ def input_refused(rules: Rulebook, passage: Passage) -> Refused | None:
 
 
 def _is_service(packet: Packet) -> bool:
-    """Return whether a packet is for DHCP or DNS, or is an echo request."""
-    if isinstance(packet.payload, Echo):
-        return True
+    """Return whether a packet is for DHCP or DNS, or is ICMP that a router hears."""
+    if isinstance(packet.payload, (Echo, Icmp6)):
+        return str(packet.payload) not in (ROUTER_ADVERTISEMENT, REDIRECT)
     protocol, _, target = ends_of(packet)
-    return (protocol, target.port) in {("udp", 53), ("udp", _SERVER), ("tcp", 53)}
+    return (protocol, target.port) in _SERVICES
 
 
 def _stranger_to_tunnel(rules: Rulebook, packet: Packet) -> TunnelGuard | None:

@@ -26,12 +26,17 @@ TTL = 64
 
 @dataclass(slots=True, eq=False)
 class Arp:
-    """An ARP request for ``target`` or the reply; for IPv6 addresses, neighbour discovery."""
+    """An ARP request for ``target`` or the reply; for IPv6 addresses, neighbour discovery.
+
+    ``sender_mac`` is empty if a message of IPv6 has no link-layer option.  ``options`` is the
+    number of its options beside that one; a nonce (RFC 7527) is none of them.
+    """
 
     request: bool
     sender: IPAddress
     sender_mac: str
     target: IPAddress
+    options: int = 0
     size: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -39,6 +44,8 @@ class Arp:
 
     def __str__(self) -> str:
         if self.target.version == 6:
+            if not self.request:
+                return f"neighbour advertisement for {self.sender}"
             return f"neighbour solicitation for {self.target}"
         return f"ARP who-has {self.target}"
 
@@ -105,6 +112,44 @@ class Dhcp:
 
 
 @dataclass(slots=True, eq=False)
+class Icmp6:
+    """An ICMPv6 message that is neither an echo nor about a neighbour (RFC 4443, RFC 4861).
+
+    ``mac`` is that of its link-layer option.
+    """
+
+    kind: str
+    mac: str = ""
+    size: int = 56
+
+    def __str__(self) -> str:
+        return self.kind
+
+
+ROUTER_SOLICITATION, ROUTER_ADVERTISEMENT = "router solicitation", "router advertisement"
+REDIRECT, MLD_REPORT = "redirect", "MLD report"
+UNREACHABLE, TOO_BIG = "destination unreachable", "packet too big"
+TIME_EXCEEDED, PARAMETER_PROBLEM = "time exceeded", "parameter problem"
+ICMP6_ERRORS = frozenset({UNREACHABLE, TOO_BIG, TIME_EXCEEDED, PARAMETER_PROBLEM})
+
+
+@dataclass(slots=True, eq=False)
+class Fragment:
+    """A fragment of an IPv6 packet (RFC 8200, 4.5).
+
+    ``of`` is what a first fragment tells of the packet's upper layer; None if that comes in
+    a later one.
+    """
+
+    first: bool
+    of: Echo | Segment | Udp | Icmp6 | None = None
+    size: int = 1240
+
+    def __str__(self) -> str:
+        return f"{'first' if self.first else 'later'} fragment of {self.of or 'a packet'}"
+
+
+@dataclass(slots=True, eq=False)
 class Encapsulated:
     """A frame behind a tunnel's header; multipoint gre carries a packet instead.
 
@@ -144,19 +189,21 @@ class Udp:
 
 @dataclass(slots=True, eq=False)
 class Packet:
-    """An IPv4 or IPv6 packet."""
+    """An IPv4 or IPv6 packet; ``headers`` are the names of its extension headers."""
 
     source: IPAddress
     target: IPAddress
-    payload: Echo | Segment | Udp | Encapsulated
+    payload: Echo | Segment | Udp | Encapsulated | Icmp6 | Fragment | Arp
     ttl: int = TTL
+    headers: tuple[str, ...] = ()
     size: int = field(init=False)
 
     def __post_init__(self) -> None:
-        self.size = _IP_HEADER[self.target.version] + self.payload.size
+        self.size = _IP_HEADER[self.target.version] + 8 * len(self.headers) + self.payload.size
 
     def __str__(self) -> str:
-        return f"{self.payload}, {self.source} to {self.target}"
+        behind = f" behind {', '.join(self.headers)}" if self.headers else ""
+        return f"{self.payload}{behind}, {self.source} to {self.target}"
 
 
 @dataclass(slots=True, eq=False)
@@ -178,7 +225,7 @@ class Frame:
         return int(self.target[1], 16) & 1 == 1
 
 
-def _depth(carried: Frame | Packet | Udp | Arp | Echo | Segment | Dhcp | Encapsulated) -> int:
+def _depth(carried: object) -> int:
     """Return the number of nested tunnels in a payload."""
     while isinstance(carried, (Frame, Packet, Udp)):
         carried = carried.payload

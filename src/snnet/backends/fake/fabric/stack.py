@@ -9,6 +9,7 @@ a MAC is found (``arp.py``), and tunnels (``tunnels.py``), which register themse
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import Protocol
 
@@ -19,7 +20,18 @@ from ..fib import Hop
 from ..paths import path_to, source_on
 from .arp import Resolver
 from .conntrack import Passage
-from .frames import BROADCAST, Arp, Echo, Encapsulated, Frame, Packet, Segment, Udp
+from .frames import (
+    BROADCAST,
+    Arp,
+    Echo,
+    Encapsulated,
+    Fragment,
+    Frame,
+    Icmp6,
+    Packet,
+    Segment,
+    Udp,
+)
 from .links import Links
 from .walk import Station, Step
 
@@ -67,6 +79,8 @@ class Stack:
         if not (meant or frame.flooded or frame.target == link.mac):
             station.ignore(step, link.name, "frame to {}", frame.target)
         elif isinstance(frame.payload, Arp):
+            if frame.payload.target.version == 6 and not self._netfilter.ingress(link, frame, step):
+                return
             for packet in self._resolver.receive(link, frame.payload, step):
                 step_on = step.then(
                     station.name, link.name, "{} is at {}", frame.payload.sender, frame.source
@@ -100,7 +114,9 @@ class Stack:
         if passage is None:
             return
         packet, step, payload = passage.packet, passage.step, passage.packet.payload
-        if isinstance(payload, Encapsulated):
+        if isinstance(payload, (Arp, Icmp6, Fragment)):
+            self.station.ignore(step, passage.link, "nothing listens for {}", payload)
+        elif isinstance(payload, Encapsulated):
             self.tunnels.decapsulate(packet, payload, 0, step)
         elif isinstance(payload, Udp) and isinstance(payload.payload, Encapsulated):
             self.tunnels.decapsulate(packet, payload.payload, payload.target, step)
@@ -123,7 +139,7 @@ class Stack:
             return
         passage = self._netfilter.forward(arrived, hop.link)
         if passage is not None:
-            onward = Packet(packet.source, packet.target, packet.payload, packet.ttl - 1)
+            onward = replace(packet, ttl=packet.ttl - 1)
             step = step.then(station.name, link, "forwards {}", packet)
             self._output(hop, passage._replace(packet=onward, step=step))
 
@@ -136,6 +152,7 @@ class Stack:
                 address in self._state.local
                 or address.is_loopback
                 or address == _LIMITED_BROADCAST
+                or (address.version == 6 and address.is_multicast)
                 or is_broadcast(self._state, address)
             )
         return found

@@ -1,0 +1,83 @@
+"""The static rules for what a guest may send by IPv6, at bridge ports and on routed links.
+
+The chain ``sender6`` gets every IPv6 packet of a guarded link.  It decides finally.
+
+A link-local address is the guest's own if it is formed from the guest's MAC, or from no MAC
+at all (RFC 7217); ``fe80::1`` is a gateway's.  Bytes 3 and 4 of an interface identifier that
+is formed from a MAC are ff:fe (RFC 4291, appendix A).
+
+The kernel finds the upper layer behind any extension headers (``ipv6_find_hdr``).  It finds
+none in the first fragment of a packet if the chain of headers ends in a later one, and the
+rules below accept only what they can read (RFC 7112, RFC 7113, RFC 7610).  Fragments after
+the first need no check: without the first, nobody can reassemble the packet.
+"""
+
+from __future__ import annotations
+
+_FORMED_FROM_MAC = "0xfffe"
+_OWN_LINK_LOCAL = f"@th,64,64 0xfe80000000000000 @th,128,64 != 1 @th,152,16 != {_FORMED_FROM_MAC}"
+"""The target of a neighbour message (RFC 4861, 4.3 and 4.4), 8 bytes after its start."""
+
+SETS6 = """set own6 { type ifname . ether_addr; }
+set sources6 { type ifname . ether_addr . ipv6_addr; }
+set targets6 { typeof iifname . @th,64,128; }
+set macs6 { typeof iifname . @th,208,48; }
+"""
+
+# Options are a type, a length in units of 8 bytes, and a MAC: 1 is the source's, 2 the
+# target's (RFC 4861, 4.6.1), 14 a nonce (RFC 7527, 4).  A message has at most one: the
+# length of the packet says so.  "ip6 nexthdr": RFC 6980, 5.
+_GUARD6 = """chain sender6
+chain nobody6
+chain message6
+chain udp6
+chain icmp6
+chain solicit6
+chain claim6
+chain sender6 iifname . ether saddr != @own6 drop
+chain sender6 ip6 saddr :: goto nobody6
+chain sender6 iifname . ether saddr . ip6 saddr @sources6 goto message6
+chain sender6 ip6 saddr != fe80::/64 drop
+chain sender6 ip6 saddr fe80::1 drop
+chain sender6 @nh,152,16 {formed} drop
+chain sender6 goto message6
+chain nobody6 icmpv6 type { mld-listener-report, mld-listener-done, mld2-listener-report } accept
+chain nobody6 ip6 nexthdr != ipv6-icmp drop
+chain nobody6 icmpv6 type nd-router-solicit ip6 length 8 accept
+chain nobody6 icmpv6 type != nd-neighbor-solicit drop
+chain nobody6 jump claim6
+chain nobody6 ip6 length 24 accept
+chain nobody6 ip6 length 32 @th,192,16 0x0e01 accept
+chain nobody6 drop
+chain message6 frag frag-off != 0 accept
+chain message6 meta l4proto ipv6-icmp goto icmp6
+chain message6 meta l4proto udp goto udp6
+chain message6 meta l4proto 0-255 accept
+chain message6 drop
+chain udp6 udp sport 547 drop
+chain udp6 udp dport 546 drop
+chain udp6 udp dport 547 exthdr frag exists drop
+chain udp6 udp dport 547 @th,64,8 12-13 drop
+chain udp6 udp dport 0-65535 accept
+chain udp6 drop
+chain icmp6 icmpv6 type { 1-4, 128, 129, 131, 132, 143 } accept
+chain icmp6 ip6 nexthdr != ipv6-icmp drop
+chain icmp6 icmpv6 type nd-router-solicit ip6 length 8 accept
+chain icmp6 icmpv6 type nd-router-solicit ip6 length 16 \
+    @th,64,16 0x0101 iifname . @th,80,48 @macs6 accept
+chain icmp6 icmpv6 type nd-neighbor-solicit goto solicit6
+chain icmp6 icmpv6 type != nd-neighbor-advert drop
+chain icmp6 jump claim6
+chain icmp6 ip6 length 24 accept
+chain icmp6 ip6 length 32 @th,192,16 0x0201 iifname . @th,208,48 @macs6 accept
+chain icmp6 drop
+chain solicit6 ip6 length 24 accept
+chain solicit6 ip6 length 32 @th,192,16 0x0101 iifname . @th,208,48 @macs6 accept
+chain solicit6 ip6 length 32 @th,192,16 0x0e01 accept
+chain solicit6 drop
+chain claim6 iifname . @th,64,128 @targets6 return
+chain claim6 {own_link_local} return
+chain claim6 drop
+"""
+
+GUARD6 = _GUARD6.replace("{formed}", _FORMED_FROM_MAC).replace("{own_link_local}", _OWN_LINK_LOCAL)
