@@ -10,7 +10,7 @@ import sys
 from dataclasses import asdict
 from itertools import chain
 
-from . import docker, fake
+from . import docker, fake, registry
 from .timing import Result
 
 
@@ -26,7 +26,7 @@ def main() -> int:
         if not options.json:
             print(result, flush=True)
 
-    for result in chain(fake.run(), docker.run()):
+    for result in chain(fake.run(), registry.run(), docker.run()):
         show(result)
     if os.geteuid() == 0:
         from . import firewall, kernel

@@ -36,7 +36,6 @@ WITHOUT_CIRCLES = (
     "snnet.lab",
     "snnet.node",
     "snnet.registries",
-    "snnet.stores",
     "snnet.system",
 )
 FLAT = ("snnet.backends.fake.fabric", "snnet.core", "snnet.node")

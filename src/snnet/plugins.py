@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from snnet.contract import (
@@ -23,7 +22,6 @@ from snnet.contract import (
     Plan,
     Registry,
     SnnetError,
-    Store,
     Veto,
 )
 from snnet.core.events import ContainerInfo, TunnelEvent
@@ -35,7 +33,7 @@ if TYPE_CHECKING:
     import pluggy
 
 BACKENDS, FIREWALLS, DHCP = "snnet.backends", "snnet.firewalls", "snnet.dhcp"
-STORES, REGISTRIES = "snnet.stores", "snnet.registries"
+REGISTRIES = "snnet.registries"
 LISTENERS = "snnet.listeners"
 """Entry-point groups.  Drivers and registries are chosen by name; every listener is called."""
 
@@ -69,16 +67,6 @@ def open_driver(group: str, name: str, host: Host) -> Driver:
             f"{_what(group)} {name!r} returned a {type(driver).__name__}, not a snnet Driver"
         )
     return driver
-
-
-def open_store(name: str, folder: Path) -> Store:
-    """Open the installed store ``name`` in a folder.  Raises what ``open_driver`` raises."""
-    store = _open(STORES, name, folder)
-    if not isinstance(store, Store):
-        raise DriverLoadError(
-            f"store {name!r} returned a {type(store).__name__}, not a snnet Store"
-        )
-    return store
 
 
 def open_registry(url: str) -> Registry:

@@ -95,7 +95,7 @@ def third_parties(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
                 "closing": "bad_net:Closing",
                 "carrying": "bad_net:Carrying",
             },
-            "snnet.stores": {"filing": "bad_net:a_dict"},
+            "snnet.registries": {"filing": "bad_net:a_dict"},
         },
         {
             "bad_net": BAD,
@@ -183,8 +183,8 @@ def test_other_mischief_does_no_harm() -> None:
     assert found["snnet.backends", "closing"]["supports"]
     assert "'int' object is not iterable" in found["snnet.backends", "carrying"]["reason"]
     assert found["snnet.backends", "fake"]["supports"]
-    store = found["snnet.stores", "filing"]
-    assert (store["loads"], store["reason"], store["asked"]) == (True, None, None)
+    registry = found["snnet.registries", "filing"]
+    assert (registry["loads"], registry["reason"], registry["asked"]) == (True, None, None)
 
 
 @pytest.mark.kernel

@@ -65,7 +65,7 @@ def test_as_a_service(folder: Path) -> None:
     assert [(event["type"], event["subnet_key"]) for event in events] == [("add", 7), ("del", 7)]
     assert f"snnet: snnet listens at unix://{folder}/snnet.sock" in err
     assert not (folder / "snnet.sock").exists()
-    assert (folder / "data" / "snnet.db").exists()
+    assert (folder / "data" / "registry.db").exists()
 
 
 def refused(*words: str) -> Result:
@@ -78,7 +78,7 @@ def refused(*words: str) -> Result:
         (["--config", "/nowhere"], "does not exist"),
         (["--name", "A/B"], "snnet: name: 'A/B' is not a valid name"),
         (["--address", "127.0.0.1:9999"], "snnet: tls: is needed for a TCP address"),
-        (["--store", "etcd"], "snnet: no store 'etcd' is installed"),
+        (["--registry", "no:where"], "snnet: no registry 'no' is installed"),
         (["--backend", "nope"], "snnet: no backend 'nope' is installed"),
         (["--tls-ca", __file__], "snnet: tls: --tls-cert, --tls-key, --tls-client-cert, --tls-cl"),
     ],

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 import snnet
-from snnet.contract import Store, Veth
+from snnet.contract import Registry, Veth
 from snnet.docker import DockerPlugin
 from snnet.docker.app import protocol
-from snnet.stores.memory import MemoryStore
+from snnet.registries.memory import MemoryRegistry
 from tests.node.world import UPLINKS, FakeWorld, vm
 
 from .client import GATEWAY, Client, Direct, Docker
@@ -44,14 +44,14 @@ class Host:
         self.kernel = self.world.kernel
         self.config = self.world.config(**settings)
         self.empty = self.kernel.to_text()
-        self.store: Store = MemoryStore()
+        self.registry: Registry = MemoryRegistry()
         self.now = 1_000_000.0
         self.start()
 
     def start(self) -> None:
         """A new process, as far as the host can tell."""
         self.node = self.world.node(self.node_id, config=self.config)
-        self.client = Direct(protocol(self.store, self.node, lambda: self.now))
+        self.client = Direct(protocol(self.registry, self.prefix, self.node, lambda: self.now))
 
     def stop(self) -> None:
         self.node.close()
@@ -62,20 +62,29 @@ class Host:
         self.start()
 
     def text(self) -> str:
-        """All that the host and the store hold."""
+        """All that the host and the registry hold."""
         tables = ("pools", "addresses", "networks", "endpoints")
         return self.kernel.to_text() + "".join(
-            f"\n{table}: {self.store.read(table)}" for table in tables
+            f"\n{table}: {self.documents(table)}" for table in tables
         )
 
     @property
+    def prefix(self) -> str:
+        return f"docker/{self.node_id}/snnet/"
+
+    def documents(self, table: str) -> dict[str, dict[str, Any]]:
+        prefix = f"{self.prefix}{table}/"
+        entries = self.registry.read(prefix).entries
+        return {key.removeprefix(prefix): dict(entry.document) for key, entry in entries.items()}
+
+    @property
     def endpoints(self) -> dict[str, dict[str, Any]]:
-        return self.store.read("endpoints")
+        return self.documents("endpoints")
 
     @property
     def addresses(self) -> dict[str, str]:
         """Holders of addresses."""
-        documents = self.store.read("addresses").values()
+        documents = self.documents("addresses").values()
         return {str(document["ip"]): str(document["holder"]) for document in documents}
 
     def make_vm(self, ip: str) -> None:
@@ -111,7 +120,7 @@ class Served(Host):
 
     def start(self) -> None:
         super().start()
-        self.plugin = DockerPlugin(self.node, folder=self.folder, store=self.store)
+        self.plugin = DockerPlugin(self.node, folder=self.folder, registry=self.registry)
         self.plugin.init()
         self.plugin.start()
         self.client = Client(self.folder / "snnet.sock")

@@ -61,7 +61,7 @@ def test_pools_that_cannot_be(host: Host, fields: dict[str, Any], said: str) -> 
         host.client.ask("IpamDriver.RequestPool", **{"Pool": "10.1.0.0/24", **fields})
     assert said in refused.value.text
     assert refused.value.status == 400
-    assert host.store.read("pools") == {}
+    assert host.documents("pools") == {}
 
 
 def test_the_range_is_what_containers_get(host: Host) -> None:
@@ -207,7 +207,7 @@ def test_a_network_goes_with_its_pool(host: Host) -> None:
     host.client.release(pool, "10.1.0.1")
     host.client.ask("IpamDriver.ReleasePool", PoolID=pool)
     tables = ("pools", "addresses", "networks", "endpoints")
-    assert [host.store.read(table) for table in tables] == [{}] * 4
+    assert [host.documents(table) for table in tables] == [{}] * 4
     assert host.kernel.to_text() == host.empty
 
 
@@ -314,7 +314,7 @@ def test_networks_of_one_subnet_made_side_by_side(host: Host) -> None:
         endpoint = f"{number:032x}" * 2
         host.client.create_endpoint(network, endpoint, host.client.address(pool))
         host.client.join(network, endpoint)
-    linked = host.store.read("pools")
+    linked = host.documents("pools")
     assert [linked[pool]["network_id"] for pool in pools] == networks
     host.client.leave(networks[1], f"{1:032x}" * 2)
     host.client.ask("NetworkDriver.DeleteNetwork", NetworkID=networks[1])
@@ -340,7 +340,7 @@ def test_tenants_that_share_a_cidr_and_do_not_name_it(host: Host) -> None:
         host.client.create_endpoint(network, f"{number:032x}" * 2, address)
     # The next one makes it sure, and the pool knows its subnet from now on.
     host.client.create_endpoint(networks[0], ENDPOINT, host.client.address(pools[0]))
-    linked = host.store.read("pools")[pools[0]]
+    linked = host.documents("pools")[pools[0]]
     assert (linked["network_id"], linked["tenant_id"]) == (networks[0], "t1")
     assert host.client.address(pools[0]) == "10.1.0.4/24"
 
@@ -355,7 +355,7 @@ def test_addresses_given_before_it_was_sure_are_their_endpoints(host: Host) -> N
     host.client.address(pools[0], "10.1.0.2")
     host.client.create_endpoint("1" * 64, ENDPOINT, "10.1.0.2/24")
     assert host.addresses["10.1.0.2"] == ENDPOINT
-    assert host.store.read("pools")[pools[1]]["network_id"] == ""
+    assert host.documents("pools")[pools[1]]["network_id"] == ""
 
 
 def test_a_network_on_dockers_own_ipam_has_no_pool_of_ours(host: Host) -> None:
@@ -402,7 +402,7 @@ def test_a_forgotten_pool_of_a_subnet_in_use_goes(host: Host) -> None:
     host.client.address(died, "10.1.0.5")
     host.now += 121
     host.client.make_pool()
-    assert died not in host.store.read("pools")
+    assert died not in host.documents("pools")
     assert host.client.address(pool, "10.1.0.5") == "10.1.0.5/24"
 
 
@@ -423,15 +423,15 @@ def test_pools_that_docker_has_forgotten_go(host: Host) -> None:
     host.client.address(elsewhere, **GATEWAY)
     host.now += 121
     newest = host.client.make_pool(**IPAM_OPTIONS)
-    assert set(host.store.read("pools")) == {elsewhere, newest}
+    assert set(host.documents("pools")) == {elsewhere, newest}
     assert host.client.address(newest, "10.1.0.5") == "10.1.0.5/24"
     host.client.address(newest, **GATEWAY)
     host.client.create_network(NETWORK, OPTIONS)
     host.client.ask("NetworkDriver.DeleteNetwork", NetworkID=NETWORK)  # then it was away
     host.now += 121
     host.client.make_pool()
-    assert newest not in host.store.read("pools")
-    assert len(host.store.read("addresses")) == 1
+    assert newest not in host.documents("pools")
+    assert len(host.documents("addresses")) == 1
 
 
 def test_many_at_once(host: Host) -> None:

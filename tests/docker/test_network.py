@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import Any
 
 import pytest
 
 import snnet
-from snnet.contract import Remove, Write
-from snnet.stores.memory import MemoryStore
+from snnet.contract import Remove, Unavailable, Write
+from snnet.registries.memory import MemoryRegistry
 from tests.node.test_killed import Killed, Mortal
 from tests.node.world import vm
 
@@ -44,7 +45,7 @@ def test_a_container_from_start_to_end(host: Host) -> None:
     host.client.ask("NetworkDriver.DeleteNetwork", NetworkID=NETWORK)
     host.client.release(pool, "10.1.0.1")
     host.client.ask("IpamDriver.ReleasePool", PoolID=pool)
-    assert [host.store.read(table) for table in ("pools", "addresses", "networks")] == [{}] * 3
+    assert [host.documents(table) for table in ("pools", "addresses", "networks")] == [{}] * 3
 
 
 def test_what_was_given_is_not_given_back(host: Host) -> None:
@@ -99,7 +100,7 @@ def test_where_the_subnet_id_comes_from(host: Host) -> None:
         host.client.address(pool, **GATEWAY)
     assert "snnet.subnet_id: may be any of s1, s2" in refused(host.client, OPTIONS)
     host.client.create_network(NETWORK, OPTIONS | {"snnet.subnet_id": "s2"})
-    assert host.store.read("pools")[pool]["network_id"] == NETWORK
+    assert host.documents("pools")[pool]["network_id"] == NETWORK
 
 
 def test_addresses_of_another_ipam_driver(host: Host) -> None:
@@ -112,7 +113,7 @@ def test_addresses_of_another_ipam_driver(host: Host) -> None:
     )
     host.client.create_endpoint(NETWORK, ENDPOINT, "10.1.0.9/24")
     assert host.client.join(NETWORK, ENDPOINT)["Gateway"] == "10.1.0.254", "as people want it"
-    assert host.store.read("addresses") == {}
+    assert host.documents("addresses") == {}
     host.client.leave(NETWORK, ENDPOINT)
     assert host.kernel.to_text() == host.empty
 
@@ -165,7 +166,7 @@ def test_pools_that_fit_no_network(host: Host, data: list[dict[str, str]], said:
         return
     with pytest.raises(Refused, match=said):
         host.client.ask("NetworkDriver.CreateNetwork", **create)
-    assert host.store.read("networks") == {}
+    assert host.documents("networks") == {}
 
 
 def test_ipv6_is_refused(host: Host) -> None:
@@ -341,8 +342,8 @@ def test_a_network_goes_as_far_as_it_can(host: Host) -> None:
     assert host.kernel.to_text() == host.empty
     host.now += 121
     newest = host.client.make_pool()
-    assert list(host.store.read("pools")) == [newest]
-    assert host.store.read("networks") == host.store.read("addresses") == {}
+    assert list(host.documents("pools")) == [newest]
+    assert host.documents("networks") == host.documents("addresses") == {}
 
 
 def test_what_a_failed_rollback_left_is_remembered(
@@ -488,21 +489,21 @@ def test_a_destroy_that_fails_is_finished_by_the_next(host: Host) -> None:
     assert failed > 3
 
 
-class MortalStore(MemoryStore):
-    """A store whose process dies before a write, counted from now, and after the next one."""
+class MortalRegistry(MemoryRegistry):
+    """One whose process dies before a commit, counted from now, and after the next one."""
 
     die_at: int | None = None
 
-    def write(self, writes: Any) -> None:
+    def commit(self, writes: Sequence[Write], expected: Mapping[str, int] | None = None) -> int:
         if self.die_at is None:
-            super().write(writes)
-            return
+            return super().commit(writes, expected)
         self.die_at -= 1
         if self.die_at == -1:
             raise Killed
-        super().write(writes)
+        revision = super().commit(writes, expected)
         if self.die_at == -2:
             raise Killed
+        return revision
 
 
 def story(host: Host) -> str:
@@ -553,19 +554,19 @@ def check_nothing_lost(host: Host, pool: str) -> None:
         host.client.address(pool)
     host.client.ask("IpamDriver.ReleasePool", PoolID=pool)
     host.client.make_pool()
-    left = {table: len(host.store.read(table)) for table in ("pools", "addresses", "networks")}
+    left = {table: len(host.documents(table)) for table in ("pools", "addresses", "networks")}
     assert left == {"pools": 1, "addresses": 0, "networks": 0}
 
 
 def test_killed_before_and_after_every_write() -> None:
     for at in count():
-        store = MortalStore()
+        registry = MortalRegistry()
         host = Host()
-        host.store = store
+        host.registry = registry
         host.restart()
-        store.die_at = at
+        registry.die_at = at
         pool = story(host)
-        alive, store.die_at = store.die_at >= 0, None
+        alive, registry.die_at = registry.die_at >= 0, None
         check_nothing_lost(host, pool)
         host.stop()
         if alive:
@@ -586,14 +587,16 @@ def test_killed_before_every_operation_on_the_kernel() -> None:
     assert at > 6
 
 
-def test_a_store_that_fails_promises_nothing(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_registry_that_fails_promises_nothing(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pool = host.network()
     before = host.text()
 
     def fail(writes: list[Write]) -> None:
-        raise snnet.SnnetError("the disk is full")
+        raise Unavailable("the disk is full", unwritten=True)
 
-    monkeypatch.setattr(host.store, "write", fail)
+    monkeypatch.setattr(host.registry, "commit", fail)
     for call in (
         lambda: host.client.make_pool(),
         lambda: host.client.address(pool),

@@ -18,10 +18,10 @@ import pytest
 import trustme
 
 import snnet
-from snnet.contract import Conflict, DriverNotFound, InvalidRequest, SnnetError, Write
+from snnet.contract import Conflict, DriverNotFound, InvalidRequest, Put, SnnetError
 from snnet.docker import DockerPlugin, Tls
-from snnet.stores.memory import MemoryStore
-from snnet.stores.sqlite import SqliteStore
+from snnet.registries.memory import MemoryRegistry
+from snnet.registries.sqlite import SqliteRegistry
 
 from .client import GATEWAY, Client, Connection
 from .conftest import ENDPOINT, IPAM_OPTIONS, NETWORK, OPTIONS
@@ -72,7 +72,7 @@ def test_everything_may_be_repeated(make: Make, folder: Path) -> None:
     plugin.init()
     plugin.close()
     assert sorted(os.listdir(folder)) == ["data"]
-    assert os.listdir(folder / "data") == ["snnet.db"]
+    assert os.listdir(folder / "data") == ["registry.db"]
 
 
 def test_start_comes_after_init(make: Make) -> None:
@@ -97,7 +97,7 @@ def test_a_read_only_node_makes_no_vnics(folder: Path) -> None:
     with snnet.ComputeNode("cn-1", CONFIG, backend="fake", firewall="fake", read_only=True) as node:
         node.init()
         with pytest.raises(InvalidRequest, match=r"node: .* read-only"):
-            DockerPlugin(node, folder=folder, store=MemoryStore()).init()
+            DockerPlugin(node, folder=folder, registry=MemoryRegistry()).init()
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_a_read_only_node_makes_no_vnics(folder: Path) -> None:
         ({"name": ""}, "name: "),
         ({"name": "a/b"}, "name: "),
         ({"name": "Upper"}, "name: "),
-        ({"store": 3}, "store: 3 is neither the name of a store nor a Store"),
+        ({"registry": 3}, "registry: 3 is neither the URL of a registry nor a Registry"),
         ({"address": "127.0.0.1:9999"}, "tls: is needed for a TCP address"),
         ({"tls": Tls(*[Path("x")] * 5)}, "tls: is only for a TCP address"),
         ({"tls": Tls(*[Path("x")] * 5), "address": "nowhere"}, "address: 'nowhere' is not"),
@@ -128,19 +128,27 @@ def test_no_node_at_all() -> None:
         DockerPlugin(3)  # type: ignore[arg-type]
 
 
-def test_a_store_by_name(make: Make) -> None:
-    with pytest.raises(DriverNotFound, match="no store 'etcd' is installed"):
-        make(store="etcd").init()
-    make(store="memory").init()
+def test_a_registry_by_url(make: Make) -> None:
+    with pytest.raises(DriverNotFound, match="no registry 'zookeeper' is installed"):
+        make(registry="zookeeper:").init()
+    with pytest.raises(InvalidRequest, match="'memory' is not the URL of a registry"):
+        make(registry="memory").init()
+    make(registry="memory:").init()
 
 
-def test_a_store_of_the_callers_stays_open(make: Make, folder: Path) -> None:
-    store = SqliteStore(folder)
-    plugin = make(store=store)
-    plugin.init()
-    plugin.close()
-    assert store.read("pools") == {}
-    store.close()
+def test_a_registry_of_the_callers_stays_open(make: Make, folder: Path) -> None:
+    """Its other documents stay as they are."""
+    with SqliteRegistry(f"//{folder}/registry.db") as registry:
+        registry.commit([Put("docker/cn-2/snnet/pools/p", {"not": "ours"})])
+        plugin = make(registry=registry)
+        plugin.init()
+        plugin.start()
+        pool = Client(folder / "snnet.sock").make_pool(**IPAM_OPTIONS)
+        plugin.close()
+        assert set(registry.read("").entries) == {
+            "docker/cn-2/snnet/pools/p",
+            f"docker/cn-1/snnet/pools/{pool}",
+        }
     assert not (folder / "data").exists()
 
 
@@ -198,15 +206,18 @@ def test_one_database_for_one_process(
 def test_a_damaged_database_is_named(make: Make, folder: Path) -> None:
     (folder / "data").mkdir(mode=0o700)
     (folder / "data" / "snnet.db").write_text("nothing that SQLite would know, and rather long")
-    with pytest.raises(SnnetError, match="cannot open the database"):
+    with pytest.raises(SnnetError, match=r"cannot read the database .*snnet.db: file is not"):
         make().init()
-    store = MemoryStore()
-
-    store.write([Write("pools", "p", {"id": "p", "subnet": "nonsense"})])
+    (folder / "data" / "snnet.db").unlink()
+    (folder / "data" / "registry.db").write_text("nothing that SQLite would know, and rather long")
+    with pytest.raises(SnnetError, match="is damaged"):
+        make().init()
+    registry = MemoryRegistry()
+    registry.commit([Put("docker/cn-1/snnet/pools/p", {"id": "p", "subnet": "nonsense"})])
     with pytest.raises(
-        SnnetError, match="cannot read 'p' in table 'pools' of the store: tenant_id: "
+        SnnetError, match=r"cannot read the document 'docker/cn-1/snnet/pools/p' .*: tenant_id: "
     ):
-        make(store=store).init()
+        make(registry=registry).init()
 
 
 @pytest.mark.parametrize("missing", ["folder", "data_dir"])
@@ -317,10 +328,10 @@ def test_files_that_are_not_certificates(make: Make, folder: Path, tls: Tls) -> 
     assert os.listdir(folder / "specs") == []
 
 
-def test_a_request_under_way_keeps_the_store_open(
+def test_a_request_under_way_keeps_the_registry_open(
     make: Make, folder: Path, node: snnet.ComputeNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plugin = make(store=MemoryStore())
+    plugin = make(registry=MemoryRegistry())
     plugin.init()
     plugin.start()
     monkeypatch.setattr("snnet.docker.server._TIMEOUT", 0.03)

@@ -200,7 +200,7 @@ def test_a_bug_is_an_answer_too(
 def test_answers_while_a_hundred_wait(
     host: Served, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (pool,) = host.store.read("pools")
+    (pool,) = host.documents("pools")
     gate, waiting = threading.Event(), threading.Semaphore(0)
     apply = host.kernel.apply
 

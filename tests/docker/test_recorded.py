@@ -41,5 +41,5 @@ def test_the_answers_are_the_same(folder: Path) -> None:
         assert (status, answer) == (one["status"], one["answer"]), one
     assert host.kernel.to_text() == before
     tables = ("pools", "addresses", "networks", "endpoints")
-    assert [host.store.read(table) for table in tables] == [{}] * 4
+    assert [host.documents(table) for table in tables] == [{}] * 4
     host.stop()

@@ -99,7 +99,7 @@ def show_backends(*, as_json: bool) -> None:
 
 def survey(hosts: Hosts) -> list[Entry]:
     """Ask every driver; one entry each, sorted by group and name."""
-    groups = (plugins.BACKENDS, plugins.FIREWALLS, plugins.DHCP, plugins.STORES)
+    groups = (plugins.BACKENDS, plugins.FIREWALLS, plugins.DHCP, plugins.REGISTRIES)
     return [_examine(driver, hosts) for group in groups for driver in plugins.catalogue(group)]
 
 
@@ -108,8 +108,8 @@ def _examine(installed: Installed, hosts: Hosts) -> Entry:
     try:
         plugins.load_driver(installed.group, installed.name)
         entry.loads = True
-        if installed.group == plugins.STORES:
-            return entry  # a store carries no nouns
+        if installed.group == plugins.REGISTRIES:
+            return entry  # a registry carries no nouns
         with _opened(entry, hosts) as driver:
             _ask(entry, driver)
     except (Exception, SystemExit) as error:

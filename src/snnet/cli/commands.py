@@ -180,10 +180,10 @@ def docker_plugin() -> None:
     help="The folder for the database.",
 )
 @click.option(
-    "--store",
-    default="sqlite",
-    show_default=True,
-    help="The installed store to use as the database.",
+    "--registry",
+    metavar="URL",
+    show_default="sqlite:///var/lib/snnet/docker/NAME/registry.db",
+    help="The registry to use as the database.",
 )
 @click.option(
     "--address", metavar="HOST:PORT", help="Listen on TCP with TLS instead of a Unix socket."
@@ -209,7 +209,7 @@ def serve(
     name: str,
     plugin_dir: Path,
     data_dir: Path | None,
-    store: str,
+    registry: str | None,
     address: str | None,
     spec_dir: Path,
     **tls: Path | None,
@@ -232,7 +232,7 @@ def serve(
                 "name": name,
                 "folder": plugin_dir,
                 "data_dir": data_dir,
-                "store": store,
+                "registry": registry,
                 "address": address,
                 "spec_folder": spec_dir,
             },

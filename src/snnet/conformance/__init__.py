@@ -11,10 +11,10 @@ A third party's test file is an import and a fixture::
                 yield place
 
 In the same way, ``FirewallSuite`` takes a ``rig`` (``RealRig``), ``DhcpSuite`` a ``lan``
-(``RealLan``) and ``StoreSuite`` an ``open_store``.  The docstring of each test is the
-promise that it checks.  A place, a rig or a LAN is where the tests run.  The real ones
-make network namespaces and need root; your own can use anything that has links or
-carries packets.
+(``RealLan``) and ``RegistrySuite`` a ``place`` of its own (``RegistryPlace``).  The docstring
+of each test is the promise that it checks.  A place, a rig or a LAN is where the tests run.
+The real ones make network namespaces and need root; your own can use anything that has
+links or carries packets.
 
 This package contains the suites and the places where they run.  It imports the contract
 and the code for namespaces, and no driver.  Importing it imports pytest.
@@ -28,7 +28,6 @@ pytest.register_assert_rewrite(
     "snnet.conformance.dhcp",
     "snnet.conformance.firewall",
     "snnet.conformance.registry",
-    "snnet.conformance.store",
 )
 
 from .backend import BackendSuite, Place, RealPlace  # noqa: E402
@@ -37,7 +36,6 @@ from .firewall import FirewallSuite  # noqa: E402
 from .real import RealRig  # noqa: E402
 from .registry import RegistryPlace, RegistrySuite  # noqa: E402
 from .rig import Answer, Conversation, Rig  # noqa: E402
-from .store import StoreSuite  # noqa: E402
 
 __all__ = [
     "Answer",
@@ -54,5 +52,4 @@ __all__ = [
     "RegistryPlace",
     "RegistrySuite",
     "Rig",
-    "StoreSuite",
 ]

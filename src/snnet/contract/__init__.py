@@ -81,6 +81,7 @@ from .registries import (
     Changed,
     Compacted,
     Delete,
+    Document,
     Entry,
     Put,
     Reading,
@@ -90,6 +91,7 @@ from .registries import (
     SessionLost,
     Stale,
     Unavailable,
+    Write,
 )
 from .rules import (
     PROTOCOLS,
@@ -104,7 +106,6 @@ from .rules import (
     Zone,
     ZoneLink,
 )
-from .stores import Document, Store, Write
 from .tunnels import TUNNELS, Geneve, Gre, Gretap, Tunnel, Vxlan
 
 __all__ = [
@@ -200,7 +201,6 @@ __all__ = [
     "SnnetError",
     "Stale",
     "State",
-    "Store",
     "Sysctl",
     "Tap",
     "Timeout",

@@ -15,7 +15,8 @@ veth pair into the container.  The plugin never calls Docker.
 ``ipam``        the IPAM driver: pools and addresses
 ``pools``       which pool belongs to which network, and who holds an address
 ``options``     options of ``docker network create``
-``state``       what both drivers must remember, kept in a store (:mod:`snnet.stores`)
+``state``       what both drivers must remember, as documents of a registry
+``migration``   reads the database of snnet before 0.2
 ============== ===============================================================
 
 The extra ``docker`` installs the libraries for HTTP and validation.

@@ -23,7 +23,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from snnet.contract import InvalidRequest, SnnetError, Store
+from snnet.contract import InvalidRequest, Registry, SnnetError
 from snnet.node import ComputeNode
 
 from . import messages
@@ -116,10 +116,13 @@ def methods(network: NetworkDriver, ipam: Ipam) -> dict[str, Method]:
 
 
 def protocol(
-    store: Store, node: ComputeNode, clock: Callable[[], float] = time.time
+    registry: Registry, prefix: str, node: ComputeNode, clock: Callable[[], float] = time.time
 ) -> dict[str, Method]:
-    """The methods of a plugin with this store and node, after a first sweep of its endpoints."""
-    state = State(store)
+    """The methods of a plugin on this node, after a first sweep of its endpoints.
+
+    Its documents are those of the registry whose keys begin with ``prefix``.
+    """
+    state = State(registry, prefix)
     pools = Pools(state, clock)
     endpoints = Endpoints(state, pools, node)
     endpoints.sweep()

@@ -262,7 +262,7 @@ class Endpoints:
                 gone.append(network)
             addresses = self._pools.held_by(endpoint)
             if released:
-                self._state.write(remove=[*gone, *addresses])
+                self._state.write(remove=[*addresses, *gone])
             else:
                 self._state.write(*map(self._pools.returned, addresses), remove=gone)
 

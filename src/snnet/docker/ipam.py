@@ -90,7 +90,7 @@ class Ipam:
             self._networks.forget(pool.network_id)
         with self._state.lock:
             addresses = [one for one in self._state.addresses.all() if one.pool_id == pool.id]
-            self._state.write(remove=[pool, *addresses])
+            self._state.write(remove=[*addresses, pool])
             self._last.pop(pool.id, None)
         return {}
 

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 from snnet import plugins
 from snnet.config import shown
-from snnet.contract import InvalidRequest, SnnetError, Store, Timeout
+from snnet.contract import InvalidRequest, Registry, SnnetError, Timeout
 from snnet.node import ComputeNode
 from snnet.system.files import locked, private_directory
 
 from .app import RunningRequests, make_app, protocol
+from .migration import migrate
 from .server import Listener, Server, TcpListener, Tls, UnixListener, parse_address
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ SPEC_FOLDER = Path("/etc/docker/plugins")
 """Folders in which Docker looks for plugins (docs.docker.com/engine/extend/plugin_api)."""
 
 DATA_FOLDER = Path("/var/lib/snnet/docker")
+
+_OWN = "docker/"
+"""The beginning of all keys in a registry of the plugin's own."""
 
 _LOCK_TIMEOUT = 5.0
 """Seconds to wait for another plugin of the same name to end."""
@@ -45,11 +49,12 @@ class DockerPlugin:
     ``name`` is the driver's name for ``docker network create -d``.  The server listens on a
     Unix socket in ``folder``; with ``address`` ("host:port") and ``tls`` it listens on TCP,
     and a file in ``spec_folder`` tells Docker the address.  ``data_dir`` holds the state
-    that must outlive the process.  ``store`` is the name of an installed store, or an open
-    one, which stays the caller's.
+    that must outlive the process, in a registry of its own.  ``registry`` is the URL of
+    another one, or an open one, which stays the caller's; the documents are then those whose
+    keys begin with "docker/NODE/NAME/", and nobody else may write them.
 
-    ``init()`` opens the store and ``start()`` starts the server; ``stop()`` stops the
-    server and ``close()`` closes the store.  Each may be repeated.  Start the plugin before
+    ``init()`` opens the registry and ``start()`` starts the server; ``stop()`` stops the
+    server and ``close()`` closes the registry.  Each may be repeated.  Start the plugin before
     Docker and stop it after Docker: a daemon waits 15 s for a missing plugin, then fails
     the call.
     """
@@ -64,7 +69,7 @@ class DockerPlugin:
         tls: Tls | None = None,
         spec_folder: str | os.PathLike[str] = SPEC_FOLDER,
         data_dir: str | os.PathLike[str] | None = None,
-        store: str | Store = "sqlite",
+        registry: str | Registry | None = None,
     ) -> None:
         if not isinstance(node, ComputeNode):
             raise InvalidRequest(f"{shown(node)} is not a ComputeNode", field="node")
@@ -74,15 +79,16 @@ class DockerPlugin:
                 "and '-', the first of them a letter or digit",
                 field="name",
             )
-        if not isinstance(store, (str, Store)):
+        if not isinstance(registry, (str, Registry, type(None))):
             raise InvalidRequest(
-                f"{shown(store)} is neither the name of a store nor a Store", field="store"
+                f"{shown(registry)} is neither the URL of a registry nor a Registry",
+                field="registry",
             )
         self.name = name
         self._node = node
         self._listener = _listener(name, _path(folder, "folder"), address, tls, spec_folder)
         self._data = DATA_FOLDER / name if data_dir is None else _path(data_dir, "data_dir")
-        self._store = store
+        self._registry = registry
         self._opened = ExitStack()
         self._running = RunningRequests()
         self._server: Server | None = None
@@ -94,10 +100,10 @@ class DockerPlugin:
         return str(self._listener)
 
     def init(self) -> None:
-        """Open the store and continue with the state of the last process.
+        """Open the registry and continue with the state of the last process.
 
         Raises ``InvalidRequest`` if the node is not ready, ``Conflict`` if another process
-        uses the folder, and ``SnnetError`` if the store cannot be read.
+        uses the folder, and ``SnnetError`` if the registry cannot be read.
         """
         if self._server is not None:
             return
@@ -107,24 +113,29 @@ class DockerPlugin:
             )
         self._node.topology()  # raises if the node is not ready
         with ExitStack() as opened:
-            methods = protocol(self._open_store(opened), self._node)
+            methods = protocol(*self._open_registry(opened), self._node)
             self._running = RunningRequests()
             self._server = Server(make_app(methods, self._running), self._listener)
             self._opened = opened.pop_all()
         self._pid = os.getpid()
 
-    def _open_store(self, opened: ExitStack) -> Store:
-        if isinstance(self._store, Store):
-            return self._store
+    def _open_registry(self, opened: ExitStack) -> tuple[Registry, str]:
+        """Return the registry and what our keys begin with."""
+        shared = f"docker/{self._node.id}/{self.name}/"
+        if isinstance(self._registry, Registry):
+            return self._registry, shared
         try:
             self._data.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         except OSError as error:
             raise SnnetError(f"cannot create {self._data.parent}: {error.strerror}") from error
         folder = private_directory(self._data, 0o700)
         opened.enter_context(locked(folder / "lock", _LOCK_TIMEOUT, f"the data of {self.name}"))
-        store = plugins.open_store(self._store, folder)
-        opened.callback(store.close)
-        return store
+        if self._registry is not None:
+            return opened.enter_context(plugins.open_registry(self._registry)), shared
+        own = plugins.open_registry(f"sqlite://{folder.absolute()}/registry.db")
+        opened.enter_context(own)
+        migrate(folder / "snnet.db", own, _OWN)
+        return own, _OWN
 
     def start(self) -> None:
         """Serve requests in a thread.  Raises ``Conflict`` if another plugin listens there."""
@@ -139,9 +150,9 @@ class DockerPlugin:
             self._server.stop()
 
     def close(self) -> None:
-        """Stop, and close the store.  ``init()`` opens it again.
+        """Stop, and close the registry.  ``init()`` opens it again.
 
-        In a forked child this changes nothing.  Raises ``Timeout`` and keeps the store
+        In a forked child this changes nothing.  Raises ``Timeout`` and keeps the registry
         open if a request is still running after 15 s.
         """
         if self._pid == os.getpid():

@@ -1,6 +1,6 @@
-"""The plugin's state: what it has promised to Docker, in memory and in a store.
+"""The plugin's state: what it has promised to Docker, in memory and in a registry.
 
-Every change is written to the store first, then to memory, and only then is the request
+Every change is committed to the registry first, then to memory, and only then is the request
 answered.  So a plugin that is killed at any instruction remembers every promise that it
 has made to Docker.
 """
@@ -9,12 +9,22 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from snnet.contract import IPAddress, IPNetwork, SnnetError, Store, Write
+from snnet.contract import (
+    COMMIT_MAX,
+    Delete,
+    IPAddress,
+    IPNetwork,
+    Put,
+    Registry,
+    SnnetError,
+    Write,
+)
 
 # Holders of an address that are not endpoint ids; no id has a colon.
 
@@ -29,7 +39,7 @@ NETWORK = ":network"
 
 
 class Document(BaseModel, ABC):
-    """One document of the store."""
+    """One document of the registry."""
 
     model_config = ConfigDict(frozen=True)
     table: ClassVar[str]
@@ -142,22 +152,23 @@ class Endpoint(SubnetDocument):
 
 
 R = TypeVar("R", bound=Document)
+T = TypeVar("T")
 
 
 class Table(Generic[R]):
     """All documents of one kind.  Reading needs no lock."""
 
-    def __init__(self, kind: type[R], store: Store) -> None:
+    def __init__(self, kind: type[R], registry: Registry, prefix: str) -> None:
         self.kind = kind
+        self.prefix = f"{prefix}{kind.table}/"
         self._records: dict[str, R] = {}
-        for key, document in store.read(kind.table).items():
+        for key, entry in registry.read(self.prefix).entries.items():
             try:
-                self._records[key] = kind.model_validate(document)
+                self._records[key.removeprefix(self.prefix)] = kind.model_validate(entry.document)
             except ValidationError as error:
                 raise SnnetError(
-                    f"cannot read {key!r} in table {kind.table!r} of the store: "
-                    f"{describe(error)}; restore the store, or remove it and all networks "
-                    "of this driver in Docker"
+                    f"cannot read the document {key!r} of the registry: {describe(error)}; "
+                    "restore the registry, or remove it and all networks of this driver in Docker"
                 ) from error
 
     def get(self, key: str) -> R | None:
@@ -177,36 +188,49 @@ class Table(Generic[R]):
 class State:
     """All documents.
 
-    A caller that reads documents to decide on a change holds ``lock`` during both.
+    A caller that reads documents to decide on a change holds ``lock`` during both.  Nobody
+    else writes documents whose keys begin with ``prefix``.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, registry: Registry, prefix: str) -> None:
         self.lock = threading.RLock()
-        self._store = store
-        self.pools = Table(Pool, store)
-        self.addresses = Table(Address, store)
-        self.networks = Table(Network, store)
-        self.endpoints = Table(Endpoint, store)
+        self._registry = registry
+        self.pools = Table(Pool, registry, prefix)
+        self.addresses = Table(Address, registry, prefix)
+        self.networks = Table(Network, registry, prefix)
+        self.endpoints = Table(Endpoint, registry, prefix)
         self._tables: dict[str, Table[Document]] = {
             table.kind.table: table  # type: ignore[misc]
             for table in (self.pools, self.addresses, self.networks, self.endpoints)
         }
 
     def write(self, *put: Document, remove: Iterable[Document] = ()) -> None:
-        """Write and remove documents, all or nothing.  A document replaces that of its key."""
-        changes: list[tuple[Document, Document | None]] = [(document, None) for document in remove]
-        changes += [(document, document) for document in put]
-        if not changes:
-            return
+        """Remove and write documents, all or nothing.  A document replaces that of its key.
+
+        More than ``COMMIT_MAX`` take several commits, in this order: put last what tells
+        that the others are complete.
+        """
+        changes: dict[tuple[str, str], Document | None] = {
+            (document.table, document.key): None for document in remove
+        }
+        changes |= {(document.table, document.key): document for document in put}
         with self.lock:
-            self._store.write(
-                [
-                    Write(old.table, old.key, new.model_dump(mode="json") if new else None)
-                    for old, new in changes
-                ]
-            )
-            for old, new in changes:
-                self._tables[old.table].put(old.key, new)
+            for batch in batched(changes.items(), COMMIT_MAX):
+                self._registry.commit([self._write(*change) for change in batch])
+                for (table, key), document in batch:
+                    self._tables[table].put(key, document)
+
+    def _write(self, place: tuple[str, str], document: Document | None) -> Write:
+        table, key = place
+        path = self._tables[table].prefix + key
+        return Delete(path) if document is None else Put(path, document.model_dump(mode="json"))
+
+
+def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """The items in lists of at most ``size``."""
+    remaining = iter(items)
+    while batch := list(islice(remaining, size)):
+        yield batch
 
 
 def describe(error: ValidationError) -> str:

@@ -21,12 +21,12 @@ from snnet.contract import (
     Session,
     SessionLost,
     Stale,
+    Write,
     check_commit,
     check_prefixes,
     check_revision,
     check_ttl,
 )
-from snnet.contract.registries import Write
 
 from .feeds import Change, FedWatch, Feed
 from .ranges import after_prefix

@@ -20,12 +20,12 @@ from snnet.contract import (
     SessionLost,
     Stale,
     Unavailable,
+    Write,
     check_commit,
     check_prefixes,
     check_revision,
     check_ttl,
 )
-from snnet.contract.registries import Write
 from snnet.system.host import boot_id
 
 from . import file, history

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from snnet.contract import COMMIT_MAX, Conflict, Delete, InvalidRequest, Put, Registry, Stale
-from snnet.contract.registries import Write
+from snnet.contract import COMMIT_MAX, Conflict, Delete, InvalidRequest, Put, Registry, Stale, Write
 
 from .base import Base, documents
 from .place import RegistryPlace
