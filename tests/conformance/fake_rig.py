@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Network
 
 import snnet
@@ -41,6 +42,7 @@ from snnet.contract import (
     Driver,
     IPAddress,
     IPInterface,
+    Link,
     Route,
     Sysctl,
     Tap,
@@ -227,6 +229,9 @@ class FakeRig(Rig):
     # -- building ----------------------------------------------------------------------
 
     def _build_hub(self) -> None:
+        unused = self.hub.find(Link(name="eth0"))  # it would answer for the other uplinks
+        assert isinstance(unused, Link)
+        do(self.hub, Change(replace(unused, up=False), unused))
         for device in DEVICES:
             self.hub.add_uplink(device.name, device.address, mac=device.mac)
             self.fabric.plug(self.hub, device.name)

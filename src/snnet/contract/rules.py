@@ -66,8 +66,10 @@ Source NAT, of new connections:
 What belongs to no connection (conntrack: invalid) is not translated, and so leaves a zone
 by no such device.
 
-When a ``PortForward`` or a ``PublicIp`` is added or removed, the driver deletes the
-kernel's entries of connections (conntrack) that would otherwise bypass the change.
+When a ``PortForward`` or a ``PublicIp`` is added or removed, or a ``Masquerade`` or an
+``ExternalForward`` removed, the driver deletes the kernel's entries of connections
+(conntrack) that would otherwise bypass the change.  Connections that the remaining rules
+allow, and translate the same, continue.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import closing
 from functools import cache
 from typing import ClassVar
 
@@ -16,14 +17,15 @@ from snnet.contract import (
     Noun,
     Operation,
     Outcome,
-    PortForward,
     SnnetError,
     Unsupported,
     Watch,
 )
-from snnet.system.conntrack import Connection, Conntrack
+from snnet.system.conntrack import Conntrack
+from snnet.system.reach import Reach
 
-from .connections import Forwards, of_forwards, of_public_addresses
+from .allowed import CONCERNED, Allowed
+from .connections import of_exits, of_forwards, of_public_addresses
 from .others.look import stops
 
 _log = logging.getLogger("snnet.firewall")
@@ -61,23 +63,24 @@ class KernelFirewall(Driver):
         return super().apply(operations, keep_going=True)
 
     def _forget(self, changed: Iterable[Operation]) -> None:
+        """Forget the connections that the change concerns and no rule allows any more."""
         changed = list(changed)
-        public, forwarded = list(of_public_addresses(changed)), list(of_forwards(changed))
         try:
-            if public:
-                self._connections.forget(public)
-            if forwarded:
-                self._connections.forget(forwarded, self._unchanged())
+            with closing(Reach(self.host.netns.fd)) as reach:
+                local = cache(reach.addresses)
+                concerned = [
+                    *of_public_addresses(changed),
+                    *of_forwards(changed),
+                    *of_exits(changed, local),
+                ]
+                if concerned:
+                    # Few changes concern a connection: only then all rules are read.
+                    allowed = cache(
+                        lambda: Allowed(self.snapshot(CONCERNED).values(), local(), reach.way)
+                    )
+                    self._connections.forget(concerned, lambda one: allowed()(one))
         except (OSError, SnnetError) as error:
             _log.warning("connections of changed rules continue unchanged: %s", error)
-
-    def _unchanged(self) -> Callable[[Connection], bool]:
-        """Return a test for connections that the present forwards would translate the same way.
-
-        Its first use reads the forwards: most changes concern no connection.
-        """
-        forwards = cache(lambda: Forwards(self.snapshot({PortForward}).values()))
-        return lambda connection: forwards().translate(connection)
 
     def stopped(self, packets: Sequence[HostPacket]) -> Sequence[str]:
         """See :meth:`snnet.contract.Driver.stopped`: nftables, and both kinds of iptables."""

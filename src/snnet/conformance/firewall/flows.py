@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import replace
 from ipaddress import IPv4Interface
 
-from snnet.conformance.endpoints import A1, A2, B1, EXT0, HUB, OUT, PORT
+from snnet.conformance.endpoints import A1, A2, B1, EXT0, EXT1, FAR, HUB, OUT, PORT
 from snnet.conformance.rig import Answer, Conversation, Rig
+from snnet.contract import ExternalForward
 
 from .base import (
     DOOR,
@@ -146,3 +147,66 @@ class FlowTests(FirewallTests):
         remove(rig, rule)
         add(rig, later)
         assert _next(flow) == Answer(B1, OUT.ip)
+
+    def test_a_closed_way_out_ends_its_flows(self, rig: Rig) -> None:
+        """Flows by a removed ``ExternalForward`` end; those of other bridges and devices do not."""
+        a_masquerade, a_exit = exit_by(rig)
+        b_exit = ExternalForward(owner=rig.owner, device="ext0", bridge="in-b")
+        far = exit_by(rig, device="ext1")
+        add(rig, *tenants(rig), a_masquerade, a_exit, b_exit, *far)
+        ends, stays = rig.converse(A1, OUT.ip, PORT), rig.converse(B1, OUT.ip, PORT)
+        other = rig.converse(A2, FAR.ip, PORT)
+        for flow in (ends, stays, other):
+            assert _next(flow) is not None
+        remove(rig, a_exit)
+        assert ends.ask() is None
+        assert _next(stays) == Answer(OUT, _HOST)
+        assert _next(other) == Answer(FAR, EXT1.address.ip)
+
+    def test_flows_end_with_masquerade(self, rig: Rig) -> None:
+        """Flows that got an address of the device end; those by other devices do not."""
+        masquerade, way_out = exit_by(rig)
+        add(rig, *tenants(rig), masquerade, way_out, *exit_by(rig, device="ext1"))
+        ends, stays = rig.converse(A1, OUT.ip, PORT), rig.converse(A1, FAR.ip, PORT)
+        assert _next(ends) == Answer(OUT, _HOST)
+        assert _next(stays) == Answer(FAR, EXT1.address.ip)
+        remove(rig, masquerade)
+        assert ends.ask() is None
+        assert _next(stays) == Answer(FAR, EXT1.address.ip)
+
+    def test_a_public_ip_keeps_its_flows_where_the_way_out_closes(self, rig: Rig) -> None:
+        """A guest with a public IP needs no ``ExternalForward``."""
+        masquerade, way_out = exit_by(rig)
+        add(rig, *tenants(rig), masquerade, way_out, publish(rig))
+        flow = rig.converse(A1, OUT.ip, PORT)
+        assert _next(flow) == Answer(OUT, PUBLIC)
+        remove(rig, way_out)
+        assert _next(flow) == Answer(OUT, PUBLIC)
+
+    def test_one_port_of_two_devices(self, rig: Rig) -> None:
+        """Of two forwards of a port, each with its device, only one ends the flows of it."""
+        one = forward(rig, protocol="udp")
+        two = replace(one, device="ext1", addresses=(EXT1.address.ip,))
+        add(rig, *tenants(rig), one, two)
+        ends, stays = rig.converse(OUT, _HOST, DOOR), rig.converse(FAR, EXT1.address.ip, DOOR)
+        assert _next(ends) == Answer(A1, OUT.ip)
+        assert _next(stays) == Answer(A1, FAR.ip)
+        remove(rig, one)
+        assert ends.ask() is None
+        assert _next(stays) == Answer(A1, FAR.ip)
+
+    def test_an_address_of_another_link(self, rig: Rig) -> None:
+        """A forward without an address is for any of the host's: flows come and go with it."""
+        rig.add_address("in-b", IPv4Interface((PUBLIC, 32)))
+        flow = rig.converse(OUT, PUBLIC, PORT)
+        assert _next(flow) == Answer(HUB, OUT.ip)
+        rule = forward(rig, protocol="udp", port=PORT)
+        add(rig, *tenants(rig), rule)
+        assert _next(flow) == Answer(A1, OUT.ip)
+        other = replace(rule, device="ext1", target=B1.ip, addresses=(EXT1.address.ip,))
+        add(rig, other)
+        assert _next(flow) == Answer(A1, OUT.ip)
+        remove(rig, other)
+        assert _next(flow) == Answer(A1, OUT.ip)
+        remove(rig, rule)
+        assert _next(flow) == Answer(HUB, OUT.ip)
