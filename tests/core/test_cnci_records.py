@@ -209,7 +209,7 @@ def test_subnets_are_read_back(tunnel: str, underlay: str) -> None:
 def test_the_whole_node_is_read_back() -> None:
     state = known(ONE, TWO, mesh=a_mesh("10.9.0.0/24", "10.8.0.0/24"))
     state.rules = {rule.key: rule for rule in RULES}
-    state.forwarding = True
+    state.forwarding = frozenset({4})
     again = read(list(state.nouns()))
     assert again.snapshot() == state.snapshot()
     assert list(map(str, again.nouns())) == list(map(str, state.nouns()))

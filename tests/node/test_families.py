@@ -2,21 +2,45 @@
 
 from __future__ import annotations
 
+import socket
+import struct
+import time
+from collections.abc import Iterator
 from dataclasses import replace
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
 
 import pytest
 
 import snnet
+from snnet.contract import Address, Change, Sysctl
 from snnet.contract.addresses import mac_of
-from tests.node.world import FakeWorld, vm
+from snnet.contract.network import FORWARDING
+from snnet.system.netns import in_netns
+from tests.node.conftest import make_world
+from tests.node.world import RealWorld, World, vm
 
 SUBNETS: dict[str, tuple[str, ...]] = {
     "ipv4": ("10.1.0.0/24",),
     "ipv6": ("fd00:1::/64",),
     "both": ("10.1.0.0/24", "fd00:1::/64"),
 }
+
+
+@pytest.fixture(
+    params=[
+        "fake-gre",
+        pytest.param("netlink-vxlan", marks=[pytest.mark.kernel]),
+        pytest.param("iproute_shell-vxlan", marks=[pytest.mark.kernel]),
+    ]
+)
+def world(request: pytest.FixtureRequest) -> Iterator[World]:
+    """One host."""
+    made = make_world(request, request.param)
+    yield made
+    made.close()
+
+
 FAMILIES = pytest.mark.parametrize("family", SUBNETS)
 
 
@@ -29,9 +53,9 @@ def guest(family: str, number: int = 9, **changes: Any) -> snnet.VnicConfig:
 
 @FAMILIES
 def test_a_vnic_has_an_address_gateway_and_network_of_each_family(
-    fake: FakeWorld, family: str
+    world: World, family: str
 ) -> None:
-    made = fake.node().create_vnic(guest(family))
+    made = world.node().create_vnic(guest(family))
     subnets = tuple(map(ip_network, SUBNETS[family]))
     vnic = made.vnic
     assert vnic.ips == tuple(subnet[9] for subnet in subnets)
@@ -51,24 +75,24 @@ def test_a_vnic_has_an_address_gateway_and_network_of_each_family(
 
 
 @FAMILIES
-def test_a_restarted_node_knows_the_same(fake: FakeWorld, family: str) -> None:
-    first = fake.node()
+def test_a_restarted_node_knows_the_same(world: World, family: str) -> None:
+    first = world.node()
     first.create_vnic(guest(family))
     first.create_vnic(guest(family, 10, mac="02:00:00:00:00:77"))
-    before, text = first.topology().to_dict(), fake.text()
+    before, text = first.topology().to_dict(), world.text()
     first.close()
-    second = fake.node()
+    second = world.node()
     assert second.topology().to_dict() == before
-    assert fake.text() == text
+    assert world.text() == text
     assert second.verify() == []
     for number in (9, 10):
         second.destroy_vnic(guest(family, number))
-    assert fake.links() == []
+    assert world.links() == []
 
 
 @FAMILIES
-def test_the_order_of_families_makes_no_difference(fake: FakeWorld, family: str) -> None:
-    node, cfg = fake.node(), guest(family)
+def test_the_order_of_families_makes_no_difference(world: World, family: str) -> None:
+    node, cfg = world.node(), guest(family)
     made = node.create_vnic(cfg)
     again = replace(cfg, subnet=SUBNETS[family][::-1], ip=tuple(map(str, made.vnic.ips[::-1])))
     assert again == cfg
@@ -87,17 +111,17 @@ def test_the_order_of_families_makes_no_difference(fake: FakeWorld, family: str)
     ],
 )
 def test_another_set_of_families_is_a_conflict(
-    fake: FakeWorld, family: str, changes: dict[str, Any], said: str
+    world: World, family: str, changes: dict[str, Any], said: str
 ) -> None:
-    node = fake.node()
+    node = world.node()
     node.create_vnic(guest(family))
     with pytest.raises(snnet.Conflict, match=said):
         node.create_vnic(guest(family, **changes))
 
 
 @pytest.mark.parametrize("address", ["10.1.0.9", "fd00:1::9"])
-def test_each_address_belongs_to_one_vnic(fake: FakeWorld, address: str) -> None:
-    node = fake.node()
+def test_each_address_belongs_to_one_vnic(world: World, address: str) -> None:
+    node = world.node()
     node.create_vnic(guest("both"))
     other = ("10.1.0.10", address) if ":" in address else (address, "fd00:1::a")
     with pytest.raises(snnet.Conflict, match=f"{address} of subnet .* belongs to VNIC"):
@@ -110,8 +134,8 @@ def test_each_address_belongs_to_one_vnic(fake: FakeWorld, address: str) -> None
     node.create_vnic(guest("both", 10, ip=other))
 
 
-def test_the_default_mac_of_an_ipv6_address_is_a_hash_and_must_be_alone(fake: FakeWorld) -> None:
-    node = fake.node()
+def test_the_default_mac_of_an_ipv6_address_is_a_hash_and_must_be_alone(world: World) -> None:
+    node = world.node()
     mac = mac_of(ip_address("fd00:1::9"))
     node.create_vnic(guest("ipv6", 10, mac=mac))
     with pytest.raises(snnet.Conflict, match="mac="):
@@ -120,9 +144,9 @@ def test_the_default_mac_of_an_ipv6_address_is_a_hash_and_must_be_alone(fake: Fa
 
 
 @pytest.mark.parametrize("mtu", [1279, 1280])
-def test_ipv6_needs_an_mtu_of_1280(fake: FakeWorld, mtu: int) -> None:
-    node = fake.node(config=fake.config(mtu=mtu))
-    cnci = fake.cnci(config=fake.config(mtu=mtu))
+def test_ipv6_needs_an_mtu_of_1280(world: World, mtu: int) -> None:
+    node = world.node(config=world.config(mtu=mtu))
+    cnci = world.cnci(config=world.config(mtu=mtu))
     node.create_vnic(guest("ipv4", subnet_id="s4", subnet_key=4))
     cnci.add_remote_subnet("10.3.0.0/24", 4, "192.0.2.21")
     if mtu < 1280:
@@ -142,31 +166,31 @@ def test_ipv6_needs_an_mtu_of_1280(fake: FakeWorld, mtu: int) -> None:
 
 
 @FAMILIES
-def test_a_concentrator_has_the_gateways_of_a_subnet(fake: FakeWorld, family: str) -> None:
-    before = fake.text()
-    cnci = fake.cnci()
+def test_a_concentrator_has_the_gateways_of_a_subnet(world: World, family: str) -> None:
+    before = world.text()
+    cnci = world.cnci()
     bridge = cnci.add_remote_subnet(SUBNETS[family], 7, "192.0.2.21")
     assert cnci.add_remote_subnet(SUBNETS[family][::-1], 7, "192.0.2.22") == bridge
     subnet = cnci.topology()["subnets"][SUBNETS[family][0]]
     gateways = [str(ip_network(one)[1]) for one in SUBNETS[family]]
     assert subnet["subnets"] == list(SUBNETS[family])
     assert (subnet["gateway"], subnet["gateways"]) == (gateways[0], gateways)
-    text = fake.text()
+    text = world.text()
     for one, gateway in zip(SUBNETS[family], gateways, strict=True):
         assert f"address {gateway}/{ip_network(one).prefixlen}" in text
     cnci.close()
-    again = fake.cnci()
+    again = world.cnci()
     assert again.topology()["subnets"][SUBNETS[family][0]] == subnet
     assert again.verify() == []
-    assert fake.text() == text
+    assert world.text() == text
     again.shutdown()
-    assert fake.text() == before
+    assert world.text() == before
 
 
 @FAMILIES
 @pytest.mark.parametrize("part", [0, -1])
-def test_a_subnet_is_named_by_one_of_its_networks(fake: FakeWorld, family: str, part: int) -> None:
-    cnci = fake.cnci()
+def test_a_subnet_is_named_by_one_of_its_networks(world: World, family: str, part: int) -> None:
+    cnci = world.cnci()
     cnci.add_remote_subnet(SUBNETS[family], 7, "192.0.2.21")
     name = SUBNETS[family][part]
     assert cnci.dhcp(name).running
@@ -174,7 +198,7 @@ def test_a_subnet_is_named_by_one_of_its_networks(fake: FakeWorld, family: str, 
     assert cnci.topology()["subnets"][SUBNETS[family][0]]["tunnels"] == {}
     cnci.remove_subnet(name)
     assert cnci.topology()["subnets"] == {}
-    assert fake.links() == []
+    assert world.links() == []
 
 
 @pytest.mark.parametrize(
@@ -191,30 +215,30 @@ def test_a_subnet_is_named_by_one_of_its_networks(fake: FakeWorld, family: str, 
     ],
 )
 def test_a_subnet_that_contradicts_one_of_both_families(
-    fake: FakeWorld, subnet: Any, key: int, said: str
+    world: World, subnet: Any, key: int, said: str
 ) -> None:
-    cnci = fake.cnci()
+    cnci = world.cnci()
     cnci.add_remote_subnet(SUBNETS["both"], 7, "192.0.2.21")
-    before = fake.text()
+    before = world.text()
     with pytest.raises(snnet.Conflict, match=said):
         cnci.add_remote_subnet(subnet, key, "192.0.2.22")
-    assert fake.text() == before
+    assert world.text() == before
 
 
 @FAMILIES
-def test_a_concentrator_follows_the_events_of_both_families(fake: FakeWorld, family: str) -> None:
-    node, cnci = fake.node(), fake.cnci()
+def test_a_concentrator_follows_the_events_of_both_families(world: World, family: str) -> None:
+    node, cnci = world.node(), world.cnci()
     event = node.create_vnic(guest(family, concentrator_ip="192.0.2.12")).tunnel_event
     assert event is not None
-    cnci.follow(replace(event, cn_ip=ip_address("192.0.2.21")))
+    cnci.follow(replace(event, cn_ip=ip_address("192.0.2.21"), port=None))
     assert cnci.topology()["subnets"][SUBNETS[family][0]]["subnets"] == list(SUBNETS[family])
 
 
-def test_entries_of_both_families_for_one_guest(fake: FakeWorld) -> None:
-    cnci = fake.cnci()
+def test_entries_of_both_families_for_one_guest(world: World) -> None:
+    cnci = world.cnci()
     cnci.add_remote_subnet(SUBNETS["both"], 7, "192.0.2.21")
     scope = cnci.dhcp("fd00:1::/64")
-    vnic = fake.node().create_vnic(guest("both", mac="02:00:00:00:00:99")).vnic
+    vnic = world.node().create_vnic(guest("both", mac="02:00:00:00:00:99")).vnic
     assert scope.add_entry(vnic.ips, vnic.mac, "web").address == vnic.ip
     scope.add_entries([replace(entry, hostname="web") for entry in vnic.dhcp_entries])
     assert [entry.address for entry in scope.added] == list(vnic.ips)
@@ -229,8 +253,8 @@ def test_entries_of_both_families_for_one_guest(fake: FakeWorld) -> None:
 
 
 @FAMILIES
-def test_reconcile_wants_subnets_of_each_family(fake: FakeWorld, family: str) -> None:
-    cnci = fake.cnci()
+def test_reconcile_wants_subnets_of_each_family(world: World, family: str) -> None:
+    cnci = world.cnci()
     wanted = snnet.Subnet(SUBNETS[family], 7, remotes=[snnet.Remote("192.0.2.21")])
     done = cnci.reconcile(subnets=[wanted])
     assert [(item.key, item.action) for item in done.items] == [
@@ -240,3 +264,86 @@ def test_reconcile_wants_subnets_of_each_family(fake: FakeWorld, family: str) ->
     other = snnet.Subnet("fd00:9::/64", 7)
     assert [item.action for item in cnci.reconcile(subnets=[other]).items] == ["removed", "created"]
     assert list(cnci.topology()["subnets"]) == ["fd00:9::/64"]
+
+
+# -- kernel parameters ------------------------------------------------------------------
+
+
+def value(world: World, name: str) -> str:
+    found = world.kernel.find(Sysctl(name=name))
+    assert isinstance(found, Sysctl), name
+    return found.value
+
+
+@pytest.mark.parametrize("accepts", ["0", "1", "2"])
+def test_a_host_forwards_ipv6_for_an_ipv6_subnet_alone(world: World, accepts: str) -> None:
+    """Links that accept router advertisements go on to do so, and all is put back."""
+    accept = "net.ipv6.conf.eth0.accept_ra"
+    now = Sysctl(name=accept, value=value(world, accept))
+    assert world.kernel.apply([Change(replace(now, value=accepts), now)]).error is None
+    cnci = world.cnci()
+    cnci.add_remote_subnet(SUBNETS["ipv4"], 7, "192.0.2.21")
+    assert value(world, FORWARDING[6]) == "0"
+    assert value(world, accept) == accepts
+    cnci.add_remote_subnet("fd00:2::/64", 8, "192.0.2.21")
+    assert value(world, FORWARDING[6]) == "1"
+    assert value(world, accept) == ("0" if accepts == "0" else "2")
+    assert cnci.verify() == []
+    cnci.close()
+    again = world.cnci()
+    assert again.verify() == []
+    again.shutdown()
+    assert value(world, FORWARDING[6]) == "0"
+    assert value(world, accept) == accepts
+
+
+@FAMILIES
+def test_a_concentrators_bridge_speaks_for_itself_alone(world: World, family: str) -> None:
+    """It takes no router from its guests, and has an address to send advertisements from."""
+    bridge = world.cnci().add_remote_subnet(SUBNETS[family], 7, "192.0.2.21")
+    assert value(world, f"net.ipv6.conf.{bridge}.accept_ra") == "0"
+    router = Address(link=bridge, address=ip_interface("fe80::1/64"))
+    assert (world.kernel.find(router) is not None) == (family != "ipv4")
+
+
+@pytest.mark.kernel
+def test_a_default_route_by_advertisements_stays(request: pytest.FixtureRequest) -> None:
+    """A host that starts to forward IPv6 keeps the router that it learned (accept_ra=2)."""
+    real = make_world(request, "netlink-vxlan")
+    assert isinstance(real, RealWorld)
+    try:
+        cnci = real.cnci()
+        _advertise(real)
+        shown = ("ip", "-6", "route", "show", "default", "dev", "eth0")
+        assert "proto ra" in real.run(*shown)
+        cnci.add_remote_subnet(SUBNETS["ipv6"], 7, "192.0.2.21")
+        assert value(real, FORWARDING[6]) == "1"
+        assert "proto ra" in real.run(*shown)
+        _advertise(real, lifetime=0)
+        assert "proto ra" not in real.run(*shown)
+        _advertise(real)
+        cnci.shutdown()
+        assert "proto ra" in real.run(*shown)
+    finally:
+        real.close()
+
+
+def _advertise(world: RealWorld, lifetime: int = 1800) -> None:
+    """Send a router advertisement to eth0 (RFC 4861, 4.2), and wait until it is heard."""
+    source, target = (ip_address(text).packed for text in ("fe80::99", "ff02::1"))
+    body = struct.pack("!BBHBBHII", 134, 0, 0, 64, 0, lifetime, 0, 0)
+    pseudo = source + target + struct.pack("!II", len(body), 58)
+    total = sum(struct.unpack(f"!{len(pseudo + body) // 2}H", pseudo + body))
+    total = (total & 0xFFFF) + (total >> 16)
+    checksum = ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF
+    body = body[:2] + struct.pack("!H", checksum) + body[4:]
+    packet = struct.pack("!IHBB", 6 << 28, len(body), 58, 255) + source + target + body
+    frame = bytes.fromhex("333300000001020000000099") + b"\x86\xdd" + packet
+
+    def send() -> None:
+        with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sock:
+            sock.bind(("eth0-far", 0))
+            sock.send(frame)
+
+    in_netns(world.kernel.host.netns.fd, send)
+    time.sleep(0.2)

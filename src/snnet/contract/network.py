@@ -26,7 +26,8 @@ DEPRECATED = "deprecated"
 class Address(Noun):
     """An address with its prefix on a link; the kernel adds the connected route.
 
-    ``flags`` is what the kernel says of it ("secondary", "temporary", "tentative",
+    Duplicate address detection is not done for an added address (RFC 4862, 5.4): it is
+    usable at once.  ``flags`` is what the kernel says of it ("secondary", "temporary", "tentative",
     "dadfailed", "deprecated"): a fact when found, ignored in comparison and when added.
     A snapshot lists the addresses of a link in the kernel's order, the primary one first.
     """
@@ -201,7 +202,8 @@ class SharedSysctl(Owned):
     """``owner`` needs the kernel parameter ``name`` of the namespace to be ``value``.
 
     Several nodes may need one parameter.  The driver records the previous value on the
-    host when the first node needs it, and restores it after the last one is done.
+    host when the first node needs it, and restores it after the last one is done.  Where the
+    parameter has one of the values ``unless``, it stays as it is.
     """
 
     rank: ClassVar[int] = 5
@@ -209,6 +211,7 @@ class SharedSysctl(Owned):
 
     name: str
     value: str = ""
+    unless: tuple[str, ...] = ()
 
     def make_key(self) -> Key:
         return ("shared-sysctl", self.owner, self.name)
@@ -217,9 +220,25 @@ class SharedSysctl(Owned):
         return f"sysctl {self.name}={self.value} for {self.owner}"
 
 
-IP_FORWARD = "net.ipv4.ip_forward"
-FORWARDING = (IP_FORWARD, "net.ipv6.conf.all.forwarding")
-"""The only parameters that a snapshot contains."""
+FORWARDING = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}
+"""By IP version; the only parameters that a snapshot contains."""
+
+KERNEL_ID_MIN = 1 << 32
+"""Interface identifiers of link-local addresses that the kernel chooses are not below this:
+they are made of a MAC (RFC 4291, appendix A) or are a hash of 64 bits (RFC 7217)."""
+
+
+def is_automatic(address: IPInterface) -> bool:
+    """Whether this is the address that the kernel gives a link by itself.
+
+    Snapshots do not list such addresses.
+    """
+    return (
+        address.version == 6
+        and address.is_link_local
+        and int(address.ip) & (1 << 64) - 1 >= KERNEL_ID_MIN
+    )
+
 
 _DOTS = str.maketrans("./", "/.")
 

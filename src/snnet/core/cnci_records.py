@@ -39,6 +39,7 @@ from .addressing import Networks, overlapping, written
 from .cnci_reading import place, place_mesh, place_remembered
 from .events import TunnelEvent
 from .fitting import device_addresses, with_addresses
+from .forwarding import forwarded, versions_of
 from .leftovers import half_born
 from .mesh import Mesh
 from .records import Records, Thing
@@ -148,6 +149,11 @@ class CnciRecords(Records):
         """The networks of all subnets."""
         return tuple(network for networks in self.subnets for network in networks)
 
+    def needed(self) -> frozenset[int]:
+        """The IP versions whose packets the host has to forward for what the node has."""
+        busy = bool(self.subnets or self.mesh or self.rules)
+        return versions_of(self.networks()) | ({4} if busy else set())
+
     def zone(self) -> Iterator[Noun]:
         """The rules that keep the tenant's links apart from all others."""
         for subnet in self.subnets.values():
@@ -202,8 +208,7 @@ class CnciRecords(Records):
         return self.KINDS
 
     def nouns(self) -> Iterator[Noun]:
-        if self.forwarding:
-            yield from self.sysctls()
+        yield from self.sysctls(self.forwarding)
         for subnet in self.subnets.values():
             yield from subnet.nouns()
         if self.mesh:
@@ -213,8 +218,8 @@ class CnciRecords(Records):
         for rule in self.rules.values():
             yield from with_addresses(rule)
 
-    def sysctls(self) -> Iterator[SharedSysctl]:
-        return sysctls(self.site)
+    def sysctls(self, versions: Collection[int]) -> Iterator[SharedSysctl]:
+        return sysctls(self.site, versions)
 
     def apart(self, found: Nouns) -> Iterable[Noun]:
         for rule in (*self.rules.values(), *found.values()):
@@ -229,9 +234,7 @@ class CnciRecords(Records):
         missing = {key: noun for key, noun in remembered.items() if key not in ours}
         place_remembered(records, missing)
         mesh = place_mesh(records, ours, remembered)
-        records.forwarding = bool(records.subnets or records.mesh or records.rules) or any(
-            isinstance(noun, SharedSysctl) for noun in ours.values()
-        )
+        records.forwarding = forwarded(ours) | records.needed()
         useless = half_born(ours)
         bridges = {subnet.bridge.name for subnet in records.subnets.values()}
         wanted = {noun.key for noun in records.nouns()}

@@ -29,6 +29,7 @@ from snnet.contract.guards import GUARDS
 
 from .compute_places import place
 from .events import TunnelEvent, TunnelEventType
+from .forwarding import forwarded, versions_of
 from .leftovers import half_born, useless_dependents
 from .records import Records
 from .requests import CnciVnicId, GuestRequest, SubnetId, TenantRequest, VnicId
@@ -152,7 +153,8 @@ class ComputeRecords(Records):
         self._drop_wire(subnet.id)
         self._move_vnics(subnet)
         self.subnets[subnet.id] = subnet
-        self.forwarding |= self.site.routed
+        if self.site.routed:
+            self.forwarding |= versions_of(subnet.networks)
         if subnet.tunnel:
             self._wires[subnet.tunnel.wire_identity] = subnet.id
 
@@ -225,8 +227,7 @@ class ComputeRecords(Records):
         return _ROUTED_KINDS if self.site.routed else _BRIDGED_KINDS
 
     def nouns(self) -> Iterator[Noun]:
-        if self.forwarding:
-            yield from self.sysctls()
+        yield from self.sysctls(self.forwarding)
         yield from zones(self.subnets.values())
         for subnet in self.subnets.values():
             yield from subnet.nouns()
@@ -235,8 +236,8 @@ class ComputeRecords(Records):
         for port in self.cnci_vnics.values():
             yield from port.nouns()
 
-    def sysctls(self) -> Iterator[SharedSysctl]:
-        return sysctls(self.site) if self.site.routed else iter(())
+    def sysctls(self, versions: Collection[int]) -> Iterator[SharedSysctl]:
+        return sysctls(self.site, versions) if self.site.routed else iter(())
 
     def apart(self, found: Nouns) -> Iterable[Noun]:
         return on_uplink(self.site, found.values()) if self.site.routed else ()
@@ -247,9 +248,7 @@ class ComputeRecords(Records):
         useless = half_born(ours)
         useless |= {noun.key for subnet in records.empty_subnets() for noun in subnet.nouns()}
         staying = {key: noun for key, noun in ours.items() if key not in useless}
-        records.forwarding = bool(records.subnets) or any(
-            isinstance(noun, SharedSysctl) for noun in ours.values()
-        )
+        records.forwarding |= forwarded(ours)
         useless |= useless_dependents(staying, keyed(records.nouns()))
         return records, useless
 

@@ -92,6 +92,6 @@ def rp_filters(device: str) -> tuple[str, str]:
     )
 
 
-def forwarding_of(link: str) -> str:
-    """The parameter that lets packets which come by the link be forwarded."""
-    return link_sysctl("ipv4.conf", link, "forwarding")
+def forwarding_of(version: int, link: str) -> str:
+    """The parameter that lets packets of an IP version which come by the link be forwarded."""
+    return link_sysctl(f"ipv{version}.conf", link, "forwarding")

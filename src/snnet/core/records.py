@@ -37,8 +37,8 @@ class Records(ABC):
         """Objects of this owner that have no place in the records, and why."""
         self.strays: dict[tuple[str, ...], str] = {}
         """Names of links that claim an identity without its name, as the last rebuild saw them."""
-        self.forwarding = False
-        """Whether the node needs the host to forward packets now."""
+        self.forwarding: frozenset[int] = frozenset()
+        """The IP versions whose packets the node needs the host to forward now."""
 
     @property
     @abstractmethod
@@ -50,8 +50,8 @@ class Records(ABC):
         """Yield everything that the node wants on its host."""
 
     @abstractmethod
-    def sysctls(self) -> Iterator[SharedSysctl]:
-        """Yield the kernel parameters that the node needs while ``forwarding``."""
+    def sysctls(self, versions: Collection[int]) -> Iterator[SharedSysctl]:
+        """Yield the kernel parameters that the node needs to forward these IP versions."""
 
     @abstractmethod
     def apart(self, found: Nouns) -> Iterable[Noun]:

@@ -7,7 +7,7 @@ on other nodes.  Addresses must therefore be unique in the data centre.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from snnet.contract import (
     Conflict,
@@ -19,10 +19,11 @@ from snnet.contract import (
     SharedSysctl,
     Zone,
 )
-from snnet.contract.network import IP_FORWARD, SNNET_PROTOCOL, link_sysctl
+from snnet.contract.network import SNNET_PROTOCOL, link_sysctl
 
 from . import identity as ids
 from .addressing import Networks, overlapping, written
+from .forwarding import forwarding
 from .site import Site
 from .vnics import TenantSubnet
 
@@ -62,12 +63,19 @@ def check_disjoint(subnets: Iterable[TenantSubnet], wanted: TenantSubnet) -> Non
             )
 
 
-def sysctls(site: Site) -> Iterator[SharedSysctl]:
-    """Yield the parameters: the host forwards, and answers ARP on the uplink at once."""
-    owner = str(site.owner)
-    delay = link_sysctl("ipv4.neigh", site.uplink.link_name, "proxy_delay")
-    yield SharedSysctl(owner=owner, name=IP_FORWARD, value="1")
-    yield SharedSysctl(owner=owner, name=delay, value="0")
+def sysctls(site: Site, versions: Collection[int]) -> Iterator[SharedSysctl]:
+    """Yield the parameters: the host forwards, and answers ARP and ND on the uplink at once.
+
+    Proxy entries of IPv6 are used on links with ``proxy_ndp`` alone (ndisc_recv_ns).
+    """
+    owner, link = str(site.owner), site.uplink.link_name
+    yield from forwarding(site, versions)
+    for version in sorted(versions):
+        delay = link_sysctl(f"ipv{version}.neigh", link, "proxy_delay")
+        yield SharedSysctl(owner=owner, name=delay, value="0")
+        if version == 6:
+            name = link_sysctl("ipv6.conf", link, "proxy_ndp")
+            yield SharedSysctl(owner=owner, name=name, value="1")
 
 
 def zone(owner: str, tenant_id: str, subnets: Iterable[TenantSubnet]) -> Zone:

@@ -29,6 +29,8 @@ class Site:
     """What of them tenants may open connections to."""
     port: int | None = None
     """The UDP port of the node's own tunnels, where it has a number."""
+    foreign: tuple[str, ...] = ()
+    """Links of the host that are not snnet's, and may take router advertisements."""
     sequence: Sequence | None = field(default=None, compare=False)
     """What numbers the node's events; None: they have no numbers."""
     ip: IPAddress = field(init=False)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from ipaddress import ip_interface
+from ipaddress import IPv6Interface, ip_interface
 from typing import Any
 
 from snnet.contract import (
@@ -24,19 +24,22 @@ from snnet.contract import (
     ZoneLink,
 )
 from snnet.contract.addresses import gateway_of
-from snnet.contract.network import IP_FORWARD
 
 from . import identity as ids
 from .addressing import Networks, written
+from .forwarding import forwarding
 from .guards import port_rules, protected_networks
 from .site import Site
 from .tunnels import tunnel_link
 
-BRIDGED_TO_IP = "net.bridge.bridge-nf-call-iptables"
-"""Whether br_netfilter passes bridged frames to the hooks of IP."""
+BRIDGED_TO_IP = {
+    4: "net.bridge.bridge-nf-call-iptables",
+    6: "net.bridge.bridge-nf-call-ip6tables",
+}
+"""By IP version, whether br_netfilter passes bridged frames to the hooks of IP."""
 
 
-def sysctls(site: Site) -> Iterator[SharedSysctl]:
+def sysctls(site: Site, versions: Collection[int]) -> Iterator[SharedSysctl]:
     """Yield the parameters: the host forwards, and the hooks of IP see no bridged frames.
 
     If br_netfilter translates the target of a frame to one behind the same bridge, it
@@ -45,8 +48,9 @@ def sysctls(site: Site) -> Iterator[SharedSysctl]:
     came from.  Guests of one compute node could not reach each other by a port forward.
     """
     owner = str(site.owner)
-    yield SharedSysctl(owner=owner, name=IP_FORWARD, value="1")
-    yield SharedSysctl(owner=owner, name=BRIDGED_TO_IP, value="0")
+    yield from forwarding(site, versions)
+    for version in sorted(versions):
+        yield SharedSysctl(owner=owner, name=BRIDGED_TO_IP[version], value="0")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -78,8 +82,8 @@ class CnciSubnet:
         """Yield everything that the subnet has on the host."""
         yield self.bridge
         yield from self.rules
-        for network in self.networks:
-            yield Address(link=self.bridge.name, address=gateway_interface(network))
+        for address in gateway_interfaces(self.networks):
+            yield Address(link=self.bridge.name, address=address)
         yield self.scope
         for tunnel in self.tunnels.values():
             yield from self.beside(tunnel)
@@ -142,9 +146,16 @@ def inside(site: Site, link: str, networks: tuple[IPNetwork, ...] = ()) -> tuple
     )
 
 
-def gateway_interface(network: IPNetwork) -> IPInterface:
-    """Return the gateway's address with the prefix of the subnet."""
-    return ip_interface((gateway_of(network), network.prefixlen))
+ROUTER = IPv6Interface("fe80::1/64")
+"""The sender of router advertisements, which must be link-local (RFC 4861, 4.2)."""
+
+
+def gateway_interfaces(networks: Networks) -> Iterator[IPInterface]:
+    """Yield the addresses of a subnet's gateway, each with its prefix."""
+    for network in networks:
+        yield ip_interface((gateway_of(network), network.prefixlen))
+        if network.version == ROUTER.version:
+            yield ROUTER
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from snnet.contract import (
     Unsupported,
     keyed,
 )
-from snnet.contract.network import IP_FORWARD
+from snnet.contract.network import FORWARDING
 from snnet.core import identity as ids
 from snnet.core.inputs import forwarding_of
 from snnet.core.own_packets import own_packets
@@ -250,12 +250,15 @@ class HostView:
     def not_forwarding(self, records: Records) -> tuple[dict[Key, Noun], dict[Key, Noun]]:
         """Parameters of the node's links by which the host does not forward: found, wanted."""
         backend = self._drivers.backend
-        if not records.forwarding or Sysctl not in backend.carries:
+        if Sysctl not in backend.carries:
             return {}, {}
-        whole = backend.find(Sysctl(name=IP_FORWARD))
-        if not isinstance(whole, Sysctl) or whole.value == "0":
-            return {}, {}  # turning that on again sets all the others
-        names = [forwarding_of(link) for link in ("default", *records.routers())]
+        names: list[str] = []
+        for version in sorted(records.forwarding):
+            whole = backend.find(Sysctl(name=FORWARDING[version]))
+            # Turning that on again sets all the others.
+            if isinstance(whole, Sysctl) and whole.value != "0":
+                links = ("default", *records.routers())
+                names += [forwarding_of(version, link) for link in links]
         found = [backend.find(Sysctl(name=name)) for name in names]
         off = keyed(noun for noun in found if isinstance(noun, Sysctl) and noun.value == "0")
         return off, {key: replace(noun, value="1") for key, noun in off.items()}  # type: ignore[call-arg]

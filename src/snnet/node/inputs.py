@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from snnet.contract import Address, Link, Path, Sysctl
-from snnet.contract.network import IP_FORWARD
+from snnet.contract.network import FORWARDING
 from snnet.core.inputs import (
     SOMEWHERE,
     STRICT,
@@ -45,9 +45,11 @@ class Inputs:
         uplink = records.site.uplink
         yield from about_uplink(uplink, seen)
         yield from about_devices(rules, seen)
-        if records.forwarding and self._value(IP_FORWARD) != "0":
+        for version in sorted(records.forwarding):
+            if self._value(FORWARDING[version]) == "0":
+                continue
             for link in dict.fromkeys([uplink.link_name, *devices_of(rules)]):
-                name = forwarding_of(link)
+                name = forwarding_of(version, link)
                 if self._value(name) == "0":
                     yield f"{name}: is 0 -> should be 1: sysctl -w {name}=1"
         if not rules:

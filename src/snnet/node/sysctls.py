@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from snnet.contract import (
@@ -51,13 +52,17 @@ class SharedSysctls(Driver):
 
     def snapshot(self, types: Iterable[type[Noun]] | None = None) -> dict[Key, Noun]:
         with self.host.record(RECORD) as record:
-            users = {name: tuple(entry["users"]) for name, entry in record.items()}
+            entries = {name: dict(entry) for name, entry in record.items()}
         found: dict[Key, Noun] = {}
-        for name, owners in users.items():
-            value = self._value(name)
-            if value is not None:
-                for owner in owners:
-                    noun = SharedSysctl(owner=owner, name=name, value=value)
+        for name, entry in entries.items():
+            for owner in entry["users"]:
+                wanted = SharedSysctl(
+                    owner=owner,
+                    name=name,
+                    value=entry.get("value", ""),
+                    unless=tuple(entry.get("unless", ())),
+                )
+                if (noun := self._as_found(wanted)) is not None:
                     found[noun.key] = noun
         return found
 
@@ -66,10 +71,14 @@ class SharedSysctls(Driver):
         with self.host.record(RECORD) as record:
             if noun.owner not in record.get(noun.name, {}).get("users", ()):
                 return None
+        return self._as_found(noun)
+
+    def _as_found(self, noun: SharedSysctl) -> SharedSysctl | None:
+        """The parameter as it is now; a value that serves as well counts as the wanted one."""
         value = self._value(noun.name)
-        return (
-            None if value is None else SharedSysctl(owner=noun.owner, name=noun.name, value=value)
-        )
+        if value is None:
+            return None
+        return noun if value in noun.unless else replace(noun, value=value)
 
     def perform(self, operation: Operation) -> None:
         noun = operation.noun
@@ -80,17 +89,19 @@ class SharedSysctls(Driver):
             case Remove():
                 self._remove(noun)
             case Change():
-                self._set(noun.name, noun.value)
+                self._put(noun)
 
     def _add(self, noun: SharedSysctl) -> None:
         with self.host.record(RECORD) as record:
             current = self._value(noun.name)
             entry = record.setdefault(noun.name, {"previous": current, "users": []})
+            if noun.unless:
+                entry |= {"value": noun.value, "unless": list(noun.unless)}
             if noun.owner in entry["users"]:
                 raise Exists(f"cannot add {noun}: it is already recorded")
             entry["users"].append(noun.owner)
         try:
-            self._set(noun.name, noun.value)
+            self._put(noun)
         except BaseException:
             self._remove(noun)
             raise
@@ -118,6 +129,10 @@ class SharedSysctls(Driver):
         found = self._backend.find(Sysctl(name=name))
         return found.value if isinstance(found, Sysctl) else None
 
+    def _put(self, noun: SharedSysctl) -> None:
+        if self._value(noun.name) not in noun.unless:
+            self._set(noun.name, noun.value)
+
     def _set(self, name: str, value: str) -> None:
         current = self._value(name)
         if current in (None, value):
@@ -135,11 +150,11 @@ class SharedSysctls(Driver):
     def obstacles(self) -> Sequence[str]:
         """Bridges of others whose frames no filter sees because a node here turned that off."""
         with self.host.record(RECORD) as record:
-            users = record.get(BRIDGED_TO_IP, {}).get("users", ())
-        if not users or self._value(BRIDGED_TO_IP) != "0":
+            users = record.get(BRIDGED_TO_IP[4], {}).get("users", ())
+        if not users or self._value(BRIDGED_TO_IP[4]) != "0":
             return ()
         return [
-            f"{BRIDGED_TO_IP} is 0 for {users[0]}, so that rules of others do not see frames "
+            f"{BRIDGED_TO_IP[4]} is 0 for {users[0]}, so that rules of others do not see frames "
             f"between ports of bridge {link.name} (Docker's icc=false, for one): run the "
             "concentrator in a network namespace of its own"
             for link in self._backend.snapshot({Bridge}).values()

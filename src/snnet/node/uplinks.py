@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
 from ipaddress import ip_interface
 
 from snnet.config import NetworkConfig, NetworkMode
@@ -12,6 +14,7 @@ from snnet.contract import (
     IPNetwork,
     Link,
     Macvtap,
+    Noun,
     ProxyNeighbour,
     PublicIp,
     Route,
@@ -45,7 +48,7 @@ def find_site(
         publics=_publics(owner, drivers, intents),
     )
     compute = choose_uplink(uplinks, nouns, owner)
-    site = _site(config, owner, compute)
+    site = replace(_site(config, owner, compute), foreign=_foreign(nouns))
     if site.mtu < MTU_MIN:
         raise InvalidRequest(
             f"{compute.link_name} has MTU {compute.mtu}, which leaves {site.mtu} for tenants: "
@@ -53,6 +56,18 @@ def find_site(
             field="mtu",
         )
     return uplinks, site
+
+
+def _foreign(nouns: Iterable[Noun]) -> tuple[str, ...]:
+    """The host's own links: those of no node, no bridge ports and no loopback."""
+    return tuple(
+        noun.name
+        for noun in nouns
+        if isinstance(noun, Link)
+        and noun.master is None
+        and noun.kind != "loopback"
+        and not ids.grouped(noun)
+    )
 
 
 def _publics(owner: Owner, drivers: Drivers, intents: Intents) -> set[IPAddress]:

@@ -43,7 +43,7 @@ from snnet.contract import (
     error_for,
 )
 from snnet.contract.links import TAP_QUEUES_MAX
-from snnet.contract.network import FORWARDING
+from snnet.contract.network import FORWARDING, is_automatic
 
 from .addresses import AddressRules
 from .driver import FakeDriver, Rules
@@ -129,16 +129,16 @@ class FakeKernel(FakeDriver, Host):
     def snapshot(self, types: Iterable[type[Noun]] | None = None) -> dict[Key, Noun]:
         """See :meth:`snnet.contract.Driver.snapshot`.
 
-        It includes only those sysctls that turn forwarding on.  It omits IPv6 link-local
-        addresses, because a real kernel adds them by itself.
+        It includes only those sysctls that turn forwarding on.  It omits addresses like those
+        that a real kernel adds by itself.
         """
         wanted = tuple(self.carries if types is None else types)
         found = super().snapshot(wanted)
         if issubclass(Address, wanted):
-            for key in [key for key, noun in found.items() if _is_link_local(noun)]:
+            for key in [key for key, noun in found.items() if _is_automatic(noun)]:
                 del found[key]
         if issubclass(Sysctl, wanted):
-            sysctls = (self._sysctls.find(name) for name in FORWARDING)
+            sysctls = (self._sysctls.find(name) for name in FORWARDING.values())
             found.update((noun.key, noun) for noun in sysctls if noun is not None)
         return found
 
@@ -323,8 +323,8 @@ def kernel_of(host: Host, field: str) -> FakeKernel:
     raise InvalidRequest("the driver 'fake' works only with the backend 'fake'", field=field)
 
 
-def _is_link_local(noun: Noun) -> bool:
-    return isinstance(noun, Address) and noun.address.version == 6 and noun.address.is_link_local
+def _is_automatic(noun: Noun) -> bool:
+    return isinstance(noun, Address) and is_automatic(noun.address)
 
 
 def _as_error(refusal: Refusal, what: str) -> SnnetError:

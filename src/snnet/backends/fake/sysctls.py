@@ -6,7 +6,7 @@ import re
 from typing import NamedTuple
 
 from snnet.contract import Sysctl
-from snnet.contract.network import IP_FORWARD, dots_for_slashes, link_sysctl
+from snnet.contract.network import FORWARDING, dots_for_slashes, link_sysctl
 
 from .refusal import Refusal
 from .state import State
@@ -40,12 +40,12 @@ _PER_LINK = {
     "ipv6.neigh": {"proxy_delay": "80"},
 }
 _GLOBAL = {
-    IP_FORWARD: "0",
+    FORWARDING[4]: "0",
     "net.bridge.bridge-nf-call-arptables": "1",
     "net.bridge.bridge-nf-call-ip6tables": "1",
     "net.bridge.bridge-nf-call-iptables": "1",
 }
-_SAME = {"net.ipv4.conf.all.forwarding": IP_FORWARD}
+_SAME = {"net.ipv4.conf.all.forwarding": FORWARDING[4]}
 
 _QUIET = ("disable_ipv6", "accept_ra", "accept_redirects")
 """What a backend sets on new bridges, on bridge ports and on host ends of routed guests."""
@@ -87,8 +87,9 @@ class SysctlRules:
         if not _INT.fullmatch(noun.value) or not -(2**31) <= int(noun.value) < 2**31:
             raise Refusal("EINVAL", f"{noun.value!r} is not a 32-bit integer")
         self._set(name, str(int(noun.value)), conf.link if conf else None)
-        if name == IP_FORWARD:
-            self._forward_everywhere(noun.value)
+        version = next((one for one, found in FORWARDING.items() if found == name), None)
+        if version is not None:
+            self._forward_everywhere(version, noun.value)
 
     def _value(self, name: str) -> str | None:
         if name in self._state.sysctls:
@@ -124,13 +125,20 @@ class SysctlRules:
         if link is not None:
             state.tuned.setdefault(link, {})[name] = None
 
-    def _forward_everywhere(self, value: str) -> None:
-        """Overwrite the values of all links and of ``default`` (inet_forward_change)."""
+    def _forward_everywhere(self, version: int, value: str) -> None:
+        """Overwrite the values of all links and of ``default``.
+
+        See inet_forward_change and addrconf_fixup_forwarding.
+        """
         for name in list(self._state.sysctls):
             conf = _parse(name)
-            if conf and conf.table == "ipv4.conf" and conf.parameter == "forwarding":
+            if (
+                conf
+                and name != FORWARDING[version]
+                and (conf.table, conf.parameter) == (f"ipv{version}.conf", "forwarding")
+            ):
                 del self._state.sysctls[name]
-        self._set("net.ipv4.conf.default.forwarding", str(int(value)))
+        self._set(f"net.ipv{version}.conf.default.forwarding", str(int(value)))
 
 
 def ipv6_is_disabled(state: State, link: str) -> bool:

@@ -207,7 +207,9 @@ def _non_link(noun: Noun, operation: Operation) -> Iterator[Command]:
 
 @_non_link.register
 def _(noun: Address, operation: Operation) -> Iterator[Command]:
-    yield ["ip", "address", _VERBS[type(operation)], str(noun.address), "dev", noun.link]
+    # Without "nodad" the address would be tentative for a second.
+    nodad = ["nodad"] if isinstance(operation, Add) and noun.address.version == 6 else []
+    yield ["ip", "address", _VERBS[type(operation)], str(noun.address), "dev", noun.link, *nodad]
 
 
 @_non_link.register

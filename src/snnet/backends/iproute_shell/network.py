@@ -8,7 +8,14 @@ from ipaddress import ip_address, ip_interface, ip_network
 
 from snnet.backends.iproute2.commands import Command, commands
 from snnet.contract import Add, Address, Change, Path, Remove, Route
-from snnet.contract.network import DADFAILED, DEPRECATED, SECONDARY, TEMPORARY, TENTATIVE
+from snnet.contract.network import (
+    DADFAILED,
+    DEPRECATED,
+    SECONDARY,
+    TEMPORARY,
+    TENTATIVE,
+    is_automatic,
+)
 
 from .checks import check_route
 from .errors import Refused
@@ -49,11 +56,11 @@ class Addresses:
         return next((found for found in listed if found == noun), None)
 
     def snapshot(self) -> list[Address]:
-        """Return all except IPv6 link-local ones, which the kernel adds to every link."""
+        """Return all except those that the kernel adds to every link."""
         return [
             noun
             for noun in self._listed(["ip", "-json", "address", "show"])
-            if not (noun.address.version == 6 and noun.address.is_link_local)
+            if not is_automatic(noun.address)
         ]
 
     def _listed(self, argv: Command) -> list[Address]:

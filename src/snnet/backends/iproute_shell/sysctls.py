@@ -46,7 +46,7 @@ class Sysctls:
         return Sysctl(name=name, value=" ".join(value.split())) if shown.strip() == name else None
 
     def snapshot(self) -> list[Sysctl]:
-        found = (self.find(Sysctl(name=name)) for name in FORWARDING)
+        found = (self.find(Sysctl(name=name)) for name in FORWARDING.values())
         return [noun for noun in found if noun is not None]
 
 

@@ -7,7 +7,14 @@ from struct import Struct
 from typing import Any
 
 from snnet.contract import Address, IPInterface
-from snnet.contract.network import DADFAILED, DEPRECATED, SECONDARY, TEMPORARY, TENTATIVE
+from snnet.contract.network import (
+    DADFAILED,
+    DEPRECATED,
+    SECONDARY,
+    TEMPORARY,
+    TENTATIVE,
+    is_automatic,
+)
 
 from .encoder import U8, U32, Field
 from .kernel import (
@@ -33,7 +40,10 @@ _FLAGS_OF = {
 }
 """IFA_F_* of linux/if_addr.h, by IP version; IPv6 has one number for two of the words."""
 
+_NODAD = 0x02  # linux/if_addr.h
+
 _PREFIX = Field("prefixlen", U8)
+_FLAGS = Field("flags", U8)
 _SCOPE = Field("scope", U8)
 _INDEX = Field("index", U32)
 _LOCAL = by_family("IFA_LOCAL")
@@ -64,14 +74,13 @@ class Addresses:
         return None
 
     def snapshot(self) -> list[Address]:
-        """Return all except IPv6 link-local ones, which the kernel adds to every link."""
+        """Return all except those that the kernel adds to every link."""
         name_of = self._kernel.names()
         found = map(_parse, self._kernel.dump(RTM_GETADDR, {}))
         return [
             Address(link=name, address=address, flags=flags)
             for index, address, flags in found
-            if not (address.version == 6 and address.is_link_local)
-            and (name := name_of(index)) is not None
+            if not is_automatic(address) and (name := name_of(index)) is not None
         ]
 
     def _values(self, noun: Address) -> dict[Field, Any]:
@@ -81,6 +90,7 @@ class Addresses:
         return {
             FAMILIES[version]: None,
             _PREFIX: address.network.prefixlen,
+            _FLAGS: _NODAD if version == 6 else 0,
             _SCOPE: _SCOPE_HOST if host else 0,
             _INDEX: self._kernel.index(noun.link),
             _LOCAL[version]: address,

@@ -42,7 +42,7 @@ class Sysctls:
         return Sysctl(name=noun.name, value=" ".join(text.split()))
 
     def snapshot(self) -> list[Sysctl]:
-        found = (self.find(Sysctl(name=name)) for name in FORWARDING)
+        found = (self.find(Sysctl(name=name)) for name in FORWARDING.values())
         return [noun for noun in found if noun is not None]
 
 

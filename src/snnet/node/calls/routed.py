@@ -11,6 +11,7 @@ from snnet.core import identity as ids
 from snnet.core.compute_records import ComputeRecords
 from snnet.core.conflicts import check_same_subnet
 from snnet.core.events import TunnelEvent
+from snnet.core.forwarding import versions_of
 from snnet.core.requests import GuestRequest, SubnetId, VnicId, routed_request
 from snnet.core.routed import build_routed_subnet, check_disjoint, sysctls, zone
 from snnet.core.vnics import TenantSubnet
@@ -33,7 +34,8 @@ class RoutedLayout(Layout[GuestRequest]):
         return ("ip", ip)
 
     def shares(self, records: ComputeRecords, request: GuestRequest) -> bool:
-        return records.forwarding and request.id[:2] in records.subnets
+        known = records.subnets.get(request.id[:2])
+        return known is not None and versions_of(known.networks) <= records.forwarding
 
     def opening(self, request: GuestRequest) -> set[Thing]:
         return {NETWORKS, ("subnet", *request.id[:2])}
@@ -74,7 +76,10 @@ class RoutedLayout(Layout[GuestRequest]):
         check_disjoint(subnets.values(), subnet)
         if known is None:
             self._check(subnet, host)
-        wanted = keyed((*sysctls(self.site), *_nouns(subnet, {**subnets, identity: subnet})))
+        versions = versions_of(subnet.networks)
+        wanted = keyed(
+            (*sysctls(self.site, versions), *_nouns(subnet, {**subnets, identity: subnet}))
+        )
         found = host.find(wanted.values())
         foreign = {key for key, noun in found.items() if _is_foreign(noun)}
         return Part(subnet, _without(wanted, foreign), _without(found, foreign))

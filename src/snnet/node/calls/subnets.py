@@ -24,6 +24,7 @@ from snnet.core.addressing import Networks, written
 from snnet.core.announcing import of_subnet
 from snnet.core.cnci_records import CnciRecords, rule_thing
 from snnet.core.fitting import with_addresses
+from snnet.core.forwarding import versions_of
 from snnet.core.planner import plan as make_plan
 from snnet.core.requests import RemoteSubnet
 from snnet.core.rules import Rule, rules_about
@@ -79,6 +80,7 @@ class AddSubnet(Call[CnciRecords, Known, SubnetDraft, str]):
         self._key = request.key
         self._remote = request.remote
         self._port = request.port
+        self._versions = versions_of(request.networks) | {4}
 
     def claim(self, records: CnciRecords, alone: bool, held: Held) -> Claim:
         mine, subnet = set[Thing](), subnet_thing(self._networks)
@@ -118,7 +120,7 @@ class AddSubnet(Call[CnciRecords, Known, SubnetDraft, str]):
         tunnel, there = self._tunnel(base, what, host)
         # Only this node's tunnel is looked at: the others are other calls' business.
         own = replace(base, tunnels=_by_remote(tunnel))
-        wanted = host.carried((*sysctls(host.site), *own.nouns()))
+        wanted = host.carried((*sysctls(host.site, self._versions), *own.nouns()))
         # What hung on a bridge deleted behind our back died with it.
         found = host.find(noun for noun in wanted.values() if not isinstance(noun, Link))
         found |= keyed(noun for noun in (bridge, there) if noun is not None)
@@ -153,7 +155,7 @@ class AddSubnet(Call[CnciRecords, Known, SubnetDraft, str]):
     def publish(
         self, records: CnciRecords, draft: SubnetDraft, done: Done
     ) -> tuple[str, list[Event]]:
-        records.forwarding = True
+        records.forwarding |= self._versions
         known = records.subnets.get(self._networks)
         if known is not None and known.bridge == draft.subnet.bridge:
             # Others may have added tunnels to the same subnet meanwhile.

@@ -72,11 +72,11 @@ class Forward(Call[R, R, Draft, None]):
         return records
 
     def draft(self, known: R, host: HostView) -> Draft:
-        wanted = host.carried(known.sysctls())
+        wanted = host.carried(known.sysctls(known.forwarding | {4}))
         return Draft(make_plan(host.find(wanted.values()), wanted))
 
     def publish(self, records: R, draft: Draft, done: Done) -> tuple[None, list[Event]]:
-        records.forwarding = True
+        records.forwarding |= {4}
         return None, []
 
 
