@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from ipaddress import IPv4Interface
+from ipaddress import IPv4Address, IPv4Interface
 
 import snnet
 from snnet.backends.fake import FakeDhcp, FakeKernel, Guest
@@ -116,6 +116,7 @@ class FakeLan(Lan):
         found = guest.lease
         if found is None:
             return None
+        assert isinstance(found.gateway, IPv4Address)
         return Lease(IPv4Interface((found.address, found.prefix)), found.gateway, found.mtu)
 
     def residue(self) -> list[str]:

@@ -92,8 +92,10 @@ class FakeLab(Lab):
                 continue
             lease = fake.lease or fake.renew()
             if lease is not None:
+                gateway = lease.gateway
+                assert isinstance(gateway, IPv4Address)
                 address = IPv4Interface((lease.address, lease.prefix))
-                leases.append(Lease(guest.name, address, lease.gateway, lease.mtu))
+                leases.append(Lease(guest.name, address, gateway, lease.mtu))
         return leases
 
     def reach(self, expected: Matrix) -> Matrix:

@@ -15,11 +15,13 @@ Users see ``fabric.py``.  Each module imports only modules above it in this list
 - ``arp.py``: MACs of neighbours.
 - ``stack.py``: layers 3 and 4: IP and sockets.
 - ``tunnels.py``: encapsulation and decapsulation.
+- ``lease.py``, ``dhcp6.py``: router advertisements and DHCPv6.
 - ``guests.py``: guests and DHCP.
 - ``fabric.py``: what is plugged in where, and the questions users ask.
 """
 
 from .fabric import Connection, Fabric
-from .guests import Guest, Lease
+from .guests import Guest
+from .lease import Lease
 
 __all__ = ["Connection", "Fabric", "Guest", "Lease"]

@@ -7,7 +7,9 @@ Not here: the packets that wait for a MAC (``walk.py``).
 from __future__ import annotations
 
 from snnet.contract import IPAddress, Link, Neighbour, ProxyNeighbour
+from snnet.contract.addresses import link_local_of
 
+from ..sysctls import ipv6_is_disabled
 from .frames import BROADCAST, Arp, Frame, Packet
 from .links import Links
 from .walk import Step
@@ -56,11 +58,26 @@ class Resolver:
         IPv4: for an address of any link, unless ``arp_ignore`` limits it to this link
         (arp_ignore()).  IPv6: for addresses of this link.
         """
+        if target.version == 6 and target == self.link_local(link):
+            return True
         links = self._state.local.get(target)
         if links:
             own_only = target.version == 6 or self._number(link, "ipv4", "arp_ignore") > 0
             return link.name in links if own_only else True
         return self._answers_for_another(link, target)
+
+    def link_local(self, link: Link) -> IPAddress | None:
+        """Return the link-local address of a link: one that was added, or that of its MAC.
+
+        Ports of bridges have none, nor have links whose ``addr_gen_mode`` is none.
+        """
+        for noun in self._state.addresses(link.name, 6):
+            if noun.address.ip.is_link_local:
+                return noun.address.ip
+        by_itself = getattr(link, "link_local", True) and link.master is None
+        if not by_itself or not link.mac or ipv6_is_disabled(self._state, link.name):
+            return None
+        return link_local_of(link.mac)
 
     def _answers_for_another(self, link: Link, target: IPAddress) -> bool:
         """Return whether the host answers as proxy for an address it forwards to.

@@ -148,6 +148,8 @@ class Conntrack:
         Adds the connection if it is new.  Returns None for a packet that neither opens a
         connection nor belongs to one (state INVALID).
         """
+        if isinstance(packet.payload, Icmp6) and packet.payload.about is not None:
+            return self._related(packet.payload.about)
         ends = ends_of(packet)
         if (flow := self._replies.get(ends)) is not None:
             return flow, True
@@ -157,6 +159,16 @@ class Conntrack:
             return None, False
         flow = self._originals[ends] = Flow(ends)
         return flow, False
+
+    def _related(self, about: Packet) -> tuple[Flow | None, bool]:
+        """Return the connection of a packet that an error is about, and its direction.
+
+        An error goes the way of the packet back: it counts as an answer if the packet did not.
+        """
+        ends = ends_of(about)
+        if (flow := self._replies.get(ends.inverted)) is not None:
+            return flow, True
+        return self._originals.get(ends.inverted), False
 
     def confirm(self, flow: Flow) -> None:
         """Make the translation final and recognise answers (__nf_conntrack_confirm)."""

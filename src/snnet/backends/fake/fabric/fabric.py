@@ -29,12 +29,14 @@ from .guests import (
     NIC,
     DhcpServer,
     Guest,
+    Interfaces,
+    Routers,
     Vnic,
-    address_of,
+    addresses_of,
     check_vnic,
     nic_of,
     parse_address,
-    router_of,
+    routers_of,
 )
 from .links import Cable, Links, Wire
 from .stack import Stack
@@ -139,17 +141,18 @@ class Fabric:
         vnic: Vnic,
         *,
         dhcp: bool = False,
-        address: str | IPInterface | None = None,
-        gateway: str | IPAddress | None = None,
+        address: Interfaces = None,
+        gateway: Routers = None,
         name: str | None = None,
     ) -> Guest:
         """Add a guest on the VNIC: behind its tap, or with the peer of its veth as NIC.
 
-        With ``dhcp`` it asks for a lease.  Otherwise it gets ``address`` and ``gateway``,
-        by default the ``ip``, ``subnet`` and ``gateway`` of the VNIC.  MAC and MTU are the
-        VNIC's.  Raises InvalidRequest if the host has no such tap or veth, if a guest
-        already has it, or if the address is missing or malformed.  A guest that gets no lease
-        has ``lease`` None, and a warning is logged; ``Guest.renew`` asks again.
+        With ``dhcp`` it asks for leases of both families.  Otherwise it gets ``address`` and
+        ``gateway``, one of each family or one alone, by default the ``ips``, ``subnets`` and
+        ``gateways`` of the VNIC.  MAC and MTU are the VNIC's.  Raises InvalidRequest if the
+        host has no such tap or veth, if a guest already has it, or if the address is missing
+        or malformed.  A guest that gets no lease has ``lease`` None, and a warning is logged;
+        ``Guest.renew`` asks again.
         """
         check_vnic(vnic, "vnic")
         with self._network.lock:
@@ -161,20 +164,21 @@ class Fabric:
                 raise InvalidRequest(why, field="vnic")
             if host.cable(near) is not None:
                 raise InvalidRequest(f"{near.name} already has a guest", field="vnic")
-            interface = None if dhcp else address_of(vnic, address)
-            router = router_of(vnic, gateway)
-            name = name or f"guest {interface.ip if interface else next(self._numbers)}"
+            interfaces = [] if dhcp else addresses_of(vnic, address)
+            routers = routers_of(vnic, gateway)
+            name = name or f"guest {interfaces[0].ip if interfaces else next(self._numbers)}"
             with kernel.state.lock:
                 peer = kernel.links.take_peer(near) if isinstance(near, Veth) else None
             mac, mtu = nic_of(vnic, near, peer, dhcp)
-            own = FakeKernel(f"{kernel.hostname}/{near.name}")
-            nic = own.add_uplink(NIC, None, mtu=mtu, mac=mac, kind="veth" if peer else "physical")
-            stack = self._join(own, name)
+            inner = FakeKernel(f"{kernel.hostname}/{near.name}")
+            nic = inner.add_uplink(NIC, None, mtu=mtu, mac=mac, kind="veth" if peer else "physical")
+            stack = self._join(inner, name)
             self._connect(stack.links, nic, host, kernel.state.link(near.name) or near)
             stack.sockets.listen_to_all()
             guest = Guest(stack, kernel, near.name, peer, self.detach)
-            if interface is not None:
-                guest.configure(interface, router)
+            if interfaces:
+                own = [address.ip for address in interfaces]
+                guest.configure(interfaces, [router for router in routers if router not in own])
             elif guest.renew() is None:
                 last = "; ".join(guest.explain_lease().splitlines()[-2:])
                 _log.warning("%s on %s has no lease: %s", name, kernel.hostname, last)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from snnet.contract import TUNNELS, IPAddress
+from snnet.contract import TUNNELS, IPAddress, IPNetwork
 
 BROADCAST = "ff:ff:ff:ff:ff:ff"
 ETHERNET_HEADER = 14
@@ -96,7 +96,7 @@ class Segment:
 
 @dataclass(slots=True, eq=False)
 class Dhcp:
-    """A DHCP message (RFC 2131).  Only messages of servers set the fields of the lease."""
+    """A message of DHCP, or of DHCPv6 (``six``); only servers set the fields of the lease."""
 
     kind: str
     mac: str
@@ -105,21 +105,27 @@ class Dhcp:
     server: IPAddress | None = None
     router: IPAddress | None = None
     mtu: int = 0
+    six: bool = False
     size: int = _DHCP
 
     def __str__(self) -> str:
-        return f"DHCP {self.kind} for {self.mac}"
+        return f"DHCP{'v6' if self.six else ''} {self.kind} for {self.mac}"
 
 
 @dataclass(slots=True, eq=False)
 class Icmp6:
     """An ICMPv6 message that is neither an echo nor about a neighbour (RFC 4443, RFC 4861).
 
-    ``mac`` is that of its link-layer option.
+    ``mac`` is that of its link-layer option.  ``mtu`` is what "packet too big" and router
+    advertisements say, ``network`` the prefix of the latter, ``about`` the packet that an
+    error is about.
     """
 
     kind: str
     mac: str = ""
+    mtu: int = 0
+    network: IPNetwork | None = None
+    about: Packet | None = None
     size: int = 56
 
     def __str__(self) -> str:

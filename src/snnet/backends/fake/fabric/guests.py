@@ -6,10 +6,10 @@ host's bridges.  Not here: the connection between guest and host (``fabric.py``)
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address, ip_address, ip_interface, ip_network
-from typing import NamedTuple, Protocol
+from typing import Any, Protocol
 
 from snnet.contract import (
     Add,
@@ -29,9 +29,15 @@ from snnet.contract import (
 from snnet.contract.addresses import gateway_of, of_family
 
 from ..kernel import FakeKernel
+from .dhcp6 import Client6, Server6
 from .frames import BROADCAST, Dhcp, Frame, Packet, Udp
+from .lease import Lease
 from .stack import Stack
 from .walk import Step
+
+Interfaces = str | IPInterface | Sequence[str | IPInterface] | None
+Routers = str | IPAddress | Sequence[str | IPAddress] | None
+"""One, or one of each family."""
 
 NIC = "eth0"
 """The name of a guest's only link, and of a host's first link."""
@@ -70,14 +76,23 @@ class Guest:
         nic = self.kernel.state.link(NIC)
         assert nic is not None
         self._network = stack.station.network
-        self._client = DhcpClient(stack, NIC, nic.mac or "")
-        self._asked = self._network.walk
-        """The last walk that asked for a lease."""
+        mac = nic.mac or ""
+        self._clients: dict[int, DhcpClient | Client6] = {
+            4: DhcpClient(stack, NIC, mac),
+            6: Client6(stack, NIC, mac),
+        }
+        self._asked = dict.fromkeys(self._clients, self._network.walk)
+        """The last walks that asked for a lease, by the version of IP."""
         self._detach = detach
 
     @property
     def lease(self) -> Lease | None:
-        return self._client.lease
+        return self._clients[4].lease
+
+    @property
+    def lease6(self) -> Lease | None:
+        """Its DHCPv6 lease."""
+        return self._clients[6].lease
 
     @property
     def address(self) -> IPAddress | None:
@@ -86,45 +101,57 @@ class Guest:
         return found[0].address.ip if found else None
 
     def configure(
-        self, address: IPInterface, gateway: IPAddress | None, mtu: int | None = None
+        self,
+        addresses: Iterable[IPInterface],
+        gateways: Iterable[IPAddress],
+        mtu: int | None = None,
     ) -> None:
-        """Replace the NIC's addresses by this one, and add a default route to the gateway."""
+        """Replace the NIC's addresses by these, and its default routes by those to the gateways."""
         nic = self.kernel.state.link(NIC)
         assert nic is not None
+        wanted = list(addresses)
+        there = self.kernel.state.on_link(NIC)
+        # Routes first: those of IPv4 go with the last address.
         operations: list[Operation] = [
-            Remove(noun) for noun in self.kernel.state.on_link(NIC) if isinstance(noun, Address)
+            Remove(noun) for noun in there if isinstance(noun, Route) and _is_default(noun)
         ]
+        operations += [Remove(noun) for noun in there if isinstance(noun, Address)]
         if mtu is not None and mtu != nic.mtu:
             operations.append(Change(replace(nic, mtu=mtu), nic))
-        operations.append(Add(Address(link=NIC, address=address)))
-        if gateway is not None and gateway != address.ip:
-            everywhere = ip_network("0.0.0.0/0" if gateway.version == 4 else "::/0")
-            outside = gateway not in address.network
-            operations.append(
-                Add(Route(destination=everywhere, link=NIC, gateway=gateway, onlink=outside))
-            )
+        operations += [Add(Address(link=NIC, address=address)) for address in wanted]
+        operations += [Add(_default(gateway, wanted)) for gateway in gateways]
         error = self.kernel.apply(operations).error
         if error is not None:
             raise error
 
     def renew(self) -> Lease | None:
-        """Ask for a lease and configure the NIC with it; without an answer nothing changes."""
-        with self._network.lock:
-            self._asked = self._network.new_walk()
-            self._client.ask()
-            self._asked.run()
-        lease = self.lease
-        if lease is not None:
-            self.configure(
-                ip_interface(f"{lease.address}/{lease.prefix}"), lease.gateway, lease.mtu
-            )
-        return lease
+        """Ask for leases of both families and configure the NIC with those that come.
 
-    def explain_lease(self) -> str:
-        """Return the trace of the last request for a lease."""
-        if self._client.answer is not None:
-            return "\n".join(map(str, self._client.answer.path()))
-        return "\n".join([*self._asked.endings.lines(), "no lease"])
+        Return the first, that of IPv4 if there is one.  Without any nothing changes.
+        """
+        with self._network.lock:
+            for version, client in self._clients.items():
+                self._asked[version] = self._network.new_walk()
+                client.ask()
+                self._asked[version].run()
+        leases = [client.lease for client in self._clients.values() if client.lease is not None]
+        if not leases:
+            return None
+        addresses = [ip_interface(f"{lease.address}/{lease.prefix}") for lease in leases]
+        self.configure(addresses, [lease.gateway for lease in leases], leases[0].mtu)
+        return leases[0]
+
+    def explain_lease(self, version: int | None = None) -> str:
+        """Return the trace of the last request for a lease of this version of IP.
+
+        By default it is that of the lease which ``renew`` returned, or of IPv4.
+        """
+        if version is None:
+            version = 6 if self.lease is None and self.lease6 is not None else 4
+        answer = self._clients[version].answer
+        if answer is not None:
+            return "\n".join(map(str, answer.path()))
+        return "\n".join([*self._asked[version].endings.lines(), "no lease"])
 
     def detach(self) -> None:
         """Remove the guest from its VNIC; see ``Fabric.detach``."""
@@ -137,28 +164,53 @@ class Guest:
 # -- the NIC's values ------------------------------------------------------------------------
 
 
-def address_of(vnic: Vnic, given: str | IPInterface | None) -> IPInterface:
-    """Return the guest's address: the one given, or else the VNIC's."""
+def addresses_of(vnic: Vnic, given: Interfaces = None) -> list[IPInterface]:
+    """Return the guest's addresses: those given, or else the VNIC's."""
     try:
         if given is not None:
-            return ip_interface(given)
-        ip, subnet = getattr(vnic, "ip", None), getattr(vnic, "subnet", None)
-        if ip is None:
+            return [ip_interface(one) for one in _several(given)]
+        ips = _all_of(vnic, "ips", "ip")
+        subnets = {subnet.version: subnet for subnet in map(ip_network, _all_of(vnic, "subnets"))}
+        if not ips:
             raise InvalidRequest(
                 "the VNIC has no address: pass address= or dhcp=True", field="address"
             )
-        prefix = (
-            str(subnet).rpartition("/")[2] if subnet is not None else ip_address(ip).max_prefixlen
-        )
-        return ip_interface(f"{ip}/{prefix}")
+        found = []
+        for ip in map(ip_address, ips):
+            subnet = subnets.get(ip.version)
+            found.append(ip_interface((ip, subnet.prefixlen if subnet else ip.max_prefixlen)))
+        return found
     except ValueError as error:
         raise InvalidRequest(str(error), field="address") from None
 
 
-def router_of(vnic: Vnic, given: str | IPAddress | None) -> IPAddress | None:
-    """Return the guest's gateway: the one given, or else the VNIC's, or None."""
-    found = given if given is not None else getattr(vnic, "gateway", None)
-    return None if found is None else parse_address(found, "gateway")
+def routers_of(vnic: Vnic, given: Routers = None) -> list[IPAddress]:
+    """Return the guest's gateways: those given, or else the VNIC's."""
+    found = _several(given) if given is not None else _all_of(vnic, "gateways", "gateway")
+    return [parse_address(one, "gateway") for one in found]
+
+
+def _all_of(vnic: Vnic, names: str, name: str = "") -> list[Any]:
+    """Return what the VNIC has of both families, or the one that it has."""
+    several = getattr(vnic, names, None)
+    one = getattr(vnic, name or names.removesuffix("s"), None)
+    return list(several) if several else [one] if one is not None else []
+
+
+def _several(given: object) -> list[Any]:
+    return list(given) if isinstance(given, (list, tuple)) else [given]
+
+
+def _is_default(route: Route) -> bool:
+    return route.destination.prefixlen == 0
+
+
+def _default(gateway: IPAddress, addresses: Iterable[IPInterface]) -> Route:
+    """Return the default route to the gateway, which is reached directly."""
+    everywhere = ip_network("0.0.0.0/0" if gateway.version == 4 else "::/0")
+    near = gateway.is_link_local and gateway.version == 6
+    outside = not near and all(gateway not in address.network for address in addresses)
+    return Route(destination=everywhere, link=NIC, gateway=gateway, onlink=outside)
 
 
 def parse_address(value: object, field: str) -> IPAddress:
@@ -193,16 +245,6 @@ def nic_of(vnic: Vnic, near: Link, peer: Veth | None, dhcp: bool) -> tuple[str |
 # -- DHCP ------------------------------------------------------------------------------------
 
 
-class Lease(NamedTuple):
-    """A DHCP lease; ``mtu`` in bytes."""
-
-    address: IPv4Address
-    prefix: int
-    gateway: IPv4Address
-    mtu: int
-    server: IPv4Address
-
-
 class DhcpServer:
     """Answers requests on every bridge of a host that has a scope."""
 
@@ -210,6 +252,7 @@ class DhcpServer:
         self._links = stack.links
         self._station = stack.station
         stack.sockets.servers[SERVER_PORT] = self._receive
+        Server6(stack)
 
     def _receive(self, link: str, packet: Packet, step: Step) -> None:
         station = self._station

@@ -33,7 +33,7 @@ from .filter import (
     input_refused,
     routed_refused,
 )
-from .frames import Arp, Frame, Packet
+from .frames import Arp, Frame, Icmp6, Packet
 from .walk import Station, Step
 
 _BRIDGED = {4: "net.bridge.bridge-nf-call-iptables", 6: "net.bridge.bridge-nf-call-ip6tables"}
@@ -178,7 +178,8 @@ class Netfilter:
             return passage
         self._connections.confirm(flow)
         source = flow.original.target if passage.answers else flow.source
-        if source == ends_of(passage.packet).source:
+        error = isinstance(passage.packet.payload, Icmp6)  # it comes from where it happened
+        if error or source == ends_of(passage.packet).source:
             return passage
         if passage.answers:
             passage = self._trace(passage, "answer: source restored to {}", flow.label(source))

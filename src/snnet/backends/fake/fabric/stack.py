@@ -22,6 +22,9 @@ from .arp import Resolver
 from .conntrack import Passage
 from .frames import (
     BROADCAST,
+    TIME_EXCEEDED,
+    TOO_BIG,
+    UNREACHABLE,
     Arp,
     Echo,
     Encapsulated,
@@ -114,7 +117,9 @@ class Stack:
         if passage is None:
             return
         packet, step, payload = passage.packet, passage.step, passage.packet.payload
-        if isinstance(payload, (Arp, Icmp6, Fragment)):
+        if isinstance(payload, Icmp6):
+            self.sockets.receive_icmp6(passage.link, packet, payload, step)
+        elif isinstance(payload, (Arp, Fragment)):
             self.station.ignore(step, passage.link, "nothing listens for {}", payload)
         elif isinstance(payload, Encapsulated):
             self.tunnels.decapsulate(packet, payload, 0, step)
@@ -131,17 +136,40 @@ class Stack:
             station.drop(step, link, why, packet)
             return
         if packet.ttl <= 1:
-            station.drop(step, link, "TTL exceeded on the way to {}", packet.target)
+            self._refuse(arrived, TIME_EXCEEDED, "TTL exceeded on the way to {}", packet.target)
             return
         hop = self._state.fib.find(packet.target)
         if hop is None:
-            station.drop(step, link, "no route to {}", packet.target)
+            self._refuse(arrived, UNREACHABLE, "no route to {}", packet.target)
             return
         passage = self._netfilter.forward(arrived, hop.link)
         if passage is not None:
             onward = replace(packet, ttl=packet.ttl - 1)
             step = step.then(station.name, link, "forwards {}", packet)
             self._output(hop, passage._replace(packet=onward, step=step))
+
+    def _refuse(
+        self,
+        passage: Passage,
+        kind: str,
+        why: str,
+        *values: object,
+        mtu: int = 0,
+        at: str | None = None,
+    ) -> None:
+        """Drop a packet; if it was to be forwarded and is IPv6, tell its sender (RFC 4443)."""
+        packet, link = passage.packet, passage.link if at is None else at
+        self.station.drop(passage.step, link, why, *values)
+        payload, source = packet.payload, packet.source
+        if source.version == 4 or not passage.link or isinstance(payload, (Icmp6, Arp)):
+            return  # errors and multicasts are not answered (RFC 4443, 2.4)
+        if source.is_unspecified or packet.target.is_multicast:
+            return
+        own = self.source_for(source)
+        if own is not None:
+            error = Icmp6(kind, mtu=mtu, about=packet)
+            step = passage.step.then(self.station.name, link, "{}, to {}", error, source)
+            self.send(Packet(own, source, error), step)
 
     def _is_local(self, address: IPAddress) -> bool:
         """Return whether the host accepts packets to the address, on any link (weak host)."""
@@ -183,7 +211,8 @@ class Stack:
         assert link is not None
         if packet.size > (link.mtu or 0):
             why = "{} bytes to {} do not fit the MTU of {}"
-            self.station.drop(step, link.name, why, packet.size, packet.target, link.mtu)
+            values = packet.size, packet.target, link.mtu
+            self._refuse(leaving, TOO_BIG, why, *values, mtu=link.mtu or 0, at=link.name)
             return
         self._to_neighbour(link, next_hop, packet, step)
 
@@ -212,6 +241,11 @@ class Stack:
             return None
         return [*self._state.local, *self._resolver.proxied(link)]
 
+    def link_local(self, name: str) -> IPAddress | None:
+        """Return the link-local address of a link of the host, None without one."""
+        link = self._state.link(name)
+        return self._resolver.link_local(link) if link is not None else None
+
     def source_for(self, target: IPAddress) -> IPAddress | None:
         """Return the source address for the target, None without a route."""
         path = path_to(self._state, target)
@@ -229,6 +263,8 @@ class Sockets:
         """Listeners by UDP port that receive packets before IP does, without an address."""
         self.servers: dict[int, Listener] = {}
         """Listeners by UDP port for the host's addresses and broadcasts."""
+        self.icmp6: dict[str, Listener] = {}
+        """Listeners by kind of ICMPv6 message."""
 
     def listen_to_all(self) -> None:
         """Listen on every port of every protocol, until ``listen`` is called."""
@@ -251,6 +287,17 @@ class Sockets:
         if listener is not None:
             listener(link, packet, step)
         return listener is not None
+
+    def receive_icmp6(self, link: str, packet: Packet, payload: Icmp6, step: Step) -> None:
+        """Receive an ICMPv6 message; an error ends what the host asked."""
+        listener = self.icmp6.get(payload.kind)
+        if listener is not None:
+            listener(link, packet, step)
+        elif payload.about is not None:
+            at = f", the path carries {payload.mtu} bytes" if payload.mtu else ""
+            self._station.drop(step, link, "{} says {}{}", packet.source, payload, at)
+        else:
+            self._station.ignore(step, link, "nothing listens for {}", payload)
 
     def receive(self, link: str, packet: Packet, payload: Echo | Segment | Udp, step: Step) -> None:
         """Receive a packet to one of the host's addresses or a broadcast address."""
