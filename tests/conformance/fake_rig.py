@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
 
 import snnet
 from snnet.backends.fake import FakeFirewall, Guest
@@ -32,6 +32,7 @@ from snnet.conformance.endpoints import (
     OUT,
     PORT,
     ROUTED_GATEWAY,
+    ROUTED_GATEWAY6,
     Endpoint,
 )
 from snnet.contract import (
@@ -169,8 +170,10 @@ class FakeRig(Rig):
     def says(self, source: Endpoint, hearer: Endpoint, kind: str) -> bool:
         return self._heard(source, hearer, message(kind, source, hearer))
 
-    def learns(self, source: Endpoint, address: IPv4Address, mac: str | None = None) -> bool:
-        asked = Arp(True, address, mac or source.mac, source.gateway)
+    def learns(self, source: Endpoint, address: IPAddress, mac: str | None = None) -> bool:
+        gateway = source.gateway if address.version == 4 else source.gateway6
+        assert gateway is not None
+        asked = Arp(True, address, mac or source.mac, gateway)
         links, station = self._links(source), self._links(HUB).station
         walk = station.network.new_walk()
         frame = Frame(source.mac, BROADCAST, asked)
@@ -239,7 +242,7 @@ class FakeRig(Rig):
         for bridge in BRIDGES:
             add(
                 self.hub,
-                Bridge(name=bridge.name, mac=bridge.mac),
+                Bridge(name=bridge.name, mac=bridge.mac, link_local=True),
                 Address(link=bridge.name, address=bridge.address),
                 Address(link=bridge.name, address=bridge.address6),
             )
@@ -256,6 +259,8 @@ class FakeRig(Rig):
                 self.hub,
                 Address(link=endpoint.link, address=IPv4Interface(ROUTED_GATEWAY)),
                 Route(destination=IPv4Network(endpoint.ip), link=endpoint.link),
+                Address(link=endpoint.link, address=IPv6Interface((ROUTED_GATEWAY6, 64))),
+                Route(destination=IPv6Network(endpoint.ip6), link=endpoint.link),
             )
         vnic = Vnic(endpoint.link, endpoint.mac)
         return self.fabric.attach(

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Interface, ip_address, ip_interface, ip_network
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv6Address,
+    IPv6Interface,
+    ip_address,
+    ip_interface,
+    ip_network,
+)
 
 from snnet.contract import (
     Address,
@@ -12,6 +20,7 @@ from snnet.contract import (
     BridgeAccept,
     ExternalForward,
     HostIsolation,
+    IPAddress,
     Masquerade,
     Noun,
     PortForward,
@@ -31,13 +40,19 @@ PORT, FORWARDED = 7000, 33022
 """Where everybody listens, and a port that may be forwarded there."""
 
 WIRE = {name: IPv4Interface(f"192.0.2.{number}/24") for number, name in ((11, "a"), (12, "b"))}
-OUTSIDE = IPv4Interface("192.0.2.99/24")
+WIRE6 = {name: IPv6Interface(f"2001:db8::{number}/64") for number, name in ((11, "a"), (12, "b"))}
+OUTSIDE, OUTSIDE6 = IPv4Interface("192.0.2.99/24"), IPv6Interface("2001:db8::99/64")
 BRIDGES = {
-    "br0": {"a": "10.1.0.1/24", "b": "10.1.0.2/24"},
-    "br1": {"a": "10.2.0.1/24", "b": "10.2.0.2/24"},
+    "br0": {"a": ("10.1.0.1/24", "fd00:1::1/64"), "b": ("10.1.0.2/24", "fd00:1::2/64")},
+    "br1": {"a": ("10.2.0.1/24", "fd00:2::1/64"), "b": ("10.2.0.2/24", "fd00:2::2/64")},
 }
-"""Each host's own address: with one at both, who answers is a matter of luck."""
-PUBLIC = IPv4Address("203.0.113.5")
+"""Each host's own addresses: with one at both, who answers is a matter of luck."""
+PUBLIC, PUBLIC6 = IPv4Address("203.0.113.5"), IPv6Address("2001:db8:ffff::5")
+SOURCES6 = [
+    (ip_network("2001:db8::99/128"),),
+    (ip_network("fd00:1::/64"), ip_network("fd00:1::/124")),
+    (ip_network("2001:db8::12/128"), ip_network("fd00:2::/64")),
+]
 SOURCES = [
     (ip_network("192.0.2.99/32"),),
     (ip_network("10.1.0.0/24"), ip_network("10.1.0.0/28")),
@@ -54,6 +69,16 @@ class Guest:
     link: str
     address: IPv4Interface
     gateway: IPv4Address | None
+    address6: IPv6Interface | None = None
+    gateway6: IPv6Address | None = None
+
+    @property
+    def addresses(self) -> list[IPv4Interface | IPv6Interface]:
+        return [self.address, *([self.address6] if self.address6 else [])]
+
+    @property
+    def gateways(self) -> list[IPAddress]:
+        return [one for one in (self.gateway, self.gateway6) if one is not None]
 
     @property
     def name(self) -> str:
@@ -99,6 +124,8 @@ def draw(dice: Dice) -> Network:
     network.nouns["outside"] = [
         Route(destination=ip_network("10.0.0.0/8"), link="eth0", gateway=WIRE["a"].ip),
         Route(destination=ip_network(f"{PUBLIC}/32"), link="eth0"),
+        Route(destination=ip_network("fd00::/16"), link="eth0", gateway=WIRE6["a"].ip),
+        Route(destination=ip_network(f"{PUBLIC6}/128"), link="eth0"),
     ]
     return network
 
@@ -110,7 +137,14 @@ def _guests(dice: Dice) -> list[Guest]:
         gateway = dice.pick([f"{net}.1", f"{net}.1", f"{net}.1", f"{net}.77", None])
         address = ip_interface(f"{net}.{number}/24")
         assert isinstance(address, IPv4Interface)
-        guests.append(Guest(host, f"v{number}", address, IPv4Address(gateway) if gateway else None))
+        via = IPv4Address(gateway) if gateway else None
+        address6 = gateway6 = None
+        if dice.percent(80):
+            net6 = f"fd00:{net.split('.')[1]}::"
+            address6 = IPv6Interface(f"{net6}{number:x}/64")
+            last = dice.pick(["1", "1", "1", "77", None])
+            gateway6 = IPv6Address(f"{net6}{last}") if last else None
+        guests.append(Guest(host, f"v{number}", address, via, address6, gateway6))
     return guests
 
 
@@ -118,9 +152,13 @@ def _bridges(dice: Dice, host: str) -> list[Noun]:
     nouns: list[Noun] = []
     for name, addresses in BRIDGES.items():
         mac = f"06:00:00:00:0{'ab'.index(host)}:0{name[-1]}"
-        nouns.append(Bridge(name=name, mac=mac, mtu=1450))
-        if host == "a" or dice.percent(20):
-            nouns.append(Address(link=name, address=ip_interface(addresses[host])))
+        # What a host forwards by IPv6, it asks for from a link-local address.
+        nouns.append(Bridge(name=name, mac=mac, mtu=1450, link_local=True))
+        nouns += [
+            Address(link=name, address=ip_interface(address))
+            for address in addresses[host]
+            if host == "a" or dice.percent(20)
+        ]
     return nouns
 
 
@@ -148,6 +186,8 @@ def _routes(dice: Dice, host: str) -> list[Noun]:
     nouns: list[Noun] = []
     if host == "b" and dice.percent(50):
         nouns.append(Route(destination=ip_network("10.0.0.0/8"), link="eth0", gateway=WIRE["a"].ip))
+    if host == "b" and dice.percent(50):
+        nouns.append(Route(destination=ip_network("fd00::/16"), link="eth0", gateway=WIRE6["a"].ip))
     return nouns
 
 
@@ -171,10 +211,12 @@ def _rules(dice: Dice, host: str, guests: list[Guest]) -> list[Noun]:
     rules: list[Noun] = []
     for guest in guests:
         if guest.host == host and dice.percent(40):
-            other = ip_address("10.1.0.200")
-            address = dice.pick([guest.address.ip] * 5 + [other])
+            address = dice.pick([guest.address.ip] * 5 + [ip_address("10.1.0.200")])
+            own6 = [guest.address6.ip] if guest.address6 else []
+            six = dice.pick([own6] * 5 + [[], [ip_address("fd00:1::200")]])
+            addresses = (address, *six)
             rules.append(
-                AntiSpoof(owner=owner, link=guest.link, mac=guest.mac, addresses=(address,))
+                AntiSpoof(owner=owner, link=guest.link, mac=guest.mac, addresses=addresses)
             )
     if dice.percent(60):
         rules.append(Zone(owner=owner, zone="t1", outbound=dice.percent(20)))
@@ -187,7 +229,7 @@ def _rules(dice: Dice, host: str, guests: list[Guest]) -> list[Noun]:
     if dice.percent(30):
         rules.append(HostIsolation(owner=owner, link=dice.pick(sorted(BRIDGES))))
     if dice.percent(60):
-        rules.append(Masquerade(owner=owner, device="eth0"))
+        rules.append(Masquerade(owner=owner, device="eth0", nat66=dice.percent(50)))
     rules += [
         ExternalForward(owner=owner, device="eth0", bridge=name)
         for name in BRIDGES
@@ -211,8 +253,34 @@ def _rules(dice: Dice, host: str, guests: list[Guest]) -> list[Noun]:
                 sources=dice.pick([(), (), *SOURCES]),
             )
         )
+    rules += _forwards6(dice, host, owner, mine)
     if host == "a" and dice.percent(50):
         internal = dice.pick(mine).address.ip
         rules.append(PublicIp(owner=owner, public=PUBLIC, internal=internal, device="eth0"))
         rules.append(Address(link="eth0", address=ip_interface(f"{PUBLIC}/32")))
+    six = [guest.address6.ip for guest in mine if guest.address6]
+    if host == "a" and six and dice.percent(50):
+        rules.append(PublicIp(owner=owner, public=PUBLIC6, internal=dice.pick(six), device="eth0"))
+        rules.append(Address(link="eth0", address=ip_interface(f"{PUBLIC6}/128")))
     return rules
+
+
+def _forwards6(dice: Dice, host: str, owner: str, mine: list[Guest]) -> list[Noun]:
+    """Forwards of IPv6 as ``_rules`` has them of IPv4."""
+    six = [guest.address6.ip for guest in mine if guest.address6]
+    own = dice.pick([WIRE6[host].ip] * 3 + [PUBLIC6])
+    doors = [at for at in (None, own) if six and dice.percent(50)]
+    return [
+        PortForward(
+            owner=owner,
+            protocol="tcp",
+            device="eth0",
+            port=FORWARDED,
+            target=dice.pick(six),
+            target_port=PORT,
+            addresses=dice.pick([(WIRE6[host].ip,), ()]),
+            address=at,
+            sources=dice.pick([(), (), *SOURCES6]),
+        )
+        for at in doors
+    ]

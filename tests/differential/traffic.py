@@ -8,13 +8,15 @@ import socket
 import struct
 import time
 from contextlib import ExitStack
-from ipaddress import IPv4Address
+from ipaddress import ip_address
+from pathlib import Path
 
 import snnet
 from snnet.backends.fake import FakeFirewall
 from snnet.backends.fake import Guest as FakeGuest
 from snnet.backends.netlink import NetlinkBackend
-from snnet.contract import Change, Driver, Sysctl, Veth
+from snnet.contract import Address, Change, Driver, IPAddress, Sysctl, Veth
+from snnet.contract.network import FORWARDING
 from snnet.firewall.nftables import NftablesFirewall
 from snnet.lab.lab import Answer
 from snnet.lab.probes import Servers, echo_request, icmp_socket
@@ -24,13 +26,33 @@ from snnet.system.namespaces import Namespace
 from tests.backends.fake.steps import add, do, link
 from tests.backends.fake.topology import Vnic
 
-from .networks import FORWARDED, OUTSIDE, PORT, WIRE, Guest, Network
+from .networks import FORWARDED, OUTSIDE, OUTSIDE6, PORT, WIRE, WIRE6, Guest, Network
 
-Ping = tuple[str, IPv4Address]
-Call = tuple[str, IPv4Address, int]
+Ping = tuple[str, IPAddress]
+Call = tuple[str, IPAddress, int]
 
-SYSCTLS = {"net.bridge.bridge-nf-call-iptables": "0"}
+SYSCTLS = {
+    "net.bridge.bridge-nf-call-iptables": "0",
+    "net.bridge.bridge-nf-call-ip6tables": "0",
+}
 """As a concentrator sets it: what br_netfilter bridges instead of routing, the fake does not."""
+
+
+_ECHO6, _ECHO6_REPLY = 128, 129
+_AT_ONCE = {"accept_dad": "0", "accept_redirects": "0"}
+"""No duplicate address detection, which takes a second; and no detours that the hosts show."""
+
+
+def _hurry() -> None:
+    for which in ("all", "default"):
+        for name, value in _AT_ONCE.items():
+            Path(f"/proc/sys/net/ipv6/conf/{which}/{name}").write_text(value)
+
+
+def _icmp6_socket() -> socket.socket:
+    sock = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
+    sock.setblocking(False)
+    return sock
 
 
 class Different(AssertionError):
@@ -63,7 +85,8 @@ def compare(network: Network) -> None:
 
 
 def tune(driver: Driver, forwards: bool) -> None:
-    for name, value in {**SYSCTLS, "net.ipv4.ip_forward": str(int(forwards))}.items():
+    forwarding = dict.fromkeys(FORWARDING, str(int(forwards)))
+    for name, value in {**SYSCTLS, **forwarding}.items():
         if (found := driver.find(Sysctl(name=name))) is not None:
             do(driver, Change(Sysctl(name=name, value=value), found))
 
@@ -78,6 +101,7 @@ class Fake:
         for host, address in {**WIRE, "outside": OUTSIDE}.items():
             kernel = self.fabric.add_host(host, address)
             self.places[host] = kernel
+            add(kernel, Address(link="eth0", address=WIRE6.get(host, OUTSIDE6)))
             tune(kernel, network.forwards[host])
             add(kernel, *network.links(host))
             add(FakeFirewall(kernel), *network.rules(host))
@@ -89,20 +113,22 @@ class Fake:
         kernel = self.places[guest.host]
         assert isinstance(kernel, snnet.FakeKernel)
         assert isinstance(link(kernel, guest.link), Veth)
-        ip, subnet = guest.address.ip, guest.address.network
-        vnic = Vnic(guest.link, guest.mac, ip, subnet=subnet, gateway=guest.gateway)
-        attached = self.fabric.attach(kernel, vnic, name=guest.name)
+        vnic = Vnic(guest.link, guest.mac)
+        attached = self.fabric.attach(
+            kernel, vnic, address=guest.addresses, gateway=guest.gateways, name=guest.name
+        )
         self.fabric.listen(attached, "tcp", PORT)
         return attached
 
-    def addresses(self) -> list[IPv4Address]:
-        """Every address that somebody has, and one that nobody has."""
-        found = {guest.address.ip for guest in self.network.guests}
+    def addresses(self) -> list[IPAddress]:
+        """Every address that somebody has, and one of each family that nobody has."""
+        found: set[IPAddress] = {ip_address("10.1.0.77"), ip_address("fd00:1::77")}
+        found |= {address.ip for guest in self.network.guests for address in guest.addresses}
         for host in (*WIRE, "outside"):
             kernel = self.places[host]
             assert isinstance(kernel, snnet.FakeKernel)
-            found |= {ip for ip in kernel.state.local if isinstance(ip, IPv4Address)}
-        return sorted({ip for ip in found if not ip.is_loopback} | {IPv4Address("10.1.0.77")})
+            found |= {ip for ip in kernel.state.local if not ip.is_loopback}
+        return sorted(found, key=lambda ip: (ip.version, ip))
 
     def pings(self, pings: list[Ping]) -> set[Ping]:
         return {(name, ip) for name, ip in pings if self.fabric.ping(self.places[name], ip)}
@@ -111,7 +137,7 @@ class Fake:
         answers: list[Answer | None] = []
         for name, ip, port in calls:
             made = self.fabric.connected(self.places[name], ip, "tcp", port)
-            answers.append(Answer(made.station, made.source) if made else None)  # type: ignore[arg-type]
+            answers.append(Answer(made.station, made.source) if made else None)
         return answers
 
 
@@ -130,6 +156,7 @@ class Real:
     def _space(self, name: str) -> Namespace:
         self.spaces[name] = space = Namespace(name)
         self._open.callback(space.close)
+        space.call(_hurry)
         return space
 
     def _build(self) -> None:
@@ -142,16 +169,17 @@ class Real:
             )
         wire.ip(commands)
         for name, space in hosts.items():
-            address = WIRE.get(name, OUTSIDE)
-            space.ip(["link set lo up", "link set eth0 up", f"address add {address} dev eth0"])
+            commands = ["link set lo up", "link set eth0 up"]
+            for address in (WIRE.get(name, OUTSIDE), WIRE6.get(name, OUTSIDE6)):
+                commands.append(f"address add {address} dev eth0")
+            space.ip(commands)
             self._drive(name, space)
         for guest in self.network.guests:
             space = self._space(guest.name)
             hosts[guest.host].ip([f"link set p{guest.link} netns {space.path} name eth0"])
             commands = ["link set lo up", "link set eth0 up"]
-            commands.append(f"address add {guest.address} dev eth0")
-            if guest.gateway:
-                commands.append(f"route add default via {guest.gateway}")
+            commands += [f"address add {address} dev eth0" for address in guest.addresses]
+            commands += [f"route add default via {gateway}" for gateway in guest.gateways]
             space.ip(commands)
 
     def _drive(self, name: str, space: Namespace) -> None:
@@ -170,9 +198,10 @@ class Real:
         with ExitStack() as opened, selectors.DefaultSelector() as selector:
             sockets = {}
             for name in {name for name, _ in pings}:
-                sockets[name] = sock = self.spaces[name].call(icmp_socket)
-                opened.callback(sock.close)
-                selector.register(sock, selectors.EVENT_READ)
+                for version, make in ((4, icmp_socket), (6, _icmp6_socket)):
+                    sockets[name, version] = sock = self.spaces[name].call(make)
+                    opened.callback(sock.close)
+                    selector.register(sock, selectors.EVENT_READ)
 
             def listen(seconds: float) -> None:
                 end = time.monotonic() + seconds
@@ -180,16 +209,20 @@ class Real:
                     for key, _ in selector.select(left):
                         assert isinstance(key.fileobj, socket.socket)
                         packet = key.fileobj.recv(2048)
-                        body = packet[4 * (packet[0] & 15) :]
-                        if body[0] == 0 and body[8:16] == run:
+                        six = key.fileobj.family == socket.AF_INET6
+                        body = packet if six else packet[4 * (packet[0] & 15) :]
+                        if body[0] == (_ECHO6_REPLY if six else 0) and body[8:16] == run:
                             answered.add(pings[struct.unpack("!H", body[16:18])[0]])
 
             for patience in (0.1, 0.3, 1.0, 1.5):
                 for number, (name, ip) in enumerate(pings):
                     if (name, ip) not in answered:
                         token = run + struct.pack("!H", number)
+                        request = echo_request(number + 1, token)
+                        if ip.version == 6:  # the kernel adds the checksum (RFC 3542, 3.1)
+                            request = bytes([_ECHO6, 0, 0, 0]) + request[4:]
                         try:
-                            sockets[name].sendto(echo_request(number + 1, token), (str(ip), 0))
+                            sockets[name, ip.version].sendto(request, (str(ip), 0))
                         except OSError:
                             continue  # no way there
                 listen(patience)

@@ -33,7 +33,12 @@ _ORDERS = {
     "ebtables": ("-p", "-s", "-d", "-i", "--arp-op", "--arp-ip-src", "--arp-mac-src"),
     "arptables": ("-j",),
 }
-_ICMP = {"neighbour-advertisement": "136", "neighbour-solicitation": "135"}
+_ICMP = {
+    "router-advertisement": "134",
+    "neighbour-solicitation": "135",
+    "neighbour-advertisement": "136",
+    "redirect": "137",
+}
 
 
 class Refused(Exception):

@@ -85,8 +85,8 @@ def _behind(wire: Wire, name: str, number: int, port: str = "") -> Endpoint:
     )
 
 
-def _routed(name: str, address: str, number: int) -> Endpoint:
-    """Return a guest in routed mode: it has a /32 and the link-local gateway."""
+def _routed(name: str, address: str, address6: str, number: int) -> Endpoint:
+    """Return a guest in routed mode: it has a /32, a /128 and the link-local gateways."""
     ip = IPv4Interface(address)
     return Endpoint(
         name=name,
@@ -95,10 +95,13 @@ def _routed(name: str, address: str, number: int) -> Endpoint:
         address=ip,
         gateway=ROUTED_GATEWAY,
         gateway_mac=f"02:00:00:00:02:{number:02x}",
+        address6=IPv6Interface(address6),
+        gateway6=ROUTED_GATEWAY6,
     )
 
 
 ROUTED_GATEWAY = IPv4Address("169.254.1.1")
+ROUTED_GATEWAY6 = IPv6Address("fe80::1")
 
 IN_A = _wire("in-a", 1, "10.1.0.1/24", "fd00:1::1/64")
 IN_B = _wire("in-b", 2, "10.2.0.1/24", "fd00:2::1/64")
@@ -112,8 +115,8 @@ A1 = _behind(IN_A, "a1", 9, "pa1")
 A2 = _behind(IN_A, "a2", 10, "pa2")
 B1 = _behind(IN_B, "b1", 9, "pb1")
 C1 = _behind(IN_C, "c1", 9, "pc1")
-R1 = _routed("r1", "10.4.0.9/32", 1)
-R2 = _routed("r2", "10.4.0.10/32", 2)
+R1 = _routed("r1", "10.4.0.9/32", "fd00:4::9/128", 1)
+R2 = _routed("r2", "10.4.0.10/32", "fd00:4::a/128", 2)
 OUT = _behind(EXT0, "out", 9)
 FAR = _behind(EXT1, "far", 9)
 ENDPOINTS = (A1, A2, B1, C1, R1, R2, OUT, FAR)

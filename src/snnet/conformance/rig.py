@@ -142,10 +142,11 @@ class Rig(ABC):
         """
 
     @abstractmethod
-    def learns(self, source: Endpoint, address: IPv4Address, mac: str | None = None) -> bool:
-        """Whether the hub learns ``address`` from an ARP request that claims to be from it.
+    def learns(self, source: Endpoint, address: IPAddress, mac: str | None = None) -> bool:
+        """Whether the hub learns ``address`` from a request that claims to be from it.
 
-        ``source`` sends the request, with ``mac`` or its own MAC as the sender's.
+        ``source`` sends the ARP request or neighbour solicitation, with ``mac`` or its own MAC
+        as the sender's.
         """
 
     @abstractmethod

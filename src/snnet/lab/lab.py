@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface
 from typing import Any, NamedTuple
 
-from snnet.contract import Cancelled
+from snnet.contract import Cancelled, IPAddress
 from snnet.core.vnics import CnciVnic, Vnic
 from snnet.node import Cnci, ComputeNode
 from snnet.node.deadline import CancelToken
@@ -45,7 +45,7 @@ class Answer(NamedTuple):
     """Which guest or host answered a connection, and the source address it saw."""
 
     server: str
-    source: IPv4Address
+    source: IPAddress
 
 
 class Lab(ABC):

@@ -16,8 +16,8 @@ import socket
 import struct
 import time
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import ExitStack
-from ipaddress import IPv4Address
+from contextlib import ExitStack, suppress
+from ipaddress import IPv4Address, ip_address
 
 from snnet.system.namespaces import Namespace
 
@@ -142,7 +142,7 @@ def _checksum(message: bytes) -> int:
 
 
 class Servers:
-    """A TCP listener in each namespace, on its port.
+    """A TCP listener of each family in each namespace, on its port.
 
     A context manager that closes the listeners and the connections made to them.
     """
@@ -155,10 +155,11 @@ class Servers:
         with ExitStack() as opened:
             opened.callback(self._open.close)
             for name, (namespace, port) in places.items():
-                listener = self._open.enter_context(namespace.call(_tcp_socket))
-                listener.bind(("", port))
-                listener.listen(64)
-                self._selector.register(listener, selectors.EVENT_READ, name)
+                for listener in namespace.call(_listeners):
+                    self._open.enter_context(listener)
+                    listener.bind(("", port))
+                    listener.listen(64)
+                    self._selector.register(listener, selectors.EVENT_READ, name)
             opened.pop_all()
 
     def connect(self, connections: Sequence[Connection]) -> list[Answer | None]:
@@ -178,7 +179,8 @@ class Servers:
 
     def _open_connection(self, number: int, connection: Connection) -> None:
         namespace, _ = self._places[connection.client]
-        sock = self._open.enter_context(namespace.call(_tcp_socket))
+        make = _tcp_socket if connection.address.version == 4 else _tcp6_socket
+        sock = self._open.enter_context(namespace.call(make))
         code = sock.connect_ex((str(connection.address), connection.port))
         if code in (0, errno.EINPROGRESS):
             self._selector.register(sock, selectors.EVENT_READ, number)
@@ -196,7 +198,7 @@ class Servers:
             except OSError:  # refused, or no route
                 continue
             if source:
-                answers[key.data] = Answer(server, IPv4Address(source))
+                answers[key.data] = Answer(server, ip_address(source))
 
     def __enter__(self) -> Servers:
         return self
@@ -207,14 +209,28 @@ class Servers:
 
 def _accept(listener: socket.socket, name: str) -> None:
     try:
-        client, (address, _) = listener.accept()
+        client, (address, *_) = listener.accept()
     except OSError:  # the client has closed the connection already
         return
     with client:
         client.sendall(f"{name} {address}".encode())
 
 
-def _tcp_socket() -> socket.socket:
-    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+def _tcp_socket(family: int = socket.AF_INET) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    return sock
+
+
+def _listeners() -> list[socket.socket]:
+    """One of each family that the kernel has."""
+    found = [_tcp_socket()]
+    with suppress(OSError):
+        found.append(_tcp6_socket())
+    return found
+
+
+def _tcp6_socket() -> socket.socket:
+    sock = _tcp_socket(socket.AF_INET6)
+    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
     return sock

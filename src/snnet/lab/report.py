@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from ipaddress import IPv4Address
 from typing import Any
 
 from snnet.contract import IPAddress, IPNetwork
@@ -184,7 +183,7 @@ def wrong_connections(
 _NO_ANSWER = "no answer"
 
 
-def _result(server: str | None, source: IPv4Address | None) -> str:
+def _result(server: str | None, source: IPAddress | None) -> str:
     return _NO_ANSWER if server is None else f"answer from {server}, which saw {source}"
 
 

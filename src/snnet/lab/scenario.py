@@ -11,6 +11,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Any
 
 from snnet.config import NetworkMode, VnicConfig, VnicRole
+from snnet.contract import IPAddress
 from snnet.contract.addresses import gateway_of, mac_of
 
 INTERNET = "internet"
@@ -145,11 +146,11 @@ class Connection:
 
     what: str
     client: str
-    address: IPv4Address
+    address: IPAddress
     port: int
     server: str | None = None
-    source: IPv4Address | None = None
-    client_ip: IPv4Address | None = None
+    source: IPAddress | None = None
+    client_ip: IPAddress | None = None
     """The client's own address, for guests in routed mode."""
 
 

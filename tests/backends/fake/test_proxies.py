@@ -189,7 +189,7 @@ def test_over_ipv6_proxy_ndp_has_to_be_on(ndp: str) -> None:
     world = fabric.add_host("world", "2001:db8::99/64")
     sysctl(host, "net.ipv6.conf.all.forwarding", "1")
     sysctl(host, "net.ipv6.conf.eth0.proxy_ndp", ndp)
-    add(host, bridge("b0"), tap("t0", "b0"), address("2001:db8:1::1/64", "b0"))
+    add(host, bridge("b0", link_local=True), tap("t0", "b0"), address("2001:db8:1::1/64", "b0"))
     add(host, route("2001:db8::5/128", "b0"), proxy("2001:db8::5", "eth0"))
     guest = fabric.attach(host, Routed("t0", "2001:db8::5", "2001:db8:1::1"))
     assert fabric.ping(world, guest) is (ndp == "1")

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv6Address
+
 import pytest
 
-from snnet.conformance.endpoints import A1, A2, Endpoint
-from snnet.conformance.messages import HONEST6, HOSTILE6
+from snnet.conformance.endpoints import A1, A2, EXT0, HUB, OUT, R1, R2, Endpoint
+from snnet.conformance.messages import ANOTHER_MAC, HONEST6, HOSTILE6
 from snnet.conformance.rig import Rig
 from snnet.contract import AntiSpoof, DhcpGuard
 
-from .base import FirewallTests, add, passes, remove
+from .base import FirewallTests, add, passes, remove, stopped
+
+_FOREIGN = IPv6Address("fd00:4::77")
 
 
 def _only(rig: Rig, endpoint: Endpoint) -> AntiSpoof:
@@ -47,6 +51,27 @@ class DiscoveryTests(FirewallTests):
         assert A1.gateway6 is not None
         for target in (A2.ip6, A1.gateway6):
             assert passes(rig.ping, A1, target)
+
+    def test_routed_guests_find_their_gateway(self, rig: Rig) -> None:
+        """With rules they ping each other and outside, both families, and tell no lies."""
+        assert passes(rig.forge, R1, OUT, address=_FOREIGN)
+        add(rig, _only(rig, R1), _only(rig, R2))
+        assert R1.gateway6 is not None
+        for target in (R2.ip6, OUT.ip6, EXT0.address6.ip, OUT.ip):
+            assert passes(rig.ping, R1, target)
+        assert passes(rig.resolve, R1, R1.gateway6)
+        assert passes(rig.ping, OUT, R1.ip6)
+        assert stopped(rig.forge, R1, OUT, address=_FOREIGN)
+        assert stopped(rig.forge, R1, OUT, address=R1.ip6, mac=ANOTHER_MAC)
+        assert stopped(rig.forge, R1, HUB, address=_FOREIGN)
+
+    def test_a_routed_guest_is_one_neighbour_by_ipv6(self, rig: Rig) -> None:
+        """The host learns its own addresses from it alone, and no router."""
+        assert passes(rig.learns, R1, _FOREIGN)
+        add(rig, _only(rig, R1))
+        assert stopped(rig.learns, R1, _FOREIGN)
+        assert stopped(rig.learns, R1, R1.ip6, ANOTHER_MAC)
+        assert passes(rig.learns, R1, R1.ip6)
 
     def test_a_guest_without_an_ipv6_address_says_nothing(self, rig: Rig) -> None:
         """Not even what honest guests say."""

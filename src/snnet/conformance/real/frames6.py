@@ -10,7 +10,6 @@ from ipaddress import IPv6Address
 
 from snnet.conformance.endpoints import Endpoint
 from snnet.conformance.messages import ALL_NODES
-from snnet.contract.addresses import link_local_of
 
 from .frames import checksum
 
@@ -39,10 +38,13 @@ def udp6(
     return ethernet6(*macs, packet6(source, target, _UDP, udp(source, target, ports, token)))
 
 
-def solicit(me: Endpoint, target: IPv6Address) -> bytes:
-    """Return a solicitation for the address, from the guest's own address if it has one."""
-    own = me.ip6 if me.address6 else link_local_of(me.mac)
-    icmp = icmp6(own, ALL_NODES, _SOLICIT, neighbour(target, option(_SOURCE, mac_bytes(me.mac))))
+def solicit(
+    me: Endpoint, target: IPv6Address, *, own: IPv6Address | None = None, mac: str | None = None
+) -> bytes:
+    """Return a solicitation for the address, by default from the guest's own address and MAC."""
+    own = own or me.ip6
+    source = option(_SOURCE, mac_bytes(mac or me.mac))
+    icmp = icmp6(own, ALL_NODES, _SOLICIT, neighbour(target, source))
     return ethernet6(me.mac, "33:33:00:00:00:01", packet6(own, ALL_NODES, _ICMP6, icmp))
 
 

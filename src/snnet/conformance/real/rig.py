@@ -172,8 +172,12 @@ class RealRig(Rig):
             if kind in HOSTILE6:
                 self._forget_neighbours(source)
 
-    def learns(self, source: Endpoint, address: IPv4Address, mac: str | None = None) -> bool:
-        frame = frames.arp_frame(source.mac, mac or source.mac, address, source.gateway)
+    def learns(self, source: Endpoint, address: IPAddress, mac: str | None = None) -> bool:
+        if isinstance(address, IPv6Address):
+            assert source.gateway6 is not None
+            frame = frames6.solicit(source, source.gateway6, own=address, mac=mac)
+        else:
+            frame = frames.arp_frame(source.mac, mac or source.mac, address, source.gateway)
         self._frames.send(source, frame)
         shown = run(["ip", "neigh", "show", "dev", source.link], netns=self._hub.fd).stdout
         self._hub.ip([f"neighbour flush dev {source.link}"])

@@ -12,6 +12,7 @@ from snnet.conformance.endpoints import (
     ENDPOINTS,
     HUB,
     ROUTED_GATEWAY,
+    ROUTED_GATEWAY6,
     Endpoint,
     Wire,
 )
@@ -87,6 +88,8 @@ def _hub_commands(spaces: Mapping[Endpoint, Namespace]) -> Iterator[str]:
         if endpoint.gateway == ROUTED_GATEWAY:
             yield f"address add {ROUTED_GATEWAY}/32 dev {endpoint.link}"
             yield f"route add {endpoint.ip} dev {endpoint.link}"
+            yield f"address add {ROUTED_GATEWAY6}/64 dev {endpoint.link} nodad"
+            yield f"route add {endpoint.ip6} dev {endpoint.link}"
     for wire in (*BRIDGES, *DEVICES):
         yield from _wire_commands(wire)
 

@@ -74,7 +74,8 @@ class Resolver:
         for noun in self._state.addresses(link.name, 6):
             if noun.address.ip.is_link_local:
                 return noun.address.ip
-        by_itself = getattr(link, "link_local", True) and link.master is None
+        routed = getattr(link, "proxy_arp", False)
+        by_itself = getattr(link, "link_local", not routed) and link.master is None
         if not by_itself or not link.mac or ipv6_is_disabled(self._state, link.name):
             return None
         return link_local_of(link.mac)

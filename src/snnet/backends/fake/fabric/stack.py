@@ -226,12 +226,26 @@ class Stack:
         if mac is not None:
             self.links.transmit(link.name, Frame(link.mac or "", mac, packet), step)
         elif station.walk.wait(station, link.name, next_hop, packet, step):
-            sender = packet.source
-            if sender not in self._state.local:
-                sender = source_on(self._state, link.name, next_hop) or sender
+            sender = self._asker(link, next_hop, packet.source)
+            if sender is None:
+                walk = station.walk
+                walk.answered(station, link.name, next_hop)
+                station.drop(step, link.name, "no link-local address to ask for {}", next_hop)
+                return
             arp = Arp(True, sender, link.mac or "", next_hop)
             step = step.then(station.name, link.name, "{} tell {}", arp, sender)
             self.links.transmit(link.name, Frame(link.mac or "", BROADCAST, arp), step)
+
+    def _asker(self, link: Link, target: IPAddress, source: IPAddress) -> IPAddress | None:
+        """Return the sender of a request for a MAC: of a packet's own source, or of the link.
+
+        IPv6 asks from a link-local address for what it forwards, and without one not at all
+        (ndisc_solicit, ndisc_send_ns).
+        """
+        links = self._state.local.get(source, ())
+        if target.version == 6:
+            return source if link.name in links else self._resolver.link_local(link)
+        return source if links else source_on(self._state, link.name, target) or source
 
     # -- its addresses -----------------------------------------------------------------------
 
