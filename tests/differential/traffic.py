@@ -70,7 +70,7 @@ def compare(network: Network) -> None:
     with Real(network) as real:
         reached = real.pings(pings, wanted)
         found = real.calls(calls, answers)
-    lines = [f"ping {ping}: fake {ping in wanted}" for ping in sorted(wanted ^ reached)]
+    lines = [f"ping {ping}: fake {ping in wanted}" for ping in sorted(wanted ^ reached, key=str)]
     lines += [
         f"call {call}: fake {expected}, real {got}"
         for call, expected, got in zip(calls, answers, found, strict=True)
@@ -79,13 +79,13 @@ def compare(network: Network) -> None:
     if lines:
         ways = [
             fake.fabric.explain(fake.places[source], target)
-            for source, target in sorted(wanted ^ reached)[:3]
+            for source, target in sorted(wanted ^ reached, key=str)[:3]
         ]
         raise Different("\n".join([str(network), *lines, *ways]))
 
 
 def tune(driver: Driver, forwards: bool) -> None:
-    forwarding = dict.fromkeys(FORWARDING, str(int(forwards)))
+    forwarding = dict.fromkeys(FORWARDING.values(), str(int(forwards)))
     for name, value in {**SYSCTLS, **forwarding}.items():
         if (found := driver.find(Sysctl(name=name))) is not None:
             do(driver, Change(Sysctl(name=name, value=value), found))
