@@ -13,7 +13,7 @@ MORE   := tests/firewall tests/node/test_properties.py
 SHORT := tests/system
 
 DEMO_PACKAGES   := iproute2 procps dnsmasq-base busybox-static nftables iptables
-KERNEL_PACKAGES := $(DEMO_PACKAGES) udhcpc iputils-ping conntrack docker.io
+KERNEL_PACKAGES := $(DEMO_PACKAGES) udhcpc isc-dhcp-client iputils-ping conntrack docker.io
 DEMO  ?=
 TESTS ?=
 

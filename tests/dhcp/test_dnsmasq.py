@@ -293,8 +293,8 @@ def test_a_failed_change_leaves_it_as_it_was(
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"subnet": IPv4Network("10.1.0.0/30")},
-        {"subnet": IPv4Network("10.0.0.0/15")},
+        {"subnets": (IPv4Network("10.1.0.0/30"),)},
+        {"subnets": (IPv4Network("10.0.0.0/15"),)},
         {"entries": (dataclasses.replace(WEB, hostname="a\nb"),)},
         {"domain": "a/b"},
         {"link": "br*"},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from ipaddress import IPv4Address, IPv4Network, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 from typing import Any
 
@@ -86,16 +86,42 @@ duid 00:01:00:01
 
 def test_leases_that_fit_are_kept() -> None:
     first, second, *_ = LEASES.splitlines(keepends=True)
-    assert settings.kept_leases(LEASES, SCOPE) == first + second
-    assert settings.kept_leases(LEASES, dataclasses.replace(SCOPE, entries=(WEB,))) == first
-    assert settings.kept_leases("", SCOPE) == ""
+    assert settings.kept_leases(LEASES, SCOPE, SCOPE) == first + second
+    assert settings.kept_leases(LEASES, dataclasses.replace(SCOPE, entries=(WEB,)), SCOPE) == first
+    assert settings.kept_leases("", SCOPE, SCOPE) == ""
 
 
 def test_a_lease_of_somebody_elses_address_is_a_contradiction() -> None:
-    assert not settings.is_contradicted(LEASES, SCOPE)
-    assert settings.is_contradicted(LEASES, dataclasses.replace(SCOPE, entries=(WEB,)))
+    assert not settings.is_contradicted(LEASES, SCOPE, SCOPE)
+    assert settings.is_contradicted(LEASES, dataclasses.replace(SCOPE, entries=(WEB,)), SCOPE)
     # Reserved now and given to nobody: the guest is unknown, and that will do.
-    assert not settings.is_contradicted(LEASES, dataclasses.replace(SCOPE, reserved=3))
+    assert not settings.is_contradicted(LEASES, dataclasses.replace(SCOPE, reserved=3), SCOPE)
+
+
+def test_leases_of_ipv6_have_no_mac() -> None:
+    """What the scope said when it gave an address tells whose lease it is."""
+    nine = DhcpEntry(mac="02:00:00:00:00:09", address=IPv6Address("fd00::9"))
+    old = dataclasses.replace(SCOPE, subnets=(IPv6Network("fd00::/64"),), entries=(nine,))
+    server, held = "duid 00:03:00:01:02:00:00:00:00:01", "1 5 fd00::9 web 00:03:00:01"
+    leases = f"{server}\n{held}\n"
+    assert settings.kept_leases(leases, old, old) == leases
+    other = dataclasses.replace(nine, mac="02:00:00:00:00:0a")
+    moved = dataclasses.replace(old, entries=(other,))
+    assert settings.kept_leases(leases, moved, old) == f"{server}\n"
+    assert settings.is_contradicted(leases, moved, old)
+    assert not settings.is_contradicted(leases, dataclasses.replace(old, entries=()), old)
+
+
+def test_ipv6_is_served_by_advertisements_and_entries() -> None:
+    entry = DhcpEntry(mac="02:00:00:00:00:09", address=IPv6Address("fd00::9"), hostname="web")
+    scope = dataclasses.replace(SCOPE, subnets=(IPv6Network("fd00::/64"),), entries=(entry,))
+    argv = settings.command_line(scope, Path("/run/x"), Account("", "", 0))
+    assert "--enable-ra" in argv
+    assert "--dhcp-range=fd00::,static,64,12h" in argv
+    assert "--ra-param=br0,mtu:1400,60,1800" in argv
+    assert "--dhcp-option=option6:dns-server,[fd00::1]" in argv
+    assert not any("option:router" in word for word in argv)
+    assert settings.hosts(scope) == "02:00:00:00:00:09,[fd00::9],web\n"
 
 
 def test_a_good_scope_passes() -> None:

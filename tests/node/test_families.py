@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 import snnet
-from snnet.contract import Address, Change, Sysctl
+from snnet.contract import Address, Change, Noun, ProxyNeighbour, Route, Sysctl
 from snnet.contract.addresses import mac_of
 from snnet.contract.network import FORWARDING
 from snnet.system.netns import in_netns
+from tests.conftest import ip
 from tests.node.conftest import make_world
 from tests.node.world import RealWorld, World, vm
 
@@ -347,3 +348,105 @@ def _advertise(world: RealWorld, lifetime: int = 1800) -> None:
 
     in_netns(world.kernel.host.netns.fd, send)
     time.sleep(0.2)
+
+
+# -- routed mode ------------------------------------------------------------------------
+
+
+def routed(family: str, number: int = 9) -> snnet.VnicConfig:
+    role = snnet.VnicRole.TENANT_CONTAINER
+    return guest(family, number, role=role, concentrator_id=None, concentrator_ip=None)
+
+
+@FAMILIES
+def test_routed_guests_have_a_route_a_gateway_and_a_proxy_of_each_family(
+    world: World, family: str
+) -> None:
+    before = world.text()
+    config = world.config(mode="routed")
+    node = world.node(config=config)
+    vnic = node.create_vnic(routed(family)).vnic
+    gateways = {"10.1.0.9": "169.254.1.1/32", "fd00:1::9": "fe80::1/64"}
+    assert [f"{gateway}" for gateway in vnic.gateways] == [
+        gateways[str(ip)].partition("/")[0] for ip in vnic.ips
+    ]
+    wanted: list[Noun] = []
+    for address in vnic.ips:
+        wanted += [
+            Address(link=vnic.link_name, address=ip_interface(gateways[str(address)])),
+            Route(destination=ip_network(address), link=vnic.link_name),
+            ProxyNeighbour(link="eth0", address=address),
+        ]
+        assert value(world, FORWARDING[address.version]) == "1"
+        if address.version == 6:
+            assert value(world, "net.ipv6.conf.eth0.proxy_ndp") == "1"
+    for noun in wanted:
+        assert world.kernel.find(noun) is not None, str(noun)
+    assert node.verify() == []
+    node.close()
+    again = world.node(config=config)
+    assert again.topology().vnics == (vnic,)
+    assert again.verify() == []
+    again.destroy_vnic(routed(family))
+    again.reset_network()
+    assert world.text() == before
+
+
+@pytest.mark.kernel
+def test_routed_guests_are_reached_over_ipv6(
+    request: pytest.FixtureRequest, make_netns: Callable[[], str]
+) -> None:
+    """The node answers neighbour solicitations for its guest on the uplink, and forwards."""
+    real = make_world(request, "netlink-vxlan")
+    assert isinstance(real, RealWorld)
+    try:
+        far, box = make_netns(), make_netns()
+        ip("link", "set", "eth0-far", "netns", far, netns=real.netns)
+        ip("link", "set", "eth0-far", "up", netns=far)
+        ip("address", "add", "fd00:1::77/64", "dev", "eth0-far", "nodad", netns=far)
+        node = real.node(config=real.config(mode="routed"))
+        vnic = node.create_vnic(routed("both")).vnic
+        assert vnic.peer_name is not None
+        ip("link", "set", vnic.peer_name, "netns", box, "name", "eth0", netns=real.netns)
+        ip("address", "add", "fd00:1::9/128", "dev", "eth0", "nodad", netns=box)
+        ip("link", "set", "eth0", "up", netns=box)
+        ip("route", "add", "default", "via", "fe80::1", "dev", "eth0", netns=box)
+        time.sleep(2)  # the guest's link-local address is checked for duplicates
+        for netns, target in ((far, "fd00:1::9"), (box, "fd00:1::77")):
+            ip("netns", "exec", netns, "busybox", "ping", "-6", "-c1", "-W3", target)
+    finally:
+        real.close()
+
+
+# -- the mesh ---------------------------------------------------------------------------
+
+
+@FAMILIES
+def test_a_mesh_leads_to_the_networks_of_each_family(world: World, family: str) -> None:
+    before = world.text()
+    cnci = world.cnci()
+    peers = [
+        snnet.Neighbor(
+            physical_ip=f"192.0.2.{number}",
+            subnet=subnet.replace(":1:", f":{number}:").replace(".1.", f".{number}."),
+            tunnel_ip=f"10.255.0.{number}",
+            tunnel_id=99,
+        )
+        for number in (11, 12)
+        for subnet in SUBNETS[family]
+    ]
+    cnci.update_neighbors(peers)
+    text = world.text()
+    for peer in peers[len(SUBNETS[family]) :]:
+        hop = "fe80::aff:c" if ":" in str(peer.subnet) else "10.255.0.12"
+        assert f"route {peer.subnet} via {hop}" in text
+        assert f"neighbour {hop} " in text
+    assert cnci.verify() == []
+    cnci.close()
+    again = world.cnci()
+    assert again.verify() == []
+    assert world.text() == text
+    again.update_neighbors(peers)
+    assert world.text() == text
+    again.shutdown()
+    assert world.text() == before

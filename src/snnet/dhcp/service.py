@@ -129,7 +129,7 @@ class Service:
         if old is None or not scope.running:
             self.restart(scope)
             return
-        if needs_no_restart(old.scope, scope) and not self._is_contradicted(scope):
+        if needs_no_restart(old.scope, scope) and not self._is_contradicted(scope, old.scope):
             self.reload(scope)
             return
         try:
@@ -182,10 +182,12 @@ class Service:
         account = serving_account()
         self._check_passage(account)
         index = in_netns(self._host.netns.fd, functools.partial(_bridge_index, scope))
+        known = self.record()
+        old = known.scope if known else scope
         with Folder.make(self.path, account.gid) as folder:
             folder.remove(settings.PID)
             leases = folder.read(settings.LEASES) or ""
-            folder.write(settings.LEASES, settings.kept_leases(leases, scope))
+            folder.write(settings.LEASES, settings.kept_leases(leases, scope, old))
             _write_files(folder, scope)
             # Before the start: if we are killed in between, the record says what runs.
             folder.write(SCOPE_FILE, ScopeRecord(index, scope).to_json())
@@ -215,9 +217,9 @@ class Service:
                     "chmod o+x it, or choose another runtime directory"
                 )
 
-    def _is_contradicted(self, scope: DhcpScope) -> bool:
+    def _is_contradicted(self, scope: DhcpScope, old: DhcpScope) -> bool:
         with Folder(self.path) as folder:
-            return settings.is_contradicted(folder.read(settings.LEASES) or "", scope)
+            return settings.is_contradicted(folder.read(settings.LEASES) or "", scope, old)
 
     def _noted_pid(self) -> int | None:
         try:

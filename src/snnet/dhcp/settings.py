@@ -11,7 +11,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from snnet.contract import DhcpScope, InvalidRequest, IPAddress, IPNetwork
-from snnet.contract.addresses import gateway_of
+from snnet.contract.addresses import gateway_of, of_family
 from snnet.contract.dhcp import check_scope
 
 from .account import Account
@@ -145,23 +145,45 @@ def servers(resolv_conf: str) -> str:
     return "".join(lines)
 
 
-def kept_leases(leases: str, scope: DhcpScope) -> str:
+def kept_leases(leases: str, scope: DhcpScope, old: DhcpScope) -> str:
     """Return the lines of dnsmasq's lease file that the scope still has a lease for.
 
-    A line is expiry, MAC, address, name and client id.
+    ``old`` is the scope that they were given by.  A line is expiry, MAC, address, name and
+    client id; one of an IPv6 address has a number of the client's in place of the MAC.  The
+    line "duid" is the server's own id.
     """
-    valid = {(entry.mac.lower(), str(entry.address)) for entry in scope.leases()}
-    return "".join(f"{line}\n" for line in leases.splitlines() if tuple(line.split()[1:3]) in valid)
+    wrong = _moved(leases, scope, old)
+    ipv6 = of_family(scope.subnets, 6) is not None
+    return "".join(
+        f"{line}\n"
+        for line in leases.splitlines()
+        if line not in wrong and (len(line.split()) > 2 or (line.startswith("duid ") and ipv6))
+    )
 
 
-def is_contradicted(leases: str, scope: DhcpScope) -> bool:
+def is_contradicted(leases: str, scope: DhcpScope, old: DhcpScope) -> bool:
     """Whether a guest holds an address that the scope now gives to another guest.
 
     dnsmasq would hold the address back until that lease ends; only a restart drops it.
     """
-    macs = {str(entry.address): entry.mac.lower() for entry in scope.leases()}
-    held = (line.split()[1:3] for line in leases.splitlines())
-    return any(len(pair) == 2 and macs.get(pair[1], pair[0]) != pair[0] for pair in held)
+    given = {str(entry.address) for entry in scope.leases()}
+    return any(line.split()[2] in given for line in _moved(leases, scope, old))
+
+
+def _moved(leases: str, scope: DhcpScope, old: DhcpScope) -> set[str]:
+    """The lines about addresses that the scope does not give to the guest that holds them."""
+    now, before = (
+        {str(entry.address): entry.mac.lower() for entry in one.leases()} for one in (scope, old)
+    )
+    moved = set()
+    for line in leases.splitlines():
+        words = line.split()
+        if len(words) < 3:  # the server's id
+            continue
+        holder = before.get(words[2], "") if ":" in words[2] else words[1]
+        if now.get(words[2]) != holder:
+            moved.add(line)
+    return moved
 
 
 def check(scope: DhcpScope) -> None:
