@@ -112,6 +112,8 @@ BAD_CONFIG: dict[str, list[Any]] = {
     "management_nets": BAD_NETWORK_LISTS,
     "allow_to_nets": BAD_NETWORK_LISTS,
     "mode": [*NO_STRING, None, "", "ROUTED", "gre", "gre_tunnel\n", VnicRole.TENANT_VM],
+    "topology": [*NO_STRING, None, "", "LOCAL", "star", "hub\n"],
+    "concentrator_pool": BAD_ADDRESS_LISTS,
     "tunnel": [*NO_STRING, None, "", "GRE", "gre\n", "ipip", "gre_tunnel"],
     "mtu": BAD_MTUS,
     "macvtap_mode": [*NO_STRING, None, "", "private", "Bridge", "bridge\n"],

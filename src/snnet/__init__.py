@@ -37,7 +37,9 @@ from snnet.contract import (
     Veto,
 )
 from snnet.core.addressing import debug_ssh_port, mac_for
+from snnet.core.concentrators import Concentrator
 from snnet.core.events import ContainerEvent, ContainerInfo, TunnelEvent, TunnelEventType
+from snnet.core.local_requests import ConcentratorConfig, HostForward, LocalSubnet
 from snnet.core.mesh import Mesh, Peer
 from snnet.core.subnets import CnciSubnet
 from snnet.core.topology import CnciTopology, Topology
@@ -72,6 +74,8 @@ __all__ = [
     "CnciTopology",
     "CnciVnic",
     "ComputeNode",
+    "Concentrator",
+    "ConcentratorConfig",
     "Conflict",
     "ContainerEvent",
     "ContainerInfo",
@@ -87,8 +91,10 @@ __all__ = [
     "Fabric",
     "FakeKernel",
     "FatalError",
+    "HostForward",
     "Incomplete",
     "InvalidRequest",
+    "LocalSubnet",
     "Mesh",
     "Missing",
     "Neighbor",

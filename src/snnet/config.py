@@ -38,32 +38,14 @@ from snnet.contract.addresses import (
 )
 from snnet.contract.keywords import nearest, refusing_unknown
 from snnet.contract.links import TAP_QUEUES_MAX
+from snnet.contract.roles import NetworkMode as NetworkMode
+from snnet.contract.roles import VnicRole as VnicRole
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 Address = IPAddress | str
 Network = IPNetwork | str
 Cidrs = Network | tuple[Network, ...]
-
-
-class VnicRole(enum.Enum):
-    """What a VNIC is for.  The role determines the kind of link."""
-
-    TENANT_VM = "tenant-vm"
-    """A tap on the tenant's bridge."""
-    TENANT_CONTAINER = "tenant-container"
-    """A veth pair, one end on the tenant's bridge."""
-    DATA_CENTER = "data-center"
-    """A macvtap on the compute uplink, for a concentrator."""
-
-
-class NetworkMode(enum.Enum):
-    """How tenants' traffic crosses the data centre."""
-
-    ROUTED = "routed"
-    """Plain routing.  The firewall alone separates tenants."""
-    GRE_TUNNEL = "gre_tunnel"
-    """A bridge and a tunnel for each tenant subnet: full isolation."""
 
 
 def shown(value: object) -> str:
@@ -299,6 +281,7 @@ class Neighbor:
 
 TUNNELS = tuple(noun.protocol for noun in TUNNEL_NOUNS)
 NODE_NUMBER_MAX = 16383
+TOPOLOGIES = ("hub", "mesh", "local")
 MACVTAP_MODES = ("bridge", "vepa")
 """The modes in which a concentrator and the network of its host reach each other."""
 
@@ -318,7 +301,9 @@ class NetworkConfig:
     address of their VNIC, to IPv4 and ARP, and to asking DHCP; in routed mode always.
     ``node_number`` (0 to 16383) differs on every compute node: the node's vxlan tunnels
     then have the UDP port 16384 + number, else one by a hash of both ends' addresses,
-    which may collide with another node's.
+    which may collide with another node's.  ``topology`` "local": one host has everything, and
+    its concentrators are in namespaces.  ``concentrator_pool`` has the addresses of
+    concentrators in topology "hub".
     """
 
     compute_nets: Iterable[Network] = ()
@@ -334,6 +319,8 @@ class NetworkConfig:
     anti_spoofing: bool = True
     node_number: int | None = None
     allow_to_nets: Iterable[Network] = ()
+    topology: str = "hub"
+    concentrator_pool: Iterable[Address] = ()
 
     def __post_init__(self) -> None:
         put = object.__setattr__
@@ -342,10 +329,12 @@ class NetworkConfig:
             ("management_nets", check_network),
             ("allow_to_nets", check_network),
             ("floating_pool", check_address),
+            ("concentrator_pool", check_address),
         ):
             put(self, name, check_many(getattr(self, name), name, check))
         put(self, "mode", check_enum(self.mode, "mode", NetworkMode))
         check_choice(self.tunnel, "tunnel", TUNNELS)
+        check_choice(self.topology, "topology", TOPOLOGIES)
         check_choice(self.macvtap_mode, "macvtap_mode", MACVTAP_MODES)
         if self.mtu is not None:
             check_mtu(self.mtu, "mtu")

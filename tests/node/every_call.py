@@ -18,7 +18,7 @@ from typing import Any
 
 import snnet
 import snnet.node.calls
-from snnet.contract import DhcpEntry
+from snnet.contract import DhcpEntry, Veth
 from snnet.node.call import Call
 from snnet.node.scopes import ScopeControl
 from tests.node.test_cnci import neighbors
@@ -98,6 +98,41 @@ def routed(world: World, **options: Any) -> snnet.ComputeNode:
     return node
 
 
+def local(world: World, **options: Any) -> snnet.ComputeNode:
+    """A node with a concentrator that serves two subnets, of which one has a container."""
+    options["config"] = world.config(topology="local")
+    node = world.node(**options)
+    if not node.read_only:
+        node.set_concentrator(space(1, 2, port=33022))
+        node.create_vnic(container(9))
+    return node
+
+
+def space(*subnets: int, tenant: int = 1, port: int = 33022) -> snnet.ConcentratorConfig:
+    """The config of a tenant's concentrator with these subnets and a port of the host."""
+    return snnet.ConcentratorConfig(
+        tenant_id=f"t{tenant}",
+        concentrator_id=f"c{tenant}",
+        subnets=[
+            snnet.LocalSubnet(
+                subnet_id=f"s{number}",
+                subnet=f"10.{number}.0.0/24",
+                subnet_key=100 * tenant + number,
+            )
+            for number in subnets
+        ],
+        forwards=[snnet.HostForward(protocol="tcp", port=port)],
+    )
+
+
+def plugged(world: World, **options: Any) -> snnet.Cnci:
+    """A concentrator with a link in its namespace that leads to a subnet."""
+    cnci = concentrator(world, **options)
+    if world.link("plug") is None:
+        world.add(Veth(name="plug", peer="plug-far", up=False))
+    return cnci
+
+
 def concentrator(world: World, **options: Any) -> snnet.Cnci:
     """A concentrator with one of everything."""
     cnci = world.cnci(**options)
@@ -141,6 +176,8 @@ def unready(prepare: Prepare, world: World, **options: Any) -> Any:
     """A node before its ``init``."""
     if prepare is routed:
         options["config"] = world.config(mode=snnet.NetworkMode.ROUTED)
+    if prepare is local:
+        options["config"] = world.config(topology="local")
     make = world.cnci if prepare is concentrator else world.node
     return make(init=False, **options)
 
@@ -275,6 +312,31 @@ TABLE: dict[str, list[Case]] = {
             options={**_subnets(2), "cnci_vnics": [port(2)], "atomic": True},
         ),
         *_both(Kind.REPORT, "each", options={**_subnets(1, 3), "cnci_vnics": []}),
+        Case(
+            local,
+            Kind.SET_UP,
+            "atomic with concentrators",
+            options={
+                **_subnets(2, 3),
+                "concentrators": [space(2, 3), space(1, tenant=2, port=8080)],
+                "atomic": True,
+            },
+        ),
+        Case(local, Kind.REPORT, "no concentrator", options={"concentrators": []}),
+    ],
+    "ComputeNode.set_concentrator": [
+        Case(local, Kind.SET_UP, "first", args=_given(space(1, 4, tenant=2, port=8080))),
+        Case(local, Kind.SET_UP, "other", args=_given(space(2, 3, port=80))),
+        Case(local, Kind.SET_UP, "again", args=_given(space(1, 2)), works=False),
+        Case(of(damaged, local), Kind.SET_UP, "repair", args=_given(space(1, 2))),
+        Case(of(empty, local), Kind.SET_UP, "after reset", args=_given(space(1, 2))),
+    ],
+    "ComputeNode.plan_set_concentrator": [
+        Case(local, Kind.LOOK, args=_given(space(2, 3, port=80))),
+    ],
+    "ComputeNode.remove_concentrator": [
+        Case(local, Kind.TEAR_DOWN, args=_given("t1", "c1")),
+        Case(local, Kind.TEAR_DOWN, "unknown", args=_given("t1", "c9"), works=False),
     ],
     "ComputeNode.reserve": [Case(bridged, Kind.LOOK, args=_given(lambda identity: False))],
     "ComputeNode.reset_network": [*_both(Kind.TEAR_DOWN)],
@@ -285,6 +347,9 @@ TABLE: dict[str, list[Case]] = {
         Case(concentrator, Kind.SET_UP, "again", args=_given(NET, 7, NEAR), works=False),
         Case(of(damaged, concentrator), Kind.SET_UP, "repair", args=_given(NET, 7, NEAR)),
         Case(of(empty, concentrator), Kind.SET_UP, "after shutdown", args=_given(NET, 7, NEAR)),
+    ],
+    "Cnci.add_local_subnet": [
+        Case(plugged, Kind.SET_UP, args=_given(NEW, 9, "plug")),
     ],
     "Cnci.plan_add_remote_subnet": [
         Case(concentrator, Kind.LOOK, args=_given(NEW, 9, NEAR)),

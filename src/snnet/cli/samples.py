@@ -34,6 +34,7 @@ from snnet.contract import (
     Route,
     Sysctl,
     Tap,
+    TranslatedSource,
     TunnelGuard,
     Untracked,
     Veth,
@@ -100,6 +101,7 @@ def _rules(owner: str) -> Iterator[Noun]:
     yield DhcpGuard(owner=owner, link="probe", mac=_MAC)
     yield ArpGuard(owner=owner, link="probe", mac=_MAC, address=_GUEST)
     yield Masquerade(owner=owner, device="probe")
+    yield TranslatedSource(owner=owner, source=_GUEST)
     yield ExternalForward(owner=owner, device="probe", bridge="probe")
     yield PortForward(
         owner=owner, protocol="tcp", device="probe", port=80, target=_GUEST, target_port=80

@@ -46,7 +46,7 @@ from .guards import (
     TunnelGuard,
     Untracked,
 )
-from .host import Host, Journal, Netns
+from .host import Host, Journal, Listener, Netns
 from .links import (
     LINK_GROUP,
     NAME_MAX,
@@ -103,6 +103,7 @@ from .rules import (
     PortForward,
     ProtectedNetwork,
     PublicIp,
+    TranslatedSource,
     Zone,
     ZoneLink,
 )
@@ -170,6 +171,7 @@ __all__ = [
     "Key",
     "Link",
     "LinkEvent",
+    "Listener",
     "Macvtap",
     "Masquerade",
     "Missing",
@@ -204,6 +206,7 @@ __all__ = [
     "Sysctl",
     "Tap",
     "Timeout",
+    "TranslatedSource",
     "Tunnel",
     "TunnelGuard",
     "Unavailable",

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import InvalidRequest
-from .noun import IPNetwork
+from .noun import IPAddress, IPNetwork
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,20 @@ class Netns:
 
     def __str__(self) -> str:
         return self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A socket of the namespace that takes packets to a port.
+
+    ``address`` is None for every address of the host.  ``what`` names the program and the
+    socket, for people.
+    """
+
+    protocol: str
+    port: int
+    address: IPAddress | None
+    what: str
 
 
 class Journal(ABC):
@@ -93,6 +107,10 @@ class Host(ABC):
     @abstractmethod
     def journal(self, name: str) -> Journal:
         """The lines kept under this name for the namespace; nothing is made before a write."""
+
+    def listeners(self) -> Sequence[Listener]:
+        """Return the sockets that listen in the namespace; a host that cannot tell has none."""
+        return ()
 
     @abstractmethod
     def claim(self, timeout: float) -> AbstractContextManager[None]:

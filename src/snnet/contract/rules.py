@@ -28,8 +28,9 @@ Destination NAT, of new connections:
 2. arriving by ``PortForward.device`` for an address of the host, to its protocol and
    port: to its ``target`` and ``target_port``.  A forward with an ``address`` is for
    packets to that address, one without for any address of the host;
-3. from a link of a ``Zone`` to one of the ``PortForward.guest_addresses`` of the same
-   owner, to its protocol and port: likewise (hairpin).
+3. from a link of a ``Zone``, or from the host itself, to one of the
+   ``PortForward.guest_addresses`` of the same owner, to its protocol and port: likewise
+   (hairpin).
 
 In 2 and in 3, a forward with an ``address`` comes before one without.  A forward with
 ``sources`` is for packets from these networks; to all others it does not exist, so that
@@ -60,7 +61,8 @@ Source NAT, of new connections:
 1. between links of zones, if the destination was changed: to the host's address on
    the way out, or the answer would not come back this way (hairpin);
 2. from a ``PublicIp.internal``, leaving by its device: to its ``public``;
-3. leaving by a ``Masquerade`` device: to an address of the device, but for what has
+3. from a ``TranslatedSource``, leaving by a link of no zone: to an address of that link;
+4. leaving by a ``Masquerade`` device: to an address of the device, but for what has
    an address of the host as its source, and for IPv6 without ``nat66``.
 
 What belongs to no connection (conntrack: invalid) is not translated, and so leaves a zone
@@ -192,6 +194,21 @@ class Masquerade(Owned):
 
     def __str__(self) -> str:
         return f"masquerade{' of IPv6 too' if self.nat66 else ''} on {self.device}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TranslatedSource(Owned):
+    """Packets from ``source`` that leave by a link of no zone get an address of that link."""
+
+    rank: ClassVar[int] = 18
+
+    source: IPAddress
+
+    def make_key(self) -> Key:
+        return ("translated-source", self.owner, str(self.source))
+
+    def __str__(self) -> str:
+        return f"translate the source {self.source}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -345,6 +362,7 @@ RULES: frozenset[type[Noun]] = frozenset(
         ExternalForward,
         PortForward,
         PublicIp,
+        TranslatedSource,
         *GUARDS,
     }
 )

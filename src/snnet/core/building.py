@@ -32,7 +32,7 @@ from snnet.contract.addresses import mac_of
 
 from . import identity as ids
 from .addressing import Addresses, Networks, check_guests, read_addresses, read_networks, written
-from .requests import CnciVnicRequest, GuestRequest, TenantRequest, check_remote
+from .requests import CnciVnicRequest, GuestRequest, SubnetId, TenantRequest, check_remote
 from .site import Site
 from .tunnels import check_key, tunnel_link
 from .vnics import ROUTED_GATEWAYS, CnciVnic, TenantSubnet, Vnic
@@ -63,6 +63,31 @@ def build_subnet(site: Site, request: TenantRequest, bridge: str, tunnel: str) -
         remote=request.concentrator_ip,
         tunnel=tunnel,
         tunnel_alias=ids.encode(site.owner, ids.TUNNEL, where | what | towards),
+    )
+
+
+def build_local_subnet(
+    site: Site, subnet: SubnetId, networks: Networks, key: int, bridge: str
+) -> TenantSubnet:
+    """Return a subnet without a tunnel; ``bridge`` is the link name to use."""
+    fields = {
+        ids.TENANT: subnet[0],
+        ids.SUBNET: subnet[1],
+        ids.NETWORK: written(networks),
+        ids.TUNNEL_KEY: str(key),
+    }
+    return _subnet(
+        site,
+        tenant_id=subnet[0],
+        subnet_id=subnet[1],
+        networks=networks,
+        key=key,
+        bridge=bridge,
+        bridge_alias=ids.encode(site.owner, ids.BRIDGE, fields),
+        concentrator_id="",
+        remote=None,
+        tunnel="",
+        tunnel_alias="",
     )
 
 

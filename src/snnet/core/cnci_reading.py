@@ -133,7 +133,8 @@ def _place_bridge(records: Filled, link: Link, fields: dict[str, str]) -> None:
     if networks in records.subnets:
         raise Conflict("a second bridge of the same subnet")
     records.check_subnet(networks, key)
-    records.put_subnet(_subnet(records, networks, key, link.name, link.alias))
+    way = fields.get(ids.LINK)
+    records.put_subnet(_subnet(records, networks, key, link.name, link.alias, way))
 
 
 def _place_tunnel(records: Filled, link: Link, fields: dict[str, str]) -> None:
@@ -155,8 +156,13 @@ def _place_tunnel(records: Filled, link: Link, fields: dict[str, str]) -> None:
 
 
 def _subnet(
-    records: Filled, networks: Networks, key: int, bridge: str, alias: str | None = None
+    records: Filled,
+    networks: Networks,
+    key: int,
+    bridge: str,
+    alias: str | None = None,
+    link: str | None = None,
 ) -> CnciSubnet:
     return build_cnci_subnet(
-        records.site, records.tenant_id, records.scoping, networks, key, bridge, alias
+        records.site, records.tenant_id, records.scoping, networks, key, bridge, alias, link
     )

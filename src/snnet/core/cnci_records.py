@@ -63,7 +63,7 @@ def rule_thing(key: Key) -> tuple[str, ...]:
 class CnciRecords(Records):
     """The subnets, the mesh and the rules of one concentrator."""
 
-    intends: ClassVar[bool] = True
+    intends = True
     optional: ClassVar[frozenset[type[Noun]]] = Records.optional | {
         Zone,
         ProtectedNetwork,
@@ -132,6 +132,17 @@ class CnciRecords(Records):
                 )
         if self.mesh and (remote := overlapping(networks, self.mesh.subnets())):
             raise Conflict(f"{written(networks)} overlaps {remote}, which a peer of the mesh has")
+
+    def check_link(self, networks: Networks, link: str) -> None:
+        """Raise Conflict if a link belongs to another subnet, or the subnet has another link."""
+        for other in self.subnets.values():
+            if other.networks == networks and other.link != link:
+                raise Conflict(
+                    f"subnet {written(networks)} is served by {other.link or 'tunnels alone'}, not "
+                    f"by {link}: remove_subnet it first"
+                )
+            if other.networks != networks and other.link == link:
+                raise Conflict(f"link {link} leads to subnet {written(other.networks)}")
 
     def check_tunnel(
         self, networks: Networks, key: int, remote: IPAddress, port: int | None = None

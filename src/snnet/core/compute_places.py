@@ -9,10 +9,12 @@ from snnet.contract import Conflict, IPAddress, Link
 
 from . import identity as ids
 from .addressing import read_networks
-from .building import DAMAGE, read_cnci_vnic, read_subnet, read_vnic
+from .building import DAMAGE, build_local_subnet, read_cnci_vnic, read_subnet, read_vnic
+from .concentrators import Concentrator, subnet_of
 from .requests import CnciVnicId, SubnetId, VnicId
 from .routed import build_routed_subnet, check_disjoint
 from .site import Site
+from .tunnels import check_key
 from .vnics import CnciVnic, TenantSubnet, Vnic
 
 
@@ -29,9 +31,12 @@ class Places(Protocol):
     def check_subnet(self, subnet: TenantSubnet) -> None: ...
     def put_subnet(self, subnet: TenantSubnet) -> None: ...
     def put_vnic(self, vnic: Vnic) -> None: ...
+    def put_concentrator(self, one: Concentrator) -> None: ...
 
 
-def place(records: Places, links: Iterable[Link]) -> None:
+def place(
+    records: Places, links: Iterable[Link], concentrators: Iterable[Concentrator] = ()
+) -> None:
     """Fill the records from the aliases of links.  A link without a place is an orphan."""
     site = records.site
     parts: dict[SubnetId, dict[str, tuple[Link, dict[str, str]]]] = {}
@@ -57,6 +62,8 @@ def place(records: Places, links: Iterable[Link]) -> None:
     else:
         for halves in parts.values():
             _place_subnet(records, site, halves.get(ids.BRIDGE), halves.get(ids.TUNNEL))
+    for concentrator in concentrators:
+        _place_concentrator(records, concentrator)
     for link, fields in vnics:
         _place_vnic(records, site, link, fields)
 
@@ -114,6 +121,23 @@ def _is_of_use(
         records.orphans.append(f"{link}: {error}")
         return False
     return True
+
+
+def _place_concentrator(records: Places, one: Concentrator) -> None:
+    """Add a concentrator of this host, and those of its subnets whose bridge is gone."""
+    site = records.site
+    try:
+        for plug in one.plugs.values():
+            fields = subnet_of(plug)
+            key = (fields[ids.TENANT], fields[ids.SUBNET])
+            if key not in records.subnets:
+                networks = read_networks(fields[ids.NETWORK])
+                number = check_key(site.tunnel, int(fields[ids.TUNNEL_KEY]))
+                bridge = plug.master or ""
+                records.put_subnet(build_local_subnet(site, key, networks, number, bridge))
+        records.put_concentrator(one)
+    except DAMAGE as error:
+        records.orphans.append(f"{one.link}: its alias is damaged ({error})")
 
 
 def _place_vnic(records: Places, site: Site, link: Link, fields: dict[str, str]) -> None:

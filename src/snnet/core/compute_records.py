@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterable, Iterator
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import ClassVar, Self
@@ -18,8 +18,10 @@ from snnet.contract import (
     Key,
     Link,
     Macvtap,
+    Namespace,
     Noun,
     Nouns,
+    PortForward,
     ProxyNeighbour,
     Route,
     SharedSysctl,
@@ -28,12 +30,16 @@ from snnet.contract import (
 from snnet.contract.guards import GUARDS
 
 from .compute_places import place
+from .concentrators import Concentrator, concentrator_thing, leftovers, read_concentrators
 from .events import TunnelEvent, TunnelEventType
-from .forwarding import forwarded, versions_of
+from .fitting import device_addresses
+from .forwarding import forwarded, forwarding, versions_of
 from .leftovers import half_born, useless_dependents
-from .records import Records
+from .local_requests import ConcentratorId
+from .records import Records, Thing
 from .requests import CnciVnicId, GuestRequest, SubnetId, TenantRequest, VnicId
 from .routed import on_uplink, sysctls, zones
+from .rules import Rule
 from .site import Site
 from .topology import Topology
 from .tunnels import Wire, collision, wire
@@ -49,8 +55,12 @@ class ComputeRecords(Records):
 
     def __init__(self, site: Site) -> None:
         super().__init__(site)
+        self.intends = site.local
         self.subnets: dict[SubnetId, TenantSubnet] = {}
         self.cnci_vnics: dict[CnciVnicId, CnciVnic] = {}
+        self.concentrators: dict[ConcentratorId, Concentrator] = {}
+        self.plugged: dict[SubnetId, ConcentratorId] = {}
+        """The subnets that concentrators on this host serve."""
         self._vnics: dict[SubnetId, dict[str, Vnic]] = {}
         self._addresses: dict[SubnetId, dict[IPAddress, str]] = {}
         self._wires: dict[Wire, SubnetId] = {}
@@ -82,8 +92,12 @@ class ComputeRecords(Records):
         return self._epochs.get(subnet)
 
     def empty_subnets(self) -> list[TenantSubnet]:
-        """Return the subnets without a VNIC: a killed create or destroy leaves them."""
-        return [subnet for key, subnet in self.subnets.items() if not self._vnics.get(key)]
+        """Return the subnets that nothing needs: a killed create or destroy leaves them."""
+        return [subnet for key, subnet in self.subnets.items() if not self.is_used(key)]
+
+    def is_used(self, subnet: SubnetId) -> bool:
+        """Whether the subnet has a VNIC, or a concentrator on this host serves it."""
+        return bool(self._vnics.get(subnet)) or subnet in self.plugged
 
     def snapshot(self) -> Topology:
         """Return what the node knows now, as data that does not change."""
@@ -91,6 +105,7 @@ class ComputeRecords(Records):
             subnets=tuple(self.subnets.values()),
             vnics=tuple(self.vnics()),
             cnci_vnics=tuple(self.cnci_vnics.values()),
+            concentrators=tuple(self.concentrators.values()),
         )
 
     # -- conflicts -------------------------------------------------------------------
@@ -203,6 +218,17 @@ class ComputeRecords(Records):
             if vnic.role is VnicRole.TENANT_CONTAINER:
                 self._containers[identity[:2]] -= 1
 
+    def put_concentrator(self, one: Concentrator) -> None:
+        self.drop_concentrator(one.id)
+        self.concentrators[one.id] = one
+        self.plugged |= dict.fromkeys(one.subnets, one.id)
+        self.forwarding |= {4}
+
+    def drop_concentrator(self, identity: ConcentratorId) -> None:
+        old = self.concentrators.pop(identity, None)
+        for subnet in old.subnets if old else ():
+            self.plugged.pop(subnet, None)
+
     def reindex(self, link: Macvtap) -> None:
         for identity, vnic in self.cnci_vnics.items():
             if vnic.link_name == link.name:
@@ -216,7 +242,7 @@ class ComputeRecords(Records):
             stale = tuple(rule for rule in subnet.beside_tunnel if rule.key in left)
             self.put_subnet(replace(subnet, tunnel=None, stale=stale))
         shared = {noun.key for noun in (*zones([subnet]), *subnet.nouns())}
-        if shared.isdisjoint(left) and not self.has_vnics(subnet.id):
+        if shared.isdisjoint(left) and not self.is_used(subnet.id):
             self.drop_subnet(subnet.id)
         return events
 
@@ -224,7 +250,19 @@ class ComputeRecords(Records):
 
     @property
     def kinds(self) -> frozenset[type[Noun]]:
+        if self.site.local:
+            return _LOCAL_KINDS
         return _ROUTED_KINDS if self.site.routed else _BRIDGED_KINDS
+
+    def intents(self, things: Iterable[Thing] | None) -> dict[tuple[str, ...], Sequence[Noun]]:
+        if things is None:
+            things = map(concentrator_thing, self.concentrators)
+        found: dict[tuple[str, ...], Sequence[Noun]] = {}
+        for thing in things:
+            if thing[0] == "concentrator":
+                one = self.concentrators.get((str(thing[1]), str(thing[2])))
+                found[tuple(map(str, thing))] = one.intended() if one else ()
+        return found
 
     def nouns(self) -> Iterator[Noun]:
         yield from self.sysctls(self.forwarding)
@@ -235,8 +273,12 @@ class ComputeRecords(Records):
             yield from vnic.nouns()
         for port in self.cnci_vnics.values():
             yield from port.nouns()
+        for concentrator in self.concentrators.values():
+            yield from concentrator.nouns()
 
     def sysctls(self, versions: Collection[int]) -> Iterator[SharedSysctl]:
+        if self.site.local:
+            return forwarding(self.site, versions)
         return sysctls(self.site, versions) if self.site.routed else iter(())
 
     def apart(self, found: Nouns) -> Iterable[Noun]:
@@ -244,8 +286,11 @@ class ComputeRecords(Records):
 
     def read(self, ours: Nouns, remembered: Nouns = MappingProxyType({})) -> tuple[Self, set[Key]]:
         records = type(self)(self.site)
-        place(records, [noun for noun in ours.values() if isinstance(noun, Link)])
+        local = read_concentrators(self.site, ours, remembered) if self.site.local else ()
+        place(records, [noun for noun in ours.values() if isinstance(noun, Link)], local)
         useless = half_born(ours)
+        if self.site.local:
+            useless |= leftovers(ours, records.concentrators.values())
         useless |= {noun.key for subnet in records.empty_subnets() for noun in subnet.nouns()}
         staying = {key: noun for key, noun in ours.items() if key not in useless}
         records.forwarding |= forwarded(ours)
@@ -255,6 +300,26 @@ class ComputeRecords(Records):
     def routers(self) -> Iterator[str]:
         if self.site.routed:
             yield from (vnic.link_name for vnic in self.vnics())
+        yield from (one.link_name for one in self.concentrators.values())
+
+    def outside(self) -> Iterable[Rule]:
+        return [rule for one in self.concentrators.values() for rule in one.forwards]
+
+    def refreshed(self, found: Nouns) -> dict[Key, Rule]:
+        addresses = device_addresses(found.values(), frozenset())
+        changed: dict[Key, Rule] = {}
+        for one in self.concentrators.values():
+            for rule in one.forwards:
+                now = addresses.get(rule.device, ())
+                if rule.address is None and rule.addresses != now:
+                    changed[rule.key] = replace(rule, addresses=now)
+        return changed
+
+    def take_rules(self, rules: Mapping[Key, Rule]) -> None:
+        for one in list(self.concentrators.values()):
+            forwards = [rules.get(rule.key, rule) for rule in one.forwards]
+            kept = tuple(rule for rule in forwards if isinstance(rule, PortForward))
+            self.concentrators[one.id] = replace(one, forwards=kept)
 
     def rebuilt(self, left: Collection[Key] | None) -> list[TunnelEvent]:
         empty = [] if left is None else self.empty_subnets()
@@ -276,7 +341,7 @@ class ComputeRecords(Records):
 
     def gaps(self) -> Iterator[str]:
         for subnet in self.subnets.values():
-            if subnet.bridge and subnet.tunnel is None:
+            if subnet.bridge and subnet.tunnel is None and not self.site.local:
                 yield (
                     f"{subnet.bridge.name}: subnet {subnet.subnet_id} of tenant "
                     f"{subnet.tenant_id} lost its tunnel, and with it its concentrator; create "
@@ -301,3 +366,4 @@ class ComputeRecords(Records):
 
 _BRIDGED_KINDS: frozenset[type[Noun]] = frozenset({Link, Address})
 _ROUTED_KINDS: frozenset[type[Noun]] = frozenset({Link, Address, Route, ProxyNeighbour})
+_LOCAL_KINDS: frozenset[type[Noun]] = frozenset({Link, Address, Route, Namespace})

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from snnet.contract import Conflict
 
 from .addressing import written
-from .requests import CnciVnicRequest, GuestRequest, TenantRequest
+from .requests import CnciVnicRequest, GuestRequest, LocalRequest, TenantRequest
 from .site import Site
 from .vnics import CnciVnic, TenantSubnet, Vnic
 
@@ -44,7 +44,7 @@ def is_same_subnet(subnet: TenantSubnet, request: GuestRequest) -> bool:
 
 def _subnet_pairs(subnet: TenantSubnet, request: GuestRequest) -> Pairs:
     pairs: Pairs = [("subnet", request.subnets, subnet.networks)]
-    if isinstance(request, TenantRequest):
+    if isinstance(request, (TenantRequest, LocalRequest)):
         pairs.append(("subnet_key", request.subnet_key, subnet.key))
     if subnet.tunnel and isinstance(request, TenantRequest):
         pairs += [

@@ -24,6 +24,7 @@ from snnet.contract import (
     InvalidRequest,
     Link,
     Macvtap,
+    Namespace,
     Other,
     Tap,
     Veth,
@@ -36,9 +37,11 @@ VERSION = "snnet1"
 OWNER, KIND = "o", "k"
 TENANT, SUBNET, VNIC, INSTANCE, CONCENTRATOR = "t", "s", "v", "i", "c"
 NETWORK, TUNNEL_KEY, REMOTE, ADDRESS, MAC, MTU, USER = "n", "y", "r", "a", "m", "u", "w"
-PORT = "p"
+PORT, LINK = "p", "l"
 
 BRIDGE, TUNNEL, VM, CONTAINER, CNCI_VNIC, MESH = "bridge", "tunnel", "vm", "ct", "port", "mesh"
+SPACE, WAY, PLUG = "space", "way", "plug"
+"""A concentrator's namespace on its host, and the veths into it: out, and to a subnet."""
 
 _LINK_KINDS = {
     BRIDGE: {*Bridge.kinds},
@@ -47,6 +50,8 @@ _LINK_KINDS = {
     CONTAINER: {*Veth.kinds},
     CNCI_VNIC: {*Macvtap.kinds},
     MESH: {*Gre.kinds, *Vxlan.kinds},
+    WAY: {*Veth.kinds},
+    PLUG: {*Veth.kinds},
 }
 _IDENTITIES = {
     ("cn", BRIDGE): (TENANT, SUBNET),
@@ -54,6 +59,8 @@ _IDENTITIES = {
     ("cn", VM): (TENANT, SUBNET, VNIC),
     ("cn", CONTAINER): (TENANT, SUBNET, VNIC),
     ("cn", CNCI_VNIC): (TENANT, VNIC),
+    ("cn", WAY): (TENANT, CONCENTRATOR),
+    ("cn", PLUG): (TENANT, SUBNET),
     ("cnci", BRIDGE): (NETWORK,),
     ("cnci", TUNNEL): (NETWORK, REMOTE),
     ("cnci", MESH): (TENANT,),
@@ -63,7 +70,10 @@ _IDENTITIES = {
 NAMES_TRIED = 16
 """Candidate names of one object: a link with its alias has one of them."""
 
-_LETTERS = {BRIDGE: "b", TUNNEL: "t", VM: "v", CONTAINER: "v", CNCI_VNIC: "c", MESH: "m"}
+_LETTERS = {
+    BRIDGE: "b", TUNNEL: "t", VM: "v", CONTAINER: "v", CNCI_VNIC: "c", MESH: "m",
+    SPACE: "n", WAY: "w", PLUG: "q",
+}  # fmt: skip
 _ROLES = {"cn": "sn", "cnci": "sc"}
 
 
@@ -294,6 +304,13 @@ def owner_of(link: Link) -> str:
     """Return whose the link is by its alias, if it is in our link group; empty if unknown."""
     fields = decode(link.alias) if grouped(link) else None
     return (fields or {}).get(OWNER, "")
+
+
+def space_of(noun: Namespace, owner: Owner) -> dict[str, str] | None:
+    """Return the identity of a concentrator's namespace that is this owner's, else None."""
+    fields = decode(noun.alias)
+    ours = fields is not None and fields.get(OWNER) == owner.name and fields.get(KIND) == SPACE
+    return fields if ours else None
 
 
 def half_born(link: Link, owner: Owner) -> bool:

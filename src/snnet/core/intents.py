@@ -21,11 +21,13 @@ from snnet.contract import (
     Fdb,
     Gre,
     Masquerade,
+    Namespace,
     Neighbour,
     Noun,
     PortForward,
     PublicIp,
     Route,
+    Veth,
     Vxlan,
 )
 
@@ -36,7 +38,7 @@ _NOUNS: dict[str, type[Noun]] = {
     noun.__name__: noun
     for noun in (
         Masquerade, ExternalForward, PortForward, PublicIp,
-        Gre, Vxlan, Address, Fdb, Neighbour, Route,
+        Namespace, Veth, Gre, Vxlan, Address, Fdb, Neighbour, Route,
     )
 }  # fmt: skip
 

@@ -10,6 +10,7 @@ from snnet.contract import (
     Address,
     Change,
     Key,
+    Namespace,
     Neighbour,
     Noun,
     Nouns,
@@ -17,6 +18,7 @@ from snnet.contract import (
     Plan,
     Remove,
     Route,
+    Veth,
 )
 
 _rank = attrgetter("noun.rank")
@@ -39,11 +41,16 @@ def plan(found: Nouns, wanted: Nouns) -> Plan:
         gone = {operation.noun.key for operation in removed}
         removed = [operation for operation in removed if operation.noun.within not in gone]
     different = {key: noun.differences(found[key]) for key, noun in wanted.items() if key in found}
-    if not removed and not any(different.values()):  # most plans only add
+    stranded: set[Key] = set()
+    for key, noun in wanted.items():
+        if type(noun) is Namespace and key not in found:
+            stranded |= _stranded(noun, wanted, found)
+    if not removed and not stranded and not any(different.values()):  # most plans only add
         added = [Add(noun) for key, noun in wanted.items() if key not in different]
         added.sort(key=_rank)
         return Plan(tuple(added))
     replaced = {key for key, names in different.items() if not names <= wanted[key].changeable}
+    replaced |= stranded
     # A link whose MAC changes loses its neighbours (neigh_changeaddr, net/core/neighbour.c).
     moved = {key for key, names in different.items() if "mac" in names}
     # A link that loses its last IPv4 address loses its routes and neighbours, whether the plan
@@ -69,6 +76,18 @@ def plan(found: Nouns, wanted: Nouns) -> Plan:
     removed.sort(key=_rank, reverse=True)
     made.sort(key=_rank)
     return Plan((*removed, *made))
+
+
+def _stranded(gone: Namespace, wanted: Nouns, found: Nouns) -> set[Key]:
+    """Return the veths whose other end is in a namespace that has lost this name.
+
+    A process can keep such a namespace, and that end with it.
+    """
+    return {
+        key
+        for key, noun in wanted.items()
+        if isinstance(noun, Veth) and noun.peer_namespace == gone.name and key in found
+    }
 
 
 def recalled(found: Nouns, known: Iterable[Noun]) -> dict[Key, Noun]:

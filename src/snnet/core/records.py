@@ -28,7 +28,7 @@ class Records(ABC):
     optional: ClassVar[frozenset[type[Noun]]] = frozenset({SharedSysctl})
     """Nouns that a node of this role can do without if no driver carries them."""
 
-    intends: ClassVar[bool] = False
+    intends: bool = False
     """Whether a node of this role is asked for what no alias can hold: see ``intents``."""
 
     def __init__(self, site: Site) -> None:

@@ -12,9 +12,11 @@ from snnet.config import (
     VnicRole,
     check_address,
     check_int,
+    shown,
 )
 from snnet.contract import InvalidRequest, IPAddress
 from snnet.contract.addresses import IPV6_MTU_MIN, MTU_MIN, mac_of
+from snnet.contract.links import is_link_name
 
 from .addressing import Addresses, Networks, check_guest, check_subnets
 from .site import Site
@@ -65,6 +67,13 @@ class TenantRequest(GuestRequest):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LocalRequest(GuestRequest):
+    """A tenant VNIC on a subnet whose concentrator is on the same host."""
+
+    subnet_key: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CnciVnicRequest:
     """A CNCI VNIC with complete and consistent fields."""
 
@@ -88,6 +97,18 @@ class RemoteSubnet:
     remote: IPAddress | None
     port: int | None = None
     """The UDP port of that node's tunnels, where it said one."""
+    link: str | None = None
+    """A link to the subnet that is in the concentrator's namespace already."""
+
+
+def local_subnet(site: Site, cidrs: Cidrs, key: int, link: str) -> RemoteSubnet:
+    """Check what ``add_local_subnet`` needs."""
+    if not isinstance(link, str) or not is_link_name(link):
+        raise InvalidRequest(f"{shown(link)} is not the name of a link", field="link")
+    networks = check_subnets(cidrs, "cidrs")
+    check_carries(networks, site.mtu)
+    key = check_key(site.tunnel, check_int(key, "key", 1, 2**32 - 1), "key")
+    return RemoteSubnet(networks=networks, key=key, remote=None, link=link)
 
 
 def remote_subnet(
@@ -117,6 +138,12 @@ def tenant_request(
         ),
         subnet_key=check_key(tunnel, cfg.subnet_key or _missing("subnet_key")),
     )
+
+
+def local_request(cfg: VnicConfig, site: Site) -> LocalRequest:
+    """Check what ``create_vnic`` needs where the concentrator is on the same host."""
+    key = cfg.subnet_key or _missing("subnet_key")
+    return LocalRequest(**_guest(cfg, site.mtu), subnet_key=check_key(site.tunnel, key))
 
 
 def routed_request(cfg: VnicConfig, *, mtu_limit: int) -> GuestRequest:

@@ -22,6 +22,8 @@ class Site:
     mtu_cap: int | None
     macvtap_mode: str
     routed: bool = False
+    local: bool = False
+    """Whether one host has everything, without tunnels (topology "local")."""
     anti_spoofing: bool = True
     infrastructure: tuple[IPNetwork, ...] = ()
     """The compute and management networks of the data centre."""
@@ -44,7 +46,7 @@ class Site:
         return link_key(self.uplink.link_name)
 
     def __post_init__(self) -> None:
-        outer = 0 if self.routed else overhead(self.tunnel, self.uplink.ip.version)
+        outer = 0 if self.routed or self.local else overhead(self.tunnel, self.uplink.ip.version)
         limit = self.uplink.mtu - outer
         object.__setattr__(self, "ip", self.uplink.ip)
         object.__setattr__(self, "mtu", min(limit, self.mtu_cap or limit))

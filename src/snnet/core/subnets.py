@@ -9,6 +9,7 @@ from typing import Any
 
 from snnet.contract import (
     Address,
+    Attached,
     Bridge,
     DhcpScope,
     HostServices,
@@ -63,6 +64,8 @@ class CnciSubnet:
     scope: DhcpScope
     site: Site
     tunnels: Mapping[IPAddress, Tunnel] = field(default_factory=dict)
+    link: str | None = None
+    """A port of the bridge that others created: the way to the subnet on the same host."""
 
     @property
     def network(self) -> IPNetwork:
@@ -81,6 +84,8 @@ class CnciSubnet:
     def nouns(self) -> Iterator[Noun]:
         """Yield everything that the subnet has on the host."""
         yield self.bridge
+        if self.link is not None:
+            yield Attached(link=self.link, master=self.bridge.name)
         yield from self.rules
         for address in gateway_interfaces(self.networks):
             yield Address(link=self.bridge.name, address=address)
@@ -98,6 +103,7 @@ class CnciSubnet:
         return {
             "subnet_key": self.key,
             "bridge": self.bridge.name,
+            "link": self.link,
             "subnets": [str(network) for network in self.networks],
             "gateway": str(self.scope.gateways[0]),
             "gateways": [str(gateway) for gateway in self.scope.gateways],
@@ -184,9 +190,12 @@ def build_cnci_subnet(
     key: int,
     bridge: str,
     alias: str | None = None,
+    link: str | None = None,
 ) -> CnciSubnet:
     """Return a subnet without tunnels; ``bridge`` is the link name to use."""
     fields = {ids.TENANT: tenant_id, ids.NETWORK: written(networks), ids.TUNNEL_KEY: str(key)}
+    if link is not None:
+        fields[ids.LINK] = link
     alias = alias or ids.encode(site.owner, ids.BRIDGE, fields)
     return CnciSubnet(
         networks=networks,
@@ -201,6 +210,7 @@ def build_cnci_subnet(
             domain=scoping.domain,
         ),
         site=site,
+        link=link,
     )
 
 

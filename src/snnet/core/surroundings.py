@@ -78,6 +78,10 @@ class Surroundings:
             if _owner_of(self._links.get(noun.link)) and address in noun.address.network:
                 raise Conflict(f"{what} is in {noun.address} on {self._named(noun.link)}")
 
+    def has_address(self, address: IPAddress) -> bool:
+        """Whether a link that is not this node's has the address."""
+        return any(noun.address.ip == address for noun in self._addresses)
+
     def check_port(self, forward: PortForward, uplink: str) -> None:
         """A forward must not take the packets of another tunnel of the host."""
         for link in self._links.values():

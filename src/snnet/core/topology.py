@@ -7,6 +7,7 @@ from typing import Any
 
 from snnet.contract import Noun
 
+from .concentrators import Concentrator
 from .mesh import Mesh
 from .subnets import CnciSubnet
 from .vnics import CnciVnic, TenantSubnet, Vnic
@@ -19,6 +20,7 @@ class Topology:
     subnets: tuple[TenantSubnet, ...]
     vnics: tuple[Vnic, ...]
     cnci_vnics: tuple[CnciVnic, ...]
+    concentrators: tuple[Concentrator, ...] = ()
 
     @property
     def tenants(self) -> tuple[str, ...]:
@@ -26,6 +28,7 @@ class Topology:
         ids = {subnet.tenant_id for subnet in self.subnets}
         ids |= {vnic.tenant_id for vnic in self.vnics}
         ids |= {vnic.tenant_id for vnic in self.cnci_vnics}
+        ids |= {one.tenant_id for one in self.concentrators}
         return tuple(sorted(ids))
 
     def __repr__(self) -> str:
@@ -52,6 +55,9 @@ class Topology:
                     },
                     "cnci_vnics": [
                         vnic.to_dict() for vnic in self.cnci_vnics if vnic.tenant_id == tenant
+                    ],
+                    "concentrators": [
+                        one.to_dict() for one in self.concentrators if one.tenant_id == tenant
                     ],
                 }
                 for tenant in self.tenants

@@ -29,7 +29,7 @@ from snnet.contract import (
 
 from .addressing import Networks, check_guest, check_subnets
 from .names import check_hostname
-from .requests import RemoteSubnet, check_carries, remote_subnet
+from .requests import RemoteSubnet, check_carries, local_subnet, remote_subnet
 from .rule_requests import port_forwards, public_ip
 from .site import Site
 from .subnets import Scoping
@@ -66,13 +66,15 @@ class Remote:
 class Subnet:
     """A subnet of a concentrator: its network, key, compute nodes and added DHCP entries.
 
-    ``cidrs`` is one network, or a tuple of one of each family.
+    ``cidrs`` is one network, or a tuple of one of each family.  ``link`` is that of
+    ``add_local_subnet``, for a subnet on the same host.
     """
 
     cidrs: Cidrs
     key: int
     remotes: Iterable[Remote] = ()
     entries: Iterable[DhcpEntry] = ()
+    link: str | None = None
     networks: Networks = field(init=False)
 
     def __post_init__(self) -> None:
@@ -136,6 +138,9 @@ def wanted_set(
         if not isinstance(value, Subnet):
             raise InvalidRequest(f"{shown(value)} is not a snnet.Subnet", field=field)
         scoping.check(value.networks)
+        if value.link is not None:
+            local = local_subnet(site, value.networks, value.key, value.link)
+            return value, [local, *(one for one in _requests(value, site) if one.remote)]
         return value, _requests(value, site)
 
     def key(noun: Noun) -> list[Hashable]:

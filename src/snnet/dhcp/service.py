@@ -42,6 +42,8 @@ from .server import Server
 _log = logging.getLogger("snnet.dhcp")
 
 _RESOLV_CONF = Path("/etc/resolv.conf")
+_RESOLVED_CONF = Path("/run/systemd/resolve/resolv.conf")
+"""The servers of systemd-resolved itself (systemd-resolved.service(8))."""
 _SIOCGIFADDR = 0x8915  # linux/sockios.h, netdevice(7)
 
 
@@ -156,7 +158,7 @@ class Service:
         record = self.running()
         pid = self.pid()
         with Folder(self.path) as folder:
-            _write_files(folder, scope)
+            _write_files(folder, scope, self._host.netns.fd)
             if pid is None or not self._server.signal(pid, signal.SIGHUP):
                 raise Missing(f"the dnsmasq on {self._link} has just ended")
             # Last: if we are killed before this, the next Change sees the difference.
@@ -188,7 +190,7 @@ class Service:
             folder.remove(settings.PID)
             leases = folder.read(settings.LEASES) or ""
             folder.write(settings.LEASES, settings.kept_leases(leases, scope, old))
-            _write_files(folder, scope)
+            _write_files(folder, scope, self._host.netns.fd)
             # Before the start: if we are killed in between, the record says what runs.
             folder.write(SCOPE_FILE, ScopeRecord(index, scope).to_json())
         if scope.running:
@@ -261,14 +263,33 @@ def needs_no_restart(old: DhcpScope, new: DhcpScope) -> bool:
     return before == after
 
 
-def _write_files(folder: Folder, scope: DhcpScope) -> None:
-    try:
-        resolv_conf = _RESOLV_CONF.read_text(errors="replace")
-    except OSError:
-        resolv_conf = ""  # then it only resolves the names of the scope
+def _write_files(folder: Folder, scope: DhcpScope, netns: int) -> None:
     folder.write(settings.HOSTS, settings.hosts(scope))
     folder.write(settings.NAMES, settings.names(scope))
-    folder.write(settings.SERVERS, settings.servers(resolv_conf))
+    folder.write(settings.SERVERS, _servers(netns))
+
+
+def _servers(netns: int) -> str:
+    """Return the name servers that a server in the namespace can ask.
+
+    The resolver of the host, systemd-resolved for one, may listen on the loopback of the
+    host's first namespace; then its own servers are asked.
+    """
+    at_home = _is_home(netns)
+    for path in (_RESOLV_CONF, _RESOLVED_CONF):
+        with contextlib.suppress(OSError):
+            found = settings.servers(path.read_text(errors="replace"), loopback=at_home)
+            if found:
+                return found
+    return ""  # then it only resolves the names of the scope
+
+
+def _is_home(netns: int) -> bool:
+    """Whether the namespace is that of the first process."""
+    try:
+        return os.path.samestat(os.fstat(netns), os.stat("/proc/1/ns/net"))
+    except OSError:  # not permitted to look
+        return True
 
 
 def _bridge_index(scope: DhcpScope) -> int:

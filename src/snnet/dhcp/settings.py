@@ -131,8 +131,10 @@ def names(scope: DhcpScope) -> str:
     )
 
 
-def servers(resolv_conf: str) -> str:
+def servers(resolv_conf: str, *, loopback: bool = True) -> str:
     """Return the text for ``--servers-file``: the name servers in resolv.conf(5).
+
+    Without ``loopback``, servers on the host's own loopback are left out.
 
     Link-local addresses with a zone are left out: the zone is a link of the namespace in
     which the file was written.
@@ -140,7 +142,9 @@ def servers(resolv_conf: str) -> str:
     lines = []
     for line in resolv_conf.splitlines():
         words = line.split()
-        if len(words) > 1 and words[0] == "nameserver" and _is_address(words[1]):
+        if len(words) < 2 or words[0] != "nameserver" or not _is_address(words[1]):
+            continue
+        if loopback or not ip_address(words[1]).is_loopback:
             lines.append(f"server={words[1]}\n")
     return "".join(lines)
 

@@ -21,7 +21,7 @@ from snnet.contract.keywords import refusing_unknown
 from snnet.core.addressing import Networks, check_subnets, check_unicast
 from snnet.core.cnci_records import CnciRecords, masquerades
 from snnet.core.events import TunnelEvent
-from snnet.core.requests import check_carries, remote_subnet
+from snnet.core.requests import check_carries, local_subnet, remote_subnet
 from snnet.core.rule_requests import external_forward, forwarded_ports, port_forwards, public_ip
 from snnet.core.rules import public_key
 from snnet.core.site import Site
@@ -105,11 +105,10 @@ class Cnci(Node[CnciRecords]):
         """Attach a compute node to a subnet; return the link name of the bridge.
 
         ``subnet`` is one network, or a tuple of one of each family.
-        ``port`` is that of the node's tunnel event; another one than before replaces the
-        tunnel.  None: as it is, or by the addresses of both ends.
-        The first one brings bridge, gateway address and DHCP server with it.
-        Another key for the subnet, an overlap, or one key for two subnets of
-        the tenant is a Conflict.
+        ``port`` is that of the node's tunnel event; another one than before replaces the tunnel.
+        None: as it is, or by the addresses of both ends.  The first one brings bridge, gateway
+        address and DHCP server with it.  Another key for the subnet, an overlap, or one key for
+        two subnets of the tenant is a Conflict.
         """
         return self._run(self._addition(subnet, key, cn_ip, port), timeout, cancel)
 
@@ -119,10 +118,14 @@ class Cnci(Node[CnciRecords]):
         """What ``add_remote_subnet`` would do now: text, ``to_json()``, ``to_commands()``."""
         return self._preview(self._addition(subnet, key, cn_ip, port))
 
+    def add_local_subnet(self, cidrs: Cidrs, key: int, link: str, **limits: Any) -> str:
+        """Serve a subnet by a link of the namespace, made a port of the bridge; return that."""
+        request = local_subnet(self.site, cidrs, key, link)
+        return self._run(AddSubnet(self.tenant_id, self._scoping, request), **limits)
+
     def _addition(self, subnet: Cidrs, key: int, cn_ip: Address, port: int | None) -> AddSubnet:
         request = remote_subnet(self.site, subnet, key, cn_ip, port)
         check_carries(request.networks, self.site.mtu)
-        self._scoping.check(request.networks)
         return AddSubnet(self.tenant_id, self._scoping, request)
 
     def del_remote_subnet(
@@ -139,8 +142,8 @@ class Cnci(Node[CnciRecords]):
         A subnet of both families is named by both networks or by one.  An unknown subnet or
         node is not an error.
         """
-        request = remote_subnet(self.site, self._named(subnet), key, cn_ip)
-        self._run(DetachNode(request), timeout, cancel)
+        named = self._named(subnet)
+        self._run(DetachNode(remote_subnet(self.site, named, key, cn_ip)), timeout, cancel)
 
     def follow(self, event: TunnelEvent, **limits: Any) -> str | None:
         """Add or detach as a compute node's event says; returns the bridge, None for a DEL.

@@ -7,10 +7,17 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import Any, ClassVar
 
-from snnet.config import NetworkConfig, NetworkMode, VnicConfig, check_many
-from snnet.contract import Plan
+from snnet.config import NetworkConfig, NetworkMode, VnicConfig, check_id, check_many
+from snnet.contract import InvalidRequest, Plan
 from snnet.contract.keywords import refusing_unknown
 from snnet.core.compute_records import ComputeRecords
+from snnet.core.concentrators import Concentrator
+from snnet.core.local_requests import (
+    ConcentratorConfig,
+    LocalConcentrator,
+    check_apart,
+    local_concentrator,
+)
 from snnet.core.requests import (
     VnicId,
     cnci_vnic_identity,
@@ -25,7 +32,9 @@ from .bulk import create_each, destroy_all
 from .call import Mode
 from .calls.bridged import BridgedLayout
 from .calls.cnci_vnics import CreateCnciVnic, DestroyCnciVnic
+from .calls.concentrators import RemoveConcentrator, SetConcentrator
 from .calls.layout import Layout
+from .calls.local import LocalLayout
 from .calls.routed import RoutedLayout
 from .calls.vnics import ChangeVnics
 from .deadline import CancelToken
@@ -82,6 +91,8 @@ class ComputeNode(Node[ComputeRecords]):
 
     @cached_property
     def _layout(self) -> Layout[Any]:
+        if self.site.local:
+            return LocalLayout(self.site)
         return RoutedLayout(self.site) if self.routed else BridgedLayout(self.site)
 
     # -- tenant VNICs ----------------------------------------------------------------
@@ -176,6 +187,53 @@ class ComputeNode(Node[ComputeRecords]):
         """Remove the VNIC of a concentrator; an unknown VNIC is not an error."""
         self._run(DestroyCnciVnic(cnci_vnic_identity(cfg)), timeout, cancel)
 
+    # -- concentrators on this host ----------------------------------------------------
+
+    def set_concentrator(
+        self,
+        cfg: ConcentratorConfig,
+        *,
+        timeout: float | None = None,
+        cancel: CancelToken | None = None,
+    ) -> Concentrator:
+        """Have a tenant's concentrator in a namespace of this host, exactly like this.
+
+        For topology "local".  The first call makes the namespace, its uplink with a
+        link-local address, and the host's rules that translate the address and keep
+        concentrators apart.  Each subnet's bridge is plugged in by a veth, and ports of the
+        host lead to the concentrator; what is not in ``cfg`` any more is removed.  Raises
+        Conflict if another concentrator serves a subnet, or something else has a port.
+        """
+        return self._run(self._concentrator(cfg), timeout, cancel)
+
+    def plan_set_concentrator(self, cfg: ConcentratorConfig) -> Plan:
+        """Return what ``set_concentrator`` would do now."""
+        return self._preview(self._concentrator(cfg))
+
+    def _concentrator(self, cfg: ConcentratorConfig) -> SetConcentrator:
+        self._check_local("set_concentrator")
+        return SetConcentrator(local_concentrator(cfg, self.site))
+
+    def remove_concentrator(
+        self,
+        tenant_id: str,
+        concentrator_id: str,
+        *,
+        timeout: float | None = None,
+        cancel: CancelToken | None = None,
+    ) -> None:
+        """Remove a concentrator with its namespace; an unknown one is not an error.
+
+        End what runs in the namespace first (``Cnci.shutdown``): it is not stopped.
+        """
+        self._check_local("remove_concentrator")
+        identity = (check_id(tenant_id, "tenant_id"), check_id(concentrator_id, "concentrator_id"))
+        self._run(RemoveConcentrator(identity), timeout, cancel)
+
+    def _check_local(self, what: str) -> None:
+        if not self.site.local:
+            raise InvalidRequest(f'{what} is for topology "local"', field="topology")
+
     # -- the whole node --------------------------------------------------------------
 
     def reconcile(
@@ -183,11 +241,12 @@ class ComputeNode(Node[ComputeRecords]):
         *,
         vnics: Iterable[VnicConfig] | None = None,
         cnci_vnics: Iterable[VnicConfig] | None = None,
+        concentrators: Iterable[ConcentratorConfig] | None = None,
         atomic: bool = False,
         timeout: float | None = None,
         cancel: CancelToken | None = None,
     ) -> Reconciled:
-        """Make the VNICs of the node exactly these.
+        """Make the VNICs of the node, and its concentrators, exactly these.
 
         ``None`` leaves a kind alone; an empty list removes all of it.  Tenant VNICs are
         changed subnet by subnet, so that other calls can run meanwhile.  Each item of the
@@ -200,10 +259,20 @@ class ComputeNode(Node[ComputeRecords]):
             self._layout,
             None if vnics is None else _listed(vnics, "vnics"),
             None if cnci_vnics is None else _listed(cnci_vnics, "cnci_vnics"),
+            self._concentrators(concentrators),
             self._reserved,
             deadline,
             atomic=atomic,
         )
+
+    def _concentrators(
+        self, cfgs: Iterable[ConcentratorConfig] | None
+    ) -> list[LocalConcentrator] | None:
+        if cfgs is None:
+            return None
+        self._check_local("reconcile(concentrators=...)")
+        requests = check_many(cfgs, "concentrators", lambda cfg, _: cfg)
+        return check_apart([local_concentrator(cfg, self.site) for cfg in requests])
 
     def reserve(self, reserved: Callable[[VnicId], bool]) -> None:
         """Set which VNICs ``reconcile`` leaves alone unless they are named.

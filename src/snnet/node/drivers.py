@@ -26,6 +26,7 @@ from snnet.contract import (
     raised_from,
 )
 
+from .insides import Insides
 from .sysctls import SharedSysctls
 
 
@@ -64,8 +65,8 @@ class Drivers:
         self.backend = backend
         self.firewall = firewall
         self.dhcp = dhcp
-        sysctls = SharedSysctls(backend)
-        self.all = tuple(driver for driver in (backend, sysctls, firewall, dhcp) if driver)
+        own = (SharedSysctls(backend), Insides(backend))
+        self.all = tuple(driver for driver in (backend, *own, firewall, dhcp) if driver)
         self._by_noun = {cls: driver for driver in self.all for cls in driver.carries}
 
     def of(self, noun: Noun) -> Driver:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 
 from snnet.contract import (
     Address,
+    Attached,
     Conflict,
+    Inside,
     IPAddress,
     Key,
     Link,
+    Listener,
     Macvtap,
+    Namespace,
     Noun,
     Nouns,
     Other,
@@ -222,6 +226,26 @@ class HostView:
             "rename or remove one of them"
         )
 
+    def locate_namespace(self, identity: tuple[str, str], known: Namespace | None) -> str:
+        """Return the name for a concentrator's namespace: its own, or the first that is free."""
+        owner = self.site.owner
+        candidates = islice(ids.names(owner, ids.SPACE, *identity), ids.NAMES_TRIED)
+        for name in (*([known.name] if known else []), *candidates):
+            found = self._drivers.backend.find(Namespace(name=name))
+            if not isinstance(found, Namespace):
+                return name
+            fields = ids.space_of(found, owner) or {}
+            if (fields.get(ids.TENANT), fields.get(ids.CONCENTRATOR)) == identity:
+                return name
+        raise Conflict(
+            f"foreign namespaces have all {ids.NAMES_TRIED} names of this concentrator, {name} the "
+            "last: remove one of them"
+        )
+
+    def listeners(self) -> Sequence[Listener]:
+        """Return the sockets that listen on the host."""
+        return self._drivers.backend.host.listeners()
+
     def name(self, kind: str, identity: tuple[str, ...]) -> str:
         """Return the best name for an object of ours, without checking that it is free."""
         return ids.name(self.site.owner, kind, *identity)
@@ -286,6 +310,7 @@ class HostView:
             key: noun
             for key, noun in found.items()
             if (isinstance(noun, Link) and noun.name in links)
+            or (isinstance(noun, Namespace) and ids.space_of(noun, owner))
             or (noun.within is not None and noun.within[1] in links)
         }
         macvtaps = [noun for noun in ours.values() if isinstance(noun, Macvtap)]
@@ -296,7 +321,12 @@ class HostView:
         ours |= keyed(
             noun for noun in found.values() if isinstance(noun, Owned) and noun.owner == str(owner)
         )
-        return ours | keyed(records.apart({**self.remembered(), **found}))
+        ours |= keyed(records.apart({**self.remembered(), **found}))
+        return ours | self.looked_up(records.nouns())
+
+    def looked_up(self, nouns: Iterable[Noun]) -> dict[Key, Noun]:
+        """Those of the nouns that no snapshot contains, as they are on the host."""
+        return self._drivers.find(noun for noun in nouns if isinstance(noun, (Inside, Attached)))
 
     def settled(self, records: Records) -> dict[Key, Noun]:
         """``ours``, once no object in it can still be in the middle of its creation."""

@@ -39,7 +39,7 @@ from .news import Whole
 from .opening import DriverChoice, open_drivers
 from .results import Report
 from .sequences import next_epoch, note_epoch
-from .uplinks import find_site, stand_in
+from .uplinks import check_topology, find_site, stand_in
 
 T = TypeVar("T")
 
@@ -79,6 +79,7 @@ class Node(ABC, Generic[R]):
                 "tenants have no concentrators",
                 field="mode",
             )
+        check_topology(config)
         self.config = config
         self.api_timeout = check_seconds(api_timeout, "api_timeout")
         self.read_only = check_bool(read_only, "read_only")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -11,6 +11,7 @@ from snnet.config import VnicConfig
 from snnet.contract import InvalidRequest, SnnetError
 from snnet.core.compute_records import ComputeRecords
 from snnet.core.conflicts import is_same_cnci_vnic, is_same_subnet, is_same_vnic
+from snnet.core.local_requests import LocalConcentrator
 from snnet.core.requests import (
     CnciVnicId,
     CnciVnicRequest,
@@ -28,6 +29,7 @@ from .calls.layout import Layout
 from .calls.vnics import Changed, ChangeVnics
 from .deadline import Deadline
 from .engine import Engine
+from .reconcile_local import reconcile_concentrators
 from .results import Reconciled
 from .steps import Steps, steps_of
 
@@ -41,6 +43,7 @@ def reconcile_node(
     layout: Layout[Any],
     vnics: Iterable[VnicConfig] | None,
     cnci_vnics: Iterable[VnicConfig] | None,
+    local: Sequence[LocalConcentrator] | None,
     reserved: Callable[[VnicId], bool],
     deadline: Deadline,
     *,
@@ -57,6 +60,8 @@ def reconcile_node(
         atomic,
     )
     with steps_of(engine, deadline, atomic=atomic) as steps:
+        if local is not None:
+            reconcile_concentrators(steps, local)
         if guests is not None:
             parts = list(_subnets(steps, layout, guests, reserved))
             # Removals free keys and addresses that the creations may need.

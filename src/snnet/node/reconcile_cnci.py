@@ -68,18 +68,18 @@ def reconcile_cnci(
 def _remove_subnets(
     steps: Steps[CnciRecords], wanted: Sequence[tuple[Subnet, Sequence[RemoteSubnet]]]
 ) -> dict[Networks, list[Rule]]:
-    """Remove subnets that are not wanted, or have another key; return rules to set again.
+    """Remove subnets that are not wanted, or have another key or link; return rules to set again.
 
     All are removed before one is added: a new one may have the key of an old one.
     """
     with steps.engine.claims.lock:
         known = dict(steps.engine.records.subnets)
-    keys = {subnet.networks: subnet.key for subnet, _ in wanted}
+    keys = {subnet.networks: (subnet.key, subnet.link) for subnet, _ in wanted}
     rekeyed: dict[Networks, list[Rule]] = {}
     for networks, subnet in known.items():
         if networks not in keys:
             steps.attempt(_subnet_key(networks), "removed", RemoveSubnet(networks))
-        elif subnet.key != keys[networks]:
+        elif (subnet.key, subnet.link) != keys[networks]:
             with steps.engine.claims.lock:
                 rules = list(rules_about(subnet, steps.engine.records.rules.values()))
             try:

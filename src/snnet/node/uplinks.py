@@ -18,10 +18,12 @@ from snnet.contract import (
     ProxyNeighbour,
     PublicIp,
     Route,
+    Unsupported,
 )
 from snnet.contract.addresses import MTU_MIN
 from snnet.contract.network import SNNET_PROTOCOL
 from snnet.core import identity as ids
+from snnet.core.concentrators import LINK_LOCAL
 from snnet.core.identity import Owner
 from snnet.core.site import Site
 from snnet.core.tunnels import numbered_port
@@ -29,6 +31,17 @@ from snnet.core.uplinks import Uplink, choose_uplink, find_uplinks, local_addres
 
 from .drivers import Drivers
 from .intents import Intents
+
+
+def check_topology(config: NetworkConfig) -> None:
+    """Raise Unsupported or InvalidRequest for a topology that no node can have like this."""
+    if config.topology == "mesh":
+        raise Unsupported('topology "mesh" does not exist yet: use "hub", or "local" for one host')
+    if config.topology == "local" and config.mode is NetworkMode.ROUTED:
+        raise InvalidRequest(
+            'mode "routed" has no concentrators: use topology "hub", or mode "gre_tunnel"',
+            field="topology",
+        )
 
 
 def find_site(
@@ -40,10 +53,11 @@ def find_site(
     uplink's MTU leaves too little for tenants.
     """
     nouns = drivers.backend.snapshot({Link, Address}).values()
+    inside = config.topology == "local" and owner.role == "cnci"
     uplinks = find_uplinks(
         nouns,
-        config.compute_nets,  # type: ignore[arg-type]
-        config.management_nets,  # type: ignore[arg-type]
+        [LINK_LOCAL] if inside else config.compute_nets,  # type: ignore[arg-type]
+        () if inside else config.management_nets,  # type: ignore[arg-type]
         owner=owner,
         publics=_publics(owner, drivers, intents),
     )
@@ -116,7 +130,12 @@ def stand_in(config: NetworkConfig, owner: Owner, drivers: Drivers) -> Site:
 
 def _site(config: NetworkConfig, owner: Owner, uplink: Uplink) -> Site:
     routed = config.mode is NetworkMode.ROUTED
+    local = config.topology == "local"
     nets: list[IPNetwork] = [*config.compute_nets, *config.management_nets]  # type: ignore[list-item]
+    if local:
+        # Without a data centre the uplink's network is that of the host's peers.
+        management = set(config.management_nets) - set(config.compute_nets)
+        nets = [LINK_LOCAL, *management]  # type: ignore[list-item]
     return Site(
         owner=owner,
         uplink=uplink,
@@ -124,6 +143,7 @@ def _site(config: NetworkConfig, owner: Owner, uplink: Uplink) -> Site:
         mtu_cap=config.mtu,
         macvtap_mode=config.macvtap_mode,
         routed=routed,
+        local=local,
         anti_spoofing=config.anti_spoofing or routed,
         infrastructure=tuple(dict.fromkeys(nets)) or (uplink.address.network,),
         allowed=tuple(config.allow_to_nets),  # type: ignore[arg-type]

@@ -8,15 +8,24 @@ import functools
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from snnet.contract import Host, InvalidRequest, IPNetwork, Journal, Netns, SnnetError
+from snnet.contract import (
+    Host,
+    InvalidRequest,
+    IPNetwork,
+    Journal,
+    Listener,
+    Netns,
+    SnnetError,
+)
 
 from .files import locked, private_directory, put_aside, read_document, write_document
 from .journal import FileJournal
+from .listeners import listeners
 from .netns import netns_cookie, netns_id, open_netns
 
 _RECORD_PATIENCE = 30.0
@@ -99,6 +108,10 @@ class RealHost(Host):
         return FileJournal(
             lambda: self.runtime / file, json.dumps({"netns": self._cookie, "boot": boot_id()})
         )
+
+    def listeners(self) -> Sequence[Listener]:
+        """See :meth:`snnet.contract.Host.listeners`."""
+        return listeners(self.netns.fd)
 
     @contextlib.contextmanager
     def claim(self, timeout: float) -> Iterator[None]:

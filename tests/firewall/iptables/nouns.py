@@ -15,6 +15,7 @@ from snnet.contract import (
     PortForward,
     ProtectedNetwork,
     PublicIp,
+    TranslatedSource,
     Zone,
     ZoneLink,
 )
@@ -59,6 +60,8 @@ PUBLIC = PublicIp(
 SERVICES = HostServices(owner=OWNER, link="br1")
 PROTECTED = ProtectedNetwork(owner=OWNER, network=IPv4Network("192.0.2.0/24"))
 
+TRANSLATED = TranslatedSource(owner=OWNER, source=IPv4Address("169.254.7.9"))
+
 ALL: list[Noun] = [
     ZONE,
     PROTECTED,
@@ -68,6 +71,7 @@ ALL: list[Noun] = [
     SERVICES,
     PORT,
     ROUTED,
+    TRANSLATED,
     PUBLIC,
     MASQUERADE,
     EXIT,

@@ -32,6 +32,7 @@ from .nouns import (
     PORT,
     PUBLIC,
     ROUTED,
+    TRANSLATED,
     ZONE,
 )
 
@@ -153,6 +154,7 @@ def test_destinations() -> None:
         f"-A dnat -i eth0 -m addrtype --dst-type LOCAL -p tcp -m tcp --dport 80 {to}",
         "-A dnat -i br1 -j hair",
         "-A dnat -i br2 -j hair",
+        "-A dnat -m addrtype --src-type LOCAL -j hair",
         f"-A hair -d 203.0.113.1 -p tcp -m tcp --dport 80 {to}",
         "-A snat -m mark --mark 0x20000000/0x20000000 -j back",
         "-A snat -s 10.1.0.5 -o eth0 -j SNAT --to-source 203.0.113.5",
@@ -164,6 +166,15 @@ def test_destinations() -> None:
         "-I OUTPUT -j dnat",
         "-I POSTROUTING -j snat",
     ]
+
+
+def test_a_translated_source() -> None:
+    assert _text(NAT, TRANSLATED) == [
+        "-A snat -s 169.254.7.9 -j MASQUERADE",
+        "-I POSTROUTING -j snat",
+    ]
+    exits = [line for line in _text(FILTER, ZONE, LINK, TRANSLATED) if line.startswith("-A exit")]
+    assert exits[1:] == ["-A exit -s 169.254.7.9 -m conntrack --ctstate INVALID -j DROP"]
 
 
 def test_a_forward_of_one_address_comes_before_one_of_any() -> None:
@@ -259,6 +270,7 @@ def test_forwards_and_public_addresses_of_ipv6() -> None:
         "-A dnat -d 2001:db8::5 -j DNAT --to-destination fd00:1::5",
         f"-A dnat -i eth0 -m addrtype --dst-type LOCAL {port}",
         "-A dnat -i br1 -j hair",
+        "-A dnat -m addrtype --src-type LOCAL -j hair",
         f"-A hair -d 2001:db8::1 {port}",
         "-A snat -m mark --mark 0x20000000/0x20000000 -j back",
         "-A snat -s fd00:1::5 -o eth0 -j SNAT --to-source 2001:db8::5",

@@ -25,6 +25,7 @@ from snnet.contract import (
     Journal,
     Key,
     Link,
+    Listener,
     Missing,
     Namespace,
     Neighbour,
@@ -94,6 +95,8 @@ class FakeKernel(FakeDriver, Host):
         self.host = self
         self.state = state
         self.faults = faults
+        self.sockets: list[Listener] = []
+        """What programs of the host listen on; tests add to it."""
         self._namespaces: dict[str, FakeKernel] = {}
         self.announced: list[Announcement] = []
         """What nodes on this host have announced to neighbours, oldest first."""
@@ -229,6 +232,9 @@ class FakeKernel(FakeDriver, Host):
     def claim(self, timeout: float) -> Iterator[None]:
         """Return at once: no other process can use this host."""
         yield
+
+    def listeners(self) -> Sequence[Listener]:
+        return tuple(self.sockets)
 
     # -- for tests --------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from snnet.contract import (
     PortForward,
     ProtectedNetwork,
     PublicIp,
+    TranslatedSource,
     TunnelGuard,
     Untracked,
     Zone,
@@ -131,5 +132,6 @@ _PLACES: dict[type[Noun], Callable[[Any], Iterable[Where]]] = {
     ExternalForward: lambda rule: ((ExternalForward, rule.bridge, rule.device),),
     PortForward: _of_forward,
     PublicIp: _of_public,
+    TranslatedSource: lambda rule: ((TranslatedSource, rule.source),),
 }
 """Where the rules of each class are in the index."""

@@ -84,6 +84,7 @@ class NamespaceTests(BackendTests):
 
     @pytest.mark.parametrize("end", ["near", "far"])
     def test_both_ends_go_together(self, place: Place, space: Namespace, end: str) -> None:
+        """Removing either end removes both."""
         add(place, ACROSS)
         with place.driver.inside(NAME) as inside:
             if end == "near":
@@ -131,6 +132,7 @@ class NamespaceTests(BackendTests):
             assert [place.driver.find(noun) for noun in nouns] == [None] * 3
 
     def test_alias_and_group_survive_a_move(self, place: Place, space: Namespace) -> None:
+        """A link that is moved into a namespace keeps its alias and its group."""
         add(place, replace(PAIR, alias="mine"))
         from_outside(place, f"link set dev {PAIR.name} netns {NAME}")
         with place.driver.inside(NAME) as inside:
@@ -154,6 +156,7 @@ class NamespaceTests(BackendTests):
         assert place.driver.find(wanted) is None
 
     def test_an_attached_link_changes_its_bridge(self, place: Place) -> None:
+        """A change moves a link from bridge to bridge, or out of its bridge; it stays up."""
         wanted = Attached(link="low-far")
         need(place, wanted)
         add(place, BRIDGE, Bridge(name="br2"), PAIR, wanted)

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv4Interface
 
 import pytest
 
 from snnet.conformance.endpoints import A1, A2, B1, C1, EXT0, EXT1, FAR, HUB, OUT, PORT, R1
 from snnet.conformance.rig import Answer, Rig
-from snnet.contract import PROTOCOLS, ExternalForward, Masquerade
+from snnet.contract import (
+    PROTOCOLS,
+    ExternalForward,
+    Masquerade,
+    Noun,
+    TranslatedSource,
+    Zone,
+)
 
 from .base import (
     FirewallTests,
@@ -24,6 +32,13 @@ from .base import (
 )
 
 
+def outbound(rig: Rig) -> list[Noun]:
+    """Return the tenants, whose zones lead out."""
+    return [
+        replace(noun, outbound=True) if isinstance(noun, Zone) else noun for noun in tenants(rig)
+    ]
+
+
 class ExitTests(FirewallTests):
     @pytest.mark.parametrize("protocol", PROTOCOLS)
     def test_guests_get_out_by_the_hosts_address(self, rig: Rig, protocol: str) -> None:
@@ -36,6 +51,26 @@ class ExitTests(FirewallTests):
         """ICMP gets out and back too."""
         add(rig, *tenants(rig), *exit_by(rig))
         assert passes(rig.ping, A1, OUT.ip)
+
+    @pytest.mark.parametrize("protocol", PROTOCOLS)
+    def test_a_translated_source_gets_out(self, rig: Rig, protocol: str) -> None:
+        """Its packets get an address of whatever device they leave by; others' do not."""
+        add(rig, *outbound(rig), TranslatedSource(owner=rig.owner, source=A1.ip))
+        assert answer(rig, A1, OUT.ip, protocol) == Answer(OUT, EXT0.address.ip)
+        assert answer(rig, A1, FAR.ip, protocol) == Answer(FAR, EXT1.address.ip)
+        assert answer(rig, A2, OUT.ip, protocol) == Answer(OUT, A2.ip)
+
+    def test_a_translated_source_within_its_zone(self, rig: Rig) -> None:
+        """Between links of a zone it stays as it is, and zones stay apart."""
+        add(rig, *outbound(rig), TranslatedSource(owner=rig.owner, source=A1.ip))
+        assert answer(rig, A1, B1.ip) == Answer(B1, A1.ip)
+        assert silent(rig, A1, C1.ip)
+
+    def test_a_translated_source_of_ipv6(self, rig: Rig) -> None:
+        """The same for IPv6, which a ``Masquerade`` leaves alone."""
+        add(rig, *outbound(rig), TranslatedSource(owner=rig.owner, source=A1.ip6))
+        assert answer(rig, A1, OUT.ip6) == Answer(OUT, EXT0.address6.ip)
+        assert answer(rig, A2, OUT.ip6) == Answer(OUT, A2.ip6)
 
     def test_only_this_bridge_gets_out(self, rig: Rig) -> None:
         """Other links of the zone, and other zones, stay inside."""

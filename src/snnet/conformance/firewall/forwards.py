@@ -53,6 +53,23 @@ class ForwardTests(FirewallTests):
         assert answer(rig, OUT, _HOST, protocol, DOOR) == Answer(A1, OUT.ip)
 
     @pytest.mark.parametrize("protocol", PROTOCOLS)
+    def test_the_host_itself_uses_a_forward(self, rig: Rig, protocol: str) -> None:
+        """A connection of the host to an address of the device reaches the guest."""
+        add(rig, *tenants(rig), forward(rig, protocol=protocol))
+        assert answer(rig, HUB, _HOST, protocol, DOOR) == Answer(A1, _HOST)
+        assert silent(rig, HUB, EXT1.address.ip, protocol, DOOR)
+        remove(rig, forward(rig, protocol=protocol))
+        assert silent(rig, HUB, _HOST, protocol, DOOR)
+
+    def test_the_host_is_a_source_like_others(self, rig: Rig) -> None:
+        """A forward with ``sources`` exists for the host only if they contain its address."""
+        add(rig, *tenants(rig), forward(rig, sources=(OUT.address.network,)))
+        assert answer(rig, HUB, _HOST, "tcp", DOOR) == Answer(A1, _HOST)
+        remove(rig, forward(rig, sources=(OUT.address.network,)))
+        add(rig, forward(rig, sources=(_NOBODY,)))
+        assert silent(rig, HUB, _HOST, "tcp", DOOR)
+
+    @pytest.mark.parametrize("protocol", PROTOCOLS)
     def test_a_forward_beside_masquerade(self, rig: Rig, protocol: str) -> None:
         """``Masquerade`` does not change the source of incoming connections."""
         add(rig, *tenants(rig), *exit_by(rig), forward(rig, protocol=protocol))

@@ -28,6 +28,7 @@ from snnet.contract import (
     PortForward,
     ProtectedNetwork,
     PublicIp,
+    TranslatedSource,
     Zone,
     ZoneLink,
 )
@@ -150,6 +151,7 @@ KINDS: dict[str, type[Noun]] = {
     "external-forward": ExternalForward,
     "port-forward": PortForward,
     "public-ip": PublicIp,
+    "translated-source": TranslatedSource,
 }
 """The first word of the key of each."""
 _NAMES = {cls: kind for kind, cls in KINDS.items()}
@@ -184,6 +186,7 @@ _READ: dict[str, Callable[[str], Any]] = {
     "outbound": _flag,
     "port": int,
     "public": ip_address,
+    "source": ip_address,
     "sources": _networks,
     "target": ip_address,
     "target_port": int,

@@ -23,6 +23,7 @@ from snnet.contract import (
     PortForward,
     ProtectedNetwork,
     PublicIp,
+    TranslatedSource,
     Zone,
     ZoneLink,
 )
@@ -102,6 +103,8 @@ def places(noun: Noun, among: Mapping[Key, Noun]) -> frozenset[Section]:
             return frozenset({_nat_of(noun)})
         case PublicIp(public=address):
             return frozenset({_nat_of(noun), _filter_of(address.version)})
+        case TranslatedSource(source=address):
+            return frozenset({NAT if address.version == 4 else NAT6, _filter_of(address.version)})
         case ProtectedNetwork(network=network):
             return frozenset({_filter_of(network.version)})
     return _PLACES.get(type(noun), frozenset())
@@ -220,6 +223,8 @@ def _exit(made: _Chains, any_link: ZoneLink) -> None:
     for public in made.all(PublicIp):
         leaving = f"-s {public.internal} -o {public.device}"
         out.add(chain, public, f"{leaving} {_INVALID} -j DROP", f"{leaving} -j ACCEPT")
+    for source in made.all(TranslatedSource):
+        out.add(chain, source, f"-s {source.source} {_INVALID} -j DROP")
 
 
 def _services(section: Section) -> Iterable[str]:
@@ -271,6 +276,8 @@ def _destinations(made: _Chains) -> None:
     if out.chains.get(hairpin):
         for link in made.all(ZoneLink):
             out.add(dnat, link, f"-i {link.link} -j {hairpin}")
+        # What the host itself sends has no incoming link.
+        out.add(dnat, made.all(PortForward)[0], f"-m addrtype --src-type LOCAL -j {hairpin}")
     # Connections of the host itself pass OUTPUT, where packets have no incoming link.
     out.jump(dnat, "PREROUTING", "OUTPUT")
 
@@ -297,6 +304,8 @@ def _sources(made: _Chains) -> None:
     for public in made.all(PublicIp):
         leaving = f"-s {public.internal} -o {public.device}"
         out.add(snat, public, f"{leaving} -j SNAT --to-source {public.public}")
+    for source in made.all(TranslatedSource):
+        out.add(snat, source, f"-s {source.source} -j MASQUERADE")
     for rule in made.all(Masquerade):
         others = "-m addrtype ! --src-type LOCAL"
         out.add(snat, rule, f"-o {rule.device} {others} -j MASQUERADE")

@@ -109,6 +109,7 @@ from-{zone} {ip} daddr @tunnel_nets{s} udp dport {tunnel_ports} drop
 from-{zone} {ip} daddr @tunnel_nets{s} meta l4proto gre drop
 from-{zone} ct state invalid oifname @masquerades drop
 from-{zone} ct state invalid {ip} saddr . oifname @public_exits{s} drop
+from-{zone} ct state invalid {ip} saddr @translated{s} drop
 from-{zone} oifname @masquerades iifname . oifname @exits accept
 from-{zone} {ip} saddr . oifname @public_exits{s} accept
 from-{zone} {beyond}

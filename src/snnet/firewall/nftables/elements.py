@@ -20,6 +20,7 @@ from snnet.contract import (
     PortForward,
     ProtectedNetwork,
     PublicIp,
+    TranslatedSource,
     TunnelGuard,
     Untracked,
     ZoneLink,
@@ -123,6 +124,9 @@ def elements(noun: Noun) -> Iterator[Element]:
             yield Element(INET, "masquerades", (IFNAME,), (device,), comment=comment)
             if nat66:
                 yield Element(INET, "masquerades6", (IFNAME,), (device,))
+        case TranslatedSource(source=address):
+            of = family_of(address)
+            yield Element(INET, f"translated{of.s}", (of.address,), (address,))
         case ExternalForward(device=device, bridge=bridge):
             yield Element(INET, "exits", (IFNAME, IFNAME), (bridge, device))
         case PortForward():

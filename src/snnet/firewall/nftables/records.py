@@ -24,6 +24,7 @@ from snnet.contract import (
     PortForward,
     ProtectedNetwork,
     PublicIp,
+    TranslatedSource,
     TunnelGuard,
     Untracked,
     Zone,
@@ -233,6 +234,16 @@ RECORDS: dict[type[Noun], tuple[RecordType, ...]] = {
             ),
         ),
     ),
+    TranslatedSource: tuple(
+        RecordType(
+            INET,
+            f"translated{family.s}",
+            (family.address,),
+            lambda noun: (noun.source,),
+            lambda owner, key, words: TranslatedSource(owner=owner, source=key[0]),
+        )
+        for family in FAMILIES
+    ),
     ExternalForward: (
         RecordType(
             INET,
@@ -284,6 +295,7 @@ _NEEDS: dict[type[Noun], tuple[tuple[str, str], ...]] = {
     ExternalForward: ((INET, FORWARD),),
     PortForward: ((INET, NAT), (INET, NAT6)),
     PublicIp: ((INET, NAT), (INET, NAT6)),
+    TranslatedSource: ((INET, NAT), (INET, NAT6)),
 }
 """The families and the parts of tables that nouns of a class can need."""
 
@@ -298,7 +310,11 @@ def needs(noun: Noun) -> set[tuple[str, str]]:
             return possible - {(ARP, INPUT)}
         case Masquerade(nat66=False):
             return possible - {(INET, NAT6)}
-        case PortForward(target=address) | PublicIp(public=address):
+        case (
+            PortForward(target=address)
+            | PublicIp(public=address)
+            | TranslatedSource(source=address)
+        ):
             return {(INET, NAT if address.version == 4 else NAT6)}
     return possible
 
@@ -309,7 +325,7 @@ def records_for(family: str, part: str) -> set[str]:
         return {"isolated"}
     if part in (NAT, NAT6):
         s = (V4 if part == NAT else V6).s
-        return {f"{name}{s}" for name in ("masquerades", "forwards", "publics")}
+        return {f"{name}{s}" for name in ("masquerades", "translated", "forwards", "publics")}
     return {
         record.set
         for cls, records in RECORDS.items()

@@ -83,6 +83,7 @@ set guarded { type ifname; }
 set guarded_more { type ifname . inet_service; }
 set sources { type ifname . ether_addr . ipv4_addr; }
 set masquerades{s} { type ifname; }
+set translated{s} { type {addr}; }
 set exits { type ifname . ifname; }
 set forwards{s} { type ifname . inet_proto . inet_service . {addr}; }
 set forwards{s}_more { type ifname . inet_proto . inet_service . {addr} . inet_service; }
@@ -126,10 +127,12 @@ chain leaving{s} {ip} daddr . meta l4proto . th dport vmap @hairpin_checks{s}
 chain leaving{s} dnat {ip} to {ip} daddr . meta l4proto . th dport map @hairpins{s}
 chain output{s} { type nat hook output priority -100; policy accept; }
 chain output{s} dnat {ip} to {ip} daddr map @publics{s}
+chain output{s} jump leaving{s}
 chain postrouting{s} { type nat hook postrouting priority srcnat; policy accept; }
 chain postrouting{s} meta nfproto != {proto} return
 chain postrouting{s} meta mark & {hairpin} != 0 masquerade
 chain postrouting{s} snat {ip} to {ip} saddr . oifname map @public_sources{s}
+chain postrouting{s} {ip} saddr @translated{s} oifname != @inside masquerade
 chain postrouting{s} oifname @masquerades{s} fib saddr type != local masquerade
 chain unmark{s} { type filter hook postrouting priority 101; policy accept; }
 chain unmark{s} meta mark & {hairpin} != 0 meta mark set meta mark & {others}

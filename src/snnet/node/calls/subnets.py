@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from snnet.config import shown
 from snnet.contract import (
     Add,
     Announcement,
     Bridge,
+    Conflict,
     DhcpScope,
+    InvalidRequest,
     IPAddress,
     Key,
     Link,
@@ -73,7 +76,9 @@ class AddSubnet(Call[CnciRecords, Known, SubnetDraft, str]):
     """
 
     def __init__(self, tenant_id: str, scoping: Scoping, request: RemoteSubnet) -> None:
-        self.what = f"add_remote_subnet {written(request.networks)}"
+        scoping.check(request.networks)
+        kind = "remote" if request.link is None else "local"
+        self.what = f"add_{kind}_subnet {written(request.networks)}"
         self._tenant_id = tenant_id
         self._scoping = scoping
         self._networks = request.networks
@@ -81,6 +86,7 @@ class AddSubnet(Call[CnciRecords, Known, SubnetDraft, str]):
         self._remote = request.remote
         self._port = request.port
         self._versions = versions_of(request.networks) | {4}
+        self._link = request.link
 
     def claim(self, records: CnciRecords, alone: bool, held: Held) -> Claim:
         mine, subnet = set[Thing](), subnet_thing(self._networks)
@@ -97,6 +103,8 @@ class AddSubnet(Call[CnciRecords, Known, SubnetDraft, str]):
         if self._remote is not None:
             records.check_tunnel(self._networks, self._key, self._remote, self._port)
             check_remote_outside(self._remote, records.networks())
+        if self._link is not None:
+            records.check_link(self._networks, self._link)
         return Known(records.subnets.get(self._networks), records.strays, [*records.rules.values()])
 
     def draft(self, what: Known, host: HostView) -> SubnetDraft:
@@ -107,13 +115,21 @@ class AddSubnet(Call[CnciRecords, Known, SubnetDraft, str]):
                 around.check_network(network, f"subnet {network}")
             if self._remote is not None:
                 check_remote_outside(self._remote, networks)
+            if self._link is not None:
+                _check_link(self._link, host)
         name, bridge = host.locate(
             ids.BRIDGE, (written(networks),), known.bridge if known else None, strays=what.strays
         )
         base = known
         if base is None or base.bridge.name != name:
             base = build_cnci_subnet(
-                host.site, self._tenant_id, self._scoping, networks, self._key, name
+                host.site,
+                self._tenant_id,
+                self._scoping,
+                networks,
+                self._key,
+                name,
+                link=known.link if known else self._link,
             )
             if known is not None:
                 base = base.with_the_rest_of(known)
@@ -173,6 +189,17 @@ class AddSubnet(Call[CnciRecords, Known, SubnetDraft, str]):
         ]
         tunnel = any(isinstance(noun, Tunnel) for noun in new)
         return [*of_subnet(draft.subnet, renew=tunnel)] if new else []
+
+
+def _check_link(name: str, host: HostView) -> None:
+    """Raise InvalidRequest for a link that cannot lead to a subnet of this host."""
+    link, owner = host.link(name), host.site.owner
+    if link is None or not link.ethernet or link.kind in ("loopback", *Bridge.kinds):
+        raise InvalidRequest(f"{shown(name)} is not a link in this namespace", field="link")
+    if ids.is_ours(link, owner) or name == host.site.uplink.link_name:
+        raise InvalidRequest(f"{name} is in use by this node", field="link")
+    if link.master is not None:
+        raise Conflict(f"link {name} is a port of {link.master} already")
 
 
 def _by_remote(tunnel: Tunnel | None) -> dict[IPAddress, Tunnel]:

@@ -107,6 +107,7 @@ class Rebuild(Call[R, R, ReadDraft[R], Report]):
             nouns = host.carried(records.nouns())
             wanted = {key: noun for key, noun in nouns.items() if key not in useless}
             found = {key: noun for key, noun in ours.items() if key in wanted or key in useless}
+            found |= host.looked_up(wanted.values())
             if not self._forward:
                 wanted, found = _without_sysctls(wanted), _without_sysctls(found)
             wanted, left = keep_held(found, wanted)

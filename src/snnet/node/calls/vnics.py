@@ -144,7 +144,7 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
         for vnic in records.vnics(subnet):
             if vnic.id not in self._gone and not held(("leaving", *vnic.id)):
                 return True
-        return False
+        return subnet in records.plugged
 
     # -- drafting --------------------------------------------------------------------
 

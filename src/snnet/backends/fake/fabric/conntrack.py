@@ -21,6 +21,7 @@ from snnet.contract import (
     Noun,
     PortForward,
     PublicIp,
+    TranslatedSource,
     ZoneLink,
 )
 
@@ -225,12 +226,12 @@ def _forwards(
         yield from rules.all(PortForward, passage.link, protocol, port, address)
         yield from rules.all(PortForward, passage.link, protocol, port)
     inside = {link.owner for link in rules.all(ZoneLink, passage.link)}
-    if inside:
+    if inside or not passage.link:
         for hairpin in (
             *rules.all(PortForward, address, protocol, port, address),
             *rules.all(PortForward, address, protocol, port),
         ):
-            if hairpin.owner in inside:
+            if hairpin.owner in inside or not passage.link:  # the host itself
                 yield hairpin
 
 
@@ -250,6 +251,9 @@ def new_source(
     public = rules.first(PublicIp, passage.packet.source, out)
     if public is not None:
         return public, public.public
+    source = rules.first(TranslatedSource, passage.packet.source)
+    if source is not None and not rules.all(ZoneLink, out):
+        return source, own
     if not passage.link:
         return None
     ipv4 = passage.packet.source.version == 4

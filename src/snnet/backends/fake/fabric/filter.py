@@ -24,6 +24,7 @@ from snnet.contract import (
     Owned,
     ProtectedNetwork,
     PublicIp,
+    TranslatedSource,
     TunnelGuard,
     ZoneLink,
 )
@@ -208,6 +209,9 @@ def _zones_refuse(
         if _may_leave(rules, ours, passage.packet.source, out):
             # What belongs to no connection would leave with its private source.
             return (ours, f"{passage.packet} opens nothing") if passage.flow is None else None
+        source = rules.first(TranslatedSource, passage.packet.source)
+        if source is not None and passage.flow is None:
+            return source, f"{passage.packet} opens nothing"
         if not rules.is_outbound(ours):
             return ours, f"{passage.packet} leaves by {out} and is not an answer"
     if theirs is not None and not _may_enter(rules, theirs, passage):

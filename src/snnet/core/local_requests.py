@@ -1,0 +1,157 @@
+"""What callers ask of a concentrator on this host, checked whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+
+from snnet.config import Address, Cidrs, Network, check_id, check_int, check_many, shown
+from snnet.contract import InvalidRequest, PortForward
+
+from .addressing import Networks, check_subnets
+from .rule_requests import port_forwards
+from .site import Site
+from .tunnels import check_key
+
+ConcentratorId = tuple[str, str]
+"""The identity of a concentrator on this host: tenant id, concentrator id."""
+
+_NOWHERE = IPv4Address("169.254.2.0")
+"""Stands for the concentrator's address until that is known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalSubnet:
+    """A subnet that a concentrator on this host serves.
+
+    ``subnet`` is one network, or a tuple of one of each family.
+    """
+
+    subnet_id: str
+    subnet: Cidrs
+    subnet_key: int
+    networks: Networks = field(init=False)
+
+    def __post_init__(self) -> None:
+        check_id(self.subnet_id, "subnet_id")
+        object.__setattr__(self, "networks", check_subnets(self.subnet))
+        check_int(self.subnet_key, "subnet_key", 1, 2**32 - 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostForward:
+    """A port of the host that leads to a concentrator on it.
+
+    ``port`` is a number, or a range like "8000-8010"; ``to_port`` is the first port at the
+    concentrator, by default the same.  ``address`` is an address of the host; None stands
+    for all of its uplink.  ``sources`` are the networks whose hosts may use it, by default
+    all.
+    """
+
+    protocol: str
+    port: int | str
+    to_port: int | None = None
+    address: Address | None = None
+    sources: Iterable[Network] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConcentratorConfig:
+    """A tenant's concentrator on this host: the subnets it serves, the host's ports for it."""
+
+    tenant_id: str
+    concentrator_id: str
+    subnets: Iterable[LocalSubnet] = ()
+    forwards: Iterable[HostForward] = ()
+
+    def __post_init__(self) -> None:
+        check_id(self.tenant_id, "tenant_id")
+        check_id(self.concentrator_id, "concentrator_id")
+        put = object.__setattr__
+        put(self, "subnets", check_many(self.subnets, "subnets", _check_subnet))
+        put(self, "forwards", check_many(self.forwards, "forwards", _check_forward))
+
+    @property
+    def id(self) -> ConcentratorId:
+        return (self.tenant_id, self.concentrator_id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalConcentrator:
+    """A checked ``ConcentratorConfig``; the forwards lead to an address that is chosen later."""
+
+    id: ConcentratorId
+    subnets: tuple[LocalSubnet, ...]
+    forwards: tuple[PortForward, ...]
+
+
+def local_concentrator(cfg: object, site: Site) -> LocalConcentrator:
+    """Check what ``set_concentrator`` needs; InvalidRequest names what is wrong."""
+    if not isinstance(cfg, ConcentratorConfig):
+        raise InvalidRequest(f"{shown(cfg)} is not a snnet.ConcentratorConfig", field="cfg")
+    subnets: dict[str, LocalSubnet] = {}
+    for number, subnet in enumerate(cfg.subnets):
+        check_key(site.tunnel, subnet.subnet_key, f"subnets[{number}].subnet_key")
+        if subnet.subnet_id in subnets:
+            raise InvalidRequest("is there twice", field=f"subnets[{number}].subnet_id")
+        for other in subnets.values():
+            if any(one.overlaps(two) for one in subnet.networks for two in _same(one, other)):
+                raise InvalidRequest(
+                    f"overlaps subnet {other.subnet_id}: a concentrator routes between its subnets",
+                    field=f"subnets[{number}].subnet",
+                )
+        subnets[subnet.subnet_id] = subnet
+    forwards: dict[tuple[str, ...], PortForward] = {}
+    for number, forward in enumerate(cfg.forwards):
+        for rule in _rules(forward, site, f"forwards[{number}]"):
+            if forwards.setdefault(rule.key, rule) is not rule:
+                raise InvalidRequest("is there twice", field=f"forwards[{number}].port")
+    return LocalConcentrator(
+        id=cfg.id, subnets=tuple(subnets.values()), forwards=tuple(forwards.values())
+    )
+
+
+def check_apart(requests: list[LocalConcentrator]) -> list[LocalConcentrator]:
+    """Check that no concentrator, and no port of the host, is in the list twice."""
+    seen: set[tuple[str, ...]] = set()
+    for number, request in enumerate(requests):
+        for key in (request.id, *(forward.key for forward in request.forwards)):
+            if key in seen:
+                raise InvalidRequest("is there twice", field=f"concentrators[{number}]")
+            seen.add(key)
+    return requests
+
+
+def _same(network: object, other: LocalSubnet) -> Networks:
+    version = getattr(network, "version", 0)
+    return tuple(one for one in other.networks if one.version == version)
+
+
+def _rules(forward: HostForward, site: Site, field: str) -> list[PortForward]:
+    try:
+        return port_forwards(
+            site.owner,
+            protocol=forward.protocol,
+            device=site.uplink.link_name,
+            port=forward.port,
+            to=_NOWHERE,
+            to_port=forward.to_port,
+            address=forward.address,
+            sources=forward.sources,
+        )
+    except InvalidRequest as error:
+        said = str(error).removeprefix(f"{error.field}: ")
+        raise InvalidRequest(said, field=f"{field}.{error.field}") from error
+
+
+def _check_subnet(value: object, field: str) -> LocalSubnet:
+    if isinstance(value, LocalSubnet):
+        return value
+    raise InvalidRequest(f"{shown(value)} is not a snnet.LocalSubnet", field=field)
+
+
+def _check_forward(value: object, field: str) -> HostForward:
+    if isinstance(value, HostForward):
+        return value
+    raise InvalidRequest(f"{shown(value)} is not a snnet.HostForward", field=field)

@@ -1,0 +1,268 @@
+"""Concentrators on this host: set as a whole, and removed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+
+from snnet.contract import (
+    Address,
+    Conflict,
+    IPAddress,
+    Key,
+    Link,
+    Noun,
+    Route,
+    keyed,
+)
+from snnet.core import identity as ids
+from snnet.core.addressing import written
+from snnet.core.compute_records import ComputeRecords
+from snnet.core.concentrators import (
+    Concentrator,
+    build_concentrator,
+    choose_address,
+    concentrator_thing,
+)
+from snnet.core.fitting import device_addresses
+from snnet.core.forwarding import forwarding
+from snnet.core.local_requests import ConcentratorId, LocalConcentrator
+from snnet.core.planner import plan as make_plan
+from snnet.core.planner import recalled
+from snnet.core.requests import SubnetId
+from snnet.core.vnics import TenantSubnet
+
+from ..call import Call, Done, Draft, Mode
+from ..claims import Claim, Held, Thing
+from ..host import HostView
+from ..results import Event
+from .host_ports import check_ports
+from .local import found_of, open_bridge
+
+CONCENTRATORS: Thing = ("concentrators",)
+"""All of them: they share addresses and ports, so they change one at a time."""
+
+
+@dataclass(slots=True)
+class Known:
+    """What the node knows of one concentrator and of all others."""
+
+    old: Concentrator | None
+    others: list[Concentrator]
+    subnets: dict[SubnetId, TenantSubnet]
+    closing: list[TenantSubnet]
+    """Subnets that nothing needs after the call."""
+    strays: Mapping[tuple[str, ...], str]
+
+
+@dataclass(slots=True)
+class SetDraft(Draft):
+    one: Concentrator = field(kw_only=True)
+    opened: list[TenantSubnet] = field(kw_only=True)
+    closed: list[TenantSubnet] = field(kw_only=True)
+
+
+def _claim(records: ComputeRecords, identity: ConcentratorId, subnets: Sequence[str]) -> Claim:
+    old = records.concentrators.get(identity)
+    tenant = identity[0]
+    things: set[Thing] = {CONCENTRATORS, concentrator_thing(identity)}
+    things |= {("subnet", tenant, subnet) for subnet in subnets}
+    things |= {("subnet", *subnet) for subnet in (old.subnets if old else ())}
+    return Claim(frozenset(things))
+
+
+def _closing(
+    records: ComputeRecords, old: Concentrator | None, staying: Sequence[SubnetId] = ()
+) -> list[TenantSubnet]:
+    """Return the subnets that lose their concentrator and have no VNIC."""
+    return [
+        records.subnets[subnet]
+        for subnet in (old.subnets if old else ())
+        if subnet not in staying and subnet in records.subnets and not records.has_vnics(subnet)
+    ]
+
+
+class SetConcentrator(Call[ComputeRecords, Known, SetDraft, Concentrator]):
+    """Have a concentrator with exactly these subnets and forwards."""
+
+    def __init__(self, request: LocalConcentrator) -> None:
+        self.what = f"set_concentrator {request.id[1]}"
+        self._request = request
+
+    def claim(self, records: ComputeRecords, alone: bool, held: Held) -> Claim:
+        subnets = [subnet.subnet_id for subnet in self._request.subnets]
+        return _claim(records, self._request.id, subnets)
+
+    def read(self, records: ComputeRecords, claim: Claim) -> Known:
+        identity = self._request.id
+        wanted = {(identity[0], subnet.subnet_id): subnet for subnet in self._request.subnets}
+        for key, subnet in wanted.items():
+            other = records.plugged.get(key)
+            if other not in (None, identity):
+                raise Conflict(f"subnet {key[1]} is served by concentrator {other[1]}")
+            known = records.subnets.get(key)
+            if known and (known.networks, known.key) != (subnet.networks, subnet.subnet_key):
+                raise Conflict(
+                    f"subnet {key[1]} of tenant {key[0]} is {written(known.networks)} with key "
+                    f"{known.key} on this host, not {written(subnet.networks)} with key "
+                    f"{subnet.subnet_key}"
+                )
+        old = records.concentrators.get(identity)
+        return Known(
+            old,
+            [one for one in records.concentrators.values() if one.id != identity],
+            {key: records.subnets[key] for key in wanted if key in records.subnets},
+            _closing(records, old, list(wanted)),
+            records.strays,
+        )
+
+    def draft(self, known: Known, host: HostView) -> SetDraft:
+        old, request = known.old, self._request
+        parts = {
+            subnet.subnet_id: open_bridge(
+                host,
+                (request.id[0], subnet.subnet_id),
+                subnet.networks,
+                subnet.subnet_key,
+                known.subnets.get((request.id[0], subnet.subnet_id)),
+                known.strays,
+            )
+            for subnet in request.subnets
+        }
+        one = self._built(known, {name: part.subnet for name, part in parts.items()}, host)
+        _check_forwards(one, known, host)
+        wanted = host.carried((*forwarding(host.site, {4}), *one.nouns()))
+        found = host.find(host.carried((*(old.nouns() if old else ()), *wanted.values())).values())
+        found = recalled(_ours(found, host), old.nouns() if old else ())
+        for part in parts.values():
+            wanted |= part.wanted
+            found |= part.found
+        for subnet in known.closing:
+            found |= found_of(subnet, host)
+        return SetDraft(
+            make_plan(found, wanted),
+            {CONCENTRATORS: {*found, *wanted}},
+            one=one,
+            opened=[part.subnet for part in parts.values()],
+            closed=known.closing,
+        )
+
+    def _built(
+        self, known: Known, subnets: Mapping[str, TenantSubnet], host: HostView
+    ) -> Concentrator:
+        """Return the record, with names and an address that are free or its own."""
+        old, identity, strays = known.old, self._request.id, known.strays
+        plugs = {
+            name: host.locate(
+                ids.PLUG,
+                (identity[0], name),
+                old.plugs.get(name) if old else None,
+                strays=strays,
+            )[0]
+            for name in subnets
+        }
+        return build_concentrator(
+            host.site,
+            self._request,
+            old.ip if old else choose_address(host.site.owner, identity, _taken(known, host)),
+            netns=host.locate_namespace(identity, old.namespace if old else None),
+            link=host.locate(ids.WAY, identity, old.link if old else None, strays=strays)[0],
+            plugs={name: (plugs[name], subnet) for name, subnet in subnets.items()},
+            addresses=_uplink_addresses(host),
+        )
+
+    def intents(self, draft: SetDraft) -> dict[tuple[str, ...], Sequence[Noun]]:
+        return {concentrator_thing(draft.one.id): draft.one.intended()}
+
+    def publish(
+        self, records: ComputeRecords, draft: SetDraft, done: Done
+    ) -> tuple[Concentrator, list[Event]]:
+        for subnet in draft.opened:
+            records.put_subnet(subnet)
+        records.put_concentrator(draft.one)
+        for subnet in draft.closed:
+            records.forget(subnet, done.left)
+        return draft.one, []
+
+
+class RemoveConcentrator(Call[ComputeRecords, Known, Draft, None]):
+    """Remove a concentrator with everything that the host has for it."""
+
+    mode = Mode.PRESS_ON
+
+    def __init__(self, identity: ConcentratorId) -> None:
+        self.what = f"remove_concentrator {identity[1]}"
+        self._identity = identity
+
+    def claim(self, records: ComputeRecords, alone: bool, held: Held) -> Claim:
+        return _claim(records, self._identity, ())
+
+    def read(self, records: ComputeRecords, claim: Claim) -> Known:
+        old = records.concentrators.get(self._identity)
+        return Known(old, [], {}, _closing(records, old), records.strays)
+
+    def draft(self, known: Known, host: HostView) -> Draft:
+        if known.old is None:
+            return Draft()
+        found = _ours(host.find(host.carried(known.old.nouns()).values()), host)
+        for subnet in known.closing:
+            found |= found_of(subnet, host)
+        return Draft(make_plan(found, {}), {CONCENTRATORS: set(found)})
+
+    def publish(
+        self, records: ComputeRecords, draft: Draft, done: Done
+    ) -> tuple[None, list[Event]]:
+        old = records.concentrators.get(self._identity)
+        if old is None:
+            return None, []
+        closing = _closing(records, old)
+        nouns = [*old.nouns(), *(noun for subnet in closing for noun in subnet.nouns())]
+        if not done.left.isdisjoint(keyed(nouns)):
+            return None, []  # by the record the same call again finds what is left
+        records.drop_concentrator(self._identity)
+        for subnet in closing:
+            records.forget(subnet, done.left)
+        return None, []
+
+
+def _ours(found: Mapping[Key, Noun], host: HostView) -> dict[Key, Noun]:
+    """Leave out links of others that have a name of ours."""
+    owner = host.site.owner
+    return {
+        key: noun
+        for key, noun in found.items()
+        if not isinstance(noun, Link) or ids.is_ours(noun, owner)
+    }
+
+
+def _taken(known: Known, host: HostView) -> set[IPv4Address]:
+    """Return the link-local addresses that others have on this host."""
+    taken = {one.ip for one in known.others}
+    for noun in host.snapshot({Address, Route}).values():
+        if isinstance(noun, Address) and isinstance(noun.address.ip, IPv4Address):
+            taken.add(noun.address.ip)
+        elif isinstance(noun, Route) and isinstance(noun.destination.network_address, IPv4Address):
+            taken.add(noun.destination.network_address)
+    return taken
+
+
+def _uplink_addresses(host: HostView) -> tuple[IPAddress, ...]:
+    found = device_addresses(host.snapshot({Address}).values(), frozenset())
+    return found.get(host.site.uplink.link_name, ())
+
+
+def _check_forwards(one: Concentrator, known: Known, host: HostView) -> None:
+    """Raise Conflict for a new port of the host that something else has."""
+    old = keyed(known.old.forwards) if known.old else {}
+    new = [forward for forward in one.forwards if forward.key not in old]
+    for other in known.others:
+        theirs = keyed(other.forwards)
+        for forward in new:
+            if forward.key in theirs:
+                raise Conflict(
+                    f"port {forward.protocol}/{forward.port} of this host belongs to concentrator "
+                    f"{other.concentrator_id} of tenant {other.tenant_id}"
+                )
+    if new:
+        check_ports(new, host)

@@ -1,0 +1,58 @@
+"""The driver of nouns that are inside other namespaces of the host."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable
+from typing import ClassVar
+
+from snnet.contract import (
+    Driver,
+    Inside,
+    Key,
+    Missing,
+    Noun,
+    Operation,
+    Unsupported,
+    Watch,
+    inner,
+)
+
+
+class Insides(Driver):
+    """Carries ``Inside`` over a backend that can open itself in a namespace."""
+
+    name: ClassVar[str] = "insides"
+    carries: ClassVar[frozenset[type[Noun]]] = frozenset({Inside})
+
+    def __init__(self, backend: Driver) -> None:
+        self._backend = backend
+        self.host = backend.host
+
+    def missing(self, noun: Noun) -> str | None:
+        assert isinstance(noun, Inside)
+        return self._backend.missing(noun.what)
+
+    def snapshot(self, types: Iterable[type[Noun]] | None = None) -> dict[Key, Noun]:
+        return {}
+
+    def find(self, noun: Noun) -> Noun | None:
+        assert isinstance(noun, Inside)
+        with contextlib.suppress(Missing), self._backend.inside(noun.namespace) as backend:
+            found = backend.find(noun.what)
+            return None if found is None else Inside(namespace=noun.namespace, what=found)
+        return None
+
+    def perform(self, operation: Operation) -> None:
+        noun = operation.noun
+        assert isinstance(noun, Inside)
+        with self._backend.inside(noun.namespace) as backend:
+            outcome = backend.apply([inner(operation)])
+        if outcome.error is not None:
+            raise outcome.error
+
+    def watch(self) -> Watch:
+        raise Unsupported("watch the backend in the namespace instead")
+
+    def close(self) -> None:
+        pass

@@ -1,0 +1,395 @@
+"""Topology "local": one host with VNICs and concentrators in namespaces, on the fake."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from ipaddress import IPv4Address
+from typing import Any
+
+import pytest
+
+import snnet
+from snnet.backends.fake import Guest
+from snnet.contract import Add, Address, Change, Link, Listener, Namespace, Remove, Veth
+
+CONFIG = snnet.NetworkConfig(topology="local", compute_nets=["192.0.2.0/24"])
+HOST = "192.0.2.11"
+
+
+def config(tenant: str = "acme", port: int = 33022, **changes: Any) -> snnet.ConcentratorConfig:
+    subnet = snnet.LocalSubnet(subnet_id="web", subnet="10.1.0.0/24", subnet_key=7)
+    return snnet.ConcentratorConfig(
+        **{
+            "tenant_id": tenant,
+            "concentrator_id": f"c-{tenant}",
+            "subnets": [subnet],
+            "forwards": [snnet.HostForward(protocol="tcp", port=port)],
+            **changes,
+        }
+    )
+
+
+def vnic(number: int, tenant: str = "acme") -> snnet.VnicConfig:
+    return snnet.VnicConfig(
+        vnic_id=f"v{number}",
+        instance_id=f"i{number}",
+        tenant_id=tenant,
+        subnet_id="web",
+        subnet="10.1.0.0/24",
+        subnet_key=7,
+        ip=f"10.1.0.{number}",
+    )
+
+
+class OneHost:
+    """A host of a fabric with its node, and its concentrators as an agent would run them."""
+
+    def __init__(self) -> None:
+        self.fabric = snnet.Fabric()
+        self.kernel = self.fabric.add_host("host", f"{HOST}/24")
+        self.outside = self.fabric.add_host("outside", "192.0.2.99/24")
+        self.fabric.listen(self.outside, "tcp")
+        self.clean = self.kernel.to_text()
+        self._open = ExitStack()
+        self.cn = self.node()
+
+    def node(self, **options: Any) -> snnet.ComputeNode:
+        cn = snnet.ComputeNode("host", CONFIG, backend=self.kernel, firewall="fake", **options)
+        self._open.enter_context(cn)
+        cn.init()
+        return cn
+
+    def cnci(self, made: snnet.Concentrator) -> snnet.Cnci:
+        inside = self.kernel.namespace(made.netns)
+        cnci = snnet.Cnci(
+            made.concentrator_id, CONFIG, tenant_id=made.tenant_id, backend=inside,
+            firewall="fake", dhcp="fake",
+        )  # fmt: skip
+        self._open.enter_context(cnci)
+        cnci.init()
+        return cnci
+
+    def serve(self, cfg: snnet.ConcentratorConfig, to: str = "10.1.0.9") -> snnet.Cnci:
+        """Have the concentrator, with DHCP, NAT and a forward of each port to a guest."""
+        made = self.cn.set_concentrator(cfg)
+        cnci = self.cnci(made)
+        result = cnci.reconcile(
+            subnets=[snnet.Subnet("10.1.0.0/24", 7, link=made.links["web"])],
+            nat=[made.uplink],
+            exits=[(made.uplink, "10.1.0.0/24")],
+            forwards=[
+                {
+                    "protocol": rule.protocol, "device": made.uplink,
+                    "port": rule.target_port, "to": to, "to_port": 22,
+                }
+                for rule in made.forwards
+            ],
+        )  # fmt: skip
+        assert not result.failed
+        return cnci
+
+    def guest(self, number: int, tenant: str = "acme") -> Guest:
+        made = self.cn.create_vnic(vnic(number, tenant))
+        return self.fabric.attach(self.kernel, made.vnic, dhcp=True, name=f"{tenant}-{number}")
+
+    def close(self) -> None:
+        self._open.close()
+
+
+@pytest.fixture
+def one() -> Iterator[OneHost]:
+    host = OneHost()
+    yield host
+    host.close()
+
+
+def reached(one: OneHost, source: Any, port: int) -> tuple[str, str] | None:
+    found = one.fabric.connected(source, HOST, "tcp", port)
+    return None if found is None else (found.station, str(found.source))
+
+
+def test_guests_on_one_host(one: OneHost) -> None:
+    cnci = one.serve(config())
+    first, second = one.guest(9), one.guest(10)
+    assert first.lease is not None
+    assert first.lease.mtu == 1500, "no tunnel takes a part of the MTU"
+    assert one.fabric.ping(first, second)
+    assert one.fabric.connected(first, "192.0.2.99", "tcp", 80) == ("outside", IPv4Address(HOST))
+    assert one.fabric.ping(first, "192.0.2.99", size=1472)
+    assert reached(one, one.outside, 33022) == ("acme-9", "192.0.2.99")
+    assert reached(one, one.kernel, 33022) == ("acme-9", HOST)
+    assert reached(one, second, 33022) == ("acme-9", "169.254.1.1")
+    assert reached(one, first, 33022) == ("acme-9", "169.254.1.1")
+    assert not one.fabric.ping(first, HOST), "guests do not reach the host itself"
+    assert not one.fabric.ping(first, "169.254.169.254")
+    assert one.cn.verify() == []
+    assert cnci.verify() == []
+
+
+def test_two_tenants_with_the_same_addresses_never_meet(one: OneHost) -> None:
+    one.serve(config())
+    one.serve(config("other", 33023))
+    mine, other, second = one.guest(9), one.guest(9, "other"), one.guest(10, "other")
+    assert one.fabric.ping(other, second)
+    assert not one.fabric.ping(mine, second)
+    assert reached(one, one.outside, 33022) == ("acme-9", "192.0.2.99")
+    assert reached(one, one.outside, 33023) == ("other-9", "192.0.2.99")
+    for made in one.cn.topology().concentrators:
+        assert one.fabric.connected(mine, made.ip, "tcp", 22) is None
+        assert one.fabric.connected(one.outside, made.ip, "tcp", 33022) is None
+    # Through the host's own port tenants are outsiders to each other.
+    assert reached(one, mine, 33023) == ("other-9", "169.254.1.1")
+
+
+def test_everything_goes(one: OneHost) -> None:
+    cnci = one.serve(config())
+    one.guest(9)
+    cnci.shutdown()
+    cnci.close()
+    one.cn.remove_concentrator("acme", "c-acme")
+    assert one.cn.topology().concentrators == ()
+    assert [subnet.subnet_id for subnet in one.cn.topology().subnets] == ["web"]
+    one.cn.destroy_vnic(vnic(9))
+    assert one.cn.topology().subnets == ()
+    one.cn.reset_network()
+    assert one.kernel.to_text() == one.clean
+
+
+def test_reset_takes_the_concentrators_along(one: OneHost) -> None:
+    one.serve(config()).close()
+    one.guest(9)
+    one.cn.reset_network()
+    assert one.kernel.to_text() == one.clean
+
+
+@pytest.mark.parametrize("first", ["concentrator", "vnic"])
+def test_they_come_and_go_in_any_order(one: OneHost, first: str) -> None:
+    if first == "vnic":
+        one.cn.create_vnic(vnic(9))
+        one.serve(config())
+    else:
+        one.serve(config())
+        one.cn.create_vnic(vnic(9))
+    made = one.cn.create_vnic(vnic(10))
+    assert made.tunnel_event is None
+    guest = one.fabric.attach(one.kernel, made.vnic, dhcp=True)
+    assert one.fabric.ping(guest, "192.0.2.99")
+    one.cn.destroy_vnic(vnic(9))
+    one.cn.destroy_vnic(vnic(10))
+    assert len(one.cn.topology().subnets) == 1, "its concentrator serves it"
+    one.cn.remove_concentrator("acme", "c-acme")
+    assert one.cn.topology().subnets == ()
+
+
+def test_another_config_changes_what_differs(one: OneHost) -> None:
+    made = one.cn.set_concentrator(config())
+    again = one.cn.set_concentrator(config())
+    assert again == made
+    assert not one.cn.plan_set_concentrator(config())
+    db = snnet.LocalSubnet(subnet_id="db", subnet="10.2.0.0/24", subnet_key=8)
+    other = config(subnets=[db], forwards=[snnet.HostForward(protocol="udp", port="53-54")])
+    changed = one.cn.set_concentrator(other)
+    assert (changed.netns, changed.ip, changed.link_name) == (made.netns, made.ip, made.link_name)
+    assert list(changed.links) == ["db"]
+    assert [rule.port for rule in changed.forwards] == [53, 54]
+    assert {subnet.subnet_id for subnet in one.cn.topology().subnets} == {"db"}
+    assert one.cn.verify() == []
+
+
+def test_the_wanted_set(one: OneHost) -> None:
+    both = [config(), config("other", 33023)]
+    first = one.cn.reconcile(concentrators=both, vnics=[vnic(9)])
+    assert {item.key: item.action for item in first.items} == {
+        ("concentrator", "acme", "c-acme"): "created",
+        ("concentrator", "other", "c-other"): "created",
+        ("acme", "web", "v9"): "created",
+    }
+    assert {item.action for item in one.cn.reconcile(concentrators=both).items} == {"kept"}
+    swapped = [config(port=33023), config("other", 33022)]
+    result = one.cn.reconcile(concentrators=swapped[:1])
+    assert [(item.key[1], item.action) for item in result.items] == [
+        ("other", "removed"),
+        ("acme", "updated"),
+    ]
+    assert one.cn.reconcile(concentrators=None).items == []
+    with pytest.raises(snnet.InvalidRequest, match="twice"):
+        one.cn.reconcile(concentrators=[config(), config()])
+
+
+def test_a_restarted_node_knows_everything(one: OneHost) -> None:
+    one.serve(config())
+    guest = one.guest(9)
+    before, known = one.kernel.to_text(), one.cn.topology()
+    one.cn.close()
+    one.cn = one.node()
+    assert one.cn.topology() == known
+    assert one.kernel.to_text() == before
+    assert one.cn.verify() == []
+    assert one.fabric.ping(guest, "192.0.2.99")
+
+
+def test_without_the_record_the_aliases_say_it(one: OneHost) -> None:
+    made = one.cn.set_concentrator(config())
+    one.cn.close()
+    one.kernel.state.journals.clear()
+    one.cn = one.node()
+    (found,) = one.cn.topology().concentrators
+    assert (found.ip, found.netns, found.links) == (made.ip, made.netns, made.links)
+    assert found.forwards == made.forwards
+    assert one.cn.verify() == []
+
+
+def drift(one: OneHost, made: snnet.Concentrator, what: str) -> None:
+    inside, kernel = one.kernel.namespace(made.netns), one.kernel
+    if what == "the namespace":
+        noun = kernel.find(Namespace(name=made.netns))
+        assert noun is not None
+        assert kernel.apply([Remove(noun)]).error is None
+    elif what == "the uplink":
+        way = kernel.find(Link(name=made.link_name))
+        assert way is not None
+        assert kernel.apply([Remove(way)]).error is None
+    elif what == "the address inside":
+        address = next(
+            noun
+            for noun in inside.snapshot({Address}).values()
+            if isinstance(noun, Address) and noun.link == made.uplink
+        )
+        assert inside.apply([Remove(address)]).error is None
+    elif what == "the link inside":
+        link = inside.find(Link(name=made.uplink))
+        assert isinstance(link, Veth)
+        assert inside.apply([Change(replace(link, up=False), link)]).error is None
+    else:
+        plug = one.cn.topology().concentrators[0].plugs["web"]
+        assert kernel.apply([Remove(plug)]).error is None
+
+
+DRIFT = ["the namespace", "the uplink", "the address inside", "the link inside", "a plug"]
+
+
+@pytest.mark.parametrize("what", DRIFT)
+@pytest.mark.parametrize("cure", ["repair", "again", "reconcile", "restart"])
+def test_drift_is_named_and_repaired(one: OneHost, what: str, cure: str) -> None:
+    made = one.cn.set_concentrator(config())
+    drift(one, made, what)
+    assert one.cn.verify()
+    if cure == "repair":
+        one.cn.repair()
+    elif cure == "again":
+        assert one.cn.set_concentrator(config()) == made
+    elif cure == "reconcile":
+        (item,) = one.cn.reconcile(concentrators=[config()]).items
+        assert item.action == "updated"
+    else:
+        one.cn.close()
+        one.cn = one.node()
+    assert one.cn.verify() == []
+    cnci = one.serve(config())
+    assert one.fabric.ping(one.guest(9), "192.0.2.99")
+    assert cnci.verify() == []
+
+
+def test_after_a_reboot_all_comes_back(one: OneHost) -> None:
+    """Everything is gone but what the agent knows."""
+    one.serve(config()).close()
+    one.cn.close()
+    rebooted = OneHost()
+    assert not rebooted.cn.reconcile(concentrators=[config()], vnics=[vnic(9)]).failed
+    rebooted.serve(config())
+    assert rebooted.fabric.ping(rebooted.guest(9), "192.0.2.99")
+    rebooted.close()
+
+
+def test_ports_that_something_else_has(one: OneHost) -> None:
+    before = one.kernel.to_text()
+    one.kernel.sockets += [
+        Listener("tcp", 22, None, "sshd (pid 1)"),
+        Listener("tcp", 631, IPv4Address("127.0.0.1"), "cupsd (pid 2)"),
+    ]
+    with pytest.raises(snnet.Conflict, match=r"port tcp/22 .* in use by sshd \(pid 1\)") as caught:
+        one.cn.set_concentrator(config(port=22))
+    assert caught.value.state is snnet.State.UNTOUCHED
+    assert one.kernel.to_text() == before
+    one.cn.set_concentrator(config(port=631))
+    with pytest.raises(snnet.Conflict, match="concentrator c-acme of tenant acme"):
+        one.cn.set_concentrator(config("other", 631))
+    forward = snnet.HostForward(protocol="tcp", port=80, address="192.0.2.12")
+    with pytest.raises(snnet.InvalidRequest, match="not an address of this host"):
+        one.cn.set_concentrator(config("other", forwards=[forward]))
+
+
+def test_what_is_refused(one: OneHost) -> None:
+    web = snnet.LocalSubnet(subnet_id="web", subnet="10.1.0.0/24", subnet_key=7)
+    wrong = [
+        (config(subnets=[web, web]), "is there twice"),
+        (config(subnets=[web, replace(web, subnet_id="b", subnet="10.1.0.0/16")]), "overlaps"),
+        (config(forwards=[snnet.HostForward(protocol="tcp", port=0)]), r"forwards\[0\]\.port"),
+        (config(forwards=[snnet.HostForward(protocol="icmp", port=1)]), "protocol"),
+        ("acme", "is not a snnet.ConcentratorConfig"),
+    ]
+    for cfg, words in wrong:
+        with pytest.raises(snnet.InvalidRequest, match=words):
+            one.cn.set_concentrator(cfg)  # type: ignore[arg-type]
+    one.cn.set_concentrator(config())
+    with pytest.raises(snnet.Conflict, match="served by concentrator c-acme"):
+        one.cn.set_concentrator(config(concentrator_id="c2", forwards=[]))
+    with pytest.raises(snnet.Conflict, match="subnet web"):
+        one.cn.set_concentrator(config(subnets=[replace(web, subnet_key=8)], forwards=[]))
+
+
+def test_topologies_that_do_not_fit() -> None:
+    with pytest.raises(snnet.Unsupported, match='topology "mesh" does not exist yet'):
+        snnet.ComputeNode("cn-1", snnet.NetworkConfig(topology="mesh"), backend="fake")
+    routed = snnet.NetworkConfig(topology="local", mode=snnet.NetworkMode.ROUTED)
+    with pytest.raises(snnet.InvalidRequest, match="no concentrators"):
+        snnet.ComputeNode("cn-1", routed, backend="fake")
+    hub = snnet.NetworkConfig(compute_nets=["192.0.2.0/24"])
+    with snnet.ComputeNode("cn-1", hub, backend="fake", firewall="fake") as cn:
+        cn.init()
+        with pytest.raises(snnet.InvalidRequest, match='is for topology "local"'):
+            cn.set_concentrator(config())
+
+
+def test_a_kernel_without_tunnels_is_enough() -> None:
+    kernel = snnet.FakeKernel(gaps=["gretap", "ip6gretap", "gre", "vxlan", "geneve"])
+    kernel.add_uplink("eth0", f"{HOST}/24")
+    with snnet.ComputeNode("host", CONFIG, backend=kernel, firewall="fake") as cn:
+        cn.init()
+        cn.set_concentrator(config())
+        cn.create_vnic(vnic(9))
+        assert cn.verify() == []
+
+
+def test_a_namespace_of_others_keeps_its_name(one: OneHost) -> None:
+    made = one.cn.set_concentrator(config())
+    one.cn.remove_concentrator("acme", "c-acme")
+    foreign = Namespace(name=made.netns, alias="mine")
+    assert one.kernel.apply([Add(foreign)]).error is None
+    again = one.cn.set_concentrator(config())
+    assert again.netns != made.netns
+    one.cn.reset_network()
+    assert one.kernel.find(foreign) == foreign
+
+
+def test_the_link_of_a_local_subnet(one: OneHost) -> None:
+    made = one.cn.set_concentrator(config())
+    cnci = one.cnci(made)
+    for wrong, words in (("no-such", "not a link"), ("eth0", "in use"), ("lo", "not a link")):
+        with pytest.raises(snnet.InvalidRequest, match=words):
+            cnci.add_local_subnet("10.1.0.0/24", 7, wrong)
+    bridge = cnci.add_local_subnet("10.1.0.0/24", 7, made.links["web"])
+    assert cnci.add_local_subnet("10.1.0.0/24", 7, made.links["web"]) == bridge
+    with pytest.raises(snnet.Conflict, match="leads to subnet"):
+        cnci.add_local_subnet("10.2.0.0/24", 8, made.links["web"])
+    before = one.kernel.to_text()
+    cnci.close()
+    again = one.cnci(made)
+    assert again.verify() == []
+    assert one.kernel.to_text() == before
+    again.remove_subnet("10.1.0.0/24")
+    link = one.kernel.namespace(made.netns).find(Link(name=made.links["web"]))
+    assert isinstance(link, Link)
+    assert (link.up, link.master) == (False, None)
