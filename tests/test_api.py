@@ -265,3 +265,13 @@ def test_importing_is_light_and_has_no_effect() -> None:
     assert seen["same"]
     assert seen["threads"] == 1
     assert done.stderr == ""
+
+
+def test_every_public_name_is_found_lazily() -> None:
+    """The three lists of names agree: for type checkers, for ``import *``, and at run time."""
+    listed = {name for names in snnet._MODULES.values() for name in names}
+    assert listed | {"__version__"} == {*snnet.__all__, "__version__"}
+    assert snnet.__all__ == sorted(snnet.__all__)
+    for name in snnet.__all__:
+        assert getattr(snnet, name) is not None
+    assert {*snnet.__all__} <= {*dir(snnet)}

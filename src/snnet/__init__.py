@@ -7,60 +7,60 @@ effect; drivers load their libraries when they are opened.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from snnet.config import Neighbor, NetworkConfig, NetworkMode, VnicConfig, VnicRole
-from snnet.contract import (
-    ApiError,
-    Busy,
-    Cancelled,
-    Conflict,
-    Denied,
-    DhcpEntry,
-    DhcpScope,
-    DriverLoadError,
-    DriverNotFound,
-    Exhausted,
-    Exists,
-    FatalError,
-    Incomplete,
-    InvalidRequest,
-    Missing,
-    Plan,
-    PortForward,
-    Rejected,
-    SnnetError,
-    State,
-    Timeout,
-    Unavailable,
-    Unsupported,
-    Veto,
-)
-from snnet.core.addressing import debug_ssh_port, mac_for
-from snnet.core.concentrators import Concentrator
-from snnet.core.events import ContainerEvent, ContainerInfo, TunnelEvent, TunnelEventType
-from snnet.core.local_requests import ConcentratorConfig, HostForward, LocalSubnet
-from snnet.core.mesh import Mesh, Peer
-from snnet.core.subnets import CnciSubnet
-from snnet.core.topology import CnciTopology, Topology
-from snnet.core.uplinks import Uplink
-from snnet.core.vnics import CnciVnic, TenantSubnet, Vnic
-from snnet.core.wanted import Remote, Subnet
-from snnet.node import Cnci, ComputeNode
-from snnet.node.results import (
-    CreatedVnic,
-    DestroyedVnic,
-    Reconciled,
-    ReconciledItem,
-    Report,
-    VnicResult,
-)
-from snnet.node.scopes import ScopeControl
-from snnet.plugins import open_registry
+# As typing.TYPE_CHECKING, which would take longer to import than all the rest.
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from snnet.backends.fake import Fabric, FakeKernel
     from snnet.cluster import Cluster
+    from snnet.config import Neighbor, NetworkConfig, NetworkMode, VnicConfig, VnicRole
+    from snnet.contract import (
+        ApiError,
+        Busy,
+        Cancelled,
+        Conflict,
+        Denied,
+        DhcpEntry,
+        DhcpScope,
+        DriverLoadError,
+        DriverNotFound,
+        Exhausted,
+        Exists,
+        FatalError,
+        Incomplete,
+        InvalidRequest,
+        Missing,
+        Plan,
+        PortForward,
+        Rejected,
+        SnnetError,
+        State,
+        Timeout,
+        Unavailable,
+        Unsupported,
+        Veto,
+    )
+    from snnet.core.addressing import debug_ssh_port, mac_for
+    from snnet.core.concentrators import Concentrator
+    from snnet.core.events import ContainerEvent, ContainerInfo, TunnelEvent, TunnelEventType
+    from snnet.core.local_requests import ConcentratorConfig, HostForward, LocalSubnet
+    from snnet.core.mesh import Mesh, Peer
+    from snnet.core.subnets import CnciSubnet
+    from snnet.core.topology import CnciTopology, Topology
+    from snnet.core.uplinks import Uplink
+    from snnet.core.vnics import CnciVnic, TenantSubnet, Vnic
+    from snnet.core.wanted import Remote, Subnet
+    from snnet.node import Cnci, ComputeNode
+    from snnet.node.results import (
+        CreatedVnic,
+        DestroyedVnic,
+        Reconciled,
+        ReconciledItem,
+        Report,
+        VnicResult,
+    )
+    from snnet.node.scopes import ScopeControl
+    from snnet.plugins import open_registry
 
 __version__ = "0.1.0"
 
@@ -130,21 +130,75 @@ __all__ = [
     "open_registry",
 ]
 
-_LAZY = {
-    "Cluster": "snnet.cluster",
-    "FakeKernel": "snnet.backends.fake",
-    "Fabric": "snnet.backends.fake",
+_MODULES = {
+    "snnet.backends.fake": ("Fabric", "FakeKernel"),
+    "snnet.cluster": ("Cluster",),
+    "snnet.config": ("Neighbor", "NetworkConfig", "NetworkMode", "VnicConfig", "VnicRole"),
+    "snnet.contract": (
+        "ApiError",
+        "Busy",
+        "Cancelled",
+        "Conflict",
+        "Denied",
+        "DhcpEntry",
+        "DhcpScope",
+        "DriverLoadError",
+        "DriverNotFound",
+        "Exhausted",
+        "Exists",
+        "FatalError",
+        "Incomplete",
+        "InvalidRequest",
+        "Missing",
+        "Plan",
+        "PortForward",
+        "Rejected",
+        "SnnetError",
+        "State",
+        "Timeout",
+        "Unavailable",
+        "Unsupported",
+        "Veto",
+    ),
+    "snnet.core.addressing": ("debug_ssh_port", "mac_for"),
+    "snnet.core.concentrators": ("Concentrator",),
+    "snnet.core.events": ("ContainerEvent", "ContainerInfo", "TunnelEvent", "TunnelEventType"),
+    "snnet.core.local_requests": ("ConcentratorConfig", "HostForward", "LocalSubnet"),
+    "snnet.core.mesh": ("Mesh", "Peer"),
+    "snnet.core.subnets": ("CnciSubnet",),
+    "snnet.core.topology": ("CnciTopology", "Topology"),
+    "snnet.core.uplinks": ("Uplink",),
+    "snnet.core.vnics": ("CnciVnic", "TenantSubnet", "Vnic"),
+    "snnet.core.wanted": ("Remote", "Subnet"),
+    "snnet.node": ("Cnci", "ComputeNode"),
+    "snnet.node.results": (
+        "CreatedVnic",
+        "DestroyedVnic",
+        "Reconciled",
+        "ReconciledItem",
+        "Report",
+        "VnicResult",
+    ),
+    "snnet.node.scopes": ("ScopeControl",),
+    "snnet.plugins": ("open_registry",),
 }
-"""Names that are imported when they are first asked for, and from where."""
+"""The public names by the module that has them.  Each module is imported with its first use."""
+
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
 
 # Hidden from type checkers: to them it would make every misspelt name one of snnet's.
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> object:
-        """Import a lazy name."""
-        if name in _LAZY:
-            from importlib import import_module
+        """Import a public name from where it is."""
+        if name not in _HOMES:
+            raise AttributeError(f"module 'snnet' has no attribute {name!r}")
+        from importlib import import_module
 
-            return getattr(import_module(_LAZY[name]), name)
-        raise AttributeError(f"module 'snnet' has no attribute {name!r}")
+        found = getattr(import_module(_HOMES[name]), name)
+        globals()[name] = found
+        return found
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})
