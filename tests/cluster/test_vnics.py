@@ -56,7 +56,7 @@ def test_a_full_network() -> None:
         ({"ip": "fd00::1"}, InvalidRequest, "ip: fd00::1 is outside"),
         ({"network": "nope"}, InvalidRequest, "network: tenant 'acme' has no network 'nope'"),
         ({"role": "data-center"}, InvalidRequest, "role: 'data-center' is not one of vm, cont"),
-        ({"queues": 0}, InvalidRequest, "queues: 0 is not"),
+        ({"mtu": 0}, InvalidRequest, "mtu: 0 is not"),
     ],
 )
 def test_refusals_write_nothing(

@@ -11,7 +11,7 @@ from snnet.config import Address, VnicRole
 from snnet.config import Network as Cidr
 from snnet.contract import Registry
 
-from . import applying, keys
+from . import applying, keys, nodes
 from .documents import DEFAULT_TENANT, Forward, Network, NodeInfo, PublicIp, Vnic, Wanted
 from .views import read_all, read_nodes, read_one
 from .waiting import Event, follow, is_settled, until
@@ -104,7 +104,6 @@ class Cluster:
         ip: Address | Iterable[Address] | None = None,
         mac: str | None = None,
         mtu: int | None = None,
-        queues: int = 1,
         owner: str | int | None = None,
     ) -> Vnic:
         """Create a VNIC; choose its node and its addresses unless they are given.
@@ -114,12 +113,12 @@ class Cluster:
         """
         fields = _arguments(
             name=name, tenant=tenant, network=network, node=node, role=role, ip=ip, mac=mac,
-            mtu=mtu, queues=queues, owner=owner,
+            mtu=mtu, owner=owner,
         )  # fmt: skip
         return self._writer.vnic(Vnic(**fields), frozenset(fields))
 
     def update_vnic(self, tenant: str, name: str, **changes: Any) -> Vnic:
-        """Change the node, MTU, queues or owner of a VNIC.
+        """Change the node, MTU or owner of a VNIC.
 
         Its network, role and addresses cannot be changed (``Conflict``).
         """
@@ -213,11 +212,30 @@ class Cluster:
         """Return all public addresses, of one tenant or of all."""
         return read_all(self.registry, PublicIp, tenant)
 
-    # -- all of it -------------------------------------------------------------------
+    # -- nodes -----------------------------------------------------------------------
 
     def nodes(self) -> list[NodeInfo]:
         """Return the hosts whose agents have registered."""
         return read_nodes(self.registry.read(keys.NODES, keys.ALIVE))
+
+    def get_node(self, name: str) -> NodeInfo:
+        """Return a host.  Raises ``Missing`` if its agent has not registered."""
+        return nodes.need(self.registry, name)
+
+    def drain_node(self, name: str, *, draining: bool = True) -> None:
+        """Put nothing new on a node, and have its concentrators moved to others."""
+        nodes.drain(self.registry, name, draining=draining)
+
+    def forget_node(self, name: str, *, force: bool = False) -> None:
+        """Remove a node that is gone for good, and what its agent said.
+
+        An unknown one is no error.  A node whose agent is running, or that has VNICs, is a
+        ``Conflict``; with ``force`` its VNICs are deleted.
+        """
+        for vnic in nodes.forget(self.registry, name, force=force):
+            self.delete_vnic(vnic.tenant, vnic.name, force=True)
+
+    # -- all of it -------------------------------------------------------------------
 
     def apply(
         self, documents: Iterable[Mapping[str, Any]], *, prune: bool = False, dry_run: bool = False

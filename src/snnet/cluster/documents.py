@@ -26,7 +26,6 @@ from snnet.config import (
     shown,
 )
 from snnet.contract import PROTOCOLS, InvalidRequest, IPAddress, IPNetwork
-from snnet.contract.links import TAP_QUEUES_MAX
 from snnet.core.addressing import check_subnet, mac_for
 from snnet.core.ports import check_ports
 
@@ -250,7 +249,6 @@ class Vnic(Wanted):
     ip: tuple[IPAddress, ...] = ()
     mac: str | None = None
     mtu: int | None = None
-    queues: int = 1
     owner: str | int | None = None
 
     def checks(self) -> Mapping[str, Callable[[Any, str], Any]]:
@@ -264,7 +262,6 @@ class Vnic(Wanted):
             ),
             "mac": optional(check_mac),
             "mtu": optional(check_mtu),
-            "queues": lambda value, name: check_int(value, name, 1, TAP_QUEUES_MAX),
             "owner": optional(_owner),
         }
 

@@ -1,0 +1,119 @@
+"""The settings of an agent: a YAML file, by default /etc/snnet/agent.yaml."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from snnet.cluster.problems import check_fields, optional
+from snnet.config import (
+    NetworkConfig,
+    check_bool,
+    check_choice,
+    check_id,
+    check_many,
+    check_text,
+    shown,
+)
+from snnet.contract import InvalidRequest
+
+ROLES = ("compute", "network")
+"""What a host can do: have tenants' VNICs, and run tenants' concentrators."""
+
+REGISTRY = "sqlite:///var/lib/snnet/registry.db"
+
+
+def _one_host() -> NetworkConfig:
+    return NetworkConfig(topology="local")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentSettings:
+    """All settings of an agent.  Every one has a default: one host, with everything on it.
+
+    ``network`` is a :class:`snnet.NetworkConfig`, here with topology "local" by default.
+    ``metrics`` is "HOST:PORT" for Prometheus and health checks, None for neither.
+    ``docker`` says whether the agent serves Docker's plugin protocol as well.
+    """
+
+    node: str = field(default_factory=socket.gethostname)
+    roles: tuple[str, ...] = ROLES
+    registry: str = REGISTRY
+    network: NetworkConfig = field(default_factory=_one_host)
+    backend: str = "netlink"
+    firewall: str = "nftables"
+    dhcp: str = "dnsmasq"
+    docker: bool = False
+    metrics: str | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(
+            self,
+            {
+                "node": check_id,
+                "roles": _roles,
+                "registry": check_text,
+                "network": _network,
+                "backend": check_text,
+                "firewall": check_text,
+                "dhcp": check_text,
+                "docker": check_bool,
+                "metrics": optional(check_listen),
+            },
+        )
+
+    @classmethod
+    def read(cls, path: Path) -> AgentSettings:
+        """Read a YAML file.  InvalidRequest names the file, and everything wrong in it."""
+        import yaml
+
+        try:
+            data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            raise InvalidRequest(f"cannot read {path}: {error}", field="config") from None
+        try:
+            return cls.from_dict(data)
+        except InvalidRequest as error:
+            raise InvalidRequest(f"{path}: {error}") from error
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> AgentSettings:
+        """Make settings of plain data; unknown names are refused."""
+        if not isinstance(data, Mapping):
+            raise InvalidRequest(f"{shown(data)} is not a mapping of settings", field="config")
+        known = {item.name for item in fields(cls)}
+        for name in data:
+            if name not in known:
+                raise InvalidRequest(
+                    f"unknown setting; use one of {', '.join(sorted(known))}", field=str(name)
+                )
+        return cls(**data)
+
+
+def _roles(value: Any, name: str) -> tuple[str, ...]:
+    roles = check_many(value, name, lambda item, where: check_choice(item, where, ROLES))
+    if not roles:
+        raise InvalidRequest(f"give at least one of {', '.join(ROLES)}", field=name)
+    return roles
+
+
+def _network(value: Any, name: str) -> NetworkConfig:
+    if isinstance(value, NetworkConfig):
+        return value
+    try:
+        return NetworkConfig.from_dict({"topology": "local", **value})
+    except TypeError:
+        raise InvalidRequest(f"{shown(value)} is not a mapping of settings", field=name) from None
+    except InvalidRequest as error:
+        raise InvalidRequest(str(error), field=name) from None
+
+
+def check_listen(value: Any, name: str) -> str:
+    """Check "HOST:PORT"."""
+    host, _, port = value.rpartition(":") if isinstance(value, str) else ("", "", "")
+    if host and port.isdecimal() and 0 <= int(port) <= 65535:
+        return str(value)
+    raise InvalidRequest(f"{shown(value)} is not HOST:PORT like '127.0.0.1:9102'", field=name)

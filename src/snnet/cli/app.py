@@ -1,0 +1,85 @@
+"""The command ``snnet``: its subcommands by name, each loaded when it is used."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import traceback
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from snnet import __version__
+from snnet.contract import Cancelled, InvalidRequest, SnnetError
+
+_COMMANDS: Mapping[str, tuple[str, str]] = {
+    "network": ("network", "Networks of tenants."),
+    "vnic": ("vnic", "VNICs of VMs and containers."),
+    "forward": ("forward", "Ports that lead to a VNIC from outside."),
+    "public-ip": ("public_ip", "Public addresses of VNICs."),
+    "lease": ("lease", "DHCP leases of this host's concentrators."),
+    "node": ("node", "The hosts whose agents have registered."),
+    "status": ("status", "What is ready, and what is not."),
+    "apply": ("files", "Have what a file describes."),
+    "export": ("files", "Print all objects as such a file."),
+    "agent": ("agent", "Run this host's agent, until it is stopped."),
+    "demo": ("commands", "Build a small data centre, ping through it, remove it again."),
+    "backends": ("commands", "List the installed drivers and what they can do here."),
+    "docker-plugin": ("commands", "Connect containers of Docker to tenants' networks."),
+    "completion": ("completion", "Print the completion script of a shell."),
+}
+"""Each subcommand's module of this package, and what the help says about it."""
+
+
+class Commands(click.Group):
+    """A group that imports a subcommand's module only to run it, not to list it."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(f"{__package__}.{_COMMANDS[cmd_name][0]}")
+        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; an error of snnet ends it with one paragraph and its exit code."""
+        try:
+            return super().invoke(ctx)
+        except Cancelled:
+            _fail("interrupted; nothing left over", 1)
+        except (SnnetError, OSError) as error:
+            if isinstance(error, BrokenPipeError):
+                raise  # click ends the program quietly
+            if ctx.params.get("debug"):
+                traceback.print_exc()
+            _fail(" ".join(str(error).split()), 2 if isinstance(error, InvalidRequest) else 1)
+
+
+def _fail(message: str, code: int) -> None:
+    click.echo(f"snnet: {message}", err=True)
+    sys.exit(code)
+
+
+@click.command(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, prog_name="snnet")
+@click.option("--debug", is_flag=True, envvar="SNNET_DEBUG", help="Show where errors come from.")
+def snnet(debug: bool) -> None:
+    """Tenant networks for VMs and containers.
+
+    \b
+    snnet agent &
+    snnet network create web --subnet 10.1.0.0/24
+    snnet vnic create v1 --network web
+    snnet forward create --network web --protocol tcp --port 8080 --to v1 --to-port 80
+    """

@@ -1,0 +1,94 @@
+"""Reads YAML files of documents, and remembers on which line everything is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import yaml
+
+from snnet.contract import InvalidRequest
+
+ALIASES_MAX = 100
+"""Aliases of one file: nested ones make a small file huge ("billion laughs")."""
+
+
+class Documents(list[dict[str, Any]]):
+    """The documents of a file, in order."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._name = name
+        self.lines: list[Mapping[str, int]] = []
+        """For each document the line of each field, and of the document itself as ""."""
+
+    def place(self, problem: str) -> str:
+        """The file and the line that a problem is about: "web.yaml:7"."""
+        number = re.search(r"document (\d+)", problem)
+        if number is None or int(number[1]) > len(self.lines):
+            return self._name
+        lines = self.lines[int(number[1]) - 1]
+        field = problem.partition("): ")[2] or problem.partition(": ")[2]
+        name = re.match(r"\w+", field)
+        return f"{self._name}:{lines.get(name[0] if name else '', lines[''])}"
+
+
+def read_documents(data: bytes, name: str) -> Documents:
+    """Read the documents of a YAML file: several of them, or one list.
+
+    Raises ``InvalidRequest`` that names the line of what is not YAML.
+    """
+    found = Documents(name)
+    try:
+        loader = _Loader(data)
+        while loader.check_node():
+            node = loader.get_node()
+            assert node is not None
+            items = node.value if isinstance(node, yaml.SequenceNode) else [node]
+            for item in items:
+                found.append(loader.construct_document(item))
+                found.lines.append(_lines(item))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
+        problem = getattr(error, "problem", None) or str(error)
+        raise InvalidRequest(f"{where}: this is not YAML: {problem}") from None
+    if not found:
+        raise InvalidRequest(f"{name} has no documents")
+    return found
+
+
+def _lines(node: yaml.Node) -> Mapping[str, int]:
+    lines = {"": node.start_mark.line + 1}
+    if isinstance(node, yaml.MappingNode):
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                lines[key.value] = key.start_mark.line + 1
+    return lines
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses fields that are there twice, and many aliases."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self._aliases = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            self._aliases += 1
+            if self._aliases > ALIASES_MAX:
+                raise yaml.YAMLError(f"it has more than {ALIASES_MAX} aliases")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.MarkedYAMLError(
+                        problem=f"{key.value!r} is there twice", problem_mark=key.start_mark
+                    )
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)

@@ -1,0 +1,90 @@
+"""``snnet apply`` and ``snnet export``."""
+
+from __future__ import annotations
+
+import sys
+from typing import IO, Any
+
+import click
+
+from snnet.cluster import Applied, Cluster, Problems
+from snnet.contract import InvalidRequest
+
+from .options import output_option, with_cluster
+from .output import Column, print_data, print_table
+
+_COLUMNS = (
+    Column("KIND", "kind"),
+    Column("TENANT", "tenant"),
+    Column("NAME", "name"),
+    Column("ACTION", "action"),
+    Column("", lambda item: item.get("error") or _changes(item)),
+)
+
+
+@click.command()
+@click.option("-f", "--file", type=click.File("rb"), required=True, help="The file; - for stdin.")
+@click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
+@click.option(
+    "--prune", is_flag=True, help="Delete what the file does not have, of the tenants in it."
+)
+@output_option
+@with_cluster
+def apply(cluster: Cluster, file: IO[bytes], dry_run: bool, prune: bool, output: str) -> None:
+    """Have what a file describes: the YAML that 'snnet export' prints.
+
+    The whole file is checked before anything is done.
+
+    \b
+    snnet apply -f web.yaml --dry-run
+    """
+    from .documents import read_documents
+
+    documents = read_documents(file.read(), file.name)
+    try:
+        applied = cluster.apply(documents, prune=prune, dry_run=dry_run)
+    except InvalidRequest as error:
+        problems = error.problems if isinstance(error, Problems) else (str(error),)
+        for problem in problems:
+            click.echo(f"snnet: {documents.place(problem)}: {problem}", err=True)
+        sys.exit(2)
+    _show(applied, output, dry_run=dry_run)
+    if any(item.error for item in applied):
+        sys.exit(1)
+
+
+@click.command()
+@click.option("--tenant", help="Of one tenant.  Default: of all.")
+@with_cluster
+def export(cluster: Cluster, tenant: str | None) -> None:
+    """Print all objects as the YAML that 'snnet apply' takes.
+
+    \b
+    snnet export > backup.yaml
+    """
+    import yaml
+
+    text = yaml.safe_dump_all(cluster.export(tenant), sort_keys=False, allow_unicode=True)
+    click.echo(text, nl=False)
+
+
+def _show(applied: list[Applied], output: str, *, dry_run: bool) -> None:
+    data = [item.to_dict() for item in applied]
+    if output in ("json", "yaml"):
+        print_data(data, output)
+        return
+    shown = [item for item in data if output == "wide" or item["action"] != "kept"]
+    if shown:
+        print_table(shown, _COLUMNS, wide=True)
+    kept = len(data) - len(shown)
+    if kept:
+        click.echo(f"{kept} kept as they are")
+    if dry_run:
+        click.echo("dry run: nothing was changed")
+
+
+def _changes(item: Any) -> str:
+    return ", ".join(
+        f"{name}: {change['is']} → {change['becomes']}"
+        for name, change in item.get("changes", {}).items()
+    )

@@ -1,0 +1,92 @@
+"""How guests use their VNICs: containers, QEMU, libvirt."""
+
+from __future__ import annotations
+
+import os
+import socket
+from xml.etree import ElementTree
+
+from snnet.cluster import Cluster, Vnic
+from snnet.config import VnicRole
+from snnet.contract import Conflict, InvalidRequest
+from snnet.system.netns import open_netns
+from snnet.system.process import run
+
+
+def ready_vnic(cluster: Cluster, tenant: str, name: str, role: VnicRole) -> Vnic:
+    """A VNIC of a role that is ready.  Conflict says what is missing."""
+    vnic = cluster.get_vnic(tenant, name)
+    if vnic.role is not role:
+        what = "a VM" if role is VnicRole.TENANT_VM else "a container"
+        raise Conflict(f"{vnic.title} is not for {what}: create it with the other --role")
+    if vnic.link_name is None:
+        raise Conflict(
+            f"{vnic.title} is {vnic.state}, so that it has no link yet: see 'snnet status'"
+        )
+    return vnic
+
+
+def qemu_arguments(cluster: Cluster, tenant: str, name: str) -> str:
+    """The arguments of QEMU: the tap, the guest's MAC, and the MTU that virtio tells the guest."""
+    vnic = ready_vnic(cluster, tenant, name, VnicRole.TENANT_VM)
+    mtu = vnic.status.details["mtu"]
+    netdev = f"tap,id={vnic.link_name},ifname={vnic.link_name},script=no,downscript=no"
+    device = f"virtio-net-pci,netdev={vnic.link_name},mac={vnic.guest_mac},host_mtu={mtu}"
+    return f"-netdev {netdev} -device {device}"
+
+
+def libvirt_interface(cluster: Cluster, tenant: str, name: str) -> str:
+    """The element for a domain: a tap that libvirt neither makes nor removes."""
+    vnic = ready_vnic(cluster, tenant, name, VnicRole.TENANT_VM)
+    element = ElementTree.Element("interface", type="ethernet")
+    ElementTree.SubElement(element, "mac", address=vnic.guest_mac)
+    ElementTree.SubElement(element, "target", dev=str(vnic.link_name), managed="no")
+    ElementTree.SubElement(element, "model", type="virtio")
+    ElementTree.SubElement(element, "mtu", size=str(vnic.status.details["mtu"]))
+    ElementTree.indent(element)
+    return ElementTree.tostring(element, encoding="unicode")
+
+
+def attach_container(
+    cluster: Cluster, tenant: str, name: str, *, pid: int | None, netns: str | None, device: str
+) -> None:
+    """Move a container's end into its namespace; give it name, addresses and default routes.
+
+    Called again for an end that is there already, it only configures it.
+    """
+    if (pid is None) == (netns is None):
+        raise InvalidRequest("give either --pid or --netns")
+    vnic = ready_vnic(cluster, tenant, name, VnicRole.TENANT_CONTAINER)
+    if vnic.node != socket.gethostname() and _find(str(vnic.link_name)) is None:
+        raise Conflict(f"{vnic.title} is on node {vnic.node!r}: run this command there")
+    network = cluster.get_network(tenant, vnic.network)
+    target = open_netns(f"/proc/{pid}/ns/net" if pid else netns)
+    try:
+        peer = str(vnic.status.details["peer_name"])
+        if _find(peer) is not None:
+            # A descriptor of ours: ip(8) knows namespaces by name, pid or path.
+            path = f"/proc/{os.getpid()}/fd/{target}"
+            run(["ip", "link", "set", "dev", peer, "netns", path, "name", device])
+        elif run(["ip", "link", "show", "dev", device], netns=target, check=False).returncode:
+            raise Conflict(
+                f"the container's end of {vnic.title}, {peer}, is neither on this host nor is it "
+                f"{device} in that namespace: it is in another container"
+            )
+        for ip, subnet in zip(vnic.ips, network.subnet, strict=True):
+            cidr = f"{ip}/{subnet.prefixlen}"
+            extra = ["nodad"] if ip.version == 6 else []
+            run(["ip", "address", "replace", cidr, "dev", device, *extra], netns=target)
+        run(["ip", "link", "set", "dev", "lo", "up"], netns=target)
+        run(["ip", "link", "set", "dev", device, "up"], netns=target)
+        for gateway in network.gateways:
+            route = ["route", "replace", "default", "via", str(gateway), "dev", device]
+            run(["ip", f"-{gateway.version}", *route], netns=target)
+    finally:
+        os.close(target)
+
+
+def _find(link: str) -> int | None:
+    try:
+        return socket.if_nametoindex(link)
+    except OSError:
+        return None

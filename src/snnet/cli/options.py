@@ -1,0 +1,139 @@
+"""Options that many commands have, and how they find the registry."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from snnet.agent.settings import REGISTRY, AgentSettings
+from snnet.cluster import DEFAULT_TENANT, Cluster
+from snnet.cluster.documents import Wanted
+from snnet.contract import SnnetError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+CONFIG = Path("/etc/snnet/agent.yaml")
+WAIT = 30.0
+"""Seconds that commands wait for an agent by default."""
+
+
+def registry_url(given: str | None, config: Path | None) -> str:
+    """The registry: of the option, of the agent's file, or the default."""
+    if given:
+        return given
+    path = config or (CONFIG if CONFIG.exists() else None)
+    if path is None:
+        return REGISTRY
+    return AgentSettings.read(path).registry
+
+
+def _registry_options(command: F) -> F:
+    command = click.option(
+        "--config",
+        type=click.Path(dir_okay=False, path_type=Path),
+        envvar="SNNET_CONFIG",
+        help=f"The agent's settings, for its registry.  Default: {CONFIG}, if it is there.",
+    )(command)
+    return click.option(
+        "--registry",
+        metavar="URL",
+        envvar="SNNET_REGISTRY",
+        help=f"The registry.  Default: that of the settings, or {REGISTRY}.",
+    )(command)
+
+
+def with_cluster(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the cluster of its registry as the first argument."""
+
+    @functools.wraps(command)
+    def run(*args: Any, registry: str | None, config: Path | None, **options: Any) -> Any:
+        with Cluster(registry_url(registry, config)) as cluster:
+            return command(cluster, *args, **options)
+
+    return _registry_options(run)
+
+
+def tenant_option(command: F) -> F:
+    return click.option(
+        "--tenant",
+        default=DEFAULT_TENANT,
+        show_default=True,
+        envvar="SNNET_TENANT",
+        shell_complete=complete("tenants"),
+        help="The tenant it belongs to.",
+    )(command)
+
+
+def tenants_option(command: F) -> F:
+    """For lists: one tenant, or all."""
+    command = click.option("-A", "--all-tenants", is_flag=True, help="Of all tenants.")(command)
+    return tenant_option(command)
+
+
+def output_option(command: F) -> F:
+    """How results are shown."""
+    command = click.option("--json", "output", flag_value="json", help="Short for -o json.")(
+        command
+    )
+    return click.option(
+        "-o",
+        "--output",
+        type=click.Choice(["table", "wide", "json", "yaml"]),
+        default="table",
+        show_default=True,
+        help="How to print it.",
+    )(command)
+
+
+def wait_options(command: F) -> F:
+    """Whether and how long to wait for the agent."""
+    command = click.option(
+        "--timeout",
+        type=click.FloatRange(min=0),
+        default=WAIT,
+        show_default=True,
+        help="Seconds to wait.",
+    )(command)
+    return click.option(
+        "--wait/--no-wait", default=True, help="Wait until it is ready, or has failed.  [wait]"
+    )(command)
+
+
+def force_option(command: F) -> F:
+    return click.option("--force", is_flag=True, help="Delete also what uses it.")(command)
+
+
+def complete(
+    kind: str,
+) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+    """A completion by the names that are in the registry; without a registry by nothing."""
+
+    def names(ctx: click.Context, param: click.Parameter, start: str) -> list[str]:
+        url = ctx.params.get("registry") or os.environ.get("SNNET_REGISTRY")
+        try:
+            with Cluster(registry_url(url, ctx.params.get("config"))) as cluster:
+                return [name for name in _names(cluster, kind, ctx) if name.startswith(start)]
+        except (SnnetError, OSError):
+            return []
+
+    return names
+
+
+def _names(cluster: Cluster, kind: str, ctx: click.Context) -> Iterable[str]:
+    if kind == "tenants":
+        return sorted({network.tenant for network in cluster.list_networks()})
+    if kind == "nodes":
+        return [node.name for node in cluster.nodes()]
+    tenant = ctx.params.get("tenant") or DEFAULT_TENANT
+    listed: dict[str, Callable[[str], Iterable[Wanted]]] = {
+        "networks": cluster.list_networks,
+        "vnics": cluster.list_vnics,
+        "forwards": cluster.list_forwards,
+        "public-ips": cluster.list_public_ips,
+    }
+    return [item.name for item in listed[kind](tenant)]

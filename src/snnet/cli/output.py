@@ -1,0 +1,90 @@
+"""Prints objects: as tables for people, as JSON and YAML for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+STATE_COLOURS = {"ready": "green", "pending": "yellow", "failed": "red", "no agent": "red"}
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column: its title, and what it shows of an object's plain data."""
+
+    title: str
+    show: str | Callable[[Mapping[str, Any]], Any]
+    wide: bool = False
+    """Whether only ``-o wide`` shows it."""
+
+    def text(self, item: Mapping[str, Any]) -> str:
+        value = item.get(self.show) if isinstance(self.show, str) else self.show(item)
+        if value is None:
+            return ""
+        return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+TENANT = Column("TENANT", "tenant")
+STATE = Column("STATE", "state")
+ERROR = Column("ERROR", "error", wide=True)
+
+
+def print_list(items: Sequence[Any], columns: Sequence[Column], output: str, *, empty: str) -> None:
+    """Print objects that have ``to_dict``; ``empty`` is what to say to people if there are none."""
+    data = [item.to_dict() for item in items]
+    if output in ("json", "yaml"):
+        print_data(data, output)
+    elif data:
+        print_table(data, columns, wide=output == "wide")
+    else:
+        click.echo(empty, err=True)
+
+
+def print_one(item: Any, output: str) -> None:
+    """Print one object: a line for each field, or data."""
+    data = item if isinstance(item, Mapping) else item.to_dict()
+    if output in ("json", "yaml"):
+        print_data(data, output)
+        return
+    width = max(map(len, data))
+    for name, value in data.items():
+        shown = Column("", name).text(data) if not isinstance(value, bool) else str(value).lower()
+        click.echo(f"{name.replace('_', ' '):{width}}  {shown}")
+
+
+def print_data(data: Any, output: str) -> None:
+    """Print plain data as JSON or YAML."""
+    if output == "json":
+        click.echo(json.dumps(data, indent=2, ensure_ascii=False))
+    else:
+        import yaml
+
+        click.echo(yaml.safe_dump(data, sort_keys=False, allow_unicode=True), nl=False)
+
+
+def print_table(
+    rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], *, wide: bool
+) -> None:
+    """Print a table.  On a terminal long cells are cut to its width; elsewhere never."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    shown = [column for column in columns if wide or not column.wide]
+    if not console.is_terminal or wide:
+        # For programs such as grep and awk: a line is a line, however long.
+        console = Console(highlight=False, width=10_000)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
+    for column in shown:
+        table.add_column(column.title, no_wrap=True, overflow="ellipsis")
+    for row in rows:
+        table.add_row(
+            *(Text(text := column.text(row), STATE_COLOURS.get(text, "")) for column in shown)
+        )
+    console.print(table)

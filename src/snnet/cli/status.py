@@ -1,0 +1,93 @@
+"""``snnet status``."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from typing import Any
+
+import click
+
+from snnet.cluster import Cluster
+from snnet.cluster.documents import FAILED, PENDING, READY, Wanted
+
+from .options import WAIT, output_option, with_cluster
+from .output import Column, print_data, print_table
+
+_PROBLEMS = (
+    Column("KIND", "kind"),
+    Column("TENANT", "tenant"),
+    Column("NAME", "name"),
+    Column("STATE", "state"),
+    Column("WHY", "error"),
+)
+
+
+@click.command()
+@click.option("--wait", is_flag=True, help="Wait until everything is ready; exit with 1 if not.")
+@click.option("--timeout", type=click.FloatRange(min=0), default=WAIT, show_default=True,
+              help="Seconds to wait.")  # fmt: skip
+@output_option
+@with_cluster
+def status(cluster: Cluster, wait: bool, timeout: float, output: str) -> None:
+    """Show what is ready, and what is not and why.
+
+    \b
+    snnet status --wait
+    """
+    objects = _objects(cluster)
+    if wait:
+        end = time.monotonic() + timeout
+        for _ in _looks(cluster, end):
+            objects = _objects(cluster)
+            if all(item.state == READY for item in objects):
+                break
+    _show(cluster, objects, output)
+    if wait and any(item.state != READY for item in objects):
+        sys.exit(1)
+
+
+def _objects(cluster: Cluster) -> list[Wanted]:
+    return [
+        *cluster.list_networks(),
+        *cluster.list_vnics(),
+        *cluster.list_forwards(),
+        *cluster.list_public_ips(),
+    ]
+
+
+def _looks(cluster: Cluster, end: float) -> Any:
+    """Yield now, and after each change until the end."""
+    yield
+    while (left := end - time.monotonic()) > 0:
+        for _ in cluster.watch(timeout=min(left, 1.0)):
+            break
+        yield
+
+
+def _show(cluster: Cluster, objects: list[Wanted], output: str) -> None:
+    nodes = cluster.nodes()
+    problems = [
+        {"kind": item.kind, **item.to_dict(), "error": item.error}
+        for item in objects
+        if item.state != READY
+    ]
+    if output in ("json", "yaml"):
+        counts = {
+            kind: dict(Counter(item.state for item in objects if item.kind == kind))
+            for kind in dict.fromkeys(item.kind for item in objects)
+        }
+        data = {"nodes": [item.to_dict() for item in nodes], "objects": counts}
+        print_data({**data, "problems": problems}, output)
+        return
+    for item in nodes:
+        click.echo(f"node {item.name}: {item.state} ({', '.join(item.roles)})")
+    if not nodes:
+        click.echo("no agent has registered: start one with 'snnet agent'")
+    states = Counter(item.state for item in objects)
+    shown = [f"{states[state]} {state}" for state in (READY, PENDING, FAILED) if states[state]]
+    click.echo(f"objects: {', '.join(shown) or 'none'}")
+    if problems:
+        click.echo()
+        print_table(problems, _PROBLEMS, wide=output == "wide")

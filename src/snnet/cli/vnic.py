@@ -1,0 +1,233 @@
+"""``snnet vnic``."""
+
+from __future__ import annotations
+
+import click
+
+from snnet.cluster import Cluster
+from snnet.cluster.documents import ROLES
+
+from .options import (
+    complete,
+    force_option,
+    output_option,
+    tenant_option,
+    tenants_option,
+    wait_options,
+    with_cluster,
+)
+from .output import ERROR, STATE, TENANT, Column, print_list, print_one
+from .waiting import finish
+
+COLUMNS = (
+    Column("NAME", "name"),
+    Column("NETWORK", "network"),
+    Column("IP", "ip"),
+    Column("MAC", "mac", wide=True),
+    Column("ROLE", "role", wide=True),
+    Column("NODE", "node"),
+    Column("LINK", "link_name"),
+    STATE,
+    ERROR,
+)
+SUMMARY = "{ip}, {mac}, link {link_name} on {node}"
+_NAME = click.argument("name", shell_complete=complete("vnics"))
+
+
+@click.group()
+def vnic() -> None:
+    """VNICs of VMs and containers.
+
+    A VM's VNIC is a tap on its node; 'qemu-args' and 'libvirt-xml' print how to use it.  A
+    container's is a veth pair; 'attach' moves its end into the container.
+    """
+
+
+@vnic.command()
+@click.argument("name")
+@click.option(
+    "--network", required=True, shell_complete=complete("networks"), help="The network it is on."
+)
+@click.option("--node", shell_complete=complete("nodes"), help="Its host.  Default: chosen.")
+@click.option("--ip", "ips", multiple=True, metavar="IP", help="Its address.  Default: a free one.")
+@click.option("--mac", help="The guest's MAC.  Default: made of the address.")
+@click.option(
+    "--role",
+    type=click.Choice(list(ROLES)),
+    default="vm",
+    show_default=True,
+    help="What it is for.",
+)
+@click.option("--mtu", type=int, help="The largest packet in bytes.  Default: the network's.")
+@click.option("--owner", help="The user of the host who may open the tap.  Default: root alone.")
+@tenant_option
+@wait_options
+@output_option
+@with_cluster
+def create(
+    cluster: Cluster,
+    name: str,
+    network: str,
+    node: str | None,
+    ips: tuple[str, ...],
+    mac: str | None,
+    role: str,
+    mtu: int | None,
+    owner: str | None,
+    tenant: str,
+    wait: bool,
+    timeout: float,
+    output: str,
+) -> None:
+    """Create a VNIC.
+
+    \b
+    snnet vnic create v1 --network web
+    snnet vnic create c1 --network web --role container --ip 10.1.0.9
+    """
+    made = cluster.create_vnic(
+        name,
+        tenant=tenant,
+        network=network,
+        node=node,
+        role=role,
+        ip=ips or None,
+        mac=mac,
+        mtu=mtu,
+        owner=int(owner) if owner and owner.isdecimal() else owner,
+    )
+    finish(cluster, made, wait=wait, timeout=timeout, output=output, summary=SUMMARY)
+
+
+@vnic.command("list")
+@click.option("--network", shell_complete=complete("networks"), help="Of one network.")
+@tenants_option
+@output_option
+@with_cluster
+def list_(
+    cluster: Cluster, network: str | None, tenant: str, all_tenants: bool, output: str
+) -> None:
+    """List VNICs.
+
+    \b
+    snnet vnic list --network web
+    """
+    found = [
+        item
+        for item in cluster.list_vnics(None if all_tenants else tenant)
+        if network in (None, item.network)
+    ]
+    columns = (TENANT, *COLUMNS) if all_tenants else COLUMNS
+    print_list(found, columns, output, empty="no VNICs: 'snnet vnic create' makes one")
+
+
+@vnic.command()
+@_NAME
+@tenant_option
+@output_option
+@with_cluster
+def show(cluster: Cluster, name: str, tenant: str, output: str) -> None:
+    """Show a VNIC.
+
+    \b
+    snnet vnic show v1
+    """
+    print_one(cluster.get_vnic(tenant, name), output)
+
+
+@vnic.command()
+@_NAME
+@click.option("--node", shell_complete=complete("nodes"), help="Move it to this host.")
+@click.option("--mtu", type=int, help="The largest packet in bytes.")
+@click.option("--owner", help="The user of the host who may open the tap.")
+@tenant_option
+@wait_options
+@output_option
+@with_cluster
+def update(
+    cluster: Cluster,
+    name: str,
+    node: str | None,
+    mtu: int | None,
+    owner: str | None,
+    tenant: str,
+    wait: bool,
+    timeout: float,
+    output: str,
+) -> None:
+    """Change a VNIC.
+
+    \b
+    snnet vnic update v1 --mtu 1400
+    """
+    given = {"node": node, "mtu": mtu, "owner": owner}
+    changes = {field: value for field, value in given.items() if value is not None}
+    if not changes:
+        raise click.UsageError("give at least one of --node, --mtu and --owner")
+    made = cluster.update_vnic(tenant, name, **changes)
+    finish(cluster, made, wait=wait, timeout=timeout, output=output, summary=SUMMARY)
+
+
+@vnic.command()
+@_NAME
+@force_option
+@tenant_option
+@with_cluster
+def delete(cluster: Cluster, name: str, force: bool, tenant: str) -> None:
+    """Delete a VNIC.
+
+    \b
+    snnet vnic delete v1
+    """
+    cluster.delete_vnic(tenant, name, force=force)
+
+
+@vnic.command()
+@_NAME
+@click.option("--pid", type=int, help="A process of the container.")
+@click.option("--netns", help="The container's network namespace: a name of 'ip netns', or a path.")
+@click.option("--as", "device", default="eth0", show_default=True, help="Its name in there.")
+@tenant_option
+@with_cluster
+def attach(
+    cluster: Cluster, name: str, pid: int | None, netns: str | None, device: str, tenant: str
+) -> None:
+    """Move a container's end of a VNIC into the container, and configure it (root).
+
+    \b
+    snnet vnic attach c1 --pid 4711
+    snnet vnic attach c1 --netns box --as eth1
+    """
+    from .guests import attach_container
+
+    attach_container(cluster, tenant, name, pid=pid, netns=netns, device=device)
+
+
+@vnic.command("qemu-args")
+@_NAME
+@tenant_option
+@with_cluster
+def qemu_args(cluster: Cluster, name: str, tenant: str) -> None:
+    """Print the arguments that make QEMU use a VNIC.
+
+    \b
+    qemu-system-x86_64 ... $(snnet vnic qemu-args v1)
+    """
+    from .guests import qemu_arguments
+
+    click.echo(qemu_arguments(cluster, tenant, name))
+
+
+@vnic.command("libvirt-xml")
+@_NAME
+@tenant_option
+@with_cluster
+def libvirt_xml(cluster: Cluster, name: str, tenant: str) -> None:
+    """Print the <interface> element that makes a libvirt domain use a VNIC.
+
+    \b
+    snnet vnic libvirt-xml v1 > nic.xml; virsh attach-device DOMAIN nic.xml --config
+    """
+    from .guests import libvirt_interface
+
+    click.echo(libvirt_interface(cluster, tenant, name))

@@ -1,0 +1,77 @@
+"""Waits for agents, and says what became of what was asked for."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from typing import Any
+
+import click
+
+from snnet.cluster import Cluster, Vnic
+from snnet.cluster.documents import FAILED, READY, Wanted
+
+from .output import print_data
+
+
+def finish(
+    cluster: Cluster, made: Wanted, *, wait: bool, timeout: float, output: str, summary: str = ""
+) -> None:
+    """Wait for an object that was stored, if asked to, and print it; exit with 1 if not ready.
+
+    ``summary`` is a format of the object's fields for people.
+    """
+    if wait:
+        if missing := missing_agent(cluster, made):
+            _print(made, output, summary, f"stored; {missing}")
+            sys.exit(1)
+        made = cluster.wait(made, timeout)
+    _print(made, output, summary, _said(made, wait=wait, timeout=timeout))
+    if wait and made.state != READY:
+        sys.exit(1)
+
+
+def missing_agent(cluster: Cluster, made: Wanted) -> str | None:
+    """Why nobody will carry out an object now, or None."""
+    nodes = cluster.nodes()
+    if isinstance(made, Vnic):
+        node = next((node for node in nodes if node.name == made.node), None)
+        if node is not None and node.alive:
+            return None
+        where = "this host" if made.node == socket.gethostname() else f"node {made.node!r}"
+        return f"no agent is running on {where}: start it with 'snnet agent'"
+    if any(node.alive and "network" in node.roles for node in nodes):
+        return None
+    return "no agent with the role 'network' is running: start one with 'snnet agent'"
+
+
+def _said(made: Wanted, *, wait: bool, timeout: float) -> str:
+    if not wait:
+        return "stored"
+    if made.state == FAILED:
+        return f"failed: {made.error}"
+    if made.state == READY:
+        return "ready"
+    reason = f": {made.error}" if made.error else ""
+    return f"still pending after {timeout:g} s{reason}; 'snnet status' shows when it is ready"
+
+
+def _print(made: Wanted, output: str, summary: str, said: str) -> None:
+    if output in ("json", "yaml"):
+        print_data(made.to_dict(), output)
+        if not said.startswith(("ready", "stored")) or ";" in said:
+            click.echo(f"snnet: {made.title} is {said}", err=True)
+        return
+    facts: dict[str, Any] = {
+        name: ", ".join(map(str, value)) if isinstance(value, list) else value
+        for name, value in made.to_dict().items()
+    }
+    shown = f" ({summary.format_map(_Known(facts))})" if summary else ""
+    click.echo(f"{made.title}{shown}: {said}")
+
+
+class _Known(dict[str, Any]):
+    """Fields of an object; one that it has not got yet is a dash."""
+
+    def __missing__(self, name: str) -> str:
+        return "-"

@@ -1,0 +1,58 @@
+"""The verbs on nodes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from snnet.contract import Conflict, Delete, Missing, Put, Reading, Registry, Stale
+
+from . import keys
+from .documents import NodeInfo, Vnic
+from .views import read_nodes, stored
+
+
+def need(registry: Registry, name: str) -> NodeInfo:
+    """The node.  Raises ``Missing`` if its agent has not registered."""
+    return _need(registry.read(keys.node(name), keys.alive(name)), name)
+
+
+def _need(reading: Reading, name: str) -> NodeInfo:
+    for node in read_nodes(reading):
+        if node.name == name:
+            return node
+    raise Missing(f"there is no node {name!r}: its agent has not registered")
+
+
+def drain(registry: Registry, name: str, *, draining: bool) -> None:
+    """See :meth:`snnet.Cluster.drain_node`."""
+    key = keys.node(name)
+    while True:
+        reading = registry.read(key, keys.alive(name))
+        node = _need(reading, name)
+        if node.draining == draining:
+            return
+        document = replace(node, draining=draining).document()
+        try:
+            registry.commit([Put(key, document)], {key: reading.entries[key].revision})
+        except Stale:
+            continue
+        return
+
+
+def forget(registry: Registry, name: str, *, force: bool) -> list[Vnic]:
+    """Remove a node; return the VNICs that were on it, which the caller has to delete."""
+    reading = registry.read(
+        keys.node(name), keys.alive(name), f"{keys.VNICS}{name}/", keys.status(name)
+    )
+    if keys.node(name) not in reading.entries:
+        return []
+    if keys.alive(name) in reading.entries:
+        raise Conflict(f"the agent of node {name!r} is running: stop it first")
+    vnics = list(stored(reading, Vnic))
+    if vnics and not force:
+        names = ", ".join(vnic.name for vnic in vnics)
+        raise Conflict(f"node {name!r} has the VNICs {names}: move or delete them, or use force")
+    gone = [keys.node(name), *(key for key in reading.entries if key.startswith(keys.STATUS))]
+    for start in range(0, len(gone), 50):
+        registry.commit([Delete(key) for key in gone[start : start + 50]])
+    return vnics
