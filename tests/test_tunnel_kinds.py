@@ -18,7 +18,7 @@ from snnet import contract
 from snnet.backends.fake.kinds import KINDS as FAKE_KINDS
 from snnet.backends.iproute2.kinds import CODECS as SHELL_CODECS
 from snnet.backends.netlink.kinds import CODECS as NETLINK_CODECS
-from snnet.cli.commands import snnet as command_line
+from snnet.cli.app import snnet as command_line
 from snnet.config import TUNNELS as CONFIGURABLE
 from snnet.config import NetworkConfig
 from snnet.conformance.backend import nouns as kit

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from snnet import contract
-from snnet.cli.commands import snnet as command
+from snnet.cli.app import snnet as command
 from snnet.cli.samples import samples
 from tests.distributions import install, on_the_path
 

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.text import Text
 
 import snnet
-from snnet.cli.commands import snnet as command
+from snnet.cli.app import snnet as command
 from snnet.cli.signals import interruptible
 from snnet.cli.tables import Marks, matrix_table
 from snnet.lab import demo_scenario

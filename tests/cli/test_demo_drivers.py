@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from snnet.cli.commands import snnet as command
+from snnet.cli.app import snnet as command
 from snnet.contract import Gretap, Noun
 from tests.distributions import install, on_the_path
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from snnet.cli.commands import snnet
+from snnet.cli.app import snnet
 from tests.docker.client import GATEWAY, Client
 from tests.docker.conftest import ENDPOINT, IPAM_OPTIONS, NETWORK, OPTIONS
 

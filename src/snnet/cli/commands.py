@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from snnet import __version__, plugins
+from snnet import plugins
 from snnet.config import TUNNELS, NetworkMode
-from snnet.contract import Cancelled, InvalidRequest, SnnetError
 from snnet.lab import AUTO
 
 
@@ -21,12 +19,6 @@ def _pem(name: str, help: str) -> Callable[[Callable[..., Any]], Callable[..., A
     return click.option(
         f"--tls-{name}", type=click.Path(exists=True, dir_okay=False, path_type=Path), help=help
     )
-
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(__version__, prog_name="snnet")
-def snnet() -> None:
-    """Tenant networks for VMs and containers, on swappable dataplanes."""
 
 
 def _driver_option(name: str, group: str, help: str) -> Callable[[Any], Any]:
@@ -53,7 +45,7 @@ def _driver_option(name: str, group: str, help: str) -> Callable[[Any], Any]:
     )
 
 
-@snnet.command()
+@click.command()
 @_driver_option(
     "backend",
     plugins.BACKENDS,
@@ -116,16 +108,15 @@ def demo(
         raise click.UsageError("--keep and --remove exclude each other")
     from .demo import keep_demo, remove_demo, show_demo
 
-    with _errors_in_one_line():
-        if remove:
-            ok = remove_demo(as_json=as_json)
-        else:
-            show = keep_demo if keep else show_demo
-            ok = show(backend, tunnel, firewall, NetworkMode(mode), as_json=as_json)
+    if remove:
+        ok = remove_demo(as_json=as_json)
+    else:
+        show = keep_demo if keep else show_demo
+        ok = show(backend, tunnel, firewall, NetworkMode(mode), as_json=as_json)
     context.exit(0 if ok else 1)
 
 
-@snnet.command()
+@click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print data for programs.")
 def backends(as_json: bool) -> None:
     """List the installed backends, firewalls and DHCP servers, and what they can do here.
@@ -136,11 +127,10 @@ def backends(as_json: bool) -> None:
     """
     from .backends import show_backends
 
-    with _errors_in_one_line():
-        show_backends(as_json=as_json)
+    show_backends(as_json=as_json)
 
 
-@snnet.group("docker-plugin")
+@click.group("docker-plugin")
 def docker_plugin() -> None:
     """Connect containers of a Docker daemon to tenants' networks."""
 
@@ -223,33 +213,17 @@ def serve(
     """
     from .docker_plugin import serve
 
-    with _errors_in_one_line():
-        serve(
-            node_id,
-            config,
-            node={"backend": backend, "firewall": firewall, "netns": netns},
-            plugin={
-                "name": name,
-                "folder": plugin_dir,
-                "data_dir": data_dir,
-                "registry": registry,
-                "address": address,
-                "spec_folder": spec_dir,
-            },
-            tls={option.removeprefix("tls_"): path for option, path in tls.items()},
-        )
-
-
-@contextmanager
-def _errors_in_one_line() -> Iterator[None]:
-    try:
-        yield
-    except Cancelled:
-        click.echo("snnet: interrupted; nothing left over", err=True)
-        raise SystemExit(1) from None
-    except (SnnetError, OSError) as error:
-        if isinstance(error, BrokenPipeError):
-            raise  # click ends the program quietly
-        message = " ".join(str(error).split())
-        click.echo(f"snnet: {message}", err=True)
-        raise SystemExit(2 if isinstance(error, InvalidRequest) else 1) from None
+    serve(
+        node_id,
+        config,
+        node={"backend": backend, "firewall": firewall, "netns": netns},
+        plugin={
+            "name": name,
+            "folder": plugin_dir,
+            "data_dir": data_dir,
+            "registry": registry,
+            "address": address,
+            "spec_folder": spec_dir,
+        },
+        tls={option.removeprefix("tls_"): path for option, path in tls.items()},
+    )
