@@ -16,6 +16,7 @@ NETWORKS = f"{ROOT}networks/"
 VNICS = f"{ROOT}vnics/"
 FORWARDS = f"{ROOT}forwards/"
 PUBLIC_IPS = f"{ROOT}public-ips/"
+ADDRESSES = f"{ROOT}addresses/"
 NODES = f"{ROOT}nodes/"
 ALIVE = f"{ROOT}alive/"
 STATUS = f"{ROOT}status/"
@@ -42,7 +43,7 @@ def vnic_name(tenant: str, name: str) -> str:
 
 def addresses(tenant: str, network: str) -> str:
     """The prefix of the claims of a network's addresses."""
-    return f"{ROOT}addresses/{tenant}/{network}/"
+    return f"{ADDRESSES}{tenant}/{network}/"
 
 
 def address(tenant: str, network: str, ip: IPAddress) -> str:

@@ -1,0 +1,65 @@
+"""The compute role: the VNICs of a host, and the host's side of its concentrators."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from snnet.contract import SnnetError
+from snnet.node import ComputeNode
+from snnet.node.results import ReconciledItem
+
+from .statuses import Said
+from .wanted import HostWanted, concentrator_config
+
+PATIENCE = 600.0
+"""Seconds for one reconcile.  Each of its calls is whole, so an end in between harms nothing."""
+
+
+class ComputeRole:
+    """Drives a compute node to what is wanted."""
+
+    def __init__(self, node: ComputeNode) -> None:
+        self.node = node
+        self.errors: dict[str, SnnetError] = {}
+        """Why the host's side of a tenant's concentrator is not there."""
+
+    def carry_out(self, wanted: HostWanted) -> list[Said]:
+        """Have exactly these VNICs and concentrators; return what to say about the VNICs."""
+        done = self.node.reconcile(
+            vnics=[config for _, config in wanted.vnics.values()],
+            concentrators=self._concentrators(wanted),
+            timeout=PATIENCE,
+        )
+        self.errors = {
+            item.key[1]: item.error
+            for item in done.failed
+            if item.error is not None and item.key[0] == "concentrator"
+        }
+        return list(self._said(wanted, done.items))
+
+    def _concentrators(self, wanted: HostWanted) -> Sequence[object] | None:
+        if self.node.config.topology != "local":
+            return None
+        return [concentrator_config(tenant) for tenant in wanted.tenants.values()]
+
+    def _said(self, wanted: HostWanted, items: Iterable[ReconciledItem]) -> Iterator[Said]:
+        failed = {item.key: item.error for item in items if item.error is not None}
+        links = {vnic.id: vnic for vnic in self.node.topology().vnics}
+        for id, (vnic, config) in wanted.vnics.items():
+            key = (vnic.tenant, vnic.network, vnic.name)
+            link = links.get(key)
+            details: dict[str, object] = {}
+            if link is not None:
+                details = {"link_name": link.link_name, "mtu": link.mtu}
+                if link.peer_name:
+                    details["peer_name"] = link.peer_name
+            error = failed.get(key) or failed.get(("vnic", *key))
+            yield Said(id, vnic.revision, error=str(error) if error else None, details=details)
+
+
+def waiting(wanted: HostWanted) -> Iterator[Said]:
+    """What to say about objects that cannot be tried yet."""
+    for id, (item, reason) in wanted.waiting.items():
+        yield Said(id, item.revision, waits_for=reason)
+
+

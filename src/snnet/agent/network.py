@@ -1,0 +1,164 @@
+"""The network role: the concentrators that run on a host."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+
+from snnet.cluster import Network, NodeInfo, keys
+from snnet.cluster.documents import Wanted
+from snnet.cluster.views import read_nodes, stored
+from snnet.contract import Delete, Put, Reading, Registry, SnnetError, Stale
+from snnet.core.concentrators import Concentrator
+from snnet.node import Cnci
+from snnet.node.results import ReconciledItem
+
+from . import wanted as wants
+from .compute import PATIENCE
+from .statuses import Said
+from .wanted import TenantWanted, id_of
+
+_log = logging.getLogger("snnet.agent")
+
+
+class NetworkRole:
+    """Runs the concentrators that are placed on a host.
+
+    ``open_cnci`` opens a tenant's concentrator in its network namespace.
+    """
+
+    def __init__(self, open_cnci: Callable[[Concentrator], Cnci]) -> None:
+        self._open = open_cnci
+        self.running: dict[str, Cnci] = {}
+
+    def stop(self, keep: Iterable[str] = ()) -> None:
+        """Shut down the concentrators of all other tenants."""
+        for tenant in self.running.keys() - set(keep):
+            cnci = self.running[tenant]
+            try:
+                cnci.shutdown()
+            except SnnetError as error:
+                _log.warning("the concentrator of %s is not removed yet: %s", tenant, error)
+            self._let_go(tenant)
+
+    def close(self) -> None:
+        """Let go of all concentrators, and leave them running."""
+        for tenant in tuple(self.running):
+            self._let_go(tenant)
+
+    def _let_go(self, tenant: str) -> None:
+        self.running.pop(tenant).close()
+
+    def carry_out(
+        self,
+        wanted: Mapping[str, TenantWanted],
+        made: Mapping[str, Concentrator],
+        errors: Mapping[str, SnnetError],
+    ) -> Iterator[Said]:
+        """Have each tenant's concentrator as wanted; say what became of its objects.
+
+        ``made`` are the host's sides of the concentrators, and ``errors`` says why one of
+        them is missing.
+        """
+        for tenant, item in wanted.items():
+            side = made.get(tenant)
+            try:
+                if side is None:
+                    raise errors.get(tenant) or SnnetError("the host's side is not there yet")
+                done = self._reconcile(item, side)
+            except SnnetError as error:
+                _log.warning("the concentrator of %s: %s", tenant, error)
+                for thing in (*item.networks, *item.forwards, *item.public_ips):
+                    yield Said(id_of(thing), thing.revision, error=str(error))
+            else:
+                yield from _said(item, done, side, errors.get(tenant))
+
+    def _reconcile(self, item: TenantWanted, side: Concentrator) -> list[ReconciledItem]:
+        cnci = self.running.get(item.tenant)
+        if cnci is None:
+            cnci = self._open(side)
+            try:
+                cnci.init()
+            except BaseException:
+                cnci.close()
+                raise
+            self.running[item.tenant] = cnci
+        return cnci.reconcile(
+            subnets=wants.subnets(item, side.links),
+            nat=[side.uplink],
+            exits=[(side.uplink, subnet) for net in item.networks for subnet in net.subnet],
+            forwards=wants.forwards(item, side.uplink),
+            public_ips=wants.public_ips(item, side.uplink),
+            timeout=PATIENCE,
+        ).items
+
+
+def _said(
+    item: TenantWanted,
+    done: Iterable[ReconciledItem],
+    side: Concentrator,
+    host_error: SnnetError | None,
+) -> Iterator[Said]:
+    failed = {part.key: part.error for part in done if part.error is not None}
+
+    def error_of(thing: Wanted, *parts: str) -> str | None:
+        for key, error in failed.items():
+            if all(part in map(str, key) for part in parts):
+                return str(error)
+        return None if host_error is None else str(host_error)
+
+    for network in item.networks:
+        error = error_of(network, "subnet", str(network.subnet[0]))
+        yield Said(
+            id_of(network), network.revision, error=error, details={"netns": side.netns}
+        )
+    for forward in item.forwards:
+        if forward.to not in item.guests:
+            yield Said(id_of(forward), forward.revision, error=f"there is no vnic {forward.to!r}")
+            continue
+        error = error_of(forward, forward.protocol, str(forward.port[0]))
+        yield Said(id_of(forward), forward.revision, error=error)
+    for public in item.public_ips:
+        if public.to not in item.guests:
+            yield Said(id_of(public), public.revision, error=f"there is no vnic {public.to!r}")
+            continue
+        yield Said(id_of(public), public.revision, error=error_of(public, str(public.address)))
+
+
+def place(registry: Registry, reading: Reading, me: str) -> None:
+    """Place the tenants' concentrators that this node should run and nobody does.
+
+    Each tenant with a network has one concentrator.  Its node is chosen by rendezvous
+    hashing among the network nodes whose agents are alive, so that all agents agree
+    without a leader.  A tenant without a network loses its concentrator.
+    """
+    tenants = {network.tenant for network in stored(reading, Network)}
+    nodes = [
+        node for node in read_nodes(reading)
+        if "network" in node.roles and node.alive and not node.draining
+    ]  # fmt: skip
+    placed = {
+        key.rstrip("/").rpartition("/")[2]: entry
+        for key, entry in reading.entries.items()
+        if key.startswith(keys.CONCENTRATORS)
+    }
+    for tenant in sorted(tenants - placed.keys()):
+        if chosen(tenant, nodes) == me:
+            with suppress(Stale):
+                key = keys.concentrator(tenant)
+                registry.commit([Put(key, {"node": me})], {key: 0})
+    for tenant, entry in placed.items():
+        if tenant not in tenants and entry.document.get("node") == me:
+            with suppress(Stale):
+                registry.commit([Delete(entry.key)], {entry.key: entry.revision})
+
+
+def chosen(tenant: str, nodes: Iterable[NodeInfo]) -> str | None:
+    """The node that a tenant's concentrator should run on, or None if there is no node."""
+
+    def weight(name: str) -> bytes:
+        return hashlib.sha256(f"concentrator/{tenant}/{name}".encode()).digest()
+
+    return max((node.name for node in nodes), key=weight, default=None)

@@ -1,0 +1,103 @@
+"""Whether something in a network namespace changed: a socket that the kernel tells.
+
+It does not say what changed: who wants to know compares the namespace with what should be.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+from struct import Struct
+
+from .netns import in_netns
+
+_NFNL = 12  # NETLINK_NETFILTER, linux/netlink.h
+_ROUTE_GROUPS = (1, 3, 5, 7, 8, 9, 11, 19, 24, 25)
+"""RTNLGRP_LINK, NEIGH, IPV4_IFADDR, IPV4_ROUTE, IPV4_RULE, IPV6_IFADDR, IPV6_ROUTE,
+IPV6_RULE, IPV4_NETCONF, IPV6_NETCONF (linux/rtnetlink.h)."""
+_NFT_GROUPS = (7,)
+"""NFNLGRP_NFTABLES (linux/netfilter/nfnetlink.h); iptables-nft is told of there too."""
+
+_HEADER = Struct("=IHHII")  # struct nlmsghdr
+_NEIGHBOUR = Struct("=BBHiHBB")  # struct ndmsg
+_RTM_NEWNEIGH, _RTM_DELNEIGH = 28, 29
+_NUD_KEPT = 0x80 | 0x40
+"""NUD_PERMANENT and NUD_NOARP (linux/neighbour.h): what programs set, not what is learned."""
+_BUFFER = 1 << 16
+_RECEIVE_BUFFER = 1 << 20
+
+
+class KernelChanges:
+    """Told of changes of links, addresses, routes, neighbours, forwarding and nf_tables.
+
+    ``netns`` is a descriptor.  What the kernel learns by itself (ARP, the fdb of a bridge)
+    does not count.
+    """
+
+    def __init__(self, netns: int) -> None:
+        self._sockets = in_netns(netns, _open)
+
+    def fileno(self) -> int:
+        """A descriptor that becomes readable with a change of links, addresses or routes."""
+        return self._sockets[0].fileno()
+
+    def noticed(self) -> bool:
+        """Whether something changed since the last call.  Never waits."""
+        # Both are read to the end: any() would stop at the first.
+        return True in [_drained(sock) for sock in self._sockets]
+
+    def close(self) -> None:
+        for sock in self._sockets:
+            sock.close()
+
+
+def _open() -> list[socket.socket]:
+    sockets: list[socket.socket] = []
+    try:
+        for family, groups in ((socket.NETLINK_ROUTE, _ROUTE_GROUPS), (_NFNL, _NFT_GROUPS)):
+            # A kernel without nf_tables has no such family; then iptables is looked at in turn.
+            with contextlib.suppress(OSError):
+                sockets.append(_listening(family, groups))
+    except BaseException:
+        for sock in sockets:
+            sock.close()
+        raise
+    return sockets
+
+
+def _listening(family: int, groups: tuple[int, ...]) -> socket.socket:
+    flags = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+    sock = socket.socket(socket.AF_NETLINK, flags, family)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+        # The mask has a bit for each of the first 32 groups (netlink(7)).
+        sock.bind((0, sum(1 << group - 1 for group in groups)))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _drained(sock: socket.socket) -> bool:
+    """Read all that is there; return whether any of it counts."""
+    counts = False
+    while True:
+        try:
+            data = sock.recv(_BUFFER)
+        except BlockingIOError:
+            return counts
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise
+            counts = True  # more came than the socket could hold
+            continue
+        counts = counts or _counts(data)
+
+
+def _counts(data: bytes) -> bool:
+    length, kind, *_ = _HEADER.unpack_from(data)
+    if kind not in (_RTM_NEWNEIGH, _RTM_DELNEIGH):
+        return True
+    state = _NEIGHBOUR.unpack_from(data, _HEADER.size)[4]
+    return bool(state & _NUD_KEPT)
