@@ -22,6 +22,7 @@ HEIGHT_MAX = 2
 """Classes of one package that stand above each other: a base and its subclasses."""
 
 WITHOUT_CIRCLES = (
+    "snnet.agent",
     "snnet.backends.fake",
     "snnet.backends.iproute_shell",
     "snnet.backends.netlink",

@@ -11,6 +11,7 @@ from __future__ import annotations
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
+    from snnet.agent.agent import Agent
     from snnet.backends.fake import Fabric, FakeKernel
     from snnet.cluster import Cluster
     from snnet.config import Neighbor, NetworkConfig, NetworkMode, VnicConfig, VnicRole
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Agent",
     "ApiError",
     "Busy",
     "Cancelled",
@@ -131,6 +133,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "snnet.agent.agent": ("Agent",),
     "snnet.backends.fake": ("Fabric", "FakeKernel"),
     "snnet.cluster": ("Cluster",),
     "snnet.config": ("Neighbor", "NetworkConfig", "NetworkMode", "VnicConfig", "VnicRole"),

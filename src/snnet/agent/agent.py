@@ -32,10 +32,9 @@ from .compute import ComputeRole, waiting
 from .drift import Drift
 from .mirror import Mirror
 from .network import NetworkRole, place
-from .statuses import Said, Statuses
+from .settings import ROLES
+from .statuses import Said, Statuses, wait_after
 from .wanted import HostWanted, host_wanted
-
-ROLES = ("compute", "network")
 
 SESSION_TTL = 15.0
 """Seconds after which an agent that says nothing counts as gone."""
@@ -107,6 +106,8 @@ class Agent:
         self._due = 0.0
         self._ready = False
         self._problem: str | None = None
+        self._tries = 0
+        self._rounds, self._failures, self._busy = 0, 0, 0.0
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -158,14 +159,19 @@ class Agent:
             self._connect()
             if not self._wait(end):
                 return False
-            self._round()
+            began = time.monotonic()
+            try:
+                self._round()
+            finally:
+                self._rounds += 1
+                self._busy += time.monotonic() - began
         except Unavailable as error:
             self._failed(f"registry: {error}")
             self._keep(end)
         except SnnetError as error:
             self._failed(str(error))
         else:
-            self._problem = None
+            self._problem, self._tries = None, 0
         return True
 
     def status(self) -> dict[str, Any]:
@@ -179,6 +185,9 @@ class Agent:
             "objects": self._statuses.counts,
             "concentrators": sorted(self._network.running),
             "repaired": self._drift.repaired,
+            "rounds": self._rounds,
+            "failures": self._failures,
+            "busy_seconds": round(self._busy, 3),
         }
 
     # -- one round -------------------------------------------------------------------
@@ -288,10 +297,13 @@ class Agent:
                 return
 
     def _failed(self, problem: str) -> None:
+        """Note that a round failed as a whole; the next try is after a growing wait."""
         if problem != self._problem:
             _log.warning("%s", problem)
         self._problem = problem
-        self._due = time.monotonic() + 1.0
+        self._failures += 1
+        self._due = time.monotonic() + wait_after(self._tries)
+        self._tries += 1
 
     def _open_cnci(self, side: Concentrator) -> Cnci:
         backend = self._drivers["backend"]

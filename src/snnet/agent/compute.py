@@ -45,7 +45,7 @@ class ComputeRole:
     def _said(self, wanted: HostWanted, items: Iterable[ReconciledItem]) -> Iterator[Said]:
         failed = {item.key: item.error for item in items if item.error is not None}
         links = {vnic.id: vnic for vnic in self.node.topology().vnics}
-        for id, (vnic, config) in wanted.vnics.items():
+        for id, (vnic, _) in wanted.vnics.items():
             key = (vnic.tenant, vnic.network, vnic.name)
             link = links.get(key)
             details: dict[str, object] = {}
@@ -61,5 +61,3 @@ def waiting(wanted: HostWanted) -> Iterator[Said]:
     """What to say about objects that cannot be tried yet."""
     for id, (item, reason) in wanted.waiting.items():
         yield Said(id, item.revision, waits_for=reason)
-
-

@@ -111,9 +111,7 @@ def _said(
 
     for network in item.networks:
         error = error_of(network, "subnet", str(network.subnet[0]))
-        yield Said(
-            id_of(network), network.revision, error=error, details={"netns": side.netns}
-        )
+        yield Said(id_of(network), network.revision, error=error, details={"netns": side.netns})
     for forward in item.forwards:
         if forward.to not in item.guests:
             yield Said(id_of(forward), forward.revision, error=f"there is no vnic {forward.to!r}")

@@ -34,6 +34,11 @@ class Said:
         return FAILED if self.error else PENDING if self.waits_for else READY
 
 
+def wait_after(failures: int) -> float:
+    """Seconds to wait before the next try, after so many failures before this one."""
+    return min(FIRST_WAIT * 2.0 ** min(failures, 20), LONGEST_WAIT) * random.uniform(0.8, 1.2)
+
+
 @dataclass(frozen=True, slots=True)
 class _Failure:
     """The same error ``count`` times in a row, and the time of the next try on both clocks."""
@@ -45,7 +50,7 @@ class _Failure:
 
     @classmethod
     def of(cls, error: str, count: int) -> _Failure:
-        wait = min(FIRST_WAIT * 2 ** (count - 1), LONGEST_WAIT) * random.uniform(0.8, 1.2)
+        wait = wait_after(count - 1)
         return cls(error, count, time.monotonic() + wait, round(time.time() + wait))
 
 

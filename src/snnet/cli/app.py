@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import importlib
 import sys
-import traceback
 from collections.abc import Mapping
 from typing import Any
 
 import click
 
 from snnet import __version__
-from snnet.contract import Cancelled, InvalidRequest, SnnetError
 
 _COMMANDS: Mapping[str, tuple[str, str]] = {
     "network": ("network", "Networks of tenants."),
@@ -53,19 +51,28 @@ class Commands(click.Group):
         """Run a command; an error of snnet ends it with one paragraph and its exit code."""
         try:
             return super().invoke(ctx)
-        except Cancelled:
-            _fail("interrupted; nothing left over", 1)
-        except (SnnetError, OSError) as error:
-            if isinstance(error, BrokenPipeError):
-                raise  # click ends the program quietly
-            if ctx.params.get("debug"):
-                traceback.print_exc()
-            _fail(" ".join(str(error).split()), 2 if isinstance(error, InvalidRequest) else 1)
+        except (click.exceptions.Exit, click.ClickException, click.Abort, BrokenPipeError):
+            raise  # click knows what to do about these
+        except Exception as error:
+            _explain(error, debug=bool(ctx.params.get("debug")))
+            raise
 
 
-def _fail(message: str, code: int) -> None:
-    click.echo(f"snnet: {message}", err=True)
-    sys.exit(code)
+def _explain(error: Exception, *, debug: bool) -> None:
+    """Exit with an error of snnet or of the system in one line; return for any other."""
+    # Imported for errors only: --help does without them.
+    import traceback
+
+    from snnet.contract import Cancelled, InvalidRequest, SnnetError
+
+    if not isinstance(error, (SnnetError, OSError)):
+        return
+    if debug:
+        traceback.print_exc()
+    interrupted = isinstance(error, Cancelled)
+    text = "interrupted; nothing left over" if interrupted else " ".join(str(error).split())
+    click.echo(f"snnet: {text}", err=True)
+    sys.exit(2 if isinstance(error, InvalidRequest) else 1)
 
 
 @click.command(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import socket
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any
 import click
 
 import snnet
+from snnet.agent.systemd import notify
 from snnet.contract import InvalidRequest, SnnetError
 from snnet.core.events import TunnelEvent
 from snnet.plugins import Event
@@ -52,9 +51,9 @@ def serve(
         server.init()
         server.start()
         click.echo(f"snnet: {server.name} listens at {server.address}", err=True)
-        _notify_systemd("READY=1")
+        notify("READY=1")
         stop.wait()
-        _notify_systemd("STOPPING=1")
+        notify("STOPPING=1")
 
 
 class TunnelLines:
@@ -83,11 +82,3 @@ def _docker() -> ModuleType:
             f"the Docker plugin needs {error.name}: pip install 'snnet[docker]'"
         ) from error
     return snnet.docker
-
-
-def _notify_systemd(state: str) -> None:
-    """Notify systemd, if it asked for it; see sd_notify(3)."""
-    where = os.environ.get("NOTIFY_SOCKET")
-    if where:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-            sock.sendto(state.encode(), where.replace("@", "\0", 1) if where[0] == "@" else where)

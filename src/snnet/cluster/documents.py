@@ -139,7 +139,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, (tuple, list)):
         return [plain(item) for item in value]
     if isinstance(value, range):
-        return str(value[0]) if len(value) == 1 else f"{value[0]}-{value[-1]}"
+        return value[0] if len(value) == 1 else f"{value[0]}-{value[-1]}"
     if value is None or isinstance(value, (str, int, float)):
         return value
     if isinstance(value, VnicRole):

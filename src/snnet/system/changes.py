@@ -96,7 +96,7 @@ def _drained(sock: socket.socket) -> bool:
 
 
 def _counts(data: bytes) -> bool:
-    length, kind, *_ = _HEADER.unpack_from(data)
+    _, kind, *_ = _HEADER.unpack_from(data)
     if kind not in (_RTM_NEWNEIGH, _RTM_DELNEIGH):
         return True
     state = _NEIGHBOUR.unpack_from(data, _HEADER.size)[4]

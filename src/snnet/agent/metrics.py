@@ -1,0 +1,108 @@
+"""Metrics for Prometheus, and the health check, over HTTP (docs/agent.md lists the names)."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from socketserver import ThreadingMixIn
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+from prometheus_client import CollectorRegistry, make_wsgi_app
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+Status = Callable[[], Mapping[str, Any]]
+
+_log = logging.getLogger("snnet.agent")
+
+REQUEST_PATIENCE = 10.0
+"""Seconds that a client may take for its request, so that silent ones do not pile up."""
+
+
+class _Collector:
+    """Turns an agent's status into metrics whenever somebody asks."""
+
+    def __init__(self, status: Status) -> None:
+        self._status = status
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metrics, as prometheus_client wants it."""
+        status = self._status()
+        objects = GaugeMetricFamily("snnet_objects", "Objects by state.", labels=["state"])
+        for state, count in status["objects"].items():
+            objects.add_metric([state], count)
+        yield objects
+        yield GaugeMetricFamily(
+            "snnet_agent_healthy", "1 while the agent works, 0 while it has a problem.",
+            value=float(status["state"] == "ready"),
+        )  # fmt: skip
+        yield GaugeMetricFamily(
+            "snnet_registry_revision", "The revision that the host follows.",
+            value=status["revision"],
+        )  # fmt: skip
+        yield GaugeMetricFamily(
+            "snnet_concentrators", "Concentrators that run here.",
+            value=len(status["concentrators"]),
+        )  # fmt: skip
+        for name, text in (
+            ("rounds", "Rounds in which something was done."),
+            ("failures", "Rounds that failed as a whole."),
+            ("repaired", "Differences that were repaired."),
+        ):
+            yield CounterMetricFamily(f"snnet_agent_{name}", text, value=status[name])
+        yield CounterMetricFamily(
+            "snnet_agent_busy_seconds", "Seconds spent in rounds.", value=status["busy_seconds"]
+        )
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _Quiet(WSGIRequestHandler):
+    timeout = REQUEST_PATIENCE
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Log nothing for a request."""
+
+
+class MetricsServer:
+    """Serves ``/metrics`` and ``/health`` on "HOST:PORT" until it is closed.
+
+    ``/health`` is 200 while the agent works, else 503; its body is the agent's status.
+    """
+
+    def __init__(self, listen: str, status: Status) -> None:
+        host, _, port = listen.rpartition(":")
+        registry = CollectorRegistry()
+        registry.register(_Collector(status))  # type: ignore[arg-type]
+        metrics = make_wsgi_app(registry)
+
+        def answer(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+            path = environ["PATH_INFO"]
+            if path == "/metrics":
+                found: Iterable[bytes] = metrics(environ, start)
+                return found
+            if path != "/health":
+                start("404 Not Found", [("Content-Type", "text/plain")])
+                return [b"ask for /metrics or /health\n"]
+            body = status()
+            code = "200 OK" if body["state"] == "ready" else "503 Service Unavailable"
+            start(code, [("Content-Type", "application/json")])
+            return [json.dumps(body).encode() + b"\n"]
+
+        self._server = make_server(
+            host.strip("[]"), int(port), answer, server_class=_Server, handler_class=_Quiet
+        )
+        self.port = self._server.server_port
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread.start()
+        _log.info("metrics and health: http://%s:%d", host, self.port)
+
+    def close(self) -> None:
+        """Serve no more."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()

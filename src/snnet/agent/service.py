@@ -1,0 +1,71 @@
+"""The agent as a service: from settings, until it is told to stop."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable
+
+from snnet.contract import InvalidRequest
+
+from .agent import Agent
+from .settings import REGISTRY, AgentSettings
+from .systemd import notify
+
+
+def serve(settings: AgentSettings, stop: threading.Event) -> None:
+    """Run an agent until ``stop`` is set.
+
+    Raises what construction raises.  Afterwards nothing ends it but ``stop``: what goes
+    wrong is logged, and tried again.  The service manager is told when the first round is
+    done, and of each round if it set WATCHDOG_USEC.
+    """
+    _make_folder(settings.registry)
+    with contextlib.ExitStack() as stack:
+        agent = stack.enter_context(open_agent(settings))
+        if settings.metrics is not None:
+            stack.callback(_metrics(settings.metrics, agent))
+        ready = False
+        while not stop.is_set():
+            agent.step(timeout=1.0)
+            if not ready:
+                ready = agent.status()["state"] != "starting"
+                if ready:
+                    notify("READY=1")
+            notify("WATCHDOG=1")
+        notify("STOPPING=1")
+
+
+def open_agent(settings: AgentSettings) -> Agent:
+    """The agent of these settings."""
+    return Agent(
+        settings.node,
+        settings.network,
+        registry=settings.registry,
+        roles=settings.roles,
+        backend=settings.backend,
+        firewall=settings.firewall,
+        dhcp=settings.dhcp,
+    )
+
+
+def _metrics(listen: str, agent: Agent) -> Callable[[], None]:
+    try:
+        from .metrics import MetricsServer
+    except ImportError as error:
+        if error.name != "prometheus_client":
+            raise
+        raise InvalidRequest(
+            "metrics need prometheus_client: pip install 'snnet[agent]'", field="metrics"
+        ) from None
+    try:
+        return MetricsServer(listen, agent.status).close
+    except OSError as error:
+        raise InvalidRequest(f"cannot listen on {listen}: {error}", field="metrics") from None
+
+
+def _make_folder(registry: str) -> None:
+    """Make the folder of the default registry."""
+    if registry == REGISTRY:
+        os.makedirs("/var/lib/snnet", mode=0o755, exist_ok=True)
