@@ -1,0 +1,79 @@
+"""The copy of a part of the registry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from snnet import Unavailable, open_registry
+from snnet.agent.mirror import Mirror
+from snnet.contract import Compacted, Delete, Put, Registry
+
+
+@pytest.fixture
+def registry() -> Iterator[Registry]:
+    with open_registry("memory:") as registry:
+        registry.commit([Put("a/1", {"n": 1}), Put("b/1", {"n": 1}), Put("c/1", {})])
+        yield registry
+
+
+def documents(mirror: Mirror) -> dict[str, object]:
+    return {key: dict(entry.document) for key, entry in mirror.reading().entries.items()}
+
+
+def test_it_has_what_is_under_its_prefixes(registry: Registry) -> None:
+    mirror = Mirror(registry)
+    assert mirror.follow("a/", "b/")
+    assert not mirror.follow("a/", "b/")
+    assert documents(mirror) == {"a/1": {"n": 1}, "b/1": {"n": 1}}
+    assert [entry.key for entry in mirror.under("b/")] == ["b/1"]
+    registry.commit([Put("a/2", {}), Delete("b/1"), Put("c/2", {})])
+    assert mirror.refresh(5) == {"a/2", "b/1"}
+    assert documents(mirror) == {"a/1": {"n": 1}, "a/2": {}}
+    assert mirror.revision == registry.read().revision
+    assert mirror.refresh(0) == set()
+
+
+def test_other_prefixes_are_a_new_reading(registry: Registry) -> None:
+    mirror = Mirror(registry)
+    mirror.follow("a/")
+    assert mirror.follow("c/")
+    assert documents(mirror) == {"c/1": {}}
+
+
+def test_lost_changes_are_read_anew(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After ``Compacted`` all is read again, and every document counts as changed."""
+    mirror = Mirror(registry)
+    mirror.follow("a/")
+    registry.commit([Delete("a/1"), Put("a/2", {})])
+
+    def compacted(timeout: float | None = None) -> list[object]:
+        monkeypatch.undo()
+        raise Compacted("too old")
+
+    monkeypatch.setattr(mirror._watch, "next", compacted)
+    assert mirror.refresh(0) == {"a/1", "a/2"}
+    assert documents(mirror) == {"a/2": {}}
+    registry.commit([Put("a/3", {})])
+    assert mirror.refresh(5) == {"a/3"}
+
+
+def test_without_an_answer_the_copy_stays(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reading that fails, also in the middle of a change of prefixes, changes nothing."""
+    mirror = Mirror(registry)
+    mirror.follow("a/")
+    before = documents(mirror)
+
+    def unavailable(*arguments: object, **keywords: object) -> None:
+        raise Unavailable("no quorum")
+
+    for method in ("read", "watch"):
+        with monkeypatch.context() as patch:
+            patch.setattr(registry, method, unavailable)
+            with pytest.raises(Unavailable):
+                mirror.follow("b/")
+        assert documents(mirror) == before
+    assert mirror.follow("b/")

@@ -1,0 +1,109 @@
+"""The agent as a service: the service manager, metrics and health, logs."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import socket
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from snnet.agent.logs import set_up_logs
+from snnet.agent.metrics import MetricsServer
+from snnet.agent.systemd import notify
+
+
+@pytest.fixture
+def status() -> dict[str, Any]:
+    return {
+        "state": "ready", "problem": None, "revision": 7, "concentrators": ["acme"],
+        "objects": {"ready": 3, "pending": 1, "failed": 0},
+        "repaired": 2, "rounds": 9, "failures": 1, "busy_seconds": 0.5,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def url(status: dict[str, Any]) -> Iterator[str]:
+    server = MetricsServer("127.0.0.1:0", lambda: status)
+    yield f"http://127.0.0.1:{server.port}"
+    server.close()
+
+
+def get(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        return str(answer.read().decode())
+
+
+def test_metrics(url: str, status: dict[str, Any]) -> None:
+    """Each scrape shows the agent as it is then."""
+    lines = get(f"{url}/metrics").splitlines()
+    assert 'snnet_objects{state="ready"} 3.0' in lines
+    assert "snnet_agent_repaired_total 2.0" in lines
+    assert "snnet_agent_healthy 1.0" in lines
+    status["state"] = "failing"
+    assert "snnet_agent_healthy 0.0" in get(f"{url}/metrics").splitlines()
+
+
+def test_health(url: str, status: dict[str, Any]) -> None:
+    assert json.loads(get(f"{url}/health")) == status
+    status |= {"state": "failing", "problem": "registry: no quorum"}
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        get(f"{url}/health")
+    with caught.value as answer:
+        assert answer.code == 503
+        assert json.loads(answer.read())["problem"] == "registry: no quorum"
+
+
+def test_other_paths(url: str) -> None:
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        get(f"{url}/secret")
+    with caught.value as answer:
+        assert answer.code == 404
+
+
+@pytest.mark.parametrize("abstract", [False, True])
+def test_the_service_manager_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, abstract: bool
+) -> None:
+    name = f"@snnet-{tmp_path.name}" if abstract else str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind("\0" + name[1:] if abstract else name)
+        monkeypatch.setenv("NOTIFY_SOCKET", name)
+        notify("READY=1", "STATUS=3 objects")
+        assert manager.recv(100) == b"READY=1\nSTATUS=3 objects"
+
+
+def test_without_a_service_manager_nothing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    notify("READY=1")
+
+
+@pytest.fixture
+def snnet_log() -> Iterator[logging.Logger]:
+    """The logger of snnet, put back as it was."""
+    log = logging.getLogger("snnet")
+    before = log.handlers[:], log.level, log.propagate
+    yield log
+    log.handlers[:], log.level, log.propagate = before
+
+
+def test_structured_logs(snnet_log: logging.Logger) -> None:
+    stream = io.StringIO()
+    set_up_logs("json", stream)
+    logging.getLogger("snnet.agent").warning("cannot %s", "do it")
+    line = json.loads(stream.getvalue())
+    assert line.pop("time") > 0
+    assert line == {"level": "warning", "logger": "snnet.agent", "message": "cannot do it"}
+
+
+def test_logs_for_people(snnet_log: logging.Logger) -> None:
+    stream = io.StringIO()
+    set_up_logs("text", stream)
+    logging.getLogger("snnet.agent").warning("cannot do it")
+    assert stream.getvalue().endswith("WARNING snnet.agent: cannot do it\n")
