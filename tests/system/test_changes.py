@@ -1,0 +1,93 @@
+"""The kernel tells of changes in a namespace."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from snnet.system.changes import KernelChanges
+from snnet.system.netns import open_netns
+from snnet.system.process import run
+
+pytestmark = pytest.mark.kernel
+
+_SET_UP = (
+    "ip link add br0 type bridge",
+    "ip link add v0 type veth peer name v1",
+    # Or else IPv6 makes changes of its own for seconds.
+    "ip link set br0 addrgenmode none up",
+    "ip link set v0 addrgenmode none up",
+    "ip link set v1 addrgenmode none up",
+    "ip address add 192.0.2.1/24 dev v0",
+    "ip link set v0 master br0",
+)
+
+
+class Place:
+    """A namespace with a bridge and a veth pair, watched."""
+
+    def __init__(self, netns: str) -> None:
+        self.fd = open_netns(netns)
+        for command in _SET_UP:
+            self.do(command)
+        self.changes = KernelChanges(self.fd)
+
+    def do(self, command: str) -> None:
+        run(command.split(), netns=self.fd)
+
+    def is_told(self, seconds: float = 2.0) -> bool:
+        """Whether a change is noticed in time."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if self.changes.noticed():
+                return True
+            time.sleep(0.01)
+        return False
+
+
+@pytest.fixture
+def place(netns: str) -> Iterator[Place]:
+    place = Place(netns)
+    while place.is_told(0.2):
+        pass
+    yield place
+    place.changes.close()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "ip link set v0 mtu 1400",
+        "ip link set v0 down",
+        "ip link delete v0",
+        "ip link set v0 nomaster",
+        "bridge link set dev v0 isolated on",
+        "bridge link set dev v0 learning off",
+        "ip address add 192.0.2.9/24 dev br0",
+        "ip address delete 192.0.2.1/24 dev v0",
+        "ip -6 address add fd00::1/64 dev br0 nodad",
+        "ip route add 198.51.100.0/24 via 192.0.2.7 dev v0 onlink",
+        "ip rule add from 192.0.2.0/24 table 77",
+        "ip neigh add 192.0.2.7 lladdr 02:00:00:00:00:07 dev v0 nud permanent",
+        "bridge fdb add 02:00:00:00:00:07 dev v0 master static",
+        "sysctl -qw net.ipv4.conf.v0.forwarding=1",
+        "sysctl -qw net.ipv4.conf.v0.rp_filter=1",
+        "nft add table inet other",
+    ],
+)
+def test_a_change_is_told(place: Place, command: str) -> None:
+    if command.startswith("nft") and shutil.which("nft") is None:
+        pytest.skip("nft is not installed")
+    place.do(command)
+    assert place.is_told()
+    assert not place.changes.noticed() or not place.is_told(0.2)
+
+
+def test_what_the_kernel_learns_is_not(place: Place) -> None:
+    """A neighbour that answers, or an fdb entry that is learned, is not a change."""
+    place.do("ip neigh add 192.0.2.7 lladdr 02:00:00:00:00:07 dev v0 nud reachable")
+    place.do("bridge fdb add 02:00:00:00:00:08 dev v0 master dynamic")
+    assert not place.is_told(0.3)
