@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable
+from itertools import chain
 from typing import Any
 
-from snnet.contract import SnnetError
+from snnet.contract import Alarm, SnnetError
 from snnet.node.node import Node
-from snnet.system.changes import KernelChanges
 
 LOOK_EVERY = 300.0
 """Seconds between complete looks, for what no event tells."""
@@ -26,31 +26,29 @@ _log = logging.getLogger("snnet.agent")
 class Drift:
     """The differences between a host and its nodes' records, found and repaired.
 
-    The kernel tells of changes of the links, addresses, routes, neighbours and rules of
-    each node's namespace.  Changes that the nodes themselves make are told of as well: the
-    look that follows them finds nothing.
+    The alarms of each node's drivers tell of changes.  They tell of those of the node itself
+    as well: the look that follows them finds nothing.
     """
 
     def __init__(self) -> None:
         self.repaired = 0
         """How many differences were repaired."""
-        self._nodes: dict[Node[Any], KernelChanges | None] = {}
+        self._nodes: dict[Node[Any], list[Alarm]] = {}
         self._unrepaired: dict[Node[Any], list[str]] = {}
         self._due = 0.0
         self._earliest = 0.0
 
     def watch(self, nodes: Iterable[Node[Any]]) -> None:
-        """Watch the namespaces of exactly these nodes from now on."""
-        nodes = list(nodes)
-        for gone in self._nodes.keys() - set(nodes):
-            if (changes := self._nodes.pop(gone)) is not None:
-                changes.close()
-            self._unrepaired.pop(gone, None)
-        for node in nodes:
-            if node not in self._nodes:
-                fd = node.backend.host.netns.fd
-                self._nodes[node] = KernelChanges(fd) if fd >= 0 else None
-                self._due = 0.0
+        """Watch exactly these nodes, as they are now.  A look is due soon for each new one."""
+        before = self._nodes
+        self._nodes = {node: _alarms(node) for node in nodes}
+        for alarm in chain.from_iterable(before.values()):
+            # What it still has to tell is not lost.
+            if alarm.noticed():
+                self._soon()
+            alarm.close()
+        if self._nodes.keys() - before.keys():
+            self._due = 0.0
 
     @property
     def due_in(self) -> float:
@@ -58,10 +56,12 @@ class Drift:
         return max(0.0, self._due - time.monotonic())
 
     def notice(self) -> None:
-        """Take in what the kernel told since the last call: a look is then due soon."""
-        if True in [changes.noticed() for changes in self._nodes.values() if changes]:
-            soon = max(time.monotonic() + SETTLE, self._earliest)
-            self._due = min(self._due, soon)
+        """Take in what alarms told since the last call: a look is then due soon."""
+        if True in [alarm.noticed() for alarm in chain.from_iterable(self._nodes.values())]:
+            self._soon()
+
+    def _soon(self) -> None:
+        self._due = min(self._due, max(time.monotonic() + SETTLE, self._earliest))
 
     def look(self) -> None:
         """Compare each node with its host, and repair what differs.
@@ -94,3 +94,17 @@ class Drift:
     def close(self) -> None:
         """Stop watching."""
         self.watch([])
+
+
+def _alarms(node: Node[Any]) -> list[Alarm]:
+    """The alarms of a node's drivers; one that cannot be opened is done without."""
+    found = []
+    for driver in node.drivers.all:
+        try:
+            alarm = driver.alarm()
+        except (SnnetError, OSError) as error:
+            _log.warning("%s: nothing tells of changes: %s", node.owner, error)
+            continue
+        if alarm is not None:
+            found.append(alarm)
+    return found

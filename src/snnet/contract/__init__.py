@@ -13,7 +13,7 @@ from .commits import (
     check_ttl,
 )
 from .dhcp import DhcpEntry, DhcpScope
-from .drivers import Driver, LinkEvent, Watch
+from .drivers import Alarm, Driver, LinkEvent, Watch
 from .errors import (
     ApiError,
     Busy,
@@ -124,6 +124,7 @@ __all__ = [
     "TUNNEL_PORTS",
     "Add",
     "Address",
+    "Alarm",
     "Announcement",
     "AntiSpoof",
     "ApiError",

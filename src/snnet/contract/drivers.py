@@ -53,6 +53,21 @@ class Watch(ABC):
         self.close()
 
 
+class Alarm(ABC):
+    """Says whether something that a driver has set may have changed since it was last asked.
+
+    It may tell of changes that change nothing, and of those of the driver itself.
+    """
+
+    @abstractmethod
+    def noticed(self) -> bool:
+        """Whether something changed since the last call.  Never waits."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of descriptors.  May be called again."""
+
+
 class Driver(ABC):
     """Carries out operations on the nouns in ``carries``, on one host.
 
@@ -194,6 +209,14 @@ class Driver(ABC):
         While it stays the same, what the driver has set is there unless the driver itself
         removed it.  None, the default, means that the driver cannot say; the caller then
         has to look.  Must be cheap.
+        """
+        return None
+
+    def alarm(self) -> Alarm | None:
+        """Open an alarm for what this driver has set by now.
+
+        None, the default, means that nothing tells of changes; the caller then has to look
+        from time to time.
         """
         return None
 

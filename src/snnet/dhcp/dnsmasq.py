@@ -27,6 +27,7 @@ from snnet.system.process import find_program, missing_program
 
 from . import settings
 from .account import serving_account
+from .alarm import ServerAlarm
 from .service import Service, index_of, links_of, needs_no_restart
 
 
@@ -109,6 +110,13 @@ class Dnsmasq(Driver):
 
     def watch(self) -> Watch:
         raise Unsupported("dnsmasq has no link events: watch the backend instead")
+
+    def alarm(self) -> ServerAlarm:
+        """Watch the processes and the files of all scopes of this owner."""
+        with _api_errors("watch the dhcp servers"):
+            services = [Service(self.host, link) for link in links_of(self.host)]
+            pids = [pid for service in services if (pid := service.pid()) is not None]
+            return ServerAlarm(pids, [service.path for service in services])
 
     def close(self) -> None:
         """Does nothing; every dnsmasq continues."""

@@ -10,6 +10,8 @@ import errno
 import socket
 from struct import Struct
 
+from snnet.contract import Alarm
+
 from .netns import in_netns
 
 _NFNL = 12  # NETLINK_NETFILTER, linux/netlink.h
@@ -28,7 +30,7 @@ _BUFFER = 1 << 16
 _RECEIVE_BUFFER = 1 << 20
 
 
-class KernelChanges:
+class KernelChanges(Alarm):
     """Told of changes of links, addresses, routes, neighbours, forwarding and nf_tables.
 
     ``netns`` is a descriptor.  What the kernel learns by itself (ARP, the fdb of a bridge)
@@ -38,16 +40,13 @@ class KernelChanges:
     def __init__(self, netns: int) -> None:
         self._sockets = in_netns(netns, _open)
 
-    def fileno(self) -> int:
-        """A descriptor that becomes readable with a change of links, addresses or routes."""
-        return self._sockets[0].fileno()
-
     def noticed(self) -> bool:
-        """Whether something changed since the last call.  Never waits."""
+        """See :meth:`snnet.contract.Alarm.noticed`."""
         # Both are read to the end: any() would stop at the first.
         return True in [_drained(sock) for sock in self._sockets]
 
     def close(self) -> None:
+        """See :meth:`snnet.contract.Alarm.close`."""
         for sock in self._sockets:
             sock.close()
 

@@ -60,6 +60,7 @@ from .routes import RouteRules
 from .state import State
 from .sysctls import SysctlRules
 from .text import to_text
+from .watch import FakeAlarm
 
 
 class FakeKernel(FakeDriver, Host):
@@ -190,6 +191,9 @@ class FakeKernel(FakeDriver, Host):
 
     def watch(self) -> Watch:
         return self.state.watch()
+
+    def alarm(self) -> FakeAlarm:
+        return FakeAlarm(self.state.changes)
 
     @contextlib.contextmanager
     def inside(self, namespace: str) -> Iterator[Driver]:

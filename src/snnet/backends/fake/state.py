@@ -28,16 +28,7 @@ from snnet.contract import (
 
 from .fib import Fib, Hop
 from .rulebook import Rulebook
-from .watch import FakeWatch
-
-
-class Changes:
-    """A counter that several states may share."""
-
-    __slots__ = ("count",)
-
-    def __init__(self) -> None:
-        self.count = 0
+from .watch import Changes, FakeWatch
 
 
 class State:

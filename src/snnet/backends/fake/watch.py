@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from snnet.contract import LinkEvent, Watch, error_for
+from snnet.contract import Alarm, LinkEvent, Watch, error_for
 
 _CAPACITY = 10_000
 """Most unread events; a netlink socket's buffer is limited too."""
@@ -47,3 +47,27 @@ class FakeWatch(Watch):
 
     def close(self) -> None:
         self._closed(self)
+
+
+class Changes:
+    """A counter of changes, which several states may share."""
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
+class FakeAlarm(Alarm):
+    """Tells of every change of a fake host, in whichever namespace."""
+
+    def __init__(self, changes: Changes) -> None:
+        self._changes = changes
+        self._seen = changes.count
+
+    def noticed(self) -> bool:
+        seen, self._seen = self._seen, self._changes.count
+        return seen != self._seen
+
+    def close(self) -> None:
+        """Does nothing."""

@@ -11,6 +11,7 @@ from snnet.backends.linux import check_change
 from snnet.backends.tables import NON_LINKS, TableBackend
 from snnet.contract import (
     Address,
+    Alarm,
     Attached,
     Change,
     Fdb,
@@ -31,6 +32,7 @@ from snnet.contract import (
     error_for,
 )
 from snnet.contract.links import is_link_name
+from snnet.system.changes import KernelChanges
 
 from .checks import index_like, referred
 from .errors import ABSENT, Refused, translated
@@ -105,6 +107,10 @@ class IprouteShellBackend(TableBackend):
     def _taken_for_an_index(self, names: Iterable[object]) -> str | None:
         """Return the first name that no link has and that ``ip`` would read as an index."""
         return next((name for name in index_like(names) if not self.find(Link(name=name))), None)
+
+    def alarm(self) -> Alarm:
+        """The kernel tells of links, addresses, routes, neighbours and rules."""
+        return KernelChanges(self.host.netns.fd)
 
     def watch(self) -> Watch:
         """Raises ``Unsupported``.

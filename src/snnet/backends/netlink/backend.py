@@ -8,6 +8,7 @@ from typing import ClassVar
 from snnet.backends.tables import NON_LINKS, TableBackend
 from snnet.contract import (
     Address,
+    Alarm,
     Attached,
     Fdb,
     Host,
@@ -25,6 +26,7 @@ from snnet.contract import (
     Sysctl,
     Watch,
 )
+from snnet.system.changes import KernelChanges
 
 from .addresses import Addresses
 from .errors import ABSENT, translated
@@ -94,6 +96,10 @@ class NetlinkBackend(TableBackend):
     def watch(self) -> Watch:
         """See :meth:`snnet.contract.Driver.watch`."""
         return LinkWatch(self.host.netns.fd)
+
+    def alarm(self) -> Alarm:
+        """The kernel tells of links, addresses, routes, neighbours and rules."""
+        return KernelChanges(self.host.netns.fd)
 
     def close(self) -> None:
         """See :meth:`snnet.contract.Driver.close`."""

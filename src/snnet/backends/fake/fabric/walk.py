@@ -17,7 +17,7 @@ from snnet.contract import IPAddress
 from snnet.contract.network import link_sysctl
 
 from ..kernel import FakeKernel
-from ..state import Changes
+from ..watch import Changes
 from ..sysctls import SysctlRules
 from .frames import Arp, Packet
 
