@@ -55,6 +55,30 @@ def test_dnsmasq_keeps_nothing_of_ours(driver: Dnsmasq, served: DhcpScope) -> No
     assert not any("inotify" in target for target in opened), "a user has but 128 of them"
 
 
+def test_an_alarm_tells_of_its_end_and_of_its_files(driver: Dnsmasq, served: DhcpScope) -> None:
+    """Leases are no change; another hosts file and the end of the process are."""
+    alarm = driver.alarm()
+    try:
+        assert not alarm.noticed()
+        leases = _folder(driver) / "leases"
+        leases.write_text(leases.read_text())
+        assert not alarm.noticed()
+        (_folder(driver) / "hosts").write_text("")
+        assert alarm.noticed()
+        assert not alarm.noticed()
+        pid = driver.pid(served)
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        deadline = time.monotonic() + 5
+        while not alarm.noticed():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert not alarm.noticed()
+    finally:
+        alarm.close()
+        alarm.close()
+
+
 def test_nothing_is_left_after_remove(driver: Dnsmasq, served: DhcpScope, do: Do) -> None:
     pid = driver.pid(served)
     do(driver, Remove(served))
