@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -25,9 +27,9 @@ def registry() -> Iterator[Registry]:
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Both clocks, to be moved by hand; without jitter."""
     now = [1000.0]
-    monkeypatch.setattr(statuses.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(statuses.time, "time", lambda: 5000 + now[0])
-    monkeypatch.setattr(statuses.random, "uniform", lambda low, high: 1.0)
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "time", lambda: 5000 + now[0])
+    monkeypatch.setattr(random, "uniform", lambda low, high: 1.0)
     return now
 
 

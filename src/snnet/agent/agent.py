@@ -26,7 +26,6 @@ from snnet.contract import (
 )
 from snnet.core.concentrators import Concentrator
 from snnet.node import Cnci, ComputeNode
-from snnet.node.node import DriverChoice
 
 from .compute import ComputeRole, waiting
 from .drift import Drift
@@ -69,9 +68,9 @@ class Agent:
         *,
         registry: str | Registry,
         roles: Sequence[str] = ROLES,
-        backend: DriverChoice = "netlink",
-        firewall: DriverChoice = "nftables",
-        dhcp: DriverChoice = "dnsmasq",
+        backend: str | Driver = "netlink",
+        firewall: str | Driver = "nftables",
+        dhcp: str | Driver = "dnsmasq",
         netns: str | int | os.PathLike[str] | None = None,
     ) -> None:
         self.node_id = check_id(node_id, "node_id")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from snnet.contract import SnnetError
+from snnet.core.local_requests import ConcentratorConfig
 from snnet.node import ComputeNode
 from snnet.node.results import ReconciledItem
 
@@ -37,7 +38,7 @@ class ComputeRole:
         }
         return list(self._said(wanted, done.items))
 
-    def _concentrators(self, wanted: HostWanted) -> Sequence[object] | None:
+    def _concentrators(self, wanted: HostWanted) -> list[ConcentratorConfig] | None:
         if self.node.config.topology != "local":
             return None
         return [concentrator_config(tenant) for tenant in wanted.tenants.values()]

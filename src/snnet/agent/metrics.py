@@ -77,7 +77,7 @@ class MetricsServer:
     def __init__(self, listen: str, status: Status) -> None:
         host, _, port = listen.rpartition(":")
         registry = CollectorRegistry()
-        registry.register(_Collector(status))  # type: ignore[arg-type]
+        registry.register(_Collector(status))
         metrics = make_wsgi_app(registry)
 
         def answer(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
@@ -97,7 +97,7 @@ class MetricsServer:
             host.strip("[]"), int(port), answer, server_class=_Server, handler_class=_Quiet
         )
         self.port = self._server.server_port
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True)
         self._thread.start()
         _log.info("metrics and health: http://%s:%d", host, self.port)
 

@@ -113,16 +113,13 @@ def _said(
         error = error_of(network, "subnet", str(network.subnet[0]))
         yield Said(id_of(network), network.revision, error=error, details={"netns": side.netns})
     for forward in item.forwards:
-        if forward.to not in item.guests:
-            yield Said(id_of(forward), forward.revision, error=f"there is no vnic {forward.to!r}")
-            continue
-        error = error_of(forward, forward.protocol, str(forward.port[0]))
+        error = item.refused.get(id_of(forward)) or error_of(
+            forward, forward.protocol, str(forward.port[0])
+        )
         yield Said(id_of(forward), forward.revision, error=error)
     for public in item.public_ips:
-        if public.to not in item.guests:
-            yield Said(id_of(public), public.revision, error=f"there is no vnic {public.to!r}")
-            continue
-        yield Said(id_of(public), public.revision, error=error_of(public, str(public.address)))
+        error = item.refused.get(id_of(public)) or error_of(public, str(public.address))
+        yield Said(id_of(public), public.revision, error=error)
 
 
 def place(registry: Registry, reading: Reading, me: str) -> None:

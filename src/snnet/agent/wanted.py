@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any
 
-from snnet import ConcentratorConfig, HostForward, LocalSubnet, NetworkConfig, Subnet, VnicConfig
 from snnet.cluster import Forward, Network, PublicIp, Vnic, keys
 from snnet.cluster.documents import Wanted
 from snnet.cluster.views import stored
+from snnet.config import NetworkConfig, VnicConfig
 from snnet.contract import DhcpEntry, IPAddress, Reading
 from snnet.contract.addresses import is_host_name
+from snnet.core.local_requests import ConcentratorConfig, HostForward, LocalSubnet
+from snnet.core.wanted import Subnet
 
 Id = tuple[str, str, str]
 """Kind, tenant and name of an object."""
@@ -34,6 +36,8 @@ class TenantWanted:
     """The DHCP entries of each network."""
     guests: dict[str, IPAddress] = field(default_factory=dict)
     """The first address of each VNIC, wherever it is."""
+    refused: dict[Id, str] = field(default_factory=dict)
+    """What cannot be had, and why."""
 
 
 @dataclass(slots=True)
@@ -71,7 +75,24 @@ def host_wanted(reading: Reading, node: str, config: NetworkConfig) -> HostWante
     for tenant, document in placed.items():
         if document.get("node") == node:
             wanted.tenants[tenant] = _tenant_wanted(reading, tenant, networks)
+    if config.topology == "local":
+        _refuse_shared_ports(wanted.tenants.values())
     return wanted
+
+
+def _refuse_shared_ports(tenants: Iterable[TenantWanted]) -> None:
+    """Refuse forwards of ports of this host that an older forward of another tenant has."""
+    forwards = [(item, tenant) for tenant in tenants for item in tenant.forwards]
+    forwards.sort(key=lambda pair: pair[0].revision)
+    granted: list[Forward] = []
+    for item, tenant in forwards:
+        if id_of(item) in tenant.refused:
+            continue
+        rival = next((other for other in granted if other.overlaps(item)), None)
+        if rival is None:
+            granted.append(item)
+        else:
+            tenant.refused[id_of(item)] = f"the port of this host belongs to {rival.title}"
 
 
 def vnic_config(vnic: Vnic, network: Network, concentrator: Mapping[str, Any]) -> VnicConfig:
@@ -91,7 +112,6 @@ def vnic_config(vnic: Vnic, network: Network, concentrator: Mapping[str, Any]) -
         ip=one_or_both(vnic.ip),
         mac=vnic.guest_mac,
         mtu=min(limits, default=None),
-        queues=vnic.queues,
         owner=vnic.owner,
     )
 
@@ -115,10 +135,20 @@ def _tenant_wanted(
                 address = ip_address(key[len(prefix) : -1])
                 name, mac = str(entry.document["vnic"]), str(entry.document["mac"])
                 hostname = name.lower() if is_host_name(name) and not name.isdigit() else None
-                entries.append(DhcpEntry(mac=mac, address=address, hostname=hostname))  # type: ignore[arg-type]
+                entries.append(DhcpEntry(mac=mac, address=address, hostname=hostname))
                 if name not in found.guests or found.guests[name].version > address.version:
                     found.guests[name] = address
+    rules: list[Forward | PublicIp] = [*found.forwards, *found.public_ips]
+    for item in rules:
+        if item.to not in found.guests:
+            found.refused[id_of(item)] = f"there is no vnic {item.to!r}"
     return found
+
+
+def tunnel_key(network: Network) -> int:
+    """The key of a stored network, which always has one."""
+    assert network.key is not None
+    return network.key
 
 
 def concentrator_config(wanted: TenantWanted) -> ConcentratorConfig:
@@ -127,13 +157,15 @@ def concentrator_config(wanted: TenantWanted) -> ConcentratorConfig:
         tenant_id=wanted.tenant,
         concentrator_id=wanted.tenant,
         subnets=[
-            LocalSubnet(subnet_id=item.name, subnet=one_or_both(item.subnet), subnet_key=item.key)
+            LocalSubnet(
+                subnet_id=item.name, subnet=one_or_both(item.subnet), subnet_key=tunnel_key(item)
+            )
             for item in wanted.networks
         ],
         forwards=[
             HostForward(protocol=item.protocol, port=_ports(item.port), sources=item.sources)
             for item in wanted.forwards
-            if item.to in wanted.guests
+            if id_of(item) not in wanted.refused
         ],
     )
 
@@ -143,7 +175,7 @@ def subnets(wanted: TenantWanted, links: Mapping[str, str]) -> list[Subnet]:
     return [
         Subnet(
             one_or_both(item.subnet),
-            item.key,
+            tunnel_key(item),
             link=links[item.name],
             entries=wanted.entries[item.name],
         )
@@ -163,7 +195,7 @@ def forwards(wanted: TenantWanted, device: str) -> list[dict[str, Any]]:
             "to_port": item.to_port,
         }
         for item in wanted.forwards
-        if item.to in wanted.guests
+        if id_of(item) not in wanted.refused
     ]
 
 
@@ -172,7 +204,7 @@ def public_ips(wanted: TenantWanted, device: str) -> list[dict[str, Any]]:
     return [
         {"address": item.address, "to": wanted.guests[item.to], "device": device}
         for item in wanted.public_ips
-        if item.to in wanted.guests
+        if id_of(item) not in wanted.refused
     ]
 
 

@@ -17,8 +17,8 @@ from snnet.contract import IPAddress
 from snnet.contract.network import link_sysctl
 
 from ..kernel import FakeKernel
-from ..watch import Changes
 from ..sysctls import SysctlRules
+from ..watch import Changes
 from .frames import Arp, Packet
 
 _LINES_MAX = 80

@@ -1,0 +1,275 @@
+"""The agent on a fake host: from documents to guests that reach each other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from snnet import Agent, Conflict, InvalidRequest, NetworkConfig, SnnetError, Unavailable
+from snnet.cluster import keys
+from snnet.contract import Registry, Remove, Tap
+
+from .conftest import FakeHost
+
+pytestmark = pytest.mark.usefixtures("quick")
+
+
+def test_one_host_with_everything(host: FakeHost) -> None:
+    """Guests get their addresses by DHCP, and reach each other, their gateway and no host."""
+    host.cluster.create_network("web", subnet="10.1.0.0/24")
+    for name in ("v1", "v2", "c1"):
+        role = "container" if name == "c1" else "vm"
+        host.cluster.create_vnic(name, network="web", role=role)
+    host.cluster.create_forward(network="web", protocol="tcp", port=8080, to="v1", to_port=80)
+    host.settle()
+    assert host.states() == dict.fromkeys(("web", "v1", "v2", "c1", "tcp-8080"), "ready")
+    made = {vnic.vnic_id: vnic for vnic in host.agent.node.topology().vnics}
+    assert host.cluster.get_vnic("default", "v1").link_name == made["v1"].link_name
+    guests = [host.fabric.attach(host.kernel, made[name], dhcp=True) for name in ("v1", "c1")]
+    for guest in guests:
+        assert host.fabric.ping(guest, "10.1.0.1")
+        assert not host.fabric.ping(guest, "192.0.2.11")
+    assert host.fabric.ping(guests[0], "10.1.0.4")
+    assert host.agent.node.verify() == []
+
+
+def test_two_tenants_with_the_same_addresses_never_meet(host: FakeHost) -> None:
+    for tenant in ("a", "b"):
+        host.cluster.create_network("web", tenant=tenant, subnet="10.1.0.0/24")
+        for name in ("v1", "v2"):
+            host.cluster.create_vnic(name, tenant=tenant, network="web")
+    host.settle()
+    made = {(vnic.tenant_id, vnic.vnic_id): vnic for vnic in host.agent.node.topology().vnics}
+    guest = host.fabric.attach(host.kernel, made["a", "v1"], dhcp=True)
+    assert not host.fabric.ping(guest, "10.1.0.3"), "nobody is there yet"
+    host.fabric.attach(host.kernel, made["b", "v2"], dhcp=True)
+    assert not host.fabric.ping(guest, "10.1.0.3"), "that is the other tenant's"
+    host.fabric.attach(host.kernel, made["a", "v2"], dhcp=True)
+    assert host.fabric.ping(guest, "10.1.0.3")
+
+
+def test_nothing_is_left_after_everything_is_deleted(host: FakeHost) -> None:
+    before = host.kernel.to_text()
+    host.cluster.create_network("web", subnet="10.1.0.0/24")
+    host.cluster.create_vnic("v1", network="web")
+    host.settle()
+    assert host.kernel.to_text() != before
+    host.cluster.delete_network("default", "web", force=True)
+    host.settle()
+    assert host.kernel.to_text() == before
+    assert host.registry.read(keys.STATUS, keys.CONCENTRATORS).entries == {}
+
+
+def test_the_data_plane_outlives_the_agent(host: FakeHost) -> None:
+    """The next agent finds all as it is, and changes nothing."""
+    host.cluster.create_network("web", subnet="10.1.0.0/24")
+    host.cluster.create_vnic("v1", network="web")
+    host.settle()
+    before = host.kernel.to_text()
+    host.agent.close()
+    assert host.kernel.to_text() == before
+    host.agent = host.open_agent()
+    host.settle()
+    assert host.kernel.to_text() == before
+    assert host.agent.status()["repaired"] == 0
+    assert host.states() == {"web": "ready", "v1": "ready"}
+
+
+def test_what_changed_meanwhile_is_caught_up_with(host: FakeHost) -> None:
+    host.cluster.create_network("web", subnet="10.1.0.0/24")
+    host.cluster.create_vnic("v1", network="web")
+    host.settle()
+    host.agent.close()
+    host.cluster.delete_vnic("default", "v1")
+    host.cluster.create_vnic("v2", network="web")
+    host.agent = host.open_agent()
+    host.settle()
+    assert [vnic.vnic_id for vnic in host.agent.node.topology().vnics] == ["v2"]
+
+
+def test_after_a_reboot_everything_is_made_again(registry: Registry) -> None:
+    """Only the registry is left; the same names come back, as they are hashes of identities."""
+    first = FakeHost(registry)
+    first.agent.step(0)
+    first.cluster.create_network("web", subnet="10.1.0.0/24")
+    first.cluster.create_vnic("v1", network="web")
+    first.cluster.create_forward(network="web", protocol="tcp", port=8080, to="v1")
+    first.settle()
+    link = first.cluster.get_vnic("default", "v1").link_name
+    first.agent.close()
+    second = FakeHost(registry)
+    second.settle()
+    assert set(second.states().values()) == {"ready"}
+    assert second.cluster.get_vnic("default", "v1").link_name == link
+    assert second.agent.node.verify() == []
+    second.agent.close()
+
+
+def test_drift_is_repaired(host: FakeHost) -> None:
+    host.cluster.create_network("web", subnet="10.1.0.0/24")
+    vnic = host.cluster.create_vnic("v1", network="web")
+    host.settle()
+    name = host.cluster.get_vnic(vnic.tenant, vnic.name).link_name
+    found = host.kernel.find(Tap(name=str(name)))
+    assert found is not None
+    assert not host.kernel.apply([Remove(found)]).errors
+    assert host.agent.node.verify() != []
+    host.settle()
+    assert host.agent.node.verify() == []
+    assert host.agent.status()["repaired"] >= 1
+
+
+def test_one_failure_leaves_the_others_alone(host: FakeHost) -> None:
+    """A VNIC that cannot be made has a reason and a time, and is made when it can be."""
+    host.cluster.create_network("web", subnet="10.1.0.0/24")
+    host.cluster.create_vnic("v1", network="web")
+    host.settle()
+    # Together with others, and then alone.
+    host.kernel.fail(at=1, error="ENOMEM")
+    host.kernel.fail(at=2, error="ENOMEM")
+    host.cluster.create_vnic("v2", network="web")
+    host.agent.step(0.05)
+    failed = host.cluster.get_vnic("default", "v2")
+    assert failed.state == "failed"
+    assert "ENOMEM" in str(failed.error)
+    assert failed.to_dict()["retry_at"] > 0
+    assert host.cluster.get_vnic("default", "v1").state == "ready"
+    for _ in range(5):
+        host.agent.step(0.1)
+    assert host.states() == {"web": "ready", "v1": "ready", "v2": "ready"}
+
+
+def test_any_failure_anywhere_is_overcome(registry: Registry) -> None:
+    """Whichever operation of the host fails first, all is ready in the end."""
+    at, failed = 1, True
+    while failed:
+        host = FakeHost(registry, f"host-{at}")
+        host.agent.step(0)
+        host.kernel.fail(at=at, error="EBUSY")
+        tenant = f"t{at}"
+        host.cluster.create_network("web", tenant=tenant, subnet="10.1.0.0/24")
+        host.cluster.create_vnic("v1", tenant=tenant, network="web", node=host.node)
+        failed = False
+        for _ in range(30):
+            host.agent.step(0.05)
+            states = {
+                host.cluster.get_network(tenant, "web").state,
+                host.cluster.get_vnic(tenant, "v1").state,
+            }
+            failed |= "failed" in states
+            if states == {"ready"}:
+                break
+        assert states == {"ready"}, at
+        assert host.agent.node.verify() == []
+        host.cluster.delete_network(tenant, "web", force=True)
+        host.agent.close()
+        failed |= at < 10
+        at += 7
+
+
+def test_without_a_registry_the_host_stays_and_drift_is_repaired(
+    host: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.cluster.create_network("web", subnet="10.1.0.0/24")
+    vnic = host.cluster.create_vnic("v1", network="web")
+    host.settle()
+    name = host.cluster.get_vnic(vnic.tenant, vnic.name).link_name
+
+    def unavailable(*arguments: object, **keywords: object) -> None:
+        raise Unavailable("no quorum")
+
+    with monkeypatch.context() as patch:
+        for method in ("read", "commit", "watch", "session"):
+            patch.setattr(host.registry, method, unavailable)
+        assert host.agent._mirror._watch is not None
+        patch.setattr(host.agent._mirror._watch, "next", unavailable)
+        found = host.kernel.find(Tap(name=str(name)))
+        assert found is not None
+        host.kernel.apply([Remove(found)])
+        for _ in range(3):
+            host.agent.step(0.1)
+        assert host.agent.status()["state"] == "failing"
+        assert host.agent.status()["problem"] == "registry: no quorum"
+        assert host.kernel.find(Tap(name=str(name))) is not None
+    for _ in range(6):
+        host.agent.step(0.1)
+    assert host.agent.status()["problem"] is None
+    assert host.states() == {"web": "ready", "v1": "ready"}
+
+
+def test_the_port_of_the_host_has_one_owner(registry: Registry) -> None:
+    """Forwards of two tenants that were stored before the host was known: the older wins."""
+    host = FakeHost(registry)
+    cluster = host.cluster
+    for tenant in ("b", "a"):
+        cluster.create_network("web", tenant=tenant, subnet="10.1.0.0/24")
+        cluster.create_vnic("v1", tenant=tenant, network="web", node=host.node)
+        cluster.create_forward(tenant=tenant, network="web", protocol="tcp", port=80, to="v1")
+    host.agent.step(0)
+    host.agent.step(0.05)
+    assert cluster.get_forward("b", "tcp-80").state == "ready"
+    refused = cluster.get_forward("a", "tcp-80")
+    assert refused.state == "failed"
+    assert refused.error == "the port of this host belongs to forward 'tcp-80' of tenant 'b'"
+    assert cluster.get_vnic("a", "v1").state == "ready"
+    cluster.delete_forward("b", "tcp-80")
+    for _ in range(4):
+        host.agent.step(0.1)
+    assert cluster.get_forward("a", "tcp-80").state == "ready"
+    host.agent.close()
+
+
+def test_a_host_without_an_uplink_waits_for_one(registry: Registry) -> None:
+    host = FakeHost(registry)
+    found = host.kernel.state.link("eth0")
+    assert found is not None
+    host.kernel.state.update_link(found, alias="")
+    host.agent.close()
+    agent = Agent(
+        "host-1", NetworkConfig(compute_nets=["198.51.100.0/24"], topology="local"),
+        registry=registry, backend=host.kernel, firewall="fake", dhcp="fake",
+    )  # fmt: skip
+    with agent:
+        agent.step(0)
+        assert agent.status()["state"] == "failing"
+        assert "198.51.100.0/24" in agent.status()["problem"]
+        host.kernel.add_uplink("eth1", "198.51.100.7/24")
+        for _ in range(3):
+            agent.step(0.1)
+        assert agent.status()["state"] == "ready"
+
+
+def test_a_session_shows_that_the_agent_lives(host: FakeHost) -> None:
+    assert [(node.name, node.alive) for node in host.cluster.nodes()] == [("host-1", True)]
+    with pytest.raises(Conflict, match="the agent of node 'host-1' is running"):
+        host.cluster.forget_node("host-1")
+    host.agent.close()
+    assert [(node.name, node.state) for node in host.cluster.nodes()] == [("host-1", "no agent")]
+    host.cluster.forget_node("host-1")
+    assert host.cluster.nodes() == []
+
+
+def test_running_in_a_thread(registry: Registry) -> None:
+    host = FakeHost(registry)
+    host.cluster.create_network("web", subnet="10.1.0.0/24")
+    host.cluster.create_vnic("v1", network="web", node="host-1")
+    host.agent.start()
+    assert host.cluster.wait_vnic("default", "v1", timeout=10).state == "ready"
+    host.agent.stop()
+    host.agent.stop()
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"roles": ["storage"]}, r"roles\[0\]: 'storage' is not one of"),
+        ({"roles": []}, "roles: give at least one"),
+        ({"registry": "zookeeper:x"}, "no registry 'zookeeper' is installed"),
+    ],
+)
+def test_bad_arguments(registry: Registry, fields: dict[str, Any], message: str) -> None:
+    arguments = {"registry": registry, "backend": "fake", "firewall": "fake", "dhcp": "fake"}
+    with pytest.raises(SnnetError, match=message) as caught:
+        Agent("host-1", NetworkConfig(topology="local"), **{**arguments, **fields})
+    assert isinstance(caught.value, InvalidRequest) or "registry" in fields
