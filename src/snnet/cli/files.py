@@ -40,7 +40,7 @@ def apply(cluster: Cluster, file: IO[bytes], dry_run: bool, prune: bool, output:
     """
     from .documents import read_documents
 
-    documents = read_documents(file.read(), file.name)
+    documents = read_documents(file.read(), str(getattr(file, "name", "<stdin>")))
     try:
         applied = cluster.apply(documents, prune=prune, dry_run=dry_run)
     except InvalidRequest as error:

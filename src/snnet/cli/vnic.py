@@ -226,7 +226,8 @@ def libvirt_xml(cluster: Cluster, name: str, tenant: str) -> None:
     """Print the <interface> element that makes a libvirt domain use a VNIC.
 
     \b
-    snnet vnic libvirt-xml v1 > nic.xml; virsh attach-device DOMAIN nic.xml --config
+    snnet vnic libvirt-xml v1 > nic.xml
+    virsh attach-device DOMAIN nic.xml --config
     """
     from .guests import libvirt_interface
 

@@ -1,0 +1,305 @@
+"""The commands that speak to a registry, by the real entry point, with an agent on a fake host."""
+
+from __future__ import annotations
+
+import json
+import socket
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from snnet import Agent, Cluster, FakeKernel, NetworkConfig
+from snnet.cli.app import snnet
+
+HOST = socket.gethostname()
+
+
+class Shell:
+    """Types commands; the registry is that of the environment."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.cluster = Cluster(url)
+
+    def __call__(self, line: str, code: int = 0, input: str | None = None) -> Result:
+        """Run a command; it must end with this exit code."""
+        result = CliRunner().invoke(
+            snnet, line.split(), env={"SNNET_REGISTRY": self.url, "COLUMNS": "80"}, input=input
+        )
+        assert result.exit_code == code, result.output
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result
+
+    def json(self, line: str, code: int = 0) -> Any:
+        """What a command prints as JSON."""
+        return json.loads(self(f"{line} --json", code).stdout)
+
+
+@pytest.fixture
+def shell() -> Iterator[Shell]:
+    """A registry that no agent follows."""
+    shell = Shell(f"memory:{uuid.uuid4()}")
+    yield shell
+    shell.cluster.close()
+
+
+@pytest.fixture
+def served(shell: Shell) -> Iterator[Shell]:
+    """A registry that the agent of this host follows, on a fake kernel."""
+    kernel = FakeKernel()
+    kernel.add_uplink("eth0", "192.0.2.11/24")
+    config = NetworkConfig(topology="local")
+    agent = Agent(
+        HOST, config, registry=shell.url, backend=kernel, firewall="fake", dhcp="fake"
+    )  # fmt: skip
+    agent.step(0)
+    agent.start()
+    yield shell
+    agent.stop()
+
+
+def lines(result: Result) -> list[list[str]]:
+    """The cells of a table, without its rule."""
+    found = [line.split() for line in result.stdout.splitlines()]
+    return [found[0], *found[2:]]
+
+
+def test_from_nothing_to_a_forward(served: Shell) -> None:
+    """The four commands that everybody types first, each waiting until it is done."""
+    assert served("network create web --subnet 10.1.0.0/24").stdout == (
+        "network 'web' (10.1.0.0/24): ready\n"
+    )
+    made = served("vnic create v1 --network web").stdout
+    assert made.startswith("vnic 'v1' (10.1.0.2, 02:00:0a:01:00:02, link snv-")
+    assert made.endswith(f" on {HOST}): ready\n")
+    assert served("forward create --network web --port 8080 --to v1 --to-port 80").stdout == (
+        "forward 'tcp-8080' (to v1): ready\n"
+    )
+    assert "objects: 3 ready" in served("status --wait").stdout
+    assert f"node {HOST}: ready (compute, network)" in served("status").stdout
+
+
+def test_without_an_agent_things_are_stored(shell: Shell) -> None:
+    """Waiting fails with the command that helps; not waiting is fine."""
+    assert shell("network create web --subnet 10.1.0.0/24", 1).stdout == (
+        "network 'web' (10.1.0.0/24): stored; no agent with the role 'network' is running: "
+        "start one with 'snnet agent'\n"
+    )
+    assert "no agent is running on this host" in shell("vnic create v1 --network web", 1).stdout
+    elsewhere = shell("vnic create v2 --network web --node cn-9", 1).stdout
+    assert "no agent is running on node 'cn-9'" in elsewhere
+    assert shell("vnic create v3 --network web --no-wait").stdout.endswith(": stored\n")
+    assert [vnic.name for vnic in shell.cluster.list_vnics()] == ["v1", "v2", "v3"]
+    assert "objects: 4 pending" in shell("status").stdout
+    shell("status --wait --timeout 0.1", 1)
+
+
+def test_tables_fit_80_columns(served: Shell) -> None:
+    served("network create web --subnet 10.1.0.0/24")
+    served("vnic create v1 --network web")
+    result = served("vnic list")
+    assert lines(result)[0] == ["NAME", "NETWORK", "IP", "NODE", "LINK", "STATE"]
+    assert lines(result)[1][:4] == ["v1", "web", "10.1.0.2", HOST]
+    assert all(len(line) <= 80 for line in result.stdout.splitlines())
+    wide = lines(served("vnic list -o wide"))
+    assert wide[0] == ["NAME", "NETWORK", "IP", "MAC", "ROLE", "NODE", "LINK", "STATE", "ERROR"]
+    assert lines(served("network list -A"))[0] == ["TENANT", "NAME", "SUBNET", "STATE"]
+    assert lines(served("node list"))[1][0] == HOST
+
+
+def test_lists_for_programs(served: Shell) -> None:
+    """Arrays of objects with name, tenant and state; empty ones are empty arrays."""
+    assert served.json("vnic list") == []
+    assert served("vnic list").stdout == ""
+    served("network create web --subnet 10.1.0.0/24 --tenant acme")
+    served("vnic create v1 --network web --tenant acme --role container")
+    served("forward create --network web --port 80-81 --to v1 --tenant acme")
+    for kind in ("network", "vnic", "forward"):
+        assert served.json(f"{kind} list") == []
+        (item,) = served.json(f"{kind} list --tenant acme")
+        assert {"name", "tenant", "state"} <= item.keys()
+        assert item["state"] == "ready"
+        assert yaml.safe_load(served(f"{kind} list -A -o yaml").stdout) == [item]
+    (vnic,) = served.json("vnic list -A")
+    assert served.json("vnic show v1 --tenant acme") == vnic
+    assert vnic["ip"] == ["10.1.0.2"]
+    assert vnic["peer_name"]
+    assert served.json("vnic list -A --network db") == []
+    assert served.json(f"node show {HOST}")["topology"] == "local"
+    assert served.json("status")["objects"]["vnic"] == {"ready": 1}
+
+
+def test_changes_and_deletion(served: Shell) -> None:
+    served("network create web --subnet 10.1.0.0/24")
+    served("vnic create v1 --network web")
+    served("forward create --network web --port 80 --to v1")
+    assert served("vnic update v1 --mtu 1400").stdout.endswith(": ready\n")
+    assert served.json("vnic show v1")["mtu"] == 1400
+    served("network update web --mtu 1300")
+    refused = served("network delete web", 1)
+    assert refused.stderr == (
+        "snnet: network 'web' has the VNICs v1: delete them first, or use force\n"
+    )
+    assert "is the target of forward 'tcp-80'" in served("vnic delete v1", 1).stderr
+    served("forward delete tcp-80")
+    served("vnic delete v1")
+    served("network delete web")
+    served("network delete web")
+    assert served.json("network list") == []
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "message"),
+    [
+        ("network create web", 2, "Missing option '--subnet'"),
+        ("network create web --subnet 10.1.0.1/24", 2, "snnet: subnet[0]: '10.1.0.1/24' is not"),
+        ("network create ? --subnet 10.1.0.0/24 --mtu 1", 2, "name: '?' is not an id"),
+        ("vnic create v1 --network nope", 2, "network: tenant 'default' has no network 'nope'"),
+        ("vnic show nope", 1, "snnet: there is no vnic 'nope'"),
+        ("vnic update v1", 2, "give at least one of --node, --mtu and --owner"),
+        ("vnic frob", 2, "No such command 'frob'"),
+        ("frob", 2, "No such command 'frob'"),
+        ("node show nope", 1, "there is no node 'nope'"),
+        ("--debug vnic show nope", 1, "Traceback"),
+    ],
+)
+def test_errors_are_one_paragraph(shell: Shell, line: str, code: int, message: str) -> None:
+    result = shell(line, code)
+    assert message in result.stderr
+    if "--debug" not in line:
+        assert "Traceback" not in result.output
+
+
+FILE = """\
+kind: network
+name: web
+subnet: 10.1.0.0/24
+---
+kind: vnic
+name: v1
+network: web
+---
+kind: forward
+network: web
+port: 8080
+to: v1
+to_port: 80
+"""
+
+
+def test_apply_and_export(served: Shell, tmp_path: Path) -> None:
+    path = tmp_path / "web.yaml"
+    path.write_text(FILE)
+    dry = served(f"apply -f {path} --dry-run").stdout
+    assert dry.endswith("dry run: nothing was changed\n")
+    assert served.json("network list") == []
+    applied = served(f"apply -f {path} -o json").stdout
+    assert [item["action"] for item in json.loads(applied)] == ["created"] * 3
+    assert served(f"apply -f {path}").stdout == "3 kept as they are\n"
+    served("status --wait")
+    exported = served("export").stdout
+    assert served("apply -f -", input=exported).stdout == "3 kept as they are\n"
+    served("apply -f - --prune", input=FILE.partition("---")[0])
+    assert served.json("vnic list") == []
+    assert [item["name"] for item in served.json("network list")] == ["web"]
+
+
+def test_everything_wrong_in_a_file_is_named_with_its_line(shell: Shell, tmp_path: Path) -> None:
+    path = tmp_path / "web.yaml"
+    path.write_text(FILE.replace("10.1.0.0/24", "10.1.0.1/24").replace("port: 8080", "porto: 1"))
+    result = shell(f"apply -f {path}", 2)
+    first, second = result.stderr.splitlines()
+    assert first.startswith(f"snnet: {path}:3: network 'web' (document 1): subnet")
+    assert second.startswith(f"snnet: {path}:11: document 3: porto: unknown field of a forward")
+    path.write_text("kind: network\nname: [\n")
+    assert f"{path}:3:1: this is not YAML" in shell(f"apply -f {path}", 2).stderr
+    path.write_text("kind: network\nname: a\nname: b\n")
+    assert f"{path}:3:1: this is not YAML: 'name' is there twice" in (
+        shell(f"apply -f {path}", 2).stderr
+    )
+    assert shell("apply -f /nonexistent", 2).stderr
+    bomb = "a: &a [1]\n" + "".join(
+        f"{name}: &{name} [{', '.join([f'*{before}'] * 20)}]\n"
+        for before, name in zip("abcdefg", "bcdefgh", strict=True)
+    )
+    path.write_text(bomb)
+    assert "more than 100 aliases" in shell(f"apply -f {path}", 2).stderr
+
+
+def test_how_guests_use_their_vnics(served: Shell) -> None:
+    served("network create web --subnet 10.1.0.0/24")
+    served("vnic create v1 --network web")
+    served("vnic create c1 --network web --role container")
+    link = served.json("vnic show v1")["link_name"]
+    assert served("vnic qemu-args v1").stdout == (
+        f"-netdev tap,id={link},ifname={link},script=no,downscript=no "
+        f"-device virtio-net-pci,netdev={link},mac=02:00:0a:01:00:02,host_mtu=1500\n"
+    )
+    element = ElementTree.fromstring(served("vnic libvirt-xml v1").stdout)
+    target = element.find("target")
+    assert target is not None
+    assert target.attrib == {"dev": link, "managed": "no"}
+    assert "is not for a VM" in served("vnic qemu-args c1", 1).stderr
+    assert "is not for a container" in served("vnic attach v1 --pid 1", 1).stderr
+    assert "give either --pid or --netns" in served("vnic attach c1", 2).stderr
+
+
+def test_nodes_are_drained_and_forgotten(served: Shell) -> None:
+    served(f"node drain {HOST}")
+    assert served.json("node list")[0]["state"] == "draining"
+    served(f"node drain {HOST} --undo")
+    assert served.json("node list")[0]["state"] == "ready"
+    assert "is running: stop it first" in served(f"node forget {HOST}", 1).stderr
+
+
+@pytest.mark.parametrize("name", ["bash", "zsh", "fish"])
+def test_completion_scripts(shell: Shell, name: str) -> None:
+    assert "_SNNET_COMPLETE" in shell(f"completion {name}").stdout
+
+
+def test_names_are_completed(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names of objects come from the registry; without one, nothing is completed."""
+    shell.cluster.create_network("web", subnet="10.1.0.0/24")
+    shell.cluster.create_vnic("v10", network="web", node="n")
+    shell.cluster.create_vnic("v2", network="web", node="n")
+
+    def completed(words: str, url: str = shell.url) -> list[str]:
+        env = {
+            "SNNET_REGISTRY": url, "_SNNET_COMPLETE": "bash_complete",
+            "COMP_WORDS": f"snnet {words}", "COMP_CWORD": str(words.count(" ") + 1),
+        }  # fmt: skip
+        result = CliRunner().invoke(snnet, [], env=env, prog_name="snnet")
+        return [line.partition(",")[2] for line in result.stdout.split()]
+
+    assert completed("vn") == ["vnic"]
+    assert completed("vnic show v") == ["v2", "v10"]
+    assert completed("vnic create x --network ") == ["web"]
+    assert completed("vnic show v", "sqlite:///nonexistent/registry.db") == []
+
+
+def test_every_command_has_an_example() -> None:
+    """Every subcommand's help shows how to type it, and fits 80 columns."""
+
+    def walk(command: Any, path: str) -> Iterator[tuple[str, Any]]:
+        import click
+
+        context = click.Context(command)
+        if not isinstance(command, click.Group):
+            yield path, command
+            return
+        for name in command.list_commands(context):
+            yield from walk(command.get_command(context, name), f"{path} {name}")
+
+    for path, command in walk(snnet, "snnet"):
+        result = CliRunner().invoke(snnet, [*path.split()[1:], "--help"], env={"COLUMNS": "80"})
+        assert result.exit_code == 0, path
+        assert all(len(line) <= 80 for line in result.stdout.splitlines()), path
+        if path.split()[1] not in ("demo", "backends", "docker-plugin"):
+            assert path in (command.help or ""), path
