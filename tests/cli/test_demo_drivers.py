@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
@@ -97,7 +98,9 @@ def test_a_name_that_is_not_installed_is_wrong_usage() -> None:
 
 
 def test_names_are_completed() -> None:
-    option = next(param for param in command.commands["demo"].params if param.name == "firewall")
+    demo = command.get_command(click.Context(command), "demo")
+    assert demo is not None
+    option = next(param for param in demo.params if param.name == "firewall")
     context = command.make_context("snnet", ["demo"])
     assert [item.value for item in option.shell_complete(context, "p")] == ["paper-walls"]
 
