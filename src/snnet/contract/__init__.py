@@ -12,7 +12,7 @@ from .commits import (
     check_revision,
     check_ttl,
 )
-from .dhcp import DhcpEntry, DhcpScope
+from .dhcp import DhcpEntry, DhcpLease, DhcpScope
 from .drivers import Alarm, Driver, LinkEvent, Watch
 from .errors import (
     ApiError,
@@ -143,6 +143,7 @@ __all__ = [
     "Denied",
     "DhcpEntry",
     "DhcpGuard",
+    "DhcpLease",
     "DhcpScope",
     "Document",
     "Driver",

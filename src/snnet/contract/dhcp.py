@@ -19,7 +19,7 @@ from .addresses import (
     of_family,
 )
 from .errors import InvalidRequest
-from .noun import IPAddress, IPNetwork, Key, Owned
+from .noun import IPAddress, IPNetwork, Key, Noun, Owned
 
 GENERATED_PREFIX_MIN = 20
 """IPv4 subnets of this prefix length or longer get an entry for every address."""
@@ -102,6 +102,35 @@ class DhcpScope(Owned):
         if not self.running:
             extra += " stopped"
         return f"dhcp {' '.join(map(str, self.subnets))} mtu {self.mtu}{extra} dev {self.link}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DhcpLease(Noun):
+    """A lease that a guest holds.  Drivers only read it; ``snapshot`` has it when asked for.
+
+    ``expires`` is Unix time in seconds, None for a lease without an end.
+    """
+
+    link: str
+    address: IPAddress
+    mac: str
+    hostname: str | None = None
+    expires: float | None = None
+
+    def make_key(self) -> Key:
+        return ("lease", self.link, str(self.address))
+
+    def to_dict(self) -> dict[str, str | float | None]:
+        """Plain data for JSON."""
+        return {
+            "address": str(self.address),
+            "mac": self.mac,
+            "hostname": self.hostname,
+            "expires": self.expires,
+        }
+
+    def __str__(self) -> str:
+        return f"lease {self.address} mac {self.mac} dev {self.link}"
 
 
 def check_scope(scope: DhcpScope) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from snnet.contract import (
     Add,
     Change,
+    DhcpLease,
     DhcpScope,
     Driver,
     Host,
@@ -60,7 +61,10 @@ class Dnsmasq(Driver):
         return None if find_program("dnsmasq") else missing_program("dnsmasq")
 
     def snapshot(self, types: Iterable[type[Noun]] | None = None) -> dict[Key, Noun]:
-        if types is not None and not issubclass(DhcpScope, tuple(types)):
+        wanted = (DhcpScope,) if types is None else tuple(types)
+        if DhcpLease in wanted:
+            return self._leases() | self.snapshot(set(wanted) - {DhcpLease})
+        if not issubclass(DhcpScope, wanted):
             return {}
         found: dict[Key, Noun] = {}
         with _api_errors("list the dhcp scopes"):
@@ -68,6 +72,14 @@ class Dnsmasq(Driver):
                 if (scope := Service(self.host, link).scope(index)) is not None:
                     found[scope.key] = scope
         return found
+
+    def _leases(self) -> dict[Key, Noun]:
+        with _api_errors("list the dhcp leases"):
+            return {
+                lease.key: lease
+                for link in links_of(self.host)
+                for lease in Service(self.host, link).leases()
+            }
 
     def find(self, noun: Noun) -> Noun | None:
         if not isinstance(noun, DhcpScope) or not _is_link_name(link := noun.link):

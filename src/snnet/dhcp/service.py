@@ -20,6 +20,7 @@ from snnet.contract import (
     ApiError,
     Busy,
     Denied,
+    DhcpLease,
     DhcpScope,
     Exists,
     FatalError,
@@ -91,6 +92,15 @@ class Service:
         if record is None:
             return None
         return replace(record.scope, running=self.served(index) is not None)
+
+    def leases(self) -> list[DhcpLease]:
+        """Return the leases that guests hold, also while dnsmasq is not running."""
+        record = self.record()
+        if record is None:
+            return []
+        with Folder(self.path) as folder:
+            text = folder.read(settings.LEASES) or ""
+        return list(settings.held_leases(text, record.scope))
 
     def found(self) -> ScopeRecord | None:
         """As ``served()``, for the current ifindex of the bridge."""

@@ -7,10 +7,11 @@ change; everything else is in files that dnsmasq reads again on SIGHUP.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
 
-from snnet.contract import DhcpScope, InvalidRequest, IPAddress, IPNetwork
+from snnet.contract import DhcpLease, DhcpScope, InvalidRequest, IPAddress, IPNetwork
 from snnet.contract.addresses import gateway_of, of_family
 from snnet.contract.dhcp import check_scope
 
@@ -147,6 +148,27 @@ def servers(resolv_conf: str, *, loopback: bool = True) -> str:
         if loopback or not ip_address(words[1]).is_loopback:
             lines.append(f"server={words[1]}\n")
     return "".join(lines)
+
+
+def held_leases(text: str, scope: DhcpScope) -> Iterator[DhcpLease]:
+    """Yield the leases in dnsmasq's lease file.
+
+    A line has expiry (0: never), MAC, address, host name (*: none) and client id; after a
+    line that begins with "duid", leases of IPv6 have an IAID in place of the MAC.
+    """
+    macs = {entry.address: entry.mac for entry in scope.leases() if entry.address.version == 6}
+    for line in text.splitlines():
+        words = line.split()
+        if len(words) < 4 or not words[0].isdecimal() or not _is_address(words[2]):
+            continue
+        address = ip_address(words[2])
+        yield DhcpLease(
+            link=scope.link,
+            address=address,
+            mac=words[1].lower() if address.version == 4 else macs.get(address, ""),
+            hostname=None if words[3] == "*" else words[3],
+            expires=float(words[0]) or None,
+        )
 
 
 def kept_leases(leases: str, scope: DhcpScope, old: DhcpScope) -> str:

@@ -16,7 +16,15 @@ from snnet.config import (
     check_many,
     check_text,
 )
-from snnet.contract import InvalidRequest, IPAddress, Masquerade, Plan, PortForward, PublicIp
+from snnet.contract import (
+    DhcpLease,
+    InvalidRequest,
+    IPAddress,
+    Masquerade,
+    Plan,
+    PortForward,
+    PublicIp,
+)
 from snnet.contract.keywords import refusing_unknown
 from snnet.core.addressing import Networks, check_subnets, check_unicast
 from snnet.core.cnci_records import CnciRecords, masquerades
@@ -32,7 +40,7 @@ from snnet.core.wanted import Subnet, check_neighbor, wanted_set
 from .calls.mesh import UpdateMesh
 from .calls.rules import DropRules, SetRules
 from .calls.subnets import AddSubnet, DetachNode, RemoveSubnet
-from .deadline import CancelToken
+from .deadline import NO_LIMIT, CancelToken
 from .node import Node
 from .opening import DriverChoice
 from .reconcile_cnci import reconcile_cnci
@@ -179,6 +187,14 @@ class Cnci(Node[CnciRecords]):
         with engine.claims.lock:
             known = engine.records.named(networks)
         return known.networks if known else networks
+
+    def leases(self, subnet: Cidrs) -> list[DhcpLease]:
+        """Return the leases that guests of a subnet hold: address, MAC, host name, expiry."""
+        link = self.dhcp(subnet).link
+        assert self._drivers.dhcp is not None
+        with self._ready().look(NO_LIMIT):
+            found = self._drivers.dhcp.snapshot({DhcpLease}).values()
+        return [noun for noun in found if isinstance(noun, DhcpLease) and noun.link == link]
 
     # -- the mesh --------------------------------------------------------------------
 

@@ -40,6 +40,11 @@ class ScopeControl:
         self._scope()
 
     @property
+    def link(self) -> str:
+        """The bridge that the server serves."""
+        return self._scope().link
+
+    @property
     def entries(self) -> tuple[DhcpEntry, ...]:
         """All static leases, added and generated."""
         return tuple(self._scope().leases())

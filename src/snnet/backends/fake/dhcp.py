@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from snnet.contract import DhcpScope, Host
+from collections.abc import Iterable
+
+from snnet.contract import DhcpLease, DhcpScope, Host, Key, Noun
 from snnet.contract.dhcp import check_scope
 
 from .driver import FakeDriver
@@ -41,6 +43,8 @@ class ScopeRules:
         if found is None:
             raise Refusal("ENOENT")
         self._state.drop(found)
+        for key in [key for key in self._state.leases if key[1] == noun.link]:
+            del self._state.leases[key]
 
     def _check_bridge(self, noun: DhcpScope) -> None:
         if self._state.link(noun.link) is None:
@@ -61,3 +65,9 @@ class FakeDhcp(FakeDriver):
         self.host = host
         self.state, self.faults = kernel.state, kernel.faults
         self.rules = {DhcpScope: ScopeRules(self.state)}
+
+    def snapshot(self, types: Iterable[type[Noun]] | None = None) -> dict[Key, Noun]:
+        found = super().snapshot(types)
+        if types is not None and DhcpLease in types:
+            found |= self.state.leases
+        return found

@@ -14,6 +14,7 @@ from typing import Any
 from snnet.contract import (
     RULES,
     Address,
+    DhcpLease,
     IPAddress,
     IPNetwork,
     Key,
@@ -62,6 +63,8 @@ class State:
         self.sysctls: dict[str, str] = {}
         self.tuned: dict[str, dict[str, None]] = {}
         """The names of the parameters that were set, by link."""
+        self.leases: dict[Key, DhcpLease] = {}
+        """The leases that guests took from the scopes here."""
         self.records: dict[str, dict[str, Any]] = {}
         self.journals: dict[str, list[str]] = {}
         self.children: dict[str, State] = {}

@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 import pytest
 
 from snnet.conformance.backend.steps import add, do, remove
-from snnet.contract import Add, Change, DhcpEntry, DhcpScope, IPAddress
+from snnet.contract import Add, Change, DhcpEntry, DhcpLease, DhcpScope, IPAddress
 from snnet.contract.addresses import mac_of
 from snnet.contract.dhcp import GENERATED_PREFIX_MIN
 
@@ -46,6 +46,26 @@ class LeaseTests(DhcpTests):
         assert lan.lease(BRIDGE, MAC) == _lease(noun, GUEST)
         assert lan.lease(BRIDGE, MAC) == _lease(noun, GUEST)
         assert lan.lease(BRIDGE, mac_of(GUEST + 1)) == _lease(noun, GUEST + 1)
+
+    def test_leases_are_listed_when_they_are_asked_for(self, lan: Lan) -> None:
+        """A snapshot of ``DhcpLease`` has what guests hold; no other snapshot has it."""
+        noun = scope(lan)
+        named = replace(noun, entries=(replace(ENTRY, hostname="web"),))
+        add(lan, named)
+        assert lan.driver.snapshot({DhcpLease}) == {}
+        for mac in (MAC, STRANGE_MAC):
+            assert lan.lease(BRIDGE, mac) is not None
+        found = lan.driver.snapshot({DhcpLease})
+        held = {lease.mac: lease for lease in found.values() if isinstance(lease, DhcpLease)}
+        assert {mac: lease.address for mac, lease in held.items()} == {
+            MAC: GUEST, STRANGE_MAC: ENTRY.address
+        }  # fmt: skip
+        assert {lease.link for lease in held.values()} == {BRIDGE}
+        assert not any(isinstance(noun, DhcpLease) for noun in lan.driver.snapshot().values())
+        both = lan.driver.snapshot({DhcpLease, DhcpScope})
+        assert both.keys() == {*found, noun.key}
+        remove(lan, named)
+        assert lan.driver.snapshot({DhcpLease}) == {}
 
     def test_an_added_entry_is_served(self, lan: Lan) -> None:
         """A guest without an entry gets nothing; an added entry changes that and nothing else."""

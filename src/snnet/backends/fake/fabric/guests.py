@@ -15,6 +15,7 @@ from snnet.contract import (
     Add,
     Address,
     Change,
+    DhcpLease,
     DhcpScope,
     InvalidRequest,
     IPAddress,
@@ -289,6 +290,9 @@ class DhcpServer:
         step: Step,
     ) -> None:
         gateway = gateway_of(subnet)
+        if asked.kind == "REQUEST":
+            held = DhcpLease(link=link, address=address, mac=asked.mac)
+            self._station.state.leases[held.key] = held
         answer = Dhcp(
             kind="OFFER" if asked.kind == "DISCOVER" else "ACK",
             mac=asked.mac,
