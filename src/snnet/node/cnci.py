@@ -16,16 +16,9 @@ from snnet.config import (
     check_many,
     check_text,
 )
-from snnet.contract import (
-    DhcpLease,
-    InvalidRequest,
-    IPAddress,
-    Masquerade,
-    Plan,
-    PortForward,
-    PublicIp,
-)
+from snnet.contract import DhcpLease, InvalidRequest, IPAddress, Masquerade, Plan
 from snnet.contract.keywords import refusing_unknown
+from snnet.contract.rules import PortForward, PublicIp
 from snnet.core.addressing import Networks, check_subnets, check_unicast
 from snnet.core.cnci_records import CnciRecords, masquerades
 from snnet.core.events import TunnelEvent
@@ -40,7 +33,7 @@ from snnet.core.wanted import Subnet, check_neighbor, wanted_set
 from .calls.mesh import UpdateMesh
 from .calls.rules import DropRules, SetRules
 from .calls.subnets import AddSubnet, DetachNode, RemoveSubnet
-from .deadline import NO_LIMIT, CancelToken
+from .deadline import CancelToken
 from .node import Node
 from .opening import DriverChoice
 from .reconcile_cnci import reconcile_cnci
@@ -190,11 +183,7 @@ class Cnci(Node[CnciRecords]):
 
     def leases(self, subnet: Cidrs) -> list[DhcpLease]:
         """Return the leases that guests of a subnet hold: address, MAC, host name, expiry."""
-        link = self.dhcp(subnet).link
-        assert self._drivers.dhcp is not None
-        with self._ready().look(NO_LIMIT):
-            found = self._drivers.dhcp.snapshot({DhcpLease}).values()
-        return [noun for noun in found if isinstance(noun, DhcpLease) and noun.link == link]
+        return self.dhcp(subnet).held()
 
     # -- the mesh --------------------------------------------------------------------
 
@@ -256,8 +245,8 @@ class Cnci(Node[CnciRecords]):
         cancel: CancelToken | None = None,
     ) -> None:
         """Take back ``allow_external``; not allowed is no error."""
-        rule = external_forward(self.owner, device, bridge)
-        self._run(DropRules.of("deny_external", [rule.key]), timeout, cancel)
+        keys = [external_forward(self.owner, device, bridge).key]
+        self._run(DropRules.of("deny_external", keys), timeout, cancel)
 
     def add_port_forward(
         self,
@@ -276,15 +265,12 @@ class Cnci(Node[CnciRecords]):
 
         ``port`` is a number, or a range like "8000-8010", which is forwarded to as many
         ports from ``to_port`` on.  With ``to_port`` None the port stays the same.
-
         ``address`` is an address of this host: the forward is for packets to that
         address; None: for packets to any address of this host.  A port may have a forward
         for each address and one without ``address``, which gets what is left.
-
         ``sources`` are the networks whose hosts may use the forward; empty: everybody.
         To other hosts it does not exist.  Guests of the tenant may use it too, from inside,
         where ``sources`` admits their addresses.
-
         Conflict if the port of that device and address has a forward that differs in
         anything: remove it first.
         """

@@ -13,6 +13,7 @@ from snnet.contract import (
     Address,
     Attached,
     Conflict,
+    DhcpLease,
     Inside,
     IPAddress,
     Key,
@@ -131,6 +132,12 @@ class HostView:
     def snapshot(self, kinds: Iterable[type[Noun]]) -> dict[Key, Noun]:
         """Return everything of these kinds from the backend."""
         return self._drivers.backend.snapshot(kinds)
+
+    def leases(self) -> list[DhcpLease]:
+        """Return the leases that guests hold of the node's DHCP servers."""
+        assert self._drivers.dhcp is not None
+        found = self._drivers.dhcp.snapshot({DhcpLease}).values()
+        return [noun for noun in found if isinstance(noun, DhcpLease)]
 
     def surroundings(self) -> Surroundings:
         """What else is on the host: all links, addresses and routes are listed."""

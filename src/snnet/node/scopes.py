@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from snnet.config import Address, check_address, check_families, check_mac
-from snnet.contract import Change, Conflict, DhcpEntry, DhcpScope, Operation
+from snnet.contract import Change, Conflict, DhcpEntry, DhcpLease, DhcpScope, Operation
 from snnet.contract.addresses import mac_of
 from snnet.core.addressing import Networks, check_guests
 from snnet.core.cnci_records import CnciRecords
@@ -40,11 +40,6 @@ class ScopeControl:
         self._scope()
 
     @property
-    def link(self) -> str:
-        """The bridge that the server serves."""
-        return self._scope().link
-
-    @property
     def entries(self) -> tuple[DhcpEntry, ...]:
         """All static leases, added and generated."""
         return tuple(self._scope().leases())
@@ -59,6 +54,12 @@ class ScopeControl:
         """Whether the server runs."""
         with self._ready().look(NO_LIMIT) as host:
             return is_running(self._scope(), host)
+
+    def held(self) -> list[DhcpLease]:
+        """The leases that guests hold now."""
+        link = self._scope().link
+        with self._ready().look(NO_LIMIT) as host:
+            return [lease for lease in host.leases() if lease.link == link]
 
     def add_entry(
         self,
