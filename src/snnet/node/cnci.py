@@ -233,8 +233,8 @@ class Cnci(Node[CnciRecords]):
         cancel: CancelToken | None = None,
     ) -> None:
         """Let a subnet's bridge out by an external device; in only what answers."""
-        rule = external_forward(self.owner, device, bridge)
-        self._run(SetRules("allow_external", [rule]), timeout, cancel)
+        rules = [external_forward(self.owner, device, bridge)]
+        self._run(SetRules("allow_external", rules), timeout, cancel)
 
     def deny_external(
         self,
@@ -269,8 +269,7 @@ class Cnci(Node[CnciRecords]):
         address; None: for packets to any address of this host.  A port may have a forward
         for each address and one without ``address``, which gets what is left.
         ``sources`` are the networks whose hosts may use the forward; empty: everybody.
-        To other hosts it does not exist.  Guests of the tenant may use it too, from inside,
-        where ``sources`` admits their addresses.
+        Guests of the tenant may use it too, from inside, where ``sources`` admits them.
         Conflict if the port of that device and address has a forward that differs in
         anything: remove it first.
         """
