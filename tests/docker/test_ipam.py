@@ -42,8 +42,9 @@ def test_pools_of_one_subnet_share_its_addresses(host: Host) -> None:
     ("fields", "said"),
     [
         ({"Pool": ""}, "Pool: is needed: give docker network create --subnet"),
-        ({"Pool": "fd00::/64", "V6": True}, "leave out --ipv6"),
-        ({"Pool": "fd00::/64"}, "Pool: fd00::/64 is not IPv4"),
+        ({"Pool": "fd00::/47", "V6": True}, "Pool: fd00::/47 is too large"),
+        ({"Pool": "fd00::/127", "V6": True}, "Pool: fd00::/127 is too small"),
+        ({"Pool": "fd00::/64", "SubPool": "10.1.0.0/26"}, "SubPool: 10.1.0.0/26 is not inside"),
         ({"Pool": "10.1.0.0/30"}, "Pool: 10.1.0.0/30 is too small"),
         ({"Pool": "10.0.0.0/8"}, "Pool: 10.0.0.0/8 is too large"),
         ({"Pool": "10.1.0.7/24"}, "Pool: "),

@@ -15,7 +15,8 @@ from typing import Any
 
 from snnet.config import VnicConfig, VnicRole, check_mac
 from snnet.contract import Conflict, FatalError, InvalidRequest, IPAddress, Link, SnnetError
-from snnet.core.addressing import check_guest, mac_for
+from snnet.contract.addresses import of_family
+from snnet.core.addressing import Addresses, check_guest, mac_for, written
 from snnet.core.requests import VnicId
 from snnet.core.vnics import Vnic
 from snnet.node import ComputeNode
@@ -27,6 +28,9 @@ from .state import Document, Endpoint, Network, State
 
 _CONNECTED = 1
 """Type of a route that needs no next hop (types.CONNECTED in libnetwork)."""
+
+_GATEWAYS = {4: "Gateway", 6: "GatewayIPv6"}
+"""Fields of an answer to Join, by IP version."""
 
 _log = logging.getLogger("snnet.docker")
 
@@ -52,18 +56,12 @@ class Endpoints:
         """Create the VNIC of a container, or map the existing VNIC with its address."""
         network = self._network(message.NetworkID)
         refuse_ports(message.Options)
-        if message.Interface.AddressIPv6:
-            raise InvalidRequest("tenants' networks are IPv4 only", field="AddressIPv6")
-        if not message.Interface.Address:
-            raise InvalidRequest(
-                "is needed: the network's IPAM driver must assign one", field="Address"
-            )
-        ip = check_guest(interface(message.Interface.Address, "Address").ip, (network.subnet,))
+        ips = _addresses(network, message.Interface)
         given = message.Interface.MacAddress
         mac = check_mac(given, "MacAddress") if given else None
         self._sweep_if_due()
         with self._locks.hold(message.EndpointID):
-            wanted = self._wanted(network, message.EndpointID, ip, mac)
+            wanted = self._wanted(network, message.EndpointID, ips, mac)
             known = self._state.endpoints.get(wanted.id)
             if known is None:
                 self._save(network, wanted)
@@ -92,7 +90,7 @@ class Endpoints:
                 "snnet.tenant": network.tenant_id,
                 "snnet.subnet_id": network.subnet_id,
                 "snnet.vnic_id": endpoint.vnic_id,
-                "snnet.ip": str(endpoint.ip),
+                "snnet.ip": written(endpoint.ips),
                 "snnet.mac": endpoint.mac,
             }
         }
@@ -105,7 +103,7 @@ class Endpoints:
                 # Recreates what was deleted by hand, and finds what exists.
                 vnic = self._node.create_vnic(vnic_config(network, endpoint)).vnic
             else:
-                vnic = self._find_vnic(network, endpoint.ip)
+                vnic = self._find_vnic(network, endpoint.ips)
             self._set_joined(endpoint, True)
         answer: dict[str, Any] = {
             "InterfaceName": {"SrcName": vnic.peer_name, "DstPrefix": "eth"},
@@ -113,11 +111,15 @@ class Endpoints:
         }
         if network.internal:
             return answer
-        if self._node.routed:
-            node = ip_network(vnic.gateway)
-            host = {"Destination": str(node), "RouteType": _CONNECTED, "NextHop": ""}
-            return answer | {"Gateway": str(vnic.gateway), "StaticRoutes": [host]}
-        return answer | {"Gateway": str(network.gateway or vnic.gateway)}
+        routes = []
+        for gateway in vnic.gateways:
+            if self._node.routed:
+                node = str(ip_network(gateway))
+                routes.append({"Destination": node, "RouteType": _CONNECTED, "NextHop": ""})
+            else:
+                gateway = of_family(network.gateways, gateway.version) or gateway
+            answer[_GATEWAYS[gateway.version]] = str(gateway)
+        return answer | {"StaticRoutes": routes} if routes else answer
 
     def leave(self, message: messages.OfEndpoint) -> dict[str, Any]:
         """Store that no container uses the endpoint: Docker has moved the veth end back."""
@@ -248,9 +250,9 @@ class Endpoints:
         with self._state.lock:
             self._network(network.id)
             for other in self._state.endpoints.all():
-                if other.place == endpoint.place:
+                if ip := other.shares_with(endpoint):
                     raise Conflict(
-                        f"address {endpoint.ip} belongs to endpoint {other.id}: choose another one"
+                        f"address {ip} belongs to endpoint {other.id}: choose another one"
                     )
             self._state.write(endpoint, *self._pools.assigned(network, endpoint))
 
@@ -291,7 +293,7 @@ class Endpoints:
     # -- VNICs -------------------------------------------------------------------------
 
     def _wanted(
-        self, network: Network, endpoint_id: str, ip: IPAddress, mac: str | None
+        self, network: Network, endpoint_id: str, ips: Addresses, mac: str | None
     ) -> Endpoint:
         endpoint = Endpoint(
             id=endpoint_id,
@@ -299,14 +301,14 @@ class Endpoints:
             tenant_id=network.tenant_id,
             subnet_id=network.subnet_id,
             vnic_id=_vnic_id(endpoint_id),
-            ip=ip,
-            mac=mac or mac_for(ip),
+            ips=ips,
+            mac=mac or mac_for(ips),
             made=True,
             since=self._pools.now(),
         )
         if not network.bridge:
             return endpoint
-        vnic = self._find_vnic(network, ip)
+        vnic = self._find_vnic(network, ips)
         if mac not in (None, vnic.mac):
             raise Conflict(
                 f"VNIC {vnic.vnic_id} has the MAC {vnic.mac}, not {mac}: leave out "
@@ -315,16 +317,36 @@ class Endpoints:
         mapped = {"vnic_id": vnic.vnic_id, "mac": vnic.mac, "made": False}
         return endpoint.model_copy(update=mapped)
 
-    def _find_vnic(self, network: Network, ip: IPAddress) -> Vnic:
+    def _find_vnic(self, network: Network, ips: Addresses) -> Vnic:
         for vnic in self._node.topology().vnics:
-            if vnic.id[:2] == network.scope and vnic.ip == ip:
+            if vnic.id[:2] == network.scope and vnic.ips == ips:
                 if vnic.role is not VnicRole.TENANT_CONTAINER:
-                    raise Conflict(f"address {ip} belongs to VNIC {vnic.vnic_id}, which is a VM's")
+                    raise Conflict(
+                        f"address {written(ips)} belongs to VNIC {vnic.vnic_id}, which is a VM's"
+                    )
                 return vnic
         raise Conflict(
-            f"no VNIC of {network.bridge} has the address {ip}: call create_vnic first, and "
-            "give docker run the VNIC's address with --ip"
+            f"no VNIC of {network.bridge} has the address {written(ips)}: call create_vnic first, "
+            "and give docker run the VNIC's address with --ip"
         )
+
+
+def _addresses(network: Network, given: messages.Interface) -> Addresses:
+    """The addresses that Docker's IPAM driver assigned, one in each subnet."""
+    texts = {4: ("Address", given.Address), 6: ("AddressIPv6", given.AddressIPv6)}
+    ips: list[IPAddress] = []
+    for version, (field, text) in texts.items():
+        subnet = of_family(network.subnets, version)
+        if text and subnet is None:
+            raise InvalidRequest(f"the network has no IPv{version} subnet", field=field)
+        if subnet is None:
+            continue
+        if not text:
+            raise InvalidRequest(
+                "is needed: the network's IPAM driver must assign one", field=field
+            )
+        ips.append(check_guest(interface(text, field).ip, (subnet,)))
+    return tuple(ips)
 
 
 class KeyedLocks:
@@ -358,9 +380,9 @@ def vnic_config(network: Network, endpoint: Endpoint) -> VnicConfig:
         instance_id=endpoint.vnic_id,
         concentrator_id=network.concentrator_id,
         concentrator_ip=network.concentrator_ip,
-        subnet=network.subnet,
+        subnet=network.subnets,
         subnet_key=network.subnet_key,
-        ip=endpoint.ip,
+        ip=endpoint.ips,
         mac=endpoint.mac,
         mtu=network.mtu,
     )

@@ -6,10 +6,11 @@ import secrets
 from itertools import chain
 from typing import Any
 
-from snnet.config import check_id, check_network
+from snnet.config import check_address, check_id, check_network
 from snnet.contract import Conflict, Exhausted, InvalidRequest, IPAddress
 from snnet.contract.addresses import gateway_of
-from snnet.core.addressing import check_guest, check_ipv4, check_subnet
+from snnet.contract.dhcp import is_guest_address
+from snnet.core.addressing import check_guest, check_subnet
 from snnet.node import ComputeNode
 
 from . import messages
@@ -45,17 +46,13 @@ class Ipam:
 
     def request_pool(self, message: messages.RequestPool) -> dict[str, Any]:
         """Create a pool.  Pools may have the same or overlapping CIDRs."""
-        if message.V6:
-            raise InvalidRequest("tenants' networks are IPv4 only: leave out --ipv6", field="V6")
         if not message.Pool:
             raise InvalidRequest("is needed: give docker network create --subnet", field="Pool")
         subnet = check_subnet(check_network(message.Pool, "Pool"), "Pool")
-        if subnet.version != 4:
-            raise InvalidRequest(f"{subnet} is not IPv4", field="Pool")
         inner = subnet
         if message.SubPool:
             found = check_network(message.SubPool, "SubPool")
-            if found.version != subnet.version or not found.subnet_of(subnet):
+            if found.prefixlen < subnet.prefixlen or not found.overlaps(subnet):
                 raise InvalidRequest(
                     f"{found} is not inside {subnet}: give another --ip-range", field="SubPool"
                 )
@@ -125,7 +122,7 @@ class Ipam:
 
     def release_address(self, message: messages.ReleaseAddress) -> dict[str, Any]:
         """Release the address.  A free one, or that of a running container, stays as it is."""
-        key = f"{message.PoolID}/{check_ipv4(message.Address, 'Address')}"
+        key = f"{message.PoolID}/{check_address(message.Address, 'Address')}"
         with self._state.lock:
             found = self._state.addresses.get(key)
             if found is None:
@@ -142,9 +139,8 @@ class Ipam:
         return {}
 
     def _requested(self, pool: Pool, text: str, for_gateway: bool) -> IPAddress:
-        ip = check_ipv4(text, "Address")
-        edges = (pool.subnet.network_address, pool.subnet.broadcast_address)
-        if ip not in pool.subnet or ip in edges:
+        ip = check_address(text, "Address")
+        if ip != gateway_of(pool.subnet) and not is_guest_address(ip, pool.subnet):
             raise InvalidRequest(f"{ip} is not a host address in {pool.subnet}", field="Address")
         if not for_gateway and pool.network_id:  # earlier requests are for the network itself
             check_guest(ip, (pool.subnet,), "Address")
@@ -172,7 +168,9 @@ class Ipam:
         siblings = self._pools.siblings(pool)
         others = self._vnic_addresses(pool)
         first = max(int(pool.range.network_address), int(gateway_of(pool.subnet)) + 1)
-        last = min(int(pool.range.broadcast_address), int(pool.subnet.broadcast_address) - 1)
+        last = int(pool.range.broadcast_address)
+        if not is_guest_address(pool.range.broadcast_address, pool.subnet):
+            last -= 1
         start = min(self._last.get(pool.id, first - 1), last) + 1
         for number in chain(range(start, last + 1), range(first, start)):
             ip = pool.subnet.network_address + (number - int(pool.subnet.network_address))

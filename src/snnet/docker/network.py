@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
-from snnet.config import check_network
-from snnet.contract import Conflict, Incomplete, InvalidRequest, IPNetwork
-from snnet.core.addressing import check_subnet, mac_for
+from snnet.contract import Conflict, Incomplete, InvalidRequest, IPAddress, IPNetwork
+from snnet.contract.dhcp import is_guest_address
+from snnet.core.addressing import Networks, check_subnets, mac_for, written
 from snnet.core.vnics import TenantSubnet
 from snnet.node import ComputeNode
 
@@ -50,9 +50,9 @@ class NetworkDriver:
         if known is None and not network.bridge:
             self._check_with_node(network)
         with self._state.lock:
-            certain = len(pools) == 1 and not pools[0].network_id
-            link = self._pools.linked(pools[0], network) if certain else []
-            self._state.write(network, *link)
+            certain = self._pools.certain(pools)
+            links = [link for pool in certain for link in self._pools.linked(pool, network)]
+            self._state.write(network, *links)
         return {}
 
     def delete(self, message: messages.OfNetwork) -> dict[str, Any]:
@@ -87,27 +87,27 @@ class NetworkDriver:
     def _wanted(self, message: messages.CreateNetwork) -> tuple[Network, list[Pool]]:
         """The requested network, and its possible pools, since Docker does not name the pool."""
         options = generic(message.Options)
-        if message.IPv6Data:
-            raise InvalidRequest(
-                "tenants' networks are IPv4 only: leave out --ipv6", field="IPv6Data"
-            )
-        if len(message.IPv4Data) != 1:
-            raise InvalidRequest(
-                f"a network has exactly one subnet, not {len(message.IPv4Data)}: give one --subnet",
-                field="IPv4Data",
-            )
-        data = message.IPv4Data[0]
-        subnet = check_subnet(check_network(data.Pool, "Pool"), "Pool")
-        gateway = interface(data.Gateway, "Gateway").ip if data.Gateway else None
-        auxiliary = [interface(text, "AuxAddresses").ip for text in data.AuxAddresses.values()]
-        ours = data.AddressSpace == SPACE
+        data = [*message.IPv4Data, *message.IPv6Data]
+        for name, found in (("IPv4Data", message.IPv4Data), ("IPv6Data", message.IPv6Data)):
+            if len(found) > 1 or not data:
+                raise InvalidRequest(
+                    f"a network has exactly one subnet of a family, not {len(found)}: give one "
+                    "--subnet",
+                    field=name,
+                )
+        subnets = check_subnets(tuple(one.Pool for one in data), "Pool")
+        gateways = tuple(interface(one.Gateway, "Gateway").ip for one in data if one.Gateway)
+        auxiliary = tuple(
+            interface(text, "AuxAddresses").ip for one in data for text in one.AuxAddresses.values()
+        )
+        ours = all(one.AddressSpace == SPACE for one in data)
         network = Network(
             id=message.NetworkID,
-            subnet=subnet,
-            gateway=gateway,
-            own=tuple(([gateway] if gateway else []) + auxiliary) if ours else (),
+            subnets=subnets,
+            gateways=gateways,
+            own=(*gateways, *auxiliary) if ours else (),
             internal=is_internal(message.Options),
-            **(self._mapped(options, subnet) if BRIDGE in options else self._fields(options)),
+            **(self._mapped(options, subnets) if BRIDGE in options else self._fields(options)),
         )
         if network.subnet_id:
             pools = self._pools.candidates(network)
@@ -144,14 +144,15 @@ class NetworkDriver:
                 raise InvalidRequest(f"is needed: give -o {name}=", field=name)
         return {"subnet_id": "", **subnet_fields(options)}
 
-    def _mapped(self, options: Mapping[str, str], network: IPNetwork) -> dict[str, Any]:
+    def _mapped(self, options: Mapping[str, str], networks: Networks) -> dict[str, Any]:
         """The fields of a network with existing VNICs, found by the bridge's name."""
         bridge = options[BRIDGE]
         subnet = self._subnet_of(bridge)
-        if subnet.network != network:
+        if subnet.networks != networks:
+            options_given = " ".join(f"--subnet {one}" for one in subnet.networks)
             raise InvalidRequest(
-                f"the subnet of bridge {bridge} is {subnet.network}, not {network}: give "
-                f"--subnet {subnet.network}",
+                f"the subnet of bridge {bridge} is {written(subnet.networks)}, not "
+                f"{written(networks)}: give {options_given}",
                 field="Pool",
             )
         return {
@@ -173,22 +174,28 @@ class NetworkDriver:
     def _check_with_node(self, network: Network) -> None:
         """Raise the error that the node would raise for the first container."""
         vnics = self._node.topology().vnics
-        taken = {vnic.ip for vnic in vnics if vnic.id[:2] == network.scope}
-        free = (ip for ip in network.subnet.hosts() if ip not in taken)
-        next(free)  # the gateway's
-        if (ip := next(free, None)) is not None:
+        taken = {ip for vnic in vnics if vnic.id[:2] == network.scope for ip in vnic.ips}
+        free = [_first_free(subnet, taken) for subnet in network.subnets]
+        ips = tuple(ip for ip in free if ip is not None)
+        if len(ips) == len(free):
             probe = Endpoint(
                 id="",
                 network_id=network.id,
                 tenant_id=network.tenant_id,
                 subnet_id=network.subnet_id,
                 vnic_id=str(uuid.uuid4()),
-                ip=ip,
-                mac=mac_for(ip),
+                ips=ips,
+                mac=mac_for(ips),
                 made=True,
                 since=0,
             )
             self._node.plan_create_vnic(vnic_config(network, probe))
+
+
+def _first_free(subnet: IPNetwork, taken: Container[IPAddress]) -> IPAddress | None:
+    """The first address for a guest that no VNIC has."""
+    free = (ip for ip in subnet.hosts() if ip not in taken and is_guest_address(ip, subnet))
+    return next(free, None)
 
 
 def _subnet_id(pools: list[Pool]) -> str:

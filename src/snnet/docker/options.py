@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from ipaddress import IPv4Interface, ip_interface
+from ipaddress import ip_interface
 from typing import Any
 
 from snnet.config import check_address, check_id
-from snnet.contract import InvalidRequest
-from snnet.core.addressing import check_ipv4
+from snnet.contract import InvalidRequest, IPInterface
 
 TENANT = "snnet.tenant"
 SUBNET_ID = "snnet.subnet_id"
@@ -88,14 +87,13 @@ def _number(text: str, name: str) -> int:
     return int(text)
 
 
-def interface(text: str, field: str) -> IPv4Interface:
+def interface(text: str, field: str) -> IPInterface:
     """Parse an address with a prefix length, as Go formats an IPNet."""
     try:
         found = ip_interface(text)
     except ValueError:
         raise InvalidRequest(
-            f"{text!r} is not an IPv4 address with a prefix length", field=field
+            f"{text!r} is not an address with a prefix length", field=field
         ) from None
-    check_ipv4(found.ip, field)
-    assert isinstance(found, IPv4Interface)
+    check_address(found.ip, field)
     return found

@@ -68,16 +68,22 @@ class Pools:
         Docker asks our IPAM driver for a gateway for each of its networks, so the
         network's own addresses are in use in its pool.
         """
-        if not network.own:
-            return []
         return [
             pool
             for pool in self._state.pools.all()
-            if pool.subnet == network.subnet
+            if pool.subnet in network.subnets
             and pool.network_id in ("", network.id)
             and pool.scope in (("", ""), network.scope)
-            and all(self.address(pool, ip) for ip in network.own)
+            and (own := [ip for ip in network.own if ip in pool.subnet])
+            and all(self.address(pool, ip) for ip in own)
         ]
+
+    def certain(self, pools: Iterable[Pool]) -> list[Pool]:
+        """Those of the candidates that must be a network's: of a subnet there is no other."""
+        found: dict[object, list[Pool]] = {}
+        for pool in pools:
+            found.setdefault(pool.subnet, []).append(pool)
+        return [same[0] for same in found.values() if len(same) == 1 and not same[0].network_id]
 
     def linked(self, pool: Pool, network: Network) -> list[Document]:
         """Documents that link the pool to the network, and its addresses to their holders."""
@@ -87,7 +93,10 @@ class Pools:
             "subnet_id": network.subnet_id,
         }
         holders = {
-            one.ip: one.id for one in self._state.endpoints.all() if one.network_id == network.id
+            ip: one.id
+            for one in self._state.endpoints.all()
+            if one.network_id == network.id
+            for ip in one.ips
         } | dict.fromkeys(network.own, NETWORK)
         return [
             pool.model_copy(update=link),
@@ -101,37 +110,42 @@ class Pools:
     # -- endpoints ---------------------------------------------------------------------
 
     def assigned(self, network: Network, endpoint: Endpoint) -> list[Document]:
-        """Documents that give the endpoint its address.  Conflict if another one holds it."""
-        pools = [pool for pool in self.candidates(network) if pool.network_id]
+        """Documents that give the endpoint its addresses.  Conflict if another one holds one."""
+        return [
+            document for ip in endpoint.ips for document in self._assigned(network, endpoint, ip)
+        ]
+
+    def _assigned(self, network: Network, endpoint: Endpoint, ip: IPAddress) -> list[Document]:
+        candidates = [pool for pool in self.candidates(network) if ip in pool.subnet]
+        pools = [pool for pool in candidates if pool.network_id]
         documents: list[Document] = []
         if not pools:
             offered = [
                 pool
-                for pool in self.candidates(network)
-                if (found := self.address(pool, endpoint.ip)) and found.holder == OFFERED
+                for pool in candidates
+                if (found := self.address(pool, ip)) and found.holder == OFFERED
             ]
             if len(offered) == 1:
                 pools = offered
                 documents = self.linked(offered[0], network)
         for pool in pools:
-            found = self.address(pool, endpoint.ip)
+            found = self.address(pool, ip)
             if found and found.holder not in (OFFERED, RETURNED, endpoint.id):
                 raise Conflict(
-                    f"address {endpoint.ip} belongs to {_holder_name(found.holder)}: choose "
-                    "another one"
+                    f"address {ip} belongs to {_holder_name(found.holder)}: choose another one"
                 )
             owed = found.owed + (found.holder == RETURNED) if found else 0
-            documents.append(self._held(pool, endpoint.ip, endpoint.id, owed=owed))
+            documents.append(self._held(pool, ip, endpoint.id, owed=owed))
         return documents
 
     def held_by(self, endpoint: Endpoint) -> list[Address]:
-        """The documents of the endpoint's address that name it as the holder."""
+        """The documents of the endpoint's addresses that name it as the holder."""
         return [
             found
             for pool in self._state.pools.all()
             if pool.network_id == endpoint.network_id
-            and (found := self.address(pool, endpoint.ip))
-            and found.holder == endpoint.id
+            for ip in endpoint.ips
+            if (found := self.address(pool, ip)) and found.holder == endpoint.id
         ]
 
     def returned(self, address: Address) -> Address:

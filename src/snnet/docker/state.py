@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
-from typing import ClassVar, Generic, TypeVar
+from types import MappingProxyType
+from typing import Any, ClassVar, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from snnet.contract import (
     COMMIT_MAX,
@@ -43,6 +44,17 @@ class Document(BaseModel, ABC):
 
     model_config = ConfigDict(frozen=True)
     table: ClassVar[str]
+    singular: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    """Fields with several values, by the names with one value that earlier versions wrote."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _upgraded(cls, data: Any) -> Any:
+        """Read what an earlier version wrote."""
+        for old, new in cls.singular.items():
+            if isinstance(data, dict) and old in data and new not in data:
+                data = {**data, new: [] if data[old] is None else [data[old]]}
+        return data
 
     @property
     @abstractmethod
@@ -107,13 +119,15 @@ class Network(SubnetDocument):
     """A Docker network and the tenant's subnet it is mapped to.
 
     If ``bridge`` is set, a controller creates the VNICs and the plugin only maps them.
-    ``own`` holds the network's gateway and auxiliary addresses.  A network that is
+    ``subnets`` has one network, or one of each family; ``gateways`` those that Docker named.
+    ``own`` holds the network's gateways and auxiliary addresses.  A network that is
     ``deleted`` is forgotten together with its last endpoint.
     """
 
     table: ClassVar[str] = "networks"
-    subnet: IPNetwork
-    gateway: IPAddress | None = None
+    singular: ClassVar = MappingProxyType({"subnet": "subnets", "gateway": "gateways"})
+    subnets: tuple[IPNetwork, ...]
+    gateways: tuple[IPAddress, ...] = ()
     own: tuple[IPAddress, ...] = ()
     bridge: str = ""
     subnet_key: int | None = None
@@ -133,9 +147,10 @@ class Endpoint(SubnetDocument):
     """
 
     table: ClassVar[str] = "endpoints"
+    singular: ClassVar = MappingProxyType({"ip": "ips"})
     network_id: str
     vnic_id: str
-    ip: IPAddress
+    ips: tuple[IPAddress, ...]
     mac: str
     made: bool
     joined: bool = False
@@ -145,10 +160,11 @@ class Endpoint(SubnetDocument):
         """Whether the two are equal, apart from ``joined`` and ``since``."""
         return self.model_copy(update={"joined": other.joined, "since": other.since}) == other
 
-    @property
-    def place(self) -> tuple[str, str, IPAddress]:
-        """Subnet and address, which no two endpoints share."""
-        return (*self.scope, self.ip)
+    def shares_with(self, other: Endpoint) -> IPAddress | None:
+        """The address of the same subnet that both have, if there is one."""
+        if self.scope != other.scope:
+            return None
+        return next((ip for ip in self.ips if ip in other.ips), None)
 
 
 R = TypeVar("R", bound=Document)
