@@ -17,6 +17,7 @@ import sys
 import tarfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -229,9 +230,12 @@ class Machine:
         """How many of each the plugin's database has."""
         import sqlite3
 
-        with contextlib.closing(sqlite3.connect(self.folder / "data" / "snnet.db")) as database:
-            rows = database.execute("SELECT bucket, count(*) FROM documents GROUP BY bucket")
-            return dict(rows.fetchall())
+        path = self.folder / "data" / "registry.db"
+        with contextlib.closing(sqlite3.connect(path)) as database:
+            rows = database.execute("SELECT key FROM documents WHERE document IS NOT NULL")
+            keys = [str(key).split("/") for (key,) in rows.fetchall()]
+        tables = ("pools", "networks", "addresses", "endpoints")
+        return dict(Counter(word for words in keys for word in words if word in tables))
 
     def import_image(self, folder: Path) -> None:
         """Give the daemon the image of the tests."""

@@ -102,6 +102,31 @@ def test_tenants_on_two_nodes(centre: DataCentre, machines: tuple[Machine, Machi
         cnci.shutdown()
 
 
+@pytest.fixture
+def dual(machines: tuple[Machine, Machine]) -> Iterator[Machine]:
+    """A machine with a network ``dual`` of both families."""
+    machine = machines[0]
+    machine.docker("network", "create", *options(), "--ipv6", "--subnet", "fd00:1::/64", "dual")
+    yield machine
+    if left := machine.docker("ps", "-aq"):
+        machine.docker("rm", "-f", *left.split())
+    machine.docker("network", "rm", "dual")
+    assert machine.promises() == NOTHING
+    assert machine.links() == set()
+
+
+def test_containers_have_an_address_of_each_family(dual: Machine) -> None:
+    assert dual.run("one", network="dual") == "10.1.0.2"
+    dual.run("two", "--ip6", "fd00:1::77", network="dual")
+    shown = dual.docker("exec", "one", "ip", "-6", "address", "show", "dev", "eth0")
+    assert "fd00:1::2/64" in shown
+    route = dual.docker("exec", "one", "ip", "-6", "route")
+    assert "default via fd00:1::1 dev eth0" in route
+    assert dual.pings("one", "10.1.0.3")
+    until(lambda: dual.pings("one", "fd00:1::77"), 10)
+    assert dual.pings("two", "fd00:1::2")
+
+
 def test_addresses_asked_for(machine: Machine) -> None:
     assert machine.run("one") == "10.1.0.2"
     mac = "02:aa:bb:cc:dd:ee"

@@ -14,15 +14,15 @@ from ipaddress import ip_network
 from typing import Any
 
 from snnet.config import VnicConfig, VnicRole, check_mac
-from snnet.contract import Conflict, FatalError, InvalidRequest, IPAddress, Link, SnnetError
+from snnet.contract import Conflict, FatalError, InvalidRequest, Link, SnnetError
 from snnet.contract.addresses import of_family
-from snnet.core.addressing import Addresses, check_guest, mac_for, written
+from snnet.core.addressing import Addresses, mac_for, written
 from snnet.core.requests import VnicId
 from snnet.core.vnics import Vnic
 from snnet.node import ComputeNode
 
 from . import messages
-from .options import interface, refuse_ports
+from .options import assigned, refuse_ports
 from .pools import GRACE, Pools
 from .state import Document, Endpoint, Network, State
 
@@ -56,7 +56,7 @@ class Endpoints:
         """Create the VNIC of a container, or map the existing VNIC with its address."""
         network = self._network(message.NetworkID)
         refuse_ports(message.Options)
-        ips = _addresses(network, message.Interface)
+        ips = assigned(network.subnets, message.Interface)
         given = message.Interface.MacAddress
         mac = check_mac(given, "MacAddress") if given else None
         self._sweep_if_due()
@@ -329,24 +329,6 @@ class Endpoints:
             f"no VNIC of {network.bridge} has the address {written(ips)}: call create_vnic first, "
             "and give docker run the VNIC's address with --ip"
         )
-
-
-def _addresses(network: Network, given: messages.Interface) -> Addresses:
-    """The addresses that Docker's IPAM driver assigned, one in each subnet."""
-    texts = {4: ("Address", given.Address), 6: ("AddressIPv6", given.AddressIPv6)}
-    ips: list[IPAddress] = []
-    for version, (field, text) in texts.items():
-        subnet = of_family(network.subnets, version)
-        if text and subnet is None:
-            raise InvalidRequest(f"the network has no IPv{version} subnet", field=field)
-        if subnet is None:
-            continue
-        if not text:
-            raise InvalidRequest(
-                "is needed: the network's IPAM driver must assign one", field=field
-            )
-        ips.append(check_guest(interface(text, field).ip, (subnet,)))
-    return tuple(ips)
 
 
 class KeyedLocks:

@@ -8,7 +8,11 @@ from ipaddress import ip_interface
 from typing import Any
 
 from snnet.config import check_address, check_id
-from snnet.contract import InvalidRequest, IPInterface
+from snnet.contract import InvalidRequest, IPAddress, IPInterface
+from snnet.contract.addresses import of_family
+from snnet.core.addressing import Addresses, Networks, check_guest
+
+from . import messages
 
 TENANT = "snnet.tenant"
 SUBNET_ID = "snnet.subnet_id"
@@ -97,3 +101,21 @@ def interface(text: str, field: str) -> IPInterface:
         ) from None
     check_address(found.ip, field)
     return found
+
+
+def assigned(subnets: Networks, given: messages.Interface) -> Addresses:
+    """The addresses that Docker's IPAM driver assigned, one in each subnet."""
+    texts = {4: ("Address", given.Address), 6: ("AddressIPv6", given.AddressIPv6)}
+    ips: list[IPAddress] = []
+    for version, (field, text) in texts.items():
+        subnet = of_family(subnets, version)
+        if text and subnet is None:
+            raise InvalidRequest(f"the network has no IPv{version} subnet", field=field)
+        if subnet is None:
+            continue
+        if not text:
+            raise InvalidRequest(
+                "is needed: the network's IPAM driver must assign one", field=field
+            )
+        ips.append(check_guest(interface(text, field).ip, (subnet,)))
+    return tuple(ips)
