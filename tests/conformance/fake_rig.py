@@ -69,6 +69,7 @@ class FakeRig(Rig):
     strange_frames = False
     shows_bridged = True
     not_said = NOT_HERE
+    fragments = False
 
     def __init__(self, owner: str = "cnci:kit") -> None:
         self.owner = owner
@@ -93,8 +94,8 @@ class FakeRig(Rig):
 
     # -- probes ------------------------------------------------------------------------
 
-    def ping(self, source: Endpoint, address: IPAddress) -> bool:
-        return self.fabric.ping(self._machines[source], address)
+    def ping(self, source: Endpoint, address: IPAddress, *, size: int = 16) -> bool:
+        return self.fabric.ping(self._machines[source], address, size=size)
 
     def connect(
         self, source: Endpoint, address: IPAddress, protocol: str, port: int

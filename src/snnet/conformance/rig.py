@@ -14,7 +14,7 @@ from snnet.contract import Driver, IPAddress, IPInterface
 
 from .endpoints import Endpoint
 
-HOSTILE = ("vlan 0", "two tags", "snap", "fragment", "options", "other arp")
+HOSTILE = ("vlan 0", "two tags", "snap", "fragment", "options", "other port", "other arp")
 """Kinds of frames: wrapped answers of DHCP servers, and ARP for another address."""
 
 HONEST = ("rarp", "igmp", "igmp without address", "gratuitous arp", "gratuitous arp reply")
@@ -54,6 +54,8 @@ class Rig(ABC):
     """Whether the wires carry frames that are neither ARP nor IP."""
     not_said: tuple[str, ...] = ()
     """IPv6 messages that the wires do not carry."""
+    fragments: bool = True
+    """Whether packets that are longer than the MTU travel in fragments."""
     reflects: bool = True
     """Whether a guest can reach itself through its own bridge.
 
@@ -71,8 +73,11 @@ class Rig(ABC):
     # -- probes ------------------------------------------------------------------------
 
     @abstractmethod
-    def ping(self, source: Endpoint, address: IPAddress) -> bool:
-        """Whether an echo request to the address is answered (RFC 792, RFC 4443)."""
+    def ping(self, source: Endpoint, address: IPAddress, *, size: int = 16) -> bool:
+        """Whether an echo request to the address is answered (RFC 792, RFC 4443).
+
+        ``size`` is that of its data, at least 16 bytes.
+        """
 
     @abstractmethod
     def connect(

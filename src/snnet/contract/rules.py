@@ -10,7 +10,7 @@ translated, unless they are for its ``router``.  A frame from the guest behind a
 ``AntiSpoof`` link passes only if it is ARP or IP, and says the MAC and one of the
 addresses of the rule wherever it says a sender's.  A source of 0.0.0.0 passes in ARP
 probes (RFC 5227) and in requests of DHCP clients; answers of DHCP servers (UDP from
-port 67) never do.
+port 67 or to port 68) never do.
 
 A guest with an IPv6 address may also use link-local addresses: that of its MAC, and all
 that are formed from no MAC (RFC 7217), but not ``fe80::1``, which is a gateway's.  Of ICMPv6

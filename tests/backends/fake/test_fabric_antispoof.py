@@ -61,6 +61,7 @@ REFUSED = [
     (dhcp(NOBODY, (68, 69)), "has a foreign source"),
     (dhcp(NOBODY, (1068, 67)), "has a foreign source"),
     (dhcp(OWN, (67, 68)), "is an answer of a DHCP server"),
+    (dhcp(OWN, (1067, 68)), "is an answer of a DHCP server"),
     (Packet(OWN, GATEWAY, Segment("udp", 67, 9)), "is an answer of a DHCP server"),
     (Arp(True, OTHER, MAC, GATEWAY), "is from 10.1.0.10"),
     (Arp(False, GATEWAY, MAC, OTHER), "is from 10.1.0.1"),

@@ -211,6 +211,7 @@ def test_senders_on_a_port() -> None:
         "-A src -i tap1 -j src-vmzuives",
         "-A src-vmzuives -s ! 02:00:00:00:00:01 -j DROP",
         "-A src-vmzuives -p IPv4 --ip-proto udp --ip-sport 67 -j DROP",
+        "-A src-vmzuives -p IPv4 --ip-proto udp --ip-dport 68 -j DROP",
         "-A src-vmzuives -p IPv4 --ip-src 0.0.0.0 --ip-dst 255.255.255.255"
         " --ip-proto udp --ip-sport 68 --ip-dport 67 -j RETURN",
         "-A src-vmzuives -p IPv4 --ip-src 0.0.0.0 --ip-proto igmp -j RETURN",

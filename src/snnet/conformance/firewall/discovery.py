@@ -9,7 +9,7 @@ import pytest
 from snnet.conformance.endpoints import A1, A2, EXT0, HUB, OUT, R1, R2, Endpoint
 from snnet.conformance.messages import ANOTHER_MAC, HONEST6, HOSTILE6
 from snnet.conformance.rig import Rig
-from snnet.contract import AntiSpoof, DhcpGuard
+from snnet.contract import AntiSpoof, DhcpGuard, Untracked
 
 from .base import FirewallTests, add, passes, remove, stopped
 
@@ -51,6 +51,21 @@ class DiscoveryTests(FirewallTests):
         assert A1.gateway6 is not None
         for target in (A2.ip6, A1.gateway6):
             assert passes(rig.ping, A1, target)
+
+    @pytest.mark.parametrize("untracked", [False, True])
+    def test_long_packets_pass_in_fragments(self, rig: Rig, untracked: bool) -> None:
+        """Of both families, between guests, to the host and through it."""
+        if not rig.fragments:
+            return
+        add(rig, _only(rig, A1), _only(rig, A2), _only(rig, R1))
+        if untracked:
+            ports = (endpoint.link for endpoint in (A1, A2))
+            add(rig, *(Untracked(owner=rig.owner, link=link) for link in ports))
+        assert A1.gateway6 is not None
+        for target in (A2.ip, A2.ip6, A1.gateway, A1.gateway6, OUT.ip, OUT.ip6):
+            assert passes(rig.ping, A1, target, size=4000), target
+        for target in (OUT.ip, OUT.ip6):
+            assert passes(rig.ping, R1, target, size=4000), target
 
     def test_routed_guests_find_their_gateway(self, rig: Rig) -> None:
         """With rules they ping each other and outside, both families, and tell no lies."""

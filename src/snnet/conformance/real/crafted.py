@@ -42,10 +42,10 @@ def _packet(
     return header[:10] + struct.pack("!H", checksum(header)) + header[12:] + payload
 
 
-def _offer(source: IPv4Address, token: bytes, **how: int | bytes) -> bytes:
+def _offer(source: IPv4Address, token: bytes, port: int = 67, **how: int | bytes) -> bytes:
     """What a DHCP server sends, as far as a guard looks at it."""
     body = token.ljust(16, b"\0")
-    udp = struct.pack("!HHHH", 67, 68, 8 + len(body), 0) + body
+    udp = struct.pack("!HHHH", port, 68, 8 + len(body), 0) + body
     return _packet(source, EVERYBODY, socket.IPPROTO_UDP, udp, **how)  # type: ignore[arg-type]
 
 
@@ -73,6 +73,11 @@ def _fragment(mac: str, ip: IPv4Address, token: bytes) -> bytes:
 
 def _options(mac: str, ip: IPv4Address, token: bytes) -> bytes:
     return _frame(mac, _typed(_IP, _offer(ip, token, options=bytes([1, 1, 1, 1]))))
+
+
+def _other_port(mac: str, ip: IPv4Address, token: bytes) -> bytes:
+    """Clients look at the port that it is for."""
+    return _frame(mac, _typed(_IP, _offer(ip, token, 1067)))
 
 
 def _arp(mac: str, sender: IPv4Address, target: IPv4Address, token: bytes, op: int = 1) -> bytes:
@@ -113,6 +118,7 @@ FRAMES: dict[str, Callable[[str, IPv4Address, bytes], bytes]] = {
     "snap": _snap,
     "fragment": _fragment,
     "options": _options,
+    "other port": _other_port,
     "other arp": _other_arp,
     "rarp": _rarp,
     "igmp": _igmp,

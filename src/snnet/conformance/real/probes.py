@@ -27,8 +27,8 @@ def token() -> bytes:
     return os.urandom(16)
 
 
-def ping(services: Services, space: Namespace, address: IPAddress) -> bool:
-    mark = token()
+def ping(services: Services, space: Namespace, address: IPAddress, size: int) -> bool:
+    mark = token().ljust(size, b"\0")
     six = address.version == 6
     with space.call(_icmp6_socket if six else _icmp_socket) as sock:
         request = frames.echo_request(mark)
@@ -38,7 +38,7 @@ def ping(services: Services, space: Namespace, address: IPAddress) -> bool:
             return False
 
         def read() -> bool | None:
-            packet = sock.recv(2048)
+            packet = sock.recv(65536)
             body = packet if six else packet[4 * (packet[0] & 0x0F) :]
             mine = body[0] == (_ECHO6_REPLY if six else _ECHO_REPLY) and mark in body
             return mine or None

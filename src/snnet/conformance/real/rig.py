@@ -73,8 +73,8 @@ class RealRig(Rig):
         self._opened.callback(driver.close)
         return driver
 
-    def ping(self, source: Endpoint, address: IPAddress) -> bool:
-        return ping(self._services, self._spaces[source], address)
+    def ping(self, source: Endpoint, address: IPAddress, *, size: int = 16) -> bool:
+        return ping(self._services, self._spaces[source], address, size)
 
     def connect(
         self, source: Endpoint, address: IPAddress, protocol: str, port: int

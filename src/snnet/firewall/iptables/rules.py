@@ -352,6 +352,7 @@ def _ports(made: _Chains) -> None:
             rule,
             f"-s ! {rule.mac} -j DROP",
             "-p IPv4 --ip-proto udp --ip-sport 67 -j DROP",
+            "-p IPv4 --ip-proto udp --ip-dport 68 -j DROP",
             "-p IPv4 --ip-src 0.0.0.0 --ip-dst 255.255.255.255"
             " --ip-proto udp --ip-sport 68 --ip-dport 67 -j RETURN",
             "-p IPv4 --ip-src 0.0.0.0 --ip-proto igmp -j RETURN",

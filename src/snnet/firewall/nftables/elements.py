@@ -35,11 +35,10 @@ from .types import (
     ETHER,
     IFNAME,
     IPV4,
-    IPV6,
-    MAC6,
     PORT,
     PROTO,
-    TARGET6,
+    RAW_ETHER,
+    RAW_IPV6,
     Type,
     Values,
     pack,
@@ -151,11 +150,9 @@ def _guard(noun: AntiSpoof) -> Iterator[Element]:
     for address in (*ipv4, _NOBODY) if noun.bridged else ipv4:
         yield Element(family, "sources", (IFNAME, ETHER, IPV4), (noun.link, noun.mac, address))
     if own := _ipv6_addresses(noun):
-        yield Element(family, "own6", (IFNAME, ETHER), (noun.link, noun.mac))
-        yield Element(family, "macs6", (IFNAME, MAC6), (noun.link, noun.mac))
+        yield Element(family, "own6", (IFNAME, RAW_ETHER), (noun.link, noun.mac))
         for ip in own:
-            yield Element(family, "sources6", (IFNAME, ETHER, IPV6), (noun.link, noun.mac, ip))
-            yield Element(family, "targets6", (IFNAME, TARGET6), (noun.link, ip))
+            yield Element(family, "addresses6", (IFNAME, RAW_IPV6), (noun.link, ip))
 
 
 def _ipv6_addresses(noun: AntiSpoof) -> tuple[IPv6Address, ...]:

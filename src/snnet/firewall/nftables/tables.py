@@ -213,6 +213,7 @@ chain guard ether type != { ip, ip6, arp } drop
 chain guard iifname . ether saddr . arp saddr ip @sources \
     iifname . arp saddr ether . arp saddr ip @sources accept
 chain guard ether type ip udp sport 67 drop
+chain guard ether type ip udp dport 68 drop
 chain guard ip saddr 0.0.0.0 udp sport != 68 drop
 chain guard ip saddr 0.0.0.0 meta l4proto != { udp, igmp } drop
 chain guard iifname . ether saddr . ip saddr @sources accept

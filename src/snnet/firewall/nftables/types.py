@@ -37,16 +37,16 @@ IPV4 = Type(4, str, lambda address: IPv4Address(address).packed, IPv4Address)
 IPV6 = Type(16, str, lambda address: IPv6Address(address).packed, IPv6Address)
 NET4 = Type(4, str, lambda network: network.network_address.packed, IPv4Address)
 NET6 = Type(16, str, lambda network: network.network_address.packed, IPv6Address)
-TARGET6 = Type(
+RAW_IPV6 = Type(
     16,
     lambda address: f"0x{IPv6Address(address).packed.hex()}",
     lambda address: IPv6Address(address).packed,
     IPv6Address,
 )
-"""An IPv6 address in the payload, for which nft has no type but a number."""
+"""An IPv6 address at any place of a packet, which nft takes for a number."""
 ETHER = Type(6, str, lambda mac: bytes.fromhex(mac.replace(":", "")), lambda raw: raw.hex(":"))
-MAC6 = Type(6, lambda mac: f"0x{mac.replace(':', '')}", ETHER.encode, ETHER.decode)
-"""A MAC in the payload."""
+RAW_ETHER = Type(6, lambda mac: f"0x{mac.replace(':', '')}", ETHER.encode, ETHER.decode)
+"""A MAC at any place of a packet."""
 PROTO = Type(
     1, str, lambda name: bytes([_PROTOCOL_NUMBERS[name]]), lambda raw: _PROTOCOL_NAMES[raw[0]]
 )

@@ -129,7 +129,7 @@ def _lie_of_arp(rule: AntiSpoof, arp: Arp) -> str:
 
 def _lie_of_packet(rule: AntiSpoof, packet: Packet) -> str:
     protocol, source, target = ends_of(packet)
-    if (protocol, source.port) == ("udp", _SERVER):
+    if protocol == "udp" and (source.port == _SERVER or target.port == _CLIENT):
         return f"{packet} is an answer of a DHCP server"
     asks = (protocol, source, target.port) == ("udp", End(_NOBODY, _CLIENT), _SERVER)
     return "" if packet.source in rule.addresses or asks else f"{packet} has a foreign source"
