@@ -88,10 +88,19 @@ def _owners(inodes: set[str]) -> dict[str, str]:
     """Return the program and its pid for each socket; those of other users only as root."""
     found: dict[str, str] = {}
     for pid in filter(str.isdecimal, os.listdir("/proc")):
-        with suppress(OSError):
-            for fd in os.scandir(f"/proc/{pid}/fd"):
-                match = _SOCKET.fullmatch(os.readlink(fd.path))
-                if match and match[1] in inodes:
-                    name = Path(f"/proc/{pid}/comm").read_text().strip()
-                    found[match[1]] = f"{name} (pid {pid})"
+        for inode in _sockets(pid) & inodes:
+            with suppress(OSError):  # it has just ended
+                name = Path(f"/proc/{pid}/comm").read_text().strip()
+                found[inode] = f"{name} (pid {pid})"
+    return found
+
+
+def _sockets(pid: str) -> set[str]:
+    """Return the sockets that a process has, as far as we may look."""
+    found = set()
+    with suppress(OSError):
+        for fd in os.listdir(f"/proc/{pid}/fd"):
+            with suppress(OSError):
+                if match := _SOCKET.fullmatch(os.readlink(f"/proc/{pid}/fd/{fd}")):
+                    found.add(match[1])
     return found

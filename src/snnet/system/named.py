@@ -26,7 +26,7 @@ _MNT_DETACH = 2  # umount2(2)
 def named() -> list[str]:
     """Return the names of all named namespaces."""
     with contextlib.suppress(FileNotFoundError):
-        return sorted(entry.name for entry in os.scandir(NAMED) if exists(entry.name))
+        return sorted(name for name in os.listdir(NAMED) if exists(name))
     return []
 
 

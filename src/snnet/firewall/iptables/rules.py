@@ -95,7 +95,7 @@ def places(noun: Noun, among: Mapping[Key, Noun]) -> frozenset[Section]:
         return _BOTH | {NEIGHBOURS} if noun.arp else _BOTH
     match noun:
         case ZoneLink():
-            translating = (n for n in among.values() if isinstance(n, PortForward | PublicIp))
+            translating = (n for n in among.values() if isinstance(n, _TRANSLATING))
             return _BOTH | {_nat_of(n) for n in translating}
         case Masquerade(nat66=nat66):
             return _BOTH | ({NAT, NAT6} if nat66 else {NAT})
@@ -104,15 +104,19 @@ def places(noun: Noun, among: Mapping[Key, Noun]) -> frozenset[Section]:
         case PublicIp(public=address):
             return frozenset({_nat_of(noun), _filter_of(address.version)})
         case TranslatedSource(source=address):
-            return frozenset({NAT if address.version == 4 else NAT6, _filter_of(address.version)})
+            return frozenset({_nat_of(noun), _filter_of(address.version)})
         case ProtectedNetwork(network=network):
             return frozenset({_filter_of(network.version)})
     return _PLACES.get(type(noun), frozenset())
 
 
-def _nat_of(noun: PortForward | PublicIp) -> Section:
-    address = noun.target if isinstance(noun, PortForward) else noun.public
-    return NAT if address.version == 4 else NAT6
+_TRANSLATING = PortForward | PublicIp | TranslatedSource
+
+
+def _nat_of(noun: PortForward | PublicIp | TranslatedSource) -> Section:
+    match noun:
+        case PortForward(target=ip) | PublicIp(public=ip) | TranslatedSource(source=ip):
+            return NAT if ip.version == 4 else NAT6
 
 
 def _filter_of(version: int) -> Section:
@@ -304,7 +308,10 @@ def _sources(made: _Chains) -> None:
     for public in made.all(PublicIp):
         leaving = f"-s {public.internal} -o {public.device}"
         out.add(snat, public, f"{leaving} -j SNAT --to-source {public.public}")
-    for source in made.all(TranslatedSource):
+    translated = made.all(TranslatedSource)
+    for link in links if translated else ():
+        out.add(snat, link, f"-o {link.link} -j RETURN")
+    for source in translated:
         out.add(snat, source, f"-s {source.source} -j MASQUERADE")
     for rule in made.all(Masquerade):
         others = "-m addrtype ! --src-type LOCAL"

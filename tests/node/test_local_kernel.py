@@ -1,0 +1,302 @@
+"""One real host with everything: a namespace with an uplink, tenants, guests, the outside."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import pytest
+
+import snnet
+from snnet import contract
+from snnet.backends.netlink import NetlinkBackend
+from snnet.contract import Link
+from snnet.system.host import RealHost
+from snnet.system.namespaces import Namespace, end_processes
+from snnet.system.netns import in_netns
+from snnet.system.process import find_program, run
+from tests.node.test_local import config, vnic
+
+pytestmark = pytest.mark.kernel
+
+HOST, OUTSIDE = "192.0.2.11", "192.0.2.99"
+CONFIG = snnet.NetworkConfig(topology="local", compute_nets=["192.0.2.0/24"])
+_SERVER = "import socket,sys\ns=socket.create_server(('',int(sys.argv[1])))\n" + (
+    "while 1:\n c,a=s.accept();c.sendall(f'{sys.argv[2]} {a[0]}'.encode());c.close()"
+)
+_CLIENT = "import socket,sys\ns=socket.create_connection((sys.argv[1],int(sys.argv[2])),3)\n" + (
+    "print(s.recv(99).decode())"
+)
+_KILLED = """
+import os, signal, sys, snnet
+sys.path.insert(0, {root!r})
+from tests.node.test_local import config
+from tests.node.test_local_kernel import CONFIG
+from snnet.contract import applying
+done = 0
+def carry_out(self, position, real=applying.Applying._carry_out_one):
+    global done
+    if done == {at}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    done += 1
+    return real(self, position)
+applying.Applying._carry_out_one = carry_out
+with snnet.ComputeNode("host", CONFIG, netns={netns!r}, firewall={firewall!r}) as cn:
+    cn.init()
+    cn.set_concentrator(config())
+"""
+
+
+class RealOneHost:
+    """A host with ``eth0`` towards the outside; its guests are namespaces behind veths."""
+
+    def __init__(self, netns: str, firewall: str) -> None:
+        self.netns, self.firewall = netns, firewall
+        self._open = ExitStack()
+        self.host = RealHost(netns, owner="cn:tester")
+        self._open.callback(self.host.close)
+        self.outside = self.space("outside")
+        self.ip(
+            f"link add eth0 type veth peer name eth0 netns {self.outside.path}",
+            "link set lo up", f"address add {HOST}/24 dev eth0", "link set eth0 up",
+        )  # fmt: skip
+        own = f"address add {OUTSIDE}/24 dev eth0"
+        self.outside.ip(["link set lo up", own, "link set eth0 up"])
+        self.serve(self.outside, 80, "outside")
+        self.kernel = NetlinkBackend(self.host)
+        self._open.callback(self.kernel.close)
+        self.cn = self.node()
+        self.clean = self.text()
+
+    def ip(self, *commands: str) -> None:
+        run(["ip", "-batch", "-"], input="\n".join(commands), netns=self.host.netns.fd)
+
+    def space(self, name: str) -> Namespace:
+        space = Namespace(name)
+        self._open.callback(space.close)
+        self._open.callback(end_processes, [space])
+        return space
+
+    def text(self) -> str:
+        """What there is on the host that could be left behind."""
+        fd = self.host.netns.fd
+        links = run(["ip", "-br", "link"], netns=fd).stdout
+        words = [line.split("@")[0].split()[0] for line in links.splitlines()]
+        routes = run(["ip", "route"], netns=fd).stdout
+        tables = run(["nft", "list", "tables"], netns=fd).stdout
+        mine = map(str, self.kernel.snapshot({contract.Namespace}).values())
+        return "\n".join([*words, routes, *(t for t in tables.splitlines() if "snnet" in t), *mine])
+
+    def node(self) -> snnet.ComputeNode:
+        cn = snnet.ComputeNode(
+            "host", CONFIG, netns=self.netns, firewall=self.firewall, api_timeout=60.0
+        )
+        self._open.enter_context(cn)
+        cn.init()
+        return cn
+
+    def serve_subnet(self, cfg: snnet.ConcentratorConfig) -> snnet.Cnci:
+        made = self.cn.set_concentrator(cfg)
+        cnci = snnet.Cnci(
+            made.concentrator_id, CONFIG, tenant_id=made.tenant_id, netns=made.netns,
+            firewall=self.firewall, api_timeout=60.0,
+        )  # fmt: skip
+        self._open.enter_context(cnci)
+        self._open.callback(self._stop, cnci)
+        cnci.init()
+        result = cnci.reconcile(
+            subnets=[snnet.Subnet("10.1.0.0/24", 7, link=made.links["web"])],
+            nat=[made.uplink],
+            exits=[(made.uplink, "10.1.0.0/24")],
+            forwards=[
+                {
+                    "protocol": "tcp", "device": made.uplink, "port": rule.target_port,
+                    "to": "10.1.0.9", "to_port": 22,
+                }
+                for rule in made.forwards
+            ],
+        )  # fmt: skip
+        assert not result.failed, result.failed
+        return cnci
+
+    @staticmethod
+    def _stop(cnci: snnet.Cnci) -> None:
+        with suppress(snnet.SnnetError):
+            cnci.shutdown()
+
+    def guest(self, number: int, tenant: str = "acme") -> Namespace:
+        """A container, which gets its address by DHCP where udhcpc is installed."""
+        made = self.cn.create_vnic(
+            snnet.VnicConfig(**{**vnic(number, tenant).to_dict(), "role": "tenant-container"})
+        ).vnic
+        space = self.space(f"{tenant}-{number}")
+        self.ip(f"link set {made.peer_name} netns {space.path} name eth0 up")
+        space.ip(["link set lo up"])
+        if find_program("busybox"):
+            script = Path(os.environ.get("TMPDIR", "/tmp"), f"snnet-lease-{os.getpid()}")
+            script.write_text(
+                '#!/bin/sh\n[ "$1" = bound ] || exit 0\n'
+                "ip address add $ip/$mask dev $interface\n"
+                "ip link set $interface mtu $mtu\nip route add default via $router\n"
+            )
+            script.chmod(0o755)
+            argv = ["busybox", "udhcpc", "-i", "eth0", "-n", "-q", "-f", "-t", "10", "-T", "1"]
+            run([*argv, "-s", str(script)], netns=space.fd, timeout=30)
+            script.unlink()
+        else:
+            space.ip([f"address add 10.1.0.{number}/24 dev eth0", "route add default via 10.1.0.1"])
+        self.serve(space, 22, space.name)
+        return space
+
+    def serve(self, space: Namespace, port: int, name: str) -> None:
+        """Answer connections to a port with a name and the address of who asks."""
+        process = space.call(
+            lambda: subprocess.Popen([sys.executable, "-c", _SERVER, str(port), name])
+        )
+        self._open.callback(process.wait)
+        self._open.callback(process.kill)
+
+    def ask(self, space: Namespace | None, address: str, port: int) -> str:
+        """The answer from a port; empty without one."""
+        fd = self.host.netns.fd if space is None else space.fd
+        argv = [sys.executable, "-c", _CLIENT, address, str(port)]
+        return run(argv, netns=fd, check=False, timeout=20).stdout.strip()
+
+    def ping(self, space: Namespace, address: str, size: int = 56) -> bool:
+        argv = ["ping", "-c1", "-W2", "-M", "do", "-s", str(size), address]
+        return run(argv, netns=space.fd, check=False).returncode == 0
+
+    def close(self) -> None:
+        for noun in self.kernel.snapshot({contract.Namespace}).values():
+            self.kernel.apply([contract.Remove(noun)])
+        self._open.close()
+
+
+@pytest.fixture(params=["nftables", "iptables"])
+def one(request: pytest.FixtureRequest, netns: str) -> Iterator[RealOneHost]:
+    host = RealOneHost(netns, request.param)
+    try:
+        yield host
+    finally:
+        host.close()
+
+
+def test_one_host_end_to_end(one: RealOneHost) -> None:
+    cnci = one.serve_subnet(config())
+    other = one.serve_subnet(config("other", 33023))
+    mine, second = one.guest(9), one.guest(10)
+    theirs = one.guest(9, "other")
+    # In the subnet, out by NAT, with full-size packets.
+    assert one.ping(mine, "10.1.0.10", size=1472)
+    assert one.ask(mine, "10.1.0.10", 22) == "acme-10 10.1.0.9"
+    assert one.ping(mine, OUTSIDE, size=1472)
+    assert one.ask(mine, OUTSIDE, 80) == f"outside {HOST}"
+    # In by the host's port: from outside, from the host, from guests, from the guest itself.
+    assert one.ask(one.outside, HOST, 33022) == f"acme-9 {OUTSIDE}"
+    assert one.ask(None, HOST, 33022) == f"acme-9 {HOST}"
+    assert one.ask(second, HOST, 33022) == "acme-9 169.254.1.1"
+    assert one.ask(mine, HOST, 33022) == "acme-9 169.254.1.1"
+    # Two tenants with the same addresses.
+    assert one.ask(one.outside, HOST, 33023) == f"other-9 {OUTSIDE}"
+    assert not one.ping(theirs, "10.1.0.10")
+    for made in one.cn.topology().concentrators:
+        assert one.ask(one.outside, str(made.ip), made.forwards[0].target_port) == ""
+    assert not one.ping(mine, HOST)
+    assert one.cn.verify() == []
+    assert (cnci.verify(), other.verify()) == ([], [])
+    # Everything goes.
+    for one_cnci in (cnci, other):
+        one_cnci.shutdown()
+        one_cnci.close()
+    one.cn.reconcile(concentrators=[], vnics=[])
+    assert one.cn.topology().subnets == ()
+    assert one.text() == one.clean
+
+
+def test_names_resolve_by_the_concentrator(one: RealOneHost) -> None:
+    cnci = one.serve_subnet(config())
+    cnci.dhcp("10.1.0.0/24").add_entry("10.1.0.50", hostname="db")
+    guest = one.guest(9)
+    if not find_program("busybox"):
+        pytest.skip("no busybox to ask with")
+    found = run(["busybox", "nslookup", "db", "10.1.0.1"], netns=guest.fd, check=False)
+    assert "10.1.0.50" in found.stdout
+    servers = [path.read_text() for path in one.host.runtime.rglob("servers")]
+    assert servers
+    assert not any("127." in text for text in servers), "a loopback of another namespace"
+
+
+def test_a_port_that_a_program_has(one: RealOneHost) -> None:
+    server = subprocess.Popen([sys.executable, "-c", _SERVER, "0", "x"])
+    server.kill()
+    server.wait()
+    process = in_netns(
+        one.host.netns.fd,
+        lambda: subprocess.Popen([sys.executable, "-c", _SERVER, "8080", "host"]),
+    )
+    try:
+        while not one.ask(None, HOST, 8080):
+            pass
+        words = rf"in use by \S+ \(pid {process.pid}\) on \*:8080"
+        with pytest.raises(snnet.Conflict, match=words):
+            one.cn.set_concentrator(config(port=8080))
+        assert one.text() == one.clean
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_drift_is_repaired(one: RealOneHost) -> None:
+    made = one.cn.set_concentrator(config())
+    for damage in (
+        lambda: run(["ip", "netns", "delete", made.netns]),
+        lambda: one.ip(f"link delete {made.link_name}"),
+        lambda: run(["ip", "-n", made.netns, "address", "flush", "dev", "eth0"]),
+        lambda: run(["ip", "-n", made.netns, "link", "set", "eth0", "down"]),
+    ):
+        damage()
+        assert one.cn.verify()
+        one.cn.repair()
+        assert one.cn.verify() == []
+    one.serve_subnet(config())
+    assert one.ping(one.guest(9), OUTSIDE)
+
+
+@pytest.mark.parametrize("at", range(0, 20, 3))
+def test_killed_at_any_operation(netns: str, at: int) -> None:
+    one = RealOneHost(netns, "nftables")
+    try:
+        one.cn.close()
+        root = str(Path(__file__).parents[2])
+        code = _KILLED.format(root=root, at=at, netns=netns, firewall="nftables")
+        done = subprocess.run([sys.executable, "-c", code], cwd=root, check=False)
+        assert done.returncode in (0, -signal.SIGKILL)
+        one.cn = one.node()
+        assert one.cn.verify() == []
+        one.serve_subnet(config())
+        assert one.cn.verify() == []
+        one.cn.reset_network()
+        assert one.text() == one.clean
+    finally:
+        one.close()
+
+
+def test_a_restart_changes_nothing(one: RealOneHost) -> None:
+    made = one.cn.set_concentrator(config())
+    one.guest(9)
+    index = {noun.name: noun.index for noun in links(one)}
+    one.cn.close()
+    one.cn = one.node()
+    assert one.cn.topology().concentrators == (made,)
+    assert {noun.name: noun.index for noun in links(one)} == index
+    assert one.cn.verify() == []
+
+
+def links(one: RealOneHost) -> list[Link]:
+    found = one.cn.backend.snapshot({Link}).values()
+    return [noun for noun in found if isinstance(noun, Link)]
