@@ -9,6 +9,7 @@ from typing import ClassVar, Protocol
 
 from .errors import ApiError, SnnetError
 from .operations import Check, Operation, Outcome
+from .translating import as_error
 
 NO_SESSION: AbstractContextManager[object] = contextlib.nullcontext()
 """What ``session`` returns for a driver that holds nothing during an ``apply``."""
@@ -58,13 +59,17 @@ class Applying:
         if session is NO_SESSION:  # the common case, and the hottest loop of snnet
             loop(check)
             return
-        with contextlib.ExitStack() as stack:
-            try:
-                stack.enter_context(session)
-            except SnnetError as error:
-                self._outcome.errors[0] = _about(error, self._operations[0])
-                return
-            loop(check)
+        entered = False
+        try:
+            with session:
+                entered = True
+                loop(check)
+        except Exception as error:
+            # What leaves the session at its end comes after the last operation.
+            position = len(self._operations) - 1 if entered else 0
+            operation = self._operations[position]
+            translated = as_error(error, f"finish {operation}" if entered else str(operation))
+            self._outcome.errors.setdefault(position, _about(translated, operation))
 
     def _one_by_one(self, check: Check | None) -> None:
         for position in range(len(self._operations)):
@@ -112,7 +117,7 @@ class Applying:
             half = (start + end) // 2
             return self._carry_out(start, half) and self._carry_out(half, end)
         except Exception as error:
-            outcome.errors[start] = _unexpected(error, self._operations[start])
+            outcome.errors[start] = self._unexpected(error, start)
             return self._keep_going
         outcome.done.update(positions)
         outcome.unsure.difference_update(positions)
@@ -129,7 +134,7 @@ class Applying:
             outcome.errors[position] = _about(error, operation)
             return self._keep_going
         except Exception as error:
-            outcome.errors[position] = _unexpected(error, operation)
+            outcome.errors[position] = self._unexpected(error, position)
             return self._keep_going
         if fds:
             outcome.fds[operation.noun.key[1]] = tuple(fds)
@@ -137,18 +142,15 @@ class Applying:
         outcome.unsure.discard(position)
         return True
 
+    def _unexpected(self, error: Exception, position: int) -> SnnetError:
+        """The error of an operation that may have been carried out or not."""
+        operation = self._operations[position]
+        translated = as_error(error, str(operation), operation=operation)
+        translated.__cause__ = error
+        return translated
+
 
 def _about(error: SnnetError, operation: Operation) -> SnnetError:
     if isinstance(error, ApiError) and error.operation is None:
         error.operation = operation
     return error
-
-
-def _unexpected(error: Exception, operation: Operation) -> ApiError:
-    said = ApiError(
-        f"cannot {operation}: the driver raised {error!r}, which is a bug in the driver: "
-        "report it to its authors",
-        operation=operation,
-    )
-    said.__cause__ = error
-    return said

@@ -20,6 +20,7 @@ from .host import Host
 from .noun import Key, Noun
 from .operations import Check, Operation, Outcome
 from .packets import Announcement, HostPacket
+from .translating import translate
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,10 @@ class LinkEvent:
 
 class Watch(ABC):
     """A stream of the link events since it was opened."""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        translate(cls)
 
     @abstractmethod
     def read(self, timeout: float) -> list[LinkEvent]:
@@ -71,8 +76,14 @@ class Alarm(ABC):
 class Driver(ABC):
     """Carries out operations on the nouns in ``carries``, on one host.
 
-    It is opened as ``DriverClass(host)``, and any number of threads may call it.
+    It is opened as ``DriverClass(host)``, and any number of threads may call it.  Its callers
+    see no other exception than ``SnnetError``: an ``OSError`` that leaves a method becomes
+    the class of its errno, anything else an ``ApiError`` that names the driver.
     """
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        translate(cls)
 
     name: ClassVar[str]
     """The name of its entry point."""

@@ -120,6 +120,10 @@ class Host(ABC):
         other process.  The claim lasts until the context ends.
         """
 
+    def check_allowed(self) -> None:
+        """Raise ``Denied`` if this process may not change the namespace.  By default it may."""
+        return
+
     @abstractmethod
     def close(self) -> None:
         """Close descriptors.  May be called again."""

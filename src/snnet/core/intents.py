@@ -70,7 +70,7 @@ def _noun(row: dict[str, Any]) -> Noun:
     name = row.pop("noun")
     fields = _fields(name)
     # A value of None is not written.
-    values = dict.fromkeys(fields.unset) | {
+    values = dict.fromkeys(fields.optional) | {
         key: fields.parsers[key](value) for key, value in row.items()
     }
     return _NOUNS[name](**values)
@@ -78,10 +78,10 @@ def _noun(row: dict[str, Any]) -> Noun:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Fields:
-    """How to read each field of a noun back, and the fields without a default."""
+    """How to read each field of a noun back, and the fields that are None if not there."""
 
     parsers: dict[str, Callable[[Any], Any]]
-    unset: tuple[str, ...]
+    optional: tuple[str, ...]
 
 
 @functools.cache
@@ -91,8 +91,20 @@ def _fields(name: str) -> _Fields:
     items = dataclasses.fields(kind)
     return _Fields(
         {item.name: _parser(hints[item.name]) for item in items},
-        tuple(item.name for item in items if item.default is dataclasses.MISSING),
+        tuple(
+            item.name
+            for item in items
+            if item.default is dataclasses.MISSING
+            and type(None) in typing.get_args(hints[item.name])
+        ),
     )
+
+
+def _parsed(parse: Callable[[str], Any], kinds: tuple[type, ...], value: Any) -> Any:
+    parsed = parse(value) if isinstance(value, str) else value
+    if not isinstance(parsed, kinds):
+        raise TypeError(f"{value!r} is no {' or '.join(kind.__name__ for kind in kinds)}")
+    return parsed
 
 
 def _parser(hint: Any) -> Callable[[Any], Any]:
@@ -102,7 +114,7 @@ def _parser(hint: Any) -> Callable[[Any], Any]:
     kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     for kind, parse in _PARSERS:
         if kind in kinds:
-            return parse
+            return functools.partial(_parsed, parse, kinds)
     allowed = tuple(kinds)
 
     def check(value: Any) -> Any:

@@ -123,9 +123,10 @@ class Node(ABC, Generic[R]):
 
         Takes the lock that keeps other processes from running this node in
         this namespace: waits up to ``api_timeout``, then Conflict naming the
-        pid.  Raises InvalidRequest where no link matches the nets; ``verify()`` and the call
-        that removes everything (``reset_network``, ``shutdown``) work even then, for
-        cleaning up needs no uplink.  On failure the node keeps nothing, and no kernel
+        pid.  Raises Denied without CAP_NET_ADMIN, and InvalidRequest where no link matches
+        the nets; ``verify()`` and the call that removes everything (``reset_network``,
+        ``shutdown``) work even then, for cleaning up needs no uplink.  On failure the node
+        keeps nothing, and no kernel
         parameter stays changed; may be repeated.
         """
         self._check_usable()
@@ -134,6 +135,7 @@ class Node(ABC, Generic[R]):
                 return Report()
             with ExitStack() as taken:
                 if not self.read_only:
+                    self._host.check_allowed()
                     taken.enter_context(self._host.claim(self.api_timeout))
                 report = self._start(whole)
                 self._resources.push(taken.pop_all())

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -51,7 +52,7 @@ class SharedSysctls(Driver):
         return None
 
     def snapshot(self, types: Iterable[type[Noun]] | None = None) -> dict[Key, Noun]:
-        with self.host.record(RECORD) as record:
+        with self._record() as record:
             entries = {name: dict(entry) for name, entry in record.items()}
         found: dict[Key, Noun] = {}
         for name, entry in entries.items():
@@ -68,7 +69,7 @@ class SharedSysctls(Driver):
 
     def find(self, noun: Noun) -> Noun | None:
         assert isinstance(noun, SharedSysctl)
-        with self.host.record(RECORD) as record:
+        with self._record() as record:
             if noun.owner not in record.get(noun.name, {}).get("users", ()):
                 return None
         return self._as_found(noun)
@@ -91,8 +92,16 @@ class SharedSysctls(Driver):
             case Change():
                 self._put(noun)
 
-    def _add(self, noun: SharedSysctl) -> None:
+    @contextmanager
+    def _record(self) -> Iterator[dict[str, Any]]:
+        """The record without damaged entries: what nobody can read, nobody needs."""
         with self.host.record(RECORD) as record:
+            for name in [name for name, entry in record.items() if not _is_entry(entry)]:
+                del record[name]
+            yield record
+
+    def _add(self, noun: SharedSysctl) -> None:
+        with self._record() as record:
             current = self._value(noun.name)
             entry = record.setdefault(noun.name, {"previous": current, "users": []})
             if noun.unless:
@@ -107,7 +116,7 @@ class SharedSysctls(Driver):
             raise
 
     def _remove(self, noun: SharedSysctl) -> None:
-        with self.host.record(RECORD) as record:
+        with self._record() as record:
             if noun.owner not in record.get(noun.name, {}).get("users", ()):
                 raise Missing(f"cannot remove {noun}: it is not recorded")
             # If restoring the value fails, the record is not changed.
@@ -149,7 +158,7 @@ class SharedSysctls(Driver):
 
     def obstacles(self) -> Sequence[str]:
         """Bridges of others whose frames no filter sees because a node here turned that off."""
-        with self.host.record(RECORD) as record:
+        with self._record() as record:
             users = record.get(BRIDGED_TO_IP[4], {}).get("users", ())
         if not users or self._value(BRIDGED_TO_IP[4]) != "0":
             return ()
@@ -166,3 +175,16 @@ class SharedSysctls(Driver):
 
     def close(self) -> None:
         pass
+
+
+def _is_entry(entry: object) -> bool:
+    """Whether it is what the record has of a parameter: the previous value, and the users."""
+    return (
+        isinstance(entry, dict)
+        and "previous" in entry
+        and isinstance(entry["previous"], str | None)
+        and isinstance(entry.get("users"), list)
+        and all(isinstance(user, str) for user in entry["users"])
+        and isinstance(entry.get("value", ""), str)
+        and isinstance(entry.get("unless", []), list)
+    )

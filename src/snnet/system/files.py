@@ -16,9 +16,10 @@ import time
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 from snnet.contract import Conflict, SnnetError
+from snnet.contract.translating import translating
 
 _POLL = 0.02
 """Seconds between two attempts to get a lock: flock(2) has no time limit."""
@@ -32,6 +33,11 @@ def private_directory(path: Path, mode: int) -> Path:
     Raise ``SnnetError`` if it belongs to another user, if others can write to it, or if it
     is not a directory.  Its parent must exist.
     """
+    with translating(f"use the runtime directory {path}"):
+        return _private_directory(path, mode)
+
+
+def _private_directory(path: Path, mode: int) -> Path:
     try:
         path.mkdir(mode=mode)
         path.chmod(mode)  # whatever the umask removed
@@ -75,7 +81,8 @@ def locked(path: Path, timeout: float, what: str) -> Iterator[None]:
         time.sleep(_POLL)
     lock = _Lock(fd)
     try:
-        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        with contextlib.suppress(OSError):  # a full disk: then a message cannot name us
+            os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
         lock.release(path)
@@ -100,13 +107,16 @@ class _Lock:
     def release(self, path: Path) -> None:
         if self._fd < 0:  # a forked child
             return
-        # Removed while still locked: a process that then locks the old file
-        # finds another file, or none, under the name, and tries again.
-        with contextlib.suppress(FileNotFoundError):
-            path.unlink()
-        # Explicitly, because a process that is being forked may have the file open too.
-        fcntl.flock(self._fd, fcntl.LOCK_UN)
-        self.close()
+        try:
+            # Removed while still locked: a process that then locks the old file
+            # finds another file, or none, under the name, and tries again.
+            with contextlib.suppress(OSError):  # a file that stays is in nobody's way
+                path.unlink()
+            # Explicitly, because a process that is being forked may have the file open too.
+            with contextlib.suppress(OSError):
+                fcntl.flock(self._fd, fcntl.LOCK_UN)
+        finally:
+            self.close()
 
 
 class _Closes(Protocol):
@@ -149,6 +159,9 @@ def _try_lock(path: Path) -> int | None:
         except BlockingIOError:
             os.close(fd)
             return None
+        except OSError as error:
+            os.close(fd)
+            raise SnnetError(f"cannot lock {path}: {error.strerror}") from error
 
 
 def _holder(path: Path) -> str:
@@ -162,19 +175,20 @@ def read_document(path: Path) -> dict[str, Any]:
 
     A file with anything else is put aside, and counts as none.
     """
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except FileNotFoundError:
-        return {}
-    with open(fd, encoding="utf-8") as file:
+    with translating(f"read {path}"):
         try:
-            document = json.load(file)
-        except ValueError:
-            document = None
-    if not isinstance(document, dict):
-        put_aside(path)
-        return {}
-    return document
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            return {}
+        with _file(fd, "r") as file:
+            try:
+                document = json.load(file)
+            except (ValueError, RecursionError):
+                document = None
+        if not isinstance(document, dict):
+            put_aside(path)
+            return {}
+        return document
 
 
 def write_document(path: Path, document: dict[str, Any]) -> None:
@@ -182,19 +196,30 @@ def write_document(path: Path, document: dict[str, Any]) -> None:
 
     The caller holds the lock on it.  An empty document removes the file.
     """
-    if not document:
-        path.unlink(missing_ok=True)
-        return
-    text = json.dumps(document, indent=1, sort_keys=True)
-    draft = path.with_name(f"{path.name}.new")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-    with open(os.open(draft, flags, _PRIVATE), "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    with translating(f"write {path}"):
+        if not document:
+            path.unlink(missing_ok=True)
+            return
+        text = json.dumps(document, indent=1, sort_keys=True)
+        draft = path.with_name(f"{path.name}.new")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+        with _file(os.open(draft, flags, _PRIVATE), "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
 
 
 def put_aside(path: Path) -> None:
     """Rename a file with unexpected content, for people to look at."""
-    path.replace(path.with_name(f"{path.name}.damaged"))
+    with translating(f"put {path} aside"):
+        path.replace(path.with_name(f"{path.name}.damaged"))
+
+
+def _file(fd: int, mode: str) -> IO[str]:
+    """Return the descriptor as a file of text, which owns it; closes it if it cannot."""
+    try:
+        return open(fd, mode, encoding="utf-8")
+    except BaseException:
+        os.close(fd)
+        raise

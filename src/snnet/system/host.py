@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import errno
 import functools
 import json
 import os
@@ -21,12 +22,14 @@ from snnet.contract import (
     Listener,
     Netns,
     SnnetError,
+    error_for,
 )
 
 from .files import locked, private_directory, put_aside, read_document, write_document
 from .journal import FileJournal
 from .listeners import listeners
 from .netns import netns_cookie, netns_id, open_netns
+from .users import CAP_NET_ADMIN, has_capability
 
 _RECORD_PATIENCE = 30.0
 """Seconds to wait for a record.  A node that holds it writes only a few sysctls."""
@@ -119,6 +122,11 @@ class RealHost(Host):
         path = self.runtime / f"claim-{self.owner}-{self._file_id}.lock"
         with locked(path, timeout, f"{self.owner} in this network namespace"):
             yield
+
+    def check_allowed(self) -> None:
+        """See :meth:`snnet.contract.Host.check_allowed`: it takes CAP_NET_ADMIN."""
+        if not has_capability(CAP_NET_ADMIN):
+            raise error_for(errno.EPERM, f"change {self.netns}")
 
     def close(self) -> None:
         """See :meth:`snnet.contract.Host.close`."""

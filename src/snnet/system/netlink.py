@@ -213,9 +213,13 @@ class _Socket:
             if size > _BUFFER:
                 raise OSError(errno.EMSGSIZE, f"an answer of {size} bytes from the kernel")
             offset = 0
+            if size < _HEADER.size:
+                raise OSError(errno.EBADMSG, f"an answer of {size} bytes from the kernel")
             while offset < size:
                 length, kind, flags, sequence, _ = _HEADER.unpack_from(buffer, offset)
                 end = offset + length
+                if length < _HEADER.size or end > size:
+                    raise OSError(errno.EBADMSG, "an answer from the kernel is cut off")
                 if sequence == expected:
                     interrupted |= flags & _NLM_F_DUMP_INTR
                     if kind in (_NLMSG_ERROR, _NLMSG_DONE):

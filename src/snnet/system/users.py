@@ -5,6 +5,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+from pathlib import Path
 
 
 def uid_of(name: str) -> int | None:
@@ -29,3 +30,19 @@ def user_name() -> str:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
         return str(os.geteuid())
+
+
+CAP_NET_ADMIN = 12  # linux/capability.h
+
+
+def has_capability(number: int) -> bool:
+    """Whether the calling thread has the capability, in its own user namespace.
+
+    See capabilities(7) and proc_pid_status(5).  True where that cannot be found out.
+    """
+    try:
+        lines = Path("/proc/thread-self/status").read_text().splitlines()
+    except OSError:
+        return True
+    effective = next((line.split()[1] for line in lines if line.startswith("CapEff:")), "")
+    return not effective or bool(int(effective, 16) >> number & 1)
