@@ -121,6 +121,7 @@ BAD_CONFIG: dict[str, list[Any]] = {
     "public_gateway": BAD_ADDRESSES,
     "dhcp_reserved": [*NO_INT, None, -1, 65537],
     "anti_spoofing": [None, 0, 1, "yes", "true", []],
+    "dns": [None, 0, 1, "yes", "true", []],
     "node_number": [-1, 16384, 1.0, True, "7", []],
     "domain_name": BAD_DOMAINS,
 }

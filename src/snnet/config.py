@@ -289,21 +289,12 @@ MACVTAP_MODES = ("bridge", "vepa")
 @refusing_unknown
 @dataclass(frozen=True, slots=True)
 class NetworkConfig:
-    """The configuration of the data-centre network, the same on all nodes.
+    """The configuration of the data-centre network; docs/configuration.md has each setting.
 
-    ``compute_nets`` and ``management_nets`` (CIDRs) classify a node's
-    uplinks; empty means the node's only real link.  Tenants' traffic leaves a concentrator
-    for neither of them, but for what of them is in ``allow_to_nets``, and even there not
-    for tunnels.  ``mtu`` (bytes) caps the
-    tenant MTU where nodes differ.  ``floating_pool`` and ``public_gateway``
-    are for concentrators; ``dhcp_reserved`` addresses after a subnet's
-    gateway are never leased.  ``anti_spoofing``: guests are held to the MAC and the
-    address of their VNIC, to IPv4 and ARP, and to asking DHCP; in routed mode always.
-    ``node_number`` (0 to 16383) differs on every compute node: the node's vxlan tunnels
-    then have the UDP port 16384 + number, else one by a hash of both ends' addresses,
-    which may collide with another node's.  ``topology`` "local": one host has everything, and
-    its concentrators are in namespaces.  ``concentrator_pool`` has the addresses of
-    concentrators in topology "hub".
+    ``compute_nets`` and ``management_nets`` (CIDRs) classify a node's uplinks; empty means
+    the node's only real link.  ``mtu`` (bytes) caps the tenant MTU where nodes differ.
+    ``node_number`` (0 to 16383) differs on every compute node; all else is the same on all
+    nodes.  Wrong and unknown values are InvalidRequest.
     """
 
     compute_nets: Iterable[Network] = ()
@@ -321,6 +312,7 @@ class NetworkConfig:
     allow_to_nets: Iterable[Network] = ()
     topology: str = "hub"
     concentrator_pool: Iterable[Address] = ()
+    dns: bool = True
 
     def __post_init__(self) -> None:
         put = object.__setattr__
@@ -341,6 +333,7 @@ class NetworkConfig:
         if self.public_gateway is not None:
             put(self, "public_gateway", check_address(self.public_gateway, "public_gateway"))
         check_bool(self.anti_spoofing, "anti_spoofing")
+        check_bool(self.dns, "dns")
         check_int(self.dhcp_reserved, "dhcp_reserved", 0, 2**16)
         if self.node_number is not None:
             check_int(self.node_number, "node_number", 0, NODE_NUMBER_MAX)

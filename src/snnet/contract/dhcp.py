@@ -49,7 +49,8 @@ class DhcpScope(Owned):
     (the first host address) is the server, the router and the name server.  The ``reserved``
     addresses after it are never leased.  A MAC without an entry gets no answer.  ``mtu`` is
     option 26 of DHCP (RFC 2132, 5.1), and in router advertisements (RFC 4861, 4.6.4).  With
-    ``running`` False the scope and its entries are kept, and no server runs for it.
+    ``running`` False the scope and its entries are kept, and no server runs for it.  With
+    ``dns`` False there is no name server, and guests are not told of one.
 
     For an IPv6 network, router advertisements name the host as the default router and have
     guests ask by DHCPv6 (flags M and O, RFC 4861, 4.2); no guest makes an address itself.
@@ -57,7 +58,7 @@ class DhcpScope(Owned):
 
     rank: ClassVar[int] = 70
     changeable: ClassVar[frozenset[str]] = frozenset(
-        {"entries", "mtu", "domain", "reserved", "running"}
+        {"entries", "mtu", "domain", "reserved", "running", "dns"}
     )
 
     link: str
@@ -67,6 +68,7 @@ class DhcpScope(Owned):
     domain: str | None = None
     entries: tuple[DhcpEntry, ...] = ()
     running: bool = True
+    dns: bool = True
 
     def make_key(self) -> Key:
         return ("dhcp", self.link)
@@ -99,6 +101,8 @@ class DhcpScope(Owned):
             extra += f" reserved {self.reserved}"
         if self.entries:
             extra += f" entries {len(self.entries)}"
+        if not self.dns:
+            extra += " without dns"
         if not self.running:
             extra += " stopped"
         return f"dhcp {' '.join(map(str, self.subnets))} mtu {self.mtu}{extra} dev {self.link}"
@@ -133,8 +137,11 @@ class DhcpLease(Noun):
         return f"lease {self.address} mac {self.mac} dev {self.link}"
 
 
-def check_scope(scope: DhcpScope) -> None:
-    """Raise ``InvalidRequest``, with the field, for a scope that no DHCP server can serve."""
+def check_scope(scope: DhcpScope, good: DhcpScope | None = None) -> None:
+    """Raise ``InvalidRequest``, with the field, for a scope that no DHCP server can serve.
+
+    The first entries, as far as they are those of a ``good`` scope, are not checked again.
+    """
     versions = [subnet.version for subnet in scope.subnets]
     if not versions or versions != sorted(set(versions)):
         raise InvalidRequest("give one network, or one of each family", field="subnets")
@@ -149,8 +156,13 @@ def check_scope(scope: DhcpScope) -> None:
         raise InvalidRequest(f"{scope.reserved} is negative", field="reserved")
     if scope.domain is not None and not is_host_name(scope.domain):
         raise InvalidRequest(f"{scope.domain!r} is not a domain name", field="domain")
-    for entry in scope.entries:
+    entries, known = scope.entries, good.entries if good and good.subnets == scope.subnets else ()
+    for entry in entries[len(known) :] if entries[: len(known)] == known else entries:
         _check_entry(entry, scope)
+    macs = {(entry.mac.lower(), entry.address.version) for entry in entries}
+    numbers = {(int(entry.address), entry.address.version) for entry in entries}
+    if len(macs) == len(numbers) == len(entries):
+        return
     for field in ("mac", "address"):
         seen = Counter(
             (str(getattr(entry, field)).lower(), entry.address.version) for entry in scope.entries

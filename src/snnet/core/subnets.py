@@ -170,6 +170,7 @@ class Scoping:
 
     reserved: int
     domain: str | None
+    dns: bool = True
 
     def check(self, networks: Networks) -> None:
         """Raise InvalidRequest if the reservation leaves no address for guests."""
@@ -208,6 +209,7 @@ def build_cnci_subnet(
             mtu=site.mtu,
             reserved=scoping.reserved,
             domain=scoping.domain,
+            dns=scoping.dns,
         ),
         site=site,
         link=link,

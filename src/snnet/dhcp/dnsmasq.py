@@ -29,7 +29,8 @@ from snnet.system.process import find_program, missing_program
 from . import settings
 from .account import serving_account
 from .alarm import ServerAlarm
-from .service import Service, index_of, links_of, needs_no_restart
+from .resolvers import name_of, name_servers
+from .service import Memory, Service, index_of, links_of, needs_no_restart
 
 
 class Dnsmasq(Driver):
@@ -41,9 +42,10 @@ class Dnsmasq(Driver):
     again with the leases that still fit.  ``find()`` and ``snapshot()`` return the scopes of
     this owner only: a foreign server cannot be queried.
 
-    Guests get DNS at the gateway.  It resolves the names of the scope's entries, and asks
-    the servers in /etc/resolv.conf for others.  That file is read when the scope is added,
-    changed, reloaded or restarted.
+    Guests get DNS at the gateway, unless the scope says no.  It resolves the names of the
+    scope's entries, and asks the servers of /etc/netns/NAME/resolv.conf, or else those of
+    /etc/resolv.conf that the namespace reaches, for others.  These files are read when the
+    scope is added, changed, reloaded or restarted.
     """
 
     name = "dnsmasq"
@@ -54,6 +56,7 @@ class Dnsmasq(Driver):
             raise InvalidRequest("dnsmasq needs a real host, not a fake one", field="dhcp")
         self.host: RealHost = host
         self._locks: dict[str, threading.Lock] = {}
+        self._memory = Memory()
 
     def missing(self, noun: Noun) -> str | None:
         if not isinstance(noun, DhcpScope):
@@ -69,7 +72,7 @@ class Dnsmasq(Driver):
         found: dict[Key, Noun] = {}
         with _api_errors("list the dhcp scopes"):
             for link, index in self._indexes(links_of(self.host)).items():
-                if (scope := Service(self.host, link).scope(index)) is not None:
+                if (scope := Service(self.host, link, self._memory).scope(index)) is not None:
                     found[scope.key] = scope
         return found
 
@@ -85,12 +88,12 @@ class Dnsmasq(Driver):
         if not isinstance(noun, DhcpScope) or not _is_link_name(link := noun.link):
             return None
         with _api_errors(f"look up the dhcp scope on {link}"):
-            return Service(self.host, link).scope(self._indexes([link])[link])
+            return Service(self.host, link, self._memory).scope(self._indexes([link])[link])
 
     def pid(self, scope: DhcpScope) -> int | None:
         """Return the pid of the process that serves the scope, or None."""
         with _api_errors(f"look up the process of {scope}"):
-            return Service(self.host, scope.link).pid()
+            return Service(self.host, scope.link, self._memory).pid()
 
     def reload(self, scope: DhcpScope) -> None:
         """Write the files of the scope again and make the running dnsmasq read them.
@@ -115,10 +118,25 @@ class Dnsmasq(Driver):
                 settings.check(scope)
                 service.add(scope)
             elif isinstance(operation, Change):
-                settings.check(scope)
+                old = operation.old
+                settings.check(scope, old if isinstance(old, DhcpScope) else None)
                 service.change(scope)
             else:
                 service.remove()
+
+    def obstacles(self) -> Sequence[str]:
+        """Name servers of the host that guests cannot ask, if there are no others."""
+        if not any(isinstance(noun, DhcpScope) and noun.dns for noun in self.snapshot().values()):
+            return ()
+        found = name_servers(self.host.netns.fd)
+        if found.asked or not found.left_out:
+            return ()
+        name = name_of(self.host.netns.fd) or "NAME"
+        return [
+            f"name server {', '.join(found.left_out)} in {found.path} is not in this network "
+            "namespace, so that guests resolve no names of the outside: write others to "
+            f"/etc/netns/{name}/resolv.conf, then reload the scopes"
+        ]
 
     def watch(self) -> Watch:
         raise Unsupported("dnsmasq has no link events: watch the backend instead")
@@ -137,7 +155,7 @@ class Dnsmasq(Driver):
         scope = operation.noun
         if not isinstance(scope, DhcpScope):
             return None
-        path = Service(self.host, scope.link).path
+        path = Service(self.host, scope.link, self._memory).path
         start = shlex.join(settings.command_line(scope, path, serving_account()))
         pid = f'"$(cat {shlex.quote(str(path / settings.PID))})"'
         if isinstance(operation, Add):
@@ -153,7 +171,7 @@ class Dnsmasq(Driver):
         """Yield the service of the scope, for this thread only."""
         # setdefault is atomic; work on other scopes goes on in parallel.
         with self._locks.setdefault(scope.link, threading.Lock()), _api_errors(what):
-            yield Service(self.host, scope.link)
+            yield Service(self.host, scope.link, self._memory)
 
     def _indexes(self, links: Iterable[str]) -> dict[str, int | None]:
         """Return the current ifindex of each link in the namespace."""

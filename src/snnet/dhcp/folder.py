@@ -13,6 +13,8 @@ from snnet.contract import ApiError
 
 _MODE = 0o750
 _FILE_MODE = 0o640
+FileState = tuple[int, int, int]
+"""Inode, size in bytes and time of the last change in nanoseconds."""
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -66,6 +68,20 @@ class Folder:
             os.fchmod(fd, _FILE_MODE)
             file.write(text)
         os.rename(draft, name, src_dir_fd=self._fd, dst_dir_fd=self._fd)
+
+    def append(self, name: str, text: str) -> None:
+        """Add to the end of a file that there is; raise ``FileNotFoundError`` if there is none."""
+        fd = _open(name, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, self._fd)
+        with open(fd, "w", encoding="utf-8") as file:
+            file.write(text)
+
+    def state(self, name: str) -> FileState | None:
+        """Return what changes with every change of the file, or None if there is none."""
+        try:
+            found = os.stat(name, dir_fd=self._fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+        return found.st_ino, found.st_size, found.st_mtime_ns
 
     def remove(self, name: str) -> None:
         """Delete a file, if it exists."""

@@ -1,8 +1,13 @@
-"""The file in a scope's folder from which a later process reads the scope back."""
+"""The file in a scope's folder from which a later process reads the scope back.
+
+Its first line is a JSON object.  Each further line is an entry that was added later; one
+without its line break was being written when the writer was killed, and counts as none.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 
@@ -25,25 +30,34 @@ class ScopeRecord:
 
     def to_json(self) -> str:
         scope = self.scope
-        return json.dumps(
-            {
-                "version": _VERSION,
-                "owner": scope.owner,
-                "index": self.index,
-                "link": scope.link,
-                "subnets": [str(subnet) for subnet in scope.subnets],
-                "mtu": scope.mtu,
-                "reserved": scope.reserved,
-                "domain": scope.domain,
-                "entries": [[e.mac, str(e.address), e.hostname] for e in scope.entries],
-            }
+        return (
+            json.dumps(
+                {
+                    "version": _VERSION,
+                    "owner": scope.owner,
+                    "index": self.index,
+                    "link": scope.link,
+                    "subnets": [str(subnet) for subnet in scope.subnets],
+                    "mtu": scope.mtu,
+                    "reserved": scope.reserved,
+                    "domain": scope.domain,
+                    "dns": scope.dns,
+                    "entries": [_row(entry) for entry in scope.entries],
+                }
+            )
+            + "\n"
         )
 
     @classmethod
     def from_json(cls, text: str) -> ScopeRecord:
-        """Parse a record; raise ``ValueError`` for anything else or another version."""
+        """Parse a record; raise ``ValueError`` for anything else or another version.
+
+        ``text`` is the whole file.
+        """
         try:
-            data = json.loads(text)
+            first, *added = text.split("\n")
+            data = json.loads(first)
+            rows = [*data["entries"], *map(json.loads, added[:-1])]
             if data["version"] != _VERSION:
                 raise ValueError(f"version {data['version']}")
             scope = DhcpScope(
@@ -54,11 +68,21 @@ class ScopeRecord:
                 mtu=data["mtu"],
                 reserved=data["reserved"],
                 domain=data["domain"],
+                dns=data.get("dns", True) is not False,
                 entries=tuple(
                     DhcpEntry(mac=mac, address=ip_address(address), hostname=hostname)
-                    for mac, address, hostname in data["entries"]
+                    for mac, address, hostname in rows
                 ),
             )
             return cls(data["index"], scope)
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a record of a scope: {error!r}") from error
+
+
+def more(entries: Iterable[DhcpEntry]) -> str:
+    """Return the lines that add entries to the text of a record."""
+    return "".join(f"{json.dumps(_row(entry))}\n" for entry in entries)
+
+
+def _row(entry: DhcpEntry) -> list[str | None]:
+    return [entry.mac, str(entry.address), entry.hostname]

@@ -30,22 +30,34 @@ from snnet.contract import (
     SnnetError,
     Unsupported,
 )
+from snnet.contract.dhcp import GENERATED_PREFIX_MIN
 from snnet.system.host import RealHost
 from snnet.system.netns import in_netns
 from snnet.system.process import errno_in, failure, run
 
 from . import settings
 from .account import Account, serving_account
-from .folder import Folder
-from .record import SCOPE_FILE, ScopeRecord
+from .folder import FileState, Folder
+from .record import SCOPE_FILE, ScopeRecord, more
+from .resolvers import name_servers
 from .server import Server
 
 _log = logging.getLogger("snnet.dhcp")
 
-_RESOLV_CONF = Path("/etc/resolv.conf")
-_RESOLVED_CONF = Path("/run/systemd/resolve/resolv.conf")
-"""The servers of systemd-resolved itself (systemd-resolved.service(8))."""
 _SIOCGIFADDR = 0x8915  # linux/sockios.h, netdevice(7)
+
+
+class Memory:
+    """What one process read and wrote of each scope's files, so that it need not again.
+
+    It holds while the files are as they were.
+    """
+
+    def __init__(self) -> None:
+        self.records: dict[str, tuple[FileState, ScopeRecord]] = {}
+        """The records read, by link."""
+        self.written: dict[str, dict[str, FileState | None]] = {}
+        """The files with the record's entries as they were written last, by link."""
 
 
 class Service:
@@ -53,13 +65,15 @@ class Service:
 
     The caller must keep other threads away.  The folder is
     <runtime>/dhcp@<namespace>@<owner>@<link>.  The object has no state: every answer is read
-    from the folder and the process.  Refusals of the system are raised as ``OSError``.
+    from the folder and the process, or is in ``memory`` if the folder has not changed.
+    Refusals of the system are raised as ``OSError``.
     """
 
-    def __init__(self, host: RealHost, link: str) -> None:
+    def __init__(self, host: RealHost, link: str, memory: Memory | None = None) -> None:
         if not link or "/" in link:
             raise InvalidRequest(f"{link!r} is not a link name", field="link")
         self._host = host
+        self._memory = Memory() if memory is None else memory
         self.path = host.runtime / f"{_prefix(host)}{link}"
         self._server = Server(self.path / settings.PID, host.netns.fd)
 
@@ -67,8 +81,16 @@ class Service:
         """Return the record in the folder; None if it is missing or cannot be read."""
         try:
             with Folder(self.path) as folder:
+                state = folder.state(SCOPE_FILE)
+                known = self._memory.records.get(self._link)
+                if known is not None and known[0] == state:
+                    return known[1]
                 text = folder.read(SCOPE_FILE)
-            return ScopeRecord.from_json(text) if text is not None else None
+            if text is None or state is None:
+                return None
+            record = ScopeRecord.from_json(text)
+            self._memory.records[self._link] = state, record
+            return record
         except FileNotFoundError:
             return None
         except (ApiError, ValueError) as error:
@@ -113,15 +135,25 @@ class Service:
         return record
 
     def add(self, scope: DhcpScope) -> None:
-        """Start serving; raise ``Exists`` for a scope that is known, running or not."""
+        """Start serving; raise ``Exists`` for a scope that is known, running or not.
+
+        A server of ours whose folder was lost serves until another can take its place.
+        """
         if (record := self.record()) is not None:
             raise Exists(f"{record.scope} exists already: change it, or remove it first")
         left_over = self.path.exists()
         if left_over:
             _log.warning("reusing what an unfinished start left in %s", self.path)
-            self.stop()
         try:
-            self._start(scope)
+            account = self._prepare(scope)
+        except BaseException:
+            if not left_over:
+                self._delete()
+            raise
+        try:
+            self.stop()
+            if scope.running:
+                self._launch(scope, account)
         except BaseException:
             if not left_over:
                 self.clear()
@@ -140,6 +172,8 @@ class Service:
         old = self.found()
         if old is None or not scope.running:
             self.restart(scope)
+            return
+        if self._extend(old, scope):
             return
         if needs_no_restart(old.scope, scope) and not self._is_contradicted(scope, old.scope):
             self.reload(scope)
@@ -165,15 +199,52 @@ class Service:
 
     def reload(self, scope: DhcpScope) -> None:
         """Write the files again and make the running dnsmasq read them."""
-        record = self.running()
-        pid = self.pid()
+        record = ScopeRecord(self.running().index, scope)
         with Folder(self.path) as folder:
-            _write_files(folder, scope, self._host.netns.fd)
-            if pid is None or not self._server.signal(pid, signal.SIGHUP):
-                raise Missing(f"the dnsmasq on {self._link} has just ended")
+            self._write_files(folder, scope)
+            self._read_again()
             # Last: if we are killed before this, the next Change sees the difference.
-            folder.write(SCOPE_FILE, ScopeRecord(record.index, scope).to_json())
-        _log.info("reloaded %s (pid %d)", scope, pid)
+            folder.write(SCOPE_FILE, record.to_json())
+            self._remember(folder, record)
+        _log.info("reloaded %s", scope)
+
+    def _extend(self, old: ScopeRecord, scope: DhcpScope) -> bool:
+        """Add entries to the files, at a cost that does not grow with those that are there.
+
+        False, and nothing is done, where the change is another one, or the files are not as
+        this process wrote them.
+        """
+        before, after = old.scope.entries, scope.entries
+        added = after[len(before) :]
+        larger = scope.subnet.prefixlen < GENERATED_PREFIX_MIN  # others list every address
+        rest = replace(scope, entries=()) == replace(old.scope, entries=())
+        if not (larger and rest and added and after[: len(before)] == before):
+            return False
+        only = replace(scope, entries=added)
+        if self._is_contradicted(only, only):
+            return False
+        with Folder(self.path) as folder:
+            if self._memory.written.get(self._link) != _states(folder):
+                return False
+            self._memory.written.pop(self._link)  # as long as they are not all written
+            folder.append(settings.HOSTS, settings.hosts(only))
+            folder.append(settings.NAMES, settings.names(only))
+            self._read_again()
+            folder.append(SCOPE_FILE, more(added))
+            self._remember(folder, ScopeRecord(old.index, scope))
+        return True
+
+    def _read_again(self) -> None:
+        """Have the running dnsmasq read its files."""
+        pid = self.pid()
+        if pid is None or not self._server.signal(pid, signal.SIGHUP):
+            raise Missing(f"the dnsmasq on {self._link} has just ended")
+
+    def _remember(self, folder: Folder, record: ScopeRecord) -> None:
+        states = _states(folder)
+        if (state := states[SCOPE_FILE]) is not None:
+            self._memory.records[self._link] = state, record
+            self._memory.written[self._link] = states
 
     def restart(self, scope: DhcpScope) -> None:
         """Stop dnsmasq, and start it if the scope is to run; leases that still fit stay."""
@@ -187,10 +258,22 @@ class Service:
     def clear(self) -> None:
         """Remove everything about the scope: processes and files."""
         self.stop()
+        self._delete()
+
+    def _delete(self) -> None:
+        """Remove the folder with its files."""
+        self._memory.records.pop(self._link, None)
+        self._memory.written.pop(self._link, None)
         with contextlib.suppress(FileNotFoundError), Folder(self.path) as folder:
             folder.delete()
 
     def _start(self, scope: DhcpScope) -> None:
+        account = self._prepare(scope)
+        if scope.running:
+            self._launch(scope, account)
+
+    def _prepare(self, scope: DhcpScope) -> Account:
+        """Write the files; a running dnsmasq does not read them before it is told to."""
         account = serving_account()
         self._check_passage(account)
         index = in_netns(self._host.netns.fd, functools.partial(_bridge_index, scope))
@@ -200,11 +283,12 @@ class Service:
             folder.remove(settings.PID)
             leases = folder.read(settings.LEASES) or ""
             folder.write(settings.LEASES, settings.kept_leases(leases, scope, old))
-            _write_files(folder, scope, self._host.netns.fd)
+            self._write_files(folder, scope)
             # Before the start: if we are killed in between, the record says what runs.
-            folder.write(SCOPE_FILE, ScopeRecord(index, scope).to_json())
-        if scope.running:
-            self._launch(scope, account)
+            record = ScopeRecord(index, scope)
+            folder.write(SCOPE_FILE, record.to_json())
+            self._remember(folder, record)
+        return account
 
     def _launch(self, scope: DhcpScope, account: Account) -> None:
         argv = settings.command_line(scope, self.path, account)
@@ -228,6 +312,12 @@ class Service:
                     f"dnsmasq runs as user {account.user} and cannot pass through {step}: "
                     "chmod o+x it, or choose another runtime directory"
                 )
+
+    def _write_files(self, folder: Folder, scope: DhcpScope) -> None:
+        folder.write(settings.HOSTS, settings.hosts(scope))
+        folder.write(settings.NAMES, settings.names(scope))
+        found = name_servers(self._host.netns.fd)
+        folder.write(settings.SERVERS, settings.servers(found.text))
 
     def _is_contradicted(self, scope: DhcpScope, old: DhcpScope) -> bool:
         with Folder(self.path) as folder:
@@ -273,33 +363,8 @@ def needs_no_restart(old: DhcpScope, new: DhcpScope) -> bool:
     return before == after
 
 
-def _write_files(folder: Folder, scope: DhcpScope, netns: int) -> None:
-    folder.write(settings.HOSTS, settings.hosts(scope))
-    folder.write(settings.NAMES, settings.names(scope))
-    folder.write(settings.SERVERS, _servers(netns))
-
-
-def _servers(netns: int) -> str:
-    """Return the name servers that a server in the namespace can ask.
-
-    The resolver of the host, systemd-resolved for one, may listen on the loopback of the
-    host's first namespace; then its own servers are asked.
-    """
-    at_home = _is_home(netns)
-    for path in (_RESOLV_CONF, _RESOLVED_CONF):
-        with contextlib.suppress(OSError):
-            found = settings.servers(path.read_text(errors="replace"), loopback=at_home)
-            if found:
-                return found
-    return ""  # then it only resolves the names of the scope
-
-
-def _is_home(netns: int) -> bool:
-    """Whether the namespace is that of the first process."""
-    try:
-        return os.path.samestat(os.fstat(netns), os.stat("/proc/1/ns/net"))
-    except OSError:  # not permitted to look
-        return True
+def _states(folder: Folder) -> dict[str, FileState | None]:
+    return {name: folder.state(name) for name in (settings.HOSTS, settings.NAMES, SCOPE_FILE)}
 
 
 def _bridge_index(scope: DhcpScope) -> int:

@@ -7,7 +7,6 @@ change; everything else is in files that dnsmasq reads again on SIGHUP.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from snnet.contract.addresses import gateway_of, of_family
 from snnet.contract.dhcp import check_scope
 
 from .account import Account
+from .resolvers import parse
 
 HOSTS, NAMES, SERVERS, LEASES, PID = "hosts", "names", "servers", "leases", "pid"
 """The files of dnsmasq in the folder of a scope."""
@@ -62,6 +62,10 @@ def command_line(scope: DhcpScope, folder: Path, account: Account) -> list[str]:
         # A static address has one user: do not wait 3 s for a ping.
         "--no-ping",
         *(option for subnet in scope.subnets for option in _OPTIONS[subnet.version](scope, subnet)),
+    ]
+    if not scope.dns:
+        return [*argv, "--port=0", *([f"--domain={scope.domain}"] if scope.domain else [])]
+    argv += [
         "--no-hosts",
         f"--addn-hosts={folder / NAMES}",
         "--no-resolv",
@@ -90,7 +94,7 @@ def _options_4(scope: DhcpScope, subnet: IPNetwork) -> list[str]:
     gateway = gateway_of(subnet)
     return [
         f"--dhcp-option=option:router,{gateway}",
-        f"--dhcp-option=option:dns-server,{gateway}",
+        *([f"--dhcp-option=option:dns-server,{gateway}"] if scope.dns else ()),
         # Forced: many clients use the MTU without asking for it.
         f"--dhcp-option-force=option:mtu,{scope.mtu}",
     ]
@@ -105,7 +109,7 @@ def _options_6(scope: DhcpScope, subnet: IPNetwork) -> list[str]:
     return [
         "--enable-ra",
         f"--ra-param={scope.link},mtu:{scope.mtu},{RA_INTERVAL},{RA_LIFETIME}",
-        f"--dhcp-option=option6:dns-server,[{gateway_of(subnet)}]",
+        *([f"--dhcp-option=option6:dns-server,[{gateway_of(subnet)}]"] if scope.dns else ()),
     ]
 
 
@@ -135,19 +139,10 @@ def names(scope: DhcpScope) -> str:
 def servers(resolv_conf: str, *, loopback: bool = True) -> str:
     """Return the text for ``--servers-file``: the name servers in resolv.conf(5).
 
-    Without ``loopback``, servers on the host's own loopback are left out.
-
-    Link-local addresses with a zone are left out: the zone is a link of the namespace in
-    which the file was written.
+    Without ``loopback``, those on a loopback address are left out.
     """
-    lines = []
-    for line in resolv_conf.splitlines():
-        words = line.split()
-        if len(words) < 2 or words[0] != "nameserver" or not _is_address(words[1]):
-            continue
-        if loopback or not ip_address(words[1]).is_loopback:
-            lines.append(f"server={words[1]}\n")
-    return "".join(lines)
+    found = (one for one in parse(resolv_conf) if loopback or not ip_address(one).is_loopback)
+    return "".join(f"server={server}\n" for server in found)
 
 
 def held_leases(text: str, scope: DhcpScope) -> Iterator[DhcpLease]:
@@ -212,9 +207,12 @@ def _moved(leases: str, scope: DhcpScope, old: DhcpScope) -> set[str]:
     return moved
 
 
-def check(scope: DhcpScope) -> None:
-    """Raise ``InvalidRequest`` for values that dnsmasq would misread or cannot serve."""
-    check_scope(scope)
+def check(scope: DhcpScope, good: DhcpScope | None = None) -> None:
+    """Raise ``InvalidRequest`` for values that dnsmasq would misread or cannot serve.
+
+    ``good`` as in ``check_scope``.
+    """
+    check_scope(scope, good)
     if not _LINK.fullmatch(scope.link):
         raise InvalidRequest(
             f"{scope.link!r} is not a bridge name that dnsmasq can serve", field="link"
@@ -224,11 +222,3 @@ def check(scope: DhcpScope) -> None:
             raise InvalidRequest(
                 f"dnsmasq takes the host name {entry.hostname!r} for a lease time", field="entries"
             )
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return "%" not in text

@@ -85,7 +85,7 @@ class Cnci(Node[CnciRecords]):
             listeners=listeners,
         )
         self._heard = Heard(self._host, self.owner)
-        self._scoping = Scoping(config.dhcp_reserved, config.domain_name)
+        self._scoping = Scoping(config.dhcp_reserved, config.domain_name, config.dns)
         self._pool: tuple[IPAddress, ...] = tuple(config.floating_pool)  # type: ignore[arg-type]
 
     def _records(self, site: Site) -> CnciRecords:

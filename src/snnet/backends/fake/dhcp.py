@@ -27,7 +27,7 @@ class ScopeRules:
         self._state.put(noun)
 
     def change(self, noun: DhcpScope, old: DhcpScope) -> None:
-        check_scope(noun)
+        check_scope(noun, old)
         found = self._state.nouns.get(noun.key)
         if not isinstance(found, DhcpScope):
             raise Refusal("ENOENT")
