@@ -20,6 +20,7 @@ from snnet.contract import (
     InvalidRequest,
     Link,
     Masquerade,
+    MssClamp,
     Noun,
     PortForward,
     PublicIp,
@@ -94,13 +95,14 @@ def read(nouns: list[Noun], site: Any = SITE, scoping: Scoping = SCOPING) -> Cnc
 def test_a_subnet_is_bridge_zone_gateway_dhcp_and_a_tunnel_a_node(tunnel: str) -> None:
     site = make_site(CNCI, tunnel=tunnel)
     subnet = local_subnet(site, "10.1.0.0/24", 7, "192.0.2.21", "192.0.2.22")
-    bridge, zone, inside, services, address, scope, *others = subnet.nouns()
+    bridge, zone, inside, services, clamp, address, scope, *others = subnet.nouns()
     assert bridge == subnet.bridge
     assert isinstance(zone, Zone)
     assert inside == ZoneLink(
         owner=str(CNCI), link=subnet.bridge.name, zone=zone.zone, networks=subnet.networks
     )
     assert services == HostServices(owner=str(CNCI), link=subnet.bridge.name)
+    assert clamp == MssClamp(owner=str(CNCI), link=subnet.bridge.name, mtu=site.mtu, bridged=False)
     assert address == Address(link=subnet.bridge.name, address=IPv4Interface("10.1.0.1/24"))
     assert isinstance(scope, DhcpScope)
     assert scope.mtu == subnet.bridge.mtu == site.mtu

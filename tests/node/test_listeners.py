@@ -31,11 +31,11 @@ def test_listeners_are_asked_and_notified(fake: FakeWorld) -> None:
     recorder = Recorder()
     node = fake.node(listeners=[recorder])
     node.create_vnic(container(9))
-    assert recorder.seen == [("before", 9), ("applied", ["add", None])]
+    assert recorder.seen == [("before", 10), ("applied", ["add", None])]
     node.create_vnic(container(9))
     assert len(recorder.seen) == 2, "nothing was done, nothing is reported"
     node.destroy_vnic(container(9))
-    assert recorder.seen[2:] == [("before", 9), ("applied", ["del", None])]
+    assert recorder.seen[2:] == [("before", 10), ("applied", ["del", None])]
 
 
 def test_failures_are_reported(fake: FakeWorld) -> None:
@@ -44,7 +44,7 @@ def test_failures_are_reported(fake: FakeWorld) -> None:
     fake.kernel.fail(at=2, error="ENOMEM")
     with pytest.raises(snnet.Exhausted):
         node.create_vnic(vm(9))
-    assert recorder.seen == [("before", 9), ("failed", "Exhausted")]
+    assert recorder.seen == [("before", 10), ("failed", "Exhausted")]
 
 
 def test_a_veto_touches_nothing(fake: FakeWorld) -> None:

@@ -23,6 +23,7 @@ from snnet.contract import (
     Link,
     Macvtap,
     Masquerade,
+    MssClamp,
     Namespace,
     Neighbour,
     Noun,
@@ -99,6 +100,7 @@ def _rules(owner: str) -> Iterator[Noun]:
     yield HostServices(owner=owner, link="probe")
     yield AntiSpoof(owner=owner, link="probe", mac=_MAC, addresses=(_GUEST,))
     yield DhcpGuard(owner=owner, link="probe", mac=_MAC)
+    yield MssClamp(owner=owner, link="probe", mtu=1400)
     yield ArpGuard(owner=owner, link="probe", mac=_MAC, address=_GUEST)
     yield Masquerade(owner=owner, device="probe")
     yield TranslatedSource(owner=owner, source=_GUEST)

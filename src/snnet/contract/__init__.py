@@ -43,6 +43,7 @@ from .guards import (
     DhcpGuard,
     HostIsolation,
     HostServices,
+    MssClamp,
     TunnelGuard,
     Untracked,
 )
@@ -177,6 +178,7 @@ __all__ = [
     "Macvtap",
     "Masquerade",
     "Missing",
+    "MssClamp",
     "Namespace",
     "Neighbour",
     "Netns",

@@ -81,9 +81,13 @@ class Driver(ABC):
     the class of its errno, anything else an ``ApiError`` that names the driver.
     """
 
+    only_snnet_errors: ClassVar[bool] = False
+    """Whether the driver itself sees to it that it raises nothing but ``SnnetError``."""
+
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        translate(cls)
+        if not cls.only_snnet_errors:
+            translate(cls)
 
     name: ClassVar[str]
     """The name of its entry point."""

@@ -171,7 +171,45 @@ class ArpGuard(Owned):
         return f"only {self.mac} {self.address} by ARP from link {self.link}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MssClamp(Owned):
+    """TCP connections over ``link`` use segments of at most ``mtu`` bytes with their headers.
+
+    For guests that keep a larger MTU than their VNIC's: their large frames would vanish.
+    The option of SYN segments is lowered, never raised (RFC 9293, 3.7.1).  With ``bridged``
+    the link is a bridge port, else what is forwarded from and to the link counts.
+    """
+
+    rank: ClassVar[int] = 15
+
+    link: str
+    mtu: int
+    bridged: bool = True
+
+    def make_key(self) -> Key:
+        return ("mss-clamp", self.owner, self.link)
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """The largest segments over IPv4 and IPv6, whose headers have no options."""
+        return max(self.mtu - 40, 1), max(self.mtu - 60, 1)
+
+    def __str__(self) -> str:
+        return (
+            f"TCP segments for mtu {self.mtu} over {'port' if self.bridged else 'link'} {self.link}"
+        )
+
+
 GUARDS: frozenset[type[Noun]] = frozenset(
-    {Untracked, TunnelGuard, HostIsolation, HostServices, AntiSpoof, DhcpGuard, ArpGuard}
+    {
+        Untracked,
+        TunnelGuard,
+        HostIsolation,
+        HostServices,
+        AntiSpoof,
+        DhcpGuard,
+        ArpGuard,
+        MssClamp,
+    }
 )
 """The classes of this module."""

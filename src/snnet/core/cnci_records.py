@@ -19,6 +19,7 @@ from snnet.contract import (
     Link,
     Macvtap,
     Masquerade,
+    MssClamp,
     Neighbour,
     Noun,
     Nouns,
@@ -71,6 +72,7 @@ class CnciRecords(Records):
         HostServices,
         Untracked,
         TunnelGuard,
+        MssClamp,
     }
     KINDS: ClassVar[frozenset[type[Noun]]] = frozenset({Link, Address, Neighbour, Fdb, Route})
 
@@ -170,7 +172,7 @@ class CnciRecords(Records):
         for subnet in self.subnets.values():
             yield from subnet.rules
         if self.mesh is not None:
-            yield from inside(self.site, self.mesh.link.name)
+            yield from inside(self.site, self.mesh.link)
 
     def tunnels(self) -> Iterator[Link]:
         """Every tunnel of the node, the mesh included."""
@@ -225,7 +227,7 @@ class CnciRecords(Records):
         if self.mesh:
             yield from self.mesh.guards(str(self.site.owner))
             yield from self.mesh.nouns()
-            yield from inside(self.site, self.mesh.link.name)
+            yield from inside(self.site, self.mesh.link)
         for rule in self.rules.values():
             yield from with_addresses(rule)
 
@@ -256,7 +258,7 @@ class CnciRecords(Records):
             elif key in wanted:
                 continue
             elif (
-                isinstance(noun, (*SHARED, ZoneLink, HostServices))
+                isinstance(noun, (*SHARED, ZoneLink, HostServices, MssClamp))
                 or (mesh and noun.within == mesh)
                 # What guards a tunnel that has no place here stays as long as it does.
                 or (isinstance(noun, (Untracked, TunnelGuard)) and link_key(noun.link) not in ours)

@@ -9,6 +9,7 @@ from snnet.contract import (
     Gre,
     IPAddress,
     IPNetwork,
+    MssClamp,
     Noun,
     ProtectedNetwork,
     Tunnel,
@@ -24,6 +25,8 @@ def port_rules(owner: str, tunnel: Tunnel, router: str | None = None) -> Iterato
     ``router``: the bridge's MAC where the host routes for the bridge.
     """
     yield Untracked(owner=owner, link=tunnel.name, router=router)
+    if router is None and tunnel.mtu is not None:  # else what is routed is clamped there
+        yield MssClamp(owner=owner, link=tunnel.name, mtu=tunnel.mtu)
     if isinstance(tunnel, Vxlan) and tunnel.remote is not None:
         yield guard(owner, tunnel, tunnel.remote)
 

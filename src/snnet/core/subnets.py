@@ -17,6 +17,8 @@ from snnet.contract import (
     IPAddress,
     IPInterface,
     IPNetwork,
+    Link,
+    MssClamp,
     Noun,
     ProtectedNetwork,
     SharedSysctl,
@@ -79,7 +81,7 @@ class CnciSubnet:
     @property
     def rules(self) -> tuple[Noun, ...]:
         """Its bridge is in the tenant's zone."""
-        return inside(self.site, self.bridge.name, self.networks)
+        return inside(self.site, self.bridge, self.networks)
 
     def nouns(self) -> Iterator[Noun]:
         """Yield everything that the subnet has on the host."""
@@ -141,14 +143,15 @@ SHARED = (Zone, ProtectedNetwork)
 """Rules that all links of the zone have in common."""
 
 
-def inside(site: Site, link: str, networks: tuple[IPNetwork, ...] = ()) -> tuple[Noun, ...]:
+def inside(site: Site, link: Link, networks: tuple[IPNetwork, ...] = ()) -> tuple[Noun, ...]:
     """The tenant's zone, what is out of its reach, and the link in it."""
     owner = str(site.owner)
     return (
         Zone(owner=owner, zone=ZONE),
         *protected_networks(owner, site.infrastructure, site.allowed),
-        ZoneLink(owner=owner, link=link, zone=ZONE, networks=networks),
-        HostServices(owner=owner, link=link),
+        ZoneLink(owner=owner, link=link.name, zone=ZONE, networks=networks),
+        HostServices(owner=owner, link=link.name),
+        MssClamp(owner=owner, link=link.name, mtu=link.mtu or site.mtu, bridged=False),
     )
 
 

@@ -30,6 +30,7 @@ from snnet.contract import (
     SnnetError,
     Unsupported,
 )
+from snnet.contract.addresses import of_family
 from snnet.contract.dhcp import GENERATED_PREFIX_MIN
 from snnet.system.host import RealHost
 from snnet.system.netns import in_netns
@@ -216,7 +217,8 @@ class Service:
         """
         before, after = old.scope.entries, scope.entries
         added = after[len(before) :]
-        larger = scope.subnet.prefixlen < GENERATED_PREFIX_MIN  # others list every address
+        subnet = of_family(scope.subnets, 4)  # smaller ones have an entry for every address
+        larger = subnet is None or subnet.prefixlen < GENERATED_PREFIX_MIN
         rest = replace(scope, entries=()) == replace(old.scope, entries=())
         if not (larger and rest and added and after[: len(before)] == before):
             return False

@@ -222,3 +222,11 @@ def check(scope: DhcpScope, good: DhcpScope | None = None) -> None:
             raise InvalidRequest(
                 f"dnsmasq takes the host name {entry.hostname!r} for a lease time", field="entries"
             )
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True

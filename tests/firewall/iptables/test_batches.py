@@ -61,7 +61,7 @@ def test_a_zone_comes_in_one_text_a_family(
 NAT_THEN_FILTER = """
 :S-snat - [0:0]
 :S-rec - [0:0]
--A S-snat -o eth0 -m addrtype ! --src-type LOCAL -j MASQUERADE
+-A S-snat -o eth0 -m addrtype ! --src-type LOCAL -j MASQUERADE --random-fully
 -A S-rec -m comment --comment "snnet1 k=owner owner=cnci:tester"
 -A S-rec -m comment --comment "snnet1 k=masquerade device=eth0 nat66=False"
 -I POSTROUTING -j S-snat

@@ -89,7 +89,7 @@ def test_commands_of_a_dry_run(driver: IptablesFirewall, variant: str) -> None:
     tool = f"iptables-{variant}"
     chain = "SNNET-vqicasqk-snat"
     lines = driver.commands(Add(MASQUERADE))
-    rule = f"{chain} -o eth0 -m addrtype ! --src-type LOCAL -j MASQUERADE"
+    rule = f"{chain} -o eth0 -m addrtype ! --src-type LOCAL -j MASQUERADE --random-fully"
     assert f"{tool} -t nat -A {rule}" in lines
     assert f"{tool} -t nat -I POSTROUTING -j {chain}" in lines
     assert f"{tool} -t nat -D {rule}" in driver.commands(Remove(MASQUERADE))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from snnet.contract import (
     Add,
@@ -37,6 +37,8 @@ class Rules(Protocol[N]):
 
 class FakeDriver(Driver):
     """Applies operations one at a time, by the rules of each noun's class."""
+
+    only_snnet_errors: ClassVar[bool] = True  # there is no system below
 
     state: State
     faults: Faults

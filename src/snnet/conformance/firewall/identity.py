@@ -24,6 +24,7 @@ from snnet.contract import (
     Link,
     Masquerade,
     Missing,
+    MssClamp,
     Noun,
     PortForward,
     ProtectedNetwork,
@@ -48,6 +49,8 @@ def _otherwise(rule: Noun) -> Noun:
             return replace(rule, mac="02:00:00:00:00:01")
         case ProtectedNetwork():
             return replace(rule, closed=not rule.closed)
+        case MssClamp():
+            return replace(rule, mtu=1280)
         case TunnelGuard():
             return replace(rule, protocol="udp", port=1, tunnel_key=2)
         case Untracked():

@@ -13,6 +13,7 @@ from snnet.contract import (
     DhcpGuard,
     Host,
     Key,
+    MssClamp,
     Noun,
     Operation,
     Owned,
@@ -22,11 +23,11 @@ from snnet.contract import (
 )
 from snnet.firewall.nftables import NftablesFirewall
 
-_ALWAYS = (Untracked, TunnelGuard, DhcpGuard, ArpGuard)
+_ALWAYS = (Untracked, TunnelGuard, DhcpGuard, ArpGuard, MssClamp)
 LENT: tuple[type[Noun], ...] = (*_ALWAYS, AntiSpoof)
 """Classes of rules that iptables cannot always express.  Its raw table comes after
 defragmentation for bridged frames, it has no set of tunnels without ipset, and ebtables
-examines neither DHCP messages nor those of neighbour discovery."""
+examines neither DHCP messages, neighbour discovery nor options of TCP."""
 
 _PROBES = (
     Untracked(owner="cn:any", link="any"),

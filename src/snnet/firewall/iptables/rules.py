@@ -304,7 +304,7 @@ def _sources(made: _Chains) -> None:
         out.add(snat, links[0], f"{marked} -j {back}")
         out.add(back, links[0], f"-j MARK --and-mark {_HAIRPIN_BIT ^ 0xFFFFFFFF:#x}")
     for link in links:
-        out.add(back, link, f"-o {link.link} -j MASQUERADE")
+        out.add(back, link, f"-o {link.link} -j MASQUERADE --random-fully")
     for public in made.all(PublicIp):
         leaving = f"-s {public.internal} -o {public.device}"
         out.add(snat, public, f"{leaving} -j SNAT --to-source {public.public}")
@@ -312,10 +312,10 @@ def _sources(made: _Chains) -> None:
     for link in links if translated else ():
         out.add(snat, link, f"-o {link.link} -j RETURN")
     for source in translated:
-        out.add(snat, source, f"-s {source.source} -j MASQUERADE")
+        out.add(snat, source, f"-s {source.source} -j MASQUERADE --random-fully")
     for rule in made.all(Masquerade):
         others = "-m addrtype ! --src-type LOCAL"
-        out.add(snat, rule, f"-o {rule.device} {others} -j MASQUERADE")
+        out.add(snat, rule, f"-o {rule.device} {others} -j MASQUERADE --random-fully")
     out.jump(snat, "POSTROUTING")
 
 

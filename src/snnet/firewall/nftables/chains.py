@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from ipaddress import collapse_addresses
 
-from snnet.contract import TUNNEL_PORTS, PortForward
+from snnet.contract import TUNNEL_PORTS, MssClamp, PortForward
 from snnet.contract.rules import with_port
 
 from .families import FAMILIES, each, family_of
@@ -39,7 +39,40 @@ def make_client_chain(table: Table, link: str, mac: str) -> list[str]:
 
 def remove_client_chain(table: Table, link: str) -> list[str]:
     """Return the commands that remove the chain, if it exists; nothing may jump to it."""
-    chain = client_chain(link)
+    return remove_chain(table, client_chain(link))
+
+
+# -- clamps of the TCP segment size: a chain for each link ----------------------------
+
+CLAMP_CHAIN = "mss-"
+RULES_PER_CLAMP = 2
+
+
+def clamp_chain(link: str) -> str:
+    """Return the name of the chain that lowers the size for what passes the link."""
+    return f"{CLAMP_CHAIN}{link}"
+
+
+def make_clamp_chain(table: Table, clamp: MssClamp) -> list[str]:
+    """Return the commands that make the chain with its rules, and replace an old one.
+
+    The kernel never raises the option (nft_exthdr_tcp_set_eval, net/netfilter/nft_exthdr.c).
+    """
+    chain = clamp_chain(clamp.link)
+    families = ("ip", "ip6") if clamp.bridged else ("ipv4", "ipv6")
+    which = "ether type" if clamp.bridged else "meta nfproto"
+    return [
+        f"add chain {table} {chain}",
+        f"flush chain {table} {chain}",
+        *(
+            f"add rule {table} {chain} {which} {family} tcp option maxseg size set {size}"
+            for family, size in zip(families, clamp.sizes, strict=True)
+        ),
+    ]
+
+
+def remove_chain(table: Table, chain: str) -> list[str]:
+    """Return the commands that remove a chain, if it exists; nothing may jump to it."""
     return [f"{verb} chain {table} {chain}" for verb in ("add", "flush", "delete")]
 
 
@@ -94,8 +127,7 @@ def make_source_chain(table: Table, forward: PortForward) -> list[str]:
 
 def remove_source_chain(table: Table, forward: PortForward) -> list[str]:
     """Return the commands that remove the chain, if it exists."""
-    chain = source_chain(forward)
-    return [f"{verb} chain {table} {chain}" for verb in ("add", "flush", "delete")]
+    return remove_chain(table, source_chain(forward))
 
 
 # -- zones, which have rules of their own ---------------------------------------------
@@ -162,5 +194,6 @@ RULES_PER_CHAIN = {
     ZONE_CHAIN: RULES_PER_ZONE,
     SOURCE_CHAIN: 1,
     CLIENT_CHAIN: RULES_PER_CLIENT,
+    CLAMP_CHAIN: RULES_PER_CLAMP,
 }
 """The number of rules for each chain whose name has this prefix."""

@@ -16,6 +16,7 @@ from snnet.contract import (
     HostIsolation,
     HostServices,
     Masquerade,
+    MssClamp,
     Noun,
     PortForward,
     ProtectedNetwork,
@@ -27,7 +28,7 @@ from snnet.contract import (
     error_for,
 )
 
-from .chains import client_chain, source_chain
+from .chains import clamp_chain, client_chain, source_chain
 from .families import family_of
 from .records import CONTINUES, MORE
 from .tables import ARP, BRIDGE, INET
@@ -114,6 +115,9 @@ def elements(noun: Noun) -> Iterator[Element]:
             yield from _guard(noun)
         case DhcpGuard(link=link, mac=mac):
             yield Element(BRIDGE, "dhcp", (IFNAME,), (link,), f"jump {client_chain(link)}", mac)
+        case MssClamp(link=link, mtu=mtu):
+            family, jump = BRIDGE if noun.bridged else INET, f"jump {clamp_chain(link)}"
+            yield Element(family, "clamps", (IFNAME,), (link,), jump, str(mtu))
         case ArpGuard(link=link, mac=mac, address=address):
             yield Element(ARP, "guarded", (IFNAME,), (link,), comment=f"{mac} {address}")
             for sender in (address, _NOBODY):

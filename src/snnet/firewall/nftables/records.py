@@ -20,6 +20,7 @@ from snnet.contract import (
     HostIsolation,
     HostServices,
     Masquerade,
+    MssClamp,
     Noun,
     PortForward,
     ProtectedNetwork,
@@ -35,6 +36,7 @@ from .families import FAMILIES, V4, V6, family_of
 from .tables import (
     ARP,
     BRIDGE,
+    CLAMP,
     FORWARD,
     INET,
     INPUT,
@@ -212,6 +214,24 @@ RECORDS: dict[type[Noun], tuple[RecordType, ...]] = {
             lambda owner, key, words: DhcpGuard(owner=owner, link=key[0], mac=words[0]),
         ),
     ),
+    MssClamp: (
+        RecordType(
+            BRIDGE,
+            "clamps",
+            (IFNAME,),
+            lambda noun: (noun.link,),
+            lambda owner, key, words: MssClamp(owner=owner, link=key[0], mtu=int(words[0])),
+        ),
+        RecordType(
+            INET,
+            "clamps",
+            (IFNAME,),
+            lambda noun: (noun.link,),
+            lambda owner, key, words: MssClamp(
+                owner=owner, link=key[0], mtu=int(words[0]), bridged=False
+            ),
+        ),
+    ),
     ArpGuard: (
         RecordType(
             ARP,
@@ -290,6 +310,7 @@ _NEEDS: dict[type[Noun], tuple[tuple[str, str], ...]] = {
     HostServices: ((INET, INPUT),),
     AntiSpoof: ((BRIDGE, PORTS), (INET, SOURCES)),
     DhcpGuard: ((BRIDGE, PORTS),),
+    MssClamp: ((BRIDGE, CLAMP), (INET, CLAMP)),
     ArpGuard: ((ARP, NEIGHBOURS),),
     Masquerade: ((INET, NAT), (INET, NAT6)),
     ExternalForward: ((INET, FORWARD),),
@@ -304,7 +325,7 @@ def needs(noun: Noun) -> set[tuple[str, str]]:
     """Return the families and the parts of tables that the noun needs to take effect."""
     possible = set(_NEEDS[type(noun)])
     match noun:
-        case AntiSpoof():
+        case AntiSpoof() | MssClamp():
             return {need for need in possible if (need[0] == BRIDGE) == noun.bridged}
         case HostIsolation(arp=False):
             return possible - {(ARP, INPUT)}

@@ -13,6 +13,7 @@ from snnet.contract import (
     Change,
     Denied,
     DhcpGuard,
+    MssClamp,
     Operation,
     Owned,
     PortForward,
@@ -65,7 +66,7 @@ class PreparedOperation:
             raise Denied(f"cannot {operation}: {error}", operation=operation) from None
         if isinstance(noun, (PortForward, PublicIp)) and (fault := noun.fault()):
             raise error_for(errno.EINVAL, str(operation), detail=fault)
-        if isinstance(noun, DhcpGuard) and not tables.is_zone(noun.link):
+        if isinstance(noun, (DhcpGuard, MssClamp)) and not tables.is_zone(noun.link):
             raise error_for(errno.EINVAL, str(operation), detail="no chain can have that name")
         if isinstance(noun, (Zone, ZoneLink)) and not tables.is_zone(noun.zone):
             raise error_for(errno.EINVAL, str(operation), detail="not a zone id")
@@ -126,6 +127,11 @@ def chain_commands(operation: Operation) -> tuple[list[str], list[str]]:
             if removes:
                 return [], chains.remove_client_chain(table, link)
             return chains.make_client_chain(table, link, mac), []
+        case MssClamp(owner=owner, link=link, bridged=bridged):
+            table = Table(BRIDGE if bridged else INET, owner)
+            if removes:
+                return [], chains.remove_chain(table, chains.clamp_chain(link))
+            return chains.make_clamp_chain(table, noun), []
     return [], []
 
 

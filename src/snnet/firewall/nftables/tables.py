@@ -61,6 +61,7 @@ net/bridge/br_netfilter_hooks.c).  The bit is cleared afterwards.
 
 INPUT, FORWARD, NAT, NAT6, SOURCES = "input", "forward", "nat", "nat6", "sources"
 PORTS, UNTRACKED, NEIGHBOURS = "ports", "untracked", "neighbours"
+CLAMP = "clamp"
 
 
 class Part(NamedTuple):
@@ -106,6 +107,7 @@ set tunnels{s} { type ifname . {addr}; }
 set tunnel_ports { type inet_service; }
 set tunnel_peers{s} { type {addr} . inet_service; }
 set gre_peers { type ipv4_addr; }
+map clamps { type ifname : verdict; }
 """)
 
 _NAT = """
@@ -130,16 +132,17 @@ chain output{s} dnat {ip} to {ip} daddr map @publics{s}
 chain output{s} jump leaving{s}
 chain postrouting{s} { type nat hook postrouting priority srcnat; policy accept; }
 chain postrouting{s} meta nfproto != {proto} return
-chain postrouting{s} meta mark & {hairpin} != 0 masquerade
+chain postrouting{s} meta mark & {hairpin} != 0 masquerade fully-random
 chain postrouting{s} snat {ip} to {ip} saddr . oifname map @public_sources{s}
-chain postrouting{s} {ip} saddr @translated{s} oifname != @inside masquerade
-chain postrouting{s} oifname @masquerades{s} fib saddr type != local masquerade
+chain postrouting{s} {ip} saddr @translated{s} oifname != @inside masquerade fully-random
+chain postrouting{s} oifname @masquerades{s} fib saddr type != local masquerade fully-random
 chain unmark{s} { type filter hook postrouting priority 101; policy accept; }
 chain unmark{s} meta mark & {hairpin} != 0 meta mark set meta mark & {others}
 """
 
 # Prerouting comes before connection tracking, so that a spoofed packet leaves no
-# entry there.
+# entry there.  Fully random ports: two connections from one source port would else both
+# take that port when they are new at the same instant, and one would be lost.
 _INET = {
     SOURCES: """
 chain antispoof { type filter hook prerouting priority raw; policy accept; }
@@ -170,6 +173,11 @@ chain input iifname @isolated ct state established,related accept
 chain input iifname @neighbours icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
 chain input iifname @isolated drop
 """),
+    CLAMP: """
+chain clamp { type filter hook forward priority mangle; policy accept; }
+chain clamp tcp flags & (syn | rst) == syn iifname vmap @clamps
+chain clamp tcp flags & (syn | rst) == syn oifname vmap @clamps
+""",
     FORWARD: """
 chain forward { type filter hook forward priority filter; policy accept; }
 chain forward iifname @inside oifname @inside ct status dnat meta mark set meta mark | {hairpin}
@@ -189,6 +197,7 @@ set untracked { type ifname; }
 set routers { type ifname . ether_addr; }
 set own { type ifname . ether_addr; }
 map dhcp { type ifname : verdict; }
+map clamps { type ifname : verdict; }
 """
 
 # The source 0.0.0.0 of a guest is for ARP probes (RFC 5227, 1.1), for DHCP clients
@@ -202,6 +211,11 @@ _BRIDGE = {
 chain untrack { type filter hook prerouting priority -310; policy accept; }
 chain untrack iifname . ether daddr @routers accept
 chain untrack iifname @untracked notrack
+""",
+    CLAMP: """
+chain clamp { type filter hook forward priority -150; policy accept; }
+chain clamp tcp flags & (syn | rst) == syn iifname vmap @clamps
+chain clamp tcp flags & (syn | rst) == syn oifname vmap @clamps
 """,
     PORTS: """
 chain prerouting { type filter hook prerouting priority -300; policy accept; }

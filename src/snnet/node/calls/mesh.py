@@ -68,7 +68,9 @@ class UpdateMesh(Call[CnciRecords, Known, MeshDraft, None]):
         mesh = build_mesh(host.site, self._tenant_id, self._entries, name)
         if mesh is not None and mesh != old:
             _check(mesh, known, host)
-        rules = host.carried((*inside(host.site, name), *(mesh.guards(owner) if mesh else ())))
+        one = mesh or old
+        shared = inside(host.site, one.link if one else Link(name=name))
+        rules = host.carried((*shared, *(mesh.guards(owner) if mesh else ())))
         stale = host.carried(old.guards(owner)) if old else {}
         found = _found_on(link, host) | host.find((rules | stale).values())
         wanted: dict[Key, Noun] = {}

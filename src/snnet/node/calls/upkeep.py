@@ -18,6 +18,7 @@ from snnet.contract import (
     Key,
     Link,
     Macvtap,
+    MssClamp,
     Noun,
     Nouns,
     Operation,
@@ -293,7 +294,7 @@ def _follows(operation: Operation, tunnels: Collection[str]) -> bool:
     if isinstance(operation, Change):
         return noun.differences(operation.old) <= {"mtu"}
     return (isinstance(noun, Tunnel) and noun.name in tunnels) or (
-        isinstance(noun, TunnelGuard) and noun.link in tunnels
+        isinstance(noun, (TunnelGuard, MssClamp)) and noun.link in tunnels
     )
 
 
