@@ -7,6 +7,7 @@ change; everything else is in files that dnsmasq reads again on SIGHUP.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
 
