@@ -170,7 +170,7 @@ def test_destinations() -> None:
 
 def test_a_translated_source() -> None:
     assert _text(NAT, TRANSLATED) == [
-        "-A snat -s 169.254.7.9 -j MASQUERADE",
+        "-A snat -s 169.254.7.9 -j MASQUERADE --random-fully",
         "-I POSTROUTING -j snat",
     ]
     exits = [line for line in _text(FILTER, ZONE, LINK, TRANSLATED) if line.startswith("-A exit")]
