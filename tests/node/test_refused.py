@@ -79,7 +79,7 @@ def test_a_refusal_below_a_compute_node_is_an_error_of_snnet(real: World, name: 
         real.node().create_vnic(vm(20))
         real.close()
     count = _every_refusal(lambda: real.node(init=False), name, COMPUTE[name])
-    assert count >= 3 or name == "dump_firewall"
+    assert count >= 1
     node = real.node()
     node.repair()
     assert node.verify() == []
@@ -91,7 +91,7 @@ def test_a_refusal_below_a_concentrator_is_an_error_of_snnet(real: World, name: 
     if name not in ("init", "add_remote_subnet"):
         real.cnci().add_remote_subnet("10.1.0.0/24", 7, "192.0.2.21")
         real.close()
-    assert _every_refusal(lambda: real.cnci(init=False), name, CONCENTRATOR[name]) >= 3
+    assert _every_refusal(lambda: real.cnci(init=False), name, CONCENTRATOR[name]) >= 1
     cnci = real.cnci()
     cnci.repair()
     assert cnci.verify() == []
