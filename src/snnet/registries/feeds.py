@@ -122,11 +122,19 @@ class FedWatch(RegistryWatch):
     grows to the number of keys and no further.
     """
 
-    def __init__(self, prefixes: Sequence[str], after: int, feed: Feed) -> None:
-        """``prefixes`` do not cover each other (``check_prefixes``)."""
+    def __init__(
+        self,
+        prefixes: Sequence[str],
+        after: int,
+        closed: Callable[[FedWatch], None],
+    ) -> None:
+        """``prefixes`` do not cover each other (``check_prefixes``).
+
+        ``closed`` is called when the watch is closed.
+        """
         self.prefixes = tuple(prefixes)
         self._position = after
-        self._feed = feed
+        self._on_close = closed
         self._changed = threading.Condition(threading.Lock())
         self._pending: dict[str, Change] = {}
         self._failure: SnnetError | None = None
@@ -153,13 +161,17 @@ class FedWatch(RegistryWatch):
 
     def lose(self, revision: int) -> None:
         """Raise ``Compacted`` from now on, if changes up to ``revision`` are missing here."""
+        if self._position < revision:
+            self.end(
+                f"changes after revision {self._position} are no longer kept, only those "
+                f"after {revision}: read again, and watch from that revision"
+            )
+
+    def end(self, reason: str) -> None:
+        """Raise ``Compacted`` from now on."""
         with self._changed:
-            if self._position < revision:
-                self._lost = (
-                    f"changes after revision {self._position} are no longer kept, only those "
-                    f"after {revision}: read again, and watch from that revision"
-                )
-                self._changed.notify_all()
+            self._lost = reason
+            self._changed.notify_all()
 
     def next(self, timeout: float | None = None) -> list[Changed]:
         """See :meth:`snnet.contract.RegistryWatch.next`."""
@@ -190,4 +202,4 @@ class FedWatch(RegistryWatch):
             self._closed = True
             self._pending.clear()
             self._changed.notify_all()
-        self._feed.remove(self)
+        self._on_close(self)

@@ -175,7 +175,7 @@ class Documents:
             return self._revision
 
     def watch(self, prefixes: Sequence[str], after: int, feed: Feed) -> RegistryWatch:
-        watch = FedWatch(prefixes, after, feed)
+        watch = FedWatch(prefixes, after, feed.remove)
         with self._changed:
             self._sweep()
             watch.lose(self._compacted)

@@ -106,7 +106,7 @@ class SqliteRegistry(Registry):
         """See :meth:`snnet.contract.Registry.watch`."""
         self.read()
         wanted, after = check_prefixes(prefixes), check_revision(after)
-        watch = FedWatch(wanted, after, self._follower.feed)
+        watch = FedWatch(wanted, after, self._follower.feed.remove)
         with self._follower.paused(), self._reader.reading() as connection:
             # A revision that is not there yet is one from before a restore.
             if after > history.newest(connection):

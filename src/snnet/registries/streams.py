@@ -1,0 +1,219 @@
+"""The watches of the etcd registry: a thread and a stream each, which outlive members."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Protocol
+
+from snnet.contract import ApiError, Compacted, Unavailable
+
+from .feeds import Change, FedWatch
+from .gateway import Gateway, Json, Stream
+
+PULSE = 3.0
+"""Seconds between two questions to a member whether it is still there."""
+
+_RETRY = 1.0
+
+
+class Source(Protocol):
+    """What the watches need of the registry."""
+
+    def range(self, prefix: str) -> Json: ...
+    def change(self, pair: Json, *, removed: bool = False) -> Change: ...
+    def keys(self, prefixes: Sequence[str], at: int = 0) -> tuple[int, dict[str, int]]: ...
+    def values(self, keys: Sequence[str], at: int) -> list[Change]: ...
+
+
+class Streams:
+    """The watches of one registry, and the pulse of the members that serve them."""
+
+    def __init__(self, gateway: Gateway, source: Source) -> None:
+        self._gateway = gateway
+        self._source = source
+        self._lock = threading.Lock()
+        self._followers: dict[FedWatch, _Follower] = {}
+        self._closed = threading.Event()
+        self._pulse: threading.Thread | None = None
+
+    def watch(self, prefixes: Sequence[str], after: int) -> FedWatch:
+        watch = FedWatch(prefixes, after, self._forget)
+        if prefixes:
+            kind = _OfOne if len(prefixes) == 1 else _OfSeveral
+            follower = kind(self._gateway, self._source, watch, after)
+            with self._lock:
+                self._followers[watch] = follower
+                if self._pulse is None:
+                    self._pulse = threading.Thread(
+                        target=self._check_members, name="snnet-etcd-pulse", daemon=True
+                    )
+                    self._pulse.start()
+            follower.start()
+        return watch
+
+    def close(self) -> None:
+        self._closed.set()
+        with self._lock:
+            followers = dict(self._followers)
+        for watch in followers:
+            watch.close()
+        for follower in followers.values():
+            follower.join()
+        if self._pulse is not None:
+            self._pulse.join()
+
+    def _forget(self, watch: FedWatch) -> None:
+        with self._lock:
+            follower = self._followers.pop(watch, None)
+        if follower is not None:
+            follower.stop()
+
+    def _check_members(self) -> None:
+        """Break streams of members that no longer answer: nothing else would."""
+        while not self._closed.wait(PULSE):
+            with self._lock:
+                followers = list(self._followers.values())
+            alive: dict[int, bool] = {}
+            for follower in followers:
+                stream = follower.stream
+                if stream is not None:
+                    if stream.member not in alive:
+                        alive[stream.member] = stream.alive()
+                    if not alive[stream.member]:
+                        stream.close()
+
+
+class _Follower(threading.Thread):
+    """Hands what etcd reports to one watch."""
+
+    def __init__(self, gateway: Gateway, source: Source, watch: FedWatch, after: int) -> None:
+        super().__init__(name="snnet-etcd-watch", daemon=True)
+        self.stream: Stream | None = None
+        self._gateway = gateway
+        self._source = source
+        self._watch = watch
+        self._position = after
+        """What was changed up to this revision was handed out."""
+        self._stopped = threading.Event()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        stream = self.stream
+        if stream is not None:
+            stream.close()
+
+    def run(self) -> None:
+        failures = 0
+        while not self._stopped.is_set():
+            try:
+                self._begin()
+                self._follow()
+            except Compacted as error:
+                self._watch.end(str(error))
+                return
+            except ApiError as error:
+                failures = failures + 1 if self.stream is None else 0
+                self.stream = None
+                # The first failure is that of the member; the next one may do.
+                if failures > 1 and not self._stopped.is_set():
+                    self._watch.fail(Unavailable(str(error)))
+                    self._stopped.wait(_RETRY)
+
+    def _begin(self) -> None:
+        """Prepare for a stream from the position on."""
+        raise NotImplementedError
+
+    def _hand_out(self, changes: Sequence[Change]) -> None:
+        """Hand out changes that the stream reports, in the order of their commits."""
+        raise NotImplementedError
+
+    def _follow(self) -> None:
+        """Hand out what the stream reports until it breaks.  Raises ``ApiError``."""
+        start = str(self._position + 1)
+        requests = [
+            {"create_request": {**self._source.range(prefix), "start_revision": start}}
+            for prefix in self._watch.prefixes
+        ]
+        stream = self._gateway.stream("/v3/watch", requests)
+        try:
+            for answer in stream:
+                self.stream = stream  # now the pulse checks it
+                if self._stopped.is_set():
+                    return
+                if answer.get("canceled"):
+                    self._canceled(answer)
+                self._hand_out([_event(self._source, event) for event in answer.get("events", [])])
+            raise Unavailable("etcd ended the stream of a watch")
+        finally:
+            stream.close()
+
+    def _canceled(self, answer: Json) -> None:
+        oldest = answer.get("compact_revision")
+        if oldest:
+            raise Compacted(
+                f"changes after revision {self._position} are no longer kept, only those after "
+                f"{oldest}: read again, and watch from that revision"
+            )
+        raise Unavailable(f"etcd ended a watch: {answer.get('cancel_reason', '')}")
+
+
+class _OfOne(_Follower):
+    """Follows one prefix: its stream has whole commits, in order, from any revision on."""
+
+    def _begin(self) -> None:
+        now, _ = self._source.keys([])
+        if now < self._position:
+            raise Compacted(
+                f"etcd is at revision {now}, not {self._position}: it was restored from a "
+                "backup; read again"
+            )
+
+    def _hand_out(self, changes: Sequence[Change]) -> None:
+        if changes:
+            self._watch.put(changes)
+            self._position = changes[-1].revision
+
+
+class _OfSeveral(_Follower):
+    """Follows several prefixes.
+
+    Each has a stream of its own, and no one knows how far the others are.  So the streams
+    only tell that something has changed; what it is comes from a reading of one revision.
+    """
+
+    def __init__(self, gateway: Gateway, source: Source, watch: FedWatch, after: int) -> None:
+        super().__init__(gateway, source, watch, after)
+        self._known: dict[str, int] | None = None
+        self._removed: dict[str, int] = {}
+
+    def _begin(self) -> None:
+        if self._known is None:
+            self._known = {}
+            if self._position:
+                _, self._known = self._source.keys(self._watch.prefixes, self._position)
+        self._compare()
+
+    def _hand_out(self, changes: Sequence[Change]) -> None:
+        self._removed |= {change.key: change.revision for change in changes if change.text is None}
+        if changes and changes[-1].revision > self._position:
+            self._compare()
+
+    def _compare(self) -> None:
+        """Hand out how the documents differ from what was known."""
+        assert self._known is not None
+        now, found = self._source.keys(self._watch.prefixes)
+        if now < self._position:
+            raise Compacted(f"etcd was restored from a backup of revision {now}: read again")
+        written = [key for key, revision in found.items() if revision != self._known.get(key)]
+        changes = [
+            Change(key, None, self._removed.get(key, now)) for key in self._known.keys() - found
+        ]
+        changes += self._source.values(written, now)
+        self._watch.put(sorted(changes, key=lambda change: change.revision))
+        self._known, self._position = found, now
+        self._removed.clear()
+
+
+def _event(source: Source, event: Json) -> Change:
+    return source.change(event["kv"], removed=event.get("type") == "DELETE")

@@ -1,0 +1,382 @@
+"""The etcd registry when members are killed, paused or refuse; its URLs, TLS and users."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from snnet.contract import (
+    Compacted,
+    Delete,
+    Denied,
+    InvalidRequest,
+    Put,
+    RegistryWatch,
+    SessionLost,
+    Stale,
+    Unavailable,
+)
+from snnet.registries import gateway
+from snnet.registries.etcd import EtcdRegistry
+from snnet.registries.gateway import PASSWORD, Address, encode
+
+from .members import Members
+
+SOON = 30.0
+
+
+class TestUrls:
+    def test_all_parts(self) -> None:
+        found = Address.parse("//u%40x@h1,h2:99,[::1]:7/a/b?ca=/c&cert=/d&key=/e")
+        assert found.members == (("h1", 2379), ("h2", 99), ("::1", 7))
+        assert (found.namespace, found.user) == ("a/b/", "u@x")
+        assert found.tls == {"ca": "/c", "cert": "/d", "key": "/e"}
+        assert Address.parse("//h").namespace == "snnet/"
+
+    @pytest.mark.parametrize("url", ["", "//", "h:1", "//h:port", "//h,", "//h?token=1", "//h:0x1"])
+    def test_what_is_wrong(self, url: str) -> None:
+        with pytest.raises(InvalidRequest):
+            Address.parse(url)
+
+    def test_a_password_in_the_url_is_refused_and_not_repeated(self) -> None:
+        with pytest.raises(InvalidRequest, match=PASSWORD) as raised:
+            Address.parse("//me:secret@h")
+        assert "secret" not in str(raised.value)
+
+    def test_nobody_there(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(gateway, "PATIENCE", 0.2)
+        with pytest.raises(
+            Unavailable, match=r"no etcd member answers: 127\.0\.0\.1:1: "
+        ) as raised:
+            EtcdRegistry("//127.0.0.1:1")
+        assert raised.value.unwritten
+
+
+@pytest.fixture
+def cluster(members: Members) -> Iterator[Members]:
+    """The members; all of them run and have a leader before and after the test."""
+    members.leader()
+    yield members
+    for member in range(3):
+        if not members.running(member):
+            members.start(member)
+        members.resume(member)
+    members.leader()
+
+
+def retried(work: Callable[[], Any]) -> Any:
+    """What the work returns as soon as etcd answers."""
+    deadline = time.monotonic() + SOON
+    while True:
+        try:
+            return work()
+        except Unavailable:
+            assert time.monotonic() < deadline
+
+
+class Steps(threading.Thread):
+    """Counts by compare-and-swap, with a document of its own for each step."""
+
+    def __init__(self, registry: EtcdRegistry) -> None:
+        super().__init__()
+        self.registry = registry
+        self.stopped = threading.Event()
+
+    def __enter__(self) -> None:
+        self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stopped.set()
+        self.join()
+
+    def run(self) -> None:
+        while not self.stopped.is_set():
+            try:
+                entry = self.registry.read("n").entries.get("n")
+                number = entry.document["n"] if entry else 0
+                step = f"log/{number + 1:06}"
+                self.registry.commit(
+                    [Put("n", {"n": number + 1}), Put(step, {}), Delete(f"log/{number - 5:06}")],
+                    {"n": entry.revision if entry else 0, step: 0},
+                )
+            except (Stale, Unavailable):
+                continue
+
+
+def follow(watch: RegistryWatch, state: dict[str, int], until: Callable[[], bool]) -> None:
+    """Apply what the watch reports; every commit must be seen as a whole."""
+    deadline = time.monotonic() + SOON
+    seen = set()
+    while not until():
+        assert time.monotonic() < deadline, "the watch stopped"
+        try:
+            changes = watch.next(1)
+        except Unavailable:
+            continue
+        for change in changes:
+            assert (change.key, change.revision) not in seen, "reported twice"
+            seen.add((change.key, change.revision))
+            if change.entry is None:
+                state.pop(change.key, None)
+            else:
+                state[change.key] = change.revision
+        if changes and "n" in state:
+            newest = max(key for key in state if key.startswith("log/"))
+            assert state[newest] == state["n"], "half a commit"
+
+
+@pytest.mark.kernel
+class TestFaults:
+    @pytest.mark.parametrize("prefixes", [("",), ("n", "log/")], ids=["one", "two"])
+    @pytest.mark.parametrize("how", ["kill", "pause"])
+    def test_each_member_fails_in_turn(
+        self, cluster: Members, how: str, prefixes: tuple[str, ...]
+    ) -> None:
+        """Two counters go on and lose no step; a watch misses none and repeats none."""
+        url = cluster.url(f"{how}{len(prefixes)}")
+        with EtcdRegistry(url) as registry, EtcdRegistry(url) as second:
+            watch = registry.watch(*prefixes, after=registry.read().revision)
+            state: dict[str, int] = {}
+            with Steps(registry), Steps(second):
+                for member in range(3):
+                    goal = state.get("n", 0) + 6
+                    getattr(cluster, how)(member)
+                    follow(watch, state, lambda goal=goal: state.get("n", 0) >= goal)  # type: ignore[misc]
+                    if how == "kill":
+                        cluster.start(member)
+                    else:
+                        cluster.resume(member)
+                    cluster.leader()
+            final = retried(lambda: registry.read(*prefixes))
+            expected = {key: entry.revision for key, entry in final.entries.items()}
+            follow(watch, state, lambda: state == expected)
+            number = final.entries["n"].document["n"]
+            logs = sorted(key for key in expected if key.startswith("log/"))
+            assert logs == [f"log/{n:06}" for n in range(max(1, number - 5), number + 1)]
+
+    def test_without_a_majority(self, cluster: Members) -> None:
+        """Nothing is read or written, and watches say so; then everything goes on."""
+        state: dict[str, int] = {}
+        with EtcdRegistry(cluster.url("majority")) as registry:
+            session = registry.session(60)
+            revision = registry.commit([Put("k", {"n": 1}, session.id)])
+            watch = registry.watch("k", after=revision)
+            others = {0, 1, 2} - {cluster.leader()}
+            cluster.kill(*others)
+            with pytest.raises(Unavailable):
+                registry.read("k")
+            with pytest.raises(Unavailable):
+                registry.commit([Put("l", {})])
+            with pytest.raises(Unavailable):
+                assert watch.next(SOON)
+            cluster.start(*others)
+            cluster.leader()
+            retried(session.renew)
+            assert list(retried(lambda: registry.read("k")).entries) == ["k"]
+            revision = retried(lambda: registry.commit([Put("k", {"n": 2}, session.id)]))
+            follow(watch, state, lambda: state.get("k", 0) >= revision)
+            session.close()
+
+    def test_the_only_reachable_member_is_cut_off(self, cluster: Members) -> None:
+        """It answers, but has no leader: its watch must not look merely idle."""
+        state: dict[str, int] = {}
+        leader = cluster.leader()
+        alone = next(member for member in range(3) if member != leader)
+        with EtcdRegistry(cluster.url("alone", [alone])) as registry:
+            watch = registry.watch("k", after=registry.read().revision)
+            assert watch.next(0.3) == []
+            for member in {0, 1, 2} - {alone}:
+                cluster.pause(member)
+            with pytest.raises(Unavailable):
+                assert watch.next(SOON)
+            for member in {0, 1, 2} - {alone}:
+                cluster.resume(member)
+            cluster.leader()
+            revision = retried(lambda: registry.commit([Put("k", {})]))
+            follow(watch, state, lambda: state.get("k", 0) >= revision)
+
+    def test_compaction_while_a_watch_has_no_member(self, cluster: Members) -> None:
+        """One prefix: it says that it has missed something.  Several: it compares."""
+        leader = cluster.leader()
+        alone = next(member for member in range(3) if member != leader)
+        with (
+            EtcdRegistry(cluster.url("away", [alone])) as registry,
+            EtcdRegistry(cluster.url("away", [leader])) as other,
+        ):
+            after = registry.commit([Put("k", {}), Put("l", {})])
+            watches = [registry.watch("k", after=after), registry.watch("k", "l", after=after)]
+            assert [watch.next(0.3) for watch in watches] == [[], []]
+            cluster.kill(alone)
+            other.commit([Delete("k")])
+            revision = other.commit([Put("k", {"n": 2})])
+            other.compact(revision)
+            cluster.start(alone)
+            with pytest.raises(Compacted):
+                retried(partial(watches[0].next, SOON))
+            changes = retried(partial(watches[1].next, SOON))
+            assert [(change.key, change.revision) for change in changes] == [("k", revision)]
+            late = registry.watch("k", "l", after=after)
+            with pytest.raises(Compacted):
+                late.next(SOON)
+
+    def test_sessions_outlive_their_member(self, cluster: Members) -> None:
+        """Renewals go to another member; without them the session ends."""
+        with EtcdRegistry(cluster.url("sessions")) as registry:
+            session = registry.session(5)
+            registry.commit([Put("k", {}, session.id)])
+            for member in range(3):
+                cluster.kill(member)
+                retried(session.renew)
+                cluster.start(member)
+                cluster.leader()
+            assert list(retried(lambda: registry.read("k")).entries) == ["k"]
+            watch = registry.watch("k", after=registry.read().revision)
+            (change,) = retried(lambda: watch.next(SOON))
+            assert change.entry is None
+            with pytest.raises(SessionLost):
+                retried(session.renew)
+
+    def test_a_forked_child_is_refused(self, cluster: Members) -> None:
+        with EtcdRegistry(cluster.url("fork")) as registry:
+            child = os.fork()
+            if child == 0:
+                try:
+                    registry.read("")
+                except InvalidRequest:
+                    registry.close()
+                    os._exit(7)
+                os._exit(0)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+            registry.commit([Put("k", {})])
+
+    def test_closing_leaves_no_thread(self, cluster: Members) -> None:
+        before = set(threading.enumerate())
+        with EtcdRegistry(cluster.url("threads")) as registry:
+            for number in range(5):
+                registry.watch(f"k{number}", "l", after=registry.read().revision)
+            registry.watch("k", after=0).close()
+        assert set(threading.enumerate()) <= before
+
+    def test_many_documents_come_in_pages(
+        self, cluster: Members, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """All of one revision, though others write meanwhile."""
+        monkeypatch.setattr("snnet.registries.etcd._PAGE", 7)
+        with EtcdRegistry(cluster.url("pages")) as registry:
+            keys = [f"{letter}/{number:02}" for letter in "abc" for number in range(30)]
+            revision = registry.commit([Put(key, {"k": key}) for key in keys])
+            reading = registry.read("a/", "b/", "c/")
+            assert list(reading.entries) == keys
+            assert reading.revision == revision
+            assert list(registry.read("").entries) == keys
+            for number in itertools.count():
+                registry.commit([Put("b/05", {"n": number})])
+                if number == 3:
+                    break
+            watch = registry.watch("a/", "b/", after=revision)
+            assert [change.key for change in watch.next(SOON)] == ["b/05"]
+
+
+@pytest.mark.kernel
+class TestSecurity:
+    @pytest.fixture
+    def certificates(self, tmp_path: Path) -> dict[str, str]:
+        authority = trustme.CA()
+        authority.cert_pem.write_to_path(str(tmp_path / "ca"))
+        for name in ("server", "client"):
+            issued = authority.issue_cert("127.0.0.1")
+            issued.cert_chain_pems[0].write_to_path(str(tmp_path / f"{name}-cert"))
+            issued.private_key_pem.write_to_path(str(tmp_path / f"{name}-key"))
+        return {path.name: str(path) for path in tmp_path.iterdir()}
+
+    def test_tls_with_certificates_of_both_sides(
+        self,
+        etcd: str,
+        tmp_path: Path,
+        certificates: dict[str, str],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        files = certificates
+        (tmp_path / "data").mkdir()
+        members = Members(
+            etcd,
+            tmp_path / "data",
+            *("--client-cert-auth", "--trusted-ca-file", files["ca"]),
+            *("--cert-file", files["server-cert"], "--key-file", files["server-key"]),
+            scheme="https",
+        )
+        members.start()
+        try:
+            tls = f"?ca={files['ca']}&cert={files['client-cert']}&key={files['client-key']}"
+            with retried(lambda: EtcdRegistry(members.url("x") + tls)) as registry:
+                watch = registry.watch("k", after=registry.read().revision)
+                registry.commit([Put("k", {"n": 1})])
+                assert len(watch.next(SOON)) == 1
+            monkeypatch.setattr(gateway, "PATIENCE", 0.5)
+            for bad in ("", f"?ca={files['ca']}", f"?ca={files['server-cert']}"):
+                with pytest.raises(Unavailable):
+                    EtcdRegistry(members.url("x") + bad)
+        finally:
+            members.kill()
+
+    def test_users_and_roles(
+        self, etcd: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The recipe of docs/registry.md: an agent writes its status, and reads what it is for."""
+        members = Members(etcd, tmp_path, "--auth-token-ttl", "2")
+        members.start()
+        members.leader()
+        port = members.clients[0]
+
+        def call(path: str, **body: Any) -> None:
+            request = urllib.request.Request(
+                f"http://127.0.0.1:{port}/v3/auth/{path}", json.dumps(body).encode(), method="POST"
+            )
+            urllib.request.urlopen(request, timeout=10).close()
+
+        try:
+            for name in ("root", "agent"):
+                call("user/add", name=name, password=f"{name}-password")
+                call("role/add", name=name)
+                call("user/grant", user=name, role=name)
+            for kind, prefix in (("READ", "snnet/desired/"), ("READWRITE", "snnet/status/")):
+                end = prefix[:-1] + "0"
+                perm = {"permType": kind, "key": encode(prefix), "range_end": encode(end)}
+                call("role/grant", name="agent", perm=perm)
+            call("role/grant", name="agent", perm={"permType": "READ", "key": encode("snnet/")})
+            call("enable")
+            monkeypatch.setenv(PASSWORD, "root-password")
+            url = members.url("snnet")
+            with EtcdRegistry(url.replace("//", "//root@")) as root:
+                root.commit([Put("desired/v1", {"n": 1}), Put("secret", {})])
+            monkeypatch.setenv(PASSWORD, "agent-password")
+            with EtcdRegistry(url.replace("//", "//agent@")) as agent:
+                watch = agent.watch("desired/", after=0)
+                assert [change.key for change in watch.next(SOON)] == ["desired/v1"]
+                agent.commit([Put("status/cn-1", {})])
+                for forbidden in ("desired/v2", "secret"):
+                    with pytest.raises(Denied, match="permission denied"):
+                        agent.commit([Put(forbidden, {})])
+                with pytest.raises(Denied):
+                    agent.read("")
+                assert agent.read().revision == agent.read("status/").revision
+                time.sleep(3)  # the token expires
+                assert list(agent.read("status/").entries) == ["status/cn-1"]
+            with pytest.raises(Denied, match="user name is empty"):
+                EtcdRegistry(url)
+            monkeypatch.setenv(PASSWORD, "wrong")
+            with pytest.raises(Denied, match="authentication failed"):
+                EtcdRegistry(url.replace("//", "//agent@"))
+        finally:
+            members.kill()
