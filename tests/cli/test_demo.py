@@ -36,10 +36,10 @@ def test_tables_go_to_stdout_and_progress_to_stderr() -> None:
     assert "cnci-green" in result.stdout
     assert "1 blue-web-vm1  │      ✔  ✔" in result.stdout
     assert result.stdout.rstrip().endswith("nothing left over")
-    assert "16 guests, 240 pings, 24 connections all as expected in" in result.stdout
+    assert "16 guests, 480 pings, 24 connections all as expected in" in result.stdout
     assert "outbound NAT   8 guests        198.51.100.7:80    internet" in result.stdout
     assert "backend fake, tunnel gre, firewall fake" in result.stderr
-    assert "✔ 240 pings" in result.stderr
+    assert "✔ 480 pings" in result.stderr
     assert "progress" not in result.stdout
     lines = result.stdout.splitlines()
     assert max(map(len, lines)) <= 80
@@ -85,13 +85,18 @@ def test_the_matrix_shows_what_is_not_as_expected() -> None:
     scenario = demo_scenario()
     expected = scenario.expected()
     matrix = {source: dict(row) for source, row in expected.items()}
-    matrix["blue-web-vm1"]["green-web-vm1"] = True
+    matrix["blue-web-vm1"]["green-web-vm1"] = frozenset({4, 6})
+    matrix["blue-web-vm1"]["green-web-vm2"] = frozenset({6})
+    matrix["blue-web-vm2"]["blue-web-ct2"] = frozenset({4})
     console = Console(width=80, force_terminal=True, color_system="standard")
     with console.capture() as captured:
         console.print(matrix_table(scenario.guests, matrix, expected, Marks()))
     row = next(line for line in captured.get().splitlines() if "1 blue-web-vm1" in line)
     assert "\x1b[1;31m  ✔" in row
-    assert Text.from_ansi(row).plain.split("│")[2].split() == ["✔", *["·"] * 7]
+    assert "\x1b[1;31m  6" in row
+    assert Text.from_ansi(row).plain.split("│")[2].split() == ["✔", "·", "6", *["·"] * 5]
+    row = next(line for line in captured.get().splitlines() if "3 blue-web-vm2" in line)
+    assert Text.from_ansi(row).plain.split("│")[1].split() == ["✔", "✔", "4", *["✔"] * 4]
 
 
 def test_ascii_where_the_output_knows_no_more() -> None:

@@ -105,6 +105,7 @@ def test_the_report_is_plain_data(report: Report) -> None:
     assert data["matrix"] == data["expected"]
     assert data["matrix"]["blue-web-vm1"]["blue-db-ct2"] is True
     assert data["matrix"]["blue-web-vm1"]["green-web-vm1"] is False
+    assert data["families"] == {"4": data["matrix"], "6": data["matrix"]}
 
 
 @pytest.mark.usefixtures("report")
@@ -142,7 +143,7 @@ class LeakyLab(FakeLab):
 def test_a_leak_between_tenants_is_reported(recorder: Recorder) -> None:
     report = run(fake_lab(LeakyLab), recorder)
     assert not report.ok
-    assert "green-db-vm1 cannot reach green-db-ct1" in report.problems
+    assert "green-db-vm1 cannot reach green-db-ct1 by IPv6" in report.problems
     assert report.left == []
 
 

@@ -15,6 +15,7 @@ from rich.markup import escape
 
 from snnet.config import NetworkMode
 from snnet.lab import (
+    VERSIONS,
     Answer,
     Choice,
     Connection,
@@ -172,7 +173,8 @@ class Screen:
         marks = Marks.of(self._out)
         for problem in report.problems:
             self._out.print(f"[red]{marks.bad}[/] {escape(problem)}", soft_wrap=True)
-        guests, pings = len(report.scenario.guests), len(list(report.scenario.pairs()))
+        guests = len(report.scenario.guests)
+        pings = len(VERSIONS) * len(list(report.scenario.pairs()))
         wrong = len(report.problems)
         counts = [f"{guests} guests", f"{pings} pings"]
         if report.connections:

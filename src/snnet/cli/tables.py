@@ -68,7 +68,7 @@ def matrix_table(guests: Sequence[Guest], matrix: Matrix, expected: Matrix, mark
     Results that are not as expected are red.
     """
     table = Table(
-        title=f"Pings: {marks.yes} answered, {marks.no} no answer",
+        title=f"Pings: {marks.yes} answered by IPv4 and IPv6, 4 or 6 by one, {marks.no} no answer",
         title_justify="left",
         title_style="bold",
         box=box.MINIMAL,
@@ -190,10 +190,11 @@ def _hint(what: str, command: str) -> Iterator[str]:
     yield f"  {command}"
 
 
-def _cell(reached: bool | None, expected: bool | None, marks: Marks) -> Text:
+def _cell(reached: frozenset[int] | None, expected: frozenset[int] | None, marks: Marks) -> Text:
     if reached is None:
         return Text(" " * _CELL)
-    mark = (marks.yes if reached else marks.no).rjust(_CELL)
+    alone = "".join(map(str, sorted(reached))) or marks.no
+    mark = (marks.yes if len(reached) > 1 else alone).rjust(_CELL)
     if reached != expected:
         return Text(mark, "bold red")
     return Text(mark, "green" if reached else "dim")

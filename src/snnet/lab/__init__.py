@@ -11,10 +11,11 @@ from .choice import AUTO, Choice, choose, open_lab
 from .demo import Watcher, run
 from .lab import Answer
 from .report import Placement, Report, is_as_expected
-from .scenario import Connection, Guest, Matrix, Scenario, demo_scenario
+from .scenario import VERSIONS, Connection, Guest, Matrix, Scenario, demo_scenario
 
 __all__ = [
     "AUTO",
+    "VERSIONS",
     "Answer",
     "Choice",
     "Connection",

@@ -11,13 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from snnet.contract import Key, Noun, SnnetError, Sysctl
+from snnet.contract import DhcpEntry, Key, Noun, SnnetError, Sysctl
 from snnet.core.events import TunnelEvent, TunnelEventType
 from snnet.core.vnics import CnciVnic, Vnic
 from snnet.node import Cnci, ComputeNode
 
 from .lab import Lab
-from .scenario import SSH, Guest, Machine, Scenario, Tenant
+from .scenario import SSH, Guest, Machine, Scenario, Subnet, Tenant
 
 N = TypeVar("N", ComputeNode, Cnci)
 
@@ -88,6 +88,16 @@ class DataCentre:
             self.vnics[guest] = made.vnic
             if made.tunnel_event is not None:
                 self._follow(guest.tenant, made.tunnel_event)
+        self._tell_addresses()
+
+    def _tell_addresses(self) -> None:
+        """Tell the concentrators the addresses that they cannot derive: those of IPv6."""
+        entries: dict[Subnet, list[DhcpEntry]] = {}
+        for guest, vnic in self.vnics.items():
+            if guest.tenant in self.concentrators:
+                entries.setdefault(guest.subnet, []).extend(vnic.dhcp_entries)
+        for subnet, found in entries.items():
+            self.concentrators[subnet.tenant].dhcp(subnet.networks).add_entries(found)
 
     def _started(self, node: N) -> N:
         try:

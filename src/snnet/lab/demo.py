@@ -13,7 +13,7 @@ from snnet.contract import ApiError, SnnetError
 from .datacentre import DataCentre
 from .lab import Answer, Lab
 from .report import Placement, Report, placements
-from .scenario import Connection, Matrix
+from .scenario import VERSIONS, Connection, Matrix
 
 
 class Watcher(Protocol):
@@ -59,7 +59,8 @@ class _Demo:
             lab.start(centre.vnics)
             leases = lab.lease()
         self.watcher.built(found)
-        with self.watcher.step(f"{len(list(scenario.pairs()))} pings, every guest to every other"):
+        pings = len(VERSIONS) * len(list(scenario.pairs()))
+        with self.watcher.step(f"{pings} pings by IPv4 and IPv6, every guest to every other"):
             matrix = lab.reach(expected)
         self.watcher.pinged(matrix, expected)
         return Report(

@@ -14,7 +14,18 @@ from snnet.node import Cnci, ComputeNode
 from snnet.node.deadline import CancelToken
 
 from .lab import Answer, Lab, Lease
-from .scenario import INTERNET, SSH, WEB, Connection, Guest, Machine, Matrix, Scenario, Tenant
+from .scenario import (
+    INTERNET,
+    SSH,
+    VERSIONS,
+    WEB,
+    Connection,
+    Guest,
+    Machine,
+    Matrix,
+    Scenario,
+    Tenant,
+)
 
 _NIC = "eth0"
 
@@ -99,12 +110,13 @@ class FakeLab(Lab):
         return leases
 
     def reach(self, expected: Matrix) -> Matrix:
-        matrix: dict[str, dict[str, bool]] = {name: {} for name in expected}
+        matrix: dict[str, dict[str, frozenset[int]]] = {name: {} for name in expected}
         for source, target in self.scenario.pairs():
             if not matrix[source.name]:
                 self.check()
-            matrix[source.name][target.name] = self.fabric.ping(
-                self._guests[source], self._guests[target]
+            pair = self._guests[source], self._guests[target]
+            matrix[source.name][target.name] = frozenset(
+                version for version in VERSIONS if self.fabric.ping(*pair, version=version)
             )
         return matrix
 

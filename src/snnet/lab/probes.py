@@ -17,8 +17,9 @@ import struct
 import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from ipaddress import IPv4Address, ip_address
+from ipaddress import ip_address
 
+from snnet.contract import IPAddress
 from snnet.system.namespaces import Namespace
 
 from .lab import Answer
@@ -27,7 +28,8 @@ from .scenario import Connection
 Pair = tuple[str, str]
 """A sender and its target, by name."""
 
-_ECHO_REPLY, _ECHO = 0, 8  # RFC 792
+_ECHOES = {4: (8, 0), 6: (128, 129)}
+"""By IP version, the types of an echo request and reply (RFC 792; RFC 4443, 4)."""
 _ICMP = struct.Struct("!BBHHH")  # type, code, checksum, identifier, sequence
 _TOKEN = struct.Struct("!16sHH")  # of this run; sender, target
 _BURST = 32
@@ -40,13 +42,14 @@ _SETTLE_TIME = 0.4
 
 
 class Pings:
-    """A raw ICMP socket in each guest.
+    """A raw ICMP socket of one IP version in each guest.
 
     ``requested``: pairs whose target received the request.  ``answered``: pairs
     whose sender received the reply.  A context manager that closes the sockets.
     """
 
-    def __init__(self, guests: Mapping[str, Namespace]) -> None:
+    def __init__(self, guests: Mapping[str, Namespace], version: int = 4) -> None:
+        self._version = version
         self.requested: set[Pair] = set()
         self.answered: set[Pair] = set()
         self._names = list(guests)
@@ -56,7 +59,7 @@ class Pings:
         with ExitStack() as opened:
             opened.callback(self.close)
             for name, namespace in guests.items():
-                self._sockets[name] = sock = namespace.call(icmp_socket)
+                self._sockets[name] = sock = namespace.call(_ICMP_SOCKETS[version])
                 self._selector.register(sock, selectors.EVENT_READ, name)
             opened.pop_all()
 
@@ -65,13 +68,13 @@ class Pings:
         """Pairs whose target received the request and whose sender received the reply."""
         return self.requested & self.answered
 
-    def send(self, pairs: Collection[Pair], addresses: Mapping[str, IPv4Address]) -> None:
+    def send(self, pairs: Collection[Pair], addresses: Mapping[str, IPAddress]) -> None:
         """Send one request for each pair; a request that cannot be sent counts as lost."""
         for number, (sender, target) in enumerate(pairs, 1):
             token = _TOKEN.pack(self._run, self._names.index(sender), self._names.index(target))
             try:
                 self._sockets[sender].sendto(
-                    echo_request(number, token), (str(addresses[target]), 0)
+                    echo_request(number, token, self._version), (str(addresses[target]), 0)
                 )
             except OSError:
                 continue  # no route: this guest has no lease
@@ -94,16 +97,18 @@ class Pings:
             packet = self._sockets[receiver].recv(65536)
         except BlockingIOError:
             return
-        message = packet[4 * (packet[0] & 0x0F) :]  # after the IP header
+        # After the IP header, which a socket of IPv6 does not deliver.
+        message = packet[4 * (packet[0] & 0x0F) :] if self._version == 4 else packet
         if len(message) != _ICMP.size + _TOKEN.size:
             return
         run, sender_number, target_number = _TOKEN.unpack_from(message, _ICMP.size)
         if run != self._run:
             return
         sender, target = self._names[sender_number], self._names[target_number]
-        if message[0] == _ECHO and receiver == target:
+        request, reply = _ECHOES[self._version]
+        if message[0] == request and receiver == target:
             self.requested.add((sender, target))
-        elif message[0] == _ECHO_REPLY and receiver == sender:
+        elif message[0] == reply and receiver == sender:
             self.answered.add((sender, target))
 
     def close(self) -> None:
@@ -126,11 +131,22 @@ def icmp_socket() -> socket.socket:
     return sock
 
 
-def echo_request(sequence: int, token: bytes) -> bytes:
-    """An ICMP echo request (RFC 792) with this payload, which has an even length."""
-    identifier = os.getpid() & 0xFFFF
-    header = _ICMP.pack(_ECHO, 0, 0, identifier, sequence)
-    return _ICMP.pack(_ECHO, 0, _checksum(header + token), identifier, sequence) + token
+def icmp6_socket() -> socket.socket:
+    """A non-blocking raw ICMPv6 socket; the kernel computes its checksums (RFC 3542, 3.1)."""
+    sock = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
+    sock.setblocking(False)
+    return sock
+
+
+_ICMP_SOCKETS = {4: icmp_socket, 6: icmp6_socket}
+
+
+def echo_request(sequence: int, token: bytes, version: int = 4) -> bytes:
+    """An ICMP echo request with this payload, which has an even length."""
+    identifier, (echo, _) = os.getpid() & 0xFFFF, _ECHOES[version]
+    header = _ICMP.pack(echo, 0, 0, identifier, sequence)
+    checksum = _checksum(header + token) if version == 4 else 0
+    return _ICMP.pack(echo, 0, checksum, identifier, sequence) + token
 
 
 def _checksum(message: bytes) -> int:

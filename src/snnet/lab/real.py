@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 
 from snnet.config import NetworkConfig
 from snnet.contract import SnnetError
+from snnet.contract.addresses import gateway_of
 from snnet.core.vnics import CnciVnic, Vnic
 from snnet.node import Cnci, ComputeNode
 from snnet.node.deadline import CancelToken
@@ -27,8 +28,19 @@ from .leftovers import (
     runtime_files,
     still_open,
 )
-from .probes import Pings, Servers
-from .scenario import INTERNET, SSH, WEB, Connection, Guest, Machine, Matrix, Scenario, Tenant
+from .probes import Pair, Pings, Servers
+from .scenario import (
+    INTERNET,
+    SSH,
+    VERSIONS,
+    WEB,
+    Connection,
+    Guest,
+    Machine,
+    Matrix,
+    Scenario,
+    Tenant,
+)
 from .taps import Cables, open_macvtap, open_tap
 
 UPLINK = "eth0"
@@ -150,8 +162,10 @@ class RealLab(Lab):
             self._machines[machine].ip(commands)
         if self.scenario.routed:
             for guest, vnic in guests.items():
-                route = f"route add default via {vnic.gateway} dev {UPLINK} onlink"
-                self._guests[guest].ip([*_configured(f"{guest.ip}/32"), route])
+                commands = _configured(*(f"{ip}/{ip.max_prefixlen}" for ip in guest.ips))
+                for gateway in vnic.gateways:
+                    commands.append(f"route add default via {gateway} dev {UPLINK} onlink")
+                self._guests[guest].ip(commands)
 
     # -- what guests do ----------------------------------------------------------------
 
@@ -175,26 +189,46 @@ class RealLab(Lab):
                 while wait(clients, 0.1).not_done:
                     end_processes(self._spaces)
                 raise
+        for guest, namespace in self._guests.items():
+            ip, network = guest.ips[1], guest.subnet.networks[1]
+            namespace.ip(
+                [
+                    f"address add {ip}/{network.prefixlen} dev {UPLINK} nodad",
+                    f"route add default via {gateway_of(network)} dev {UPLINK}",
+                ]
+            )
         leases = [client.result() for client in clients]
         return [lease for lease in leases if lease is not None]
 
     def reach(self, expected: Matrix) -> Matrix:
         pairs = [(source.name, target.name) for source, target in self.scenario.pairs()]
-        wanted = {pair for pair in pairs if expected[pair[0]][pair[1]]}
-        addresses = {guest.name: guest.ip for guest in self.scenario.guests}
         spaces = {guest.name: namespace for guest, namespace in self._guests.items()}
-        with Pings(spaces) as pings:
-            for _ in range(_ROUNDS):
-                self.check()
+        found: dict[int, set[Pair]] = {}
+        for version in sorted(VERSIONS):
+            wanted = {pair for pair in pairs if version in expected[pair[0]][pair[1]]}
+            addresses = {
+                guest.name: ip
+                for guest in self.scenario.guests
+                for ip in guest.ips
+                if ip.version == version
+            }
+            with Pings(spaces, version) as pings:
+                for _ in range(_ROUNDS):
+                    self.check()
+                    pings.send([pair for pair in pairs if pair not in pings.reached], addresses)
+                    if pings.listen(_ROUND, wanted):
+                        break
+                # Once more, now that every address on the way is resolved.
                 pings.send([pair for pair in pairs if pair not in pings.reached], addresses)
-                if pings.listen(_ROUND, wanted):
-                    break
-            # Once more, now that ARP has resolved every address on the way.
-            pings.send([pair for pair in pairs if pair not in pings.reached], addresses)
-            pings.listen(_SETTLE_TIME)
-            reached = pings.reached
+                pings.listen(_SETTLE_TIME)
+                found[version] = pings.reached
         return {
-            name: {target: (name, target) in reached for target in row}
+            name: {
+                target: frozenset(
+                    version for version, reached in found.items() if (name, target) in reached
+                )
+                for target in row
+            }
             for name, row in expected.items()
         }
 
@@ -246,11 +280,14 @@ class RealLab(Lab):
         return left
 
 
-def _configured(address: str) -> list[str]:
+def _configured(*addresses: str) -> list[str]:
     return [
         "link set lo up",
         f"link set {UPLINK} up",
-        f"address add {address} dev {UPLINK}",
+        *(
+            f"address add {address} dev {UPLINK}" + (" nodad" if ":" in address else "")
+            for address in addresses
+        ),
     ]
 
 

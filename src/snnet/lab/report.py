@@ -10,7 +10,7 @@ from snnet.contract import IPAddress, IPNetwork
 
 from .datacentre import DataCentre
 from .lab import Answer, Lease
-from .scenario import Connection, Matrix, Scenario
+from .scenario import VERSIONS, Connection, Matrix, Scenario
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,8 +121,11 @@ class Report:
             "guests": [guest.to_dict() for guest in self.scenario.guests],
             "topology": [place.to_dict() for place in self.placements],
             "leases": [lease.to_dict() for lease in self.leases],
-            "matrix": self.matrix,
-            "expected": self.expected,
+            "matrix": as_wanted(self.matrix, self.expected),
+            "expected": as_wanted(self.expected, self.expected),
+            "families": {
+                str(version): of_version(self.matrix, version) for version in sorted(VERSIONS)
+            },
             "visits": [
                 connection_data(connection, answer)
                 for connection, answer in zip(self.connections, self.answers, strict=True)
@@ -190,8 +193,28 @@ def _result(server: str | None, source: IPAddress | None) -> str:
 def wrong_pings(matrix: Matrix, expected: Matrix) -> list[str]:
     """A text for each pair that must reach each other and cannot, or the reverse."""
     return [
-        f"{source} {'cannot reach' if expected[source][target] else 'reaches'} {target}"
+        f"{source} {'cannot reach' if version in expected[source][target] else 'reaches'} "
+        f"{target} by IPv{version}"
         for source, row in matrix.items()
         for target, reached in row.items()
-        if reached != expected[source][target]
+        for version in sorted(reached ^ expected[source][target])
     ]
+
+
+def as_wanted(matrix: Matrix, expected: Matrix) -> dict[str, dict[str, bool]]:
+    """For each pair whether it was reached: by all that was expected, or by any family else."""
+    return {
+        source: {
+            target: bool(reached) and reached >= expected[source][target]
+            for target, reached in row.items()
+        }
+        for source, row in matrix.items()
+    }
+
+
+def of_version(matrix: Matrix, version: int) -> dict[str, dict[str, bool]]:
+    """For each pair whether it was reached by the IP version."""
+    return {
+        source: {target: version in reached for target, reached in row.items()}
+        for source, row in matrix.items()
+    }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Network
 from typing import Any
 
 from snnet.config import NetworkMode, VnicConfig, VnicRole
@@ -17,11 +17,14 @@ from snnet.contract.addresses import gateway_of, mac_of
 INTERNET = "internet"
 """Name of the host that stands for the internet."""
 
+VERSIONS = frozenset({4, 6})
+"""The IP versions of every guest."""
+
 WEB, SSH = 80, 22
 """TCP ports: the internet listens on ``WEB``, guests listen on ``SSH``."""
 
-Matrix = Mapping[str, Mapping[str, bool]]
-"""For each guest, by name: whether it reaches each other guest."""
+Matrix = Mapping[str, Mapping[str, frozenset[int]]]
+"""For each guest, by name: the IP versions by which it reaches each other guest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +69,12 @@ class Subnet:
 
     tenant: Tenant
     name: str
-    network: IPv4Network
+    networks: tuple[IPv4Network, IPv6Network]
     key: int
+
+    @property
+    def network(self) -> IPv4Network:
+        return self.networks[0]
 
     @property
     def gateway(self) -> IPv4Address:
@@ -76,17 +83,24 @@ class Subnet:
 
 @dataclass(frozen=True, slots=True)
 class Guest:
-    """A VM or a container of a tenant.  ``ip`` is the address it must get by DHCP."""
+    """A VM or a container of a tenant.  ``ips`` are its addresses, one of each family.
+
+    It must get the IPv4 one, ``ip``, by DHCP.
+    """
 
     name: str
     subnet: Subnet
     machine: Machine
     role: VnicRole
-    ip: IPv4Address
+    ips: tuple[IPv4Address, IPv6Address]
 
     @property
     def tenant(self) -> Tenant:
         return self.subnet.tenant
+
+    @property
+    def ip(self) -> IPv4Address:
+        return self.ips[0]
 
     @property
     def is_vm(self) -> bool:
@@ -102,9 +116,9 @@ class Guest:
             instance_id=self.name,
             concentrator_id=self.tenant.concentrator,
             concentrator_ip=self.tenant.address.ip,
-            subnet=self.subnet.network,
+            subnet=self.subnet.networks,
             subnet_key=self.subnet.key,
-            ip=self.ip,
+            ip=self.ips,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -114,8 +128,10 @@ class Guest:
             "tenant": self.tenant.name,
             "node": self.machine.name,
             "subnet": str(self.subnet.network),
+            "subnets": [str(network) for network in self.subnet.networks],
             "kind": "vm" if self.is_vm else "container",
             "ip": str(self.ip),
+            "ips": [str(ip) for ip in self.ips],
             "mac": mac_of(self.ip),
         }
 
@@ -250,10 +266,11 @@ class Scenario:
                     yield source, target
 
     def expected(self) -> Matrix:
-        """Guests of one tenant reach each other on every node and subnet; others never do."""
-        matrix: dict[str, dict[str, bool]] = {guest.name: {} for guest in self.guests}
+        """Guests of one tenant reach each other by both families; others never do."""
+        matrix: dict[str, dict[str, frozenset[int]]] = {guest.name: {} for guest in self.guests}
         for source, target in self.pairs():
-            matrix[source.name][target.name] = source.tenant == target.tenant
+            both = VERSIONS if source.tenant == target.tenant else frozenset[int]()
+            matrix[source.name][target.name] = both
         return matrix
 
 
@@ -276,16 +293,17 @@ def demo_scenario(mode: NetworkMode = NetworkMode.GRE_TUNNEL) -> Scenario:
     for tenant_number, tenant in enumerate(tenants, 1):
         for subnet_number, name in enumerate(("web", "db"), 1):
             second = subnet_number + (10 * tenant_number if routed else 0)
-            network = IPv4Network(f"10.{second}.0.0/24")
-            subnet = Subnet(tenant, name, network, 100 * tenant_number + subnet_number)
+            networks = (IPv4Network(f"10.{second}.0.0/24"), IPv6Network(f"fd00:{second}::/64"))
+            subnet = Subnet(tenant, name, networks, 100 * tenant_number + subnet_number)
             for node_number, node in enumerate(compute_nodes, 1):
                 for kind, role, host in (
                     ("vm", VnicRole.TENANT_VM, 1),
                     ("ct", VnicRole.TENANT_CONTAINER, 2),
                 ):
                     guest = f"{tenant.name}-{name}-{kind}{node_number}"
-                    ip = network[10 * node_number + host]
-                    guests.append(Guest(guest, subnet, node, role, ip))
+                    number = 10 * node_number + host
+                    ips = (networks[0][number], networks[1][number])
+                    guests.append(Guest(guest, subnet, node, role, ips))
     blue = next(guest for guest in guests if guest.tenant == tenants[0])
     green = next(guest for guest in guests if guest.tenant == tenants[1])
     return Scenario(

@@ -44,6 +44,7 @@ from .tunnels import Tunnels
 from .walk import Network, Question, Station, Step, Walk
 
 Place = FakeKernel | Guest
+Target = Place | str | IPAddress
 
 _log = logging.getLogger("snnet.fabric")
 
@@ -203,18 +204,18 @@ class Fabric:
 
     # -- asking -------------------------------------------------------------------------
 
-    def ping(self, source: Place, target: Place | str | IPAddress, *, size: int = 56) -> bool:
+    def ping(
+        self, source: Place, target: Target, *, size: int = 56, version: int | None = None
+    ) -> bool:
         """Return whether an echo request with ``size`` data bytes is answered.
 
-        If ``target`` is a guest or a host, only its own answer counts, not that of another
-        one with the same address.
+        If ``target`` is a guest or a host, its first address is asked, of this IP version if
+        one is given; only its own answer counts, not that of another with the same address.
         """
         with self._network.lock:
-            return self._ask(source, target, Echo(True, 1, size))[1] is None
+            return self._ask(source, target, Echo(True, 1, size), version)[1] is None
 
-    def connect(
-        self, source: Place, target: Place | str | IPAddress, protocol: str, port: int
-    ) -> bool:
+    def connect(self, source: Place, target: Target, protocol: str, port: int) -> bool:
         """Return whether a TCP SYN, an SCTP INIT or a UDP datagram is answered.
 
         The target must listen on the port.  If ``target`` is a guest or a host, only its
@@ -223,7 +224,7 @@ class Fabric:
         return self.connected(source, target, protocol, port) is not None
 
     def connected(
-        self, source: Place, target: Place | str | IPAddress, protocol: str, port: int
+        self, source: Place, target: Target, protocol: str, port: int
     ) -> Connection | None:
         """Return the connection as its listener sees it, None if it does not open."""
         with self._network.lock:
@@ -236,7 +237,7 @@ class Fabric:
     def explain(
         self,
         source: Place,
-        target: Place | str | IPAddress,
+        target: Target,
         *,
         size: int = 56,
         protocol: str | None = None,
@@ -260,13 +261,13 @@ class Fabric:
             return "\n".join([*walk.endings.lines(), failure])
 
     def _ask(
-        self, source: Place, target: Place | str | IPAddress, asked: Echo | Segment
+        self, source: Place, target: Target, asked: Echo | Segment, version: int | None = None
     ) -> tuple[Walk, str | None]:
         """Return the walk, and why it failed, None if it did not."""
         stack = self._stack(source)
         station, walk = stack.station, self._network.new_walk()
         there = self._there(target)
-        address = _main_address(there) if there else self._address(target)
+        address = _main_address(there, version) if there else self._address(target)
         if address is None:
             return walk, f"{there.name if there else target} has no address"
         if isinstance(asked, Echo):
@@ -355,7 +356,7 @@ class Fabric:
                 raise
         raise InvalidRequest(f"{target!r} is not an address{hint}", field="target")
 
-    def _there(self, target: Place | str | IPAddress) -> Station | None:
+    def _there(self, target: Target) -> Station | None:
         """Return the station that has to answer, None if any may."""
         return self._stack(target).station if isinstance(target, (FakeKernel, Guest)) else None
 
@@ -390,6 +391,9 @@ class Fabric:
         return links, link
 
 
-def _main_address(station: Station) -> IPAddress | None:
-    """Return the first address that is not a loopback address."""
-    return next((ip for ip in station.state.local if not ip.is_loopback), None)
+def _main_address(station: Station, version: int | None) -> IPAddress | None:
+    """Return the first address, of any version if None, that is not a loopback address."""
+    return next(
+        (ip for ip in station.state.local if not ip.is_loopback and version in (None, ip.version)),
+        None,
+    )

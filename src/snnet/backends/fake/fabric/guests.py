@@ -176,10 +176,14 @@ def addresses_of(vnic: Vnic, given: Interfaces = None) -> list[IPInterface]:
             raise InvalidRequest(
                 "the VNIC has no address: pass address= or dhcp=True", field="address"
             )
+        routers = {router.version: router for router in routers_of(vnic)}
         found = []
         for ip in map(ip_address, ips):
             subnet = subnets.get(ip.version)
-            found.append(ip_interface((ip, subnet.prefixlen if subnet else ip.max_prefixlen)))
+            # In routed mode the node answers ARP for the whole subnet, and ND for itself alone.
+            alone = ip.version == 6 and subnet and routers.get(6, ip) not in subnet
+            length = subnet.prefixlen if subnet and not alone else ip.max_prefixlen
+            found.append(ip_interface((ip, length)))
         return found
     except ValueError as error:
         raise InvalidRequest(str(error), field="address") from None
