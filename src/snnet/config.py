@@ -11,6 +11,7 @@ import contextlib
 import enum
 import os
 import re
+import reprlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from ipaddress import (
@@ -23,7 +24,6 @@ from ipaddress import (
     ip_address,
     ip_network,
 )
-from pathlib import Path
 from typing import Any, TypeVar
 
 from snnet.contract import TUNNELS as TUNNEL_NOUNS
@@ -41,7 +41,14 @@ from snnet.contract.links import TAP_QUEUES_MAX
 from snnet.contract.roles import NetworkMode as NetworkMode
 from snnet.contract.roles import VnicRole as VnicRole
 
+from .yamlfile import read_yaml
+
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+_SHOWN = reprlib.Repr()
+_SHOWN.maxlevel = 4
+_SHOWN.maxstring = _SHOWN.maxother = _SHOWN.maxlong = 300
+_SHOWN.maxdict = _SHOWN.maxlist = _SHOWN.maxtuple = _SHOWN.maxset = 20
 
 Address = IPAddress | str
 Network = IPNetwork | str
@@ -49,9 +56,9 @@ Cidrs = Network | tuple[Network, ...]
 
 
 def shown(value: object) -> str:
-    """Return a value as error messages show it."""
+    """Return a value as error messages show it, shortened where it is long."""
     try:
-        return repr(value)
+        return _SHOWN.repr(value)
     except ValueError:  # Python refuses to print an int of more than 4300 digits
         return f"a {type(value).__name__} too long to print"
 
@@ -359,24 +366,8 @@ class NetworkConfig:
 
     @classmethod
     def from_yaml(cls, path: str | os.PathLike[str]) -> NetworkConfig:
-        """Read a YAML file with one mapping (needs PyYAML: ``pip install snnet[cli]``)."""
-        try:
-            import yaml
-        except ImportError:
-            raise InvalidRequest(
-                "reading YAML needs PyYAML: pip install 'snnet[cli]'", field="path"
-            ) from None
-        try:
-            data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except yaml.MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
-            where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-            raise InvalidRequest(
-                f"{path}{where} is not YAML: {error.problem or error.context}", field="path"
-            ) from None
-        # TypeError: not a path; ValueError: a NUL in it, not UTF-8, an impossible date.
-        except (OSError, TypeError, ValueError, yaml.YAMLError) as error:
-            raise InvalidRequest(f"cannot read {shown(path)}: {error}", field="path") from None
+        """Read a YAML file with one mapping; see ``snnet.yamlfile.read_yaml`` for its limits."""
+        data = read_yaml(path)
         if not isinstance(data, dict):
             raise InvalidRequest(f"{path} does not hold one mapping of settings", field="path")
         return cls.from_dict(data)

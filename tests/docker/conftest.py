@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 import snnet
 from snnet.contract import Registry, Veth
-from snnet.docker import DockerPlugin
+from snnet.docker import DockerPlugin, Tls
 from snnet.docker.app import protocol
 from snnet.registries.memory import MemoryRegistry
 from tests.node.world import UPLINKS, FakeWorld, vm
 
 from .client import GATEWAY, Client, Direct, Docker
 
+CONFIG = snnet.NetworkConfig(compute_nets=["192.0.2.0/24"])
 NETWORK, ENDPOINT = "a" * 64, "b" * 64
 IPAM_OPTIONS = {"snnet.tenant": "t1", "snnet.subnet_id": "s1"}
 OPTIONS = {
@@ -143,3 +146,54 @@ def folder() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="snnet-"))
     yield folder
     shutil.rmtree(folder)
+
+
+@pytest.fixture
+def node() -> Iterator[snnet.ComputeNode]:
+    with snnet.ComputeNode("cn-1", CONFIG, backend="fake", firewall="fake") as node:
+        node.init()
+        yield node
+
+
+Make = Callable[..., DockerPlugin]
+
+
+@pytest.fixture
+def make(node: snnet.ComputeNode, folder: Path) -> Iterator[Make]:
+    """Makes plugins in the folder, and closes them."""
+    made = []
+
+    def make(**options: Any) -> DockerPlugin:
+        options = {"folder": folder, "data_dir": folder / "data", **options}
+        made.append(DockerPlugin(node, **options))
+        return made[-1]
+
+    yield make
+    for plugin in made:
+        plugin.close()
+
+
+@pytest.fixture
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def tls(folder: Path, authority: trustme.CA) -> Tls:
+    authority.cert_pem.write_to_path(str(folder / "ca"))
+    for name in ("server", "client"):
+        issued = authority.issue_cert("127.0.0.1")
+        issued.cert_chain_pems[0].write_to_path(str(folder / f"{name}-cert"))
+        issued.private_key_pem.write_to_path(str(folder / f"{name}-key"))
+    return Tls(
+        ca=folder / "ca",
+        cert=folder / "server-cert",
+        key=folder / "server-key",
+        client_cert=folder / "client-cert",
+        client_key=folder / "client-key",
+    )
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        return int(sock.getsockname()[1])

@@ -10,12 +10,10 @@ import socket
 import ssl
 import stat
 import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import trustme
 
 import snnet
 from snnet.contract import Conflict, DriverNotFound, InvalidRequest, Put, SnnetError
@@ -24,34 +22,7 @@ from snnet.registries.memory import MemoryRegistry
 from snnet.registries.sqlite import SqliteRegistry
 
 from .client import GATEWAY, Client, Connection
-from .conftest import ENDPOINT, IPAM_OPTIONS, NETWORK, OPTIONS
-
-CONFIG = snnet.NetworkConfig(compute_nets=["192.0.2.0/24"])
-
-
-@pytest.fixture
-def node() -> Iterator[snnet.ComputeNode]:
-    with snnet.ComputeNode("cn-1", CONFIG, backend="fake", firewall="fake") as node:
-        node.init()
-        yield node
-
-
-Make = Callable[..., DockerPlugin]
-
-
-@pytest.fixture
-def make(node: snnet.ComputeNode, folder: Path) -> Iterator[Make]:
-    """Makes plugins in the folder, and closes them."""
-    made = []
-
-    def make(**options: Any) -> DockerPlugin:
-        options = {"folder": folder, "data_dir": folder / "data", **options}
-        made.append(DockerPlugin(node, **options))
-        return made[-1]
-
-    yield make
-    for plugin in made:
-        plugin.close()
+from .conftest import CONFIG, ENDPOINT, IPAM_OPTIONS, NETWORK, OPTIONS, Make, free_port
 
 
 def answers(folder: Path) -> bool:
@@ -232,32 +203,6 @@ def test_folders_that_cannot_be_made(make: Make, folder: Path, missing: str) -> 
     with pytest.raises(SnnetError, match=r"cannot (create|listen at) "):
         start()
     plugin.close()
-
-
-@pytest.fixture
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture
-def tls(folder: Path, authority: trustme.CA) -> Tls:
-    authority.cert_pem.write_to_path(str(folder / "ca"))
-    for name in ("server", "client"):
-        issued = authority.issue_cert("127.0.0.1")
-        issued.cert_chain_pems[0].write_to_path(str(folder / f"{name}-cert"))
-        issued.private_key_pem.write_to_path(str(folder / f"{name}-key"))
-    return Tls(
-        ca=folder / "ca",
-        cert=folder / "server-cert",
-        key=folder / "server-key",
-        client_cert=folder / "client-cert",
-        client_key=folder / "client-key",
-    )
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return int(sock.getsockname()[1])
 
 
 def test_tcp_has_a_spec_file_and_asks_for_a_certificate(make: Make, folder: Path, tls: Tls) -> None:

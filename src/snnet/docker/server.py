@@ -23,6 +23,8 @@ from snnet.config import shown
 from snnet.contract import Conflict, InvalidRequest, SnnetError
 from snnet.system.files import close_in_children
 
+from .gate import PATIENCE, Gate, GatedServer, connections_max
+
 _TIMEOUT = 10.0
 """Seconds to wait for the server to start, and for its last requests to end."""
 
@@ -227,6 +229,8 @@ class Server:
                 log_config=None,
                 access_log=False,
                 lifespan="off",
+                loop="asyncio",
+                ws="none",
                 server_header=False,
                 timeout_graceful_shutdown=int(_TIMEOUT),
                 **self._listener.settings(),  # type: ignore[arg-type]
@@ -237,7 +241,7 @@ class Server:
                 raise SnnetError(
                     f"cannot use the certificates for {self._listener}: {error}"
                 ) from error
-            self._server = uvicorn.Server(config)
+            self._server = GatedServer(config, lambda: Gate(connections_max(), PATIENCE))
             self._thread = threading.Thread(
                 target=self._server.run, args=([listening],), name="snnet-docker", daemon=True
             )

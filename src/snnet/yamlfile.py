@@ -1,0 +1,83 @@
+"""Reading YAML from files that may have been written to do harm.
+
+Aliases let a file of some hundred bytes stand for gigabytes ("billion laughs"), and a YAML
+parser nests as deep as the file says.  What is read here is limited first.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from snnet.contract import InvalidRequest
+
+SIZE_MAX = 1 << 18
+"""Largest file in bytes."""
+
+VALUES_MAX = 20_000
+"""Maximum number of values in a file, those that aliases repeat included."""
+
+TEXT_MAX = 1 << 12
+"""Maximum length of one key or value in characters."""
+
+
+def read_yaml(path: str | os.PathLike[str]) -> Any:
+    """Return the one document of a YAML file, made of plain data (YAML's safe schema).
+
+    Raises ``InvalidRequest`` if the file cannot be read, is not one document of YAML, or
+    exceeds ``SIZE_MAX``, ``VALUES_MAX`` or ``TEXT_MAX``.  Memory and time are bounded by
+    these limits.  It needs PyYAML: ``pip install snnet[cli]``.
+    """
+    try:
+        import yaml
+    except ImportError:
+        raise InvalidRequest(
+            "reading YAML needs PyYAML: pip install 'snnet[cli]'", field="path"
+        ) from None
+    try:
+        with open(os.fspath(path), encoding="utf-8") as file:
+            text = file.read(SIZE_MAX + 1)
+        if len(text) > SIZE_MAX:
+            raise ValueError(f"it has more than {SIZE_MAX} bytes")
+        loader = yaml.SafeLoader(text)
+        try:
+            node = loader.get_single_node()
+            if node is None:
+                return None
+            _count(node, {})
+            return loader.construct_document(node)
+        finally:
+            loader.dispose()
+    except RecursionError:
+        raise InvalidRequest(f"cannot read {path}: it is nested too deeply", field="path") from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise InvalidRequest(
+            f"{path}{where} is not YAML: {error.problem or error.context}", field="path"
+        ) from None
+    # TypeError: not a path; ValueError: a NUL in it, not UTF-8, an impossible date.
+    except (OSError, TypeError, ValueError, yaml.YAMLError) as error:
+        raise InvalidRequest(f"cannot read {path!r}: {error}", field="path") from None
+
+
+def _count(node: Any, known: dict[int, int]) -> int:
+    """Return how many values the node stands for; raise ``ValueError`` where it is too much."""
+    if id(node) in known:  # an alias
+        size = known[id(node)]
+        if not size:
+            raise ValueError("an alias stands for what contains it")
+        return size
+    known[id(node)] = 0
+    size = 1
+    if isinstance(node.value, str):
+        if len(node.value) > TEXT_MAX:
+            raise ValueError(f"a value has more than {TEXT_MAX} characters")
+    else:
+        for item in node.value:
+            for child in item if isinstance(item, tuple) else (item,):
+                size += _count(child, known)
+                if size > VALUES_MAX:
+                    raise ValueError(f"it stands for more than {VALUES_MAX} values")
+    known[id(node)] = size
+    return size
