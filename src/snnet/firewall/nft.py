@@ -1,7 +1,9 @@
 """Running nft commands: with libnftables in this process, else with the program ``nft``.
 
 libnftables is used through its official Python binding, the module ``nftables``
-(Debian's python3-nftables, or its copy on PyPI, oxl-libnftables).
+(Debian's python3-nftables, or its copy on PyPI, oxl-libnftables).  It calls exit(3) when it
+gets no socket (netlink_init_error, src/netlink.c), which no handler in Python can catch.  So
+it is only called while there are descriptors to spare.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import errno
 import importlib
 import json
+import os
 import threading
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -19,6 +22,10 @@ from snnet.system.process import errno_in, find_program, run
 
 Runner = Callable[[str, bool, bool], str]
 """Runs a script in one transaction; returns what was printed, as JSON or text, terse or not."""
+
+SPARE = 24
+"""How many descriptors must be free for a call of the library, which needs at most three: other
+threads may take some of them meanwhile."""
 
 INSTALL = "apt-get install nftables, and for its speed pip install 'snnet[nftables]'"
 
@@ -79,12 +86,14 @@ def _library() -> Runner | None:
     binding = _binding()
     if binding is None:
         return None
+    _check_spare()
     try:
         nft = binding.Nftables()
     except OSError:  # the binding is installed, the library is not
         return None
 
     def run_here(script: str, as_json: bool, terse: bool) -> str:
+        _check_spare()
         nft.set_json_output(as_json)
         nft.set_terse_output(as_json and terse)
         code, output, error = nft.cmd(script)
@@ -93,6 +102,24 @@ def _library() -> Runner | None:
         return str(output)
 
     return run_here
+
+
+def _check_spare() -> None:
+    """Raise ``Exhausted`` if there are too few free descriptors for the library."""
+    taken: list[int] = []
+    try:
+        # The system's own count of them would cost more: it is a file for each.
+        taken.append(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC))
+        taken.extend(os.dup(taken[0]) for _ in range(SPARE - 1))
+    except OSError as error:
+        raise error_for(
+            error.errno or errno.EMFILE,
+            "change the firewall",
+            detail=f"fewer than {SPARE} descriptors are free: raise the limit (ulimit -n)",
+        ) from None
+    finally:
+        for fd in taken:
+            os.close(fd)
 
 
 def _program(script: str, as_json: bool, terse: bool) -> str:
@@ -111,6 +138,8 @@ def _binding() -> Any | None:
         binding = importlib.import_module("nftables")
     except ImportError:
         return None
+    except OSError as error:
+        raise error_for(error.errno or errno.EIO, "load the module nftables") from error
     # Without the class it is another module of that name.
     return binding if hasattr(binding, "Nftables") else None
 

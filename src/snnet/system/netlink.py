@@ -115,7 +115,7 @@ class Netlink:
         try:
             answer: bytes = self._ioctl(_SIOCGIFINDEX, _IFREQ.pack(raw, 0))
         except OSError as error:
-            raise _no_link(name) from error
+            raise _about_link(name, error) from error
         return int(_IFREQ.unpack(answer)[1])
 
     def name(self, index: int) -> str:
@@ -123,7 +123,7 @@ class Netlink:
         try:
             answer: bytes = self._ioctl(_SIOCGIFNAME, _IFREQ.pack(b"", index))
         except OSError as error:
-            raise _no_link(f"number {index}") from error
+            raise _about_link(f"number {index}", error) from error
         raw: bytes = _IFREQ.unpack(answer)[0]
         return raw.split(b"\0", 1)[0].decode(errors="replace")
 
@@ -147,7 +147,11 @@ class Netlink:
         try:
             return self._idle.pop()
         except IndexError:
+            pass
+        try:
             return in_netns(self._netns, lambda: _Socket(self._protocol))
+        except OSError as error:
+            raise NetlinkError(error.errno or errno.EIO, "no socket for netlink") from error
 
     def _give_back(self, sock: _Socket) -> None:
         if len(self._idle) < _POOL and not self._closed:
@@ -235,6 +239,13 @@ class _Socket:
 
 def _no_link(name: str) -> NetlinkError:
     return NetlinkError(errno.ENODEV, f"there is no link {name}")
+
+
+def _about_link(name: str, error: OSError) -> NetlinkError:
+    """Return the error of a look-up: only some mean that there is no such link."""
+    if error.errno in (errno.ENODEV, errno.ENXIO):
+        return _no_link(name)
+    return NetlinkError(error.errno or errno.EIO, f"cannot look up link {name}")
 
 
 def _explanation(message: bytearray) -> str:
