@@ -10,7 +10,9 @@ import pytest
 from snnet.firewall import nft
 from snnet.firewall.epochs import Epochs
 from snnet.firewall.iptables import tables as iptables_tables
+from snnet.firewall.nftables import reference
 from snnet.system.conntrack import Conntrack, Match
+from snnet.system.netns import open_netns
 
 from . import nf_tables as nf_tables_in_memory
 from . import programs
@@ -52,4 +54,5 @@ def nf_tables(patch: pytest.MonkeyPatch, tmp_path: Path, forgotten: list[Match])
     programs.install(patch, tmp_path / "nft", nf_tables_in_memory.NAMES, tables)
     patch.setattr(nft, "_binding", lambda: None)
     tables.answer(patch)
+    patch.setattr(reference, "new_netns", open_netns)  # there is but one kernel
     return tables

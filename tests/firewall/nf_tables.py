@@ -14,7 +14,7 @@ import shlex
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 import pytest
@@ -31,6 +31,9 @@ _GET_GENERATION = 16
 _ELEMENTS_A_MESSAGE = 3
 """Few, so that tests see lists that come in several messages."""
 
+_REFERENCE = "snnet-reference-"
+"""In the name of tables that are made to learn how the kernel shows rules."""
+_VERDICTS = {"jump": -3, "goto": -4}
 _ELEMENT = re.compile(r'(?P<key>.+?)(?: comment "(?P<comment>[^"]*)")?(?: : (?P<data>.+))?')
 _WIDTHS = {"inet_proto": 1, "inet_service": 2}
 _PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
@@ -134,7 +137,7 @@ class NfTables:
             _, number, words = min(refused)
             said = f"/dev/stdin:{number}:1-9: Error: Could not process rule: {words}\n"
             return Completed(1, "", f"{said}{script.splitlines()[number - 1]}\n^^^^^^^^^\n")
-        if tables != self.tables:
+        if tables != self.tables and _REFERENCE not in script:
             self.generation += 1
             self.scripts.append(script.rstrip("\n"))
         self.tables = tables
@@ -206,24 +209,29 @@ class NfTables:
             return [attribute(1, _string(table)) for table in here]
         if kind == _GET_CHAIN:
             return [
-                attribute(1, _string(table)) + attribute(3, _string(chain))
+                attribute(1, _string(table))
+                + attribute(3, _string(chain))
+                + (attribute(4, hooks[chain].encode()) if chain in hooks else b"")
                 for table in here
+                for hooks in [self.tables[name, table].hooks]
                 for chain in self.tables[name, table].chains
             ]
         wanted = dict(attributes(asked))
         if kind == _GET_RULE:
             # As kernels before 6.3: those of other tables, too.
             return [
-                attribute(1, _string(table)) + attribute(2, _string(chain))
+                attribute(1, _string(table))
+                + attribute(2, _string(chain))
+                + attribute(4, _expressions(rule))
                 for table in here
                 for chain, rules in self.tables[name, table].chains.items()
-                for _ in rules
+                for rule in rules
             ]
         assert kind == _GET_ELEMENTS
         found = self._table_of(family, wanted[1]).sets.get(_text(wanted[2]))
         if found is None:
             raise NetlinkError(errno.ENOENT)
-        encoded = [_element_attribute(found, text) for text in found.elements]
+        encoded = [part for text in found.elements for part in _element_attributes(found, text)]
         return [
             _message(encoded[start : start + _ELEMENTS_A_MESSAGE])
             for start in range(0, len(encoded), _ELEMENTS_A_MESSAGE)
@@ -345,7 +353,7 @@ _ENCODERS: dict[str, Callable[[str], bytes]] = {
     "iifname": lambda text: text[1:-1].encode().ljust(16, b"\0"),
     "ifname": lambda text: text[1:-1].encode().ljust(16, b"\0"),  # nft knows no escapes
     "ipv4_addr": lambda text: ip_address(text.partition("/")[0]).packed,  # an interval's first
-    "ipv6_addr": lambda text: ip_address(text).packed,
+    "ipv6_addr": lambda text: ip_address(text.partition("/")[0]).packed,
     "ether_addr": lambda text: bytes(int(part, 16) for part in text.split(":")),
     "inet_proto": _number("inet_proto"),
     "inet_service": _number("inet_service"),
@@ -354,13 +362,42 @@ _ENCODERS: dict[str, Callable[[str], bytes]] = {
 
 def _element_attribute(found: Set, text: str) -> bytes:
     """One element as the kernel lists it, its comment as libnftnl keeps it."""
-    comment, _ = found.elements[text]
+    comment, data = found.elements[text]
     encoded = attribute(1, attribute(1, _bytes(found.types, text)), nested=True)
+    if data:
+        encoded += attribute(2, _data(data), nested=True)
     if comment:
         kept = _string(comment)
         other = bytes([7, 2]) + b"xx"  # of a kind that nobody knows
         encoded += attribute(6, other + bytes([0, len(kept)]) + kept)
     return attribute(1, encoded, nested=True)
+
+
+def _element_attributes(found: Set, text: str) -> Iterator[bytes]:
+    """One element as a list of the set has it: an interval has another for its end."""
+    yield _element_attribute(found, text)
+    end = int(ip_network(text).broadcast_address) + 1 if "interval" in found.spec else 0
+    if 0 < end < 1 << 8 * len(_bytes(found.types, text)):
+        key = end.to_bytes(len(_bytes(found.types, text)), "big")
+        flags = attribute(3, (1).to_bytes(4, "big"))
+        yield attribute(1, attribute(1, attribute(1, key), nested=True) + flags, nested=True)
+
+
+def _expressions(rule: str) -> bytes:
+    """A rule in bytes that have no meaning but for the MACs in it."""
+    return re.sub(rb"0x([0-9a-f]{12})", lambda m: bytes.fromhex(m[1].decode()), rule.encode())
+
+
+def _data(text: str) -> bytes:
+    """What a map has for a key: a verdict with its chain, or a value."""
+    word, _, chain = text.partition(" ")
+    if word in _VERDICTS:
+        code = (_VERDICTS[word] & 0xFFFFFFFF).to_bytes(4, "big")
+        return attribute(2, attribute(1, code) + attribute(2, _string(chain)), nested=True)
+    address, _, port = text.partition(" . ")
+    return attribute(
+        1, ip_address(address).packed + (int(port).to_bytes(2, "big") + b"\0\0" if port else b"")
+    )
 
 
 def _message(elements: list[bytes]) -> bytes:

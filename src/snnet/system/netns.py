@@ -49,6 +49,30 @@ def open_netns(ref: str | os.PathLike[str] | int | None = None) -> int:
     return fd
 
 
+def new_netns() -> int:
+    """Return a close-on-exec descriptor of a new network namespace.
+
+    Nobody else sees it, and it ends with the descriptor.  Raise ``PermissionError`` without
+    CAP_SYS_ADMIN.
+    """
+    results: list[int | OSError] = []
+
+    def unshare_and_open() -> None:
+        try:
+            _libc_call("unshare", _CLONE_NEWNET)
+            results.append(open_netns())
+        except OSError as error:
+            results.append(error)
+
+    thread = threading.Thread(target=unshare_and_open, name="snnet-new-netns")
+    thread.start()
+    thread.join()
+    result = results.pop()
+    if isinstance(result, OSError):
+        raise result
+    return result
+
+
 def netns_id(fd: int) -> str:
     """Return device and inode of the namespace: equal for equal namespaces.
 
@@ -145,17 +169,21 @@ def _is_name(ref: object) -> bool:
 
 
 def _setns(fd: int) -> None:
+    _libc_call("setns", fd, _CLONE_NEWNET)
+
+
+def _libc_call(name: str, *arguments: int) -> None:
     import ctypes
 
-    if _libc_setns()(fd, _CLONE_NEWNET) != 0:
+    if _libc_function(name)(*arguments) != 0:
         number = ctypes.get_errno()
         raise OSError(number, f"cannot enter the network namespace: {os.strerror(number)}")
 
 
 @functools.cache
-def _libc_setns() -> Callable[[int, int], int]:
-    # os.setns is new in Python 3.12; loading libc takes longer than the call.
+def _libc_function(name: str) -> Callable[..., int]:
+    # os.setns and os.unshare are new in Python 3.12; loading libc takes longer than the call.
     import ctypes
 
-    function: Callable[[int, int], int] = ctypes.CDLL(None, use_errno=True).setns
+    function: Callable[..., int] = getattr(ctypes.CDLL(None, use_errno=True), name)
     return function

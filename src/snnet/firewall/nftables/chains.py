@@ -19,7 +19,6 @@ _CLIENT_RULES = (
     # chaddr (RFC 2131, 2), which is 28 bytes after the UDP header.
     "@th,288,48 != 0x{mac} drop",
 )
-RULES_PER_CLIENT = len(_CLIENT_RULES)
 
 
 def client_chain(link: str) -> str:
@@ -29,12 +28,18 @@ def client_chain(link: str) -> str:
 
 def make_client_chain(table: Table, link: str, mac: str) -> list[str]:
     """Return the commands that make the chain with its rules, and replace an old one."""
-    chain, digits = client_chain(link), mac.replace(":", "")
+    chain = client_chain(link)
     return [
         f"add chain {table} {chain}",
         f"flush chain {table} {chain}",
-        *(f"add rule {table} {chain} {rule.format(mac=digits)}" for rule in _CLIENT_RULES),
+        *(f"add rule {table} {chain} {rule}" for rule in client_rules(mac)),
     ]
+
+
+def client_rules(mac: str) -> list[str]:
+    """Return the rules of the chain for this MAC."""
+    digits = mac.replace(":", "")
+    return [rule.format(mac=digits) for rule in _CLIENT_RULES]
 
 
 def remove_client_chain(table: Table, link: str) -> list[str]:
@@ -45,7 +50,6 @@ def remove_client_chain(table: Table, link: str) -> list[str]:
 # -- clamps of the TCP segment size: a chain for each link ----------------------------
 
 CLAMP_CHAIN = "mss-"
-RULES_PER_CLAMP = 2
 
 
 def clamp_chain(link: str) -> str:
@@ -54,20 +58,25 @@ def clamp_chain(link: str) -> str:
 
 
 def make_clamp_chain(table: Table, clamp: MssClamp) -> list[str]:
-    """Return the commands that make the chain with its rules, and replace an old one.
-
-    The kernel never raises the option (nft_exthdr_tcp_set_eval, net/netfilter/nft_exthdr.c).
-    """
+    """Return the commands that make the chain with its rules, and replace an old one."""
     chain = clamp_chain(clamp.link)
-    families = ("ip", "ip6") if clamp.bridged else ("ipv4", "ipv6")
-    which = "ether type" if clamp.bridged else "meta nfproto"
     return [
         f"add chain {table} {chain}",
         f"flush chain {table} {chain}",
-        *(
-            f"add rule {table} {chain} {which} {family} tcp option maxseg size set {size}"
-            for family, size in zip(families, clamp.sizes, strict=True)
-        ),
+        *(f"add rule {table} {chain} {rule}" for rule in clamp_rules(clamp)),
+    ]
+
+
+def clamp_rules(clamp: MssClamp) -> list[str]:
+    """Return the rules of the chain for this clamp.
+
+    The kernel never raises the option (nft_exthdr_tcp_set_eval, net/netfilter/nft_exthdr.c).
+    """
+    families = ("ip", "ip6") if clamp.bridged else ("ipv4", "ipv6")
+    which = "ether type" if clamp.bridged else "meta nfproto"
+    return [
+        f"{which} {family} tcp option maxseg size set {size}"
+        for family, size in zip(families, clamp.sizes, strict=True)
     ]
 
 
@@ -80,15 +89,18 @@ def remove_chain(table: Table, chain: str) -> list[str]:
 
 
 def gre_rules(table: Table, keys: Iterable[int]) -> list[str]:
-    """Return the commands that let only peers send to gre tunnels with these keys.
+    """Return the commands that let only peers send to gre tunnels with these keys."""
+    rules = gre_chain(keys)
+    return [f"flush chain {table} gre", *(f"add rule {table} gre {rule}" for rule in rules)]
+
+
+def gre_chain(keys: Iterable[int]) -> list[str]:
+    """Return the rules for these keys.
 
     nft has no type for a set of keys.  The key is the second word of a GRE header without
     a checksum (RFC 2890, 2).
     """
-    return [
-        f"flush chain {table} gre",
-        *(f"add rule {table} gre @th,32,32 {key:#x} ip saddr != @gre_peers drop" for key in keys),
-    ]
+    return [f"@th,32,32 {key:#x} ip saddr != @gre_peers drop" for key in sorted(keys)]
 
 
 NETWORK_SETS = tuple(
@@ -114,15 +126,19 @@ def source_chain(forward: PortForward) -> str:
 def make_source_chain(table: Table, forward: PortForward) -> list[str]:
     """Return the commands that make the chain with its one rule, and replace an old one."""
     chain = source_chain(forward)
-    networks = ", ".join(map(str, collapse_addresses(forward.sources)))  # type: ignore[type-var]
-    ip = family_of(forward.target).ip
-    to = f"dnat {ip} to {with_port(forward.target, forward.target_port)}"
-    match = f"meta l4proto {forward.protocol} {ip} saddr {{ {networks} }}"
     return [
         f"add chain {table} {chain}",
         f"flush chain {table} {chain}",
-        f"add rule {table} {chain} {match} {to}",
+        f"add rule {table} {chain} {source_rule(forward)}",
     ]
+
+
+def source_rule(forward: PortForward) -> str:
+    """Return the rule that translates what comes from one of the forward's sources."""
+    networks = ", ".join(map(str, collapse_addresses(forward.sources)))  # type: ignore[type-var]
+    ip = family_of(forward.target).ip
+    to = f"dnat {ip} to {with_port(forward.target, forward.target_port)}"
+    return f"meta l4proto {forward.protocol} {ip} saddr {{ {networks} }} {to}"
 
 
 def remove_source_chain(table: Table, forward: PortForward) -> list[str]:
@@ -154,46 +170,45 @@ _ZONE_SETS = (
     "networks{s}-{zone} { type {addr}; flags interval; }",
     "members{s}-{zone} { type {addr} . inet_service; }",
 )
-RULES_PER_ZONE = len(_ZONE_RULES.splitlines())
 
 
-def make_zone(table: Table, zone: str, outbound: bool) -> list[str]:
-    """Return the commands for the chains and sets of a zone, which must not exist yet.
+def zone_chains(zone: str, outbound: bool) -> dict[str, list[str]]:
+    """Return the rules of each chain of a zone.
 
     An empty chain records that the zone is outbound.
     """
     beyond = f"jump {OUTBOUND_CHAIN}{zone}" if outbound else "drop"
     ports = ", ".join(f"{first}-{last}" for first, last in TUNNEL_PORTS)
     text = _ZONE_RULES.format(zone=zone, beyond=beyond, tunnel_ports=f"{{ {ports} }}")
-    rules = text.splitlines()
-    chains = ("from-", "into-", *((OUTBOUND_CHAIN,) if outbound else ()))
+    chains: dict[str, list[str]] = {f"{OUTBOUND_CHAIN}{zone}": []} if outbound else {}
+    for line in text.strip().splitlines():
+        chain, rule = line.split(maxsplit=1)
+        chains.setdefault(chain, []).append(rule)
+    return chains
+
+
+def zone_sets(zone: str) -> dict[str, str]:
+    """Return the sets of a zone, by name: how each is declared."""
+    specs = [family.fill(spec) for family in FAMILIES for spec in _ZONE_SETS]
+    named = [spec.replace("{zone}", zone).split(maxsplit=1) for spec in specs]
+    return {f"links-{zone}": "{ type ifname; }"} | dict(named)
+
+
+def make_zone(table: Table, zone: str, outbound: bool) -> list[str]:
+    """Return the commands for the chains and sets of a zone, which must not exist yet."""
+    chains = zone_chains(zone, outbound)
     return [
-        *(f"create chain {table} {prefix}{zone}" for prefix in chains),
-        f"create set {table} links-{zone} {{ type ifname; }}",
-        *(
-            family.fill(f"create set {table} {spec}").replace("{zone}", zone)
-            for family in FAMILIES
-            for spec in _ZONE_SETS
-        ),
-        *(f"add rule {table} {rule}" for rule in rules),
+        *(f"create chain {table} {chain}" for chain in chains),
+        *(f"create set {table} {name} {spec}" for name, spec in zone_sets(zone).items()),
+        *(f"add rule {table} {chain} {rule}" for chain in chains for rule in chains[chain]),
     ]
 
 
 def remove_zone(table: Table, zone: str, outbound: bool) -> list[str]:
     """Return the commands that remove a zone; nft refuses while links jump to it."""
-    chains = ("from-", "into-", *((OUTBOUND_CHAIN,) if outbound else ()))
-    sets = ("links-", *NETWORK_SETS)
+    chains = zone_chains(zone, outbound)
     return [
-        *(f"flush chain {table} {prefix}{zone}" for prefix in chains),
-        *(f"delete chain {table} {prefix}{zone}" for prefix in chains),
-        *(f"delete set {table} {prefix}{zone}" for prefix in sets),
+        *(f"flush chain {table} {chain}" for chain in chains),
+        *(f"delete chain {table} {chain}" for chain in chains),
+        *(f"delete set {table} {name}" for name in zone_sets(zone)),
     ]
-
-
-RULES_PER_CHAIN = {
-    ZONE_CHAIN: RULES_PER_ZONE,
-    SOURCE_CHAIN: 1,
-    CLIENT_CHAIN: RULES_PER_CLIENT,
-    CLAMP_CHAIN: RULES_PER_CLAMP,
-}
-"""The number of rules for each chain whose name has this prefix."""

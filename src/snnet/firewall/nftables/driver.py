@@ -31,9 +31,11 @@ from ..kernel import KernelFirewall
 from ..nft import Nft
 from . import chains, tables
 from .elements import Element, elements
+from .integrity import Integrity
 from .nouns import StoredNouns, gre_keys
-from .reader import Reader
+from .reader import FAMILIES, Reader
 from .records import RECORDS, needs
+from .reference import Reference
 from .steps import PreparedOperation, chain_commands, element_command, with_operation
 from .tables import ARP, INET, Part, Table
 
@@ -53,16 +55,17 @@ class NftablesFirewall(KernelFirewall):
         self._nft = Nft(self.host.netns.fd)
         self._reader = Reader(self.host.netns.fd)
         self._stored = StoredNouns(self._reader)
+        self._integrity = Integrity(self._reader, self._stored, Reference())
         self._epochs = Epochs(self.host.netns.fd)
         self._lock = threading.RLock()
         self.transactions = 0
         """The number of transactions that this driver has made."""
         self._made: set[Part] = set()
         """Parts of tables that have all their sets, chains and static rules."""
-        self._damaged: set[Table] = set()
-        """Tables that have lost rules or chains: they must be recreated."""
+        self._damaged: dict[Table, str] = {}
+        """Tables that are not as they should be, and why: they must be recreated."""
         self._inspected: dict[Table, int] = {}
-        """The epoch in which a table's rules were last counted."""
+        """The epoch in which a table's rules were last compared."""
         self._held: dict[Part, int] = {}
         """The number of nouns that need the part, where it was counted."""
         self._possible: dict[tuple[str, str], str | None] = {}
@@ -105,14 +108,17 @@ class NftablesFirewall(KernelFirewall):
     def snapshot(self, types: Iterable[type[Noun]] | None = None) -> dict[Key, Noun]:
         """See :meth:`snnet.contract.Driver.snapshot`: the nouns of all snnet nodes here.
 
-        If a node's tables have lost static rules, all its nouns count as missing.
+        If somebody changed something in a node's tables, all its nouns count as missing.
         """
         wanted = tuple(self.carries if types is None else types)
         with self._lock:
             epoch = self.epoch()
             there = self._stored.tables()
-            broken = {table.owner for table in there if self._stored.is_damaged(table)}
-            self._damaged = {table for table in there if table.owner in broken}
+            owners = dict.fromkeys(table.owner for table in there)
+            possible = [Table(family, owner) for owner in owners for family in FAMILIES]
+            damage = {table: self._integrity.damage(table) or "" for table in possible}
+            broken = {table.owner for table, why in damage.items() if why}
+            self._damaged = {table: why for table, why in damage.items() if table.owner in broken}
             self._inspected = dict.fromkeys(there, epoch)
             self._forget_damaged()
             found = [
@@ -124,10 +130,16 @@ class NftablesFirewall(KernelFirewall):
         return keyed(noun for noun in found if isinstance(noun, wanted))
 
     def find(self, noun: Noun) -> Noun | None:
-        """See :meth:`snnet.contract.Driver.find`; None if its table has lost static rules."""
+        """See :meth:`snnet.contract.Driver.find`.
+
+        None if somebody changed the rules of its table, or one of its own elements.
+        """
         if not isinstance(noun, Owned) or type(noun) not in self.carries:
             return None
-        return None if self._lost_rules(noun) else self._stored.find(noun)
+        found = None if self._lost_rules(noun) else self._stored.find(noun)
+        if isinstance(found, Owned) and self._integrity.is_whole(found):
+            return found
+        return None
 
     def epoch(self) -> int:
         """See :meth:`snnet.contract.Driver.epoch`: one request to the kernel."""
@@ -140,7 +152,7 @@ class NftablesFirewall(KernelFirewall):
         self._epochs.observe(own=1)
 
     def _lost_rules(self, noun: Owned) -> bool:
-        """Whether a table of the noun has lost rules or chains; counts them once an epoch."""
+        """Whether rules of a table of the noun were changed; compares them once an epoch."""
         tables = {Table(record.family, noun.owner) for record in RECORDS.get(type(noun), ())} or {
             Table(INET, noun.owner)
         }
@@ -152,11 +164,11 @@ class NftablesFirewall(KernelFirewall):
                 if self._inspected.get(table) == epoch:
                     continue
                 there = table.name in self._reader.tables(table.family)
-                if there and self._stored.is_damaged(table):
-                    self._damaged.add(table)
+                if there and (why := self._integrity.damage(table, whole=False)):
+                    self._damaged[table] = why
                 self._inspected[table] = epoch
             self._forget_damaged()
-            return not tables.isdisjoint(self._damaged)
+            return not tables.isdisjoint(self._damaged.keys())
 
     def _forget_damaged(self) -> None:
         self._made = {part for part in self._made if part.table not in self._damaged}
@@ -190,7 +202,9 @@ class NftablesFirewall(KernelFirewall):
         kept = self._kept(steps)
         needed = {part for step in (*kept, *steps) if not step.removes for part in step.parts}
         changes = [line for step in (*kept, *steps) for line in step.commands]
-        changes += self._shared([*kept, *steps], {part.table for part in needed} & self._damaged)
+        changes += self._shared(
+            [*kept, *steps], {part.table for part in needed} & self._damaged.keys()
+        )
         try:
             self._change([*self._bases(needed - self._made), *changes])
         except Missing:
@@ -199,7 +213,8 @@ class NftablesFirewall(KernelFirewall):
                 raise
             self._change([*self._bases(needed), *changes])
         self._made |= needed
-        self._damaged -= {part.table for part in needed}
+        for part in needed:
+            self._damaged.pop(part.table, None)
         self._count(steps)
 
     def _kept(self, steps: Sequence[PreparedOperation]) -> list[PreparedOperation]:
@@ -213,7 +228,7 @@ class NftablesFirewall(KernelFirewall):
         if not owners:
             return []
         tables = [table for table in self._stored.tables() if table.owner in owners]
-        self._damaged |= set(tables)
+        self._damaged |= {table: self._damaged.get(table, "") for table in tables}
         self._forget_damaged()
         found = keyed(noun for table in tables for noun in self._stored.within(table))
         for step in steps:
@@ -250,7 +265,7 @@ class NftablesFirewall(KernelFirewall):
 
     def _bases(self, needed: set[Part]) -> list[str]:
         commands = []
-        for table in sorted({part.table for part in needed} & self._damaged):
+        for table in sorted({part.table for part in needed} & self._damaged.keys()):
             commands += [f"add table {table}", f"delete table {table}"]
         for part in sorted(needed):
             commands += tables.base(part)
@@ -317,8 +332,9 @@ class NftablesFirewall(KernelFirewall):
     def obstacles(self) -> Sequence[str]:
         """See :meth:`snnet.contract.Driver.obstacles`."""
         damaged = [
-            f"table {table} has lost rules that snnet made: call repair()"
-            for table in sorted(self._damaged)
+            f"table {table} is not as snnet made it ({why}): call repair()"
+            for table, why in sorted(self._damaged.items())
+            if why and table.owner == self.host.owner
         ]
         ours = [noun for noun in self.snapshot().values() if _is_of(noun, self.host.owner)]
         if not ours:

@@ -1,4 +1,4 @@
-"""Reading tables and elements from the kernel (linux/netfilter/nf_tables.h).
+"""Reading tables, chains, rules and elements from the kernel (linux/netfilter/nf_tables.h).
 
 This uses netlink: nft would read every set of every table to show one element.
 """
@@ -7,32 +7,52 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
+from ipaddress import ip_address
 from typing import NamedTuple
 
+from snnet.contract import error_for
 from snnet.system.netlink import NetlinkError
 from snnet.system.nfnetlink import Nfnetlink, attribute, attributes
 
 from .tables import ARP, BRIDGE, INET, Table
 
 _NFTABLES = 10  # NFNL_SUBSYS_NFTABLES
-_GET_TABLE, _GET_CHAIN, _GET_RULE, _GET_ELEMENTS = 1, 4, 7, 13
-_TABLE_NAME = 1
-_CHAIN_TABLE, _CHAIN_NAME = 1, 3
-_RULE_TABLE = 1
+_GET_TABLE, _GET_CHAIN, _GET_RULE, _GET_ELEMENTS, _GET_GENERATION = 1, 4, 7, 13, 16
+_TABLE_NAME, _TABLE_FLAGS = 1, 2
+_CHAIN_TABLE, _CHAIN_NAME, _CHAIN_HOOK, _CHAIN_POLICY, _CHAIN_TYPE = 1, 3, 4, 5, 7
+_RULE_TABLE, _RULE_CHAIN, _RULE_EXPRESSIONS = 1, 2, 4
+_EXPRESSION_NAME, _EXPRESSION_DATA, _LOOKUP_SET = 1, 2, 1
 _LIST_TABLE, _LIST_SET, _LIST_ELEMENTS = 1, 2, 3
 _ELEMENT = 1
-_KEY, _USERDATA = 1, 6
-_VALUE = 1
+_KEY, _DATA, _FLAGS, _USERDATA = 1, 2, 3, 6
+_VALUE, _VERDICT = 1, 2
+_VERDICT_CODE, _VERDICT_CHAIN = 1, 2
 _COMMENT = 0  # NFTNL_UDATA_SET_ELEM_COMMENT, libnftnl
+_INTERVAL_END = 1
+_VERDICTS = {-3 & 0xFFFFFFFF: "jump", -4 & 0xFFFFFFFF: "goto"}
+_UNNAMED = b"__"
+"""How the names begin that nft gives to sets without a name."""
 
 FAMILIES = {INET: 1, ARP: 3, BRIDGE: 7}  # NFPROTO_*, linux/netfilter.h
 
 
 class StoredElement(NamedTuple):
-    """The key of an element in the kernel's bytes, and its comment."""
+    """One element of a set or map; ``key`` in the kernel's bytes."""
 
     key: bytes
     comment: str
+    data: str = ""
+    """What a map has for the key, as nft's text: a verdict, an address, or address and port."""
+    ends: bool = False
+    """Whether an interval ends before the key, rather than begins with it."""
+
+
+class StoredChain(NamedTuple):
+    """One chain: its rules as expressions in the kernel's bytes, and how it is attached."""
+
+    hook: bytes
+    """Hook, priority, type and policy in the kernel's bytes; empty if it is attached to none."""
+    rules: tuple[bytes, ...]
 
 
 class Reader:
@@ -42,22 +62,76 @@ class Reader:
         self._kernel = Nfnetlink(netns, _NFTABLES)
         self.close = self._kernel.close
 
+    def _dump(self, kind: int, asked: bytes = b"", family: int = 0) -> list[bytes]:
+        try:
+            return self._kernel.dump(kind, asked, family)
+        except NetlinkError as error:
+            if error.errno == errno.ENOENT:
+                raise
+            raise error_for(error.errno or errno.EIO, "list firewall rules") from error
+
+    def _ask(self, kind: int, asked: bytes, family: int) -> list[bytes]:
+        try:
+            return self._kernel.ask(kind, asked, family)
+        except NetlinkError as error:
+            if error.errno == errno.ENOENT:
+                raise
+            raise error_for(error.errno or errno.EIO, "look up a firewall rule") from error
+
+    def generation(self) -> bytes:
+        """Return a number that changes with every transaction in the namespace."""
+        return b"".join(self._ask(_GET_GENERATION, b"", 0))
+
     def tables(self, family: str) -> list[str]:
         """Return the names of all tables of the family."""
-        found = self._kernel.dump(_GET_TABLE, family=FAMILIES[family])
+        found = self._dump(_GET_TABLE, family=FAMILIES[family])
         return [_text(dict(attributes(message))[_TABLE_NAME]) for message in found]
 
-    def rules(self, table: Table) -> int:
-        """Return the number of rules in the table."""
+    def is_dormant(self, table: Table) -> bool:
+        """Whether the table has flags: dormant, for one, detaches all its chains."""
+        for message in self._dump(_GET_TABLE, family=FAMILIES[table.family]):
+            found = dict(attributes(message))
+            if _text(found[_TABLE_NAME]) == table.name:
+                return any(found.get(_TABLE_FLAGS, b""))
+        return False
+
+    def content(self, table: Table) -> dict[str, StoredChain]:
+        """Return the table's chains with their rules, in order."""
+        rules: dict[str, list[bytes]] = {}
         asked = attribute(_RULE_TABLE, _string(table.name))
-        found = self._kernel.dump(_GET_RULE, asked, FAMILIES[table.family])
-        # Kernels before 6.3 may list those of other tables as well.
-        return sum(_text(dict(attributes(message))[_RULE_TABLE]) == table.name for message in found)
+        for message in self._dump(_GET_RULE, asked, FAMILIES[table.family]):
+            found = dict(attributes(message))
+            # Kernels before 6.3 may list those of other tables as well.
+            if _text(found[_RULE_TABLE]) == table.name:
+                expressions = self._named(table, found.get(_RULE_EXPRESSIONS, b""))
+                rules.setdefault(_text(found[_RULE_CHAIN]), []).append(expressions)
+        chains = {}
+        for message in self._dump(_GET_CHAIN, family=FAMILIES[table.family]):
+            found = dict(attributes(message))
+            if _text(found[_CHAIN_TABLE]) == table.name:
+                name = _text(found[_CHAIN_NAME])
+                chains[name] = StoredChain(_hook(found), tuple(rules.get(name, ())))
+        return chains
+
+    def _named(self, table: Table, expressions: bytes) -> bytes:
+        """Return the expressions with the elements of unnamed sets in place of their names."""
+        if _UNNAMED not in expressions:
+            return expressions
+        parts = []
+        for _, raw in attributes(expressions):
+            found = dict(attributes(raw))
+            data = dict(attributes(found.get(_EXPRESSION_DATA, b"")))
+            name = data.get(_LOOKUP_SET, b"")
+            if _text(found[_EXPRESSION_NAME]) == "lookup" and name.startswith(_UNNAMED):
+                data[_LOOKUP_SET] = repr(sorted(self.elements(table, _text(name)))).encode()
+                raw = repr(sorted(data.items())).encode()
+            parts.append(raw)
+        return b"".join(parts)
 
     def chains(self, table: Table) -> list[str]:
         """Return the names of the table's chains."""
         names = []
-        for message in self._kernel.dump(_GET_CHAIN, family=FAMILIES[table.family]):
+        for message in self._dump(_GET_CHAIN, family=FAMILIES[table.family]):
             found = dict(attributes(message))
             if _text(found[_CHAIN_TABLE]) == table.name:
                 names.append(_text(found[_CHAIN_NAME]))
@@ -67,10 +141,8 @@ class Reader:
         asked = attribute(_CHAIN_TABLE, _string(table.name))
         asked += attribute(_CHAIN_NAME, _string(chain))
         try:
-            self._kernel.ask(_GET_CHAIN, asked, FAMILIES[table.family])
-        except NetlinkError as error:
-            if error.errno != errno.ENOENT:
-                raise
+            self._ask(_GET_CHAIN, asked, FAMILIES[table.family])
+        except NetlinkError:
             return False
         return True
 
@@ -79,10 +151,8 @@ class Reader:
         asked = attribute(_LIST_TABLE, _string(table.name))
         asked += attribute(_LIST_SET, _string(name))
         try:
-            messages = self._kernel.dump(_GET_ELEMENTS, asked, FAMILIES[table.family])
-        except NetlinkError as error:
-            if error.errno != errno.ENOENT:
-                raise
+            messages = self._dump(_GET_ELEMENTS, asked, FAMILIES[table.family])
+        except NetlinkError:
             return []
         return [found for message in messages for found in _parse(message)]
 
@@ -93,10 +163,8 @@ class Reader:
         asked += attribute(_LIST_SET, _string(name))
         asked += attribute(_LIST_ELEMENTS, attribute(_ELEMENT, value, nested=True), nested=True)
         try:
-            messages = self._kernel.ask(_GET_ELEMENTS, asked, FAMILIES[table.family])
-        except NetlinkError as error:
-            if error.errno != errno.ENOENT:
-                raise
+            messages = self._ask(_GET_ELEMENTS, asked, FAMILIES[table.family])
+        except NetlinkError:
             return None
         return next((found for message in messages for found in _parse(message)), None)
 
@@ -106,7 +174,28 @@ def _parse(message: bytes) -> Iterator[StoredElement]:
     for _, raw in attributes(listed):
         found = dict(attributes(raw))
         key = dict(attributes(found.get(_KEY, b""))).get(_VALUE, b"")
-        yield StoredElement(key, _comment(found.get(_USERDATA, b"")))
+        ends = any(found.get(_FLAGS, b"")[-1:])  # the only flag of elements of ours
+        yield StoredElement(key, _comment(found.get(_USERDATA, b"")), _data(found), ends)
+
+
+def _data(element: dict[int, bytes]) -> str:
+    """Return what a map has for the element, as nft would write it."""
+    data = dict(attributes(element.get(_DATA, b"")))
+    if _VERDICT in data:
+        verdict = dict(attributes(data[_VERDICT]))
+        code = int.from_bytes(verdict[_VERDICT_CODE], "big")
+        return f"{_VERDICTS.get(code, code)} {_text(verdict.get(_VERDICT_CHAIN, b''))}"
+    value = data.get(_VALUE, b"")
+    size = {4: 4, 8: 4, 16: 16, 20: 16}.get(len(value))  # an address, or address and port
+    if size is None:
+        return value.hex()
+    port = f" . {int.from_bytes(value[size : size + 2], 'big')}" if value[size:] else ""
+    return f"{ip_address(value[:size])}{port}"
+
+
+def _hook(chain: dict[int, bytes]) -> bytes:
+    parts = (chain.get(part, b"") for part in (_CHAIN_HOOK, _CHAIN_POLICY, _CHAIN_TYPE))
+    return b"|".join(parts) if _CHAIN_HOOK in chain else b""
 
 
 def _comment(userdata: bytes) -> str:

@@ -308,6 +308,20 @@ def remove_part(part: Part) -> list[str]:
     ]
 
 
-def rules_in(part: Part) -> int:
-    """Return the number of static rules in the part."""
-    return sum(map(_is_rule, _statements(part)))
+def rules_in(part: Part) -> dict[str, list[str]]:
+    """Return the static rules of each chain of the part."""
+    rules: dict[str, list[str]] = {chain: [] for chain in chains_of(part)}
+    for words in filter(_is_rule, _statements(part)):
+        rules[words[1]].append(words[2])
+    return rules
+
+
+def hooks_in(part: Part) -> dict[str, str]:
+    """Return how those chains of the part that are attached to a hook are declared."""
+    statements = _statements(part)
+    return {words[1]: words[2] for words in statements if len(words) > 2 and not _is_rule(words)}
+
+
+def sets_of(family: str) -> list[str]:
+    """Return the names of the sets and maps that each table of the family has."""
+    return [line.split(maxsplit=2)[1] for line in _SETS[family].strip().splitlines()]
