@@ -9,6 +9,7 @@ import pytest
 
 from snnet.firewall import nft
 from snnet.firewall.epochs import Epochs
+from snnet.firewall.iptables import reference as iptables_reference
 from snnet.firewall.iptables import tables as iptables_tables
 from snnet.firewall.nftables import reference
 from snnet.system.conntrack import Conntrack, Match
@@ -42,6 +43,7 @@ def xtables(patch: pytest.MonkeyPatch, tmp_path: Path, forgotten: list[Match]) -
     programs.install(patch, tmp_path / "bin", NAMES, tables)
     patch.setattr(nft, "_binding", lambda: None)
     patch.setattr(iptables_tables, "_read", tables.read)
+    patch.setattr(iptables_reference, "new_netns", _refuse)  # there is but one kernel
     # The kernel knows nothing of tables in memory: every look begins an epoch.
     patch.setattr(Epochs, "_read", lambda self: None)
     return tables
@@ -56,3 +58,7 @@ def nf_tables(patch: pytest.MonkeyPatch, tmp_path: Path, forgotten: list[Match])
     tables.answer(patch)
     patch.setattr(reference, "new_netns", open_netns)  # there is but one kernel
     return tables
+
+
+def _refuse() -> int:
+    raise PermissionError

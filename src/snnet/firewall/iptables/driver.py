@@ -27,9 +27,11 @@ from snnet.firewall.nft import Nft
 from . import layout
 from .layout import ARP, BRIDGE, IP, IP6, KINDS
 from .lent import LENT, LentRules, is_lent, lent_among
+from .reference import Reference
 from .report import commands, dump, obstacles
 from .rules import places
-from .state import State, read_state
+from .saved import Saved
+from .state import Exact, State, read_state
 from .tables import Programs, Tables
 from .work import Work, owner_of
 
@@ -67,6 +69,11 @@ class IptablesFirewall(KernelFirewall):
         self._epochs = Epochs(self.host.netns.fd)
         self._written = 0
         self._lent = LentRules(host)
+        self._reference = Reference(self._programs)
+        self._suspects: set[str] = set()
+        """Owners whose rules somebody changed, by the last exact look."""
+        self._looked: int | None = None
+        """The epoch of the last exact look."""
         self._work: Work
         """The current ``apply``: at most one, because the record is locked."""
 
@@ -102,7 +109,13 @@ class IptablesFirewall(KernelFirewall):
         if self._programs.missing(IP) or not any(issubclass(cls, wanted) for cls in self.carries):
             return {}
         with self._alone():
-            nouns = [noun for owner in self._owners() for noun in self._read(owner).nouns.values()]
+            saved = Saved(self._programs.save)
+            self._looked = self._observe() if self._programs.all_nft else None
+            nouns = [
+                noun
+                for owner in self._owners(saved)
+                for noun in self._read_exactly(owner, saved).nouns.values()
+            ]
         found = {noun.key: noun for noun in nouns if isinstance(noun, wanted)}
         return found | self._lent.snapshot(lent_among(wanted))
 
@@ -115,7 +128,13 @@ class IptablesFirewall(KernelFirewall):
         if self._programs.missing(IP) or type(noun) not in KINDS.values():
             return None
         with self._alone():
-            return self._read(noun.owner).nouns.get(noun.key)
+            epoch = self._observe() if self._programs.all_nft else self._looked
+            if epoch == self._looked:
+                return self._read(noun.owner).nouns.get(noun.key)
+            state = self._read_exactly(noun.owner)
+            if noun.owner not in self._suspects:
+                self._looked = epoch
+            return state.nouns.get(noun.key)
 
     def epoch(self) -> int | None:
         """See :meth:`snnet.contract.Driver.epoch`; None where rules are not in nf_tables."""
@@ -133,20 +152,32 @@ class IptablesFirewall(KernelFirewall):
         """Keep out other drivers, also of other processes: tables do not change together."""
         return self.host.record("iptables")
 
-    def _owners(self) -> list[str]:
+    def _owners(self, saved: Saved) -> list[str]:
         """Return the owners that have records in the namespace."""
         owners: dict[str, None] = {}
         for family in (family for family in (IP, IP6) if family not in self._lacking()):
-            saved = self._programs.save(family).splitlines()
-            for chain in filter(None, map(layout.records_of, saved)):
-                rules = [line for line in saved if line.startswith(f"-A {chain} ")]
+            lines = saved.text(family).splitlines()
+            for chain in filter(None, map(layout.records_of, lines)):
+                rules = [line for line in lines if line.startswith(f"-A {chain} ")]
                 owner = layout.read_records(rules).owner
                 if owner is not None and layout.chain(owner, layout.RECORDS) == chain:
                     owners[owner] = None
         return list(owners)
 
     def _read(self, owner: str, families: Collection[str] = ()) -> State:
+        """Read the owner's rules; count them, or compare them where they were changed."""
+        if owner in self._suspects:
+            return self._read_exactly(owner, Saved(self._programs.save), families)
         return read_state(self._tables, owner, self._lacking(), families)
+
+    def _read_exactly(
+        self, owner: str, saved: Saved | None = None, families: Collection[str] = ()
+    ) -> State:
+        """Read the owner's rules and compare them word by word."""
+        exact = Exact(self._reference, saved or Saved(self._programs.save))
+        state = read_state(self._tables, owner, self._lacking(), families, exact)
+        (self._suspects.add if state.broken or state.dirty else self._suspects.discard)(owner)
+        return state
 
     def _lacking(self) -> frozenset[str]:
         return frozenset() if self._programs.has_ip6 else frozenset({IP6})

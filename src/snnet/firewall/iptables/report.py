@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from ipaddress import ip_address
 
 from snnet.contract import (
@@ -25,6 +23,7 @@ from snnet.contract import (
 from . import layout
 from .layout import ARP, IP, IP6, Content, Section
 from .rules import render
+from .saved import DECIDES, STOPS, SavedTable, parse_saved
 from .tables import Programs
 
 
@@ -101,34 +100,6 @@ def dump(owner: str, variant: str, saved: Mapping[str, str]) -> str:
     return "\n".join(lines)
 
 
-_STOPS = {"DROP", "REJECT"}
-_DECIDES = _STOPS | {"ACCEPT", "DNAT", "SNAT", "MASQUERADE", "REDIRECT", "QUEUE", "NFQUEUE"}
-_RULE = re.compile(r"-A (\S+) ?(.*)")
-_TARGET = re.compile(r"-[jg] (\S+)")
-
-
-@dataclass(slots=True)
-class _Table:
-    """One saved table: the policies of built-in chains, and the rules of all chains."""
-
-    policies: dict[str, str] = field(default_factory=dict)
-    rules: dict[str, list[str]] = field(default_factory=dict)
-
-    def reaches(self, rule: str, verdicts: set[str]) -> bool:
-        """Whether a foreign rule can end in one of these verdicts."""
-        seen: set[str] = set()
-        open_rules = [rule]
-        while open_rules:
-            match = _TARGET.search(open_rules.pop())
-            if match is None or match[1].startswith(layout.PREFIX) or match[1] in seen:
-                continue
-            if match[1] in verdicts:
-                return True
-            seen.add(match[1])
-            open_rules += self.rules.get(match[1], [])
-        return False
-
-
 def obstacles(programs: Programs, jumps: Mapping[Section, Mapping[str, str]]) -> list[str]:
     """Return a line for each obstacle; ``jumps`` are the jumps that we should have."""
     lines: list[str] = []
@@ -136,9 +107,9 @@ def obstacles(programs: Programs, jumps: Mapping[Section, Mapping[str, str]]) ->
         hooks = {section: jumps[section] for section in jumps if section.family == family}
         if not hooks:
             continue
-        tables = _parse(programs.save(family))
+        tables = parse_saved(programs.save(family))
         for section, ours in hooks.items():
-            table = tables.get(section.table, _Table())
+            table = tables.get(section.table, SavedTable())
             for hook, chain in ours.items():
                 lines += _before(programs, section, table, hook, chain)
         lines += _others(programs, family)
@@ -146,7 +117,7 @@ def obstacles(programs: Programs, jumps: Mapping[Section, Mapping[str, str]]) ->
 
 
 def _before(
-    programs: Programs, section: Section, table: _Table, hook: str, chain: str
+    programs: Programs, section: Section, table: SavedTable, hook: str, chain: str
 ) -> Iterator[str]:
     where = f"{programs.name(section.family)} table {section.table}, chain {hook}"
     rules = table.rules.get(hook, [])
@@ -154,7 +125,7 @@ def _before(
     if jump not in rules:
         yield f"{where}: the jump to {chain} is gone: call repair()"
         return
-    ahead = [rule for rule in rules[: rules.index(jump)] if table.reaches(rule, _DECIDES)]
+    ahead = [rule for rule in rules[: rules.index(jump)] if table.reaches(rule, DECIDES)]
     if ahead:
         call = f"{programs.name(section.family)} -t {section.table}"
         yield (
@@ -166,27 +137,13 @@ def _before(
 def _others(programs: Programs, family: str) -> Iterator[str]:
     """Return what the other variant of iptables drops: the kernel consults both."""
     other = programs.other_variant
-    forward = _parse(programs.save(family, other)).get("filter", _Table())
+    forward = parse_saved(programs.save(family, other)).get("filter", SavedTable())
     where = f"{programs.name(family, variant=other)} table filter, chain FORWARD"
-    if forward.policies.get("FORWARD") in _STOPS:
+    if forward.policies.get("FORWARD") in STOPS:
         yield (
             f"{where}: its policy drops what snnet lets pass by {programs.name(family)}: "
             f"{programs.name(family, variant=other)} -P FORWARD ACCEPT, or use one iptables for all"
         )
     for rule in forward.rules.get("FORWARD", []):
-        if forward.reaches(rule, _STOPS):
+        if forward.reaches(rule, STOPS):
             yield f"{where}: {rule!r} may drop what snnet lets pass: use one iptables for all"
-
-
-def _parse(saved: str) -> dict[str, _Table]:
-    tables: dict[str, _Table] = {}
-    table = _Table()
-    for line in saved.splitlines():
-        if line.startswith("*"):
-            table = tables.setdefault(line[1:], _Table())
-        elif line.startswith(":"):
-            chain, policy, *_ = line[1:].split()
-            table.policies[chain] = policy
-        elif match := _RULE.match(line):
-            table.rules.setdefault(match[1], []).append(match[2])
-    return tables

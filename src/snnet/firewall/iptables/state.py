@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from snnet.contract import Key, Noun, Zone
 
@@ -19,11 +20,15 @@ from .layout import (
     RECORDED,
     SECTIONS,
     Content,
+    Rule,
     Section,
 )
+from .reference import Reference
 from .rules import places, render, render_section
+from .saved import Saved
 from .tables import SectionState, Tables, target
 
+_LINK = re.compile(r"-i (\S+)")
 _MAIN = {
     PORTS: {"PREROUTING": layout.SOURCES},
     PORTS_INPUT: {"INPUT": layout.INPUT},
@@ -84,14 +89,27 @@ class State:
         )
 
 
+class Exact(NamedTuple):
+    """What is needed to compare rules word by word."""
+
+    reference: Reference
+    saved: Saved
+
+
 def read_state(
-    tables: Tables, owner: str, lacking: frozenset[str], families: Collection[str] = ()
+    tables: Tables,
+    owner: str,
+    lacking: frozenset[str],
+    families: Collection[str] = (),
+    exact: Exact | None = None,
 ) -> State:
-    """Read the chains of an owner, and no others.
+    """Read the chains of an owner.
 
     ``lacking`` are families that this host does not have.  ``families`` are read even if no
-    record mentions anything there.
+    record mentions anything there.  Without ``exact`` rules are only counted, and no foreign
+    rule is read.
     """
+    saved = exact and exact.saved
     state = State(owner, lacking)
     recorded: dict[Section, dict[Key, Noun]] = {}
     for section in state.sections:
@@ -102,7 +120,7 @@ def read_state(
             recorded[section] = nouns
             content = render_section(section, owner, nouns)
             state.found[section] = (
-                SectionState() if lines is None else tables.read(section, content)
+                SectionState() if lines is None else tables.read(section, content, saved=saved)
             )
     found = {key: noun for nouns in recorded.values() for key, noun in nouns.items()}
     # Sections have different nouns: as they are read, their order is not that of additions.
@@ -113,20 +131,26 @@ def read_state(
             recorded[section] = nouns
             main = {hook: layout.chain(owner, part) for hook, part in parts.items()}
             content = render_section(section, owner, nouns)
-            state.found[section] = tables.read(section, content, main)
-    _sort_out(state, union, recorded)
+            state.found[section] = tables.read(section, content, main, saved)
+    contents = {
+        section: render_section(section, owner, nouns) for section, nouns in recorded.items()
+    }
+    printed = exact.reference.printed(contents) if exact else None
+    _sort_out(state, union, recorded, contents, printed or {})
     return state
 
 
 def _sort_out(
-    state: State, union: Mapping[Key, Noun], recorded: Mapping[Section, dict[Key, Noun]]
+    state: State,
+    union: Mapping[Key, Noun],
+    recorded: Mapping[Section, dict[Key, Noun]],
+    contents: Mapping[Section, Content],
+    printed: Mapping[Section, Mapping[str, list[str]]],
 ) -> None:
     """Separate nouns that are complete from those that are not."""
     damaged = {
-        section: _damaged(
-            section, render_section(section, state.owner, nouns), state.found[section]
-        )
-        for section, nouns in recorded.items()
+        section: _damaged(section, contents[section], state.found[section], printed.get(section))
+        for section in recorded
     }
     for key, noun in union.items():
         needed = places(noun, union) & set(state.sections)
@@ -151,15 +175,29 @@ def _common(versions: Collection[Noun | None], zone: Zone) -> Zone:
     return dataclasses.replace(zone, networks=tuple(set.intersection(*networks)))
 
 
-def _damaged(section: Section, content: Content, found: SectionState) -> set[Key]:
-    """Return nouns that lack a rule, or whose chains have additional ones."""
+def _damaged(
+    section: Section,
+    content: Content,
+    found: SectionState,
+    printed: Mapping[str, list[str]] | None,
+) -> set[Key]:
+    """Return nouns that lack a rule or have another one, or whose chains have additional ones.
+
+    ``printed`` are the rules as they should be printed; None if that is not known.
+    """
     damaged: set[Key] = set()
     for chain, rules in content.chains.items():
-        lines = found.chains.get(chain, [])
+        lines, wanted = found.chains.get(chain, []), (printed or {}).get(chain)
         if section.family in (ARP, BRIDGE) and all(rule.text.startswith("-i ") for rule in rules):
-            damaged |= _damaged_links(content, chain, lines)
+            damaged |= _damaged_links(rules, lines, wanted)
         elif len(lines) != len(rules):
             damaged |= {rule.key for rule in rules}
+        elif wanted is not None:
+            damaged |= {
+                rule.key
+                for rule, line, should in zip(rules, lines, wanted, strict=True)
+                if line != should
+            }
     for hook, chain in content.jumps.items():
         if hook not in (found.jumps or {}):
             damaged |= {
@@ -168,16 +206,22 @@ def _damaged(section: Section, content: Content, found: SectionState) -> set[Key
     return damaged
 
 
-def _damaged_links(content: Content, chain: str, lines: list[str]) -> set[Key]:
+def _damaged_links(
+    rules: Sequence[Rule], lines: Sequence[str], wanted: Sequence[str] | None
+) -> set[Key]:
     """The same for a chain with one rule a link, where no record says how many.
 
     A rule for another link belongs to a noun that was just being added or removed.
     """
-    links = [match[1] for line in lines if (match := re.search(r"-i (\S+)", line))]
-    rules = content.chains[chain]
+    links = [match[1] for line in lines if (match := _LINK.search(line))]
     if len(links) != len(lines):
         return {rule.key for rule in rules}
-    return {rule.key for rule in rules if links.count(rule.text.split()[1]) != 1}
+    return {
+        rule.key
+        for number, rule in enumerate(rules)
+        if links.count(rule.text.split()[1]) != 1
+        or (wanted is not None and wanted[number] not in lines)
+    }
 
 
 def _reached(content: Content, chain: str) -> set[str]:

@@ -13,6 +13,7 @@ from snnet.system.process import Completed, errno_in, failure, find_program, run
 
 from . import layout
 from .layout import ARP, BRIDGE, IP, IP6, Content, Section
+from .saved import Saved
 
 NFT, LEGACY = "nft", "legacy"
 
@@ -49,6 +50,12 @@ class Programs:
             self._variant = NFT if "nf_tables" in said else LEGACY
         return self._variant
 
+    def elsewhere(self, netns: Callable[[], int]) -> Programs:
+        """Return the same programs in another network namespace."""
+        other = Programs(netns, self._wanted)
+        other._variant, other._others = self._variant, self._others
+        return other
+
     @property
     def other_variant(self) -> str:
         return LEGACY if self.variant == NFT else NFT
@@ -56,6 +63,8 @@ class Programs:
     @functools.cached_property
     def all_nft(self) -> bool:
         """Whether all programs that are there keep their rules in nf_tables."""
+        if self.variant != NFT:
+            return False
         names = [self.name(family) for family in _TOOLS if not self.missing(family)]
         return all("nf_tables" in self._run([name, "-V"], check=False).stdout for name in names)
 
@@ -183,11 +192,12 @@ _TARGET = re.compile(rf"-[jg] ({layout.PREFIX}\S+)")
 class SectionState:
     """The content of one section for one owner: rules by chain, and the jumps to them.
 
-    ``jumps`` is None if they were not read yet.
+    ``jumps`` is None if they were not read yet.  ``spare`` are jumps too many, or too late.
     """
 
     chains: dict[str, list[str]] = field(default_factory=dict)
     jumps: dict[str, str] | None = None
+    spare: list[tuple[str, str]] = field(default_factory=list)
 
     @classmethod
     def made(cls, content: Content) -> SectionState:
@@ -220,12 +230,17 @@ class Tables:
         return _parse(done.stdout).get(chain) if done.returncode == 0 else None
 
     def read(
-        self, section: Section, content: Content, main: Mapping[str, str] | None = None
+        self,
+        section: Section,
+        content: Content,
+        main: Mapping[str, str] | None = None,
+        saved: Saved | None = None,
     ) -> SectionState:
         """Return the chains that should be there, and those that they lead to, as found.
 
         ``main`` are further chains to read if they exist, by the built-in chains that lead
-        there.
+        there.  With ``saved``, jumps count only if they are there once, before any foreign
+        rule that decides.
         """
         if self._programs.missing(section.family):
             return SectionState()
@@ -236,7 +251,22 @@ class Tables:
             chains |= self._list(section, wanted)
             leads = {name for rules in chains.values() for name in map(target, rules) if name}
             wanted = sorted(leads - chains.keys()) if leads - chains.keys() - set(wanted) else []
-        return SectionState(chains, self._jumps(section, hooks) if chains else None)
+        if not chains:
+            return SectionState(chains)
+        if saved is None:
+            return SectionState(chains, self._jumps(section, hooks))
+        for chain in chains if section.family == BRIDGE else ():
+            policy = saved.table(section).policies.get(chain, "RETURN")
+            chains[chain] += [f"policy {policy}"] if policy != "RETURN" else []
+        found = SectionState(chains, {})
+        assert found.jumps is not None
+        for hook, chain in hooks.items():
+            copies, first = saved.table(section).jumps(hook, chain)
+            if copies == 1 and first:
+                found.jumps[hook] = chain
+            else:
+                found.spare += [(hook, chain)] * copies
+        return found
 
     def write(self, work: Iterable[tuple[Section, SectionState, Content]]) -> None:
         """Write the content of sections, in this order.
@@ -248,7 +278,7 @@ class Tables:
             if not found.chains and not content.chains:
                 continue
             if found.jumps is None:
-                found = SectionState(found.chains, self._jumps(section, content.jumps))
+                found = SectionState(found.chains, self._jumps(section, content.jumps), found.spare)
             if section.family == ARP:
                 self._write_arp(found, content)
             else:
@@ -327,6 +357,7 @@ def _changes(section: Section, found: SectionState, content: Content) -> Iterato
 def _jump_changes(found: SectionState, content: Content) -> Iterator[str]:
     """Return the lines for one jump from each built-in chain that needs it, at the front."""
     there = found.jumps or {}
+    yield from (f"-D {hook} -j {to}" for hook, to in found.spare)
     yield from (f"-D {hook} -j {there[hook]}" for hook in there if hook not in content.jumps)
     yield from (f"-I {hook} -j {to}" for hook, to in content.jumps.items() if hook not in there)
 
