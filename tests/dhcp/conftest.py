@@ -28,7 +28,7 @@ class Guest:
     def __init__(self, netns: str) -> None:
         self.netns = netns
 
-    def lease(self, tries: int = 3) -> dict[str, str] | None:
+    def lease(self, tries: int = 3, *options: str) -> dict[str, str] | None:
         """Ask once for a lease, as udhcpc does; what it would set, or None."""
         with tempfile.NamedTemporaryFile("w", suffix=".sh", dir="/run", delete=False) as script:
             script.write(_SCRIPT)
@@ -36,7 +36,7 @@ class Guest:
         try:
             done = self.run(
                 "busybox", "udhcpc", "-i", "eth0", "-n", "-q", "-f", "-s", script.name,
-                "-t", str(tries), "-T", "1",
+                "-t", str(tries), "-T", "1", *options,
             )  # fmt: skip
         finally:
             Path(script.name).unlink()

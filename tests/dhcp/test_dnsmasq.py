@@ -330,10 +330,15 @@ def test_commands_show_what_would_run(driver: Dnsmasq, scope: DhcpScope) -> None
 
 def _answer_to_request(guest: Any, mac: str) -> int | None:
     """Type of the answer to a DHCPREQUEST for a wrong address, as after a reboot (RFC 2131)."""
-    hardware = bytes.fromhex(mac.replace(":", ""))
-    head = struct.pack("!4BIHH16x", 1, 1, 6, 0, 4711, 0, 0x8000) + hardware.ljust(208, b"\0")
     wrong = IPv4Address("10.1.0.222").packed
-    options = b"\x63\x82\x53\x63" + b"\x35\x01\x03" + b"\x32\x04" + wrong + b"\xff"
+    return _send(guest, mac, b"\x35\x01\x03" + b"\x32\x04" + wrong)
+
+
+def _send(guest: Any, mac: str, options: bytes, holds: str = "0.0.0.0") -> int | None:
+    """Send a message with these options to the server; return the type of its answer."""
+    hardware = bytes.fromhex(mac.replace(":", ""))
+    head = struct.pack("!4BIHH", 1, 1, 6, 0, 4711, 0, 0x8000)
+    head += IPv4Address(holds).packed.ljust(16, b"\0") + hardware.ljust(208, b"\0")
 
     def ask() -> int | None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
@@ -341,7 +346,8 @@ def _answer_to_request(guest: Any, mac: str) -> int | None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"eth0")
             sock.bind(("", 68))
             sock.settimeout(1)
-            sock.sendto(head + options, ("255.255.255.255", 67))
+            message = head + b"\x63\x82\x53\x63" + options + b"\xff"
+            sock.sendto(message, ("255.255.255.255", 67))
             try:
                 return sock.recv(1500)[242]  # after the cookie: option 53, length 1, the type
             except TimeoutError:
@@ -349,3 +355,45 @@ def _answer_to_request(guest: Any, mac: str) -> int | None:
 
     with open(f"/run/netns/{guest.netns}") as namespace:
         return in_netns(namespace.fileno(), ask)
+
+
+def _leases(driver: Dnsmasq) -> str:
+    (leases,) = driver.host.runtime.rglob("leases")
+    return leases.read_text()
+
+
+RELEASE, DECLINE = 7, 4
+
+
+@pytest.mark.parametrize("kind", [RELEASE, DECLINE])
+def test_a_client_id_gives_up_nobody_elses_lease(
+    lan: Any, driver: Dnsmasq, served: DhcpScope, kind: int
+) -> None:
+    """The attacker's own MAC, which the guard at its port lets pass, and a neighbour's id."""
+    victim, attacker = lan.guest("br0", MAC), lan.guest("br0", "02:00:0a:01:00:0a")
+    lease = victim.lease()
+    assert lease is not None
+    assert attacker.lease() is not None
+    before = _leases(driver)
+    client_id = b"\x3d\x07\x01" + bytes.fromhex(MAC.replace(":", ""))
+    server = b"\x36\x04" + IPv4Address("10.1.0.1").packed
+    asked = b"\x32\x04" + IPv4Address(lease["ip"]).packed
+    message = bytes([53, 1, kind]) + server + asked + client_id
+    _send(attacker, "02:00:0a:01:00:0a", message, lease["ip"])
+    assert [line for line in before.splitlines() if MAC in line] == [
+        line for line in _leases(driver).splitlines() if MAC in line
+    ]
+    assert victim.lease() == lease
+
+
+@pytest.mark.parametrize("name", ["wpad", "isatap", "web"])
+def test_guests_choose_no_names(
+    lan: Any, driver: Dnsmasq, scope: DhcpScope, do: Do, name: str
+) -> None:
+    scope = dataclasses.replace(scope, entries=(WEB,), domain="tenant.example")
+    do(driver, Add(scope))
+    before = lan.guest("br0", MAC, address="10.1.0.9/24").lookup(name, "10.1.0.1")
+    other = lan.guest("br0", "02:00:0a:01:00:0a", address="10.1.0.10/24")
+    assert other.lease(3, "-x", f"hostname:{name}") is not None
+    for asked in (name, f"{name}.tenant.example"):
+        assert other.lookup(asked, "10.1.0.1") == before == ("10.1.0.77" if name == "web" else None)

@@ -7,7 +7,7 @@ change; everything else is in files that dnsmasq reads again on SIGHUP.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -60,6 +60,11 @@ def command_line(scope: DhcpScope, folder: Path, account: Account) -> list[str]:
         # The only server on this link: it may refuse leases that others gave.
         "--dhcp-authoritative",
         "--dhcp-ignore=tag:!known",
+        # Guests are known by their MAC, which is checked where their frames enter.  With the
+        # client id of another guest (RFC 2132, 9.14), one could give up that guest's lease.
+        "--dhcp-ignore-clid",
+        # Names resolve to what their entries say, not to a guest that asks for the name.
+        "--dhcp-ignore-names",
         # A static address has one user: do not wait 3 s for a ping.
         "--no-ping",
         *(option for subnet in scope.subnets for option in _OPTIONS[subnet.version](scope, subnet)),
@@ -172,15 +177,25 @@ def kept_leases(leases: str, scope: DhcpScope, old: DhcpScope) -> str:
 
     ``old`` is the scope that they were given by.  A line is expiry, MAC, address, name and
     client id; one of an IPv6 address has a number of the client's in place of the MAC.  The
-    line "duid" is the server's own id.
+    line "duid" is the server's own id.  Names that guests chose, before dnsmasq was started
+    to ignore them, are left out.
     """
     wrong = _moved(leases, scope, old)
     ipv6 = of_family(scope.subnets, 6) is not None
+    names = {str(entry.address): entry.hostname for entry in scope.leases()}
     return "".join(
-        f"{line}\n"
+        f"{_with_name(line, names)}\n"
         for line in leases.splitlines()
         if line not in wrong and (len(line.split()) > 2 or (line.startswith("duid ") and ipv6))
     )
+
+
+def _with_name(line: str, names: Mapping[str, str | None]) -> str:
+    """Return the line of a lease with the name that its address has."""
+    words = line.split()
+    if len(words) > 3:
+        words[3] = names.get(words[2]) or "*"
+    return " ".join(words)
 
 
 def is_contradicted(leases: str, scope: DhcpScope, old: DhcpScope) -> bool:
