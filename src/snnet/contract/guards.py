@@ -42,6 +42,9 @@ class TunnelGuard(Owned):
     ports and keys without a guard are not affected.  vxlan and multipoint gre need guards:
     the kernel accepts their packets from any sender (vxlan_rcv, ip_tunnel_lookup), but
     packets for gretap and geneve only from the remote.
+
+    UDP packets of the tunnel, to and from the remote, are not tracked: the flows of guests
+    make no entries in the host's table of connections.
     """
 
     # Before its link: a tunnel is never up without its guard.

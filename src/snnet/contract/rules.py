@@ -6,7 +6,8 @@ applies passes unchanged.
 All of them are for IPv4 and IPv6, unless they say otherwise.
 
 Bridge ports.  Frames from an ``Untracked`` port are not tracked, defragmented or
-translated, unless they are for its ``router``.  A frame from the guest behind an
+translated, unless they are for its ``router``; nor are the UDP packets of a tunnel with a
+``TunnelGuard``.  A frame from the guest behind an
 ``AntiSpoof`` link passes only if it is ARP or IP, and says the MAC and one of the
 addresses of the rule wherever it says a sender's.  A source of 0.0.0.0 passes in ARP
 probes (RFC 5227) and in requests of DHCP clients; answers of DHCP servers (UDP from

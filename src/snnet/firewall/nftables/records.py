@@ -45,6 +45,7 @@ from .tables import (
     NEIGHBOURS,
     PORTS,
     SOURCES,
+    TRACKING,
     UNTRACKED,
 )
 from .types import IFNAME, PORT, PROTO, Type, Values
@@ -305,7 +306,7 @@ _NEEDS: dict[type[Noun], tuple[tuple[str, str], ...]] = {
     ZoneLink: ((INET, FORWARD),),
     BridgeAccept: ((INET, FORWARD),),
     Untracked: ((BRIDGE, UNTRACKED),),
-    TunnelGuard: ((INET, INPUT),),
+    TunnelGuard: ((INET, INPUT), (INET, TRACKING)),
     HostIsolation: ((INET, INPUT), (ARP, INPUT)),
     HostServices: ((INET, INPUT),),
     AntiSpoof: ((BRIDGE, PORTS), (INET, SOURCES)),

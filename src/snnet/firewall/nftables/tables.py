@@ -62,6 +62,7 @@ net/bridge/br_netfilter_hooks.c).  The bit is cleared afterwards.
 INPUT, FORWARD, NAT, NAT6, SOURCES = "input", "forward", "nat", "nat6", "sources"
 PORTS, UNTRACKED, NEIGHBOURS = "ports", "untracked", "neighbours"
 CLAMP = "clamp"
+TRACKING = "tracking"
 
 
 class Part(NamedTuple):
@@ -151,6 +152,14 @@ chain antispoof iifname @guarded meta nfproto ipv6 goto sender6
 chain antispoof iifname @guarded drop
 """
     + GUARD6,
+    # Each source port of a tunnel's packets would be a connection (udp_flow_src_port,
+    # include/net/udp.h).  What is forwarded is tracked, or it would not be translated.
+    TRACKING: each("""
+chain arriving_tunnels { type filter hook prerouting priority raw; policy accept; }
+chain arriving_tunnels {ip} saddr . udp dport @tunnel_peers{s} fib daddr type local notrack
+chain leaving_tunnels { type filter hook output priority raw; policy accept; }
+chain leaving_tunnels {ip} daddr . udp dport @tunnel_peers{s} notrack
+"""),
     NAT: V4.fill(_NAT),
     NAT6: V6.fill(_NAT),
     INPUT: each("""
