@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,8 @@ def test_flows_of_a_guest_make_no_entries_for_their_tunnel(
     node, guest = real.node(), make_netns()
     vnic = node.create_vnic(container(9)).vnic
     assert vnic.peer_name is not None
+    assert isinstance(vnic.ip, IPv4Address)
+    mac, address = vnic.mac, vnic.ip
     ip("link", "set", vnic.peer_name, "netns", guest, "name", "eth0", netns=real.netns)
     ip("link", "set", "eth0", "up", netns=guest)
     here, there = real.kernel.host.netns.fd, open_netns(guest)
@@ -57,7 +60,7 @@ def test_flows_of_a_guest_make_no_entries_for_their_tunnel(
             for port in range(FLOWS):
                 sock.send(
                     frames.udp_frame(
-                        vnic.mac, "02:00:00:00:00:77", vnic.ip, vnic.ip + 90, (port + 1024, 9), b""
+                        mac, "02:00:00:00:00:77", address, address + 90, (port + 1024, 9), b""
                     )
                 )
 

@@ -115,18 +115,16 @@ class NftablesFirewall(KernelFirewall):
             epoch = self.epoch()
             there = self._stored.tables()
             owners = dict.fromkeys(table.owner for table in there)
+            nouns = {owner: self._stored.of_owner(owner) for owner in owners}
             possible = [Table(family, owner) for owner in owners for family in FAMILIES]
-            damage = {table: self._integrity.damage(table) or "" for table in possible}
+            damage = {
+                table: self._integrity.damage(table, nouns[table.owner]) or "" for table in possible
+            }
             broken = {table.owner for table, why in damage.items() if why}
             self._damaged = {table: why for table, why in damage.items() if table.owner in broken}
             self._inspected = dict.fromkeys(there, epoch)
             self._forget_damaged()
-            found = [
-                noun
-                for table in there
-                if table.owner not in broken
-                for noun in self._stored.within(table)
-            ]
+            found = [noun for owner in owners if owner not in broken for noun in nouns[owner]]
         return keyed(noun for noun in found if isinstance(noun, wanted))
 
     def find(self, noun: Noun) -> Noun | None:

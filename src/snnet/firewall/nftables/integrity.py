@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import collapse_addresses
 
@@ -51,15 +51,21 @@ class Integrity:
         self._stored = stored
         self._reference = reference
 
-    def damage(self, table: Table, *, whole: bool = True) -> str | None:
+    def damage(
+        self, table: Table, nouns: Sequence[Noun] | None = None, *, whole: bool = True
+    ) -> str | None:
         """Return what differs first, or None.  The table may be missing.
 
-        Without ``whole`` elements are not compared, so that the cost does not grow with
-        them.
+        ``nouns`` are those of the table's owner, where they were read already.  Without
+        ``whole`` elements are not compared, so that the cost does not grow with them.
         """
+        found = None
         for _ in range(_ATTEMPTS):
             before = self._reader.generation()
-            found = self._damage(table, whole)
+            if nouns is None:
+                nouns = self._stored.of_owner(table.owner)
+            found = self._damage(table, nouns, whole)
+            nouns = None
             # Another process may have changed the table between two of our looks.
             if found is None or self._reader.generation() == before:
                 break
@@ -75,11 +81,11 @@ class Integrity:
                     return False
         return True
 
-    def _damage(self, table: Table, whole: bool) -> str | None:
+    def _damage(self, table: Table, nouns: Sequence[Noun], whole: bool) -> str | None:
         if self._reader.is_dormant(table):
             return "the table has flags"
         there = self._reader.content(table)
-        model = model_of(table, self._stored.of_owner(table.owner), there)
+        model = model_of(table, nouns, there)
         if not there:
             return "the table is gone" if model.elements or model.rules else None
         return (
