@@ -43,7 +43,7 @@ def xtables(patch: pytest.MonkeyPatch, tmp_path: Path, forgotten: list[Match]) -
     programs.install(patch, tmp_path / "bin", NAMES, tables)
     patch.setattr(nft, "_binding", lambda: None)
     patch.setattr(iptables_tables, "_read", tables.read)
-    patch.setattr(iptables_reference, "new_netns", _refuse)  # there is but one kernel
+    patch.setattr(iptables_reference, "new_netns", refuse)  # there is but one kernel
     # The kernel knows nothing of tables in memory: every look begins an epoch.
     patch.setattr(Epochs, "_read", lambda self: None)
     return tables
@@ -60,5 +60,6 @@ def nf_tables(patch: pytest.MonkeyPatch, tmp_path: Path, forgotten: list[Match])
     return tables
 
 
-def _refuse() -> int:
+def refuse() -> int:
+    """Make no network namespace."""
     raise PermissionError

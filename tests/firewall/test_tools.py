@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from snnet.contract import Add, Remove, Zone
-from snnet.firewall.iptables import IptablesFirewall
+from snnet.firewall.iptables import IptablesFirewall, reference
 from snnet.firewall.nft import Nft
 from snnet.firewall.nftables import NftablesFirewall
 from snnet.firewall.nftables.reader import FAMILIES, Reader
@@ -19,6 +19,7 @@ from snnet.system.conntrack import Conntrack
 from snnet.system.host import RealHost
 from snnet.system.process import Completed
 
+from .conftest import refuse
 from .iptables.nouns import ALL, OWNER
 from .nf_tables import NfTables
 from .nftables.test_words import WORDS
@@ -44,6 +45,7 @@ def test_iptables_and_its_like(
         return done
 
     monkeypatch.setattr(process, "_run", both)
+    monkeypatch.setattr(reference, "new_netns", refuse)  # the simulation has one namespace
     host = RealHost(netns, owner=OWNER, runtime=tmp_path / "run")
     driver = IptablesFirewall(host, variant=variant)
     assert not driver.apply([Add(noun) for noun in ALL]).errors
