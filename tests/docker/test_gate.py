@@ -18,7 +18,7 @@ import pytest
 import snnet
 from snnet.docker import Tls
 from snnet.docker.gate import connections_max
-from snnet.stores.memory import MemoryStore
+from snnet.registries.memory import MemoryRegistry
 
 from .client import Client, Connection
 from .conftest import Make, free_port
@@ -53,7 +53,7 @@ def served(
 
 
 def _by_unix(make: Make, folder: Path) -> tuple[Ask, Connect]:
-    plugin = make(store=MemoryStore())
+    plugin = make(registry=MemoryRegistry())
     plugin.init()
     plugin.start()
 
@@ -74,7 +74,10 @@ def _by_unix(make: Make, folder: Path) -> tuple[Ask, Connect]:
 def _by_tcp(make: Make, folder: Path, tls: Tls) -> tuple[Ask, Connect]:
     port = free_port()
     plugin = make(
-        address=f"127.0.0.1:{port}", tls=tls, spec_folder=folder / "specs", store=MemoryStore()
+        address=f"127.0.0.1:{port}",
+        tls=tls,
+        spec_folder=folder / "specs",
+        registry=MemoryRegistry(),
     )
     plugin.init()
     plugin.start()
