@@ -21,18 +21,18 @@ TEXT_MAX = 1 << 12
 """Maximum length of one key or value in characters."""
 
 
-def read_yaml(path: str | os.PathLike[str]) -> Any:
+def read_yaml(path: str | os.PathLike[str], field: str = "path") -> Any:
     """Return the one document of a YAML file, made of plain data (YAML's safe schema).
 
     Raises ``InvalidRequest`` if the file cannot be read, is not one document of YAML, or
     exceeds ``SIZE_MAX``, ``VALUES_MAX`` or ``TEXT_MAX``.  Memory and time are bounded by
-    these limits.  It needs PyYAML: ``pip install snnet[cli]``.
+    these limits.  It needs PyYAML: ``pip install snnet[cli]``.  ``field`` is that of errors.
     """
     try:
         import yaml
     except ImportError:
         raise InvalidRequest(
-            "reading YAML needs PyYAML: pip install 'snnet[cli]'", field="path"
+            "reading YAML needs PyYAML: pip install 'snnet[cli]'", field=field
         ) from None
     try:
         with open(os.fspath(path), encoding="utf-8") as file:
@@ -44,25 +44,34 @@ def read_yaml(path: str | os.PathLike[str]) -> Any:
             node = loader.get_single_node()
             if node is None:
                 return None
-            _count(node, {})
+            check_values(node)
             return loader.construct_document(node)
         finally:
             loader.dispose()
     except RecursionError:
-        raise InvalidRequest(f"cannot read {path}: it is nested too deeply", field="path") from None
+        raise InvalidRequest(f"cannot read {path}: it is nested too deeply", field=field) from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise InvalidRequest(
-            f"{path}{where} is not YAML: {error.problem or error.context}", field="path"
+            f"{path}{where} is not YAML: {error.problem or error.context}", field=field
         ) from None
     # TypeError: not a path; ValueError: a NUL in it, not UTF-8, an impossible date.
     except (OSError, TypeError, ValueError, yaml.YAMLError) as error:
-        raise InvalidRequest(f"cannot read {path!r}: {error}", field="path") from None
+        raise InvalidRequest(f"cannot read {path}: {error}", field=field) from None
 
 
-def _count(node: Any, known: dict[int, int]) -> int:
-    """Return how many values the node stands for; raise ``ValueError`` where it is too much."""
+def check_values(node: Any, most: int | None = VALUES_MAX) -> None:
+    """Raise ``ValueError`` if a composed node of YAML stands for more values than ``most``.
+
+    With None only what aliases repeat is limited, to ``VALUES_MAX``.  ``RecursionError``
+    means that it is nested too deeply.
+    """
+    _count(node, {}, most)
+
+
+def _count(node: Any, known: dict[int, int], most: int | None) -> int:
+    """Return how many values the node stands for."""
     if id(node) in known:  # an alias
         size = known[id(node)]
         if not size:
@@ -76,8 +85,9 @@ def _count(node: Any, known: dict[int, int]) -> int:
     else:
         for item in node.value:
             for child in item if isinstance(item, tuple) else (item,):
-                size += _count(child, known)
-                if size > VALUES_MAX:
-                    raise ValueError(f"it stands for more than {VALUES_MAX} values")
+                size += _count(child, known, most)
+                limit = VALUES_MAX + len(known) if most is None else most
+                if size > limit:
+                    raise ValueError(f"it stands for more than {limit} values")
     known[id(node)] = size
     return size

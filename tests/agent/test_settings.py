@@ -51,7 +51,8 @@ def test_a_file(tmp_path: Path) -> None:
         ("docker: 2", "docker: 2 is neither True nor False"),
         ("[1]", "is not a mapping of settings"),
         ("node: '?'\nmetrics: x\nroles: 3", "node: .*roles: .*metrics: "),
-        ("a: [", "cannot read"),
+        ("a: [", "line 1, column 5 is not YAML"),
+        ("a: &a [*a]", "cannot read .*: an alias stands for what contains it"),
     ],
 )
 def test_everything_wrong_is_named(tmp_path: Path, text: str, message: str) -> None:

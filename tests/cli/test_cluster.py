@@ -231,6 +231,14 @@ def test_everything_wrong_in_a_file_is_named_with_its_line(shell: Shell, tmp_pat
     )
     path.write_text(bomb)
     assert "more than 100 aliases" in shell(f"apply -f {path}", 2).stderr
+    few = "a: &a {x: 1}\n" + "".join(
+        f"{name}: &{name} {{<<: [{', '.join([f'*{before}'] * 10)}]}}\n"
+        for before, name in zip("abcdefg", "bcdefgh", strict=True)
+    )
+    path.write_text(few)
+    assert "it stands for more than" in shell(f"apply -f {path}", 2).stderr
+    path.write_text("[" * 10_000)
+    assert "nested too deeply" in shell(f"apply -f {path}", 2).stderr
 
 
 def test_how_guests_use_their_vnics(served: Shell) -> None:

@@ -103,7 +103,7 @@ def test_a_lease_of_somebody_elses_address_is_a_contradiction() -> None:
 
 def test_leases_of_ipv6_have_no_mac() -> None:
     """What the scope said when it gave an address tells whose lease it is."""
-    nine = DhcpEntry(mac="02:00:00:00:00:09", address=IPv6Address("fd00::9"))
+    nine = DhcpEntry(mac="02:00:00:00:00:09", address=IPv6Address("fd00::9"), hostname="web")
     old = dataclasses.replace(SCOPE, subnets=(IPv6Network("fd00::/64"),), entries=(nine,))
     server, held = "duid 00:03:00:01:02:00:00:00:00:01", "1 5 fd00::9 web 00:03:00:01"
     leases = f"{server}\n{held}\n"

@@ -19,6 +19,7 @@ from snnet.config import (
     shown,
 )
 from snnet.contract import InvalidRequest
+from snnet.yamlfile import read_yaml
 
 ROLES = ("compute", "network")
 """What a host can do: have tenants' VNICs, and run tenants' concentrators."""
@@ -68,12 +69,7 @@ class AgentSettings:
     @classmethod
     def read(cls, path: Path) -> AgentSettings:
         """Read a YAML file.  InvalidRequest names the file, and everything wrong in it."""
-        import yaml
-
-        try:
-            data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        except (OSError, ValueError, yaml.YAMLError) as error:
-            raise InvalidRequest(f"cannot read {path}: {error}", field="config") from None
+        data = read_yaml(path, "config") or {}
         try:
             return cls.from_dict(data)
         except InvalidRequest as error:

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from snnet.contract import InvalidRequest
+from snnet.yamlfile import check_values
 
 ALIASES_MAX = 100
 """Aliases of one file: nested ones make a small file huge ("billion laughs")."""
@@ -45,10 +46,14 @@ def read_documents(data: bytes, name: str) -> Documents:
         while loader.check_node():
             node = loader.get_node()
             assert node is not None
+            check_values(node, most=None)
             items = node.value if isinstance(node, yaml.SequenceNode) else [node]
             for item in items:
                 found.append(loader.construct_document(item))
                 found.lines.append(_lines(item))
+    except (ValueError, RecursionError) as error:
+        why = error if isinstance(error, ValueError) else "it is nested too deeply"
+        raise InvalidRequest(f"cannot read {name}: {why}") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name

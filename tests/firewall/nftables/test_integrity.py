@@ -119,7 +119,10 @@ CHANGES: dict[str, tuple[str, Callable[[Tables], None]]] = {
             "inet", lambda listed: re.sub(r"tcp ip saddr [\d./]+", "tcp ip saddr 0.0.0.0/1", listed)
         ),
     ),
-    "the ports of a service": ("inet", text("inet", "udp dport { 53, 67", "udp dport { 22-23, 53, 67")),
+    "the ports of a service": (
+        "inet",
+        text("inet", "udp dport { 53, 67", "udp dport { 22-23, 53, 67"),
+    ),
     "a match that is turned round": ("inet", text("inet", "type != local", "type local")),
     "a rule before ours": ("inet", before("inet", "forward", "@closed drop", "accept")),
     "a rule before a guard": ("bridge", before("bridge", "prerouting", "goto guard", "accept")),
