@@ -33,6 +33,7 @@ WITHOUT_CIRCLES = (
     "snnet.core",
     "snnet.dhcp",
     "snnet.docker",
+    "snnet.doctor",
     "snnet.firewall",
     "snnet.lab",
     "snnet.node",

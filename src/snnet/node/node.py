@@ -26,6 +26,7 @@ from snnet.core.identity import Owner
 from snnet.core.site import Site
 from snnet.core.uplinks import Uplink
 
+from . import noted
 from .call import Call, R
 from .calls.upkeep import Clear, Forward, Rebuild, Repair, differences, misnamed
 from .claims import WHOLE_NODE, Claims
@@ -55,6 +56,8 @@ class Node(ABC, Generic[R]):
     clearing: ClassVar[str]
     """The call that removes everything."""
     modes: ClassVar[frozenset[NetworkMode]] = frozenset({NetworkMode.GRE_TUNNEL})
+    tenant_id: str = ""
+    """The tenant of a concentrator; a compute node has many."""
 
     def __init__(
         self,
@@ -161,6 +164,7 @@ class Node(ABC, Generic[R]):
         if not self.read_only:
             engine.run(Forward(), NO_LIMIT, whole)
             note_epoch(self._host, self.owner, epoch)
+            noted.note(self._host, self.owner, self.config, self._drivers, self.tenant_id)
         report.healed[:0] = [*intents.damage, *moved]
         engine.note_inputs()
         self._engine, self._no_site = engine, None
@@ -309,7 +313,9 @@ class Node(ABC, Generic[R]):
         """Remove everything of this node; ``Incomplete`` lists what could not go."""
         deadline = self._deadline(what, timeout, cancel, limited=False)
         with self._cleaning() as engine:
-            return engine.run(Clear(what), deadline)
+            report = engine.run(Clear(what), deadline)
+        noted.forget(self._host, self.owner)
+        return report
 
     # -- what it is ------------------------------------------------------------------
 

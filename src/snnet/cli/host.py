@@ -1,0 +1,207 @@
+"""``snnet host``: this host's kernel, without an agent or a registry."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .options import output_option
+from .output import print_data
+
+if TYPE_CHECKING:
+    from snnet.doctor.survey import FoundNode
+
+
+@click.group()
+def host() -> None:
+    """This host as its kernel knows it; needs no agent, no registry and no ids (root)."""
+
+
+@host.command()
+@output_option
+def show(output: str) -> None:
+    """Show everything of snnet on this host, by owner.
+
+    \b
+    snnet host show
+    """
+    found = [(node, _topology(node)) for node in _survey()]
+    if output in ("json", "yaml"):
+        print_data(
+            [
+                {"name": node.owner, "netns": node.netns, "state": "found", **_data(topology)}
+                for node, topology in found
+            ],
+            output,
+        )
+        return
+    if not found:
+        click.echo("nothing of snnet is on this host")
+    for node, topology in found:
+        _print_tree(node, topology)
+
+
+@host.command()
+@output_option
+def verify(output: str) -> None:
+    """List what differs from what each node wants; exit with 1 if anything does.
+
+    \b
+    snnet host verify
+    """
+    found = [(node, line) for node in _survey() for line in _verified(node)]
+    if output in ("json", "yaml"):
+        print_data([{"node": node.owner, "difference": line} for node, line in found], output)
+    else:
+        for node, line in found:
+            click.echo(f"{node.title}: {line}")
+        if not found:
+            click.echo("everything is as it should be")
+    sys.exit(1 if found else 0)
+
+
+@host.command()
+def repair() -> None:
+    """Put right what differs.  A node that an agent holds is repaired by its agent.
+
+    \b
+    snnet host repair
+    """
+    left = 0
+    for node in _survey():
+        from snnet.doctor.survey import opened
+
+        with opened(node, read_only=False) as it:
+            report = it.repair()
+        for line in report.healed:
+            click.echo(f"{node.title}: {line}")
+        for line in report.orphans:
+            click.echo(f"{node.title}: left: {line}", err=True)
+        left += len(report.orphans)
+    sys.exit(1 if left else 0)
+
+
+@host.command()
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def reset(yes: bool) -> None:
+    """Remove everything of snnet from this host: guests lose their networks.
+
+    \b
+    snnet host reset
+    """
+    nodes = _survey()
+    if not nodes:
+        click.echo("nothing of snnet is on this host")
+        return
+    if not yes:
+        names = ", ".join(node.title for node in nodes)
+        click.confirm(f"Remove everything of {names}?", abort=True)
+    # The nodes of inner namespaces first: their DHCP servers end with them.
+    for node in reversed(nodes):
+        from snnet.doctor.survey import opened
+        from snnet.node import ComputeNode
+
+        with opened(node, read_only=False) as it:
+            if isinstance(it, ComputeNode):
+                it.reset_network()
+            else:
+                it.shutdown()
+        click.echo(f"{node.title}: removed")
+
+
+@host.command()
+@output_option
+def doctor(output: str) -> None:
+    """Name what breaks tenants' networks on this host, each with the command that helps.
+
+    Exits with 1 if there is anything.
+
+    \b
+    snnet host doctor
+    """
+    from snnet.doctor.checks import examine
+
+    findings = examine(_survey())
+    if output in ("json", "yaml"):
+        print_data([finding.to_dict() for finding in findings], output)
+    else:
+        for finding in findings:
+            click.echo(f"- {finding.what}\n    {finding.fix}")
+        if not findings:
+            click.echo("nothing wrong was found")
+    sys.exit(1 if findings else 0)
+
+
+def _survey() -> list[FoundNode]:
+    from snnet.doctor.survey import survey
+
+    return survey()
+
+
+def _topology(node: FoundNode) -> Any:
+    """What a node has, or the error that keeps it from being read."""
+    from snnet.contract import SnnetError
+    from snnet.doctor.survey import opened
+
+    try:
+        with opened(node, read_only=True) as it:
+            return it.topology().to_dict()
+    except SnnetError as error:
+        return error
+
+
+def _verified(node: FoundNode) -> list[str]:
+    from snnet.contract import SnnetError
+    from snnet.doctor.survey import opened
+
+    try:
+        with opened(node, read_only=True) as it:
+            return it.verify()
+    except SnnetError as error:
+        return [str(error)]
+
+
+def _data(topology: Any) -> dict[str, Any]:
+    return topology if isinstance(topology, dict) else {"error": str(topology)}
+
+
+def _print_tree(node: FoundNode, topology: Any) -> None:
+    from rich.console import Console
+    from rich.tree import Tree
+
+    tree = Tree(node.title, highlight=False)
+    if isinstance(topology, dict):
+        _grow(tree, topology)
+    else:
+        tree.add(f"cannot be read: {topology}")
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=10_000)  # a line is a line, however long
+    console.print(tree)
+
+
+def _grow(tree: Any, data: Any) -> None:
+    """Add plain data to a tree: a branch for each mapping, a line for each record."""
+    for name, value in data.items() if isinstance(data, dict) else ():
+        if isinstance(value, dict) and any(isinstance(item, dict) for item in value.values()):
+            _grow(tree.add(str(name)), value)
+        elif isinstance(value, dict):
+            branch = tree.add(f"{name}  {_facts(value)}".rstrip())
+            for inner, items in value.items():
+                if isinstance(items, list) and items and isinstance(items[0], dict):
+                    _grow(branch, {inner: items})
+        elif isinstance(value, list) and value:
+            branch = tree.add(str(name))
+            for item in value:
+                branch.add(_facts(item) if isinstance(item, dict) else str(item))
+
+
+def _facts(record: dict[str, Any]) -> str:
+    """A record in one line, without what is empty or has a line of its own."""
+    return "  ".join(
+        f"{name}={value}"
+        for name, value in record.items()
+        if value not in (None, "", [], {}) and not isinstance(value, (list, dict))
+    )

@@ -1,0 +1,205 @@
+"""What breaks tenants' networks on real hosts, each with the command that puts it right."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from snnet import plugins
+from snnet.contract import Link, SnnetError
+from snnet.contract.addresses import IPV6_MTU_MIN
+from snnet.core.tunnels import tunnel_link
+from snnet.system.host import RealHost
+from snnet.system.netns import CURRENT
+from snnet.system.process import PACKAGES, find_program, run
+
+from .survey import FoundNode, opened
+
+_CAP_NET_ADMIN, _CAP_NET_RAW, _CAP_SYS_ADMIN = 12, 13, 21  # linux/capability.h
+_SYS = Path("/proc/sys")
+_NETWORKD_CONF = (Path("/etc/systemd/networkd.conf"), Path("/etc/systemd/networkd.conf.d"))
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that breaks tenants' networks, or soon will; ``fix`` is a command, or advice."""
+
+    what: str
+    fix: str
+
+    def to_dict(self) -> dict[str, str]:
+        """Plain data for JSON."""
+        return {"what": self.what, "fix": self.fix}
+
+
+def examine(nodes: Sequence[FoundNode]) -> list[Finding]:
+    """Check this host, and each node on it.  Changes nothing; needs root for all of it."""
+    found: list[Finding] = []
+    for check in _CHECKS:
+        found += check(nodes)
+    return found
+
+
+def _capabilities(nodes: Sequence[FoundNode]) -> Iterator[Finding]:
+    status = Path("/proc/self/status").read_text()
+    match = re.search(r"^CapEff:\s*([0-9a-f]+)$", status, re.MULTILINE)
+    effective = int(match[1], 16) if match else 0
+    needed = {"NET_ADMIN": _CAP_NET_ADMIN, "NET_RAW": _CAP_NET_RAW, "SYS_ADMIN": _CAP_SYS_ADMIN}
+    missing = [f"CAP_{name}" for name, bit in needed.items() if not effective >> bit & 1]
+    if missing:
+        yield Finding(
+            f"this process lacks {', '.join(missing)}: not everything can be checked",
+            "run as root: sudo snnet host doctor",
+        )
+
+
+def _programs(nodes: Sequence[FoundNode]) -> Iterator[Finding]:
+    wanted = {"dnsmasq": "guests get no addresses"}
+    for node in nodes:
+        if node.settings.get("firewall") == "iptables":
+            wanted["iptables-restore"] = "tenants have no firewall"
+    for program, harm in wanted.items():
+        if find_program(program) is None:
+            yield Finding(
+                f"{program} is not installed: {harm}", f"apt-get install {PACKAGES[program]}"
+            )
+
+
+def _modules(nodes: Sequence[FoundNode]) -> Iterator[Finding]:
+    tunnels = {
+        node.settings.get("config", {}).get("tunnel", "gre")
+        for node in nodes
+        if node.settings.get("config", {}).get("topology", "hub") == "hub" and node.settings
+    }
+    host = RealHost(None)
+    try:
+        driver = plugins.open_driver(plugins.BACKENDS, "netlink", host)
+        try:
+            for tunnel in sorted(tunnels):
+                if reason := driver.missing(_sample(tunnel)):
+                    yield Finding(reason, _command_in(reason) or "see the text")
+        finally:
+            driver.close()
+    except SnnetError as error:
+        yield Finding(f"the kernel cannot be asked: {error}", "run as root")
+    finally:
+        host.close()
+
+
+def _sample(tunnel: str) -> Link:
+    local, remote = IPv4Address("192.0.2.1"), IPv4Address("192.0.2.2")
+    return tunnel_link(tunnel, name="snnet-probe", local=local, remote=remote, key=1)
+
+
+def _mixed_iptables(nodes: Sequence[FoundNode]) -> Iterator[Finding]:
+    """Rules of both kinds are looked at one after the other, and no tool shows both."""
+    if find_program("iptables-legacy-save") is None or find_program("iptables-nft-save") is None:
+        return
+    kinds = {}
+    for kind in ("legacy", "nft"):
+        done = run([f"iptables-{kind}-save"], check=False)
+        kinds[kind] = any(line.startswith("-A ") for line in done.stdout.splitlines())
+    if all(kinds.values()):
+        yield Finding(
+            "there are rules of iptables-legacy and of iptables-nft: each tool sees only its own",
+            "iptables-legacy-save > /root/legacy.rules; for t in raw mangle nat filter; do "
+            "iptables-legacy -t $t -F; iptables-legacy -t $t -X; done",
+        )
+
+
+def _networkd(nodes: Sequence[FoundNode]) -> Iterator[Finding]:
+    # It manages the links of the first process's namespace, and no others.
+    if not (Path("/run/systemd/netif/links").exists() and _is_first_namespace()):
+        return
+    text = "".join(_texts(_NETWORKD_CONF))
+    for setting, harm in (
+        ("ManageForeignRoutes", "removes routes to guests and concentrators when it restarts"),
+        ("ManageForeignRoutingPolicyRules", "removes routing rules of public addresses"),
+    ):
+        if not re.search(rf"^\s*{setting}\s*=\s*(no|false|0)\s*$", text, re.MULTILINE):
+            folder = _NETWORKD_CONF[1]
+            yield Finding(
+                f"systemd-networkd {harm}",
+                f"mkdir -p {folder}; printf '[Network]\\n{setting}=no\\n' > "
+                f"{folder}/snnet-{setting.lower()}.conf; systemctl restart systemd-networkd",
+            )
+
+
+def _is_first_namespace() -> bool:
+    try:
+        return os.path.samefile("/proc/1/ns/net", CURRENT)
+    except OSError:
+        return False
+
+
+def _texts(paths: Iterable[Path]) -> Iterator[str]:
+    for path in paths:
+        for file in sorted(path.glob("*.conf")) if path.is_dir() else [path]:
+            if file.is_file():
+                yield file.read_text(errors="replace") + "\n"
+
+
+def _tables(nodes: Sequence[FoundNode]) -> Iterator[Finding]:
+    """Tables of the kernel that are nearly full."""
+    count = _number("net/netfilter/nf_conntrack_count")
+    most = _number("net/netfilter/nf_conntrack_max")
+    if count is not None and most and count > most * 0.9:
+        yield Finding(
+            f"net.netfilter.nf_conntrack_count is {count} of {most}: new connections are dropped",
+            f"sysctl -w net.netfilter.nf_conntrack_max={most * 4}",
+        )
+    for version in ("ipv4", "ipv6"):
+        most = _number(f"net/{version}/neigh/default/gc_thresh3")
+        if most is not None and most < 1024:
+            yield Finding(
+                f"net.{version}.neigh.default.gc_thresh3 is {most}: a host with many guests "
+                "loses neighbours",
+                f"sysctl -w net.{version}.neigh.default.gc_thresh3=8192",
+            )
+
+
+def _number(path: str) -> int | None:
+    try:
+        return int((_SYS / path).read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _nodes(nodes: Sequence[FoundNode]) -> Iterator[Finding]:
+    """What each node says differs, and what it says stops its traffic."""
+    for node in nodes:
+        try:
+            with opened(node, read_only=True) as it:
+                if node.role == "cn" and it.site.mtu < IPV6_MTU_MIN:
+                    yield Finding(
+                        f"{node.title}: the MTU for guests is {it.site.mtu}, too small for IPv6",
+                        f"ip link set dev {it.site.uplink.link_name} mtu 1500",
+                    )
+                for line in it.verify():
+                    fix = _command_in(line) or "snnet host repair"
+                    yield Finding(f"{node.title}: {line}", fix)
+        except SnnetError as error:
+            yield Finding(f"{node.title}: {error}", _command_in(str(error)) or "see the text")
+
+
+def _command_in(text: str) -> str | None:
+    """The command that a message advises, in backquotes, quotes or after "run"."""
+    found = re.search(
+        r"((?:ip|sysctl|modprobe|nft|iptables|ip6tables|bridge) (?:-\S+ |\S+ ?)[^;,]*)", text
+    )
+    return found[1].strip() if found else None
+
+
+_CHECKS: tuple[Callable[[Sequence[FoundNode]], Iterator[Finding]], ...] = (
+    _capabilities,
+    _programs,
+    _modules,
+    _mixed_iptables,
+    _networkd,
+    _tables,
+    _nodes,
+)

@@ -1,0 +1,61 @@
+"""How each node of a namespace was set up, noted so that others can look at it later.
+
+The note lets ``snnet host`` open a node that it knows nothing else of.  Nothing that a node
+decides rests on it.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import fields
+from typing import Any
+
+from snnet.config import NetworkConfig
+from snnet.contract import Host
+from snnet.core.identity import Owner
+
+from .drivers import Drivers
+
+RECORD = "nodes"
+
+
+def note(host: Host, owner: Owner, config: NetworkConfig, drivers: Drivers, tenant_id: str) -> None:
+    """Note the settings of a node under its owner."""
+    settings = {
+        "config": _plain(config),
+        "backend": drivers.backend.name,
+        "firewall": drivers.firewall.name,
+        "dhcp": drivers.dhcp.name if drivers.dhcp else None,
+        "tenant_id": tenant_id,
+    }
+    with host.record(RECORD) as nodes:
+        nodes[str(owner)] = settings
+
+
+def forget(host: Host, owner: Owner) -> None:
+    """Forget a node that has nothing on the host any more."""
+    with host.record(RECORD) as nodes:
+        nodes.pop(str(owner), None)
+
+
+def noted(host: Host) -> dict[str, dict[str, Any]]:
+    """The settings of the nodes of a namespace, by owner."""
+    with host.record(RECORD) as nodes:
+        return dict(nodes)
+
+
+def _plain(config: NetworkConfig) -> dict[str, Any]:
+    """The settings that are not as by default, as ``NetworkConfig.from_dict`` takes them."""
+    found: dict[str, Any] = {}
+    for item in fields(config):
+        value = getattr(config, item.name)
+        if value == item.default:
+            continue
+        if isinstance(value, enum.Enum):
+            value = value.value
+        elif isinstance(value, (tuple, list)):
+            value = [str(one) for one in value]
+        elif not isinstance(value, (bool, int, str)):
+            value = str(value)
+        found[item.name] = value
+    return found
