@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor, wait
 
 from snnet.config import NetworkConfig
 from snnet.contract import SnnetError
-from snnet.contract.addresses import gateway_of
 from snnet.core.vnics import CnciVnic, Vnic
 from snnet.node import Cnci, ComputeNode
 from snnet.node.deadline import CancelToken
@@ -48,9 +47,10 @@ UPLINK = "eth0"
 
 _API_TIMEOUT = 60.0
 """Seconds a call may take; emulated machines are slow."""
-_ROUNDS = 5
+_ROUNDS = 15
 _ROUND = 1.0
-"""Seconds to listen in one round of pings; ARP retries after one second."""
+"""Seconds to listen in one round of pings; ARP retries after one second, and guests ask for
+routers after another four (RFC 4861, 10)."""
 _SETTLE_TIME = 0.2
 """Seconds to keep listening after all expected answers, for answers that must not come."""
 
@@ -191,12 +191,8 @@ class RealLab(Lab):
                 raise
         for guest, namespace in self._guests.items():
             ip, network = guest.ips[1], guest.subnet.networks[1]
-            namespace.ip(
-                [
-                    f"address add {ip}/{network.prefixlen} dev {UPLINK} nodad",
-                    f"route add default via {gateway_of(network)} dev {UPLINK}",
-                ]
-            )
+            # The default route comes by a router advertisement.
+            namespace.ip([f"address add {ip}/{network.prefixlen} dev {UPLINK} nodad"])
         leases = [client.result() for client in clients]
         return [lease for lease in leases if lease is not None]
 
