@@ -195,8 +195,9 @@ class _OfSeveral(_Follower):
         self._compare()
 
     def _hand_out(self, changes: Sequence[Change]) -> None:
-        self._removed |= {change.key: change.revision for change in changes if change.text is None}
-        if changes and changes[-1].revision > self._position:
+        new = [change for change in changes if change.revision > self._position]
+        self._removed |= {change.key: change.revision for change in new if change.text is None}
+        if new:
             self._compare()
 
     def _compare(self) -> None:

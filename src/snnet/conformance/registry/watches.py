@@ -36,12 +36,13 @@ class Watches(Base):
         assert watch.next(0) == []
         watch.close()
 
-    def test_from_the_beginning(self, registry: Registry) -> None:
-        """``after=0`` reports everything, as long as it is kept."""
+    def test_what_was_before_the_watch(self, registry: Registry) -> None:
+        """A watch may start long ago; a document that came and went is reported as removed."""
+        after = registry.read().revision
         registry.commit([Put("k", {"n": 1})])
         registry.commit([Delete("k")])
         registry.commit([Put("l", {"n": 2})])
-        watch = registry.watch("", after=0)
+        watch = registry.watch("", after=after)
         changes = collect(watch, lambda changes: any(c.key == "l" for c in changes))
         assert [(change.key, change.entry is None) for change in changes][-2:] == [
             ("k", True),
@@ -63,7 +64,10 @@ class Watches(Base):
 
     def test_prefixes_are_exact(self, registry: Registry) -> None:
         """No character of a prefix is a wildcard."""
-        watches = {prefix: registry.watch(prefix, after=0) for prefix in ("%", "_", "*", "é", "🦆")}
+        after = registry.read().revision
+        watches = {
+            prefix: registry.watch(prefix, after=after) for prefix in ("%", "_", "*", "é", "🦆")
+        }
         registry.commit([Put("a", {}), Put("é1", {}), Put("🦆1", {}), Put("E", {})])
         end = registry.commit([Put(f"{prefix}end", {}) for prefix in watches])
         for prefix, watch in watches.items():
@@ -108,7 +112,7 @@ class Watches(Base):
 
     def test_a_closed_watch_reports_nothing(self, registry: Registry) -> None:
         """Neither what is new nor what it had not reported yet."""
-        watch = registry.watch("", after=0)
+        watch = registry.watch("", after=registry.read().revision)
         registry.commit([Put("k", {})])
         watch.close()
         registry.commit([Put("k", {})])
@@ -116,7 +120,8 @@ class Watches(Base):
 
     def test_what_was_reported_is_a_copy(self, registry: Registry) -> None:
         """Two watches get documents of their own."""
-        first, second = registry.watch("", after=0), registry.watch("", after=0)
+        after = registry.read().revision
+        first, second = registry.watch("", after=after), registry.watch("", after=after)
         registry.commit([Put("k", {"list": [1]})])
         for watch in (first, second):
             (change,) = watch.next(SOON)
