@@ -56,7 +56,7 @@ CALLS: dict[str, list[str]] = {
     "Cnci.del_remote_subnet": ["subnet", "key", "cn_ip", "*timeout", "*cancel"],
     "Cnci.update_neighbors": ["neighbors", "*timeout", "*cancel"],
     "Cnci.dhcp": ["subnet"],
-    "Cnci.enable_nat": ["devices", "*timeout", "*cancel"],
+    "Cnci.enable_nat": ["devices", "*nat66", "*timeout", "*cancel"],
     "Cnci.disable_nat": ["*timeout", "*cancel"],
     "Cnci.remove_subnet": ["subnet", "*timeout", "*cancel"],
     "Cnci.allow_external": ["device", "bridge", "*timeout", "*cancel"],

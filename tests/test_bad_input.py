@@ -602,6 +602,7 @@ def test_a_public_ip_that_cannot_be_is_refused(
         "address": [
             None, 5, "", "x", "2001:db8::5", "203.0.113.5/32", b"x",
             "0.0.0.0", "127.0.0.1", "224.0.0.1", "255.255.255.255",
+            "::", "::1", "fe80::5", "ff02::1", "::ffff:203.0.113.5",
         ],
         "device": BAD_DEVICES,
     }  # fmt: skip
@@ -631,6 +632,8 @@ def test_a_device_is_a_name_even_where_a_rule_goes(
         forward = {"protocol": "tcp", "device": wrong, "port": 22}
         refused(kernel, "device", cnci.remove_port_forward, **forward)
     for wrong in BAD_ADDRESSES_OF_FORWARDS:
+        if wrong == "2001:db8::5":
+            continue  # wrong only where the guest has no IPv6
         forward = {"protocol": "tcp", "device": "eth0", "port": 22, "address": wrong}
         refused(kernel, "address", cnci.remove_port_forward, **forward)
 

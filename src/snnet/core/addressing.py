@@ -48,13 +48,14 @@ def check_ipv4(value: object, field: str) -> IPv4Address:
     address = check_address(value, field)
     if isinstance(address, IPv4Address):
         return address
-    raise InvalidRequest(f"{address} is not IPv4: tenants have IPv4 only", field=field)
+    raise InvalidRequest(f"{address} is not IPv4", field=field)
 
 
-def check_unicast(value: object, field: str) -> IPv4Address:
-    """Check an IPv4 address that a host can have."""
-    address = check_ipv4(value, field)
-    if address.packed[0] in (0, 127) or address.packed[0] >= 224:
+def check_unicast(value: object, field: str) -> IPAddress:
+    """Check an address that a host can have, and that others reach it by."""
+    address = check_address(value, field)
+    first = address.packed[0]
+    if first == 0 or (first in (127, *range(224, 256)) if address.version == 4 else first >= 0xFE):
         raise InvalidRequest(f"{address} is not the unicast address of a host", field=field)
     return address
 

@@ -23,7 +23,7 @@ from snnet.contract import (
 )
 
 from . import identity as ids
-from .addressing import Networks, check_subnet, check_unicast
+from .addressing import Networks, check_ipv4, check_subnet, check_unicast
 from .guards import guard
 from .requests import check_carries, check_remote
 from .site import Site
@@ -156,7 +156,8 @@ def _members(
             raise InvalidRequest(f"{entry!r} is not a Neighbor", field=f"neighbors[{number}]")
         field = f"neighbors[{number}]."
         where = check_remote(entry.physical_ip, site.ip, field + "physical_ip")
-        tunnel_ip = check_unicast(entry.tunnel_ip, field + "tunnel_ip")
+        tunnel_ip = check_ipv4(entry.tunnel_ip, field + "tunnel_ip")
+        check_unicast(tunnel_ip, field + "tunnel_ip")
         subnet = check_subnet(entry.subnet, field + "subnet")
         if entry.tunnel_id != entries[0].tunnel_id:
             raise InvalidRequest(

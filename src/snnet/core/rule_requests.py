@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Network
 
 from snnet.config import (
     Address,
     Network,
+    check_address,
     check_choice,
     check_int,
     check_many,
@@ -20,15 +20,17 @@ from snnet.contract import (
     ExternalForward,
     InvalidRequest,
     IPAddress,
+    IPNetwork,
     Key,
+    Masquerade,
     PortForward,
     PublicIp,
 )
+from snnet.contract.rules import forward_key
 
-from .addressing import check_ipv4, check_unicast
+from .addressing import check_unicast
 from .identity import Owner
 from .ports import check_ports
-from .rules import port_forward_key
 
 
 def port_forwards(
@@ -52,24 +54,27 @@ def port_forwards(
         protocol=check_choice(protocol, "protocol", PROTOCOLS),
         device=check_text(device, "device"),
         port=ports[0],
-        target=check_ipv4(to, "to"),
+        target=check_address(to, "to"),
         target_port=ports[0] + shift,
         address=own_address(address),
-        sources=check_many(sources, "sources", _source),
+        sources=check_many(sources, "sources", check_network),
     )
+    _check_family(first.target, [first.address] if first.address else [], "address")
+    _check_family(first.target, first.sources, "sources")
     return [replace(first, port=number, target_port=number + shift) for number in ports]
 
 
-def own_address(address: object) -> IPv4Address | None:
+def own_address(address: object) -> IPAddress | None:
     """Check the ``address`` of a port forward: the address of a host, or None."""
     return None if address is None else check_unicast(address, "address")
 
 
-def _source(value: object, field: str) -> IPv4Network:
-    network = check_network(value, field)
-    if isinstance(network, IPv4Network):
-        return network
-    raise InvalidRequest(f"{network} is not IPv4: tenants have IPv4 only", field=field)
+def _check_family(first: IPAddress, others: Iterable[IPAddress | IPNetwork], field: str) -> None:
+    for other in others:
+        if other.version != first.version:
+            raise InvalidRequest(
+                f"{other} is IPv{other.version}, and {first} is IPv{first.version}", field=field
+            )
 
 
 def public_ip(
@@ -79,12 +84,28 @@ def public_ip(
     public = check_unicast(address, "address")
     if pool and public not in pool:
         raise InvalidRequest(f"{public} is not in the floating pool", field="address")
+    internal = check_address(to, "to")
+    # The one of IPv6 is more likely to be the mistake.
+    _check_family(public, [internal], "address" if public.version == 6 else "to")
     return PublicIp(
-        owner=str(owner),
-        public=public,
-        internal=check_ipv4(to, "to"),
-        device=check_text(device, "device"),
+        owner=str(owner), public=public, internal=internal, device=check_text(device, "device")
     )
+
+
+def masquerade(owner: Owner, *, device: str, nat66: bool = False) -> Masquerade:
+    """Return the rule of ``enable_nat`` for one device."""
+    if not isinstance(nat66, bool):
+        raise InvalidRequest(f"{nat66!r} is neither True nor False", field="nat66")
+    return Masquerade(owner=str(owner), device=device, nat66=nat66)
+
+
+def masquerade_each(
+    owner: Owner, devices: Iterable[str], nat66: bool
+) -> tuple[list[Masquerade], dict[str, str]]:
+    """Return the rules of ``enable_nat``, and where each device stands in the arguments."""
+    names = check_many(devices, "devices", check_text)
+    rules = [masquerade(owner, device=device, nat66=nat66) for device in names]
+    return rules, {device: f"devices[{number}]" for number, device in enumerate(names)}
 
 
 def external_forward(owner: Owner, device: str, bridge: str) -> ExternalForward:
@@ -99,10 +120,15 @@ def external_forward(owner: Owner, device: str, bridge: str) -> ExternalForward:
 def forwarded_ports(
     owner: Owner, protocol: str, device: str, port: int | str, address: Address | None
 ) -> list[Key]:
-    """The identities of the forwards that ``remove_port_forward`` is about."""
+    """The identities of the forwards that ``remove_port_forward`` is about.
+
+    Without an address, they are those for any address of IPv4, and of IPv6.
+    """
     check_choice(protocol, "protocol", PROTOCOLS)
     device, at = check_text(device, "device"), own_address(address)
+    versions = (4, 6) if at is None else (at.version,)
     return [
-        port_forward_key(owner, protocol, device, number, at)
+        forward_key(str(owner), protocol, device, number, at, version=version)
         for number in check_ports(port, "port")
+        for version in versions
     ]

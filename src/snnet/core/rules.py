@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
-from ipaddress import IPv4Address
 
 from snnet.contract import (
     Conflict,
     ExternalForward,
+    IPAddress,
     Key,
     Masquerade,
     Noun,
@@ -38,15 +38,7 @@ def check_rule(rule: Rule, known: Mapping[Key, Rule]) -> None:
                 )
 
 
-def port_forward_key(
-    owner: Owner, protocol: str, device: str, port: int, address: IPv4Address | None = None
-) -> Key:
-    """Return the key of the rule that forwards the port, for one address or for any."""
-    at = (str(address),) if address else ()
-    return ("port-forward", str(owner), protocol, device, str(port), *at)
-
-
-def public_key(owner: Owner, address: IPv4Address) -> Key:
+def public_key(owner: Owner, address: IPAddress) -> Key:
     """Return the key of the rule for the public address."""
     return ("public-ip", str(owner), str(address))
 

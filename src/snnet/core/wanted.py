@@ -30,7 +30,7 @@ from snnet.contract import (
 from .addressing import Networks, check_guest, check_subnets
 from .names import check_hostname
 from .requests import RemoteSubnet, check_carries, local_subnet, remote_subnet
-from .rule_requests import port_forwards, public_ip
+from .rule_requests import masquerade, port_forwards, public_ip
 from .site import Site
 from .subnets import Scoping
 from .tunnels import check_key
@@ -146,8 +146,11 @@ def wanted_set(
     def key(noun: Noun) -> list[Hashable]:
         return [noun.key]
 
-    def masquerade(value: object, field: str) -> Masquerade:
-        return Masquerade(owner=str(site.owner), device=check_text(value, field))
+    def device(value: object, field: str) -> Masquerade:
+        if isinstance(value, str):
+            return masquerade(site.owner, device=check_text(value, field))
+        given = _arguments(value, field, Masquerade, _MASQUERADE)
+        return masquerade(site.owner, **given | {"device": check_text(given["device"], field)})
 
     def forward(value: object, field: str) -> list[PortForward]:
         return port_forwards(site.owner, **_arguments(value, field, PortForward, _FORWARD))
@@ -160,7 +163,7 @@ def wanted_set(
     )
     return Wanted(
         subnets=_checked(subnets, "subnets", _once(subnet, lambda pair: pair[0].networks)),
-        nat=_checked(nat, "nat", _once(masquerade, key)),
+        nat=_checked(nat, "nat", _once(device, key)),
         exits=_checked(exits, "exits", _once(_exit, lambda pair: [pair])),
         forwards=None
         if each_forward is None
@@ -219,9 +222,10 @@ _FORWARD = {
     "address": "address",
     "sources": "sources",
 }
+_MASQUERADE = {"device": "device", "nat66": "nat66"}
 _PUBLIC_IP = {"public": "address", "internal": "to", "device": "device"}
 """Fields of records, and the corresponding arguments of the verbs."""
-_OPTIONAL = {"to_port", "address", "sources"}
+_OPTIONAL = {"to_port", "address", "sources", "nat66"}
 
 
 def _arguments(

@@ -6,16 +6,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
-from snnet.config import (
-    Address,
-    Cidrs,
-    Neighbor,
-    Network,
-    NetworkConfig,
-    check_id,
-    check_many,
-    check_text,
-)
+from snnet.config import Address, Cidrs, Neighbor, Network, NetworkConfig, check_id, check_many
 from snnet.contract import DhcpLease, InvalidRequest, IPAddress, Masquerade, Plan
 from snnet.contract.keywords import refusing_unknown
 from snnet.contract.rules import PortForward, PublicIp
@@ -23,7 +14,13 @@ from snnet.core.addressing import Networks, check_subnets, check_unicast
 from snnet.core.cnci_records import CnciRecords, masquerades
 from snnet.core.events import TunnelEvent
 from snnet.core.requests import check_carries, local_subnet, remote_subnet
-from snnet.core.rule_requests import external_forward, forwarded_ports, port_forwards, public_ip
+from snnet.core.rule_requests import (
+    external_forward,
+    forwarded_ports,
+    masquerade_each,
+    port_forwards,
+    public_ip,
+)
 from snnet.core.rules import public_key
 from snnet.core.site import Site
 from snnet.core.subnets import Scoping
@@ -209,13 +206,15 @@ class Cnci(Node[CnciRecords]):
         self,
         devices: Iterable[str],
         *,
+        nat66: bool = False,
         timeout: float | None = None,
         cancel: CancelToken | None = None,
     ) -> None:
-        """Masquerade the packets that leave by these external devices."""
-        names = check_many(devices, "devices", check_text)
-        rules = [Masquerade(owner=str(self.owner), device=device) for device in names]
-        fields = {device: f"devices[{number}]" for number, device in enumerate(names)}
+        """Masquerade the packets that leave by these external devices.
+
+        IPv6 keeps its source unless ``nat66`` is True.  Conflict if it is otherwise on a device.
+        """
+        rules, fields = masquerade_each(self.owner, devices, nat66)
         self._run(SetRules("enable_nat", rules, fields), timeout, cancel)
 
     def disable_nat(
@@ -266,8 +265,8 @@ class Cnci(Node[CnciRecords]):
         ``port`` is a number, or a range like "8000-8010", which is forwarded to as many
         ports from ``to_port`` on.  With ``to_port`` None the port stays the same.
         ``address`` is an address of this host: the forward is for packets to that
-        address; None: for packets to any address of this host.  A port may have a forward
-        for each address and one without ``address``, which gets what is left.
+        address; None: to any address of this host, of the family of ``to``.  A port may have
+        a forward for each address, and for each family one without, which gets what is left.
         ``sources`` are the networks whose hosts may use the forward; empty: everybody.
         Guests of the tenant may use it too, from inside, where ``sources`` admits them.
         Conflict if the port of that device and address has a forward that differs in
@@ -297,7 +296,7 @@ class Cnci(Node[CnciRecords]):
     ) -> None:
         """Undo ``add_port_forward``; a port that is not forwarded is not an error.
 
-        Without ``address``, forwards of the port for single addresses are kept.
+        Without ``address``: those for any address, of both families, and for no single one.
         """
         keys = forwarded_ports(self.owner, protocol, device, port, address)
         self._run(DropRules.of("remove_port_forward", keys), timeout, cancel)
@@ -346,7 +345,7 @@ class Cnci(Node[CnciRecords]):
         self,
         *,
         subnets: Iterable[Subnet] | None = None,
-        nat: Iterable[str] | None = None,
+        nat: Iterable[str | Mapping[str, Any] | Masquerade] | None = None,
         exits: Iterable[tuple[str, Network]] | None = None,
         forwards: Iterable[Mapping[str, Any] | PortForward] | None = None,
         public_ips: Iterable[Mapping[str, Any] | PublicIp] | None = None,
@@ -360,7 +359,8 @@ class Cnci(Node[CnciRecords]):
         ``None`` leaves a kind alone; an empty list removes all of it.  ``exits`` are
         devices, each with a subnet that may open connections by it.  A forward or a public
         address is a mapping of the arguments of ``add_port_forward`` or ``add_public_ip``,
-        or a record of ``port_forwards``.  Each item of the result says what was done about
+        or a record of ``port_forwards``; an item of ``nat`` is a device, or has ``device`` and
+        ``nat66``.  Each item of the result says what was done about
         one object.  With ``atomic`` the first error is raised and everything is as before;
         without, errors are only in their items.  Malformed and duplicate arguments raise
         InvalidRequest before anything is touched.  A subnet that gets another key is
