@@ -6,7 +6,16 @@ from typing import Any
 
 import pytest
 
-from snnet import Agent, Conflict, InvalidRequest, NetworkConfig, SnnetError, Unavailable
+from snnet import (
+    Agent,
+    Cluster,
+    Conflict,
+    InvalidRequest,
+    NetworkConfig,
+    SnnetError,
+    Unavailable,
+    Unsupported,
+)
 from snnet.cluster import keys
 from snnet.contract import Registry, Remove, Tap
 
@@ -258,6 +267,27 @@ def test_running_in_a_thread(registry: Registry) -> None:
     assert host.cluster.wait_vnic("default", "v1", timeout=10).state == "ready"
     host.agent.stop()
     host.agent.stop()
+
+
+def test_a_hub_needs_addresses_for_concentrators(registry: Registry) -> None:
+    """The setting is named.  Without the role nothing is needed."""
+    drivers: dict[str, Any] = {"backend": "fake", "firewall": "fake", "dhcp": "fake"}
+    hub = NetworkConfig(compute_nets=["192.0.2.0/24"])
+    with pytest.raises(InvalidRequest, match="concentrator_pool: is empty"):
+        Agent("host-1", hub, registry=registry, **drivers)
+    pool = NetworkConfig(compute_nets=["192.0.2.0/24"], concentrator_pool=["192.0.2.99"])
+    with pytest.raises(Unsupported, match="topology 'hub' yet: set topology 'local'"):
+        Agent("host-1", pool, registry=registry, **drivers)
+    with Agent("host-1", hub, registry=registry, roles=["compute"], **drivers) as agent:
+        cluster = Cluster(registry)
+        agent.step(0)
+        cluster.create_network("web", subnet="10.1.0.0/24")
+        vnic = cluster.create_vnic("v1", network="web")
+        agent.step(0.1)
+        assert cluster.get_vnic("default", "v1").error == (
+            "waits for a concentrator of its tenant with an address"
+        )
+        assert vnic.node == "host-1"
 
 
 @pytest.mark.parametrize(

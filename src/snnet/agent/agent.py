@@ -23,6 +23,7 @@ from snnet.contract import (
     SessionLost,
     SnnetError,
     Unavailable,
+    Unsupported,
 )
 from snnet.core.concentrators import Concentrator
 from snnet.node import Cnci, ComputeNode
@@ -80,6 +81,8 @@ class Agent:
         if not self.roles:
             raise InvalidRequest(f"give at least one of {', '.join(ROLES)}", field="roles")
         self.config = config
+        if "network" in self.roles:
+            _check_concentrators(config)
         self._drivers: dict[str, Any] = {"backend": backend, "firewall": firewall}
         self._dhcp = dhcp
         self._stack = contextlib.ExitStack()
@@ -316,4 +319,19 @@ class Agent:
             tenant_id=side.tenant_id,
             dhcp=self._dhcp,
             **{**self._drivers, **inner},
+        )
+
+
+def _check_concentrators(config: NetworkConfig) -> None:
+    """Refuse a topology in which this host could not run tenants' concentrators."""
+    if config.topology == "hub" and not config.concentrator_pool:
+        raise InvalidRequest(
+            "is empty: concentrators of topology 'hub' need an address each; give a pool, or set "
+            "topology 'local' if this host is the only one, or leave the role 'network' to others",
+            field="concentrator_pool",
+        )
+    if config.topology != "local":
+        raise Unsupported(
+            f"an agent cannot run concentrators of topology {config.topology!r} yet: set topology "
+            "'local', or leave out the role 'network' and run snnet.Cnci where they are"
         )
