@@ -106,12 +106,8 @@ WORDS: dict[str, tuple[Noun, list[str]]] = {
     "dhcp": (
         DhcpGuard(owner=O, link="v0", mac="02:00:0a:01:00:09"),
         [
-            "add chain bridge snnet-cnci-c-1 dhcp-v0",
-            "flush chain bridge snnet-cnci-c-1 dhcp-v0",
-            "add rule bridge snnet-cnci-c-1 dhcp-v0 ip frag-off & 0x3fff != 0 drop",
-            "add rule bridge snnet-cnci-c-1 dhcp-v0 @th,288,48 != 0x02000a010009 drop",
-            "create element bridge snnet-cnci-c-1 dhcp "
-            '{ "v0" comment "02:00:0a:01:00:09" : jump dhcp-v0 }',
+            'create element bridge snnet-cnci-c-1 clients { "v0" comment "02:00:0a:01:00:09" }',
+            'add element bridge snnet-cnci-c-1 leases { "v0" . 0x02000a010009 }',
         ],
     ),
     "arp": (

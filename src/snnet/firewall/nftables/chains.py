@@ -11,42 +11,6 @@ from snnet.contract.rules import with_port
 from .families import FAMILIES, each, family_of
 from .tables import Table
 
-# -- guards of DHCP: a chain for each port --------------------------------------------
-
-CLIENT_CHAIN = "dhcp-"
-_CLIENT_RULES = (
-    "ip frag-off & 0x3fff != 0 drop",
-    # chaddr (RFC 2131, 2), which is 28 bytes after the UDP header.
-    "@th,288,48 != 0x{mac} drop",
-)
-
-
-def client_chain(link: str) -> str:
-    """Return the name of the chain for what the port sends to DHCP servers."""
-    return f"{CLIENT_CHAIN}{link}"
-
-
-def make_client_chain(table: Table, link: str, mac: str) -> list[str]:
-    """Return the commands that make the chain with its rules, and replace an old one."""
-    chain = client_chain(link)
-    return [
-        f"add chain {table} {chain}",
-        f"flush chain {table} {chain}",
-        *(f"add rule {table} {chain} {rule}" for rule in client_rules(mac)),
-    ]
-
-
-def client_rules(mac: str) -> list[str]:
-    """Return the rules of the chain for this MAC."""
-    digits = mac.replace(":", "")
-    return [rule.format(mac=digits) for rule in _CLIENT_RULES]
-
-
-def remove_client_chain(table: Table, link: str) -> list[str]:
-    """Return the commands that remove the chain, if it exists; nothing may jump to it."""
-    return remove_chain(table, client_chain(link))
-
-
 # -- clamps of the TCP segment size: a chain for each link ----------------------------
 
 CLAMP_CHAIN = "mss-"

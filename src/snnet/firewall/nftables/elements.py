@@ -28,7 +28,7 @@ from snnet.contract import (
     error_for,
 )
 
-from .chains import clamp_chain, client_chain, source_chain
+from .chains import clamp_chain, source_chain
 from .families import family_of
 from .records import CONTINUES, MORE
 from .tables import ARP, BRIDGE, INET
@@ -114,7 +114,8 @@ def elements(noun: Noun) -> Iterator[Element]:
         case AntiSpoof():
             yield from _guard(noun)
         case DhcpGuard(link=link, mac=mac):
-            yield Element(BRIDGE, "dhcp", (IFNAME,), (link,), f"jump {client_chain(link)}", mac)
+            yield Element(BRIDGE, "clients", (IFNAME,), (link,), comment=mac)
+            yield Element(BRIDGE, "leases", (IFNAME, MAC6), (link, mac))
         case MssClamp(link=link, mtu=mtu):
             family, jump = BRIDGE if noun.bridged else INET, f"jump {clamp_chain(link)}"
             yield Element(family, "clamps", (IFNAME,), (link,), jump, str(mtu))

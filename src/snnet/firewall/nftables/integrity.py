@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from ipaddress import collapse_addresses
 
 from snnet.contract import (
-    DhcpGuard,
     IPNetwork,
     MssClamp,
     Noun,
@@ -173,8 +172,6 @@ def _own_chains(noun: Noun) -> tuple[str, dict[str, list[str]]]:
             return INET, chains.zone_chains(zone, outbound)
         case PortForward(sources=[_, *_]):
             return INET, {chains.source_chain(noun): [chains.source_rule(noun)]}
-        case DhcpGuard(link=link, mac=mac):
-            return BRIDGE, {chains.client_chain(link): chains.client_rules(mac)}
         case MssClamp(link=link, bridged=bridged):
             family = BRIDGE if bridged else INET
             return family, {chains.clamp_chain(link): chains.clamp_rules(noun)}

@@ -209,7 +209,7 @@ RECORDS: dict[type[Noun], tuple[RecordType, ...]] = {
     DhcpGuard: (
         RecordType(
             BRIDGE,
-            "dhcp",
+            "clients",
             (IFNAME,),
             lambda noun: (noun.link,),
             lambda owner, key, words: DhcpGuard(owner=owner, link=key[0], mac=words[0]),

@@ -12,7 +12,6 @@ from snnet.contract import (
     Add,
     Change,
     Denied,
-    DhcpGuard,
     MssClamp,
     Operation,
     Owned,
@@ -66,7 +65,7 @@ class PreparedOperation:
             raise Denied(f"cannot {operation}: {error}", operation=operation) from None
         if isinstance(noun, (PortForward, PublicIp)) and (fault := noun.fault()):
             raise error_for(errno.EINVAL, str(operation), detail=fault)
-        if isinstance(noun, (DhcpGuard, MssClamp)) and not tables.is_zone(noun.link):
+        if isinstance(noun, MssClamp) and not tables.is_zone(noun.link):
             raise error_for(errno.EINVAL, str(operation), detail="no chain can have that name")
         if isinstance(noun, (Zone, ZoneLink)) and not tables.is_zone(noun.zone):
             raise error_for(errno.EINVAL, str(operation), detail="not a zone id")
@@ -122,11 +121,6 @@ def chain_commands(operation: Operation) -> tuple[list[str], list[str]]:
             if removes:
                 return [], chains.remove_source_chain(table, noun)
             return chains.make_source_chain(table, noun), []
-        case DhcpGuard(owner=owner, link=link, mac=mac):
-            table = Table(BRIDGE, owner)
-            if removes:
-                return [], chains.remove_client_chain(table, link)
-            return chains.make_client_chain(table, link, mac), []
         case MssClamp(owner=owner, link=link, bridged=bridged):
             table = Table(BRIDGE if bridged else INET, owner)
             if removes:

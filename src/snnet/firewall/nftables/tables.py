@@ -205,11 +205,13 @@ set sources { type ifname . ether_addr . ipv4_addr; }
 set untracked { type ifname; }
 set routers { type ifname . ether_addr; }
 set own { type ifname . ether_addr; }
-map dhcp { type ifname : verdict; }
+set clients { type ifname; }
+set leases { typeof iifname . @th,288,48; }
 map clamps { type ifname : verdict; }
 """
 
-# The source 0.0.0.0 of a guest is for ARP probes (RFC 5227, 1.1), for DHCP clients
+# 288 bits after the UDP header begins, a message to a DHCP server has the client's MAC (chaddr,
+# RFC 2131, 2).  The source 0.0.0.0 of a guest is for ARP probes (RFC 5227, 1.1), for DHCP clients
 # (RFC 2131, 4.1) and for IGMP of guests without an address (RFC 3376, 4.2.13).  QEMU
 # announces a migrated guest by RARP (0x8035).  "ether type" of a frame with a VLAN tag,
 # even of VLAN 0, is the type of the tag.
@@ -229,8 +231,11 @@ chain clamp tcp flags & (syn | rst) == syn oifname vmap @clamps
     PORTS: """
 chain prerouting { type filter hook prerouting priority -300; policy accept; }
 chain guard
-chain prerouting udp dport 67 iifname vmap @dhcp
+chain client
+chain prerouting iifname @clients udp dport 67 jump client
 chain prerouting iifname @guarded goto guard
+chain client ip frag-off & 0x3fff != 0 drop
+chain client iifname . @th,288,48 != @leases drop
 chain guard iifname . ether saddr @own ether type 0x8035 accept
 chain guard ether type != { ip, ip6, arp } drop
 chain guard iifname . ether saddr . arp saddr ip @sources \
