@@ -32,7 +32,14 @@ from snnet.contract.addresses import mac_of
 
 from . import identity as ids
 from .addressing import Addresses, Networks, check_guests, read_addresses, read_networks, written
-from .requests import CnciVnicRequest, GuestRequest, SubnetId, TenantRequest, check_remote
+from .requests import (
+    CnciVnicRequest,
+    GuestRequest,
+    SubnetId,
+    TenantRequest,
+    VnicId,
+    check_remote,
+)
 from .site import Site
 from .tunnels import check_key, tunnel_link
 from .vnics import ROUTED_GATEWAYS, CnciVnic, TenantSubnet, Vnic
@@ -150,54 +157,59 @@ def build_vnic(site: Site, request: GuestRequest, subnet: TenantSubnet, name: st
     kind = ids.VM if request.role is VnicRole.TENANT_VM else ids.CONTAINER
     return _vnic(
         site,
-        fields | {ids.KIND: kind},
         subnet,
+        request.role,
+        request.id,
+        instance_id=request.instance_id,
         ips=request.ips,
         mac=request.mac,
+        mtu=request.mtu,
+        user=request.user,
+        queues=request.queues,
         name=name,
         alias=ids.encode(site.owner, kind, fields),
-        queues=request.queues,
     )
 
 
 def _vnic(
     site: Site,
-    fields: dict[str, str],
     subnet: TenantSubnet,
+    role: VnicRole,
+    identity: VnicId,
     *,
+    instance_id: str,
     ips: Addresses,
     mac: str,
+    mtu: int | None,
+    user: int,
+    queues: int,
     name: str,
     alias: str,
-    queues: int,
 ) -> Vnic:
-    mtu = check_mtu(int(fields[ids.MTU]), "mtu") if ids.MTU in fields else site.mtu
+    mtu = site.mtu if mtu is None else mtu
     master = subnet.bridge.name if subnet.bridge else None
     link: Tap | Veth
-    if fields[ids.KIND] == ids.VM:
-        role = VnicRole.TENANT_VM
+    if role is VnicRole.TENANT_VM:
         link = Tap(
             name=name, alias=alias, mac=ids.host_mac(mac), mtu=mtu, master=master,
-            multi_queue=queues > 1, queues=queues, proxy_arp=site.routed,
-            user=check_uid(int(fields.get(ids.USER, 0)), "owner"),
+            multi_queue=queues > 1, queues=queues, proxy_arp=site.routed, user=user,
         )  # fmt: skip
     else:
-        role = VnicRole.TENANT_CONTAINER
         link = Veth(
             name=name, alias=alias, mac=ids.host_mac(mac), mtu=mtu, master=master,
             peer=ids.peer_name(name), peer_mac=mac, peer_mtu=mtu, proxy_arp=site.routed,
         )  # fmt: skip
     return Vnic(
         role=role,
-        tenant_id=fields[ids.TENANT],
-        subnet_id=fields[ids.SUBNET],
-        vnic_id=fields[ids.VNIC],
-        instance_id=fields[ids.INSTANCE],
+        tenant_id=identity[0],
+        subnet_id=identity[1],
+        vnic_id=identity[2],
+        instance_id=instance_id,
         ips=ips,
         mac=mac,
         subnets=subnet.networks,
         link=link,
-        dependents=_dependents(site, link.name, mac, ips, fields[ids.TENANT]),
+        dependents=_dependents(site, name, mac, ips, identity[0]),
     )
 
 
@@ -316,13 +328,17 @@ def read_vnic(site: Site, link: Link, fields: dict[str, str], subnet: TenantSubn
     ips = check_guests(read_addresses(fields[ids.ADDRESS]), subnet.networks)
     return _vnic(
         site,
-        fields,
         subnet,
+        VnicRole.TENANT_VM if fields[ids.KIND] == ids.VM else VnicRole.TENANT_CONTAINER,
+        (fields[ids.TENANT], fields[ids.SUBNET], fields[ids.VNIC]),
+        instance_id=fields[ids.INSTANCE],
         ips=ips,
         mac=check_mac(fields[ids.MAC], "mac") if ids.MAC in fields else mac_of(ips[0]),
+        mtu=check_mtu(int(fields[ids.MTU]), "mtu") if ids.MTU in fields else None,
+        user=check_uid(int(fields.get(ids.USER, 0)), "owner"),
+        queues=queues,
         name=link.name,
         alias=link.alias,
-        queues=queues,
     )
 
 

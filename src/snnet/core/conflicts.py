@@ -101,13 +101,14 @@ def _is_same(pairs: Pairs) -> bool:
 
 
 def _check_same(what: str, pairs: Pairs, remedy: Callable[[], str]) -> None:
+    if _is_same(pairs):
+        return
     different = [
         f"{field} {_shown(old)} (asked for: {_shown(new)})"
         for field, new, old in pairs
         if new != old
     ]
-    if different:
-        raise Conflict(f"{what} exists with {', '.join(different)}: {remedy()}")
+    raise Conflict(f"{what} exists with {', '.join(different)}: {remedy()}")
 
 
 def _shown(value: object) -> object:

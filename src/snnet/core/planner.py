@@ -35,11 +35,12 @@ def plan(found: Nouns, wanted: Nouns) -> Plan:
     the way is removed by an operation, so that a rollback restores it.  If nothing
     differs, the plan is empty.
     """
+    if not wanted:
+        gone = [Remove(old) for old in found.values() if old.within not in found]
+        gone.sort(key=_rank, reverse=True)
+        return Plan(tuple(gone))
     removed: list[Operation] = [Remove(old) for key, old in found.items() if key not in wanted]
     made: list[Operation] = []
-    if len(removed) > 1 and not wanted:
-        gone = {operation.noun.key for operation in removed}
-        removed = [operation for operation in removed if operation.noun.within not in gone]
     different = {key: noun.differences(found[key]) for key, noun in wanted.items() if key in found}
     stranded: set[Key] = set()
     for key, noun in wanted.items():
@@ -98,6 +99,7 @@ def recalled(found: Nouns, known: Iterable[Noun]) -> dict[Key, Noun]:
     """
     nouns = dict(found)
     for noun in known:
-        if noun.key in found and not noun.differences(found[noun.key]):
+        there = found.get(noun.key)
+        if there is not None and there is not noun and not noun.differences(there):
             nouns[noun.key] = noun
     return nouns

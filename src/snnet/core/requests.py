@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NoReturn, cast
 
 from snnet.config import (
@@ -223,7 +224,12 @@ def cnci_vnic_identity(cfg: VnicConfig) -> CnciVnicId:
 
 def check_remote(remote: object, uplink: IPAddress, field: str) -> IPAddress:
     """Check the far end of a tunnel from ``uplink``: unicast, of the same family."""
-    address = check_address(remote, field)
+    return _check_unicast(check_address(remote, field), uplink, field)
+
+
+@lru_cache(maxsize=1024)
+def _check_unicast(address: IPAddress, uplink: IPAddress, field: str) -> IPAddress:
+    """Check a far end; all VNICs of a subnet have the same one."""
     if address.version != uplink.version:
         raise InvalidRequest(
             f"{address} is IPv{address.version}, but this node's uplink {uplink} is not",

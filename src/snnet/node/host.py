@@ -100,7 +100,11 @@ class HostView:
 
     def link(self, name: str) -> Link | None:
         """Return the link of this name, ours or foreign."""
-        found = self._drivers.backend.find(Link(name=name))
+        return self._now(Link(name=name))
+
+    def _now(self, link: Link) -> Link | None:
+        """Return the link of this name, as it is now."""
+        found = self._drivers.backend.find(link)
         if isinstance(found, Macvtap):
             return self._as_made(found, self._below_uplink())
         return found if isinstance(found, Link) else None
@@ -217,7 +221,7 @@ class HostView:
     ) -> tuple[str, Link | None]:
         owner = self.site.owner
         if known is not None:
-            link = self.link(known.name)
+            link = self._now(known)
             if link is None or link == known or ids.is_ours(link, owner):
                 return known.name, link
         name = ""

@@ -12,7 +12,7 @@ import pytest
 
 from snnet.backends.netlink import NetlinkBackend
 from snnet.backends.netlink.watch import LinkWatch
-from snnet.contract import Add, Bridge, Exhausted, Remove, Tap
+from snnet.contract import Add, Bridge, Exhausted, Remove, Sysctl, Tap
 from snnet.system.host import RealHost
 from snnet.system.netns import in_netns
 
@@ -81,3 +81,25 @@ def test_lost_events_are_said(backend: NetlinkBackend, done: Callable[..., Any])
         done(*(Add(Tap(name=f"t{n}")) for n in range(20)))
         with pytest.raises(Exhausted, match="new snapshot"):
             watch.read(0)
+
+
+def test_parameters_of_a_namespace_need_no_thread(
+    netns: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder of them is opened once, and stays with its namespace whatever appears there."""
+    host = RealHost(netns, owner="cn:test")
+    before = open_files()
+    backend = NetlinkBackend(host)
+    name = "net.ipv6.conf.{}.disable_ipv6"
+    assert backend.apply([Add(Bridge(name="br", mtu=1500)), Add(Tap(name="t", master="br"))]).done
+    entered: list[object] = []
+    monkeypatch.setattr("snnet.backends.netlink.sysctls.in_netns", lambda *a: entered.append(a))
+    assert backend.apply([Add(Bridge(name="new")), Add(Tap(name="u", master="new"))]).done == {0, 1}
+    assert backend.find(Sysctl(name=name.format("t"))) == Sysctl(name=name.format("t"), value="1")
+    assert backend.find(Sysctl(name=name.format("br"))) == Sysctl(name=name.format("br"), value="0")
+    assert backend.find(Sysctl(name=name.format("gone"))) is None
+    assert entered == []
+    backend.close()
+    backend.close()
+    assert open_files() == before
+    host.close()

@@ -25,7 +25,8 @@ class RuleRules:
             raise Refusal("ENOENT", f"there is no zone {noun.zone}")
         if noun.key in self._state.nouns:
             raise Refusal("EEXIST")
-        self._put(noun)
+        self._state.put(noun)
+        self.changes += 1
 
     def change(self, noun: Noun, old: Noun) -> None:
         found = self._state.nouns.get(noun.key)
@@ -33,7 +34,8 @@ class RuleRules:
             raise Refusal("ENOENT")
         if wrong := noun.differences(found) - noun.changeable:
             raise Refusal("EOPNOTSUPP", f"{', '.join(sorted(wrong))} cannot be changed in place")
-        self._put(noun)
+        self._state.put(noun)
+        self.changes += 1
 
     def remove(self, noun: Noun) -> None:
         found = self._state.nouns.get(noun.key)
@@ -42,10 +44,6 @@ class RuleRules:
         if isinstance(found, Zone) and self._has_links(found):
             raise Refusal("EBUSY", f"zone {found.zone} has links")
         self._state.drop(found)
-        self.changes += 1
-
-    def _put(self, noun: Noun) -> None:
-        self._state.put(noun)
         self.changes += 1
 
     def _zone_of(self, link: ZoneLink) -> Noun | None:

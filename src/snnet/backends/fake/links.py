@@ -139,7 +139,8 @@ class LinkRules:
             self._check_free(noun)
         kind = KINDS[type(noun)]
         kind.check(noun)
-        noun = self._on_lower(noun)
+        if isinstance(noun, Macvtap):
+            noun = self._on_lower(noun)
         _check_alias(noun)
         _check_mac(noun)
         noun = self._filled_in(noun)
@@ -153,7 +154,7 @@ class LinkRules:
                 raise Refusal(noun.taken, f"{same} is the same tunnel")
         if noun.master is not None:
             check_master(state, noun)
-        if noun.up:
+        if noun.up and isinstance(noun, Macvtap):
             self._check_macvtap_address(noun)
         return noun
 
@@ -171,10 +172,8 @@ class LinkRules:
             noun = replace(noun, multi_queue=True)
         return noun
 
-    def _on_lower(self, noun: Link) -> Link:
+    def _on_lower(self, noun: Macvtap) -> Macvtap:
         """Put a macvtap over a macvtap on the link below (macvlan_common_newlink)."""
-        if not isinstance(noun, Macvtap):
-            return noun
         lower = self._state.link(noun.lower)
         return replace(noun, lower=lower.lower) if isinstance(lower, Macvtap) else noun
 

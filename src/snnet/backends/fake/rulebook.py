@@ -52,13 +52,13 @@ class Rulebook:
         """Remove the old rule and add the new one; either may be None."""
         self.changes += 1
         if old is not None:
-            for where in _places(old):
+            for where in _PLACES[type(old)](old):
                 rules = self._index[where]
                 rules.pop(old.key, None)
                 if not rules:
                     del self._index[where]
         if new is not None:
-            for where in _places(new):
+            for where in _PLACES[type(new)](new):
                 self._index.setdefault(where, {})[new.key] = new
 
     def all(self, kind: type[N], *known_by: object) -> tuple[N, ...]:
@@ -82,11 +82,6 @@ class Rulebook:
             (Zone, link.owner, link.zone, bits, number >> shift << shift, shift) in self._index
             for shift in range(bits + 1)
         )
-
-
-def _places(rule: Noun) -> Iterable[Where]:
-    """Return the keys of a rule in the index, each once."""
-    return _PLACES[type(rule)](rule)
 
 
 def _of_link(rule: Any) -> Iterable[Where]:
@@ -136,4 +131,4 @@ _PLACES: dict[type[Noun], Callable[[Any], Iterable[Where]]] = {
     PublicIp: _of_public,
     TranslatedSource: lambda rule: ((TranslatedSource, rule.source),),
 }
-"""Where the rules of each class are in the index."""
+"""The keys of a rule of each class in the index, each once."""

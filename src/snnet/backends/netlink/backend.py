@@ -59,7 +59,8 @@ class NetlinkBackend(TableBackend):
     def __init__(self, host: Host) -> None:
         netns = host.netns.descriptor_for(self.name, "backend")
         self._kernel = Kernel(netns)
-        self.links = Links(self._kernel)
+        self._sysctls = Sysctls(netns)
+        self.links = Links(self._kernel, self._sysctls)
         tables = {
             Link: self.links,
             Address: Addresses(self._kernel),
@@ -68,7 +69,7 @@ class NetlinkBackend(TableBackend):
             Neighbour: Neighbours(self._kernel),
             ProxyNeighbour: Proxies(self._kernel),
             Fdb: ForwardingEntries(self._kernel, self.links),
-            Sysctl: Sysctls(netns),
+            Sysctl: self._sysctls,
             Namespace: Namespaces(netns),
             Attached: Attachments(self._kernel, self.links.look_up),
         }
@@ -105,4 +106,5 @@ class NetlinkBackend(TableBackend):
         """See :meth:`snnet.contract.Driver.close`."""
         super().close()
         self.links.close()
+        self._sysctls.close()
         self._kernel.close()

@@ -48,7 +48,7 @@ from .kernel import (
 )
 from .kinds.veth import PEER_NAMESPACE
 from .namespaces import opened_peer
-from .sysctls import write_sysctls
+from .sysctls import Sysctls
 from .taps import TapMaker
 
 _NO_STATISTICS = Field("IFLA_EXT_MASK", value=1 << 3)  # RTEXT_FILTER_SKIP_STATS
@@ -57,8 +57,9 @@ _NO_STATISTICS = Field("IFLA_EXT_MASK", value=1 << 3)  # RTEXT_FILTER_SKIP_STATS
 class Links:
     """The links of one network namespace."""
 
-    def __init__(self, kernel: Kernel) -> None:
+    def __init__(self, kernel: Kernel, sysctls: Sysctls) -> None:
         self._kernel = kernel
+        self._sysctls = sysctls
         self._taps = TapMaker(kernel.netns)
 
     def close(self) -> None:
@@ -150,7 +151,7 @@ class Links:
         routed = routed_sysctls(link) if is_routed(link) else {}
         quiet = quiet_sysctls(link)
         if routed or quiet:
-            write_sysctls(self._kernel.netns, routed, quiet)
+            self._sysctls.write(routed, quiet)
 
     def tap_message(self, tap: Tap) -> bytearray:
         """Return the message, by name, that sets everything else of a new tap."""

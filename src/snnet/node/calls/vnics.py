@@ -236,12 +236,12 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
     ) -> tuple[Changed, list[Event]]:
         left = done.left
         gone = [self._publish_gone(records, identity, left) for identity in self._gone]
-        numbers = {identity[:2]: number for number, identity in reversed([*enumerate(self._gone)])}
         closed: list[Event] = []
+        subnets = [identity[:2] for identity in self._gone] if draft.closed else []
         for subnet in draft.closed:
             for event in records.forget(subnet, left):
-                if subnet.id in numbers:
-                    first = numbers[subnet.id]
+                if subnet.id in subnets:
+                    first = subnets.index(subnet.id)
                     gone[first] = replace(gone[first], tunnel_event=event)
                 else:
                     closed.append(event)
