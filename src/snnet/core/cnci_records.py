@@ -46,7 +46,8 @@ from .mesh import Mesh
 from .records import Records, Thing
 from .rules import Rule, untranslated
 from .site import Site
-from .subnets import SHARED, CnciSubnet, Scoping, inside, sysctls
+from .subnet_index import SubnetIndex
+from .subnets import SHARED, CnciSubnet, Scoping, inside, sysctls, zone_rules
 from .topology import CnciTopology
 from .tunnels import Wire, collision, wire
 
@@ -86,20 +87,26 @@ class CnciRecords(Records):
         self.epoch: Hashable | None = None
         """The firewall's epoch in which the tenant's zone was seen to be complete."""
         self._wires: dict[Wire, tuple[Networks, IPAddress]] = {}
+        self._index = SubnetIndex()
 
     # -- looking up ------------------------------------------------------------------
 
     def subnet_of(self, address: IPAddress) -> CnciSubnet | None:
         """Return the subnet that contains the address."""
-        return next((subnet for subnet in self.subnets.values() if subnet.holds(address)), None)
+        networks = self._index.of(address)
+        return None if networks is None else self.subnets[networks]
+
+    def subnet_on(self, bridge: str) -> CnciSubnet | None:
+        """Return the subnet with this bridge."""
+        networks = self._index.on(bridge)
+        return None if networks is None else self.subnets[networks]
 
     def named(self, networks: Networks) -> CnciSubnet | None:
         """Return the subnet that has all of these networks; it may have one more."""
         known = self.subnets.get(networks)
         if known is None:
-            wanted = set(networks)
-            known = next((one for one in self.subnets.values() if wanted <= {*one.networks}), None)
-        return known
+            known = self.subnet_of(networks[0].network_address)
+        return known if known is not None and {*networks} <= {*known.networks} else None
 
     def snapshot(self) -> CnciTopology:
         """Return what the node knows now, as data that does not change."""
@@ -109,7 +116,7 @@ class CnciRecords(Records):
 
     def check_subnet(self, networks: Networks, key: int) -> None:
         """Raise Conflict if a subnet contradicts those that exist."""
-        for other in self.subnets.values():
+        for other in map(self.subnets.__getitem__, self._index.near(networks, key)):
             what = written(other.networks)
             if other.networks == networks:
                 if other.key != key:
@@ -168,11 +175,9 @@ class CnciRecords(Records):
         return versions_of(self.networks()) | ({4} if busy else set())
 
     def zone(self) -> Iterator[Noun]:
-        """The rules that keep the tenant's links apart from all others."""
-        for subnet in self.subnets.values():
-            yield from subnet.rules
-        if self.mesh is not None:
-            yield from inside(self.site, self.mesh.link)
+        """The rules that keep the tenant's links, as they are now, apart from all others."""
+        mesh = self.mesh.link if self.mesh else None
+        return zone_rules(self.site, tuple(self.subnets.values()), mesh)
 
     def tunnels(self) -> Iterator[Link]:
         """Every tunnel of the node, the mesh included."""
@@ -186,12 +191,14 @@ class CnciRecords(Records):
     def put_subnet(self, subnet: CnciSubnet) -> None:
         self.drop_subnet(subnet.networks)
         self.subnets[subnet.networks] = subnet
+        self._index.add(subnet.networks, subnet.key, subnet.bridge.name)
         for remote, tunnel in subnet.tunnels.items():
             self._wires[tunnel.wire_identity] = (subnet.networks, remote)
 
     def drop_subnet(self, networks: Networks) -> None:
         old = self.subnets.pop(networks, None)
         if old is not None:
+            self._index.remove(networks, old.key, old.bridge.name)
             for remote in old.tunnels:
                 self._drop_wire(old, remote)
 

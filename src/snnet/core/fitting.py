@@ -36,6 +36,8 @@ class _Known(Protocol):
 
     def subnet_of(self, address: IPAddress) -> CnciSubnet | None: ...
 
+    def subnet_on(self, bridge: str) -> CnciSubnet | None: ...
+
 
 def device_addresses(
     nouns: Iterable[Noun], publics: Collection[IPAddress]
@@ -62,7 +64,7 @@ def check_fits(rule: Rule, records: _Known) -> None:
     """InvalidRequest where a rule is about no bridge or no guest of the concentrator."""
     match rule:
         case ExternalForward(bridge=bridge):
-            if all(subnet.bridge.name != bridge for subnet in records.subnets.values()):
+            if records.subnet_on(bridge) is None:
                 raise InvalidRequest(
                     f"{bridge!r} is not a bridge of this concentrator", field="bridge"
                 )

@@ -13,6 +13,7 @@ from snnet.contract import Key, Macvtap, Noun, Nouns, SharedSysctl
 from .events import TunnelEvent
 from .nat import Rule
 from .site import Site
+from .subnet_index import SubnetIndex
 
 Thing = tuple[object, ...]
 """Something that calls work on, a subnet or a rule, say: its kind, then its names."""
@@ -94,8 +95,8 @@ class Records(ABC):
         for name, value in self.__dict__.items():
             if isinstance(value, dict):
                 setattr(other, name, {key: _copied(one) for key, one in value.items()})
-            elif isinstance(value, list):
-                setattr(other, name, list(value))
+            elif isinstance(value, (list, SubnetIndex)):
+                setattr(other, name, copy.copy(value))
         return other
 
     def take(self, other: Self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv6Interface, ip_interface
 from typing import Any
@@ -153,6 +153,14 @@ def inside(site: Site, link: Link, networks: tuple[IPNetwork, ...] = ()) -> tupl
         HostServices(owner=owner, link=link.name),
         MssClamp(owner=owner, link=link.name, mtu=link.mtu or site.mtu, bridged=False),
     )
+
+
+def zone_rules(site: Site, subnets: Iterable[CnciSubnet], mesh: Link | None) -> Iterator[Noun]:
+    """Yield the rules that keep these subnets, and the link of the mesh, apart from all others."""
+    for subnet in subnets:
+        yield from subnet.rules
+    if mesh is not None:
+        yield from inside(site, mesh)
 
 
 ROUTER = IPv6Interface("fe80::1/64")

@@ -115,7 +115,7 @@ def elements(noun: Noun) -> Iterator[Element]:
             yield from _guard(noun)
         case DhcpGuard(link=link, mac=mac):
             yield Element(BRIDGE, "clients", (IFNAME,), (link,), comment=mac)
-            yield Element(BRIDGE, "leases", (IFNAME, MAC6), (link, mac))
+            yield Element(BRIDGE, "leases", (IFNAME, RAW_ETHER), (link, mac))
         case MssClamp(link=link, mtu=mtu):
             family, jump = BRIDGE if noun.bridged else INET, f"jump {clamp_chain(link)}"
             yield Element(family, "clamps", (IFNAME,), (link,), jump, str(mtu))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
 
@@ -11,6 +11,7 @@ from snnet.contract import (
     Address,
     Announcement,
     Conflict,
+    ExternalForward,
     InvalidRequest,
     IPAddress,
     Key,
@@ -27,7 +28,7 @@ from snnet.core.announcing import of_rules
 from snnet.core.cnci_records import CnciRecords, rule_thing
 from snnet.core.fitting import check_fits, device_addresses, with_addresses
 from snnet.core.planner import plan as make_plan
-from snnet.core.rules import Rule, check_rule, rules_about
+from snnet.core.rules import Rule, check_rule
 from snnet.core.surroundings import check_forwards
 
 from ..call import Call, Done, Draft, Mode
@@ -46,7 +47,7 @@ class Known:
 
     rules: dict[Key, Rule]
     publics: frozenset[IPAddress]
-    zone: list[Noun]
+    zone: Iterable[Noun]
     """What keeps the tenant apart: no rule comes without it."""
     epoch: Hashable | None
     """The firewall's epoch in which the zone was seen to be complete."""
@@ -95,7 +96,7 @@ class SetRules(Call[CnciRecords, Known, RulesDraft, None]):
         return Known(
             {key: records.rules[key] for key in self._rules if key in records.rules},
             frozenset(rule.public for rule in records.rules.values() if isinstance(rule, PublicIp)),
-            list(records.zone()),
+            records.zone(),
             records.epoch,
         )
 
@@ -234,8 +235,11 @@ def _check_free(nouns: Nouns, host: HostView) -> None:
 
 def _networks(rule: Rule, records: CnciRecords) -> list[Networks]:
     """The subnets that a rule is about."""
-    return [
-        subnet.networks
-        for subnet in records.subnets.values()
-        if any(True for _ in rules_about(subnet, [rule]))
-    ]
+    match rule:
+        case ExternalForward(bridge=bridge):
+            subnet = records.subnet_on(bridge)
+        case PortForward(target=address) | PublicIp(internal=address):
+            subnet = records.subnet_of(address)
+        case _:
+            subnet = None
+    return [] if subnet is None else [subnet.networks]
