@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import snnet
-from snnet.contract import Veth
+from snnet.contract import Bridge, Veth
 from tests.node.test_cnci import neighbors
 from tests.node.world import World, container, port, vm
 
@@ -148,3 +148,22 @@ def test_renamed_links_of_a_concentrator(world: World, kind: str) -> None:
     assert world.link(NEW) is not None
     cnci.shutdown()
     assert world.links() == []
+
+
+@pytest.mark.parametrize("cfg", [vm(10), container(10)], ids=["tap", "veth"])
+def test_a_bridge_whose_name_was_taken_gets_no_port(world: World, cfg: snnet.VnicConfig) -> None:
+    """The bridge was deleted, and a foreign link has its name since."""
+    node = world.node()
+    name = node.create_vnic(vm(9)).vnic.bridge
+    assert name is not None
+    world.delete(name)
+    world.add(Bridge(name=name, group=0))
+    made = node.create_vnic(cfg).vnic
+    assert made.bridge != name
+    link = world.link(made.link_name)
+    assert link is not None
+    assert link.master == made.bridge
+    node.repair()
+    assert node.verify() == []
+    assert {vnic.bridge for vnic in node.topology().vnics} == {made.bridge}
+    assert world.link(name) is not None

@@ -100,10 +100,10 @@ class HostView:
 
     def link(self, name: str) -> Link | None:
         """Return the link of this name, ours or foreign."""
-        return self._now(Link(name=name))
+        return self.link_now(Link(name=name))
 
-    def _now(self, link: Link) -> Link | None:
-        """Return the link of this name, as it is now."""
+    def link_now(self, link: Link) -> Link | None:
+        """Return the link that has the name of this one, as it is now."""
         found = self._drivers.backend.find(link)
         if isinstance(found, Macvtap):
             return self._as_made(found, self._below_uplink())
@@ -221,7 +221,7 @@ class HostView:
     ) -> tuple[str, Link | None]:
         owner = self.site.owner
         if known is not None:
-            link = self._now(known)
+            link = self.link_now(known)
             if link is None or link == known or ids.is_ours(link, owner):
                 return known.name, link
         name = ""

@@ -270,23 +270,30 @@ class Node(ABC, Generic[R]):
         deadline.check()
         return self._ready().run(Rebuild(changes=not self.read_only), deadline)
 
-    def verify(self) -> list[str]:
+    def verify(
+        self, *, timeout: float | None = None, cancel: CancelToken | None = None
+    ) -> list[str]:
         """What differs between the topology and the kernel, a line each; changes nothing.
+
+        No other call runs while the host is listed.  Waits for those under way up to
+        ``timeout`` seconds (``api_timeout`` by default), then raises Timeout.
 
         Where ``init()`` found no uplink: why, and how much of this node is on the host.
         """
+        timeout = self.api_timeout if timeout is None else timeout
+        deadline = Deadline("verify", timeout, cancel)
         if self._engine is None and self._no_site is not None:
-            with self._cleaning() as engine, engine.look(NO_LIMIT) as host:
+            with self._cleaning() as engine, engine.look(deadline) as host:
                 left = len(host.ours(engine.records))
             return [
                 f"{self._no_site}; {left} objects of {self.owner} are on this host, which "
                 f"{self.clearing} removes"
             ]
         engine = self._ready()
-        draft = engine.draft(Repair(wait=False), NO_LIMIT)
+        draft = engine.draft(Repair(wait=False), deadline)
         with engine.claims.lock:
             nouns, warnings = list(engine.records.nouns()), list(engine.records.warnings())
-        with engine.look(NO_LIMIT) as host:
+        with engine.look(deadline) as host:
             return [
                 *differences(draft.plan),
                 *map(misnamed, host.strays().values()),

@@ -73,16 +73,16 @@ class BridgedLayout(Layout[TenantRequest]):
     ) -> Part:
         """See :meth:`Layout.open`.
 
-        The tunnel is never taken for granted: nothing else would notice that it is gone.
+        The tunnel is never taken for granted: nothing else would notice that it is gone, or
+        that the bridge is and another link has its name, for then the tunnel is no port of it.
         """
         identity = request.id[:2]
         known = subnets.get(identity)
-        if known is not None and known.tunnel is not None and not look:
-            tunnel = known.tunnel
-            wanted: dict[Key, Noun] = {tunnel.key: tunnel}
-            if not trusted:
-                wanted |= host.carried(known.rules)
-            return Part(known, wanted, host.find(wanted.values()))
+        if known is not None and not look and _is_whole(known, host):
+            if trusted:
+                return Part(known)
+            rules = host.carried(known.rules)
+            return Part(known, rules, host.find(rules.values()))
         names, links = self._links(identity, known, host, strays)
         if known is None or known.tunnel is None or names != _names(known):
             host.check_address()
@@ -133,6 +133,15 @@ class BridgedLayout(Layout[TenantRequest]):
         if known is None or known.tunnel is None:
             return tunnel_event(self.site, subnet, TunnelEventType.ADD)
         return None
+
+
+def _is_whole(subnet: TenantSubnet, host: HostView) -> bool:
+    """Whether the subnet's tunnel is on the host, as a port of its bridge."""
+    tunnel = subnet.tunnel
+    if tunnel is None:
+        return False
+    found = host.link_now(tunnel)
+    return found is not None and not tunnel.differences(found)
 
 
 def _names(subnet: TenantSubnet) -> tuple[str, str]:
