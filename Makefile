@@ -7,10 +7,12 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest -q
 BOTH   := -n 2 --dist worksteal
-SIDE_BY_SIDE := tests/conformance tests/docker
+SIDE_BY_SIDE := tests/conformance tests/docker tests/node tests/firewall tests/backends
 MORE   := tests/firewall tests/node/test_properties.py
 # SNNET_TEST_SHORT=1 leaves of `make test` the fake suite and these tests of the kernel.
 SHORT := tests/system
+# With SNNET_TEST_COVERED=1 (CI), `make test` runs what needs no root once, as `make coverage`.
+ROOTLESS := $(if $(SNNET_TEST_COVERED),coverage,test-fake test-more)
 
 DEMO_PACKAGES   := iproute2 procps dnsmasq-base busybox-static nftables iptables
 KERNEL_PACKAGES := $(DEMO_PACKAGES) udhcpc isc-dhcp-client iputils-ping conntrack docker.io
@@ -47,7 +49,7 @@ ifdef SNNET_TEST_SHORT
 test: test-fake
 	$(MAKE) test-kernel TESTS=$(SHORT)
 else
-test: test-fake test-more test-kernel test-examples test-vm
+test: $(ROOTLESS) test-kernel test-examples test-vm
 endif
 
 test-fake: $(READY)

@@ -22,6 +22,7 @@ from snnet.node.claims import WHOLE_NODE, Claim, Claims
 from snnet.node.deadline import NO_LIMIT, Deadline
 from tests.node.test_properties import Recorder, known, state
 from tests.node.world import FakeWorld, World, container, port, vm
+from tests.sample import turns
 
 PATIENCE = 60
 """Seconds after which something hangs, however busy the machine is."""
@@ -58,7 +59,7 @@ def test_an_interrupted_create_leaves_nothing(walled: World, after: bool) -> Non
     node = walled.node()
     node.create_vnic(vm(8, subnet_number=2))
     before, memory = walled.text(), known(node)
-    for at in count(1):
+    for at in turns(1):
         recorder = Recorder()
         node.listeners.register(recorder)
         with interrupting(node, at, after=after) as done, suppress(KeyboardInterrupt):

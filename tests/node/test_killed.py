@@ -13,6 +13,7 @@ import pytest
 import snnet
 from snnet.contract import Operation
 from tests.node.world import FakeWorld, RealWorld, World, container, port, vm
+from tests.sample import turns
 
 Call = Callable[[snnet.ComputeNode], object]
 
@@ -81,10 +82,11 @@ def test_killed_before_any_operation_on_the_fake(name: str) -> None:
 def test_killed_before_and_after_any_request_to_the_kernel(real: RealWorld, name: str) -> None:
     if name == "queues" and not real.hands_out_queues:
         return
-    before, at = real.text(), 0
-    while _dies(real, CREATES[name], at):
+    before = real.text()
+    for at in turns(0):
+        if not _dies(real, CREATES[name], at):
+            break
         check_healed(real, before, CREATES[name])
-        at += 1
     assert at >= 6, at
 
 
