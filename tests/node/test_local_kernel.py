@@ -287,8 +287,9 @@ def test_killed_at_any_operation(netns: str, at: int) -> None:
 
 
 def test_a_restart_changes_nothing(one: RealOneHost) -> None:
-    made = one.cn.set_concentrator(config())
+    one.serve_subnet(config())
     one.guest(9)
+    (made,) = one.cn.topology().concentrators
     index = {noun.name: noun.index for noun in links(one)}
     one.cn.close()
     one.cn = one.node()
