@@ -363,6 +363,27 @@ def test_a_kernel_without_tunnels_is_enough() -> None:
         assert cn.verify() == []
 
 
+def test_docker_lets_concentrators_through(one: OneHost) -> None:
+    made = one.cn.set_concentrator(config())
+    one.kernel.state.docker_user = {"eth9": False}
+    one.cn.close()
+    one.cn = one.node()
+    bridge = one.cn.topology().subnets[0].bridge
+    assert bridge is not None
+    mine = {made.link_name: False, bridge.name: True}
+    assert one.kernel.state.docker_user == {"eth9": False, **mine}
+    assert one.cn.verify() == []
+    del one.kernel.state.docker_user[made.link_name]
+    assert any("Docker lets" in line for line in one.cn.verify())
+    one.cn.repair()
+    assert one.kernel.state.docker_user == {"eth9": False, **mine}
+    one.cn.remove_concentrator("acme", "c-acme")
+    assert one.kernel.state.docker_user == {"eth9": False}
+    one.cn.set_concentrator(config())
+    one.cn.reset_network()
+    assert one.kernel.state.docker_user == {"eth9": False}
+
+
 def test_a_namespace_of_others_keeps_its_name(one: OneHost) -> None:
     made = one.cn.set_concentrator(config())
     one.cn.remove_concentrator("acme", "c-acme")

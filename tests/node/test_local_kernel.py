@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -284,6 +285,69 @@ def test_killed_at_any_operation(netns: str, at: int) -> None:
         assert one.text() == one.clean
     finally:
         one.close()
+
+
+DOCKERS = """*filter
+:INPUT ACCEPT [0:0]
+:FORWARD DROP [0:0]
+:OUTPUT ACCEPT [0:0]
+:DOCKER - [0:0]
+:DOCKER-FORWARD - [0:0]
+:DOCKER-USER - [0:0]
+-A FORWARD -j DOCKER-USER
+-A FORWARD -j DOCKER-FORWARD
+-A DOCKER-FORWARD -o docker0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A DOCKER-FORWARD -o docker0 -j DOCKER
+-A DOCKER-FORWARD -i docker0 -j ACCEPT
+-A DOCKER ! -i docker0 -o docker0 -j DROP
+-A DOCKER-USER -j RETURN
+COMMIT
+"""
+"""What dockerd has in the table, without containers."""
+
+
+def dockers(one: RealOneHost, variant: str) -> list[str]:
+    saved = run([f"iptables-{variant}", "-S", "DOCKER-USER"], netns=one.host.netns.fd, check=False)
+    return saved.stdout.splitlines()
+
+
+@pytest.mark.parametrize("variant", ["nft", "legacy"])
+@pytest.mark.parametrize("first", ["Docker", "snnet"])
+def test_beside_docker(one: RealOneHost, variant: str, first: str) -> None:
+    """Docker drops what it does not know; bridged frames too, where br_netfilter shows them."""
+    name = "net.bridge.bridge-nf-call-iptables"
+    run(["sysctl", "-e", "-w", f"{name}=1"], netns=one.host.netns.fd, check=False)
+    start = [f"iptables-{variant}-restore", "-n"]
+    if first == "snnet":
+        one.cn.set_concentrator(config())
+    run(start, input=DOCKERS, netns=one.host.netns.fd)
+    before = dockers(one, variant)
+    if first == "snnet":
+        time.sleep(0.6)  # the answer that there is no chain is used for half a second
+        assert one.cn.verify()
+        one.cn.repair()
+    one.serve_subnet(config())
+    other = one.serve_subnet(config("other", 33023))
+    mine, second = one.guest(9), one.guest(10)
+    assert one.ping(mine, "10.1.0.10")
+    assert one.ask(mine, OUTSIDE, 80) == f"outside {HOST}"
+    assert one.ask(one.outside, HOST, 33022) == f"acme-9 {OUTSIDE}"
+    assert one.ask(second, HOST, 33022) == "acme-9 169.254.1.1"
+    theirs = other.site.ip
+    assert not one.ping(mine, str(theirs)), "tenants stay apart"
+    assert one.ask(one.outside, str(theirs), 33023) == ""
+    assert [line for line in one.cn.verify() if "first again" not in line] == []
+    one.cn.reset_network()
+    assert dockers(one, variant) == before
+
+
+def test_a_foreign_drop_is_named(one: RealOneHost) -> None:
+    """Without a chain of Docker's for others, only the owner of the rule can help."""
+    one.cn.set_concentrator(config())
+    run(["nft", "add table ip guard"], netns=one.host.netns.fd)
+    chain = "add chain ip guard f { type filter hook forward priority 0; policy drop; }"
+    run(["nft", chain], netns=one.host.netns.fd)
+    assert any("table ip guard, chain f" in line for line in one.cn.verify())
 
 
 def test_a_restart_changes_nothing(one: RealOneHost) -> None:

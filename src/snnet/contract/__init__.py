@@ -47,7 +47,7 @@ from .guards import (
     TunnelGuard,
     Untracked,
 )
-from .host import Host, Journal, Listener, Netns
+from .host import Host, Journal, LinkAccepts, Listener, Netns
 from .links import (
     LINK_GROUP,
     NAME_MAX,
@@ -62,6 +62,7 @@ from .links import (
 from .namespaces import Attached, Inside, Namespace, namespace_key
 from .network import (
     Address,
+    DockerAccept,
     Fdb,
     Neighbour,
     Path,
@@ -146,6 +147,7 @@ __all__ = [
     "DhcpGuard",
     "DhcpLease",
     "DhcpScope",
+    "DockerAccept",
     "Document",
     "Driver",
     "DriverLoadError",
@@ -173,6 +175,7 @@ __all__ = [
     "Journal",
     "Key",
     "Link",
+    "LinkAccepts",
     "LinkEvent",
     "Listener",
     "Macvtap",

@@ -9,7 +9,7 @@ have defaults.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import ClassVar
@@ -249,6 +249,13 @@ class Driver(ABC):
         What is lost costs them the time until their entries expire: nothing is raised.
         """
         return
+
+    def forward_chains(self) -> Mapping[str, str]:
+        """Return the chains of iptables, "nft" or "legacy", that decide about our packets.
+
+        An ACCEPT of others before them would bypass them.  Only a firewall has such.
+        """
+        return {}
 
     def stopped(self, packets: Sequence[HostPacket]) -> Sequence[str]:
         """Return the foreign rules of the host that drop some of these packets.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
@@ -55,6 +55,20 @@ class Listener:
     port: int
     address: IPAddress | None
     what: str
+
+
+class LinkAccepts:
+    """A chain that is not there; hosts with Docker return another one."""
+
+    def accepted(self) -> list[tuple[str, bool]] | None:
+        """Return the links that are let through, and whether as bridges; None without a chain."""
+        return None
+
+    def add(self, link: str, *, bridged: bool) -> None:
+        """Let what comes by the link and what goes to it through; between ports if bridged."""
+
+    def remove(self, link: str, *, bridged: bool) -> None:
+        """Take that back; what is gone is not an error."""
 
 
 class Journal(ABC):
@@ -111,6 +125,13 @@ class Host(ABC):
     def listeners(self) -> Sequence[Listener]:
         """Return the sockets that listen in the namespace; a host that cannot tell has none."""
         return ()
+
+    def docker_user(self, targets: Mapping[str, str]) -> LinkAccepts:
+        """Return Docker's chain for the rules of others.
+
+        ``targets`` has, for iptables "nft" or "legacy", the chain to enter in place of ACCEPT.
+        """
+        return LinkAccepts()
 
     @abstractmethod
     def claim(self, timeout: float) -> AbstractContextManager[None]:

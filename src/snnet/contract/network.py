@@ -220,6 +220,27 @@ class SharedSysctl(Owned):
         return f"sysctl {self.name}={self.value} for {self.owner}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DockerAccept(Owned):
+    """Docker's chain DOCKER-USER lets through what comes by ``link`` and what goes to it.
+
+    With ``bridged`` only what goes from port to port of the bridge ``link``.  Use it with
+    ``find`` only; snapshots never contain one.
+    """
+
+    # After the rules that then decide, and removed before them.
+    rank: ClassVar[int] = 65
+
+    link: str
+    bridged: bool = False
+
+    def make_key(self) -> Key:
+        return ("docker-accept", self.owner, self.link)
+
+    def __str__(self) -> str:
+        return f"Docker lets {'frames of bridge ' if self.bridged else ''}{self.link} through"
+
+
 FORWARDING = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}
 """By IP version; the only parameters that a snapshot contains."""
 

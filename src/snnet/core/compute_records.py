@@ -13,6 +13,7 @@ from snnet.contract import (
     AntiSpoof,
     BridgeAccept,
     Conflict,
+    DockerAccept,
     HostIsolation,
     IPAddress,
     Key,
@@ -50,7 +51,7 @@ class ComputeRecords(Records):
     """The subnets, their VNICs and the CNCI VNICs of one compute node."""
 
     optional: ClassVar[frozenset[type[Noun]]] = (
-        Records.optional | GUARDS | {BridgeAccept, HostIsolation, AntiSpoof}
+        Records.optional | GUARDS | {BridgeAccept, HostIsolation, AntiSpoof, DockerAccept}
     )
 
     def __init__(self, site: Site) -> None:

@@ -16,6 +16,7 @@ from snnet.contract import (
     Address,
     Attached,
     Conflict,
+    DockerAccept,
     HostIsolation,
     Inside,
     IPAddress,
@@ -128,6 +129,11 @@ class Concentrator:
             *(Inside(namespace=inside, what=noun) for noun in within),
             *self.plugs.values(),
             *self.forwards,
+            DockerAccept(owner=owner, link=link),
+            *(
+                DockerAccept(owner=owner, link=plug.master or "", bridged=True)
+                for plug in self.plugs.values()
+            ),
         )
 
     def intended(self) -> tuple[Noun, ...]:

@@ -6,7 +6,7 @@ An ``accept`` in one nftables table does not save a packet from a ``drop`` in an
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -21,13 +21,21 @@ from snnet.contract import (
     IPAddress,
     IPNetwork,
     Noun,
+    TranslatedSource,
     Untracked,
+    Zone,
     ZoneLink,
 )
 from snnet.system.netns import in_netns
 from snnet.system.process import find_program, run
 
 Item = dict[str, Any]
+
+DOCKER_USER = "DOCKER-USER"
+"""Docker's chain for the rules of others."""
+
+_OUTSIDE = "outside"
+"""Stands for any link that leads out of the host."""
 
 _HOOKS = ("prerouting", "forward", "postrouting")
 _FAMILIES = ("ip", "ip6", "inet", "bridge")
@@ -71,6 +79,11 @@ def flows(netns: int, ours: Iterable[Noun]) -> list[Flow]:
     for one, other in zip(links, links[1:] + links[:1], strict=True):
         if one is not other and one.zone == other.zone:
             found.append(_routed(one.link, other.link, one.networks, other.networks))
+    if any(isinstance(noun, TranslatedSource) for noun in ours):
+        outbound = {noun.zone for noun in ours if isinstance(noun, Zone) and noun.outbound}
+        for link in links:
+            if link.zone in outbound:
+                found += [Flow(link.link, _OUTSIDE), Flow(_OUTSIDE, link.link)]
     for noun in ours:
         if isinstance(noun, ExternalForward):
             inside = networks.get(noun.bridge, ())
@@ -100,7 +113,7 @@ def _bridged_is_seen(netns: int) -> bool:
 def obstacles(netns: int, ruleset: Sequence[Item], ours: Iterable[Noun]) -> list[str]:
     """Return a line for each foreign base chain that drops a flow of ours, with what to do."""
     wanted = flows(netns, ours)
-    return [*drops(ruleset, wanted), *(legacy_drops(netns) if wanted else [])]
+    return [*drops(ruleset, wanted), *(legacy_drops(netns, wanted) if wanted else [])]
 
 
 def drops(ruleset: Sequence[Item], wanted: Sequence[Flow]) -> list[str]:
@@ -257,14 +270,28 @@ def _overlap(wanted: Any, network: IPNetwork) -> bool:
     return False
 
 
-def legacy_drops(netns: int) -> list[str]:
+def lets_through(rules: Collection[str], wanted: Sequence[Flow]) -> bool:
+    """Whether the rules of Docker's chain for others accept all of the flows."""
+    needed = set()
+    for flow in wanted:
+        came = "" if flow.came == _OUTSIDE else f"-i {flow.came} "
+        goes = f"-o {flow.goes} " if flow.bridged or not came else ""
+        needed.add(f"{came}{goes}-j ACCEPT")
+    return bool(needed) and needed <= set(rules)
+
+
+def legacy_drops(netns: int, wanted: Sequence[Flow] = ()) -> list[str]:
     """Return the line for the policy of legacy iptables, which nft does not show."""
     program = "iptables-legacy-save"
     with suppress(OSError):
         names = in_netns(netns, Path("/proc/thread-self/net/ip_tables_names").read_text).split()
         if "filter" in names and find_program(program):
             saved = run([program, "-t", "filter"], netns=netns).stdout
-            if any(line.startswith(":FORWARD DROP") for line in saved.splitlines()):
+            lines = saved.splitlines()
+            prefix = f"-A {DOCKER_USER} "
+            if lets_through([line.removeprefix(prefix) for line in lines], wanted):
+                return []
+            if any(line.startswith(":FORWARD DROP") for line in lines):
                 return [
                     "legacy iptables, table filter, chain FORWARD drops what snnet lets through "
                     "by its policy; have its owner accept them there"

@@ -26,6 +26,7 @@ from snnet.contract import (
     raised_from,
 )
 
+from .docker_user import DockerAccepts
 from .insides import Insides
 from .sysctls import SharedSysctls
 
@@ -65,7 +66,7 @@ class Drivers:
         self.backend = backend
         self.firewall = firewall
         self.dhcp = dhcp
-        own = (SharedSysctls(backend), Insides(backend))
+        own = (SharedSysctls(backend), Insides(backend), DockerAccepts(backend, firewall))
         self.all = tuple(driver for driver in (backend, *own, firewall, dhcp) if driver)
         self._by_noun = {cls: driver for driver in self.all for cls in driver.carries}
 

@@ -14,6 +14,7 @@ from snnet.contract import (
     Attached,
     Conflict,
     DhcpLease,
+    DockerAccept,
     Inside,
     IPAddress,
     Key,
@@ -49,6 +50,10 @@ _log = logging.getLogger("snnet.node")
 
 HALF_BORN_GRACE = 0.2
 """Seconds to wait for a link without an alias: another process may be creating it now."""
+
+
+_FOUND_ONLY = (Inside, Attached, DockerAccept)
+"""Nouns that no snapshot contains."""
 
 
 class Strays:
@@ -337,7 +342,7 @@ class HostView:
 
     def looked_up(self, nouns: Iterable[Noun]) -> dict[Key, Noun]:
         """Those of the nouns that no snapshot contains, as they are on the host."""
-        return self._drivers.find(noun for noun in nouns if isinstance(noun, (Inside, Attached)))
+        return self._drivers.find(noun for noun in nouns if isinstance(noun, _FOUND_ONLY))
 
     def settled(self, records: Records) -> dict[Key, Noun]:
         """``ours``, once no object in it can still be in the middle of its creation."""

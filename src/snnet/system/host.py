@@ -9,7 +9,7 @@ import functools
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,14 @@ from snnet.contract import (
     InvalidRequest,
     IPNetwork,
     Journal,
+    LinkAccepts,
     Listener,
     Netns,
     SnnetError,
     error_for,
 )
 
+from .docker_user import DockerUser
 from .files import locked, private_directory, put_aside, read_document, write_document
 from .journal import FileJournal
 from .listeners import listeners
@@ -115,6 +117,10 @@ class RealHost(Host):
     def listeners(self) -> Sequence[Listener]:
         """See :meth:`snnet.contract.Host.listeners`."""
         return listeners(self.netns.fd)
+
+    def docker_user(self, targets: Mapping[str, str]) -> LinkAccepts:
+        """See :meth:`snnet.contract.Host.docker_user`."""
+        return DockerUser(self.netns.fd, targets)
 
     @contextlib.contextmanager
     def claim(self, timeout: float) -> Iterator[None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_interface
 from typing import Any
 
@@ -25,6 +25,7 @@ from snnet.contract import (
     Journal,
     Key,
     Link,
+    LinkAccepts,
     Listener,
     Missing,
     Namespace,
@@ -47,6 +48,7 @@ from snnet.contract.links import TAP_QUEUES_MAX
 from snnet.contract.network import FORWARDING, is_automatic
 
 from .addresses import AddressRules
+from .docker_user import FakeDockerUser
 from .driver import FakeDriver, Rules
 from .faults import Faults
 from .journal import FakeJournal
@@ -236,6 +238,9 @@ class FakeKernel(FakeDriver, Host):
     def claim(self, timeout: float) -> Iterator[None]:
         """Return at once: no other process can use this host."""
         yield
+
+    def docker_user(self, targets: Mapping[str, str]) -> LinkAccepts:
+        return FakeDockerUser(self.state)
 
     def listeners(self) -> Sequence[Listener]:
         return tuple(self.sockets)

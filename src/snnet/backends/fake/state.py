@@ -71,6 +71,8 @@ class State:
         """The other namespaces of the host, by name."""
         self.far: dict[str, tuple[State, str]] = {}
         """Veths whose other end is in another namespace, and those ends."""
+        self.docker_user: dict[str, bool] | None = None
+        """The links that Docker lets through, and whether as bridges; None without Docker."""
         self.lock: threading.RLock = parent.lock if parent else threading.RLock()
         """Held by drivers during an operation or a snapshot."""
         self._watches: list[FakeWatch] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
@@ -258,9 +258,10 @@ class IptablesFirewall(KernelFirewall):
         """
         with self._alone():
             found = self._read(self.host.owner)
+        ours = found.nouns.values()
         return [
-            *obstacles(self._programs, found.jumps()),
-            *self._foreign(found.nouns.values()),
+            *obstacles(self._programs, found.jumps(), flows(self.host.netns.fd, ours)),
+            *self._foreign(ours),
         ]
 
     def _foreign(self, ours: Iterable[Noun]) -> list[str]:
@@ -272,6 +273,10 @@ class IptablesFirewall(KernelFirewall):
         finally:
             nft.close()
         return drops(others, flows(self.host.netns.fd, ours))
+
+    def forward_chains(self) -> Mapping[str, str]:
+        """See :meth:`snnet.contract.Driver.forward_chains`."""
+        return {self.variant: layout.chain(self.host.owner, layout.FORWARD)}
 
     def dump(self) -> str:
         """Return the node's own chains as ``iptables-save`` and the like print them."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from ipaddress import ip_address
 
 from snnet.contract import (
@@ -19,6 +19,7 @@ from snnet.contract import (
     ZoneLink,
     keyed,
 )
+from snnet.firewall.foreign import DOCKER_USER, Flow, lets_through
 
 from . import layout
 from .layout import ARP, IP, IP6, Content, Section
@@ -100,8 +101,13 @@ def dump(owner: str, variant: str, saved: Mapping[str, str]) -> str:
     return "\n".join(lines)
 
 
-def obstacles(programs: Programs, jumps: Mapping[Section, Mapping[str, str]]) -> list[str]:
-    """Return a line for each obstacle; ``jumps`` are the jumps that we should have."""
+def obstacles(
+    programs: Programs, jumps: Mapping[Section, Mapping[str, str]], wanted: Sequence[Flow] = ()
+) -> list[str]:
+    """Return a line for each obstacle.
+
+    ``jumps`` are the jumps that we should have, ``wanted`` what has to pass.
+    """
     lines: list[str] = []
     for family in (IP, IP6):
         hooks = {section: jumps[section] for section in jumps if section.family == family}
@@ -112,7 +118,7 @@ def obstacles(programs: Programs, jumps: Mapping[Section, Mapping[str, str]]) ->
             table = tables.get(section.table, SavedTable())
             for hook, chain in ours.items():
                 lines += _before(programs, section, table, hook, chain)
-        lines += _others(programs, family)
+        lines += _others(programs, family, wanted)
     return lines
 
 
@@ -134,10 +140,12 @@ def _before(
         )
 
 
-def _others(programs: Programs, family: str) -> Iterator[str]:
+def _others(programs: Programs, family: str, wanted: Sequence[Flow]) -> Iterator[str]:
     """Return what the other variant of iptables drops: the kernel consults both."""
     other = programs.other_variant
     forward = parse_saved(programs.save(family, other)).get("filter", SavedTable())
+    if lets_through(forward.rules.get(DOCKER_USER, []), wanted):
+        return
     where = f"{programs.name(family, variant=other)} table filter, chain FORWARD"
     if forward.policies.get("FORWARD") in STOPS:
         yield (
