@@ -24,6 +24,7 @@ from snnet.contract import (
     Noun,
     Operation,
     Path,
+    PolicyRule,
     ProxyNeighbour,
     Remove,
     Route,
@@ -39,7 +40,7 @@ from .namespaces import opened
 _log = logging.getLogger("snnet.backends")
 
 NON_LINKS: frozenset[type[Noun]] = frozenset(
-    {Address, Route, Path, Neighbour, ProxyNeighbour, Fdb, Sysctl, Namespace, Attached}
+    {Address, Route, PolicyRule, Path, Neighbour, ProxyNeighbour, Fdb, Sysctl, Namespace, Attached}
 )
 """The nouns other than links that these backends carry."""
 

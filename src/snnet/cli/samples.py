@@ -28,6 +28,7 @@ from snnet.contract import (
     Neighbour,
     Noun,
     Path,
+    PolicyRule,
     PortForward,
     ProtectedNetwork,
     ProxyNeighbour,
@@ -42,6 +43,7 @@ from snnet.contract import (
     Zone,
     ZoneLink,
 )
+from snnet.contract.network import OWN_TABLES
 from snnet.core.tunnels import tunnel_link
 
 _LOCAL, _REMOTE = IPv4Address("192.0.2.1"), IPv4Address("192.0.2.2")
@@ -78,6 +80,7 @@ def _links() -> Iterator[Link]:
 def _other_nouns() -> Iterator[Noun]:
     yield Address(link="probe", address=IPv4Interface("10.1.0.1/24"))
     yield Route(link="probe", destination=_NETWORK)
+    yield PolicyRule(source=_NETWORK, table=OWN_TABLES[0], priority=20000)
     yield Path(link="probe", remote=_REMOTE, source=_LOCAL)
     yield Neighbour(link="probe", address=_GUEST, lladdr=_MAC)
     yield ProxyNeighbour(link="probe", address=_GUEST)

@@ -14,6 +14,13 @@ SNNET_PROTOCOL = 115
 on links that are not snnet's.  It marks them as ours; the kernel ignores it."""
 
 
+MAIN_TABLE = 254
+"""The table that routes are in by default (RT_TABLE_MAIN, linux/rtnetlink.h)."""
+
+OWN_TABLES = range(0x736E0000, 0x736F0000)
+"""The tables of snnet: no number that people choose."""
+
+
 SECONDARY = "secondary"
 TEMPORARY = "temporary"
 TENTATIVE = "tentative"
@@ -124,7 +131,7 @@ class Fdb(Noun):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route(Noun):
-    """A unicast route of the main table, metric 0.
+    """A unicast route, metric 0, of the main table or of one of snnet's own.
 
     With ``onlink`` the gateway counts as directly reachable, whatever addresses the
     link has.
@@ -139,9 +146,11 @@ class Route(Noun):
     onlink: bool = False
     protocol: int = 4
     """What created it (rtm_protocol, linux/rtnetlink.h); 4 is "static"."""
+    table: int = MAIN_TABLE
 
     def make_key(self) -> Key:
-        return ("route", str(self.destination), self.link)
+        own = () if self.table == MAIN_TABLE else (str(self.table),)
+        return ("route", str(self.destination), self.link, *own)
 
     @property
     def within(self) -> Key:
@@ -155,7 +164,32 @@ class Route(Noun):
 
     def __str__(self) -> str:
         via = f" via {self.gateway}" if self.gateway else ""
-        return f"route {self.destination}{via} dev {self.link}{' onlink' if self.onlink else ''}"
+        own = "" if self.table == MAIN_TABLE else f" table {self.table}"
+        onlink = " onlink" if self.onlink else ""
+        return f"route {self.destination}{via} dev {self.link}{onlink}{own}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyRule(Noun):
+    """Packets from ``source`` are routed by the table (ip-rule(8)), the lowest priority first.
+
+    With ``specific`` the table's default routes do not count, and the next rule is asked
+    (suppress_prefixlength 0).  Only rules of protocol ``SNNET_PROTOCOL`` are seen.
+    """
+
+    rank: ClassVar[int] = 51
+
+    source: IPNetwork
+    table: int
+    priority: int
+    specific: bool = False
+
+    def make_key(self) -> Key:
+        return ("policy-rule", str(self.source), str(self.table), str(self.priority))
+
+    def __str__(self) -> str:
+        specific = " specific" if self.specific else ""
+        return f"policy rule {self.priority} from {self.source} table {self.table}{specific}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -309,6 +309,8 @@ class PublicIp(Owned):
     public: IPAddress
     internal: IPAddress
     device: str
+    gateway: IPAddress | None = None
+    """The router by which its packets leave; None: that of the host's routes."""
 
     def make_key(self) -> Key:
         return ("public-ip", self.owner, str(self.public))
@@ -320,7 +322,8 @@ class PublicIp(Owned):
         return None
 
     def __str__(self) -> str:
-        return f"public address {self.public} on {self.device} for {self.internal}"
+        by = f" by {self.gateway}" if self.gateway else ""
+        return f"public address {self.public} on {self.device} for {self.internal}{by}"
 
 
 def forward_key(

@@ -23,6 +23,7 @@ from snnet.contract import (
     Neighbour,
     Noun,
     Nouns,
+    PolicyRule,
     PortForward,
     ProtectedNetwork,
     PublicIp,
@@ -75,7 +76,9 @@ class CnciRecords(Records):
         TunnelGuard,
         MssClamp,
     }
-    KINDS: ClassVar[frozenset[type[Noun]]] = frozenset({Link, Address, Neighbour, Fdb, Route})
+    KINDS: ClassVar[frozenset[type[Noun]]] = frozenset(
+        {Link, Address, Neighbour, Fdb, Route, PolicyRule}
+    )
 
     def __init__(self, site: Site, tenant_id: str, scoping: Scoping) -> None:
         super().__init__(site)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from ipaddress import ip_interface
+from ipaddress import ip_interface, ip_network
 from typing import Protocol
 
 from snnet.contract import (
@@ -15,15 +15,22 @@ from snnet.contract import (
     IPNetwork,
     Key,
     Noun,
+    PolicyRule,
     PortForward,
     PublicIp,
+    Route,
 )
+from snnet.contract.network import MAIN_TABLE, OWN_TABLES, SNNET_PROTOCOL
 
 from .addressing import Networks, check_guest, written
+from .identity import hash_number
 from .mesh import Mesh
 from .rules import Rule
 from .site import Site
 from .subnets import CnciSubnet
+
+_FIRST = 20000
+"""Priority of the rules: after that of the local table (0), before the main one's (32766)."""
 
 
 class _Known(Protocol):
@@ -54,10 +61,29 @@ def device_addresses(
 
 
 def with_addresses(rule: Noun) -> Iterator[Noun]:
-    """A rule, and the address that a public IP puts on its device."""
+    """A rule, and what comes along with a public IP.
+
+    That is its address on the device and, with a gateway, a routing table of its own for
+    packets with either address: what has no better route than the default one goes by it.
+    """
     if isinstance(rule, PublicIp):
         yield Address(link=rule.device, address=ip_interface(rule.public))
+        yield from _by_gateway(rule)
     yield rule
+
+
+def _by_gateway(rule: PublicIp) -> Iterator[Noun]:
+    if rule.gateway is None:
+        return
+    table = OWN_TABLES[hash_number(f"{rule.owner} {rule.public}") % len(OWN_TABLES)]
+    everywhere = ip_network("0.0.0.0/0" if rule.gateway.version == 4 else "::/0")
+    yield Route(
+        destination=everywhere, link=rule.device, gateway=rule.gateway, onlink=True,
+        protocol=SNNET_PROTOCOL, table=table,
+    )  # fmt: skip
+    for source in map(ip_network, (rule.internal, rule.public)):
+        yield PolicyRule(source=source, table=MAIN_TABLE, priority=_FIRST, specific=True)
+        yield PolicyRule(source=source, table=table, priority=_FIRST + 1)
 
 
 def check_fits(rule: Rule, records: _Known) -> None:

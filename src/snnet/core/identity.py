@@ -244,6 +244,11 @@ def name(owner: Owner, kind: str, *identity: str) -> str:
     return f"{_ROLES[owner.role]}{_LETTERS[kind]}-{hash_text(seed.encode())}"
 
 
+def hash_number(seed: str) -> int:
+    """Return a number of 56 bits by a hash of ``seed``."""
+    return int.from_bytes(hashlib.blake2b(seed.encode(), digest_size=7).digest(), "big")
+
+
 def hash_text(seed: bytes) -> str:
     """Return ten base32 characters of the hash of ``seed``."""
     bits = int.from_bytes(hashlib.blake2b(seed, digest_size=7).digest(), "big") >> 6

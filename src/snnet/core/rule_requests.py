@@ -78,9 +78,18 @@ def _check_family(first: IPAddress, others: Iterable[IPAddress | IPNetwork], fie
 
 
 def public_ip(
-    owner: Owner, pool: Collection[IPAddress], *, address: Address, to: Address, device: str
+    owner: Owner,
+    pool: Collection[IPAddress],
+    gateway: IPAddress | None = None,
+    *,
+    address: Address,
+    to: Address,
+    device: str,
 ) -> PublicIp:
-    """Return the rule of ``add_public_ip``; if there is a ``pool``, the address must be in it."""
+    """Return the rule of ``add_public_ip``; if there is a ``pool``, the address must be in it.
+
+    ``gateway`` is for public addresses of its family.
+    """
     public = check_unicast(address, "address")
     if pool and public not in pool:
         raise InvalidRequest(f"{public} is not in the floating pool", field="address")
@@ -88,7 +97,11 @@ def public_ip(
     # The one of IPv6 is more likely to be the mistake.
     _check_family(public, [internal], "address" if public.version == 6 else "to")
     return PublicIp(
-        owner=str(owner), public=public, internal=internal, device=check_text(device, "device")
+        owner=str(owner),
+        public=public,
+        internal=internal,
+        device=check_text(device, "device"),
+        gateway=gateway if gateway and gateway.version == public.version else None,
     )
 
 

@@ -30,7 +30,8 @@ def check_rule(rule: Rule, known: Mapping[Key, Rule]) -> None:
         for other in known.values():
             if (
                 isinstance(other, PublicIp)
-                and (other.internal, other.device) == (rule.internal, rule.device)
+                and other.internal == rule.internal
+                and (other.device == rule.device or rule.gateway is not None)
                 and other.public != rule.public
             ):
                 raise Conflict(

@@ -29,6 +29,8 @@ class Site:
     """The compute and management networks of the data centre."""
     allowed: tuple[IPNetwork, ...] = ()
     """What of them tenants may open connections to."""
+    public_gateway: IPAddress | None = None
+    """The router for packets with public addresses; None: that of the host's routes."""
     port: int | None = None
     """The UDP port of the node's own tunnels, where it has a number."""
     foreign: tuple[str, ...] = ()

@@ -156,7 +156,10 @@ def wanted_set(
         return port_forwards(site.owner, **_arguments(value, field, PortForward, _FORWARD))
 
     def public(value: object, field: str) -> PublicIp:
-        return public_ip(site.owner, pool, **_arguments(value, field, PublicIp, _PUBLIC_IP))
+        gateway = site.public_gateway
+        return public_ip(
+            site.owner, pool, gateway, **_arguments(value, field, PublicIp, _PUBLIC_IP)
+        )
 
     each_forward = _checked(
         forwards, "forwards", _once(forward, lambda rules: [rule.key for rule in rules])

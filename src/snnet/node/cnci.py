@@ -310,11 +310,11 @@ class Cnci(Node[CnciRecords]):
         timeout: float | None = None,
         cancel: CancelToken | None = None,
     ) -> None:
-        """Give a guest a public address, one to one, and add the address to the device.
+        """Give a guest a public address of the device, one to one; it is added to the device.
 
-        If a floating pool is configured, the address must be in it.
-        """
-        rule = public_ip(self.owner, self._pool, address=address, to=to, device=device)
+        It must be in the floating pool, and goes by the public gateway, where they are set."""
+        way = self.site.public_gateway
+        rule = public_ip(self.owner, self._pool, way, address=address, to=to, device=device)
         self._run(SetRules("add_public_ip", [rule]), timeout, cancel)
 
     def remove_public_ip(

@@ -147,5 +147,6 @@ def _site(config: NetworkConfig, owner: Owner, uplink: Uplink) -> Site:
         anti_spoofing=config.anti_spoofing or routed,
         infrastructure=tuple(dict.fromkeys(nets)) or (uplink.address.network,),
         allowed=tuple(config.allow_to_nets),  # type: ignore[arg-type]
+        public_gateway=config.public_gateway,  # type: ignore[arg-type]
         port=numbered_port(config.tunnel, config.node_number) if owner.role == "cn" else None,
     )

@@ -35,6 +35,7 @@ from snnet.contract import (
     Operation,
     Other,
     Path,
+    PolicyRule,
     ProxyNeighbour,
     Route,
     SnnetError,
@@ -58,7 +59,7 @@ from .namespaces import AttachmentRules, NamespaceRules
 from .neighbours import FdbRules, NeighbourRules, ProxyRules
 from .paths import PathRules, path_to
 from .refusal import Refusal
-from .routes import RouteRules
+from .routes import PolicyRules, RouteRules
 from .state import State
 from .sysctls import SysctlRules
 from .text import to_text
@@ -81,7 +82,8 @@ class FakeKernel(FakeDriver, Host):
     name = "fake"
     carries = frozenset(
         {
-            *KINDS, Address, Route, Path, Neighbour, ProxyNeighbour, Fdb, Sysctl,
+            *KINDS, Address, Route, Path,
+            PolicyRule, Neighbour, ProxyNeighbour, Fdb, Sysctl,
             Namespace, Attached,
         }
     )  # fmt: skip
@@ -113,6 +115,7 @@ class FakeKernel(FakeDriver, Host):
             Address: self._addresses,
             Route: RouteRules(self.state),
             Path: PathRules(),
+            PolicyRule: PolicyRules(self.state),
             Neighbour: NeighbourRules(self.state),
             ProxyNeighbour: ProxyRules(self.state),
             Fdb: FdbRules(self.state),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from snnet.contract import IPAddress, Route
+from snnet.contract import IPAddress, PolicyRule, Route
 from snnet.contract.addresses import IPV6_MTU_MIN
 
 from .addresses import is_broadcast
@@ -21,7 +21,7 @@ class RouteRules:
         self._check(noun)
         # One route per destination and metric, on any link.  Connected routes conflict in
         # IPv4; in IPv6 they have another metric.
-        hops = self._state.fib.exact(noun.destination)
+        hops = self._state.table(noun.table).exact(noun.destination)
         if any(not hop.connected or noun.destination.version == 4 for hop in hops):
             raise Refusal("EEXIST")
         self._state.put_route(noun)
@@ -108,3 +108,23 @@ class RouteRules:
 
     def _broadcast(self, gateway: IPAddress) -> bool:
         return is_broadcast(self._state, gateway)
+
+
+class PolicyRules:
+    """Add and remove rules that choose a table by the source (fib_nl_newrule)."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def add(self, noun: PolicyRule) -> None:
+        if noun.key in self._state.nouns:
+            raise Refusal("EEXIST")
+        self._state.put(noun)
+
+    def change(self, noun: PolicyRule, old: PolicyRule) -> None:
+        raise Refusal("EOPNOTSUPP", "a rule cannot be changed in place")
+
+    def remove(self, noun: PolicyRule) -> None:
+        if self._state.nouns.get(noun.key) != noun:
+            raise Refusal("ENOENT")
+        self._state.drop(noun)

@@ -23,9 +23,11 @@ from snnet.contract import (
     Neighbour,
     Noun,
     Other,
+    PolicyRule,
     Route,
     link_key,
 )
+from snnet.contract.network import MAIN_TABLE
 
 from .fib import Fib, Hop
 from .rulebook import Rulebook
@@ -42,6 +44,8 @@ class State:
         self.changes: Changes = parent.changes if parent else Changes()
         """Counts every change, so that caches of the state can expire."""
         self.fib = Fib()
+        self.tables: dict[int, Fib] = {}
+        """The tables beside the main one."""
         self.rules = Rulebook()
         """The firewall rules, indexed for packets."""
         self.local: dict[IPAddress, list[str]] = {}
@@ -191,11 +195,29 @@ class State:
 
     def put_route(self, route: Route) -> None:
         self.put(route)
-        self.fib.add(route.destination, Hop(route.link, route.gateway))
+        self.table(route.table).add(route.destination, Hop(route.link, route.gateway))
 
     def drop_route(self, route: Route) -> None:
         self.drop(route)
-        self.fib.discard(route.destination, Hop(route.link, route.gateway))
+        self.table(route.table).discard(route.destination, Hop(route.link, route.gateway))
+
+    def table(self, number: int) -> Fib:
+        """The routing table of this number; a new one is empty."""
+        return self.fib if number == MAIN_TABLE else self.tables.setdefault(number, Fib())
+
+    def lookup(self, target: IPAddress, source: IPAddress) -> Hop | None:
+        """Return the hop for a packet, by the rules about its source (fib_rules_lookup)."""
+        if self.tables:
+            rules = [noun for noun in self.nouns.values() if isinstance(noun, PolicyRule)]
+            for rule in sorted(rules, key=lambda rule: rule.priority):
+                if source.version != rule.source.version or source not in rule.source:
+                    continue
+                found = self.table(rule.table)
+                hop = next(iter(found.closest(target)), None) if rule.specific else None
+                hop = hop if rule.specific else found.find(target)
+                if hop is not None:
+                    return hop
+        return self.fib.find(target)
 
     def is_up(self, name: str) -> bool:
         link = self.link(name)

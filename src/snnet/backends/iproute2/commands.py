@@ -31,6 +31,7 @@ from snnet.contract import (
     Noun,
     Operation,
     Other,
+    PolicyRule,
     ProxyNeighbour,
     Remove,
     Route,
@@ -38,6 +39,7 @@ from snnet.contract import (
     Tap,
     inner,
 )
+from snnet.contract.network import MAIN_TABLE, SNNET_PROTOCOL
 
 from .kinds import CODECS
 
@@ -251,7 +253,20 @@ def _(noun: Route, operation: Operation) -> Iterator[Command]:
     # Without the protocol the kernel would remove a connected route instead of ours: its
     # metric is lower for IPv6 (ip6_route_del, net/ipv6/route.c).
     made_by = ["proto", str(noun.protocol)]
-    yield ["ip", "route", verb, str(noun.destination), *via, "dev", noun.link, *onlink, *made_by]
+    table = [] if noun.table == MAIN_TABLE else ["table", str(noun.table)]
+    words = [*via, "dev", noun.link, *onlink, *made_by, *table]
+    yield ["ip", "route", verb, str(noun.destination), *words]
+
+
+@_non_link.register
+def _(noun: PolicyRule, operation: Operation) -> Iterator[Command]:
+    family = "-4" if noun.source.version == 4 else "-6"
+    specific = ["suppress_prefixlength", "0"] if noun.specific else []
+    yield [
+        "ip", family, "rule", _VERBS[type(operation)], "from", str(noun.source),
+        "priority", str(noun.priority), "protocol", str(SNNET_PROTOCOL),
+        "table", str(noun.table), *specific,
+    ]  # fmt: skip
 
 
 @_non_link.register

@@ -23,6 +23,7 @@ from snnet.contract import (
     Operation,
     Other,
     Path,
+    PolicyRule,
     ProxyNeighbour,
     Route,
     SnnetError,
@@ -39,7 +40,7 @@ from .errors import ABSENT, Refused, translated
 from .links import Links
 from .namespaces import Attachments, Namespaces
 from .neighbours import ForwardingEntries, Neighbours, Proxies
-from .network import Addresses, Paths, Routes
+from .network import Addresses, Paths, Policies, Routes
 from .shell import Shell
 from .support import Support
 from .sysctls import Sysctls
@@ -71,6 +72,7 @@ class IprouteShellBackend(TableBackend):
             Address: Addresses(shell),
             Route: Routes(shell),
             Path: Paths(shell),
+            PolicyRule: Policies(shell),
             Neighbour: Neighbours(shell),
             ProxyNeighbour: Proxies(shell),
             Fdb: ForwardingEntries(shell, links),

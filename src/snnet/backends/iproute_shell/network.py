@@ -7,11 +7,14 @@ from collections.abc import Iterator
 from ipaddress import ip_address, ip_interface, ip_network
 
 from snnet.backends.iproute2.commands import Command, commands
-from snnet.contract import Add, Address, Change, Path, Remove, Route
+from snnet.contract import Add, Address, Change, Path, PolicyRule, Remove, Route
 from snnet.contract.network import (
     DADFAILED,
     DEPRECATED,
+    MAIN_TABLE,
+    OWN_TABLES,
     SECONDARY,
+    SNNET_PROTOCOL,
     TEMPORARY,
     TENTATIVE,
     is_automatic,
@@ -109,7 +112,7 @@ class Routes:
 
     def _listed(self, version: int, link: str | None = None) -> Iterator[Route]:
         """Yield the routes that a noun can describe, without those that addresses create."""
-        argv = ["ip", _FAMILIES[version], "-json", "-Numeric", "route", "show", "table", "main"]
+        argv = ["ip", _FAMILIES[version], "-json", "-Numeric", "route", "show", "table", "all"]
         if link is not None:
             argv += ["dev", link]
         try:
@@ -124,7 +127,8 @@ class Routes:
 def _routes(rows: Rows, version: int, link: str | None) -> Iterator[Route]:
     for row in rows:
         protocol = int(row.get("protocol", _BOOT))
-        plain = _PECULIAR.isdisjoint(row)
+        table = int(row.get("table", MAIN_TABLE))
+        plain = _PECULIAR.isdisjoint(row) and (table == MAIN_TABLE or table in OWN_TABLES)
         if not plain or protocol == _KERNEL or row.get("metric", 0) != _DEFAULT_METRIC[version]:
             continue
         yield Route(
@@ -133,7 +137,44 @@ def _routes(rows: Rows, version: int, link: str | None) -> Iterator[Route]:
             gateway=ip_address(row["gateway"]) if "gateway" in row else None,
             onlink="onlink" in row.get("flags", ()),
             protocol=protocol,
+            table=table,
         )
+
+
+class Policies:
+    """The rules of snnet in one network namespace."""
+
+    def __init__(self, shell: Shell) -> None:
+        self._shell = shell
+
+    def add(self, noun: PolicyRule) -> None:
+        if self.find(noun) is not None:  # "ip" does not ask for a new one
+            raise Refused(errno.EEXIST)
+        self._shell.carry_out(commands(Add(noun)))
+
+    def remove(self, noun: PolicyRule) -> None:
+        self._shell.carry_out(commands(Remove(noun)))
+
+    def find(self, noun: PolicyRule) -> PolicyRule | None:
+        listed = self._listed(noun.source.version)
+        return next((found for found in listed if found.key == noun.key), None)
+
+    def snapshot(self) -> list[PolicyRule]:
+        return [noun for version in _FAMILIES for noun in self._listed(version)]
+
+    def _listed(self, version: int) -> Iterator[PolicyRule]:
+        for row in self._shell.rows(
+            ["ip", _FAMILIES[version], "-json", "-Numeric", "rule", "show"]
+        ):
+            if str(row.get("protocol")) != str(SNNET_PROTOCOL) or "src" not in row:
+                continue
+            length = row.get("srclen", 32 if version == 4 else 128)
+            yield PolicyRule(
+                source=ip_network(f"{row['src']}/{length}"),
+                table=int(row["table"]),
+                priority=int(row["priority"]),
+                specific=row.get("suppress_prefixlen") == 0,
+            )
 
 
 class Paths:

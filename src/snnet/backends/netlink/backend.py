@@ -19,6 +19,7 @@ from snnet.contract import (
     Operation,
     Other,
     Path,
+    PolicyRule,
     ProxyNeighbour,
     Remove,
     Route,
@@ -35,6 +36,7 @@ from .kinds import CODECS
 from .links import Links
 from .namespaces import Attachments, Namespaces
 from .neighbours import ForwardingEntries, Neighbours, Proxies
+from .policies import Policies
 from .removal import remove_together
 from .routes import Paths, Routes
 from .support import Support
@@ -66,6 +68,7 @@ class NetlinkBackend(TableBackend):
             Address: Addresses(self._kernel),
             Route: Routes(self._kernel),
             Path: Paths(self._kernel),
+            PolicyRule: Policies(self._kernel),
             Neighbour: Neighbours(self._kernel),
             ProxyNeighbour: Proxies(self._kernel),
             Fdb: ForwardingEntries(self._kernel, self.links),

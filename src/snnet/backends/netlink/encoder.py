@@ -16,6 +16,7 @@ from struct import Struct
 from struct import error as StructError
 from typing import Any
 
+from pyroute2.netlink.rtnl.fibmsg import fibmsg  # type: ignore[import-untyped]
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg  # type: ignore[import-untyped]
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg  # type: ignore[import-untyped]
 from pyroute2.netlink.rtnl.ndmsg import ndmsg  # type: ignore[import-untyped]
@@ -31,6 +32,7 @@ LINK: Layout = ifinfmsg
 ADDRESS: Layout = ifaddrmsg
 ROUTE: Layout = rtmsg
 NEIGHBOUR: Layout = ndmsg
+RULE: Layout = fibmsg
 
 _LENGTH = Struct("=I")
 _ATTRIBUTE = Struct("=HH")

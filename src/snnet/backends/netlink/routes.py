@@ -9,6 +9,7 @@ from struct import Struct
 from typing import Any
 
 from snnet.contract import IPNetwork, Path, Route, Unsupported
+from snnet.contract.network import OWN_TABLES
 from snnet.system.netlink import NetlinkError
 
 from .encoder import U8, U32, Field
@@ -31,7 +32,7 @@ from .kernel import (
 _RTMSG = Struct("=BBBBBBBBI")
 _BODY = 16
 _ATTRIBUTES = _BODY + _RTMSG.size
-_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_PREFSRC = 1, 4, 5, 6, 7
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_PREFSRC, _RTA_TABLE = 1, 4, 5, 6, 7, 15
 
 # linux/rtnetlink.h
 _MAIN, _UNICAST = 254, 1
@@ -41,6 +42,8 @@ _ONLINK = 4
 _DEFAULT_METRIC = {2: 0, 10: 1024}  # by family; IP6_RT_PRIO_USER, net/ip6_route.h
 
 _TABLE = Field("table", value=_MAIN)
+_ANOTHER = Field("table", value=0)  # RT_TABLE_UNSPEC: see RTA_TABLE
+_TABLE_NUMBER = Field("RTA_TABLE", U32)
 _TYPE = Field("type", value=_UNICAST)
 _PROTOCOL = Field("proto", U8)
 _SCOPE = Field("scope", U8)
@@ -87,7 +90,7 @@ class Routes:
         """Yield the routes that a noun can describe, without those that addresses create."""
         name_of = self._kernel.names()
         try:
-            messages = self._kernel.dump(RTM_GETROUTE, {_TABLE: None, **values})
+            messages = self._kernel.dump(RTM_GETROUTE, values)
         except NetlinkError as error:
             if error.errno != errno.ENOENT:  # the main table exists from the first route on
                 raise
@@ -104,6 +107,7 @@ class Routes:
                 gateway=ip(gateway) if gateway else None,
                 onlink=bool(_RTMSG.unpack_from(message, _BODY)[8] & _ONLINK),
                 protocol=_RTMSG.unpack_from(message, _BODY)[5],
+                table=number(found[_RTA_TABLE]),
             )
 
     def _must_exist(self, noun: Route) -> None:
@@ -114,7 +118,7 @@ class Routes:
         version = noun.destination.version
         values: Values = {
             FAMILIES[version]: None,
-            _TABLE: None,
+            **({_TABLE: None} if noun.table == _MAIN else {_ANOTHER: None}),
             _TYPE: None,
             _PROTOCOL: noun.protocol,
             # A destination without a gateway is on-link.
@@ -128,6 +132,8 @@ class Routes:
             if noun.gateway.version != version:
                 raise Unsupported(f"{noun}: gateway and destination are of different families")
             values[_GATEWAY[version]] = noun.gateway
+        if noun.table != _MAIN:
+            values[_TABLE_NUMBER] = noun.table
         return values
 
 
@@ -164,10 +170,13 @@ class Paths:
 
 def _parse(message: bytes, family: int) -> tuple[bool, int, dict[int, bytes]]:
     """Return whether a noun can describe the route, the prefix length and the attributes."""
-    own, length, source, tos, table, protocol, _, type_, _ = _RTMSG.unpack_from(message, _BODY)
-    if (own, source, tos, table, type_) != (family, 0, 0, _MAIN, _UNICAST):
+    own, length, source, tos, _, protocol, _, type_, _ = _RTMSG.unpack_from(message, _BODY)
+    if (own, source, tos, type_) != (family, 0, 0, _UNICAST):
         return False, length, {}
     found = attributes(message, _ATTRIBUTES)
+    table = number(found.get(_RTA_TABLE, b""))
+    if table != _MAIN and table not in OWN_TABLES:
+        return False, length, {}
     metric = number(found.get(_RTA_PRIORITY, b""))
     return protocol != _PROTO_KERNEL and metric == _DEFAULT_METRIC[family], length, found
 

@@ -179,6 +179,7 @@ _READ: dict[str, Callable[[str], Any]] = {
     "arp": _flag,
     "bridged": _flag,
     "closed": _flag,
+    "gateway": ip_address,
     "internal": ip_address,
     "nat66": _flag,
     "network": ip_network,

@@ -137,7 +137,7 @@ def elements(noun: Noun) -> Iterator[Element]:
             yield from _port_forward(noun)
         case PublicIp(public=public, internal=internal, device=device):
             of, to, source = family_of(public), str(internal), (internal, device)
-            comment = f"{internal} {device}"
+            comment = f"{internal} {device}{f' {noun.gateway}' if noun.gateway else ''}"
             yield Element(INET, f"publics{of.s}", (of.address,), (public,), to, comment)
             types = (of.address, IFNAME)
             yield Element(INET, f"public_sources{of.s}", types, source, str(public))

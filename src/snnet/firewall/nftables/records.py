@@ -292,7 +292,11 @@ RECORDS: dict[type[Noun], tuple[RecordType, ...]] = {
             (family.address,),
             lambda noun: (noun.public,),
             lambda owner, key, words: PublicIp(
-                owner=owner, public=key[0], internal=ip_address(words[0]), device=words[1]
+                owner=owner,
+                public=key[0],
+                internal=ip_address(words[0]),
+                device=words[1],
+                gateway=ip_address(words[2]) if words[2:] else None,
             ),
         )
         for family in FAMILIES

@@ -138,7 +138,7 @@ class Stack:
         if packet.ttl <= 1:
             self._refuse(arrived, TIME_EXCEEDED, "TTL exceeded on the way to {}", packet.target)
             return
-        hop = self._state.fib.find(packet.target)
+        hop = self._state.lookup(packet.target, packet.source)
         if hop is None:
             self._refuse(arrived, UNREACHABLE, "no route to {}", packet.target)
             return
@@ -194,7 +194,7 @@ class Stack:
         if self._is_local(packet.target) and packet.target != _LIMITED_BROADCAST:
             self.station.walk.later(self.receive_packet, "lo", packet, step)
             return
-        hop = self._state.fib.find(packet.target)
+        hop = self._state.lookup(packet.target, packet.source)
         if hop is None:
             self.station.drop(step, sender, "no route to {}", packet.target)
         else:
