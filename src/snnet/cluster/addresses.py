@@ -7,9 +7,9 @@ remembered here only saves reading all claims for each VNIC.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from ipaddress import IPv4Network
 
 from snnet.contract import Conflict, InvalidRequest, IPAddress, IPNetwork, Reading
+from snnet.contract.dhcp import is_guest_address
 from snnet.core.addressing import check_guest
 
 from . import keys
@@ -50,8 +50,8 @@ class AddressPool:
 
 def _hosts(subnet: IPNetwork) -> range:
     """The offsets of addresses that guests can have: not the network's, not the gateway's."""
-    last = subnet.num_addresses - (1 if isinstance(subnet, IPv4Network) else 0)
-    return range(2, last)
+    last = subnet.num_addresses - 1
+    return range(2, last + is_guest_address(subnet.network_address + last, subnet))
 
 
 def _by_family(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import ip_address
 
 from snnet.contract import Address, Link, Path, PortForward, PublicIp
 from snnet.contract.network import DADFAILED, TENTATIVE, link_sysctl
@@ -15,7 +15,7 @@ from snnet.contract.network import DADFAILED, TENTATIVE, link_sysctl
 from .rules import Rule
 from .uplinks import Uplink
 
-SOMEWHERE = Path(remote=IPv4Address("192.88.99.1"))
+SOMEWHERE = Path(remote=ip_address("192.88.99.1"))
 """The way to an address that no network of a tenant or a data centre has (RFC 7526)."""
 
 STRICT = 1

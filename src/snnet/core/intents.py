@@ -20,6 +20,9 @@ from snnet.contract import (
     ExternalForward,
     Fdb,
     Gre,
+    IPAddress,
+    IPInterface,
+    IPNetwork,
     Masquerade,
     Namespace,
     Neighbour,
@@ -43,9 +46,9 @@ _NOUNS: dict[str, type[Noun]] = {
 }  # fmt: skip
 
 _PARSERS: tuple[tuple[type, Callable[[str], Any]], ...] = (
-    (ipaddress.IPv4Address, ipaddress.ip_address),
-    (ipaddress.IPv4Network, ipaddress.ip_network),
-    (ipaddress.IPv4Interface, ipaddress.ip_interface),
+    *((kind, ipaddress.ip_address) for kind in typing.get_args(IPAddress)),
+    *((kind, ipaddress.ip_network) for kind in typing.get_args(IPNetwork)),
+    *((kind, ipaddress.ip_interface) for kind in typing.get_args(IPInterface)),
 )
 
 

@@ -95,7 +95,7 @@ def _leases(scope: DhcpScope) -> int:
     return sum(min(subnet.num_addresses, _LEASES_MAX) for subnet in scope.subnets)
 
 
-def _options_4(scope: DhcpScope, subnet: IPNetwork) -> list[str]:
+def _by_dhcp(scope: DhcpScope, subnet: IPNetwork) -> list[str]:
     """What guests are told by DHCP."""
     gateway = gateway_of(subnet)
     return [
@@ -106,7 +106,7 @@ def _options_4(scope: DhcpScope, subnet: IPNetwork) -> list[str]:
     ]
 
 
-def _options_6(scope: DhcpScope, subnet: IPNetwork) -> list[str]:
+def _by_advertisements(scope: DhcpScope, subnet: IPNetwork) -> list[str]:
     """What guests are told by router advertisements and DHCPv6.
 
     With a static range dnsmasq sets the flags M and O, and not A for the prefix.  The name
@@ -119,7 +119,7 @@ def _options_6(scope: DhcpScope, subnet: IPNetwork) -> list[str]:
     ]
 
 
-_OPTIONS = {4: _options_4, 6: _options_6}
+_OPTIONS = {4: _by_dhcp, 6: _by_advertisements}
 """By IP version."""
 
 
