@@ -25,7 +25,7 @@ NEUTRAL = (
     "plugins.py",
     "config.py",
 )
-"""What decides.  Drivers, the fake kernel and programs speak to a kernel, which has two families."""
+"""What decides.  Drivers, the fake kernel and programs speak to a kernel with two families."""
 
 _NAMES = re.compile(r"(?i)ipv[46]|inet6?$|_v[46]$|^v[46]_")
 
