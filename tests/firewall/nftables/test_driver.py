@@ -254,3 +254,15 @@ def test_a_thousand_at_once_and_back(driver: NftablesFirewall) -> None:
     assert driver.find(many[500]) == many[500]
     assert driver.apply([Remove(noun) for noun in many]).error is None
     assert len(driver.snapshot()) == 1
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("host", ["kernel"], indirect=True)
+def test_what_nft_lists_can_be_loaded_again(driver: NftablesFirewall) -> None:
+    """Hosts save their ruleset like that, and load it when they start."""
+    add(driver, *ALL)
+    saved = ruleset(driver)
+    do(driver, "nft", "flush", "ruleset")
+    do(driver, "nft", "-f", "-", input=saved)
+    assert ruleset(driver) == saved
+    assert driver.snapshot() == keyed(ALL)

@@ -91,9 +91,12 @@ WORDS: dict[str, tuple[Noun, list[str]]] = {
             f'create element {T} guarded '
             '{ "r6" comment "02:00:0a:01:00:09 10.1.0.9 fd00:1::9" }',
             f'add element {T} sources {{ "r6" . 02:00:0a:01:00:09 . 10.1.0.9 }}',
-            f'add element {T} own6 {{ "r6" . 0x02000a010009 }}',
-            f'add element {T} addresses6 {{ "r6" . 0xfd000001000000000000000000000009 }}',
-            f'add element {T} addresses6 {{ "r6" . 0xfe8000000000000000000afffe010009 }}',
+            f'add element {T} own6 {{ "r6" . 02:00:0a:01:00:09 }}',
+            f'add element {T} macs6 {{ "r6" . 0x02000a010009 }}',
+            f'add element {T} sources6 {{ "r6" . 02:00:0a:01:00:09 . fd00:1::9 }}',
+            f'add element {T} targets6 {{ "r6" . 0xfd000001000000000000000000000009 }}',
+            f'add element {T} sources6 {{ "r6" . 02:00:0a:01:00:09 . fe80::aff:fe01:9 }}',
+            f'add element {T} targets6 {{ "r6" . 0xfe8000000000000000000afffe010009 }}',
         ],
     ),
     "untracked": (

@@ -36,6 +36,7 @@ from .types import (
     ETHER,
     IFNAME,
     IPV4,
+    IPV6,
     PORT,
     PROTO,
     RAW_ETHER,
@@ -155,9 +156,11 @@ def _guard(noun: AntiSpoof) -> Iterator[Element]:
     for address in (*ipv4, _NOBODY) if noun.bridged else ipv4:
         yield Element(family, "sources", (IFNAME, ETHER, IPV4), (noun.link, noun.mac, address))
     if own := _ipv6_addresses(noun):
-        yield Element(family, "own6", (IFNAME, RAW_ETHER), (noun.link, noun.mac))
+        yield Element(family, "own6", (IFNAME, ETHER), (noun.link, noun.mac))
+        yield Element(family, "macs6", (IFNAME, RAW_ETHER), (noun.link, noun.mac))
         for ip in own:
-            yield Element(family, "addresses6", (IFNAME, RAW_IPV6), (noun.link, ip))
+            yield Element(family, "sources6", (IFNAME, ETHER, IPV6), (noun.link, noun.mac, ip))
+            yield Element(family, "targets6", (IFNAME, RAW_IPV6), (noun.link, ip))
 
 
 def _ipv6_addresses(noun: AntiSpoof) -> tuple[IPv6Address, ...]:

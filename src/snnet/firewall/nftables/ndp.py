@@ -18,11 +18,14 @@ _FORMED_FROM_MAC = "0xfffe"
 _OWN_LINK_LOCAL = f"@th,64,64 0xfe80000000000000 @th,128,64 != 1 @th,152,16 != {_FORMED_FROM_MAC}"
 """The target of a neighbour message (RFC 4861, 4.3 and 4.4), 8 bytes after its start."""
 
-# Of a set with types of its own, nft would look up neither a target nor the MAC of an option.
-SETS6 = """set own6 { typeof iifname . @th,208,48; }
-set addresses6 { typeof iifname . @th,64,128; }
+# nft takes what is in the payload for a number, and looks it up only in a set of numbers.  Of
+# what it has a name for, it lists the name: such a rule could not be loaded again with a set of
+# numbers.  So MACs and addresses are in two sets each.
+SETS6 = """set own6 { type ifname . ether_addr; }
+set sources6 { type ifname . ether_addr . ipv6_addr; }
+set targets6 { typeof iifname . @th,64,128; }
+set macs6 { typeof iifname . @th,208,48; }
 """
-"""The MAC of each guest that has IPv6, and its addresses: in any place of a packet."""
 
 # Options are a type, a length in units of 8 bytes, and a MAC: 1 is the source's, 2 the
 # target's (RFC 4861, 4.6.1), 14 a nonce (RFC 7527, 4).  A message has at most one: the
@@ -34,9 +37,9 @@ chain udp6
 chain icmp6
 chain solicit6
 chain claim6
-chain sender6 iifname . @ll,48,48 != @own6 drop
+chain sender6 iifname . ether saddr != @own6 drop
 chain sender6 ip6 saddr :: goto nobody6
-chain sender6 iifname . @nh,64,128 @addresses6 goto message6
+chain sender6 iifname . ether saddr . ip6 saddr @sources6 goto message6
 chain sender6 ip6 saddr != fe80::/64 drop
 chain sender6 ip6 saddr fe80::1 drop
 chain sender6 @nh,152,16 {formed} drop
@@ -64,18 +67,18 @@ chain icmp6 icmpv6 type { 1-4, 128, 129, 131, 132, 143 } accept
 chain icmp6 ip6 nexthdr != ipv6-icmp drop
 chain icmp6 icmpv6 type nd-router-solicit ip6 length 8 accept
 chain icmp6 icmpv6 type nd-router-solicit ip6 length 16 \
-    @th,64,16 0x0101 iifname . @th,80,48 @own6 accept
+    @th,64,16 0x0101 iifname . @th,80,48 @macs6 accept
 chain icmp6 icmpv6 type nd-neighbor-solicit goto solicit6
 chain icmp6 icmpv6 type != nd-neighbor-advert drop
 chain icmp6 jump claim6
 chain icmp6 ip6 length 24 accept
-chain icmp6 ip6 length 32 @th,192,16 0x0201 iifname . @th,208,48 @own6 accept
+chain icmp6 ip6 length 32 @th,192,16 0x0201 iifname . @th,208,48 @macs6 accept
 chain icmp6 drop
 chain solicit6 ip6 length 24 accept
-chain solicit6 ip6 length 32 @th,192,16 0x0101 iifname . @th,208,48 @own6 accept
+chain solicit6 ip6 length 32 @th,192,16 0x0101 iifname . @th,208,48 @macs6 accept
 chain solicit6 ip6 length 32 @th,192,16 0x0e01 accept
 chain solicit6 drop
-chain claim6 iifname . @th,64,128 @addresses6 return
+chain claim6 iifname . @th,64,128 @targets6 return
 chain claim6 {own_link_local} return
 chain claim6 drop
 """
