@@ -58,7 +58,7 @@ class DhcpScope(Owned):
 
     rank: ClassVar[int] = 70
     changeable: ClassVar[frozenset[str]] = frozenset(
-        {"entries", "mtu", "domain", "reserved", "running", "dns"}
+        {"entries", "mtu", "domain", "reserved", "running", "dns", "faults"}
     )
 
     link: str
@@ -69,6 +69,9 @@ class DhcpScope(Owned):
     entries: tuple[DhcpEntry, ...] = ()
     running: bool = True
     dns: bool = True
+    faults: tuple[str, ...] = ()
+    """What somebody changed of a server that runs, such as "file hosts"; a wanted scope has
+    none.  Found by ``Driver.snapshot`` only."""
 
     def make_key(self) -> Key:
         return ("dhcp", self.link)
@@ -105,6 +108,7 @@ class DhcpScope(Owned):
             extra += " without dns"
         if not self.running:
             extra += " stopped"
+        extra += f" ({', '.join(self.faults)} changed)" if self.faults else ""
         return f"dhcp {' '.join(map(str, self.subnets))} mtu {self.mtu}{extra} dev {self.link}"
 
 

@@ -60,6 +60,10 @@ def link_key(name: str) -> Key:
     return ("link", name)
 
 
+Settings = tuple[tuple[str, int], ...]
+"""Names and values of settings of a link's kind or of its bridge port."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link(Noun):
     """Any link.
@@ -71,7 +75,7 @@ class Link(Noun):
 
     rank: ClassVar[int] = 20
     changeable: ClassVar[frozenset[str]] = frozenset(
-        {"mac", "mtu", "master", "up", "alias", "group"}
+        {"mac", "mtu", "master", "up", "alias", "group", "settings"}
     )
     kinds: ClassVar[tuple[str, ...]] = ()
     """The kernel's names (IFLA_INFO_KIND) for links of this class."""
@@ -85,6 +89,10 @@ class Link(Noun):
     mtu: int | None = None
     master: str | None = None
     up: bool = True
+    settings: Settings | None = None
+    """What somebody set otherwise than snnet has it: ``(("bridge_slave isolated", 1),)``.
+
+    None, which every wanted link has: nothing.  A change to None sets all as usual."""
     index: int = field(default=0, compare=False)
 
     def make_key(self) -> Key:
@@ -108,9 +116,11 @@ class Link(Noun):
 
     def differences(self, found: Noun) -> frozenset[str]:
         different = Noun.differences(self, found)
-        # For ``master``, None is a value too: "not a port of any bridge".
-        if isinstance(found, Link) and self.master != found.master:
-            return different | {"master"}
+        # For these, None is a value too: "not a port of any bridge", and "as usual".
+        if isinstance(found, Link):
+            for name in ("master", "settings"):
+                if getattr(self, name) != getattr(found, name):
+                    different |= {name}
         return different
 
     def __str__(self) -> str:
@@ -120,6 +130,7 @@ class Link(Noun):
             for name, value in self.details().items()
             if value is not None and value != ""
         ]
+        words += [f"{name} {value}" for name, value in self.settings or ()]
         words.append("up" if self.up else "down")
         if self.group not in (0, LINK_GROUP):
             words.append(f"group {self.group:#x}")

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from snnet.contract import Address, Link, Path, PortForward, PublicIp
+from snnet.contract import Address, Bridge, IPAddress, Link, Path, PortForward, PublicIp
 from snnet.contract.network import DADFAILED, TENTATIVE, link_sysctl
 
 from .rules import Rule
@@ -90,6 +90,39 @@ def rp_filters(device: str) -> tuple[str, str]:
     return link_sysctl("ipv4.conf", "all", "rp_filter"), link_sysctl(
         "ipv4.conf", device, "rp_filter"
     )
+
+
+def quiet_parameters(link: Link) -> dict[str, str]:
+    """The parameters that keep the host's IPv6 from a bridge, and from a port of one."""
+    if link.master is not None:
+        quiet = {"disable_ipv6": "1"}
+    elif isinstance(link, Bridge) and not link.link_local:
+        quiet = {"accept_ra": "0", "accept_redirects": "0"}
+    else:
+        quiet = {}
+    return {link_sysctl("ipv6.conf", link.name, name): value for name, value in quiet.items()}
+
+
+def about_way(remote: IPAddress, way: Path | None) -> Iterator[str]:
+    """Whether the host has a way to the far end of a tunnel."""
+    if way is None:
+        yield f"way to {remote}: is closed -> should be open, for tunnels: ip route get {remote}"
+
+
+def guest_behind(gateway: Address) -> IPAddress | None:
+    """An address of the network that a gateway is in, other than the gateway; None without one."""
+    network = gateway.address.network
+    return network[-2] if network.num_addresses > 2 else None
+
+
+def about_subnet(gateway: Address, way: Path | None) -> Iterator[str]:
+    """Whether the host reaches a subnet by its bridge."""
+    if way is None or way.link != gateway.link:
+        found = f"by {way.link}" if way else "closed"
+        yield (
+            f"way to {gateway.address.network}: is {found} -> should be by {gateway.link}: see "
+            f"ip rule, ip route"
+        )
 
 
 def forwarding_of(version: int, link: str) -> str:

@@ -29,6 +29,16 @@ def own_packets(site: Site, nouns: Iterable[Noun]) -> list[HostPacket]:
     return list(found)
 
 
+def remotes(nouns: Iterable[Noun]) -> list[IPAddress]:
+    """The far ends of the tunnels, each once."""
+    found = {
+        noun.remote: None
+        for noun in nouns
+        if isinstance(noun, (Tunnel, TunnelGuard)) and noun.remote is not None
+    }
+    return list(found)
+
+
 def _of_tunnel(site: Site, protocol: str, port: int, remote: IPAddress) -> Iterator[HostPacket]:
     packet = HostPacket(
         what="packets of tunnels",

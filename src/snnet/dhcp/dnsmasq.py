@@ -29,8 +29,9 @@ from snnet.system.process import find_program, missing_program
 from . import settings
 from .account import serving_account
 from .alarm import ServerAlarm
+from .bridge import index_of
 from .resolvers import name_of, name_servers
-from .service import Memory, Service, index_of, links_of, needs_no_restart
+from .service import Memory, Service, links_of, needs_no_restart
 
 
 class Dnsmasq(Driver):
@@ -72,7 +73,7 @@ class Dnsmasq(Driver):
         found: dict[Key, Noun] = {}
         with _api_errors("list the dhcp scopes"):
             for link, index in self._indexes(links_of(self.host)).items():
-                if (scope := Service(self.host, link, self._memory).scope(index)) is not None:
+                if (scope := Service(self.host, link, self._memory).inspected(index)) is not None:
                     found[scope.key] = scope
         return found
 

@@ -48,6 +48,17 @@ class Folder:
         os.fchmod(folder._fd, _MODE)  # whatever the umask removed
         return folder
 
+    def is_readable(self, gid: int) -> bool:
+        """Whether the group may look for files in it."""
+        status = os.fstat(self._fd)
+        return status.st_gid == gid and status.st_mode & _MODE == _MODE
+
+    def is_readable_file(self, name: str) -> bool:
+        """Whether the group of the folder may read the file."""
+        status = os.stat(name, dir_fd=self._fd, follow_symlinks=False)
+        mine = status.st_gid == os.fstat(self._fd).st_gid
+        return mine and status.st_mode & _FILE_MODE == _FILE_MODE
+
     def read(self, name: str) -> str | None:
         """Return the text of a file, or None if there is none."""
         try:

@@ -99,6 +99,15 @@ class Server:
             ) from error
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether a signal has stopped the process (proc_pid_stat(5), state T)."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] == "T"
+
+
 def _end(processes: dict[int, int], gently: int | None) -> None:
     """Signal all of them (pidfds by pid) and wait until they have ended."""
     for pid, pidfd in processes.items():

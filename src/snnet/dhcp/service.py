@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import functools
 import logging
 import os
 import signal
-import socket
 import stat
-import struct
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +22,6 @@ from snnet.contract import (
     Exists,
     FatalError,
     InvalidRequest,
-    IPAddress,
     Missing,
     SnnetError,
     Unsupported,
@@ -38,14 +34,13 @@ from snnet.system.process import errno_in, failure, run
 
 from . import settings
 from .account import Account, serving_account
+from .bridge import bridge_index, index_of
 from .folder import FileState, Folder
 from .record import SCOPE_FILE, ScopeRecord, more
 from .resolvers import name_servers
-from .server import Server
+from .server import Server, is_stopped
 
 _log = logging.getLogger("snnet.dhcp")
-
-_SIOCGIFADDR = 0x8915  # linux/sockios.h, netdevice(7)
 
 
 class Memory:
@@ -115,6 +110,27 @@ class Service:
         if record is None:
             return None
         return replace(record.scope, running=self.served(index) is not None)
+
+    def inspected(self, index: int | None) -> DhcpScope | None:
+        """As ``scope()``, with what somebody changed of a server that runs."""
+        scope = self.scope(index)
+        if scope is None or not scope.running:
+            return scope
+        return replace(scope, faults=tuple(self._faults(scope)))
+
+    def _faults(self, scope: DhcpScope) -> Iterator[str]:
+        pid = self.pid()
+        if pid is not None and is_stopped(pid):
+            yield f"process {pid} stopped by a signal"
+        try:
+            with Folder(self.path) as folder:
+                if not folder.is_readable(serving_account().gid):
+                    yield "folder"
+                for name, text in self._files(scope).items():
+                    if folder.read(name) != text or not folder.is_readable_file(name):
+                        yield f"file {name}"
+        except (ApiError, OSError) as error:
+            yield f"folder ({error})"
 
     def leases(self) -> list[DhcpLease]:
         """Return the leases that guests hold, also while dnsmasq is not running."""
@@ -201,7 +217,7 @@ class Service:
     def reload(self, scope: DhcpScope) -> None:
         """Write the files again and make the running dnsmasq read them."""
         record = ScopeRecord(self.running().index, scope)
-        with Folder(self.path) as folder:
+        with Folder.make(self.path, serving_account().gid) as folder:
             self._write_files(folder, scope)
             self._read_again()
             # Last: if we are killed before this, the next Change sees the difference.
@@ -239,6 +255,8 @@ class Service:
     def _read_again(self) -> None:
         """Have the running dnsmasq read its files."""
         pid = self.pid()
+        if pid is not None and is_stopped(pid):
+            self._server.signal(pid, signal.SIGCONT)
         if pid is None or not self._server.signal(pid, signal.SIGHUP):
             raise Missing(f"the dnsmasq on {self._link} has just ended")
 
@@ -278,7 +296,7 @@ class Service:
         """Write the files; a running dnsmasq does not read them before it is told to."""
         account = serving_account()
         self._check_passage(account)
-        index = in_netns(self._host.netns.fd, functools.partial(_bridge_index, scope))
+        index = in_netns(self._host.netns.fd, functools.partial(bridge_index, scope))
         known = self.record()
         old = known.scope if known else scope
         with Folder.make(self.path, account.gid) as folder:
@@ -316,10 +334,17 @@ class Service:
                 )
 
     def _write_files(self, folder: Folder, scope: DhcpScope) -> None:
-        folder.write(settings.HOSTS, settings.hosts(scope))
-        folder.write(settings.NAMES, settings.names(scope))
+        for name, text in self._files(scope).items():
+            folder.write(name, text)
+
+    def _files(self, scope: DhcpScope) -> dict[str, str]:
+        """The files that dnsmasq reads on SIGHUP, and their content."""
         found = name_servers(self._host.netns.fd)
-        folder.write(settings.SERVERS, settings.servers(found.text))
+        return {
+            settings.HOSTS: settings.hosts(scope),
+            settings.NAMES: settings.names(scope),
+            settings.SERVERS: settings.servers(found.text),
+        }
 
     def _is_contradicted(self, scope: DhcpScope, old: DhcpScope) -> bool:
         with Folder(self.path) as folder:
@@ -345,14 +370,6 @@ def links_of(host: RealHost) -> Iterator[str]:
             yield name.removeprefix(prefix)
 
 
-def index_of(link: str) -> int | None:
-    """Return the ifindex of the link in the calling thread's namespace, or None."""
-    try:
-        return socket.if_nametoindex(link)
-    except OSError:
-        return None
-
-
 def _prefix(host: RealHost) -> str:
     # No owner and no namespace has an "@" in its name.
     return f"dhcp@{host.netns.id.replace(':', '.')}@{host.owner}@"
@@ -367,32 +384,3 @@ def needs_no_restart(old: DhcpScope, new: DhcpScope) -> bool:
 
 def _states(folder: Folder) -> dict[str, FileState | None]:
     return {name: folder.state(name) for name in (settings.HOSTS, settings.NAMES, SCOPE_FILE)}
-
-
-def _bridge_index(scope: DhcpScope) -> int:
-    """Return the ifindex of the bridge; raise ``Missing`` if it lacks a gateway address."""
-    for gateway in scope.gateways:
-        if not _has_address(scope.link, gateway):
-            raise Missing(f"bridge {scope.link} has no address {gateway}: add it before the scope")
-    with contextlib.suppress(OSError):
-        return socket.if_nametoindex(scope.link)
-    raise Missing(f"bridge {scope.link} does not exist")
-
-
-def _has_address(link: str, address: IPAddress) -> bool:
-    """Whether the link has the address, usable: a socket on the link can be bound to it."""
-    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
-    with socket.socket(family, socket.SOCK_DGRAM) as sock, contextlib.suppress(OSError):
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, link.encode())
-        sock.bind((str(address), 0))
-        return family == socket.AF_INET6 or _first_address(sock, link, address) == address.packed
-    return False
-
-
-def _first_address(sock: socket.socket, link: str, address: IPAddress) -> bytes:
-    """Return this IPv4 address if the link has it, else the link's first one.
-
-    The kernel binds an IPv4 socket to the address of any link.
-    """
-    request = struct.pack("16sHH4s16x", link.encode(), socket.AF_INET, 0, address.packed)
-    return fcntl.ioctl(sock, _SIOCGIFADDR, request)[20:24]

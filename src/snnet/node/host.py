@@ -28,14 +28,11 @@ from snnet.contract import (
     Owned,
     Path,
     Route,
-    Sysctl,
     TunnelGuard,
     Unsupported,
     keyed,
 )
-from snnet.contract.network import FORWARDING
 from snnet.core import identity as ids
-from snnet.core.inputs import forwarding_of
 from snnet.core.own_packets import own_packets
 from snnet.core.records import Records
 from snnet.core.site import Site
@@ -45,6 +42,7 @@ from snnet.core.tunnels import KINDS as TUNNEL_KINDS
 from .drivers import Drivers
 from .inputs import Inputs
 from .intents import Intents
+from .parameters import changed_parameters
 
 _log = logging.getLogger("snnet.node")
 
@@ -94,6 +92,10 @@ class HostView:
         self._optional = optional
         self._intents = intents
         self.inputs = Inputs(drivers)
+
+    def recorded(self) -> Iterable[str]:
+        """What somebody changed of the record of intents."""
+        return self._intents.differences()
 
     def remembered(self) -> dict[Key, Noun]:
         """What the node was asked for and no alias can hold, by the record of intents."""
@@ -287,21 +289,9 @@ class HostView:
                 "'vxlan' or correct the route"
             )
 
-    def not_forwarding(self, records: Records) -> tuple[dict[Key, Noun], dict[Key, Noun]]:
-        """Parameters of the node's links by which the host does not forward: found, wanted."""
-        backend = self._drivers.backend
-        if Sysctl not in backend.carries:
-            return {}, {}
-        names: list[str] = []
-        for version in sorted(records.forwarding):
-            whole = backend.find(Sysctl(name=FORWARDING[version]))
-            # Turning that on again sets all the others.
-            if isinstance(whole, Sysctl) and whole.value != "0":
-                links = ("default", *records.routers())
-                names += [forwarding_of(version, link) for link in links]
-        found = [backend.find(Sysctl(name=name)) for name in names]
-        off = keyed(noun for noun in found if isinstance(noun, Sysctl) and noun.value == "0")
-        return off, {key: replace(noun, value="1") for key, noun in off.items()}  # type: ignore[call-arg]
+    def parameters(self, records: Records) -> tuple[dict[Key, Noun], dict[Key, Noun]]:
+        """Parameters of the node's links that somebody changed: found, wanted."""
+        return changed_parameters(self._drivers.backend, records)
 
     def check_address(self) -> None:
         """Conflict where the node's own address is gone: tunnels and events would name it."""

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from snnet.contract import Address, Link, Path, Sysctl
+from snnet.contract import Address, ApiError, IPAddress, Link, Path, Sysctl
 from snnet.contract.network import FORWARDING
 from snnet.core.inputs import (
     SOMEWHERE,
     STRICT,
     Seen,
     about_devices,
+    about_subnet,
     about_uplink,
+    about_way,
     devices_of,
     forwarding_of,
+    guest_behind,
     rp_filters,
     ways_in,
 )
+from snnet.core.own_packets import remotes
 from snnet.core.records import Records
 from snnet.core.rules import Rule
 
@@ -45,6 +49,12 @@ class Inputs:
         uplink = records.site.uplink
         yield from about_uplink(uplink, seen)
         yield from about_devices(rules, seen)
+        if Path in self._backend.carries:
+            for remote in remotes(records.nouns()):
+                yield from about_way(remote, self._path(remote))
+            for noun in records.nouns():
+                if isinstance(noun, Address) and (guest := guest_behind(noun)) is not None:
+                    yield from about_subnet(noun, self._path(guest))
         for version in sorted(records.forwarding):
             if self._value(FORWARDING[version]) == "0":
                 continue
@@ -73,9 +83,15 @@ class Inputs:
                 )
 
     def _default(self) -> Path | None:
+        return self._path(SOMEWHERE.remote)
+
+    def _path(self, remote: IPAddress) -> Path | None:
         if Path not in self._backend.carries:
             return None
-        found = self._backend.find(SOMEWHERE)
+        try:
+            found = self._backend.find(Path(remote=remote))
+        except ApiError:  # a rule of routing forbids it (ip-rule(8), prohibit)
+            return None
         return found if isinstance(found, Path) else None
 
     def _value(self, name: str) -> str | None:

@@ -7,7 +7,7 @@ flush them.  The record says what was asked for, and which addresses are ours.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from snnet.contract import Journal, Key, Noun, SnnetError
 from snnet.core.intents import read_entry, write_entry
@@ -60,6 +60,21 @@ class Intents:
         with self._lock:
             return {noun.key: noun for nouns in self._entries.values() for noun in nouns}
 
+    def differences(self) -> Iterator[str]:
+        """A line if somebody changed the journal, or removed it."""
+        with self._lock:
+            entries = dict(self._entries)
+        try:
+            stored = dict(map(read_entry, self._journal.read()))
+        except (SnnetError, ValueError):
+            stored = {}
+        stored = {thing: nouns for thing, nouns in stored.items() if nouns}
+        if stored != entries:
+            yield (
+                f"record of intents: has {len(stored)} entries, or others -> should have "
+                f"{len(entries)}, or what was asked for is lost with the rules: call repair()"
+            )
+
     def expect(self, entries: Mapping[Name, Sequence[Noun]]) -> None:
         """Record what is about to be set up; raises where that is impossible."""
         self._put(entries)
@@ -92,6 +107,8 @@ class Intents:
                     self._entries[thing] = tuple(nouns)
                 else:
                     del self._entries[thing]
+            if again:
+                self._whole = False  # somebody may have changed the file
             if lines or again:
                 self._write(lines)
 

@@ -298,6 +298,7 @@ class Node(ABC, Generic[R]):
                 *differences(draft.plan),
                 *map(misnamed, host.strays().values()),
                 *warnings,
+                *host.recorded(),
                 *_inputs(engine, host),
                 *host.left_out(nouns),
                 *host.obstacles(),

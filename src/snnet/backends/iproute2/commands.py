@@ -16,6 +16,7 @@ from snnet.backends.linux import (
     routed_sysctls,
     without_link_local,
 )
+from snnet.backends.settings import to_set
 from snnet.contract import (
     Add,
     Address,
@@ -86,7 +87,15 @@ def commands(operation: Operation) -> list[Command]:
         return list(_add_link(noun))
     if isinstance(operation, Remove):
         return [["ip", "link", "delete", "dev", noun.name]]
-    return list(_change_link(noun, noun.differences(operation.old)))
+    different = noun.differences(operation.old)
+    settings = to_set(noun, operation.old.settings) if "settings" in different else []  # type: ignore[attr-defined]
+    return [
+        *_change_link(noun, different),
+        *(
+            ["ip", "link", "set", "dev", noun.name, *one.words(kind, value)]
+            for kind, one, value in settings
+        ),
+    ]
 
 
 def probe(link: Link) -> Command:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from snnet.backends.iproute2.codec import Row
 from snnet.backends.iproute2.kinds import CODECS
 from snnet.backends.kinds import by_kernel_kind
+from snnet.backends.settings import OF_KINDS, OF_PORTS, PORT, STATES, changed
 from snnet.contract import Link, Other
+from snnet.contract.links import Settings
 
 _GROUP_FILES = (Path("/etc/iproute2/group"), Path("/usr/share/iproute2/group"))
 
@@ -26,12 +29,39 @@ def link_noun(row: Row) -> Link:
         "index": row["ifindex"],
     }
     info: Row = row.get("linkinfo", {})
+    if (settings := _settings(info)) is not None:
+        common["settings"] = settings
     if (read := _READERS.get(info.get("info_kind", ""))) is not None:
         link = read(row, common, info.get("info_data", {}))
         if link is not None:
             return link
     kind = _kind(row, info)
     return Other(other_kind=kind, lower=row.get("link") if kind == "macvlan" else None, **common)
+
+
+def _settings(info: Row) -> Settings | None:
+    """Return the settings that are not usual; None if all are."""
+    found = []
+    if info.get("info_slave_kind") == "bridge":
+        found += changed(PORT, OF_PORTS, _numbers(info.get("info_slave_data", {})))
+    kind = info.get("info_kind", "")
+    if kind in OF_KINDS:
+        found += changed(kind, OF_KINDS[kind], _numbers(info.get("info_data", {})))
+    return tuple(found) or None
+
+
+def _numbers(data: Row) -> dict[str, int]:
+    """Return all settings that are numbers; ``ip`` prints some as words or in text."""
+    numbers = {}
+    for name, value in data.items():
+        if isinstance(value, int):  # booleans too
+            numbers[name] = int(value)
+        elif value in STATES:
+            numbers[name] = STATES.index(value)
+        elif isinstance(value, str):
+            with contextlib.suppress(ValueError):
+                numbers[name] = int(value, 0)
+    return numbers
 
 
 def _kind(row: Row, info: Row) -> str:

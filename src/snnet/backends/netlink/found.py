@@ -16,6 +16,7 @@ from .codec import Common, NameOf, name_or_none
 from .kernel import attributes, number, text
 from .kinds import CODECS
 from .kinds.tap import is_tap
+from .settings import settings_of
 
 IFF_UP = 0x1  # linux/if.h
 _ARPHRD_ETHER = 1  # linux/if_arp.h
@@ -129,6 +130,8 @@ class ParsedLink:
             "up": bool(self.flags & IFF_UP),
             "index": self.index,
         }
+        if (settings := settings_of(self.info)) is not None:
+            common["settings"] = settings
         if (decode := _DECODERS.get(self.kernel_kind)) is not None:
             link = decode(self, common, attributes(self.info.get(_IFLA_INFO_DATA, b"")), name_of)
             if link is not None:

@@ -18,6 +18,7 @@ from snnet.backends.linux import (
     routed_sysctls,
     without_link_local,
 )
+from snnet.backends.settings import to_set
 from snnet.contract import Bridge, Link, Macvtap, Tap, Veth
 from snnet.system.netlink import NetlinkError
 
@@ -48,6 +49,7 @@ from .kernel import (
 )
 from .kinds.veth import PEER_NAMESPACE
 from .namespaces import opened_peer
+from .settings import setting_message
 from .sysctls import Sysctls
 from .taps import TapMaker
 
@@ -208,11 +210,18 @@ class Links:
         if not differences:
             return
         try:
-            self._set(*self._changes(found.index, new, differences))
+            self._change(found.index, new, before, differences)
         except OSError:
             with contextlib.suppress(OSError):
-                self._set(*self._changes(found.index, before, differences))
+                self._change(found.index, before, new, differences)
             raise
+
+    def _change(self, index: int, link: Link, was: Link, names: frozenset[str]) -> None:
+        if names - {"settings"}:
+            self._set(*self._changes(index, link, names))
+        if "settings" in names:
+            for kind, setting, value in to_set(link, was.settings):
+                self._kernel.send(setting_message(index, kind, setting, value))
 
     def _changes(self, index: int, link: Link, names: frozenset[str]) -> tuple[Values, str | None]:
         values: Values = {INDEX: index}

@@ -165,8 +165,8 @@ class Repair(Call[R, R, RepairDraft, Report]):
         wanted = host.carried(known.nouns())
         rules = known.refreshed(host.snapshot({Address})) if known.outside() else {}
         wanted |= {key: rule for key, rule in rules.items() if key in wanted}
-        found, forwarding = host.not_forwarding(known)
-        return RepairDraft(make_plan(ours | found, wanted | forwarding), rules=rules)
+        found, parameters = host.parameters(known)
+        return RepairDraft(make_plan(ours | found, wanted | parameters), rules=rules)
 
     def inspect(self, draft: RepairDraft, host: HostView) -> None:
         """Learn the indexes that the kernel gave: those of macvtaps name their devices."""
@@ -299,6 +299,8 @@ def _follows(operation: Operation, tunnels: Collection[str]) -> bool:
 
 
 def difference(old: Noun, noun: Noun) -> str:
+    if isinstance(old, Link) and noun.differences(old) == {"settings"}:
+        return f"different: {old.kind} {old.name}: {_settings(old)}"
     if str(old) != str(noun):
         return f"different: {old}, should be: {noun}"
     names = sorted(noun.differences(old))
@@ -307,6 +309,12 @@ def difference(old: Noun, noun: Noun) -> str:
         for one in (old, noun)
     )
     return f"different: {noun}: {was}, should be: {wanted}"
+
+
+def _settings(link: Link) -> str:
+    """What somebody set, and what ``repair()`` takes back."""
+    changed = (f"{name} is {value}" for name, value in link.settings or ())
+    return f"{', '.join(changed)} -> should be as snnet made it"
 
 
 def _shown(value: object) -> str:

@@ -1,0 +1,93 @@
+"""Settings of links that snnet leaves as the kernel has them, and that others may change.
+
+Those of the bridge port that a link is, and those of its kind.  Each has its name in ip-link(8),
+its attribute in linux/if_link.h, and the value that links of snnet have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from snnet.contract import Link
+from snnet.contract.links import Settings
+
+
+class Setting(NamedTuple):
+    """One setting: its attribute, its length in bytes, and its usual value."""
+
+    name: str
+    attribute: int
+    size: int
+    usual: int
+    numeric: bool = False
+    """Whether ``ip`` writes a number, and not "on" or "off"."""
+
+    def words(self, kind: str, value: int) -> list[str]:
+        """The arguments of ``ip link set dev LINK`` that set it."""
+        if kind == "vxlan":
+            return ["type", kind, self.name if value else f"no{self.name}"]
+        return ["type", kind, self.name, str(value) if self.numeric else "on" if value else "off"]
+
+
+PORT = "bridge_slave"
+"""The type of a port's settings in ip-link(8), and the kind of its settings in netlink."""
+
+FORWARDING = 3  # BR_STATE_FORWARDING, linux/if_bridge.h
+WITHOUT_CARRIER = 0
+"""The state of a port without carrier (BR_STATE_DISABLED), which is usual too."""
+
+STATES = ("disabled", "listening", "learning", "forwarding", "blocking")
+
+OF_PORTS = (
+    Setting("state", 1, 1, FORWARDING, numeric=True),
+    Setting("hairpin", 4, 1, 0),
+    Setting("guard", 5, 1, 0),
+    Setting("root_block", 6, 1, 0),
+    Setting("learning", 8, 1, 1),
+    Setting("flood", 9, 1, 1),
+    Setting("proxy_arp", 10, 1, 0),
+    Setting("proxy_arp_wifi", 11, 1, 0),
+    Setting("mcast_flood", 27, 1, 1),
+    Setting("bcast_flood", 30, 1, 1),
+    Setting("neigh_suppress", 32, 1, 0),
+    Setting("isolated", 33, 1, 0),
+    Setting("locked", 39, 1, 0),
+)
+
+OF_KINDS: Mapping[str, tuple[Setting, ...]] = {
+    "bridge": (
+        Setting("ageing_time", 4, 4, 30000, numeric=True),
+        Setting("stp_state", 5, 4, 0, numeric=True),
+        Setting("vlan_filtering", 7, 1, 0, numeric=True),
+        Setting("group_fwd_mask", 9, 2, 0, numeric=True),
+        Setting("nf_call_iptables", 36, 1, 0, numeric=True),
+        Setting("nf_call_ip6tables", 37, 1, 0, numeric=True),
+        Setting("nf_call_arptables", 38, 1, 0, numeric=True),
+    ),
+    "vxlan": (Setting("learning", 7, 1, 0),),
+}
+
+
+def changed(
+    kind: str, settings: tuple[Setting, ...], found: Mapping[str, int]
+) -> list[tuple[str, int]]:
+    """The settings that are not usual, as ``Link.settings`` has them."""
+    return [
+        (f"{kind} {one.name}", value)
+        for one in settings
+        if (value := found.get(one.name, one.usual)) != one.usual
+        and not (one.name == "state" and value == WITHOUT_CARRIER)
+    ]
+
+
+def to_set(link: Link, was: Settings | None) -> list[tuple[str, Setting, int]]:
+    """What to set so that a link with the settings ``was`` has its own: type, setting, value."""
+    wanted = dict(link.settings or ())
+    of = {
+        f"{kind} {one.name}": (kind, one)
+        for kind, settings in ((PORT, OF_PORTS), *OF_KINDS.items())
+        for one in settings
+    }
+    names = dict.fromkeys([*dict(was or ()), *wanted])
+    return [(*of[name], wanted.get(name, of[name][1].usual)) for name in names if name in of]

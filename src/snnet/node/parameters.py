@@ -1,0 +1,35 @@
+"""Kernel parameters of a node's links, which come with the links and others may change."""
+
+from __future__ import annotations
+
+from snnet.contract import Driver, Key, Link, Noun, Sysctl, keyed
+from snnet.contract.network import FORWARDING
+from snnet.core.inputs import forwarding_of, quiet_parameters
+from snnet.core.records import Records
+
+
+def changed_parameters(
+    backend: Driver, records: Records
+) -> tuple[dict[Key, Noun], dict[Key, Noun]]:
+    """Return those that somebody changed: as found, and as wanted.
+
+    Those by which the host forwards, and those that keep its IPv6 from bridges and ports.
+    """
+    if Sysctl not in backend.carries:
+        return {}, {}
+    names: list[str] = []
+    for version in sorted(records.forwarding):
+        whole = backend.find(Sysctl(name=FORWARDING[version]))
+        # Turning that on again sets all the others.
+        if isinstance(whole, Sysctl) and whole.value != "0":
+            links = ("default", *records.routers())
+            names += [forwarding_of(version, link) for link in links]
+    wanted = dict.fromkeys(names, "1")
+    for noun in records.nouns():
+        if isinstance(noun, Link):
+            wanted |= quiet_parameters(noun)
+    found = [backend.find(Sysctl(name=name)) for name in wanted]
+    off = keyed(
+        noun for noun in found if isinstance(noun, Sysctl) and noun.value != wanted[noun.name]
+    )
+    return off, {key: Sysctl(name=key[1], value=wanted[key[1]]) for key in off}

@@ -1,0 +1,1 @@
+"""Foreign changes of a host: each is named and healed, or docs/drift.md says why not."""
