@@ -127,10 +127,12 @@ CHANGES: dict[str, tuple[str, Callable[[Tables], None]]] = {
     "an end of a zone": ("inet", accept("inet", "into-t1", "drop")),
     "a client's MAC": (
         "bridge",
-        lambda at: at.instead(
-            "bridge", "dhcp-v0", "@th,288,48", lambda old: re.sub("0x.* ", "0x20000000001 ", old)
+        said(
+            "flush set bridge {table} leases",
+            'add element bridge {table} leases {{ "v0" . 0x020000000077 }}',
         ),
     ),
+    "a client's other MACs": ("bridge", accept("bridge", "client", "@leases drop")),
     "a source of a forward": (
         "inet",
         lambda at: at.instead(
@@ -192,7 +194,7 @@ CHANGES: dict[str, tuple[str, Callable[[Tables], None]]] = {
         "inet",
         said('add element inet {table} inside {{ "x0" comment "" }}'),
     ),
-    "another verdict": ("bridge", lambda at: at.element("bridge", "dhcp", "accept")),
+    "another verdict": ("inet", lambda at: at.element("inet", "from", "accept")),
     "another target": (
         "inet",
         lambda at: at.element("inet", "port_forwards", "10.66.6.6 . 22"),
