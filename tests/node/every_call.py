@@ -359,6 +359,7 @@ TABLE: dict[str, list[Case]] = {
     "Cnci.follow": [Case(concentrator, Kind.SET_UP, args=lambda node: (_event(NEW, 9, NEAR),))],
     "Cnci.remove_subnet": [Case(concentrator, Kind.TEAR_DOWN, args=_given(NET))],
     "Cnci.dhcp": [Case(concentrator, Kind.LOOK, args=_given(NET))],
+    "Cnci.leases": [Case(concentrator, Kind.LOOK, args=_given(NET))],
     "Cnci.update_neighbors": [
         Case(concentrator, Kind.SET_UP, "other", args=_given(neighbors(11, 31))),
         Case(of(empty, concentrator), Kind.SET_UP, "first", args=_given(neighbors(11, 31))),
@@ -405,7 +406,7 @@ TABLE: dict[str, list[Case]] = {
     # -- scopes
     **{
         f"ScopeControl.{name}": [Case(concentrator, Kind.LOOK, on=lambda cnci: cnci.dhcp(NET))]
-        for name in ("entries", "added", "running")
+        for name in ("entries", "added", "held", "running")
     },
     **{
         f"ScopeControl.{name}": [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -56,8 +57,8 @@ with snnet.ComputeNode("host", CONFIG, netns={netns!r}, firewall={firewall!r}) a
 class RealOneHost:
     """A host with ``eth0`` towards the outside; its guests are namespaces behind veths."""
 
-    def __init__(self, netns: str, firewall: str) -> None:
-        self.netns, self.firewall = netns, firewall
+    def __init__(self, netns: str, firewall: str, backend: str = "netlink") -> None:
+        self.netns, self.firewall, self.backend = netns, firewall, backend
         self._open = ExitStack()
         self.host = RealHost(netns, owner="cn:tester")
         self._open.callback(self.host.close)
@@ -95,8 +96,9 @@ class RealOneHost:
 
     def node(self) -> snnet.ComputeNode:
         cn = snnet.ComputeNode(
-            "host", CONFIG, netns=self.netns, firewall=self.firewall, api_timeout=60.0
-        )
+            "host", CONFIG, netns=self.netns, backend=self.backend, firewall=self.firewall,
+            api_timeout=60.0,
+        )  # fmt: skip
         self._open.enter_context(cn)
         cn.init()
         return cn
@@ -105,7 +107,7 @@ class RealOneHost:
         made = self.cn.set_concentrator(cfg)
         cnci = snnet.Cnci(
             made.concentrator_id, CONFIG, tenant_id=made.tenant_id, netns=made.netns,
-            firewall=self.firewall, api_timeout=60.0,
+            backend=self.backend, firewall=self.firewall, api_timeout=60.0,
         )  # fmt: skip
         self._open.enter_context(cnci)
         self._open.callback(self._stop, cnci)
@@ -161,6 +163,8 @@ class RealOneHost:
         )
         self._open.callback(process.wait)
         self._open.callback(process.kill)
+        while not self.ask(space, "127.0.0.1", port):
+            assert process.poll() is None
 
     def ask(self, space: Namespace | None, address: str, port: int) -> str:
         """The answer from a port; empty without one."""
@@ -217,6 +221,22 @@ def test_one_host_end_to_end(one: RealOneHost) -> None:
     one.cn.reconcile(concentrators=[], vnics=[])
     assert one.cn.topology().subnets == ()
     assert one.text() == one.clean
+
+
+def test_the_same_by_programs(netns: str) -> None:
+    """The backend ``iproute_shell`` does the same, and a dry run is what it runs."""
+    one = RealOneHost(netns, "nftables", "iproute_shell")
+    try:
+        plan = one.cn.plan_set_concentrator(config())
+        assert any(line.startswith("ip netns add snn-") for line in plan.to_commands())
+        one.serve_subnet(config())
+        assert one.ping(one.guest(9), OUTSIDE)
+        assert one.ask(one.outside, HOST, 33022) == f"acme-9 {OUTSIDE}"
+        assert one.cn.verify() == []
+        one.cn.reset_network()
+        assert one.text() == one.clean
+    finally:
+        one.close()
 
 
 def test_names_resolve_by_the_concentrator(one: RealOneHost) -> None:
@@ -341,6 +361,48 @@ def test_beside_docker(one: RealOneHost, variant: str, first: str) -> None:
     assert dockers(one, variant) == before
 
 
+@contextlib.contextmanager
+def dockerd(one: RealOneHost, folder: Path) -> Iterator[None]:
+    """A real daemon with its own /run, which sets up its chains in the host's namespace."""
+    command = (
+        f"mount -t tmpfs -o mode=755 run /run && exec dockerd --data-root {folder}/root "
+        f"--exec-root {folder}/exec --pidfile {folder}/pid -H unix://{folder}/docker.sock"
+    )
+    argv = ["unshare", "-m", "--propagation", "private", "sh", "-c", command]
+    with (folder / "log").open("wb") as log:
+        process = in_netns(
+            one.host.netns.fd, lambda: subprocess.Popen(argv, stdout=log, stderr=log)
+        )
+    try:
+        end = time.monotonic() + 60
+        while not (folder / "docker.sock").exists() or not _has_chains(one):
+            assert process.poll() is None, (folder / "log").read_text()[-2000:]
+            assert time.monotonic() < end, (folder / "log").read_text()[-2000:]
+            time.sleep(0.2)
+        yield
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def _has_chains(one: RealOneHost) -> bool:
+    return any(len(dockers(one, variant)) > 1 for variant in ("nft", "legacy"))
+
+
+@pytest.mark.skipif(find_program("dockerd") is None, reason="there is no dockerd")
+def test_a_real_docker_runs_first(one: RealOneHost, tmp_path: Path) -> None:
+    with dockerd(one, tmp_path):
+        before = [dockers(one, variant) for variant in ("nft", "legacy")]
+        one.serve_subnet(config())
+        mine = one.guest(9)
+        assert one.ask(mine, OUTSIDE, 80) == f"outside {HOST}"
+        assert one.ask(one.outside, HOST, 33022) == f"acme-9 {OUTSIDE}"
+        assert one.ask(mine, HOST, 33022) == "acme-9 169.254.1.1"
+        assert [line for line in one.cn.verify() if "first again" not in line] == []
+        one.cn.reset_network()
+        assert [dockers(one, variant) for variant in ("nft", "legacy")] == before
+
+
 def test_a_foreign_drop_is_named(one: RealOneHost) -> None:
     """Without a chain of Docker's for others, only the owner of the rule can help."""
     one.cn.set_concentrator(config())
@@ -348,6 +410,29 @@ def test_a_foreign_drop_is_named(one: RealOneHost) -> None:
     chain = "add chain ip guard f { type filter hook forward priority 0; policy drop; }"
     run(["nft", chain], netns=one.host.netns.fd)
     assert any("table ip guard, chain f" in line for line in one.cn.verify())
+
+
+def test_after_a_reboot_all_comes_back(one: RealOneHost) -> None:
+    """Links, namespaces, rules and the record of intents are gone, as the kernel's run is."""
+    cnci = one.serve_subnet(config())
+    one.guest(9)
+    cnci.shutdown()
+    one.cn.close()
+    for noun in one.kernel.snapshot({contract.Namespace}).values():
+        one.kernel.apply([contract.Remove(noun)])
+    for link in one.kernel.snapshot({Link}).values():
+        if isinstance(link, Link) and link.name.startswith("sn"):
+            one.kernel.apply([contract.Remove(link)])
+    run(["nft", "flush", "ruleset"], netns=one.host.netns.fd)
+    one.host.journal("intents-cn:host").replace([])
+    one.cn = one.node()
+    assert one.cn.topology().concentrators == ()
+    result = one.cn.reconcile(concentrators=[config()], vnics=[])
+    assert [item.action for item in result.items] == ["created"]
+    one.serve_subnet(config())
+    assert one.ping(one.guest(9), OUTSIDE)
+    assert one.ask(one.outside, HOST, 33022) == f"acme-9 {OUTSIDE}"
+    assert one.cn.verify() == []
 
 
 def test_a_restart_changes_nothing(one: RealOneHost) -> None:
