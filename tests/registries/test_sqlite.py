@@ -275,6 +275,28 @@ class TestWatches:
                 delays.append(time.monotonic() - began)
         assert sorted(delays)[10] < follower.LOOK / 4
 
+    def test_a_watch_that_begins_before_others_are_told(
+        self, path: Path, registry: SqliteRegistry, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What it was given at its beginning is not reported again."""
+        gate = threading.Event()
+        publish = follower.Follower._publish
+
+        def late(self: follower.Follower) -> None:
+            gate.wait(10)
+            publish(self)
+
+        registry.watch("", after=0).close()  # starts the thread
+        before = registry.read().revision
+        monkeypatch.setattr(follower.Follower, "_publish", late)
+        registry.commit([Put("k", {})])
+        watch = registry.watch("", after=before)
+        assert shape(watch.next(5)) == [("k", True)]
+        gate.set()
+        assert watch.next(0.3) == []
+        registry.commit([Put("l", {})])
+        assert shape(watch.next(5)) == [("l", True)]
+
     def test_commits_of_killed_writers_are_seen(self, path: Path, registry: SqliteRegistry) -> None:
         """A writer that died right after its commit has not touched the file any more."""
         watch = registry.watch("", after=registry.read().revision)
