@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
 
 from snnet.contract import (
@@ -19,6 +19,7 @@ from snnet.contract import (
     Macvtap,
     Noun,
     Operation,
+    PolicyRule,
     ProxyNeighbour,
     Remove,
     Sysctl,
@@ -26,6 +27,7 @@ from snnet.contract import (
     Veth,
     Vxlan,
 )
+from snnet.contract.network import OWN_TABLES
 from tests.backends.fake.steps import address, neighbour, route
 
 from .dice import Dice
@@ -155,7 +157,7 @@ class Draw:
     def _non_link(self) -> Noun:
         pick = self._dice.pick
         link = pick([*LINKS, "v0", "b0"])
-        match pick(["address", "address", "route", "route", "neighbour", "proxy", "fdb"]):
+        match pick(["address", "address", "route", "route", "neighbour", "proxy", "fdb", "policy"]):
             case "address":
                 return address(pick(LOCALS), link)
             case "route":
@@ -164,6 +166,13 @@ class Draw:
                 onlink = via is not None and pick([True, False])
                 made = route(pick(DESTINATIONS6 if six else DESTINATIONS), link, via, onlink)
                 return replace(made, protocol=pick([4, 4, 115]))
+            case "policy":
+                source = pick(["10.1.0.9/32", "10.1.0.0/24", "2001:db8:1::/64"])
+                table, priority = pick([254, OWN_TABLES[0]]), pick([20000, 20001])
+                return PolicyRule(
+                    source=ip_network(source), table=table, priority=priority,
+                    specific=table == 254,
+                )  # fmt: skip
             case "neighbour":
                 link = pick(["b0", "t0", "v0", "x0"])
                 return neighbour(pick(["192.0.2.9", "10.9.9.9", "2001:db8::9"]), pick(MACS), link)

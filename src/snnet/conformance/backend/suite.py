@@ -12,6 +12,7 @@ from .lookups import LookUpTests
 from .names import NameTests
 from .namespaces import NamespaceTests
 from .network import NetworkTests, PathTests, SysctlTests
+from .policies import PolicyTests
 from .roundtrip import RoundTripTests
 from .tunnels import TunnelTests
 
@@ -32,6 +33,7 @@ class BackendSuite(
     NamespaceTests,
     NetworkTests,
     PathTests,
+    PolicyTests,
     SysctlTests,
     LifeTests,
 ):
