@@ -32,6 +32,7 @@ SUBNETS: dict[str, tuple[str, ...]] = {
     params=[
         "fake-gre",
         pytest.param("netlink-vxlan", marks=[pytest.mark.kernel]),
+        pytest.param("netlink-gre", marks=[pytest.mark.kernel, pytest.mark.needs("gretap")]),
         pytest.param("iproute_shell-vxlan", marks=[pytest.mark.kernel]),
     ]
 )
