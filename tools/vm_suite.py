@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from snnet.cli.commands import snnet
+from snnet.cli.app import snnet
 
 ABOUT_LINKS = (
     "tests/backends",

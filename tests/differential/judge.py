@@ -14,9 +14,10 @@ from snnet.system.namespaces import Namespace
 
 from .operations import LINKS, Draw
 
-PATHS = [Path(remote=ip_address(text)) for text in ("192.0.2.77", "10.1.2.3")]
-"""IPv4 only: an IPv6 address is no source for its first second (duplicate address
-detection, RFC 4862), and the fake knows no time."""
+PATHS = [
+    Path(remote=ip_address(text))
+    for text in ("192.0.2.77", "10.1.2.3", "2001:db8::77", "fd00::2:3")
+]
 
 
 class Difference(AssertionError):
