@@ -265,6 +265,35 @@ def test_others_bridges_in_the_namespace_are_named(walled: World, cnci: snnet.Cn
     cnci.shutdown()
 
 
+def test_a_setting_that_others_bridges_rely_on_stays(walled: World) -> None:
+    """Docker separates containers by it (icc=false)."""
+
+    def value() -> str | None:
+        found = walled.kernel.find(Sysctl(name=BRIDGED_TO_IP[4]))
+        return found.value if isinstance(found, Sysctl) else None
+
+    if value() is None:
+        pytest.skip("this kernel has no br_netfilter")
+    docker = Bridge(name="docker0", group=0)
+    walled.add(docker)
+    before = value()
+    cnci = walled.cnci()
+    cnci.add_remote_subnet(NET, 7, "192.0.2.21")
+    assert value() == before == "1"
+    (line,) = cnci.verify()
+    assert "docker0" in line
+    assert "stays 1" in line
+    assert cnci.repair().healed == []
+    assert value() == "1"
+    walled.delete("docker0")
+    assert cnci.verify() != []
+    cnci.repair()
+    assert value() == "0"
+    assert cnci.verify() == []
+    cnci.shutdown()
+    assert value() == "1"
+
+
 def test_disabling_nat_keeps_the_rest(walled: World, cnci: snnet.Cnci) -> None:
     everything(cnci)
     cnci.disable_nat()

@@ -30,12 +30,18 @@ RECORD = "sysctl"
 """The host's record of previous values and users, by the name of the parameter."""
 
 
+_BRIDGED = frozenset(BRIDGED_TO_IP.values())
+
+
 class SharedSysctls(Driver):
     """Carries ``SharedSysctl`` over a backend that carries ``Sysctl``.
 
     The previous value and the users are in a record of the host, which is written before
     the change.  A process killed in between leaves a user whose value is not set yet;
     ``find`` shows that.
+
+    What passes bridged frames to the hooks of IP stays on where others have bridges: their
+    filters may separate guests by it.
     """
 
     name: ClassVar[str] = "sysctls"
@@ -75,11 +81,24 @@ class SharedSysctls(Driver):
         return self._as_found(noun)
 
     def _as_found(self, noun: SharedSysctl) -> SharedSysctl | None:
-        """The parameter as it is now; a value that serves as well counts as the wanted one."""
+        """The parameter as it is now; a value that may stay counts as the wanted one."""
         value = self._value(noun.name)
         if value is None:
             return None
-        return noun if value in noun.unless else replace(noun, value=value)
+        return noun if self._may_stay(noun, value) else replace(noun, value=value)
+
+    def _may_stay(self, noun: SharedSysctl, value: str | None) -> bool:
+        """Whether the value serves as well, or others in the namespace rely on it."""
+        if value in noun.unless:
+            return True
+        return noun.name in _BRIDGED and value == "1" and bool(self._others())
+
+    def _others(self) -> list[str]:
+        """The bridges of others, whose frames their filters see by what is in ``_BRIDGED``."""
+        found = self._backend.snapshot({Bridge}).values()
+        return [
+            link.name for link in found if isinstance(link, Bridge) and link.group != LINK_GROUP
+        ]
 
     def perform(self, operation: Operation) -> None:
         noun = operation.noun
@@ -104,7 +123,7 @@ class SharedSysctls(Driver):
         with self._record() as record:
             current = self._value(noun.name)
             entry = record.setdefault(noun.name, {"previous": current, "users": []})
-            if noun.unless:
+            if noun.unless or noun.name in _BRIDGED:
                 entry |= {"value": noun.value, "unless": list(noun.unless)}
             if noun.owner in entry["users"]:
                 raise Exists(f"cannot add {noun}: it is already recorded")
@@ -139,7 +158,7 @@ class SharedSysctls(Driver):
         return found.value if isinstance(found, Sysctl) else None
 
     def _put(self, noun: SharedSysctl) -> None:
-        if self._value(noun.name) not in noun.unless:
+        if not self._may_stay(noun, self._value(noun.name)):
             self._set(noun.name, noun.value)
 
     def _set(self, name: str, value: str) -> None:
@@ -157,17 +176,24 @@ class SharedSysctls(Driver):
         return () if isinstance(operation, Remove) else (f"sysctl -w {noun.name}={noun.value}",)
 
     def obstacles(self) -> Sequence[str]:
-        """Bridges of others whose frames no filter sees because a node here turned that off."""
+        """Bridges of others, and what the setting that they share with a node here does."""
+        name = BRIDGED_TO_IP[4]
         with self._record() as record:
-            users = record.get(BRIDGED_TO_IP[4], {}).get("users", ())
-        if not users or self._value(BRIDGED_TO_IP[4]) != "0":
+            users = record.get(name, {}).get("users", ())
+        if not users:
             return ()
+        value, what = self._value(name), ""
+        if value == "1":
+            what = (
+                f"{name} stays 1, so that guests of {users[0]} behind one tunnel do not reach each "
+                "other by a port forward, because rules of others may need to see"
+            )
+        elif value == "0":
+            what = f"{name} is 0 for {users[0]}, so that rules of others do not see"
         return [
-            f"{BRIDGED_TO_IP[4]} is 0 for {users[0]}, so that rules of others do not see frames "
-            f"between ports of bridge {link.name} (Docker's icc=false, for one): run the "
-            "concentrator in a network namespace of its own"
-            for link in self._backend.snapshot({Bridge}).values()
-            if isinstance(link, Bridge) and link.group != LINK_GROUP
+            f"{what} frames between ports of bridge {bridge} (Docker's icc=false, for one): run "
+            "the concentrator in a network namespace of its own"
+            for bridge in (self._others() if what else ())
         ]
 
     def watch(self) -> Watch:
