@@ -19,7 +19,7 @@ from snnet.contract import Address, Change, Driver, IPAddress, Sysctl, Veth
 from snnet.contract.network import FORWARDING
 from snnet.firewall.nftables import NftablesFirewall
 from snnet.lab.lab import Answer
-from snnet.lab.probes import Servers, echo_request, icmp_socket
+from snnet.lab.probes import Servers, echo_request, icmp6_socket, icmp_socket
 from snnet.lab.scenario import Connection
 from snnet.system.host import RealHost
 from snnet.system.namespaces import Namespace
@@ -38,7 +38,7 @@ SYSCTLS = {
 """As a concentrator sets it: what br_netfilter bridges instead of routing, the fake does not."""
 
 
-_ECHO6, _ECHO6_REPLY = 128, 129
+_ECHO6_REPLY = 129
 _AT_ONCE = {"accept_dad": "0", "accept_redirects": "0"}
 """No duplicate address detection, which takes a second; and no detours that the hosts show."""
 
@@ -47,12 +47,6 @@ def _hurry() -> None:
     for which in ("all", "default"):
         for name, value in _AT_ONCE.items():
             Path(f"/proc/sys/net/ipv6/conf/{which}/{name}").write_text(value)
-
-
-def _icmp6_socket() -> socket.socket:
-    sock = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
-    sock.setblocking(False)
-    return sock
 
 
 class Different(AssertionError):
@@ -198,7 +192,7 @@ class Real:
         with ExitStack() as opened, selectors.DefaultSelector() as selector:
             sockets = {}
             for name in {name for name, _ in pings}:
-                for version, make in ((4, icmp_socket), (6, _icmp6_socket)):
+                for version, make in ((4, icmp_socket), (6, icmp6_socket)):
                     sockets[name, version] = sock = self.spaces[name].call(make)
                     opened.callback(sock.close)
                     selector.register(sock, selectors.EVENT_READ)
@@ -218,9 +212,9 @@ class Real:
                 for number, (name, ip) in enumerate(pings):
                     if (name, ip) not in answered:
                         token = run + struct.pack("!H", number)
-                        request = echo_request(number + 1, token)
-                        if ip.version == 6:  # the kernel adds the checksum (RFC 3542, 3.1)
-                            request = bytes([_ECHO6, 0, 0, 0]) + request[4:]
+                        # An identifier of its own: of two requests that would have the same
+                        # reply the kernel changes one, which then counts as destined elsewhere.
+                        request = echo_request(1, token, ip.version, number + 1)
                         try:
                             sockets[name, ip.version].sendto(request, (str(ip), 0))
                         except OSError:

@@ -141,9 +141,15 @@ def icmp6_socket() -> socket.socket:
 _ICMP_SOCKETS = {4: icmp_socket, 6: icmp6_socket}
 
 
-def echo_request(sequence: int, token: bytes, version: int = 4) -> bytes:
-    """An ICMP echo request with this payload, which has an even length."""
-    identifier, (echo, _) = os.getpid() & 0xFFFF, _ECHOES[version]
+def echo_request(
+    sequence: int, token: bytes, version: int = 4, identifier: int | None = None
+) -> bytes:
+    """An ICMP echo request with this payload, which has an even length.
+
+    Its identifier is by default that of the process.
+    """
+    identifier = os.getpid() & 0xFFFF if identifier is None else identifier
+    echo, _ = _ECHOES[version]
     header = _ICMP.pack(echo, 0, 0, identifier, sequence)
     checksum = _checksum(header + token) if version == 4 else 0
     return _ICMP.pack(echo, 0, checksum, identifier, sequence) + token
