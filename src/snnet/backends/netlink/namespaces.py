@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterator
 
 from snnet.backends.namespaces import LOOPBACK, Marks, check_same
-from snnet.contract import Attached, Missing, Namespace, Veth
+from snnet.contract import Attached, InvalidRequest, Missing, Namespace, Veth
 from snnet.system import named
 from snnet.system.netlink import NetlinkError
 from snnet.system.netns import CURRENT, open_netns
@@ -36,7 +36,11 @@ class Namespaces:
     def find(self, noun: Namespace) -> Namespace | None:
         if not named.exists(noun.name):
             return None
-        return Namespace(name=noun.name, alias=Marks(self._netns).read(_alias_of(noun.name)))
+        try:
+            alias = _alias_of(noun.name)
+        except InvalidRequest:  # it went meanwhile
+            return None
+        return Namespace(name=noun.name, alias=Marks(self._netns).read(alias))
 
     def snapshot(self) -> list[Namespace]:
         found = (self.find(Namespace(name=name)) for name in named.named())
