@@ -104,6 +104,20 @@ def test_everything_comes_back_after_a_flush_and_a_restart(walled: World) -> Non
     assert walled.kernel.find(address) is None
 
 
+def test_a_public_address_that_had_no_rule_is_named(walled: World) -> None:
+    with walled.cnci() as cnci:
+        asked_for(cnci)
+    flush_rules(walled)
+    with walled.cnci(init=False) as cnci:
+        said = [line for line in cnci.init().orphans if PUBLIC in line]
+        assert said == [
+            f"{PUBLIC} on eth0 had no rule, so that this host's own services answered there: "
+            "somebody flushed rules; the rule is set again"
+        ]
+    with walled.cnci(init=False) as cnci:
+        assert cnci.init().orphans == []
+
+
 def test_a_mesh_that_is_gone_comes_back(world: World) -> None:
     with world.cnci() as cnci:
         asked_for(cnci)

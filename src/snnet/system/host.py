@@ -31,6 +31,7 @@ from .files import locked, private_directory, put_aside, read_document, write_do
 from .journal import FileJournal
 from .listeners import listeners
 from .netns import netns_cookie, netns_id, open_netns
+from .sweep import sweep
 from .users import CAP_NET_ADMIN, has_capability
 
 _RECORD_PATIENCE = 30.0
@@ -127,6 +128,8 @@ class RealHost(Host):
         """See :meth:`snnet.contract.Host.claim`; another node in this process conflicts too."""
         path = self.runtime / f"claim-{self.owner}-{self._file_id}.lock"
         with locked(path, timeout, f"{self.owner} in this network namespace"):
+            with contextlib.suppress(OSError):
+                sweep(self.runtime)
             yield
 
     def check_allowed(self) -> None:

@@ -23,6 +23,7 @@ from snnet.contract import (
     Nouns,
     Operation,
     Plan,
+    PublicIp,
     Remove,
     SharedSysctl,
     Tunnel,
@@ -133,6 +134,7 @@ class Rebuild(Call[R, R, ReadDraft[R], Report]):
         report = Report(
             orphans=[*records.orphans, *strays, *left, *records.gaps()], others=draft.others
         )
+        report.orphans += exposed(draft.plan, draft.ours)
         report.account(done.plan, done.outcome)
         report.tunnel_events += records.rebuilt(done.left if self._changes else None)
         return report, [*report.tunnel_events]
@@ -215,6 +217,18 @@ class Clear(Call[R, R, ReadDraft[R], Report]):
         report.account(done.plan, done.outcome)
         records.take(records.remaining({key: draft.ours[key] for key in left if key in draft.ours}))
         return report, [*report.tunnel_events]
+
+
+def exposed(plan: Plan, found: Nouns) -> Iterator[str]:
+    """Public addresses that stood on a device without their rule until the plan set it again."""
+    addresses = {noun.address.ip for noun in found.values() if isinstance(noun, Address)}
+    for operation in plan:
+        rule = operation.noun
+        if isinstance(operation, Add) and isinstance(rule, PublicIp) and rule.public in addresses:
+            yield (
+                f"{rule.public} on {rule.device} had no rule, so that this host's own services "
+                "answered there: somebody flushed rules; the rule is set again"
+            )
 
 
 def misnamed(link: Link) -> str:
