@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from typing import ClassVar
 
@@ -19,9 +18,6 @@ from snnet.contract import (
     Watch,
 )
 
-_FRESH = 0.5
-"""Seconds for which the answer whether there is a chain is used again."""
-
 
 class DockerAccepts(Driver):
     """Carries ``DockerAccept`` by the host's chain DOCKER-USER.
@@ -36,13 +32,9 @@ class DockerAccepts(Driver):
     def __init__(self, backend: Driver, firewall: Driver) -> None:
         self.host = backend.host
         self._firewall = firewall
-        self._seen: tuple[float, bool] = (float("-inf"), False)
 
     def missing(self, noun: Noun) -> str | None:
-        since, there = self._seen
-        if time.monotonic() - since > _FRESH:
-            there = self._accepted() is not None
-            self._seen = (time.monotonic(), there)
+        there = self._accepted() is not None
         return None if there else "the host has no chain DOCKER-USER"
 
     def _accepted(self) -> list[tuple[str, bool]] | None:

@@ -13,6 +13,7 @@ from snnet.contract import (
     Driver,
     Exists,
     FatalError,
+    Inside,
     Key,
     Missing,
     Noun,
@@ -66,7 +67,8 @@ class Drivers:
         self.backend = backend
         self.firewall = firewall
         self.dhcp = dhcp
-        own = (SharedSysctls(backend), Insides(backend), DockerAccepts(backend, firewall))
+        self._insides = Insides(backend)
+        own = (SharedSysctls(backend), self._insides, DockerAccepts(backend, firewall))
         self.all = tuple(driver for driver in (backend, *own, firewall, dhcp) if driver)
         self._by_noun = {cls: driver for driver in self.all for cls in driver.carries}
 
@@ -98,13 +100,17 @@ class Drivers:
 
     def find(self, nouns: Iterable[Noun]) -> dict[Key, Noun]:
         """Return those of the nouns that are on the host, as found."""
-        found = {}
+        found: dict[Key, Noun] = {}
+        inside: list[Inside] = []
         for noun in nouns:
+            if isinstance(noun, Inside):
+                inside.append(noun)
+                continue
             driver = self._by_noun.get(type(noun)) or self.of(noun)
             existing = driver.find(noun)
             if existing is not None:
                 found[noun.key] = existing
-        return found
+        return found | self._insides.found(inside) if inside else found
 
     def apply(
         self,

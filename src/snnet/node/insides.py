@@ -38,10 +38,21 @@ class Insides(Driver):
 
     def find(self, noun: Noun) -> Noun | None:
         assert isinstance(noun, Inside)
-        with contextlib.suppress(Missing), self._backend.inside(noun.namespace) as backend:
-            found = backend.find(noun.what)
-            return None if found is None else Inside(namespace=noun.namespace, what=found)
-        return None
+        return self.found([noun]).get(noun.key)
+
+    def found(self, nouns: Iterable[Inside]) -> dict[Key, Noun]:
+        """Return those of the nouns that are there; each namespace is entered once."""
+        by_namespace: dict[str, list[Inside]] = {}
+        for noun in nouns:
+            by_namespace.setdefault(noun.namespace, []).append(noun)
+        found: dict[Key, Noun] = {}
+        for namespace, inside in by_namespace.items():
+            with contextlib.suppress(Missing), self._backend.inside(namespace) as backend:
+                for noun in inside:
+                    what = backend.find(noun.what)
+                    if what is not None:
+                        found[noun.key] = Inside(namespace=namespace, what=what)
+        return found
 
     def perform(self, operation: Operation) -> None:
         noun = operation.noun

@@ -7,6 +7,7 @@ what is in it.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping
 
 from snnet.contract import LinkAccepts
@@ -14,6 +15,9 @@ from snnet.contract import LinkAccepts
 from .process import find_program, run
 
 CHAIN = "DOCKER-USER"
+
+_FRESH = 0.1
+"""Seconds for which what was read is used again: a plan asks once for each link."""
 
 _RULE = re.compile(rf"-A {CHAIN}(?: -i (\S+))?(?: -o (\S+))? -j (\S+)")
 
@@ -26,10 +30,18 @@ class DockerUser(LinkAccepts):
 
     def __init__(self, netns: int, targets: Mapping[str, str]) -> None:
         self._netns = netns
-        self._targets = targets
+        self.targets = targets
+        self._seen: tuple[float, list[tuple[str, bool]] | None] = (float("-inf"), None)
 
     def accepted(self) -> list[tuple[str, bool]] | None:
         """Return the links that are let through, and whether as bridges; None without a chain."""
+        since, found = self._seen
+        if time.monotonic() - since > _FRESH:
+            found = self._read()
+            self._seen = (time.monotonic(), found)
+        return found
+
+    def _read(self) -> list[tuple[str, bool]] | None:
         found: list[tuple[str, bool]] | None = None
         for variant in ("nft", "legacy"):
             lines = self._lines(variant)
@@ -48,6 +60,7 @@ class DockerUser(LinkAccepts):
         self._change("-D", link, bridged=bridged)
 
     def _change(self, verb: str, link: str, *, bridged: bool) -> None:
+        self._seen = (float("-inf"), None)
         for variant in ("nft", "legacy"):
             lines = self._lines(variant)
             for words in _matches(link, bridged=bridged) if lines is not None else ():
@@ -77,7 +90,7 @@ class DockerUser(LinkAccepts):
         return "filter" in with_tables
 
     def _target(self, variant: str) -> str:
-        return self._targets.get(variant, "ACCEPT")
+        return self.targets.get(variant, "ACCEPT")
 
     @staticmethod
     def _mine(lines: list[str], target: str) -> list[tuple[str, bool]]:

@@ -66,6 +66,7 @@ class RealHost(Host):
         number = netns_id(fd)
         self.netns = Netns(number, f"network namespace {number.partition(':')[2]}", fd)
         self._file_id = number.replace(":", ".")
+        self._docker_user: DockerUser | None = None
 
     @property
     def runtime(self) -> Path:
@@ -121,7 +122,9 @@ class RealHost(Host):
 
     def docker_user(self, targets: Mapping[str, str]) -> LinkAccepts:
         """See :meth:`snnet.contract.Host.docker_user`."""
-        return DockerUser(self.netns.fd, targets)
+        if self._docker_user is None or self._docker_user.targets != targets:
+            self._docker_user = DockerUser(self.netns.fd, targets)
+        return self._docker_user
 
     @contextlib.contextmanager
     def claim(self, timeout: float) -> Iterator[None]:
