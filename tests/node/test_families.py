@@ -189,6 +189,14 @@ def test_a_concentrator_has_the_gateways_of_a_subnet(world: World, family: str) 
     assert world.text() == before
 
 
+def test_two_ipv6_subnets_are_as_wanted(world: World) -> None:
+    """Both bridges have the router's link-local address."""
+    cnci = world.cnci()
+    cnci.add_remote_subnet("fd00:1::/64", 7, "192.0.2.21")
+    cnci.add_remote_subnet("fd00:2::/64", 8, "192.0.2.21")
+    assert cnci.verify() == []
+
+
 @FAMILIES
 @pytest.mark.parametrize("part", [0, -1])
 def test_a_subnet_is_named_by_one_of_its_networks(world: World, family: str, part: int) -> None:

@@ -110,8 +110,13 @@ def about_way(remote: IPAddress, way: Path | None) -> Iterator[str]:
 
 
 def guest_behind(gateway: Address) -> IPAddress | None:
-    """An address of the network that a gateway is in, other than the gateway; None without one."""
+    """An address of the network that a gateway is in, other than the gateway; None without one.
+
+    A link-local network is on every link, so no way to it is the only one.
+    """
     network = gateway.address.network
+    if network.is_link_local:
+        return None
     return network[-2] if network.num_addresses > 2 else None
 
 
