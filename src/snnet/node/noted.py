@@ -15,8 +15,10 @@ from snnet.contract import Host
 from snnet.core.identity import Owner
 
 from .drivers import Drivers
+from .sequences import EPOCHS
 
-RECORD = "nodes"
+_PREFIX = "node "
+"""The keys of these notes, in the record of epochs, which outlives what a node removes."""
 
 
 def note(host: Host, owner: Owner, config: NetworkConfig, drivers: Drivers, tenant_id: str) -> None:
@@ -28,20 +30,24 @@ def note(host: Host, owner: Owner, config: NetworkConfig, drivers: Drivers, tena
         "dhcp": drivers.dhcp.name if drivers.dhcp else None,
         "tenant_id": tenant_id,
     }
-    with host.record(RECORD) as nodes:
-        nodes[str(owner)] = settings
+    with host.record(EPOCHS) as record:
+        record[f"{_PREFIX}{owner}"] = settings
 
 
 def forget(host: Host, owner: Owner) -> None:
     """Forget a node that has nothing on the host any more."""
-    with host.record(RECORD) as nodes:
-        nodes.pop(str(owner), None)
+    with host.record(EPOCHS) as record:
+        record.pop(f"{_PREFIX}{owner}", None)
 
 
 def noted(host: Host) -> dict[str, dict[str, Any]]:
     """The settings of the nodes of a namespace, by owner."""
-    with host.record(RECORD) as nodes:
-        return dict(nodes)
+    with host.record(EPOCHS) as record:
+        return {
+            key.removeprefix(_PREFIX): settings
+            for key, settings in record.items()
+            if key.startswith(_PREFIX)
+        }
 
 
 def _plain(config: NetworkConfig) -> dict[str, Any]:
