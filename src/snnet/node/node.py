@@ -282,6 +282,7 @@ class Node(ABC, Generic[R]):
         """
         timeout = self.api_timeout if timeout is None else timeout
         deadline = Deadline("verify", timeout, cancel)
+        deadline.check()
         if self._engine is None and self._no_site is not None:
             with self._cleaning() as engine, engine.look(deadline) as host:
                 left = len(host.ours(engine.records))
