@@ -73,8 +73,12 @@ def lease(guest: Guest, folder: Path, tries: int = 10) -> list[str] | None:
     return lines[0] if lines else None
 
 
+PATIENCE = 75.0
+"""Seconds: a guest whose three solicitations came too early waits for the next advertisement."""
+
+
 def wait_for(ready: Callable[[], bool]) -> None:
-    end = time.monotonic() + 10
+    end = time.monotonic() + PATIENCE
     while not ready():
         assert time.monotonic() < end
         time.sleep(0.1)

@@ -96,7 +96,9 @@ def test_half_an_appended_line_is_written_over(
     scope = _adding(driver, do, large, 0, 3)
     with open(_folder(driver) / file, "a") as out:
         out.write('["52:54:00:00:ff')  # killed in the middle
-    assert driver.snapshot() == {scope.key: scope}
+    # What dnsmasq would read again is named; of its own record only whole lines count.
+    faults = () if file == "scope.json" else (f"file {file}",)
+    assert driver.snapshot() == {scope.key: replace(scope, faults=faults)}
     scope = _adding(driver, do, scope, 3, 2)
     assert driver.snapshot() == {scope.key: scope}
     assert len((_folder(driver) / "hosts").read_text().splitlines()) == 5
