@@ -59,21 +59,25 @@ class Address:
     @classmethod
     def parse(cls, rest: str) -> Address:
         """Read "//[USER@]HOST[:PORT][,HOST...][/NAMESPACE][?ca=FILE[&cert=FILE&key=FILE]]"."""
-        parts = urlsplit(rest)
-        user, _, hosts = parts.netloc.rpartition("@")
+        # Not urlsplit: some versions of it refuse a list of hosts with an IPv6 address in it.
+        place, _, query = rest.removeprefix("//").partition("?")
+        netloc, _, path = place.partition("/")
+        if not rest.startswith("//"):
+            netloc = ""
+        user, _, hosts = netloc.rpartition("@")
         if ":" in user:
             raise InvalidRequest(
                 f"put no password into the URL: set it in the environment variable {PASSWORD}",
                 field="registry",
             )
-        tls = dict(parse_qsl(parts.query))
+        tls = dict(parse_qsl(query))
         if unknown := sorted(tls.keys() - set(_OPTIONS)):
             raise InvalidRequest(
                 f"unknown option {unknown[0]!r} in the URL; there are {', '.join(_OPTIONS)}",
                 field="registry",
             )
         members = tuple(_member(host) for host in hosts.split(","))
-        namespace = unquote(parts.path).strip("/") or "snnet"
+        namespace = unquote(path).strip("/") or "snnet"
         return cls(members, f"{namespace}/", tls, unquote(user))
 
 
