@@ -1,16 +1,32 @@
-"""Long loops on the real kernel: CI takes a sample of their turns, all others take each."""
+"""What tests on the real kernel share: samples of long loops, and one Docker at a time."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
+from pathlib import Path
 
 EVERY = int(os.environ.get("SNNET_TEST_SAMPLE", "1"))
 """One of so many turns is taken."""
 
 
-def turns(first: int) -> Iterator[int]:
-    """Count up from ``first``; with SNNET_TEST_SAMPLE=N by N, from one of the first N numbers."""
-    return count(first + random.randrange(EVERY), EVERY)
+def turns(first: int, stride: int = 1) -> Iterator[int]:
+    """Count up from ``first``; with SNNET_TEST_SAMPLE=N by N, from one of the first N numbers.
+
+    ``stride`` is for loops that are longer still: in a sample they count by N times as many.
+    """
+    step = EVERY * stride if EVERY > 1 else 1
+    return count(first + random.randrange(step), step)
+
+
+@contextmanager
+def docker_alone() -> Iterator[None]:
+    """Hold the machine's only place for Docker daemons: two sets of them disturb each other."""
+    with Path(tempfile.gettempdir(), "snnet-test-docker.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -18,6 +18,7 @@ import trustme
 import snnet
 from snnet.docker import DockerPlugin
 from tests.docker.daemons import IMAGE, DataCentre, Machine, data_centre, options
+from tests.sample import docker_alone
 
 pytestmark = pytest.mark.kernel
 
@@ -30,7 +31,7 @@ ONE_CONTAINER = {"pools": 1, "networks": 1, "addresses": 2, "endpoints": 1}
 def centre() -> Iterator[DataCentre]:
     if shutil.which("dockerd") is None:
         pytest.skip("needs docker.io: make test-kernel installs it")
-    with data_centre(Path(tempfile.mkdtemp(prefix="snnet-docker-"))) as centre:
+    with docker_alone(), data_centre(Path(tempfile.mkdtemp(prefix="snnet-docker-"))) as centre:
         yield centre
 
 

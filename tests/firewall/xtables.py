@@ -87,7 +87,8 @@ class Xtables:
                 del words[words.index("-w") : words.index("-w") + 2]
             if words == ["-V"]:
                 named = "nf_tables" if variant == "nft" else "legacy"
-                return Completed(0, f"{tool} v1.8.9 ({named})\n", "")
+                version = "1.8.9" if tool == "ebtables" else "v1.8.9"
+                return Completed(0, f"{tool} {version} ({named})\n", "")
             try:
                 if "restore" in parts:
                     assert words == ["--noflush"], "without it others' rules would be gone"

@@ -23,6 +23,7 @@ from snnet.system.namespaces import Namespace, end_processes
 from snnet.system.netns import in_netns
 from snnet.system.process import find_program, run
 from tests.node.test_local import config, vnic
+from tests.sample import docker_alone
 
 pytestmark = pytest.mark.kernel
 
@@ -391,7 +392,7 @@ def _has_chains(one: RealOneHost) -> bool:
 
 @pytest.mark.skipif(find_program("dockerd") is None, reason="there is no dockerd")
 def test_a_real_docker_runs_first(one: RealOneHost, tmp_path: Path) -> None:
-    with dockerd(one, tmp_path):
+    with docker_alone(), dockerd(one, tmp_path):
         before = [dockers(one, variant) for variant in ("nft", "legacy")]
         one.serve_subnet(config())
         mine = one.guest(9)

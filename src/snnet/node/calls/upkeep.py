@@ -113,7 +113,9 @@ class Rebuild(Call[R, R, ReadDraft[R], Report]):
             if not self._forward:
                 wanted, found = _without_sysctls(wanted), _without_sysctls(found)
             wanted, left = keep_held(found, wanted)
-            plan = make_plan(found, wanted)
+            # A process that was killed may have made a link, and not yet kept IPv6 from it.
+            changed, parameters = host.parameters(records)
+            plan = make_plan(found | changed, wanted | parameters)
             check_kind(plan, host)
         return ReadDraft(
             plan,
