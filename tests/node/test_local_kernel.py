@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -391,8 +392,13 @@ def _has_chains(one: RealOneHost) -> bool:
 
 
 @pytest.mark.skipif(find_program("dockerd") is None, reason="there is no dockerd")
-def test_a_real_docker_runs_first(one: RealOneHost, tmp_path: Path) -> None:
-    with docker_alone(), dockerd(one, tmp_path):
+def test_a_real_docker_runs_first(one: RealOneHost) -> None:
+    # Not tmp_path: below it, the paths of containerd's sockets would be too long (unix(7)).
+    with (
+        tempfile.TemporaryDirectory(prefix="snnet-", ignore_cleanup_errors=True) as folder,
+        docker_alone(),
+        dockerd(one, Path(folder)),
+    ):
         before = [dockers(one, variant) for variant in ("nft", "legacy")]
         one.serve_subnet(config())
         mine = one.guest(9)
