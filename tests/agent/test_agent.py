@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -9,15 +10,17 @@ import pytest
 from snnet import (
     Agent,
     Cluster,
+    Cnci,
     Conflict,
     InvalidRequest,
     NetworkConfig,
+    Report,
     SnnetError,
     Unavailable,
     Unsupported,
 )
 from snnet.cluster import keys
-from snnet.contract import Registry, Remove, Tap
+from snnet.contract import Delete, Put, Registry, Remove, Tap
 
 from .conftest import FakeHost
 
@@ -247,6 +250,76 @@ def test_a_host_without_an_uplink_waits_for_one(registry: Registry) -> None:
         for _ in range(3):
             agent.step(0.1)
         assert agent.status()["state"] == "ready"
+
+
+def test_draining_outlives_the_agent(host: FakeHost) -> None:
+    """Neither a restart nor a lost session takes back what somebody said about the node."""
+    host.cluster.drain_node("host-1")
+    host.restart()
+    host.agent.step(0)
+    assert host.cluster.get_node("host-1").draining
+
+
+def test_a_vnic_that_waits_is_left_as_it_is(host: FakeHost) -> None:
+    """What it waits for may have gone for a moment: the guest keeps its link."""
+    host.cluster.create_network("web", subnet="10.1.0.0/24")
+    host.cluster.create_vnic("v1", network="web")
+    host.settle()
+    key = keys.network("default", "web")
+    stored = host.registry.read(key).entries[key]
+    host.registry.commit([Delete(key)])
+    host.settle()
+    assert host.cluster.get_vnic("default", "v1").error == "waits for network 'web'"
+    assert [vnic.vnic_id for vnic in host.agent.node.topology().vnics] == ["v1"]
+    host.registry.commit([Put(key, stored.document)])
+    host.settle()
+    assert host.states() == {"web": "ready", "v1": "ready"}
+
+
+def test_a_concentrator_that_an_earlier_agent_ran_is_shut_down(
+    host: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its namespace alone would leave its DHCP server running."""
+    host.cluster.create_network("web", subnet="10.1.0.0/24")
+    host.settle()
+    host.agent.close()
+    host.cluster.delete_network("default", "web")
+    host.agent = host.open_agent()
+    shut: list[str] = []
+    shutdown = Cnci.shutdown
+
+    def noted(self: Cnci) -> Report:
+        shut.append(self.tenant_id)
+        return shutdown(self)
+
+    monkeypatch.setattr(Cnci, "shutdown", noted)
+    host.settle()
+    assert shut == ["default"]
+    assert host.kernel.state.children == {}
+
+
+def test_a_fault_of_ours_ends_the_round_and_not_the_agent(
+    host: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(host.agent.node, "reconcile", None)
+        host.cluster.create_network("web", subnet="10.1.0.0/24")
+        host.agent.step(0.1)
+        assert "TypeError" in str(host.agent.status()["problem"])
+    for _ in range(3):
+        host.agent.step(0.1)
+    assert host.states() == {"web": "ready"}
+
+
+def test_the_session_is_kept_during_a_long_round(
+    host: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("snnet.agent.agent.SESSION_TTL", 0.03)
+    renewed = threading.Event()
+    assert host.agent._session is not None
+    monkeypatch.setattr(host.agent._session, "renew", renewed.set)
+    with host.agent._session_kept():
+        assert renewed.wait(10)
 
 
 def test_a_session_shows_that_the_agent_lives(host: FakeHost) -> None:

@@ -250,3 +250,10 @@ def test_dnsmasq_is_started_again(lan: Lan) -> None:
     assert first is not None
     os.kill(first, signal.SIGKILL)
     lan.until(lambda: server() not in (None, first))
+    # Deleted while no agent runs: the next one ends the server with its namespace.
+    last = server()
+    assert last is not None
+    lan.end_agent(signal.SIGKILL)
+    lan.snnet("network delete web")
+    lan.start_agent()
+    lan.until(lambda: not Path(f"/proc/{last}").exists())

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from snnet.agent.compute import PATIENCE
 from snnet.agent.logs import set_up_logs
 from snnet.agent.metrics import MetricsServer
 from snnet.agent.systemd import notify
@@ -82,6 +83,19 @@ def test_the_service_manager_is_told(
 def test_without_a_service_manager_nothing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     notify("READY=1")
+
+
+def test_the_unit_keeps_servers_running_and_makes_no_mount_namespace() -> None:
+    """Namespaces that the agent makes have to be seen by everybody (systemd.exec(5))."""
+    unit = Path(__file__).parents[2] / "contrib" / "snnet-agent.service"
+    lines = [line for line in unit.read_text().splitlines() if line and line[0] not in "#["]
+    options = dict(line.split("=", 1) for line in lines)
+    assert options["KillMode"] == "process"
+    assert options["RuntimeDirectoryPreserve"] == "yes"
+    assert options["Type"] == "notify"
+    assert int(options["WatchdogSec"]) > PATIENCE
+    words = ("Private", "Protect", "Path", "Mount", "RootDirectory", "RootImage", "DynamicUser")
+    assert [name for name in options if any(word in name for word in words)] == []
 
 
 @pytest.fixture

@@ -49,6 +49,7 @@ def test_a_file(tmp_path: Path) -> None:
         ("network: 7", "network: 7 is not a mapping"),
         ("metrics: 9102", "metrics: 9102 is not HOST:PORT"),
         ("docker: 2", "docker: 2 is neither True nor False"),
+        ("docker: true", "docker: the agent cannot serve Docker yet: run 'snnet docker-plugin"),
         ("[1]", "is not a mapping of settings"),
         ("node: '?'\nmetrics: x\nroles: 3", "node: .*roles: .*metrics: "),
         ("a: [", "line 1, column 5 is not YAML"),

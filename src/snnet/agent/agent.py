@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 import snnet
@@ -163,7 +163,8 @@ class Agent:
                 return False
             began = time.monotonic()
             try:
-                self._round()
+                with self._session_kept():
+                    self._round()
             finally:
                 self._rounds += 1
                 self._busy += time.monotonic() - began
@@ -172,6 +173,9 @@ class Agent:
             self._keep(end)
         except SnnetError as error:
             self._failed(str(error))
+        except Exception as error:  # a fault of ours: the next round may do without it
+            _log.exception("the round failed")
+            self._failed(f"{type(error).__name__}: {error}")
         else:
             self._problem, self._tries = None, 0
         return True
@@ -210,20 +214,44 @@ class Agent:
             self._statuses.learn({entry.key: entry.document for entry in said})
             self._due = 0.0
 
+    @contextlib.contextmanager
+    def _session_kept(self) -> Iterator[None]:
+        """Renew the session also while a round takes long."""
+        session, over = self._session, threading.Event()
+
+        def renew() -> None:
+            while session is not None and not over.wait(SESSION_TTL / 3):
+                # What is wrong with it is seen, and told, at the next step.
+                with contextlib.suppress(SnnetError):
+                    session.renew()
+
+        thread = threading.Thread(target=renew, name=f"session-{self.node_id}")
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
     def _register(self) -> None:
         session = self._registry.session(SESSION_TTL)
+        key = keys.node(self.node_id)
+        known = self._registry.read(key).entries.get(key)
         info = NodeInfo(
             name=self.node_id,
             roles=self.roles,
             topology=self.config.topology,
             compute_ip=str(self.node.compute_ip) if self._ready else None,
+            # Somebody else's word: a restart does not take it back.
+            draining=bool(known and known.document.get("draining")),
             version=snnet.__version__,
         )
         self._registry.commit(
             [
-                Put(keys.node(self.node_id), info.document()),
+                Put(key, info.document()),
                 Put(keys.alive(self.node_id), {"pid": os.getpid()}, session.id),
-            ]
+            ],
+            {key: known.revision if known else 0},
         )
         self._session, self._renew_at = session, time.monotonic() + SESSION_TTL / 3
 
@@ -282,11 +310,14 @@ class Agent:
 
     def _carry_out(self, wanted: HostWanted) -> list[Said]:
         said = list(waiting(wanted))
-        self._network.stop(keep=wanted.tenants)
+        self._network.stop(self._sides(), keep=wanted.tenants)
         said += self._compute.carry_out(wanted)
-        made = {item.tenant_id: item for item in self.node.topology().concentrators}
-        said += self._network.carry_out(wanted.tenants, made, self._compute.errors)
+        said += self._network.carry_out(wanted.tenants, self._sides(), self._compute.errors)
         return said
+
+    def _sides(self) -> dict[str, Concentrator]:
+        """The host's sides of the concentrators that are there, by tenant."""
+        return {item.tenant_id: item for item in self.node.topology().concentrators}
 
     def _keep(self, end: float) -> None:
         """Without a registry: keep the host as it is, until ``end``."""
@@ -311,8 +342,7 @@ class Agent:
         backend = self._drivers["backend"]
         inner: dict[str, Any] = {"netns": side.netns}
         if isinstance(backend, Driver):
-            # A fake kernel has its namespaces inside.
-            inner = {"backend": backend.namespace(side.netns)}  # type: ignore[attr-defined]
+            inner = {"backend": self._stack.enter_context(backend.inside(side.netns))}
         return Cnci(
             side.concentrator_id,
             self.config,

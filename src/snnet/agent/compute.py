@@ -25,7 +25,12 @@ class ComputeRole:
         """Why the host's side of a tenant's concentrator is not there."""
 
     def carry_out(self, wanted: HostWanted) -> list[Said]:
-        """Have exactly these VNICs and concentrators; return what to say about the VNICs."""
+        """Have exactly these VNICs and concentrators; return what to say about the VNICs.
+
+        A VNIC that waits for something else stays as it is, if it is there.
+        """
+        kept = {(vnic.tenant, vnic.network, vnic.name) for vnic, _ in wanted.waiting.values()}
+        self.node.reserve(kept.__contains__)
         done = self.node.reconcile(
             vnics=[config for _, config in wanted.vnics.values()],
             concentrators=self._concentrators(wanted),

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 
 from snnet.cluster import Network, NodeInfo, keys
-from snnet.cluster.documents import Wanted
 from snnet.cluster.views import read_nodes, stored
 from snnet.contract import Delete, Put, Reading, Registry, SnnetError, Stale
 from snnet.core.concentrators import Concentrator
@@ -33,15 +32,19 @@ class NetworkRole:
         self._open = open_cnci
         self.running: dict[str, Cnci] = {}
 
-    def stop(self, keep: Iterable[str] = ()) -> None:
-        """Shut down the concentrators of all other tenants."""
-        for tenant in self.running.keys() - set(keep):
-            cnci = self.running[tenant]
+    def stop(self, made: Mapping[str, Concentrator], keep: Iterable[str] = ()) -> None:
+        """Shut down the concentrators of all other tenants.
+
+        Also those that only an earlier agent ran, of which ``made`` has the host's sides:
+        their DHCP servers would live on in a namespace without a name.
+        """
+        for tenant in (self.running.keys() | made.keys()) - set(keep):
             try:
-                cnci.shutdown()
+                self._running(tenant, made.get(tenant)).shutdown()
             except SnnetError as error:
                 _log.warning("the concentrator of %s is not removed yet: %s", tenant, error)
-            self._let_go(tenant)
+            if tenant in self.running:
+                self._let_go(tenant)
 
     def close(self) -> None:
         """Let go of all concentrators, and leave them running."""
@@ -75,24 +78,34 @@ class NetworkRole:
             else:
                 yield from _said(item, done, side, errors.get(tenant))
 
-    def _reconcile(self, item: TenantWanted, side: Concentrator) -> list[ReconciledItem]:
-        cnci = self.running.get(item.tenant)
+    def _running(self, tenant: str, side: Concentrator | None) -> Cnci:
+        """The tenant's concentrator, opened if it is not yet."""
+        cnci = self.running.get(tenant)
         if cnci is None:
+            if side is None:
+                raise SnnetError("the host's side is not there yet")
             cnci = self._open(side)
             try:
                 cnci.init()
             except BaseException:
                 cnci.close()
                 raise
-            self.running[item.tenant] = cnci
-        return cnci.reconcile(
-            subnets=wants.subnets(item, side.links),
-            nat=[side.uplink],
-            exits=[(side.uplink, subnet) for net in item.networks for subnet in net.subnet],
-            forwards=wants.forwards(item, side.uplink),
-            public_ips=wants.public_ips(item, side.uplink),
-            timeout=PATIENCE,
-        ).items
+            self.running[tenant] = cnci
+        return cnci
+
+    def _reconcile(self, item: TenantWanted, side: Concentrator) -> list[ReconciledItem]:
+        return (
+            self._running(item.tenant, side)
+            .reconcile(
+                subnets=wants.subnets(item, side.links),
+                nat=[side.uplink],
+                exits=[(side.uplink, subnet) for net in item.networks for subnet in net.subnet],
+                forwards=wants.forwards(item, side.uplink),
+                public_ips=wants.public_ips(item, side.uplink),
+                timeout=PATIENCE,
+            )
+            .items
+        )
 
 
 def _said(
@@ -103,22 +116,22 @@ def _said(
 ) -> Iterator[Said]:
     failed = {part.key: part.error for part in done if part.error is not None}
 
-    def error_of(thing: Wanted, *parts: str) -> str | None:
+    def error_of(*parts: str) -> str | None:
+        """The error of an item whose key has all of these parts, or that of the host's side."""
         for key, error in failed.items():
             if all(part in map(str, key) for part in parts):
                 return str(error)
         return None if host_error is None else str(host_error)
 
     for network in item.networks:
-        error = error_of(network, "subnet", str(network.subnet[0]))
+        error = error_of("subnet", str(network.subnet[0]))
         yield Said(id_of(network), network.revision, error=error, details={"netns": side.netns})
     for forward in item.forwards:
-        error = item.refused.get(id_of(forward)) or error_of(
-            forward, forward.protocol, str(forward.port[0])
-        )
+        errors = (error_of(forward.protocol, str(port)) for port in forward.port)
+        error = item.refused.get(id_of(forward)) or next(filter(None, errors), None)
         yield Said(id_of(forward), forward.revision, error=error)
     for public in item.public_ips:
-        error = item.refused.get(id_of(public)) or error_of(public, str(public.address))
+        error = item.refused.get(id_of(public)) or error_of(str(public.address))
         yield Said(id_of(public), public.revision, error=error)
 
 

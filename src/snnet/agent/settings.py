@@ -37,7 +37,7 @@ class AgentSettings:
 
     ``network`` is a :class:`snnet.NetworkConfig`, here with topology "local" by default.
     ``metrics`` is "HOST:PORT" for Prometheus and health checks, None for neither.
-    ``docker`` says whether the agent serves Docker's plugin protocol as well.
+    ``docker`` can only be False so far: ``snnet docker-plugin serve`` runs beside the agent.
     """
 
     node: str = field(default_factory=socket.gethostname)
@@ -61,7 +61,7 @@ class AgentSettings:
                 "backend": check_text,
                 "firewall": check_text,
                 "dhcp": check_text,
-                "docker": check_bool,
+                "docker": _no_docker,
                 "metrics": optional(check_listen),
             },
         )
@@ -94,6 +94,16 @@ def _roles(value: Any, name: str) -> tuple[str, ...]:
     if not roles:
         raise InvalidRequest(f"give at least one of {', '.join(ROLES)}", field=name)
     return roles
+
+
+def _no_docker(value: Any, name: str) -> bool:
+    if check_bool(value, name):
+        raise InvalidRequest(
+            "the agent cannot serve Docker yet: run 'snnet docker-plugin serve' on a node of its "
+            "own, in another network namespace",
+            field=name,
+        )
+    return False
 
 
 def _network(value: Any, name: str) -> NetworkConfig:

@@ -45,8 +45,8 @@ class HostWanted:
     """What a host must have."""
 
     vnics: dict[Id, tuple[Vnic, VnicConfig]] = field(default_factory=dict)
-    waiting: dict[Id, tuple[Wanted, str]] = field(default_factory=dict)
-    """What cannot be tried yet, and what it waits for."""
+    waiting: dict[Id, tuple[Vnic, str]] = field(default_factory=dict)
+    """VNICs that cannot be tried yet, and what each waits for."""
     tenants: dict[str, TenantWanted] = field(default_factory=dict)
     """The tenants whose concentrators this host runs."""
 

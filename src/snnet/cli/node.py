@@ -55,7 +55,7 @@ def show(cluster: Cluster, name: str, output: str) -> None:
 @click.option("--undo", is_flag=True, help="Take it back.")
 @with_cluster
 def drain(cluster: Cluster, name: str, undo: bool) -> None:
-    """Put nothing new on a node, and move its concentrators to others.
+    """Put nothing new on a node; what is there stays.
 
     \b
     snnet node drain host-1

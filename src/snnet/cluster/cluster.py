@@ -223,11 +223,11 @@ class Cluster:
         return nodes.need(self.registry, name)
 
     def drain_node(self, name: str, *, draining: bool = True) -> None:
-        """Put nothing new on a node, and have its concentrators moved to others."""
+        """Put nothing new on a node.  What is there stays; moving it is not done yet."""
         nodes.drain(self.registry, name, draining=draining)
 
     def forget_node(self, name: str, *, force: bool = False) -> None:
-        """Remove a node that is gone for good, and what its agent said.
+        """Remove a node that is gone for good, what its agent said, and where it was placed.
 
         An unknown one is no error.  A node whose agent is running, or that has VNICs, is a
         ``Conflict``; with ``force`` its VNICs are deleted.

@@ -42,7 +42,11 @@ def drain(registry: Registry, name: str, *, draining: bool) -> None:
 def forget(registry: Registry, name: str, *, force: bool) -> list[Vnic]:
     """Remove a node; return the VNICs that were on it, which the caller has to delete."""
     reading = registry.read(
-        keys.node(name), keys.alive(name), f"{keys.VNICS}{name}/", keys.status(name)
+        keys.node(name),
+        keys.alive(name),
+        f"{keys.VNICS}{name}/",
+        keys.status(name),
+        keys.CONCENTRATORS,
     )
     if keys.node(name) not in reading.entries:
         return []
@@ -53,6 +57,12 @@ def forget(registry: Registry, name: str, *, force: bool) -> list[Vnic]:
         names = ", ".join(vnic.name for vnic in vnics)
         raise Conflict(f"node {name!r} has the VNICs {names}: move or delete them, or use force")
     gone = [keys.node(name), *(key for key in reading.entries if key.startswith(keys.STATUS))]
+    # Its concentrators are placed again, on other nodes.
+    gone += [
+        key
+        for key, entry in reading.entries.items()
+        if key.startswith(keys.CONCENTRATORS) and entry.document.get("node") == name
+    ]
     for start in range(0, len(gone), 50):
         registry.commit([Delete(key) for key in gone[start : start + 50]])
     return vnics
