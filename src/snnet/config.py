@@ -36,7 +36,7 @@ from snnet.contract.addresses import (
     is_mac,
     is_multicast_mac,
 )
-from snnet.contract.keywords import nearest, refusing_unknown
+from snnet.contract.keywords import refuse_unknown, refusing_unknown
 from snnet.contract.links import TAP_QUEUES_MAX
 from snnet.contract.roles import NetworkMode as NetworkMode
 from snnet.contract.roles import VnicRole as VnicRole
@@ -358,10 +358,7 @@ class NetworkConfig:
         """Make a configuration from plain data; refuse unknown names (InvalidRequest)."""
         if not isinstance(data, Mapping):
             raise InvalidRequest(f"{shown(data)} is not a mapping of settings", field="data")
-        known = {item.name for item in fields(cls)}
-        for name in data:
-            if name not in known:
-                raise InvalidRequest(f"unknown setting{nearest(name, known)}", field=str(name))
+        refuse_unknown(data, {item.name for item in fields(cls)}, "unknown setting")
         return cls(**data)
 
     @classmethod

@@ -42,7 +42,7 @@ def test_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("nodes: x", "nodes: unknown setting; use one of backend, dhcp, docker"),
+        ("nodes: x", r"nodes: unknown setting \(did you mean 'node'\?\); use one of backend"),
         ("roles: [storage]", r"roles\[0\]: 'storage' is not one of 'compute', 'network'"),
         ("roles: []", "roles: give at least one of compute, network"),
         ("network: {tunel: gre}", "network: tunel: unknown setting"),

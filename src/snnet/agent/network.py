@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 
-from snnet.cluster import Network, NodeInfo, keys
-from snnet.cluster.views import read_nodes, stored
+from snnet.cluster import Network, keys
+from snnet.cluster.placing import chosen
+from snnet.cluster.views import read_nodes, read_placements, stored
 from snnet.contract import Delete, Put, Reading, Registry, SnnetError, Stale
 from snnet.core.concentrators import Concentrator
 from snnet.node import Cnci
@@ -144,16 +144,13 @@ def place(registry: Registry, reading: Reading, me: str) -> None:
     """
     tenants = {network.tenant for network in stored(reading, Network)}
     nodes = [
-        node for node in read_nodes(reading)
+        node.name
+        for node in read_nodes(reading)
         if "network" in node.roles and node.alive and not node.draining
-    ]  # fmt: skip
-    placed = {
-        key.rstrip("/").rpartition("/")[2]: entry
-        for key, entry in reading.entries.items()
-        if key.startswith(keys.CONCENTRATORS)
-    }
+    ]
+    placed = read_placements(reading)
     for tenant in sorted(tenants - placed.keys()):
-        if chosen(tenant, nodes) == me:
+        if chosen(f"concentrator/{tenant}", nodes) == me:
             with suppress(Stale):
                 key = keys.concentrator(tenant)
                 registry.commit([Put(key, {"node": me})], {key: 0})
@@ -161,12 +158,3 @@ def place(registry: Registry, reading: Reading, me: str) -> None:
         if tenant not in tenants and entry.document.get("node") == me:
             with suppress(Stale):
                 registry.commit([Delete(entry.key)], {entry.key: entry.revision})
-
-
-def chosen(tenant: str, nodes: Iterable[NodeInfo]) -> str | None:
-    """The node that a tenant's concentrator should run on, or None if there is no node."""
-
-    def weight(name: str) -> bytes:
-        return hashlib.sha256(f"concentrator/{tenant}/{name}".encode()).digest()
-
-    return max((node.name for node in nodes), key=weight, default=None)

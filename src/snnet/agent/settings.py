@@ -19,6 +19,7 @@ from snnet.config import (
     shown,
 )
 from snnet.contract import InvalidRequest
+from snnet.contract.keywords import refuse_unknown
 from snnet.yamlfile import read_yaml
 
 ROLES = ("compute", "network")
@@ -80,12 +81,7 @@ class AgentSettings:
         """Make settings of plain data; unknown names are refused."""
         if not isinstance(data, Mapping):
             raise InvalidRequest(f"{shown(data)} is not a mapping of settings", field="config")
-        known = {item.name for item in fields(cls)}
-        for name in data:
-            if name not in known:
-                raise InvalidRequest(
-                    f"unknown setting; use one of {', '.join(sorted(known))}", field=str(name)
-                )
+        refuse_unknown(data, {item.name for item in fields(cls)}, "unknown setting")
         return cls(**data)
 
 

@@ -8,8 +8,8 @@ from ipaddress import ip_address
 from typing import Any
 
 from snnet.cluster import Forward, Network, PublicIp, Vnic, keys
-from snnet.cluster.documents import Wanted
-from snnet.cluster.views import stored
+from snnet.cluster.documents import Wanted, plain
+from snnet.cluster.views import read_placements, stored
 from snnet.config import NetworkConfig, VnicConfig
 from snnet.contract import DhcpEntry, IPAddress, Reading
 from snnet.contract.addresses import is_host_name
@@ -55,11 +55,7 @@ def host_wanted(reading: Reading, node: str, config: NetworkConfig) -> HostWante
     """What the documents say about this node."""
     wanted = HostWanted()
     networks = {(item.tenant, item.name): item for item in stored(reading, Network)}
-    placed = {
-        key.rstrip("/").rpartition("/")[2]: entry.document
-        for key, entry in reading.entries.items()
-        if key.startswith(keys.CONCENTRATORS)
-    }
+    placed = {tenant: entry.document for tenant, entry in read_placements(reading).items()}
     for vnic in stored(reading, Vnic):
         if vnic.node != node:
             continue
@@ -107,18 +103,13 @@ def vnic_config(vnic: Vnic, network: Network, concentrator: Mapping[str, Any]) -
         instance_id=vnic.name,
         concentrator_id=vnic.tenant if address else None,
         concentrator_ip=address,
-        subnet=one_or_both(network.subnet),
+        subnet=network.subnet,
         subnet_key=network.key,
-        ip=one_or_both(vnic.ip),
+        ip=vnic.ip,
         mac=vnic.guest_mac,
         mtu=min(limits, default=None),
         owner=vnic.owner,
     )
-
-
-def one_or_both(values: tuple[Any, ...]) -> Any:
-    """One value as itself, and one of each family as a tuple."""
-    return values[0] if len(values) == 1 else values
 
 
 def _tenant_wanted(
@@ -157,13 +148,11 @@ def concentrator_config(wanted: TenantWanted) -> ConcentratorConfig:
         tenant_id=wanted.tenant,
         concentrator_id=wanted.tenant,
         subnets=[
-            LocalSubnet(
-                subnet_id=item.name, subnet=one_or_both(item.subnet), subnet_key=tunnel_key(item)
-            )
+            LocalSubnet(subnet_id=item.name, subnet=item.subnet, subnet_key=tunnel_key(item))
             for item in wanted.networks
         ],
         forwards=[
-            HostForward(protocol=item.protocol, port=_ports(item.port), sources=item.sources)
+            HostForward(protocol=item.protocol, port=plain(item.port), sources=item.sources)
             for item in wanted.forwards
             if id_of(item) not in wanted.refused
         ],
@@ -174,7 +163,7 @@ def subnets(wanted: TenantWanted, links: Mapping[str, str]) -> list[Subnet]:
     """The subnets as the concentrator takes them; ``links`` lead to their bridges."""
     return [
         Subnet(
-            one_or_both(item.subnet),
+            item.subnet,
             tunnel_key(item),
             link=links[item.name],
             entries=wanted.entries[item.name],
@@ -190,7 +179,7 @@ def forwards(wanted: TenantWanted, device: str) -> list[dict[str, Any]]:
         {
             "protocol": item.protocol,
             "device": device,
-            "port": _ports(item.port),
+            "port": plain(item.port),
             "to": wanted.guests[item.to],
             "to_port": item.to_port,
         }
@@ -206,7 +195,3 @@ def public_ips(wanted: TenantWanted, device: str) -> list[dict[str, Any]]:
         for item in wanted.public_ips
         if id_of(item) not in wanted.refused
     ]
-
-
-def _ports(ports: range) -> int | str:
-    return ports[0] if len(ports) == 1 else f"{ports[0]}-{ports[-1]}"

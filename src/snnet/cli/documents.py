@@ -11,9 +11,6 @@ import yaml
 from snnet.contract import InvalidRequest
 from snnet.yamlfile import check_values
 
-ALIASES_MAX = 100
-"""Aliases of one file: nested ones make a small file huge ("billion laughs")."""
-
 
 class Documents(list[dict[str, Any]]):
     """The documents of a file, in order."""
@@ -74,18 +71,7 @@ def _lines(node: yaml.Node) -> Mapping[str, int]:
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses fields that are there twice, and many aliases."""
-
-    def __init__(self, data: bytes) -> None:
-        super().__init__(data)
-        self._aliases = 0
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            self._aliases += 1
-            if self._aliases > ALIASES_MAX:
-                raise yaml.YAMLError(f"it has more than {ALIASES_MAX} aliases")
-        return super().compose_node(parent, index)
+    """Refuses fields that are there twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen = set()

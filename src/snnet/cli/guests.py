@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 from snnet.cluster import Cluster, Vnic
 from snnet.config import VnicRole
 from snnet.contract import Conflict, InvalidRequest
+from snnet.core.vnics import qemu_args
 from snnet.system.netns import open_netns
 from snnet.system.process import run
 
@@ -29,10 +30,8 @@ def ready_vnic(cluster: Cluster, tenant: str, name: str, role: VnicRole) -> Vnic
 def qemu_arguments(cluster: Cluster, tenant: str, name: str) -> str:
     """The arguments of QEMU: the tap, the guest's MAC, and the MTU that virtio tells the guest."""
     vnic = ready_vnic(cluster, tenant, name, VnicRole.TENANT_VM)
-    mtu = vnic.status.details["mtu"]
-    netdev = f"tap,id={vnic.link_name},ifname={vnic.link_name},script=no,downscript=no"
-    device = f"virtio-net-pci,netdev={vnic.link_name},mac={vnic.guest_mac},host_mtu={mtu}"
-    return f"-netdev {netdev} -device {device}"
+    tap, mtu = str(vnic.link_name), int(vnic.status.details["mtu"])
+    return " ".join(qemu_args(tap, vnic.guest_mac, mtu, tap=tap))
 
 
 def libvirt_interface(cluster: Cluster, tenant: str, name: str) -> str:

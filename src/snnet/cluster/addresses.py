@@ -6,11 +6,11 @@ remembered here only saves reading all claims for each VNIC.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
-from snnet.contract import Conflict, InvalidRequest, IPAddress, IPNetwork, Reading
+from snnet.contract import Conflict, IPAddress, IPNetwork, Reading
 from snnet.contract.dhcp import is_guest_address
-from snnet.core.addressing import check_guest
+from snnet.core.addressing import check_guests
 
 from . import keys
 from .documents import Network, Vnic
@@ -27,11 +27,9 @@ class AddressPool:
 
     def choose(self, wanted: Vnic) -> tuple[IPAddress, ...]:
         """The addresses of a VNIC: those asked for, and the lowest free ones for the rest."""
-        given = _by_family(wanted.ip, self.network.subnet)
-        return tuple(
-            given[subnet] if subnet in given else self._free(subnet)
-            for subnet in self.network.subnet
-        )
+        networks = self.network.subnet
+        given = {ip.version: ip for ip in check_guests(wanted.ip, networks)}
+        return tuple(given.get(net.version) or self._free(net) for net in networks)
 
     def take(self, addresses: Iterable[IPAddress]) -> None:
         """Remember that a commit has given these out."""
@@ -52,16 +50,3 @@ def _hosts(subnet: IPNetwork) -> range:
     """The offsets of addresses that guests can have: not the network's, not the gateway's."""
     last = subnet.num_addresses - 1
     return range(2, last + is_guest_address(subnet.network_address + last, subnet))
-
-
-def _by_family(
-    addresses: Sequence[IPAddress], subnets: Sequence[IPNetwork]
-) -> dict[IPNetwork, IPAddress]:
-    found: dict[IPNetwork, IPAddress] = {}
-    for address in addresses:
-        subnet = next((item for item in subnets if item.version == address.version), None)
-        if subnet is None:
-            shown = ", ".join(map(str, subnets))
-            raise InvalidRequest(f"{address} is outside {shown}", field="ip")
-        found[subnet] = check_guest(address, (subnet,))
-    return found

@@ -16,6 +16,7 @@ from snnet.config import (
     VnicRole,
     check_address,
     check_choice,
+    check_families,
     check_id,
     check_int,
     check_mac,
@@ -26,7 +27,9 @@ from snnet.config import (
     shown,
 )
 from snnet.contract import PROTOCOLS, InvalidRequest, IPAddress, IPNetwork
-from snnet.core.addressing import check_subnet, mac_for
+from snnet.contract.addresses import gateway_of
+from snnet.contract.keywords import refuse_unknown
+from snnet.core.addressing import check_subnets, mac_for
 from snnet.core.ports import check_ports
 
 from .problems import check_fields, optional
@@ -117,12 +120,7 @@ class Wanted:
     def read(cls, document: Mapping[str, Any], revision: int = 0) -> Self:
         """Make an object of a document.  Unknown fields are refused by name."""
         known = {item.name for item in fields(cls) if item.compare and item.init}
-        unknown = [str(name) for name in document if name not in known]
-        if unknown:
-            raise InvalidRequest(
-                f"unknown field of a {cls.kind}; it has {', '.join(sorted(known))}",
-                field=unknown[0],
-            )
+        refuse_unknown(document, known, f"unknown field of a {cls.kind}")
         if "name" in known and "name" not in document:
             raise InvalidRequest(f"is missing: every {cls.kind} needs one", field="name")
         return replace(cls(**document), revision=revision)
@@ -147,26 +145,15 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
-def _families(check: Callable[[Any, str], Any]) -> Callable[[Any, str], tuple[Any, ...]]:
-    """A check of one value, or of one of each address family."""
-
-    def checked(value: Any, name: str) -> tuple[Any, ...]:
-        many = isinstance(value, (tuple, list))
-        values = check_many(value, name, check) if many else (check(value, name),)
-        if len({item.version for item in values}) < len(values):
-            raise InvalidRequest("give one value, or one of each address family", field=name)
-        return tuple(sorted(values, key=lambda item: int(item.version)))
-
-    return checked
-
-
 def _subnets(value: Any, name: str) -> tuple[IPNetwork, ...]:
-    found: tuple[IPNetwork, ...] = _families(lambda v, f: check_subnet(check_network(v, f), f))(
-        value, name
-    )
-    if not found:
+    if value == ():
         raise InvalidRequest("is missing: give a network like '10.1.0.0/24'", field=name)
-    return found
+    return check_subnets(value, name)
+
+
+def _addresses(value: Any, name: str) -> tuple[IPAddress, ...]:
+    """The addresses that were asked for, maybe none."""
+    return () if value in ((), None) else check_families(value, name, check_address)
 
 
 def _reference(value: Any, name: str) -> str:
@@ -223,7 +210,7 @@ class Network(Wanted):
     @property
     def gateways(self) -> tuple[IPAddress, ...]:
         """The gateway in each subnet: its first host address."""
-        return tuple(subnet.network_address + 1 for subnet in self.subnet)
+        return tuple(map(gateway_of, self.subnet))
 
     def document(self) -> dict[str, Any]:
         found = Wanted.document(self)
@@ -257,9 +244,7 @@ class Vnic(Wanted):
             "network": _reference,
             "node": optional(check_id),
             "role": _role,
-            "ip": lambda value, name: (
-                () if value is None else _families(check_address)(value, name)
-            ),
+            "ip": _addresses,
             "mac": optional(check_mac),
             "mtu": optional(check_mtu),
             "owner": optional(_owner),
@@ -273,7 +258,7 @@ class Vnic(Wanted):
     @property
     def guest_mac(self) -> str:
         """The guest's MAC: ``mac``, or the one that belongs to its first address."""
-        return self.mac or mac_for(self.ip[0])
+        return self.mac or mac_for(self.ip)
 
     @property
     def link_name(self) -> str | None:

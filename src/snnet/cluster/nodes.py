@@ -8,7 +8,7 @@ from snnet.contract import Conflict, Delete, Missing, Put, Reading, Registry, St
 
 from . import keys
 from .documents import NodeInfo, Vnic
-from .views import read_nodes, stored
+from .views import read_nodes, read_placements, stored
 
 
 def need(registry: Registry, name: str) -> NodeInfo:
@@ -58,11 +58,8 @@ def forget(registry: Registry, name: str, *, force: bool) -> list[Vnic]:
         raise Conflict(f"node {name!r} has the VNICs {names}: move or delete them, or use force")
     gone = [keys.node(name), *(key for key in reading.entries if key.startswith(keys.STATUS))]
     # Its concentrators are placed again, on other nodes.
-    gone += [
-        key
-        for key, entry in reading.entries.items()
-        if key.startswith(keys.CONCENTRATORS) and entry.document.get("node") == name
-    ]
+    placed = read_placements(reading).values()
+    gone += [entry.key for entry in placed if entry.document.get("node") == name]
     for start in range(0, len(gone), 50):
         registry.commit([Delete(key) for key in gone[start : start + 50]])
     return vnics

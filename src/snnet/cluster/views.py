@@ -24,6 +24,15 @@ def read_nodes(reading: Reading) -> list[NodeInfo]:
     ]
 
 
+def read_placements(reading: Reading) -> dict[str, Entry]:
+    """Where each tenant's concentrator is: its document, by tenant."""
+    return {
+        _last(key): entry
+        for key, entry in reading.entries.items()
+        if key.startswith(keys.CONCENTRATORS)
+    }
+
+
 def read_all(registry: Registry, kind: type[W], tenant: str | None) -> list[W]:
     """All objects of a kind, of one tenant or of all, sorted by tenant and name."""
     prefix = keys.PREFIXES[kind.kind]

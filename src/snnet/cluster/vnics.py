@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 
 from snnet.contract import Conflict, Delete, Put, Reading
@@ -11,6 +10,7 @@ from snnet.contract.registries import Write
 from . import keys
 from .documents import Forward, NodeInfo, PublicIp, Vnic
 from .drafts import Draft, difference
+from .placing import chosen
 from .rules import forwards_of, public_ips_of
 
 
@@ -101,15 +101,8 @@ def _claims(vnic: Vnic) -> list[Put]:
 def choose_node(vnic: Vnic, nodes: Iterable[NodeInfo], default: str) -> str:
     """The node of a VNIC that names none: one with the role and an agent that is alive.
 
-    Spread by rendezvous hashing, which needs no count of what each node has.  If no node
-    has registered yet it is ``default``.
+    If no node has registered yet it is ``default``.
     """
     nodes = [node for node in nodes if "compute" in node.roles and not node.draining]
     usable = [node for node in nodes if node.alive] or nodes
-    if not usable:
-        return default
-
-    def weight(node: NodeInfo) -> bytes:
-        return hashlib.sha256(f"{vnic.tenant}/{vnic.name}/{node.name}".encode()).digest()
-
-    return max(usable, key=weight).name
+    return chosen(f"{vnic.tenant}/{vnic.name}", (node.name for node in usable)) or default

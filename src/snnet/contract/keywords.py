@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
@@ -25,14 +25,18 @@ def refusing_unknown(cls: C) -> C:
     @functools.wraps(init)
     def __init__(self: object, *args: Any, **kwargs: Any) -> None:
         if not names.issuperset(kwargs):
-            wrong = next(name for name in kwargs if name not in names)
-            raise InvalidRequest(
-                f"{cls.__name__} has no such argument{nearest(wrong, known)}", field=wrong
-            )
+            refuse_unknown(kwargs, names, f"{cls.__name__} has no such argument")
         init(self, *args, **kwargs)
 
     cls.__init__ = __init__  # type: ignore[misc]
     return cls
+
+
+def refuse_unknown(names: Iterable[object], known: Collection[str], message: str) -> None:
+    """Raise InvalidRequest for the first of ``names`` that is not known; it is the field."""
+    for name in names:
+        if name not in known:
+            raise InvalidRequest(f"{message}{nearest(name, known)}", field=str(name))
 
 
 def nearest(wrong: object, known: Iterable[str]) -> str:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Interface, IPv6Interface
 from typing import Any
@@ -132,6 +132,19 @@ class TenantSubnet:
         return ids.name(Owner(role, node), ids.BRIDGE, *self.id)
 
 
+def qemu_args(
+    netdev: str, mac: str, mtu: int, *, tap: str = "", fds: Sequence[int] = ()
+) -> list[str]:
+    """The arguments of QEMU for a NIC on a tap, by the tap's name or by a descriptor a queue."""
+    if fds:
+        source = f"fds={':'.join(map(str, fds))}"
+        queues = f",mq=on,vectors={2 * len(fds) + 2}"
+    else:
+        source, queues = f"ifname={tap},script=no,downscript=no", ""
+    nic = f"virtio-net-pci,netdev={netdev},mac={mac},host_mtu={mtu}{queues}"
+    return ["-netdev", f"tap,id={netdev},{source}", "-device", nic]
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Vnic:
     """A tenant's virtual NIC on this node.
@@ -226,12 +239,8 @@ class Vnic:
         if not isinstance(self.link, Tap):
             raise InvalidRequest(f"VNIC {self.vnic_id} is for a container, not for a VM")
         if self.fds:
-            tap = f"fds={':'.join(map(str, self.fds))}"
-            queues = f",mq=on,vectors={2 * len(self.fds) + 2}"
-        else:
-            tap, queues = f"ifname={self.link_name},script=no,downscript=no", ""
-        nic = f"virtio-net-pci,netdev={netdev},mac={self.mac},host_mtu={self.mtu}{queues}"
-        return ["-netdev", f"tap,id={netdev},{tap}", "-device", nic]
+            return qemu_args(netdev, self.mac, self.mtu, fds=self.fds)
+        return qemu_args(netdev, self.mac, self.mtu, tap=self.link_name)
 
     @property
     def user(self) -> int | None:
