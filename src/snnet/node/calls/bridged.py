@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 
 from snnet.config import VnicConfig
 from snnet.contract import IPAddress, Key, Link, Noun, keyed
 from snnet.core import identity as ids
 from snnet.core.building import build_subnet
 from snnet.core.compute_records import ComputeRecords
-from snnet.core.conflicts import check_same_subnet
 from snnet.core.events import TunnelEvent, TunnelEventType
 from snnet.core.requests import SubnetId, TenantRequest, VnicId, tenant_request
 from snnet.core.tunnels import wire
@@ -40,26 +39,12 @@ class BridgedLayout(Layout[TenantRequest]):
         new = wire(site.tunnel, request.subnet_key, site.ip, request.concentrator_ip, site.port)
         return {("subnet", *request.id[:2]), ("wire", *new)}
 
-    def closing(self, subnet: SubnetId) -> set[Thing]:
-        return {("subnet", *subnet)}
-
     def check(
         self, records: ComputeRecords, request: TenantRequest, gone: Collection[VnicId]
     ) -> None:
-        known = records.subnets.get(request.id[:2])
-        if known is not None:
-            check_same_subnet(known, request, (vnic.vnic_id for vnic in records.vnics(known.id)))
-        if known is None or known.tunnel is None:
+        super().check(records, request, gone)
+        if not self.shares(records, request):
             records.check_tunnel(request)
-        records.check_addresses(request.id, request.ips, gone)
-        if request.derived_mac:
-            records.check_mac(request, gone)
-
-    def subnets(
-        self, records: ComputeRecords, wanted: Iterable[SubnetId]
-    ) -> dict[SubnetId, TenantSubnet]:
-        known = records.subnets
-        return {key: known[key] for key in wanted if key in known}
 
     def open(
         self,

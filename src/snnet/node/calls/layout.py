@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 from snnet.config import VnicConfig
 from snnet.contract import IPAddress, Key, Link, Noun
 from snnet.core.compute_records import ComputeRecords
+from snnet.core.conflicts import check_same_subnet
 from snnet.core.events import TunnelEvent
 from snnet.core.requests import GuestRequest, SubnetId, VnicId
 from snnet.core.site import Site
@@ -60,19 +61,25 @@ class Layout(ABC, Generic[Q]):
     def opening(self, request: Q) -> set[Thing]:
         """What a create needs for itself alone to make or repair the request's subnet."""
 
-    @abstractmethod
     def closing(self, subnet: SubnetId) -> set[Thing]:
         """What a destroy needs for itself alone to remove a subnet."""
+        return {("subnet", *subnet)}
 
-    @abstractmethod
     def check(self, records: ComputeRecords, request: Q, gone: Collection[VnicId]) -> None:
         """Conflict where the request contradicts what the node knows, without VNICs ``gone``."""
+        known = records.subnets.get(request.id[:2])
+        if known is not None:
+            check_same_subnet(known, request, (vnic.vnic_id for vnic in records.vnics(known.id)))
+        records.check_addresses(request.id, request.ips, gone)
+        if request.derived_mac:
+            records.check_mac(request, gone)
 
-    @abstractmethod
     def subnets(
         self, records: ComputeRecords, wanted: Iterable[SubnetId]
     ) -> dict[SubnetId, TenantSubnet]:
         """The known subnets that a draft for these subnets' VNICs depends on."""
+        known = records.subnets
+        return {key: known[key] for key in wanted if key in known}
 
     @abstractmethod
     def open(

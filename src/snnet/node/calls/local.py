@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Mapping
 
 from snnet.config import VnicConfig
 from snnet.contract import IPAddress, Key, Link, Noun, keyed
@@ -10,9 +10,8 @@ from snnet.core import identity as ids
 from snnet.core.addressing import Networks
 from snnet.core.building import build_local_subnet
 from snnet.core.compute_records import ComputeRecords
-from snnet.core.conflicts import check_same_subnet
 from snnet.core.events import TunnelEvent
-from snnet.core.requests import LocalRequest, SubnetId, VnicId, local_request
+from snnet.core.requests import LocalRequest, SubnetId, local_request
 from snnet.core.vnics import TenantSubnet
 
 from ..claims import Thing
@@ -34,25 +33,6 @@ class LocalLayout(Layout[LocalRequest]):
 
     def opening(self, request: LocalRequest) -> set[Thing]:
         return {("subnet", *request.id[:2])}
-
-    def closing(self, subnet: SubnetId) -> set[Thing]:
-        return {("subnet", *subnet)}
-
-    def check(
-        self, records: ComputeRecords, request: LocalRequest, gone: Collection[VnicId]
-    ) -> None:
-        known = records.subnets.get(request.id[:2])
-        if known is not None:
-            check_same_subnet(known, request, (vnic.vnic_id for vnic in records.vnics(known.id)))
-        records.check_addresses(request.id, request.ips, gone)
-        if request.derived_mac:
-            records.check_mac(request, gone)
-
-    def subnets(
-        self, records: ComputeRecords, wanted: Iterable[SubnetId]
-    ) -> dict[SubnetId, TenantSubnet]:
-        known = records.subnets
-        return {key: known[key] for key in wanted if key in known}
 
     def open(
         self,

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from snnet.config import VnicConfig
 from snnet.contract import Conflict, IPAddress, Key, Noun, Route, keyed
 from snnet.contract.network import SNNET_PROTOCOL
 from snnet.core import identity as ids
 from snnet.core.compute_records import ComputeRecords
-from snnet.core.conflicts import check_same_subnet
 from snnet.core.events import TunnelEvent
 from snnet.core.forwarding import versions_of
-from snnet.core.requests import GuestRequest, SubnetId, VnicId, routed_request
+from snnet.core.requests import GuestRequest, SubnetId, routed_request
 from snnet.core.routed import build_routed_subnet, check_disjoint, sysctls, zone
 from snnet.core.vnics import TenantSubnet
 
@@ -42,16 +41,6 @@ class RoutedLayout(Layout[GuestRequest]):
 
     def closing(self, subnet: SubnetId) -> set[Thing]:
         return {NETWORKS, ("subnet", *subnet)}
-
-    def check(
-        self, records: ComputeRecords, request: GuestRequest, gone: Collection[VnicId]
-    ) -> None:
-        known = records.subnets.get(request.id[:2])
-        if known is not None:
-            check_same_subnet(known, request, (vnic.vnic_id for vnic in records.vnics(known.id)))
-        records.check_addresses(request.id, request.ips, gone)
-        if request.derived_mac:
-            records.check_mac(request, gone)
 
     def subnets(
         self, records: ComputeRecords, wanted: Iterable[SubnetId]
