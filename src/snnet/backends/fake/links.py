@@ -9,6 +9,7 @@ from snnet.contract.addresses import NO_MAC, is_mac, is_multicast_mac
 from snnet.contract.links import ALIAS_MAX, MACVTAP_INDEX_MIN, is_link_name, is_same_link
 
 from .addresses import (
+    drop_ipv6,
     drop_neighbours,
     forget_link,
     link_went_down,
@@ -60,6 +61,8 @@ class LinkRules:
             KINDS[type(wanted)].check_mtu(self._state, wanted)
         if wanted.master is not None and wanted.master != found.master:
             check_master(self._state, wanted)
+        if wanted.up and not found.up:
+            self._quieten(wanted)
         self._become(found, wanted, different)
 
     def remove(self, noun: Link) -> None:
@@ -192,12 +195,18 @@ class LinkRules:
         routed = isinstance(link, (Tap, Veth)) and link.proxy_arp
         if routed:
             self._sysctls.answer_for_others(link.name)
-        if link.master is not None:
-            self._sysctls.quieten(link.name, "disable_ipv6", value="1")
-        elif routed or (isinstance(link, Bridge) and not link.link_local):
-            self._sysctls.quieten(link.name, "accept_ra", "accept_redirects", value="0")
+        self._quieten(link)
         if link.master is not None:
             join(state, link)
+
+    def _quieten(self, link: Link) -> None:
+        """Keep the host's IPv6 from the link, as drivers do before a link comes up."""
+        routed = isinstance(link, (Tap, Veth)) and link.proxy_arp
+        if link.master is not None:
+            self._sysctls.quieten(link.name, "disable_ipv6", value="1")
+            drop_ipv6(self._state, link.name)
+        elif routed or (isinstance(link, Bridge) and not link.link_local):
+            self._sysctls.quieten(link.name, "accept_ra", "accept_redirects", value="0")
 
     def _free_macvtap_index(self) -> int:
         index = MACVTAP_INDEX_MIN

@@ -148,11 +148,16 @@ def _add_link(link: Link) -> Iterator[Command]:
     if is_routed(link):
         for name, value in routed_sysctls(link).items():
             yield ["sysctl", "-w", f"{name}={value}"]
+    yield from _quiet(link)
+    if link.up and later:
+        yield [*alone, "up"]
+
+
+def _quiet(link: Link) -> Iterator[Command]:
+    """The command that keeps the host's IPv6 from the link, if any is needed."""
     if quiet := quiet_sysctls(link):
         # -e: a host without IPv6 does not have these.
         yield ["sysctl", "-e", "-w", *(f"{name}={value}" for name, value in quiet.items())]
-    if link.up and later:
-        yield [*alone, "up"]
 
 
 def _tuntap(tap: Tap) -> Iterator[Command]:
@@ -177,6 +182,8 @@ def _change_link(link: Link, different: frozenset[str]) -> Iterator[Command]:
         words += ["master", link.master] if link.master else ["nomaster"]
     if "up" in different:
         words.append("up" if link.up else "down")
+        if link.up:
+            yield from _quiet(link)
     if words:
         yield ["ip", "link", "set", "dev", link.name, *words]
 

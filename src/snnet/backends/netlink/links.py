@@ -217,6 +217,9 @@ class Links:
             raise
 
     def _change(self, index: int, link: Link, was: Link, names: frozenset[str]) -> None:
+        if link.up and "up" in names:
+            # It may be down because its creation was interrupted before this.
+            self._quieten(link)
         if names - {"settings"}:
             self._set(*self._changes(index, link, names))
         if "settings" in names:

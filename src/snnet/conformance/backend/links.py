@@ -18,9 +18,11 @@ from snnet.contract import (
     Macvtap,
     Missing,
     Remove,
+    Sysctl,
     Tap,
     Veth,
 )
+from snnet.contract.network import link_sysctl
 
 from .base import BackendTests, is_gone, is_there, link
 from .nouns import BRIDGE, MAC, MACVTAP, PAIR, TAP, VETH, described
@@ -105,6 +107,18 @@ class BridgeTests(BackendTests):
             assert within_patience(lambda: place.link_local_addresses("with") != [])
         assert place.link_local_addresses(noun.name) == []
         assert "addrgenmode none" in (place.description(noun.name) or "addrgenmode none")
+
+    def test_a_bridge_that_comes_up_takes_no_router_advertisements(self, place: Place) -> None:
+        """Also one that is down because its creation was interrupted before that was set."""
+        down = replace(BRIDGE, up=False, link_local=False)
+        add(place, down)
+        quiet = Sysctl(name=link_sysctl("ipv6.conf", down.name, "accept_ra"), value="0")
+        if place.driver.find(quiet) is None:
+            return  # a host without IPv6
+        assert place.driver.find(quiet) == quiet
+        do(place, Change(replace(quiet, value="1"), quiet))
+        do(place, Change(replace(down, up=True), down))
+        assert place.driver.find(quiet) == quiet
 
     def test_small_links_have_no_ipv6_at_all(self, place: Place) -> None:
         """With an MTU below 1280 there is no IPv6 (RFC 8200, 5), and that is no error."""
