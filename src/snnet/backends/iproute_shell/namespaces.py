@@ -15,6 +15,9 @@ from snnet.system import named
 from .errors import Refused
 from .shell import Shell
 
+_IS_GONE = "network namespace"
+"""In all that ip(8) says about a namespace that it cannot enter (netns_switch, lib/namespace.c)."""
+
 
 class Namespaces:
     """The namespaces with a name; see ``snnet.backends.namespaces`` for whose they are.
@@ -48,7 +51,13 @@ class Namespaces:
     def find(self, noun: Namespace) -> Namespace | None:
         if not named.exists(noun.name):
             return None
-        rows = self._shell.rows(["ip", "-n", noun.name, "-json", "link", "show", "dev", LOOPBACK])
+        look = ["ip", "-n", noun.name, "-json", "link", "show", "dev", LOOPBACK]
+        try:
+            rows = self._shell.rows(look)
+        except Refused as error:
+            if _IS_GONE not in str(error):
+                raise
+            return None  # it went meanwhile, or another program is still making it
         alias = rows[0].get("ifalias", "") if rows else ""
         return Namespace(name=noun.name, alias=Marks(self._netns).read(alias))
 
