@@ -31,7 +31,7 @@ def status() -> dict[str, Any]:
 
 @pytest.fixture
 def url(status: dict[str, Any]) -> Iterator[str]:
-    server = MetricsServer("127.0.0.1:0", lambda: status)
+    server = MetricsServer("127.0.0.1", 0, lambda: status)
     yield f"http://127.0.0.1:{server.port}"
     server.close()
 

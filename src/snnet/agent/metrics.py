@@ -69,13 +69,14 @@ class _Quiet(WSGIRequestHandler):
 
 
 class MetricsServer:
-    """Serves ``/metrics`` and ``/health`` on "HOST:PORT" until it is closed.
+    """Serves ``/metrics`` and ``/health`` at an address until it is closed.
+
+    Port 0 stands for a free one.
 
     ``/health`` is 200 while the agent works, else 503; its body is the agent's status.
     """
 
-    def __init__(self, listen: str, status: Status) -> None:
-        host, _, port = listen.rpartition(":")
+    def __init__(self, host: str, port: int, status: Status) -> None:
         registry = CollectorRegistry()
         registry.register(_Collector(status))
         metrics = make_wsgi_app(registry)
@@ -93,9 +94,7 @@ class MetricsServer:
             start(code, [("Content-Type", "application/json")])
             return [json.dumps(body).encode() + b"\n"]
 
-        self._server = make_server(
-            host.strip("[]"), int(port), answer, server_class=_Server, handler_class=_Quiet
-        )
+        self._server = make_server(host, port, answer, server_class=_Server, handler_class=_Quiet)
         self.port = self._server.server_port
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True)
         self._thread.start()

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 
 from snnet.contract import InvalidRequest
+from snnet.contract.addresses import host_and_port
 
 from .agent import Agent
 from .settings import REGISTRY, AgentSettings
@@ -60,7 +61,9 @@ def _metrics(listen: str, agent: Agent) -> Callable[[], None]:
             "metrics need prometheus_client: pip install 'snnet[agent]'", field="metrics"
         ) from None
     try:
-        return MetricsServer(listen, agent.status).close
+        place = host_and_port(listen)
+        assert place is not None, "the settings are checked"
+        return MetricsServer(*place, agent.status).close
     except OSError as error:
         raise InvalidRequest(f"cannot listen on {listen}: {error}", field="metrics") from None
 

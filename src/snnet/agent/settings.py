@@ -19,6 +19,7 @@ from snnet.config import (
     shown,
 )
 from snnet.contract import InvalidRequest
+from snnet.contract.addresses import host_and_port
 from snnet.contract.keywords import refuse_unknown
 from snnet.yamlfile import read_yaml
 
@@ -63,7 +64,7 @@ class AgentSettings:
                 "firewall": check_text,
                 "dhcp": check_text,
                 "docker": _no_docker,
-                "metrics": optional(check_listen),
+                "metrics": optional(_listen),
             },
         )
 
@@ -113,9 +114,7 @@ def _network(value: Any, name: str) -> NetworkConfig:
         raise InvalidRequest(str(error), field=name) from None
 
 
-def check_listen(value: Any, name: str) -> str:
-    """Check "HOST:PORT"."""
-    host, _, port = value.rpartition(":") if isinstance(value, str) else ("", "", "")
-    if host and port.isdecimal() and 0 <= int(port) <= 65535:
-        return str(value)
+def _listen(value: Any, name: str) -> str:
+    if isinstance(value, str) and host_and_port(value):
+        return value
     raise InvalidRequest(f"{shown(value)} is not HOST:PORT like '127.0.0.1:9102'", field=name)

@@ -96,3 +96,14 @@ def gateway_of(subnet: IPNetwork) -> IPAddress:
 def of_family(values: tuple[Family, ...], version: int) -> Family | None:
     """Return the address or network of an IP version, 4 or 6, or None."""
     return next((value for value in values if value.version == version), None)
+
+
+_PLACE = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:]+)):([0-9]{1,5})", re.ASCII)
+
+
+def host_and_port(text: str) -> tuple[str, int] | None:
+    """Split "host:port" or "[host]:port" into its two parts; None for anything else."""
+    found = _PLACE.fullmatch(text)
+    if found is None or not 0 < int(found[3]) < 65536:
+        return None
+    return found[1] or found[2], int(found[3])

@@ -21,6 +21,7 @@ from starlette.types import ASGIApp
 
 from snnet.config import shown
 from snnet.contract import Conflict, InvalidRequest, SnnetError
+from snnet.contract.addresses import host_and_port
 from snnet.system.files import close_in_children
 
 from .gate import PATIENCE, Gate, GatedServer, connections_max
@@ -281,9 +282,9 @@ class Server:
 
 def parse_address(text: object) -> tuple[str, int]:
     """Parse "host:port" or "[host]:port"."""
-    found = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:]+)):([0-9]{1,5})", str(text), re.ASCII)
-    if isinstance(text, str) and found and 0 < int(found[3]) < 65536:
-        return found[1] or found[2], int(found[3])
+    found = host_and_port(text) if isinstance(text, str) else None
+    if found is not None:
+        return found
     raise InvalidRequest(
         f"{shown(text)} is not a valid address: use host:port or [host]:port, like "
         f"'127.0.0.1:{text if _is_port(text) else 9999}'",
