@@ -60,15 +60,16 @@ def _every_refusal(make: Callable[[], Any], name: str, act: Act) -> int:
     """Refuse each system call of an act, once, on a node that is made anew each time."""
     inject = injector()
     numbers = itertools.cycle(ERRNOS)
-    at = 0
-    for at in turns(1, stride=20):
+    refused = 0
+    for at in itertools.chain((1,), turns(2, stride=20)):
         with make() as node:
             if name != "init":
                 node.init()
             with inject.refusing(at, next(numbers)), suppress(SnnetError):
                 act(node)
             if not inject.hit:
-                return at - 1
+                return refused
+            refused += 1
             act(node) if name != "init" else node.init()
         assert at < 2000
     raise AssertionError
@@ -80,7 +81,7 @@ def test_a_refusal_below_a_compute_node_is_an_error_of_snnet(real: World, name: 
     if name not in ("init", "create_vnic"):
         real.node().create_vnic(vm(20))
         real.close()
-    _every_refusal(lambda: real.node(init=False), name, COMPUTE[name])
+    assert _every_refusal(lambda: real.node(init=False), name, COMPUTE[name]) >= 1
     node = real.node()
     node.repair()
     assert node.verify() == []
@@ -92,7 +93,7 @@ def test_a_refusal_below_a_concentrator_is_an_error_of_snnet(real: World, name: 
     if name not in ("init", "add_remote_subnet"):
         real.cnci().add_remote_subnet("10.1.0.0/24", 7, "192.0.2.21")
         real.close()
-    _every_refusal(lambda: real.cnci(init=False), name, CONCENTRATOR[name])
+    assert _every_refusal(lambda: real.cnci(init=False), name, CONCENTRATOR[name]) >= 1
     cnci = real.cnci()
     cnci.repair()
     assert cnci.verify() == []
@@ -113,7 +114,7 @@ def test_a_dump_that_is_interrupted_for_ever_ends(
     request = netlink.Netlink.request
     monkeypatch.setattr(netlink.Netlink, "request", interrupted)
     monkeypatch.setattr(netlink, "_DUMP_PATIENCE", 0.05)
-    with pytest.raises(snnet.Busy, match=r"changed during every attempt to list it|EBUSY"):
+    with pytest.raises(snnet.Busy, match="changed during every attempt to list it"):
         node.rebuild_topology()
     monkeypatch.undo()
     assert node.verify() == []
@@ -146,7 +147,7 @@ def test_an_answer_that_is_cut_off_is_an_error(
     node.close()
     monkeypatch.setattr(netlink._Socket, "__init__", cutting)
     again = real.node(init=False)
-    with pytest.raises(SnnetError, match=r"from the kernel|EBADMSG"):
+    with pytest.raises(SnnetError, match="from the kernel"):
         again.init()
     monkeypatch.undo()
 

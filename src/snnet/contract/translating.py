@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -20,13 +21,19 @@ def as_error(error: Exception, what: str, *, operation: object | None = None) ->
     if isinstance(error, SnnetError):
         return error
     if isinstance(error, OSError):
-        detail = getattr(error, "detail", "") or str(error.filename or "")
-        return error_for(error.errno or errno.EIO, what, detail=detail, operation=operation)
+        number = error.errno or errno.EIO
+        return error_for(number, what, detail=_detail(error, number), operation=operation)
     return ApiError(
         f"cannot {what}: the driver raised {error!r}, which is a bug in the driver: "
         "report it to its authors",
         operation=operation,
     )
+
+
+def _detail(error: OSError, number: int) -> str:
+    """What a refusal says beyond its errno: the kernel's or our own text, or the file."""
+    own = error.strerror if error.strerror not in (None, os.strerror(number)) else ""
+    return getattr(error, "detail", "") or str(own or error.filename or "")
 
 
 @contextlib.contextmanager

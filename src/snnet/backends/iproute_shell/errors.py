@@ -10,6 +10,7 @@ import errno
 import re
 
 from snnet.contract import ApiError, Operation, Rejected, SnnetError, error_for
+from snnet.contract.translating import as_error
 from snnet.system.process import Completed, errno_in
 
 ABSENT = frozenset({errno.ENODEV, errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL})
@@ -101,7 +102,7 @@ def translated(error: SnnetError | Refused | OSError, what: Operation | str) -> 
         return error
     operation = None if isinstance(what, str) else what
     if isinstance(error, OSError):
-        return error_for(error.errno or errno.EIO, str(what), operation=operation)
+        return as_error(error, str(what), operation=operation)
     if error.number is not None:
         return error_for(error.number, str(what), detail=error.said, operation=operation)
     cls = Rejected if _REFUSED_VALUES.search(error.said) else ApiError

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import errno
 
-from snnet.contract import Operation, SnnetError, error_for
-from snnet.system.netlink import NetlinkError
+from snnet.contract import Operation, SnnetError
+from snnet.contract.translating import as_error
 
 ABSENT = frozenset(
     {errno.ENODEV, errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL, errno.ERANGE, errno.EINVAL}
@@ -15,6 +15,4 @@ ABSENT = frozenset(
 
 def translated(error: OSError, what: Operation | str) -> SnnetError:
     """Return the error of the contract: ``what`` could not be done."""
-    detail = error.detail if isinstance(error, NetlinkError) else str(error.filename or "")
-    operation = None if isinstance(what, str) else what
-    return error_for(error.errno or errno.EIO, str(what), detail=detail, operation=operation)
+    return as_error(error, str(what), operation=None if isinstance(what, str) else what)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 from typing import NamedTuple
 
-from snnet.contract import error_for
+from snnet.contract.translating import as_error
 from snnet.system.netlink import NetlinkError
 from snnet.system.nfnetlink import Nfnetlink, attribute, attributes
 
@@ -68,7 +68,7 @@ class Reader:
         except NetlinkError as error:
             if error.errno == errno.ENOENT:
                 raise
-            raise error_for(error.errno or errno.EIO, "list firewall rules") from error
+            raise as_error(error, "list firewall rules") from error
 
     def _ask(self, kind: int, asked: bytes, family: int) -> list[bytes]:
         try:
@@ -76,7 +76,7 @@ class Reader:
         except NetlinkError as error:
             if error.errno == errno.ENOENT:
                 raise
-            raise error_for(error.errno or errno.EIO, "look up a firewall rule") from error
+            raise as_error(error, "look up a firewall rule") from error
 
     def generation(self) -> bytes:
         """Return a number that changes with every transaction in the namespace."""
