@@ -104,5 +104,6 @@ def bridge(*words: str, netns: str) -> str:
 
 
 def learned(netns: str) -> list[str]:
+    """Which of the two MACs br0 has learned; it may also have heard the far host itself."""
     entries = json.loads(bridge("-j", "fdb", "show", "br", "br0", netns=netns))
-    return [entry["mac"] for entry in entries if entry.get("state") != "permanent"]
+    return [entry["mac"] for entry in entries if entry["mac"] in (OLD, NEW)]
