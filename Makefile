@@ -8,7 +8,11 @@ READY  := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest -q
 BOTH   := -n 2 --dist worksteal
 SIDE_BY_SIDE := tests/conformance tests/docker tests/node tests/firewall tests/backends
-MORE   := tests/firewall tests/node/test_properties.py
+# What waits for real time, starts processes or tries every fault; the rest is the fake suite.
+MORE := tests/firewall tests/node/test_properties.py tests/conformance/test_registries.py \
+        tests/registries/test_sqlite.py tests/test_yamlfile.py tests/test_structure.py \
+        tests/test_tunnel_kinds.py tests/lab/test_fake_lab.py tests/cli/test_demo.py \
+        tests/cli/test_docker_plugin.py tests/docker/test_gate.py tests/docker/test_plugin.py
 # SNNET_TEST_SHORT=1 leaves of `make test` the fake suite and these tests of the kernel.
 SHORT := tests/system
 # With SNNET_TEST_COVERED=1 (CI), `make test` runs what needs no root once, as `make coverage`.
@@ -28,8 +32,8 @@ unexport PYTHONDONTWRITEBYTECODE
 help:
 	@echo 'make demo         build a small data centre and ping through it (as root: a real one)'
 	@echo 'make test         all tests that can run here: fake, more, kernel, VM, examples'
-	@echo 'make test-fake    the fake-backend suite: no root, one to two minutes'
-	@echo 'make test-more    longer tests without root: every fault of every call, firewalls in memory'
+	@echo 'make test-fake    the fake-backend suite: no root, about ten seconds'
+	@echo 'make test-more    longer tests without root: every fault, registries, firewalls in memory'
 	@echo 'make test-kernel  the real kernel, in fresh namespaces (root)'
 	@echo 'make test-vm      real GRE, Geneve and macvtap, and the demo over them, in a VM (root)'
 	@echo 'make test-examples  third-party distributions: built, installed and tested (root)'
