@@ -51,6 +51,8 @@ def of_node(records: Records, added: Container[Key]) -> Iterator[Announcement]:
         for vnic in records.vnics():
             if vnic.link.key in added:
                 yield from of_vnic(records.site, records.subnets[vnic.id[:2]], vnic)
+        for one in records.concentrators.values():
+            yield from one.announcements(added)
     if isinstance(records, CnciRecords):
         site = records.site
         if not site.ip.is_unspecified:  # as long as it looks for an uplink

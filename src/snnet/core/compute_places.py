@@ -10,7 +10,8 @@ from snnet.contract import Conflict, IPAddress, Link
 from . import identity as ids
 from .addressing import read_networks
 from .building import DAMAGE, build_local_subnet, read_cnci_vnic, read_subnet, read_vnic
-from .concentrators import Concentrator, subnet_of
+from .concentrator_reading import subnet_of
+from .concentrators import Concentrator
 from .requests import CnciVnicId, SubnetId, VnicId
 from .routed import build_routed_subnet, check_disjoint
 from .site import Site

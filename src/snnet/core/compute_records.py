@@ -31,15 +31,16 @@ from snnet.contract import (
 from snnet.contract.guards import GUARDS
 
 from .compute_places import place
-from .concentrators import Concentrator, concentrator_thing, leftovers, read_concentrators
+from .concentrator_reading import leftovers, read_concentrators
+from .concentrators import Concentrator, concentrator_thing, parameters
 from .events import TunnelEvent, TunnelEventType
 from .fitting import device_addresses
-from .forwarding import forwarded, forwarding, versions_of
+from .forwarding import forwarded, versions_of
 from .leftovers import half_born, useless_dependents
 from .local_requests import ConcentratorId
 from .records import Records, Thing
 from .requests import CnciVnicId, GuestRequest, SubnetId, TenantRequest, VnicId
-from .routed import on_uplink, sysctls, zones
+from .routed import on_uplink, zones
 from .rules import Rule
 from .site import Site
 from .topology import Topology
@@ -56,7 +57,7 @@ class ComputeRecords(Records):
 
     def __init__(self, site: Site) -> None:
         super().__init__(site)
-        self.intends = site.local
+        self.intends = site.hosting
         self.subnets: dict[SubnetId, TenantSubnet] = {}
         self.cnci_vnics: dict[CnciVnicId, CnciVnic] = {}
         self.concentrators: dict[ConcentratorId, Concentrator] = {}
@@ -223,7 +224,7 @@ class ComputeRecords(Records):
         self.drop_concentrator(one.id)
         self.concentrators[one.id] = one
         self.plugged |= dict.fromkeys(one.subnets, one.id)
-        self.forwarding |= {4}
+        self.forwarding |= one.versions
 
     def drop_concentrator(self, identity: ConcentratorId) -> None:
         old = self.concentrators.pop(identity, None)
@@ -251,8 +252,8 @@ class ComputeRecords(Records):
 
     @property
     def kinds(self) -> frozenset[type[Noun]]:
-        if self.site.local:
-            return _LOCAL_KINDS
+        if self.site.hosting:
+            return _LOCAL_KINDS if self.site.local else _HUB_KINDS
         return _ROUTED_KINDS if self.site.routed else _BRIDGED_KINDS
 
     def intents(self, things: Iterable[Thing] | None) -> dict[tuple[str, ...], Sequence[Noun]]:
@@ -278,19 +279,19 @@ class ComputeRecords(Records):
             yield from concentrator.nouns()
 
     def sysctls(self, versions: Collection[int]) -> Iterator[SharedSysctl]:
-        if self.site.local:
-            return forwarding(self.site, versions)
-        return sysctls(self.site, versions) if self.site.routed else iter(())
+        answers = self.site.hosting or self.site.routed
+        return parameters(self.site, versions) if answers else iter(())
 
     def apart(self, found: Nouns) -> Iterable[Noun]:
-        return on_uplink(self.site, found.values()) if self.site.routed else ()
+        answers = self.site.routed or (self.site.hosting and not self.site.local)
+        return on_uplink(self.site, found.values()) if answers else ()
 
     def read(self, ours: Nouns, remembered: Nouns = MappingProxyType({})) -> tuple[Self, set[Key]]:
         records = type(self)(self.site)
-        local = read_concentrators(self.site, ours, remembered) if self.site.local else ()
+        local = read_concentrators(self.site, ours, remembered) if self.site.hosting else ()
         place(records, [noun for noun in ours.values() if isinstance(noun, Link)], local)
         useless = half_born(ours)
-        if self.site.local:
+        if self.site.hosting:
             useless |= leftovers(ours, records.concentrators.values())
         useless |= {noun.key for subnet in records.empty_subnets() for noun in subnet.nouns()}
         staying = {key: noun for key, noun in ours.items() if key not in useless}
@@ -368,3 +369,4 @@ class ComputeRecords(Records):
 _BRIDGED_KINDS: frozenset[type[Noun]] = frozenset({Link, Address})
 _ROUTED_KINDS: frozenset[type[Noun]] = frozenset({Link, Address, Route, ProxyNeighbour})
 _LOCAL_KINDS: frozenset[type[Noun]] = frozenset({Link, Address, Route, Namespace})
+_HUB_KINDS = _LOCAL_KINDS | {ProxyNeighbour}

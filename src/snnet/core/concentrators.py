@@ -1,41 +1,48 @@
 """Concentrators on this host: a namespace, the veths into it, and the host's rules for it.
 
-``set_concentrator`` builds a record from a request; after a restart the same record is read
-back from the record of intents, or else from the aliases.
+In topology "local" a concentrator has a link-local address, which the host translates, and a
+plug into the bridge of each subnet.  In topology "hub" it has an address of the data centre:
+the host routes it into the namespace, and answers for it on its uplink.
+
+``set_concentrator`` builds a record from a request; ``concentrator_reading`` reads the same
+record back after a restart.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Collection, Container, Iterator, Mapping
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, ip_interface, ip_network
 from typing import Any
 
 from snnet.contract import (
     Address,
+    Announcement,
     Attached,
     Conflict,
     DockerAccept,
     HostIsolation,
     Inside,
     IPAddress,
-    Link,
+    Key,
     Namespace,
     Noun,
-    Nouns,
     PortForward,
+    ProxyNeighbour,
     Route,
+    SharedSysctl,
     TranslatedSource,
     Veth,
     Zone,
     ZoneLink,
-    keyed,
 )
 
 from . import identity as ids
+from .forwarding import forwarding, versions_of
 from .local_requests import ConcentratorId, LocalConcentrator
 from .requests import SubnetId
+from .routed import sysctls
 from .site import Site
 from .vnics import ROUTED_GATEWAYS, TenantSubnet
 
@@ -45,7 +52,7 @@ UPLINK = "eth0"
 LINK_LOCAL = IPv4Network("169.254.0.0/16")
 """RFC 3927: never forwarded by other routers, so that each host may use all of it."""
 
-_GATEWAY = ROUTED_GATEWAYS[4]
+_EVERYWHERE = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}
 _FIRST, _LAST = 2 << 8, (255 << 8) - 1
 """What is chosen of ``LINK_LOCAL``: RFC 3927 (2.1) reserves the first and the last 256."""
 _METADATA = IPv4Address("169.254.169.254")
@@ -58,6 +65,8 @@ class Concentrator:
 
     ``netns`` is the name of the namespace; ``uplink`` and ``links`` (by subnet id) are the
     links in it.  ``link_name`` is the host's end of the uplink.  ``mtu`` is in bytes.
+    ``publics`` are the addresses that lead to it beside its own, and ``upstream`` is the
+    host's link on which others ask for them; None in topology "local", where nobody does.
     """
 
     tenant_id: str
@@ -65,9 +74,11 @@ class Concentrator:
     owner: str
     namespace: Namespace
     link: Veth
-    ip: IPv4Address
+    ip: IPAddress
     plugs: Mapping[str, Veth]
     forwards: tuple[PortForward, ...]
+    publics: tuple[IPAddress, ...] = ()
+    upstream: str | None = None
 
     @property
     def id(self) -> ConcentratorId:
@@ -86,10 +97,18 @@ class Concentrator:
         return self.link.name
 
     @property
-    def gateway(self) -> IPv4Address:
-        ip = _GATEWAY.ip
-        assert isinstance(ip, IPv4Address)
-        return ip
+    def gateway(self) -> IPAddress:
+        return ROUTED_GATEWAYS[self.ip.version].ip
+
+    @property
+    def addresses(self) -> tuple[IPAddress, ...]:
+        """All addresses that lead to it, its own first."""
+        return (self.ip, *self.publics)
+
+    @property
+    def versions(self) -> frozenset[int]:
+        """The IP versions of its addresses."""
+        return versions_of(map(ip_network, self.addresses))
 
     @property
     def mtu(self) -> int:
@@ -106,39 +125,58 @@ class Concentrator:
 
     def nouns(self) -> tuple[Noun, ...]:
         """What the kernel and the firewall hold for it, its subnets' bridges excepted."""
-        owner, link, inside = self.owner, self.link.name, self.netns
-        within: tuple[Noun, ...] = (
+        link, inside = self.link.name, self.netns
+        within: list[Noun] = [
             Attached(link=UPLINK),
-            Address(link=UPLINK, address=IPv4Interface(self.ip)),
-            Route(
-                destination=IPv4Network("0.0.0.0/0"),
-                link=UPLINK,
-                gateway=self.gateway,
-                onlink=True,
-            ),
-        )
+            Address(link=UPLINK, address=ip_interface(self.ip)),
+        ]
+        beside: list[Noun] = []
+        for version in sorted(self.versions):
+            gateway = ROUTED_GATEWAYS[version]
+            beside.append(Address(link=link, address=gateway))
+            way = _EVERYWHERE[version]
+            within.append(Route(destination=way, link=UPLINK, gateway=gateway.ip, onlink=True))
         return (
             self.namespace,
-            Zone(owner=owner, zone=inside, outbound=True),
-            ZoneLink(owner=owner, link=link, zone=inside),
-            HostIsolation(owner=owner, link=link, arp=False),
-            TranslatedSource(owner=owner, source=self.ip),
             self.link,
-            Address(link=link, address=_GATEWAY),
-            Route(destination=IPv4Network(self.ip), link=link),
+            *beside,
+            *(Route(destination=ip_network(address), link=link) for address in self.addresses),
+            *(self._kept_apart() if self.upstream is None else self._proxies()),
             *(Inside(namespace=inside, what=noun) for noun in within),
             *self.plugs.values(),
             *self.forwards,
-            DockerAccept(owner=owner, link=link),
+            DockerAccept(owner=self.owner, link=link),
             *(
-                DockerAccept(owner=owner, link=plug.master or "", bridged=True)
+                DockerAccept(owner=self.owner, link=plug.master or "", bridged=True)
                 for plug in self.plugs.values()
             ),
         )
 
+    def _kept_apart(self) -> tuple[Noun, ...]:
+        owner, link, zone = self.owner, self.link.name, self.netns
+        return (
+            Zone(owner=owner, zone=zone, outbound=True),
+            ZoneLink(owner=owner, link=link, zone=zone),
+            HostIsolation(owner=owner, link=link, arp=False),
+            TranslatedSource(owner=owner, source=self.ip),
+        )
+
+    def _proxies(self) -> tuple[ProxyNeighbour, ...]:
+        assert self.upstream is not None
+        return tuple(
+            ProxyNeighbour(link=self.upstream, address=address) for address in self.addresses
+        )
+
+    def announcements(self, added: Container[Key]) -> Iterator[Announcement]:
+        """Yield what others must be told if these nouns were added: where its addresses are."""
+        for proxy in self._proxies() if self.upstream else ():
+            if proxy.key in added:
+                yield Announcement(link=proxy.link, address=proxy.address)
+
     def intended(self) -> tuple[Noun, ...]:
         """What of it the record of intents has: the rest follows from these."""
-        return (self.namespace, self.link, *self.plugs.values(), *self.forwards)
+        publics = [Route(destination=ip_network(ip), link=self.link.name) for ip in self.publics]
+        return (self.namespace, self.link, *publics, *self.plugs.values(), *self.forwards)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -148,6 +186,7 @@ class Concentrator:
             "uplink": self.uplink,
             "link_name": self.link_name,
             "ip": str(self.ip),
+            "public_ips": list(map(str, self.publics)),
             "gateway": str(self.gateway),
             "mtu": self.mtu,
             "links": self.links,
@@ -163,10 +202,15 @@ def concentrator_thing(identity: ConcentratorId) -> tuple[str, ...]:
     return ("concentrator", *identity)
 
 
+def parameters(site: Site, versions: Collection[int]) -> Iterator[SharedSysctl]:
+    """Yield the kernel parameters that concentrators with addresses of these versions need."""
+    return forwarding(site, versions) if site.local else sysctls(site, versions)
+
+
 def build_concentrator(
     site: Site,
     request: LocalConcentrator,
-    ip: IPv4Address,
+    ip: IPAddress,
     *,
     netns: str,
     link: str,
@@ -184,7 +228,7 @@ def build_concentrator(
         concentrator_id=concentrator,
         owner=str(site.owner),
         namespace=Namespace(name=netns, alias=ids.encode(site.owner, ids.SPACE, fields)),
-        link=_way(site, link, netns, ids.encode(site.owner, ids.WAY, fields)),
+        link=way_link(site, link, netns, ids.encode(site.owner, ids.WAY, fields)),
         ip=ip,
         plugs={
             subnet_id: _plug(site, name, netns, subnet, concentrator)
@@ -194,10 +238,18 @@ def build_concentrator(
             replace(forward, target=ip, addresses=addresses if forward.address is None else ())
             for forward in request.forwards
         ),
+        publics=request.publics,
+        upstream=upstream_of(site),
     )
 
 
-def _way(site: Site, name: str, netns: str, alias: str) -> Veth:
+def upstream_of(site: Site) -> str | None:
+    """The host's link on which it answers for its concentrators, if it does."""
+    return None if site.local else site.uplink.link_name
+
+
+def way_link(site: Site, name: str, netns: str, alias: str) -> Veth:
+    """Return the veth between the host and a concentrator."""
     mtu = site.uplink.mtu
     return Veth(
         name=name, alias=alias, mac=ids.link_mac(name), mtu=mtu, proxy_arp=True,
@@ -226,7 +278,7 @@ def plug_link(site: Site, name: str, netns: str, alias: str, bridge: str) -> Vet
 
 
 def choose_address(
-    owner: ids.Owner, identity: ConcentratorId, taken: Container[IPv4Address]
+    owner: ids.Owner, identity: ConcentratorId, taken: Container[IPAddress]
 ) -> IPv4Address:
     """Return a link-local address that is not taken: the same one where it can be."""
     seed = "\0".join((owner.name, *identity)).encode()
@@ -237,105 +289,3 @@ def choose_address(
         if address != _METADATA and address not in taken:
             return address
     raise Conflict(f"all addresses of {LINK_LOCAL} are taken: remove a concentrator")
-
-
-# -- back from the record of intents and from aliases ----------------------------------
-
-
-def read_concentrators(site: Site, ours: Nouns, remembered: Nouns) -> Iterator[Concentrator]:
-    """Yield the concentrators that were asked for, or without a record those that are there."""
-    known = _gathered(site, remembered.values())
-    found = _gathered(site, ours.values())
-    for identity in dict.fromkeys([*known, *found]):
-        parts = known.get(identity) or found[identity]
-        if ids.ADDRESS in parts.fields:
-            yield parts.whole(site, identity)
-
-
-@dataclass(slots=True)
-class _Parts:
-    """What says something about one concentrator."""
-
-    fields: dict[str, str]
-    namespace: Namespace | None
-    link: Link | None
-    plugs: dict[str, Link]
-    forwards: list[PortForward]
-
-    def whole(self, site: Site, identity: ConcentratorId) -> Concentrator:
-        owner, ip = site.owner, IPv4Address(self.fields[ids.ADDRESS])
-        tenant, concentrator = identity
-        fields = {ids.TENANT: tenant, ids.CONCENTRATOR: concentrator, ids.ADDRESS: str(ip)}
-        namespace = self.namespace or Namespace(
-            name=ids.name(owner, ids.SPACE, *identity),
-            alias=ids.encode(owner, ids.SPACE, fields),
-        )
-        name = self.link.name if self.link else ids.name(owner, ids.WAY, *identity)
-        alias = self.link.alias if self.link else ids.encode(owner, ids.WAY, fields)
-        return Concentrator(
-            tenant_id=tenant,
-            concentrator_id=concentrator,
-            owner=str(owner),
-            namespace=namespace,
-            link=_way(site, name, namespace.name, alias),
-            ip=ip,
-            plugs={
-                subnet: plug_link(site, plug.name, namespace.name, plug.alias, _bridge(site, plug))
-                for subnet, plug in self.plugs.items()
-            },
-            forwards=tuple(forward for forward in self.forwards if forward.target == ip),
-        )
-
-
-def _bridge(site: Site, plug: Link) -> str:
-    if plug.master:
-        return plug.master
-    fields = ids.decode(plug.alias) or {}
-    return ids.name(site.owner, ids.BRIDGE, fields[ids.TENANT], fields[ids.SUBNET])
-
-
-def _gathered(site: Site, nouns: Iterable[Noun]) -> dict[ConcentratorId, _Parts]:
-    nouns = list(nouns)
-    forwards = [
-        noun for noun in nouns if isinstance(noun, PortForward) and noun.owner == site.owner.name
-    ]
-    found: dict[ConcentratorId, _Parts] = {}
-    for noun in nouns:
-        if isinstance(noun, Namespace):
-            fields = ids.space_of(noun, site.owner)
-        else:
-            fields = ids.claimed(noun, site.owner) if isinstance(noun, Veth) else None
-        if fields is None or fields[ids.KIND] not in (ids.SPACE, ids.WAY, ids.PLUG):
-            continue
-        identity = (fields[ids.TENANT], fields[ids.CONCENTRATOR])
-        parts = found.setdefault(identity, _Parts({}, None, None, {}, forwards))
-        if isinstance(noun, Namespace):
-            parts.namespace = noun
-        elif fields[ids.KIND] == ids.WAY:
-            assert isinstance(noun, Link)
-            parts.link = noun
-        else:
-            assert isinstance(noun, Link)
-            parts.plugs[fields[ids.SUBNET]] = noun
-            continue
-        parts.fields = fields
-    return found
-
-
-def subnet_of(plug: Veth) -> dict[str, str]:
-    """Return the fields that a plug's alias has of its subnet."""
-    return ids.decode(plug.alias) or {}
-
-
-def leftovers(ours: Nouns, concentrators: Iterable[Concentrator]) -> set[tuple[str, ...]]:
-    """Return the keys of namespaces and veths of concentrators that none of these wants."""
-    wanted = {key for one in concentrators for key in keyed(one.nouns())}
-    return {
-        key
-        for key, noun in ours.items()
-        if key not in wanted
-        and (
-            isinstance(noun, Namespace)
-            or (isinstance(noun, Veth) and subnet_of(noun).get(ids.KIND) in (ids.WAY, ids.PLUG))
-        )
-    }

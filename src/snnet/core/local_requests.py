@@ -6,8 +6,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
-from snnet.config import Address, Cidrs, Network, check_id, check_int, check_many, shown
-from snnet.contract import InvalidRequest, PortForward
+from snnet.config import (
+    Address,
+    Cidrs,
+    Network,
+    check_address,
+    check_id,
+    check_int,
+    check_many,
+    shown,
+)
+from snnet.contract import InvalidRequest, IPAddress, PortForward
 
 from .addressing import Networks, check_subnets
 from .rule_requests import port_forwards
@@ -58,12 +67,18 @@ class HostForward:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConcentratorConfig:
-    """A tenant's concentrator on this host: the subnets it serves, the host's ports for it."""
+    """A tenant's concentrator on this host.
+
+    Topology "local": the subnets it serves, and the host's ports for it.  Topology "hub": its
+    ``address`` on the compute network, and the public addresses that lead to it too.
+    """
 
     tenant_id: str
     concentrator_id: str
     subnets: Iterable[LocalSubnet] = ()
     forwards: Iterable[HostForward] = ()
+    address: Address | None = None
+    public_ips: Iterable[Address] = ()
 
     def __post_init__(self) -> None:
         check_id(self.tenant_id, "tenant_id")
@@ -71,6 +86,9 @@ class ConcentratorConfig:
         put = object.__setattr__
         put(self, "subnets", check_many(self.subnets, "subnets", _check_subnet))
         put(self, "forwards", check_many(self.forwards, "forwards", _check_forward))
+        if self.address is not None:
+            put(self, "address", check_address(self.address, "address"))
+        put(self, "public_ips", check_many(self.public_ips, "public_ips", check_address))
 
     @property
     def id(self) -> ConcentratorId:
@@ -79,17 +97,29 @@ class ConcentratorConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalConcentrator:
-    """A checked ``ConcentratorConfig``; the forwards lead to an address that is chosen later."""
+    """A checked ``ConcentratorConfig``.
+
+    Without ``address`` one is chosen later, and the forwards lead to that.
+    """
 
     id: ConcentratorId
     subnets: tuple[LocalSubnet, ...]
     forwards: tuple[PortForward, ...]
+    address: IPAddress | None = None
+    publics: tuple[IPAddress, ...] = ()
 
 
 def local_concentrator(cfg: object, site: Site) -> LocalConcentrator:
     """Check what ``set_concentrator`` needs; InvalidRequest names what is wrong."""
     if not isinstance(cfg, ConcentratorConfig):
         raise InvalidRequest(f"{shown(cfg)} is not a snnet.ConcentratorConfig", field="cfg")
+    if not site.local:
+        return _hub_concentrator(cfg, site)
+    if cfg.address is not None or cfg.public_ips:
+        raise InvalidRequest(
+            'is for topology "hub": with "local" the address is chosen, and is link-local',
+            field="address" if cfg.address is not None else "public_ips",
+        )
     subnets: dict[str, LocalSubnet] = {}
     for number, subnet in enumerate(cfg.subnets):
         check_key(site.tunnel, subnet.subnet_key, f"subnets[{number}].subnet_key")
@@ -112,11 +142,53 @@ def local_concentrator(cfg: object, site: Site) -> LocalConcentrator:
     )
 
 
+def _hub_concentrator(cfg: ConcentratorConfig, site: Site) -> LocalConcentrator:
+    for name in ("subnets", "forwards"):
+        if getattr(cfg, name):
+            raise InvalidRequest(
+                'is for topology "local": with "hub" the concentrator has tunnels to its subnets, '
+                "and ports of its own address",
+                field=name,
+            )
+    address = cfg.address
+    if address is None:
+        raise InvalidRequest("is needed: a free one of concentrator_pool", field="address")
+    assert not isinstance(address, str)
+    wire = site.uplink.address.network
+    if address.version != wire.version or address not in wire or address == site.ip:
+        raise InvalidRequest(
+            f"{address} is not a free address of {wire}, the network of "
+            f"{site.uplink.link_name}, where others look for it",
+            field="address",
+        )
+    publics: tuple[IPAddress, ...] = tuple(cfg.public_ips)  # type: ignore[arg-type]
+    if address in publics or len(set(publics)) < len(publics):
+        raise InvalidRequest(
+            "has an address twice, or that of the concentrator", field="public_ips"
+        )
+    return LocalConcentrator(
+        id=cfg.id,
+        subnets=(),
+        forwards=(),
+        address=address,
+        publics=tuple(sorted(publics, key=_order)),
+    )
+
+
+def _order(address: IPAddress) -> tuple[int, int]:
+    return address.version, int(address)
+
+
 def check_apart(requests: list[LocalConcentrator]) -> list[LocalConcentrator]:
-    """Check that no concentrator, and no port of the host, is in the list twice."""
+    """Check that no concentrator, address or port of the host is in the list twice."""
     seen: set[tuple[str, ...]] = set()
     for number, request in enumerate(requests):
-        for key in (request.id, *(forward.key for forward in request.forwards)):
+        addresses = (*((request.address,) if request.address else ()), *request.publics)
+        for key in (
+            request.id,
+            *(forward.key for forward in request.forwards),
+            *(("address", str(address)) for address in addresses),
+        ):
             if key in seen:
                 raise InvalidRequest("is there twice", field=f"concentrators[{number}]")
             seen.add(key)

@@ -24,6 +24,8 @@ class Site:
     routed: bool = False
     local: bool = False
     """Whether one host has everything, without tunnels (topology "local")."""
+    hosting: bool = False
+    """Whether the host may have concentrators in namespaces."""
     anti_spoofing: bool = True
     infrastructure: tuple[IPNetwork, ...] = ()
     """The compute and management networks of the data centre."""

@@ -198,11 +198,14 @@ class ComputeNode(Node[ComputeRecords]):
     ) -> Concentrator:
         """Have a tenant's concentrator in a namespace of this host, exactly like this.
 
-        For topology "local".  The first call makes the namespace, its uplink with a
-        link-local address, and the host's rules that translate the address and keep
-        concentrators apart.  Each subnet's bridge is plugged in by a veth, and ports of the
-        host lead to the concentrator; what is not in ``cfg`` any more is removed.  Raises
-        Conflict if another concentrator serves a subnet, or something else has a port.
+        The first call makes the namespace and its uplink; what is not in ``cfg`` any more is
+        removed.  Topology "local": the address is link-local, and the host's rules translate
+        it and keep concentrators apart.  Each subnet's bridge is plugged in by a veth, and
+        ports of the host lead to the concentrator.  Topology "hub" with a
+        ``concentrator_pool``: the address is ``cfg.address``, and the host answers for it and
+        for the public addresses on its uplink; subnets come by tunnels of the ``Cnci`` inside.
+        Raises Conflict if another concentrator serves a subnet or has an address, or something
+        else has a port.
         """
         return self._run(self._concentrator(cfg), timeout, cancel)
 
@@ -211,7 +214,7 @@ class ComputeNode(Node[ComputeRecords]):
         return self._preview(self._concentrator(cfg))
 
     def _concentrator(self, cfg: ConcentratorConfig) -> SetConcentrator:
-        self._check_local("set_concentrator")
+        self._check_hosting("set_concentrator")
         return SetConcentrator(local_concentrator(cfg, self.site))
 
     def remove_concentrator(
@@ -226,13 +229,16 @@ class ComputeNode(Node[ComputeRecords]):
 
         End what runs in the namespace first (``Cnci.shutdown``): it is not stopped.
         """
-        self._check_local("remove_concentrator")
+        self._check_hosting("remove_concentrator")
         identity = (check_id(tenant_id, "tenant_id"), check_id(concentrator_id, "concentrator_id"))
         self._run(RemoveConcentrator(identity), timeout, cancel)
 
-    def _check_local(self, what: str) -> None:
-        if not self.site.local:
-            raise InvalidRequest(f'{what} is for topology "local"', field="topology")
+    def _check_hosting(self, what: str) -> None:
+        if not self.site.hosting:
+            raise InvalidRequest(
+                f'{what} is for topology "local", or "hub" with a concentrator_pool',
+                field="topology",
+            )
 
     # -- the whole node --------------------------------------------------------------
 
@@ -270,7 +276,7 @@ class ComputeNode(Node[ComputeRecords]):
     ) -> list[LocalConcentrator] | None:
         if cfgs is None:
             return None
-        self._check_local("reconcile(concentrators=...)")
+        self._check_hosting("reconcile(concentrators=...)")
         requests = check_many(cfgs, "concentrators", lambda cfg, _: cfg)
         return check_apart([local_concentrator(cfg, self.site) for cfg in requests])
 

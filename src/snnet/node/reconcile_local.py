@@ -25,11 +25,17 @@ def reconcile_concentrators(
         known = dict(steps.engine.records.concentrators)
         subnets = dict(steps.engine.records.subnets)
     requests = {request.id: request for request in wanted}
-    for identity in known.keys() - requests.keys():
+    moved = {
+        identity
+        for identity, request in requests.items()
+        if request.address and identity in known and known[identity].ip != request.address
+    }
+    for identity in (known.keys() - requests.keys()) | moved:
         steps.attempt(concentrator_thing(identity), "removed", RemoveConcentrator(identity))
     # Those that give up a subnet or a port come before those that may want it.
     for identity, request in sorted(requests.items(), key=lambda pair: _gains(known, *pair)):
-        old, key = known.get(identity), concentrator_thing(identity)
+        old = None if identity in moved else known.get(identity)
+        key = concentrator_thing(identity)
         bridges = [
             noun
             for subnet in (old.subnets if old else ())
@@ -58,7 +64,11 @@ def _gains(
 
 def _is_same(old: Concentrator, new: LocalConcentrator) -> bool:
     plugs = {subnet.subnet_id for subnet in new.subnets}
-    return old.plugs.keys() == plugs and _ports(old.forwards) == _ports(new.forwards)
+    return (
+        old.plugs.keys() == plugs
+        and set(old.publics) == set(new.publics)
+        and _ports(old.forwards) == _ports(new.forwards)
+    )
 
 
 def _ports(forwards: Iterable[PortForward]) -> set[tuple[object, ...]]:

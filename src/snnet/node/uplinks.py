@@ -53,10 +53,10 @@ def find_site(
     uplink's MTU leaves too little for tenants.
     """
     nouns = drivers.backend.snapshot({Link, Address}).values()
-    inside = config.topology == "local" and owner.role == "cnci"
+    inside = _inside(config, owner, nouns)
     uplinks = find_uplinks(
         nouns,
-        [LINK_LOCAL] if inside else config.compute_nets,  # type: ignore[arg-type]
+        inside or config.compute_nets,  # type: ignore[arg-type]
         () if inside else config.management_nets,  # type: ignore[arg-type]
         owner=owner,
         publics=_publics(owner, drivers, intents),
@@ -70,6 +70,23 @@ def find_site(
             field="mtu",
         )
     return uplinks, site
+
+
+def _inside(config: NetworkConfig, owner: Owner, nouns: Iterable[Noun]) -> tuple[IPNetwork, ...]:
+    """The networks that lead out of a concentrator's namespace on its host; empty elsewhere.
+
+    With topology "hub" it has an address of the pool alone, without the others of the network.
+    """
+    if owner.role != "cnci":
+        return ()
+    if config.topology == "local":
+        return (LINK_LOCAL,)
+    alone = [
+        noun.address.network
+        for noun in nouns
+        if isinstance(noun, Address) and noun.address.ip in config.concentrator_pool
+    ]
+    return tuple(net for net in alone if net.prefixlen == net.max_prefixlen)
 
 
 def _foreign(nouns: Iterable[Noun]) -> tuple[str, ...]:
@@ -136,6 +153,8 @@ def _site(config: NetworkConfig, owner: Owner, uplink: Uplink) -> Site:
         # Without a data centre the uplink's network is that of the host's peers.
         management = set(config.management_nets) - set(config.compute_nets)
         nets = [LINK_LOCAL, *management]  # type: ignore[list-item]
+    elif owner.role == "cnci" and uplink.ip in config.concentrator_pool:
+        nets += [LINK_LOCAL]
     return Site(
         owner=owner,
         uplink=uplink,
@@ -144,6 +163,7 @@ def _site(config: NetworkConfig, owner: Owner, uplink: Uplink) -> Site:
         macvtap_mode=config.macvtap_mode,
         routed=routed,
         local=local,
+        hosting=local or (not routed and bool(config.concentrator_pool)),
         anti_spoofing=config.anti_spoofing or routed,
         infrastructure=tuple(dict.fromkeys(nets)) or (uplink.address.network,),
         allowed=tuple(config.allow_to_nets),  # type: ignore[arg-type]

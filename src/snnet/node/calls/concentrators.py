@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
 from snnet.contract import (
+    Add,
     Address,
+    Announcement,
     Conflict,
     IPAddress,
     Key,
@@ -24,9 +26,9 @@ from snnet.core.concentrators import (
     build_concentrator,
     choose_address,
     concentrator_thing,
+    parameters,
 )
 from snnet.core.fitting import device_addresses
-from snnet.core.forwarding import forwarding
 from snnet.core.local_requests import ConcentratorId, LocalConcentrator
 from snnet.core.planner import plan as make_plan
 from snnet.core.planner import recalled
@@ -132,7 +134,7 @@ class SetConcentrator(Call[ComputeRecords, Known, SetDraft, Concentrator]):
         }
         one = self._built(known, {name: part.subnet for name, part in parts.items()}, host)
         _check_forwards(one, known, host)
-        wanted = host.carried((*forwarding(host.site, {4}), *one.nouns()))
+        wanted = host.carried((*parameters(host.site, one.versions), *one.nouns()))
         found = host.find(host.carried((*(old.nouns() if old else ()), *wanted.values())).values())
         found = recalled(_ours(found, host), old.nouns() if old else ())
         for part in parts.values():
@@ -165,12 +167,35 @@ class SetConcentrator(Call[ComputeRecords, Known, SetDraft, Concentrator]):
         return build_concentrator(
             host.site,
             self._request,
-            old.ip if old else choose_address(host.site.owner, identity, _taken(known, host)),
+            self._address(known, host),
             netns=host.locate_namespace(identity, old.namespace if old else None),
             link=host.locate(ids.WAY, identity, old.link if old else None, strays=strays)[0],
             plugs={name: (plugs[name], subnet) for name, subnet in subnets.items()},
             addresses=_uplink_addresses(host),
         )
+
+    def _address(self, known: Known, host: HostView) -> IPAddress:
+        wanted, old = self._request.address, known.old
+        if wanted is None:
+            chosen = choose_address(host.site.owner, self._request.id, _taken(known, host))
+            return old.ip if old else chosen
+        if old is not None and old.ip != wanted:
+            raise Conflict(
+                f"concentrator {old.concentrator_id} has the address {old.ip}, not {wanted}: "
+                "remove it first"
+            )
+        for other in known.others:
+            for address in (wanted, *self._request.publics):
+                if address in other.addresses:
+                    raise Conflict(
+                        f"{address} belongs to concentrator {other.concentrator_id} of tenant "
+                        f"{other.tenant_id}"
+                    )
+        return wanted
+
+    def announces(self, records: ComputeRecords, draft: SetDraft) -> list[Announcement]:
+        added = {item.noun.key for item in draft.plan.operations if isinstance(item, Add)}
+        return list(draft.one.announcements(added))
 
     def intents(self, draft: SetDraft) -> dict[tuple[str, ...], Sequence[Noun]]:
         return {concentrator_thing(draft.one.id): draft.one.intended()}
@@ -236,9 +261,9 @@ def _ours(found: Mapping[Key, Noun], host: HostView) -> dict[Key, Noun]:
     }
 
 
-def _taken(known: Known, host: HostView) -> set[IPv4Address]:
+def _taken(known: Known, host: HostView) -> set[IPAddress]:
     """Return the link-local addresses that others have on this host."""
-    taken = {one.ip for one in known.others}
+    taken: set[IPAddress] = {one.ip for one in known.others}
     for noun in host.snapshot({Address, Route}).values():
         if isinstance(noun, Address) and isinstance(noun.address.ip, IPv4Address):
             taken.add(noun.address.ip)
