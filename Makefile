@@ -20,6 +20,8 @@ ROOTLESS := $(if $(SNNET_TEST_COVERED),coverage,test-fake test-more)
 
 DEMO_PACKAGES   := iproute2 procps dnsmasq-base busybox-static nftables iptables
 KERNEL_PACKAGES := $(DEMO_PACKAGES) udhcpc isc-dhcp-client iputils-ping conntrack docker.io
+# What runs real guests and services; the short tests do without them.
+GUEST_PACKAGES := $(if $(SNNET_TEST_SHORT),,qemu-system-x86 kmod systemd)
 DEMO  ?=
 TESTS ?=
 
@@ -101,7 +103,7 @@ packages-demo:
 	@tools/if-root tools/install-packages $(DEMO_PACKAGES)
 
 packages-kernel:
-	@tools/if-root tools/install-packages $(KERNEL_PACKAGES)
+	@tools/if-root tools/install-packages $(KERNEL_PACKAGES) $(GUEST_PACKAGES)
 
 $(READY): pyproject.toml tools/make-venv
 	tools/make-venv $(PYTHON) $(VENV)

@@ -4,10 +4,20 @@ After installation it listens to every node of every process that uses snnet.  I
 to the file named by SNNET_JSON_EVENTS, or writes to stderr if that is not set.
 """
 
+from __future__ import annotations
+
 import datetime
 import json
 import os
 import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from snnet import Cnci, ComputeNode, ContainerInfo, SnnetError, TunnelEvent
+    from snnet.contract import Plan
+
+    Node = ComputeNode | Cnci
 
 
 class JsonEvents:
@@ -17,22 +27,24 @@ class JsonEvents:
     call, so lines of several processes do not mix (write(2), O_APPEND).
     """
 
-    def __init__(self, path=None):
+    def __init__(self, path: str | None = None) -> None:
         self.path = path
 
-    def applied(self, node, plan, events):
+    def applied(
+        self, node: Node, plan: Plan, events: Sequence[TunnelEvent | ContainerInfo]
+    ) -> None:
         """A plan was carried out; plans without events are of no interest here."""
         for event in events:
             self._write(node, type(event).__name__, event.to_dict())
 
-    def failed(self, node, plan, error):
+    def failed(self, node: Node, plan: Plan, error: SnnetError) -> None:
         """A plan failed; the class of the error says which state the host is in."""
         self._write(node, "Failure", {"error": type(error).__name__, "message": str(error)})
 
-    def _write(self, node, what, fields):
+    def _write(self, node: Node, what: str, fields: Mapping[str, object]) -> None:
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
         head = {"time": now, "what": what, "node": str(node.owner)}
-        line = json.dumps(head | fields) + "\n"
+        line = json.dumps({**head, **fields}) + "\n"
         path = self.path or os.environ.get("SNNET_JSON_EVENTS")
         if path is None:
             sys.stderr.write(line)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import re
 import threading
+from collections.abc import Iterable
 from dataclasses import replace
 
 from snnet.contract import (
@@ -12,10 +13,15 @@ from snnet.contract import (
     Bridge,
     Change,
     Driver,
+    Host,
+    Key,
+    Link,
+    Noun,
+    Operation,
     Other,
     Unsupported,
+    Watch,
     error_for,
-    keyed,
 )
 
 LOOPBACK = Other(name="lo", other_kind="loopback", mtu=65536)
@@ -28,41 +34,42 @@ class MinimalBackend(Driver):
     name = "minimal"
     carries = frozenset({Bridge, Other})
 
-    def __init__(self, host):
+    def __init__(self, host: Host) -> None:
         self.host = host
-        self.links = keyed([LOOPBACK])
+        self.links: dict[Key, Link] = {LOOPBACK.key: LOOPBACK}
         self._lock = threading.Lock()
 
-    def missing(self, noun):
+    def missing(self, noun: Noun) -> str | None:
         if type(noun) is Bridge:
             return None
         kind = getattr(noun, "kind", type(noun).__name__)
         return f"the minimal backend cannot create a {kind}: use backend 'netlink'"
 
-    def snapshot(self, types=None):
+    def snapshot(self, types: Iterable[type[Noun]] | None = None) -> dict[Key, Noun]:
         wanted = tuple(self.carries if types is None else types)
         with self._lock:
             return {key: link for key, link in self.links.items() if isinstance(link, wanted)}
 
-    def find(self, noun):
+    def find(self, noun: Noun) -> Noun | None:
         return self.links.get(noun.key)
 
-    def perform(self, operation):
+    def perform(self, operation: Operation) -> None:
         with self._lock:
             self._carry_out(operation)
 
-    def watch(self):
+    def watch(self) -> Watch:
         raise Unsupported("the minimal backend has no link events")
 
-    def close(self):
+    def close(self) -> None:
         pass
 
     # The difference between a dictionary and a kernel: which operations are refused, and how.
 
-    def _carry_out(self, operation):
+    def _carry_out(self, operation: Operation) -> None:
         noun = operation.noun
         if reason := self.missing(noun):
             raise Unsupported(f"cannot {operation}: {reason}")
+        assert isinstance(noun, Bridge)
         if isinstance(operation, Add):
             indexes = {link.index for link in self.links.values()}
             if noun.key in self.links or (noun.index and noun.index in indexes):
@@ -80,13 +87,13 @@ class MinimalBackend(Driver):
         else:
             self._put(operation, noun, found)
 
-    def _of(self, link):
-        return type(link), link.alias, link.group
+    def _of(self, link: Noun) -> tuple[object, ...]:
+        return type(link), getattr(link, "alias", None), getattr(link, "group", None)
 
-    def _put(self, operation, noun, found=None):
+    def _put(self, operation: Operation, noun: Bridge, found: Link | None = None) -> None:
         """Check first, then store the noun: an operation takes effect completely or not at all."""
-        mtu = noun.mtu or (found.mtu if found else 1500)
-        mac = (noun.mac or (found.mac if found else "02:00:00:00:00:01")).lower()
+        mtu = noun.mtu or (found and found.mtu) or 1500
+        mac = (noun.mac or (found and found.mac) or "02:00:00:00:00:01").lower()
         name = noun.name
         if noun.master is not None:
             there = ("link", noun.master) in self.links

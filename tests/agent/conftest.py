@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from snnet import Agent, Cluster, Fabric, FakeKernel, NetworkConfig, open_registry
 from snnet.contract import Registry
+from snnet.system.process import find_program
+
+from .lan import Lan
 
 
 class FakeHost:
@@ -75,3 +79,21 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("snnet.agent.drift.SETTLE", 0.01)
     monkeypatch.setattr("snnet.agent.drift.SHARE", 0)
     monkeypatch.setattr("snnet.agent.agent.SETTLE", 0.0)
+
+
+@pytest.fixture
+def lan(make_netns: Callable[[], str], tmp_path: Path) -> Iterator[Lan]:
+    for program in ("nft", "dnsmasq", "ping", "nsenter"):
+        if find_program(program) is None:
+            pytest.skip(f"{program} is not installed")
+    lan = Lan(make_netns, tmp_path)
+    lan.start_agent()
+    try:
+        lan.until(lambda: '"ready"' in lan.snnet("node list --json"))
+        yield lan
+        if lan.agent is None:
+            lan.start_agent()
+        lan.snnet("network delete web --force")
+        lan.until(lambda: lan.links() <= {"lo", "eth0"}, explain=lambda: f"{lan.links()}\n")
+    finally:
+        lan.close()

@@ -180,6 +180,33 @@ def test_any_failure_anywhere_is_overcome(registry: Registry) -> None:
         at += 7
 
 
+@pytest.mark.parametrize("subnet", [("10.1.0.0/24",), ("10.1.0.0/24", "fd00:1::/64")])
+def test_all_that_is_ready_works(registry: Registry, subnet: tuple[str, ...]) -> None:
+    """Whichever operations fail: a guest of what is said to be ready reaches the outside."""
+    at, failing = 0, True
+    while failing:
+        at += 1
+        host = FakeHost(registry, f"host-{at}")
+        host.agent.step(0)
+        host.fabric.add_host("outside", "192.0.2.1/24")
+        tenant = f"t{at}"
+        host.cluster.create_network("web", tenant=tenant, subnet=subnet)
+        host.cluster.create_vnic("v1", tenant=tenant, network="web", node=host.node)
+        host.kernel.fail(at=at, error="EBUSY")
+        host.kernel.fail(at=at + 1, error="EBUSY")  # tried again at once, it fails again
+        host.agent.step(0.05)
+        failing = len(host.kernel.faults.pending) < 2
+        network = host.cluster.get_network(tenant, "web")
+        vnic = host.cluster.get_vnic(tenant, "v1")
+        assert failing or (network.state, vnic.state) == ("ready", "ready")
+        if network.state == vnic.state == "ready":
+            (made,) = host.agent.node.topology().vnics
+            guest = host.fabric.attach(host.kernel, made, dhcp=True)
+            assert host.fabric.ping(guest, "192.0.2.1"), at
+        host.cluster.delete_network(tenant, "web", force=True)
+        host.agent.close()
+
+
 def test_without_a_registry_the_host_stays_and_drift_is_repaired(
     host: FakeHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,8 @@ import io
 import json
 import logging
 import socket
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -18,6 +20,9 @@ from snnet.agent.compute import PATIENCE
 from snnet.agent.logs import set_up_logs
 from snnet.agent.metrics import MetricsServer
 from snnet.agent.systemd import notify
+from snnet.system.process import find_program
+
+CONTRIB = Path(__file__).parents[2] / "contrib"
 
 
 @pytest.fixture
@@ -87,7 +92,7 @@ def test_without_a_service_manager_nothing_is_done(monkeypatch: pytest.MonkeyPat
 
 def test_the_unit_keeps_servers_running_and_makes_no_mount_namespace() -> None:
     """Namespaces that the agent makes have to be seen by everybody (systemd.exec(5))."""
-    unit = Path(__file__).parents[2] / "contrib" / "snnet-agent.service"
+    unit = CONTRIB / "snnet-agent.service"
     lines = [line for line in unit.read_text().splitlines() if line and line[0] not in "#["]
     options = dict(line.split("=", 1) for line in lines)
     assert options["KillMode"] == "process"
@@ -96,6 +101,33 @@ def test_the_unit_keeps_servers_running_and_makes_no_mount_namespace() -> None:
     assert int(options["WatchdogSec"]) > PATIENCE
     words = ("Private", "Protect", "Path", "Mount", "RootDirectory", "RootImage", "DynamicUser")
     assert [name for name in options if any(word in name for word in words)] == []
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("name", ["snnet-agent", "snnet-docker-plugin"])
+def test_systemd_understands_the_unit(name: str, tmp_path: Path) -> None:
+    """Some mistakes do not change the exit code of ``systemd-analyze``: it names them only."""
+    analyze = find_program("systemd-analyze")
+    if analyze is None:
+        pytest.skip("systemd is not installed")
+    unit = tmp_path / f"{name}.service"
+    program = "/opt/snnet/bin/snnet"
+
+    def verify(text: str) -> list[str]:
+        unit.write_text(text)
+        done = subprocess.run(
+            [analyze, "verify", "--man=no", str(unit)], capture_output=True, text=True, timeout=60
+        )
+        said = done.stderr.splitlines()
+        return [line for line in said if unit.name in line] or said[: done.returncode]
+
+    text = (CONTRIB / unit.name).read_text()
+    assert f"ExecStart={program} " in text
+    # It also looks for the program, which is somewhere else here.
+    text = text.replace(program, sys.executable)
+    assert verify(text) == []
+    assert verify(text.replace("Type=notify", "Type=notified")) != []
+    assert verify(text.replace("KillMode", "KilMode").replace("Restart=", "Restarts=")) != []
 
 
 @pytest.fixture

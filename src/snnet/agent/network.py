@@ -10,6 +10,7 @@ from snnet.cluster import Network, keys
 from snnet.cluster.placing import chosen
 from snnet.cluster.views import read_nodes, read_placements, stored
 from snnet.contract import Delete, Put, Reading, Registry, SnnetError, Stale
+from snnet.core.addressing import written
 from snnet.core.concentrators import Concentrator
 from snnet.node import Cnci
 from snnet.node.results import ReconciledItem
@@ -99,7 +100,7 @@ class NetworkRole:
             .reconcile(
                 subnets=wants.subnets(item, side.links),
                 nat=[side.uplink],
-                exits=[(side.uplink, subnet) for net in item.networks for subnet in net.subnet],
+                exits=[(side.uplink, net.subnet) for net in item.networks],
                 forwards=wants.forwards(item, side.uplink),
                 public_ips=wants.public_ips(item, side.uplink),
                 timeout=PATIENCE,
@@ -124,7 +125,9 @@ def _said(
         return None if host_error is None else str(host_error)
 
     for network in item.networks:
-        error = error_of("subnet", str(network.subnet[0]))
+        # Without its way out a network is not what was wanted either.
+        name = written(network.subnet)
+        error = error_of("subnet", name) or error_of("exit", name) or error_of("nat")
         yield Said(id_of(network), network.revision, error=error, details={"netns": side.netns})
     for forward in item.forwards:
         errors = (error_of(forward.protocol, str(port)) for port in forward.port)
