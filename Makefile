@@ -20,8 +20,8 @@ ROOTLESS := $(if $(SNNET_TEST_COVERED),coverage,test-fake test-more)
 
 DEMO_PACKAGES   := iproute2 procps dnsmasq-base busybox-static nftables iptables
 KERNEL_PACKAGES := $(DEMO_PACKAGES) udhcpc isc-dhcp-client iputils-ping conntrack docker.io
-# What runs real guests and services; the short tests do without them.
-GUEST_PACKAGES := $(if $(SNNET_TEST_SHORT),,qemu-system-x86 kmod systemd)
+# What runs real guests and services, and a browser; the short tests do without them.
+GUEST_PACKAGES := $(if $(SNNET_TEST_SHORT),,qemu-system-x86 kmod systemd chromium)
 DEMO  ?=
 TESTS ?=
 

@@ -34,6 +34,7 @@ WITHOUT_CIRCLES = (
     "snnet.dhcp",
     "snnet.docker",
     "snnet.doctor",
+    "snnet.drawing",
     "snnet.firewall",
     "snnet.lab",
     "snnet.node",

@@ -21,6 +21,7 @@ _COMMANDS: Mapping[str, tuple[str, str]] = {
     "status": ("status", "What is ready, and what is not."),
     "apply": ("files", "Have what a file describes."),
     "export": ("files", "Print all objects as such a file."),
+    "topology": ("topology", "Hosts, networks, VNICs and tunnels: a tree, or a page."),
     "host": ("host", "This host's kernel: show, verify, repair, reset, doctor."),
     "agent": ("agent", "Run this host's agent, until it is stopped."),
     "demo": ("commands", "Build a small data centre, ping through it, remove it again."),

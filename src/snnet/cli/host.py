@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .options import output_option
-from .output import print_data
+from .output import print_data, print_tree
 
 if TYPE_CHECKING:
     from snnet.doctor.survey import FoundNode
@@ -168,7 +168,6 @@ def _data(topology: Any) -> dict[str, Any]:
 
 
 def _print_tree(node: FoundNode, topology: Any) -> None:
-    from rich.console import Console
     from rich.tree import Tree
 
     tree = Tree(node.title, highlight=False)
@@ -176,10 +175,7 @@ def _print_tree(node: FoundNode, topology: Any) -> None:
         _grow(tree, topology)
     else:
         tree.add(f"cannot be read: {topology}")
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=10_000)  # a line is a line, however long
-    console.print(tree)
+    print_tree(tree)
 
 
 def _grow(tree: Any, data: Any) -> None:

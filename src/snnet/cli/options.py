@@ -32,7 +32,8 @@ def registry_url(given: str | None, config: Path | None) -> str:
     return AgentSettings.read(path).registry
 
 
-def _registry_options(command: F) -> F:
+def registry_options(command: F) -> F:
+    """Where the registry is."""
     command = click.option(
         "--config",
         type=click.Path(dir_okay=False, path_type=Path),
@@ -55,7 +56,7 @@ def with_cluster(command: Callable[..., Any]) -> Callable[..., Any]:
         with Cluster(registry_url(registry, config)) as cluster:
             return command(cluster, *args, **options)
 
-    return _registry_options(run)
+    return registry_options(run)
 
 
 def tenant_option(command: F) -> F:

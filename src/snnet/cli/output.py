@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from rich.tree import Tree
 
 STATE_COLOURS = {"ready": "green", "pending": "yellow", "failed": "red", "no agent": "red"}
 
@@ -88,3 +91,13 @@ def print_table(
             *(Text(text := column.text(row), STATE_COLOURS.get(text, "")) for column in shown)
         )
     console.print(table)
+
+
+def print_tree(tree: Tree) -> None:
+    """Print a tree.  On a terminal lines are wrapped to its width; elsewhere never."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=10_000)  # a line is a line, however long
+    console.print(tree)
