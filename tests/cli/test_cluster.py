@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -86,8 +87,11 @@ def test_from_nothing_to_a_forward(served: Shell) -> None:
     assert f"node {HOST}: ready (compute, network)" in served("status").stdout
 
 
-def test_without_an_agent_things_are_stored(shell: Shell) -> None:
+def test_without_an_agent_things_are_stored(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Waiting fails with the command that helps; not waiting is fine."""
+    monkeypatch.setattr("snnet.cli.waiting.STARTING", 0.1)
     assert shell("network create web --subnet 10.1.0.0/24", 1).stdout == (
         "network 'web' (10.1.0.0/24): stored; no agent with the role 'network' is running: "
         "start one with 'snnet agent'\n"
@@ -99,6 +103,20 @@ def test_without_an_agent_things_are_stored(shell: Shell) -> None:
     assert [vnic.name for vnic in shell.cluster.list_vnics()] == ["v1", "v2", "v3"]
     assert "objects: 4 pending" in shell("status").stdout
     shell("status --wait --timeout 0.1", 1)
+
+
+def test_an_agent_that_is_just_starting_is_waited_for(shell: Shell) -> None:
+    """``snnet agent &`` may be followed by a command at once."""
+    kernel = FakeKernel()
+    kernel.add_uplink("eth0", "192.0.2.11/24")
+    config = NetworkConfig(topology="local")
+    with Agent(
+        HOST, config, registry=shell.url, backend=kernel, firewall="fake", dhcp="fake"
+    ) as agent:
+        starting = threading.Timer(0.3, agent.start)
+        starting.start()
+        assert shell("network create web --subnet 10.1.0.0/24").stdout.endswith(": ready\n")
+        starting.join()
 
 
 def test_tables_fit_80_columns(served: Shell) -> None:

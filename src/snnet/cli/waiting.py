@@ -8,10 +8,14 @@ from typing import Any
 
 import click
 
-from snnet.cluster import Cluster, Vnic
+from snnet.cluster import Cluster, Vnic, keys
 from snnet.cluster.documents import FAILED, READY, Wanted
+from snnet.cluster.waiting import until
 
 from .output import print_data
+
+STARTING = 5.0
+"""Seconds that an agent may need from "snnet agent &" to its first word in the registry."""
 
 
 def finish(
@@ -22,13 +26,24 @@ def finish(
     ``summary`` is a format of the object's fields for people.
     """
     if wait:
-        if missing := missing_agent(cluster, made):
+        if missing := _still_missing(cluster, made, min(timeout, STARTING)):
             _print(made, output, summary, f"stored; {missing}")
             sys.exit(1)
         made = cluster.wait(made, timeout)
     _print(made, output, summary, _said(made, wait=wait, timeout=timeout))
     if wait and made.state != READY:
         sys.exit(1)
+
+
+def _still_missing(cluster: Cluster, made: Wanted, timeout: float) -> str | None:
+    """Why nobody will carry out an object, although agents had time to start."""
+    return until(
+        cluster.registry,
+        (keys.NODES, keys.ALIVE),
+        lambda: missing_agent(cluster, made),
+        lambda missing: missing is None,
+        timeout,
+    )
 
 
 def missing_agent(cluster: Cluster, made: Wanted) -> str | None:
