@@ -34,12 +34,22 @@ class Lan:
 
     def __init__(self, make: Callable[[], str], folder: Path) -> None:
         self.make = make
-        self.host, self.outside = make(), make()
         self.registry = f"sqlite://{folder}/registry.db"
         self.log = folder / "agent.log"
         self.agent: subprocess.Popen[bytes] | None = None
         self.running: list[subprocess.Popen[bytes]] = []
-        self.inside(self.host, f"ip link add eth0 type veth peer name out netns {self.outside}")
+        self.outside = make()
+        self.host = ""
+        self.boot()
+
+    def boot(self) -> None:
+        """Have the host, with its uplink."""
+        self.host = self.make()
+        self.wire()
+
+    def wire(self) -> None:
+        """Connect the host with the outside."""
+        self.inside(self.outside, f"ip link add out type veth peer name eth0 netns {self.host}")
         for netns, link, address in (
             (self.host, "eth0", HOST_IP),
             (self.outside, "out", OUTSIDE_IP),
@@ -48,8 +58,7 @@ class Lan:
             self.inside(netns, f"ip link set {link} up")
         self.inside(self.host, f"ip route add default via {OUTSIDE_IP}")
 
-    @staticmethod
-    def enter(netns: str) -> list[str]:
+    def enter(self, netns: str) -> list[str]:
         """Not ``ip netns exec``: that would hide namespaces made later."""
         return ["nsenter", f"--net=/run/netns/{netns}"]
 
@@ -94,9 +103,13 @@ class Lan:
     def container(self, name: str) -> str:
         """A container on network "web": its namespace."""
         self.snnet(f"vnic create {name} --network web --role container --node host")
-        netns = self.make()
+        netns = self.namespace(name)
         self.snnet(f"vnic attach {name} --netns {netns}")
         return netns
+
+    def namespace(self, name: str) -> str:
+        """A network namespace on the host."""
+        return self.make()
 
     def reaches(self, netns: str, target: str, patience: float = 10.0) -> bool:
         """Whether a ping is answered in time."""

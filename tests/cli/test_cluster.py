@@ -87,9 +87,7 @@ def test_from_nothing_to_a_forward(served: Shell) -> None:
     assert f"node {HOST}: ready (compute, network)" in served("status").stdout
 
 
-def test_without_an_agent_things_are_stored(
-    shell: Shell, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_an_agent_things_are_stored(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     """Waiting fails with the command that helps; not waiting is fine."""
     monkeypatch.setattr("snnet.cli.waiting.STARTING", 0.1)
     assert shell("network create web --subnet 10.1.0.0/24", 1).stdout == (

@@ -414,3 +414,15 @@ def test_the_link_of_a_local_subnet(one: OneHost) -> None:
     link = one.kernel.namespace(made.netns).find(Link(name=made.links["web"]))
     assert isinstance(link, Link)
     assert (link.up, link.master) == (False, None)
+
+
+def test_a_link_on_its_way_to_a_bridge_is_not_the_hosts(one: OneHost) -> None:
+    """What a concentrator finds there when it starts takes no router advertisements for it."""
+    cidrs = ("10.1.0.0/24", "fd00:1::/64")
+    subnet = snnet.LocalSubnet(subnet_id="web", subnet=cidrs, subnet_key=7)
+    made = one.cn.set_concentrator(config(subnets=[subnet], forwards=[]))
+    cnci = one.cnci(made)
+    cnci.add_local_subnet(cidrs, 7, made.links["web"])
+    assert cnci.verify() == []
+    cnci.close()
+    assert one.cnci(made).verify() == []

@@ -267,6 +267,11 @@ def peer_name(name: str) -> str:
     return f"{name[:2]}p{name[3:]}"
 
 
+def is_peer_name(name: str) -> bool:
+    """Whether a name is that of the container end of some veth of ours."""
+    return len(name) == 14 and name[2:4] == "p-" and name[:2] in _ROLES.values()
+
+
 def link_mac(name: str) -> str:
     """Return the MAC of a bridge or tunnel: fixed, local, and never the MAC of a guest.
 

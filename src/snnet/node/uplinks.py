@@ -90,7 +90,7 @@ def _inside(config: NetworkConfig, owner: Owner, nouns: Iterable[Noun]) -> tuple
 
 
 def _foreign(nouns: Iterable[Noun]) -> tuple[str, ...]:
-    """The host's own links: those of no node, no bridge ports and no loopback."""
+    """The host's own links: those of no node and no guest, no bridge ports and no loopback."""
     return tuple(
         noun.name
         for noun in nouns
@@ -98,6 +98,7 @@ def _foreign(nouns: Iterable[Noun]) -> tuple[str, ...]:
         and noun.master is None
         and noun.kind != "loopback"
         and not ids.grouped(noun)
+        and not ids.is_peer_name(noun.name)  # not where it is to go yet
     )
 
 
