@@ -120,10 +120,10 @@ def test_of_a_real_host(make_netns: Callable[[], str], tmp_path: Path) -> None:
     with Cnci("c1", CONFIG, tenant_id="acme", netns=netns, api_timeout=60) as cnci:
         cnci.init()
         cnci.add_remote_subnet("10.2.0.0/24", 9, "192.0.2.12")
-    command = [*run, sys.executable, "-m", "snnet", "topology", "--here"]
+    show = [*run, sys.executable, "-m", "snnet", "topology", "--here"]
     page = tmp_path / "t.html"
     done = subprocess.run(
-        [*command, "--json", "--html", str(page)], check=True, capture_output=True, text=True
+        [*show, "--json", "--html", str(page)], check=True, capture_output=True, text=True
     )
     data = json.loads(done.stdout)
     assert [(host["id"], host["kind"]) for host in data["hosts"]] == [

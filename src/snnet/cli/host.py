@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import output_option
+from .options import CONFIG, output_option
 from .output import print_data, print_tree
 
 if TYPE_CHECKING:
@@ -51,7 +52,9 @@ def verify(output: str) -> None:
     \b
     snnet host verify
     """
-    found = [(node, line) for node in _survey() for line in _verified(node)]
+    from snnet.doctor.survey import differences
+
+    found = [(node, line) for node in _survey() for line in differences(node)]
     if output in ("json", "yaml"):
         print_data([{"node": node.owner, "difference": line} for node, line in found], output)
     else:
@@ -134,6 +137,36 @@ def doctor(output: str) -> None:
     sys.exit(1 if findings else 0)
 
 
+@host.command()
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option(
+    "--config",
+    type=click.Path(dir_okay=False, path_type=Path),
+    envvar="SNNET_CONFIG",
+    help=f"The agent's settings.  Default: {CONFIG}, if it is there.",
+)
+def report(file: Path, yes: bool, config: Path | None) -> None:
+    """Write what one must know to help this host, as .tar.gz, after listing and asking.
+
+    Passwords and keys are left out, and what belongs to tenants: leases, connections, payload.
+
+    \b
+    snnet host report /tmp/report.tar.gz
+    """
+    from snnet.doctor.report import collect, write
+
+    parts = collect(_survey(), config or (CONFIG if CONFIG.exists() else None))
+    width = max(len(part.name) for part in parts)
+    for part in parts:
+        size = f"{len(part.text.encode()):9,}"
+        click.echo(f"{part.name:{width}} {size}  {part.what}")
+    if not yes:
+        click.confirm(f"Write these to {file}?", abort=True)
+    write(parts, file)
+    click.echo(f"written to {file}; read it before you send it")
+
+
 def _survey() -> list[FoundNode]:
     from snnet.doctor.survey import survey
 
@@ -143,24 +176,12 @@ def _survey() -> list[FoundNode]:
 def _topology(node: FoundNode) -> Any:
     """What a node has, or the error that keeps it from being read."""
     from snnet.contract import SnnetError
-    from snnet.doctor.survey import opened
+    from snnet.doctor.survey import topology
 
     try:
-        with opened(node, read_only=True) as it:
-            return it.topology().to_dict()
+        return topology(node)
     except SnnetError as error:
         return error
-
-
-def _verified(node: FoundNode) -> list[str]:
-    from snnet.contract import SnnetError
-    from snnet.doctor.survey import opened
-
-    try:
-        with opened(node, read_only=True) as it:
-            return it.verify()
-    except SnnetError as error:
-        return [str(error)]
 
 
 def _data(topology: Any) -> dict[str, Any]:

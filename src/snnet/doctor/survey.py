@@ -104,3 +104,18 @@ def opened(node: FoundNode, *, read_only: bool) -> Iterator[ComputeNode | Cnci]:
     with made:
         made.init()
         yield made
+
+
+def topology(node: FoundNode) -> dict[str, Any]:
+    """What a node has, as plain data.  Raises ``SnnetError`` if it cannot be read."""
+    with opened(node, read_only=True) as it:
+        return it.topology().to_dict()
+
+
+def differences(node: FoundNode) -> list[str]:
+    """What ``verify()`` of a node says, or why it cannot be asked."""
+    try:
+        with opened(node, read_only=True) as it:
+            return it.verify()
+    except SnnetError as error:
+        return [str(error)]
