@@ -91,7 +91,7 @@ def test_a_tenant_behind_its_concentrator(hosts: RealHosts, firewall: str) -> No
     cnci.init()
     created = node.create_vnic(
         snnet.VnicConfig(
-            role="tenant-container", vnic_id="v9", instance_id="i9", tenant_id="acme",
+            role=snnet.VnicRole.TENANT_CONTAINER, vnic_id="v9", instance_id="i9", tenant_id="acme",
             subnet_id="web", subnet="10.1.0.0/24", subnet_key=7, ip="10.1.0.9",
             concentrator_id="acme", concentrator_ip=ADDRESS,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from itertools import chain
 from typing import Any, ClassVar, Protocol
@@ -17,6 +17,7 @@ from snnet.contract import (
     Driver,
     Fdb,
     Host,
+    IPAddress,
     Key,
     Link,
     Namespace,
@@ -34,6 +35,7 @@ from snnet.contract import (
     keyed,
 )
 from snnet.system.announcer import Announcer
+from snnet.system.prober import answering
 
 from .namespaces import opened
 
@@ -153,6 +155,12 @@ class TableBackend(Driver):
                 self._announcer.announce(one.link, one.address, one.mac)
             except OSError as error:
                 _log.info("%s is not announced: %s", one, error)
+
+    def answering(
+        self, link: str, addresses: Collection[IPAddress], source: IPAddress, wait: float = 1.0
+    ) -> set[IPAddress]:
+        """See :meth:`snnet.contract.Driver.answering`."""
+        return answering(self.host.netns.fd, link, addresses, source, wait)
 
     def close(self) -> None:
         """See :meth:`snnet.contract.Driver.close`."""

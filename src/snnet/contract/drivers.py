@@ -9,7 +9,7 @@ have defaults.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import ClassVar
@@ -17,7 +17,7 @@ from typing import ClassVar
 from .applying import NO_SESSION, Applying
 from .errors import Unsupported
 from .host import Host
-from .noun import Key, Noun
+from .noun import IPAddress, Key, Noun
 from .operations import Check, Operation, Outcome
 from .packets import Announcement, HostPacket
 from .translating import translate
@@ -249,6 +249,16 @@ class Driver(ABC):
         What is lost costs them the time until their entries expire: nothing is raised.
         """
         return
+
+    def answering(
+        self, link: str, addresses: Collection[IPAddress], source: IPAddress, wait: float = 1.0
+    ) -> set[IPAddress]:
+        """Return the addresses that other hosts on the link answer for; called of the backend.
+
+        Each is asked for several times within ``wait`` seconds by ARP or neighbour discovery,
+        from ``source``, the host's own address there.  Returns as soon as all have answered.
+        """
+        raise Unsupported(f"the driver {self.name!r} cannot ask who answers for an address")
 
     def forward_chains(self) -> Mapping[str, str]:
         """Return the chains of iptables, "nft" or "legacy", that decide about our packets.

@@ -31,8 +31,8 @@ _NDMSG = struct.Struct("=BxxxiHBB")  # family, index, state, flags, type
 _IFINFOMSG = struct.Struct("=BxHiII")
 _ATTRIBUTE = struct.Struct("=HH")
 
-_ARP, _IPV6 = 0x0806, 0x86DD
-_BROADCAST = b"\xff" * 6
+ARP, IPV6 = 0x0806, 0x86DD
+BROADCAST = b"\xff" * 6
 _ALL_NODES = IPv6Address("ff02::1")
 _ALL_NODES_MAC = bytes.fromhex("333300000001")
 _OVERRIDE = 0x20000000
@@ -55,7 +55,7 @@ class Announcer:
     def announce(self, link: str, address: IPv4Address | IPv6Address, mac: str | None) -> None:
         """Say on the link that the address has the MAC; raise OSError if that fails."""
         packets = self._open()
-        hardware = _bytes(mac) if mac else _mac_of(packets, link)
+        hardware = _bytes(mac) if mac else mac_of(packets, link)
         frame = arp(hardware, address) if address.version == 4 else na(hardware, address)
         packets.sendto(frame, (link, 0))
 
@@ -109,7 +109,7 @@ class Announcer:
 
 def arp(mac: bytes, address: IPv4Address | IPv6Address) -> bytes:
     """The frame of an ARP announcement."""
-    ethernet = _BROADCAST + mac + struct.pack("!H", _ARP)
+    ethernet = BROADCAST + mac + struct.pack("!H", ARP)
     head = struct.pack("!HHBBH", 1, 0x0800, 6, 4, 1)
     return ethernet + head + mac + address.packed + bytes(6) + address.packed
 
@@ -118,12 +118,12 @@ def na(mac: bytes, address: IPv4Address | IPv6Address) -> bytes:
     """The frame of an unsolicited neighbour advertisement to all nodes."""
     body = struct.pack("!BBHI", 136, 0, 0, _OVERRIDE) + address.packed + b"\x02\x01" + mac
     pseudo = address.packed + _ALL_NODES.packed + struct.pack("!II", len(body), 58)
-    body = body[:2] + struct.pack("!H", _checksum(pseudo + body)) + body[4:]
+    body = body[:2] + struct.pack("!H", checksum(pseudo + body)) + body[4:]
     ip = struct.pack("!IHBB", 6 << 28, len(body), 58, 255) + address.packed + _ALL_NODES.packed
-    return _ALL_NODES_MAC + mac + struct.pack("!H", _IPV6) + ip + body
+    return _ALL_NODES_MAC + mac + struct.pack("!H", IPV6) + ip + body
 
 
-def _checksum(data: bytes) -> int:
+def checksum(data: bytes) -> int:
     """The Internet checksum (RFC 1071) of an even number of bytes."""
     total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
     while total >> 16:
@@ -136,7 +136,8 @@ def _packet_socket() -> socket.socket:
     return socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
 
 
-def _mac_of(packets: socket.socket, link: str) -> bytes:
+def mac_of(packets: socket.socket, link: str) -> bytes:
+    """The MAC of a link of the socket's namespace."""
     answer = fcntl.ioctl(packets.fileno(), _SIOCGIFHWADDR, struct.pack("16s24x", link.encode()))
     return answer[18:24]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_interface
 from typing import Any
 
@@ -20,6 +20,7 @@ from snnet.contract import (
     Fdb,
     Host,
     InvalidRequest,
+    IPAddress,
     IPInterface,
     IPNetwork,
     Journal,
@@ -65,6 +66,9 @@ from .sysctls import SysctlRules
 from .text import to_text
 from .watch import FakeAlarm
 
+Ask = Callable[[str, Collection[IPAddress], IPAddress], set[IPAddress]]
+"""Of a link, the addresses in question and the one who asks, to those that are answered for."""
+
 
 class FakeKernel(FakeDriver, Host):
     """A state machine with the rules and errnos of a Linux kernel, for tests.
@@ -105,6 +109,8 @@ class FakeKernel(FakeDriver, Host):
         self._namespaces: dict[str, FakeKernel] = {}
         self.announced: list[Announcement] = []
         """What nodes on this host have announced to neighbours, oldest first."""
+        self.ask: Ask = _nobody
+        """How to ask other hosts who answers for addresses; a ``Fabric`` sets this."""
         self.links = LinkRules(self.state)
         self._sysctls = SysctlRules(self.state)
         self._addresses = AddressRules(self.state)
@@ -193,6 +199,12 @@ class FakeKernel(FakeDriver, Host):
         """See :meth:`snnet.contract.Driver.announce`; ``announced`` keeps them."""
         with self.state.lock:
             self.announced += announcements
+
+    def answering(
+        self, link: str, addresses: Collection[IPAddress], source: IPAddress, wait: float = 1.0
+    ) -> set[IPAddress]:
+        """See :meth:`snnet.contract.Driver.answering`; without a ``Fabric`` nobody answers."""
+        return self.ask(link, addresses, source)
 
     def watch(self) -> Watch:
         return self.state.watch()
@@ -339,6 +351,10 @@ def kernel_of(host: Host, field: str) -> FakeKernel:
     if isinstance(host, FakeKernel):
         return host
     raise InvalidRequest("the driver 'fake' works only with the backend 'fake'", field=field)
+
+
+def _nobody(link: str, addresses: Collection[IPAddress], source: IPAddress) -> set[IPAddress]:
+    return set()
 
 
 def _is_automatic(noun: Noun) -> bool:

@@ -1,10 +1,14 @@
-"""What a question to the fabric sends first: protocols and ports."""
+"""What a question to the fabric sends first: protocols and ports, or a request for a MAC."""
 
 from __future__ import annotations
 
-from snnet.contract import PROTOCOLS, InvalidRequest
+from collections.abc import Collection
 
-from .frames import Segment
+from snnet.contract import PROTOCOLS, InvalidRequest, IPAddress
+
+from .frames import BROADCAST, Arp, Frame, Segment
+from .stack import Stack
+from .walk import Step
 
 _EPHEMERAL = 49153  # a client port of the dynamic range (RFC 6335, 6)
 
@@ -23,3 +27,25 @@ def check_port(protocol: str | None, port: int | None, *, needed: bool = False) 
         return
     if type(port) is not int or not 0 < port < 2**16:
         raise InvalidRequest(f"{port!r} is not a port from 1 to 65535", field="port")
+
+
+def who_answers(
+    stack: Stack, link_name: str, addresses: Collection[IPAddress], source: IPAddress
+) -> set[IPAddress]:
+    """Return the addresses that other stations answer requests on this link for."""
+    station = stack.station
+    found: set[IPAddress] = set()
+    with station.network.lock:
+        link = station.state.link(link_name)
+        for address in addresses if link else ():
+            assert link is not None
+            walk = station.network.new_walk()
+            known = (station, link_name, address)
+            station.learned.neighbours.pop(known, None)
+            asked = Arp(True, source, link.mac or "", address)
+            step = Step(None, station.name, link_name, "{} tell {}", (asked, source))
+            stack.links.transmit(link_name, Frame(link.mac or "", BROADCAST, asked), step)
+            walk.run()
+            if known in station.learned.neighbours:
+                found.add(address)
+    return found

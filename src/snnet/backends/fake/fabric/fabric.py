@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+from functools import partial
 from ipaddress import ip_interface
 from typing import NamedTuple
 
@@ -16,14 +17,13 @@ from snnet.contract import (
     IPAddress,
     IPInterface,
     Link,
-    Macvtap,
     Other,
     Tap,
     Veth,
 )
 
 from ..kernel import FakeKernel
-from .asking import check_port, opening
+from .asking import check_port, opening, who_answers
 from .frames import Echo, Packet, Segment
 from .guests import (
     NIC,
@@ -39,6 +39,7 @@ from .guests import (
     routers_of,
 )
 from .links import Cable, Links, Wire
+from .ports import find_port
 from .stack import Stack
 from .tunnels import Tunnels
 from .walk import Network, Question, Station, Step, Walk
@@ -95,7 +96,7 @@ class Fabric:
         with self._network.lock:
             if name in self.hosts:
                 raise InvalidRequest(f"host {name!r} already exists", field="name")
-            below = None if on is None else self._find_port(on)
+            below = None if on is None else find_port(self.hosts, self._links, on)
             self._check_unused(cidr)
             kernel = FakeKernel(name)
             mac = None if below is None else below[1].mac
@@ -126,6 +127,14 @@ class Fabric:
             if links.cable(link) is not None:
                 raise InvalidRequest(f"{link_name} is already plugged in", field="link_name")
             self._plug(links, link)
+
+    def unplug(self, kernel: FakeKernel, link_name: str = NIC) -> None:
+        """Take an uplink off the wire, as when the host dies; ``plug`` puts it back."""
+        with self._network.lock:
+            links = self._stack(kernel).links
+            links.cables.pop(link_name, None)
+            self._wire.unplug(links, link_name)
+            self._network.changes.count += 1
 
     def listen(self, place: Place, protocol: str, port: int | None = None) -> None:
         """Make a host or guest listen on the port; without one, on every port.
@@ -295,6 +304,7 @@ class Fabric:
         stack = Stack(Links(Station(self._network, kernel, name), self._wire))
         Tunnels(stack)
         kernel.state.changes = self._network.changes
+        kernel.ask = partial(who_answers, stack)
         self._network.changes.count += 1
         self._stacks[kernel] = stack
         return stack
@@ -339,6 +349,9 @@ class Fabric:
             )
         return stack
 
+    def _links(self, kernel: FakeKernel) -> Links:
+        return self._stack(kernel).links
+
     def _named(self, name: object) -> str:
         """What to pass instead of the name of a host or guest; empty if there is none."""
         if not any(stack.station.name == name for stack in self._stacks.values()):
@@ -369,26 +382,6 @@ class Fabric:
         for name, kernel in self.hosts.items():
             if wanted is not None and wanted in kernel.state.local:
                 raise InvalidRequest(f"host {name!r} has the address {wanted}", field="cidr")
-
-    def _find_port(self, on: Vnic | tuple[FakeKernel, Vnic]) -> tuple[Links, Macvtap]:
-        kernels, port = ([on[0]], on[1]) if isinstance(on, tuple) else (self.hosts.values(), on)
-        check_vnic(port, "on")
-        found = [
-            (self._stack(kernel).links, link)
-            for kernel in kernels
-            if isinstance(link := kernel.state.link(port.link_name), Macvtap)
-        ]
-        if not found:
-            raise InvalidRequest(f"no host has a macvtap {port.link_name}", field="on")
-        if len(found) > 1:
-            names = ", ".join(links.station.name for links, _ in found)
-            raise InvalidRequest(
-                f"{names} have a macvtap {port.link_name}: pass on=(kernel, vnic)", field="on"
-            )
-        links, link = found[0]
-        if links.cable(link) is not None:
-            raise InvalidRequest(f"{link.name} already has a host", field="on")
-        return links, link
 
 
 def _main_address(station: Station, version: int | None) -> IPAddress | None:

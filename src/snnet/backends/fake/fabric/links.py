@@ -70,6 +70,10 @@ class Wire:
         """Put an uplink on the wire.  Repeating it is not an error."""
         self._plugs[links.station, name] = links
 
+    def unplug(self, links: Links, name: str) -> None:
+        """Take an uplink off.  Repeating it is not an error."""
+        self._plugs.pop((links.station, name), None)
+
     def carry(self, station: Station, name: str, frame: Frame, step: Step) -> None:
         """Forward a frame to the known uplink or to all others, never back to the sender."""
         learned, sender = station.learned, (station, name)
