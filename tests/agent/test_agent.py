@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from snnet import (
     Unavailable,
     Unsupported,
 )
+from snnet.agent.membership import Membership
 from snnet.cluster import keys
 from snnet.contract import Delete, Put, Registry, Remove, Tap
 
@@ -339,14 +341,17 @@ def test_a_fault_of_ours_ends_the_round_and_not_the_agent(
 
 
 def test_the_session_is_kept_during_a_long_round(
-    host: FakeHost, monkeypatch: pytest.MonkeyPatch
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("snnet.agent.agent.SESSION_TTL", 0.03)
     renewed = threading.Event()
-    assert host.agent._session is not None
-    monkeypatch.setattr(host.agent._session, "renew", renewed.set)
-    with host.agent._session_kept():
+    member = Membership(registry, "host-1", ["network"], "local", ttl=1.0)
+    member.connect()
+    monkeypatch.setattr(
+        "snnet.registries.memory.MemorySession.renew", lambda session: renewed.set()
+    )
+    with member.kept():
         assert renewed.wait(10)
+    member.close()
 
 
 def test_a_session_shows_that_the_agent_lives(host: FakeHost) -> None:
@@ -375,9 +380,15 @@ def test_a_hub_needs_addresses_for_concentrators(registry: Registry) -> None:
     hub = NetworkConfig(compute_nets=["192.0.2.0/24"])
     with pytest.raises(InvalidRequest, match="concentrator_pool: is empty"):
         Agent("host-1", hub, registry=registry, **drivers)
-    pool = NetworkConfig(compute_nets=["192.0.2.0/24"], concentrator_pool=["192.0.2.99"])
-    with pytest.raises(Unsupported, match="topology 'hub' yet: set topology 'local'"):
-        Agent("host-1", pool, registry=registry, **drivers)
+    outside = replace(hub, concentrator_pool=["198.51.100.9"])
+    with Agent("host-2", outside, registry=registry, roles=["network"], **drivers) as agent:
+        agent.step(0)
+        assert agent.status()["problem"] == (
+            "concentrator_pool: 198.51.100.9 is not a free address of 192.0.2.0/24, the network "
+            "of eth0, where others look for it"
+        )
+    with pytest.raises(Unsupported, match="topology 'mesh' yet"):
+        Agent("host-1", replace(hub, topology="mesh"), registry=registry, **drivers)
     with Agent("host-1", hub, registry=registry, roles=["compute"], **drivers) as agent:
         cluster = Cluster(registry)
         agent.step(0)

@@ -7,37 +7,27 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from itertools import chain
 from typing import Any, Self
 
-import snnet
 from snnet import plugins
-from snnet.cluster import NodeInfo, keys
+from snnet.cluster import keys
 from snnet.config import NetworkConfig, check_choice, check_id, check_many
-from snnet.contract import (
-    Driver,
-    InvalidRequest,
-    Put,
-    Registry,
-    Session,
-    SessionLost,
-    SnnetError,
-    Unavailable,
-    Unsupported,
-)
+from snnet.contract import Driver, InvalidRequest, Registry, SnnetError, Unavailable, check_ttl
 from snnet.core.concentrators import Concentrator
 from snnet.node import Cnci, ComputeNode
 
 from .compute import ComputeRole, waiting
 from .drift import Drift
+from .hub import check_concentrators, inner_config, usable_addresses
+from .membership import SESSION_TTL, Membership
 from .mirror import Mirror
-from .network import NetworkRole, place
+from .network import NetworkRole
+from .placing import Placer
 from .settings import ROLES
 from .statuses import Said, Statuses, wait_after
 from .wanted import HostWanted, host_wanted
-
-SESSION_TTL = 15.0
-"""Seconds after which an agent that says nothing counts as gone."""
 
 SLICE = 0.2
 """Seconds of waiting for the registry between two looks for changes of the kernel."""
@@ -60,6 +50,9 @@ class Agent:
     ends the agent, the data plane stays as it is, and the next agent takes it over.
     While the registry does not answer, the agent keeps the host as the last complete
     reading says.  One thread at a time may call ``step``.
+
+    An agent that said nothing for ``session_ttl`` seconds counts as gone: its concentrators
+    are moved to other hosts if they do not answer either.
     """
 
     def __init__(
@@ -73,6 +66,7 @@ class Agent:
         firewall: str | Driver = "nftables",
         dhcp: str | Driver = "dnsmasq",
         netns: str | int | os.PathLike[str] | None = None,
+        session_ttl: float = SESSION_TTL,
     ) -> None:
         self.node_id = check_id(node_id, "node_id")
         self.roles: tuple[str, ...] = check_many(
@@ -82,7 +76,7 @@ class Agent:
             raise InvalidRequest(f"give at least one of {', '.join(ROLES)}", field="roles")
         self.config = config
         if "network" in self.roles:
-            _check_concentrators(config)
+            check_concentrators(config)
         self._drivers: dict[str, Any] = {"backend": backend, "firewall": firewall}
         self._dhcp = dhcp
         self._stack = contextlib.ExitStack()
@@ -99,12 +93,14 @@ class Agent:
         self._stack.callback(self._mirror.close)
         self._statuses = Statuses(self._registry, node_id)
         self._compute = ComputeRole(self.node)
+        self._membership = Membership(
+            self._registry, node_id, self.roles, config.topology, check_ttl(session_ttl)
+        )
         self._network = NetworkRole(self._open_cnci)
+        self._placer: Placer | None = None
         self._stack.callback(self._network.close)
         self._drift = Drift()
         self._stack.callback(self._drift.close)
-        self._session: Session | None = None
-        self._renew_at = 0.0
         self._due = 0.0
         self._ready = False
         self._problem: str | None = None
@@ -137,10 +133,7 @@ class Agent:
 
     def close(self) -> None:
         """Let go of drivers, namespaces and the registry; the data plane stays as it is."""
-        if self._session is not None:
-            with contextlib.suppress(SnnetError):
-                self._session.close()
-            self._session = None
+        self._membership.close()
         self._stack.close()
 
     def __enter__(self) -> Self:
@@ -163,7 +156,7 @@ class Agent:
                 return False
             began = time.monotonic()
             try:
-                with self._session_kept():
+                with self._membership.kept():
                     self._round()
             finally:
                 self._rounds += 1
@@ -200,60 +193,12 @@ class Agent:
 
     def _connect(self) -> None:
         """Be registered and alive in the registry, and have a copy of what concerns us."""
-        now = time.monotonic()
-        if self._session is not None and now >= self._renew_at:
-            try:
-                self._session.renew()
-                self._renew_at = now + SESSION_TTL / 3
-            except SessionLost:
-                self._session = None
-        if self._session is None:
-            self._register()
+        self._membership.connect()
         if self._mirror.follow(*self._prefixes()):
-            said = self._mirror.under(keys.status(self.node_id))
+            mine = keys.status(self.node_id), keys.tunnels(self.node_id)
+            said = chain.from_iterable(map(self._mirror.under, mine))
             self._statuses.learn({entry.key: entry.document for entry in said})
             self._due = 0.0
-
-    @contextlib.contextmanager
-    def _session_kept(self) -> Iterator[None]:
-        """Renew the session also while a round takes long."""
-        session, over = self._session, threading.Event()
-
-        def renew() -> None:
-            while session is not None and not over.wait(SESSION_TTL / 3):
-                # What is wrong with it is seen, and told, at the next step.
-                with contextlib.suppress(SnnetError):
-                    session.renew()
-
-        thread = threading.Thread(target=renew, name=f"session-{self.node_id}")
-        thread.start()
-        try:
-            yield
-        finally:
-            over.set()
-            thread.join()
-
-    def _register(self) -> None:
-        session = self._registry.session(SESSION_TTL)
-        key = keys.node(self.node_id)
-        known = self._registry.read(key).entries.get(key)
-        info = NodeInfo(
-            name=self.node_id,
-            roles=self.roles,
-            topology=self.config.topology,
-            compute_ip=str(self.node.compute_ip) if self._ready else None,
-            # Somebody else's word: a restart does not take it back.
-            draining=bool(known and known.document.get("draining")),
-            version=snnet.__version__,
-        )
-        self._registry.commit(
-            [
-                Put(key, info.document()),
-                Put(keys.alive(self.node_id), {"pid": os.getpid()}, session.id),
-            ],
-            {key: known.revision if known else 0},
-        )
-        self._session, self._renew_at = session, time.monotonic() + SESSION_TTL / 3
 
     def _prefixes(self) -> tuple[str, ...]:
         found = [
@@ -264,6 +209,9 @@ class Agent:
         ]
         if "network" in self.roles:
             found += [keys.FORWARDS, keys.PUBLIC_IPS, keys.ADDRESSES, keys.NODES, keys.ALIVE]
+            found += [keys.TUNNELS, keys.CONCENTRATOR_ADDRESSES]
+        else:
+            found.append(keys.tunnels(self.node_id))
         return tuple(found)
 
     def _wait(self, end: float) -> bool:
@@ -274,43 +222,70 @@ class Agent:
             due = min(self._due, now + self._drift.due_in)
             if due <= now:
                 return True
-            left = min(end, due) - now
-            if left <= 0 or self._stopping.is_set():
-                return False
+            left = 0.0 if self._stopping.is_set() else max(0.0, min(end, due) - now)
             if self._concerns(self._mirror.refresh(min(left, SLICE))):
                 self._mirror.refresh(SETTLE)
                 self._due = 0.0
+            elif not left:
+                return False
 
     def _concerns(self, changed: set[str]) -> bool:
-        """Whether these changes are more than what agents say of themselves."""
-        return any(not key.startswith((keys.STATUS, keys.ALIVE)) for key in changed)
+        """Whether these changes are more than what agents say of themselves.
+
+        That an agent is gone is: its concentrators may have to move.
+        """
+        return any(
+            not key.startswith((keys.STATUS, keys.ALIVE))
+            or (key.startswith(keys.ALIVE) and self._mirror.get(key) is None)
+            for key in changed
+        )
 
     def _round(self) -> None:
         """Do what is due: make the host as the registry says, and look for drift."""
         if not self._ready:
-            self.node.init()
-            self._ready = True
-            self._register()
+            self._begin()
         if self._due <= time.monotonic():
             self._reconcile()
         if not self._drift.due_in:
             self._drift.look()
 
-    def _reconcile(self) -> None:
+    def _begin(self) -> None:
+        """Have a node that works, and say so."""
+        if self.config.topology == "hub" and "compute" in self.roles:
+            self.node.take_number(self._membership.number(self.config.node_number))
+        self.node.init()
         if "network" in self.roles:
-            place(self._registry, self._mirror.reading(), self.node_id)
-            self._mirror.refresh(0)
-        wanted = host_wanted(self._mirror.reading(), self.node_id, self.config)
+            hub = self.config.topology == "hub"
+            addresses = usable_addresses(self.node, self.config) if hub else None
+            self._placer = Placer(self._registry, self.node_id, addresses)
+        self._ready = True
+        self._membership.compute_ip = str(self.node.compute_ip)
+        self._membership.register()
+
+    def _reconcile(self) -> None:
         self._due = float("inf")
+        if self._placer is not None:
+            self._placer.place(self._mirror.reading())
+            # What is new may be others' word, too: then places have to be looked at again.
+            if self._concerns(self._mirror.refresh(0)):
+                self._due = 0.0
+        wanted = host_wanted(self._mirror.reading(), self.node_id, self.config, self.roles)
         said = self._carry_out(wanted)
         self._drift.watch([self.node, *self._network.running.values()])
-        self._statuses.write(said)
-        if (retry := self._statuses.retry_in) is not None:
-            self._due = time.monotonic() + retry
+        self._statuses.write(said, self._compute.tunnels())
+        waits = [self._statuses.retry_in]
+        if self._placer is not None:
+            self._placer.release(self._mirror.reading(), self._sides())
+            waits.append(self._placer.retry_in)
+        for wait in waits:
+            if wait is not None:
+                self._due = min(self._due, time.monotonic() + wait)
 
     def _carry_out(self, wanted: HostWanted) -> list[Said]:
         said = list(waiting(wanted))
-        self._network.stop(self._sides(), keep=wanted.tenants)
+        sides = self._sides()
+        kept = [tenant.tenant for tenant in wanted.tenants.values() if tenant.fits(sides)]
+        self._network.stop(sides, keep=kept)
         said += self._compute.carry_out(wanted)
         said += self._network.carry_out(wanted.tenants, self._sides(), self._compute.errors)
         return said
@@ -345,23 +320,8 @@ class Agent:
             inner = {"backend": self._stack.enter_context(backend.inside(side.netns))}
         return Cnci(
             side.concentrator_id,
-            self.config,
+            inner_config(self.node, self.config),
             tenant_id=side.tenant_id,
             dhcp=self._dhcp,
             **{**self._drivers, **inner},
-        )
-
-
-def _check_concentrators(config: NetworkConfig) -> None:
-    """Refuse a topology in which this host could not run tenants' concentrators."""
-    if config.topology == "hub" and not config.concentrator_pool:
-        raise InvalidRequest(
-            "is empty: concentrators of topology 'hub' need an address each; give a pool, or set "
-            "topology 'local' if this host is the only one, or leave the role 'network' to others",
-            field="concentrator_pool",
-        )
-    if config.topology != "local":
-        raise Unsupported(
-            f"an agent cannot run concentrators of topology {config.topology!r} yet: set topology "
-            "'local', or leave out the role 'network' and run snnet.Cnci where they are"
         )

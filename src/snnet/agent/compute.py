@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from snnet.contract import SnnetError
+from snnet.cluster import keys
+from snnet.contract import Conflict, Document, SnnetError
 from snnet.core.local_requests import ConcentratorConfig
+from snnet.core.tunnels import event_port
 from snnet.node import ComputeNode
 from snnet.node.results import ReconciledItem
 
 from .statuses import Said
-from .wanted import HostWanted, concentrator_config
+from .wanted import HostWanted, TenantWanted, concentrator_config
 
 PATIENCE = 600.0
 """Seconds for one reconcile.  Each of its calls is whole, so an end in between harms nothing."""
@@ -41,12 +43,32 @@ class ComputeRole:
             for item in done.failed
             if item.error is not None and item.key[0] == "concentrator"
         }
+        self.errors |= {
+            tenant.tenant: Conflict("concentrator_pool has no free address: enlarge it")
+            for tenant in wanted.tenants.values()
+            if not self._can_be(tenant)
+        }
         return list(self._said(wanted, done.items))
 
     def _concentrators(self, wanted: HostWanted) -> list[ConcentratorConfig] | None:
-        if self.node.config.topology != "local":
+        if not self.node.site.hosting:
             return None
-        return [concentrator_config(tenant) for tenant in wanted.tenants.values()]
+        tenants = wanted.tenants.values()
+        return [concentrator_config(tenant) for tenant in tenants if self._can_be(tenant)]
+
+    def _can_be(self, tenant: TenantWanted) -> bool:
+        return self.node.site.local or tenant.address is not None
+
+    def tunnels(self) -> dict[str, Document]:
+        """What the far ends of this node's tunnels must know, by key of the registry."""
+        address = str(self.node.compute_ip)
+        found: dict[str, Document] = {}
+        for subnet in self.node.topology().subnets:
+            if subnet.tunnel is not None:
+                key = keys.tunnel(self.node.id, subnet.tenant_id, subnet.subnet_id)
+                port = event_port(subnet.tunnel)
+                found[key] = {"address": address} | ({"port": port} if port else {})
+        return found
 
     def _said(self, wanted: HostWanted, items: Iterable[ReconciledItem]) -> Iterator[Said]:
         failed = {item.key: item.error for item in items if item.error is not None}

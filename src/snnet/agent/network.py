@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
 
-from snnet.cluster import Network, keys
-from snnet.cluster.placing import chosen
-from snnet.cluster.views import read_nodes, read_placements, stored
-from snnet.contract import Delete, Put, Reading, Registry, SnnetError, Stale
+from snnet.contract import SnnetError
 from snnet.core.addressing import written
 from snnet.core.concentrators import Concentrator
 from snnet.node import Cnci
@@ -32,6 +28,8 @@ class NetworkRole:
     def __init__(self, open_cnci: Callable[[Concentrator], Cnci]) -> None:
         self._open = open_cnci
         self.running: dict[str, Cnci] = {}
+        self._done: dict[str, tuple[TenantWanted, list[ReconciledItem]]] = {}
+        """What was carried out without an error, and is left to the look for drift."""
 
     def stop(self, made: Mapping[str, Concentrator], keep: Iterable[str] = ()) -> None:
         """Shut down the concentrators of all other tenants.
@@ -53,6 +51,7 @@ class NetworkRole:
             self._let_go(tenant)
 
     def _let_go(self, tenant: str) -> None:
+        self._done.pop(tenant, None)
         self.running.pop(tenant).close()
 
     def carry_out(
@@ -95,6 +94,14 @@ class NetworkRole:
         return cnci
 
     def _reconcile(self, item: TenantWanted, side: Concentrator) -> list[ReconciledItem]:
+        known = self._done.pop(item.tenant, None)
+        if known is None or known[0] != item:
+            known = (item, self._carried_out(item, side))
+        if not any(part.error for part in known[1]):
+            self._done[item.tenant] = known
+        return known[1]
+
+    def _carried_out(self, item: TenantWanted, side: Concentrator) -> list[ReconciledItem]:
         return (
             self._running(item.tenant, side)
             .reconcile(
@@ -136,28 +143,3 @@ def _said(
     for public in item.public_ips:
         error = item.refused.get(id_of(public)) or error_of(str(public.address))
         yield Said(id_of(public), public.revision, error=error)
-
-
-def place(registry: Registry, reading: Reading, me: str) -> None:
-    """Place the tenants' concentrators that this node should run and nobody does.
-
-    Each tenant with a network has one concentrator.  Its node is chosen by rendezvous
-    hashing among the network nodes whose agents are alive, so that all agents agree
-    without a leader.  A tenant without a network loses its concentrator.
-    """
-    tenants = {network.tenant for network in stored(reading, Network)}
-    nodes = [
-        node.name
-        for node in read_nodes(reading)
-        if "network" in node.roles and node.alive and not node.draining
-    ]
-    placed = read_placements(reading)
-    for tenant in sorted(tenants - placed.keys()):
-        if chosen(f"concentrator/{tenant}", nodes) == me:
-            with suppress(Stale):
-                key = keys.concentrator(tenant)
-                registry.commit([Put(key, {"node": me})], {key: 0})
-    for tenant, entry in placed.items():
-        if tenant not in tenants and entry.document.get("node") == me:
-            with suppress(Stale):
-                registry.commit([Delete(entry.key)], {entry.key: entry.revision})

@@ -48,6 +48,7 @@ def open_agent(settings: AgentSettings) -> Agent:
         backend=settings.backend,
         firewall=settings.firewall,
         dhcp=settings.dhcp,
+        session_ttl=settings.session_ttl,
     )
 
 

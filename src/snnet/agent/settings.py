@@ -21,7 +21,10 @@ from snnet.config import (
 from snnet.contract import InvalidRequest
 from snnet.contract.addresses import host_and_port
 from snnet.contract.keywords import refuse_unknown
+from snnet.contract.registries import TTL_MIN
 from snnet.yamlfile import read_yaml
+
+from .membership import SESSION_TTL
 
 ROLES = ("compute", "network")
 """What a host can do: have tenants' VNICs, and run tenants' concentrators."""
@@ -38,6 +41,7 @@ class AgentSettings:
     """All settings of an agent.  Every one has a default: one host, with everything on it.
 
     ``network`` is a :class:`snnet.NetworkConfig`, here with topology "local" by default.
+    ``session_ttl`` (seconds) is how long an agent that says nothing still counts as alive.
     ``metrics`` is "HOST:PORT" for Prometheus and health checks, None for neither.
     ``docker`` can only be False so far: ``snnet docker-plugin serve`` runs beside the agent.
     """
@@ -50,6 +54,7 @@ class AgentSettings:
     firewall: str = "nftables"
     dhcp: str = "dnsmasq"
     docker: bool = False
+    session_ttl: float = SESSION_TTL
     metrics: str | None = None
 
     def __post_init__(self) -> None:
@@ -64,6 +69,7 @@ class AgentSettings:
                 "firewall": check_text,
                 "dhcp": check_text,
                 "docker": _no_docker,
+                "session_ttl": _ttl,
                 "metrics": optional(_listen),
             },
         )
@@ -91,6 +97,12 @@ def _roles(value: Any, name: str) -> tuple[str, ...]:
     if not roles:
         raise InvalidRequest(f"give at least one of {', '.join(ROLES)}", field=name)
     return roles
+
+
+def _ttl(value: Any, name: str) -> float:
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and value >= TTL_MIN:
+        return float(value)
+    raise InvalidRequest(f"{shown(value)} is not {TTL_MIN:g} seconds or more", field=name)
 
 
 def _no_docker(value: Any, name: str) -> bool:

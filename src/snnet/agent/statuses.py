@@ -6,11 +6,12 @@ import random
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from snnet.cluster import keys
 from snnet.cluster.documents import FAILED, PENDING, READY
-from snnet.contract import COMMIT_MAX, Delete, Put, Registry
+from snnet.contract import COMMIT_MAX, Delete, Document, Put, Registry
 from snnet.contract.registries import Write
 
 from .wanted import Id
@@ -55,8 +56,9 @@ class _Failure:
 
 
 class Statuses:
-    """The status documents of one node: writes those that changed, and says when to retry.
+    """What one node says: its status documents, and the ends of its tunnels.
 
+    It writes those that changed, and says when to retry.
     The waits between tries of a failing object grow and are jittered, so that many
     agents do not try in step.
     """
@@ -80,12 +82,18 @@ class Statuses:
     @property
     def counts(self) -> dict[str, int]:
         """How many objects are in each state."""
-        states = [str(document["state"]) for document in self._known.values()]
+        states = [document.get("state") for document in self._known.values()]
         return {state: states.count(state) for state in (READY, PENDING, FAILED)}
 
-    def write(self, said: Iterable[Said]) -> None:
-        """Write what was said where it is new, and remove what nothing was said about."""
-        documents = {}
+    def write(
+        self, said: Iterable[Said], tunnels: Mapping[str, Document] = MappingProxyType({})
+    ) -> None:
+        """Write what was said where it is new, and remove what nothing was said about.
+
+        ``tunnels`` are this node's tunnels by key.  They are in the commit that says that a
+        VNIC is ready, or in one before it.
+        """
+        documents = dict(tunnels)
         failing: dict[Id, _Failure] = {}
         for item in said:
             key = keys.status(self._node, *item.id)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any
 
 from snnet.cluster import Forward, Network, PublicIp, Vnic, keys
 from snnet.cluster.documents import Wanted, plain
+from snnet.cluster.networks import read_network
 from snnet.cluster.views import read_placements, stored
 from snnet.config import NetworkConfig, VnicConfig
-from snnet.contract import DhcpEntry, IPAddress, Reading
+from snnet.contract import DhcpEntry, Document, Entry, IPAddress, Reading
 from snnet.contract.addresses import is_host_name
+from snnet.core.concentrators import Concentrator
 from snnet.core.local_requests import ConcentratorConfig, HostForward, LocalSubnet
-from snnet.core.wanted import Subnet
+from snnet.core.wanted import Remote, Subnet
+
+from .settings import ROLES
 
 Id = tuple[str, str, str]
 """Kind, tenant and name of an object."""
@@ -29,15 +33,24 @@ class TenantWanted:
     """What the concentrator of one tenant must have."""
 
     tenant: str
+    address: str | None = None
+    """Its address on the compute network, in topology "hub"."""
     networks: list[Network] = field(default_factory=list)
     forwards: list[Forward] = field(default_factory=list)
     public_ips: list[PublicIp] = field(default_factory=list)
     entries: dict[str, list[DhcpEntry]] = field(default_factory=dict)
     """The DHCP entries of each network."""
+    remotes: dict[str, list[Remote]] = field(default_factory=dict)
+    """The nodes that have a part of each network."""
     guests: dict[str, IPAddress] = field(default_factory=dict)
     """The first address of each VNIC, wherever it is."""
     refused: dict[Id, str] = field(default_factory=dict)
     """What cannot be had, and why."""
+
+    def fits(self, sides: Mapping[str, Concentrator]) -> bool:
+        """Whether the host's side, if it is there, has the right address."""
+        side = sides.get(self.tenant)
+        return side is None or self.address is None or str(side.ip) == self.address
 
 
 @dataclass(slots=True)
@@ -51,26 +64,29 @@ class HostWanted:
     """The tenants whose concentrators this host runs."""
 
 
-def host_wanted(reading: Reading, node: str, config: NetworkConfig) -> HostWanted:
-    """What the documents say about this node."""
+def host_wanted(
+    reading: Reading, node: str, config: NetworkConfig, roles: Collection[str] = ROLES
+) -> HostWanted:
+    """What the documents say about this node, which has these roles."""
     wanted = HostWanted()
-    networks = {(item.tenant, item.name): item for item in stored(reading, Network)}
     placed = {tenant: entry.document for tenant, entry in read_placements(reading).items()}
+    networks: dict[str, Network | None] = {}
     for vnic in stored(reading, Vnic):
         if vnic.node != node:
             continue
-        network = networks.get((vnic.tenant, vnic.network))
+        key = keys.network(vnic.tenant, vnic.network)
+        if key not in networks:
+            networks[key] = read_network(reading, vnic.tenant, vnic.network)
+        network = networks[key]
+        concentrator = placed.get(vnic.tenant, {})
         if network is None:
             wanted.waiting[id_of(vnic)] = (vnic, f"network {vnic.network!r}")
-            continue
-        concentrator = placed.get(vnic.tenant, {})
-        if config.topology == "hub" and not concentrator.get("address"):
+        elif config.topology == "hub" and not concentrator.get("address"):
             wanted.waiting[id_of(vnic)] = (vnic, "a concentrator of its tenant with an address")
-            continue
-        wanted.vnics[id_of(vnic)] = (vnic, vnic_config(vnic, network, concentrator))
-    for tenant, document in placed.items():
-        if document.get("node") == node:
-            wanted.tenants[tenant] = _tenant_wanted(reading, tenant, networks)
+        else:
+            wanted.vnics[id_of(vnic)] = (vnic, vnic_config(vnic, network, concentrator))
+    if "network" in roles:
+        wanted.tenants = _tenants(reading, node, config, placed)
     if config.topology == "local":
         _refuse_shared_ports(wanted.tenants.values())
     return wanted
@@ -112,28 +128,68 @@ def vnic_config(vnic: Vnic, network: Network, concentrator: Mapping[str, Any]) -
     )
 
 
-def _tenant_wanted(
-    reading: Reading, tenant: str, networks: Mapping[tuple[str, str], Network]
-) -> TenantWanted:
-    found = TenantWanted(tenant, [item for item in networks.values() if item.tenant == tenant])
-    found.forwards = [item for item in stored(reading, Forward) if item.tenant == tenant]
-    found.public_ips = [item for item in stored(reading, PublicIp) if item.tenant == tenant]
-    for network in found.networks:
-        prefix = keys.addresses(tenant, network.name)
-        entries = found.entries[network.name] = []
-        for key, entry in reading.entries.items():
-            if key.startswith(prefix):
-                address = ip_address(key[len(prefix) : -1])
-                name, mac = str(entry.document["vnic"]), str(entry.document["mac"])
-                hostname = name.lower() if is_host_name(name) and not name.isdigit() else None
-                entries.append(DhcpEntry(mac=mac, address=address, hostname=hostname))
-                if name not in found.guests or found.guests[name].version > address.version:
-                    found.guests[name] = address
-    rules: list[Forward | PublicIp] = [*found.forwards, *found.public_ips]
-    for item in rules:
-        if item.to not in found.guests:
-            found.refused[id_of(item)] = f"there is no vnic {item.to!r}"
-    return found
+def _tenants(
+    reading: Reading, node: str, config: NetworkConfig, placed: Mapping[str, Document]
+) -> dict[str, TenantWanted]:
+    """The tenants with a network whose concentrators are placed on this node."""
+    hub = config.topology == "hub"
+    found = {
+        tenant: TenantWanted(tenant, document.get("address") if hub else None)
+        for tenant, document in placed.items()
+        if document.get("node") == node
+    }
+    # Each key is looked at once, whatever the number of tenants.
+    for key, entry in reading.entries.items():
+        _, kind, *names = key.rstrip("/").split("/")
+        tenant = found.get(names[1] if f"{keys.ROOT}{kind}/" == keys.TUNNELS else names[0])
+        if tenant is not None:
+            _gather(tenant, f"{keys.ROOT}{kind}/", names, entry)
+    for item in found.values():
+        item.refused = _refused(item, config)
+    return {tenant: item for tenant, item in found.items() if item.networks}
+
+
+def _gather(tenant: TenantWanted, prefix: str, names: Sequence[str], entry: Entry) -> None:
+    """Take in one document of a tenant."""
+    document, revision = entry.document, entry.revision
+    match prefix:
+        case keys.NETWORKS:
+            tenant.networks.append(Network.read(document, revision))
+        case keys.FORWARDS:
+            tenant.forwards.append(Forward.read(document, revision))
+        case keys.PUBLIC_IPS:
+            tenant.public_ips.append(PublicIp.read(document, revision))
+        case keys.ADDRESSES:
+            _, network, text = names
+            address, name = ip_address(text), str(document["vnic"])
+            hostname = name.lower() if is_host_name(name) and not name.isdigit() else None
+            entries = tenant.entries.setdefault(network, [])
+            mac = str(document["mac"])
+            entries.append(DhcpEntry(mac=mac, address=address, hostname=hostname))
+            known = tenant.guests.get(name)
+            if known is None or known.version > address.version:
+                tenant.guests[name] = address
+        case keys.TUNNELS:
+            remote = Remote(document["address"], document.get("port"))
+            tenant.remotes.setdefault(names[2], []).append(remote)
+
+
+def _refused(tenant: TenantWanted, config: NetworkConfig) -> dict[Id, str]:
+    """What of a tenant's rules cannot be had, and why."""
+    rules: list[Forward | PublicIp] = [*tenant.forwards, *tenant.public_ips]
+    refused = {
+        id_of(item): f"there is no vnic {item.to!r}"
+        for item in rules
+        if item.to not in tenant.guests
+    }
+    ours, floating = set(config.concentrator_pool), set(config.floating_pool)
+    for public in tenant.public_ips if tenant.address else ():
+        address = public.address
+        if address in ours:
+            refused[id_of(public)] = f"{address} is in concentrator_pool"
+        elif floating and address not in floating:
+            refused[id_of(public)] = f"{address} is not in floating_pool"
+    return refused
 
 
 def tunnel_key(network: Network) -> int:
@@ -144,6 +200,17 @@ def tunnel_key(network: Network) -> int:
 
 def concentrator_config(wanted: TenantWanted) -> ConcentratorConfig:
     """The concentrator as the compute node of its host takes it."""
+    if wanted.address is not None:
+        return ConcentratorConfig(
+            tenant_id=wanted.tenant,
+            concentrator_id=wanted.tenant,
+            address=wanted.address,
+            public_ips=[
+                item.address
+                for item in wanted.public_ips
+                if item.address and id_of(item) not in wanted.refused
+            ],
+        )
     return ConcentratorConfig(
         tenant_id=wanted.tenant,
         concentrator_id=wanted.tenant,
@@ -160,21 +227,28 @@ def concentrator_config(wanted: TenantWanted) -> ConcentratorConfig:
 
 
 def subnets(wanted: TenantWanted, links: Mapping[str, str]) -> list[Subnet]:
-    """The subnets as the concentrator takes them; ``links`` lead to their bridges."""
+    """The subnets as the concentrator takes them.
+
+    ``links`` lead to their bridges on the same host; with an address it has tunnels instead.
+    """
     return [
         Subnet(
             item.subnet,
             tunnel_key(item),
-            link=links[item.name],
-            entries=wanted.entries[item.name],
+            remotes=wanted.remotes.get(item.name, ()) if wanted.address else (),
+            link=links.get(item.name),
+            entries=wanted.entries.get(item.name, ()),
         )
         for item in wanted.networks
-        if item.name in links
+        if wanted.address or item.name in links
     ]
 
 
 def forwards(wanted: TenantWanted, device: str) -> list[dict[str, Any]]:
-    """The forwards as the concentrator takes them, by its link to the outside."""
+    """The forwards as the concentrator takes them, by its link to the outside.
+
+    Without an address of its own the host has looked at the sources.
+    """
     return [
         {
             "protocol": item.protocol,
@@ -182,6 +256,7 @@ def forwards(wanted: TenantWanted, device: str) -> list[dict[str, Any]]:
             "port": plain(item.port),
             "to": wanted.guests[item.to],
             "to_port": item.to_port,
+            "sources": item.sources if wanted.address else (),
         }
         for item in wanted.forwards
         if id_of(item) not in wanted.refused

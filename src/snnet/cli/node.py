@@ -14,6 +14,7 @@ COLUMNS = (
     Column("ROLES", "roles"),
     Column("TOPOLOGY", "topology"),
     Column("ADDRESS", "compute_ip"),
+    Column("NUMBER", "number", wide=True),
     Column("VERSION", "version", wide=True),
     STATE,
 )
@@ -55,7 +56,7 @@ def show(cluster: Cluster, name: str, output: str) -> None:
 @click.option("--undo", is_flag=True, help="Take it back.")
 @with_cluster
 def drain(cluster: Cluster, name: str, undo: bool) -> None:
-    """Put nothing new on a node; what is there stays.
+    """Put nothing new on a node; its concentrators move to others, its VNICs stay.
 
     \b
     snnet node drain host-1

@@ -223,12 +223,16 @@ class Cluster:
         return nodes.need(self.registry, name)
 
     def drain_node(self, name: str, *, draining: bool = True) -> None:
-        """Put nothing new on a node.  What is there stays; moving it is not done yet."""
+        """Put nothing new on a node, and move its concentrators that have an address.
+
+        VNICs stay.
+        """
         nodes.drain(self.registry, name, draining=draining)
 
     def forget_node(self, name: str, *, force: bool = False) -> None:
-        """Remove a node that is gone for good, what its agent said, and where it was placed.
+        """Remove a node that is gone for good, what its agent said, and its tunnels.
 
+        Its concentrators are placed on other nodes; nothing else removes a node's tunnels.
         An unknown one is no error.  A node whose agent is running, or that has VNICs, is a
         ``Conflict``; with ``force`` its VNICs are deleted.
         """

@@ -345,13 +345,14 @@ class NodeInfo:
     """A host whose agent has registered.
 
     ``alive`` says whether its agent renews its session.  A node whose agent is gone keeps
-    its data plane, and its documents.
+    its data plane, and its documents.  ``number`` is that of its tunnels, if it has some.
     """
 
     name: str
     roles: tuple[str, ...]
     topology: str = "hub"
     compute_ip: str | None = None
+    number: int | None = None
     draining: bool = False
     version: str = ""
     alive: bool = False

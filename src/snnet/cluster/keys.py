@@ -21,7 +21,10 @@ NODES = f"{ROOT}nodes/"
 ALIVE = f"{ROOT}alive/"
 STATUS = f"{ROOT}status/"
 CONCENTRATORS = f"{ROOT}concentrators/"
+TUNNELS = f"{ROOT}tunnels/"
 TUNNEL_KEYS = f"{ROOT}claims/tunnel-keys/"
+NODE_NUMBERS = f"{ROOT}claims/node-numbers/"
+CONCENTRATOR_ADDRESSES = f"{ROOT}claims/concentrator-addresses/"
 
 PREFIXES = {"network": NETWORKS, "vnic": VNICS, "forward": FORWARDS, "public-ip": PUBLIC_IPS}
 """Where the documents of each kind are."""
@@ -87,7 +90,31 @@ def alive(name: str) -> str:
 
 
 def concentrator(tenant: str) -> str:
+    """Where a tenant's concentrator is; the revision of the document is the epoch."""
     return f"{CONCENTRATORS}{tenant}/"
+
+
+def concentrator_address(address: IPAddress | str) -> str:
+    """The claim of a concentrator's address, unique in the whole cluster."""
+    return f"{CONCENTRATOR_ADDRESSES}{address}/"
+
+
+def tunnels(node: str) -> str:
+    """The prefix of what a compute node says of its tunnels."""
+    return f"{TUNNELS}{node}/"
+
+
+def tunnel(node: str, tenant: str, network: str) -> str:
+    """The far end of a subnet's tunnel: the address of a node that has a part of the subnet.
+
+    The later revision is the truth; it takes the place of a tunnel event's sequence.
+    """
+    return f"{tunnels(node)}{tenant}/{network}/"
+
+
+def node_number(number: int) -> str:
+    """The claim of a node's number, from which its vxlan port follows."""
+    return f"{NODE_NUMBERS}{number}/"
 
 
 def status(node: str, kind: str = "", tenant: str = "", name: str = "") -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from snnet.contract import Conflict, Delete, Missing, Put, Reading, Registry, Stale
+from snnet.contract.registries import Write
 
 from . import keys
 from .documents import NodeInfo, Vnic
@@ -46,6 +48,8 @@ def forget(registry: Registry, name: str, *, force: bool) -> list[Vnic]:
         keys.alive(name),
         f"{keys.VNICS}{name}/",
         keys.status(name),
+        keys.tunnels(name),
+        keys.NODE_NUMBERS,
         keys.CONCENTRATORS,
     )
     if keys.node(name) not in reading.entries:
@@ -56,10 +60,24 @@ def forget(registry: Registry, name: str, *, force: bool) -> list[Vnic]:
     if vnics and not force:
         names = ", ".join(vnic.name for vnic in vnics)
         raise Conflict(f"node {name!r} has the VNICs {names}: move or delete them, or use force")
-    gone = [keys.node(name), *(key for key in reading.entries if key.startswith(keys.STATUS))]
-    # Its concentrators are placed again, on other nodes.
-    placed = read_placements(reading).values()
-    gone += [entry.key for entry in placed if entry.document.get("node") == name]
-    for start in range(0, len(gone), 50):
-        registry.commit([Delete(key) for key in gone[start : start + 50]])
+    writes = list(_forgotten(reading, name))
+    # The node itself is last: until then the call can be repeated.
+    writes.append(Delete(keys.node(name)))
+    for start in range(0, len(writes), 50):
+        registry.commit(writes[start : start + 50])
     return vnics
+
+
+def _forgotten(reading: Reading, name: str) -> Iterator[Write]:
+    """Yield what removes a node's status, tunnels and number.
+
+    A concentrator with an address keeps it: other nodes take it over from one that is not
+    registered.  One without is placed anew.
+    """
+    for key, entry in reading.entries.items():
+        is_number = key.startswith(keys.NODE_NUMBERS) and entry.document.get("node") == name
+        if is_number or key.startswith((keys.STATUS, keys.TUNNELS)):
+            yield Delete(key)
+    for entry in read_placements(reading).values():
+        if entry.document.get("node") == name and "address" not in entry.document:
+            yield Delete(entry.key)

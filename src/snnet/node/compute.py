@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -85,6 +86,12 @@ class ComputeNode(Node[ComputeRecords]):
         )
 
         self._reserved: Callable[[VnicId], bool] = lambda identity: False
+
+    def take_number(self, number: int) -> None:
+        """Have this ``node_number``, which a registry gave.  Call it before ``init()``."""
+        if self._engine is not None:
+            raise InvalidRequest(f"{self.owner} has tunnels by now: give it its number before")
+        self.config = replace(self.config, node_number=number)
 
     def _records(self, site: Site) -> ComputeRecords:
         return ComputeRecords(site)

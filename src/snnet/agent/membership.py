@@ -1,0 +1,137 @@
+"""A node in the registry: its document, the session that shows it is alive, and its number."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import threading
+import time
+from collections.abc import Iterator, Sequence
+
+import snnet
+from snnet.cluster import NodeInfo, keys
+from snnet.config import NODE_NUMBER_MAX
+from snnet.contract import Conflict, Delete, Put, Registry, Session, SessionLost, SnnetError, Stale
+from snnet.contract.registries import Write
+
+SESSION_TTL = 15.0
+"""Seconds after which an agent that says nothing counts as gone, by default."""
+
+
+class Membership:
+    """Registers a node, and keeps its session alive; one thread at a time may use it.
+
+    Methods raise ``Unavailable`` if the registry does not answer.
+    """
+
+    def __init__(
+        self, registry: Registry, node: str, roles: Sequence[str], topology: str, ttl: float
+    ) -> None:
+        self._registry = registry
+        self._node, self._roles, self._topology = node, tuple(roles), topology
+        self._ttl = ttl
+        self._session: Session | None = None
+        self._renew_at = 0.0
+        self._number: int | None = None
+        self.compute_ip: str | None = None
+
+    def connect(self) -> None:
+        """Be registered and alive: renew the session when that is due, or begin one."""
+        now = time.monotonic()
+        if self._session is not None and now >= self._renew_at:
+            try:
+                self._session.renew()
+                self._renew_at = now + self._ttl / 3
+            except SessionLost:
+                self._session = None
+        if self._session is None:
+            self.register()
+
+    def register(self) -> None:
+        """Write the node's document, with a new session."""
+        session = self._registry.session(self._ttl)
+        key = keys.node(self._node)
+        known = self._registry.read(key).entries.get(key)
+        info = NodeInfo(
+            name=self._node,
+            roles=self._roles,
+            topology=self._topology,
+            compute_ip=self.compute_ip,
+            number=self._number,
+            # Somebody else's word: a restart does not take it back.
+            draining=bool(known and known.document.get("draining")),
+            version=snnet.__version__,
+        )
+        self._registry.commit(
+            [
+                Put(key, info.document()),
+                Put(keys.alive(self._node), {"pid": os.getpid()}, session.id),
+            ],
+            {key: known.revision if known else 0},
+        )
+        self._session, self._renew_at = session, time.monotonic() + self._ttl / 3
+
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[None]:
+        """Renew the session also while the block takes long."""
+        session, over = self._session, threading.Event()
+
+        def renew() -> None:
+            while session is not None and not over.wait(self._ttl / 3):
+                # What is wrong with it is seen, and told, at the next ``connect``.
+                with contextlib.suppress(SnnetError):
+                    session.renew()
+
+        thread = threading.Thread(target=renew, name=f"session-{self._node}")
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    def number(self, wanted: int | None) -> int:
+        """Claim a number for the node, the same one at every start; ``wanted`` if it is given.
+
+        Raises ``Conflict`` if another node has the wanted number, or no number is free.
+        """
+        while True:
+            entries = self._registry.read(keys.NODE_NUMBERS).entries
+            holders = {
+                int(key[len(keys.NODE_NUMBERS) : -1]): str(entry.document.get("node"))
+                for key, entry in entries.items()
+            }
+            mine = [number for number, holder in holders.items() if holder == self._node]
+            if wanted in mine or (wanted is None and mine):
+                self._number = wanted if wanted is not None else mine[0]
+                return self._number
+            if wanted in holders:
+                raise Conflict(
+                    f"node_number {wanted} belongs to node {holders[wanted]!r}: choose another, "
+                    "or leave it to the registry"
+                )
+            number = self._free(holders) if wanted is None else wanted
+            key = keys.node_number(number)
+            writes: list[Write] = [Put(key, {"node": self._node})]
+            writes += [Delete(keys.node_number(old)) for old in mine]
+            with contextlib.suppress(Stale):
+                self._registry.commit(writes, {key: 0})
+                self._number = number
+                return number
+
+    def _free(self, taken: dict[int, str]) -> int:
+        """A free number.  Nodes begin to look at different ones, so that few want the same."""
+        seed = int.from_bytes(hashlib.sha256(self._node.encode()).digest()[:8], "big")
+        for step in range(NODE_NUMBER_MAX + 1):
+            number = (seed + step) % (NODE_NUMBER_MAX + 1)
+            if number not in taken:
+                return number
+        raise Conflict(f"all {NODE_NUMBER_MAX + 1} node numbers are taken: forget a node")
+
+    def close(self) -> None:
+        """End the session: the agent is gone at once."""
+        if self._session is not None:
+            with contextlib.suppress(SnnetError):
+                self._session.close()
+            self._session = None

@@ -1,0 +1,118 @@
+"""Many hosts with agents: fake kernels on one wire, and one registry."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from snnet import Agent, Cluster, Fabric, FakeKernel, NetworkConfig, open_registry
+from snnet.backends.fake import Guest
+
+OUTSIDE = "192.0.2.254"
+CONFIG = NetworkConfig(
+    tunnel="vxlan",
+    compute_nets=["192.0.0.0/16"],
+    concentrator_pool=[f"192.0.3.{last}" for last in range(1, 201)],
+    allow_to_nets=[f"{OUTSIDE}/32"],
+)
+
+
+class Cloud:
+    """Compute and network hosts that agents drive, one step after the other."""
+
+    def __init__(self, config: NetworkConfig = CONFIG) -> None:
+        self.config = config
+        self.registry = open_registry("memory:")
+        self.cluster = Cluster(self.registry)
+        self.fabric = Fabric()
+        self.outside = self.fabric.add_host("outside", f"{OUTSIDE}/16")
+        self.agents: dict[str, Agent] = {}
+        self._number = 0
+
+    def add(self, *names: str, roles: Sequence[str]) -> None:
+        """Add hosts and start their agents."""
+        for name in names:
+            self._number += 1
+            high, low = divmod(self._number, 250)
+            self.fabric.add_host(name, f"192.0.{4 + high}.{1 + low}/16")
+            self.start(name, roles)
+
+    def start(self, name: str, roles: Sequence[str]) -> Agent:
+        agent = self.agents[name] = Agent(
+            name, self.config, registry=self.registry, roles=roles, firewall="fake", dhcp="fake",
+            backend=self.host(name),
+        )  # fmt: skip
+        return agent
+
+    def host(self, name: str) -> FakeKernel:
+        return self.fabric.hosts[name]
+
+    def stop(self, name: str) -> Sequence[str]:
+        """The agent ends, and its data plane stays.  Returns its roles."""
+        agent = self.agents.pop(name)
+        agent.close()
+        return agent.roles
+
+    def kill(self, name: str) -> Sequence[str]:
+        """The host loses its power: nothing of it answers."""
+        self.fabric.unplug(self.host(name))
+        return self.stop(name)
+
+    def settle(self, rounds: int = 30) -> int:
+        """Step all agents until none has anything to do; return after how many rounds."""
+        for number in range(rounds):
+            busy = [agent.step(0) for agent in self.agents.values()]
+            if not any(busy):
+                return number
+        problems = {name: agent.status()["problem"] for name, agent in self.agents.items()}
+        raise AssertionError(f"the agents do not come to rest: {problems}")
+
+    def close(self) -> None:
+        for name in tuple(self.agents):
+            self.stop(name)
+        self.registry.close()
+
+    # -- what there is -----------------------------------------------------------------
+
+    def places(self) -> dict[str, tuple[Any, Any]]:
+        """Node and address of each tenant's concentrator."""
+        found = self.registry.read("v1/concentrators/").entries
+        return {
+            key.split("/")[2]: (entry.document.get("node"), entry.document.get("address"))
+            for key, entry in found.items()
+        }
+
+    def documents(self, prefix: str) -> dict[str, Mapping[str, Any]]:
+        """The documents of the registry below a prefix, by the rest of their keys."""
+        entries = self.registry.read(prefix).entries
+        return {key[len(prefix) :]: entry.document for key, entry in entries.items()}
+
+    def states(self) -> set[str]:
+        """The states of all objects."""
+        cluster = self.cluster
+        return {
+            item.state
+            for item in (
+                *cluster.list_networks(), *cluster.list_vnics(), *cluster.list_forwards(),
+                *cluster.list_public_ips(),
+            )
+        }  # fmt: skip
+
+    def guest(self, name: str, tenant: str = "acme") -> Guest:
+        """A guest on a VNIC, which takes its address by DHCP."""
+        vnic = self.cluster.get_vnic(tenant, name)
+        made = {
+            (item.tenant_id, item.vnic_id): item
+            for item in self.agents[str(vnic.node)].node.topology().vnics
+        }
+        kernel = self.host(str(vnic.node))
+        return self.fabric.attach(kernel, made[tenant, name], dhcp=True, name=f"{tenant}-{name}")
+
+    def faults(self) -> list[str]:
+        """What differs between the hosts and what their agents know."""
+        found: list[str] = []
+        for agent in self.agents.values():
+            found += agent.node.verify()
+            for cnci in agent._network.running.values():
+                found += cnci.verify()
+        return found

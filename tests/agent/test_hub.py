@@ -1,0 +1,354 @@
+"""Many hosts in topology "hub": tunnels that follow, concentrators that are placed and move."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from ipaddress import ip_address
+
+import pytest
+
+from snnet import Conflict
+from snnet.cluster import keys
+from snnet.contract import Announcement, Delete
+
+from .cloud import CONFIG, OUTSIDE, Cloud
+
+pytestmark = pytest.mark.usefixtures("quick")
+
+
+@pytest.fixture
+def cloud() -> Iterator[Cloud]:
+    """Two network hosts and two compute hosts."""
+    cloud = Cloud()
+    cloud.add("net-1", "net-2", roles=["network"])
+    cloud.add("cn-1", "cn-2", roles=["compute"])
+    cloud.settle()
+    yield cloud
+    cloud.close()
+
+
+def furnish(cloud: Cloud, tenant: str = "acme") -> None:
+    """A network with a VNIC on each compute host."""
+    cloud.cluster.create_network("web", tenant=tenant, subnet="10.1.0.0/24")
+    for number in (1, 2):
+        cloud.cluster.create_vnic(f"v{number}", tenant=tenant, network="web", node=f"cn-{number}")
+    cloud.settle()
+
+
+def test_from_documents_to_guests_that_reach_each_other(cloud: Cloud) -> None:
+    furnish(cloud)
+    cloud.cluster.create_network("db", tenant="acme", subnet=("10.2.0.0/24", "fd00:2::/64"))
+    cloud.cluster.create_vnic("d1", tenant="acme", network="db", node="cn-1", role="container")
+    cloud.cluster.create_forward(
+        tenant="acme", network="web", protocol="tcp", port=8080, to="v1", to_port=80,
+        sources=["192.0.2.0/24"],
+    )  # fmt: skip
+    cloud.cluster.create_public_ip("192.0.2.77", tenant="acme", to="v2")
+    cloud.settle()
+    assert cloud.states() == {"ready"}
+    first, second, other = (cloud.guest(name) for name in ("v1", "v2", "d1"))
+    assert cloud.fabric.ping(first, second, size=1422), "the full MTU of vxlan"
+    assert cloud.fabric.ping(second, other), "across subnets"
+    assert cloud.fabric.ping(first, OUTSIDE)
+    node, address = cloud.places()["acme"]
+    assert node in ("net-1", "net-2")
+    found = cloud.fabric.connected(cloud.outside, address, "tcp", 8080)
+    assert found is not None
+    assert found.station == "acme-v1"
+    assert cloud.fabric.connected(cloud.host("cn-1"), address, "tcp", 8080) is None, "no source"
+    found = cloud.fabric.connected(cloud.outside, "192.0.2.77", "tcp", 22)
+    assert found is not None
+    assert found.station == "acme-v2"
+    assert cloud.faults() == []
+
+
+def test_two_tenants_with_the_same_addresses_never_meet(cloud: Cloud) -> None:
+    furnish(cloud)
+    furnish(cloud, "other")
+    mine, theirs = cloud.guest("v1"), cloud.guest("v2", "other")
+    assert theirs.lease is not None
+    assert not cloud.fabric.ping(mine, "10.1.0.3"), "that is the other tenant's"
+    assert cloud.guest("v2").lease is not None
+    assert cloud.fabric.ping(mine, "10.1.0.3")
+    places = cloud.places()
+    assert places["acme"][1] != places["other"][1]
+
+
+def test_a_node_announces_its_part_of_a_subnet_with_the_status_of_the_vnic(cloud: Cloud) -> None:
+    cloud.cluster.create_network("web", tenant="acme", subnet="10.1.0.0/24")
+    cloud.settle()
+    watch = cloud.registry.watch(keys.ROOT, after=cloud.registry.read().revision)
+    cloud.cluster.create_vnic("v1", tenant="acme", network="web", node="cn-1")
+    cloud.agents["cn-1"].step(0)
+    changes = [change for change in watch.next(1) + watch.next(1) if change.entry]
+    watch.close()
+    status, tunnel = keys.status("cn-1", "vnic", "acme", "v1"), keys.tunnel("cn-1", "acme", "web")
+    revisions = {change.key: change.revision for change in changes}
+    assert revisions[status] == revisions[tunnel], "one commit"
+    number = cloud.cluster.get_node("cn-1").number
+    assert number is not None
+    assert cloud.documents(tunnel) == {"": {"address": "192.0.4.4", "port": 16384 + number}}
+    assert cloud.agents["cn-1"].node.site.port == 16384 + number
+    # Another VNIC of the subnet adds nothing, and the last one to go takes it away.
+    cloud.cluster.create_vnic("v2", tenant="acme", network="web", node="cn-1")
+    cloud.settle()
+    assert list(cloud.documents(keys.TUNNELS)) == ["cn-1/acme/web/"]
+    cloud.cluster.delete_vnic("acme", "v1")
+    cloud.settle()
+    assert list(cloud.documents(keys.TUNNELS)) == ["cn-1/acme/web/"]
+    cloud.cluster.delete_vnic("acme", "v2")
+    cloud.settle()
+    assert cloud.documents(keys.TUNNELS) == {}
+    assert cloud.faults() == []
+
+
+def test_nothing_is_left_after_everything_is_deleted(cloud: Cloud) -> None:
+    before = {name: kernel.to_text() for name, kernel in cloud.fabric.hosts.items()}
+    furnish(cloud)
+    assert cloud.host("cn-1").to_text() != before["cn-1"]
+    cloud.cluster.delete_network("acme", "web", force=True)
+    cloud.settle()
+    assert {name: kernel.to_text() for name, kernel in cloud.fabric.hosts.items()} == before
+    left = cloud.documents(keys.ROOT)
+    assert {key.split("/")[0] for key in left} == {"nodes", "alive", "claims"}
+    assert {key.split("/")[1] for key in left if key.startswith("claims")} == {
+        "node-numbers", "tenants"
+    }  # fmt: skip
+
+
+def test_concentrators_are_shared_out_and_have_an_address_each(cloud: Cloud) -> None:
+    for number in range(10):
+        cloud.cluster.create_network("web", tenant=f"t{number}", subnet="10.1.0.0/24")
+    cloud.settle()
+    places = cloud.places()
+    nodes = [node for node, _ in places.values()]
+    assert (nodes.count("net-1"), nodes.count("net-2")) == (5, 5)
+    assert len({address for _, address in places.values()}) == 10
+    claims = cloud.documents("v1/claims/concentrator-addresses/")
+    assert {(claim["tenant"], key[:-1]) for key, claim in claims.items()} == {
+        (tenant, address) for tenant, (_, address) in places.items()
+    }
+
+
+def test_a_pool_that_is_exhausted_says_so_and_goes_on_when_it_is_not() -> None:
+    cloud = Cloud(replace(CONFIG, concentrator_pool=["192.0.3.1"]))
+    cloud.add("net-1", "net-2", roles=["network"])
+    for tenant in ("a", "b"):
+        cloud.cluster.create_network("web", tenant=tenant, subnet="10.1.0.0/24")
+    for _ in range(5):  # one of them tries again and again
+        for agent in cloud.agents.values():
+            agent.step(0)
+    networks = sorted(cloud.cluster.list_networks(), key=lambda network: network.state)
+    assert [network.state for network in networks] == ["failed", "ready"]
+    failed, ready = networks
+    assert failed.error == "concentrator_pool has no free address: enlarge it"
+    cloud.cluster.delete_network(ready.tenant, "web")
+    cloud.settle()
+    assert cloud.states() == {"ready"}
+    assert cloud.places()[failed.tenant][1] == "192.0.3.1"
+    cloud.close()
+
+
+# -- moving ----------------------------------------------------------------------------
+
+
+def test_a_concentrator_moves_when_its_host_dies(cloud: Cloud) -> None:
+    """With its address, forwards, public addresses and DHCP entries; compute hosts do nothing."""
+    furnish(cloud)
+    cloud.cluster.create_public_ip("192.0.2.77", tenant="acme", to="v2")
+    cloud.cluster.create_forward(
+        tenant="acme", network="web", protocol="tcp", port=8080, to="v1", to_port=80
+    )
+    cloud.settle()
+    first, second = cloud.guest("v1"), cloud.guest("v2")
+    node, address = cloud.places()["acme"]
+    epoch = cloud.registry.read(keys.concentrator("acme")).entries[keys.concentrator("acme")]
+    compute = cloud.host("cn-1").to_text()
+    cloud.kill(node)
+    assert not cloud.fabric.ping(first, OUTSIDE)
+    cloud.settle()
+    heir = "net-2" if node == "net-1" else "net-1"
+    assert cloud.places()["acme"] == (heir, address)
+    after = cloud.registry.read(keys.concentrator("acme")).entries[keys.concentrator("acme")]
+    assert after.revision > epoch.revision, "the epoch"
+    assert cloud.host(heir).announced == [
+        Announcement(link="eth0", address=ip_address(address)),
+        Announcement(link="eth0", address=ip_address("192.0.2.77")),
+    ]
+    assert cloud.fabric.ping(first, OUTSIDE)
+    assert cloud.fabric.ping(first, second)
+    assert first.renew() is not None
+    assert str(first.lease and first.lease.address) == "10.1.0.2", "the registry knows its address"
+    found = cloud.fabric.connected(cloud.outside, address, "tcp", 8080)
+    assert found is not None
+    assert found.station == "acme-v1"
+    assert cloud.fabric.ping(cloud.outside, "192.0.2.77")
+    assert cloud.host("cn-1").to_text() == compute
+    assert cloud.states() == {"ready"}
+    assert cloud.faults() == []
+
+
+def test_a_host_that_comes_back_gives_up_what_has_moved(cloud: Cloud) -> None:
+    """Its namespaces may be there still, if only its wire was broken."""
+    furnish(cloud)
+    node, address = cloud.places()["acme"]
+    roles = cloud.kill(node)
+    cloud.settle()
+    cloud.fabric.plug(cloud.host(node), "eth0")
+    assert address in cloud.host(node).to_text()
+    cloud.start(node, roles)
+    cloud.settle()
+    assert address not in cloud.host(node).to_text()
+    assert cloud.places()["acme"] != (node, address)
+    assert cloud.fabric.ping(cloud.guest("v1"), OUTSIDE)
+    assert cloud.faults() == []
+
+
+def test_an_agent_that_is_gone_moves_nothing(cloud: Cloud) -> None:
+    """Killed or upgraded, it leaves a data plane that answers; that is looked at again."""
+    furnish(cloud)
+    node, address = cloud.places()["acme"]
+    roles = cloud.stop(node)
+    heir = next(name for name in cloud.agents if name.startswith("net"))
+    cloud.settle()
+    assert cloud.places()["acme"] == (node, address)
+    assert cloud.fabric.ping(cloud.guest("v1"), OUTSIDE)
+    # The host dies later, and nothing in the registry tells.
+    cloud.fabric.unplug(cloud.host(node))
+    end = time.monotonic() + 5
+    while cloud.places()["acme"] == (node, address) and time.monotonic() < end:
+        cloud.agents[heir].step(0.1)
+    cloud.settle()
+    assert cloud.places()["acme"] == (heir, address)
+    cloud.fabric.plug(cloud.host(node), "eth0")
+    cloud.start(node, roles)
+    cloud.settle()
+    assert cloud.places()["acme"] == (heir, address)
+
+
+def test_an_agent_that_is_back_in_time_keeps_its_concentrators(cloud: Cloud) -> None:
+    furnish(cloud)
+    node, address = cloud.places()["acme"]
+    roles = cloud.kill(node)
+    cloud.fabric.plug(cloud.host(node), "eth0")
+    cloud.start(node, roles).step(0)
+    cloud.settle()
+    assert cloud.places()["acme"] == (node, address)
+
+
+def test_draining_moves_concentrators_without_waiting(cloud: Cloud) -> None:
+    furnish(cloud)
+    guest = cloud.guest("v1")
+    node, address = cloud.places()["acme"]
+    before = {name: cloud.host(name).to_text() for name in ("net-1", "net-2")}
+    cloud.cluster.drain_node(node)
+    cloud.settle()
+    heir = "net-2" if node == "net-1" else "net-1"
+    assert cloud.places()["acme"] == (heir, address)
+    assert cloud.fabric.ping(guest, OUTSIDE)
+    assert address not in cloud.host(node).to_text()
+    # With nowhere to go it stays.
+    cloud.cluster.drain_node(heir)
+    cloud.settle()
+    assert cloud.places()["acme"] == (heir, address)
+    cloud.cluster.drain_node(node, draining=False)
+    cloud.settle()
+    assert cloud.places()["acme"] == (node, address)
+    assert {name: cloud.host(name).to_text() for name in before} == before
+
+
+def test_forgetting_a_node_withdraws_its_tunnels_and_nothing_else_does(cloud: Cloud) -> None:
+    furnish(cloud)
+    node, _ = cloud.places()["acme"]
+    number = cloud.cluster.get_node("cn-2").number
+    cloud.kill("cn-2")
+    cloud.settle()
+    assert set(cloud.documents(keys.TUNNELS)) == {"cn-1/acme/web/", "cn-2/acme/web/"}
+    inside = cloud.host(node).namespace(cloud.agents[node].node.topology().concentrators[0].netns)
+    assert inside.to_text().count("vxlan ") == 2, "liveness alone cuts nothing"
+    with pytest.raises(Conflict, match="has the VNICs v2"):
+        cloud.cluster.forget_node("cn-2")
+    cloud.cluster.forget_node("cn-2", force=True)
+    cloud.settle()
+    assert set(cloud.documents(keys.TUNNELS)) == {"cn-1/acme/web/"}
+    assert inside.to_text().count("vxlan ") == 1
+    numbers = cloud.documents(keys.NODE_NUMBERS)
+    assert {claim["node"] for claim in numbers.values()} == {"cn-1"}
+    assert f"{number}/" not in numbers
+
+
+def test_forgetting_a_network_host_moves_its_concentrators_without_asking(cloud: Cloud) -> None:
+    furnish(cloud)
+    node, address = cloud.places()["acme"]
+    cloud.stop(node)
+    cloud.settle()
+    assert cloud.places()["acme"] == (node, address), "it answers"
+    cloud.cluster.forget_node(node)
+    cloud.settle()
+    heir = "net-2" if node == "net-1" else "net-1"
+    assert cloud.places()["acme"] == (heir, address)
+
+
+def test_a_host_with_both_roles() -> None:
+    cloud = Cloud()
+    cloud.add("host-1", "host-2", roles=["compute", "network"])
+    cloud.settle()
+    cloud.cluster.create_network("web", tenant="acme", subnet="10.1.0.0/24")
+    for number in (1, 2):
+        cloud.cluster.create_vnic(f"v{number}", tenant="acme", network="web", node=f"host-{number}")
+    cloud.settle()
+    first, second = cloud.guest("v1"), cloud.guest("v2")
+    assert cloud.fabric.ping(first, second)
+    assert cloud.fabric.ping(second, OUTSIDE)
+    assert cloud.fabric.ping(first, OUTSIDE)
+    assert cloud.faults() == []
+    cloud.close()
+
+
+def test_node_numbers_are_claimed_once_and_kept(cloud: Cloud) -> None:
+    cloud.add(*(f"cn-{number}" for number in range(3, 23)), roles=["compute"])
+    cloud.settle()
+    numbers = {node.name: node.number for node in cloud.cluster.nodes()}
+    assert numbers["net-1"] is None
+    mine = [number for name, number in numbers.items() if name.startswith("cn")]
+    assert len(set(mine)) == 22
+    for name in ("cn-1", "cn-5"):
+        cloud.start(name, cloud.stop(name))
+    cloud.settle()
+    assert {node.name: node.number for node in cloud.cluster.nodes()} == numbers
+
+
+def test_a_number_that_another_node_has(cloud: Cloud) -> None:
+    number = cloud.cluster.get_node("cn-1").number
+    cloud.config = replace(CONFIG, node_number=number)
+    cloud.add("cn-9", roles=["compute"])
+    cloud.agents["cn-9"].step(0)
+    problem = cloud.agents["cn-9"].status()["problem"]
+    assert problem.startswith(f"node_number {number} belongs to node 'cn-1': choose another")
+    cloud.stop("cn-1")
+    cloud.cluster.forget_node("cn-1")
+    assert cloud.agents["cn-9"].step(5), "it tries again"
+    cloud.settle()
+    assert cloud.cluster.get_node("cn-9").number == number
+
+
+def test_public_addresses_that_are_somebody_elses_are_not_answered_for(cloud: Cloud) -> None:
+    furnish(cloud)
+    cloud.cluster.create_public_ip("192.0.3.200", tenant="acme", to="v1")
+    cloud.agents[cloud.places()["acme"][0]].step(0)
+    public = cloud.cluster.get_public_ip("acme", "192.0.3.200")
+    assert (public.state, public.error) == ("failed", "192.0.3.200 is in concentrator_pool")
+    assert "192.0.3.200" not in cloud.host(cloud.places()["acme"][0]).to_text()
+
+
+def test_a_placement_that_is_lost_is_made_again(cloud: Cloud) -> None:
+    """Whatever happens to the document, no address is used twice."""
+    furnish(cloud)
+    _, address = cloud.places()["acme"]
+    cloud.registry.commit([Delete(keys.concentrator("acme"))])
+    cloud.settle()
+    assert cloud.places()["acme"][1] == address, "the claim is there"
+    assert cloud.states() == {"ready"}
+    assert cloud.faults() == []
