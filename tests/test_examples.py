@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,7 +49,7 @@ def test_the_program_runs_and_may_run_again(tmp_path: Path) -> None:
     registry = f"sqlite://{tmp_path}/registry.db"
     kernel = FakeKernel()
     kernel.add_uplink("eth0", "192.0.2.11/24")
-    drivers = {"backend": kernel, "firewall": "fake", "dhcp": "fake"}
+    drivers: dict[str, Any] = {"backend": kernel, "firewall": "fake", "dhcp": "fake"}
     with Agent("host-1", NetworkConfig(topology="local"), registry=registry, **drivers) as agent:
         agent.step(0)
         agent.start()

@@ -263,6 +263,7 @@ class Agent:
         self._membership.register()
 
     def _reconcile(self) -> None:
+        self._mirror.refresh(0)
         self._due = float("inf")
         if self._placer is not None:
             self._placer.place(self._mirror.reading())

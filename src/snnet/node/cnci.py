@@ -346,7 +346,7 @@ class Cnci(Node[CnciRecords]):
         *,
         subnets: Iterable[Subnet] | None = None,
         nat: Iterable[str | Mapping[str, Any] | Masquerade] | None = None,
-        exits: Iterable[tuple[str, Network]] | None = None,
+        exits: Iterable[tuple[str, Cidrs]] | None = None,
         forwards: Iterable[Mapping[str, Any] | PortForward] | None = None,
         public_ips: Iterable[Mapping[str, Any] | PublicIp] | None = None,
         neighbors: Iterable[Neighbor] | None = None,
