@@ -7,7 +7,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import ClassVar
 
 from .addresses import link_local_of
-from .noun import IPAddress, Key, Noun, Owned
+from .noun import IPAddress, IPNetwork, Key, Noun, Owned
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,16 +108,18 @@ class AntiSpoof(Owned):
     """The guest behind ``link`` can send only with this MAC and these addresses.
 
     With ``bridged`` the link is a port of a bridge.  On other links ARP is not checked,
-    which there reaches only the host, and DHCP reaches nothing.  Without an IPv6 address
-    in ``addresses`` the guest sends no IPv6 at all.
+    which there reaches only the host, and DHCP reaches nothing.  Of ``networks`` the guest
+    may use every address.  Without an IPv6 address or network the guest sends no IPv6 at all.
     """
 
     rank: ClassVar[int] = 17
+    changeable: ClassVar[frozenset[str]] = frozenset({"addresses", "networks"})
 
     link: str
     mac: str
     addresses: tuple[IPAddress, ...]
     bridged: bool = True
+    networks: tuple[IPNetwork, ...] = ()
 
     def make_key(self) -> Key:
         return ("anti-spoof", self.owner, self.link)
@@ -126,10 +128,16 @@ class AntiSpoof(Owned):
     def ipv6_addresses(self) -> tuple[IPv6Address, ...]:
         """The IPv6 addresses that it names, each once, and the link-local one of the MAC."""
         given = [address for address in self.addresses if isinstance(address, IPv6Address)]
-        return tuple(dict.fromkeys([*given, link_local_of(self.mac)])) if given else ()
+        if not (given or any(network.version == 6 for network in self.networks)):
+            return ()
+        return tuple(dict.fromkeys([*given, link_local_of(self.mac)]))
+
+    def allows(self, address: IPAddress) -> bool:
+        """Whether the rule names the address, alone or in a network."""
+        return address in self.addresses or any(address in network for network in self.networks)
 
     def __str__(self) -> str:
-        addresses = " ".join(map(str, self.addresses))
+        addresses = " ".join(map(str, (*self.addresses, *self.networks)))
         return f"only {self.mac} {addresses} from {'port' if self.bridged else 'link'} {self.link}"
 
 

@@ -106,6 +106,7 @@ EXTREME: tuple[Noun, ...] = (
         sources=(IPv4Network("0.0.0.0/0"), *NETWORKS[:2]),
     ),
     AntiSpoof(link="many", mac="02:00:0a:01:00:09", addresses=MANY, bridged=False),
+    AntiSpoof(link="nets", mac="02:00:0a:01:00:09", addresses=(), networks=NETWORKS),
     PublicIp(public=ADDRESS, internal=IPv4Address("1.0.0.1"), device=LINK),
 )
 LONG = IPv6Address("fdff:ffff:ffff:ffff:ffff:ffff:ffff:fffe")
@@ -138,6 +139,13 @@ OF_IPV6: tuple[Noun, ...] = (
         addresses=(*MANY, *(LONG - number for number in range(40))),
     ),
     PublicIp(public=LONG, internal=IPv6Address("::2"), device=LINK),
+    AntiSpoof(
+        link="nets6",
+        mac="02:00:0a:01:00:09",
+        addresses=(LONG,),
+        networks=(*NETWORKS[:2], IPv6Network("fd00:1234:5678:9abc::/64"), IPv6Network("::/0")),
+        bridged=False,
+    ),
     AntiSpoof(link="a6", mac="02:00:0a:01:00:09", addresses=(IPv6Address("fd00:1::9"),)),
     AntiSpoof(
         link="r6",

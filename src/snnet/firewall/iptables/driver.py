@@ -11,12 +11,15 @@ from typing import Any, ClassVar
 from snnet.contract import (
     Add,
     AntiSpoof,
+    Change,
+    FatalError,
     Host,
     Key,
     Noun,
     Operation,
     Owned,
     Remove,
+    SnnetError,
     error_for,
 )
 from snnet.firewall.epochs import Epochs
@@ -26,7 +29,7 @@ from snnet.firewall.nft import Nft
 
 from . import layout
 from .layout import ARP, BRIDGE, IP, IP6, KINDS
-from .lent import LENT, LentRules, is_lent, lent_among
+from .lent import LENT, LentRules, is_lent, lent_among, moves
 from .reference import Reference
 from .report import commands, dump, obstacles
 from .rules import places
@@ -195,8 +198,10 @@ class IptablesFirewall(KernelFirewall):
             finally:
                 self._observe()
 
-    def batch(self, operation: Operation) -> tuple[str, bool]:
+    def batch(self, operation: Operation) -> tuple[str, bool] | None:
         """The additions and changes of one owner are one batch; its removals are another."""
+        if moves(operation):
+            return None
         if is_lent(operation.noun):
             return "nftables", False
         return owner_of(operation), isinstance(operation, Remove)
@@ -212,23 +217,48 @@ class IptablesFirewall(KernelFirewall):
     def _carry_out(self, operations: Sequence[Operation]) -> None:
         for operation in operations:
             self._refuse(operation)
+        first = operations[0]
+        if isinstance(first, Change) and moves(first):
+            self._move(first)
+        else:
+            self._do(operations)
+
+    def _do(self, operations: Sequence[Operation]) -> None:
         if is_lent(operations[0].noun):
             self._lent.perform_all(operations)
-            return
-        self._work.commit(operations)
+        else:
+            self._work.commit(operations)
+
+    def _move(self, change: Change) -> None:
+        """Move a rule between iptables and nftables; both have one meanwhile, so nothing opens."""
+        there, gone = Add(change.noun), Remove(change.old)
+        self._do([there])
+        try:
+            self._do([gone])
+        except SnnetError as error:
+            try:
+                self._do([there.inverse()])
+            except SnnetError as again:
+                raise FatalError(
+                    f"{error}; and then removing {change.noun} failed: {again}",
+                    leftovers=[change.noun],
+                ) from error
+            raise
 
     def _refuse(self, operation: Operation) -> None:
         """Refuse a noun that cannot be carried here."""
         noun = operation.noun
-        if type(noun) in self.carries and not isinstance(operation, Add):
+        if type(noun) in self.carries and not (isinstance(operation, Add) or moves(operation)):
             return
         if reason := self.missing(noun):
             raise error_for(errno.EOPNOTSUPP, str(operation), detail=reason, operation=operation)
-        if isinstance(noun, AntiSpoof) and self._is_elsewhere(noun):
+        if isinstance(operation, Add) and self._is_elsewhere(noun):
             raise error_for(errno.EEXIST, str(operation), operation=operation)
 
-    def _is_elsewhere(self, noun: AntiSpoof) -> bool:
+    def _is_elsewhere(self, noun: Noun) -> bool:
         """Return whether the other one, iptables or nftables, has the rule already."""
+        if not isinstance(noun, AntiSpoof):
+            return False
         if is_lent(noun):
             return self._work.has(noun)
         return self._lent.find(noun) is not None

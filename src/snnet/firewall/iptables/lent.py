@@ -47,8 +47,17 @@ _MARK = "iptables"
 def is_lent(noun: Noun) -> bool:
     """Return whether nftables carries this rule."""
     if isinstance(noun, AntiSpoof):
-        return any(address.version == 6 for address in noun.addresses)
+        return bool(noun.networks) or any(address.version == 6 for address in noun.addresses)
     return isinstance(noun, _ALWAYS)
+
+
+def moves(operation: Operation) -> bool:
+    """Return whether a change has nftables carry what iptables carried, or the reverse."""
+    if not isinstance(operation, Change) or operation.noun.differences(operation.old) - (
+        operation.noun.changeable
+    ):
+        return False
+    return is_lent(operation.noun) != is_lent(operation.old)
 
 
 class LentRules:

@@ -279,7 +279,9 @@ class NftablesFirewall(KernelFirewall):
             part
             for part in parts
             if not part.shared
-            and self._reader.element(Table(part.family, step.owner), part.set, part.packed())
+            and self._reader.element(
+                Table(part.family, step.owner), part.set, part.packed(), part.last()
+            )
         ]
         if parts[0] not in there:
             return False

@@ -29,7 +29,7 @@ from snnet.contract import (
 )
 
 from .chains import clamp_chain, source_chain
-from .families import family_of
+from .families import collapsed, family_of
 from .records import CONTINUES, MORE
 from .tables import ARP, BRIDGE, INET
 from .types import (
@@ -41,9 +41,11 @@ from .types import (
     PROTO,
     RAW_ETHER,
     RAW_IPV6,
+    RAW_RANGE6,
     Type,
     Values,
     pack,
+    pack_last,
 )
 
 COMMENT_MAX = 128
@@ -77,6 +79,10 @@ class Element:
     def packed(self) -> bytes:
         """Return the key as the kernel's bytes."""
         return pack(self.types, self.key)
+
+    def last(self) -> bytes:
+        """Return the last key that it matches, as the kernel's bytes; none without a range."""
+        return pack_last(self.types, self.key)
 
 
 def elements(noun: Noun) -> Iterator[Element]:
@@ -148,13 +154,19 @@ def elements(noun: Noun) -> Iterator[Element]:
 def _guard(noun: AntiSpoof) -> Iterator[Element]:
     family = BRIDGE if noun.bridged else INET
     record = Element(family, "guarded", (IFNAME,), (noun.link,))
-    yield from _recorded(record, [noun.mac, *noun.addresses])
-    if noun.bridged:
-        yield Element(BRIDGE, "own", (IFNAME, ETHER), (noun.link, noun.mac))
+    yield from _recorded(record, [noun.mac, *noun.addresses, *noun.networks])
+    ranges = collapsed(noun.networks)
+    if noun.bridged or ranges:
+        yield Element(family, "own", (IFNAME, ETHER), (noun.link, noun.mac))
     # 0.0.0.0 only on bridge ports, whose rules check what it is used for.
     ipv4 = [address for address in noun.addresses if address.version == 4]
     for address in (*ipv4, _NOBODY) if noun.bridged else ipv4:
         yield Element(family, "sources", (IFNAME, ETHER, IPV4), (noun.link, noun.mac, address))
+    for network in ranges:
+        of, key = family_of(network), (noun.link, network)
+        yield Element(family, f"ranges{of.s}", (IFNAME, of.range), key)
+        if network.version == 6:
+            yield Element(family, "target_ranges6", (IFNAME, RAW_RANGE6), key)
     if own := _ipv6_addresses(noun):
         yield Element(family, "own6", (IFNAME, ETHER), (noun.link, noun.mac))
         yield Element(family, "macs6", (IFNAME, RAW_ETHER), (noun.link, noun.mac))

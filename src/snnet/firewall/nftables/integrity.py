@@ -36,7 +36,7 @@ class Model:
     rules: dict[str, tuple[str, ...]] = field(default_factory=dict)
     hooks: dict[str, str] = field(default_factory=dict)
     elements: dict[str, dict[bytes, str]] = field(default_factory=dict)
-    """By set: what it has for each key."""
+    """By set: what it has for each key; a key with ranges is its first and its last value."""
     networks: dict[str, list[IPNetwork]] = field(default_factory=dict)
     """By interval set: what it covers."""
     zones: tuple[Zone, ...] = ()
@@ -75,8 +75,9 @@ class Integrity:
         for element in [] if isinstance(noun, Zone) else elements(noun):
             if element.set not in _INTERVALS:
                 table = Table(element.family, noun.owner)
-                found = self._reader.element(table, element.set, element.packed())
-                if found is None or found.data != element.data:
+                last = element.last()
+                found = self._reader.element(table, element.set, element.packed(), last)
+                if found is None or (found.data, found.last) != (element.data, last):
                     return False
         return True
 
@@ -123,7 +124,8 @@ class Integrity:
                 if _covered(found) != _coverage(model.networks.get(name, ())):
                     return f"set {name} has other networks"
                 continue
-            wanted, here = model.elements.get(name, {}), {one.key: one.data for one in found}
+            wanted = model.elements.get(name, {})
+            here = {one.key + one.last: one.data for one in found}
             if here.keys() != wanted.keys():
                 lacking, others = len(wanted.keys() - here.keys()), len(here.keys() - wanted.keys())
                 return f"set {name} lacks {lacking} elements and has {others} others"
@@ -153,7 +155,8 @@ def model_of(table: Table, nouns: Iterable[Noun], there: Iterable[str]) -> Model
                 model.networks[f"networks{of.s}-{noun.zone}"] = networks
         for element in [] if isinstance(noun, Zone) else elements(noun):
             if element.family == table.family and element.set not in _INTERVALS:
-                model.elements.setdefault(element.set, {})[element.packed()] = element.data
+                key = element.packed() + element.last()
+                model.elements.setdefault(element.set, {})[key] = element.data
         if isinstance(noun, ProtectedNetwork) and table.family == INET:
             name = f"{'closed' if noun.closed else 'tunnel'}_nets{family_of(noun.network).s}"
             model.networks.setdefault(name, []).append(noun.network)

@@ -25,6 +25,8 @@ SETS6 = """set own6 { type ifname . ether_addr; }
 set sources6 { type ifname . ether_addr . ipv6_addr; }
 set targets6 { typeof iifname . @th,64,128; }
 set macs6 { typeof iifname . @th,208,48; }
+set ranges6 { type ifname . ipv6_addr; flags interval; }
+set target_ranges6 { typeof iifname . @th,64,128; flags interval; }
 """
 
 # Options are a type, a length in units of 8 bytes, and a MAC: 1 is the source's, 2 the
@@ -40,6 +42,7 @@ chain claim6
 chain sender6 iifname . ether saddr != @own6 drop
 chain sender6 ip6 saddr :: goto nobody6
 chain sender6 iifname . ether saddr . ip6 saddr @sources6 goto message6
+chain sender6 iifname . ip6 saddr @ranges6 goto message6
 chain sender6 ip6 saddr != fe80::/64 drop
 chain sender6 ip6 saddr fe80::1 drop
 chain sender6 @nh,152,16 {formed} drop
@@ -79,6 +82,7 @@ chain solicit6 ip6 length 32 @th,192,16 0x0101 iifname . @th,208,48 @macs6 accep
 chain solicit6 ip6 length 32 @th,192,16 0x0e01 accept
 chain solicit6 drop
 chain claim6 iifname . @th,64,128 @targets6 return
+chain claim6 iifname . @th,64,128 @target_ranges6 return
 chain claim6 {own_link_local} return
 chain claim6 drop
 """

@@ -24,7 +24,7 @@ _RULE_TABLE, _RULE_CHAIN, _RULE_EXPRESSIONS = 1, 2, 4
 _EXPRESSION_NAME, _EXPRESSION_DATA, _LOOKUP_SET = 1, 2, 1
 _LIST_TABLE, _LIST_SET, _LIST_ELEMENTS = 1, 2, 3
 _ELEMENT = 1
-_KEY, _DATA, _FLAGS, _USERDATA = 1, 2, 3, 6
+_KEY, _DATA, _FLAGS, _USERDATA, _KEY_END = 1, 2, 3, 6, 10
 _VALUE, _VERDICT = 1, 2
 _VERDICT_CODE, _VERDICT_CHAIN = 1, 2
 _COMMENT = 0  # NFTNL_UDATA_SET_ELEM_COMMENT, libnftnl
@@ -45,6 +45,8 @@ class StoredElement(NamedTuple):
     """What a map has for the key, as nft's text: a verdict, an address, or address and port."""
     ends: bool = False
     """Whether an interval ends before the key, rather than begins with it."""
+    last: bytes = b""
+    """The last key that the element matches, where its key has ranges."""
 
 
 class StoredChain(NamedTuple):
@@ -156,9 +158,16 @@ class Reader:
             return []
         return [found for message in messages for found in _parse(message)]
 
-    def element(self, table: Table, name: str, key: bytes) -> StoredElement | None:
-        """Return one element, or None; the cost does not grow with their number."""
+    def element(
+        self, table: Table, name: str, key: bytes, last: bytes = b""
+    ) -> StoredElement | None:
+        """Return one element, or None; the cost does not grow with their number.
+
+        ``last`` is the last key that it matches, where its key has ranges.
+        """
         value = attribute(_KEY, attribute(_VALUE, key), nested=True)
+        if last:
+            value += attribute(_KEY_END, attribute(_VALUE, last), nested=True)
         asked = attribute(_LIST_TABLE, _string(table.name))
         asked += attribute(_LIST_SET, _string(name))
         asked += attribute(_LIST_ELEMENTS, attribute(_ELEMENT, value, nested=True), nested=True)
@@ -173,9 +182,11 @@ def _parse(message: bytes) -> Iterator[StoredElement]:
     listed = dict(attributes(message)).get(_LIST_ELEMENTS, b"")
     for _, raw in attributes(listed):
         found = dict(attributes(raw))
-        key = dict(attributes(found.get(_KEY, b""))).get(_VALUE, b"")
+        key, last = (
+            dict(attributes(found.get(part, b""))).get(_VALUE, b"") for part in (_KEY, _KEY_END)
+        )
         ends = any(found.get(_FLAGS, b"")[-1:])  # the only flag of elements of ours
-        yield StoredElement(key, _comment(found.get(_USERDATA, b"")), _data(found), ends)
+        yield StoredElement(key, _comment(found.get(_USERDATA, b"")), _data(found), ends, last)
 
 
 def _data(element: dict[int, bytes]) -> str:

@@ -77,13 +77,14 @@ class RecordType(NamedTuple):
 
 
 def _anti_spoof(owner: str, key: Values, words: list[str], *, bridged: bool) -> AntiSpoof:
-    mac, *addresses = words
+    mac, *words = words
     return AntiSpoof(
         owner=owner,
         link=key[0],
         mac=mac,
-        addresses=tuple(map(ip_address, addresses)),
+        addresses=tuple(ip_address(word) for word in words if "/" not in word),
         bridged=bridged,
+        networks=tuple(ip_network(word) for word in words if "/" in word),
     )
 
 

@@ -13,6 +13,7 @@ from snnet.contract import (
     Change,
     Denied,
     MssClamp,
+    Noun,
     Operation,
     Owned,
     PortForward,
@@ -71,17 +72,22 @@ class PreparedOperation:
             raise error_for(errno.EINVAL, str(operation), detail="not a zone id")
         if isinstance(operation, Change):
             wrong = noun.differences(operation.old) - noun.changeable
-            if wrong or not isinstance(noun, Zone):
+            if wrong or not noun.changeable:
                 raise Unsupported(
                     f"cannot {operation}: {', '.join(sorted(wrong)) or 'it'} cannot be changed "
                     "in place",
                     operation=operation,
                 )
+        parts = frozenset(
+            Part(Table(family, noun.owner), name) for family, name in needs(noun)
+        )
         added = [] if isinstance(noun, Zone) else list(elements(noun))
+        if isinstance(operation, Change) and added:
+            return cls(operation, noun.owner, parts, tuple(_replacing(operation.old, noun)))
         return cls(
             operation,
             noun.owner,
-            frozenset(Part(Table(family, noun.owner), name) for family, name in needs(noun)),
+            parts,
             tuple(_commands(operation, added)),
         )
 
@@ -108,6 +114,15 @@ def _commands(operation: Operation, parts: Sequence[Element]) -> list[str]:
             if not part.shared or verbs[1] == "add"
         ),
         *after,
+    ]
+
+
+def _replacing(old: Noun, noun: Owned) -> list[str]:
+    """Return the commands that replace the elements in which two versions of a noun differ."""
+    before, after = list(elements(old)), list(elements(noun))
+    return [
+        *(element_command("delete", noun.owner, part) for part in before if part not in after),
+        *(element_command("add", noun.owner, part) for part in after if part not in before),
     ]
 
 

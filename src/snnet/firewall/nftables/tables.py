@@ -84,6 +84,8 @@ set limited { type ifname; }
 set guarded { type ifname; }
 set guarded_more { type ifname . inet_service; }
 set sources { type ifname . ether_addr . ipv4_addr; }
+set ranges { type ifname . ipv4_addr; flags interval; }
+set own { type ifname . ether_addr; }
 set masquerades{s} { type ifname; }
 set translated{s} { type {addr}; }
 set exits { type ifname . ifname; }
@@ -148,6 +150,7 @@ _INET = {
     SOURCES: """
 chain antispoof { type filter hook prerouting priority raw; policy accept; }
 chain antispoof iifname @guarded iifname . ether saddr . ip saddr @sources accept
+chain antispoof iifname @guarded iifname . ether saddr @own iifname . ip saddr @ranges accept
 chain antispoof iifname @guarded meta nfproto ipv6 goto sender6
 chain antispoof iifname @guarded drop
 """
@@ -202,6 +205,7 @@ _BRIDGE_SETS = """
 set guarded { type ifname; }
 set guarded_more { type ifname . inet_service; }
 set sources { type ifname . ether_addr . ipv4_addr; }
+set ranges { type ifname . ipv4_addr; flags interval; }
 set untracked { type ifname; }
 set routers { type ifname . ether_addr; }
 set own { type ifname . ether_addr; }
@@ -240,11 +244,14 @@ chain guard iifname . ether saddr @own ether type 0x8035 accept
 chain guard ether type != { ip, ip6, arp } drop
 chain guard iifname . ether saddr . arp saddr ip @sources \
     iifname . arp saddr ether . arp saddr ip @sources accept
+chain guard iifname . ether saddr @own iifname . arp saddr ether @own \
+    iifname . arp saddr ip @ranges accept
 chain guard ether type ip udp sport 67 drop
 chain guard ether type ip udp dport 68 drop
 chain guard ip saddr 0.0.0.0 udp sport != 68 drop
 chain guard ip saddr 0.0.0.0 meta l4proto != { udp, igmp } drop
 chain guard iifname . ether saddr . ip saddr @sources accept
+chain guard iifname . ether saddr @own iifname . ip saddr @ranges accept
 chain guard ether type ip6 goto sender6
 chain guard drop
 """

@@ -20,6 +20,8 @@ class Type(NamedTuple):
     text: Callable[[Any], str]
     encode: Callable[[Any], bytes]
     decode: Callable[[bytes], Any]
+    last: Callable[[Any], bytes] | None = None
+    """Of a range within a key: its last value as bytes; ``encode`` returns the first."""
 
 
 def _name(raw: bytes) -> str:
@@ -44,6 +46,16 @@ RAW_IPV6 = Type(
     IPv6Address,
 )
 """An IPv6 address at any place of a packet, which nft takes for a number."""
+RANGE4 = Type(*NET4[:4], lambda network: network.broadcast_address.packed)
+RANGE6 = Type(*NET6[:4], lambda network: network.broadcast_address.packed)
+RAW_RANGE6 = Type(
+    16,
+    lambda network: "-".join(RAW_IPV6.text(network[end]) for end in (0, -1)),
+    NET6.encode,
+    IPv6Address,
+    RANGE6.last,
+)
+"""Networks as parts of keys, of which each address matches."""
 ETHER = Type(6, str, lambda mac: bytes.fromhex(mac.replace(":", "")), lambda raw: raw.hex(":"))
 RAW_ETHER = Type(6, lambda mac: f"0x{mac.replace(':', '')}", ETHER.encode, ETHER.decode)
 """A MAC at any place of a packet."""
@@ -59,7 +71,18 @@ Values = tuple[Any, ...]
 
 def pack(types: tuple[Type, ...], values: Values) -> bytes:
     """Return a key; the parts of a concatenation are padded to registers of four bytes."""
-    parts = [kind.encode(value) for kind, value in zip(types, values, strict=True)]
+    return _joined([kind.encode(value) for kind, value in zip(types, values, strict=True)])
+
+
+def pack_last(types: tuple[Type, ...], values: Values) -> bytes:
+    """Return the last key that an element with ranges matches; no bytes without a range."""
+    if not any(kind.last for kind in types):
+        return b""
+    pairs = zip(types, values, strict=True)
+    return _joined([(kind.last or kind.encode)(value) for kind, value in pairs])
+
+
+def _joined(parts: list[bytes]) -> bytes:
     if len(parts) == 1:
         return parts[0]
     return b"".join(part.ljust(-(-len(part) // 4) * 4, b"\0") for part in parts)

@@ -103,7 +103,7 @@ def _is_ipv6(said: Arp | Packet) -> bool:
 
 
 def _lie_of_routed(rule: AntiSpoof, said: Arp | Packet) -> str:
-    if isinstance(said, Packet) and said.source not in rule.addresses:
+    if isinstance(said, Packet) and not rule.allows(said.source):
         return f"{said} has a foreign source"
     return ""
 
@@ -122,7 +122,7 @@ def _lie_of_arp(rule: AntiSpoof, arp: Arp) -> str:
     if arp.sender_mac != rule.mac:
         return f"{arp} says {arp.sender} is at {arp.sender_mac}"
     probe = arp.request and arp.sender == _NOBODY  # RFC 5227, 2.1.1
-    if arp.sender in rule.addresses or probe:
+    if rule.allows(arp.sender) or probe:
         return ""
     return f"{arp} is from {arp.sender}"
 
@@ -132,7 +132,7 @@ def _lie_of_packet(rule: AntiSpoof, packet: Packet) -> str:
     if protocol == "udp" and (source.port == _SERVER or target.port == _CLIENT):
         return f"{packet} is an answer of a DHCP server"
     asks = (protocol, source, target.port) == ("udp", End(_NOBODY, _CLIENT), _SERVER)
-    return "" if packet.source in rule.addresses or asks else f"{packet} has a foreign source"
+    return "" if rule.allows(packet.source) or asks else f"{packet} has a foreign source"
 
 
 # -- packets: forwarding, and input to the host -------------------------------------------

@@ -50,7 +50,8 @@ def _foreign(said: Packet) -> str:
 
 
 def _is_own(rule: AntiSpoof, address: IPAddress) -> bool:
-    return address in rule.ipv6_addresses or may_be_link_local_of(rule.mac, address)
+    named = rule.allows(address) or address in rule.ipv6_addresses
+    return named or may_be_link_local_of(rule.mac, address)
 
 
 def _lie_of_neighbour(rule: AntiSpoof, said: Arp) -> str:
