@@ -92,9 +92,10 @@ def refused(
 # -- a compute node's VNICs -----------------------------------------------------------------
 
 
+POLICY = ("extra_addresses", "anti_spoofing")
 BAD_VNICS: list[tuple[str, dict[str, Any]]] = [
     *((item.name, {item.name: None}) for item in fields(snnet.VnicConfig)
-      if item.name not in ("role", "mac", "mtu", "queues", "owner")),
+      if item.name not in ("role", "mac", "mtu", "queues", "owner", *POLICY)),
     ("owner", {"owner": "no-such-user"}), ("owner", {"owner": ""}), ("owner", {"owner": "a\0b"}),
     ("owner", {"owner": 7, "role": CONTAINER}),
     ("role", {"role": DATA_CENTER}),
@@ -130,6 +131,13 @@ BAD_VNICS: list[tuple[str, dict[str, Any]]] = [
     ("mtu", {"mtu": 1459}),
     ("mtu", {"mtu": 65535}),
     ("queues", {"queues": 2, "role": CONTAINER}),
+    ("extra_addresses[0]", {"extra_addresses": ["0.0.0.0/0"]}),
+    ("extra_addresses[1]", {"extra_addresses": ["10.1.0.8", "224.0.0.1"]}),
+    ("extra_addresses[0]", {"extra_addresses": ["127.0.0.1"]}),
+    ("extra_addresses[0]", {"extra_addresses": ["10.1.0.1"]}),
+    ("extra_addresses[0]", {"extra_addresses": ["10.1.0.0/28"]}),
+    ("extra_addresses[0]", {"extra_addresses": ["fe80::9"]}),
+    ("extra_addresses[0]", {"extra_addresses": ["::/0"]}),
     ("tenant_id", {"tenant_id": "x" * 64, "vnic_id": "x" * 63, "subnet_id": "x" * 63,
                    "instance_id": "x" * 63}),
     ("instance_id", {"tenant_id": "x" * 30, "vnic_id": "x" * 60, "subnet_id": "x" * 30,
@@ -208,7 +216,7 @@ def test_a_destroy_needs_the_identity_and_its_role(
 
 _CN_VNIC_CALLS = (
     "create_vnic", "plan_create_vnic", "destroy_vnic", "create_cnci_vnic", "plan_create_cnci_vnic",
-    "destroy_cnci_vnic",
+    "destroy_cnci_vnic", "update_vnic", "plan_update_vnic",
 )  # fmt: skip
 
 

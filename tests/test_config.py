@@ -69,6 +69,12 @@ BAD_MTUS: list[Any] = [*NO_INT, 0, -1, 67, 65536, 2**32]
 BAD_QUEUES: list[Any] = [*NO_INT, None, 0, -1, 257]
 BAD_ROLES: list[Any] = [*NO_STRING, None, "", "vm", "TENANT_VM", "tenant-vm\n", NetworkMode.ROUTED]
 
+NO_LISTS: list[Any] = [
+    *(value for value in NEVER if not isinstance(value, (set, list, bytearray))),
+    None, True, 5, "", "192.0.2.0/24", b"", ip_address("192.0.2.1"), ip_network("192.0.2.0/30"),
+    ip_network("2001:db8::/32"),
+]  # fmt: skip
+
 BAD_VNIC: dict[str, list[Any]] = {
     "role": BAD_ROLES,
     **dict.fromkeys(
@@ -82,6 +88,17 @@ BAD_VNIC: dict[str, list[Any]] = {
     "mtu": BAD_MTUS,
     "queues": BAD_QUEUES,
     "owner": [*NEVER, True, 1.0, -1, 2**32 - 1, b"root", ["root"]],
+    "extra_addresses": [
+        *NO_LISTS,
+        [None],
+        ["10.1.0.5/24"],
+        ["10.1.0.8", 5],
+        ["fe80::%e/64"],
+        [b"1234"],
+        ["a"],
+        [ip_interface("192.0.2.1/24")],
+    ],
+    "anti_spoofing": [0, 1, "yes", "true", []],
 }
 BAD_NEIGHBOR: dict[str, list[Any]] = {
     "physical_ip": [*BAD_ADDRESSES, None],
@@ -89,11 +106,6 @@ BAD_NEIGHBOR: dict[str, list[Any]] = {
     "tunnel_ip": [*BAD_ADDRESSES, None],
     "tunnel_id": [*BAD_KEYS, None],
 }
-NO_LISTS: list[Any] = [
-    *(value for value in NEVER if not isinstance(value, (set, list, bytearray))),
-    None, True, 5, "", "192.0.2.0/24", b"", ip_address("192.0.2.1"), ip_network("192.0.2.0/30"),
-    ip_network("2001:db8::/32"),
-]  # fmt: skip
 BAD_NETWORK_LISTS: list[Any] = [
     *NO_LISTS, [None], ["192.0.2.1"], ["192.0.2.0/24", "192.0.2.5/24"], [["192.0.2.0/24"]], [5],
     [""], bytearray(b"x"), ["fe80::%e/64"],

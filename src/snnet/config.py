@@ -130,6 +130,14 @@ def check_network(value: object, field: str) -> IPNetwork:
     raise InvalidRequest(f"{shown(value)} is not a network like '10.1.0.0/24'", field=field)
 
 
+def check_block(value: object, field: str) -> IPAddress | IPNetwork:
+    """Check an address or a network; a network of one address is returned as the address."""
+    if isinstance(value, (IPv4Network, IPv6Network)) or (isinstance(value, str) and "/" in value):
+        network = check_network(value, field)
+        return network[0] if network.prefixlen == network.max_prefixlen else network
+    return check_address(value, field)
+
+
 def check_mac(value: object, field: str) -> str:
     """Check a unicast MAC address and return it in lower case."""
     mac = value.lower() if isinstance(value, str) else ""
@@ -209,6 +217,9 @@ class VnicConfig:
     IPv4 first.  ``mac=None`` means ``mac_for(ip)``.  ``mtu`` is in bytes and applies to this VNIC
     only.  ``queues`` > 1 creates a multi-queue tap.  ``owner`` is the user of the host
     (name or uid) that may open the tap of a VM; with None only root may.
+
+    ``extra_addresses`` are addresses and networks that the guest may use beside its own.
+    ``anti_spoofing`` False lets it use any; None means as the node's configuration has it.
     """
 
     role: VnicRole = VnicRole.TENANT_VM
@@ -225,6 +236,8 @@ class VnicConfig:
     mtu: int | None = None
     queues: int = 1
     owner: str | int | None = None
+    extra_addresses: Iterable[Address | Network] = ()
+    anti_spoofing: bool | None = None
 
     def __post_init__(self) -> None:
         put = object.__setattr__
@@ -251,12 +264,19 @@ class VnicConfig:
         check_int(self.queues, "queues", 1, TAP_QUEUES_MAX)
         if self.owner is not None and not isinstance(self.owner, str):
             check_uid(self.owner, "owner")
+        if self.extra_addresses != ():
+            extra = check_many(self.extra_addresses, "extra_addresses", check_block)
+            put(self, "extra_addresses", extra)
+        if self.anti_spoofing is not None:
+            check_bool(self.anti_spoofing, "anti_spoofing")
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data; ``VnicConfig(**data)`` makes an equal object."""
         data = {item.name: getattr(self, item.name) for item in fields(self)}
         data["role"] = self.role.value
         data |= {name: list(map(str, data[name])) for name in data if type(data[name]) is tuple}
+        if not data["extra_addresses"]:
+            del data["extra_addresses"]
         return {
             name: value if isinstance(value, (int, str, list)) else str(value)
             for name, value in data.items()

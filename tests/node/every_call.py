@@ -265,6 +265,7 @@ def _both(kind: Kind, name: str = "", **case: Any) -> list[Case]:
     ]
 
 
+POLICY = {"extra_addresses": ["10.1.0.200", "172.17.0.0/16"]}
 ENTRY = DhcpEntry(mac="02:00:0a:01:00:33", address=IPv4Address("10.1.0.51"))
 
 TABLE: dict[str, list[Case]] = {
@@ -282,6 +283,16 @@ TABLE: dict[str, list[Case]] = {
     "ComputeNode.plan_create_vnic": [
         *_both(Kind.LOOK, args=_given(vm(10, subnet_number=3))),
         Case(of(empty, routed), Kind.LOOK, "after reset", args=_given(vm(10))),
+    ],
+    "ComputeNode.update_vnic": [
+        *_both(Kind.SET_UP, "mtu", args=_given(container(9, mtu=1300))),
+        Case(bridged, Kind.SET_UP, "policy", args=_given(container(9, mtu=1300, **POLICY))),
+        Case(bridged, Kind.SET_UP, "open", args=_given(container(9, anti_spoofing=False))),
+        Case(of(damaged, bridged), Kind.SET_UP, "repair", args=_given(container(9, **POLICY))),
+        *_both(Kind.SET_UP, "again", args=_given(container(9)), works=False),
+    ],
+    "ComputeNode.plan_update_vnic": [
+        *_both(Kind.LOOK, args=_given(container(9, mtu=1300))),
     ],
     "ComputeNode.destroy_vnic": [
         *_both(Kind.TEAR_DOWN, "last", args=_given(container(9))),

@@ -9,7 +9,7 @@ Bridge ports.  Frames from an ``Untracked`` port are not tracked, defragmented o
 translated, unless they are for its ``router``; nor are the UDP packets of a tunnel with a
 ``TunnelGuard``.  A frame from the guest behind an
 ``AntiSpoof`` link passes only if it is ARP or IP, and says the MAC and one of the
-addresses of the rule wherever it says a sender's.  A source of 0.0.0.0 passes in ARP
+addresses of the rule, or an address of its networks, wherever it says a sender's.  A source of 0.0.0.0 passes in ARP
 probes (RFC 5227) and in requests of DHCP clients; answers of DHCP servers (UDP from
 port 67 or to port 68) never do.
 

@@ -6,6 +6,7 @@ The same functions do both, so a restarted node wants exactly what the first one
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from ipaddress import IPv4Address, ip_network
 
 from snnet.config import VnicRole, check_mac, check_mtu, check_uid
@@ -32,6 +33,7 @@ from snnet.contract.addresses import mac_of
 
 from . import identity as ids
 from .addressing import Addresses, Networks, check_guests, read_addresses, read_networks, written
+from .policies import Policies, Policy
 from .requests import (
     CnciVnicRequest,
     GuestRequest,
@@ -168,6 +170,29 @@ def build_vnic(site: Site, request: GuestRequest, subnet: TenantSubnet, name: st
         queues=request.queues,
         name=name,
         alias=ids.encode(site.owner, kind, fields),
+        policy=request.policy,
+    )
+
+
+def change_vnic(site: Site, old: Vnic, request: GuestRequest) -> Vnic:
+    """Return the VNIC with what a request changes in place; its alias keeps everything else."""
+    link, mtu = old.link, site.mtu if request.mtu is None else request.mtu
+    fields = ids.decode(link.alias) or {}
+    own = None if request.mtu is None else str(request.mtu)
+    if fields.get(ids.MTU) != own:
+        kind = fields.pop(ids.KIND)
+        others = {key: fields[key] for key in fields if key not in (ids.OWNER, ids.MTU)}
+        fields = others if own is None else others | {ids.MTU: own}
+        link = replace(link, alias=ids.encode(site.owner, kind, fields))
+    if mtu != link.mtu:
+        link = replace(link, mtu=mtu)
+        if isinstance(link, Veth):
+            link = replace(link, peer_mtu=mtu)
+    return replace(
+        old,
+        link=link,
+        policy=request.policy,
+        dependents=_dependents(site, link.name, old.mac, old.ips, old.tenant_id, request.policy),
     )
 
 
@@ -185,6 +210,7 @@ def _vnic(
     queues: int,
     name: str,
     alias: str,
+    policy: Policy,
 ) -> Vnic:
     mtu = site.mtu if mtu is None else mtu
     master = subnet.bridge.name if subnet.bridge else None
@@ -209,7 +235,8 @@ def _vnic(
         mac=mac,
         subnets=subnet.networks,
         link=link,
-        dependents=_dependents(site, name, mac, ips, identity[0]),
+        policy=policy,
+        dependents=_dependents(site, name, mac, ips, identity[0], policy),
     )
 
 
@@ -220,10 +247,12 @@ def unknown_dependents(site: Site, name: str, link: Link | None) -> tuple[Noun, 
         ips = read_addresses((fields or {}).get(ids.ADDRESS, "0.0.0.0"))
     except DAMAGE:
         ips = ()
-    return _dependents(site, name, "", ips, "")
+    return _dependents(site, name, "", ips, "", Policy(anti_spoofing=True))
 
 
-def _dependents(site: Site, link: str, mac: str, ips: Addresses, zone: str) -> tuple[Noun, ...]:
+def _dependents(
+    site: Site, link: str, mac: str, ips: Addresses, zone: str, policy: Policy
+) -> tuple[Noun, ...]:
     """Return the nouns that are added and removed with the link of a VNIC."""
     owner = site.owner.name
     if site.routed:
@@ -239,10 +268,11 @@ def _dependents(site: Site, link: str, mac: str, ips: Addresses, zone: str) -> t
             *(noun for ip in ips for noun in _routed(site, link, ip)),
         )
     untracked = Untracked(owner=owner, link=link)
-    if site.anti_spoofing:
+    if policy.is_guarded(default=site.anti_spoofing):
+        own = (*ips, *(address for address in policy.addresses if address not in ips))
         return (
             untracked,
-            AntiSpoof(owner=owner, link=link, mac=mac, addresses=ips),
+            AntiSpoof(owner=owner, link=link, mac=mac, addresses=own, networks=policy.networks),
             DhcpGuard(owner=owner, link=link, mac=mac),
         )
     return (untracked,)
@@ -320,8 +350,11 @@ def read_subnet(
     )
 
 
-def read_vnic(site: Site, link: Link, fields: dict[str, str], subnet: TenantSubnet) -> Vnic:
+def read_vnic(
+    site: Site, link: Link, fields: dict[str, str], subnet: TenantSubnet, policies: Policies
+) -> Vnic:
     """Return a VNIC from the identity of its link; raises like ``read_subnet``."""
+    identity = (fields[ids.TENANT], fields[ids.SUBNET], fields[ids.VNIC])
     # The kernel reports the queues that are open now.  It only keeps whether a tap can
     # have several.
     queues = max(2, link.queues) if isinstance(link, Tap) and link.multi_queue else 1
@@ -330,7 +363,7 @@ def read_vnic(site: Site, link: Link, fields: dict[str, str], subnet: TenantSubn
         site,
         subnet,
         VnicRole.TENANT_VM if fields[ids.KIND] == ids.VM else VnicRole.TENANT_CONTAINER,
-        (fields[ids.TENANT], fields[ids.SUBNET], fields[ids.VNIC]),
+        identity,
         instance_id=fields[ids.INSTANCE],
         ips=ips,
         mac=check_mac(fields[ids.MAC], "mac") if ids.MAC in fields else mac_of(ips[0]),
@@ -339,6 +372,7 @@ def read_vnic(site: Site, link: Link, fields: dict[str, str], subnet: TenantSubn
         queues=queues,
         name=link.name,
         alias=link.alias,
+        policy=policies.of(identity, link.name, ips),
     )
 
 

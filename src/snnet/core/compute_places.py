@@ -12,6 +12,7 @@ from .addressing import read_networks
 from .building import DAMAGE, build_local_subnet, read_cnci_vnic, read_subnet, read_vnic
 from .concentrator_reading import subnet_of
 from .concentrators import Concentrator
+from .policies import Policies
 from .requests import CnciVnicId, SubnetId, VnicId
 from .routed import build_routed_subnet, check_disjoint
 from .site import Site
@@ -36,7 +37,10 @@ class Places(Protocol):
 
 
 def place(
-    records: Places, links: Iterable[Link], concentrators: Iterable[Concentrator] = ()
+    records: Places,
+    links: Iterable[Link],
+    concentrators: Iterable[Concentrator] = (),
+    policies: Policies | None = None,
 ) -> None:
     """Fill the records from the aliases of links.  A link without a place is an orphan."""
     site = records.site
@@ -65,8 +69,9 @@ def place(
             _place_subnet(records, site, halves.get(ids.BRIDGE), halves.get(ids.TUNNEL))
     for concentrator in concentrators:
         _place_concentrator(records, concentrator)
+    policies = policies or Policies()
     for link, fields in vnics:
-        _place_vnic(records, site, link, fields)
+        _place_vnic(records, site, link, fields, policies)
 
 
 _Claimed = tuple[Link, dict[str, str]]
@@ -141,7 +146,9 @@ def _place_concentrator(records: Places, one: Concentrator) -> None:
         records.orphans.append(f"{one.link}: its alias is damaged ({error})")
 
 
-def _place_vnic(records: Places, site: Site, link: Link, fields: dict[str, str]) -> None:
+def _place_vnic(
+    records: Places, site: Site, link: Link, fields: dict[str, str], policies: Policies
+) -> None:
     try:
         key = (fields[ids.TENANT], fields[ids.SUBNET])
         subnet = records.subnets.get(key)
@@ -152,7 +159,7 @@ def _place_vnic(records: Places, site: Site, link: Link, fields: dict[str, str])
                     "destroy the VNIC, or create it again"
                 )
             return
-        vnic = read_vnic(site, link, fields, subnet)
+        vnic = read_vnic(site, link, fields, subnet, policies)
         records.check_addresses(vnic.id, vnic.ips)
     except (*DAMAGE, Conflict) as error:
         records.orphans.append(f"{link}: {error}")

@@ -38,6 +38,7 @@ from .fitting import device_addresses
 from .forwarding import forwarded, versions_of
 from .leftovers import half_born, useless_dependents
 from .local_requests import ConcentratorId
+from .policies import Policies
 from .records import Records, Thing
 from .requests import CnciVnicId, GuestRequest, SubnetId, TenantRequest, VnicId
 from .routed import on_uplink, zones
@@ -55,9 +56,10 @@ class ComputeRecords(Records):
         Records.optional | GUARDS | {BridgeAccept, HostIsolation, AntiSpoof, DockerAccept}
     )
 
+    intends = True
+
     def __init__(self, site: Site) -> None:
         super().__init__(site)
-        self.intends = site.hosting
         self.subnets: dict[SubnetId, TenantSubnet] = {}
         self.cnci_vnics: dict[CnciVnicId, CnciVnic] = {}
         self.concentrators: dict[ConcentratorId, Concentrator] = {}
@@ -258,12 +260,16 @@ class ComputeRecords(Records):
 
     def intents(self, things: Iterable[Thing] | None) -> dict[tuple[str, ...], Sequence[Noun]]:
         if things is None:
-            things = map(concentrator_thing, self.concentrators)
+            things = [*map(concentrator_thing, self.concentrators), *map(vnic_thing, self.vnics())]
         found: dict[tuple[str, ...], Sequence[Noun]] = {}
         for thing in things:
             if thing[0] == "concentrator":
                 one = self.concentrators.get((str(thing[1]), str(thing[2])))
                 found[tuple(map(str, thing))] = one.intended() if one else ()
+            elif thing[0] == "vnic":
+                tenant, subnet, name = map(str, thing[1:])
+                vnic = self.vnic((tenant, subnet, name))
+                found["vnic", tenant, subnet, name] = vnic.policy.intended() if vnic else ()
         return found
 
     def nouns(self) -> Iterator[Noun]:
@@ -289,7 +295,8 @@ class ComputeRecords(Records):
     def read(self, ours: Nouns, remembered: Nouns = MappingProxyType({})) -> tuple[Self, set[Key]]:
         records = type(self)(self.site)
         local = read_concentrators(self.site, ours, remembered) if self.site.hosting else ()
-        place(records, [noun for noun in ours.values() if isinstance(noun, Link)], local)
+        links = [noun for noun in ours.values() if isinstance(noun, Link)]
+        place(records, links, local, Policies(self.site.owner.name, ours, remembered))
         useless = half_born(ours)
         if self.site.hosting:
             useless |= leftovers(ours, records.concentrators.values())
@@ -364,6 +371,11 @@ class ComputeRecords(Records):
                         f"VNICs {first} and {vnic.vnic_id} of subnet {subnet[1]} "
                         f"share the MAC {vnic.mac}: their guests may not reach each other"
                     )
+
+
+def vnic_thing(vnic: Vnic) -> tuple[str, ...]:
+    """Return what calls on the VNIC claim."""
+    return ("vnic", *vnic.id)
 
 
 _BRIDGED_KINDS: frozenset[type[Noun]] = frozenset({Link, Address})

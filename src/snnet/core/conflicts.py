@@ -56,8 +56,24 @@ def _subnet_pairs(subnet: TenantSubnet, request: GuestRequest) -> Pairs:
 
 def check_same_vnic(vnic: Vnic, request: GuestRequest, site: Site) -> None:
     """Raise Conflict if a repeated create differs from the VNIC that exists."""
-    what = f"VNIC {vnic.vnic_id} of subnet {vnic.subnet_id}"
-    _check_same(what, _vnic_pairs(vnic, request, site), lambda: "destroy it first")
+    fixed = not _is_same(_fixed_pairs(vnic, request))
+    remedy = "destroy it first" if fixed else "update_vnic changes that in place"
+    _check_same(_named(vnic), _vnic_pairs(vnic, request, site), lambda: remedy)
+
+
+def check_changeable(vnic: Vnic, request: GuestRequest) -> None:
+    """Raise Conflict if an update differs from the VNIC in what cannot be changed in place."""
+    remedy = f"only {', '.join(CHANGEABLE)} can be changed in place: destroy it first"
+    _check_same(_named(vnic), _fixed_pairs(vnic, request), lambda: remedy)
+
+
+def is_changeable(vnic: Vnic, request: GuestRequest) -> bool:
+    """Whether the VNIC that exists can become what a request describes."""
+    return _is_same(_fixed_pairs(vnic, request))
+
+
+def _named(vnic: Vnic) -> str:
+    return f"VNIC {vnic.vnic_id} of subnet {vnic.subnet_id}"
 
 
 def is_same_vnic(vnic: Vnic, request: GuestRequest, site: Site) -> bool:
@@ -65,13 +81,25 @@ def is_same_vnic(vnic: Vnic, request: GuestRequest, site: Site) -> bool:
     return _is_same(_vnic_pairs(vnic, request, site))
 
 
+CHANGEABLE = ("mtu", "extra_addresses", "anti_spoofing")
+"""The fields of a VNIC that can be changed while it is in use."""
+
+
 def _vnic_pairs(vnic: Vnic, request: GuestRequest, site: Site) -> Pairs:
+    return [
+        *_fixed_pairs(vnic, request),
+        ("mtu", request.mtu or site.mtu, vnic.mtu),
+        ("extra_addresses", request.policy.extra, vnic.policy.extra),
+        ("anti_spoofing", request.policy.anti_spoofing, vnic.policy.anti_spoofing),
+    ]
+
+
+def _fixed_pairs(vnic: Vnic, request: GuestRequest) -> Pairs:
     return [
         ("role", request.role.value, vnic.role.value),
         ("instance_id", request.instance_id, vnic.instance_id),
         ("ip", request.ips, vnic.ips),
         ("mac", request.mac, vnic.mac),
-        ("mtu", request.mtu or site.mtu, vnic.mtu),
         ("owner", request.user, vnic.user),
         ("queues", request.queues > 1, vnic.queues > 1),
     ]
@@ -112,4 +140,4 @@ def _check_same(what: str, pairs: Pairs, remedy: Callable[[], str]) -> None:
 
 
 def _shown(value: object) -> object:
-    return written(value) if isinstance(value, tuple) else value
+    return (written(value) or "none") if isinstance(value, tuple) else value

@@ -34,6 +34,8 @@ from snnet.contract import (
     Vxlan,
 )
 
+from .policies import Policy
+
 Entry = tuple[tuple[str, ...], tuple[Noun, ...]]
 """A thing by its name, and its nouns."""
 
@@ -41,7 +43,7 @@ _NOUNS: dict[str, type[Noun]] = {
     noun.__name__: noun
     for noun in (
         Masquerade, ExternalForward, PortForward, PublicIp,
-        Namespace, Veth, Gre, Vxlan, Address, Fdb, Neighbour, Route,
+        Namespace, Veth, Gre, Vxlan, Address, Fdb, Neighbour, Route, Policy,
     )
 }  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NoReturn, cast
@@ -15,11 +16,12 @@ from snnet.config import (
     check_int,
     shown,
 )
-from snnet.contract import InvalidRequest, IPAddress
+from snnet.contract import InvalidRequest, IPAddress, IPNetwork
 from snnet.contract.addresses import IPV6_MTU_MIN, MTU_MIN, mac_of
 from snnet.contract.links import is_link_name
 
 from .addressing import Addresses, Networks, check_guest, check_subnets
+from .policies import Policy, check_extra
 from .site import Site
 from .tunnels import check_key, check_port
 
@@ -56,6 +58,7 @@ class GuestRequest:
     """The MAC that ``mac_for`` gives the addresses."""
     derived_mac: bool = False
     """Whether the MAC is a hash of the address, which two addresses may share."""
+    policy: Policy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +152,18 @@ def local_request(cfg: VnicConfig, site: Site) -> LocalRequest:
 
 def routed_request(cfg: VnicConfig, *, mtu_limit: int) -> GuestRequest:
     """Check what ``create_vnic`` needs in routed mode: no concentrator and no key."""
-    return GuestRequest(**_guest(cfg, mtu_limit))
+    request = GuestRequest(**_guest(cfg, mtu_limit))
+    if request.policy.extra:
+        raise InvalidRequest(
+            "in mode routed each address needs a route of its own: give the guest one more VNIC",
+            field="extra_addresses",
+        )
+    if request.policy.anti_spoofing is False:
+        raise InvalidRequest(
+            "in mode routed only the firewall keeps tenants apart, so addresses are always checked",
+            field="anti_spoofing",
+        )
+    return request
 
 
 def _guest(cfg: VnicConfig, mtu_limit: int) -> dict[str, Any]:
@@ -188,7 +202,17 @@ def _guest(cfg: VnicConfig, mtu_limit: int) -> dict[str, Any]:
         "mtu": cfg.mtu,
         "queues": cfg.queues,
         "user": _user(cfg),
+        "policy": _policy(cfg, identity, subnets),
     }
+
+
+def _policy(cfg: VnicConfig, identity: VnicId, subnets: Networks) -> Policy:
+    # The config has checked each address and network.
+    given = cast(Iterable[IPAddress | IPNetwork], cfg.extra_addresses)
+    addresses, networks = check_extra(given, subnets) if cfg.extra_addresses else ((), ())
+    return Policy(
+        vnic=identity, addresses=addresses, networks=networks, anti_spoofing=cfg.anti_spoofing
+    )
 
 
 def cnci_vnic_request(cfg: VnicConfig, *, mtu_limit: int) -> CnciVnicRequest:

@@ -34,6 +34,7 @@ from .addressing import Addresses, Networks, written
 from .events import ContainerEvent, ContainerInfo, TunnelEvent, TunnelEventType
 from .guards import port_rules
 from .identity import Owner
+from .policies import NO_POLICY, Policy
 from .requests import CnciVnicId, SubnetId, VnicId
 from .site import Site
 from .tunnels import event_port
@@ -168,6 +169,7 @@ class Vnic:
     dependents: tuple[Noun, ...] = ()
     """Nouns that are added and removed with the link: rules, and routes in routed mode."""
     fds: tuple[int, ...] = ()
+    policy: Policy = NO_POLICY
     id: VnicId = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -248,6 +250,16 @@ class Vnic:
         return self.link.user if isinstance(self.link, Tap) else 0
 
     @property
+    def extra_addresses(self) -> tuple[IPAddress | IPNetwork, ...]:
+        """Addresses and networks that the guest may use beside ``ips``."""
+        return self.policy.extra
+
+    @property
+    def anti_spoofing(self) -> bool | None:
+        """Whether the guest's addresses are checked; None: as the node's configuration has it."""
+        return self.policy.anti_spoofing
+
+    @property
     def queues(self) -> int:
         return self.link.queues if isinstance(self.link, Tap) else 1
 
@@ -268,6 +280,7 @@ class Vnic:
             "gateways": [str(gateway) for gateway in self.gateways],
             "mac": self.mac,
             "mtu": self.mtu,
+            **self.policy.to_plain(),
             "dhcp_entry": self.dhcp_entry.to_dict() if self.dhcp_entry else None,
             "dhcp_entries": [entry.to_dict() for entry in self.dhcp_entries],
         }

@@ -27,7 +27,7 @@ from snnet.core.requests import (
 )
 from snnet.core.site import Site
 from snnet.core.topology import Topology
-from snnet.core.vnics import CnciVnic
+from snnet.core.vnics import CnciVnic, Vnic
 
 from .bulk import create_each, destroy_all
 from .call import Mode
@@ -122,6 +122,27 @@ class ComputeNode(Node[ComputeRecords]):
     def _creation(self, cfg: VnicConfig) -> ChangeVnics:
         request = self._layout.request(cfg)
         return ChangeVnics(f"create_vnic {request.vnic_id}", self._layout, [request])
+
+    def update_vnic(
+        self, cfg: VnicConfig, *, timeout: float | None = None, cancel: CancelToken | None = None
+    ) -> Vnic:
+        """Change a tenant's VNIC in place: its MTU, extra addresses and anti-spoofing.
+
+        ``cfg`` is the whole config, as for ``create_vnic``.  The guest stays connected; rules
+        change in one transaction, so that nothing passes meanwhile that neither config allows.
+        The guest's own end keeps its MTU.  If a step fails, all is as before.  Raises
+        Conflict for a VNIC that is not there, and if anything else differs.
+        """
+        return self._run(self._update(cfg), timeout, cancel).made[0].vnic
+
+    def plan_update_vnic(self, cfg: VnicConfig) -> Plan:
+        """Return what ``update_vnic`` would do now."""
+        return self._preview(self._update(cfg))
+
+    def _update(self, cfg: VnicConfig) -> ChangeVnics:
+        request = self._layout.request(cfg)
+        what = f"update_vnic {request.vnic_id}"
+        return ChangeVnics(what, self._layout, [request], updated=[request.id])
 
     def destroy_vnic(
         self, cfg: VnicConfig, *, timeout: float | None = None, cancel: CancelToken | None = None

@@ -1,7 +1,7 @@
 """The record of a node's intents: what it was asked for and no alias can hold.
 
-NAT, forwards, public addresses and the mesh stand in the kernel only where others may
-flush them.  The record says what was asked for, and which addresses are ours.
+NAT, forwards, public addresses, the mesh and policies of VNICs stand in the kernel only where
+others may flush them.  The record says what was asked for, and which addresses are ours.
 """
 
 from __future__ import annotations

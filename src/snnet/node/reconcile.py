@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from snnet.config import VnicConfig
 from snnet.contract import InvalidRequest, SnnetError
 from snnet.core.compute_records import ComputeRecords
-from snnet.core.conflicts import is_same_cnci_vnic, is_same_subnet, is_same_vnic
+from snnet.core.conflicts import is_changeable, is_same_cnci_vnic, is_same_subnet, is_same_vnic
 from snnet.core.local_requests import LocalConcentrator
 from snnet.core.requests import (
     CnciVnicId,
@@ -107,6 +107,8 @@ class _Part:
     kept: list[VnicId] = field(default_factory=list)
     created: dict[VnicId, GuestRequest] = field(default_factory=dict)
     repaired: dict[VnicId, GuestRequest] = field(default_factory=dict)
+    changed: dict[VnicId, GuestRequest] = field(default_factory=dict)
+    """VNICs that differ only in what can be changed in place."""
     replaced: dict[VnicId, GuestRequest] = field(default_factory=dict)
     removed: list[VnicId] = field(default_factory=list)
     empty: SubnetId | None = None
@@ -117,7 +119,7 @@ class _Part:
 
     @property
     def adds(self) -> bool:
-        return bool(self.created or self.repaired or self.replaced)
+        return bool(self.created or self.repaired or self.changed or self.replaced)
 
 
 def _subnets(
@@ -148,8 +150,10 @@ def _subnets(
         elif subnet is None or not is_same_subnet(subnet, request):
             part.replaced[identity] = request
             part.moved = True
-        elif not is_same_vnic(old, request, layout.site):
+        elif not is_changeable(old, request):
             part.replaced[identity] = request
+        elif not is_same_vnic(old, request, layout.site):
+            part.changed[identity] = request
         elif steps.intact((*subnet.nouns(), *old.nouns())):
             part.kept.append(identity)
         else:
@@ -181,22 +185,25 @@ def _reconcile_subnet(steps: Steps[ComputeRecords], layout: Layout[Any], part: _
         steps.note(identity, "kept")
     for identity, error in part.failed.items():
         steps.failed(identity, error)
-    made = part.created | part.repaired | part.replaced
+    made = part.created | part.repaired | part.changed | part.replaced
     gone = [] if part.emptied else [*part.removed, *part.replaced]
     actions = (
         dict.fromkeys(part.removed, "removed")
         | dict.fromkeys(part.created, "created")
-        | dict.fromkeys((*part.repaired, *part.replaced), "updated")
+        | dict.fromkeys((*part.repaired, *part.changed, *part.replaced), "updated")
     )
     if not actions:
         return
     try:
-        changed = steps.run(ChangeVnics("reconcile", layout, list(made.values()), gone))
+        requests, updated = list(made.values()), part.changed
+        changed = steps.run(ChangeVnics("reconcile", layout, requests, gone, updated=updated))
     except SnnetError:
         if steps.atomic:
             raise
         for identity, action in actions.items():
-            _change_one(steps, layout, identity, action, made.get(identity), identity in gone)
+            _change_one(
+                steps, layout, identity, action, made.get(identity), identity in gone, part.changed
+            )
         return
     _take(steps, changed)
     for identity, action in actions.items():
@@ -210,6 +217,7 @@ def _change_one(
     action: str,
     request: GuestRequest | None,
     gone: bool,
+    updated: Collection[VnicId],
 ) -> None:
     call = ChangeVnics(
         f"reconcile {identity[2]}",
@@ -217,6 +225,7 @@ def _change_one(
         [] if request is None else [request],
         [identity] if gone else [],
         Mode.PRESS_ON if request is None else Mode.ALL_OR_NOTHING,
+        updated=[identity] if identity in updated else [],
     )
     for changed in steps.attempt(identity, action, call) or ():
         _take(steps, changed)

@@ -56,7 +56,9 @@ def collapsed(networks: Iterable[IPNetwork]) -> list[IPNetwork]:
         network
         for family in FAMILIES
         for network in collapse_addresses(
-            one for one in given if family_of(one) is family  # type: ignore[type-var]
+            one
+            for one in given
+            if family_of(one) is family  # type: ignore[type-var]
         )
     ]
 

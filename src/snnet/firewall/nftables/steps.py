@@ -78,9 +78,7 @@ class PreparedOperation:
                     "in place",
                     operation=operation,
                 )
-        parts = frozenset(
-            Part(Table(family, noun.owner), name) for family, name in needs(noun)
-        )
+        parts = frozenset(Part(Table(family, noun.owner), name) for family, name in needs(noun))
         added = [] if isinstance(noun, Zone) else list(elements(noun))
         if isinstance(operation, Change) and added:
             return cls(operation, noun.owner, parts, tuple(_replacing(operation.old, noun)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -10,9 +10,9 @@ from snnet.config import VnicRole
 from snnet.contract import Announcement, Conflict, Key, Link, Noun, Nouns, keyed
 from snnet.core import identity as ids
 from snnet.core.announcing import of_vnic
-from snnet.core.building import build_vnic, unknown_dependents
-from snnet.core.compute_records import ComputeRecords
-from snnet.core.conflicts import check_same_subnet, check_same_vnic
+from snnet.core.building import build_vnic, change_vnic, unknown_dependents
+from snnet.core.compute_records import ComputeRecords, vnic_thing
+from snnet.core.conflicts import check_changeable, check_same_subnet, check_same_vnic
 from snnet.core.events import ContainerEvent
 from snnet.core.held import keep_held
 from snnet.core.planner import plan as make_plan
@@ -84,7 +84,8 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
 
     A VNIC that is there already is repaired if need be.  The first VNIC of a subnet
     brings what the subnet needs, the last one takes it along.  ``left`` are subnets that
-    may have no VNIC any more: what an unfinished removal left of them is removed.
+    may have no VNIC any more: what an unfinished removal left of them is removed.  Those of
+    ``updated`` are there, and become what their requests say.
     """
 
     trusts: ClassVar[bool] = True
@@ -97,12 +98,14 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
         gone: Sequence[VnicId] = (),
         mode: Mode = Mode.ALL_OR_NOTHING,
         left: Sequence[SubnetId] = (),
+        updated: Collection[VnicId] = (),
     ) -> None:
         self.what = what
         self.mode = mode
         self._layout = layout
         self._requests = requests
         self._gone = dict.fromkeys(gone)
+        self._updated = frozenset(updated)
         self._left = dict.fromkeys([*(identity[:2] for identity in gone), *left])
         """Subnets that VNICs leave, or have left."""
         if len(requests) > 1:
@@ -151,6 +154,11 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
     def read(self, records: ComputeRecords, claim: Claim) -> Known:
         for request in self._requests:
             self._layout.check(records, request, self._gone)
+            if request.id in self._updated and records.vnic(request.id) is None:
+                raise Conflict(
+                    f"VNIC {request.vnic_id} of subnet {request.subnet_id} is not on this node: "
+                    "create it first"
+                )
         identities = [*[request.id for request in self._requests], *self._gone]
         subnets = [*[identity[:2] for identity in identities], *self._left]
         known = Known(self._layout.subnets(records, subnets), strays=records.strays)
@@ -216,18 +224,37 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
             name = host.name(kind, identity)
         if old is None:
             self._layout.check_guest(request, host)
-        vnic = build_vnic(host.site, request, subnet, name)
-        if old is not None and identity not in self._gone:
-            check_same_vnic(old, request, host.site)
-            if old.link_name == name:
-                vnic = old
+        vnic = self._wanted(request, subnet, name, old, host)
         found: dict[Key, Noun] = {}
         if look:
             # What hung on a link deleted behind our back died with it.
-            there = [noun for noun in vnic.dependents if link or noun.within != vnic.link.key]
+            before = old.dependents if old else ()
+            dependents = keyed((*before, *vnic.dependents)).values()
+            there = [noun for noun in dependents if link or noun.within != vnic.link.key]
             found = host.find(host.carried(there).values()) | keyed([link] if link else [])
         draft.add(("vnic", *identity), host.carried(vnic.nouns()), found)
         draft.made.append((subnet, vnic))
+
+    def _wanted(
+        self,
+        request: GuestRequest,
+        subnet: TenantSubnet,
+        name: str,
+        old: Vnic | None,
+        host: HostView,
+    ) -> Vnic:
+        if old is not None and request.id not in self._gone:
+            changes = request.id in self._updated
+            if changes:
+                check_changeable(old, request)
+            else:
+                check_same_vnic(old, request, host.site)
+            if old.link_name == name:
+                return change_vnic(host.site, old, request) if changes else old
+        return build_vnic(host.site, request, subnet, name)
+
+    def intents(self, draft: VnicsDraft) -> dict[tuple[str, ...], Sequence[Noun]]:
+        return {vnic_thing(vnic): vnic.policy.intended() for _, vnic in draft.made}
 
     # -- publishing ------------------------------------------------------------------
 
@@ -261,7 +288,7 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
         known = records.subnets.get(subnet.id)
         event = self._layout.opened(known, subnet)
         info = None
-        if vnic.role is VnicRole.TENANT_CONTAINER:
+        if vnic.role is VnicRole.TENANT_CONTAINER and vnic.id not in self._updated:
             first = not records.containers(subnet.id)
             info = container_info(subnet, ContainerEvent.ADD if first else ContainerEvent.INFO)
         if known is not subnet:
