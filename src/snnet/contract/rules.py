@@ -5,13 +5,12 @@ applies passes unchanged.
 
 All of them are for IPv4 and IPv6, unless they say otherwise.
 
-Bridge ports.  Frames from an ``Untracked`` port are not tracked, defragmented or
-translated, unless they are for its ``router``; nor are the UDP packets of a tunnel with a
-``TunnelGuard``.  A frame from the guest behind an
-``AntiSpoof`` link passes only if it is ARP or IP, and says the MAC and one of the
-addresses of the rule, or an address of its networks, wherever it says a sender's.  A source of 0.0.0.0 passes in ARP
-probes (RFC 5227) and in requests of DHCP clients; answers of DHCP servers (UDP from
-port 67 or to port 68) never do.
+Bridge ports.  Frames from an ``Untracked`` port are not tracked, defragmented or translated,
+unless they are for its ``router``; nor are the UDP packets of a tunnel with a ``TunnelGuard``.
+A frame from the guest behind an ``AntiSpoof`` link passes only if it is ARP or IP, and says the
+MAC and one of the addresses of the rule, or one of its networks, wherever it says a sender's.
+A source of 0.0.0.0 passes in ARP probes (RFC 5227) and in requests of DHCP clients; answers of
+DHCP servers (UDP from port 67 or to port 68) never do.
 
 A guest with an IPv6 address may also use link-local addresses: that of its MAC, and all
 that are formed from no MAC (RFC 7217), but not ``fe80::1``, which is a gateway's.  Of ICMPv6

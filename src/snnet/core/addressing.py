@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network, collapse_addresses
 
 from snnet.config import Address, check_address, check_families, check_network
 from snnet.contract import InvalidRequest, IPAddress, IPNetwork
-from snnet.contract.addresses import mac_of
+from snnet.contract.addresses import gateway_of, mac_of
 from snnet.contract.dhcp import PREFIXES, is_guest_address
 
 Networks = tuple[IPNetwork, ...]
@@ -109,6 +109,66 @@ def overlapping(some: Iterable[IPNetwork], others: Iterable[IPNetwork]) -> IPNet
     """Return the first of ``others`` that shares addresses with one of ``some``."""
     some = tuple(some)
     return next((one for one in others if any(one.overlaps(other) for other in some)), None)
+
+
+def check_extra(
+    given: Iterable[IPAddress | IPNetwork], subnets: Networks, field: str = "extra_addresses"
+) -> tuple[Addresses, Networks]:
+    """Check what a guest may use beside its own addresses; return addresses and networks.
+
+    They need not be in the subnet: containers within a guest may have networks of their own.
+    Nobody may pose as the gateway.
+    """
+    blocks: list[IPNetwork] = []
+    for number, block in enumerate(given):
+        network = block if isinstance(block, (IPv4Network, IPv6Network)) else _alone(block)
+        _check_block(network, subnets, f"{field}[{number}]")
+        blocks.append(network)
+    merged: list[IPNetwork] = [
+        *collapse_addresses(one for one in blocks if isinstance(one, IPv4Network)),
+        *collapse_addresses(one for one in blocks if isinstance(one, IPv6Network)),
+    ]
+    alone = [one for one in merged if one.prefixlen == one.max_prefixlen]
+    return tuple(one[0] for one in alone), tuple(one for one in merged if one not in alone)
+
+
+def _alone(address: IPAddress) -> IPNetwork:
+    return IPv4Network(address) if address.version == 4 else IPv6Network(address)
+
+
+_NOT_UNICAST: tuple[IPNetwork, ...] = (
+    IPv4Network("0.0.0.0/8"),
+    IPv4Network("127.0.0.0/8"),
+    IPv4Network("169.254.0.0/16"),
+    IPv4Network("224.0.0.0/3"),
+    IPv6Network("::/127"),
+    IPv6Network("fe80::/10"),
+    IPv6Network("ff00::/8"),
+)
+"""No sender's (RFC 1122, 3.2.1.3), of one link, for groups, or reserved (RFC 6890)."""
+
+
+def _check_block(network: IPNetwork, subnets: Networks, field: str) -> None:
+    if other := overlapping([network], _of(network.version, _NOT_UNICAST)):
+        raise InvalidRequest(
+            f"{_said(network)} has addresses of {other}, which no guest can have: name smaller "
+            "networks, or set anti_spoofing=False",
+            field=field,
+        )
+    for subnet in _of(network.version, subnets):
+        if gateway_of(subnet) in network:
+            raise InvalidRequest(
+                f"{_said(network)} has the gateway {gateway_of(subnet)} of {subnet}: leave it out",
+                field=field,
+            )
+
+
+def _of(version: int, networks: Iterable[IPNetwork]) -> list[IPNetwork]:
+    return [network for network in networks if network.version == version]
+
+
+def _said(network: IPNetwork) -> str:
+    return str(network[0] if network.prefixlen == network.max_prefixlen else network)
 
 
 def written(values: Networks | Addresses) -> str:

@@ -33,7 +33,7 @@ from snnet.contract.addresses import mac_of
 
 from . import identity as ids
 from .addressing import Addresses, Networks, check_guests, read_addresses, read_networks, written
-from .policies import Policies, Policy
+from .policies import NO_POLICIES, Policies, Policy
 from .requests import (
     CnciVnicRequest,
     GuestRequest,
@@ -351,7 +351,11 @@ def read_subnet(
 
 
 def read_vnic(
-    site: Site, link: Link, fields: dict[str, str], subnet: TenantSubnet, policies: Policies
+    site: Site,
+    link: Link,
+    fields: dict[str, str],
+    subnet: TenantSubnet,
+    policies: Policies = NO_POLICIES,
 ) -> Vnic:
     """Return a VNIC from the identity of its link; raises like ``read_subnet``."""
     identity = (fields[ids.TENANT], fields[ids.SUBNET], fields[ids.VNIC])

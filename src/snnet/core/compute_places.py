@@ -12,7 +12,7 @@ from .addressing import read_networks
 from .building import DAMAGE, build_local_subnet, read_cnci_vnic, read_subnet, read_vnic
 from .concentrator_reading import subnet_of
 from .concentrators import Concentrator
-from .policies import Policies
+from .policies import NO_POLICIES, Policies
 from .requests import CnciVnicId, SubnetId, VnicId
 from .routed import build_routed_subnet, check_disjoint
 from .site import Site
@@ -40,7 +40,7 @@ def place(
     records: Places,
     links: Iterable[Link],
     concentrators: Iterable[Concentrator] = (),
-    policies: Policies | None = None,
+    policies: Policies = NO_POLICIES,
 ) -> None:
     """Fill the records from the aliases of links.  A link without a place is an orphan."""
     site = records.site
@@ -69,7 +69,6 @@ def place(
             _place_subnet(records, site, halves.get(ids.BRIDGE), halves.get(ids.TUNNEL))
     for concentrator in concentrators:
         _place_concentrator(records, concentrator)
-    policies = policies or Policies()
     for link, fields in vnics:
         _place_vnic(records, site, link, fields, policies)
 

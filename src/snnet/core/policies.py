@@ -6,16 +6,14 @@ intents.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 from types import MappingProxyType
 from typing import Any
 
-from snnet.contract import AntiSpoof, InvalidRequest, IPAddress, IPNetwork, Key, Noun, Nouns
-from snnet.contract.addresses import gateway_of
+from snnet.contract import AntiSpoof, IPAddress, IPNetwork, Key, Noun, Nouns
 
-from .addressing import Addresses, Networks, overlapping
+from .addressing import Addresses, Networks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,66 +58,6 @@ NO_POLICY = Policy()
 """The policy of a VNIC that asks for nothing."""
 
 
-def check_extra(
-    given: Iterable[IPAddress | IPNetwork], subnets: Networks, field: str = "extra_addresses"
-) -> tuple[Addresses, Networks]:
-    """Check what a guest may use beside its own addresses; return addresses and networks.
-
-    They need not be in the subnet: containers within a guest may have networks of their own.
-    Nobody may pose as the gateway.
-    """
-    blocks: list[IPNetwork] = []
-    for number, block in enumerate(given):
-        network = block if isinstance(block, (IPv4Network, IPv6Network)) else _alone(block)
-        _check_block(network, subnets, f"{field}[{number}]")
-        blocks.append(network)
-    merged: list[IPNetwork] = [
-        *collapse_addresses(one for one in blocks if isinstance(one, IPv4Network)),
-        *collapse_addresses(one for one in blocks if isinstance(one, IPv6Network)),
-    ]
-    alone = [one for one in merged if one.prefixlen == one.max_prefixlen]
-    return tuple(one[0] for one in alone), tuple(one for one in merged if one not in alone)
-
-
-def _alone(address: IPAddress) -> IPNetwork:
-    return IPv4Network(address) if address.version == 4 else IPv6Network(address)
-
-
-_NOT_UNICAST: tuple[IPNetwork, ...] = (
-    IPv4Network("0.0.0.0/8"),
-    IPv4Network("127.0.0.0/8"),
-    IPv4Network("169.254.0.0/16"),
-    IPv4Network("224.0.0.0/3"),
-    IPv6Network("::/127"),
-    IPv6Network("fe80::/10"),
-    IPv6Network("ff00::/8"),
-)
-"""No sender's (RFC 1122, 3.2.1.3), of one link, for groups, or reserved (RFC 6890)."""
-
-
-def _check_block(network: IPNetwork, subnets: Networks, field: str) -> None:
-    if other := overlapping([network], _of(network.version, _NOT_UNICAST)):
-        raise InvalidRequest(
-            f"{_said(network)} has addresses of {other}, which no guest can have: name smaller "
-            "networks, or set anti_spoofing=False",
-            field=field,
-        )
-    for subnet in _of(network.version, subnets):
-        if gateway_of(subnet) in network:
-            raise InvalidRequest(
-                f"{_said(network)} has the gateway {gateway_of(subnet)} of {subnet}: leave it out",
-                field=field,
-            )
-
-
-def _of(version: int, networks: Iterable[IPNetwork]) -> list[IPNetwork]:
-    return [network for network in networks if network.version == version]
-
-
-def _said(network: IPNetwork) -> str:
-    return str(network[0] if network.prefixlen == network.max_prefixlen else network)
-
-
 class Policies:
     """The policies of a node's VNICs, by the record of intents or else by what is found."""
 
@@ -145,3 +83,7 @@ class Policies:
             extra = tuple(address for address in guard.addresses if address not in own)
             return replace(policy, addresses=extra, networks=guard.networks)
         return policy
+
+
+NO_POLICIES = Policies()
+"""Where nothing is recorded and nothing found: no VNIC asks for anything."""

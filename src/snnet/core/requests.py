@@ -20,8 +20,8 @@ from snnet.contract import InvalidRequest, IPAddress, IPNetwork
 from snnet.contract.addresses import IPV6_MTU_MIN, MTU_MIN, mac_of
 from snnet.contract.links import is_link_name
 
-from .addressing import Addresses, Networks, check_guest, check_subnets
-from .policies import Policy, check_extra
+from .addressing import Addresses, Networks, check_extra, check_guest, check_subnets
+from .policies import Policy
 from .site import Site
 from .tunnels import check_key, check_port
 
