@@ -55,6 +55,11 @@ class Set:
     elements: dict[str, tuple[str, str]] = field(default_factory=dict)
     """Comment and data of each."""
 
+    @property
+    def ranges(self) -> bool:
+        """Whether each element has a first key and a last one."""
+        return "interval" in self.spec and len(self.types) > 1
+
 
 @dataclass
 class Table:
@@ -294,7 +299,7 @@ def _element(table: Table, verb: str, found: Set, text: str) -> None:
     match = _ELEMENT.fullmatch(text.strip())
     assert match, text
     key, data = match["key"], match["data"] or ""
-    if "interval" not in found.spec:
+    if "interval" not in found.spec or found.ranges:
         _bytes(found.types, key)  # it has to be of the set's type
     if verb == "delete":
         if found.elements.pop(key, None) is None:
@@ -337,9 +342,20 @@ def _bytes(types: list[str], text: str) -> bytes:
     return raw[0] if len(raw) == 1 else b"".join(part + bytes(-len(part) % 4) for part in raw)
 
 
+def _last(types: list[str], text: str) -> bytes:
+    """The last key of an element with ranges."""
+    parts = text.split(" . ")
+    for number, part in enumerate(parts):
+        if "/" in part:
+            parts[number] = str(ip_network(part).broadcast_address)
+        elif part.startswith("0x") and "-" in part:
+            parts[number] = part.partition("-")[2]
+    return _bytes(types, " . ".join(parts))
+
+
 def _encoder(kind: str) -> Callable[[str], bytes]:
     if match := re.fullmatch(r"@[nt]h,\d+,(\d+)", kind):  # a number of so many bits
-        return lambda text: int(text, 16).to_bytes(int(match[1]) // 8, "big")
+        return lambda text: int(text.partition("-")[0], 16).to_bytes(int(match[1]) // 8, "big")
     return _ENCODERS[kind]
 
 
@@ -364,6 +380,8 @@ def _element_attribute(found: Set, text: str) -> bytes:
     """One element as the kernel lists it, its comment as libnftnl keeps it."""
     comment, data = found.elements[text]
     encoded = attribute(1, attribute(1, _bytes(found.types, text)), nested=True)
+    if found.ranges:
+        encoded += attribute(10, attribute(1, _last(found.types, text)), nested=True)
     if data:
         encoded += attribute(2, _data(data), nested=True)
     if comment:
@@ -376,6 +394,8 @@ def _element_attribute(found: Set, text: str) -> bytes:
 def _element_attributes(found: Set, text: str) -> Iterator[bytes]:
     """One element as a list of the set has it: an interval has another for its end."""
     yield _element_attribute(found, text)
+    if found.ranges:
+        return
     end = int(ip_network(text).broadcast_address) + 1 if "interval" in found.spec else 0
     if 0 < end < 1 << 8 * len(_bytes(found.types, text)):
         key = end.to_bytes(len(_bytes(found.types, text)), "big")
