@@ -279,9 +279,7 @@ class NftablesFirewall(KernelFirewall):
             part
             for part in parts
             if not part.shared
-            and self._reader.element(
-                Table(part.family, step.owner), part.set, part.packed(), part.last()
-            )
+            and self._reader.element(Table(part.family, step.owner), part.set, part.packed())
         ]
         if parts[0] not in there:
             return False

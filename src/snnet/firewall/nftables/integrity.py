@@ -75,9 +75,8 @@ class Integrity:
         for element in [] if isinstance(noun, Zone) else elements(noun):
             if element.set not in _INTERVALS:
                 table = Table(element.family, noun.owner)
-                last = element.last()
-                found = self._reader.element(table, element.set, element.packed(), last)
-                if found is None or (found.data, found.last) != (element.data, last):
+                found = self._reader.element(table, element.set, element.packed())
+                if found is None or (found.data, found.last) != (element.data, element.last()):
                     return False
         return True
 

@@ -158,16 +158,12 @@ class Reader:
             return []
         return [found for message in messages for found in _parse(message)]
 
-    def element(
-        self, table: Table, name: str, key: bytes, last: bytes = b""
-    ) -> StoredElement | None:
+    def element(self, table: Table, name: str, key: bytes) -> StoredElement | None:
         """Return one element, or None; the cost does not grow with their number.
 
-        ``last`` is the last key that it matches, where its key has ranges.
+        Where keys have ranges, it is the one that matches the key.
         """
         value = attribute(_KEY, attribute(_VALUE, key), nested=True)
-        if last:
-            value += attribute(_KEY_END, attribute(_VALUE, last), nested=True)
         asked = attribute(_LIST_TABLE, _string(table.name))
         asked += attribute(_LIST_SET, _string(name))
         asked += attribute(_LIST_ELEMENTS, attribute(_ELEMENT, value, nested=True), nested=True)
