@@ -21,6 +21,8 @@ def test_the_defaults_are_one_host_with_everything() -> None:
         "netlink", "nftables", "dnsmasq"
     )  # fmt: skip
     assert settings.metrics is None
+    assert not settings.docker
+    assert settings.listen == "/run/docker/plugins/snnet.sock", "where Docker finds it"
 
 
 def test_a_file(tmp_path: Path) -> None:
@@ -28,6 +30,7 @@ def test_a_file(tmp_path: Path) -> None:
     path.write_text(
         "node: host-1\nroles: [compute]\nregistry: 'memory:'\n"
         "network: {topology: hub, tunnel: vxlan}\nfirewall: iptables\nmetrics: 127.0.0.1:9102\n"
+        "docker: true\nlisten: /run/docker/plugins/tenants.sock\n"
     )
     settings = AgentSettings.read(path)
     assert settings.node == "host-1"
@@ -35,6 +38,8 @@ def test_a_file(tmp_path: Path) -> None:
     assert settings.network.tunnel == "vxlan"
     assert settings.network.mode is NetworkMode.GRE_TUNNEL
     assert settings.firewall == "iptables"
+    assert settings.docker
+    assert settings.listen == "/run/docker/plugins/tenants.sock"
     path.write_text("")
     assert AgentSettings.read(path).network.topology == "local"
 
@@ -49,7 +54,9 @@ def test_a_file(tmp_path: Path) -> None:
         ("network: 7", "network: 7 is not a mapping"),
         ("metrics: 9102", "metrics: 9102 is not HOST:PORT"),
         ("docker: 2", "docker: 2 is neither True nor False"),
-        ("docker: true", "docker: the agent cannot serve Docker yet: run 'snnet docker-plugin"),
+        ("docker: true\nroles: [network]", "docker: needs the role 'compute', since containers"),
+        ("listen: 127.0.0.1:9999", "listen: '127.0.0.1:9999' is not the absolute path of a socket"),
+        ("listen: /run/docker/plugins/snnet", "listen: .* to listen on TCP, use 'snnet docker-pl"),
         ("[1]", "is not a mapping of settings"),
         ("node: '?'\nmetrics: x\nroles: 3", "node: .*roles: .*metrics: "),
         ("a: [", "line 1, column 5 is not YAML"),

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from socketserver import ThreadingMixIn, UnixStreamServer
-from typing import Any
+from typing import Any, TypeVar
 
 from snnet.system.namespaces import Namespace, end_processes
 from tests.docker.client import Client, Connection
@@ -41,6 +41,8 @@ mount --bind "$1/specs" /etc/docker/plugins && echo ready && exec sleep infinity
 """
 
 Between = Callable[[str], None]
+
+M = TypeVar("M", bound="Machine")
 
 
 class Wire(ThreadingMixIn, UnixStreamServer):
@@ -132,18 +134,22 @@ class Machine:
 
     def start_plugin(self, *options: str) -> None:
         """Start the service, and wait until it answers at its socket, if it has one."""
-        argv = (
-            sys.executable, "-m", "snnet", "docker-plugin", "serve",
-            "--node-id", self.name, "--config", str(self._config),
-            "--netns", f"/proc/{os.getpid()}/fd/{self.space.fd}",
-            "--plugin-dir", str(self.folder), "--data-dir", str(self.folder / "data"), *options,
-        )  # fmt: skip
+        argv = self.service(*options)
         with open(self.folder / "plugin.log", "ab") as log, open(self.events_path, "ab") as events:
             self._plugin = subprocess.Popen(argv, stdout=events, stderr=log)
         if "--address" in options:
             self._wait("plugin", lambda: next((self.folder / "specs").iterdir()))
         else:
             self._wait("plugin", lambda: Client(self.socket).ask("NetworkDriver.GetCapabilities"))
+
+    def service(self, *options: str) -> list[str]:
+        """The command of the service."""
+        return [
+            sys.executable, "-m", "snnet", "docker-plugin", "serve",
+            "--node-id", self.name, "--config", str(self._config),
+            "--netns", f"/proc/{os.getpid()}/fd/{self.space.fd}",
+            "--plugin-dir", str(self.folder), "--data-dir", str(self.folder / "data"), *options,
+        ]  # fmt: skip
 
     def kill_plugin(self, number: int = signal.SIGKILL) -> None:
         """End the service, by default with no warning."""
@@ -192,9 +198,13 @@ class Machine:
             daemon.send_signal(number)
             daemon.wait(60)
 
+    def client(self, *words: str) -> list[str]:
+        """The command of Docker's client."""
+        return [DOCKER, "-H", f"unix://{self.folder}/docker.sock", *words]
+
     def docker(self, *words: str, timeout: float = 120) -> str:
         """Run the client; its output.  A failure is an AssertionError with what it said."""
-        argv = [DOCKER, "-H", f"unix://{self.folder}/docker.sock", *words]
+        argv = self.client(*words)
         done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=timeout)
         assert done.returncode == 0, f"docker {' '.join(words)}: {done.stderr.strip()}"
         return done.stdout.strip()
@@ -291,6 +301,23 @@ class Machine:
         self.space.close()
 
 
+class AgentMachine(Machine):
+    """One whose service is an agent, with everything on this host."""
+
+    @property
+    def registry(self) -> str:
+        return f"sqlite://{self.folder}/registry.db"
+
+    def service(self, *options: str) -> list[str]:
+        settings = self.folder / "agent.yaml"
+        settings.write_text(
+            f"node: {self.name}\nregistry: {self.registry}\ndocker: true\nlisten: {self.socket}\n"
+        )
+        # Not by ``ip netns exec``, which would hide namespaces made later.
+        enter = ["nsenter", f"--net={self.space.path}"]
+        return [*enter, sys.executable, "-m", "snnet", "agent", "--config", str(settings)]
+
+
 class DataCentre:
     """Machines on one wire with a hub, where the concentrators are."""
 
@@ -307,13 +334,22 @@ class DataCentre:
 
     def add(self, name: str, config: Path | None = None, *, daemon: bool = True) -> Machine:
         """A machine with its plugin and, as a rule, its daemon and the image."""
+        return self._add(Machine, name, config or self.config, daemon=daemon)
+
+    def add_agent(self, name: str) -> AgentMachine:
+        """A machine with an agent, its daemon and the image."""
+        return self._add(AgentMachine, name, self.config, daemon=True)
+
+    def _add(self, kind: type[M], name: str, config: Path, *, daemon: bool) -> M:
         uplink = f"192.0.2.{11 + len(self._machines)}"
-        machine = Machine(self.folder, name, uplink, config or self.config)
+        machine = kind(self.folder, name, uplink, config)
         self._machines.append(machine)
         machine.space.ip(["link set lo up"])
         far = f"peer name eth0 netns {machine.space.path}"
         self.hub.ip([f"link add name {name} type veth {far}", f"link set dev {name} master br0 up"])
         machine.space.ip([f"address add {uplink}/24 dev eth0", "link set eth0 up"])
+        if kind is AgentMachine:
+            machine.space.ip(["route add default via 192.0.2.10"])
         machine.start_plugin()
         if daemon:
             machine.start_daemon()

@@ -285,10 +285,12 @@ def test_a_request_under_way_keeps_the_registry_open(
     docker.address(docker.make_pool(**IPAM_OPTIONS), **GATEWAY)
     docker.create_network(NETWORK, OPTIONS)
     gate, there = threading.Event(), threading.Event()
+    create_vnic = node.create_vnic
 
-    def slow(*_: object) -> None:
+    def slow(cfg: snnet.VnicConfig) -> Any:
         there.set()
         gate.wait(30)
+        return create_vnic(cfg)
 
     monkeypatch.setattr(node, "create_vnic", slow)
 

@@ -85,16 +85,16 @@ class Agent:
                 ComputeNode(node_id, config, netns=netns, **self._drivers)
             )
             if isinstance(registry, Registry):
-                self._registry = registry
+                self.registry = registry
             else:
-                self._registry = opened.enter_context(plugins.open_registry(registry))
+                self.registry = opened.enter_context(plugins.open_registry(registry))
             self._stack = opened.pop_all()
-        self._mirror = Mirror(self._registry)
+        self._mirror = Mirror(self.registry)
         self._stack.callback(self._mirror.close)
-        self._statuses = Statuses(self._registry, node_id)
+        self._statuses = Statuses(self.registry, node_id)
         self._compute = ComputeRole(self.node)
         self._membership = Membership(
-            self._registry, node_id, self.roles, config.topology, check_ttl(session_ttl)
+            self.registry, node_id, self.roles, config.topology, check_ttl(session_ttl)
         )
         self._network = NetworkRole(self._open_cnci)
         self._placer: Placer | None = None
@@ -257,7 +257,7 @@ class Agent:
         if "network" in self.roles:
             hub = self.config.topology == "hub"
             addresses = usable_addresses(self.node, self.config) if hub else None
-            self._placer = Placer(self._registry, self.node_id, addresses)
+            self._placer = Placer(self.registry, self.node_id, addresses)
         self._ready = True
         self._membership.compute_ip = str(self.node.compute_ip)
         self._membership.register()

@@ -11,6 +11,7 @@ from snnet.contract import InvalidRequest
 from snnet.contract.addresses import host_and_port
 
 from .agent import Agent
+from .docker import DockerService
 from .settings import REGISTRY, AgentSettings
 from .systemd import notify
 
@@ -25,11 +26,14 @@ def serve(settings: AgentSettings, stop: threading.Event) -> None:
     _make_folder(settings.registry)
     with contextlib.ExitStack() as stack:
         agent = stack.enter_context(open_agent(settings))
+        docker = stack.enter_context(DockerService(settings, agent)) if settings.docker else None
         if settings.metrics is not None:
             stack.callback(_metrics(settings.metrics, agent))
         ready = False
         while not stop.is_set():
             agent.step(timeout=1.0)
+            if docker is not None:
+                docker.step()
             if not ready:
                 ready = agent.status()["state"] != "starting"
                 if ready:

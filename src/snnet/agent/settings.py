@@ -31,6 +31,9 @@ ROLES = ("compute", "network")
 
 REGISTRY = "sqlite:///var/lib/snnet/registry.db"
 
+LISTEN = "/run/docker/plugins/snnet.sock"
+"""Where Docker finds the plugin by itself."""
+
 
 def _one_host() -> NetworkConfig:
     return NetworkConfig(topology="local")
@@ -43,7 +46,8 @@ class AgentSettings:
     ``network`` is a :class:`snnet.NetworkConfig`, here with topology "local" by default.
     ``session_ttl`` (seconds) is how long an agent that says nothing still counts as alive.
     ``metrics`` is "HOST:PORT" for Prometheus and health checks, None for neither.
-    ``docker`` can only be False so far: ``snnet docker-plugin serve`` runs beside the agent.
+    ``docker`` makes the agent serve Docker's network plugin, at the Unix socket ``listen``:
+    the name of that file without ".sock" is the driver's name in Docker.
     """
 
     node: str = field(default_factory=socket.gethostname)
@@ -56,6 +60,7 @@ class AgentSettings:
     docker: bool = False
     session_ttl: float = SESSION_TTL
     metrics: str | None = None
+    listen: str = LISTEN
 
     def __post_init__(self) -> None:
         check_fields(
@@ -68,11 +73,16 @@ class AgentSettings:
                 "backend": check_text,
                 "firewall": check_text,
                 "dhcp": check_text,
-                "docker": _no_docker,
+                "docker": check_bool,
                 "session_ttl": _ttl,
-                "metrics": optional(_listen),
+                "metrics": optional(_host_and_port),
+                "listen": _socket,
             },
         )
+        if self.docker and "compute" not in self.roles:
+            raise InvalidRequest(
+                "needs the role 'compute', since containers have VNICs", field="docker"
+            )
 
     @classmethod
     def read(cls, path: Path) -> AgentSettings:
@@ -105,16 +115,6 @@ def _ttl(value: Any, name: str) -> float:
     raise InvalidRequest(f"{shown(value)} is not {TTL_MIN:g} seconds or more", field=name)
 
 
-def _no_docker(value: Any, name: str) -> bool:
-    if check_bool(value, name):
-        raise InvalidRequest(
-            "the agent cannot serve Docker yet: run 'snnet docker-plugin serve' on a node of its "
-            "own, in another network namespace",
-            field=name,
-        )
-    return False
-
-
 def _network(value: Any, name: str) -> NetworkConfig:
     if isinstance(value, NetworkConfig):
         return value
@@ -126,7 +126,18 @@ def _network(value: Any, name: str) -> NetworkConfig:
         raise InvalidRequest(str(error), field=name) from None
 
 
-def _listen(value: Any, name: str) -> str:
+def _socket(value: Any, name: str) -> str:
+    path = Path(check_text(value, name))
+    if path.is_absolute() and path.suffix == ".sock":
+        return str(path)
+    raise InvalidRequest(
+        f"{shown(value)} is not the absolute path of a socket like {LISTEN!r}: to listen on TCP, "
+        "use 'snnet docker-plugin serve'",
+        field=name,
+    )
+
+
+def _host_and_port(value: Any, name: str) -> str:
     if isinstance(value, str) and host_and_port(value):
         return value
     raise InvalidRequest(f"{shown(value)} is not HOST:PORT like '127.0.0.1:9102'", field=name)

@@ -159,7 +159,7 @@ def _gather(tenant: TenantWanted, prefix: str, names: Sequence[str], entry: Entr
             tenant.forwards.append(Forward.read(document, revision))
         case keys.PUBLIC_IPS:
             tenant.public_ips.append(PublicIp.read(document, revision))
-        case keys.ADDRESSES:
+        case keys.ADDRESSES if "vnic" in document:
             _, network, text = names
             address, name = ip_address(text), str(document["vnic"])
             hostname = name.lower() if is_host_name(name) and not name.isdigit() else None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from snnet.contract import Conflict, IPAddress, IPNetwork, Reading
+from snnet.contract import Conflict, Entry, IPAddress, IPNetwork, Reading
 from snnet.contract.dhcp import is_guest_address
 from snnet.core.addressing import check_guests
 
@@ -44,6 +44,12 @@ class AddressPool:
                 self._next[subnet] = offset
                 return address
         raise Conflict(f"{self.network.title} has no free address in {subnet}")
+
+
+def holder(claim: Entry) -> str:
+    """Who has a claimed address, as messages name it."""
+    name = claim.document.get("vnic")
+    return f"vnic {name!r}" if name else str(claim.document.get("managed_by"))
 
 
 def _hosts(subnet: IPNetwork) -> range:

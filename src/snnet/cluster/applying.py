@@ -74,7 +74,10 @@ def apply(
     kept = {
         key: item
         for key, item in stored.items()
-        if not prune or key in wanted or item.tenant not in tenants
+        if not prune
+        or key in wanted
+        or item.tenant not in tenants
+        or getattr(item, "managed_by", None)
     }
     _check_references(items, kept)
     gone = [item for key, item in stored.items() if key not in kept]

@@ -250,17 +250,22 @@ class Cluster:
         changed one after the other, what others refer to first; an object that cannot be is
         in the result with its error, and the rest goes on.  Repeating the call finishes what
         was interrupted.  ``prune`` deletes what the documents do not have, of the tenants
-        that they name.  ``dry_run`` writes nothing and returns what would be done.
+        that they name, but no VNIC that another program manages.  ``dry_run`` writes nothing
+        and returns what would be done.
         """
         return applying.apply(self._writer, documents, prune=prune, dry_run=dry_run)
 
     def export(self, tenant: str | None = None) -> list[dict[str, Any]]:
-        """Return all objects as documents that ``apply`` takes, of one tenant or of all."""
+        """Return all objects as documents that ``apply`` takes, of one tenant or of all.
+
+        VNICs that another program manages, such as those of Docker's containers, are left out.
+        """
         kinds: tuple[type[Wanted], ...] = (Network, Vnic, Forward, PublicIp)
         return [
             {"kind": kind.kind, **item.document()}
             for kind in kinds
             for item in read_all(self.registry, kind, tenant)
+            if not getattr(item, "managed_by", None)
         ]
 
     def watch(self, timeout: float | None = None) -> Iterator[Event]:

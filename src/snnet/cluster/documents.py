@@ -23,6 +23,7 @@ from snnet.config import (
     check_many,
     check_mtu,
     check_network,
+    check_text,
     check_uid,
     shown,
 )
@@ -225,10 +226,11 @@ class Vnic(Wanted):
 
     ``node``, ``ip`` and ``mac`` are chosen by the cluster unless given; the MAC is then
     ``mac_for(ip)``.  ``owner`` is the user of the node that may open the tap.
+    ``managed_by`` names the program that created the VNIC and will delete it.
     """
 
     kind: ClassVar[str] = "vnic"
-    fixed: ClassVar[frozenset[str]] = frozenset({"network", "role", "ip", "mac"})
+    fixed: ClassVar[frozenset[str]] = frozenset({"network", "role", "ip", "mac", "managed_by"})
 
     network: str = ""
     node: str | None = None
@@ -237,11 +239,13 @@ class Vnic(Wanted):
     mac: str | None = None
     mtu: int | None = None
     owner: str | int | None = None
+    managed_by: str | None = None
 
     def checks(self) -> Mapping[str, Callable[[Any, str], Any]]:
         return {
             "name": check_id,
             "network": _reference,
+            "managed_by": optional(check_text),
             "node": optional(check_id),
             "role": _role,
             "ip": _addresses,

@@ -22,6 +22,7 @@ ALIVE = f"{ROOT}alive/"
 STATUS = f"{ROOT}status/"
 CONCENTRATORS = f"{ROOT}concentrators/"
 TUNNELS = f"{ROOT}tunnels/"
+DOCKER = f"{ROOT}docker/"
 TUNNEL_KEYS = f"{ROOT}claims/tunnel-keys/"
 NODE_NUMBERS = f"{ROOT}claims/node-numbers/"
 CONCENTRATOR_ADDRESSES = f"{ROOT}claims/concentrator-addresses/"
@@ -50,7 +51,10 @@ def addresses(tenant: str, network: str) -> str:
 
 
 def address(tenant: str, network: str, ip: IPAddress) -> str:
-    """The claim of an address; it names the VNIC and its MAC, as DHCP needs them."""
+    """The claim of an address; it names the VNIC and its MAC, as DHCP needs them.
+
+    One that has ``managed_by`` in their place is held for a VNIC to come.
+    """
     return f"{addresses(tenant, network)}{ip}/"
 
 
@@ -87,6 +91,11 @@ def node(name: str) -> str:
 def alive(name: str) -> str:
     """The session document of a node's agent."""
     return f"{ALIVE}{name}/"
+
+
+def docker(node: str, name: str) -> str:
+    """The prefix of what a node's Docker plugin has to remember."""
+    return f"{DOCKER}{node}/{name}/"
 
 
 def concentrator(tenant: str) -> str:

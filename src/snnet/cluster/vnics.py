@@ -33,17 +33,24 @@ def repeated(old: Vnic, wanted: Vnic, given: frozenset[str]) -> Draft[Vnic]:
 def creation(made: Vnic, network_revision: int) -> Draft[Vnic]:
     """Write a VNIC whose node and addresses are chosen."""
     assert made.node is not None
-    key = keys.vnic(made.node, made.tenant, made.name)
+    claimed = claims(made)
+    draft = bare_creation(made, network_revision)
+    draft.writes += claimed
+    draft.expected |= {claim.key: 0 for claim in claimed}
+    return draft
+
+
+def bare_creation(made: Vnic, network_revision: int) -> Draft[Vnic]:
+    """Write a VNIC; the caller claims its addresses in the same commit."""
+    assert made.node is not None
     name = keys.vnic_name(made.tenant, made.name)
-    claims = _claims(made)
     return Draft(
         made,
-        [Put(key, made.document()), Put(name, _name_claim(made)), *claims],
-        {
-            name: 0,
-            keys.network(made.tenant, made.network): network_revision,
-            **{claim.key: 0 for claim in claims},
-        },
+        [
+            Put(keys.vnic(made.node, made.tenant, made.name), made.document()),
+            Put(name, _name_claim(made)),
+        ],
+        {name: 0, keys.network(made.tenant, made.network): network_revision},
     )
 
 
@@ -61,15 +68,23 @@ def update(old: Vnic, new: Vnic, reading: Reading) -> Draft[Vnic]:
 
 def deletion(vnic: Vnic, reading: Reading, *, force: bool) -> Draft[Vnic]:
     """Remove a VNIC, and with ``force`` the forwards and public addresses that lead to it."""
+    if vnic.managed_by and not force:
+        raise Conflict(f"{vnic.title} belongs to {vnic.managed_by}: remove it there, or use force")
     forwards, publics = forwards_of(reading, vnic), public_ips_of(reading, vnic)
     if (forwards or publics) and not force:
         named = ", ".join(item.title for item in (*forwards, *publics))
         raise Conflict(f"{vnic.title} is the target of {named}: delete them first, or use force")
+    draft = bare_deletion(vnic)
+    draft.writes += [Delete(claim.key) for claim in claims(vnic)]
+    draft.writes += _rules_gone(forwards, publics)
+    return draft
+
+
+def bare_deletion(vnic: Vnic) -> Draft[Vnic]:
+    """Remove a VNIC; the caller releases its addresses in the same commit."""
     assert vnic.node is not None
     key = keys.vnic(vnic.node, vnic.tenant, vnic.name)
     writes: list[Write] = [Delete(key), Delete(keys.vnic_name(vnic.tenant, vnic.name))]
-    writes += [Delete(claim.key) for claim in _claims(vnic)]
-    writes += _rules_gone(forwards, publics)
     return Draft(vnic, writes, {key: vnic.revision})
 
 
@@ -87,7 +102,7 @@ def _name_claim(vnic: Vnic) -> Mapping[str, object]:
     return {"node": vnic.node, "network": vnic.network}
 
 
-def _claims(vnic: Vnic) -> list[Put]:
+def claims(vnic: Vnic) -> list[Put]:
     """The claims of its addresses, with all that the concentrator's DHCP must know."""
     return [
         Put(

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from snnet.contract import Conflict, Missing, Reading, Registry
 
 from . import keys, networks, rules, store, vnics
-from .addresses import AddressPool
+from .addresses import AddressPool, holder
 from .documents import Forward, Network, PublicIp, Vnic, Wanted
 from .drafts import Draft, carry_out
 from .views import read_nodes
@@ -91,10 +91,8 @@ class Writer:
         for ip in wanted.ip:
             key = keys.address(wanted.tenant, wanted.network, ip)
             claim = self.registry.read(key).entries.get(key)
-            if claim is not None and claim.document["vnic"] != wanted.name:
-                raise Conflict(
-                    f"{ip} belongs to vnic {claim.document['vnic']!r}: choose another address"
-                )
+            if claim is not None and claim.document.get("vnic") != wanted.name:
+                raise Conflict(f"{ip} belongs to {holder(claim)}: choose another address")
 
     def forward(self, wanted: Forward, given: frozenset[str]) -> Forward:
         nodes = read_nodes(self.registry.read(keys.NODES, keys.ALIVE))
@@ -172,7 +170,8 @@ class Writer:
     def _users(self, network: Network) -> list[str]:
         """The names of a network's VNICs."""
         claims = self.registry.read(keys.addresses(network.tenant, network.name)).entries
-        return list(dict.fromkeys(str(claim.document["vnic"]) for claim in claims.values()))
+        names = (claim.document.get("vnic") for claim in claims.values())
+        return list(dict.fromkeys(str(name) for name in names if name))
 
 
 _UPDATES: Mapping[type[Wanted], Callable[..., Draft[Any]]] = {

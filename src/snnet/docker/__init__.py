@@ -15,7 +15,10 @@ veth pair into the container.  The plugin never calls Docker.
 ``ipam``        the IPAM driver: pools and addresses
 ``pools``       which pool belongs to which network, and who holds an address
 ``options``     options of ``docker network create``
+``vnics``       VNICs and networks of a compute node on its own
+``in_cluster``  VNICs and networks of a cluster, which an agent carries out
 ``state``       what both drivers must remember, as documents of a registry
+``intents``     what these documents mean for a cluster, written in the same commits
 ``migration``   reads the database of snnet before 0.2
 ============== ===============================================================
 

@@ -28,11 +28,14 @@ from snnet.node import ComputeNode
 
 from . import messages
 from .endpoints import Endpoints
+from .in_cluster import ClusterVnics
+from .intents import ClusterState
 from .ipam import Ipam
 from .messages import Message
 from .network import SPACE, NetworkDriver
 from .pools import Pools
 from .state import State, describe
+from .vnics import Vnics
 
 DAEMON_RESTART = 2.0
 """Minimum number of seconds that a killed daemon needs to start again.
@@ -122,13 +125,28 @@ def protocol(
 
     Its documents are those of the registry whose keys begin with ``prefix``.
     """
-    state = State(registry, prefix)
+    network, ipam = _drivers(State(registry, prefix), Vnics(node), clock)
+    node.reserve(network.endpoints.created)
+    return methods(network, ipam)
+
+
+def cluster_protocol(
+    registry: Registry, node: ComputeNode, name: str, clock: Callable[[], float] = time.time
+) -> dict[str, Method]:
+    """The methods of a plugin whose networks are those of the cluster in this registry.
+
+    An agent creates the VNICs on the node.
+    """
+    state = ClusterState(registry, node.id, name, clock)
+    return methods(*_drivers(state, ClusterVnics(node, registry, state), clock))
+
+
+def _drivers(state: State, vnics: Vnics, clock: Callable[[], float]) -> tuple[NetworkDriver, Ipam]:
     pools = Pools(state, clock)
-    endpoints = Endpoints(state, pools, node)
+    endpoints = Endpoints(state, pools, vnics)
     endpoints.sweep()
-    node.reserve(endpoints.created)
-    network = NetworkDriver(state, pools, node, endpoints)
-    return methods(network, Ipam(state, pools, node, network))
+    network = NetworkDriver(state, pools, vnics, endpoints)
+    return network, Ipam(state, pools, vnics, network)
 
 
 def _fixed(message: type[Message], answer: dict[str, Any]) -> Method:

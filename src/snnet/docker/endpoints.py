@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import logging
-import re
 import threading
-import uuid
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from ipaddress import ip_network
 from typing import Any
 
-from snnet.config import VnicConfig, VnicRole, check_mac
-from snnet.contract import Conflict, FatalError, InvalidRequest, Link, SnnetError
+from snnet.config import VnicRole, check_mac
+from snnet.contract import Conflict, FatalError, InvalidRequest, SnnetError
 from snnet.contract.addresses import of_family
 from snnet.core.addressing import Addresses, mac_for, written
 from snnet.core.requests import VnicId
 from snnet.core.vnics import Vnic
-from snnet.node import ComputeNode
 
 from . import messages
 from .options import assigned, refuse_ports
 from .pools import GRACE, Pools
 from .state import Document, Endpoint, Network, State
+from .vnics import Vnics, identity_of
 
 _CONNECTED = 1
 """Type of a route that needs no next hop (types.CONNECTED in libnetwork)."""
@@ -43,10 +40,10 @@ class Endpoints:
     killed.  Every call may be repeated.
     """
 
-    def __init__(self, state: State, pools: Pools, node: ComputeNode) -> None:
+    def __init__(self, state: State, pools: Pools, vnics: Vnics) -> None:
         self._state = state
         self._pools = pools
-        self._node = node
+        self._vnics = vnics
         self._locks = KeyedLocks()
         self._last_sweep = 0.0
 
@@ -74,7 +71,7 @@ class Endpoints:
 
     def _make(self, network: Network, endpoint: Endpoint, *, forget: bool) -> None:
         try:
-            self._node.create_vnic(vnic_config(network, endpoint))
+            self._vnics.make(network, endpoint)
         except FatalError:
             raise  # something is left on the host: keep the document
         except BaseException:
@@ -101,7 +98,7 @@ class Endpoints:
             network, endpoint = self._find(message)
             if endpoint.made:
                 # Recreates what was deleted by hand, and finds what exists.
-                vnic = self._node.create_vnic(vnic_config(network, endpoint)).vnic
+                vnic = self._vnics.make(network, endpoint)
             else:
                 vnic = self._find_vnic(network, endpoint.ips)
             self._set_joined(endpoint, True)
@@ -113,7 +110,7 @@ class Endpoints:
             return answer
         routes = []
         for gateway in vnic.gateways:
-            if self._node.routed:
+            if self._vnics.routed:
                 node = str(ip_network(gateway))
                 routes.append({"Destination": node, "RouteType": _CONNECTED, "NextHop": ""})
             else:
@@ -156,7 +153,11 @@ class Endpoints:
     def sweep(self) -> int:
         """Remove endpoints that Docker has forgotten; return how many."""
         self._last_sweep = self._pools.now()
-        return self.remove_unjoined(GRACE) + self.remove_ended(GRACE)
+        removed = self.remove_unjoined(GRACE) + self.remove_ended(GRACE)
+        for network in self._state.networks.all():
+            self.drop_unused(network.id)
+        self._state.tidy()
+        return removed
 
     def _sweep_if_due(self) -> None:
         """Sweep at most once in GRACE seconds, since a sweep looks up every container's link."""
@@ -187,13 +188,11 @@ class Endpoints:
         endpoints were removed.
         """
         now, removed = self._pools.now(), 0
-        vnics = {vnic.id: vnic for vnic in self._node.topology().vnics}
+        vnics = {vnic.id: vnic for vnic in self._vnics.all()}
         for endpoint in self._state.endpoints.all():
             if not (endpoint.joined and abs(now - endpoint.since) > older_than):
                 continue
-            vnic = vnics.get((endpoint.tenant_id, endpoint.subnet_id, endpoint.vnic_id))
-            peer = vnic.peer_name if vnic else None
-            if peer is None or self._node.backend.find(Link(name=peer)) is not None:
+            if self._vnics.is_at_home(vnics.get(identity_of(endpoint))):
                 self._set_joined(endpoint, False)
                 removed += self._try_remove_forgotten(endpoint, released=False)
         return removed
@@ -226,7 +225,7 @@ class Endpoints:
     def created(self, identity: VnicId) -> bool:
         """Whether the VNIC was created for an endpoint, and is not a mapped one."""
         return any(
-            endpoint.made and (endpoint.tenant_id, endpoint.subnet_id, endpoint.vnic_id) == identity
+            endpoint.made and identity_of(endpoint) == identity
             for endpoint in self._state.endpoints.all()
         )
 
@@ -241,7 +240,7 @@ class Endpoints:
             if endpoint is None or (unless_joined and endpoint.joined):
                 return False
             if endpoint.made:
-                self._node.destroy_vnic(_identity(endpoint))
+                self._vnics.remove(endpoint)
             self._forget(endpoint, released=released)
             return True
 
@@ -258,15 +257,21 @@ class Endpoints:
 
     def _forget(self, endpoint: Endpoint, *, released: bool = False) -> None:
         with self._state.lock:
-            gone: list[Document] = [endpoint]
-            network = self._state.networks.get(endpoint.network_id)
-            if network and network.deleted and self.on_network(network.id) == [endpoint]:
-                gone.append(network)
-            addresses = self._pools.held_by(endpoint)
+            addresses: list[Document] = [*self._pools.held_by(endpoint)]
             if released:
-                self._state.write(remove=[*addresses, *gone])
+                self._state.write(remove=[*addresses, endpoint])
             else:
-                self._state.write(*map(self._pools.returned, addresses), remove=gone)
+                returned = map(self._pools.returned, self._pools.held_by(endpoint))
+                self._state.write(*returned, remove=[endpoint])
+        self.drop_unused(endpoint.network_id)
+
+    def drop_unused(self, network_id: str) -> None:
+        """Remove a network that is deleted, once it has no endpoint."""
+        with self._state.lock:
+            network = self._state.networks.get(network_id)
+            if network and network.deleted and not self.on_network(network_id):
+                self._vnics.release(network)
+                self._state.write(remove=[network])
 
     def _set_joined(self, endpoint: Endpoint, joined: bool) -> None:
         change = {"joined": joined, "since": self._pools.now()}
@@ -300,7 +305,7 @@ class Endpoints:
             network_id=network.id,
             tenant_id=network.tenant_id,
             subnet_id=network.subnet_id,
-            vnic_id=_vnic_id(endpoint_id),
+            vnic_id=self._vnics.name(endpoint_id),
             ips=ips,
             mac=mac or mac_for(ips),
             made=True,
@@ -318,7 +323,7 @@ class Endpoints:
         return endpoint.model_copy(update=mapped)
 
     def _find_vnic(self, network: Network, ips: Addresses) -> Vnic:
-        for vnic in self._node.topology().vnics:
+        for vnic in self._vnics.all():
             if vnic.id[:2] == network.scope and vnic.ips == ips:
                 if vnic.role is not VnicRole.TENANT_CONTAINER:
                     raise Conflict(
@@ -353,34 +358,3 @@ class KeyedLocks:
                 self._users[name] -= 1
                 if not self._users[name]:
                     del self._users[name], self._locks[name]
-
-
-def vnic_config(network: Network, endpoint: Endpoint) -> VnicConfig:
-    """The VNIC to create for an endpoint."""
-    return replace(
-        _identity(endpoint),
-        instance_id=endpoint.vnic_id,
-        concentrator_id=network.concentrator_id,
-        concentrator_ip=network.concentrator_ip,
-        subnet=network.subnets,
-        subnet_key=network.subnet_key,
-        ip=endpoint.ips,
-        mac=endpoint.mac,
-        mtu=network.mtu,
-    )
-
-
-def _identity(endpoint: Endpoint) -> VnicConfig:
-    return VnicConfig(
-        role=VnicRole.TENANT_CONTAINER,
-        tenant_id=endpoint.tenant_id,
-        subnet_id=endpoint.subnet_id,
-        vnic_id=endpoint.vnic_id,
-    )
-
-
-def _vnic_id(endpoint_id: str) -> str:
-    """The first half of Docker's 256-bit id as a UUID, which fits into a link's alias."""
-    if re.fullmatch(r"[0-9a-f]{64}", endpoint_id):
-        return str(uuid.UUID(endpoint_id[:32]))
-    return endpoint_id

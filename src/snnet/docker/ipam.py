@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import secrets
+from contextlib import suppress
 from itertools import chain
 from typing import Any
 
-from snnet.config import check_address, check_id, check_network
+from snnet.config import check_address, check_network
 from snnet.contract import Conflict, Exhausted, InvalidRequest, IPAddress
 from snnet.contract.addresses import gateway_of
 from snnet.contract.dhcp import is_guest_address
 from snnet.core.addressing import check_guest, check_subnet
-from snnet.node import ComputeNode
 
 from . import messages
 from .network import NetworkDriver
-from .options import SUBNET_ID, TENANT, refuse_unknown
 from .pools import Pools
 from .state import NETWORK, OFFERED, RETURNED, Pool, State
+from .vnics import Vnics
 
 _REQUEST_TYPE = "RequestAddressType"
+_ATTEMPTS = 50
+"""Each failed attempt to assign an address means that another client got one."""
+
 _GATEWAY = "com.docker.network.gateway"
 """Option of a RequestAddress, and its value for a network's gateway (netlabel.Gateway)."""
 
@@ -32,12 +35,10 @@ class Ipam:
     got no response to the deletion and has forgotten it; ``networks`` then finishes it.
     """
 
-    def __init__(
-        self, state: State, pools: Pools, node: ComputeNode, networks: NetworkDriver
-    ) -> None:
+    def __init__(self, state: State, pools: Pools, vnics: Vnics, networks: NetworkDriver) -> None:
         self._state = state
         self._pools = pools
-        self._node = node
+        self._vnics = vnics
         self._networks = networks
         self._last: dict[str, int] = {}
         """The last address given from each pool.  The search for the next one starts after it."""
@@ -57,15 +58,7 @@ class Ipam:
                     f"{found} is not inside {subnet}: give another --ip-range", field="SubPool"
                 )
             inner = found
-        refuse_unknown(message.Options, (TENANT, SUBNET_ID))
-        tenant, subnet_id = message.Options.get(TENANT, ""), message.Options.get(SUBNET_ID, "")
-        if bool(tenant) != bool(subnet_id):
-            raise InvalidRequest(
-                f"give both --ipam-opt {TENANT}= and --ipam-opt {SUBNET_ID}=, or neither"
-            )
-        if tenant:
-            check_id(tenant, TENANT)
-            check_id(subnet_id, SUBNET_ID)
+        tenant, subnet_id = self._vnics.pool_scope(message.Options)
         with self._state.lock:
             pool = Pool(
                 id=secrets.token_hex(16),
@@ -109,16 +102,25 @@ class Ipam:
             if pool is None:
                 raise InvalidRequest(f"no pool {message.PoolID!r} exists", field="PoolID")
             for_gateway = message.Options.get(_REQUEST_TYPE) == _GATEWAY
-            if message.Address:
-                ip = self._requested(pool, message.Address, for_gateway)
-            elif for_gateway:
+            if message.Address or for_gateway:
                 ip = gateway_of(pool.subnet)
+                if message.Address:
+                    ip = self._requested(pool, message.Address, for_gateway)
+                self._state.write(self._pools.offered(pool, ip, for_network=for_gateway))
             else:
-                ip = self._next_free(pool)
-            self._state.write(self._pools.offered(pool, ip, for_network=for_gateway))
-            if not message.Address and not for_gateway:
-                self._last[pool.id] = int(ip)
+                ip = self._next(pool)
         return {"Address": f"{ip}/{pool.subnet.prefixlen}", "Data": {}}
+
+    def _next(self, pool: Pool) -> IPAddress:
+        """Assign the next free address."""
+        for _ in range(_ATTEMPTS):
+            ip = self._next_free(pool)
+            # Another node of the cluster may have taken it just now.
+            with suppress(Conflict):
+                self._state.write(self._pools.offered(pool, ip, for_network=False))
+                self._last[pool.id] = int(ip)
+                return ip
+        raise Conflict(f"other clients keep taking the free addresses of {pool.range}: try again")
 
     def release_address(self, message: messages.ReleaseAddress) -> dict[str, Any]:
         """Release the address.  A free one, or that of a running container, stays as it is."""
@@ -185,5 +187,4 @@ class Ipam:
         """The addresses of all VNICs of the pool's subnet, the plugin's and others."""
         if not pool.subnet_id:
             return set()
-        vnics = self._node.topology().vnics
-        return {ip for vnic in vnics if vnic.id[:2] == pool.scope for ip in vnic.ips}
+        return self._vnics.taken(pool.scope)

@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from snnet.contract import Conflict, Incomplete, InvalidRequest, IPAddress, IPNetwork
-from snnet.contract.dhcp import is_guest_address
-from snnet.core.addressing import Networks, check_subnets, mac_for, written
+from snnet.contract import Conflict, Incomplete, InvalidRequest
+from snnet.core.addressing import Networks, check_subnets, written
 from snnet.core.vnics import TenantSubnet
-from snnet.node import ComputeNode
 
 from . import messages
-from .endpoints import Endpoints, vnic_config
+from .endpoints import Endpoints
 from .options import (
     BRIDGE,
-    CONCENTRATOR_IP,
-    SUBNET_ID,
-    SUBNET_KEY,
-    TENANT,
+    OURS,
     generic,
     interface,
     is_internal,
-    subnet_fields,
+    refuse_unknown,
 )
 from .pools import Pools
-from .state import Endpoint, Network, Pool, State
+from .state import Network, Pool, State
+from .vnics import Vnics
 
 SPACE = "snnet"
 """The only address space of the IPAM driver.  Pools are identified by id, not by CIDR."""
@@ -35,20 +30,22 @@ SPACE = "snnet"
 class NetworkDriver:
     """Maps Docker's networks to tenants' subnets.  ``endpoints`` handles their endpoints."""
 
-    def __init__(self, state: State, pools: Pools, node: ComputeNode, endpoints: Endpoints) -> None:
+    def __init__(self, state: State, pools: Pools, vnics: Vnics, endpoints: Endpoints) -> None:
         self.endpoints = endpoints
         self._state = state
         self._pools = pools
-        self._node = node
+        self._vnics = vnics
 
     def create(self, message: messages.CreateNetwork) -> dict[str, Any]:
-        """Store the network, after checking that the node can create VNICs on it."""
+        """Store the network, after checking that VNICs can be created on it."""
         network, pools = self._wanted(message)
         known = self._state.networks.get(network.id)
-        if known is not None and known != network:
-            raise Conflict(f"network {network.id} already exists with other settings")
-        if known is None and not network.bridge:
-            self._check_with_node(network)
+        if known is not None:
+            network = network.model_copy(update={"made": known.made})
+            if known != network:
+                raise Conflict(f"network {network.id} already exists with other settings")
+        elif not network.bridge:
+            network = self._vnics.prepared(network)
         with self._state.lock:
             certain = self._pools.certain(pools)
             links = [link for pool in certain for link in self._pools.linked(pool, network)]
@@ -71,11 +68,8 @@ class NetworkDriver:
             return
         self._state.write(network.model_copy(update={"deleted": True}))
         errors = self.endpoints.remove_all(network_id)
-        with self._state.lock:
-            left = self.endpoints.on_network(network_id)
-            if not left:
-                self._state.write(remove=[network])
-        if left:
+        self.endpoints.drop_unused(network_id)
+        if left := self.endpoints.on_network(network_id):
             raise Incomplete(
                 f"network {network_id} still has {len(left)} endpoints: "
                 + "; ".join(map(str, errors)),
@@ -107,7 +101,7 @@ class NetworkDriver:
             gateways=gateways,
             own=(*gateways, *auxiliary) if ours else (),
             internal=is_internal(message.Options),
-            **(self._mapped(options, subnets) if BRIDGE in options else self._fields(options)),
+            **self._fields(options, subnets),
         )
         if network.subnet_id:
             pools = self._pools.candidates(network)
@@ -115,11 +109,12 @@ class NetworkDriver:
                 raise InvalidRequest(
                     f"no pool belongs to subnet {network.subnet_id!r} of tenant "
                     f"{network.tenant_id!r}: give the same ids with -o and --ipam-opt",
-                    field=SUBNET_ID,
+                    field=self._vnics.subnet_option,
                 )
             return network, pools
         pools = self._pools_with_subnet_id(network) if ours else []
-        return network.model_copy(update={"subnet_id": _subnet_id(pools)}), pools
+        subnet_id = self._vnics.subnet_id(network, pools, ours=ours)
+        return network.model_copy(update={"subnet_id": subnet_id}), pools
 
     def _pools_with_subnet_id(self, network: Network) -> list[Pool]:
         """The possible pools of a network without a subnet id that have one."""
@@ -132,20 +127,18 @@ class NetworkDriver:
             if pool.subnet_id
         ]
 
-    def _fields(self, options: Mapping[str, str]) -> dict[str, Any]:
-        """The fields of a network on which the plugin creates VNICs, from its options."""
-        if TENANT not in options:
+    def _fields(self, options: Mapping[str, str], networks: Networks) -> dict[str, Any]:
+        if BRIDGE not in options:
+            return self._vnics.network_fields(options)
+        if not self._vnics.bridges:
             raise InvalidRequest(
-                f"is needed: give -o {TENANT}=, or -o {BRIDGE}= to use existing VNICs",
-                field=TENANT,
+                "the agent creates the VNICs of containers: leave it out", field=BRIDGE
             )
-        for name in () if self._node.routed else (SUBNET_KEY, CONCENTRATOR_IP):
-            if name not in options:
-                raise InvalidRequest(f"is needed: give -o {name}=", field=name)
-        return {"subnet_id": "", **subnet_fields(options)}
+        return self._mapped(options, networks)
 
     def _mapped(self, options: Mapping[str, str], networks: Networks) -> dict[str, Any]:
         """The fields of a network with existing VNICs, found by the bridge's name."""
+        refuse_unknown(options, OURS)
         bridge = options[BRIDGE]
         subnet = self._subnet_of(bridge)
         if subnet.networks != networks:
@@ -162,7 +155,7 @@ class NetworkDriver:
         }
 
     def _subnet_of(self, bridge: str) -> TenantSubnet:
-        for subnet in self._node.topology().subnets:
+        for subnet in self._vnics.subnets():
             if subnet.network_name == bridge:
                 return subnet
         raise InvalidRequest(
@@ -170,42 +163,3 @@ class NetworkDriver:
             "in its container_info",
             field=BRIDGE,
         )
-
-    def _check_with_node(self, network: Network) -> None:
-        """Raise the error that the node would raise for the first container."""
-        vnics = self._node.topology().vnics
-        taken = {ip for vnic in vnics if vnic.id[:2] == network.scope for ip in vnic.ips}
-        free = [_first_free(subnet, taken) for subnet in network.subnets]
-        ips = tuple(ip for ip in free if ip is not None)
-        if len(ips) == len(free):
-            probe = Endpoint(
-                id="",
-                network_id=network.id,
-                tenant_id=network.tenant_id,
-                subnet_id=network.subnet_id,
-                vnic_id=str(uuid.uuid4()),
-                ips=ips,
-                mac=mac_for(ips),
-                made=True,
-                since=0,
-            )
-            self._node.plan_create_vnic(vnic_config(network, probe))
-
-
-def _first_free(subnet: IPNetwork, taken: Container[IPAddress]) -> IPAddress | None:
-    """The first address for a guest that no VNIC has."""
-    free = (ip for ip in subnet.hosts() if ip not in taken and is_guest_address(ip, subnet))
-    return next(free, None)
-
-
-def _subnet_id(pools: list[Pool]) -> str:
-    """The subnet id of the network's pool, if there is only one possible."""
-    found = {pool.subnet_id for pool in pools}
-    if len(found) == 1:
-        return found.pop()
-    reason = f"may be any of {', '.join(sorted(found))}" if found else "is needed"
-    raise InvalidRequest(
-        f"{reason}: give -o {SUBNET_ID}=, or --ipam-driver with --ipam-opt {TENANT}= and "
-        f"--ipam-opt {SUBNET_ID}=",
-        field=SUBNET_ID,
-    )

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from ipaddress import ip_interface
 from typing import Any
 
+from snnet.cluster import DEFAULT_TENANT
 from snnet.config import check_address, check_id
 from snnet.contract import InvalidRequest, IPAddress, IPInterface
 from snnet.contract.addresses import of_family
@@ -20,16 +21,22 @@ SUBNET_KEY = "snnet.subnet_key"
 CONCENTRATOR_ID = "snnet.concentrator_id"
 CONCENTRATOR_IP = "snnet.concentrator_ip"
 MTU = "snnet.mtu"
+NETWORK = "snnet.network"
 BRIDGE = "bridge"
 
-_OURS = (TENANT, SUBNET_ID, SUBNET_KEY, CONCENTRATOR_ID, CONCENTRATOR_IP, MTU)
+OURS = (TENANT, SUBNET_ID, SUBNET_KEY, CONCENTRATOR_ID, CONCENTRATOR_IP, MTU)
+"""Our options where they describe a network completely."""
+
+CLUSTERS = (TENANT, NETWORK, MTU)
+"""Our options where a cluster knows the networks."""
+
 _DOCKER_MTU = "com.docker.network.driver.mtu"
 _GENERIC = "com.docker.network.generic"
 _INTERNAL = "com.docker.network.internal"
 _PORTS = "com.docker.network.portmap"
 
 
-def refuse_unknown(options: Iterable[str], known: Iterable[str] = _OURS) -> None:
+def refuse_unknown(options: Iterable[str], known: Iterable[str]) -> None:
     """Reject unknown ``snnet.*`` options."""
     for name in options:
         if name.startswith("snnet.") and name not in known:
@@ -44,7 +51,6 @@ def generic(options: Mapping[str, Any]) -> dict[str, str]:
     for name, value in found.items():
         if not isinstance(value, str):
             raise InvalidRequest("not a string", field=name)
-    refuse_unknown(found)
     return found
 
 
@@ -82,6 +88,18 @@ def subnet_fields(options: Mapping[str, str]) -> dict[str, Any]:
     for name, field in ((SUBNET_KEY, "subnet_key"), (_DOCKER_MTU, "mtu"), (MTU, "mtu")):
         if name in options:
             fields[field] = _number(options[name], name)
+    return fields
+
+
+def cluster_fields(options: Mapping[str, str]) -> dict[str, Any]:
+    """The options that name a network of a cluster, as fields of a network, each one checked.
+
+    The cluster has the rest.
+    """
+    known = {name: options[name] for name in (*CLUSTERS, _DOCKER_MTU) if name in options}
+    fields = {"tenant_id": DEFAULT_TENANT, "subnet_id": "", **subnet_fields(known)}
+    if NETWORK in options:
+        fields["subnet_id"] = check_id(options[NETWORK], NETWORK)
     return fields
 
 

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from snnet import plugins
+from snnet.cluster import Cluster
 from snnet.config import shown
 from snnet.contract import InvalidRequest, Registry, SnnetError, Timeout
 from snnet.node import ComputeNode
 from snnet.system.files import locked, private_directory
 
-from .app import RunningRequests, make_app, protocol
+from .app import RunningRequests, cluster_protocol, make_app, protocol
 from .migration import migrate
 from .server import Listener, Server, TcpListener, Tls, UnixListener, parse_address
 
@@ -53,6 +54,10 @@ class DockerPlugin:
     another one, or an open one, which stays the caller's; the documents are then those whose
     keys begin with "docker/NODE/NAME/", and nobody else may write them.
 
+    With ``cluster``, networks and addresses are those of the cluster, and the node is that of
+    a running :class:`snnet.Agent`, which creates the VNICs.  The state is then kept in the
+    cluster's registry, below "v1/docker/NODE/NAME/".
+
     ``init()`` opens the registry and ``start()`` starts the server; ``stop()`` stops the
     server and ``close()`` closes the registry.  Each may be repeated.  Start the plugin before
     Docker and stop it after Docker: a daemon waits 15 s for a missing plugin, then fails
@@ -70,6 +75,7 @@ class DockerPlugin:
         spec_folder: str | os.PathLike[str] = SPEC_FOLDER,
         data_dir: str | os.PathLike[str] | None = None,
         registry: str | Registry | None = None,
+        cluster: Cluster | None = None,
     ) -> None:
         if not isinstance(node, ComputeNode):
             raise InvalidRequest(f"{shown(node)} is not a ComputeNode", field="node")
@@ -88,7 +94,12 @@ class DockerPlugin:
         self._node = node
         self._listener = _listener(name, _path(folder, "folder"), address, tls, spec_folder)
         self._data = DATA_FOLDER / name if data_dir is None else _path(data_dir, "data_dir")
+        if cluster is not None and (registry is not None or data_dir is not None):
+            raise InvalidRequest(
+                "has a registry: leave out registry= and data_dir=", field="cluster"
+            )
         self._registry = registry
+        self._cluster = cluster
         self._opened = ExitStack()
         self._running = RunningRequests()
         self._server: Server | None = None
@@ -113,7 +124,10 @@ class DockerPlugin:
             )
         self._node.topology()  # raises if the node is not ready
         with ExitStack() as opened:
-            methods = protocol(*self._open_registry(opened), self._node)
+            if self._cluster is not None:
+                methods = cluster_protocol(self._cluster.registry, self._node, self.name)
+            else:
+                methods = protocol(*self._open_registry(opened), self._node)
             self._running = RunningRequests()
             self._server = Server(make_app(methods, self._running), self._listener)
             self._opened = opened.pop_all()

@@ -12,7 +12,17 @@ from collections.abc import Callable, Iterable
 
 from snnet.contract import Conflict, IPAddress
 
-from .state import NETWORK, OFFERED, RETURNED, Address, Document, Endpoint, Network, Pool, State
+from .state import (
+    NETWORK,
+    OFFERED,
+    RETURNED,
+    Address,
+    Document,
+    Documents,
+    Endpoint,
+    Network,
+    Pool,
+)
 
 GRACE = 120.0
 """Seconds after which Docker no longer continues an operation that it has begun.
@@ -28,7 +38,7 @@ class Pools:
     The caller holds the state's lock and writes the documents.
     """
 
-    def __init__(self, state: State, clock: Callable[[], float]) -> None:
+    def __init__(self, state: Documents, clock: Callable[[], float]) -> None:
         self._state = state
         self._clock = clock
 
@@ -188,7 +198,7 @@ class Pools:
                 named = bool(pool.subnet_id) and pool.scope not in waiting
                 useless = named or pool.id not in used
             if useless:
-                gone += [pool, *used.get(pool.id, ())]
+                gone += [*used.get(pool.id, ()), pool]
         return gone
 
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from types import MappingProxyType
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
@@ -24,6 +24,7 @@ from snnet.contract import (
     Put,
     Registry,
     SnnetError,
+    Unavailable,
     Write,
 )
 
@@ -136,6 +137,8 @@ class Network(SubnetDocument):
     mtu: int | None = None
     internal: bool = False
     deleted: bool = False
+    made: bool = False
+    """Whether the plugin created the cluster's network of that name, and deletes it."""
 
 
 class Endpoint(SubnetDocument):
@@ -168,6 +171,7 @@ class Endpoint(SubnetDocument):
 
 
 R = TypeVar("R", bound=Document)
+R_co = TypeVar("R_co", bound=Document, covariant=True)
 T = TypeVar("T")
 
 
@@ -177,15 +181,22 @@ class Table(Generic[R]):
     def __init__(self, kind: type[R], registry: Registry, prefix: str) -> None:
         self.kind = kind
         self.prefix = f"{prefix}{kind.table}/"
+        self._registry = registry
         self._records: dict[str, R] = {}
-        for key, entry in registry.read(self.prefix).entries.items():
+        self.load()
+
+    def load(self) -> None:
+        """Read all documents anew."""
+        records: dict[str, R] = {}
+        for key, entry in self._registry.read(self.prefix).entries.items():
             try:
-                self._records[key.removeprefix(self.prefix)] = kind.model_validate(entry.document)
+                records[key.removeprefix(self.prefix)] = self.kind.model_validate(entry.document)
             except ValidationError as error:
                 raise SnnetError(
                     f"cannot read the document {key!r} of the registry: {describe(error)}; "
                     "restore the registry, or remove it and all networks of this driver in Docker"
                 ) from error
+        self._records = records
 
     def get(self, key: str) -> R | None:
         return self._records.get(key)
@@ -201,6 +212,30 @@ class Table(Generic[R]):
             self._records[key] = document
 
 
+class Rows(Protocol[R_co]):
+    """Documents of one kind, by key."""
+
+    def get(self, key: str) -> R_co | None: ...
+    def all(self) -> Sequence[R_co]: ...
+
+
+class Documents(Protocol):
+    """All documents, as they are or as they will be."""
+
+    @property
+    def pools(self) -> Rows[Pool]: ...
+    @property
+    def addresses(self) -> Rows[Address]: ...
+    @property
+    def networks(self) -> Rows[Network]: ...
+    @property
+    def endpoints(self) -> Rows[Endpoint]: ...
+
+
+Changes = Mapping[tuple[str, str], Document | None]
+"""Documents by table and key; None removes one."""
+
+
 class State:
     """All documents.
 
@@ -208,8 +243,12 @@ class State:
     else writes documents whose keys begin with ``prefix``.
     """
 
+    batch = COMMIT_MAX
+    """How many documents one commit changes."""
+
     def __init__(self, registry: Registry, prefix: str) -> None:
         self.lock = threading.RLock()
+        self._doubtful = False
         self._registry = registry
         self.pools = Table(Pool, registry, prefix)
         self.addresses = Table(Address, registry, prefix)
@@ -223,7 +262,7 @@ class State:
     def write(self, *put: Document, remove: Iterable[Document] = ()) -> None:
         """Remove and write documents, all or nothing.  A document replaces that of its key.
 
-        More than ``COMMIT_MAX`` take several commits, in this order: put last what tells
+        More than ``batch`` take several commits, in this order: put last what tells
         that the others are complete.
         """
         changes: dict[tuple[str, str], Document | None] = {
@@ -231,10 +270,28 @@ class State:
         }
         changes |= {(document.table, document.key): document for document in put}
         with self.lock:
-            for batch in batched(changes.items(), COMMIT_MAX):
-                self._registry.commit([self._write(*change) for change in batch])
+            if self._doubtful:
+                self._load()
+            for batch in batched(changes.items(), self.batch):
+                try:
+                    self._commit(dict(batch))
+                except Unavailable as error:
+                    self._doubtful |= not error.unwritten
+                    raise
                 for (table, key), document in batch:
                     self._tables[table].put(key, document)
+
+    def tidy(self) -> None:
+        """Repair what follows from the documents elsewhere; here, nothing."""
+
+    def _load(self) -> None:
+        """Read everything anew: a commit whose answer was lost may have been carried out."""
+        for table in self._tables.values():
+            table.load()
+        self._doubtful = False
+
+    def _commit(self, changes: Changes) -> None:
+        self._registry.commit([self._write(*change) for change in changes.items()])
 
     def _write(self, place: tuple[str, str], document: Document | None) -> Write:
         table, key = place
