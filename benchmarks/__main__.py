@@ -29,10 +29,10 @@ def main() -> int:
     for result in chain(fake.run(), registry.run(), docker.run()):
         show(result)
     if os.geteuid() == 0:
-        from . import firewall, kernel
+        from . import firewall, kernel, looking
 
         enter_namespace()
-        for result in chain(kernel.run(), firewall.run()):
+        for result in chain(kernel.run(), looking.run(), firewall.run()):
             show(result)
     elif not options.json:
         print("netlink: skipped, because it needs root")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .options import CONFIG, output_option
-from .output import print_data, print_tree
+from .output import Branch, print_data, print_tree
 
 if TYPE_CHECKING:
     from snnet.doctor.survey import FoundNode
@@ -28,20 +28,30 @@ def show(output: str) -> None:
     \b
     snnet host show
     """
-    found = [(node, _topology(node)) for node in _survey()]
+    from snnet.doctor.survey import look
+
+    found = look()
     if output in ("json", "yaml"):
         print_data(
             [
-                {"name": node.owner, "netns": node.netns, "state": "found", **_data(topology)}
-                for node, topology in found
+                {
+                    "name": seen.node.owner,
+                    "netns": seen.node.netns,
+                    "state": "found",
+                    **seen.to_dict(),
+                }
+                for seen in found
             ],
             output,
         )
         return
     if not found:
         click.echo("nothing of snnet is on this host")
-    for node, topology in found:
-        _print_tree(node, topology)
+    for seen in found:
+        title = seen.node.title
+        if seen.error:
+            title += f" cannot be read: {seen.error}"
+        print_tree(Branch(title, _branches(seen.to_dict()) if seen.topology else []))
 
 
 @host.command()
@@ -173,46 +183,23 @@ def _survey() -> list[FoundNode]:
     return survey()
 
 
-def _topology(node: FoundNode) -> Any:
-    """What a node has, or the error that keeps it from being read."""
-    from snnet.contract import SnnetError
-    from snnet.doctor.survey import topology
-
-    try:
-        return topology(node)
-    except SnnetError as error:
-        return error
-
-
-def _data(topology: Any) -> dict[str, Any]:
-    return topology if isinstance(topology, dict) else {"error": str(topology)}
-
-
-def _print_tree(node: FoundNode, topology: Any) -> None:
-    from rich.tree import Tree
-
-    tree = Tree(node.title, highlight=False)
-    if isinstance(topology, dict):
-        _grow(tree, topology)
-    else:
-        tree.add(f"cannot be read: {topology}")
-    print_tree(tree)
-
-
-def _grow(tree: Any, data: Any) -> None:
-    """Add plain data to a tree: a branch for each mapping, a line for each record."""
+def _branches(data: Any) -> list[Branch]:
+    """Plain data as a tree: a branch for each mapping, a line for each record."""
+    found = []
     for name, value in data.items() if isinstance(data, dict) else ():
         if isinstance(value, dict) and any(isinstance(item, dict) for item in value.values()):
-            _grow(tree.add(str(name)), value)
+            found.append(Branch(str(name), _branches(value)))
         elif isinstance(value, dict):
-            branch = tree.add(f"{name}  {_facts(value)}".rstrip())
-            for inner, items in value.items():
-                if isinstance(items, list) and items and isinstance(items[0], dict):
-                    _grow(branch, {inner: items})
+            inner = {
+                key: items
+                for key, items in value.items()
+                if isinstance(items, list) and items and isinstance(items[0], dict)
+            }
+            found.append(Branch(f"{name}  {_facts(value)}".rstrip(), _branches(inner)))
         elif isinstance(value, list) and value:
-            branch = tree.add(str(name))
-            for item in value:
-                branch.add(_facts(item) if isinstance(item, dict) else str(item))
+            lines = [_facts(item) if isinstance(item, dict) else str(item) for item in value]
+            found.append(Branch(str(name), [Branch(line) for line in lines]))
+    return found
 
 
 def _facts(record: dict[str, Any]) -> str:

@@ -6,14 +6,15 @@ import functools
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from snnet.agent.settings import REGISTRY, AgentSettings
-from snnet.cluster import DEFAULT_TENANT, Cluster
-from snnet.cluster.documents import Wanted
-from snnet.contract import SnnetError
+if TYPE_CHECKING:
+    from snnet.cluster import Cluster
+    from snnet.cluster.documents import Wanted
+
+# Commands that need no registry do without what it needs: functions import it.
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -24,6 +25,8 @@ WAIT = 30.0
 
 def registry_url(given: str | None, config: Path | None) -> str:
     """The registry: of the option, of the agent's file, or the default."""
+    from snnet.agent.settings import REGISTRY, AgentSettings
+
     if given:
         return given
     path = config or (CONFIG if CONFIG.exists() else None)
@@ -34,6 +37,8 @@ def registry_url(given: str | None, config: Path | None) -> str:
 
 def registry_options(command: F) -> F:
     """Where the registry is."""
+    from snnet.agent.settings import REGISTRY
+
     command = click.option(
         "--config",
         type=click.Path(dir_okay=False, path_type=Path),
@@ -53,6 +58,8 @@ def with_cluster(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(command)
     def run(*args: Any, registry: str | None, config: Path | None, **options: Any) -> Any:
+        from snnet.cluster import Cluster
+
         with Cluster(registry_url(registry, config)) as cluster:
             return command(cluster, *args, **options)
 
@@ -60,6 +67,8 @@ def with_cluster(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def tenant_option(command: F) -> F:
+    from snnet.cluster import DEFAULT_TENANT
+
     return click.option(
         "--tenant",
         default=DEFAULT_TENANT,
@@ -115,6 +124,9 @@ def complete(
     """A completion by the names that are in the registry; without a registry by nothing."""
 
     def names(ctx: click.Context, param: click.Parameter, start: str) -> list[str]:
+        from snnet.cluster import Cluster
+        from snnet.contract import SnnetError
+
         url = ctx.params.get("registry") or os.environ.get("SNNET_REGISTRY")
         try:
             with Cluster(registry_url(url, ctx.params.get("config"))) as cluster:
@@ -130,6 +142,8 @@ def _names(cluster: Cluster, kind: str, ctx: click.Context) -> Iterable[str]:
         return sorted({network.tenant for network in cluster.list_networks()})
     if kind == "nodes":
         return [node.name for node in cluster.nodes()]
+    from snnet.cluster import DEFAULT_TENANT
+
     tenant = ctx.params.get("tenant") or DEFAULT_TENANT
     listed: dict[str, Callable[[str], Iterable[Wanted]]] = {
         "networks": cluster.list_networks,

@@ -5,12 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
-
-if TYPE_CHECKING:
-    from rich.tree import Tree
 
 STATE_COLOURS = {"ready": "green", "pending": "yellow", "failed": "red", "no agent": "red"}
 
@@ -93,11 +90,24 @@ def print_table(
     console.print(table)
 
 
-def print_tree(tree: Tree) -> None:
-    """Print a tree.  On a terminal lines are wrapped to its width; elsewhere never."""
-    from rich.console import Console
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A line of a tree, and what hangs on it."""
 
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=10_000)  # a line is a line, however long
-    console.print(tree)
+    text: str
+    branches: Sequence[Branch] = ()
+
+
+def print_tree(tree: Branch) -> None:
+    """Print a tree, a line for each branch, however long: a host may have thousands."""
+    lines = [tree.text]
+    _grow(lines, tree, "")
+    click.echo("\n".join(lines))
+
+
+def _grow(lines: list[str], tree: Branch, indent: str) -> None:
+    last = len(tree.branches) - 1
+    for index, branch in enumerate(tree.branches):
+        lines.append(f"{indent}{'└' if index == last else '├'}── {branch.text}")
+        if branch.branches:
+            _grow(lines, branch, indent + ("    " if index == last else "│   "))

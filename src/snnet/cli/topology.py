@@ -11,11 +11,9 @@ import click
 from snnet.cluster import Cluster
 
 from .options import CONFIG, output_option, registry_options, registry_url
-from .output import print_data, print_tree
+from .output import Branch, print_data, print_tree
 
 if TYPE_CHECKING:
-    from rich.text import Text
-
     from snnet.drawing.picture import Picture
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -59,10 +57,10 @@ def topology(
 
 def _picture(here: bool, registry: str | None, config: Path | None) -> Picture:
     if here or not (registry or config or CONFIG.exists()):
-        from snnet.doctor.survey import survey
+        from snnet.doctor.survey import look
         from snnet.drawing import found
 
-        return found.picture(survey())
+        return found.picture(look())
     from snnet.drawing import registered
 
     with Cluster(registry_url(registry, config)) as cluster:
@@ -70,21 +68,21 @@ def _picture(here: bool, registry: str | None, config: Path | None) -> Picture:
 
 
 def _show(picture: Picture) -> None:
-    from rich.text import Text
-    from rich.tree import Tree
-
-    tree = Tree(Text(f"{picture.title}: {picture.counts}"))
     ways = _ways(picture)
+    cards = []
     for host in picture.hosts:
         if host.kind == "elsewhere":
             continue  # it is named where the tunnel begins
-        branch = tree.add(_line(host.title, "bold", (host.kind, *host.facts, *ways[host.id])))
-        for bridge in host.bridges:
-            name = f"{bridge.tenant}/{bridge.network}"
-            leaf = branch.add(_line(name, "cyan", (*bridge.facts, *ways[bridge.id])))
-            for nic in bridge.nics:
-                leaf.add(_line(nic.name, "", (*nic.addresses, *nic.notes)))
-    print_tree(tree)
+        bridges = [
+            Branch(
+                _line(f"{item.tenant}/{item.network}", "cyan", (*item.facts, *ways[item.id])),
+                [Branch(_line(nic.name, None, (*nic.addresses, *nic.notes))) for nic in item.nics],
+            )
+            for item in host.bridges
+        ]
+        facts = (host.kind, *host.facts, *ways[host.id])
+        cards.append(Branch(_line(host.title, "bright_white", facts), bridges))
+    print_tree(Branch(f"{picture.title}: {picture.counts}", cards))
 
 
 def _ways(picture: Picture) -> dict[str, list[str]]:
@@ -100,7 +98,6 @@ def _ways(picture: Picture) -> dict[str, list[str]]:
     return found
 
 
-def _line(name: str, style: str, facts: Iterable[str]) -> Text:
-    from rich.text import Text
-
-    return Text(name, style).append("".join(f"  {fact}" for fact in facts), "not bold default")
+def _line(name: str, colour: str | None, facts: Iterable[str]) -> str:
+    """A name and what is known of it; the name has a colour on a terminal."""
+    return "  ".join((click.style(name, colour) if colour else name, *facts))

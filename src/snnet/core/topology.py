@@ -9,6 +9,7 @@ from snnet.contract import Noun
 
 from .concentrators import Concentrator
 from .mesh import Mesh
+from .requests import SubnetId
 from .subnets import CnciSubnet
 from .vnics import CnciVnic, TenantSubnet, Vnic
 
@@ -40,21 +41,22 @@ class Topology:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON: tenants, their subnets, their VNICs."""
+        vnics: dict[SubnetId, list[dict[str, Any]]] = {}
+        for vnic in self.vnics:
+            vnics.setdefault(vnic.id[:2], []).append(vnic.to_dict())
         return {
             "tenants": {
                 tenant: {
                     "subnets": {
                         subnet.subnet_id: {
                             **subnet.to_dict(),
-                            "vnics": [
-                                vnic.to_dict() for vnic in self.vnics if vnic.id[:2] == subnet.id
-                            ],
+                            "vnics": vnics.get(subnet.id, []),
                         }
                         for subnet in self.subnets
                         if subnet.tenant_id == tenant
                     },
                     "cnci_vnics": [
-                        vnic.to_dict() for vnic in self.cnci_vnics if vnic.tenant_id == tenant
+                        one.to_dict() for one in self.cnci_vnics if one.tenant_id == tenant
                     ],
                     "concentrators": [
                         one.to_dict() for one in self.concentrators if one.tenant_id == tenant

@@ -21,7 +21,7 @@ from snnet.system.netns import open_netns
 from snnet.system.process import run
 
 from .checks import examine
-from .survey import FoundNode, differences, topology
+from .survey import FoundNode, differences, look
 
 _UNITS = ("snnet-agent", "snnet-docker-plugin")
 _LOG_LINES = 2000
@@ -65,7 +65,7 @@ def collect(nodes: Sequence[FoundNode], settings: Path | None) -> list[Part]:
     parts = [
         Part("versions.txt", "versions of snnet, the kernel and programs", _versions()),
         Part("nodes.json", "the nodes of this host and their settings", _json(_nodes(nodes))),
-        Part("show.json", "what each node has", _json(list(map(_shown, nodes)))),
+        Part("show.json", "what each node has", _json(_shown())),
         Part("verify.txt", "what differs from what each node wants", _verified(nodes)),
         Part("doctor.json", "what breaks networks here", _json(_read(lambda: _doctor(nodes)))),
         Part("agent.yaml", "the settings of the agent", _settings(settings)),
@@ -135,8 +135,10 @@ def _nodes(nodes: Sequence[FoundNode]) -> list[dict[str, object]]:
     return [{"name": node.owner, "netns": node.netns, "settings": node.settings} for node in nodes]
 
 
-def _shown(node: FoundNode) -> object:
-    return {"name": node.owner, "netns": node.netns, **_object(_read(lambda: topology(node)))}
+def _shown() -> list[dict[str, object]]:
+    return [
+        {"name": seen.node.owner, "netns": seen.node.netns, **seen.to_dict()} for seen in look()
+    ]
 
 
 def _verified(nodes: Sequence[FoundNode]) -> str:
@@ -193,10 +195,6 @@ def _read(look: Callable[[], object]) -> object:
         return look()
     except SnnetError as error:
         return {"error": str(error)}
-
-
-def _object(found: object) -> dict[str, object]:
-    return found if isinstance(found, dict) else {"error": str(found)}
 
 
 def _json(data: object) -> str:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from snnet import plugins
-from snnet.config import NetworkConfig
-from snnet.contract import Link, Namespace, SnnetError
+from snnet.config import NetworkConfig, NetworkMode
+from snnet.contract import Driver, Link, Namespace, SnnetError
 from snnet.core.identity import OWNER, decode, owner_of
+from snnet.core.topology import CnciTopology, Topology
 from snnet.node import Cnci, ComputeNode
 from snnet.node.noted import noted
 from snnet.system.host import RealHost
+
+from .once import Once
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,73 +48,113 @@ class FoundNode:
         return f"{self.owner} in {self.netns}" if self.netns else self.owner
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A node with its address and what it has, or with the reason why it cannot be read."""
+
+    node: FoundNode
+    address: str = ""
+    topology: Topology | CnciTopology | None = None
+    error: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """What it has as plain data, or its error."""
+        return self.topology.to_dict() if self.topology else {"error": self.error}
+
+
 def survey(backend: str = "netlink") -> list[FoundNode]:
     """Find the nodes of the current network namespace, and of those that it owns.
 
     Raises ``SnnetError`` if the host cannot be read; nothing is changed.
     """
-    found: list[FoundNode] = []
-    spaces = [None, *_read(None, backend, found)]
-    for name in spaces[1:]:
-        try:
-            _read(name, backend, found)
-        except SnnetError:
-            continue  # it is gone meanwhile
-    return sorted(found, key=lambda node: (node.netns is not None, node.owner))
+    return _visit(backend, lambda node, driver: node)
 
 
-def _read(netns: str | None, backend: str, found: list[FoundNode]) -> list[str]:
-    """Add the nodes of a namespace; return the namespaces that they own."""
+def look(backend: str = "netlink") -> list[Seen]:
+    """Like ``survey``, and read what each node has, with one reading of each namespace."""
+    return _visit(backend, _seen)
+
+
+def _visit(backend: str, visit: Callable[[FoundNode, Once], T]) -> list[T]:
+    """What a function says about each node, those of this namespace first."""
+    found, spaces = _visit_one(None, backend, visit)
+    for name in spaces:
+        with suppress(SnnetError):  # it is gone meanwhile
+            found += _visit_one(name, backend, visit)[0]
+    return found
+
+
+def _visit_one(
+    netns: str | None, backend: str, visit: Callable[[FoundNode, Once], T]
+) -> tuple[list[T], list[str]]:
+    """What a function says about each node of a namespace, and the namespaces that they own."""
     host = RealHost(netns)
     try:
         settings = noted(host)
-        driver = plugins.open_driver(plugins.BACKENDS, backend, host)
+        inner = plugins.open_driver(plugins.BACKENDS, backend, host)
         try:
+            driver = Once.of(inner)
             nouns = driver.snapshot({Link, Namespace}).values()
+            owners = {owner_of(noun) for noun in nouns if isinstance(noun, Link)} - {""}
+            owners |= settings.keys()
+            found = [
+                visit(FoundNode(owner, netns, settings.get(owner, {})), driver)
+                for owner in sorted(owners)
+            ]
         finally:
-            driver.close()
+            inner.close()
     finally:
         host.close()
-    owners = {owner_of(noun) for noun in nouns if isinstance(noun, Link)} - {""}
-    for owner in sorted(owners | settings.keys()):
-        found.append(FoundNode(owner, netns, settings.get(owner, {})))
     # The names are shared by all hosts that are namespaces of one machine.
-    return [
+    spaces = [
         noun.name
         for noun in nouns
         if isinstance(noun, Namespace)
         and netns is None
-        and (decode(noun.alias) or {}).get(OWNER) in owners | settings.keys()
+        and (decode(noun.alias) or {}).get(OWNER) in owners
     ]
+    return found, sorted(spaces)
+
+
+def _seen(node: FoundNode, driver: Once) -> Seen:
+    host = RealHost(node.netns, owner=node.owner)
+    try:
+        more: dict[str, Any] = {"backend": driver.on(host)}
+        config = node.settings.get("config", {})
+        if node.role == "cn" and config.get("mode") != NetworkMode.ROUTED.value:
+            more["firewall"] = "none"  # a compute node knows its guests by their links alone
+        with opened(node, read_only=True, **more) as it:
+            return Seen(node, str(it.compute_ip), it.topology())
+    except SnnetError as error:
+        return Seen(node, error=str(error))
+    finally:
+        host.close()
 
 
 @contextmanager
-def opened(node: FoundNode, *, read_only: bool) -> Iterator[ComputeNode | Cnci]:
-    """Open a node that was found, as it was set up, and let it read the kernel."""
+def opened(node: FoundNode, *, read_only: bool, **instead: Any) -> Iterator[ComputeNode | Cnci]:
+    """Open a node that was found, as it was set up, and let it read the kernel.
+
+    ``instead`` are drivers to use instead of its own.
+    """
     settings = node.settings
     config = NetworkConfig.from_dict(settings.get("config", {}))
     drivers: dict[str, Any] = {
         name: settings[name] for name in ("backend", "firewall") if settings.get(name)
-    }
+    } | instead
+    # A backend that is open has its own namespace.
+    netns = None if isinstance(drivers.get("backend"), Driver) else node.netns
     made: ComputeNode | Cnci
     if node.role == "cn":
-        made = ComputeNode(node.id, config, netns=node.netns, read_only=read_only, **drivers)
+        made = ComputeNode(node.id, config, netns=netns, read_only=read_only, **drivers)
     else:
         if settings.get("dhcp"):
             drivers["dhcp"] = settings["dhcp"]
         tenant = settings.get("tenant_id") or node.id
-        made = Cnci(
-            node.id, config, tenant_id=tenant, netns=node.netns, read_only=read_only, **drivers
-        )
+        made = Cnci(node.id, config, tenant_id=tenant, netns=netns, read_only=read_only, **drivers)
     with made:
         made.init()
         yield made
-
-
-def topology(node: FoundNode) -> dict[str, Any]:
-    """What a node has, as plain data.  Raises ``SnnetError`` if it cannot be read."""
-    with opened(node, read_only=True) as it:
-        return it.topology().to_dict()
 
 
 def differences(node: FoundNode) -> list[str]:

@@ -6,28 +6,25 @@ import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from snnet.contract import SnnetError
 from snnet.core.subnets import CnciSubnet
 from snnet.core.topology import CnciTopology, Topology
 from snnet.core.vnics import TenantSubnet, Vnic
-from snnet.doctor.survey import FoundNode, opened
+from snnet.doctor.survey import FoundNode, Seen
 
 from .picture import CONCENTRATOR, HOST, Bridge, Host, Nic, Picture, Tunnel, joined
 
 
-def picture(nodes: Sequence[FoundNode]) -> Picture:
+def picture(seen: Sequence[Seen]) -> Picture:
     """Draw the nodes of this host; one that cannot be read has a card that says why.
 
     A tunnel to another host ends at a card with nothing but that host's address.
     """
-    read: list[_Read] = []
-    broken: list[Host] = []
-    for node in nodes:
-        try:
-            with opened(node, read_only=True) as it:
-                read.append(_Read(node, str(it.compute_ip), it.topology()))
-        except SnnetError as error:
-            broken.append(Host(node.title, node.id, facts=(f"cannot be read: {error}",)))
+    read = [_Read(one.node, one.address, one.topology) for one in seen if one.topology]
+    broken = [
+        Host(one.node.title, one.node.id, facts=(f"cannot be read: {one.error}",))
+        for one in seen
+        if one.topology is None
+    ]
     tunnels = [tunnel for one in read for tunnel in _tunnels(one, read)]
     return joined(f"host {socket.gethostname()}", [*map(_card, read), *broken], tunnels)
 

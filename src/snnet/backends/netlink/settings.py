@@ -17,11 +17,15 @@ _ATTRIBUTE = Struct("=HH")
 _LINKINFO = 18
 _KIND, _DATA, _SLAVE_KIND, _SLAVE_DATA = 1, 2, 4, 5  # IFLA_INFO_, linux/if_link.h
 
-_usual: dict[tuple[str, int], list[tuple[int, bytes]]] = {}
-"""Of a block of settings, by kind and length: where each setting is, and its usual bytes.
+_usual: dict[tuple[str, int], list[list[tuple[int, bytes]]]] = {}
+"""Usual blocks of settings, by kind and length: of each, where each setting is, and its bytes.
 
 The kernel writes blocks of one length alike (br_port_fill_attrs, net/bridge/br_netlink.c), so that
-a block with all of these need not be read."""
+a block with all of these need not be read.  A port's block depends on its carrier."""
+
+
+_BLOCKS = 2
+"""Usual blocks of one kind and length: a port's with carrier, and without."""
 
 
 def settings_of(info: dict[int, bytes]) -> Settings | None:
@@ -36,19 +40,20 @@ def settings_of(info: dict[int, bytes]) -> Settings | None:
 
 
 def _unusual(kind: str, settings: tuple[Setting, ...], data: bytes) -> list[tuple[str, int]]:
-    known = _usual.get((kind, len(data)))
-    if known is not None and all(data[at : at + len(value)] == value for at, value in known):
+    known = _usual.setdefault((kind, len(data)), [])
+    if any(all(data[at : at + len(value)] == value for at, value in block) for block in known):
         return []
     there = attributes(data)
     values = {one.name: number(there[one.attribute]) for one in settings if one.attribute in there}
     unusual = changed(kind, settings, values)
-    if not unusual and known is None:
-        _usual[kind, len(data)] = [
+    if not unusual and len(known) < _BLOCKS:
+        block = [
             (at, data[at : at + 4 + one.size])
             for one in settings
             if one.attribute in there
             and (at := data.find(_ATTRIBUTE.pack(4 + one.size, one.attribute))) >= 0
         ]
+        known.append(block)
     return unusual
 
 
