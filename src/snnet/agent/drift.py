@@ -12,7 +12,13 @@ from snnet.contract import Alarm, SnnetError
 from snnet.node.node import Node
 
 LOOK_EVERY = 300.0
-"""Seconds between complete looks, for what no event tells."""
+"""Seconds between complete looks."""
+
+GLANCE_EVERY = 10.0
+"""Seconds between looks for what no event tells, such as kernel parameters."""
+
+GLANCE_SHARE = 100
+"""A glance that took a second is followed by another after this many seconds at the earliest."""
 
 SETTLE = 0.2
 """Seconds between the first event and the look: changes come in groups."""
@@ -36,6 +42,7 @@ class Drift:
         self._nodes: dict[Node[Any], list[Alarm]] = {}
         self._unrepaired: dict[Node[Any], list[str]] = {}
         self._due = 0.0
+        self._glance = 0.0
         self._earliest = 0.0
 
     def watch(self, nodes: Iterable[Node[Any]]) -> None:
@@ -53,7 +60,7 @@ class Drift:
     @property
     def due_in(self) -> float:
         """Seconds until the next look is due."""
-        return max(0.0, self._due - time.monotonic())
+        return max(0.0, min(self._due, self._glance) - time.monotonic())
 
     def notice(self) -> None:
         """Take in what alarms told since the last call: a look is then due soon."""
@@ -66,17 +73,30 @@ class Drift:
     def look(self) -> None:
         """Compare each node with its host, and repair what differs.
 
-        What cannot be repaired is logged once.
+        If nothing told of a change, only that is compared which nothing tells of.  What cannot
+        be repaired is logged once.
         """
         began = time.monotonic()
-        self._due = began + LOOK_EVERY
+        told = self._due <= began
+        if told:
+            self._due = began + LOOK_EVERY
+        looked = told
         for node in self._nodes:
             try:
-                self._look(node)
+                if told or self._glances(node):
+                    looked = True
+                    self._look(node)
             except SnnetError as error:
                 _log.warning("%s: cannot look for changes: %s", node.owner, error)
         ended = time.monotonic()
-        self._earliest = ended + SHARE * (ended - began)
+        # What an idle host costs is that of the glances.
+        self._glance = ended + max(GLANCE_EVERY, 0 if looked else GLANCE_SHARE * (ended - began))
+        if told:
+            self._earliest = ended + SHARE * (ended - began)
+
+    def _glances(self, node: Node[Any]) -> bool:
+        """Whether something differs that nothing tells of, and that can be repaired."""
+        return not {*node.verify(quick=True)} <= {*self._unrepaired.get(node, ())}
 
     def _look(self, node: Node[Any]) -> None:
         found = node.verify()

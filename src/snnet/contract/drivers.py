@@ -235,6 +235,14 @@ class Driver(ABC):
         """
         return None
 
+    def untold(self) -> Collection[type[Noun]]:
+        """The kinds of nouns that others can change without setting off the alarm.
+
+        The caller looks for them from time to time: ``find`` or, of a firewall, ``snapshot``
+        must be cheap.
+        """
+        return ()
+
     def obstacles(self) -> Sequence[str]:
         """Return the foreign settings of the host that break what this driver has set.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import ClassVar
 
 from snnet.contract import (
@@ -36,6 +36,10 @@ class DockerAccepts(Driver):
     def missing(self, noun: Noun) -> str | None:
         there = self._accepted() is not None
         return None if there else "the host has no chain DOCKER-USER"
+
+    def untold(self) -> Collection[type[Noun]]:
+        """See :meth:`snnet.contract.Driver.untold`: the chain may be legacy iptables'."""
+        return (DockerAccept,)
 
     def _accepted(self) -> list[tuple[str, bool]] | None:
         return self.host.docker_user(self._firewall.forward_chains()).accepted()

@@ -289,6 +289,16 @@ class HostView:
                 "'vxlan' or correct the route"
             )
 
+    def untold(self, records: Records) -> tuple[dict[Key, Noun], dict[Key, Noun]]:
+        """What no event tells of, where it is not as the node needs it: found, wanted."""
+        kinds, firewall = self._drivers.untold(), self._drivers.firewall.carries
+        wanted = self.carried(noun for noun in records.nouns() if type(noun) in kinds)
+        rules = {key: noun for key, noun in wanted.items() if type(noun) in firewall}
+        found = self.find(noun for key, noun in wanted.items() if key not in rules)
+        found |= self.rules(rules) if rules else {}
+        changed, parameters = self.parameters(records)
+        return found | changed, wanted | parameters
+
     def parameters(self, records: Records) -> tuple[dict[Key, Noun], dict[Key, Noun]]:
         """Parameters of the node's links that somebody changed: found, wanted."""
         return changed_parameters(self._drivers.backend, records)

@@ -271,9 +271,16 @@ class Node(ABC, Generic[R]):
         return self._ready().run(Rebuild(changes=not self.read_only), deadline)
 
     def verify(
-        self, *, timeout: float | None = None, cancel: CancelToken | None = None
+        self,
+        *,
+        quick: bool = False,
+        timeout: float | None = None,
+        cancel: CancelToken | None = None,
     ) -> list[str]:
         """What differs between the topology and the kernel, a line each; changes nothing.
+
+        ``quick``: look only at what the alarms of the drivers do not tell of, such as kernel
+        parameters and rules of legacy iptables.
 
         No other call runs while the host is listed.  Waits for those under way up to
         ``timeout`` seconds (``api_timeout`` by default), then raises Timeout.
@@ -291,6 +298,8 @@ class Node(ABC, Generic[R]):
                 f"{self.clearing} removes"
             ]
         engine = self._ready()
+        if quick:
+            return list(differences(engine.draft(Repair(untold=True), deadline).plan))
         draft = engine.draft(Repair(wait=False), deadline)
         with engine.claims.lock:
             nouns, warnings = list(engine.records.nouns()), list(engine.records.warnings())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -56,6 +56,10 @@ class SharedSysctls(Driver):
         if self._value(noun.name) is None:
             return f"this kernel has no sysctl {noun.name}"
         return None
+
+    def untold(self) -> Collection[type[Noun]]:
+        """See :meth:`snnet.contract.Driver.untold`: as the backend's."""
+        return (SharedSysctl,) if Sysctl in self._backend.untold() else ()
 
     def snapshot(self, types: Iterable[type[Noun]] | None = None) -> dict[Key, Noun]:
         with self._record() as record:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import ClassVar
 
 from snnet.backends.iproute2.kinds import CODECS
@@ -113,6 +113,10 @@ class IprouteShellBackend(TableBackend):
     def alarm(self) -> Alarm:
         """The kernel tells of links, addresses, routes, neighbours and rules."""
         return KernelChanges(self.host.netns.fd)
+
+    def untold(self) -> Collection[type[Noun]]:
+        """The kernel tells only of the forwarding of a whole family and of a link."""
+        return (Sysctl,)
 
     def watch(self) -> Watch:
         """Raises ``Unsupported``.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import ClassVar
 
 from snnet.backends.tables import NON_LINKS, TableBackend
@@ -104,6 +104,10 @@ class NetlinkBackend(TableBackend):
     def alarm(self) -> Alarm:
         """The kernel tells of links, addresses, routes, neighbours and rules."""
         return KernelChanges(self.host.netns.fd)
+
+    def untold(self) -> Collection[type[Noun]]:
+        """The kernel tells only of the forwarding of a whole family and of a link."""
+        return (Sysctl,)
 
     def close(self) -> None:
         """See :meth:`snnet.contract.Driver.close`."""

@@ -146,6 +146,10 @@ class IptablesFirewall(KernelFirewall):
         with self._alone():
             return self._observe()
 
+    def untold(self) -> Collection[type[Noun]]:
+        """See :meth:`snnet.contract.Driver.untold`: nothing tells of rules of legacy iptables."""
+        return () if self._programs.all_nft else KINDS.values()
+
     def _observe(self) -> int:
         """The epoch, with what this driver has written since the last call."""
         before, self._written = self._written, self._programs.writes + self._lent.writes

@@ -149,14 +149,16 @@ class Repair(Call[R, R, RepairDraft, Report]):
     """Bring the host to what the node knows; remove leftovers and orphans of the node.
 
     ``wait`` False: do not wait for links that may be in the middle of their creation.
+    ``untold``: only what no event tells of.
     """
 
     what = "repair"
     mode = Mode.REPORT
     inspects: ClassVar[bool] = True
 
-    def __init__(self, *, wait: bool = True) -> None:
+    def __init__(self, *, wait: bool = True, untold: bool = False) -> None:
         self._wait = wait
+        self._untold = untold
 
     def claim(self, records: R, alone: bool, held: Held) -> Claim:
         return WHOLE_NODE
@@ -165,6 +167,8 @@ class Repair(Call[R, R, RepairDraft, Report]):
         return records
 
     def draft(self, known: R, host: HostView) -> RepairDraft:
+        if self._untold:
+            return RepairDraft(make_plan(*host.untold(known)))
         ours = host.settled(known) if self._wait else host.ours(known)
         wanted = host.carried(known.nouns())
         rules = known.refreshed(host.snapshot({Address})) if known.outside() else {}
