@@ -12,6 +12,7 @@ from snnet.contract import Registry
 from snnet.system.process import find_program
 
 from .lan import Lan
+from .machine import Machine
 
 
 class FakeHost:
@@ -98,3 +99,12 @@ def lan(make_netns: Callable[[], str], tmp_path: Path) -> Iterator[Lan]:
         lan.until(lambda: lan.links() <= {"lo", "eth0"}, explain=lambda: f"{lan.links()}\n")
     finally:
         lan.close()
+
+
+@pytest.fixture
+def machine(make_netns: Callable[[], str], tmp_path: Path) -> Iterator[Machine]:
+    machine = Machine(make_netns, tmp_path)
+    try:
+        yield machine
+    finally:
+        machine.close()

@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
-
 import pytest
 
 from .lan import HOST_IP, OUTSIDE_IP
 from .machine import Machine
 
 pytestmark = pytest.mark.kernel
-
-
-@pytest.fixture
-def machine(make_netns: Callable[[], str], tmp_path: Path) -> Iterator[Machine]:
-    machine = Machine(make_netns, tmp_path)
-    try:
-        yield machine
-    finally:
-        machine.close()
 
 
 def test_a_reboot_brings_everything_back(machine: Machine) -> None:

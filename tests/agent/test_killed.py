@@ -1,0 +1,122 @@
+"""The agent killed at random moments, while what is wanted changes all the time."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+import pytest
+
+from snnet import Cluster, SnnetError
+from tests.sample import EVERY
+
+from .machine import Machine
+
+KILLS = int(os.environ.get("SNNET_TEST_KILLS", max(3, 12 // EVERY)))
+TENANTS, NETWORKS, VNICS = ("acme", "default"), ("app", "web"), range(1, 7)
+
+
+class Load:
+    """Creates and deletes networks, VNICs and forwards, as ``dice`` says."""
+
+    def __init__(self, cluster: Cluster, dice: random.Random) -> None:
+        self.cluster, self.dice = cluster, dice
+
+    def act(self) -> None:
+        """One change; what cannot be had at this moment is refused, and that is fine."""
+        pick = self.dice.choice
+        tenant, network, number = pick(TENANTS), pick(NETWORKS), pick(VNICS)
+        base = 1 + NETWORKS.index(network)
+        name, port = f"{network}-{number}", 8000 + 100 * TENANTS.index(tenant) + 10 * base + number
+        cluster = self.cluster
+        subnet = (f"10.{base}.0.0/24", f"fd00:{base}::/64")
+        role = "vm" if number % 2 else "container"
+        actions: list[tuple[int, Callable[[], object]]] = [
+            (4, lambda: cluster.create_network(network, tenant=tenant, subnet=subnet)),
+            (12, lambda: cluster.create_vnic(name, tenant=tenant, network=network, role=role)),
+            (6, lambda: cluster.create_forward(
+                tenant=tenant, network=network, protocol="tcp", port=port, to=name)),
+            (6, lambda: cluster.delete_vnic(tenant, name, force=True)),
+            (1, lambda: cluster.delete_network(tenant, network, force=True)),
+        ]  # fmt: skip
+        (action,) = self.dice.choices(
+            [action for _, action in actions], [weight for weight, _ in actions]
+        )
+        with suppress(SnnetError):
+            action()
+
+    def clear(self) -> None:
+        for network in self.cluster.list_networks():
+            self.cluster.delete_network(network.tenant, network.name, force=True)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Change something all the time, in a thread."""
+        over = threading.Event()
+
+        def go() -> None:
+            while not over.wait(self.dice.uniform(0, 0.1)):
+                self.act()
+
+        thread = threading.Thread(target=go)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+
+def there(machine: Machine) -> dict[str, set[str]]:
+    """What is on the machine, as text."""
+    run = machine.inside
+    return {
+        "links": machine.links(),
+        "namespaces": {line.split()[0] for line in run(machine.host, "ip netns").splitlines()},
+        "tables": set(run(machine.host, "nft list tables").splitlines()),
+        "files": {
+            path
+            for path in machine.runtime_files()
+            if not path.startswith("/run/netns/")
+        },
+        "servers": {
+            line for line in run(machine.host, "ps -eo comm").splitlines() if "dnsmasq" in line
+        },
+        "forwarding": {run(machine.host, "sysctl -n net.ipv4.ip_forward")},
+    }  # fmt: skip
+
+
+@pytest.mark.kernel
+def test_killed_at_any_moment_under_load(machine: Machine) -> None:
+    """Afterwards all that is wanted is there; when nothing is wanted, nothing is left."""
+    seed = int(os.environ.get("SEED", random.randrange(2**32)))
+    sys.stdout.write(f"SEED={seed} SNNET_TEST_KILLS={KILLS}\n")  # shown with a failure
+    dice = random.Random(seed)
+    with Cluster(machine.registry) as cluster:
+        load = Load(cluster, random.Random(seed + 1))
+        machine.start_agent()
+        machine.until(lambda: '"ready"' in machine.snnet("node list --json"))
+        before = there(machine)
+        with load.running():
+            for _ in range(KILLS):
+                time.sleep(dice.uniform(0, 3))
+                machine.end_agent(signal.SIGKILL)
+                time.sleep(dice.choice((0, 1)))
+                machine.start_agent()
+        machine.snnet("status --wait --timeout 60")
+        assert machine.snnet("host verify") == "everything is as it should be\n"
+        wanted = {vnic.link_name for vnic in cluster.list_vnics()}
+        links = machine.links()
+        assert {link for link in links if link.startswith("snv-")} == wanted
+        assert there(machine)["namespaces"] == {
+            cluster.get_network(net.tenant, net.name).to_dict()["netns"]
+            for net in cluster.list_networks()
+        }
+        load.clear()
+        machine.until(lambda: there(machine) == before, explain=lambda: f"{there(machine)}\n")
