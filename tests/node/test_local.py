@@ -426,3 +426,34 @@ def test_a_link_on_its_way_to_a_bridge_is_not_the_hosts(one: OneHost) -> None:
     assert cnci.verify() == []
     cnci.close()
     assert one.cnci(made).verify() == []
+
+
+@pytest.mark.parametrize("atomic", [False, True])
+@pytest.mark.parametrize("cidrs", [("10.1.0.0/24", "10.2.0.0/24"), ("10.2.0.0/24", "10.1.0.0/24")])
+def test_subnets_that_are_others_now(one: OneHost, cidrs: tuple[str, str], atomic: bool) -> None:
+    """Deleted and made again before anybody looked: the keys, maybe the networks, are swapped."""
+
+    def have(first: tuple[str, int], second: tuple[str, int]) -> snnet.Reconciled:
+        nets = {"web": first, "db": second}
+        subnets = [
+            snnet.LocalSubnet(subnet_id=name, subnet=cidr, subnet_key=key)
+            for name, (cidr, key) in nets.items()
+        ]
+        vnics = [
+            replace(vnic(9), subnet_id=name, subnet=cidr, subnet_key=key, ip=f"{cidr[:5]}0.9")
+            for name, (cidr, key) in nets.items()
+        ]
+        return one.cn.reconcile(concentrators=[config(subnets=subnets)], vnics=vnics, atomic=atomic)
+
+    assert not have(("10.1.0.0/24", 7), ("10.2.0.0/24", 8)).failed
+    again = have((cidrs[0], 8), (cidrs[1], 7))
+    assert {item.key: item.action for item in again.items} == {
+        ("concentrator", "acme", "c-acme"): "updated",
+        ("acme", "web", "v9"): "updated",
+        ("acme", "db", "v9"): "updated",
+    }
+    assert one.cn.verify() == []
+    assert {subnet.subnet_id: subnet.key for subnet in one.cn.topology().subnets} == {
+        "web": 8,
+        "db": 7,
+    }

@@ -29,7 +29,7 @@ from .calls.layout import Layout
 from .calls.vnics import Changed, ChangeVnics
 from .deadline import Deadline
 from .engine import Engine
-from .reconcile_local import reconcile_concentrators
+from .reconcile_local import release_concentrators, set_concentrators
 from .results import Reconciled
 from .steps import Steps, steps_of
 
@@ -60,15 +60,18 @@ def reconcile_node(
         atomic,
     )
     with steps_of(engine, deadline, atomic=atomic) as steps:
+        # Removals free subnets, keys, addresses and ports that what is new may need.
         if local is not None:
-            reconcile_concentrators(steps, local)
-        if guests is not None:
-            parts = list(_subnets(steps, layout, guests, reserved))
-            # Removals free keys and addresses that the creations may need.
-            parts.sort(key=lambda part: part.adds)
-            for part in parts:
-                _leave_empty(steps, layout, part)
-            for part in parts:
+            release_concentrators(steps, local)
+        parts = list(_subnets(steps, layout, guests, reserved)) if guests is not None else []
+        for part in parts:
+            _leave_empty(steps, layout, part)
+            if not part.adds:
+                _reconcile_subnet(steps, layout, part)
+        if local is not None:
+            set_concentrators(steps, local)
+        for part in parts:
+            if part.adds:
                 _reconcile_subnet(steps, layout, part)
         if concentrators is not None:
             _reconcile_cnci_vnics(steps, concentrators)

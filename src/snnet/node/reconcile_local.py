@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
-from snnet.contract import PortForward
+from snnet.contract import PortForward, SnnetError
 from snnet.core.compute_records import ComputeRecords
 from snnet.core.concentrators import Concentrator, concentrator_thing
-from snnet.core.local_requests import LocalConcentrator
+from snnet.core.local_requests import LocalConcentrator, LocalSubnet
+from snnet.core.vnics import TenantSubnet
 
 from .calls.concentrators import RemoveConcentrator, SetConcentrator
 from .steps import Steps
 
 
-def reconcile_concentrators(
+def release_concentrators(
     steps: Steps[ComputeRecords], wanted: Sequence[LocalConcentrator]
 ) -> None:
-    """Remove the concentrators that are not wanted, then set those that are.
+    """Remove the concentrators that are not wanted, and unplug subnets that are others now.
 
-    All are removed before one is set: a new one may have the subnet or the port of an old
-    one.
+    All of it comes before one is set: a new one may have the subnet or the port of an old
+    one, and a subnet of the same name with another key or network replaces the old one only
+    when nothing uses that any more.
     """
     with steps.engine.claims.lock:
         known = dict(steps.engine.records.concentrators)
@@ -32,9 +35,30 @@ def reconcile_concentrators(
     }
     for identity in (known.keys() - requests.keys()) | moved:
         steps.attempt(concentrator_thing(identity), "removed", RemoveConcentrator(identity))
+    for identity, request in requests.items():
+        staying = [
+            subnet
+            for subnet in request.subnets
+            if _agrees(subnets.get((identity[0], subnet.subnet_id)), subnet)
+        ]
+        if identity in known.keys() - moved and len(staying) < len(request.subnets):
+            try:
+                steps.run(SetConcentrator(replace(request, subnets=tuple(staying))))
+            except SnnetError:
+                if steps.atomic:
+                    raise
+                # What is in the way is in the error of setting it, which follows.
+
+
+def set_concentrators(steps: Steps[ComputeRecords], wanted: Sequence[LocalConcentrator]) -> None:
+    """Set the concentrators that are wanted, after ``release_concentrators``."""
+    with steps.engine.claims.lock:
+        known = dict(steps.engine.records.concentrators)
+        subnets = dict(steps.engine.records.subnets)
+    requests = {request.id: request for request in wanted}
     # Those that give up a subnet or a port come before those that may want it.
     for identity, request in sorted(requests.items(), key=lambda pair: _gains(known, *pair)):
-        old = None if identity in moved else known.get(identity)
+        old = known.get(identity)
         key = concentrator_thing(identity)
         bridges = [
             noun
@@ -48,6 +72,11 @@ def reconcile_concentrators(
             steps.note(key, "kept")
         else:
             steps.attempt(key, "updated", SetConcentrator(request))
+
+
+def _agrees(known: TenantSubnet | None, wanted: LocalSubnet) -> bool:
+    """Whether a subnet of that name is the wanted one, if there is one."""
+    return known is None or (known.networks, known.key) == (wanted.networks, wanted.subnet_key)
 
 
 def _gains(
