@@ -62,18 +62,23 @@ class Lan:
         """Not ``ip netns exec``: that would hide namespaces made later."""
         return ["nsenter", f"--net=/run/netns/{netns}"]
 
+    def run(self, netns: str, *argv: str) -> subprocess.CompletedProcess[str]:
+        """Run a program in a namespace, with the registry of this host."""
+        return subprocess.run(
+            [*self.enter(netns), *argv],
+            env=self.environment(), capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+
     def inside(self, netns: str, command: str, check: bool = True) -> str:
-        done = subprocess.run(
-            [*self.enter(netns), *command.split()], capture_output=True, text=True, timeout=60
-        )
+        done = self.run(netns, *command.split())
         assert not check or done.returncode == 0, f"{command}: {done.stderr}"
         return done.stdout
 
-    def start_agent(self) -> None:
+    def start_agent(self, *options: str) -> None:
         with self.log.open("ab") as log:
             self.agent = subprocess.Popen(
                 [*self.enter(self.host), sys.executable, "-m", "snnet", "agent", "--node", "host",
-                 "--registry", self.registry],
+                 "--registry", self.registry, *options],
                 stdout=log, stderr=log,
             )  # fmt: skip
 
@@ -88,12 +93,12 @@ class Lan:
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         return {**os.environ, "PATH": path, "SNNET_REGISTRY": self.registry}
 
+    def try_snnet(self, line: str) -> subprocess.CompletedProcess[str]:
+        """Type a command on the host."""
+        return self.run(self.host, sys.executable, "-m", "snnet", *line.split())
+
     def snnet(self, line: str, code: int = 0) -> str:
-        done = subprocess.run(
-            [*self.enter(self.host), sys.executable, "-m", "snnet", *line.split()],
-            env=self.environment(),
-            capture_output=True, text=True, timeout=120,
-        )  # fmt: skip
+        done = self.try_snnet(line)
         assert done.returncode == code, f"{line}: {done.stdout}{done.stderr}{self.log.read_text()}"
         return done.stdout
 
@@ -131,10 +136,7 @@ class Lan:
 
     def ask(self, netns: str, ip: str, port: int) -> str:
         """Whom the server saw; "" where nobody answers."""
-        done = subprocess.run(
-            [*self.enter(netns), sys.executable, "-c", ASK, ip, str(port)],
-            capture_output=True, text=True, timeout=30,
-        )  # fmt: skip
+        done = self.run(netns, sys.executable, "-c", ASK, ip, str(port))
         return done.stdout.strip()
 
     def links(self) -> set[str]:

@@ -6,10 +6,10 @@ import contextlib
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from snnet.contract import InvalidRequest
+from snnet.contract import InvalidRequest, Unavailable
 
 from . import file
 
@@ -24,10 +24,13 @@ class Database:
     """A connection that one thread uses at a time; others wait.
 
     It is opened when first needed, and again when another file has taken the path.
+    ``refused`` is called when the file cannot be written because it was opened on a
+    read-only disk.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, refused: Callable[[], None] = lambda: None) -> None:
         self.path = path
+        self._refused = refused
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
@@ -47,8 +50,14 @@ class Database:
         ``Unavailable`` is ``unwritten`` unless the error came while the transaction was
         being completed.
         """
-        with self._transaction("BEGIN IMMEDIATE", synced=synced) as connection:
-            yield connection
+        try:
+            with self._transaction("BEGIN IMMEDIATE", synced=synced) as connection:
+                yield connection
+        except Unavailable as error:
+            code = getattr(error.__cause__, "sqlite_errorcode", 0)
+            if code & 0xFF == sqlite3.SQLITE_READONLY:
+                self._refused()
+            raise
         # Commits that only change memory shared by processes are not seen by inotify, and
         # those that it sees are not visible to others yet.
         with contextlib.suppress(OSError):
@@ -62,6 +71,11 @@ class Database:
                 return self._opened, connection.execute("PRAGMA data_version").fetchone()[0]
             except (sqlite3.Error, OSError) as error:
                 raise file.unavailable(self.path, error, committing=False) from error
+
+    def reopen(self) -> None:
+        """Open the file again when it is needed next."""
+        with self._lock:
+            self._disconnect()
 
     def close(self) -> None:
         with self._lock:

@@ -48,7 +48,7 @@ class Follower:
         self._history = known
         self._begin_again = begin_again
         self._sweep = sweep
-        self._database = Database(path)
+        self.database = Database(path)
         self._lock = threading.Lock()
         self._position = 0
         self._version: tuple[int, int] | None = None
@@ -63,7 +63,7 @@ class Follower:
         """Hand out no change meanwhile; start following if nobody did yet."""
         with self._lock:
             if self._thread is None:
-                with self._database.reading() as connection:
+                with self.database.reading() as connection:
                     self._position = history.newest(connection)
                 self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
                 self._thread = threading.Thread(
@@ -89,7 +89,7 @@ class Follower:
             with self._waking:
                 wake, self._wake = self._wake, -1
                 os.close(wake)
-        self._database.close()
+        self.database.close()
 
     def _interrupt(self) -> None:
         with self._waking:
@@ -110,7 +110,7 @@ class Follower:
     def _look(self, looks: list[float]) -> float | None:
         """Hand out what is new; return the seconds until the next look, None for no limit."""
         try:
-            version = self._database.version()
+            version = self.database.version()
             if version != self._version:
                 self._publish()
                 self._version = version
@@ -130,7 +130,7 @@ class Follower:
         """Hand the commits since the last look to the watches."""
         while True:
             seen = self._history.seen
-            with self._lock, self._database.reading() as connection:
+            with self._lock, self.database.reading() as connection:
                 if not self._history.restored(connection, seen):
                     oldest = history.compacted(connection)
                     if self._position < oldest:

@@ -55,7 +55,8 @@ class SqliteRegistry(Registry):
         self._path = file.path_of(url)
         file.ensure(self._path)
         self._history = History()
-        self._reader, self._writer = Database(self._path), Database(self._path)
+        self._reader = Database(self._path)
+        self._writer = Database(self._path, self._reopen)
         self._follower = Follower(self._path, self._history, self._begin_again, self._sweep)
         self._pid = os.getpid()
         self._closed = False
@@ -120,6 +121,15 @@ class SqliteRegistry(Registry):
         """See :meth:`snnet.contract.Registry.session`."""
         self._check()
         return SqliteSession(self, check_ttl(ttl))
+
+    def _reopen(self) -> None:
+        """Let the next calls open the file again.
+
+        SQLite shares what it opened for reading alone among the connections of a process,
+        so that none could write when the disk can be written again.
+        """
+        for database in (self._reader, self._writer, self._follower.database):
+            database.reopen()
 
     def compact(self, revision: int) -> None:
         """Forget what happened up to a revision; watches that start before it are refused."""
