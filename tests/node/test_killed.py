@@ -90,6 +90,24 @@ def test_killed_before_and_after_any_request_to_the_kernel(real: RealWorld, name
     assert at >= 6, at
 
 
+@pytest.mark.kernel
+def test_a_removal_killed_before_and_after_any_change(real_walled: RealWorld) -> None:
+    """Also what the last noun takes along, such as a table, is not left to whoever is killed."""
+    world = real_walled
+    before = world.text()
+    for at in turns(0, 5):
+        with world.node() as node:
+            node.create_vnic(vm(9))
+        if not _dies(world, lambda node: node.destroy_vnic(vm(9)), at):
+            break
+        with world.node() as node:
+            assert node.verify() == []
+            node.destroy_vnic(vm(9))
+            node.reset_network()
+        assert world.text() == before, at
+    assert world.text() == before
+
+
 def _dies(world: RealWorld, call: Call, at: int) -> bool:
     """Make the call in a child that is killed at its request ``at``; whether it was."""
     child = os.fork()
@@ -101,6 +119,7 @@ def _dies(world: RealWorld, call: Call, at: int) -> bool:
 
 
 def _live_and_die(world: RealWorld, call: Call, at: int) -> NoReturn:
+    from snnet.firewall.nft import Nft
     from snnet.system import netlink, process
 
     left = [at]
@@ -111,9 +130,9 @@ def _live_and_die(world: RealWorld, call: Call, at: int) -> NoReturn:
             if left[0] < 0:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        def run(*args: Any) -> Any:
+        def run(*args: Any, **named: Any) -> Any:
             step()
-            result = function(*args)
+            result = function(*args, **named)
             step()
             return result
 
@@ -124,6 +143,7 @@ def _live_and_die(world: RealWorld, call: Call, at: int) -> NoReturn:
         netlink._Socket.exchange = mortal(netlink._Socket.exchange)  # type: ignore[method-assign]
         fcntl.ioctl = mortal(fcntl.ioctl)
         process._run = mortal(process._run)
+        Nft.run = mortal(Nft.run)  # type: ignore[method-assign]
         call(node)
         os._exit(0)
     except BaseException:

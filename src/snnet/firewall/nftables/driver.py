@@ -38,6 +38,7 @@ from .records import RECORDS, needs
 from .reference import Reference
 from .steps import PreparedOperation, chain_commands, element_command, with_operation
 from .tables import ARP, INET, Part, Table
+from .usage import Usage
 
 
 class NftablesFirewall(KernelFirewall):
@@ -66,8 +67,7 @@ class NftablesFirewall(KernelFirewall):
         """Tables that are not as they should be, and why: they must be recreated."""
         self._inspected: dict[Table, int] = {}
         """The epoch in which a table's rules were last compared."""
-        self._held: dict[Part, int] = {}
-        """The number of nouns that need the part, where it was counted."""
+        self._usage = Usage(self._stored, self._reader)
         self._possible: dict[tuple[str, str], str | None] = {}
 
     # -- looking ---------------------------------------------------------------------
@@ -170,9 +170,7 @@ class NftablesFirewall(KernelFirewall):
 
     def _forget_damaged(self) -> None:
         self._made = {part for part in self._made if part.table not in self._damaged}
-        self._held = {
-            part: count for part, count in self._held.items() if part.table not in self._damaged
-        }
+        self._usage.forget(self._damaged)
 
     # -- doing -----------------------------------------------------------------------
 
@@ -203,17 +201,27 @@ class NftablesFirewall(KernelFirewall):
         changes += self._shared(
             [*kept, *steps], {part.table for part in needed} & self._damaged.keys()
         )
+        unused = self._usage.unused_after(steps)
         try:
-            self._change([*self._bases(needed - self._made), *changes])
+            self._change(
+                [
+                    *self._bases(needed - self._made),
+                    *changes,
+                    *self._usage.removal(unused, needed, changes),
+                ]
+            )
         except Missing:
             # Our tables were flushed, or what is to be removed is gone.
+            self._usage.forget({part.table for step in steps for part in step.parts})
             if not needed & self._made:
                 raise
+            unused = set()
             self._change([*self._bases(needed), *changes])
         self._made |= needed
         for part in needed:
             self._damaged.pop(part.table, None)
-        self._count(steps)
+        self._made -= unused
+        self._usage.count(steps, unused)
 
     def _kept(self, steps: Sequence[PreparedOperation]) -> list[PreparedOperation]:
         """The nouns to add again because their tables are recreated, without those of the steps.
@@ -285,39 +293,11 @@ class NftablesFirewall(KernelFirewall):
             return False
         _, after = chain_commands(step.operation)
         deleted = [element_command("delete", step.owner, part) for part in there]
-        self._change([*deleted, *after])
-        self._count([step])
+        unused = self._usage.unused_after([step])
+        self._change([*deleted, *after, *self._usage.removal(unused, (), after)])
+        self._made -= unused
+        self._usage.count([step], unused)
         return True
-
-    def _count(self, steps: Iterable[PreparedOperation]) -> None:
-        """Count the nouns of each part of a table, and remove parts that have none left.
-
-        Counting means listing the elements.  It is done once for each part, and once more
-        before the part is removed.
-        """
-        counted = self._held.keys()
-        new = {part for step in steps if step.removes for part in step.parts} - counted
-        for step in steps:
-            for part in step.parts & counted:
-                self._held[part] += step.growth
-        self._held.update((part, self._stored.count(part)) for part in new)
-        gone: dict[Table, list[Part]] = {}
-        for part in sorted(part for part, count in self._held.items() if count <= 0):
-            del self._held[part]
-            if not self._stored.count(part):
-                self._made.discard(part)
-                gone.setdefault(part.table, []).append(part)
-        for table, parts in gone.items():
-            self._remove_parts(table, parts)
-
-    def _remove_parts(self, table: Table, parts: Sequence[Part]) -> None:
-        """Remove chains that no noun needs; with the last chains, remove the table."""
-        there = set(self._reader.chains(table))
-        mine = {chain for part in parts for chain in tables.chains_of(part)}
-        if there <= mine:
-            self._change([f"delete table {table}"])
-        elif mine <= there:
-            self._change([line for part in parts for line in tables.remove_part(part)])
 
     # -- the rest --------------------------------------------------------------------
 

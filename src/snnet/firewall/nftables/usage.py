@@ -1,0 +1,86 @@
+"""Which parts of tables nouns still need: the last noun takes its parts and tables along."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+
+from . import tables
+from .nouns import StoredNouns
+from .reader import Reader
+from .steps import PreparedOperation
+from .tables import Part, Table
+
+
+class Usage:
+    """The number of nouns that need each part of a table, where it was counted.
+
+    Counting means listing the elements.  It is done once for each part, and once more
+    before the part is removed.
+    """
+
+    def __init__(self, stored: StoredNouns, reader: Reader) -> None:
+        self._stored = stored
+        self._reader = reader
+        self._counts: dict[Part, int] = {}
+
+    def forget(self, gone: Collection[Table]) -> None:
+        """Count again what these tables hold."""
+        self._counts = {
+            part: count for part, count in self._counts.items() if part.table not in gone
+        }
+
+    def unused_after(self, steps: Sequence[PreparedOperation]) -> set[Part]:
+        """Return the parts of tables that no noun needs after the steps."""
+        new = {part for step in steps if step.removes for part in step.parts}
+        new -= self._counts.keys()
+        self._recount(new)
+        growth = _growth(steps)
+        unused = self._unused(growth)
+        self._recount(unused - new)
+        return self._unused(growth)
+
+    def removal(
+        self, unused: set[Part], needed: Collection[Part], changes: Sequence[str]
+    ) -> list[str]:
+        """Return the commands that remove, after ``changes``, unused parts and unused tables.
+
+        They belong to the transaction that removes the last noun: whoever is killed after
+        it has left nothing.
+        """
+        commands: list[str] = []
+        for table in sorted({part.table for part in unused}):
+            parts = sorted(part for part in unused if part.table == table)
+            there = set(self._reader.chains(table))
+            mine = {chain for part in parts for chain in tables.chains_of(part)}
+            deletes = f"delete chain {table} "
+            gone = {line.removeprefix(deletes) for line in changes if line.startswith(deletes)}
+            if there - gone <= mine and all(part.table != table for part in needed):
+                commands.append(f"delete table {table}")
+            elif mine <= there:
+                commands += [line for part in parts for line in tables.remove_part(part)]
+        return commands
+
+    def count(self, steps: Iterable[PreparedOperation], unused: set[Part]) -> None:
+        """Keep the numbers true after the steps, which removed what was unused."""
+        for part, growth in _growth(steps).items():
+            if part in self._counts:
+                self._counts[part] += growth
+        for part in unused:
+            del self._counts[part]
+
+    def _unused(self, growth: Counter[Part]) -> set[Part]:
+        counts = self._counts.items()
+        return {part for part, count in counts if part in growth and count + growth[part] <= 0}
+
+    def _recount(self, parts: Iterable[Part]) -> None:
+        self._counts.update((part, self._stored.count(part)) for part in parts)
+
+
+def _growth(steps: Iterable[PreparedOperation]) -> Counter[Part]:
+    """Return by how many the nouns that need each part grow."""
+    growth: Counter[Part] = Counter()
+    for step in steps:
+        for part in step.parts:
+            growth[part] += step.growth
+    return growth
