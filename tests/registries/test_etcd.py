@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import trustme
 
+from snnet import Agent, Cluster, NetworkConfig
 from snnet.contract import (
     Compacted,
     Delete,
@@ -247,6 +248,17 @@ class TestFaults:
             with pytest.raises(SessionLost):
                 retried(session.renew)
 
+    def test_a_watch_of_many_prefixes_has_all_of_them(self, cluster: Members) -> None:
+        """Etcd must read the whole request, also what it has not read when it begins to answer."""
+        with EtcdRegistry(cluster.url("many")) as registry:
+            for turn in range(10):
+                prefixes = [f"{turn}/a/prefix/that/is/long/{number}/" for number in range(12)]
+                watch = registry.watch(*prefixes, after=registry.read().revision)
+                for prefix in reversed(prefixes):
+                    registry.commit([Put(f"{prefix}k", {})])
+                    assert [change.key for change in watch.next(SOON)] == [f"{prefix}k"]
+                watch.close()
+
     def test_a_forked_child_is_refused(self, cluster: Members) -> None:
         with EtcdRegistry(cluster.url("fork")) as registry:
             child = os.fork()
@@ -333,7 +345,7 @@ class TestSecurity:
     def test_users_and_roles(
         self, etcd: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """The recipe of docs/registry.md: an agent writes its status, and reads what it is for."""
+        """The recipe of docs/registry.md: enough for the agent of a compute host, and no more."""
         members = Members(etcd, tmp_path, "--auth-token-ttl", "2")
         members.start()
         members.leader()
@@ -350,29 +362,40 @@ class TestSecurity:
                 call("user/add", name=name, password=f"{name}-password")
                 call("role/add", name=name)
                 call("user/grant", user=name, role=name)
-            for kind, prefix in (("READ", "snnet/desired/"), ("READWRITE", "snnet/status/")):
-                end = prefix[:-1] + "0"
-                perm = {"permType": kind, "key": encode(prefix), "range_end": encode(end)}
-                call("role/grant", name="agent", perm=perm)
+            read = ("networks/", "concentrators/", "vnics/cn-1/")
+            write = ("nodes/cn-1/", "alive/cn-1/", "status/cn-1/", "tunnels/cn-1/",
+                     "claims/node-numbers/")  # fmt: skip
+            for kind, prefixes in (("READ", read), ("READWRITE", write)):
+                for prefix in prefixes:
+                    key, end = (f"snnet/v1/{prefix[:-1]}{last}" for last in "/0")
+                    perm = {"permType": kind, "key": encode(key), "range_end": encode(end)}
+                    call("role/grant", name="agent", perm=perm)
             call("role/grant", name="agent", perm={"permType": "READ", "key": encode("snnet/")})
             call("enable")
             monkeypatch.setenv(PASSWORD, "root-password")
             url = members.url("snnet")
             with EtcdRegistry(url.replace("//", "//root@")) as root:
-                root.commit([Put("desired/v1", {"n": 1}), Put("secret", {})])
-            monkeypatch.setenv(PASSWORD, "agent-password")
-            with EtcdRegistry(url.replace("//", "//agent@")) as agent:
-                watch = agent.watch("desired/", after=0)
-                assert [change.key for change in watch.next(SOON)] == ["desired/v1"]
-                agent.commit([Put("status/cn-1", {})])
-                for forbidden in ("desired/v2", "secret"):
-                    with pytest.raises(Denied, match="permission denied"):
-                        agent.commit([Put(forbidden, {})])
-                with pytest.raises(Denied):
-                    agent.read("")
-                assert agent.read().revision == agent.read("status/").revision
-                time.sleep(3)  # the token expires
-                assert list(agent.read("status/").entries) == ["status/cn-1"]
+                cluster = Cluster(root)
+                cluster.create_network("web", subnet="10.1.0.0/24", tenant="acme")
+                cluster.create_vnic("v1", network="web", tenant="acme", node="cn-1")
+                root.commit([Put("v1/concentrators/acme/", {"address": "192.0.2.9"})])
+                monkeypatch.setenv(PASSWORD, "agent-password")
+                with EtcdRegistry(url.replace("//", "//agent@")) as registry:
+                    hub = NetworkConfig(compute_nets=["192.0.2.0/24"])
+                    with Agent("cn-1", hub, registry=registry, roles=["compute"],
+                               backend="fake", firewall="fake") as agent:  # fmt: skip
+                        agent.step(0)
+                        assert agent.status()["problem"] is None
+                    assert cluster.get_vnic("acme", "v1").state == "ready"
+                    for forbidden in ("v1/vnics/cn-2/acme/v2/", "v1/status/cn-2/x/", "secret"):
+                        with pytest.raises(Denied, match="permission denied"):
+                            registry.commit([Put(forbidden, {})])
+                    with pytest.raises(Denied):
+                        registry.read("")
+                    time.sleep(3)  # the token expires
+                    assert list(registry.read("v1/tunnels/cn-1/").entries) == [
+                        "v1/tunnels/cn-1/acme/web/"
+                    ]
             with pytest.raises(Denied, match="user name is empty"):
                 EtcdRegistry(url)
             monkeypatch.setenv(PASSWORD, "wrong")

@@ -82,6 +82,11 @@ def _driver_option(name: str, group: str, help: str) -> Callable[[Any], Any]:
     is_flag=True,
     help="Remove what --keep left up, and end every process inside it, your shells included.",
 )
+@click.option(
+    "--cluster",
+    is_flag=True,
+    help="Have agents and etcd on many hosts, and kill a network host while pings run (root).",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print data for programs.")
 @click.pass_context
 def demo(
@@ -92,6 +97,7 @@ def demo(
     mode: str,
     keep: bool,
     remove: bool,
+    cluster: bool,
     as_json: bool,
 ) -> None:
     """Build a small data centre, ping from every guest to every other, remove it again.
@@ -101,14 +107,25 @@ def demo(
     nodes in two subnets.  Guests of one tenant reach each other everywhere,
     guests of different tenants never.
 
+    With --cluster everything goes by a registry and agents: three members of etcd, two
+    compute hosts and two network hosts.  A network host is killed while pings run.
+
     The host's own network is never changed.  Ctrl-C removes everything.  Exit codes:
     0 all as expected, 1 a failure or an unexpected result, 2 wrong usage.
     """
     if keep and remove:
         raise click.UsageError("--keep and --remove exclude each other")
+    if cluster and (keep or remove or mode != NetworkMode.GRE_TUNNEL.value):
+        raise click.UsageError(
+            "--cluster goes with --backend, --tunnel, --firewall and --json only"
+        )
     from .demo import keep_demo, remove_demo, show_demo
 
-    if remove:
+    if cluster:
+        from .demo_cluster import show_cluster_demo
+
+        ok = show_cluster_demo(backend, tunnel, firewall, as_json=as_json)
+    elif remove:
         ok = remove_demo(as_json=as_json)
     else:
         show = keep_demo if keep else show_demo

@@ -13,7 +13,7 @@ from snnet.contract import Registry
 
 from . import applying, keys, nodes
 from .documents import DEFAULT_TENANT, Forward, Network, NodeInfo, PublicIp, Vnic, Wanted
-from .views import read_all, read_nodes, read_one
+from .views import read_all, read_nodes, read_one, read_placements
 from .waiting import Event, follow, is_settled, until
 from .writing import Writer
 
@@ -238,6 +238,11 @@ class Cluster:
         """
         for vnic in nodes.forget(self.registry, name, force=force):
             self.delete_vnic(vnic.tenant, vnic.name, force=True)
+
+    def placements(self) -> dict[str, dict[str, Any]]:
+        """Return where each tenant's concentrator is: its ``node``, and its ``address`` if any."""
+        placed = read_placements(self.registry.read(keys.CONCENTRATORS))
+        return {tenant: dict(entry.document) for tenant, entry in placed.items()}
 
     # -- all of it -------------------------------------------------------------------
 

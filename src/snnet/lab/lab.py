@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from snnet.contract import Cancelled, IPAddress
 from snnet.core.vnics import CnciVnic, Vnic
@@ -39,6 +39,17 @@ class Lease:
             "gateway": str(self.gateway),
             "mtu": self.mtu,
         }
+
+
+class Port(Protocol):
+    """Where a guest is plugged in: a tap, or the inner end of a veth pair (``peer_name``)."""
+
+    @property
+    def link_name(self) -> str: ...
+    @property
+    def peer_name(self) -> str | None: ...
+    @property
+    def mac(self) -> str: ...
 
 
 class Answer(NamedTuple):

@@ -18,7 +18,7 @@ from snnet.system.namespaces import Namespace, end_processes, processes_in
 
 from .dhcp_client import DhcpClient
 from .kept import NamedNamespace
-from .lab import Answer, Lab, Lease
+from .lab import Answer, Lab, Lease, Port
 from .leftovers import (
     files_about,
     outlives_nodes,
@@ -89,6 +89,7 @@ class RealLab(Lab):
         self._client = DhcpClient()
         self._cables = Cables()
         self._spaces: list[Namespace] = []
+        self._wire: Namespace | None = None
         self._machines: dict[Machine, Namespace] = {}
         self._guests: dict[Guest, Namespace] = {}
 
@@ -101,7 +102,7 @@ class RealLab(Lab):
     # -- set-up ----------------------------------------------------------------------
 
     def build_wire(self) -> None:
-        wire = self._namespace("wire")
+        wire = self._wire = self._namespace("wire")
         internet = self.scenario.internet
         self._machines = {
             machine: self._namespace(machine.name)
@@ -149,6 +150,16 @@ class RealLab(Lab):
         )
 
     def start(self, guests: Mapping[Guest, Vnic]) -> None:
+        self.plug_in(guests)
+        if self.scenario.routed:
+            for guest, vnic in guests.items():
+                commands = _configured(*(f"{ip}/{ip.max_prefixlen}" for ip in guest.ips))
+                for gateway in vnic.gateways:
+                    commands.append(f"route add default via {gateway} dev {UPLINK} onlink")
+                self._guests[guest].ip(commands)
+
+    def plug_in(self, guests: Mapping[Guest, Port]) -> None:
+        """Start the guests, each behind its port and without an address."""
         moves: dict[Machine, list[str]] = {}
         for guest, vnic in guests.items():
             self._guests[guest] = namespace = self._namespace(guest.name)
@@ -160,12 +171,6 @@ class RealLab(Lab):
                 moves.setdefault(guest.machine, []).append(move)
         for machine, commands in moves.items():
             self._machines[machine].ip(commands)
-        if self.scenario.routed:
-            for guest, vnic in guests.items():
-                commands = _configured(*(f"{ip}/{ip.max_prefixlen}" for ip in guest.ips))
-                for gateway in vnic.gateways:
-                    commands.append(f"route add default via {gateway} dev {UPLINK} onlink")
-                self._guests[guest].ip(commands)
 
     # -- what guests do ----------------------------------------------------------------
 

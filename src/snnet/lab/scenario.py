@@ -189,6 +189,8 @@ class Scenario:
     guests: tuple[Guest, ...]
     forwards: tuple[Forward, ...] = ()
     publics: tuple[Public, ...] = ()
+    others: tuple[Machine, ...] = ()
+    """More hosts on the wire."""
 
     @property
     def routed(self) -> bool:
@@ -197,7 +199,8 @@ class Scenario:
     @property
     def machines(self) -> tuple[Machine, ...]:
         """The nodes, without the internet."""
-        return (*self.compute_nodes, *([self.network_node] if self.network_node else []))
+        network = [self.network_node] if self.network_node else []
+        return (*self.compute_nodes, *network, *self.others)
 
     def tenant_networks(self) -> list[IPv4Network]:
         """The networks that the internet has routes to: private ones and public addresses."""

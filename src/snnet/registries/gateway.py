@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, SSLError
 from urllib3.response import BaseHTTPResponse
@@ -130,8 +131,14 @@ class Gateway:
                 "POST",
                 path,
                 body="\n".join(map(json.dumps, bodies)),
-                # Without it, a member that is cut off from the others keeps the stream open.
-                headers={**self._headers(), "Grpc-Metadata-hasleader": "true"},
+                headers={
+                    **self._headers(),
+                    # Without it, a member that is cut off from the others keeps the stream open.
+                    "Grpc-Metadata-hasleader": "true",
+                    # Else the server throws away what it has not read of the bodies when it
+                    # begins to answer (net/http, chunkWriter.writeHeader).
+                    "Connection": "close",
+                },
                 timeout=urllib3.Timeout(connect=CONNECT, read=ATTEMPT),
                 retries=False,
                 preload_content=False,
@@ -242,10 +249,32 @@ class Stream:
             _socket(self._response).shutdown(socket.SHUT_RDWR)
 
 
+class _Connection(HTTPConnection):
+    """Remembers its socket: with "Connection: close" the answer alone has it afterwards."""
+
+    def connect(self) -> None:
+        super().connect()
+        self.kept = self.sock
+
+
+class _TlsConnection(HTTPSConnection):
+    def connect(self) -> None:
+        super().connect()
+        self.kept = self.sock
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _TlsPool(HTTPSConnectionPool):
+    ConnectionCls = _TlsConnection
+
+
 def _socket(response: BaseHTTPResponse) -> socket.socket:
     """The socket of an answer that has not come to its end."""
     connection: Any = response.connection
-    found: socket.socket = connection.sock
+    found: socket.socket = connection.kept
     return found
 
 
@@ -272,8 +301,8 @@ def _member(host: str) -> tuple[str, int]:
 def _pool(member: tuple[str, int], tls: Mapping[str, str]) -> HTTPConnectionPool:
     host, port = member
     if not tls:
-        return HTTPConnectionPool(host, port, maxsize=16)
-    return HTTPSConnectionPool(
+        return _Pool(host, port, maxsize=16)
+    return _TlsPool(
         host,
         port,
         maxsize=16,

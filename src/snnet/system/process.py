@@ -14,6 +14,7 @@ import signal
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from snnet.contract import ApiError, Timeout, Unsupported, error_for
 
@@ -25,6 +26,7 @@ PACKAGES = {
     "conntrack": "conntrack",
     "dnsmasq": "dnsmasq-base",
     "docker": "docker.io",
+    "etcd": "etcd-server",
     "ip": "iproute2",
     "ip6tables": "iptables",
     "ip6tables-restore": "iptables",
@@ -82,6 +84,44 @@ def run(
     return done
 
 
+class Service:
+    """A program that runs until it is ended, in a network namespace.
+
+    Its environment and descriptors are those of :func:`run`; what it prints is appended to
+    the file ``log``.
+    """
+
+    def __init__(self, argv: Sequence[str], *, netns: int, log: Path) -> None:
+        program = find_program(argv[0])
+        if program is None:
+            raise Unsupported(missing_program(argv[0]))
+
+        def start() -> subprocess.Popen[bytes]:
+            with open(log, "ab") as output:
+                return subprocess.Popen(
+                    argv,
+                    executable=program,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    env=_environment(),
+                    start_new_session=True,
+                )
+
+        self._process = in_netns(netns, start)
+        self.log = log
+
+    @property
+    def ended(self) -> bool:
+        """Whether the program has ended by itself, or was ended."""
+        return self._process.poll() is not None
+
+    def kill(self) -> None:
+        """End the program at once (SIGKILL), without its children; may be repeated."""
+        self._process.kill()
+        self._process.wait()
+
+
 def find_program(name: str) -> str | None:
     """Return the path of a program, or None; sbin directories are always searched."""
     return shutil.which(name, path=_search_path())
@@ -124,6 +164,10 @@ def _errno_texts() -> dict[str, int]:
     return {os.strerror(number).lower(): number for number in errno.errorcode}
 
 
+def _environment() -> dict[str, str]:
+    return {"LC_ALL": "C", "PATH": _search_path()}
+
+
 def _search_path() -> str:
     return os.pathsep.join(filter(None, (os.environ.get("PATH"), _SYSTEM_PATH)))
 
@@ -136,7 +180,7 @@ def _run(program: str, argv: Sequence[str], input: str | None, timeout: float) -
             stdin=subprocess.DEVNULL if input is None else subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={"LC_ALL": "C", "PATH": _search_path()},
+            env=_environment(),
             encoding="utf-8",
             errors="replace",
             start_new_session=True,
