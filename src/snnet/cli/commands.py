@@ -116,9 +116,7 @@ def demo(
     if keep and remove:
         raise click.UsageError("--keep and --remove exclude each other")
     if cluster and (keep or remove or mode != NetworkMode.GRE_TUNNEL.value):
-        raise click.UsageError(
-            "--cluster goes with --backend, --tunnel, --firewall and --json only"
-        )
+        raise click.UsageError("--cluster excludes --keep, --remove and --mode routed")
     from .demo import keep_demo, remove_demo, show_demo
 
     if cluster:

@@ -107,7 +107,7 @@ class ClusterReport:
                     "tenant": old.tenant,
                     "address": old.address,
                     "was_on": old.node,
-                    "is_on": new.node,
+                    "on": new.node,
                 }
                 for old, new in zip(self.places, self.places_after, strict=True)
             ],
