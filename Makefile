@@ -7,7 +7,9 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest -q
 BOTH   := -n 2 --dist worksteal
-SIDE_BY_SIDE := tests/conformance tests/docker tests/node tests/firewall tests/backends
+# Tests of the kernel that bear company; they wait much, so three of them share two processors.
+SIDE_BY_SIDE := tests/conformance tests/docker tests/node tests/firewall tests/backends \
+                tests/dhcp tests/registries tests/cli tests/doctor tests/lab
 # What waits for real time, starts processes or tries every fault; the rest is the fake suite.
 MORE := tests/firewall tests/node/test_properties.py tests/conformance/test_registries.py \
         tests/registries/test_sqlite.py tests/test_yamlfile.py tests/test_structure.py \
@@ -67,7 +69,7 @@ test-more: $(READY)
 
 test-kernel: $(READY) packages-kernel
 	@tools/as-root $(PYTEST) -m kernel $(or $(TESTS),$(addprefix --ignore ,$(SIDE_BY_SIDE)))
-	$(if $(TESTS),,@tools/as-root $(PYTEST) $(BOTH) -m kernel $(SIDE_BY_SIDE))
+	$(if $(TESTS),,@tools/as-root $(PYTEST) -n 3 --dist worksteal -m kernel $(SIDE_BY_SIDE))
 
 test-vm: $(READY)
 	@tools/as-root tools/vm-suite $(TESTS)
