@@ -18,6 +18,8 @@ from snnet.contract import (
     ExternalForward,
     Fdb,
     Gre,
+    GroupMembers,
+    GroupRules,
     HostIsolation,
     HostServices,
     Link,
@@ -30,10 +32,12 @@ from snnet.contract import (
     Path,
     PolicyRule,
     PortForward,
+    PortGroups,
     ProtectedNetwork,
     ProxyNeighbour,
     PublicIp,
     Route,
+    Rule,
     Sysctl,
     Tap,
     TranslatedSource,
@@ -103,6 +107,9 @@ def _rules(owner: str) -> Iterator[Noun]:
     yield HostServices(owner=owner, link="probe")
     yield AntiSpoof(owner=owner, link="probe", mac=_MAC, addresses=(_GUEST,))
     yield DhcpGuard(owner=owner, link="probe", mac=_MAC)
+    yield GroupMembers(owner=owner, tenant="probe", group="probe", addresses=(_GUEST,))
+    yield GroupRules(owner=owner, tenant="probe", group="probe", rules=(Rule("in", "tcp", 80),))
+    yield PortGroups(owner=owner, link="probe", tenant="probe", groups=("probe",))
     yield MssClamp(owner=owner, link="probe", mtu=1400)
     yield ArpGuard(owner=owner, link="probe", mac=_MAC, address=_GUEST)
     yield Masquerade(owner=owner, device="probe")

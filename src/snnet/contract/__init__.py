@@ -37,6 +37,7 @@ from .errors import (
     error_for,
     raised_from,
 )
+from .groups import GroupMembers, GroupRules, PortGroups, Rule
 from .guards import (
     AntiSpoof,
     ArpGuard,
@@ -163,6 +164,8 @@ __all__ = [
     "Geneve",
     "Gre",
     "Gretap",
+    "GroupMembers",
+    "GroupRules",
     "Host",
     "HostIsolation",
     "HostPacket",
@@ -196,6 +199,7 @@ __all__ = [
     "Plan",
     "PolicyRule",
     "PortForward",
+    "PortGroups",
     "ProtectedNetwork",
     "ProxyNeighbour",
     "PublicIp",
@@ -206,6 +210,7 @@ __all__ = [
     "Rejected",
     "Remove",
     "Route",
+    "Rule",
     "Session",
     "SessionLost",
     "SharedSysctl",

@@ -22,6 +22,12 @@ reports.  Router advertisements, redirects (RFC 6105) and the answers of DHCPv6 
 relays (UDP from port 547 or to port 546, RFC 7610) never pass, whatever headers are before
 them; nor does a first fragment that does not tell what the packet is (RFC 7112, RFC 7113).
 
+A port with ``PortGroups`` passes what its guest sends only if an "out" rule of one of its groups
+allows it, and what the guest would receive only if an "in" rule does; and answers to what passed
+so: packets of the same connection (tcp, udp, sctp), answers to echo requests, ICMP errors about
+it, and packets of other protocols between the two hosts.  ARP, neighbour discovery, DHCP, and
+fragments after the first pass; without the first nobody can use them.
+
 Destination NAT, of new connections:
 
 1. to ``PublicIp.public``, whoever asks, the host itself included: to its ``internal``;
@@ -80,6 +86,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
+from .groups import GROUPS
 from .guards import GUARDS
 from .noun import IPAddress, IPNetwork, Key, Noun, Owned
 
@@ -367,6 +374,7 @@ RULES: frozenset[type[Noun]] = frozenset(
         PublicIp,
         TranslatedSource,
         *GUARDS,
+        *GROUPS,
     }
 )
 """All rules: the nouns that a firewall driver carries."""

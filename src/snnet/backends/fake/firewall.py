@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from snnet.contract import RULES, Host, Noun, PortForward, PublicIp, Zone, ZoneLink
+from snnet.contract import (
+    RULES,
+    GroupMembers,
+    GroupRules,
+    Host,
+    Noun,
+    PortForward,
+    PortGroups,
+    PublicIp,
+    Zone,
+    ZoneLink,
+)
 
 from .driver import FakeDriver
 from .kernel import kernel_of
 from .refusal import Refusal
 from .state import State
+
+_CHECKED = (PortForward, PublicIp, GroupMembers, GroupRules, PortGroups)
+"""Rules that say themselves what no driver can carry."""
 
 
 class RuleRules:
@@ -19,10 +33,11 @@ class RuleRules:
         """Counts the changes made here."""
 
     def add(self, noun: Noun) -> None:
-        if isinstance(noun, (PortForward, PublicIp)) and (fault := noun.fault()):
+        if isinstance(noun, _CHECKED) and (fault := noun.fault()):
             raise Refusal("EINVAL", fault)
         if isinstance(noun, ZoneLink) and self._zone_of(noun) is None:
             raise Refusal("ENOENT", f"there is no zone {noun.zone}")
+        self._check_groups(noun)
         if noun.key in self._state.nouns:
             raise Refusal("EEXIST")
         self._state.put(noun)
@@ -34,6 +49,7 @@ class RuleRules:
             raise Refusal("ENOENT")
         if wrong := noun.differences(found) - noun.changeable:
             raise Refusal("EOPNOTSUPP", f"{', '.join(sorted(wrong))} cannot be changed in place")
+        self._check_groups(noun)
         self._state.put(noun)
         self.changes += 1
 
@@ -43,8 +59,42 @@ class RuleRules:
             raise Refusal("ENOENT")
         if isinstance(found, Zone) and self._has_links(found):
             raise Refusal("EBUSY", f"zone {found.zone} has links")
+        if isinstance(found, (GroupMembers, GroupRules)) and (user := self._user_of(found)):
+            raise Refusal("EBUSY", f"{user} needs it")
         self._state.drop(found)
         self.changes += 1
+
+    def _check_groups(self, noun: Noun) -> None:
+        """Refuse what names a group that is not there."""
+        if isinstance(noun, GroupRules):
+            named = {rule.group for rule in noun.rules if rule.group is not None}
+            needed = [("group-members", noun.owner, noun.tenant, group) for group in named]
+        elif isinstance(noun, PortGroups):
+            kinds = ("group-members", "group-rules")
+            needed = [
+                (kind, noun.owner, noun.tenant, group) for kind in kinds for group in noun.groups
+            ]
+        else:
+            return
+        for key in needed:
+            if key not in self._state.nouns:
+                raise Refusal("ENOENT", f"there is no group {key[-1]} of {key[-2]}")
+
+    def _user_of(self, group: GroupMembers | GroupRules) -> Noun | None:
+        """Return what cannot be without the group's members, or without its rules."""
+        for noun in self._state.nouns.values():
+            if not isinstance(noun, (PortGroups, GroupRules)):
+                continue
+            if (noun.owner, noun.tenant) != (group.owner, group.tenant):
+                continue
+            if isinstance(noun, PortGroups):
+                if group.group in noun.groups:
+                    return noun
+            elif isinstance(group, GroupMembers) and any(
+                rule.group == group.group for rule in noun.rules
+            ):
+                return noun
+        return None
 
     def _zone_of(self, link: ZoneLink) -> Noun | None:
         return self._state.nouns.get(("zone", link.owner, link.zone))

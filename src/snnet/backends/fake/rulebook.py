@@ -11,6 +11,8 @@ from snnet.contract import (
     BridgeAccept,
     DhcpGuard,
     ExternalForward,
+    GroupMembers,
+    GroupRules,
     HostIsolation,
     HostServices,
     IPAddress,
@@ -19,6 +21,7 @@ from snnet.contract import (
     MssClamp,
     Noun,
     PortForward,
+    PortGroups,
     ProtectedNetwork,
     PublicIp,
     TranslatedSource,
@@ -112,6 +115,18 @@ def _of_public(rule: PublicIp) -> Iterable[Where]:
     return (PublicIp, rule.public), (PublicIp, rule.internal, rule.device)
 
 
+def _of_group(rule: Any) -> Iterable[Where]:
+    return ((type(rule), rule.owner, rule.tenant, rule.group),)
+
+
+def _of_port_groups(rule: PortGroups) -> Iterator[Where]:
+    yield PortGroups, rule.link
+    for group in rule.groups:
+        yield PortGroups, rule.owner, rule.tenant, group
+        for address in dict.fromkeys(rule.addresses):
+            yield PortGroups, rule.owner, rule.tenant, group, address
+
+
 _PLACES: dict[type[Noun], Callable[[Any], Iterable[Where]]] = {
     Zone: _of_zone,
     ZoneLink: _of_link,
@@ -129,6 +144,9 @@ _PLACES: dict[type[Noun], Callable[[Any], Iterable[Where]]] = {
     ExternalForward: lambda rule: ((ExternalForward, rule.bridge, rule.device),),
     PortForward: _of_forward,
     PublicIp: _of_public,
+    GroupMembers: _of_group,
+    GroupRules: _of_group,
+    PortGroups: _of_port_groups,
     TranslatedSource: lambda rule: ((TranslatedSource, rule.source),),
 }
 """The keys of a rule of each class in the index, each once."""

@@ -10,6 +10,7 @@ from .discovery import DiscoveryTests
 from .exits import ExitTests
 from .flows import FlowTests
 from .forwards import ForwardTests
+from .groups import GroupTests
 from .identity import IdentityTests
 from .isolation import IsolationTests
 from .neighbours import NeighbourTests
@@ -39,6 +40,7 @@ class FirewallSuite(
     PublicIpTests,
     BothFamiliesTests,
     FlowTests,
+    GroupTests,
 ):
     """Subclass it and give it a fixture ``rig`` of any scope: a :class:`~snnet.conformance.Rig`.
 

@@ -21,9 +21,10 @@ from snnet.contract import (
     Untracked,
     keyed,
 )
+from snnet.contract.groups import GROUPS
 from snnet.firewall.nftables import NftablesFirewall
 
-_ALWAYS = (Untracked, TunnelGuard, DhcpGuard, ArpGuard, MssClamp)
+_ALWAYS = (Untracked, TunnelGuard, DhcpGuard, ArpGuard, MssClamp, *GROUPS)
 LENT: tuple[type[Noun], ...] = (*_ALWAYS, AntiSpoof)
 """Classes of rules that iptables cannot always express.  Its raw table comes after
 defragmentation for bridged frames, it has no set of tunnels without ipset, and ebtables

@@ -21,7 +21,6 @@ from snnet.contract import (
     SnnetError,
     Timeout,
     TunnelGuard,
-    Zone,
     keyed,
 )
 
@@ -29,14 +28,14 @@ from ..epochs import Epochs
 from ..foreign import obstacles
 from ..kernel import KernelFirewall
 from ..nft import Nft
-from . import chains, tables
+from . import chains, groups, tables
 from .elements import Element, elements
 from .integrity import Integrity
 from .nouns import StoredNouns, gre_keys
 from .reader import FAMILIES, Reader
-from .records import RECORDS, needs
+from .records import needs
 from .reference import Reference
-from .steps import PreparedOperation, chain_commands, element_command, with_operation
+from .steps import UNRECORDED, PreparedOperation, chain_commands, element_command, with_operation
 from .tables import ARP, INET, Part, Table
 from .usage import Usage
 
@@ -94,7 +93,13 @@ class NftablesFirewall(KernelFirewall):
     def _try_part(self, family: str, name: str) -> str | None:
         probe = Table(family, "probe:snnet")
         try:
-            self._change([*tables.base(Part(probe, name)), f"delete table {probe}"])
+            self._change(
+                [
+                    *tables.base(Part(probe, name)),
+                    *groups.sample(Part(probe, name)),
+                    f"delete table {probe}",
+                ]
+            )
         except (Exhausted, Busy, Timeout):
             raise  # it says nothing about the kernel: the next call may succeed
         except SnnetError as error:
@@ -151,9 +156,7 @@ class NftablesFirewall(KernelFirewall):
 
     def _lost_rules(self, noun: Owned) -> bool:
         """Whether rules of a table of the noun were changed; compares them once an epoch."""
-        tables = {Table(record.family, noun.owner) for record in RECORDS.get(type(noun), ())} or {
-            Table(INET, noun.owner)
-        }
+        tables = {Table(family, noun.owner) for family, _ in needs(noun)}
         if isinstance(noun, HostIsolation):
             tables.add(Table(ARP, noun.owner))
         with self._lock:
@@ -280,7 +283,7 @@ class NftablesFirewall(KernelFirewall):
     def _removed_the_rest(self, step: PreparedOperation, error: SnnetError) -> bool:
         """Remove the rest of a noun that has its record and lacks another part."""
         noun = step.operation.noun
-        if not (step.removes and isinstance(error, Missing)) or isinstance(noun, Zone):
+        if not (step.removes and isinstance(error, Missing)) or isinstance(noun, UNRECORDED):
             return False
         parts = list(elements(noun))
         there = [

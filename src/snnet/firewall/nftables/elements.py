@@ -13,12 +13,15 @@ from snnet.contract import (
     BridgeAccept,
     DhcpGuard,
     ExternalForward,
+    GroupMembers,
+    GroupRules,
     HostIsolation,
     HostServices,
     Masquerade,
     MssClamp,
     Noun,
     PortForward,
+    PortGroups,
     ProtectedNetwork,
     PublicIp,
     TranslatedSource,
@@ -28,9 +31,10 @@ from snnet.contract import (
     error_for,
 )
 
+from . import groups
 from .chains import clamp_chain, source_chain
 from .families import collapsed, family_of
-from .records import CONTINUES, MORE
+from .records import CONTINUES, MORE, port_groups_words
 from .tables import ARP, BRIDGE, INET
 from .types import (
     ETHER,
@@ -120,6 +124,15 @@ def elements(noun: Noun) -> Iterator[Element]:
             yield Element(INET, "limited", (IFNAME,), (link,))
         case AntiSpoof():
             yield from _guard(noun)
+        case GroupMembers():
+            for address in noun.addresses:
+                of = family_of(address)
+                yield Element(BRIDGE, groups.members_set(of, noun), (of.address,), (address,))
+        case GroupRules(rules=rules):
+            for number, comment in enumerate(groups.written(rules)):
+                yield Element(BRIDGE, groups.rules_set(noun), (PORT,), (number,), "", comment)
+        case PortGroups():
+            yield from _port_groups(noun)
         case DhcpGuard(link=link, mac=mac):
             yield Element(BRIDGE, "clients", (IFNAME,), (link,), comment=mac)
             yield Element(BRIDGE, "leases", (IFNAME, RAW_ETHER), (link, mac))
@@ -173,6 +186,19 @@ def _guard(noun: AntiSpoof) -> Iterator[Element]:
         for ip in own:
             yield Element(family, "sources6", (IFNAME, ETHER, IPV6), (noun.link, noun.mac, ip))
             yield Element(family, "targets6", (IFNAME, RAW_IPV6), (noun.link, ip))
+
+
+def _port_groups(noun: PortGroups) -> Iterator[Element]:
+    link = noun.link
+    yield from _recorded(Element(BRIDGE, "grouped", (IFNAME,), (link,)), port_groups_words(noun))
+    yield Element(BRIDGE, "learners", (IFNAME,), (link,), f"goto learn-{link}")
+    yield Element(BRIDGE, "leaving_by", (IFNAME,), (link,), f"goto out-{link}")
+    yield Element(BRIDGE, "entering_by", (IFNAME,), (link,), f"goto in-{link}")
+    for group in noun.groups:
+        for address in dict.fromkeys(noun.addresses):
+            of = family_of(address)
+            name = groups.locals_set(of, noun.tenant, group)
+            yield Element(BRIDGE, name, (of.address,), (address,))
 
 
 def _ipv6_addresses(noun: AntiSpoof) -> tuple[IPv6Address, ...]:

@@ -7,17 +7,20 @@ from dataclasses import dataclass, field
 from ipaddress import collapse_addresses
 
 from snnet.contract import (
+    GroupMembers,
+    GroupRules,
     IPNetwork,
     MssClamp,
     Noun,
     Owned,
     PortForward,
+    PortGroups,
     ProtectedNetwork,
     TunnelGuard,
     Zone,
 )
 
-from . import chains, tables
+from . import chains, groups, tables
 from .elements import elements
 from .families import FAMILIES, family_of
 from .nouns import StoredNouns, gre_keys
@@ -39,7 +42,8 @@ class Model:
     """By set: what it has for each key; a key with ranges is its first and its last value."""
     networks: dict[str, list[IPNetwork]] = field(default_factory=dict)
     """By interval set: what it covers."""
-    zones: tuple[Zone, ...] = ()
+    sets: dict[str, str] = field(default_factory=dict)
+    """Sets that rules use beside the static ones: how each is declared."""
 
 
 class Integrity:
@@ -94,7 +98,7 @@ class Integrity:
         )
 
     def _chains(self, table: Table, model: Model, there: Mapping[str, StoredChain]) -> str | None:
-        wanted = self._reference.chains(table.family, model.rules, model.hooks, model.zones)
+        wanted = self._reference.chains(table.family, model.rules, model.hooks, model.sets)
         for name, rules in model.rules.items():
             if name not in there:
                 return f"chain {name} is gone"
@@ -148,7 +152,13 @@ def model_of(table: Table, nouns: Iterable[Noun], there: Iterable[str]) -> Model
         family, own = _own_chains(noun)
         if family == table.family:
             model.rules |= {chain: tuple(own[chain]) for chain in own}
+        if family == table.family:
+            model.sets |= groups.sets_of(noun)
+        if isinstance(noun, (GroupMembers, GroupRules)) and table.family == BRIDGE:
+            for name in groups.sets_of(noun):
+                model.elements.setdefault(name, {})
         if isinstance(noun, Zone) and table.family == INET:
+            model.sets |= chains.zone_sets(noun.zone)
             for of in FAMILIES:
                 networks = [net for net in noun.networks if family_of(net) is of]
                 model.networks[f"networks{of.s}-{noun.zone}"] = networks
@@ -159,8 +169,6 @@ def model_of(table: Table, nouns: Iterable[Noun], there: Iterable[str]) -> Model
         if isinstance(noun, ProtectedNetwork) and table.family == INET:
             name = f"{'closed' if noun.closed else 'tunnel'}_nets{family_of(noun.network).s}"
             model.networks.setdefault(name, []).append(noun.network)
-    if table.family == INET:
-        model.zones = tuple(noun for noun in nouns if isinstance(noun, Zone))
     guards = [noun for noun in nouns if isinstance(noun, TunnelGuard)]
     if table.family == INET and Part(table, INPUT) in parts:
         model.rules["gre"] = tuple(chains.gre_chain(gre_keys(guards)))
@@ -177,6 +185,8 @@ def _own_chains(noun: Noun) -> tuple[str, dict[str, list[str]]]:
         case MssClamp(link=link, bridged=bridged):
             family = BRIDGE if bridged else INET
             return family, {chains.clamp_chain(link): chains.clamp_rules(noun)}
+        case GroupMembers() | GroupRules() | PortGroups():
+            return BRIDGE, groups.chains_of(noun)
     return INET, {}
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from ipaddress import ip_network
 
-from snnet.contract import Noun, Owned, TunnelGuard, Zone
+from snnet.contract import GroupMembers, GroupRules, InvalidRequest, Noun, Owned, TunnelGuard, Zone
 
-from . import chains, tables
+from . import chains, groups, tables
 from .families import FAMILIES
 from .reader import Reader, StoredElement
 from .records import CONTINUES, RECORDS, RecordType, records_for
-from .tables import ARP, BRIDGE, FORWARD, INET, Part, Table
+from .tables import ARP, BRIDGE, FORWARD, GROUPS, INET, Part, Table
 from .types import PORT, Values, pack, unpack
 
 _FAMILIES = (INET, BRIDGE, ARP)
@@ -38,6 +39,10 @@ class StoredNouns:
         if isinstance(noun, Zone):
             table = Table(INET, noun.owner)
             return self._zone(table, noun.zone) if self._has_zone(table, noun.zone) else None
+        if isinstance(noun, (GroupMembers, GroupRules)):
+            table = Table(BRIDGE, noun.owner)
+            there = self._reader.has_chain(table, groups.chain_of(noun))
+            return self._group(table, type(noun), noun.tenant, noun.group) if there else None
         for record in RECORDS.get(type(noun), ()):
             table = Table(record.family, noun.owner)
             try:
@@ -63,7 +68,7 @@ class StoredNouns:
 
     def within(self, table: Table) -> list[Noun]:
         """Return the nouns that have their record in the table."""
-        nouns: list[Noun] = list(self._zones(table))
+        nouns: list[Noun] = [*self._zones(table), *self._groups(table)]
         for cls in RECORDS:
             nouns += self._recorded(table, cls)
         return nouns
@@ -104,7 +109,31 @@ class StoredNouns:
         table = part.table
         names = records_for(table.family, part.name)
         count = sum(len(self._reader.elements(table, name)) for name in names)
+        if part.name == GROUPS:
+            count += len(list(groups.groups_among(self._reader.chains(table))))
         return count + (len(self._zones(table)) if part.name == FORWARD else 0)
+
+    def _groups(self, table: Table) -> list[Noun]:
+        found = groups.groups_among(self._reader.chains(table)) if table.family == BRIDGE else ()
+        nouns = (self._group(table, *what) for what in found)
+        return [noun for noun in nouns if noun is not None]
+
+    def _group(self, table: Table, cls: type[Noun], tenant: str, group: str) -> Noun | None:
+        """Return the members or the rules of a group; None for rules that are damaged."""
+        if cls is GroupMembers:
+            members = GroupMembers(owner=table.owner, tenant=tenant, group=group)
+            addresses = [
+                unpack((family.address,), found.key)[0]
+                for family in FAMILIES
+                for found in self._reader.elements(table, groups.members_set(family, members))
+            ]
+            return replace(members, addresses=tuple(addresses))
+        rules = GroupRules(owner=table.owner, tenant=tenant, group=group)
+        stored = self._reader.elements(table, groups.rules_set(rules))
+        ordered = sorted(stored, key=lambda found: found.key)
+        with contextlib.suppress(InvalidRequest, ValueError, IndexError):
+            return replace(rules, rules=groups.read(found.comment for found in ordered))
+        return None
 
     def _zones(self, table: Table) -> list[Zone]:
         prefix = chains.ZONE_CHAIN

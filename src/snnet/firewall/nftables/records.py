@@ -17,12 +17,15 @@ from snnet.contract import (
     BridgeAccept,
     DhcpGuard,
     ExternalForward,
+    GroupMembers,
+    GroupRules,
     HostIsolation,
     HostServices,
     Masquerade,
     MssClamp,
     Noun,
     PortForward,
+    PortGroups,
     ProtectedNetwork,
     PublicIp,
     TranslatedSource,
@@ -38,6 +41,7 @@ from .tables import (
     BRIDGE,
     CLAMP,
     FORWARD,
+    GROUPS,
     INET,
     INPUT,
     NAT,
@@ -85,6 +89,22 @@ def _anti_spoof(owner: str, key: Values, words: list[str], *, bridged: bool) -> 
         addresses=tuple(ip_address(word) for word in words if "/" not in word),
         bridged=bridged,
         networks=tuple(ip_network(word) for word in words if "/" in word),
+    )
+
+
+def port_groups_words(noun: PortGroups) -> list[str]:
+    """Return the words of the comment of a port's record."""
+    return [noun.tenant, str(len(noun.groups)), *noun.groups, *map(str, noun.addresses)]
+
+
+def _port_groups(owner: str, key: Values, words: list[str]) -> PortGroups:
+    end = 2 + int(words[1])
+    return PortGroups(
+        owner=owner,
+        link=key[0],
+        tenant=words[0],
+        groups=tuple(words[2:end]),
+        addresses=tuple(map(ip_address, words[end:])),
     )
 
 
@@ -216,6 +236,11 @@ RECORDS: dict[type[Noun], tuple[RecordType, ...]] = {
             lambda owner, key, words: DhcpGuard(owner=owner, link=key[0], mac=words[0]),
         ),
     ),
+    PortGroups: (
+        RecordType(
+            BRIDGE, "grouped", (IFNAME,), lambda noun: (noun.link,), _port_groups, long=True
+        ),
+    ),
     MssClamp: (
         RecordType(
             BRIDGE,
@@ -318,6 +343,9 @@ _NEEDS: dict[type[Noun], tuple[tuple[str, str], ...]] = {
     DhcpGuard: ((BRIDGE, PORTS),),
     MssClamp: ((BRIDGE, CLAMP), (INET, CLAMP)),
     ArpGuard: ((ARP, NEIGHBOURS),),
+    GroupMembers: ((BRIDGE, GROUPS),),
+    GroupRules: ((BRIDGE, GROUPS),),
+    PortGroups: ((BRIDGE, GROUPS),),
     Masquerade: ((INET, NAT), (INET, NAT6)),
     ExternalForward: ((INET, FORWARD),),
     PortForward: ((INET, NAT), (INET, NAT6)),

@@ -10,14 +10,13 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain as chained
 
-from snnet.contract import Zone
 from snnet.firewall.nft import Nft
 from snnet.system.netns import new_netns
 
-from . import chains, tables
+from . import tables
 from .reader import Reader, StoredChain
 from .tables import Table
 
@@ -42,19 +41,19 @@ class Reference:
         family: str,
         rules: Mapping[str, Sequence[str]],
         hooks: Mapping[str, str],
-        zones: Iterable[Zone],
+        sets: Mapping[str, str],
     ) -> dict[str, StoredChain] | None:
         """Return the chains with these rules and hooks, as a kernel shows them.
 
-        Sets of ``zones`` are those that the rules use beside the static ones.  Return None
-        if this process may not make a network namespace: it lacks CAP_SYS_ADMIN.
+        ``sets`` are those that the rules use beside the static ones.  Return None if this
+        process may not make a network namespace: it lacks CAP_SYS_ADMIN.
         """
         with self._lock:
             texts = set(chained.from_iterable(rules.values()))
             if any((family, _templated(text)) not in self._rules for text in texts) or any(
                 (family, spec) not in self._hooks for spec in hooks.values()
             ):
-                self._make(family, rules, hooks, zones)
+                self._make(family, rules, hooks, sets)
             if not self._possible:
                 return None
             return {
@@ -74,7 +73,7 @@ class Reference:
         family: str,
         rules: Mapping[str, Sequence[str]],
         hooks: Mapping[str, str],
-        zones: Iterable[Zone],
+        sets: Mapping[str, str],
     ) -> None:
         if not self._possible:
             return
@@ -86,7 +85,7 @@ class Reference:
         try:
             nft, reader = Nft(netns), Reader(netns)
             try:
-                self._learn(family, rules, hooks, zones, nft, reader)
+                self._learn(family, rules, hooks, sets, nft, reader)
             finally:
                 nft.close()
                 reader.close()
@@ -98,7 +97,7 @@ class Reference:
         family: str,
         rules: Mapping[str, Sequence[str]],
         hooks: Mapping[str, str],
-        zones: Iterable[Zone],
+        sets: Mapping[str, str],
         nft: Nft,
         reader: Reader,
     ) -> None:
@@ -108,9 +107,7 @@ class Reference:
         # Rules that differ only in a MAC are made once.
         wanted = {text: name for name in rules for text in map(_templated, rules[name])}
         commands = [line for part in parts for line in tables.base(part)]
-        for zone in zones:
-            sets = chains.zone_sets(zone.zone)
-            commands += [f"add set {table} {name} {spec}" for name, spec in sets.items()]
+        commands += [f"add set {table} {name} {spec}" for name, spec in sets.items()]
         commands += [f"add chain {table} {name}" for name in rules if name not in static]
         commands += [f"flush chain {table} {name}" for name in rules]
         commands += [f"add rule {table} {name} {text}" for text, name in wanted.items()]

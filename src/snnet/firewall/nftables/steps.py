@@ -12,11 +12,14 @@ from snnet.contract import (
     Add,
     Change,
     Denied,
+    GroupMembers,
+    GroupRules,
     MssClamp,
     Noun,
     Operation,
     Owned,
     PortForward,
+    PortGroups,
     PublicIp,
     Remove,
     SnnetError,
@@ -26,11 +29,17 @@ from snnet.contract import (
     error_for,
 )
 
-from . import chains, tables
+from . import chains, groups, tables
 from .elements import Element, elements
 from .families import FAMILIES, family_of
 from .records import needs
 from .tables import BRIDGE, INET, Part, Table
+
+UNRECORDED = (Zone, GroupMembers, GroupRules)
+"""Nouns that have no element as their record: their chains say whether they are there."""
+
+_CHECKED = (PortForward, PublicIp, GroupMembers, GroupRules, PortGroups)
+"""Rules that say themselves what no driver can carry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +73,9 @@ class PreparedOperation:
             Table(INET, noun.owner).check()
         except ValueError as error:
             raise Denied(f"cannot {operation}: {error}", operation=operation) from None
-        if isinstance(noun, (PortForward, PublicIp)) and (fault := noun.fault()):
+        if isinstance(noun, _CHECKED) and (fault := noun.fault()):
             raise error_for(errno.EINVAL, str(operation), detail=fault)
-        if isinstance(noun, MssClamp) and not tables.is_zone(noun.link):
+        if isinstance(noun, (MssClamp, PortGroups)) and not tables.is_zone(noun.link):
             raise error_for(errno.EINVAL, str(operation), detail="no chain can have that name")
         if isinstance(noun, (Zone, ZoneLink)) and not tables.is_zone(noun.zone):
             raise error_for(errno.EINVAL, str(operation), detail="not a zone id")
@@ -80,8 +89,6 @@ class PreparedOperation:
                 )
         parts = frozenset(Part(Table(family, noun.owner), name) for family, name in needs(noun))
         added = [] if isinstance(noun, Zone) else list(elements(noun))
-        if isinstance(operation, Change) and added:
-            return cls(operation, noun.owner, parts, tuple(_replacing(operation.old, noun)))
         return cls(
             operation,
             noun.owner,
@@ -99,7 +106,12 @@ def _commands(operation: Operation, parts: Sequence[Element]) -> list[str]:
     noun = operation.noun
     if isinstance(noun, Zone):
         return _zone_commands(operation, noun)
+    if isinstance(noun, (GroupMembers, GroupRules)):
+        return _group_commands(operation, noun)
     assert isinstance(noun, Owned)
+    if isinstance(operation, Change):
+        rules = groups.fill(Table(BRIDGE, noun.owner), noun)
+        return [*rules, *_replacing(operation.old, noun)]
     verbs = ("create", "add") if isinstance(operation, Add) else ("delete", "delete")
     record, *others = parts
     before, after = chain_commands(operation)
@@ -139,12 +151,32 @@ def chain_commands(operation: Operation) -> tuple[list[str], list[str]]:
             if removes:
                 return [], chains.remove_chain(table, chains.clamp_chain(link))
             return chains.make_clamp_chain(table, noun), []
+        case PortGroups(owner=owner):
+            table = Table(BRIDGE, owner)
+            return ([], groups.remove(table, noun)) if removes else (groups.make(table, noun), [])
     return [], []
 
 
 def element_command(verb: str, owner: str, element: Element) -> str:
     table = Table(element.family, owner)
     return f"{verb} element {table} {element.set} {{ {element.text(whole=verb != 'delete')} }}"
+
+
+def _group_commands(operation: Operation, noun: GroupMembers | GroupRules) -> list[str]:
+    table = Table(BRIDGE, noun.owner)
+    match operation:
+        case Remove():
+            return groups.remove(table, noun)
+        case Add():
+            commands, old = groups.make(table, noun), []
+        case Change():
+            commands, old = groups.fill(table, noun), list(elements(operation.old))
+    new = list(elements(noun))
+    return [
+        *commands,
+        *(element_command("delete", noun.owner, part) for part in old if part not in new),
+        *(element_command("add", noun.owner, part) for part in new if part not in old),
+    ]
 
 
 def _zone_commands(operation: Operation, zone: Zone) -> list[str]:

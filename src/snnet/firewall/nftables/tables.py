@@ -61,7 +61,7 @@ net/bridge/br_netfilter_hooks.c).  The bit is cleared afterwards.
 
 INPUT, FORWARD, NAT, NAT6, SOURCES = "input", "forward", "nat", "nat6", "sources"
 PORTS, UNTRACKED, NEIGHBOURS = "ports", "untracked", "neighbours"
-CLAMP = "clamp"
+CLAMP, GROUPS = "clamp", "groups"
 TRACKING = "tracking"
 
 
@@ -212,6 +212,11 @@ set own { type ifname . ether_addr; }
 set clients { type ifname; }
 set leases { typeof iifname . @th,288,48; }
 map clamps { type ifname : verdict; }
+set grouped { type ifname; }
+set grouped_more { type ifname . inet_service; }
+map leaving_by { type ifname : verdict; }
+map entering_by { type ifname : verdict; }
+map learners { type ifname : verdict; }
 """
 
 # 288 bits after the UDP header begins, a message to a DHCP server has the client's MAC (chaddr,
@@ -231,6 +236,29 @@ chain untrack iifname @untracked notrack
 chain clamp { type filter hook forward priority -150; policy accept; }
 chain clamp tcp flags & (syn | rst) == syn iifname vmap @clamps
 chain clamp tcp flags & (syn | rst) == syn oifname vmap @clamps
+""",
+    # At both ends of the way through the bridge: what is for the host, or from it, is filtered
+    # too.  A fragment at 8 bytes could change what the first one said (RFC 1858, 4.2).
+    GROUPS: """
+chain leaving { type filter hook prerouting priority -200; policy accept; }
+chain entering { type filter hook postrouting priority 0; policy accept; }
+chain always
+chain learn_out
+chain learn_in
+chain always ether type { arp, 0x8035 } accept
+chain always icmpv6 type { 133, 134, 135, 136 } accept
+chain always udp sport 68 udp dport 67 accept
+chain always udp sport 67 udp dport 68 accept
+chain always udp sport 546 udp dport 547 accept
+chain always udp sport 547 udp dport 546 accept
+chain always ip frag-off & 0x1fff > 1 accept
+chain always frag frag-off != 0 accept
+chain leaving iifname @grouped jump always
+chain leaving iifname vmap @leaving_by
+chain learn_out iifname vmap @learners
+chain entering oifname @grouped jump always
+chain entering oifname vmap @entering_by
+chain learn_in oifname vmap @learners
 """,
     PORTS: """
 chain prerouting { type filter hook prerouting priority -300; policy accept; }

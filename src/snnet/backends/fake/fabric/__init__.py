@@ -10,6 +10,7 @@ Users see ``fabric.py``.  Each module imports only modules above it in this list
 - ``conntrack.py``: connections and their translation.
 - ``ndp.py``: what a guest may say by IPv6.
 - ``filter.py``: verdicts of the firewall's rules.
+- ``groups.py``: security groups at bridge ports.
 - ``netfilter.py``: the hooks.
 - ``links.py``: layer 2: links, bridges, macvtaps, the wire.
 - ``arp.py``: MACs of neighbours.

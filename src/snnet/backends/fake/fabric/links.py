@@ -235,6 +235,10 @@ class Bridges:
             return
         if not links.netfilter.bridge_prerouting(port, frame, step):
             return
+        passed = links.netfilter.ports.leaving(port.name, frame, step)
+        if passed is None:
+            return
+        step = passed
         if (station, bridge.name) in frame.visited:
             station.drop(step, bridge.name, "loop: the frame passed this bridge before")
             return
@@ -287,12 +291,17 @@ class Bridges:
             if known == avoid:
                 station.ignore(step, known, "{} is on this port", frame.target)
             else:
-                links.transmit(known, frame, step)
+                self._leave(known, frame, step)
             return
         step = step.then(station.name, bridge.name, "to all ports")
         for name in station.state.ports[bridge.name]:
             if name != avoid and station.state.is_up(name):
-                links.transmit(name, frame, step)
+                self._leave(name, frame, step)
+
+    def _leave(self, port: str, frame: Frame, step: Step) -> None:
+        passed = self._links.netfilter.ports.entering(port, frame, step)
+        if passed is not None:
+            self._links.transmit(port, frame, passed)
 
     def _own_macs(self, bridge: Link) -> frozenset[str]:
         """Return the MACs of the bridge and its ports, which are never forwarded to."""

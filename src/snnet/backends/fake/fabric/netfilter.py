@@ -34,6 +34,7 @@ from .filter import (
     routed_refused,
 )
 from .frames import Arp, Frame, Icmp6, Packet
+from .groups import PortFilter
 from .walk import Station, Step
 
 _BRIDGED = {4: "net.bridge.bridge-nf-call-iptables", 6: "net.bridge.bridge-nf-call-ip6tables"}
@@ -47,6 +48,8 @@ class Netfilter:
         self._rules = station.state.rules
         self._walk = station.walk
         self._conntrack = Conntrack()
+        self.ports = PortFilter(station)
+        """The groups of bridge ports: the last of ``bridge_prerouting``, and on the way out."""
 
     # -- frames -------------------------------------------------------------------------
 
