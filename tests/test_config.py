@@ -99,6 +99,7 @@ BAD_VNIC: dict[str, list[Any]] = {
         [ip_interface("192.0.2.1/24")],
     ],
     "anti_spoofing": [0, 1, "yes", "true", []],
+    "groups": [*NO_LISTS, [None], ["a b"], [""], ["x" * 65], [5], ["a", "-a"]],
 }
 BAD_NEIGHBOR: dict[str, list[Any]] = {
     "physical_ip": [*BAD_ADDRESSES, None],

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from snnet.core.addressing import debug_ssh_port, mac_for
     from snnet.core.concentrators import Concentrator
     from snnet.core.events import ContainerEvent, ContainerInfo, TunnelEvent, TunnelEventType
+    from snnet.core.groups import Group
     from snnet.core.local_requests import ConcentratorConfig, HostForward, LocalSubnet
     from snnet.core.mesh import Mesh, Peer
     from snnet.core.subnets import CnciSubnet
@@ -96,6 +97,7 @@ __all__ = [
     "Fabric",
     "FakeKernel",
     "FatalError",
+    "Group",
     "HostForward",
     "Incomplete",
     "InvalidRequest",
@@ -172,6 +174,7 @@ _MODULES = {
     "snnet.core.addressing": ("debug_ssh_port", "mac_for"),
     "snnet.core.concentrators": ("Concentrator",),
     "snnet.core.events": ("ContainerEvent", "ContainerInfo", "TunnelEvent", "TunnelEventType"),
+    "snnet.core.groups": ("Group",),
     "snnet.core.local_requests": ("ConcentratorConfig", "HostForward", "LocalSubnet"),
     "snnet.core.mesh": ("Mesh", "Peer"),
     "snnet.core.subnets": ("CnciSubnet",),

@@ -220,6 +220,7 @@ class VnicConfig:
 
     ``extra_addresses`` are addresses and networks that the guest may use beside its own.
     ``anti_spoofing`` False lets it use any; None means as the node's configuration has it.
+    ``groups`` are security groups of the tenant: the guest sends and receives what they allow.
     """
 
     role: VnicRole = VnicRole.TENANT_VM
@@ -238,6 +239,7 @@ class VnicConfig:
     owner: str | int | None = None
     extra_addresses: Iterable[Address | Network] = ()
     anti_spoofing: bool | None = None
+    groups: Iterable[str] = ()
 
     def __post_init__(self) -> None:
         put = object.__setattr__
@@ -269,14 +271,15 @@ class VnicConfig:
             put(self, "extra_addresses", extra)
         if self.anti_spoofing is not None:
             check_bool(self.anti_spoofing, "anti_spoofing")
+        if self.groups != ():
+            put(self, "groups", check_many(self.groups, "groups", check_id))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data; ``VnicConfig(**data)`` makes an equal object."""
         data = {item.name: getattr(self, item.name) for item in fields(self)}
         data["role"] = self.role.value
         data |= {name: list(map(str, data[name])) for name in data if type(data[name]) is tuple}
-        if not data["extra_addresses"]:
-            del data["extra_addresses"]
+        data = {name: value for name, value in data.items() if value != []}
         return {
             name: value if isinstance(value, (int, str, list)) else str(value)
             for name, value in data.items()

@@ -88,6 +88,16 @@ def bridged(world: World, **options: Any) -> snnet.ComputeNode:
     return node
 
 
+def grouped(world: World, **options: Any) -> snnet.ComputeNode:
+    """A node with a container in a group, and a group that nobody is in."""
+    node = world.node(**options)
+    if not node.read_only:
+        node.set_group("t1", "web")
+        node.set_group("t1", "spare", rules=[snnet.Rule("in")])
+        node.create_vnic(container(9, groups=["web"]))
+    return node
+
+
 def routed(world: World, **options: Any) -> snnet.ComputeNode:
     """A node in routed mode with two subnets of one tenant."""
     options["config"] = world.config(mode=snnet.NetworkMode.ROUTED)
@@ -265,6 +275,7 @@ def _both(kind: Kind, name: str = "", **case: Any) -> list[Case]:
     ]
 
 
+GROUP = {"rules": [snnet.Rule("in", "tcp", 80, "group:web")], "members": ["10.1.0.77"]}
 POLICY = {"extra_addresses": ["10.1.0.200", "172.17.0.0/16"]}
 ENTRY = DhcpEntry(mac="02:00:0a:01:00:33", address=IPv4Address("10.1.0.51"))
 
@@ -289,7 +300,22 @@ TABLE: dict[str, list[Case]] = {
         Case(bridged, Kind.SET_UP, "policy", args=_given(container(9, mtu=1300, **POLICY))),
         Case(bridged, Kind.SET_UP, "open", args=_given(container(9, anti_spoofing=False))),
         Case(of(damaged, bridged), Kind.SET_UP, "repair", args=_given(container(9, **POLICY))),
+        Case(grouped, Kind.SET_UP, "no groups", args=_given(container(9))),
+        Case(grouped, Kind.SET_UP, "groups", args=_given(container(9, groups=["spare"], **POLICY))),
         *_both(Kind.SET_UP, "again", args=_given(container(9)), works=False),
+    ],
+    "ComputeNode.set_group": [
+        *_both(Kind.SET_UP, "first", args=_given("t1", "web"), options=GROUP),
+        Case(grouped, Kind.SET_UP, "other", args=_given("t1", "web"), options=GROUP),
+        Case(grouped, Kind.SET_UP, "again", args=_given("t1", "web"), works=False),
+        Case(of(damaged, grouped), Kind.SET_UP, "repair", args=_given("t1", "web"), options=GROUP),
+    ],
+    "ComputeNode.plan_set_group": [
+        Case(grouped, Kind.LOOK, args=_given("t1", "web"), options=GROUP)
+    ],
+    "ComputeNode.remove_group": [
+        Case(grouped, Kind.TEAR_DOWN, args=_given("t1", "spare")),
+        Case(bridged, Kind.TEAR_DOWN, "unknown", args=_given("t1", "web"), works=False),
     ],
     "ComputeNode.plan_update_vnic": [
         *_both(Kind.LOOK, args=_given(container(9, mtu=1300))),

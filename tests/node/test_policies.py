@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 import snnet
-from snnet.contract import AntiSpoof, DhcpGuard, Noun
+from snnet.backends.fake.driver import FakeDriver
+from snnet.contract import AntiSpoof, DhcpGuard, Noun, Operation
 from snnet.core.vnics import Vnic
-from tests.node.test_killed import Killed, Mortal
+from tests.node.test_killed import Killed
 from tests.node.world import FakeWorld, World, container, vm
 
 EXTRA: dict[str, Any] = {"extra_addresses": ["10.1.0.200", "172.17.0.0/16", "fd00:7::/64"]}
@@ -167,20 +168,32 @@ def test_the_whole_plan_is_rolled_back(walled: World) -> None:
     node.update_vnic(wanted)
 
 
-def test_killed_in_the_middle_it_is_one_or_the_other() -> None:
+def dying(patch: pytest.MonkeyPatch, at: int) -> None:
+    """Have the process die before the operation ``at``, of any driver."""
+    perform, left = FakeDriver.perform, [at]
+
+    def mortal(driver: FakeDriver, operation: Operation) -> Any:
+        left[0] -= 1
+        if left[0] < 0:
+            raise Killed
+        return perform(driver, operation)
+
+    patch.setattr(FakeDriver, "perform", mortal)
+
+
+def test_killed_in_the_middle_it_is_one_or_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
     done, at = False, 0
     while not done:
         world = FakeWorld("gre")
-        world.kernel = kernel = Mortal()
-        kernel.add_uplink("eth0", "192.0.2.11/24")
         node = world.node()
         old = node.create_vnic(vm(9)).vnic
-        kernel.die_at = at
-        try:
-            node.update_vnic(vm(9, **ALL["all"]))
-            done = True
-        except Killed:
-            pass
+        with monkeypatch.context() as patch:
+            dying(patch, at)
+            try:
+                node.update_vnic(vm(9, **ALL["all"]))
+                done = True
+            except Killed:
+                pass
         node = world.node()
         assert node.verify() == []
         (found,) = node.topology().vnics

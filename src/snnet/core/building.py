@@ -22,6 +22,7 @@ from snnet.contract import (
     Link,
     Macvtap,
     Noun,
+    PortGroups,
     ProxyNeighbour,
     Route,
     Tap,
@@ -247,7 +248,7 @@ def unknown_dependents(site: Site, name: str, link: Link | None) -> tuple[Noun, 
         ips = read_addresses((fields or {}).get(ids.ADDRESS, "0.0.0.0"))
     except DAMAGE:
         ips = ()
-    return _dependents(site, name, "", ips, "", Policy(anti_spoofing=True))
+    return _dependents(site, name, "", ips, "", Policy(anti_spoofing=True, groups=("any",)))
 
 
 def _dependents(
@@ -267,15 +268,18 @@ def _dependents(
             ),
             *(noun for ip in ips for noun in _routed(site, link, ip)),
         )
-    untracked = Untracked(owner=owner, link=link)
+    nouns: tuple[Noun, ...] = (Untracked(owner=owner, link=link),)
+    if policy.groups:
+        groups = policy.groups
+        nouns += (PortGroups(owner=owner, link=link, tenant=zone, groups=groups, addresses=ips),)
     if policy.is_guarded(default=site.anti_spoofing):
         own = (*ips, *(address for address in policy.addresses if address not in ips))
         return (
-            untracked,
+            *nouns,
             AntiSpoof(owner=owner, link=link, mac=mac, addresses=own, networks=policy.networks),
             DhcpGuard(owner=owner, link=link, mac=mac),
         )
-    return (untracked,)
+    return nouns
 
 
 def _routed(site: Site, link: str, ip: IPAddress) -> Iterator[Noun]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol
 
 from snnet.contract import Conflict, IPAddress, Link
@@ -12,6 +12,7 @@ from .addressing import read_networks
 from .building import DAMAGE, build_local_subnet, read_cnci_vnic, read_subnet, read_vnic
 from .concentrator_reading import subnet_of
 from .concentrators import Concentrator
+from .groups import Group, GroupId
 from .policies import NO_POLICIES, Policies
 from .requests import CnciVnicId, SubnetId, VnicId
 from .routed import build_routed_subnet, check_disjoint
@@ -27,6 +28,7 @@ class Places(Protocol):
     orphans: list[str]
     subnets: dict[SubnetId, TenantSubnet]
     cnci_vnics: dict[CnciVnicId, CnciVnic]
+    groups: dict[GroupId, Group]
 
     def vnic(self, identity: VnicId) -> Vnic | None: ...
     def check_addresses(self, identity: VnicId, addresses: Iterable[IPAddress]) -> None: ...
@@ -34,6 +36,7 @@ class Places(Protocol):
     def put_subnet(self, subnet: TenantSubnet) -> None: ...
     def put_vnic(self, vnic: Vnic) -> None: ...
     def put_concentrator(self, one: Concentrator) -> None: ...
+    def vnics(self) -> Iterator[Vnic]: ...
 
 
 def place(
@@ -167,3 +170,16 @@ def _place_vnic(
         records.orphans.append(f"{link}: a second link of the same VNIC")
         return
     records.put_vnic(vnic)
+
+
+def close_lost(records: Places) -> None:
+    """Have groups without rules in place of those that VNICs are in and nothing knows."""
+    named = [(vnic.tenant_id, name) for vnic in records.vnics() for name in vnic.groups]
+    named += [other for group in records.groups.values() for other in group.named]
+    for tenant, name in dict.fromkeys(named):
+        if (tenant, name) not in records.groups:
+            records.groups[tenant, name] = Group(tenant_id=tenant, name=name)
+            records.orphans.append(
+                f"group {name} of tenant {tenant} lost its rules, so that its members are closed: "
+                "call set_group again"
+            )

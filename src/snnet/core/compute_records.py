@@ -30,12 +30,13 @@ from snnet.contract import (
 )
 from snnet.contract.guards import GUARDS
 
-from .compute_places import place
+from .compute_places import close_lost, place
 from .concentrator_reading import leftovers, read_concentrators
 from .concentrators import Concentrator, concentrator_thing, parameters
 from .events import TunnelEvent, TunnelEventType
 from .fitting import device_addresses
 from .forwarding import forwarded, versions_of
+from .groups import Group, GroupId, group_thing, read_groups
 from .leftovers import half_born, useless_dependents
 from .local_requests import ConcentratorId
 from .policies import Policies
@@ -65,6 +66,7 @@ class ComputeRecords(Records):
         self.concentrators: dict[ConcentratorId, Concentrator] = {}
         self.plugged: dict[SubnetId, ConcentratorId] = {}
         """The subnets that concentrators on this host serve."""
+        self.groups: dict[GroupId, Group] = {}
         self._vnics: dict[SubnetId, dict[str, Vnic]] = {}
         self._addresses: dict[SubnetId, dict[IPAddress, str]] = {}
         self._wires: dict[Wire, SubnetId] = {}
@@ -110,6 +112,7 @@ class ComputeRecords(Records):
             vnics=tuple(self.vnics()),
             cnci_vnics=tuple(self.cnci_vnics.values()),
             concentrators=tuple(self.concentrators.values()),
+            groups=tuple(self.groups.values()),
         )
 
     # -- conflicts -------------------------------------------------------------------
@@ -260,21 +263,28 @@ class ComputeRecords(Records):
 
     def intents(self, things: Iterable[Thing] | None) -> dict[tuple[str, ...], Sequence[Noun]]:
         if things is None:
-            things = [*map(concentrator_thing, self.concentrators), *map(vnic_thing, self.vnics())]
+            policies = (vnic.policy.thing for vnic in self.vnics())
+            one = map(concentrator_thing, self.concentrators)
+            things = [*one, *policies, *map(group_thing, self.groups)]
         found: dict[tuple[str, ...], Sequence[Noun]] = {}
         for thing in things:
-            if thing[0] == "concentrator":
-                one = self.concentrators.get((str(thing[1]), str(thing[2])))
-                found[tuple(map(str, thing))] = one.intended() if one else ()
-            elif thing[0] == "vnic":
-                tenant, subnet, name = map(str, thing[1:])
-                vnic = self.vnic((tenant, subnet, name))
-                found["vnic", tenant, subnet, name] = vnic.policy.intended() if vnic else ()
+            match tuple(map(str, thing)):
+                case ("concentrator", tenant, name) as key:
+                    known = self.concentrators.get((tenant, name))
+                    found[key] = known.intended() if known else ()
+                case ("vnic", tenant, subnet, name) as key:
+                    vnic = self.vnic((tenant, subnet, name))
+                    found[key] = vnic.policy.intended() if vnic else ()
+                case ("group", tenant, name) as key:
+                    group = self.groups.get((tenant, name))
+                    found[key] = group.nouns(self.site.owner.name) if group else ()
         return found
 
     def nouns(self) -> Iterator[Noun]:
         yield from self.sysctls(self.forwarding)
         yield from zones(self.subnets.values())
+        for group in self.groups.values():
+            yield from group.nouns(self.site.owner.name)
         for subnet in self.subnets.values():
             yield from subnet.nouns()
         for vnic in self.vnics():
@@ -297,6 +307,8 @@ class ComputeRecords(Records):
         local = read_concentrators(self.site, ours, remembered) if self.site.hosting else ()
         links = [noun for noun in ours.values() if isinstance(noun, Link)]
         place(records, links, local, Policies(self.site.owner.name, ours, remembered))
+        records.groups = read_groups(self.site.owner.name, ours, remembered)
+        close_lost(records)
         useless = half_born(ours)
         if self.site.hosting:
             useless |= leftovers(ours, records.concentrators.values())
@@ -371,11 +383,6 @@ class ComputeRecords(Records):
                         f"VNICs {first} and {vnic.vnic_id} of subnet {subnet[1]} "
                         f"share the MAC {vnic.mac}: their guests may not reach each other"
                     )
-
-
-def vnic_thing(vnic: Vnic) -> tuple[str, ...]:
-    """Return what calls on the VNIC claim."""
-    return ("vnic", *vnic.id)
 
 
 _BRIDGED_KINDS: frozenset[type[Noun]] = frozenset({Link, Address})

@@ -81,7 +81,7 @@ def is_same_vnic(vnic: Vnic, request: GuestRequest, site: Site) -> bool:
     return _is_same(_vnic_pairs(vnic, request, site))
 
 
-CHANGEABLE = ("mtu", "extra_addresses", "anti_spoofing")
+CHANGEABLE = ("mtu", "extra_addresses", "anti_spoofing", "groups")
 """The fields of a VNIC that can be changed while it is in use."""
 
 
@@ -91,6 +91,7 @@ def _vnic_pairs(vnic: Vnic, request: GuestRequest, site: Site) -> Pairs:
         ("mtu", request.mtu or site.mtu, vnic.mtu),
         ("extra_addresses", request.policy.extra, vnic.policy.extra),
         ("anti_spoofing", request.policy.anti_spoofing, vnic.policy.anti_spoofing),
+        ("groups", request.policy.groups, vnic.policy.groups),
     ]
 
 

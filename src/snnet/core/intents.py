@@ -20,6 +20,8 @@ from snnet.contract import (
     ExternalForward,
     Fdb,
     Gre,
+    GroupMembers,
+    GroupRules,
     IPAddress,
     IPInterface,
     IPNetwork,
@@ -30,6 +32,7 @@ from snnet.contract import (
     PortForward,
     PublicIp,
     Route,
+    Rule,
     Veth,
     Vxlan,
 )
@@ -44,6 +47,7 @@ _NOUNS: dict[str, type[Noun]] = {
     for noun in (
         Masquerade, ExternalForward, PortForward, PublicIp,
         Namespace, Veth, Gre, Vxlan, Address, Fdb, Neighbour, Route, Policy,
+        GroupMembers, GroupRules,
     )
 }  # fmt: skip
 
@@ -116,6 +120,8 @@ def _parser(hint: Any) -> Callable[[Any], Any]:
     if typing.get_origin(hint) is tuple:
         inner = _parser(typing.get_args(hint)[0])
         return lambda value: tuple(map(inner, value))
+    if hint is Rule:  # it reads its fields itself
+        return lambda value: Rule(**value)
     kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     for kind, parse in _PARSERS:
         if kind in kinds:

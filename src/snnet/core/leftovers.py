@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from snnet.contract import Key, Link, Nouns, Owned, ProxyNeighbour, Route, Zone, ZoneLink
+from snnet.contract import (
+    GroupMembers,
+    GroupRules,
+    Key,
+    Link,
+    Nouns,
+    Owned,
+    PortGroups,
+    ProxyNeighbour,
+    Route,
+    Zone,
+    ZoneLink,
+)
 
 
 def half_born(ours: Nouns) -> set[Key]:
@@ -29,8 +41,11 @@ def useless_dependents(ours: Nouns, wanted: Nouns) -> set[Key]:
         if getattr(noun, "link", None) in orphans or getattr(noun, "bridge", None) in orphans
     }
     zones = {noun.zone for key in kept if isinstance(noun := unwanted[key], ZoneLink)}
+    tenants = {noun.tenant for key in kept if isinstance(noun := unwanted[key], PortGroups)}
     return {
         key
         for key, noun in unwanted.items()
-        if key not in kept and not (isinstance(noun, Zone) and noun.zone in zones)
+        if key not in kept
+        and not (isinstance(noun, Zone) and noun.zone in zones)
+        and not (isinstance(noun, (GroupMembers, GroupRules)) and noun.tenant in tenants)
     }

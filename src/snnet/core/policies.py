@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
-from snnet.contract import AntiSpoof, IPAddress, IPNetwork, Key, Noun, Nouns
+from snnet.contract import AntiSpoof, IPAddress, IPNetwork, Key, Noun, Nouns, PortGroups
 
 from .addressing import Addresses, Networks
 
@@ -29,9 +29,16 @@ class Policy(Noun):
     addresses: Addresses = ()
     networks: Networks = ()
     anti_spoofing: bool | None = None
+    groups: tuple[str, ...] = ()
+    """Each once, sorted."""
 
     def make_key(self) -> Key:
         return ("policy", *self.vnic)
+
+    @property
+    def thing(self) -> tuple[str, ...]:
+        """What calls on its VNIC claim."""
+        return ("vnic", *self.vnic)
 
     @property
     def extra(self) -> tuple[IPAddress | IPNetwork, ...]:
@@ -51,6 +58,7 @@ class Policy(Noun):
         return {
             "extra_addresses": [str(one) for one in self.extra],
             "anti_spoofing": self.anti_spoofing,
+            "groups": list(self.groups),
         }
 
 
@@ -77,7 +85,10 @@ class Policies:
         remembered = self._remembered.get(policy.key)
         if isinstance(remembered, Policy):
             return remembered
-        # The record may be lost: the guard says what the guest was allowed.
+        # The record may be lost: the rules say what the guest was allowed.
+        groups = self._ours.get(("port-groups", self._owner, link))
+        if isinstance(groups, PortGroups):
+            policy = replace(policy, groups=groups.groups)
         guard = self._ours.get(("anti-spoof", self._owner, link))
         if isinstance(guard, AntiSpoof):
             extra = tuple(address for address in guard.addresses if address not in own)

@@ -158,6 +158,10 @@ def routed_request(cfg: VnicConfig, *, mtu_limit: int) -> GuestRequest:
             "in mode routed each address needs a route of its own: give the guest one more VNIC",
             field="extra_addresses",
         )
+    if request.policy.groups:
+        raise InvalidRequest(
+            "in mode routed VNICs are no ports of a bridge, and have no groups", field="groups"
+        )
     if request.policy.anti_spoofing is False:
         raise InvalidRequest(
             "in mode routed only the firewall keeps tenants apart, so addresses are always checked",
@@ -211,7 +215,11 @@ def _policy(cfg: VnicConfig, identity: VnicId, subnets: Networks) -> Policy:
     given = cast(Iterable[IPAddress | IPNetwork], cfg.extra_addresses)
     addresses, networks = check_extra(given, subnets) if cfg.extra_addresses else ((), ())
     return Policy(
-        vnic=identity, addresses=addresses, networks=networks, anti_spoofing=cfg.anti_spoofing
+        vnic=identity,
+        addresses=addresses,
+        networks=networks,
+        anti_spoofing=cfg.anti_spoofing,
+        groups=tuple(sorted(set(cfg.groups))),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from snnet.contract import Noun
 
 from .concentrators import Concentrator
+from .groups import Group
 from .mesh import Mesh
 from .requests import SubnetId
 from .subnets import CnciSubnet
@@ -22,6 +23,7 @@ class Topology:
     vnics: tuple[Vnic, ...]
     cnci_vnics: tuple[CnciVnic, ...]
     concentrators: tuple[Concentrator, ...] = ()
+    groups: tuple[Group, ...] = ()
 
     @property
     def tenants(self) -> tuple[str, ...]:
@@ -30,6 +32,7 @@ class Topology:
         ids |= {vnic.tenant_id for vnic in self.vnics}
         ids |= {vnic.tenant_id for vnic in self.cnci_vnics}
         ids |= {one.tenant_id for one in self.concentrators}
+        ids |= {one.tenant_id for one in self.groups}
         return tuple(sorted(ids))
 
     def __repr__(self) -> str:
@@ -61,6 +64,7 @@ class Topology:
                     "concentrators": [
                         one.to_dict() for one in self.concentrators if one.tenant_id == tenant
                     ],
+                    "groups": [one.to_dict() for one in self.groups if one.tenant_id == tenant],
                 }
                 for tenant in self.tenants
             }

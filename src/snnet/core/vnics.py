@@ -260,6 +260,11 @@ class Vnic:
         return self.policy.anti_spoofing
 
     @property
+    def groups(self) -> tuple[str, ...]:
+        """The tenant's security groups that it is in."""
+        return self.policy.groups
+
+    @property
     def queues(self) -> int:
         return self.link.queues if isinstance(self.link, Tap) else 1
 

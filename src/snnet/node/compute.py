@@ -8,11 +8,19 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any, ClassVar
 
-from snnet.config import NetworkConfig, NetworkMode, VnicConfig, check_id, check_many
-from snnet.contract import InvalidRequest, Plan
+from snnet.config import (
+    Address,
+    NetworkConfig,
+    NetworkMode,
+    VnicConfig,
+    check_id,
+    check_many,
+)
+from snnet.contract import InvalidRequest, Plan, Rule
 from snnet.contract.keywords import refusing_unknown
 from snnet.core.compute_records import ComputeRecords
 from snnet.core.concentrators import Concentrator
+from snnet.core.groups import Group
 from snnet.core.local_requests import (
     ConcentratorConfig,
     LocalConcentrator,
@@ -34,6 +42,7 @@ from .call import Mode
 from .calls.bridged import BridgedLayout
 from .calls.cnci_vnics import CreateCnciVnic, DestroyCnciVnic
 from .calls.concentrators import RemoveConcentrator, SetConcentrator
+from .calls.groups import RemoveGroups, SetGroups
 from .calls.layout import Layout
 from .calls.local import LocalLayout
 from .calls.routed import RoutedLayout
@@ -42,6 +51,7 @@ from .deadline import CancelToken
 from .node import Node
 from .opening import DriverChoice
 from .reconcile import reconcile_node
+from .reconcile_groups import listed
 from .results import CreatedVnic, DestroyedVnic, Reconciled, Report, VnicResult
 
 
@@ -126,7 +136,7 @@ class ComputeNode(Node[ComputeRecords]):
     def update_vnic(
         self, cfg: VnicConfig, *, timeout: float | None = None, cancel: CancelToken | None = None
     ) -> Vnic:
-        """Change a tenant's VNIC in place: its MTU, extra addresses and anti-spoofing.
+        """Change a tenant's VNIC in place: MTU, extra addresses, anti-spoofing and groups.
 
         ``cfg`` is the whole config, as for ``create_vnic``.  The guest stays connected; rules
         change in one transaction, so that nothing passes meanwhile that neither config allows.
@@ -189,6 +199,54 @@ class ComputeNode(Node[ComputeRecords]):
         cfgs = _listed(cfgs, "cfgs")
         deadline = self._deadline("destroy_vnics", timeout, cancel)
         return destroy_all(self._ready(), self._layout, cfgs, deadline)
+
+    # -- security groups -------------------------------------------------------------
+
+    def set_group(
+        self,
+        tenant_id: str,
+        name: str,
+        *,
+        rules: Iterable[Rule] = (),
+        members: Iterable[Address] = (),
+        timeout: float | None = None,
+        cancel: CancelToken | None = None,
+    ) -> None:
+        """Have a tenant's security group with exactly these rules and members.
+
+        ``members`` are addresses on other nodes; VNICs of this node are members by their config.
+        VNICs in the group pass only what its rules allow, and the answers.  A change is one
+        transaction.  Raises Conflict if a rule names a group that is not known here.
+        """
+        group = Group(tenant_id=tenant_id, name=name, rules=rules, members=members)
+        self._run(SetGroups(f"set_group {name}", [group]), timeout, cancel)
+
+    def plan_set_group(
+        self,
+        tenant_id: str,
+        name: str,
+        *,
+        rules: Iterable[Rule] = (),
+        members: Iterable[Address] = (),
+    ) -> Plan:
+        """Return what ``set_group`` would do now."""
+        group = Group(tenant_id=tenant_id, name=name, rules=rules, members=members)
+        return self._preview(SetGroups(f"set_group {name}", [group]))
+
+    def remove_group(
+        self,
+        tenant_id: str,
+        name: str,
+        *,
+        timeout: float | None = None,
+        cancel: CancelToken | None = None,
+    ) -> None:
+        """Remove a tenant's security group; an unknown one is not an error.
+
+        Raises Conflict while a VNIC is in it, or a rule of another group names it.
+        """
+        group = (check_id(tenant_id, "tenant_id"), check_id(name, "name"))
+        self._run(RemoveGroups(f"remove_group {name}", [group]), timeout, cancel)
 
     # -- CNCI VNICs ------------------------------------------------------------------
 
@@ -276,11 +334,12 @@ class ComputeNode(Node[ComputeRecords]):
         vnics: Iterable[VnicConfig] | None = None,
         cnci_vnics: Iterable[VnicConfig] | None = None,
         concentrators: Iterable[ConcentratorConfig] | None = None,
+        groups: Iterable[Group] | None = None,
         atomic: bool = False,
         timeout: float | None = None,
         cancel: CancelToken | None = None,
     ) -> Reconciled:
-        """Make the VNICs of the node, and its concentrators, exactly these.
+        """Make the VNICs of the node, its concentrators and its groups exactly these.
 
         ``None`` leaves a kind alone; an empty list removes all of it.  Tenant VNICs are
         changed subnet by subnet, so that other calls can run meanwhile.  Each item of the
@@ -294,6 +353,7 @@ class ComputeNode(Node[ComputeRecords]):
             None if vnics is None else _listed(vnics, "vnics"),
             None if cnci_vnics is None else _listed(cnci_vnics, "cnci_vnics"),
             self._concentrators(concentrators),
+            None if groups is None else listed(groups),
             self._reserved,
             deadline,
             atomic=atomic,

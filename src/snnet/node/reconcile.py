@@ -11,6 +11,7 @@ from snnet.config import VnicConfig
 from snnet.contract import InvalidRequest, SnnetError
 from snnet.core.compute_records import ComputeRecords
 from snnet.core.conflicts import is_changeable, is_same_cnci_vnic, is_same_subnet, is_same_vnic
+from snnet.core.groups import Group
 from snnet.core.local_requests import LocalConcentrator
 from snnet.core.requests import (
     CnciVnicId,
@@ -29,6 +30,7 @@ from .calls.layout import Layout
 from .calls.vnics import Changed, ChangeVnics
 from .deadline import Deadline
 from .engine import Engine
+from .reconcile_groups import remove_unwanted, set_wanted
 from .reconcile_local import release_concentrators, set_concentrators
 from .results import Reconciled
 from .steps import Steps, steps_of
@@ -44,6 +46,7 @@ def reconcile_node(
     vnics: Iterable[VnicConfig] | None,
     cnci_vnics: Iterable[VnicConfig] | None,
     local: Sequence[LocalConcentrator] | None,
+    groups: Sequence[Group] | None,
     reserved: Callable[[VnicId], bool],
     deadline: Deadline,
     *,
@@ -63,6 +66,8 @@ def reconcile_node(
         # Removals free subnets, keys, addresses and ports that what is new may need.
         if local is not None:
             release_concentrators(steps, local)
+        if groups is not None:
+            set_wanted(steps, groups)
         parts = list(_subnets(steps, layout, guests, reserved)) if guests is not None else []
         for part in parts:
             _leave_empty(steps, layout, part)
@@ -75,6 +80,8 @@ def reconcile_node(
                 _reconcile_subnet(steps, layout, part)
         if concentrators is not None:
             _reconcile_cnci_vnics(steps, concentrators)
+        if groups is not None:
+            remove_unwanted(steps, groups)
     return steps.result
 
 

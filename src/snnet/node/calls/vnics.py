@@ -11,9 +11,10 @@ from snnet.contract import Announcement, Conflict, Key, Link, Noun, Nouns, keyed
 from snnet.core import identity as ids
 from snnet.core.announcing import of_vnic
 from snnet.core.building import build_vnic, change_vnic, unknown_dependents
-from snnet.core.compute_records import ComputeRecords, vnic_thing
+from snnet.core.compute_records import ComputeRecords
 from snnet.core.conflicts import check_changeable, check_same_subnet, check_same_vnic
 from snnet.core.events import ContainerEvent
+from snnet.core.groups import check_known, group_thing
 from snnet.core.held import keep_held
 from snnet.core.planner import plan as make_plan
 from snnet.core.planner import recalled
@@ -121,6 +122,8 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
             mine.add(("vnic", *request.id))
             for ip in request.ips:
                 mine.add(layout.address(request, ip))
+            for group in request.policy.groups:
+                shared.add(group_thing((request.tenant_id, group)))
             if request.derived_mac:
                 mine.add(("mac", *request.id[:2], request.mac))
             if alone or not layout.shares(records, request):
@@ -154,6 +157,8 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
     def read(self, records: ComputeRecords, claim: Claim) -> Known:
         for request in self._requests:
             self._layout.check(records, request, self._gone)
+            for group in request.policy.groups:
+                check_known(records.groups.keys(), (request.tenant_id, group))
             if request.id in self._updated and records.vnic(request.id) is None:
                 raise Conflict(
                     f"VNIC {request.vnic_id} of subnet {request.subnet_id} is not on this node: "
@@ -254,7 +259,7 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
         return build_vnic(host.site, request, subnet, name)
 
     def intents(self, draft: VnicsDraft) -> dict[tuple[str, ...], Sequence[Noun]]:
-        return {vnic_thing(vnic): vnic.policy.intended() for _, vnic in draft.made}
+        return {vnic.policy.thing: vnic.policy.intended() for _, vnic in draft.made}
 
     # -- publishing ------------------------------------------------------------------
 
