@@ -20,9 +20,9 @@ CONFIG = NetworkConfig(
 class Cloud:
     """Compute and network hosts that agents drive, one step after the other."""
 
-    def __init__(self, config: NetworkConfig = CONFIG) -> None:
+    def __init__(self, config: NetworkConfig = CONFIG, registry: str = "memory:") -> None:
         self.config = config
-        self.registry = open_registry("memory:")
+        self.registry = open_registry(registry)
         self.cluster = Cluster(self.registry)
         self.fabric = Fabric()
         self.outside = self.fabric.add_host("outside", f"{OUTSIDE}/16")
@@ -40,7 +40,7 @@ class Cloud:
     def start(self, name: str, roles: Sequence[str]) -> Agent:
         agent = self.agents[name] = Agent(
             name, self.config, registry=self.registry, roles=roles, firewall="fake", dhcp="fake",
-            backend=self.host(name),
+            backend=self.host(name), session_ttl=3600,
         )  # fmt: skip
         return agent
 
@@ -60,12 +60,14 @@ class Cloud:
 
     def settle(self, rounds: int = 30) -> int:
         """Step all agents until none has anything to do; return after how many rounds."""
+        busy: list[bool] = []
         for number in range(rounds):
             busy = [agent.step(0) for agent in self.agents.values()]
             if not any(busy):
                 return number
-        problems = {name: agent.status()["problem"] for name, agent in self.agents.items()}
-        raise AssertionError(f"the agents do not come to rest: {problems}")
+        agents = zip(self.agents.values(), busy, strict=True)
+        still = [agent.status() for agent, is_busy in agents if is_busy]
+        raise AssertionError(f"the agents do not come to rest: {still[:3]}")
 
     def close(self) -> None:
         for name in tuple(self.agents):

@@ -24,6 +24,7 @@ from .hub import check_concentrators, inner_config, usable_addresses
 from .membership import SESSION_TTL, Membership
 from .mirror import Mirror
 from .network import NetworkRole
+from .news import News
 from .placing import Placer
 from .settings import ROLES
 from .statuses import Said, Statuses, wait_after
@@ -32,7 +33,7 @@ from .wanted import HostWanted, host_wanted
 SLICE = 0.2
 """Seconds of waiting for the registry between two looks for changes of the kernel."""
 
-SETTLE = 0.05
+SETTLE = 0.01
 """Seconds between the first change of the registry and the work, so that more come along."""
 
 _log = logging.getLogger("snnet.agent")
@@ -98,6 +99,7 @@ class Agent:
         )
         self._network = NetworkRole(self._open_cnci)
         self._placer: Placer | None = None
+        self._news = News(self.roles)
         self._stack.callback(self._network.close)
         self._drift = Drift()
         self._stack.callback(self._drift.close)
@@ -230,15 +232,8 @@ class Agent:
                 return False
 
     def _concerns(self, changed: set[str]) -> bool:
-        """Whether these changes are more than what agents say of themselves.
-
-        That an agent is gone is: its concentrators may have to move.
-        """
-        return any(
-            not key.startswith((keys.STATUS, keys.ALIVE))
-            or (key.startswith(keys.ALIVE) and self._mirror.get(key) is None)
-            for key in changed
-        )
+        """Whether these changes are work for this host."""
+        return any(self._news.concerns(key, gone=self._mirror.get(key) is None) for key in changed)
 
     def _round(self) -> None:
         """Do what is due: make the host as the registry says, and look for drift."""
@@ -271,6 +266,7 @@ class Agent:
             if self._concerns(self._mirror.refresh(0)):
                 self._due = 0.0
         wanted = host_wanted(self._mirror.reading(), self.node_id, self.config, self.roles)
+        self._news.learn(wanted)
         said = self._carry_out(wanted)
         self._drift.watch([self.node, *self._network.running.values()])
         self._statuses.write(said, self._compute.tunnels())

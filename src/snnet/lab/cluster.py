@@ -248,9 +248,10 @@ class ClusterLab(RealLab):
 
     def wait_removed(self, host: Machine) -> None:
         """Wait until a host has no concentrator any more."""
-        self._until(f"{host.name} has no concentrator", lambda: not self._concentrators(host))
+        self._until(f"{host.name} has no concentrator", lambda: not self.concentrators(host))
 
-    def _concentrators(self, host: Machine) -> list[str]:
+    def concentrators(self, host: Machine) -> list[str]:
+        """The names of the namespaces of a host's concentrators."""
         with self._node(host, read_only=True) as node:
             node.init()
             return [side.netns for side in node.topology().concentrators]
