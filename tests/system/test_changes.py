@@ -93,9 +93,10 @@ def test_changes_are_told(place: Place) -> None:
 
 
 def test_what_the_kernel_learns_is_not(place: Place) -> None:
-    """A neighbour that answers, or an fdb entry that is learned, is not a change."""
+    """A neighbour that answers, a multicast address, or a learned fdb entry is not a change."""
     for _ in range(5):
         place.do("ip neigh replace 192.0.2.7 lladdr 02:00:00:00:00:07 dev v0 nud reachable")
+        place.do("ip neigh replace 224.0.0.22 lladdr 01:00:5e:00:00:16 dev v0 nud noarp")
         place.do("bridge fdb replace 02:00:00:00:00:08 dev v0 master dynamic")
         if not place.is_told(0.3):
             return

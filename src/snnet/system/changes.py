@@ -24,8 +24,8 @@ _NFT_GROUPS = (7,)
 _HEADER = Struct("=IHHII")  # struct nlmsghdr
 _NEIGHBOUR = Struct("=BBHiHBB")  # struct ndmsg
 _RTM_NEWNEIGH, _RTM_DELNEIGH = 28, 29
-_NUD_KEPT = 0x80 | 0x40
-"""NUD_PERMANENT and NUD_NOARP (linux/neighbour.h): what programs set, not what is learned."""
+_NUD_PERMANENT, _NUD_NOARP = 0x80, 0x40  # linux/neighbour.h
+_AF_BRIDGE = 7
 _BUFFER = 1 << 16
 _RECEIVE_BUFFER = 1 << 20
 
@@ -98,5 +98,7 @@ def _counts(data: bytes) -> bool:
     _, kind, *_ = _HEADER.unpack_from(data)
     if kind not in (_RTM_NEWNEIGH, _RTM_DELNEIGH):
         return True
-    state = _NEIGHBOUR.unpack_from(data, _HEADER.size)[4]
-    return bool(state & _NUD_KEPT)
+    family, _, _, _, state, *_ = _NEIGHBOUR.unpack_from(data, _HEADER.size)
+    # Programs set these; all others are learned.  For IP the kernel itself makes entries
+    # without ARP, for each multicast and broadcast address that something is sent to.
+    return bool(state & _NUD_PERMANENT or (family == _AF_BRIDGE and state & _NUD_NOARP))
