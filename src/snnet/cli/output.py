@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -69,25 +72,56 @@ def print_data(data: Any, output: str) -> None:
 def print_table(
     rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], *, wide: bool
 ) -> None:
-    """Print a table.  On a terminal long cells are cut to its width; elsewhere never."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    """Print a table.  On a terminal long cells are cut to its width; elsewhere never.
 
-    console = Console(highlight=False)
+    Written without a library: lists of thousands are common.
+    """
     shown = [column for column in columns if wide or not column.wide]
-    if not console.is_terminal or wide:
-        # For programs such as grep and awk: a line is a line, however long.
-        console = Console(highlight=False, width=10_000)
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
-    for column in shown:
-        table.add_column(column.title, no_wrap=True, overflow="ellipsis")
-    for row in rows:
-        table.add_row(
-            *(Text(text := column.text(row), STATE_COLOURS.get(text, "")) for column in shown)
-        )
-    console.print(table)
+    cells = [[column.text(row) for column in shown] for row in rows]
+    titles = [column.title for column in shown]
+    widths = [max(map(len, column)) for column in zip(titles, *cells, strict=True)]
+    terminal = sys.stdout.isatty()
+    if terminal and not wide:
+        widths = _fitting(widths, shutil.get_terminal_size().columns - 2 * (len(widths) - 1))
+    coloured = terminal and "NO_COLOR" not in os.environ
+    line = "─" if _is_utf(sys.stdout) else "-"
+    lines = [
+        _row(titles, widths, "bold" if coloured else None),
+        (line * 2).join(line * width for width in widths),
+        *(_row(row, widths, STATE_COLOURS if coloured else None) for row in cells),
+    ]
+    click.echo("\n".join(lines))
+
+
+def _row(cells: Sequence[str], widths: Sequence[int], style: Mapping[str, str] | str | None) -> str:
+    """One line; ``style`` is "bold", or the colours of cells by their text."""
+    texts = [_cut(text, width).ljust(width) for text, width in zip(cells, widths, strict=True)]
+    texts[-1] = texts[-1].rstrip()
+    if style == "bold":
+        return click.style("  ".join(texts), bold=True)
+    if style:
+        for number, text in enumerate(cells):
+            if colour := style.get(text):
+                texts[number] = click.style(texts[number], fg=colour)
+    return "  ".join(texts)
+
+
+def _cut(text: str, width: int) -> str:
+    if len(text) <= width:
+        return text
+    return f"{text[: width - 1]}…" if _is_utf(sys.stdout) else f"{text[: width - 1]}~"
+
+
+def _fitting(widths: Sequence[int], room: int) -> list[int]:
+    """Widths that fit together, if they can: the widest columns give way, down to four."""
+    fitted = list(widths)
+    while sum(fitted) > room and max(fitted) > 4:
+        fitted[fitted.index(max(fitted))] -= 1
+    return fitted
+
+
+def _is_utf(stream: TextIO) -> bool:
+    return (stream.encoding or "").lower().startswith("utf")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ object that comes back has the ``status`` that its agent reported.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
+from functools import cache
 from typing import Any, ClassVar, Self
 
 from snnet.config import (
@@ -105,9 +106,9 @@ class Wanted:
     def document(self) -> dict[str, Any]:
         """The object as the registry stores it and ``apply`` reads it, without ``kind``."""
         return {
-            item.name: plain(value)
-            for item in fields(self)
-            if item.compare and item.init and (value := getattr(self, item.name)) not in (None, ())
+            name: plain(value)
+            for name in _stored(type(self))
+            if (value := getattr(self, name)) not in (None, ())
         }
 
     def to_dict(self) -> dict[str, Any]:
@@ -120,11 +121,17 @@ class Wanted:
     @classmethod
     def read(cls, document: Mapping[str, Any], revision: int = 0) -> Self:
         """Make an object of a document.  Unknown fields are refused by name."""
-        known = {item.name for item in fields(cls) if item.compare and item.init}
+        known = _stored(cls)
         refuse_unknown(document, known, f"unknown field of a {cls.kind}")
         if "name" in known and "name" not in document:
             raise InvalidRequest(f"is missing: every {cls.kind} needs one", field="name")
-        return replace(cls(**document), revision=revision)
+        return cls(**document, revision=revision)
+
+
+@cache
+def _stored(kind: type[Wanted]) -> dict[str, None]:
+    """The names of the fields that the registry stores, in order: lists are long."""
+    return dict.fromkeys(item.name for item in fields(kind) if item.compare and item.init)
 
 
 def text(value: Any) -> str:

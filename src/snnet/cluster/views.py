@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
+from copy import copy
 from typing import TypeVar
 
 from snnet.contract import Entry, InvalidRequest, Reading, Registry
@@ -81,16 +81,16 @@ def with_status(wanted: W, entry: Entry | None) -> W:
         return wanted
     said = entry.document
     current = said.get("of", 0) >= wanted.revision
-    return replace(
-        wanted,
-        status=Status(
-            state=str(said.get("state", PENDING)) if current else PENDING,
-            error=said.get("error") if current else None,
-            retry_at=said.get("retry_at") if current else None,
-            node=_parts(entry.key)[2],
-            details=said.get("details", {}),
-        ),
+    status = Status(
+        state=str(said.get("state", PENDING)) if current else PENDING,
+        error=said.get("error") if current else None,
+        retry_at=said.get("retry_at") if current else None,
+        node=_parts(entry.key)[2],
+        details=said.get("details", {}),
     )
+    found = copy(wanted)  # not replace(): its fields were checked when it was read
+    object.__setattr__(found, "status", status)
+    return found
 
 
 def _statuses(reading: Reading) -> Iterator[tuple[tuple[str, str, str], Entry]]:
