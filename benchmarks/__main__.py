@@ -10,7 +10,7 @@ import sys
 from dataclasses import asdict
 from itertools import chain
 
-from . import docker, fake, registry
+from . import cli, docker, fake, registry
 from .timing import Result
 
 
@@ -26,13 +26,13 @@ def main() -> int:
         if not options.json:
             print(result, flush=True)
 
-    for result in chain(fake.run(), registry.run(), docker.run()):
+    for result in chain(fake.run(), registry.run(), docker.run(), cli.run()):
         show(result)
     if os.geteuid() == 0:
-        from . import firewall, kernel, looking
+        from . import agent, firewall, kernel, looking
 
         enter_namespace()
-        for result in chain(kernel.run(), looking.run(), firewall.run()):
+        for result in chain(kernel.run(), looking.run(), firewall.run(), agent.run()):
             show(result)
     elif not options.json:
         print("netlink: skipped, because it needs root")

@@ -30,7 +30,7 @@ class Machine(Lan):
         )  # fmt: skip
         assert self._power.stdout is not None
         assert self._power.stdout.readline() == b"up\n"
-        self.host = _child(self._power.pid)
+        self.host = child_of(self._power.pid)
         self.wire()
 
     def power_off(self) -> None:
@@ -54,7 +54,7 @@ class Machine(Lan):
     def end_agent(self, number: signal.Signals) -> None:
         assert self.agent is not None
         # nsenter has become the parent of the agent, and ends as that does.
-        subprocess.run(["kill", f"-{number.value}", _child(self.agent.pid)], check=True)
+        subprocess.run(["kill", f"-{number.value}", child_of(self.agent.pid)], check=True)
         self.agent.wait(30)
         self.agent = None
 
@@ -71,5 +71,6 @@ class Machine(Lan):
         self.power_off()
 
 
-def _child(pid: int) -> str:
+def child_of(pid: int) -> str:
+    """The only child of a process."""
     return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0]

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import socket
+import subprocess
+import sys
+import termios
 import threading
 import uuid
 from collections.abc import Iterator
@@ -11,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import click
 import pytest
 import yaml
 from click.testing import CliRunner, Result
@@ -327,3 +333,29 @@ def test_every_command_has_an_example() -> None:
         assert all(len(line) <= 80 for line in result.stdout.splitlines()), path
         if path.split()[1] not in ("demo", "backends", "docker-plugin"):
             assert path in (command.help or ""), path
+
+
+def test_on_a_terminal_tables_fit_and_are_coloured(tmp_path: Path) -> None:
+    """Elsewhere nothing is cut: a line is a line, however long."""
+    registry, name = f"sqlite://{tmp_path}/registry.db", "a-name-that-is-longer-than-many-others"
+    with Cluster(registry) as cluster:
+        cluster.create_network(name, subnet=("10.1.0.0/24", "fd00:1::/64"))
+    plain = CliRunner().invoke(snnet, ["network", "list", "--registry", registry]).stdout
+    assert name in plain
+    assert "\x1b" not in plain
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 60))
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8"}
+    environment.pop("NO_COLOR", None)
+    environment.pop("COLUMNS", None)
+    subprocess.run(
+        [sys.executable, "-m", "snnet", "network", "list", "--registry", registry],
+        stdout=theirs, env=environment, check=True,
+    )  # fmt: skip
+    os.close(theirs)
+    with open(ours, encoding="utf-8") as terminal:
+        title, rule, row = (next(terminal).rstrip() for _ in range(3))
+    assert title.startswith("\x1b[1mNAME")
+    assert "\x1b[33mpending\x1b[0m" in row
+    assert "…" in row
+    assert {len(rule), len(click.unstyle(row))} == {60}

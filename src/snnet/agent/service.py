@@ -7,12 +7,13 @@ import os
 import threading
 from collections.abc import Callable
 
+from snnet.cluster.keys import REGISTRY
 from snnet.contract import InvalidRequest
 from snnet.contract.addresses import host_and_port
 
 from .agent import Agent
 from .docker import DockerService
-from .settings import REGISTRY, AgentSettings
+from .settings import AgentSettings
 from .systemd import notify
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from snnet.cluster.keys import REGISTRY
 from snnet.cluster.problems import check_fields, optional
 from snnet.config import (
     NetworkConfig,
@@ -28,8 +29,6 @@ from .membership import SESSION_TTL
 
 ROLES = ("compute", "network")
 """What a host can do: have tenants' VNICs, and run tenants' concentrators."""
-
-REGISTRY = "sqlite:///var/lib/snnet/registry.db"
 
 LISTEN = "/run/docker/plugins/snnet.sock"
 """Where Docker finds the plugin by itself."""

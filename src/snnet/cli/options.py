@@ -25,19 +25,21 @@ WAIT = 30.0
 
 def registry_url(given: str | None, config: Path | None) -> str:
     """The registry: of the option, of the agent's file, or the default."""
-    from snnet.agent.settings import REGISTRY, AgentSettings
+    from snnet.cluster.keys import REGISTRY
 
     if given:
         return given
     path = config or (CONFIG if CONFIG.exists() else None)
     if path is None:
         return REGISTRY
+    from snnet.agent.settings import AgentSettings
+
     return AgentSettings.read(path).registry
 
 
 def registry_options(command: F) -> F:
     """Where the registry is."""
-    from snnet.agent.settings import REGISTRY
+    from snnet.cluster.keys import REGISTRY
 
     command = click.option(
         "--config",

@@ -85,31 +85,28 @@ def print_table(
         widths = _fitting(widths, shutil.get_terminal_size().columns - 2 * (len(widths) - 1))
     coloured = terminal and "NO_COLOR" not in os.environ
     line = "─" if _is_utf(sys.stdout) else "-"
+    header = _row(titles, widths, {})
     lines = [
-        _row(titles, widths, "bold" if coloured else None),
+        click.style(header, bold=True) if coloured else header,
         (line * 2).join(line * width for width in widths),
-        *(_row(row, widths, STATE_COLOURS if coloured else None) for row in cells),
+        *(_row(row, widths, STATE_COLOURS if coloured else {}) for row in cells),
     ]
     click.echo("\n".join(lines))
 
 
-def _row(cells: Sequence[str], widths: Sequence[int], style: Mapping[str, str] | str | None) -> str:
-    """One line; ``style`` is "bold", or the colours of cells by their text."""
+def _row(cells: Sequence[str], widths: Sequence[int], colours: Mapping[str, str]) -> str:
+    """One line; a cell has the colour of its text, if there is one."""
     texts = [_cut(text, width).ljust(width) for text, width in zip(cells, widths, strict=True)]
     texts[-1] = texts[-1].rstrip()
-    if style == "bold":
-        return click.style("  ".join(texts), bold=True)
-    if style:
-        for number, text in enumerate(cells):
-            if colour := style.get(text):
-                texts[number] = click.style(texts[number], fg=colour)
-    return "  ".join(texts)
+    return "  ".join(
+        click.style(shown, fg=colours[text]) if text in colours else shown
+        for text, shown in zip(cells, texts, strict=True)
+    )
 
 
 def _cut(text: str, width: int) -> str:
-    if len(text) <= width:
-        return text
-    return f"{text[: width - 1]}…" if _is_utf(sys.stdout) else f"{text[: width - 1]}~"
+    mark = "…" if _is_utf(sys.stdout) else "~"
+    return text if len(text) <= width else f"{text[: width - 1]}{mark}"
 
 
 def _fitting(widths: Sequence[int], room: int) -> list[int]:

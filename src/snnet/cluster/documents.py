@@ -107,7 +107,7 @@ class Wanted:
         """The object as the registry stores it and ``apply`` reads it, without ``kind``."""
         return {
             name: plain(value)
-            for name in _stored(type(self))
+            for name in _stored(type(self))  # type: ignore[arg-type]
             if (value := getattr(self, name)) not in (None, ())
         }
 
@@ -121,7 +121,7 @@ class Wanted:
     @classmethod
     def read(cls, document: Mapping[str, Any], revision: int = 0) -> Self:
         """Make an object of a document.  Unknown fields are refused by name."""
-        known = _stored(cls)
+        known = _stored(cls)  # type: ignore[arg-type]
         refuse_unknown(document, known, f"unknown field of a {cls.kind}")
         if "name" in known and "name" not in document:
             raise InvalidRequest(f"is missing: every {cls.kind} needs one", field="name")

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from snnet.contract import IPAddress
 
+REGISTRY = "sqlite:///var/lib/snnet/registry.db"
+"""The registry of a host that has no other."""
+
 ROOT = "v1/"
 """The version of the layout: what a later version writes elsewhere, this one never reads."""
 
