@@ -1,0 +1,68 @@
+"""docs/objects.md, docs/agent.md and the README name every field, setting and extra."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from snnet.agent.settings import AgentSettings
+from snnet.cli.documents import read_documents
+from snnet.cluster.applying import read_documents as checked
+from snnet.cluster.documents import KINDS
+
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs" / "objects.md").read_text(encoding="utf-8")
+SET_BY_SNNET = {"closing", "managed_by"}
+
+
+def section(text: str, title: str) -> str:
+    return text.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
+def first_cells(text: str) -> list[str]:
+    """What the rows of tables have in backquotes in their first cell."""
+    rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
+    return [name for cell in rows for name in re.findall(r"`(\w+)`", cell)]
+
+
+def chosen_by(kind: str) -> set[str]:
+    """The fields that a file may have."""
+    return {item.name for item in fields(KINDS[kind]) if item.compare and item.init} - SET_BY_SNNET
+
+
+DESCRIBED = [title for title in re.findall(r"^## (\S+)$", PAGE, re.MULTILINE) if title in KINDS]
+
+
+def test_the_kinds_are_described() -> None:
+    assert {"network", "vnic", "forward", "public-ip"} <= {*DESCRIBED}
+    assert all(f"`{name}`" in section(PAGE, "Not in files") for name in SET_BY_SNNET)
+
+
+@pytest.mark.parametrize("kind", DESCRIBED)
+def test_every_field_is_described_and_no_other(kind: str) -> None:
+    text = section(PAGE, kind)
+    assert {*first_cells(text)} == chosen_by(kind)
+    rows = [line.split("|") for line in text.splitlines() if line.startswith("| `")]
+    fixed = {cells[1].strip(" `") for cells in rows if "Fixed." in cells[3]}
+    assert fixed == KINDS[kind].fixed - SET_BY_SNNET
+
+
+def test_the_example_can_be_applied() -> None:
+    text = PAGE.partition("```yaml\n")[2].partition("```")[0]
+    items = checked(read_documents(text.encode(), "example"))
+    assert {item.wanted.kind for item in items} >= {"network", "vnic", "forward", "public-ip"}
+
+
+def test_every_setting_of_the_agent_is_described() -> None:
+    text = section((ROOT / "docs" / "agent.md").read_text(encoding="utf-8"), "Settings")
+    assert sorted(first_cells(text)) == sorted(item.name for item in fields(AgentSettings))
+
+
+def test_every_extra_is_described() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    text = section((ROOT / "README.md").read_text(encoding="utf-8"), "Use it as a library")
+    assert {*first_cells(text)} == {*project["optional-dependencies"]} - {"dev"}
