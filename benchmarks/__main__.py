@@ -29,10 +29,11 @@ def main() -> int:
     for result in chain(fake.run(), registry.run(), docker.run(), cli.run()):
         show(result)
     if os.geteuid() == 0:
-        from . import agent, firewall, kernel, looking
+        from . import agent, drops, firewall, kernel, looking
 
         enter_namespace()
-        for result in chain(kernel.run(), looking.run(), firewall.run(), agent.run()):
+        real = (kernel, looking, drops, firewall, agent)
+        for result in chain.from_iterable(one.run() for one in real):
             show(result)
     elif not options.json:
         print("netlink: skipped, because it needs root")

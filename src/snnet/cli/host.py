@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .options import CONFIG, output_option
-from .output import Branch, print_data, print_tree
+from .output import Branch, Column, print_data, print_table, print_tree
 
 if TYPE_CHECKING:
     from snnet.doctor.survey import FoundNode
@@ -20,14 +20,32 @@ def host() -> None:
     """This host as its kernel knows it; needs no agent, no registry and no ids (root)."""
 
 
+_DROPS = (
+    Column("NODE", "node", wide=True),
+    Column("GUEST", "guest"),
+    Column("LINK", "link"),
+    Column("PACKETS", "packets"),
+    Column("SINCE", "first"),
+    Column("RULE", "rule"),
+)
+
+
 @host.command()
+@click.option("--drops", is_flag=True, help="Show whose packets were dropped, and why.")
 @output_option
-def show(output: str) -> None:
+def show(drops: bool, output: str) -> None:
     """Show everything of snnet on this host, by owner.
+
+    With --drops: what the guards of snnet have dropped, by guest and rule.  nftables counts
+    for a day from the first packet on; iptables until a rule of the node changes.
 
     \b
     snnet host show
+    snnet host show --drops
     """
+    if drops:
+        _show_drops(output)
+        return
     from snnet.doctor.survey import look
 
     found = look()
@@ -175,6 +193,19 @@ def report(file: Path, yes: bool, config: Path | None) -> None:
         click.confirm(f"Write these to {file}?", abort=True)
     write(parts, file)
     click.echo(f"written to {file}; read it before you send it")
+
+
+def _show_drops(output: str) -> None:
+    from snnet.doctor.drops import drops
+
+    found = list(drops(_survey()))
+    if output in ("json", "yaml"):
+        print_data([one.to_dict() for one in found], output)
+    elif found:
+        rows = [{**one.to_dict(), "first": one.since} for one in found]
+        print_table(rows, _DROPS, wide=output == "wide")
+    else:
+        click.echo("the guards of snnet have dropped nothing")
 
 
 def _survey() -> list[FoundNode]:

@@ -75,7 +75,7 @@ from .network import (
 )
 from .noun import IPAddress, IPInterface, IPNetwork, Key, Noun, Nouns, Owned, keyed
 from .operations import NOTHING, Add, Change, Check, Operation, Outcome, Plan, Remove, inner
-from .packets import Announcement, HostPacket
+from .packets import Announcement, Dropped, HostPacket
 from .registries import (
     COMMIT_BYTES_MAX,
     COMMIT_MAX,
@@ -154,6 +154,7 @@ __all__ = [
     "Driver",
     "DriverLoadError",
     "DriverNotFound",
+    "Dropped",
     "EncodedWrite",
     "Entry",
     "Exhausted",

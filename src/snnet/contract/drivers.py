@@ -19,7 +19,7 @@ from .errors import Unsupported
 from .host import Host
 from .noun import IPAddress, Key, Noun
 from .operations import Check, Operation, Outcome
-from .packets import Announcement, HostPacket
+from .packets import Announcement, Dropped, HostPacket
 from .translating import translate
 
 
@@ -280,6 +280,13 @@ class Driver(ABC):
 
         One line each, like ``obstacles``; only where it is certain.  Only ``verify()`` calls
         this, of the firewall.
+        """
+        return ()
+
+    def dropped(self) -> Sequence[Dropped]:
+        """Return what the rules of this host's owner have dropped, as far as it was counted.
+
+        Only a firewall has such.
         """
         return ()
 

@@ -52,3 +52,16 @@ class Announcement:
     def __str__(self) -> str:
         mac = f" with {self.mac}" if self.mac else ""
         return f"{self.address}{mac} by {self.link}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dropped:
+    """Packets that rules of a node dropped: how many came by a link, and why.
+
+    ``since`` is when the first of them was dropped (Unix time, seconds), None if nobody knows.
+    """
+
+    link: str
+    why: str
+    packets: int
+    since: float | None = None

@@ -17,6 +17,7 @@ from snnet.system.host import RealHost
 from snnet.system.netns import CURRENT
 from snnet.system.process import PACKAGES, find_program, run
 
+from .fixes import fix_of
 from .survey import FoundNode, opened
 
 _CAP_NET_ADMIN, _CAP_NET_RAW, _CAP_SYS_ADMIN = 12, 13, 21  # linux/capability.h
@@ -81,13 +82,19 @@ def _modules(nodes: Sequence[FoundNode]) -> Iterator[Finding]:
         try:
             for tunnel in sorted(tunnels):
                 if reason := driver.missing(_sample(tunnel)):
-                    yield Finding(reason, _command_in(reason) or "see the text")
+                    yield Finding(reason, _module_of(reason) or "see the text")
         finally:
             driver.close()
     except SnnetError as error:
         yield Finding(f"the kernel cannot be asked: {error}", "run as root")
     finally:
         host.close()
+
+
+def _module_of(reason: str) -> str | None:
+    """The command that loads the module that a kind of link needs."""
+    found = re.search(r"modprobe [\w-]+", reason)
+    return found[0] if found else None
 
 
 def _sample(tunnel: str) -> Link:
@@ -180,18 +187,9 @@ def _nodes(nodes: Sequence[FoundNode]) -> Iterator[Finding]:
                         f"ip link set dev {it.site.uplink.link_name} mtu 1500",
                     )
                 for line in it.verify():
-                    fix = _command_in(line) or "snnet host repair"
-                    yield Finding(f"{node.title}: {line}", fix)
+                    yield Finding(f"{node.title}: {line}", fix_of(line))
         except SnnetError as error:
-            yield Finding(f"{node.title}: {error}", _command_in(str(error)) or "see the text")
-
-
-def _command_in(text: str) -> str | None:
-    """The command that a message advises, in backquotes, quotes or after "run"."""
-    found = re.search(
-        r"((?:ip|sysctl|modprobe|nft|iptables|ip6tables|bridge) (?:-\S+ |\S+ ?)[^;,]*)", text
-    )
-    return found[1].strip() if found else None
+            yield Finding(f"{node.title}: {error}", fix_of(str(error)))
 
 
 _CHECKS: tuple[Callable[[Sequence[FoundNode]], Iterator[Finding]], ...] = (

@@ -121,9 +121,9 @@ def text(family: str, old: str, new: str) -> Callable[[Tables], None]:
 
 
 CHANGES: dict[str, tuple[str, Callable[[Tables], None]]] = {
-    "a drop becomes an accept": ("inet", accept("inet", "input", "@isolated drop")),
-    "the last drop of a guard": ("bridge", accept("bridge", "guard", "drop")),
-    "a drop of ARP": ("arp", accept("arp", "input", "@isolated drop")),
+    "a drop becomes an accept": ("inet", accept("inet", "input", "@isolated goto drop-host")),
+    "the last drop of a guard": ("bridge", accept("bridge", "guard", "goto drop-address")),
+    "a drop of ARP": ("arp", accept("arp", "input", "@isolated goto drop-host")),
     "an end of a zone": ("inet", accept("inet", "into-t1", "drop")),
     "a client's MAC": (
         "bridge",
@@ -132,7 +132,14 @@ CHANGES: dict[str, tuple[str, Callable[[Tables], None]]] = {
             'add element bridge {table} leases {{ "v0" . 0x020000000077 }}',
         ),
     ),
-    "a client's other MACs": ("bridge", accept("bridge", "client", "@leases drop")),
+    "a chain that counts and drops": ("bridge", accept("bridge", "drop-address", "drop")),
+    "a rule that counts": (
+        "inet",
+        lambda at: at.nft(
+            f"delete rule inet {TABLE} drop-host handle {at.rule('inet', 'drop-host', 'add @')}"
+        ),
+    ),
+    "a client's other MACs": ("bridge", accept("bridge", "client", "@leases goto drop-dhcp")),
     "a source of a forward": (
         "inet",
         lambda at: at.instead(
@@ -169,7 +176,8 @@ CHANGES: dict[str, tuple[str, Callable[[Tables], None]]] = {
     "a rule that is lost": (
         "inet",
         lambda at: at.nft(
-            f"delete rule inet {TABLE} input handle {at.rule('inet', 'input', '@isolated drop')}"
+            f"delete rule inet {TABLE} input handle "
+            + at.rule("inet", "input", "@isolated goto drop-host")
         ),
     ),
     "a policy": ("inet", said("add chain inet {table} forward {{ policy drop; }}")),
@@ -261,6 +269,18 @@ def test_without_the_right_to_make_a_namespace_rules_are_counted(
     assert driver.snapshot() == keyed(ALL)
     Tables(host).nft(f"flush chain inet {TABLE} into-t1")
     assert driver.snapshot() == {}
+
+
+@pytest.mark.kernel
+def test_what_packets_fill_is_not_compared(driver: NftablesFirewall, host: RealHost) -> None:
+    add(driver, *ALL)
+    Tables(host).nft(
+        f"add element bridge {TABLE} drop-address {{ eth7 counter packets 3 bytes 9 timeout 1h }}"
+    )
+    assert driver.snapshot() == keyed(ALL)
+    assert driver.obstacles() == []
+    (found,) = driver.dropped()
+    assert (found.link, found.packets) == ("eth7", 3)
 
 
 @pytest.mark.kernel

@@ -12,6 +12,7 @@ from snnet.contract import (
     Add,
     AntiSpoof,
     Change,
+    Dropped,
     FatalError,
     Host,
     Key,
@@ -28,6 +29,7 @@ from snnet.firewall.kernel import KernelFirewall
 from snnet.firewall.nft import Nft
 
 from . import layout
+from .counting import dropped
 from .layout import ARP, BRIDGE, IP, IP6, KINDS
 from .lent import LENT, LentRules, is_lent, lent_among, moves
 from .reference import Reference
@@ -311,6 +313,12 @@ class IptablesFirewall(KernelFirewall):
     def forward_chains(self) -> Mapping[str, str]:
         """See :meth:`snnet.contract.Driver.forward_chains`."""
         return {self.variant: layout.chain(self.host.owner, layout.FORWARD)}
+
+    def dropped(self) -> Sequence[Dropped]:
+        """See :meth:`snnet.contract.Driver.dropped`: by rules of guards, here and in nftables."""
+        with self._alone():
+            nouns = self._read(self.host.owner).nouns
+        return [*dropped(self._programs, self.host.owner, nouns), *self._lent.dropped()]
 
     def dump(self) -> str:
         """Return the node's own chains as ``iptables-save`` and the like print them."""

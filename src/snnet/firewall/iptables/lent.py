@@ -11,6 +11,7 @@ from snnet.contract import (
     ArpGuard,
     Change,
     DhcpGuard,
+    Dropped,
     Host,
     Key,
     MssClamp,
@@ -102,6 +103,10 @@ class LentRules:
     def commands(self, operation: Operation) -> Sequence[str]:
         """Return the operation as commands of nft."""
         return self._nftables.commands(_with(operation))
+
+    def dropped(self) -> Sequence[Dropped]:
+        """Return what these rules of the host's owner have dropped."""
+        return self._nftables.dropped_of(f"{_MARK}{self._owner}") if self._usable else ()
 
     def dump(self) -> str:
         """Return the rules of the host's owner, as nft prints them."""

@@ -64,7 +64,7 @@ def gre_chain(keys: Iterable[int]) -> list[str]:
     nft has no type for a set of keys.  The key is the second word of a GRE header without
     a checksum (RFC 2890, 2).
     """
-    return [f"@th,32,32 {key:#x} ip saddr != @gre_peers drop" for key in sorted(keys)]
+    return [f"@th,32,32 {key:#x} ip saddr != @gre_peers goto drop-tunnel" for key in sorted(keys)]
 
 
 NETWORK_SETS = tuple(

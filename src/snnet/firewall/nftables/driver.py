@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shlex
 import threading
+import time
 from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 from snnet.contract import (
     Add,
     Busy,
+    Dropped,
     Exhausted,
     Host,
     HostIsolation,
@@ -28,7 +30,7 @@ from ..epochs import Epochs
 from ..foreign import obstacles
 from ..kernel import KernelFirewall
 from ..nft import Nft
-from . import chains, groups, tables
+from . import chains, drops, groups, tables
 from .elements import Element, elements
 from .integrity import Integrity
 from .nouns import StoredNouns, gre_keys
@@ -326,6 +328,25 @@ class NftablesFirewall(KernelFirewall):
             if not next(iter(item.values())).get("table", "").startswith(tables.PREFIX)
         ]
         return [*damaged, *obstacles(self.host.netns.fd, foreign, ours)]
+
+    def dropped(self) -> Sequence[Dropped]:
+        """See :meth:`snnet.contract.Driver.dropped`; of the last day."""
+        return self.dropped_of(self.host.owner)
+
+    def dropped_of(self, owner: str) -> Sequence[Dropped]:
+        """Return what the tables of one owner have dropped."""
+        now = time.time()
+        return [
+            Dropped(
+                link=one.key.rstrip(b"\0").decode(errors="replace"),
+                why=why,
+                packets=one.packets,
+                since=now - drops.LIFETIME + one.left,
+            )
+            for family in FAMILIES
+            for name, why in drops.REASONS.items()
+            for one in self._reader.counted(Table(family, owner), name)
+        ]
 
     def dump(self) -> str:
         """Return the node's tables as nft prints them."""

@@ -20,7 +20,7 @@ from snnet.contract import (
     Zone,
 )
 
-from . import chains, groups, tables
+from . import chains, drops, groups, tables
 from .elements import elements
 from .families import FAMILIES, family_of
 from .nouns import StoredNouns, gre_keys
@@ -122,6 +122,8 @@ class Integrity:
     def _elements(self, table: Table, model: Model) -> str | None:
         names = [*tables.sets_of(table.family), *model.networks, *model.elements]
         for name in dict.fromkeys(names):
+            if name in drops.REASONS:
+                continue  # packets fill it
             found = self._reader.elements(table, name)
             if name in model.networks or name in _INTERVALS:
                 if _covered(found) != _coverage(model.networks.get(name, ())):

@@ -39,52 +39,52 @@ chain udp6
 chain icmp6
 chain solicit6
 chain claim6
-chain sender6 iifname . ether saddr != @own6 drop
+chain sender6 iifname . ether saddr != @own6 goto drop-address
 chain sender6 ip6 saddr :: goto nobody6
 chain sender6 iifname . ether saddr . ip6 saddr @sources6 goto message6
 chain sender6 iifname . ip6 saddr @ranges6 goto message6
-chain sender6 ip6 saddr != fe80::/64 drop
-chain sender6 ip6 saddr fe80::1 drop
-chain sender6 @nh,152,16 {formed} drop
+chain sender6 ip6 saddr != fe80::/64 goto drop-address
+chain sender6 ip6 saddr fe80::1 goto drop-address
+chain sender6 @nh,152,16 {formed} goto drop-address
 chain sender6 goto message6
 chain nobody6 icmpv6 type { mld-listener-report, mld-listener-done, mld2-listener-report } accept
-chain nobody6 ip6 nexthdr != ipv6-icmp drop
+chain nobody6 ip6 nexthdr != ipv6-icmp goto drop-address
 chain nobody6 icmpv6 type nd-router-solicit ip6 length 8 accept
-chain nobody6 icmpv6 type != nd-neighbor-solicit drop
+chain nobody6 icmpv6 type != nd-neighbor-solicit goto drop-address
 chain nobody6 jump claim6
 chain nobody6 ip6 length 24 accept
 chain nobody6 ip6 length 32 @th,192,16 0x0e01 accept
-chain nobody6 drop
+chain nobody6 goto drop-address
 chain message6 frag frag-off != 0 accept
 chain message6 meta l4proto ipv6-icmp goto icmp6
 chain message6 meta l4proto udp goto udp6
 chain message6 meta l4proto 0-255 accept
-chain message6 drop
-chain udp6 udp sport 547 drop
-chain udp6 udp dport 546 drop
-chain udp6 udp dport 547 exthdr frag exists drop
-chain udp6 udp dport 547 @th,64,8 12-13 drop
+chain message6 goto drop-address
+chain udp6 udp sport 547 goto drop-dhcp
+chain udp6 udp dport 546 goto drop-dhcp
+chain udp6 udp dport 547 exthdr frag exists goto drop-dhcp
+chain udp6 udp dport 547 @th,64,8 12-13 goto drop-dhcp
 chain udp6 udp dport 0-65535 accept
-chain udp6 drop
+chain udp6 goto drop-address
 chain icmp6 icmpv6 type { 1-4, 128, 129, 131, 132, 143 } accept
-chain icmp6 ip6 nexthdr != ipv6-icmp drop
+chain icmp6 ip6 nexthdr != ipv6-icmp goto drop-discovery
 chain icmp6 icmpv6 type nd-router-solicit ip6 length 8 accept
 chain icmp6 icmpv6 type nd-router-solicit ip6 length 16 \
     @th,64,16 0x0101 iifname . @th,80,48 @macs6 accept
 chain icmp6 icmpv6 type nd-neighbor-solicit goto solicit6
-chain icmp6 icmpv6 type != nd-neighbor-advert drop
+chain icmp6 icmpv6 type != nd-neighbor-advert goto drop-discovery
 chain icmp6 jump claim6
 chain icmp6 ip6 length 24 accept
 chain icmp6 ip6 length 32 @th,192,16 0x0201 iifname . @th,208,48 @macs6 accept
-chain icmp6 drop
+chain icmp6 goto drop-discovery
 chain solicit6 ip6 length 24 accept
 chain solicit6 ip6 length 32 @th,192,16 0x0101 iifname . @th,208,48 @macs6 accept
 chain solicit6 ip6 length 32 @th,192,16 0x0e01 accept
-chain solicit6 drop
+chain solicit6 goto drop-discovery
 chain claim6 iifname . @th,64,128 @targets6 return
 chain claim6 iifname . @th,64,128 @target_ranges6 return
 chain claim6 {own_link_local} return
-chain claim6 drop
+chain claim6 goto drop-discovery
 """
 
 GUARD6 = _GUARD6.replace("{formed}", _FORMED_FROM_MAC).replace("{own_link_local}", _OWN_LINK_LOCAL)

@@ -25,6 +25,8 @@ _EXPRESSION_NAME, _EXPRESSION_DATA, _LOOKUP_SET = 1, 2, 1
 _LIST_TABLE, _LIST_SET, _LIST_ELEMENTS = 1, 2, 3
 _ELEMENT = 1
 _KEY, _DATA, _FLAGS, _USERDATA, _KEY_END = 1, 2, 3, 6, 10
+_EXPIRES, _EXPRESSION = 5, 7
+_COUNTER_PACKETS = 2
 _VALUE, _VERDICT = 1, 2
 _VERDICT_CODE, _VERDICT_CHAIN = 1, 2
 _COMMENT = 0  # NFTNL_UDATA_SET_ELEM_COMMENT, libnftnl
@@ -150,13 +152,19 @@ class Reader:
 
     def elements(self, table: Table, name: str) -> list[StoredElement]:
         """Return everything in a set or map; an empty list if there is no such set."""
+        return [found for message in self._listed(table, name) for found in _parse(message)]
+
+    def counted(self, table: Table, name: str) -> list[Counted]:
+        """Return what the elements of a set have counted; an empty list if there is no such set."""
+        return [found for message in self._listed(table, name) for found in _counted(message)]
+
+    def _listed(self, table: Table, name: str) -> list[bytes]:
         asked = attribute(_LIST_TABLE, _string(table.name))
         asked += attribute(_LIST_SET, _string(name))
         try:
-            messages = self._dump(_GET_ELEMENTS, asked, FAMILIES[table.family])
+            return self._dump(_GET_ELEMENTS, asked, FAMILIES[table.family])
         except NetlinkError:
             return []
-        return [found for message in messages for found in _parse(message)]
 
     def element(self, table: Table, name: str, key: bytes) -> StoredElement | None:
         """Return one element, or None; the cost does not grow with their number.
@@ -172,6 +180,26 @@ class Reader:
         except NetlinkError:
             return None
         return next((found for message in messages for found in _parse(message)), None)
+
+
+class Counted(NamedTuple):
+    """An element that counts packets, and the seconds until it is forgotten."""
+
+    key: bytes
+    packets: int
+    left: float
+
+
+def _counted(message: bytes) -> Iterator[Counted]:
+    listed = dict(attributes(message)).get(_LIST_ELEMENTS, b"")
+    for _, raw in attributes(listed):
+        found = dict(attributes(raw))
+        key = dict(attributes(found.get(_KEY, b""))).get(_VALUE, b"")
+        expression = dict(attributes(found.get(_EXPRESSION, b"")))
+        if _text(expression.get(_EXPRESSION_NAME, b"")) == "counter":
+            packets = dict(attributes(expression[_EXPRESSION_DATA]))[_COUNTER_PACKETS]
+            left = int.from_bytes(found.get(_EXPIRES, b""), "big") / 1000
+            yield Counted(key, int.from_bytes(packets, "big"), left)
 
 
 def _parse(message: bytes) -> Iterator[StoredElement]:

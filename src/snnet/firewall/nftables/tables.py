@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from . import drops
 from .families import V4, V6, each
 from .ndp import GUARD6, SETS6
 
@@ -71,6 +72,9 @@ class Part(NamedTuple):
     table: Table
     name: str
 
+
+_OF_GUESTS = (drops.ADDRESS, drops.DHCP, drops.DISCOVERY)
+"""Why packets of a guarded link are dropped."""
 
 _INET_SETS = each("""
 set inside { type ifname; }
@@ -152,9 +156,10 @@ chain antispoof { type filter hook prerouting priority raw; policy accept; }
 chain antispoof iifname @guarded iifname . ether saddr . ip saddr @sources accept
 chain antispoof iifname @guarded iifname . ether saddr @own iifname . ip saddr @ranges accept
 chain antispoof iifname @guarded meta nfproto ipv6 goto sender6
-chain antispoof iifname @guarded drop
+chain antispoof iifname @guarded goto drop-address
 """
-    + GUARD6,
+    + GUARD6
+    + drops.chains(*_OF_GUESTS),
     # Each source port of a tunnel's packets would be a connection (udp_flow_src_port,
     # include/net/udp.h).  What is forwarded is tracked, or it would not be translated.
     TRACKING: each("""
@@ -165,7 +170,8 @@ chain leaving_tunnels {ip} daddr . udp dport @tunnel_peers{s} notrack
 """),
     NAT: V4.fill(_NAT),
     NAT6: V6.fill(_NAT),
-    INPUT: each("""
+    INPUT: drops.chains(drops.HOST, drops.SERVICE, drops.TUNNEL)
+    + each("""
 chain tunnels
 chain services
 chain gre
@@ -173,17 +179,17 @@ chain input { type filter hook input priority filter; policy accept; }
 chain input udp dport @tunnel_ports jump tunnels
 chain input meta l4proto gre jump gre
 chain tunnels {ip} saddr . udp dport @tunnel_peers{s} return
-chain tunnels drop
+chain tunnels goto drop-tunnel
 chain input iifname @limited jump services
 chain services ct state established,related return
-chain services icmpv6 type { nd-router-advert, nd-redirect } drop
+chain services icmpv6 type { nd-router-advert, nd-redirect } goto drop-service
 chain services meta l4proto { icmp, igmp, ipv6-icmp } return
 chain services udp dport { 53, 67, 547 } return
 chain services tcp dport 53 return
-chain services drop
+chain services goto drop-service
 chain input iifname @isolated ct state established,related accept
 chain input iifname @neighbours icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
-chain input iifname @isolated drop
+chain input iifname @isolated goto drop-host
 """),
     CLAMP: """
 chain clamp { type filter hook forward priority mangle; policy accept; }
@@ -266,24 +272,25 @@ chain guard
 chain client
 chain prerouting iifname @clients udp dport 67 jump client
 chain prerouting iifname @guarded goto guard
-chain client ip frag-off & 0x3fff != 0 drop
-chain client iifname . @th,288,48 != @leases drop
+chain client ip frag-off & 0x3fff != 0 goto drop-dhcp
+chain client iifname . @th,288,48 != @leases goto drop-dhcp
 chain guard iifname . ether saddr @own ether type 0x8035 accept
-chain guard ether type != { ip, ip6, arp } drop
+chain guard ether type != { ip, ip6, arp } goto drop-address
 chain guard iifname . ether saddr . arp saddr ip @sources \
     iifname . arp saddr ether . arp saddr ip @sources accept
 chain guard iifname . ether saddr @own iifname . arp saddr ether @own \
     iifname . arp saddr ip @ranges accept
-chain guard ether type ip udp sport 67 drop
-chain guard ether type ip udp dport 68 drop
-chain guard ip saddr 0.0.0.0 udp sport != 68 drop
-chain guard ip saddr 0.0.0.0 meta l4proto != { udp, igmp } drop
+chain guard ether type ip udp sport 67 goto drop-dhcp
+chain guard ether type ip udp dport 68 goto drop-dhcp
+chain guard ip saddr 0.0.0.0 udp sport != 68 goto drop-address
+chain guard ip saddr 0.0.0.0 meta l4proto != { udp, igmp } goto drop-address
 chain guard iifname . ether saddr . ip saddr @sources accept
 chain guard iifname . ether saddr @own iifname . ip saddr @ranges accept
 chain guard ether type ip6 goto sender6
-chain guard drop
+chain guard goto drop-address
 """
-    + GUARD6,
+    + GUARD6
+    + drops.chains(*_OF_GUESTS),
 }
 
 _ARP_SETS = """
@@ -294,16 +301,22 @@ set senders { type ifname . ether_addr . ipv4_addr; }
 _ARP = {
     INPUT: """
 chain input { type filter hook input priority filter; policy accept; }
-chain input iifname @isolated drop
-""",
+chain input iifname @isolated goto drop-host
+"""
+    + drops.chains(drops.HOST),
     NEIGHBOURS: """
 chain neighbours { type filter hook input priority -10; policy accept; }
 chain neighbours iifname @guarded iifname . arp saddr ether . arp saddr ip @senders accept
-chain neighbours iifname @guarded drop
-""",
+chain neighbours iifname @guarded goto drop-address
+"""
+    + drops.chains(drops.ADDRESS),
 }
 
-_SETS = {INET: _INET_SETS + "\n" + SETS6, BRIDGE: _BRIDGE_SETS + SETS6, ARP: _ARP_SETS}
+_SETS = {
+    INET: _INET_SETS + "\n" + SETS6 + drops.sets(*drops.REASONS),
+    BRIDGE: _BRIDGE_SETS + SETS6 + drops.sets(*_OF_GUESTS),
+    ARP: _ARP_SETS + drops.sets(drops.ADDRESS, drops.HOST),
+}
 _CHAINS = {INET: _INET, BRIDGE: _BRIDGE, ARP: _ARP}
 
 
@@ -311,7 +324,7 @@ def _statements(part: Part) -> list[list[str]]:
     text = _CHAINS[part.table.family][part.name]
     text = text.replace("{hairpin}", f"{HAIRPIN:#x}")
     text = text.replace("{others}", f"{0xFFFFFFFF ^ HAIRPIN:#x}")
-    return [line.split(maxsplit=2) for line in text.strip().splitlines()]
+    return [line.split(maxsplit=2) for line in text.splitlines() if line]
 
 
 def _is_rule(words: list[str]) -> bool:

@@ -94,9 +94,26 @@ def stopped(tables: Iterable[Chains], packets: Sequence[HostPacket]) -> list[str
                 more = f" (and {len(hit) - 1} more)" if len(hit) > 1 else ""
                 lines.append(
                     f"{table.where}, chain {chain.name} (hook {chain.hook}) {why} what snnet "
-                    f"needs: {packet}{more}; have its owner accept them there"
+                    f"needs: {packet}{more}; have its owner accept them there, or: "
+                    f"{_accepting(table.where, chain, packet)}"
                 )
     return lines
+
+
+def _accepting(where: str, chain: BaseChain, packet: HostPacket) -> str:
+    """The command that lets these packets through the chain."""
+    port, side = (packet.target_port, "d") if packet.incoming else (packet.source_port, "s")
+    port, side = (packet.target_port, "d") if port is None else (port, side)
+    program, _, table = where.partition(" table ")
+    if table:
+        link = f"-{'i' if packet.incoming else 'o'} {packet.link} -p {packet.protocol}"
+        ports = f" --{side}port {port}" if port is not None else ""
+        return f"{program} -t {table} -I {chain.name} {link}{ports} -j ACCEPT"
+    # In a chain of a bridge the link would be the port.
+    link = "" if chain.bridge else f"{'iif' if packet.incoming else 'oif'}name {packet.link} "
+    ports = f"{packet.protocol} {side}port {port}" if port is not None else ""
+    what = ports or f"meta l4proto {packet.protocol}"
+    return f"nft insert rule {where.removeprefix('table ')} {chain.name} {link}{what} accept"
 
 
 def _stops(table: Chains, chain: BaseChain, packet: HostPacket) -> str | None:
