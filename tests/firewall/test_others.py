@@ -221,3 +221,7 @@ def test_the_walk_and_the_kernel_agree(wire: Wire, program: str, rules: list[str
         passed = passes(sender, receiver, str(packet.target))
         assert (lines == []) is passed, (packet, lines)
         assert all("what snnet needs: packets of tunnels (udp/20001)" in line for line in lines)
+        for line in lines:  # what it says to do lets them pass
+            run(line.rpartition(", or: ")[2].split(), netns=wire.host)
+        assert stops(wire.host, [packet]) == []
+        assert passes(sender, receiver, str(packet.target))

@@ -17,7 +17,7 @@ from snnet.system.host import RealHost
 from snnet.system.netns import CURRENT
 from snnet.system.process import PACKAGES, find_program, run
 
-from .fixes import fix_of
+from .fixes import ADVICE, fix_of
 from .survey import FoundNode, opened
 
 _CAP_NET_ADMIN, _CAP_NET_RAW, _CAP_SYS_ADMIN = 12, 13, 21  # linux/capability.h
@@ -82,7 +82,7 @@ def _modules(nodes: Sequence[FoundNode]) -> Iterator[Finding]:
         try:
             for tunnel in sorted(tunnels):
                 if reason := driver.missing(_sample(tunnel)):
-                    yield Finding(reason, _module_of(reason) or "see the text")
+                    yield Finding(reason, _module_of(reason) or ADVICE)
         finally:
             driver.close()
     except SnnetError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 REPAIR = "snnet host repair"
+ADVICE = "see the text"
 
 _OURS = re.compile(r"(?:missing|different|unexpected): |.*\bcall repair\(\)")
 """What is the node's own."""
@@ -24,4 +25,4 @@ def fix_of(line: str) -> str:
         if found and "..." not in found[1]:
             return found[1].strip()
     _, mark, advice = line.rpartition("; ")
-    return advice if mark and ":" not in advice else "see the text"
+    return advice if mark and ":" not in advice else ADVICE
