@@ -47,6 +47,29 @@ def test_the_data_plane_outlives_the_agent_and_heals_with_the_next(lan: Lan) -> 
     lan.until(lambda: lan.reaches(one, "10.1.0.3") and lan.reaches(one, OUTSIDE_IP))
 
 
+def test_a_guest_has_a_public_address(lan: Lan) -> None:
+    """Reached from outside by it, and seen outside with it; the host's other guests are not."""
+    lan.snnet("network create web --subnet 10.1.0.0/24")
+    one, two = lan.container("c1"), lan.container("c2")
+    lan.serve(one, "10.1.0.2", 80)
+    lan.serve(lan.outside, OUTSIDE_IP, 7000)
+    lan.snnet("public-ip create 192.0.2.50 --to c1")
+    assert lan.ask(lan.outside, "192.0.2.50", 80) == OUTSIDE_IP
+    assert lan.ask(one, OUTSIDE_IP, 7000) == "192.0.2.50"
+    assert lan.ask(two, OUTSIDE_IP, 7000) == HOST_IP
+    # Nothing tells of this: it is noticed at the next glance.
+    lan.inside(lan.host, "ip neigh del proxy 192.0.2.50 dev eth0")
+    shown = "ip neigh show proxy dev eth0"
+    assert lan.until(lambda: "192.0.2.50" in lan.inside(lan.host, shown)) < 20
+    assert lan.ask(lan.outside, "192.0.2.50", 80) == OUTSIDE_IP
+    lan.end_agent(signal.SIGKILL)
+    lan.start_agent()
+    assert lan.ask(lan.outside, "192.0.2.50", 80) == OUTSIDE_IP
+    lan.snnet("public-ip delete 192.0.2.50")
+    lan.until(lambda: lan.ask(lan.outside, "192.0.2.50", 80) == "")
+    lan.until(lambda: lan.ask(one, OUTSIDE_IP, 7000) == HOST_IP)
+
+
 BREAKAGES = (
     "nft flush ruleset",
     "ip link set {link} nomaster",

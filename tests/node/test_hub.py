@@ -207,8 +207,8 @@ def test_an_address_belongs_to_one_concentrator(hosts: Hosts) -> None:
         ({"address": "10.0.0.1"}, "10.0.0.1 is not a free address of 192.0.2.0/24"),
         ({"address": "192.0.2.2"}, "192.0.2.2 is not a free address"),
         ({"address": "2001:db8::1"}, "address: 2001:db8::1 is not"),
-        ({"public_ips": [ADDRESS]}, "public_ips: has an address twice"),
-        ({"public_ips": [PUBLIC, PUBLIC]}, "public_ips: has an address twice"),
+        ({"public_ips": [ADDRESS]}, "public_ips: has the concentrator's own address"),
+        ({"public_ips": [PUBLIC, PUBLIC]}, r"public_ips\[1\]: is there twice"),
         (
             {"forwards": [snnet.HostForward(protocol="tcp", port=1)]},
             "forwards: is for topology",

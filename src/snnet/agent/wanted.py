@@ -183,7 +183,7 @@ def _refused(tenant: TenantWanted, config: NetworkConfig) -> dict[Id, str]:
         if item.to not in tenant.guests
     }
     ours, floating = set(config.concentrator_pool), set(config.floating_pool)
-    for public in tenant.public_ips if tenant.address else ():
+    for public in tenant.public_ips:
         address = public.address
         if address in ours:
             refused[id_of(public)] = f"{address} is in concentrator_pool"
@@ -200,16 +200,17 @@ def tunnel_key(network: Network) -> int:
 
 def concentrator_config(wanted: TenantWanted) -> ConcentratorConfig:
     """The concentrator as the compute node of its host takes it."""
+    publics = [
+        item.address
+        for item in wanted.public_ips
+        if item.address and id_of(item) not in wanted.refused
+    ]
     if wanted.address is not None:
         return ConcentratorConfig(
             tenant_id=wanted.tenant,
             concentrator_id=wanted.tenant,
             address=wanted.address,
-            public_ips=[
-                item.address
-                for item in wanted.public_ips
-                if item.address and id_of(item) not in wanted.refused
-            ],
+            public_ips=publics,
         )
     return ConcentratorConfig(
         tenant_id=wanted.tenant,
@@ -223,6 +224,7 @@ def concentrator_config(wanted: TenantWanted) -> ConcentratorConfig:
             for item in wanted.forwards
             if id_of(item) not in wanted.refused
         ],
+        public_ips=publics,
     )
 
 

@@ -29,6 +29,7 @@ from snnet.contract import (
     Namespace,
     Neighbour,
     Noun,
+    OpenAddress,
     Path,
     PolicyRule,
     PortForward,
@@ -114,6 +115,7 @@ def _rules(owner: str) -> Iterator[Noun]:
     yield ArpGuard(owner=owner, link="probe", mac=_MAC, address=_GUEST)
     yield Masquerade(owner=owner, device="probe")
     yield TranslatedSource(owner=owner, source=_GUEST)
+    yield OpenAddress(owner=owner, address=_GUEST)
     yield ExternalForward(owner=owner, device="probe", bridge="probe")
     yield PortForward(
         owner=owner, protocol="tcp", device="probe", port=80, target=_GUEST, target_port=80

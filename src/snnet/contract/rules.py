@@ -53,8 +53,8 @@ hooks of IP (br_netfilter):
    its device has ``Masquerade``, or if the source is the ``internal`` of a ``PublicIp``
    on that device; else dropped, but from an ``outbound`` zone looked at by 4.
 4. from any other link to one of a zone: pass if they answer, if they were destined
-   for something else before NAT, or if the source is in the zone's ``networks``;
-   else dropped.
+   for something else before NAT, if the source is in the zone's ``networks``, or if the
+   target is an ``OpenAddress``; else dropped.
 
 To the host itself: dropped if they are for a tunnel with a ``TunnelGuard`` and come from
 none of its remotes.  From a ``HostServices`` link only DHCP, DNS, ICMP, IGMP and answers
@@ -219,6 +219,21 @@ class TranslatedSource(Owned):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OpenAddress(Owned):
+    """``address`` is behind a link of a zone, and everybody may open connections to it."""
+
+    rank: ClassVar[int] = 19
+
+    address: IPAddress
+
+    def make_key(self) -> Key:
+        return ("open-address", self.owner, str(self.address))
+
+    def __str__(self) -> str:
+        return f"let everybody reach {self.address}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExternalForward(Owned):
     """Guests on ``bridge`` may open connections by ``device``, which has a ``Masquerade``."""
 
@@ -373,6 +388,7 @@ RULES: frozenset[type[Noun]] = frozenset(
         PortForward,
         PublicIp,
         TranslatedSource,
+        OpenAddress,
         *GUARDS,
         *GROUPS,
     }

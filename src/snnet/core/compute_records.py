@@ -32,7 +32,7 @@ from snnet.contract.guards import GUARDS
 
 from .compute_places import close_lost, place
 from .concentrator_reading import leftovers, read_concentrators
-from .concentrators import Concentrator, concentrator_thing, parameters
+from .concentrators import Concentrator, concentrator_thing
 from .events import TunnelEvent, TunnelEventType
 from .fitting import device_addresses
 from .forwarding import forwarded, versions_of
@@ -42,7 +42,7 @@ from .local_requests import ConcentratorId
 from .policies import Policies
 from .records import Records, Thing
 from .requests import CnciVnicId, GuestRequest, SubnetId, TenantRequest, VnicId
-from .routed import on_uplink, zones
+from .routed import on_uplink, sysctls, zones
 from .rules import Rule
 from .site import Site
 from .topology import Topology
@@ -258,7 +258,7 @@ class ComputeRecords(Records):
     @property
     def kinds(self) -> frozenset[type[Noun]]:
         if self.site.hosting:
-            return _LOCAL_KINDS if self.site.local else _HUB_KINDS
+            return _HOSTING_KINDS
         return _ROUTED_KINDS if self.site.routed else _BRIDGED_KINDS
 
     def intents(self, things: Iterable[Thing] | None) -> dict[tuple[str, ...], Sequence[Noun]]:
@@ -296,10 +296,10 @@ class ComputeRecords(Records):
 
     def sysctls(self, versions: Collection[int]) -> Iterator[SharedSysctl]:
         answers = self.site.hosting or self.site.routed
-        return parameters(self.site, versions) if answers else iter(())
+        return sysctls(self.site, versions) if answers else iter(())
 
     def apart(self, found: Nouns) -> Iterable[Noun]:
-        answers = self.site.routed or (self.site.hosting and not self.site.local)
+        answers = self.site.routed or self.site.hosting
         return on_uplink(self.site, found.values()) if answers else ()
 
     def read(self, ours: Nouns, remembered: Nouns = MappingProxyType({})) -> tuple[Self, set[Key]]:
@@ -387,5 +387,4 @@ class ComputeRecords(Records):
 
 _BRIDGED_KINDS: frozenset[type[Noun]] = frozenset({Link, Address})
 _ROUTED_KINDS: frozenset[type[Noun]] = frozenset({Link, Address, Route, ProxyNeighbour})
-_LOCAL_KINDS: frozenset[type[Noun]] = frozenset({Link, Address, Route, Namespace})
-_HUB_KINDS = _LOCAL_KINDS | {ProxyNeighbour}
+_HOSTING_KINDS: frozenset[type[Noun]] = frozenset({Link, Address, Route, Namespace, ProxyNeighbour})

@@ -19,7 +19,7 @@ from snnet.contract import (
 )
 
 from . import identity as ids
-from .concentrators import Concentrator, plug_link, upstream_of, way_link
+from .concentrators import Concentrator, plug_link, way_link
 from .local_requests import ConcentratorId
 from .site import Site
 
@@ -68,7 +68,8 @@ class _Parts:
             },
             forwards=tuple(forward for forward in self.forwards if forward.target == ip),
             publics=tuple(self._publics(name, ip)),
-            upstream=upstream_of(site),
+            upstream=site.uplink.link_name,
+            apart=site.local,
         )
 
     def _publics(self, link: str, ip: IPAddress) -> Iterator[IPAddress]:

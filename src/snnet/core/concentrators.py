@@ -1,8 +1,9 @@
 """Concentrators on this host: a namespace, the veths into it, and the host's rules for it.
 
 In topology "local" a concentrator has a link-local address, which the host translates, and a
-plug into the bridge of each subnet.  In topology "hub" it has an address of the data centre:
-the host routes it into the namespace, and answers for it on its uplink.
+plug into the bridge of each subnet.  In topology "hub" it has an address of the data centre.
+The host routes that, and public addresses of both topologies, into the namespace, and answers
+for them on its uplink.
 
 ``set_concentrator`` builds a record from a request; ``concentrator_reading`` reads the same
 record back after a restart.
@@ -11,7 +12,7 @@ record back after a restart.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Container, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network, ip_interface, ip_network
 from typing import Any
@@ -28,10 +29,10 @@ from snnet.contract import (
     Key,
     Namespace,
     Noun,
+    OpenAddress,
     PortForward,
     ProxyNeighbour,
     Route,
-    SharedSysctl,
     TranslatedSource,
     Veth,
     Zone,
@@ -39,10 +40,9 @@ from snnet.contract import (
 )
 
 from . import identity as ids
-from .forwarding import forwarding, versions_of
+from .forwarding import versions_of
 from .local_requests import ConcentratorId, LocalConcentrator
 from .requests import SubnetId
-from .routed import sysctls
 from .site import Site
 from .vnics import ROUTED_GATEWAYS, TenantSubnet
 
@@ -66,7 +66,8 @@ class Concentrator:
     ``netns`` is the name of the namespace; ``uplink`` and ``links`` (by subnet id) are the
     links in it.  ``link_name`` is the host's end of the uplink.  ``mtu`` is in bytes.
     ``publics`` are the addresses that lead to it beside its own, and ``upstream`` is the
-    host's link on which others ask for them; None in topology "local", where nobody does.
+    host's link on which others ask for them.  ``apart``: the host translates its own
+    address, and keeps it apart from others' (topology "local").
     """
 
     tenant_id: str
@@ -77,8 +78,9 @@ class Concentrator:
     ip: IPAddress
     plugs: Mapping[str, Veth]
     forwards: tuple[PortForward, ...]
-    publics: tuple[IPAddress, ...] = ()
-    upstream: str | None = None
+    publics: tuple[IPAddress, ...]
+    upstream: str
+    apart: bool
 
     @property
     def id(self) -> ConcentratorId:
@@ -141,7 +143,8 @@ class Concentrator:
             self.link,
             *beside,
             *(Route(destination=ip_network(address), link=link) for address in self.addresses),
-            *(self._kept_apart() if self.upstream is None else self._proxies()),
+            *(self._kept_apart() if self.apart else ()),
+            *self._proxies(),
             *(Inside(namespace=inside, what=noun) for noun in within),
             *self.plugs.values(),
             *self.forwards,
@@ -159,17 +162,16 @@ class Concentrator:
             ZoneLink(owner=owner, link=link, zone=zone),
             HostIsolation(owner=owner, link=link, arp=False),
             TranslatedSource(owner=owner, source=self.ip),
+            *(OpenAddress(owner=owner, address=address) for address in self.publics),
         )
 
     def _proxies(self) -> tuple[ProxyNeighbour, ...]:
-        assert self.upstream is not None
-        return tuple(
-            ProxyNeighbour(link=self.upstream, address=address) for address in self.addresses
-        )
+        answered = self.publics if self.apart else self.addresses
+        return tuple(ProxyNeighbour(link=self.upstream, address=address) for address in answered)
 
     def announcements(self, added: Container[Key]) -> Iterator[Announcement]:
         """Yield what others must be told if these nouns were added: where its addresses are."""
-        for proxy in self._proxies() if self.upstream else ():
+        for proxy in self._proxies():
             if proxy.key in added:
                 yield Announcement(link=proxy.link, address=proxy.address)
 
@@ -200,11 +202,6 @@ class Concentrator:
 def concentrator_thing(identity: ConcentratorId) -> tuple[str, ...]:
     """A concentrator, as a thing that calls work on."""
     return ("concentrator", *identity)
-
-
-def parameters(site: Site, versions: Collection[int]) -> Iterator[SharedSysctl]:
-    """Yield the kernel parameters that concentrators with addresses of these versions need."""
-    return forwarding(site, versions) if site.local else sysctls(site, versions)
 
 
 def build_concentrator(
@@ -239,13 +236,9 @@ def build_concentrator(
             for forward in request.forwards
         ),
         publics=request.publics,
-        upstream=upstream_of(site),
+        upstream=site.uplink.link_name,
+        apart=site.local,
     )
-
-
-def upstream_of(site: Site) -> str | None:
-    """The host's link on which it answers for its concentrators, if it does."""
-    return None if site.local else site.uplink.link_name
 
 
 def way_link(site: Site, name: str, netns: str, alias: str) -> Veth:

@@ -70,7 +70,7 @@ class ConcentratorConfig:
     """A tenant's concentrator on this host.
 
     Topology "local": the subnets it serves, and the host's ports for it.  Topology "hub": its
-    ``address`` on the compute network, and the public addresses that lead to it too.
+    ``address`` on the compute network.  Both: the public addresses that lead to it too.
     """
 
     tenant_id: str
@@ -115,10 +115,10 @@ def local_concentrator(cfg: object, site: Site) -> LocalConcentrator:
         raise InvalidRequest(f"{shown(cfg)} is not a snnet.ConcentratorConfig", field="cfg")
     if not site.local:
         return _hub_concentrator(cfg, site)
-    if cfg.address is not None or cfg.public_ips:
+    if cfg.address is not None:
         raise InvalidRequest(
             'is for topology "hub": with "local" the address is chosen, and is link-local',
-            field="address" if cfg.address is not None else "public_ips",
+            field="address",
         )
     subnets: dict[str, LocalSubnet] = {}
     for number, subnet in enumerate(cfg.subnets):
@@ -138,7 +138,10 @@ def local_concentrator(cfg: object, site: Site) -> LocalConcentrator:
             if forwards.setdefault(rule.key, rule) is not rule:
                 raise InvalidRequest("is there twice", field=f"forwards[{number}].port")
     return LocalConcentrator(
-        id=cfg.id, subnets=tuple(subnets.values()), forwards=tuple(forwards.values())
+        id=cfg.id,
+        subnets=tuple(subnets.values()),
+        forwards=tuple(forwards.values()),
+        publics=_publics(cfg),
     )
 
 
@@ -161,18 +164,23 @@ def _hub_concentrator(cfg: ConcentratorConfig, site: Site) -> LocalConcentrator:
             f"{site.uplink.link_name}, where others look for it",
             field="address",
         )
+    publics = _publics(cfg)
+    if address in publics:
+        raise InvalidRequest("has the concentrator's own address", field="public_ips")
+    return LocalConcentrator(id=cfg.id, subnets=(), forwards=(), address=address, publics=publics)
+
+
+def _publics(cfg: ConcentratorConfig) -> tuple[IPAddress, ...]:
+    """The public addresses, sorted."""
     publics: tuple[IPAddress, ...] = tuple(cfg.public_ips)  # type: ignore[arg-type]
-    if address in publics or len(set(publics)) < len(publics):
-        raise InvalidRequest(
-            "has an address twice, or that of the concentrator", field="public_ips"
-        )
-    return LocalConcentrator(
-        id=cfg.id,
-        subnets=(),
-        forwards=(),
-        address=address,
-        publics=tuple(sorted(publics, key=_order)),
-    )
+    for number, address in enumerate(publics):
+        if address in publics[:number]:
+            raise InvalidRequest("is there twice", field=f"public_ips[{number}]")
+        if address.is_link_local or address.is_loopback:
+            raise InvalidRequest(
+                f"{address} is known on one link alone, not outside", field=f"public_ips[{number}]"
+            )
+    return tuple(sorted(publics, key=_order))
 
 
 def _order(address: IPAddress) -> tuple[int, int]:

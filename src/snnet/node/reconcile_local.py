@@ -56,7 +56,7 @@ def set_concentrators(steps: Steps[ComputeRecords], wanted: Sequence[LocalConcen
         known = dict(steps.engine.records.concentrators)
         subnets = dict(steps.engine.records.subnets)
     requests = {request.id: request for request in wanted}
-    # Those that give up a subnet or a port come before those that may want it.
+    # Those that give up a subnet, a port or an address come before those that may want it.
     for identity, request in sorted(requests.items(), key=lambda pair: _gains(known, *pair)):
         old = known.get(identity)
         key = concentrator_thing(identity)
@@ -86,8 +86,10 @@ def _gains(
     if old is None:
         return True
     ports = {forward.key for forward in old.forwards}
-    return any(subnet.subnet_id not in old.plugs for subnet in new.subnets) or any(
-        forward.key not in ports for forward in new.forwards
+    return (
+        any(subnet.subnet_id not in old.plugs for subnet in new.subnets)
+        or any(forward.key not in ports for forward in new.forwards)
+        or any(address not in old.publics for address in new.publics)
     )
 
 

@@ -12,6 +12,7 @@ from snnet.contract import (
     HostServices,
     Masquerade,
     Noun,
+    OpenAddress,
     PortForward,
     ProtectedNetwork,
     PublicIp,
@@ -61,6 +62,7 @@ SERVICES = HostServices(owner=OWNER, link="br1")
 PROTECTED = ProtectedNetwork(owner=OWNER, network=IPv4Network("192.0.2.0/24"))
 
 TRANSLATED = TranslatedSource(owner=OWNER, source=IPv4Address("169.254.7.9"))
+OPEN = OpenAddress(owner=OWNER, address=IPv4Address("203.0.113.9"))
 
 ALL: list[Noun] = [
     ZONE,
@@ -72,6 +74,7 @@ ALL: list[Noun] = [
     PORT,
     ROUTED,
     TRANSLATED,
+    OPEN,
     PUBLIC,
     MASQUERADE,
     EXIT,

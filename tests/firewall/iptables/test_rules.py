@@ -28,6 +28,7 @@ from .nouns import (
     ISOLATION,
     LINK,
     MASQUERADE,
+    OPEN,
     OWNER,
     PORT,
     PUBLIC,
@@ -175,6 +176,15 @@ def test_a_translated_source() -> None:
     ]
     exits = [line for line in _text(FILTER, ZONE, LINK, TRANSLATED) if line.startswith("-A exit")]
     assert exits[1:] == ["-A exit -s 169.254.7.9 -m conntrack --ctstate INVALID -j DROP"]
+
+
+def test_an_open_address() -> None:
+    entries = [line for line in _text(FILTER, ZONE, LINK, OPEN) if line.startswith("-A to-")]
+    assert [line.split(" ", 2)[2] for line in entries][-2:] == [
+        "-d 203.0.113.9 -j ACCEPT",
+        "-j DROP",
+    ]
+    assert _text(FILTER6, ZONE, LINK, OPEN) == _text(FILTER6, ZONE, LINK)
 
 
 def test_a_forward_of_one_address_comes_before_one_of_any() -> None:

@@ -20,6 +20,7 @@ from snnet.contract import (
     Masquerade,
     MssClamp,
     Noun,
+    OpenAddress,
     PortForward,
     PortGroups,
     ProtectedNetwork,
@@ -148,5 +149,6 @@ _PLACES: dict[type[Noun], Callable[[Any], Iterable[Where]]] = {
     GroupRules: _of_group,
     PortGroups: _of_port_groups,
     TranslatedSource: lambda rule: ((TranslatedSource, rule.source),),
+    OpenAddress: lambda rule: ((OpenAddress, rule.owner, rule.address),),
 }
 """The keys of a rule of each class in the index, each once."""

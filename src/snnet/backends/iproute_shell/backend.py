@@ -115,8 +115,8 @@ class IprouteShellBackend(TableBackend):
         return KernelChanges(self.host.netns.fd)
 
     def untold(self) -> Collection[type[Noun]]:
-        """The kernel tells only of the forwarding of a whole family and of a link."""
-        return (Sysctl,)
+        """Of parameters the kernel tells little (netconf), of proxy entries nothing."""
+        return (Sysctl, ProxyNeighbour)
 
     def watch(self) -> Watch:
         """Raises ``Unsupported``.

@@ -106,8 +106,8 @@ class NetlinkBackend(TableBackend):
         return KernelChanges(self.host.netns.fd)
 
     def untold(self) -> Collection[type[Noun]]:
-        """The kernel tells only of the forwarding of a whole family and of a link."""
-        return (Sysctl,)
+        """Of parameters the kernel tells little (netconf), of proxy entries nothing."""
+        return (Sysctl, ProxyNeighbour)
 
     def close(self) -> None:
         """See :meth:`snnet.contract.Driver.close`."""

@@ -14,6 +14,7 @@ from snnet.contract import (
     ExternalForward,
     Masquerade,
     Noun,
+    OpenAddress,
     TranslatedSource,
     Zone,
 )
@@ -71,6 +72,32 @@ class ExitTests(FirewallTests):
         add(rig, *outbound(rig), TranslatedSource(owner=rig.owner, source=A1.ip6))
         assert answer(rig, A1, OUT.ip6) == Answer(OUT, EXT0.address6.ip)
         assert answer(rig, A2, OUT.ip6) == Answer(OUT, A2.ip6)
+
+    @pytest.mark.parametrize("protocol", PROTOCOLS)
+    def test_an_open_address_is_reached_by_everybody(self, rig: Rig, protocol: str) -> None:
+        """From outside and from other zones, and no other address of its zone."""
+        add(rig, *outbound(rig))
+        assert silent(rig, OUT, A1.ip)
+        opened = OpenAddress(owner=rig.owner, address=A1.ip)
+        add(rig, opened)
+        assert answer(rig, OUT, A1.ip, protocol) == Answer(A1, OUT.ip)
+        assert answer(rig, C1, A1.ip, protocol) == Answer(A1, C1.ip)
+        assert silent(rig, OUT, A2.ip)
+        assert silent(rig, A1, C1.ip)
+        remove(rig, opened)
+        assert silent(rig, OUT, A1.ip)
+
+    def test_an_open_address_lets_nobody_out(self, rig: Rig) -> None:
+        """Who may not leave its zone does not reach it."""
+        add(rig, *tenants(rig), OpenAddress(owner=rig.owner, address=A1.ip))
+        assert silent(rig, C1, A1.ip)
+        assert answer(rig, OUT, A1.ip) == Answer(A1, OUT.ip)
+
+    def test_an_open_address_of_ipv6(self, rig: Rig) -> None:
+        """The same for IPv6."""
+        add(rig, *outbound(rig), OpenAddress(owner=rig.owner, address=A1.ip6))
+        assert answer(rig, OUT, A1.ip6) == Answer(A1, OUT.ip6)
+        assert silent(rig, OUT, A2.ip6)
 
     def test_only_this_bridge_gets_out(self, rig: Rig) -> None:
         """Other links of the zone, and other zones, stay inside."""

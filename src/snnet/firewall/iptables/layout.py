@@ -25,6 +25,7 @@ from snnet.contract import (
     Key,
     Masquerade,
     Noun,
+    OpenAddress,
     PortForward,
     ProtectedNetwork,
     PublicIp,
@@ -152,6 +153,7 @@ KINDS: dict[str, type[Noun]] = {
     "port-forward": PortForward,
     "public-ip": PublicIp,
     "translated-source": TranslatedSource,
+    "open-address": OpenAddress,
 }
 """The first word of the key of each."""
 _NAMES = {cls: kind for kind, cls in KINDS.items()}

@@ -20,6 +20,7 @@ from snnet.contract import (
     Key,
     Masquerade,
     Noun,
+    OpenAddress,
     PortForward,
     ProtectedNetwork,
     PublicIp,
@@ -101,12 +102,10 @@ def places(noun: Noun, among: Mapping[Key, Noun]) -> frozenset[Section]:
             return _BOTH | ({NAT, NAT6} if nat66 else {NAT})
         case PortForward():
             return frozenset({_nat_of(noun)})
-        case PublicIp(public=address):
+        case PublicIp(public=address) | TranslatedSource(source=address):
             return frozenset({_nat_of(noun), _filter_of(address.version)})
-        case TranslatedSource(source=address):
-            return frozenset({_nat_of(noun), _filter_of(address.version)})
-        case ProtectedNetwork(network=network):
-            return frozenset({_filter_of(network.version)})
+        case OpenAddress(address=where) | ProtectedNetwork(network=where):
+            return frozenset({_filter_of(where.version)})
     return _PLACES.get(type(noun), frozenset())
 
 
@@ -126,13 +125,9 @@ def _filter_of(version: int) -> Section:
 _BOTH = frozenset({FILTER, FILTER6})
 _BRIDGED_SPOOF = frozenset({PORTS, PORTS_INPUT, RAW})
 _ROUTED_SPOOF = frozenset({RAW, RAW6})
-_PLACES: dict[type[Noun], frozenset[Section]] = {
-    Zone: _BOTH,
-    ZoneLink: _BOTH,
-    BridgeAccept: _BOTH,
-    HostServices: _BOTH,
-    ExternalForward: _BOTH,
-}
+_PLACES: dict[type[Noun], frozenset[Section]] = dict.fromkeys(
+    (Zone, BridgeAccept, HostServices, ExternalForward), _BOTH
+)
 
 
 class _Chains:
@@ -202,7 +197,10 @@ def _zone(made: _Chains, name: str, zone: Noun) -> None:
     if not (isinstance(zone, Zone) and zone.outbound):
         out.add(leaving, zone, "-j DROP")
     out.add(coming, zone, f"{_ANSWERS} -j ACCEPT", f"{_REDIRECTED} -j ACCEPT")
-    out.add(coming, zone, *_members(zone, made.section), "-j DROP")
+    out.add(coming, zone, *_members(zone, made.section))
+    for one in made.all(OpenAddress):
+        out.add(coming, one, f"-d {one.address} -j ACCEPT")
+    out.add(coming, zone, "-j DROP")
 
 
 def _members(zone: Noun, section: Section) -> Iterable[str]:

@@ -128,6 +128,7 @@ from-{zone} {beyond}
 into-{zone} ct state established,related accept
 into-{zone} ct status dnat accept
 into-{zone} {ip} saddr @networks{s}-{zone} accept
+into-{zone} {ip} daddr @open{s} accept
 into-{zone} drop
 """).strip()
 _ZONE_SETS = (

@@ -20,6 +20,7 @@ from snnet.contract import (
     Masquerade,
     MssClamp,
     Noun,
+    OpenAddress,
     PortForward,
     PortGroups,
     ProtectedNetwork,
@@ -151,6 +152,9 @@ def elements(noun: Noun) -> Iterator[Element]:
         case TranslatedSource(source=address):
             of = family_of(address)
             yield Element(INET, f"translated{of.s}", (of.address,), (address,))
+        case OpenAddress(address=address):
+            of = family_of(address)
+            yield Element(INET, f"open{of.s}", (of.address,), (address,))
         case ExternalForward(device=device, bridge=bridge):
             yield Element(INET, "exits", (IFNAME, IFNAME), (bridge, device))
         case PortForward():

@@ -24,6 +24,8 @@ from snnet.contract import (
     Masquerade,
     MssClamp,
     Noun,
+    OpenAddress,
+    Owned,
     PortForward,
     PortGroups,
     ProtectedNetwork,
@@ -124,6 +126,20 @@ def _forward(owner: str, key: Values, words: list[str]) -> PortForward:
         target_port=int(words[1]),
         addresses=tuple(ip_address(word) for word in words[2:] if "/" not in word),
         sources=tuple(ip_network(word) for word in words[2:] if "/" in word),
+    )
+
+
+def _addresses(name: str, noun: type[Owned], field: str) -> tuple[RecordType, ...]:
+    """The records of nouns that are one address, in a set of each family."""
+    return tuple(
+        RecordType(
+            INET,
+            f"{name}{family.s}",
+            (family.address,),
+            lambda one: (getattr(one, field),),
+            lambda owner, key, words: noun(owner=owner, **{field: key[0]}),
+        )
+        for family in FAMILIES
     )
 
 
@@ -281,16 +297,8 @@ RECORDS: dict[type[Noun], tuple[RecordType, ...]] = {
             ),
         ),
     ),
-    TranslatedSource: tuple(
-        RecordType(
-            INET,
-            f"translated{family.s}",
-            (family.address,),
-            lambda noun: (noun.source,),
-            lambda owner, key, words: TranslatedSource(owner=owner, source=key[0]),
-        )
-        for family in FAMILIES
-    ),
+    TranslatedSource: _addresses("translated", TranslatedSource, "source"),
+    OpenAddress: _addresses("open", OpenAddress, "address"),
     ExternalForward: (
         RecordType(
             INET,
@@ -351,6 +359,7 @@ _NEEDS: dict[type[Noun], tuple[tuple[str, str], ...]] = {
     PortForward: ((INET, NAT), (INET, NAT6)),
     PublicIp: ((INET, NAT), (INET, NAT6)),
     TranslatedSource: ((INET, NAT), (INET, NAT6)),
+    OpenAddress: ((INET, FORWARD),),
 }
 """The families and the parts of tables that nouns of a class can need."""
 

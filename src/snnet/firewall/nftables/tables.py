@@ -92,6 +92,7 @@ set ranges { type ifname . ipv4_addr; flags interval; }
 set own { type ifname . ether_addr; }
 set masquerades{s} { type ifname; }
 set translated{s} { type {addr}; }
+set open{s} { type {addr}; }
 set exits { type ifname . ifname; }
 set forwards{s} { type ifname . inet_proto . inet_service . {addr}; }
 set forwards{s}_more { type ifname . inet_proto . inet_service . {addr} . inet_service; }

@@ -26,13 +26,13 @@ from snnet.core.concentrators import (
     build_concentrator,
     choose_address,
     concentrator_thing,
-    parameters,
 )
 from snnet.core.fitting import device_addresses
 from snnet.core.local_requests import ConcentratorId, LocalConcentrator
 from snnet.core.planner import plan as make_plan
 from snnet.core.planner import recalled
 from snnet.core.requests import SubnetId
+from snnet.core.routed import sysctls
 from snnet.core.vnics import TenantSubnet
 
 from ..call import Call, Done, Draft, Mode
@@ -134,7 +134,8 @@ class SetConcentrator(Call[ComputeRecords, Known, SetDraft, Concentrator]):
         }
         one = self._built(known, {name: part.subnet for name, part in parts.items()}, host)
         _check_forwards(one, known, host)
-        wanted = host.carried((*parameters(host.site, one.versions), *one.nouns()))
+        _check_publics(one, known, host)
+        wanted = host.carried((*sysctls(host.site, one.versions), *one.nouns()))
         found = host.find(host.carried((*(old.nouns() if old else ()), *wanted.values())).values())
         found = recalled(_ours(found, host), old.nouns() if old else ())
         for part in parts.values():
@@ -184,13 +185,6 @@ class SetConcentrator(Call[ComputeRecords, Known, SetDraft, Concentrator]):
                 f"concentrator {old.concentrator_id} has the address {old.ip}, not {wanted}: "
                 "remove it first"
             )
-        for other in known.others:
-            for address in (wanted, *self._request.publics):
-                if address in other.addresses:
-                    raise Conflict(
-                        f"{address} belongs to concentrator {other.concentrator_id} of tenant "
-                        f"{other.tenant_id}"
-                    )
         return wanted
 
     def announces(self, records: ComputeRecords, draft: SetDraft) -> list[Announcement]:
@@ -275,6 +269,24 @@ def _taken(known: Known, host: HostView) -> set[IPAddress]:
 def _uplink_addresses(host: HostView) -> tuple[IPAddress, ...]:
     found = device_addresses(host.snapshot({Address}).values(), frozenset())
     return found.get(host.site.uplink.link_name, ())
+
+
+def _check_publics(one: Concentrator, known: Known, host: HostView) -> None:
+    """Raise Conflict for an address that another concentrator or the host itself has."""
+    for other in known.others:
+        for address in one.addresses:
+            if address in other.addresses:
+                raise Conflict(
+                    f"{address} belongs to concentrator {other.concentrator_id} of tenant "
+                    f"{other.tenant_id}"
+                )
+    new = {*one.publics} - {*(known.old.publics if known.old else ())}
+    for noun in host.snapshot({Address}).values() if new else ():
+        if isinstance(noun, Address) and noun.address.ip in new:
+            raise Conflict(
+                f"{noun.address.ip} is this host's own address on {noun.link}: take it away there, "
+                "since a concentrator's guest is to have it"
+            )
 
 
 def _check_forwards(one: Concentrator, known: Known, host: HostView) -> None:

@@ -21,6 +21,7 @@ from snnet.contract import (
     IPAddress,
     Masquerade,
     Noun,
+    OpenAddress,
     Owned,
     ProtectedNetwork,
     PublicIp,
@@ -246,6 +247,8 @@ def _may_leave(rules: Rulebook, ours: ZoneLink, source: IPAddress, out: str) -> 
 def _may_enter(rules: Rulebook, theirs: ZoneLink, passage: Passage) -> bool:
     """Return whether a new connection from outside the owner's zones may enter this zone."""
     if passage.flow is not None and passage.flow.redirected:
+        return True
+    if rules.first(OpenAddress, theirs.owner, passage.packet.target) is not None:
         return True
     return rules.in_networks(theirs, passage.packet.source)
 
