@@ -273,7 +273,9 @@ def _dependents(
         groups = policy.groups
         nouns += (PortGroups(owner=owner, link=link, tenant=zone, groups=groups, addresses=ips),)
     if policy.is_guarded(default=site.anti_spoofing):
-        own = (*ips, *(address for address in policy.addresses if address not in ips))
+        own = ips
+        if policy.addresses:
+            own = (*ips, *(address for address in policy.addresses if address not in ips))
         return (
             *nouns,
             AntiSpoof(owner=owner, link=link, mac=mac, addresses=own, networks=policy.networks),

@@ -49,9 +49,15 @@ class Policy(Noun):
         """Whether the addresses of the guest's packets are checked."""
         return default if self.anti_spoofing is None else self.anti_spoofing
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is like that of every VNIC."""
+        asked = self.addresses or self.networks or self.groups
+        return not asked and self.anti_spoofing is None
+
     def intended(self) -> tuple[Noun, ...]:
         """What to remember of it: nothing of a policy like that of every VNIC."""
-        return () if self == Policy(vnic=self.vnic) else (self,)
+        return () if self.is_plain else (self,)
 
     def to_plain(self) -> dict[str, Any]:
         """Plain data for JSON, by the fields of ``VnicConfig``."""

@@ -68,6 +68,9 @@ class Call(ABC, Generic[R, K, D, T]):
     what: str
     """The name of the call in messages: "create_vnic v1"."""
 
+    intends: bool = True
+    """Whether it may bring intents; it settles those that are recorded anyway."""
+
     mode: Mode = Mode.ALL_OR_NOTHING
 
     inspects: ClassVar[bool] = False

@@ -191,7 +191,9 @@ class Engine(Generic[R]):
 
     def _settling(self, call: Call[R, Any, Any, Any], claim: Claim) -> AbstractContextManager[None]:
         """Have the record of intents say after the block what the records say."""
-        return self._settled(call, claim) if self.records.intends else _NOTHING_INTENDED
+        if self.records.intends and (call.intends or self._intents):
+            return self._settled(call, claim)
+        return _NOTHING_INTENDED
 
     @contextmanager
     def _settled(self, call: Call[R, Any, Any, Any], claim: Claim) -> Iterator[None]:
@@ -217,7 +219,7 @@ class Engine(Generic[R]):
             if setting_up:
                 self._drivers.require(plan, self._asked)
             news.ask(plan)
-            if self.records.intends:
+            if self.records.intends and call.intends:
                 self._intents.expect(call.intents(draft))
         if setting_up:
             parts = Parts()
@@ -249,7 +251,7 @@ class Engine(Generic[R]):
 
 
 _NOTHING_INTENDED: AbstractContextManager[None] = nullcontext()
-"""What surrounds a call on a node that has no intents."""
+"""What surrounds a call of which the record of intents has nothing to say."""
 
 
 def _nobody(thing: Thing) -> bool:

@@ -55,6 +55,10 @@ class Intents:
         self._lines = len(lines)
         self._whole = bool(lines) and not self.damage
 
+    def __bool__(self) -> bool:
+        """Whether anything is recorded."""
+        return bool(self._entries)
+
     def nouns(self) -> dict[Key, Noun]:
         """Everything recorded, by identity."""
         with self._lock:
