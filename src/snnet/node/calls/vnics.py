@@ -105,7 +105,7 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
         self.mode = mode
         self._layout = layout
         self._requests = requests
-        self.intends = not all([request.policy.is_plain for request in requests])
+        self.intends = not all(request.policy.is_plain for request in requests)
         self._gone = dict.fromkeys(gone)
         self._updated = frozenset(updated)
         self._left = dict.fromkeys([*(identity[:2] for identity in gone), *left])
