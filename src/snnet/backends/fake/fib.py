@@ -10,11 +10,17 @@ from snnet.contract import IPAddress, IPNetwork
 
 
 class Hop(NamedTuple):
-    """A next hop; ``connected`` if the route comes from an address (proto kernel)."""
+    """A next hop; ``connected`` if the route comes from an address (proto kernel).
+
+    ``source`` is the preferred source address of a route that was found; ``refuses`` says why
+    its packets go nowhere ("blackhole").
+    """
 
     link: str
     gateway: IPAddress | None = None
     connected: bool = False
+    source: IPAddress | None = None
+    refuses: str = ""
 
 
 class Fib:

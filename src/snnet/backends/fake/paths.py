@@ -31,7 +31,7 @@ def path_to(state: State, remote: IPAddress) -> Path | None:
     hop = state.fib.find(remote)
     if hop is None:
         return None
-    source = _preferred(state, hop, remote) or _chosen(state, hop, remote)
+    source = hop.source or _preferred(state, hop, remote) or _chosen(state, hop, remote)
     if source is None and remote.version == 6:
         # Falls back to the loopback address (ipv6_dev_get_saddr, net/ipv6/addrconf.c).
         source = IPv6Address("::1")

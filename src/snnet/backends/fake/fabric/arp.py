@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from snnet.contract import IPAddress, Link, Neighbour, ProxyNeighbour
 from snnet.contract.addresses import link_local_of
+from snnet.contract.network import link_sysctl
 
 from ..sysctls import ipv6_is_disabled
 from .frames import BROADCAST, Arp, Frame, Packet
@@ -48,6 +49,8 @@ class Resolver:
         mac = link.mac or ""
         step = step.then(station.name, link.name, "answers: {} is at {}", arp.target, mac)
         reply = Arp(False, arp.target, mac, arp.sender)
+        if not self._links.netfilter.arp_output(link, reply, step):
+            return []
         # Duplicate detection is answered to all (RFC 4861, 7.2.4).
         self._links.transmit(link.name, Frame(mac, arp.sender_mac or BROADCAST, reply), step)
         return []
@@ -62,7 +65,7 @@ class Resolver:
             return True
         links = self._state.local.get(target)
         if links:
-            own_only = target.version == 6 or self._number(link, "ipv4", "arp_ignore") > 0
+            own_only = target.version == 6 or self.number(link.name, "ipv4", "arp_ignore") > 0
             return link.name in links if own_only else True
         return self._answers_for_another(link, target)
 
@@ -92,7 +95,7 @@ class Resolver:
             return (
                 added
                 and self._station.forwards(link.name, 6)
-                and self._number(link, "ipv6", "proxy_ndp") > 0
+                and self.number(link.name, "ipv6", "proxy_ndp") > 0
             )
         if not (added or self.is_proxy(link)) or not self._station.forwards(link.name, 4):
             return False
@@ -101,19 +104,17 @@ class Resolver:
 
     def is_proxy(self, link: Link) -> bool:
         """Return whether ``proxy_arp`` is on for the link."""
-        return self._number(link, "ipv4", "proxy_arp") > 0
+        return self.number(link.name, "ipv4", "proxy_arp") > 0
 
     def proxied(self, link: Link) -> list[IPAddress]:
         """Return the addresses of the link's proxy entries."""
         nouns = self._state.on_link(link.name)
         return [noun.address for noun in nouns if isinstance(noun, ProxyNeighbour)]
 
-    def _number(self, link: Link, family: str, parameter: str) -> int:
+    def number(self, link: str, family: str, parameter: str) -> int:
         """Return a parameter of the link: the larger of its own value and that of ``all``."""
         if not self._state.sysctls:
             return 0  # none was set, and 0 is the default of all that are read here
-        names = (link.name, "all")
-        found = [
-            self._station.sysctls.find(f"net.{family}.conf.{name}.{parameter}") for name in names
-        ]
+        names = [link_sysctl(f"{family}.conf", name, parameter) for name in (link, "all")]
+        found = map(self._station.sysctls.find, names)
         return max(int(sysctl.value) for sysctl in found if sysctl is not None)

@@ -6,11 +6,17 @@ from collections.abc import Collection
 
 from snnet.contract import PROTOCOLS, InvalidRequest, IPAddress
 
-from .frames import BROADCAST, Arp, Frame, Segment
+from .frames import BROADCAST, Arp, Echo, Frame, Segment
 from .stack import Stack
 from .walk import Step
 
 _EPHEMERAL = 49153  # a client port of the dynamic range (RFC 6335, 6)
+
+
+def question(size: int, protocol: str | None, port: int | None) -> Echo | Segment:
+    """Return a ping with so many bytes of data, or the first packet of a connection."""
+    ping = protocol is None and port is None
+    return Echo(True, 1, size) if ping else opening(protocol, port)
 
 
 def opening(protocol: str | None, port: int | None) -> Segment:

@@ -134,6 +134,8 @@ class Passage(NamedTuple):
     answers: bool = False
     untracked: bool = False
     """Whether connection tracking ignores it."""
+    mac: str = ""
+    """The source of the frame that brought it; empty if there was none."""
 
 
 class Conntrack:

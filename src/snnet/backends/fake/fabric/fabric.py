@@ -9,8 +9,6 @@ from __future__ import annotations
 import itertools
 import logging
 from functools import partial
-from ipaddress import ip_interface
-from typing import NamedTuple
 
 from snnet.contract import (
     InvalidRequest,
@@ -23,7 +21,7 @@ from snnet.contract import (
 )
 
 from ..kernel import FakeKernel
-from .asking import check_port, opening, who_answers
+from .asking import check_port, opening, question, who_answers
 from .frames import Echo, Packet, Segment
 from .guests import (
     NIC,
@@ -39,8 +37,11 @@ from .guests import (
     routers_of,
 )
 from .links import Cable, Links, Wire
+from .others import Others
+from .plugging import check_unused, main_address, unplugged_veths
 from .ports import find_port
 from .stack import Stack
+from .trace import Connection, Trace, trace_of
 from .tunnels import Tunnels
 from .walk import Network, Question, Station, Step, Walk
 
@@ -48,13 +49,6 @@ Place = FakeKernel | Guest
 Target = Place | str | IPAddress
 
 _log = logging.getLogger("snnet.fabric")
-
-
-class Connection(NamedTuple):
-    """A connection as the listener sees it: the listener's name, and the source address."""
-
-    station: str
-    source: IPAddress
 
 
 class Fabric:
@@ -97,7 +91,7 @@ class Fabric:
             if name in self.hosts:
                 raise InvalidRequest(f"host {name!r} already exists", field="name")
             below = None if on is None else find_port(self.hosts, self._links, on)
-            self._check_unused(cidr)
+            check_unused(self.hosts, cidr)
             kernel = FakeKernel(name)
             mac = None if below is None else below[1].mac
             mtu = mtu if below is None else below[1].mtu or mtu
@@ -194,6 +188,33 @@ class Fabric:
                 _log.warning("%s on %s has no lease: %s", name, kernel.hostname, last)
             return guest
 
+    def join(self, name: str, kernel: FakeKernel) -> None:
+        """Add a host that has its links already; none of them is on the wire."""
+        with self._network.lock:
+            DhcpServer(self._join(kernel, name))
+            self.hosts[name] = kernel
+
+    def leave(self, name: str) -> None:
+        """Remove a host that was joined; not an error if there is none of that name."""
+        with self._network.lock:
+            kernel = self.hosts.pop(name, None)
+            if kernel is not None:
+                del self._stacks[kernel]
+                self._network.changes.count += 1
+
+    def wire(self, one: tuple[FakeKernel, str], other: tuple[FakeKernel, str]) -> None:
+        """Connect links of two hosts by a cable of their own, if both are there."""
+        with self._network.lock:
+            near, far = self._stack(one[0]).links, self._stack(other[0]).links
+            link, peer = one[0].state.link(one[1]), other[0].state.link(other[1])
+            if link is not None and peer is not None:
+                self._connect(near, link, far, peer)
+
+    def let_judge(self, kernel: FakeKernel, others: Others) -> None:
+        """Have ``others`` answer for the chains of others on this host."""
+        with self._network.lock:
+            self._stack(kernel).station.others = others
+
     def detach(self, guest: Guest) -> None:
         """Remove the guest; the peer of its veth returns to the host.  May be repeated."""
         with self._network.lock:
@@ -254,20 +275,40 @@ class Fabric:
     ) -> str:
         """Return the trace of the ping, or with ``protocol`` and ``port`` of the connection.
 
-        One line a hop: where the packet went, and which rule dropped or rewrote it.  The
-        trace is of a second attempt with the same result, because in the first one every
-        host on the path resolves its neighbours.
+        One line a hop: where the packet went, and which rule dropped or rewrote it, without
+        the requests for neighbours if there is a way without them.
         """
-        ping = protocol is None and port is None
-        asked = Echo(True, 1, size) if ping else opening(protocol, port)
         with self._network.lock:
-            first = self._ask(source, target, asked)
-            second = self._ask(source, target, asked)
-            walk, failure = second if second[1] == first[1] else first
+            walk, failure = self._ask_twice(source, target, question(size, protocol, port))[1]
             if failure is None:
                 assert walk.answer is not None
                 return "\n".join([*map(str, walk.answer.path()), "answered"])
             return "\n".join([*walk.endings.lines(), failure])
+
+    def trace(
+        self,
+        source: Place,
+        target: Target,
+        *,
+        size: int = 56,
+        protocol: str | None = None,
+        port: int | None = None,
+        version: int | None = None,
+    ) -> Trace:
+        """Return for programs what ``explain`` returns as text; no cache of before counts."""
+        with self._network.lock:
+            self._network.changes.count += 1
+            asked = question(size, protocol, port)
+            first, shown = self._ask_twice(source, target, asked, version)
+            return trace_of(first[0], shown[0])
+
+    def _ask_twice(
+        self, source: Place, target: Target, asked: Echo | Segment, version: int | None = None
+    ) -> tuple[tuple[Walk, str | None], tuple[Walk, str | None]]:
+        """Return the first walk, and the one to show, each with why it failed, if it did."""
+        first = self._ask(source, target, asked, version)
+        second = self._ask(source, target, asked, version)
+        return first, second if second[1] == first[1] else first
 
     def _ask(
         self, source: Place, target: Target, asked: Echo | Segment, version: int | None = None
@@ -276,7 +317,7 @@ class Fabric:
         stack = self._stack(source)
         station, walk = stack.station, self._network.new_walk()
         there = self._there(target)
-        address = _main_address(there, version) if there else self._address(target)
+        address = main_address(there, version) if there else self._address(target)
         if address is None:
             return walk, f"{there.name if there else target} has no address"
         if isinstance(asked, Echo):
@@ -318,13 +359,8 @@ class Fabric:
                 if inside not in self._stacks:
                     DhcpServer(self._join(inside, f"{self._stacks[kernel].station.name}/{name}"))
                     kernels.append(inside)
-        by_state = {id(stack.station.state): stack.links for stack in self._stacks.values()}
-        for stack in self._stacks.values():
-            state, links = stack.station.state, stack.links
-            for near, (there, far) in state.far.items():
-                one, other = state.link(near), there.link(far)
-                if one and other and links.cable(one) is None and id(there) in by_state:
-                    self._connect(links, one, by_state[id(there)], other)
+        for ends in unplugged_veths(self._stacks.values()):
+            self._connect(*ends)
 
     def _plug(self, links: Links, uplink: Link) -> None:
         """Put a link on the wire."""
@@ -372,21 +408,3 @@ class Fabric:
     def _there(self, target: Target) -> Station | None:
         """Return the station that has to answer, None if any may."""
         return self._stack(target).station if isinstance(target, (FakeKernel, Guest)) else None
-
-    def _check_unused(self, cidr: str | IPInterface | None) -> None:
-        """InvalidRequest if a host has the address: which of the two answers would be chance."""
-        try:
-            wanted = None if cidr is None else ip_interface(cidr).ip
-        except ValueError:
-            return  # the kernel's own message is better
-        for name, kernel in self.hosts.items():
-            if wanted is not None and wanted in kernel.state.local:
-                raise InvalidRequest(f"host {name!r} has the address {wanted}", field="cidr")
-
-
-def _main_address(station: Station, version: int | None) -> IPAddress | None:
-    """Return the first address, of any version if None, that is not a loopback address."""
-    return next(
-        (ip for ip in station.state.local if not ip.is_loopback and version in (None, ip.version)),
-        None,
-    )

@@ -15,7 +15,7 @@ from snnet.contract import Bridge, IPAddress, Link, Macvtap, Tunnel, Veth
 
 from .frames import Arp, Frame, Packet
 from .netfilter import Netfilter
-from .walk import Station, Step
+from .walk import LINK_DOWN, Station, Step
 
 Plug = tuple[Station, str]
 """An uplink: its station and its link."""
@@ -137,9 +137,9 @@ class Links:
     def transmit(self, name: str, frame: Frame, step: Step) -> None:
         """Send a frame out of a link."""
         link = self.passing(name, frame, step)
+        if link is None or not self.netfilter.chains.device("egress", name, frame, step):
+            return
         match link:
-            case None:
-                pass
             case Bridge():
                 self._bridges.leave(link, frame, step)
             case Tunnel():
@@ -155,7 +155,7 @@ class Links:
     def receive(self, name: str, frame: Frame, step: Step) -> None:
         """Receive a frame on a link."""
         link = self.passing(name, frame, step)
-        if link is None:
+        if link is None or not self.netfilter.chains.device("ingress", name, frame, step):
             return
         if link.master is not None:
             self._bridges.enter(link, frame, step)
@@ -209,7 +209,7 @@ class Links:
         if link is None:
             station.drop(step, name, "no such link")
         elif not link.up:
-            (station.ignore if frame.flooded else station.drop)(step, name, "the link is down")
+            (station.ignore if frame.flooded else station.drop)(step, name, LINK_DOWN)
         elif frame.size > (link.mtu or 0):
             why = "{} bytes do not fit the MTU of {}"
             station.drop(step, name, why, frame.size, link.mtu)
@@ -252,10 +252,12 @@ class Bridges:
             station.learned.ports[station, bridge.name, frame.source] = port.name
         untracked = links.netfilter.untracks(port, frame)
         if frame.flooded:
-            links.upper.receive(bridge, frame, step, untracked=untracked)
+            if links.netfilter.chains.goes_up(port, frame, step):
+                links.upper.receive(bridge, frame, step, untracked=untracked)
             self._forward(bridge, port, frame, step, untracked=untracked)
         elif frame.target in (bridge.mac, port.mac):
-            links.upper.receive(bridge, frame, step, meant=True, untracked=untracked)
+            if links.netfilter.chains.goes_up(port, frame, step):
+                links.upper.receive(bridge, frame, step, meant=True, untracked=untracked)
         elif frame.target in own:
             # The fdb has it as local, but the host drops it: the MAC is of another link.
             why = "{} is the MAC of another port: dropped by the host"
@@ -291,17 +293,35 @@ class Bridges:
             if known == avoid:
                 station.ignore(step, known, "{} is on this port", frame.target)
             else:
-                self._leave(known, frame, step)
+                self._send(bridge, avoid, known, frame, step, untracked=untracked)
             return
         step = step.then(station.name, bridge.name, "to all ports")
         for name in station.state.ports[bridge.name]:
             if name != avoid and station.state.is_up(name):
-                self._leave(name, frame, step)
+                self._send(bridge, avoid, name, frame, step, untracked=untracked)
 
-    def _leave(self, port: str, frame: Frame, step: Step) -> None:
-        passed = self._links.netfilter.ports.entering(port, frame, step)
-        if passed is not None:
-            self._links.transmit(port, frame, passed)
+    def _send(
+        self,
+        bridge: Link,
+        came_in: str | None,
+        out: str,
+        frame: Frame,
+        step: Step,
+        *,
+        untracked: bool,
+    ) -> None:
+        """Send a frame out of one port, past the groups and the chains of others there."""
+        links, station = self._links, self._station
+        passed = links.netfilter.ports.entering(out, frame, step)
+        if passed is None:
+            return
+        step = passed
+        if station.others is not None:  # what is doubted is so of this port alone
+            step = step.then(station.name, out, "out by port {}", out)
+            passes = links.netfilter.bridge_output
+            if not passes(bridge.name, came_in, out, frame, step, untracked=untracked):
+                return
+        links.transmit(out, frame, step)
 
     def _own_macs(self, bridge: Link) -> frozenset[str]:
         """Return the MACs of the bridge and its ports, which are never forwarded to."""

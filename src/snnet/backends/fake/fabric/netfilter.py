@@ -24,6 +24,7 @@ from __future__ import annotations
 from snnet.contract import HostIsolation, IPAddress, Link, Untracked
 
 from ..paths import source_on
+from .chains import Chains
 from .conntrack import Conntrack, Passage, ends_of, from_end, new_source, new_target, to_end
 from .filter import (
     Refused,
@@ -35,9 +36,13 @@ from .filter import (
 )
 from .frames import Arp, Frame, Icmp6, Packet
 from .groups import PortFilter
+from .others import DNAT_PRIORITY, IP, SNAT_PRIORITY
 from .walk import Station, Step
 
 _BRIDGED = {4: "net.bridge.bridge-nf-call-iptables", 6: "net.bridge.bridge-nf-call-ip6tables"}
+
+OURS = "dropped by: {}: {}"
+"""What it says of what a rule drops; the values are the rule and why."""
 
 
 class Netfilter:
@@ -50,6 +55,7 @@ class Netfilter:
         self._conntrack = Conntrack()
         self.ports = PortFilter(station)
         """The groups of bridge ports: the last of ``bridge_prerouting``, and on the way out."""
+        self.chains = Chains(station)
 
     # -- frames -------------------------------------------------------------------------
 
@@ -61,7 +67,30 @@ class Netfilter:
     def bridge_prerouting(self, port: Link, frame: Frame, step: Step) -> bool:
         """Handle a frame that arrived on a bridge port."""
         refused = frame_refused(self._rules, port.name, frame) if self._rules else None
-        return self._passes(refused, step, port.name)
+        return self._passes(refused, step, port.name) and self.chains.arrives(port, frame, step)
+
+    def bridge_output(
+        self, bridge: str, came: str | None, out: str, frame: Frame, step: Step, *, untracked: bool
+    ) -> bool:
+        """Handle a frame that is about to leave by a port; ``came``: None for the host's own."""
+        if self._station.others is None:
+            return True
+        if not self.chains.leaves(bridge, came, out, frame, step):
+            return False
+        said = frame.payload
+        version = said.target.version
+        if came is None or (isinstance(said, Arp) and version == 4) or not self._bridge_nf(version):
+            return True
+        state: dict[str, object] = {"state": "untracked"}
+        flow = None
+        if isinstance(said, Packet) and not untracked:
+            passage = self._track(Passage(said, step, bridge))
+            flow, state = passage.flow, self._state_of(passage, untracked)
+        if not self.chains.crosses(bridge, came, out, frame, step, state):
+            return False
+        if flow is not None:
+            self._connections.confirm(flow)
+        return True
 
     def untracks(self, port: Link, frame: Frame) -> bool:
         """Return whether connection tracking ignores a frame from this bridge port."""
@@ -78,7 +107,9 @@ class Netfilter:
             return True
         flow, answers = (None, False) if untracked else self._connections.find(packet)
         passage = Passage(packet, step, bridge, flow, answers)
-        if not self._passes(forward_refused(self._rules, passage, bridge), step, bridge):
+        refused = forward_refused(self._rules, passage, bridge)
+        refused = self._obeyed(refused, passage, "forward", bridge, bridge)
+        if not self._passes(refused, step, bridge):
             return False
         if flow is not None:
             self._connections.confirm(flow)
@@ -86,6 +117,8 @@ class Netfilter:
 
     def arp_input(self, link: Link, arp: Arp, step: Step) -> bool:
         """Handle an ARP message for the host."""
+        if not self.chains.hears(link.name, arp, step):
+            return False
         if not self._rules:
             return True
         if not self._passes(arp_refused(self._rules, link.name, arp), step, link.name):
@@ -99,33 +132,60 @@ class Netfilter:
             return False
         return self._passes((rule, str(arp)), step, link.name)
 
+    def arp_output(self, link: Link, arp: Arp, step: Step) -> bool:
+        """Handle an ARP message of the host."""
+        return self.chains.says(link.name, arp, step)
+
     # -- IP -----------------------------------------------------------------------------
 
     def prerouting(self, passage: Passage) -> Passage | None:
         """Handle a packet that arrived on a link: destination NAT."""
-        return self._dnat(passage) if self._rules and not passage.untracked else passage
+        if not self._active:
+            return passage
+        passage = passage if passage.untracked else self._track(passage)
+        return self._around(passage, "prerouting", DNAT_PRIORITY, passage.link, "")
 
     def input(self, passage: Passage) -> Passage | None:
         """Handle a packet to the host itself: filter."""
-        if not self._rules:
+        if not self._active:
             return passage
         refused = input_refused(self._rules, passage)
-        return self._filter(refused, passage) and self._snat(passage)
+        refused = self._obeyed(refused, passage, "input", passage.link, "")
+        if not self._filter(refused, passage) or not self._asks(passage, "input", passage.link, ""):
+            return None
+        return self._snat(passage)
 
     def forward(self, passage: Passage, out: str) -> Passage | None:
         """Handle a packet that is routed to the link ``out``: filter."""
-        if not self._rules:
+        if not self._active:
             return passage
-        return self._filter(forward_refused(self._rules, passage, out), passage)
+        refused = forward_refused(self._rules, passage, out)
+        refused = self._obeyed(refused, passage, "forward", passage.link, out)
+        if not self._filter(refused, passage):
+            return None
+        return passage if self._asks(passage, "forward", passage.link, out) else None
 
-    def output(self, passage: Passage) -> Passage:
-        """Handle a packet that the host itself sends: destination NAT."""
-        return self._dnat(passage) if self._rules else passage
+    def output(self, passage: Passage, out: str = "") -> Passage | None:
+        """Handle a packet that the host itself sends by ``out``: destination NAT."""
+        if not self._active:
+            return passage
+        return self._around(self._track(passage), "output", DNAT_PRIORITY, "", out)
 
     def postrouting(self, passage: Passage, out: str, next_hop: IPAddress) -> Passage | None:
         """Handle a packet that leaves by the link ``out``: source NAT."""
+        if not self._active:
+            return passage
+        if not self._asks(passage, "postrouting", passage.link, out, below=SNAT_PRIORITY):
+            return None
+        translated = self._translate_source(passage, out, next_hop)
+        if translated is None:
+            return None
+        passes = self._asks(translated, "postrouting", passage.link, out, above=SNAT_PRIORITY)
+        return translated if passes else None
+
+    def _translate_source(self, passage: Passage, out: str, next_hop: IPAddress) -> Passage | None:
         flow = passage.flow
-        if flow is None or not self._rules:
+        if flow is None:
             return passage
         if not flow.confirmed and not passage.answers:
             own = source_on(self._station.state, out, next_hop)
@@ -153,12 +213,30 @@ class Netfilter:
         found = self._station.sysctls.find(_BRIDGED[version])
         return found is not None and found.value != "0"
 
+    @property
+    def _active(self) -> bool:
+        """Whether any rules are here; without them no packet is tracked."""
+        return bool(self._rules) or self._station.others is not None
+
+    def _track(self, passage: Passage) -> Passage:
+        """Find the packet's connection."""
+        flow, answers = self._connections.find(passage.packet)
+        return passage if flow is None else passage._replace(flow=flow, answers=answers)
+
+    def _around(
+        self, passage: Passage, hook: str, priority: int, came: str, out: str
+    ) -> Passage | None:
+        """Translate the target at the hook, between others' chains before and after that."""
+        if not self._asks(passage, hook, came, out, below=priority):
+            return None
+        passage = self._dnat(passage)
+        return passage if self._asks(passage, hook, came, out, above=priority) else None
+
     def _dnat(self, passage: Passage) -> Passage:
         """Translate the target; of an answer, back to the original source."""
-        flow, answers = self._connections.find(passage.packet)
+        flow, answers = passage.flow, passage.answers
         if flow is None:
             return passage
-        passage = passage._replace(flow=flow, answers=answers)
         if answers:
             target = flow.original.source
             if target == ends_of(passage.packet).target:
@@ -198,5 +276,51 @@ class Netfilter:
     def _passes(self, refused: Refused | None, step: Step, link: str) -> bool:
         """Return whether it may pass; otherwise drop it and name the rule in the trace."""
         if refused is not None:
-            self._station.drop(step, link, "dropped by: {}: {}", *refused)
+            self._station.drop(step, link, OURS, *refused)
         return refused is None
+
+    # -- others' chains -------------------------------------------------------------------
+
+    def _asks(
+        self,
+        passage: Passage,
+        hook: str,
+        came: str,
+        goes: str,
+        above: int | None = None,
+        below: int | None = None,
+    ) -> bool:
+        """Ask others' chains about a packet at a hook of IP."""
+        if self._station.others is None:
+            return True
+        seen = self._state_of(passage, passage.untracked) | {"came": came, "goes": goes}
+        seen["mac_source"] = passage.mac or None
+        return self.chains.passes(
+            passage.step, came or goes, IP, hook, passage.packet, seen, above, below
+        )
+
+    def _state_of(self, passage: Passage, untracked: bool) -> dict[str, object]:
+        """Return what conntrack says of a packet; a bridged one is looked up here."""
+        if untracked:
+            return {"state": "untracked"}
+        passage = passage if passage.flow is not None else self._track(passage)
+        if passage.flow is None:
+            return {"state": "invalid"}
+        if isinstance(passage.packet.payload, Icmp6):
+            return {"state": "related"}
+        return {
+            "state": "established" if passage.answers else "new",
+            "redirected": passage.flow.redirected,
+            "opens": not passage.answers,
+        }
+
+    def _obeyed(
+        self, refused: Refused | None, passage: Passage, hook: str, came: str, goes: str
+    ) -> Refused | None:
+        """Return the rule that refuses a packet, None if others let it by that rule."""
+        if refused is None or self._station.others is None:
+            return refused
+        seen = self._state_of(passage, passage.untracked or passage.flow is None)
+        seen |= {"came": came, "goes": goes}
+        bypassed = self.chains.bypass(hook, passage.packet, passage.step, seen)
+        return None if bypassed else refused

@@ -36,7 +36,7 @@ from .frames import (
     Udp,
 )
 from .links import Links
-from .walk import Station, Step
+from .walk import AN_ERROR, Station, Step
 
 _LIMITED_BROADCAST = IPv4Address("255.255.255.255")
 
@@ -90,15 +90,19 @@ class Stack:
                 )
                 self._to_neighbour(link, frame.payload.sender, packet, step_on)
         elif self._netfilter.ingress(link, frame, step):
-            self.receive_packet(link.name, frame.payload, step, untracked=untracked)
+            self.receive_packet(
+                link.name, frame.payload, step, untracked=untracked, mac=frame.source
+            )
 
     def receive_packet(
-        self, link: str, packet: Packet, step: Step, *, untracked: bool = False
+        self, link: str, packet: Packet, step: Step, *, untracked: bool = False, mac: str = ""
     ) -> None:
         """Receive a packet on a link (ip_rcv); ``untracked``: without connection tracking."""
         if self.sockets.receive_raw(link, packet, step):
             return
-        passage = self._netfilter.prerouting(Passage(packet, step, link, untracked=untracked))
+        passage = self._netfilter.prerouting(
+            Passage(packet, step, link, untracked=untracked, mac=mac)
+        )
         if passage is None:
             return
         packet = passage.packet
@@ -106,10 +110,23 @@ class Stack:
             # fib_validate_source: no other host may use an address of this one.
             why = "{} has a source address of this host"
             self.station.drop(passage.step, link, why, packet)
+        elif not self._comes_right(link, packet):
+            why = "{} came by another link than answers would leave by (rp_filter)"
+            self.station.drop(passage.step, link, why, packet)
         elif self._is_local(packet.target):
             self._deliver(passage)
         else:
             self._forward(passage)
+
+    def _comes_right(self, link: str, packet: Packet) -> bool:
+        """Return whether the reverse path filter lets the packet in (__fib_validate_source)."""
+        if packet.source.version == 6 or link == "lo" or packet.source.is_unspecified:
+            return True
+        mode = self._resolver.number(link, "ipv4", "rp_filter")
+        hop = self._state.lookup(packet.source, packet.target) if mode else None
+        if not mode or (hop is not None and not hop.refuses and hop.link == link):
+            return True
+        return mode > 1 and hop is not None and not hop.refuses
 
     def _deliver(self, arrived: Passage) -> None:
         """Deliver a packet to the host itself (ip_local_deliver)."""
@@ -141,6 +158,10 @@ class Stack:
         hop = self._state.lookup(packet.target, packet.source)
         if hop is None:
             self._refuse(arrived, UNREACHABLE, "no route to {}", packet.target)
+            return
+        if hop.refuses:
+            why = "the route to {} says {}"
+            self._refuse(arrived, UNREACHABLE, why, packet.target, hop.refuses)
             return
         passage = self._netfilter.forward(arrived, hop.link)
         if passage is not None:
@@ -189,7 +210,10 @@ class Stack:
 
     def send(self, packet: Packet, step: Step, sender: str = "") -> None:
         """Send a packet of the host; ``sender`` is the tunnel that encapsulated it, if any."""
-        passage = self._netfilter.output(Passage(packet, step))
+        out = "" if self.station.others is None else self._way_out(packet)
+        passage = self._netfilter.output(Passage(packet, step), out)
+        if passage is None:
+            return
         packet, step = passage.packet, passage.step
         if self._is_local(packet.target) and packet.target != _LIMITED_BROADCAST:
             self.station.walk.later(self.receive_packet, "lo", packet, step)
@@ -197,8 +221,18 @@ class Stack:
         hop = self._state.lookup(packet.target, packet.source)
         if hop is None:
             self.station.drop(step, sender, "no route to {}", packet.target)
+        elif hop.refuses:
+            why = "the route to {} says {}"
+            self.station.drop(step, sender, why, packet.target, hop.refuses)
         else:
             self._output(hop, passage)
+
+    def _way_out(self, packet: Packet) -> str:
+        """Return the link that a packet of the host is about to leave by."""
+        if self._is_local(packet.target):
+            return "lo"
+        hop = self._state.lookup(packet.target, packet.source)
+        return hop.link if hop else ""
 
     def _output(self, hop: Hop, leaving: Passage) -> None:
         """Send a routed packet out of its link (ip_output)."""
@@ -234,6 +268,8 @@ class Stack:
                 return
             arp = Arp(True, sender, link.mac or "", next_hop)
             step = step.then(station.name, link.name, "{} tell {}", arp, sender)
+            if not self._netfilter.arp_output(link, arp, step):
+                return
             self.links.transmit(link.name, Frame(link.mac or "", BROADCAST, arp), step)
 
     def _asker(self, link: Link, target: IPAddress, source: IPAddress) -> IPAddress | None:
@@ -309,7 +345,7 @@ class Sockets:
             listener(link, packet, step)
         elif payload.about is not None:
             at = f", the path carries {payload.mtu} bytes" if payload.mtu else ""
-            self._station.drop(step, link, "{} says {}{}", packet.source, payload, at)
+            self._station.drop(step, link, AN_ERROR, packet.source, payload, at)
         else:
             self._station.ignore(step, link, "nothing listens for {}", payload)
 

@@ -20,6 +20,15 @@ from ..kernel import FakeKernel
 from ..sysctls import SysctlRules
 from ..watch import Changes
 from .frames import Arp, Packet
+from .others import Others
+
+NO_NEIGHBOUR = "no answer to {}"
+"""What the trace says of a packet that waited for a neighbour in vain."""
+
+AN_ERROR = "{} says {}{}"
+"""What it says of an error that somebody on the way sent back."""
+
+LINK_DOWN = "the link is down"
 
 _LINES_MAX = 80
 """Most lines printed for a failed walk; a flood through a thousand hosts has more."""
@@ -110,6 +119,8 @@ class Station:
         self.state = kernel.state
         self.sysctls = SysctlRules(kernel.state)
         self.name = name
+        self.others: Others | None = None
+        """Who knows the rules of others on this host."""
 
     @property
     def walk(self) -> Walk:
@@ -136,8 +147,21 @@ class Station:
         """End this branch of the walk because the frame is not for this station."""
         self.network.walk.endings.ignored.append(step.then(self.name, link, why, *values))
 
+    def doubt(self, step: Step, what: str, about: object = None) -> None:
+        """Note that the packet may be lost after this step."""
+        self.network.walk.doubts.setdefault(step, []).append(Doubt(self.name, what, about))
+
     def __repr__(self) -> str:
         return f"<Station {self.name}>"
+
+
+class Doubt(NamedTuple):
+    """Something on a station of which nobody can tell whether it lets the packet through."""
+
+    station: str
+    what: str
+    about: object = None
+    """For those who know what it is."""
 
 
 class Question(NamedTuple):
@@ -152,6 +176,8 @@ class Walk:
 
     def __init__(self) -> None:
         self.endings = Endings([], [])
+        self.doubts: dict[Step, list[Doubt]] = {}
+        """What may have ended the walk after a step."""
         self.question: Question | None = None
         self.reached: dict[Station, IPAddress] = {}
         """The stations that received the question, and the source address each one saw."""
@@ -172,7 +198,7 @@ class Walk:
         for (station, link, address), packets in self._waiting.items():
             for packet, step in packets:
                 asked = Arp(True, packet.source, "", address)
-                lost = step.then(station.name, link, "no answer to {}", asked)
+                lost = step.then(station.name, link, NO_NEIGHBOUR, asked)
                 self.endings.dropped.append(lost)
         self._waiting.clear()
 
