@@ -207,6 +207,14 @@ class Driver(ABC):
         """
         raise NotImplementedError(f"{type(self).__name__} has batch() without perform_all()")
 
+    def enforced(self) -> tuple[dict[Key, Noun], Sequence[str]]:
+        """Return the nouns that the kernel obeys now, and what somebody changed of them.
+
+        Unlike a snapshot, it has nouns whose rules others moved to another place, or that are
+        not complete; for the latter there is a line that names the rules.
+        """
+        return self.snapshot(), ()
+
     def commands(self, operation: Operation) -> Sequence[str] | None:
         """Return the operation as shell commands, or None for the standard commands."""
         return None

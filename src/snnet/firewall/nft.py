@@ -49,14 +49,16 @@ class Nft:
         listed = json.loads(self.run(["list ruleset"], as_json=True))
         return list(listed["nftables"])
 
-    def elements(self, kind: str, family: str, table: str, name: str) -> list[Any] | None:
-        """Return the elements of a "set" or "map", or None if there is no such object."""
-        try:
-            text = self.run([f"list {kind} {family} {table} {name}"], as_json=True, terse=False)
-        except ApiError:
-            return None
-        found = [item[kind] for item in json.loads(text)["nftables"] if kind in item]
-        return list(found[0].get("elem", [])) if found else None
+    def tables(self) -> list[tuple[str, str]]:
+        """Return all tables, ours and foreign, by family and name."""
+        listed = json.loads(self.run(["list tables"], as_json=True))
+        found = [item["table"] for item in listed["nftables"] if "table" in item]
+        return [(table["family"], table["name"]) for table in found]
+
+    def table(self, family: str, name: str) -> list[dict[str, Any]]:
+        """Return the objects in one table, with the elements of its sets."""
+        text = self.run([f"list table {family} {name}"], as_json=True, terse=False)
+        return [item for item in json.loads(text)["nftables"] if "metainfo" not in item]
 
     def run(self, commands: Iterable[str], *, as_json: bool = False, terse: bool = True) -> str:
         """Run the commands in one transaction; return what they print.

@@ -30,6 +30,7 @@ from snnet.firewall.nft import Nft
 
 from . import layout
 from .counting import dropped
+from .enforced import enforced
 from .layout import ARP, BRIDGE, IP, IP6, KINDS
 from .lent import LENT, LentRules, is_lent, lent_among, moves
 from .reference import Reference
@@ -123,6 +124,18 @@ class IptablesFirewall(KernelFirewall):
             ]
         found = {noun.key: noun for noun in nouns if isinstance(noun, wanted)}
         return found | self._lent.snapshot(lent_among(wanted))
+
+    def enforced(self) -> tuple[dict[Key, Noun], Sequence[str]]:
+        """See :meth:`snnet.contract.Driver.enforced`."""
+        nouns, damage = self._lent.enforced()
+        if self._programs.missing(IP):
+            return nouns, damage
+        with self._alone():
+            saved = Saved(self._programs.save)
+            for owner in self._owners(saved):
+                found = enforced(owner, saved, self._lacking())
+                nouns, damage = nouns | found.nouns, [*damage, *found.damage]
+        return nouns, damage
 
     def find(self, noun: Noun) -> Noun | None:
         """See :meth:`snnet.contract.Driver.find`; reads all rules of the owner."""

@@ -87,6 +87,13 @@ class LentRules:
         found = self._nftables.snapshot(types).values()
         return keyed(_back(noun) for noun in found if _is_marked(noun))
 
+    def enforced(self) -> tuple[dict[Key, Noun], list[str]]:
+        """Return the nouns that the kernel obeys now, and what somebody changed."""
+        if not self._usable:
+            return {}, []
+        found, damage = self._nftables.enforced()
+        return keyed(_back(noun) for noun in found.values() if _is_marked(noun)), list(damage)
+
     def find(self, noun: Noun) -> Noun | None:
         """Return the noun as it is now, or None."""
         found = self._nftables.find(_lend(noun)) if self._usable else None

@@ -32,7 +32,7 @@ from ..kernel import KernelFirewall
 from ..nft import Nft
 from . import chains, drops, groups, tables
 from .elements import Element, elements
-from .integrity import Integrity
+from .integrity import Integrity, with_chains
 from .nouns import StoredNouns, gre_keys
 from .reader import FAMILIES, Reader
 from .records import needs
@@ -133,6 +133,19 @@ class NftablesFirewall(KernelFirewall):
             self._forget_damaged()
             found = [noun for owner in owners if owner not in broken for noun in nouns[owner]]
         return keyed(noun for noun in found if isinstance(noun, wanted))
+
+    def enforced(self) -> tuple[dict[Key, Noun], Sequence[str]]:
+        """See :meth:`snnet.contract.Driver.enforced`; elements are read, but not compared."""
+        with self._lock:
+            owners = dict.fromkeys(table.owner for table in self._stored.tables())
+            nouns = {owner: self._stored.of_owner(owner) for owner in owners}
+            damage = [
+                f"rules of {owner} in table {table}: {why}"
+                for owner in owners
+                for table in (Table(family, owner) for family in FAMILIES)
+                if (why := self._integrity.damage(table, with_chains(nouns[owner]), whole=False))
+            ]
+        return keyed(noun for found in nouns.values() for noun in found), damage
 
     def find(self, noun: Noun) -> Noun | None:
         """See :meth:`snnet.contract.Driver.find`.

@@ -7,8 +7,12 @@ from dataclasses import dataclass, field
 from ipaddress import collapse_addresses
 
 from snnet.contract import (
+    AntiSpoof,
+    ArpGuard,
+    DhcpGuard,
     GroupMembers,
     GroupRules,
+    HostIsolation,
     IPNetwork,
     MssClamp,
     Noun,
@@ -17,7 +21,9 @@ from snnet.contract import (
     PortGroups,
     ProtectedNetwork,
     TunnelGuard,
+    Untracked,
     Zone,
+    ZoneLink,
 )
 
 from . import chains, drops, groups, tables
@@ -175,6 +181,14 @@ def model_of(table: Table, nouns: Iterable[Noun], there: Iterable[str]) -> Model
     if table.family == INET and Part(table, INPUT) in parts:
         model.rules["gre"] = tuple(chains.gre_chain(gre_keys(guards)))
     return model
+
+
+def with_chains(nouns: Iterable[Noun]) -> list[Noun]:
+    """Return the nouns that a table's chains may depend on, without those that are many."""
+    return [noun for noun in nouns if not isinstance(noun, _ELEMENTS_ALONE)]
+
+
+_ELEMENTS_ALONE = (AntiSpoof, ArpGuard, DhcpGuard, HostIsolation, Untracked, ZoneLink)
 
 
 def _own_chains(noun: Noun) -> tuple[str, dict[str, list[str]]]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from snnet.contract import ApiError, HostPacket
 from snnet.system.netns import in_netns
@@ -19,30 +21,46 @@ _OURS = "snnet-"
 _OUR_CHAINS = "SNNET-"
 _PROGRAMS = {"ip": ("iptables", 4), "ip6": ("ip6tables", 6)}
 _NAMES = {"ip": "ip_tables_names", "ip6": "ip6_tables_names"}
+_WITH_DEVICES = ("netdev", "inet")
+_DEVICES = re.compile(
+    r"chain (\S+) \{\s+type \S+ hook \S+ devices?(?: =)? (\{[^}]*\}|\S+) priority"
+)
 _XTABLES = {"filter", "nat", "mangle", "raw", "security"}
 
 
 def stops(netns: int, packets: Iterable[HostPacket]) -> list[str]:
     """Return a line for each foreign chain of the namespace that stops some of the packets."""
     wanted = list(packets)
-    return stopped(_tables(netns), wanted) if wanted else []
+    # The driver itself reports what it cannot read.
+    return stopped(tables(gather(netns), _OUR_CHAINS), wanted) if wanted else []
 
 
-def _tables(netns: int) -> Iterator[Chains]:
+def gather(netns: int) -> dict[str, Any]:
+    """Read the rules that are not in tables of snnet's own, as plain data.
+
+    ``nft`` are items of libnftables-json(5) with the elements of sets; ``saved`` what each
+    ``iptables-save`` prints, with its family; ``unread`` says what could not be read.
+    """
     nft = Nft(netns)
+    found: dict[str, Any] = {"nft": [], "saved": [], "unread": []}
     try:
-        found = nft.ruleset() if nft.missing() is None else []
-        theirs = [item for item in found if not _table(item)[1].startswith(_OURS)]
-        saved = set[tuple[str, str]]()
-        for family, names in _by_iptables_nft(theirs).items():
-            program = f"{_PROGRAMS[family][0]}-nft-save"
-            if find_program(program):
-                saved |= {(family, name) for name in names}
-                yield from _saved(netns, program, family)
-        rest = [item for item in theirs if _table(item) not in saved]
-        yield from by_nft.chains(rest, nft.elements)
-    except ApiError:
-        return  # the driver itself reports what it cannot read
+        if (reason := nft.missing()) is not None:
+            found["unread"].append(reason)
+        theirs = [] if reason else nft.tables()
+        for family, name in theirs:
+            if name.startswith(_OURS):
+                continue
+            items = nft.table(family, name)
+            if family in _WITH_DEVICES:
+                _add_devices(items, nft.run([f"list table {family} {name}"]))
+            program = f"{_PROGRAMS[family][0]}-nft-save" if family in _PROGRAMS else ""
+            xtables = program and name in _XTABLES and any("chain" in item for item in items)
+            if not xtables or not find_program(program):
+                found["nft"] += items
+            elif [program, family] not in (saved[:2] for saved in found["saved"]):
+                found["saved"].append([program, family, _saved(netns, program)])
+    except ApiError as error:
+        found["unread"].append(str(error))
     finally:
         nft.close()
     for family, file in _NAMES.items():
@@ -51,24 +69,44 @@ def _tables(netns: int) -> Iterator[Chains]:
         with suppress(OSError):
             there = in_netns(netns, Path("/proc/thread-self/net", file).read_text).strip()
             if there and find_program(program):
-                yield from _saved(netns, program, family)
-
-
-def _table(item: by_nft.Item) -> tuple[str, str]:
-    part = next(iter(item.values()))
-    return str(part.get("family")), str(part.get("table", part.get("name", "")))
-
-
-def _by_iptables_nft(ruleset: Sequence[by_nft.Item]) -> dict[str, set[str]]:
-    found: dict[str, set[str]] = {}
-    for item in ruleset:
-        family, name = _table(item)
-        if family in _PROGRAMS and name in _XTABLES and "chain" in item:
-            found.setdefault(family, set()).add(name)
+                found["saved"].append([program, family, _saved(netns, program)])
+            elif there:
+                found["unread"].append(f"{there.split()} of iptables-legacy: no {program}")
     return found
 
 
-def _saved(netns: int, program: str, family: str) -> list[Chains]:
-    text = run([program], netns=netns, check=False).stdout
-    name = program.removesuffix("-save")
-    return by_iptables.chains(text, name, _PROGRAMS[family][1], _OUR_CHAINS)
+def tables(found: Mapping[str, Any], ours: str | None = None) -> list[Chains]:
+    """Return the chains of what was gathered, without rules that lead to chains of ``ours``."""
+    elements = _elements(found["nft"])
+    read = by_nft.chains(found["nft"], elements)
+    for program, family, text in found["saved"]:
+        name, version = program.removesuffix("-save"), _PROGRAMS[family][1]
+        read += by_iptables.chains(text, name, version, ours)
+    return read
+
+
+def _add_devices(items: Iterable[by_nft.Item], text: str) -> None:
+    """Add the links of chains at hooks of links, which older nft prints as text alone."""
+    found = {match[1]: re.findall(r"[^\s,\"{}]+", match[2]) for match in _DEVICES.finditer(text)}
+    for item in items:
+        chain = item.get("chain", {})
+        if "hook" in chain and "dev" not in chain and chain["name"] in found:
+            chain["dev"] = found[chain["name"]]
+
+
+def _elements(items: Iterable[by_nft.Item]) -> by_nft.Elements:
+    sets = {
+        (kind, part["family"], part["table"], part["name"]): part.get("elem", [])
+        for item in items
+        for kind, part in item.items()
+        if kind in ("set", "map")
+    }
+
+    def look_up(kind: str, family: str, table: str, name: str) -> Sequence[Any] | None:
+        return sets.get((kind, family, table, name))
+
+    return look_up
+
+
+def _saved(netns: int, program: str) -> str:
+    return run([program], netns=netns, check=False).stdout

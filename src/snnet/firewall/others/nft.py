@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .stops import UNKNOWN, BaseChain, Chains, Rule, Test, Verdict, address_range, network
@@ -13,7 +13,7 @@ Item = dict[str, Any]
 Elements = Callable[[str, str, str, str], Sequence[Any] | None]
 """Looks the elements of a set or map up, by kind ("set" or "map"), family, table and name."""
 
-FAMILIES = ("ip", "ip6", "inet", "bridge", "netdev")
+FAMILIES = ("ip", "ip6", "inet", "bridge", "netdev", "arp")
 _VERDICTS = {
     "accept": Verdict.ACCEPT,
     "drop": Verdict.STOP,
@@ -47,8 +47,16 @@ _META = {
     "protocol": "version",
     "pkttype": "packet_type",
 }
-_VERSIONS = {"ipv4": 4, "ip": 4, "ipv6": 6, "ip6": 6}
-_OTHERS = ("tcp", "icmp", "icmpv6", "sctp", "dccp", "esp", "ah", "udplite", "igmp", "comp")
+_VERSIONS = {"ipv4": 4, "ip": 4, "ipv6": 6, "ip6": 6, "arp": 0}
+"""As a chain sees it; ARP has none."""
+_SEEN_BY = {"ip": (4,), "ip6": (6,), "arp": (0,)}
+_WITH_PORTS = ("tcp", "udp", "sctp", "dccp", "udplite")
+_OTHERS = ("esp", "ah", "igmp", "comp")
+_ICMP = {"icmp": "icmp", "icmpv6": "ipv6-icmp"}
+_ETHER = {"saddr": "mac_source", "daddr": "mac_target"}
+_HARMLESS = {"counter", "log", "comment", "tproxy", "xt", "ct helper", *_NOT_ALWAYS}
+"""Statements that change nothing that a later rule looks at, or that are verdicts."""
+_HARMLESS_KEYS = {"mark", "nftrace", "priority"}
 _FIELDS = {"saddr": "source", "daddr": "target", "sport": "source_port", "dport": "target_port"}
 
 
@@ -63,21 +71,56 @@ def chains(ruleset: Iterable[Item], elements: Elements) -> list[Chains]:
         table = tables.setdefault((family, name), Chains(f"table {family} {name}"))
         if kind == "rule":
             reader = _Reader(family, name, elements)
-            table.rules.setdefault(part["chain"], []).extend(reader.rules(part.get("expr", [])))
-        elif "hook" in part:
+            read = reader.rules(part.get("expr", []))
+            table.rules.setdefault(part["chain"], []).extend(_named(part, read))
+            continue
+        table.names.add(part["name"])
+        if "hook" in part:
             table.base.append(_base(part))
     return list(tables.values())
 
 
+def _named(part: Item, rules: Iterable[Rule]) -> Iterator[Rule]:
+    handle = part.get("handle")
+    where = f"{part['family']} {part['table']} {part['chain']}"
+    changes = ", ".join(filter(None, map(_change, part.get("expr", []))))
+    for rule in rules:
+        yield replace(
+            rule,
+            name=f"rule with handle {handle}",
+            remove=f"nft delete rule {where} handle {handle}",
+            changes=changes,
+        )
+
+
+def _change(item: Item) -> str:
+    """What a statement changes of a packet; empty for conditions and verdicts."""
+    ((kind, value), *_) = item.items()
+    if kind in ("match", "vmap", "jump", "goto", *_VERDICTS) or kind in _HARMLESS:
+        return str(kind) if kind in ("snat", "masquerade") else ""
+    if kind == "mangle":
+        what, key = next(iter(value["key"].items()))
+        word = key.get("key") if isinstance(key, dict) else key
+        return "" if what in ("meta", "ct") and word in _HARMLESS_KEYS else f"{what} {word}"
+    return str(kind)
+
+
 def _base(chain: Item) -> BaseChain:
+    device = chain.get("dev")
+    devices = [device] if isinstance(device, str) else list(device or ())
+    where = f"{chain['family']} {chain['table']} {chain['name']}"
     return BaseChain(
         chain["name"],
         chain["hook"],
         stops=chain.get("policy") == "drop",
         translates=chain.get("type") == "nat",
         bridge=chain["family"] == "bridge",
-        device=chain.get("dev"),
-        versions=[_VERSIONS[chain["family"]]] if chain["family"] in ("ip", "ip6") else (4, 6),
+        device=devices[0] if devices else None,
+        versions=_SEEN_BY.get(chain["family"], (4, 6)),
+        family=chain["family"],
+        priority=int(chain.get("prio", 0)),
+        devices=devices,
+        open=f"nft 'chain {where} {{ policy accept; }}'",
     )
 
 
@@ -111,6 +154,7 @@ class _Reader:
             elif (rule := _verdict(tests, item)) is not None:
                 yield rule
                 return
+        yield Rule(tests, Verdict.CONTINUE)
 
     def _vmap(self, tests: Sequence[Test], value: Item) -> Iterator[Rule]:
         pairs = self._listed("map", value["data"])
@@ -140,6 +184,8 @@ class _Reader:
         values = self._listed("set", match["right"])
         if not isinstance(left, dict) or values is None:
             yield UNKNOWN
+        elif "&" in left:
+            yield from _masked(left["&"], values, negated)
         elif "concat" in left:
             yield from self._concat(left["concat"], values, negated)
         elif "payload" in left:
@@ -150,11 +196,20 @@ class _Reader:
     def _concat(
         self, parts: Sequence[Item], values: Sequence[Any], negated: bool
     ) -> Iterator[Test]:
-        if negated or len(values) != 1 or not isinstance(values[0], dict):
-            yield UNKNOWN  # which values belong together is lost in a list of tests
+        """Yield a test that one of the values holds in all its parts."""
+        either = [list(self._all(parts, value)) for value in values]
+        if len(either) == 1 and not negated:
+            yield from either[0]
+        else:
+            yield Test("either", either, negated)
+
+    def _all(self, parts: Sequence[Item], value: Any) -> Iterator[Test]:
+        value = _plain(value)
+        if not isinstance(value, dict) or len(value.get("concat", ())) != len(parts):
+            yield UNKNOWN
             return
-        for part, value in zip(parts, values[0].get("concat", ()), strict=False):
-            yield from self._match({"left": part, "right": value, "op": "=="})
+        for part, one in zip(parts, value["concat"], strict=True):
+            yield from self._match({"left": part, "right": one, "op": "=="})
 
 
 def _verdict(tests: Sequence[Test], item: Item | Any) -> Rule | None:
@@ -169,27 +224,75 @@ def _verdict(tests: Sequence[Test], item: Item | Any) -> Rule | None:
 
 
 def _payload(payload: Item, values: Sequence[Any], negated: bool) -> Iterator[Test]:
-    protocol, name = payload.get("protocol"), payload.get("field")
-    of = _FIELDS.get(str(name))
+    protocol, name = str(payload.get("protocol")), str(payload.get("field"))
+    yield from _protocol_of(payload)
+    of = _FIELDS.get(name)
+    if protocol in ("ip", "ip6") and name in ("protocol", "nexthdr"):
+        yield Test("protocol", _words(values), negated)
+    elif protocol in ("ip", "ip6") and of in ("source", "target"):
+        yield _listed_test(of, [_network(value) for value in values], negated)
+    elif protocol in ("th", *_WITH_PORTS) and of in ("source_port", "target_port"):
+        yield _listed_test(of, [_ports(value) for value in values], negated)
+    elif protocol == "tcp" and name == "flags":
+        yield from _flags(None, values, negated)
+    elif protocol in _ICMP and name == "type":
+        yield Test("icmp_type", [str(_plain(value)) for value in values], negated)
+    elif protocol == "ether" and name in _ETHER:
+        yield Test(_ETHER[name], _words(values), negated)
+    elif protocol == "ether" and name == "type":
+        yield Test("version", [_VERSIONS.get(str(_plain(value))) for value in values], negated)
+    elif protocol == "arp" and name == "operation":
+        yield Test("arp_operation", _words(values), negated)
+    elif protocol == "arp" and (of := _FIELDS.get(name.removesuffix(" ip"))) is not None:
+        yield _listed_test(of, [_network(value) for value in values], negated)
+    elif protocol not in _OTHERS or "base" in payload:
+        yield UNKNOWN
+
+
+def _protocol_of(payload: Item) -> Iterator[Test]:
+    """Yield what a packet must be to have the field at all."""
+    protocol = payload.get("protocol")
     if protocol in ("ip", "ip6"):
         yield Test("version", [_VERSIONS[protocol]])
-        if name in ("protocol", "nexthdr"):
-            yield Test("protocol", _words(values), negated)
-        elif name in ("saddr", "daddr") and of is not None:
-            yield _listed_test(of, [_network(value) for value in values], negated)
-        else:
-            yield UNKNOWN
-    elif protocol in ("udp", "th"):
-        if protocol == "udp":
-            yield Test("protocol", ["udp"])
-        if of in ("source_port", "target_port"):
-            yield _listed_test(of, [_ports(value) for value in values], negated)
-        else:
-            yield UNKNOWN
-    elif protocol in _OTHERS:
-        yield Test("protocol", [protocol])
+    elif protocol == "arp":
+        yield Test("version", [0])
+    elif protocol in (*_WITH_PORTS, *_OTHERS, *_ICMP):
+        yield Test("protocol", [_ICMP.get(protocol, protocol)])
+
+
+def _masked(parts: Sequence[Any], values: Sequence[Any], negated: bool) -> Iterator[Test]:
+    """Yield tests of some bits of a field, which are understood of the flags of TCP."""
+    payload = parts[0].get("payload", {}) if isinstance(parts[0], dict) else {}
+    yield from _protocol_of(payload)
+    if (payload.get("protocol"), payload.get("field")) == ("tcp", "flags") and len(parts) == 2:
+        yield from _flags(_bits(parts[1]), values, negated)
     else:
         yield UNKNOWN
+
+
+def _flags(mask: Any, values: Sequence[Any], negated: bool) -> Iterator[Test]:
+    bits = [_bits(value) for value in values]
+    if None in bits or (mask is None and len(bits) != 1):
+        yield UNKNOWN
+    else:
+        yield Test("tcp_flags", [(mask, *bits)], negated)
+
+
+def _bits(value: Any) -> frozenset[str] | None:
+    """The flags of TCP that are or-ed together."""
+    value = _plain(value)
+    if isinstance(value, str):
+        return frozenset({value})
+    parts = value.get("|") if isinstance(value, dict) else value
+    if not isinstance(parts, list):
+        return None
+    found = [_bits(part) for part in parts]
+    return None if None in found else frozenset().union(*(one for one in found if one))
+
+
+def _plain(value: Any) -> Any:
+    """A value without what a set says beside it."""
+    return value["elem"].get("val") if isinstance(value, dict) and "elem" in value else value
 
 
 def _other(left: Item, values: Sequence[Any], negated: bool) -> Test:
@@ -200,10 +303,14 @@ def _other(left: Item, values: Sequence[Any], negated: bool) -> Test:
         return Test(of, _words(values), negated) if of else UNKNOWN
     if "ct" in left and left["ct"].get("key") == "state":
         return Test("state", _words(values), negated)
+    if "ct" in left and left["ct"].get("key") == "status" and values == ["dnat"]:
+        return Test("state", ["DNAT"], negated)
     if "fib" in left and left["fib"].get("result") == "type":
         return (
             Test("target_type", _words(values), negated)
-            if ("daddr" in left["fib"].get("flags", ()))
+            if left["fib"].get("flags") in ("daddr", ["daddr"])
+            else Test("source_type", _words(values), negated)
+            if left["fib"].get("flags") in ("saddr", ["saddr"])
             else UNKNOWN
         )
     return UNKNOWN
@@ -214,15 +321,16 @@ def _listed_test(of: str, values: Sequence[object | None], negated: bool) -> Tes
 
 
 def _words(values: Sequence[Any]) -> list[str]:
-    return [_PROTOCOLS.get(str(value), str(value)) for value in values]
+    words = [str(_plain(value)) for value in values]
+    return [_PROTOCOLS.get(word, word) for word in words]
 
 
 _PROTOCOLS = {"17": "udp", "47": "gre", "6": "tcp", "1": "icmp", "58": "ipv6-icmp"}
+_PROTOCOLS["icmpv6"] = "ipv6-icmp"
 
 
 def _network(value: Any) -> object | None:
-    if isinstance(value, dict) and "elem" in value:
-        value = value["elem"].get("val")
+    value = _plain(value)
     if isinstance(value, dict) and "prefix" in value:
         value = f"{value['prefix']['addr']}/{value['prefix']['len']}"
     if isinstance(value, dict) and "range" in value:
@@ -231,8 +339,7 @@ def _network(value: Any) -> object | None:
 
 
 def _ports(value: Any) -> object | None:
-    if isinstance(value, dict) and "elem" in value:
-        value = value["elem"].get("val")
+    value = _plain(value)
     if isinstance(value, dict) and "range" in value:
         first, last = value["range"]
         return (first, last) if isinstance(first, int) and isinstance(last, int) else None

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
-from .stops import UNKNOWN, BaseChain, Chains, Rule, Test, Verdict, network
+from .stops import UNKNOWN, BaseChain, Chains, Rule, Test, Verdict, address_range, network
 
 _HOOKS = {
     "PREROUTING": "prerouting",
     "INPUT": "input",
+    "FORWARD": "forward",
     "OUTPUT": "output",
     "POSTROUTING": "postrouting",
 }
@@ -26,30 +28,51 @@ _TARGETS = {
     "NFQUEUE": Verdict.UNKNOWN,
     "TPROXY": Verdict.UNKNOWN,
 }
-_KNOWN_MODULES = {"udp", "tcp", "conntrack", "state", "multiport", "addrtype", "comment", "pkttype"}
+_KNOWN_MODULES = {
+    "udp", "tcp", "sctp", "conntrack", "state", "multiport", "addrtype", "comment", "pkttype",
+    "icmp", "icmp6", "mac", "physdev", "iprange",
+}  # fmt: skip
+_PRIORITIES = {"raw": -300, "mangle": -150, "filter": 0, "security": 50}
+_NAT = {"PREROUTING": -100, "OUTPUT": -100, "POSTROUTING": 100, "INPUT": 100}
+_OPENING = frozenset({"fin", "syn", "rst", "ack"})
 _STATES = {"NEW": "new", "ESTABLISHED": "established", "RELATED": "related", "INVALID": "invalid"}
-_PROTOCOLS = {"17": "udp", "47": "gre", "all": ""}
+_PROTOCOLS = {"17": "udp", "47": "gre", "all": "", "icmp6": "ipv6-icmp", "icmpv6": "ipv6-icmp"}
 
 
-def chains(saved: str, program: str, version: int, ours: str) -> list[Chains]:
-    """Return the tables that ``program`` has; chains with the prefix ``ours`` are left out."""
+def chains(saved: str, program: str, version: int, ours: str | None = None) -> list[Chains]:
+    """Return the tables that ``program`` has, without rules that lead to chains of ``ours``."""
     tables: list[Chains] = []
+    table = ""
     for line in saved.splitlines():
         if line.startswith("*"):
-            tables.append(Chains(f"{program} table {line[1:]}"))
-            translates = line == "*nat"
+            table = line[1:]
+            tables.append(Chains(f"{program} table {table}"))
         elif line.startswith(":"):
             name, policy, *_ = line[1:].split()
+            tables[-1].names.add(name)
             if policy != "-" and name in _HOOKS:
-                stops = policy == "DROP"
-                base = BaseChain(name, _HOOKS[name], stops, translates, versions=[version])
-                tables[-1].base.append(base)
+                tables[-1].base.append(_base(program, table, name, policy, version))
         elif line.startswith("-A "):
             words = shlex.split(line)
             rule = _rule(words[2:])
-            if rule.target is None or not rule.target.startswith(ours):
-                tables[-1].rules.setdefault(words[1], []).append(rule)
+            if ours is None or rule.target is None or not rule.target.startswith(ours):
+                remove = f"{program} -t {table} -D {line.removeprefix('-A ')}"
+                named = replace(rule, name=line, remove=remove)
+                tables[-1].rules.setdefault(words[1], []).append(named)
     return tables
+
+
+def _base(program: str, table: str, name: str, policy: str, version: int) -> BaseChain:
+    return BaseChain(
+        name,
+        _HOOKS[name],
+        policy == "DROP",
+        table == "nat",
+        versions=[version],
+        family="ip" if version == 4 else "ip6",
+        priority=_NAT[name] if table == "nat" else _PRIORITIES.get(table, 0),
+        open=f"{program} -t {table} -P {name} ACCEPT",
+    )
 
 
 def _rule(words: Sequence[str]) -> Rule:
@@ -69,10 +92,11 @@ def _rule(words: Sequence[str]) -> Rule:
 
 
 def _end(tests: Sequence[Test], target: str, *, goto: bool) -> Rule:
+    changes = target if target in _CHANGING else ""
     if target in _TARGETS:
-        return Rule(tests, _TARGETS[target])
+        return Rule(tests, _TARGETS[target], changes=changes)
     if target.isupper() and target in _CONTINUING:
-        return Rule(tests, Verdict.CONTINUE)
+        return Rule(tests, Verdict.CONTINUE, changes=changes)
     return Rule(tests, Verdict.CONTINUE, target, goto)
 
 
@@ -81,6 +105,10 @@ _CONTINUING = {
     "MARK", "NFLOG", "NOTRACK", "RATEEST", "SECMARK", "SET", "TCPMSS", "TCPOPTSTRIP", "TEE", "TOS",
     "TRACE", "TTL", "ULOG",
 }  # fmt: skip
+
+
+_CHANGING = {"CT", "DSCP", "ECN", "HL", "MASQUERADE", "NETMAP", "NOTRACK", "SNAT", "TOS", "TTL"}
+"""Targets that change what a later rule, or conntrack, looks at."""
 
 
 def _tests(name: str, values: Sequence[str], negated: bool) -> Iterator[Test]:
@@ -100,8 +128,25 @@ def _tests(name: str, values: Sequence[str], negated: bool) -> Iterator[Test]:
             yield _ports("target_port", value, negated)
         case "--ctstate" | "--state":
             yield Test("state", [_STATES.get(one, one) for one in value.split(",")], negated)
-        case "--dst-type":
-            yield Test("target_type", value.lower().split(","), negated)
+        case "--dst-type" | "--src-type":
+            of = "target_type" if name == "--dst-type" else "source_type"
+            yield Test(of, value.lower().split(","), negated)
+        case "--icmp-type" | "--icmpv6-type":
+            yield Test("icmp_type", [value], negated) if "/" not in value else UNKNOWN
+        case "--mac-source":
+            yield Test("mac_source", [value.lower()], negated)
+        case "--physdev-in" | "--physdev-out":
+            of = "port_in" if name == "--physdev-in" else "port_out"
+            yield Test(of, [f"{value[:-1]}*" if value.endswith("+") else value], negated)
+        case "--src-range" | "--dst-range":
+            found = address_range(*value.split("-"))
+            of = "source" if name == "--src-range" else "target"
+            yield UNKNOWN if found is None else Test(of, [found], negated)
+        case "--tcp-flags" if len(values) == 2:
+            mask, bits = (frozenset(one.lower().split(",")) - {"none"} for one in values)
+            yield Test("tcp_flags", [(mask, bits)], negated)
+        case "--syn":
+            yield Test("tcp_flags", [(_OPENING, frozenset({"syn"}))], negated)
         case "--pkt-type":
             kind = {"unicast": "host"}.get(value, value)
             yield Test("packet_type", [kind], negated)

@@ -33,6 +33,7 @@ class Test:
 
     Values are names of links (``*`` at the end is a wildcard), networks, ranges of ports,
     protocols, states, or types of addresses.  ``of`` None: a condition that is not known.
+    ``of`` "either": the values are lists of tests, one of which has to hold as a whole.
     """
 
     of: str | None
@@ -45,12 +46,20 @@ UNKNOWN = Test(None)
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Its conditions, what it does, and the chain it leads to."""
+    """Its conditions, what it does, and the chain it leads to.
+
+    ``changes`` says what else of the packet it changes, where that may decide about it later.
+    """
 
     tests: Sequence[Test]
     verdict: Verdict
     target: str | None = None
     goto: bool = False
+    changes: str = ""
+    name: str = ""
+    """The rule to people: as text, or by its handle."""
+    remove: str = ""
+    """The command that removes it."""
 
 
 @dataclass(slots=True)
@@ -61,6 +70,8 @@ class Chains:
     """The table in words."""
     base: list[BaseChain] = field(default_factory=list)
     rules: dict[str, list[Rule]] = field(default_factory=dict)
+    names: set[str] = field(default_factory=set)
+    """All its chains."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +88,12 @@ class BaseChain:
     device: str | None = None
     versions: Sequence[int] = (4, 6)
     """The versions of IP that it sees."""
+    family: str = "inet"
+    priority: int = 0
+    devices: Sequence[str] = ()
+    """The links whose frames it sees, for hooks of links."""
+    open: str = ""
+    """The command that makes its policy accept."""
 
 
 INCOMING, OUTGOING = ("ingress", "prerouting", "input"), ("output", "postrouting")
