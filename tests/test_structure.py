@@ -33,6 +33,7 @@ WITHOUT_CIRCLES = (
     "snnet.core",
     "snnet.dhcp",
     "snnet.docker",
+    "snnet.explain",
     "snnet.doctor",
     "snnet.drawing",
     "snnet.firewall",

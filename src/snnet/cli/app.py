@@ -23,6 +23,7 @@ _COMMANDS: Mapping[str, tuple[str, str]] = {
     "export": ("files", "Print all objects as such a file."),
     "topology": ("topology", "Hosts, networks, VNICs and tunnels: a tree, or a page."),
     "host": ("host", "This host's kernel: show, verify, repair, reset, doctor."),
+    "explain": ("explain", "Why one cannot reach another on this host, hop by hop."),
     "agent": ("agent", "Run this host's agent, until it is stopped."),
     "demo": ("commands", "Build a small data centre, ping through it, remove it again."),
     "backends": ("commands", "List the installed drivers and what they can do here."),

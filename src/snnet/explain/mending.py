@@ -1,0 +1,94 @@
+"""What to do about a drop: a command where there is one, else advice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from snnet.backends.fake.fabric.chains import OTHERS
+from snnet.backends.fake.fabric.netfilter import OURS
+from snnet.backends.fake.fabric.walk import LINK_DOWN, NO_NEIGHBOUR, Doubt, Step
+from snnet.contract import (
+    AntiSpoof,
+    BridgeAccept,
+    DhcpGuard,
+    ExternalForward,
+    HostIsolation,
+    HostServices,
+    Noun,
+    ProtectedNetwork,
+    TunnelGuard,
+    ZoneLink,
+)
+from snnet.contract.network import FORWARDING, link_sysctl
+
+from .chains import Blame
+from .world import World
+
+_RULES: dict[type[Noun], str] = {
+    AntiSpoof: "give the guest the MAC and the addresses of its VNIC, or add them to the VNIC",
+    DhcpGuard: "let the guest ask for a lease with the MAC of its VNIC",
+    ZoneLink: "tenants are kept apart: open a way with snnet forward create, or with a group",
+    BridgeAccept: "the host does not route for this bridge: ask by the subnet's gateway",
+    ExternalForward: "allow it with Cnci.allow_external",
+    HostIsolation: "guests do not reach the host itself: use a forward, or another machine",
+    HostServices: "guests reach only DHCP and DNS of their gateway: use another machine",
+    ProtectedNetwork: "guests are kept from this network: take it out of management_nets",
+    TunnelGuard: "the sender is no peer of the tunnel: snnet host verify",
+}
+
+
+def advice(world: World, end: Step) -> str:
+    """Return what to do about a drop."""
+    write = _ADVICE.get(end.said)
+    text = write(end) if write else "snnet host verify"
+    space = world.space_of(end.host)
+    is_command = text.split(" ", 1)[0] in ("ip", "sysctl", "nft", "iptables-nft", "ip6tables-nft")
+    return f"ip netns exec {space} {text}" if space and is_command else text
+
+
+def advice_on_doubt(doubts: Iterable[Doubt]) -> str:
+    """Return what makes the first doubt go away."""
+    for doubt in doubts:
+        if isinstance(doubt.about, Blame) and doubt.about.remove:
+            ours = doubt.about.remove.startswith("snnet ")
+            return ("" if ours else "to see whether it is this rule: ") + doubt.about.remove
+    return ""
+
+
+def _of_others(end: Step) -> str:
+    blame: Any = end.values[0].about  # type: ignore[attr-defined]
+    return blame.remove if isinstance(blame, Blame) else ""
+
+
+def _of_ours(end: Step) -> str:
+    rule = end.values[0]
+    return next((text for kind, text in _RULES.items() if isinstance(rule, kind)), "")
+
+
+def _forwarding(end: Step) -> str:
+    version = end.values[0].target.version  # type: ignore[attr-defined]
+    return f"sysctl -w {FORWARDING[version]}=1"
+
+
+def _set_up(end: Step) -> str:
+    return f"ip link set dev {end.link} up"
+
+
+def _loose(end: Step) -> str:
+    return f"sysctl -w {link_sysctl('ipv4.conf', end.link, 'rp_filter')}=2"
+
+
+_ADVICE: dict[str, Callable[[Step], str]] = {
+    OTHERS: _of_others,
+    OURS: _of_ours,
+    NO_NEIGHBOUR: lambda end: "is the other one up, and set up as its VNIC says? snnet host verify",
+    LINK_DOWN: _set_up,
+    "the bridge is down": _set_up,
+    "no such link": lambda end: "snnet host repair",
+    "{} is not for this host, which does not forward": _forwarding,
+    "{} came by another link than answers would leave by (rp_filter)": _loose,
+    "no route to {}": lambda end: "add a route, or snnet host repair if it is one of snnet's",
+    "refused: nothing listens on {}": lambda end: "start the program that listens there",
+    "{} bytes do not fit the MTU of {}": lambda end: f"lower the guest's MTU to {end.values[1]}",
+}

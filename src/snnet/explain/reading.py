@@ -1,0 +1,182 @@
+"""Reads network namespaces of this machine for a snapshot."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from snnet import plugins
+from snnet.contract import (
+    Address,
+    Fdb,
+    InvalidRequest,
+    Link,
+    Namespace,
+    Neighbour,
+    Noun,
+    Owned,
+    PolicyRule,
+    ProxyNeighbour,
+)
+from snnet.contract.network import SNNET_PROTOCOL, link_sysctl, sysctl_path
+from snnet.core.identity import OWNER, decode, owner_of
+from snnet.firewall.others.look import gather
+from snnet.node.noted import noted
+from snnet.system.host import RealHost
+from snnet.system.netns import in_netns
+from snnet.system.process import run
+
+from .snapshot import Snapshot, Space
+
+_KINDS = {Link, Address, Neighbour, ProxyNeighbour, Fdb, PolicyRule, Namespace}
+_SYS = Path("/proc/sys")
+_GLOBAL = (
+    "net.ipv4.ip_forward",
+    "net.bridge.bridge-nf-call-iptables",
+    "net.bridge.bridge-nf-call-ip6tables",
+)
+_PER_LINK = {
+    "ipv4.conf": ("forwarding", "proxy_arp", "arp_ignore", "rp_filter"),
+    "ipv6.conf": ("forwarding", "proxy_ndp", "disable_ipv6"),
+}
+_OWN_RULES = {"local", "main", "default"}
+
+
+def take() -> Snapshot:
+    """Read this host: the current namespace, and those that snnet's nodes in it own.
+
+    Changes nothing.  Needs root; raises ``SnnetError`` if the host cannot be read.
+    """
+    return Snapshot(socket.gethostname(), _spaces())
+
+
+def _spaces() -> dict[str, Space]:
+    found: dict[str, Space] = {}
+    veths: dict[str, dict[int, tuple[str, int]]] = {}
+    names = [""]
+    for name in names:  # which grows
+        try:
+            host = RealHost(name or None)
+        except InvalidRequest:
+            if not name:
+                raise
+            continue  # it is gone meanwhile
+        try:
+            found[name] = space = _read(host)
+            veths[name] = _veths(host.netns.fd)
+        finally:
+            host.close()
+        names += [] if name else _owned(space.nouns)
+    return {name: _joined(name, space, veths) for name, space in found.items()}
+
+
+def _owned(nouns: Iterable[Noun]) -> list[str]:
+    """Return the namespaces that belong to an owner who has links, or rules, here too."""
+    owners = {owner_of(noun) for noun in nouns if isinstance(noun, Link)}
+    owners |= {noun.owner for noun in nouns if isinstance(noun, Owned)}
+    return [
+        noun.name
+        for noun in nouns
+        if isinstance(noun, Namespace) and (decode(noun.alias) or {}).get(OWNER) in owners
+    ]
+
+
+def _read(host: RealHost) -> Space:
+    fd = host.netns.fd
+    backend = plugins.open_driver(plugins.BACKENDS, "netlink", host)
+    try:
+        nouns = dict(backend.snapshot(_KINDS))
+    finally:
+        backend.close()
+    damage: list[str] = []
+    for name in _firewalls(host):
+        firewall = plugins.open_driver(plugins.FIREWALLS, name, host)
+        try:
+            rules, changed = firewall.enforced()
+        finally:
+            firewall.close()
+        nouns |= rules
+        damage += changed
+    links = [noun for noun in nouns.values() if isinstance(noun, Link)]
+    return Space(
+        list(nouns.values()),
+        [
+            {**route, "family": version}
+            for version in (4, 6)
+            for route in _printed(fd, f"-{version}", "route", "show", "table", "all")
+        ],
+        list(_policies(_printed(fd, "rule") + _printed(fd, "-6", "rule"))),
+        in_netns(fd, lambda: dict(_sysctls(links))),
+        listeners=host.listeners(),
+        others=gather(fd),
+        damage=damage,
+    )
+
+
+def _firewalls(host: RealHost) -> list[str]:
+    """Return the drivers that may have set rules here: those noted, or all where one is not."""
+    known = [settings.get("firewall") for settings in noted(host).values()]
+    names = {str(name) for name in known if name}
+    return sorted(names) if known and all(known) else ["iptables", "nftables"]
+
+
+def _printed(fd: int, *words: str) -> list[dict[str, Any]]:
+    text = run(["ip", "-json", *words], netns=fd).stdout
+    return list(json.loads(text)) if text.strip() else []
+
+
+def _policies(rules: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield the rules of others that choose a table of routes."""
+    for rule in rules:
+        usual = rule.get("table") in _OWN_RULES and rule.get("src") == "all" and len(rule) == 3
+        ours = rule.get("protocol") in (SNNET_PROTOCOL, str(SNNET_PROTOCOL))
+        if not usual and not ours:
+            words = (f"{key} {value}" for key, value in rule.items() if key != "priority")
+            yield f"ip rule {rule.get('priority')}: {' '.join(words)}"
+
+
+def _sysctls(links: Iterable[Link]) -> Iterator[tuple[str, str]]:
+    """Yield the parameters that decide about packets; those of bridge ports do not."""
+    for name in _GLOBAL:
+        # Without br_netfilter there is no such parameter, and nothing to pass on.
+        yield name, _value(name) or "0"
+    names = [link.name for link in links if link.master is None]
+    for table, parameters in _PER_LINK.items():
+        for link in ("all", "default", *names):
+            for parameter in parameters:
+                name = link_sysctl(table, link, parameter)
+                if (value := _value(name)) is not None:
+                    yield name, value
+
+
+def _value(name: str) -> str | None:
+    with suppress(OSError):
+        return _SYS.joinpath(*sysctl_path(name)).read_text().strip()
+    return None
+
+
+def _veths(fd: int) -> dict[int, tuple[str, int]]:
+    """Return the veths whose other end is elsewhere: by index, the name and the other's index."""
+    return {
+        link["ifindex"]: (link["ifname"], link["link_index"])
+        for link in _printed(fd, "link", "show", "type", "veth")
+        if "link_index" in link
+    }
+
+
+def _joined(name: str, space: Space, veths: Mapping[str, dict[int, tuple[str, int]]]) -> Space:
+    """Return the space with the other ends of its veths.
+
+    Two veths are a pair if each has the index that the other says.
+    """
+    far: dict[str, tuple[str, str]] = {}
+    for index, (link, other) in veths[name].items():
+        for there, theirs in veths.items():
+            if there != name and (found := theirs.get(other)) and found[1] == index:
+                far[link] = (there, found[0])
+    return replace(space, far=far)

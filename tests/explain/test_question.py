@@ -1,0 +1,209 @@
+"""What is said of a host in memory, with nodes that set it up."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from ipaddress import ip_interface
+from typing import Any
+
+import pytest
+
+from snnet import InvalidRequest
+from snnet.contract import Add, Address, Link
+from snnet.explain.question import Explanation, explain
+from snnet.explain.snapshot import Snapshot
+from tests.node.test_local import OneHost, config, vnic
+
+from .fakes import nft, saved, snapshot_of
+
+DROP = {"drop": None}
+
+
+def on(link: str) -> dict[str, Any]:
+    match = {"op": "==", "left": {"meta": {"key": "iifname"}}, "right": link}
+    return {"match": match}
+
+
+@pytest.fixture
+def one() -> Iterator[OneHost]:
+    host = OneHost()
+    host.serve(config())
+    host.serve(config("other", 33023))
+    for number in (9, 10):
+        host.cn.create_vnic(vnic(number))
+    host.cn.create_vnic(vnic(9, "other"))
+    yield host
+    host._open.close()
+
+
+def ask(host: OneHost, source: str, target: str, **options: Any) -> Explanation:
+    changes = options.pop("changes", {})
+    return explain(snapshot_of(host.kernel, **changes), source, target, **options)
+
+
+def test_guests_of_a_subnet_reach_each_other(one: OneHost) -> None:
+    found = ask(one, "v10", "v9", tenant="acme")
+    assert (found.outcome, found.why) == ("reached", "v9 of acme answers")
+    assert found.hops[0].host == "v10 of acme"
+    assert found.hops[-1].what == "echo reply arrived from 10.1.0.9"
+
+
+def test_an_address_stands_for_whoever_answers(one: OneHost) -> None:
+    """Two tenants have a guest with this address: that of the own tenant answers."""
+    assert ask(one, "v10", "10.1.0.9").why == "v9 of acme answers"
+
+
+def test_a_snapshot_can_be_handed_on(one: OneHost) -> None:
+    snapshot = snapshot_of(one.kernel, others=nft([on("eth0"), DROP]))
+    again = Snapshot.from_dict(json.loads(json.dumps(snapshot.to_dict())))
+    assert again.to_dict() == snapshot.to_dict()
+    for pair in (("v10", "10.1.0.9"), ("v10", "192.0.2.99")):
+        assert explain(again, *pair) == explain(snapshot, *pair)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [({"version": 0}, "version 0"), ({"version": 1, "host": "h"}, "not a snapshot: 'spaces'")],
+)
+def test_something_else_is_no_snapshot(data: Any, said: str) -> None:
+    with pytest.raises(InvalidRequest, match=said):
+        Snapshot.from_dict(data)
+
+
+def test_what_leaves_the_host_is_up_to_others(one: OneHost) -> None:
+    found = ask(one, "v10", "192.0.2.99")
+    assert found.outcome == "left"
+    assert any("SNAT to 192.0.2.11" in hop.what for hop in found.hops)
+
+
+def test_a_port_of_the_host_leads_to_a_guest(one: OneHost) -> None:
+    found = ask(one, "192.0.2.99", "192.0.2.11", protocol="tcp", port=33022)
+    assert (found.outcome, found.why) == ("reached", "v9 of acme answers")
+    refused = ask(one, "192.0.2.99", "192.0.2.11", protocol="tcp", port=80)
+    assert refused.outcome == "dropped"
+    assert refused.fix == "start the program that listens there"
+
+
+def test_a_rule_of_snnet_is_named(one: OneHost) -> None:
+    found = ask(one, "v10", "192.0.2.11")
+    assert found.outcome == "dropped"
+    assert "host out of reach" in found.why
+    assert found.fix.startswith("guests do not reach the host itself")
+
+
+def test_a_rule_of_somebody_else_is_named(one: OneHost) -> None:
+    made = one.cn.topology().concentrators[0]
+    theirs = nft([on(made.link_name), DROP])
+    found = ask(one, "v10", "192.0.2.99", changes={"others": theirs})
+    assert found.outcome == "dropped"
+    assert "table inet theirs, chain one: rule with handle 5" in found.why
+    assert found.fix == "nft delete rule inet theirs one handle 5"
+    assert ask(one, "v10", "10.1.0.9", changes={"others": theirs}).outcome == "reached"
+
+
+def test_a_policy_of_somebody_else_is_named(one: OneHost) -> None:
+    made = one.cn.topology().concentrators[0]
+    text = f"-P FORWARD DROP\n-A FORWARD -i {made.link_name} -j ACCEPT"
+    theirs = saved(text)
+    theirs["saved"][0][2] = theirs["saved"][0][2].replace("FORWARD ACCEPT", "FORWARD DROP")
+    found = ask(one, "v10", "192.0.2.99", changes={"others": theirs})
+    assert found.outcome == "dropped"  # the answer, which nothing accepts
+    assert "iptables-nft table filter, chain FORWARD: its policy" in found.why
+    assert found.fix == "iptables-nft -t filter -P FORWARD ACCEPT"
+
+
+def test_what_is_not_understood_is_named(one: OneHost) -> None:
+    made = one.cn.topology().concentrators[0]
+    rate = {"limit": {"rate": 1, "per": "second"}}
+    theirs = nft([on(made.link_name), rate, DROP], [on("another"), rate, DROP])
+    found = ask(one, "v10", "192.0.2.99", changes={"others": theirs})
+    assert found.outcome == "unknown"
+    assert found.doubts == ("host: table inet theirs, chain one: rule with handle 5 (may match)",)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said", "fix"),
+    [
+        ({"others": {"nft": [], "saved": [], "unread": ["no nft"]}}, "cannot be read: no nft", ""),
+        (
+            {"damage": ["rules of cn:host"]},
+            "somebody changed rules of cn:host",
+            "snnet host repair",
+        ),
+        ({"policies": ["ip rule 5: from all lookup 9"]}, "ip rule 5", ""),
+    ],
+)
+def test_what_cannot_be_told(one: OneHost, changes: Any, said: str, fix: str) -> None:
+    found = ask(one, "v10", "192.0.2.99", changes=changes)
+    assert found.outcome == "unknown"
+    assert said in found.why
+    assert found.fix == fix
+
+
+def test_a_setting_of_a_link_that_the_fakes_do_not_know(one: OneHost) -> None:
+    snapshot = snapshot_of(one.kernel)
+    link = one.cn.topology().vnics[0].link_name
+    own = snapshot.spaces[""]
+    nouns = [
+        replace(noun, settings=(("bridge_slave isolated", 1),))
+        if isinstance(noun, Link) and noun.name == link
+        else noun
+        for noun in own.nouns
+    ]
+    changed = Snapshot("host", {**snapshot.spaces, "": replace(own, nouns=nouns)})
+    found = explain(changed, link, "10.1.0.10")
+    assert found.outcome == "unknown"
+    assert f"link {link} has bridge_slave isolated 1" in found.why
+
+
+def test_a_link_that_is_down_has_a_command(one: OneHost) -> None:
+    made = one.cn.topology().concentrators[0]
+    inside = one.kernel.namespace(made.netns)
+    plug = inside.state.link(made.links["web"])
+    assert plug is not None
+    inside.state.put_link(replace(plug, up=False))
+    found = ask(one, "v10", "192.0.2.99")
+    assert found.outcome == "dropped"
+    assert found.fix == f"ip netns exec {made.netns} ip link set dev {plug.name} up"
+
+
+def test_a_host_that_does_not_forward(one: OneHost) -> None:
+    changes = {"sysctls": {"net.ipv4.ip_forward": "0", "net.ipv4.conf.default.forwarding": "0"}}
+    snapshot = snapshot_of(one.kernel)
+    kept = {
+        name: value
+        for name, value in snapshot.spaces[""].sysctls.items()
+        if not name.endswith("forwarding")
+    }
+    changes["sysctls"] = kept | changes["sysctls"]
+    found = ask(one, "v10", "192.0.2.99", changes=changes)
+    assert found.outcome == "dropped"
+    assert found.fix == "sysctl -w net.ipv4.ip_forward=1"
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "options", "said"),
+    [
+        ("v9", "v10", {}, "from: 'v9' may be one of"),
+        ("10.1.0.9", "v10", {}, "from: '10.1.0.9' may be one of"),
+        ("nobody", "v10", {}, "from: 'nobody' is no VNIC, link or address of this host"),
+        ("v10", "nobody", {"tenant": "acme"}, "to: 'nobody' is no VNIC of tenant acme"),
+        ("v10", "10.1.0.9", {"version": 6}, "do not both have IPv6"),
+        ("v10", "fd00::9", {}, "no version of IP in common"),
+    ],
+)
+def test_who_is_not_known(one: OneHost, source: str, target: str, options: Any, said: str) -> None:
+    with pytest.raises(InvalidRequest, match=said):
+        ask(one, source, target, **options)
+
+
+def test_a_link_stands_for_its_address(one: OneHost) -> None:
+    one.kernel.perform(Add(Address(link="eth0", address=ip_interface("2001:db8::11/64"))))
+    assert ask(one, "eth0", "192.0.2.99").question == "ping from eth0 to 192.0.2.99 (192.0.2.99)"
+    found = ask(one, "192.0.2.99", "eth0")
+    assert (found.outcome, found.why) == ("reached", "host answers")
+    bridge = one.cn.topology().vnics[0].bridge
+    with pytest.raises(InvalidRequest, match="has no address"):
+        ask(one, str(bridge), "eth0")
