@@ -113,7 +113,7 @@ class Host:
                 for number, (name, cidrs) in enumerate(SUBNETS.items())
             ],
             nat=[made.uplink],
-            exits=[(made.uplink, cidrs) for cidrs in SUBNETS.values()],  # type: ignore[misc]
+            exits=[(made.uplink, cidrs) for cidrs in SUBNETS.values()],
             forwards=[
                 {
                     "protocol": "tcp", "device": made.uplink, "port": made.forwards[0].target_port,

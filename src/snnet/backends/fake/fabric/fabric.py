@@ -15,7 +15,6 @@ from snnet.contract import (
     IPAddress,
     IPInterface,
     Link,
-    Other,
     Tap,
     Veth,
 )
@@ -39,7 +38,7 @@ from .guests import (
 from .links import Cable, Links, Wire
 from .others import Others
 from .plugging import check_unused, main_address, unplugged_veths
-from .ports import find_port
+from .ports import find_port, free_uplink
 from .stack import Stack
 from .trace import Connection, Trace, trace_of
 from .tunnels import Tunnels
@@ -113,14 +112,7 @@ class Fabric:
         """
         with self._network.lock:
             links = self._stack(kernel).links
-            link = kernel.state.link(link_name)
-            free_end = isinstance(link, Veth) and link.peer is None
-            if link is None or not (free_end or isinstance(link, Other)) or link_name == "lo":
-                name = links.station.name
-                raise InvalidRequest(f"{link_name} on {name} is not an uplink", field="link_name")
-            if links.cable(link) is not None:
-                raise InvalidRequest(f"{link_name} is already plugged in", field="link_name")
-            self._plug(links, link)
+            self._plug(links, free_uplink(links, link_name))
 
     def unplug(self, kernel: FakeKernel, link_name: str = NIC) -> None:
         """Take an uplink off the wire, as when the host dies; ``plug`` puts it back."""
@@ -197,9 +189,8 @@ class Fabric:
     def leave(self, name: str) -> None:
         """Remove a host that was joined; not an error if there is none of that name."""
         with self._network.lock:
-            kernel = self.hosts.pop(name, None)
-            if kernel is not None:
-                del self._stacks[kernel]
+            if name in self.hosts:
+                del self._stacks[self.hosts.pop(name)]
                 self._network.changes.count += 1
 
     def wire(self, one: tuple[FakeKernel, str], other: tuple[FakeKernel, str]) -> None:
@@ -298,8 +289,7 @@ class Fabric:
         """Return for programs what ``explain`` returns as text; no cache of before counts."""
         with self._network.lock:
             self._network.changes.count += 1
-            asked = question(size, protocol, port)
-            first, shown = self._ask_twice(source, target, asked, version)
+            first, shown = self._ask_twice(source, target, question(size, protocol, port), version)
             return trace_of(first[0], shown[0])
 
     def _ask_twice(

@@ -1,14 +1,25 @@
-"""Where a host hangs that is not on the wire: behind the CNCI VNIC of another host."""
+"""Where a host is plugged in: on the wire, or behind the CNCI VNIC of another host."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from snnet.contract import InvalidRequest, Macvtap
+from snnet.contract import InvalidRequest, Link, Macvtap, Other, Veth
 
 from ..kernel import FakeKernel
 from .guests import Vnic, check_vnic
 from .links import Links
+
+
+def free_uplink(links: Links, name: str) -> Link:
+    """Return the uplink of a host, which must not be plugged in yet."""
+    link = links.station.state.link(name)
+    free_end = isinstance(link, Veth) and link.peer is None
+    if link is None or not (free_end or isinstance(link, Other)) or name == "lo":
+        raise InvalidRequest(f"{name} on {links.station.name} is not an uplink", field="link_name")
+    if links.cable(link) is not None:
+        raise InvalidRequest(f"{name} is already plugged in", field="link_name")
+    return link
 
 
 def find_port(
