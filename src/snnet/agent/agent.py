@@ -14,7 +14,16 @@ from typing import Any, Self
 from snnet import plugins
 from snnet.cluster import keys
 from snnet.config import NetworkConfig, check_choice, check_id, check_many
-from snnet.contract import Driver, InvalidRequest, Registry, SnnetError, Unavailable, check_ttl
+from snnet.contract import (
+    Address,
+    Driver,
+    InvalidRequest,
+    IPAddress,
+    Registry,
+    SnnetError,
+    Unavailable,
+    check_ttl,
+)
 from snnet.core.concentrators import Concentrator
 from snnet.node import Cnci, ComputeNode
 
@@ -28,7 +37,7 @@ from .news import News
 from .placing import Placer
 from .settings import ROLES
 from .statuses import Said, Statuses, wait_after
-from .wanted import HostWanted, host_wanted
+from .wanted import HostWanted, host_wanted, refuse_own_addresses
 
 SLICE = 0.2
 """Seconds of waiting for the registry between two looks for changes of the kernel."""
@@ -266,6 +275,8 @@ class Agent:
             if self._concerns(self._mirror.refresh(0)):
                 self._due = 0.0
         wanted = host_wanted(self._mirror.reading(), self.node_id, self.config, self.roles)
+        if any(tenant.public_ips for tenant in wanted.tenants.values()):
+            refuse_own_addresses(wanted, self._own_addresses())
         self._news.learn(wanted)
         said = self._carry_out(wanted)
         self._drift.watch([self.node, *self._network.running.values()])
@@ -290,6 +301,10 @@ class Agent:
     def _sides(self) -> dict[str, Concentrator]:
         """The host's sides of the concentrators that are there, by tenant."""
         return {item.tenant_id: item for item in self.node.topology().concentrators}
+
+    def _own_addresses(self) -> set[IPAddress]:
+        found = self.node.backend.snapshot({Address}).values()
+        return {noun.address.ip for noun in found if isinstance(noun, Address)}
 
     def _keep(self, end: float) -> None:
         """Without a registry: keep the host as it is, until ``end``."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any
@@ -105,6 +105,15 @@ def _refuse_shared_ports(tenants: Iterable[TenantWanted]) -> None:
             granted.append(item)
         else:
             tenant.refused[id_of(item)] = f"the port of this host belongs to {rival.title}"
+
+
+def refuse_own_addresses(wanted: HostWanted, own: Container[IPAddress]) -> None:
+    """Refuse public addresses that the host itself has."""
+    for tenant in wanted.tenants.values():
+        for public in tenant.public_ips:
+            if public.address in own:
+                reason = f"{public.address} is an address of the concentrator's host itself"
+                tenant.refused.setdefault(id_of(public), reason)
 
 
 def vnic_config(vnic: Vnic, network: Network, concentrator: Mapping[str, Any]) -> VnicConfig:
