@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+from tests.agent.drifted import OF_A_TENANT, OF_THE_HOST, Tenant
 from tests.agent.machine import Machine, child_of
 
 import snnet
 
-from .timing import Result
+from .timing import Result, median
 
 NETWORKS, AT_ONCE, AT_REST = 8, 2000, 1000
 REST = 60.0
@@ -25,6 +26,11 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def run() -> Iterator[Result]:
+    yield from _many()
+    yield from _healing()
+
+
+def _many() -> Iterator[Result]:
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="snnet-"))
         machine = Machine(_namespaces(stack), Path(folder))
@@ -38,7 +44,8 @@ def run() -> Iterator[Result]:
         began, used = time.monotonic(), _used(agent)
         cluster.apply(_documents(AT_ONCE))
         stored = time.monotonic() - began
-        machine.until(lambda: _all_ready(cluster), 600)
+        while not _all_ready(cluster):
+            time.sleep(0.5)
         took, used = time.monotonic() - began, _used(agent) - used
         what = f"agent: {AT_ONCE:,} VNICs applied at once"
         yield Result(f"{what}, all ready", took, "s")
@@ -47,12 +54,40 @@ def run() -> Iterator[Result]:
         yield Result(f"{what}, memory of the agent", _memory(agent), "MB")
 
         cluster.apply(_documents(AT_REST), prune=True)
-        machine.until(lambda: len(machine.links()) < AT_ONCE and _all_ready(cluster), 600)
+        machine.until(lambda: len(machine.links()) < AT_ONCE, 600)
         time.sleep(REST)  # it still looks at what was just done
         began, used = time.monotonic(), _used(agent)
         time.sleep(REST)
         share = (_used(agent) - used) / (time.monotonic() - began) * 100
         yield Result(f"agent: at rest, with {AT_REST:,} VNICs", share, "% of a core", 1.0)
+
+
+def _healing() -> Iterator[Result]:
+    """How soon a running agent repairs what others change, each kind of change once."""
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="snnet-"))
+        machine = Machine(_namespaces(stack), Path(folder))
+        stack.callback(machine.close)
+        machine.start_agent()
+        tenant = Tenant(machine, "acme")
+        before, took = tenant.state(), []
+        for breakage in (*OF_A_TENANT, *OF_THE_HOST):
+            time.sleep(2)  # so that no look is on its way
+            took.append(_healed(tenant, breakage, before))
+    yield Result(f"agent: healing of {len(took)} kinds of changes, median", median(took), "s", 1.0)
+    yield Result(f"agent: healing of {len(took)} kinds of changes, longest", max(took), "s")
+
+
+def _healed(tenant: Tenant, breakage: str, before: list[str]) -> float:
+    """Seconds from a change to the first look that finds it repaired."""
+    tenant.breaks(breakage)
+    broken = time.monotonic()
+    while True:
+        at = time.monotonic()
+        if tenant.state() == before:
+            return at - broken
+        if at > broken + 60:
+            raise RuntimeError(f"not healed: {breakage}")
 
 
 def _namespaces(stack: ExitStack) -> Callable[[], str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 from pathlib import Path
@@ -68,46 +67,6 @@ def test_a_guest_has_a_public_address(lan: Lan) -> None:
     lan.snnet("public-ip delete 192.0.2.50")
     lan.until(lambda: lan.ask(lan.outside, "192.0.2.50", 80) == "")
     lan.until(lambda: lan.ask(one, OUTSIDE_IP, 7000) == HOST_IP)
-
-
-BREAKAGES = (
-    "nft flush ruleset",
-    "ip link set {link} nomaster",
-    "ip link set {link} down",
-    "ip link set {bridge} down",
-    "sysctl -qw net.ipv4.ip_forward=0",
-)
-
-
-def test_drift_is_healed_soon(lan: Lan) -> None:
-    """What the kernel tells of is put right at once: within a second on an idle machine."""
-    lan.snnet("network create web --subnet 10.1.0.0/24")
-    one = lan.container("c1")
-    assert lan.reaches(one, OUTSIDE_IP)
-    link = lan.json("vnic show c1")["link_name"]
-    (found,) = json.loads(lan.inside(lan.host, f"ip -json link show dev {link}"))
-    before = _rules(lan)
-
-    def healed() -> bool:
-        (now,) = json.loads(lan.inside(lan.host, f"ip -json link show dev {link}"))
-        return (
-            now.get("master") == found["master"]
-            and {"UP", "LOWER_UP"} <= {*now["flags"]}
-            and lan.inside(lan.host, "sysctl -n net.ipv4.ip_forward").strip() == "1"
-            and _rules(lan) == before
-        )
-
-    for breakage in BREAKAGES:
-        lan.inside(lan.host, breakage.format(link=link, bridge=found["master"]))
-        assert lan.until(healed) < 10, breakage
-        assert lan.reaches(one, OUTSIDE_IP), breakage
-
-
-def _rules(lan: Lan) -> list[str]:
-    """The tables of the host, without counters and what is learned."""
-    return sorted(
-        line for line in lan.inside(lan.host, "nft -s list tables").splitlines() if line.strip()
-    )
 
 
 def test_dnsmasq_is_started_again(lan: Lan) -> None:
