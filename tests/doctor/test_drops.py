@@ -7,10 +7,11 @@ import struct
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 
-from snnet import ComputeNode, VnicConfig, VnicRole
+from snnet import ComputeNode, Rule, VnicConfig, VnicRole
 from snnet.system.netns import in_netns, open_netns
 
 from .test_host import CONFIG, Host
@@ -29,11 +30,18 @@ VNIC = VnicConfig(
 
 
 @contextmanager
-def plugged(host: Host, firewall: str) -> Iterator[tuple[socket.socket, str, str]]:
-    """A container of a node with this firewall: a raw socket at its end, its MAC, its link."""
+def plugged(
+    host: Host, firewall: str, groups: tuple[str, ...] = ()
+) -> Iterator[tuple[socket.socket, str, str]]:
+    """A container of a node with this firewall: a raw socket at its end, its MAC, its link.
+
+    A group lets it send to UDP port 1000 alone.
+    """
     with ComputeNode("cn-1", CONFIG, netns=host.netns, firewall=firewall, api_timeout=60) as node:
         node.init()
-        made = node.create_vnic(VNIC).vnic
+        for group in groups:
+            node.set_group("acme", group, rules=[Rule("out", "udp", "1000")])
+        made = node.create_vnic(replace(VNIC, groups=groups)).vnic
     assert made.peer_name
     # What a guest's own IPv6 says is dropped too: it has no address of that family.
     host.do(f"ip link set {made.peer_name} addrgenmode none up")
@@ -81,3 +89,17 @@ def test_drops_are_counted_by_guest_and_rule(make_netns: Callable[[], str], fire
     assert table[0].split() == ["GUEST", "LINK", "PACKETS", "SINCE", "RULE"]
     assert "acme/web/c1" in table[2]
     host.snnet("verify")
+
+
+@pytest.mark.parametrize("firewall", ["nftables", "iptables"])
+def test_drops_of_groups_are_counted(make_netns: Callable[[], str], firewall: str) -> None:
+    host = Host(make_netns())
+    host.snnet("reset --yes")
+    with plugged(host, firewall, groups=("web",)) as (raw, mac, link):
+        raw.send(frame(mac, "10.1.0.7"))
+        for _ in range(2):
+            raw.send(frame(mac, "10.1.0.7", dport=2000))
+    # What the bridge itself sends to its ports is dropped, and counted, too.
+    rule = "from the guest, and no rule of its groups allows it"
+    (found,) = [item for item in host.json("show --drops") if item["rule"] == rule]
+    assert (found["guest"], found["link"], found["packets"]) == ("acme/web/c1", link, 2)

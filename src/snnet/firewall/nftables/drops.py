@@ -14,8 +14,9 @@ PREFIX = "drop-"
 LIFETIME = 86400
 """Seconds that an element counts."""
 
-ADDRESS, DHCP, DISCOVERY, HOST, SERVICE, TUNNEL = (
-    f"{PREFIX}{reason}" for reason in ("address", "dhcp", "discovery", "host", "service", "tunnel")
+ADDRESS, DHCP, DISCOVERY, HOST, SERVICE, TUNNEL, IN, OUT = (
+    f"{PREFIX}{reason}"
+    for reason in ("address", "dhcp", "discovery", "host", "service", "tunnel", "in", "out")
 )
 REASONS = {
     ADDRESS: reasons.ADDRESS,
@@ -24,6 +25,8 @@ REASONS = {
     HOST: reasons.HOST,
     SERVICE: reasons.SERVICE,
     TUNNEL: reasons.TUNNEL,
+    IN: reasons.IN,
+    OUT: reasons.OUT,
 }
 """What each set counts, as people read it."""
 
@@ -40,7 +43,8 @@ def chains(*names: str) -> str:
     """
     return "".join(
         f"chain {name}\n"
-        f"chain {name} add @{name} {{ iifname timeout {LIFETIME // 86400}d counter }}\n"
+        f"chain {name} add @{name} "
+        f"{{ {'oifname' if name == IN else 'iifname'} timeout {LIFETIME // 86400}d counter }}\n"
         f"chain {name} drop\n"
         for name in names
     )

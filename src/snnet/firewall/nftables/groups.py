@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from snnet.contract import GroupMembers, GroupRules, Noun, PortGroups, Rule
 from snnet.contract.groups import DIRECTIONS, IN, WITH_PORTS
 
+from . import drops
 from .families import FAMILIES, V4, V6, Family
 from .tables import GROUPS, Part, Table
 
@@ -169,7 +170,8 @@ def chains_of(noun: Noun) -> dict[str, list[str]]:
             }
             for direction in DIRECTIONS:
                 jumps = [f"jump {direction}-{_named(noun.tenant, group)}" for group in noun.groups]
-                chains[f"{direction}-{port}"] = [f"jump {_KNOWN}{port}", *jumps, "drop"]
+                last = f"goto {drops.PREFIX}{direction}"
+                chains[f"{direction}-{port}"] = [f"jump {_KNOWN}{port}", *jumps, last]
             return chains
     return {}
 

@@ -266,7 +266,8 @@ chain learn_out iifname vmap @learners
 chain entering oifname @grouped jump always
 chain entering oifname vmap @entering_by
 chain learn_in oifname vmap @learners
-""",
+"""
+    + drops.chains(drops.IN, drops.OUT),
     PORTS: """
 chain prerouting { type filter hook prerouting priority -300; policy accept; }
 chain guard
@@ -314,8 +315,11 @@ chain neighbours iifname @guarded goto drop-address
 }
 
 _SETS = {
-    INET: _INET_SETS + "\n" + SETS6 + drops.sets(*drops.REASONS),
-    BRIDGE: _BRIDGE_SETS + SETS6 + drops.sets(*_OF_GUESTS),
+    INET: _INET_SETS
+    + "\n"
+    + SETS6
+    + drops.sets(*_OF_GUESTS, drops.HOST, drops.SERVICE, drops.TUNNEL),
+    BRIDGE: _BRIDGE_SETS + SETS6 + drops.sets(*_OF_GUESTS, drops.IN, drops.OUT),
     ARP: _ARP_SETS + drops.sets(drops.ADDRESS, drops.HOST),
 }
 _CHAINS = {INET: _INET, BRIDGE: _BRIDGE, ARP: _ARP}
