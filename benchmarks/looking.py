@@ -1,4 +1,4 @@
-"""``snnet host show`` on a host with many VNICs."""
+"""``snnet host show`` and ``snnet explain`` on a host with many VNICs."""
 
 from __future__ import annotations
 
@@ -22,9 +22,11 @@ def run() -> Iterator[Result]:
         for result in node.create_vnics([_vnic(number) for number in range(COUNT)]):
             if result.error:
                 raise result.error
-        took = median([_cpu(_show) for _ in range(ROUNDS)])
+        shown = median([_cpu(_show) for _ in range(ROUNDS)])
+        explained = median([_cpu(_explain) for _ in range(ROUNDS)])
         node.reset_network()
-    yield Result(f"host: show of {COUNT:,} VNICs", took, "CPU s", 1.0)
+    yield Result(f"host: show of {COUNT:,} VNICs", shown, "CPU s", 1.0)
+    yield Result(f"host: explain among {COUNT:,} VNICs", explained, "CPU s", 2.0)
 
 
 def _cpu(work: Callable[[], None]) -> float:
@@ -49,3 +51,10 @@ def _show() -> None:
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
     if done.stdout.count(b"vnic_id=") != COUNT:
         raise RuntimeError("not all VNICs are shown")
+
+
+def _explain() -> None:
+    command = [sys.executable, "-m", "snnet", "explain", "v0", f"v{NETWORKS}"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+    if b"reached: " not in done.stdout:
+        raise RuntimeError("one guest does not reach another of its network")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from snnet import InvalidRequest
+from snnet import ComputeNode, FakeKernel, InvalidRequest, NetworkConfig, VnicConfig
 from snnet.contract import Add, Address, Link
 from snnet.explain.question import Explanation, explain
 from snnet.explain.snapshot import Snapshot
@@ -207,3 +207,23 @@ def test_a_link_stands_for_its_address(one: OneHost) -> None:
     bridge = one.cn.topology().vnics[0].bridge
     with pytest.raises(InvalidRequest, match="has no address"):
         ask(one, str(bridge), "eth0")
+
+
+def test_what_goes_into_a_tunnel_is_up_to_its_other_end() -> None:
+    """On a hub's compute node: within the subnet it is known, beyond it is the concentrator's."""
+    kernel = FakeKernel("host")
+    kernel.add_uplink("eth0", "192.0.2.11/24")
+    settings = NetworkConfig(compute_nets=["192.0.2.0/24"], tunnel="vxlan")
+    with ComputeNode("host", settings, backend=kernel, firewall="fake") as cn:
+        cn.init()
+        for number in (9, 10):
+            where = {"concentrator_id": "c1", "concentrator_ip": "192.0.2.10"}
+            cn.create_vnic(VnicConfig(**{**vnic(number).to_dict(), **where}))
+        snapshot = snapshot_of(kernel)
+    assert explain(snapshot, "v9", "v10").outcome == "reached"
+    for target in ("10.1.0.77", "10.1.0.1", "198.51.100.7"):
+        found = explain(snapshot, "v9", target)
+        assert (found.outcome, found.why) == (
+            "left",
+            "it leaves this host, and the answer depends on others",
+        ), target

@@ -20,11 +20,11 @@ from .wire import Wire
 pytestmark = pytest.mark.kernel
 
 TURNS = 3 if EVERY == 1 else 1
+HOSTS = [(kind, firewall) for kind in sorted(KINDS) for firewall in FIREWALLS]
 
 
 @pytest.mark.parametrize("drawn", [FRESH % 2**31], ids=[f"fresh-{FRESH % 2**31}"])
-@pytest.mark.parametrize("firewall", FIREWALLS)
-@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize(("kind", "firewall"), HOSTS[FRESH % EVERY :: EVERY])
 def test_what_is_said_is_what_happens(kind: str, firewall: str, drawn: int) -> None:
     tally = Tally()
     host = KINDS[kind](firewall)
