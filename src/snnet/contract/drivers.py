@@ -183,6 +183,10 @@ class Driver(ABC):
         Applying(self, operations, outcome, keep_going=keep_going).run(check)
         return outcome
 
+    def find_all(self, nouns: Collection[Noun]) -> dict[Key, Noun]:
+        """Return those of the nouns that exist, as found: what ``find`` says of each."""
+        return {noun.key: found for noun in nouns if (found := self.find(noun)) is not None}
+
     def session(self, operations: Sequence[Operation]) -> AbstractContextManager[object]:
         """Return a context that is open while one ``apply`` carries out these operations.
 

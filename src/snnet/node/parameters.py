@@ -28,8 +28,10 @@ def changed_parameters(
     for noun in records.nouns():
         if isinstance(noun, Link):
             wanted |= quiet_parameters(noun)
-    found = [backend.find(Sysctl(name=name)) for name in wanted]
+    found = backend.find_all([Sysctl(name=name) for name in wanted])
     off = keyed(
-        noun for noun in found if isinstance(noun, Sysctl) and noun.value != wanted[noun.name]
+        noun
+        for noun in found.values()
+        if isinstance(noun, Sysctl) and noun.value != wanted[noun.name]
     )
     return off, {key: Sysctl(name=key[1], value=wanted[key[1]]) for key in off}

@@ -12,6 +12,7 @@ from snnet.contract import (
     Attached,
     Fdb,
     Host,
+    Key,
     Link,
     Namespace,
     Neighbour,
@@ -29,6 +30,7 @@ from snnet.contract import (
 )
 from snnet.system.changes import KernelChanges
 
+from . import parameters
 from .addresses import Addresses
 from .errors import ABSENT, translated
 from .kernel import Kernel
@@ -83,6 +85,16 @@ class NetlinkBackend(TableBackend):
 
     def is_absence(self, refusal: OSError) -> bool:
         return refusal.errno in ABSENT
+
+    def find_all(self, nouns: Collection[Noun]) -> dict[Key, Noun]:
+        """See :meth:`snnet.contract.Driver.find_all`; many parameters are read at once."""
+        found: dict[Key, Noun] = {}
+        if sum(isinstance(noun, Sysctl) for noun in nouns) >= parameters.MANY:
+            try:
+                found = parameters.listed(nouns, self.links.parsed())
+            except OSError as error:
+                raise translated(error, "list the objects on the host") from error
+        return found | super().find_all([noun for noun in nouns if noun.key not in found])
 
     def batch(self, operation: Operation) -> str | None:
         """Return the same value for all removals of links: they go in one request."""

@@ -39,6 +39,7 @@ _IFLA_GROUP = 27
 _IFLA_LINK_NETNSID = 37
 _IFLA_INFO_KIND = 1
 _IFLA_INFO_DATA = 2
+_IFLA_INET6_CONF = 2
 _IFLA_INET6_ADDR_GEN_MODE = 8
 
 _WANTED = frozenset(
@@ -142,9 +143,15 @@ class ParsedLink:
 
     def link_local(self) -> bool:
         """Whether the kernel gives the link an IPv6 link-local address when it comes up."""
+        return self._inet6().get(_IFLA_INET6_ADDR_GEN_MODE) != bytes([_ADDR_GEN_MODE_NONE])
+
+    def inet6_parameters(self) -> bytes:
+        """The link's parameters of IPv6 as 32-bit numbers; none on a host without IPv6."""
+        return self._inet6().get(_IFLA_INET6_CONF, b"")
+
+    def _inet6(self) -> dict[int, bytes]:
         families = attributes(self.attributes.get(_IFLA_AF_SPEC, b""))
-        inet6 = attributes(families.get(_AF_INET6, b""))
-        return inet6.get(_IFLA_INET6_ADDR_GEN_MODE) != bytes([_ADDR_GEN_MODE_NONE])
+        return attributes(families.get(_AF_INET6, b""))
 
 
 _DECODERS = {kind: codec.decode for kind, codec in by_kernel_kind(CODECS).items()}

@@ -69,10 +69,13 @@ class Links:
 
     # Reading
 
+    def parsed(self) -> list[ParsedLink]:
+        """Return the kernel's description of every link."""
+        found = self._kernel.dump(RTM_GETLINK, {_NO_STATISTICS: None})
+        return [ParsedLink.parse(message) for message in found]
+
     def snapshot(self) -> list[Link]:
-        found = [
-            ParsedLink.parse(m) for m in self._kernel.dump(RTM_GETLINK, {_NO_STATISTICS: None})
-        ]
+        found = self.parsed()
         names = {link.index: link.name for link in found}
 
         def name_of(index: int) -> str:
