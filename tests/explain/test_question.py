@@ -227,3 +227,11 @@ def test_what_goes_into_a_tunnel_is_up_to_its_other_end() -> None:
             "left",
             "it leaves this host, and the answer depends on others",
         ), target
+
+
+def test_what_the_host_sends_to_itself_passes_every_hook(one: OneHost) -> None:
+    for hook in ("output", "postrouting", "prerouting", "input"):
+        found = ask(one, "eth0", "192.0.2.11", changes={"others": nft([DROP], hook=hook)})
+        assert found.outcome == "dropped", hook
+    found = ask(one, "eth0", "192.0.2.11", changes={"others": nft([DROP], hook="forward")})
+    assert found.outcome == "reached"

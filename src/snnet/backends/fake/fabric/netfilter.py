@@ -171,6 +171,10 @@ class Netfilter:
             return passage
         return self._around(self._track(passage), "output", DNAT_PRIORITY, "", out)
 
+    def loops(self, passage: Passage) -> bool:
+        """Handle a packet of the host to itself, which no rule of snnet translates any more."""
+        return self._asks(passage, "postrouting", "", "lo")
+
     def postrouting(self, passage: Passage, out: str, next_hop: IPAddress) -> Passage | None:
         """Handle a packet that leaves by the link ``out``: source NAT."""
         if not self._active:

@@ -216,6 +216,8 @@ class Stack:
             return
         packet, step = passage.packet, passage.step
         if self._is_local(packet.target) and packet.target != _LIMITED_BROADCAST:
+            if not self._netfilter.loops(passage):
+                return
             self.station.walk.later(self.receive_packet, "lo", packet, step)
             return
         hop = self._state.lookup(packet.target, packet.source)
