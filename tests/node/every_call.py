@@ -304,6 +304,7 @@ TABLE: dict[str, list[Case]] = {
         Case(grouped, Kind.SET_UP, "groups", args=_given(container(9, groups=["spare"], **POLICY))),
         *_both(Kind.SET_UP, "again", args=_given(container(9)), works=False),
     ],
+    "ComputeNode.take_number": [Case(of(unready, bridged), Kind.LOOK, args=_given(3))],
     "ComputeNode.set_group": [
         *_both(Kind.SET_UP, "first", args=_given("t1", "web"), options=GROUP),
         Case(grouped, Kind.SET_UP, "other", args=_given("t1", "web"), options=GROUP),
