@@ -70,7 +70,7 @@ def _healing() -> Iterator[Result]:
         stack.callback(machine.close)
         machine.start_agent()
         tenant = Tenant(machine, "acme")
-        before, took = tenant.state(), []
+        before, took = tenant.settled(), []
         for breakage in (*OF_A_TENANT, *OF_THE_HOST):
             time.sleep(2)  # so that no look is on its way
             took.append(_healed(tenant, breakage, before))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from typing import Any
 
 from .lan import Lan
@@ -85,6 +86,14 @@ class Tenant:
         names = {pid: run(host, f"cat /proc/{pid}/comm", check=False) for pid in pids}
         return [pid for pid, name in names.items() if name == "dnsmasq\n"]
 
+    def settled(self) -> list[str]:
+        """The state when it changes no more: addresses of IPv6, for one, come later."""
+        state: list[str] = []
+        while (now := self.state()) != state:
+            state = now
+            time.sleep(2)
+        return state
+
     def state(self) -> list[str]:
         """The host and the concentrator as text, without numbers that the kernel gives."""
         lines = [f"{len(self._servers())} servers"]
@@ -101,8 +110,8 @@ class Tenant:
                 "ip route",
                 "ip neigh show nud permanent",
                 "sysctl net.ipv4.ip_forward",
-                "nft -s list ruleset",
             ):
-                # The elements of a set have no order.
-                lines += run(netns, command).replace(", ", "\n").split("\n")
-        return sorted(line.strip() for line in lines)
+                lines += run(netns, command).split("\n")
+            # Word by word: the elements of a set have no order, and some are learned again.
+            lines += re.findall(r"[^\s{},]+", run(netns, "nft -s list ruleset"))
+        return sorted({line.strip() for line in lines})

@@ -53,7 +53,7 @@ def test_drift_is_healed_and_neighbours_lose_nothing(lan: Lan) -> None:
     neighbours = ("10.1.0.1", "10.1.0.4")
     for target in (*neighbours, OUTSIDE_IP):
         assert lan.reaches(source, target)
-    before = one.state()
+    before = one.settled()
     with pinging(lan, source, *neighbours):
         with pinging(lan, source, OUTSIDE_IP):
             for breakage in OF_A_TENANT[next(turns(0)) :: EVERY]:
