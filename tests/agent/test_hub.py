@@ -352,3 +352,40 @@ def test_a_placement_that_is_lost_is_made_again(cloud: Cloud) -> None:
     assert cloud.places()["acme"][1] == address, "the claim is there"
     assert cloud.states() == {"ready"}
     assert cloud.faults() == []
+
+
+def test_a_data_network_of_ipv6() -> None:
+    """The concentrator's address, its proxy entry and its way out are those of the family."""
+    cloud = Cloud(
+        replace(CONFIG, compute_nets=["fd00:9::/64"], concentrator_pool=["fd00:9::3:1"],
+                allow_to_nets=["fd00:9::fe/128"])
+    )  # fmt: skip
+    for number, (name, role) in enumerate((("net-1", "network"), ("cn-1", "compute")), 1):
+        cloud.fabric.add_host(name, f"fd00:9::{number}/64")
+        cloud.start(name, [role])
+    outside = cloud.fabric.add_host("outside6", "fd00:9::fe/64")
+    cloud.settle()
+    cloud.cluster.create_network("web", tenant="acme", subnet=("10.1.0.0/24", "fd00:1::/64"))
+    cloud.cluster.create_vnic("v1", tenant="acme", network="web", node="cn-1")
+    cloud.cluster.create_public_ip("fd00:9::77", tenant="acme", to="v1")
+    cloud.settle()
+    assert cloud.places() == {"acme": ("net-1", "fd00:9::3:1")}
+    assert cloud.states() == {"ready"}
+    guest = cloud.guest("v1")
+    assert cloud.fabric.ping(guest, "fd00:1::1")
+    assert cloud.fabric.ping(outside, "fd00:9::3:1")
+    found = cloud.fabric.connected(outside, "fd00:9::77", "tcp", 22)
+    assert found is not None
+    assert found.station == "acme-v1"
+    assert cloud.faults() == []
+    cloud.close()
+
+
+def test_a_public_address_of_a_family_that_its_vnic_lacks(cloud: Cloud) -> None:
+    """It fails, and nothing else of the tenant does."""
+    furnish(cloud)
+    cloud.cluster.create_public_ip("2001:db8::77", tenant="acme", to="v1")
+    cloud.agents[cloud.places()["acme"][0]].step(0)
+    public = cloud.cluster.get_public_ip("acme", "2001:db8::77")
+    assert (public.state, public.error) == ("failed", "vnic 'v1' has no address of IPv6")
+    assert cloud.cluster.get_network("acme", "web").state == "ready"

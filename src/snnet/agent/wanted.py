@@ -42,8 +42,8 @@ class TenantWanted:
     """The DHCP entries of each network."""
     remotes: dict[str, list[Remote]] = field(default_factory=dict)
     """The nodes that have a part of each network."""
-    guests: dict[str, IPAddress] = field(default_factory=dict)
-    """The first address of each VNIC, wherever it is."""
+    guests: dict[str, dict[int, IPAddress]] = field(default_factory=dict)
+    """The addresses of each VNIC, wherever it is, by their IP version."""
     refused: dict[Id, str] = field(default_factory=dict)
     """What cannot be had, and why."""
 
@@ -175,9 +175,7 @@ def _gather(tenant: TenantWanted, prefix: str, names: Sequence[str], entry: Entr
             entries = tenant.entries.setdefault(network, [])
             mac = str(document["mac"])
             entries.append(DhcpEntry(mac=mac, address=address, hostname=hostname))
-            known = tenant.guests.get(name)
-            if known is None or known.version > address.version:
-                tenant.guests[name] = address
+            tenant.guests.setdefault(name, {})[address.version] = address
         case keys.TUNNELS:
             remote = Remote(document["address"], document.get("port"))
             tenant.remotes.setdefault(names[2], []).append(remote)
@@ -193,8 +191,10 @@ def _refused(tenant: TenantWanted, config: NetworkConfig) -> dict[Id, str]:
     }
     ours, floating = set(config.concentrator_pool), set(config.floating_pool)
     for public in tenant.public_ips:
-        address = public.address
-        if address in ours:
+        address, guest = public.address, tenant.guests.get(public.to, {})
+        if guest and address and address.version not in guest:
+            refused[id_of(public)] = f"vnic {public.to!r} has no address of IPv{address.version}"
+        elif address in ours:
             refused[id_of(public)] = f"{address} is in concentrator_pool"
         elif floating and address not in floating:
             refused[id_of(public)] = f"{address} is not in floating_pool"
@@ -265,7 +265,7 @@ def forwards(wanted: TenantWanted, device: str) -> list[dict[str, Any]]:
             "protocol": item.protocol,
             "device": device,
             "port": plain(item.port),
-            "to": wanted.guests[item.to],
+            "to": _first(wanted.guests[item.to]),
             "to_port": item.to_port,
             "sources": item.sources if wanted.address else (),
         }
@@ -277,7 +277,15 @@ def forwards(wanted: TenantWanted, device: str) -> list[dict[str, Any]]:
 def public_ips(wanted: TenantWanted, device: str) -> list[dict[str, Any]]:
     """The public addresses as the concentrator takes them."""
     return [
-        {"address": item.address, "to": wanted.guests[item.to], "device": device}
+        {
+            "address": item.address,
+            "to": wanted.guests[item.to][item.address.version],
+            "device": device,
+        }
         for item in wanted.public_ips
-        if id_of(item) not in wanted.refused
+        if item.address and id_of(item) not in wanted.refused
     ]
+
+
+def _first(addresses: Mapping[int, IPAddress]) -> IPAddress:
+    return addresses[min(addresses)]
