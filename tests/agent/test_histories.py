@@ -69,7 +69,7 @@ class FaultyCloud(Cloud):
         super().__init__()
         self.killed = 0
 
-    def settle(self, rounds: int = 40) -> int:
+    def settle(self, rounds: int = 200) -> int:
         for number in range(rounds):
             busy = False
             for name, agent in tuple(self.agents.items()):
