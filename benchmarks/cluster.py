@@ -15,7 +15,7 @@ from collections import Counter
 from tests.agent.cloud import Cloud
 
 from snnet.agent import agent as agents
-from snnet.agent.drift import Drift
+from snnet.agent import drift
 from snnet.agent.mirror import Mirror
 from snnet.cluster import keys
 
@@ -68,9 +68,10 @@ def main() -> None:
     hosts, vnics = map(int, (sys.argv[1] if len(sys.argv) > 1 else "50x20").split("x"))
     tenants = max(SPREAD, hosts // 5)
     agents.SETTLE = 0.0
+    drift.LOOK_EVERY = 3600.0
     # Hosts of one fabric share the count of changes that alarms look at: each would look for
     # drift after a change of any other.
-    Drift.notice = lambda drift: None  # type: ignore[method-assign]
+    drift.Drift.notice = lambda _: None  # type: ignore[method-assign]
     figures = Figures()
     cloud = Cloud(registry=sys.argv[2] if len(sys.argv) > 2 else "memory:")
     figures.count()

@@ -79,6 +79,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("snnet.agent.statuses.FIRST_WAIT", 0.03)
     monkeypatch.setattr("snnet.agent.drift.SETTLE", 0.01)
     monkeypatch.setattr("snnet.agent.drift.SHARE", 0)
+    monkeypatch.setattr("snnet.agent.drift.LOOK_EVERY", 300.0)
     monkeypatch.setattr("snnet.agent.agent.SETTLE", 0.0)
     monkeypatch.setattr("snnet.agent.placing.LOOK_EVERY", 0.05)
 

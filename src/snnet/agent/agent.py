@@ -180,8 +180,6 @@ class Agent:
         except Exception as error:  # a fault of ours: the next round may do without it
             _log.exception("the round failed")
             self._failed(f"{type(error).__name__}: {error}")
-        else:
-            self._problem, self._tries = None, 0
         return True
 
     def status(self) -> dict[str, Any]:
@@ -250,6 +248,8 @@ class Agent:
             self._begin()
         if self._due <= time.monotonic():
             self._reconcile()
+            # A failed round is tried again; until then a look for drift alone proves nothing.
+            self._problem, self._tries = None, 0
         if not self._drift.due_in:
             self._drift.look()
 
