@@ -12,6 +12,7 @@ import os
 import socket
 import struct
 import time
+from collections.abc import Sequence
 
 from .netns import in_netns
 
@@ -72,15 +73,16 @@ class Netlink:
         self._idle: list[_Socket] = []
         self._closed = False
 
-    def request(self, message: bytearray) -> list[bytes]:
+    def request(self, message: bytearray, starts: Sequence[int] = (0,)) -> list[bytes]:
         """Send one message with NLM_F_ACK set; return the messages before the ack.
 
         They are complete, with their headers.  The sequence number is written into
-        ``message``.  Raise ``NetlinkError`` if the kernel refuses.
+        ``message``, which may be several that start at ``starts``: of these one asks for an
+        ack.  Raise ``NetlinkError`` if the kernel refuses.
         """
         sock = self._take()
         try:
-            replies = sock.exchange(message)
+            replies = sock.exchange(message, starts)
         except NetlinkError:
             self._give_back(sock)
             raise
@@ -197,9 +199,10 @@ class _Socket:
     def ioctl(self, request: int, argument: bytes) -> bytes:
         return fcntl.ioctl(self._sock.fileno(), request, argument)
 
-    def exchange(self, message: bytearray) -> list[bytes]:
+    def exchange(self, message: bytearray, starts: Sequence[int] = (0,)) -> list[bytes]:
         self._sequence = self._sequence + 1 & 0xFFFFFFFF
-        _SEQUENCE.pack_into(message, _SEQUENCE_AT, self._sequence)
+        for start in starts:
+            _SEQUENCE.pack_into(message, start + _SEQUENCE_AT, self._sequence)
         try:
             self._sock.send(message)
             return self._answer(self._sequence)

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import accumulate
+from socket import htons
 
 from .netlink import NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, Netlink
 
 _HEADER = struct.Struct("=IHHIIBBH")  # struct nlmsghdr, then struct nfgenmsg
+_FLAGS, _FLAGS_AT = struct.Struct("=H"), 6
+_BEGIN, _END = 16, 17  # NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END
 _ATTRIBUTE = struct.Struct("=HH")
 _NESTED = 0x8000  # NLA_F_NESTED, linux/netlink.h
 _NUMBER = 0x3FFF
@@ -38,6 +42,24 @@ class Nfnetlink:
         """Return the attributes of all objects, or of those that fit ``attributes``."""
         message = self._message(kind, NLM_F_REQUEST | NLM_F_DUMP, family, attributes)
         return _bodies(self._netlink.dump(message))
+
+    def transact(self, requests: Iterable[tuple[int, int, bytes]], family: int = 0) -> None:
+        """Carry out requests in one transaction: for each its kind, its flags, its attributes.
+
+        Raise ``NetlinkError`` if the kernel refuses one; then none took effect.
+        """
+        resource = self._kind >> 8
+        parts = [_HEADER.pack(_HEADER.size, _BEGIN, NLM_F_REQUEST, 0, 0, 0, 0, htons(resource))]
+        for kind, flags, attributes in requests:
+            parts.append(bytes(self._message(kind, NLM_F_REQUEST | flags, family, attributes)))
+        # The acks come after the commit, and the errors before them.
+        (flags,) = _FLAGS.unpack_from(parts[-1], _FLAGS_AT)
+        last = bytearray(parts[-1])
+        _FLAGS.pack_into(last, _FLAGS_AT, flags | NLM_F_ACK)
+        parts[-1] = bytes(last)
+        parts.append(_HEADER.pack(_HEADER.size, _END, NLM_F_REQUEST, 0, 0, 0, 0, htons(resource)))
+        starts = [0, *accumulate(map(len, parts))][:-1]
+        self._netlink.request(bytearray(b"".join(parts)), starts)
 
     def _message(self, kind: int, flags: int, family: int, attributes: bytes) -> bytearray:
         length = _HEADER.size + len(attributes)

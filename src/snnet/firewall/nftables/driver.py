@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shlex
 import threading
 import time
@@ -11,8 +12,10 @@ from typing import ClassVar
 from snnet.contract import (
     Add,
     Busy,
+    Change,
     Dropped,
     Exhausted,
+    GroupMembers,
     Host,
     HostIsolation,
     Key,
@@ -23,6 +26,7 @@ from snnet.contract import (
     SnnetError,
     Timeout,
     TunnelGuard,
+    error_for,
     keyed,
 )
 
@@ -38,8 +42,9 @@ from .reader import FAMILIES, Reader
 from .records import needs
 from .reference import Reference
 from .steps import UNRECORDED, PreparedOperation, chain_commands, element_command, with_operation
-from .tables import ARP, INET, Part, Table
+from .tables import ARP, BRIDGE, INET, Part, Table
 from .usage import Usage
+from .writer import Writer
 
 
 class NftablesFirewall(KernelFirewall):
@@ -56,6 +61,7 @@ class NftablesFirewall(KernelFirewall):
         super().__init__(host)
         self._nft = Nft(self.host.netns.fd)
         self._reader = Reader(self.host.netns.fd)
+        self._writer = Writer(self.host.netns.fd)
         self._stored = StoredNouns(self._reader)
         self._integrity = Integrity(self._reader, self._stored, Reference())
         self._epochs = Epochs(self.host.netns.fd)
@@ -197,10 +203,29 @@ class NftablesFirewall(KernelFirewall):
         step = PreparedOperation.of(operation)
         with self._lock:
             try:
-                self._commit([step])
+                if isinstance(operation.noun, GroupMembers) and isinstance(operation, Change):
+                    self._replace_members(operation)
+                else:
+                    self._commit([step])
             except SnnetError as error:
                 if not self._removed_the_rest(step, error):
                     raise with_operation(error, operation) from error
+
+    def _replace_members(self, change: Change) -> None:
+        """Change elements alone, at a cost that does not grow with the sets of the table."""
+        noun = change.noun
+        assert isinstance(noun, GroupMembers)
+        table = Table(BRIDGE, noun.owner)
+        if table in self._damaged:
+            self._commit([PreparedOperation.of(change)])
+            return
+        if not self._reader.has_chain(table, groups.chain_of(noun)):
+            raise error_for(errno.ENOENT, str(change), operation=change)
+        before, after = set(elements(change.old)), set(elements(noun))
+        if before != after:
+            self._writer.replace(table, before - after, after - before)
+            self.transactions += 1
+            self._epochs.observe(own=1)
 
     def batch(self, operation: Operation) -> str:
         """All consecutive operations are one transaction."""
@@ -375,6 +400,7 @@ class NftablesFirewall(KernelFirewall):
         """See :meth:`snnet.contract.Driver.close`."""
         self._nft.close()
         self._reader.close()
+        self._writer.close()
         self._epochs.close()
         super().close()
 

@@ -16,7 +16,7 @@ from snnet.system.nfnetlink import Nfnetlink, attribute, attributes
 
 from .tables import ARP, BRIDGE, INET, Table
 
-_NFTABLES = 10  # NFNL_SUBSYS_NFTABLES
+NFTABLES = 10  # NFNL_SUBSYSNFTABLES
 _GET_TABLE, _GET_CHAIN, _GET_RULE, _GET_ELEMENTS, _GET_GENERATION = 1, 4, 7, 13, 16
 _TABLE_NAME, _TABLE_FLAGS = 1, 2
 _CHAIN_TABLE, _CHAIN_NAME, _CHAIN_HOOK, _CHAIN_POLICY, _CHAIN_TYPE = 1, 3, 4, 5, 7
@@ -63,7 +63,7 @@ class Reader:
     """The tables of one network namespace."""
 
     def __init__(self, netns: int) -> None:
-        self._kernel = Nfnetlink(netns, _NFTABLES)
+        self._kernel = Nfnetlink(netns, NFTABLES)
         self.close = self._kernel.close
 
     def _dump(self, kind: int, asked: bytes = b"", family: int = 0) -> list[bytes]:

@@ -170,7 +170,9 @@ def _group_commands(operation: Operation, noun: GroupMembers | GroupRules) -> li
         case Add():
             commands, old = groups.make(table, noun), []
         case Change():
-            commands, old = groups.fill(table, noun), list(elements(operation.old))
+            # Members are elements alone, so that nft need not look at chains.
+            commands = groups.fill(table, noun) if isinstance(noun, GroupRules) else []
+            old = list(elements(operation.old))
     new = list(elements(noun))
     return [
         *commands,
