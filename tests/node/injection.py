@@ -78,14 +78,14 @@ def injector() -> Injector:
         sys.addaudithook(made.audit)
         exchange, ioctl = netlink._Socket.exchange, netlink._Socket.ioctl
 
-        def counted(self: netlink._Socket, message: bytearray) -> list[bytes]:
+        def counted(self: netlink._Socket, *args: Any) -> list[bytes]:
             made.call("netlink")
-            return exchange(self, message)
+            return exchange(self, *args)
 
         def counted_ioctl(self: netlink._Socket, request: int, argument: bytes) -> bytes:
             made.call("ioctl of a netlink socket")
             return ioctl(self, request, argument)
 
-        netlink._Socket.exchange = counted  # type: ignore[method-assign]
+        netlink._Socket.exchange = counted  # type: ignore[method-assign, assignment]
         netlink._Socket.ioctl = counted_ioctl  # type: ignore[method-assign]
     return _injector[0]

@@ -8,6 +8,7 @@ import socket
 import struct
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -139,11 +140,11 @@ def test_an_interrupted_dump_is_repeated(client: Netlink, monkeypatch: pytest.Mo
     calls = []
     real = netlink._Socket.exchange
 
-    def interrupted_twice(self: netlink._Socket, request: bytearray) -> list[bytes]:
+    def interrupted_twice(self: netlink._Socket, *args: Any) -> list[bytes]:
         calls.append(1)
         if len(calls) < 3:
             raise netlink._Interrupted
-        return real(self, request)
+        return real(self, *args)
 
     monkeypatch.setattr(netlink._Socket, "exchange", interrupted_twice)
     assert client.dump(dump())
@@ -153,7 +154,7 @@ def test_an_interrupted_dump_is_repeated(client: Netlink, monkeypatch: pytest.Mo
 def test_a_dump_that_never_holds_still_is_given_up(
     client: Netlink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def always(self: netlink._Socket, request: bytearray) -> list[bytes]:
+    def always(self: netlink._Socket, *args: Any) -> list[bytes]:
         raise netlink._Interrupted
 
     monkeypatch.setattr(netlink._Socket, "exchange", always)

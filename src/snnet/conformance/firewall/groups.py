@@ -295,6 +295,21 @@ class GroupTests(FirewallTests):
             assert refused(rig, Remove(noun)) is Missing
             assert refused(rig, Change(noun, noun)) is Missing
 
+    def test_thousands_of_members_change_in_place(self, rig: Rig) -> None:
+        """Members are added and removed together, however many they are."""
+        first, rules = group(rig, [replace(TCP, remote="group:web")])
+        add(rig, first, rules, port(rig, A1))
+        many = tuple(IPv4Address("10.128.0.0") + 3 * number for number in range(2500))
+        some = (*many[:900], *(LONG - number for number in range(1200)), A2.ip)
+        old = first
+        for addresses in (many, some, (A2.ip,), ()):
+            new = replace(first, addresses=addresses)  # type: ignore[call-arg]
+            do(rig, Change(new, old))
+            assert rig.driver.find(new) == new
+            seen = answer if A2.ip in addresses else silent
+            assert seen(rig, A2, A1.ip)
+            old = new
+
     def test_ids_may_be_long(self, rig: Rig) -> None:
         """A tenant, its groups and a link may have names of any allowed length."""
         names = [f"{number}{ID[1:]}" for number in range(3)]
