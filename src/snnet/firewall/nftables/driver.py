@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import shlex
 import threading
 import time
@@ -12,10 +11,8 @@ from typing import ClassVar
 from snnet.contract import (
     Add,
     Busy,
-    Change,
     Dropped,
     Exhausted,
-    GroupMembers,
     Host,
     HostIsolation,
     Key,
@@ -26,7 +23,6 @@ from snnet.contract import (
     SnnetError,
     Timeout,
     TunnelGuard,
-    error_for,
     keyed,
 )
 
@@ -42,9 +38,9 @@ from .reader import FAMILIES, Reader
 from .records import needs
 from .reference import Reference
 from .steps import UNRECORDED, PreparedOperation, chain_commands, element_command, with_operation
-from .tables import ARP, BRIDGE, INET, Part, Table
+from .tables import ARP, INET, Part, Table
 from .usage import Usage
-from .writer import Writer
+from .writer import Writer, is_of_members
 
 
 class NftablesFirewall(KernelFirewall):
@@ -203,29 +199,14 @@ class NftablesFirewall(KernelFirewall):
         step = PreparedOperation.of(operation)
         with self._lock:
             try:
-                if isinstance(operation.noun, GroupMembers) and isinstance(operation, Change):
-                    self._replace_members(operation)
+                if is_of_members(operation) and not self._damaged:
+                    self.transactions += self._writer.replace_members(operation, self._reader)
+                    self._epochs.observe(own=1)
                 else:
                     self._commit([step])
             except SnnetError as error:
                 if not self._removed_the_rest(step, error):
                     raise with_operation(error, operation) from error
-
-    def _replace_members(self, change: Change) -> None:
-        """Change elements alone, at a cost that does not grow with the sets of the table."""
-        noun = change.noun
-        assert isinstance(noun, GroupMembers)
-        table = Table(BRIDGE, noun.owner)
-        if table in self._damaged:
-            self._commit([PreparedOperation.of(change)])
-            return
-        if not self._reader.has_chain(table, groups.chain_of(noun)):
-            raise error_for(errno.ENOENT, str(change), operation=change)
-        before, after = set(elements(change.old)), set(elements(noun))
-        if before != after:
-            self._writer.replace(table, before - after, after - before)
-            self.transactions += 1
-            self._epochs.observe(own=1)
 
     def batch(self, operation: Operation) -> str:
         """All consecutive operations are one transaction."""

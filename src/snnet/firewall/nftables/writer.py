@@ -6,16 +6,19 @@ thousands of sets, that takes far longer than the change.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
+from snnet.contract import Change, GroupMembers, Operation, error_for
 from snnet.contract.translating import as_error
 from snnet.system.netlink import NetlinkError
 from snnet.system.nfnetlink import Nfnetlink, attribute
 
-from .elements import Element
-from .reader import FAMILIES, NFTABLES
-from .tables import Table
+from .elements import Element, elements
+from .groups import chain_of
+from .reader import FAMILIES, NFTABLES, Reader
+from .tables import BRIDGE, Table
 
 _NEW_ELEMENTS, _DELETE_ELEMENTS = 12, 14
 _CREATE = 0x400  # NLM_F_CREATE
@@ -26,29 +29,45 @@ _AT_ONCE = 1000
 
 
 class Writer:
-    """Adds and deletes elements that have neither data nor a comment."""
+    """Changes the members of groups: elements that have neither data nor a comment."""
 
     def __init__(self, netns: int) -> None:
         self._kernel = Nfnetlink(netns, NFTABLES)
         self.close = self._kernel.close
 
-    def replace(self, table: Table, gone: Iterable[Element], new: Iterable[Element]) -> None:
-        """Delete elements and add others in one transaction; raise the class of the errno."""
+    def replace_members(self, change: Operation, reader: Reader) -> int:
+        """Change the members of a group in one transaction; return how many it took.
+
+        Raise ``Missing`` if they are not there.
+        """
+        noun = change.noun
+        assert isinstance(noun, GroupMembers)
+        assert isinstance(change, Change)
+        table = Table(BRIDGE, noun.owner)
+        if not reader.has_chain(table, chain_of(noun)):
+            raise error_for(errno.ENOENT, str(change), operation=change)
+        before, after = set(elements(change.old)), set(elements(noun))
         requests = [
-            *((_DELETE_ELEMENTS, 0, data) for data in _encoded(table, gone)),
-            *((_NEW_ELEMENTS, _CREATE, data) for data in _encoded(table, new)),
+            *((_DELETE_ELEMENTS, 0, data) for data in _encoded(table, before - after)),
+            *((_NEW_ELEMENTS, _CREATE, data) for data in _encoded(table, after - before)),
         ]
         if not requests:
-            return
+            return 0
         try:
             self._kernel.transact(requests, FAMILIES[table.family])
         except NetlinkError as error:
-            raise as_error(error, f"change elements of table {table}") from error
+            raise as_error(error, str(change)) from error
+        return 1
 
 
-def _encoded(table: Table, elements: Iterable[Element]) -> Iterator[bytes]:
+def is_of_members(operation: Operation) -> bool:
+    """Whether the operation changes the members of a group, and nothing else."""
+    return isinstance(operation, Change) and isinstance(operation.noun, GroupMembers)
+
+
+def _encoded(table: Table, changed: Iterable[Element]) -> Iterator[bytes]:
     """Yield the attributes of each message."""
-    ordered = sorted(elements, key=lambda element: element.set)
+    ordered = sorted(changed, key=lambda element: element.set)
     for name, found in groupby(ordered, key=lambda element: element.set):
         members = list(found)
         for start in range(0, len(members), _AT_ONCE):
@@ -59,12 +78,12 @@ def _encoded(table: Table, elements: Iterable[Element]) -> Iterator[bytes]:
             )
 
 
-def _listed(elements: Sequence[Element]) -> bytes:
+def _listed(members: Sequence[Element]) -> bytes:
     return b"".join(
         attribute(
             _ELEMENT,
             attribute(_KEY, attribute(_VALUE, element.packed()), nested=True),
             nested=True,
         )
-        for element in elements
+        for element in members
     )
