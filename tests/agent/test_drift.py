@@ -101,3 +101,32 @@ def test_what_cannot_be_repaired_is_not_tried_at_each_glance(
     monkeypatch.setattr(node, "repair", lambda: tried.append(1))
     look_until(drift, lambda: len(tried) > 1, seconds=0.3)
     assert tried == [1]
+
+
+def test_changes_one_after_the_other_are_repaired_at_once(
+    node: ComputeNode, kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Looks that find nothing are rare, in proportion to their cost; those that repair are not."""
+    monkeypatch.setattr("snnet.agent.drift.SETTLE", 0.01)
+    monkeypatch.setattr("snnet.agent.drift.SHARE", 1e6)
+    (vnic,) = node.topology().vnics
+    drift = Drift()
+    drift.watch([node])
+
+    def tell() -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(Never, "noticed", lambda _: True)
+            drift.notice()
+
+    for _ in range(3):
+        kernel.links.remove(vnic.link)
+        tell()
+        assert look_until(drift, lambda: kernel.find(vnic.link) is not None)
+    assert drift.repaired >= 3
+    # One that finds nothing is the last for long.
+    tell()
+    look_until(drift, lambda: False, seconds=0.1)
+    kernel.links.remove(vnic.link)
+    tell()
+    assert not look_until(drift, lambda: kernel.find(vnic.link) is not None, seconds=0.3)
+    drift.close()

@@ -26,6 +26,9 @@ SETTLE = 0.2
 SHARE = 10
 """A look that took a second is followed by another after this many seconds at the earliest."""
 
+SHARE_REPAIRED = 1
+"""The same after a look that repaired something: where one change was, the next may follow."""
+
 _log = logging.getLogger("snnet.agent")
 
 
@@ -80,7 +83,7 @@ class Drift:
         told = self._due <= began
         if told:
             self._due = began + LOOK_EVERY
-        looked = told
+        looked, repaired = told, self.repaired
         for node in self._nodes:
             try:
                 if told or self._glances(node):
@@ -92,7 +95,8 @@ class Drift:
         # What an idle host costs is that of the glances.
         self._glance = ended + max(GLANCE_EVERY, 0 if looked else GLANCE_SHARE * (ended - began))
         if told:
-            self._earliest = ended + SHARE * (ended - began)
+            share = SHARE if self.repaired == repaired else SHARE_REPAIRED
+            self._earliest = ended + share * (ended - began)
 
     def _glances(self, node: Node[Any]) -> bool:
         """Whether something differs that nothing tells of, and that can be repaired."""
