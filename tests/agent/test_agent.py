@@ -48,6 +48,30 @@ def test_one_host_with_everything(host: FakeHost) -> None:
     assert host.agent.node.verify() == []
 
 
+def test_extra_addresses_change_in_place(host: FakeHost) -> None:
+    """The guest keeps its link; the cluster says what it may use, and the agent has it so."""
+    host.cluster.create_network("web", subnet="10.1.0.0/24")
+    for name in ("v1", "v2"):
+        host.cluster.create_vnic(name, network="web")
+    host.settle()
+    made = {vnic.vnic_id: vnic for vnic in host.agent.node.topology().vnics}
+    guest = host.fabric.attach(host.kernel, made["v1"], address="10.1.0.200/24")
+    host.fabric.attach(host.kernel, made["v2"], address="10.1.0.3/24")
+    assert not host.fabric.ping(guest, "10.1.0.3")
+    host.cluster.update_vnic("default", "v1", extra_addresses=["10.1.0.192/28"])
+    host.settle()
+    assert host.fabric.ping(guest, "10.1.0.3")
+    host.cluster.update_vnic("default", "v1", extra_addresses=())
+    host.settle()
+    assert not host.fabric.ping(guest, "10.1.0.3")
+    host.cluster.update_vnic("default", "v1", anti_spoofing=False)
+    host.settle()
+    assert host.fabric.ping(guest, "10.1.0.3")
+    after = {vnic.vnic_id: vnic for vnic in host.agent.node.topology().vnics}
+    assert after["v1"].link == made["v1"].link
+    assert host.states() == dict.fromkeys(("web", "v1", "v2"), "ready")
+
+
 def test_two_tenants_with_the_same_addresses_never_meet(host: FakeHost) -> None:
     for tenant in ("a", "b"):
         host.cluster.create_network("web", tenant=tenant, subnet="10.1.0.0/24")

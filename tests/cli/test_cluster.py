@@ -164,6 +164,15 @@ def test_changes_and_deletion(served: Shell) -> None:
     served("forward create --network web --port 80 --to v1")
     assert served("vnic update v1 --mtu 1400").stdout.endswith(": ready\n")
     assert served.json("vnic show v1")["mtu"] == 1400
+    served("vnic update v1 --extra-address 10.1.0.200 --extra-address 172.17.0.0/16")
+    served("vnic update v1 --no-anti-spoofing")
+    shown = served.json("vnic show v1")
+    assert shown["extra_addresses"] == ["10.1.0.200", "172.17.0.0/16"]
+    assert shown["anti_spoofing"] is False
+    served("vnic update v1 --no-extra-addresses --anti-spoofing")
+    shown = served.json("vnic show v1")
+    assert "extra_addresses" not in shown
+    assert shown["anti_spoofing"] is True
     served("network update web --mtu 1300")
     refused = served("network delete web", 1)
     assert refused.stderr == (
@@ -185,7 +194,7 @@ def test_changes_and_deletion(served: Shell) -> None:
         ("network create ? --subnet 10.1.0.0/24 --mtu 1", 2, "name: '?' is not an id"),
         ("vnic create v1 --network nope", 2, "network: tenant 'default' has no network 'nope'"),
         ("vnic show nope", 1, "snnet: there is no vnic 'nope'"),
-        ("vnic update v1", 2, "give at least one of --node, --mtu and --owner"),
+        ("vnic update v1", 2, "say what to change"),
         ("vnic frob", 2, "No such command 'frob'"),
         ("frob", 2, "No such command 'frob'"),
         ("node show nope", 1, "there is no node 'nope'"),

@@ -30,6 +30,21 @@ def test_addresses_and_macs_are_chosen(cluster: Cluster) -> None:
     assert first.state == "pending"
 
 
+def test_extra_addresses_are_kept_and_exported(cluster: Cluster) -> None:
+    extra = ["10.1.0.200", "172.17.0.0/16"]
+    made = cluster.create_vnic(
+        "v1", tenant="acme", network="web", extra_addresses=extra, anti_spoofing=False
+    )
+    assert list(map(str, made.extra_addresses)) == extra
+    (document,) = [item for item in cluster.export("acme") if item["kind"] == "vnic"]
+    assert document["extra_addresses"] == extra
+    assert document["anti_spoofing"] is False
+    assert [item.action for item in cluster.apply(cluster.export("acme"))] == ["kept", "kept"]
+    changed = cluster.update_vnic("acme", "v1", extra_addresses=["10.1.0.201"], anti_spoofing=None)
+    assert changed.document()["extra_addresses"] == ["10.1.0.201"]
+    assert "anti_spoofing" not in changed.document()
+
+
 def test_a_freed_address_is_used_again(cluster: Cluster) -> None:
     cluster.create_vnic("v1", tenant="acme", network="web")
     cluster.delete_vnic("acme", "v1")
@@ -57,6 +72,10 @@ def test_a_full_network() -> None:
         ({"network": "nope"}, InvalidRequest, "network: tenant 'acme' has no network 'nope'"),
         ({"role": "data-center"}, InvalidRequest, "role: 'data-center' is not one of vm, cont"),
         ({"mtu": 0}, InvalidRequest, "mtu: 0 is not"),
+        ({"extra_addresses": ["10.1.0.1"]}, InvalidRequest, "has the gateway 10.1.0.1"),
+        ({"extra_addresses": ["0.0.0.0/0"]}, InvalidRequest, "which no guest can have"),
+        ({"extra_addresses": "10.1.0.9"}, InvalidRequest, "extra_addresses: '10.1.0.9' is not a"),
+        ({"anti_spoofing": "no"}, InvalidRequest, "anti_spoofing: 'no' is neither"),
     ],
 )
 def test_refusals_write_nothing(

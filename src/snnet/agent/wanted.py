@@ -134,6 +134,8 @@ def vnic_config(vnic: Vnic, network: Network, concentrator: Mapping[str, Any]) -
         mac=vnic.guest_mac,
         mtu=min(limits, default=None),
         owner=vnic.owner,
+        extra_addresses=vnic.extra_addresses,
+        anti_spoofing=vnic.anti_spoofing,
     )
 
 

@@ -34,6 +34,20 @@ SUMMARY = "{ip}, {mac}, link {link_name} on {node}"
 _NAME = click.argument("name", shell_complete=complete("vnics"))
 
 
+extra_option = click.option(
+    "--extra-address",
+    "extra",
+    multiple=True,
+    metavar="ADDRESS",
+    help="An address or network that the guest may use too.",
+)
+spoofing_option = click.option(
+    "--anti-spoofing/--no-anti-spoofing",
+    default=None,
+    help="Whether the guest's addresses are checked.  Default: as the node's configuration says.",
+)
+
+
 @click.group()
 def vnic() -> None:
     """VNICs of VMs and containers.
@@ -60,6 +74,8 @@ def vnic() -> None:
 )
 @click.option("--mtu", type=int, help="The largest packet in bytes.  Default: the network's.")
 @click.option("--owner", help="The user of the host who may open the tap.  Default: root alone.")
+@extra_option
+@spoofing_option
 @tenant_option
 @wait_options
 @output_option
@@ -74,6 +90,8 @@ def create(
     role: str,
     mtu: int | None,
     owner: str | None,
+    extra: tuple[str, ...],
+    anti_spoofing: bool | None,
     tenant: str,
     wait: bool,
     timeout: float,
@@ -95,6 +113,8 @@ def create(
         mac=mac,
         mtu=mtu,
         owner=int(owner) if owner and owner.isdecimal() else owner,
+        extra_addresses=extra or None,
+        anti_spoofing=anti_spoofing,
     )
     finish(cluster, made, wait=wait, timeout=timeout, output=output, summary=SUMMARY)
 
@@ -140,6 +160,9 @@ def show(cluster: Cluster, name: str, tenant: str, output: str) -> None:
 @click.option("--node", shell_complete=complete("nodes"), help="Move it to this host.")
 @click.option("--mtu", type=int, help="The largest packet in bytes.")
 @click.option("--owner", help="The user of the host who may open the tap.")
+@extra_option
+@click.option("--no-extra-addresses", "no_extra", is_flag=True, help="Only its own address.")
+@spoofing_option
 @tenant_option
 @wait_options
 @output_option
@@ -150,6 +173,9 @@ def update(
     node: str | None,
     mtu: int | None,
     owner: str | None,
+    extra: tuple[str, ...],
+    no_extra: bool,
+    anti_spoofing: bool | None,
     tenant: str,
     wait: bool,
     timeout: float,
@@ -159,11 +185,20 @@ def update(
 
     \b
     snnet vnic update v1 --mtu 1400
+    snnet vnic update v1 --extra-address 10.1.0.200 --extra-address 172.17.0.0/16
     """
-    given = {"node": node, "mtu": mtu, "owner": owner}
+    if extra and no_extra:
+        raise click.UsageError("give --extra-address or --no-extra-addresses, not both")
+    given = {
+        "node": node,
+        "mtu": mtu,
+        "owner": owner,
+        "extra_addresses": () if no_extra else extra or None,
+        "anti_spoofing": anti_spoofing,
+    }
     changes = {field: value for field, value in given.items() if value is not None}
     if not changes:
-        raise click.UsageError("give at least one of --node, --mtu and --owner")
+        raise click.UsageError("say what to change: see 'snnet vnic update --help'")
     made = cluster.update_vnic(tenant, name, **changes)
     finish(cluster, made, wait=wait, timeout=timeout, output=output, summary=SUMMARY)
 

@@ -105,20 +105,23 @@ class Cluster:
         mac: str | None = None,
         mtu: int | None = None,
         owner: str | int | None = None,
+        extra_addresses: Iterable[Address | Cidr] | None = None,
+        anti_spoofing: bool | None = None,
     ) -> Vnic:
         """Create a VNIC; choose its node and its addresses unless they are given.
 
-        ``ip`` is one address, or one of each family that the network has.  Raises
+        ``ip`` is one address, or one of each family that the network has.  The guest may use
+        ``extra_addresses`` beside it, and any address with ``anti_spoofing`` False.  Raises
         ``Conflict`` if an address or the name is in use.
         """
         fields = _arguments(
             name=name, tenant=tenant, network=network, node=node, role=role, ip=ip, mac=mac,
-            mtu=mtu, owner=owner,
+            mtu=mtu, owner=owner, extra_addresses=extra_addresses, anti_spoofing=anti_spoofing,
         )  # fmt: skip
         return self._writer.vnic(Vnic(**fields), frozenset(fields))
 
     def update_vnic(self, tenant: str, name: str, **changes: Any) -> Vnic:
-        """Change the node, MTU or owner of a VNIC.
+        """Change the node, MTU, owner, extra addresses or anti-spoofing of a VNIC.
 
         Its network, role and addresses cannot be changed (``Conflict``).
         """

@@ -16,6 +16,8 @@ from typing import Any, ClassVar, Self
 from snnet.config import (
     VnicRole,
     check_address,
+    check_block,
+    check_bool,
     check_choice,
     check_families,
     check_id,
@@ -232,8 +234,8 @@ class Vnic(Wanted):
     """A VNIC of a VM (a tap) or a container (a veth pair) on a network.
 
     ``node``, ``ip`` and ``mac`` are chosen by the cluster unless given; the MAC is then
-    ``mac_for(ip)``.  ``owner`` is the user of the node that may open the tap.
-    ``managed_by`` names the program that created the VNIC and will delete it.
+    ``mac_for(ip)``.  ``managed_by`` names the program that created the VNIC and will delete it.
+    The rest is as in ``snnet.VnicConfig``.
     """
 
     kind: ClassVar[str] = "vnic"
@@ -247,6 +249,8 @@ class Vnic(Wanted):
     mtu: int | None = None
     owner: str | int | None = None
     managed_by: str | None = None
+    extra_addresses: tuple[IPAddress | IPNetwork, ...] = ()
+    anti_spoofing: bool | None = None
 
     def checks(self) -> Mapping[str, Callable[[Any, str], Any]]:
         return {
@@ -259,6 +263,8 @@ class Vnic(Wanted):
             "mac": optional(check_mac),
             "mtu": optional(check_mtu),
             "owner": optional(_owner),
+            "extra_addresses": lambda value, name: check_many(value, name, check_block),
+            "anti_spoofing": optional(check_bool),
         }
 
     @property

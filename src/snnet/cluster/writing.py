@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from snnet.contract import Conflict, Missing, Reading, Registry
+from snnet.core.addressing import check_extra
 
 from . import keys, networks, rules, store, vnics
 from .addresses import AddressPool, holder
@@ -62,6 +63,7 @@ class Writer:
                 keys.network(*place), *(() if wanted.node else (keys.NODES, keys.ALIVE))
             )
             network = networks.needed_network(reading, *place)
+            check_extra(wanted.extra_addresses, network.subnet)
             pool = self._pool(network)
             node = wanted.node or vnics.choose_node(
                 wanted, read_nodes(reading), socket.gethostname()
