@@ -17,7 +17,10 @@ from snnet.cli.app import snnet
 from snnet.doctor.fixes import ADVICE
 from snnet.system.netns import in_netns, open_netns
 from tests.conftest import ip
+from tests.drift.changes import Foreign, changes
+from tests.drift.test_drift import REPAIRED, documented
 from tests.drift.world import DriftWorld
+from tests.sample import EVERY, turns
 
 PAGE = Path(__file__).parents[2] / "docs" / "troubleshooting.md"
 ROUNDS = 10
@@ -62,7 +65,7 @@ class Place:
 
     def __init__(self) -> None:
         self._names: list[str] = []
-        world = DriftWorld(self._make)
+        self.world = world = DriftWorld(self._make)
         world.cnci.close()
         world.node.close()
         self._hosts = {"compute": world.cn, "concentrator": world.hub}
@@ -123,6 +126,15 @@ class Place:
         else:
             self.sh(host, fix)
 
+    def mend_all(self, host: str, found: dict[str, str]) -> dict[str, str]:
+        """Run what was printed until nothing is found any more; return what is left."""
+        for _ in range(ROUNDS):
+            for fix in dict.fromkeys(found.values()):
+                self.mend(host, fix)
+            if not (found := self.doctor(host)):
+                break
+        return found
+
     def close(self) -> None:
         for host in self._hosts:
             self.snnet(host, "host", "reset", "--yes")
@@ -147,9 +159,65 @@ def test_a_breakage_is_found_and_mended(place: Place, section: Section) -> None:
     wanted = place.said(section.found)
     fixes = {fix for what, fix in found.items() if wanted in what}
     assert place.said(section.fix) in fixes, (wanted, found)
-    for _ in range(ROUNDS):
-        for fix in dict.fromkeys(found.values()):
-            place.mend(section.host, fix)
-        if not (found := place.doctor(section.host)):
-            return
-    pytest.fail(f"still there: {found}")
+    assert place.mend_all(section.host, found) == {}
+
+
+_OURS = ("bridge", "tunnel", "tap", "veth", "cbridge", "ctunnel", "mesh")
+ONLY_HELD = {
+    *(f"{link} deleted" for link in _OURS),
+    "record of intents gone",
+    "record of intents damaged",
+    "exit by somebody else",
+    "masquerade by somebody else",
+}
+"""What only the process that holds the node can tell from what the node has itself."""
+
+DRIFT = [
+    change
+    for change in changes()
+    if documented()[change.name] == REPAIRED and change.name not in ONLY_HELD
+]
+
+
+class Places:
+    """A place for many changes; a new one where something was left."""
+
+    def __init__(self) -> None:
+        self._place: Place | None = None
+
+    def get(self) -> Place:
+        if self._place is None:
+            self._place = Place()
+        return self._place
+
+    def drop(self) -> None:
+        place, self._place = self._place, None
+        if place is not None:
+            place.close()
+
+
+@pytest.fixture(scope="module")
+def places() -> Iterator[Places]:
+    made = Places()
+    yield made
+    made.drop()
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("change", DRIFT[next(turns(0)) :: EVERY], ids=lambda change: change.name)
+def test_drift_is_found_and_mended(places: Places, change: Foreign) -> None:
+    """What a node repairs is found, and mended, from the command line too."""
+    place = places.get()
+    host = "compute" if change.host == "cn" else "concentrator"
+    left = {"it was not found": ""}
+    try:
+        place.world.sh(getattr(place.world, change.host), change.do)
+        if found := place.doctor(host):
+            left = place.mend_all(host, found)
+        assert left == {}
+        place.world.sh(getattr(place.world, change.host), f"{change.undo} || true")
+        left = place.mend_all(host, place.doctor(host))
+        assert left == {}
+    finally:
+        if left:
+            places.drop()
