@@ -72,6 +72,30 @@ def test_extra_addresses_change_in_place(host: FakeHost) -> None:
     assert host.states() == dict.fromkeys(("web", "v1", "v2"), "ready")
 
 
+def test_guests_learn_the_mtu_of_their_network(host: FakeHost) -> None:
+    cluster = host.cluster
+    cluster.create_network("web", subnet="10.1.0.0/24", mtu=1400)
+    for name in ("v1", "v2"):
+        cluster.create_vnic(name, network="web", role="container")
+    host.settle()
+
+    def learned(name: str) -> int:
+        (vnic,) = (one for one in host.agent.node.topology().vnics if one.vnic_id == name)
+        guest = host.fabric.attach(host.kernel, vnic, dhcp=True)
+        assert guest.lease is not None
+        return guest.lease.mtu
+
+    assert learned("v1") == 1400
+    (cnci,) = host.agent._network.running.values()
+    (subnet,) = cnci.topology().subnets
+    assert subnet.bridge.mtu == 1400
+    cluster.update_network("default", "web", mtu=1300)
+    host.settle()
+    assert learned("v2") == 1300
+    assert host.states() == {"web": "ready", "v1": "ready", "v2": "ready"}
+    assert host.agent.node.verify() == cnci.verify() == []
+
+
 def test_two_tenants_with_the_same_addresses_never_meet(host: FakeHost) -> None:
     for tenant in ("a", "b"):
         host.cluster.create_network("web", tenant=tenant, subnet="10.1.0.0/24")

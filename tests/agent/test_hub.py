@@ -64,6 +64,19 @@ def test_from_documents_to_guests_that_reach_each_other(cloud: Cloud) -> None:
     assert cloud.faults() == []
 
 
+def test_guests_learn_the_mtu_of_their_network(cloud: Cloud) -> None:
+    furnish(cloud)
+    cloud.cluster.update_network("acme", "web", mtu=1300)
+    cloud.settle()
+    guest = cloud.guest("v1")
+    assert guest.lease is not None
+    assert guest.lease.mtu == 1300
+    assert cloud.fabric.ping(guest, cloud.guest("v2"), size=1272)
+    assert cloud.fabric.ping(guest, OUTSIDE, size=1272)
+    assert cloud.states() == {"ready"}
+    assert cloud.faults() == []
+
+
 def test_two_tenants_with_the_same_addresses_never_meet(cloud: Cloud) -> None:
     furnish(cloud)
     furnish(cloud, "other")

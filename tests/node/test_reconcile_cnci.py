@@ -120,6 +120,40 @@ def test_what_differs_is_updated(world: World) -> None:
     assert [str(one.address) for one in cnci.dhcp(ONE).added] == ["10.1.0.9", "10.1.0.10"]
 
 
+def test_the_mtu_of_a_subnet_is_changed_in_place(world: World) -> None:
+    """The gateway has it, guests learn it, and the next concentrator knows it."""
+    cnci = world.cnci()
+    wanted: dict[str, Any] = {"subnets": [snnet.Subnet(ONE, 7, remotes=[NEAR], mtu=1400)]}
+    cnci.reconcile(**wanted)
+    full, tunnels = cnci.site.mtu, cnci.topology()["subnets"][ONE]["tunnels"]
+    assert full > 1400
+
+    def seen() -> tuple[int | None, int]:
+        (scope,) = (subnet.scope for subnet in cnci.topology().subnets)
+        bridge = cnci.backend.find(snnet.contract.Link(name=scope.link))
+        found = cnci._drivers.find([scope])[scope.key]
+        assert isinstance(bridge, snnet.contract.Bridge)
+        assert isinstance(found, snnet.contract.DhcpScope)
+        return bridge.mtu, found.mtu
+
+    assert seen() == (1400, 1400)
+    assert cnci.verify() == []
+    cnci.close()
+    cnci = world.cnci()
+    assert actions(cnci.reconcile(**wanted)) == {("subnet", ONE): "kept"}
+    for cap, mtu in ((1300, 1300), (None, full), (9000, full)):
+        wanted["subnets"] = [snnet.Subnet(ONE, 7, remotes=[NEAR], mtu=cap)]
+        assert actions(cnci.reconcile(**wanted)) == {("subnet", ONE): "updated"}
+        assert seen() == (mtu, mtu)
+        assert cnci.topology()["subnets"][ONE]["tunnels"] == tunnels
+        assert cnci.verify() == []
+
+
+def test_an_mtu_too_low_for_ipv6_is_named() -> None:
+    with pytest.raises(snnet.InvalidRequest, match="mtu: 1000 is not a whole number from 1280"):
+        snnet.Subnet(("10.1.0.0/24", "fd00:1::/64"), 7, mtu=1000)
+
+
 def test_forwards_of_one_port_differ_by_address(fake: FakeWorld) -> None:
     cnci = fake.cnci()
     cnci.add_remote_subnet("10.1.0.0/24", 7, "192.0.2.21")

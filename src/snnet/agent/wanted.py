@@ -16,6 +16,7 @@ from snnet.contract import DhcpEntry, Document, Entry, IPAddress, Reading
 from snnet.contract.addresses import is_host_name
 from snnet.core.concentrators import Concentrator
 from snnet.core.local_requests import ConcentratorConfig, HostForward, LocalSubnet
+from snnet.core.requests import lowest_mtu
 from snnet.core.wanted import Remote, Subnet
 
 from .settings import ROLES
@@ -251,6 +252,8 @@ def subnets(wanted: TenantWanted, links: Mapping[str, str]) -> list[Subnet]:
             remotes=wanted.remotes.get(item.name, ()) if wanted.address else (),
             link=links.get(item.name),
             entries=wanted.entries.get(item.name, ()),
+            # VNICs of a network whose MTU is too low say so; its gateway works nevertheless.
+            mtu=item.mtu and max(item.mtu, lowest_mtu(item.subnet)),
         )
         for item in wanted.networks
         if wanted.address or item.name in links

@@ -198,7 +198,7 @@ class Network(Wanted):
     """A tenant's network: one subnet, IPv4, IPv6 or both.
 
     ``key`` is the tunnel key, chosen by the cluster unless given.  ``mtu`` (bytes) caps
-    the MTU of its VNICs.  ``closing`` is set while the network is being deleted.
+    that of its VNICs and gateway.  ``closing`` is set while the network is being deleted.
     """
 
     kind: ClassVar[str] = "network"

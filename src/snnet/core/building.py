@@ -178,13 +178,8 @@ def build_vnic(site: Site, request: GuestRequest, subnet: TenantSubnet, name: st
 def change_vnic(site: Site, old: Vnic, request: GuestRequest) -> Vnic:
     """Return the VNIC with what a request changes in place; its alias keeps everything else."""
     link, mtu = old.link, site.mtu if request.mtu is None else request.mtu
-    fields = ids.decode(link.alias) or {}
     own = None if request.mtu is None else str(request.mtu)
-    if fields.get(ids.MTU) != own:
-        kind = fields.pop(ids.KIND)
-        others = {key: fields[key] for key in fields if key not in (ids.OWNER, ids.MTU)}
-        fields = others if own is None else others | {ids.MTU: own}
-        link = replace(link, alias=ids.encode(site.owner, kind, fields))
+    link = replace(link, alias=ids.with_field(site.owner, link.alias, ids.MTU, own))
     if mtu != link.mtu:
         link = replace(link, mtu=mtu)
         if isinstance(link, Veth):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Protocol
 
+from snnet.config import check_mtu
 from snnet.contract import (
     Conflict,
     DhcpScope,
@@ -134,8 +135,10 @@ def _place_bridge(records: Filled, link: Link, fields: dict[str, str]) -> None:
     if networks in records.subnets:
         raise Conflict("a second bridge of the same subnet")
     records.check_subnet(networks, key)
-    way = fields.get(ids.LINK)
-    records.put_subnet(_subnet(records, networks, key, link.name, link.alias, way))
+    mtu = check_mtu(int(fields[ids.MTU]), "mtu") if ids.MTU in fields else None
+    records.put_subnet(
+        _subnet(records, networks, key, link.name, link.alias, fields.get(ids.LINK), mtu)
+    )
 
 
 def _place_tunnel(records: Filled, link: Link, fields: dict[str, str]) -> None:
@@ -163,7 +166,8 @@ def _subnet(
     bridge: str,
     alias: str | None = None,
     link: str | None = None,
+    mtu: int | None = None,
 ) -> CnciSubnet:
     return build_cnci_subnet(
-        records.site, records.tenant_id, records.scoping, networks, key, bridge, alias, link
+        records.site, records.tenant_id, records.scoping, networks, key, bridge, alias, link, mtu
     )

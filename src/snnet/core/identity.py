@@ -131,6 +131,16 @@ _IDS = {
 }
 
 
+def with_field(owner: Owner, alias: str, key: str, value: str | None) -> str:
+    """Return an alias of ours with another value of a field; None leaves the field out."""
+    fields = decode(alias) or {}
+    if fields.get(key) == value:
+        return alias
+    kind = fields.pop(KIND)
+    others = {name: fields[name] for name in fields if name not in (OWNER, key)}
+    return encode(owner, kind, others if value is None else others | {key: value})
+
+
 def decode(alias: str) -> dict[str, str] | None:
     """Return the fields of an alias of snnet, with ids unpacked; None for a foreign alias."""
     version, *words = alias.split(" ")

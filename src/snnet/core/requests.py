@@ -103,6 +103,8 @@ class RemoteSubnet:
     """The UDP port of that node's tunnels, where it said one."""
     link: str | None = None
     """A link to the subnet that is in the concentrator's namespace already."""
+    mtu: int | None = None
+    """Caps the MTU of a subnet that is new (bytes)."""
 
 
 def local_subnet(site: Site, cidrs: Cidrs, key: int, link: str) -> RemoteSubnet:

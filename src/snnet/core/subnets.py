@@ -68,6 +68,8 @@ class CnciSubnet:
     tunnels: Mapping[IPAddress, Tunnel] = field(default_factory=dict)
     link: str | None = None
     """A port of the bridge that others created: the way to the subnet on the same host."""
+    mtu: int | None = None
+    """Caps the MTU of the bridge and of what guests learn (bytes); the bridge's alias has it."""
 
     @property
     def network(self) -> IPNetwork:
@@ -129,6 +131,18 @@ class CnciSubnet:
         }
         scope = replace(self.scope, entries=other.scope.entries)
         return replace(self, tunnels=tunnels, scope=scope)
+
+    def with_mtu(self, mtu: int | None) -> CnciSubnet:
+        """This subnet with another cap of its MTU."""
+        own = None if mtu is None else str(mtu)
+        alias = ids.with_field(self.site.owner, self.bridge.alias, ids.MTU, own)
+        limit = _capped(self.site, mtu)
+        return replace(
+            self,
+            bridge=replace(self.bridge, alias=alias, mtu=limit),
+            scope=replace(self.scope, mtu=limit),
+            mtu=mtu,
+        )
 
     def without_tunnel(self, remote: IPAddress) -> CnciSubnet:
         kept = {address: link for address, link in self.tunnels.items() if address != remote}
@@ -203,28 +217,36 @@ def build_cnci_subnet(
     bridge: str,
     alias: str | None = None,
     link: str | None = None,
+    mtu: int | None = None,
 ) -> CnciSubnet:
     """Return a subnet without tunnels; ``bridge`` is the link name to use."""
     fields = {ids.TENANT: tenant_id, ids.NETWORK: written(networks), ids.TUNNEL_KEY: str(key)}
     if link is not None:
         fields[ids.LINK] = link
+    if mtu is not None:
+        fields[ids.MTU] = str(mtu)
     alias = alias or ids.encode(site.owner, ids.BRIDGE, fields)
     return CnciSubnet(
         networks=networks,
         key=key,
-        bridge=Bridge(name=bridge, alias=alias, mac=ids.link_mac(bridge), mtu=site.mtu),
+        bridge=Bridge(name=bridge, alias=alias, mac=ids.link_mac(bridge), mtu=_capped(site, mtu)),
         scope=DhcpScope(
             owner=str(site.owner),
             link=bridge,
             subnets=networks,
-            mtu=site.mtu,
+            mtu=_capped(site, mtu),
             reserved=scoping.reserved,
             domain=scoping.domain,
             dns=scoping.dns,
         ),
         site=site,
         link=link,
+        mtu=mtu,
     )
+
+
+def _capped(site: Site, mtu: int | None) -> int:
+    return min(site.mtu, mtu or site.mtu)
 
 
 def build_tunnel(

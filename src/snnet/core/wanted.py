@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from snnet.config import (
@@ -26,10 +26,17 @@ from snnet.contract import (
     PortForward,
     PublicIp,
 )
+from snnet.contract.addresses import MTU_MAX
 
 from .addressing import Networks, check_guest, check_subnets
 from .names import check_hostname
-from .requests import RemoteSubnet, check_carries, local_subnet, remote_subnet
+from .requests import (
+    RemoteSubnet,
+    check_carries,
+    local_subnet,
+    lowest_mtu,
+    remote_subnet,
+)
 from .rule_requests import masquerade, port_forwards, public_ip
 from .site import Site
 from .subnets import Scoping
@@ -67,7 +74,8 @@ class Subnet:
     """A subnet of a concentrator: its network, key, compute nodes and added DHCP entries.
 
     ``cidrs`` is one network, or a tuple of one of each family.  ``link`` is that of
-    ``add_local_subnet``, for a subnet on the same host.
+    ``add_local_subnet``, for a subnet on the same host.  ``mtu`` (bytes) caps the MTU of the
+    gateway and of what guests learn by DHCP; None: what the path carries.
     """
 
     cidrs: Cidrs
@@ -75,6 +83,7 @@ class Subnet:
     remotes: Iterable[Remote] = ()
     entries: Iterable[DhcpEntry] = ()
     link: str | None = None
+    mtu: int | None = None
     networks: Networks = field(init=False)
 
     def __post_init__(self) -> None:
@@ -83,6 +92,8 @@ class Subnet:
         check_int(self.key, "key", 1, 2**32 - 1)
         put(self, "remotes", check_many(self.remotes, "remotes", _check_remote))
         put(self, "entries", check_entries(self.entries, self.networks))
+        if self.mtu is not None:
+            check_int(self.mtu, "mtu", lowest_mtu(self.networks), MTU_MAX)
 
 
 def _check_remote(value: object, field: str) -> Remote:
@@ -140,8 +151,10 @@ def wanted_set(
         scoping.check(value.networks)
         if value.link is not None:
             local = local_subnet(site, value.networks, value.key, value.link)
-            return value, [local, *(one for one in _requests(value, site) if one.remote)]
-        return value, _requests(value, site)
+            requests = [local, *(one for one in _requests(value, site) if one.remote)]
+        else:
+            requests = _requests(value, site)
+        return value, [replace(one, mtu=value.mtu) for one in requests]
 
     def key(noun: Noun) -> list[Hashable]:
         return [noun.key]

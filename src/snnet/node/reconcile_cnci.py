@@ -28,6 +28,7 @@ from snnet.core.wanted import Exit, Subnet, Wanted
 
 from .call import Call
 from .calls.mesh import UpdateMesh
+from .calls.mtu import CapMtu
 from .calls.rules import DropRules, SetRules
 from .calls.scopes import ChangeScope
 from .calls.subnets import AddSubnet, DetachNode, RemoveSubnet
@@ -112,6 +113,8 @@ def _add_subnets(
             calls += [AddSubnet(tenant_id, scoping, request) for request in requests]
         if old is not None:
             calls += _detached(old, requests)
+            if old.mtu != subnet.mtu:
+                calls.append(CapMtu(subnet.networks, subnet.mtu))
         if (old.scope.entries if old else ()) != subnet.entries:
             calls.append(ChangeScope("reconcile", subnet.networks, _with_exactly(subnet)))
         if rules:

@@ -87,6 +87,7 @@ class AddSubnet(Call[CnciRecords, Known, SubnetDraft, str]):
         self._port = request.port
         self._versions = versions_of(request.networks) | {4}
         self._link = request.link
+        self._mtu = request.mtu
 
     def claim(self, records: CnciRecords, alone: bool, held: Held) -> Claim:
         mine, subnet = set[Thing](), subnet_thing(self._networks)
@@ -130,6 +131,7 @@ class AddSubnet(Call[CnciRecords, Known, SubnetDraft, str]):
                 self._key,
                 name,
                 link=known.link if known else self._link,
+                mtu=known.mtu if known else self._mtu,
             )
             if known is not None:
                 base = base.with_the_rest_of(known)
