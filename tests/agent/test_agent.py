@@ -22,7 +22,7 @@ from snnet import (
 )
 from snnet.agent.membership import Membership
 from snnet.cluster import keys
-from snnet.contract import Delete, Put, Registry, Remove, Tap
+from snnet.contract import Delete, Listener, Put, Registry, Remove, Tap
 
 from .conftest import FakeHost
 
@@ -330,6 +330,32 @@ def test_the_port_of_the_host_has_one_owner(registry: Registry) -> None:
         host.agent.step(0.1)
     assert cluster.get_forward("a", "tcp-80").state == "ready"
     host.agent.close()
+
+
+def test_a_forward_of_a_busy_port_fails_alone(host: FakeHost) -> None:
+    """It says why, is tried again, and neither the network nor other forwards suffer."""
+    host.kernel.sockets.append(Listener("tcp", 22, None, "sshd (pid 1)"))
+    cluster = host.cluster
+    cluster.create_network("web", subnet="10.1.0.0/24")
+    cluster.create_vnic("v1", network="web", role="container")
+    for port in (22, 80):
+        cluster.create_forward(network="web", protocol="tcp", port=port, to="v1")
+    host.settle()
+    ready = dict.fromkeys(("web", "v1", "tcp-22", "tcp-80"), "ready")
+    assert host.states() == ready | {"tcp-22": "failed"}
+    assert cluster.get_forward("default", "tcp-22").error == (
+        "port tcp/22 of this host is in use by sshd (pid 1): stop it, or choose another port"
+    )
+    (side,) = host.agent.node.topology().concentrators
+    (cnci,) = host.agent._network.running.values()
+    assert (
+        [rule.port for rule in side.forwards] == [rule.port for rule in cnci.port_forwards] == [80]
+    )
+    host.kernel.sockets.clear()
+    for _ in range(4):
+        host.agent.step(0.3)
+    assert host.states() == ready
+    assert host.agent.node.verify() == cnci.verify() == []
 
 
 def test_a_host_without_an_uplink_waits_for_one(registry: Registry) -> None:

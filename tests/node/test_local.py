@@ -321,6 +321,42 @@ def test_ports_that_something_else_has(one: OneHost) -> None:
         one.cn.set_concentrator(config("other", forwards=[forward]))
 
 
+def test_a_forward_of_a_busy_port_fails_alone(one: OneHost) -> None:
+    """Whole, whatever of its range is free; the concentrator and its other forwards are there."""
+    one.kernel.sockets.append(Listener("tcp", 8081, None, "httpd (pid 1)"))
+    doors = [
+        snnet.HostForward(protocol="tcp", port=port) for port in (33022, "8080-8082", 33023)
+    ]  # fmt: skip
+    whole, busy = (
+        ("concentrator", "acme", "c-acme"),
+        ("host_forward", "acme", "c-acme", "tcp", "8080"),
+    )
+
+    def tried() -> tuple[dict[tuple[str, ...], str], list[int]]:
+        done = one.cn.reconcile(concentrators=[config(forwards=doors)])
+        for item in done.failed:
+            assert str(item.error) == (
+                "port tcp/8081 of this host is in use by httpd (pid 1): stop it, or choose another "
+                "port"
+            )
+        (made,) = one.cn.topology().concentrators
+        assert one.cn.verify() == []
+        return {item.key: item.action for item in done.items}, [rule.port for rule in made.forwards]
+
+    assert tried() == ({whole: "created", busy: "failed"}, [33022, 33023])
+    assert tried() == ({whole: "kept", busy: "failed"}, [33022, 33023])
+    before = one.kernel.to_text()
+    with pytest.raises(snnet.Conflict, match="in use by httpd"):
+        one.cn.reconcile(concentrators=[config(forwards=doors)], atomic=True)
+    assert one.kernel.to_text() == before
+    moved = snnet.LocalSubnet(subnet_id="web", subnet="10.5.0.0/24", subnet_key=9)
+    done = one.cn.reconcile(concentrators=[config(subnets=[moved], forwards=doors)])
+    assert {item.key: item.action for item in done.items} == {whole: "updated", busy: "failed"}
+    one.kernel.sockets.pop()
+    assert tried() == ({whole: "updated"}, [33022, 8080, 8081, 8082, 33023])
+    assert tried() == ({whole: "kept"}, [33022, 8080, 8081, 8082, 33023])
+
+
 def test_what_is_refused(one: OneHost) -> None:
     web = snnet.LocalSubnet(subnet_id="web", subnet="10.1.0.0/24", subnet_key=7)
     wrong = [

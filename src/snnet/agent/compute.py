@@ -12,7 +12,7 @@ from snnet.node import ComputeNode
 from snnet.node.results import ReconciledItem
 
 from .statuses import Said
-from .wanted import HostWanted, TenantWanted, concentrator_config
+from .wanted import HostWanted, TenantWanted, concentrator_config, id_of
 
 PATIENCE = 600.0
 """Seconds for one reconcile.  Each of its calls is whole, so an end in between harms nothing."""
@@ -43,6 +43,7 @@ class ComputeRole:
             for item in done.failed
             if item.error is not None and item.key[0] == "concentrator"
         }
+        _refuse(wanted, done.failed)
         self.errors |= {
             tenant.tenant: Conflict("concentrator_pool has no free address: enlarge it")
             for tenant in wanted.tenants.values()
@@ -83,6 +84,17 @@ class ComputeRole:
                     details["peer_name"] = link.peer_name
             error = failed.get(key) or failed.get(("vnic", *key))
             yield Said(id, vnic.revision, error=str(error) if error else None, details=details)
+
+
+def _refuse(wanted: HostWanted, failed: Iterable[ReconciledItem]) -> None:
+    """Refuse the forwards whose ports of the host could not be had: nothing leads to them."""
+    reasons = {item.key: str(item.error) for item in failed if item.key[0] == "host_forward"}
+    for tenant in wanted.tenants.values():
+        for forward in tenant.forwards:
+            first = str(forward.port[0])
+            key = ("host_forward", tenant.tenant, tenant.tenant, forward.protocol, first)
+            if key in reasons:
+                tenant.refused[id_of(forward)] = reasons[key]
 
 
 def waiting(wanted: HostWanted) -> Iterator[Said]:

@@ -26,6 +26,9 @@ from .tunnels import check_key
 ConcentratorId = tuple[str, str]
 """The identity of a concentrator on this host: tenant id, concentrator id."""
 
+Door = tuple[PortForward, ...]
+"""The rules of one forward, a range of ports: all of them or none."""
+
 _NOWHERE = IPv4Address("169.254.2.0")
 """Stands for the concentrator's address until that is known."""
 
@@ -104,9 +107,14 @@ class LocalConcentrator:
 
     id: ConcentratorId
     subnets: tuple[LocalSubnet, ...]
-    forwards: tuple[PortForward, ...]
+    doors: tuple[Door, ...]
     address: IPAddress | None = None
     publics: tuple[IPAddress, ...] = ()
+
+    @property
+    def forwards(self) -> tuple[PortForward, ...]:
+        """The rules of all its forwards."""
+        return tuple(rule for door in self.doors for rule in door)
 
 
 def local_concentrator(cfg: object, site: Site) -> LocalConcentrator:
@@ -132,15 +140,19 @@ def local_concentrator(cfg: object, site: Site) -> LocalConcentrator:
                     field=f"subnets[{number}].subnet",
                 )
         subnets[subnet.subnet_id] = subnet
-    forwards: dict[tuple[str, ...], PortForward] = {}
+    doors: list[Door] = []
+    seen: set[tuple[str, ...]] = set()
     for number, forward in enumerate(cfg.forwards):
-        for rule in _rules(forward, site, f"forwards[{number}]"):
-            if forwards.setdefault(rule.key, rule) is not rule:
-                raise InvalidRequest("is there twice", field=f"forwards[{number}].port")
+        door = _rules(forward, site, f"forwards[{number}]")
+        keys = {rule.key for rule in door}
+        if keys & seen:
+            raise InvalidRequest("is there twice", field=f"forwards[{number}].port")
+        seen |= keys
+        doors.append(door)
     return LocalConcentrator(
         id=cfg.id,
         subnets=tuple(subnets.values()),
-        forwards=tuple(forwards.values()),
+        doors=tuple(doors),
         publics=_publics(cfg),
     )
 
@@ -167,7 +179,7 @@ def _hub_concentrator(cfg: ConcentratorConfig, site: Site) -> LocalConcentrator:
     publics = _publics(cfg)
     if address in publics:
         raise InvalidRequest("has the concentrator's own address", field="public_ips")
-    return LocalConcentrator(id=cfg.id, subnets=(), forwards=(), address=address, publics=publics)
+    return LocalConcentrator(id=cfg.id, subnets=(), doors=(), address=address, publics=publics)
 
 
 def _publics(cfg: ConcentratorConfig) -> tuple[IPAddress, ...]:
@@ -208,9 +220,9 @@ def _same(network: object, other: LocalSubnet) -> Networks:
     return tuple(one for one in other.networks if one.version == version)
 
 
-def _rules(forward: HostForward, site: Site, field: str) -> list[PortForward]:
+def _rules(forward: HostForward, site: Site, field: str) -> Door:
     try:
-        return port_forwards(
+        rules = port_forwards(
             site.owner,
             protocol=forward.protocol,
             device=site.uplink.link_name,
@@ -223,6 +235,7 @@ def _rules(forward: HostForward, site: Site, field: str) -> list[PortForward]:
     except InvalidRequest as error:
         said = str(error).removeprefix(f"{error.field}: ")
         raise InvalidRequest(said, field=f"{field}.{error.field}") from error
+    return tuple(rules)
 
 
 def _check_subnet(value: object, field: str) -> LocalSubnet:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from snnet.contract import PortForward, SnnetError
 from snnet.core.compute_records import ComputeRecords
 from snnet.core.concentrators import Concentrator, concentrator_thing
-from snnet.core.local_requests import LocalConcentrator, LocalSubnet
+from snnet.core.local_requests import ConcentratorId, Door, LocalConcentrator, LocalSubnet
 from snnet.core.vnics import TenantSubnet
 
 from .calls.concentrators import RemoveConcentrator, SetConcentrator
@@ -43,7 +43,8 @@ def release_concentrators(
         ]
         if identity in known.keys() - moved and len(staying) < len(request.subnets):
             try:
-                steps.run(SetConcentrator(replace(request, subnets=tuple(staying))))
+                kept = _old_doors(known[identity], request)
+                steps.run(SetConcentrator(replace(request, subnets=tuple(staying), doors=kept)))
             except SnnetError:
                 if steps.atomic:
                     raise
@@ -59,19 +60,64 @@ def set_concentrators(steps: Steps[ComputeRecords], wanted: Sequence[LocalConcen
     # Those that give up a subnet, a port or an address come before those that may want it.
     for identity, request in sorted(requests.items(), key=lambda pair: _gains(known, *pair)):
         old = known.get(identity)
-        key = concentrator_thing(identity)
         bridges = [
             noun
             for subnet in (old.subnets if old else ())
             if subnet in subnets
             for noun in subnets[subnet].nouns()
         ]
-        if old is None:
-            steps.attempt(key, "created", SetConcentrator(request))
-        elif _is_same(old, request) and steps.intact((*old.nouns(), *bridges)):
-            steps.note(key, "kept")
+        intact = old is not None and steps.intact((*old.nouns(), *bridges))
+        if old is not None and intact and _is_same(old, request):
+            steps.note(concentrator_thing(identity), "kept")
         else:
-            steps.attempt(key, "updated", SetConcentrator(request))
+            _set(steps, request, old, intact=intact)
+
+
+def _set(
+    steps: Steps[ComputeRecords],
+    request: LocalConcentrator,
+    old: Concentrator | None,
+    *,
+    intact: bool,
+) -> None:
+    """Set a concentrator; if that fails, without its new forwards, and then these one by one."""
+    key, doors = concentrator_thing(request.id), _old_doors(old, request)
+    action = "updated" if old else "created"
+    new = [door for door in request.doors if door not in doors]
+    if not new or steps.atomic:
+        steps.attempt(key, action, SetConcentrator(request))
+        return
+    try:
+        steps.run(SetConcentrator(request))
+    except SnnetError:
+        base = replace(request, doors=doors)
+        if old is not None and intact and _is_same(old, base):
+            steps.note(key, "kept")
+        elif steps.attempt(key, action, SetConcentrator(base)) is None:
+            return
+    else:
+        steps.note(key, action)
+        return
+    for door in new:
+        try:
+            steps.run(SetConcentrator(replace(request, doors=(*doors, door))))
+        except SnnetError as error:
+            steps.failed(host_forward_key(request.id, door), error)
+        else:
+            doors = (*doors, door)
+
+
+def host_forward_key(identity: ConcentratorId, door: Door) -> tuple[str, ...]:
+    """What identifies a forward of a host's ports in a result, by its first port."""
+    first = door[0]
+    at = (str(first.address),) if first.address else ()
+    return ("host_forward", *identity, first.protocol, str(first.port), *at)
+
+
+def _old_doors(old: Concentrator | None, request: LocalConcentrator) -> tuple[Door, ...]:
+    """The forwards of a request that lead from ports which the concentrator has already."""
+    ports = {forward.key for forward in old.forwards} if old else set()
+    return tuple(door for door in request.doors if all(rule.key in ports for rule in door))
 
 
 def _agrees(known: TenantSubnet | None, wanted: LocalSubnet) -> bool:
