@@ -16,6 +16,7 @@ MORE := tests/firewall tests/node/test_properties.py tests/conformance/test_regi
         tests/test_tunnel_kinds.py tests/lab/test_fake_lab.py tests/cli/test_demo.py \
         tests/cli/test_docker_plugin.py tests/docker/test_gate.py tests/docker/test_plugin.py \
         tests/docker/test_cluster.py tests/docker/test_network.py tests/agent/test_killed.py \
+        tests/drawing/test_layout.py tests/test_examples.py tests/test_config.py \
         tests/agent/test_many_hosts.py tests/agent/test_histories.py
 # SNNET_TEST_SHORT=1 leaves of `make test` the fake suite and these tests of the kernel.
 SHORT := tests/system

@@ -6,7 +6,7 @@ import itertools
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from snnet.drawing.boxes import Box, Card, text_width
@@ -82,6 +82,7 @@ def _segment(start: tuple[int, int], end: tuple[int, int]) -> Box:
     return Box(left, top, abs(start[0] - end[0]) or 1, abs(start[1] - end[1]) or 1)
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)  # large pictures
 @given(pictures())
 def test_nothing_overlaps_in_any_picture(picture: Picture) -> None:
     check(lay_out(picture))
