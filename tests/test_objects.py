@@ -12,7 +12,7 @@ import pytest
 from snnet.agent.settings import AgentSettings
 from snnet.cli.documents import read_documents
 from snnet.cluster.applying import read_documents as checked
-from snnet.cluster.documents import KINDS
+from snnet.cluster.kinds import KINDS
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "objects.md").read_text(encoding="utf-8")

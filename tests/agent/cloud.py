@@ -96,7 +96,7 @@ class Cloud:
             item.state
             for item in (
                 *cluster.list_networks(), *cluster.list_vnics(), *cluster.list_forwards(),
-                *cluster.list_public_ips(),
+                *cluster.list_public_ips(), *cluster.list_groups(),
             )
         }  # fmt: skip
 

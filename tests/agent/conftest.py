@@ -54,7 +54,7 @@ class FakeHost:
         cluster = self.cluster
         objects = [
             *cluster.list_networks(), *cluster.list_vnics(), *cluster.list_forwards(),
-            *cluster.list_public_ips(),
+            *cluster.list_public_ips(), *cluster.list_groups(),
         ]  # fmt: skip
         return {item.name: item.state for item in objects}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -95,7 +96,7 @@ class Lan:
 
     def try_snnet(self, line: str) -> subprocess.CompletedProcess[str]:
         """Type a command on the host."""
-        return self.run(self.host, sys.executable, "-m", "snnet", *line.split())
+        return self.run(self.host, sys.executable, "-m", "snnet", *shlex.split(line))
 
     def snnet(self, line: str, code: int = 0) -> str:
         done = self.try_snnet(line)

@@ -69,6 +69,40 @@ def test_a_guest_has_a_public_address(lan: Lan) -> None:
     lan.until(lambda: lan.ask(one, OUTSIDE_IP, 7000) == HOST_IP)
 
 
+def test_a_group_is_filtered_at_the_port(lan: Lan) -> None:
+    """What no rule allows is dropped between two containers of one bridge, and to the outside."""
+    lan.snnet("network create web --subnet 10.1.0.0/24")
+    one, two = lan.container("c1"), lan.container("c2")
+    lan.serve(two, "10.1.0.3", 80)
+    lan.serve(two, "10.1.0.3", 81)
+    assert lan.reaches(one, "10.1.0.3")
+    lan.snnet("group create web --rule 'in tcp 80'")
+    lan.snnet("vnic update c2 --group web")
+    assert lan.ask(one, "10.1.0.3", 80) == "10.1.0.2"
+    assert lan.ask(one, "10.1.0.3", 81) == ""
+    assert not lan.reaches(one, "10.1.0.3", patience=0)
+    assert not lan.reaches(two, OUTSIDE_IP, patience=0)
+    lan.snnet("group update web --rule 'in from group:peer' --rule out", 2)
+    lan.snnet("group create peer --rule out --rule 'in icmp'")
+    lan.snnet("vnic update c1 --group peer")
+    lan.snnet("group update web --rule 'in from group:peer' --rule out")
+    assert lan.ask(one, "10.1.0.3", 81) == "10.1.0.2"
+    assert lan.reaches(two, OUTSIDE_IP)
+    lan.end_agent(signal.SIGKILL)
+    lan.inside(lan.host, "nft flush ruleset")
+    lan.start_agent()
+    lan.until(lambda: lan.try_snnet("host verify").returncode == 0)
+    assert "group:peer" in lan.inside(lan.host, "nft list ruleset")
+    assert lan.ask(one, "10.1.0.3", 81) == "10.1.0.2"
+    lan.snnet("vnic update c1 --no-groups")
+    assert lan.ask(one, "10.1.0.3", 81) == ""
+    lan.snnet("vnic update c2 --no-groups")
+    assert lan.reaches(one, "10.1.0.3")
+    lan.snnet("group delete web")
+    lan.snnet("group delete peer")
+    assert lan.json("group list") == []
+
+
 def test_dnsmasq_is_started_again(lan: Lan) -> None:
     lan.snnet("network create web --subnet 10.1.0.0/24")
     netns = lan.json("network show web")["netns"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shlex
 import socket
 import subprocess
 import sys
@@ -37,7 +38,7 @@ class Shell:
     def __call__(self, line: str, code: int = 0, input: str | None = None) -> Result:
         """Run a command; it must end with this exit code."""
         result = CliRunner().invoke(
-            snnet, line.split(), env={"SNNET_REGISTRY": self.url, "COLUMNS": "80"}, input=input
+            snnet, shlex.split(line), env={"SNNET_REGISTRY": self.url, "COLUMNS": "80"}, input=input
         )
         assert result.exit_code == code, result.output
         if result.exception is not None and not isinstance(result.exception, SystemExit):
@@ -186,6 +187,30 @@ def test_changes_and_deletion(served: Shell) -> None:
     assert served.json("network list") == []
 
 
+def test_groups(served: Shell) -> None:
+    """Created, shown, changed and deleted, and what VNICs are in them."""
+    served("network create web --subnet 10.1.0.0/24")
+    made = served("group create web --rule 'in tcp 80,443' --rule out")
+    assert made.stdout == "group 'web': ready\n"
+    served("vnic create v1 --network web --group web")
+    assert served.json("vnic show v1")["groups"] == ["web"]
+    rules = ["in tcp 80,443 from anybody", "out anything to anybody"]
+    assert served.json("group list") == [
+        {"name": "web", "tenant": "default", "rules": rules, "state": "ready"}
+    ]
+    assert "in tcp 80,443 from anybody" in served("group show web").stdout
+    assert served("group update web --rule 'in icmp 8'").stdout == "group 'web': ready\n"
+    assert served.json("group show web")["rules"] == ["in icmp 8 from anybody"]
+    refused = served("group delete web", 1)
+    assert "snnet: group 'web' is used by vnic 'v1': change or delete them first" in refused.stderr
+    served("vnic update v1 --no-groups")
+    served("group update web --no-rules")
+    assert "rules" not in served.json("group show web")
+    assert served.json("status")["objects"]["group"] == {"ready": 1}
+    served("group delete web")
+    assert served("group list").stderr == "no groups: 'snnet group create' makes one\n"
+
+
 @pytest.mark.parametrize(
     ("line", "code", "message"),
     [
@@ -195,6 +220,10 @@ def test_changes_and_deletion(served: Shell) -> None:
         ("vnic create v1 --network nope", 2, "network: tenant 'default' has no network 'nope'"),
         ("vnic show nope", 1, "snnet: there is no vnic 'nope'"),
         ("vnic update v1", 2, "say what to change"),
+        ("group create web --rule 'in tcp 0'", 2, "snnet: rules[0]: ports: '0' is not a list"),
+        ("group update web", 2, "give --rule, once for each rule, or --no-rules"),
+        ("group show nope", 1, "there is no group 'nope'"),
+        ("vnic update v1 --group a --no-groups", 2, "give --group or --no-groups, not both"),
         ("vnic frob", 2, "No such command 'frob'"),
         ("frob", 2, "No such command 'frob'"),
         ("node show nope", 1, "there is no node 'nope'"),
@@ -320,6 +349,8 @@ def test_names_are_completed(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> N
     assert completed("vn") == ["vnic"]
     assert completed("vnic show v") == ["v2", "v10"]
     assert completed("vnic create x --network ") == ["web"]
+    shell.cluster.set_group("default", "db")
+    assert completed("group delete ") == completed("vnic update v2 --group ") == ["db"]
     assert completed("vnic show v", "sqlite:///nonexistent/registry.db") == []
 
 

@@ -27,6 +27,29 @@ def test_a_rule_is_kept_in_one_form(given: tuple[Any, ...], kept: tuple[Any, ...
     rule = Rule(*given)
     assert (rule.direction, rule.protocol, rule.ports, rule.remote) == kept
     assert Rule(*kept) == rule
+    assert Rule.read(str(rule)) == rule
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("out", Rule("out")),
+        ("in from group:web", Rule("in", remote="group:web")),
+        ("in  icmp 8 ", Rule("in", "icmp", 8)),
+        ("out tcp to 10.0.0.0/8", Rule("out", "tcp", remote="10.0.0.0/8")),
+        ("in anything from anybody", Rule("in")),
+    ],
+)
+def test_what_a_rule_leaves_out_is_any(text: str, rule: Rule) -> None:
+    assert Rule.read(text) == rule
+
+
+@pytest.mark.parametrize(
+    "text", ["", " ", "in tcp 22 23", "in tcp 22 to 10.0.0.0/8", "in tcp 22 from"]
+)
+def test_other_text_is_no_rule(text: str) -> None:
+    with pytest.raises(InvalidRequest, match=r"is not a rule like|is not a list of numbers"):
+        Rule.read(text)
 
 
 @pytest.mark.parametrize(

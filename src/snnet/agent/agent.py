@@ -214,6 +214,8 @@ class Agent:
             f"{keys.VNICS}{self.node_id}/",
             keys.NETWORKS,
             keys.CONCENTRATORS,
+            keys.GROUPS,
+            keys.MEMBERS,
             keys.status(self.node_id),
         ]
         if "network" in self.roles:

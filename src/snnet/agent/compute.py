@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from snnet.cluster import keys
 from snnet.contract import Conflict, Document, SnnetError
+from snnet.core.groups import group_thing
 from snnet.core.local_requests import ConcentratorConfig
 from snnet.core.tunnels import event_port
 from snnet.node import ComputeNode
@@ -27,15 +28,17 @@ class ComputeRole:
         """Why the host's side of a tenant's concentrator is not there."""
 
     def carry_out(self, wanted: HostWanted) -> list[Said]:
-        """Have exactly these VNICs and concentrators; return what to say about the VNICs.
+        """Have exactly these VNICs, groups and concentrators; return what to say about them.
 
-        A VNIC that waits for something else stays as it is, if it is there.
+        Of concentrators the network role speaks.  A VNIC that waits for something else stays
+        as it is, if it is there.
         """
         kept = {(vnic.tenant, vnic.network, vnic.name) for vnic, _ in wanted.waiting.values()}
         self.node.reserve(kept.__contains__)
         done = self.node.reconcile(
             vnics=[config for _, config in wanted.vnics.values()],
             concentrators=self._concentrators(wanted),
+            groups=[group for _, group in wanted.groups],
             timeout=PATIENCE,
         )
         self.errors = {
@@ -84,6 +87,9 @@ class ComputeRole:
                     details["peer_name"] = link.peer_name
             error = failed.get(key) or failed.get(("vnic", *key))
             yield Said(id, vnic.revision, error=str(error) if error else None, details=details)
+        for document, group in wanted.groups:
+            error = failed.get(group_thing(group.id))
+            yield Said(id_of(document), document.revision, error=str(error) if error else None)
 
 
 def _refuse(wanted: HostWanted, failed: Iterable[ReconciledItem]) -> None:

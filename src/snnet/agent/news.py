@@ -21,11 +21,13 @@ class News:
         self._places = "network" in roles
         self._served: Collection[str] = ()
         self._having: Collection[str] = ()
+        self._grouped: Collection[str] = ()
 
     def learn(self, wanted: HostWanted) -> None:
-        """Take in whose concentrators the host runs, and whose VNICs it has."""
+        """Take in whose concentrators the host runs, and whose VNICs and groups it has."""
         self._served = set(wanted.tenants)
         self._having = {vnic.tenant for vnic, _ in wanted.vnics.values()}
+        self._grouped = {group.tenant for group, _ in wanted.groups}
         self._having |= {vnic.tenant for vnic, _ in wanted.waiting.values()}
 
     def concerns(self, key: str, *, gone: bool) -> bool:
@@ -39,6 +41,8 @@ class News:
             return key.split("/")[2] in self._served
         if key.startswith(keys.TUNNELS):
             return key.split("/")[3] in self._served
+        if key.startswith((keys.GROUPS, keys.MEMBERS)):
+            return key.split("/")[2] in self._grouped
         if not self._places and key.startswith((keys.NETWORKS, keys.CONCENTRATORS)):
             return key.split("/")[2] in self._having
         return True

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any
 
-from snnet.cluster import Forward, Network, PublicIp, Vnic, keys
+from snnet.cluster import Forward, Network, PublicIp, SecurityGroup, Vnic, keys
 from snnet.cluster.documents import Wanted, plain
 from snnet.cluster.networks import read_network
 from snnet.cluster.views import read_placements, stored
@@ -15,10 +15,12 @@ from snnet.config import NetworkConfig, VnicConfig
 from snnet.contract import DhcpEntry, Document, Entry, IPAddress, Reading
 from snnet.contract.addresses import is_host_name
 from snnet.core.concentrators import Concentrator
+from snnet.core.groups import Group
 from snnet.core.local_requests import ConcentratorConfig, HostForward, LocalSubnet
 from snnet.core.requests import lowest_mtu
 from snnet.core.wanted import Remote, Subnet
 
+from .groups import needed_groups
 from .settings import ROLES
 
 Id = tuple[str, str, str]
@@ -61,6 +63,8 @@ class HostWanted:
     vnics: dict[Id, tuple[Vnic, VnicConfig]] = field(default_factory=dict)
     waiting: dict[Id, tuple[Vnic, str]] = field(default_factory=dict)
     """VNICs that cannot be tried yet, and what each waits for."""
+    groups: list[tuple[SecurityGroup, Group]] = field(default_factory=list)
+    """The groups that its VNICs need."""
     tenants: dict[str, TenantWanted] = field(default_factory=dict)
     """The tenants whose concentrators this host runs."""
 
@@ -86,6 +90,8 @@ def host_wanted(
             wanted.waiting[id_of(vnic)] = (vnic, "a concentrator of its tenant with an address")
         else:
             wanted.vnics[id_of(vnic)] = (vnic, vnic_config(vnic, network, concentrator))
+    here = [vnic for vnic, _ in (*wanted.vnics.values(), *wanted.waiting.values())]
+    wanted.groups = needed_groups(reading, node, here)
     if "network" in roles:
         wanted.tenants = _tenants(reading, node, config, placed)
     if config.topology == "local":
@@ -137,6 +143,7 @@ def vnic_config(vnic: Vnic, network: Network, concentrator: Mapping[str, Any]) -
         owner=vnic.owner,
         extra_addresses=vnic.extra_addresses,
         anti_spoofing=vnic.anti_spoofing,
+        groups=vnic.groups,
     )
 
 

@@ -14,6 +14,7 @@ from snnet import __version__
 _COMMANDS: Mapping[str, tuple[str, str]] = {
     "network": ("network", "Networks of tenants."),
     "vnic": ("vnic", "VNICs of VMs and containers."),
+    "group": ("group", "Security groups: what VNICs may send and receive."),
     "forward": ("forward", "Ports that lead to a VNIC from outside."),
     "public-ip": ("public_ip", "Public addresses of VNICs."),
     "lease": ("lease", "DHCP leases of this host's concentrators."),

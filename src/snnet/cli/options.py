@@ -150,6 +150,7 @@ def _names(cluster: Cluster, kind: str, ctx: click.Context) -> Iterable[str]:
     listed: dict[str, Callable[[str], Iterable[Wanted]]] = {
         "networks": cluster.list_networks,
         "vnics": cluster.list_vnics,
+        "groups": cluster.list_groups,
         "forwards": cluster.list_forwards,
         "public-ips": cluster.list_public_ips,
     }

@@ -51,6 +51,7 @@ def status(cluster: Cluster, wait: bool, timeout: float, output: str) -> None:
 def _objects(cluster: Cluster) -> list[Wanted]:
     return [
         *cluster.list_networks(),
+        *cluster.list_groups(),
         *cluster.list_vnics(),
         *cluster.list_forwards(),
         *cluster.list_public_ips(),

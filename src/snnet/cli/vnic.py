@@ -41,6 +41,14 @@ extra_option = click.option(
     metavar="ADDRESS",
     help="An address or network that the guest may use too.",
 )
+group_option = click.option(
+    "--group",
+    "groups",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=complete("groups"),
+    help="A security group that it is in.",
+)
 spoofing_option = click.option(
     "--anti-spoofing/--no-anti-spoofing",
     default=None,
@@ -76,6 +84,7 @@ def vnic() -> None:
 @click.option("--owner", help="The user of the host who may open the tap.  Default: root alone.")
 @extra_option
 @spoofing_option
+@group_option
 @tenant_option
 @wait_options
 @output_option
@@ -92,6 +101,7 @@ def create(
     owner: str | None,
     extra: tuple[str, ...],
     anti_spoofing: bool | None,
+    groups: tuple[str, ...],
     tenant: str,
     wait: bool,
     timeout: float,
@@ -115,6 +125,7 @@ def create(
         owner=int(owner) if owner and owner.isdecimal() else owner,
         extra_addresses=extra or None,
         anti_spoofing=anti_spoofing,
+        groups=groups or None,
     )
     finish(cluster, made, wait=wait, timeout=timeout, output=output, summary=SUMMARY)
 
@@ -163,6 +174,8 @@ def show(cluster: Cluster, name: str, tenant: str, output: str) -> None:
 @extra_option
 @click.option("--no-extra-addresses", "no_extra", is_flag=True, help="Only its own address.")
 @spoofing_option
+@group_option
+@click.option("--no-groups", is_flag=True, help="In no group: everything passes.")
 @tenant_option
 @wait_options
 @output_option
@@ -176,6 +189,8 @@ def update(
     extra: tuple[str, ...],
     no_extra: bool,
     anti_spoofing: bool | None,
+    groups: tuple[str, ...],
+    no_groups: bool,
     tenant: str,
     wait: bool,
     timeout: float,
@@ -189,12 +204,15 @@ def update(
     """
     if extra and no_extra:
         raise click.UsageError("give --extra-address or --no-extra-addresses, not both")
+    if groups and no_groups:
+        raise click.UsageError("give --group or --no-groups, not both")
     given = {
         "node": node,
         "mtu": mtu,
         "owner": owner,
         "extra_addresses": () if no_extra else extra or None,
         "anti_spoofing": anti_spoofing,
+        "groups": () if no_groups else groups or None,
     }
     changes = {field: value for field, value in given.items() if value is not None}
     if not changes:

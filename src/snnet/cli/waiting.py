@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from snnet.cluster import Cluster, Vnic, keys
+from snnet.cluster import Cluster, SecurityGroup, Vnic, keys
 from snnet.cluster.documents import FAILED, READY, Wanted
 from snnet.cluster.waiting import until
 
@@ -48,6 +48,8 @@ def _still_missing(cluster: Cluster, made: Wanted, timeout: float) -> str | None
 
 def missing_agent(cluster: Cluster, made: Wanted) -> str | None:
     """Why nobody will carry out an object now, or None."""
+    if isinstance(made, SecurityGroup):
+        return None  # those who need it say so
     nodes = cluster.nodes()
     if isinstance(made, Vnic):
         node = next((node for node in nodes if node.name == made.node), None)

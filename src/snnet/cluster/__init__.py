@@ -7,6 +7,7 @@ from .applying import Applied
 from .cluster import Cluster
 from .documents import DEFAULT_TENANT, Forward, Network, NodeInfo, PublicIp, Status, Vnic
 from .problems import Problems
+from .security import SecurityGroup
 from .waiting import Event
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "NodeInfo",
     "Problems",
     "PublicIp",
+    "SecurityGroup",
     "Status",
     "Vnic",
 ]

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from itertools import combinations, product
 from typing import Any
 
 from snnet.config import shown
-from snnet.contract import InvalidRequest, SnnetError, Unavailable
+from snnet.contract import Conflict, InvalidRequest, SnnetError, Unavailable
 
 from . import store
-from .documents import KINDS, Network, Vnic, Wanted
+from .documents import Network, Vnic, Wanted
+from .kinds import KINDS
 from .problems import Problems, raise_all
+from .security import SecurityGroup, groups_named
 from .views import kind_of, read_all
 from .writing import Writer
 
@@ -82,10 +85,33 @@ def apply(
     _check_references(items, kept)
     gone = [item for key, item in stored.items() if key not in kept]
     # Last what others refer to: the rules, then the VNICs, then the networks.
-    done = [_deleted(writer, item, dry_run=dry_run) for item in reversed(gone)]
+    groups = [item for item in gone if isinstance(item, SecurityGroup)]
+    others = [item for item in reversed(gone) if not isinstance(item, SecurityGroup)]
+    done = [_deleted(writer, item, dry_run=dry_run) for item in others]
+    if not dry_run:
+        _make_named_groups(writer, items, stored)
     for item in items:
         done.append(_applied(writer, item, stored.get(item.id), dry_run=dry_run))
+    # VNICs and other groups have left these by now.
+    done += [_deleted(writer, item, dry_run=dry_run) for item in _namers_first(groups)]
     return done
+
+
+def _make_named_groups(writer: Writer, items: list[_Item], stored: Mapping[Id, Wanted]) -> None:
+    """Make new groups without rules, so that the rules of each may name any other."""
+    for item in items:
+        if isinstance(item.wanted, SecurityGroup) and item.id not in stored:
+            with suppress(Conflict):
+                writer.group(replace(item.wanted, rules=()), frozenset())
+
+
+def _namers_first(groups: list[SecurityGroup]) -> Iterator[SecurityGroup]:
+    """Yield a group after those whose rules name it, if they do not name each other."""
+    while groups:
+        named = {(one.tenant, name) for one in groups for name in one.named}
+        free = [one for one in groups if (one.tenant, one.name) not in named] or groups
+        yield from free
+        groups = [one for one in groups if one not in free]
 
 
 def read_documents(documents: Iterable[Mapping[str, Any]]) -> list[_Item]:
@@ -145,6 +171,9 @@ def _missing(wanted: Wanted, after: Mapping[Id, Wanted]) -> Iterator[str]:
     target = getattr(wanted, "to", None)
     if target and ("vnic", wanted.tenant, target) not in after:
         yield f"there is no vnic {target!r}: add a document for it"
+    for name in groups_named(wanted):
+        if ("group", wanted.tenant, name) not in after:
+            yield f"there is no group {name!r}: add a document for it"
     if isinstance(wanted, Vnic):
         found = after.get(("network", wanted.tenant, wanted.network))
         for ip in wanted.ip if isinstance(found, Network) else ():
@@ -175,7 +204,9 @@ def _deleted(writer: Writer, item: Wanted, *, dry_run: bool) -> Applied:
 def _applied(writer: Writer, item: _Item, old: Wanted | None, *, dry_run: bool) -> Applied:
     try:
         if old is None:
-            if not dry_run:
+            if not dry_run and isinstance(item.wanted, SecurityGroup):
+                writer.set_group(item.wanted)
+            elif not dry_run:
                 writer.create(item.wanted, item.given)
             return Applied(*item.id, "created")
         return _updated(writer, item, old, dry_run=dry_run)

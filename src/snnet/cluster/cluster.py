@@ -9,10 +9,12 @@ from typing import Any, Self, TypeVar
 from snnet import plugins
 from snnet.config import Address, VnicRole
 from snnet.config import Network as Cidr
-from snnet.contract import Registry
+from snnet.contract import Registry, Rule
 
 from . import applying, keys, nodes
 from .documents import DEFAULT_TENANT, Forward, Network, NodeInfo, PublicIp, Vnic, Wanted
+from .kinds import KINDS
+from .security import SecurityGroup
 from .views import read_all, read_nodes, read_one, read_placements
 from .waiting import Event, follow, is_settled, until
 from .writing import Writer
@@ -21,7 +23,7 @@ W = TypeVar("W", bound=Wanted)
 
 
 class Cluster:
-    """What is wanted of all hosts: networks, VNICs, port forwards and public addresses.
+    """What is wanted of all hosts: networks, VNICs, groups, port forwards and public addresses.
 
     ``registry`` is a URL such as "sqlite:///var/lib/snnet/registry.db", or an open
     registry, which is borrowed and not closed.  The agents of the hosts carry out what is
@@ -107,21 +109,24 @@ class Cluster:
         owner: str | int | None = None,
         extra_addresses: Iterable[Address | Cidr] | None = None,
         anti_spoofing: bool | None = None,
+        groups: Iterable[str] | None = None,
     ) -> Vnic:
         """Create a VNIC; choose its node and its addresses unless they are given.
 
         ``ip`` is one address, or one of each family that the network has.  The guest may use
-        ``extra_addresses`` beside it, and any address with ``anti_spoofing`` False.  Raises
-        ``Conflict`` if an address or the name is in use.
+        ``extra_addresses`` beside it, and any address with ``anti_spoofing`` False.  In
+        ``groups`` it sends and receives what their rules allow.  Raises ``Conflict`` if an
+        address or the name is in use.
         """
         fields = _arguments(
             name=name, tenant=tenant, network=network, node=node, role=role, ip=ip, mac=mac,
             mtu=mtu, owner=owner, extra_addresses=extra_addresses, anti_spoofing=anti_spoofing,
+            groups=groups,
         )  # fmt: skip
         return self._writer.vnic(Vnic(**fields), frozenset(fields))
 
     def update_vnic(self, tenant: str, name: str, **changes: Any) -> Vnic:
-        """Change the node, MTU, owner, extra addresses or anti-spoofing of a VNIC.
+        """Change the node, MTU, owner, extra addresses, anti-spoofing or groups of a VNIC.
 
         Its network, role and addresses cannot be changed (``Conflict``).
         """
@@ -150,6 +155,40 @@ class Cluster:
         ``Missing`` if there is none.
         """
         return self._wait(Vnic, tenant, name, timeout)
+
+    # -- security groups -------------------------------------------------------------
+
+    def create_group(
+        self, name: str, *, tenant: str = DEFAULT_TENANT, rules: Iterable[Rule | str] = ()
+    ) -> SecurityGroup:
+        """Create a security group.  Raises ``Conflict`` if there is one with other rules."""
+        fields = _arguments(name=name, tenant=tenant, rules=rules)
+        return self._writer.group(SecurityGroup(**fields), frozenset(fields))
+
+    def set_group(
+        self, tenant: str, name: str, *, rules: Iterable[Rule | str] = ()
+    ) -> SecurityGroup:
+        """Have a security group with exactly these rules, whether it is there or not."""
+        return self._writer.set_group(SecurityGroup(tenant=tenant, name=name, rules=rules))  # type: ignore[arg-type]
+
+    def update_group(self, tenant: str, name: str, **changes: Any) -> SecurityGroup:
+        """Change the rules of a group."""
+        return self._writer.update(SecurityGroup, tenant, name, changes)
+
+    def delete_group(self, tenant: str, name: str) -> None:
+        """Delete a group.  An unknown one is no error.
+
+        One that VNICs are in, or that other groups name, is a ``Conflict`` that lists them.
+        """
+        self._writer.delete(SecurityGroup, tenant, name)
+
+    def get_group(self, tenant: str, name: str) -> SecurityGroup:
+        """Return a group with its state.  Raises ``Missing`` if there is none."""
+        return read_one(self.registry, SecurityGroup, tenant, name)
+
+    def list_groups(self, tenant: str | None = None) -> list[SecurityGroup]:
+        """Return all groups, of one tenant or of all."""
+        return read_all(self.registry, SecurityGroup, tenant)
 
     # -- port forwards ---------------------------------------------------------------
 
@@ -268,10 +307,9 @@ class Cluster:
 
         VNICs that another program manages, such as those of Docker's containers, are left out.
         """
-        kinds: tuple[type[Wanted], ...] = (Network, Vnic, Forward, PublicIp)
         return [
             {"kind": kind.kind, **item.document()}
-            for kind in kinds
+            for kind in KINDS.values()
             for item in read_all(self.registry, kind, tenant)
             if not getattr(item, "managed_by", None)
         ]

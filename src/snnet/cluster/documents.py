@@ -251,6 +251,7 @@ class Vnic(Wanted):
     managed_by: str | None = None
     extra_addresses: tuple[IPAddress | IPNetwork, ...] = ()
     anti_spoofing: bool | None = None
+    groups: tuple[str, ...] = ()
 
     def checks(self) -> Mapping[str, Callable[[Any, str], Any]]:
         return {
@@ -265,6 +266,7 @@ class Vnic(Wanted):
             "owner": optional(_owner),
             "extra_addresses": lambda value, name: check_many(value, name, check_block),
             "anti_spoofing": optional(check_bool),
+            "groups": lambda value, name: tuple(sorted({*check_many(value, name, check_id)})),
         }
 
     @property
@@ -394,7 +396,3 @@ class NodeInfo:
         known = {item.name for item in fields(cls)} - {"alive"}
         values = {name: value for name, value in document.items() if name in known}
         return cls(**{**values, "roles": tuple(values.get("roles", ()))}, alive=alive)
-
-
-KINDS: dict[str, type[Wanted]] = {kind.kind: kind for kind in (Network, Vnic, Forward, PublicIp)}
-"""By name, what others refer to before those that refer to it."""

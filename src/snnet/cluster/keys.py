@@ -19,6 +19,8 @@ NETWORKS = f"{ROOT}networks/"
 VNICS = f"{ROOT}vnics/"
 FORWARDS = f"{ROOT}forwards/"
 PUBLIC_IPS = f"{ROOT}public-ips/"
+GROUPS = f"{ROOT}groups/"
+MEMBERS = f"{ROOT}members/"
 ADDRESSES = f"{ROOT}addresses/"
 NODES = f"{ROOT}nodes/"
 ALIVE = f"{ROOT}alive/"
@@ -30,7 +32,13 @@ TUNNEL_KEYS = f"{ROOT}claims/tunnel-keys/"
 NODE_NUMBERS = f"{ROOT}claims/node-numbers/"
 CONCENTRATOR_ADDRESSES = f"{ROOT}claims/concentrator-addresses/"
 
-PREFIXES = {"network": NETWORKS, "vnic": VNICS, "forward": FORWARDS, "public-ip": PUBLIC_IPS}
+PREFIXES = {
+    "network": NETWORKS,
+    "group": GROUPS,
+    "vnic": VNICS,
+    "forward": FORWARDS,
+    "public-ip": PUBLIC_IPS,
+}
 """Where the documents of each kind are."""
 
 
@@ -67,6 +75,23 @@ def forward(tenant: str, name: str) -> str:
 
 def public_ip(tenant: str, address: IPAddress | str) -> str:
     return f"{PUBLIC_IPS}{tenant}/{address}/"
+
+
+def group(tenant: str, name: str) -> str:
+    return f"{GROUPS}{tenant}/{name}/"
+
+
+def member(tenant: str, vnic: str) -> str:
+    """In which groups a VNIC is, with its node and its addresses; only if it is in some."""
+    return f"{MEMBERS}{tenant}/{vnic}/"
+
+
+def group_uses(tenant: str) -> str:
+    """The document that is rewritten by whatever begins to use a group of the tenant.
+
+    It is read before a group is deleted, so that a use that comes in between is seen.
+    """
+    return f"{ROOT}claims/groups/{tenant}/"
 
 
 def public_ip_claim(address: IPAddress | str) -> str:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from copy import copy
 from typing import TypeVar
 
 from snnet.contract import Entry, InvalidRequest, Reading, Registry
 
 from . import keys, store
-from .documents import KINDS, PENDING, NodeInfo, Status, Wanted
+from .documents import FAILED, PENDING, READY, NodeInfo, Status, Wanted
+from .kinds import KINDS
+from .security import SecurityGroup
 
 W = TypeVar("W", bound=Wanted)
 
@@ -38,9 +40,9 @@ def read_all(registry: Registry, kind: type[W], tenant: str | None) -> list[W]:
     prefix = keys.PREFIXES[kind.kind]
     by_tenant = f"{prefix}{tenant}/" if tenant and kind.kind != "vnic" else prefix
     reading = registry.read(by_tenant, keys.STATUS)
-    statuses = dict(_statuses(reading))
+    statuses = _statuses(reading)
     found = [
-        with_status(item, statuses.get((kind.kind, item.tenant, item.name)))
+        with_status(item, statuses.get((kind.kind, item.tenant, item.name), ()))
         for item in stored(reading, kind)
         if tenant is None or item.tenant == tenant
     ]
@@ -50,6 +52,10 @@ def read_all(registry: Registry, kind: type[W], tenant: str | None) -> list[W]:
 def read_one(registry: Registry, kind: type[W], tenant: str, name: str) -> W:
     """One object with its status.  Raises ``Missing`` if there is none."""
     found = store.need(registry, kind, tenant, name)
+    if isinstance(found, SecurityGroup):
+        nodes = read_nodes(registry.read(keys.NODES))
+        said = registry.read(*(keys.status(one.name, kind.kind, tenant, name) for one in nodes))
+        return with_status(found, said.entries.values())
     node = getattr(found, "node", None)
     if node is None:
         key = keys.concentrator(tenant)
@@ -58,7 +64,7 @@ def read_one(registry: Registry, kind: type[W], tenant: str, name: str) -> W:
     if node is None:
         return found
     key = keys.status(str(node), kind.kind, tenant, name)
-    return with_status(found, registry.read(key).entries.get(key))
+    return with_status(found, registry.read(key).entries.values())
 
 
 def natural(name: str) -> tuple[tuple[str, int], ...]:
@@ -75,34 +81,43 @@ def stored(reading: Reading, kind: type[W]) -> Iterator[W]:
             yield kind.read(entry.document, entry.revision)
 
 
-def with_status(wanted: W, entry: Entry | None) -> W:
-    """The object with what its agent said about this revision of it."""
-    if entry is None:
+def with_status(wanted: W, said: Iterable[Entry]) -> W:
+    """The object with what agents said about it: the newest, or for a group the worst.
+
+    A group that no VNIC is in concerns no agent, and is ready as it is stored.
+    """
+    statuses = [_status(wanted, entry) for entry in sorted(said, key=lambda entry: entry.revision)]
+    if isinstance(wanted, SecurityGroup):
+        statuses.sort(key=lambda status: (READY, PENDING, FAILED).index(status.state))
+        statuses = statuses or [Status(state=READY)]
+    if not statuses:
         return wanted
+    found = copy(wanted)  # not replace(): its fields were checked when it was read
+    object.__setattr__(found, "status", statuses[-1])
+    return found
+
+
+def _status(wanted: Wanted, entry: Entry) -> Status:
+    """What one agent said, if it is about this revision of the object."""
     said = entry.document
     current = said.get("of", 0) >= wanted.revision
-    status = Status(
+    return Status(
         state=str(said.get("state", PENDING)) if current else PENDING,
         error=said.get("error") if current else None,
         retry_at=said.get("retry_at") if current else None,
         node=_parts(entry.key)[2],
         details=said.get("details", {}),
     )
-    found = copy(wanted)  # not replace(): its fields were checked when it was read
-    object.__setattr__(found, "status", status)
-    return found
 
 
-def _statuses(reading: Reading) -> Iterator[tuple[tuple[str, str, str], Entry]]:
-    """What agents said, by kind, tenant and name; the newest where several did."""
-    found: dict[tuple[str, str, str], Entry] = {}
+def _statuses(reading: Reading) -> dict[tuple[str, str, str], list[Entry]]:
+    """What agents said, by kind, tenant and name."""
+    found: dict[tuple[str, str, str], list[Entry]] = {}
     for key, entry in reading.entries.items():
         if key.startswith(keys.STATUS):
             _, _, _, kind, tenant, name = _parts(key)
-            old = found.get((kind, tenant, name))
-            if old is None or old.revision < entry.revision:
-                found[kind, tenant, name] = entry
-    return iter(found.items())
+            found.setdefault((kind, tenant, name), []).append(entry)
+    return found
 
 
 def kind_of(name: str) -> type[Wanted]:

@@ -12,6 +12,7 @@ from .documents import Forward, NodeInfo, PublicIp, Vnic
 from .drafts import Draft, difference
 from .placing import chosen
 from .rules import forwards_of, public_ips_of
+from .security import joined, left, refer
 
 
 def read_vnic(reading: Reading, tenant: str, name: str) -> Vnic | None:
@@ -49,6 +50,7 @@ def bare_creation(made: Vnic, network_revision: int) -> Draft[Vnic]:
         [
             Put(keys.vnic(made.node, made.tenant, made.name), made.document()),
             Put(name, _name_claim(made)),
+            *joined(made),
         ],
         {name: 0, keys.network(made.tenant, made.network): network_revision},
     )
@@ -63,7 +65,11 @@ def update(old: Vnic, new: Vnic, reading: Reading) -> Draft[Vnic]:
     if before != after:
         name = keys.vnic_name(new.tenant, new.name)
         writes += [Delete(before), Put(name, _name_claim(new))]
-    return Draft(new, writes, {before: old.revision})
+    if (before, old.groups) != (after, new.groups):
+        writes += joined(new) or left(old)
+    draft = Draft(new, writes, {before: old.revision})
+    refer(new, reading, draft)
+    return draft
 
 
 def deletion(vnic: Vnic, reading: Reading, *, force: bool) -> Draft[Vnic]:
@@ -84,7 +90,7 @@ def bare_deletion(vnic: Vnic) -> Draft[Vnic]:
     """Remove a VNIC; the caller releases its addresses in the same commit."""
     assert vnic.node is not None
     key = keys.vnic(vnic.node, vnic.tenant, vnic.name)
-    writes: list[Write] = [Delete(key), Delete(keys.vnic_name(vnic.tenant, vnic.name))]
+    writes = [Delete(key), Delete(keys.vnic_name(vnic.tenant, vnic.name)), *left(vnic)]
     return Draft(vnic, writes, {key: vnic.revision})
 
 

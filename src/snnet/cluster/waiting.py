@@ -55,7 +55,7 @@ def is_settled(wanted: Wanted) -> bool:
 class Event:
     """Something about one object changed: it, or what its agent says of it.
 
-    ``kind`` is "network", "vnic", "forward" or "public-ip", or "node" (then ``tenant`` is
+    ``kind`` is "network", "group", "vnic", "forward" or "public-ip", or "node" (then ``tenant`` is
     empty); "" stands for all objects: so much changed that everything must be read again.
     """
 

@@ -11,10 +11,11 @@ from typing import Any, TypeVar
 from snnet.contract import Conflict, Missing, Reading, Registry
 from snnet.core.addressing import check_extra
 
-from . import keys, networks, rules, store, vnics
+from . import keys, networks, rules, security, store, vnics
 from .addresses import AddressPool, holder
 from .documents import Forward, Network, PublicIp, Vnic, Wanted
 from .drafts import Draft, carry_out
+from .security import SecurityGroup
 from .views import read_nodes
 
 W = TypeVar("W", bound=Wanted)
@@ -42,6 +43,8 @@ class Writer:
                 return self.forward(wanted, given)
             case PublicIp():
                 return self.public_ip(wanted, given)
+            case SecurityGroup():
+                return self.group(wanted, given)
             case _:
                 raise TypeError(f"no way to create a {type(wanted).__name__}")
 
@@ -60,7 +63,9 @@ class Writer:
             if old is not None:
                 return vnics.repeated(old, wanted, given)
             reading = self.registry.read(
-                keys.network(*place), *(() if wanted.node else (keys.NODES, keys.ALIVE))
+                keys.network(*place),
+                *(() if wanted.node else (keys.NODES, keys.ALIVE)),
+                *security.reads(wanted),
             )
             network = networks.needed_network(reading, *place)
             check_extra(wanted.extra_addresses, network.subnet)
@@ -69,7 +74,9 @@ class Writer:
                 wanted, read_nodes(reading), socket.gethostname()
             )
             made = replace(wanted, node=node, ip=pool.choose(wanted))
-            return vnics.creation(made, network.revision)
+            draft = vnics.creation(made, network.revision)
+            security.refer(made, reading, draft)
+            return draft
 
         def stale() -> None:
             self._pools.pop(place, None)
@@ -114,6 +121,27 @@ class Writer:
             lambda: rules.public_ip_creation(wanted, self.registry.read(*reads)),
         )
 
+    def group(self, wanted: SecurityGroup, given: frozenset[str]) -> SecurityGroup:
+        reads = [keys.group(wanted.tenant, wanted.name), *security.reads(wanted)]
+        return carry_out(
+            self.registry,
+            lambda: security.creation(wanted, given, self.registry.read(*reads)),
+        )
+
+    def set_group(self, wanted: SecurityGroup) -> SecurityGroup:
+        """Create a group, or give the one that is there these rules."""
+        key = keys.group(wanted.tenant, wanted.name)
+
+        def decide() -> Draft[SecurityGroup]:
+            reading = self.registry.read(key, *security.reads(wanted))
+            entry = reading.entries.get(key)
+            if entry is None:
+                return security.creation(wanted, frozenset(), reading)
+            old = SecurityGroup.read(entry.document, entry.revision)
+            return Draft(old) if old == wanted else security.update(old, wanted, reading)
+
+        return carry_out(self.registry, decide)
+
     def update(self, kind: type[W], tenant: str, name: str, changes: Mapping[str, Any]) -> W:
         """Change fields of an object.  The same values again write nothing.
 
@@ -127,7 +155,7 @@ class Writer:
             if new == old:
                 return Draft(old)
             target = getattr(new, "to", None)
-            reads = [keys.vnic_name(tenant, target)] if target else []
+            reads = [keys.vnic_name(tenant, target)] if target else security.reads(new)
             return write(old, new, self.registry.read(*reads))
 
         return carry_out(self.registry, decide)
@@ -148,6 +176,8 @@ class Writer:
             return vnics.deletion(found, self.registry.read(*reads), force=force)
         if isinstance(found, Forward):
             return rules.forward_deletion(found)
+        if isinstance(found, SecurityGroup):
+            return security.deletion(found, self.registry.read(*security.deletion_reads(tenant)))
         assert isinstance(found, PublicIp)
         return rules.public_ip_deletion(found)
 
@@ -181,4 +211,5 @@ _UPDATES: Mapping[type[Wanted], Callable[..., Draft[Any]]] = {
     Vnic: vnics.update,
     Forward: rules.forward_update,
     PublicIp: rules.public_ip_update,
+    SecurityGroup: security.update,
 }

@@ -18,6 +18,7 @@ from .noun import IPAddress, IPNetwork, Key, Noun, Owned
 
 IN, OUT = "in", "out"
 DIRECTIONS = (IN, OUT)
+_WHERE = {IN: "from", OUT: "to"}
 
 NUMBERS = {"icmp": 1, "tcp": 6, "udp": 17, "icmpv6": 58, "sctp": 132}
 """The protocols that rules name; others are given by number (RFC 5237)."""
@@ -74,6 +75,28 @@ class Rule:
                 f"{self.protocol} is carried by IPv{version}, {self.remote} is not", field="remote"
             )
 
+    @classmethod
+    def read(cls, text: str) -> Rule:
+        """Make a rule of text as ``str`` writes it: "in tcp 80,443 from 10.0.0.0/8".
+
+        Protocol, ports and remote may be left out: "out", "in icmp", "in from group:web".
+        """
+        direction, *words = text.split() or [""]
+        remote: str | None = None
+        if words[-2:-1] == [_WHERE.get(direction)]:
+            *words, _, remote = words
+        if not direction or len(words) > 2:
+            raise InvalidRequest(
+                f"{text!r} is not a rule like 'in tcp 80,443 from 10.0.0.0/8' or 'out'"
+            )
+        protocol, ports = (*words, None, None)[:2]
+        return cls(
+            direction,
+            None if protocol == "anything" else protocol,
+            ports,
+            None if remote == "anybody" else remote,
+        )
+
     @property
     def group(self) -> str | None:
         """The group of the tenant that it is about, or None."""
@@ -105,7 +128,7 @@ class Rule:
         what = "anything" if self.protocol is None else str(self.protocol)
         ports = f" {self.ports}" if self.ports is not None else ""
         whom = "anybody" if self.remote is None else str(self.remote)
-        return f"{self.direction} {what}{ports} {'from' if self.direction == IN else 'to'} {whom}"
+        return f"{self.direction} {what}{ports} {_WHERE[self.direction]} {whom}"
 
 
 def _protocol(value: object) -> str | int | None:
