@@ -75,9 +75,11 @@ def test_the_range_is_what_containers_get(host: Host) -> None:
     assert host.client.address(pool, "10.1.0.9") == "10.1.0.9/24", "asked for, it may be outside"
 
 
-def test_an_address_does_not_come_back_at_once(host: Host) -> None:
+@pytest.mark.parametrize("restart", [Host.restart, lambda host: None])
+def test_an_address_does_not_come_back_at_once(host: Host, restart: Callable[[Host], None]) -> None:
     pool = host.network(inner="10.1.0.0/29")
     for number in (2, 3, 4, 5, 6, 7, 2, 3):
+        restart(host)
         address = host.client.address(pool)
         assert address == f"10.1.0.{number}/24"
         host.client.release(pool, address)
@@ -110,13 +112,13 @@ def test_auxiliary_addresses_are_the_networks(host: Host) -> None:
     pool = host.client.make_pool(**IPAM_OPTIONS)
     host.client.address(pool, **GATEWAY)
     host.client.address(pool, "10.1.0.2")
-    for _ in range(2):
+    for address in ("10.1.0.3", "10.1.0.4"):
         host.client.create_network(NETWORK, OPTIONS, auxiliary={"router": "10.1.0.2/24"})
-        assert host.client.address(pool) == "10.1.0.3/24"
+        assert host.client.address(pool) == f"{address}/24"
         assert host.addresses == {
-            "10.1.0.1": ":network", "10.1.0.2": ":network", "10.1.0.3": "",
+            "10.1.0.1": ":network", "10.1.0.2": ":network", address: "",
         }  # fmt: skip
-        host.client.release(pool, "10.1.0.3")
+        host.client.release(pool, address)
         host.restart()
     host.now += 10_000
     with pytest.raises(Refused, match="in use"):
@@ -380,8 +382,17 @@ def test_a_network_on_dockers_own_ipam_has_no_pool_of_ours(host: Host) -> None:
 def test_options_that_name_different_subnets(host: Host) -> None:
     pool = host.client.make_pool(**IPAM_OPTIONS)
     host.client.address(pool, **GATEWAY)
-    with pytest.raises(Refused, match="give the same ids with -o and --ipam-opt"):
-        host.client.create_network(NETWORK, OPTIONS | {"snnet.subnet_id": "s2"})
+    named = (
+        "; --ipam-opt names subnet 's1' of tenant 't1': give the same ids with -o and --ipam-opt"
+    )
+    for options, whose in (
+        ({"snnet.subnet_id": "s2"}, "subnet 's2' of tenant 't1'"),
+        ({"snnet.subnet_id": "s1", "snnet.tenant": "t2"}, "subnet 's1' of tenant 't2'"),
+        ({"snnet.tenant": "t2"}, "tenant 't2'"),
+    ):
+        with pytest.raises(Refused) as refused:
+            host.client.create_network(NETWORK, OPTIONS | options)
+        assert refused.value.text == f"snnet.subnet_id: no pool belongs to {whose}{named}"
 
 
 def test_networks_of_one_subnet_may_name_the_same_router(host: Host) -> None:

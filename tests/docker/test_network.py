@@ -18,10 +18,10 @@ from .client import GATEWAY, Docker, Refused
 from .conftest import ENDPOINT, IPAM_OPTIONS, NETWORK, OPTIONS, Host
 
 
-def refused(docker: Docker, options: dict[str, str], **fields: Any) -> str:
+def refused(docker: Docker, options: dict[str, str], network: str = NETWORK, **fields: Any) -> str:
     """What is said against a network."""
     with pytest.raises(Refused) as said:
-        docker.create_network(NETWORK, options, **fields)
+        docker.create_network(network, options, **fields)
     return said.value.text
 
 
@@ -285,6 +285,43 @@ def test_a_container_that_ended_while_the_plugin_was_down(host: Host, how: str) 
     assert host.kernel.to_text() == host.empty
 
 
+def test_an_endpoint_whose_namespace_vanished_goes(host: Host) -> None:
+    """Its end went, and the host's end with it, while the plugin was running."""
+    pool = host.network()
+    address = host.client.address(pool)
+    host.client.create_endpoint(NETWORK, ENDPOINT, address)
+    host.client.join(NETWORK, ENDPOINT)
+    host.move_away("10.1.0.2")
+    host.kernel.apply([Remove(host.node.topology().vnics[0].link)])
+    host.client.ask("Plugin.Activate")
+    assert list(host.endpoints) == [ENDPOINT], "Docker may be about to move it"
+    host.now += 121
+    host.client.ask("Plugin.Activate")
+    assert host.endpoints == {}
+    assert host.kernel.to_text() == host.empty
+    host.client.release(pool, address)
+    assert host.client.address(pool, "10.1.0.2") == "10.1.0.2/24"
+
+
+def test_two_networks_of_one_key(host: Host) -> None:
+    """One key leads to one subnet of a concentrator, whether or not it has a container."""
+    host.network()
+    other = OPTIONS | {"snnet.tenant": "t2"}
+    host.client.address(host.client.make_pool(**IPAM_OPTIONS | {"snnet.tenant": "t2"}), **GATEWAY)
+    before = host.text()
+    assert refused(host.client, other, network="c" * 64) == (
+        "key 7 belongs to subnet 's1' of tenant 't1', Docker's network aaaaaaaaaaaa: give another "
+        "key with -o snnet.subnet_key=, or remove that network first"
+    )
+    assert host.text() == before
+    host.client.create_network("c" * 64, other | {"snnet.concentrator_ip": "192.0.2.13"})
+    host.client.address(host.client.make_pool(**IPAM_OPTIONS), **GATEWAY)
+    host.client.create_network("d" * 64, OPTIONS | {"snnet.subnet_id": "s1"})
+    for network in ("c" * 64, NETWORK, "d" * 64):
+        host.client.ask("NetworkDriver.DeleteNetwork", NetworkID=network)
+    host.client.create_network("c" * 64, other)
+
+
 def test_a_running_container_stays(host: Host) -> None:
     pool = host.network()
     host.client.create_endpoint(NETWORK, ENDPOINT, host.client.address(pool))
@@ -414,7 +451,14 @@ def test_what_cannot_be_mapped(host: Host) -> None:
     (subnet,) = host.node.topology().subnets
     bridge = {"bridge": subnet.network_name}
     assert "give --subnet 10.1.0.0/24" in refused(host.client, bridge, pool="10.2.0.0/24")
-    assert "give the same ids with -o and --ipam-opt" in refused(host.client, bridge)
+    host.client.address(
+        host.client.make_pool(**IPAM_OPTIONS | {"snnet.subnet_id": "s2"}), **GATEWAY
+    )
+    assert refused(host.client, bridge) == (
+        f"snnet.subnet_id: no pool belongs to subnet 's1' of tenant 't1', which bridge "
+        f"{subnet.network_name} is of; --ipam-opt names subnet 's2' of tenant 't1': give "
+        "--ipam-opt snnet.tenant=t1 --ipam-opt snnet.subnet_id=s1"
+    )
     host.client.address(host.client.make_pool(), **GATEWAY)
     host.client.create_network(NETWORK, bridge)
     for address, mac, said in (

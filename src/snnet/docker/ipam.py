@@ -40,8 +40,6 @@ class Ipam:
         self._pools = pools
         self._vnics = vnics
         self._networks = networks
-        self._last: dict[str, int] = {}
-        """The last address given from each pool.  The search for the next one starts after it."""
 
     # -- pools -------------------------------------------------------------------------
 
@@ -81,7 +79,6 @@ class Ipam:
         with self._state.lock:
             addresses = [one for one in self._state.addresses.all() if one.pool_id == pool.id]
             self._state.write(remove=[*addresses, pool])
-            self._last.pop(pool.id, None)
         return {}
 
     # -- addresses ---------------------------------------------------------------------
@@ -117,8 +114,8 @@ class Ipam:
             ip = self._next_free(pool)
             # Another node of the cluster may have taken it just now.
             with suppress(Conflict):
-                self._state.write(self._pools.offered(pool, ip, for_network=False))
-                self._last[pool.id] = int(ip)
+                offered = self._pools.offered(pool, ip, for_network=False)
+                self._state.write(offered, pool.model_copy(update={"last": ip}))
                 return ip
         raise Conflict(f"other clients keep taking the free addresses of {pool.range}: try again")
 
@@ -173,7 +170,7 @@ class Ipam:
         last = int(pool.range.broadcast_address)
         if not is_guest_address(pool.range.broadcast_address, pool.subnet):
             last -= 1
-        start = min(self._last.get(pool.id, first - 1), last) + 1
+        start = min(int(pool.last) if pool.last else first - 1, last) + 1
         for number in chain(range(start, last + 1), range(first, start)):
             ip = pool.subnet.network_address + (number - int(pool.subnet.network_address))
             if ip not in others and self._pools.holder(siblings, ip) is None:

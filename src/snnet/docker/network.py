@@ -14,6 +14,8 @@ from .endpoints import Endpoints
 from .options import (
     BRIDGE,
     OURS,
+    SUBNET_KEY,
+    TENANT,
     generic,
     interface,
     is_internal,
@@ -47,10 +49,22 @@ class NetworkDriver:
         elif not network.bridge:
             network = self._vnics.prepared(network)
         with self._state.lock:
+            self._check_key(network)
             certain = self._pools.certain(pools)
             links = [link for pool in certain for link in self._pools.linked(pool, network)]
             self._state.write(network, *links)
         return {}
+
+    def _check_key(self, network: Network) -> None:
+        """Raise Conflict if another network's tunnel would be the same, with or without VNICs."""
+        wire = self._vnics.wire(network)
+        for other in self._state.networks.all() if wire is not None else ():
+            if other.scope != network.scope and self._vnics.wire(other) == wire:
+                raise Conflict(
+                    f"key {network.subnet_key} belongs to subnet {other.subnet_id!r} of tenant "
+                    f"{other.tenant_id!r}, Docker's network {other.id[:12]}: give another key with "
+                    f"-o {SUBNET_KEY}=, or remove that network first"
+                )
 
     def delete(self, message: messages.OfNetwork) -> dict[str, Any]:
         """Remove the network, and endpoints of it that Docker has forgotten."""
@@ -106,15 +120,42 @@ class NetworkDriver:
         if network.subnet_id:
             pools = self._pools.candidates(network)
             if ours and not pools:
-                raise InvalidRequest(
-                    f"no pool belongs to subnet {network.subnet_id!r} of tenant "
-                    f"{network.tenant_id!r}: give the same ids with -o and --ipam-opt",
-                    field=self._vnics.subnet_option,
-                )
+                raise self._no_pool(network)
             return network, pools
         pools = self._pools_with_subnet_id(network) if ours else []
+        if ours and not pools and any(self._scopes_beside(network)):
+            raise self._no_pool(network)
         subnet_id = self._vnics.subnet_id(network, pools, ours=ours)
         return network.model_copy(update={"subnet_id": subnet_id}), pools
+
+    def _scopes_beside(self, network: Network) -> set[tuple[str, str]]:
+        """The ids that pools name for the network's subnet, and that are not the network's."""
+        return {
+            pool.scope
+            for pool in self._state.pools.all()
+            if pool.subnet_id and pool.subnet in network.subnets and not pool.network_id
+            if pool.scope != network.scope
+            and (network.subnet_id or pool.tenant_id != network.tenant_id)
+        }
+
+    def _no_pool(self, network: Network) -> InvalidRequest:
+        """The error for a network whose ids are not those of a pool."""
+        option = self._vnics.subnet_option
+        whose = f"subnet {network.subnet_id!r} of " if network.subnet_id else ""
+        whose += f"tenant {network.tenant_id!r}"
+        others = " or ".join(
+            f"{subnet_id!r} of tenant {tenant!r}"
+            for tenant, subnet_id in sorted(self._scopes_beside(network))
+        )
+        if network.bridge:
+            whose += f", which bridge {network.bridge} is of"
+            remedy = (
+                f"--ipam-opt {TENANT}={network.tenant_id} --ipam-opt {option}={network.subnet_id}"
+            )
+        else:
+            remedy = "the same ids with -o and --ipam-opt"
+        named = f"; --ipam-opt names subnet {others}" if others else ""
+        return InvalidRequest(f"no pool belongs to {whose}{named}: give {remedy}", field=option)
 
     def _pools_with_subnet_id(self, network: Network) -> list[Pool]:
         """The possible pools of a network without a subnet id that have one."""

@@ -86,7 +86,8 @@ class Pool(SubnetDocument):
     Containers get addresses from ``range``.  Pools of the same tenant and subnet share
     their addresses and never give out one twice.  A pool without tenant and subnet (both
     empty) shares with none.  ``network_id`` is the network that the pool is known to serve,
-    or empty.  ``since`` is the time of the request (Unix time, seconds).
+    or empty.  ``since`` is the time of the request (Unix time, seconds).  ``last`` is the
+    address that was given last; the search for the next one starts after it.
     """
 
     table: ClassVar[str] = "pools"
@@ -94,6 +95,7 @@ class Pool(SubnetDocument):
     range: IPNetwork
     network_id: str = ""
     since: float
+    last: IPAddress | None = None
 
 
 class Address(Document):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Container, Mapping
+from collections.abc import Container, Hashable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from snnet.contract import InvalidRequest, IPAddress, IPNetwork, Link
 from snnet.contract.dhcp import is_guest_address
 from snnet.core.addressing import mac_for
 from snnet.core.requests import VnicId
+from snnet.core.tunnels import wire
 from snnet.core.vnics import TenantSubnet, Vnic
 from snnet.node import ComputeNode
 
@@ -58,9 +59,14 @@ class Vnics:
         return list(self._node.topology().subnets)
 
     def is_at_home(self, vnic: Vnic | None) -> bool:
-        """Whether no container has the VNIC: its end is on the host, or there is none."""
-        peer = vnic.peer_name if vnic else None
-        return peer is None or self._node.backend.find(Link(name=peer)) is not None
+        """Whether no container has the VNIC: its end is on the host, or there is none.
+
+        The end of a container whose namespace vanished took the host's end along.
+        """
+        if vnic is None or vnic.peer_name is None:
+            return True
+        find = self._node.backend.find
+        return find(Link(name=vnic.peer_name)) is not None or find(vnic.link) is None
 
     # -- options -----------------------------------------------------------------------
 
@@ -127,6 +133,13 @@ class Vnics:
             )
             self._node.plan_create_vnic(vnic_config(network, probe))
         return network
+
+    def wire(self, network: Network) -> Hashable | None:
+        """What no two subnets of the node can have in common: the identity of their tunnels."""
+        key, remote, site = network.subnet_key, network.concentrator_ip, self._node.site
+        if self.routed or key is None or remote is None:
+            return None
+        return wire(site.tunnel, key, site.ip, remote, site.port)
 
     def release(self, network: Network) -> None:
         """Give up a network that has no endpoint any more.  May be repeated."""
