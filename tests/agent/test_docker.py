@@ -53,7 +53,7 @@ def test_docker_is_served_once_the_agent_is_ready(
 def test_another_plugin_at_the_socket(
     host: FakeHost, settings: AgentSettings, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is told once, and tried again until the other one is gone."""
+    """It is told once, a problem of the agent's, and tried again until the other one is gone."""
     other = DockerPlugin(
         host.agent.node, name="tenants", folder=folder, cluster=Cluster(host.registry)
     )
@@ -63,8 +63,17 @@ def test_another_plugin_at_the_socket(
             other.start()
             service.step()
             service.step()
+            status = host.agent.status()
+            assert status["state"] == "failing"
+            assert status["problem"].startswith("docker: another plugin answers at")
+            host.cluster.create_network("web", subnet="10.1.0.0/24")
+            host.settle()
+            assert host.states() == {"web": "ready"}, "the agent works on"
+            assert host.agent.status()["problem"] == status["problem"]
         assert caplog.text.count("cannot serve Docker: another plugin answers at") == 1
         service.step()
+        status = host.agent.status()
+        assert (status["state"], status["problem"]) == ("ready", None)
         assert Client(Path(settings.listen)).ask("NetworkDriver.GetCapabilities")
 
 

@@ -115,6 +115,7 @@ class Agent:
         self._due = 0.0
         self._ready = False
         self._problem: str | None = None
+        self._beside: dict[str, str] = {}
         self._tries = 0
         self._rounds, self._failures, self._busy = 0, 0, 0.0
         self._stopping = threading.Event()
@@ -182,13 +183,26 @@ class Agent:
             self._failed(f"{type(error).__name__}: {error}")
         return True
 
+    def report(self, part: str, problem: str | None) -> None:
+        """Note the problem of a part that runs beside the agent; None: it has none any more.
+
+        :meth:`status` has it until then, and the agent works on.
+        """
+        others = {name: said for name, said in self._beside.items() if name != part}
+        self._beside = others if problem is None else {**others, part: problem}
+
     def status(self) -> dict[str, Any]:
-        """What the agent is doing, as plain data."""
+        """What the agent is doing, as plain data.
+
+        ``problem`` is that of the last round, and those of parts beside the agent.
+        """
+        beside = (f"{part}: {said}" for part, said in self._beside.items())
+        problem = "; ".join(filter(None, (self._problem, *beside))) or None
         return {
             "node": self.node_id,
             "roles": list(self.roles),
-            "state": "failing" if self._problem else "ready" if self._ready else "starting",
-            "problem": self._problem,
+            "state": "failing" if problem else "ready" if self._ready else "starting",
+            "problem": problem,
             "revision": self._mirror.revision,
             "objects": self._statuses.counts,
             "concentrators": sorted(self._network.running),

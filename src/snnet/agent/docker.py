@@ -33,7 +33,10 @@ class DockerService:
         self._problem = ""
 
     def step(self) -> None:
-        """Start the plugin if it does not serve yet; what fails is logged, and tried again."""
+        """Start the plugin if it does not serve yet.
+
+        What fails is logged, a problem in the agent's status, and tried again.
+        """
         if self._serves or self._agent.status()["state"] == "starting":
             return
         try:
@@ -43,8 +46,10 @@ class DockerService:
             if self._problem != str(error):
                 _log.warning("cannot serve Docker: %s", error)
             self._problem = str(error)
+            self._agent.report("docker", self._problem)
         else:
             self._serves = True
+            self._agent.report("docker", None)
             _log.info("Docker is served at %s", self._plugin.address)
 
     def __enter__(self) -> Self:
