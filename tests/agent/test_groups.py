@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from snnet import Agent, NetworkConfig
 from snnet.cluster import keys
+from snnet.contract import Registry
 from snnet.core.groups import GroupId
 
 from .cloud import Cloud
@@ -135,3 +137,43 @@ def test_two_tenants_groups_of_one_name_stay_apart(host: FakeHost) -> None:
     assert reached == {"a": True, "b": False}
     ids: list[GroupId] = [group.id for group in host.agent.node.topology().groups]
     assert sorted(ids) == [("a", "web"), ("b", "web")]
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_guest_whose_group_cannot_be_had_gets_no_link(registry: Registry) -> None:
+    """It would be open to all.  Others are not affected, and it comes once the group does."""
+    host = FakeHost(registry)
+    host.agent.close()
+    config = NetworkConfig(topology="local")
+
+    def open_agent(firewall: str) -> Agent:
+        return Agent(
+            host.node,
+            config,
+            registry=registry,
+            backend=host.kernel,
+            firewall=firewall,
+            dhcp="fake",
+        )
+
+    cluster = host.cluster
+    cluster.create_network("web", subnet="10.1.0.0/24")
+    cluster.set_group("default", "web", rules=["out"])
+    for name, groups in {"v1": ["web"], "v2": []}.items():
+        cluster.create_vnic(name, network="web", groups=groups, node=host.node)
+    host.agent = open_agent("none")
+    for _ in range(50):
+        host.agent.step(0.03)
+        if cluster.get_vnic("default", "v2").state == "ready":
+            break
+    assert [vnic.vnic_id for vnic in host.agent.node.topology().vnics] == ["v2"]
+    group = cluster.get_group("default", "web")
+    assert (group.state, group.status.node) == ("failed", host.node)
+    assert "firewall 'none' sets no rules" in str(group.error)
+    assert cluster.get_vnic("default", "v1").state == "failed"
+    assert cluster.get_vnic("default", "v2").state == "ready"
+    host.agent.close()
+    host.agent = open_agent("fake")
+    host.settle()
+    assert set(host.states().values()) == {"ready"}
+    host.agent.close()
