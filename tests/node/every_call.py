@@ -236,7 +236,7 @@ def _subnets(*numbers: int) -> dict[str, Any]:
 
 EVERYTHING: dict[str, Any] = {
     "subnets": [
-        snnet.Subnet(NET, 7, remotes=[snnet.Remote(FAR)]),
+        snnet.Subnet(NET, 7, remotes=[snnet.Remote(FAR)], mtu=1400),
         snnet.Subnet(NEW, 9, remotes=[snnet.Remote(NEAR)]),
     ],
     "nat": [],
