@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from snnet.system.process import find_program
 
 from .lan import HOST_IP, OUTSIDE_IP, Lan
 
@@ -101,6 +106,48 @@ def test_a_group_is_filtered_at_the_port(lan: Lan) -> None:
     lan.snnet("group delete web")
     lan.snnet("group delete peer")
     assert lan.json("group list") == []
+
+
+def test_a_forward_of_a_busy_port_fails_alone(lan: Lan) -> None:
+    """A program of the host keeps its port; the tenant's other forward works."""
+    lan.serve(lan.host, HOST_IP, 8080)
+    lan.snnet("network create web --subnet 10.1.0.0/24")
+    one = lan.container("c1")
+    lan.serve(one, "10.1.0.2", 80)
+    for port in (8080, 8081):
+        lan.snnet(f"forward create --network web --port {port} --to c1 --to-port 80 --no-wait")
+
+    def forwards() -> dict[str, dict[str, Any]]:
+        return {one["name"]: one for one in lan.json("forward list")}
+
+    lan.until(lambda: forwards()["tcp-8081"]["state"] == "ready")
+    busy = forwards()["tcp-8080"]
+    assert busy["state"] == "failed"
+    assert re.match(r"port tcp/8080 of this host is in use by \S+ \(pid \d+\)", busy["error"])
+    assert lan.ask(lan.outside, HOST_IP, 8080) == lan.ask(lan.outside, HOST_IP, 8081) == OUTSIDE_IP
+    assert lan.reaches(one, OUTSIDE_IP)
+
+
+def test_guests_learn_the_mtu_of_their_network(lan: Lan, tmp_path: Path) -> None:
+    """By the real dnsmasq, before and after the MTU changes; the gateway has it too."""
+    if find_program("udhcpc") is None:
+        pytest.skip("udhcpc is not installed")
+    script = tmp_path / "lease"
+    script.write_text('#!/bin/sh\n[ "$1" = bound ] && echo "mtu $mtu" || exit 0\n')
+    script.chmod(0o755)
+    lan.snnet("network create web --subnet 10.1.0.0/24 --mtu 1400")
+    one, netns = lan.container("c1"), lan.json("network show web")["netns"]
+    asking = f"udhcpc -i eth0 -f -n -q -T 1 -t 5 -O mtu -s {script}"
+
+    def learned() -> str:
+        return lan.inside(one, asking, check=False).strip()
+
+    assert learned() == "mtu 1400"
+    lan.snnet("network update web --mtu 1300")
+    lan.until(lambda: learned() == "mtu 1300")
+    links = json.loads(lan.inside(netns, "ip -json -details link show type bridge"))
+    assert [link["mtu"] for link in links] == [1300]
+    assert lan.reaches(one, OUTSIDE_IP)
 
 
 def test_dnsmasq_is_started_again(lan: Lan) -> None:
