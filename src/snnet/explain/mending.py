@@ -35,7 +35,7 @@ _RULES: dict[type[Noun], str] = {
     HostIsolation: "guests do not reach the host itself: use a forward, or another machine",
     HostServices: "guests reach only DHCP and DNS of their gateway: use another machine",
     ProtectedNetwork: "guests are kept from this network: take it out of management_nets",
-    PortGroups: "no rule of its groups lets it pass: add one with snnet group",
+    PortGroups: "no rule of its groups lets it pass: give one of them a rule (snnet group update)",
     TunnelGuard: "the sender is no peer of the tunnel: snnet host verify",
 }
 
