@@ -11,11 +11,11 @@ BOTH   := -n 2 --dist worksteal
 SIDE_BY_SIDE := tests/conformance tests/docker tests/node tests/firewall tests/backends \
                 tests/dhcp tests/registries tests/cli tests/doctor tests/lab
 # What waits for real time, starts processes or tries every fault; the rest is the fake suite.
-MORE := tests/firewall tests/agent tests/docker tests/drawing tests/lab tests/node/test_properties.py \
-        tests/conformance/test_registries.py tests/registries/test_sqlite.py tests/test_yamlfile.py \
-        tests/test_structure.py tests/test_tunnel_kinds.py tests/test_examples.py tests/test_config.py \
-        tests/test_families.py tests/cli/test_demo.py tests/cli/test_docker_plugin.py \
-        tests/cli/test_cluster.py
+MORE := tests/firewall tests/agent tests/cli tests/docker tests/drawing tests/explain tests/lab \
+        tests/conformance/test_registries.py tests/registries tests/node/test_properties.py \
+        tests/node/test_refused.py tests/test_config.py tests/test_docs.py tests/test_examples.py \
+        tests/test_families.py tests/test_pytest_plugin.py tests/test_structure.py \
+        tests/test_tunnel_kinds.py tests/test_yamlfile.py
 # SNNET_TEST_SHORT=1 leaves of `make test` the fake suite and these tests of the kernel.
 SHORT := tests/system
 # With SNNET_TEST_COVERED=1 (CI), `make test` runs what needs no root once, as `make coverage`.  The VM
