@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from ipaddress import IPv4Network, IPv6Network
 
 from snnet.backends.fake.fabric.others import IP, Seen
 from snnet.contract import IPAddress
-from snnet.firewall.others.stops import BaseChain, Test
+from snnet.firewall.others.stops import BaseChain, Test, is_within
 
 _PORTS = ("tcp", "udp", "sctp", "dccp", "udplite")
 
@@ -53,7 +52,7 @@ def _fits(of: str, values: Sequence[object], seen: Seen, base: BaseChain) -> boo
         case "in" | "out" | "port_in" | "port_out" | "bridge":
             return _named(_link(of, seen), values)
         case "source" | "target":
-            return _within(seen.source if of == "source" else seen.target, values)
+            return is_within(seen.source if of == "source" else seen.target, values)
         case "source_port" | "target_port":
             return _port(
                 seen.source_port if of == "source_port" else seen.target_port, seen, values
@@ -102,22 +101,6 @@ def _link(of: str, seen: Seen) -> str:
 
 def _named(name: str, values: Sequence[object]) -> bool:
     return any(fnmatchcase(name, str(value)) for value in values)
-
-
-def _within(address: IPAddress | None, values: Sequence[object]) -> bool | None:
-    if address is None:
-        return None
-    answers = {_holds(value, address) for value in values}
-    return True if True in answers else None if None in answers else False
-
-
-def _holds(value: object, address: IPAddress) -> bool | None:
-    if isinstance(value, (IPv4Network, IPv6Network)):
-        return address in value
-    if isinstance(value, tuple):
-        first, last = value
-        return bool(first.version == address.version and first <= address <= last)
-    return None
 
 
 def _port(port: int | None, seen: Seen, values: Sequence[object]) -> bool | int | None:

@@ -195,9 +195,9 @@ def _fits(test: Test, packet: HostPacket, base: BaseChain) -> bool | None:
         case "bridge":
             return packet.link in test.values if packet.bridged else None
         case "source":
-            return _within(packet.source, test.values)
+            return is_within(packet.source, test.values)
         case "target":
-            return _within(packet.target, test.values)
+            return is_within(packet.target, test.values)
         case "source_port":
             return _port(packet.source_port, packet, test.values)
         case "target_port":
@@ -224,7 +224,8 @@ def _link(test: Test, packet: HostPacket, base: BaseChain) -> bool | None:
     return any(fnmatchcase(packet.link, str(value)) for value in test.values)
 
 
-def _within(address: IPAddress | None, values: Sequence[object]) -> bool | None:
+def is_within(address: IPAddress | None, values: Sequence[object]) -> bool | None:
+    """Whether the address is in one of the networks and ranges; None where that is unknown."""
     if address is None:
         return None
     answers = [_holds(value, address) for value in values]
