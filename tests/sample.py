@@ -6,13 +6,25 @@ import fcntl
 import os
 import random
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
 
 EVERY = int(os.environ.get("SNNET_TEST_SAMPLE", "1"))
 """One of so many turns is taken."""
+
+
+# The workers of one run must find the same tests.
+_FIRST = random.Random(os.environ.get("PYTEST_XDIST_TESTRUNUID")).randrange(EVERY)
+
+
+def sampled(items: Sequence[T]) -> Sequence[T]:
+    """Return the items to make tests of: in a sample one of so many, others in each run."""
+    return items[_FIRST::EVERY]
 
 
 def turns(first: int, stride: int = 1) -> Iterator[int]:

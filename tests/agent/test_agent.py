@@ -511,3 +511,31 @@ def test_bad_arguments(registry: Registry, fields: dict[str, Any], message: str)
     with pytest.raises(SnnetError, match=message) as caught:
         Agent("host-1", NetworkConfig(topology="local"), **{**arguments, **fields})
     assert isinstance(caught.value, InvalidRequest) or "registry" in fields
+
+
+@pytest.mark.parametrize(
+    ("subnet", "sources", "targets"),
+    [
+        (("10.1.0.0/24", "fd00:1::/64"), (), ["10.1.0.2", "fd00:1::2"]),
+        (("10.1.0.0/24", "fd00:1::/64"), ("2001:db8::/32",), ["fd00:1::2"]),
+        (("fd00:1::/64",), (), ["fd00:1::2"]),
+        (("10.1.0.0/24",), ("2001:db8::/32",), None),
+    ],
+)
+def test_a_forward_leads_on_by_each_family_that_may_come(
+    host: FakeHost, subnet: tuple[str, ...], sources: tuple[str, ...], targets: list[str] | None
+) -> None:
+    host.cluster.create_network("web", subnet=subnet)
+    host.cluster.create_vnic("v1", network="web", role="container")
+    host.cluster.create_forward(network="web", protocol="tcp", port=80, to="v1", sources=sources)
+    host.settle()
+    (cnci,) = host.agent._network.running.values()
+    if targets is None:
+        assert host.states() == {"web": "ready", "v1": "ready", "tcp-80": "failed"}
+        error = host.cluster.get_forward("default", "tcp-80").error
+        assert error == "vnic 'v1' has no address of a family by which packets can come"
+        assert cnci.port_forwards == ()
+    else:
+        assert set(host.states().values()) == {"ready"}
+        assert [str(rule.target) for rule in cnci.port_forwards] == targets
+    assert host.agent.node.verify() == cnci.verify() == []

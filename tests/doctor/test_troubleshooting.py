@@ -20,7 +20,7 @@ from tests.conftest import ip
 from tests.drift.changes import Foreign, changes
 from tests.drift.test_drift import REPAIRED, documented
 from tests.drift.world import DriftWorld
-from tests.sample import EVERY, turns
+from tests.sample import sampled
 
 PAGE = Path(__file__).parents[2] / "docs" / "troubleshooting.md"
 ROUNDS = 10
@@ -204,7 +204,7 @@ def places() -> Iterator[Places]:
 
 
 @pytest.mark.kernel
-@pytest.mark.parametrize("change", DRIFT[next(turns(0)) :: EVERY], ids=lambda change: change.name)
+@pytest.mark.parametrize("change", sampled(DRIFT), ids=lambda change: change.name)
 def test_drift_is_found_and_mended(places: Places, change: Foreign) -> None:
     """What a node repairs is found, and mended, from the command line too."""
     place = places.get()

@@ -106,7 +106,8 @@ class NetworkRole:
             self._running(item.tenant, side)
             .reconcile(
                 subnets=wants.subnets(item, side.links),
-                nat=[side.uplink],
+                # Where the host translates, its guests' IPv6 addresses mean nothing outside.
+                nat=[{"device": side.uplink, "nat66": side.ip6 is not None}],
                 exits=[(side.uplink, net.subnet) for net in item.networks],
                 forwards=wants.forwards(item, side.uplink),
                 public_ips=wants.public_ips(item, side.uplink),

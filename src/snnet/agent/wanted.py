@@ -50,6 +50,19 @@ class TenantWanted:
     refused: dict[Id, str] = field(default_factory=dict)
     """What cannot be had, and why."""
 
+    @property
+    def versions(self) -> frozenset[int]:
+        """The IP versions by which it can be reached from outside."""
+        if self.address is not None:
+            return frozenset({ip_address(self.address).version})
+        return frozenset({4, *(part.version for item in self.networks for part in item.subnet)})
+
+    def led_to(self, forward: Forward) -> list[IPAddress]:
+        """The guest's addresses that a forward leads to: one of each family that may come."""
+        guest = self.guests.get(forward.to, {})
+        coming = {source.version for source in forward.sources} or guest.keys()
+        return [guest[version] for version in sorted(self.versions & coming & guest.keys())]
+
     def fits(self, sides: Mapping[str, Concentrator]) -> bool:
         """Whether the host's side, if it is there, has the right address."""
         side = sides.get(self.tenant)
@@ -199,6 +212,11 @@ def _refused(tenant: TenantWanted, config: NetworkConfig) -> dict[Id, str]:
         for item in rules
         if item.to not in tenant.guests
     }
+    for forward in tenant.forwards:
+        if forward.to in tenant.guests and not tenant.led_to(forward):
+            refused[id_of(forward)] = (
+                f"vnic {forward.to!r} has no address of a family by which packets can come"
+            )
     ours, floating = set(config.concentrator_pool), set(config.floating_pool)
     for public in tenant.public_ips:
         address, guest = public.address, tenant.guests.get(public.to, {})
@@ -277,12 +295,17 @@ def forwards(wanted: TenantWanted, device: str) -> list[dict[str, Any]]:
             "protocol": item.protocol,
             "device": device,
             "port": plain(item.port),
-            "to": _first(wanted.guests[item.to]),
+            "to": address,
             "to_port": item.to_port,
-            "sources": item.sources if wanted.address else (),
+            "sources": [
+                source
+                for source in (item.sources if wanted.address else ())
+                if source.version == address.version
+            ],
         }
         for item in wanted.forwards
         if id_of(item) not in wanted.refused
+        for address in wanted.led_to(item)
     ]
 
 
@@ -297,7 +320,3 @@ def public_ips(wanted: TenantWanted, device: str) -> list[dict[str, Any]]:
         for item in wanted.public_ips
         if item.address and id_of(item) not in wanted.refused
     ]
-
-
-def _first(addresses: Mapping[int, IPAddress]) -> IPAddress:
-    return addresses[min(addresses)]

@@ -19,7 +19,7 @@ from snnet.contract import (
 )
 
 from . import identity as ids
-from .concentrators import Concentrator, plug_link, way_link
+from .concentrators import UNIQUE_LOCAL, Concentrator, plug_link, unique_local, way_link
 from .local_requests import ConcentratorId
 from .site import Site
 
@@ -55,6 +55,11 @@ class _Parts:
         )
         name = self.link.name if self.link else ids.name(owner, ids.WAY, *identity)
         alias = self.link.alias if self.link else ids.encode(owner, ids.WAY, fields)
+        plugs = {
+            subnet: plug_link(site, plug.name, namespace.name, plug.alias, _bridge(site, plug))
+            for subnet, plug in self.plugs.items()
+        }
+        ip6 = unique_local(ip, plugs.values())
         return Concentrator(
             tenant_id=tenant,
             concentrator_id=concentrator,
@@ -62,11 +67,9 @@ class _Parts:
             namespace=namespace,
             link=way_link(site, name, namespace.name, alias),
             ip=ip,
-            plugs={
-                subnet: plug_link(site, plug.name, namespace.name, plug.alias, _bridge(site, plug))
-                for subnet, plug in self.plugs.items()
-            },
-            forwards=tuple(forward for forward in self.forwards if forward.target == ip),
+            ip6=ip6,
+            plugs=plugs,
+            forwards=tuple(forward for forward in self.forwards if forward.target in (ip, ip6)),
             publics=tuple(self._publics(name, ip)),
             upstream=site.uplink.link_name,
             apart=site.local,
@@ -76,7 +79,8 @@ class _Parts:
         """The addresses whose routes lead into the namespace, beside its own."""
         for route in self.routes:
             address = route.destination.network_address
-            if route.link == link and address != ip and route.destination == ip_network(address):
+            own = address == ip or address in UNIQUE_LOCAL
+            if route.link == link and not own and route.destination == ip_network(address):
                 yield address
 
 

@@ -12,9 +12,16 @@ record back after a restart.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Address, IPv4Network, ip_interface, ip_network
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_interface,
+    ip_network,
+)
 from typing import Any
 
 from snnet.contract import (
@@ -52,6 +59,10 @@ UPLINK = "eth0"
 LINK_LOCAL = IPv4Network("169.254.0.0/16")
 """RFC 3927: never forwarded by other routers, so that each host may use all of it."""
 
+UNIQUE_LOCAL = IPv6Network("fd73:6e6e:6574::/96")
+"""RFC 4193: a concentrator that serves IPv6 has an address here with the bits of its own one.
+Routers do not forward link-local ones (RFC 4291, 2.5.6), and the host translates these."""
+
 _EVERYWHERE = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}
 _FIRST, _LAST = 2 << 8, (255 << 8) - 1
 """What is chosen of ``LINK_LOCAL``: RFC 3927 (2.1) reserves the first and the last 256."""
@@ -76,6 +87,7 @@ class Concentrator:
     namespace: Namespace
     link: Veth
     ip: IPAddress
+    ip6: IPv6Address | None
     plugs: Mapping[str, Veth]
     forwards: tuple[PortForward, ...]
     publics: tuple[IPAddress, ...]
@@ -103,9 +115,14 @@ class Concentrator:
         return ROUTED_GATEWAYS[self.ip.version].ip
 
     @property
+    def own(self) -> tuple[IPAddress, ...]:
+        """Its own addresses, which it sends from."""
+        return (self.ip,) if self.ip6 is None else (self.ip, self.ip6)
+
+    @property
     def addresses(self) -> tuple[IPAddress, ...]:
         """All addresses that lead to it, its own first."""
-        return (self.ip, *self.publics)
+        return (*self.own, *self.publics)
 
     @property
     def versions(self) -> frozenset[int]:
@@ -130,7 +147,7 @@ class Concentrator:
         link, inside = self.link.name, self.netns
         within: list[Noun] = [
             Attached(link=UPLINK),
-            Address(link=UPLINK, address=ip_interface(self.ip)),
+            *(Address(link=UPLINK, address=ip_interface(ip)) for ip in self.own),
         ]
         beside: list[Noun] = []
         for version in sorted(self.versions):
@@ -161,7 +178,7 @@ class Concentrator:
             Zone(owner=owner, zone=zone, outbound=True),
             ZoneLink(owner=owner, link=link, zone=zone),
             HostIsolation(owner=owner, link=link, arp=False),
-            TranslatedSource(owner=owner, source=self.ip),
+            *(TranslatedSource(owner=owner, source=ip) for ip in self.own),
             *(OpenAddress(owner=owner, address=address) for address in self.publics),
         )
 
@@ -188,6 +205,7 @@ class Concentrator:
             "uplink": self.uplink,
             "link_name": self.link_name,
             "ip": str(self.ip),
+            "ip6": str(self.ip6) if self.ip6 else None,
             "public_ips": list(map(str, self.publics)),
             "gateway": str(self.gateway),
             "mtu": self.mtu,
@@ -219,6 +237,11 @@ def build_concentrator(
     ``plugs`` are names by subnet id, with the subnet; ``addresses`` are those of the uplink.
     """
     tenant, concentrator = request.id
+    links = {
+        subnet_id: _plug(site, name, netns, subnet, concentrator)
+        for subnet_id, (name, subnet) in plugs.items()
+    }
+    ip6 = unique_local(ip, links.values())
     fields = {ids.TENANT: tenant, ids.CONCENTRATOR: concentrator, ids.ADDRESS: str(ip)}
     return Concentrator(
         tenant_id=tenant,
@@ -227,18 +250,28 @@ def build_concentrator(
         namespace=Namespace(name=netns, alias=ids.encode(site.owner, ids.SPACE, fields)),
         link=way_link(site, link, netns, ids.encode(site.owner, ids.WAY, fields)),
         ip=ip,
-        plugs={
-            subnet_id: _plug(site, name, netns, subnet, concentrator)
-            for subnet_id, (name, subnet) in plugs.items()
-        },
+        ip6=ip6,
+        plugs=links,
         forwards=tuple(
-            replace(forward, target=ip, addresses=addresses if forward.address is None else ())
+            replace(
+                forward,
+                target=ip6 if ip6 and forward.target.version == 6 else ip,
+                addresses=addresses if forward.address is None else (),
+            )
             for forward in request.forwards
         ),
         publics=request.publics,
         upstream=site.uplink.link_name,
         apart=site.local,
     )
+
+
+def unique_local(ip: IPAddress, plugs: Iterable[Veth]) -> IPv6Address | None:
+    """Return the IPv6 address of a concentrator with these plugs; None if it serves no IPv6."""
+    networks = [(ids.decode(plug.alias) or {}).get(ids.NETWORK, "") for plug in plugs]
+    if ip.version == 4 and any(":" in network for network in networks):
+        return UNIQUE_LOCAL[int(ip)]
+    return None
 
 
 def way_link(site: Site, name: str, netns: str, alias: str) -> Veth:

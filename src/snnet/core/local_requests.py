@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
+from ipaddress import ip_address
 
 from snnet.config import (
     Address,
@@ -14,12 +14,13 @@ from snnet.config import (
     check_id,
     check_int,
     check_many,
+    check_network,
     shown,
 )
 from snnet.contract import InvalidRequest, IPAddress, PortForward
 
 from .addressing import Networks, check_subnets
-from .rule_requests import port_forwards
+from .rule_requests import own_address, port_forwards
 from .site import Site
 from .tunnels import check_key
 
@@ -29,8 +30,8 @@ ConcentratorId = tuple[str, str]
 Door = tuple[PortForward, ...]
 """The rules of one forward, a range of ports: all of them or none."""
 
-_NOWHERE = IPv4Address("169.254.2.0")
-"""Stands for the concentrator's address until that is known."""
+_NOWHERE = {4: ip_address("169.254.2.0"), 6: ip_address("fd73:6e6e:6574::")}
+"""Stand for the concentrator's addresses until those are known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +58,8 @@ class HostForward:
 
     ``port`` is a number, or a range like "8000-8010"; ``to_port`` is the first port at the
     concentrator, by default the same.  ``address`` is an address of the host; None stands
-    for all of its uplink.  ``sources`` are the networks whose hosts may use it, by default
-    all.
+    for all of its uplink, of the families that the concentrator's subnets have.  ``sources``
+    are the networks whose hosts may use it, by default all.
     """
 
     protocol: str
@@ -143,7 +144,7 @@ def local_concentrator(cfg: object, site: Site) -> LocalConcentrator:
     doors: list[Door] = []
     seen: set[tuple[str, ...]] = set()
     for number, forward in enumerate(cfg.forwards):
-        door = _rules(forward, site, f"forwards[{number}]")
+        door = _rules(forward, site, _versions(subnets.values()), f"forwards[{number}]")
         keys = {rule.key for rule in door}
         if keys & seen:
             raise InvalidRequest("is there twice", field=f"forwards[{number}].port")
@@ -220,18 +221,31 @@ def _same(network: object, other: LocalSubnet) -> Networks:
     return tuple(one for one in other.networks if one.version == version)
 
 
-def _rules(forward: HostForward, site: Site, field: str) -> Door:
+def _versions(subnets: Iterable[LocalSubnet]) -> set[int]:
+    """The IP versions in which a concentrator with these subnets has an address."""
+    return {4} | {network.version for subnet in subnets for network in subnet.networks}
+
+
+def _rules(forward: HostForward, site: Site, served: set[int], field: str) -> Door:
+    rules: list[PortForward] = []
     try:
-        rules = port_forwards(
-            site.owner,
-            protocol=forward.protocol,
-            device=site.uplink.link_name,
-            port=forward.port,
-            to=_NOWHERE,
-            to_port=forward.to_port,
-            address=forward.address,
-            sources=forward.sources,
-        )
+        sources = check_many(forward.sources, "sources", check_network)
+        address = own_address(forward.address)
+        asked = {address.version} if address else {one.version for one in sources} or served
+        if not asked <= served:
+            name = "address" if address else "sources"
+            raise InvalidRequest("the concentrator has no IPv6 subnet", field=name)
+        for version in sorted(asked):
+            rules += port_forwards(
+                site.owner,
+                protocol=forward.protocol,
+                device=site.uplink.link_name,
+                port=forward.port,
+                to=_NOWHERE[version],
+                to_port=forward.to_port,
+                address=address,
+                sources=sources if address else [one for one in sources if one.version == version],
+            )
     except InvalidRequest as error:
         said = str(error).removeprefix(f"{error.field}: ")
         raise InvalidRequest(said, field=f"{field}.{error.field}") from error
