@@ -94,6 +94,23 @@ def test_from_nothing_to_a_forward(served: Shell) -> None:
     assert f"node {HOST}: ready (compute, network)" in served("status").stdout
 
 
+def test_public_addresses(served: Shell) -> None:
+    served("network create web --subnet 10.1.0.0/24")
+    served("vnic create v1 --network web")
+    assert served("public-ip create 192.0.2.50 --to v1").stdout == (
+        "public-ip '192.0.2.50' (to v1): ready\n"
+    )
+    heads, row = lines(served("public-ip list"))
+    assert dict(zip(heads, row, strict=True)) | {"TO": "v1"} == dict(zip(heads, row, strict=True))
+    (found,) = served.json("public-ip list")
+    assert (found["address"], found["to"], found["state"]) == ("192.0.2.50", "v1", "ready")
+    served("public-ip create 192.0.2.11 --to v1", 1)
+    assert "192.0.2.11 is an address of" in served("public-ip list -o wide").stdout
+    served("public-ip create nonsense --to v1", 2)
+    served("public-ip delete 192.0.2.50")
+    assert [item["address"] for item in served.json("public-ip list")] == ["192.0.2.11"]
+
+
 def test_without_an_agent_things_are_stored(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     """Waiting fails with the command that helps; not waiting is fine."""
     monkeypatch.setattr("snnet.cli.waiting.STARTING", 0.1)

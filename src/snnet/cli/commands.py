@@ -112,6 +112,11 @@ def demo(
 
     The host's own network is never changed.  Ctrl-C removes everything.  Exit codes:
     0 all as expected, 1 a failure or an unexpected result, 2 wrong usage.
+
+    \b
+    snnet demo
+    snnet demo --firewall iptables --tunnel vxlan
+    snnet demo --cluster
     """
     if keep and remove:
         raise click.UsageError("--keep and --remove exclude each other")
@@ -139,6 +144,9 @@ def backends(as_json: bool) -> None:
     Asks each driver which kinds of links, rules and so on it supports: as root on a
     temporary network namespace of this kernel.  Creates nothing else.  A driver that does
     not load is listed with the reason; the exit code is 0 all the same.
+
+    \b
+    snnet backends
     """
     from .backends import show_backends
 
@@ -225,6 +233,9 @@ def serve(
     as they are when it ends, and it continues with them at the next start.  Start it before
     Docker.  For every tunnel that it adds or removes it writes a JSON line to stdout, for
     the tenants' concentrators (Cnci.add_remote_subnet).
+
+    \b
+    snnet docker-plugin serve --config /etc/snnet/network.yaml
     """
     from .docker_plugin import serve
 
