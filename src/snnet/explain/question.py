@@ -160,9 +160,7 @@ class Asker:
     # -- what came of it --------------------------------------------------------------
 
     def _said(self, question: str, trace: Trace, here: bool) -> Explanation:
-        hops = tuple(
-            Hop(step.host, step.link, step.said.format(*step.values)) for step in trace.steps
-        )
+        hops = tuple(map(Hop.of, trace.steps))
         doubts = [*trace.doubts, *self._further(trace.steps)]
         last = trace.steps[-1] if trace.steps else None
         if trace.answered:
