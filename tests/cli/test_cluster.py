@@ -149,7 +149,18 @@ def test_tables_fit_80_columns(served: Shell) -> None:
     assert lines(result)[1][:4] == ["v1", "web", "10.1.0.2", HOST]
     assert all(len(line) <= 80 for line in result.stdout.splitlines())
     wide = lines(served("vnic list -o wide"))
-    assert wide[0] == ["NAME", "NETWORK", "IP", "MAC", "ROLE", "NODE", "LINK", "STATE", "ERROR"]
+    assert wide[0] == [
+        "NAME",
+        "NETWORK",
+        "IP",
+        "MAC",
+        "ROLE",
+        "GROUPS",
+        "NODE",
+        "LINK",
+        "STATE",
+        "ERROR",
+    ]
     assert lines(served("network list -A"))[0] == ["TENANT", "NAME", "SUBNET", "STATE"]
     assert lines(served("node list"))[1][0] == HOST
 

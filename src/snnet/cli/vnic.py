@@ -25,6 +25,7 @@ COLUMNS = (
     Column("IP", "ip"),
     Column("MAC", "mac", wide=True),
     Column("ROLE", "role", wide=True),
+    Column("GROUPS", "groups", wide=True),
     Column("NODE", "node"),
     Column("LINK", "link_name"),
     STATE,
