@@ -399,8 +399,27 @@ def test_every_command_has_an_example() -> None:
         result = CliRunner().invoke(snnet, [*path.split()[1:], "--help"], env={"COLUMNS": "80"})
         assert result.exit_code == 0, path
         assert all(len(line) <= 80 for line in result.stdout.splitlines()), path
-        if path.split()[1] not in ("demo", "backends", "docker-plugin"):
-            assert path in (command.help or ""), path
+        assert path in (command.help or ""), path
+
+
+def test_a_terminal_shows_how_far_it_is(tmp_path: Path) -> None:
+    """In one line of stderr, which is gone at the end; programs do not see it."""
+    registry, file = f"sqlite://{tmp_path}/registry.db", tmp_path / "three.yaml"
+    file.write_text(
+        "\n---\n".join(
+            f"kind: network\nname: n{number}\nsubnet: 10.{number}.0.0/24" for number in range(3)
+        )
+    )
+    argv = [sys.executable, "-m", "snnet", "apply", "-f", str(file), "--registry", registry]
+    ours, theirs = pty.openpty()
+    subprocess.run(argv, stdout=subprocess.DEVNULL, stderr=theirs, check=True)
+    os.close(theirs)
+    shown = os.read(ours, 4096).decode()
+    os.close(ours)
+    assert "2 of 3 objects stored" in shown
+    assert shown.endswith("\r\x1b[K")
+    again = subprocess.run(argv, capture_output=True, check=True)
+    assert (again.stdout, again.stderr) == (b"3 kept as they are\n", b"")
 
 
 def test_on_a_terminal_tables_fit_and_are_coloured(tmp_path: Path) -> None:

@@ -36,14 +36,3 @@ def test_a_test_types_it(words: tuple[str, ...]) -> None:
     line = r"[\"'](snnet )?" + " ".join(map(re.escape, words)) + r"[ \"'\\]"
     listed = r"[\[(\s]" + r",\s+".join(f"[\"']{re.escape(word)}[\"']" for word in words) + r"[,\])]"
     assert re.search(f"{line}|{listed}", TYPED)
-
-
-@pytest.mark.parametrize("words", EVERY_COMMAND, ids=" ".join)
-def test_its_help_has_an_example(words: tuple[str, ...]) -> None:
-    command: click.Command = snnet
-    for word in words:
-        assert isinstance(command, click.Group)
-        found = command.get_command(click.Context(command), word)
-        assert found is not None
-        command = found
-    assert f"snnet {' '.join(words)}" in (command.help or ""), command.help

@@ -11,7 +11,7 @@ from snnet.cluster import Applied, Cluster, Problems
 from snnet.contract import InvalidRequest
 
 from .options import output_option, with_cluster
-from .output import Column, print_data, print_table
+from .output import Column, doing, print_data, print_table
 
 _COLUMNS = (
     Column("KIND", "kind"),
@@ -42,7 +42,13 @@ def apply(cluster: Cluster, file: IO[bytes], dry_run: bool, prune: bool, output:
 
     documents = read_documents(file.read(), str(getattr(file, "name", "<stdin>")))
     try:
-        applied = cluster.apply(documents, prune=prune, dry_run=dry_run)
+        with doing() as say:
+            applied = cluster.apply(
+                documents,
+                prune=prune,
+                dry_run=dry_run,
+                progress=lambda done, total: say(f"{done} of {total} objects stored"),
+            )
     except InvalidRequest as error:
         problems = error.problems if isinstance(error, Problems) else (str(error),)
         for problem in problems:

@@ -6,7 +6,8 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TextIO
 
@@ -34,6 +35,26 @@ class Column:
 TENANT = Column("TENANT", "tenant")
 STATE = Column("STATE", "state")
 ERROR = Column("ERROR", "error", wide=True)
+
+
+@contextmanager
+def doing(what: str = "") -> Iterator[Callable[[str], None]]:
+    """Say on a terminal what takes long, in one line of stderr that goes when it is over.
+
+    The function says what is being done by now.
+    """
+    terminal = sys.stderr.isatty()
+
+    def say(text: str) -> None:
+        if terminal:
+            width = shutil.get_terminal_size().columns - 1
+            click.echo(f"\r\x1b[K{text[:width]}", nl=False, err=True)
+
+    say(what)
+    try:
+        yield say
+    finally:
+        say("")
 
 
 def print_list(items: Sequence[Any], columns: Sequence[Column], output: str, *, empty: str) -> None:

@@ -13,7 +13,7 @@ from snnet.cluster import Cluster
 from snnet.cluster.documents import FAILED, PENDING, READY, Wanted
 
 from .options import WAIT, output_option, with_cluster
-from .output import Column, print_data, print_table
+from .output import Column, doing, print_data, print_table
 
 _PROBLEMS = (
     Column("KIND", "kind"),
@@ -39,10 +39,13 @@ def status(cluster: Cluster, wait: bool, timeout: float, output: str) -> None:
     objects = _objects(cluster)
     if wait:
         end = time.monotonic() + timeout
-        for _ in _looks(cluster, end):
-            objects = _objects(cluster)
-            if all(item.state == READY for item in objects):
-                break
+        with doing() as say:
+            for _ in _looks(cluster, end):
+                objects = _objects(cluster)
+                ready = sum(item.state == READY for item in objects)
+                if ready == len(objects):
+                    break
+                say(f"waiting: {ready} of {len(objects)} objects ready")
     _show(cluster, objects, output)
     if wait and any(item.state != READY for item in objects):
         sys.exit(1)

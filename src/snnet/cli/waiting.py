@@ -12,7 +12,7 @@ from snnet.cluster import Cluster, SecurityGroup, Vnic, keys
 from snnet.cluster.documents import FAILED, READY, Wanted
 from snnet.cluster.waiting import until
 
-from .output import print_data
+from .output import doing, print_data
 
 STARTING = 5.0
 """Seconds that an agent may need from "snnet agent &" to its first word in the registry."""
@@ -29,7 +29,8 @@ def finish(
         if missing := _still_missing(cluster, made, min(timeout, STARTING)):
             _print(made, output, summary, f"stored; {missing}")
             sys.exit(1)
-        made = cluster.wait(made, timeout)
+        with doing(f"waiting for {made.title}"):
+            made = cluster.wait(made, timeout)
     _print(made, output, summary, _said(made, wait=wait, timeout=timeout))
     if wait and made.state != READY:
         sys.exit(1)

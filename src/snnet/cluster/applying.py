@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import combinations, product
@@ -64,8 +64,17 @@ class _Item:
         return _id(self.wanted)
 
 
+Progress = Callable[[int, int], None]
+"""Is told how many objects are done, and of how many."""
+
+
 def apply(
-    writer: Writer, documents: Iterable[Mapping[str, Any]], *, prune: bool, dry_run: bool
+    writer: Writer,
+    documents: Iterable[Mapping[str, Any]],
+    *,
+    prune: bool,
+    dry_run: bool,
+    progress: Progress | None,
 ) -> list[Applied]:
     """See :meth:`snnet.Cluster.apply`."""
     items = read_documents(documents)
@@ -84,17 +93,35 @@ def apply(
     }
     _check_references(items, kept)
     gone = [item for key, item in stored.items() if key not in kept]
+    done: list[Applied] = []
+    for applied in _each(writer, items, stored, gone, dry_run=dry_run):
+        done.append(applied)
+        if progress is not None:
+            progress(len(done), len(items) + len(gone))
+    return done
+
+
+def _each(
+    writer: Writer,
+    items: list[_Item],
+    stored: Mapping[Id, Wanted],
+    gone: list[Wanted],
+    *,
+    dry_run: bool,
+) -> Iterator[Applied]:
+    """Delete, create and change one object after the other; yield what became of each."""
     # Last what others refer to: the rules, then the VNICs, then the networks.
     groups = [item for item in gone if isinstance(item, SecurityGroup)]
     others = [item for item in reversed(gone) if not isinstance(item, SecurityGroup)]
-    done = [_deleted(writer, item, dry_run=dry_run) for item in others]
+    for other in others:
+        yield _deleted(writer, other, dry_run=dry_run)
     if not dry_run:
         _make_named_groups(writer, items, stored)
     for item in items:
-        done.append(_applied(writer, item, stored.get(item.id), dry_run=dry_run))
+        yield _applied(writer, item, stored.get(item.id), dry_run=dry_run)
     # VNICs and other groups have left these by now.
-    done += [_deleted(writer, item, dry_run=dry_run) for item in _namers_first(groups)]
-    return done
+    for group in _namers_first(groups):
+        yield _deleted(writer, group, dry_run=dry_run)
 
 
 def _make_named_groups(writer: Writer, items: list[_Item], stored: Mapping[Id, Wanted]) -> None:

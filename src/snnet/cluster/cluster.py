@@ -289,7 +289,12 @@ class Cluster:
     # -- all of it -------------------------------------------------------------------
 
     def apply(
-        self, documents: Iterable[Mapping[str, Any]], *, prune: bool = False, dry_run: bool = False
+        self,
+        documents: Iterable[Mapping[str, Any]],
+        *,
+        prune: bool = False,
+        dry_run: bool = False,
+        progress: applying.Progress | None = None,
     ) -> list[applying.Applied]:
         """Make what is stored as the documents say; see :meth:`export` for their form.
 
@@ -298,9 +303,12 @@ class Cluster:
         in the result with its error, and the rest goes on.  Repeating the call finishes what
         was interrupted.  ``prune`` deletes what the documents do not have, of the tenants
         that they name, but no VNIC that another program manages.  ``dry_run`` writes nothing
-        and returns what would be done.
+        and returns what would be done.  ``progress`` is called after each object with how many
+        are done, and of how many.
         """
-        return applying.apply(self._writer, documents, prune=prune, dry_run=dry_run)
+        return applying.apply(
+            self._writer, documents, prune=prune, dry_run=dry_run, progress=progress
+        )
 
     def export(self, tenant: str | None = None) -> list[dict[str, Any]]:
         """Return all objects as documents that ``apply`` takes, of one tenant or of all.
