@@ -8,7 +8,7 @@ from ipaddress import ip_address
 
 from snnet.backends.fake import FakeKernel
 from snnet.backends.netlink import NetlinkBackend
-from snnet.contract import Driver, Operation, Path, Sysctl
+from snnet.contract import Driver, IPAddress, Operation, Path, Sysctl
 from snnet.system.host import RealHost
 from snnet.system.namespaces import Namespace
 
@@ -58,7 +58,22 @@ def state(driver: Driver) -> list[str]:
         for noun in found
         if not set(LINKS).isdisjoint(noun.key) or isinstance(noun, Sysctl)
     ]
-    return sorted([*nouns, *(str(driver.find(path)) for path in PATHS)])
+    return sorted([*nouns, *(_way(driver, path) for path in PATHS)])
+
+
+def _way(driver: Driver, path: Path) -> str:
+    """The path found.  A host without a global address sends from a link-local one of whichever
+    link has it, else from ::1 (ipv6_dev_get_saddr): the fake has none of those, and nobody
+    could answer either.
+    """
+    found = driver.find(path)
+    if isinstance(found, Path) and found.link != "lo" and _is_makeshift(found.source):
+        return f"path to {found.remote} dev {found.link}, from no global address"
+    return str(found)
+
+
+def _is_makeshift(source: IPAddress | None) -> bool:
+    return source is not None and (source.is_link_local or source.is_loopback)
 
 
 def end(driver: Driver, operation: Operation) -> str:
