@@ -79,15 +79,15 @@ def test_killed_before_any_operation_on_the_fake(name: str) -> None:
 
 @pytest.mark.kernel
 @pytest.mark.parametrize("name", CREATES)
-def test_a_set_up_killed_before_and_after_any_change(real_walled: RealWorld, name: str) -> None:
-    world = real_walled
-    if name == "queues" and not world.hands_out_queues:
+def test_a_set_up_killed_before_and_after_any_change(real: RealWorld, name: str) -> None:
+    # Not yet with iptables: what init() leaves of rules until a reset is not the same everywhere.
+    if name == "queues" and not real.hands_out_queues:
         return
-    before = world.text()
+    before = real.text()
     for at in turns(0, 5):
-        if not _dies(world, CREATES[name], at):
+        if not _dies(real, CREATES[name], at):
             break
-        check_healed(world, before, CREATES[name])
+        check_healed(real, before, CREATES[name])
 
 
 @pytest.mark.kernel

@@ -362,7 +362,7 @@ class TestSecurity:
                 call("user/add", name=name, password=f"{name}-password")
                 call("role/add", name=name)
                 call("user/grant", user=name, role=name)
-            read = ("networks/", "concentrators/", "vnics/cn-1/")
+            read = ("networks/", "groups/", "members/", "concentrators/", "vnics/cn-1/")
             write = ("nodes/cn-1/", "alive/cn-1/", "status/cn-1/", "tunnels/cn-1/",
                      "claims/node-numbers/")  # fmt: skip
             for kind, prefixes in (("READ", read), ("READWRITE", write)):
