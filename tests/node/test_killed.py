@@ -80,7 +80,7 @@ def test_killed_before_any_operation_on_the_fake(name: str) -> None:
 @pytest.mark.kernel
 @pytest.mark.parametrize("name", CREATES)
 def test_a_set_up_killed_before_and_after_any_change(real: RealWorld, name: str) -> None:
-    # Not yet with iptables: what init() leaves of rules until a reset is not the same everywhere.
+    # Not yet with iptables: killed before its record, it leaves chains that no reset removes.
     if name == "queues" and not real.hands_out_queues:
         return
     before = real.text()
