@@ -16,6 +16,7 @@ ABOUT_LINKS = (
     "tests/node/test_cnci.py",
     "tests/node/test_compute.py",
     "tests/node/test_concurrency.py",
+    "tests/node/test_killed.py",
     "tests/node/test_tunnels.py",
 )
 """Tests that the kind of tunnel matters to; the others are slow here, and the host's kernel

@@ -280,6 +280,14 @@ class Driver(ABC):
         """
         raise Unsupported(f"the driver {self.name!r} cannot ask who answers for an address")
 
+    def tidy(self) -> None:
+        """Remove what an interrupted change left of nouns of this host's owner that are not there.
+
+        Without effect where a change takes effect whole or not at all.  ``init()``,
+        ``repair()`` and the removal of everything call this, once the nouns are right.
+        """
+        return
+
     def forward_chains(self) -> Mapping[str, str]:
         """Return the chains of iptables, "nft" or "legacy", that decide about our packets.
 

@@ -73,6 +73,9 @@ class Call(ABC, Generic[R, K, D, T]):
 
     mode: Mode = Mode.ALL_OR_NOTHING
 
+    tidies: bool = False
+    """Whether nothing of the node is on the host afterwards but its nouns, rules' leftovers too."""
+
     inspects: ClassVar[bool] = False
     """Whether the call looks at the result of its plan, with ``inspect``."""
 

@@ -190,6 +190,11 @@ class Drivers:
             case Change(old=old):
                 return found is not None and bool(old.differences(found))
 
+    def tidy(self) -> None:
+        """See :meth:`snnet.contract.Driver.tidy`, of all drivers."""
+        for driver in self.all:
+            driver.tidy()
+
     def tear_down(self, plan: Plan) -> Outcome:
         """Carry out as much of the plan as possible; what is already so counts as done.
 

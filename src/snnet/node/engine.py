@@ -239,6 +239,8 @@ class Engine(Generic[R]):
     def _publish(
         self, call: Call[R, Any, D, T], draft: D, done: Done, news: News
     ) -> tuple[T, Done]:
+        if call.tidies:
+            self._drivers.tidy()
         if call.inspects:
             call.inspect(draft, self._host)
         with self.claims.lock:

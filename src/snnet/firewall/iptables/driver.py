@@ -34,12 +34,15 @@ from .enforced import enforced
 from .layout import ARP, BRIDGE, IP, IP6, KINDS
 from .lent import LENT, LentRules, is_lent, lent_among, moves
 from .reference import Reference
-from .report import commands, dump, obstacles
+from .report import commands, dump, left_over, obstacles
 from .rules import places
 from .saved import Saved
 from .state import Exact, State, read_state
 from .tables import Programs, Tables
 from .work import Work, owner_of
+
+_UNRECORDED = (ARP, BRIDGE)
+"""Families whose sections have no records."""
 
 _XTABLES = {"filter", "nat", "mangle", "raw", "security"}
 
@@ -306,9 +309,10 @@ class IptablesFirewall(KernelFirewall):
         of nftables.
         """
         with self._alone():
-            found = self._read(self.host.owner)
+            found = self._read(self.host.owner, _UNRECORDED)
         ours = found.nouns.values()
         return [
+            *left_over(found),
             *obstacles(self._programs, found.jumps(), flows(self.host.netns.fd, ours)),
             *self._foreign(ours),
         ]
@@ -322,6 +326,19 @@ class IptablesFirewall(KernelFirewall):
         finally:
             nft.close()
         return drops(others, flows(self.host.netns.fd, ours))
+
+    def tidy(self) -> None:
+        """See :meth:`snnet.contract.Driver.tidy`: each program makes a change of its own."""
+        if self._programs.missing(IP):
+            return
+        with self._alone():
+            self._observe()
+            Work(self._tables, self._read_whole, ()).tidy(self.host.owner)
+            self._observe()
+
+    def _read_whole(self, owner: str, _: Collection[str] = ()) -> State:
+        """Read the owner's rules exactly, also where no record leads to them."""
+        return self._read_exactly(owner, families=_UNRECORDED)
 
     def forward_chains(self) -> Mapping[str, str]:
         """See :meth:`snnet.contract.Driver.forward_chains`."""

@@ -25,6 +25,7 @@ from . import layout
 from .layout import ARP, IP, IP6, Content, Section
 from .rules import render
 from .saved import DECIDES, STOPS, SavedTable, parse_saved
+from .state import State
 from .tables import Programs
 
 
@@ -99,6 +100,17 @@ def dump(owner: str, variant: str, saved: Mapping[str, str]) -> str:
                 table = ""
         lines += [f"# {family}", *kept] if kept else []
     return "\n".join(lines)
+
+
+def left_over(state: State) -> list[str]:
+    """Return a line for each table with chains of the owner that belong to nothing."""
+    if state.broken:
+        return []  # what is missing is said of each noun
+    return [
+        f"iptables {section.family} table {section.table} has rules of {state.owner} that belong "
+        "to nothing: call repair()"
+        for section in sorted(state.dirty)
+    ]
 
 
 def obstacles(

@@ -165,6 +165,12 @@ class Work:
             raise
         self._states[owner] = state.written(ledger.nouns, ledger.broken, contents)
 
+    def tidy(self, owner: str) -> None:
+        """Write what the owner's nouns do not explain: some programs had run, and others not."""
+        state = self._state(owner)
+        contents = state.differing(state.nouns)
+        self._tables.write(_in_order(_REMOVAL, state.found, contents))
+
     def _put_back(
         self,
         state: State,

@@ -94,6 +94,7 @@ class Rebuild(Call[R, R, ReadDraft[R], Report]):
     def __init__(self, *, changes: bool, forward: bool = True) -> None:
         self._changes = changes
         self._forward = forward
+        self.tidies = changes
 
     def claim(self, records: R, alone: bool, held: Held) -> Claim:
         return WHOLE_NODE
@@ -159,6 +160,7 @@ class Repair(Call[R, R, RepairDraft, Report]):
     def __init__(self, *, wait: bool = True, untold: bool = False) -> None:
         self._wait = wait
         self._untold = untold
+        self.tidies = not untold
 
     def claim(self, records: R, alone: bool, held: Held) -> Claim:
         return WHOLE_NODE
@@ -201,6 +203,7 @@ class Clear(Call[R, R, ReadDraft[R], Report]):
     """Remove everything of this node, as the host shows it, and nothing else."""
 
     mode = Mode.PRESS_ON
+    tidies = True
 
     def __init__(self, what: str) -> None:
         self.what = what
