@@ -104,7 +104,11 @@ class Agent:
         self._statuses = Statuses(self.registry, node_id)
         self._compute = ComputeRole(self.node)
         self._membership = Membership(
-            self.registry, node_id, self.roles, config.topology, check_ttl(session_ttl)
+            self.registry,
+            node_id,
+            self.roles,
+            config.topology,
+            check_ttl(session_ttl, "session_ttl"),
         )
         self._network = NetworkRole(self._open_cnci)
         self._placer: Placer | None = None
@@ -190,6 +194,11 @@ class Agent:
         """
         others = {name: said for name, said in self._beside.items() if name != part}
         self._beside = others if problem is None else {**others, part: problem}
+
+    @property
+    def ready(self) -> bool:
+        """Whether the node was read from the host, and the agent has registered it."""
+        return self._ready
 
     def status(self) -> dict[str, Any]:
         """What the agent is doing, as plain data.

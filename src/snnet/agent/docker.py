@@ -37,7 +37,7 @@ class DockerService:
 
         What fails is logged, a problem in the agent's status, and tried again.
         """
-        if self._serves or self._agent.status()["state"] == "starting":
+        if self._serves or not self._agent.ready:
             return
         try:
             self._plugin.init()

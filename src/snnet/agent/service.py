@@ -22,7 +22,7 @@ def serve(settings: AgentSettings, stop: threading.Event) -> None:
 
     Raises what construction raises.  Afterwards nothing ends it but ``stop``: what goes
     wrong is logged, and tried again.  The service manager is told when the first round is
-    done, and of each round if it set WATCHDOG_USEC.
+    over, also where it failed, and of each round if it set WATCHDOG_USEC.
     """
     _make_folder(settings.registry)
     with contextlib.ExitStack() as stack:

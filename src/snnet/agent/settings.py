@@ -19,10 +19,9 @@ from snnet.config import (
     check_text,
     shown,
 )
-from snnet.contract import InvalidRequest
+from snnet.contract import InvalidRequest, check_ttl
 from snnet.contract.addresses import host_and_port
 from snnet.contract.keywords import refuse_unknown
-from snnet.contract.registries import TTL_MIN
 from snnet.yamlfile import read_yaml
 
 from .membership import SESSION_TTL
@@ -73,7 +72,7 @@ class AgentSettings:
                 "firewall": check_text,
                 "dhcp": check_text,
                 "docker": check_bool,
-                "session_ttl": _ttl,
+                "session_ttl": check_ttl,
                 "metrics": optional(_host_and_port),
                 "listen": _socket,
             },
@@ -106,12 +105,6 @@ def _roles(value: Any, name: str) -> tuple[str, ...]:
     if not roles:
         raise InvalidRequest(f"give at least one of {', '.join(ROLES)}", field=name)
     return roles
-
-
-def _ttl(value: Any, name: str) -> float:
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and value >= TTL_MIN:
-        return float(value)
-    raise InvalidRequest(f"{shown(value)} is not {TTL_MIN:g} seconds or more", field=name)
 
 
 def _network(value: Any, name: str) -> NetworkConfig:

@@ -15,7 +15,7 @@ from .options import (
     wait_options,
     with_cluster,
 )
-from .output import ERROR, STATE, TENANT, Column, print_list
+from .output import ERROR, STATE, Column, print_objects
 from .waiting import finish
 
 COLUMNS = (
@@ -102,9 +102,14 @@ def list_(cluster: Cluster, tenant: str, all_tenants: bool, output: str) -> None
     \b
     snnet forward list
     """
-    columns = (TENANT, *COLUMNS) if all_tenants else COLUMNS
     found = cluster.list_forwards(None if all_tenants else tenant)
-    print_list(found, columns, output, empty="no forwards: 'snnet forward create' makes one")
+    print_objects(
+        found,
+        COLUMNS,
+        output,
+        all_tenants=all_tenants,
+        empty="no forwards: 'snnet forward create' makes one",
+    )
 
 
 @forward.command()

@@ -14,7 +14,7 @@ from .options import (
     wait_options,
     with_cluster,
 )
-from .output import ERROR, STATE, TENANT, Column, print_list, print_one
+from .output import ERROR, STATE, Column, print_objects, print_one
 from .waiting import finish
 
 COLUMNS = (Column("NAME", "name"), Column("RULES", "rules"), STATE, ERROR)
@@ -73,9 +73,14 @@ def list_(cluster: Cluster, tenant: str, all_tenants: bool, output: str) -> None
     \b
     snnet group list
     """
-    columns = (TENANT, *COLUMNS) if all_tenants else COLUMNS
     found = cluster.list_groups(None if all_tenants else tenant)
-    print_list(found, columns, output, empty="no groups: 'snnet group create' makes one")
+    print_objects(
+        found,
+        COLUMNS,
+        output,
+        all_tenants=all_tenants,
+        empty="no groups: 'snnet group create' makes one",
+    )
 
 
 @group.command()

@@ -12,7 +12,7 @@ import click
 from snnet.cluster import Cluster, Network
 
 from .options import output_option, tenants_option, with_cluster
-from .output import TENANT, Column, print_list
+from .output import Column, print_objects
 
 COLUMNS = (
     Column("NETWORK", "network"),
@@ -49,8 +49,7 @@ def list_(cluster: Cluster, tenant: str, all_tenants: bool, output: str) -> None
         for network in cluster.list_networks(None if all_tenants else tenant)
         for lease in _leases(network, names)
     ]
-    columns = (TENANT, *COLUMNS) if all_tenants else COLUMNS
-    print_list(found, columns, output, empty="no leases on this host")
+    print_objects(found, COLUMNS, output, all_tenants=all_tenants, empty="no leases on this host")
 
 
 @dataclass(frozen=True, slots=True)

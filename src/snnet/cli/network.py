@@ -15,12 +15,11 @@ from .options import (
     wait_options,
     with_cluster,
 )
-from .output import ERROR, STATE, TENANT, Column, print_list, print_one
+from .output import ERROR, STATE, Column, print_objects, print_one
 from .waiting import finish
 
 COLUMNS = (
     Column("NAME", "name"),
-    Column("TENANT", "tenant", wide=True),
     Column("SUBNET", "subnet"),
     Column("KEY", "key", wide=True),
     Column("MTU", "mtu", wide=True),
@@ -88,9 +87,14 @@ def list_(cluster: Cluster, tenant: str, all_tenants: bool, output: str) -> None
     \b
     snnet network list -A -o wide
     """
-    columns = (TENANT, *COLUMNS) if all_tenants else COLUMNS
     found = cluster.list_networks(None if all_tenants else tenant)
-    print_list(found, columns, output, empty="no networks: 'snnet network create' makes one")
+    print_objects(
+        found,
+        COLUMNS,
+        output,
+        all_tenants=all_tenants,
+        empty="no networks: 'snnet network create' makes one",
+    )
 
 
 @network.command()

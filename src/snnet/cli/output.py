@@ -68,6 +68,13 @@ def print_list(items: Sequence[Any], columns: Sequence[Column], output: str, *, 
         click.echo(empty, err=True)
 
 
+def print_objects(
+    items: Sequence[Any], columns: Sequence[Column], output: str, *, all_tenants: bool, empty: str
+) -> None:
+    """As ``print_list``; objects of all tenants have their tenant first."""
+    print_list(items, (TENANT, *columns) if all_tenants else columns, output, empty=empty)
+
+
 def print_one(item: Any, output: str) -> None:
     """Print one object: a line for each field, or data."""
     data = item if isinstance(item, Mapping) else item.to_dict()

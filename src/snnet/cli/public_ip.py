@@ -14,7 +14,7 @@ from .options import (
     wait_options,
     with_cluster,
 )
-from .output import ERROR, STATE, TENANT, Column, print_list
+from .output import ERROR, STATE, Column, print_objects
 from .waiting import finish
 
 COLUMNS = (Column("ADDRESS", "name"), Column("TO", "to"), STATE, ERROR)
@@ -56,9 +56,8 @@ def list_(cluster: Cluster, tenant: str, all_tenants: bool, output: str) -> None
     \b
     snnet public-ip list
     """
-    columns = (TENANT, *COLUMNS) if all_tenants else COLUMNS
     found = cluster.list_public_ips(None if all_tenants else tenant)
-    print_list(found, columns, output, empty="no public addresses")
+    print_objects(found, COLUMNS, output, all_tenants=all_tenants, empty="no public addresses")
 
 
 @public_ip.command()

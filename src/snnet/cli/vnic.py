@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, TypeVar
+
 import click
 
 from snnet.cluster import Cluster
@@ -16,8 +19,10 @@ from .options import (
     wait_options,
     with_cluster,
 )
-from .output import ERROR, STATE, TENANT, Column, print_list, print_one
+from .output import ERROR, STATE, Column, print_objects, print_one
 from .waiting import finish
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 COLUMNS = (
     Column("NAME", "name"),
@@ -33,6 +38,15 @@ COLUMNS = (
 )
 SUMMARY = "{ip}, {mac}, link {link_name} on {node}"
 _NAME = click.argument("name", shell_complete=complete("vnics"))
+
+
+def _user(_: click.Context, __: click.Parameter, value: str | None) -> int | str | None:
+    return int(value) if value and value.isdecimal() else value
+
+
+def owner_option(text: str) -> Callable[[F], F]:
+    """``--owner``: a user by name or number."""
+    return click.option("--owner", callback=_user, help=text)
 
 
 extra_option = click.option(
@@ -82,7 +96,7 @@ def vnic() -> None:
     help="What it is for.",
 )
 @click.option("--mtu", type=int, help="The largest packet in bytes.  Default: the network's.")
-@click.option("--owner", help="The user of the host who may open the tap.  Default: root alone.")
+@owner_option("The user of the host who may open the tap.  Default: root alone.")
 @extra_option
 @spoofing_option
 @group_option
@@ -99,7 +113,7 @@ def create(
     mac: str | None,
     role: str,
     mtu: int | None,
-    owner: str | None,
+    owner: int | str | None,
     extra: tuple[str, ...],
     anti_spoofing: bool | None,
     groups: tuple[str, ...],
@@ -123,7 +137,7 @@ def create(
         ip=ips or None,
         mac=mac,
         mtu=mtu,
-        owner=int(owner) if owner and owner.isdecimal() else owner,
+        owner=owner,
         extra_addresses=extra or None,
         anti_spoofing=anti_spoofing,
         groups=groups or None,
@@ -149,8 +163,13 @@ def list_(
         for item in cluster.list_vnics(None if all_tenants else tenant)
         if network in (None, item.network)
     ]
-    columns = (TENANT, *COLUMNS) if all_tenants else COLUMNS
-    print_list(found, columns, output, empty="no VNICs: 'snnet vnic create' makes one")
+    print_objects(
+        found,
+        COLUMNS,
+        output,
+        all_tenants=all_tenants,
+        empty="no VNICs: 'snnet vnic create' makes one",
+    )
 
 
 @vnic.command()
@@ -171,7 +190,7 @@ def show(cluster: Cluster, name: str, tenant: str, output: str) -> None:
 @_NAME
 @click.option("--node", shell_complete=complete("nodes"), help="Move it to this host.")
 @click.option("--mtu", type=int, help="The largest packet in bytes.")
-@click.option("--owner", help="The user of the host who may open the tap.")
+@owner_option("The user of the host who may open the tap.")
 @extra_option
 @click.option("--no-extra-addresses", "no_extra", is_flag=True, help="Only its own address.")
 @spoofing_option
@@ -186,7 +205,7 @@ def update(
     name: str,
     node: str | None,
     mtu: int | None,
-    owner: str | None,
+    owner: int | str | None,
     extra: tuple[str, ...],
     no_extra: bool,
     anti_spoofing: bool | None,

@@ -16,7 +16,7 @@ from .documents import Network, Vnic, Wanted
 from .kinds import KINDS
 from .problems import Problems, raise_all
 from .security import SecurityGroup, groups_named
-from .views import kind_of, read_all
+from .views import kind_of, read_everything, unmanaged
 from .writing import Writer
 
 Id = tuple[str, str, str]
@@ -78,18 +78,14 @@ def apply(
 ) -> list[Applied]:
     """See :meth:`snnet.Cluster.apply`."""
     items = read_documents(documents)
-    stored = {
-        _id(item): item for kind in KINDS.values() for item in read_all(writer.registry, kind, None)
-    }
+    stored = {_id(item): item for item in read_everything(writer.registry)}
+    ours = set(map(_id, unmanaged(stored.values())))
     tenants = {item.wanted.tenant for item in items}
     wanted = {item.id for item in items}
     kept = {
         key: item
         for key, item in stored.items()
-        if not prune
-        or key in wanted
-        or item.tenant not in tenants
-        or getattr(item, "managed_by", None)
+        if not prune or key in wanted or item.tenant not in tenants or key not in ours
     }
     _check_references(items, kept)
     gone = [item for key, item in stored.items() if key not in kept]
@@ -231,9 +227,7 @@ def _deleted(writer: Writer, item: Wanted, *, dry_run: bool) -> Applied:
 def _applied(writer: Writer, item: _Item, old: Wanted | None, *, dry_run: bool) -> Applied:
     try:
         if old is None:
-            if not dry_run and isinstance(item.wanted, SecurityGroup):
-                writer.set_group(item.wanted)
-            elif not dry_run:
+            if not dry_run:
                 writer.create(item.wanted, item.given)
             return Applied(*item.id, "created")
         return _updated(writer, item, old, dry_run=dry_run)

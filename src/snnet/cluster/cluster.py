@@ -13,9 +13,15 @@ from snnet.contract import Registry, Rule
 
 from . import applying, keys, nodes
 from .documents import DEFAULT_TENANT, Forward, Network, NodeInfo, PublicIp, Vnic, Wanted
-from .kinds import KINDS
 from .security import SecurityGroup
-from .views import read_all, read_nodes, read_one, read_placements
+from .views import (
+    read_all,
+    read_everything,
+    read_nodes,
+    read_one,
+    read_placements,
+    unmanaged,
+)
 from .waiting import Event, follow, is_settled, until
 from .writing import Writer
 
@@ -313,14 +319,11 @@ class Cluster:
     def export(self, tenant: str | None = None) -> list[dict[str, Any]]:
         """Return all objects as documents that ``apply`` takes, of one tenant or of all.
 
-        VNICs that another program manages, such as those of Docker's containers, are left out.
+        VNICs that another program manages, such as those of Docker's containers, are left out,
+        and what leads to them.
         """
-        return [
-            {"kind": kind.kind, **item.document()}
-            for kind in KINDS.values()
-            for item in read_all(self.registry, kind, tenant)
-            if not getattr(item, "managed_by", None)
-        ]
+        everything = read_everything(self.registry, tenant)
+        return [{"kind": item.kind, **item.document()} for item in unmanaged(everything)]
 
     def watch(self, timeout: float | None = None) -> Iterator[Event]:
         """Yield an event for each change from now on, until ``timeout`` quiet seconds passed."""

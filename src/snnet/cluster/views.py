@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from copy import copy
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from snnet.contract import Entry, InvalidRequest, Reading, Registry
 
 from . import keys, store
-from .documents import FAILED, PENDING, READY, NodeInfo, Status, Wanted
+from .documents import FAILED, PENDING, READY, NodeInfo, Status, Vnic, Wanted
 from .kinds import KINDS
 from .security import SecurityGroup
 
@@ -46,7 +46,34 @@ def read_all(registry: Registry, kind: type[W], tenant: str | None) -> list[W]:
         for item in stored(reading, kind)
         if tenant is None or item.tenant == tenant
     ]
-    return sorted(found, key=lambda item: (item.tenant, natural(item.name)))
+    return sorted(found, key=_place)
+
+
+def read_everything(registry: Registry, tenant: str | None = None) -> list[Wanted]:
+    """All objects of one moment, without their status, of one tenant or of all.
+
+    What others refer to comes first, then they are sorted by tenant and name.
+    """
+    reading = registry.read(*keys.PREFIXES.values())
+    found: list[Wanted] = []
+    for kind in KINDS.values():
+        found += sorted(stored(reading, kind), key=_place)
+    return [item for item in found if tenant is None or item.tenant == tenant]
+
+
+def unmanaged(items: Collection[Wanted]) -> Iterator[Wanted]:
+    """Yield those that no other program manages, and that lead to nothing that one manages."""
+    managed = {
+        (item.tenant, item.name) for item in items if isinstance(item, Vnic) and item.managed_by
+    }
+    for item in items:
+        vnic = item.name if isinstance(item, Vnic) else getattr(item, "to", None)
+        if (item.tenant, vnic) not in managed:
+            yield item
+
+
+def _place(item: Wanted) -> tuple[str, Any]:
+    return item.tenant, natural(item.name)
 
 
 def read_one(registry: Registry, kind: type[W], tenant: str, name: str) -> W:

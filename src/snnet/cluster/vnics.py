@@ -63,8 +63,12 @@ def update(old: Vnic, new: Vnic, reading: Reading) -> Draft[Vnic]:
     before, after = (keys.vnic(vnic.node or "", vnic.tenant, vnic.name) for vnic in (old, new))
     writes: list[Write] = [Put(after, new.document())]
     if before != after:
+        if old.managed_by:
+            raise Conflict(
+                f"{old.title} belongs to {old.managed_by}, which keeps it on node {old.node!r}"
+            )
         name = keys.vnic_name(new.tenant, new.name)
-        writes += [Delete(before), Put(name, _name_claim(new))]
+        writes += [Delete(before), Put(name, _name_claim(new)), *claims(new)]
     if (before, old.groups) != (after, new.groups):
         writes += joined(new) or left(old)
     draft = Draft(new, writes, {before: old.revision})

@@ -44,7 +44,7 @@ class Writer:
             case PublicIp():
                 return self.public_ip(wanted, given)
             case SecurityGroup():
-                return self.group(wanted, given)
+                return self.set_group(wanted)
             case _:
                 raise TypeError(f"no way to create a {type(wanted).__name__}")
 

@@ -82,7 +82,7 @@ def check_revision(revision: object, field: str = "after") -> int:
     return revision
 
 
-def check_ttl(ttl: object) -> float:
+def check_ttl(ttl: object, field: str = "ttl") -> float:
     """Return the time to live in seconds.  Raise ``InvalidRequest`` if it is too short."""
     if (
         isinstance(ttl, bool)
@@ -90,7 +90,7 @@ def check_ttl(ttl: object) -> float:
         or not TTL_MIN <= ttl <= _TTL_MAX  # also refuses NaN
     ):
         raise InvalidRequest(
-            f"a time to live is a number of seconds from {TTL_MIN:g} on, not {ttl!r}", field="ttl"
+            f"a time to live is a number of seconds from {TTL_MIN:g} on, not {ttl!r}", field=field
         )
     return float(ttl)
 

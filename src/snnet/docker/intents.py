@@ -196,10 +196,14 @@ class ClusterState(State):
         address.
         """
         with self.lock:
-            held = self._registry.read(keys.ADDRESSES, f"{keys.VNICS}{self._node}/")
+            held = self._registry.read(
+                keys.ADDRESSES, f"{keys.VNICS}{self._node}/", keys.FORWARDS, keys.PUBLIC_IPS
+            )
             for entry in held.entries.values():
                 if entry.document.get("managed_by") == self.manager:
                     draft = self._tidied(entry, held)
+                    if not draft.writes:
+                        continue
                     with suppress(Stale):  # it changed just now: the next sweep looks again
                         self._registry.commit(draft.writes, draft.expected)
 

@@ -61,15 +61,16 @@ def _closed(host: Host, width: int, inner: Box, labels: tuple[Label, ...]) -> Ca
 def _segment(bridge: Bridge, width: int, level: Level, most: int | None) -> Segment:
     inner = Box(8, 0, width - 16, 0)
     count = len(bridge.nics)
+    first = bridge.facts[0] if bridge.facts else ""
     if level is Level.COUNTS:
-        right = f"{count} VNIC{'' if count == 1 else 's'}" if count else bridge.facts[0]
+        right = f"{count} VNIC{'' if count == 1 else 's'}" if count else first
         labels = line(inner, 15, bridge.network, right)
         return Segment(
             bridge.id, bridge.tenant, bridge.network, Box(0, 0, width, _HEADER + 2), labels
         )
-    facts = "  ".join(bridge.facts) if level is Level.FULL else bridge.facts[0]
+    facts = "  ".join(bridge.facts) if level is Level.FULL else first
     if cut(facts, inner.width - len(bridge.network) * SMALL) != facts:
-        facts = bridge.facts[0]
+        facts = first
     labels = line(inner, 15, bridge.network, facts)
     shown = bridge.nics[:most]
     chips = list(_chips(shown, inner, level))

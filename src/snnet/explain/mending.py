@@ -26,14 +26,20 @@ from snnet.contract.network import FORWARDING, link_sysctl
 from .chains import Blame
 from .world import World
 
+_PROGRAMS = (
+    *("ip", "sysctl", "nft"),
+    *(f"{name}-{kind}" for name in ("iptables", "ip6tables") for kind in ("nft", "legacy")),
+)
+"""The programs of the commands that advice names."""
+
 _RULES: dict[type[Noun], str] = {
     AntiSpoof: "give the guest the MAC and the addresses of its VNIC, or add them to the VNIC",
     DhcpGuard: "let the guest ask for a lease with the MAC of its VNIC",
-    ZoneLink: "tenants are kept apart: open a way with snnet forward create, or with a group",
+    ZoneLink: "tenants are kept apart: snnet forward create or snnet public-ip create opens a way",
     BridgeAccept: "the host does not route for this bridge: ask by the subnet's gateway",
     ExternalForward: "allow it with Cnci.allow_external",
     HostIsolation: "guests do not reach the host itself: use a forward, or another machine",
-    HostServices: "guests reach only DHCP and DNS of their gateway: use another machine",
+    HostServices: "guests reach only DHCP, DNS and ICMP of their gateway: use another machine",
     ProtectedNetwork: "guests are kept from this network: take it out of management_nets",
     PortGroups: "no rule of its groups lets it pass: give one of them a rule (snnet group update)",
     TunnelGuard: "the sender is no peer of the tunnel: snnet host verify",
@@ -43,19 +49,24 @@ _RULES: dict[type[Noun], str] = {
 def advice(world: World, end: Step) -> str:
     """Return what to do about a drop."""
     write = _ADVICE.get(end.said)
-    text = write(end) if write else "snnet host verify"
-    space = world.space_of(end.host)
-    is_command = text.split(" ", 1)[0] in ("ip", "sysctl", "nft", "iptables-nft", "ip6tables-nft")
-    return f"ip netns exec {space} {text}" if space and is_command else text
+    return _inside(world, end.host, write(end) if write else "snnet host verify")
 
 
-def advice_on_doubt(doubts: Iterable[Doubt]) -> str:
-    """Return what makes the first doubt go away."""
+def advice_on_doubt(world: World, doubts: Iterable[Doubt]) -> str:
+    """Return what removes the first doubt."""
     for doubt in doubts:
         if isinstance(doubt.about, Blame) and doubt.about.remove:
-            ours = doubt.about.remove.startswith("snnet ")
-            return ("" if ours else "to see whether it is this rule: ") + doubt.about.remove
+            command = _inside(world, doubt.station, doubt.about.remove)
+            ours = command.startswith("snnet ")
+            return command if ours else f"to see whether it is this rule: {command}"
     return ""
+
+
+def _inside(world: World, station: str, text: str) -> str:
+    """Return a command as it is typed on the host; advice stays as it is."""
+    space = world.space_of(station)
+    is_command = text.split(" ", 1)[0] in _PROGRAMS
+    return f"ip netns exec {space} {text}" if space and is_command else text
 
 
 def _of_others(end: Step) -> str:

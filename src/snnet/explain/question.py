@@ -165,7 +165,7 @@ class Asker:
         last = trace.steps[-1] if trace.steps else None
         if trace.answered:
             if doubts:
-                return _doubted(question, hops, doubts)
+                return self._doubted(question, hops, doubts)
             if here or BEYOND not in trace.reached:
                 return Explanation(REACHED, question, hops, f"{trace.reached[0]} answers")
             why = "it leaves this host, and an answer would come in: others decide about the rest"
@@ -179,6 +179,13 @@ class Asker:
             return Explanation(UNKNOWN, question, hops, hops[-1].what)
         why = f"{hops[-1].link or hops[-1].host}: {hops[-1].what}"
         return Explanation(DROPPED, question, hops, why, advice(self.world, last))
+
+    def _doubted(
+        self, question: str, hops: tuple[Hop, ...], doubts: Iterable[Doubt]
+    ) -> Explanation:
+        named = tuple(dict.fromkeys(f"{doubt.station}: {doubt.what}" for doubt in doubts))
+        fix = advice_on_doubt(self.world, doubts)
+        return Explanation(UNKNOWN, question, hops, f"nobody can tell: {named[0]}", fix, named)
 
     def _left(self, trace: Trace, last: Step) -> bool:
         """Whether it was lost beyond this host, as far as this host knows."""
@@ -206,12 +213,6 @@ class Asker:
                 if isinstance(found, Link) and found.settings:
                     settings = ", ".join(f"{key} {value}" for key, value in found.settings)
                     yield Doubt(mine[0].host, f"link {link} has {settings}")
-
-
-def _doubted(question: str, hops: tuple[Hop, ...], doubts: Iterable[Doubt]) -> Explanation:
-    named = tuple(dict.fromkeys(f"{doubt.station}: {doubt.what}" for doubt in doubts))
-    why = f"nobody can tell: {named[0]}"
-    return Explanation(UNKNOWN, question, hops, why, advice_on_doubt(doubts), named)
 
 
 def _common(source: Place, target: Place) -> int:

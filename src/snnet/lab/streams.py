@@ -21,7 +21,9 @@ from .probes import echo_request, icmp_socket
 INTERVAL = 0.05
 """Seconds between two pings of a stream."""
 
-_SEQUENCE = struct.Struct("!6xH")
+_ECHO = struct.Struct("!4xHH")
+"""Identifier and number of a message (RFC 792)."""
+
 _REPLY = 0  # RFC 792
 
 
@@ -76,12 +78,14 @@ class Streams:
         self._token = os.urandom(16)
         self._over = threading.Event()
         self._sockets: dict[socket.socket, Stream] = {}
+        self._identifiers: dict[socket.socket, int] = {}
         self._thread = threading.Thread(target=self._run, name="snnet-pings")
 
     def __enter__(self) -> Streams:
         try:
-            for stream in self.streams:
-                self._sockets[stream.space.call(icmp_socket)] = stream
+            for identifier, stream in enumerate(self.streams, 1):
+                sock = stream.space.call(icmp_socket)
+                self._sockets[sock], self._identifiers[sock] = stream, identifier
         except BaseException:
             self._close()
             raise
@@ -100,14 +104,15 @@ class Streams:
     def _run(self) -> None:
         due = time.monotonic()
         while not self._over.is_set():
-            for number, (sock, stream) in enumerate(self._sockets.items()):
-                self._send(sock, stream, number)
+            for sock, stream in self._sockets.items():
+                self._send(sock, stream)
             due = max(due + INTERVAL, time.monotonic())
             while (left := due - time.monotonic()) > 0:
                 self._receive(left)
 
-    def _send(self, sock: socket.socket, stream: Stream, number: int) -> None:
-        message = echo_request(len(stream.sent) & 0xFFFF, self._token, identifier=number + 1)
+    def _send(self, sock: socket.socket, stream: Stream) -> None:
+        identifier, number = self._identifiers[sock], len(stream.sent) & 0xFFFF
+        message = echo_request(number, self._token, identifier=identifier)
         stream.sent.append(time.monotonic())
         try:
             sock.sendto(message, (str(stream.address), 0))
@@ -123,5 +128,7 @@ class Streams:
                 continue
             message = packet[4 * (packet[0] & 0x0F) :]
             if message[:1] == bytes([_REPLY]) and message[8:] == self._token:
-                (sequence,) = _SEQUENCE.unpack_from(message)
-                self._sockets[sock].answered.add(sequence)
+                identifier, sequence = _ECHO.unpack_from(message)
+                # Each socket of a guest receives the answers to all of the guest's streams.
+                if identifier == self._identifiers[sock]:
+                    self._sockets[sock].answered.add(sequence)
