@@ -50,6 +50,22 @@ def test_docker_is_served_once_the_agent_is_ready(
     assert not Path(settings.listen).exists()
 
 
+def test_a_first_round_that_fails_is_no_problem_of_docker(
+    registry: Registry, settings: AgentSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = FakeHost(registry)
+
+    def refuse() -> None:
+        raise InvalidRequest("no uplink", field="compute_nets")
+
+    with host.agent, DockerService(settings, host.agent) as service:
+        monkeypatch.setattr(host.agent.node, "init", refuse)
+        host.agent.step(0)
+        service.step()
+        assert host.agent.status()["problem"] == "compute_nets: no uplink"
+        assert not Path(settings.listen).exists()
+
+
 def test_another_plugin_at_the_socket(
     host: FakeHost, settings: AgentSettings, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -187,6 +187,17 @@ def test_lists_for_programs(served: Shell) -> None:
     assert served.json("status")["objects"]["vnic"] == {"ready": 1}
 
 
+def test_owners_by_number_and_tenants_once(shell: Shell) -> None:
+    shell("network create web --subnet 10.1.0.0/24 --no-wait")
+    shell("vnic create v1 --network web --owner 1001 --no-wait")
+    assert shell.cluster.get_vnic("default", "v1").owner == 1001
+    shell("vnic update v1 --owner 1002 --no-wait")
+    assert shell.cluster.get_vnic("default", "v1").owner == 1002
+    for kind in ("network", "vnic"):
+        heads = lines(shell(f"{kind} list -A -o wide"))[0]
+        assert heads.count("TENANT") == 1
+
+
 def test_changes_and_deletion(served: Shell) -> None:
     served("network create web --subnet 10.1.0.0/24")
     served("vnic create v1 --network web")

@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from snnet import Conflict
+from snnet import Cluster, Conflict
 from snnet.cluster import keys
 from snnet.contract import Delete, Registry, Veth, Write
 from snnet.docker.app import cluster_protocol
+from snnet.docker.intents import ClusterState
 from snnet.registries.memory import MemoryRegistry
 from tests.agent.conftest import FakeHost
 from tests.node.test_killed import Killed
@@ -474,11 +475,40 @@ def test_notes_that_were_lost(host: Host) -> None:
     pool = host.network()
     host.run(pool, "b")
     host.docker.address(pool)
+    host.cluster.create_forward(network="web", protocol="tcp", port=80, to="docker-bbbbbbbbbbbb")
     found = host.registry.read("v1/docker/").entries
     host.registry.commit([Delete(key) for key in found])
     host.restart()
     assert host.cluster.list_vnics() == []
+    assert host.cluster.list_forwards() == [], "what led to them goes along"
     assert host.claims() == {}
+
+
+def test_a_look_at_what_is_right_commits_nothing(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.run(host.network(), "b")
+    host.settled()
+    host.end()
+    with monkeypatch.context() as patch:
+        patch.setattr(host.registry, "commit", None)
+        ClusterState(host.registry, host.agent.node.id, "snnet", lambda: host.now).tidy()
+
+
+def test_its_vnics_stay_where_they_are_and_are_not_exported(host: Host) -> None:
+    """Nor is what leads to them: the export can be applied where they are not."""
+    host.run(host.network(), "b")
+    name = "docker-bbbbbbbbbbbb"
+    host.cluster.create_forward(network="web", protocol="tcp", port=80, to=name)
+    FakeHost(host.registry, "host-2").agent.step(0)
+    with pytest.raises(Conflict, match="docker/host-1/snnet, which keeps it on node 'host-1'"):
+        host.cluster.update_vnic("default", name, node="host-2")
+    exported = host.cluster.export()
+    assert [item["kind"] for item in exported] == ["network"]
+    with Cluster(MemoryRegistry("elsewhere")) as elsewhere:
+        assert [item.error for item in elsewhere.apply(exported)] == [None]
+    host.cluster.apply(exported, prune=True)
+    assert [one.name for one in host.cluster.list_forwards()] == ["tcp-80"]
 
 
 class MortalRegistry(MemoryRegistry):

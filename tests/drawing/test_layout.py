@@ -121,6 +121,19 @@ def test_the_same_lane_for_a_network() -> None:
     assert len(set.union(*rows.values())) == 3
 
 
+@pytest.mark.parametrize("nics", [0, 1, 30])
+def test_a_network_that_nothing_is_known_of_has_a_place_at_every_size(nics: int) -> None:
+    """The ports of an uplink: nobody says which addresses it has."""
+    named = tuple(Nic(f"port-{number}", (f"192.0.2.{number}",)) for number in range(nics))
+    bare = [
+        Host(f"h{number}", f"h{number}", HOST, ("192.0.2.1",),
+             (Bridge(f"h{number}/uplink", "a", "uplink", (), named),))
+        for number in range(12)
+    ]  # fmt: skip
+    for count in (1, 4, 12):
+        check(lay_out(joined("cluster", bare[:count], [])))
+
+
 @pytest.mark.parametrize("nics", [8, 40, 100])
 def test_pages_are_small(nics: int) -> None:
     """With 200 hosts, and however many VNICs: what is left out is counted."""

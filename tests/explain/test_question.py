@@ -123,6 +123,17 @@ def test_what_is_not_understood_is_named(one: OneHost) -> None:
     assert found.doubts == ("host: table inet theirs, chain one: rule with handle 5 (may match)",)
 
 
+def test_a_command_is_for_the_namespace_of_the_rule(one: OneHost) -> None:
+    made = one.cn.topology().concentrators[0]
+    snapshot = snapshot_of(one.kernel).to_dict()
+    theirs = nft([{"limit": {"rate": 1, "per": "second"}}, DROP])
+    snapshot["spaces"][made.netns]["others"] = theirs
+    found = explain(Snapshot.from_dict(snapshot), "v10", "192.0.2.99")
+    assert found.outcome == "unknown"
+    command = f"ip netns exec {made.netns} nft delete rule inet theirs one handle 5"
+    assert found.fix == f"to see whether it is this rule: {command}"
+
+
 @pytest.mark.parametrize(
     ("changes", "said", "fix"),
     [
