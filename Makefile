@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest -q
 BOTH   := -n 2 --dist worksteal
-# Tests of the kernel that bear company; they wait much, so three of them share two processors.
+# Kernel tests that can run side by side.  They mostly wait, so three workers share two processors.
 SIDE_BY_SIDE := tests/conformance tests/docker tests/node tests/firewall tests/backends \
                 tests/dhcp tests/registries tests/cli tests/doctor tests/lab
 # What waits for real time, starts processes or tries every fault; the rest is the fake suite.

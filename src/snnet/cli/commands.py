@@ -107,8 +107,9 @@ def demo(
     nodes in two subnets.  Guests of one tenant reach each other everywhere,
     guests of different tenants never.
 
-    With --cluster everything goes by a registry and agents: three members of etcd, two
-    compute hosts and two network hosts.  A network host is killed while pings run.
+    With --cluster a registry and agents build everything: three members of etcd (one SQLite
+    file where etcd is not installed), two compute hosts and two network hosts.  A network
+    host is killed while pings run.
 
     The host's own network is never changed.  Ctrl-C removes everything.  Exit codes:
     0 all as expected, 1 a failure or an unexpected result, 2 wrong usage.

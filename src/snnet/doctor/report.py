@@ -105,7 +105,7 @@ _SECRETS = (
 
 
 def without_secrets(text: str) -> str:
-    """The text without passwords, tokens and private keys, wherever they are told as such.
+    """The text without passwords, tokens and private keys, wherever their name shows what they are.
 
     Values of environment variables named like secrets are removed wherever they stand.
     """

@@ -107,7 +107,7 @@ class Snapshot:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Snapshot:
-        """Read a snapshot back; InvalidRequest if it is none that this version can read."""
+        """Read a snapshot back; raises InvalidRequest if this version cannot read it."""
         if data.get("version") != VERSION:
             raise InvalidRequest(
                 f"a snapshot of version {data.get('version')!r} cannot be read, only {VERSION}: "
