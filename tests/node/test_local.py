@@ -493,3 +493,18 @@ def test_subnets_that_are_others_now(one: OneHost, cidrs: tuple[str, str], atomi
         "web": 8,
         "db": 7,
     }
+
+
+def test_a_subnet_that_could_not_be_released_is_not_kept(one: OneHost) -> None:
+    """It still has its old key: the concentrator failed, and the next reconcile changes it."""
+    one.cn.set_concentrator(config())
+    moved = snnet.LocalSubnet(subnet_id="web", subnet="10.5.0.0/24", subnet_key=9)
+    one.kernel.fail(at=1, error="ENOMEM")
+    done = one.cn.reconcile(concentrators=[config(subnets=[moved])])
+    (failed,) = done.failed
+    assert failed.key == ("concentrator", "acme", "c-acme")
+    assert "is 10.1.0.0/24 with key 7 on this host" in str(failed.error)
+    done = one.cn.reconcile(concentrators=[config(subnets=[moved])])
+    assert [item.action for item in done.items] == ["updated"]
+    assert [subnet.key for subnet in one.cn.topology().subnets] == [9]
+    assert one.cn.verify() == []

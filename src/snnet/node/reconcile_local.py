@@ -66,7 +66,11 @@ def set_concentrators(steps: Steps[ComputeRecords], wanted: Sequence[LocalConcen
             if subnet in subnets
             for noun in subnets[subnet].nouns()
         ]
-        intact = old is not None and steps.intact((*old.nouns(), *bridges))
+        agrees = all(
+            _agrees(subnets.get((identity[0], subnet.subnet_id)), subnet)
+            for subnet in request.subnets
+        )
+        intact = old is not None and agrees and steps.intact((*old.nouns(), *bridges))
         if old is not None and intact and _is_same(old, request):
             steps.note(concentrator_thing(identity), "kept")
         else:
