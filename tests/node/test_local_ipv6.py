@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 import snnet
+from snnet.core.concentrators import build_concentrator
+from snnet.core.local_requests import local_concentrator
 
 from .test_local import HOST, OneHost, config
 from .test_local_public import DUAL, OUTSIDE, OUTSIDE6, SERVER6, Real
@@ -70,6 +73,31 @@ def test_without_an_ipv6_subnet_there_is_no_way_in_by_ipv6(
         doors(one, snnet.HostForward(protocol="tcp", port=1, **given), subnets=config().subnets)
     assert refused.value.field == f"forwards[0].{field}"
     assert one.kernel.to_text() == before
+
+
+def test_without_its_ipv6_subnet_a_concentrator_has_no_forwards_of_ipv6(one: OneHost) -> None:
+    """A subnet that changes its key is unplugged first, and its forwards wait for it."""
+    doors(one, snnet.HostForward(protocol="tcp", port=33022))
+    request = local_concentrator(
+        config(subnets=[DUAL], forwards=[snnet.HostForward(protocol="tcp", port=33022)]),
+        one.cn.site,
+    )
+    (old,) = one.cn.topology().concentrators
+    built = build_concentrator(
+        one.cn.site, request, old.ip, netns=old.netns, link=old.link_name, plugs={}, addresses=()
+    )
+    assert built.ip6 is None
+    assert [rule.target for rule in built.forwards] == [old.ip]
+    other = replace(DUAL, subnet_key=9)
+    done = one.cn.reconcile(
+        concentrators=[
+            config(subnets=[other], forwards=[snnet.HostForward(protocol="tcp", port=33022)])
+        ]
+    )
+    assert [item.action for item in done.items] == ["updated"]
+    (made,) = one.cn.topology().concentrators
+    assert [rule.target for rule in made.forwards] == [made.ip, made.ip6]
+    assert one.cn.verify() == []
 
 
 @pytest.mark.parametrize("subnet", [DUAL, ONLY6])

@@ -235,6 +235,7 @@ def build_concentrator(
     """Return the concentrator of a request.
 
     ``plugs`` are names by subnet id, with the subnet; ``addresses`` are those of the uplink.
+    Without a subnet of IPv6 in ``plugs`` it has no address of that version, and no forwards.
     """
     tenant, concentrator = request.id
     links = {
@@ -242,6 +243,7 @@ def build_concentrator(
         for subnet_id, (name, subnet) in plugs.items()
     }
     ip6 = unique_local(ip, links.values())
+    own = {address.version: address for address in (ip, ip6) if address is not None}
     fields = {ids.TENANT: tenant, ids.CONCENTRATOR: concentrator, ids.ADDRESS: str(ip)}
     return Concentrator(
         tenant_id=tenant,
@@ -255,10 +257,11 @@ def build_concentrator(
         forwards=tuple(
             replace(
                 forward,
-                target=ip6 if ip6 and forward.target.version == 6 else ip,
+                target=own[forward.target.version],
                 addresses=addresses if forward.address is None else (),
             )
             for forward in request.forwards
+            if forward.target.version in own
         ),
         publics=request.publics,
         upstream=site.uplink.link_name,
