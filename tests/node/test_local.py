@@ -508,3 +508,22 @@ def test_a_subnet_that_could_not_be_released_is_not_kept(one: OneHost) -> None:
     assert [item.action for item in done.items] == ["updated"]
     assert [subnet.key for subnet in one.cn.topology().subnets] == [9]
     assert one.cn.verify() == []
+
+
+def test_a_public_address_moves_while_a_subnet_changes(one: OneHost) -> None:
+    """Releasing the subnet does not ask for the address, which the other one still has."""
+    public = "192.0.2.50"
+    both = [config(forwards=[]), config("other", forwards=[], public_ips=[public])]
+    assert not one.cn.reconcile(concentrators=both).failed
+    moved = snnet.LocalSubnet(subnet_id="web", subnet="10.5.0.0/24", subnet_key=9)
+    wanted = [
+        config(forwards=[], subnets=[moved], public_ips=[public]),
+        config("other", forwards=[]),
+    ]
+    done = one.cn.reconcile(concentrators=wanted)
+    assert [item.error for item in done.failed] == []
+    assert {str(made.publics) for made in one.cn.topology().concentrators} == {
+        f"(IPv4Address('{public}'),)",
+        "()",
+    }
+    assert one.cn.verify() == []

@@ -43,8 +43,7 @@ def release_concentrators(
         ]
         if identity in known.keys() - moved and len(staying) < len(request.subnets):
             try:
-                kept = _old_doors(known[identity], request)
-                steps.run(SetConcentrator(replace(request, subnets=tuple(staying), doors=kept)))
+                steps.run(SetConcentrator(_lessened(request, known[identity], staying)))
             except SnnetError:
                 if steps.atomic:
                     raise
@@ -122,6 +121,15 @@ def _old_doors(old: Concentrator | None, request: LocalConcentrator) -> tuple[Do
     """The forwards of a request that lead from ports which the concentrator has already."""
     ports = {forward.key for forward in old.forwards} if old else set()
     return tuple(door for door in request.doors if all(rule.key in ports for rule in door))
+
+
+def _lessened(
+    request: LocalConcentrator, old: Concentrator, staying: Iterable[LocalSubnet]
+) -> LocalConcentrator:
+    """The request with nothing new in it: what is new may be another concentrator's yet."""
+    publics = tuple(address for address in request.publics if address in old.publics)
+    doors = _old_doors(old, request)
+    return replace(request, subnets=tuple(staying), doors=doors, publics=publics)
 
 
 def _agrees(known: TenantSubnet | None, wanted: LocalSubnet) -> bool:
