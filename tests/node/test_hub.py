@@ -11,7 +11,7 @@ import pytest
 
 import snnet
 from snnet.backends.fake import Guest
-from snnet.contract import Announcement, ProxyNeighbour, Remove, Route, Sysctl
+from snnet.contract import Add, Address, Announcement, ProxyNeighbour, Remove, Route, Sysctl
 
 ADDRESS, PUBLIC = "192.0.2.200", "192.0.2.220"
 CONFIG = snnet.NetworkConfig(
@@ -198,6 +198,20 @@ def test_an_address_belongs_to_one_concentrator(hosts: Hosts) -> None:
             hosts.host.set_concentrator(other)
     with pytest.raises(snnet.InvalidRequest, match=r"concentrators\[1\]: is there twice"):
         hosts.host.reconcile(concentrators=[config(), config("other")])
+
+
+def test_an_address_of_the_host_is_not_for_a_concentrator(hosts: Hosts) -> None:
+    """Neither as its own nor as a public one; its own again is not the host's."""
+    second = Address(link="eth0", address=ipaddress.ip_interface(f"{ADDRESS}/24"))
+    assert not hosts.network.apply([Add(second)]).errors
+    before = hosts.network.to_text()
+    for cfg in (config(), config(address="192.0.2.201", public_ips=[ADDRESS])):
+        with pytest.raises(snnet.Conflict, match=f"{ADDRESS} is this host's own address on eth0"):
+            hosts.host.set_concentrator(cfg)
+        assert hosts.network.to_text() == before
+    assert not hosts.network.apply([Remove(second)]).errors
+    made = hosts.host.set_concentrator(config())
+    assert hosts.host.set_concentrator(config()) == made
 
 
 @pytest.mark.parametrize(

@@ -134,7 +134,7 @@ class SetConcentrator(Call[ComputeRecords, Known, SetDraft, Concentrator]):
         }
         one = self._built(known, {name: part.subnet for name, part in parts.items()}, host)
         _check_forwards(one, known, host)
-        _check_publics(one, known, host)
+        _check_addresses(one, known, host)
         wanted = host.carried((*sysctls(host.site, one.versions), *one.nouns()))
         found = host.find(host.carried((*(old.nouns() if old else ()), *wanted.values())).values())
         found = recalled(_ours(found, host), old.nouns() if old else ())
@@ -271,7 +271,7 @@ def _uplink_addresses(host: HostView) -> tuple[IPAddress, ...]:
     return found.get(host.site.uplink.link_name, ())
 
 
-def _check_publics(one: Concentrator, known: Known, host: HostView) -> None:
+def _check_addresses(one: Concentrator, known: Known, host: HostView) -> None:
     """Raise Conflict for an address that another concentrator or the host itself has."""
     for other in known.others:
         for address in one.addresses:
@@ -280,12 +280,12 @@ def _check_publics(one: Concentrator, known: Known, host: HostView) -> None:
                     f"{address} belongs to concentrator {other.concentrator_id} of tenant "
                     f"{other.tenant_id}"
                 )
-    new = {*one.publics} - {*(known.old.publics if known.old else ())}
+    new = {*one.addresses} - {*(known.old.addresses if known.old else ())}
     for noun in host.snapshot({Address}).values() if new else ():
         if isinstance(noun, Address) and noun.address.ip in new:
             raise Conflict(
                 f"{noun.address.ip} is this host's own address on {noun.link}: take it away there, "
-                "since a concentrator's guest is to have it"
+                "since a concentrator is to have it"
             )
 
 
