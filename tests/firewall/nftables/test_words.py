@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_network
 
 import pytest
@@ -15,6 +17,7 @@ from snnet.contract import (
     Denied,
     DhcpGuard,
     ExternalForward,
+    GroupMembers,
     HostIsolation,
     Masquerade,
     Noun,
@@ -347,3 +350,17 @@ def test_no_comment_is_longer_than_an_element_may_have() -> None:
     comments = [part.comment for part in elements(noun)]
     assert max(map(len, comments)) <= COMMENT_MAX
     assert sum(comment.endswith(" +") for comment in comments) > 10
+
+
+def test_a_change_of_many_members_is_of_those_that_differ() -> None:
+    """And it takes time in proportion to them: comparing each with each took more than a minute."""
+    members = tuple(IPv4Address("10.0.0.0") + number for number in range(20_000))
+    old = GroupMembers(owner=O, tenant="acme", group="web", addresses=members[:-1])
+    new = replace(old, addresses=members[1:])
+    started = time.process_time()
+    gone, come = PreparedOperation.of(Change(new, old)).commands
+    assert time.process_time() - started < 10
+    assert (gone.split()[0], come.split()[0]) == ("delete", "add")
+    assert f"{{ {members[0]} }}" in gone
+    assert f"{{ {members[-1]} }}" in come
+    assert len(PreparedOperation.of(Add(new)).commands) > len(members[1:])

@@ -127,9 +127,13 @@ def _commands(operation: Operation, parts: Sequence[Element]) -> list[str]:
     ]
 
 
-def _replacing(old: Noun, noun: Owned) -> list[str]:
-    """Return the commands that replace the elements in which two versions of a noun differ."""
-    before, after = list(elements(old)), list(elements(noun))
+def _replacing(old: Noun | None, noun: Owned) -> list[str]:
+    """Return the commands that replace the elements in which two versions of a noun differ.
+
+    Without an old one all of them are new.
+    """
+    before = dict.fromkeys(elements(old)) if old is not None else {}
+    after = dict.fromkeys(elements(noun))
     return [
         *(element_command("delete", noun.owner, part) for part in before if part not in after),
         *(element_command("add", noun.owner, part) for part in after if part not in before),
@@ -168,17 +172,11 @@ def _group_commands(operation: Operation, noun: GroupMembers | GroupRules) -> li
         case Remove():
             return groups.remove(table, noun)
         case Add():
-            commands, old = groups.make(table, noun), []
+            return [*groups.make(table, noun), *_replacing(None, noun)]
         case Change():
             # Members are elements alone, so that nft need not look at chains.
             commands = groups.fill(table, noun) if isinstance(noun, GroupRules) else []
-            old = list(elements(operation.old))
-    new = list(elements(noun))
-    return [
-        *commands,
-        *(element_command("delete", noun.owner, part) for part in old if part not in new),
-        *(element_command("add", noun.owner, part) for part in new if part not in old),
-    ]
+            return [*commands, *_replacing(operation.old, noun)]
 
 
 def _zone_commands(operation: Operation, zone: Zone) -> list[str]:
