@@ -197,3 +197,14 @@ def test_a_silent_kernel_is_an_error(client: Netlink, monkeypatch: pytest.Monkey
     with pytest.raises(TimeoutError, match="no answer from the kernel"):
         client.request(unanswered)
     assert client.request(get())
+
+
+def test_a_message_that_may_not_be_sent_leaves_the_socket_usable(
+    client: Netlink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a process without CAP_NET_ADMIN, whose send buffer has an upper limit."""
+    monkeypatch.setattr(netlink, "_SO_SNDBUFFORCE", -1)
+    with pytest.raises(NetlinkError, match="cannot send 1000000 bytes at once") as refused:
+        client.request(get() + bytearray(1_000_000 - len(get())))
+    assert refused.value.errno == errno.ENOPROTOOPT
+    assert client.request(get())

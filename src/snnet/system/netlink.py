@@ -40,10 +40,13 @@ _SEQUENCE_AT = 8
 _IFREQ = struct.Struct("=16si20x")  # struct ifreq, linux/if.h
 _SIOCGIFNAME = 0x8910  # linux/sockios.h
 _SIOCGIFINDEX = 0x8933
+_SO_SNDBUFFORCE = 32  # asm-generic/socket.h; the socket module does not define it
 
 _BUFFER = 1 << 16
 """The kernel fills at most 32 KiB at a time (netlink_recvmsg, af_netlink.c)."""
 _RECEIVE_BUFFER = 1 << 20
+_OVERHEAD = 32
+"""Bytes of the send buffer that no message may use (netlink_sendmsg, af_netlink.c)."""
 _PATIENCE = 30.0
 """Seconds to wait for an answer; only a hung kernel takes that long."""
 _POOL = 16
@@ -191,6 +194,7 @@ class _Socket:
             self._sock.close()
             raise
         self._buffer = bytearray(_BUFFER)
+        self._room = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) - _OVERHEAD
         self._sequence = 0
 
     def close(self) -> None:
@@ -203,6 +207,8 @@ class _Socket:
         self._sequence = self._sequence + 1 & 0xFFFFFFFF
         for start in starts:
             _SEQUENCE.pack_into(message, start + _SEQUENCE_AT, self._sequence)
+        if len(message) > self._room:
+            self._make_room(len(message))
         try:
             self._sock.send(message)
             return self._answer(self._sequence)
@@ -210,6 +216,15 @@ class _Socket:
             raise TimeoutError(
                 errno.ETIMEDOUT, f"no answer from the kernel's netlink within {_PATIENCE:g} s"
             ) from error
+
+    def _make_room(self, size: int) -> None:
+        """Enlarge the send buffer, which must have room for the whole message."""
+        try:
+            self._sock.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, size)
+        except OSError as error:
+            detail = f"cannot send {size} bytes at once: CAP_NET_ADMIN is needed"
+            raise NetlinkError(error.errno or errno.EIO, detail) from error
+        self._room = size  # the kernel doubles it
 
     def _answer(self, expected: int) -> list[bytes]:
         messages: list[bytes] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from snnet.contract import (
     Add,
     AntiSpoof,
     ApiError,
+    Change,
     Exists,
+    GroupMembers,
     HostIsolation,
     InvalidRequest,
     Masquerade,
@@ -266,3 +269,20 @@ def test_what_nft_lists_can_be_loaded_again(driver: NftablesFirewall) -> None:
     do(driver, "nft", "-f", "-", input=saved)
     assert ruleset(driver) == saved
     assert driver.snapshot() == keyed(ALL)
+
+
+@pytest.mark.kernel
+def test_the_kernel_takes_many_members_at_once(netns: str, tmp_path: Path) -> None:
+    """A message of 20,000 addresses is larger than what a socket may send by default."""
+    host = RealHost(netns, owner=OWNER, runtime=tmp_path / "run")
+    driver = NftablesFirewall(host)
+    first = IPv4Address("10.0.0.0")
+    few = GroupMembers(owner=OWNER, tenant="acme", group="web", addresses=(first,))
+    many = replace(few, addresses=tuple(first + number for number in range(20_000)))
+    try:
+        for operation in (Add(few), Change(many, few), Change(few, many)):
+            driver.perform(operation)
+            assert keyed([operation.noun]) == driver.snapshot()
+    finally:
+        driver.close()
+        host.close()
