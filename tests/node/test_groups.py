@@ -279,3 +279,15 @@ def test_dump_names_groups(walled: World) -> None:
     assert "web" in text
     assert made.link_name in text
     node.reset_network()
+
+
+def test_a_bad_rule_in_the_record_is_damage_of_one_line(fake: FakeWorld) -> None:
+    """The node starts, says so, and has the other groups."""
+    with fake.node() as node:
+        node.set_group("t1", "db", rules=[WEB])
+        node.set_group("t1", "web", rules=[WEB], members=["10.1.0.77"])
+    (lines,) = (found for found in fake.kernel.state.journals.values() if found)
+    lines[:] = [line.replace('"tcp"', '"tcpp"', 1) for line in lines[:1]] + lines[1:]
+    with fake.node() as node:
+        assert [group.name for group in node.topology().groups] == ["db", "web"]
+        assert node.verify() == []

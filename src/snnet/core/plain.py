@@ -10,7 +10,7 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from snnet.contract import IPAddress, IPInterface, IPNetwork, Noun, Rule
+from snnet.contract import InvalidRequest, IPAddress, IPInterface, IPNetwork, Noun, Rule
 
 _PARSERS: tuple[tuple[type, Callable[[str], Any]], ...] = (
     *((kind, ipaddress.ip_address) for kind in typing.get_args(IPAddress)),
@@ -50,7 +50,7 @@ def _fields(kind: type[Noun]) -> _Fields:
         tuple(
             item.name
             for item in items
-            if item.default is dataclasses.MISSING or item.default is not None
+            if item.default is not None
             if type(None) in typing.get_args(hints[item.name])
         ),
     )
@@ -63,11 +63,19 @@ def _parsed(parse: Callable[[str], Any], kinds: tuple[type, ...], value: Any) ->
     return parsed
 
 
+def _rule(value: Any) -> Rule:
+    """Return the rule, which reads its fields itself."""
+    try:
+        return Rule(**value)
+    except InvalidRequest as error:
+        raise ValueError(str(error)) from error
+
+
 def _parser(hint: Any) -> Callable[[Any], Any]:
     if typing.get_origin(hint) is tuple:
         return _tuple_parser(*typing.get_args(hint))
-    if hint is Rule:  # it reads its fields itself
-        return lambda value: Rule(**value)
+    if hint is Rule:
+        return _rule
     kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     for kind in kinds:
         if typing.get_origin(kind) is tuple:
