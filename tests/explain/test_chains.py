@@ -41,11 +41,15 @@ def field(protocol: str, name: str, right: Any, op: str = "==") -> dict[str, Any
 
 
 DROP: dict[str, Any] = {"drop": None}
+INLINE: Any = "jump {\n\t\t\ttcp dport 22 accept\n\t\t}"
+"""A chain within a rule, as nft prints it."""
 
 
 @pytest.mark.parametrize(
     ("expressions", "outcome"),
     [
+        ([field("ip", "saddr", "10.1.0.9"), INLINE], UNKNOWN),
+        ([field("ip", "saddr", "10.1.0.8"), INLINE], PASSES),
         ([DROP], LOST),
         ([{"counter": {"packets": 0, "bytes": 0}}, DROP], LOST),
         ([{"reject": {"type": "tcp reset"}}], LOST),

@@ -48,6 +48,7 @@ DROP: Item = {"drop": None}
 REJECT: Item = {"reject": {"type": "icmp", "expr": "port-unreachable"}}
 ACCEPT: Item = {"accept": None}
 RETURN: Item = {"return": None}
+INLINE: Any = "jump {\n\t\t\ttcp dport 22 accept\n\t\t}"
 COUNTER: Item = {"counter": {"packets": 0, "bytes": 0}}
 ANSWERS: Item = {
     "match": {"op": "in", "left": {"ct": {"key": "state"}}, "right": "established"},
@@ -72,6 +73,7 @@ def test_a_line_names_the_chain_the_flow_and_what_to_do() -> None:
 STOPS: dict[str, list[Item]] = {
     "by its policy": [chain(policy="drop")],
     "by its policy, after answers": [chain(policy="drop"), rule(ANSWERS, ACCEPT)],
+    "by its policy, after a chain within a rule": [chain(policy="drop"), rule(INLINE)],
     "by its policy, after a return": [chain(policy="drop"), rule(match("iifname", "br1"), RETURN)],
     "by name": [chain(), rule(match("iifname", "br1"), DROP)],
     "by index": [chain(), rule(match("iif", "br1"), DROP)],

@@ -99,6 +99,9 @@ NFT: dict[str, list[str]] = {
     "a chain that is gone to": table(
         CLOSED, "zone in tcp dport 22 accept", "goto zone", more="add chain inet theirs zone"
     ),
+    "a chain within a rule": table(
+        INPUT, "ip saddr 192.0.2.77 jump { udp dport 1-65535 accept; }", f"udp dport {PORT} drop"
+    ),
     "on its way out": table(OUTPUT, 'oifname "eth0" drop'),
     "on its way out, another link": table(OUTPUT, 'oifname "eth1" drop'),
     "on its way out, by port": table(OUTPUT, f"udp dport {PORT} reject"),

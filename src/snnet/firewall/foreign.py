@@ -198,6 +198,8 @@ class Ruleset:
             return None
         for rule in self._rules.get((chain["family"], chain["table"], chain["name"]), []):
             expressions = rule.get("expr", [])
+            if any(isinstance(item, str) for item in expressions):
+                continue  # a chain within the rule, which nft prints as text
             if not all(
                 _matches(item["match"], flow, before) for item in expressions if "match" in item
             ):

@@ -10,6 +10,9 @@ from .stops import UNKNOWN, BaseChain, Chains, Rule, Test, Verdict, address_rang
 
 Item = dict[str, Any]
 
+Statement = Item | str
+"""Text is what nft does not know to print in JSON, like a chain within a rule (`jump { ... }`)."""
+
 Elements = Callable[[str, str, str, str], Sequence[Any] | None]
 """Looks the elements of a set or map up, by kind ("set" or "map"), family, table and name."""
 
@@ -93,8 +96,10 @@ def _named(part: Item, rules: Iterable[Rule]) -> Iterator[Rule]:
         )
 
 
-def _change(item: Item) -> str:
+def _change(item: Statement) -> str:
     """What a statement changes of a packet; empty for conditions and verdicts."""
+    if isinstance(item, str):
+        return ""  # it counts as a verdict that is not known
     ((kind, value), *_) = item.items()
     if kind in ("match", "vmap", "jump", "goto", *_VERDICTS) or kind in _HARMLESS:
         return str(kind) if kind in ("snat", "masquerade") else ""
@@ -132,10 +137,13 @@ class _Reader:
     table: str
     elements: Elements
 
-    def rules(self, expressions: Sequence[Item]) -> Iterator[Rule]:
+    def rules(self, expressions: Sequence[Statement]) -> Iterator[Rule]:
         """Yield the rule; one with a verdict map is a rule for each of the map's elements."""
         tests: list[Test] = []
         for item in expressions:
+            if isinstance(item, str):
+                yield Rule([*tests, UNKNOWN], Verdict.UNKNOWN)
+                return
             (kind, value), *_ = item.items()
             if kind == "match":
                 tests += self._match(value)
