@@ -95,6 +95,29 @@ def test_a_rule_of_nft(expressions: list[dict[str, Any]], outcome: str) -> None:
     assert judged(nft(expressions)) == outcome
 
 
+@pytest.mark.parametrize(
+    ("flags", "operator", "of", "outcome"),
+    [
+        # nft prints "tcp flags syn", which asks for that bit alone, with the operator "in".
+        ("syn", "in", {"syn"}, LOST),
+        ("syn", "in", {"syn", "ack"}, LOST),
+        ("syn", "in", {"ack"}, PASSES),
+        (["syn", "fin"], "in", {"fin", "ack"}, LOST),
+        (["syn", "fin"], "in", {"ack"}, PASSES),
+        ("syn", "==", {"syn"}, LOST),
+        ("syn", "==", {"syn", "ack"}, PASSES),
+        ("syn", "!=", {"syn", "ack"}, LOST),
+        ("syn", "!", {"ack"}, UNKNOWN),
+        (3, "in", {"ack"}, UNKNOWN),
+    ],
+)
+def test_flags_of_tcp(flags: Any, operator: str, of: set[str], outcome: str) -> None:
+    """Of the first packet alone: those that follow are accepted before."""
+    follows = [match({"ct": {"key": "state"}}, "established"), {"accept": None}]
+    seen = replace(SEEN, flags=frozenset(of))
+    assert judged(nft(follows, [field("tcp", "flags", flags, operator), DROP]), seen) == outcome
+
+
 def test_a_policy_drops_what_no_rule_accepts() -> None:
     accept = {"accept": None}
     assert judged(nft(policy="drop")) == LOST

@@ -197,7 +197,7 @@ class _Reader:
         elif "concat" in left:
             yield from self._concat(left["concat"], values, negated)
         elif "payload" in left:
-            yield from _payload(left["payload"], values, negated)
+            yield from _payload(left["payload"], values, negated, any_bit=match.get("op") == "in")
         else:
             yield _other(left, values, negated)
 
@@ -231,7 +231,10 @@ def _verdict(tests: Sequence[Test], item: Item | Any) -> Rule | None:
     return None
 
 
-def _payload(payload: Item, values: Sequence[Any], negated: bool) -> Iterator[Test]:
+def _payload(
+    payload: Item, values: Sequence[Any], negated: bool, *, any_bit: bool
+) -> Iterator[Test]:
+    """Yield tests of a field: of its value, or with ``any_bit`` that one of the bits is set."""
     protocol, name = str(payload.get("protocol")), str(payload.get("field"))
     yield from _protocol_of(payload)
     of = _FIELDS.get(name)
@@ -241,6 +244,10 @@ def _payload(payload: Item, values: Sequence[Any], negated: bool) -> Iterator[Te
         yield _listed_test(of, [_network(value) for value in values], negated)
     elif protocol in ("th", *_WITH_PORTS) and of in ("source_port", "target_port"):
         yield _listed_test(of, [_ports(value) for value in values], negated)
+    elif protocol == "tcp" and name == "flags" and any_bit:
+        bits = _bits(list(values))
+        found = Test("tcp_flags", [(bits, frozenset())], negated=True)  # not: none of them
+        yield UNKNOWN if bits is None else found
     elif protocol == "tcp" and name == "flags":
         yield from _flags(None, values, negated)
     elif protocol in _ICMP and name == "type":
