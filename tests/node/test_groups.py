@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -291,3 +292,44 @@ def test_a_bad_rule_in_the_record_is_damage_of_one_line(fake: FakeWorld) -> None
     with fake.node() as node:
         assert [group.name for group in node.topology().groups] == ["db", "web"]
         assert node.verify() == []
+
+
+TWIN = vm(8, subnet_number=2, subnet="10.1.0.0/24", ip="10.1.0.9")
+"""In another subnet, with the address of ``vm(9)``."""
+
+
+def test_two_members_of_a_group_need_different_addresses(walled: World) -> None:
+    """Members are known by their addresses alone: one could not leave without the other."""
+    node = walled.node()
+    both(node)
+    node.create_vnic(vm(9, groups=["web", "db"]))
+    before = state(walled, node)
+    named = "10.1.0.9 is that of VNIC v9 of subnet s1 too, which is in group web"
+    with pytest.raises(snnet.Conflict, match=named):
+        node.create_vnic(replace(TWIN, groups=["web"]))
+    assert state(walled, node) == before
+    node.create_vnic(TWIN)
+    with pytest.raises(snnet.Conflict, match=named):
+        node.update_vnic(replace(TWIN, groups=["web"]))
+    assert node.update_vnic(vm(9, groups=["db"])).groups == ("db",)
+    assert node.update_vnic(replace(TWIN, groups=["web"])).groups == ("web",)
+    node.destroy_vnic(vm(9))
+    assert node.verify() == []
+    node.reset_network()
+
+
+def test_members_with_one_address_are_refused_in_one_call_and_at_once(fake: FakeWorld) -> None:
+    node = fake.node()
+    both(node)
+    before = fake.text()
+    twins = [vm(9, groups=["web"]), replace(TWIN, groups=["web"])]
+    with pytest.raises(snnet.Conflict, match="VNIC v9 of subnet s1 too"):
+        node.create_vnics(twins, atomic=True)
+    assert fake.text() == before
+    with ThreadPoolExecutor(2) as pool:
+        done = list(pool.map(lambda cfg: node.create_vnics([cfg])[0], twins))
+    assert sorted(type(one.error).__name__ for one in done) == ["Conflict", "NoneType"]
+    elsewhere = vm(7, tenant=2, ip="10.1.0.9", subnet="10.1.0.0/24", groups=["web"])
+    node.set_group("t2", "web")
+    node.create_vnic(elsewhere)
+    assert node.verify() == []

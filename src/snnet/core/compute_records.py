@@ -89,6 +89,12 @@ class ComputeRecords(Records):
     def has_vnics(self, subnet: SubnetId) -> bool:
         return bool(self._vnics.get(subnet))
 
+    def having(self, tenant: str, address: IPAddress) -> Iterator[Vnic]:
+        """Yield the tenant's VNICs with this address of their own: one of a subnet at most."""
+        for subnet, known in self._addresses.items():
+            if subnet[0] == tenant and address in known:
+                yield self._vnics[subnet][known[address]]
+
     def containers(self, subnet: SubnetId) -> int:
         """Return the number of container VNICs of the subnet on this node."""
         return self._containers.get(subnet, 0)

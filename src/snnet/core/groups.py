@@ -21,6 +21,7 @@ from snnet.contract import (
 from snnet.contract.keywords import refusing_unknown
 
 from .addressing import check_unicast
+from .requests import GuestRequest
 from .vnics import Vnic
 
 GroupId = tuple[str, str]
@@ -134,6 +135,25 @@ def check_known(
             f"{where} {group[1]}, and tenant {group[0]} has no such group on this node: call "
             "set_group first"
         )
+
+
+def check_members(request: GuestRequest, address: IPAddress, others: Iterable[Vnic]) -> None:
+    """Raise Conflict if one of these VNICs, which have the address too, shares a group with it.
+
+    Members are known by their addresses alone, so that neither could leave without the other.
+    """
+    for other in others:
+        common = sorted({*request.policy.groups} & {*other.groups})
+        if common and other.subnet_id != request.subnet_id:
+            raise shared_member(address, common[0], other.vnic_id, other.subnet_id)
+
+
+def shared_member(address: IPAddress, group: str, vnic_id: str, subnet_id: str) -> Conflict:
+    """Return the error of a second member with the address of a group's member."""
+    return Conflict(
+        f"ip {address} is that of VNIC {vnic_id} of subnet {subnet_id} too, which is in group "
+        f"{group}: members of a group on one node need different addresses, so use another group"
+    )
 
 
 def check_unused(

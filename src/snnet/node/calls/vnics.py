@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import product
 from typing import Any, ClassVar
 
 from snnet.config import VnicRole
@@ -14,7 +15,7 @@ from snnet.core.building import build_vnic, change_vnic, unknown_dependents
 from snnet.core.compute_records import ComputeRecords
 from snnet.core.conflicts import check_changeable, check_same_subnet, check_same_vnic
 from snnet.core.events import ContainerEvent
-from snnet.core.groups import check_known, group_thing
+from snnet.core.groups import check_known, check_members, group_thing, shared_member
 from snnet.core.held import keep_held
 from snnet.core.planner import plan as make_plan
 from snnet.core.planner import recalled
@@ -125,6 +126,7 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
                 mine.add(layout.address(request, ip))
             for group in request.policy.groups:
                 shared.add(group_thing((request.tenant_id, group)))
+                mine |= {("member", request.tenant_id, group, ip) for ip in request.ips}
             if request.derived_mac:
                 mine.add(("mac", *request.id[:2], request.mac))
             if alone or not layout.shares(records, request):
@@ -160,6 +162,9 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
             self._layout.check(records, request, self._gone)
             for group in request.policy.groups:
                 check_known(records.groups.keys(), (request.tenant_id, group))
+            for ip in request.ips if request.policy.groups else ():
+                others = records.having(request.tenant_id, ip)
+                check_members(request, ip, [one for one in others if one.id not in self._gone])
             if request.id in self._updated and records.vnic(request.id) is None:
                 raise Conflict(
                     f"VNIC {request.vnic_id} of subnet {request.subnet_id} is not on this node: "
@@ -338,6 +343,7 @@ def _check_apart(requests: Sequence[GuestRequest]) -> None:
     """Conflict where two requests of one call are for one VNIC, or for one address."""
     identities: set[VnicId] = set()
     addresses: dict[tuple[object, ...], str] = {}
+    members: dict[tuple[object, ...], GuestRequest] = {}
     for request in requests:
         if request.id in identities:
             raise Conflict(f"VNIC {request.vnic_id} of subnet {request.subnet_id} is named twice")
@@ -353,6 +359,10 @@ def _check_apart(requests: Sequence[GuestRequest]) -> None:
                     f"{request.subnet_id} is asked for by VNIC {other} and by VNIC "
                     f"{request.vnic_id}"
                 )
+        for group, ip in product(request.policy.groups, request.ips):
+            first = members.setdefault((request.tenant_id, group, ip), request)
+            if first is not request:
+                raise shared_member(ip, group, first.vnic_id, first.subnet_id)
 
 
 def _found(host: HostView, identity: VnicId, vnic: Vnic | None) -> dict[Key, Noun]:
