@@ -5,17 +5,20 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
-PYTEST := $(BIN)/python -m pytest -q
+# A test that hangs fails, and shows where it was.
+PYTEST := $(BIN)/python -m pytest -q --timeout 600
 BOTH   := -n 2 --dist worksteal
 # Kernel tests that can run side by side.  They mostly wait, so three workers share two processors.
 SIDE_BY_SIDE := tests/conformance tests/docker tests/node tests/firewall tests/backends \
-                tests/dhcp tests/registries tests/cli tests/doctor tests/lab
+                tests/dhcp tests/registries tests/cli tests/doctor tests/lab tests/explain \
+                tests/drawing tests/differential
 # What waits for real time, starts processes or tries every fault; the rest is the fake suite.
 MORE := tests/firewall tests/agent tests/cli tests/docker tests/drawing tests/explain tests/lab \
         tests/conformance/test_registries.py tests/registries tests/node/test_properties.py \
+        tests/node/test_concurrency.py tests/node/test_faults.py tests/node/test_interrupts.py \
         tests/node/test_refused.py tests/test_config.py tests/test_docs.py tests/test_examples.py \
         tests/test_families.py tests/test_pytest_plugin.py tests/test_structure.py \
-        tests/test_tunnel_kinds.py tests/test_yamlfile.py
+        tests/system/test_green.py tests/test_tunnel_kinds.py tests/test_yamlfile.py
 # SNNET_TEST_SHORT=1 leaves of `make test` the fake suite and these tests of the kernel.
 SHORT := tests/system
 # With SNNET_TEST_COVERED=1 (CI), `make test` runs what needs no root once, as `make coverage`.  The VM
@@ -24,7 +27,8 @@ PARTS := $(if $(SNNET_TEST_COVERED),coverage test-vm,test-fake test-more) test-k
          $(if $(SNNET_TEST_COVERED),,test-vm)
 
 DEMO_PACKAGES   := iproute2 procps dnsmasq-base busybox-static nftables iptables
-KERNEL_PACKAGES := $(DEMO_PACKAGES) udhcpc isc-dhcp-client iputils-ping conntrack docker.io
+KERNEL_PACKAGES := $(DEMO_PACKAGES) udhcpc isc-dhcp-client iputils-ping conntrack docker.io \
+                   libvirt-clients
 # What runs real guests and services, and a browser; the short tests do without them.
 GUEST_PACKAGES := $(if $(SNNET_TEST_SHORT),,qemu-system-x86 kmod systemd chromium)
 DEMO  ?=
@@ -39,7 +43,7 @@ unexport PYTHONDONTWRITEBYTECODE
 help:
 	@echo 'make demo         build a small data centre and ping through it (as root: a real one)'
 	@echo 'make test         all tests that can run here: fake, more, kernel, VM, examples'
-	@echo 'make test-fake    the fake-backend suite: no root, about ten seconds'
+	@echo 'make test-fake    the fake-backend suite: no root, half a minute at most'
 	@echo 'make test-more    longer tests without root: every fault, registries, firewalls in memory'
 	@echo 'make test-kernel  the real kernel, in fresh namespaces (root)'
 	@echo 'make test-vm      real GRE, Geneve and macvtap, and the demo over them, in a VM (root)'

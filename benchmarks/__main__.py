@@ -29,10 +29,10 @@ def main() -> int:
     for result in chain(fake.run(), registry.run(), docker.run(), cli.run()):
         show(result)
     if os.geteuid() == 0:
-        from . import agent, drops, firewall, kernel, looking
+        from . import agent, default, drops, firewall, groups, kernel, looking
 
         enter_namespace()
-        real = (kernel, looking, drops, firewall, agent)
+        real = (kernel, default, looking, drops, firewall, groups, agent)
         for result in chain.from_iterable(one.run() for one in real):
             show(result)
     elif not options.json:

@@ -1,37 +1,71 @@
-"""``python -m benchmarks.cluster [HOSTSxVNICS] [URL]``: agents on fake hosts until all is ready.
+"""``python -m benchmarks.cluster [HOSTSxVNICS] [--mesh] [--etcd]``: agents on fake hosts.
 
-The hosts are fake kernels on one wire, the registry is in memory or the one of the URL, and
-one thread steps all agents in turn.  So the seconds are of one core, for all hosts together.
+The hosts are fake kernels on one wire, the registry is in memory or, with ``--etcd``, three members
+on loopback, and one thread steps all agents in turn.  So the seconds are of one core, for all
+hosts together; those of etcd are its own.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import resource
-import sys
+import tempfile
 import time
+import urllib.request
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
-from tests.agent.cloud import Cloud
+from tests.agent.cloud import CONFIG, MESH, Cloud
+from tests.registries.members import Members, binary
 
-from snnet.agent import agent as agents
+from snnet import NetworkConfig
 from snnet.agent import drift
-from snnet.agent.mirror import Mirror
 from snnet.cluster import keys
+from snnet.cluster.mirror import Mirror
 
 SPREAD = 10
 """On so many networks are the VNICs of one host."""
 NETWORK_HOSTS = 20
 """One for this many tenants, at most."""
 
+LOAD = {
+    "process_cpu_seconds_total": "seconds of CPU",
+    "etcd_network_client_grpc_sent_bytes_total": "bytes sent to clients",
+    "etcd_debugging_mvcc_events_total": "events",
+    "etcd_debugging_mvcc_range_total": "ranges read",
+    "etcd_debugging_mvcc_put_total": "puts",
+    "etcd_debugging_mvcc_watcher_total": "watches",
+    "etcd_debugging_mvcc_keys_total": "keys",
+    "etcd_mvcc_db_total_size_in_bytes": "bytes on disk",
+    "process_resident_memory_bytes": "bytes of memory",
+}
+"""Metrics of etcd 3.4, and what they are here."""
+HAS = ("watches", "keys", "bytes on disk", "bytes of memory")
+
 
 class Figures:
     """Prints what each step took, of this process alone."""
 
-    def __init__(self) -> None:
+    def __init__(self, members: Members | None) -> None:
         self._cpu, self._wall = time.process_time(), time.monotonic()
         self._memory = memory()
+        self._members = members
+        self._etcd = self._load()
         self.events: Counter[str] = Counter()
+
+    def _load(self) -> Counter[str]:
+        """What the members of etcd count, of all three together."""
+        found: Counter[str] = Counter()
+        for port in self._members.clients if self._members else ():
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+                for line in answer.read().decode().splitlines():
+                    name, _, value = line.rpartition(" ")
+                    if name in LOAD:
+                        found[LOAD[name]] += float(value)  # type: ignore[assignment]
+        return found
 
     def show(self, what: str, **more: object) -> None:
         cpu, wall, now = time.process_time(), time.monotonic(), memory()
@@ -41,6 +75,12 @@ class Figures:
             f"{(now - self._memory) / 2**20:.0f} MiB more{', ' if words else ''}{words}",
             flush=True,
         )
+        load = self._load()
+        if load:
+            more = load - self._etcd
+            print("  etcd:", ", ".join(f"{name} {more[name]:,.0f}" for name in LOAD.values()))
+            print("  etcd has:", ", ".join(f"{name} {load[name]:,.0f}" for name in HAS), flush=True)
+        self._etcd = load
         self._cpu, self._wall, self._memory = time.process_time(), time.monotonic(), now
 
     def count(self) -> None:
@@ -65,24 +105,57 @@ def tenant_of(host: int, number: int, tenants: int) -> str:
 
 
 def main() -> None:
-    hosts, vnics = map(int, (sys.argv[1] if len(sys.argv) > 1 else "50x20").split("x"))
+    parser = argparse.ArgumentParser(prog="benchmarks.cluster")
+    parser.add_argument("size", nargs="?", default="50x20", metavar="HOSTSxVNICS")
+    parser.add_argument("--mesh", action="store_true", help="topology mesh, not hub")
+    parser.add_argument("--etcd", action="store_true", help="three members of etcd on loopback")
+    options = parser.parse_args()
+    hosts, vnics = map(int, options.size.split("x"))
+    with ExitStack() as stack:
+        members = stack.enter_context(running()) if options.etcd else None
+        run(hosts, vnics, MESH if options.mesh else CONFIG, members)
+
+
+@contextmanager
+def running() -> Iterator[Members]:
+    """Three members of etcd."""
+    etcd = binary()
+    assert etcd is not None
+    with tempfile.TemporaryDirectory(prefix="snnet-etcd-") as folder:
+        members = Members(etcd, Path(folder))
+        try:
+            members.start()
+            members.leader()
+            yield members
+        finally:
+            members.kill()
+
+
+def run(hosts: int, vnics: int, config: NetworkConfig, members: Members | None) -> None:
     tenants = max(SPREAD, hosts // 5)
-    agents.SETTLE = 0.0
     drift.LOOK_EVERY = 3600.0
     # Hosts of one fabric share the count of changes that alarms look at: each would look for
     # drift after a change of any other.
     drift.Drift.notice = lambda _: None  # type: ignore[method-assign]
-    figures = Figures()
-    cloud = Cloud(registry=sys.argv[2] if len(sys.argv) > 2 else "memory:")
+    figures = Figures(members)
+    cloud = Cloud(config, registry=f"etcd:{members.url('snnet')}" if members else "memory:")
     figures.count()
+
+    def settle() -> None:
+        """Step the agents until none has anything to do, a second later where etcd may be late."""
+        while True:
+            time.sleep(1.0 if members else 0.0)
+            if not cloud.settle(10**6):
+                return
+
     networks = [f"net-{number}" for number in range(max(4, tenants // NETWORK_HOSTS))]
     cloud.add(*networks, roles=["network"])
     cloud.add(*(f"cn-{number}" for number in range(hosts)), roles=["compute"])
-    cloud.settle()
+    settle()
     figures.show(f"{len(networks)} network and {hosts} compute hosts registered")
     for number in range(tenants):
         cloud.cluster.create_network("web", tenant=f"t{number}", subnet="10.1.0.0/16")
-    cloud.settle()
+    settle()
     figures.show(f"{tenants} networks, each with a concentrator")
     for host in range(hosts):
         for number in range(vnics):
@@ -92,7 +165,7 @@ def main() -> None:
             )  # fmt: skip
     figures.show(f"{hosts * vnics} VNICs written")
     figures.events.clear()
-    cloud.settle()
+    settle()
     tunnels = len(cloud.documents(keys.TUNNELS))
     figures.show("ready", tunnels=tunnels, states=cloud.states())
     print("what watches reported:", dict(figures.events), flush=True)
@@ -100,13 +173,13 @@ def main() -> None:
     killed = [networks[0]]
     for name in killed:
         cloud.kill(name)
-    cloud.settle()
+    settle()
     figures.show("a network host died, its concentrators moved")
     cloud.cluster.create_network("new", tenant="t1", subnet="10.2.0.0/24")
-    cloud.settle()
+    settle()
     figures.events.clear()
     cloud.cluster.create_vnic("first", tenant="t1", network="new", node="cn-0")
-    cloud.settle()
+    settle()
     figures.show("the first VNIC of a network", events=dict(figures.events))
     cloud.close()
 

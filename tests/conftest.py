@@ -3,7 +3,8 @@
 ``kernel`` tests need root and work in namespaces of their own.  ``needs(kind)``
 names a link kind the running kernel must have; where it lacks it, the test is
 left to the VM (``make test-vm``, where SNNET_IN_VM is set and nothing is left
-out) and listed at the end.  With SNNET_NO_SKIP set (CI), every other skip is a
+out) and listed at the end.  Of ``sampled`` tests, with SNNET_TEST_SAMPLE=N (CI), one
+in N runs, others each time.  With SNNET_NO_SKIP set (CI), every other skip is a
 failure.
 """
 
@@ -11,15 +12,20 @@ from __future__ import annotations
 
 import functools
 import os
+import signal
 import subprocess
 import uuid
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
 
+from tests.sample import EVERY, sampled
+
 _left_to_vm: Counter[str] = Counter()
+_left_to_chance: list[pytest.Item] = []
 
 
 def ip(*args: str, netns: str | None = None) -> str:
@@ -52,6 +58,7 @@ def kernel_has(kind: str) -> bool:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "kernel: drives the real kernel; needs root")
     config.addinivalue_line("markers", "needs(kind): the kernel must have this kind of link")
+    config.addinivalue_line("markers", "sampled: one in SNNET_TEST_SAMPLE of them runs")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -79,6 +86,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             if item.get_closest_marker("kernel"):
                 item.add_marker(pytest.mark.skip(reason="needs root: make test-kernel as root"))
         return
+    _take_a_sample(config, items)
     if os.environ.get("SNNET_IN_VM"):
         return
     kept: list[pytest.Item] = []
@@ -93,10 +101,23 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = kept
 
 
+def _take_a_sample(config: pytest.Config, items: list[pytest.Item]) -> None:
+    many = [item for item in items if item.get_closest_marker("sampled")]
+    left = set(many) - set(sampled(many))
+    if left:
+        _left_to_chance.extend(left)
+        config.hook.pytest_deselected(items=list(left))
+        items[:] = [item for item in items if item not in left]
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for kind, count in sorted(_left_to_vm.items()):
         terminalreporter.write_line(
             f"left to the VM: {count} tests, for this kernel has no {kind} (make test-vm)"
+        )
+    if _left_to_chance:
+        terminalreporter.write_line(
+            f"left to other runs: {len(_left_to_chance)} tests, for this one takes one in {EVERY}"
         )
 
 
@@ -111,9 +132,12 @@ def pytest_runtest_makereport(
     return report
 
 
-@pytest.fixture
-def make_netns() -> Iterator[Callable[[], str]]:
-    """Make fresh network namespaces, by name; each has its loopback up."""
+@contextmanager
+def fresh_namespaces() -> Iterator[Callable[[], str]]:
+    """Make fresh network namespaces, by name; each has its loopback up.
+
+    At the end the processes in them are killed, too.
+    """
     names: list[str] = []
 
     def make() -> str:
@@ -125,7 +149,18 @@ def make_netns() -> Iterator[Callable[[], str]]:
 
     yield make
     for name in names:
+        # A DHCP server outlives its concentrator, and its namespace.
+        for pid in ip("netns", "pids", name).split():
+            with suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
         ip("netns", "del", name)
+
+
+@pytest.fixture
+def make_netns() -> Iterator[Callable[[], str]]:
+    """Make fresh network namespaces, by name; each has its loopback up."""
+    with fresh_namespaces() as make:
+        yield make
 
 
 @pytest.fixture

@@ -23,8 +23,11 @@ _FIRST = random.Random(os.environ.get("PYTEST_XDIST_TESTRUNUID")).randrange(EVER
 
 
 def sampled(items: Sequence[T]) -> Sequence[T]:
-    """Return the items to make tests of: in a sample one of so many, others in each run."""
-    return items[_FIRST::EVERY]
+    """Return the items to make tests of: in a sample one of so many, others in each run.
+
+    At least one: a test without items would be skipped.
+    """
+    return items[_FIRST % min(EVERY, len(items)) :: EVERY] if items else items
 
 
 def turns(first: int, stride: int = 1) -> Iterator[int]:

@@ -92,7 +92,7 @@ def refused(
 # -- a compute node's VNICs -----------------------------------------------------------------
 
 
-POLICY = ("extra_addresses", "anti_spoofing", "groups")
+POLICY = ("extra_addresses", "anti_spoofing", "groups", "rate_to_guest", "rate_from_guest")
 BAD_VNICS: list[tuple[str, dict[str, Any]]] = [
     *((item.name, {item.name: None}) for item in fields(snnet.VnicConfig)
       if item.name not in ("role", "mac", "mtu", "queues", "owner", *POLICY)),

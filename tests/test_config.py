@@ -67,6 +67,11 @@ NO_INT: list[Any] = [*NEVER, True, False, "", "7", "7\n", "\u0667", 7.0, [], [7]
 BAD_KEYS: list[Any] = [*NO_INT, 0, -1, 2**32, 2**64]
 BAD_MTUS: list[Any] = [*NO_INT, 0, -1, 67, 65536, 2**32]
 BAD_QUEUES: list[Any] = [*NO_INT, None, 0, -1, 257]
+BAD_RATES: list[Any] = [
+    *NEVER, True, False, "", "fast", "100mbps", "100 mbit", "-1", "1e9", "1/2", "mbit", 7999, 0, -1,
+    7.5, [], b"100mbit", "8kbit\n", "\u0667\u0667\u0667\u0667\u0667", "101gbit",
+    10**12, 10**30, 10**5000, "9" * 500,
+]  # fmt: skip
 BAD_ROLES: list[Any] = [*NO_STRING, None, "", "vm", "TENANT_VM", "tenant-vm\n", NetworkMode.ROUTED]
 
 NO_LISTS: list[Any] = [
@@ -99,6 +104,8 @@ BAD_VNIC: dict[str, list[Any]] = {
         [ip_interface("192.0.2.1/24")],
     ],
     "anti_spoofing": [0, 1, "yes", "true", []],
+    "rate_to_guest": BAD_RATES,
+    "rate_from_guest": BAD_RATES,
     "groups": [*NO_LISTS, [None], ["a b"], [""], ["x" * 65], [5], ["a", "-a"]],
 }
 BAD_NEIGHBOR: dict[str, list[Any]] = {
@@ -136,6 +143,7 @@ BAD_CONFIG: dict[str, list[Any]] = {
     "anti_spoofing": [None, 0, 1, "yes", "true", []],
     "dns": [None, 0, 1, "yes", "true", []],
     "node_number": [-1, 16384, 1.0, True, "7", []],
+    "mesh_port": [0, 65536, 8473.0, True, "8473", None],
     "domain_name": BAD_DOMAINS,
 }
 GOOD_NEIGHBOR: dict[str, Any] = {

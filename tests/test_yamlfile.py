@@ -93,6 +93,28 @@ def test_aliases_of_honest_files(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("mtu: 1400\ntunnel: gre\nmtu: 1300\n", "line 3, column 1 is not YAML: 'mtu'"),
+        ("network: {mtu: 1, mode: x, 'mtu': 2}", "line 1, column 28 is not YAML: 'mtu'"),
+        ("- a: &a {x: 1, x: 2}\n- *a", "line 1, column 16 is not YAML: 'x'"),
+    ],
+)
+def test_a_key_that_is_there_twice_is_refused(tmp_path: Path, text: str, where: str) -> None:
+    """Taking the last one would be a guess."""
+    path = tmp_path / "twice.yaml"
+    path.write_text(text)
+    with pytest.raises(InvalidRequest, match=f"{where} is there twice"):
+        read_yaml(path)
+
+
+def test_a_merged_key_may_be_given_again(tmp_path: Path) -> None:
+    path = tmp_path / "merged.yaml"
+    path.write_text("base: &base {mtu: 1400}\nnetwork:\n  <<: *base\n  mtu: 1300\n")
+    assert read_yaml(path)["network"] == {"mtu": 1300}
+
+
 def test_many_honest_values(tmp_path: Path) -> None:
     pool = [f"198.51.{a}.{b}" for a in range(16) for b in range(256)]
     path = tmp_path / "pool.yaml"

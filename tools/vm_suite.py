@@ -34,7 +34,9 @@ def demo() -> int:
 
 def test(*selection: str) -> int:
     """Run tests; the exit code."""
-    return int(pytest.main(["-q", "-p", "no:cacheprovider", *selection, *sys.argv[1:]]))
+    options = ["-q", "--timeout", "900", "--durations", "9", "-p", "no:cacheprovider"]
+    options += ["-o", "verbosity_assertions=2"]
+    return int(pytest.main([*options, *selection, *sys.argv[1:]]))
 
 
 if __name__ == "__main__":

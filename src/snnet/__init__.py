@@ -48,7 +48,8 @@ if TYPE_CHECKING:
     from snnet.core.events import ContainerEvent, ContainerInfo, TunnelEvent, TunnelEventType
     from snnet.core.groups import Group
     from snnet.core.local_requests import ConcentratorConfig, HostForward, LocalSubnet
-    from snnet.core.mesh import Mesh, Peer
+    from snnet.core.mesh import Mesh, MeshPeer
+    from snnet.core.meshing import Peer
     from snnet.core.subnets import CnciSubnet
     from snnet.core.topology import CnciTopology, Topology
     from snnet.core.uplinks import Uplink
@@ -103,6 +104,7 @@ __all__ = [
     "InvalidRequest",
     "LocalSubnet",
     "Mesh",
+    "MeshPeer",
     "Missing",
     "Neighbor",
     "NetworkConfig",
@@ -176,7 +178,8 @@ _MODULES = {
     "snnet.core.events": ("ContainerEvent", "ContainerInfo", "TunnelEvent", "TunnelEventType"),
     "snnet.core.groups": ("Group",),
     "snnet.core.local_requests": ("ConcentratorConfig", "HostForward", "LocalSubnet"),
-    "snnet.core.mesh": ("Mesh", "Peer"),
+    "snnet.core.mesh": ("Mesh", "MeshPeer"),
+    "snnet.core.meshing": ("Peer",),
     "snnet.core.subnets": ("CnciSubnet",),
     "snnet.core.topology": ("CnciTopology", "Topology"),
     "snnet.core.uplinks": ("Uplink",),

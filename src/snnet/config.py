@@ -40,6 +40,7 @@ from snnet.contract.keywords import refuse_unknown, refusing_unknown
 from snnet.contract.links import TAP_QUEUES_MAX
 from snnet.contract.roles import NetworkMode as NetworkMode
 from snnet.contract.roles import VnicRole as VnicRole
+from snnet.contract.shaping import check_rate
 
 from .yamlfile import read_yaml
 
@@ -217,10 +218,10 @@ class VnicConfig:
     IPv4 first.  ``mac=None`` means ``mac_for(ip)``.  ``mtu`` is in bytes and applies to this VNIC
     only.  ``queues`` > 1 creates a multi-queue tap.  ``owner`` is the user of the host
     (name or uid) that may open the tap of a VM; with None only root may.
-
     ``extra_addresses`` are addresses and networks that the guest may use beside its own.
     ``anti_spoofing`` False lets it use any; None means as the node's configuration has it.
-    ``groups`` are security groups of the tenant: the guest sends and receives what they allow.
+    It sends and receives what the tenant's security ``groups`` allow, ``rate_from_guest`` and
+    ``rate_to_guest`` at most (bits a second, or text: "100mbit").
     """
 
     role: VnicRole = VnicRole.TENANT_VM
@@ -240,6 +241,8 @@ class VnicConfig:
     extra_addresses: Iterable[Address | Network] = ()
     anti_spoofing: bool | None = None
     groups: Iterable[str] = ()
+    rate_to_guest: int | str | None = None
+    rate_from_guest: int | str | None = None
 
     def __post_init__(self) -> None:
         put = object.__setattr__
@@ -273,6 +276,8 @@ class VnicConfig:
             check_bool(self.anti_spoofing, "anti_spoofing")
         if self.groups != ():
             put(self, "groups", check_many(self.groups, "groups", check_id))
+        for name in ("rate_to_guest", "rate_from_guest"):
+            put(self, name, check_rate(getattr(self, name), name))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data; ``VnicConfig(**data)`` makes an equal object."""
@@ -341,6 +346,7 @@ class NetworkConfig:
     node_number: int | None = None
     allow_to_nets: Iterable[Network] = ()
     topology: str = "hub"
+    mesh_port: int = 8473
     concentrator_pool: Iterable[Address] = ()
     dns: bool = True
 
@@ -364,6 +370,7 @@ class NetworkConfig:
             put(self, "public_gateway", check_address(self.public_gateway, "public_gateway"))
         check_bool(self.anti_spoofing, "anti_spoofing")
         check_bool(self.dns, "dns")
+        check_int(self.mesh_port, "mesh_port", 1, 65535)
         check_int(self.dhcp_reserved, "dhcp_reserved", 0, 2**16)
         if self.node_number is not None:
             check_int(self.node_number, "node_number", 0, NODE_NUMBER_MAX)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -69,12 +70,13 @@ def open_driver(group: str, name: str, host: Host) -> Driver:
     return driver
 
 
-def open_registry(url: str) -> Registry:
+def open_registry(url: str, *, create: bool = True) -> Registry:
     """Open the registry that a URL names, for example "sqlite:///var/lib/snnet/registry.db".
 
     What stands before the first colon is the name of an installed registry; the registry
-    reads the rest.  Raises ``InvalidRequest`` for text that is no such URL, what
-    ``open_driver`` raises, and ``Unavailable`` if the registry does not answer.
+    reads the rest.  Raises ``InvalidRequest`` for text that is no such URL, and, with ``create``
+    False, where there is no registry yet; what ``open_driver`` raises; and ``Unavailable`` if
+    the registry does not answer.
     """
     name, colon, rest = url.partition(":") if isinstance(url, str) else ("", "", "")
     if not colon or not name or "/" in name:
@@ -84,6 +86,15 @@ def open_registry(url: str) -> Registry:
             f"{', '.join(installed(REGISTRIES)) or 'none'}",
             field="registry",
         )
+    if not create:
+        opener = load_driver(REGISTRIES, name)
+        missing = opener.missing(rest) if isinstance(opener, type(Registry)) else None
+        if missing is not None:
+            raise InvalidRequest(
+                f"{url!r} is no registry: {missing}; correct the URL, or start 'snnet agent', "
+                "which makes it",
+                field="registry",
+            )
     registry = _open(REGISTRIES, name, rest)
     if not isinstance(registry, Registry):
         raise DriverLoadError(
@@ -147,7 +158,7 @@ def instead(group: str) -> str:
 
 def installed(group: str) -> list[str]:
     """The names of a group's installed drivers, also of those that fail to load."""
-    return sorted({found.name for found in catalogue(group)})
+    return sorted(_names(group, tuple(sys.path)))
 
 
 def catalogue(group: str) -> list[Installed]:
@@ -296,6 +307,14 @@ _PLAIN_IMPLEMENTATION = {
     "trylast": False,
     "specname": None,
 }
+
+
+@cache
+def _names(group: str, path: tuple[str, ...]) -> set[str]:
+    """The names of a group on ``sys.path``, searched once in a process; loads no metadata."""
+    from importlib.metadata import entry_points
+
+    return entry_points(group=group).names
 
 
 @cache

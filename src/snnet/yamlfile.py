@@ -64,8 +64,9 @@ def read_yaml(path: str | os.PathLike[str], field: str = "path") -> Any:
 def check_values(node: Any, most: int | None = VALUES_MAX) -> None:
     """Raise ``ValueError`` if a composed node of YAML stands for more values than ``most``.
 
-    With None only what aliases repeat is limited, to ``VALUES_MAX``.  ``RecursionError``
-    means that it is nested too deeply.
+    With None only what aliases repeat is limited, to ``VALUES_MAX``.  A key that a mapping has
+    twice is YAML's ``MarkedYAMLError``: a loader would take the last one in silence.
+    ``RecursionError`` means that it is nested too deeply.
     """
     _count(node, {}, most)
 
@@ -83,6 +84,7 @@ def _count(node: Any, known: dict[int, int], most: int | None) -> int:
         if len(node.value) > TEXT_MAX:
             raise ValueError(f"a value has more than {TEXT_MAX} characters")
     else:
+        _refuse_twice(node)
         for item in node.value:
             for child in item if isinstance(item, tuple) else (item,):
                 size += _count(child, known, most)
@@ -91,3 +93,19 @@ def _count(node: Any, known: dict[int, int], most: int | None) -> int:
                     raise ValueError(f"it stands for more than {limit} values")
     known[id(node)] = size
     return size
+
+
+def _refuse_twice(node: Any) -> None:
+    """Refuse a key that is twice in a mapping (YAML 1.2, section 3.2.1.3)."""
+    seen: set[tuple[str, str]] = set()
+    for item in node.value:
+        key = item[0] if isinstance(item, tuple) else None
+        if key is None or not isinstance(key.value, str):
+            continue
+        if (key.tag, key.value) in seen:
+            from yaml import MarkedYAMLError
+
+            raise MarkedYAMLError(
+                problem=f"{key.value!r} is there twice", problem_mark=key.start_mark
+            )
+        seen.add((key.tag, key.value))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, Self
 
 from snnet import Agent, Cluster, Fabric, FakeKernel, NetworkConfig, open_registry
 from snnet.backends.fake import Guest
+from snnet.contract import Registry
 
 OUTSIDE = "192.0.2.254"
 CONFIG = NetworkConfig(
@@ -16,9 +18,19 @@ CONFIG = NetworkConfig(
     allow_to_nets=[f"{OUTSIDE}/32"],
 )
 
+MESH = replace(CONFIG, topology="mesh", tunnel="gre", concentrator_pool=[])
+
+
+def other(name: str) -> str:
+    """The other network host."""
+    return "net-2" if name == "net-1" else "net-1"
+
 
 class Cloud:
     """Compute and network hosts that agents drive, one step after the other."""
+
+    ttl = 3600.0
+    """Seconds of the agents' sessions."""
 
     def __init__(self, config: NetworkConfig = CONFIG, registry: str = "memory:") -> None:
         self.config = config
@@ -28,6 +40,15 @@ class Cloud:
         self.outside = self.fabric.add_host("outside", f"{OUTSIDE}/16")
         self.agents: dict[str, Agent] = {}
         self._number = 0
+
+    @classmethod
+    def of_four(cls, config: NetworkConfig = CONFIG) -> Self:
+        """Two network hosts and two compute hosts at rest."""
+        cloud = cls(config)
+        cloud.add("net-1", "net-2", roles=["network"])
+        cloud.add("cn-1", "cn-2", roles=["compute"])
+        cloud.settle()
+        return cloud
 
     def add(self, *names: str, roles: Sequence[str]) -> None:
         """Add hosts and start their agents."""
@@ -39,10 +60,14 @@ class Cloud:
 
     def start(self, name: str, roles: Sequence[str]) -> Agent:
         agent = self.agents[name] = Agent(
-            name, self.config, registry=self.registry, roles=roles, firewall="fake", dhcp="fake",
-            backend=self.host(name), session_ttl=3600,
+            name, self.config, registry=self.registry_of(name), roles=roles, firewall="fake",
+            dhcp="fake", backend=self.host(name), session_ttl=self.ttl,
         )  # fmt: skip
         return agent
+
+    def registry_of(self, name: str) -> Registry:
+        """The registry as the agent of a host sees it."""
+        return self.registry
 
     def host(self, name: str) -> FakeKernel:
         return self.fabric.hosts[name]
@@ -74,6 +99,15 @@ class Cloud:
             self.stop(name)
         self.registry.close()
 
+    def furnish(self, tenant: str = "acme", subnet: Any = "10.1.0.0/24", **fields: Any) -> None:
+        """A network "web" with a VNIC on each of two compute hosts: v1 on cn-1, v2 on cn-2."""
+        self.cluster.create_network("web", tenant=tenant, subnet=subnet)
+        for number in (1, 2):
+            self.cluster.create_vnic(
+                f"v{number}", tenant=tenant, network="web", node=f"cn-{number}", **fields
+            )
+        self.settle()
+
     # -- what there is -----------------------------------------------------------------
 
     def places(self) -> dict[str, tuple[Any, Any]]:
@@ -83,6 +117,10 @@ class Cloud:
             key.split("/")[2]: (entry.document.get("node"), entry.document.get("address"))
             for key, entry in found.items()
         }
+
+    def node_of(self, tenant: str = "acme") -> str:
+        """The network host that a tenant's concentrator is on."""
+        return str(self.places()[tenant][0])
 
     def documents(self, prefix: str) -> dict[str, Mapping[str, Any]]:
         """The documents of the registry below a prefix, by the rest of their keys."""

@@ -80,8 +80,14 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("snnet.agent.drift.SETTLE", 0.01)
     monkeypatch.setattr("snnet.agent.drift.SHARE", 0)
     monkeypatch.setattr("snnet.agent.drift.LOOK_EVERY", 300.0)
-    monkeypatch.setattr("snnet.agent.agent.SETTLE", 0.0)
     monkeypatch.setattr("snnet.agent.placing.LOOK_EVERY", 0.05)
+
+
+@pytest.fixture
+def blind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Agents do not repair what others change."""
+    monkeypatch.setattr("snnet.agent.drift.Drift._look", lambda drift, node: None)
+    monkeypatch.setattr("snnet.agent.drift.Drift._glances", lambda drift, node: False)
 
 
 @pytest.fixture
@@ -92,7 +98,7 @@ def lan(make_netns: Callable[[], str], tmp_path: Path) -> Iterator[Lan]:
     lan = Lan(make_netns, tmp_path)
     lan.start_agent()
     try:
-        lan.until(lambda: '"ready"' in lan.snnet("node list --json"))
+        lan.until(lambda: '"ready"' in lan.try_snnet("node list --json").stdout)
         yield lan
         if lan.agent is None:
             lan.start_agent()

@@ -18,7 +18,6 @@ from snnet import (
     Report,
     SnnetError,
     Unavailable,
-    Unsupported,
 )
 from snnet.agent.membership import Membership
 from snnet.cluster import keys
@@ -67,6 +66,29 @@ def test_extra_addresses_change_in_place(host: FakeHost) -> None:
     host.cluster.update_vnic("default", "v1", anti_spoofing=False)
     host.settle()
     assert host.fabric.ping(guest, "10.1.0.3")
+    after = {vnic.vnic_id: vnic for vnic in host.agent.node.topology().vnics}
+    assert after["v1"].link == made["v1"].link
+    assert host.states() == dict.fromkeys(("web", "v1", "v2"), "ready")
+
+
+def test_rates_change_in_place(host: FakeHost) -> None:
+    """The guest keeps its link, and the walk of a packet names the limit that holds now."""
+    host.cluster.create_network("web", subnet="10.1.0.0/24")
+    for name in ("v1", "v2"):
+        host.cluster.create_vnic(name, network="web", rate_from_guest="50mbit")
+    host.settle()
+    made = {vnic.vnic_id: vnic for vnic in host.agent.node.topology().vnics}
+    guest = host.fabric.attach(host.kernel, made["v1"])
+    host.fabric.attach(host.kernel, made["v2"])
+    assert "sends at most 50mbit" in str(host.fabric.explain(guest, "10.1.0.3"))
+    host.cluster.update_vnic("default", "v1", rate_from_guest="2mbit", rate_to_guest="1mbit")
+    host.settle()
+    said = str(host.fabric.explain(guest, "10.1.0.3"))
+    assert said.index("sends at most 2mbit") < said.index("sends at most 1mbit")
+    host.cluster.update_vnic("default", "v1", rate_from_guest=None, rate_to_guest=None)
+    host.cluster.update_vnic("default", "v2", rate_from_guest=None)
+    host.settle()
+    assert "at most" not in str(host.fabric.explain(guest, "10.1.0.3"))
     after = {vnic.vnic_id: vnic for vnic in host.agent.node.topology().vnics}
     assert after["v1"].link == made["v1"].link
     assert host.states() == dict.fromkeys(("web", "v1", "v2"), "ready")
@@ -378,6 +400,65 @@ def test_a_host_without_an_uplink_waits_for_one(registry: Registry) -> None:
         assert agent.status()["state"] == "ready"
 
 
+@pytest.mark.parametrize("at", range(1, 5))
+def test_a_node_says_where_it_is_whichever_answer_of_the_registry_is_lost(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    commits = 0
+    commit = registry.commit
+
+    def lost(*args: Any) -> int:
+        nonlocal commits
+        commits += 1
+        if commits == at:
+            raise Unavailable("nobody answers", unwritten=True)
+        return commit(*args)
+
+    monkeypatch.setattr(registry, "commit", lost)
+    host = FakeHost(registry)
+    for _ in range(8):
+        host.agent.step(0.1)
+    assert commits >= 2
+    assert host.agent.status()["state"] == "ready"
+    (node,) = host.cluster.nodes()
+    assert (node.compute_ip, node.state) == ("192.0.2.11", "ready")
+    host.agent.close()
+
+
+def test_documents_that_cannot_be_read_fail_alone(host: FakeHost) -> None:
+    """As those of a later version; a VNIC that is there stays, and so do all others."""
+    cluster = host.cluster
+    cluster.set_group("default", "web", rules=["in tcp 80 from group:web", "out"])
+    for tenant in ("default", "other"):
+        cluster.create_network("web", tenant=tenant, subnet="10.1.0.0/24")
+        cluster.create_vnic("v1", tenant=tenant, network="web")
+        cluster.create_forward(
+            tenant=tenant, network="web", protocol="tcp", port=80 + len(tenant), to="v1"
+        )
+    cluster.create_vnic("v2", network="web", groups=["web"])
+    host.settle()
+    for key in (keys.vnic("host-1", "other", "v1"), keys.forward("other", "tcp-85")):
+        (entry,) = host.registry.read(key).entries.values()
+        host.registry.commit([Put(key, {**entry.document, "later": True})])
+    for key in (
+        keys.vnic("host-1", "other", "v9"), f"{keys.ADDRESSES}other/web/nothing/",
+        f"{keys.MEMBERS}default/v9/", f"{keys.FORWARDS}other/", keys.public_ip("other", "x"),
+    ):  # fmt: skip
+        host.registry.commit([Put(key, {"vnic": 7})])
+    host.agent.step(0)
+    assert host.agent.status()["problem"] is None
+    assert {vnic.tenant_id for vnic in host.agent.node.topology().vnics} == {"default", "other"}
+    key = keys.status("host-1", "vnic", "other", "v1")
+    said = host.registry.read(key).entries[key].document
+    assert "its document cannot be read: later: unknown field of a vnic" in said["error"]
+    cluster.create_vnic("v3", network="web", groups=["web"])
+    host.agent.step(0)
+    assert cluster.get_vnic("default", "v3").state == "ready"
+    assert cluster.get_forward("default", "tcp-87").state == "ready"
+    (kept,) = [vnic for vnic in host.agent.node.topology().vnics if vnic.tenant_id == "other"]
+    assert host.kernel.find(kept.link) is not None
+
+
 def test_draining_outlives_the_agent(host: FakeHost) -> None:
     """Neither a restart nor a lost session takes back what somebody said about the node."""
     host.cluster.drain_node("host-1")
@@ -484,8 +565,10 @@ def test_a_hub_needs_addresses_for_concentrators(registry: Registry) -> None:
             "concentrator_pool: 198.51.100.9 is not a free address of 192.0.2.0/24, the network "
             "of eth0, where others look for it"
         )
-    with pytest.raises(Unsupported, match="topology 'mesh' yet"):
-        Agent("host-1", replace(hub, topology="mesh"), registry=registry, **drivers)
+    mesh = replace(hub, topology="mesh")
+    with Agent("host-3", mesh, registry=registry, roles=["network"], **drivers) as agent:
+        agent.step(0)
+        assert agent.status()["problem"] is None
     with Agent("host-1", hub, registry=registry, roles=["compute"], **drivers) as agent:
         cluster = Cluster(registry)
         agent.step(0)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack
+from unittest.mock import Mock
 
 import pytest
 
-from snnet import ComputeNode, FakeKernel, NetworkConfig
+from snnet import ComputeNode, FakeKernel, NetworkConfig, Vnic
 from snnet.agent.drift import Drift
-from snnet.contract import Alarm, Bridge, Change, Link, Noun, Sysctl
+from snnet.contract import Alarm, Bridge, Change, Link, Noun, Sysctl, Unavailable
 from tests.node.world import vm
 
 
@@ -21,6 +24,56 @@ class Silent(FakeKernel):
 
     def untold(self) -> Collection[type[Noun]]:
         return (Sysctl,)
+
+
+class OfNow(Alarm):
+    """Tells of the links that are there when it is opened, as that of dnsmasq of processes."""
+
+    def __init__(self, kernel: FakeKernel) -> None:
+        self._kernel = kernel
+        self._links = set(kernel.snapshot({Link}))
+        kernel.opened += 1  # type: ignore[attr-defined]
+
+    def noticed(self) -> bool:
+        gone = self._links - set(self._kernel.snapshot({Link}))
+        self._links -= gone
+        return bool(gone)
+
+    def close(self) -> None:
+        pass
+
+
+class Forgetful(FakeKernel):
+    """One whose alarms know nothing of what comes later."""
+
+    opened = 0
+
+    def alarm(self) -> Alarm:  # type: ignore[override]
+        return OfNow(self)
+
+
+class Rung(Alarm):
+    """Tells when it is rung, by a descriptor, and cannot be extended."""
+
+    def __init__(self) -> None:
+        self._fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+
+    def ring(self) -> None:
+        os.eventfd_write(self._fd, 1)
+
+    def descriptors(self) -> list[int]:
+        return [self._fd]
+
+    def noticed(self) -> bool:
+        try:
+            return bool(os.eventfd_read(self._fd))
+        except BlockingIOError:
+            return False
+
+    def close(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
 
 
 class Never(Alarm):
@@ -130,3 +183,196 @@ def test_changes_one_after_the_other_are_repaired_at_once(
     tell()
     assert not look_until(drift, lambda: kernel.find(vnic.link) is not None, seconds=0.3)
     drift.close()
+
+
+def test_what_was_repaired_is_watched_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the end of a DHCP server would be noticed once."""
+    monkeypatch.setattr("snnet.agent.drift.SETTLE", 0.01)
+    kernel = Forgetful()
+    kernel.add_uplink("eth0", "192.0.2.11/24")
+    config = NetworkConfig(compute_nets=["192.0.2.0/24"])
+    with ComputeNode("cn-1", config, backend=kernel, firewall="fake") as node:
+        node.init()
+        node.create_vnic(vm())
+        (vnic,) = node.topology().vnics
+        drift = Drift()
+        drift.watch([node])
+        drift.look()
+        for _ in range(3):
+            kernel.links.remove(vnic.link)
+            drift.notice()
+            assert look_until(drift, lambda: kernel.find(vnic.link) is not None)
+        assert drift.repaired >= 3
+        drift.close()
+        drift.close()
+
+
+def test_alarms_that_can_be_extended_stay_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To open one for each change takes the kernel longer than the change."""
+    kernel = Forgetful()
+    kernel.add_uplink("eth0", "192.0.2.11/24")
+    config = NetworkConfig(compute_nets=["192.0.2.0/24"])
+    with ComputeNode("cn-1", config, backend=kernel, firewall="fake") as node:
+        node.init()
+        drift = Drift()
+        drift.watch([node])
+        opened = kernel.opened
+        drift.watch([node])
+        assert kernel.opened == opened + 1, "this one cannot be extended"
+        monkeypatch.setattr(OfNow, "extend", lambda _: True)
+        drift.watch([node])
+        assert kernel.opened == opened + 1
+        drift.watch([])
+        drift.watch([node])
+        assert kernel.opened == opened + 2
+        drift.close()
+
+
+def test_a_node_is_relied_on_while_it_is_watched_and_as_it_should_be(
+    node: ComputeNode, kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("snnet.agent.drift.SETTLE", 0.0)
+    monkeypatch.setattr("snnet.agent.drift.SHARE", 0)
+    drift = Drift()
+    drift.watch([node])
+    assert not drift.follows(node), "nobody has looked yet"
+    drift.look()
+    assert drift.follows(node)
+    (vnic,) = node.topology().vnics
+    kernel.links.remove(vnic.link)
+    monkeypatch.setattr(node, "repair", lambda: None)
+    with monkeypatch.context() as patch:
+        patch.setattr(Never, "noticed", lambda _: True)
+        drift.notice()
+    drift.look()
+    assert not drift.follows(node), "what is there differs, and stays so"
+    drift.close()
+    assert not drift.follows(node)
+
+
+def test_only_the_node_whose_alarm_told_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a change in one concentrator would cost a look at all of a host."""
+    monkeypatch.setattr("snnet.agent.drift.SETTLE", 0.0)
+    monkeypatch.setattr("snnet.agent.drift.SHARE", 0)
+    monkeypatch.setattr("snnet.agent.drift.GLANCE_EVERY", 0.05)
+    monkeypatch.setattr("snnet.agent.drift.GLANCE_SHARE", 0)
+    looked: list[tuple[str, bool]] = []
+    verify = ComputeNode.verify
+
+    def noted(self: ComputeNode, *, quick: bool = False) -> list[str]:
+        looked.append((self.id, quick))
+        return verify(self, quick=quick)
+
+    monkeypatch.setattr(ComputeNode, "verify", noted)
+    config = NetworkConfig(compute_nets=["192.0.2.0/24"])
+    with ExitStack() as stack:
+        nodes = []
+        for name in ("host", "cn-1", "cn-2"):
+            kernel = FakeKernel()
+            kernel.add_uplink("eth0", "192.0.2.11/24")
+            node = stack.enter_context(ComputeNode(name, config, backend=kernel, firewall="fake"))
+            node.init()
+            node.create_vnic(vm())
+            nodes.append((node, kernel))
+        drift = Drift()
+        stack.callback(drift.close)
+        drift.watch([node for node, _ in nodes])
+        drift.look()
+        assert {name for name, quick in looked if not quick} == {"host", "cn-1", "cn-2"}
+        node, kernel = nodes[2]
+        (vnic,) = node.topology().vnics
+        for _ in range(10):
+            looked.clear()
+            kernel.links.remove(vnic.link)
+            drift.notice()
+            assert look_until(drift, lambda: kernel.find(vnic.link) is not None)
+            assert ("cn-1", False) not in looked
+            assert ("host", False) in looked, "it has objects in others' namespaces"
+            time.sleep(0.01)
+        # The other one is glanced at all the same, and at some time looked at.
+        looked.clear()
+        assert look_until(drift, lambda: ("cn-1", True) in looked)
+        drift._complete = 0.0
+        drift.look()
+        assert ("cn-1", False) in looked
+
+
+def test_an_alarm_is_waited_for_also_after_a_repair_in_vain(
+    node: ComputeNode, kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("snnet.agent.drift.SETTLE", 0.0)
+    monkeypatch.setattr("snnet.agent.drift.SHARE", 0)
+    alarms: list[Rung] = []
+
+    def opened() -> Alarm:
+        alarms.append(Rung())
+        return alarms[-1]
+
+    monkeypatch.setattr(kernel, "alarm", opened)
+    (vnic,) = node.topology().vnics
+    drift = Drift()
+    drift.watch([node])
+    drift.look()
+    with monkeypatch.context() as patch:
+        patch.setattr(node, "repair", lambda: None)
+        kernel.links.remove(vnic.link)
+        alarms[-1].ring()
+        drift.notice()
+        drift.look()
+        assert kernel.find(vnic.link) is None
+    assert drift.due_in > 0
+    node.repair()
+    alarms[-1].ring()
+    drift.notice()
+    assert drift.due_in == 0, "the last one is heard"
+    drift.close()
+
+
+def look_after_loss(
+    drift: Drift, kernel: FakeKernel, vnic: Vnic, patch: pytest.MonkeyPatch
+) -> None:
+    """Have somebody remove the VNIC's link, and the drift look at once."""
+    patch.setattr(Never, "noticed", lambda _: True)
+    kernel.links.remove(vnic.link)
+    drift.notice()
+    drift._earliest = drift._due = 0.0
+    drift.look()
+
+
+def test_a_look_that_fails_is_tried_again_and_nothing_relies_on_it(
+    node: ComputeNode, kernel: FakeKernel, drift: Drift, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("snnet.agent.drift.SETTLE", 0.0)
+    (vnic,) = node.topology().vnics
+    assert drift.follows(node)
+    with monkeypatch.context() as patch:
+        patch.setattr(node, "verify", Mock(side_effect=Unavailable("not now")))
+        look_after_loss(drift, kernel, vnic, patch)
+    assert not drift.follows(node)
+    assert look_until(drift, lambda: kernel.find(vnic.link) is not None), "nothing tells again"
+    assert look_until(drift, lambda: drift.follows(node))
+
+
+def test_a_repair_that_fails_is_tried_again(
+    node: ComputeNode, kernel: FakeKernel, drift: Drift, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (vnic,) = node.topology().vnics
+    with monkeypatch.context() as patch:
+        patch.setattr(node, "repair", Mock(side_effect=Unavailable("not now")))
+        look_after_loss(drift, kernel, vnic, patch)
+    assert not drift.follows(node)
+    assert look_until(drift, lambda: kernel.find(vnic.link) is not None)
+
+
+def test_a_node_is_not_relied_on_while_one_of_its_alarms_cannot_be_opened(
+    node: ComputeNode, drift: Drift, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    firewall = node.drivers.firewall
+    with monkeypatch.context() as patch:
+        patch.setattr(firewall, "alarm", Mock(side_effect=OSError("no descriptors")))
+        drift.watch([])
+        drift.watch([node])
+        drift.look()
+        assert not drift.follows(node)
+    drift.watch([node])
+    assert drift.follows(node), "it could be opened now"

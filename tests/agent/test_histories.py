@@ -65,8 +65,8 @@ FAULTS = Faults()
 class FaultyCloud(Cloud):
     """Its agents are killed and started again by what steps them."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, registry: str = "memory:") -> None:
+        super().__init__(registry=registry)
         self.killed = 0
 
     def settle(self, rounds: int = 200) -> int:
@@ -90,9 +90,13 @@ class FaultyCloud(Cloud):
 
 @pytest.fixture
 def faulty(monkeypatch: pytest.MonkeyPatch, quick: None) -> None:
-    """Operations on hosts and commits to the registry are steps of ``FAULTS``."""
+    make_faulty(monkeypatch, MemoryRegistry)
+
+
+def make_faulty(monkeypatch: pytest.MonkeyPatch, kind: type[Registry]) -> None:
+    """Have operations on hosts and commits to such registries be steps of ``FAULTS``."""
     carry_out = applying.Applying._carry_out_one
-    commit = MemoryRegistry.commit
+    commit = kind.commit
 
     def carried_out(self: Any, position: int) -> Any:
         FAULTS.step(registry=False)
@@ -104,13 +108,13 @@ def faulty(monkeypatch: pytest.MonkeyPatch, quick: None) -> None:
         fault = FAULTS.step(registry=True)
         if fault == "unwritten":
             raise Unavailable("nobody answers", unwritten=True)
-        revision = commit(self, writes, expected)  # type: ignore[arg-type]
+        revision = commit(self, writes, expected)
         if fault == "unanswered":
             raise Unavailable("the answer is lost")
         return revision
 
     monkeypatch.setattr(applying.Applying, "_carry_out_one", carried_out)
-    monkeypatch.setattr(MemoryRegistry, "commit", committed)
+    monkeypatch.setattr(kind, "commit", committed)
 
 
 def check(cloud: Cloud) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -157,8 +158,9 @@ def test_dnsmasq_is_started_again(lan: Lan) -> None:
     def server() -> int | None:
         pids = lan.inside(lan.host, f"ip netns pids {netns}").split()
         for pid in pids:
-            if Path(f"/proc/{pid}/comm").read_text().strip() == "dnsmasq":
-                return int(pid)
+            with contextlib.suppress(OSError):  # it has ended since
+                if Path(f"/proc/{pid}/comm").read_text().strip() == "dnsmasq":
+                    return int(pid)
         return None
 
     lan.until(lambda: server() is not None)

@@ -8,9 +8,11 @@ import logging
 import socket
 import subprocess
 import sys
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ import pytest
 
 from snnet.agent.compute import PATIENCE
 from snnet.agent.logs import set_up_logs
-from snnet.agent.metrics import MetricsServer
+from snnet.agent.metrics import CONNECTIONS_MAX, MetricsServer
 from snnet.agent.systemd import notify
 from snnet.system.process import find_program
 
@@ -64,6 +66,19 @@ def test_health(url: str, status: dict[str, Any]) -> None:
     with caught.value as answer:
         assert answer.code == 503
         assert json.loads(answer.read())["problem"] == "registry: no quorum"
+
+
+def test_silent_clients_keep_nobody_out(url: str) -> None:
+    """And take few threads and descriptors of the agent, which needs them for the host."""
+    port = int(url.rpartition(":")[2])
+    before = threading.active_count()
+    with ExitStack() as clients:
+        for number in range(3 * CONNECTIONS_MAX):
+            client = clients.enter_context(socket.create_connection(("127.0.0.1", port), 10))
+            with suppress(ConnectionError):  # the server was faster
+                client.sendall(b"GET /health HTTP/1.1\r\n" if number % 2 else b"")
+        assert "ready" in get(f"{url}/health")
+        assert threading.active_count() <= before + CONNECTIONS_MAX + 1
 
 
 def test_other_paths(url: str) -> None:

@@ -24,7 +24,9 @@ from click.testing import CliRunner, Result
 
 from snnet import Agent, Cluster, FakeKernel, NetworkConfig
 from snnet.cli.app import snnet
+from snnet.system.process import find_program
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 HOST = socket.gethostname()
 
 
@@ -156,6 +158,8 @@ def test_tables_fit_80_columns(served: Shell) -> None:
         "MAC",
         "ROLE",
         "GROUPS",
+        "RATE-TO",
+        "RATE-FROM",
         "NODE",
         "LINK",
         "STATE",
@@ -213,6 +217,23 @@ def test_changes_and_deletion(served: Shell) -> None:
     shown = served.json("vnic show v1")
     assert "extra_addresses" not in shown
     assert shown["anti_spoofing"] is True
+    served("vnic update v1 --rate-to-guest 50mbit --rate-from-guest 1gbit")
+    shown = served.json("vnic show v1")
+    assert (shown["rate_to_guest"], shown["rate_from_guest"]) == (50_000_000, 1_000_000_000)
+    assert "rate to guest    50mbit" in served("vnic show v1").stdout
+    wide = served("vnic list -o wide").stdout.splitlines()
+    assert wide[0].split()[6:8] == ["RATE-TO", "RATE-FROM"]
+    assert "50mbit   1gbit" in wide[2]
+    assert (
+        "rate_to_guest: '1kbit' is not from"
+        in served("vnic update v1 --rate-to-guest 1kbit", 2).stderr
+    )
+    served("vnic update v1 --no-rates --rate-from-guest 2gbit")
+    shown = served.json("vnic show v1")
+    assert "rate_to_guest" not in shown
+    assert shown["rate_from_guest"] == 2_000_000_000
+    served("vnic update v1 --no-rates")
+    assert "rate_from_guest" not in served.json("vnic show v1")
     served("network update web --mtu 1300")
     refused = served("network delete web", 1)
     assert refused.stderr == (
@@ -358,6 +379,36 @@ def test_how_guests_use_their_vnics(served: Shell) -> None:
     assert "give either --pid or --netns" in served("vnic attach c1", 2).stderr
 
 
+@pytest.mark.kernel  # for its packages
+def test_libvirt_understands_its_element(served: Shell, tmp_path: Path) -> None:
+    """It is valid by libvirt's schema, and nothing in it is lost: by its driver for tests."""
+    if find_program("virsh") is None:
+        pytest.skip("virsh is not installed")
+    served("network create web --subnet 10.1.0.0/24")
+    served("vnic create v1 --network web --mtu 1400")
+    link = served.json("vnic show v1")["link_name"]
+    printed = served("vnic libvirt-xml v1").stdout
+    domain = (EXAMPLES / "one-host" / "domain.xml").read_text().replace('type="kvm"', 'type="test"')
+    file = tmp_path / "domain.xml"
+    file.write_text(domain.replace("</devices>", f"{printed}</devices>"))
+    commands = f"define --validate {shlex.quote(str(file))}; dumpxml --inactive debian"
+    done = subprocess.run(
+        ["virsh", "-q", "-c", "test:///default", commands], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    element = ElementTree.fromstring(done.stdout[done.stdout.index("<domain") :]).find(
+        ".//interface"
+    )
+    assert element is not None
+    assert element.attrib == {"type": "ethernet"}
+    assert {child.tag: child.attrib for child in element if child.tag != "address"} == {
+        "mac": {"address": "02:00:0a:01:00:02"},
+        "target": {"dev": link, "managed": "no"},
+        "model": {"type": "virtio"},
+        "mtu": {"size": "1400"},
+    }
+
+
 def test_nodes_are_drained_and_forgotten(served: Shell) -> None:
     served(f"node drain {HOST}")
     assert served.json("node list")[0]["state"] == "draining"
@@ -457,3 +508,36 @@ def test_on_a_terminal_tables_fit_and_are_coloured(tmp_path: Path) -> None:
     assert "\x1b[33mpending\x1b[0m" in row
     assert "…" in row
     assert {len(rule), len(click.unstyle(row))} == {60}
+
+
+READING = [
+    "export", "status", "topology --wanted", "explain a b", "apply -f - --dry-run", "network list",
+    "network show web", "network delete web", "network update web --mtu 1400", "vnic list",
+    "vnic create v1 --network web", "vnic show v1", "forward list", "group list", "lease list",
+    "node list", "node drain cn-1", "public-ip list", "public-ip delete 192.0.2.50",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("line", READING)
+def test_a_mistyped_registry_is_not_made(tmp_path: Path, line: str) -> None:
+    """Only what may be the first command makes the file, and the agent."""
+    wrong = tmp_path / "typo" / "registry.db"
+    shell = Shell(f"memory:{uuid.uuid4()}")
+    shell.url = f"sqlite://{wrong}"
+    said = shell(line, 2, input="").output
+    assert str(wrong) in said
+    assert "correct the URL" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "line", ["network create web --subnet 10.1.0.0/24 --no-wait", "group create g", "apply -f -"]
+)
+def test_what_may_be_the_first_command_makes_the_registry(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "new" / "registry.db"
+    shell = Shell(f"memory:{uuid.uuid4()}")
+    shell.url = f"sqlite://{path}"
+    text = yaml.safe_dump({"kind": "network", "name": "web", "subnet": "10.1.0.0/24"})
+    shell(line, input=text)
+    assert path.exists()
+    assert "web" in shell("export").output or line.startswith("group")

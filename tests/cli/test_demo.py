@@ -26,6 +26,11 @@ def invoke(*arguments: str) -> Result:
     return CliRunner().invoke(command, list(arguments), env={"COLUMNS": "80"})
 
 
+def tables_of(result: Result) -> list[str]:
+    """The lines of its tables: the totals after them may be longer, and wrap."""
+    return [line for line in result.stdout.splitlines() if "as expected" not in line]
+
+
 def test_version() -> None:
     assert invoke("--version").output.strip() == f"snnet, version {snnet.__version__}"
 
@@ -34,14 +39,18 @@ def test_tables_go_to_stdout_and_progress_to_stderr() -> None:
     result = invoke("demo", "--backend", "fake")
     assert result.exit_code == 0
     assert "cnci-green" in result.stdout
-    assert "1 blue-web-vm1  │      ✔  ✔" in result.stdout
+    assert "1 blue-web-vm1       │      ✔  ·" in result.stdout
+    assert "3 blue-web-vm2 (web) │   ✔  ✔     ✔" in result.stdout
+    assert "(web): in a security group that lets TCP port 80 in, and no ping" in result.stdout
+    assert "group web     2 guests       10.1.0.21:22          ·" in result.stdout
     assert result.stdout.rstrip().endswith("nothing left over")
-    assert "16 guests, 480 pings, 24 connections all as expected in" in result.stdout
-    assert "outbound NAT   8 guests        198.51.100.7:80    internet" in result.stdout
-    assert "backend fake, tunnel gre, firewall fake" in result.stderr
+    assert "16 guests, 480 pings, 56 connections all as expected in" in result.stdout
+    assert "outbound NAT  8 guests       198.51.100.7:80       internet  " in result.stdout
+    assert "outbound NAT  8 guests       [2001:db8:7::7]:80    internet  " in result.stdout
+    assert "backend fake, tunnel gre over IPv4, firewall fake" in result.stderr
     assert "✔ 480 pings" in result.stderr
     assert "progress" not in result.stdout
-    lines = result.stdout.splitlines()
+    lines = tables_of(result)
     assert max(map(len, lines)) <= 80
     assert not [line for line in lines if "…" in line]
 
@@ -50,8 +59,19 @@ def test_routed_mode_has_tables_of_its_own() -> None:
     result = invoke("demo", "--backend", "fake", "--mode", "routed")
     assert result.exit_code == 0
     assert "mode routed" in result.stderr
-    assert "outbound     16 guests   198.51.100.7:80   internet      guest's own" in result.stdout
-    assert max(map(len, result.stdout.splitlines())) <= 80
+    assert "(web)" in result.stdout
+    assert "outbound    16 guests  198.51.100.7:80     internet     guest's own" in result.stdout
+    assert max(map(len, tables_of(result))) <= 80
+
+
+@pytest.mark.parametrize("mode", ["gre_tunnel", "routed"])
+def test_over_uplinks_of_ipv6_the_tables_fit_as_well(mode: str) -> None:
+    result = invoke("demo", "--backend", "fake", "--uplinks", "ipv6", "--mode", mode)
+    assert result.exit_code == 0
+    assert "over IPv6" in result.stderr
+    lines = tables_of(result)
+    assert max(map(len, lines)) <= 80
+    assert not [line for line in lines if "…" in line]
 
 
 def test_json_is_all_that_stdout_has() -> None:
@@ -62,6 +82,20 @@ def test_json_is_all_that_stdout_has() -> None:
         data
     )
     assert (data["backend"], data["tunnel"], data["ok"]) == ("fake", "vxlan", True)
+    (group,) = data["groups"]
+    assert (group["name"], group["rules"][0]) == ("web", "in tcp 80 from anybody")
+    members = [guest["name"] for guest in data["guests"] if guest["groups"]]
+    assert members == ["blue-web-vm2"]
+    assert not any(row.get("blue-web-vm2") for row in data["matrix"].values())
+    assert data["matrix"]["blue-web-vm2"]["blue-web-vm1"]
+
+
+def test_without_groups_it_says_so() -> None:
+    result = invoke("demo", "--backend", "fake", "--firewall", "none")
+    assert result.exit_code == 0
+    why = "no security group, firewall none: firewall 'none' sets no rules"
+    assert why in " ".join(result.stderr.split())
+    assert "(web)" not in result.stdout
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def invoke(*arguments: str, **env: str) -> Result:
 def test_what_does_not_go_with_it(option: str) -> None:
     result = invoke(option)
     assert result.exit_code == 2
-    assert "--cluster excludes --keep, --remove and --mode routed" in result.stderr
+    assert "--cluster excludes --keep, --remove, --mode routed and --uplinks ipv6" in result.stderr
 
 
 def test_it_needs_the_kernel() -> None:

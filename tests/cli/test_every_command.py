@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from snnet.cli.app import snnet
 
@@ -36,3 +37,20 @@ def test_a_test_types_it(words: tuple[str, ...]) -> None:
     line = r"[\"'](snnet )?" + " ".join(map(re.escape, words)) + r"[ \"'\\]"
     listed = r"[\[(\s]" + r",\s+".join(f"[\"']{re.escape(word)}[\"']" for word in words) + r"[,\])]"
     assert re.search(f"{line}|{listed}", TYPED)
+
+
+def groups(command: click.Group, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    yield words
+    context = click.Context(command)
+    for name in command.list_commands(context):
+        below = command.get_command(context, name)
+        if isinstance(below, click.Group):
+            yield from groups(below, (*words, name))
+
+
+@pytest.mark.parametrize("words", list(groups(snnet)), ids=lambda words: " ".join(words) or "snnet")
+def test_no_line_of_its_list_of_commands_is_cut(words: tuple[str, ...]) -> None:
+    """click ends what it cuts at 80 columns with dots."""
+    listed = CliRunner().invoke(snnet, [*words, "--help"], terminal_width=80).output
+    assert "Commands:" in listed
+    assert [line for line in listed.splitlines()[1:] if line.endswith("...")] == []

@@ -42,7 +42,7 @@ def test_a_group_is_set_and_set_again(cluster: Cluster) -> None:
 def test_creating_another_in_its_place_is_a_conflict(cluster: Cluster) -> None:
     made = cluster.create_group("web", tenant="acme", rules=WEB)
     assert cluster.create_group("web", tenant="acme", rules=WEB) == made
-    with pytest.raises(Conflict, match="is there already, and its rules is"):
+    with pytest.raises(Conflict, match=r"is there already, and its rules is .*: update it"):
         cluster.create_group("web", tenant="acme", rules=["out"])
 
 

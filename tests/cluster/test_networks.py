@@ -97,8 +97,8 @@ def test_nothing_is_put_on_a_network_that_is_being_deleted(cluster: Cluster) -> 
     from snnet.cluster import keys, networks
     from snnet.cluster.drafts import carry_out
 
-    web = cluster.get_network("acme", "web")
-    carry_out(cluster.registry, lambda: networks.closing(web))
+    found = cluster.registry.read(keys.network("acme", "web"))
+    carry_out(cluster.registry, lambda: networks.closing(found, "acme", "web"))
     with pytest.raises(Conflict, match="is being deleted"):
         cluster.create_vnic("v1", tenant="acme", network="web")
     cluster.delete_network("acme", "web")

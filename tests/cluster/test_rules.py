@@ -81,6 +81,18 @@ def test_tenants_share_the_ports_of_a_host(guests: Cluster, topology: str) -> No
         forward(guests, 80, tenant="b")
 
 
+@pytest.mark.parametrize(
+    "address", ["0.0.0.0", "127.0.0.1", "224.0.0.5", "255.255.255.255", "::", "fe80::1", "ff02::1"]
+)
+def test_an_address_of_no_host_is_never_stored(guests: Cluster, address: str) -> None:
+    """An agent could do nothing with it."""
+    with pytest.raises(InvalidRequest, match=r"address: .* is not the unicast address of a host"):
+        guests.create_public_ip(address, tenant="acme", to="v1")
+    with pytest.raises(InvalidRequest, match=r"169.254.9.9 is known on one link alone"):
+        guests.create_public_ip("169.254.9.9", tenant="acme", to="v1")
+    assert guests.list_public_ips() == []
+
+
 def test_public_addresses(guests: Cluster) -> None:
     """A public address has one tenant and one VNIC at a time."""
     made = guests.create_public_ip("203.0.113.5", tenant="acme", to="v1")

@@ -45,6 +45,21 @@ def test_extra_addresses_are_kept_and_exported(cluster: Cluster) -> None:
     assert "anti_spoofing" not in changed.document()
 
 
+def test_rates_are_kept_as_numbers_and_exported(cluster: Cluster) -> None:
+    made = cluster.create_vnic(
+        "v1", tenant="acme", network="web", rate_to_guest="50mbit", rate_from_guest=10**7
+    )
+    assert (made.rate_to_guest, made.rate_from_guest) == (50_000_000, 10_000_000)
+    (document,) = [item for item in cluster.export("acme") if item["kind"] == "vnic"]
+    assert document["rate_to_guest"] == 50_000_000
+    assert [item.action for item in cluster.apply(cluster.export("acme"))] == ["kept", "kept"]
+    written = {**document, "rate_to_guest": "0.05gbit", "rate_from_guest": "1gbit"}
+    assert [item.action for item in cluster.apply([written])] == ["updated"]
+    changed = cluster.update_vnic("acme", "v1", rate_from_guest=None)
+    assert changed.document()["rate_to_guest"] == 50_000_000
+    assert "rate_from_guest" not in changed.document()
+
+
 def test_a_freed_address_is_used_again(cluster: Cluster) -> None:
     cluster.create_vnic("v1", tenant="acme", network="web")
     cluster.delete_vnic("acme", "v1")
@@ -75,6 +90,8 @@ def test_a_full_network() -> None:
         ({"extra_addresses": ["10.1.0.1"]}, InvalidRequest, "has the gateway 10.1.0.1"),
         ({"extra_addresses": ["0.0.0.0/0"]}, InvalidRequest, "which no guest can have"),
         ({"extra_addresses": "10.1.0.9"}, InvalidRequest, "extra_addresses: '10.1.0.9' is not a"),
+        ({"rate_to_guest": "fast"}, InvalidRequest, "rate_to_guest: 'fast' is not a rate: give"),
+        ({"rate_from_guest": 1}, InvalidRequest, "rate_from_guest: 1 is not from 8kbit to 100gbit"),
         ({"anti_spoofing": "no"}, InvalidRequest, "anti_spoofing: 'no' is neither"),
     ],
 )
@@ -91,7 +108,10 @@ def test_refusals_write_nothing(
 def test_the_same_again_changes_nothing(cluster: Cluster) -> None:
     made = cluster.create_vnic("v1", tenant="acme", network="web")
     assert cluster.create_vnic("v1", tenant="acme", network="web") == made
-    with pytest.raises(Conflict, match="vnic 'v1' of tenant 'acme' is there already, and its role"):
+    with pytest.raises(
+        Conflict,
+        match=r"vnic 'v1' of tenant 'acme' is there already, and its role is .*: delete it",
+    ):
         cluster.create_vnic("v1", tenant="acme", network="web", role="container")
 
 

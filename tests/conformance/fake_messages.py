@@ -111,6 +111,7 @@ _ECHO = Echo(True, 1, 16)
 _ADVERTISEMENT, _REDIRECT = Icmp6(ROUTER_ADVERTISEMENT), Icmp6(REDIRECT)
 _ANSWER = Udp(547, 546, Dhcp("REPLY", ANOTHER_MAC))
 _OPTIONS, _HOP, _ROUTING, _FRAGMENT = "options", "hop-by-hop options", "routing", "fragment"
+_AUTH = "authentication"
 
 _MESSAGES: dict[str, Callable[[Endpoint, Endpoint], Said]] = {
     "echo from another address": _sent(_ECHO, _another),
@@ -127,6 +128,7 @@ _MESSAGES: dict[str, Callable[[Endpoint, Endpoint], Said]] = {
     "advert with two options": _advert(_own, options=1),
     "advert behind options": _wrapped_advert(_OPTIONS),
     "advert in a fragment": _wrapped_advert(_FRAGMENT),
+    "advert behind a mobility header": _wrapped_advert("mobility"),
     "solicit with another mac": _solicit(_another, mac=ANOTHER_MAC),
     "solicit from another address": _solicit(_own, _another),
     "detection for another": _solicit(_another, _nobody, ""),
@@ -141,8 +143,13 @@ _MESSAGES: dict[str, Callable[[Endpoint, Endpoint], Said]] = {
     "router advert behind a fragment's options": _sent(
         _ADVERTISEMENT, _link_local, _FRAGMENT, _OPTIONS
     ),
+    "router advert behind authentication": _sent(_ADVERTISEMENT, _link_local, _AUTH),
+    "router advert behind a fragment's authentication": _sent(
+        _ADVERTISEMENT, _link_local, _FRAGMENT, _AUTH
+    ),
     "router advert in fragments": _sent(Fragment(True)),
     "router advert, first fragment": _sent(Fragment(True, _ADVERTISEMENT)),
+    "router advert behind padding": _sent(Fragment(True)),
     "redirect": _sent(_REDIRECT),
     "redirect behind options": _sent(_REDIRECT, _link_local, _OPTIONS),
     "redirect in fragments": _sent(Fragment(True)),
@@ -152,8 +159,10 @@ _MESSAGES: dict[str, Callable[[Endpoint, Endpoint], Said]] = {
     "dhcpv6 answer from another port": _sent(Segment("udp", 40000, 546)),
     "dhcpv6 answer to another port": _sent(Segment("udp", 547, 40000)),
     "dhcpv6 answer behind options": _sent(_ANSWER, _link_local, _OPTIONS),
+    "dhcpv6 answer behind two strange headers": _sent(_ANSWER, _link_local, "Shim6", "HIP"),
     "dhcpv6 answer in fragments": _sent(Fragment(True)),
     "dhcpv6 answer, first fragment": _sent(Fragment(True, _ANSWER)),
+    "dhcpv6 answer behind padding": _sent(Fragment(True)),
     "dhcpv6 relay": _sent(Udp(547, 547, Dhcp("RELAY-FORW", ANOTHER_MAC))),
     "dhcpv6 relay from a client's port": _sent(Udp(546, 547, Dhcp("RELAY-FORW", ANOTHER_MAC))),
     "unfinished headers": _sent(Fragment(True)),
@@ -163,9 +172,11 @@ _MESSAGES: dict[str, Callable[[Endpoint, Endpoint], Said]] = {
     "datagram": _sent(Segment("udp", 40000, 40000), _own),
     "datagram behind options": _sent(Segment("udp", 40000, 40000), _link_local, _OPTIONS),
     "segment": _sent(Segment("tcp", 40000, 40000), _own),
+    "segment behind authentication": _sent(Segment("tcp", 40000, 40000), _link_local, _AUTH),
     "first fragment": _sent(Fragment(True, Segment("udp", 40000, 40000)), _own),
     "later fragment": _sent(Fragment(False), _own),
     "later fragment of an echo": _sent(Fragment(False), _own),
+    "fragment at byte 8": _sent(Fragment(False, start=8), _own),
     "too big": _sent(Icmp6(TOO_BIG), _own),
     "unreachable": _sent(Icmp6(UNREACHABLE), _own),
     "solicit": _solicit(_another),

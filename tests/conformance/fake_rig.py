@@ -116,6 +116,7 @@ class FakeRig(Rig):
         *,
         address: IPAddress | None = None,
         mac: str | None = None,
+        to: str | None = None,
         reply: bool = False,
     ) -> bool:
         near = source.bridge is not None and source.bridge == target.bridge
@@ -124,7 +125,7 @@ class FakeRig(Rig):
             there = source.gateway6 if target is HUB else target.ip6
         assert there is not None
         packet = Packet(address or source.ip, there, Echo(not reply, 1, 56))
-        to = target.mac if near else source.gateway_mac
+        to = to or (target.mac if near else source.gateway_mac)
         self._send(source, Frame(mac or source.mac, to, packet))
         walk = self._links(source).station.walk
         if reply:
@@ -212,7 +213,7 @@ class FakeRig(Rig):
     # -- the hub -----------------------------------------------------------------------
 
     def add_address(self, link: str, address: IPInterface) -> None:
-        noun = Address(link=link, address=address)
+        noun = Address(link=link, address=address, deprecated=address.version == 6)
         add(self.hub, noun)
         self._addresses.append(noun)
 

@@ -53,6 +53,7 @@ class TestNetlink(OwnBackend):
 
 
 @pytest.mark.kernel
+@pytest.mark.sampled
 class TestIprouteShell(OwnBackend):
     @pytest.fixture
     def place(self) -> Iterator[Place]:

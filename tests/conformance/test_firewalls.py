@@ -32,6 +32,7 @@ class TestNftables(FirewallSuite):
 
 
 @pytest.mark.kernel
+@pytest.mark.sampled
 class TestNftablesWithoutBrNetfilter(FirewallSuite):
     @pytest.fixture(scope="class")
     @classmethod
@@ -55,10 +56,12 @@ class _Iptables(FirewallSuite):
 
 
 @pytest.mark.kernel
+@pytest.mark.sampled
 class TestIptablesNft(_Iptables):
     variant = "nft"
 
 
 @pytest.mark.kernel
+@pytest.mark.sampled
 class TestIptablesLegacy(_Iptables):
     variant = "legacy"

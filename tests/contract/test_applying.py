@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import pytest
 
@@ -210,8 +210,42 @@ def test_a_batch_without_perform_all_is_a_defect() -> None:
     assert "batch() without perform_all()" in str(error)
 
 
-def test_parts_are_put_together_by_position() -> None:
+@pytest.mark.parametrize("driver", [Scribe, Locked])
+def test_the_parts_of_a_plan_share_an_outcome_by_position(driver: type[Scribe]) -> None:
+    """Each position is that in the whole plan: of batches, of errors, and of checks."""
     whole, error = Outcome(done={0}), Missing("gone")
-    whole.include(Outcome(done={0}, errors={1: error}, unsure={1}, fds={"t": (3,)}), 4)
-    expected: dict[str, Any] = {"errors": {5: error}, "unsure": {5}, "fds": {"t": (3,)}}
-    assert whole == Outcome(done={0, 4}, **expected)
+    operations = [*adds("ab"), *removals("cde"), Add(Tap(name="t", queues=2))]
+    driver(b=error, d=error, e=ZeroDivisionError()).apply(
+        operations, keep_going=True, into=whole, first=4
+    )
+    assert whole.done == {0, 4, 6, 9}
+    assert whole.errors.keys() == {5, 7, 8}
+    assert (whole.unsure, whole.fds) == ({8}, {"t": (7, 8)})
+    calls = itertools.count()
+
+    def check() -> None:
+        if next(calls) == 1:
+            raise Cancelled("enough")
+
+    for some in (adds("ab"), removals("ab")):
+        calls, whole = itertools.count(), Outcome()
+        driver().apply(some, check=check, into=whole, first=4)
+        assert (whole.done, list(whole.errors)) == ({4}, [5])
+
+
+@pytest.mark.parametrize("driver", [Scribe, Locked])
+def test_what_a_check_raises_is_the_callers_own(driver: type[Scribe]) -> None:
+    """A token of the caller's that fails is no mistake of the driver, in a session or not."""
+    failures = itertools.count()
+    broken = MemoryError()
+
+    def check() -> None:
+        if next(failures) == 1:
+            raise broken
+
+    outcome = Outcome()
+    with pytest.raises(MemoryError) as caught:
+        driver().apply([Add(Bridge(name=name)) for name in "abc"], check=check, into=outcome)
+    assert caught.value is broken
+    assert outcome.done == {0}
+    assert outcome.errors == {}

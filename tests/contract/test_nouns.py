@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 from dataclasses import FrozenInstanceError, fields, replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address
 from typing import Any
@@ -15,6 +17,7 @@ from snnet.contract import (
     Attached,
     Bridge,
     BridgeAccept,
+    BridgeFdb,
     DhcpEntry,
     DhcpScope,
     ExternalForward,
@@ -71,6 +74,7 @@ NOUNS: list[tuple[Noun, str]] = [
         "neighbour 192.0.2.1 lladdr 192.0.2.2 dev g",
     ),
     (Fdb(link="x", mac=MAC, remote=FAR4), f"fdb {MAC} dst 192.0.2.2 dev x"),
+    (BridgeFdb(link="x", mac=MAC), f"fdb {MAC} master static dev x"),
     (
         Route(destination=IPv4Network("10.0.0.0/8"), link="g", gateway=V4, onlink=True),
         "route 10.0.0.0/8 via 192.0.2.1 dev g onlink",
@@ -117,6 +121,12 @@ def test_a_noun_is_a_frozen_value(noun: Noun) -> None:
 
 
 @pytest.mark.parametrize("noun", _BARE, ids=str)
+def test_copies_of_a_noun_have_its_key(noun: Noun) -> None:
+    copies = (replace(noun), copy.copy(noun), copy.deepcopy(noun), pickle.loads(pickle.dumps(noun)))
+    assert all(one == noun and one.key == noun.key == noun.make_key() for one in copies)
+
+
+@pytest.mark.parametrize("noun", _BARE, ids=str)
 def test_a_noun_is_data_for_json(noun: Noun) -> None:
     data = json.loads(json.dumps(noun.to_dict()))
     assert data["noun"] == type(noun).__name__
@@ -145,7 +155,9 @@ def test_no_two_nouns_share_an_identity() -> None:
 
 
 @pytest.mark.parametrize(
-    "noun", [n for n in _BARE if isinstance(n, (Address, Neighbour, Fdb, Route))], ids=str
+    "noun",
+    [n for n in _BARE if isinstance(n, (Address, Neighbour, Fdb, BridgeFdb, Route))],
+    ids=str,
 )
 def test_what_hangs_on_a_link_says_so(noun: Any) -> None:
     assert noun.within == link_key(noun.link)

@@ -10,7 +10,8 @@ from snnet.config import VnicConfig, VnicRole, check_address
 from snnet.contract import Link, Noun, keyed
 from snnet.core import identity as ids
 from snnet.core.addressing import read_networks
-from snnet.core.building import build_cnci_vnic, build_subnet, build_vnic
+from snnet.core.building import build_subnet, build_vnic
+from snnet.core.cnci_ports import build_cnci_vnic
 from snnet.core.compute_records import ComputeRecords
 from snnet.core.identity import Owner
 from snnet.core.requests import CnciVnicRequest, TenantRequest, cnci_vnic_request, tenant_request
@@ -77,7 +78,7 @@ def vm_request(site: Site, number: int = 9, **changes: Any) -> TenantRequest:
     return tenant_request(
         vm_config(number, **changes),
         tunnel=site.tunnel,
-        uplink=site.uplink.ip,
+        uplink=site.uplink.address,
         mtu_limit=site.mtu,
     )
 

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network, ip_address
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    ip_address,
+)
 from typing import Any
 
 import pytest
@@ -23,6 +30,7 @@ from snnet.contract import (
     MssClamp,
     Noun,
     PortForward,
+    ProtectedNetwork,
     PublicIp,
     Sysctl,
     Tunnel,
@@ -95,7 +103,10 @@ def read(nouns: list[Noun], site: Any = SITE, scoping: Scoping = SCOPING) -> Cnc
 def test_a_subnet_is_bridge_zone_gateway_dhcp_and_a_tunnel_a_node(tunnel: str) -> None:
     site = make_site(CNCI, tunnel=tunnel)
     subnet = local_subnet(site, "10.1.0.0/24", 7, "192.0.2.21", "192.0.2.22")
-    bridge, zone, inside, services, clamp, address, scope, *others = subnet.nouns()
+    closed = [noun for noun in subnet.nouns() if isinstance(noun, ProtectedNetwork)]
+    rest = [noun for noun in subnet.nouns() if not isinstance(noun, ProtectedNetwork)]
+    bridge, zone, inside, services, clamp, address, scope, *others = rest
+    assert [str(noun.network) for noun in closed] == ["192.0.2.21/32", "192.0.2.22/32"]
     assert bridge == subnet.bridge
     assert isinstance(zone, Zone)
     assert inside == ZoneLink(
@@ -224,6 +235,16 @@ def test_a_public_ip_comes_with_its_address_on_the_device() -> None:
         rule,
     ]
     assert list(with_addresses(RULES[0])) == [RULES[0]]
+
+
+def test_a_public_ipv6_address_is_nobodys_source_but_its_guests() -> None:
+    """IPv6 masquerades with the address most like the destination (RFC 6724, 5, rule 8)."""
+    internal, public = IPv6Address("fd00:1::9"), IPv6Interface("2001:db8:2::2/128")
+    rule = PublicIp(owner=str(CNCI), public=public.ip, internal=internal, device="eth0")
+    assert list(with_addresses(rule)) == [
+        Address(link="eth0", address=public, deprecated=True),
+        rule,
+    ]
 
 
 def test_only_rules_are_taken_for_rules() -> None:

@@ -8,7 +8,7 @@ from ipaddress import IPv4Network, ip_address
 import pytest
 
 import snnet
-from snnet.core.vnics import container_info, tunnel_event
+from snnet.core.telling import container_info, tunnel_event
 from tests.core.builders import make_site, subnet_of, vm_request
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv4Address, ip_network
 
 import pytest
 
 from snnet.contract import Gre, ProtectedNetwork, TunnelGuard, Untracked, Vxlan
 from snnet.core.guards import guard, port_rules, protected_networks
+from snnet.core.own_packets import own_packets
+from tests.core.builders import make_site
 
 O = "cnci:c-1"  # noqa: E741
 PEER = IPv4Address("192.0.2.10")
@@ -51,6 +54,17 @@ def test_networks_are_closed_but_for_what_is_allowed(
     parts = list(map(ip_network, found))
     pairs = [(one, two) for one in parts for two in parts if one is not two]
     assert not any(one.overlaps(two) for one, two in pairs if one.version == two.version)
+
+
+def test_packets_of_guarded_tunnels_are_not_tracked() -> None:
+    plain = replace(VXLAN, name="t1", vni=8, port=16386)
+    gre = TunnelGuard(owner=O, link="g", protocol="gre", port=0, tunnel_key=7, remote=PEER)
+    packets = own_packets(make_site(), [VXLAN, plain, *port_rules(O, VXLAN), gre])
+    assert [(packet.target_port, packet.incoming, packet.untracked) for packet in packets] == [
+        (port, incoming, port == VXLAN.port)
+        for port in (VXLAN.port, plain.port, None)
+        for incoming in (True, False)
+    ]
 
 
 def test_a_vxlan_port_has_a_guard() -> None:

@@ -14,8 +14,9 @@ from snnet.contract import Conflict, InvalidRequest
 from snnet.core import identity as ids
 from snnet.core.addressing import check_guest
 from snnet.core.conflicts import check_same_cnci_vnic, check_same_subnet, check_same_vnic
+from snnet.core.far_ends import check_remote
 from snnet.core.names import check_hostname
-from snnet.core.requests import check_remote, cnci_vnic_request, routed_request, tenant_identity
+from snnet.core.requests import cnci_vnic_request, routed_request, tenant_identity
 from snnet.core.routed import build_routed_subnet, check_disjoint
 from snnet.core.tunnels import check_key, collision, tunnel_link
 from snnet.core.uplinks import find_uplinks

@@ -37,7 +37,8 @@ def at(link: str, *cidrs: str) -> list[Noun]:
 
 
 def flagged(link: str, cidr: str, *flags: str) -> list[Noun]:
-    return [Address(link=link, address=ip_interface(cidr), flags=flags)]
+    deprecated = "deprecated" in flags
+    return [Address(link=link, address=ip_interface(cidr), flags=flags, deprecated=deprecated)]
 
 
 OWNER = Owner("cn", "cn-1")

@@ -19,7 +19,8 @@ from snnet.contract import (
     Veth,
 )
 from snnet.core import identity as ids
-from snnet.core.building import read_cnci_vnic, read_subnet, read_vnic
+from snnet.core.building import read_subnet, read_vnic
+from snnet.core.cnci_ports import read_cnci_vnic
 from snnet.core.conflicts import check_same_cnci_vnic, check_same_subnet, check_same_vnic
 from snnet.core.requests import (
     cnci_vnic_identity,
@@ -201,7 +202,7 @@ _TENANT_NEEDS = (
 
 def _tenant(cfg: VnicConfig, tunnel: str = "gre") -> Any:
     site = make_site(tunnel=tunnel)
-    return tenant_request(cfg, tunnel=tunnel, uplink=site.uplink.ip, mtu_limit=site.mtu)
+    return tenant_request(cfg, tunnel=tunnel, uplink=site.uplink.address, mtu_limit=site.mtu)
 
 
 @pytest.mark.parametrize("field", _TENANT_NEEDS)

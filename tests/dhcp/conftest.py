@@ -28,8 +28,8 @@ class Guest:
     def __init__(self, netns: str) -> None:
         self.netns = netns
 
-    def lease(self, tries: int = 3, *options: str) -> dict[str, str] | None:
-        """Ask once for a lease, as udhcpc does; what it would set, or None."""
+    def lease(self, tries: int = 15, *options: str) -> dict[str, str] | None:
+        """Ask for a lease, as udhcpc does, once a second; what it would set, or None."""
         with tempfile.NamedTemporaryFile("w", suffix=".sh", dir="/run", delete=False) as script:
             script.write(_SCRIPT)
         Path(script.name).chmod(0o755)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import select
 import signal
 import socket
 import stat
@@ -76,6 +77,36 @@ def test_an_alarm_tells_of_its_end_and_of_its_files(driver: Dnsmasq, served: Dhc
         assert not alarm.noticed()
     finally:
         alarm.close()
+        alarm.close()
+
+
+def test_an_alarm_can_be_extended_to_what_was_started_since(
+    driver: Dnsmasq, served: DhcpScope, do: Do
+) -> None:
+    alarm = driver.alarm()
+    try:
+        for _ in range(2):
+            pid = driver.pid(served)
+            assert pid is not None
+            os.kill(pid, signal.SIGKILL)
+            end = time.monotonic() + 5
+            while not alarm.noticed():  # its own files wake the alarm, too
+                assert select.select(alarm.descriptors(), [], [], end - time.monotonic())[0]
+            do(driver, Change(served, dataclasses.replace(served, running=False)))
+            assert driver.pid(served) is not None
+            assert alarm.extend()
+            alarm.noticed()
+            assert not alarm.noticed()
+        # What ends between the question and the extension is told afterwards.
+        last = driver.pid(served)
+        assert last is not None
+        os.kill(last, signal.SIGKILL)
+        do(driver, Remove(served))
+        assert alarm.extend()
+        assert alarm.noticed()
+        assert list(alarm.descriptors()) == []
+        do(driver, Add(served))
+    finally:
         alarm.close()
 
 

@@ -15,7 +15,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 
 from .dice import Seeded
 from .judge import Difference, run
-from .networks import draw
+from .networks import changed, draw
 from .operations import KINDS, TUNNELS, Draw
 from .traffic import Different, compare
 
@@ -35,7 +35,9 @@ def chunk(seed: int, against: str, kinds: tuple[str, ...]) -> str | None:
 def network(seed: int) -> str | None:
     """Who reaches whom otherwise in one network, or None."""
     try:
-        compare(draw(Seeded(seed)))
+        dice = Seeded(seed)
+        drawn = draw(dice)
+        compare(drawn, changed(dice, drawn))
     except Different as difference:
         return f"seed {seed}:\n{difference}"
     return None

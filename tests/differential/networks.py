@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import (
     IPv4Address,
     IPv4Interface,
@@ -19,13 +19,17 @@ from snnet.contract import (
     Bridge,
     BridgeAccept,
     ExternalForward,
+    GroupMembers,
+    GroupRules,
     HostIsolation,
     IPAddress,
     Masquerade,
     Noun,
     PortForward,
+    PortGroups,
     PublicIp,
     Route,
+    Rule,
     Veth,
     Vxlan,
     Zone,
@@ -59,6 +63,31 @@ SOURCES = [
     (ip_network("192.0.2.12/32"), ip_network("10.2.0.0/24")),
 ]
 """Who may use a forward, where not everybody may."""
+EXTRA = [
+    (ip_network("10.1.0.0/28"), ip_network("fd00:1::/124")),
+    (ip_network("10.2.0.0/16"),),
+    (ip_network("fd00::/16"), ip_network("10.0.0.0/8")),
+]
+"""Networks that a guest may use beside its own addresses."""
+GROUPS = ("g", "h")
+GROUP_RULES = [
+    Rule("in"),
+    Rule("out"),
+    Rule("out"),
+    Rule("in", "tcp", PORT),
+    Rule("in", "icmp", 8),
+    Rule("in", "icmpv6", 128),
+    Rule("in", remote="group:g"),
+    Rule("in", "tcp", remote="10.1.0.0/24"),
+    Rule("in", "icmp", remote="192.0.2.0/24"),
+    Rule("in", "tcp", f"{PORT}-{FORWARDED}", "192.0.2.0/25"),
+    Rule("out", "tcp", PORT),
+    Rule("out", "icmp", 8, "10.0.0.0/8"),
+    Rule("out", remote="fd00:1::/64"),
+]
+
+POLICIES = (AntiSpoof, GroupMembers, GroupRules, PortGroups)
+"""What is changed while the network is in use."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +157,17 @@ def draw(dice: Dice) -> Network:
         Route(destination=ip_network(f"{PUBLIC6}/128"), link="eth0"),
     ]
     return network
+
+
+def changed(dice: Dice, network: Network) -> Network:
+    """The same network with other policies of its VNICs."""
+    nouns = dict(network.nouns)
+    for host in WIRE:
+        mine = [guest for guest in network.guests if guest.host == host]
+        kept = [noun for noun in nouns[host] if not isinstance(noun, POLICIES)]
+        new = _policies(dice, f"cnci:{host}", mine)
+        nouns[host] = sorted([*kept, *new], key=lambda noun: noun.rank)
+    return replace(network, nouns=nouns)
 
 
 def _guests(dice: Dice) -> list[Guest]:
@@ -204,20 +244,33 @@ def _veth(dice: Dice, guest: Guest) -> Noun:
     )
 
 
-def _rules(dice: Dice, host: str, guests: list[Guest]) -> list[Noun]:
-    if not dice.percent(80):
-        return []
-    owner = f"cnci:{host}"
+def _policies(dice: Dice, owner: str, mine: list[Guest]) -> list[Noun]:
+    """What the configs of VNICs say: which addresses are checked, and groups."""
     rules: list[Noun] = []
-    for guest in guests:
-        if guest.host == host and dice.percent(40):
+    for guest in mine:
+        if dice.percent(40):
             address = dice.pick([guest.address.ip] * 5 + [ip_address("10.1.0.200")])
             own6 = [guest.address6.ip] if guest.address6 else []
             six = dice.pick([own6] * 5 + [[], [ip_address("fd00:1::200")]])
             addresses = (address, *six)
             rules.append(
-                AntiSpoof(owner=owner, link=guest.link, mac=guest.mac, addresses=addresses)
+                AntiSpoof(
+                    owner=owner,
+                    link=guest.link,
+                    mac=guest.mac,
+                    addresses=addresses,
+                    networks=dice.pick([(), (), *EXTRA]),
+                )
             )
+    return rules + _groups(dice, owner, mine)
+
+
+def _rules(dice: Dice, host: str, guests: list[Guest]) -> list[Noun]:
+    if not dice.percent(80):
+        return []
+    owner = f"cnci:{host}"
+    mine = [guest for guest in guests if guest.host == host]
+    rules = _policies(dice, owner, mine)
     if dice.percent(60):
         rules.append(Zone(owner=owner, zone="t1", outbound=dice.percent(20)))
         rules += [
@@ -235,7 +288,6 @@ def _rules(dice: Dice, host: str, guests: list[Guest]) -> list[Noun]:
         for name in BRIDGES
         if dice.percent(60)
     ]
-    mine = [guest for guest in guests if guest.host == host]
     # One of any address, and one of the host's own or of its public one, before or after.
     own = dice.pick([WIRE[host].ip] * 3 + [PUBLIC])
     doors = [at for at in (None, own) if dice.percent(50)]
@@ -263,6 +315,26 @@ def _rules(dice: Dice, host: str, guests: list[Guest]) -> list[Noun]:
         rules.append(PublicIp(owner=owner, public=PUBLIC6, internal=dice.pick(six), device="eth0"))
         rules.append(Address(link="eth0", address=ip_interface(f"{PUBLIC6}/128")))
     return rules
+
+
+def _groups(dice: Dice, owner: str, mine: list[Guest]) -> list[Noun]:
+    """Security groups, and who is in them."""
+    members = [guest for guest in mine if dice.percent(30)]
+    if not members:
+        return []
+    nouns: list[Noun] = []
+    for group in GROUPS:
+        elsewhere = dice.pick([(), (ip_address("10.1.0.9"), ip_address("fd00:2::d"))])
+        rules = tuple(dice.pick(GROUP_RULES) for _ in range(dice.pick([0, 1, 2, 4])))
+        nouns.append(GroupMembers(owner=owner, tenant="t", group=group, addresses=elsewhere))
+        nouns.append(GroupRules(owner=owner, tenant="t", group=group, rules=rules))
+    for guest in members:
+        addresses = tuple(one.ip for one in guest.addresses)
+        groups = dice.pick([GROUPS[:1], GROUPS[1:], GROUPS])
+        nouns.append(
+            PortGroups(owner=owner, tenant="t", link=guest.link, groups=groups, addresses=addresses)
+        )
+    return nouns
 
 
 def _forwards6(dice: Dice, host: str, owner: str, mine: list[Guest]) -> list[Noun]:

@@ -10,33 +10,38 @@ from typing import Any
 from snnet.contract import (
     Add,
     Bridge,
+    BridgeFdb,
     Change,
     Fdb,
     Geneve,
     Gre,
     Gretap,
+    Ifb,
     Link,
     Macvtap,
     Noun,
     Operation,
     PolicyRule,
     ProxyNeighbour,
+    Redirect,
     Remove,
+    Shaper,
     Sysctl,
     Tap,
     Veth,
     Vxlan,
 )
+from snnet.contract.addresses import NO_MAC
 from snnet.contract.network import OWN_TABLES
 from tests.backends.fake.steps import address, neighbour, route
 
 from .dice import Dice
 
-KINDS = ("bridge", "tap", "veth", "macvtap", "vxlan")
+KINDS = ("bridge", "tap", "veth", "macvtap", "vxlan", "ifb")
 TUNNELS = ("vxlan", "gretap", "ip6gretap", "gre", "geneve")
 LOCAL, REMOTE = IPv4Address("192.0.2.1"), IPv4Address("192.0.2.77")
 LOCAL6 = IPv6Address("2001:db8::1")
-LINKS = ("b0", "b1", "t0", "t1", "v0", "w0", "m0", "m1", "x0", "x1")
+LINKS = ("b0", "b1", "t0", "t1", "v0", "w0", "m0", "m1", "x0", "x1", "i0")
 MACS = [f"02:00:00:00:00:{number:02x}" for number in range(1, 7)]
 MTUS = [None, 68, 1279, 1280, 1400, 1458, 1500, 9000, 65521]
 LOCALS = ["192.0.2.1/24", "192.0.2.2/24", "192.0.2.1/25", "198.51.100.1/32", "2001:db8::1/64"]
@@ -57,6 +62,7 @@ SYSCTLS = [
     "kernel.hostname",
 ]
 VALUES = ["0", "1", "1", "2", "x", ""]
+RATES = [0, 8, 8_000, 50_000_000, 100_000_000_000, 100_000_000_008]
 
 
 class Draw:
@@ -81,6 +87,10 @@ class Draw:
             return Remove(self._dice.pick(others))
         if self._dice.percent(6):
             return self._tuned()
+        limits = [noun for noun in others if isinstance(noun, Shaper)]
+        if limits and self._dice.percent(10):
+            old_limit = self._dice.pick(limits)
+            return Change(replace(old_limit, rate=self._dice.pick(RATES)), old_limit)
         noun = self._non_link()
         gone = self._dice.percent(10) and not isinstance(noun, Fdb)
         return Remove(noun) if gone else Add(noun)
@@ -91,7 +101,9 @@ class Draw:
 
     @staticmethod
     def _removable(noun: Noun) -> bool:
-        kinds = ("address", "route", "neighbour", "proxy", "fdb")
+        kinds = (
+            "address", "route", "neighbour", "proxy", "fdb", "bridge-fdb", "shaper", "redirect",
+        )  # fmt: skip
         return noun.key[0] in kinds and noun.key[1] != "lo"
 
     def _new_link(self) -> Link:
@@ -111,6 +123,8 @@ class Draw:
             case "veth":
                 far: dict[str, Any] = {"peer": "w0", "peer_mac": pick(MACS), "peer_mtu": pick(MTUS)}
                 return Veth(name="v0", master=master, **far, **values)
+            case "ifb":
+                return Ifb(name="i0", master=master, **{**values, "mtu": pick(MTUS[2:])})
             case "macvtap":
                 lower = pick(["v0", "w0", "t0", "b0", "nowhere", "lo"])
                 name = pick(["m0", "m1"])
@@ -143,6 +157,8 @@ class Draw:
         match pick(["mac", "mtu", "up", "up", "master", "alias", "group"]):
             case "mac" if not isinstance(old, Gre):
                 return replace(old, mac=pick(MACS))
+            case "mtu" if isinstance(old, Ifb):  # it takes any, and without IPv4 below 68
+                return replace(old, mtu=pick(MTUS[2:]))
             case "mtu":
                 return replace(old, mtu=pick([*MTUS[1:], 67, 65536]))
             case "up":
@@ -157,7 +173,8 @@ class Draw:
     def _non_link(self) -> Noun:
         pick = self._dice.pick
         link = pick([*LINKS, "v0", "b0"])
-        match pick(["address", "address", "route", "route", "neighbour", "proxy", "fdb", "policy"]):
+        kinds = ["address", "address", "route", "route", "neighbour", "proxy", "fdb", "policy"]
+        match pick([*kinds, "bridge-fdb", "shaper", "redirect"]):
             case "address":
                 return address(pick(LOCALS), link)
             case "route":
@@ -173,12 +190,19 @@ class Draw:
                     source=ip_network(source), table=table, priority=priority,
                     specific=table == 254,
                 )  # fmt: skip
+            case "shaper":
+                return Shaper(link=link, rate=pick(RATES))
+            case "redirect":
+                return Redirect(link=link, to=pick(["i0", "i0", "w0", "nowhere", ""]))
             case "neighbour":
                 link = pick(["b0", "t0", "v0", "x0"])
                 return neighbour(pick(["192.0.2.9", "10.9.9.9", "2001:db8::9"]), pick(MACS), link)
             case "proxy":
                 ip = pick(["192.0.2.9", "10.9.9.9", "2001:db8::9"])
                 return ProxyNeighbour(link=pick(["b0", "t0", "v0", "x0"]), address=ip_address(ip))
+            case "bridge-fdb":
+                return BridgeFdb(link=pick(["x0", "x1", "t0"]), mac=pick(MACS))
             case _:
                 remote = ip_address(pick(["192.0.2.50", "192.0.2.51", "2001:db8::50"]))
-                return Fdb(link=pick(["x0", "x1", "x1", "t0"]), mac=pick(MACS), remote=remote)
+                mac = pick([*MACS, NO_MAC])
+                return Fdb(link=pick(["x0", "x1", "x1", "t0"]), mac=mac, remote=remote)

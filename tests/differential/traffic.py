@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import selectors
 import socket
 import struct
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from ipaddress import ip_address
 from pathlib import Path
@@ -15,8 +17,21 @@ import snnet
 from snnet.backends.fake import FakeFirewall
 from snnet.backends.fake import Guest as FakeGuest
 from snnet.backends.netlink import NetlinkBackend
-from snnet.contract import Address, Change, Driver, IPAddress, Sysctl, Veth
+from snnet.contract import (
+    Address,
+    Change,
+    Driver,
+    IPAddress,
+    Masquerade,
+    Operation,
+    PublicIp,
+    Sysctl,
+    Veth,
+    ZoneLink,
+)
 from snnet.contract.network import FORWARDING
+from snnet.contract.rules import RULES
+from snnet.core.planner import plan
 from snnet.firewall.nftables import NftablesFirewall
 from snnet.lab.lab import Answer
 from snnet.lab.probes import Servers, echo_request, icmp6_socket, icmp_socket
@@ -53,29 +68,87 @@ class Different(AssertionError):
     """The fabric and the kernel are not of one mind about who reaches whom."""
 
 
-def compare(network: Network) -> None:
-    """``Different`` tells the network and every way that ends otherwise."""
+def compare(network: Network, *later: Network) -> None:
+    """``Different`` tells the network and every way that ends otherwise.
+
+    ``later`` are the networks that it becomes by changes of rules.
+    """
     fake = Fake(network)
+    with Real(network) as real:
+        _compare(fake, real, [str(network)])
+        for new in later:
+            changes = {host: _changes(fake.network, new, host) for host in WIRE}
+            fake.change(new, changes)
+            real.change(new, changes)
+            done = [f"{host}: {one}" for host in WIRE for one in changes[host]]
+            _compare(fake, real, [str(fake.network), "after", *done])
+
+
+Changes = Mapping[str, Sequence[Operation]]
+"""By host."""
+
+
+def _changes(old: Network, new: Network, host: str) -> Sequence[Operation]:
+    found, wanted = ({noun.key: noun for noun in one.rules(host)} for one in (old, new))
+    return plan(found, wanted).operations
+
+
+def _change(firewalls: Mapping[str, Driver], changes: Changes) -> None:
+    for host, operations in changes.items():
+        do(firewalls[host], *operations)
+
+
+def _rules(firewalls: Mapping[str, Driver]) -> set[str]:
+    """The rules that the firewalls find, of each host."""
+    return {
+        f"{host}: {noun}"
+        for host, firewall in firewalls.items()
+        for noun in firewall.snapshot().values()
+        if type(noun) in RULES
+    }
+
+
+def _compare(fake: Fake, real: Real, said: list[str]) -> None:
     targets = fake.addresses()
     pings: list[Ping] = [(name, ip) for name in fake.places for ip in targets]
     calls: list[Call] = [(*ping, port) for ping in pings for port in (PORT, FORWARDED)]
-    wanted = fake.pings(pings)
+    wanted, ruled = fake.pings(pings), fake.rules()
     answers = fake.calls(calls)
-    with Real(network) as real:
-        reached = real.pings(pings, wanted)
-        found = real.calls(calls, answers)
-    lines = [f"ping {ping}: fake {ping in wanted}" for ping in sorted(wanted ^ reached, key=str)]
+    reached, rules = real.pings(pings, wanted), real.rules()
+    found = real.calls(calls, answers)
+    lines = [f"rule of the fake: {rule}" for rule in sorted(ruled - rules)]
+    lines += [f"rule of the kernel: {rule}" for rule in sorted(rules - ruled)]
+    lines += [f"ping {ping}: fake {ping in wanted}" for ping in sorted(wanted ^ reached, key=str)]
     lines += [
         f"call {call}: fake {expected}, real {got}"
         for call, expected, got in zip(calls, answers, found, strict=True)
-        if expected != got
+        if expected != got and not (got is None and _is_half_seen(fake, call))
     ]
     if lines:
         ways = [
             fake.fabric.explain(fake.places[source], target)
             for source, target in sorted(wanted ^ reached, key=str)[:3]
         ]
-        raise Different("\n".join([str(network), *lines, *ways]))
+        raise Different("\n".join([*said, *lines, *ways]))
+
+
+def _is_half_seen(fake: Fake, call: Call) -> bool:
+    """Whether a host with rules forwards only the question or only the answer.
+
+    The fake, and ``connected``, end with the answer; Linux tracks what follows.  A host that saw
+    the answer alone takes the first data after it for a new connection (nf_conntrack_tcp_loose)
+    and translates it, so the asker refuses it.  To one that saw the question alone what follows
+    is invalid, and does not leave a zone.
+    """
+    name, ip, port = call
+    way = fake.fabric.explain(fake.places[name], ip, protocol="tcp", port=port)
+    asked = {name} | set(re.findall(r" on (\S+): forwards (?!answer)", way))
+    answered = {name} | set(re.findall(r" on (\S+): forwards answer", way))
+    return any(
+        isinstance(noun, Masquerade | PublicIp | ZoneLink)
+        for host in answered ^ asked
+        for noun in fake.network.nouns.get(host, ())
+    )
 
 
 def tune(driver: Driver, forwards: bool) -> None:
@@ -91,6 +164,7 @@ class Fake:
     def __init__(self, network: Network) -> None:
         self.network = network
         self.fabric = snnet.Fabric()
+        self._firewalls: dict[str, FakeFirewall] = {}
         self.places: dict[str, snnet.FakeKernel | FakeGuest] = {}
         for host, address in {**WIRE, "outside": OUTSIDE}.items():
             kernel = self.fabric.add_host(host, address)
@@ -98,7 +172,8 @@ class Fake:
             add(kernel, Address(link="eth0", address=WIRE6.get(host, OUTSIDE6)))
             tune(kernel, network.forwards[host])
             add(kernel, *network.links(host))
-            add(FakeFirewall(kernel), *network.rules(host))
+            self._firewalls[host] = firewall = FakeFirewall(kernel)
+            add(firewall, *network.rules(host))
             self.fabric.listen(kernel, "tcp", PORT)
         for guest in network.guests:
             self.places[guest.name] = self._attach(guest)
@@ -113,6 +188,13 @@ class Fake:
         )
         self.fabric.listen(attached, "tcp", PORT)
         return attached
+
+    def change(self, network: Network, changes: Changes) -> None:
+        _change(self._firewalls, changes)
+        self.network = network
+
+    def rules(self) -> set[str]:
+        return _rules(self._firewalls)
 
     def addresses(self) -> list[IPAddress]:
         """Every address that somebody has, and one of each family that nobody has."""
@@ -141,6 +223,8 @@ class Real:
     def __init__(self, network: Network) -> None:
         self.network = network
         self._open = ExitStack()
+        self._asked = 0
+        self._firewalls: dict[str, NftablesFirewall] = {}
         self.spaces: dict[str, Namespace] = {}
         with ExitStack() as opened:
             opened.callback(self._open.close)
@@ -185,6 +269,14 @@ class Real:
         tune(backend, self.network.forwards[name])
         add(backend, *self.network.links(name))
         add(firewall, *self.network.rules(name))
+        self._firewalls[name] = firewall
+
+    def change(self, network: Network, changes: Changes) -> None:
+        _change(self._firewalls, changes)
+        self.network = network
+
+    def rules(self) -> set[str]:
+        return _rules(self._firewalls)
 
     def pings(self, pings: list[Ping], wanted: set[Ping]) -> set[Ping]:
         """Those that are answered, whoever answers."""
@@ -214,7 +306,8 @@ class Real:
                         token = run + struct.pack("!H", number)
                         # An identifier of its own: of two requests that would have the same
                         # reply the kernel changes one, which then counts as destined elsewhere.
-                        request = echo_request(1, token, ip.version, number + 1)
+                        identifier = self._asked + number + 1
+                        request = echo_request(1, token, ip.version, identifier)
                         try:
                             sockets[name, ip.version].sendto(request, (str(ip), 0))
                         except OSError:
@@ -223,11 +316,12 @@ class Real:
                 if answered >= wanted:
                     break
             listen(0.3)
+        self._asked += len(pings)
         return answered
 
     def calls(self, calls: list[Call], wanted: list[Answer | None]) -> list[Answer | None]:
         names = {name for name, _, _ in calls}
-        with Servers({name: (self.spaces[name], PORT) for name in names}) as servers:
+        with Servers({name: (self.spaces[name], (PORT,)) for name in names}) as servers:
             return servers.connect(
                 [
                     Connection("", name, ip, port, expected.server if expected else None)

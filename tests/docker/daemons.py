@@ -202,7 +202,7 @@ class Machine:
         """The command of Docker's client."""
         return [DOCKER, "-H", f"unix://{self.folder}/docker.sock", *words]
 
-    def docker(self, *words: str, timeout: float = 120) -> str:
+    def docker(self, *words: str, timeout: float = 240) -> str:
         """Run the client; its output.  A failure is an AssertionError with what it said."""
         argv = self.client(*words)
         done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=timeout)

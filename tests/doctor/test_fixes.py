@@ -38,8 +38,9 @@ from snnet.doctor.fixes import ADVICE, REPAIR, fix_of
         ),
         (
             "iptables-legacy table filter, chain FORWARD: its policy drops what snnet lets pass by "
-            "iptables: iptables-legacy -P FORWARD ACCEPT, or use one iptables for all",
-            "iptables-legacy -P FORWARD ACCEPT",
+            "iptables: through br1; use one iptables for all, or: iptables-legacy -t filter -I "
+            "FORWARD -i br1 -o br1 -j ACCEPT",
+            "iptables-legacy -t filter -I FORWARD -i br1 -o br1 -j ACCEPT",
         ),
         (
             "iptables table filter, chain FORWARD: a foreign rule decides before those of snnet "

@@ -18,7 +18,7 @@ from .test_host import Host
 
 OF_A_HOST = (
     "links", "addresses", "routes", "routes6", "policies", "policies6", "neighbours", "ports",
-    "forwarding", "nftables", "iptables", "iptables6", "parameters",
+    "forwarding", "queues", "nftables", "iptables", "iptables6", "parameters",
 )  # fmt: skip
 
 

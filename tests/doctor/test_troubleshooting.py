@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from snnet.doctor.fixes import ADVICE
 from snnet.system.netns import in_netns, open_netns
 from tests.conftest import ip
 from tests.drift.changes import Foreign, changes
-from tests.drift.test_drift import REPAIRED, documented
+from tests.drift.test_drift import NAMED, REPAIRED, documented
 from tests.drift.world import DriftWorld
 from tests.sample import sampled
 
@@ -118,7 +119,8 @@ class Place:
 
     def mend(self, host: str, fix: str) -> None:
         """Run a command that was printed; what is only advice follows from something else."""
-        if fix == ADVICE:
+        program = fix.split()[0]
+        if program != "snnet" and shutil.which(program) is None:
             return
         if fix.startswith("snnet "):
             code, output = self.snnet(host, *fix.split()[1:])
@@ -216,6 +218,54 @@ def test_drift_is_found_and_mended(places: Places, change: Foreign) -> None:
             left = place.mend_all(host, found)
         assert left == {}
         place.world.sh(getattr(place.world, change.host), f"{change.undo} || true")
+        left = place.mend_all(host, place.doctor(host))
+        assert left == {}
+    finally:
+        if left:
+            places.drop()
+
+
+ONLY_SEEN = {
+    "default route gone",
+    "strict filter everywhere",
+    "strict filter on a second way in",
+    "uplink renamed",
+    "device renamed",
+}
+"""What only the process that holds the node can tell from what was there before."""
+
+BY_HAND = {
+    *(f"{link} alias" for link in ("tunnel", "tap", "veth", "ctunnel")),
+    "mesh route elsewhere",
+}
+"""What takes the place of an object of snnet, or of what nothing else tells, and has to go."""
+
+REPORTED = [
+    change
+    for change in changes()
+    if documented()[change.name] == NAMED and change.name not in ONLY_SEEN | BY_HAND
+]
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("change", sampled(REPORTED), ids=lambda change: change.name)
+def test_what_is_not_ours_is_named_with_what_helps(places: Places, change: Foreign) -> None:
+    """What a node only names is found from the command line, and what is printed mends it.
+
+    Where all that is printed is advice, it is undone by hand.
+    """
+    place = places.get()
+    host = "compute" if change.host == "cn" else "concentrator"
+    netns = getattr(place.world, change.host)
+    left = {"it was not found": ""}
+    try:
+        place.world.sh(netns, change.do)
+        found = place.doctor(host)
+        assert found
+        assert {*place.mend_all(host, found).values()} <= {ADVICE}
+        place.world.sh(netns, f"({change.undo}) || true")
+        if change.name.startswith("iptables"):  # the rules that mended it
+            place.world.sh(netns, f"{change.name.split()[0]} -F")
         left = place.mend_all(host, place.doctor(host))
         assert left == {}
     finally:

@@ -76,6 +76,7 @@ def test_the_command_with_a_registry(tmp_path: Path) -> None:
         cluster.create_vnic("v1", network="web", node="cn-1")
         while cluster.get_network("default", "web").state != "ready":
             agent.step(0.1)
+        agent.start()
         tree = _run(url, "topology").splitlines()
         assert [line.split("─ ")[-1].split("  ")[0] for line in tree] == [
             "cluster: 1 host, 1 concentrator, 1 tenant, 1 VNIC",
@@ -85,6 +86,9 @@ def test_the_command_with_a_registry(tmp_path: Path) -> None:
         data = json.loads(_run(url, "topology --json"))
         assert [host["id"] for host in data["hosts"]] == ["concentrator default", "node cn-1"]
         _run(url, f"topology --svg {tmp_path}/t.svg --html {tmp_path}/t.html")
+        wanted = json.loads(_run(url, "topology --wanted --json"))
+        facts = [" ".join(host["facts"]) for host in (data["hosts"][1], wanted["hosts"][1])]
+        assert [fact.endswith("s old") for fact in facts] == [True, False]
     assert (tmp_path / "t.svg").read_text().startswith("<?xml")
     assert "10.1.0.2" in (tmp_path / "t.html").read_text()
 

@@ -23,6 +23,7 @@ def changes() -> Iterator[Foreign]:
     """Yield all changes."""
     yield from _links()
     yield from _ports()
+    yield from _rates()
     yield from _addresses()
     yield from _routes()
     yield from _sysctls()
@@ -157,6 +158,23 @@ def _ports() -> Iterator[Foreign]:
         "bridge fdb replace 02:00:0a:01:00:09 dev {cbridge} self local",
         "bridge fdb del 02:00:0a:01:00:09 dev {cbridge} self local",
     )
+
+
+def _rates() -> Iterator[Foreign]:
+    for what, script in {
+        "rate to the guest": "tc qdisc change dev {tap} root handle 736e: tbf rate 1mbit "
+        "burst 72k limit 100k",
+        "rate to the guest gone": "tc qdisc delete dev {tap} root",
+        "another queue in place of a rate": "tc qdisc replace dev {tap} root handle 7: pfifo",
+        "rate from the guest gone": "tc qdisc delete dev {block} root",
+        "redirect gone": "tc qdisc delete dev {tap} clsact",
+        "ifb down": "ip link set {block} down",
+        "ifb deleted": "ip link delete {block}",
+    }.items():
+        yield Foreign(what, "cn", script)
+    first = "tc filter add dev {tap} ingress protocol all pref 1 u32 match u32 0 0 classid 1:1"
+    last = "tc filter delete dev {tap} ingress pref 1"
+    yield Foreign("filter before the redirect", "cn", first, last)
 
 
 def _addresses() -> Iterator[Foreign]:

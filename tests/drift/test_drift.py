@@ -48,13 +48,14 @@ def test_the_document_has_each_change_once() -> None:
 class Worlds:
     """One world for all changes; a new one where a change has left something."""
 
-    def __init__(self) -> None:
+    def __init__(self, firewall: str = "nftables") -> None:
+        self._firewall = firewall
         self._netns: list[str] = []
         self._world: DriftWorld | None = None
 
     def get(self) -> DriftWorld:
         if self._world is None:
-            self._world = DriftWorld(self._make)
+            self._world = DriftWorld(self._make, self._firewall)
         return self._world
 
     def _make(self) -> str:

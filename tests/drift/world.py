@@ -100,6 +100,7 @@ class DriftWorld:
             "tunnel": next(name for name in here if name.startswith("snt-")),
             "tap": tap.link_name,
             "veth": veth.link_name,
+            "block": next(name for name in here if name.startswith("snr-")),
             "peer": veth.peer_name,
             "cbridge": bridge,
             "ctunnel": own,
@@ -165,4 +166,6 @@ def _config(number: int, role: str) -> snnet.VnicConfig:
         subnet=SUBNET,
         subnet_key=7,
         ip=f"10.1.0.{number}",
+        rate_to_guest="50mbit" if role == "tenant-vm" else None,
+        rate_from_guest="20mbit" if role == "tenant-vm" else None,
     )

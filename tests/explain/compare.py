@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 
 from snnet.explain.places import find, find_target
-from snnet.explain.question import DROPPED, LEFT, REACHED, UNKNOWN, Asker, Explanation
+from snnet.explain.question import DROPPED, LEFT, REACHED, UNKNOWN, Asker, Explanation, Question
 from snnet.explain.world import World
 from tests.differential.dice import Dice, Seeded
 
@@ -90,9 +90,12 @@ def ask(asker: Asker, pair: Pair) -> Explanation:
     world = asker.world
     source = {"host": HOST, "outside": OUTSIDE}.get(pair.source, (pair.source, pair.source))
     version = ip_address(pair.target).version
-    one = find(world, source[0 if version == 4 else 1], None)
-    target = find_target(world, pair.target, None)
-    return asker.ask(one, target, protocol=pair.protocol, port=pair.port, version=version)
+    question = Question(
+        source[0 if version == 4 else 1], pair.target,
+        protocol=pair.protocol, port=pair.port, version=version,
+    )  # fmt: skip
+    one = find(world, question.source, None)
+    return asker.ask(question, one, find_target(world, question.target, None))
 
 
 def _shown(wire: Wire, pair: Pair, said: Explanation) -> bool:

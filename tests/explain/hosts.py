@@ -144,7 +144,8 @@ class Host:
                 + (" nodad" if ip.version == 6 else "")
             )
             onlink = "" if inside else " dev eth0 onlink"
-            commands.append(f"route add default via {gateway}{onlink}")
+            # By an advertisement there may be one already.
+            commands.append(f"route replace default via {gateway}{onlink}")
         space.ip(commands)
         made = Guest(vnic.vnic_id, vnic.tenant_id, vnic.link_name, tuple(map(str, vnic.ips)), space)
         self.guests.append(made)

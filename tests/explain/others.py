@@ -92,6 +92,9 @@ class Others:
         matches = [
             self._nft_match(space, family, hook) for _ in range(dice.pick([0, 1, 1, 1, 2, 2, 3]))
         ]
+        if dice.percent(15):
+            value = dice.pick(["0x1", "meta mark | 0x4002", "meta mark & 0xff", "0x0"])
+            return " ".join([*matches, f"meta mark set {value}"])
         verdict = dice.pick(["drop"] * 6 + ["counter drop", "accept", "jump more", "return"])
         if hook in ("input", "forward", "output") and family in ("inet", "ip", "ip6"):
             verdict = dice.pick([verdict, verdict, "reject", 'log prefix "theirs" drop'])
@@ -139,7 +142,14 @@ class Others:
         if family in ("bridge", "netdev"):
             found += [f"ether saddr {negated}{dice.pick(self._macs())}"]
         if dice.percent(2):
-            found = ["limit rate 1000/second", "meta mark 0x1", "meta length > 2000"]
+            found = ["limit rate 1000/second", "meta length > 2000"]
+        elif dice.percent(12):
+            found = [
+                "meta mark 0x1",
+                "meta mark != 0x1",
+                "meta mark & 0xff == 0x2",
+                "meta mark { 0x1, 0x4002 }",
+            ]
         return dice.pick(found)
 
     # -- iptables ---------------------------------------------------------------------------
@@ -165,10 +175,13 @@ class Others:
                 [("filter", "FORWARD")] * 5
                 + [("filter", "INPUT"), ("filter", "OUTPUT"), ("raw", "PREROUTING")]
                 + [("mangle", "FORWARD"), ("mangle", "POSTROUTING"), ("raw", "OUTPUT")]
+                + [("mangle", "PREROUTING")]
             )
             matches = [self._x_match(space, program, chain) for _ in range(dice.pick([0, 1, 1, 2]))]
             target = dice.pick(["DROP"] * 5 + ["ACCEPT", "RETURN"])
             target = dice.pick([target, target, "REJECT"]) if table == "filter" else target
+            if table == "mangle" and dice.percent(50):
+                target = dice.pick(["MARK --set-mark 0x1", "MARK --or-mark 0x4002"])
             how = dice.pick(["-A", "-I"])
             self._try(space, f"{program} -t {table} {how} {chain} {' '.join(matches)} -j {target}")
 
@@ -213,7 +226,9 @@ class Others:
         if chain in ("OUTPUT", "FORWARD", "POSTROUTING"):
             found += [f"{negated}-o {dice.pick(self._links(space))}"] * 2
         if dice.percent(2):
-            found = ["-m limit --limit 1000/second", "-m mark --mark 0x1"]
+            found = ["-m limit --limit 1000/second"]
+        elif dice.percent(12):
+            found = ["-m mark --mark 0x1", "-m mark ! --mark 0x2/0xff"]
         return dice.pick(found)
 
     # -- settings -----------------------------------------------------------------------------

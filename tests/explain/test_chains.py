@@ -24,7 +24,7 @@ LOST, PASSES, UNKNOWN = "lost", "passes", "unknown"
 
 
 def judged(gathered: Any, seen: Seen = SEEN) -> str:
-    verdict = HostChains(gathered).judge(seen, None, None)
+    verdict, _ = HostChains(gathered).judge(seen, None, None)
     return PASSES if verdict is None else LOST if verdict.lost else UNKNOWN
 
 
@@ -123,7 +123,7 @@ def test_a_policy_drops_what_no_rule_accepts() -> None:
     assert judged(nft(policy="drop")) == LOST
     assert judged(nft([field("tcp", "dport", 80), accept], policy="drop")) == PASSES
     assert judged(nft([field("tcp", "dport", 22), accept], policy="drop")) == LOST
-    assert judged(nft([meta("mark", 1), accept], policy="drop")) == UNKNOWN
+    assert judged(nft([{"limit": {}}, accept], policy="drop")) == UNKNOWN
 
 
 def test_the_packets_that_follow_count_too() -> None:
@@ -171,7 +171,12 @@ def test_rules_of_iptables(rules: str, outcome: str) -> None:
         ("-A FORWARD -j SNNET-x-fwd\n-A FORWARD -j ACCEPT", False),
         ("-A FORWARD -o eth0 -j ACCEPT\n-A FORWARD -j SNNET-x-fwd", True),
         ("-A FORWARD -o eth1 -j ACCEPT\n-A FORWARD -j SNNET-x-fwd", False),
-        ("-A FORWARD -m mark --mark 0x1 -j ACCEPT\n-A FORWARD -j SNNET-x-fwd", None),
+        ("-A FORWARD -m mark --mark 0x1 -j ACCEPT\n-A FORWARD -j SNNET-x-fwd", False),
+        (
+            "-A FORWARD -m limit -j MARK --set-xmark 0x1/0x1\n"
+            "-A FORWARD -m mark --mark 0x1 -j ACCEPT\n-A FORWARD -j SNNET-x-fwd",
+            None,
+        ),
         ("-A FORWARD -j ACCEPT", False),
     ],
 )
@@ -204,3 +209,90 @@ def test_a_chain_of_a_link_sees_its_frames_alone() -> None:
     seen = replace(SEEN, layer="netdev", hook="ingress", goes="")
     assert judged(gathered, replace(seen, came="eth0")) == LOST
     assert judged(gathered, replace(seen, came="eth1")) == PASSES
+
+
+MARK = {"meta": {"key": "mark"}}
+LIMIT: dict[str, Any] = {"limit": {"rate": 1, "per": "second"}}
+
+
+def mark(value: Any) -> dict[str, Any]:
+    return {"mangle": {"key": MARK, "value": value}}
+
+
+@pytest.mark.parametrize(
+    ("rules", "outcome"),
+    [
+        # Nothing marks it: it has none (0).
+        ([[meta("mark", 1), DROP]], PASSES),
+        ([[meta("mark", 1, "!="), DROP]], LOST),
+        ([[meta("mark", 0), DROP]], LOST),
+        ([[mark(1)], [meta("mark", 1), DROP]], LOST),
+        ([[mark(1)], [meta("mark", {"range": [2, 9]}), DROP]], PASSES),
+        ([[mark(5)], [meta("mark", {"set": [4, 5]}), DROP]], LOST),
+        ([[mark(0x105)], [match({"&": [MARK, 255]}, 5), DROP]], LOST),
+        ([[mark(0x105)], [match({"&": [MARK, 255]}, 0, "!="), DROP]], LOST),
+        # Bit by bit, as kube-proxy and Tailscale do.
+        ([[mark({"|": [MARK, 0x4000]})], [match({"&": [MARK, 0x4000]}, 0x4000), DROP]], LOST),
+        ([[mark(7)], [mark({"&": [MARK, 6]})], [meta("mark", 6), DROP]], LOST),
+        ([[mark(7)], [mark({"^": [MARK, 2]})], [meta("mark", 5), DROP]], LOST),
+        ([[mark({"|": [{"&": [MARK, 0xF0]}, 3]})], [meta("mark", 3), DROP]], LOST),
+        # A mark is set where it stands in the rule, whatever the rest asks for.
+        ([[mark(1), field("tcp", "dport", 22), DROP], [meta("mark", 1), DROP]], LOST),
+        ([[field("tcp", "dport", 22), mark(1)], [meta("mark", 1), DROP]], PASSES),
+        # What may match may mark.
+        ([[LIMIT, mark(1)], [meta("mark", 1), DROP]], UNKNOWN),
+        ([[LIMIT, mark(1)], [mark(2)], [meta("mark", 2), DROP]], LOST),
+        ([[LIMIT, mark(0)], [meta("mark", 1), DROP]], PASSES),
+        ([[mark({"ct": {"key": "mark"}})], [meta("mark", 1), DROP]], UNKNOWN),
+        ([[{"mangle": {"key": {"ct": {"key": "mark"}}, "value": MARK}}], [meta("mark", 1), DROP]],
+         PASSES),
+        # What is accepted keeps its mark.
+        ([[mark(1), {"accept": None}], [mark(2)]], PASSES),
+    ],
+)  # fmt: skip
+def test_marks(rules: list[list[dict[str, Any]]], outcome: str) -> None:
+    assert judged(nft(*rules)) == outcome
+
+
+@pytest.mark.parametrize(
+    ("rules", "outcome"),
+    [
+        ("-A FORWARD -m mark --mark 0x1 -j DROP", PASSES),
+        ("-A FORWARD -m mark ! --mark 0x1/0xff -j DROP", LOST),
+        ("-A FORWARD -j MARK --set-xmark 0x40000/0xff0000\n"
+         "-A FORWARD -m mark --mark 0x40000/0xff0000 -j DROP", LOST),
+        ("-A FORWARD -i tailscale0 -j MARK --set-xmark 0x40000/0xff0000\n"
+         "-A FORWARD -m mark --mark 0x40000/0xff0000 -j DROP", PASSES),
+        (":A - [0:0]\n-A FORWARD -j A\n-A FORWARD -m mark --mark 0x4000/0x4000 -j DROP\n"
+         "-A A -p udp -j RETURN\n-A A -j MARK --set-xmark 0x4000/0x4000", LOST),
+        (":A - [0:0]\n-A FORWARD -j A\n-A FORWARD -m mark --mark 0x4000/0x4000 -j DROP\n"
+         "-A A -m limit -j RETURN\n-A A -j MARK --set-xmark 0x4000/0x4000", UNKNOWN),
+        ("-A FORWARD -j CONNMARK --restore-mark --nfmask 0xff --ctmask 0xff\n"
+         "-A FORWARD -m mark --mark 0x1 -j DROP", UNKNOWN),
+        ("-A FORWARD -j CONNMARK --save-mark --nfmask 0xff --ctmask 0xff\n"
+         "-A FORWARD -m mark --mark 0x1 -j DROP", PASSES),
+    ],
+)  # fmt: skip
+def test_marks_of_iptables(rules: str, outcome: str) -> None:
+    assert judged(saved(rules)) == outcome
+
+
+def test_marks_go_with_each_packet() -> None:
+    """The first one of a connection may have another than those that follow it."""
+    opening = [match({"ct": {"key": "state"}}, "new"), mark(1)]
+    chains = HostChains(nft(opening))
+    assert chains.judge(SEEN, None, None) == (None, (1, 0, 0))
+    assert chains.judge(replace(SEEN, marks=(7, 7, None)), None, None)[1] == (1, 7, None)
+    assert chains.judge(replace(SEEN, redirected=True), None, None)[1] == (1, None, None)
+    lost = [meta("mark", 1, "!="), DROP]
+    assert judged(nft(opening, lost)) == LOST, "what follows has no mark"
+    assert judged(nft(opening, lost), replace(SEEN, protocol="udp")) == PASSES
+
+
+def test_lower_priorities_come_first() -> None:
+    gathered = nft([meta("mark", 1), DROP])
+    table = {"family": "inet", "table": "first", "name": "one", "handle": 1}
+    chain = {**table, "type": "filter", "hook": "forward", "prio": -150, "policy": "accept"}
+    rule = {"family": "inet", "table": "first", "chain": "one", "handle": 2, "expr": [mark(1)]}
+    gathered["nft"] += [{"chain": chain}, {"rule": rule}]
+    assert judged(gathered) == LOST

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import ip_interface
@@ -12,11 +13,12 @@ import pytest
 
 from snnet import ComputeNode, FakeKernel, InvalidRequest, NetworkConfig, VnicConfig
 from snnet.contract import Add, Address, Link
-from snnet.explain.question import Explanation, explain
+from snnet.explain.faked import snapshot_of
+from snnet.explain.question import Explanation, Question, explain
 from snnet.explain.snapshot import Snapshot
 from tests.node.test_local import OneHost, config, vnic
 
-from .fakes import nft, saved, snapshot_of
+from .fakes import nft, saved
 
 DROP = {"drop": None}
 
@@ -40,7 +42,7 @@ def one() -> Iterator[OneHost]:
 
 def ask(host: OneHost, source: str, target: str, **options: Any) -> Explanation:
     changes = options.pop("changes", {})
-    return explain(snapshot_of(host.kernel, **changes), source, target, **options)
+    return explain(snapshot_of(host.kernel, **changes), Question(source, target, **options))
 
 
 def test_guests_of_a_subnet_reach_each_other(one: OneHost) -> None:
@@ -60,7 +62,7 @@ def test_a_snapshot_can_be_handed_on(one: OneHost) -> None:
     again = Snapshot.from_dict(json.loads(json.dumps(snapshot.to_dict())))
     assert again.to_dict() == snapshot.to_dict()
     for pair in (("v10", "10.1.0.9"), ("v10", "192.0.2.99")):
-        assert explain(again, *pair) == explain(snapshot, *pair)
+        assert explain(again, Question(*pair)) == explain(snapshot, Question(*pair))
 
 
 @pytest.mark.parametrize(
@@ -111,7 +113,8 @@ def test_a_policy_of_somebody_else_is_named(one: OneHost) -> None:
     found = ask(one, "v10", "192.0.2.99", changes={"others": theirs})
     assert found.outcome == "dropped"  # the answer, which nothing accepts
     assert "iptables-nft table filter, chain FORWARD: its policy" in found.why
-    assert found.fix == "iptables-nft -t filter -P FORWARD ACCEPT"
+    # A rule for these links: the policy protects the whole host.
+    assert re.fullmatch(r"iptables-nft -t filter -I FORWARD -i (snb\S+) -o \1 -j ACCEPT", found.fix)
 
 
 def test_what_is_not_understood_is_named(one: OneHost) -> None:
@@ -123,12 +126,94 @@ def test_what_is_not_understood_is_named(one: OneHost) -> None:
     assert found.doubts == ("host: table inet theirs, chain one: rule with handle 5 (may match)",)
 
 
+@pytest.mark.parametrize(
+    ("rule", "hook"),
+    [
+        ([{"limit": {"rate": 1, "per": "second"}}, {"accept": None}], "forward"),
+        ([{"limit": {"rate": 1, "per": "second"}}, {"log": None}], "forward"),
+        ([on("docker0"), {"limit": {"rate": 1, "per": "second"}}, DROP], "forward"),
+    ],
+)
+def test_what_is_not_understood_and_decides_nothing(one: OneHost, rule: Any, hook: str) -> None:
+    """A limit without a drop, or on packets that this is none of, leaves the answer as it is."""
+    found = ask(one, "v10", "192.0.2.99", changes={"others": nft(rule, hook=hook)})
+    assert (found.outcome, found.doubts) == ("left", ())
+
+
+def marked(match: list[Any], hook: str = "prerouting") -> dict[str, Any]:
+    """Rules that mark what matches, and at last drop what has that mark."""
+    mark = {"meta": {"key": "mark"}}
+    theirs = nft([*match, {"mangle": {"key": mark, "value": {"|": [mark, 0x4000]}}}], hook=hook)
+    asked = {"op": "==", "left": {"&": [mark, 0x4000]}, "right": 0x4000}
+    more = nft([{"match": asked}, DROP], hook="postrouting")
+    for item in more["nft"]:
+        next(iter(item.values()))["table"] = "more"
+    return {**theirs, "nft": theirs["nft"] + more["nft"]}
+
+
+def test_a_mark_goes_from_hook_to_hook(one: OneHost) -> None:
+    """And not to packets that others mark, nor out of another namespace."""
+    made = one.cn.topology().concentrators[0]
+    for hook in ("prerouting", "forward"):
+        theirs = marked([on(made.link_name)], hook)
+        found = ask(one, "v10", "192.0.2.99", changes={"others": theirs})
+        assert (found.outcome, found.doubts) == ("dropped", ()), hook
+        assert "table inet more, chain one" in found.why
+        found = ask(one, "v10", "192.0.2.99", changes={"others": marked([on("docker0")], hook)})
+        assert (found.outcome, found.doubts) == ("left", ()), hook
+    found = ask(one, "eth0", "192.0.2.99", changes={"others": marked([], "output")})
+    assert found.outcome == "dropped"
+    found = ask(one, "eth0", "192.0.2.99", changes={"others": marked([], "input")})
+    assert found.outcome == "left", "the answer alone has that mark"
+    snapshot = snapshot_of(one.kernel).to_dict()
+    theirs = marked([])
+    snapshot["spaces"][""]["others"] = {**theirs, "nft": theirs["nft"][2:]}
+    snapshot["spaces"][made.netns]["others"] = {**theirs, "nft": theirs["nft"][:2]}
+    found = explain(Snapshot.from_dict(snapshot), Question("v10", "192.0.2.99"))
+    assert (found.outcome, found.doubts) == ("left", ())
+
+
+def test_copies_of_a_frame_have_marks_of_their_own(one: OneHost) -> None:
+    """A request for a neighbour goes to all ports of the bridge, and is marked at one of them."""
+    vnics = [vnic for vnic in one.cn.topology().vnics if vnic.tenant_id == "acme"]
+    (first, second), mark = (vnic.link_name for vnic in vnics), {"meta": {"key": "mark"}}
+    ports = one.kernel.state.ports[str(vnics[0].bridge)]
+    assert len(ports) == 3
+    for port in ports:
+        out = {"match": {"op": "==", "left": {"meta": {"key": "oifname"}}, "right": port}}
+        gathered = nft([out, {"mangle": {"key": mark, "value": 1}}])
+        more = nft([{"match": {"op": "==", "left": mark, "right": 1}}, DROP], hook="postrouting")
+        for item in more["nft"]:
+            next(iter(item.values()))["table"] = "more"
+        gathered["nft"] += more["nft"]
+        for item in gathered["nft"]:
+            next(iter(item.values()))["family"] = "bridge"
+        found = ask(one, second, first, changes={"others": gathered})
+        lost = port in (first, second)
+        assert (found.outcome, found.doubts) == ("dropped" if lost else "reached", ()), port
+
+
+def test_a_masquerade_of_others_for_other_addresses(one: OneHost) -> None:
+    """As Docker has it: it cannot match what comes from a tenant."""
+    theirs = saved("-P INPUT ACCEPT")
+    theirs["saved"] = [
+        [
+            "iptables-nft-save",
+            "ip",
+            "*nat\n:PREROUTING ACCEPT [0:0]\n:POSTROUTING ACCEPT [0:0]\n"
+            "-A POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE\nCOMMIT\n",
+        ]
+    ]
+    found = ask(one, "v10", "192.0.2.99", changes={"others": theirs})
+    assert (found.outcome, found.doubts) == ("left", ())
+
+
 def test_a_command_is_for_the_namespace_of_the_rule(one: OneHost) -> None:
     made = one.cn.topology().concentrators[0]
     snapshot = snapshot_of(one.kernel).to_dict()
     theirs = nft([{"limit": {"rate": 1, "per": "second"}}, DROP])
     snapshot["spaces"][made.netns]["others"] = theirs
-    found = explain(Snapshot.from_dict(snapshot), "v10", "192.0.2.99")
+    found = explain(Snapshot.from_dict(snapshot), Question("v10", "192.0.2.99"))
     assert found.outcome == "unknown"
     command = f"ip netns exec {made.netns} nft delete rule inet theirs one handle 5"
     assert found.fix == f"to see whether it is this rule: {command}"
@@ -164,7 +249,7 @@ def test_a_setting_of_a_link_that_the_fakes_do_not_know(one: OneHost) -> None:
         for noun in own.nouns
     ]
     changed = Snapshot("host", {**snapshot.spaces, "": replace(own, nouns=nouns)})
-    found = explain(changed, link, "10.1.0.10")
+    found = explain(changed, Question(link, "10.1.0.10"))
     assert found.outcome == "unknown"
     assert f"link {link} has bridge_slave isolated 1" in found.why
 
@@ -231,9 +316,9 @@ def test_what_goes_into_a_tunnel_is_up_to_its_other_end() -> None:
             where = {"concentrator_id": "c1", "concentrator_ip": "192.0.2.10"}
             cn.create_vnic(VnicConfig(**{**vnic(number).to_dict(), **where}))
         snapshot = snapshot_of(kernel)
-    assert explain(snapshot, "v9", "v10").outcome == "reached"
+    assert explain(snapshot, Question("v9", "v10")).outcome == "reached"
     for target in ("10.1.0.77", "10.1.0.1", "198.51.100.7"):
-        found = explain(snapshot, "v9", target)
+        found = explain(snapshot, Question("v9", target))
         assert (found.outcome, found.why) == (
             "left",
             "it leaves this host, and the answer depends on others",

@@ -9,8 +9,9 @@ import pytest
 
 from snnet.firewall import nft
 from snnet.firewall.epochs import Epochs
+from snnet.firewall.iptables import programs as iptables_programs
 from snnet.firewall.iptables import reference as iptables_reference
-from snnet.firewall.iptables import tables as iptables_tables
+from snnet.firewall.iptables.bases import Bases
 from snnet.firewall.nftables import reference
 from snnet.system.conntrack import Conntrack, Match
 from snnet.system.netns import open_netns
@@ -42,10 +43,11 @@ def xtables(patch: pytest.MonkeyPatch, tmp_path: Path, forgotten: list[Match]) -
     tables = Xtables()
     programs.install(patch, tmp_path / "bin", NAMES, tables)
     patch.setattr(nft, "_binding", lambda: None)
-    patch.setattr(iptables_tables, "_read", tables.read)
+    patch.setattr(iptables_programs, "_read", tables.read)
     patch.setattr(iptables_reference, "new_netns", refuse)  # there is but one kernel
     # The kernel knows nothing of tables in memory: every look begins an epoch.
     patch.setattr(Epochs, "_read", lambda self: None)
+    patch.setattr(Bases, "_look", lambda self, families: None)
     return tables
 
 

@@ -12,9 +12,9 @@ import os
 import re
 import shlex
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address, ip_network, summarize_address_range
 from typing import Any
 
 import pytest
@@ -27,12 +27,14 @@ NAMES = ["nft", "sh"]
 
 _FAMILIES = {1: "inet", 3: "arp", 7: "bridge"}  # linux/netfilter.h
 _GET_TABLE, _GET_CHAIN, _GET_RULE, _GET_ELEMENTS = 1, 4, 7, 13  # linux/netfilter/nf_tables.h
-_GET_GENERATION = 16
+_GET_GENERATION, _NEW_ELEMENTS, _DELETE_ELEMENTS = 16, 12, 14
+_EXCLUSIVE = 0x200  # NLM_F_EXCL
 _ELEMENTS_A_MESSAGE = 3
 """Few, so that tests see lists that come in several messages."""
 
 _REFERENCE = "snnet-reference-"
 """In the name of tables that are made to learn how the kernel shows rules."""
+_TARGET = re.compile(r"(?:jump|goto) ([^\s,}]+)")
 _VERDICTS = {"jump": -3, "goto": -4}
 _ELEMENT = re.compile(r'(?P<key>.+?)(?: comment "(?P<comment>[^"]*)")?(?: : (?P<data>.+))?')
 _WIDTHS = {"inet_proto": 1, "inet_service": 2}
@@ -44,6 +46,7 @@ class Refused(Exception):
 
     def __init__(self, number: int) -> None:
         super().__init__(os.strerror(number))
+        self.number = number
 
 
 @dataclass
@@ -118,8 +121,12 @@ class NfTables:
         def dump(_: Nfnetlink, kind: int, asked: bytes = b"", family: int = 0) -> list[bytes]:
             return self.dump(kind, asked, family)
 
+        def transact(_: Nfnetlink, requests: Iterable[tuple[int, int, int, bytes]]) -> None:
+            self.transact(list(requests))
+
         patch.setattr(Nfnetlink, "ask", ask)
         patch.setattr(Nfnetlink, "dump", dump)
+        patch.setattr(Nfnetlink, "transact", transact)
 
     def text(self) -> str:
         """Everything there is."""
@@ -185,6 +192,32 @@ class NfTables:
         yield from self.foreign
 
     # -- the kernel's answers ----------------------------------------------------------
+
+    def transact(self, requests: list[tuple[int, int, int, bytes]]) -> None:
+        """Change elements, all of them or none."""
+        with self._lock:
+            tables = {key: table.copy() for key, table in self.tables.items()}
+            script = []
+            for kind, flags, family, asked in requests:
+                wanted = dict(attributes(asked))
+                key = (_FAMILIES[family], _text(wanted[1]))
+                name = _text(wanted[2])
+                if key not in tables or name not in tables[key].sets:
+                    raise NetlinkError(errno.ENOENT)
+                verb = "create" if flags & _EXCLUSIVE else "add"
+                verb = "delete" if kind == _DELETE_ELEMENTS else verb
+                assert kind in (_NEW_ELEMENTS, _DELETE_ELEMENTS)
+                for _, raw in attributes(wanted[3]):
+                    text = _written(tables[key].sets[name], raw)
+                    script.append(f"{verb} element {' '.join(key)} {name} {{ {text} }}")
+                    try:
+                        _element(tables[key], verb, tables[key].sets[name], text)
+                    except Refused as error:
+                        raise NetlinkError(error.number) from None
+            if tables != self.tables:
+                self.generation += 1  # a batch that changes nothing is no transaction
+                self.scripts.append("\n".join(script))
+            self.tables = tables
 
     def ask(self, kind: int, asked: bytes, family: int) -> list[bytes]:
         """What a request for one object is answered with."""
@@ -322,12 +355,11 @@ def _targets(table: Table) -> set[str]:
     """The chains that rules and verdict maps lead to."""
     data = (data for found in table.sets.values() for _, data in found.elements.values())
     texts = [*_rules(table), *data]
-    return {match[1] for text in texts if (match := re.search(r"(?:jump|goto) (\S+)", text))}
+    return {target for text in texts for target in _TARGET.findall(text)}
 
 
 def _check_target(table: Table, text: str) -> None:
-    match = re.search(r"(?:jump|goto) (\S+)", text)
-    if match and match[1] not in table.chains:
+    if not table.chains.keys() >= set(_TARGET.findall(text)):
         raise Refused(errno.ENOENT)
 
 
@@ -374,6 +406,72 @@ _ENCODERS: dict[str, Callable[[str], bytes]] = {
     "inet_proto": _number("inet_proto"),
     "inet_service": _number("inet_service"),
 }
+
+
+def _written(found: Set, raw: bytes) -> str:
+    """One element that was sent over netlink, as a script would have it."""
+    parts = dict(attributes(raw))
+    assert parts.keys() <= {1, 2, 6, 10}
+    key = dict(attributes(parts[1]))[1]
+    last = dict(attributes(parts[10]))[1] if 10 in parts else key
+    text, offset = [], 0
+    for kind in found.types:
+        size = _size(kind)
+        ends = [end[offset : offset + size] for end in (key, last)]
+        text.append(_decoded(kind, *ends))
+        offset += -(-size // 4) * 4
+    assert len(key) in (offset, _size(found.types[0]) if len(found.types) == 1 else offset)
+    words = " . ".join(text)
+    if 6 in parts:
+        user = parts[6]
+        assert (user[0], user[1]) == (0, len(user) - 2)
+        words += f' comment "{_text(user[2:])}"'
+    if 2 in parts:
+        words += f" : {_data_text(dict(attributes(parts[2])))}"
+    return words
+
+
+def _size(kind: str) -> int:
+    if match := re.fullmatch(r"@[nt]h,\d+,(\d+)", kind):
+        return int(match[1]) // 8
+    return _SIZES[kind]
+
+
+_SIZES = {
+    "iifname": 16, "ifname": 16, "ipv4_addr": 4, "ipv6_addr": 16, "ether_addr": 6, **_WIDTHS,
+}  # fmt: skip
+
+
+def _decoded(kind: str, first: bytes, last: bytes) -> str:
+    """A part of a key as nft writes it, or its range."""
+    if kind.startswith("@"):
+        ends = [f"0x{first.hex()}"] + ([f"0x{last.hex()}"] if last != first else [])
+        return "-".join(ends)
+    if kind in ("iifname", "ifname"):
+        return f'"{_text(first)}"'
+    if kind in ("ipv4_addr", "ipv6_addr"):
+        if first == last:
+            return str(ip_address(first))
+        (network,) = summarize_address_range(ip_address(first), ip_address(last))
+        return str(network)
+    assert first == last
+    if kind == "ether_addr":
+        return first.hex(":")
+    number = int.from_bytes(first, "big")
+    names = {number: name for name, number in _PROTOCOLS.items()}
+    return names[number] if kind == "inet_proto" else str(number)
+
+
+def _data_text(data: dict[int, bytes]) -> str:
+    if 2 in data:
+        verdict = dict(attributes(data[2]))
+        code = int.from_bytes(verdict[1], "big", signed=True)
+        (word,) = (word for word, number in _VERDICTS.items() if number == code)
+        return f"{word} {_text(verdict[2])}"
+    raw = data[1]
+    size = 4 if len(raw) in (4, 8) else 16
+    port = f" . {int.from_bytes(raw[size : size + 2], 'big')}" if raw[size:] else ""
+    return f"{ip_address(raw[:size])}{port}"
 
 
 def _element_attribute(found: Set, text: str) -> bytes:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 import pytest
 
-from snnet.contract import BridgeAccept, ExternalForward, Noun, ZoneLink
+from snnet.contract import (
+    BridgeAccept,
+    ExternalForward,
+    Noun,
+    PortForward,
+    TranslatedSource,
+    Zone,
+    ZoneLink,
+)
 from snnet.firewall import foreign
 from snnet.firewall.foreign import Flow, Item, drops, flows
 from snnet.system.process import Completed
+from snnet.system.reach import Reach
 
 O = "cnci:c-1"  # noqa: E741
 NET1, NET2 = IPv4Network("10.1.0.0/24"), IPv4Network("10.2.0.0/24")
@@ -66,7 +75,8 @@ def test_a_line_names_the_chain_the_flow_and_what_to_do() -> None:
     assert drops(ruleset, [Flow("br2", "eth0"), FLOW, other]) == [
         "table inet theirs, chain forward (hook forward) drops what snnet lets through: "
         "from br1 to eth0 (and 1 more), by a rule that says drop in chain forward; "
-        "have its owner accept them there"
+        "have its owner accept them there, or: nft insert rule inet theirs forward iifname br1 "
+        "oifname eth0 accept"
     ]
 
 
@@ -206,6 +216,31 @@ def test_a_zone_of_one_link_has_no_flow(monkeypatch: pytest.MonkeyPatch) -> None
     assert flows(0, [link("br1", "t1", NET1)]) == []
 
 
+def test_a_rule_may_name_the_uplink_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stands for the outside is the device of forwards, or the way to anywhere."""
+    monkeypatch.setattr(foreign, "_bridged_is_seen", lambda netns: False)
+    monkeypatch.setattr(Reach, "__init__", lambda self, netns: None)
+    monkeypatch.setattr(Reach, "close", lambda self: None, raising=False)
+    way = ["eth0"]
+    monkeypatch.setattr(Reach, "way", lambda self, remote: next(iter(way), None))
+    ours: list[Noun] = [
+        Zone(owner=O, zone="z", outbound=True), link("w0", "z"),
+        TranslatedSource(owner=O, source=IPv4Address("169.254.7.7")),
+    ]  # fmt: skip
+    by_name = [chain(hook="prerouting"), rule(match("iifname", "eth0"), DROP)]
+    (line,) = drops(by_name, flows(0, ours))
+    assert "from outside to w0, by a rule that says drop" in line
+    open_ = [chain(policy="drop"), *(rule(match(f"{key}ifname", "eth0"), ACCEPT) for key in "io")]
+    assert drops(open_, flows(0, ours)) == []
+    way.clear()
+    assert drops(by_name, flows(0, ours)) == []
+    door = PortForward(
+        owner=O, protocol="tcp", device="eth0", port=80, target=IPv4Address("169.254.7.7"),
+        target_port=80,
+    )  # fmt: skip
+    assert drops(by_name, flows(0, [*ours, door])) == [line]
+
+
 # -- iptables' old tables --------------------------------------------------------------
 
 
@@ -215,6 +250,10 @@ def test_a_zone_of_one_link_has_no_flow(monkeypatch: pytest.MonkeyPatch) -> None
         ("nat\nfilter\n", ":INPUT ACCEPT [0:0]\n:FORWARD DROP [3:180]\n", True),
         ("nat\nfilter\n", ":INPUT DROP [0:0]\n:FORWARD ACCEPT [0:0]\n", False),
         ("nat\n", ":FORWARD DROP [0:0]\n", False),
+        ("filter\n", ":FORWARD DROP [0:0]\n-A FORWARD -i br1 -o br2 -j ACCEPT\n", False),
+        ("filter\n", ":FORWARD DROP [0:0]\n-A DOCKER-USER -i br1 -j ACCEPT\n", False),
+        ("filter\n", ":FORWARD DROP [0:0]\n-A FORWARD -i br2 -o br1 -j ACCEPT\n", True),
+        ("filter\n", ":FORWARD DROP [0:0]\n-A FORWARD -i br1 -p udp -j ACCEPT\n", True),
     ],
 )
 def test_the_policy_of_the_old_tables_is_reported(
@@ -229,10 +268,12 @@ def test_the_policy_of_the_old_tables_is_reported(
     monkeypatch.setattr(foreign, "in_netns", lambda netns, function: names)
     monkeypatch.setattr(foreign, "find_program", lambda name: f"/usr/sbin/{name}")
     monkeypatch.setattr(foreign, "run", run)
-    lines = foreign.legacy_drops(0)
+    lines = foreign.legacy_drops(0, [Flow("br1", "br2")])
     assert asked == ([["iptables-legacy-save", "-t", "filter"]] if "filter" in names else [])
     assert bool(lines) is reported
-    assert all("legacy iptables, table filter, chain FORWARD" in line for line in lines)
+    for line in lines:
+        assert line.startswith("legacy iptables, table filter, chain FORWARD drops")
+        assert line.endswith(", or: iptables-legacy -t filter -I FORWARD -i br1 -o br2 -j ACCEPT")
 
 
 def test_a_kernel_without_old_tables_has_none_that_drop(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,7 +281,7 @@ def test_a_kernel_without_old_tables_has_none_that_drop(monkeypatch: pytest.Monk
         raise FileNotFoundError
 
     monkeypatch.setattr(foreign, "in_netns", gone)
-    assert foreign.legacy_drops(0) == []
+    assert foreign.legacy_drops(0, [Flow("br1", "br2")]) == []
 
 
 THROUGH = Flow("br1", "br1", bridged=True)

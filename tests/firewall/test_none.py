@@ -44,3 +44,8 @@ def test_has_no_events(firewall: NoFirewall) -> None:
         firewall.watch()
     firewall.close()
     firewall.close()
+
+
+def test_nothing_that_it_has_set_ever_changes(firewall: NoFirewall) -> None:
+    assert firewall.epoch() is not None
+    assert firewall.epoch() == firewall.epoch()

@@ -163,6 +163,29 @@ IPTABLES: dict[str, list[str]] = {
     "led away": [f"-t nat -A PREROUTING -p udp --dport {PORT} -j REDIRECT --to-ports 9"],
 }
 
+STATES: dict[str, tuple[str, list[str]]] = {
+    "new ones pass": ("nft", table(CLOSED, "ct state new accept")),
+    "untracked ones pass": ("nft", table(CLOSED, "ct state untracked accept")),
+    "new ones": ("nft", table(INPUT, "ct state new drop")),
+    "all but new ones": ("nft", table(INPUT, "ct state != new drop")),
+    "those not known yet": (
+        "nft",
+        table("type filter hook prerouting priority -310;", "ct state invalid drop"),
+    ),
+    "those known soon": (
+        "nft",
+        table("type filter hook prerouting priority -250;", "ct state invalid drop"),
+    ),
+    "new ones pass iptables": (
+        "iptables-nft",
+        ["-P INPUT DROP", "-A INPUT -m conntrack --ctstate NEW -j ACCEPT"],
+    ),
+    "untracked ones pass iptables": (
+        "iptables-nft",
+        ["-P INPUT DROP", "-A INPUT -m conntrack --ctstate UNTRACKED -j ACCEPT"],
+    ),
+}
+
 CASES = [
     *(pytest.param("nft", NFT[name], id=f"nft-{name}") for name in NFT),
     *(
@@ -192,9 +215,10 @@ def wire(make_netns: Callable[[], str]) -> Iterator[Wire]:
     os.close(made.peer)
 
 
-def passes(sender: int, receiver: int, target: str) -> bool:
-    """Whether a datagram arrives; a busy machine may deliver the first one too late."""
-    return any(arrives(sender, receiver, target) for _ in range(3))
+def passes(sender: int, receiver: int, target: str, *, expected: bool) -> bool:
+    """Whether a datagram arrives; a busy machine may deliver the first ones too late."""
+    tries = 20 if expected else 2
+    return any(arrives(sender, receiver, target) for _ in range(tries))
 
 
 def arrives(sender: int, receiver: int, target: str) -> bool:
@@ -216,20 +240,44 @@ def arrives(sender: int, receiver: int, target: str) -> bool:
 @pytest.mark.kernel
 @pytest.mark.parametrize(("program", "rules"), CASES)
 def test_the_walk_and_the_kernel_agree(wire: Wire, program: str, rules: list[str]) -> None:
+    set_rules(wire, program, rules)
+    check(wire, ARRIVES, LEAVES)
+
+
+_NOTRACK = f"""
+table inet snnet-cn-1 {{
+  chain arriving {{ type filter hook prerouting priority raw; udp dport {PORT} notrack; }}
+  chain leaving {{ type filter hook output priority raw; udp dport {PORT} notrack; }}
+}}
+"""
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("tracked", [True, False], ids=["tracked", "untracked"])
+@pytest.mark.parametrize("name", STATES)
+def test_they_agree_on_states(wire: Wire, name: str, tracked: bool) -> None:
+    if not tracked:
+        run(["nft", "-f", "-"], input=_NOTRACK, netns=wire.host)
+    set_rules(wire, *STATES[name])
+    check(wire, replace(ARRIVES, untracked=not tracked))
+
+
+def set_rules(wire: Wire, program: str, rules: list[str]) -> None:
     if program == "nft":
         run(rules[0].split(), input=rules[1] + "\n", netns=wire.host)
     else:
         for rule in rules:
             run([program, *rule.split()], netns=wire.host)
-    for packet, sender, receiver in (
-        (ARRIVES, wire.peer, wire.host),
-        (LEAVES, wire.host, wire.peer),
-    ):
+
+
+def check(wire: Wire, *packets: HostPacket) -> None:
+    for packet in packets:
+        ends = (wire.peer, wire.host) if packet.incoming else (wire.host, wire.peer)
         lines = stops(wire.host, [packet])
-        passed = passes(sender, receiver, str(packet.target))
+        passed = passes(*ends, str(packet.target), expected=not lines)
         assert (lines == []) is passed, (packet, lines)
         assert all("what snnet needs: packets of tunnels (udp/20001)" in line for line in lines)
         for line in lines:  # what it says to do lets them pass
             run(line.rpartition(", or: ")[2].split(), netns=wire.host)
         assert stops(wire.host, [packet]) == []
-        assert passes(sender, receiver, str(packet.target))
+        assert passes(*ends, str(packet.target), expected=True)

@@ -13,7 +13,9 @@ from snnet.firewall.iptables import IptablesFirewall, reference
 from snnet.firewall.nft import Nft
 from snnet.firewall.nftables import NftablesFirewall
 from snnet.firewall.nftables.reader import FAMILIES, Reader
+from snnet.firewall.nftables.steps import ElementChange
 from snnet.firewall.nftables.tables import Table, sets_of
+from snnet.firewall.nftables.writer import Writer
 from snnet.system import process
 from snnet.system.conntrack import Conntrack
 from snnet.system.host import RealHost
@@ -65,15 +67,20 @@ def _outcome(done: Completed) -> tuple[bool, list[str]]:
 
 
 def test_nft(netns: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same scripts make the same tables, chains, rules and elements in both."""
+    """The same scripts and changes make the same tables, chains, rules and elements in both."""
     tables, scripts = NfTables(), []
-    run = Nft.run
+    run, change = Nft.run, Writer.change
 
     def both(self: Nft, commands: Iterable[str], *, as_json: bool = False) -> str:
         scripts.append("\n".join(commands))
         return run(self, scripts[-1].splitlines(), as_json=as_json)
 
+    def over_netlink(self: Writer, changes: Sequence[ElementChange]) -> None:
+        scripts.append("\n".join(map(str, changes)))
+        change(self, changes)
+
     monkeypatch.setattr(Nft, "run", both)
+    monkeypatch.setattr(Writer, "change", over_netlink)
     monkeypatch.setattr(Conntrack, "forget", lambda self, matches, spare=None: 0)
     host = RealHost(netns, owner="cnci:c-1", runtime=tmp_path / "run")
     driver, reader = NftablesFirewall(host), Reader(host.netns.fd)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from ipaddress import IPv4Address
+from ipaddress import ip_address
+from typing import Any
 
 import pytest
 
@@ -22,8 +23,14 @@ def fake_lab(
     kind: type[FakeLab] = FakeLab,
     stop: StopAt | None = None,
     mode: NetworkMode = NetworkMode.GRE_TUNNEL,
+    **scenario: Any,
 ) -> FakeLab:
-    return kind(demo_scenario(mode), firewall="fake", tunnel="gre", cancel=stop or StopAt())
+    return kind(
+        demo_scenario(mode, groups=True, **scenario),
+        firewall="fake",
+        tunnel="gre",
+        cancel=stop or StopAt(),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -50,14 +57,56 @@ def test_every_guest_gets_a_lease_and_reaches_its_own_tenant_only(
 
 
 def test_connections_to_and_from_the_internet(report: Report, seen: Recorder) -> None:
-    assert len(report.answers) == len(report.connections) == 24
-    got = {
-        (connection.what, connection.client): answer
+    assert len(report.answers) == len(report.connections) == 56
+    got: dict[tuple[str, str, int], Answer | None] = {
+        (connection.what, connection.client, connection.address.version): answer
         for connection, answer in zip(report.connections, seen.answers, strict=True)
     }
-    assert got["outbound NAT", "blue-web-vm1"] == Answer("internet", IPv4Address("192.0.2.21"))
-    assert got["port forward", "internet"] == Answer("blue-web-vm1", IPv4Address("192.0.2.1"))
-    assert got["private IP", "internet"] is None
+    for version, internet, concentrator in (
+        (4, "192.0.2.1", "192.0.2.21"),
+        (6, "2001:db8::1", "2001:db8::21"),
+    ):
+        assert got["outbound NAT", "blue-web-vm1", version] == Answer(
+            "internet", ip_address(concentrator)
+        )
+        assert got["port forward", "internet", version] == Answer(
+            "blue-web-vm1", ip_address(internet)
+        )
+        assert got["private IP", "internet", version] is None
+
+
+@pytest.mark.parametrize("mode", NetworkMode)
+def test_uplinks_of_ipv6_alone_carry_both_families(recorder: Recorder, mode: NetworkMode) -> None:
+    report = run(fake_lab(mode=mode, uplinks=6), recorder)
+    assert report.problems == []
+    assert report.to_dict()["uplinks"] == "ipv6"
+    if mode is NetworkMode.GRE_TUNNEL:
+        for machine in report.scenario.machines:
+            assert {address.version for address in machine.addresses} == {6}
+        assert {lease.mtu for lease in report.leases} == {1438}
+
+
+@pytest.mark.parametrize("uplinks", [4, 6])
+def test_tenants_of_one_family(recorder: Recorder, uplinks: int) -> None:
+    for version in (4, 6):
+        report = run(fake_lab(uplinks=uplinks, versions=frozenset({version})), recorder)
+        assert report.problems == []
+        assert {lease.address.version for lease in report.leases} == {version}
+        assert {connection.address.version for connection in report.connections} == {version}
+        assert len(report.leases) == 16
+        assert len(report.answers) == 28
+
+
+def test_a_group_lets_its_port_in_and_no_ping(report: Report) -> None:
+    (member,) = (guest for guest in report.scenario.guests if guest.groups)
+    assert {source for source, row in report.matrix.items() if row.get(member.name)} == set()
+    assert report.matrix[member.name]["blue-web-vm1"] == {4, 6}
+    got = [
+        (connection.port, answer and answer.server)
+        for connection, answer in zip(report.connections, report.answers, strict=True)
+        if connection.what == "group web"
+    ]
+    assert got == ([(80, member.name)] * 2 + [(22, None)] * 2) * 2  # by IPv4, then by IPv6
 
 
 def test_in_routed_mode_the_firewall_alone_keeps_tenants_apart(recorder: Recorder) -> None:
@@ -80,7 +129,7 @@ def test_a_wrong_answer_is_reported(recorder: Recorder) -> None:
     assert problems == [
         "outbound NAT: blue-web-vm1 to 198.51.100.7:80: no answer; "
         "expected: answer from internet, which saw 192.0.2.21",
-        "private IP: internet to 10.1.0.11:22: answer from internet, which saw 192.0.2.21; "
+        "group web: blue-db-vm1 to [fd00:1::15]:22: answer from internet, which saw 192.0.2.21; "
         "expected: no answer",
     ]
 

@@ -38,8 +38,10 @@ def guests() -> Iterator[dict[str, Namespace]]:
 def test_only_who_heard_the_request_counts_as_reached(guests: dict[str, Namespace]) -> None:
     pairs = [(source, target) for source in guests for target in guests if source != target]
     with Pings(guests) as pings:
-        pings.send(pairs, ADDRESSES)
-        assert pings.listen(5, {("a", "b"), ("b", "a")})
+        for _ in range(10):  # the first packets may be lost on links that have just come up
+            pings.send(pairs, ADDRESSES)
+            if pings.listen(2, {("a", "b"), ("b", "a")}):
+                break
         pings.listen(0.1)
     assert pings.reached == {("a", "b"), ("b", "a")}
     # b answered the request that was meant for its twin; that proves nothing.
@@ -49,8 +51,11 @@ def test_only_who_heard_the_request_counts_as_reached(guests: dict[str, Namespac
 
 def test_another_run_does_not_take_these_for_its_own(guests: dict[str, Namespace]) -> None:
     with Pings(guests) as mine, Pings(guests) as other:
-        mine.send([("a", "b")], ADDRESSES)
-        assert mine.listen(5, {("a", "b")})
+        for _ in range(10):
+            mine.send([("a", "b")], ADDRESSES)
+            if mine.listen(2, {("a", "b")}):
+                break
+        assert mine.reached == {("a", "b")}
         assert not other.listen(0.1, {("a", "b")})
 
 

@@ -11,8 +11,9 @@ def test_two_compute_nodes_and_a_network_node_share_a_wire() -> None:
     scenario = demo_scenario()
     assert len(scenario.compute_nodes) == 2
     assert all(machine.address.ip in scenario.wire for machine in scenario.machines)
-    addresses = [machine.address for machine in scenario.machines]
-    addresses += [tenant.address for tenant in scenario.tenants]
+    machines = (*scenario.machines, scenario.internet)
+    addresses = [address for machine in machines for address in machine.addresses]
+    addresses += [address for tenant in scenario.tenants for address in tenant.addresses]
     assert len(set(addresses)) == len(addresses)
 
 
@@ -35,6 +36,12 @@ def test_each_tenant_has_a_vm_and_a_container_everywhere() -> None:
     assert len(places) == 16
     assert set(places.values()) == {1}
     assert len({guest.name for guest in scenario.guests}) == 16
+
+
+def test_nobody_is_expected_to_ping_a_guest_in_a_group() -> None:
+    expected = demo_scenario(groups=True).expected()
+    assert not any(row.get("blue-web-vm2") for row in expected.values())
+    assert expected["blue-web-vm2"]["blue-web-ct2"] == {4, 6}
 
 
 def test_guests_of_one_tenant_and_no_others_are_expected_to_reach_each_other() -> None:

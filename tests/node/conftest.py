@@ -12,17 +12,14 @@ from tests.node.world import FakeWorld, RealWorld, World
 _KERNEL = [
     pytest.param("netlink-vxlan", marks=[pytest.mark.kernel]),
     pytest.param("netlink-gre", marks=[pytest.mark.kernel, pytest.mark.needs("gretap")]),
-    pytest.param("iproute_shell-vxlan", marks=[pytest.mark.kernel]),
+    pytest.param("iproute_shell-vxlan", marks=[pytest.mark.kernel, pytest.mark.sampled]),
 ]
 
 
 _WALLS = [
-    pytest.param(name, marks=[pytest.mark.kernel])
-    for name in (
-        "netlink-vxlan-nftables",
-        "netlink-vxlan-iptables",
-        "iproute_shell-vxlan-nftables",
-    )
+    pytest.param("netlink-vxlan-nftables", marks=[pytest.mark.kernel]),
+    pytest.param("netlink-vxlan-iptables", marks=[pytest.mark.kernel, pytest.mark.sampled]),
+    pytest.param("iproute_shell-vxlan-nftables", marks=[pytest.mark.kernel, pytest.mark.sampled]),
 ]
 
 

@@ -172,6 +172,13 @@ def _lies(at: Place, bridged: bool) -> Iterator[tuple[str, bytes]]:
         name = f"arp {op} with another MAC outside"
         yield name, ethernet(other, BROADCAST, ARP,
                              arp(op, at.mac, at.ip, at.neighbour, token(name)))  # fmt: skip
+    for last in ("02", "03", "0e"):
+        name = f"ping of the host in a frame for bridges, {last}"
+        said = packet(at.ip, at.host, ICMP, icmp(8, token(name)))
+        yield name, ethernet(at.mac, f"01:80:c2:00:00:{last}", IP, said)
+        name = f"arp in a frame for bridges, {last}"
+        yield name, ethernet(at.mac, f"01:80:c2:00:00:{last}", ARP,
+                             arp(1, at.mac, at.ip, at.host, token(name)))  # fmt: skip
     yield from _servers(at)
     yield from _types(at)
     yield from _ipv6(at)

@@ -29,6 +29,10 @@ GUEST, PUBLIC = "10.1.0.9", "203.0.113.5"
 NEAR, FAR = "192.0.2.21", "192.0.2.22"
 
 
+AWAY = snnet.Peer(NEAR, 8473, ["02:00:0a:01:00:0b"], ["10.1.0.11"])
+MOVED = snnet.Peer(FAR, 8473, ["02:00:0a:01:00:0b"], ["10.1.0.11"])
+
+
 class Kind(enum.Enum):
     """What a method promises where something fails."""
 
@@ -98,6 +102,15 @@ def grouped(world: World, **options: Any) -> snnet.ComputeNode:
     return node
 
 
+def shaped(world: World, **options: Any) -> snnet.ComputeNode:
+    """A node with a container and a VM with limited rates."""
+    node = world.node(**options)
+    if not node.read_only:
+        node.create_vnic(container(9, **RATES))
+        node.create_vnic(vm(8, rate_from_guest="1gbit"))
+    return node
+
+
 def routed(world: World, **options: Any) -> snnet.ComputeNode:
     """A node in routed mode with two subnets of one tenant."""
     options["config"] = world.config(mode=snnet.NetworkMode.ROUTED)
@@ -115,6 +128,17 @@ def local(world: World, **options: Any) -> snnet.ComputeNode:
     if not node.read_only:
         node.set_concentrator(space(1, 2, port=33022))
         node.create_vnic(container(9))
+    return node
+
+
+def meshed(world: World, **options: Any) -> snnet.ComputeNode:
+    """A node of a mesh with two subnets, of which one has guests on other nodes."""
+    options["config"] = world.config(topology="mesh")
+    node = world.node(**options)
+    if not node.read_only:
+        node.set_concentrator(space(1, 2, port=33022))
+        node.create_vnic(container(9))
+        node.set_peers("t1", "s1", [AWAY, snnet.Peer(FAR)])
     return node
 
 
@@ -188,6 +212,8 @@ def unready(prepare: Prepare, world: World, **options: Any) -> Any:
         options["config"] = world.config(mode=snnet.NetworkMode.ROUTED)
     if prepare is local:
         options["config"] = world.config(topology="local")
+    if prepare is meshed:
+        options["config"] = world.config(topology="mesh")
     make = world.cnci if prepare is concentrator else world.node
     return make(init=False, **options)
 
@@ -248,7 +274,7 @@ EVERYTHING: dict[str, Any] = {
 """What makes ``reconcile`` do everything it can."""
 
 
-def _nodes(role: str, prepare: Prepare) -> dict[str, list[Case]]:
+def _nodes(role: str, prepare: Prepare, *more: Case) -> dict[str, list[Case]]:
     """What nodes of both roles have."""
     looks = ("backend", "compute_ip", "drivers", "dump_firewall", "id", "routed", "site")
     return {
@@ -262,8 +288,9 @@ def _nodes(role: str, prepare: Prepare) -> dict[str, list[Case]]:
             Case(of(unready, prepare), Kind.SET_UP, "first", works=prepare is concentrator),
         ],
         f"{role}.close": [Case(prepare, Kind.LOOK)],
-        f"{role}.repair": [Case(of(damaged, prepare), Kind.REPORT)],
-        f"{role}.rebuild_topology": [Case(of(damaged, prepare), Kind.REPORT)],
+        f"{role}.rely_on": [Case(prepare, Kind.LOOK, args=_given(bool))],
+        f"{role}.repair": [Case(of(damaged, prepare), Kind.REPORT), *more],
+        f"{role}.rebuild_topology": [Case(of(damaged, prepare), Kind.REPORT), *more],
     }
 
 
@@ -277,10 +304,11 @@ def _both(kind: Kind, name: str = "", **case: Any) -> list[Case]:
 
 GROUP = {"rules": [snnet.Rule("in", "tcp", 80, "group:web")], "members": ["10.1.0.77"]}
 POLICY = {"extra_addresses": ["10.1.0.200", "172.17.0.0/16"]}
+RATES = {"rate_to_guest": "50mbit", "rate_from_guest": "10mbit"}
 ENTRY = DhcpEntry(mac="02:00:0a:01:00:33", address=IPv4Address("10.1.0.51"))
 
 TABLE: dict[str, list[Case]] = {
-    **_nodes("ComputeNode", bridged),
+    **_nodes("ComputeNode", bridged, Case(of(damaged, shaped), Kind.REPORT, "rates")),
     **_nodes("Cnci", concentrator),
     # -- compute nodes
     "ComputeNode.create_vnic": [
@@ -288,7 +316,12 @@ TABLE: dict[str, list[Case]] = {
         *_both(Kind.SET_UP, "second vm", args=_given(vm(10))),
         *_both(Kind.SET_UP, "queues", args=_given(vm(10, queues=3))),
         *_both(Kind.SET_UP, "again", args=_given(container(9)), works=False),
+        *_both(Kind.SET_UP, "rates", args=_given(container(10, **RATES))),
+        Case(shaped, Kind.SET_UP, "rates again", args=_given(container(9, **RATES)), works=False),
+        Case(of(damaged, shaped), Kind.SET_UP, "rates repair", args=_given(container(9, **RATES))),
         Case(of(damaged, bridged), Kind.SET_UP, "repair", args=_given(container(9))),
+        Case(meshed, Kind.SET_UP, "mesh", args=_given(container(9, subnet_number=3))),
+        Case(of(damaged, meshed), Kind.SET_UP, "repair mesh", args=_given(container(9))),
         Case(of(empty, routed), Kind.SET_UP, "after reset", args=_given(container(9))),
     ],
     "ComputeNode.plan_create_vnic": [
@@ -300,10 +333,27 @@ TABLE: dict[str, list[Case]] = {
         Case(bridged, Kind.SET_UP, "policy", args=_given(container(9, mtu=1300, **POLICY))),
         Case(bridged, Kind.SET_UP, "open", args=_given(container(9, anti_spoofing=False))),
         Case(of(damaged, bridged), Kind.SET_UP, "repair", args=_given(container(9, **POLICY))),
+        *_both(Kind.SET_UP, "rates", args=_given(container(9, mtu=1300, **RATES))),
+        Case(shaped, Kind.SET_UP, "no rates", args=_given(container(9))),
+        Case(shaped, Kind.SET_UP, "a rate", args=_given(container(9, rate_from_guest="2gbit"))),
         Case(grouped, Kind.SET_UP, "no groups", args=_given(container(9))),
         Case(grouped, Kind.SET_UP, "groups", args=_given(container(9, groups=["spare"], **POLICY))),
         *_both(Kind.SET_UP, "again", args=_given(container(9)), works=False),
     ],
+    "ComputeNode.set_peers": [
+        Case(meshed, Kind.SET_UP, "moved", args=_given("t1", "s1", [MOVED])),
+        Case(meshed, Kind.SET_UP, "none", args=_given("t1", "s1", [])),
+        Case(meshed, Kind.SET_UP, "first", args=_given("t1", "s2", [snnet.Peer(NEAR)])),
+        Case(
+            meshed,
+            Kind.SET_UP,
+            "again",
+            args=_given("t1", "s1", [AWAY, snnet.Peer(FAR)]),
+            works=False,
+        ),
+        Case(of(damaged, meshed), Kind.SET_UP, "repair", args=_given("t1", "s1", [MOVED])),
+    ],
+    "ComputeNode.plan_set_peers": [Case(meshed, Kind.LOOK, args=_given("t1", "s1", [MOVED]))],
     "ComputeNode.take_number": [Case(of(unready, bridged), Kind.LOOK, args=_given(3))],
     "ComputeNode.set_group": [
         *_both(Kind.SET_UP, "first", args=_given("t1", "web"), options=GROUP),
@@ -323,6 +373,8 @@ TABLE: dict[str, list[Case]] = {
     ],
     "ComputeNode.destroy_vnic": [
         *_both(Kind.TEAR_DOWN, "last", args=_given(container(9))),
+        Case(meshed, Kind.TEAR_DOWN, "last here", args=_given(container(9))),
+        Case(shaped, Kind.TEAR_DOWN, "rates", args=_given(container(9))),
         Case(bridged, Kind.TEAR_DOWN, "one of two", args=_given(vm(8, subnet_number=2))),
         Case(bridged, Kind.TEAR_DOWN, "unknown", args=_given(vm(99)), works=False),
     ],
@@ -363,6 +415,7 @@ TABLE: dict[str, list[Case]] = {
         Case(local, Kind.REPORT, "no concentrator", options={"concentrators": []}),
     ],
     "ComputeNode.set_concentrator": [
+        Case(meshed, Kind.SET_UP, "mesh", args=_given(space(2, 3, port=80))),
         Case(local, Kind.SET_UP, "first", args=_given(space(1, 4, tenant=2, port=8080))),
         Case(local, Kind.SET_UP, "other", args=_given(space(2, 3, port=80))),
         Case(local, Kind.SET_UP, "again", args=_given(space(1, 2)), works=False),
@@ -374,6 +427,7 @@ TABLE: dict[str, list[Case]] = {
     ],
     "ComputeNode.remove_concentrator": [
         Case(local, Kind.TEAR_DOWN, args=_given("t1", "c1")),
+        Case(meshed, Kind.TEAR_DOWN, "mesh", args=_given("t1", "c1")),
         Case(local, Kind.TEAR_DOWN, "unknown", args=_given("t1", "c9"), works=False),
     ],
     "ComputeNode.reserve": [Case(bridged, Kind.LOOK, args=_given(lambda identity: False))],

@@ -18,6 +18,7 @@ from snnet.contract import (
     Sysctl,
     Tap,
     Tunnel,
+    TunnelGuard,
     Vxlan,
 )
 from tests.node.world import FakeWorld, World, scope_on
@@ -225,6 +226,23 @@ def test_the_mesh_is_what_the_list_says(world: World) -> None:
     assert world.links() == []
     cnci.shutdown()
     assert world.text() == before
+
+
+def test_a_mesh_takes_packets_from_its_members_alone(walled: World) -> None:
+    """Also while it has no peer yet: a device without a guard takes them from any sender."""
+    cnci = walled.cnci()
+    for peers in ([11], [11, 30], [11, 30, 31], [11]):
+        cnci.update_neighbors(neighbors(*peers))
+        mesh = cnci.topology().mesh
+        assert mesh is not None
+        found = cnci.drivers.firewall.snapshot({TunnelGuard}).values()
+        assert {
+            str(guard.remote)
+            for guard in found
+            if isinstance(guard, TunnelGuard) and guard.link == mesh.link.name
+        } == {f"192.0.2.{peer}" for peer in peers}
+        assert cnci.verify() == []
+    cnci.shutdown()
 
 
 def test_the_mesh_rejects_two_tunnel_ids(world: World) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import IPv4Network, ip_address
 
@@ -204,6 +205,15 @@ def test_a_vnics_own_mtu_changes_that_vnic_only(world: World) -> None:
     assert bridge is not None
     assert peer.mtu == 1280
     assert bridge.mtu == node.site.mtu
+
+
+@pytest.mark.parametrize("role", [vm, container])
+def test_a_vnic_too_small_for_ipv6_is_as_it_should_be(
+    world: World, role: Callable[..., snnet.VnicConfig]
+) -> None:
+    node = world.node()
+    node.create_vnic(role(9, mtu=1279))
+    assert node.verify() == []
 
 
 def test_the_configured_mtu_is_a_cap(world: World) -> None:

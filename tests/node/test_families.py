@@ -19,7 +19,7 @@ from snnet.contract.network import FORWARDING
 from snnet.system.netns import in_netns
 from tests.conftest import ip
 from tests.node.conftest import make_world
-from tests.node.world import RealWorld, World, vm
+from tests.node.world import FakeWorld, RealWorld, World, vm
 
 SUBNETS: dict[str, tuple[str, ...]] = {
     "ipv4": ("10.1.0.0/24",),
@@ -33,7 +33,7 @@ SUBNETS: dict[str, tuple[str, ...]] = {
         "fake-gre",
         pytest.param("netlink-vxlan", marks=[pytest.mark.kernel]),
         pytest.param("netlink-gre", marks=[pytest.mark.kernel, pytest.mark.needs("gretap")]),
-        pytest.param("iproute_shell-vxlan", marks=[pytest.mark.kernel]),
+        pytest.param("iproute_shell-vxlan", marks=[pytest.mark.kernel, pytest.mark.sampled]),
     ]
 )
 def world(request: pytest.FixtureRequest) -> Iterator[World]:
@@ -143,6 +143,22 @@ def test_the_default_mac_of_an_ipv6_address_is_a_hash_and_must_be_alone(world: W
     with pytest.raises(snnet.Conflict, match="mac="):
         node.create_vnic(guest("ipv6", 9))
     assert node.create_vnic(guest("ipv6", 9, mac="02:00:00:00:00:99")).vnic.mac[-2:] == "99"
+
+
+def test_nor_is_a_concentrator_plugged_into_less(fake: FakeWorld) -> None:
+    """A path that carries 1279 bytes is refused for IPv6, also where no guest is yet."""
+    node = fake.node(config=fake.config(topology="local", mtu=1279))
+
+    def served(*subnet: str) -> snnet.ConcentratorConfig:
+        one = snnet.LocalSubnet(subnet_id="s1", subnet=subnet, subnet_key=7)
+        return snnet.ConcentratorConfig(tenant_id="t1", concentrator_id="c1", subnets=[one])
+
+    before = fake.text()
+    with pytest.raises(snnet.InvalidRequest, match="1280") as caught:
+        node.set_concentrator(served("10.1.0.0/24", "fd00:1::/64"))
+    assert caught.value.field == "subnets[0].subnet"
+    assert fake.text() == before
+    node.set_concentrator(served("10.1.0.0/24"))
 
 
 @pytest.mark.parametrize("mtu", [1279, 1280])

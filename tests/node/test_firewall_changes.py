@@ -48,7 +48,7 @@ def test_a_concentrators_rules_move_to_the_new_firewall(
     cnci.close()
     again = real.cnci(firewall=new, init=False)
     moved = again.init().healed
-    assert len(moved) == 12
+    assert len(moved) == 13
     assert all(line.endswith(f"from {old} to {new}") for line in moved)
     assert left_of(real, old, "cnci:cnci-1") == []
     assert sorted(again.topology()["rules"]) == sorted(rules)
@@ -213,7 +213,7 @@ def test_a_flush_by_another_program_is_found_and_repaired(
     whole = real.text()
     in_namespace(real, "nft", *command.split())
     lines = cnci.verify()
-    assert sum(line.startswith("missing: ") for line in lines) == 12
+    assert sum(line.startswith("missing: ") for line in lines) == 13
     assert cnci.repair().orphans == []
     assert cnci.verify() == []
     assert real.text() == whole

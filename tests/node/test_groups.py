@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import snnet
-from snnet import Group, Rule
+from snnet import Group, NetworkMode, Rule
 from snnet.contract import GroupMembers, GroupRules, PortGroups
 from snnet.system.host import RealHost
 from tests.node.test_killed import Killed
@@ -33,8 +33,14 @@ def both(node: snnet.ComputeNode) -> None:
     node.set_group("t1", "web", **NOT_IT)
 
 
-def test_a_vnic_is_in_groups_and_leaves_them(walled: World) -> None:
-    node = walled.node()
+@pytest.fixture(params=NetworkMode, ids=lambda mode: mode.value)
+def mode(request: pytest.FixtureRequest) -> NetworkMode:
+    found: NetworkMode = request.param
+    return found
+
+
+def test_a_vnic_is_in_groups_and_leaves_them(walled: World, mode: NetworkMode) -> None:
+    node = walled.node(config=walled.config(mode=mode))
     before = state(walled, node)
     both(node)
     made = node.create_vnic(vm(9, groups=["web", "db", "web"])).vnic
@@ -58,8 +64,8 @@ def test_a_vnic_is_in_groups_and_leaves_them(walled: World) -> None:
     node.remove_group("t1", "web")
     node.remove_group("t1", "db")
     node.remove_group("t1", "db")  # again
-    node.reset_network()
     assert state(walled, node) == before
+    node.reset_network()
 
 
 def test_a_group_changes_while_it_is_used(walled: World) -> None:
@@ -79,12 +85,13 @@ def test_a_group_changes_while_it_is_used(walled: World) -> None:
     assert node.topology().groups == ()
 
 
-def test_everything_is_there_after_a_restart_and_a_flush(walled: World) -> None:
-    with walled.node() as node:
+def test_everything_is_there_after_a_restart_and_a_flush(walled: World, mode: NetworkMode) -> None:
+    config = walled.config(mode=mode)
+    with walled.node(config=config) as node:
         both(node)
         made = node.create_vnic(vm(9, groups=["web"])).vnic
         before, known = state(walled, node), node.topology()
-    with walled.node() as node:
+    with walled.node(config=config) as node:
         assert node.topology() == known
         assert node.verify() == []
     if isinstance(walled, RealWorld):
@@ -95,7 +102,7 @@ def test_everything_is_there_after_a_restart_and_a_flush(walled: World) -> None:
         for noun in list(kernel.state.nouns.values()):
             if isinstance(noun, (GroupMembers, GroupRules, PortGroups)):
                 kernel.state.drop(noun)
-    with walled.node() as node:
+    with walled.node(config=config) as node:
         assert node.topology().groups == known.groups
         assert node.create_vnic(vm(9, groups=["web"])).vnic == made
         assert node.verify() == []
@@ -160,13 +167,6 @@ def test_what_contradicts_is_a_conflict(fake: FakeWorld, call: Any, named: str) 
         call(node)
     assert fake.text() == before
     assert node.verify() == []
-
-
-def test_in_routed_mode_there_are_none(fake: FakeWorld) -> None:
-    node = fake.node(config=fake.config(mode=snnet.NetworkMode.ROUTED))
-    node.set_group("t1", "web")
-    with pytest.raises(snnet.InvalidRequest, match="groups: in mode routed"):
-        node.create_vnic(vm(9, groups=["web"]))
 
 
 def test_without_a_firewall_groups_are_refused_before_anything(fake: FakeWorld) -> None:

@@ -11,7 +11,16 @@ import pytest
 
 import snnet
 from snnet.backends.fake import Guest
-from snnet.contract import Add, Address, Announcement, ProxyNeighbour, Remove, Route, Sysctl
+from snnet.contract import (
+    Add,
+    Address,
+    Announcement,
+    Bridge,
+    ProxyNeighbour,
+    Remove,
+    Route,
+    Sysctl,
+)
 
 ADDRESS, PUBLIC = "192.0.2.200", "192.0.2.220"
 CONFIG = snnet.NetworkConfig(
@@ -100,6 +109,30 @@ def test_a_tenant_behind_its_concentrator(hosts: Hosts) -> None:
     assert not hosts.fabric.ping(guest, "192.0.2.2"), "guests do not reach the network host"
     assert not hosts.fabric.ping(guest, "169.254.1.1"), "by no address"
     assert hosts.host.verify() == hosts.node.verify() == cnci.verify() == []
+
+
+def test_guests_reach_no_other_address_of_the_network_host(hosts: Hosts) -> None:
+    """Not even what no compute or management network has, such as that of docker0."""
+    host = hosts.network
+    others = {"docker0": "172.17.0.1/16", "lo": "172.20.0.7/32", "eth0": "198.51.100.2/24"}
+    nouns = [
+        Add(Address(link=link, address=ipaddress.ip_interface(address)))
+        for link, address in others.items()
+    ]
+    assert host.apply([Add(Bridge(name="docker0", group=0)), *nouns]).error is None
+    hosts.fabric.listen(host, "tcp")
+    cnci = hosts.serve(config())
+    guest = hosts.guest(9)
+    for address in others.values():
+        target = address.partition("/")[0]
+        assert not hosts.fabric.ping(guest, target)
+        assert reached(hosts, guest, target, 22) is None
+    assert reached(hosts, guest, "192.0.2.99", 80) == ("outside", ADDRESS)
+    inside = host.namespace(next(iter(hosts.host.topology().concentrators)).netns)
+    assert hosts.fabric.ping(inside, "192.0.2.2"), "where tunnels to VNICs of the same host end"
+    assert hosts.fabric.ping(host, ADDRESS), "the host reaches the concentrator"
+    hosts.host.rebuild_topology()
+    assert hosts.host.verify() == cnci.verify() == []
 
 
 def test_a_public_address_leads_to_its_guest_and_is_announced(hosts: Hosts) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 
@@ -48,9 +49,9 @@ class RealHosts:
         return space
 
     def node(self, space: Namespace, firewall: str) -> snnet.ComputeNode:
-        node = snnet.ComputeNode(
-            space.name, CONFIG, netns=space.fd, firewall=firewall, api_timeout=60.0
-        )
+        # Names of namespaces are those of the whole machine, and come from the node's id.
+        name = f"{space.name}-{uuid.uuid4().hex[:8]}"
+        node = snnet.ComputeNode(name, CONFIG, netns=space.fd, firewall=firewall, api_timeout=60.0)
         self.open.enter_context(node)
         node.init()
         return node

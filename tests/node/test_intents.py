@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from ipaddress import ip_interface
+from dataclasses import replace
+from ipaddress import IPv4Address, ip_interface
 from pathlib import Path
 
 import pytest
@@ -63,11 +64,11 @@ def flush_mesh(world: World) -> None:
     assert world.kernel.apply([Remove(noun) for noun in ranked], keep_going=True) is not None
 
 
-def lose_record(world: World) -> None:
+def lose_record(world: World, owner: str = "cnci:cnci-1") -> None:
     if isinstance(world, FakeWorld):
         world.kernel.state.journals.clear()
     else:
-        journal_file(world).unlink()
+        journal_file(world, owner).unlink()
 
 
 def damage_record(world: World) -> None:
@@ -79,11 +80,11 @@ def damage_record(world: World) -> None:
         path.write_text(path.read_text()[:-7] + '\n[1]\n{}\n["a", null]\n')
 
 
-def journal_file(world: World) -> Path:
+def journal_file(world: World, owner: str = "cnci:cnci-1") -> Path:
     assert isinstance(world, RealWorld)
     host = world.kernel.host
     assert isinstance(host, RealHost)
-    (path,) = host.runtime.glob(f"journal-intents-cnci:cnci-1-{host._file_id}.jsonl")
+    (path,) = host.runtime.glob(f"journal-intents-{owner}-{host._file_id}.jsonl")
     return path
 
 
@@ -256,7 +257,7 @@ def test_a_shutdown_leaves_no_journal(fake: FakeWorld) -> None:
         asked_for(cnci)
         made = FakeWorld("gre").node().create_vnic(vm(subnet_number=7)).tunnel_event
         assert made is not None
-        cnci.follow(made)
+        cnci.follow(replace(made, cn_ip=IPv4Address("192.0.2.12")))
         assert len(journals(fake)) == 2  # of intents, and of what was heard
         cnci.shutdown()
         assert not journals(fake)

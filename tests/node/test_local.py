@@ -377,8 +377,9 @@ def test_what_is_refused(one: OneHost) -> None:
 
 
 def test_topologies_that_do_not_fit() -> None:
-    with pytest.raises(snnet.Unsupported, match='topology "mesh" does not exist yet'):
-        snnet.ComputeNode("cn-1", snnet.NetworkConfig(topology="mesh"), backend="fake")
+    geneve = snnet.NetworkConfig(topology="mesh", tunnel="geneve")
+    with pytest.raises(snnet.InvalidRequest, match='topology "mesh" has vxlan tunnels'):
+        snnet.ComputeNode("cn-1", geneve, backend="fake")
     routed = snnet.NetworkConfig(topology="local", mode=snnet.NetworkMode.ROUTED)
     with pytest.raises(snnet.InvalidRequest, match="no concentrators"):
         snnet.ComputeNode("cn-1", routed, backend="fake")

@@ -50,7 +50,7 @@ def carry_out(self, position, real=applying.Applying._carry_out_one):
     done += 1
     return real(self, position)
 applying.Applying._carry_out_one = carry_out
-with snnet.ComputeNode("host", CONFIG, netns={netns!r}, firewall={firewall!r}) as cn:
+with snnet.ComputeNode({netns!r}, CONFIG, netns={netns!r}, firewall={firewall!r}) as cn:
     cn.init()
     cn.set_concentrator(config())
 """
@@ -97,8 +97,9 @@ class RealOneHost:
         return "\n".join([*words, routes, *(t for t in tables.splitlines() if "snnet" in t), *mine])
 
     def node(self) -> snnet.ComputeNode:
+        # Names of namespaces are those of the whole machine, and come from the node's id.
         cn = snnet.ComputeNode(
-            "host", CONFIG, netns=self.netns, backend=self.backend, firewall=self.firewall,
+            self.netns, CONFIG, netns=self.netns, backend=self.backend, firewall=self.firewall,
             api_timeout=60.0,
         )  # fmt: skip
         self._open.enter_context(cn)
@@ -417,6 +418,15 @@ def test_a_foreign_drop_is_named(one: RealOneHost) -> None:
     chain = "add chain ip guard f { type filter hook forward priority 0; policy drop; }"
     run(["nft", chain], netns=one.host.netns.fd)
     assert any("table ip guard, chain f" in line for line in one.cn.verify())
+    run(["nft", "delete table ip guard"], netns=one.host.netns.fd)
+    assert one.cn.verify() == []
+    rule = ["PREROUTING", "-i", "eth0", "-j", "DROP"]
+    for table in ("raw", "mangle"):
+        run(["iptables-nft", "-t", table, "-I", *rule], netns=one.host.netns.fd)
+        (line,) = one.cn.verify()
+        assert f"table ip {table}, chain PREROUTING (hook prerouting) drops" in line
+        assert "from outside to snw-" in line
+        run(["iptables-nft", "-t", table, "-D", *rule], netns=one.host.netns.fd)
 
 
 def test_after_a_reboot_all_comes_back(one: RealOneHost) -> None:
@@ -431,7 +441,7 @@ def test_after_a_reboot_all_comes_back(one: RealOneHost) -> None:
         if isinstance(link, Link) and link.name.startswith("sn"):
             one.kernel.apply([contract.Remove(link)])
     run(["nft", "flush", "ruleset"], netns=one.host.netns.fd)
-    one.host.journal("intents-cn:host").replace([])
+    one.host.journal(f"intents-cn:{one.netns}").replace([])
     one.cn = one.node()
     assert one.cn.topology().concentrators == ()
     result = one.cn.reconcile(concentrators=[config()], vnics=[])

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 import pytest
 
 import snnet
-from snnet.contract import ProxyNeighbour
+from snnet.contract import Add, ProxyNeighbour, Route
 from snnet.system.process import run
 
 from .test_local import HOST, OneHost, config, vnic
 from .test_local_kernel import RealOneHost
 
-PUBLIC, PUBLIC6 = "192.0.2.50", "2001:db8::50"
+PUBLIC, PUBLIC6, ROUTER = "192.0.2.50", "2001:db8::50", "192.0.2.1"
 OUTSIDE, OUTSIDE6 = "192.0.2.99", "2001:db8::99"
 DUAL = snnet.LocalSubnet(subnet_id="web", subnet=("10.1.0.0/24", "fd00:1::/64"), subnet_key=7)
 
@@ -101,16 +102,40 @@ def test_another_node_reads_it_back(one: OneHost) -> None:
         ([HOST], snnet.Conflict, "192.0.2.11 is this host's own address on eth0"),
         ([PUBLIC, PUBLIC], snnet.InvalidRequest, r"public_ips\[1\]: is there twice"),
         (["169.254.7.7"], snnet.InvalidRequest, r"public_ips\[0\]: 169.254.7.7 is known on one"),
+        (["192.0.2.0"], snnet.InvalidRequest, r"public_ips\[0\]: .* is the network address of"),
+        (["192.0.2.255"], snnet.InvalidRequest, r"public_ips\[0\]: .* is the broadcast address"),
+        ([ROUTER], snnet.Conflict, "192.0.2.1 is a gateway of this host"),
         (["x"], snnet.InvalidRequest, r"public_ips\[0\]: "),
     ],
 )
 def test_bad_addresses(
     one: OneHost, publics: list[str], error: type[Exception], message: str
 ) -> None:
+    default = Route(destination=ip_network("0.0.0.0/0"), link="eth0", gateway=ip_address(ROUTER))
+    assert one.kernel.apply([Add(default)]).error is None
     before = one.kernel.to_text()
     with pytest.raises(error, match=message):
         one.cn.set_concentrator(config(public_ips=publics))
     assert one.kernel.to_text() == before
+
+
+def test_a_concentrator_that_is_wrong_fails_alone_and_stays(one: OneHost) -> None:
+    """Whatever is wrong with it; an atomic call raises it, and touches nothing."""
+    one.cn.set_concentrator(config(public_ips=[PUBLIC]))
+    before = one.kernel.to_text()
+    wrong = config(public_ips=["0.0.0.0"])
+    with pytest.raises(snnet.InvalidRequest, match=r"public_ips\[0\]: 0.0.0.0 is not the unicast"):
+        one.cn.reconcile(concentrators=[wrong, config("other", 33023)], atomic=True)
+    assert one.kernel.to_text() == before
+    done = one.cn.reconcile(concentrators=[wrong, config("other", 33023)])
+    actions = {item.key: item.action for item in done.items}
+    assert actions == {
+        ("concentrator", "acme", "c-acme"): "failed",
+        ("concentrator", "other", "c-other"): "created",
+    }
+    assert [str(ip) for ip in one.cn.topology().concentrators[0].publics] == [PUBLIC]
+    with pytest.raises(snnet.InvalidRequest, match="is there twice"):
+        one.cn.reconcile(concentrators=[wrong, wrong])
 
 
 def test_an_address_has_one_concentrator(one: OneHost) -> None:

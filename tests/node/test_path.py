@@ -25,7 +25,7 @@ FIRST, NEXT, DESTROY, LAST = (
     "destroy one",
     "destroy the last",
 )
-CEILINGS = {FIRST: 285, NEXT: 162, DESTROY: 110, LAST: 175}
+CEILINGS = {FIRST: 274, NEXT: 149, DESTROY: 95, LAST: 158}
 
 
 def engine_calls(work: Callable[[], object]) -> int:

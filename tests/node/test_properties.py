@@ -6,19 +6,20 @@ import copy
 import errno
 import os
 from collections.abc import Callable, Iterator, Sequence
-from itertools import combinations, count
+from itertools import combinations_with_replacement
 from typing import Any
 
 import pytest
 
 import snnet
 from snnet.backends.fake.driver import FakeDriver
-from snnet.contract import ApiError, Operation, Plan, error_for
+from snnet.contract import ApiError, Key, Operation, Plan, error_for
 from snnet.node.call import Call, Draft
 from snnet.node.claims import WHOLE_NODE, Claim
 from snnet.node.drivers import Drivers
 from tests.node.every_call import CASES, Case, Kind, call_classes, public_methods
 from tests.node.world import FakeWorld, World
+from tests.sample import turns
 
 Perform = Callable[[Any, Operation], Any]
 
@@ -167,16 +168,15 @@ def test_every_call_is_run_and_plans_within_its_claim(monkeypatch: pytest.Monkey
             case(node)
             world.close()
     assert {type(call) for call in applied.calls} == call_classes()
-    touched = [
-        (call, claim, {operation.noun.key for operation in draft.plan}, world)
-        for call, claim, draft, world in applied.done
-    ]
-    for call, claim, keys, _ in touched:
-        assert keys, call.what
+    touched: dict[tuple[str, Key], dict[Claim, str]] = {}
+    for call, claim, draft, where in applied.done:
+        assert draft.plan.operations, call.what
         assert claim != Claim(), call.what
-    for (one, mine, keys, here), (other, theirs, others, there) in combinations(touched, 2):
-        if here == there and keys & others:
-            assert mine.bars(theirs), f"{one.what} and {other.what} share {keys & others}"
+        for operation in draft.plan:
+            touched.setdefault((where, operation.noun.key), {})[claim] = call.what
+    for (_, key), claims in touched.items():
+        for (mine, one), (theirs, other) in combinations_with_replacement(claims.items(), 2):
+            assert mine.bars(theirs), f"{one} and {other} share {key}"
 
 
 class Applied:
@@ -186,17 +186,16 @@ class Applied:
         self.calls: list[Call[Any, Any, Any, Any]] = []
         self.done: list[tuple[Call[Any, Any, Any, Any], Claim, Draft, str]] = []
         self.claims: dict[int, Claim] = {}
-        self.drafts: list[tuple[Call[Any, Any, Any, Any], Draft]] = []
+        self.drafts: dict[int, list[tuple[Call[Any, Any, Any, Any], Draft]]] = {}
         self.world = ""
 
     def apply(self, operations: Sequence[Operation]) -> None:
-        for call, draft in self.drafts:
-            if operations and draft.plan.operations is operations:
-                claim = self.claims.get(id(call), WHOLE_NODE)
-                covered = set().union(*(draft.scope.get(thing, set()) for thing in claim.alone))
-                keys = {operation.noun.key for operation in operations}
-                assert claim.everything or keys <= covered, f"{call.what}: {keys - covered}"
-                self.done.append((call, claim, draft, self.world))
+        for call, draft in self.drafts.get(id(operations), ()) if operations else ():
+            claim = self.claims.get(id(call), WHOLE_NODE)
+            covered = set().union(*(draft.scope.get(thing, set()) for thing in claim.alone))
+            keys = {operation.noun.key for operation in operations}
+            assert claim.everything or keys <= covered, f"{call.what}: {keys - covered}"
+            self.done.append((call, claim, draft, self.world))
 
 
 def record_claims(monkeypatch: pytest.MonkeyPatch) -> Applied:
@@ -214,7 +213,7 @@ def record_claims(monkeypatch: pytest.MonkeyPatch) -> Applied:
         def drafted(call: Any, *args: Any) -> Draft:
             found: Draft = draft(call, *args)
             applied.calls.append(call)
-            applied.drafts.append((call, found))
+            applied.drafts.setdefault(id(found.plan.operations), []).append((call, found))
             return found
 
         monkeypatch.setattr(cls, "claim", claimed)
@@ -362,7 +361,7 @@ OTHERS: tuple[Failure, ...] = (
 
 def failures(case: Case) -> Iterator[tuple[int, Failure]]:
     """Each operation is refused, and fails in one of the other ways, which take turns."""
-    for at in count(1):
+    for at in turns(1):
         yield at, REFUSED
         yield at, OTHERS[(at + CASES.index(case)) % len(OTHERS)]
 
@@ -464,9 +463,7 @@ def test_a_cancel_token_that_raises_leaves_nothing(case: Case) -> None:
 
     if not case.takes("cancel"):
         return
-    at = 0
-    while True:
-        at += 1
+    for at in turns(1):
         world = FakeWorld("gre")
         node = case.prepare(world)
         before, token = state(world, node), Broken(at)
@@ -531,7 +528,7 @@ def test_a_set_up_on_a_real_host_is_all_or_nothing(
     case: Case, real: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every second piece of the drivers' work is done, and then raises KeyboardInterrupt."""
-    for at in count(1, 2):
+    for at in turns(1, 2):
         node = case.prepare(real)
         before = (real.text(), known(node), differences(node))
         done = [0]

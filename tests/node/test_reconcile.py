@@ -149,6 +149,41 @@ def test_what_was_deleted_behind_its_back_is_repaired(world: World) -> None:
     assert world.text() == text
 
 
+def test_where_somebody_follows_what_others_change_it_does_not_look(world: World) -> None:
+    """What was deleted is then their business, and the call costs what it changes."""
+    node = prepared(world)
+    followed = True
+    node.rely_on(lambda: followed)
+    (gone,) = (vnic for vnic in node.topology().vnics if vnic.vnic_id == "v10")
+    world.delete(gone.link_name)
+    wanted = same()
+    wanted["vnics"].append(vm(12))
+    result = actions(node.reconcile(**wanted))
+    assert (result.pop("v12"), *set(result.values())) == ("created", "kept")
+    assert world.link(gone.link_name) is None
+    followed = False
+    assert actions(node.reconcile(**wanted))["v10"] == "updated"
+    assert node.verify() == []
+
+
+def test_what_it_does_not_look_at_does_not_stop_it(world: World) -> None:
+    """A call that the host refuses looks, and repairs what it needs."""
+    node = prepared(world)
+    node.rely_on(lambda: True)
+    (subnet,) = (item for item in node.topology().subnets if item.subnet_id == "s1")
+    assert subnet.bridge is not None
+    world.delete(subnet.bridge.name)
+    wanted = same()
+    wanted["vnics"].append(vm(12))
+    assert actions(node.reconcile(**wanted))["v12"] == "created"
+    links = {vnic.vnic_id: vnic.link_name for vnic in node.topology().vnics}
+    made = world.link(links["v12"])
+    assert made is not None
+    assert made.master == subnet.bridge.name
+    node.repair()
+    assert node.verify() == []
+
+
 def test_what_is_wrong_is_not_removed(world: World) -> None:
     node = prepared(world)
     before = world.text()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from shlex import quote
 from typing import Any
 
 import pytest
 
 import snnet
-from snnet.contract import Bridge, Veth
+from snnet.contract import LINK_GROUP, Bridge, Veth
 from tests.node.test_cnci import neighbors
 from tests.node.world import World, container, port, vm
 
@@ -167,3 +168,28 @@ def test_a_bridge_whose_name_was_taken_gets_no_port(world: World, cfg: snnet.Vni
     assert node.verify() == []
     assert {vnic.bridge for vnic in node.topology().vnics} == {made.bridge}
     assert world.link(name) is not None
+
+
+def test_what_gives_a_link_back(world: World) -> None:
+    """The command comes first: a repair would make another link in its place."""
+    node = world.node()
+    vnic = node.create_vnic(vm(9)).vnic
+    tap, bridge = world.link(vnic.link_name), world.link(str(vnic.bridge))
+    assert tap is not None
+    assert bridge is not None
+    rename(world, tap.name)
+    steps = (f"{NEW} down", f"{NEW} name {tap.name}", f"{tap.name} up")
+    back = " && ".join(f"ip link set dev {step}" for step in steps)
+    assert node.verify()[0].endswith(f"; delete it, or: {back}")
+    world.add(replace(tap, alias="somebody", index=0))
+    said = [line for line in node.verify() if NEW in line and "its name is not" in line]
+    assert said[0].endswith(f"; delete it, or: ip link set dev {NEW} alias ''")
+    for name in (NEW, tap.name):
+        world.delete(name)
+    world.add(replace(tap, group=5, index=0))
+    back = f"ip link set dev {tap.name} group {LINK_GROUP}"
+    assert node.verify()[0].endswith(f"; delete it, or: {back}")
+    world.delete(bridge.name)
+    world.add(replace(bridge, alias="somebody", index=0))
+    back = f"ip link set dev {bridge.name} alias {quote(str(bridge.alias))} group {LINK_GROUP}"
+    assert [line for line in node.verify() if line.endswith(f"; delete it, or: {back}")]

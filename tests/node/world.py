@@ -179,9 +179,10 @@ class RealWorld(World):
 
     def text(self) -> str:
         rules = run(["nft", "-s", "list", "ruleset"], netns=self.kernel.host.netns.fd).stdout
-        # iptables' own tables stay once they were used, empty.
-        mine = [line for line in rules.splitlines() if "snnet" in line.lower()]
-        return "\n".join([super().text(), *mine])
+        lines = rules.splitlines()
+        mine = [line for line in lines if "snnet" in line.lower()]
+        others = {line for line in lines if line.startswith("table ")} - {*mine}
+        return "\n".join([super().text(), *sorted(others), *mine])
 
     def run(self, *argv: str) -> str:
         """Run a program in the namespace."""

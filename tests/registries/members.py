@@ -31,40 +31,60 @@ def free_ports(number: int) -> list[int]:
 
 
 class Members:
-    """Three members; they run from ``start`` to ``stop``."""
+    """Three members; they run from ``start`` to ``kill``.
 
-    def __init__(self, etcd: str, folder: Path, *arguments: str, scheme: str = "http") -> None:
+    They are on loopback, or with ``spaces`` in these network namespaces, with ``hosts`` as their
+    addresses.
+    """
+
+    def __init__(
+        self,
+        etcd: str,
+        folder: Path,
+        *arguments: str,
+        scheme: str = "http",
+        hosts: Sequence[str] = ("127.0.0.1",) * 3,
+        spaces: Sequence[str] = (),
+    ) -> None:
         self._etcd = etcd
         self._folder = folder
         self._arguments = arguments
         self._scheme = scheme
-        ports = free_ports(6)
+        self._hosts, self._spaces = hosts, spaces
+        ports = [2379] * 3 + [2380] * 3 if spaces else free_ports(6)
         self.clients, self._peers = ports[:3], ports[3:]
         self._running: dict[int, subprocess.Popen[bytes]] = {}
 
     def url(self, namespace: str, members: Sequence[int] = (0, 1, 2)) -> str:
         """What follows "etcd:" in the URL."""
-        hosts = ",".join(f"127.0.0.1:{self.clients[member]}" for member in members)
+        hosts = ",".join(f"{self._hosts[member]}:{self.clients[member]}" for member in members)
         return f"//{hosts}/{namespace}"
 
     def start(self, *members: int) -> None:
         """Start these members, all without any."""
-        cluster = ",".join(f"m{n}=http://127.0.0.1:{port}" for n, port in enumerate(self._peers))
+        peers = [
+            f"http://{host}:{port}" for host, port in zip(self._hosts, self._peers, strict=True)
+        ]
+        cluster = ",".join(f"m{n}={peer}" for n, peer in enumerate(peers))
         for member in members or range(3):
-            client = f"{self._scheme}://127.0.0.1:{self.clients[member]}"
-            peer = f"http://127.0.0.1:{self._peers[member]}"
+            client, peer = self._client(member), peers[member]
+            listens = f"{self._scheme}://0.0.0.0:{self.clients[member]}" if self._spaces else client
+            space = ["ip", "netns", "exec", self._spaces[member]] if self._spaces else []
             with open(self._folder / f"m{member}.log", "ab") as log:
                 self._running[member] = subprocess.Popen(
                     [
-                        *(self._etcd, "--name", f"m{member}"),
+                        *(*space, self._etcd, "--name", f"m{member}"),
                         *("--data-dir", str(self._folder / f"m{member}")),
-                        *("--listen-client-urls", client, "--advertise-client-urls", client),
+                        *("--listen-client-urls", listens, "--advertise-client-urls", client),
                         *("--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer),
                         *("--initial-cluster", cluster, *self._arguments),
                     ],
                     stdout=log,
                     stderr=log,
                 )
+
+    def _client(self, member: int) -> str:
+        return f"{self._scheme}://{self._hosts[member]}:{self.clients[member]}"
 
     def kill(self, *members: int) -> None:
         """Kill these members with SIGKILL, all without any."""
@@ -98,7 +118,7 @@ class Members:
 
     def _status(self, member: int) -> dict[str, Any]:
         request = urllib.request.Request(
-            f"http://127.0.0.1:{self.clients[member]}/v3/maintenance/status", b"{}", method="POST"
+            f"{self._client(member)}/v3/maintenance/status", b"{}", method="POST"
         )
         try:
             with urllib.request.urlopen(request, timeout=1) as answer:

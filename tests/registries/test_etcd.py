@@ -9,6 +9,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,10 @@ from snnet.contract import (
     Stale,
     Unavailable,
 )
+from snnet.drawing import live
+from snnet.explain.gathering import gather
+from snnet.explain.many import explain_hosts
+from snnet.explain.question import Question
 from snnet.registries import gateway
 from snnet.registries.etcd import EtcdRegistry
 from snnet.registries.gateway import PASSWORD, Address, encode
@@ -62,6 +67,42 @@ class TestUrls:
         ) as raised:
             EtcdRegistry("//127.0.0.1:1")
         assert raised.value.unwritten
+
+
+class Lagging:
+    """A gateway to a member that is some revisions behind, and counts what it is asked."""
+
+    def __init__(self) -> None:
+        self.revision, self.agreed = 5, 7
+        self.asked: list[bool] = []
+
+    def call(self, path: str, body: dict[str, Any], *, repeatable: bool = True) -> dict[str, Any]:
+        ranges = [one["request_range"] for one in body["success"]]
+        alone = all(one.get("serializable", False) for one in ranges)
+        self.asked.append(alone)
+        revision = self.revision if alone else self.agreed
+        pair = {"key": encode(f"snnet/k{revision}"), "value": "e30=", "mod_revision": str(revision)}
+        answer = {"response_range": {"kvs": [pair], "count": "1"}}
+        return {"header": {"revision": str(revision)}, "responses": [answer for _ in ranges]}
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_member_that_lags_behind_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a stream told of is read from one member, if it has come there, else from all."""
+    gateway = Lagging()
+    monkeypatch.setattr("snnet.registries.etcd.Gateway", lambda address: gateway)
+    with EtcdRegistry("//h") as registry:
+        gateway.asked.clear()
+        assert registry.written(["k"], 4, 5)[0] == 5
+        assert gateway.asked == [True]
+        revision, (written,) = registry.written(["k"], 4, 6)
+        assert (revision, [change.key for change in written.changes]) == (7, ["k7"])
+        assert gateway.asked == [True, True, False]
+        assert registry.written(["k"], 4)[0] == 7
+        assert registry.keys(["k"], 3) == (3, {"k7"})
+        assert gateway.asked[3:] == [False, False]
 
 
 @pytest.fixture
@@ -259,6 +300,45 @@ class TestFaults:
                     assert [change.key for change in watch.next(SOON)] == [f"{prefix}k"]
                 watch.close()
 
+    def test_a_watch_of_several_prefixes_reads_only_what_changed(
+        self, cluster: Members, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Whatever is deleted with it; else each change would cost as much as there is."""
+        with EtcdRegistry(cluster.url("few")) as registry:
+            keys = [f"{letter}/{number:03}" for letter in "ab" for number in range(200)]
+            for start in range(0, len(keys), 100):
+                registry.commit([Put(key, {}) for key in keys[start : start + 100]])
+            watch = registry.watch("a/", "b/", after=registry.read().revision)
+            assert watch.next(0.3) == []
+            sizes: list[int] = []
+            ranges = EtcdRegistry._ranges
+
+            def counted(self: EtcdRegistry, requests: Any) -> Any:
+                revision, answers = ranges(self, requests)
+                found = list(answers)
+                sizes.append(sum(len(answer.get("kvs", [])) for answer in found))
+                return revision, iter(found)
+
+            monkeypatch.setattr(EtcdRegistry, "_ranges", counted)
+            revision = registry.commit([Put("a/007", {"n": 1}), Put("b/new", {})])
+            found = watch.next(SOON)
+            assert {(change.key, change.revision) for change in found} == {
+                ("a/007", revision), ("b/new", revision),
+            }  # fmt: skip
+            assert sizes == [2]
+            # Nobody knows of deletions in the other stream: at most their prefix is listed.
+            revision = registry.commit([Delete("a/008"), Delete("b/new"), Put("a/new", {})])
+            found = watch.next(SOON)
+            assert {(change.key, change.entry is None) for change in found} == {
+                ("a/008", True), ("b/new", True), ("a/new", False),
+            }  # fmt: skip
+            assert {change.revision for change in found} == {revision}
+            assert sum(sizes[1:]) <= 2 + 200
+            registry.commit([Delete("a/new")])
+            registry.commit([Put("a/new", {})])
+            state: dict[str, int] = {}
+            follow(watch, state, lambda: "a/new" in state)
+
     def test_a_forked_child_is_refused(self, cluster: Members) -> None:
         with EtcdRegistry(cluster.url("fork")) as registry:
             child = os.fork()
@@ -278,7 +358,10 @@ class TestFaults:
             for number in range(5):
                 registry.watch(f"k{number}", "l", after=registry.read().revision)
             registry.watch("k", after=0).close()
-        assert set(threading.enumerate()) <= before
+        mine = set(threading.enumerate()) - before
+        for thread in mine:
+            thread.join(30)  # it may have its last step before it
+        assert not any(thread.is_alive() for thread in mine)
 
     def test_many_documents_come_in_pages(
         self, cluster: Members, monkeypatch: pytest.MonkeyPatch
@@ -345,11 +428,12 @@ class TestSecurity:
     def test_users_and_roles(
         self, etcd: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """The recipe of docs/registry.md: enough for the agent of a compute host, and no more."""
+        """The recipes of docs/registry.md: enough for an agent and an operator, and no more."""
         members = Members(etcd, tmp_path, "--auth-token-ttl", "2")
         members.start()
         members.leader()
         port = members.clients[0]
+        url = members.url("snnet")
 
         def call(path: str, **body: Any) -> None:
             request = urllib.request.Request(
@@ -357,39 +441,65 @@ class TestSecurity:
             )
             urllib.request.urlopen(request, timeout=10).close()
 
+        def opened(user: str) -> EtcdRegistry:
+            return EtcdRegistry(url.replace("//", f"//{user}@"))
+
+        rights = {
+            "root": ("", ""),
+            "agent": (
+                "networks/ groups/ members/ concentrators/ questions/ vnics/cn-1/",
+                "nodes/cn-1/ alive/cn-1/ status/cn-1/ tunnels/cn-1/ answers/cn-1/ "
+                "claims/node-numbers/",
+            ),
+            "operator": (
+                "answers/ nodes/ alive/ concentrators/ vnics/ forwards/ public-ips/ networks/ "
+                "status/",
+                "questions/",
+            ),
+        }
         try:
-            for name in ("root", "agent"):
-                call("user/add", name=name, password=f"{name}-password")
+            for name, (read, write) in rights.items():
+                call("user/add", name=name, password="secret")
                 call("role/add", name=name)
                 call("user/grant", user=name, role=name)
-            read = ("networks/", "groups/", "members/", "concentrators/", "vnics/cn-1/")
-            write = ("nodes/cn-1/", "alive/cn-1/", "status/cn-1/", "tunnels/cn-1/",
-                     "claims/node-numbers/")  # fmt: skip
-            for kind, prefixes in (("READ", read), ("READWRITE", write)):
-                for prefix in prefixes:
-                    key, end = (f"snnet/v1/{prefix[:-1]}{last}" for last in "/0")
-                    perm = {"permType": kind, "key": encode(key), "range_end": encode(end)}
-                    call("role/grant", name="agent", perm=perm)
-            call("role/grant", name="agent", perm={"permType": "READ", "key": encode("snnet/")})
+                for kind, prefixes in (("READ", read), ("READWRITE", write)):
+                    for prefix in prefixes.split():
+                        key, end = (f"snnet/v1/{prefix[:-1]}{last}" for last in "/0")
+                        perm = {"permType": kind, "key": encode(key), "range_end": encode(end)}
+                        call("role/grant", name=name, perm=perm)
+                if read:
+                    perm = {"permType": "READ", "key": encode("snnet/")}
+                    call("role/grant", name=name, perm=perm)
             call("enable")
-            monkeypatch.setenv(PASSWORD, "root-password")
-            url = members.url("snnet")
-            with EtcdRegistry(url.replace("//", "//root@")) as root:
+            monkeypatch.setenv(PASSWORD, "secret")
+            with opened("root") as root, opened("operator") as operator:
                 cluster = Cluster(root)
                 cluster.create_network("web", subnet="10.1.0.0/24", tenant="acme")
-                cluster.create_vnic("v1", network="web", tenant="acme", node="cn-1")
+                for name in ("v1", "v2"):
+                    cluster.create_vnic(name, network="web", tenant="acme", node="cn-1")
                 root.commit([Put("v1/concentrators/acme/", {"address": "192.0.2.9"})])
-                monkeypatch.setenv(PASSWORD, "agent-password")
-                with EtcdRegistry(url.replace("//", "//agent@")) as registry:
+                with opened("agent") as registry:
                     hub = NetworkConfig(compute_nets=["192.0.2.0/24"])
                     with Agent("cn-1", hub, registry=registry, roles=["compute"],
                                backend="fake", firewall="fake") as agent:  # fmt: skip
                         agent.step(0)
                         assert agent.status()["problem"] is None
+                        question = Question("v1", "v2")
+                        with ThreadPoolExecutor(1) as pool:
+                            told = pool.submit(explain_hosts, operator, question, 10)
+                            seen = pool.submit(gather, operator, None, 10)
+                            while not seen.done():
+                                agent.step(0.1)
+                        assert told.result().explanation.why == "v2 of acme answers"
+                        picture = live.picture(Cluster(operator), seen.result())
+                        assert picture.counts == "1 host, 1 concentrator, 1 tenant, 2 VNICs"
+                    with pytest.raises(Denied):
+                        registry.read("v1/answers/cn-2/")
                     assert cluster.get_vnic("acme", "v1").state == "ready"
                     for forbidden in ("v1/vnics/cn-2/acme/v2/", "v1/status/cn-2/x/", "secret"):
-                        with pytest.raises(Denied, match="permission denied"):
-                            registry.commit([Put(forbidden, {})])
+                        for user in (registry, operator):
+                            with pytest.raises(Denied, match="permission denied"):
+                                user.commit([Put(forbidden, {})])
                     with pytest.raises(Denied):
                         registry.read("")
                     time.sleep(3)  # the token expires
@@ -400,6 +510,6 @@ class TestSecurity:
                 EtcdRegistry(url)
             monkeypatch.setenv(PASSWORD, "wrong")
             with pytest.raises(Denied, match="authentication failed"):
-                EtcdRegistry(url.replace("//", "//agent@"))
+                opened("agent")
         finally:
             members.kill()

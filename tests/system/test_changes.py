@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import time
 from collections.abc import Iterator
 
 import pytest
 
+from snnet.backends.netlink.kernel import Kernel
+from snnet.backends.netlink.shaping import Shapers
+from snnet.contract import Shaper
+from snnet.system import changes
 from snnet.system.changes import KernelChanges
 from snnet.system.netns import open_netns
 from snnet.system.process import run
@@ -22,6 +28,9 @@ _SET_UP = (
     "ip link set v1 addrgenmode none up",
     "ip address add 192.0.2.1/24 dev v0",
     "ip link set v0 master br0",
+    "tc qdisc add dev v0 root handle 736e: tbf rate 20mbit burst 72kb latency 50ms",
+    "tc qdisc add dev v0 clsact",
+    "tc filter add dev v0 ingress pref 29550 u32 match u32 0 0 classid 1:1",
 )
 
 SETTLED = 0.15
@@ -73,6 +82,9 @@ CHANGES = (
     "sysctl -qw net.ipv4.conf.v0.forwarding=1",
     "sysctl -qw net.ipv4.conf.v0.rp_filter=1",
     "nft add table inet other",
+    "tc qdisc add dev v0 root handle 0: noqueue",  # libvirt does so whenever a guest starts
+    "tc filter delete dev v0 ingress",
+    "tc qdisc delete dev v0 clsact",
     "ip address delete 192.0.2.1/24 dev v0",
     "ip link set v0 nomaster",
     "ip link set v0 down",
@@ -104,3 +116,26 @@ def test_what_the_kernel_learns_is_not(place: Place) -> None:
         while place.is_told(1.1):
             pass
     raise AssertionError("it is told of each time")
+
+
+def test_reading_a_queue_is_not(place: Place) -> None:
+    """The kernel tells everybody; an agent that heard its own looks would never rest."""
+    kernel = Kernel(place.fd)
+    found = Shapers(kernel).find(Shaper(link="v0", rate=20_000_000))
+    kernel.close()
+    assert found is not None
+    assert not place.is_told(0.3)
+
+
+def test_it_is_not_opened_by_halves() -> None:
+    """Whoever has it relies on it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.open("/dev/null", os.O_RDONLY)
+    os.close(free)
+    for spare in (0, 1):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free + spare, hard))
+        try:
+            with pytest.raises(OSError, match="Too many open files"):
+                changes._open()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

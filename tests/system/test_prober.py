@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import time
 from collections.abc import Callable
 from ipaddress import ip_address
@@ -74,6 +75,19 @@ def test_hosts_answer_for_their_own_and_for_what_they_are_proxy_of(
         assert answering(fd, "eth0", [], ip_address("192.0.2.9"), 5.0) == set()
     finally:
         os.close(fd)
+    # What a host answers others meanwhile is not an answer of others.
+    with subprocess.Popen(
+        ["ip", "netns", "exec", here, "ping", "-c", "20", "-i", "0.05", "192.0.2.200"],
+        stdout=subprocess.DEVNULL,
+    ):
+        fd = open_netns(there)
+        try:
+            for _ in range(4):
+                ip("neigh", "flush", "dev", "eth0", netns=here)
+                own = ip_address("192.0.2.200")
+                assert answering(fd, "eth0", [own], ip_address("192.0.2.1"), 0.2) == set()
+        finally:
+            os.close(fd)
 
 
 def ip(*words: str, netns: str) -> str:

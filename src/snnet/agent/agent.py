@@ -8,17 +8,16 @@ import os
 import threading
 import time
 from collections.abc import Sequence
-from itertools import chain
+from concurrent import futures
 from typing import Any, Self
 
 from snnet import plugins
 from snnet.cluster import keys
+from snnet.cluster.mirror import Mirror
 from snnet.config import NetworkConfig, check_choice, check_id, check_many
 from snnet.contract import (
-    Address,
     Driver,
     InvalidRequest,
-    IPAddress,
     Registry,
     SnnetError,
     Unavailable,
@@ -27,23 +26,22 @@ from snnet.contract import (
 from snnet.core.concentrators import Concentrator
 from snnet.node import Cnci, ComputeNode
 
+from .answering import Answering
 from .compute import ComputeRole, waiting
 from .drift import Drift
-from .hub import check_concentrators, inner_config, usable_addresses
+from .hub import check_concentrators, inner_config, usable_addresses, why_not_public
 from .membership import SESSION_TTL, Membership
-from .mirror import Mirror
+from .mesh import Parts
 from .network import NetworkRole
 from .news import News
 from .placing import Placer
+from .rivals import Rivals
 from .settings import ROLES
 from .statuses import Said, Statuses, wait_after
-from .wanted import HostWanted, host_wanted, refuse_own_addresses
+from .wanted import HostWanted, host_wanted, refuse_publics
 
-SLICE = 0.2
+SLICE = 0.1
 """Seconds of waiting for the registry between two looks for changes of the kernel."""
-
-SETTLE = 0.01
-"""Seconds between the first change of the registry and the work, so that more come along."""
 
 _log = logging.getLogger("snnet.agent")
 
@@ -99,8 +97,10 @@ class Agent:
             else:
                 self.registry = opened.enter_context(plugins.open_registry(registry))
             self._stack = opened.pop_all()
-        self._mirror = Mirror(self.registry)
+        self._mirror = Mirror(self.registry, keys.QUESTIONS)
         self._stack.callback(self._mirror.close)
+        self._answering = Answering(self.registry, node_id, self.node.backend.host)
+        self._stack.callback(self._answering.close)
         self._statuses = Statuses(self.registry, node_id)
         self._compute = ComputeRole(self.node)
         self._membership = Membership(
@@ -110,9 +110,11 @@ class Agent:
             config.topology,
             check_ttl(session_ttl, "session_ttl"),
         )
-        self._network = NetworkRole(self._open_cnci)
+        self._network = NetworkRole(self._open_cnci, self.node.backend)
         self._placer: Placer | None = None
-        self._news = News(self.roles)
+        self._rivals = Rivals(self.node, self._network)
+        self._stack.callback(self._rivals.close)
+        self._news = News(node_id, self.roles, config.topology)
         self._stack.callback(self._network.close)
         self._drift = Drift()
         self._stack.callback(self._drift.close)
@@ -121,6 +123,7 @@ class Agent:
         self._problem: str | None = None
         self._beside: dict[str, str] = {}
         self._tries = 0
+        self._lost = False  # whether the registry did not answer last
         self._rounds, self._failures, self._busy = 0, 0, 0.0
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -167,7 +170,7 @@ class Agent:
         """
         end = time.monotonic() + timeout
         try:
-            self._connect()
+            (self._connect_again if self._lost else self._connect)()
             if not self._wait(end):
                 return False
             began = time.monotonic()
@@ -178,6 +181,7 @@ class Agent:
                 self._rounds += 1
                 self._busy += time.monotonic() - began
         except Unavailable as error:
+            self._lost = True
             self._failed(f"registry: {error}")
             self._keep(end)
         except SnnetError as error:
@@ -225,32 +229,29 @@ class Agent:
 
     def _connect(self) -> None:
         """Be registered and alive in the registry, and have a copy of what concerns us."""
-        self._membership.connect()
-        if self._mirror.follow(*self._prefixes()):
-            mine = keys.status(self.node_id), keys.tunnels(self.node_id)
-            said = chain.from_iterable(map(self._mirror.under, mine))
-            self._statuses.learn({entry.key: entry.document for entry in said})
+        self._membership.connect(at_once=self._lost)
+        if self._lost:
+            # What has changed meanwhile must be known before anything is done.
+            self._mirror.close()
+            self._lost = False
+        mine = keys.status(self.node_id), keys.tunnels(self.node_id)
+        reading = self._mirror.follow(*self._news.prefixes(), apart=self._news.apart(), once=mine)
+        if reading is not None:
+            self._statuses.learn(
+                {
+                    key: entry.document
+                    for key, entry in reading.entries.items()
+                    if key.startswith(mine)
+                }
+            )
             self._due = 0.0
-
-    def _prefixes(self) -> tuple[str, ...]:
-        found = [
-            f"{keys.VNICS}{self.node_id}/",
-            keys.NETWORKS,
-            keys.CONCENTRATORS,
-            keys.GROUPS,
-            keys.MEMBERS,
-            keys.status(self.node_id),
-        ]
-        if "network" in self.roles:
-            found += [keys.FORWARDS, keys.PUBLIC_IPS, keys.ADDRESSES, keys.NODES, keys.ALIVE]
-            found += [keys.TUNNELS, keys.CONCENTRATOR_ADDRESSES]
-        else:
-            found.append(keys.tunnels(self.node_id))
-        return tuple(found)
 
     def _wait(self, end: float) -> bool:
         """Wait for something that is due: a change, a retry, a look; False if time is up."""
         while True:
+            if self._mirror.news():
+                with self._membership.kept():
+                    self._answering.follow(self._mirror.under(keys.QUESTIONS))
             self._drift.notice()
             now = time.monotonic()
             due = min(self._due, now + self._drift.due_in)
@@ -258,7 +259,6 @@ class Agent:
                 return True
             left = 0.0 if self._stopping.is_set() else max(0.0, min(end, due) - now)
             if self._concerns(self._mirror.refresh(min(left, SLICE))):
-                self._mirror.refresh(SETTLE)
                 self._due = 0.0
             elif not left:
                 return False
@@ -275,8 +275,20 @@ class Agent:
             self._reconcile()
             # A failed round is tried again; until then a look for drift alone proves nothing.
             self._problem, self._tries = None, 0
-        if not self._drift.due_in:
-            self._drift.look()
+        self._look()
+
+    def _look(self) -> None:
+        """Look for drift, if that is due; what was repaired may be a concentrator's namespace."""
+        if self._drift.due_in:
+            return
+        repaired = self._drift.repaired
+        self._drift.look()
+        if self._drift.repaired != repaired and self._network.follow(self._sides()):
+            self._watch()
+            self._due = 0.0
+
+    def _watch(self) -> None:
+        self._drift.watch([self.node, *self._network.running.values()])
 
     def _begin(self) -> None:
         """Have a node that works, and say so."""
@@ -284,8 +296,8 @@ class Agent:
             self.node.take_number(self._membership.number(self.config.node_number))
         self.node.init()
         if "network" in self.roles:
-            hub = self.config.topology == "hub"
-            addresses = usable_addresses(self.node, self.config) if hub else None
+            alone = self.config.topology == "local"
+            addresses = None if alone else usable_addresses(self.node, self.config)
             self._placer = Placer(self.registry, self.node_id, addresses)
         self._ready = True
         self._membership.compute_ip = str(self.node.compute_ip)
@@ -301,11 +313,15 @@ class Agent:
                 self._due = 0.0
         wanted = host_wanted(self._mirror.reading(), self.node_id, self.config, self.roles)
         if any(tenant.public_ips for tenant in wanted.tenants.values()):
-            refuse_own_addresses(wanted, self._own_addresses())
+            refuse_publics(wanted, why_not_public(self.node))
         self._news.learn(wanted)
         said = self._carry_out(wanted)
-        self._drift.watch([self.node, *self._network.running.values()])
-        self._statuses.write(said, self._compute.tunnels())
+        try:
+            gateways = self._network.gateways(self.node, wanted.served)
+            self._statuses.write(said, self._compute.tunnels(gateways))
+        finally:
+            # Others wait for what was said; that alarms are set a little later costs nothing.
+            self._watch()
         waits = [self._statuses.retry_in]
         if self._placer is not None:
             self._placer.release(self._mirror.reading(), self._sides())
@@ -318,28 +334,44 @@ class Agent:
         said = list(waiting(wanted))
         sides = self._sides()
         kept = [tenant.tenant for tenant in wanted.tenants.values() if tenant.fits(sides)]
-        self._network.stop(sides, keep=kept)
-        said += self._compute.carry_out(wanted)
-        said += self._network.carry_out(wanted.tenants, self._sides(), self._compute.errors)
+        self._network.stop(sides, keep=[*kept, *wanted.held])
+        parts = Parts.read(self._mirror.reading(), self.node_id, self.config)
+        said += self._compute.carry_out(wanted, parts)
+        sides = self._sides()
+        changed = self._compute.changed
+        self._network.leave({name: side for name, side in sides.items() if name in changed})
+        said += self._network.carry_out(wanted.tenants, sides, self._compute.errors)
+        self._network.hold(wanted.held, sides)
+        self._rivals.listen(sides.values())
         return said
 
     def _sides(self) -> dict[str, Concentrator]:
         """The host's sides of the concentrators that are there, by tenant."""
         return {item.tenant_id: item for item in self.node.topology().concentrators}
 
-    def _own_addresses(self) -> set[IPAddress]:
-        found = self.node.backend.snapshot({Address}).values()
-        return {noun.address.ip for noun in found if isinstance(noun, Address)}
+    def _connect_again(self) -> None:
+        """After the registry was lost: connect, and keep the host as it is meanwhile."""
+        with futures.ThreadPoolExecutor(1, f"registry-{self.node_id}") as beside:
+            connected = beside.submit(self._connect)
+            while not futures.wait([connected], SLICE).done:
+                if self._ready:
+                    self._look_after()
+        connected.result()
 
     def _keep(self, end: float) -> None:
         """Without a registry: keep the host as it is, until ``end``."""
         while self._ready:
-            self._drift.notice()
+            self._look_after()
             left = end - time.monotonic()
-            if not self._drift.due_in:
-                self._drift.look()
             if left <= 0 or self._stopping.wait(min(left, SLICE)):
                 return
+
+    def _look_after(self) -> None:
+        """Without a registry: repair drift, and give up what another host has by now."""
+        self._drift.notice()
+        if self._rivals.give_way(self._sides()):
+            self._watch()
+        self._look()
 
     def _failed(self, problem: str) -> None:
         """Note that a round failed as a whole; the next try is after a growing wait."""

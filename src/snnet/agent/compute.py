@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from snnet.cluster import keys
 from snnet.contract import Conflict, Document, SnnetError
 from snnet.core.groups import group_thing
 from snnet.core.local_requests import ConcentratorConfig
+from snnet.core.meshing import NO_PEERS, SubnetPeers
+from snnet.core.requests import SubnetId
 from snnet.core.tunnels import event_port
+from snnet.core.vnics import Vnic
 from snnet.node import ComputeNode
 from snnet.node.results import ReconciledItem
 
+from .mesh import Gateways, Parts, announced
+from .requests import concentrator_config
 from .statuses import Said
-from .wanted import HostWanted, TenantWanted, concentrator_config, id_of
+from .wanted import HostWanted, TenantWanted, id_of
 
 PATIENCE = 600.0
 """Seconds for one reconcile.  Each of its calls is whole, so an end in between harms nothing."""
@@ -26,21 +31,37 @@ class ComputeRole:
         self.node = node
         self.errors: dict[str, SnnetError] = {}
         """Why the host's side of a tenant's concentrator is not there."""
+        self.changed: set[str] = set()
+        """The tenants whose concentrator's host side was not kept as it was."""
+        self._met: dict[SubnetId, tuple[object, SubnetPeers]] = {}
+        """What the peers of each subnet followed from, and what they were made."""
 
-    def carry_out(self, wanted: HostWanted) -> list[Said]:
+    def carry_out(self, wanted: HostWanted, parts: Parts) -> list[Said]:
         """Have exactly these VNICs, groups and concentrators; return what to say about them.
+
+        In topology "mesh" ``parts`` say where the other guests are.
 
         Of concentrators the network role speaks.  A VNIC that waits for something else stays
         as it is, if it is there.
         """
         kept = {(vnic.tenant, vnic.network, vnic.name) for vnic, _ in wanted.waiting.values()}
-        self.node.reserve(kept.__contains__)
+        damaged = {id[1:] for id in wanted.damaged if id[0] == "vnic"}
+        self.node.reserve(
+            lambda key: key in kept or (key[0], key[2]) in damaged,
+            concentrators=lambda key: key[0] in wanted.held,
+            groups=wanted.holds_group,
+        )
         done = self.node.reconcile(
             vnics=[config for _, config in wanted.vnics.values()],
             concentrators=self._concentrators(wanted),
             groups=[group for _, group in wanted.groups],
             timeout=PATIENCE,
         )
+        self.changed = {
+            item.key[1]
+            for item in done.items
+            if item.key[0] == "concentrator" and item.action != "kept"
+        }
         self.errors = {
             item.key[1]: item.error
             for item in done.failed
@@ -52,7 +73,33 @@ class ComputeRole:
             for tenant in wanted.tenants.values()
             if not self._can_be(tenant)
         }
-        return list(self._said(wanted, done.items))
+        lost = self._meet(parts) if self.node.site.mesh else {}
+        return list(self._said(wanted, done.items, lost))
+
+    def _meet(self, parts: Parts) -> dict[SubnetId, SnnetError]:
+        """Have the host know where the other guests of its subnets are; return what fails."""
+        lost: dict[SubnetId, SnnetError] = {}
+        topology = self.node.topology()
+        own: dict[SubnetId, list[Vnic]] = {}
+        for vnic in topology.vnics:
+            own.setdefault(vnic.id[:2], []).append(vnic)
+        for subnet in topology.subnets:
+            mine = own.get(subnet.id, [])
+            mark = parts.mark(subnet.id, mine)
+            if self._met.get(subnet.id, (None, NO_PEERS)) == (mark, subnet.peers):
+                continue
+            try:
+                peers = parts.peers(self.node.site, subnet, mine)
+                self.node.set_peers(*subnet.id, peers, timeout=PATIENCE)
+            except SnnetError as error:
+                lost[subnet.id] = error
+                if not mine:
+                    self.errors.setdefault(subnet.tenant_id, error)
+        for subnet in self.node.topology().subnets:
+            if subnet.id not in lost:
+                mark = parts.mark(subnet.id, own.get(subnet.id, []))
+                self._met[subnet.id] = (mark, subnet.peers)
+        return lost
 
     def _concentrators(self, wanted: HostWanted) -> list[ConcentratorConfig] | None:
         if not self.node.site.hosting:
@@ -61,20 +108,28 @@ class ComputeRole:
         return [concentrator_config(tenant) for tenant in tenants if self._can_be(tenant)]
 
     def _can_be(self, tenant: TenantWanted) -> bool:
-        return self.node.site.local or tenant.address is not None
+        return self.node.site.translates or tenant.address is not None
 
-    def tunnels(self) -> dict[str, Document]:
+    def tunnels(self, gateways: Gateways) -> dict[str, Document]:
         """What the far ends of this node's tunnels must know, by key of the registry."""
         address = str(self.node.compute_ip)
         found: dict[str, Document] = {}
-        for subnet in self.node.topology().subnets:
+        topology = self.node.topology()
+        for subnet in topology.subnets:
             if subnet.tunnel is not None:
                 key = keys.tunnel(self.node.id, subnet.tenant_id, subnet.subnet_id)
                 port = event_port(subnet.tunnel)
-                found[key] = {"address": address} | ({"port": port} if port else {})
+                base = {"address": address} | ({"port": port} if port else {})
+                mesh = self.node.site.mesh
+                found[key] = announced(topology, subnet.id, gateways, base) if mesh else base
         return found
 
-    def _said(self, wanted: HostWanted, items: Iterable[ReconciledItem]) -> Iterator[Said]:
+    def _said(
+        self,
+        wanted: HostWanted,
+        items: Iterable[ReconciledItem],
+        lost: Mapping[SubnetId, SnnetError],
+    ) -> Iterator[Said]:
         failed = {item.key: item.error for item in items if item.error is not None}
         links = {vnic.id: vnic for vnic in self.node.topology().vnics}
         for id, (vnic, _) in wanted.vnics.items():
@@ -85,7 +140,7 @@ class ComputeRole:
                 details = {"link_name": link.link_name, "mtu": link.mtu}
                 if link.peer_name:
                     details["peer_name"] = link.peer_name
-            error = failed.get(key) or failed.get(("vnic", *key))
+            error = failed.get(key) or failed.get(("vnic", *key)) or lost.get(key[:2])
             yield Said(id, vnic.revision, error=str(error) if error else None, details=details)
         for document, group in wanted.groups:
             error = failed.get(group_thing(group.id))
@@ -107,3 +162,8 @@ def waiting(wanted: HostWanted) -> Iterator[Said]:
     """What to say about objects that cannot be tried yet."""
     for id, (item, reason) in wanted.waiting.items():
         yield Said(id, item.revision, waits_for=reason)
+    for tenant in wanted.held.values():
+        for thing in (*tenant.networks, *tenant.forwards, *tenant.public_ips):
+            yield Said(id_of(thing), thing.revision, waits_for=tenant.waits_for)
+    for id, (revision, error) in wanted.damaged.items():
+        yield Said(id, revision, error=f"its document cannot be read: {error}")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import select
 import time
 from collections.abc import Iterable
-from itertools import chain
+from functools import partial
 from typing import Any
 
 from snnet.contract import Alarm, SnnetError
@@ -20,7 +22,7 @@ GLANCE_EVERY = 10.0
 GLANCE_SHARE = 100
 """A glance that took a second is followed by another after this many seconds at the earliest."""
 
-SETTLE = 0.2
+SETTLE = 0.1
 """Seconds between the first event and the look: changes come in groups."""
 
 SHARE = 10
@@ -43,92 +45,191 @@ class Drift:
         self.repaired = 0
         """How many differences were repaired."""
         self._nodes: dict[Node[Any], list[Alarm]] = {}
+        self._poll = select.epoll()
+        self._readable: dict[int, tuple[Node[Any], Alarm]] = {}
+        """The alarms that have descriptors, by these."""
+        self._asked: list[tuple[Node[Any], Alarm]] = []
+        """Those that have none, and have to be asked."""
+        self._deaf: set[Node[Any]] = set()
+        """The nodes of which an alarm could not be opened."""
         self._unrepaired: dict[Node[Any], list[str]] = {}
+        self._failed: dict[Node[Any], str] = {}
+        """Why the last look at a node failed."""
+        self._told: set[Node[Any]] = set()
+        """The nodes whose alarms told of a change since they were looked at."""
         self._due = 0.0
         self._glance = 0.0
+        self._complete = 0.0
         self._earliest = 0.0
 
     def watch(self, nodes: Iterable[Node[Any]]) -> None:
-        """Watch exactly these nodes, as they are now.  A look is due soon for each new one."""
-        before = self._nodes
-        self._nodes = {node: _alarms(node) for node in nodes}
-        for alarm in chain.from_iterable(before.values()):
-            # What it still has to tell is not lost.
-            if alarm.noticed():
-                self._soon()
+        """Watch exactly these nodes, as they are now; the host's own is the first.
+
+        A look is due soon for each new one.
+        """
+        wanted, before = list(nodes), set(self._nodes)
+        for node in before - set(wanted):
+            self._let_go(node)
+        for node in wanted:
+            if node not in before:
+                node.rely_on(partial(self.follows, node))
+                self._told.add(node)
+                self._due = 0.0
+            if self._listen(node):
+                self._soon(node)
+        self._told &= self._nodes.keys()
+        self._register()
+
+    def follows(self, node: Node[Any]) -> bool:
+        """Whether alarms tell of what others change of a node, and the last look left nothing."""
+        told_of = bool(self._nodes.get(node)) and node not in self._deaf
+        return told_of and node not in self._failed and self._unrepaired.get(node) == []
+
+    def _listen(self, node: Node[Any]) -> bool:
+        """Have alarms that tell of everything that the node has set by now.
+
+        Return whether they had told of something: what comes later is told by the new ones.
+        """
+        before = self._nodes.get(node, [])
+        if node not in self._nodes or node in self._deaf or not _extended(before):
+            self._nodes[node] = self._opened(node)
+        told = True in [alarm.noticed() for alarm in before]
+        if self._nodes[node] is not before:
+            for alarm in before:
+                alarm.close()
+        return told
+
+    def _opened(self, node: Node[Any]) -> list[Alarm]:
+        """New alarms of a node's drivers; one that cannot be opened is tried by the next look."""
+        found, deaf = [], False
+        for driver in node.drivers.all:
+            try:
+                alarm = driver.alarm()
+            except (SnnetError, OSError) as error:
+                deaf = True
+                if node not in self._deaf:
+                    _log.warning("%s: nothing tells of changes: %s", node.owner, error)
+                continue
+            if alarm is not None:
+                found.append(alarm)
+        (self._deaf.add if deaf else self._deaf.discard)(node)
+        return found
+
+    def _let_go(self, node: Node[Any]) -> None:
+        for alarm in self._nodes.pop(node, ()):
             alarm.close()
-        if self._nodes.keys() - before.keys():
-            self._due = 0.0
+        self._deaf.discard(node)
+        self._unrepaired.pop(node, None)
+        self._failed.pop(node, None)
+
+    def _register(self) -> None:
+        """Have the descriptors of all alarms in one place: asking each of many takes long."""
+        before, self._readable, self._asked = self._readable, {}, []
+        for node, alarm in ((node, one) for node, found in self._nodes.items() for one in found):
+            descriptors = alarm.descriptors()
+            if not descriptors:
+                self._asked.append((node, alarm))
+            for descriptor in descriptors:
+                self._readable[descriptor] = node, alarm
+                # A closed one has left by itself, and its number may be another one's now.
+                with contextlib.suppress(FileExistsError):
+                    self._poll.register(descriptor, select.EPOLLIN)
+        for descriptor in before.keys() - self._readable.keys():
+            with contextlib.suppress(OSError):
+                self._poll.unregister(descriptor)
 
     @property
     def due_in(self) -> float:
         """Seconds until the next look is due."""
-        return max(0.0, min(self._due, self._glance) - time.monotonic())
+        return max(0.0, min(self._due, self._glance, self._complete) - time.monotonic())
 
     def notice(self) -> None:
         """Take in what alarms told since the last call: a look is then due soon."""
-        if True in [alarm.noticed() for alarm in chain.from_iterable(self._nodes.values())]:
-            self._soon()
+        ready = {descriptor for descriptor, _ in self._poll.poll(0)}
+        told = {self._readable[descriptor] for descriptor in ready & self._readable.keys()}
+        for node, alarm in (*told, *self._asked):
+            if alarm.noticed():
+                self._soon(node)
+        if told:
+            self._register()
 
-    def _soon(self) -> None:
+    def _soon(self, node: Node[Any]) -> None:
+        self._told.add(node)
         self._due = min(self._due, max(time.monotonic() + SETTLE, self._earliest))
 
     def look(self) -> None:
-        """Compare each node with its host, and repair what differs.
+        """Compare the nodes that alarms told of, and the first, with the host; repair what differs.
 
-        If nothing told of a change, only that is compared which nothing tells of.  What cannot
-        be repaired is logged once.
+        At other nodes only that is compared which nothing tells of, or from time to time
+        everything.  What cannot be repaired is logged once; what cannot be looked at is
+        tried again a little later.
         """
         began = time.monotonic()
-        told = self._due <= began
-        if told:
-            self._due = began + LOOK_EVERY
-        looked, repaired = told, self.repaired
-        for node in self._nodes:
+        complete, due, glances = (at <= began for at in (self._complete, self._due, self._glance))
+        told = {*self._nodes} if complete else self._told.copy() if due else set()
+        # What is in a concentrator's namespace may be the host's.
+        told |= {*tuple(self._nodes)[:1]} if told else set()
+        if due or complete:
+            self._due = float("inf")
+            self._told -= told
+        looked, repaired = bool(told), self.repaired
+        for node in tuple(self._nodes):
             try:
-                if told or self._glances(node):
+                if node in told or (glances and self._glances(node)):
                     looked = True
                     self._look(node)
-            except SnnetError as error:
-                _log.warning("%s: cannot look for changes: %s", node.owner, error)
+            except (SnnetError, OSError) as error:
+                if self._failed.get(node) != str(error):
+                    _log.warning("%s: cannot look for changes: %s", node.owner, error)
+                self._failed[node] = str(error)
+        if looked:
+            self._register()
         ended = time.monotonic()
-        # What an idle host costs is that of the glances.
-        self._glance = ended + max(GLANCE_EVERY, 0 if looked else GLANCE_SHARE * (ended - began))
+        if complete:
+            self._complete = ended + LOOK_EVERY
+        if complete or glances:
+            # What an idle host costs is that of the glances.
+            spent = 0 if looked else GLANCE_SHARE * (ended - began)
+            self._glance = ended + max(GLANCE_EVERY, spent)
         if told:
             share = SHARE if self.repaired == repaired else SHARE_REPAIRED
             self._earliest = ended + share * (ended - began)
+        if self._failed:
+            self._told |= self._failed.keys()
+            self._due = min(self._due, max(ended + GLANCE_EVERY, self._earliest))
 
     def _glances(self, node: Node[Any]) -> bool:
         """Whether something differs that nothing tells of, and that can be repaired."""
         return not {*node.verify(quick=True)} <= {*self._unrepaired.get(node, ())}
 
     def _look(self, node: Node[Any]) -> None:
+        self._listen(node)  # before the comparison, which covers what was told until now
         found = node.verify()
         known = self._unrepaired.get(node, [])
         if found and found != known:
             for line in found:
                 if line not in known:
                     _log.warning("%s: changed by others: %s", node.owner, line)
-            node.repair()
+            try:
+                node.repair()
+            finally:
+                self._listen(node)
             left = node.verify()
             self.repaired += len(set(found) - set(left))
             found = left
         self._unrepaired[node] = found
+        self._failed.pop(node, None)
 
     def close(self) -> None:
-        """Stop watching."""
-        self.watch([])
+        """Stop watching.  May be repeated."""
+        if not self._poll.closed:
+            self.watch([])
+            self._poll.close()
 
 
-def _alarms(node: Node[Any]) -> list[Alarm]:
-    """The alarms of a node's drivers; one that cannot be opened is done without."""
-    found = []
-    for driver in node.drivers.all:
-        try:
-            alarm = driver.alarm()
-        except (SnnetError, OSError) as error:
-            _log.warning("%s: nothing tells of changes: %s", node.owner, error)
-            continue
-        if alarm is not None:
-            found.append(alarm)
-    return found
+def _extended(alarms: Iterable[Alarm]) -> bool:
+    """Whether all of the alarms now tell of everything that is set."""
+    try:
+        return all(alarm.extend() for alarm in alarms)
+    except (SnnetError, OSError):
+        return False

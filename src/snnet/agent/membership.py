@@ -35,17 +35,25 @@ class Membership:
         self._renew_at = 0.0
         self._number: int | None = None
         self.compute_ip: str | None = None
+        self._said: object = None
+        """What the registry has of the node, by the last answer."""
 
-    def connect(self) -> None:
-        """Be registered and alive: renew the session when that is due, or begin one."""
+    def connect(self, *, at_once: bool = False) -> None:
+        """Be registered, with what is known by now, and alive: renew the session when due.
+
+        ``at_once``: also if it is not due, so that the registry has certainly answered.
+        """
         now = time.monotonic()
-        if self._session is not None and now >= self._renew_at:
+        if self._session is not None and (at_once or now >= self._renew_at):
             try:
                 self._session.renew()
                 self._renew_at = now + self._ttl / 3
             except SessionLost:
                 self._session = None
-        if self._session is None:
+                if self._number is not None:
+                    # Without an agent the node may have been forgotten, and its number given away.
+                    self.number(self._number)
+        if self._session is None or self._said != (self.compute_ip, self._number):
             self.register()
 
     def register(self) -> None:
@@ -71,6 +79,7 @@ class Membership:
             {key: known.revision if known else 0},
         )
         self._session, self._renew_at = session, time.monotonic() + self._ttl / 3
+        self._said = info.compute_ip, info.number
 
     @contextlib.contextmanager
     def kept(self) -> Iterator[None]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from socketserver import ThreadingMixIn
@@ -16,6 +18,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 Status = Callable[[], Mapping[str, Any]]
 
 _log = logging.getLogger("snnet.agent")
+
+CONNECTIONS_MAX = 32
+"""Maximum number of open connections, each of which has a thread and a descriptor."""
 
 REQUEST_PATIENCE = 10.0
 """Seconds that a client may take for its request, so that silent ones do not pile up."""
@@ -58,7 +63,30 @@ class _Collector:
 
 
 class _Server(ThreadingMixIn, WSGIServer):
+    """Answers each connection in a thread; a new one ends the oldest where there are too many."""
+
     daemon_threads = True
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._lock = threading.Lock()
+        self._open: dict[socket.socket, None] = {}
+        super().__init__(*args, **kwargs)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """See ``socketserver.BaseServer``."""
+        with self._lock:
+            self._open[request] = None
+            for oldest in list(self._open)[:-CONNECTIONS_MAX]:
+                del self._open[oldest]
+                with contextlib.suppress(OSError):  # the client was faster
+                    oldest.shutdown(socket.SHUT_RDWR)  # its thread sees the end of the request
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """See ``socketserver.BaseServer``."""
+        with self._lock:
+            self._open.pop(request, None)
+        super().shutdown_request(request)
 
 
 class _Quiet(WSGIRequestHandler):

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 
-from snnet.contract import SnnetError
+from snnet.contract import Driver, SnnetError
 from snnet.core.addressing import written
 from snnet.core.concentrators import Concentrator
-from snnet.node import Cnci
+from snnet.core.requests import SubnetId
+from snnet.core.subnets import CnciSubnet
+from snnet.node import Cnci, ComputeNode
 from snnet.node.results import ReconciledItem
 
-from . import wanted as wants
+from . import requests
 from .compute import PATIENCE
 from .statuses import Said
 from .wanted import TenantWanted, id_of
@@ -22,11 +24,12 @@ _log = logging.getLogger("snnet.agent")
 class NetworkRole:
     """Runs the concentrators that are placed on a host.
 
-    ``open_cnci`` opens a tenant's concentrator in its network namespace.
+    ``open_cnci`` opens a tenant's concentrator in its network namespace, on the host of
+    ``backend``.
     """
 
-    def __init__(self, open_cnci: Callable[[Concentrator], Cnci]) -> None:
-        self._open = open_cnci
+    def __init__(self, open_cnci: Callable[[Concentrator], Cnci], backend: Driver) -> None:
+        self._open, self._backend = open_cnci, backend
         self.running: dict[str, Cnci] = {}
         self._done: dict[str, tuple[TenantWanted, list[ReconciledItem]]] = {}
         """What was carried out without an error, and is left to the look for drift."""
@@ -44,6 +47,76 @@ class NetworkRole:
                 _log.warning("the concentrator of %s is not removed yet: %s", tenant, error)
             if tenant in self.running:
                 self._let_go(tenant)
+
+    def leave(self, made: Mapping[str, Concentrator]) -> dict[str, TenantWanted | None]:
+        """Shut down concentrators whose namespace was replaced; return what each one had.
+
+        After somebody deleted a namespace, and a repair created it again, its name leads to a new
+        one, which is empty.
+        """
+        left: dict[str, TenantWanted | None] = {}
+        for tenant in self.running.keys() & made.keys():
+            if not self._is_elsewhere(self.running[tenant], made[tenant]):
+                continue
+            _log.warning("the concentrator of %s has a new namespace", tenant)
+            known = self._done.get(tenant)
+            left[tenant] = known[0] if known else None
+            try:
+                # Its DHCP servers keep the old one alive.
+                self.running[tenant].shutdown()
+            except SnnetError as error:
+                _log.warning("the old concentrator of %s: %s", tenant, error)
+            self._let_go(tenant)
+        return left
+
+    def _is_elsewhere(self, cnci: Cnci, side: Concentrator) -> bool:
+        try:
+            with self._backend.inside(side.netns) as backend:
+                return backend.host.netns != cnci.backend.host.netns
+        except SnnetError:  # no namespace has the name now
+            return False
+
+    def follow(self, made: Mapping[str, Concentrator]) -> bool:
+        """Set concentrators up again in the namespaces that replaced theirs.
+
+        Return whether there are any.  What fails is left to ``carry_out``.
+        """
+        left = self.leave(made)
+        for tenant, item in left.items():
+            try:
+                if item is not None:
+                    self._reconcile(item, made[tenant])
+            except SnnetError as error:
+                _log.warning("the concentrator of %s: %s", tenant, error)
+        return bool(left)
+
+    def hold(self, tenants: Iterable[str], made: Mapping[str, Concentrator]) -> None:
+        """Follow concentrators that stay as they are, so that drift of theirs is repaired."""
+        for tenant in tenants:
+            self._done.pop(tenant, None)
+            try:
+                self._running(tenant, made.get(tenant))
+            except SnnetError as error:
+                _log.warning("the concentrator of %s: %s", tenant, error)
+
+    def gateways(self, node: ComputeNode, tenants: Container[str]) -> dict[SubnetId, CnciSubnet]:
+        """The concentrators' sides of the host's subnets, of these tenants.
+
+        Only in topology "mesh" others must know them.
+        """
+        if not node.site.mesh:
+            return {}
+        sides = {
+            (tenant, side.networks): side
+            for tenant, cnci in self.running.items()
+            if tenant in tenants
+            for side in cnci.topology().subnets
+        }
+        return {
+            subnet.id: sides[subnet.tenant_id, subnet.networks]
+            for subnet in node.topology().subnets
+            if (subnet.tenant_id, subnet.networks) in sides
+        }
 
     def close(self) -> None:
         """Let go of all concentrators, and leave them running."""
@@ -105,12 +178,12 @@ class NetworkRole:
         return (
             self._running(item.tenant, side)
             .reconcile(
-                subnets=wants.subnets(item, side.links),
+                subnets=requests.subnets(item, side.links),
                 # Where the host translates, its guests' IPv6 addresses mean nothing outside.
                 nat=[{"device": side.uplink, "nat66": side.ip6 is not None}],
                 exits=[(side.uplink, net.subnet) for net in item.networks],
-                forwards=wants.forwards(item, side.uplink),
-                public_ips=wants.public_ips(item, side.uplink),
+                forwards=requests.forwards(item, side.uplink),
+                public_ips=requests.public_ips(item, side.uplink),
                 timeout=PATIENCE,
             )
             .items

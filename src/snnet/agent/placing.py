@@ -28,7 +28,10 @@ _log = logging.getLogger("snnet.agent")
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """The addresses that concentrators may have, and how to ask who answers for one."""
+    """The addresses that concentrators may have, and how to ask who answers for one.
+
+    With an empty ``pool`` (topology "mesh") a concentrator is asked for by its host's address.
+    """
 
     pool: Collection[IPAddress]
     answering: Callable[[Collection[IPAddress]], set[IPAddress]]
@@ -92,18 +95,26 @@ class Placer:
         self, lost: Iterable[str], placed: Mapping[str, Entry], nodes: Mapping[str, NodeInfo]
     ) -> Iterator[str]:
         """Yield the tenants whose concentrators may be taken over now."""
-        asked: dict[IPAddress, str] = {}
+        asked: dict[IPAddress, list[str]] = {}
         for tenant in lost:
             document = placed[tenant].document
             node = nodes.get(str(document.get("node")))
-            if node is None or _leaves(node) or "address" not in document:
+            if node is None or _leaves(node):
+                yield tenant
+                continue
+            address = document.get("address")
+            if address is None and self._addresses and not self._addresses.pool:
+                address = node.compute_ip
+            if address is None:
                 yield tenant
             else:
-                asked[ip_address(document["address"])] = tenant
+                asked.setdefault(ip_address(address), []).append(tenant)
         if asked:
             assert self._addresses is not None
             answered = self._addresses.answering(asked)
-            yield from (tenant for address, tenant in asked.items() if address not in answered)
+            for address, theirs in asked.items():
+                if address not in answered:
+                    yield from theirs
             if answered:
                 self.retry_in = LOOK_EVERY
 

@@ -7,9 +7,9 @@ import os
 import threading
 from collections.abc import Callable
 
-from snnet.cluster.keys import REGISTRY
 from snnet.contract import InvalidRequest
 from snnet.contract.addresses import host_and_port
+from snnet.contract.registries import REGISTRY
 
 from .agent import Agent
 from .docker import DockerService

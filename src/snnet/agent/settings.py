@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from snnet.cluster.keys import REGISTRY
 from snnet.cluster.problems import check_fields, optional
 from snnet.config import (
     NetworkConfig,
@@ -22,6 +21,7 @@ from snnet.config import (
 from snnet.contract import InvalidRequest, check_ttl
 from snnet.contract.addresses import host_and_port
 from snnet.contract.keywords import refuse_unknown
+from snnet.contract.registries import REGISTRY
 from snnet.yamlfile import read_yaml
 
 from .membership import SESSION_TTL
@@ -85,9 +85,9 @@ class AgentSettings:
     @classmethod
     def read(cls, path: Path) -> AgentSettings:
         """Read a YAML file.  InvalidRequest names the file, and everything wrong in it."""
-        data = read_yaml(path, "config") or {}
+        data = read_yaml(path, "config")
         try:
-            return cls.from_dict(data)
+            return cls.from_dict({} if data is None else data)
         except InvalidRequest as error:
             raise InvalidRequest(f"{path}: {error}") from error
 

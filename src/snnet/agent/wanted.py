@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Iterable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_interface
 from typing import Any
 
 from snnet.cluster import Forward, Network, PublicIp, SecurityGroup, Vnic, keys
-from snnet.cluster.documents import Wanted, plain
-from snnet.cluster.networks import read_network
-from snnet.cluster.views import read_placements, stored
+from snnet.cluster.documents import Wanted
+from snnet.cluster.problems import DAMAGED
+from snnet.cluster.views import read_placements
 from snnet.config import NetworkConfig, VnicConfig
-from snnet.contract import DhcpEntry, Document, Entry, IPAddress, Reading
+from snnet.contract import DhcpEntry, Document, Entry, InvalidRequest, IPAddress, Reading
 from snnet.contract.addresses import is_host_name
 from snnet.core.concentrators import Concentrator
-from snnet.core.groups import Group
-from snnet.core.local_requests import ConcentratorConfig, HostForward, LocalSubnet
-from snnet.core.requests import lowest_mtu
-from snnet.core.wanted import Remote, Subnet
+from snnet.core.far_ends import check_other
+from snnet.core.groups import Group, GroupId
+from snnet.core.wanted import Remote
 
 from .groups import needed_groups
 from .settings import ROLES
+
+_log = logging.getLogger("snnet.agent")
 
 Id = tuple[str, str, str]
 """Kind, tenant and name of an object."""
@@ -49,6 +51,8 @@ class TenantWanted:
     """The addresses of each VNIC, wherever it is, by their IP version."""
     refused: dict[Id, str] = field(default_factory=dict)
     """What cannot be had, and why."""
+    waits_for: str | None = None
+    """What must be repaired before anything of it is changed."""
 
     @property
     def versions(self) -> frozenset[int]:
@@ -76,10 +80,23 @@ class HostWanted:
     vnics: dict[Id, tuple[Vnic, VnicConfig]] = field(default_factory=dict)
     waiting: dict[Id, tuple[Vnic, str]] = field(default_factory=dict)
     """VNICs that cannot be tried yet, and what each waits for."""
+    damaged: dict[Id, tuple[int, str]] = field(default_factory=dict)
+    """Revision and error of documents that cannot be read.  What they are about stays as it is."""
     groups: list[tuple[SecurityGroup, Group]] = field(default_factory=list)
     """The groups that its VNICs need."""
     tenants: dict[str, TenantWanted] = field(default_factory=dict)
     """The tenants whose concentrators this host runs."""
+    held: dict[str, TenantWanted] = field(default_factory=dict)
+    """Those of them whose concentrators stay as they are, since a network cannot be read."""
+
+    @property
+    def served(self) -> set[str]:
+        """The tenants whose concentrators are here."""
+        return {*self.tenants, *self.held}
+
+    def holds_group(self, group: GroupId) -> bool:
+        """Whether a group stays as it is: which groups an unreadable one names, nobody knows."""
+        return any(kind == "group" and tenant == group[0] for kind, tenant, _ in self.damaged)
 
 
 def host_wanted(
@@ -88,28 +105,74 @@ def host_wanted(
     """What the documents say about this node, which has these roles."""
     wanted = HostWanted()
     placed = {tenant: entry.document for tenant, entry in read_placements(reading).items()}
-    networks: dict[str, Network | None] = {}
-    for vnic in stored(reading, Vnic):
-        if vnic.node != node:
-            continue
-        key = keys.network(vnic.tenant, vnic.network)
-        if key not in networks:
-            networks[key] = read_network(reading, vnic.tenant, vnic.network)
-        network = networks[key]
-        concentrator = placed.get(vnic.tenant, {})
-        if network is None:
-            wanted.waiting[id_of(vnic)] = (vnic, f"network {vnic.network!r}")
-        elif config.topology == "hub" and not concentrator.get("address"):
-            wanted.waiting[id_of(vnic)] = (vnic, "a concentrator of its tenant with an address")
-        else:
-            wanted.vnics[id_of(vnic)] = (vnic, vnic_config(vnic, network, concentrator))
-    here = [vnic for vnic, _ in (*wanted.vnics.values(), *wanted.waiting.values())]
-    wanted.groups = needed_groups(reading, node, here)
+    networks: dict[str, Network | str] = {}
+    here: list[Vnic] = []
+    for id, entry in _objects(reading, f"{keys.VNICS}{node}/", Vnic):
+        try:
+            vnic = Vnic.read(entry.document, entry.revision)
+            here.append(vnic)
+            key = keys.network(vnic.tenant, vnic.network)
+            if key not in networks:
+                networks[key] = _network(reading, vnic)
+            network = networks[key]
+            concentrator = placed.get(vnic.tenant, {})
+            if isinstance(network, str):
+                wanted.waiting[id] = (vnic, network)
+            elif config.topology == "hub" and not concentrator.get("address"):
+                wanted.waiting[id] = (vnic, "a concentrator of its tenant with an address")
+            else:
+                wanted.vnics[id] = (vnic, vnic_config(vnic, network, concentrator))
+        except DAMAGED as error:
+            wanted.damaged[id] = (entry.revision, str(error))
+    wanted.groups = needed_groups(reading, node, here, wanted.damaged)
+    _wait_for_groups(wanted)
     if "network" in roles:
-        wanted.tenants = _tenants(reading, node, config, placed)
-    if config.topology == "local":
+        for tenant, item in _tenants(reading, node, config, placed, wanted.damaged).items():
+            (wanted.held if item.waits_for else wanted.tenants)[tenant] = item
+    if config.topology != "hub":
         _refuse_shared_ports(wanted.tenants.values())
     return wanted
+
+
+def _network(reading: Reading, vnic: Vnic) -> Network | str:
+    """The network of a VNIC, or what the VNIC waits for."""
+    entry = reading.entries.get(keys.network(vnic.tenant, vnic.network))
+    if entry is None:
+        return f"network {vnic.network!r}"
+    try:
+        return _read_network(entry)
+    except DAMAGED:
+        return _unreadable("network", vnic.network)
+
+
+def _read_network(entry: Entry) -> Network:
+    """A network as it is stored, which always has a key."""
+    network = Network.read(entry.document, entry.revision)
+    if network.key is None:
+        raise InvalidRequest("is missing", field="key")
+    return network
+
+
+def _unreadable(kind: str, name: str) -> str:
+    return f"{kind} {name!r}, whose document cannot be read"
+
+
+def _wait_for_groups(wanted: HostWanted) -> None:
+    """Leave VNICs as they are while a group that they are in cannot be read."""
+    for id, (vnic, _) in tuple(wanted.vnics.items()):
+        for name in vnic.groups:
+            if ("group", vnic.tenant, name) in wanted.damaged:
+                del wanted.vnics[id]
+                wanted.waiting[id] = (vnic, _unreadable("group", name))
+                break
+
+
+def _objects(reading: Reading, prefix: str, kind: type[Wanted]) -> Iterator[tuple[Id, Entry]]:
+    """Yield the documents of a kind under a prefix, with whose they are by their keys."""
+    for key, entry in reading.entries.items():
+        if key.startswith(prefix):
+            *_, tenant, name = key.rstrip("/").split("/")
+            yield (kind.kind, tenant, name), entry
 
 
 def _refuse_shared_ports(tenants: Iterable[TenantWanted]) -> None:
@@ -127,12 +190,11 @@ def _refuse_shared_ports(tenants: Iterable[TenantWanted]) -> None:
             tenant.refused[id_of(item)] = f"the port of this host belongs to {rival.title}"
 
 
-def refuse_own_addresses(wanted: HostWanted, own: Container[IPAddress]) -> None:
-    """Refuse public addresses that the host itself has."""
+def refuse_publics(wanted: HostWanted, why: Callable[[IPAddress], str | None]) -> None:
+    """Refuse public addresses, for what ``why`` says of them."""
     for tenant in wanted.tenants.values():
         for public in tenant.public_ips:
-            if public.address in own:
-                reason = f"{public.address} is an address of the concentrator's host itself"
+            if public.address and (reason := why(public.address)):
                 tenant.refused.setdefault(id_of(public), reason)
 
 
@@ -157,11 +219,17 @@ def vnic_config(vnic: Vnic, network: Network, concentrator: Mapping[str, Any]) -
         extra_addresses=vnic.extra_addresses,
         anti_spoofing=vnic.anti_spoofing,
         groups=vnic.groups,
+        rate_to_guest=vnic.rate_to_guest,
+        rate_from_guest=vnic.rate_from_guest,
     )
 
 
 def _tenants(
-    reading: Reading, node: str, config: NetworkConfig, placed: Mapping[str, Document]
+    reading: Reading,
+    node: str,
+    config: NetworkConfig,
+    placed: Mapping[str, Document],
+    damaged: dict[Id, tuple[int, str]],
 ) -> dict[str, TenantWanted]:
     """The tenants with a network whose concentrators are placed on this node."""
     hub = config.topology == "hub"
@@ -172,13 +240,35 @@ def _tenants(
     }
     # Each key is looked at once, whatever the number of tenants.
     for key, entry in reading.entries.items():
+        if key.startswith(keys.TUNNELS):
+            if hub:
+                _gather_remote(found, key, entry)
+            continue
         _, kind, *names = key.rstrip("/").split("/")
-        tenant = found.get(names[1] if f"{keys.ROOT}{kind}/" == keys.TUNNELS else names[0])
-        if tenant is not None:
-            _gather(tenant, f"{keys.ROOT}{kind}/", names, entry)
+        tenant = found.get(names[0])
+        prefix = f"{keys.ROOT}{kind}/"
+        if tenant is None:
+            continue
+        try:
+            _gather(tenant, prefix, names, entry)
+        except DAMAGED as error:
+            if prefix not in _KINDS:
+                _log.warning("%s is left out: %r", key, error)
+                continue
+            damaged[_KINDS[prefix], names[0], names[-1]] = (entry.revision, str(error))
+            if prefix == keys.NETWORKS:
+                # Without it the gateway of its guests would be taken away.
+                tenant.waits_for = _unreadable("network", names[-1])
     for item in found.values():
         item.refused = _refused(item, config)
-    return {tenant: item for tenant, item in found.items() if item.networks}
+    return {tenant: item for tenant, item in found.items() if item.networks or item.waits_for}
+
+
+_KINDS = {
+    keys.NETWORKS: Network.kind,
+    keys.FORWARDS: Forward.kind,
+    keys.PUBLIC_IPS: PublicIp.kind,
+}
 
 
 def _gather(tenant: TenantWanted, prefix: str, names: Sequence[str], entry: Entry) -> None:
@@ -186,7 +276,7 @@ def _gather(tenant: TenantWanted, prefix: str, names: Sequence[str], entry: Entr
     document, revision = entry.document, entry.revision
     match prefix:
         case keys.NETWORKS:
-            tenant.networks.append(Network.read(document, revision))
+            tenant.networks.append(_read_network(entry))
         case keys.FORWARDS:
             tenant.forwards.append(Forward.read(document, revision))
         case keys.PUBLIC_IPS:
@@ -199,9 +289,25 @@ def _gather(tenant: TenantWanted, prefix: str, names: Sequence[str], entry: Entr
             mac = str(document["mac"])
             entries.append(DhcpEntry(mac=mac, address=address, hostname=hostname))
             tenant.guests.setdefault(name, {})[address.version] = address
-        case keys.TUNNELS:
-            remote = Remote(document["address"], document.get("port"))
-            tenant.remotes.setdefault(names[2], []).append(remote)
+
+
+def _gather_remote(tenants: Mapping[str, TenantWanted], key: str, entry: Entry) -> None:
+    """Take in what a node announced of its part of a network.
+
+    What no tunnel can lead to is left out, so that one node does not cut off the others.
+    """
+    node, tenant_id, network = keys.tunnel_names(key) or ("", "", "")
+    tenant = tenants.get(tenant_id)
+    if tenant is None or tenant.address is None:
+        return
+    try:
+        remote = Remote(entry.document["address"], entry.document.get("port"))
+        check_other(remote.cn_ip, ip_interface(tenant.address), "address")
+    except DAMAGED as error:
+        where = tenant_id, network
+        _log.warning("what %s says of %s is left out: %r", node, where, error)
+    else:
+        tenant.remotes.setdefault(network, []).append(remote)
 
 
 def _refused(tenant: TenantWanted, config: NetworkConfig) -> dict[Id, str]:
@@ -227,96 +333,3 @@ def _refused(tenant: TenantWanted, config: NetworkConfig) -> dict[Id, str]:
         elif floating and address not in floating:
             refused[id_of(public)] = f"{address} is not in floating_pool"
     return refused
-
-
-def tunnel_key(network: Network) -> int:
-    """The key of a stored network, which always has one."""
-    assert network.key is not None
-    return network.key
-
-
-def concentrator_config(wanted: TenantWanted) -> ConcentratorConfig:
-    """The concentrator as the compute node of its host takes it."""
-    publics = [
-        item.address
-        for item in wanted.public_ips
-        if item.address and id_of(item) not in wanted.refused
-    ]
-    if wanted.address is not None:
-        return ConcentratorConfig(
-            tenant_id=wanted.tenant,
-            concentrator_id=wanted.tenant,
-            address=wanted.address,
-            public_ips=publics,
-        )
-    return ConcentratorConfig(
-        tenant_id=wanted.tenant,
-        concentrator_id=wanted.tenant,
-        subnets=[
-            LocalSubnet(subnet_id=item.name, subnet=item.subnet, subnet_key=tunnel_key(item))
-            for item in wanted.networks
-        ],
-        forwards=[
-            HostForward(protocol=item.protocol, port=plain(item.port), sources=item.sources)
-            for item in wanted.forwards
-            if id_of(item) not in wanted.refused
-        ],
-        public_ips=publics,
-    )
-
-
-def subnets(wanted: TenantWanted, links: Mapping[str, str]) -> list[Subnet]:
-    """The subnets as the concentrator takes them.
-
-    ``links`` lead to their bridges on the same host; with an address it has tunnels instead.
-    """
-    return [
-        Subnet(
-            item.subnet,
-            tunnel_key(item),
-            remotes=wanted.remotes.get(item.name, ()) if wanted.address else (),
-            link=links.get(item.name),
-            entries=wanted.entries.get(item.name, ()),
-            # VNICs of a network whose MTU is too low say so; its gateway works nevertheless.
-            mtu=item.mtu and max(item.mtu, lowest_mtu(item.subnet)),
-        )
-        for item in wanted.networks
-        if wanted.address or item.name in links
-    ]
-
-
-def forwards(wanted: TenantWanted, device: str) -> list[dict[str, Any]]:
-    """The forwards as the concentrator takes them, by its link to the outside.
-
-    Without an address of its own the host has looked at the sources.
-    """
-    return [
-        {
-            "protocol": item.protocol,
-            "device": device,
-            "port": plain(item.port),
-            "to": address,
-            "to_port": item.to_port,
-            "sources": [
-                source
-                for source in (item.sources if wanted.address else ())
-                if source.version == address.version
-            ],
-        }
-        for item in wanted.forwards
-        if id_of(item) not in wanted.refused
-        for address in wanted.led_to(item)
-    ]
-
-
-def public_ips(wanted: TenantWanted, device: str) -> list[dict[str, Any]]:
-    """The public addresses as the concentrator takes them."""
-    return [
-        {
-            "address": item.address,
-            "to": wanted.guests[item.to][item.address.version],
-            "device": device,
-        }
-        for item in wanted.public_ips
-        if item.address and id_of(item) not in wanted.refused
-    ]

@@ -37,3 +37,10 @@ def no_kind(link: Link) -> str:
     other = "gre" if link.kind == "vxlan" else "vxlan"
     remedy = f" or set tunnel {other!r}" if isinstance(link, Tunnel) else ""
     return f"this kernel has no {link.kind}: load {link.module}{remedy}"
+
+
+NO_SHAPERS = "this kernel has no token bucket filters, which limit rates: load sch_tbf"
+NO_REDIRECTS = (
+    "this kernel cannot redirect what a link receives, which limits rates from guests: load "
+    "sch_ingress, cls_u32 and act_mirred"
+)

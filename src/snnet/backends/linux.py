@@ -6,7 +6,8 @@ import errno
 import os
 import secrets
 
-from snnet.contract import Bridge, Link, Macvtap, Missing, Noun, Tap, Unsupported, Veth
+from snnet.contract import Bridge, Ifb, Link, Macvtap, Missing, Noun, Tap, Unsupported, Veth
+from snnet.contract.addresses import IPV6_MTU_MIN
 from snnet.contract.links import MACVTAP_INDEX_MIN, Described, is_same_link
 from snnet.contract.network import link_sysctl
 
@@ -27,7 +28,8 @@ _LAST_INDEX = (1 << 31) - 1
 
 def comes_up_later(link: Link) -> bool:
     """Whether the link is created down, to be configured by later messages first."""
-    return isinstance(link, Bridge) or link.master is not None or without_link_local(link)
+    configured = isinstance(link, (Bridge, Ifb)) or link.master is not None
+    return configured or without_link_local(link)
 
 
 def without_link_local(link: Link) -> bool:
@@ -54,17 +56,28 @@ def quiet_sysctls(link: Link) -> dict[str, str]:
     """Return the parameters that keep the host's IPv6 from using the link.
 
     They do not exist on a host without IPv6.  A bridge port needs no IPv6 at all: its
-    frames go to the bridge.  A bridge and the host's end of a routed guest take no routes
-    or addresses from router advertisements.  ``addr_gen_mode`` none does not prevent that
-    (addrconf_prefix_rcv, net/ipv6/addrconf.c).
+    frames go to the bridge.  Nor does an ifb.  A bridge and the host's end of a routed guest
+    take no routes or addresses from router advertisements.  ``addr_gen_mode`` none does not
+    prevent that (addrconf_prefix_rcv, net/ipv6/addrconf.c).
     """
-    if link.master is not None:
+    if link.master is not None or isinstance(link, Ifb):
         quiet = {"disable_ipv6": "1"}
     elif (isinstance(link, Bridge) and not link.link_local) or is_routed(link):
         quiet = {"accept_ra": "0", "accept_redirects": "0"}
     else:
         quiet = {}
     return {link_sysctl("ipv6.conf", link.name, name): value for name, value in quiet.items()}
+
+
+def starts_anew(link: Link, was: Link) -> bool:
+    """Whether a new MTU gives the link an IPv6 with the kernel's own parameters.
+
+    An MTU below 1280 ends IPv6 on a link, with its parameters (addrconf_notify,
+    net/ipv6/addrconf.c).
+    """
+    return (was.mtu or 0) < IPV6_MTU_MIN <= (link.mtu or 0) and (
+        without_link_local(link) or bool(quiet_sysctls(link))
+    )
 
 
 def first_mtu(link: Link) -> int | None:

@@ -6,7 +6,7 @@ its attribute in linux/if_link.h, and the value that links of snnet have.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from snnet.contract import Link
@@ -68,6 +68,13 @@ OF_KINDS: Mapping[str, tuple[Setting, ...]] = {
     "vxlan": (Setting("learning", 7, 1, 0),),
 }
 
+_BY_NAME = {
+    f"{kind} {one.name}": (kind, one)
+    for kind, settings in ((PORT, OF_PORTS), *OF_KINDS.items())
+    for one in settings
+}
+"""Type and setting, by the name in ``Link.settings``."""
+
 
 def changed(
     kind: str, settings: tuple[Setting, ...], found: Mapping[str, int]
@@ -81,13 +88,21 @@ def changed(
     ]
 
 
+def without_port(settings: Settings | None) -> Settings | None:
+    """The settings that a link keeps when its bridge changes: a port begins with the usual ones."""
+    return tuple(one for one in settings or () if not one[0].startswith(f"{PORT} ")) or None
+
+
+def to_change(link: Link, was: Link, different: Collection[str]) -> list[tuple[str, Setting, int]]:
+    """What to set after the other fields in ``different`` were changed; see ``to_set``."""
+    if "master" in different:
+        return to_set(link, without_port(was.settings))
+    return to_set(link, was.settings) if "settings" in different else []
+
+
 def to_set(link: Link, was: Settings | None) -> list[tuple[str, Setting, int]]:
     """What to set so that a link with the settings ``was`` has its own: type, setting, value."""
     wanted = dict(link.settings or ())
-    of = {
-        f"{kind} {one.name}": (kind, one)
-        for kind, settings in ((PORT, OF_PORTS), *OF_KINDS.items())
-        for one in settings
-    }
     names = dict.fromkeys([*dict(was or ()), *wanted])
-    return [(*of[name], wanted.get(name, of[name][1].usual)) for name in names if name in of]
+    known = {name: _BY_NAME[name] for name in names if name in _BY_NAME}
+    return [(*one, wanted.get(name, one[1].usual)) for name, one in known.items()]

@@ -13,9 +13,11 @@ from snnet.contract import (
     Address,
     Announcement,
     Attached,
+    BridgeFdb,
     Change,
     Driver,
     Fdb,
+    Hearing,
     Host,
     IPAddress,
     Key,
@@ -27,14 +29,17 @@ from snnet.contract import (
     Path,
     PolicyRule,
     ProxyNeighbour,
+    Redirect,
     Remove,
     Route,
+    Shaper,
     SnnetError,
     Sysctl,
     Unsupported,
     keyed,
 )
 from snnet.system.announcer import Announcer
+from snnet.system.hearing import LinkHearing
 from snnet.system.prober import answering
 
 from .namespaces import opened
@@ -42,9 +47,15 @@ from .namespaces import opened
 _log = logging.getLogger("snnet.backends")
 
 NON_LINKS: frozenset[type[Noun]] = frozenset(
-    {Address, Route, PolicyRule, Path, Neighbour, ProxyNeighbour, Fdb, Sysctl, Namespace, Attached}
-)
+    {
+        Address, Route, PolicyRule, Path, Neighbour, ProxyNeighbour, Fdb, BridgeFdb, Sysctl,
+        Namespace, Attached, Shaper, Redirect,
+    }
+)  # fmt: skip
 """The nouns other than links that these backends carry."""
+
+_TRAFFIC = (Shaper, Redirect)
+"""What a kernel may lack in parts, so that its own error would not say what."""
 
 _VERBS: dict[type[Operation], str] = {Add: "add", Change: "change", Remove: "remove"}
 
@@ -131,6 +142,8 @@ class TableBackend(Driver):
                 f"cannot {operation}: the {self.name} backend does not support this operation",
                 operation=operation,
             )
+        if isinstance(operation, Add) and type(noun) in _TRAFFIC and (gap := self.missing(noun)):
+            raise Unsupported(f"cannot {operation}: {gap}", operation=operation)
         try:
             if isinstance(operation, Change):
                 verb(noun, operation.old)
@@ -161,6 +174,10 @@ class TableBackend(Driver):
     ) -> set[IPAddress]:
         """See :meth:`snnet.contract.Driver.answering`."""
         return answering(self.host.netns.fd, link, addresses, source, wait)
+
+    def hear(self, link: str, addresses: Collection[IPAddress]) -> Hearing:
+        """See :meth:`snnet.contract.Driver.hear`."""
+        return LinkHearing(self.host.netns.fd, link, addresses)
 
     def close(self) -> None:
         """See :meth:`snnet.contract.Driver.close`."""

@@ -20,11 +20,11 @@ _COMMANDS: Mapping[str, tuple[str, str]] = {
     "lease": ("lease", "DHCP leases of this host's concentrators."),
     "node": ("node", "The hosts whose agents have registered."),
     "status": ("status", "What is ready, and what is not."),
-    "apply": ("files", "Have what a file describes."),
+    "apply": ("files", "Create and change what a file describes."),
     "export": ("files", "Print all objects as such a file."),
     "topology": ("topology", "Hosts, networks, VNICs and tunnels: a tree, or a page."),
-    "host": ("host", "This host's kernel: show, verify, repair, reset, doctor."),
-    "explain": ("explain", "Why one cannot reach another on this host, hop by hop."),
+    "host": ("host", "This host's kernel: show, verify, repair, reset, doctor, report."),
+    "explain": ("explain", "Whether one place reaches another, hop by hop, and what stops it."),
     "agent": ("agent", "Run this host's agent, until it is stopped."),
     "demo": ("commands", "Build a small data centre, ping through it, remove it again."),
     "backends": ("commands", "List the installed drivers and what they can do here."),
@@ -92,5 +92,5 @@ def snnet(debug: bool) -> None:
     snnet agent &
     snnet network create web --subnet 10.1.0.0/24
     snnet vnic create v1 --network web
-    snnet forward create --network web --protocol tcp --port 8080 --to v1 --to-port 80
+    snnet forward create --network web --port 8080 --to v1 --to-port 80
     """

@@ -70,6 +70,14 @@ def _driver_option(name: str, group: str, help: str) -> Callable[[Any], Any]:
     type=click.Choice([mode.value for mode in NetworkMode]),
     default=NetworkMode.GRE_TUNNEL.value,
     show_default=True,
+    help="gre_tunnel: bridges and tunnels.  routed: a route for each VNIC, and no concentrator.",
+)
+@click.option(
+    "--uplinks",
+    type=click.Choice(("ipv4", "ipv6")),
+    default="ipv4",
+    show_default=True,
+    help="Family of the nodes' addresses, between which tunnels go.  Guests have both families.",
 )
 @click.option(
     "--keep",
@@ -95,6 +103,7 @@ def demo(
     tunnel: str,
     firewall: str,
     mode: str,
+    uplinks: str,
     keep: bool,
     remove: bool,
     cluster: bool,
@@ -117,12 +126,15 @@ def demo(
     \b
     snnet demo
     snnet demo --firewall iptables --tunnel vxlan
+    snnet demo --uplinks ipv6
     snnet demo --cluster
     """
     if keep and remove:
         raise click.UsageError("--keep and --remove exclude each other")
-    if cluster and (keep or remove or mode != NetworkMode.GRE_TUNNEL.value):
-        raise click.UsageError("--cluster excludes --keep, --remove and --mode routed")
+    if cluster and (keep or remove or (mode, uplinks) != (NetworkMode.GRE_TUNNEL.value, "ipv4")):
+        raise click.UsageError(
+            "--cluster excludes --keep, --remove, --mode routed and --uplinks ipv6"
+        )
     from .demo import keep_demo, remove_demo, show_demo
 
     if cluster:
@@ -133,7 +145,8 @@ def demo(
         ok = remove_demo(as_json=as_json)
     else:
         show = keep_demo if keep else show_demo
-        ok = show(backend, tunnel, firewall, NetworkMode(mode), as_json=as_json)
+        version = 6 if uplinks == "ipv6" else 4
+        ok = show(backend, tunnel, firewall, NetworkMode(mode), version, as_json=as_json)
     context.exit(0 if ok else 1)
 
 
@@ -171,8 +184,13 @@ def docker_plugin() -> None:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="A YAML file with the settings of NetworkConfig.  Default: GRE over the only uplink.",
 )
-@click.option("--backend", default="netlink", show_default=True)
-@click.option("--firewall", default="nftables", show_default=True)
+@click.option(
+    "--backend",
+    default="netlink",
+    show_default=True,
+    help="An installed backend (see: snnet backends).",
+)
+@click.option("--firewall", default="nftables", show_default=True, help="An installed firewall.")
 @click.option("--netns", help="The network namespace of the Docker daemon, if not the current one.")
 @click.option(
     "--name",

@@ -15,7 +15,6 @@ from rich.markup import escape
 
 from snnet.config import NetworkMode
 from snnet.lab import (
-    VERSIONS,
     Answer,
     Choice,
     Connection,
@@ -23,6 +22,7 @@ from snnet.lab import (
     Matrix,
     Placement,
     Report,
+    Scenario,
     choose,
     demo_scenario,
     open_lab,
@@ -35,7 +35,7 @@ from .tables import Marks, connections_table, hints, matrix_table, namespaces_ta
 
 
 def show_demo(
-    backend: str, tunnel: str, firewall: str, mode: NetworkMode, *, as_json: bool
+    backend: str, tunnel: str, firewall: str, mode: NetworkMode, uplinks: int, *, as_json: bool
 ) -> bool:
     """Run the demo; return whether everything was as expected.
 
@@ -43,17 +43,17 @@ def show_demo(
     everything was removed.
     """
     with interruptible() as cancel:
-        scenario = demo_scenario(mode)
-        choice = choose(backend, tunnel=tunnel, firewall=firewall, mode=mode)
+        choice = choose(backend, tunnel=tunnel, firewall=firewall, mode=mode, uplinks=uplinks)
+        scenario = demo_scenario(mode, uplinks=uplinks, groups=choice.groups)
         screen = Screen(scenario.guests, tables=not as_json)
-        screen.chosen(choice, mode)
+        screen.chosen(choice, scenario)
         report = run(open_lab(choice, scenario, cancel), screen)
         screen.summary(report)
         return report.ok
 
 
 def keep_demo(
-    backend: str, tunnel: str, firewall: str, mode: NetworkMode, *, as_json: bool
+    backend: str, tunnel: str, firewall: str, mode: NetworkMode, uplinks: int, *, as_json: bool
 ) -> bool:
     """Run the demo and leave its data centre up, held by a process in the background.
 
@@ -62,12 +62,14 @@ def keep_demo(
     """
     from snnet.lab.kept import held
 
-    choice = choose(backend, tunnel=tunnel, firewall=firewall, mode=mode, keep=True)
+    choice = choose(
+        backend, tunnel=tunnel, firewall=firewall, mode=mode, uplinks=uplinks, keep=True
+    )
     background = Background()
     with interruptible() as cancel, held():
-        scenario = demo_scenario(mode)
+        scenario = demo_scenario(mode, uplinks=uplinks, groups=choice.groups)
         screen = Screen(scenario.guests, tables=not as_json)
-        screen.chosen(choice, mode)
+        screen.chosen(choice, scenario)
         lab = open_lab(choice, scenario, cancel)
         report = run(lab, screen, keep=True)
         screen.summary(report)
@@ -117,13 +119,12 @@ class Screen:
         self._out = Console(highlight=False)
         self._err = Console(stderr=True, highlight=False)
 
-    def chosen(self, choice: Choice, mode: NetworkMode) -> None:
+    def chosen(self, choice: Choice, scenario: Scenario) -> None:
         """Show what is used, and why a preferred driver or tunnel is not."""
-        how = f"tunnel [bold]{choice.tunnel}[/]"
-        if mode is NetworkMode.ROUTED:
-            how = "mode [bold]routed[/]"
+        how = "mode [bold]routed[/]" if scenario.routed else f"tunnel [bold]{choice.tunnel}[/]"
         self._err.print(
-            f"backend [bold]{choice.backend}[/], {how}, firewall [bold]{choice.firewall}[/]"
+            f"backend [bold]{choice.backend}[/], {how} over [bold]IPv{scenario.wire.version}[/], "
+            f"firewall [bold]{choice.firewall}[/]"
         )
         for note in choice.notes:
             self._err.print(f"  {escape(note)}", style="dim")
@@ -140,7 +141,7 @@ class Screen:
             self._err.print(f"[red]{marks.bad}[/] {what}")
             raise
         seconds = time.monotonic() - started
-        self._err.print(f"[green]{marks.yes}[/] {what:<52} [dim]{seconds:5.1f} s[/]")
+        self._err.print(f"[green]{marks.yes}[/] {what:<54} [dim]{seconds:5.1f} s[/]")
 
     def built(self, placements: Sequence[Placement]) -> None:
         """See :class:`snnet.lab.Watcher`."""
@@ -174,9 +175,8 @@ class Screen:
         for problem in report.problems:
             self._out.print(f"[red]{marks.bad}[/] {escape(problem)}", soft_wrap=True)
         guests = len(report.scenario.guests)
-        pings = len(VERSIONS) * len(list(report.scenario.pairs()))
         wrong = len(report.problems)
-        counts = [f"{guests} guests", f"{pings} pings"]
+        counts = [f"{guests} guests", f"{report.scenario.pings} pings"]
         if report.connections:
             counts.append(f"{len(report.connections)} connections")
         verdict = f", {wrong} not" if wrong else " all"

@@ -9,7 +9,6 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from snnet.config import NetworkMode
 from snnet.contract import Unsupported
 from snnet.lab.choice import FAKE, choose
 from snnet.lab.cluster import ClusterLab, cluster_scenario
@@ -33,7 +32,7 @@ def show_cluster_demo(backend: str, tunnel: str, firewall: str, *, as_json: bool
             why = "; ".join(choice.notes) or "backend 'fake' is in memory"
             raise Unsupported(f"--cluster needs this machine's kernel, and root: {why}")
         screen = ClusterScreen(scenario.guests, tables=not as_json)
-        screen.chosen(choice, NetworkMode.GRE_TUNNEL)
+        screen.chosen(choice, scenario)
         report = run_cluster(ClusterLab(choice, scenario, cancel), screen)
         screen.concluded(report)
         return report.ok

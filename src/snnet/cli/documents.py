@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
@@ -39,7 +39,7 @@ def read_documents(data: bytes, name: str) -> Documents:
     """
     found = Documents(name)
     try:
-        loader = _Loader(data)
+        loader = yaml.SafeLoader(data)
         while loader.check_node():
             node = loader.get_node()
             assert node is not None
@@ -68,18 +68,3 @@ def _lines(node: yaml.Node) -> Mapping[str, int]:
             if isinstance(key, yaml.ScalarNode):
                 lines[key.value] = key.start_mark.line + 1
     return lines
-
-
-class _Loader(yaml.SafeLoader):
-    """Refuses fields that are there twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
-                    raise yaml.MarkedYAMLError(
-                        problem=f"{key.value!r} is there twice", problem_mark=key.start_mark
-                    )
-                seen.add(key.value)
-        return super().construct_mapping(node, deep)

@@ -10,7 +10,7 @@ import click
 from snnet.cluster import Applied, Cluster, Problems
 from snnet.contract import InvalidRequest
 
-from .options import output_option, with_cluster
+from .options import output_option, with_cluster, with_new_cluster
 from .output import Column, doing, print_data, print_table
 
 _COLUMNS = (
@@ -29,11 +29,12 @@ _COLUMNS = (
     "--prune", is_flag=True, help="Delete what the file does not have, of the tenants in it."
 )
 @output_option
-@with_cluster
+@with_new_cluster
 def apply(cluster: Cluster, file: IO[bytes], dry_run: bool, prune: bool, output: str) -> None:
-    """Have what a file describes: the YAML that 'snnet export' prints.
+    """Create and change what a file describes, in the YAML that 'snnet export' prints.
 
-    The whole file is checked before anything is done.
+    The whole file is checked before anything is done.  What the file does not have stays as
+    it is, unless --prune is given.
 
     \b
     snnet apply -f web.yaml --dry-run
@@ -60,7 +61,7 @@ def apply(cluster: Cluster, file: IO[bytes], dry_run: bool, prune: bool, output:
 
 
 @click.command()
-@click.option("--tenant", help="Of one tenant.  Default: of all.")
+@click.option("--tenant", help="Only objects of this tenant.  Default: all.")
 @with_cluster
 def export(cluster: Cluster, tenant: str | None) -> None:
     """Print all objects as the YAML that 'snnet apply' takes.

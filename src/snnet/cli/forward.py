@@ -36,20 +36,29 @@ def forward() -> None:
 
 
 @forward.command()
-@click.option("--network", required=True, shell_complete=complete("networks"), help="Its network.")
+@click.option(
+    "--network",
+    required=True,
+    shell_complete=complete("networks"),
+    help="The network of the VNIC.",
+)
 @click.option(
     "--protocol",
     type=click.Choice(PROTOCOLS),
     default="tcp",
     show_default=True,
-    help="Its protocol.",
+    help="The protocol of the port.",
 )
 @click.option("--port", required=True, metavar="A[-B]", help="The port outside, or a range.")
 @click.option(
-    "--to", required=True, metavar="VNIC", shell_complete=complete("vnics"), help="Where it leads."
+    "--to",
+    required=True,
+    metavar="VNIC",
+    shell_complete=complete("vnics"),
+    help="The VNIC that it leads to.",
 )
 @click.option(
-    "--to-port", type=int, metavar="N", help="The (first) port there.  Default: the same."
+    "--to-port", type=int, metavar="N", help="The (first) port of the VNIC.  Default: the same."
 )
 @click.option(
     "--source",

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 from snnet.cluster import Cluster, Vnic
 from snnet.config import VnicRole
 from snnet.contract import Conflict, InvalidRequest
-from snnet.core.vnics import qemu_args
+from snnet.core.qemu import qemu_args
 from snnet.system.netns import open_netns
 from snnet.system.process import run
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import CONFIG, output_option
+from .options import CONFIG, output_option, reads_much
 from .output import Branch, Column, print_data, print_table, print_tree
 
 if TYPE_CHECKING:
@@ -33,10 +33,11 @@ _DROPS = (
 @host.command()
 @click.option("--drops", is_flag=True, help="Show whose packets were dropped, and why.")
 @output_option
+@reads_much
 def show(drops: bool, output: str) -> None:
     """Show everything of snnet on this host, by owner.
 
-    With --drops: what the guards of snnet have dropped, by guest and rule.  nftables counts
+    With --drops: what the rules of snnet have dropped, by guest and rule.  nftables counts
     for a day from the first packet on; iptables until a rule of the node changes.
 
     \b
@@ -75,7 +76,9 @@ def show(drops: bool, output: str) -> None:
 @host.command()
 @output_option
 def verify(output: str) -> None:
-    """List what differs from what each node wants; exit with 1 if anything does.
+    """List what differs from what each node wants.
+
+    Exits with 1 if anything does.
 
     \b
     snnet host verify
@@ -117,7 +120,9 @@ def repair() -> None:
 @host.command()
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def reset(yes: bool) -> None:
-    """Remove everything of snnet from this host: guests lose their networks.
+    """Remove everything of snnet from this host.
+
+    Guests lose their networks.
 
     \b
     snnet host reset
@@ -145,9 +150,9 @@ def reset(yes: bool) -> None:
 @host.command()
 @output_option
 def doctor(output: str) -> None:
-    """Name what breaks tenants' networks on this host, each with the command that helps.
+    """Name what breaks tenants' networks on this host.
 
-    Exits with 1 if there is anything.
+    Each finding has the command, or the advice, that helps.  Exits with 1 if there is any.
 
     \b
     snnet host doctor
@@ -175,9 +180,10 @@ def doctor(output: str) -> None:
     help=f"The agent's settings.  Default: {CONFIG}, if it is there.",
 )
 def report(file: Path, yes: bool, config: Path | None) -> None:
-    """Write what one must know to help this host, as .tar.gz, after listing and asking.
+    """Write what others need to help with this host, as .tar.gz.
 
-    Passwords and keys are left out, and what belongs to tenants: leases, connections, payload.
+    It lists what the file will hold, and asks.  It leaves out passwords, keys, and what belongs to
+    tenants: leases, connections, payload.
 
     \b
     snnet host report /tmp/report.tar.gz
@@ -205,7 +211,7 @@ def _show_drops(output: str) -> None:
         rows = [{**one.to_dict(), "first": one.since} for one in found]
         print_table(rows, _DROPS, wide=output == "wide")
     else:
-        click.echo("the guards of snnet have dropped nothing")
+        click.echo("the rules of snnet have dropped nothing")
 
 
 def _survey() -> list[FoundNode]:

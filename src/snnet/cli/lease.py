@@ -34,7 +34,9 @@ def lease() -> None:
 @output_option
 @with_cluster
 def list_(cluster: Cluster, tenant: str, all_tenants: bool, output: str) -> None:
-    """List the leases that guests hold (root, on the host of the concentrator).
+    """List the leases that guests hold (root).
+
+    It asks this host's concentrators.
 
     \b
     snnet lease list

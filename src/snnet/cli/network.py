@@ -14,6 +14,7 @@ from .options import (
     tenants_option,
     wait_options,
     with_cluster,
+    with_new_cluster,
 )
 from .output import ERROR, STATE, Column, print_objects, print_one
 from .waiting import finish
@@ -56,7 +57,7 @@ def network() -> None:
 @tenant_option
 @wait_options
 @output_option
-@with_cluster
+@with_new_cluster
 def create(
     cluster: Cluster,
     name: str,

@@ -53,10 +53,12 @@ def show(cluster: Cluster, name: str, output: str) -> None:
 
 @node.command()
 @_NAME
-@click.option("--undo", is_flag=True, help="Take it back.")
+@click.option("--undo", is_flag=True, help="Use the node again.")
 @with_cluster
 def drain(cluster: Cluster, name: str, undo: bool) -> None:
-    """Put nothing new on a node; its concentrators move to others, its VNICs stay.
+    """Put nothing new on a node.
+
+    Its concentrators move to other nodes; its VNICs stay.
 
     \b
     snnet node drain host-1
@@ -70,6 +72,8 @@ def drain(cluster: Cluster, name: str, undo: bool) -> None:
 @with_cluster
 def forget(cluster: Cluster, name: str, force: bool) -> None:
     """Remove a node that is gone for good.
+
+    Its agent must not be running.  With --force its VNICs are deleted too.
 
     \b
     snnet node forget host-1

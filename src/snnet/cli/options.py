@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -25,7 +26,7 @@ WAIT = 30.0
 
 def registry_url(given: str | None, config: Path | None) -> str:
     """The registry: of the option, of the agent's file, or the default."""
-    from snnet.cluster.keys import REGISTRY
+    from snnet.contract.registries import REGISTRY
 
     if given:
         return given
@@ -39,36 +40,59 @@ def registry_url(given: str | None, config: Path | None) -> str:
 
 def registry_options(command: F) -> F:
     """Where the registry is."""
-    from snnet.cluster.keys import REGISTRY
+    from snnet.contract.registries import REGISTRY
 
     command = click.option(
         "--config",
         type=click.Path(dir_okay=False, path_type=Path),
         envvar="SNNET_CONFIG",
+        show_envvar=True,
         help=f"The agent's settings, for its registry.  Default: {CONFIG}, if it is there.",
     )(command)
     return click.option(
         "--registry",
         metavar="URL",
         envvar="SNNET_REGISTRY",
+        show_envvar=True,
         help=f"The registry.  Default: that of the settings, or {REGISTRY}.",
     )(command)
 
 
-def with_cluster(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the cluster of its registry as the first argument."""
+def with_cluster(command: Callable[..., Any], *, create: bool = False) -> Callable[..., Any]:
+    """Give a command the cluster of its registry as the first argument.
+
+    Without ``create`` the registry must be there: a mistyped path makes no empty one.
+    """
 
     @functools.wraps(command)
     def run(*args: Any, registry: str | None, config: Path | None, **options: Any) -> Any:
         from snnet.cluster import Cluster
 
-        with Cluster(registry_url(registry, config)) as cluster:
+        new = create and not options.get("dry_run")
+        with Cluster(registry_url(registry, config), create=new) as cluster:
             return command(cluster, *args, **options)
 
     return registry_options(run)
 
 
+with_new_cluster = functools.partial(with_cluster, create=True)
+"""For commands that may be the first ones, before there is an agent."""
+
+
 def tenant_option(command: F) -> F:
+    """For one object: whose it is."""
+    return _tenant(command, "The tenant it belongs to.")
+
+
+def tenants_option(command: F) -> F:
+    """For lists: one tenant, or all."""
+    command = click.option("-A", "--all-tenants", is_flag=True, help="List those of all tenants.")(
+        command
+    )
+    return _tenant(command, "List those of this tenant.")
+
+
+def _tenant(command: F, text: str) -> F:
     from snnet.cluster import DEFAULT_TENANT
 
     return click.option(
@@ -76,15 +100,30 @@ def tenant_option(command: F) -> F:
         default=DEFAULT_TENANT,
         show_default=True,
         envvar="SNNET_TENANT",
+        show_envvar=True,
         shell_complete=complete("tenants"),
-        help="The tenant it belongs to.",
+        help=text,
     )(command)
 
 
-def tenants_option(command: F) -> F:
-    """For lists: one tenant, or all."""
-    command = click.option("-A", "--all-tenants", is_flag=True, help="Of all tenants.")(command)
-    return tenant_option(command)
+def reads_much(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Run a command without garbage collections.
+
+    It reads a host of thousands of VNICs, says something and ends: what it made is needed to
+    the end, and looking through it again and again took a tenth of the time.
+    """
+
+    @functools.wraps(command)
+    def run(*args: Any, **options: Any) -> Any:
+        collecting = gc.isenabled()
+        gc.disable()
+        try:
+            return command(*args, **options)
+        finally:
+            if collecting:
+                gc.enable()
+
+    return run
 
 
 def output_option(command: F) -> F:
@@ -116,6 +155,17 @@ def wait_options(command: F) -> F:
     )(command)
 
 
+def timeout_option(command: F) -> F:
+    """How long to wait for other hosts."""
+    return click.option(
+        "--timeout",
+        type=click.FloatRange(min=0),
+        default=10.0,
+        show_default=True,
+        help="Seconds to wait for the agents of other hosts.",
+    )(command)
+
+
 def force_option(command: F) -> F:
     return click.option("--force", is_flag=True, help="Delete also what uses it.")(command)
 
@@ -131,7 +181,8 @@ def complete(
 
         url = ctx.params.get("registry") or os.environ.get("SNNET_REGISTRY")
         try:
-            with Cluster(registry_url(url, ctx.params.get("config"))) as cluster:
+            where = registry_url(url, ctx.params.get("config"))
+            with Cluster(where, create=False) as cluster:
                 return [name for name in _names(cluster, kind, ctx) if name.startswith(start)]
         except (SnnetError, OSError):
             return []

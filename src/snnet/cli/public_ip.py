@@ -28,7 +28,11 @@ def public_ip() -> None:
 @public_ip.command()
 @click.argument("address")
 @click.option(
-    "--to", required=True, metavar="VNIC", shell_complete=complete("vnics"), help="Whose it is."
+    "--to",
+    required=True,
+    metavar="VNIC",
+    shell_complete=complete("vnics"),
+    help="The VNIC that gets it.",
 )
 @tenant_option
 @wait_options

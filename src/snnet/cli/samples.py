@@ -13,6 +13,7 @@ from snnet.contract import (
     Attached,
     Bridge,
     BridgeAccept,
+    BridgeFdb,
     DhcpGuard,
     DhcpScope,
     ExternalForward,
@@ -22,6 +23,7 @@ from snnet.contract import (
     GroupRules,
     HostIsolation,
     HostServices,
+    Ifb,
     Link,
     Macvtap,
     Masquerade,
@@ -37,8 +39,10 @@ from snnet.contract import (
     ProtectedNetwork,
     ProxyNeighbour,
     PublicIp,
+    Redirect,
     Route,
     Rule,
+    Shaper,
     Sysctl,
     Tap,
     TranslatedSource,
@@ -72,6 +76,7 @@ def _links() -> Iterator[Link]:
     yield Bridge(name="probe")
     yield Tap(name="probe")
     yield Veth(name="probe", peer="probe1")
+    yield Ifb(name="probe")
     yield Macvtap(name="probe", lower="eth0")
     yield Gre(name="probe", local=_LOCAL, tunnel_key=1)
     over_both = (
@@ -90,9 +95,12 @@ def _other_nouns() -> Iterator[Noun]:
     yield Neighbour(link="probe", address=_GUEST, lladdr=_MAC)
     yield ProxyNeighbour(link="probe", address=_GUEST)
     yield Fdb(link="probe", mac=_MAC, remote=_REMOTE)
+    yield BridgeFdb(link="probe", mac=_MAC)
     yield Sysctl(name="net.ipv4.ip_forward", value="1")
     yield Namespace(name="probe")
     yield Attached(link="probe")
+    yield Shaper(link="probe", rate=10**6)
+    yield Redirect(link="probe", to="probe")
 
 
 def _rules(owner: str) -> Iterator[Noun]:

@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from snnet.lab import Answer, Connection, Guest, Matrix, Placement, Report, is_as_expected
+from snnet.contract.rules import with_port
+from snnet.lab import WEB, Answer, Connection, Guest, Matrix, Placement, Report, is_as_expected
 
 _COLOURS = ("cyan", "magenta", "yellow", "blue")
 _CELL = 3
@@ -40,6 +41,7 @@ def topology_table(placements: Sequence[Placement]) -> Table:
         title_style="bold",
         box=box.HORIZONTALS,
         show_edge=False,
+        pad_edge=False,
         collapse_padding=True,
         border_style="dim",
     )
@@ -65,7 +67,7 @@ def topology_table(placements: Sequence[Placement]) -> Table:
 def matrix_table(guests: Sequence[Guest], matrix: Matrix, expected: Matrix, marks: Marks) -> Table:
     """Who reached whom: a row for each sender, a column for each target's number.
 
-    Results that are not as expected are red.
+    Results that are not as expected are red.  Who is in a group is named with it.
     """
     table = Table(
         title=f"Pings: {marks.yes} answered by IPv4 and IPv6, 4 or 6 by one, {marks.no} no answer",
@@ -74,6 +76,9 @@ def matrix_table(guests: Sequence[Guest], matrix: Matrix, expected: Matrix, mark
         box=box.MINIMAL,
         show_edge=False,
         border_style="dim",
+        caption=_explained(guests),
+        caption_justify="left",
+        caption_style="",
     )
     tenants = [list(group) for _, group in groupby(guests, lambda guest: guest.tenant.name)]
     colours = _colours(guest.tenant.name for guest in guests)
@@ -88,7 +93,7 @@ def matrix_table(guests: Sequence[Guest], matrix: Matrix, expected: Matrix, mark
             colour = colours[source.tenant.name]
             reached, wanted = matrix[source.name], expected[source.name]
             table.add_row(
-                Text(f"{numbers[source.name]:2} {source.name}", colour),
+                Text(f"{numbers[source.name]:2} {_with_groups(source)}", colour),
                 *(
                     Text().join(
                         _cell(reached.get(target.name), wanted.get(target.name), marks)
@@ -101,6 +106,17 @@ def matrix_table(guests: Sequence[Guest], matrix: Matrix, expected: Matrix, mark
     return table
 
 
+def _explained(guests: Sequence[Guest]) -> str | None:
+    names = dict.fromkeys(name for guest in guests for name in guest.groups)
+    if not names:
+        return None
+    return f"({', '.join(names)}): in a security group that lets TCP port {WEB} in, and no ping"
+
+
+def _with_groups(guest: Guest) -> str:
+    return f"{guest.name} ({', '.join(guest.groups)})" if guest.groups else guest.name
+
+
 def connections_table(
     connections: Sequence[Connection], answers: Sequence[Answer | None], marks: Marks
 ) -> Table:
@@ -110,11 +126,13 @@ def connections_table(
     as expected are red.
     """
     table = Table(
-        title=f"TCP connections to and from the internet: {marks.no} no answer",
+        title=f"TCP connections: {marks.no} no answer",
         title_justify="left",
         title_style="bold",
         box=box.HORIZONTALS,
         show_edge=False,
+        pad_edge=False,
+        collapse_padding=True,
         border_style="dim",
     )
     for name in ("connection", "from", "to", "answered by", "source seen"):
@@ -126,14 +144,16 @@ def connections_table(
         # In routed mode every guest keeps its own address; show them in one row.
         if connection.client_ip is not None and source == str(connection.client_ip):
             source = "guest's own"
-        key = (connection.what, f"{connection.address}:{connection.port}", server, source)
+        key = (connection.what, with_port(connection.address, connection.port), server, source)
         rows.setdefault(key, []).append(connection.client)
         if not is_as_expected(connection, answer):
             wrong.add(key)
     for key, clients in rows.items():
         what, to, server, source = key
         client = clients[0] if len(clients) == 1 else f"{len(clients)} guests"
-        table.add_row(what, client, to, server, source, style="bold red" if key in wrong else None)
+        style = "bold red" if key in wrong else None
+        # The brackets of an IPv6 address are no markup.
+        table.add_row(what, client, Text(to), server, source, style=style)
     return table
 
 

@@ -10,7 +10,7 @@ import click
 
 from snnet.cluster import Cluster
 
-from .options import CONFIG, output_option, registry_options, registry_url
+from .options import CONFIG, output_option, registry_options, registry_url, timeout_option
 from .output import Branch, print_data, print_tree
 
 if TYPE_CHECKING:
@@ -23,26 +23,30 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--svg", type=_FILE, help="Write an SVG document for browsers.")
 @click.option("--html", type=_FILE, help="Write an HTML page.")
 @click.option("--here", is_flag=True, help="This host's kernel, also if there is a registry.")
+@click.option("--wanted", is_flag=True, help="What the registry says; no agent is asked.")
+@timeout_option
 @output_option
 @registry_options
 def topology(
     svg: Path | None,
     html: Path | None,
     here: bool,
+    wanted: bool,
+    timeout: float,
     output: str,
     registry: str | None,
     config: Path | None,
 ) -> None:
     """Show hosts, tenants' networks on them, VNICs and tunnels: as a tree, or as a page.
 
-    With a registry (an option, the environment or the agent's settings) it shows all hosts;
-    else what this host's kernel has (root).
+    With a registry (an option, the environment or the agent's settings) it shows what all
+    hosts have, by the answers of their agents; else what this host's kernel has (root).
 
     \b
     snnet topology
     snnet topology --html /tmp/network.html
     """
-    picture = _picture(here, registry, config)
+    picture = _picture(here, wanted, timeout, registry, config)
     from snnet.drawing.svg import to_html, to_svg
 
     for path, write in ((svg, to_svg), (html, to_html)):
@@ -55,16 +59,24 @@ def topology(
         _show(picture)
 
 
-def _picture(here: bool, registry: str | None, config: Path | None) -> Picture:
+def _picture(
+    here: bool, wanted: bool, timeout: float, registry: str | None, config: Path | None
+) -> Picture:
     if here or not (registry or config or CONFIG.exists()):
         from snnet.doctor.survey import look
         from snnet.drawing import found
 
         return found.picture(look())
-    from snnet.drawing import registered
+    from snnet.drawing import live, registered
+    from snnet.explain.gathering import gather
 
-    with Cluster(registry_url(registry, config)) as cluster:
-        return registered.picture(cluster)
+    with Cluster(registry_url(registry, config), create=False) as cluster:
+        if wanted:
+            return registered.picture(cluster)
+        hosts = gather(cluster.registry, None, timeout)
+        for silent in hosts.silent:
+            click.secho(hosts.reason(silent), fg="yellow", err=True)
+        return live.picture(cluster, hosts)
 
 
 def _show(picture: Picture) -> None:

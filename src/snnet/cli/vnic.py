@@ -9,6 +9,7 @@ import click
 
 from snnet.cluster import Cluster
 from snnet.cluster.documents import ROLES
+from snnet.contract.shaping import show_rate
 
 from .options import (
     complete,
@@ -24,6 +25,11 @@ from .waiting import finish
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+
+def _rate(bits: int | None) -> str | None:
+    return None if bits is None else show_rate(bits)
+
+
 COLUMNS = (
     Column("NAME", "name"),
     Column("NETWORK", "network"),
@@ -31,6 +37,8 @@ COLUMNS = (
     Column("MAC", "mac", wide=True),
     Column("ROLE", "role", wide=True),
     Column("GROUPS", "groups", wide=True),
+    Column("RATE-TO", lambda item: _rate(item.get("rate_to_guest")), wide=True),
+    Column("RATE-FROM", lambda item: _rate(item.get("rate_from_guest")), wide=True),
     Column("NODE", "node"),
     Column("LINK", "link_name"),
     STATE,
@@ -49,26 +57,38 @@ def owner_option(text: str) -> Callable[[F], F]:
     return click.option("--owner", callback=_user, help=text)
 
 
-extra_option = click.option(
-    "--extra-address",
-    "extra",
-    multiple=True,
-    metavar="ADDRESS",
-    help="An address or network that the guest may use too.",
-)
-group_option = click.option(
-    "--group",
-    "groups",
-    multiple=True,
-    metavar="NAME",
-    shell_complete=complete("groups"),
-    help="A security group that it is in.",
-)
-spoofing_option = click.option(
-    "--anti-spoofing/--no-anti-spoofing",
-    default=None,
-    help="Whether the guest's addresses are checked.  Default: as the node's configuration says.",
-)
+def policy_options(*, more: str, checked: str, limit: str) -> Callable[[F], F]:
+    """What the guest may do.  ``more`` ends the help of lists; the others are defaults."""
+
+    def add(command: F) -> F:
+        for way, does in (("from", "sends"), ("to", "receives")):
+            command = click.option(
+                f"--rate-{way}-guest",
+                metavar="RATE",
+                help=f"What the guest {does} at most, like '100mbit'.  Default: {limit}.",
+            )(command)
+        command = click.option(
+            "--group",
+            "groups",
+            multiple=True,
+            metavar="NAME",
+            shell_complete=complete("groups"),
+            help=f"A security group that it is in{more}.",
+        )(command)
+        command = click.option(
+            "--anti-spoofing/--no-anti-spoofing",
+            default=None,
+            help=f"Whether the guest's addresses are checked.  Default: {checked}.",
+        )(command)
+        return click.option(
+            "--extra-address",
+            "extra",
+            multiple=True,
+            metavar="ADDRESS",
+            help=f"An address or network that the guest may use too{more}.",
+        )(command)
+
+    return add
 
 
 @click.group()
@@ -86,7 +106,13 @@ def vnic() -> None:
     "--network", required=True, shell_complete=complete("networks"), help="The network it is on."
 )
 @click.option("--node", shell_complete=complete("nodes"), help="Its host.  Default: chosen.")
-@click.option("--ip", "ips", multiple=True, metavar="IP", help="Its address.  Default: a free one.")
+@click.option(
+    "--ip",
+    "ips",
+    multiple=True,
+    metavar="IP",
+    help="Its address, one of each family of the network.  Default: free ones.",
+)
 @click.option("--mac", help="The guest's MAC.  Default: made of the address.")
 @click.option(
     "--role",
@@ -97,9 +123,7 @@ def vnic() -> None:
 )
 @click.option("--mtu", type=int, help="The largest packet in bytes.  Default: the network's.")
 @owner_option("The user of the host who may open the tap.  Default: root alone.")
-@extra_option
-@spoofing_option
-@group_option
+@policy_options(more="", checked="as the node's configuration says", limit="no limit")
 @tenant_option
 @wait_options
 @output_option
@@ -117,6 +141,8 @@ def create(
     extra: tuple[str, ...],
     anti_spoofing: bool | None,
     groups: tuple[str, ...],
+    rate_to_guest: str | None,
+    rate_from_guest: str | None,
     tenant: str,
     wait: bool,
     timeout: float,
@@ -127,6 +153,7 @@ def create(
     \b
     snnet vnic create v1 --network web
     snnet vnic create c1 --network web --role container --ip 10.1.0.9
+    snnet vnic create v2 --network web --rate-to-guest 100mbit
     """
     made = cluster.create_vnic(
         name,
@@ -141,12 +168,14 @@ def create(
         extra_addresses=extra or None,
         anti_spoofing=anti_spoofing,
         groups=groups or None,
+        rate_to_guest=rate_to_guest,
+        rate_from_guest=rate_from_guest,
     )
     finish(cluster, made, wait=wait, timeout=timeout, output=output, summary=SUMMARY)
 
 
 @vnic.command("list")
-@click.option("--network", shell_complete=complete("networks"), help="Of one network.")
+@click.option("--network", shell_complete=complete("networks"), help="List those of one network.")
 @tenants_option
 @output_option
 @with_cluster
@@ -183,7 +212,11 @@ def show(cluster: Cluster, name: str, tenant: str, output: str) -> None:
     \b
     snnet vnic show v1
     """
-    print_one(cluster.get_vnic(tenant, name), output)
+    found = cluster.get_vnic(tenant, name).to_dict()
+    if output not in ("json", "yaml"):
+        rates = {field: _rate(found[field]) for field in found if field.startswith("rate_")}
+        found |= rates
+    print_one(found, output)
 
 
 @vnic.command()
@@ -191,11 +224,10 @@ def show(cluster: Cluster, name: str, tenant: str, output: str) -> None:
 @click.option("--node", shell_complete=complete("nodes"), help="Move it to this host.")
 @click.option("--mtu", type=int, help="The largest packet in bytes.")
 @owner_option("The user of the host who may open the tap.")
-@extra_option
-@click.option("--no-extra-addresses", "no_extra", is_flag=True, help="Only its own address.")
-@spoofing_option
-@group_option
+@policy_options(more="; those given replace all", checked="as before", limit="as before")
+@click.option("--no-extra-addresses", "no_extra", is_flag=True, help="Only its own addresses.")
 @click.option("--no-groups", is_flag=True, help="In no group: everything passes.")
+@click.option("--no-rates", is_flag=True, help="No limits but those that are given.")
 @tenant_option
 @wait_options
 @output_option
@@ -211,6 +243,9 @@ def update(
     anti_spoofing: bool | None,
     groups: tuple[str, ...],
     no_groups: bool,
+    rate_to_guest: str | None,
+    rate_from_guest: str | None,
+    no_rates: bool,
     tenant: str,
     wait: bool,
     timeout: float,
@@ -218,9 +253,12 @@ def update(
 ) -> None:
     """Change a VNIC.
 
+    What is not given stays as it is.
+
     \b
     snnet vnic update v1 --mtu 1400
     snnet vnic update v1 --extra-address 10.1.0.200 --extra-address 172.17.0.0/16
+    snnet vnic update v1 --no-rates --rate-to-guest 50mbit
     """
     if extra and no_extra:
         raise click.UsageError("give --extra-address or --no-extra-addresses, not both")
@@ -234,7 +272,10 @@ def update(
         "anti_spoofing": anti_spoofing,
         "groups": () if no_groups else groups or None,
     }
-    changes = {field: value for field, value in given.items() if value is not None}
+    changes: dict[str, Any] = {field: value for field, value in given.items() if value is not None}
+    for field, rate in (("rate_to_guest", rate_to_guest), ("rate_from_guest", rate_from_guest)):
+        if no_rates or rate is not None:
+            changes[field] = rate
     if not changes:
         raise click.UsageError("say what to change: see 'snnet vnic update --help'")
     made = cluster.update_vnic(tenant, name, **changes)
@@ -259,13 +300,15 @@ def delete(cluster: Cluster, name: str, force: bool, tenant: str) -> None:
 @_NAME
 @click.option("--pid", type=int, help="A process of the container.")
 @click.option("--netns", help="The container's network namespace: a name of 'ip netns', or a path.")
-@click.option("--as", "device", default="eth0", show_default=True, help="Its name in there.")
+@click.option(
+    "--as", "device", default="eth0", show_default=True, help="The link's name in the container."
+)
 @tenant_option
 @with_cluster
 def attach(
     cluster: Cluster, name: str, pid: int | None, netns: str | None, device: str, tenant: str
 ) -> None:
-    """Move a container's end of a VNIC into the container, and configure it (root).
+    """Move a VNIC's end into a container and configure it (root).
 
     \b
     snnet vnic attach c1 --pid 4711
@@ -296,7 +339,7 @@ def qemu_args(cluster: Cluster, name: str, tenant: str) -> None:
 @tenant_option
 @with_cluster
 def libvirt_xml(cluster: Cluster, name: str, tenant: str) -> None:
-    """Print the <interface> element that makes a libvirt domain use a VNIC.
+    """Print the <interface> by which a libvirt domain uses a VNIC.
 
     \b
     snnet vnic libvirt-xml v1 > nic.xml

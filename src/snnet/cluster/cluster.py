@@ -35,16 +35,19 @@ class Cluster:
     registry, which is borrowed and not closed.  The agents of the hosts carry out what is
     stored here; each object's ``state`` says how far they are.
 
-    A change is stored whole when its method returns, and nothing of it if it raises.  A
+    When a method returns, its change is stored completely; if it raises, nothing is stored.  A
     creation may be repeated: the same object again is returned as it is, and one that
-    differs is a ``Conflict``.  Bad input is an ``InvalidRequest`` with every problem.
+    differs is a ``Conflict``.  Bad input is an ``InvalidRequest`` that names every problem.
     Any number of threads and processes may use one registry at once.
     """
 
-    def __init__(self, registry: str | Registry) -> None:
+    def __init__(self, registry: str | Registry, *, create: bool = True) -> None:
+        """``create`` False: InvalidRequest where the URL names no registry yet."""
         self._borrowed = isinstance(registry, Registry)
         self.registry = (
-            registry if isinstance(registry, Registry) else plugins.open_registry(registry)
+            registry
+            if isinstance(registry, Registry)
+            else plugins.open_registry(registry, create=create)
         )
         self._writer = Writer(self.registry)
 
@@ -84,7 +87,7 @@ class Cluster:
         return self._writer.update(Network, tenant, name, changes)
 
     def delete_network(self, tenant: str, name: str, *, force: bool = False) -> None:
-        """Delete a network.  An unknown one is no error.
+        """Delete a network.  An unknown one is not an error.
 
         A network with VNICs is a ``Conflict`` that lists them.  With ``force`` they are
         deleted too, and the forwards and public addresses that lead to them.
@@ -116,30 +119,33 @@ class Cluster:
         extra_addresses: Iterable[Address | Cidr] | None = None,
         anti_spoofing: bool | None = None,
         groups: Iterable[str] | None = None,
+        rate_to_guest: int | str | None = None,
+        rate_from_guest: int | str | None = None,
     ) -> Vnic:
         """Create a VNIC; choose its node and its addresses unless they are given.
 
         ``ip`` is one address, or one of each family that the network has.  The guest may use
         ``extra_addresses`` beside it, and any address with ``anti_spoofing`` False.  In
-        ``groups`` it sends and receives what their rules allow.  Raises ``Conflict`` if an
-        address or the name is in use.
+        ``groups`` it sends and receives what their rules allow, and at most
+        ``rate_from_guest`` and ``rate_to_guest`` (bits a second, or "100mbit").  Raises
+        ``Conflict`` if an address or the name is in use.
         """
         fields = _arguments(
             name=name, tenant=tenant, network=network, node=node, role=role, ip=ip, mac=mac,
             mtu=mtu, owner=owner, extra_addresses=extra_addresses, anti_spoofing=anti_spoofing,
-            groups=groups,
+            groups=groups, rate_to_guest=rate_to_guest, rate_from_guest=rate_from_guest,
         )  # fmt: skip
         return self._writer.vnic(Vnic(**fields), frozenset(fields))
 
     def update_vnic(self, tenant: str, name: str, **changes: Any) -> Vnic:
-        """Change the node, MTU, owner, extra addresses, anti-spoofing or groups of a VNIC.
+        """Change the node, MTU, owner, extra addresses, anti-spoofing, groups or rates of a VNIC.
 
         Its network, role and addresses cannot be changed (``Conflict``).
         """
         return self._writer.update(Vnic, tenant, name, changes)
 
     def delete_vnic(self, tenant: str, name: str, *, force: bool = False) -> None:
-        """Delete a VNIC.  An unknown one is no error.
+        """Delete a VNIC.  An unknown one is not an error.
 
         A VNIC that forwards or public addresses lead to is a ``Conflict`` that lists them;
         with ``force`` they are deleted with it.
@@ -174,7 +180,7 @@ class Cluster:
     def set_group(
         self, tenant: str, name: str, *, rules: Iterable[Rule | str] = ()
     ) -> SecurityGroup:
-        """Have a security group with exactly these rules, whether it is there or not."""
+        """Set a security group to exactly these rules; create it if it does not exist."""
         return self._writer.set_group(SecurityGroup(tenant=tenant, name=name, rules=rules))  # type: ignore[arg-type]
 
     def update_group(self, tenant: str, name: str, **changes: Any) -> SecurityGroup:
@@ -182,7 +188,7 @@ class Cluster:
         return self._writer.update(SecurityGroup, tenant, name, changes)
 
     def delete_group(self, tenant: str, name: str) -> None:
-        """Delete a group.  An unknown one is no error.
+        """Delete a group.  An unknown one is not an error.
 
         One that VNICs are in, or that other groups name, is a ``Conflict`` that lists them.
         """
@@ -224,7 +230,7 @@ class Cluster:
         return self._writer.update(Forward, tenant, name, changes)
 
     def delete_forward(self, tenant: str, name: str) -> None:
-        """Delete the forward named by protocol and port.  An unknown one is no error."""
+        """Delete the forward named by protocol and port.  An unknown one is not an error."""
         self._writer.delete(Forward, tenant, name)
 
     def get_forward(self, tenant: str, name: str) -> Forward:
@@ -240,7 +246,7 @@ class Cluster:
     def create_public_ip(
         self, address: Address, *, to: str, tenant: str = DEFAULT_TENANT
     ) -> PublicIp:
-        """Give a public address to a VNIC.  Raises ``Conflict`` if it is another's."""
+        """Give a public address to a VNIC.  Raises ``Conflict`` if another VNIC has it."""
         fields = _arguments(tenant=tenant, address=address, to=to)
         return self._writer.public_ip(PublicIp(**fields), frozenset(fields))
 
@@ -249,7 +255,7 @@ class Cluster:
         return self._writer.update(PublicIp, tenant, str(address), changes)
 
     def delete_public_ip(self, tenant: str, address: Address) -> None:
-        """Take a public address from its VNIC.  An unknown one is no error."""
+        """Take a public address from its VNIC.  An unknown one is not an error."""
         self._writer.delete(PublicIp, tenant, str(address))
 
     def get_public_ip(self, tenant: str, address: Address) -> PublicIp:
@@ -271,9 +277,9 @@ class Cluster:
         return nodes.need(self.registry, name)
 
     def drain_node(self, name: str, *, draining: bool = True) -> None:
-        """Put nothing new on a node, and move its concentrators that have an address.
+        """Put nothing new on a node, and move its concentrators to other nodes.
 
-        VNICs stay.
+        In topology "local" concentrators stay.  VNICs always stay.
         """
         nodes.drain(self.registry, name, draining=draining)
 
@@ -281,7 +287,7 @@ class Cluster:
         """Remove a node that is gone for good, what its agent said, and its tunnels.
 
         Its concentrators are placed on other nodes; nothing else removes a node's tunnels.
-        An unknown one is no error.  A node whose agent is running, or that has VNICs, is a
+        An unknown one is not an error.  A node whose agent is running, or that has VNICs, is a
         ``Conflict``; with ``force`` its VNICs are deleted.
         """
         for vnic in nodes.forget(self.registry, name, force=force):
@@ -305,12 +311,12 @@ class Cluster:
         """Make what is stored as the documents say; see :meth:`export` for their form.
 
         All documents are checked before anything is written.  Objects are then created and
-        changed one after the other, what others refer to first; an object that cannot be is
-        in the result with its error, and the rest goes on.  Repeating the call finishes what
-        was interrupted.  ``prune`` deletes what the documents do not have, of the tenants
-        that they name, but no VNIC that another program manages.  ``dry_run`` writes nothing
-        and returns what would be done.  ``progress`` is called after each object with how many
-        are done, and of how many.
+        changed one after the other, those that others refer to first.  An object that fails is
+        in the result with its error, and the others are still tried.  Repeating the call
+        finishes what was interrupted.  ``prune`` deletes what the documents do not have, of the
+        tenants that they name, but no VNIC that another program manages.  ``dry_run`` writes
+        nothing and returns what would be done.  ``progress`` is called after each object with
+        the number of objects done and the number of all.
         """
         return applying.apply(
             self._writer, documents, prune=prune, dry_run=dry_run, progress=progress

@@ -33,7 +33,8 @@ from snnet.config import (
 from snnet.contract import PROTOCOLS, InvalidRequest, IPAddress, IPNetwork
 from snnet.contract.addresses import gateway_of
 from snnet.contract.keywords import refuse_unknown
-from snnet.core.addressing import check_subnets, mac_for
+from snnet.contract.shaping import check_rate
+from snnet.core.addressing import check_public, check_subnets, mac_for
 from snnet.core.ports import check_ports
 
 from .problems import check_fields, optional
@@ -252,6 +253,8 @@ class Vnic(Wanted):
     extra_addresses: tuple[IPAddress | IPNetwork, ...] = ()
     anti_spoofing: bool | None = None
     groups: tuple[str, ...] = ()
+    rate_to_guest: int | None = None
+    rate_from_guest: int | None = None
 
     def checks(self) -> Mapping[str, Callable[[Any, str], Any]]:
         return {
@@ -267,6 +270,7 @@ class Vnic(Wanted):
             "extra_addresses": lambda value, name: check_many(value, name, check_block),
             "anti_spoofing": optional(check_bool),
             "groups": lambda value, name: tuple(sorted({*check_many(value, name, check_id)})),
+            **dict.fromkeys(("rate_to_guest", "rate_from_guest"), optional(check_rate)),
         }
 
     @property
@@ -356,7 +360,7 @@ class PublicIp(Wanted):
         object.__setattr__(self, "name", str(self.address))
 
     def checks(self) -> Mapping[str, Callable[[Any, str], Any]]:
-        return {"address": check_address, "to": _reference}
+        return {"address": check_public, "to": _reference}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -381,11 +385,8 @@ class NodeInfo:
         return ("draining" if self.draining else "ready") if self.alive else "no agent"
 
     def document(self) -> dict[str, Any]:
-        return {
-            item.name: plain(getattr(self, item.name))
-            for item in fields(self)
-            if item.name != "alive"
-        }
+        names = (item.name for item in fields(self) if item.name != "alive")
+        return {name: plain(getattr(self, name)) for name in names}
 
     def to_dict(self) -> dict[str, Any]:
         return {**self.document(), "state": self.state}

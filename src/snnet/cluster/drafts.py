@@ -6,8 +6,9 @@ the decision rests on is as it was read; otherwise all is read and decided again
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable
+from copy import copy
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from snnet.contract import Conflict, Reading, Registry, Stale
@@ -48,8 +49,15 @@ def carry_out(
         except Stale:
             stale()
         else:
-            return replace(draft.result, revision=revision)
+            return _written(draft.result, revision)
     raise Conflict("other clients keep changing the same objects: try again")
+
+
+def _written(result: W, revision: int) -> W:
+    """The object with the revision of its commit; its fields were checked before."""
+    found = copy(result)
+    object.__setattr__(found, "revision", revision)
+    return found
 
 
 def seen(reading: Reading, keys: Iterable[str]) -> dict[str, int]:
@@ -57,10 +65,13 @@ def seen(reading: Reading, keys: Iterable[str]) -> dict[str, int]:
     return {key: entry.revision if (entry := reading.entries.get(key)) else 0 for key in keys}
 
 
-def difference(old: Wanted, new: Wanted, given: Mapping[str, object]) -> str | None:
-    """The first field of ``given`` in which the two differ: "mtu is 1400, not 1300"."""
-    for name in given:
+def check_same(old: Wanted, new: Wanted, given: Iterable[str]) -> None:
+    """Raise Conflict for the first field of ``given`` in which the two differ."""
+    for name in sorted(given):
         was, wanted = getattr(old, name), getattr(new, name)
         if was != wanted:
-            return f"{name} is {text(was)}, not {text(wanted)}"
-    return None
+            way = "delete it first" if name in old.fixed else "update it, or delete it first"
+            raise Conflict(
+                f"{old.title} is there already, and its {name} is {text(was)}, not "
+                f"{text(wanted)}: {way}"
+            )

@@ -9,9 +9,6 @@ from __future__ import annotations
 
 from snnet.contract import IPAddress
 
-REGISTRY = "sqlite:///var/lib/snnet/registry.db"
-"""The registry of a host that has no other."""
-
 ROOT = "v1/"
 """The version of the layout: what a later version writes elsewhere, this one never reads."""
 
@@ -28,6 +25,8 @@ STATUS = f"{ROOT}status/"
 CONCENTRATORS = f"{ROOT}concentrators/"
 TUNNELS = f"{ROOT}tunnels/"
 DOCKER = f"{ROOT}docker/"
+QUESTIONS = f"{ROOT}questions/"
+ANSWERS = f"{ROOT}answers/"
 TUNNEL_KEYS = f"{ROOT}claims/tunnel-keys/"
 NODE_NUMBERS = f"{ROOT}claims/node-numbers/"
 CONCENTRATOR_ADDRESSES = f"{ROOT}claims/concentrator-addresses/"
@@ -149,9 +148,32 @@ def tunnel(node: str, tenant: str, network: str) -> str:
     return f"{tunnels(node)}{tenant}/{network}/"
 
 
+def tunnel_names(key: str) -> tuple[str, str, str] | None:
+    """Node, tenant and network of a tunnel's key; None of any other key."""
+    match key.removeprefix(TUNNELS).split("/"):
+        case [str(node), str(tenant), str(network), ""] if key.startswith(TUNNELS):
+            return (node, tenant, network) if node and tenant and network else None
+    return None
+
+
 def node_number(number: int) -> str:
     """The claim of a node's number, from which its vxlan port follows."""
     return f"{NODE_NUMBERS}{number}/"
+
+
+def question(id: str) -> str:
+    """A question to agents: of which nodes a snapshot is wanted.  It goes with its session."""
+    return f"{QUESTIONS}{id}/"
+
+
+def answers(node: str) -> str:
+    """The prefix of what a node answers, so that it may write nobody else's answers."""
+    return f"{ANSWERS}{node}/"
+
+
+def answer(node: str, question: str, part: int) -> str:
+    """A part of a node's answer; all go when the question does."""
+    return f"{answers(node)}{question}/{part}/"
 
 
 def status(node: str, kind: str = "", tenant: str = "", name: str = "") -> str:

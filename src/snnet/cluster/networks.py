@@ -6,15 +6,16 @@ from dataclasses import replace
 
 from snnet.contract import Conflict, Delete, InvalidRequest, Put, Reading
 
-from . import keys
+from . import keys, store, stored
 from .documents import SUBNET_KEY_MAX, Network
-from .drafts import Draft, difference, seen
+from .drafts import Draft, check_same, seen
 
 
 def read_network(reading: Reading, tenant: str, name: str) -> Network | None:
     """The network as it was read, or None."""
-    entry = reading.entries.get(keys.network(tenant, name))
-    return Network.read(entry.document, entry.revision) if entry else None
+    key = keys.network(tenant, name)
+    entry = reading.entries.get(key)
+    return stored.read(Network, key, entry) if entry else None
 
 
 def needed_network(reading: Reading, tenant: str, name: str) -> Network:
@@ -41,8 +42,7 @@ def creation(wanted: Network, given: frozenset[str], reading: Reading) -> Draft[
     """Create a network; the same one again changes nothing."""
     old = read_network(reading, wanted.tenant, wanted.name)
     if old is not None:
-        if other := difference(old, wanted, dict.fromkeys(sorted(given))):
-            raise Conflict(f"{old.title} is there already, and its {other}")
+        check_same(old, wanted, given)
         return Draft(old)
     _check_overlaps(wanted, reading)
     made = replace(wanted, key=_free_key(wanted, reading))
@@ -65,7 +65,7 @@ def _check_overlaps(wanted: Network, reading: Reading) -> None:
     for key, entry in reading.entries.items():
         if not key.startswith(prefix):
             continue
-        other = Network.read(entry.document)
+        other = stored.salvage(Network, key, entry)
         for subnet in wanted.subnet:
             for taken in other.subnet:
                 if subnet.version == taken.version and subnet.overlaps(taken):
@@ -96,29 +96,46 @@ def _free_key(wanted: Network, reading: Reading) -> int:
     raise Conflict(f"all {SUBNET_KEY_MAX} keys are in use: delete a network first")
 
 
-def closing(network: Network) -> Draft[Network]:
-    """Mark a network, so that nothing new is put on it while it is deleted."""
-    if network.closing:
+def closing(reading: Reading, tenant: str, name: str) -> Draft[Network]:
+    """Mark a network, so that nothing new is put on it while it is deleted.
+
+    The rest of its document stays as it is, whether it can be read or not.
+    """
+    key = keys.network(tenant, name)
+    entry = reading.entries.get(key)
+    if entry is None:
+        raise store.missing(Network, tenant, name)
+    network = stored.salvage(Network, key, entry)
+    if entry.document.get("closing"):
         return Draft(network)
-    key = keys.network(network.tenant, network.name)
-    marked = replace(network, closing=True)
-    return Draft(marked, [Put(key, marked.document())], {key: network.revision})
+    return Draft(network, [Put(key, {**entry.document, "closing": True})], {key: entry.revision})
 
 
-def reopening(network: Network) -> Draft[Network]:
+def reopening(reading: Reading, network: Network) -> Draft[Network]:
     """Take the mark back: the network stays."""
     key = keys.network(network.tenant, network.name)
-    plain = replace(network, closing=False)
-    return Draft(plain, [Put(key, plain.document())], {key: network.revision})
+    entry = reading.entries.get(key)
+    if entry is None:
+        raise store.missing(Network, network.tenant, network.name)
+    document = {name: value for name, value in entry.document.items() if name != "closing"}
+    return Draft(network, [Put(key, document)], {key: network.revision})
 
 
 def deletion(network: Network, reading: Reading) -> Draft[Network]:
     """Remove a network that is marked and that nothing is on."""
     key, fence = keys.network(network.tenant, network.name), keys.fence(network.tenant)
-    assert network.key is not None
+    claims = [
+        claim
+        for claim, entry in reading.entries.items()
+        if claim.startswith(keys.TUNNEL_KEYS)
+        and (entry.document.get("tenant"), entry.document.get("network"))
+        == (network.tenant, network.name)
+    ]
+    if network.key is not None:
+        claims.append(keys.tunnel_key(network.key))
     return Draft(
         network,
-        [Delete(key), Delete(keys.tunnel_key(network.key)), Put(fence, {})],
+        [Delete(key), *map(Delete, claims), Put(fence, {})],
         {key: network.revision, **seen(reading, [fence])},
     )
 

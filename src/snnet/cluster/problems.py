@@ -7,6 +7,9 @@ from typing import Any
 
 from snnet.contract import InvalidRequest
 
+DAMAGED = (InvalidRequest, LookupError, TypeError, ValueError, AttributeError)
+"""What reading a document raises that nobody checked when it was written."""
+
 
 class Problems(InvalidRequest):
     """Several things are wrong with what was given; nothing was written.

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 from snnet.contract import Conflict, Delete, InvalidRequest, Put, Reading
 
-from . import keys
+from . import keys, stored
 from .documents import Forward, NodeInfo, PublicIp, Vnic
-from .drafts import Draft, difference, seen
+from .drafts import Draft, check_same, seen
 
 HOST_PORTS = f"{keys.ROOT}claims/host-ports/"
 """The fence of the forwards on hosts whose own ports they open, whatever their tenant."""
@@ -25,7 +25,7 @@ def public_ips_of(reading: Reading, vnic: Vnic) -> list[PublicIp]:
     """The public addresses that lead to a VNIC."""
     prefix = f"{keys.PUBLIC_IPS}{vnic.tenant}/"
     found = (
-        PublicIp.read(entry.document, entry.revision)
+        stored.salvage(PublicIp, key, entry)
         for key, entry in reading.entries.items()
         if key.startswith(prefix)
     )
@@ -33,8 +33,8 @@ def public_ips_of(reading: Reading, vnic: Vnic) -> list[PublicIp]:
 
 
 def shares_ports(nodes: Iterable[NodeInfo]) -> bool:
-    """Whether all tenants' forwards open ports of the same host (topology "local")."""
-    return any(node.topology == "local" and "network" in node.roles for node in nodes)
+    """Whether tenants' forwards may open ports of the same host (topologies "local", "mesh")."""
+    return any(node.topology != "hub" and "network" in node.roles for node in nodes)
 
 
 def forward_reads(wanted: Forward, *, shared: bool) -> list[str]:
@@ -52,14 +52,13 @@ def forward_creation(
     """Create a forward; the same one again changes nothing."""
     key = keys.forward(wanted.tenant, wanted.name)
     if key in reading.entries:
-        old = _forward(reading, key)
-        if other := difference(old, wanted, dict.fromkeys(sorted(given))):
-            raise Conflict(f"{old.title} is there already, and its {other}")
+        old = stored.read(Forward, key, reading.entries[key])
+        check_same(old, wanted, given)
         return Draft(old)
     for other_key in reading.entries:
         if other_key.startswith(keys.FORWARDS):
             rival = _forward(reading, other_key)
-            if rival.overlaps(wanted):
+            if rival.port and rival.overlaps(wanted):
                 raise Conflict(
                     f"{wanted.name} overlaps {rival.title}: choose other ports, or delete it"
                 )
@@ -96,9 +95,8 @@ def public_ip_creation(wanted: PublicIp, reading: Reading) -> Draft[PublicIp]:
     """Create a public address; the same one again changes nothing."""
     key, claim = keys.public_ip(wanted.tenant, wanted.name), keys.public_ip_claim(wanted.name)
     if entry := reading.entries.get(key):
-        old = PublicIp.read(entry.document, entry.revision)
-        if other := difference(old, wanted, {"to": None}):
-            raise Conflict(f"{old.title} is there already, and its {other}")
+        old = stored.read(PublicIp, key, entry)
+        check_same(old, wanted, ["to"])
         return Draft(old)
     if holder := reading.entries.get(claim):
         raise Conflict(f"{wanted.name} belongs to tenant {holder.document.get('tenant')!r}")
@@ -137,5 +135,4 @@ def check_target(reading: Reading, tenant: str, vnic: str, network: str | None) 
 
 
 def _forward(reading: Reading, key: str) -> Forward:
-    entry = reading.entries[key]
-    return Forward.read(entry.document, entry.revision)
+    return stored.salvage(Forward, key, reading.entries[key])

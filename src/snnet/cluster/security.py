@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from snnet.config import check_id, check_many, shown
-from snnet.contract import Conflict, Delete, InvalidRequest, Put, Reading, Rule
+from snnet.contract import Conflict, Delete, Entry, InvalidRequest, Put, Reading, Rule
 from snnet.contract.keywords import refuse_unknown
 from snnet.contract.registries import Write
 from snnet.core.groups import RULES_MAX
 
-from . import keys
+from . import keys, stored
 from .documents import Vnic, Wanted
-from .drafts import Draft, difference, seen
+from .drafts import Draft, check_same, seen
 
 NAMED_MAX = 30
 """So many groups a VNIC is in, or a group's rules name: one commit has conditions about all."""
@@ -113,7 +113,8 @@ def joined(vnic: Vnic) -> list[Write]:
 
 def left(vnic: Vnic) -> list[Write]:
     """What tells other nodes that a VNIC is in no group any more."""
-    return [Delete(keys.member(vnic.tenant, vnic.name))] if vnic.groups else []
+    there = vnic.groups or stored.is_salvaged(vnic)
+    return [Delete(keys.member(vnic.tenant, vnic.name))] if there else []
 
 
 # -- groups --------------------------------------------------------------------------
@@ -125,9 +126,8 @@ def creation(
     """Create a group; the same one again changes nothing."""
     key = keys.group(wanted.tenant, wanted.name)
     if entry := reading.entries.get(key):
-        old = SecurityGroup.read(entry.document, entry.revision)
-        if other := difference(old, wanted, dict.fromkeys(sorted(given))):
-            raise Conflict(f"{old.title} is there already, and its {other}")
+        old = stored.read(SecurityGroup, key, entry)
+        check_same(old, wanted, given)
         return Draft(old)
     draft = Draft(wanted, [Put(key, wanted.document())], {key: 0})
     refer(wanted, reading, draft)
@@ -146,6 +146,10 @@ def deletion_reads(tenant: str) -> list[str]:
     return [f"{keys.GROUPS}{tenant}/", f"{keys.MEMBERS}{tenant}/", keys.group_uses(tenant)]
 
 
+def _named(key: str, entry: Entry) -> tuple[str, ...]:
+    return stored.salvage(SecurityGroup, key, entry).named
+
+
 def deletion(group: SecurityGroup, reading: Reading) -> Draft[SecurityGroup]:
     """Remove a group that no VNIC is in and no other group names."""
     users: list[str] = []
@@ -153,7 +157,7 @@ def deletion(group: SecurityGroup, reading: Reading) -> Draft[SecurityGroup]:
         name = key.rstrip("/").split("/")[-1]
         if key.startswith(keys.MEMBERS) and group.name in entry.document["groups"]:
             users.append(f"vnic {name!r}")
-        elif key.startswith(keys.GROUPS) and group.name in SecurityGroup.read(entry.document).named:
+        elif key.startswith(keys.GROUPS) and group.name in _named(key, entry):
             users.append(f"group {name!r}")
     if users:
         raise Conflict(f"{group.title} is used by {', '.join(users)}: change or delete them first")

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from typing import Any, TypeVar
 
-from snnet.contract import Conflict, InvalidRequest, Missing, Registry
+from snnet.contract import Conflict, Entry, InvalidRequest, Missing, Registry
 
-from . import keys
+from . import keys, stored
 from .documents import DEFAULT_TENANT, Vnic, Wanted, text
 
 W = TypeVar("W", bound=Wanted)
 
+Read = Callable[[type[Any], str, Entry], Any]
+"""How a document is read: wholly, or what can be read of it."""
 
-def find(registry: Registry, kind: type[W], tenant: str, name: str) -> W | None:
+
+def find(
+    registry: Registry, kind: type[W], tenant: str, name: str, read: Read = stored.read
+) -> W | None:
     """The stored object, without its status, or None."""
     if kind is Vnic:
         claim_key = keys.vnic_name(tenant, name)
@@ -25,16 +30,21 @@ def find(registry: Registry, kind: type[W], tenant: str, name: str) -> W | None:
     else:
         key = f"{keys.PREFIXES[kind.kind]}{tenant}/{name}/"
     entry = registry.read(key).entries.get(key)
-    return None if entry is None else kind.read(entry.document, entry.revision)
+    return None if entry is None else read(kind, key, entry)
 
 
-def need(registry: Registry, kind: type[W], tenant: str, name: str) -> W:
+def need(registry: Registry, kind: type[W], tenant: str, name: str, read: Read = stored.read) -> W:
     """The stored object.  Raises ``Missing`` if there is none."""
-    found = find(registry, kind, tenant, name)
+    found = find(registry, kind, tenant, name, read)
     if found is None:
-        of = "" if tenant == DEFAULT_TENANT else f" of tenant {tenant!r}"
-        raise Missing(f"there is no {kind.kind} {name!r}{of}")
+        raise missing(kind, tenant, name)
     return found
+
+
+def missing(kind: type[Wanted], tenant: str, name: str) -> Missing:
+    """The error for an object that is not there."""
+    of = "" if tenant == DEFAULT_TENANT else f" of tenant {tenant!r}"
+    return Missing(f"there is no {kind.kind} {name!r}{of}")
 
 
 def changed(old: W, changes: Mapping[str, Any]) -> W:

@@ -13,6 +13,7 @@ from . import keys, store
 from .documents import FAILED, PENDING, READY, NodeInfo, Status, Vnic, Wanted
 from .kinds import KINDS
 from .security import SecurityGroup
+from .stored import is_salvaged, read, salvage
 
 W = TypeVar("W", bound=Wanted)
 
@@ -52,12 +53,13 @@ def read_all(registry: Registry, kind: type[W], tenant: str | None) -> list[W]:
 def read_everything(registry: Registry, tenant: str | None = None) -> list[Wanted]:
     """All objects of one moment, without their status, of one tenant or of all.
 
-    What others refer to comes first, then they are sorted by tenant and name.
+    What others refer to comes first, then they are sorted by tenant and name.  Raises
+    ``Unreadable`` if a document cannot be read.
     """
     reading = registry.read(*keys.PREFIXES.values())
     found: list[Wanted] = []
     for kind in KINDS.values():
-        found += sorted(stored(reading, kind), key=_place)
+        found += sorted(stored(reading, kind, whole=True), key=_place)
     return [item for item in found if tenant is None or item.tenant == tenant]
 
 
@@ -78,7 +80,7 @@ def _place(item: Wanted) -> tuple[str, Any]:
 
 def read_one(registry: Registry, kind: type[W], tenant: str, name: str) -> W:
     """One object with its status.  Raises ``Missing`` if there is none."""
-    found = store.need(registry, kind, tenant, name)
+    found = store.need(registry, kind, tenant, name, salvage)
     if isinstance(found, SecurityGroup):
         nodes = read_nodes(registry.read(keys.NODES))
         said = registry.read(*(keys.status(one.name, kind.kind, tenant, name) for one in nodes))
@@ -100,12 +102,15 @@ def natural(name: str) -> tuple[tuple[str, int], ...]:
     return tuple((text, int(number or -1)) for text, number in parts)
 
 
-def stored(reading: Reading, kind: type[W]) -> Iterator[W]:
-    """The objects of a kind in a reading, without their status."""
+def stored(reading: Reading, kind: type[W], *, whole: bool = False) -> Iterator[W]:
+    """The objects of a kind in a reading, without their status.
+
+    Of documents that cannot be read it has what can be; ``Unreadable`` if that must be ``whole``.
+    """
     prefix = keys.PREFIXES[kind.kind]
     for key, entry in reading.entries.items():
         if key.startswith(prefix):
-            yield kind.read(entry.document, entry.revision)
+            yield read(kind, key, entry) if whole else salvage(kind, key, entry)
 
 
 def with_status(wanted: W, said: Iterable[Entry]) -> W:
@@ -113,6 +118,8 @@ def with_status(wanted: W, said: Iterable[Entry]) -> W:
 
     A group that no VNIC is in concerns no agent, and is ready as it is stored.
     """
+    if is_salvaged(wanted):
+        return wanted
     statuses = [_status(wanted, entry) for entry in sorted(said, key=lambda entry: entry.revision)]
     if isinstance(wanted, SecurityGroup):
         statuses.sort(key=lambda status: (READY, PENDING, FAILED).index(status.state))

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from snnet.contract import Conflict, Delete, Put, Reading
 from snnet.contract.registries import Write
 
-from . import keys
+from . import keys, stored
 from .documents import Forward, NodeInfo, PublicIp, Vnic
-from .drafts import Draft, difference
+from .drafts import Draft, check_same
 from .placing import chosen
 from .rules import forwards_of, public_ips_of
 from .security import joined, left, refer
@@ -20,14 +20,14 @@ def read_vnic(reading: Reading, tenant: str, name: str) -> Vnic | None:
     claim = reading.entries.get(keys.vnic_name(tenant, name))
     if claim is None:
         return None
-    entry = reading.entries.get(keys.vnic(str(claim.document["node"]), tenant, name))
-    return None if entry is None else Vnic.read(entry.document, entry.revision)
+    key = keys.vnic(str(claim.document["node"]), tenant, name)
+    entry = reading.entries.get(key)
+    return None if entry is None else stored.read(Vnic, key, entry)
 
 
 def repeated(old: Vnic, wanted: Vnic, given: frozenset[str]) -> Draft[Vnic]:
     """What a creation does if the name is in use: nothing, or Conflict if the two differ."""
-    if other := difference(old, wanted, dict.fromkeys(sorted(given))):
-        raise Conflict(f"{old.title} is there already, and its {other}")
+    check_same(old, wanted, given)
     return Draft(old)
 
 
@@ -85,9 +85,18 @@ def deletion(vnic: Vnic, reading: Reading, *, force: bool) -> Draft[Vnic]:
         named = ", ".join(item.title for item in (*forwards, *publics))
         raise Conflict(f"{vnic.title} is the target of {named}: delete them first, or use force")
     draft = bare_deletion(vnic)
-    draft.writes += [Delete(claim.key) for claim in claims(vnic)]
+    draft.writes += [Delete(key) for key in _claimed(vnic, reading)]
     draft.writes += _rules_gone(forwards, publics)
     return draft
+
+
+def _claimed(vnic: Vnic, reading: Reading) -> dict[str, None]:
+    """The keys of its claims of addresses, also of those that its document does not tell."""
+    found = dict.fromkeys(claim.key for claim in claims(vnic))
+    for key, entry in reading.entries.items():
+        if key.startswith(keys.ADDRESSES) and entry.document.get("vnic") == vnic.name:
+            found[key] = None
+    return found
 
 
 def bare_deletion(vnic: Vnic) -> Draft[Vnic]:

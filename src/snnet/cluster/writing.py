@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from snnet.contract import Conflict, Missing, Reading, Registry
 from snnet.core.addressing import check_extra
 
-from . import keys, networks, rules, security, store, vnics
+from . import keys, networks, rules, security, store, stored, vnics
 from .addresses import AddressPool, holder
 from .documents import Forward, Network, PublicIp, Vnic, Wanted
 from .drafts import Draft, carry_out
@@ -137,7 +137,7 @@ class Writer:
             entry = reading.entries.get(key)
             if entry is None:
                 return security.creation(wanted, frozenset(), reading)
-            old = SecurityGroup.read(entry.document, entry.revision)
+            old = stored.read(SecurityGroup, key, entry)
             return Draft(old) if old == wanted else security.update(old, wanted, reading)
 
         return carry_out(self.registry, decide)
@@ -169,10 +169,12 @@ class Writer:
                 carry_out(self.registry, lambda: self._deletion(kind, tenant, name, force=force))
 
     def _deletion(self, kind: type[Wanted], tenant: str, name: str, *, force: bool) -> Draft[Any]:
-        found = store.need(self.registry, kind, tenant, name)
+        found = store.need(self.registry, kind, tenant, name, stored.salvage)
         if isinstance(found, Vnic):
             self._pools.pop((tenant, found.network), None)
-            reads = f"{keys.FORWARDS}{tenant}/", f"{keys.PUBLIC_IPS}{tenant}/"
+            reads = [f"{keys.FORWARDS}{tenant}/", f"{keys.PUBLIC_IPS}{tenant}/"]
+            if stored.is_salvaged(found):
+                reads.append(f"{keys.ADDRESSES}{tenant}/")
             return vnics.deletion(found, self.registry.read(*reads), force=force)
         if isinstance(found, Forward):
             return rules.forward_deletion(found)
@@ -184,19 +186,20 @@ class Writer:
     def _delete_network(self, tenant: str, name: str, *, force: bool) -> None:
         closing = carry_out(
             self.registry,
-            lambda: networks.closing(store.need(self.registry, Network, tenant, name)),
+            lambda: networks.closing(self.registry.read(keys.network(tenant, name)), tenant, name),
         )
         # Nothing new is put on a network that is closing.
         users = self._users(closing)
         if users and not force:
-            carry_out(self.registry, lambda: networks.reopening(closing))
+            key = keys.network(tenant, name)
+            carry_out(self.registry, lambda: networks.reopening(self.registry.read(key), closing))
             raise Conflict(
                 f"{closing.title} has the VNICs {', '.join(users)}: delete them first, or use force"
             )
         for user in users:
             self.delete(Vnic, tenant, user, force=True)
-        fence = keys.fence(tenant)
-        carry_out(self.registry, lambda: networks.deletion(closing, self.registry.read(fence)))
+        reads = [keys.fence(tenant), *([] if closing.key else [keys.TUNNEL_KEYS])]
+        carry_out(self.registry, lambda: networks.deletion(closing, self.registry.read(*reads)))
         self._pools.pop((tenant, name), None)
 
     def _users(self, network: Network) -> list[str]:

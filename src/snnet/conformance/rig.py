@@ -100,13 +100,15 @@ class Rig(ABC):
         *,
         address: IPAddress | None = None,
         mac: str | None = None,
+        to: str | None = None,
         reply: bool = False,
     ) -> bool:
         """Whether an echo request with this source address and source MAC arrives.
 
         With ``reply`` it is an echo reply that nobody asked for.  By default both addresses
         are the real ones, of IPv4; with an IPv6 ``address`` it is an IPv6 packet.  No ARP
-        request is sent first.  A frame to the hub goes to the gateway of the sender.
+        request is sent first.  A frame to the hub goes to the gateway of the sender, with its
+        MAC or with ``to``.
         """
 
     @abstractmethod

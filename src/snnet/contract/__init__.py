@@ -13,7 +13,7 @@ from .commits import (
     check_ttl,
 )
 from .dhcp import DhcpEntry, DhcpLease, DhcpScope
-from .drivers import Alarm, Driver, LinkEvent, Watch
+from .drivers import Alarm, Driver, Hearing, LinkEvent, Watch
 from .errors import (
     ApiError,
     Busy,
@@ -53,6 +53,7 @@ from .links import (
     LINK_GROUP,
     NAME_MAX,
     Bridge,
+    Ifb,
     Link,
     Macvtap,
     Other,
@@ -63,6 +64,7 @@ from .links import (
 from .namespaces import Attached, Inside, Namespace, namespace_key
 from .network import (
     Address,
+    BridgeFdb,
     DockerAccept,
     Fdb,
     Neighbour,
@@ -112,6 +114,7 @@ from .rules import (
     Zone,
     ZoneLink,
 )
+from .shaping import Redirect, Shaper
 from .tunnels import TUNNELS, Geneve, Gre, Gretap, Tunnel, Vxlan
 
 __all__ = [
@@ -137,6 +140,7 @@ __all__ = [
     "Attached",
     "Bridge",
     "BridgeAccept",
+    "BridgeFdb",
     "Busy",
     "Cancelled",
     "Change",
@@ -168,6 +172,7 @@ __all__ = [
     "Gretap",
     "GroupMembers",
     "GroupRules",
+    "Hearing",
     "Host",
     "HostIsolation",
     "HostPacket",
@@ -175,6 +180,7 @@ __all__ = [
     "IPAddress",
     "IPInterface",
     "IPNetwork",
+    "Ifb",
     "Incomplete",
     "Inside",
     "InvalidRequest",
@@ -208,6 +214,7 @@ __all__ = [
     "PublicIp",
     "Put",
     "Reading",
+    "Redirect",
     "Registry",
     "RegistryWatch",
     "Rejected",
@@ -216,6 +223,7 @@ __all__ = [
     "Rule",
     "Session",
     "SessionLost",
+    "Shaper",
     "SharedSysctl",
     "SnnetError",
     "Stale",

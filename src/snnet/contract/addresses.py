@@ -44,10 +44,9 @@ def mac_of(address: IPAddress) -> str:
     It is 02:00 and the four bytes of an IPv4 address, or 02 and the first five bytes of the
     SHA-256 of an IPv6 address.
     """
-    packed = address.packed
-    if len(packed) == 4:
-        return "02:00:" + packed.hex(":")
-    return "02:" + hashlib.sha256(packed).digest()[:5].hex(":")
+    if isinstance(address, IPv4Address):
+        return "02:00:" + int(address).to_bytes(4, "big").hex(":")
+    return "02:" + hashlib.sha256(address.packed).digest()[:5].hex(":")
 
 
 GATEWAY_LINK_LOCAL = IPv6Address("fe80::1")

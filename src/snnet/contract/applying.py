@@ -35,7 +35,10 @@ class Applying:
     Consecutive operations for which the driver returns the same ``batch`` value form a
     batch; ``check`` is called for each operation that joins.  If a batch fails, its halves
     are tried again, down to single operations: the outcome says which of them failed.
+    The first operation has the position ``first`` in the outcome.
     """
+
+    __slots__ = ("_first", "_keep_going", "_operations", "_outcome", "_performer")
 
     def __init__(
         self,
@@ -44,11 +47,13 @@ class Applying:
         outcome: Outcome,
         *,
         keep_going: bool,
+        first: int = 0,
     ) -> None:
         self._performer = performer
         self._operations = operations
         self._outcome = outcome
         self._keep_going = keep_going
+        self._first = first
 
     def run(self, check: Check | None) -> None:
         """Carry out the operations.  The outcome is complete even if this raises."""
@@ -60,16 +65,29 @@ class Applying:
             loop(check)
             return
         entered = False
+        refused: list[Exception] = []
+
+        def asked() -> None:
+            try:
+                if check is not None:
+                    check()
+            except Exception as error:
+                refused.append(error)
+                raise
+
         try:
             with session:
                 entered = True
-                loop(check)
+                loop(asked)
         except Exception as error:
+            if error in refused:  # the caller's own, not the driver's
+                raise
             # What leaves the session at its end comes after the last operation.
             position = len(self._operations) - 1 if entered else 0
             operation = self._operations[position]
             translated = as_error(error, f"finish {operation}" if entered else str(operation))
-            self._outcome.errors.setdefault(position, _about(translated, operation))
+            number = self._first + position
+            self._outcome.errors.setdefault(number, _about(translated, operation))
 
     def _one_by_one(self, check: Check | None) -> None:
         for position in range(len(self._operations)):
@@ -77,7 +95,7 @@ class Applying:
                 if check is not None:
                     check()
             except SnnetError as error:
-                self._outcome.errors[position] = error
+                self._outcome.errors[self._first + position] = error
                 return
             if not self._carry_out_one(position):
                 return
@@ -97,7 +115,7 @@ class Applying:
                     check()
             except SnnetError as error:
                 if self._carry_out(first, position):
-                    self._outcome.errors[position] = error
+                    self._outcome.errors[self._first + position] = error
                 return
         self._carry_out(first, len(self._operations))
 
@@ -107,7 +125,7 @@ class Applying:
             return True
         if end - start == 1:
             return self._carry_out_one(start)
-        outcome, positions = self._outcome, range(start, end)
+        outcome, positions = self._outcome, range(self._first + start, self._first + end)
         # From here on, an interrupt may arrive at any instruction.
         outcome.unsure.update(positions)
         try:
@@ -117,7 +135,7 @@ class Applying:
             half = (start + end) // 2
             return self._carry_out(start, half) and self._carry_out(half, end)
         except Exception as error:
-            outcome.errors[start] = self._unexpected(error, start)
+            outcome.errors[positions.start] = _unexpected(error, self._operations[start])
             return self._keep_going
         outcome.done.update(positions)
         outcome.unsure.difference_update(positions)
@@ -125,29 +143,34 @@ class Applying:
 
     def _carry_out_one(self, position: int) -> bool:
         """Carry out one operation; return False to stop after an error."""
-        outcome, operation = self._outcome, self._operations[position]
-        outcome.unsure.add(position)
+        outcome, operation, number = (
+            self._outcome,
+            self._operations[position],
+            self._first + position,
+        )
         try:
             fds = self._performer.perform(operation)
+            if fds:
+                outcome.fds[operation.noun.key[1]] = tuple(fds)
+            outcome.done.add(number)
         except SnnetError as error:
-            outcome.unsure.discard(position)
-            outcome.errors[position] = _about(error, operation)
+            outcome.errors[number] = _about(error, operation)
             return self._keep_going
-        except Exception as error:
-            outcome.errors[position] = self._unexpected(error, position)
+        except BaseException as error:
+            # An interrupt may arrive at any instruction.
+            outcome.unsure.add(number)
+            if not isinstance(error, Exception):
+                raise
+            outcome.errors[number] = _unexpected(error, operation)
             return self._keep_going
-        if fds:
-            outcome.fds[operation.noun.key[1]] = tuple(fds)
-        outcome.done.add(position)
-        outcome.unsure.discard(position)
         return True
 
-    def _unexpected(self, error: Exception, position: int) -> SnnetError:
-        """The error of an operation that may have been carried out or not."""
-        operation = self._operations[position]
-        translated = as_error(error, str(operation), operation=operation)
-        translated.__cause__ = error
-        return translated
+
+def _unexpected(error: Exception, operation: Operation) -> SnnetError:
+    """The error of an operation that may have been carried out or not."""
+    translated = as_error(error, str(operation), operation=operation)
+    translated.__cause__ = error
+    return translated
 
 
 def _about(error: SnnetError, operation: Operation) -> SnnetError:

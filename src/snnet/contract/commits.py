@@ -60,7 +60,7 @@ def check_commit(
 
 
 def check_key(key: object) -> str:
-    """Return the key.  Raise ``InvalidRequest`` if it is none that the contract allows."""
+    """Return the key.  Raise ``InvalidRequest`` if the contract does not allow it."""
     if key == "":
         raise InvalidRequest("a key has at least one character", field="key")
     return _text(key, "key")

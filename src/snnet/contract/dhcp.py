@@ -196,9 +196,12 @@ def is_guest_address(address: IPAddress, subnet: IPNetwork) -> bool:
     It cannot have the first one (in IPv6 that of all routers, RFC 4291, 2.6.1), the
     gateway's, and in IPv4 the last one, which is for broadcasts.
     """
+    version, length = subnet.version, subnet.prefixlen
+    if address.version != version:
+        return False
     offset = int(address) - int(subnet.network_address)
-    last = subnet.num_addresses - (2 if subnet.version == 4 else 1)
-    return address in subnet and 2 <= offset <= last
+    last = (1 << 32 - length) - 2 if version == 4 else (1 << 128 - length) - 1
+    return 2 <= offset <= last
 
 
 def _is_address(text: str) -> bool:

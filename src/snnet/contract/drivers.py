@@ -61,12 +61,40 @@ class Watch(ABC):
 class Alarm(ABC):
     """Says whether something that a driver has set may have changed since it was last asked.
 
-    It may tell of changes that change nothing, and of those of the driver itself.
+    It may also report changes without effect, and changes by the driver itself.
     """
 
     @abstractmethod
     def noticed(self) -> bool:
         """Whether something changed since the last call.  Never waits."""
+
+    def extend(self) -> bool:
+        """Report from now on also what the driver has set since the alarm was opened.
+
+        No change is lost: ask ``noticed`` afterwards.  False, the default, means that the alarm
+        cannot do this; the caller then opens another one.
+        """
+        return False
+
+    def descriptors(self) -> Sequence[int]:
+        """Return descriptors, of which one is readable if something happened since ``noticed``.
+
+        They may change with each call of ``noticed`` or ``extend``.  An empty sequence, the
+        default, means that the caller has to ask from time to time.
+        """
+        return ()
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of descriptors.  May be called again."""
+
+
+class Hearing(ABC):
+    """Hears other hosts on a link announce certain addresses."""
+
+    @abstractmethod
+    def heard(self) -> set[IPAddress]:
+        """Return the addresses that others have announced since the last call.  Never waits."""
 
     @abstractmethod
     def close(self) -> None:
@@ -77,12 +105,12 @@ class Driver(ABC):
     """Carries out operations on the nouns in ``carries``, on one host.
 
     It is opened as ``DriverClass(host)``, and any number of threads may call it.  Its callers
-    see no other exception than ``SnnetError``: an ``OSError`` that leaves a method becomes
-    the class of its errno, anything else an ``ApiError`` that names the driver.
+    see only ``SnnetError``: an ``OSError`` that leaves a method becomes the class of its errno,
+    and any other exception an ``ApiError`` that names the driver.
     """
 
     only_snnet_errors: ClassVar[bool] = False
-    """Whether the driver itself sees to it that it raises nothing but ``SnnetError``."""
+    """Whether the driver itself ensures that it raises only ``SnnetError``."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -167,6 +195,7 @@ class Driver(ABC):
         check: Check | None = None,
         keep_going: bool = False,
         into: Outcome | None = None,
+        first: int = 0,
     ) -> Outcome:
         """Carry out the operations in order.
 
@@ -175,16 +204,17 @@ class Driver(ABC):
         remaining operations are still tried.  Never raises for an operation that fails:
         the outcome says what took effect and what did not.
 
-        ``into`` is the outcome to fill in and to return.  If ``KeyboardInterrupt`` or
+        ``into`` is the outcome to fill in and to return, in which the first operation has
+        the position ``first``.  If ``KeyboardInterrupt`` or
         another exception that is not an ``Exception`` ends ``apply``, this outcome says
         what was done until then, and in ``unsure`` what was in progress.
         """
         outcome = Outcome() if into is None else into
-        Applying(self, operations, outcome, keep_going=keep_going).run(check)
+        Applying(self, operations, outcome, keep_going=keep_going, first=first).run(check)
         return outcome
 
     def find_all(self, nouns: Collection[Noun]) -> dict[Key, Noun]:
-        """Return those of the nouns that exist, as found: what ``find`` says of each."""
+        """Return the nouns that exist, as found by ``find``."""
         return {noun.key: found for noun in nouns if (found := self.find(noun)) is not None}
 
     def session(self, operations: Sequence[Operation]) -> AbstractContextManager[object]:
@@ -207,15 +237,15 @@ class Driver(ABC):
 
         For drivers that override ``batch``.  If it raises a ``SnnetError``, the operations
         are tried again in smaller batches, and at last one by one with ``perform``, to find
-        out which of them fail; the error itself does not need to say.
+        out which of them fail; the error need not say which.
         """
         raise NotImplementedError(f"{type(self).__name__} has batch() without perform_all()")
 
     def enforced(self) -> tuple[dict[Key, Noun], Sequence[str]]:
-        """Return the nouns that the kernel obeys now, and what somebody changed of them.
+        """Return the nouns that the kernel enforces now, and what others changed of them.
 
-        Unlike a snapshot, it has nouns whose rules others moved to another place, or that are
-        not complete; for the latter there is a line that names the rules.
+        Unlike a snapshot, the result has nouns whose rules others moved to another place, and
+        nouns that are not complete; a line for each of the latter names the rules.
         """
         return self.snapshot(), ()
 
@@ -231,7 +261,7 @@ class Driver(ABC):
         return self.apply(operations, keep_going=True)
 
     def epoch(self) -> Hashable | None:
-        """A value that changes when somebody else may have changed what this driver set.
+        """Return a value that changes when others may have changed what this driver set.
 
         While it stays the same, what the driver has set is there unless the driver itself
         removed it.  None, the default, means that the driver cannot say; the caller then
@@ -240,17 +270,17 @@ class Driver(ABC):
         return None
 
     def alarm(self) -> Alarm | None:
-        """Open an alarm for what this driver has set by now.
+        """Open an alarm for what this driver has set so far.
 
-        None, the default, means that nothing tells of changes; the caller then has to look
+        None, the default, means that nothing reports changes; the caller then has to look
         from time to time.
         """
         return None
 
     def untold(self) -> Collection[type[Noun]]:
-        """The kinds of nouns that others can change without setting off the alarm.
+        """Return the types of nouns that others can change without setting off the alarm.
 
-        The caller looks for them from time to time: ``find`` or, of a firewall, ``snapshot``
+        The caller looks them up from time to time, so ``find`` (for a firewall, ``snapshot``)
         must be cheap.
         """
         return ()
@@ -264,49 +294,57 @@ class Driver(ABC):
         return ()
 
     def announce(self, announcements: Sequence[Announcement]) -> None:
-        """Tell neighbours and bridges where addresses are now; called of the backend.
+        """Tell neighbours and bridges where addresses are now; only backends do this.
 
-        What is lost costs them the time until their entries expire: nothing is raised.
+        Raises nothing: if an announcement is lost, neighbours find the address when their
+        entries expire.
         """
         return
 
     def answering(
         self, link: str, addresses: Collection[IPAddress], source: IPAddress, wait: float = 1.0
     ) -> set[IPAddress]:
-        """Return the addresses that other hosts on the link answer for; called of the backend.
+        """Return the addresses that other hosts on the link answer for; only backends do this.
 
         Each is asked for several times within ``wait`` seconds by ARP or neighbour discovery,
         from ``source``, the host's own address there.  Returns as soon as all have answered.
         """
         raise Unsupported(f"the driver {self.name!r} cannot ask who answers for an address")
 
-    def tidy(self) -> None:
-        """Remove what an interrupted change left of nouns of this host's owner that are not there.
+    def hear(self, link: str, addresses: Collection[IPAddress]) -> Hearing | None:
+        """Listen on a link for other hosts that announce these addresses; only backends do this.
 
-        Without effect where a change takes effect whole or not at all.  ``init()``,
-        ``repair()`` and the removal of everything call this, once the nouns are right.
+        None, the default, means that the driver cannot.  The caller closes the result.
+        """
+        return None
+
+    def tidy(self) -> None:
+        """Remove what an interrupted change left of nouns of this host's owner that do not exist.
+
+        Drivers whose changes take effect completely or not at all have nothing to do here.
+        ``init()``, ``repair()`` and the removal of everything call this after their changes.
         """
         return
 
     def forward_chains(self) -> Mapping[str, str]:
         """Return the chains of iptables, "nft" or "legacy", that decide about our packets.
 
-        An ACCEPT of others before them would bypass them.  Only a firewall has such.
+        An ACCEPT of others before them would bypass them.  Only firewalls have such chains.
         """
         return {}
 
     def stopped(self, packets: Sequence[HostPacket]) -> Sequence[str]:
         """Return the foreign rules of the host that drop some of these packets.
 
-        One line each, like ``obstacles``; only where it is certain.  Only ``verify()`` calls
-        this, of the firewall.
+        One line each, like ``obstacles``, and only what is certain.  Only ``verify()`` calls
+        this, on the firewall.
         """
         return ()
 
     def dropped(self) -> Sequence[Dropped]:
         """Return what the rules of this host's owner have dropped, as far as it was counted.
 
-        Only a firewall has such.
+        Only firewalls have such counters.
         """
         return ()
 

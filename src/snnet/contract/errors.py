@@ -86,9 +86,11 @@ class ApiError(SnnetError):
     """A call failed, and the node's records still agree with the host.
 
     ``state`` is untouched, rolled back, or (``Incomplete`` only) unfinished.
-    ``errno`` is the kernel's error number if the kernel refused, and ``operation``
-    the operation that failed.
+    ``errno`` is the kernel's error number if the kernel refused, ``detail`` its own
+    explanation or a tool's, and ``operation`` the operation that failed.
     """
+
+    detail: str = ""
 
     def __init__(
         self, message: str, *, errno: int | None = None, operation: object | None = None
@@ -219,5 +221,6 @@ def error_for(
         message += f": {detail}"
     if errno == _errno.EPERM:
         message += f": {NEEDS}"
-    cls = _BY_ERRNO.get(errno, Rejected)
-    return cls(message, errno=errno, operation=operation)
+    error = _BY_ERRNO.get(errno, Rejected)(message, errno=errno, operation=operation)
+    error.detail = detail
+    return error

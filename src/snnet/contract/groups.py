@@ -1,8 +1,12 @@
 """Security groups: rules about what members may send and receive, at their own ports.
 
-A bridge port with ``PortGroups`` passes only what a rule of one of its groups allows, in each
+A port with ``PortGroups`` passes only what a rule of one of its groups allows, in each
 direction, and the answers to it.  ARP, neighbour discovery, DHCP and fragments after the first
 always pass.  A port without passes everything.  See :mod:`snnet.contract.rules`.
+
+With ``bridged`` the ports of a group are those of bridges, without it the links of routed guests:
+a group has one kind of ports.  There rules see packets as the guest does: before the destination
+of its own is translated, and after the source of the others was.
 """
 
 from __future__ import annotations
@@ -210,9 +214,11 @@ class GroupMembers(Owned):
     group: str
     addresses: tuple[IPAddress, ...] = ()
     """Given in any order, kept sorted."""
+    bridged: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "addresses", _sorted(self.addresses))
+        Owned.__post_init__(self)
 
     def make_key(self) -> Key:
         return ("group-members", self.owner, self.tenant, self.group)
@@ -236,6 +242,7 @@ class GroupRules(Owned):
     tenant: str
     group: str
     rules: tuple[Rule, ...] = ()
+    bridged: bool = True
 
     def make_key(self) -> Key:
         return ("group-rules", self.owner, self.tenant, self.group)
@@ -251,7 +258,7 @@ class GroupRules(Owned):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PortGroups(Owned):
-    """The bridge port ``link`` is a member of these groups, which have rules and members.
+    """The port ``link`` is a member of these groups, which have rules and members.
 
     ``addresses`` are the guest's own.
     """
@@ -264,9 +271,11 @@ class PortGroups(Owned):
     groups: tuple[str, ...]
     """At least one; given in any order, kept sorted."""
     addresses: tuple[IPAddress, ...] = ()
+    bridged: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "groups", tuple(sorted(set(self.groups))))
+        Owned.__post_init__(self)
 
     def make_key(self) -> Key:
         return ("port-groups", self.owner, self.link)

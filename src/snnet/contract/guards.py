@@ -18,6 +18,11 @@ class Untracked(Owned):
     one table of connections and of fragments, and foreign NAT rules rewrite their frames.
     ``router`` is the bridge's MAC where the host routes for the bridge: frames to that MAC
     are tracked as usual.
+
+    Frames for bridges themselves (01:80:c2:00:00:00 to 01:80:c2:00:00:0f, IEEE 802.1D) reach
+    neither IP nor ARP of the host: it would take them for frames to the port, which rules for
+    the bridge and at its ports do not see.  While there is such a rule, that holds for every
+    link of the group ``LINK_GROUP`` in the namespace, whoever owns the link.
     """
 
     rank: ClassVar[int] = 15
@@ -35,13 +40,17 @@ class Untracked(Owned):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TunnelGuard(Owned):
-    """The host drops packets for the tunnel ``link`` that ``remote`` did not send.
+    """The host takes packets for the tunnel ``link`` from ``remote``, and drops those of others.
 
     ``protocol`` is "udp", with the tunnel's ``port``, or "gre", with port 0.  ``tunnel_key``
-    is the VNI or the GRE key.  A link has one guard for each of its remotes.  Packets for
-    ports and keys without a guard are not affected.  vxlan and multipoint gre need guards:
-    the kernel accepts their packets from any sender (vxlan_rcv, ip_tunnel_lookup), but
-    packets for gretap and geneve only from the remote.
+    is the VNI or the GRE key.  A link has one guard for each of its remotes.
+
+    Packets are told apart by their UDP port or GRE key, not by their VNI.  Tunnels of one owner
+    that share a port (topology "mesh", or a node with a number) take packets from the remotes of
+    all of them.  Packets for ports and keys without a guard are not affected.
+
+    vxlan and multipoint gre need guards: the kernel accepts their packets from any sender
+    (vxlan_rcv, ip_tunnel_lookup).  It accepts packets for gretap and geneve only from the remote.
 
     UDP packets of the tunnel, to and from the remote, are not tracked: the flows of guests
     make no entries in the host's table of connections.
@@ -70,18 +79,21 @@ class HostIsolation(Owned):
     """Guests behind ``link`` cannot reach the host's own addresses.
 
     With ``arp`` the host does not answer their ARP and neighbour solicitations either.
+    ``open_address`` is one of its addresses that can be reached.
     """
 
     rank: ClassVar[int] = 16
 
     link: str
     arp: bool = True
+    open_address: IPAddress | None = None
 
     def make_key(self) -> Key:
         return ("host-isolation", self.owner, self.link)
 
     def __str__(self) -> str:
-        return f"host out of reach{' by IP' if not self.arp else ''} from {self.link}"
+        but = f" but for {self.open_address}" if self.open_address else ""
+        return f"host out of reach{' by IP' if not self.arp else ''}{but} from {self.link}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

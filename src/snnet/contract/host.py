@@ -65,10 +65,10 @@ class LinkAccepts:
         return None
 
     def add(self, link: str, *, bridged: bool) -> None:
-        """Let what comes by the link and what goes to it through; between ports if bridged."""
+        """Accept what comes by the link and what goes to it; between ports if bridged."""
 
     def remove(self, link: str, *, bridged: bool) -> None:
-        """Take that back; what is gone is not an error."""
+        """Undo ``add``; what is gone is not an error."""
 
 
 class Journal(ABC):
@@ -90,7 +90,7 @@ class Journal(ABC):
 
     @abstractmethod
     def replace(self, lines: Sequence[str]) -> None:
-        """Have exactly these lines: after a crash it has the old ones or the new ones."""
+        """Replace all lines by these; after a crash the old lines are there, or the new ones."""
 
 
 class Host(ABC):

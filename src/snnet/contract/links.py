@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
-from .noun import Key, Noun
+from .noun import NO_DIFFERENCE, Key, Noun
 
 LINK_GROUP = 0x736E6E74
 """Link group of everything snnet creates ("snnt" in ASCII)."""
@@ -90,9 +90,9 @@ class Link(Noun):
     master: str | None = None
     up: bool = True
     settings: Settings | None = None
-    """What somebody set otherwise than snnet has it: ``(("bridge_slave isolated", 1),)``.
-
-    None, which every wanted link has: nothing.  A change to None sets all as usual."""
+    """What is set otherwise than links of snnet usually have it, in the order of
+    ``snnet.backends.settings``: ``(("bridge_slave isolated", 1),)``.  None: nothing.  A wanted
+    link has settings only where its use needs them; a change sets everything else as usual."""
     index: int = field(default=0, compare=False)
 
     def make_key(self) -> Key:
@@ -115,6 +115,8 @@ class Link(Noun):
         return None
 
     def differences(self, found: Noun) -> frozenset[str]:
+        if self is found or self == found:
+            return NO_DIFFERENCE
         different = Noun.differences(self, found)
         # For these, None is a value too: "not a port of any bridge", and "as usual".
         if isinstance(found, Link):
@@ -209,6 +211,17 @@ class Veth(Link):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Ifb(Link):
+    """An intermediate functional block (drivers/net/ifb.c): sends what is redirected to it.
+
+    After that, what it sent goes on where it was received.  Its MAC cannot be changed.
+    """
+
+    changeable: ClassVar[frozenset[str]] = Link.changeable - {"mac"}
+    kinds: ClassVar[tuple[str, ...]] = ("ifb",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Macvtap(Link):
     """A macvtap on ``lower``; its character device is /dev/tap<index>.
 
@@ -217,9 +230,14 @@ class Macvtap(Link):
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("macvtap",)
+    changeable: ClassVar[frozenset[str]] = Link.changeable | {"all_multicast"}
 
     lower: str
     mode: str = "bridge"
+    all_multicast: bool = True
+    """Whether all multicast passes (IFF_ALLMULTI).  Else only that of groups the host end has
+    joined does (macvlan_compute_filter, drivers/net/macvlan.c): the host knows nothing of
+    the guest's groups, so that neighbour solicitations would not reach the guest."""
     link_local: bool = field(default=False, compare=False)
     """See ``Bridge.link_local``: the host end must not use the guest's own address."""
 
@@ -230,7 +248,10 @@ class Macvtap(Link):
         return f"{self.mode!r} is not a macvtap mode: use one of {', '.join(MACVTAP_MODES)}"
 
     def details(self) -> dict[str, object]:
-        return {**Link.details(self), "link": self.lower, "mode": self.mode}
+        multicast = None if self.all_multicast else "filtered"
+        return {
+            **Link.details(self), "link": self.lower, "mode": self.mode, "multicast": multicast,
+        }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

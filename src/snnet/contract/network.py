@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from .addresses import NO_MAC
 from .errors import Unsupported
 from .links import link_key
 from .noun import IPAddress, IPInterface, IPNetwork, Key, Noun, Owned
@@ -25,7 +26,6 @@ SECONDARY = "secondary"
 TEMPORARY = "temporary"
 TENTATIVE = "tentative"
 DADFAILED = "dadfailed"
-DEPRECATED = "deprecated"
 """What the kernel may say of an address, in the words of ip-address(8)."""
 
 
@@ -35,7 +35,9 @@ class Address(Noun):
 
     Duplicate address detection is not done for an added address (RFC 4862, 5.4): it is
     usable at once.  ``flags`` is what the kernel says of it ("secondary", "temporary", "tentative",
-    "dadfailed", "deprecated"): a fact when found, ignored in comparison and when added.
+    "dadfailed"): a fact when found, ignored in comparison and when added.  With ``deprecated``
+    its preferred lifetime is 0: the host answers for it, and takes it as the source of packets,
+    masqueraded ones included, only if it has no other address (RFC 6724, 5, rule 3; IPv6 alone).
     A snapshot lists the addresses of a link in the kernel's order, the primary one first.
     """
 
@@ -43,6 +45,7 @@ class Address(Noun):
 
     link: str
     address: IPInterface
+    deprecated: bool = False
     flags: tuple[str, ...] = field(default=(), compare=False)
 
     def make_key(self) -> Key:
@@ -53,7 +56,8 @@ class Address(Noun):
         return link_key(self.link)
 
     def __str__(self) -> str:
-        return f"address {self.address} dev {self.link}"
+        how = " deprecated" if self.deprecated else ""
+        return f"address {self.address} dev {self.link}{how}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +113,12 @@ class ProxyNeighbour(Noun):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fdb(Noun):
-    """A permanent forwarding entry of a vxlan: frames to ``mac`` go to ``remote``."""
+    """A permanent forwarding entry of a vxlan: frames to ``mac`` go to ``remote``.
+
+    The all-zero MAC stands for broadcast, multicast and every MAC without an entry of its own.
+    It has an entry for each remote, and such frames go to all of them (vxlan_fdb_append,
+    drivers/net/vxlan/vxlan_core.c).
+    """
 
     rank: ClassVar[int] = 40
     changeable: ClassVar[frozenset[str]] = frozenset({"remote"})
@@ -119,7 +128,8 @@ class Fdb(Noun):
     remote: IPAddress
 
     def make_key(self) -> Key:
-        return ("fdb", self.link, self.mac)
+        every = (str(self.remote),) if self.mac == NO_MAC else ()
+        return ("fdb", self.link, self.mac, *every)
 
     @property
     def within(self) -> Key:
@@ -127,6 +137,30 @@ class Fdb(Noun):
 
     def __str__(self) -> str:
         return f"fdb {self.mac} dst {self.remote} dev {self.link}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BridgeFdb(Noun):
+    """A static entry of a bridge: frames to ``mac`` leave by its port ``link``, a vxlan.
+
+    It does not age.  A frame from ``mac`` that comes in by another port moves it there, where
+    it is not this entry any more (br_fdb_update, net/bridge/br_fdb.c).
+    """
+
+    rank: ClassVar[int] = 40
+
+    link: str
+    mac: str
+
+    def make_key(self) -> Key:
+        return ("bridge-fdb", self.link, self.mac)
+
+    @property
+    def within(self) -> Key:
+        return link_key(self.link)
+
+    def __str__(self) -> str:
+        return f"fdb {self.mac} master static dev {self.link}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -309,7 +343,7 @@ def dots_for_slashes(text: str) -> str:
     This converts a link's name to its form in the dotted name of a parameter, and a
     dotted name to a path below /proc/sys; and both back.
     """
-    return text.translate(_DOTS)
+    return text.translate(_DOTS) if "." in text or "/" in text else text
 
 
 def sysctl_path(name: str) -> list[str]:

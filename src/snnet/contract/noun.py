@@ -17,20 +17,20 @@ from ipaddress import (
     IPv6Interface,
     IPv6Network,
 )
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 IPAddress = IPv4Address | IPv6Address
 IPNetwork = IPv4Network | IPv6Network
 IPInterface = IPv4Interface | IPv6Interface
 
-_NONE: frozenset[str] = frozenset()
+NO_DIFFERENCE: frozenset[str] = frozenset()
 
 Key = tuple[str, ...]
 """Identity of a noun within one host: the class of object, then its names."""
 
 
-class _Remembered:
-    """The slot for a noun's key, which is filled when it is first read."""
+class _Keyed:
+    """The slot for a noun's key, which is no field."""
 
     __slots__ = ("key",)
 
@@ -39,7 +39,7 @@ class _Remembered:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Noun(_Remembered):
+class Noun(_Keyed):
     """One object on a host, wanted or found."""
 
     rank: ClassVar[int] = 0
@@ -50,18 +50,18 @@ class Noun(_Remembered):
     needs a ``Remove`` and an ``Add``."""
 
     def make_key(self) -> Key:
-        """Return the identity of the object.  Use ``key``, which remembers it."""
+        """Return the identity of the object.  Use ``key``, which has it."""
         raise NotImplementedError
 
-    if not TYPE_CHECKING:  # a checker would believe that a noun has any attribute
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", self.make_key())
 
-        def __getattr__(self, name: str) -> Key:
-            """Fill the slot ``key``; called only where the noun has no such attribute."""
-            if name != "key":
-                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-            key = self.make_key()
-            object.__setattr__(self, "key", key)
-            return key
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and pickle the noun by its fields."""
+        return _from_fields, (
+            type(self),
+            {item.name: getattr(self, item.name) for item in fields(self)},
+        )
 
     @property
     def within(self) -> Key | None:
@@ -71,7 +71,7 @@ class Noun(_Remembered):
     def differences(self, found: Noun) -> frozenset[str]:
         """Return the names of the fields in which ``found`` differs from what ``self`` wants."""
         if self is found or self == found:
-            return _NONE  # the most frequent case, and the cheapest to detect
+            return NO_DIFFERENCE  # the most frequent case, and the cheapest to detect
         if type(found) is not type(self):
             return frozenset({"kind"})
         return frozenset(
@@ -112,6 +112,10 @@ Nouns = Mapping[Key, Noun]
 def keyed(nouns: Iterable[Noun]) -> dict[Key, Noun]:
     """Return the nouns by their keys, in the order given."""
     return {noun.key: noun for noun in nouns}
+
+
+def _from_fields(kind: type[Noun], values: Mapping[str, Any]) -> Noun:
+    return kind(**values)
 
 
 def _plain(value: Any) -> Any:

@@ -133,15 +133,6 @@ class Outcome:
     unsure: set[int] = field(default_factory=set)
     fds: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
-    def include(self, part: Outcome, start: int) -> None:
-        """Add the outcome of some of the operations, the first at position ``start``."""
-        self.done.update(map(start.__add__, part.done))
-        self.fds.update(part.fds)
-        if part.errors or part.unsure:
-            self.unsure.update([start + position for position in part.unsure])
-            for position, error in part.errors.items():
-                self.errors[start + position] = error
-
     @property
     def error(self) -> SnnetError | None:
         """The first error in the order of the operations, or None."""

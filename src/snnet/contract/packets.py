@@ -27,6 +27,8 @@ class HostPacket:
     bridged: bool = False
     """Whether ``link`` is a bridge."""
     version: int = 4
+    untracked: bool = False
+    """Whether rules of snnet keep conntrack from it: its state is ``untracked``, not ``new``."""
 
     def __str__(self) -> str:
         port = self.target_port if self.incoming else self.source_port or self.target_port
@@ -56,8 +58,9 @@ class Announcement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dropped:
-    """Packets that rules of a node dropped: how many came by a link, and why.
+    """Packets that rules of a node dropped: how many, why, and by which link they came.
 
+    Packets on their way to guests count for the link by which they would have left.
     ``since`` is when the first of them was dropped (Unix time, seconds), None if nobody knows.
     """
 

@@ -9,10 +9,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from types import TracebackType
 from typing import Any, Self
 
 from .errors import ApiError, Conflict
+
+REGISTRY = "sqlite:///var/lib/snnet/registry.db"
+"""The registry of a host that has no other."""
 
 Document = Mapping[str, Any]
 """A JSON object."""
@@ -36,7 +40,7 @@ TTL_MIN = 1.0
 class Stale(Conflict):
     """A condition of a commit does not hold: read again, decide again.  Nothing was written.
 
-    ``keys`` are those whose revision is another than expected.
+    ``keys`` are those whose revision is not the expected one.
     """
 
     def __init__(self, message: str, *, keys: Sequence[str] = ()) -> None:
@@ -57,7 +61,7 @@ class Unavailable(ApiError):
 
 
 class Compacted(ApiError):
-    """A watch cannot tell what happened since its revision: read anew, and watch from there."""
+    """A watch cannot tell what happened since its revision: read again, and watch from there."""
 
 
 class SessionLost(ApiError):
@@ -96,7 +100,7 @@ class Put:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """Remove the document ``key``; a missing one is no error."""
+    """Remove the document ``key``; a missing one is not an error."""
 
     key: str
 
@@ -125,6 +129,11 @@ class Registry(ABC):
     limits, and ``Unavailable`` when the registry cannot answer.
     """
 
+    @classmethod
+    def missing(cls, url: str) -> str | None:
+        """Return why opening would make a new registry, or None, the default: it makes none."""
+        return None
+
     @abstractmethod
     def read(self, *prefixes: str) -> Reading:
         """Return the documents under any of the prefixes, all as of one revision.
@@ -148,6 +157,15 @@ class Registry(ABC):
 
         ``after`` is usually the revision of a ``Reading``; nothing between the two is lost.
         """
+
+    def watch_groups(self, groups: Sequence[Sequence[str]], *, after: int) -> RegistryWatch:
+        """Watch groups of prefixes whose documents do not depend on those of other groups.
+
+        As ``watch`` of all these prefixes, but a commit that wrote under several groups may be
+        reported in parts, one for each group, and those of different groups in any order.
+        Override it where that costs less.
+        """
+        return self.watch(*chain.from_iterable(groups), after=after)
 
     @abstractmethod
     def session(self, ttl: float) -> Session:

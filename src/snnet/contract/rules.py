@@ -1,36 +1,37 @@
 """Firewall rules as intents.  A driver decides how to write them.
 
 Their meaning follows, in the order of netfilter's hooks.  A packet to which no rule
-applies passes unchanged.
-
-All of them are for IPv4 and IPv6, unless they say otherwise.
+applies passes unchanged.  Rules apply to IPv4 and IPv6, unless they say otherwise.
 
 Bridge ports.  Frames from an ``Untracked`` port are not tracked, defragmented or translated,
 unless they are for its ``router``; nor are the UDP packets of a tunnel with a ``TunnelGuard``.
-A frame from the guest behind an ``AntiSpoof`` link passes only if it is ARP or IP, and says the
-MAC and one of the addresses of the rule, or one of its networks, wherever it says a sender's.
-A source of 0.0.0.0 passes in ARP probes (RFC 5227) and in requests of DHCP clients; answers of
-DHCP servers (UDP from port 67 or to port 68) never do.
+Frames from an ``Untracked`` port to bridges themselves (IEEE 802.1D) never reach the host.
+A frame from the guest behind an ``AntiSpoof`` link passes only if it is ARP or IP, and if every
+sender's MAC in it is that of the rule, and every sender's address is one of its addresses or is
+in one of its networks.  A source of 0.0.0.0 passes in ARP probes (RFC 5227) and in requests of
+DHCP clients.  Answers of DHCP servers (UDP from port 67 or to port 68) never pass.
 
-A guest with an IPv6 address may also use link-local addresses: that of its MAC, and all
-that are formed from no MAC (RFC 7217), but not ``fe80::1``, which is a gateway's.  Of ICMPv6
-it may send errors, echo messages, MLD reports, router solicitations, and neighbour messages.
-These (RFC 4861) say no other MAC than its own; advertisements and duplicate detection are
-about addresses of its own; and extension headers and further options are not in them
-(RFC 6980).  A source of :: passes in duplicate detection, router solicitations and MLD
-reports.  Router advertisements, redirects (RFC 6105) and the answers of DHCPv6 servers and
-relays (UDP from port 547 or to port 546, RFC 7610) never pass, whatever headers are before
-them; nor does a first fragment that does not tell what the packet is (RFC 7112, RFC 7113).
+A guest with an IPv6 address may also use link-local addresses: the one formed from its MAC, and
+all that are not formed from a MAC (RFC 7217), but not ``fe80::1``, which is a gateway's.  Of
+ICMPv6 it may send errors, echo messages, MLD reports, router solicitations and neighbour
+messages.  Neighbour messages (RFC 4861) name only its own MAC, and have no extension headers and
+no further options (RFC 6980); advertisements and duplicate detection are about its own addresses.
+A source of :: passes in duplicate detection, router solicitations and MLD reports.  Router
+advertisements, redirects (RFC 6105) and the answers of DHCPv6 servers and relays (UDP from port
+547 or to port 546, RFC 7610) never pass, whatever headers precede them; ICMPv6 and UDP behind AH,
+mobility, HIP or Shim6 headers do not.  A first fragment does not pass if it does not show what the
+packet is (RFC 7112, RFC 7113), or if further headers precede that.
 
 A port with ``PortGroups`` passes what its guest sends only if an "out" rule of one of its groups
-allows it, and what the guest would receive only if an "in" rule does; and answers to what passed
-so: packets of the same connection (tcp, udp, sctp), answers to echo requests, ICMP errors about
-it, and packets of other protocols between the two hosts.  ARP, neighbour discovery, DHCP, and
-fragments after the first pass; without the first nobody can use them.
+allows it, and what the guest would receive only if an "in" rule does.  Answers to what passed by
+a rule pass too: packets of the same connection (tcp, udp, sctp), echo replies, ICMP errors about
+it or its answers, and packets of other protocols between the two hosts.  ARP, neighbour
+discovery and DHCP pass.  So do fragments after the first, which are useless without it.  Frames
+with VLAN tags, and first fragments of IPv6 with headers before the upper layer, do not pass.
 
 Destination NAT, of new connections:
 
-1. to ``PublicIp.public``, whoever asks, the host itself included: to its ``internal``;
+1. to ``PublicIp.public``, from anywhere, the host itself included: to its ``internal``;
 2. arriving by ``PortForward.device`` for an address of the host, to its protocol and
    port: to its ``target`` and ``target_port``.  A forward with an ``address`` is for
    packets to that address, one without for any address of the host;
@@ -39,8 +40,8 @@ Destination NAT, of new connections:
    (hairpin).
 
 In 2 and in 3, a forward with an ``address`` comes before one without.  A forward with
-``sources`` is for packets from these networks; to all others it does not exist, so that
-the next forward applies, or else the host itself gets the packet.
+``sources`` applies only to packets from these networks.  For all others the next forward
+applies, or else the host itself gets the packet.
 
 Forwarding of routed packets, and of bridged packets if the kernel passes them to the
 hooks of IP (br_netfilter):
@@ -51,16 +52,16 @@ hooks of IP (br_netfilter):
 3. from a link of a zone to any other: pass if they answer (conntrack: established,
    related); dropped if a ``ProtectedNetwork`` says so; pass by ``ExternalForward`` while
    its device has ``Masquerade``, or if the source is the ``internal`` of a ``PublicIp``
-   on that device; else dropped, but from an ``outbound`` zone looked at by 4.
+   on that device; else 4 applies if the zone is ``outbound``, and they are dropped if not.
 4. from any other link to one of a zone: pass if they answer, if they were destined
    for something else before NAT, if the source is in the zone's ``networks``, or if the
    target is an ``OpenAddress``; else dropped.
 
-To the host itself: dropped if they are for a tunnel with a ``TunnelGuard`` and come from
-none of its remotes.  From a ``HostServices`` link only DHCP, DNS, ICMP, IGMP and answers
-pass, but no router advertisements and redirects.  Dropped if they come by a
-``HostIsolation`` link and answer nothing; neighbour solicitations and advertisements are
-dropped with ``arp`` alone.
+To the host itself: dropped if they are for the UDP port or the GRE key of a ``TunnelGuard`` and
+come from none of the remotes that its owner's guards name for that port or key.  From a
+``HostServices`` link only DHCP, DNS, ICMP, IGMP and answers pass, but no router advertisements
+and redirects.  Dropped if they come by a ``HostIsolation`` link, answer nothing and are not for its
+``open_address``; neighbour solicitations and advertisements are dropped only with ``arp``.
 
 Source NAT, of new connections:
 
@@ -71,19 +72,21 @@ Source NAT, of new connections:
 4. leaving by a ``Masquerade`` device: to an address of the device, but for what has
    an address of the host as its source, and for IPv6 without ``nat66``.
 
-What belongs to no connection (conntrack: invalid) is not translated, and so leaves a zone
-by no such device.
+Packets of no connection (conntrack: invalid, or untracked, as neighbour discovery always is)
+are not translated, so they do not leave a zone where rules 2 to 4 would apply to them.  IPv6
+that keeps its source leaves as it is.
 
 When a ``PortForward`` or a ``PublicIp`` is added or removed, or a ``Masquerade`` or an
-``ExternalForward`` removed, the driver deletes the kernel's entries of connections
+``ExternalForward`` is removed, the driver deletes the kernel's entries of connections
 (conntrack) that would otherwise bypass the change.  Connections that the remaining rules
-allow, and translate the same, continue.
+allow, and translate in the same way, continue.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import ClassVar
 
 from .groups import GROUPS
@@ -117,6 +120,7 @@ class Zone(Owned):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "networks", _sorted(self.networks))
+        Owned.__post_init__(self)
 
     def make_key(self) -> Key:
         return ("zone", self.owner, self.zone)
@@ -131,21 +135,22 @@ class Zone(Owned):
 class ProtectedNetwork(Owned):
     """Members of zones cannot open connections out of their zone to tunnels in ``network``.
 
-    Tunnels are the UDP ports ``TUNNEL_PORTS``, and GRE.  ``closed``: members can open no
-    connection to the network at all.  Networks of one owner must not overlap.
+    Tunnels are the UDP ports ``TUNNEL_PORTS`` and ``port``, and GRE.  ``closed``: members can open
+    no connection to the network at all.  Networks of one owner must not overlap.
     """
 
     rank: ClassVar[int] = 13
 
     network: IPNetwork
     closed: bool = True
+    port: int | None = None
 
     def make_key(self) -> Key:
         return ("protected-network", self.owner, str(self.network))
 
     def __str__(self) -> str:
-        what = "" if self.closed else " tunnels in"
-        return f"zones keep away from{what} {self.network}"
+        what = f" tunnels{f' and udp/{self.port}' if self.port else ''} in"
+        return f"zones keep away from{'' if self.closed else what} {self.network}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,7 +193,7 @@ class BridgeAccept(Owned):
 class Masquerade(Owned):
     """Packets that leave by ``device`` get an address of the device (source NAT).
 
-    IPv6 packets do with ``nat66``; without it they keep their source.
+    IPv6 packets get one only with ``nat66``; without it they keep their source.
     """
 
     rank: ClassVar[int] = 60
@@ -273,6 +278,7 @@ class PortForward(Owned):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sources", _sorted(self.sources))
+        Owned.__post_init__(self)
 
     def make_key(self) -> Key:
         return forward_key(
@@ -286,7 +292,7 @@ class PortForward(Owned):
 
     @property
     def guest_addresses(self) -> tuple[IPAddress, ...]:
-        """Those by which guests reach it, each once."""
+        """The addresses by which guests reach it, each once."""
         if self.address:
             return (self.address,)
         version = self.target.version
@@ -372,9 +378,7 @@ def with_port(address: IPAddress, port: int) -> str:
 
 def _sorted(networks: Iterable[IPNetwork]) -> tuple[IPNetwork, ...]:
     """The networks, each once."""
-    return tuple(
-        sorted(set(networks), key=lambda net: (net.version, net.network_address, net.prefixlen))
-    )
+    return tuple(sorted(set(networks), key=attrgetter("version", "network_address", "prefixlen")))
 
 
 RULES: frozenset[type[Noun]] = frozenset(

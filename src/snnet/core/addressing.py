@@ -60,6 +60,31 @@ def check_unicast(value: object, field: str) -> IPAddress:
     return address
 
 
+def check_public(value: object, field: str) -> IPAddress:
+    """Check an address by which others can reach a guest from outside."""
+    address = check_unicast(value, field)
+    if address.is_link_local:
+        raise InvalidRequest(f"{address} is known on one link alone, not outside", field=field)
+    return address
+
+
+def check_end(address: IPAddress, network: IPNetwork, field: str) -> IPAddress:
+    """Check that a host may have an address of its network: neither the first one nor the last.
+
+    The first of IPv6 is that of any router (RFC 4291, section 2.6.1), and the last has no other
+    meaning.  Networks of one or two addresses have hosts alone (RFC 3021, RFC 6164).
+    """
+    if network.prefixlen < network.max_prefixlen - 1:
+        last = network.broadcast_address if network.version == 4 else None
+        for end, what in ((network.network_address, "network"), (last, "broadcast")):
+            if address == end:
+                raise InvalidRequest(
+                    f"{address} is the {what} address of {network}: give that of a host",
+                    field=field,
+                )
+    return address
+
+
 def check_subnets(value: object, field: str = "subnet") -> Networks:
     """Check the networks of a tenant's subnet: one, or one of each family."""
     if isinstance(value, (IPv4Network, IPv6Network)):  # the most frequent case
@@ -67,9 +92,18 @@ def check_subnets(value: object, field: str = "subnet") -> Networks:
     return tuple(check_subnet(one, field) for one in check_families(value, field, check_network))
 
 
-@lru_cache(maxsize=1024)
 def check_subnet(network: IPNetwork, field: str = "subnet") -> IPNetwork:
     """Check a network that can be a tenant's: unicast, of a length that ``PREFIXES`` allows."""
+    return _checked(network.version, int(network.network_address), network.prefixlen, field)
+
+
+@lru_cache(maxsize=1024)
+def _checked(version: int, number: int, length: int, field: str) -> IPNetwork:
+    """Check a network; all VNICs of a subnet get the same object, so that they compare fast.
+
+    It is not the key itself, since Python takes long for the hash of a network.
+    """
+    network: IPNetwork = (IPv4Network if version == 4 else IPv6Network)((number, length))
     shortest, longest = PREFIXES[network.version]
     if not shortest <= network.prefixlen <= longest:
         size = "small" if network.prefixlen > longest else "large"
@@ -95,11 +129,11 @@ def check_guests(addresses: Addresses, subnets: Networks, field: str = "ip") -> 
 
 def check_guest(address: IPAddress, subnets: Networks, field: str = "ip") -> IPAddress:
     """Check an address that a guest of the subnet can have."""
-    subnet = subnets[0] if subnets[0].version == address.version else subnets[-1]
-    if address not in subnet:
-        raise InvalidRequest(f"{address} is outside {written(subnets)}", field=field)
+    subnet = subnets[0] if len(subnets) == 1 else subnets[address.version == 6]
     if is_guest_address(address, subnet):
         return address
+    if address not in subnet:
+        raise InvalidRequest(f"{address} is outside {written(subnets)}", field=field)
     offset = int(address) - int(subnet.network_address)
     what = {0: "the network address", 1: "the gateway"}.get(offset, "the broadcast address")
     raise InvalidRequest(f"{address} is {what} of {subnet}", field=field)
@@ -183,4 +217,4 @@ def read_networks(text: str) -> Networks:
 
 def read_addresses(text: str) -> Addresses:
     """Return the addresses that ``written`` wrote; ValueError or InvalidRequest if damaged."""
-    return check_families(tuple(text.split(",")), "ip", check_address)
+    return check_families(tuple(text.split(",")) if "," in text else text, "ip", check_address)

@@ -20,7 +20,6 @@ from snnet.contract import (
     InvalidRequest,
     IPAddress,
     Link,
-    Macvtap,
     Noun,
     PortGroups,
     ProxyNeighbour,
@@ -28,24 +27,26 @@ from snnet.contract import (
     Tap,
     Untracked,
     Veth,
+    Vxlan,
     ZoneLink,
 )
 from snnet.contract.addresses import mac_of
 
 from . import identity as ids
 from .addressing import Addresses, Networks, check_guests, read_addresses, read_networks, written
+from .far_ends import check_remote
+from .meshing import mesh_links
 from .policies import NO_POLICIES, Policies, Policy
 from .requests import (
-    CnciVnicRequest,
     GuestRequest,
     SubnetId,
     TenantRequest,
     VnicId,
-    check_remote,
 )
+from .shaping import shaping
 from .site import Site
 from .tunnels import check_key, tunnel_link
-from .vnics import ROUTED_GATEWAYS, CnciVnic, TenantSubnet, Vnic
+from .vnics import ROUTED_GATEWAYS, TenantSubnet, Vnic
 
 DAMAGE = (KeyError, ValueError, InvalidRequest)
 """The exceptions for an alias with a missing, malformed or impossible field."""
@@ -77,9 +78,15 @@ def build_subnet(site: Site, request: TenantRequest, bridge: str, tunnel: str) -
 
 
 def build_local_subnet(
-    site: Site, subnet: SubnetId, networks: Networks, key: int, bridge: str
+    site: Site, subnet: SubnetId, networks: Networks, key: int, bridge: str, tunnel: str = ""
 ) -> TenantSubnet:
-    """Return a subnet without a tunnel; ``bridge`` is the link name to use."""
+    """Return a subnet without a tunnel to a concentrator; ``bridge`` is the link name to use.
+
+    In a mesh it has a vxlan, called ``tunnel`` or by its first name.
+    """
+    if site.mesh:
+        links = mesh_links(site, subnet, networks, key, bridge, tunnel)
+        return _meshed(site, subnet, networks, links)
     fields = {
         ids.TENANT: subnet[0],
         ids.SUBNET: subnet[1],
@@ -98,6 +105,20 @@ def build_local_subnet(
         remote=None,
         tunnel="",
         tunnel_alias="",
+    )
+
+
+def _meshed(
+    site: Site, subnet: SubnetId, networks: Networks, links: tuple[Bridge, Vxlan]
+) -> TenantSubnet:
+    return TenantSubnet(
+        owner=site.owner.name,
+        tenant_id=subnet[0],
+        subnet_id=subnet[1],
+        networks=networks,
+        key=links[1].vni,
+        bridge=links[0],
+        tunnel=links[1],
     )
 
 
@@ -140,8 +161,10 @@ def _subnet(
     )
 
 
-def build_vnic(site: Site, request: GuestRequest, subnet: TenantSubnet, name: str) -> Vnic:
-    """Return the VNIC of a request on the subnet, with the link name to use."""
+def build_vnic(
+    site: Site, request: GuestRequest, subnet: TenantSubnet, name: str, block: str = ""
+) -> Vnic:
+    """Return the VNIC of a request on the subnet, with the names to use of its link and ifb."""
     fields = {
         ids.TENANT: request.tenant_id,
         ids.SUBNET: request.subnet_id,
@@ -172,10 +195,11 @@ def build_vnic(site: Site, request: GuestRequest, subnet: TenantSubnet, name: st
         name=name,
         alias=ids.encode(site.owner, kind, fields),
         policy=request.policy,
+        block=block,
     )
 
 
-def change_vnic(site: Site, old: Vnic, request: GuestRequest) -> Vnic:
+def change_vnic(site: Site, old: Vnic, request: GuestRequest, block: str = "") -> Vnic:
     """Return the VNIC with what a request changes in place; its alias keeps everything else."""
     link, mtu = old.link, site.mtu if request.mtu is None else request.mtu
     own = None if request.mtu is None else str(request.mtu)
@@ -188,7 +212,9 @@ def change_vnic(site: Site, old: Vnic, request: GuestRequest) -> Vnic:
         old,
         link=link,
         policy=request.policy,
-        dependents=_dependents(site, link.name, old.mac, old.ips, old.tenant_id, request.policy),
+        dependents=_dependents(
+            site, link.name, old.mac, old.ips, old.tenant_id, request.policy, block
+        ),
     )
 
 
@@ -207,6 +233,7 @@ def _vnic(
     name: str,
     alias: str,
     policy: Policy,
+    block: str,
 ) -> Vnic:
     mtu = site.mtu if mtu is None else mtu
     master = subnet.bridge.name if subnet.bridge else None
@@ -222,17 +249,15 @@ def _vnic(
             peer=ids.peer_name(name), peer_mac=mac, peer_mtu=mtu, proxy_arp=site.routed,
         )  # fmt: skip
     return Vnic(
+        id=identity,
         role=role,
-        tenant_id=identity[0],
-        subnet_id=identity[1],
-        vnic_id=identity[2],
         instance_id=instance_id,
         ips=ips,
         mac=mac,
         subnets=subnet.networks,
         link=link,
         policy=policy,
-        dependents=_dependents(site, name, mac, ips, identity[0], policy),
+        dependents=_dependents(site, name, mac, ips, identity[0], policy, block),
     )
 
 
@@ -243,16 +268,24 @@ def unknown_dependents(site: Site, name: str, link: Link | None) -> tuple[Noun, 
         ips = read_addresses((fields or {}).get(ids.ADDRESS, "0.0.0.0"))
     except DAMAGE:
         ips = ()
-    return _dependents(site, name, "", ips, "", Policy(anti_spoofing=True, groups=("any",)))
+    return _dependents(site, name, "", ips, "", Policy(anti_spoofing=True, groups=("any",)), "")
 
 
 def _dependents(
-    site: Site, link: str, mac: str, ips: Addresses, zone: str, policy: Policy
+    site: Site, link: str, mac: str, ips: Addresses, zone: str, policy: Policy, block: str
 ) -> tuple[Noun, ...]:
     """Return the nouns that are added and removed with the link of a VNIC."""
-    owner = site.owner.name
+    owner, rates = site.owner.name, tuple[Noun, ...]()
+    if policy.rate_to_guest or policy.rate_from_guest:
+        rates = shaping(site.owner, link, policy, block)
+    groups = tuple[Noun, ...]()
+    if policy.groups:
+        port = PortGroups(owner=owner, link=link, tenant=zone, groups=policy.groups, addresses=ips)
+        groups = (replace(port, bridged=not site.routed),)
     if site.routed:
         return (
+            *rates,
+            *groups,
             ZoneLink(owner=owner, link=link, zone=zone),
             HostIsolation(owner=owner, link=link, arp=False),
             AntiSpoof(owner=owner, link=link, mac=mac, addresses=ips, bridged=False),
@@ -263,10 +296,7 @@ def _dependents(
             ),
             *(noun for ip in ips for noun in _routed(site, link, ip)),
         )
-    nouns: tuple[Noun, ...] = (Untracked(owner=owner, link=link),)
-    if policy.groups:
-        groups = policy.groups
-        nouns += (PortGroups(owner=owner, link=link, tenant=zone, groups=groups, addresses=ips),)
+    nouns = (Untracked(owner=owner, link=link), *rates, *groups)
     if policy.is_guarded(default=site.anti_spoofing):
         own = ips
         if policy.addresses:
@@ -284,36 +314,6 @@ def _routed(site: Site, link: str, ip: IPAddress) -> Iterator[Noun]:
     yield Address(link=link, address=ROUTED_GATEWAYS[ip.version])
     yield Route(destination=ip_network(ip), link=link)
     yield ProxyNeighbour(link=site.uplink.link_name, address=ip)
-
-
-def build_cnci_vnic(site: Site, request: CnciVnicRequest, name: str) -> CnciVnic:
-    """Return the CNCI VNIC of a request, with the link name to use."""
-    fields = {
-        ids.TENANT: request.tenant_id,
-        ids.VNIC: request.vnic_id,
-        ids.INSTANCE: request.instance_id,
-        ids.MAC: request.mac,
-    }
-    if request.mtu is not None:
-        fields[ids.MTU] = str(request.mtu)
-    return _port(site, fields, name=name, alias=ids.encode(site.owner, ids.CNCI_VNIC, fields))
-
-
-def _port(site: Site, fields: dict[str, str], *, name: str, alias: str, index: int = 0) -> CnciVnic:
-    return CnciVnic(
-        tenant_id=fields[ids.TENANT],
-        vnic_id=fields[ids.VNIC],
-        instance_id=fields[ids.INSTANCE],
-        link=Macvtap(
-            name=name,
-            alias=alias,
-            mac=check_mac(fields[ids.MAC], "mac"),
-            mtu=check_mtu(int(fields[ids.MTU]), "mtu") if ids.MTU in fields else site.uplink.mtu,
-            lower=site.uplink.link_name,
-            mode=site.macvtap_mode,
-            index=index,
-        ),
-    )
 
 
 # -- back from aliases, which have everything that a request has -------------
@@ -334,6 +334,14 @@ def read_subnet(
     where = {key: fields[key] for key in (ids.TENANT, ids.SUBNET)}
     what = {key: fields[key] for key in (ids.NETWORK, ids.TUNNEL_KEY)}
     key = (fields[ids.TENANT], fields[ids.SUBNET])
+    if site.mesh:
+        networks = read_networks(fields[ids.NETWORK])
+        number = check_key(site.tunnel, int(fields[ids.TUNNEL_KEY]))
+        names = [link[0].name if link else "" for link in (bridge, tunnel)]
+        aliases = (bridge[0].alias if bridge else "", tunnel[0].alias if tunnel else "")
+        own = names[0] or ids.name(site.owner, ids.BRIDGE, *key)
+        links = mesh_links(site, key, networks, number, own, names[1], aliases)
+        return _meshed(site, key, networks, links)
     return _subnet(
         site,
         tenant_id=fields[ids.TENANT],
@@ -357,6 +365,7 @@ def read_vnic(
     fields: dict[str, str],
     subnet: TenantSubnet,
     policies: Policies = NO_POLICIES,
+    block: str = "",
 ) -> Vnic:
     """Return a VNIC from the identity of its link; raises like ``read_subnet``."""
     identity = (fields[ids.TENANT], fields[ids.SUBNET], fields[ids.VNIC])
@@ -377,10 +386,6 @@ def read_vnic(
         queues=queues,
         name=link.name,
         alias=link.alias,
-        policy=policies.of(identity, link.name, ips),
+        policy=policies.of(identity, link.name, ips, block),
+        block=block,
     )
-
-
-def read_cnci_vnic(site: Site, link: Link, fields: dict[str, str]) -> CnciVnic:
-    """Return a CNCI VNIC from the identity of its link; raises like ``read_subnet``."""
-    return _port(site, fields, name=link.name, alias=link.alias, index=link.index)

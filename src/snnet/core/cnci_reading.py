@@ -25,9 +25,9 @@ from snnet.contract import (
 from . import identity as ids
 from .addressing import Networks, read_networks, written
 from .building import DAMAGE
+from .far_ends import check_remote
 from .fitting import check_fits, check_mesh
 from .mesh import Mesh, read_mesh
-from .requests import check_remote
 from .rules import Rule, check_rule
 from .site import Site
 from .subnets import CnciSubnet, Scoping, build_cnci_subnet, build_tunnel

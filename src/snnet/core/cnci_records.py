@@ -48,7 +48,7 @@ from .records import Records, Thing
 from .rules import Rule, untranslated
 from .site import Site
 from .subnet_index import SubnetIndex
-from .subnets import SHARED, CnciSubnet, Scoping, inside, sysctls, zone_rules
+from .subnets import SHARED, CnciSubnet, Scoping, mesh_rules, sysctls
 from .topology import CnciTopology
 from .tunnels import Wire, collision, wire
 
@@ -179,8 +179,17 @@ class CnciRecords(Records):
 
     def zone(self) -> Iterator[Noun]:
         """The rules that keep the tenant's links, as they are now, apart from all others."""
-        mesh = self.mesh.link if self.mesh else None
-        return zone_rules(self.site, tuple(self.subnets.values()), mesh)
+        for subnet in tuple(self.subnets.values()):
+            yield from subnet.rules
+        if self.mesh is not None:
+            yield from mesh_rules(self.site, self.mesh)
+
+    def leads_to(self, remote: IPAddress, *, but: Networks | None = None) -> bool:
+        """Whether the mesh, or a tunnel of another subnet than ``but``, leads to a node."""
+        others = (subnet for networks, subnet in self.subnets.items() if networks != but)
+        return (self.mesh is not None and remote in self.mesh.remotes()) or any(
+            remote in subnet.tunnels for subnet in others
+        )
 
     def tunnels(self) -> Iterator[Link]:
         """Every tunnel of the node, the mesh included."""
@@ -237,7 +246,7 @@ class CnciRecords(Records):
         if self.mesh:
             yield from self.mesh.guards(str(self.site.owner))
             yield from self.mesh.nouns()
-            yield from inside(self.site, self.mesh.link)
+            yield from mesh_rules(self.site, self.mesh)
         for rule in self.rules.values():
             yield from with_addresses(rule)
 

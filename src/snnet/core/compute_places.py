@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Protocol
 
 from snnet.contract import Conflict, IPAddress, Link
 
 from . import identity as ids
 from .addressing import read_networks
-from .building import DAMAGE, build_local_subnet, read_cnci_vnic, read_subnet, read_vnic
+from .building import DAMAGE, build_local_subnet, read_subnet, read_vnic
+from .cnci_ports import read_cnci_vnic
 from .concentrator_reading import subnet_of
 from .concentrators import Concentrator
 from .groups import Group, GroupId
+from .meshing import Reaches
 from .policies import NO_POLICIES, Policies
 from .requests import CnciVnicId, SubnetId, VnicId
 from .routed import build_routed_subnet, check_disjoint
@@ -36,7 +39,7 @@ class Places(Protocol):
     def put_subnet(self, subnet: TenantSubnet) -> None: ...
     def put_vnic(self, vnic: Vnic) -> None: ...
     def put_concentrator(self, one: Concentrator) -> None: ...
-    def vnics(self) -> Iterator[Vnic]: ...
+    def vnics(self, subnet: SubnetId | None = None) -> Iterator[Vnic]: ...
 
 
 def place(
@@ -49,6 +52,7 @@ def place(
     site = records.site
     parts: dict[SubnetId, dict[str, tuple[Link, dict[str, str]]]] = {}
     vnics: list[tuple[Link, dict[str, str]]] = []
+    blocks: dict[VnicId, str] = {}
     for link in links:
         fields = ids.claimed(link, site.owner)
         if fields is None:
@@ -61,6 +65,8 @@ def place(
                     records.orphans.append(f"{link}: a second {kind} of the same subnet")
             elif kind in (ids.VM, ids.CONTAINER):
                 vnics.append((link, fields))
+            elif kind == ids.RATE:
+                blocks[fields[ids.TENANT], fields[ids.SUBNET], fields[ids.VNIC]] = link.name
             elif kind == ids.CNCI_VNIC:
                 _place_cnci_vnic(records, read_cnci_vnic(site, link, fields))
         except DAMAGE as error:
@@ -73,7 +79,7 @@ def place(
     for concentrator in concentrators:
         _place_concentrator(records, concentrator)
     for link, fields in vnics:
-        _place_vnic(records, site, link, fields, policies)
+        _place_vnic(records, site, link, fields, policies, blocks)
 
 
 _Claimed = tuple[Link, dict[str, str]]
@@ -149,7 +155,12 @@ def _place_concentrator(records: Places, one: Concentrator) -> None:
 
 
 def _place_vnic(
-    records: Places, site: Site, link: Link, fields: dict[str, str], policies: Policies
+    records: Places,
+    site: Site,
+    link: Link,
+    fields: dict[str, str],
+    policies: Policies,
+    blocks: Mapping[VnicId, str],
 ) -> None:
     try:
         key = (fields[ids.TENANT], fields[ids.SUBNET])
@@ -161,7 +172,8 @@ def _place_vnic(
                     "destroy the VNIC, or create it again"
                 )
             return
-        vnic = read_vnic(site, link, fields, subnet, policies)
+        block = blocks.get((*key, fields[ids.VNIC]), "")
+        vnic = read_vnic(site, link, fields, subnet, policies, block)
         records.check_addresses(vnic.id, vnic.ips)
     except (*DAMAGE, Conflict) as error:
         records.orphans.append(f"{link}: {error}")
@@ -170,6 +182,17 @@ def _place_vnic(
         records.orphans.append(f"{link}: a second link of the same VNIC")
         return
     records.put_vnic(vnic)
+
+
+def learn_peers(records: Places, reaches: Reaches) -> None:
+    """Have the records know where guests elsewhere are."""
+    for one in list(records.subnets.values()):
+        if one.bridge and one.tunnel:
+            known = replace(one, peers=reaches.of(one.id, one.bridge.name, one.tunnel.name))
+            # A guest may have moved here, and the node been killed before it remembered that.
+            for vnic in records.vnics(one.id) if known.peers.guests else ():
+                known = known.with_guest(vnic.mac, vnic.ips)
+            records.put_subnet(known)
 
 
 def close_lost(records: Places) -> None:

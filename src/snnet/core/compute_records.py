@@ -12,42 +12,51 @@ from snnet.contract import (
     Address,
     AntiSpoof,
     BridgeAccept,
+    BridgeFdb,
     Conflict,
     DockerAccept,
+    Fdb,
     HostIsolation,
     IPAddress,
     Key,
     Link,
     Macvtap,
     Namespace,
+    Neighbour,
     Noun,
     Nouns,
     PortForward,
     ProxyNeighbour,
+    Redirect,
     Route,
+    Shaper,
     SharedSysctl,
     keyed,
 )
 from snnet.contract.guards import GUARDS
 
-from .compute_places import close_lost, place
+from .compute_places import close_lost, learn_peers, place
 from .concentrator_reading import leftovers, read_concentrators
 from .concentrators import Concentrator, concentrator_thing
+from .conflicts import same_macs
 from .events import TunnelEvent, TunnelEventType
 from .fitting import device_addresses
 from .forwarding import forwarded, versions_of
 from .groups import Group, GroupId, group_thing, read_groups
 from .leftovers import half_born, useless_dependents
 from .local_requests import ConcentratorId
+from .meshing import Reaches, peers_thing, stale_entries
 from .policies import Policies
 from .records import Records, Thing
-from .requests import CnciVnicId, GuestRequest, SubnetId, TenantRequest, VnicId
+from .requests import CnciVnicId, GuestRequest, SubnetId, VnicId
 from .routed import on_uplink, sysctls, zones
 from .rules import Rule
+from .shaping import adjust_blocks
 from .site import Site
+from .telling import tunnel_events
 from .topology import Topology
 from .tunnels import Wire, collision, wire
-from .vnics import CnciVnic, TenantSubnet, Vnic, tunnel_event
+from .vnics import CnciVnic, TenantSubnet, Vnic
 
 
 class ComputeRecords(Records):
@@ -67,6 +76,7 @@ class ComputeRecords(Records):
         self.plugged: dict[SubnetId, ConcentratorId] = {}
         """The subnets that concentrators on this host serve."""
         self.groups: dict[GroupId, Group] = {}
+        self.group_epochs: dict[GroupId, Hashable] = {}  # as epoch() of a subnet
         self._vnics: dict[SubnetId, dict[str, Vnic]] = {}
         self._addresses: dict[SubnetId, dict[IPAddress, str]] = {}
         self._wires: dict[Wire, SubnetId] = {}
@@ -145,21 +155,20 @@ class ComputeRecords(Records):
                     f"{other.vnic_id} of subnet {other.subnet_id}: choose another with mac="
                 )
 
-    def check_tunnel(self, request: TenantRequest) -> None:
-        """Raise Conflict if another subnet's tunnel has the wire identity of the request's."""
-        local, remote = self.site.ip, request.concentrator_ip
-        mine = wire(self.site.tunnel, request.subnet_key, local, remote, self.site.port)
-        self._check_wire(request.id[:2], mine, request.subnet_key, request.concentrator_ip)
+    def check_tunnel(self, identity: SubnetId, key: int, remote: IPAddress | None = None) -> None:
+        """Raise Conflict if another subnet's tunnel has the wire of one to ``remote``, or all."""
+        local = self.site.ip
+        mine = wire(self.site.tunnel, key, local, remote or local, self.site.port)
+        self._check_wire(identity, mine, key, remote)
 
     def check_subnet(self, subnet: TenantSubnet) -> None:
         """Raise Conflict if another subnet's tunnel has the wire identity of this one's."""
-        if subnet.tunnel is not None:
-            assert subnet.tunnel.remote is not None
-            assert subnet.key is not None
-            mine = subnet.tunnel.wire_identity
-            self._check_wire(subnet.id, mine, subnet.key, subnet.tunnel.remote)
+        if (tunnel := subnet.tunnel) is not None:
+            self._check_wire(subnet.id, tunnel.wire_identity, tunnel.wire_key, tunnel.remote)
 
-    def _check_wire(self, identity: SubnetId, mine: Wire, key: int, remote: IPAddress) -> None:
+    def _check_wire(
+        self, identity: SubnetId, mine: Wire, key: int, remote: IPAddress | None
+    ) -> None:
         other = self._wires.get(mine)
         if other is not None and other != identity:
             existing = self.subnets[other].tunnel
@@ -193,8 +202,7 @@ class ComputeRecords(Records):
             return
         if old.bridge.name != subnet.bridge.name:
             for name, vnic in vnics.items():
-                link = replace(vnic.link, master=subnet.bridge.name)
-                vnics[name] = replace(vnic, link=link)
+                vnics[name] = vnic.on_bridge(subnet.bridge)
 
     def vouch(self, subnet: SubnetId, epoch: Hashable | None) -> None:
         """Record that the subnet's rules were seen to be complete in this epoch."""
@@ -214,14 +222,14 @@ class ComputeRecords(Records):
             self._wires.pop(old.tunnel.wire_identity, None)
 
     def put_vnic(self, vnic: Vnic) -> None:
-        subnet = vnic.id[:2]
+        subnet, name = vnic.id[:2], vnic.id[2]
         vnics = self._vnics.setdefault(subnet, {})
-        if vnic.role is VnicRole.TENANT_CONTAINER and vnic.vnic_id not in vnics:
+        if vnic.role is VnicRole.TENANT_CONTAINER and name not in vnics:
             self._containers[subnet] = self._containers.get(subnet, 0) + 1
-        vnics[vnic.vnic_id] = vnic
+        vnics[name] = vnic
         known = self._addresses.setdefault(subnet, {})
         for ip in vnic.ips:
-            known[ip] = vnic.vnic_id
+            known[ip] = name
 
     def drop_vnic(self, identity: VnicId) -> None:
         vnic = self._vnics.get(identity[:2], {}).pop(identity[2], None)
@@ -249,9 +257,9 @@ class ComputeRecords(Records):
 
     def forget(self, subnet: TenantSubnet, left: Collection[Key]) -> list[TunnelEvent]:
         """Forget a subnet without VNICs, except what is ``left``; return DEL for its tunnel."""
-        events = []
+        events: list[TunnelEvent] = []
         if subnet.tunnel and subnet.tunnel.key not in left:
-            events.append(tunnel_event(self.site, subnet, TunnelEventType.DEL))
+            events += tunnel_events(self.site, [subnet], TunnelEventType.DEL)
             stale = tuple(rule for rule in subnet.beside_tunnel if rule.key in left)
             self.put_subnet(replace(subnet, tunnel=None, stale=stale))
         shared = {noun.key for noun in (*zones([subnet]), *subnet.nouns())}
@@ -263,15 +271,18 @@ class ComputeRecords(Records):
 
     @property
     def kinds(self) -> frozenset[type[Noun]]:
+        if self.site.mesh:
+            return _MESH_KINDS
         if self.site.hosting:
             return _HOSTING_KINDS
         return _ROUTED_KINDS if self.site.routed else _BRIDGED_KINDS
 
     def intents(self, things: Iterable[Thing] | None) -> dict[tuple[str, ...], Sequence[Noun]]:
         if things is None:
-            policies = (vnic.policy.thing for vnic in self.vnics())
+            policies = (vnic.thing for vnic in self.vnics())
             one = map(concentrator_thing, self.concentrators)
-            things = [*one, *policies, *map(group_thing, self.groups)]
+            peers = map(peers_thing, self.subnets)
+            things = [*one, *policies, *map(group_thing, self.groups), *peers]
         found: dict[tuple[str, ...], Sequence[Noun]] = {}
         for thing in things:
             match tuple(map(str, thing)):
@@ -281,18 +292,22 @@ class ComputeRecords(Records):
                 case ("vnic", tenant, subnet, name) as key:
                     vnic = self.vnic((tenant, subnet, name))
                     found[key] = vnic.policy.intended() if vnic else ()
+                case ("peers", tenant, subnet) as key:
+                    served = self.subnets.get((tenant, subnet))
+                    found[key] = served.peers.intended() if served else ()
                 case ("group", tenant, name) as key:
                     group = self.groups.get((tenant, name))
-                    found[key] = group.nouns(self.site.owner.name) if group else ()
+                    found[key] = group.nouns(self.site) if group else ()
         return found
 
     def nouns(self) -> Iterator[Noun]:
         yield from self.sysctls(self.forwarding)
         yield from zones(self.subnets.values())
         for group in self.groups.values():
-            yield from group.nouns(self.site.owner.name)
+            yield from group.nouns(self.site)
         for subnet in self.subnets.values():
             yield from subnet.nouns()
+            yield from subnet.reach
         for vnic in self.vnics():
             yield from vnic.nouns()
         for port in self.cnci_vnics.values():
@@ -315,13 +330,17 @@ class ComputeRecords(Records):
         place(records, links, local, Policies(self.site.owner.name, ours, remembered))
         records.groups = read_groups(self.site.owner.name, ours, remembered)
         close_lost(records)
+        if self.site.mesh:
+            learn_peers(records, Reaches(ours, remembered))
         useless = half_born(ours)
         if self.site.hosting:
             useless |= leftovers(ours, records.concentrators.values())
         useless |= {noun.key for subnet in records.empty_subnets() for noun in subnet.nouns()}
-        staying = {key: noun for key, noun in ours.items() if key not in useless}
         records.forwarding |= forwarded(ours)
-        useless |= useless_dependents(staying, keyed(records.nouns()))
+        wanted = keyed(records.nouns())
+        useless = adjust_blocks(useless, ours, wanted)
+        staying = {key: noun for key, noun in ours.items() if key not in useless}
+        useless |= useless_dependents(staying, wanted) | stale_entries(staying, wanted)
         return records, useless
 
     def routers(self) -> Iterator[str]:
@@ -350,21 +369,15 @@ class ComputeRecords(Records):
 
     def rebuilt(self, left: Collection[Key] | None) -> list[TunnelEvent]:
         empty = [] if left is None else self.empty_subnets()
-        events = [
-            tunnel_event(self.site, subnet, TunnelEventType.ADD)
-            for subnet in self.subnets.values()
-            if subnet.tunnel and subnet not in empty
-        ]
+        whole = [subnet for subnet in self.subnets.values() if subnet not in empty]
+        events = tunnel_events(self.site, whole, TunnelEventType.ADD)
         for subnet in empty:
             events += self.forget(subnet, left or ())
         return events
 
     def lost(self, left: Collection[Key]) -> list[TunnelEvent]:
-        return [
-            tunnel_event(self.site, subnet, TunnelEventType.DEL)
-            for subnet in self.subnets.values()
-            if subnet.tunnel and subnet.tunnel.key not in left
-        ]
+        gone = (one for one in self.subnets.values() if one.tunnel and one.tunnel.key not in left)
+        return tunnel_events(self.site, gone, TunnelEventType.DEL)
 
     def gaps(self) -> Iterator[str]:
         for subnet in self.subnets.values():
@@ -377,20 +390,10 @@ class ComputeRecords(Records):
 
     def warnings(self) -> Iterator[str]:
         yield from self.gaps()
-        yield from self._same_macs()
-
-    def _same_macs(self) -> Iterator[str]:
-        for subnet, vnics in self._vnics.items():
-            seen: dict[str, str] = {}
-            for vnic in vnics.values():
-                first = seen.setdefault(vnic.mac, vnic.vnic_id)
-                if first != vnic.vnic_id:
-                    yield (
-                        f"VNICs {first} and {vnic.vnic_id} of subnet {subnet[1]} "
-                        f"share the MAC {vnic.mac}: their guests may not reach each other"
-                    )
+        yield from same_macs(self._vnics)
 
 
-_BRIDGED_KINDS: frozenset[type[Noun]] = frozenset({Link, Address})
-_ROUTED_KINDS: frozenset[type[Noun]] = frozenset({Link, Address, Route, ProxyNeighbour})
-_HOSTING_KINDS: frozenset[type[Noun]] = frozenset({Link, Address, Route, Namespace, ProxyNeighbour})
+_BRIDGED_KINDS: frozenset[type[Noun]] = frozenset({Link, Address, Shaper, Redirect})
+_ROUTED_KINDS = _BRIDGED_KINDS | {Route, ProxyNeighbour}
+_HOSTING_KINDS = _ROUTED_KINDS | {Namespace}
+_MESH_KINDS = _HOSTING_KINDS | {Fdb, BridgeFdb, Neighbour}

@@ -19,7 +19,7 @@ from snnet.contract import (
 )
 
 from . import identity as ids
-from .concentrators import UNIQUE_LOCAL, Concentrator, plug_link, unique_local, way_link
+from .concentrators import UNIQUE_LOCAL, Concentrator, plug_link, unique_local, way_link, wire_of
 from .local_requests import ConcentratorId
 from .site import Site
 
@@ -72,7 +72,9 @@ class _Parts:
             forwards=tuple(forward for forward in self.forwards if forward.target in (ip, ip6)),
             publics=tuple(self._publics(name, ip)),
             upstream=site.uplink.link_name,
-            apart=site.local,
+            apart=site.translates,
+            host=site.ip,
+            wire=wire_of(site),
         )
 
     def _publics(self, link: str, ip: IPAddress) -> Iterator[IPAddress]:

@@ -1,9 +1,9 @@
 """Concentrators on this host: a namespace, the veths into it, and the host's rules for it.
 
-In topology "local" a concentrator has a link-local address, which the host translates, and a
-plug into the bridge of each subnet.  In topology "hub" it has an address of the data centre.
-The host routes that, and public addresses of both topologies, into the namespace, and answers
-for them on its uplink.
+In topologies "local" and "mesh" a concentrator has a link-local address, which the host
+translates, and a plug into the bridge of each subnet.  In topology "hub" it has an address of the
+data centre.  The host routes this address, and public addresses in all topologies, into the
+namespace, and answers for them on its uplink.
 
 ``set_concentrator`` builds a record from a request; ``concentrator_reading`` reads the same
 record back after a restart.
@@ -33,6 +33,7 @@ from snnet.contract import (
     HostIsolation,
     Inside,
     IPAddress,
+    IPNetwork,
     Key,
     Namespace,
     Noun,
@@ -78,7 +79,9 @@ class Concentrator:
     links in it.  ``link_name`` is the host's end of the uplink.  ``mtu`` is in bytes.
     ``publics`` are the addresses that lead to it beside its own, and ``upstream`` is the
     host's link on which others ask for them.  ``apart``: the host translates its own
-    address, and keeps it apart from others' (topology "local").
+    address, and keeps it apart from others' (topologies "local" and "mesh").  ``host`` is the
+    host's address, where tunnels from the concentrator end (topology "hub"), and ``wire`` the
+    network of that, where other hosts are (topologies "hub" and "mesh").
     """
 
     tenant_id: str
@@ -93,6 +96,8 @@ class Concentrator:
     publics: tuple[IPAddress, ...]
     upstream: str
     apart: bool
+    host: IPAddress
+    wire: IPNetwork | None
 
     @property
     def id(self) -> ConcentratorId:
@@ -153,13 +158,19 @@ class Concentrator:
         for version in sorted(self.versions):
             gateway = ROUTED_GATEWAYS[version]
             beside.append(Address(link=link, address=gateway))
-            way = _EVERYWHERE[version]
-            within.append(Route(destination=way, link=UPLINK, gateway=gateway.ip, onlink=True))
+            ways = [_EVERYWHERE[version]]
+            # From this route it learns what to keep its tenant away from: its address is alone.
+            if self.wire is not None and self.wire.version == version:
+                ways.append(self.wire)
+            within += [
+                Route(destination=way, link=UPLINK, gateway=gateway.ip, onlink=True) for way in ways
+            ]
         return (
             self.namespace,
             self.link,
             *beside,
             *(Route(destination=ip_network(address), link=link) for address in self.addresses),
+            self._isolation(),
             *(self._kept_apart() if self.apart else ()),
             *self._proxies(),
             *(Inside(namespace=inside, what=noun) for noun in within),
@@ -172,12 +183,18 @@ class Concentrator:
             ),
         )
 
+    def _isolation(self) -> HostIsolation:
+        """Guests do not reach the host through it; its own tunnels may end there."""
+        open_address = None if self.apart else self.host
+        return HostIsolation(
+            owner=self.owner, link=self.link.name, arp=False, open_address=open_address
+        )
+
     def _kept_apart(self) -> tuple[Noun, ...]:
         owner, link, zone = self.owner, self.link.name, self.netns
         return (
             Zone(owner=owner, zone=zone, outbound=True),
             ZoneLink(owner=owner, link=link, zone=zone),
-            HostIsolation(owner=owner, link=link, arp=False),
             *(TranslatedSource(owner=owner, source=ip) for ip in self.own),
             *(OpenAddress(owner=owner, address=address) for address in self.publics),
         )
@@ -265,8 +282,15 @@ def build_concentrator(
         ),
         publics=request.publics,
         upstream=site.uplink.link_name,
-        apart=site.local,
+        apart=site.translates,
+        host=site.ip,
+        wire=wire_of(site),
     )
+
+
+def wire_of(site: Site) -> IPNetwork | None:
+    """Return the network of the host's uplink, where its tunnels go; None if it has none."""
+    return None if site.local else site.uplink.address.network
 
 
 def unique_local(ip: IPAddress, plugs: Iterable[Veth]) -> IPv6Address | None:
@@ -304,6 +328,24 @@ def plug_link(site: Site, name: str, netns: str, alias: str, bridge: str) -> Vet
         name=name, alias=alias, mac=ids.link_mac(name), mtu=site.mtu, master=bridge,
         peer=peer, peer_mac=ids.link_mac(peer), peer_mtu=site.mtu, peer_namespace=netns,
     )  # fmt: skip
+
+
+def check_ends(ends: Iterable[IPAddress], publics: Mapping[IPAddress, str]) -> None:
+    """Raise Conflict where a far end of a tunnel is a public address that leads to a concentrator.
+
+    ``publics`` has the concentrator of each.
+    """
+    for end in ends:
+        if end in publics:
+            raise Conflict(
+                f"{end} is a public address of concentrator {publics[end]} on this host, and "
+                "cannot be the far end of a tunnel as well"
+            )
+
+
+def publics_of(concentrators: Iterable[Concentrator]) -> dict[IPAddress, str]:
+    """Return the public addresses that lead to these, each with the concentrator's id."""
+    return {address: one.concentrator_id for one in concentrators for address in one.publics}
 
 
 def choose_address(

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import product
 
 from snnet.contract import Conflict
 
 from .addressing import written
-from .requests import CnciVnicRequest, GuestRequest, LocalRequest, TenantRequest
+from .groups import shared_member
+from .requests import (
+    CnciVnicRequest,
+    GuestRequest,
+    LocalRequest,
+    SubnetId,
+    TenantRequest,
+    VnicId,
+)
 from .site import Site
 from .vnics import CnciVnic, TenantSubnet, Vnic
 
@@ -19,22 +28,51 @@ _NAMED = 5
 
 
 def check_same_subnet(
-    subnet: TenantSubnet, request: GuestRequest, vnics: Iterable[str] = ()
+    subnet: TenantSubnet, request: GuestRequest, vnics: Callable[[], Iterable[Vnic]] = tuple
 ) -> None:
     """Raise Conflict if a request disagrees with the subnet on this node.
 
-    ``vnics`` are the ids of its VNICs, which the message names.
+    ``vnics`` returns its VNICs, which the message names.
     """
+    pairs = _subnet_pairs(subnet, request)
+    if _is_same(pairs):
+        return
     what = f"subnet {subnet.subnet_id} of tenant {subnet.tenant_id}"
 
     def remedy() -> str:
-        names = sorted(vnics)
+        names = sorted(vnic.vnic_id for vnic in vnics())
         some = ", ".join(names[:_NAMED])
         some += f" and {len(names) - _NAMED} more" * (len(names) > _NAMED)
         whose = f"VNICs on this node ({some})" if names else "VNICs on this node"
         return f"correct the request, or destroy all its {whose} first"
 
-    _check_same(what, _subnet_pairs(subnet, request), remedy)
+    _check_same(what, pairs, remedy)
+
+
+def check_apart(requests: Sequence[GuestRequest]) -> None:
+    """Raise Conflict where two requests of one call are for one VNIC, or for one address."""
+    identities: set[VnicId] = set()
+    addresses: dict[tuple[object, ...], str] = {}
+    members: dict[tuple[object, ...], GuestRequest] = {}
+    for request in requests:
+        if request.id in identities:
+            raise Conflict(f"VNIC {request.vnic_id} of subnet {request.subnet_id} is named twice")
+        identities.add(request.id)
+        own: list[object] = [*request.ips]
+        if request.derived_mac:
+            own.append(request.mac)
+        for address in own:
+            other = addresses.setdefault((*request.id[:2], address), request.vnic_id)
+            if other != request.vnic_id:
+                raise Conflict(
+                    f"{'mac' if isinstance(address, str) else 'ip'} {address} of subnet "
+                    f"{request.subnet_id} is asked for by VNIC {other} and by VNIC "
+                    f"{request.vnic_id}"
+                )
+        for group, ip in product(request.policy.groups, request.ips):
+            first = members.setdefault((request.tenant_id, group, ip), request)
+            if first is not request:
+                raise shared_member(ip, group, first.vnic_id, first.subnet_id)
 
 
 def is_same_subnet(subnet: TenantSubnet, request: GuestRequest) -> bool:
@@ -81,7 +119,9 @@ def is_same_vnic(vnic: Vnic, request: GuestRequest, site: Site) -> bool:
     return _is_same(_vnic_pairs(vnic, request, site))
 
 
-CHANGEABLE = ("mtu", "extra_addresses", "anti_spoofing", "groups")
+CHANGEABLE = (
+    "mtu", "extra_addresses", "anti_spoofing", "groups", "rate_to_guest", "rate_from_guest",
+)  # fmt: skip
 """The fields of a VNIC that can be changed while it is in use."""
 
 
@@ -92,6 +132,8 @@ def _vnic_pairs(vnic: Vnic, request: GuestRequest, site: Site) -> Pairs:
         ("extra_addresses", request.policy.extra, vnic.policy.extra),
         ("anti_spoofing", request.policy.anti_spoofing, vnic.policy.anti_spoofing),
         ("groups", request.policy.groups, vnic.policy.groups),
+        ("rate_to_guest", request.policy.rate_to_guest, vnic.policy.rate_to_guest),
+        ("rate_from_guest", request.policy.rate_from_guest, vnic.policy.rate_from_guest),
     ]
 
 
@@ -126,7 +168,9 @@ def _cnci_vnic_pairs(vnic: CnciVnic, request: CnciVnicRequest, site: Site) -> Pa
 
 
 def _is_same(pairs: Pairs) -> bool:
-    return all(new == old for _, new, old in pairs)
+    # Most are the same objects, which tuples look at first: addresses compare slowly.
+    _, new, old = zip(*pairs, strict=True)
+    return bool(new == old)
 
 
 def _check_same(what: str, pairs: Pairs, remedy: Callable[[], str]) -> None:
@@ -142,3 +186,16 @@ def _check_same(what: str, pairs: Pairs, remedy: Callable[[], str]) -> None:
 
 def _shown(value: object) -> object:
     return (written(value) or "none") if isinstance(value, tuple) else value
+
+
+def same_macs(vnics: Mapping[SubnetId, Mapping[str, Vnic]]) -> Iterator[str]:
+    """Yield a warning for each MAC that two VNICs of a subnet have."""
+    for subnet, known in vnics.items():
+        seen: dict[str, str] = {}
+        for vnic in known.values():
+            first = seen.setdefault(vnic.mac, vnic.vnic_id)
+            if first != vnic.vnic_id:
+                yield (
+                    f"VNICs {first} and {vnic.vnic_id} of subnet {subnet[1]} "
+                    f"share the MAC {vnic.mac}: their guests may not reach each other"
+                )

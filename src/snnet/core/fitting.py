@@ -65,9 +65,12 @@ def with_addresses(rule: Noun) -> Iterator[Noun]:
 
     That is its address on the device and, with a gateway, a routing table of its own for
     packets with either address: what has no better route than the default one goes by it.
+    Of IPv6 the address is deprecated, or other guests could be masqueraded with it: IPv6
+    takes the address most like the destination (RFC 6724, 5, rule 8), and IPv4 the first one.
     """
     if isinstance(rule, PublicIp):
-        yield Address(link=rule.device, address=ip_interface(rule.public))
+        deprecated = rule.public.version == 6
+        yield Address(link=rule.device, address=ip_interface(rule.public), deprecated=deprecated)
         yield from _by_gateway(rule)
     yield rule
 
@@ -107,7 +110,37 @@ def check_fits(rule: Rule, records: _Known) -> None:
             for network in records.mesh.subnets() if records.mesh else ():
                 if public in network:
                     raise Conflict(f"{public} is in {network}, which a peer of the mesh has")
+            for end in _ends(records):
+                if public == end:
+                    raise Conflict(f"{public} is how another node is reached: its tunnel would end")
             _check_target(address, records)
+
+
+def _ends(records: _Known) -> Iterator[IPAddress]:
+    """Yield the addresses of other nodes that tunnels lead to, and those of the mesh."""
+    for subnet in records.subnets.values():
+        yield from subnet.tunnels
+    if records.mesh is not None:
+        yield from records.mesh.addresses()
+
+
+def check_ends(ends: Iterable[IPAddress], rules: Iterable[Noun]) -> None:
+    """Conflict where a public address is one by which other nodes are to be reached."""
+    ends = set(ends)
+    for rule in rules:
+        if isinstance(rule, PublicIp) and rule.public in ends:
+            raise Conflict(
+                f"{rule.public} is the public address of {rule.internal}, and cannot be that of "
+                "another node: remove it first"
+            )
+
+
+def check_unmeshed(mesh: Mesh | None, networks: Iterable[IPNetwork]) -> None:
+    """Conflict where one of the networks has an address that members of the mesh have there."""
+    for network in networks if mesh else ():
+        for member in mesh.members() if mesh else ():
+            if member in network:
+                raise Conflict(f"{network} holds {member}, the tunnel address of a mesh's member")
 
 
 def _check_target(address: IPAddress, records: _Known) -> None:

@@ -22,6 +22,7 @@ from snnet.contract.keywords import refusing_unknown
 
 from .addressing import check_unicast
 from .requests import GuestRequest
+from .site import Site
 from .vnics import Vnic
 
 GroupId = tuple[str, str]
@@ -64,13 +65,25 @@ class Group:
         """The groups that its rules name."""
         return {(self.tenant_id, rule.group) for rule in self.rules if rule.group is not None}
 
-    def nouns(self, owner: str) -> tuple[Noun, ...]:
-        """What the firewall holds for it."""
-        where = {"owner": owner, "tenant": self.tenant_id, "group": self.name}
+    def nouns(self, site: Site) -> tuple[Noun, ...]:
+        """What the firewall of this node holds for it."""
+        owner, bridged = site.owner.name, not site.routed
         members: tuple[IPAddress, ...] = tuple(self.members)  # type: ignore[arg-type]
         return (
-            GroupMembers(**where, addresses=members),
-            GroupRules(**where, rules=tuple(self.rules)),
+            GroupMembers(
+                owner=owner,
+                tenant=self.tenant_id,
+                group=self.name,
+                addresses=members,
+                bridged=bridged,
+            ),
+            GroupRules(
+                owner=owner,
+                tenant=self.tenant_id,
+                group=self.name,
+                rules=tuple(self.rules),
+                bridged=bridged,
+            ),
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -19,16 +19,22 @@ from snnet.contract import (
 )
 
 
-def port_rules(owner: str, tunnel: Tunnel, router: str | None = None) -> Iterator[Noun]:
+def port_rules(
+    owner: str, tunnel: Tunnel, router: str | None = None, members: Iterable[IPAddress] = ()
+) -> Iterator[Noun]:
     """The rules for a tunnel that is a port of a tenant's bridge.
 
-    ``router``: the bridge's MAC where the host routes for the bridge.
+    ``router``: the bridge's MAC where the host routes for the bridge.  ``members`` are the far
+    ends of a vxlan that has no ``remote``.  Its own address is one of them, since a tunnel
+    without a guard would take frames from any sender.
     """
     yield Untracked(owner=owner, link=tunnel.name, router=router)
     if router is None and tunnel.mtu is not None:  # else what is routed is clamped there
         yield MssClamp(owner=owner, link=tunnel.name, mtu=tunnel.mtu)
-    if isinstance(tunnel, Vxlan) and tunnel.remote is not None:
-        yield guard(owner, tunnel, tunnel.remote)
+    if isinstance(tunnel, Vxlan):
+        far = (tunnel.local, *members) if tunnel.remote is None else (tunnel.remote,)
+        for remote in far:
+            yield guard(owner, tunnel, remote)
 
 
 def guard(owner: str, link: Vxlan | Gre, remote: IPAddress) -> TunnelGuard:
@@ -44,9 +50,15 @@ def guard(owner: str, link: Vxlan | Gre, remote: IPAddress) -> TunnelGuard:
 
 
 def protected_networks(
-    owner: str, infrastructure: Iterable[IPNetwork], allowed: Iterable[IPNetwork]
+    owner: str,
+    infrastructure: Iterable[IPNetwork],
+    allowed: Iterable[IPNetwork],
+    port: int | None = None,
 ) -> Iterator[ProtectedNetwork]:
-    """The rules that keep tenants out of these networks."""
+    """The rules that keep tenants out of these networks.
+
+    ``port`` is one that tunnels there have beside those of ``TUNNEL_PORTS``.
+    """
     open_to = _merged(allowed)
     for network in _merged(infrastructure):
         inside = [net for net in open_to if _is_in(net, network)]
@@ -55,7 +67,9 @@ def protected_networks(
         for hole in inside:
             closed = [rest for part in closed for rest in _without(part, hole)]
         yield from (ProtectedNetwork(owner=owner, network=net, closed=True) for net in closed)
-        yield from (ProtectedNetwork(owner=owner, network=net, closed=False) for net in inside)
+        yield from (
+            ProtectedNetwork(owner=owner, network=net, closed=False, port=port) for net in inside
+        )
 
 
 def _merged(networks: Iterable[IPNetwork]) -> list[IPNetwork]:

@@ -13,6 +13,8 @@ def keep_held(found: Nouns, wanted: Nouns) -> tuple[dict[Key, Noun], list[Change
     A guest lives with such a difference, and not without its link.  Also returns what
     was left as it is: each such link as wanted and as found.
     """
+    if not found or not wanted:
+        return dict(wanted), []
     kept, left = dict(wanted), list[Change]()
     for key, old in found.items():
         noun = wanted.get(key)

@@ -13,7 +13,8 @@ import hashlib
 import itertools
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from ipaddress import ip_address
 
 from snnet.contract import (
@@ -21,6 +22,7 @@ from snnet.contract import (
     TUNNELS,
     Bridge,
     Gre,
+    Ifb,
     InvalidRequest,
     Link,
     Macvtap,
@@ -40,8 +42,9 @@ NETWORK, TUNNEL_KEY, REMOTE, ADDRESS, MAC, MTU, USER = "n", "y", "r", "a", "m", 
 PORT, LINK = "p", "l"
 
 BRIDGE, TUNNEL, VM, CONTAINER, CNCI_VNIC, MESH = "bridge", "tunnel", "vm", "ct", "port", "mesh"
-SPACE, WAY, PLUG = "space", "way", "plug"
-"""A concentrator's namespace on its host, and the veths into it: out, and to a subnet."""
+SPACE, WAY, PLUG, RATE = "space", "way", "plug", "rate"
+"""A concentrator's namespace on its host, and the veths into it: out, and to a subnet; and
+the ifb of a VNIC."""
 
 _LINK_KINDS = {
     BRIDGE: {*Bridge.kinds},
@@ -52,6 +55,7 @@ _LINK_KINDS = {
     MESH: {*Gre.kinds, *Vxlan.kinds},
     WAY: {*Veth.kinds},
     PLUG: {*Veth.kinds},
+    RATE: {*Ifb.kinds},
 }
 _IDENTITIES = {
     ("cn", BRIDGE): (TENANT, SUBNET),
@@ -61,6 +65,7 @@ _IDENTITIES = {
     ("cn", CNCI_VNIC): (TENANT, VNIC),
     ("cn", WAY): (TENANT, CONCENTRATOR),
     ("cn", PLUG): (TENANT, SUBNET),
+    ("cn", RATE): (TENANT, SUBNET, VNIC),
     ("cnci", BRIDGE): (NETWORK,),
     ("cnci", TUNNEL): (NETWORK, REMOTE),
     ("cnci", MESH): (TENANT,),
@@ -72,7 +77,7 @@ NAMES_TRIED = 16
 
 _LETTERS = {
     BRIDGE: "b", TUNNEL: "t", VM: "v", CONTAINER: "v", CNCI_VNIC: "c", MESH: "m",
-    SPACE: "n", WAY: "w", PLUG: "q",
+    SPACE: "n", WAY: "w", PLUG: "q", RATE: "r",
 }  # fmt: skip
 _ROLES = {"cn": "sn", "cnci": "sc"}
 
@@ -104,14 +109,13 @@ def encode(owner: Owner, kind: str, fields: dict[str, str]) -> str:
     Addresses, networks, MACs and upper-case UUIDs are packed only if the alias would be too
     long.
     """
-    words = [VERSION, f"o={owner.role}:{_pack(owner.id)}", f"k={kind}"]
-    for key, value in fields.items():
-        words.append(f"{key}={_pack(value) if len(value) == _UUID else value}")
-    alias = " ".join(words)
+    alias = f"{VERSION} o={owner.role}:{_pack(owner.id)} k={kind} " + " ".join(
+        [f"{key}={_pack(value) if len(value) == _UUID else value}" for key, value in fields.items()]
+    )
     if len(alias) > ALIAS_MAX:
-        words[1] = f"o={owner.role}:{_pack_more(TENANT, owner.id)}"
-        words[3:] = [f"{key}={_pack_more(key, value)}" for key, value in fields.items()]
-        alias = " ".join(words)
+        alias = f"{VERSION} o={owner.role}:{_pack_more(TENANT, owner.id)} k={kind} " + " ".join(
+            [f"{key}={_pack_more(key, value)}" for key, value in fields.items()]
+        )
     if len(alias) > ALIAS_MAX:
         longest = max(_IDS.keys() & fields, key=lambda key: (len(_pack(fields[key])), key))
         raise InvalidRequest(
@@ -151,13 +155,15 @@ def decode(alias: str) -> dict[str, str] | None:
         key, equals, value = word.partition("=")
         if not equals or key in fields:
             return None
-        if key == OWNER:
-            role, colon, owner = value.partition(":")
-            value = f"{role}{colon}{_unpack(owner)}"
-        if value[:2] == _BINARY:
-            value = _unpack_binary(key, value)
-        fields[key] = _unpack(value) if value[:1] == "~" else value
+        fields[key] = _unpack_field(key, value) if "~" in value else value
     return fields
+
+
+def _unpack_field(key: str, value: str) -> str:
+    if key == OWNER:
+        role, colon, owner = value.partition(":")
+        return f"{role}{colon}{_unpack(owner)}"
+    return _unpack_binary(key, value) if value.startswith(_BINARY) else _unpack(value)
 
 
 _UUID = 36
@@ -214,6 +220,7 @@ def _base64(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).decode().rstrip("=")
 
 
+@lru_cache(maxsize=4096)
 def _pack(value: str) -> str:
     """Return a canonical UUID as ``~`` and 22 characters, and anything else unchanged."""
     if len(value) == _UUID and value[8] == "-":
@@ -226,6 +233,7 @@ def _pack(value: str) -> str:
     return value
 
 
+@lru_cache(maxsize=4096)
 def _unpack(value: str) -> str:
     upper = value[23:]
     if value.startswith("~") and len(value) >= 23 and upper in ("", _UPPER):
@@ -347,8 +355,7 @@ def half_born(link: Link, owner: Owner) -> bool:
 
 def is_ours(link: Link, owner: Owner) -> bool:
     """Whether this owner may change or delete the link."""
-    fields = claimed(link, owner)
-    return half_born(link, owner) if fields is None else _is_named(link, fields, owner)
+    return ours_or_stray(link, owner) is True
 
 
 def stray(link: Link, owner: Owner) -> tuple[str, ...] | None:
@@ -356,10 +363,22 @@ def stray(link: Link, owner: Owner) -> tuple[str, ...] | None:
 
     Somebody renamed the link or copied the alias; nothing tells which.
     """
+    found = ours_or_stray(link, owner)
+    return found if isinstance(found, tuple) else None
+
+
+def ours_or_stray(link: Link, owner: Owner) -> bool | tuple[str, ...]:
+    """Whether the link is this owner's; kind and identity if it only claims them: a stray."""
     fields = claimed(link, owner)
-    if fields is None or _is_named(link, fields, owner):
-        return None
-    return (fields[KIND], *_identity(fields, owner))
+    if fields is None:
+        return half_born(link, owner)
+    return _is_named(link, fields, owner) or (fields[KIND], *_identity(fields, owner))
+
+
+def lost_group(link: Link, owner: Owner) -> bool:
+    """Whether all but its link group says that the link is this owner's: others changed it."""
+    again = replace(link, group=LINK_GROUP)
+    return not grouped(link) and claimed(again, owner) is not None and is_ours(again, owner)
 
 
 def _is_named(link: Link, fields: dict[str, str], owner: Owner) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from snnet.contract import Address, Bridge, IPAddress, Link, Path, PortForward, PublicIp
+from snnet.contract import Address, Bridge, Ifb, IPAddress, Link, Path, PortForward, PublicIp
 from snnet.contract.network import DADFAILED, TENTATIVE, link_sysctl
 
 from .rules import Rule
@@ -93,8 +93,8 @@ def rp_filters(device: str) -> tuple[str, str]:
 
 
 def quiet_parameters(link: Link) -> dict[str, str]:
-    """The parameters that keep the host's IPv6 from a bridge, and from a port of one."""
-    if link.master is not None:
+    """The parameters that keep the host's IPv6 from a bridge, a port of one, and an ifb."""
+    if link.master is not None or isinstance(link, Ifb):
         quiet = {"disable_ipv6": "1"}
     elif isinstance(link, Bridge) and not link.link_local:
         quiet = {"accept_ra": "0", "accept_redirects": "0"}

@@ -7,7 +7,7 @@ of JSON.  An entry without nouns takes an earlier one back.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from snnet.contract import (
     Address,
@@ -27,6 +27,7 @@ from snnet.contract import (
     Vxlan,
 )
 
+from .meshing import SubnetPeers
 from .plain import read_noun
 from .policies import Policy
 
@@ -37,7 +38,7 @@ _NOUNS: dict[str, type[Noun]] = {
     noun.__name__: noun
     for noun in (
         Masquerade, ExternalForward, PortForward, PublicIp,
-        Namespace, Veth, Gre, Vxlan, Address, Fdb, Neighbour, Route, Policy,
+        Namespace, Veth, Gre, Vxlan, Address, Fdb, Neighbour, Route, Policy, SubnetPeers,
         GroupMembers, GroupRules,
     )
 }  # fmt: skip
@@ -45,7 +46,20 @@ _NOUNS: dict[str, type[Noun]] = {
 
 def write_entry(thing: tuple[str, ...], nouns: Sequence[Noun]) -> str:
     """The entry as one line."""
-    return json.dumps([list(thing), [noun.to_dict() for noun in nouns]], separators=(",", ":"))
+    return join_entry(thing, map(write_noun, nouns))
+
+
+def join_entry(thing: tuple[str, ...], written: Iterable[str]) -> str:
+    """The entry as one line, of nouns that ``write_noun`` has written."""
+    return f"[{_dump(list(thing))},[{','.join(written)}]]"
+
+
+def write_noun(noun: Noun) -> str:
+    return _dump(noun.to_dict())
+
+
+def _dump(data: object) -> str:
+    return json.dumps(data, separators=(",", ":"))
 
 
 def read_entry(line: str) -> Entry:

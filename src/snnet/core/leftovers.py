@@ -11,7 +11,9 @@ from snnet.contract import (
     Owned,
     PortGroups,
     ProxyNeighbour,
+    Redirect,
     Route,
+    Shaper,
     Zone,
     ZoneLink,
 )
@@ -23,7 +25,7 @@ def half_born(ours: Nouns) -> set[Key]:
 
 
 def useless_dependents(ours: Nouns, wanted: Nouns) -> set[Key]:
-    """Return the keys of our rules, routes and proxy entries that serve nothing.
+    """Return the keys of our rules, routes, proxy entries and limits that serve nothing.
 
     Those that belong to an orphan are not useless: they stay as long as the orphan.
     """
@@ -33,7 +35,7 @@ def useless_dependents(ours: Nouns, wanted: Nouns) -> set[Key]:
     unwanted = {
         key: noun
         for key, noun in ours.items()
-        if key not in wanted and isinstance(noun, (Owned, ProxyNeighbour, Route))
+        if key not in wanted and isinstance(noun, (Owned, ProxyNeighbour, Redirect, Route, Shaper))
     }
     kept = {
         key

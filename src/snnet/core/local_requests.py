@@ -17,9 +17,10 @@ from snnet.config import (
     check_network,
     shown,
 )
-from snnet.contract import InvalidRequest, IPAddress, PortForward
+from snnet.contract import InvalidRequest, IPAddress, IPNetwork, PortForward
 
-from .addressing import Networks, check_subnets
+from .addressing import Networks, check_end, check_public, check_subnets
+from .requests import check_carries
 from .rule_requests import own_address, port_forwards
 from .site import Site
 from .tunnels import check_key
@@ -73,8 +74,9 @@ class HostForward:
 class ConcentratorConfig:
     """A tenant's concentrator on this host.
 
-    Topology "local": the subnets it serves, and the host's ports for it.  Topology "hub": its
-    ``address`` on the compute network.  Both: the public addresses that lead to it too.
+    Topologies "local" and "mesh": the subnets it serves, and the host's ports for it.  Topology
+    "hub": its ``address`` on the compute network.  In all of them, the public addresses that lead
+    to it.
     """
 
     tenant_id: str
@@ -122,16 +124,17 @@ def local_concentrator(cfg: object, site: Site) -> LocalConcentrator:
     """Check what ``set_concentrator`` needs; InvalidRequest names what is wrong."""
     if not isinstance(cfg, ConcentratorConfig):
         raise InvalidRequest(f"{shown(cfg)} is not a snnet.ConcentratorConfig", field="cfg")
-    if not site.local:
+    if not site.translates:
         return _hub_concentrator(cfg, site)
     if cfg.address is not None:
         raise InvalidRequest(
-            'is for topology "hub": with "local" the address is chosen, and is link-local',
+            'is for topology "hub": with "local" or "mesh" the host chooses a link-local one',
             field="address",
         )
     subnets: dict[str, LocalSubnet] = {}
     for number, subnet in enumerate(cfg.subnets):
         check_key(site.tunnel, subnet.subnet_key, f"subnets[{number}].subnet_key")
+        check_carries(subnet.networks, site.mtu, f"subnets[{number}].subnet")
         if subnet.subnet_id in subnets:
             raise InvalidRequest("is there twice", field=f"subnets[{number}].subnet_id")
         for other in subnets.values():
@@ -154,7 +157,7 @@ def local_concentrator(cfg: object, site: Site) -> LocalConcentrator:
         id=cfg.id,
         subnets=tuple(subnets.values()),
         doors=tuple(doors),
-        publics=_publics(cfg),
+        publics=_publics(cfg, site),
     )
 
 
@@ -162,8 +165,8 @@ def _hub_concentrator(cfg: ConcentratorConfig, site: Site) -> LocalConcentrator:
     for name in ("subnets", "forwards"):
         if getattr(cfg, name):
             raise InvalidRequest(
-                'is for topology "local": with "hub" the concentrator has tunnels to its subnets, '
-                "and ports of its own address",
+                'is for topology "local" or "mesh": with "hub" the concentrator has tunnels to its '
+                "subnets, and ports of its own address",
                 field=name,
             )
     address = cfg.address
@@ -171,29 +174,34 @@ def _hub_concentrator(cfg: ConcentratorConfig, site: Site) -> LocalConcentrator:
         raise InvalidRequest("is needed: a free one of concentrator_pool", field="address")
     assert not isinstance(address, str)
     wire = site.uplink.address.network
+    check_apart_from(wire, address, "address")
     if address.version != wire.version or address not in wire or address == site.ip:
         raise InvalidRequest(
             f"{address} is not a free address of {wire}, the network of "
             f"{site.uplink.link_name}, where others look for it",
             field="address",
         )
-    publics = _publics(cfg)
+    publics = _publics(cfg, site)
     if address in publics:
         raise InvalidRequest("has the concentrator's own address", field="public_ips")
     return LocalConcentrator(id=cfg.id, subnets=(), doors=(), address=address, publics=publics)
 
 
-def _publics(cfg: ConcentratorConfig) -> tuple[IPAddress, ...]:
+def _publics(cfg: ConcentratorConfig, site: Site) -> tuple[IPAddress, ...]:
     """The public addresses, sorted."""
     publics: tuple[IPAddress, ...] = tuple(cfg.public_ips)  # type: ignore[arg-type]
     for number, address in enumerate(publics):
         if address in publics[:number]:
             raise InvalidRequest("is there twice", field=f"public_ips[{number}]")
-        if address.is_link_local or address.is_loopback:
-            raise InvalidRequest(
-                f"{address} is known on one link alone, not outside", field=f"public_ips[{number}]"
-            )
+        check_public(address, f"public_ips[{number}]")
+        check_apart_from(site.uplink.address.network, address, f"public_ips[{number}]")
     return tuple(sorted(publics, key=_order))
+
+
+def check_apart_from(wire: IPNetwork, address: IPAddress, field: str) -> None:
+    """Check that a public address is none that all hosts of the uplink's network hear."""
+    if address in wire:
+        check_end(address, wire, field)
 
 
 def _order(address: IPAddress) -> tuple[int, int]:

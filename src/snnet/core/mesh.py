@@ -24,8 +24,9 @@ from snnet.contract import (
 
 from . import identity as ids
 from .addressing import Networks, check_ipv4, check_subnet, check_unicast
+from .far_ends import check_member
 from .guards import guard
-from .requests import check_carries, check_remote
+from .requests import check_carries
 from .site import Site
 from .tunnels import check_key, mesh_noun
 
@@ -34,7 +35,7 @@ MESH_VXLAN_PORT = 4789
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Peer:
+class MeshPeer:
     """Another concentrator: its two addresses, and the subnets behind it."""
 
     tunnel_ip: IPv4Address
@@ -50,7 +51,7 @@ class Peer:
         }
 
     def __repr__(self) -> str:
-        return f"<Peer {self.tunnel_ip} at {self.physical_ip} with {len(self.subnets)} subnets>"
+        return f"<MeshPeer {self.tunnel_ip} at {self.physical_ip} with {len(self.subnets)} subnets>"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -59,7 +60,7 @@ class Mesh:
 
     tunnel_ip: IPv4Address
     link: Gre | Vxlan
-    peers: tuple[Peer, ...]
+    peers: tuple[MeshPeer, ...]
 
     @property
     def tunnel_id(self) -> int:
@@ -69,6 +70,21 @@ class Mesh:
         """Yield all subnets behind peers."""
         for peer in self.peers:
             yield from peer.subnets
+
+    def members(self) -> Iterator[IPv4Address]:
+        """Yield the tunnel addresses of all concentrators in the mesh, its own first."""
+        yield self.tunnel_ip
+        for peer in self.peers:
+            yield peer.tunnel_ip
+
+    def remotes(self) -> list[IPAddress]:
+        """Return where the peers are."""
+        return [peer.physical_ip for peer in self.peers]
+
+    def addresses(self) -> Iterator[IPAddress]:
+        """Yield the addresses by which concentrators reach each other: in the mesh, and below."""
+        yield from self.members()
+        yield from self.remotes()
 
     def nouns(self) -> Iterator[Noun]:
         """Yield the device, and for each peer its neighbour entries and routes."""
@@ -97,9 +113,12 @@ class Mesh:
         return f"<Mesh {self.tunnel_ip} {self.link.name} {len(self.peers)} peers>"
 
     def guards(self, owner: str) -> Iterator[Noun]:
-        """Yield the rules that let only the peers send to the device."""
-        for peer in self.peers:
-            yield guard(owner, self.link, peer.physical_ip)
+        """Yield the rules that let only members send to the device, itself one of them.
+
+        Without a rule, as long as there are no peers, it would take packets from any sender.
+        """
+        for member in (self.link.local, *self.remotes()):
+            yield guard(owner, self.link, member)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -146,7 +165,7 @@ def build_mesh(site: Site, tenant_id: str, entries: Sequence[Neighbor], name: st
 
 def _members(
     site: Site, entries: Sequence[Neighbor]
-) -> tuple[IPv4Address | None, tuple[Peer, ...]]:
+) -> tuple[IPv4Address | None, tuple[MeshPeer, ...]]:
     tunnel_ips: dict[IPAddress, IPv4Address] = {}
     physical: dict[IPv4Address, IPAddress] = {}
     behind: dict[IPAddress, dict[IPNetwork, None]] = {}
@@ -155,10 +174,11 @@ def _members(
         if not isinstance(entry, Neighbor):
             raise InvalidRequest(f"{entry!r} is not a Neighbor", field=f"neighbors[{number}]")
         field = f"neighbors[{number}]."
-        where = check_remote(entry.physical_ip, site.ip, field + "physical_ip")
+        where = check_member(entry.physical_ip, site.uplink.address, field + "physical_ip")
         tunnel_ip = check_ipv4(entry.tunnel_ip, field + "tunnel_ip")
         check_unicast(tunnel_ip, field + "tunnel_ip")
-        subnet = check_subnet(entry.subnet, field + "subnet")
+        network = check_network(entry.subnet, field + "subnet")
+        subnet = check_subnet(network, field + "subnet")
         if entry.tunnel_id != entries[0].tunnel_id:
             raise InvalidRequest(
                 f"{entry.tunnel_id} differs from {entries[0].tunnel_id}: a mesh has one tunnel id",
@@ -176,7 +196,7 @@ def _members(
             raise InvalidRequest(f"{subnet} is behind {owners[subnet]}", field=field + "subnet")
         behind.setdefault(where, {})[subnet] = None
     peers = tuple(
-        Peer(tunnel_ip, where, tuple(behind[where]))
+        MeshPeer(tunnel_ip, where, tuple(behind[where]))
         for where, tunnel_ip in tunnel_ips.items()
         if where != site.ip
     )
@@ -237,7 +257,7 @@ def read_mesh(site: Site, link: Link, fields: dict[str, str], nouns: Iterable[No
             if where is not None:
                 hops = (next_hop(noun.address, version) for version in (4, 6))
                 behind = tuple(subnet for hop in hops for subnet in subnets.get(hop, ()))
-                peers.append(Peer(noun.address, where, behind))
+                peers.append(MeshPeer(noun.address, where, behind))
     tunnel_ip, tunnel_id = IPv4Address(fields[ids.ADDRESS]), int(fields[ids.TUNNEL_KEY])
     check_key(_noun(site).protocol, tunnel_id, "tunnel_id")
     wanted = _link(site, fields[ids.TENANT], tunnel_ip, tunnel_id, link.name, link.alias)

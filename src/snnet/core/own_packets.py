@@ -17,29 +17,37 @@ _DNS = 53
 
 def own_packets(site: Site, nouns: Iterable[Noun]) -> list[HostPacket]:
     """The packets that must pass the host's own rules, each kind once."""
-    found: dict[HostPacket, None] = {}
+    nouns, found = list(nouns), dict[HostPacket, None]()
+    untracked = {
+        (noun.protocol, noun.port, noun.remote)
+        for noun in nouns
+        if isinstance(noun, TunnelGuard) and noun.protocol == "udp"
+    }
     for noun in nouns:
         if isinstance(noun, Tunnel) and noun.remote is not None:
-            protocol = "udp" if noun.over_udp else "gre"
-            found |= dict.fromkeys(_of_tunnel(site, protocol, noun.wire_port, noun.remote))
-        elif isinstance(noun, TunnelGuard):
-            found |= dict.fromkeys(_of_tunnel(site, noun.protocol, noun.port, noun.remote))
+            way = ("udp" if noun.over_udp else "gre", noun.wire_port, noun.remote)
+            found |= dict.fromkeys(_of_tunnel(site, *way, untracked=way in untracked))
+        elif isinstance(noun, TunnelGuard) and noun.remote != site.ip:
+            way = (noun.protocol, noun.port, noun.remote)
+            found |= dict.fromkeys(_of_tunnel(site, *way, untracked=way in untracked))
         elif isinstance(noun, DhcpScope) and noun.running:
             found |= dict.fromkeys(_of_scope(noun))
     return list(found)
 
 
-def remotes(nouns: Iterable[Noun]) -> list[IPAddress]:
+def remotes(site: Site, nouns: Iterable[Noun]) -> list[IPAddress]:
     """The far ends of the tunnels, each once."""
     found = {
         noun.remote: None
         for noun in nouns
-        if isinstance(noun, (Tunnel, TunnelGuard)) and noun.remote is not None
+        if isinstance(noun, (Tunnel, TunnelGuard)) and noun.remote not in (None, site.ip)
     }
     return list(found)
 
 
-def _of_tunnel(site: Site, protocol: str, port: int, remote: IPAddress) -> Iterator[HostPacket]:
+def _of_tunnel(
+    site: Site, protocol: str, port: int, remote: IPAddress, *, untracked: bool
+) -> Iterator[HostPacket]:
     packet = HostPacket(
         what="packets of tunnels",
         incoming=True,
@@ -49,6 +57,7 @@ def _of_tunnel(site: Site, protocol: str, port: int, remote: IPAddress) -> Itera
         target=site.ip,
         target_port=port or None,
         version=remote.version,
+        untracked=untracked,
     )
     yield packet
     yield replace(packet, incoming=False, source=site.ip, target=remote)

@@ -39,6 +39,8 @@ def plan(found: Nouns, wanted: Nouns) -> Plan:
         gone = [Remove(old) for old in found.values() if old.within not in found]
         gone.sort(key=_rank, reverse=True)
         return Plan(tuple(gone))
+    if not found:  # most plans only add
+        return _adding(wanted.values())
     removed: list[Operation] = [Remove(old) for key, old in found.items() if key not in wanted]
     made: list[Operation] = []
     different = {key: noun.differences(found[key]) for key, noun in wanted.items() if key in found}
@@ -46,10 +48,8 @@ def plan(found: Nouns, wanted: Nouns) -> Plan:
     for key, noun in wanted.items():
         if type(noun) is Namespace and key not in found:
             stranded |= _stranded(noun, wanted, found)
-    if not removed and not stranded and not any(different.values()):  # most plans only add
-        added = [Add(noun) for key, noun in wanted.items() if key not in different]
-        added.sort(key=_rank)
-        return Plan(tuple(added))
+    if not removed and not stranded and not any(different.values()):
+        return _adding(noun for key, noun in wanted.items() if key not in different)
     replaced = {key for key, names in different.items() if not names <= wanted[key].changeable}
     replaced |= stranded
     # A link whose MAC changes loses its neighbours (neigh_changeaddr, net/core/neighbour.c).
@@ -77,6 +77,12 @@ def plan(found: Nouns, wanted: Nouns) -> Plan:
     removed.sort(key=_rank, reverse=True)
     made.sort(key=_rank)
     return Plan((*removed, *made))
+
+
+def _adding(nouns: Iterable[Noun]) -> Plan:
+    added = [Add(noun) for noun in nouns]
+    added.sort(key=_rank)
+    return Plan(tuple(added))
 
 
 def _stranded(gone: Namespace, wanted: Nouns, found: Nouns) -> set[Key]:

@@ -7,11 +7,11 @@ intents.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from snnet.contract import AntiSpoof, IPAddress, IPNetwork, Key, Noun, Nouns, PortGroups
+from snnet.contract import AntiSpoof, IPAddress, IPNetwork, Key, Noun, Nouns, PortGroups, Shaper
 
 from .addressing import Addresses, Networks
 
@@ -22,6 +22,7 @@ class Policy(Noun):
 
     ``addresses`` and ``networks`` are the guest's beside its own addresses, in rising order and
     without overlaps.  ``anti_spoofing`` None means as the node's configuration has it.
+    VNICs that ask for nothing share ``NO_POLICY``.
     """
 
     vnic: tuple[str, ...] = ()
@@ -31,14 +32,12 @@ class Policy(Noun):
     anti_spoofing: bool | None = None
     groups: tuple[str, ...] = ()
     """Each once, sorted."""
+    rate_to_guest: int | None = None
+    rate_from_guest: int | None = None
+    """Bits a second; None: as much as there is."""
 
     def make_key(self) -> Key:
-        return ("policy", *self.vnic)
-
-    @property
-    def thing(self) -> tuple[str, ...]:
-        """What calls on its VNIC claim."""
-        return ("vnic", *self.vnic)
+        return _key(self.vnic)
 
     @property
     def extra(self) -> tuple[IPAddress | IPNetwork, ...]:
@@ -53,7 +52,8 @@ class Policy(Noun):
     def is_plain(self) -> bool:
         """Whether it is like that of every VNIC."""
         asked = self.addresses or self.networks or self.groups
-        return not asked and self.anti_spoofing is None
+        rates = self.rate_to_guest or self.rate_from_guest
+        return not asked and not rates and self.anti_spoofing is None
 
     def intended(self) -> tuple[Noun, ...]:
         """What to remember of it: nothing of a policy like that of every VNIC."""
@@ -65,11 +65,17 @@ class Policy(Noun):
             "extra_addresses": [str(one) for one in self.extra],
             "anti_spoofing": self.anti_spoofing,
             "groups": list(self.groups),
+            "rate_to_guest": self.rate_to_guest,
+            "rate_from_guest": self.rate_from_guest,
         }
 
 
+def _key(vnic: tuple[str, ...]) -> Key:
+    return ("policy", *vnic)
+
+
 NO_POLICY = Policy()
-"""The policy of a VNIC that asks for nothing."""
+"""The policy of every VNIC that asks for nothing."""
 
 
 class Policies:
@@ -85,21 +91,34 @@ class Policies:
         self._ours = ours
         self._remembered: Mapping[Key, Noun] = remembered
 
-    def of(self, vnic: tuple[str, ...], link: str, own: Addresses) -> Policy:
-        """Return the policy of a VNIC with its link's name and its own addresses."""
-        policy = Policy(vnic=vnic)
-        remembered = self._remembered.get(policy.key)
+    def of(self, vnic: tuple[str, ...], link: str, own: Addresses, block: str = "") -> Policy:
+        """Return the policy of a VNIC with its link's name and its own addresses.
+
+        ``block`` is the name of its ifb, if it has one.
+        """
+        remembered = self._remembered.get(_key(vnic))
         if isinstance(remembered, Policy):
             return remembered
         # The record may be lost: the rules say what the guest was allowed.
         groups = self._ours.get(("port-groups", self._owner, link))
-        if isinstance(groups, PortGroups):
-            policy = replace(policy, groups=groups.groups)
         guard = self._ours.get(("anti-spoof", self._owner, link))
+        extra, networks = Addresses(), Networks()
         if isinstance(guard, AntiSpoof):
             extra = tuple(address for address in guard.addresses if address not in own)
-            return replace(policy, addresses=extra, networks=guard.networks)
-        return policy
+            networks = guard.networks
+        policy = Policy(
+            vnic=vnic,
+            addresses=extra,
+            networks=networks,
+            groups=groups.groups if isinstance(groups, PortGroups) else (),
+            rate_to_guest=self._rate(link),
+            rate_from_guest=self._rate(block),
+        )
+        return NO_POLICY if policy.is_plain else policy
+
+    def _rate(self, link: str) -> int | None:
+        found = self._ours.get(("shaper", link))
+        return found.rate if isinstance(found, Shaper) else None
 
 
 NO_POLICIES = Policies()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
+from ipaddress import IPv6Address
 from typing import Any, NoReturn, cast
 
 from snnet.config import (
@@ -12,16 +12,22 @@ from snnet.config import (
     Cidrs,
     VnicConfig,
     VnicRole,
-    check_address,
     check_int,
     shown,
 )
-from snnet.contract import InvalidRequest, IPAddress, IPNetwork
+from snnet.contract import InvalidRequest, IPAddress, IPInterface, IPNetwork
 from snnet.contract.addresses import IPV6_MTU_MIN, MTU_MIN, mac_of
 from snnet.contract.links import is_link_name
 
-from .addressing import Addresses, Networks, check_extra, check_guest, check_subnets
-from .policies import Policy
+from .addressing import (
+    Addresses,
+    Networks,
+    check_extra,
+    check_guest,
+    check_subnets,
+)
+from .far_ends import check_other, check_remote
+from .policies import NO_POLICY, Policy
 from .site import Site
 from .tunnels import check_key, check_port
 
@@ -37,9 +43,13 @@ CnciVnicId = tuple[str, str]
 """The identity of a CNCI VNIC: tenant id, VNIC id."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class GuestRequest:
-    """A tenant VNIC with complete and consistent fields; all that routed mode needs."""
+    """A tenant VNIC with complete and consistent fields; all that routed mode needs.
+
+    Nobody changes it.  It is not frozen because it lives for one call, and each field of a
+    frozen object costs three times as much to set.
+    """
 
     id: VnicId
     role: VnicRole
@@ -61,7 +71,7 @@ class GuestRequest:
     policy: Policy
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class TenantRequest(GuestRequest):
     """A tenant VNIC on a subnet with a tunnel to its concentrator."""
 
@@ -70,9 +80,9 @@ class TenantRequest(GuestRequest):
     subnet_key: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class LocalRequest(GuestRequest):
-    """A tenant VNIC on a subnet whose concentrator is on the same host."""
+    """A tenant VNIC on a subnet without a tunnel to a concentrator (topologies "local", "mesh")."""
 
     subnet_key: int
 
@@ -120,19 +130,28 @@ def local_subnet(site: Site, cidrs: Cidrs, key: int, link: str) -> RemoteSubnet:
 def remote_subnet(
     site: Site, subnet: Cidrs, key: int, cn_ip: Address, port: int | None = None
 ) -> RemoteSubnet:
-    """Check what ``add_remote_subnet`` and ``del_remote_subnet`` need."""
+    """Check what ``add_remote_subnet`` needs."""
     return RemoteSubnet(
         networks=check_subnets(subnet),
         key=check_key(site.tunnel, check_int(key, "key", 1, 2**32 - 1), "key"),
-        remote=check_remote(cn_ip, site.ip, "cn_ip"),
+        remote=check_other(cn_ip, site.uplink.address, "cn_ip"),
         port=check_port(site.tunnel, port),
     )
 
 
+def gone_remote(site: Site, networks: Networks, key: int, cn_ip: Address) -> RemoteSubnet:
+    """Check what ``del_remote_subnet`` needs: an older snnet may have made what is there."""
+    return RemoteSubnet(
+        networks=networks,
+        key=check_key(site.tunnel, check_int(key, "key", 1, 2**32 - 1), "key"),
+        remote=check_remote(cn_ip, site.ip, "cn_ip"),
+    )
+
+
 def tenant_request(
-    cfg: VnicConfig, *, tunnel: str, uplink: IPAddress, mtu_limit: int
+    cfg: VnicConfig, *, tunnel: str, uplink: IPInterface, mtu_limit: int
 ) -> TenantRequest:
-    """Check what ``create_vnic`` needs; ``uplink`` is the node's own address.
+    """Check what ``create_vnic`` needs; ``uplink`` is the node's own address and its network.
 
     InvalidRequest names the first field that is missing or wrong.
     """
@@ -147,7 +166,7 @@ def tenant_request(
 
 
 def local_request(cfg: VnicConfig, site: Site) -> LocalRequest:
-    """Check what ``create_vnic`` needs where the concentrator is on the same host."""
+    """Check what ``create_vnic`` needs in topologies "local" and "mesh"."""
     key = cfg.subnet_key or _missing("subnet_key")
     return LocalRequest(**_guest(cfg, site.mtu), subnet_key=check_key(site.tunnel, key))
 
@@ -159,10 +178,6 @@ def routed_request(cfg: VnicConfig, *, mtu_limit: int) -> GuestRequest:
         raise InvalidRequest(
             "in mode routed each address needs a route of its own: give the guest one more VNIC",
             field="extra_addresses",
-        )
-    if request.policy.groups:
-        raise InvalidRequest(
-            "in mode routed VNICs are no ports of a bridge, and have no groups", field="groups"
         )
     if request.policy.anti_spoofing is False:
         raise InvalidRequest(
@@ -204,7 +219,7 @@ def _guest(cfg: VnicConfig, mtu_limit: int) -> dict[str, Any]:
         "ips": ips,
         "mac": cfg.mac or default,
         "default_mac": default,
-        "derived_mac": ips[0].version == 6 and cfg.mac in (None, default),
+        "derived_mac": isinstance(ips[0], IPv6Address) and cfg.mac in (None, default),
         "mtu": cfg.mtu,
         "queues": cfg.queues,
         "user": _user(cfg),
@@ -213,6 +228,9 @@ def _guest(cfg: VnicConfig, mtu_limit: int) -> dict[str, Any]:
 
 
 def _policy(cfg: VnicConfig, identity: VnicId, subnets: Networks) -> Policy:
+    asked = (cfg.anti_spoofing, cfg.rate_to_guest, cfg.rate_from_guest)
+    if not cfg.extra_addresses and not cfg.groups and asked == (None, None, None):
+        return NO_POLICY
     # The config has checked each address and network.
     given = cast(Iterable[IPAddress | IPNetwork], cfg.extra_addresses)
     addresses, networks = check_extra(given, subnets) if cfg.extra_addresses else ((), ())
@@ -221,7 +239,10 @@ def _policy(cfg: VnicConfig, identity: VnicId, subnets: Networks) -> Policy:
         addresses=addresses,
         networks=networks,
         anti_spoofing=cfg.anti_spoofing,
-        groups=tuple(sorted(set(cfg.groups))),
+        groups=tuple(sorted(set(cfg.groups))) if cfg.groups else (),
+        # The config has made numbers of them.
+        rate_to_guest=cast(int | None, cfg.rate_to_guest),
+        rate_from_guest=cast(int | None, cfg.rate_from_guest),
     )
 
 
@@ -231,6 +252,13 @@ def cnci_vnic_request(cfg: VnicConfig, *, mtu_limit: int) -> CnciVnicRequest:
     check_mtu_limit(cfg.mtu, mtu_limit)
     _check_queues(cfg)
     _user(cfg)
+    for field in ("rate_to_guest", "rate_from_guest"):
+        if getattr(cfg, field) is not None:
+            raise InvalidRequest(
+                "a CNCI VNIC is a macvtap, whose frames pass no queue that could limit them: limit "
+                "the VNICs of tenants",
+                field=field,
+            )
     return CnciVnicRequest(
         tenant_id=tenant_id,
         vnic_id=vnic_id,
@@ -254,37 +282,6 @@ def cnci_vnic_identity(cfg: VnicConfig) -> CnciVnicId:
     """Check what ``destroy_cnci_vnic`` needs."""
     _check_role(cfg, (VnicRole.DATA_CENTER,))
     return (cfg.tenant_id or _missing("tenant_id"), cfg.vnic_id or _missing("vnic_id"))
-
-
-def check_remote(remote: object, uplink: IPAddress, field: str) -> IPAddress:
-    """Check the far end of a tunnel from ``uplink``: unicast, of the same family."""
-    return _check_unicast(check_address(remote, field), uplink, field)
-
-
-@lru_cache(maxsize=1024)
-def _check_unicast(address: IPAddress, uplink: IPAddress, field: str) -> IPAddress:
-    """Check a far end; all VNICs of a subnet have the same one."""
-    if address.version != uplink.version:
-        raise InvalidRequest(
-            f"{address} is IPv{address.version}, but this node's uplink {uplink} is not",
-            field=field,
-        )
-    if address.is_multicast or address.is_unspecified or address.is_loopback:
-        raise InvalidRequest(f"{address} is not the unicast address of another node", field=field)
-    if address.packed == b"\xff\xff\xff\xff":
-        raise InvalidRequest(f"{address} is the broadcast address", field=field)
-    return address
-
-
-def check_other(remote: object, uplink: IPAddress, field: str) -> IPAddress:
-    """Check the far end of a tunnel like ``check_remote``; it is not ``uplink`` itself."""
-    address = check_remote(remote, uplink, field)
-    if address == uplink:
-        raise InvalidRequest(
-            f"{address} is this node's own address: a tunnel needs that of another node",
-            field=field,
-        )
-    return address
 
 
 def check_mtu_limit(mtu: int | None, limit: int, lowest: int = MTU_MIN) -> None:

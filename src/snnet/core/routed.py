@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Iterator
 
 from snnet.contract import (
     Conflict,
+    IPAddress,
     IPNetwork,
     Link,
     Noun,
@@ -61,6 +62,22 @@ def check_disjoint(subnets: Iterable[TenantSubnet], wanted: TenantSubnet) -> Non
                 f"(subnet {other.subnet_id} of tenant {other.tenant_id}): in routed mode "
                 "addresses must be unique: choose another subnet"
             )
+
+
+_SAMPLES = 16
+"""Addresses of a network that tell a proxy from hosts; more than half of a network's are rarely
+in use, and then all of these are so once in 65,000 networks."""
+
+
+def sample(network: IPNetwork, known: Collection[IPAddress]) -> list[IPAddress]:
+    """Return addresses all over a network, without those known; the same ones each time."""
+    ends = (network.network_address, network.broadcast_address)
+    found: dict[IPAddress, None] = {}
+    for number in range(4 * _SAMPLES):
+        ip = network[ids.hash_number(f"{network} {number}") % network.num_addresses]
+        if ip not in known and ip not in ends:
+            found[ip] = None
+    return list(found)[:_SAMPLES]
 
 
 def sysctls(site: Site, versions: Collection[int]) -> Iterator[SharedSysctl]:

@@ -28,7 +28,7 @@ from snnet.contract import (
 )
 from snnet.contract.rules import forward_key
 
-from .addressing import check_unicast
+from .addressing import check_public, check_unicast
 from .identity import Owner
 from .ports import check_ports
 
@@ -90,7 +90,7 @@ def public_ip(
 
     ``gateway`` is for public addresses of its family.
     """
-    public = check_unicast(address, "address")
+    public = check_public(address, "address")
     if pool and public not in pool:
         raise InvalidRequest(f"{public} is not in the floating pool", field="address")
     internal = check_address(to, "to")

@@ -24,6 +24,8 @@ class Site:
     routed: bool = False
     local: bool = False
     """Whether one host has everything, without tunnels (topology "local")."""
+    mesh: bool = False
+    """Whether each subnet has one vxlan to all nodes that have a part of it (topology "mesh")."""
     hosting: bool = False
     """Whether the host may have concentrators in namespaces."""
     anti_spoofing: bool = True
@@ -34,7 +36,9 @@ class Site:
     public_gateway: IPAddress | None = None
     """The router for packets with public addresses; None: that of the host's routes."""
     port: int | None = None
-    """The UDP port of the node's own tunnels, where it has a number."""
+    """The UDP port of the node's own tunnels, where it has a number, or is in a mesh."""
+    mesh_port: int | None = None
+    """The UDP port of all vxlans of the mesh that the data centre has; None: it has none."""
     foreign: tuple[str, ...] = ()
     """Links of the host that are not snnet's, and may take router advertisements."""
     sequence: Sequence | None = field(default=None, compare=False)
@@ -43,6 +47,11 @@ class Site:
     """The node's address on the compute network: its end of every tunnel."""
     mtu: int = field(init=False)
     """Default and upper limit of tenant MTUs, in bytes."""
+
+    @property
+    def translates(self) -> bool:
+        """Whether concentrators on this host have addresses that it translates, and plugs."""
+        return self.local or self.mesh
 
     @property
     def uplink_key(self) -> Key:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv6Interface, ip_interface
+from ipaddress import IPv6Interface, ip_interface, ip_network
 from typing import Any
 
 from snnet.contract import (
@@ -32,6 +32,7 @@ from . import identity as ids
 from .addressing import Networks, written
 from .forwarding import forwarding
 from .guards import port_rules, protected_networks
+from .mesh import Mesh
 from .site import Site
 from .tunnels import tunnel_link
 
@@ -82,8 +83,9 @@ class CnciSubnet:
 
     @property
     def rules(self) -> tuple[Noun, ...]:
-        """Its bridge is in the tenant's zone."""
-        return inside(self.site, self.bridge, self.networks)
+        """Its bridge is in the tenant's zone, from where its far ends cannot be reached."""
+        far = kept_from(self.site, self.tunnels)
+        return (*inside(self.site, self.bridge, self.networks), *far)
 
     def nouns(self) -> Iterator[Noun]:
         """Yield everything that the subnet has on the host."""
@@ -162,19 +164,33 @@ def inside(site: Site, link: Link, networks: tuple[IPNetwork, ...] = ()) -> tupl
     owner = str(site.owner)
     return (
         Zone(owner=owner, zone=ZONE),
-        *protected_networks(owner, site.infrastructure, site.allowed),
+        *protected_networks(owner, site.infrastructure, site.allowed, site.mesh_port),
         ZoneLink(owner=owner, link=link.name, zone=ZONE, networks=networks),
         HostServices(owner=owner, link=link.name),
         MssClamp(owner=owner, link=link.name, mtu=link.mtu or site.mtu, bridged=False),
     )
 
 
-def zone_rules(site: Site, subnets: Iterable[CnciSubnet], mesh: Link | None) -> Iterator[Noun]:
-    """Yield the rules that keep these subnets, and the link of the mesh, apart from all others."""
-    for subnet in subnets:
-        yield from subnet.rules
-    if mesh is not None:
-        yield from inside(site, mesh)
+def is_outside(site: Site, remote: IPAddress) -> bool:
+    """Whether a node is in none of the networks that the tenant is kept away from anyway."""
+    return not any(remote in network for network in site.infrastructure)
+
+
+def kept_from(site: Site, remotes: Iterable[IPAddress]) -> Iterator[ProtectedNetwork]:
+    """Yield what keeps the tenant away from these nodes, where they are outside.
+
+    They take a guest's packets, translated, for those of this end of the tunnel.
+    """
+    for remote in remotes:
+        if is_outside(site, remote):
+            alone = [ip_network(remote)]
+            yield from protected_networks(str(site.owner), alone, site.allowed, site.mesh_port)
+
+
+def mesh_rules(site: Site, mesh: Mesh) -> Iterator[Noun]:
+    """Yield the rules that keep the link of the mesh apart from all others."""
+    yield from inside(site, mesh.link)
+    yield from kept_from(site, mesh.remotes())
 
 
 ROUTER = IPv6Interface("fe80::1/64")

@@ -18,13 +18,15 @@ from snnet.contract import (
 )
 
 from . import identity as ids
+from .addressing import check_end
 from .identity import Owner
 
 
 class Surroundings:
     """Links, addresses and routes of a host that are not those of ``owner``.
 
-    Every check raises a Conflict that names the other thing.
+    Every check raises a Conflict that names the other thing, or InvalidRequest for an address
+    that no host of a network can have.
     """
 
     def __init__(self, owner: Owner, found: Iterable[Noun]) -> None:
@@ -44,21 +46,30 @@ class Surroundings:
         """The other nodes that have links on the host."""
         return {owner for link in self._links.values() if (owner := ids.owner_of(link))}
 
-    def check_network(self, network: IPNetwork, what: str, *, beside: str | None = None) -> None:
+    def check_network(
+        self, network: IPNetwork, what: str, *, beside: str | None = None, single: bool = True
+    ) -> None:
         """A network that packets are routed to by a link of ours.
 
         It must not take traffic from the host's networks, its gateways, its static routes
         or another owner's networks.  A wider static route is no obstacle.  What is on
-        the link ``beside`` is left out.
+        the link ``beside`` is left out.  ``single`` False: so are single addresses and gateways,
+        which are checked with each address that is taken of the network.
         """
+
+        def hinders(link: str, other: IPNetwork) -> bool:
+            if link == beside or not network.overlaps(other):
+                return False
+            return single or other.prefixlen < other.max_prefixlen
+
         for noun in self._addresses:
-            if noun.link != beside and network.overlaps(noun.address.network):
+            if hinders(noun.link, noun.address.network):
                 raise Conflict(f"{what} overlaps {noun.address} on {self._named(noun.link)}")
         for route in self._routes:
-            if route.gateway is not None and route.gateway in network:
+            if single and route.gateway is not None and route.gateway in network:
                 raise Conflict(f"{what} holds {route.gateway}, a gateway of this host ({route})")
             narrower = route.destination.prefixlen >= network.prefixlen
-            if route.link != beside and narrower and network.overlaps(route.destination):
+            if narrower and hinders(route.link, route.destination):
                 raise Conflict(
                     f"{what} overlaps {route.destination}, which this host reaches by "
                     f"{self._named(route.link)}"
@@ -67,16 +78,30 @@ class Surroundings:
     def check_address(self, address: IPAddress, what: str) -> None:
         """An address that a guest is reached by: nobody else on the host may have it."""
         for noun in self._addresses:
+            if address in noun.address.network and address != noun.address.ip:
+                check_end(address, noun.address.network, "address")
             if noun.address.ip == address:
                 raise Conflict(f"{what}: {self._named(noun.link)} has {noun.address} already")
+        self.check_gateway(address, what)
         for route in self._routes:
-            if route.gateway == address:
-                raise Conflict(f"{what} is a gateway of this host ({route})")
             if route.destination == ip_network(address):
                 raise Conflict(f"{what}: this host reaches it by {self._named(route.link)} already")
         for noun in self._addresses:
             if _owner_of(self._links.get(noun.link)) and address in noun.address.network:
                 raise Conflict(f"{what} is in {noun.address} on {self._named(noun.link)}")
+
+    def check_gateway(self, address: IPAddress, what: str) -> None:
+        """An address that no route of the host may go by."""
+        for route in self._routes:
+            if route.gateway == address:
+                raise Conflict(f"{what} is a gateway of this host ({route})")
+
+    def network_around(self, network: IPNetwork, link: str) -> IPNetwork | None:
+        """The network of the link that holds this one, if there is one."""
+        for one in (noun.address.network for noun in self._addresses if noun.link == link):
+            if one.prefixlen <= network.prefixlen and network.network_address in one:
+                return one
+        return None
 
     def has_address(self, address: IPAddress) -> bool:
         """Whether a link that is not this node's has the address."""
@@ -94,12 +119,16 @@ class Surroundings:
 
 
 def takes_port_of(forward: PortForward, tunnel: Link | None, uplink: str) -> bool:
-    """Whether a port forward on the uplink leads away the packets of a tunnel."""
+    """Whether a port forward on the uplink leads away the packets of a tunnel.
+
+    A tunnel without a local address (geneve) may have any of the uplink's.
+    """
+    local = getattr(tunnel, "local", None)
     return (
         forward.protocol == "udp"
         and forward.device == uplink
         and getattr(tunnel, "port", None) == forward.port
-        and forward.address in (None, getattr(tunnel, "local", None))
+        and (forward.address is None or local in (None, forward.address))
     )
 
 

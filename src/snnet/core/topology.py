@@ -44,31 +44,23 @@ class Topology:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON: tenants, their subnets, their VNICs."""
+        tenants: dict[str, dict[str, Any]] = {
+            tenant: {"subnets": {}, "cnci_vnics": [], "concentrators": [], "groups": []}
+            for tenant in self.tenants
+        }
         vnics: dict[SubnetId, list[dict[str, Any]]] = {}
         for vnic in self.vnics:
             vnics.setdefault(vnic.id[:2], []).append(vnic.to_dict())
-        return {
-            "tenants": {
-                tenant: {
-                    "subnets": {
-                        subnet.subnet_id: {
-                            **subnet.to_dict(),
-                            "vnics": vnics.get(subnet.id, []),
-                        }
-                        for subnet in self.subnets
-                        if subnet.tenant_id == tenant
-                    },
-                    "cnci_vnics": [
-                        one.to_dict() for one in self.cnci_vnics if one.tenant_id == tenant
-                    ],
-                    "concentrators": [
-                        one.to_dict() for one in self.concentrators if one.tenant_id == tenant
-                    ],
-                    "groups": [one.to_dict() for one in self.groups if one.tenant_id == tenant],
-                }
-                for tenant in self.tenants
-            }
-        }
+        for subnet in self.subnets:
+            plain = {**subnet.to_dict(), "vnics": vnics.get(subnet.id, [])}
+            tenants[subnet.tenant_id]["subnets"][subnet.subnet_id] = plain
+        for cnci_vnic in self.cnci_vnics:
+            tenants[cnci_vnic.tenant_id]["cnci_vnics"].append(cnci_vnic.to_dict())
+        for concentrator in self.concentrators:
+            tenants[concentrator.tenant_id]["concentrators"].append(concentrator.to_dict())
+        for group in self.groups:
+            tenants[group.tenant_id]["groups"].append(group.to_dict())
+        return {"tenants": tenants}
 
 
 @dataclass(frozen=True, slots=True, repr=False)

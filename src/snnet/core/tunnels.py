@@ -152,10 +152,14 @@ def wire(
     return noun.identity(key, local if noun.has_local else None, remote, number)
 
 
-def collision(remote: IPAddress, key: int, old: Tunnel, owner_of_old: str) -> Conflict:
+def collision(remote: IPAddress | None, key: int, old: Tunnel, owner_of_old: str) -> Conflict:
     """Return the error for a new tunnel with the wire identity of an existing one."""
     return Conflict(
-        f"tunnel {old.kind} to {remote} with key {key} collides with "
-        f"{old.name} to {old.remote} with key {old.wire_key} ({owner_of_old}): "
+        f"tunnel {old.kind}{_to(remote)} with key {key} collides with "
+        f"{old.name}{_to(old.remote)} with key {old.wire_key} ({owner_of_old}): "
         "choose another subnet key"
     )
+
+
+def _to(remote: IPAddress | None) -> str:
+    return "" if remote is None else f" to {remote}"

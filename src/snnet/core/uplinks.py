@@ -19,7 +19,7 @@ from snnet.contract import (
     Noun,
     Tunnel,
 )
-from snnet.contract.network import DADFAILED, DEPRECATED, SECONDARY, TEMPORARY, TENTATIVE
+from snnet.contract.network import DADFAILED, SECONDARY, TEMPORARY, TENTATIVE
 
 from . import identity as ids
 from .identity import Owner
@@ -33,7 +33,7 @@ _CARDS = frozenset({"physical", "bond", "vlan", "macvlan", "team"})
 _VIRTUAL = frozenset({"veth", "tap"})
 """What a host that is a container or a VM may have instead."""
 
-_UNUSABLE = (SECONDARY, TEMPORARY, TENTATIVE, DADFAILED, DEPRECATED)
+_UNUSABLE = (SECONDARY, TEMPORARY, TENTATIVE, DADFAILED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -186,23 +186,24 @@ def _why_not(noun: Address, extra: Collection[Address], publics: Collection[IPAd
     """Why an address of a link that may be an uplink is not the node's."""
     if noun.address.ip in publics:
         return "a public address of this node"
-    flag = next((flag for flag in _UNUSABLE if flag in noun.flags), None)
-    if flag is not None:
+    if flag := _flag(noun):
         return flag
     if noun in extra:
         return f"a /{noun.address.network.prefixlen} beside another address"
     return ""
 
 
+def _flag(noun: Address) -> str:
+    """What the kernel says of the address that makes it no uplink's, or ""."""
+    flag = next((flag for flag in _UNUSABLE if flag in noun.flags), "")
+    return flag or ("deprecated" if noun.deprecated else "")
+
+
 def _additions(mine: Sequence[Address]) -> list[Address]:
     """The addresses of one link that others (keepalived, say) put beside its own."""
     extra = []
     for version in (4, 6):
-        usable = [
-            noun
-            for noun in mine
-            if noun.address.version == version and not set(_UNUSABLE) & set(noun.flags)
-        ]
+        usable = [noun for noun in mine if noun.address.version == version and not _flag(noun)]
         alone = [
             noun for noun in usable if noun.address.network.prefixlen == noun.address.max_prefixlen
         ]

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Interface, IPv6Interface
 from typing import Any
@@ -31,13 +31,12 @@ from snnet.contract.addresses import gateway_of, mac_of
 
 from . import identity as ids
 from .addressing import Addresses, Networks, written
-from .events import ContainerEvent, ContainerInfo, TunnelEvent, TunnelEventType
 from .guards import port_rules
 from .identity import Owner
+from .meshing import NO_PEERS, SubnetPeers
 from .policies import NO_POLICY, Policy
+from .qemu import qemu_args
 from .requests import CnciVnicId, SubnetId, VnicId
-from .site import Site
-from .tunnels import event_port
 
 ROUTED_GATEWAYS: dict[int, IPInterface] = {
     4: IPv4Interface("169.254.1.1/32"),
@@ -73,6 +72,8 @@ class TenantSubnet:
     tunnel: Tunnel | None = None
     concentrator_id: str = ""
     routes: tuple[Route, ...] = ()
+    peers: SubnetPeers = NO_PEERS
+    """Where its other guests are, in topology "mesh"."""
     stale: tuple[Noun, ...] = ()
     """Rules about a tunnel that could not be removed when the tunnel was."""
 
@@ -82,9 +83,13 @@ class TenantSubnet:
     """The rules that come and go with its tunnel."""
     rules: tuple[Noun, ...] = field(init=False, compare=False)
     """The rules: guests' frames pass the bridge only, and do not reach the host."""
+    reach: tuple[Noun, ...] = field(init=False, compare=False)
+    """What leads to guests on other nodes."""
 
     def __post_init__(self) -> None:
-        beside = () if self.tunnel is None else tuple(port_rules(self.owner, self.tunnel))
+        beside: tuple[Noun, ...] = ()
+        if self.tunnel is not None:
+            beside = tuple(port_rules(self.owner, self.tunnel, members=self.peers.nodes))
         rules: tuple[Noun, ...] = ()
         if self.bridge is not None:
             accept = BridgeAccept(owner=self.owner, bridge=self.bridge.name)
@@ -94,6 +99,10 @@ class TenantSubnet:
         put(self, "id", (self.tenant_id, self.subnet_id))
         put(self, "beside_tunnel", beside)
         put(self, "rules", rules)
+        reach: tuple[Noun, ...] = ()
+        if self.bridge and self.tunnel and self.peers.nodes:
+            reach = tuple(self.peers.nouns(self.bridge.name, self.tunnel.name))
+        put(self, "reach", reach)
 
     @property
     def network(self) -> IPNetwork:
@@ -104,8 +113,13 @@ class TenantSubnet:
     def concentrator_ip(self) -> IPAddress | None:
         return self.tunnel.remote if self.tunnel else None
 
+    def with_guest(self, mac: str, ips: Iterable[IPAddress]) -> TenantSubnet:
+        """Return the subnet with a guest that is on this node, and so nowhere else."""
+        peers = self.peers.without(mac, ips)
+        return self if peers is self.peers else replace(self, peers=peers)
+
     def nouns(self) -> tuple[Noun, ...]:
-        """What the kernel and the firewall hold for it."""
+        """What the kernel and the firewall hold for it, beside ``reach``."""
         links: tuple[Noun | None, ...] = (self.bridge, *self.rules, self.tunnel, *self.routes)
         return tuple(filter(None, links))
 
@@ -119,6 +133,7 @@ class TenantSubnet:
             "tunnel": self.tunnel.name if self.tunnel else None,
             "concentrator_id": self.concentrator_id,
             "concentrator_ip": str(self.concentrator_ip or "") or None,
+            **({"peers": self.peers.to_list()} if self.peers.nodes else {}),
         }
 
     def __repr__(self) -> str:
@@ -133,19 +148,6 @@ class TenantSubnet:
         return ids.name(Owner(role, node), ids.BRIDGE, *self.id)
 
 
-def qemu_args(
-    netdev: str, mac: str, mtu: int, *, tap: str = "", fds: Sequence[int] = ()
-) -> list[str]:
-    """The arguments of QEMU for a NIC on a tap, by the tap's name or by a descriptor a queue."""
-    if fds:
-        source = f"fds={':'.join(map(str, fds))}"
-        queues = f",mq=on,vectors={2 * len(fds) + 2}"
-    else:
-        source, queues = f"ifname={tap},script=no,downscript=no", ""
-    nic = f"virtio-net-pci,netdev={netdev},mac={mac},host_mtu={mtu}{queues}"
-    return ["-netdev", f"tap,id={netdev},{source}", "-device", nic]
-
-
 @dataclass(frozen=True, slots=True, repr=False)
 class Vnic:
     """A tenant's virtual NIC on this node.
@@ -157,10 +159,8 @@ class Vnic:
     queues of a multi-queue tap; the caller that receives them owns them.
     """
 
+    id: VnicId
     role: VnicRole
-    tenant_id: str
-    subnet_id: str
-    vnic_id: str
     instance_id: str
     ips: Addresses
     mac: str
@@ -170,10 +170,23 @@ class Vnic:
     """Nouns that are added and removed with the link: rules, and routes in routed mode."""
     fds: tuple[int, ...] = ()
     policy: Policy = NO_POLICY
-    id: VnicId = field(init=False, compare=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "id", (self.tenant_id, self.subnet_id, self.vnic_id))
+    @property
+    def tenant_id(self) -> str:
+        return self.id[0]
+
+    @property
+    def subnet_id(self) -> str:
+        return self.id[1]
+
+    @property
+    def vnic_id(self) -> str:
+        return self.id[2]
+
+    @property
+    def thing(self) -> tuple[str, ...]:
+        """What calls on it claim."""
+        return ("vnic", *self.id)
 
     @property
     def link_name(self) -> str:
@@ -265,8 +278,22 @@ class Vnic:
         return self.policy.groups
 
     @property
+    def rate_to_guest(self) -> int | None:
+        return self.policy.rate_to_guest
+
+    @property
+    def rate_from_guest(self) -> int | None:
+        return self.policy.rate_from_guest
+
+    @property
     def queues(self) -> int:
         return self.link.queues if isinstance(self.link, Tap) else 1
+
+    def on_bridge(self, bridge: Bridge | None) -> Vnic:
+        """Return the VNIC as a port of its subnet's bridge, which may have another name now."""
+        if bridge is None or self.link.master == bridge.name:
+            return self
+        return replace(self, link=replace(self.link, master=bridge.name))
 
     def nouns(self) -> tuple[Noun, ...]:
         """What the kernel and the firewall hold for it."""
@@ -353,40 +380,3 @@ class CnciVnic:
 
     def __repr__(self) -> str:
         return f"<CnciVnic {'/'.join(self.id)} {self.mac} {self.link_name} {self.device}>"
-
-
-# -- events ----------------------------------------------------------------------
-
-
-def container_info(subnet: TenantSubnet, event: ContainerEvent) -> ContainerInfo:
-    gateways = gateways_of(subnet.networks, routed=subnet.bridge is None)
-    return ContainerInfo(
-        event=event,
-        subnet_id=subnet.network_name,
-        subnet=subnet.network,
-        subnets=subnet.networks,
-        gateway=gateways[0],
-        gateways=gateways,
-        bridge=subnet.bridge.name if subnet.bridge else None,
-    )
-
-
-def tunnel_event(site: Site, subnet: TenantSubnet, kind: TunnelEventType) -> TunnelEvent:
-    """Return the event for the subnet's tunnel, which must exist."""
-    assert subnet.tunnel is not None
-    assert subnet.tunnel.remote is not None
-    assert subnet.key is not None
-    return TunnelEvent(
-        type=kind,
-        cnci_ip=subnet.tunnel.remote,
-        cn_ip=site.ip,
-        subnet=subnet.network,
-        subnets=subnet.networks,
-        tenant_id=subnet.tenant_id,
-        subnet_id=subnet.subnet_id,
-        concentrator_id=subnet.concentrator_id,
-        cn_id=site.owner.id,
-        subnet_key=subnet.key,
-        port=event_port(subnet.tunnel),
-        sequence=site.sequence.next() if site.sequence else None,
-    )

@@ -28,7 +28,7 @@ from snnet.system.process import find_program, missing_program
 
 from . import settings
 from .account import serving_account
-from .alarm import ServerAlarm
+from .alarm import Served, ServerAlarm
 from .bridge import index_of
 from .resolvers import name_of, name_servers
 from .service import Memory, Service, links_of, needs_no_restart
@@ -145,9 +145,12 @@ class Dnsmasq(Driver):
     def alarm(self) -> ServerAlarm:
         """Watch the processes and the files of all scopes of this owner."""
         with _api_errors("watch the dhcp servers"):
-            services = [Service(self.host, link) for link in links_of(self.host)]
-            pids = [pid for service in services if (pid := service.pid()) is not None]
-            return ServerAlarm(pids, [service.path for service in services])
+            return ServerAlarm(self._served)
+
+    def _served(self) -> Served:
+        services = [Service(self.host, link) for link in links_of(self.host)]
+        pids = [pid for service in services if (pid := service.pid()) is not None]
+        return pids, [service.path for service in services]
 
     def close(self) -> None:
         """Does nothing; every dnsmasq continues."""

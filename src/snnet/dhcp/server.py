@@ -11,12 +11,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import select
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 from snnet.contract import Busy, Denied
+from snnet.system.green import is_readable
 
 _log = logging.getLogger("snnet.dhcp")
 
@@ -130,6 +130,4 @@ def _send(pidfd: int, number: signal.Signals) -> bool:
 
 def _has_ended(pidfd: int, seconds: float) -> bool:
     """Whether the process has ended: its pidfd is readable, its sockets are closed."""
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    return bool(poll.poll(seconds * 1000))
+    return is_readable(pidfd, seconds)

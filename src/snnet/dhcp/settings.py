@@ -203,12 +203,14 @@ def is_contradicted(leases: str, scope: DhcpScope, old: DhcpScope) -> bool:
 
     dnsmasq would hold the address back until that lease ends; only a restart drops it.
     """
-    given = {str(entry.address) for entry in scope.leases()}
-    return any(line.split()[2] in given for line in _moved(leases, scope, old))
+    moved = {line.split()[2] for line in _moved(leases, scope, old)}
+    return bool(moved) and not moved.isdisjoint(str(entry.address) for entry in scope.leases())
 
 
 def _moved(leases: str, scope: DhcpScope, old: DhcpScope) -> set[str]:
     """The lines about addresses that the scope does not give to the guest that holds them."""
+    if not any(len(line.split()) > 2 for line in leases.splitlines()):
+        return set()
     now, before = (
         {str(entry.address): entry.mac.lower() for entry in one.leases()} for one in (scope, old)
     )

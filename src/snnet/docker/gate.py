@@ -96,14 +96,14 @@ class Seat:
         self._timer = loop.call_later(self._gate.patience, self.dismiss)
 
     def serve(self) -> None:
-        """A request has arrived: it takes as long as it takes."""
+        """A request has arrived: it has no time limit from now on."""
         self._gate.stopped_waiting(self)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def dismiss(self) -> None:
-        """End the connection: whoever reads from it, TLS or HTTP, sees its end."""
+        """End the connection: its reader, TLS or HTTP, sees the end of the stream."""
         self.serve()
         with contextlib.suppress(OSError):  # the client was faster
             self._socket.shutdown(socket.SHUT_RDWR)

@@ -74,7 +74,7 @@ class ClusterVnics(Vnics):
     # -- networks ----------------------------------------------------------------------
 
     def prepared(self, network: Network) -> Network:
-        """Check a network against that of the cluster; note whether there is none yet."""
+        """Check a network against that of the cluster; note whether the cluster has it already."""
         tenant, name = network.scope
         known = store.find(self._cluster.registry, cluster.Network, tenant, name)
         wanted = known or cluster.Network(name=name, tenant=tenant, subnet=network.subnets)

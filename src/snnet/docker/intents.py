@@ -117,7 +117,7 @@ class ClusterState(State):
         reading = self._registry.read(keys.network(*endpoint.scope), name)
         found = networks.needed_network(reading, *endpoint.scope)
         if found.subnet != network.subnets:
-            raise Conflict(f"{found.title} has another subnet now: create Docker's network anew")
+            raise Conflict(f"{found.title} has another subnet now: create Docker's network again")
         if name in reading.entries:
             raise Conflict(f"{made.title} is there already: try again")
         return vnics.bare_creation(made, found.revision)
@@ -157,14 +157,14 @@ class ClusterState(State):
         return Draft(None, [write], seen(reading, [key]))
 
     def _wanted(self, place: Place, after: _After) -> Mapping[str, Any] | None:
-        """The claim that an address must have: the VNIC's, ours until there is one, or none."""
+        """Return the claim that an address needs: the VNIC's, ours before that, or None."""
         scope, ip = place
         for endpoint in after.endpoints.all():
             if endpoint.made and endpoint.scope == scope and ip in endpoint.ips:
                 return {"vnic": endpoint.vnic_id, "mac": endpoint.mac, "node": self._node}
         pools = [pool for pool in after.pools.all() if pool.scope == scope and ip in pool.subnet]
         if any(ip == gateway_of(pool.subnet) for pool in pools):
-            return None  # the concentrator's, which nobody claims
+            return None  # the concentrator's address needs no claim
         found = Pools(after, self._clock).holder(pools, ip)
         return None if found is None else {"managed_by": self.manager}
 

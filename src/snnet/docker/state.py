@@ -188,7 +188,7 @@ class Table(Generic[R]):
         self.load()
 
     def load(self) -> None:
-        """Read all documents anew."""
+        """Read all documents again."""
         records: dict[str, R] = {}
         for key, entry in self._registry.read(self.prefix).entries.items():
             try:
@@ -287,7 +287,7 @@ class State:
         """Repair what follows from the documents elsewhere; here, nothing."""
 
     def _load(self) -> None:
-        """Read everything anew: a commit whose answer was lost may have been carried out."""
+        """Read everything again: a commit whose answer was lost may have taken effect."""
         for table in self._tables.values():
             table.load()
         self._doubtful = False

@@ -59,9 +59,9 @@ class Vnics:
         return list(self._node.topology().subnets)
 
     def is_at_home(self, vnic: Vnic | None) -> bool:
-        """Whether no container has the VNIC: its end is on the host, or there is none.
+        """Whether no container has the VNIC: its end is on the host, or does not exist.
 
-        The end of a container whose namespace vanished took the host's end along.
+        When a container's namespace vanishes, both ends of the veth pair vanish.
         """
         if vnic is None or vnic.peer_name is None:
             return True

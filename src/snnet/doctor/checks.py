@@ -71,16 +71,11 @@ def _programs(nodes: Sequence[FoundNode]) -> Iterator[Finding]:
 
 
 def _modules(nodes: Sequence[FoundNode]) -> Iterator[Finding]:
-    tunnels = {
-        node.settings.get("config", {}).get("tunnel", "gre")
-        for node in nodes
-        if node.settings.get("config", {}).get("topology", "hub") == "hub" and node.settings
-    }
     host = RealHost(None)
     try:
         driver = plugins.open_driver(plugins.BACKENDS, "netlink", host)
         try:
-            for tunnel in sorted(tunnels):
+            for tunnel in sorted(tunnels_of(nodes)):
                 if reason := driver.missing(_sample(tunnel)):
                     yield Finding(reason, _module_of(reason) or ADVICE)
         finally:
@@ -89,6 +84,16 @@ def _modules(nodes: Sequence[FoundNode]) -> Iterator[Finding]:
         yield Finding(f"the kernel cannot be asked: {error}", "run as root")
     finally:
         host.close()
+
+
+def tunnels_of(nodes: Sequence[FoundNode]) -> set[str]:
+    """The kinds of tunnel that nodes with these settings make."""
+    configs = [node.settings.get("config", {}) for node in nodes if node.settings]
+    made = [
+        {"hub": config.get("tunnel", "gre"), "mesh": "vxlan"}.get(config.get("topology", "hub"))
+        for config in configs
+    ]
+    return {tunnel for tunnel in made if tunnel is not None}
 
 
 def _module_of(reason: str) -> str | None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from snnet.contract import Dropped, SnnetError
-from snnet.core.topology import CnciTopology, Topology
+from snnet.contract import Dropped, Link, SnnetError
+from snnet.node import Cnci, ComputeNode
 
 from .survey import FoundNode, opened
 
@@ -19,7 +19,10 @@ class GuestDrops:
 
     node: str
     guest: str
-    """Tenant, network and VNIC, or as much of it as the link tells; empty if it is unknown."""
+    """Tenant, network and VNIC or concentrator, or as much of it as the link tells.
+
+    Empty for links that are nobody's, such as the uplink.
+    """
     dropped: Dropped
 
     @property
@@ -44,25 +47,69 @@ class GuestDrops:
 
 def drops(nodes: Sequence[FoundNode]) -> Iterator[GuestDrops]:
     """Yield what each node's rules have dropped; a node that cannot be read raises its error."""
+    dropped: list[tuple[FoundNode, Sequence[Dropped]]] = []
+    names = Names()
     for node in nodes:
         with opened(node, read_only=True) as it:
             try:
-                found = it.drivers.firewall.dropped()
+                dropped.append((node, merged(it.drivers.firewall.dropped())))
             except SnnetError as error:
                 raise type(error)(f"{node.title}: {error}") from error
-            names = _names(it.topology())
+            names.learn(node, it)
+    for node, found in dropped:
         for one in found:
-            yield GuestDrops(node.title, names.get(one.link, ""), one)
+            yield GuestDrops(node.title, names.of(node.netns, one.link), one)
 
 
-def _names(topology: Topology | CnciTopology) -> dict[str, str]:
-    """Who is at each link."""
-    if isinstance(topology, CnciTopology):
-        return {subnet.bridge.name: str(subnet.network) for subnet in topology.subnets}
-    found = {
-        subnet.bridge.name: f"{subnet.tenant_id}/{subnet.subnet_id}"
-        for subnet in topology.subnets
-        if subnet.bridge
-    }
-    found |= {vnic.link_name: "/".join(vnic.id) for vnic in topology.vnics}
-    return found
+def merged(found: Iterable[Dropped]) -> list[Dropped]:
+    """Add up what several tables dropped of one link for the same reason."""
+    sums: dict[tuple[str, str], Dropped] = {}
+    for one in found:
+        before = sums.get((one.link, one.why))
+        if before is not None:
+            known = before.since is not None and one.since is not None
+            since = min(before.since or 0, one.since or 0) if known else None
+            one = replace(before, packets=before.packets + one.packets, since=since)
+        sums[one.link, one.why] = one
+    return list(sums.values())
+
+
+class Names:
+    """Who is at each link of each network namespace.
+
+    Nodes of one namespace share it: the rules of one drop packets of another's links as well.
+    """
+
+    def __init__(self) -> None:
+        self._at: dict[tuple[str | None, str], str] = {}
+
+    def of(self, netns: str | None, link: str) -> str:
+        return self._at.get((netns, link), "")
+
+    def learn(self, node: FoundNode, it: ComputeNode | Cnci) -> None:
+        """Add the links of a node, which comes after the host of its namespace."""
+        if isinstance(it, Cnci):
+            inside = it.topology()
+            if inside.mesh:
+                self._put(node.netns, it.tenant_id, inside.mesh.link)
+            for net in inside.subnets:
+                network = self.of(node.netns, net.link or "") or f"{it.tenant_id}/{net.network}"
+                self._put(node.netns, network, net.bridge, *net.tunnels.values())
+            return
+        known = it.topology()
+        for subnet in known.subnets:
+            self._put(node.netns, "/".join(subnet.id), subnet.bridge, subnet.tunnel)
+        for vnic in known.vnics:
+            self._put(node.netns, "/".join(vnic.id), vnic.link)
+        for cnci_vnic in known.cnci_vnics:
+            self._put(node.netns, "/".join(cnci_vnic.id), cnci_vnic.link)
+        for one in known.concentrators:
+            self._put(node.netns, "/".join(one.id), one.link)
+            self._at[one.netns, one.uplink] = "/".join(one.id)
+            for subnet_id, plug in one.plugs.items():
+                network = f"{one.tenant_id}/{subnet_id}"
+                self._put(node.netns, f"{network}/{one.concentrator_id}", plug)
+                self._at[one.netns, plug.peer or ""] = network
+
+    def _put(self, netns: str | None, who: str, *links: Link | None) -> None:
+        self._at |= {(netns, link.name): who for link in links if link is not None}

@@ -38,6 +38,7 @@ _COMMANDS = (
     ("neighbours", "neighbours", "ip neighbour"),
     ("ports", "ports of bridges", "bridge -d link"),
     ("forwarding", "forwarding tables of bridges", "bridge fdb"),
+    ("queues", "queues of links, with what they dropped", "tc -s qdisc"),
     ("nftables", "rules of nftables, also of others", "nft list ruleset"),
     ("iptables", "rules of iptables", "iptables-save -c"),
     ("iptables6", "rules of ip6tables", "ip6tables-save -c"),

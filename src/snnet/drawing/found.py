@@ -11,7 +11,7 @@ from snnet.core.topology import CnciTopology, Topology
 from snnet.core.vnics import TenantSubnet, Vnic
 from snnet.doctor.survey import FoundNode, Seen
 
-from .picture import CONCENTRATOR, HOST, Bridge, Host, Nic, Picture, Tunnel, joined
+from .picture import CONCENTRATOR, HOST, MESH, Bridge, Host, Nic, Picture, Tunnel, joined
 
 
 def picture(seen: Sequence[Seen]) -> Picture:
@@ -104,7 +104,7 @@ def _tunnels(one: _Read, read: Sequence[_Read]) -> Iterator[Tunnel]:
                 far = _end(read, str(address), one.tenant, served.key, Topology) or str(address)
                 yield Tunnel(one.tenant, name, (one.bridge(served), far), link.kind)
         for peer in one.topology.mesh.peers if one.topology.mesh else ():
-            yield Tunnel(one.tenant, "", (one.node.title, str(peer.physical_ip)), "mesh")
+            yield Tunnel(one.tenant, "", (one.node.title, str(peer.physical_ip)), MESH)
         return
     for subnet in one.topology.subnets:
         if subnet.tunnel is not None:

@@ -11,6 +11,9 @@ from snnet.cluster.views import natural
 HOST, CONCENTRATOR, ELSEWHERE = "host", "concentrator", "elsewhere"
 """The kinds of cards.  ELSEWHERE is an address that nothing else is known about."""
 
+MESH = "mesh"
+"""The label of direct paths between hosts."""
+
 
 @dataclass(frozen=True, slots=True)
 class Nic:

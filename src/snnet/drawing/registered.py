@@ -8,7 +8,7 @@ from snnet.cluster import Cluster, Network, NodeInfo, Vnic, keys
 from snnet.cluster.documents import READY
 from snnet.cluster.views import natural, read_placements
 
-from .picture import CONCENTRATOR, HOST, Bridge, Host, Nic, Picture, Tunnel, joined
+from .picture import CONCENTRATOR, HOST, MESH, Bridge, Host, Nic, Picture, Tunnel, joined
 
 
 def picture(cluster: Cluster, title: str = "cluster") -> Picture:
@@ -106,4 +106,4 @@ def _direct(
     for id in sorted({id for name in meshed for id in plugged.get(name, ())}):
         ends = tuple(_id(name, id) for name in meshed if id in plugged.get(name, {}))
         if len(ends) > 1:
-            yield Tunnel(*id, ends, "mesh")
+            yield Tunnel(*id, ends, MESH)

@@ -10,9 +10,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from snnet.backends.fake.fabric.others import ARP, BRIDGE, IP, NETDEV, Seen, Verdict
+from snnet.backends.fake.fabric.others import (
+    ARP,
+    BRIDGE,
+    IP,
+    NETDEV,
+    UNKNOWN,
+    Marks,
+    Seen,
+    Verdict,
+)
 from snnet.firewall.others.look import tables
-from snnet.firewall.others.stops import BaseChain, Chains, Rule
+from snnet.firewall.others.stops import BaseChain, Chains, Rule, accepting
 from snnet.firewall.others.stops import Verdict as Does
 
 from .matching import answer
@@ -26,10 +35,14 @@ _DEPTH = 64
 
 
 class Blame(NamedTuple):
-    """A rule or a policy of somebody else: what it is, and the command that removes it."""
+    """A rule or a policy of somebody else: what it is, and the command against it.
+
+    A rule is removed.  A policy stays, as it protects more than the packets that are asked
+    about: a rule before it lets through what takes the same way.
+    """
 
     what: str
-    remove: str
+    mend: str
 
 
 class _End(NamedTuple):
@@ -56,25 +69,33 @@ class HostChains:
             for base in table.base:
                 layer = NETDEV if base.devices else _LAYERS[base.family]
                 self._at.setdefault((layer, base.hook), []).append((table, base))
+        for at in self._at.values():
+            at.sort(key=lambda pair: pair[1].priority)
 
-    def judge(self, seen: Seen, above: int | None, below: int | None) -> Verdict | None:
+    def judge(
+        self, seen: Seen, above: int | None, below: int | None
+    ) -> tuple[Verdict | None, Marks]:
         """See ``Others.judge``."""
         doubt = None
+        # Rules of snnet mark what comes back to the guests by a forward.
+        marks = list(UNKNOWN if seen.redirected else seen.marks)
         for table, base in self._at.get((seen.layer, seen.hook), ()):
             outside = (above is not None and base.priority <= above) or (
                 below is not None and base.priority > below
             )
             if outside or not _meets(base, seen):
                 continue
-            for one in _packets(seen, base):
-                verdict = _verdict(_Walk(table, base, one).ends())
+            for number, one in enumerate(_packets(seen, base)):
+                walk = _Walk(table, base, replace(one, marks=(marks[number],)))
+                verdict = _verdict(walk.ends())
+                marks[number] = walk.mark
                 if verdict is not None and verdict.lost:
-                    return verdict
+                    return verdict, tuple(marks)
                 doubt = doubt or verdict
         if self._unread and doubt is None and seen.layer == IP and above is None:
             what = f"the rules of others cannot be read: {'; '.join(self._unread)}"
-            return Verdict(False, what, Blame(what, ""))
-        return doubt
+            doubt = Verdict(False, what, Blame(what, ""))
+        return doubt, tuple(marks)
 
     def bypassed(self, seen: Seen) -> bool | None:
         """See ``Others.bypassed``: whether a chain accepts it before it enters snnet's."""
@@ -92,6 +113,18 @@ class HostChains:
 
 _REACHED = _End(Does.RETURN, None)
 """The packet comes to the rules of snnet."""
+
+
+def _accepting(where: str, base: BaseChain, seen: Seen) -> str:
+    """Return the command that lets what comes and goes by these links through the chain."""
+    options, matches = [], []
+    if seen.came and base.hook not in ("output", "postrouting"):
+        options.append(f"-i {seen.came}")
+        matches.append(f"iifname {seen.came}")
+    if seen.goes and base.hook in ("forward", "output", "postrouting"):
+        options.append(f"-o {seen.goes}")
+        matches.append(f"oifname {seen.goes}")
+    return accepting(where, base, options, matches)
 
 
 def _has_ours(table: Chains, chain: str) -> bool:
@@ -155,20 +188,32 @@ class _Walk:
         self._base = base
         self._seen = seen
         self._until_ours = until_ours
+        self.mark = seen.marks[0]
+        """The mark that it has by now, at last when it has passed."""
+        self._passed: list[int | None] = []
 
     def ends(self) -> list[_End]:
         """Return all ends that are possible, at least one."""
         ends, falls = self._chain(self._base.name, 0)
+        self._set([*self._passed, *([self.mark] if falls else [])])
         if falls and self._base.stops:
             what = f"{self._table.where}, chain {self._base.name}: its policy"
-            ends.append(_End(Does.STOP, Blame(what, self._base.open)))
+            accept = _accepting(self._table.where, self._base, self._seen)
+            ends.append(_End(Does.STOP, Blame(what, accept)))
         elif falls:
             ends.append(_PASSES)
         return ends
 
+    def _set(self, marks: Sequence[int | None]) -> None:
+        """Have the mark that it has on all ways; where they differ it is not known."""
+        if marks:
+            self.mark = marks[0] if len(set(marks)) == 1 else None
+            self._seen = replace(self._seen, marks=(self.mark,))
+
     def _chain(self, name: str, depth: int) -> tuple[list[_End], bool]:
         """Return where the packet may end in the chain, and whether it may come out of it."""
         ends: list[_End] = []
+        back: list[int | None] = []
         returns = depth > _DEPTH
         for rule in () if returns else self._table.rules.get(name, ()):
             answers = [answer(test, self._seen, self._base) for test in rule.tests]
@@ -177,6 +222,9 @@ class _Walk:
             certain = None not in answers
             blame = Blame(f"{self._table.where}, chain {name}: {rule.name}", rule.remove)
             because = None if certain else blame
+            before = self.mark
+            if rule.marking is not None:
+                self._set([rule.marking.of(before)])
             if self._until_ours and (rule.target or "").startswith(OURS):
                 return [*ends, _REACHED], returns
             if rule.changes and not name.startswith(OURS):
@@ -185,8 +233,13 @@ class _Walk:
             ends += [end._replace(because=end.because or because) for end in more]
             if (rule.goto and falls) or rule.verdict is Does.RETURN:
                 returns, falls = True, False
+                back.append(self.mark)
             if certain and not falls:
+                self._set(back)
                 return _own(name, self._base, ends), returns
+            if not certain:
+                self._set([before, self.mark])
+        self._set([*back, self.mark])
         return _own(name, self._base, ends), True
 
     def _rule(self, rule: Rule, blame: Blame, depth: int) -> tuple[list[_End], bool]:
@@ -199,6 +252,8 @@ class _Walk:
             return [], True
         if rule.verdict is Does.RETURN:
             return [], False
+        if rule.verdict is not Does.STOP:
+            self._passed.append(self.mark)
         return [_End(rule.verdict, blame)], False
 
 

@@ -76,6 +76,8 @@ def _fits(of: str, values: Sequence[object], seen: Seen, base: BaseChain) -> boo
             return seen.kind in values if seen.version == 0 else _ABSENT
         case "tcp_flags":
             return _flags(seen, values)
+        case "mark":
+            return _mark(seen.marks[0], values)
     return None
 
 
@@ -143,6 +145,14 @@ def _icmp(seen: Seen, values: Sequence[object]) -> bool | int | None:
         int(str(value)) if str(value).isdigit() else names.get(str(value)) for value in values
     ]
     return True if number in wanted else None if None in wanted else False
+
+
+def _mark(mark: int | None, values: Sequence[object]) -> bool | None:
+    if mark is None:
+        return None
+    return any(
+        isinstance(value, tuple) and value[1] <= mark & value[0] <= value[2] for value in values
+    )
 
 
 def _flags(seen: Seen, values: Sequence[object]) -> bool | int | None:

@@ -7,7 +7,14 @@ from typing import Any
 
 from snnet.backends.fake.fabric.chains import OTHERS
 from snnet.backends.fake.fabric.netfilter import OURS
-from snnet.backends.fake.fabric.walk import LINK_DOWN, NO_NEIGHBOUR, Doubt, Step
+from snnet.backends.fake.fabric.walk import (
+    LINK_DOWN,
+    NO_NEIGHBOUR,
+    NOT_MINE,
+    SAME_PORT,
+    Doubt,
+    Step,
+)
 from snnet.contract import (
     AntiSpoof,
     BridgeAccept,
@@ -55,8 +62,8 @@ def advice(world: World, end: Step) -> str:
 def advice_on_doubt(world: World, doubts: Iterable[Doubt]) -> str:
     """Return what removes the first doubt."""
     for doubt in doubts:
-        if isinstance(doubt.about, Blame) and doubt.about.remove:
-            command = _inside(world, doubt.station, doubt.about.remove)
+        if isinstance(doubt.about, Blame) and doubt.about.mend:
+            command = _inside(world, doubt.station, doubt.about.mend)
             ours = command.startswith("snnet ")
             return command if ours else f"to see whether it is this rule: {command}"
     return ""
@@ -71,7 +78,7 @@ def _inside(world: World, station: str, text: str) -> str:
 
 def _of_others(end: Step) -> str:
     blame: Any = end.values[0].about  # type: ignore[attr-defined]
-    return blame.remove if isinstance(blame, Blame) else ""
+    return blame.mend if isinstance(blame, Blame) else ""
 
 
 def _of_ours(end: Step) -> str:
@@ -92,10 +99,13 @@ def _loose(end: Step) -> str:
     return f"sysctl -w {link_sysctl('ipv4.conf', end.link, 'rp_filter')}=2"
 
 
+_VERIFY_ALL = "it came to the wrong host: snnet host verify on those that it passed"
 _ADVICE: dict[str, Callable[[Step], str]] = {
     OTHERS: _of_others,
     OURS: _of_ours,
     NO_NEIGHBOUR: lambda end: "is the other one up, and set up as its VNIC says? snnet host verify",
+    NOT_MINE: lambda end: _VERIFY_ALL,
+    SAME_PORT: lambda end: _VERIFY_ALL,
     LINK_DOWN: _set_up,
     "the bridge is down": _set_up,
     "no such link": lambda end: "snnet host repair",

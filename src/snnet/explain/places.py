@@ -8,21 +8,23 @@ from ipaddress import ip_address
 
 from snnet.contract import InvalidRequest, IPAddress, Link
 
-from .world import Vnic, World
+from .vnics import Vnic
+from .world import World
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Somebody on the host or beyond it.
+    """Somebody on the hosts or beyond them.
 
-    One of: the guest on ``vnic``; the namespace ``space`` of the host; or neither, for an
-    address that nobody on the host has.  ``addresses`` are those that were named, or all.
+    One of: the guest on ``vnic``; the namespace that is a ``station`` of the world; a guest on
+    the host ``absent``, which gave no answer; or none of these, for an address that nobody has.
+    ``addresses`` are those that were named, or all.
     """
 
-    text: str
     addresses: tuple[IPAddress, ...]
     vnic: Vnic | None = None
-    space: str | None = None
+    station: str | None = None
+    absent: str = ""
 
     def address(self, version: int) -> IPAddress | None:
         """Return its first address of this version of IP."""
@@ -32,7 +34,7 @@ class Place:
 def find_target(world: World, text: str, tenant: str | None) -> Place:
     """Return who is meant, as ``find`` does; an address stands for whoever answers for it."""
     try:
-        return Place(text, (ip_address(text),))
+        return Place((ip_address(text),))
     except ValueError:
         return _by_name(world, text, tenant, "to")
 
@@ -47,11 +49,11 @@ def find(world: World, text: str, tenant: str | None, field: str = "from") -> Pl
     if len(mine) > 1:
         raise _several(text, mine, field)
     if mine:
-        return Place(text, (address,), mine[0])
-    for name, kernel in world.kernels.items():
+        return Place((address,), mine[0])
+    for station, kernel in world.kernels.items():
         if address in kernel.state.local:
-            return Place(text, (address,), space=name)
-    return Place(text, (address,))
+            return Place((address,), station=station)
+    return Place((address,))
 
 
 def knows(world: World, text: str, tenant: str | None) -> bool:
@@ -68,20 +70,29 @@ def _by_name(world: World, text: str, tenant: str | None, field: str) -> Place:
     if len(found) > 1:
         raise _several(text, found, field)
     if found:
-        return Place(text, found[0].ips, found[0])
-    for name, kernel in world.kernels.items():
-        if (link := kernel.state.link(text)) is not None:
-            return _of_link(world, link, name, field)
+        return Place(found[0].ips, found[0])
+    host, _, name = text.rpartition(":")
+    links = [
+        (station, link)
+        for station, kernel in world.kernels.items()
+        if host in ("", world.host_of(station)) and (link := kernel.state.link(name)) is not None
+    ]
+    if len({world.host_of(station) for station, _ in links}) > 1:
+        hosts = ", ".join(f"{world.host_of(station)}:{name}" for station, _ in links[:5])
+        raise InvalidRequest(f"{text!r} may be one of {hosts}: name the host, too", field=field)
+    if links:
+        return _of_link(world, *links[0], field)
     known = ", ".join(sorted({one.name for one in world.vnics})[:5]) or "none"
+    where = "this host" if world.is_one else "the hosts that answered"
     raise InvalidRequest(
-        f"{text!r} is no VNIC{f' of tenant {tenant}' if tenant else ''}, link or address of this "
-        f"host; VNICs here: {known}",
+        f"{text!r} is no VNIC{f' of tenant {tenant}' if tenant else ''}, link or address of "
+        f"{where}; VNICs here: {known}",
         field=field,
     )
 
 
-def _of_link(world: World, link: Link, space: str, field: str) -> Place:
-    state = world.kernels[space].state
+def _of_link(world: World, station: str, link: Link, field: str) -> Place:
+    state = world.kernels[station].state
     addresses = [
         one.address.ip for version in (4, 6) for one in state.addresses(link.name, version)
     ]
@@ -90,7 +101,7 @@ def _of_link(world: World, link: Link, space: str, field: str) -> Place:
             f"link {link.name} has no address: name a VNIC, an address or another link",
             field=field,
         )
-    return Place(link.name, tuple(addresses), space=space)
+    return Place(tuple(addresses), station=station)
 
 
 def _several(text: str, found: Sequence[Vnic], field: str) -> InvalidRequest:

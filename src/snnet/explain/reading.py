@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from snnet import plugins
+from snnet.backends.fake import FakeKernel
 from snnet.contract import (
     Address,
+    BridgeFdb,
     Fdb,
+    Host,
     InvalidRequest,
     Link,
     Namespace,
@@ -22,6 +25,8 @@ from snnet.contract import (
     Owned,
     PolicyRule,
     ProxyNeighbour,
+    Redirect,
+    Shaper,
 )
 from snnet.contract.network import SNNET_PROTOCOL, link_sysctl, sysctl_path
 from snnet.core.identity import OWNER, decode, owner_of
@@ -31,9 +36,13 @@ from snnet.system.host import RealHost
 from snnet.system.netns import in_netns
 from snnet.system.process import run
 
+from .faked import snapshot_of
 from .snapshot import Snapshot, Space
 
-_KINDS = {Link, Address, Neighbour, ProxyNeighbour, Fdb, PolicyRule, Namespace}
+_KINDS = {
+    Link, Address, Neighbour, ProxyNeighbour, Fdb, BridgeFdb, PolicyRule, Namespace, Shaper,
+    Redirect,
+}  # fmt: skip
 _SYS = Path("/proc/sys")
 _GLOBAL = (
     "net.ipv4.ip_forward",
@@ -47,21 +56,30 @@ _PER_LINK = {
 _OWN_RULES = {"local", "main", "default"}
 
 
-def take() -> Snapshot:
-    """Read this host: the current namespace, and those that snnet's nodes in it own.
+def take(name: str = "", netns: int | None = None) -> Snapshot:
+    """Read a host: a network namespace, and those that snnet's nodes in it own.
 
-    Changes nothing.  Needs root; raises ``SnnetError`` if the host cannot be read.
+    ``name`` is what the host is called, by default its host name; ``netns`` a descriptor of
+    its namespace, by default the caller's.  Changes nothing.  Needs root; raises
+    ``SnnetError`` if the host cannot be read.
     """
-    return Snapshot(socket.gethostname(), _spaces())
+    return Snapshot(name or socket.gethostname(), _spaces(netns))
 
 
-def _spaces() -> dict[str, Space]:
+def take_of(host: Host, name: str) -> Snapshot:
+    """Like ``take``, of the host that a node's drivers work on, which may be a fake."""
+    if isinstance(host, FakeKernel):
+        return snapshot_of(host, name)
+    return take(name, host.netns.fd)
+
+
+def _spaces(netns: int | None) -> dict[str, Space]:
     found: dict[str, Space] = {}
     veths: dict[str, dict[int, tuple[str, int]]] = {}
     names = [""]
     for name in names:  # which grows
         try:
-            host = RealHost(name or None)
+            host = RealHost(name or netns)
         except InvalidRequest:
             if not name:
                 raise

@@ -12,8 +12,10 @@ from snnet.contract import (
     TUNNELS,
     Address,
     Bridge,
+    BridgeFdb,
     Fdb,
     Gre,
+    Ifb,
     InvalidRequest,
     Listener,
     Macvtap,
@@ -23,6 +25,8 @@ from snnet.contract import (
     Other,
     PolicyRule,
     ProxyNeighbour,
+    Redirect,
+    Shaper,
     Tap,
     Veth,
 )
@@ -33,8 +37,9 @@ VERSION = 1
 NOUNS: dict[str, type[Noun]] = {
     noun.__name__: noun
     for noun in (
-        Bridge, Tap, Veth, Macvtap, Gre, *TUNNELS, Other,
-        Address, Neighbour, ProxyNeighbour, Fdb, PolicyRule, Namespace, *RULES,
+        Bridge, Tap, Veth, Ifb, Macvtap, Gre, *TUNNELS, Other,
+        Address, Neighbour, ProxyNeighbour, Fdb, BridgeFdb, PolicyRule, Namespace, Shaper, Redirect,
+        *RULES,
     )
 }  # fmt: skip
 """What a snapshot has of a namespace's nouns, by name."""
@@ -116,6 +121,8 @@ class Snapshot:
             )
         try:
             spaces = {name: Space.from_dict(space) for name, space in data["spaces"].items()}
+            if "" not in spaces:
+                raise ValueError("its own namespace is missing")
             return cls(str(data["host"]), spaces)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InvalidRequest(f"not a snapshot: {error}", field="snapshot") from error

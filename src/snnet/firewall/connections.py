@@ -16,6 +16,9 @@ from snnet.contract import (
 )
 from snnet.system.conntrack import Match
 
+TRANSLATING = (PublicIp, PortForward, ExternalForward, Masquerade)
+"""The rules that may concern a connection."""
+
 
 def of_public_addresses(operations: Iterable[Operation]) -> Iterator[Match]:
     """Yield the connections that would continue as if public IPs had not changed.

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from collections.abc import Callable
 
 from snnet.system.netlink import NetlinkError
-from snnet.system.nfnetlink import Nfnetlink, attributes
+from snnet.system.nfnetlink import Nfnetlink
 
-_NFTABLES = 10  # NFNL_SUBSYS_NFTABLES
-_GET_GENERATION = 16  # NFT_MSG_GETGEN, linux/netfilter/nf_tables.h
-_GENERATION_ID = 1
+from . import nf_tables
 
 
 class Epochs:
@@ -21,9 +21,11 @@ class Epochs:
     """
 
     def __init__(self, netns: int) -> None:
-        self._kernel = Nfnetlink(netns, _NFTABLES)
+        self._kernel = Nfnetlink(netns, nf_tables.SUBSYSTEM)
         self._lock = threading.Lock()
         self._generation: int | None = None
+        self._pending = 0
+        """Transactions of the driver since the number was read."""
         self._epoch = 0
         self.close = self._kernel.close
 
@@ -33,16 +35,25 @@ class Epochs:
         It is a new one if there were more, or if the kernel does not say.
         """
         with self._lock:
-            before, now = self._generation, self._read()
-            self._generation = now
-            if before is None or now is None or not 0 <= now - before <= own:
+            before, now, least = self._generation, self._read(), self._pending
+            self._generation, self._pending = now, 0
+            if before is None or now is None or not least <= now - before <= least + own:
                 self._epoch += 1
             return self._epoch
 
+    def within(self, transaction: Callable[[], bool]) -> None:
+        """Carry out a transaction of the driver.
+
+        It returns True if it added exactly one to the number; else nobody knows what the
+        number counts, and the next call begins an epoch.
+        """
+        with self._lock:
+            if transaction():
+                self._pending += 1
+            else:
+                self._generation = None
+
     def _read(self) -> int | None:
-        try:
-            answers = self._kernel.ask(_GET_GENERATION, b"", family=0)
-        except NetlinkError:
-            return None
-        raw = dict(attributes(b"".join(answers))).get(_GENERATION_ID)
-        return None if raw is None else int.from_bytes(raw, "big")
+        with contextlib.suppress(NetlinkError):
+            return nf_tables.generation(self._kernel)
+        return None

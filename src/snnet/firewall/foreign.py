@@ -6,11 +6,12 @@ An ``accept`` in one nftables table does not save a packet from a ``drop`` in an
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from contextlib import suppress
+import re
+from collections.abc import Iterable, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from snnet.contract import (
     IPAddress,
     IPNetwork,
     Noun,
+    PortForward,
     TranslatedSource,
     Untracked,
     Zone,
@@ -28,6 +30,7 @@ from snnet.contract import (
 )
 from snnet.system.netns import in_netns
 from snnet.system.process import find_program, run
+from snnet.system.reach import Reach
 
 Item = dict[str, Any]
 
@@ -37,11 +40,18 @@ DOCKER_USER = "DOCKER-USER"
 _OUTSIDE = "outside"
 """Stands for any link that leads out of the host."""
 
+_FAR = ip_address("198.41.0.4")
+"""An address far away (a.root-servers.net); nothing is sent to it."""
+
 _HOOKS = ("prerouting", "forward", "postrouting")
 _FAMILIES = ("ip", "ip6", "inet", "bridge")
+_IP_FAMILIES = ("ip", "ip6", "inet")
+_PROGRAMS = {"ip": "iptables-nft", "ip6": "ip6tables-nft"}
 _STOPPED = ("drop", "reject")
 _TRANSLATED = ("masquerade", "snat", "dnat", "redirect")
 BRIDGED_TO_IP = "net.bridge.bridge-nf-call-iptables"
+_FORWARDED = re.compile(rf"-A (?:FORWARD|{DOCKER_USER}) (.*)")
+_ACCEPTS = re.compile(r"(?:-i (\S+) )?(?:-o (\S+) )?-j ACCEPT")
 _BRIDGED_TO_IP = Path("/proc/sys", BRIDGED_TO_IP.replace(".", "/"))
 
 
@@ -58,6 +68,14 @@ class Flow:
     """Whether the host does not track it, so that no NAT rule can rewrite it."""
     versions: frozenset[int] = frozenset({4})
     """The versions of IP that it has."""
+    uplink: str = _OUTSIDE
+    """The link that stands for the outside: the host's uplink, where it is known."""
+
+    @property
+    def links(self) -> tuple[str, str]:
+        """The links that it comes by and goes by, as rules name them."""
+        came, goes = (self.uplink if name == _OUTSIDE else name for name in (self.came, self.goes))
+        return came, goes
 
     def __str__(self) -> str:
         return f"through {self.came}" if self.bridged else f"from {self.came} to {self.goes}"
@@ -80,16 +98,29 @@ def flows(netns: int, ours: Iterable[Noun]) -> list[Flow]:
         if one is not other and one.zone == other.zone:
             found.append(_routed(one.link, other.link, one.networks, other.networks))
     if any(isinstance(noun, TranslatedSource) for noun in ours):
+        uplink = _uplink(netns, ours)
         outbound = {noun.zone for noun in ours if isinstance(noun, Zone) and noun.outbound}
         for link in links:
             if link.zone in outbound:
-                found += [Flow(link.link, _OUTSIDE), Flow(_OUTSIDE, link.link)]
+                found += [
+                    Flow(link.link, _OUTSIDE, uplink=uplink),
+                    Flow(_OUTSIDE, link.link, uplink=uplink),
+                ]
     for noun in ours:
         if isinstance(noun, ExternalForward):
             inside = networks.get(noun.bridge, ())
             found.append(_routed(noun.bridge, noun.device, inside, ()))
             found.append(_routed(noun.device, noun.bridge, (), inside))
     return found
+
+
+def _uplink(netns: int, ours: Iterable[Noun]) -> str:
+    """The link by which packets come from the outside: that of forwards, or of the way there."""
+    for noun in ours:
+        if isinstance(noun, PortForward):
+            return noun.device
+    with closing(Reach(netns)) as reach:
+        return reach.way(_FAR) or _OUTSIDE
 
 
 def _routed(
@@ -126,12 +157,41 @@ def drops(ruleset: Sequence[Item], wanted: Sequence[Flow]) -> list[str]:
             flow, why = hit[0]
             more = f" (and {len(hit) - 1} more)" if len(hit) > 1 else ""
             place = f"{chain['family']} {chain['table']}"
-            cure = f"; or, if nobody needs it, set {BRIDGED_TO_IP} to 0" if flow.bridged else ""
+            command = _accepting(chain, flow)
+            cure = f", or: {command}" if command else ""
+            if flow.bridged:
+                cure = f"; or, if nobody needs it, set {BRIDGED_TO_IP} to 0"
             lines.append(
                 f"table {place}, chain {chain['name']} (hook {chain['hook']}) drops what snnet "
                 f"lets through: {flow}{more}, by {why}; have its owner accept them there{cure}"
             )
     return [*lines, *translations(rules, wanted)]
+
+
+def _accepting(chain: Item, flow: Flow, program: str | None = None) -> str:
+    """Return the command that lets a flow through a chain; empty where no link is known there.
+
+    ``program`` is the iptables that has the chain.
+    """
+    came = flow.came if flow.came != _OUTSIDE and chain["hook"] != "postrouting" else ""
+    goes = flow.goes if flow.goes != _OUTSIDE and chain["hook"] != "prerouting" else ""
+    family, table, name = chain["family"], chain["table"], chain["name"]
+    if family not in _IP_FAMILIES or not (came or goes):
+        return ""
+    program = program or (_PROGRAMS.get(family) if name.isupper() else None)
+    if program:
+        links = "".join(f" {flag} {link}" for flag, link in (("-i", came), ("-o", goes)) if link)
+        return f"{program} -t {table} -I {name}{links} -j ACCEPT"
+    sides = (("iifname", came), ("oifname", goes))
+    links = "".join(f"{side} {link} " for side, link in sides if link)
+    return f"nft insert rule {family} {table} {name} {links}accept"
+
+
+def accepting_in_forward(program: str, flow: Flow) -> str:
+    """Return the command that lets a flow through FORWARD of this iptables."""
+    family = "ip6" if program.startswith("ip6") else "ip"
+    forward = {"family": family, "table": "filter", "name": "FORWARD", "hook": "forward"}
+    return _accepting(forward, flow, program)
 
 
 def translations(rules: Ruleset, wanted: Sequence[Flow]) -> list[str]:
@@ -239,7 +299,7 @@ def _matches(match: Item, flow: Flow, before: bool) -> bool:
     if key in ("iifname", "iif", "oifname", "oif", "ibrname", "obrname"):
         if before and key.startswith("o"):
             return False
-        name = flow.came if key.startswith("i") else flow.goes
+        name = flow.links[0 if key.startswith("i") else 1]
         found = _contains(right, lambda wanted: fnmatchcase(name, str(wanted)))
     elif left.get("payload", {}).get("protocol") in ("ip", "ip6"):
         which = left["payload"].get("field")
@@ -272,30 +332,30 @@ def _overlap(wanted: Any, network: IPNetwork) -> bool:
     return False
 
 
-def lets_through(rules: Collection[str], wanted: Sequence[Flow]) -> bool:
-    """Whether the rules of Docker's chain for others accept all of the flows."""
-    needed = set()
-    for flow in wanted:
-        came = "" if flow.came == _OUTSIDE else f"-i {flow.came} "
-        goes = f"-o {flow.goes} " if flow.bridged or not came else ""
-        needed.add(f"{came}{goes}-j ACCEPT")
-    return bool(needed) and needed <= set(rules)
+def unaccepted(rules: Iterable[str], wanted: Iterable[Flow]) -> list[Flow]:
+    """Return the flows that no rule of iptables for whole links accepts."""
+    links = {match.groups() for rule in rules if (match := _ACCEPTS.fullmatch(rule.strip()))}
+    return [
+        flow
+        for flow in wanted
+        if not any(came in (None, flow.came) and goes in (None, flow.goes) for came, goes in links)
+    ]
 
 
-def legacy_drops(netns: int, wanted: Sequence[Flow] = ()) -> list[str]:
+def legacy_drops(netns: int, wanted: Sequence[Flow]) -> list[str]:
     """Return the line for the policy of legacy iptables, which nft does not show."""
-    program = "iptables-legacy-save"
+    program = "iptables-legacy"
     with suppress(OSError):
         names = in_netns(netns, Path("/proc/thread-self/net/ip_tables_names").read_text).split()
-        if "filter" in names and find_program(program):
-            saved = run([program, "-t", "filter"], netns=netns).stdout
-            lines = saved.splitlines()
-            prefix = f"-A {DOCKER_USER} "
-            if lets_through([line.removeprefix(prefix) for line in lines], wanted):
-                return []
-            if any(line.startswith(":FORWARD DROP") for line in lines):
+        if "filter" in names and find_program(f"{program}-save"):
+            saved = run([f"{program}-save", "-t", "filter"], netns=netns).stdout.splitlines()
+            rules = (match[1] for line in saved if (match := _FORWARDED.match(line)))
+            left = unaccepted(rules, wanted)
+            if left and any(line.startswith(":FORWARD DROP") for line in saved):
+                more = f" (and {len(left) - 1} more)" if len(left) > 1 else ""
                 return [
-                    "legacy iptables, table filter, chain FORWARD drops what snnet lets through "
-                    "by its policy; have its owner accept them there"
+                    "legacy iptables, table filter, chain FORWARD drops what snnet lets through: "
+                    f"{left[0]}{more}, by its policy; have its owner accept them there, or: "
+                    f"{accepting_in_forward(program, left[0])}"
                 ]
     return []

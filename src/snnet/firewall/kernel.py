@@ -25,7 +25,7 @@ from snnet.system.conntrack import Conntrack
 from snnet.system.reach import Reach
 
 from .allowed import CONCERNED, Allowed
-from .connections import of_exits, of_forwards, of_public_addresses
+from .connections import TRANSLATING, of_exits, of_forwards, of_public_addresses
 from .others.look import stops
 
 _log = logging.getLogger("snnet.firewall")
@@ -51,11 +51,14 @@ class KernelFirewall(Driver):
         check: Check | None = None,
         keep_going: bool = False,
         into: Outcome | None = None,
+        first: int = 0,
     ) -> Outcome:
         """See :meth:`snnet.contract.Driver.apply`."""
-        outcome = Outcome() if into is None else into
-        super().apply(operations, check=check, keep_going=keep_going, into=outcome)
-        self._forget(operations[position] for position in sorted(outcome.done))
+        outcome = super().apply(
+            operations, check=check, keep_going=keep_going, into=into, first=first
+        )
+        numbered = enumerate(operations, first)
+        self._forget(operation for number, operation in numbered if number in outcome.done)
         return outcome
 
     def transfer(self, operations: Sequence[Operation]) -> Outcome:
@@ -64,7 +67,9 @@ class KernelFirewall(Driver):
 
     def _forget(self, changed: Iterable[Operation]) -> None:
         """Forget the connections that the change concerns and no rule allows any more."""
-        changed = list(changed)
+        changed = [operation for operation in changed if isinstance(operation.noun, TRANSLATING)]
+        if not changed:
+            return
         try:
             with closing(Reach(self.host.netns.fd)) as reach:
                 local = cache(reach.addresses)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import ClassVar
 
 from snnet.contract import (
     RULES,
@@ -25,6 +26,7 @@ class NoFirewall(Driver):
 
     name = "none"
     carries = RULES
+    only_snnet_errors: ClassVar[bool] = True  # there is no system below
 
     def __init__(self, host: Host) -> None:
         self.host = host
@@ -43,6 +45,10 @@ class NoFirewall(Driver):
         raise Unsupported(
             f"cannot {operation}: {self.missing(operation.noun)}", operation=operation
         )
+
+    def epoch(self) -> int:
+        """Always the same: nobody can change rules that are not there."""
+        return 0
 
     def watch(self) -> Watch:
         raise Unsupported("firewall 'none' has no link events: watch the backend instead")

@@ -11,11 +11,13 @@ from .choice import AUTO, Choice, choose, open_lab
 from .demo import Watcher, run
 from .lab import Answer
 from .report import Placement, Report, is_as_expected
-from .scenario import VERSIONS, Connection, Guest, Matrix, Scenario, demo_scenario
+from .scenario import VERSIONS, WEB, Connection, Guest, Matrix, Scenario
+from .site import demo_scenario
 
 __all__ = [
     "AUTO",
     "VERSIONS",
+    "WEB",
     "Answer",
     "Choice",
     "Connection",

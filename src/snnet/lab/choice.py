@@ -13,7 +13,7 @@ import socket
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import ip_address, ip_interface, ip_network
 
 from snnet import plugins
 from snnet.config import NetworkMode
@@ -25,12 +25,16 @@ from snnet.contract import (
     Driver,
     DriverNotFound,
     ExternalForward,
+    GroupMembers,
+    GroupRules,
+    Host,
     InvalidRequest,
     Link,
     Macvtap,
     Masquerade,
     Noun,
     PortForward,
+    PortGroups,
     ProxyNeighbour,
     PublicIp,
     Route,
@@ -58,7 +62,11 @@ _AUTO_FIREWALLS = ("nftables", "iptables", NONE)
 _PROGRAMS = ("ip", PROGRAM, "dnsmasq")
 _OWNER = "cn:demo"
 _PROBE = "probe"
-_LOCAL, _REMOTE = IPv4Address("192.0.2.1"), IPv4Address("192.0.2.2")
+_GUEST = ip_address("10.1.0.9"), ip_address("fd00:1::9")
+_ENDS = {
+    4: (ip_address("192.0.2.1"), ip_address("192.0.2.2")),
+    6: (ip_address("2001:db8::1"), ip_address("2001:db8::2")),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +78,8 @@ class Choice:
     tunnel: str
     notes: tuple[str, ...] = ()
     keep: bool = False
+    groups: bool = True
+    """Whether the firewall has security groups; if not, a note says why."""
 
 
 def choose(
@@ -78,9 +88,12 @@ def choose(
     firewall: str = AUTO,
     tunnel: str = AUTO,
     mode: NetworkMode = NetworkMode.GRE_TUNNEL,
+    uplinks: int = 4,
     keep: bool = False,
 ) -> Choice:
     """Replace every "auto" by what works here.  Creates nothing that stays.
+
+    ``uplinks`` is the IP version between whose addresses tunnels go.
 
     ``auto`` means netlink if possible, else the fake; gre if the kernel has it, else
     vxlan; nftables if possible, else iptables, else none.  The fake is never used
@@ -92,20 +105,22 @@ def choose(
     """
     _check_names(backend, firewall, mode, keep)
     if FAKE in (backend, firewall):
-        return _choose_fake(firewall, tunnel)
+        return _choose_fake(firewall, tunnel, mode)
     named = backend != AUTO or keep or tunnel != AUTO or firewall not in (AUTO, NONE)
     name = "netlink" if backend == AUTO else backend
     try:
         with _survey(name) as (host, driver):
             _check_backend(name, driver, host, mode)
-            found, note = _choose_tunnel(driver, tunnel, mode)
+            found, note = _choose_tunnel(driver, tunnel, mode, uplinks)
             wall, lacking = _choose_firewall(host, firewall, mode)
+            no_groups = _lacks_groups(wall, host, mode)
     except SnnetError as error:
         if named:
             raise
-        choice = _choose_fake(firewall, tunnel)
-        return replace(choice, notes=(f"backend fake: {error}",))
-    return Choice(name, wall, found, tuple(filter(None, (note, lacking))), keep)
+        choice = _choose_fake(firewall, tunnel, mode)
+        return replace(choice, notes=(f"backend fake: {error}", *choice.notes))
+    notes = tuple(filter(None, (note, lacking, no_groups)))
+    return Choice(name, wall, found, notes, keep, groups=no_groups is None)
 
 
 def open_lab(choice: Choice, scenario: Scenario, cancel: CancelToken) -> Lab:
@@ -148,7 +163,7 @@ def _check_names(backend: str, firewall: str, mode: NetworkMode, keep: bool) -> 
 # -- the fake ------------------------------------------------------------------------
 
 
-def _choose_fake(firewall: str, tunnel: str) -> Choice:
+def _choose_fake(firewall: str, tunnel: str, mode: NetworkMode) -> Choice:
     firewall = FAKE if firewall == AUTO else firewall
     if firewall != NONE:
         from snnet.backends.fake import FakeKernel
@@ -159,7 +174,12 @@ def _choose_fake(firewall: str, tunnel: str) -> Choice:
             raise InvalidRequest(
                 f"{firewall!r} does not work on backend 'fake' ({error})", field="firewall"
             ) from error
-    return Choice(FAKE, firewall, _AUTO_TUNNELS[0] if tunnel == AUTO else tunnel)
+    from snnet.backends.fake import FakeKernel
+
+    tunnel = _AUTO_TUNNELS[0] if tunnel == AUTO else tunnel
+    no_groups = _lacks_groups(firewall, FakeKernel(), mode)
+    notes = () if no_groups is None else (no_groups,)
+    return Choice(FAKE, firewall, tunnel, notes, groups=no_groups is None)
 
 
 # -- this machine ----------------------------------------------------------------------
@@ -216,14 +236,16 @@ def _check_backend(name: str, driver: Driver, host: RealHost, mode: NetworkMode)
         )
 
 
-def _choose_tunnel(driver: Driver, tunnel: str, mode: NetworkMode) -> tuple[str, str | None]:
+def _choose_tunnel(
+    driver: Driver, tunnel: str, mode: NetworkMode, uplinks: int
+) -> tuple[str, str | None]:
     """The first tunnel that works, and why an earlier one does not."""
     tunnels = _AUTO_TUNNELS if tunnel == AUTO else (tunnel,)
     if mode is NetworkMode.ROUTED:
         return tunnels[0], None
     note = None
     for name in tunnels:
-        reason = _lacks(driver, [_tunnel(name)])
+        reason = _lacks(driver, [_tunnel(name, uplinks)])
         if reason is None:
             return name, note and f"tunnel {name}: {note}"
         note = note or reason
@@ -253,6 +275,13 @@ def _firewall_lacks(host: RealHost, name: str, mode: NetworkMode) -> str | None:
         return _lacks(driver, _rules(mode))
 
 
+def _lacks_groups(firewall: str, host: Host, mode: NetworkMode) -> str | None:
+    """Why no guest is in a security group, or None."""
+    with closing(plugins.open_driver(plugins.FIREWALLS, firewall, host)) as driver:
+        reason = _lacks(driver, _groups(bridged=mode is not NetworkMode.ROUTED))
+    return reason and f"no security group, firewall {firewall}: {reason}"
+
+
 # -- what the demo uses ----------------------------------------------------------------
 
 
@@ -261,22 +290,24 @@ def _links(mode: NetworkMode) -> Iterator[Noun]:
     yield Bridge(name=_PROBE)
     yield Tap(name=_PROBE, proxy_arp=routed)
     yield Veth(name=_PROBE, peer="probe1", proxy_arp=routed)
-    yield Address(link=_PROBE, address=IPv4Interface("10.1.0.1/24"))
+    yield Address(link=_PROBE, address=ip_interface("10.1.0.1/24"))
     if routed:
-        yield Route(link=_PROBE, destination=IPv4Network("10.1.0.9/32"))
-        yield ProxyNeighbour(link=_PROBE, address=IPv4Address("10.1.0.9"))
+        for ip in _GUEST:
+            yield Route(link=_PROBE, destination=ip_network(ip))
+            yield ProxyNeighbour(link=_PROBE, address=ip)
     else:
         yield Macvtap(name=_PROBE, lower="eth0")
 
 
-def _tunnel(tunnel: str) -> Link:
+def _tunnel(tunnel: str, uplinks: int) -> Link:
+    local, remote = _ENDS[uplinks]
     return tunnel_link(
         tunnel,
         name=_PROBE,
         alias="",
         key=1,
-        local=_LOCAL,
-        remote=_REMOTE,
+        local=local,
+        remote=remote,
         master="probe0",
         mac="06:00:00:00:00:01",
         mtu=1400,
@@ -288,10 +319,16 @@ def _rules(mode: NetworkMode) -> Iterator[Noun]:
     yield ZoneLink(owner=_OWNER, zone=_PROBE, link=_PROBE)
     if mode is NetworkMode.ROUTED:
         return
-    guest = IPv4Address("10.1.0.9")
-    yield Masquerade(owner=_OWNER, device=_PROBE)
+    yield Masquerade(owner=_OWNER, device=_PROBE, nat66=True)
     yield ExternalForward(owner=_OWNER, device=_PROBE, bridge=_PROBE)
-    yield PortForward(
-        owner=_OWNER, protocol="tcp", device=_PROBE, port=80, target=guest, target_port=80
-    )
-    yield PublicIp(owner=_OWNER, public=_REMOTE, internal=guest, device=_PROBE)
+    for ip, (_, public) in zip(_GUEST, _ENDS.values(), strict=True):
+        yield PortForward(
+            owner=_OWNER, protocol="tcp", device=_PROBE, port=80, target=ip, target_port=80
+        )
+        yield PublicIp(owner=_OWNER, public=public, internal=ip, device=_PROBE)
+
+
+def _groups(*, bridged: bool) -> Iterator[Noun]:
+    yield GroupMembers(owner=_OWNER, tenant=_PROBE, group=_PROBE, bridged=bridged)
+    yield GroupRules(owner=_OWNER, tenant=_PROBE, group=_PROBE, bridged=bridged)
+    yield PortGroups(owner=_OWNER, link=_PROBE, tenant=_PROBE, groups=(_PROBE,), bridged=bridged)

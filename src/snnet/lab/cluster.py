@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Interface
+from ipaddress import ip_interface
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,7 +28,8 @@ from snnet.system.process import Service, find_program
 from .choice import Choice
 from .leftovers import files_about, remove_files, runtime_files
 from .real import UPLINK, RealLab
-from .scenario import Guest, Machine, Scenario, demo_scenario
+from .scenario import Guest, Machine, Scenario
+from .site import demo_scenario
 
 SESSION_TTL = 3
 """Seconds after which a killed agent counts as gone."""
@@ -46,7 +47,7 @@ def cluster_scenario() -> Scenario:
 
     def machine(name: str, number: int) -> Machine:
         wire = scenario.wire
-        return Machine(name, IPv4Interface((wire[number], wire.prefixlen)))
+        return Machine(name, (ip_interface(f"{wire[number]}/{wire.prefixlen}"),))
 
     members = tuple(machine(f"etcd-{number}", 30 + number) for number in (1, 2, 3))
     return replace(
@@ -262,6 +263,10 @@ class ClusterLab(RealLab):
             netns=self._machines[host].fd, api_timeout=_PATIENCE, **options,
         )  # fmt: skip
 
+    def machine(self, host: Machine) -> Namespace:
+        """The namespace of a host."""
+        return self._machines[host]
+
     def space_of(self, guest: Guest) -> Namespace:
         """The namespace of a guest."""
         return self._guests[guest]
@@ -302,7 +307,7 @@ class ClusterLab(RealLab):
                             inner.append(_Known(side.netns))
                     end_processes(inner)
                     node.reset_network()
-                remove_files(files_about(inner, runtime_files() - self._files_before))
+                remove_files(files_about(inner, runtime_files()))
             except SnnetError as error:
                 yield f"{host.name}: {error}"
             finally:

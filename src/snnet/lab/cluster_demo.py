@@ -11,8 +11,9 @@ from typing import Any, Protocol
 from snnet.contract import ApiError, SnnetError
 
 from .cluster import ClusterLab, Place
+from .demo import pings_of
 from .report import as_wanted, wrong_pings
-from .scenario import VERSIONS, Guest, Machine, Matrix, Scenario
+from .scenario import Guest, Machine, Matrix, Scenario
 from .streams import Stream, Streams
 
 _WARM_UP = 10
@@ -163,8 +164,7 @@ def _tried(lab: ClusterLab, watcher: ClusterWatcher) -> ClusterReport:
     with watcher.step(f"{len(guests)} guests, addresses by DHCP"):
         lab.plug_in(ports)
         lab.lease()
-    pings = len(VERSIONS) * len(list(scenario.pairs()))
-    with watcher.step(f"{pings} pings by IPv4 and IPv6, every guest to every other"):
+    with watcher.step(pings_of(scenario)):
         before = lab.reach(expected)
     watcher.pinged(before, expected)
     places = lab.places()
@@ -172,7 +172,7 @@ def _tried(lab: ClusterLab, watcher: ClusterWatcher) -> ClusterReport:
     with watcher.step(f"{killed.name} killed while pings run"):
         report = _kill(lab, killed, places, before)
     watcher.moved(report)
-    with watcher.step(f"{pings} pings again"):
+    with watcher.step(f"{scenario.pings} pings again"):
         report = replace(report, after=lab.reach(expected))
     watcher.pinged(report.after, expected)
     with watcher.step(f"{killed.name} back: it gives up what has moved"):

@@ -6,13 +6,14 @@ concentrator, and remove everything again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from snnet.contract import DhcpEntry, Key, Noun, SnnetError, Sysctl
 from snnet.core.events import TunnelEvent, TunnelEventType
+from snnet.core.groups import Group
 from snnet.core.vnics import CnciVnic, Vnic
 from snnet.node import Cnci, ComputeNode
 
@@ -65,30 +66,41 @@ class DataCentre:
         for tenant, cnci in self.concentrators.items():
             self.lab.check()
             device = cnci.uplinks[0].link_name
-            cnci.enable_nat([device], cancel=self.lab.cancel)
+            cnci.enable_nat([device], nat66=True, cancel=self.lab.cancel)
             for subnet in cnci.topology()["subnets"].values():
                 cnci.allow_external(device, subnet["bridge"], cancel=self.lab.cancel)
             for forward in self.scenario.forwards:
-                if forward.guest.tenant == tenant:
+                for ip in forward.guest.ips if forward.guest.tenant == tenant else ():
                     cnci.add_port_forward(
-                        protocol="tcp",
-                        device=device,
-                        port=forward.port,
-                        to=forward.guest.ip,
-                        to_port=SSH,
+                        protocol="tcp", device=device, port=forward.port, to=ip, to_port=SSH
                     )
             for public in self.scenario.publics:
                 if public.guest.tenant == tenant:
-                    cnci.add_public_ip(public.address, to=public.guest.ip, device=device)
+                    to = public.guest.ip_of(public.address.version)
+                    cnci.add_public_ip(public.address, to=to, device=device)
 
     def create_vnics(self) -> None:
-        """Create each guest's VNIC, and the concentrator's end of each new tunnel."""
+        """Create each guest's VNIC, its groups, and the concentrator's end of each new tunnel."""
+        for group, node in self._groups():
+            node.set_group(group.tenant_id, group.name, rules=group.rules, cancel=self.lab.cancel)
         for guest in self.scenario.guests:
             made = self.nodes[guest.machine].create_vnic(guest.vnic(), cancel=self.lab.cancel)
             self.vnics[guest] = made.vnic
             if made.tunnel_event is not None:
                 self._follow(guest.tenant, made.tunnel_event)
         self._tell_addresses()
+
+    def _groups(self) -> Iterator[tuple[Group, ComputeNode]]:
+        """Each group, on each node that has guests in it."""
+        for group in self.scenario.groups:
+            members = (
+                guest.machine
+                for guest in self.scenario.guests
+                if group.name in guest.groups and guest.tenant.name == group.tenant_id
+            )
+            for machine in dict.fromkeys(members):
+                if machine in self.nodes:
+                    yield group, self.nodes[machine]
 
     def _tell_addresses(self) -> None:
         """Tell the concentrators the addresses that they cannot derive: those of IPv6."""
@@ -123,6 +135,7 @@ class DataCentre:
         left: list[str] = []
         guests = [guest for guest in self.scenario.guests if guest.machine in self.nodes]
         _in_parallel(self._destroy, guests, left)
+        _in_parallel(_remove_group, self._groups(), left)
         _in_parallel(Cnci.shutdown, self.concentrators.values(), left)
         machine = self.scenario.network_node
         if machine is not None and (network_node := self.nodes.get(machine)):
@@ -154,6 +167,11 @@ class DataCentre:
             for key, noun in node.backend.snapshot().items()
             if key not in before or (isinstance(noun, Sysctl) and noun != before[key])
         ]
+
+
+def _remove_group(group_on: tuple[Group, ComputeNode]) -> None:
+    group, node = group_on
+    node.remove_group(group.tenant_id, group.name)
 
 
 A = TypeVar("A")

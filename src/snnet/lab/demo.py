@@ -13,7 +13,7 @@ from snnet.contract import ApiError, SnnetError
 from .datacentre import DataCentre
 from .lab import Answer, Lab
 from .report import Placement, Report, placements
-from .scenario import VERSIONS, Connection, Matrix
+from .scenario import Connection, Matrix, Scenario
 
 
 class Watcher(Protocol):
@@ -59,8 +59,7 @@ class _Demo:
             lab.start(centre.vnics)
             leases = lab.lease()
         self.watcher.built(found)
-        pings = len(VERSIONS) * len(list(scenario.pairs()))
-        with self.watcher.step(f"{pings} pings by IPv4 and IPv6, every guest to every other"):
+        with self.watcher.step(pings_of(scenario)):
             matrix = lab.reach(expected)
         self.watcher.pinged(matrix, expected)
         return Report(
@@ -79,7 +78,7 @@ class _Demo:
         if self.centre.lab.firewall == "none":
             return []
         connections = list(self.centre.scenario.connections())
-        with self.watcher.step(f"{len(connections)} TCP connections to and from the internet"):
+        with self.watcher.step(f"{len(connections)} TCP connections"):
             self.centre.open_exits()
             answers = self.centre.lab.connect(connections)
         self.watcher.connected(connections, answers)
@@ -94,6 +93,12 @@ class _Demo:
             finally:
                 left += self.centre.lab.close()
             return left
+
+
+def pings_of(scenario: Scenario) -> str:
+    """How many pings there are, and of which families."""
+    families = " and ".join(f"IPv{version}" for version in sorted(scenario.versions))
+    return f"{scenario.pings} pings by {families}, every guest to every other"
 
 
 def run(lab: Lab, watcher: Watcher, *, keep: bool = False) -> Report:

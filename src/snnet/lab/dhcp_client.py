@@ -14,7 +14,7 @@ from snnet.system.process import find_program, missing_program, run
 from .lab import Lease
 
 PROGRAM = "busybox"
-_TRIES = 20
+_TRIES = 60
 """DHCPDISCOVER messages to send, one a second, before a guest gives up."""
 
 # udhcpc runs this script when it starts and when it has a lease; see its --help.

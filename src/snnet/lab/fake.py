@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import ip_interface, ip_network
 
 from snnet.backends.fake import Fabric, FakeKernel
 from snnet.backends.fake import Guest as FabricGuest
@@ -16,8 +16,6 @@ from snnet.node.deadline import CancelToken
 from .lab import Answer, Lab, Lease
 from .scenario import (
     INTERNET,
-    SSH,
-    VERSIONS,
     WEB,
     Connection,
     Guest,
@@ -57,11 +55,13 @@ class FakeLab(Lab):
         for machine in self.scenario.machines:
             self.check()
             self._machines[machine] = kernel = self.fabric.add_host(machine.name, machine.address)
+            _apply(kernel, _more_addresses(machine))
             if self.scenario.routed:
-                _apply(kernel, _default_route(self.scenario))
+                _apply(kernel, _default_routes(self.scenario, machine))
             self._before[kernel] = kernel.to_text()
         internet = self.scenario.internet
         self._internet = kernel = self.fabric.add_host(internet.name, internet.address)
+        _apply(kernel, _more_addresses(internet))
         _apply(kernel, _internet_nouns(self.scenario))
         self.fabric.listen(kernel, "tcp", WEB)
 
@@ -73,7 +73,8 @@ class FakeLab(Lab):
         kernel = self.fabric.add_host(
             tenant.concentrator, tenant.address, on=(self._machines[machine], vnic)
         )
-        _apply(kernel, _default_route(self.scenario))
+        _apply(kernel, _more_addresses(tenant))
+        _apply(kernel, _default_routes(self.scenario, tenant))
         self._before[kernel] = kernel.to_text()
         return Cnci(
             tenant.concentrator,
@@ -93,7 +94,8 @@ class FakeLab(Lab):
                 dhcp=not self.scenario.routed,
                 name=guest.name,
             )
-            self.fabric.listen(attached, "tcp", SSH)
+            for port in guest.ports:
+                self.fabric.listen(attached, "tcp", port)
 
     def lease(self) -> list[Lease]:
         leases: list[Lease] = []
@@ -101,12 +103,10 @@ class FakeLab(Lab):
             self.check()
             if self.scenario.routed:
                 continue
-            lease = fake.lease or fake.renew()
-            if lease is not None:
-                gateway = lease.gateway
-                assert isinstance(gateway, IPv4Address)
-                address = IPv4Interface((lease.address, lease.prefix))
-                leases.append(Lease(guest.name, address, gateway, lease.mtu))
+            lease = fake.lease or fake.lease6 or fake.renew()
+            if lease is not None and lease.gateway is not None:
+                address = ip_interface(f"{lease.address}/{lease.prefix}")
+                leases.append(Lease(guest.name, address, lease.gateway, lease.mtu))
         return leases
 
     def reach(self, expected: Matrix) -> Matrix:
@@ -116,7 +116,9 @@ class FakeLab(Lab):
                 self.check()
             pair = self._guests[source], self._guests[target]
             matrix[source.name][target.name] = frozenset(
-                version for version in VERSIONS if self.fabric.ping(*pair, version=version)
+                version
+                for version in self.scenario.versions
+                if self.fabric.ping(*pair, version=version)
             )
         return matrix
 
@@ -132,7 +134,7 @@ class FakeLab(Lab):
             made = self.fabric.connected(
                 clients[connection.client], connection.address, "tcp", connection.port
             )
-            answers.append(Answer(made.station, IPv4Address(str(made.source))) if made else None)
+            answers.append(Answer(made.station, made.source) if made else None)
         return answers
 
     def close(self) -> list[str]:
@@ -145,15 +147,23 @@ class FakeLab(Lab):
         ]
 
 
-def _default_route(scenario: Scenario) -> Iterator[Noun]:
-    """The route from a host on the wire to the internet."""
-    gateway = scenario.internet.address.ip
-    yield Route(destination=IPv4Network("0.0.0.0/0"), link=_NIC, gateway=gateway)
+def _more_addresses(machine: Machine | Tenant) -> Iterator[Noun]:
+    """The addresses of a host on the wire after the first one."""
+    for address in machine.addresses[1:]:
+        yield Address(link=_NIC, address=address)
+
+
+def _default_routes(scenario: Scenario, machine: Machine | Tenant) -> Iterator[Noun]:
+    """The routes from a host on the wire to the internet."""
+    for gateway in scenario.gateways(machine):
+        everything = ip_network("0.0.0.0/0" if gateway.version == 4 else "::/0")
+        yield Route(destination=everything, link=_NIC, gateway=gateway)
 
 
 def _internet_nouns(scenario: Scenario) -> Iterator[Noun]:
-    """The internet's second address and its routes to tenants and public addresses."""
-    yield Address(link="lo", address=IPv4Interface((scenario.outside, 32)))
+    """The internet's other addresses and its routes to tenants and public addresses."""
+    for address in scenario.outsides:
+        yield Address(link="lo", address=ip_interface(address))
     for network in scenario.tenant_networks():
         yield Route(destination=network, link=_NIC, gateway=scenario.gateway_to(network))
 

@@ -10,10 +10,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Interface
 from typing import Any, NamedTuple, Protocol
 
-from snnet.contract import Cancelled, IPAddress
+from snnet.contract import Cancelled, IPAddress, IPInterface
 from snnet.core.vnics import CnciVnic, Vnic
 from snnet.node import Cnci, ComputeNode
 from snnet.node.deadline import CancelToken
@@ -26,8 +25,8 @@ class Lease:
     """What a guest received by DHCP.  ``mtu`` is in bytes (option 26)."""
 
     guest: str
-    address: IPv4Interface
-    gateway: IPv4Address
+    address: IPInterface
+    gateway: IPAddress
     mtu: int
 
     def to_dict(self) -> dict[str, Any]:

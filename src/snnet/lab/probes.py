@@ -164,24 +164,25 @@ def _checksum(message: bytes) -> int:
 
 
 class Servers:
-    """A TCP listener of each family in each namespace, on its port.
+    """A TCP listener of each family in each namespace, on each of its ports.
 
     A context manager that closes the listeners and the connections made to them.
     """
 
-    def __init__(self, places: Mapping[str, tuple[Namespace, int]]) -> None:
+    def __init__(self, places: Mapping[str, tuple[Namespace, Collection[int]]]) -> None:
         self._places = places
         self._open = ExitStack()
         self._selector = selectors.DefaultSelector()
         self._open.callback(self._selector.close)
         with ExitStack() as opened:
             opened.callback(self._open.close)
-            for name, (namespace, port) in places.items():
-                for listener in namespace.call(_listeners):
-                    self._open.enter_context(listener)
-                    listener.bind(("", port))
-                    listener.listen(64)
-                    self._selector.register(listener, selectors.EVENT_READ, name)
+            for name, (namespace, ports) in places.items():
+                for port in ports:
+                    for listener in namespace.call(_listeners):
+                        self._open.enter_context(listener)
+                        listener.bind(("", port))
+                        listener.listen(64)
+                        self._selector.register(listener, selectors.EVENT_READ, name)
             opened.pop_all()
 
     def connect(self, connections: Sequence[Connection]) -> list[Answer | None]:

@@ -30,8 +30,6 @@ from .leftovers import (
 from .probes import Pair, Pings, Servers
 from .scenario import (
     INTERNET,
-    SSH,
-    VERSIONS,
     WEB,
     Connection,
     Guest,
@@ -85,7 +83,6 @@ class RealLab(Lab):
         )
         self._new_namespace = NamedNamespace if keep else Namespace
         self._links_before = own_links(backend)
-        self._files_before = runtime_files()
         self._client = DhcpClient()
         self._cables = Cables()
         self._spaces: list[Namespace] = []
@@ -97,6 +94,8 @@ class RealLab(Lab):
         self.check()
         namespace = self._new_namespace(name)
         self._spaces.append(namespace)
+        # About an older namespace, now gone, whose number the kernel has given to this one.
+        remove_files(files_about([namespace], runtime_files()))
         return namespace
 
     # -- set-up ----------------------------------------------------------------------
@@ -116,11 +115,11 @@ class RealLab(Lab):
             )
         wire.ip(commands)
         for machine, namespace in self._machines.items():
-            commands = _configured(str(machine.address))
+            commands = _configured(*map(str, machine.addresses))
             if machine == internet:
                 commands += _internet_routes(self.scenario)
             elif self.scenario.routed:
-                commands += _default_route(self.scenario)
+                commands += _default_routes(self.scenario, machine)
             namespace.ip(commands)
 
     def compute_node(self, machine: Machine) -> ComputeNode:
@@ -137,7 +136,8 @@ class RealLab(Lab):
         namespace = self._namespace(tenant.concentrator)
         near = open_macvtap(self._machines[machine], vnic)
         self._cables.join(near, open_tap(namespace, UPLINK, vnic.mac))
-        namespace.ip([*_configured(str(tenant.address)), *_default_route(self.scenario)])
+        addresses = map(str, tenant.addresses)
+        namespace.ip([*_configured(*addresses), *_default_routes(self.scenario, tenant)])
         return Cnci(
             tenant.concentrator,
             self.config,
@@ -195,9 +195,10 @@ class RealLab(Lab):
                     end_processes(self._spaces)
                 raise
         for guest, namespace in self._guests.items():
-            ip, network = guest.ips[1], guest.subnet.networks[1]
-            # The default route comes by a router advertisement.
-            namespace.ip([f"address add {ip}/{network.prefixlen} dev {UPLINK} nodad"])
+            for ip, network in zip(guest.ips, guest.subnet.networks, strict=True):
+                if ip.version == 6:
+                    # The default route comes by a router advertisement.
+                    namespace.ip([f"address add {ip}/{network.prefixlen} dev {UPLINK} nodad"])
         leases = [client.result() for client in clients]
         return [lease for lease in leases if lease is not None]
 
@@ -205,7 +206,7 @@ class RealLab(Lab):
         pairs = [(source.name, target.name) for source, target in self.scenario.pairs()]
         spaces = {guest.name: namespace for guest, namespace in self._guests.items()}
         found: dict[int, set[Pair]] = {}
-        for version in sorted(VERSIONS):
+        for version in sorted(self.scenario.versions):
             wanted = {pair for pair in pairs if version in expected[pair[0]][pair[1]]}
             addresses = {
                 guest.name: ip
@@ -234,8 +235,8 @@ class RealLab(Lab):
         }
 
     def connect(self, connections: Sequence[Connection]) -> list[Answer | None]:
-        listeners = {guest.name: (space, SSH) for guest, space in self._guests.items()}
-        listeners[INTERNET] = (self._machines[self.scenario.internet], WEB)
+        listeners = {guest.name: (space, guest.ports) for guest, space in self._guests.items()}
+        listeners[INTERNET] = (self._machines[self.scenario.internet], (WEB,))
         self.check()
         with Servers(listeners) as servers:
             return servers.connect(connections)
@@ -266,7 +267,7 @@ class RealLab(Lab):
         if not spaces:
             return []
         left = [f"process {pid} in {space.name}" for pid, space in processes_in(spaces)]
-        files = files_about(spaces, runtime_files() - self._files_before)
+        files = files_about(spaces, runtime_files())
         left += [f"{file} of {name}" for file, name in files.items() if not outlives_nodes(file)]
         end_processes(spaces)
         remove_files(files)
@@ -292,15 +293,18 @@ def _configured(*addresses: str) -> list[str]:
     ]
 
 
-def _default_route(scenario: Scenario) -> Iterator[str]:
-    """The route from a host on the wire to the internet."""
-    yield f"route add default via {scenario.internet.address.ip} dev {UPLINK}"
+def _default_routes(scenario: Scenario, machine: Machine | Tenant) -> Iterator[str]:
+    """The routes from a host on the wire to the internet."""
+    for gateway in scenario.gateways(machine):
+        yield f"route add default via {gateway} dev {UPLINK}"
 
 
 def _internet_routes(scenario: Scenario) -> Iterator[str]:
-    """The internet's second address and its routes to tenants and public addresses."""
-    yield f"address add {scenario.outside}/32 dev lo"
+    """The internet's other addresses and its routes to tenants and public addresses."""
+    for address in scenario.outsides:
+        yield f"address add {address}/{address.max_prefixlen} dev lo"
+    own = {address.version: address.ip for address in scenario.internet.addresses}
     for network in scenario.tenant_networks():
         gateway = scenario.gateway_to(network)
         via = f"via {gateway} " if gateway else ""
-        yield f"route add {network} {via}dev {UPLINK} src {scenario.internet.address.ip}"
+        yield f"route add {network} {via}dev {UPLINK} src {own[network.version]}"

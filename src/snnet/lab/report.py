@@ -7,10 +7,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from snnet.contract import IPAddress, IPNetwork
+from snnet.contract.rules import with_port
 
 from .datacentre import DataCentre
 from .lab import Answer, Lease
-from .scenario import VERSIONS, Connection, Matrix, Scenario
+from .scenario import Connection, Matrix, Scenario
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,13 +119,18 @@ class Report:
             "firewall": self.firewall,
             "mode": self.scenario.mode.value,
             "tunnel": None if self.scenario.routed else self.tunnel,
+            "uplinks": f"ipv{self.scenario.wire.version}",
             "guests": [guest.to_dict() for guest in self.scenario.guests],
+            "groups": [
+                {"tenant": group.tenant_id, **group.to_dict()} for group in self.scenario.groups
+            ],
             "topology": [place.to_dict() for place in self.placements],
             "leases": [lease.to_dict() for lease in self.leases],
             "matrix": as_wanted(self.matrix, self.expected),
             "expected": as_wanted(self.expected, self.expected),
             "families": {
-                str(version): of_version(self.matrix, version) for version in sorted(VERSIONS)
+                str(version): of_version(self.matrix, version)
+                for version in sorted(self.scenario.versions)
             },
             "visits": [
                 connection_data(connection, answer)
@@ -175,7 +181,8 @@ def wrong_connections(
 ) -> list[str]:
     """A text for each connection with another result than expected."""
     return [
-        f"{connection.what}: {connection.client} to {connection.address}:{connection.port}: "
+        f"{connection.what}: {connection.client} to "
+        f"{with_port(connection.address, connection.port)}: "
         f"{_result(answer.server, answer.source) if answer else _NO_ANSWER}; "
         f"expected: {_result(connection.server, connection.source)}"
         for connection, answer in zip(connections, answers, strict=True)

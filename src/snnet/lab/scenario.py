@@ -7,21 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import ip_network
 from typing import Any
 
 from snnet.config import NetworkMode, VnicConfig, VnicRole
-from snnet.contract import IPAddress
+from snnet.contract import IPAddress, IPInterface, IPNetwork
 from snnet.contract.addresses import gateway_of, mac_of
+from snnet.core.groups import Group
 
 INTERNET = "internet"
 """Name of the host that stands for the internet."""
 
 VERSIONS = frozenset({4, 6})
-"""The IP versions of every guest."""
+"""All IP versions: those of a guest, if its scenario does not say otherwise."""
 
 WEB, SSH = 80, 22
-"""TCP ports: the internet listens on ``WEB``, guests listen on ``SSH``."""
+"""TCP ports: the internet listens on ``WEB``, guests on ``SSH``, and those in groups on both."""
+
+_PRIVATE = {4: ip_network("10.0.0.0/8"), 6: ip_network("fd00::/16")}
+"""By IP version, a network that holds every tenant's subnets."""
 
 Matrix = Mapping[str, Mapping[str, frozenset[int]]]
 """For each guest, by name: the IP versions by which it reaches each other guest."""
@@ -29,18 +33,32 @@ Matrix = Mapping[str, Mapping[str, frozenset[int]]]
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """A node of the data centre and its address on the wire."""
+    """A node of the data centre and its addresses on the wire, at most one of each family."""
 
     name: str
-    address: IPv4Interface
+    addresses: tuple[IPInterface, ...]
+
+    @property
+    def address(self) -> IPInterface:
+        """The first one, from which its tunnels start."""
+        return self.addresses[0]
 
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """A tenant, and its concentrator's address on the wire."""
+    """A tenant, and its concentrator's addresses on the wire, one of each family."""
 
     name: str
-    address: IPv4Interface
+    addresses: tuple[IPInterface, ...]
+
+    @property
+    def address(self) -> IPInterface:
+        """The first one, to which tunnels go."""
+        return self.addresses[0]
+
+    def ip(self, version: int) -> IPAddress:
+        """The concentrator's address of this IP version."""
+        return next(item.ip for item in self.addresses if item.version == version)
 
     @property
     def concentrator(self) -> str:
@@ -69,38 +87,50 @@ class Subnet:
 
     tenant: Tenant
     name: str
-    networks: tuple[IPv4Network, IPv6Network]
+    networks: tuple[IPNetwork, ...]
     key: int
 
     @property
-    def network(self) -> IPv4Network:
+    def network(self) -> IPNetwork:
         return self.networks[0]
 
-    @property
-    def gateway(self) -> IPv4Address:
-        return gateway_of(self.network)
+    def gateway(self, version: int) -> IPAddress:
+        """The gateway of this IP version."""
+        return next(gateway_of(item) for item in self.networks if item.version == version)
 
 
 @dataclass(frozen=True, slots=True)
 class Guest:
-    """A VM or a container of a tenant.  ``ips`` are its addresses, one of each family.
+    """A VM or a container of a tenant.
 
-    It must get the IPv4 one, ``ip``, by DHCP.
+    ``ips`` are its addresses, at most one of each family.  It must get the first one,
+    ``ip``, by DHCP.
     """
 
     name: str
     subnet: Subnet
     machine: Machine
     role: VnicRole
-    ips: tuple[IPv4Address, IPv6Address]
+    ips: tuple[IPAddress, ...]
+    groups: tuple[str, ...] = ()
+    """The tenant's security groups that it is in: each lets ``WEB`` in, and no ping."""
 
     @property
     def tenant(self) -> Tenant:
         return self.subnet.tenant
 
     @property
-    def ip(self) -> IPv4Address:
+    def ip(self) -> IPAddress:
         return self.ips[0]
+
+    def ip_of(self, version: int) -> IPAddress:
+        """Its address of this IP version."""
+        return next(ip for ip in self.ips if ip.version == version)
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """The TCP ports that it listens on."""
+        return (SSH, WEB) if self.groups else (SSH,)
 
     @property
     def is_vm(self) -> bool:
@@ -119,6 +149,7 @@ class Guest:
             subnet=self.subnet.networks,
             subnet_key=self.subnet.key,
             ip=self.ips,
+            groups=self.groups,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -133,12 +164,16 @@ class Guest:
             "ip": str(self.ip),
             "ips": [str(ip) for ip in self.ips],
             "mac": mac_of(self.ip),
+            "groups": list(self.groups),
         }
 
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """A port of the tenant's concentrator, forwarded to the guest's SSH port."""
+    """A port of the tenant's concentrator, forwarded to the guest's SSH port.
+
+    One forward for each address of the guest.
+    """
 
     port: int
     guest: Guest
@@ -148,7 +183,7 @@ class Forward:
 class Public:
     """A public address that belongs to the guest."""
 
-    address: IPv4Address
+    address: IPAddress
     guest: Guest
 
 
@@ -174,15 +209,16 @@ class Connection:
 class Scenario:
     """Compute nodes, guests, the internet, and a concentrator for each tenant.
 
-    ``internet`` is a host on the wire; guests connect to its other address ``outside``.
-    In routed mode there is no network node and no concentrator, and tenants use
-    different subnets.
+    ``internet`` is a host on the wire; guests connect to its other addresses ``outsides``.
+    ``wires`` are the wire's networks, the one that tunnels use first.  In routed mode there
+    is no network node and no concentrator, and tenants use different subnets.  ``versions``
+    are the IP versions of the guests.
     """
 
     mode: NetworkMode
-    wire: IPv4Network
+    wires: tuple[IPNetwork, ...]
     internet: Machine
-    outside: IPv4Address
+    outsides: tuple[IPAddress, ...]
     compute_nodes: tuple[Machine, ...]
     network_node: Machine | None
     tenants: tuple[Tenant, ...]
@@ -191,6 +227,19 @@ class Scenario:
     publics: tuple[Public, ...] = ()
     others: tuple[Machine, ...] = ()
     """More hosts on the wire."""
+    versions: frozenset[int] = VERSIONS
+    groups: tuple[Group, ...] = ()
+    """Security groups, each of a tenant, that guests are in."""
+
+    @property
+    def wire(self) -> IPNetwork:
+        """The network of the nodes' uplinks."""
+        return self.wires[0]
+
+    @property
+    def outside(self) -> IPAddress:
+        """The first of the internet's other addresses."""
+        return self.outsides[0]
 
     @property
     def routed(self) -> bool:
@@ -202,56 +251,72 @@ class Scenario:
         network = [self.network_node] if self.network_node else []
         return (*self.compute_nodes, *network, *self.others)
 
-    def tenant_networks(self) -> list[IPv4Network]:
+    def tenant_networks(self) -> list[IPNetwork]:
         """The networks that the internet has routes to: private ones and public addresses."""
-        return [
-            IPv4Network("10.0.0.0/8"),
-            *(IPv4Network(public.address) for public in self.publics),
-        ]
+        private = [_PRIVATE[version] for version in sorted(self.versions)]
+        return [*private, *(ip_network(public.address) for public in self.publics)]
 
-    def gateway_to(self, network: IPv4Network) -> IPv4Address | None:
+    def gateway_to(self, network: IPNetwork) -> IPAddress | None:
         """The internet's next hop to one of these networks, or None if it is on the wire.
 
         Private networks are routed to a concentrator, so that only the concentrator's
         refusal to forward keeps the internet out of them.
         """
-        on_wire = self.routed or network.prefixlen == 32
-        return None if on_wire else self.tenants[0].address.ip
+        on_wire = self.routed or network.prefixlen == network.max_prefixlen
+        return None if on_wire else self.tenants[0].ip(network.version)
+
+    def gateways(self, machine: Machine | Tenant) -> list[IPAddress]:
+        """The machine's next hops to the internet, one of each of its families."""
+        versions = {address.version for address in machine.addresses}
+        return [item.ip for item in self.internet.addresses if item.version in versions]
 
     def connections(self) -> Iterator[Connection]:
         """Connections from guests to the internet and back, allowed and forbidden ones."""
-        yield from (self._routed() if self.routed else self._through_concentrators())
+        for version in sorted(self.versions):
+            outside = next(ip for ip in self.outsides if ip.version == version)
+            if self.routed:
+                yield from self._routed(version, outside)
+            else:
+                yield from self._through_concentrators(version, outside)
 
-    def _through_concentrators(self) -> Iterator[Connection]:
-        internet_ip = self.internet.address.ip
-        public = {item.guest: item.address for item in self.publics}
+    def _through_concentrators(self, version: int, outside: IPAddress) -> Iterator[Connection]:
+        internet = next(item.ip for item in self.internet.addresses if item.version == version)
+        publics = [item for item in self.publics if item.address.version == version]
+        public = {item.guest: item.address for item in publics}
         for guest in self.guests:
-            source = public.get(guest, guest.tenant.address.ip)
-            yield Connection("outbound NAT", guest.name, self.outside, WEB, INTERNET, source)
+            source = public.get(guest, guest.tenant.ip(version))
+            yield Connection("outbound NAT", guest.name, outside, WEB, INTERNET, source)
         for forward in self.forwards:
-            to, server = forward.guest.tenant.address.ip, forward.guest.name
-            yield Connection("port forward", INTERNET, to, forward.port, server, internet_ip)
+            to, server = forward.guest.tenant.ip(version), forward.guest.name
+            yield Connection("port forward", INTERNET, to, forward.port, server, internet)
             for guest in self._peers_of(forward.guest):
-                source = forward.guest.subnet.gateway
+                source = forward.guest.subnet.gateway(version)
                 yield Connection("hairpin", guest.name, to, forward.port, server, source)
             for tenant in self.tenants:
                 if tenant != forward.guest.tenant:
-                    yield Connection("no forward", INTERNET, tenant.address.ip, forward.port)
-        for item in self.publics:
-            to, server, gateway = item.address, item.guest.name, item.guest.subnet.gateway
-            yield Connection("public IP", INTERNET, to, SSH, server, internet_ip)
+                    yield Connection("no forward", INTERNET, tenant.ip(version), forward.port)
+        for item in publics:
+            to, server = item.address, item.guest.name
+            gateway = item.guest.subnet.gateway(version)
+            yield Connection("public IP", INTERNET, to, SSH, server, internet)
             for guest in self._peers_of(item.guest):
                 yield Connection("hairpin", guest.name, to, SSH, server, gateway)
         for guest in self.guests[:1]:
-            yield Connection("private IP", INTERNET, guest.ip, SSH)
+            yield Connection("private IP", INTERNET, guest.ip_of(version), SSH)
+        for member in (guest for guest in self.guests if guest.groups):
+            what, to = f"group {member.groups[0]}", member.ip_of(version)
+            peers = list(self._peers_of(member))
+            for guest in peers:
+                yield Connection(what, guest.name, to, WEB, member.name, guest.ip_of(version))
+            for guest in peers:
+                yield Connection(what, guest.name, to, SSH)
 
-    def _routed(self) -> Iterator[Connection]:
+    def _routed(self, version: int, outside: IPAddress) -> Iterator[Connection]:
         for guest in self.guests:
-            yield Connection(
-                "outbound", guest.name, self.outside, WEB, INTERNET, guest.ip, guest.ip
-            )
+            ip = guest.ip_of(version)
+            yield Connection("outbound", guest.name, outside, WEB, INTERNET, ip, ip)
         for guest in (self.guests[0], self.guests[-1]):
-            yield Connection("inbound", INTERNET, guest.ip, SSH)
+            yield Connection("inbound", INTERNET, guest.ip_of(version), SSH)
 
     def _peers_of(self, guest: Guest) -> Iterator[Guest]:
         """One guest of the same tenant from each subnet, never ``guest`` itself."""
@@ -268,56 +333,16 @@ class Scenario:
                 if source is not target:
                     yield source, target
 
+    @property
+    def pings(self) -> int:
+        """How many there are: of every guest to every other, by each of their families."""
+        return len(self.versions) * len(list(self.pairs()))
+
     def expected(self) -> Matrix:
-        """Guests of one tenant reach each other by both families; others never do."""
+        """Guests of one tenant reach each other by all their families, but none in a group;
+        others never do."""
         matrix: dict[str, dict[str, frozenset[int]]] = {guest.name: {} for guest in self.guests}
         for source, target in self.pairs():
-            both = VERSIONS if source.tenant == target.tenant else frozenset[int]()
-            matrix[source.name][target.name] = both
+            may = source.tenant == target.tenant and not target.groups
+            matrix[source.name][target.name] = self.versions if may else frozenset()
         return matrix
-
-
-def demo_scenario(mode: NetworkMode = NetworkMode.GRE_TUNNEL) -> Scenario:
-    """Two compute nodes, two tenants, and the internet.
-
-    Each tenant has one VM and one container on both nodes in both subnets.  With
-    tunnels the tenants use the same addresses; there is a network node, a port
-    forward for one tenant and a public address for the other.
-    """
-    routed = mode is NetworkMode.ROUTED
-    wire = IPv4Network("192.0.2.0/24")
-
-    def on_wire(number: int) -> IPv4Interface:
-        return IPv4Interface((wire[number], wire.prefixlen))
-
-    compute_nodes = (Machine("cn-1", on_wire(11)), Machine("cn-2", on_wire(12)))
-    tenants = (Tenant("blue", on_wire(21)), Tenant("green", on_wire(22)))
-    guests: list[Guest] = []
-    for tenant_number, tenant in enumerate(tenants, 1):
-        for subnet_number, name in enumerate(("web", "db"), 1):
-            second = subnet_number + (10 * tenant_number if routed else 0)
-            networks = (IPv4Network(f"10.{second}.0.0/24"), IPv6Network(f"fd00:{second}::/64"))
-            subnet = Subnet(tenant, name, networks, 100 * tenant_number + subnet_number)
-            for node_number, node in enumerate(compute_nodes, 1):
-                for kind, role, host in (
-                    ("vm", VnicRole.TENANT_VM, 1),
-                    ("ct", VnicRole.TENANT_CONTAINER, 2),
-                ):
-                    guest = f"{tenant.name}-{name}-{kind}{node_number}"
-                    number = 10 * node_number + host
-                    ips = (networks[0][number], networks[1][number])
-                    guests.append(Guest(guest, subnet, node, role, ips))
-    blue = next(guest for guest in guests if guest.tenant == tenants[0])
-    green = next(guest for guest in guests if guest.tenant == tenants[1])
-    return Scenario(
-        mode=mode,
-        wire=wire,
-        internet=Machine(INTERNET, on_wire(1)),
-        outside=IPv4Address("198.51.100.7"),
-        compute_nodes=compute_nodes,
-        network_node=None if routed else Machine("nn-1", on_wire(13)),
-        tenants=tenants,
-        guests=tuple(guests),
-        forwards=() if routed else (Forward(33022, blue),),
-        publics=() if routed else (Public(IPv4Address("203.0.113.22"), green),),
-    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from snnet.config import VnicConfig
+from snnet.config import VnicConfig, check_many
 from snnet.contract import (
     Cancelled,
     FatalError,
@@ -32,6 +32,11 @@ _OF_ALL = (Timeout, Cancelled, Veto, FatalError)
 """Errors that are about the whole call: trying its parts one by one would not help."""
 
 
+def listed(cfgs: Iterable[VnicConfig], field: str) -> tuple[VnicConfig, ...]:
+    """The configs as a list; each is checked where it is used."""
+    return check_many(cfgs, field, lambda cfg, _: cfg)
+
+
 def create_each(
     engine: Engine[ComputeRecords],
     layout: Layout[Any],
@@ -43,7 +48,7 @@ def create_each(
     """Create all VNICs; see :meth:`snnet.ComputeNode.create_vnics`."""
     results: dict[int, VnicResult] = {}
     requests: dict[int, GuestRequest] = {}
-    for number, cfg in enumerate(cfgs):
+    for number, cfg in enumerate(listed(cfgs, "cfgs")):
         try:
             requests[number] = layout.request(cfg)
         except InvalidRequest as error:
@@ -107,7 +112,7 @@ def destroy_all(
     deadline: Deadline,
 ) -> list[DestroyedVnic]:
     """Remove all VNICs; see :meth:`snnet.ComputeNode.destroy_vnics`."""
-    identities = [tenant_identity(cfg) for cfg in cfgs]
+    identities = [tenant_identity(cfg) for cfg in listed(cfgs, "cfgs")]
     each = list(dict.fromkeys(identities))
     call = ChangeVnics("destroy_vnics", layout, gone=each, mode=Mode.PRESS_ON)
     gone = dict(zip(each, engine.run(call, deadline).gone, strict=True))

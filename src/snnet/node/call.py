@@ -38,7 +38,7 @@ class Draft:
     plan: Plan = NOTHING
     scope: dict[Thing, set[Key]] = field(default_factory=dict)
     strays: list[Link] = field(default_factory=list)
-    """Links that may be what the call is to remove, and stay: their names are not theirs."""
+    """Links that stay, although the call may mean them: their names do not fit their aliases."""
 
 
 @dataclass(slots=True)
@@ -69,7 +69,7 @@ class Call(ABC, Generic[R, K, D, T]):
     """The name of the call in messages: "create_vnic v1"."""
 
     intends: bool = True
-    """Whether it may bring intents; it settles those that are recorded anyway."""
+    """Whether it may add intents; it settles recorded ones in any case."""
 
     mode: Mode = Mode.ALL_OR_NOTHING
 
@@ -99,14 +99,14 @@ class Call(ABC, Generic[R, K, D, T]):
 
     @abstractmethod
     def draft(self, known: K, host: HostView) -> D:
-        """The plan, by what the node knows and what is on the host.  Changes nothing."""
+        """Return the plan, from what the node knows and what is on the host.  Changes nothing."""
 
     def intents(self, draft: D) -> Mapping[tuple[str, ...], Sequence[Noun]]:
-        """What to record before the plan is carried out, by the things of the claim."""
+        """Return what to record before the plan is carried out, by the things of the claim."""
         return {}
 
     def inspect(self, draft: D, host: HostView) -> None:
-        """Look at what the plan brought, before it is published."""
+        """Look at what the plan made, before it is published."""
 
     @abstractmethod
     def publish(self, records: R, draft: D, done: Done) -> tuple[T, Sequence[Event]]:
@@ -116,7 +116,7 @@ class Call(ABC, Generic[R, K, D, T]):
         """
 
     def announces(self, records: R, draft: D) -> Sequence[Announcement]:
-        """What neighbours must know now that the plan is carried out, and may not ask for.
+        """Return what to announce to neighbours, which may not ask, after the plan.
 
         Runs with the lock held, after ``publish``.
         """

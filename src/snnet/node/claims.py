@@ -41,6 +41,11 @@ class Claim:
 WHOLE_NODE = Claim(everything=True)
 
 
+def nobody(thing: Thing) -> bool:
+    """Nothing else is held beside a claim of the whole node."""
+    return False
+
+
 @dataclass(eq=False, slots=True)
 class _Holding:
     """A claim in use, and the thread of its call."""
@@ -62,6 +67,8 @@ class Claims:
         self._changed = threading.Condition(self.lock)
         self._limit = limit
         self._held: list[_Holding] = []
+        self._waiting = 0
+        """Calls that wait for a claim."""
         self._draining = 0
         self._closed = False
         self._release: Callable[[], None] | None = None
@@ -85,7 +92,8 @@ class Claims:
                 if mine in self._held:
                     self._held.remove(mine)
                 release = None if self._held else self._release
-                self._changed.notify_all()
+                if self._waiting or self._closed:
+                    self._changed.notify_all()
             if release is not None:
                 release()
 
@@ -96,6 +104,7 @@ class Claims:
         draining = claim.everything
         # A call that waits for the whole node blocks new calls, or it would wait forever.
         self._draining += draining
+        self._waiting += 1
         try:
             while not self._free(claim):
                 deadline.check()
@@ -103,6 +112,7 @@ class Claims:
                 claim = decide(self._is_held)
             deadline.check()
         finally:
+            self._waiting -= 1
             self._draining -= draining
         return claim
 
@@ -111,11 +121,9 @@ class Claims:
             raise InvalidRequest("the node is closed: make a new one")
         if claim.everything:
             return not self._held
-        return (
-            len(self._held) < self._limit
-            and not self._draining
-            and not any(other.claim.bars(claim) for other in self._held)
-        )
+        if self._draining or len(self._held) >= self._limit:
+            return False
+        return not (self._held and any(other.claim.bars(claim) for other in self._held))
 
     def _is_held(self, thing: Thing) -> bool:
         return any(thing in other.claim.alone for other in self._held)

@@ -13,7 +13,7 @@ from snnet.contract.rules import PortForward, PublicIp
 from snnet.core.addressing import Networks, check_subnets, check_unicast
 from snnet.core.cnci_records import CnciRecords, masquerades
 from snnet.core.events import TunnelEvent
-from snnet.core.requests import check_carries, local_subnet, remote_subnet
+from snnet.core.requests import check_carries, gone_remote, local_subnet, remote_subnet
 from snnet.core.rule_requests import (
     external_forward,
     forwarded_ports,
@@ -102,11 +102,11 @@ class Cnci(Node[CnciRecords]):
     ) -> str:
         """Attach a compute node to a subnet; return the link name of the bridge.
 
-        ``subnet`` is one network, or a tuple of one of each family.
-        ``port`` is that of the node's tunnel event; another one than before replaces the tunnel.
-        None: as it is, or by the addresses of both ends.  The first one brings bridge, gateway
-        address and DHCP server with it.  Another key for the subnet, an overlap, or one key for
-        two subnets of the tenant is a Conflict.
+        ``subnet`` is one network, or a tuple of one of each family.  ``port`` is that of the node's
+        tunnel event; another port than before replaces the tunnel.  None keeps the port, or takes
+        it from the addresses of both ends.  The first compute node of a subnet also creates bridge,
+        gateway address and DHCP server.  Raises Conflict for another key of the subnet, an overlap,
+        or one key for two subnets of the tenant.
         """
         return self._run(self._addition(subnet, key, cn_ip, port), timeout, cancel)
 
@@ -117,7 +117,7 @@ class Cnci(Node[CnciRecords]):
         return self._preview(self._addition(subnet, key, cn_ip, port))
 
     def add_local_subnet(self, cidrs: Cidrs, key: int, link: str, **limits: Any) -> str:
-        """Serve a subnet by a link of the namespace, made a port of the bridge; return that."""
+        """Serve a subnet by a link of the namespace; return the bridge, whose port it becomes."""
         request = local_subnet(self.site, cidrs, key, link)
         return self._run(AddSubnet(self.tenant_id, self._scoping, request), **limits)
 
@@ -141,7 +141,7 @@ class Cnci(Node[CnciRecords]):
         node is not an error.
         """
         named = self._named(subnet)
-        self._run(DetachNode(remote_subnet(self.site, named, key, cn_ip)), timeout, cancel)
+        self._run(DetachNode(gone_remote(self.site, named, key, cn_ip)), timeout, cancel)
 
     def follow(self, event: TunnelEvent, **limits: Any) -> str | None:
         """Add or detach as a compute node's event says; returns the bridge, None for a DEL.
@@ -158,8 +158,8 @@ class Cnci(Node[CnciRecords]):
         """Remove a subnet: bridge, gateway, DHCP server, tunnels and its rules.
 
         The rules are its external forwards, and the port forwards and public addresses
-        of its guests.  A subnet of both families is named by both networks or by one, and
-        goes whole.  An unknown subnet is not an error.
+        of its guests.  A subnet of both families is named by both networks or by one, and is
+        removed as a whole.  An unknown subnet is not an error.
         """
         self._run(RemoveSubnet(self._named(subnet)), timeout, cancel)
 
@@ -212,7 +212,7 @@ class Cnci(Node[CnciRecords]):
     ) -> None:
         """Masquerade the packets that leave by these external devices.
 
-        IPv6 keeps its source unless ``nat66`` is True.  Conflict if it is otherwise on a device.
+        IPv6 keeps its source unless ``nat66`` is True.  Conflict if a device has another ``nat66``.
         """
         rules, fields = masquerade_each(self.owner, devices, nat66)
         self._run(SetRules("enable_nat", rules, fields), timeout, cancel)
@@ -220,7 +220,7 @@ class Cnci(Node[CnciRecords]):
     def disable_nat(
         self, *, timeout: float | None = None, cancel: CancelToken | None = None
     ) -> None:
-        """Masquerade nothing any more."""
+        """Stop masquerading, on all devices."""
         self._run(DropRules("disable_nat", masquerades), timeout, cancel)
 
     def allow_external(
@@ -231,7 +231,7 @@ class Cnci(Node[CnciRecords]):
         timeout: float | None = None,
         cancel: CancelToken | None = None,
     ) -> None:
-        """Let a subnet's bridge out by an external device; in only what answers."""
+        """Let guests on a bridge open connections by an external device; answers come in."""
         rules = [external_forward(self.owner, device, bridge)]
         self._run(SetRules("allow_external", rules), timeout, cancel)
 
@@ -243,7 +243,7 @@ class Cnci(Node[CnciRecords]):
         timeout: float | None = None,
         cancel: CancelToken | None = None,
     ) -> None:
-        """Take back ``allow_external``; not allowed is no error."""
+        """Undo ``allow_external``; a bridge that is not allowed is not an error."""
         keys = [external_forward(self.owner, device, bridge).key]
         self._run(DropRules.of("deny_external", keys), timeout, cancel)
 
@@ -264,12 +264,12 @@ class Cnci(Node[CnciRecords]):
 
         ``port`` is a number, or a range like "8000-8010", which is forwarded to as many
         ports from ``to_port`` on.  With ``to_port`` None the port stays the same.
-        ``address`` is an address of this host: the forward is for packets to that
-        address; None: to any address of this host, of the family of ``to``.  A port may have
-        a forward for each address, and for each family one without, which gets what is left.
+        With ``address``, an address of this host, the forward is for packets to that address;
+        with None, for any address of this host of the family of ``to``.  A port may have a
+        forward for each address, and one for each family, which gets all other packets.
         ``sources`` are the networks whose hosts may use the forward; empty: everybody.
         Guests of the tenant may use it too, from inside, where ``sources`` admits them.
-        Conflict if the port of that device and address has a forward that differs in
+        Raises Conflict if the port of that device and address has a forward that differs in
         anything: remove it first.
         """
         rules = port_forwards(
@@ -296,7 +296,7 @@ class Cnci(Node[CnciRecords]):
     ) -> None:
         """Undo ``add_port_forward``; a port that is not forwarded is not an error.
 
-        Without ``address``: those for any address, of both families, and for no single one.
+        Without ``address`` it removes the forwards for any address, of both families.
         """
         keys = forwarded_ports(self.owner, protocol, device, port, address)
         self._run(DropRules.of("remove_port_forward", keys), timeout, cancel)
@@ -310,9 +310,9 @@ class Cnci(Node[CnciRecords]):
         timeout: float | None = None,
         cancel: CancelToken | None = None,
     ) -> None:
-        """Give a guest a public address of the device, one to one; it is added to the device.
+        """Add a public address to the device, and translate it to a guest's, one to one.
 
-        It must be in the floating pool, and goes by the public gateway, where they are set."""
+        If set, ``floating_pool`` must have it, and its traffic leaves by ``public_gateway``."""
         way = self.site.public_gateway
         rule = public_ip(self.owner, self._pool, way, address=address, to=to, device=device)
         self._run(SetRules("add_public_ip", [rule]), timeout, cancel)

@@ -14,19 +14,14 @@ from snnet.config import (
     NetworkMode,
     VnicConfig,
     check_id,
-    check_many,
 )
 from snnet.contract import InvalidRequest, Plan, Rule
 from snnet.contract.keywords import refusing_unknown
 from snnet.core.compute_records import ComputeRecords
 from snnet.core.concentrators import Concentrator
-from snnet.core.groups import Group
-from snnet.core.local_requests import (
-    ConcentratorConfig,
-    LocalConcentrator,
-    check_apart,
-    local_concentrator,
-)
+from snnet.core.groups import Group, GroupId
+from snnet.core.local_requests import ConcentratorConfig, ConcentratorId, local_concentrator
+from snnet.core.meshing import Peer, check_peers
 from snnet.core.requests import (
     VnicId,
     cnci_vnic_identity,
@@ -39,19 +34,18 @@ from snnet.core.vnics import CnciVnic, Vnic
 
 from .bulk import create_each, destroy_all
 from .call import Mode
-from .calls.bridged import BridgedLayout
 from .calls.cnci_vnics import CreateCnciVnic, DestroyCnciVnic
 from .calls.concentrators import RemoveConcentrator, SetConcentrator
 from .calls.groups import RemoveGroups, SetGroups
 from .calls.layout import Layout
-from .calls.local import LocalLayout
-from .calls.routed import RoutedLayout
+from .calls.layouts import layout_of
+from .calls.peers import SetPeers
 from .calls.vnics import ChangeVnics
 from .deadline import CancelToken
 from .node import Node
 from .opening import DriverChoice
-from .reconcile import reconcile_node
-from .reconcile_groups import listed
+from .reconcile import Reserved, reconcile_node, reserves_none
+from .reconcile_local import check_hosting
 from .results import CreatedVnic, DestroyedVnic, Reconciled, Report, VnicResult
 
 
@@ -94,11 +88,10 @@ class ComputeNode(Node[ComputeRecords]):
             read_only=read_only,
             listeners=listeners,
         )
-
-        self._reserved: Callable[[VnicId], bool] = lambda identity: False
+        self._reserved = Reserved()
 
     def take_number(self, number: int) -> None:
-        """Have this ``node_number``, which a registry gave.  Call it before ``init()``."""
+        """Use this ``node_number``, which a registry assigned.  Call it before ``init()``."""
         if self._engine is not None:
             raise InvalidRequest(f"{self.owner} has tunnels by now: give it its number before")
         self.config = replace(self.config, node_number=number)
@@ -108,9 +101,7 @@ class ComputeNode(Node[ComputeRecords]):
 
     @cached_property
     def _layout(self) -> Layout[Any]:
-        if self.site.local:
-            return LocalLayout(self.site)
-        return RoutedLayout(self.site) if self.routed else BridgedLayout(self.site)
+        return layout_of(self.site)
 
     # -- tenant VNICs ----------------------------------------------------------------
 
@@ -136,7 +127,7 @@ class ComputeNode(Node[ComputeRecords]):
     def update_vnic(
         self, cfg: VnicConfig, *, timeout: float | None = None, cancel: CancelToken | None = None
     ) -> Vnic:
-        """Change a tenant's VNIC in place: MTU, extra addresses, anti-spoofing and groups.
+        """Change a VNIC in place: MTU, extra addresses, anti-spoofing, groups and rates.
 
         ``cfg`` is the whole config, as for ``create_vnic``.  The guest stays connected; rules
         change in one transaction, so that nothing passes meanwhile that neither config allows.
@@ -181,7 +172,6 @@ class ComputeNode(Node[ComputeRecords]):
         A result has ``.vnic`` or ``.error``.  With ``atomic`` the first error is raised,
         and all VNICs are rolled back.  The time limit is for the whole call.
         """
-        cfgs = _listed(cfgs, "cfgs")
         deadline = self._deadline("create_vnics", timeout, cancel)
         return create_each(self._ready(), self._layout, cfgs, deadline, atomic=atomic)
 
@@ -196,9 +186,34 @@ class ComputeNode(Node[ComputeRecords]):
 
         Continues after errors; ``Incomplete`` lists what is left of all of them.
         """
-        cfgs = _listed(cfgs, "cfgs")
         deadline = self._deadline("destroy_vnics", timeout, cancel)
         return destroy_all(self._ready(), self._layout, cfgs, deadline)
+
+    # -- topology "mesh" -------------------------------------------------------------
+
+    def set_peers(
+        self,
+        tenant_id: str,
+        subnet_id: str,
+        peers: Iterable[Peer],
+        *,
+        timeout: float | None = None,
+        cancel: CancelToken | None = None,
+    ) -> None:
+        """Set the other nodes of a subnet, and the guests on them, to exactly these.
+
+        Entries of a guest that moved are replaced in place, and what is not named is removed, all
+        or nothing.  A repeated call does nothing.  Raises Conflict for a subnet that is not on
+        this node, unless ``peers`` is empty, and for a MAC or an address of a VNIC here.
+        """
+        self._run(self._peers(tenant_id, subnet_id, peers), timeout, cancel)
+
+    def plan_set_peers(self, tenant_id: str, subnet_id: str, peers: Iterable[Peer]) -> Plan:
+        """Return what ``set_peers`` would do now."""
+        return self._preview(self._peers(tenant_id, subnet_id, peers))
+
+    def _peers(self, tenant_id: str, subnet_id: str, peers: Iterable[Peer]) -> SetPeers:
+        return SetPeers(check_peers(self.site, tenant_id, subnet_id, peers))
 
     # -- security groups -------------------------------------------------------------
 
@@ -212,7 +227,7 @@ class ComputeNode(Node[ComputeRecords]):
         timeout: float | None = None,
         cancel: CancelToken | None = None,
     ) -> None:
-        """Have a tenant's security group with exactly these rules and members.
+        """Set a tenant's security group to exactly these rules and members.
 
         ``members`` are addresses on other nodes; VNICs of this node are members by their config.
         VNICs in the group pass only what its rules allow, and the answers.  A change is one
@@ -282,14 +297,13 @@ class ComputeNode(Node[ComputeRecords]):
         timeout: float | None = None,
         cancel: CancelToken | None = None,
     ) -> Concentrator:
-        """Have a tenant's concentrator in a namespace of this host, exactly like this.
+        """Set a tenant's concentrator, in a namespace of this host, to exactly ``cfg``.
 
-        The first call makes the namespace and its uplink; what is not in ``cfg`` any more is
-        removed.  Topology "local": the address is link-local, and the host's rules translate
-        it and keep concentrators apart.  Each subnet's bridge is plugged in by a veth, and
-        ports of the host lead to the concentrator.  Topology "hub" with a
-        ``concentrator_pool``: the address is ``cfg.address``, and the host answers for it and
-        for the public addresses on its uplink; subnets come by tunnels of the ``Cnci`` inside.
+        What is not in ``cfg`` is removed.  Topologies "local" and "mesh": the address is
+        link-local, and the host's rules translate it and keep concentrators apart; each subnet's
+        bridge is plugged in by a veth, and ports of the host lead to it.  Topology "hub" with a
+        ``concentrator_pool``: the host answers for ``cfg.address`` and the public addresses on
+        its uplink; subnets come by tunnels of the ``Cnci`` inside.
         Raises Conflict if another concentrator serves a subnet or has an address, or something
         else has a port.
         """
@@ -300,7 +314,7 @@ class ComputeNode(Node[ComputeRecords]):
         return self._preview(self._concentrator(cfg))
 
     def _concentrator(self, cfg: ConcentratorConfig) -> SetConcentrator:
-        self._check_hosting("set_concentrator")
+        check_hosting(self.site, "set_concentrator")
         return SetConcentrator(local_concentrator(cfg, self.site))
 
     def remove_concentrator(
@@ -313,18 +327,11 @@ class ComputeNode(Node[ComputeRecords]):
     ) -> None:
         """Remove a concentrator with its namespace; an unknown one is not an error.
 
-        End what runs in the namespace first (``Cnci.shutdown``): it is not stopped.
+        Programs in the namespace are not stopped: call ``Cnci.shutdown`` first.
         """
-        self._check_hosting("remove_concentrator")
+        check_hosting(self.site, "remove_concentrator")
         identity = (check_id(tenant_id, "tenant_id"), check_id(concentrator_id, "concentrator_id"))
         self._run(RemoveConcentrator(identity), timeout, cancel)
-
-    def _check_hosting(self, what: str) -> None:
-        if not self.site.hosting:
-            raise InvalidRequest(
-                f'{what} is for topology "local", or "hub" with a concentrator_pool',
-                field="topology",
-            )
 
     # -- the whole node --------------------------------------------------------------
 
@@ -343,38 +350,35 @@ class ComputeNode(Node[ComputeRecords]):
 
         ``None`` leaves a kind alone; an empty list removes all of it.  Tenant VNICs are
         changed subnet by subnet, so that other calls can run meanwhile.  Each item of the
-        result says what was done about one VNIC.  With ``atomic`` the first error is raised
+        result says what was done about one object.  With ``atomic`` the first error is raised
         and everything is as before; without, errors are only in their items.
         """
         deadline = self._deadline("reconcile", timeout, cancel)
         return reconcile_node(
             self._ready(),
             self._layout,
-            None if vnics is None else _listed(vnics, "vnics"),
-            None if cnci_vnics is None else _listed(cnci_vnics, "cnci_vnics"),
-            self._concentrators(concentrators),
-            None if groups is None else listed(groups),
+            vnics,
+            cnci_vnics,
+            concentrators,
+            groups,
             self._reserved,
             deadline,
             atomic=atomic,
         )
 
-    def _concentrators(
-        self, cfgs: Iterable[ConcentratorConfig] | None
-    ) -> list[LocalConcentrator] | None:
-        if cfgs is None:
-            return None
-        self._check_hosting("reconcile(concentrators=...)")
-        requests = check_many(cfgs, "concentrators", lambda cfg, _: cfg)
-        return check_apart([local_concentrator(cfg, self.site) for cfg in requests])
+    def reserve(
+        self,
+        vnics: Callable[[VnicId], bool],
+        *,
+        concentrators: Callable[[ConcentratorId], bool] = reserves_none,
+        groups: Callable[[GroupId], bool] = reserves_none,
+    ) -> None:
+        """Set which VNICs, concentrators and groups ``reconcile`` leaves alone unless named.
 
-    def reserve(self, reserved: Callable[[VnicId], bool]) -> None:
-        """Set which VNICs ``reconcile`` leaves alone unless they are named.
-
-        ``reserved`` is called with (tenant id, subnet id, VNIC id).  The Docker plugin
-        uses this for the VNICs that it creates.
+        ``vnics`` is called with (tenant id, subnet id, VNIC id), the others with tenant id and
+        name.  The Docker plugin uses this for the VNICs that it creates.
         """
-        self._reserved = reserved
+        self._reserved = Reserved(vnics, concentrators, groups)
 
     def topology(self) -> Topology:
         """Return what the node knows, as data that does not change."""
@@ -391,8 +395,3 @@ class ComputeNode(Node[ComputeRecords]):
         be removed; repeating the call finishes.
         """
         return self._clear("reset_network", timeout, cancel)
-
-
-def _listed(cfgs: Iterable[VnicConfig], field: str) -> tuple[VnicConfig, ...]:
-    """The configs as a list; each is checked where it is used."""
-    return check_many(cfgs, field, lambda cfg, _: cfg)

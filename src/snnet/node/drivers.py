@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Iterable, Sequence
 from functools import cached_property
+from itertools import groupby
 
 from snnet.backends.iproute2 import render
 from snnet.contract import (
@@ -14,6 +16,7 @@ from snnet.contract import (
     Exists,
     FatalError,
     Inside,
+    IPAddress,
     Key,
     Missing,
     Noun,
@@ -31,33 +34,8 @@ from .docker_user import DockerAccepts
 from .insides import Insides
 from .sysctls import SharedSysctls
 
-
-class Parts:
-    """The outcomes of a plan, of which each driver carries out some operations."""
-
-    def __init__(self) -> None:
-        self._parts: list[tuple[int, Outcome]] = []
-
-    def start(self, position: int) -> Outcome:
-        """The outcome, empty, of the operations from this position on."""
-        outcome = Outcome()
-        self._parts.append((position, outcome))
-        return outcome
-
-    def close_fds(self) -> None:
-        """Close the descriptors of all taps that were created."""
-        for _, outcome in self._parts:
-            if outcome.fds:
-                outcome.close_fds()
-
-    def outcome(self) -> Outcome:
-        """All outcomes as one."""
-        if len(self._parts) == 1:  # most plans are for the backend alone
-            return self._parts[0][1]
-        whole = Outcome()
-        for position, outcome in self._parts:
-            whole.include(outcome, position)
-        return whole
+ASKING = 0.3
+"""Seconds to wait for hosts that have an address already; each is asked three times."""
 
 
 class Drivers:
@@ -116,37 +94,45 @@ class Drivers:
                 found[noun.key] = existing
         return found | self._insides.found(inside) if inside else found
 
+    def answering(
+        self, link: str, asked: Collection[IPAddress], source: IPAddress
+    ) -> set[IPAddress]:
+        """Which addresses other hosts on the link answer for; none where they cannot be asked."""
+        with contextlib.suppress(OSError, Unsupported):
+            return self.backend.answering(link, asked, source, ASKING)
+        return set()
+
     def apply(
         self,
         operations: Sequence[Operation],
         *,
         check: Check | None = None,
         keep_going: bool = False,
-        into: Parts | None = None,
+        into: Outcome | None = None,
     ) -> Outcome:
         """Like ``Driver.apply``, each operation by its own driver, in the same order."""
-        whole = Parts() if into is None else into
-        start, count = 0, len(operations)
-        while start < count:
-            driver = self._by_noun[type(operations[start].noun)]
-            end = start + 1
-            while end < count and self._by_noun[type(operations[end].noun)] is driver:
-                end += 1
-            # Recorded before the work, because an interrupt may arrive at any instruction.
-            outcome = whole.start(start)
-            driver.apply(operations[start:end], check=check, keep_going=keep_going, into=outcome)
+        outcome = Outcome() if into is None else into
+        start, by_noun = 0, self._by_noun
+        for driver, same in groupby([by_noun[type(one.noun)] for one in operations]):
+            end = start + len(list(same))
+            driver.apply(
+                operations[start:end],
+                check=check,
+                keep_going=keep_going,
+                into=outcome,
+                first=start,
+            )
             if outcome.errors and not keep_going:
                 break
             start = end
-        return whole.outcome()
+        return outcome
 
-    def undo(self, plan: Plan, parts: Parts, error: BaseException, what: str) -> None:
+    def undo(self, plan: Plan, outcome: Outcome, error: BaseException, what: str) -> None:
         """Undo, in reverse order, what took effect of a plan that ``error`` has ended.
 
         A SnnetError gets ``what`` in front of its message.  If undoing fails too,
         FatalError lists what is left.
         """
-        outcome = parts.outcome()
         outcome.close_fds()
         doubtful = (outcome.unsure | outcome.errors.keys()) - outcome.done
         done = outcome.done | {
@@ -200,11 +186,11 @@ class Drivers:
 
         Descriptors of taps that are created on the way are closed.
         """
-        parts = Parts()
+        outcome = Outcome()
         try:
-            outcome = self.apply(plan.operations, keep_going=True, into=parts)
+            self.apply(plan.operations, keep_going=True, into=outcome)
         finally:
-            parts.close_fds()
+            outcome.close_fds()
         for number, error in list(outcome.errors.items()):
             if self._is_so_already(plan.operations[number], error):
                 del outcome.errors[number]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any, Generic
@@ -16,6 +16,7 @@ from snnet.contract import (
     Missing,
     Noun,
     Nouns,
+    Outcome,
     Plan,
     SharedSysctl,
     SnnetError,
@@ -27,9 +28,9 @@ from snnet.core.planner import recalled
 from snnet.plugins import Listeners
 
 from .call import Call, D, Done, K, Mode, R, T
-from .claims import WHOLE_NODE, Claim, Claims, Thing
+from .claims import WHOLE_NODE, Claim, Claims, nobody
 from .deadline import Deadline
-from .drivers import Drivers, Parts
+from .drivers import Drivers
 from .host import HostView
 from .intents import Intents
 from .news import News, Whole
@@ -67,6 +68,8 @@ class Engine(Generic[R]):
         self._asked = records.optional - {SharedSysctl}
         self._host = view(looking=True)
         self._trusting = view(looking=False)
+        self.followed: Callable[[], bool] = lambda: False
+        """Whether what others change is noticed and repaired by somebody else."""
 
     # -- looking ---------------------------------------------------------------------
 
@@ -88,7 +91,7 @@ class Engine(Generic[R]):
         with self._claim(call, False, deadline, None) as claim:
             with self.claims.lock:
                 known = call.read(self.records, claim)
-            return call.draft(known, self._host)
+            return call.draft(known, self._host.for_draft())
 
     def preview(self, call: Call[R, Any, Any, Any], deadline: Deadline) -> Plan:
         """Return the plan that the call would have now; it can print itself as commands."""
@@ -127,7 +130,7 @@ class Engine(Generic[R]):
         """
         with Whole().telling() as whole, self.claims.hold(lambda _: WHOLE_NODE, deadline):
             before = self.records.copy()
-            there = recalled(self._host.ours(before), before.nouns())
+            there = recalled(self._host.seen(before).ours, before.nouns())
             try:
                 try:
                     yield whole
@@ -142,7 +145,7 @@ class Engine(Generic[R]):
                 raise
 
     def _restore(self, what: str, before: R, there: Nouns, error: BaseException) -> None:
-        plan = make_plan(self._host.settled(self.records), there)
+        plan = make_plan(self._host.settled(self.records).ours, there)
         with self.claims.lock:
             self.records.take(before)
         self._settle(WHOLE_NODE)
@@ -165,7 +168,7 @@ class Engine(Generic[R]):
             with self._claim(call, alone, deadline, whole) as claim, self._settling(call, claim):
                 with self.claims.lock:
                     known = call.read(self.records, claim)
-                draft = call.draft(known, host)
+                draft = call.draft(known, host.for_draft())
                 if draft.plan.operations and not claim.everything and not _covered(draft, claim):
                     assert not alone, f"{call.what} plans more than it claims"
                     alone = True
@@ -190,7 +193,7 @@ class Engine(Generic[R]):
             return result
 
     def _settling(self, call: Call[R, Any, Any, Any], claim: Claim) -> AbstractContextManager[None]:
-        """Have the record of intents say after the block what the records say."""
+        """Make the record of intents agree with the records after the block."""
         if self.records.intends and (call.intends or self._intents):
             return self._settled(call, claim)
         return _NOTHING_INTENDED
@@ -199,7 +202,7 @@ class Engine(Generic[R]):
     def _settled(self, call: Call[R, Any, Any, Any], claim: Claim) -> Iterator[None]:
         with self.claims.lock:
             # As a part of several calls, what the call would have claimed itself.
-            own = call.claim(self.records, True, _nobody) if claim.everything else claim
+            own = call.claim(self.records, True, nobody) if claim.everything else claim
         try:
             yield
         finally:
@@ -222,15 +225,15 @@ class Engine(Generic[R]):
             if self.records.intends and call.intends:
                 self._intents.expect(call.intents(draft))
         if setting_up:
-            parts = Parts()
+            outcome = Outcome()
             try:
                 operations, check = plan.operations, deadline.check
-                outcome = self._drivers.apply(operations, check=check, into=parts)
+                self._drivers.apply(operations, check=check, into=outcome)
                 if outcome.error is not None:
                     raise outcome.error
                 return self._publish(call, draft, Done(plan, outcome, set()), news)
             except BaseException as error:
-                self._drivers.undo(plan, parts, error, call.what)
+                self._drivers.undo(plan, outcome, error, call.what)
                 raise
         outcome = self._drivers.tear_down(plan)
         left = {plan.operations[number].noun.key for number in outcome.errors}
@@ -256,16 +259,12 @@ _NOTHING_INTENDED: AbstractContextManager[None] = nullcontext()
 """What surrounds a call of which the record of intents has nothing to say."""
 
 
-def _nobody(thing: Thing) -> bool:
-    """What is held beside a claim of the whole node."""
-    return False
-
-
 def _covered(draft: D, claim: Claim) -> bool:
     """Whether the call holds exclusively everything that its plan touches."""
     touched = {operation.noun.key for operation in draft.plan.operations}
-    for thing in claim.alone & draft.scope.keys():
-        touched -= draft.scope[thing]
+    for thing, keys in draft.scope.items():
+        if thing in claim.alone:
+            touched -= keys
     return not touched
 
 

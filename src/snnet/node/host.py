@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 
@@ -27,7 +26,6 @@ from snnet.contract import (
     Other,
     Owned,
     Path,
-    Route,
     TunnelGuard,
     Unsupported,
     keyed,
@@ -36,13 +34,14 @@ from snnet.core import identity as ids
 from snnet.core.own_packets import own_packets
 from snnet.core.records import Records
 from snnet.core.site import Site
-from snnet.core.surroundings import Surroundings
 from snnet.core.tunnels import KINDS as TUNNEL_KINDS
 
 from .drivers import Drivers
 from .inputs import Inputs
 from .intents import Intents
+from .listing import Listing
 from .parameters import changed_parameters
+from .seen import Seen
 
 _log = logging.getLogger("snnet.node")
 
@@ -52,21 +51,6 @@ HALF_BORN_GRACE = 0.2
 
 _FOUND_ONLY = (Inside, Attached, DockerAccept)
 """Nouns that no snapshot contains."""
-
-
-class Strays:
-    """Finds links that claim an identity without its name; lists all links once, if asked."""
-
-    def __init__(self, host: HostView) -> None:
-        self._host = host
-        self._found: dict[tuple[str, ...], Link] | None = None
-
-    def of(self, kind: str, identity: tuple[str, ...]) -> list[Link]:
-        """The link that claims this identity, if there is one."""
-        if self._found is None:
-            self._found = self._host.strays()
-        link = self._found.get((kind, *identity))
-        return [] if link is None else [link]
 
 
 class HostView:
@@ -85,13 +69,33 @@ class HostView:
         intents: Intents,
         *,
         looking: bool,
+        inputs: Inputs | None = None,
+        drafting: bool = False,
     ) -> None:
         self.site = site
         self.looking = looking
         self._drivers = drivers
         self._optional = optional
         self._intents = intents
-        self.inputs = Inputs(drivers)
+        self.inputs = Inputs(drivers) if inputs is None else inputs
+        self._listing: Listing | None = None
+        self.drafting = drafting
+        """Whether a list of the host, once read, is good for all who ask."""
+
+    def for_draft(self) -> HostView:
+        """Return a view that lists what is on the host once, whoever asks for it."""
+        return HostView(
+            self._drivers, self.site, self._optional, self._intents,
+            looking=self.looking, inputs=self.inputs, drafting=True,
+        )  # fmt: skip
+
+    @property
+    def listing(self) -> Listing:
+        """Lists of what is on the host."""
+        listing = self._listing or Listing(self._drivers.backend, self.site.owner)
+        if self.drafting:
+            self._listing = listing
+        return listing
 
     def recorded(self) -> Iterable[str]:
         """What somebody changed of the record of intents."""
@@ -135,6 +139,18 @@ class HostView:
         """Return those of the nouns that are on the host, as found."""
         return self._drivers.find(nouns)
 
+    def find_ours(self, nouns: Collection[Noun]) -> dict[Key, Noun]:
+        """Like ``find``, without links of others that have a name of ours, and what is on them."""
+        found, owner = self._drivers.find(nouns), self.site.owner
+        foreign = set[Key | None]()
+        for noun in [noun for noun in nouns if isinstance(noun, Link)]:
+            link = found.get(noun.key)
+            if isinstance(link, Link) and link != noun and not ids.is_ours(link, owner):
+                foreign |= {link.key}
+        if not foreign:
+            return found
+        return {key: noun for key, noun in found.items() if not foreign & {key, noun.within}}
+
     def rules(self, nouns: Nouns) -> dict[Key, Noun]:
         """Those of the firewall's rules that are there, by one look at all of them."""
         found = self._drivers.firewall.snapshot({type(noun) for noun in nouns.values()})
@@ -150,17 +166,11 @@ class HostView:
         found = self._drivers.dhcp.snapshot({DhcpLease}).values()
         return [noun for noun in found if isinstance(noun, DhcpLease)]
 
-    def surroundings(self) -> Surroundings:
-        """What else is on the host: all links, addresses and routes are listed."""
-        found = self._drivers.backend.snapshot({Link, Address, Route})
-        return Surroundings(self.site.owner, found.values())
-
     def carried(self, nouns: Iterable[Noun]) -> dict[Key, Noun]:
         """Return the nouns without optional ones that no driver carries here."""
+        optional, missing = self._optional, self._drivers.missing
         return {
-            noun.key: noun
-            for noun in nouns
-            if type(noun) not in self._optional or self._drivers.missing(noun) is None
+            noun.key: noun for noun in nouns if type(noun) not in optional or missing(noun) is None
         }
 
     def locate(
@@ -185,7 +195,7 @@ class HostView:
             wanted = (kind, *identity)
             stray = None
             if known is not None:
-                stray = self.strays().get(wanted)
+                stray = self.listing.strays.get(wanted)
             elif wanted in strays:
                 stray = self.link(strays[wanted])
             if stray is not None and ids.stray(stray, self.site.owner) == wanted:
@@ -195,33 +205,9 @@ class HostView:
                 )
         return name, link
 
-    def others(self) -> list[str]:
-        """Nodes of this node's role that have links here, and how many; lists all links."""
-        found = self._drivers.backend.snapshot({Link}).values()
-        owners = Counter(ids.owner_of(link) for link in found if isinstance(link, Link))
-        mine = self.site.owner
-        return [
-            f"{owner} has {count} links on this host: if this node is {owner}, its id is not "
-            f"{mine.id!r}"
-            for owner, count in sorted(owners.items())
-            if owner.startswith(f"{mine.role}:") and owner != str(mine)
-        ]
-
     def missing(self, noun: Noun) -> str | None:
         """Why the noun cannot be carried here, or None."""
         return self._drivers.missing(noun)
-
-    def strays(self) -> dict[tuple[str, ...], Link]:
-        """Links that claim an identity of this owner without its name, by that identity.
-
-        Lists all links.
-        """
-        found = self._drivers.backend.snapshot({Link}).values()
-        return {
-            identity: link
-            for link in found
-            if isinstance(link, Link) and (identity := ids.stray(link, self.site.owner))
-        }
 
     def _locate(
         self, kind: str, identity: tuple[str, ...], known: Link | None
@@ -273,6 +259,10 @@ class HostView:
         found = self._drivers.backend.find(Path(remote=remote))
         return found if isinstance(found, Path) else None
 
+    def answering(self, asked: Collection[IPAddress], source: IPAddress) -> set[IPAddress]:
+        """Which addresses other hosts on the uplink answer for, where they can be asked."""
+        return self._drivers.answering(self.site.uplink.link_name, asked, source)
+
     def check_path(self, remote: IPAddress) -> None:
         """Raise Unsupported if a tunnel would not come from the node's own address.
 
@@ -313,15 +303,17 @@ class HostView:
             "it back, or start the node again to use another"
         )
 
-    def ours(self, records: Records) -> dict[Key, Noun]:
-        """Everything of this node that is on the host."""
+    def seen(self, records: Records) -> Seen:
+        """Everything of this node that is on the host, and strays; lists everything once."""
         owner = self.site.owner
         found = self._drivers.backend.snapshot(records.kinds)
-        links = {
-            noun.name
-            for noun in found.values()
-            if isinstance(noun, Link) and ids.is_ours(noun, owner)
-        }
+        links, strays = set[str](), dict[tuple[str, ...], Link]()
+        for noun in found.values():
+            if isinstance(noun, Link) and (whose := ids.ours_or_stray(noun, owner)):
+                if isinstance(whose, tuple):
+                    strays[whose] = noun
+                else:
+                    links.add(noun.name)
         ours = {
             key: noun
             for key, noun in found.items()
@@ -338,19 +330,19 @@ class HostView:
             noun for noun in found.values() if isinstance(noun, Owned) and noun.owner == str(owner)
         )
         ours |= keyed(records.apart({**self.remembered(), **found}))
-        return ours | self.looked_up(records.nouns())
+        return Seen(ours | self.looked_up(records.nouns()), strays)
 
     def looked_up(self, nouns: Iterable[Noun]) -> dict[Key, Noun]:
         """Those of the nouns that no snapshot contains, as they are on the host."""
         return self._drivers.find(noun for noun in nouns if isinstance(noun, _FOUND_ONLY))
 
-    def settled(self, records: Records) -> dict[Key, Noun]:
-        """``ours``, once no object in it can still be in the middle of its creation."""
-        ours = self.ours(records)
-        if any(isinstance(noun, Link) and not noun.alias for noun in ours.values()):
+    def settled(self, records: Records) -> Seen:
+        """``seen``, once no object in it can still be in the middle of its creation."""
+        seen = self.seen(records)
+        if any(isinstance(noun, Link) and not noun.alias for noun in seen.ours.values()):
             time.sleep(HALF_BORN_GRACE)
-            ours = self.ours(records)
-        return ours
+            seen = self.seen(records)
+        return seen
 
     def warn_of_unguarded(self, nouns: Iterable[Noun]) -> None:
         """Log each tunnel that will take frames from any sender, and why."""

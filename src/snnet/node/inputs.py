@@ -50,7 +50,7 @@ class Inputs:
         yield from about_uplink(uplink, seen)
         yield from about_devices(rules, seen)
         if Path in self._backend.carries:
-            for remote in remotes(records.nouns()):
+            for remote in remotes(records.site, records.nouns()):
                 yield from about_way(remote, self._path(remote))
             for noun in records.nouns():
                 if isinstance(noun, Address) and (guest := guest_behind(noun)) is not None:

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from snnet.contract import Journal, Key, Noun, SnnetError
-from snnet.core.intents import read_entry, write_entry
+from snnet.core.intents import join_entry, read_entry, write_entry, write_noun
 
 _SPARE = 1000
 """Lines that the journal may have beyond twice its entries before it is rewritten."""
@@ -33,6 +33,8 @@ class Intents:
         self._read_only = read_only
         self._lock = threading.Lock()
         self._entries: dict[Name, tuple[Noun, ...]] = {}
+        self._written: dict[Name, tuple[str, ...]] = {}
+        """The nouns of entries as text: a group's many rules are not written for each member."""
         self._lines = 0
         self._whole = False
         """Whether the journal has what the entries are; else it must be rewritten."""
@@ -104,17 +106,28 @@ class Intents:
         with self._lock:
             lines = []
             for thing, nouns in entries.items():
-                if self._entries.get(thing, ()) == tuple(nouns):
+                before = self._entries.get(thing, ())
+                if before == tuple(nouns):
                     continue
-                lines.append(write_entry(thing, nouns))
+                texts = self._texts(thing, before, nouns)
+                lines.append(join_entry(thing, texts))
                 if nouns:
-                    self._entries[thing] = tuple(nouns)
+                    self._entries[thing], self._written[thing] = tuple(nouns), texts
                 else:
                     del self._entries[thing]
+                    self._written.pop(thing, None)
             if again:
                 self._whole = False  # somebody may have changed the file
             if lines or again:
                 self._write(lines)
+
+    def _texts(self, thing: Name, before: Sequence[Noun], nouns: Sequence[Noun]) -> tuple[str, ...]:
+        written = zip(before, self._written.get(thing, ()), strict=False)
+        known = {noun.key: (noun, text) for noun, text in written}
+        return tuple(
+            there[1] if (there := known.get(noun.key)) and there[0] == noun else write_noun(noun)
+            for noun in nouns
+        )
 
     def _write(self, lines: Sequence[str]) -> None:
         self._lines += len(lines)

@@ -8,6 +8,9 @@ from snnet.core.identity import Owner
 
 from .drivers import Drivers
 
+_OUTSIDE_THE_KERNEL = ("fake", "none")
+"""Firewalls that have no rules to take over: not worth loading them."""
+
 
 def take_over(owner: Owner, drivers: Drivers, host: Host) -> list[str]:
     """Move the owner's rules from other installed firewalls without a gap; return what moved.
@@ -23,7 +26,7 @@ def take_over(owner: Owner, drivers: Drivers, host: Host) -> list[str]:
         return []
     moved: list[str] = []
     for name in plugins.installed(plugins.FIREWALLS):
-        if name != firewall.name:
+        if name not in (firewall.name, *_OUTSIDE_THE_KERNEL):
             moved += _take_over_from(name, owner, firewall, host)
     return moved
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from snnet.contract import ApiError, Plan, SnnetError, State
+from snnet.contract import NOTHING, ApiError, Plan, SnnetError, State
 from snnet.plugins import Listeners
 
 from .outbox import Outbox, Turn
@@ -20,7 +20,7 @@ class News:
         """The events of what took effect."""
         self._node = node
         self._listeners = listeners
-        self._plan = Plan()
+        self._plan = NOTHING
         self._error: SnnetError | None = None
         self._turn: Turn | None = None
 
@@ -37,7 +37,7 @@ class News:
 
     def forget(self) -> None:
         """Do not report the plan: the call tries another one."""
-        self._plan = Plan()
+        self._plan = NOTHING
 
     def fail(self, what: str, error: BaseException, state: State) -> None:
         """Report to listeners that the call ``what`` failed, unless it has failed before.

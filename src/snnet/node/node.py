@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from collections.abc import Sequence as List
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -28,7 +28,7 @@ from snnet.core.uplinks import Uplink
 
 from . import noted
 from .call import Call, R
-from .calls.upkeep import Clear, Forward, Rebuild, Repair, differences, misnamed
+from .calls.upkeep import Clear, Forward, Rebuild, Repair, differences
 from .claims import WHOLE_NODE, Claims
 from .deadline import NO_LIMIT, CancelToken, Deadline, check_seconds
 from .drivers import Drivers
@@ -40,6 +40,7 @@ from .news import Whole
 from .opening import DriverChoice, open_drivers
 from .results import Report
 from .sequences import next_epoch, note_epoch
+from .taken import taken_away
 from .uplinks import check_topology, find_site, stand_in
 
 T = TypeVar("T")
@@ -121,16 +122,15 @@ class Node(ABC, Generic[R]):
     def init(self) -> Report:
         """Find the uplinks, rebuild the topology from the kernel, repair what is half-born.
 
-        The report is that of the rebuild: tunnels to announce again, what was
-        repaired, what has no place; empty when repeated.
+        The report is that of the rebuild: tunnels to announce again, what was repaired, and
+        what has no place in the topology.  It is empty when ``init()`` is repeated.
 
-        Takes the lock that keeps other processes from running this node in
-        this namespace: waits up to ``api_timeout``, then Conflict naming the
-        pid.  Raises Denied without CAP_NET_ADMIN, and InvalidRequest where no link matches
-        the nets; ``verify()`` and the call that removes everything (``reset_network``,
-        ``shutdown``) work even then, for cleaning up needs no uplink.  On failure the node
-        keeps nothing, and no kernel
-        parameter stays changed; may be repeated.
+        Takes the lock that keeps other processes from running this node in this namespace;
+        waits for it up to ``api_timeout``, then raises Conflict, which names the pid.  Raises
+        Denied without CAP_NET_ADMIN, and InvalidRequest if no link matches the nets.
+        ``verify()`` and the call that removes everything (``reset_network``, ``shutdown``) work
+        even then, since cleaning up needs no uplink.  After a failure the node holds nothing,
+        and no kernel parameter stays changed.  May be repeated.
         """
         self._check_usable()
         with Whole().telling() as whole, self._claims.hold(lambda _: WHOLE_NODE, NO_LIMIT):
@@ -145,7 +145,7 @@ class Node(ABC, Generic[R]):
             return report
 
     def _start(self, whole: Whole) -> Report:
-        """Learn what is there, and have an engine from now on."""
+        """Read what is on the host, and create the engine."""
         intents = self._intents()
         try:
             return self._start_with(intents, whole)
@@ -180,7 +180,7 @@ class Node(ABC, Generic[R]):
 
     @contextmanager
     def _cleaning(self) -> Iterator[Engine[R]]:
-        """The engine; where ``init()`` found no uplink, one that may only look and remove."""
+        """Yield the engine; if ``init()`` found no uplink, one that may only look and remove."""
         if self._engine is not None or self._no_site is None:
             yield self._ready()
             return
@@ -196,12 +196,11 @@ class Node(ABC, Generic[R]):
         """Return empty records of this node."""
 
     def close(self) -> None:
-        """Let go of sockets, threads and the lock; changes nothing in the kernel.
+        """Close sockets, threads and the lock; change nothing in the kernel.
 
-        Any other call from now on is InvalidRequest.  Waits up to ``api_timeout`` for the
-        calls under way.  Those that take longer, and a call of the same thread (in a hook
-        or a signal handler), keep what they use, the lock too, until they end.  May be
-        repeated.
+        Every later call raises InvalidRequest.  Waits up to ``api_timeout`` for calls under
+        way.  Those that take longer, and a call of the same thread (in a hook or a signal
+        handler), keep what they use, the lock included, until they end.  May be repeated.
         """
         if self._pid == os.getpid():
             self._claims.close(self._resources.close, self.api_timeout)
@@ -251,6 +250,13 @@ class Node(ABC, Generic[R]):
         deadline.check()
         return deadline
 
+    def rely_on(self, followed: Callable[[], bool]) -> None:
+        """Let ``reconcile`` rely on what the node knows while ``followed()`` is true.
+
+        ``followed`` says whether the caller notices what others change, and repairs it.
+        """
+        self._ready().followed = followed
+
     def _preview(self, call: Call[R, Any, Any, Any]) -> Plan:
         """Return what a call would do now; a read-only node may do this too."""
         deadline = Deadline(f"plan of {call.what}", self.api_timeout, None)
@@ -277,22 +283,22 @@ class Node(ABC, Generic[R]):
         timeout: float | None = None,
         cancel: CancelToken | None = None,
     ) -> list[str]:
-        """What differs between the topology and the kernel, a line each; changes nothing.
+        """Return what differs between the topology and the kernel, one line each.
 
-        ``quick``: look only at what the alarms of the drivers do not tell of, such as kernel
-        parameters and rules of legacy iptables.
+        Changes nothing.  With ``quick`` it looks only at what the drivers' alarms do not report,
+        such as kernel parameters and rules of legacy iptables.
 
-        No other call runs while the host is listed.  Waits for those under way up to
-        ``timeout`` seconds (``api_timeout`` by default), then raises Timeout.
+        No other call runs while the host is listed.  Waits for calls under way up to ``timeout``
+        seconds (``api_timeout`` by default), then raises Timeout.
 
-        Where ``init()`` found no uplink: why, and how much of this node is on the host.
+        If ``init()`` found no uplink, one line says why, and how many objects are on the host.
         """
         timeout = self.api_timeout if timeout is None else timeout
         deadline = Deadline("verify", timeout, cancel)
         deadline.check()
         if self._engine is None and self._no_site is not None:
             with self._cleaning() as engine, engine.look(deadline) as host:
-                left = len(host.ours(engine.records))
+                left = len(host.seen(engine.records).ours)
             return [
                 f"{self._no_site}; {left} objects of {self.owner} are on this host, which "
                 f"{self.clearing} removes"
@@ -305,8 +311,8 @@ class Node(ABC, Generic[R]):
             nouns, warnings = list(engine.records.nouns()), list(engine.records.warnings())
         with engine.look(deadline) as host:
             return [
+                *taken_away(draft.plan, host),
                 *differences(draft.plan),
-                *map(misnamed, host.strays().values()),
                 *warnings,
                 *host.recorded(),
                 *_inputs(engine, host),
@@ -318,8 +324,8 @@ class Node(ABC, Generic[R]):
     def repair(self, *, timeout: float | None = None, cancel: CancelToken | None = None) -> Report:
         """Make the kernel agree with the topology, and remove leftovers of this node.
 
-        Orphans of a rebuild go too.  What could not be done is in the report, and what
-        changed on the host that is not the node's, with the command that puts it right.
+        Orphans of a rebuild are removed too.  The report names what could not be done, and what
+        changed on the host that is not the node's, with the command that corrects it.
         """
         report = self._run(Repair(), timeout, cancel, limited=False)
         engine = self._ready()
@@ -328,7 +334,7 @@ class Node(ABC, Generic[R]):
         return report
 
     def _clear(self, what: str, timeout: float | None, cancel: CancelToken | None) -> Report:
-        """Remove everything of this node; ``Incomplete`` lists what could not go."""
+        """Remove everything of this node; ``Incomplete`` lists what could not be removed."""
         deadline = self._deadline(what, timeout, cancel, limited=False)
         with self._cleaning() as engine:
             report = engine.run(Clear(what), deadline)

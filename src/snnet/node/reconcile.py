@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -11,8 +11,8 @@ from snnet.config import VnicConfig
 from snnet.contract import InvalidRequest, SnnetError
 from snnet.core.compute_records import ComputeRecords
 from snnet.core.conflicts import is_changeable, is_same_cnci_vnic, is_same_subnet, is_same_vnic
-from snnet.core.groups import Group
-from snnet.core.local_requests import LocalConcentrator
+from snnet.core.groups import Group, GroupId
+from snnet.core.local_requests import ConcentratorConfig, ConcentratorId
 from snnet.core.requests import (
     CnciVnicId,
     CnciVnicRequest,
@@ -24,14 +24,15 @@ from snnet.core.requests import (
     tenant_identity,
 )
 
+from .bulk import listed
 from .call import Mode
 from .calls.cnci_vnics import CreateCnciVnic, DestroyCnciVnic
 from .calls.layout import Layout
 from .calls.vnics import Changed, ChangeVnics
 from .deadline import Deadline
 from .engine import Engine
-from .reconcile_groups import remove_unwanted, set_wanted
-from .reconcile_local import release_concentrators, set_concentrators
+from .reconcile_groups import listed_groups, remove_unwanted, set_wanted
+from .reconcile_local import release_concentrators, set_concentrators, wanted_concentrators
 from .results import Reconciled
 from .steps import Steps, steps_of
 
@@ -40,35 +41,53 @@ Q = TypeVar("Q")
 T = TypeVar("T")
 
 
+def reserves_none(identity: object) -> bool:
+    """Nothing is left alone."""
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """What a reconcile leaves alone, unless it is named."""
+
+    vnics: Callable[[VnicId], bool] = reserves_none
+    concentrators: Callable[[ConcentratorId], bool] = reserves_none
+    groups: Callable[[GroupId], bool] = reserves_none
+
+
 def reconcile_node(
     engine: Engine[ComputeRecords],
     layout: Layout[Any],
     vnics: Iterable[VnicConfig] | None,
     cnci_vnics: Iterable[VnicConfig] | None,
-    local: Sequence[LocalConcentrator] | None,
-    groups: Sequence[Group] | None,
-    reserved: Callable[[VnicId], bool],
+    concentrators: Iterable[ConcentratorConfig] | None,
+    groups: Iterable[Group] | None,
+    reserved: Reserved,
     deadline: Deadline,
     *,
     atomic: bool,
 ) -> Reconciled:
     """See :meth:`snnet.ComputeNode.reconcile`."""
     guests = _wanted(vnics, "vnics", tenant_identity, layout.request, atomic)
-    limit = engine.records.site.uplink.mtu
-    concentrators = _wanted(
+    site = engine.records.site
+    ports = _wanted(
         cnci_vnics,
         "cnci_vnics",
         cnci_vnic_identity,
-        lambda cfg: cnci_vnic_request(cfg, mtu_limit=limit),
+        lambda cfg: cnci_vnic_request(cfg, mtu_limit=site.uplink.mtu),
         atomic,
     )
+    local = None
+    if concentrators is not None:
+        local = wanted_concentrators(site, concentrators, atomic=atomic)
+    security = None if groups is None else listed_groups(groups)
     with steps_of(engine, deadline, atomic=atomic) as steps:
         # Removals free subnets, keys, addresses and ports that what is new may need.
         if local is not None:
-            release_concentrators(steps, local)
-        if groups is not None:
-            set_wanted(steps, groups)
-        parts = list(_subnets(steps, layout, guests, reserved)) if guests is not None else []
+            release_concentrators(steps, local, reserved.concentrators)
+        if security is not None:
+            set_wanted(steps, security)
+        parts = list(_subnets(steps, layout, guests, reserved.vnics)) if guests is not None else []
         for part in parts:
             _leave_empty(steps, layout, part)
             if not part.adds:
@@ -78,10 +97,10 @@ def reconcile_node(
         for part in parts:
             if part.adds:
                 _reconcile_subnet(steps, layout, part)
-        if concentrators is not None:
-            _reconcile_cnci_vnics(steps, concentrators)
-        if groups is not None:
-            remove_unwanted(steps, groups)
+        if ports is not None:
+            _reconcile_cnci_vnics(steps, ports)
+        if security is not None:
+            remove_unwanted(steps, security, reserved.groups)
     return steps.result
 
 
@@ -96,7 +115,7 @@ def _wanted(
     if cfgs is None:
         return None
     wanted: dict[Identity, Q | InvalidRequest] = {}
-    for number, cfg in enumerate(cfgs):
+    for number, cfg in enumerate(listed(cfgs, field)):
         identity = identity_of(cfg)
         if identity in wanted:
             raise InvalidRequest("is there twice", field=f"{field}[{number}]")

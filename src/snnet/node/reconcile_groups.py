@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from snnet.config import check_many, shown
 from snnet.contract import InvalidRequest, SnnetError
@@ -13,7 +13,7 @@ from .calls.groups import RemoveGroups, SetGroups
 from .steps import Steps
 
 
-def listed(groups: Iterable[object]) -> Sequence[Group]:
+def listed_groups(groups: Iterable[object]) -> Sequence[Group]:
     """Check the argument of ``reconcile``; InvalidRequest names the group that is wrong."""
     seen: set[GroupId] = set()
 
@@ -31,12 +31,12 @@ def listed(groups: Iterable[object]) -> Sequence[Group]:
 
 def set_wanted(steps: Steps[ComputeRecords], wanted: Sequence[Group]) -> None:
     """Set the groups that differ: together, since they may name each other, or one by one."""
-    owner = steps.engine.records.site.owner.name
+    site = steps.engine.records.site
     with steps.engine.claims.lock:
         known = dict(steps.engine.records.groups)
     different: list[Group] = []
     for group in wanted:
-        if known.get(group.id) == group and steps.intact(group.nouns(owner)):
+        if known.get(group.id) == group and steps.intact(group.nouns(site)):
             steps.note(group_thing(group.id), "kept")
         else:
             different.append(group)
@@ -56,12 +56,14 @@ def set_wanted(steps: Steps[ComputeRecords], wanted: Sequence[Group]) -> None:
         steps.note(group_thing(group.id), actions[group.id])
 
 
-def remove_unwanted(steps: Steps[ComputeRecords], wanted: Sequence[Group]) -> None:
+def remove_unwanted(
+    steps: Steps[ComputeRecords], wanted: Sequence[Group], reserved: Callable[[GroupId], bool]
+) -> None:
     """Remove the groups that are not wanted: together, since they may name each other."""
     with steps.engine.claims.lock:
         known = list(steps.engine.records.groups)
     kept = {group.id for group in wanted}
-    gone = [group for group in known if group not in kept]
+    gone = [group for group in known if group not in kept and not reserved(group)]
     if not gone:
         return
     try:

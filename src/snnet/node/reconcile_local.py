@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from snnet.contract import PortForward, SnnetError
+from snnet.config import check_many
+from snnet.contract import InvalidRequest, PortForward, SnnetError
 from snnet.core.compute_records import ComputeRecords
 from snnet.core.concentrators import Concentrator, concentrator_thing
-from snnet.core.local_requests import ConcentratorId, Door, LocalConcentrator, LocalSubnet
+from snnet.core.local_requests import (
+    ConcentratorConfig,
+    ConcentratorId,
+    Door,
+    LocalConcentrator,
+    LocalSubnet,
+    check_apart,
+    local_concentrator,
+)
+from snnet.core.site import Site
 from snnet.core.vnics import TenantSubnet
 
 from .calls.concentrators import RemoveConcentrator, SetConcentrator
 from .steps import Steps
 
+WantedConcentrators = dict[ConcentratorId, LocalConcentrator | InvalidRequest]
+"""The concentrators that a host is to have; for a wrong one its error, so that it stays."""
+
 
 def release_concentrators(
-    steps: Steps[ComputeRecords], wanted: Sequence[LocalConcentrator]
+    steps: Steps[ComputeRecords],
+    wanted: WantedConcentrators,
+    reserved: Callable[[ConcentratorId], bool],
 ) -> None:
     """Remove the concentrators that are not wanted, and unplug subnets that are others now.
 
@@ -27,13 +42,14 @@ def release_concentrators(
     with steps.engine.claims.lock:
         known = dict(steps.engine.records.concentrators)
         subnets = dict(steps.engine.records.subnets)
-    requests = {request.id: request for request in wanted}
+    requests = _right(wanted)
     moved = {
         identity
         for identity, request in requests.items()
         if request.address and identity in known and known[identity].ip != request.address
     }
-    for identity in (known.keys() - requests.keys()) | moved:
+    gone = {identity for identity in known.keys() - wanted.keys() if not reserved(identity)}
+    for identity in gone | moved:
         steps.attempt(concentrator_thing(identity), "removed", RemoveConcentrator(identity))
     for identity, request in requests.items():
         staying = [
@@ -50,12 +66,15 @@ def release_concentrators(
                 # What is in the way is in the error of setting it, which follows.
 
 
-def set_concentrators(steps: Steps[ComputeRecords], wanted: Sequence[LocalConcentrator]) -> None:
+def set_concentrators(steps: Steps[ComputeRecords], wanted: WantedConcentrators) -> None:
     """Set the concentrators that are wanted, after ``release_concentrators``."""
+    for identity, error in wanted.items():
+        if isinstance(error, InvalidRequest):
+            steps.failed(concentrator_thing(identity), error)
     with steps.engine.claims.lock:
         known = dict(steps.engine.records.concentrators)
         subnets = dict(steps.engine.records.subnets)
-    requests = {request.id: request for request in wanted}
+    requests = _right(wanted)
     # Those that give up a subnet, a port or an address come before those that may want it.
     for identity, request in sorted(requests.items(), key=lambda pair: _gains(known, *pair)):
         old = known.get(identity)
@@ -162,3 +181,40 @@ def _is_same(old: Concentrator, new: LocalConcentrator) -> bool:
 
 def _ports(forwards: Iterable[PortForward]) -> set[tuple[object, ...]]:
     return {(forward.key, forward.target_port, forward.sources) for forward in forwards}
+
+
+def check_hosting(site: Site, what: str) -> None:
+    """InvalidRequest where the host of a node has no concentrators in namespaces."""
+    if not site.hosting:
+        raise InvalidRequest(
+            f'{what} is for topology "local" or "mesh", or "hub" with a concentrator_pool',
+            field="topology",
+        )
+
+
+def wanted_concentrators(
+    site: Site, cfgs: Iterable[ConcentratorConfig], *, atomic: bool
+) -> WantedConcentrators:
+    """Check all concentrators that a host is to have.
+
+    Unless ``atomic``, what is wrong with one of them is no obstacle for the others.
+    """
+    check_hosting(site, "reconcile(concentrators=...)")
+    wanted: WantedConcentrators = {}
+    for cfg in check_many(cfgs, "concentrators", lambda cfg, _: cfg):
+        try:
+            request: LocalConcentrator | InvalidRequest = local_concentrator(cfg, site)
+        except InvalidRequest as error:
+            if atomic or not isinstance(cfg, ConcentratorConfig):
+                raise
+            request = error
+        if cfg.id in wanted:
+            raise InvalidRequest("is there twice", field=f"concentrators[{len(wanted)}]")
+        wanted[cfg.id] = request
+    check_apart(list(_right(wanted).values()))
+    return wanted
+
+
+def _right(wanted: WantedConcentrators) -> dict[ConcentratorId, LocalConcentrator]:
+    """Those with which nothing is wrong."""
+    return {key: one for key, one in wanted.items() if isinstance(one, LocalConcentrator)}

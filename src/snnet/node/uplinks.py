@@ -18,7 +18,6 @@ from snnet.contract import (
     ProxyNeighbour,
     PublicIp,
     Route,
-    Unsupported,
 )
 from snnet.contract.addresses import MTU_MIN
 from snnet.contract.network import SNNET_PROTOCOL
@@ -34,10 +33,12 @@ from .intents import Intents
 
 
 def check_topology(config: NetworkConfig) -> None:
-    """Raise Unsupported or InvalidRequest for a topology that no node can have like this."""
-    if config.topology == "mesh":
-        raise Unsupported('topology "mesh" does not exist yet: use "hub", or "local" for one host')
-    if config.topology == "local" and config.mode is NetworkMode.ROUTED:
+    """Raise InvalidRequest for a topology that no node can have like this."""
+    if config.topology == "mesh" and config.tunnel == "geneve":
+        raise InvalidRequest(
+            'topology "mesh" has vxlan tunnels: leave tunnel out, or set "vxlan"', field="tunnel"
+        )
+    if config.topology != "hub" and config.mode is NetworkMode.ROUTED:
         raise InvalidRequest(
             'mode "routed" has no concentrators: use topology "hub", or mode "gre_tunnel"',
             field="topology",
@@ -52,7 +53,7 @@ def find_site(
     Raises InvalidRequest where no link matches the nets of the configuration, or the
     uplink's MTU leaves too little for tenants.
     """
-    nouns = drivers.backend.snapshot({Link, Address}).values()
+    nouns = drivers.backend.snapshot({Link, Address, Route}).values()
     inside = _inside(config, owner, nouns)
     uplinks = find_uplinks(
         nouns,
@@ -62,7 +63,8 @@ def find_site(
         publics=_publics(owner, drivers, intents),
     )
     compute = choose_uplink(uplinks, nouns, owner)
-    site = replace(_site(config, owner, compute), foreign=_foreign(nouns))
+    wires = _wires(compute, bool(inside), nouns)
+    site = replace(_site(config, owner, compute, wires), foreign=_foreign(nouns))
     if site.mtu < MTU_MIN:
         raise InvalidRequest(
             f"{compute.link_name} has MTU {compute.mtu}, which leaves {site.mtu} for tenants: "
@@ -79,7 +81,7 @@ def _inside(config: NetworkConfig, owner: Owner, nouns: Iterable[Noun]) -> tuple
     """
     if owner.role != "cnci":
         return ()
-    if config.topology == "local":
+    if config.topology != "hub":
         return (LINK_LOCAL,)
     alone = [
         noun.address.network
@@ -146,28 +148,47 @@ def stand_in(config: NetworkConfig, owner: Owner, drivers: Drivers) -> Site:
     return _site(config, owner, uplink)
 
 
-def _site(config: NetworkConfig, owner: Owner, uplink: Uplink) -> Site:
+def _wires(uplink: Uplink, inside: bool, nouns: Iterable[Noun]) -> list[IPNetwork]:
+    """The networks where other nodes are, for a node that is not told: those of its uplink.
+
+    In a namespace of its host, a concentrator has an address alone, and routes to them.
+    """
+    routed = [
+        noun.destination
+        for noun in nouns
+        if isinstance(noun, Route) and noun.link == uplink.link_name and noun.destination.prefixlen
+    ]
+    return routed if inside else [uplink.address.network]
+
+
+def _site(
+    config: NetworkConfig, owner: Owner, uplink: Uplink, wires: Iterable[IPNetwork] = ()
+) -> Site:
     routed = config.mode is NetworkMode.ROUTED
-    local = config.topology == "local"
+    local, mesh = config.topology == "local", config.topology == "mesh"
+    port = config.mesh_port if mesh else numbered_port(config.tunnel, config.node_number)
     nets: list[IPNetwork] = [*config.compute_nets, *config.management_nets]  # type: ignore[list-item]
     if local:
         # Without a data centre the uplink's network is that of the host's peers.
         management = set(config.management_nets) - set(config.compute_nets)
         nets = [LINK_LOCAL, *management]  # type: ignore[list-item]
-    elif owner.role == "cnci" and uplink.ip in config.concentrator_pool:
-        nets += [LINK_LOCAL]
+    else:
+        # No router forwards link-local addresses (RFC 3927, 7): clouds have secrets there.
+        nets = [*(nets or wires), LINK_LOCAL]
     return Site(
         owner=owner,
         uplink=uplink,
-        tunnel=config.tunnel,
+        tunnel="vxlan" if mesh else config.tunnel,
         mtu_cap=config.mtu,
         macvtap_mode=config.macvtap_mode,
         routed=routed,
         local=local,
-        hosting=local or (not routed and bool(config.concentrator_pool)),
+        mesh=mesh,
+        hosting=local or mesh or (not routed and bool(config.concentrator_pool)),
         anti_spoofing=config.anti_spoofing or routed,
-        infrastructure=tuple(dict.fromkeys(nets)) or (uplink.address.network,),
+        infrastructure=tuple(dict.fromkeys(nets)),
         allowed=tuple(config.allow_to_nets),  # type: ignore[arg-type]
         public_gateway=config.public_gateway,  # type: ignore[arg-type]
-        port=numbered_port(config.tunnel, config.node_number) if owner.role == "cn" else None,
+        port=port if owner.role == "cn" else None,
+        mesh_port=config.mesh_port if mesh else None,
     )

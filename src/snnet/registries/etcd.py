@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
 
 from snnet.contract import (
     COMMIT_MAX,
@@ -29,10 +31,18 @@ from snnet.contract import (
 from .feeds import Change
 from .gateway import Address, Gateway, Json, Refused, decode, encode
 from .ranges import after_prefix
-from .streams import Streams
+from .streams import Streams, Written
 
 _PAGE = 2000
 """Documents of one answer."""
+
+
+@dataclass(slots=True)
+class _Pages:
+    """What is in a range, and how many keys it has, also those that a filter leaves out."""
+
+    pairs: list[Json] = field(default_factory=list)
+    count: int = 0
 
 
 class EtcdRegistry(Registry):
@@ -67,7 +77,8 @@ class EtcdRegistry(Registry):
         """See :meth:`snnet.contract.Registry.read`."""
         self._check()
         ranges = [self.range(prefix) for prefix in check_prefixes(prefixes)]
-        revision, pairs = self._pages(ranges, 0)
+        revision, pages = self._pages(ranges, 0)
+        pairs = (pair for page in pages for pair in page.pairs)
         found = sorted(map(self.change, pairs), key=lambda change: change.key)
         return Reading(revision, {change.key: change.entry() for change in found})
 
@@ -119,8 +130,17 @@ class EtcdRegistry(Registry):
 
     def watch(self, *prefixes: str, after: int) -> RegistryWatch:
         """See :meth:`snnet.contract.Registry.watch`."""
+        return self.watch_groups([prefixes], after=after)
+
+    def watch_groups(self, groups: Sequence[Sequence[str]], *, after: int) -> RegistryWatch:
+        """See :meth:`snnet.contract.Registry.watch_groups`."""
         self._check()
-        return self._streams.watch(check_prefixes(prefixes), check_revision(after))
+        every = check_prefixes(list(chain.from_iterable(groups)))
+        kept: list[list[str]] = []
+        for group in groups:
+            kept.append([prefix for prefix in every if prefix in group])
+            every = [prefix for prefix in every if prefix not in group]
+        return self._streams.watch(kept, check_revision(after))
 
     def session(self, ttl: float) -> Session:
         """See :meth:`snnet.contract.Registry.session`."""
@@ -167,39 +187,56 @@ class EtcdRegistry(Registry):
         key = decode(pair["key"]).removeprefix(self._namespace)
         return Change(key, None if removed else decode(pair["value"]), int(pair["mod_revision"]))
 
-    def keys(self, prefixes: Sequence[str], at: int = 0) -> tuple[int, dict[str, int]]:
-        """A revision, the present one or ``at``, and that of each key under the prefixes then.
+    def keys(self, prefixes: Sequence[str], at: int = 0) -> tuple[int, set[str]]:
+        """A revision, the present one or ``at``, and the keys under the prefixes then.
 
         Raises ``Compacted`` if nothing is known of that revision.
         """
         ranges = [{**self.range(prefix), "keys_only": True} for prefix in prefixes]
-        revision, pairs = self._pages(ranges, at)
-        found = [self.change(pair, removed=True) for pair in pairs]
-        return revision, {change.key: change.revision for change in found}
+        revision, pages = self._pages(ranges, at)
+        pairs = (pair for page in pages for pair in page.pairs)
+        return revision, {self.change(pair, removed=True).key for pair in pairs}
 
-    def values(self, keys: Sequence[str], at: int) -> list[Change]:
-        """The documents of these keys at a revision."""
-        _, pairs = self._pages([{"key": self._key(key)} for key in keys], at)
-        return [self.change(pair) for pair in pairs]
+    def written(
+        self, prefixes: Sequence[str], after: int, seen: int = 0
+    ) -> tuple[int, list[Written]]:
+        """The present revision, and for each prefix what was written after a revision.
 
-    def _pages(self, waiting: list[Json], revision: int) -> tuple[int, list[Json]]:
-        """All that is in some ranges at one revision, 0 for the present one."""
-        if not waiting:
+        With ``seen`` that of one member does, which need not ask the others for it, if it is
+        that revision or a later one.
+        """
+        first = str(after + 1)
+        ranges = [{**self.range(prefix), "min_mod_revision": first} for prefix in prefixes]
+        revision, pages = self._pages(ranges, 0, alone=seen > 0)
+        if revision < seen:
+            revision, pages = self._pages(ranges, 0)
+        return revision, [Written(list(map(self.change, page.pairs)), page.count) for page in pages]
+
+    def _pages(
+        self, requests: Sequence[Json], revision: int, *, alone: bool = False
+    ) -> tuple[int, list[_Pages]]:
+        """All that is in some ranges at one revision, 0 for the present one.
+
+        ``alone``: for the one that the member has that is asked, which may lag behind.
+        """
+        if not requests:
             return self._ranges([self._any])[0], []
-        found: list[Json] = []
+        found = [_Pages() for _ in requests]
+        waiting = list(zip(requests, found, strict=True))
         while waiting:
-            batch = [
-                {**request, "limit": _PAGE, "revision": str(revision)}
-                for request in waiting[:COMMIT_MAX]
-            ]
-            waiting = waiting[COMMIT_MAX:]
-            present, answers = self._ranges(batch)
+            batch, waiting = waiting[:COMMIT_MAX], waiting[COMMIT_MAX:]
+            common = {"limit": _PAGE, "revision": str(revision)}
+            if alone and not revision:  # a given one may not have come to the member yet
+                common["serializable"] = True
+            present, answers = self._ranges([{**request, **common} for request, _ in batch])
             revision = revision or present
-            for request, answer in zip(batch, answers, strict=True):
+            for (request, pages), answer in zip(batch, answers, strict=True):
                 pairs = answer.get("kvs", [])
-                found += pairs
+                pages.count = pages.count if pages.pairs else int(answer.get("count", 0))
+                pages.pairs += pairs
                 if answer.get("more"):
-                    waiting.append({**request, "key": encode(decode(pairs[-1]["key"]) + "\0")})
+                    rest = {**request, "key": encode(decode(pairs[-1]["key"]) + "\0")}
+                    waiting.append((rest, pages))
         return revision, found
 
     def _ranges(self, requests: Sequence[Json]) -> tuple[int, Iterator[Json]]:

@@ -146,12 +146,16 @@ class FedWatch(RegistryWatch):
         """Add changes in the order of their commits.  Ignores those that it already has."""
         with self._changed:
             for change in changes:
-                if change.revision > self._position:
+                if self.is_new(change):
                     self._pending.pop(change.key, None)
                     self._pending[change.key] = change
             if changes:
                 self._position = max(self._position, changes[-1].revision)
             self._changed.notify_all()
+
+    def is_new(self, change: Change) -> bool:
+        """Whether the watch does not have this change yet."""
+        return change.revision > self._position
 
     def fail(self, error: SnnetError) -> None:
         """Raise the error from the next ``next``."""

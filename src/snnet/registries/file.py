@@ -61,6 +61,14 @@ def path_of(url: str) -> Path:
     return Path(os.path.realpath("/" + url.lstrip("/") if url.startswith("/") else url))
 
 
+def is_there(path: Path) -> bool:
+    """Whether the file is there, or may be: its folder cannot be looked into."""
+    try:
+        return path.exists()
+    except OSError:
+        return True
+
+
 def ensure(path: Path) -> None:
     """Create the file with its tables, and its folder, where they are missing.
 

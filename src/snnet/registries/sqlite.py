@@ -66,6 +66,12 @@ class SqliteRegistry(Registry):
             self.close()
             raise
 
+    @classmethod
+    def missing(cls, url: str) -> str | None:
+        """See :meth:`snnet.contract.Registry.missing`."""
+        path = file.path_of(url)
+        return None if file.is_there(path) else f"there is no file {path}"
+
     def read(self, *prefixes: str) -> Reading:
         """See :meth:`snnet.contract.Registry.read`."""
         self._check()

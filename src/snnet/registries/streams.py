@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from typing import Protocol
 
 from snnet.contract import ApiError, Compacted, Unavailable
@@ -17,13 +19,23 @@ PULSE = 3.0
 _RETRY = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What was written under a prefix, and how many keys there are."""
+
+    changes: Sequence[Change]
+    count: int
+
+
 class Source(Protocol):
     """What the watches need of the registry."""
 
     def range(self, prefix: str) -> Json: ...
     def change(self, pair: Json, *, removed: bool = False) -> Change: ...
-    def keys(self, prefixes: Sequence[str], at: int = 0) -> tuple[int, dict[str, int]]: ...
-    def values(self, keys: Sequence[str], at: int) -> list[Change]: ...
+    def keys(self, prefixes: Sequence[str], at: int = 0) -> tuple[int, set[str]]: ...
+    def written(
+        self, prefixes: Sequence[str], after: int, seen: int = 0
+    ) -> tuple[int, list[Written]]: ...
 
 
 class Streams:
@@ -33,47 +45,54 @@ class Streams:
         self._gateway = gateway
         self._source = source
         self._lock = threading.Lock()
-        self._followers: dict[FedWatch, _Follower] = {}
+        self._followers: dict[FedWatch, list[_Follower]] = {}
         self._closed = threading.Event()
         self._pulse: threading.Thread | None = None
 
-    def watch(self, prefixes: Sequence[str], after: int) -> FedWatch:
-        watch = FedWatch(prefixes, after, self._forget)
-        if prefixes:
-            kind = _OfOne if len(prefixes) == 1 else _OfSeveral
-            follower = kind(self._gateway, self._source, watch, after)
+    def watch(self, groups: Sequence[Sequence[str]], after: int) -> FedWatch:
+        """A watch of groups of prefixes, which do not cover each other."""
+        watch = _Watch(list(chain.from_iterable(groups)), after, self._forget)
+        followers: list[_Follower] = [
+            (_OfOne if len(group) == 1 else _OfSeveral)(
+                self._gateway, self._source, watch, group, after
+            )
+            for group in groups
+            if group
+        ]
+        if followers:
             with self._lock:
-                self._followers[watch] = follower
+                self._followers[watch] = followers
                 if self._pulse is None:
                     self._pulse = threading.Thread(
                         target=self._check_members, name="snnet-etcd-pulse", daemon=True
                     )
                     self._pulse.start()
-            follower.start()
+            for follower in followers:
+                follower.start()
         return watch
 
     def close(self) -> None:
         self._closed.set()
         with self._lock:
-            followers = dict(self._followers)
-        for watch in followers:
+            watches = dict(self._followers)
+        for watch in watches:
             watch.close()
-        for follower in followers.values():
+        for follower in chain.from_iterable(watches.values()):
             follower.join()
         if self._pulse is not None:
             self._pulse.join()
 
     def _forget(self, watch: FedWatch) -> None:
         with self._lock:
-            follower = self._followers.pop(watch, None)
-        if follower is not None:
+            followers = self._followers.pop(watch, [])
+        for follower in followers:
             follower.stop()
 
     def _check_members(self) -> None:
         """Break streams of members that no longer answer: nothing else would."""
         while not self._closed.wait(PULSE):
             with self._lock:
-                followers = list(self._followers.values())
+                followers = list(chain.from_iterable(self._followers.values()))
             alive: dict[int, bool] = {}
             for follower in followers:
                 stream = follower.stream
@@ -84,15 +103,30 @@ class Streams:
                         stream.close()
 
 
-class _Follower(threading.Thread):
-    """Hands what etcd reports to one watch."""
+class _Watch(FedWatch):
+    """Is fed by followers that repeat nothing, each of which is at a revision of its own."""
 
-    def __init__(self, gateway: Gateway, source: Source, watch: FedWatch, after: int) -> None:
+    def is_new(self, change: Change) -> bool:
+        return True
+
+
+class _Follower(threading.Thread):
+    """Hands what etcd reports of a group of prefixes to one watch."""
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        source: Source,
+        watch: FedWatch,
+        prefixes: Sequence[str],
+        after: int,
+    ) -> None:
         super().__init__(name="snnet-etcd-watch", daemon=True)
         self.stream: Stream | None = None
         self._gateway = gateway
         self._source = source
         self._watch = watch
+        self._prefixes = prefixes
         self._position = after
         """What was changed up to this revision was handed out."""
         self._stopped = threading.Event()
@@ -133,7 +167,7 @@ class _Follower(threading.Thread):
         start = str(self._position + 1)
         requests = [
             {"create_request": {**self._source.range(prefix), "start_revision": start}}
-            for prefix in self._watch.prefixes
+            for prefix in self._prefixes
         ]
         stream = self._gateway.stream("/v3/watch", requests)
         try:
@@ -179,41 +213,68 @@ class _OfSeveral(_Follower):
     """Follows several prefixes.
 
     Each has a stream of its own, and no one knows how far the others are.  So the streams
-    only tell that something has changed; what it is comes from a reading of one revision.
+    only tell that something has changed; what it is comes from a reading of one revision:
+    what was written since the last one, and the number of keys, which tells whether any are
+    gone that no stream has told of yet.
     """
 
-    def __init__(self, gateway: Gateway, source: Source, watch: FedWatch, after: int) -> None:
-        super().__init__(gateway, source, watch, after)
-        self._known: dict[str, int] | None = None
+    def __init__(
+        self,
+        gateway: Gateway,
+        source: Source,
+        watch: FedWatch,
+        prefixes: Sequence[str],
+        after: int,
+    ) -> None:
+        super().__init__(gateway, source, watch, prefixes, after)
+        self._known: dict[str, set[str]] | None = None
         self._removed: dict[str, int] = {}
 
     def _begin(self) -> None:
         if self._known is None:
-            self._known = {}
-            if self._position:
-                _, self._known = self._source.keys(self._watch.prefixes, self._position)
+            self._known = self._keys(self._position) if self._position else self._sorted(())
         self._compare()
 
     def _hand_out(self, changes: Sequence[Change]) -> None:
         new = [change for change in changes if change.revision > self._position]
         self._removed |= {change.key: change.revision for change in new if change.text is None}
         if new:
-            self._compare()
+            self._compare(max(change.revision for change in new))
 
-    def _compare(self) -> None:
-        """Hand out how the documents differ from what was known."""
+    def _compare(self, seen: int = 0) -> None:
+        """Hand out how the documents differ from what was known.
+
+        ``seen`` is a revision that a member has reached by now, 0 if that is not known.
+        """
         assert self._known is not None
-        now, found = self._source.keys(self._watch.prefixes)
+        now, found = self._source.written(self._prefixes, self._position, seen)
         if now < self._position:
             raise Compacted(f"etcd was restored from a backup of revision {now}: read again")
-        written = [key for key, revision in found.items() if revision != self._known.get(key)]
-        changes = [
-            Change(key, None, self._removed.get(key, now)) for key in self._known.keys() - found
-        ]
-        changes += self._source.values(written, now)
+        changes = [change for written in found for change in written.changes]
+        there = self._sorted(change.key for change in changes)
+        gone = set[str]()
+        for prefix, written in zip(self._prefixes, found, strict=True):
+            kept = self._known[prefix] - self._removed.keys() | there[prefix]
+            if len(kept) != written.count:
+                kept = self._keys(now, prefix)[prefix]
+            gone |= self._known[prefix] - kept
+            self._known[prefix] = kept
+        changes += [Change(key, None, self._removed.get(key, now)) for key in gone]
         self._watch.put(sorted(changes, key=lambda change: change.revision))
-        self._known, self._position = found, now
+        self._position = now
         self._removed.clear()
+
+    def _keys(self, at: int, *prefixes: str) -> dict[str, set[str]]:
+        """The keys that were there at a revision, by prefix."""
+        _, keys = self._source.keys(prefixes or self._prefixes, at)
+        return self._sorted(keys)
+
+    def _sorted(self, keys: Iterable[str]) -> dict[str, set[str]]:
+        found: dict[str, set[str]] = {prefix: set() for prefix in self._prefixes}
+        for key in keys:
+            # No prefix is the beginning of another.
+            found[next(prefix for prefix in found if key.startswith(prefix))].add(key)
+        return found
 
 
 def _event(source: Source, event: Json) -> Change:

@@ -30,6 +30,9 @@ _FLAGS = os.O_NONBLOCK | os.O_CLOEXEC  # IN_NONBLOCK and IN_CLOEXEC have these v
 class FolderEvents:
     """Changes of the files in one folder, as a descriptor that becomes readable."""
 
+    gone = False
+    """Whether the folder was seen to be removed or moved: nothing more is told."""
+
     def __init__(self, folder: Path) -> None:
         """Raise ``ApiError`` if the kernel refuses, for example since a limit is reached."""
         libc = ctypes.CDLL(None, use_errno=True)
@@ -61,7 +64,9 @@ class FolderEvents:
             while data:
                 _, mask, _, length = _EVENT.unpack_from(data)
                 name = data[_EVENT.size : _EVENT.size + length].rstrip(b"\0")
-                if mask & (_DELETE_SELF | _MOVE_SELF | _UNMOUNT | _OVERFLOW | _IGNORED):
+                if mask & (_DELETE_SELF | _MOVE_SELF | _UNMOUNT | _IGNORED):
+                    self.gone = lost = True
+                elif mask & _OVERFLOW:
                     lost = True
                 elif name:
                     names.add(os.fsdecode(name))

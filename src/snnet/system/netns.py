@@ -5,16 +5,19 @@ See network_namespaces(7), setns(2) and ip-netns(8).
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import functools
 import os
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from snnet.contract import InvalidRequest
+
+from .green import this_thread
 
 NAMED = "/run/netns"
 """Where ``ip netns add`` keeps its namespaces."""
@@ -56,11 +59,13 @@ def new_netns() -> int:
     CAP_SYS_ADMIN.
     """
     results: list[int | OSError] = []
+    caller = this_thread()
 
     def unshare_and_open() -> None:
         try:
-            _libc_call("unshare", _CLONE_NEWNET)
-            results.append(open_netns())
+            with _home_again(caller):
+                _libc_call("unshare", _CLONE_NEWNET)
+                results.append(open_netns())
         except OSError as error:
             results.append(error)
 
@@ -108,16 +113,21 @@ def in_netns(fd: int, function: Callable[[], T]) -> T:
     caller is in the namespace already, no thread is needed.  Processes that it starts and
     sockets that it opens belong to the namespace.  Its exceptions are raised here.  An
     interrupt waits for its end.
+
+    With patches of gevent or eventlet threads are not the kernel's: the caller's own thread
+    goes there and comes back, and ``function`` must not let other code run meanwhile.
     """
     if is_current(fd):
         return function()
     results: list[T] = []
     errors: list[BaseException] = []
+    caller = this_thread()
 
     def enter_and_call() -> None:
         try:
-            _setns(fd)
-            results.append(function())
+            with _home_again(caller):
+                _setns(fd)
+                results.append(function())
         except BaseException as error:
             errors.append(error)
 
@@ -134,6 +144,20 @@ def in_netns(fd: int, function: Callable[[], T]) -> T:
         # Else the cycle error -> traceback -> frame -> list would stay alive.
         raise errors.pop()
     return results.pop()
+
+
+@contextlib.contextmanager
+def _home_again(caller: str) -> Iterator[None]:
+    """If this is the caller's own thread, bring it back to its namespace afterwards."""
+    if this_thread() != caller:
+        yield
+        return
+    home = open_netns()
+    try:
+        yield
+    finally:
+        _setns(home)
+        os.close(home)
 
 
 def _open(ref: str | os.PathLike[str] | int | None) -> int:

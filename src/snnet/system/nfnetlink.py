@@ -16,9 +16,11 @@ from .netlink import NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, Netlink
 _HEADER = struct.Struct("=IHHIIBBH")  # struct nlmsghdr, then struct nfgenmsg
 _FLAGS, _FLAGS_AT = struct.Struct("=H"), 6
 _BEGIN, _END = 16, 17  # NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END
+_GENERATION = 1  # NFNL_BATCH_GENID
 _ATTRIBUTE = struct.Struct("=HH")
 _NESTED = 0x8000  # NLA_F_NESTED, linux/netlink.h
 _NUMBER = 0x3FFF
+_PADDING = (b"", bytes(3), bytes(2), bytes(1))
 NETFILTER = 12  # NETLINK_NETFILTER, which the socket module does not define
 
 
@@ -43,22 +45,27 @@ class Nfnetlink:
         message = self._message(kind, NLM_F_REQUEST | NLM_F_DUMP, family, attributes)
         return _bodies(self._netlink.dump(message))
 
-    def transact(self, requests: Iterable[tuple[int, int, bytes]], family: int = 0) -> None:
-        """Carry out requests in one transaction: for each its kind, its flags, its attributes.
+    def transact(
+        self, requests: Iterable[tuple[int, int, int, bytes]], *, generation: int | None = None
+    ) -> None:
+        """Carry out requests in one transaction: for each kind, flags, family and attributes.
 
-        Raise ``NetlinkError`` if the kernel refuses one; then none took effect.
+        Raise ``NetlinkError`` if the kernel refuses one, or if the ruleset is no longer that of
+        ``generation`` (ERESTART); then none took effect.
         """
         resource = self._kind >> 8
-        parts = [_HEADER.pack(_HEADER.size, _BEGIN, NLM_F_REQUEST, 0, 0, 0, 0, htons(resource))]
-        for kind, flags, attributes in requests:
-            parts.append(bytes(self._message(kind, NLM_F_REQUEST | flags, family, attributes)))
+        of = b"" if generation is None else attribute(_GENERATION, struct.pack("!I", generation))
+        size = _HEADER.size + len(of)
+        begin = _HEADER.pack(size, _BEGIN, NLM_F_REQUEST, 0, 0, 0, 0, htons(resource))
+        parts = [bytearray(begin + of)]
+        for kind, flags, family, attributes in requests:
+            parts.append(self._message(kind, NLM_F_REQUEST | flags, family, attributes))
         # The acks come after the commit, and the errors before them.
         (flags,) = _FLAGS.unpack_from(parts[-1], _FLAGS_AT)
-        last = bytearray(parts[-1])
-        _FLAGS.pack_into(last, _FLAGS_AT, flags | NLM_F_ACK)
-        parts[-1] = bytes(last)
-        parts.append(_HEADER.pack(_HEADER.size, _END, NLM_F_REQUEST, 0, 0, 0, 0, htons(resource)))
-        starts = [0, *accumulate(map(len, parts))][:-1]
+        _FLAGS.pack_into(parts[-1], _FLAGS_AT, flags | NLM_F_ACK)
+        end = _HEADER.pack(_HEADER.size, _END, NLM_F_REQUEST, 0, 0, 0, 0, htons(resource))
+        starts = [0, *accumulate(map(len, parts))]
+        parts.append(bytearray(end))
         self._netlink.request(bytearray(b"".join(parts)), starts)
 
     def _message(self, kind: int, flags: int, family: int, attributes: bytes) -> bytearray:
@@ -73,15 +80,16 @@ def _bodies(messages: list[bytes]) -> list[bytes]:
 
 def attribute(kind: int, value: bytes, *, nested: bool = False) -> bytes:
     """Return one attribute, padded to a multiple of four bytes."""
-    head = _ATTRIBUTE.pack(4 + len(value), kind | (_NESTED if nested else 0))
-    return head + value + bytes(-len(value) % 4)
+    size = len(value)
+    head = _ATTRIBUTE.pack(4 + size, kind | _NESTED if nested else kind)
+    return head + value + _PADDING[size & 3]
 
 
 def attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Return the attributes in ``data``: their numbers without flags, and their values."""
-    offset = 0
-    while offset + 4 <= len(data):
-        length, kind = _ATTRIBUTE.unpack_from(data, offset)
+    offset, last, unpack = 0, len(data) - _ATTRIBUTE.size, _ATTRIBUTE.unpack_from
+    while offset <= last:
+        length, kind = unpack(data, offset)
         if length < 4:
             return
         yield kind & _NUMBER, data[offset + 4 : offset + length]

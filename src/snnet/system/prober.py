@@ -22,6 +22,8 @@ TRIES = 3
 """How often each question is asked."""
 
 _ALL = 0x0003  # ETH_P_ALL, linux/if_ether.h
+OUTGOING = 4
+"""A packet of the host's own: PACKET_OUTGOING, linux/if_packet.h."""
 _SOLICITATION, _ADVERTISEMENT = 135, 136  # RFC 4861
 
 
@@ -77,7 +79,9 @@ def _answers(packets: socket.socket, wanted: set[IPAddress], wait: float) -> Ite
     end = time.monotonic() + wait
     while wanted and (left := end - time.monotonic()) > 0:
         if select.select([packets], [], [], left)[0]:
-            heard = answer(packets.recv(2048))
+            frame, sender = packets.recvfrom(2048)
+            # What this host answers others is on its way out.
+            heard = answer(frame) if sender[2] != OUTGOING else None
             if heard in wanted:
                 wanted.discard(heard)
                 yield heard

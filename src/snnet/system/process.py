@@ -18,6 +18,7 @@ from pathlib import Path
 
 from snnet.contract import ApiError, Timeout, Unsupported, error_for
 
+from .green import unpatched
 from .netns import in_netns
 
 PACKAGES = {
@@ -97,16 +98,18 @@ class Service:
             raise Unsupported(missing_program(argv[0]))
 
         def start() -> subprocess.Popen[bytes]:
+            real = unpatched(subprocess)
             with open(log, "ab") as output:
-                return subprocess.Popen(
+                process: subprocess.Popen[bytes] = real.Popen(
                     argv,
                     executable=program,
-                    stdin=subprocess.DEVNULL,
+                    stdin=real.DEVNULL,
                     stdout=output,
                     stderr=output,
                     env=_environment(),
                     start_new_session=True,
                 )
+            return process
 
         self._process = in_netns(netns, start)
         self.log = log
@@ -173,13 +176,14 @@ def _search_path() -> str:
 
 
 def _run(program: str, argv: Sequence[str], input: str | None, timeout: float) -> Completed:
+    real = unpatched(subprocess)
     try:
-        process = subprocess.Popen(
+        process: subprocess.Popen[str] = real.Popen(
             argv,
             executable=program,
-            stdin=subprocess.DEVNULL if input is None else subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stdin=real.DEVNULL if input is None else real.PIPE,
+            stdout=real.PIPE,
+            stderr=real.PIPE,
             env=_environment(),
             encoding="utf-8",
             errors="replace",
@@ -190,7 +194,7 @@ def _run(program: str, argv: Sequence[str], input: str | None, timeout: float) -
     with process:
         try:
             stdout, stderr = process.communicate(input, timeout)
-        except subprocess.TimeoutExpired:
+        except real.TimeoutExpired:
             _kill(process)
             raise Timeout(f"killed after {timeout:g} s: {shlex.join(argv)}") from None
         except BaseException:

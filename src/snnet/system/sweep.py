@@ -40,7 +40,7 @@ def sweep(runtime: Path, *, age: float = _AGE) -> list[str]:
     old = list(_old(runtime, time.time() - age))
     if not old or not _sees_all():
         return []
-    alive = set(_inodes())
+    alive = namespaces_alive()
     gone = [path for path, inode in old if inode not in alive]
     for path in gone:
         if path.is_dir() and not path.is_symlink():
@@ -67,8 +67,15 @@ def _sees_all() -> bool:
     return first and shown and has_capability(_CAP_SYS_PTRACE)
 
 
+def namespaces_alive() -> set[int]:
+    """The inodes of the namespaces that processes are in, or have open or mounted.
+
+    Other open files are among them: their inodes, of whatever file system.
+    """
+    return set(_inodes())
+
+
 def _inodes() -> Iterator[int]:
-    """The inodes of the namespaces that processes are in, or have open or mounted."""
     for process in Path("/proc").iterdir():
         if not process.name.isdecimal():
             continue

@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv4Address
+from typing import Any
 
 import pytest
 
-from snnet.contract import Change, HostIsolation, Masquerade, Sysctl
+from snnet.backends.fake.fabric.frames import Arp, Echo, Frame, Icmp6, Packet, Segment
+from snnet.backends.fake.fabric.walk import Step
+from snnet.conformance.endpoints import A1, OUT
+from snnet.conformance.firewall.base import PUBLIC6, exit_by, publish, zone
+from snnet.conformance.firewall.base import add as add_rules
+from snnet.contract import (
+    Change,
+    HostIsolation,
+    IPAddress,
+    Masquerade,
+    Noun,
+    Sysctl,
+    TranslatedSource,
+    Zone,
+)
+from tests.conformance.fake_rig import FakeRig
 
 from .gateway import OUTSIDE, Gateway, external, forward, gateway, public
 from .steps import add, address, do, link, neighbour, route
@@ -207,3 +224,55 @@ def test_masquerade_on_a_device_without_an_address_of_its_kind(at: Gateway) -> N
     assert "br7 on cnci: dropped by: masquerade of IPv6 too on eth1: no address on eth1" in (
         at.center.fabric.explain(at.a, "2001:db8:9::9")
     )
+
+
+# -- nothing leaves untranslated: the kernel's side is tests/firewall/test_untranslated.py ------
+
+
+UNEXPECTED = [
+    Arp(True, A1.ip6, A1.mac, OUT.ip6),
+    Arp(False, A1.ip6, A1.mac, OUT.ip6),
+    Icmp6("MLD report"),
+    Icmp6("destination unreachable", about=Packet(OUT.ip6, A1.ip6, Segment("udp", 1, 2))),
+    Echo(False, 1, 8),
+    Segment("tcp", 1, 2, request=False),
+]
+"""What opens no connection; the kernel does not track messages about neighbours at all."""
+
+
+@pytest.mark.parametrize("way", ["masquerade", "public address", "translated source"])
+def test_what_belongs_to_no_connection_stays_inside(way: str) -> None:
+    with FakeRig() as rig:
+        for payload in UNEXPECTED:  # they do leave a host without rules
+            assert _sources(rig, payload) == {A1.ip6}, payload
+        ways: dict[str, list[Noun]] = {
+            "masquerade": exit_by(rig, nat66=True),
+            "public address": [publish(rig, address=PUBLIC6)],
+            "translated source": [TranslatedSource(owner=rig.owner, source=A1.ip6)],
+        }
+        outbound = way == "translated source"
+        tenant = zone(rig, "ta", "in-a")
+        add_rules(
+            rig,
+            *(replace(one, outbound=outbound) if isinstance(one, Zone) else one for one in tenant),
+            *ways[way],
+        )
+        for payload in UNEXPECTED:
+            assert _sources(rig, payload) == set(), payload
+
+
+def _sources(rig: FakeRig, payload: Any) -> set[IPAddress]:
+    """Whom packets are from that arrive outside when the guest sends this."""
+    wire = rig._links(OUT)
+    heard: set[IPAddress] = set()
+    take_in = wire.receive
+
+    def receive(name: str, frame: Frame, step: Step) -> None:
+        if isinstance(frame.payload, Packet) and frame.payload.target == OUT.ip6:
+            heard.add(frame.payload.source)
+        take_in(name, frame, step)
+
+    wire.receive = receive  # type: ignore[method-assign]
+    rig._send(A1, Frame(A1.mac, A1.gateway_mac, Packet(A1.ip6, OUT.ip6, payload)))
+    del wire.receive
+    return heard

@@ -13,11 +13,13 @@ import pytest
 
 from snnet.backends.iproute_shell import IprouteShellBackend, shell
 from snnet.backends.netlink import NetlinkBackend
-from snnet.contract import Driver, Noun, Outcome
+from snnet.contract import Address, Driver, Link, Noun, Outcome, Sysctl
 from snnet.contract.operations import Operation
 from snnet.system.host import RealHost
 from snnet.system.process import Completed
 from tests.conftest import ip
+
+from .nouns import CHANGES, GROUND, LINKS
 
 KERNELS_OWN = {"lo", "gre0", "gretap0", "erspan0", "ip6gre0", "ip6tnl0", "sit0", "tunl0"}
 """Links of every new namespace, where the modules are loaded."""
@@ -97,7 +99,9 @@ def reads(argv: list[str]) -> bool:
     """Whether the command only looks."""
     if argv[0] == "sysctl":
         return "-w" not in argv
-    return not {"-json", "get", "-Version"}.isdisjoint(argv)
+    if argv == ["tc", "-batch", "-"]:  # in another namespace
+        return True
+    return not {"-json", "get", "show", "-Version"}.isdisjoint(argv)
 
 
 def names(netns: str) -> set[str]:
@@ -112,3 +116,26 @@ def view(driver: Driver, noun: Noun) -> dict[str, Any] | None:
     listed = driver.snapshot([type(noun)]).get(noun.key)
     assert (found and found.to_dict()) == (listed and listed.to_dict())
     return None if found is None else found.to_dict()
+
+
+def state(driver: NetlinkBackend) -> dict[Any, Any]:
+    """All that netlink sees, without what chance decides."""
+    found = {}
+    for key, noun in driver.snapshot().items():
+        data = noun.to_dict()
+        if isinstance(noun, Address):  # how long ago it was added
+            data["flags"] = [flag for flag in data["flags"] if flag != "tentative"]
+        if isinstance(noun, Link):
+            del data["index"]
+            by_chance = noun.mac is not None and noun.mac not in _MACS
+            if by_chance:
+                del data["mac"]
+            for sysctl in ("ipv4.conf.{}.proxy_arp", "ipv4.neigh.{}.proxy_delay"):
+                name = sysctl.format(noun.name.replace(".", "/"))
+                setting = driver.find(Sysctl(name=f"net.{name}"))
+                data[sysctl] = setting and setting.to_dict()["value"]
+        found[key] = data
+    return found
+
+
+_MACS = {getattr(noun, "mac", None) for noun in [*GROUND, *LINKS, *(old for old, _ in CHANGES)]}

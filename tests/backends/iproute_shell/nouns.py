@@ -11,15 +11,19 @@ import pytest
 from snnet.contract import (
     Address,
     Bridge,
+    BridgeFdb,
     Fdb,
     Geneve,
     Gre,
     Gretap,
+    Ifb,
     Macvtap,
     Neighbour,
     Noun,
     ProxyNeighbour,
+    Redirect,
     Route,
+    Shaper,
     Tap,
     Veth,
     Vxlan,
@@ -39,8 +43,10 @@ UPLINK = Veth(name="up", peer="up-peer", mac="02:00:00:00:00:02", mtu=1500)
 MESH = Vxlan(name="mesh", local=V4["local"], remote=None, vni=9, port=4789, mtu=1450)
 ADDRESS = Address(link="br", address=ip_interface("10.1.0.1/24"))
 ADDRESS6 = Address(link="br", address=ip_interface("fd01::1/64"))
-GROUND: list[Noun] = [BRIDGE, ADDRESS, ADDRESS6, UPLINK, MESH]
-"""A bridge with addresses, a link for macvtaps, a vxlan for forwarding entries."""
+MEMBER = replace(MESH, name="member", vni=12, master="br")
+BLOCK = Ifb(name="block", mac="02:00:00:00:00:03")
+GROUND: list[Noun] = [BRIDGE, ADDRESS, ADDRESS6, UPLINK, MESH, MEMBER, BLOCK]
+"""A bridge with addresses, a link for macvtaps, a vxlan for forwarding entries, an ifb."""
 
 TAP = Tap(name="tap", **PORT)
 
@@ -64,6 +70,7 @@ LINKS: list[Any] = [
     Veth(name="ve", peer="ve-peer", peer_mac="02:00:00:00:00:08", peer_mtu=1300, **PORT),
     Veth(name="ve2"),
     Veth(name="ve3", peer="p3", proxy_arp=True, alias="\"'\\"),
+    Ifb(name="ifb", mtu=1400, alias="a port's"),
     Macvtap(name="mv", lower="up", mac="02:00:00:00:00:09", mtu=1400, alias="a port"),
     Macvtap(name="mv", lower="up", mode="vepa", index=1 << 21, link_local=True),
     Vxlan(name="vx", vni=7, port=16384, **V4, **PORT),
@@ -101,7 +108,14 @@ NON_LINKS: list[Noun] = [
     ProxyNeighbour(link="br", address=ip_address("fd09::9"), protocol=0),
     Fdb(link="mesh", mac="02:00:00:00:00:0c", remote=ip_address("192.0.2.9")),
     Fdb(link="mesh", mac="00:00:00:00:00:00", remote=ip_address("192.0.2.9")),
+    BridgeFdb(link="member", mac="02:00:00:00:00:0c"),
+    Shaper(link="up", rate=50_000_000),
+    Shaper(link="block", rate=8_000),
+    Shaper(link="br", rate=100_000_000_000),
+    Redirect(link="up", to="block"),
 ]
+
+PORT_OF_BR = replace(MEMBER, name="port", vni=13)
 
 CHANGES: list[tuple[Any, dict[str, Any]]] = [
     (TAP, {"mac": "fe:00:00:00:00:ff"}),
@@ -118,4 +132,7 @@ CHANGES: list[tuple[Any, dict[str, Any]]] = [
     (NON_LINKS[9], {"gateway": ip_address("fd01::8")}),
     (NON_LINKS[11], {"lladdr": "02:00:00:00:00:dd"}),
     (NON_LINKS[15], {"remote": ip_address("192.0.2.99")}),
+    (NON_LINKS[18], {"rate": 100_000_000_000}),
+    (PORT_OF_BR, {"master": None, "settings": (("vxlan learning", 1),)}),
+    (PORT_OF_BR, {"settings": (("bridge_slave isolated", 1), ("vxlan learning", 1))}),
 ]

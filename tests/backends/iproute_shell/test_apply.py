@@ -29,7 +29,7 @@ from tests.conftest import ip
 from .conftest import names, runner
 from .nouns import V4
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.sampled]
 
 Done = Callable[..., Any]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,6 +12,8 @@ from typing import Any
 import pytest
 
 from snnet.backends.iproute_shell import IprouteShellBackend, shell
+from snnet.backends.iproute_shell.namespaces import Namespaces
+from snnet.backends.iproute_shell.shell import Shell
 from snnet.contract import (
     Add,
     ApiError,
@@ -20,6 +23,7 @@ from snnet.contract import (
     Fdb,
     Gre,
     Missing,
+    Namespace,
     Operation,
     Rejected,
     Remove,
@@ -121,3 +125,19 @@ def test_unknown_messages_are_passed_on(
     monkeypatch.setattr(shell, "run", lambda argv, **_: Completed(-9, "", ""))
     with pytest.raises(Exception, match="killed by signal 9"):
         backend.snapshot([Bridge])
+
+
+def test_a_look_into_a_namespace_that_is_being_ended_is_repeated(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever ends a namespace kills what runs in it, and ``ip`` ran there."""
+    answers = iter([Completed(-9, "", ""), Completed(0, '[{"ifalias": ""}]', "")])
+    monkeypatch.setattr("snnet.backends.iproute_shell.shell.run", lambda *_, **__: next(answers))
+    monkeypatch.setattr("snnet.system.named.exists", lambda _: True)
+    netns = os.open("/proc/self/ns/net", os.O_RDONLY)
+    try:
+        found = Namespaces(Shell(netns), netns).find(Namespace(name="somebodys"))
+    finally:
+        os.close(netns)
+    assert found == Namespace(name="somebodys")
+    assert next(answers, None) is None

@@ -34,7 +34,7 @@ from tests.conftest import ip
 from .conftest import names, view
 from .nouns import CHANGES, GROUND, LINKS, NON_LINKS, TAP
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.sampled]
 
 Done = Callable[..., Any]
 

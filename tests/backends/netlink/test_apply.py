@@ -15,6 +15,7 @@ import pytest
 
 from snnet.backends.netlink import NetlinkBackend
 from snnet.backends.netlink.kernel import RTM_DELLINK, RTM_SETLINK, Kernel
+from snnet.backends.netlink.links import MANY, Links
 from snnet.contract import (
     Add,
     Address,
@@ -235,3 +236,21 @@ def test_no_more_ports_than_a_bridge_has(backend: NetlinkBackend, done: Callable
     assert outcome.done == set(range(1023))
     assert isinstance(outcome.error, Exhausted)
     backend.apply(list(map(Remove, ports)), keep_going=True)
+
+
+def test_many_links_are_removed_by_one_listing_and_foreign_ones_stay(
+    backend: NetlinkBackend, done: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taps = [Tap(name=f"t{number}", group=7, alias=f"tap {number}") for number in range(3 * MANY)]
+    done(*map(Add, taps))
+    foreign, gone = taps[MANY], taps[5]
+    done(Change(dataclasses.replace(foreign, alias="foreign"), foreign), Remove(gone))
+    outcome = backend.apply([Remove(tap) for tap in taps], keep_going=True)
+    assert {taps[number].name for number in outcome.errors} == {foreign.name, gone.name}
+    assert all(isinstance(error, Missing) for error in outcome.errors.values())
+    assert set(backend.snapshot({Tap})) == {foreign.key}
+    assert getattr(backend.find(foreign), "group", None) == 7
+    others = [tap for tap in taps if tap is not foreign]
+    done(*map(Add, others))
+    monkeypatch.setattr(Links, "look_up", lambda *_: pytest.fail("each is looked up"))
+    done(*map(Remove, others))

@@ -26,8 +26,12 @@ class World(NamedTuple):
 @pytest.fixture(
     params=[
         pytest.param(World("nft", True), id="in-memory"),
-        pytest.param(World("nft", False), id="nft", marks=pytest.mark.kernel),
-        pytest.param(World("legacy", False), id="legacy", marks=pytest.mark.kernel),
+        pytest.param(
+            World("nft", False), id="nft", marks=[pytest.mark.kernel, pytest.mark.sampled]
+        ),
+        pytest.param(
+            World("legacy", False), id="legacy", marks=[pytest.mark.kernel, pytest.mark.sampled]
+        ),
     ]
 )
 def world(request: pytest.FixtureRequest) -> World:

@@ -15,7 +15,7 @@ from snnet.contract import (
 )
 from snnet.firewall.iptables import IptablesFirewall
 from snnet.firewall.iptables.layout import IP
-from snnet.firewall.iptables.tables import Programs
+from snnet.firewall.iptables.programs import Programs
 
 from .conftest import Shell
 from .nouns import (
@@ -193,3 +193,19 @@ def test_a_jump_comes_back_once(driver: IptablesFirewall, shell: Shell) -> None:
     add(driver, LINK, BRIDGE)
     rules = shell("iptables", "-S", "FORWARD").splitlines()
     assert rules == ["-P FORWARD ACCEPT", "-A FORWARD -j SNNET-vqicasqk-fwd", "-A FORWARD -j LOG"]
+
+
+@pytest.mark.parametrize(
+    ("program", "table"),
+    [("iptables", "filter"), ("ebtables", "nat"), ("ebtables", "filter"), ("arptables", "filter")],
+)
+def test_rules_that_are_gone_are_not_obeyed(
+    driver: IptablesFirewall, shell: Shell, program: str, table: str
+) -> None:
+    """Bridges and ARP have no records of their own."""
+    add(driver, ISOLATION, PORT)
+    assert driver.enforced()[1] == []
+    where = () if program == "arptables" else ("-t", table)
+    shell(program, *where, "-F", "INPUT" if table == "filter" else "PREROUTING")
+    (damage,) = driver.enforced()[1]
+    assert f"table {table}, chain " in damage

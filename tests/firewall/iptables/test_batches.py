@@ -71,6 +71,7 @@ COMMIT
 :S-from-3lbofcoj - [0:0]
 :S-to-3lbofcoj - [0:0]
 :S-exit - [0:0]
+:S-untr-drop - [0:0]
 :S-rec - [0:0]
 -A S-fwd -i br1 -j S-from-3lbofcoj
 -A S-fwd -o br1 -j S-to-3lbofcoj
@@ -83,7 +84,8 @@ COMMIT
 -A S-to-3lbofcoj -m conntrack --ctstate DNAT -j ACCEPT
 -A S-to-3lbofcoj -j DROP
 -A S-exit -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
--A S-exit -o eth0 -m conntrack --ctstate INVALID -j DROP
+-A S-exit -o eth0 -m conntrack --ctstate INVALID,UNTRACKED -g S-untr-drop
+-A S-untr-drop -j DROP
 -A S-rec -m comment --comment "snnet1 k=owner owner=cnci:tester"
 -A S-rec -m comment --comment "snnet1 k=zone zone=t1 networks= outbound=False"
 -A S-rec -m comment --comment "snnet1 k=zone-link link=br1 zone=t1 networks=10.1.0.0/24"
@@ -245,7 +247,7 @@ def test_all_rules_come_and_go_in_the_old_tables(
     }
     shell.other()("iptables", "-P", "FORWARD", "DROP")
     (line,) = driver.obstacles()
-    assert "iptables-nft -P FORWARD ACCEPT" in line
+    assert "or: iptables-nft -t filter -I FORWARD -i " in line
     remove(driver, *reversed(ALL))
     assert "SNNET" not in tables.rules()
 

@@ -18,8 +18,12 @@ from .steps import add
 REAL = pytest.mark.parametrize(
     "world",
     [
-        pytest.param(World("nft", False), id="nft", marks=pytest.mark.kernel),
-        pytest.param(World("legacy", False), id="legacy", marks=pytest.mark.kernel),
+        pytest.param(
+            World("nft", False), id="nft", marks=[pytest.mark.kernel, pytest.mark.sampled]
+        ),
+        pytest.param(
+            World("legacy", False), id="legacy", marks=[pytest.mark.kernel, pytest.mark.sampled]
+        ),
     ],
 )
 
@@ -52,7 +56,9 @@ def moved(tool: str, table: str, hook: str, part: str) -> Change:
 
 CHANGES: dict[str, Change] = {
     "a drop becomes an accept": instead("filter", "in", 2, "-j", "ACCEPT"),
-    "the last drop of services": instead("filter", "srv", 7, "-j", "RETURN"),
+    "the end of services": instead("filter", "srv", 7, "-j", "RETURN"),
+    "the last drop of services": instead("filter", "srv-drop", 1, "-j", "RETURN"),
+    "a drop of protected networks": instead("filter", "prot-drop", 1, "-j", "ACCEPT"),
     "the end of a zone": instead("filter", "to", 3, "-j", "ACCEPT", of="t1"),
     "another network": instead("filter", "exit", 2, "-d", "192.0.2.0/25", "-j", "DROP"),
     "another target": instead(
@@ -138,7 +144,8 @@ def test_rules_of_another_process_are_compared_too(
 
 
 @pytest.mark.parametrize(
-    "world", [pytest.param(World("nft", False), id="nft", marks=pytest.mark.kernel)]
+    "world",
+    [pytest.param(World("nft", False), id="nft", marks=[pytest.mark.kernel, pytest.mark.sampled])],
 )
 def test_a_look_up_compares_what_somebody_changed(driver: IptablesFirewall, shell: Shell) -> None:
     """Else the next VNIC on the bridge is made without isolation."""

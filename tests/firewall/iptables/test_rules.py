@@ -6,6 +6,7 @@ import dataclasses
 from ipaddress import IPv4Address, IPv6Address, ip_network
 
 from snnet.contract import Noun, ZoneLink, keyed
+from snnet.firewall import reasons
 from snnet.firewall.iptables.layout import (
     FILTER,
     FILTER6,
@@ -31,8 +32,10 @@ from .nouns import (
     OPEN,
     OWNER,
     PORT,
+    PROTECTED,
     PUBLIC,
     ROUTED,
+    SERVICES,
     TRANSLATED,
     ZONE,
 )
@@ -100,6 +103,39 @@ def test_a_zone_without_links_has_no_rules() -> None:
     assert _text(FILTER, ZONE) == []
 
 
+def test_what_all_links_share_drops_for_each_link() -> None:
+    other = ZoneLink(owner=OWNER, link="br2", zone="t1")
+    also = dataclasses.replace(SERVICES, link="br2")
+    lines = _text(FILTER, ZONE, PROTECTED, LINK, other, SERVICES, also, MASQUERADE)
+    for chain in ("srv-drop", "prot-drop", "untr-drop"):
+        drops = [line for line in lines if line.startswith(f"-A {chain} ")]
+        assert drops == [f"-A {chain} -i br1 -j DROP", f"-A {chain} -j DROP"]
+    ends = [line for line in lines if line.startswith(("-A from", "-A to")) and "DROP" in line]
+    assert ends == [
+        "-A from-3lbofcoj -i br1 -j DROP",
+        "-A from-3lbofcoj -j DROP",
+        "-A to-3lbofcoj -o br1 -j DROP",
+        "-A to-3lbofcoj -j DROP",
+    ]
+
+
+def test_each_rule_that_drops_counts() -> None:
+    whys = set()
+    for content in render(OWNER, keyed(ALL)).values():
+        for rules in content.chains.values():
+            assert [rule for rule in rules if rule.text.endswith("-j DROP")] == [
+                rule for rule in rules if rule.drops
+            ]
+            whys |= {rule.drops for rule in rules if rule.drops}
+    assert whys == {
+        ("br9", reasons.FROM), ("br9", reasons.INTO), ("br9", reasons.HOST),
+        ("br1", reasons.FROM), ("br1", reasons.INTO), ("br1", reasons.SERVICE),
+        ("br1", reasons.PROTECTED), ("br1", reasons.UNTRANSLATED),
+        ("tap1", reasons.ADDRESS), ("tap1", reasons.DHCP), ("tap1", reasons.BRIDGE),
+        ("tap7", reasons.ADDRESS), ("tap7", reasons.DHCP),
+    }  # fmt: skip
+
+
 def test_ways_out_of_a_zone() -> None:
     exits = [
         line
@@ -108,9 +144,9 @@ def test_ways_out_of_a_zone() -> None:
     ]
     assert exits == [
         f"-A exit {_ANSWERS}",
-        "-A exit -o eth0 -m conntrack --ctstate INVALID -j DROP",
+        "-A exit -o eth0 -m conntrack --ctstate INVALID,UNTRACKED -g untr-drop",
         "-A exit -i br1 -o eth0 -j ACCEPT",
-        "-A exit -s 10.1.0.5 -o eth0 -m conntrack --ctstate INVALID -j DROP",
+        "-A exit -s 10.1.0.5 -o eth0 -m conntrack --ctstate INVALID,UNTRACKED -g untr-drop",
         "-A exit -s 10.1.0.5 -o eth0 -j ACCEPT",
     ]
 
@@ -174,8 +210,11 @@ def test_a_translated_source() -> None:
         "-A snat -s 169.254.7.9 -j MASQUERADE --random-fully",
         "-I POSTROUTING -j snat",
     ]
-    exits = [line for line in _text(FILTER, ZONE, LINK, TRANSLATED) if line.startswith("-A exit")]
-    assert exits[1:] == ["-A exit -s 169.254.7.9 -m conntrack --ctstate INVALID -j DROP"]
+    lines = _text(FILTER, ZONE, LINK, TRANSLATED)
+    assert lines[lines.index(f"-A exit {_ANSWERS}") + 1 :][:2] == [
+        "-A exit -s 169.254.7.9 -m conntrack --ctstate INVALID,UNTRACKED -g untr-drop",
+        "-A untr-drop -j DROP",
+    ]
 
 
 def test_an_open_address() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from ipaddress import ip_network
 
 import pytest
@@ -14,7 +15,7 @@ from snnet.contract import (
     Unsupported,
     keyed,
 )
-from snnet.firewall.iptables import IptablesFirewall, tables
+from snnet.firewall.iptables import IptablesFirewall, programs
 from snnet.system import process
 
 from .conftest import Shell
@@ -39,7 +40,7 @@ def test_without_ebtables_ports_are_not_guarded(
 ) -> None:
     find = process.find_program
     monkeypatch.setattr(
-        tables, "find_program", lambda name: None if name[:8] == "ebtables" else find(name)
+        programs, "find_program", lambda name: None if name[:8] == "ebtables" else find(name)
     )
     assert "apt-get install iptables (it brings ebtables-nft)" in str(driver.missing(PORT))
     assert isinstance(refusal(driver, Add(PORT)), Unsupported)
@@ -54,7 +55,7 @@ def test_without_arptables_the_host_answers_arp(
 ) -> None:
     find = process.find_program
     monkeypatch.setattr(
-        tables, "find_program", lambda name: None if name[:9] == "arptables" else find(name)
+        programs, "find_program", lambda name: None if name[:9] == "arptables" else find(name)
     )
     assert "arptables-nft" in str(driver.missing(ISOLATION))
     assert driver.missing(dataclasses.replace(ISOLATION, arp=False)) is None
@@ -64,7 +65,7 @@ def test_without_arptables_the_host_answers_arp(
 def test_without_iptables_nothing_works_and_nothing_is_there(
     driver: IptablesFirewall, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tables, "find_program", lambda name: None)
+    monkeypatch.setattr(programs, "find_program", lambda name: None)
     assert "apt-get install iptables" in str(driver.missing(ZONE))
     assert driver.snapshot() == {}
     assert driver.find(ZONE) is None
@@ -140,10 +141,18 @@ def test_the_other_iptables_is_an_obstacle(driver: IptablesFirewall, shell: Shel
     other("iptables", "-P", "FORWARD", "DROP")
     other("ip6tables", "-A", "FORWARD", "-i", "x", "-j", "REJECT")
     policy, rule = driver.obstacles()
+    program, _, words = policy.rpartition(", or: ")[2].partition(" ")
     assert f"iptables-{other.variant} table filter, chain FORWARD: its policy drops" in policy
-    assert "-P FORWARD ACCEPT" in policy
+    assert re.fullmatch(r"-t filter -I FORWARD (-i \S+ )?(-o \S+ )?-j ACCEPT", words)
     assert f"ip6tables-{other.variant}" in rule
     assert "REJECT" in rule
+    for _ in range(20):  # what is said lets one flow after the other pass
+        if "its policy drops" not in policy:
+            break
+        other(program.removesuffix(f"-{other.variant}"), *words.split())
+        policy, *_ = driver.obstacles()
+        program, _, words = policy.rpartition(", or: ")[2].partition(" ")
+    assert policy == rule
 
 
 def test_close_may_be_repeated_and_changes_nothing(driver: IptablesFirewall) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from errno import EMFILE, EPERM
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from snnet.contract import (
     Add,
     AntiSpoof,
     ApiError,
+    BridgeAccept,
     Change,
     Exists,
     GroupMembers,
@@ -25,18 +27,26 @@ from snnet.contract import (
     Remove,
     TunnelGuard,
     Unsupported,
+    Untracked,
     Zone,
     ZoneLink,
+    error_for,
     keyed,
 )
+from snnet.contract.errors import NEEDS
 from snnet.firewall import nft
 from snnet.firewall.nftables import NftablesFirewall
+from snnet.firewall.nftables.reader import StoredChain
+from snnet.firewall.nftables.steps import with_operation
+from snnet.firewall.nftables.tables import Table
+from snnet.firewall.nftables.writer import by_netlink
 from snnet.system.host import RealHost
 from snnet.system.process import run
 from tests.firewall.nftables.test_words import WORDS
 
 OWNER = "cnci:c-1"
 ZONE = Zone(owner=OWNER, zone="t1")
+GONE = "the table is gone"
 ALL: list[Noun] = [ZONE, *(noun for noun, _ in WORDS.values())]
 
 
@@ -171,6 +181,55 @@ def test_a_table_that_lost_its_rules_is_recreated_completely(
     assert driver.obstacles() == []
 
 
+@pytest.mark.parametrize("table", ["inet", "bridge", "arp"])
+def test_whoever_needs_a_table_is_gone_with_it(driver: NftablesFirewall, table: str) -> None:
+    """Also who has its elements in another table, and in this one only rules that all share."""
+    add(driver, *ALL)
+    whole = sorted(ruleset(driver).splitlines())
+    do(driver, "nft", "delete", "table", table, "snnet-cnci-c-1")
+    add(driver, *[noun for noun in ALL if driver.find(noun) is None])
+    assert sorted(ruleset(driver).splitlines()) == whole
+    assert driver.snapshot() == keyed(ALL)
+    assert driver.obstacles() == []
+
+
+def test_the_kernel_obeys_no_rule_of_a_table_that_is_gone(driver: NftablesFirewall) -> None:
+    """The record of an isolation is in another table."""
+    add(driver, HostIsolation(owner=OWNER, link="br0"))
+    assert driver.enforced()[1] == []
+    do(driver, "nft", "delete", "table", "arp", "snnet-cnci-c-1")
+    assert driver.enforced()[1] == [f"rules of {OWNER} in table arp snnet-cnci-c-1: {GONE}"]
+
+
+def test_rules_are_read_once_after_a_change_of_others(
+    driver: NftablesFirewall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where tables are absent, and however many nouns are looked for."""
+    here: list[Noun] = [BridgeAccept(owner=OWNER, bridge=f"br{number}") for number in range(9)]
+    absent: list[Noun] = [Untracked(owner=OWNER, link="p0"), HostIsolation(owner=OWNER, link="b")]
+    read: list[str] = []
+    of_owner, content = driver._stored.of_owner, driver._reader.content
+
+    def reading(owner: str) -> list[Noun]:
+        read.append("nouns")
+        return of_owner(owner)
+
+    def listing(table: Table) -> dict[str, StoredChain]:
+        read.append(table.family)
+        return content(table)
+
+    add(driver, *here)
+    driver.snapshot()
+    monkeypatch.setattr(driver._stored, "of_owner", reading)
+    monkeypatch.setattr(driver._reader, "content", listing)
+    for others, expected in ((False, []), (True, ["arp", "bridge", "inet", "nouns"])):
+        if others:
+            do(driver, "nft", "add", "table", "inet", "theirs")
+        read.clear()
+        assert [driver.find(noun) for noun in (*here, *absent)] == [*here, None, None]
+        assert sorted(read) == expected
+
+
 def test_one_rule_added_after_a_flush_brings_the_others_back(driver: NftablesFirewall) -> None:
     add(driver, *ALL)
     whole, epoch = driver.snapshot(), driver.epoch()
@@ -185,6 +244,39 @@ def test_one_rule_added_after_a_flush_brings_the_others_back(driver: NftablesFir
     epoch = driver.epoch()
     assert driver.apply([Remove(first)]).error is None
     assert driver.epoch() == epoch
+
+
+def test_a_change_that_changes_nothing_hides_none_of_others(driver: NftablesFirewall) -> None:
+    first, second = IPv4Address("10.0.0.2"), IPv4Address("10.0.0.3")
+    few = GroupMembers(owner=OWNER, tenant="acme", group="web", addresses=(first,))
+    change = Change(replace(few, addresses=(first, second)), few)
+    add(driver, few)
+    for others in (["nft", "add", "table", "inet", "theirs"], None):
+        assert driver.apply([change]).error is None
+        epoch = driver.epoch()
+        assert driver.apply([change]).error is None  # they are members already
+        if others:
+            do(driver, *others)
+            assert driver.epoch() != epoch
+    assert driver.find(few) == change.noun
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (error_for(EMFILE, "change the firewall", detail="raise the limit"), "raise the limit"),
+        (error_for(EPERM, "change the firewall"), NEEDS),
+        (nft._refused("/dev/stdin:1:1-9: Error: Could not: File exists\nadd x\n"), "File exists"),
+        (nft._refused("Error: syntax error\nadd tabel\n"), "nft: Error: syntax error"),
+    ],
+    ids=["limit", "permission", "words", "syntax"],
+)
+def test_the_error_of_an_operation_keeps_its_reason(error: ApiError, reason: str) -> None:
+    found = with_operation(error, Add(ZONE))
+    assert type(found) is type(error)
+    assert str(found).startswith(f"cannot {Add(ZONE)}: ")
+    assert str(found).endswith(f": {reason}")
+    assert str(found).count(reason) == (2 if reason == "File exists" else 1)
 
 
 def test_a_recreated_table_keeps_the_guards_of_tunnels(driver: NftablesFirewall) -> None:
@@ -213,6 +305,42 @@ def test_after_a_flush_of_everything_it_goes_on(driver: NftablesFirewall) -> Non
     assert isinstance(driver.apply([Remove(ALL[3])]).error, Missing)
     add(driver, *ALL)
     assert driver.snapshot() == keyed(ALL)
+
+
+@pytest.mark.parametrize("first", range(len(ALL)))
+def test_after_a_flush_one_change_does_not_stand_for_all(
+    driver: NftablesFirewall, first: int
+) -> None:
+    """Also where nobody has looked since: what the next ones need is made as well."""
+    add(driver, *ALL)
+    do(driver, "nft", "flush", "ruleset")
+    needs_zone = isinstance(ALL[first], (ZoneLink, PortForward))
+    order = [] if needs_zone else [ALL[first]]
+    order += [noun for noun in ALL if noun not in order]
+    for noun in order:
+        driver.perform(Add(noun))
+    assert driver.snapshot() == keyed(ALL)
+    assert driver.enforced()[1] == []
+    for noun in reversed(ALL):
+        driver.perform(Remove(noun))
+    assert driver.dump() == ""
+
+
+@pytest.mark.parametrize("look", ["snapshot", "find"])
+@pytest.mark.parametrize("later", sorted({type(noun) for noun in ALL}, key=str))
+def test_after_a_flush_that_was_seen_nothing_counts_as_made(
+    driver: NftablesFirewall, later: type[Noun], look: str
+) -> None:
+    """Also if a transaction needs some parts that were there, and some that were not."""
+    add(driver, *(noun for noun in ALL if not isinstance(noun, (later, ZoneLink, PortForward))))
+    do(driver, "nft", "flush", "ruleset")
+    if look == "find":
+        assert driver.find(ZONE) is None
+    else:
+        assert driver.snapshot() == {}
+    add(driver, *ALL)
+    assert driver.snapshot() == keyed(ALL)
+    assert driver.enforced()[1] == []
 
 
 def test_one_wrong_rule_of_many_is_the_one_that_is_named(driver: NftablesFirewall) -> None:
@@ -286,3 +414,65 @@ def test_the_kernel_takes_many_members_at_once(netns: str, tmp_path: Path) -> No
     finally:
         driver.close()
         host.close()
+
+
+@pytest.mark.parametrize("noun", ALL[1:], ids=lambda noun: type(noun).__name__)
+def test_what_is_sent_over_netlink_is_what_nft_makes_of_the_words(
+    driver: NftablesFirewall, noun: Noun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(driver, *ALL)
+    whole, stored = sorted(ruleset(driver).splitlines()), driver.snapshot()
+    monkeypatch.setattr(driver._usage, "unused_after", lambda steps: set())  # all sets stay
+    for choose in (by_netlink, lambda commands: None):
+        monkeypatch.setattr("snnet.firewall.nftables.driver.by_netlink", choose)
+        assert driver.apply([Remove(noun)]).error is None
+        assert noun.key not in driver.snapshot()
+        add(driver, noun)
+        assert sorted(ruleset(driver).splitlines()) == whole
+        assert driver.snapshot() == stored
+
+
+def test_elements_go_over_netlink_once_their_sets_are_there(
+    driver: NftablesFirewall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More of them than one message holds, and without nft, which would list the host's sets."""
+    add(driver, ZONE, *(noun for noun in ALL if isinstance(noun, AntiSpoof)))
+    before = ruleset(driver)
+    monkeypatch.setattr(driver._nft, "run", lambda _: pytest.fail("nft was asked"))
+    made, guards = driver.transactions, many(1000)
+    add(driver, *guards)
+    assert driver.transactions == made + 1
+    assert keyed(guards).items() <= driver.snapshot().items()
+    assert driver.apply([Remove(noun) for noun in guards]).error is None
+    assert driver.transactions == made + 2
+    assert ruleset(driver) == before
+
+
+def many(number: int) -> list[Noun]:
+    return [
+        AntiSpoof(owner=OWNER, link=f"m{n}", mac="02:00:0a:01:00:09", addresses=(GUEST + n,))
+        for n in range(number)
+    ]
+
+
+@pytest.mark.parametrize(
+    "noun",
+    [
+        AntiSpoof(owner=OWNER, link="v0", mac="02:00", addresses=(GUEST,)),
+        AntiSpoof(owner=OWNER, link="v0", mac="02000a010009", addresses=(GUEST,)),
+        AntiSpoof(owner=OWNER, link="", mac="02:00:0a:01:00:09", addresses=(GUEST,)),
+        AntiSpoof(owner=OWNER, link="v" * 16, mac="02:00:0a:01:00:09", addresses=(GUEST,)),
+        AntiSpoof(owner=OWNER, link="v0", mac="02:00:0A:01:00:09", addresses=(GUEST,)),
+        AntiSpoof(owner=OWNER, link="v0", mac="2 :00:0a:01:00:09", addresses=(GUEST,)),
+        AntiSpoof(owner=OWNER, link="v/0", mac="02:00:0a:01:00:09", addresses=(GUEST,)),
+    ],
+    ids=["short", "no colons", "no link", "long link", "upper case", "blank", "no name"],
+)
+def test_a_bad_value_is_refused_with_and_without_its_sets(
+    driver: NftablesFirewall, noun: Noun
+) -> None:
+    assert isinstance(driver.apply([Add(noun)]).error, ApiError)
+    add(driver, *many(1))
+    before = ruleset(driver)
+    assert isinstance(driver.apply([Add(noun)]).error, ApiError)
+    assert ruleset(driver) == before

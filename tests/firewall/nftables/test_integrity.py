@@ -121,10 +121,10 @@ def text(family: str, old: str, new: str) -> Callable[[Tables], None]:
 
 
 CHANGES: dict[str, tuple[str, Callable[[Tables], None]]] = {
-    "a drop becomes an accept": ("inet", accept("inet", "input", "@isolated goto drop-host")),
+    "a drop becomes an accept": ("inet", accept("inet", "isolation", "goto drop-host")),
     "the last drop of a guard": ("bridge", accept("bridge", "guard", "goto drop-address")),
     "a drop of ARP": ("arp", accept("arp", "input", "@isolated goto drop-host")),
-    "an end of a zone": ("inet", accept("inet", "into-t1", "drop")),
+    "an end of a zone": ("inet", accept("inet", "into-t1", "goto drop-into")),
     "a client's MAC": (
         "bridge",
         said(
@@ -133,6 +133,8 @@ CHANGES: dict[str, tuple[str, Callable[[Tables], None]]] = {
         ),
     ),
     "a chain that counts and drops": ("bridge", accept("bridge", "drop-address", "drop")),
+    "a drop of what is for bridges": ("arp", accept("arp", "drop-bridge", "drop")),
+    "a network that is protected": ("inet", accept("inet", "from-t1", "goto drop-protected")),
     "a rule that counts": (
         "inet",
         lambda at: at.nft(
@@ -161,7 +163,7 @@ CHANGES: dict[str, tuple[str, Callable[[Tables], None]]] = {
             "inet", "postrouting", "!= local", lambda old: old.replace("!= local", "local")
         ),
     ),
-    "a rule before ours": ("inet", before("inet", "forward", "@closed drop", "accept")),
+    "a rule before ours": ("inet", before("inet", "forward", "@closed goto drop-from", "accept")),
     "a rule before a guard": ("bridge", before("bridge", "prerouting", "goto guard", "accept")),
     "a rule that only counts": ("inet", before("inet", "services", "drop", "counter")),
     "a rule more at the end": ("inet", said("add rule inet {table} services accept")),
@@ -176,8 +178,8 @@ CHANGES: dict[str, tuple[str, Callable[[Tables], None]]] = {
     "a rule that is lost": (
         "inet",
         lambda at: at.nft(
-            f"delete rule inet {TABLE} input handle "
-            + at.rule("inet", "input", "@isolated goto drop-host")
+            f"delete rule inet {TABLE} isolation handle "
+            + at.rule("inet", "isolation", "goto drop-host")
         ),
     ),
     "a policy": ("inet", said("add chain inet {table} forward {{ policy drop; }}")),
@@ -241,7 +243,7 @@ def test_rules_of_another_process_are_compared_too(
     add(driver, *ALL)
     other = NftablesFirewall(host)
     assert other.snapshot() == keyed(ALL)
-    accept("inet", "into-t1", "drop")(Tables(host))
+    accept("inet", "into-t1", "goto drop-into")(Tables(host))
     assert other.snapshot() == {}
     other.close()
 

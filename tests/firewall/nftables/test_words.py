@@ -21,7 +21,9 @@ from snnet.contract import (
     HostIsolation,
     Masquerade,
     Noun,
+    Operation,
     PortForward,
+    PortGroups,
     ProtectedNetwork,
     PublicIp,
     Rejected,
@@ -32,7 +34,10 @@ from snnet.contract import (
     Zone,
     ZoneLink,
 )
+from snnet.firewall.nftables.chains import zone_chains
+from snnet.firewall.nftables.drops import REASONS
 from snnet.firewall.nftables.elements import COMMENT_MAX, elements
+from snnet.firewall.nftables.groups import chains_of
 from snnet.firewall.nftables.steps import PreparedOperation
 from snnet.firewall.nftables.tables import (
     ARP,
@@ -44,6 +49,7 @@ from snnet.firewall.nftables.tables import (
     owner_of,
     parts_of,
     rules_in,
+    sets_of,
 )
 from snnet.firewall.nftables.types import ETHER, IFNAME, IPV4, IPV6, PORT, PROTO, pack, unpack
 
@@ -240,15 +246,20 @@ WORDS: dict[str, tuple[Noun, list[str]]] = {
 }  # fmt: skip
 
 
+def said(operation: Operation) -> list[str]:
+    """The operation in the words of nft."""
+    return list(map(str, PreparedOperation.of(operation).commands))
+
+
 @pytest.mark.parametrize("name", WORDS)
 def test_a_rule_is_elements_of_sets(name: str) -> None:
     noun, words = WORDS[name]
-    assert list(PreparedOperation.of(Add(noun)).commands) == words
+    assert said(Add(noun)) == words
 
 
 @pytest.mark.parametrize("name", WORDS)
 def test_what_is_removed_is_named_by_its_keys_alone(name: str) -> None:
-    removed = PreparedOperation.of(Remove(WORDS[name][0])).commands
+    removed = said(Remove(WORDS[name][0]))
     commands = [line for line in removed if " chain " not in line]
     assert all(line.startswith("delete element ") for line in commands)
     assert not any("comment" in line or " : " in line for line in commands)
@@ -256,18 +267,49 @@ def test_what_is_removed_is_named_by_its_keys_alone(name: str) -> None:
 
 def test_a_zone_has_chains_and_its_networks_as_ranges() -> None:
     zone = Zone(owner=O, zone="t1", networks=(ip_network("10.1.1.0/24"), ip_network("10.1.0.0/24")))
-    commands = PreparedOperation.of(Add(zone)).commands
+    commands = said(Add(zone))
     assert f"create chain {T} from-t1" in commands
-    assert f"add rule {T} from-t1 drop" in commands
+    assert f"add rule {T} from-t1 goto drop-from" in commands
     assert f"add element {T} networks-t1 {{ 10.1.0.0/23 }}" in commands
     assert f"add element {T} members-t1 {{ 10.1.0.0 . 24, 10.1.1.0 . 24 }}" in commands
 
 
 def test_an_outbound_zone_lets_out_and_is_known_by_a_chain() -> None:
-    commands = PreparedOperation.of(Add(Zone(owner=O, zone="t1", outbound=True))).commands
+    commands = said(Add(Zone(owner=O, zone="t1", outbound=True)))
     assert f"create chain {T} outbound-t1" in commands
     assert f"add rule {T} from-t1 jump outbound-t1" in commands
-    assert f"add rule {T} from-t1 drop" not in commands
+    assert f"add rule {T} from-t1 goto drop-from" not in commands
+
+
+def test_each_rule_that_drops_counts() -> None:
+    tables = [Table(family, O) for family in (INET, BRIDGE, ARP)]
+    chains = {
+        (table.family, chain): rules
+        for table in tables
+        for part in parts_of(table)
+        for chain, rules in rules_in(part).items()
+    }
+    port = PortGroups(link="v1", tenant="t", groups=())
+    own = zone_chains("t1", outbound=False) | chains_of(port)
+    chains |= {("", chain): rules for chain, rules in own.items()}
+    dropping = {
+        place
+        for place, rules in chains.items()
+        if any(rule.split()[-1] == "drop" for rule in rules)
+    }
+    assert {chain for _, chain in dropping} == REASONS.keys()
+    for table in tables:
+        counted = {chain for family, chain in dropping if family == table.family}
+        assert counted == REASONS.keys() & set(sets_of(table.family))
+        for chain in counted:
+            assert chains[table.family, chain] == [
+                f"add @{chain} {{ {side(chain)} timeout 1d counter }}", "drop"
+            ]  # fmt: skip
+
+
+def side(chain: str) -> str:
+    """What packets to guests count for is the link by which they would leave."""
+    return "oifname" if chain in ("drop-into", "drop-in") else "iifname"
 
 
 @pytest.mark.parametrize(
@@ -282,13 +324,13 @@ def test_an_outbound_zone_lets_out_and_is_known_by_a_chain() -> None:
 )
 def test_what_nft_cannot_say_is_refused(noun: Noun, error: type[Exception]) -> None:
     with pytest.raises(error):
-        PreparedOperation.of(Add(noun))
+        said(Add(noun))
 
 
 def test_only_networks_of_zones_change_in_place() -> None:
     zone = Zone(owner=O, zone="t1")
     wider = Zone(owner=O, zone="t1", networks=(ip_network("10.0.0.0/8"),))
-    assert PreparedOperation.of(Change(wider, zone)).commands[0] == f"flush set {T} networks-t1"
+    assert said(Change(wider, zone))[0] == f"flush set {T} networks-t1"
     with pytest.raises(Unsupported, match="outbound cannot be changed in place"):
         PreparedOperation.of(Change(Zone(owner=O, zone="t1", outbound=True), zone))
     link = ZoneLink(owner=O, link="br0", zone="t1")
@@ -335,8 +377,8 @@ def test_the_base_flushes_its_chains_before_it_fills_them(part: Part) -> None:
 def test_who_sends_is_checked_in_a_chain_that_goes_after_what_leads_to_it() -> None:
     noun, words = WORDS["port of one address for some"]
     chain = f"chain {T} sources-tcp-82-192.0.2.1-65746830"
-    commands = PreparedOperation.of(Remove(noun)).commands
-    assert commands[-3:] == (f"add {chain}", f"flush {chain}", f"delete {chain}")
+    commands = said(Remove(noun))
+    assert commands[-3:] == [f"add {chain}", f"flush {chain}", f"delete {chain}"]
     assert all(line.startswith("delete element ") for line in commands[:-3])
     assert len(commands[:-3]) == len([line for line in words if " element " in line])
 
@@ -358,7 +400,7 @@ def test_a_change_of_many_members_is_of_those_that_differ() -> None:
     old = GroupMembers(owner=O, tenant="acme", group="web", addresses=members[:-1])
     new = replace(old, addresses=members[1:])
     started = time.process_time()
-    gone, come = PreparedOperation.of(Change(new, old)).commands
+    gone, come = said(Change(new, old))
     assert time.process_time() - started < 10
     assert (gone.split()[0], come.split()[0]) == ("delete", "add")
     assert f"{{ {members[0]} }}" in gone

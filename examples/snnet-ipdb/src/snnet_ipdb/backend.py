@@ -78,6 +78,10 @@ class IpdbBackend(Driver):
             return "the ipdb backend creates taps of root only: use backend 'netlink'"
         if isinstance(noun, Tap | Veth) and noun.proxy_arp:
             return "the ipdb backend has no proxy ARP: use backend 'netlink', or another mode"
+        if isinstance(noun, Address) and noun.deprecated:
+            return "IPDB does not know the lifetime of an address: use backend 'netlink'"
+        if isinstance(noun, Link) and noun.settings:
+            return "the ipdb backend sets nothing of bridge ports: use backend 'netlink'"
         if not isinstance(noun, Link) or noun.kind in self._there:
             return None
         reason = _no_tun() if isinstance(noun, Tap) else self._no_kind(noun.kind)

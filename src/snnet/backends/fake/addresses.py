@@ -147,6 +147,8 @@ def _drop_all_neighbours(state: State, link: str, version: int) -> None:
 
 def drop_ipv6(state: State, link: str) -> None:
     """Remove everything of IPv6 from the link (``keep_addr_on_down`` is 0)."""
+    if link not in state.held and link not in state.connected:  # as every new link
+        return
     for address in state.addresses(link, 6):
         _drop(state, address)
     drop_routes(state, link, 6)

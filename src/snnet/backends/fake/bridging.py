@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from snnet.backends.settings import without_port
 from snnet.contract import Bridge, Link, Macvtap
 from snnet.contract.addresses import IPV6_MTU_MIN, NO_MAC
 
 from .addresses import drop_ipv6, drop_neighbours
 from .kind import ETH_DATA_LEN
+from .neighbours import drop_bridge_entries
 from .refusal import Refusal
 from .state import State
+from .sysctls import forget_ipv6_sysctls
 
 PORTS_MAX = 1023
 """Ports of one bridge: BR_MAX_PORTS is 1024, and number 0 is not used."""
@@ -35,6 +40,7 @@ def join(state: State, port: Link) -> None:
     """Add a stored link to the ports of its ``master``, which was checked."""
     bridge = port.master or ""
     state.ports[bridge][port.name] = None
+    take_mac(state, bridge, port.mac)
     if bridge in state.own_mtu and bridge in state.own_mac:
         return
     follow_ports(state, bridge)
@@ -43,11 +49,17 @@ def join(state: State, port: Link) -> None:
 def leave(state: State, port: Link) -> None:
     """Remove a port from its bridge's list; the caller updates the noun."""
     bridge = port.master or ""
+    drop_bridge_entries(state, port.name)
     ports = state.ports.get(bridge)
     if ports is not None:
         ports.pop(port.name, None)
         if not (bridge in state.own_mtu and bridge in state.own_mac):
             follow_ports(state, bridge)
+
+
+def released(port: Link) -> Link:
+    """Return a port as it is once its bridge lets it go: without a port's settings."""
+    return replace(port, master=None, settings=without_port(port.settings))
 
 
 def pin(state: State, bridge: Link, *, mtu: bool, mac: bool) -> None:
@@ -79,10 +91,20 @@ def follow_ports(state: State, name: str) -> None:
         return
     changed = state.update_link(bridge, mtu=mtu, mac=mac)
     if mac != bridge.mac:
+        take_mac(state, name, mac)
         for version in (4, 6):
             drop_neighbours(state, name, version)
     if mtu != bridge.mtu:
         mtu_changed(state, changed)
+
+
+def take_mac(state: State, bridge: str, mac: str | None) -> None:
+    """Remove the bridge's entry for a MAC that itself or a port has got (fdb_add_local)."""
+    ports = state.ports.get(bridge, {})
+    for port in state.entered:
+        entry = state.nouns.get(("bridge-fdb", port, mac or "")) if port in ports else None
+        if entry is not None:
+            state.drop(entry)
 
 
 def mtu_changed(state: State, link: Link) -> None:
@@ -90,6 +112,7 @@ def mtu_changed(state: State, link: Link) -> None:
     mtu = link.mtu or 0
     if mtu < IPV6_MTU_MIN:
         drop_ipv6(state, link.name)
+        forget_ipv6_sysctls(state, link.name)
     for name in state.uppers.get(link.name, ()):
         upper = state.link(name)
         if upper is not None and (upper.mtu or 0) > mtu:  # macvlan_device_event

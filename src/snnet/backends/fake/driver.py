@@ -7,12 +7,12 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 from snnet.contract import (
     Add,
-    Change,
     Driver,
     Key,
     Link,
     Noun,
     Operation,
+    Remove,
     Unsupported,
     Watch,
     error_for,
@@ -75,15 +75,14 @@ class FakeDriver(Driver):
     def _carry_out(self, operation: Operation) -> Sequence[int] | None:
         noun = operation.noun
         rules = self.rules.get(type(noun))
-        reason = None if rules else self.missing(noun)
-        if rules is None or reason:
-            raise Refusal("EOPNOTSUPP", reason or "")
+        if rules is None:
+            raise Refusal("EOPNOTSUPP", self.missing(noun) or "")
         if isinstance(operation, Add):
             rules.add(noun)
-        elif isinstance(operation, Change):
-            rules.change(noun, operation.old)
-        else:
+        elif isinstance(operation, Remove):
             rules.remove(noun)
+        else:
+            rules.change(noun, operation.old)
         return None
 
     def watch(self) -> Watch:

@@ -20,8 +20,11 @@ from .kernel import kernel_of
 from .refusal import Refusal
 from .state import State
 
-_CHECKED = (PortForward, PublicIp, GroupMembers, GroupRules, PortGroups)
-"""Rules that say themselves what no driver can carry."""
+_CHECKED = frozenset({PortForward, PublicIp, GroupMembers, GroupRules, PortGroups, ZoneLink})
+"""Rules that may be refused for what they say; all others are refused only if they exist."""
+
+_NEEDED = frozenset({Zone, GroupMembers, GroupRules})
+"""Rules that others may need."""
 
 
 class RuleRules:
@@ -33,14 +36,11 @@ class RuleRules:
         """Counts the changes made here."""
 
     def add(self, noun: Noun) -> None:
-        if isinstance(noun, _CHECKED) and (fault := noun.fault()):
-            raise Refusal("EINVAL", fault)
-        if isinstance(noun, ZoneLink) and self._zone_of(noun) is None:
-            raise Refusal("ENOENT", f"there is no zone {noun.zone}")
-        self._check_groups(noun)
+        if type(noun) in _CHECKED:
+            self._check(noun)
         if noun.key in self._state.nouns:
             raise Refusal("EEXIST")
-        self._state.put(noun)
+        self._state.put_rule(noun)
         self.changes += 1
 
     def change(self, noun: Noun, old: Noun) -> None:
@@ -50,19 +50,28 @@ class RuleRules:
         if wrong := noun.differences(found) - noun.changeable:
             raise Refusal("EOPNOTSUPP", f"{', '.join(sorted(wrong))} cannot be changed in place")
         self._check_groups(noun)
-        self._state.put(noun)
+        self._state.put_rule(noun, found)
         self.changes += 1
 
     def remove(self, noun: Noun) -> None:
         found = self._state.nouns.get(noun.key)
         if found is None:
             raise Refusal("ENOENT")
-        if isinstance(found, Zone) and self._has_links(found):
-            raise Refusal("EBUSY", f"zone {found.zone} has links")
-        if isinstance(found, (GroupMembers, GroupRules)) and (user := self._user_of(found)):
-            raise Refusal("EBUSY", f"{user} needs it")
-        self._state.drop(found)
+        if type(found) in _NEEDED:
+            self._check_unused(found)
+        self._state.drop_rule(found)
         self.changes += 1
+
+    def _check(self, noun: Noun) -> None:
+        """Refuse what no driver can carry, and what names a zone or group that is not there."""
+        if isinstance(noun, ZoneLink):
+            if self._zone_of(noun) is None:
+                raise Refusal("ENOENT", f"there is no zone {noun.zone}")
+            return
+        assert isinstance(noun, (PortForward, PublicIp, GroupMembers, GroupRules, PortGroups))
+        if fault := noun.fault():
+            raise Refusal("EINVAL", fault)
+        self._check_groups(noun)
 
     def _check_groups(self, noun: Noun) -> None:
         """Refuse what names a group that is not there."""
@@ -77,8 +86,15 @@ class RuleRules:
         else:
             return
         for key in needed:
-            if key not in self._state.nouns:
+            if getattr(self._state.nouns.get(key), "bridged", None) != noun.bridged:
                 raise Refusal("ENOENT", f"there is no group {key[-1]} of {key[-2]}")
+
+    def _check_unused(self, found: Noun) -> None:
+        """Refuse to remove what other rules need."""
+        if isinstance(found, Zone) and self._has_links(found):
+            raise Refusal("EBUSY", f"zone {found.zone} has links")
+        if isinstance(found, (GroupMembers, GroupRules)) and (user := self._user_of(found)):
+            raise Refusal("EBUSY", f"{user} needs it")
 
     def _user_of(self, group: GroupMembers | GroupRules) -> Noun | None:
         """Return what cannot be without the group's members, or without its rules."""

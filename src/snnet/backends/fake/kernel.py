@@ -9,13 +9,14 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from ipaddress import ip_interface
 from typing import Any
 
-from snnet.backends.kinds import no_kind
+from snnet.backends.kinds import NO_REDIRECTS, NO_SHAPERS, no_kind
 from snnet.contract import (
     Add,
     Address,
     Announcement,
     Attached,
     Bridge,
+    BridgeFdb,
     Driver,
     Fdb,
     Host,
@@ -38,7 +39,9 @@ from snnet.contract import (
     Path,
     PolicyRule,
     ProxyNeighbour,
+    Redirect,
     Route,
+    Shaper,
     SnnetError,
     Sysctl,
     Tap,
@@ -57,10 +60,11 @@ from .journal import FakeJournal
 from .kinds import KINDS
 from .links import LinkRules
 from .namespaces import AttachmentRules, NamespaceRules
-from .neighbours import FdbRules, NeighbourRules, ProxyRules
+from .neighbours import BridgeFdbRules, FdbRules, NeighbourRules, ProxyRules
 from .paths import PathRules, path_to
 from .refusal import Refusal
 from .routes import PolicyRules, RouteRules
+from .shaping import RedirectRules, ShaperRules
 from .state import State
 from .sysctls import SysctlRules
 from .text import to_text
@@ -75,7 +79,8 @@ class FakeKernel(FakeDriver, Host):
 
     It is both a backend and the host that the backend works on.  ``hostname`` only makes
     the generated MACs differ from those of other hosts.  ``gaps`` has the kinds of link
-    that this kernel lacks ("gretap"), and may be modified later.
+    that this kernel lacks ("gretap"), and of traffic control ("tbf", "mirred"); it may be
+    modified later.
 
     Differences from Linux: link names with '%' are refused, generated MACs are the same in
     each run, and IPv6 link-local addresses do not exist.  An ip6gretap that is created down
@@ -87,8 +92,8 @@ class FakeKernel(FakeDriver, Host):
     carries = frozenset(
         {
             *KINDS, Address, Route, Path,
-            PolicyRule, Neighbour, ProxyNeighbour, Fdb, Sysctl,
-            Namespace, Attached,
+            PolicyRule, Neighbour, ProxyNeighbour, Fdb, BridgeFdb, Sysctl,
+            Namespace, Attached, Shaper, Redirect,
         }
     )  # fmt: skip
 
@@ -125,7 +130,10 @@ class FakeKernel(FakeDriver, Host):
             Neighbour: NeighbourRules(self.state),
             ProxyNeighbour: ProxyRules(self.state),
             Fdb: FdbRules(self.state),
+            BridgeFdb: BridgeFdbRules(self.state),
             Sysctl: self._sysctls,
+            Shaper: ShaperRules(self.state),
+            Redirect: RedirectRules(self.state),
         }
         self.rules = dict.fromkeys(KINDS, self.links) | others
         self.state.loopback()
@@ -135,10 +143,14 @@ class FakeKernel(FakeDriver, Host):
 
     def missing(self, noun: Noun) -> str | None:
         if isinstance(noun, Link):
-            if noun.kind in self.gaps:
+            if self.gaps and noun.kind in self.gaps:
                 return no_kind(noun)
-            if noun.unmakeable:
-                return noun.unmakeable
+            if reason := noun.unmakeable:
+                return reason
+        elif self.gaps and type(noun) in _GAPS:
+            gap, reason = _GAPS[type(noun)]
+            if gap in self.gaps:
+                return reason
         return super().missing(noun)
 
     def snapshot(self, types: Iterable[type[Noun]] | None = None) -> dict[Key, Noun]:
@@ -169,6 +181,8 @@ class FakeKernel(FakeDriver, Host):
 
     def _carry_out(self, operation: Operation) -> Sequence[int] | None:
         noun = operation.noun
+        if self.gaps and type(noun) in _GAPS and (reason := self.missing(noun)):
+            raise Refusal("EOPNOTSUPP", reason)
         if not isinstance(operation, Add) or not isinstance(noun, Link):
             return super()._carry_out(operation)
         if self.gaps and noun.kind in self.gaps:
@@ -351,6 +365,13 @@ def kernel_of(host: Host, field: str) -> FakeKernel:
     if isinstance(host, FakeKernel):
         return host
     raise InvalidRequest("the driver 'fake' works only with the backend 'fake'", field=field)
+
+
+_GAPS: dict[type[Noun], tuple[str, str]] = {
+    Shaper: ("tbf", NO_SHAPERS),
+    Redirect: ("mirred", NO_REDIRECTS),
+}
+"""What a kernel may lack beside kinds of link: its name in ``gaps``, and the reason."""
 
 
 def _nobody(link: str, addresses: Collection[IPAddress], source: IPAddress) -> set[IPAddress]:

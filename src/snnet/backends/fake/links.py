@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 
-from snnet.contract import Bridge, DhcpScope, Link, Macvtap, Other, Tap, Tunnel, Veth
-from snnet.contract.addresses import NO_MAC, is_mac, is_multicast_mac
+from snnet.contract import Bridge, DhcpScope, Ifb, Link, Macvtap, Other, Tap, Tunnel, Veth
+from snnet.contract.addresses import IPV6_MTU_MIN, NO_MAC, is_mac, is_multicast_mac
 from snnet.contract.links import ALIAS_MAX, MACVTAP_INDEX_MIN, is_link_name, is_same_link
 
 from .addresses import (
@@ -15,11 +15,22 @@ from .addresses import (
     link_went_down,
     sync_connected,
 )
-from .bridging import check_master, follow_ports, join, leave, mtu_changed, pin
+from .bridging import (
+    check_master,
+    follow_ports,
+    join,
+    leave,
+    mtu_changed,
+    pin,
+    released,
+    take_mac,
+)
 from .kinds import KINDS
+from .neighbours import drop_bridge_entries
 from .refusal import Refusal
+from .shaping import lose_target
 from .state import State
-from .sysctls import SysctlRules, forget_link_sysctls
+from .sysctls import SysctlRules, forget_link_sysctls, ipv6_is_disabled
 
 
 class LinkRules:
@@ -50,7 +61,10 @@ class LinkRules:
             raise Refusal("EOPNOTSUPP", f"{', '.join(sorted(wrong))} cannot be changed in place")
         different = noun.differences(found) & noun.changeable
         values = {name: getattr(noun, name) for name in different}
-        wanted: Link = replace(found, **values)
+        before = released(found) if "master" in different else found
+        if "master" in different and noun.master is not None:
+            values["settings"] = noun.settings  # both are set
+        wanted: Link = replace(before, **values)
         if "alias" in different:
             _check_alias(wanted)
         if "mac" in different:
@@ -64,6 +78,8 @@ class LinkRules:
         if wanted.up and not found.up:
             self._quieten(wanted)
         self._become(found, wanted, different)
+        if (found.mtu or 0) < IPV6_MTU_MIN <= (wanted.mtu or 0):
+            self._quieten(wanted)
 
     def remove(self, noun: Link) -> None:
         found = self._owned(noun)
@@ -202,9 +218,14 @@ class LinkRules:
     def _quieten(self, link: Link) -> None:
         """Keep the host's IPv6 from the link, as drivers do before a link comes up."""
         routed = isinstance(link, (Tap, Veth)) and link.proxy_arp
+        if (link.mtu or 0) < IPV6_MTU_MIN:
+            return  # it has no IPv6, and no parameters of that
         if link.master is not None:
+            if not ipv6_is_disabled(self._state, link.name):
+                self._sysctls.quieten(link.name, "disable_ipv6", value="1")
+                drop_ipv6(self._state, link.name)
+        elif isinstance(link, Ifb):
             self._sysctls.quieten(link.name, "disable_ipv6", value="1")
-            drop_ipv6(self._state, link.name)
         elif routed or (isinstance(link, Bridge) and not link.link_local):
             self._sysctls.quieten(link.name, "accept_ra", "accept_redirects", value="0")
 
@@ -218,9 +239,14 @@ class LinkRules:
 
     def _check_referred(self, link: Link) -> None:
         """Refuse references to missing links first, because a client looks up their ifindex."""
-        for name in (link.master, link.lower if isinstance(link, Macvtap) else None):
-            if name is not None and ("link", name) not in self._state.nouns:
-                raise Refusal("ENODEV", f"no link {name}")
+        if link.master is not None:
+            self._check_there(link.master)
+        if isinstance(link, Macvtap):
+            self._check_there(link.lower)
+
+    def _check_there(self, name: str) -> None:
+        if ("link", name) not in self._state.nouns:
+            raise Refusal("ENODEV", f"no link {name}")
 
     def _check_free(self, link: Link) -> None:
         """Refuse a name or ifindex that is in use."""
@@ -276,6 +302,7 @@ class LinkRules:
         if wanted.master is not None and wanted.master != found.master:
             join(state, wanted)
         if wanted.mac != found.mac:
+            take_mac(state, wanted.master or wanted.name, wanted.mac)
             for version in (4, 6):
                 drop_neighbours(state, wanted.name, version)
         if wanted.mtu != found.mtu:
@@ -291,18 +318,11 @@ class LinkRules:
 
     def _remove(self, link: Link) -> None:
         state, name = self._state, link.name
-        for upper in list(state.uppers.get(name, ())):
-            above = state.link(upper)
-            if above is not None:
-                self._remove(above)
-        state.uppers.pop(name, None)
-        for port in list(state.ports.pop(name, ())):
-            released = state.link(port)
-            if released is not None:
-                state.update_link(released, master=None)
+        if name in state.uppers:
+            self._remove_uppers(name)
+        if name in state.ports:
+            self._release_ports(name)
         state.far.pop(name, None)
-        state.own_mtu.discard(name)
-        state.own_mac.discard(name)
         if name in state.held:
             forget_link(state, name)
         if link.master is not None:
@@ -311,6 +331,8 @@ class LinkRules:
             state.uppers[link.lower].pop(name, None)
         if isinstance(link, Tunnel):
             del state.tunnels[link.wire_identity]
+        if name in state.targets:
+            lose_target(state, name)
         if name in state.tuned:
             forget_link_sysctls(state, name)
         scope = state.nouns.get(("dhcp", name))
@@ -318,6 +340,24 @@ class LinkRules:
             # A server does not continue on a bridge that is recreated.
             state.put(replace(scope, running=False))
         state.drop_link(link)
+
+    def _remove_uppers(self, name: str) -> None:
+        for upper in list(self._state.uppers[name]):
+            above = self._state.link(upper)
+            if above is not None:
+                self._remove(above)
+        del self._state.uppers[name]
+
+    def _release_ports(self, name: str) -> None:
+        """Have the ports of a bridge belong to none, before it is removed."""
+        state = self._state
+        for port in state.ports.pop(name):
+            alone = state.link(port)
+            if alone is not None:
+                drop_bridge_entries(state, port)
+                state.put_link(released(alone))
+        state.own_mtu.discard(name)
+        state.own_mac.discard(name)
 
 
 def _indexed(link: Link, index: int) -> Link:
@@ -329,6 +369,7 @@ def _indexed(link: Link, index: int) -> Link:
     for name in _FIELDS[type(link)]:
         object.__setattr__(copy, name, getattr(link, name))
     object.__setattr__(copy, "index", index)
+    object.__setattr__(copy, "key", link.key)
     return copy
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from ipaddress import IPv4Address
 
-from snnet.contract import Fdb, Gre, Link, Neighbour, ProxyNeighbour, Vxlan
+from snnet.contract import BridgeFdb, Fdb, Gre, Link, Neighbour, ProxyNeighbour, Vxlan
 from snnet.contract.addresses import IPV6_MTU_MIN, NO_MAC, is_mac
 
 from .refusal import Refusal
@@ -95,6 +95,8 @@ class FdbRules:
         self._check(noun)
         if noun.key not in self._state.nouns:
             raise Refusal("ENOENT")
+        if noun.mac == NO_MAC:  # vxlan_fdb_update_existing
+            raise Refusal("EOPNOTSUPP", "only an entry for one MAC can be replaced")
         self._state.put(noun)
 
     def remove(self, noun: Fdb) -> None:
@@ -111,10 +113,51 @@ class FdbRules:
             raise Refusal("EOPNOTSUPP", f"{link.name} is a {link.kind}, not a vxlan")
         if not is_mac(noun.mac):
             raise Refusal("EINVAL", "invalid link address")
-        if noun.remote.version != link.local.version:
-            raise Refusal("EAFNOSUPPORT")
         if noun.mac == NO_MAC and link.remote is not None:
             raise Refusal("EEXIST", "this entry is the remote of the vxlan")
+        if noun.remote.version != link.local.version:
+            raise Refusal("EAFNOSUPPORT")
+
+
+class BridgeFdbRules:
+    """Static entries of a bridge for a port that is a vxlan (net/bridge/br_fdb.c)."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def add(self, noun: BridgeFdb) -> None:
+        state, link = self._state, _need_link(self._state, noun.link)
+        if not isinstance(link, Vxlan) or link.master is None:
+            raise Refusal("EOPNOTSUPP", f"{link.name} is not a vxlan that is the port of a bridge")
+        if not is_mac(noun.mac) or noun.mac == NO_MAC:
+            raise Refusal("EINVAL", "invalid ether address")
+        ports = state.ports[link.master]
+        own = {one.mac for name in (link.master, *ports) if (one := state.link(name))}
+        if noun.key in state.nouns or noun.mac in own:
+            raise Refusal("EEXIST")
+        for port in ports:  # a bridge has one entry for each MAC
+            other = state.nouns.get(("bridge-fdb", port, noun.mac))
+            if other is not None:
+                state.drop(other)
+        state.entered.add(noun.link)
+        state.put(noun)
+
+    def change(self, noun: BridgeFdb, old: BridgeFdb) -> None:
+        raise Refusal("EOPNOTSUPP", "an entry of a bridge has nothing to change")
+
+    def remove(self, noun: BridgeFdb) -> None:
+        _need_link(self._state, noun.link)
+        found = self._state.nouns.get(noun.key)
+        if found is None:
+            raise Refusal("ENOENT")
+        self._state.drop(found)
+
+
+def drop_bridge_entries(state: State, port: str) -> None:
+    """Remove the entries of a bridge for a port that leaves it (br_fdb_delete_by_port)."""
+    for noun in state.on_link(port):
+        if isinstance(noun, BridgeFdb):
+            state.drop(noun)
 
 
 def _need_link(state: State, name: str) -> Link:

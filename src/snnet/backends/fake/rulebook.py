@@ -121,7 +121,7 @@ def _of_group(rule: Any) -> Iterable[Where]:
 
 
 def _of_port_groups(rule: PortGroups) -> Iterator[Where]:
-    yield PortGroups, rule.link
+    yield PortGroups, rule.link, rule.bridged
     for group in rule.groups:
         yield PortGroups, rule.owner, rule.tenant, group
         for address in dict.fromkeys(rule.addresses):

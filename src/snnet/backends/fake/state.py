@@ -64,9 +64,13 @@ class State:
         self.own_mtu: set[str] = set()
         self.own_mac: set[str] = set()
         """Bridges whose MTU or MAC was set and no longer follows the ports."""
+        self.targets: set[str] = set()
+        """Links that redirects led to since they were made."""
         self.sysctls: dict[str, str] = {}
         self.tuned: dict[str, dict[str, None]] = {}
         """The names of the parameters that were set, by link."""
+        self.entered: set[str] = set()
+        """Links that have had entries of their bridge (``BridgeFdb``)."""
         self.leases: dict[Key, DhcpLease] = {}
         """The leases that guests took from the scopes here."""
         self.records: dict[str, dict[str, Any]] = {}
@@ -150,26 +154,36 @@ class State:
 
     def put(self, noun: Noun) -> None:
         """Store a noun that is not a link."""
-        self.changes.count += 1
         if type(noun) in RULES:
-            self.rules.replace(self.nouns.get(noun.key), noun)
-            self.nouns[noun.key] = noun
+            self.put_rule(noun, self.nouns.get(noun.key))
             return
+        self.changes.count += 1
         self.nouns[noun.key] = noun
         if noun.within is not None:
             self.held.setdefault(noun.within[1], {})[noun.key] = None
 
     def drop(self, noun: Noun) -> None:
+        if type(noun) in RULES:
+            self.drop_rule(noun)
+            return
         del self.nouns[noun.key]
         self.changes.count += 1
-        if type(noun) in RULES:
-            self.rules.replace(noun, None)
-            return
         if noun.within is not None:
             keys = self.held[noun.within[1]]
             del keys[noun.key]
             if not keys:
                 del self.held[noun.within[1]]
+
+    def put_rule(self, rule: Noun, old: Noun | None = None) -> None:
+        """Store a rule of the firewall in place of an old one, if there is one."""
+        self.changes.count += 1
+        self.rules.replace(old, rule)
+        self.nouns[rule.key] = rule
+
+    def drop_rule(self, rule: Noun) -> None:
+        self.changes.count += 1
+        self.rules.replace(rule, None)
+        del self.nouns[rule.key]
 
     def on_link(self, name: str) -> list[Noun]:
         """Return the nouns that belong to the link, oldest first."""

@@ -1,4 +1,4 @@
-"""Kernel parameters of the namespace: integers that always exist."""
+"""Kernel parameters of the namespace: integers that nobody adds or removes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from typing import NamedTuple
 
 from snnet.contract import Sysctl
+from snnet.contract.addresses import IPV6_MTU_MIN
 from snnet.contract.network import FORWARDING, dots_for_slashes, link_sysctl
 
 from .refusal import Refusal
@@ -99,13 +100,22 @@ class SysctlRules:
         conf = _parse(name)
         if conf is None:
             return None
-        if conf.link not in ("all", "default") and self._state.link(conf.link) is None:
+        if conf.link not in ("all", "default") and not self._has(conf):
             return None
         if conf.link != "all":
             inherited = f"net.{conf.table}.default.{conf.parameter}"
             if inherited in self._state.sysctls:
                 return self._state.sysctls[inherited]
         return _PER_LINK[conf.table][conf.parameter]
+
+    def _has(self, conf: _Conf) -> bool:
+        """Whether the link has such parameters: below an MTU of 1280 none of IPv6."""
+        link = self._state.link(conf.link)
+        if link is None:
+            return False
+        # addrconf_notify takes the loopback's addresses, and leaves it its parameters.
+        is_small = link.mtu is not None and link.mtu < IPV6_MTU_MIN and conf.link != "lo"
+        return not (is_small and conf.table.startswith("ipv6."))
 
     def quieten(self, link: str, *parameters: str, value: str) -> None:
         """Set IPv6 parameters of the link."""
@@ -142,14 +152,24 @@ class SysctlRules:
 
 
 def ipv6_is_disabled(state: State, link: str) -> bool:
-    """Return whether ``disable_ipv6`` of the link is set."""
-    found = SysctlRules(state).find(link_sysctl("ipv6.conf", link, "disable_ipv6"))
-    return found is not None and found.value != "0"
+    """Return whether ``disable_ipv6`` of the link, which is there, is set."""
+    value = state.sysctls.get("net.ipv6.conf.default.disable_ipv6", "0")
+    if link in state.tuned:
+        value = state.sysctls.get(link_sysctl("ipv6.conf", link, "disable_ipv6"), value)
+    return value != "0"
 
 
 def forget_link_sysctls(state: State, link: str) -> None:
     """Remove the parameters of a link that was removed."""
     for name in state.tuned.pop(link, ()):
+        state.sysctls.pop(name, None)
+
+
+def forget_ipv6_sysctls(state: State, link: str) -> None:
+    """Remove the IPv6 parameters of a link: an MTU below 1280 ends its IPv6 (addrconf_ifdown)."""
+    tuned = state.tuned.get(link, {})
+    for name in [name for name in tuned if name.startswith("net.ipv6.")]:
+        del tuned[name]
         state.sysctls.pop(name, None)
 
 

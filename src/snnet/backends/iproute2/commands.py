@@ -1,9 +1,9 @@
-"""Each operation as commands of ``ip``, ``bridge`` and ``sysctl``."""
+"""Each operation as commands of ``ip``, ``bridge``, ``tc`` and ``sysctl``."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import singledispatch
 
@@ -14,14 +14,16 @@ from snnet.backends.linux import (
     is_routed,
     quiet_sysctls,
     routed_sysctls,
+    starts_anew,
     without_link_local,
 )
-from snnet.backends.settings import to_set
+from snnet.backends.settings import Setting, to_change, to_set
 from snnet.contract import (
     Add,
     Address,
     Attached,
     Bridge,
+    BridgeFdb,
     Change,
     Fdb,
     Inside,
@@ -34,13 +36,17 @@ from snnet.contract import (
     Other,
     PolicyRule,
     ProxyNeighbour,
+    Redirect,
     Remove,
     Route,
+    Shaper,
     Sysctl,
     Tap,
     inner,
 )
+from snnet.contract.addresses import NO_MAC
 from snnet.contract.network import MAIN_TABLE, SNNET_PROTOCOL
+from snnet.contract.shaping import FILTER_PRIORITY, QDISC_HANDLE
 
 from .kinds import CODECS
 
@@ -88,14 +94,10 @@ def commands(operation: Operation) -> list[Command]:
     if isinstance(operation, Remove):
         return [["ip", "link", "delete", "dev", noun.name]]
     different = noun.differences(operation.old)
-    settings = to_set(noun, operation.old.settings) if "settings" in different else []  # type: ignore[attr-defined]
-    return [
-        *_change_link(noun, different),
-        *(
-            ["ip", "link", "set", "dev", noun.name, *one.words(kind, value)]
-            for kind, one, value in settings
-        ),
-    ]
+    was = operation.old if isinstance(operation.old, Link) else noun
+    settings = _settings(noun, to_change(noun, was, different))
+    anew = _start_anew(noun) if "mtu" in different and starts_anew(noun, was) else ()
+    return [*_change_link(noun, different), *anew, *settings]
 
 
 def probe(link: Link) -> Command:
@@ -110,9 +112,16 @@ def probe(link: Link) -> Command:
     ]  # fmt: skip
 
 
-def displace(noun: Neighbour) -> Command:
-    """Return the command that replaces a neighbour that the kernel has learned."""
+def displace(noun: Neighbour | BridgeFdb) -> Command:
+    """Return the command that replaces what the kernel has learned."""
+    if isinstance(noun, BridgeFdb):
+        return _bridge_fdb(noun, "replace")
     return _neighbour(noun, "replace")
+
+
+def without_clsact(noun: Redirect) -> Command:
+    """Return the command that removes what the filter of a redirect hung on."""
+    return ["tc", "qdisc", "delete", "dev", noun.link, "clsact"]
 
 
 # Links
@@ -141,8 +150,9 @@ def _add_link(link: Link) -> Iterator[Command]:
             "type", link.kind, *_details(link),
         ]  # fmt: skip
         mtu = ["mtu", str(link.mtu)] if isinstance(link, Bridge) and link.mtu is not None else []
-        if alias or mtu:
-            yield [*alone, *alias, *mtu]
+        multicast = ["allmulticast", "on"] if _all_multicast(link) else []
+        if alias or mtu or multicast:
+            yield [*alone, *alias, *mtu, *multicast]
     if without_link_local(link):
         yield [*alone, "addrgenmode", "none"]
     if is_routed(link):
@@ -151,6 +161,12 @@ def _add_link(link: Link) -> Iterator[Command]:
     yield from _quiet(link)
     if link.up and later:
         yield [*alone, "up"]
+    yield from _settings(link, to_set(link, None))
+
+
+def _settings(link: Link, settings: Iterable[tuple[str, Setting, int]]) -> Iterator[Command]:
+    for kind, one, value in settings:
+        yield ["ip", "link", "set", "dev", link.name, *one.words(kind, value)]
 
 
 def _quiet(link: Link) -> Iterator[Command]:
@@ -158,6 +174,14 @@ def _quiet(link: Link) -> Iterator[Command]:
     if quiet := quiet_sysctls(link):
         # -e: a host without IPv6 does not have these.
         yield ["sysctl", "-e", "-w", *(f"{name}={value}" for name, value in quiet.items())]
+
+
+def _start_anew(link: Link) -> Iterator[Command]:
+    """The commands for a link whose IPv6 is new: its parameters, and no link-local address."""
+    if without_link_local(link):
+        yield ["ip", "link", "set", "dev", link.name, "addrgenmode", "none"]
+        yield ["ip", "address", "flush", "dev", link.name, "to", "fe80::/10"]
+    yield from _quiet(link)
 
 
 def _tuntap(tap: Tap) -> Iterator[Command]:
@@ -180,12 +204,18 @@ def _change_link(link: Link, different: frozenset[str]) -> Iterator[Command]:
         words += ["alias", link.alias]
     if "master" in different:
         words += ["master", link.master] if link.master else ["nomaster"]
+    if "all_multicast" in different:
+        words += ["allmulticast", "on" if _all_multicast(link) else "off"]
     if "up" in different:
         words.append("up" if link.up else "down")
         if link.up:
             yield from _quiet(link)
     if words:
         yield ["ip", "link", "set", "dev", link.name, *words]
+
+
+def _all_multicast(link: Link) -> bool:
+    return isinstance(link, Macvtap) and link.all_multicast
 
 
 def _plain(link: Link, mtu: int | None) -> list[str]:
@@ -227,7 +257,9 @@ def _non_link(noun: Noun, operation: Operation) -> Iterator[Command]:
 def _(noun: Address, operation: Operation) -> Iterator[Command]:
     # Without "nodad" the address would be tentative for a second.
     nodad = ["nodad"] if isinstance(operation, Add) and noun.address.version == 6 else []
-    yield ["ip", "address", _VERBS[type(operation)], str(noun.address), "dev", noun.link, *nodad]
+    lifetime = ["preferred_lft", "0"] if isinstance(operation, Add) and noun.deprecated else []
+    words = [str(noun.address), "dev", noun.link, *nodad, *lifetime]
+    yield ["ip", "address", _VERBS[type(operation)], *words]
 
 
 @_non_link.register
@@ -255,10 +287,21 @@ def _(noun: ProxyNeighbour, operation: Operation) -> Iterator[Command]:
 def _(noun: Fdb, operation: Operation) -> Iterator[Command]:
     # ``bridge`` has no "change" command.
     verb = "replace" if isinstance(operation, Change) else _VERBS[type(operation)]
+    if noun.mac == NO_MAC and verb == "add":
+        verb = "append"
     yield [
         "bridge", "fdb", verb, noun.mac, "dev", noun.link,
         "dst", str(noun.remote), "self", "permanent",
     ]  # fmt: skip
+
+
+@_non_link.register
+def _(noun: BridgeFdb, operation: Operation) -> Iterator[Command]:
+    yield _bridge_fdb(noun, _VERBS[type(operation)])
+
+
+def _bridge_fdb(noun: BridgeFdb, verb: str) -> Command:
+    return ["bridge", "fdb", verb, noun.mac, "dev", noun.link, "master", "static"]
 
 
 @_non_link.register
@@ -283,6 +326,37 @@ def _(noun: PolicyRule, operation: Operation) -> Iterator[Command]:
         "priority", str(noun.priority), "protocol", str(SNNET_PROTOCOL),
         "table", str(noun.table), *specific,
     ]  # fmt: skip
+
+
+@_non_link.register
+def _(noun: Shaper, operation: Operation) -> Iterator[Command]:
+    root = ["dev", noun.link, "root", "handle", f"{QDISC_HANDLE:x}:"]
+    if isinstance(operation, Remove):
+        yield ["tc", "qdisc", "delete", *root]
+        return
+    # "replace" also takes the place of what somebody else put there.
+    yield [
+        "tc", "qdisc", "replace", *root, "tbf", "rate", f"{noun.rate}bit",
+        "burst", str(noun.burst), "limit", str(noun.limit),
+    ]  # fmt: skip
+
+
+@_non_link.register
+def _(noun: Redirect, operation: Operation) -> Iterator[Command]:
+    filters = ["dev", noun.link, "ingress", "protocol", "all", "pref", str(FILTER_PRIORITY)]
+    if isinstance(operation, Remove):
+        yield ["tc", "filter", "delete", *filters]
+        # Without a look at the host one cannot know whether filters of others are left.
+        yield ["#", f"if no filter is left there: {shlex.join(without_clsact(noun))}"]
+    elif noun.to:
+        # "replace" leaves one that is there, with its filters.
+        yield ["tc", "qdisc", "replace", "dev", noun.link, "clsact"]
+        yield [
+            "tc", "filter", "add", *filters, "u32", "match", "u32", "0", "0",
+            "action", "mirred", "egress", "redirect", "dev", noun.to,
+        ]  # fmt: skip
+    else:
+        yield ["#", f"nothing to do: {noun}"]
 
 
 @_non_link.register

@@ -13,6 +13,7 @@ from snnet.contract import (
     Address,
     Alarm,
     Attached,
+    BridgeFdb,
     Change,
     Fdb,
     Host,
@@ -25,7 +26,9 @@ from snnet.contract import (
     Path,
     PolicyRule,
     ProxyNeighbour,
+    Redirect,
     Route,
+    Shaper,
     SnnetError,
     Sysctl,
     Unsupported,
@@ -39,8 +42,9 @@ from .checks import index_like, referred
 from .errors import ABSENT, Refused, translated
 from .links import Links
 from .namespaces import Attachments, Namespaces
-from .neighbours import ForwardingEntries, Neighbours, Proxies
+from .neighbours import BridgeEntries, ForwardingEntries, Neighbours, Proxies
 from .network import Addresses, Paths, Policies, Routes
+from .shaping import Redirects, Shapers
 from .shell import Shell
 from .support import Support
 from .sysctls import Sysctls
@@ -52,7 +56,7 @@ class IprouteShellBackend(TableBackend):
     """Links, addresses, routes, neighbours, forwarding entries and sysctls of one host.
 
     Use it on hosts without pyroute2, or to see what is done: it carries out each operation
-    with the commands that ``render`` prints (``ip``, ``bridge`` and ``sysctl``).  It keeps
+    with the commands that ``render`` prints (``ip``, ``bridge``, ``tc`` and ``sysctl``).  It keeps
     no process and no thread open, and two sockets once it has announced an address.  Each
     command takes one or two milliseconds; each removal of a link takes 16 ms in the kernel.
 
@@ -76,7 +80,10 @@ class IprouteShellBackend(TableBackend):
             Neighbour: Neighbours(shell),
             ProxyNeighbour: Proxies(shell),
             Fdb: ForwardingEntries(shell, links),
+            BridgeFdb: BridgeEntries(shell, links),
             Sysctl: Sysctls(shell),
+            Shaper: Shapers(shell, links),
+            Redirect: Redirects(shell, links),
             Namespace: Namespaces(shell, netns),
             Attached: Attachments(shell, links),
         }
@@ -116,7 +123,7 @@ class IprouteShellBackend(TableBackend):
 
     def untold(self) -> Collection[type[Noun]]:
         """Of parameters the kernel tells little (netconf), of proxy entries nothing."""
-        return (Sysctl, ProxyNeighbour)
+        return (Sysctl, ProxyNeighbour, Shaper, Redirect)
 
     def watch(self) -> Watch:
         """Raises ``Unsupported``.

@@ -160,7 +160,8 @@ class Links:
         except BaseException:
             back = replace(new, **{name: getattr(before, name) for name in differences})
             with contextlib.suppress(Exception):
-                self._shell.carry_out(commands(Change(back, new)))
+                mtu = self.look_up(old.name).mtu  # new, or as before
+                self._shell.carry_out(commands(Change(back, replace(new, mtu=mtu))))
             raise
 
     def remove(self, link: Link) -> None:

@@ -53,7 +53,7 @@ class Namespaces:
             return None
         look = ["ip", "-n", noun.name, "-json", "link", "show", "dev", LOOPBACK]
         try:
-            rows = self._shell.rows(look)
+            rows = self._shell.rows(look, elsewhere=True)
         except Refused as error:
             if _IS_GONE not in str(error):
                 raise

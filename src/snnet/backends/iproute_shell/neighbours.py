@@ -9,6 +9,7 @@ from typing import Any
 from snnet.backends.iproute2.commands import commands, displace
 from snnet.contract import (
     Add,
+    BridgeFdb,
     Change,
     Fdb,
     Link,
@@ -118,10 +119,17 @@ class ForwardingEntries:
 
     def add(self, noun: Fdb) -> None:
         self._check(noun)
+        if noun.mac == NO_MAC:
+            # Appending succeeds for a remote that is there already (vxlan_fdb_append).
+            link = self._links.look_up(noun.link)
+            if self.find(noun) is not None or getattr(link, "remote", None) is not None:
+                raise Refused(errno.EEXIST)
         self._shell.carry_out(commands(Add(noun)))
 
     def change(self, new: Fdb, old: Fdb) -> None:
         self._must_exist(old)
+        if new.mac == NO_MAC:  # vxlan_fdb_update_existing, drivers/net/vxlan/vxlan_core.c
+            raise Refused(errno.EOPNOTSUPP, "only an entry for one MAC can be replaced")
         self._check(new)
         self._shell.carry_out(commands(Change(new, old)))
 
@@ -137,13 +145,16 @@ class ForwardingEntries:
         if not isinstance(vxlan, Vxlan) or not is_mac(noun.mac.lower()):
             return None
         argv = ["bridge", "-json", "fdb", "get", noun.mac, "dev", noun.link, "self"]
+        if noun.mac == NO_MAC:  # the kernel would answer with the first remote alone
+            argv = ["bridge", "-json", "fdb", "show", "dev", noun.link]
         try:
             rows = self._shell.rows(argv)
         except Refused as error:
             if error.number != errno.ENOENT:
                 raise
             return None
-        return next((found for row in rows if (found := _entry(row, vxlan))), None)
+        entries = (found for row in rows if (found := _entry(row, vxlan)))
+        return next((found for found in entries if found.key == noun.key), None)
 
     def snapshot(self) -> list[Fdb]:
         vxlans = {link.name: link for link in self._links.snapshot() if isinstance(link, Vxlan)}
@@ -166,6 +177,73 @@ class ForwardingEntries:
             raise Unsupported(f"{noun.link} is a {link.kind}: only vxlans have forwarding entries")
         if not is_mac(noun.mac.lower()):
             raise Refused(errno.EINVAL, f"{noun.mac!r} is not a MAC")
+
+
+class BridgeEntries:
+    """The static entries that bridges of one network namespace have for ports that are vxlans."""
+
+    def __init__(self, shell: Shell, links: Links) -> None:
+        self._shell = shell
+        self._links = links
+
+    def add(self, noun: BridgeFdb) -> None:
+        self._check(noun)
+        try:
+            self._shell.carry_out(commands(Add(noun)))
+        except Refused as error:
+            if error.number != errno.EEXIST:
+                raise
+            row = self._look_up(noun)
+            # A port's own MAC stays.  What the bridge has learned of this MAC gives way.
+            if row.get("state") == "permanent" or _is_static(row, noun.link):
+                raise
+            self._shell.carry_out([displace(noun)])
+
+    def remove(self, noun: BridgeFdb) -> None:
+        if self.find(noun) is None:
+            raise Refused(errno.ENOENT)
+        self._shell.carry_out(commands(Remove(noun)))
+
+    def find(self, noun: BridgeFdb) -> BridgeFdb | None:
+        link = self._links.find(Link(name=noun.link))
+        if not isinstance(link, Vxlan) or link.master is None or not is_mac(noun.mac.lower()):
+            return None
+        return noun if _is_static(self._look_up(noun), noun.link) else None
+
+    def snapshot(self) -> list[BridgeFdb]:
+        links = self._links.snapshot()
+        ports = {link.name for link in links if isinstance(link, Vxlan) and link.master}
+        if not ports:  # bridges may hold any number of learned entries
+            return []
+        return [
+            BridgeFdb(link=row["ifname"], mac=row["mac"])
+            for row in self._shell.rows(["bridge", "-json", "fdb", "show"])
+            if row.get("ifname") in ports and _is_static(row, row["ifname"])
+        ]
+
+    def _look_up(self, noun: BridgeFdb) -> dict[str, Any]:
+        """Return the entry that the bridge of the port has for the MAC, empty without one."""
+        argv = ["bridge", "-json", "fdb", "get", noun.mac, "dev", noun.link, "master"]
+        try:
+            rows = self._shell.rows(argv)
+        except Refused as error:
+            if error.number != errno.ENOENT:
+                raise
+            return {}
+        return rows[0] if rows else {}
+
+    def _check(self, noun: BridgeFdb) -> None:
+        link = self._links.look_up(noun.link)
+        if not isinstance(link, Vxlan) or link.master is None:
+            raise Unsupported(f"{noun.link} is not a vxlan that is the port of a bridge")
+        if not is_mac(noun.mac.lower()) or noun.mac == NO_MAC:
+            raise Refused(errno.EINVAL, f"{noun.mac!r} is not a MAC")
+
+
+def _is_static(row: dict[str, Any], link: str) -> bool:
+    """Whether this is a static entry of a bridge for its port ``link``."""
+    own = "self" in row.get("flags", ())
+    return row.get("state") == "static" and row.get("ifname") == link and not own
 
 
 def _entry(row: dict[str, Any], vxlan: Vxlan) -> Fdb | None:

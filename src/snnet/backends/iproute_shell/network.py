@@ -10,7 +10,6 @@ from snnet.backends.iproute2.commands import Command, commands
 from snnet.contract import Add, Address, Change, Path, PolicyRule, Remove, Route
 from snnet.contract.network import (
     DADFAILED,
-    DEPRECATED,
     MAIN_TABLE,
     OWN_TABLES,
     SECONDARY,
@@ -30,7 +29,7 @@ _EVERYTHING = {4: "0.0.0.0/0", 6: "::/0"}
 _PECULIAR = frozenset({"type", "tos", "from", "src", "nexthops"})
 """Fields that ``ip`` prints only for routes that no noun can describe: those of another
 type than unicast, for a source or a type of service, or with several next hops."""
-_FLAGS = (SECONDARY, TEMPORARY, TENTATIVE, DADFAILED, DEPRECATED)
+_FLAGS = (SECONDARY, TEMPORARY, TENTATIVE, DADFAILED)
 _DEFAULT_METRIC = {4: 0, 6: 1024}  # IP6_RT_PRIO_USER, net/ip6_route.h
 
 
@@ -56,7 +55,7 @@ class Addresses:
     def find(self, noun: Address) -> Address | None:
         family = _FAMILIES[noun.address.version]
         listed = self._listed(["ip", family, "-json", "address", "show", "dev", noun.link])
-        return next((found for found in listed if found == noun), None)
+        return next((found for found in listed if found.key == noun.key), None)
 
     def snapshot(self) -> list[Address]:
         """Return all except those that the kernel adds to every link."""
@@ -71,6 +70,7 @@ class Addresses:
             Address(
                 link=row["ifname"],
                 address=ip_interface(f"{entry['local']}/{entry['prefixlen']}"),
+                deprecated=bool(entry.get("deprecated")),
                 flags=tuple(flag for flag in _FLAGS if entry.get(flag)),
             )
             for row in self._shell.rows(argv)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from snnet.backends.iproute2.commands import Command
 from snnet.contract import Busy
+from snnet.system.netns import new_netns
 from snnet.system.process import run
 
 from .errors import Refused, refusal
@@ -30,11 +32,17 @@ class Shell:
 
     # Reading
 
-    def ask(self, argv: Command) -> str:
-        """Return what a command prints; raise ``Refused`` if it fails."""
+    def ask(self, argv: Command, *, elsewhere: bool = False) -> str:
+        """Return what a command prints; raise ``Refused`` if it fails.
+
+        ``elsewhere``: it enters a namespace of somebody, who may kill all in it at its end.
+        Then it is asked again.
+        """
         _check_words([argv])
-        for _ in range(_TRIES):
+        for left in reversed(range(_TRIES)):
             done = run(argv, netns=self._netns, timeout=_PATIENCE, check=False)
+            if elsewhere and left and done.returncode < 0:
+                continue
             if done.returncode != 0:
                 raise refusal(done)
             # The kernel's tables changed during the dump (NLM_F_DUMP_INTR).
@@ -42,15 +50,23 @@ class Shell:
                 return done.stdout
         raise Busy(f"the output of {' '.join(argv)} changes faster than it is read: try again")
 
-    def rows(self, argv: Command) -> Rows:
-        """Return the objects that a command prints as JSON."""
-        text = self.ask(argv)
+    def rows(self, argv: Command, *, elsewhere: bool = False) -> Rows:
+        """Return the objects that a command prints as JSON; see ``ask``."""
+        return rows_in(self.ask(argv, elsewhere=elsewhere), argv)
+
+    def said_apart(self, argv: Command, text: str) -> str:
+        """Return what a command says of its input to stderr, run in a new namespace.
+
+        "" where this process may not make one.
+        """
         try:
-            listed = json.loads(text, strict=False) if text.strip() else []
-        except ValueError as error:
-            raise Refused(said=f"{' '.join(argv)} did not print JSON: {error}") from error
-        # ``ip`` prints an empty object for each one that a filter excludes.
-        return [row for row in listed if row]
+            netns = new_netns()
+        except OSError:
+            return ""
+        try:
+            return run(argv, input=text, netns=netns, timeout=_PATIENCE, check=False).stderr
+        finally:
+            os.close(netns)
 
     # Doing
 
@@ -95,6 +111,16 @@ class Shell:
         done = run(argv, input=text, netns=self._netns, timeout=_PATIENCE, check=False)
         if done.returncode != 0:
             raise refusal(done, batch=True)
+
+
+def rows_in(text: str, argv: Command) -> Rows:
+    """Return the objects that a command printed as JSON."""
+    try:
+        listed = json.loads(text, strict=False) if text.strip() else []
+    except ValueError as error:
+        raise Refused(said=f"{' '.join(argv)} did not print JSON: {error}") from error
+    # ``ip`` prints an empty object for each one that a filter excludes.
+    return [row for row in listed if row]
 
 
 def _harmless(argv: Command, error: Refused) -> bool:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable, Iterable
 
-from snnet.backends.iproute2.commands import probe
-from snnet.backends.kinds import no_kind
-from snnet.backends.linux import is_routed, no_tun
-from snnet.contract import Fdb, Link, Noun, Sysctl, Tap
+from snnet.backends.iproute2.commands import commands, probe
+from snnet.backends.kinds import NO_REDIRECTS, NO_SHAPERS, no_kind
+from snnet.backends.linux import no_tun
+from snnet.contract import Add, Change, Link, Noun, Redirect, Shaper, Sysctl, Tap
 from snnet.system.process import find_program, missing_program
 
 from .checks import NO_QUEUES
 from .errors import Refused
+from .shaping import can_redirect, can_shape
 from .shell import Shell
 
 
@@ -24,6 +26,7 @@ class Support:
     def __init__(self, shell: Shell) -> None:
         self._shell = shell
         self._there: set[str] = set()
+        self._installed: set[str] = set()
 
     def missing(self, noun: Noun) -> str | None:
         """Return why a noun of this class and kind cannot be created, or None if it can."""
@@ -31,6 +34,10 @@ class Support:
             reason = self._no_program(program)
             if reason is not None:
                 return reason
+        if isinstance(noun, Shaper):
+            return self._traffic("shapers", can_shape, NO_SHAPERS)
+        if isinstance(noun, Redirect):
+            return self._traffic("redirects", can_redirect, NO_REDIRECTS)
         if not isinstance(noun, Link):
             return None
         if noun.unmakeable:
@@ -45,14 +52,14 @@ class Support:
         return reason
 
     def _no_program(self, name: str) -> str | None:
-        if name in self._there:
+        if name in self._installed:
             return None
         if find_program(name) is None:
             return missing_program(name)
         # The ``ip`` of Busybox supports little of this and no JSON.
         if name == "ip" and "iproute2" not in self._version():
             return f"{find_program(name)} is not from iproute2: apt-get install iproute2"
-        self._there.add(name)
+        self._installed.add(name)
         return None
 
     def _version(self) -> str:
@@ -60,6 +67,13 @@ class Support:
             return self._shell.ask(["ip", "-Version"])
         except Refused:
             return ""
+
+    def _traffic(self, name: str, can: Callable[[Shell], bool], reason: str) -> str | None:
+        if name not in self._there:
+            if not can(self._shell):
+                return reason
+            self._there.add(name)
+        return None
 
     def _no_kind(self, link: Link) -> str | None:
         try:
@@ -70,10 +84,8 @@ class Support:
         return no_kind(link)
 
 
-def _programs(noun: Noun) -> tuple[str, ...]:
+def _programs(noun: Noun) -> Iterable[str]:
     """Return the programs that a noun needs."""
-    if isinstance(noun, Sysctl):
-        return ("sysctl",)
-    if isinstance(noun, Fdb):
-        return ("ip", "bridge")
-    return ("ip", "sysctl") if isinstance(noun, Link) and is_routed(noun) else ("ip",)
+    made = Change(noun, noun) if isinstance(noun, Sysctl) else Add(noun)
+    needed = dict.fromkeys(words[0] for words in commands(made) if words[0] != "#")
+    return needed if isinstance(noun, Sysctl) else {"ip": None, **needed}  # ip looks links up

@@ -36,10 +36,13 @@ class Sysctls:
         name = noun.name
         try:
             _check_name(name)
+        except (Refused, Unsupported):
+            return None
+        try:
             # With its name: for a folder sysctl prints all parameters in it.
             line = self._shell.ask(["sysctl", name])
-        except (Refused, Unsupported) as error:
-            if isinstance(error, Refused) and error.number not in _ABSENT:
+        except Refused as error:
+            if error.number not in _ABSENT:
                 raise
             return None
         shown, _, value = line.partition("=")

@@ -9,7 +9,6 @@ from typing import Any
 from snnet.contract import Address, IPInterface
 from snnet.contract.network import (
     DADFAILED,
-    DEPRECATED,
     SECONDARY,
     TEMPORARY,
     TENTATIVE,
@@ -35,12 +34,13 @@ _ATTRIBUTES = _BODY + _IFADDRMSG.size
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _SCOPE_HOST = 254  # linux/rtnetlink.h
 _FLAGS_OF = {
-    4: {0x01: SECONDARY, 0x20: DEPRECATED},
-    6: {0x01: TEMPORARY, 0x08: DADFAILED, 0x20: DEPRECATED, 0x40: TENTATIVE},
+    4: {0x01: SECONDARY},
+    6: {0x01: TEMPORARY, 0x08: DADFAILED, 0x40: TENTATIVE},
 }
 """IFA_F_* of linux/if_addr.h, by IP version; IPv6 has one number for two of the words."""
 
 _NODAD = 0x02  # linux/if_addr.h
+_DEPRECATED = 0x20
 
 _PREFIX = Field("prefixlen", U8)
 _FLAGS = Field("flags", U8)
@@ -48,6 +48,7 @@ _SCOPE = Field("scope", U8)
 _INDEX = Field("index", U32)
 _LOCAL = by_family("IFA_LOCAL")
 _ADDRESS = by_family("IFA_ADDRESS")
+_NOT_PREFERRED = Field("IFA_CACHEINFO", value={"ifa_preferred": 0, "ifa_valid": 0xFFFFFFFF})
 
 
 class Addresses:
@@ -68,9 +69,9 @@ class Addresses:
         values = {FAMILIES[address.version]: None, _INDEX: index}
         for message in self._kernel.dump(RTM_GETADDR, values):
             # Kernels before 4.20 ignore the filter.
-            found = _parse(message)
-            if found[:2] == (index, address):
-                return Address(link=link, address=address, flags=found[2])
+            there, found = _parse(message)
+            if (there, found["address"]) == (index, address):
+                return Address(link=link, **found)
         return None
 
     def snapshot(self) -> list[Address]:
@@ -78,9 +79,9 @@ class Addresses:
         name_of = self._kernel.names()
         found = map(_parse, self._kernel.dump(RTM_GETADDR, {}))
         return [
-            Address(link=name, address=address, flags=flags)
-            for index, address, flags in found
-            if not is_automatic(address) and (name := name_of(index)) is not None
+            Address(link=name, **values)
+            for index, values in found
+            if not is_automatic(values["address"]) and (name := name_of(index)) is not None
         ]
 
     def _values(self, noun: Address) -> dict[Field, Any]:
@@ -95,15 +96,18 @@ class Addresses:
             _INDEX: self._kernel.index(noun.link),
             _LOCAL[version]: address,
             _ADDRESS[version]: address,
+            **({_NOT_PREFERRED: None} if noun.deprecated else {}),
         }
 
 
-def _parse(message: bytes) -> tuple[int, IPInterface, tuple[str, ...]]:
+def _parse(message: bytes) -> tuple[int, dict[str, Any]]:
+    """The index of the link, and the other fields of the noun."""
     _, prefix, bits, _, index = _IFADDRMSG.unpack_from(message, _BODY)
     found = attributes(message, _ATTRIBUTES)
     # On a point-to-point link, IFA_ADDRESS is the address of the other end.
     packed = found.get(_IFA_LOCAL) or found[_IFA_ADDRESS]
-    address = IPv4Interface if len(packed) == 4 else IPv6Interface
+    kind = IPv4Interface if len(packed) == 4 else IPv6Interface
     version = 4 if len(packed) == 4 else 6
     flags = tuple(word for bit, word in _FLAGS_OF[version].items() if bits & bit) if bits else ()
-    return index, address((packed, prefix)), flags
+    address: IPInterface = kind((packed, prefix))
+    return index, {"address": address, "deprecated": bool(bits & _DEPRECATED), "flags": flags}

@@ -10,6 +10,7 @@ from snnet.contract import (
     Address,
     Alarm,
     Attached,
+    BridgeFdb,
     Fdb,
     Host,
     Key,
@@ -22,8 +23,10 @@ from snnet.contract import (
     Path,
     PolicyRule,
     ProxyNeighbour,
+    Redirect,
     Remove,
     Route,
+    Shaper,
     SnnetError,
     Sysctl,
     Watch,
@@ -37,10 +40,11 @@ from .kernel import Kernel
 from .kinds import CODECS
 from .links import Links
 from .namespaces import Attachments, Namespaces
-from .neighbours import ForwardingEntries, Neighbours, Proxies
+from .neighbours import BridgeEntries, ForwardingEntries, Neighbours, Proxies
 from .policies import Policies
 from .removal import remove_together
 from .routes import Paths, Routes
+from .shaping import Redirects, Shapers
 from .support import Support
 from .sysctls import Sysctls
 from .watch import LinkWatch
@@ -74,7 +78,10 @@ class NetlinkBackend(TableBackend):
             Neighbour: Neighbours(self._kernel),
             ProxyNeighbour: Proxies(self._kernel),
             Fdb: ForwardingEntries(self._kernel, self.links),
+            BridgeFdb: BridgeEntries(self._kernel, self.links),
             Sysctl: self._sysctls,
+            Shaper: Shapers(self._kernel),
+            Redirect: Redirects(self._kernel),
             Namespace: Namespaces(netns),
             Attached: Attachments(self._kernel, self.links.look_up),
         }
@@ -118,8 +125,11 @@ class NetlinkBackend(TableBackend):
         return KernelChanges(self.host.netns.fd)
 
     def untold(self) -> Collection[type[Noun]]:
-        """Of parameters the kernel tells little (netconf), of proxy entries nothing."""
-        return (Sysctl, ProxyNeighbour)
+        """Of parameters the kernel tells little (netconf), of proxy entries nothing.
+
+        Of queueing disciplines it tells even when one is only looked at.
+        """
+        return (Sysctl, ProxyNeighbour, Shaper, Redirect)
 
     def close(self) -> None:
         """See :meth:`snnet.contract.Driver.close`."""

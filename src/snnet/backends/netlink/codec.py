@@ -33,6 +33,9 @@ class LinkMessage(Protocol):
     def lower_index(self) -> int:
         """The index of the lower link in any namespace, or 0."""
 
+    def all_multicast(self) -> bool:
+        """Whether the link receives all multicast."""
+
     def link_local(self) -> bool:
         """Whether the kernel gives the link an IPv6 link-local address when it comes up."""
 

@@ -12,7 +12,7 @@ from .kinds import CODECS
 
 INDEX = Field("index", U32)
 FLAGS = Field("flags", U32)
-CHANGE = Field("change", value=IFF_UP)
+CHANGE = Field("change", U32)
 IFNAME = Field("IFLA_IFNAME", NAME)
 ADDRESS = Field("IFLA_ADDRESS", MAC)
 MTU = Field("IFLA_MTU", U32)
@@ -30,7 +30,7 @@ def creation(link: Link, index_of: IndexOf) -> Values:
     check_makeable(link)
     values: Values = {INDEX: link.index}
     if link.up and not comes_up_later(link):
-        values |= {FLAGS: IFF_UP, CHANGE: None}
+        values |= {FLAGS: IFF_UP, CHANGE: IFF_UP}
     values |= {IFNAME: link.name, GROUP: link.group}
     if link.mac is not None:
         values[ADDRESS] = link.mac

@@ -21,6 +21,7 @@ from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg  # type: ignore[import-unt
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg  # type: ignore[import-untyped]
 from pyroute2.netlink.rtnl.ndmsg import ndmsg  # type: ignore[import-untyped]
 from pyroute2.netlink.rtnl.rtmsg import rtmsg  # type: ignore[import-untyped]
+from pyroute2.netlink.rtnl.tcmsg import tcmsg  # type: ignore[import-untyped]
 
 from snnet.contract import NAME_MAX
 from snnet.system.netlink import NetlinkError
@@ -33,6 +34,7 @@ ADDRESS: Layout = ifaddrmsg
 ROUTE: Layout = rtmsg
 NEIGHBOUR: Layout = ndmsg
 RULE: Layout = fibmsg
+TRAFFIC: Layout = tcmsg
 
 _LENGTH = Struct("=I")
 _ATTRIBUTE = Struct("=HH")

@@ -18,15 +18,15 @@ from .kinds import CODECS
 from .kinds.tap import is_tap
 from .settings import settings_of
 
-IFF_UP = 0x1  # linux/if.h
+IFF_UP, IFF_ALLMULTI = 0x1, 0x200  # linux/if.h
 _ARPHRD_ETHER = 1  # linux/if_arp.h
 _ARPHRD_LOOPBACK = 772
 _AF_INET6 = 10
 _ADDR_GEN_MODE_NONE = 1
 
 _IFINFOMSG = Struct("=BxHiII")  # family, type, index, flags, change
-_BODY = 16
-_ATTRIBUTES = _BODY + _IFINFOMSG.size
+HEADER = 16
+_ATTRIBUTES = HEADER + _IFINFOMSG.size
 _IFLA_ADDRESS = 1
 _IFLA_IFNAME = 3
 _IFLA_MTU = 4
@@ -72,7 +72,7 @@ class ParsedLink:
 
     @classmethod
     def parse(cls, message: bytes) -> ParsedLink:
-        family, type_, index, flags, _ = _IFINFOMSG.unpack_from(message, _BODY)
+        family, type_, index, flags, _ = _IFINFOMSG.unpack_from(message, HEADER)
         found = attributes(message, _ATTRIBUTES, _WANTED)
         info = attributes(found[_IFLA_LINKINFO]) if _IFLA_LINKINFO in found else {}
         return cls(family, type_, index, flags, found, info)
@@ -140,6 +140,9 @@ class ParsedLink:
         stacked = self.kernel_kind == "macvlan"
         lower = name_or_none(name_of, self.lower) if stacked else None
         return Other(other_kind=self.kind, lower=lower, **common)
+
+    def all_multicast(self) -> bool:
+        return bool(self.flags & IFF_ALLMULTI)
 
     def link_local(self) -> bool:
         """Whether the kernel gives the link an IPv6 link-local address when it comes up."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address
+from itertools import accumulate
+from struct import Struct
 from typing import Any
 
 from snnet.contract import IPAddress
@@ -20,9 +22,13 @@ RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH = 28, 29, 30
 RTM_NEWRULE, RTM_DELRULE, RTM_GETRULE = 32, 33, 34
+RTM_NEWQDISC, RTM_DELQDISC, RTM_GETQDISC = 36, 37, 38
+RTM_NEWTFILTER, RTM_DELTFILTER, RTM_GETTFILTER = 44, 45, 46
 
 # linux/netlink.h
 REPLACE, EXCLUSIVE, CREATE, ECHO = 0x100, 0x200, 0x400, 0x8
+
+_FLAGS, _FLAGS_AT = Struct("=H"), 6  # of struct nlmsghdr
 
 _NUMBER = 0x3FFF  # masks NLA_F_NESTED and NLA_F_NET_BYTEORDER of an attribute's type
 ALL_ATTRIBUTES = range(1 << 16)
@@ -33,6 +39,9 @@ _LAYOUTS: tuple[Layout, ...] = (
     encoder.ROUTE,
     encoder.NEIGHBOUR,
     encoder.RULE,
+    encoder.TRAFFIC,  # disciplines
+    encoder.TRAFFIC,  # classes, of which snnet has none
+    encoder.TRAFFIC,  # filters
 )
 
 Values = Mapping[Field, Any]
@@ -66,6 +75,17 @@ class Kernel:
     def ask(self, kind: int, values: Values, flags: int = 0) -> list[bytes]:
         """Send a request; return what came back before the ack."""
         return self.send(self.message(kind, values, flags))
+
+    def send_all(self, messages: Sequence[bytearray]) -> None:
+        """Send several requests at once; raise for the first that the kernel refuses.
+
+        It carries out the others all the same.  Only the last one is acknowledged.
+        """
+        for message in messages[:-1]:
+            (flags,) = _FLAGS.unpack_from(message, _FLAGS_AT)
+            _FLAGS.pack_into(message, _FLAGS_AT, flags & ~NLM_F_ACK)
+        starts = [0, *accumulate(map(len, messages))][:-1]
+        self.send(bytearray(b"".join(messages)), starts)
 
     def dump(self, kind: int, values: Values) -> list[bytes]:
         """Return everything in a table that matches the kernel's filters."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
 
 from snnet.backends.linux import (
     MACVTAP_TRIES,
@@ -16,10 +17,12 @@ from snnet.backends.linux import (
     is_routed,
     quiet_sysctls,
     routed_sysctls,
+    starts_anew,
     without_link_local,
 )
-from snnet.backends.settings import to_set
-from snnet.contract import Bridge, Link, Macvtap, Tap, Veth
+from snnet.backends.settings import Setting, to_change, to_set
+from snnet.contract import Bridge, Link, Macvtap, Sysctl, Tap, Tunnel, Veth, Vxlan
+from snnet.contract.network import link_sysctl
 from snnet.system.netlink import NetlinkError
 
 from .codec import Values
@@ -36,7 +39,7 @@ from .creation import (
     creation,
 )
 from .encoder import Field, append
-from .found import IFF_UP, IFLA_IFALIAS, ParsedLink
+from .found import HEADER, IFF_ALLMULTI, IFF_UP, IFLA_IFALIAS, ParsedLink
 from .kernel import (
     CREATE,
     ECHO,
@@ -54,6 +57,13 @@ from .sysctls import Sysctls
 from .taps import TapMaker
 
 _NO_STATISTICS = Field("IFLA_EXT_MASK", value=1 << 3)  # RTEXT_FILTER_SKIP_STATS
+_VXLAN = Field("IFLA_LINKINFO IFLA_INFO_KIND", value="vxlan")
+
+_TUNNELS = 1024
+"""Answers about tunnels to keep."""
+
+MANY = 32
+"""Links from which on one listing takes less than to look up each."""
 
 
 class Links:
@@ -63,6 +73,8 @@ class Links:
         self._kernel = kernel
         self._sysctls = sysctls
         self._taps = TapMaker(kernel.netns)
+        self._tunnels: dict[str, _Answer] = {}
+        """By name; every create looks its tunnel up."""
 
     def close(self) -> None:
         self._taps.close()
@@ -74,6 +86,13 @@ class Links:
         found = self._kernel.dump(RTM_GETLINK, {_NO_STATISTICS: None})
         return [ParsedLink.parse(message) for message in found]
 
+    def named(self, names: Iterable[str]) -> dict[str, ParsedLink]:
+        """Return the links of these names by one listing, or nothing where they are few."""
+        wanted = set(names)
+        if len(wanted) < MANY:
+            return {}
+        return {link.name: link for link in self.parsed() if link.name in wanted}
+
     def snapshot(self) -> list[Link]:
         found = self.parsed()
         names = {link.index: link.name for link in found}
@@ -84,21 +103,51 @@ class Links:
 
         return [link.noun(name_of) for link in found]
 
+    def vxlans(self) -> list[Vxlan]:
+        """Return the vxlans alone; what they name (``master``) is there as its index.
+
+        The kernel leaves out the others (rtnl_dump_ifinfo), if it knows the kind.
+        """
+        found = self._kernel.dump(RTM_GETLINK, {_NO_STATISTICS: None, _VXLAN: None})
+        links = (ParsedLink.parse(message) for message in found)
+        nouns = [link.noun(str) for link in links if link.kernel_kind == "vxlan"]
+        return [noun for noun in nouns if isinstance(noun, Vxlan)]
+
     def find(self, noun: Link) -> Link | None:
         try:
-            return self.look_up(noun.name).noun(self._kernel.name)
+            return self._found(noun.name)
         except NetlinkError as error:
             if error.errno in (errno.ENODEV, errno.ERANGE, errno.EINVAL):
                 return None
             raise
 
+    def _found(self, name: str) -> Link:
+        """Return the link; the same answer about a tunnel is not taken apart again."""
+        body = self._ask(name)
+        last = self._tunnels.get(name)
+        if last is not None and last.body == body and last.is_true(self._kernel.name):
+            return last.noun
+        names: dict[int, str] = {}
+
+        def name_of(index: int) -> str:
+            names[index] = found = self._kernel.name(index)
+            return found
+
+        noun = _checked(name, ParsedLink.parse(body)).noun(name_of)
+        if isinstance(noun, Tunnel):
+            if len(self._tunnels) >= _TUNNELS:
+                self._tunnels.clear()
+            self._tunnels[name] = _Answer(body, names, noun)
+        return noun
+
+    def _ask(self, name: str) -> bytes:
+        """Return the kernel's description of a link, without what is of this answer alone."""
+        (answer, *_) = self._kernel.ask(RTM_GETLINK, {IFNAME: name, _NO_STATISTICS: None})
+        return bytes(HEADER) + answer[HEADER:]
+
     def look_up(self, name: str) -> ParsedLink:
         """Return the kernel's description of a link; ``NetlinkError`` (ENODEV) without one."""
-        answers = self._kernel.ask(RTM_GETLINK, {IFNAME: name, _NO_STATISTICS: None})
-        found = ParsedLink.parse(answers[0])
-        if found.name != name:  # an alternative name of another link (ip-link(8), property)
-            raise NetlinkError(errno.ENODEV)
-        return found
+        return _checked(name, ParsedLink.parse(self._ask(name)))
 
     def owned(self, link: Link) -> ParsedLink:
         """Return the link that the noun describes, as it is now.
@@ -124,14 +173,16 @@ class Links:
     def _add(self, link: Link, more: Values) -> tuple[int, ...]:
         fields = creation(link, self._kernel.index) | more
         steps = _follow_ups(link)
+        learn = bool(steps or link.settings)
         if isinstance(link, Macvtap) and not link.index:
-            index = self._create_macvtap(link, fields, learn=bool(steps))
+            index = self._create_macvtap(link, fields, learn=learn)
         else:
-            index = self._create(link, fields, learn=bool(steps))
+            index = self._create(link, fields, learn=learn)
         try:
             self._quieten(link)
             for values, alias in steps:
                 self._set({INDEX: index, **values}, alias)
+            self._set_settings(index, to_set(link, None))
         except BaseException:
             with contextlib.suppress(OSError):
                 self.delete(index)
@@ -148,6 +199,8 @@ class Links:
                 self._set({INDEX: index, NO_LINK_LOCAL: None}, None)
             self._quieten(tap)
             self._kernel.send(message)
+            if tap.settings:
+                self._set_settings(self._kernel.index(tap.name), to_set(tap, None))
 
         return finish
 
@@ -160,7 +213,7 @@ class Links:
 
     def tap_message(self, tap: Tap) -> bytearray:
         """Return the message, by name, that sets everything else of a new tap."""
-        values: Values = {FLAGS: IFF_UP, CHANGE: None} if tap.up else {}
+        values: Values = {FLAGS: IFF_UP, CHANGE: IFF_UP} if tap.up else {}
         values |= {IFNAME: tap.name, GROUP: tap.group}
         if tap.mac is not None:
             values[ADDRESS] = tap.mac
@@ -216,7 +269,8 @@ class Links:
             self._change(found.index, new, before, differences)
         except OSError:
             with contextlib.suppress(OSError):
-                self._change(found.index, before, new, differences)
+                mtu = self.look_up(new.name).noun(self._kernel.name).mtu  # new, or as before
+                self._change(found.index, before, dataclasses.replace(new, mtu=mtu), differences)
             raise
 
     def _change(self, index: int, link: Link, was: Link, names: frozenset[str]) -> None:
@@ -225,14 +279,29 @@ class Links:
             self._quieten(link)
         if names - {"settings"}:
             self._set(*self._changes(index, link, names))
-        if "settings" in names:
-            for kind, setting, value in to_set(link, was.settings):
-                self._kernel.send(setting_message(index, kind, setting, value))
+        if "mtu" in names and starts_anew(link, was):
+            self._start_anew(index, link)
+        self._set_settings(index, to_change(link, was, names))
+
+    def _set_settings(self, index: int, settings: Iterable[tuple[str, Setting, int]]) -> None:
+        for kind, setting, value in settings:
+            self._kernel.send(setting_message(index, kind, setting, value))
+
+    def _start_anew(self, index: int, link: Link) -> None:
+        """Set the parameters again of a link whose IPv6 is new, and remove what it has got."""
+        disabled = Sysctl(name=link_sysctl("ipv6.conf", link.name, "disable_ipv6"))
+        before = self._sysctls.find(disabled)
+        self._sysctls.write({}, {disabled.name: "1"})
+        if without_link_local(link):
+            self._set({INDEX: index, NO_LINK_LOCAL: None}, None)
+        self._quieten(link)
+        if disabled.name not in quiet_sysctls(link) and before is not None:
+            self._sysctls.write({}, {disabled.name: before.value})
 
     def _changes(self, index: int, link: Link, names: frozenset[str]) -> tuple[Values, str | None]:
         values: Values = {INDEX: index}
-        if "up" in names:
-            values |= {FLAGS: IFF_UP if link.up else 0, CHANGE: None}
+        if bits := [both for name, both in _flags(link).items() if name in names]:
+            values |= {FLAGS: sum(bit for bit, on in bits if on), CHANGE: sum(dict(bits))}
         for name, field in (("mac", ADDRESS), ("mtu", MTU), ("group", GROUP)):
             if name in names and getattr(link, name) is not None:
                 values[field] = getattr(link, name)
@@ -246,6 +315,14 @@ class Links:
     def mark(self, index: int, group: int) -> None:
         """Move the link to another link group."""
         self._set({INDEX: index, GROUP: group}, None)
+
+    def mark_all(self, indexes: Iterable[int], group: int) -> None:
+        """Move the links to another link group, some of them perhaps if this raises."""
+        messages = [
+            self._kernel.message(RTM_SETLINK, {INDEX: index, GROUP: group}) for index in indexes
+        ]
+        for start in range(0, len(messages), MANY):
+            self._kernel.send_all(messages[start : start + MANY])
 
     def delete(self, index: int) -> None:
         self._kernel.ask(RTM_DELLINK, {INDEX: index})
@@ -274,6 +351,32 @@ class Links:
         self._kernel.send(message)
 
 
+class _Answer(NamedTuple):
+    """What the kernel said of a link, the names of the indexes in it, and the link."""
+
+    body: bytes
+    names: Mapping[int, str]
+    noun: Link
+
+    def is_true(self, name_of: Callable[[int], str]) -> bool:
+        """Whether the indexes are still those of links with these names."""
+        return all(name_of(index) == name for index, name in self.names.items())
+
+
+def _checked(name: str, found: ParsedLink) -> ParsedLink:
+    if found.name != name:  # an alternative name of another link (ip-link(8), property)
+        raise NetlinkError(errno.ENODEV)
+    return found
+
+
+def _flags(link: Link) -> dict[str, tuple[int, bool]]:
+    """By field, its IFF_ bit and whether that is set."""
+    flags = {"up": (IFF_UP, link.up)}
+    if isinstance(link, Macvtap):
+        flags["all_multicast"] = (IFF_ALLMULTI, link.all_multicast)
+    return flags
+
+
 def _follow_ups(link: Link) -> list[tuple[Values, str | None]]:
     """Return what the creating message cannot contain: fields and alias of later messages."""
     first: Values = {}
@@ -281,7 +384,11 @@ def _follow_ups(link: Link) -> list[tuple[Values, str | None]]:
         first[MTU] = link.mtu
     if without_link_local(link):
         first[NO_LINK_LOCAL] = None
-    last: Values = {FLAGS: IFF_UP, CHANGE: None} if link.up and comes_up_later(link) else {}
+    last: Values = {}
+    if link.up and comes_up_later(link):
+        last = {FLAGS: IFF_UP, CHANGE: IFF_UP}
+    if isinstance(link, Macvtap) and link.all_multicast:
+        first |= {FLAGS: IFF_ALLMULTI, CHANGE: IFF_ALLMULTI}
     if not first:
         return [(last, link.alias or None)] if last or link.alias else []
     return [(first, link.alias or None), *([(last, None)] if last else [])]

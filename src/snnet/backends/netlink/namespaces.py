@@ -85,7 +85,7 @@ class Attachments:
         values = {
             INDEX: index,
             FLAGS: IFF_UP if up else 0,
-            CHANGE: None,
+            CHANGE: IFF_UP,
             MASTER: self._kernel.index(master) if master else 0,
         }
         self._kernel.ask(RTM_SETLINK, values)
@@ -112,7 +112,7 @@ def _prepare(alias: str) -> None:
     try:
         kernel = Kernel(fd)
         try:
-            values = {FLAGS: IFF_UP, CHANGE: None, IFNAME: LOOPBACK}
+            values = {FLAGS: IFF_UP, CHANGE: IFF_UP, IFNAME: LOOPBACK}
             message = kernel.message(RTM_SETLINK, values)
             kernel.send(append(message, IFLA_IFALIAS, alias.encode()))
         finally:

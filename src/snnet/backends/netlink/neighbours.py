@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import errno
 from ipaddress import ip_address
-from struct import Struct
+from struct import Struct, pack
 from typing import Any
 
-from snnet.contract import Fdb, IPAddress, Link, Neighbour, ProxyNeighbour, Unsupported, Vxlan
+from snnet.contract import (
+    BridgeFdb,
+    Fdb,
+    IPAddress,
+    Link,
+    Neighbour,
+    ProxyNeighbour,
+    Unsupported,
+    Vxlan,
+)
 from snnet.contract.addresses import NO_MAC
 from snnet.system.netlink import NetlinkError
 
@@ -35,13 +44,20 @@ _NDA_DST, _NDA_LLADDR, _NDA_PROTOCOL = 1, 2, 12
 
 # linux/neighbour.h
 _NUD_NOARP, _NUD_PERMANENT = 0x40, 0x80
-_NTF_SELF, _NTF_PROXY = 0x02, 0x08
+_NTF_SELF, _NTF_MASTER, _NTF_PROXY = 0x02, 0x04, 0x08
 _AF_BRIDGE = 7
 
+_NO_LLADDR = pack("=HH6x", 10, _NDA_LLADDR)
+"""The attribute of an entry for the all-zero MAC."""
+
 _INDEX = Field("ifindex", U32)
+_APPEND = 0x800  # NLM_F_APPEND, linux/netlink.h
+
 _PERMANENT = Field("state", value=_NUD_PERMANENT)
+_NO_ARP = Field("state", value=_NUD_NOARP)
 _STATIC = Field("state", value=_NUD_PERMANENT | _NUD_NOARP)
 _SELF = Field("flags", value=_NTF_SELF)
+_MASTER = Field("flags", value=_NTF_MASTER)
 _PROXY = Field("flags", value=_NTF_PROXY)
 _PROTOCOL = Field("NDA_PROTOCOL", U8)
 _BRIDGE = Field("family", value=_AF_BRIDGE)
@@ -185,10 +201,19 @@ class ForwardingEntries:
         self._links = links
 
     def add(self, noun: Fdb) -> None:
-        self._kernel.ask(RTM_NEWNEIGH, self._values(noun), CREATE | EXCLUSIVE)
+        if noun.mac != NO_MAC:
+            self._kernel.ask(RTM_NEWNEIGH, self._values(noun), CREATE | EXCLUSIVE)
+            return
+        values = self._values(noun)
+        # Appending succeeds for a remote that is there already (vxlan_fdb_append).
+        if self.find(noun) is not None or self._vxlan(noun.link).remote is not None:
+            raise NetlinkError(errno.EEXIST)
+        self._kernel.ask(RTM_NEWNEIGH, values, CREATE | _APPEND)
 
     def change(self, new: Fdb, old: Fdb) -> None:
         self._must_exist(old)
+        if new.mac == NO_MAC:  # vxlan_fdb_update_existing, drivers/net/vxlan/vxlan_core.c
+            raise NetlinkError(errno.EOPNOTSUPP, "only an entry for one MAC can be replaced")
         self._kernel.ask(RTM_NEWNEIGH, self._values(new), REPLACE)
 
     def remove(self, noun: Fdb) -> None:
@@ -201,12 +226,19 @@ class ForwardingEntries:
         vxlan = self._links.find(Link(name=noun.link))
         if not isinstance(vxlan, Vxlan):
             return None
-        values = {_BRIDGE: None, _INDEX: vxlan.index, _SELF: None, _MAC: noun.mac}
-        answers = self._kernel.ask(RTM_GETNEIGH, values)
-        return next((found for m in answers if (found := _entry(m, vxlan))), None)
+        if noun.mac == NO_MAC:  # the kernel would answer with the first remote alone
+            there = self._kernel.dump(RTM_GETNEIGH, {_BRIDGE: None, _INDEX: vxlan.index})
+            # Of many entries few are read: those with these bytes.
+            remote = noun.remote.packed
+            answers = [message for message in there if _NO_LLADDR in message and remote in message]
+        else:
+            values = {_BRIDGE: None, _INDEX: vxlan.index, _SELF: None, _MAC: noun.mac}
+            answers = self._kernel.ask(RTM_GETNEIGH, values)
+        entries = (found for message in answers if (found := _entry(message, vxlan)))
+        return next((found for found in entries if found.key == noun.key), None)
 
     def snapshot(self) -> list[Fdb]:
-        vxlans = {link.index: link for link in self._links.snapshot() if isinstance(link, Vxlan)}
+        vxlans = {link.index: link for link in self._links.vxlans()}
         if not vxlans:  # bridges may hold any number of learned entries
             return []
         return [
@@ -237,6 +269,73 @@ class ForwardingEntries:
             _DESTINATION[noun.remote.version]: noun.remote,
             _MAC: noun.mac,
         }
+
+
+class BridgeEntries:
+    """The static entries that bridges of one network namespace have for ports that are vxlans."""
+
+    def __init__(self, kernel: Kernel, links: Links) -> None:
+        self._kernel = kernel
+        self._links = links
+
+    def add(self, noun: BridgeFdb) -> None:
+        index = self._port(noun.link).index
+        values = {_BRIDGE: None, _INDEX: index, _NO_ARP: None, _MASTER: None, _MAC: noun.mac}
+        try:
+            self._kernel.ask(RTM_NEWNEIGH, values, CREATE | EXCLUSIVE)
+        except NetlinkError as error:
+            if error.errno != errno.EEXIST:
+                raise
+            there, state = self._look_up(index, noun.mac)
+            # A port's own MAC stays.  What the bridge has learned of this MAC gives way.
+            if state & _NUD_PERMANENT or (there == index and state & _NUD_NOARP):
+                raise
+            self._kernel.ask(RTM_NEWNEIGH, values, CREATE | REPLACE)
+
+    def remove(self, noun: BridgeFdb) -> None:
+        if self.find(noun) is None:
+            raise NetlinkError(errno.ENOENT)
+        values = {_BRIDGE: None, _INDEX: self._kernel.index(noun.link), _MASTER: None}
+        self._kernel.ask(RTM_DELNEIGH, {**values, _MAC: noun.mac})
+
+    def find(self, noun: BridgeFdb) -> BridgeFdb | None:
+        vxlan = self._links.find(Link(name=noun.link))
+        if not isinstance(vxlan, Vxlan) or vxlan.master is None:
+            return None
+        index, state = self._look_up(vxlan.index, noun.mac)
+        return noun if index == vxlan.index and _is_static(state) else None
+
+    def snapshot(self) -> list[BridgeFdb]:
+        ports = {link.index: link for link in self._links.vxlans() if link.master}
+        if not ports:  # bridges may hold any number of learned entries
+            return []
+        found = []
+        for message in self._kernel.dump(RTM_GETNEIGH, {_BRIDGE: None}):
+            _, index, state, flags, _ = _NDMSG.unpack_from(message, _BODY)
+            if index in ports and _is_static(state) and not flags & _NTF_SELF:
+                mac = attributes(message, _ATTRIBUTES)[_NDA_LLADDR].hex(":")
+                found.append(BridgeFdb(link=ports[index].name, mac=mac))
+        return found
+
+    def _look_up(self, index: int, mac: str) -> tuple[int, int]:
+        """Return the port and the state of the entry that the bridge of a port has for a MAC."""
+        values = {_BRIDGE: None, _INDEX: index, _MASTER: None, _MAC: mac}
+        answer = self._kernel.ask(RTM_GETNEIGH, values)[0]
+        _, port, state, _, _ = _NDMSG.unpack_from(answer, _BODY)
+        return port, state
+
+    def _port(self, name: str) -> Vxlan:
+        link = self._links.find(Link(name=name))
+        if link is None:
+            raise NetlinkError(errno.ENODEV, f"there is no link {name}")
+        if not isinstance(link, Vxlan) or link.master is None:
+            raise Unsupported(f"{name} is not a vxlan that is the port of a bridge")
+        return link
+
+
+def _is_static(state: int) -> bool:
+    """Whether an entry of a bridge is static, and not the MAC of a port itself."""
+    return bool(state & _NUD_NOARP) and not state & _NUD_PERMANENT
 
 
 def _proxy(message: bytes, link: str) -> ProxyNeighbour:

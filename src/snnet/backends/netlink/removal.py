@@ -12,6 +12,7 @@ import errno
 import secrets
 from collections.abc import Sequence
 
+from snnet.backends.linux import check_same
 from snnet.contract import Link, Missing
 from snnet.contract.links import DYING_GROUPS
 
@@ -25,8 +26,10 @@ def remove_together(links: Links, doomed: Sequence[Link]) -> None:
     Raises ``Missing`` if one does not exist, or disappears with one before it.
     """
     found: dict[int, ParsedLink] = {}
+    there = links.named(link.name for link in doomed)
     for link in doomed:
-        one = links.owned(link)
+        one = there.get(link.name) or links.look_up(link.name)
+        check_same(link, one)
         if one.index in found or one.lower in found:
             raise Missing(
                 f"{link.kind} {link.name} is removed with another link", errno=errno.ENODEV
@@ -34,8 +37,7 @@ def remove_together(links: Links, doomed: Sequence[Link]) -> None:
         found[one.index] = one
     group = DYING_GROUPS[secrets.randbelow(len(DYING_GROUPS))]
     try:
-        for index in found:
-            links.mark(index, group)
+        links.mark_all(found, group)
         links.delete_group(group)
     except BaseException:
         for index, one in found.items():

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 
-from snnet.backends.kinds import no_kind
+from snnet.backends.kinds import NO_REDIRECTS, NO_SHAPERS, no_kind
 from snnet.backends.linux import no_tun
-from snnet.contract import Link, Noun, Tap
+from snnet.contract import Link, Noun, Redirect, Shaper, Tap
 from snnet.system.netlink import NetlinkError
 
 from .creation import IFNAME
 from .encoder import U32, Field
 from .kernel import CREATE, EXCLUSIVE, RTM_NEWLINK, Kernel
+from .shaping import can_redirect, can_shape
 
 _QUEUES = Field("IFLA_NUM_TX_QUEUES", U32)
 _TOO_MANY_QUEUES = 1 << 16
 
 
 class Support:
-    """Which kinds of link the kernel has.  Kinds that it has are remembered."""
+    """Which kinds of link the kernel has, and which traffic control.
+
+    What it has is remembered.
+    """
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
@@ -26,6 +31,10 @@ class Support:
 
     def missing(self, noun: Noun) -> str | None:
         """Return why a noun of this class and kind cannot be created, or None if it can."""
+        if isinstance(noun, Shaper):
+            return self._traffic("shapers", can_shape, NO_SHAPERS)
+        if isinstance(noun, Redirect):
+            return self._traffic("redirects", can_redirect, NO_REDIRECTS)
         if not isinstance(noun, Link):
             return None
         if noun.unmakeable:
@@ -36,6 +45,13 @@ class Support:
         if reason is None:
             self._there.add(noun.kind)
         return reason
+
+    def _traffic(self, name: str, can: Callable[[], bool], reason: str) -> str | None:
+        if name not in self._there:
+            if not can():
+                return reason
+            self._there.add(name)
+        return None
 
     def _no_kind(self, link: Link) -> str | None:
         """Request a link with more queues than allowed; return why the kind is missing.

@@ -10,6 +10,7 @@ import time
 from struct import Struct
 
 from snnet.contract import Exhausted, LinkEvent, Watch
+from snnet.system.green import never_waiting
 from snnet.system.netns import in_netns
 
 from .found import ParsedLink
@@ -61,8 +62,7 @@ class LinkWatch(Watch):
 
 
 def _open() -> socket.socket:
-    flags = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
-    sock = socket.socket(socket.AF_NETLINK, flags, socket.NETLINK_ROUTE)
+    sock = never_waiting(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
         with contextlib.suppress(PermissionError):  # beyond net.core.rmem_max

@@ -12,6 +12,7 @@ from snnet.contract import (
     Bridge,
     Change,
     Gre,
+    Ifb,
     Link,
     Macvtap,
     Missing,
@@ -56,6 +57,8 @@ _STEPS: tuple[dict[str, Any], ...] = (
     {"up": True},
     {"master": "br"},
     {"master": None},
+    {"all_multicast": False},
+    {"all_multicast": True, "up": False},
     {"mtu": 1400, "mac": MAC, "alias": "all", "group": 3, "up": False, "master": "br"},
 )
 """One field after the other, then all of them at once."""
@@ -95,7 +98,10 @@ def _case_name(value: Any) -> str:
 class ChangeTests(BackendTests):
     @pytest.mark.parametrize("noun", LINKS, ids=described)
     def test_every_field_of_a_link_that_can_change(self, place: Place, noun: Link) -> None:
-        """MTU, MAC, alias, group, state and master change, one by one, together, and back."""
+        """MTU, MAC, alias, group, state and master change, one by one, together, and back.
+
+        So does whether a macvtap receives all multicast.
+        """
         add(place, BRIDGE)
         add(place, noun)
         now = old = noun
@@ -191,7 +197,10 @@ class ChangeTests(BackendTests):
 def _can(link: Link, field: str) -> bool:
     """Whether the kernel lets a link of this kind have the field changed."""
     if field == "mac":
-        return not isinstance(link, Gre)  # the address of a gre link is its local end
+        # The address of a gre link is its local end; an ifb keeps its first one.
+        return not isinstance(link, (Gre, Ifb))
     if field == "master":
         return not isinstance(link, (Bridge, Gre, Macvtap))
+    if field == "all_multicast":
+        return isinstance(link, Macvtap)
     return True

@@ -130,7 +130,7 @@ class ForeignTests(BackendTests):
         assert refused(place, Remove(loopback)) is Unsupported
         assert link(place, Other, "lo") == loopback
 
-    @pytest.mark.parametrize("kind", ["ifb", "tun", "macvlan", "vxlan"])
+    @pytest.mark.parametrize("kind", ["tun", "macvlan", "vxlan"])
     def test_links_of_other_kinds_are_only_read(self, place: Place, kind: str) -> None:
         """They are listed as ``Other``, with the kernel's name for the kind.
 

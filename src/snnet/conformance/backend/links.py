@@ -120,11 +120,37 @@ class BridgeTests(BackendTests):
         do(place, Change(replace(down, up=True), down))
         assert place.driver.find(quiet) == quiet
 
+    def test_ipv6_stays_off_when_a_larger_mtu_brings_it_back(self, place: Place) -> None:
+        """An MTU below 1280 ends IPv6 on a link, and with it the parameters that are set."""
+        bridge, port = replace(BRIDGE, link_local=False), replace(TAP, master=BRIDGE.name)
+        quiet = [
+            Sysctl(name=link_sysctl("ipv6.conf", name, parameter), value=value)
+            for name, parameter, value in (
+                (bridge.name, "accept_ra", "0"),
+                (bridge.name, "accept_redirects", "0"),
+                (port.name, "disable_ipv6", "1"),
+            )
+        ]
+        add(place, bridge, port)
+        if any(place.driver.find(noun) is None for noun in quiet):
+            return  # a host without IPv6
+        _give_carrier(place, bridge.name)
+        for whole in (bridge, port):
+            small = replace(whole, mtu=1200)
+            do(place, Change(small, whole))
+            do(place, Change(replace(whole, mtu=1400), small))
+        assert [place.driver.find(noun) for noun in quiet] == quiet
+        assert place.link_local_addresses(bridge.name) == []
+        if isinstance(found := place.driver.find(bridge), Bridge):
+            assert not found.link_local
+
     def test_small_links_have_no_ipv6_at_all(self, place: Place) -> None:
         """With an MTU below 1280 there is no IPv6 (RFC 8200, 5), and that is no error."""
         small = replace(BRIDGE, mtu=1279)
         add(place, small)
         assert is_there(place, small)
+        name = link_sysctl("ipv6.conf", small.name, "disable_ipv6")
+        assert place.driver.find(Sysctl(name=name)) is None
 
 
 class VethTests(BackendTests):

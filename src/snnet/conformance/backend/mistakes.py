@@ -17,11 +17,15 @@ from snnet.contract import (
     Missing,
     Noun,
     Operation,
+    Redirect,
     Rejected,
     Remove,
+    Shaper,
     Tap,
     Unsupported,
 )
+from snnet.contract.addresses import NO_MAC
+from snnet.contract.shaping import RATE_MAX
 
 from .nouns import (
     BRIDGE,
@@ -37,6 +41,7 @@ from .nouns import (
     VETH,
     VXLAN,
     address,
+    bridge_fdb,
     fdb,
     neighbour,
     proxy,
@@ -181,12 +186,26 @@ _NON_LINKS: tuple[tuple[Operation, type[Exception]], ...] = (
     (Change(neighbour("10.9.9.9", name="br"), neighbour("10.9.9.9", name="br")), Missing),
     (Add(proxy("10.4.0.9", "nowhere")), Missing),
     (Remove(proxy("10.4.0.9", "br")), Missing),
+    (Add(Shaper(link="nowhere", rate=10**6)), Missing),
+    (Add(Shaper(link="br", rate=0)), Rejected),
+    (Add(Shaper(link="br", rate=RATE_MAX + 8)), Rejected),
+    (Remove(Shaper(link="br", rate=10**6)), Missing),
+    (Remove(Shaper(link="nowhere", rate=10**6)), Missing),
+    (Change(Shaper(link="br", rate=10**6), Shaper(link="br", rate=2 * 10**6)), Missing),
+    (Add(Redirect(link="nowhere", to="br")), Missing),
+    (Add(Redirect(link="br", to="nowhere")), Missing),
+    (Remove(Redirect(link="br", to="port")), Missing),
     (Add(fdb(MAC, "192.0.2.9", "nowhere")), Missing),
     (Add(fdb(MAC, "192.0.2.9", "br")), Unsupported),
     (Add(fdb(MAC, "2001:db8::9")), Unsupported),
     (Add(fdb("no mac", "192.0.2.9")), Rejected),
     (Remove(fdb(MAC, "192.0.2.9")), Missing),
     (Change(fdb(MAC, "192.0.2.9"), fdb(MAC, "192.0.2.9")), Missing),
+    (Remove(fdb(NO_MAC, "192.0.2.9")), Missing),
+    (Add(bridge_fdb(MAC, "nowhere")), Missing),
+    (Add(bridge_fdb(MAC, "br")), Unsupported),
+    (Add(bridge_fdb(MAC, "mesh")), Unsupported),
+    (Remove(bridge_fdb(MAC, "mesh")), Missing),
 )
 
 MISTAKES = (*_LINKS, *_TUNNELS, *_GONE_OR_FOREIGN, *_NON_LINKS)

@@ -192,6 +192,19 @@ class NetworkTests(BackendTests):
         assert [ip for ip in addresses if ip.is_link_local] == []
         assert ip_address("10.1.0.1") in addresses
 
+    def test_a_deprecated_address_is_no_source(self, place: Place) -> None:
+        """Of the addresses of IPv6 that most like the destination is the source; a deprecated
+        one only where there is no other (RFC 6724, 5, rules 8 and 3).
+        """
+        way, like = route("2001:db8:7::/64", "2001:db8::9"), address("2001:db8:6::2/128")
+        towards = Path(remote=ip_address("2001:db8:7::7"), link=UPLINK, source=like.address.ip)
+        need(place, way, towards, replace(like, deprecated=True))
+        add(place, way, like)
+        assert place.driver.find(towards) == towards
+        remove(place, like)
+        add(place, replace(like, deprecated=True))
+        assert place.driver.find(towards) == replace(towards, source=ADDRESS6.ip)
+
     def test_an_entry_to_another_remote_is_another_one(self, place: Place) -> None:
         """Removing an entry with another remote is ``Missing``; the existing one stays."""
         add(place, MESH, fdb(MAC, "192.0.2.9"))

@@ -10,20 +10,26 @@ from snnet import contract
 from snnet.contract import (
     Address,
     Bridge,
+    BridgeFdb,
     Fdb,
     Gre,
     Gretap,
+    Ifb,
     Link,
     Macvtap,
     Neighbour,
     Noun,
     ProxyNeighbour,
+    Redirect,
     Route,
+    Shaper,
     Tap,
     Tunnel,
     Veth,
     Vxlan,
 )
+from snnet.contract.links import Settings
+from snnet.contract.shaping import RATE_MAX, RATE_MIN
 
 from .place import UPLINK
 
@@ -50,19 +56,26 @@ MESH = Vxlan(name="mesh", local=V4["local"], remote=None, vni=9, port=4789, mtu=
 MESH6 = replace(MESH, name="mesh6", local=V6["local"], vni=10)
 MULTIPOINT = Gre(name="multi", local=V4["local"], tunnel_key=9)
 PAIR = Veth(name="low", peer="low-far")
-_GROUND: dict[str, Link] = {noun.name: noun for noun in (BRIDGE, MESH, MESH6, MULTIPOINT, PAIR)}
+SUPPRESSING: Settings = (("bridge_slave learning", 0), ("bridge_slave neigh_suppress", 1))
+MEMBER = replace(MESH, name="member", vni=11, master="br", settings=SUPPRESSING)
+BLOCK = Ifb(name="block")
+_GROUND: dict[str, Link] = {
+    noun.name: noun for noun in (BRIDGE, MESH, MESH6, MULTIPOINT, PAIR, MEMBER, BLOCK)
+}
 
 
 def ground(noun: Noun) -> list[Noun]:
-    """Return the links that the noun names, which must be on the host before it."""
-    names = [getattr(noun, name, None) for name in ("master", "lower", "link")]
-    return [_GROUND[name] for name in names if name in _GROUND]
+    """Return the links that the noun names, and what they name: the host must have them first."""
+    names = [getattr(noun, name, None) for name in ("master", "lower", "link", "to")]
+    links = [_GROUND[name] for name in names if name in _GROUND]
+    return [below for link in links for below in (*ground(link), link)]
 
 
 # -- links ---------------------------------------------------------------------------
 
 TAP = Tap(name="tap", alias="a tap")
 VETH = Veth(name="near", peer="far", alias="a veth")
+IFB = Ifb(name="ifb", alias="an ifb")
 MACVTAP = Macvtap(name="mv", lower=UPLINK, mac=MAC, alias="a macvtap")
 
 
@@ -100,6 +113,7 @@ LINKS: tuple[Link, ...] = (
     replace(BRIDGE, name="b", alias="a bridge"),
     TAP,
     VETH,
+    IFB,
     MACVTAP,
     *TUNNELS,
     GRETAP6,
@@ -117,14 +131,19 @@ EXTREME_LINKS: tuple[Link, ...] = (
     Tap(name="down", up=False, group=77),
     Veth(name=LONG, peer=LONG.upper(), peer_mac=MAC, peer_mtu=1300, **PORT),
     Veth(name="down", peer="down-far", up=False, mtu=68),
+    Ifb(name="down", up=False, group=77),
+    Ifb(name=LONG, mac=MAC, mtu=9000, alias=ALIAS),
     Macvtap(name=LONG, lower="low", mode="vepa", mtu=1400, alias=ALIAS),
     Macvtap(name="private", lower="br", mode="private", index=1 << 21, link_local=True),
+    Macvtap(name="filtered", lower="low", all_multicast=False),
     *(
         tunnel(kind, ends, 2**kind.key_bits - 1, name=LONG, port=65535, ttl=255, **PORT)
         for kind in contract.TUNNELS
         for ends in (V4, V6)
     ),
     Vxlan(name="many", vni=0, port=1, local=V4["local"], remote=None, ttl=1),
+    replace(MEMBER, name=LONG, alias=ALIAS, port=65535),
+    Tap(name="hairpin", settings=(("bridge_slave hairpin", 1),), **PORT),
     Gretap(name="zero", tunnel_key=0, **V4),
     Gre(name=LONG, local=V4["local"], tunnel_key=0xFFFFFFFF, mtu=1400, ttl=255, alias=ALIAS),
 )
@@ -154,6 +173,10 @@ def fdb(mac: str, remote: str, name: str = "mesh") -> Fdb:
     return Fdb(link=name, mac=mac, remote=ip_address(remote))
 
 
+def bridge_fdb(mac: str, name: str = "member") -> BridgeFdb:
+    return BridgeFdb(link=name, mac=mac)
+
+
 NON_LINKS: tuple[Noun, ...] = (
     address("10.1.0.1/24"),
     address("2001:db8:1::1/64"),
@@ -168,6 +191,9 @@ NON_LINKS: tuple[Noun, ...] = (
     proxy("2001:db8:4::9"),
     fdb(MAC, "192.0.2.9"),
     fdb(MAC, "2001:db8::9", "mesh6"),
+    bridge_fdb(MAC),
+    Shaper(link="low", rate=50_000_000),
+    Redirect(link="low", to="block"),
 )
 """One of each kind and family."""
 
@@ -180,6 +206,8 @@ EXTREME_NON_LINKS: tuple[Noun, ...] = (
     address("10.1.0.1/24", "br"),
     address("2001:db8:1::1/128"),
     address("fd01::1/64", "br"),
+    replace(address("2001:db8:1::1/128"), deprecated=True),
+    replace(address("10.1.0.1/24"), deprecated=True),
     route("0.0.0.0/0", "192.0.2.9"),
     route("0.0.0.0/0"),
     route("::/0", "2001:db8::9"),
@@ -193,6 +221,12 @@ EXTREME_NON_LINKS: tuple[Noun, ...] = (
     neighbour("10.9.9.9", name="br"),
     proxy("10.4.0.9", "br", protocol=4),
     fdb("00:00:00:00:00:00", "192.0.2.9"),
+    fdb("00:00:00:00:00:00", "2001:db8::9", "mesh6"),
+    bridge_fdb("fe:ff:ff:ff:ff:ff"),
+    bridge_fdb("33:33:00:00:00:01"),
+    Shaper(link="block", rate=RATE_MIN),
+    Shaper(link="br", rate=RATE_MAX),
+    Redirect(link="low-far", to="low"),
 )
 
 

@@ -9,11 +9,13 @@ from .foreign import ForeignTests
 from .life import LifeTests
 from .links import BridgeTests, MacvtapTests, TapTests, VethTests
 from .lookups import LookUpTests
+from .mesh import MeshTests
 from .names import NameTests
 from .namespaces import NamespaceTests
 from .network import NetworkTests, PathTests, SysctlTests
 from .policies import PolicyTests
 from .roundtrip import RoundTripTests
+from .shaping import ShapingTests
 from .tunnels import TunnelTests
 
 
@@ -30,10 +32,12 @@ class BackendSuite(
     MacvtapTests,
     TapTests,
     TunnelTests,
+    MeshTests,
     NamespaceTests,
     NetworkTests,
     PathTests,
     PolicyTests,
+    ShapingTests,
     SysctlTests,
     LifeTests,
 ):

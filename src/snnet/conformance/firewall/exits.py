@@ -205,6 +205,12 @@ class ExitTests(FirewallTests):
         assert passes(rig.forge, A1, OUT, address=A1.ip6)
         assert stopped(rig.forge, A1, OUT, address=A1.ip6, reply=True)
 
+    def test_what_keeps_its_source_needs_no_connection(self, rig: Rig) -> None:
+        """Without ``nat66`` IPv6 is routed alone, whether the host tracks it or not."""
+        add(rig, *tenants(rig), *exit_by(rig))
+        assert passes(rig.forge, A1, OUT, address=A1.ip6, reply=True)
+        assert stopped(rig.forge, B1, OUT, address=B1.ip6, reply=True)
+
     def test_nothing_leaves_untranslated(self, rig: Rig) -> None:
         """What belongs to no connection does not leave with its private source."""
         assert passes(rig.forge, A1, OUT, reply=True)

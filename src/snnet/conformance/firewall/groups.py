@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from snnet.conformance.endpoints import A1, A2, B1, OUT, PORT, Endpoint
+from snnet.conformance.endpoints import A1, A2, B1, OUT, PORT, R1, Endpoint
 from snnet.conformance.rig import Rig
 from snnet.contract import (
     Add,
@@ -55,13 +55,21 @@ EVERY_RULE = (
 
 
 def group(
-    rig: Rig, rules: Sequence[Rule] = (), members: Sequence[IPAddress] = (), name: str = "web"
-) -> list[Noun]:
+    rig: Rig,
+    rules: Sequence[Rule] = (),
+    members: Sequence[IPAddress] = (),
+    name: str = "web",
+    *,
+    bridged: bool = True,
+) -> tuple[GroupMembers, GroupRules]:
     """Return the nouns of a group."""
-    return [
-        GroupMembers(owner=rig.owner, tenant=TENANT, group=name, addresses=tuple(members)),
-        GroupRules(owner=rig.owner, tenant=TENANT, group=name, rules=tuple(rules)),
-    ]
+    addresses = tuple(members)
+    return (
+        GroupMembers(
+            owner=rig.owner, tenant=TENANT, group=name, addresses=addresses, bridged=bridged
+        ),
+        GroupRules(owner=rig.owner, tenant=TENANT, group=name, rules=tuple(rules), bridged=bridged),
+    )
 
 
 def port(rig: Rig, endpoint: Endpoint, *names: str) -> PortGroups:
@@ -73,6 +81,7 @@ def port(rig: Rig, endpoint: Endpoint, *names: str) -> PortGroups:
         tenant=TENANT,
         groups=names or ("web",),
         addresses=addresses,
+        bridged=endpoint.bridge is not None,
     )
 
 
@@ -173,6 +182,25 @@ class GroupTests(FirewallTests):
         add(rig, *group(rig, [PING]), port(rig, A1))
         assert passes(rig.ping, A2, A1.ip, size=3000)
 
+    @pytest.mark.parametrize("kind", ["vlan 0", "two tags", "snap"])
+    def test_tags_hide_nothing(self, rig: Rig, kind: str) -> None:
+        """Frames with tags, or behind LLC, do not pass, whatever is in them."""
+        if not rig.strange_frames:
+            return
+        assert passes(rig.crafted, A2, A1, kind)
+        add(rig, *group(rig, [ALL_IN, Rule("in", "udp", 68)]), port(rig, A1))
+        assert stopped(rig.crafted, A2, A1, kind)
+
+    def test_fragments_hide_nothing(self, rig: Rig) -> None:
+        """A first fragment says what the packet is, and no other fragment changes that."""
+        kinds = ["router advert behind padding", "dhcpv6 answer behind padding"]
+        risky = "fragment at byte 8"
+        assert [kind for kind in (*kinds, risky) if not rig.says(A2, A1, kind)] == []
+        add(rig, *group(rig, [PING6, Rule("in", "udp", 40000)]), port(rig, A1))
+        assert passes(rig.says, A2, A1, "first fragment")
+        assert passes(rig.says, A2, A1, "later fragment")
+        assert [kind for kind in (*kinds, risky) if rig.says(A2, A1, kind)] == []
+
     def test_what_comes_by_the_host_is_filtered_too(self, rig: Rig) -> None:
         """Guests behind the host's routes are no better than neighbours."""
         add(rig, *group(rig, [replace(TCP, remote=str(B1.address.network))]), port(rig, A1))
@@ -203,7 +231,7 @@ class GroupTests(FirewallTests):
         theirs = group(rig, [ALL_IN, ALL_OUT], name="db")
         add(rig, theirs[0], *ours, theirs[1], port(rig, A1))
         assert silent(rig, A2, A1.ip)
-        there = replace(theirs[0], addresses=(A2.ip, B1.ip6))  # type: ignore[call-arg]
+        there = replace(theirs[0], addresses=(A2.ip, B1.ip6))
         put(rig, [there], [theirs[0]])
         assert answer(rig, A2, A1.ip)
         assert silent(rig, A2, A1.ip6)
@@ -275,13 +303,15 @@ class GroupTests(FirewallTests):
 
     # -- as nouns ----------------------------------------------------------------------
 
+    @pytest.mark.parametrize("endpoint", [A1, R1], ids=repr)
     @pytest.mark.parametrize("members", [(), MANY, (A1.ip, A1.ip6, LONG)], ids=len)
     @pytest.mark.parametrize("rules", [(), (TCP,), EVERY_RULE], ids=len)
     def test_groups_are_found_as_they_were_added(
-        self, rig: Rig, rules: Sequence[Rule], members: Sequence[IPAddress]
+        self, rig: Rig, rules: Sequence[Rule], members: Sequence[IPAddress], endpoint: Endpoint
     ) -> None:
         """``find`` and ``snapshot`` return equal nouns, whatever their values."""
-        nouns: list[Any] = [*group(rig, rules, members), port(rig, A1)]
+        bridged = endpoint.bridge is not None
+        nouns: list[Any] = [*group(rig, rules, members, bridged=bridged), port(rig, endpoint)]
         nouns[2] = replace(nouns[2], addresses=(A1.ip, IPv4Address("1.2.3.4"), IPv6Address("::2")))
         add(rig, *nouns)
         for noun in nouns:
@@ -300,10 +330,15 @@ class GroupTests(FirewallTests):
         first, rules = group(rig, [replace(TCP, remote="group:web")])
         add(rig, first, rules, port(rig, A1))
         many = tuple(IPv4Address("10.128.0.0") + 3 * number for number in range(2500))
-        some = (*many[:900], *(LONG - number for number in range(1200)), A2.ip)
+        some: tuple[IPAddress, ...] = (
+            *many[:900],
+            *(LONG - number for number in range(1200)),
+            A2.ip,
+        )
         old = first
-        for addresses in (many, some, (A2.ip,), ()):
-            new = replace(first, addresses=addresses)  # type: ignore[call-arg]
+        steps: list[tuple[IPAddress, ...]] = [many, some, (A2.ip,), ()]
+        for addresses in steps:
+            new = replace(first, addresses=addresses)
             do(rig, Change(new, old))
             assert rig.driver.find(new) == new
             seen = answer if A2.ip in addresses else silent
@@ -316,7 +351,7 @@ class GroupTests(FirewallTests):
         nouns: list[Noun] = []
         for name in names:
             members, rules = group(rig, [replace(TCP, remote=f"group:{names[0]}")], name=name)
-            nouns += [replace(members, tenant=ID), replace(rules, tenant=ID)]  # type: ignore[call-arg]
+            nouns += [replace(members, tenant=ID), replace(rules, tenant=ID)]
         nouns.sort(key=lambda noun: noun.rank)
         nouns.append(replace(port(rig, A1, *names), tenant=ID, link=LINK))
         add(rig, *nouns)
@@ -329,7 +364,9 @@ class GroupTests(FirewallTests):
         add(rig, members)
         assert refused(rig, Add(rules)) is Missing
         assert refused(rig, Add(port(rig, A1))) is Missing
+        assert refused(rig, Add(replace(rules, bridged=False))) is Missing
         add(rig, *group(rig, name="db"), rules, port(rig, A1))
+        assert refused(rig, Add(port(rig, R1))) is Missing
         before = port(rig, A1)
         assert refused(rig, Change(port(rig, A1, "web", "none"), before)) is Missing
 

@@ -48,7 +48,7 @@ def _otherwise(rule: Noun) -> Noun:
         case DhcpGuard() | ArpGuard():
             return replace(rule, mac="02:00:00:00:00:01")
         case ProtectedNetwork():
-            return replace(rule, closed=not rule.closed)
+            return replace(rule, closed=not rule.closed, port=9)
         case MssClamp():
             return replace(rule, mtu=1280)
         case TunnelGuard():
@@ -56,7 +56,7 @@ def _otherwise(rule: Noun) -> Noun:
         case Untracked():
             return replace(rule, router="02:00:00:00:00:01")
         case HostIsolation():
-            return replace(rule, arp=not rule.arp)
+            return replace(rule, arp=not rule.arp, open_address=ADDRESS)
         case AntiSpoof():
             return replace(rule, mac="02:00:00:00:00:01", bridged=not rule.bridged)
         case PortForward():

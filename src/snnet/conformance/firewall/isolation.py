@@ -19,7 +19,7 @@ from snnet.conformance.endpoints import (
     ROUTED_GATEWAY,
 )
 from snnet.conformance.rig import Answer, Rig
-from snnet.contract import HostIsolation, HostServices
+from snnet.contract import HostIsolation, HostServices, IPAddress
 
 from .base import FirewallTests, add, answer, passes, remove, silent, stopped
 
@@ -52,6 +52,27 @@ class IsolationTests(FirewallTests):
         assert passes(rig.ping, A1, A2.ip6)
         if not arp:  # with it, guests that do not know their gateway yet do not find it
             assert passes(rig.ping, A1, B1.ip6)
+
+    @pytest.mark.parametrize("version", [4, 6])
+    def test_one_address_of_the_host_may_be_open(self, rig: Rig, version: int) -> None:
+        """Only from this link, only this address, and none of the other family."""
+        own: tuple[IPAddress, IPAddress] = (EXT0.address.ip, EXT0.address6.ip)
+        others: tuple[IPAddress, IPAddress] = (IN_B.address.ip, IN_B.address6.ip)
+        one, closed = own[version == 6], (own[version == 4], others[version == 6])
+        for target in (*own, *others):
+            assert passes(rig.ping, A1, target)
+        rule = HostIsolation(owner=rig.owner, link="in-a", arp=False, open_address=one)
+        add(rig, rule)
+        assert passes(rig.ping, A1, one)
+        for protocol in ("tcp", "udp", "sctp"):
+            assert answer(rig, A1, one, protocol) == Answer(HUB, A1.ip if version == 4 else A1.ip6)
+        for target in closed:
+            assert stopped(rig.ping, A1, target)
+            assert silent(rig, A1, target, "udp")
+        add(rig, HostIsolation(owner=rig.owner, link="in-b", arp=False))
+        assert stopped(rig.ping, B1, one)
+        remove(rig, rule)
+        assert passes(rig.ping, A1, closed[0])
 
     def test_the_host_answers_no_solicitations(self, rig: Rig) -> None:
         """With ``arp`` it answers none; without it does, and its own connections go on."""

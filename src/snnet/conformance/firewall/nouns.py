@@ -61,12 +61,12 @@ ORDINARY: tuple[Noun, ...] = (
 EXTREME: tuple[Noun, ...] = (
     Zone(zone=ID, networks=NETWORKS),
     Zone(zone="out", outbound=True),
-    ProtectedNetwork(network=IPv4Network("128.0.0.0/1"), closed=False),
+    ProtectedNetwork(network=IPv4Network("128.0.0.0/1"), closed=False, port=65535),
     ProtectedNetwork(network=IPv4Network("10.255.255.255/32")),
     BridgeAccept(bridge=LINK),
     Untracked(link=LINK, router="fe:ff:ff:ff:ff:ff"),
     TunnelGuard(link=LINK, protocol="gre", port=0, tunnel_key=2**32 - 1, remote=ADDRESS),
-    HostIsolation(link=LINK, arp=False),
+    HostIsolation(link=LINK, arp=False, open_address=ADDRESS),
     HostServices(link=LINK),
     AntiSpoof(link=LINK, mac="fe:ff:ff:ff:ff:ff", addresses=ADDRESSES),
     AntiSpoof(link=LINK, mac="02:00:0a:01:00:09", addresses=ADDRESSES, bridged=False),
@@ -111,12 +111,13 @@ EXTREME: tuple[Noun, ...] = (
 )
 LONG = IPv6Address("fdff:ffff:ffff:ffff:ffff:ffff:ffff:fffe")
 OF_IPV6: tuple[Noun, ...] = (
+    HostIsolation(link="iso6", arp=False, open_address=LONG),
     TunnelGuard(
         link="tun6", protocol="udp", port=4789, tunnel_key=7, remote=IPv6Address("fd00:1::9")
     ),
     Zone(zone="t6", networks=(*NETWORKS[:2], IPv6Network("fd00:1234:5678:9abc::/64"))),
     ProtectedNetwork(network=IPv6Network("fd00:1234:5678:9abc::/64")),
-    ProtectedNetwork(network=IPv6Network("ffff::1/128"), closed=False),
+    ProtectedNetwork(network=IPv6Network("ffff::1/128"), closed=False, port=1),
     Masquerade(device="eth6", nat66=True),
     PortForward(
         protocol="tcp", device=LINK, port=80, target=IPv6Address("fd00:1::9"), target_port=8080

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv4Network
 
 from snnet.conformance.endpoints import A1, B1, EXT0, HUB, OUT, PORT
@@ -67,6 +68,18 @@ class ProtectedTests(FirewallTests):
         assert passes(rig.delivers, A1, OUT, _OTHER)
         assert answer(rig, A1, OUT.ip) == Answer(OUT, EXT0.address.ip)
         assert answer(rig, A1, OUT.ip, "udp") == Answer(OUT, EXT0.address.ip)
+
+    def test_a_port_of_tunnels_can_be_named(self, rig: Rig) -> None:
+        """It is closed as those are that all tunnels have."""
+        add(rig, *tenants(rig), *exit_by(rig))
+        rule = replace(_protected(rig, closed=False), port=_OTHER)
+        add(rig, rule)
+        for port in (4789, _OTHER):
+            assert stopped(rig.delivers, A1, OUT, port)
+        assert passes(rig.delivers, A1, OUT, _OTHER + 1)
+        assert answer(rig, A1, OUT.ip) == Answer(OUT, EXT0.address.ip)
+        remove(rig, rule)
+        assert passes(rig.delivers, A1, OUT, _OTHER)
 
     def test_the_host_itself_is_not_concerned(self, rig: Rig) -> None:
         """Nor is anybody who is in no zone."""

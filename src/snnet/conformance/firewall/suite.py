@@ -16,6 +16,7 @@ from .isolation import IsolationTests
 from .neighbours import NeighbourTests
 from .protected import ProtectedTests
 from .publicips import PublicIpTests
+from .routed_groups import RoutedGroupTests
 from .tunnels import TunnelTests
 from .untracked import UntrackedTests
 from .wrappers import WrapperTests
@@ -41,6 +42,7 @@ class FirewallSuite(
     BothFamiliesTests,
     FlowTests,
     GroupTests,
+    RoutedGroupTests,
 ):
     """Subclass it and give it a fixture ``rig`` of any scope: a :class:`~snnet.conformance.Rig`.
 

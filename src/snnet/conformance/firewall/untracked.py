@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from snnet.conformance.endpoints import A1, A2, EXT0, IN_A, OUT
+from snnet.conformance.endpoints import A1, A2, EXT0, HUB, IN_A, OUT
 from snnet.conformance.rig import Answer, Rig
 from snnet.contract import HostIsolation, Masquerade, Untracked
 
@@ -42,6 +42,18 @@ class UntrackedTests(FirewallTests):
         add(rig, *_ports(rig), HostIsolation(owner=rig.owner, link="in-a"), *exit_by(rig))
         assert stopped(rig.ping, A1, EXT0.address.ip)
         assert not rig.tracks(A1, OUT)
+
+    def test_no_frame_evades_the_bridge(self, rig: Rig) -> None:
+        """What a port receives for bridges themselves does not reach the host, as other frames."""
+        for last in "23ef":
+            assert passes(rig.forge, A1, HUB, to=f"01:80:c2:00:00:0{last}")
+            assert passes(rig.forge, A1, HUB, address=A1.ip6, to=f"01:80:c2:00:00:0{last}")
+        add(rig, *_ports(rig), HostIsolation(owner=rig.owner, link="in-a"))
+        for last in "123456789abcdef":
+            for address in (A1.ip, A2.ip, A1.ip6):
+                to = f"01:80:c2:00:00:0{last}"
+                assert stopped(rig.forge, A1, HUB, address=address, to=to)
+        assert passes(rig.ping, A1, A2.ip)
 
     def test_other_ports_are_not_concerned(self, rig: Rig) -> None:
         """The rule is about one port, for as long as it is there."""

@@ -93,19 +93,21 @@ class RealRig(Rig):
         *,
         address: IPAddress | None = None,
         mac: str | None = None,
+        to: str | None = None,
         reply: bool = False,
     ) -> bool:
         near = source.bridge is not None and source.bridge == target.bridge
+        there = to or (target.mac if near else source.gateway_mac)
         mark = token()
         if isinstance(address, IPv6Address):
-            to = source.gateway6 if target is HUB else target.ip6
-            assert to is not None
-            macs = (mac or source.mac, target.mac if near else source.gateway_mac)
-            frame = frames6.echo6(address, to, mark, macs, reply=reply)
+            about = source.gateway6 if target is HUB else target.ip6
+            assert about is not None
+            macs = (mac or source.mac, there)
+            frame = frames6.echo6(address, about, mark, macs, reply=reply)
             return self._frames.hears(source, frame, mark, target)
         frame = frames.echo_frame(
             mac or source.mac,
-            target.mac if near else source.gateway_mac,
+            there,
             address or source.ip,
             source.gateway if target is HUB else target.ip,
             mark,
@@ -192,7 +194,7 @@ class RealRig(Rig):
         return self._frames.resolve(source, address)
 
     def add_address(self, link: str, address: IPInterface) -> None:
-        # Deprecated: the host takes it for nothing of its own, as IPv4's secondary ones.
+        # Deprecated, as a node adds it: the host takes it for nothing of its own.
         how = " nodad preferred_lft 0" if address.version == 6 else ""
         self._hub.ip([f"address add {address} dev {link}{how}"])
         gone = functools.partial(self._hub.ip, [f"address del {address} dev {link}"])

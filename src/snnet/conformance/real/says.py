@@ -26,6 +26,7 @@ from .frames6 import IP6, fragment, header, icmp6, mac_bytes, neighbour, option,
 
 _TAG = 0x8100
 _HOP, _TCP, _UDP, _ROUTING, _FRAGMENT, _ICMP6, _OPTIONS = 0, 6, 17, 43, 44, 58, 60
+_AUTH, _MOBILITY, _HIP, _SHIM = 51, 135, 139, 140
 _UNREACHABLE, _TOO_BIG, _ECHO, _ECHO_REPLY, _QUERY, _REPORT, _DONE, _REPORT2 = (
     1, 2, 128, 129, 130, 131, 132, 143,
 )  # fmt: skip
@@ -158,6 +159,10 @@ def _redirect(by: Sender) -> tuple[int, bytes]:
     return _ICMP6, icmp6(by.link_local, ALL_NODES, _REDIRECT, body)
 
 
+def _asked(by: Sender) -> tuple[int, bytes]:
+    return _ICMP6, icmp6(by.link_local, ALL_NODES, _ECHO, by.token)
+
+
 def _whole_advert(by: Sender) -> tuple[int, bytes]:
     body = neighbour(by.me.ip6, flags=0x20000000)
     return _ICMP6, icmp6(by.link_local, ALL_NODES, _ADVERT, body)
@@ -225,6 +230,20 @@ def _first_fragment(made: Callable[[Sender], tuple[int, bytes]]) -> Message:
     return message
 
 
+def _behind_padding(
+    made: Callable[[Sender], tuple[int, bytes]], shown: Callable[[Sender], tuple[int, bytes]]
+) -> Message:
+    """The first fragment of the message: what follows in the frame is not of the packet."""
+
+    def message(by: Sender) -> bytes:
+        kind, _ = made(by)
+        payload = fragment(_OPTIONS, 0, _MORE) + header(kind)
+        packet = packet6(by.link_local, ALL_NODES, _FRAGMENT, payload)
+        return _multicast(by, packet + shown(by)[1])
+
+    return message
+
+
 def _unfinished(by: Sender) -> bytes:
     """A first fragment that ends within its extension headers."""
     payload = fragment(_OPTIONS, 0, _MORE) + bytes([_ICMP6, 9]) + b"\1\4\0\0\0\0"
@@ -275,9 +294,8 @@ def _part(offset: int, flags: int, following: int = _UDP) -> Message:
     return made
 
 
-def _segment(by: Sender) -> bytes:
-    tcp = struct.pack("!HHIIBBHHH", _ANY, _ANY, 1, 0, 5 << 4, 2, 1024, 0, 0)
-    return _multicast(by, packet6(by.me.ip6, ALL_NODES, _TCP, tcp))
+def _segment(by: Sender) -> tuple[int, bytes]:
+    return _TCP, struct.pack("!HHIIBBHHH", _ANY, _ANY, 1, 0, 5 << 4, 2, 1024, 0, 0)
 
 
 def _renumber(by: Sender) -> tuple[int, bytes]:
@@ -299,6 +317,7 @@ FRAMES: dict[str, Message] = {
     "advert with two options": _advert(_own, (_TARGET, "own"), (_TARGET, "other")),
     "advert behind options": _behind(_whole_advert, _OPTIONS),
     "advert in a fragment": _behind(_whole_advert, _FRAGMENT),
+    "advert behind a mobility header": _behind(_whole_advert, _MOBILITY),
     "solicit with another mac": _solicit(_another, (_SOURCE, "other")),
     "solicit from another address": _solicit(_own, (_SOURCE, "own"), source=_another),
     "detection for another": _solicit(_another, source=_unspecified),
@@ -315,8 +334,11 @@ FRAMES: dict[str, Message] = {
     "router advert behind many headers": _behind(_router_advert, _HOP, _ROUTING, _OPTIONS),
     "router advert in an atomic fragment": _behind(_router_advert, _FRAGMENT),
     "router advert behind a fragment's options": _behind(_router_advert, _FRAGMENT, _OPTIONS),
+    "router advert behind authentication": _behind(_router_advert, _AUTH),
+    "router advert behind a fragment's authentication": _behind(_router_advert, _FRAGMENT, _AUTH),
     "router advert in fragments": _in_fragments(_router_advert),
     "router advert, first fragment": _first_fragment(_router_advert),
+    "router advert behind padding": _behind_padding(_router_advert, _asked),
     "redirect": _plain(_redirect),
     "redirect behind options": _behind(_redirect, _OPTIONS),
     "redirect in fragments": _in_fragments(_redirect),
@@ -326,8 +348,10 @@ FRAMES: dict[str, Message] = {
     "dhcpv6 answer from another port": _plain(lambda by: _answer(by, (_ANY, _CLIENT))),
     "dhcpv6 answer to another port": _plain(lambda by: _answer(by, (_SERVER, _ANY))),
     "dhcpv6 answer behind options": _behind(_answer, _OPTIONS),
+    "dhcpv6 answer behind two strange headers": _behind(_answer, _SHIM, _HIP),
     "dhcpv6 answer in fragments": _in_fragments(_answer),
     "dhcpv6 answer, first fragment": _first_fragment(_answer),
+    "dhcpv6 answer behind padding": _behind_padding(_answer, lambda by: _answer(by, (_ANY, _ANY))),
     "dhcpv6 relay": _datagram(_link_local, (_SERVER, _SERVER), bytes([12])),
     "dhcpv6 relay from a client's port": _datagram(_link_local, (_CLIENT, _SERVER), bytes([12])),
     "unfinished headers": _unfinished,
@@ -336,10 +360,12 @@ FRAMES: dict[str, Message] = {
     "echo from a private link-local address": _echo(_private),
     "datagram": _datagram(_own, (_ANY, _ANY)),
     "datagram behind options": _behind(lambda by: _answer(by, (_ANY, _ANY)), _OPTIONS),
-    "segment": _segment,
+    "segment": lambda by: _multicast(by, packet6(by.me.ip6, ALL_NODES, *_segment(by))),
+    "segment behind authentication": _behind(_segment, _AUTH),
     "first fragment": _part(0, _MORE),
     "later fragment": _part(1232, 0),
     "later fragment of an echo": _part(1232, 0, _ICMP6),
+    "fragment at byte 8": _part(8, _MORE),
     "too big": _said(_TOO_BIG, lambda by: struct.pack("!I", 1280) + bytes(48)),
     "unreachable": _said(_UNREACHABLE, lambda by: bytes(52)),
     "solicit": _solicit(_another, (_SOURCE, "own")),

@@ -16,6 +16,7 @@ from snnet.conformance.endpoints import (
     Endpoint,
     Wire,
 )
+from snnet.contract.links import LINK_GROUP
 from snnet.system.namespaces import Namespace
 
 NIC = "eth0"
@@ -84,6 +85,7 @@ def _hub_commands(spaces: Mapping[Endpoint, Namespace]) -> Iterator[str]:
             yield f"link set {endpoint.link} master {endpoint.bridge}"
             # An address on a port would be another way to the host.
             yield f"link set {endpoint.link} addrgenmode none"
+            yield f"link set {endpoint.link} group {LINK_GROUP}"
         yield f"link set {endpoint.link} up"
         if endpoint.gateway == ROUTED_GATEWAY:
             yield f"address add {ROUTED_GATEWAY}/32 dev {endpoint.link}"

@@ -84,6 +84,29 @@ class Watches(Base):
             revision = registry.commit([Put(f"k{number}", {}) for number in range(30)])
             assert [change.revision for change in watch.next(SOON)] == [revision] * 30
 
+    def test_groups_of_prefixes(self, place: RegistryPlace, registry: Registry) -> None:
+        """Of each group whole commits are reported, without a gap, once, and in order."""
+        watch = place.open().watch_groups(
+            [["a", "b", "a/"], ["c"], []], after=registry.read().revision
+        )
+        wanted = []
+        for number in range(20):
+            wanted.append(registry.commit([Put(f"{name}/{number}", {}) for name in "abcd"]))
+        found: dict[str, list[list[int]]] = {"ab": [], "c": []}
+        while any(sum(map(len, calls)) < 20 * len(group) for group, calls in found.items()):
+            changes = watch.next(SOON)
+            assert changes, f"the watch reported only {found}"
+            for group, calls in found.items():
+                calls.append([one.revision for one in changes if one.key[0] in group])
+        for group, calls in found.items():
+            assert [one for call in calls for one in call] == [
+                revision for revision in wanted for _ in group
+            ]
+            for call in calls:
+                assert all(call.count(revision) == len(group) for revision in call), "in parts"
+        assert watch.next(QUIET) == []
+        watch.close()
+
     def test_a_time_limit(self, registry: Registry) -> None:
         """``next`` returns an empty list when its time is over, not before."""
         watch = registry.watch("k", after=registry.read().revision)

@@ -29,16 +29,18 @@ from snnet.firewall.kernel import KernelFirewall
 from snnet.firewall.nft import Nft
 
 from . import layout
+from .bases import Bases
 from .counting import dropped
 from .enforced import enforced
 from .layout import ARP, BRIDGE, IP, IP6, KINDS
 from .lent import LENT, LentRules, is_lent, lent_among, moves
+from .programs import Programs
 from .reference import Reference
 from .report import commands, dump, left_over, obstacles
 from .rules import places
 from .saved import Saved
 from .state import Exact, State, read_state
-from .tables import Programs, Tables
+from .tables import Tables
 from .work import Work, owner_of
 
 _UNRECORDED = (ARP, BRIDGE)
@@ -47,10 +49,24 @@ _UNRECORDED = (ARP, BRIDGE)
 _XTABLES = {"filter", "nat", "mangle", "raw", "security"}
 
 
+_COMPARED = ("filter", "nat")
+"""Tables of iptables in which others' rules matter only if they come before ours."""
+
+
 def _is_xtables(item: dict[str, Any]) -> bool:
     """Whether a part of nft's ruleset belongs to iptables-nft and is examined as such."""
     (part,) = item.values()
     return part.get("family") in (IP, IP6, BRIDGE, ARP) and part.get("table") in _XTABLES
+
+
+def _is_foreign(item: dict[str, Any]) -> bool:
+    """Whether it is somebody else's, and not in a table whose order with ours is compared."""
+    if not _is_xtables(item):
+        return not _is_own(item)
+    (found,) = item.values()
+    leads = [there for one in found.get("expr", ()) for there in map(one.get, ("jump", "goto"))]
+    ours = any(there and there["target"].startswith(layout.PREFIX) for there in leads)
+    return found["table"] not in _COMPARED and not ours
 
 
 def _is_own(item: dict[str, Any]) -> bool:
@@ -74,7 +90,8 @@ class IptablesFirewall(KernelFirewall):
     def __init__(self, host: Host, *, variant: str | None = None) -> None:
         super().__init__(host)
         self._programs = Programs(lambda: self.host.netns.fd, variant)
-        self._tables = Tables(self._programs)
+        self._bases = Bases(host)
+        self._tables = Tables(self._programs, self._bases)
         self._epochs = Epochs(self.host.netns.fd)
         self._written = 0
         self._lent = LentRules(host)
@@ -170,7 +187,8 @@ class IptablesFirewall(KernelFirewall):
 
     def _observe(self) -> int:
         """The epoch, with what this driver has written since the last call."""
-        before, self._written = self._written, self._programs.writes + self._lent.writes
+        writes = self._programs.writes + self._lent.writes + self._bases.writes
+        before, self._written = self._written, writes
         return self._epochs.observe(own=self._written - before)
 
     def _alone(self) -> AbstractContextManager[object]:
@@ -291,6 +309,7 @@ class IptablesFirewall(KernelFirewall):
         """See :meth:`snnet.contract.Driver.close`."""
         self._lent.close()
         self._epochs.close()
+        self._bases.close()
         super().close()
 
     def commands(self, operation: Operation) -> Sequence[str]:
@@ -322,7 +341,7 @@ class IptablesFirewall(KernelFirewall):
         if nft.missing() is not None:
             return []
         try:
-            others = [item for item in nft.ruleset() if not _is_xtables(item) and not _is_own(item)]
+            others = [item for item in nft.ruleset() if _is_foreign(item)]
         finally:
             nft.close()
         return drops(others, flows(self.host.netns.fd, ours))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from snnet.contract import Key, Noun
@@ -25,10 +25,10 @@ def enforced(owner: str, saved: Saved, lacking: frozenset[str]) -> Enforced:
 
     Where a jump to them is in its chain does not matter; that it is there does.
     """
-    sections = [one for one in SECTIONS if one in RECORDED and one.family not in lacking]
+    sections = [one for one in SECTIONS if one.family not in lacking]
     chain = layout.chain(owner, layout.RECORDS)
     found: dict[Key, Noun] = {}
-    for section in sections:
+    for section in (one for one in sections if one in RECORDED):
         records = layout.read_records(saved.table(section).rules.get(chain, ()))
         if records.owner == owner:
             found |= {noun.key: noun for noun in records.nouns}
@@ -38,10 +38,10 @@ def enforced(owner: str, saved: Saved, lacking: frozenset[str]) -> Enforced:
 
 
 def _damage(
-    owner: str, saved: Saved, sections: list[Section], wanted: Mapping[Section, Content]
+    owner: str, saved: Saved, sections: Iterable[Section], wanted: Mapping[Section, Content]
 ) -> Iterator[str]:
-    for section in sections:
-        content, rules = wanted.get(section, Content()), saved.table(section).rules
+    for section in filter(wanted.__contains__, sections):
+        content, rules = wanted[section], saved.table(section).rules
         lost = [
             name for name, own in content.chains.items() if len(rules.get(name, ())) != len(own)
         ]

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from hashlib import blake2b
 from ipaddress import ip_address, ip_network
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from snnet.contract import (
     AntiSpoof,
@@ -34,12 +34,15 @@ from snnet.contract import (
     ZoneLink,
 )
 
+N = TypeVar("N", bound=Noun)
+
 PREFIX = "SNNET-"
 
 RECORDS = "rec"
 SOURCES, FORWARD, INPUT, SERVICES = "src", "fwd", "in", "srv"
 DNAT, SNAT, HAIRPIN, BACK = "dnat", "snat", "hair", "back"
 FROM, TO, EXIT = "from", "to", "exit"
+SERVICE_DROP, PROTECTED_DROP, UNTRANSLATED_DROP = "srv-drop", "prot-drop", "untr-drop"
 
 # A final "+" is a wildcard of iptables, quotes and blanks would need escapes, and a
 # leading "-" or "!" would be an option.
@@ -80,6 +83,12 @@ def _short(text: str) -> str:
 IP, IP6, ARP, BRIDGE = "ip", "ip6", "arp", "bridge"
 
 
+OfLinks = HostServices | ZoneLink
+"""Rules that share their chains with those of other links."""
+OfLink = AntiSpoof | BridgeAccept | HostIsolation | OfLinks
+"""Rules that drop packets of one link."""
+
+
 class Section(NamedTuple):
     """One table of one family."""
 
@@ -108,6 +117,8 @@ class Rule(NamedTuple):
 
     text: str
     key: Key
+    drops: tuple[str, str] | None = None
+    """If it drops: the link that its packets count for, and why it drops them."""
 
 
 @dataclass(slots=True)
@@ -123,6 +134,24 @@ class Content:
         """Append rules to a chain."""
         self.chains.setdefault(chain, []).extend(Rule(text, noun.key) for text in texts)
 
+    def drop(self, chain: str, noun: OfLink, why: str, *matches: str) -> None:
+        """Append a rule for each match, which drops packets of the noun's link."""
+        link = noun.bridge if isinstance(noun, BridgeAccept) else noun.link
+        self.chains.setdefault(chain, []).extend(
+            Rule(f"{match} -j DROP".lstrip(), noun.key, (link, why)) for match in matches
+        )
+
+    def drop_all(self, chain: str, side: str, nouns: Sequence[OfLinks], why: str) -> None:
+        """Append rules that drop what gets here: one for each link, as each counts.
+
+        ``side`` is the option that matches a link.  The last rule takes all: nothing of other
+        links gets here.
+        """
+        *others, last = nouns
+        for one in others:
+            self.drop(chain, one, why, f"{side} {one.link}")
+        self.drop(chain, last, why, "")
+
     def jump(self, chain: str, *hooks: str) -> None:
         """Let packets of these built-in chains enter ours, unless ours is empty."""
         if chain in self.chains:
@@ -134,6 +163,21 @@ class Content:
             f"-A {chain} {rule.text}" for chain in self.chains for rule in self.chains[chain]
         )
         yield from (f"-I {hook} -j {chain}" for hook, chain in self.jumps.items())
+
+
+class Chains:
+    """A section while it is written: its nouns by class, and the names of its chains."""
+
+    def __init__(self, owner: str, section: Section, content: Content) -> None:
+        self.owner = owner
+        self.section = section
+        self.content = content
+
+    def chain(self, part: str, of: str | None = None) -> str:
+        return chain(self.owner, part, of)
+
+    def all(self, cls: type[N]) -> list[N]:
+        return [noun for noun in self.content.nouns.values() if isinstance(noun, cls)]
 
 
 _VERSION = "snnet1"
@@ -184,6 +228,7 @@ _READ: dict[str, Callable[[str], Any]] = {
     "gateway": ip_address,
     "internal": ip_address,
     "nat66": _flag,
+    "open_address": ip_address,
     "network": ip_network,
     "networks": _networks,
     "outbound": _flag,

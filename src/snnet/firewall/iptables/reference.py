@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping
 from snnet.system.netns import new_netns
 
 from .layout import Content, Section
-from .tables import Programs, SectionState, Tables
+from .programs import Programs
+from .tables import SectionState, Tables
 
 _KEPT = 64
 """How many sections are remembered."""

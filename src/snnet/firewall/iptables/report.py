@@ -19,14 +19,14 @@ from snnet.contract import (
     ZoneLink,
     keyed,
 )
-from snnet.firewall.foreign import DOCKER_USER, Flow, lets_through
+from snnet.firewall.foreign import DOCKER_USER, Flow, accepting_in_forward, unaccepted
 
 from . import layout
 from .layout import ARP, IP, IP6, Content, Section
+from .programs import Programs
 from .rules import render
 from .saved import DECIDES, STOPS, SavedTable, parse_saved
 from .state import State
-from .tables import Programs
 
 
 def commands(operation: Operation, program: Callable[[str], str]) -> list[str]:
@@ -155,15 +155,20 @@ def _before(
 def _others(programs: Programs, family: str, wanted: Sequence[Flow]) -> Iterator[str]:
     """Return what the other variant of iptables drops: the kernel consults both."""
     other = programs.other_variant
-    forward = parse_saved(programs.save(family, other)).get("filter", SavedTable())
-    if lets_through(forward.rules.get(DOCKER_USER, []), wanted):
+    table = parse_saved(programs.save(family, other)).get("filter", SavedTable())
+    forward = table.rules.get("FORWARD", [])
+    if not unaccepted(table.rules.get(DOCKER_USER, []), wanted):
         return
-    where = f"{programs.name(family, variant=other)} table filter, chain FORWARD"
-    if forward.policies.get("FORWARD") in STOPS:
+    program = programs.name(family, variant=other)
+    where = f"{program} table filter, chain FORWARD"
+    left = unaccepted([*forward, *table.rules.get(DOCKER_USER, [])], wanted)
+    if left and table.policies.get("FORWARD") in STOPS:
+        more = f" (and {len(left) - 1} more)" if len(left) > 1 else ""
         yield (
             f"{where}: its policy drops what snnet lets pass by {programs.name(family)}: "
-            f"{programs.name(family, variant=other)} -P FORWARD ACCEPT, or use one iptables for all"
+            f"{left[0]}{more}; use one iptables for all, or: "
+            f"{accepting_in_forward(program, left[0])}"
         )
-    for rule in forward.rules.get("FORWARD", []):
-        if forward.reaches(rule, STOPS):
+    for rule in forward:
+        if table.reaches(rule, STOPS):
             yield f"{where}: {rule!r} may drop what snnet lets pass: use one iptables for all"

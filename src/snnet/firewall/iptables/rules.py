@@ -7,8 +7,7 @@ one is limited to links of ours.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import TypeVar
+from collections.abc import Iterable, Mapping, Sequence
 
 from snnet.contract import (
     TUNNEL_PORTS,
@@ -29,8 +28,9 @@ from snnet.contract import (
     ZoneLink,
 )
 from snnet.contract.rules import with_port
+from snnet.firewall import reasons
 
-from . import layout
+from . import guards, layout
 from .layout import (
     FILTER,
     FILTER6,
@@ -44,29 +44,25 @@ from .layout import (
     RAW6,
     RECORDED,
     SECTIONS,
+    Chains,
     Content,
     Rule,
     Section,
 )
 
-N = TypeVar("N", bound=Noun)
-
 _ANSWERS = "-m conntrack --ctstate RELATED,ESTABLISHED"
 _NO_ANSWER = "-m conntrack ! --ctstate RELATED,ESTABLISHED"
-_INVALID = "-m conntrack --ctstate INVALID"
+_UNTRANSLATED = "-m conntrack --ctstate INVALID,UNTRACKED"
 """What NAT leaves as it is, private source and all."""
 _REDIRECTED = "-m conntrack --ctstate DNAT"
 _HAIRPIN_BIT = 0x20000000
-"""Marks the first packet of a redirected connection from a zone's link, from FORWARD to
-POSTROUTING.  POSTROUTING cannot match the incoming link: for bridged packets never (see
-br_nf_post_routing), for others only since Linux 5.7."""
+"""Marks the first redirected packet from a zone's link, from FORWARD to POSTROUTING, which cannot
+match that link: for bridged packets never (br_nf_post_routing), for others since Linux 5.7."""
 _TUNNELS = (
     " -p udp -m multiport --dports "
     + ",".join(f"{one}:{last}" if one != last else str(one) for one, last in TUNNEL_PORTS),
     " -p gre",
 )
-_LINK_LOCAL = "01:80:c2:00:00:00/ff:ff:ff:ff:ff:f0"
-"""Frames that a bridge consumes before PREROUTING (IEEE 802.1D; br_handle_frame)."""
 
 
 def render(owner: str, nouns: Mapping[Key, Noun]) -> dict[Section, Content]:
@@ -80,7 +76,7 @@ def render_section(section: Section, owner: str, nouns: Mapping[Key, Noun]) -> C
     content = Content({noun.key: noun for noun in nouns.values() if section in places(noun, nouns)})
     if not content.nouns:
         return content
-    _WRITERS[section](_Chains(owner, section, content))
+    _WRITERS[section](Chains(owner, section, content))
     if section in RECORDED:
         texts = layout.write_records(owner, content.nouns.values())
         key = ("owner", owner)
@@ -130,30 +126,16 @@ _PLACES: dict[type[Noun], frozenset[Section]] = dict.fromkeys(
 )
 
 
-class _Chains:
-    """A section while it is written: its nouns by class, and the names of its chains."""
-
-    def __init__(self, owner: str, section: Section, content: Content) -> None:
-        self.owner = owner
-        self.section = section
-        self.content = content
-
-    def chain(self, part: str, of: str | None = None) -> str:
-        return layout.chain(self.owner, part, of)
-
-    def all(self, cls: type[N]) -> list[N]:
-        return [noun for noun in self.content.nouns.values() if isinstance(noun, cls)]
-
-
 # -- filter ------------------------------------------------------------------------
 
 
-def _filter(made: _Chains) -> None:
+def _filter(made: Chains) -> None:
     forward, out = made.chain(layout.FORWARD), made.content
     for rule in made.all(BridgeAccept):
         bridge = rule.bridge
         out.add(forward, rule, f"-i {bridge} -o {bridge} -j ACCEPT")
-        out.add(forward, rule, f"-i {bridge} -j DROP", f"-o {bridge} -j DROP")
+        out.drop(forward, rule, reasons.FROM, f"-i {bridge}")
+        out.drop(forward, rule, reasons.INTO, f"-o {bridge}")
     _zones(made)
     out.jump(forward, "FORWARD")
     services = made.all(HostServices)
@@ -161,13 +143,15 @@ def _filter(made: _Chains) -> None:
         link = f"-i {limit.link} -j {made.chain(layout.SERVICES)}"
         out.add(made.chain(layout.INPUT), limit, link)
     if services:
-        out.add(made.chain(layout.SERVICES), services[0], *_services(made.section))
+        closed = made.chain(layout.SERVICE_DROP)
+        out.add(made.chain(layout.SERVICES), services[0], *_services(made.section, closed))
+        out.drop_all(closed, "-i", services, reasons.SERVICE)
     for isolation in made.all(HostIsolation):
         _isolate(made, isolation)
     out.jump(made.chain(layout.INPUT), "INPUT")
 
 
-def _zones(made: _Chains) -> None:
+def _zones(made: Chains) -> None:
     """Write a chain for packets from each zone's links, and one for packets to them."""
     forward, out = made.chain(layout.FORWARD), made.content
     links = made.all(ZoneLink)
@@ -180,27 +164,30 @@ def _zones(made: _Chains) -> None:
     for link in outbound:
         out.add(forward, link, f"-i {link.link} -j ACCEPT")
     starts = f"{_REDIRECTED} -m conntrack --ctstate NEW -j MARK --or-mark {_HAIRPIN_BIT:#x}"
-    for first in {link.zone: link for link in links}.values():
-        out.add(made.chain(layout.FROM, first.zone), first, starts)
+    within: dict[str, list[ZoneLink]] = {}
+    for link in links:
+        within.setdefault(link.zone, []).append(link)
+    for name, inside in within.items():
+        out.add(made.chain(layout.FROM, name), inside[-1], starts)
     for link in links:
         out.add(made.chain(layout.FROM, link.zone), link, f"-o {link.link} -j ACCEPT")
     # A link whose zone is lost stays closed.
-    for name, one in {link.zone: zones.get(link.zone, link) for link in links}.items():
-        _zone(made, name, one)
+    for name, inside in within.items():
+        _zone(made, name, zones.get(name, inside[-1]), inside)
     if links:
-        _exit(made, links[0])
+        _exit(made, links)
 
 
-def _zone(made: _Chains, name: str, zone: Noun) -> None:
+def _zone(made: Chains, name: str, zone: Noun, links: Sequence[ZoneLink]) -> None:
     leaving, coming, out = made.chain(layout.FROM, name), made.chain(layout.TO, name), made.content
     out.add(leaving, zone, f"-j {made.chain(layout.EXIT)}")
     if not (isinstance(zone, Zone) and zone.outbound):
-        out.add(leaving, zone, "-j DROP")
+        out.drop_all(leaving, "-i", links, reasons.FROM)
     out.add(coming, zone, f"{_ANSWERS} -j ACCEPT", f"{_REDIRECTED} -j ACCEPT")
     out.add(coming, zone, *_members(zone, made.section))
     for one in made.all(OpenAddress):
         out.add(coming, one, f"-d {one.address} -j ACCEPT")
-    out.add(coming, zone, "-j DROP")
+    out.drop_all(coming, "-o", links, reasons.INTO)
 
 
 def _members(zone: Noun, section: Section) -> Iterable[str]:
@@ -209,61 +196,71 @@ def _members(zone: Noun, section: Section) -> Iterable[str]:
     return [f"-s {network} -j ACCEPT" for network in networks if network.version == version]
 
 
-def _exit(made: _Chains, any_link: ZoneLink) -> None:
+def _exit(made: Chains, links: Sequence[ZoneLink]) -> None:
     """Write the rules for packets that may leave a zone, the same for every zone."""
     chain, out = made.chain(layout.EXIT), made.content
-    out.add(chain, any_link, f"{_ANSWERS} -j ACCEPT")
+    out.add(chain, links[0], f"{_ANSWERS} -j ACCEPT")
+    kept_away = made.chain(layout.PROTECTED_DROP)
     for protected in made.all(ProtectedNetwork):
-        for what in [""] if protected.closed else _TUNNELS:
-            out.add(chain, protected, f"-d {protected.network}{what} -j DROP")
+        also = [f" -p udp -m udp --dport {protected.port}"] if protected.port else []
+        for what in [""] if protected.closed else [*_TUNNELS, *also]:
+            out.add(chain, protected, f"-d {protected.network}{what} -g {kept_away}")
+    if made.all(ProtectedNetwork):
+        out.drop_all(kept_away, "-i", links, reasons.PROTECTED)
+    untranslated = f"{_UNTRANSLATED} -g {made.chain(layout.UNTRANSLATED_DROP)}"
     for nat in made.all(Masquerade):
-        out.add(chain, nat, f"-o {nat.device} {_INVALID} -j DROP")
+        if made.section == FILTER or nat.nat66:
+            out.add(chain, nat, f"-o {nat.device} {untranslated}")
     masqueraded = {rule.device for rule in made.all(Masquerade)}
     for rule in made.all(ExternalForward):
         if rule.device in masqueraded:
             out.add(chain, rule, f"-i {rule.bridge} -o {rule.device} -j ACCEPT")
     for public in made.all(PublicIp):
         leaving = f"-s {public.internal} -o {public.device}"
-        out.add(chain, public, f"{leaving} {_INVALID} -j DROP", f"{leaving} -j ACCEPT")
+        out.add(chain, public, f"{leaving} {untranslated}", f"{leaving} -j ACCEPT")
     for source in made.all(TranslatedSource):
-        out.add(chain, source, f"-s {source.source} {_INVALID} -j DROP")
+        out.add(chain, source, f"-s {source.source} {untranslated}")
+    if any(rule.text.endswith(untranslated) for rule in out.chains[chain]):
+        dropping = made.chain(layout.UNTRANSLATED_DROP)
+        out.drop_all(dropping, "-i", links, reasons.UNTRANSLATED)
 
 
-def _services(section: Section) -> Iterable[str]:
-    """What of the host is open."""
+def _services(section: Section, closed: str) -> Iterable[str]:
+    """What of the host is open; the rest goes to the chain ``closed``."""
     ipv4 = section == FILTER
     yield f"{_ANSWERS} -j RETURN"
     if not ipv4:  # the host is the router there (RFC 6105)
         for kind in ("router-advertisement", "redirect"):
-            yield f"-p ipv6-icmp -m icmp6 --icmpv6-type {kind} -j DROP"
+            yield f"-p ipv6-icmp -m icmp6 --icmpv6-type {kind} -g {closed}"
     for protocol in ("icmp", "igmp") if ipv4 else ("ipv6-icmp",):
         yield f"-p {protocol} -j RETURN"
     for protocol, port in (("udp", 53), ("udp", 67 if ipv4 else 547), ("tcp", 53)):
         yield f"-p {protocol} -m {protocol} --dport {port} -j RETURN"
-    yield "-j DROP"
+    yield f"-g {closed}"
 
 
-def _isolate(made: _Chains, rule: HostIsolation) -> None:
+def _isolate(made: Chains, rule: HostIsolation) -> None:
     chain, out = made.chain(layout.INPUT), made.content
     if made.section == FILTER6:
         # conntrack does not track neighbour discovery, the ARP of IPv6 (RFC 4861): an
         # advertisement is an answer, a solicitation is a request.
-        kinds = ("advertisement",) if rule.arp else ("advertisement", "solicitation")
-        for kind in kinds:
+        for kind in ("advertisement",) if rule.arp else ("advertisement", "solicitation"):
             icmp = f"-p ipv6-icmp -m icmp6 --icmpv6-type neighbour-{kind}"
             out.add(chain, rule, f"-i {rule.link} {icmp} -j RETURN")
-    out.add(chain, rule, f"-i {rule.link} {_NO_ANSWER} -j DROP")
+    if rule.open_address and made.section == _filter_of(rule.open_address.version):
+        out.add(chain, rule, f"-i {rule.link} -d {rule.open_address} -j RETURN")
+    out.drop(chain, rule, reasons.HOST, f"-i {rule.link} {_NO_ANSWER}")
 
 
 # -- nat ---------------------------------------------------------------------------
 
 
-def _nat(made: _Chains) -> None:
+def _nat(made: Chains) -> None:
     _destinations(made)
     _sources(made)
 
 
-def _destinations(made: _Chains) -> None:
+def _destinations(made: Chains) -> None:
     dnat, hairpin, out = made.chain(layout.DNAT), made.chain(layout.HAIRPIN), made.content
     for public in made.all(PublicIp):
         out.add(dnat, public, f"-d {public.public} -j DNAT --to-destination {public.internal}")
@@ -294,7 +291,7 @@ def _forwarded(rule: PortForward) -> str:
     return f"{match} -j DNAT --to-destination {with_port(rule.target, rule.target_port)}"
 
 
-def _sources(made: _Chains) -> None:
+def _sources(made: Chains) -> None:
     snat, back, out = made.chain(layout.SNAT), made.chain(layout.BACK), made.content
     links = made.all(ZoneLink)
     if links:
@@ -317,80 +314,12 @@ def _sources(made: _Chains) -> None:
     out.jump(snat, "POSTROUTING")
 
 
-# -- who may say what --------------------------------------------------------------
-
-
-def _raw(made: _Chains) -> None:
-    """Write the checks of IP sources on links that are not bridge ports."""
-    sources, out = made.chain(layout.SOURCES), made.content
-    version = 4 if made.section == RAW else 6
-    for rule in made.all(AntiSpoof):
-        if rule.bridged:
-            continue
-        chain, mac = made.chain(layout.SOURCES, rule.link), f"-m mac --mac-source {rule.mac}"
-        out.add(sources, rule, f"-i {rule.link} -g {chain}")
-        if version == 4:
-            out.add(chain, rule, "-p udp -m udp --sport 67 -j DROP")
-            asks = "-s 0.0.0.0 -d 255.255.255.255 -p udp -m udp --sport 68 --dport 67"
-            out.add(chain, rule, f"{asks} {mac} -j RETURN")
-            for address in rule.addresses:
-                out.add(chain, rule, f"-s {address} {mac} -j RETURN")
-        out.add(chain, rule, "-j DROP")
-    out.jump(sources, "PREROUTING")
-
-
-def _ports(made: _Chains) -> None:
-    """Write the checks of frames on bridge ports, before the bridge learns their source.
-
-    IPv6 is dropped: guests that have it are nftables' (``lent.py``).
-
-    All matches are positive.  A negated match does not match a packet without that field
-    (an ARP packet of another hardware type, say), and would let it pass.
-    """
-    sources, out = made.chain(layout.SOURCES), made.content
-    for rule in made.all(AntiSpoof):
-        chain = made.chain(layout.SOURCES, rule.link)
-        out.add(sources, rule, f"-i {rule.link} -j {chain}")
-        arp = f"-p ARP --arp-mac-src {rule.mac}"
-        out.add(
-            chain,
-            rule,
-            f"-s ! {rule.mac} -j DROP",
-            "-p IPv4 --ip-proto udp --ip-sport 67 -j DROP",
-            "-p IPv4 --ip-proto udp --ip-dport 68 -j DROP",
-            "-p IPv4 --ip-src 0.0.0.0 --ip-dst 255.255.255.255"
-            " --ip-proto udp --ip-sport 68 --ip-dport 67 -j RETURN",
-            "-p IPv4 --ip-src 0.0.0.0 --ip-proto igmp -j RETURN",
-            "-p RARP -j RETURN",
-            f"{arp} --arp-op Request --arp-ip-src 0.0.0.0 -j RETURN",
-        )
-        for address in rule.addresses:
-            out.add(chain, rule, f"-p IPv4 --ip-src {address} -j RETURN")
-            out.add(chain, rule, f"{arp} --arp-ip-src {address} -j RETURN")
-        out.add(chain, rule, "-j DROP")
-    out.jump(sources, "PREROUTING")
-
-
-def _ports_input(made: _Chains) -> None:
-    chain, out = made.chain(layout.INPUT), made.content
-    for rule in made.all(AntiSpoof):
-        out.add(chain, rule, f"-i {rule.link} -d {_LINK_LOCAL} -j DROP")
-    out.jump(chain, "INPUT")
-
-
-def _neighbours(made: _Chains) -> None:
-    chain, out = made.chain(layout.INPUT), made.content
-    for rule in made.all(HostIsolation):
-        out.add(chain, rule, f"-i {rule.link} --opcode 1 -j DROP")
-    out.jump(chain, "INPUT")
-
-
 _WRITERS = {
-    PORTS: _ports,
-    PORTS_INPUT: _ports_input,
-    NEIGHBOURS: _neighbours,
-    RAW: _raw,
-    RAW6: _raw,
+    PORTS: guards.ports,
+    PORTS_INPUT: guards.ports_input,
+    NEIGHBOURS: guards.neighbours,
+    RAW: guards.raw,
+    RAW6: guards.raw,
     NAT: _nat,
     NAT6: _nat,
     FILTER: _filter,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -213,14 +214,14 @@ def _damaged_links(
 
     A rule for another link belongs to a noun that was just being added or removed.
     """
-    links = [match[1] for line in lines if (match := _LINK.search(line))]
-    if len(links) != len(lines):
+    links = Counter(match[1] for line in lines if (match := _LINK.search(line)))
+    if links.total() != len(lines):
         return {rule.key for rule in rules}
+    there = set(lines)
     return {
         rule.key
         for number, rule in enumerate(rules)
-        if links.count(rule.text.split()[1]) != 1
-        or (wanted is not None and wanted[number] not in lines)
+        if links[rule.text.split()[1]] != 1 or (wanted is not None and wanted[number] not in there)
     }
 
 

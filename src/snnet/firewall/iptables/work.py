@@ -170,6 +170,7 @@ class Work:
         state = self._state(owner)
         contents = state.differing(state.nouns)
         self._tables.write(_in_order(_REMOVAL, state.found, contents))
+        self._tables.sweep()
 
     def _put_back(
         self,

@@ -8,6 +8,7 @@ from ipaddress import collapse_addresses
 from snnet.contract import TUNNEL_PORTS, MssClamp, PortForward
 from snnet.contract.rules import with_port
 
+from . import drops
 from .families import FAMILIES, each, family_of
 from .tables import Table
 
@@ -116,12 +117,14 @@ ZONE_CHAIN, OUTBOUND_CHAIN = "from-", "outbound-"
 _ZONE_RULES = each("""
 from-{zone} oifname @links-{zone} accept
 from-{zone} ct state established,related accept
-from-{zone} {ip} daddr @closed_nets{s} drop
-from-{zone} {ip} daddr @tunnel_nets{s} udp dport {tunnel_ports} drop
-from-{zone} {ip} daddr @tunnel_nets{s} meta l4proto gre drop
-from-{zone} ct state invalid oifname @masquerades drop
-from-{zone} ct state invalid {ip} saddr . oifname @public_exits{s} drop
-from-{zone} ct state invalid {ip} saddr @translated{s} drop
+from-{zone} {ip} daddr @closed_nets{s} goto drop-protected
+from-{zone} {ip} daddr @tunnel_nets{s} udp dport {tunnel_ports} goto drop-protected
+from-{zone} {ip} daddr @tunnel_nets{s} meta l4proto gre goto drop-protected
+from-{zone} {ip} daddr . udp dport @port_nets{s} goto drop-protected
+from-{zone} meta nfproto {proto} ct state invalid,untracked oifname @masquerades{s} \
+    goto drop-untranslated
+from-{zone} ct state invalid,untracked {ip} saddr . oifname @public_exits{s} goto drop-untranslated
+from-{zone} ct state invalid,untracked {ip} saddr @translated{s} goto drop-untranslated
 from-{zone} oifname @masquerades iifname . oifname @exits accept
 from-{zone} {ip} saddr . oifname @public_exits{s} accept
 from-{zone} {beyond}
@@ -129,7 +132,7 @@ into-{zone} ct state established,related accept
 into-{zone} ct status dnat accept
 into-{zone} {ip} saddr @networks{s}-{zone} accept
 into-{zone} {ip} daddr @open{s} accept
-into-{zone} drop
+into-{zone} goto drop-into
 """).strip()
 _ZONE_SETS = (
     "networks{s}-{zone} { type {addr}; flags interval; }",
@@ -142,7 +145,7 @@ def zone_chains(zone: str, outbound: bool) -> dict[str, list[str]]:
 
     An empty chain records that the zone is outbound.
     """
-    beyond = f"jump {OUTBOUND_CHAIN}{zone}" if outbound else "drop"
+    beyond = f"jump {OUTBOUND_CHAIN}{zone}" if outbound else f"goto {drops.FROM}"
     ports = ", ".join(f"{first}-{last}" for first, last in TUNNEL_PORTS)
     text = _ZONE_RULES.format(zone=zone, beyond=beyond, tunnel_ports=f"{{ {ports} }}")
     chains: dict[str, list[str]] = {f"{OUTBOUND_CHAIN}{zone}": []} if outbound else {}

@@ -6,6 +6,7 @@ import shlex
 import threading
 import time
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import ClassVar
 
 from snnet.contract import (
@@ -22,7 +23,6 @@ from snnet.contract import (
     Owned,
     SnnetError,
     Timeout,
-    TunnelGuard,
     keyed,
 )
 
@@ -30,17 +30,25 @@ from ..epochs import Epochs
 from ..foreign import obstacles
 from ..kernel import KernelFirewall
 from ..nft import Nft
-from . import chains, drops, groups, tables
-from .elements import Element, elements
-from .integrity import Integrity, with_chains
-from .nouns import StoredNouns, gre_keys
+from . import drops, groups, tables
+from .elements import elements
+from .integrity import Integrity, described, with_chains
+from .needs import needs
+from .nouns import StoredNouns
 from .reader import FAMILIES, Reader
-from .records import needs
 from .reference import Reference
-from .steps import UNRECORDED, PreparedOperation, chain_commands, element_command, with_operation
-from .tables import ARP, INET, Part, Table
+from .steps import (
+    UNRECORDED,
+    Command,
+    PreparedOperation,
+    chain_commands,
+    element_change,
+    with_operation,
+)
+from .tables import ARP, Part, Table
+from .tunnels import shared
 from .usage import Usage
-from .writer import Writer, is_of_members
+from .writer import Writer, by_netlink, check_members
 
 
 class NftablesFirewall(KernelFirewall):
@@ -68,8 +76,10 @@ class NftablesFirewall(KernelFirewall):
         """Parts of tables that have all their sets, chains and static rules."""
         self._damaged: dict[Table, str] = {}
         """Tables that are not as they should be, and why: they must be recreated."""
-        self._inspected: dict[Table, int] = {}
-        """The epoch in which a table's rules were last compared."""
+        self._last: tuple[int, int, list[Noun]] | None = None
+        """The last snapshot: the epoch before it, the transactions by then, all nouns."""
+        self._inspected: dict[str, int] = {}
+        """The epoch in which the rules of an owner were last compared."""
         self._usage = Usage(self._stored, self._reader)
         self._possible: dict[tuple[str, str], str | None] = {}
 
@@ -126,26 +136,37 @@ class NftablesFirewall(KernelFirewall):
             owners = dict.fromkeys(table.owner for table in there)
             nouns = {owner: self._stored.of_owner(owner) for owner in owners}
             possible = [Table(family, owner) for owner in owners for family in FAMILIES]
+            parts = {owner: described(found) for owner, found in nouns.items()}
             damage = {
-                table: self._integrity.damage(table, nouns[table.owner]) or "" for table in possible
+                table: self._integrity.damage(table, parts[table.owner]) or "" for table in possible
             }
             broken = {table.owner for table, why in damage.items() if why}
             self._damaged = {table: why for table, why in damage.items() if table.owner in broken}
-            self._inspected = dict.fromkeys(there, epoch)
-            self._forget_damaged()
+            self._inspected = dict.fromkeys(owners, epoch)
+            self._forget_damaged(there)
             found = [noun for owner in owners if owner not in broken for noun in nouns[owner]]
+            self._last = (epoch, self.transactions, found)
         return keyed(noun for noun in found if isinstance(noun, wanted))
+
+    def _ours(self) -> list[Noun]:
+        """The nouns of the host's owner: of the last snapshot, if nothing has changed since."""
+        with self._lock:
+            if self._last is None or self._last[:2] != (self.epoch(), self.transactions):
+                self.snapshot()
+            assert self._last is not None
+            return [noun for noun in self._last[2] if _is_of(noun, self.host.owner)]
 
     def enforced(self) -> tuple[dict[Key, Noun], Sequence[str]]:
         """See :meth:`snnet.contract.Driver.enforced`; elements are read, but not compared."""
         with self._lock:
             owners = dict.fromkeys(table.owner for table in self._stored.tables())
             nouns = {owner: self._stored.of_owner(owner) for owner in owners}
+            parts = {owner: described(with_chains(found)) for owner, found in nouns.items()}
             damage = [
                 f"rules of {owner} in table {table}: {why}"
                 for owner in owners
                 for table in (Table(family, owner) for family in FAMILIES)
-                if (why := self._integrity.damage(table, with_chains(nouns[owner]), whole=False))
+                if (why := self._integrity.damage(table, parts[owner], whole=False))
             ]
         return keyed(noun for found in nouns.values() for noun in found), damage
 
@@ -165,11 +186,17 @@ class NftablesFirewall(KernelFirewall):
         """See :meth:`snnet.contract.Driver.epoch`: one request to the kernel."""
         return self._epochs.observe()
 
-    def _change(self, commands: Iterable[str]) -> None:
+    def _change(self, commands: Sequence[Command]) -> None:
         """Run a transaction of this driver's own: it does not begin an epoch."""
-        self._nft.run(commands)
+        if not commands:
+            return
+        changes = by_netlink(commands)
+        if changes is None:
+            self._nft.run([str(command) for command in commands])
+            self._epochs.observe(own=1)
+        else:
+            self._epochs.within(partial(self._writer.change, changes))
         self.transactions += 1
-        self._epochs.observe(own=1)
 
     def _lost_rules(self, noun: Owned) -> bool:
         """Whether rules of a table of the noun were changed; compares them once an epoch."""
@@ -178,19 +205,25 @@ class NftablesFirewall(KernelFirewall):
             tables.add(Table(ARP, noun.owner))
         with self._lock:
             epoch = self.epoch()
-            for table in tables:
-                if self._inspected.get(table) == epoch:
-                    continue
-                there = table.name in self._reader.tables(table.family)
-                if there and (why := self._integrity.damage(table, whole=False)):
-                    self._damaged[table] = why
-                self._inspected[table] = epoch
-            self._forget_damaged()
+            if self._inspected.get(noun.owner) != epoch:
+                self._inspect(noun.owner)
+                self._inspected[noun.owner] = epoch
             return not tables.isdisjoint(self._damaged.keys())
 
-    def _forget_damaged(self) -> None:
-        self._made = {part for part in self._made if part.table not in self._damaged}
-        self._usage.forget(self._damaged)
+    def _inspect(self, owner: str) -> None:
+        """Compare the rules of all tables of the owner, those that are gone as well."""
+        parts = described(self._stored.of_owner(owner))
+        for table in (Table(family, owner) for family in FAMILIES):
+            if why := self._integrity.damage(table, parts, whole=False):
+                self._damaged[table] = why
+        self._forget_damaged(self._stored.tables())
+
+    def _forget_damaged(self, there: Iterable[Table]) -> None:
+        """Forget the parts of tables that must be recreated, or are not ``there`` any more."""
+        gone = {part.table for part in self._made}.difference(there, self._damaged)
+        lost = gone | self._damaged.keys()
+        self._made = {part for part in self._made if part.table not in lost}
+        self._usage.forget(lost)
 
     # -- doing -----------------------------------------------------------------------
 
@@ -199,11 +232,9 @@ class NftablesFirewall(KernelFirewall):
         step = PreparedOperation.of(operation)
         with self._lock:
             try:
-                if is_of_members(operation) and not self._damaged:
-                    self.transactions += self._writer.replace_members(operation, self._reader)
-                    self._epochs.observe(own=1)
-                else:
-                    self._commit([step])
+                if not self._damaged:
+                    check_members(operation, self._reader)
+                self._commit([step])
             except SnnetError as error:
                 if not self._removed_the_rest(step, error):
                     raise with_operation(error, operation) from error
@@ -221,10 +252,9 @@ class NftablesFirewall(KernelFirewall):
     def _commit(self, steps: Sequence[PreparedOperation]) -> None:
         kept = self._kept(steps)
         needed = {part for step in (*kept, *steps) if not step.removes for part in step.parts}
-        changes = [line for step in (*kept, *steps) for line in step.commands]
-        changes += self._shared(
-            [*kept, *steps], {part.table for part in needed} & self._damaged.keys()
-        )
+        changes = [command for step in (*kept, *steps) for command in step.commands]
+        recreated = {part.table for part in needed} & self._damaged.keys()
+        changes += shared([*kept, *steps], recreated, self._stored)
         unused = self._usage.unused_after(steps)
         try:
             self._change(
@@ -236,10 +266,11 @@ class NftablesFirewall(KernelFirewall):
             )
         except Missing:
             # Our tables were flushed, or what is to be removed is gone.
-            self._usage.forget({part.table for step in steps for part in step.parts})
+            self._usage.clear()
             if not needed & self._made:
                 raise
             unused = set()
+            self._made.clear()
             self._change([*self._bases(needed), *changes])
         self._made |= needed
         for part in needed:
@@ -257,41 +288,15 @@ class NftablesFirewall(KernelFirewall):
         owners = adding & {table.owner for table in self._damaged}
         if not owners:
             return []
-        tables = [table for table in self._stored.tables() if table.owner in owners]
+        there = self._stored.tables()
+        tables = [table for table in there if table.owner in owners]
         self._damaged |= {table: self._damaged.get(table, "") for table in tables}
-        self._forget_damaged()
+        self._forget_damaged(there)
         found = keyed(noun for table in tables for noun in self._stored.within(table))
         for step in steps:
             found.pop(step.operation.noun.key, None)
         nouns = sorted(found.values(), key=lambda noun: noun.rank)
         return [PreparedOperation.of(Add(noun)) for noun in nouns]
-
-    def _shared(self, steps: Sequence[PreparedOperation], recreated: set[Table]) -> list[str]:
-        """Return the commands for what guards of tunnels share: ports, peers and gre keys.
-
-        Each is removed with the last guard that needs it.  ``recreated`` tables begin empty.
-        """
-        commands: list[str] = []
-        changes = [step for step in steps if isinstance(step.operation.noun, TunnelGuard)]
-        if not any(step.removes or _is_gre(step.operation.noun) for step in changes):
-            return commands
-        for owner in sorted({step.owner for step in changes}):
-            table = Table(INET, owner)
-            guards = [] if table in recreated else self._stored.guards(table)
-            before = {noun.key: noun for noun in guards}
-            after = dict(before)
-            for step in changes:
-                noun = step.operation.noun
-                if step.owner == owner and isinstance(noun, TunnelGuard):
-                    after.pop(noun.key, None)
-                    if not step.removes:
-                        after[noun.key] = noun
-            gone = _shared_by(before.values()) - _shared_by(after.values())
-            commands += [element_command("delete", owner, part) for part in sorted(gone, key=str)]
-            keys = gre_keys(after.values())
-            if keys != gre_keys(before.values()):
-                commands += chains.gre_rules(table, sorted(keys))
-        return commands
 
     def _bases(self, needed: set[Part]) -> list[str]:
         commands = []
@@ -316,7 +321,7 @@ class NftablesFirewall(KernelFirewall):
         if parts[0] not in there:
             return False
         _, after = chain_commands(step.operation)
-        deleted = [element_command("delete", step.owner, part) for part in there]
+        deleted = [element_change("delete", step.owner, part) for part in there]
         unused = self._usage.unused_after([step])
         self._change([*deleted, *after, *self._usage.removal(unused, (), after)])
         self._made -= unused
@@ -329,7 +334,7 @@ class NftablesFirewall(KernelFirewall):
         """See :meth:`snnet.contract.Driver.commands`."""
         step = PreparedOperation.of(operation)
         setup = [] if step.removes else self._bases(set(step.parts - self._made))
-        return [f"nft {shlex.quote(line)}" for line in [*setup, *step.commands]]
+        return [f"nft {shlex.quote(str(command))}" for command in [*setup, *step.commands]]
 
     def obstacles(self) -> Sequence[str]:
         """See :meth:`snnet.contract.Driver.obstacles`."""
@@ -338,7 +343,7 @@ class NftablesFirewall(KernelFirewall):
             for table, why in sorted(self._damaged.items())
             if why and table.owner == self.host.owner
         ]
-        ours = [noun for noun in self.snapshot().values() if _is_of(noun, self.host.owner)]
+        ours = self._ours()
         if not ours:
             return damaged
         foreign = [
@@ -388,11 +393,3 @@ class NftablesFirewall(KernelFirewall):
 
 def _is_of(noun: Noun, owner: str) -> bool:
     return isinstance(noun, Owned) and noun.owner == owner
-
-
-def _is_gre(noun: Noun) -> bool:
-    return isinstance(noun, TunnelGuard) and noun.protocol == "gre"
-
-
-def _shared_by(guards: Iterable[TunnelGuard]) -> set[Element]:
-    return {part for guard in guards for part in elements(guard) if part.shared}

@@ -1,8 +1,9 @@
 """What the rules have dropped, counted for each link: in sets that packets themselves fill.
 
-A rule that drops goes to a chain of its reason, which counts the packet in a set of that name.
-A packet that passes costs nothing more, and a link is in the set only if something of it was
-dropped.  An element counts for a day from the first packet on, and is then forgotten.
+A rule that drops goes to a chain of its reason, which counts the packet in a set of that name,
+for the link by which it came; or for that by which it would have left, if it was on its way to
+guests.  A packet that passes costs nothing more, and a link is in the set only if something of
+it was dropped.  An element counts for a day from the first packet on, and is then forgotten.
 """
 
 from __future__ import annotations
@@ -14,17 +15,26 @@ PREFIX = "drop-"
 LIFETIME = 86400
 """Seconds that an element counts."""
 
-ADDRESS, DHCP, DISCOVERY, HOST, SERVICE, TUNNEL, IN, OUT = (
-    f"{PREFIX}{reason}"
-    for reason in ("address", "dhcp", "discovery", "host", "service", "tunnel", "in", "out")
+ADDRESS, DHCP, DISCOVERY, BRIDGE = (
+    f"{PREFIX}{reason}" for reason in ("address", "dhcp", "discovery", "bridge")
 )
+HOST, SERVICE, TUNNEL = (f"{PREFIX}{reason}" for reason in ("host", "service", "tunnel"))
+FROM, INTO, PROTECTED, UNTRANSLATED = (
+    f"{PREFIX}{reason}" for reason in ("from", "into", "protected", "untranslated")
+)
+IN, OUT = f"{PREFIX}in", f"{PREFIX}out"
 REASONS = {
     ADDRESS: reasons.ADDRESS,
     DHCP: reasons.DHCP,
     DISCOVERY: reasons.DISCOVERY,
+    BRIDGE: reasons.BRIDGE,
     HOST: reasons.HOST,
     SERVICE: reasons.SERVICE,
     TUNNEL: reasons.TUNNEL,
+    FROM: reasons.FROM,
+    INTO: reasons.INTO,
+    PROTECTED: reasons.PROTECTED,
+    UNTRANSLATED: reasons.UNTRANSLATED,
     IN: reasons.IN,
     OUT: reasons.OUT,
 }
@@ -43,8 +53,11 @@ def chains(*names: str) -> str:
     """
     return "".join(
         f"chain {name}\n"
-        f"chain {name} add @{name} "
-        f"{{ {'oifname' if name == IN else 'iifname'} timeout {LIFETIME // 86400}d counter }}\n"
+        f"chain {name} add @{name} {{ {_side(name)} timeout {LIFETIME // 86400}d counter }}\n"
         f"chain {name} drop\n"
         for name in names
     )
+
+
+def _side(name: str) -> str:
+    return "oifname" if name in (INTO, IN) else "iifname"

@@ -40,6 +40,7 @@ from .tables import ARP, BRIDGE, INET
 from .types import (
     ETHER,
     IFNAME,
+    INTERVALS,
     IPV4,
     IPV6,
     PORT,
@@ -81,9 +82,18 @@ class Element:
             words += f' comment "{self.comment}"'
         return f"{words} : {self.data}" if whole and self.data else words
 
+    @property
+    def is_interval(self) -> bool:
+        """Whether it is a network in a set of networks, which may overlap others there."""
+        return self.types[0] in INTERVALS
+
     def packed(self) -> bytes:
-        """Return the key as the kernel's bytes."""
-        return pack(self.types, self.key)
+        """Return the key as the kernel's bytes.  Raise ``Rejected`` for a bad value."""
+        try:
+            return pack(self.types, self.key)
+        except (ValueError, KeyError, OverflowError) as error:
+            what = f"put an element into set {self.set}"
+            raise error_for(errno.EINVAL, what, detail=str(error)) from None
 
     def last(self) -> bytes:
         """Return the last key that it matches, as the kernel's bytes; none without a range."""
@@ -99,13 +109,15 @@ def elements(noun: Noun) -> Iterator[Element]:
             yield Element(INET, f"links-{zone}", (IFNAME,), (link,))
             yield Element(INET, "from", (IFNAME,), (link,), f"jump from-{zone}")
             yield Element(INET, "into", (IFNAME,), (link,), f"goto into-{zone}")
-        case ProtectedNetwork(network=network, closed=closed):
+        case ProtectedNetwork(network=network, closed=closed, port=port):
             key = (network.network_address, network.prefixlen)
-            comment = "closed" if closed else "tunnels"
+            comment = f"{'closed' if closed else 'tunnels'}{f' {port}' if port else ''}"
             of = family_of(network)
             yield Element(INET, f"protected{of.s}", (of.address, PORT), key, comment=comment)
             name = f"{'closed' if closed else 'tunnel'}_nets{of.s}"
             yield Element(INET, name, (of.network,), (network,))
+            if port and not closed:
+                yield Element(INET, f"port_nets{of.s}", (of.range, PORT), (network, port))
         case BridgeAccept(bridge=bridge):
             yield Element(INET, "closed", (IFNAME,), (bridge,))
             yield Element(INET, "bridged", (IFNAME, IFNAME), (bridge, bridge))
@@ -115,8 +127,12 @@ def elements(noun: Noun) -> Iterator[Element]:
                 yield Element(BRIDGE, "routers", (IFNAME, ETHER), (link, router))
         case TunnelGuard():
             yield from _tunnel_guard(noun)
-        case HostIsolation(link=link, arp=arp):
-            yield Element(INET, "isolated", (IFNAME,), (link,), comment="arp" if arp else "ip")
+        case HostIsolation(link=link, arp=arp, open_address=address):
+            comment = f"{'arp' if arp else 'ip'}{f' {address}' if address else ''}"
+            yield Element(INET, "isolated", (IFNAME,), (link,), comment=comment)
+            if address:
+                of = family_of(address)
+                yield Element(INET, f"host_open{of.s}", (IFNAME, of.address), (link, address))
             if arp:
                 yield Element(ARP, "isolated", (IFNAME,), (link,))
             else:
@@ -126,12 +142,14 @@ def elements(noun: Noun) -> Iterator[Element]:
         case AntiSpoof():
             yield from _guard(noun)
         case GroupMembers():
+            family = groups.table_of(noun).family
             for address in noun.addresses:
                 of = family_of(address)
-                yield Element(BRIDGE, groups.members_set(of, noun), (of.address,), (address,))
+                yield Element(family, groups.members_set(of, noun), (of.address,), (address,))
         case GroupRules(rules=rules):
+            family = groups.table_of(noun).family
             for number, comment in enumerate(groups.written(rules)):
-                yield Element(BRIDGE, groups.rules_set(noun), (PORT,), (number,), "", comment)
+                yield Element(family, groups.rules_set(noun), (PORT,), (number,), "", comment)
         case PortGroups():
             yield from _port_groups(noun)
         case DhcpGuard(link=link, mac=mac):
@@ -172,7 +190,7 @@ def _guard(noun: AntiSpoof) -> Iterator[Element]:
     family = BRIDGE if noun.bridged else INET
     record = Element(family, "guarded", (IFNAME,), (noun.link,))
     yield from _recorded(record, [noun.mac, *noun.addresses, *noun.networks])
-    ranges = collapsed(noun.networks)
+    ranges = collapsed(noun.networks) if noun.networks else []
     if noun.bridged or ranges:
         yield Element(family, "own", (IFNAME, ETHER), (noun.link, noun.mac))
     # 0.0.0.0 only on bridge ports, whose rules check what it is used for.
@@ -193,16 +211,16 @@ def _guard(noun: AntiSpoof) -> Iterator[Element]:
 
 
 def _port_groups(noun: PortGroups) -> Iterator[Element]:
-    link = noun.link
-    yield from _recorded(Element(BRIDGE, "grouped", (IFNAME,), (link,)), port_groups_words(noun))
-    yield Element(BRIDGE, "learners", (IFNAME,), (link,), f"goto learn-{link}")
-    yield Element(BRIDGE, "leaving_by", (IFNAME,), (link,), f"goto out-{link}")
-    yield Element(BRIDGE, "entering_by", (IFNAME,), (link,), f"goto in-{link}")
+    link, family = noun.link, groups.table_of(noun).family
+    yield from _recorded(Element(family, "grouped", (IFNAME,), (link,)), port_groups_words(noun))
+    yield Element(family, "learners", (IFNAME,), (link,), f"goto learn-{link}")
+    yield Element(family, "leaving_by", (IFNAME,), (link,), f"goto out-{link}")
+    yield Element(family, "entering_by", (IFNAME,), (link,), f"goto in-{link}")
     for group in noun.groups:
         for address in dict.fromkeys(noun.addresses):
             of = family_of(address)
             name = groups.locals_set(of, noun.tenant, group)
-            yield Element(BRIDGE, name, (of.address,), (address,))
+            yield Element(family, name, (of.address,), (address,))
 
 
 def _ipv6_addresses(noun: AntiSpoof) -> tuple[IPv6Address, ...]:
@@ -263,7 +281,8 @@ def _recorded(record: Element, words: Iterable[object]) -> Iterator[Element]:
         else:
             comments[-1] += f" {CONTINUES}"
             comments.append(word)
-    yield replace(record, comment=comments[0])
+    # As dataclasses.replace, which takes longer than all else here.
+    yield Element(record.family, record.set, record.types, record.key, comment=comments[0])
     for number, comment in enumerate(comments[1:], 1):
         yield replace(
             record,

@@ -1,104 +1,111 @@
 """Security groups in nft: the chains and sets that their nouns have for themselves.
 
-A map leads from a port to its chain of each direction.  That jumps to the chains of the port's
-groups, and drops what none of them takes.  A rule of a group goes to the static chain ``learn_in``
-or ``learn_out``, where a map leads to the port's own chain ``learn-``: it remembers the answer
-to expect, and accepts.
+A map leads from a port to its chain of each direction.  That lets answers pass, which most packets
+are; jumps to the chains of the port's groups, and drops what none of them takes.  A rule of a group
+goes to the static chain ``learn_in`` or ``learn_out``, where a map leads to the port's own chain
+``learn-``: it remembers the answer to expect, and accepts.
 
 State is a set of expected answers for each port, which rules fill: the kernel need not track
-connections of bridged frames.  A full set lets new packets pass, and not their answers.
+connections of bridged frames.  A full set lets new packets pass, and not their answers.  Data that
+answers goes to the port's chain ``fresh-``, which has it remembered for longer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 
 from snnet.contract import GroupMembers, GroupRules, Noun, PortGroups, Rule
-from snnet.contract.groups import DIRECTIONS, IN, WITH_PORTS
+from snnet.contract.groups import DIRECTIONS, IN
 
-from . import drops
+from . import drops, matches
 from .families import FAMILIES, V4, V6, Family
-from .tables import GROUPS, Part, Table
+from .filter import BRIDGED_KIND, EXTENSIONS, HIDDEN, ROUTED_KIND
+from .tables import BRIDGE, GROUPS, INET, Part, Table
 
 _SLASH = "/"
 """Between tenant and group, in whose ids it cannot be, nor in names of links."""
-_KNOWN, _LEARN, _MEMBERS, _LOCALS, _RULES = "known-", "learn-", "members-", "locals-", "rules-"
+_FRESH, _MEMBERS, _LOCALS, _RULES = "fresh-", "members-", "locals-", "rules-"
 _ANY = "any"
 _ROOM = 120
 
 # A connection is remembered while data flows, and for a while after it ends (RFC 5382, REQ-5;
 # RFC 4787, REQ-5).  An acknowledgement alone changes nothing: the last one comes after the end.
-_FLOWS = "{ typeof {ip} saddr . {ip} daddr . meta l4proto . th sport . th dport; \
-    size 65535; flags dynamic,timeout; timeout 3m; }"
-_TALKS = {
-    V4: "@nh,96,32 . @nh,128,32 . @nh,72,8",
-    V6: "@nh,64,128 . @nh,192,128 . @nh,48,8",
-}
-"""Source, target and protocol, as numbers: an error has those of another packet."""
-_TURNED = {
-    V4: "@nh,128,32 . @nh,96,32 . @nh,72,8",
-    V6: "@nh,192,128 . @nh,64,128 . @nh,48,8",
-}
+_LIMITS = "size 65535; flags dynamic,timeout;"
+_ENDS = {V4: "@nh,96,32 . @nh,128,32", V6: "@nh,64,128 . @nh,192,128"}
+"""Source and target, as numbers: nft would look at the kind of each packet before its addresses,
+and an error has those of another packet."""
+_ENDS_TURNED = {V4: "@nh,128,32 . @nh,96,32", V6: "@nh,192,128 . @nh,64,128"}
+_TALKS = {V4: f"{_ENDS[V4]} . @nh,72,8", V6: f"{_ENDS[V6]} . @nh,48,8"}
+"""Source, target and protocol."""
+_TURNED = {V4: f"{_ENDS_TURNED[V4]} . @nh,72,8", V6: f"{_ENDS_TURNED[V6]} . @nh,48,8"}
 _INNER = {
     V4: "@th,192,32 . @th,160,32 . @th,136,8",
     V6: "@th,256,128 . @th,128,128 . @th,112,8",
 }
 """Target, source and protocol of the packet that an ICMP error is about (RFC 792, RFC 4443)."""
+_INNER_TURNED = {
+    V4: "@th,160,32 . @th,192,32 . @th,136,8",
+    V6: "@th,128,128 . @th,256,128 . @th,112,8",
+}
 _ERRORS = {
     V4: "icmp type { destination-unreachable, time-exceeded, parameter-problem }",
     V6: "icmpv6 type 1-4",
 }
-_REPLY = {V4: "icmp type echo-reply", V6: "icmpv6 type echo-reply"}
-_OTHERS = "meta l4proto != { 1, 6, 17, 58, 132 }"
-_FORTH = "{ip} saddr . {ip} daddr . meta l4proto . th sport . th dport"
-_BACK = "{ip} daddr . {ip} saddr . meta l4proto . th dport . th sport"
+_REPLY = {
+    V4: "icmp type echo-reply",
+    V6: "ip6 nexthdr { 44, 58 } icmpv6 type echo-reply",
+}
+_OTHERS = {
+    V4: "meta l4proto != { 1, 58 }",
+    V6: f"ip6 nexthdr != {EXTENSIONS} meta l4proto != {{ 1, 58 }}",
+}
+"""Of IPv6 packets with further headers ``_TALKS`` has the first of those, and says nothing of the
+protocol."""
+_PORTS = "meta l4proto { tcp, udp, sctp }"
+_DATA, _NO_DATA = (f"tcp flags & (psh | fin | rst) {sign} psh" for sign in ("==", "!="))
+_FORTH = {of: f"{_ENDS[of]} . meta l4proto . th sport . th dport" for of in FAMILIES}
+_BACK = {of: f"{_ENDS_TURNED[of]} . meta l4proto . th dport . th sport" for of in FAMILIES}
 
 
 def _known_rules(port: str, of: Family) -> Iterator[str]:
-    flows, talks = f"@flows{of.s}-{port}", f"@talks{of.s}-{port}"
-    forth = of.fill(_FORTH)
-    data = f"tcp flags & (psh | fin | rst) == psh {forth} {flows}"
-    yield f"{data} update {flows} {{ {forth} timeout 1h }} accept"
-    yield f"{forth} {flows} accept"
+    talks = f"@talks{of.s}-{port}"
+    if of is V6:
+        yield f"{HIDDEN} return"
+    yield f"{_FORTH[of]} @flows{of.s}-{port} goto {_FRESH}{port}"
+    yield f"{_PORTS} return"
     yield f"{_REPLY[of]} {_TALKS[of]} {talks} accept"
+    # About what was asked, and about the answer.
     yield f"{_ERRORS[of]} {_INNER[of]} {talks} accept"
-    yield f"ether type {of.ip} {_OTHERS} {_TALKS[of]} {talks} accept"
+    yield f"{_ERRORS[of]} {_INNER_TURNED[of]} {talks} accept"
+    yield f"{_OTHERS[of]} {_TALKS[of]} {talks} accept"
+
+
+def _fresh_rules(port: str) -> Iterator[str]:
+    yield f"{_NO_DATA} accept"
+    for of in FAMILIES:
+        update = f"update @flows{of.s}-{port} {{ {_FORTH[of]} timeout 1h }}"
+        yield f"meta protocol {of.ip} {_DATA} {update}"
+    yield "accept"
 
 
 def _learn_rules(port: str, of: Family) -> Iterator[str]:
-    flows, back = f"@flows{of.s}-{port}", of.fill(_BACK)
-    yield f"tcp flags & (fin | rst) != 0 update {flows} {{ {back} timeout 4m }}"
-    yield f"tcp flags & (syn | fin | rst) == syn update {flows} {{ {back} timeout 4m }}"
-    yield f"tcp flags & (psh | fin | rst) == psh update {flows} {{ {back} timeout 1h }}"
+    flows, back = f"@flows{of.s}-{port}", _BACK[of]
+    talks = f"update @talks{of.s}-{port} {{ {_TURNED[of]} }}"
+    yield f"{_DATA} update {flows} {{ {back} timeout 1h }} {talks} accept"
+    yield f"tcp flags & (syn | fin | rst) != 0 update {flows} {{ {back} timeout 4m }} {talks}"
+    yield "meta l4proto tcp accept"
     yield f"meta l4proto {{ udp, sctp }} update {flows} {{ {back} }}"
-    yield f"ether type {of.ip} update @talks{of.s}-{port} {{ {_TURNED[of]} }}"
+    yield talks
 
 
-def rule_texts(tenant: str, rule: Rule) -> Iterator[str]:
-    """Yield the rules of nft for one rule of a group, without where they go."""
-    side = "saddr" if rule.direction == IN else "daddr"
-    what = _protocol_text(rule)
-    families = [of for of in FAMILIES if rule.version in (None, 4 if of is V4 else 6)]
-    if rule.network is not None:
-        yield f"{what} {families[0].ip} {side} {rule.network}".lstrip()
-    elif rule.group is not None:
-        for of in families:
-            for kind in (_MEMBERS, _LOCALS):
-                found = f"@{_set(kind, of, tenant, rule.group)}"
-                yield f"{what} {of.ip} {side} {found}".lstrip()
-    else:
-        yield what or "ether type { ip, ip6 }"
+GroupNoun = GroupMembers | GroupRules | PortGroups
+"""One of the nouns of groups."""
 
 
-def _protocol_text(rule: Rule) -> str:
-    if rule.number is None:
-        return ""
-    if not rule.ranges:
-        return f"meta l4proto {rule.number}"
-    ranges = ", ".join(
-        str(first) if first == last else f"{first}-{last}" for first, last in rule.ranges
-    )
-    return f"{rule.protocol} {'dport' if rule.protocol in WITH_PORTS else 'type'} {{ {ranges} }}"
+def table_of(noun: GroupNoun) -> Table:
+    """Return the table that has the chains and sets of the noun."""
+    return Table(BRIDGE if noun.bridged else INET, noun.owner)
 
 
 # -- names ---------------------------------------------------------------------------
@@ -110,6 +117,11 @@ def _named(tenant: str, group: str) -> str:
 
 def _set(kind: str, of: Family, tenant: str, group: str) -> str:
     return f"{kind.removesuffix('-')}{of.s}-{_named(tenant, group)}"
+
+
+def _sets_of(tenant: str, of: Family, group: str) -> list[str]:
+    """Return the names of the sets of a group's members."""
+    return [_set(kind, of, tenant, group) for kind in (_MEMBERS, _LOCALS)]
 
 
 def members_set(of: Family, noun: GroupMembers) -> str:
@@ -154,24 +166,24 @@ def chains_of(noun: Noun) -> dict[str, list[str]]:
             return {
                 f"{direction}-{_named(tenant, noun.group)}": [
                     f"{text} goto learn_{direction}"
-                    for rule in noun.rules
-                    if rule.direction == direction
-                    for text in rule_texts(tenant, rule)
+                    for text in matches.texts(noun.rules, direction, partial(_sets_of, tenant))
                 ]
                 for direction in DIRECTIONS
             }
         case PortGroups(link=port):
-            chains = {
-                f"{_KNOWN}{port}": [rule for of in FAMILIES for rule in _known_rules(port, of)],
-                f"{_LEARN}{port}": [
-                    *(rule for of in FAMILIES for rule in _learn_rules(port, of)),
-                    "accept",
-                ],
-            }
+            # The chains of IPv6 come before those of IPv4, which lead to them.
+            chains = {f"{_FRESH}{port}": [*_fresh_rules(port)]}
+            for of in (V6, V4):
+                chains[f"known{of.s}-{port}"] = [*_known_rules(port, of)]
+                to_ipv6 = [f"meta protocol ip6 goto learn6-{port}"] if of is V4 else []
+                chains[f"learn{of.s}-{port}"] = [*to_ipv6, *_learn_rules(port, of), "accept"]
+            kind = BRIDGED_KIND if noun.bridged else ROUTED_KIND
+            known = f"{kind} vmap {{ ip : jump known-{port}, ip6 : jump known6-{port} }}"
             for direction in DIRECTIONS:
                 jumps = [f"jump {direction}-{_named(noun.tenant, group)}" for group in noun.groups]
                 last = f"goto {drops.PREFIX}{direction}"
-                chains[f"{direction}-{port}"] = [f"jump {_KNOWN}{port}", *jumps, last]
+                checked = f"jump checked_{direction}"
+                chains[f"{direction}-{port}"] = [known, checked, *jumps, last]
             return chains
     return {}
 
@@ -188,12 +200,11 @@ def sets_of(noun: Noun) -> dict[str, str]:
         case GroupRules():
             return {rules_set(noun): "{ type inet_service; }"}
         case PortGroups(link=port):
-            talks = {
-                f"talks{of.s}-{port}": f"{{ typeof {_TALKS[of]}; size 65535; "
-                "flags dynamic,timeout; timeout 1h; }"
+            return {
+                f"{name}{of.s}-{port}": f"{{ typeof {keys[of]}; {_LIMITS} timeout {timeout}; }}"
+                for name, keys, timeout in (("flows", _FORTH, "3m"), ("talks", _TALKS, "1h"))
                 for of in FAMILIES
             }
-            return {f"flows{of.s}-{port}": of.fill(_FLOWS) for of in FAMILIES} | talks
     return {}
 
 
@@ -241,9 +252,11 @@ def sample(part: Part) -> list[str]:
     """Return the commands that make one of each, where the part is that of groups."""
     if part.name != GROUPS:
         return []
-    members = GroupMembers(tenant="t", group="g")
-    rules = GroupRules(tenant="t", group="g", rules=(Rule(IN, "tcp", 22, "group:g"),))
-    port = PortGroups(link="p", tenant="t", groups=("g",))
+    bridged = part.table.family == BRIDGE
+    members = GroupMembers(tenant="t", group="g", bridged=bridged)
+    ssh = Rule(IN, "tcp", 22, "group:g")
+    rules = GroupRules(tenant="t", group="g", rules=(ssh,), bridged=bridged)
+    port = PortGroups(link="p", tenant="t", groups=("g",), bridged=bridged)
     return [line for noun in (members, rules, port) for line in make(part.table, noun)]
 
 

@@ -12,7 +12,6 @@ from snnet.contract import (
     DhcpGuard,
     GroupMembers,
     GroupRules,
-    HostIsolation,
     IPNetwork,
     MssClamp,
     Noun,
@@ -27,7 +26,7 @@ from snnet.contract import (
 )
 
 from . import chains, drops, groups, tables
-from .elements import elements
+from .elements import Element, elements
 from .families import FAMILIES, family_of
 from .nouns import StoredNouns, gre_keys
 from .reader import Reader, StoredChain, StoredElement
@@ -61,7 +60,7 @@ class Integrity:
         self._reference = reference
 
     def damage(
-        self, table: Table, nouns: Sequence[Noun] | None = None, *, whole: bool = True
+        self, table: Table, nouns: Described | None = None, *, whole: bool = True
     ) -> str | None:
         """Return what differs first, or None.  The table may be missing.
 
@@ -70,13 +69,11 @@ class Integrity:
         """
         found = None
         for _ in range(_ATTEMPTS):
-            before = self._reader.generation()
-            if nouns is None:
-                nouns = self._stored.of_owner(table.owner)
-            found = self._damage(table, nouns, whole)
-            nouns = None
-            # Another process may have changed the table between two of our looks.
-            if found is None or self._reader.generation() == before:
+            before, given, nouns = self._reader.generation(), nouns, None
+            own = described(self._stored.of_owner(table.owner)) if given is None else given
+            found = self._damage(table, own, whole)
+            # Another process may have changed something between two of our looks.
+            if found is None or (given is None and self._reader.generation() == before):
                 break
         return found
 
@@ -90,13 +87,14 @@ class Integrity:
                     return False
         return True
 
-    def _damage(self, table: Table, nouns: Sequence[Noun], whole: bool) -> str | None:
+    def _damage(self, table: Table, nouns: Described, whole: bool) -> str | None:
         if self._reader.is_dormant(table):
             return "the table has flags"
         there = self._reader.content(table)
         model = model_of(table, nouns, there)
         if not there:
-            return "the table is gone" if model.elements or model.rules else None
+            gone = model.elements or model.rules or self._missing_part(table, there)
+            return "the table is gone" if gone else None
         return (
             self._chains(table, model, there)
             or self._missing_part(table, there)
@@ -145,24 +143,33 @@ class Integrity:
         return None
 
 
-def model_of(table: Table, nouns: Iterable[Noun], there: Iterable[str]) -> Model:
+Described = Sequence[tuple[Noun, Sequence[Element]]]
+"""Nouns with their elements, for the models of several tables."""
+
+
+def described(nouns: Iterable[Noun]) -> Described:
+    """Return the nouns with their elements; a zone's are networks, which are compared apart."""
+    return [(noun, () if isinstance(noun, Zone) else tuple(elements(noun))) for noun in nouns]
+
+
+def model_of(table: Table, nouns: Described, there: Iterable[str]) -> Model:
     """Return what the table must contain for these nouns; ``there`` are its chains.
 
     A part of which no chain is there is left out.
     """
-    model, nouns, there = Model(), list(nouns), set(there)
+    model, there = Model(), set(there)
     parts = [part for part in tables.parts_of(table) if there & {*tables.chains_of(part)}]
     for part in parts:
         rules = tables.rules_in(part)
         model.rules |= {chain: tuple(rules[chain]) for chain in rules}
         model.hooks |= tables.hooks_in(part)
-    for noun in nouns:
+    for noun, own_elements in nouns:
         family, own = _own_chains(noun)
         if family == table.family:
             model.rules |= {chain: tuple(own[chain]) for chain in own}
         if family == table.family:
             model.sets |= groups.sets_of(noun)
-        if isinstance(noun, (GroupMembers, GroupRules)) and table.family == BRIDGE:
+        if isinstance(noun, (GroupMembers, GroupRules)) and table.family == family:
             for name in groups.sets_of(noun):
                 model.elements.setdefault(name, {})
         if isinstance(noun, Zone) and table.family == INET:
@@ -170,25 +177,26 @@ def model_of(table: Table, nouns: Iterable[Noun], there: Iterable[str]) -> Model
             for of in FAMILIES:
                 networks = [net for net in noun.networks if family_of(net) is of]
                 model.networks[f"networks{of.s}-{noun.zone}"] = networks
-        for element in [] if isinstance(noun, Zone) else elements(noun):
+        for element in own_elements:
             if element.family == table.family and element.set not in _INTERVALS:
                 key = element.packed() + element.last()
                 model.elements.setdefault(element.set, {})[key] = element.data
         if isinstance(noun, ProtectedNetwork) and table.family == INET:
             name = f"{'closed' if noun.closed else 'tunnel'}_nets{family_of(noun.network).s}"
             model.networks.setdefault(name, []).append(noun.network)
-    guards = [noun for noun in nouns if isinstance(noun, TunnelGuard)]
+    guards = [noun for noun, _ in nouns if isinstance(noun, TunnelGuard)]
     if table.family == INET and Part(table, INPUT) in parts:
         model.rules["gre"] = tuple(chains.gre_chain(gre_keys(guards)))
     return model
 
 
 def with_chains(nouns: Iterable[Noun]) -> list[Noun]:
-    """Return the nouns that a table's chains may depend on, without those that are many."""
+    """Return the nouns that chains may depend on, or that need tables without their record."""
     return [noun for noun in nouns if not isinstance(noun, _ELEMENTS_ALONE)]
 
 
-_ELEMENTS_ALONE = (AntiSpoof, ArpGuard, DhcpGuard, HostIsolation, Untracked, ZoneLink)
+_ELEMENTS_ALONE = (AntiSpoof, ArpGuard, DhcpGuard, Untracked, ZoneLink)
+"""These are many, and tell nothing of tables beside that of their record."""
 
 
 def _own_chains(noun: Noun) -> tuple[str, dict[str, list[str]]]:
@@ -202,7 +210,7 @@ def _own_chains(noun: Noun) -> tuple[str, dict[str, list[str]]]:
             family = BRIDGE if bridged else INET
             return family, {chains.clamp_chain(link): chains.clamp_rules(noun)}
         case GroupMembers() | GroupRules() | PortGroups():
-            return BRIDGE, groups.chains_of(noun)
+            return groups.table_of(noun).family, groups.chains_of(noun)
     return INET, {}
 
 

@@ -14,9 +14,16 @@ the first need no check: without the first, nobody can reassemble the packet.
 
 from __future__ import annotations
 
+from .filter import HIDDEN
+
 _FORMED_FROM_MAC = "0xfffe"
 _OWN_LINK_LOCAL = f"@th,64,64 0xfe80000000000000 @th,128,64 != 1 @th,152,16 != {_FORMED_FROM_MAC}"
 """The target of a neighbour message (RFC 4861, 4.3 and 4.4), 8 bytes after its start."""
+
+# The kernel looks behind none of these (ipv6_find_hdr): authentication, mobility, HIP and Shim6
+# headers (RFC 4302, 6275, 7401, 5533).  They begin with the number of the next one.
+_WRAPPERS = "{ 51, 135, 139, 140 }"
+_WRAPPED = "{ 0, 17, 43, 44, 51, 58, 60, 135, 139, 140 }"
 
 # nft takes what is in the payload for a number, and looks it up only in a set of numbers.  Of
 # what it has a name for, it lists the name: such a rule could not be loaded again with a set of
@@ -56,8 +63,11 @@ chain nobody6 ip6 length 24 accept
 chain nobody6 ip6 length 32 @th,192,16 0x0e01 accept
 chain nobody6 goto drop-address
 chain message6 frag frag-off != 0 accept
+chain message6 {hidden} goto drop-address
 chain message6 meta l4proto ipv6-icmp goto icmp6
 chain message6 meta l4proto udp goto udp6
+chain message6 meta l4proto tcp accept
+chain message6 meta l4proto {wrappers} @th,0,8 {wrapped} goto drop-discovery
 chain message6 meta l4proto 0-255 accept
 chain message6 goto drop-address
 chain udp6 udp sport 547 goto drop-dhcp
@@ -87,4 +97,10 @@ chain claim6 {own_link_local} return
 chain claim6 goto drop-discovery
 """
 
-GUARD6 = _GUARD6.replace("{formed}", _FORMED_FROM_MAC).replace("{own_link_local}", _OWN_LINK_LOCAL)
+GUARD6 = (
+    _GUARD6.replace("{formed}", _FORMED_FROM_MAC)
+    .replace("{own_link_local}", _OWN_LINK_LOCAL)
+    .replace("{hidden}", HIDDEN)
+    .replace("{wrappers}", _WRAPPERS)
+    .replace("{wrapped}", _WRAPPED)
+)

@@ -11,12 +11,15 @@ from snnet.contract import GroupMembers, GroupRules, InvalidRequest, Noun, Owned
 
 from . import chains, groups, tables
 from .families import FAMILIES
+from .needs import records_for
 from .reader import Reader, StoredElement
-from .records import CONTINUES, RECORDS, RecordType, records_for
-from .tables import ARP, BRIDGE, FORWARD, GROUPS, INET, Part, Table
+from .records import CONTINUES, RECORDS, RecordType
+from .tables import ARP, BRIDGE, CONFINED, FORWARD, GROUPS, INET, UNTRACKED, Part, Table
 from .types import PORT, Values, pack, unpack
 
 _FAMILIES = (INET, BRIDGE, ARP)
+_GROUPED = (BRIDGE, INET)
+"""Of which tables have security groups."""
 
 
 class StoredNouns:
@@ -40,9 +43,11 @@ class StoredNouns:
             table = Table(INET, noun.owner)
             return self._zone(table, noun.zone) if self._has_zone(table, noun.zone) else None
         if isinstance(noun, (GroupMembers, GroupRules)):
-            table = Table(BRIDGE, noun.owner)
-            there = self._reader.has_chain(table, groups.chain_of(noun))
-            return self._group(table, type(noun), noun.tenant, noun.group) if there else None
+            for family in _GROUPED:
+                table = Table(family, noun.owner)
+                if self._reader.has_chain(table, groups.chain_of(noun)):
+                    return self._group(table, type(noun), noun.tenant, noun.group)
+            return None
         for record in RECORDS.get(type(noun), ()):
             table = Table(record.family, noun.owner)
             try:
@@ -75,7 +80,8 @@ class StoredNouns:
 
     def of_owner(self, owner: str) -> list[Noun]:
         """Return the nouns of the owner.  Their elements may be in other tables than records."""
-        return [noun for family in _FAMILIES for noun in self.within(Table(family, owner))]
+        own = (table for table in self.tables() if table.owner == owner)
+        return [noun for table in own for noun in self.within(table)]
 
     def guards(self, table: Table) -> list[TunnelGuard]:
         """Return the guards of tunnels in the table."""
@@ -106,6 +112,8 @@ class StoredNouns:
 
     def count(self, part: Part) -> int:
         """Return the number of nouns that need the part."""
+        if part.name == CONFINED:  # it has no elements of its own
+            part = Part(Table(BRIDGE, part.table.owner), UNTRACKED)
         table = part.table
         names = records_for(table.family, part.name)
         count = sum(len(self._reader.elements(table, name)) for name in names)
@@ -114,21 +122,22 @@ class StoredNouns:
         return count + (len(self._zones(table)) if part.name == FORWARD else 0)
 
     def _groups(self, table: Table) -> list[Noun]:
-        found = groups.groups_among(self._reader.chains(table)) if table.family == BRIDGE else ()
+        found = groups.groups_among(self._reader.chains(table)) if table.family in _GROUPED else ()
         nouns = (self._group(table, *what) for what in found)
         return [noun for noun in nouns if noun is not None]
 
     def _group(self, table: Table, cls: type[Noun], tenant: str, group: str) -> Noun | None:
         """Return the members or the rules of a group; None for rules that are damaged."""
+        bridged = table.family == BRIDGE
         if cls is GroupMembers:
-            members = GroupMembers(owner=table.owner, tenant=tenant, group=group)
+            members = GroupMembers(owner=table.owner, tenant=tenant, group=group, bridged=bridged)
             addresses = [
                 unpack((family.address,), found.key)[0]
                 for family in FAMILIES
                 for found in self._reader.elements(table, groups.members_set(family, members))
             ]
             return replace(members, addresses=tuple(addresses))
-        rules = GroupRules(owner=table.owner, tenant=tenant, group=group)
+        rules = GroupRules(owner=table.owner, tenant=tenant, group=group, bridged=bridged)
         stored = self._reader.elements(table, groups.rules_set(rules))
         ordered = sorted(stored, key=lambda found: found.key)
         with contextlib.suppress(InvalidRequest, ValueError, IndexError):

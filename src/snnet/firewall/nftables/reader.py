@@ -14,28 +14,25 @@ from snnet.contract.translating import as_error
 from snnet.system.netlink import NetlinkError
 from snnet.system.nfnetlink import Nfnetlink, attribute, attributes
 
+from .. import nf_tables
 from .tables import ARP, BRIDGE, INET, Table
 
-NFTABLES = 10  # NFNL_SUBSYSNFTABLES
-_GET_TABLE, _GET_CHAIN, _GET_RULE, _GET_ELEMENTS, _GET_GENERATION = 1, 4, 7, 13, 16
-_TABLE_NAME, _TABLE_FLAGS = 1, 2
-_CHAIN_TABLE, _CHAIN_NAME, _CHAIN_HOOK, _CHAIN_POLICY, _CHAIN_TYPE = 1, 3, 4, 5, 7
 _RULE_TABLE, _RULE_CHAIN, _RULE_EXPRESSIONS = 1, 2, 4
 _EXPRESSION_NAME, _EXPRESSION_DATA, _LOOKUP_SET = 1, 2, 1
-_LIST_TABLE, _LIST_SET, _LIST_ELEMENTS = 1, 2, 3
-_ELEMENT = 1
-_KEY, _DATA, _FLAGS, _USERDATA, _KEY_END = 1, 2, 3, 6, 10
+LIST_TABLE, LIST_SET, LIST_ELEMENTS = 1, 2, 3
+ELEMENT = 1
+KEY, DATA, _FLAGS, USERDATA, KEY_END = 1, 2, 3, 6, 10
 _EXPIRES, _EXPRESSION = 5, 7
 _COUNTER_PACKETS = 2
-_VALUE, _VERDICT = 1, 2
-_VERDICT_CODE, _VERDICT_CHAIN = 1, 2
-_COMMENT = 0  # NFTNL_UDATA_SET_ELEM_COMMENT, libnftnl
+VALUE, VERDICT = 1, 2
+VERDICT_CODE, VERDICT_CHAIN = 1, 2
+COMMENT = 0  # NFTNL_UDATA_SET_ELEM_COMMENT, libnftnl
 _INTERVAL_END = 1
-_VERDICTS = {-3 & 0xFFFFFFFF: "jump", -4 & 0xFFFFFFFF: "goto"}
+VERDICTS = {-3 & 0xFFFFFFFF: "jump", -4 & 0xFFFFFFFF: "goto"}
 _UNNAMED = b"__"
 """How the names begin that nft gives to sets without a name."""
 
-FAMILIES = {INET: 1, ARP: 3, BRIDGE: 7}  # NFPROTO_*, linux/netfilter.h
+FAMILIES = (INET, ARP, BRIDGE)
 
 
 class StoredElement(NamedTuple):
@@ -63,7 +60,7 @@ class Reader:
     """The tables of one network namespace."""
 
     def __init__(self, netns: int) -> None:
-        self._kernel = Nfnetlink(netns, NFTABLES)
+        self._kernel = Nfnetlink(netns, nf_tables.SUBSYSTEM)
         self.close = self._kernel.close
 
     def _dump(self, kind: int, asked: bytes = b"", family: int = 0) -> list[bytes]:
@@ -82,38 +79,41 @@ class Reader:
                 raise
             raise as_error(error, "look up a firewall rule") from error
 
-    def generation(self) -> bytes:
+    def generation(self) -> int:
         """Return a number that changes with every transaction in the namespace."""
-        return b"".join(self._ask(_GET_GENERATION, b"", 0))
+        try:
+            return nf_tables.generation(self._kernel)
+        except NetlinkError as error:
+            raise as_error(error, "look at the firewall rules") from error
 
     def tables(self, family: str) -> list[str]:
         """Return the names of all tables of the family."""
-        found = self._dump(_GET_TABLE, family=FAMILIES[family])
-        return [_text(dict(attributes(message))[_TABLE_NAME]) for message in found]
+        found = self._dump(nf_tables.GET_TABLE, family=nf_tables.FAMILIES[family])
+        return [_text(dict(attributes(message))[nf_tables.TABLE_NAME]) for message in found]
 
     def is_dormant(self, table: Table) -> bool:
         """Whether the table has flags: dormant, for one, detaches all its chains."""
-        for message in self._dump(_GET_TABLE, family=FAMILIES[table.family]):
+        for message in self._dump(nf_tables.GET_TABLE, family=nf_tables.FAMILIES[table.family]):
             found = dict(attributes(message))
-            if _text(found[_TABLE_NAME]) == table.name:
-                return any(found.get(_TABLE_FLAGS, b""))
+            if _text(found[nf_tables.TABLE_NAME]) == table.name:
+                return any(found.get(nf_tables.TABLE_FLAGS, b""))
         return False
 
     def content(self, table: Table) -> dict[str, StoredChain]:
         """Return the table's chains with their rules, in order."""
         rules: dict[str, list[bytes]] = {}
         asked = attribute(_RULE_TABLE, _string(table.name))
-        for message in self._dump(_GET_RULE, asked, FAMILIES[table.family]):
+        for message in self._dump(nf_tables.GET_RULE, asked, nf_tables.FAMILIES[table.family]):
             found = dict(attributes(message))
             # Kernels before 6.3 may list those of other tables as well.
             if _text(found[_RULE_TABLE]) == table.name:
                 expressions = self._named(table, found.get(_RULE_EXPRESSIONS, b""))
                 rules.setdefault(_text(found[_RULE_CHAIN]), []).append(expressions)
         chains = {}
-        for message in self._dump(_GET_CHAIN, family=FAMILIES[table.family]):
+        for message in self._dump(nf_tables.GET_CHAIN, family=nf_tables.FAMILIES[table.family]):
             found = dict(attributes(message))
-            if _text(found[_CHAIN_TABLE]) == table.name:
-                name = _text(found[_CHAIN_NAME])
+            if _text(found[nf_tables.CHAIN_TABLE]) == table.name:
+                name = _text(found[nf_tables.CHAIN_NAME])
                 chains[name] = StoredChain(_hook(found), tuple(rules.get(name, ())))
         return chains
 
@@ -135,17 +135,17 @@ class Reader:
     def chains(self, table: Table) -> list[str]:
         """Return the names of the table's chains."""
         names = []
-        for message in self._dump(_GET_CHAIN, family=FAMILIES[table.family]):
+        for message in self._dump(nf_tables.GET_CHAIN, family=nf_tables.FAMILIES[table.family]):
             found = dict(attributes(message))
-            if _text(found[_CHAIN_TABLE]) == table.name:
-                names.append(_text(found[_CHAIN_NAME]))
+            if _text(found[nf_tables.CHAIN_TABLE]) == table.name:
+                names.append(_text(found[nf_tables.CHAIN_NAME]))
         return names
 
     def has_chain(self, table: Table, chain: str) -> bool:
-        asked = attribute(_CHAIN_TABLE, _string(table.name))
-        asked += attribute(_CHAIN_NAME, _string(chain))
+        asked = attribute(nf_tables.CHAIN_TABLE, _string(table.name))
+        asked += attribute(nf_tables.CHAIN_NAME, _string(chain))
         try:
-            self._ask(_GET_CHAIN, asked, FAMILIES[table.family])
+            self._ask(nf_tables.GET_CHAIN, asked, nf_tables.FAMILIES[table.family])
         except NetlinkError:
             return False
         return True
@@ -159,10 +159,10 @@ class Reader:
         return [found for message in self._listed(table, name) for found in _counted(message)]
 
     def _listed(self, table: Table, name: str) -> list[bytes]:
-        asked = attribute(_LIST_TABLE, _string(table.name))
-        asked += attribute(_LIST_SET, _string(name))
+        asked = attribute(LIST_TABLE, _string(table.name))
+        asked += attribute(LIST_SET, _string(name))
         try:
-            return self._dump(_GET_ELEMENTS, asked, FAMILIES[table.family])
+            return self._dump(nf_tables.GET_ELEMENTS, asked, nf_tables.FAMILIES[table.family])
         except NetlinkError:
             return []
 
@@ -171,12 +171,12 @@ class Reader:
 
         Where keys have ranges, it is the one that matches the key.
         """
-        value = attribute(_KEY, attribute(_VALUE, key), nested=True)
-        asked = attribute(_LIST_TABLE, _string(table.name))
-        asked += attribute(_LIST_SET, _string(name))
-        asked += attribute(_LIST_ELEMENTS, attribute(_ELEMENT, value, nested=True), nested=True)
+        value = attribute(KEY, attribute(VALUE, key), nested=True)
+        asked = attribute(LIST_TABLE, _string(table.name))
+        asked += attribute(LIST_SET, _string(name))
+        asked += attribute(LIST_ELEMENTS, attribute(ELEMENT, value, nested=True), nested=True)
         try:
-            messages = self._ask(_GET_ELEMENTS, asked, FAMILIES[table.family])
+            messages = self._ask(nf_tables.GET_ELEMENTS, asked, nf_tables.FAMILIES[table.family])
         except NetlinkError:
             return None
         return next((found for message in messages for found in _parse(message)), None)
@@ -191,10 +191,10 @@ class Counted(NamedTuple):
 
 
 def _counted(message: bytes) -> Iterator[Counted]:
-    listed = dict(attributes(message)).get(_LIST_ELEMENTS, b"")
+    listed = dict(attributes(message)).get(LIST_ELEMENTS, b"")
     for _, raw in attributes(listed):
         found = dict(attributes(raw))
-        key = dict(attributes(found.get(_KEY, b""))).get(_VALUE, b"")
+        key = dict(attributes(found.get(KEY, b""))).get(VALUE, b"")
         expression = dict(attributes(found.get(_EXPRESSION, b"")))
         if _text(expression.get(_EXPRESSION_NAME, b"")) == "counter":
             packets = dict(attributes(expression[_EXPRESSION_DATA]))[_COUNTER_PACKETS]
@@ -203,24 +203,28 @@ def _counted(message: bytes) -> Iterator[Counted]:
 
 
 def _parse(message: bytes) -> Iterator[StoredElement]:
-    listed = dict(attributes(message)).get(_LIST_ELEMENTS, b"")
+    listed = dict(attributes(message)).get(LIST_ELEMENTS, b"")
     for _, raw in attributes(listed):
         found = dict(attributes(raw))
-        key, last = (
-            dict(attributes(found.get(part, b""))).get(_VALUE, b"") for part in (_KEY, _KEY_END)
-        )
+        key, last = _key(found.get(KEY)), _key(found.get(KEY_END))
         ends = any(found.get(_FLAGS, b"")[-1:])  # the only flag of elements of ours
-        yield StoredElement(key, _comment(found.get(_USERDATA, b"")), _data(found), ends, last)
+        yield StoredElement(key, _comment(found.get(USERDATA, b"")), _data(found), ends, last)
+
+
+def _key(part: bytes | None) -> bytes:
+    return dict(attributes(part)).get(VALUE, b"") if part else b""
 
 
 def _data(element: dict[int, bytes]) -> str:
-    """Return what a map has for the element, as nft would write it."""
-    data = dict(attributes(element.get(_DATA, b"")))
-    if _VERDICT in data:
-        verdict = dict(attributes(data[_VERDICT]))
-        code = int.from_bytes(verdict[_VERDICT_CODE], "big")
-        return f"{_VERDICTS.get(code, code)} {_text(verdict.get(_VERDICT_CHAIN, b''))}"
-    value = data.get(_VALUE, b"")
+    """Return what a map has for the element, as nft would write it; nothing of a set."""
+    if DATA not in element:
+        return ""
+    data = dict(attributes(element[DATA]))
+    if VERDICT in data:
+        verdict = dict(attributes(data[VERDICT]))
+        code = int.from_bytes(verdict[VERDICT_CODE], "big")
+        return f"{VERDICTS.get(code, code)} {_text(verdict.get(VERDICT_CHAIN, b''))}"
+    value = data.get(VALUE, b"")
     size = {4: 4, 8: 4, 16: 16, 20: 16}.get(len(value))  # an address, or address and port
     if size is None:
         return value.hex()
@@ -229,8 +233,11 @@ def _data(element: dict[int, bytes]) -> str:
 
 
 def _hook(chain: dict[int, bytes]) -> bytes:
-    parts = (chain.get(part, b"") for part in (_CHAIN_HOOK, _CHAIN_POLICY, _CHAIN_TYPE))
-    return b"|".join(parts) if _CHAIN_HOOK in chain else b""
+    parts = (
+        chain.get(part, b"")
+        for part in (nf_tables.CHAIN_HOOK, nf_tables.CHAIN_POLICY, nf_tables.CHAIN_TYPE)
+    )
+    return b"|".join(parts) if nf_tables.CHAIN_HOOK in chain else b""
 
 
 def _comment(userdata: bytes) -> str:
@@ -238,7 +245,7 @@ def _comment(userdata: bytes) -> str:
     offset = 0
     while offset + 2 <= len(userdata):
         kind, length = userdata[offset], userdata[offset + 1]
-        if kind == _COMMENT:
+        if kind == COMMENT:
             return _text(userdata[offset + 2 : offset + 2 + length])
         offset += 2 + length
     return ""

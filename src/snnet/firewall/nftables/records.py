@@ -8,6 +8,7 @@ elements of another set.  Their keys are the record's key and a number.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from ipaddress import IPv4Address, ip_address, ip_network
 from typing import Any, NamedTuple
 
@@ -17,8 +18,6 @@ from snnet.contract import (
     BridgeAccept,
     DhcpGuard,
     ExternalForward,
-    GroupMembers,
-    GroupRules,
     HostIsolation,
     HostServices,
     Masquerade,
@@ -33,27 +32,11 @@ from snnet.contract import (
     TranslatedSource,
     TunnelGuard,
     Untracked,
-    Zone,
     ZoneLink,
 )
 
-from .families import FAMILIES, V4, V6, family_of
-from .tables import (
-    ARP,
-    BRIDGE,
-    CLAMP,
-    FORWARD,
-    GROUPS,
-    INET,
-    INPUT,
-    NAT,
-    NAT6,
-    NEIGHBOURS,
-    PORTS,
-    SOURCES,
-    TRACKING,
-    UNTRACKED,
-)
+from .families import FAMILIES, family_of
+from .tables import ARP, BRIDGE, INET
 from .types import IFNAME, PORT, PROTO, Type, Values
 
 CONTINUES = "+"
@@ -99,7 +82,7 @@ def port_groups_words(noun: PortGroups) -> list[str]:
     return [noun.tenant, str(len(noun.groups)), *noun.groups, *map(str, noun.addresses)]
 
 
-def _port_groups(owner: str, key: Values, words: list[str]) -> PortGroups:
+def _port_groups(owner: str, key: Values, words: list[str], *, bridged: bool) -> PortGroups:
     end = 2 + int(words[1])
     return PortGroups(
         owner=owner,
@@ -107,6 +90,7 @@ def _port_groups(owner: str, key: Values, words: list[str]) -> PortGroups:
         tenant=words[0],
         groups=tuple(words[2:end]),
         addresses=tuple(map(ip_address, words[end:])),
+        bridged=bridged,
     )
 
 
@@ -165,7 +149,10 @@ RECORDS: dict[type[Noun], tuple[RecordType, ...]] = {
             (family.address, PORT),
             lambda noun: (noun.network.network_address, noun.network.prefixlen),
             lambda owner, key, words: ProtectedNetwork(
-                owner=owner, network=ip_network(key), closed="closed" in words
+                owner=owner,
+                network=ip_network(key),
+                closed=words[0] == "closed",
+                port=int(words[1]) if words[1:] else None,
             ),
         )
         for family in FAMILIES
@@ -213,7 +200,12 @@ RECORDS: dict[type[Noun], tuple[RecordType, ...]] = {
             "isolated",
             (IFNAME,),
             lambda noun: (noun.link,),
-            lambda owner, key, words: HostIsolation(owner=owner, link=key[0], arp="arp" in words),
+            lambda owner, key, words: HostIsolation(
+                owner=owner,
+                link=key[0],
+                arp=words[0] == "arp",
+                open_address=ip_address(words[1]) if words[1:] else None,
+            ),
         ),
     ),
     HostServices: (
@@ -225,23 +217,16 @@ RECORDS: dict[type[Noun], tuple[RecordType, ...]] = {
             lambda owner, key, words: HostServices(owner=owner, link=key[0]),
         ),
     ),
-    AntiSpoof: (
+    AntiSpoof: tuple(
         RecordType(
-            BRIDGE,
+            family,
             "guarded",
             (IFNAME,),
             lambda noun: (noun.link,),
-            lambda owner, key, words: _anti_spoof(owner, key, words, bridged=True),
+            partial(_anti_spoof, bridged=family == BRIDGE),
             long=True,
-        ),
-        RecordType(
-            INET,
-            "guarded",
-            (IFNAME,),
-            lambda noun: (noun.link,),
-            lambda owner, key, words: _anti_spoof(owner, key, words, bridged=False),
-            long=True,
-        ),
+        )
+        for family in (BRIDGE, INET)
     ),
     DhcpGuard: (
         RecordType(
@@ -252,10 +237,16 @@ RECORDS: dict[type[Noun], tuple[RecordType, ...]] = {
             lambda owner, key, words: DhcpGuard(owner=owner, link=key[0], mac=words[0]),
         ),
     ),
-    PortGroups: (
+    PortGroups: tuple(
         RecordType(
-            BRIDGE, "grouped", (IFNAME,), lambda noun: (noun.link,), _port_groups, long=True
-        ),
+            family,
+            "grouped",
+            (IFNAME,),
+            lambda noun: (noun.link,),
+            partial(_port_groups, bridged=family == BRIDGE),
+            long=True,
+        )
+        for family in (BRIDGE, INET)
     ),
     MssClamp: (
         RecordType(
@@ -336,63 +327,3 @@ RECORDS: dict[type[Noun], tuple[RecordType, ...]] = {
         for family in FAMILIES
     ),
 }
-
-
-_NEEDS: dict[type[Noun], tuple[tuple[str, str], ...]] = {
-    Zone: ((INET, FORWARD),),
-    ProtectedNetwork: ((INET, FORWARD),),
-    ZoneLink: ((INET, FORWARD),),
-    BridgeAccept: ((INET, FORWARD),),
-    Untracked: ((BRIDGE, UNTRACKED),),
-    TunnelGuard: ((INET, INPUT), (INET, TRACKING)),
-    HostIsolation: ((INET, INPUT), (ARP, INPUT)),
-    HostServices: ((INET, INPUT),),
-    AntiSpoof: ((BRIDGE, PORTS), (INET, SOURCES)),
-    DhcpGuard: ((BRIDGE, PORTS),),
-    MssClamp: ((BRIDGE, CLAMP), (INET, CLAMP)),
-    ArpGuard: ((ARP, NEIGHBOURS),),
-    GroupMembers: ((BRIDGE, GROUPS),),
-    GroupRules: ((BRIDGE, GROUPS),),
-    PortGroups: ((BRIDGE, GROUPS),),
-    Masquerade: ((INET, NAT), (INET, NAT6)),
-    ExternalForward: ((INET, FORWARD),),
-    PortForward: ((INET, NAT), (INET, NAT6)),
-    PublicIp: ((INET, NAT), (INET, NAT6)),
-    TranslatedSource: ((INET, NAT), (INET, NAT6)),
-    OpenAddress: ((INET, FORWARD),),
-}
-"""The families and the parts of tables that nouns of a class can need."""
-
-
-def needs(noun: Noun) -> set[tuple[str, str]]:
-    """Return the families and the parts of tables that the noun needs to take effect."""
-    possible = set(_NEEDS[type(noun)])
-    match noun:
-        case AntiSpoof() | MssClamp():
-            return {need for need in possible if (need[0] == BRIDGE) == noun.bridged}
-        case HostIsolation(arp=False):
-            return possible - {(ARP, INPUT)}
-        case Masquerade(nat66=False):
-            return possible - {(INET, NAT6)}
-        case (
-            PortForward(target=address)
-            | PublicIp(public=address)
-            | TranslatedSource(source=address)
-        ):
-            return {(INET, NAT if address.version == 4 else NAT6)}
-    return possible
-
-
-def records_for(family: str, part: str) -> set[str]:
-    """Return the sets that hold one element for each noun that needs this part of a table."""
-    if (family, part) == (ARP, INPUT):
-        return {"isolated"}
-    if part in (NAT, NAT6):
-        s = (V4 if part == NAT else V6).s
-        return {f"{name}{s}" for name in ("masquerades", "translated", "forwards", "publics")}
-    return {
-        record.set
-        for cls, records in RECORDS.items()
-        for record in records
-        if record.family == family and (family, part) in _NEEDS[cls]
-    }

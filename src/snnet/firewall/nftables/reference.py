@@ -114,10 +114,8 @@ class Reference:
         nft.run(commands)
         made = reader.content(table)
         nft.run([f"delete table {table}"])
-        for name in rules:
-            texts = [text for text in wanted if wanted[text] == name]
-            found = dict(zip(texts, made[name].rules, strict=True))
-            self._rules |= {(family, text): found[text] for text in texts}
+        shown = {name: iter(made[name].rules) for name in rules}
+        self._rules |= {(family, text): next(shown[name]) for text, name in wanted.items()}
         self._hooks |= {(family, spec): made[name].hook for name, spec in hooks.items()}
 
 

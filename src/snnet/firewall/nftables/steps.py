@@ -10,6 +10,7 @@ from ipaddress import collapse_addresses
 from snnet.contract import (
     RULES,
     Add,
+    ApiError,
     Change,
     Denied,
     GroupMembers,
@@ -32,7 +33,7 @@ from snnet.contract import (
 from . import chains, groups, tables
 from .elements import Element, elements
 from .families import FAMILIES, family_of
-from .records import needs
+from .needs import needs
 from .tables import BRIDGE, INET, Part, Table
 
 UNRECORDED = (Zone, GroupMembers, GroupRules)
@@ -43,17 +44,33 @@ _CHECKED = (PortForward, PublicIp, GroupMembers, GroupRules, PortGroups)
 
 
 @dataclass(frozen=True, slots=True)
+class ElementChange:
+    """One element to change: "create", which fails if it is there, "add" or "delete"."""
+
+    verb: str
+    table: Table
+    element: Element
+
+    def __str__(self) -> str:
+        """The change as a command of nft."""
+        element = self.element
+        text = element.text(whole=self.verb != "delete")
+        return f"{self.verb} element {self.table} {element.set} {{ {text} }}"
+
+
+Command = str | ElementChange
+"""A command of nft: a text, or an element to change."""
+
+
+@dataclass(frozen=True, slots=True)
 class PreparedOperation:
     """One checked operation, and the commands for it."""
 
     operation: Operation
     owner: str
     parts: frozenset[Part]
-    commands: tuple[str, ...]
-
-    @property
-    def removes(self) -> bool:
-        return isinstance(self.operation, Remove)
+    commands: tuple[Command, ...]
+    removes: bool
 
     @property
     def growth(self) -> int:
@@ -94,10 +111,11 @@ class PreparedOperation:
             noun.owner,
             parts,
             tuple(_commands(operation, added)),
+            isinstance(operation, Remove),
         )
 
 
-def _commands(operation: Operation, parts: Sequence[Element]) -> list[str]:
+def _commands(operation: Operation, parts: Sequence[Element]) -> Sequence[Command]:
     """Return the operation as commands of nft.
 
     Only the record decides whether a noun is there.  Other parts that an accident left
@@ -110,16 +128,16 @@ def _commands(operation: Operation, parts: Sequence[Element]) -> list[str]:
         return _group_commands(operation, noun)
     assert isinstance(noun, Owned)
     if isinstance(operation, Change):
-        rules = groups.fill(Table(BRIDGE, noun.owner), noun)
+        rules = groups.fill(groups.table_of(noun), noun) if isinstance(noun, PortGroups) else []
         return [*rules, *_replacing(operation.old, noun)]
     verbs = ("create", "add") if isinstance(operation, Add) else ("delete", "delete")
     record, *others = parts
     before, after = chain_commands(operation)
     return [
         *before,
-        element_command(verbs[0], noun.owner, record),
+        element_change(verbs[0], noun.owner, record),
         *(
-            element_command(verbs[1], noun.owner, part)
+            element_change(verbs[1], noun.owner, part)
             for part in others
             if not part.shared or verbs[1] == "add"
         ),
@@ -127,7 +145,7 @@ def _commands(operation: Operation, parts: Sequence[Element]) -> list[str]:
     ]
 
 
-def _replacing(old: Noun | None, noun: Owned) -> list[str]:
+def _replacing(old: Noun | None, noun: Owned) -> list[ElementChange]:
     """Return the commands that replace the elements in which two versions of a noun differ.
 
     Without an old one all of them are new.
@@ -135,8 +153,8 @@ def _replacing(old: Noun | None, noun: Owned) -> list[str]:
     before = dict.fromkeys(elements(old)) if old is not None else {}
     after = dict.fromkeys(elements(noun))
     return [
-        *(element_command("delete", noun.owner, part) for part in before if part not in after),
-        *(element_command("add", noun.owner, part) for part in after if part not in before),
+        *(element_change("delete", noun.owner, part) for part in before if part not in after),
+        *(element_change("add", noun.owner, part) for part in after if part not in before),
     ]
 
 
@@ -155,19 +173,18 @@ def chain_commands(operation: Operation) -> tuple[list[str], list[str]]:
             if removes:
                 return [], chains.remove_chain(table, chains.clamp_chain(link))
             return chains.make_clamp_chain(table, noun), []
-        case PortGroups(owner=owner):
-            table = Table(BRIDGE, owner)
+        case PortGroups():
+            table = groups.table_of(noun)
             return ([], groups.remove(table, noun)) if removes else (groups.make(table, noun), [])
     return [], []
 
 
-def element_command(verb: str, owner: str, element: Element) -> str:
-    table = Table(element.family, owner)
-    return f"{verb} element {table} {element.set} {{ {element.text(whole=verb != 'delete')} }}"
+def element_change(verb: str, owner: str, element: Element) -> ElementChange:
+    return ElementChange(verb, Table(element.family, owner), element)
 
 
-def _group_commands(operation: Operation, noun: GroupMembers | GroupRules) -> list[str]:
-    table = Table(BRIDGE, noun.owner)
+def _group_commands(operation: Operation, noun: GroupMembers | GroupRules) -> Sequence[Command]:
+    table = groups.table_of(noun)
     match operation:
         case Remove():
             return groups.remove(table, noun)
@@ -203,8 +220,9 @@ def _zone_commands(operation: Operation, zone: Zone) -> list[str]:
 
 
 def with_operation(error: SnnetError, operation: Operation) -> SnnetError:
-    number = getattr(error, "errno", None)
-    if number is None:
+    """Return the error as one of the operation, for the same reason."""
+    if not isinstance(error, ApiError) or error.errno is None:
         return type(error)(f"cannot {operation}: {error}")
-    detail = str(error).partition(": Error: ")[2]
-    return error_for(number, str(operation), detail=detail, operation=operation)
+    # nft says first where in the script it is.
+    detail = error.detail.rpartition(": Error: ")[2]
+    return error_for(error.errno, str(operation), detail=detail, operation=operation)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from . import drops
 from .families import V4, V6, each
+from .filter import BRIDGED, CONFINE, ROUTED
 from .ndp import GUARD6, SETS6
 
 PREFIX = "snnet-"
@@ -62,6 +63,7 @@ net/bridge/br_netfilter_hooks.c).  The bit is cleared afterwards.
 
 INPUT, FORWARD, NAT, NAT6, SOURCES = "input", "forward", "nat", "nat6", "sources"
 PORTS, UNTRACKED, NEIGHBOURS = "ports", "untracked", "neighbours"
+CONFINED = "confined"
 CLAMP, GROUPS = "clamp", "groups"
 TRACKING = "tracking"
 
@@ -75,6 +77,8 @@ class Part(NamedTuple):
 
 _OF_GUESTS = (drops.ADDRESS, drops.DHCP, drops.DISCOVERY)
 """Why packets of a guarded link are dropped."""
+_OF_ZONES = (drops.FROM, drops.INTO, drops.PROTECTED, drops.UNTRANSLATED)
+"""Why packets that would be forwarded are dropped."""
 
 _INET_SETS = each("""
 set inside { type ifname; }
@@ -84,6 +88,7 @@ set bridged { type ifname . ifname; }
 set closed { type ifname; }
 set isolated { type ifname; }
 set neighbours { type ifname; }
+set host_open{s} { type ifname . {addr}; }
 set limited { type ifname; }
 set guarded { type ifname; }
 set guarded_more { type ifname . inet_service; }
@@ -111,6 +116,7 @@ set public_exits{s} { type {addr} . ifname; }
 set protected{s} { type {addr} . inet_service; }
 set closed_nets{s} { type {addr}; flags interval; }
 set tunnel_nets{s} { type {addr}; flags interval; }
+set port_nets{s} { type {addr} . inet_service; flags interval; }
 set tunnels{s} { type ifname . {addr}; }
 set tunnel_ports { type inet_service; }
 set tunnel_peers{s} { type {addr} . inet_service; }
@@ -188,25 +194,39 @@ chain services meta l4proto { icmp, igmp, ipv6-icmp } return
 chain services udp dport { 53, 67, 547 } return
 chain services tcp dport 53 return
 chain services goto drop-service
-chain input iifname @isolated ct state established,related accept
-chain input iifname @neighbours icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
-chain input iifname @isolated goto drop-host
+chain isolation
+chain input iifname @isolated goto isolation
+chain isolation ct state established,related accept
+chain isolation iifname @neighbours icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
+chain isolation iifname . {ip} daddr @host_open{s} accept
+chain isolation goto drop-host
 """),
     CLAMP: """
 chain clamp { type filter hook forward priority mangle; policy accept; }
 chain clamp tcp flags & (syn | rst) == syn iifname vmap @clamps
 chain clamp tcp flags & (syn | rst) == syn oifname vmap @clamps
 """,
+    CONFINED: CONFINE,
     FORWARD: """
 chain forward { type filter hook forward priority filter; policy accept; }
 chain forward iifname @inside oifname @inside ct status dnat meta mark set meta mark | {hairpin}
 chain forward iifname . oifname @bridged accept
-chain forward iifname @closed drop
-chain forward oifname @closed drop
+chain forward iifname @closed goto drop-from
+chain forward oifname @closed goto drop-into
 chain forward iifname vmap @from
 chain forward oifname vmap @into
-""",
+"""
+    + drops.chains(*_OF_ZONES),
+    GROUPS: ROUTED + drops.chains(drops.IN, drops.OUT),
 }
+
+_GROUP_SETS = """\
+set grouped { type ifname; }
+set grouped_more { type ifname . inet_service; }
+map leaving_by { type ifname : verdict; }
+map entering_by { type ifname : verdict; }
+map learners { type ifname : verdict; }
+""" + drops.sets(drops.IN, drops.OUT)
 
 _BRIDGE_SETS = """
 set guarded { type ifname; }
@@ -219,11 +239,6 @@ set own { type ifname . ether_addr; }
 set clients { type ifname; }
 set leases { typeof iifname . @th,288,48; }
 map clamps { type ifname : verdict; }
-set grouped { type ifname; }
-set grouped_more { type ifname . inet_service; }
-map leaving_by { type ifname : verdict; }
-map entering_by { type ifname : verdict; }
-map learners { type ifname : verdict; }
 """
 
 # 288 bits after the UDP header begins, a message to a DHCP server has the client's MAC (chaddr,
@@ -244,30 +259,7 @@ chain clamp { type filter hook forward priority -150; policy accept; }
 chain clamp tcp flags & (syn | rst) == syn iifname vmap @clamps
 chain clamp tcp flags & (syn | rst) == syn oifname vmap @clamps
 """,
-    # At both ends of the way through the bridge: what is for the host, or from it, is filtered
-    # too.  A fragment at 8 bytes could change what the first one said (RFC 1858, 4.2).
-    GROUPS: """
-chain leaving { type filter hook prerouting priority -200; policy accept; }
-chain entering { type filter hook postrouting priority 0; policy accept; }
-chain always
-chain learn_out
-chain learn_in
-chain always ether type { arp, 0x8035 } accept
-chain always icmpv6 type { 133, 134, 135, 136 } accept
-chain always udp sport 68 udp dport 67 accept
-chain always udp sport 67 udp dport 68 accept
-chain always udp sport 546 udp dport 547 accept
-chain always udp sport 547 udp dport 546 accept
-chain always ip frag-off & 0x1fff > 1 accept
-chain always frag frag-off != 0 accept
-chain leaving iifname @grouped jump always
-chain leaving iifname vmap @leaving_by
-chain learn_out iifname vmap @learners
-chain entering oifname @grouped jump always
-chain entering oifname vmap @entering_by
-chain learn_in oifname vmap @learners
-"""
-    + drops.chains(drops.IN, drops.OUT),
+    GROUPS: BRIDGED + drops.chains(drops.IN, drops.OUT),
     PORTS: """
 chain prerouting { type filter hook prerouting priority -300; policy accept; }
 chain guard
@@ -301,6 +293,7 @@ set guarded { type ifname; }
 set senders { type ifname . ether_addr . ipv4_addr; }
 """
 _ARP = {
+    CONFINED: CONFINE,
     INPUT: """
 chain input { type filter hook input priority filter; policy accept; }
 chain input iifname @isolated goto drop-host
@@ -318,9 +311,10 @@ _SETS = {
     INET: _INET_SETS
     + "\n"
     + SETS6
-    + drops.sets(*_OF_GUESTS, drops.HOST, drops.SERVICE, drops.TUNNEL),
-    BRIDGE: _BRIDGE_SETS + SETS6 + drops.sets(*_OF_GUESTS, drops.IN, drops.OUT),
-    ARP: _ARP_SETS + drops.sets(drops.ADDRESS, drops.HOST),
+    + drops.sets(*_OF_GUESTS, drops.BRIDGE, drops.HOST, drops.SERVICE, drops.TUNNEL, *_OF_ZONES)
+    + _GROUP_SETS,
+    BRIDGE: _BRIDGE_SETS + SETS6 + drops.sets(*_OF_GUESTS) + _GROUP_SETS,
+    ARP: _ARP_SETS + drops.sets(drops.ADDRESS, drops.BRIDGE, drops.HOST),
 }
 _CHAINS = {INET: _INET, BRIDGE: _BRIDGE, ARP: _ARP}
 

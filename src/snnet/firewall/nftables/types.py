@@ -8,6 +8,8 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Any, NamedTuple
 
 from snnet.contract import error_for
+from snnet.contract.addresses import is_mac
+from snnet.contract.links import is_link_name
 
 _PROTOCOL_NUMBERS = {"tcp": 6, "udp": 17, "sctp": 132}
 _PROTOCOL_NAMES = {number: name for name, number in _PROTOCOL_NUMBERS.items()}
@@ -28,15 +30,47 @@ def _name(raw: bytes) -> str:
     return raw.split(b"\0", 1)[0].decode()
 
 
+def _packed_name(name: str) -> bytes:
+    if not is_link_name(name) or '"' in name:  # which nft has no escape for
+        raise ValueError(f"{name!r} is not the name of a link")
+    return name.encode().ljust(16, b"\0")
+
+
+def _packed_mac(mac: str) -> bytes:
+    if not is_mac(mac):
+        raise ValueError(f"{mac!r} is not a MAC")
+    return bytes.fromhex(mac.replace(":", ""))
+
+
+def _mac(mac: str) -> str:
+    """The MAC in words of nft, which would fill up one that is too short."""
+    return _checked(_packed_mac, mac)
+
+
 def _quoted(name: str) -> str:
-    if '"' in name:  # a string of nft cannot contain it
-        raise error_for(errno.EINVAL, f"name the link {name!r} to nft", detail="it has a quote")
-    return f'"{name}"'
+    return f'"{_checked(_packed_name, name)}"'
 
 
-IFNAME = Type(16, _quoted, lambda name: name.encode().ljust(16, b"\0"), _name)
-IPV4 = Type(4, str, lambda address: IPv4Address(address).packed, IPv4Address)
-IPV6 = Type(16, str, lambda address: IPv6Address(address).packed, IPv6Address)
+def _checked(pack: Callable[[str], bytes], text: str) -> str:
+    try:
+        pack(text)
+    except ValueError as error:
+        raise error_for(errno.EINVAL, "put a value into words of nft", detail=str(error)) from None
+    return text
+
+
+def _packed_ipv4(address: IPv4Address) -> bytes:
+    # An address of the other family is a ValueError.  To make one of one takes long.
+    return (address if type(address) is IPv4Address else IPv4Address(address)).packed
+
+
+def _packed_ipv6(address: IPv6Address) -> bytes:
+    return (address if type(address) is IPv6Address else IPv6Address(address)).packed
+
+
+IFNAME = Type(16, _quoted, _packed_name, _name)
+IPV4 = Type(4, str, _packed_ipv4, IPv4Address)
+IPV6 = Type(16, str, _packed_ipv6, IPv6Address)
 NET4 = Type(4, str, lambda network: network.network_address.packed, IPv4Address)
 NET6 = Type(16, str, lambda network: network.network_address.packed, IPv6Address)
 RAW_IPV6 = Type(
@@ -46,6 +80,8 @@ RAW_IPV6 = Type(
     IPv6Address,
 )
 """An IPv6 address at any place of a packet, which nft takes for a number."""
+INTERVALS = (NET4, NET6)
+"""Networks as whole keys, which nft makes elements of their own for both ends of."""
 RANGE4 = Type(*NET4[:4], lambda network: network.broadcast_address.packed)
 RANGE6 = Type(*NET6[:4], lambda network: network.broadcast_address.packed)
 RAW_RANGE6 = Type(
@@ -56,7 +92,7 @@ RAW_RANGE6 = Type(
     RANGE6.last,
 )
 """Networks as parts of keys, of which each address matches."""
-ETHER = Type(6, str, lambda mac: bytes.fromhex(mac.replace(":", "")), lambda raw: raw.hex(":"))
+ETHER = Type(6, _mac, _packed_mac, lambda raw: raw.hex(":"))
 RAW_ETHER = Type(6, lambda mac: f"0x{mac.replace(':', '')}", ETHER.encode, ETHER.decode)
 """A MAC at any place of a packet."""
 PROTO = Type(
@@ -76,16 +112,17 @@ def pack(types: tuple[Type, ...], values: Values) -> bytes:
 
 def pack_last(types: tuple[Type, ...], values: Values) -> bytes:
     """Return the last key that an element with ranges matches; no bytes without a range."""
-    if not any(kind.last for kind in types):
-        return b""
-    pairs = zip(types, values, strict=True)
-    return _joined([(kind.last or kind.encode)(value) for kind, value in pairs])
+    for kind in types:
+        if kind.last:
+            pairs = zip(types, values, strict=True)
+            return _joined([(kind.last or kind.encode)(value) for kind, value in pairs])
+    return b""
 
 
 def _joined(parts: list[bytes]) -> bytes:
     if len(parts) == 1:
         return parts[0]
-    return b"".join(part.ljust(-(-len(part) // 4) * 4, b"\0") for part in parts)
+    return b"".join([part + bytes(-len(part) % 4) for part in parts])
 
 
 def unpack(types: tuple[Type, ...], raw: bytes) -> Values:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 
 from . import tables
 from .nouns import StoredNouns
 from .reader import Reader
-from .steps import PreparedOperation
+from .steps import Command, PreparedOperation
 from .tables import Part, Table
 
 
@@ -30,8 +29,14 @@ class Usage:
             part: count for part, count in self._counts.items() if part.table not in gone
         }
 
+    def clear(self) -> None:
+        """Count everything again."""
+        self._counts.clear()
+
     def unused_after(self, steps: Sequence[PreparedOperation]) -> set[Part]:
         """Return the parts of tables that no noun needs after the steps."""
+        if not any(step.removes for step in steps):
+            return set()
         new = {part for step in steps if step.removes for part in step.parts}
         new -= self._counts.keys()
         self._recount(new)
@@ -41,7 +46,7 @@ class Usage:
         return self._unused(growth)
 
     def removal(
-        self, unused: set[Part], needed: Collection[Part], changes: Sequence[str]
+        self, unused: set[Part], needed: Collection[Part], changes: Sequence[Command]
     ) -> list[str]:
         """Return the commands that remove, after ``changes``, unused parts and unused tables.
 
@@ -54,7 +59,11 @@ class Usage:
             there = set(self._reader.chains(table))
             mine = {chain for part in parts for chain in tables.chains_of(part)}
             deletes = f"delete chain {table} "
-            gone = {line.removeprefix(deletes) for line in changes if line.startswith(deletes)}
+            gone = {
+                command.removeprefix(deletes)
+                for command in changes
+                if isinstance(command, str) and command.startswith(deletes)
+            }
             if there - gone <= mine and all(part.table != table for part in needed):
                 commands.append(f"delete table {table}")
             elif mine <= there:
@@ -69,7 +78,7 @@ class Usage:
         for part in unused:
             del self._counts[part]
 
-    def _unused(self, growth: Counter[Part]) -> set[Part]:
+    def _unused(self, growth: dict[Part, int]) -> set[Part]:
         counts = self._counts.items()
         return {part for part, count in counts if part in growth and count + growth[part] <= 0}
 
@@ -77,10 +86,11 @@ class Usage:
         self._counts.update((part, self._stored.count(part)) for part in parts)
 
 
-def _growth(steps: Iterable[PreparedOperation]) -> Counter[Part]:
+def _growth(steps: Iterable[PreparedOperation]) -> dict[Part, int]:
     """Return by how many the nouns that need each part grow."""
-    growth: Counter[Part] = Counter()
+    growth: dict[Part, int] = {}
     for step in steps:
+        by = step.growth
         for part in step.parts:
-            growth[part] += step.growth
+            growth[part] = growth.get(part, 0) + by
     return growth

@@ -1,13 +1,16 @@
-"""Changing elements of sets over netlink (linux/netfilter/nf_tables.h).
+"""Changing elements of sets and maps over netlink (linux/netfilter/nf_tables.h).
 
-nft looks at every set of the namespace before it changes an element of one.  Where a table has
-thousands of sets, that takes far longer than the change.
+libnftables lists all tables, sets and chains of the namespace before it changes an element of
+one.  That takes longer than the change, and far longer where others have thousands of sets.
 """
 
 from __future__ import annotations
 
 import errno
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from ipaddress import ip_address
 from itertools import groupby
 
 from snnet.contract import Change, GroupMembers, Operation, error_for
@@ -15,75 +18,167 @@ from snnet.contract.translating import as_error
 from snnet.system.netlink import NetlinkError
 from snnet.system.nfnetlink import Nfnetlink, attribute
 
-from .elements import Element, elements
-from .groups import chain_of
-from .reader import FAMILIES, NFTABLES, Reader
-from .tables import BRIDGE, Table
+from .. import nf_tables
+from .elements import COMMENT_MAX, Element
+from .groups import chain_of, table_of
+from .reader import (
+    COMMENT,
+    DATA,
+    ELEMENT,
+    KEY,
+    KEY_END,
+    LIST_ELEMENTS,
+    LIST_SET,
+    LIST_TABLE,
+    USERDATA,
+    VALUE,
+    VERDICT,
+    VERDICT_CHAIN,
+    VERDICT_CODE,
+    VERDICTS,
+    Reader,
+)
+from .steps import Command, ElementChange
+from .tables import Table
 
-_NEW_ELEMENTS, _DELETE_ELEMENTS = 12, 14
-_CREATE = 0x400  # NLM_F_CREATE
-_LIST_TABLE, _LIST_SET, _LIST_ELEMENTS = 1, 2, 3
-_ELEMENT, _KEY, _VALUE = 1, 1, 1
-_AT_ONCE = 1000
-"""Elements of one message: its length is a number of 16 bits."""
+_FLAGS = {"create": 0x600, "add": 0x400, "delete": 0}  # NLM_F_CREATE, NLM_F_EXCL
+_CODES = {verdict: code for code, verdict in VERDICTS.items()}
+_MESSAGE = 60_000
+"""Bytes of elements in one message: its length is a number of 16 bits."""
 
 
 class Writer:
-    """Changes the members of groups: elements that have neither data nor a comment."""
+    """Changes elements in one network namespace."""
 
     def __init__(self, netns: int) -> None:
-        self._kernel = Nfnetlink(netns, NFTABLES)
+        self._kernel = Nfnetlink(netns, nf_tables.SUBSYSTEM)
         self.close = self._kernel.close
 
-    def replace_members(self, change: Operation, reader: Reader) -> int:
-        """Change the members of a group in one transaction; return how many it took.
+    def change(self, changes: Sequence[ElementChange]) -> bool:
+        """Change elements in one transaction; raise the class of the kernel's errno.
 
-        Raise ``Missing`` if they are not there.
+        Return whether it certainly changed something.  If all elements were there already, it
+        is no transaction to the kernel, and adds nothing to the number of the ruleset.
         """
-        noun = change.noun
-        assert isinstance(noun, GroupMembers)
-        assert isinstance(change, Change)
-        table = Table(BRIDGE, noun.owner)
-        if not reader.has_chain(table, chain_of(noun)):
-            raise error_for(errno.ENOENT, str(change), operation=change)
-        before, after = set(elements(change.old)), set(elements(noun))
-        requests = [
-            *((_DELETE_ELEMENTS, 0, data) for data in _encoded(table, before - after)),
-            *((_NEW_ELEMENTS, _CREATE, data) for data in _encoded(table, after - before)),
-        ]
-        if not requests:
-            return 0
+        certain = any(change.verb != "add" for change in changes)
+        new = changes if certain else [replace(change, verb="create") for change in changes]
         try:
-            self._kernel.transact(requests, FAMILIES[table.family])
+            self._kernel.transact(_requests(new))
         except NetlinkError as error:
-            raise as_error(error, str(change)) from error
-        return 1
+            if certain or error.errno != errno.EEXIST:
+                raise as_error(error, "change the firewall") from error
+        else:
+            return True
+        try:
+            self._kernel.transact(_requests(changes))
+        except NetlinkError as error:
+            raise as_error(error, "change the firewall") from error
+        return False
 
 
-def is_of_members(operation: Operation) -> bool:
-    """Whether the operation changes the members of a group, and nothing else."""
-    return isinstance(operation, Change) and isinstance(operation.noun, GroupMembers)
+def by_netlink(commands: Iterable[Command]) -> list[ElementChange] | None:
+    """Return the commands if all are changes of elements that need no help of nft, else None.
+
+    Networks in sets of networks need it: nft makes two elements of one, and joins neighbours.
+    """
+    changes: list[ElementChange] = []
+    for command in commands:
+        if isinstance(command, str) or command.element.is_interval:
+            return None
+        changes.append(command)
+    return changes
 
 
-def _encoded(table: Table, changed: Iterable[Element]) -> Iterator[bytes]:
-    """Yield the attributes of each message."""
-    ordered = sorted(changed, key=lambda element: element.set)
-    for name, found in groupby(ordered, key=lambda element: element.set):
-        members = list(found)
-        for start in range(0, len(members), _AT_ONCE):
-            yield (
-                attribute(_LIST_TABLE, table.name.encode() + b"\0")
-                + attribute(_LIST_SET, name.encode() + b"\0")
-                + attribute(_LIST_ELEMENTS, _listed(members[start : start + _AT_ONCE]), nested=True)
-            )
+def check_members(operation: Operation, reader: Reader) -> None:
+    """Raise ``Missing`` if the operation changes the members of a group that is not there.
+
+    Only a chain says that it is there, and a change of elements does not look at that.
+    """
+    noun = operation.noun
+    if not isinstance(operation, Change) or not isinstance(noun, GroupMembers):
+        return
+    if not reader.has_chain(table_of(noun), chain_of(noun)):
+        raise error_for(errno.ENOENT, str(operation), operation=operation)
 
 
-def _listed(members: Sequence[Element]) -> bytes:
-    return b"".join(
-        attribute(
-            _ELEMENT,
-            attribute(_KEY, attribute(_VALUE, element.packed()), nested=True),
-            nested=True,
-        )
-        for element in members
+def _requests(changes: Iterable[ElementChange]) -> Iterator[tuple[int, int, int, bytes]]:
+    """Yield kind, flags, family and attributes of each message.
+
+    Elements of one set share a message, but no change passes one of the other kind: what is
+    deleted may be added again.  Those that may be there already come last, so that a set that
+    is missing is what the kernel reports first.
+    """
+    for deletes, group in groupby(changes, key=lambda change: change.verb == "delete"):
+        listed: dict[tuple[str, Table, str], list[bytes]] = {}
+        for change in group:
+            key = (change.verb, change.table, change.element.set)
+            listed.setdefault(key, []).append(_encoded(change.element, whole=not deletes))
+        kind = nf_tables.DELETE_ELEMENTS if deletes else nf_tables.NEW_ELEMENTS
+        for (verb, table, name), elements in sorted(listed.items(), key=_creates):
+            for part in _parted(elements):
+                yield kind, _FLAGS[verb], nf_tables.FAMILIES[table.family], _list(table, name, part)
+
+
+def _creates(item: tuple[tuple[str, Table, str], list[bytes]]) -> bool:
+    return item[0][0] == "create"
+
+
+def _parted(elements: Iterable[bytes]) -> Iterator[bytes]:
+    """Join as many elements as a message has room for."""
+    part = bytearray()
+    for element in elements:
+        if len(part) + len(element) > _MESSAGE:
+            yield bytes(part)
+            part.clear()
+        part += element
+    yield bytes(part)
+
+
+def _list(table: Table, name: str, elements: bytes) -> bytes:
+    return _set(table.name, name) + attribute(LIST_ELEMENTS, elements, nested=True)
+
+
+@lru_cache(maxsize=256)
+def _set(table: str, name: str) -> bytes:
+    """Return what names a set; a node has one table a family, and changes the same few sets."""
+    return attribute(LIST_TABLE, table.encode() + b"\0") + attribute(
+        LIST_SET, name.encode() + b"\0"
     )
+
+
+def _encoded(element: Element, *, whole: bool) -> bytes:
+    """Return an element in the kernel's bytes; without comment and data it only names it."""
+    parts = _value(KEY, element.packed())
+    if last := element.last():
+        parts += _value(KEY_END, last)
+    if whole and element.data:
+        parts += attribute(DATA, _data(element.data), nested=True)
+    if whole and element.comment:
+        parts += attribute(USERDATA, _comment(element.comment))
+    return attribute(ELEMENT, parts, nested=True)
+
+
+def _value(kind: int, raw: bytes) -> bytes:
+    return attribute(kind, attribute(VALUE, raw), nested=True)
+
+
+def _data(text: str) -> bytes:
+    """Return what a map has for a key: a verdict, an address, or address and port."""
+    first, *others = text.split()
+    if first in _CODES:
+        verdict = attribute(VERDICT_CODE, _CODES[first].to_bytes(4, "big"))
+        verdict += attribute(VERDICT_CHAIN, others[0].encode() + b"\0")
+        return attribute(VERDICT, verdict, nested=True)
+    raw = ip_address(first).packed
+    if others:
+        raw += int(others[-1]).to_bytes(2, "big") + bytes(2)
+    return attribute(VALUE, raw)
+
+
+def _comment(text: str) -> bytes:
+    """Return a comment as the user data of libnftnl: type, length, value."""
+    raw = text.encode()
+    if len(raw) > COMMENT_MAX or '"' in text or not text.isprintable():
+        detail = f"{text!r} cannot be a comment"
+        raise error_for(errno.EINVAL, "describe an element", detail=detail)
+    return bytes((COMMENT, len(raw) + 1)) + raw + b"\0"

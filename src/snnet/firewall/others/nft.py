@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .stops import UNKNOWN, BaseChain, Chains, Rule, Test, Verdict, address_range, network
+from .stops import UNKNOWN, BaseChain, Chains, Marking, Rule, Test, Verdict, address_range, network
 
 Item = dict[str, Any]
 
@@ -50,6 +50,8 @@ _META = {
     "protocol": "version",
     "pkttype": "packet_type",
 }
+_MARK: Item = {"meta": {"key": "mark"}}
+_BITS = 0xFFFFFFFF
 _VERSIONS = {"ipv4": 4, "ip": 4, "ipv6": 6, "ip6": 6, "arp": 0}
 """As a chain sees it; ARP has none."""
 _SEEN_BY = {"ip": (4,), "ip6": (6,), "arp": (0,)}
@@ -113,7 +115,6 @@ def _change(item: Statement) -> str:
 def _base(chain: Item) -> BaseChain:
     device = chain.get("dev")
     devices = [device] if isinstance(device, str) else list(device or ())
-    where = f"{chain['family']} {chain['table']} {chain['name']}"
     return BaseChain(
         chain["name"],
         chain["hook"],
@@ -125,7 +126,6 @@ def _base(chain: Item) -> BaseChain:
         family=chain["family"],
         priority=int(chain.get("prio", 0)),
         devices=devices,
-        open=f"nft 'chain {where} {{ policy accept; }}'",
     )
 
 
@@ -142,11 +142,14 @@ class _Reader:
         tests: list[Test] = []
         for item in expressions:
             if isinstance(item, str):
-                yield Rule([*tests, UNKNOWN], Verdict.UNKNOWN)
+                yield Rule([*tests, UNKNOWN], Verdict.UNKNOWN, marking=Marking())
                 return
             (kind, value), *_ = item.items()
             if kind == "match":
                 tests += self._match(value)
+            elif kind == "mangle" and value["key"] == _MARK:
+                # It is set here, whatever the rest of the rule asks for.
+                yield Rule(list(tests), Verdict.CONTINUE, marking=_marking(value["value"]))
             elif kind == "vmap":
                 yield from self._vmap(tests, value)
                 return
@@ -155,6 +158,8 @@ class _Reader:
                 if name in _TARGETS:
                     yield Rule(tests, _TARGETS[name])
                     return
+                if name == "MARK":
+                    yield Rule(list(tests), Verdict.CONTINUE, marking=Marking())
                 if (value or {}).get("type") == "match":
                     tests.append(UNKNOWN)
             elif kind in _NOT_ALWAYS:
@@ -243,7 +248,7 @@ def _payload(
     elif protocol in ("ip", "ip6") and of in ("source", "target"):
         yield _listed_test(of, [_network(value) for value in values], negated)
     elif protocol in ("th", *_WITH_PORTS) and of in ("source_port", "target_port"):
-        yield _listed_test(of, [_ports(value) for value in values], negated)
+        yield _listed_test(of, [_range(value) for value in values], negated)
     elif protocol == "tcp" and name == "flags" and any_bit:
         bits = _bits(list(values))
         found = Test("tcp_flags", [(bits, frozenset())], negated=True)  # not: none of them
@@ -275,8 +280,37 @@ def _protocol_of(payload: Item) -> Iterator[Test]:
         yield Test("protocol", [_ICMP.get(protocol, protocol)])
 
 
+def _marking(value: Any) -> Marking:
+    """Return what a new mark is: a number, or some bits of the old one set, kept or turned."""
+    if isinstance(value, int):
+        return Marking(0, value)
+    ((operator, parts), *_) = value.items() if isinstance(value, dict) else ((None, None),)
+    if not isinstance(parts, list) or len(parts) != 2 or not isinstance(parts[1], int):
+        return Marking()
+    old, bits = parts
+    inner = Marking(_BITS, 0) if old == _MARK else _marking(old)
+    if inner.flip is None:
+        return inner
+    match operator:
+        case "|":
+            return Marking(inner.keep & ~bits, inner.flip & ~bits | bits)
+        case "&":
+            return Marking(inner.keep & bits, inner.flip & bits)
+        case "^":
+            return Marking(inner.keep, inner.flip ^ bits)
+    return Marking()
+
+
+def _of_mark(mask: int, values: Sequence[Any], negated: bool) -> Test:
+    ranges = map(_range, values)
+    return _listed_test("mark", [found and (mask, *found) for found in ranges], negated)
+
+
 def _masked(parts: Sequence[Any], values: Sequence[Any], negated: bool) -> Iterator[Test]:
-    """Yield tests of some bits of a field, which are understood of the flags of TCP."""
+    """Yield tests of some bits of a field, which are understood of marks and flags of TCP."""
+    if parts[0] == _MARK and len(parts) == 2 and isinstance(parts[1], int):
+        yield _of_mark(parts[1], values, negated)
+        return
     payload = parts[0].get("payload", {}) if isinstance(parts[0], dict) else {}
     yield from _protocol_of(payload)
     if (payload.get("protocol"), payload.get("field")) == ("tcp", "flags") and len(parts) == 2:
@@ -312,6 +346,8 @@ def _plain(value: Any) -> Any:
 
 def _other(left: Item, values: Sequence[Any], negated: bool) -> Test:
     if "meta" in left:
+        if left == _MARK:
+            return _of_mark(_BITS, values, negated)
         of = _META.get(left["meta"].get("key"))
         if of == "version":
             return Test(of, [_VERSIONS.get(str(value)) for value in values], negated)
@@ -353,7 +389,8 @@ def _network(value: Any) -> object | None:
     return network(value)
 
 
-def _ports(value: Any) -> object | None:
+def _range(value: Any) -> tuple[int, int] | None:
+    """Return the first and the last number of what is one, or a range."""
     value = _plain(value)
     if isinstance(value, dict) and "range" in value:
         first, last = value["range"]

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from .stops import UNKNOWN, BaseChain, Chains, Rule, Test, Verdict, address_range, network
+from .stops import UNKNOWN, BaseChain, Chains, Marking, Rule, Test, Verdict, address_range, network
 
 _HOOKS = {
     "PREROUTING": "prerouting",
@@ -30,12 +30,14 @@ _TARGETS = {
 }
 _KNOWN_MODULES = {
     "udp", "tcp", "sctp", "conntrack", "state", "multiport", "addrtype", "comment", "pkttype",
-    "icmp", "icmp6", "mac", "physdev", "iprange",
+    "icmp", "icmp6", "mac", "physdev", "iprange", "mark",
 }  # fmt: skip
 _PRIORITIES = {"raw": -300, "mangle": -150, "filter": 0, "security": 50}
 _NAT = {"PREROUTING": -100, "OUTPUT": -100, "POSTROUTING": 100, "INPUT": 100}
 _OPENING = frozenset({"fin", "syn", "rst", "ack"})
-_STATES = {"NEW": "new", "ESTABLISHED": "established", "RELATED": "related", "INVALID": "invalid"}
+_STATES = {
+    state: state.lower() for state in ("NEW", "ESTABLISHED", "RELATED", "INVALID", "UNTRACKED")
+}
 _PROTOCOLS = {"17": "udp", "47": "gre", "all": "", "icmp6": "ipv6-icmp", "icmpv6": "ipv6-icmp"}
 
 
@@ -51,7 +53,7 @@ def chains(saved: str, program: str, version: int, ours: str | None = None) -> l
             name, policy, *_ = line[1:].split()
             tables[-1].names.add(name)
             if policy != "-" and name in _HOOKS:
-                tables[-1].base.append(_base(program, table, name, policy, version))
+                tables[-1].base.append(_base(table, name, policy, version))
         elif line.startswith("-A "):
             words = shlex.split(line)
             rule = _rule(words[2:])
@@ -62,7 +64,7 @@ def chains(saved: str, program: str, version: int, ours: str | None = None) -> l
     return tables
 
 
-def _base(program: str, table: str, name: str, policy: str, version: int) -> BaseChain:
+def _base(table: str, name: str, policy: str, version: int) -> BaseChain:
     return BaseChain(
         name,
         _HOOKS[name],
@@ -71,7 +73,6 @@ def _base(program: str, table: str, name: str, policy: str, version: int) -> Bas
         versions=[version],
         family="ip" if version == 4 else "ip6",
         priority=_NAT[name] if table == "nat" else _PRIORITIES.get(table, 0),
-        open=f"{program} -t {table} -P {name} ACCEPT",
     )
 
 
@@ -80,7 +81,8 @@ def _rule(words: Sequence[str]) -> Rule:
     position = 0
     while position < len(words):
         if words[position] in ("-j", "-g"):
-            return _end(tests, words[position + 1], goto=words[position] == "-g")
+            rule = _end(tests, words[position + 1], goto=words[position] == "-g")
+            return replace(rule, marking=_marking(words[position + 1 :]))
         end = position + 1 + (words[position] == "!")
         while end < len(words) and words[end] != "!" and not words[end].startswith("-"):
             end += 1
@@ -100,6 +102,28 @@ def _end(tests: Sequence[Test], target: str, *, goto: bool) -> Rule:
     return Rule(tests, Verdict.CONTINUE, target, goto)
 
 
+def _marking(words: Sequence[str]) -> Marking | None:
+    """Return what a target with its options does to the mark of a packet."""
+    match words:
+        case ["MARK", "--set-xmark", text]:
+            value, mask = _value(text)
+            return Marking(_BITS & ~mask, value)
+        case ["MARK", *_]:
+            return Marking()
+        case ["CONNMARK", "--save-mark" | "--set-mark" | "--set-xmark", *_]:
+            return None  # that of the connection
+        case ["CONNMARK", *_]:
+            return Marking()
+    return None
+
+
+def _value(text: str) -> tuple[int, int]:
+    """Return a value and a mask, as "0x1/0xff"."""
+    value, _, mask = text.partition("/")
+    return int(value, 0), int(mask, 0) if mask else _BITS
+
+
+_BITS = 0xFFFFFFFF
 _CONTINUING = {
     "AUDIT", "CHECKSUM", "CLASSIFY", "CONNMARK", "CONNSECMARK", "CT", "DSCP", "ECN", "HL", "LOG",
     "MARK", "NFLOG", "NOTRACK", "RATEEST", "SECMARK", "SET", "TCPMSS", "TCPOPTSTRIP", "TEE", "TOS",
@@ -143,8 +167,11 @@ def _tests(name: str, values: Sequence[str], negated: bool) -> Iterator[Test]:
             of = "source" if name == "--src-range" else "target"
             yield UNKNOWN if found is None else Test(of, [found], negated)
         case "--tcp-flags" if len(values) == 2:
-            mask, bits = (frozenset(one.lower().split(",")) - {"none"} for one in values)
-            yield Test("tcp_flags", [(mask, bits)], negated)
+            flags, bits = (frozenset(one.lower().split(",")) - {"none"} for one in values)
+            yield Test("tcp_flags", [(flags, bits)], negated)
+        case "--mark":
+            number, mask = _value(value)
+            yield Test("mark", [(mask, number, number)], negated)
         case "--syn":
             yield Test("tcp_flags", [(_OPENING, frozenset({"syn"}))], negated)
         case "--pkt-type":

@@ -34,6 +34,7 @@ class Test:
     Values are names of links (``*`` at the end is a wildcard), networks, ranges of ports,
     protocols, states, or types of addresses.  ``of`` None: a condition that is not known.
     ``of`` "either": the values are lists of tests, one of which has to hold as a whole.
+    ``of`` "mark": they are bits to look at, and the least and the greatest value of these.
     """
 
     of: str | None
@@ -45,10 +46,29 @@ UNKNOWN = Test(None)
 
 
 @dataclass(frozen=True, slots=True)
+class Marking:
+    """How a rule changes the mark of a packet (``skb->mark``), bit by bit.
+
+    It keeps the bits of ``keep``, and then turns those of ``flip`` over.  ``flip`` None: nobody
+    can tell.
+    """
+
+    keep: int = 0
+    flip: int | None = None
+
+    def of(self, mark: int | None) -> int | None:
+        """Return what becomes of a mark; None for one that is not known."""
+        if self.flip is None or (mark is None and self.keep):
+            return None
+        return (mark or 0) & self.keep ^ self.flip
+
+
+@dataclass(frozen=True, slots=True)
 class Rule:
     """Its conditions, what it does, and the chain it leads to.
 
-    ``changes`` says what else of the packet it changes, where that may decide about it later.
+    ``changes`` says what else of the packet it changes, where that may decide about it later,
+    and ``marking`` how it changes its mark, before it does anything else.
     """
 
     tests: Sequence[Test]
@@ -56,6 +76,7 @@ class Rule:
     target: str | None = None
     goto: bool = False
     changes: str = ""
+    marking: Marking | None = None
     name: str = ""
     """The rule to people: as text, or by its handle."""
     remove: str = ""
@@ -92,11 +113,10 @@ class BaseChain:
     priority: int = 0
     devices: Sequence[str] = ()
     """The links whose frames it sees, for hooks of links."""
-    open: str = ""
-    """The command that makes its policy accept."""
 
 
 INCOMING, OUTGOING = ("ingress", "prerouting", "input"), ("output", "postrouting")
+_RAW, _CONNTRACK = -300, -200  # NF_IP_PRI_, linux/netfilter_ipv4.h
 _DEPTH = 16  # jumps that nft allows (NFT_JUMP_STACK_SIZE, nf_tables.h)
 
 
@@ -121,16 +141,26 @@ def _accepting(where: str, chain: BaseChain, packet: HostPacket) -> str:
     """The command that lets these packets through the chain."""
     port, side = (packet.target_port, "d") if packet.incoming else (packet.source_port, "s")
     port, side = (packet.target_port, "d") if port is None else (port, side)
+    options = [f"-{'i' if packet.incoming else 'o'} {packet.link} -p {packet.protocol}"]
+    options += [f"--{side}port {port}"] if port is not None else []
+    # In a chain of a bridge the link would be the port.
+    link = [] if chain.bridge else [f"{'iif' if packet.incoming else 'oif'}name {packet.link}"]
+    ports = f"{packet.protocol} {side}port {port}" if port is not None else ""
+    return accepting(where, chain, options, [*link, ports or f"meta l4proto {packet.protocol}"])
+
+
+def accepting(where: str, chain: BaseChain, options: Iterable[str], matches: Iterable[str]) -> str:
+    """Return the command that puts a rule which accepts before all others of the chain.
+
+    It has these options of iptables, or these matches of nft; ``where`` is that of ``Chains``.
+    """
     program, _, table = where.partition(" table ")
     if table:
-        link = f"-{'i' if packet.incoming else 'o'} {packet.link} -p {packet.protocol}"
-        ports = f" --{side}port {port}" if port is not None else ""
-        return f"{program} -t {table} -I {chain.name} {link}{ports} -j ACCEPT"
-    # In a chain of a bridge the link would be the port.
-    link = "" if chain.bridge else f"{'iif' if packet.incoming else 'oif'}name {packet.link} "
-    ports = f"{packet.protocol} {side}port {port}" if port is not None else ""
-    what = ports or f"meta l4proto {packet.protocol}"
-    return f"nft insert rule {where.removeprefix('table ')} {chain.name} {link}{what} accept"
+        words = [f"{program} -t {table} -I {chain.name}", *options, "-j ACCEPT"]
+    else:
+        table = where.removeprefix("table ")
+        words = [f"nft insert rule {table} {chain.name}", *matches, "accept"]
+    return " ".join(words)
 
 
 def _stops(table: Chains, chain: BaseChain, packet: HostPacket) -> str | None:
@@ -207,12 +237,23 @@ def _fits(test: Test, packet: HostPacket, base: BaseChain) -> bool | None:
         case "version":
             return packet.version in test.values
         case "state":
-            return "new" in test.values
+            state = _state(packet, base)
+            return None if state is None else state in test.values
         case "target_type":
             return ("broadcast" if packet.broadcast else "local") in test.values
         case "packet_type":
             return ("broadcast" if packet.broadcast else "host") in test.values
     return None
+
+
+def _state(packet: HostPacket, base: BaseChain) -> str | None:
+    """What conntrack says of the first packet, in a chain of this priority."""
+    first = base.hook in ("ingress", "prerouting", "output")
+    if first and packet.untracked and base.priority == _RAW:
+        return None  # the rule that decides it may come before or after
+    if first and base.priority < (_RAW if packet.untracked else _CONNTRACK):
+        return "invalid"  # there is nothing yet
+    return "untracked" if packet.untracked else "new"
 
 
 def _link(test: Test, packet: HostPacket, base: BaseChain) -> bool | None:

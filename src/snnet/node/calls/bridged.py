@@ -5,26 +5,30 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from snnet.config import VnicConfig
-from snnet.contract import IPAddress, Key, Link, Noun, keyed
+from snnet.contract import IPAddress, Key, Noun, keyed
 from snnet.core import identity as ids
 from snnet.core.building import build_subnet
 from snnet.core.compute_records import ComputeRecords
+from snnet.core.concentrators import check_ends, publics_of
 from snnet.core.events import TunnelEvent, TunnelEventType
 from snnet.core.requests import SubnetId, TenantRequest, VnicId, tenant_request
+from snnet.core.telling import tunnel_event
 from snnet.core.tunnels import wire
-from snnet.core.vnics import TenantSubnet, tunnel_event
+from snnet.core.vnics import TenantSubnet
 
 from ..claims import Thing
-from ..host import HostView, Strays
-from .layout import Layout, Part, with_uid
+from ..host import HostView
+from .layout import Layout, Part, is_whole, with_uid
 
 
 class BridgedLayout(Layout[TenantRequest]):
-    """A subnet's first VNIC brings bridge and tunnel, its last one takes them along."""
+    """The first VNIC of a subnet creates its bridge and tunnel; the last one removes them."""
 
     def request(self, cfg: VnicConfig) -> TenantRequest:
         site = self.site
-        return tenant_request(with_uid(cfg), tunnel=site.tunnel, uplink=site.ip, mtu_limit=site.mtu)
+        return tenant_request(
+            with_uid(cfg), tunnel=site.tunnel, uplink=site.uplink.address, mtu_limit=site.mtu
+        )
 
     def address(self, request: TenantRequest, ip: IPAddress) -> Thing:
         return ("ip", *request.id[:2], ip)
@@ -44,7 +48,9 @@ class BridgedLayout(Layout[TenantRequest]):
     ) -> None:
         super().check(records, request, gone)
         if not self.shares(records, request):
-            records.check_tunnel(request)
+            records.check_tunnel(request.id[:2], request.subnet_key, request.concentrator_ip)
+            if records.concentrators:
+                check_ends([request.concentrator_ip], publics_of(records.concentrators.values()))
 
     def open(
         self,
@@ -58,12 +64,12 @@ class BridgedLayout(Layout[TenantRequest]):
     ) -> Part:
         """See :meth:`Layout.open`.
 
-        The tunnel is never taken for granted: nothing else would notice that it is gone, or
-        that the bridge is and another link has its name, for then the tunnel is no port of it.
+        The tunnel is always looked up.  Nothing else would notice that it is gone, or that another
+        link has the name of the bridge, which then does not have the tunnel as a port.
         """
         identity = request.id[:2]
         known = subnets.get(identity)
-        if known is not None and not look and _is_whole(known, host):
+        if known is not None and not look and is_whole(known, host):
             if trusted:
                 return Part(known)
             rules = host.carried(known.rules)
@@ -98,35 +104,12 @@ class BridgedLayout(Layout[TenantRequest]):
         subnets: Mapping[SubnetId, TenantSubnet],
         host: HostView,
     ) -> Part:
-        wanted, owner = host.carried(subnet.nouns()), self.site.owner
-        ours = {
-            key: noun
-            for key, noun in host.find(wanted.values()).items()
-            if not isinstance(noun, Link) or noun == wanted[key] or ids.is_ours(noun, owner)
-        }
-        return Part(subnet, {}, ours)
-
-    def strays(self, part: Part, strays: Strays) -> list[Link]:
-        subnet = part.subnet
-        found: list[Link] = []
-        for kind, link in ((ids.BRIDGE, subnet.bridge), (ids.TUNNEL, subnet.tunnel)):
-            if link is not None and link.key not in part.found:
-                found += strays.of(kind, subnet.id)
-        return found
+        return Part(subnet, {}, host.find_ours(host.carried(subnet.nouns()).values()))
 
     def opened(self, known: TenantSubnet | None, subnet: TenantSubnet) -> TunnelEvent | None:
         if known is None or known.tunnel is None:
             return tunnel_event(self.site, subnet, TunnelEventType.ADD)
         return None
-
-
-def _is_whole(subnet: TenantSubnet, host: HostView) -> bool:
-    """Whether the subnet's tunnel is on the host, as a port of its bridge."""
-    tunnel = subnet.tunnel
-    if tunnel is None:
-        return False
-    found = host.link_now(tunnel)
-    return found is not None and not tunnel.differences(found)
 
 
 def _names(subnet: TenantSubnet) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from snnet.contract import Link, Macvtap, Missing, Noun, keyed
 from snnet.core import identity as ids
-from snnet.core.building import build_cnci_vnic
+from snnet.core.cnci_ports import build_cnci_vnic
 from snnet.core.compute_records import ComputeRecords
 from snnet.core.conflicts import check_same_cnci_vnic
 from snnet.core.held import keep_held
@@ -18,7 +18,7 @@ from snnet.core.vnics import CnciVnic
 
 from ..call import Call, Done, Draft, Mode
 from ..claims import Claim, Held, Thing
-from ..host import HostView, Strays
+from ..host import HostView
 from ..results import Event
 
 
@@ -101,7 +101,7 @@ class DestroyCnciVnic(Call[ComputeRecords, Link | None, Draft, None]):
 
     def draft(self, known: Link | None, host: HostView) -> Draft:
         link = host.locate(ids.CNCI_VNIC, self._identity, known)[1]
-        strays = [] if link else Strays(host).of(ids.CNCI_VNIC, self._identity)
+        strays = [] if link else host.listing.stray(ids.CNCI_VNIC, self._identity)
         found = keyed([link] if link is not None else [])
         return Draft(make_plan(found, {}), {_thing(self._identity): set(found)}, strays)
 

@@ -12,8 +12,6 @@ from snnet.contract import (
     Announcement,
     Conflict,
     IPAddress,
-    Key,
-    Link,
     Noun,
     Route,
     keyed,
@@ -24,11 +22,14 @@ from snnet.core.compute_records import ComputeRecords
 from snnet.core.concentrators import (
     Concentrator,
     build_concentrator,
+    check_ends,
     choose_address,
     concentrator_thing,
 )
 from snnet.core.fitting import device_addresses
 from snnet.core.local_requests import ConcentratorId, LocalConcentrator
+from snnet.core.meshing import peers_thing
+from snnet.core.own_packets import remotes
 from snnet.core.planner import plan as make_plan
 from snnet.core.planner import recalled
 from snnet.core.requests import SubnetId
@@ -40,7 +41,7 @@ from ..claims import Claim, Held, Thing
 from ..host import HostView
 from ..results import Event
 from .host_ports import check_ports
-from .local import found_of, open_bridge
+from .local import found_of, mesh_wire, open_bridge
 
 CONCENTRATORS: Thing = ("concentrators",)
 """All of them: they share addresses and ports, so they change one at a time."""
@@ -69,8 +70,10 @@ def _claim(records: ComputeRecords, identity: ConcentratorId, subnets: Sequence[
     old = records.concentrators.get(identity)
     tenant = identity[0]
     things: set[Thing] = {CONCENTRATORS, concentrator_thing(identity)}
-    things |= {("subnet", tenant, subnet) for subnet in subnets}
-    things |= {("subnet", *subnet) for subnet in (old.subnets if old else ())}
+    for subnet in ((tenant, subnet) for subnet in subnets):
+        things |= {("subnet", *subnet), peers_thing(subnet)}
+    for subnet in old.subnets if old else ():
+        things |= {("subnet", *subnet), peers_thing(subnet)}
     return Claim(frozenset(things))
 
 
@@ -86,15 +89,19 @@ def _closing(
 
 
 class SetConcentrator(Call[ComputeRecords, Known, SetDraft, Concentrator]):
-    """Have a concentrator with exactly these subnets and forwards."""
+    """Set the subnets and forwards of a concentrator to exactly these."""
 
     def __init__(self, request: LocalConcentrator) -> None:
         self.what = f"set_concentrator {request.id[1]}"
         self._request = request
 
     def claim(self, records: ComputeRecords, alone: bool, held: Held) -> Claim:
-        subnets = [subnet.subnet_id for subnet in self._request.subnets]
-        return _claim(records, self._request.id, subnets)
+        wanted = self._request.subnets
+        claim = _claim(records, self._request.id, [subnet.subnet_id for subnet in wanted])
+        if not records.site.mesh:
+            return claim
+        wires = {mesh_wire(records.site, subnet.subnet_key) for subnet in wanted}
+        return Claim(claim.alone | wires)
 
     def read(self, records: ComputeRecords, claim: Claim) -> Known:
         identity = self._request.id
@@ -104,6 +111,8 @@ class SetConcentrator(Call[ComputeRecords, Known, SetDraft, Concentrator]):
             if other not in (None, identity):
                 raise Conflict(f"subnet {key[1]} is served by concentrator {other[1]}")
             known = records.subnets.get(key)
+            if known is None and records.site.mesh:
+                records.check_tunnel(key, subnet.subnet_key)
             if known and (known.networks, known.key) != (subnet.networks, subnet.subnet_key):
                 raise Conflict(
                     f"subnet {key[1]} of tenant {key[0]} is {written(known.networks)} with key "
@@ -111,6 +120,10 @@ class SetConcentrator(Call[ComputeRecords, Known, SetDraft, Concentrator]):
                     f"{subnet.subnet_key}"
                 )
         old = records.concentrators.get(identity)
+        new = {*self._request.publics} - {*(old.publics if old else ())}
+        if new:
+            ends = remotes(records.site, records.nouns())
+            check_ends(ends, dict.fromkeys(new, identity[1]))
         return Known(
             old,
             [one for one in records.concentrators.values() if one.id != identity],
@@ -136,8 +149,8 @@ class SetConcentrator(Call[ComputeRecords, Known, SetDraft, Concentrator]):
         _check_forwards(one, known, host)
         _check_addresses(one, known, host)
         wanted = host.carried((*sysctls(host.site, one.versions), *one.nouns()))
-        found = host.find(host.carried((*(old.nouns() if old else ()), *wanted.values())).values())
-        found = recalled(_ours(found, host), old.nouns() if old else ())
+        nouns = (*(old.nouns() if old else ()), *wanted.values())
+        found = recalled(host.find_ours(host.carried(nouns).values()), old.nouns() if old else ())
         for part in parts.values():
             wanted |= part.wanted
             found |= part.found
@@ -224,7 +237,7 @@ class RemoveConcentrator(Call[ComputeRecords, Known, Draft, None]):
     def draft(self, known: Known, host: HostView) -> Draft:
         if known.old is None:
             return Draft()
-        found = _ours(host.find(host.carried(known.old.nouns()).values()), host)
+        found = host.find_ours(host.carried(known.old.nouns()).values())
         for subnet in known.closing:
             found |= found_of(subnet, host)
         return Draft(make_plan(found, {}), {CONCENTRATORS: set(found)})
@@ -238,27 +251,17 @@ class RemoveConcentrator(Call[ComputeRecords, Known, Draft, None]):
         closing = _closing(records, old)
         nouns = [*old.nouns(), *(noun for subnet in closing for noun in subnet.nouns())]
         if not done.left.isdisjoint(keyed(nouns)):
-            return None, []  # by the record the same call again finds what is left
+            return None, []  # the record leads a repeated call to what is left
         records.drop_concentrator(self._identity)
         for subnet in closing:
             records.forget(subnet, done.left)
         return None, []
 
 
-def _ours(found: Mapping[Key, Noun], host: HostView) -> dict[Key, Noun]:
-    """Leave out links of others that have a name of ours."""
-    owner = host.site.owner
-    return {
-        key: noun
-        for key, noun in found.items()
-        if not isinstance(noun, Link) or ids.is_ours(noun, owner)
-    }
-
-
 def _taken(known: Known, host: HostView) -> set[IPAddress]:
     """Return the link-local addresses that others have on this host."""
     taken: set[IPAddress] = {one.ip for one in known.others}
-    for noun in host.snapshot({Address, Route}).values():
+    for noun in host.listing.places.values():
         if isinstance(noun, Address) and isinstance(noun.address.ip, IPv4Address):
             taken.add(noun.address.ip)
         elif isinstance(noun, Route) and isinstance(noun.destination.network_address, IPv4Address):
@@ -267,7 +270,7 @@ def _taken(known: Known, host: HostView) -> set[IPAddress]:
 
 
 def _uplink_addresses(host: HostView) -> tuple[IPAddress, ...]:
-    found = device_addresses(host.snapshot({Address}).values(), frozenset())
+    found = device_addresses(host.listing.places.values(), frozenset())
     return found.get(host.site.uplink.link_name, ())
 
 
@@ -281,12 +284,14 @@ def _check_addresses(one: Concentrator, known: Known, host: HostView) -> None:
                     f"{other.tenant_id}"
                 )
     new = {*one.addresses} - {*(known.old.addresses if known.old else ())}
-    for noun in host.snapshot({Address}).values() if new else ():
+    for noun in host.listing.places.values() if new else ():
         if isinstance(noun, Address) and noun.address.ip in new:
             raise Conflict(
                 f"{noun.address.ip} is this host's own address on {noun.link}: take it away there, "
                 "since a concentrator is to have it"
             )
+    for address in new:
+        host.listing.surroundings.check_gateway(address, str(address))
 
 
 def _check_forwards(one: Concentrator, known: Known, host: HostView) -> None:

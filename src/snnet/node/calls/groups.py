@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from snnet.contract import Key, Noun, keyed
 from snnet.core.compute_records import ComputeRecords
@@ -15,11 +16,16 @@ from ..claims import Claim, Held, Thing
 from ..host import HostView
 from ..results import Event
 
+_Known = dict[GroupId, tuple[Group, Hashable]]
+"""Groups as they were in an epoch of the firewall."""
+
 
 @dataclass(slots=True)
 class GroupsDraft(Draft):
     nouns: dict[GroupId, dict[Key, Noun]] = field(default_factory=dict)
     """What is looked up or wanted of each group."""
+    epoch: Hashable | None = None
+    """The firewall's epoch in which the groups are complete."""
 
 
 def _scope(draft: GroupsDraft) -> GroupsDraft:
@@ -27,8 +33,10 @@ def _scope(draft: GroupsDraft) -> GroupsDraft:
     return draft
 
 
-class SetGroups(Call[ComputeRecords, None, GroupsDraft, None]):
-    """Have these groups exactly so; Conflict where a rule names a group that is not known."""
+class SetGroups(Call[ComputeRecords, _Known, GroupsDraft, None]):
+    """Set groups to exactly these; Conflict if a rule names a group that is not known."""
+
+    trusts: ClassVar[bool] = True
 
     def __init__(self, what: str, groups: Sequence[Group]) -> None:
         self.what = what
@@ -39,20 +47,30 @@ class SetGroups(Call[ComputeRecords, None, GroupsDraft, None]):
         own: frozenset[Thing] = frozenset(map(group_thing, self._groups))
         return Claim(own, frozenset(map(group_thing, named)) - own)
 
-    def read(self, records: ComputeRecords, claim: Claim) -> None:
+    def read(self, records: ComputeRecords, claim: Claim) -> _Known:
         for group in self._groups.values():
             for number, rule in enumerate(group.rules):
                 if rule.group is not None:
                     where = f"rule {number} of group {group.name} names"
                     known = records.groups.keys() | self._groups.keys()
                     check_known(known, (group.tenant_id, rule.group), where)
+        return {
+            name: (records.groups[name], epoch)
+            for name in self._groups
+            if name in records.groups and (epoch := records.group_epochs.get(name)) is not None
+        }
 
-    def draft(self, known: None, host: HostView) -> GroupsDraft:
-        owner = host.site.owner.name
-        nouns = {name: keyed(group.nouns(owner)) for name, group in self._groups.items()}
+    def draft(self, known: _Known, host: HostView) -> GroupsDraft:
+        site, epoch = host.site, host.epoch()
+        nouns = {name: keyed(group.nouns(site)) for name, group in self._groups.items()}
         wanted = {key: noun for one in nouns.values() for key, noun in one.items()}
-        found = host.find(wanted.values())
-        return _scope(GroupsDraft(make_plan(found, wanted), nouns=nouns))
+        # Looking costs as much as the group has rules and members.
+        found: dict[Key, Noun] = {}
+        for name, one in nouns.items():
+            there, seen = known.get(name, (None, None))
+            trusted = there is not None and not host.looking and seen == epoch
+            found |= keyed(there.nouns(site)) if there and trusted else host.find(one.values())
+        return _scope(GroupsDraft(make_plan(found, wanted), nouns=nouns, epoch=epoch))
 
     def intents(self, draft: GroupsDraft) -> dict[tuple[str, ...], Sequence[Noun]]:
         return {group_thing(group): (*nouns.values(),) for group, nouns in draft.nouns.items()}
@@ -61,6 +79,7 @@ class SetGroups(Call[ComputeRecords, None, GroupsDraft, None]):
         self, records: ComputeRecords, draft: GroupsDraft, done: Done
     ) -> tuple[None, list[Event]]:
         records.groups.update(self._groups)
+        records.group_epochs.update(dict.fromkeys(self._groups, draft.epoch))
         return None, []
 
 
@@ -81,9 +100,8 @@ class RemoveGroups(Call[ComputeRecords, None, GroupsDraft, None]):
             check_unused(records.groups, records.vnics(), group, self._groups)
 
     def draft(self, known: None, host: HostView) -> GroupsDraft:
-        owner = host.site.owner.name
         nouns = {
-            group: keyed(Group(tenant_id=group[0], name=group[1]).nouns(owner))
+            group: keyed(Group(tenant_id=group[0], name=group[1]).nouns(host.site))
             for group in self._groups
         }
         found = host.find(noun for one in nouns.values() for noun in one.values())
@@ -95,4 +113,5 @@ class RemoveGroups(Call[ComputeRecords, None, GroupsDraft, None]):
         for group, nouns in draft.nouns.items():
             if done.left.isdisjoint(nouns):
                 records.groups.pop(group, None)
+                records.group_epochs.pop(group, None)
         return None, []

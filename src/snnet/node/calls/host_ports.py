@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from snnet.contract import Conflict, InvalidRequest, Owned, PortForward
+from snnet.core.site import Site
 
 from ..host import HostView
 
@@ -15,13 +16,14 @@ def check_ports(forwards: Sequence[PortForward], host: HostView) -> None:
 
     InvalidRequest for an ``address`` that the host does not have.
     """
-    around, uplink = host.surroundings(), host.site.uplink.link_name
+    around, uplink = host.listing.surroundings, host.site.uplink.link_name
     for forward in forwards:
         if forward.address is not None and not around.has_address(forward.address):
             raise InvalidRequest(
                 f"{forward.address} is not an address of this host", field="address"
             )
         around.check_port(forward, uplink)
+        _check_mesh(forward, host.site)
         others = [replace(forward, owner=owner) for owner in sorted(around.owners)]
         for other in host.find(others).values():
             if isinstance(other, Owned):
@@ -29,8 +31,18 @@ def check_ports(forwards: Sequence[PortForward], host: HostView) -> None:
     _check_listeners(forwards, host)
 
 
+def _check_mesh(forward: PortForward, site: Site) -> None:
+    """Raise Conflict for the port of the mesh, which a subnet may need at any time."""
+    wire = (forward.protocol, forward.port) == ("udp", site.port)
+    if site.mesh and wire and forward.address in (None, site.ip):
+        raise Conflict(
+            f"port udp/{site.port} of this host is that of the mesh's tunnels, whose packets the "
+            "forward would take: choose another port, or set mesh_port"
+        )
+
+
 def _check_listeners(forwards: Sequence[PortForward], host: HostView) -> None:
-    """A forward would take away what a program of the host gets."""
+    """Raise Conflict for a port of a program of the host, which would get no packets any more."""
     listeners = host.listeners()
     for forward in forwards:
         mine = (forward.address,) if forward.address else forward.addresses

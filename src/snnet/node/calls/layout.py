@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 from snnet.config import VnicConfig
 from snnet.contract import IPAddress, Key, Link, Noun
+from snnet.core import identity as ids
 from snnet.core.compute_records import ComputeRecords
 from snnet.core.conflicts import check_same_subnet
 from snnet.core.events import TunnelEvent
@@ -18,7 +19,7 @@ from snnet.core.vnics import TenantSubnet
 from snnet.system.users import uid_of
 
 from ..claims import Thing
-from ..host import HostView, Strays
+from ..host import HostView
 
 Q = TypeVar("Q", bound=GuestRequest)
 
@@ -39,8 +40,17 @@ def with_uid(cfg: VnicConfig) -> VnicConfig:
     return cfg if uid is None else replace(cfg, owner=uid)
 
 
+def is_whole(subnet: TenantSubnet, host: HostView) -> bool:
+    """Whether the subnet's tunnel is on the host, as a port of its bridge."""
+    tunnel = subnet.tunnel
+    if tunnel is None:
+        return False
+    found = host.link_now(tunnel)
+    return found is not None and not tunnel.differences(found)
+
+
 class Layout(ABC, Generic[Q]):
-    """How the VNICs of a node hang together, which is a matter of the node's mode."""
+    """How a node connects its VNICs, which depends on its mode."""
 
     def __init__(self, site: Site) -> None:
         self.site = site
@@ -51,7 +61,7 @@ class Layout(ABC, Generic[Q]):
 
     @abstractmethod
     def address(self, request: Q, ip: IPAddress) -> Thing:
-        """One of the guest's addresses, which nobody else may have."""
+        """Return the claim on one of the guest's addresses, which is exclusive."""
 
     @abstractmethod
     def shares(self, records: ComputeRecords, request: Q) -> bool:
@@ -59,17 +69,17 @@ class Layout(ABC, Generic[Q]):
 
     @abstractmethod
     def opening(self, request: Q) -> set[Thing]:
-        """What a create needs for itself alone to make or repair the request's subnet."""
+        """Return what a create claims exclusively to make or repair the request's subnet."""
 
     def closing(self, subnet: SubnetId) -> set[Thing]:
-        """What a destroy needs for itself alone to remove a subnet."""
+        """Return what a destroy claims exclusively to remove a subnet."""
         return {("subnet", *subnet)}
 
     def check(self, records: ComputeRecords, request: Q, gone: Collection[VnicId]) -> None:
-        """Conflict where the request contradicts what the node knows, without VNICs ``gone``."""
+        """Raise Conflict if the request contradicts the records; VNICs in ``gone`` do not count."""
         known = records.subnets.get(request.id[:2])
         if known is not None:
-            check_same_subnet(known, request, (vnic.vnic_id for vnic in records.vnics(known.id)))
+            check_same_subnet(known, request, lambda: records.vnics(known.id))
         records.check_addresses(request.id, request.ips, gone)
         if request.derived_mac:
             records.check_mac(request, gone)
@@ -77,7 +87,7 @@ class Layout(ABC, Generic[Q]):
     def subnets(
         self, records: ComputeRecords, wanted: Iterable[SubnetId]
     ) -> dict[SubnetId, TenantSubnet]:
-        """The known subnets that a draft for these subnets' VNICs depends on."""
+        """Return the known subnets that a draft for VNICs of these subnets depends on."""
         known = records.subnets
         return {key: known[key] for key in wanted if key in known}
 
@@ -92,30 +102,33 @@ class Layout(ABC, Generic[Q]):
         look: bool,
         trusted: bool,
     ) -> Part:
-        """The subnet of a request, as the node should have it; ``subnets`` are those known.
+        """Return the subnet of a request as the node should have it; ``subnets`` are the known.
 
-        Without ``look`` the links of a complete subnet are taken for granted, as far as
-        other operations fail without them.  Its rules are taken for granted only if they
-        are ``trusted`` too: nothing would fail without them.  ``strays`` are those of the
-        node's records.
+        Without ``look`` the links of a complete subnet are not looked up, if other operations
+        would fail without them.  Nothing would fail without its rules, so they are looked up
+        unless they are ``trusted``.  ``strays`` are those of the node's records.
         """
 
     @abstractmethod
     def close(
         self, subnet: TenantSubnet, subnets: Mapping[SubnetId, TenantSubnet], host: HostView
     ) -> Part:
-        """What is found of a subnet whose last VNIC goes, and what of it is to stay.
+        """Return what is found of a subnet whose last VNIC is removed, and what of it stays.
 
         ``subnets`` are those that stay.
         """
 
-    def check_guest(self, request: Q, host: HostView) -> None:
-        """Conflict where the address of a new VNIC is taken on the host."""
+    def check_guests(self, requests: Sequence[Q], host: HostView) -> None:
+        """Raise Conflict if the address of a new VNIC is in use on the host or next to it."""
 
-    def strays(self, part: Part, strays: Strays) -> list[Link]:
-        """Links that may be those of the subnet of ``close``, under other names."""
-        return []
+    def strays(self, part: Part, host: HostView) -> list[Link]:
+        """Return links that may belong to the subnet of ``close``, under other names."""
+        subnet, found = part.subnet, list[Link]()
+        for kind, link in ((ids.BRIDGE, subnet.bridge), (ids.TUNNEL, subnet.tunnel)):
+            if link is not None and link.key not in part.found:
+                found += host.listing.stray(kind, subnet.id)
+        return found
 
     @abstractmethod
     def opened(self, known: TenantSubnet | None, subnet: TenantSubnet) -> TunnelEvent | None:
-        """The event of a VNIC on ``subnet``, which was ``known`` before."""
+        """Return the event of a new VNIC on ``subnet``; ``known`` is the subnet before it."""

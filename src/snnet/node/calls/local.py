@@ -1,8 +1,13 @@
-"""Topology "local": each subnet has a bridge, and its concentrator is on the same host."""
+"""Topologies "local" and "mesh": a subnet has a bridge, which its concentrator is plugged into.
+
+With "local" the concentrator is on the same host, and there is no tunnel.  With "mesh" the bridge
+has one vxlan to all nodes that have a part of the subnet; ``set_peers`` says which those are.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 from snnet.config import VnicConfig
 from snnet.contract import IPAddress, Key, Link, Noun, keyed
@@ -11,16 +16,19 @@ from snnet.core.addressing import Networks
 from snnet.core.building import build_local_subnet
 from snnet.core.compute_records import ComputeRecords
 from snnet.core.events import TunnelEvent
-from snnet.core.requests import LocalRequest, SubnetId, local_request
+from snnet.core.meshing import NO_PEERS, peers_thing
+from snnet.core.requests import LocalRequest, SubnetId, VnicId, local_request
+from snnet.core.site import Site
+from snnet.core.tunnels import wire
 from snnet.core.vnics import TenantSubnet
 
 from ..claims import Thing
-from ..host import HostView, Strays
-from .layout import Layout, Part, with_uid
+from ..host import HostView
+from .layout import Layout, Part, is_whole, with_uid
 
 
 class LocalLayout(Layout[LocalRequest]):
-    """A subnet's bridge is there while the subnet has a VNIC or a concentrator."""
+    """A subnet has a bridge while it has a VNIC or a concentrator here."""
 
     def request(self, cfg: VnicConfig) -> LocalRequest:
         return local_request(with_uid(cfg), self.site)
@@ -29,10 +37,28 @@ class LocalLayout(Layout[LocalRequest]):
         return ("ip", *request.id[:2], ip)
 
     def shares(self, records: ComputeRecords, request: LocalRequest) -> bool:
-        return request.id[:2] in records.subnets
+        known = records.subnets.get(request.id[:2])
+        if known is None or not self.site.mesh:
+            return known is not None
+        # A guest that moves here leaves the peers, which is a change of the subnet.
+        return known.tunnel is not None and not known.peers.has(request.mac, request.ips)
 
     def opening(self, request: LocalRequest) -> set[Thing]:
-        return {("subnet", *request.id[:2])}
+        things = self.closing(request.id[:2])
+        if self.site.mesh:  # two new subnets with one key would collide
+            things.add(mesh_wire(self.site, request.subnet_key))
+        return things
+
+    def closing(self, subnet: SubnetId) -> set[Thing]:
+        things = super().closing(subnet)
+        return things | {peers_thing(subnet)} if self.site.mesh else things
+
+    def check(
+        self, records: ComputeRecords, request: LocalRequest, gone: Collection[VnicId]
+    ) -> None:
+        super().check(records, request, gone)
+        if self.site.mesh and not self.shares(records, request):
+            records.check_tunnel(request.id[:2], request.subnet_key)
 
     def open(
         self,
@@ -44,9 +70,12 @@ class LocalLayout(Layout[LocalRequest]):
         look: bool,
         trusted: bool,
     ) -> Part:
-        """See :meth:`Layout.open`.  Without the bridge the VNIC's own operation fails."""
+        """See :meth:`Layout.open`.
+
+        Without the bridge the VNIC's own operation fails.  The tunnel is always looked up.
+        """
         known = subnets.get(request.id[:2])
-        if known is not None and not look:
+        if known is not None and not look and (not self.site.mesh or is_whole(known, host)):
             wanted: dict[Key, Noun] = {} if trusted else host.carried(known.rules)
             return Part(known, wanted, host.find(wanted.values()))
         identity = request.id[:2]
@@ -57,13 +86,13 @@ class LocalLayout(Layout[LocalRequest]):
     ) -> Part:
         return Part(subnet, {}, found_of(subnet, host))
 
-    def strays(self, part: Part, strays: Strays) -> list[Link]:
-        bridge = part.subnet.bridge
-        gone = bridge is not None and bridge.key not in part.found
-        return strays.of(ids.BRIDGE, part.subnet.id) if gone else []
-
     def opened(self, known: TenantSubnet | None, subnet: TenantSubnet) -> TunnelEvent | None:
         return None
+
+
+def mesh_wire(site: Site, key: int) -> Thing:
+    """The claim on what the vxlan of a subnet with this key is told by, in a mesh."""
+    return ("wire", *wire(site.tunnel, key, site.ip, site.ip, site.port))
 
 
 def open_bridge(
@@ -74,19 +103,43 @@ def open_bridge(
     known: TenantSubnet | None,
     strays: Mapping[tuple[str, ...], str],
 ) -> Part:
-    """Return a subnet as the host should have it, by a look at the host."""
-    old = known.bridge if known else None
-    name, link = host.locate(ids.BRIDGE, identity, old, strays=strays)
-    if known is None or known.bridge is None or known.bridge.name != name:
-        known = build_local_subnet(host.site, identity, networks, key, name)
-    found = host.find(host.carried(known.rules).values())
-    return Part(known, host.carried(known.nouns()), found | keyed([link] if link else []))
+    """Look at the host, and return a subnet as it should have it."""
+    old = (known.bridge, known.tunnel) if known else (None, None)
+    name, bridge = host.locate(ids.BRIDGE, identity, old[0], strays=strays)
+    tunnel, vxlan = "", None
+    if host.site.mesh:
+        tunnel, vxlan = host.locate(ids.TUNNEL, identity, old[1], strays=strays)
+    if known is None or _names(known) != (name, tunnel):
+        if host.site.mesh:
+            host.check_address()
+        peers = known.peers if known else NO_PEERS
+        known = build_local_subnet(host.site, identity, networks, key, name, tunnel)
+        known = replace(known, peers=peers)
+        host.warn_of_unguarded(known.rules)
+    found = keyed(link for link in (bridge, vxlan) if link is not None)
+    wanted = host.carried(known.nouns())
+    links = [noun for noun in wanted.values() if isinstance(noun, Link)]
+    if known.reach and any(link.differences(found.get(link.key, _GONE)) for link in links):
+        wanted |= host.carried(known.reach)  # the kernel removes it with the links
+        found |= host.find(known.reach)
+    return Part(known, wanted, found | host.find(host.carried(known.rules).values()))
+
+
+_GONE = Link(name="")
+"""Stands for a link that is not there."""
+
+
+def _names(subnet: TenantSubnet) -> tuple[str, str]:
+    bridge, tunnel = subnet.bridge, subnet.tunnel
+    return bridge.name if bridge else "", tunnel.name if tunnel else ""
 
 
 def found_of(subnet: TenantSubnet, host: HostView) -> dict[Key, Noun]:
-    """Return what is found of a subnet that is to be removed."""
-    return {
-        key: noun
-        for key, noun in host.find(host.carried(subnet.nouns()).values()).items()
-        if not isinstance(noun, Link) or ids.is_ours(noun, host.site.owner)
-    }
+    """Return what is found of a subnet that is to be removed.
+
+    The kernel removes entries for guests on other nodes with the links.  The plan has them all
+    the same, so that a rollback restores them.
+    """
+    found = host.find_ours(host.carried(subnet.nouns()).values())
+    reach = host.find(subnet.reach) if host.looking else keyed(subnet.reach)
+    return found | {key: noun for key, noun in reach.items() if noun.within in found}

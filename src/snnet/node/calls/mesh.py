@@ -7,32 +7,34 @@ from dataclasses import dataclass, field
 from ipaddress import ip_network
 
 from snnet.config import Neighbor
-from snnet.contract import Key, Link, Noun, keyed
+from snnet.contract import IPAddress, IPNetwork, Key, Link, Noun, keyed
 from snnet.core import identity as ids
 from snnet.core.cnci_records import MESH, CnciRecords
-from snnet.core.fitting import check_mesh
+from snnet.core.fitting import check_ends, check_mesh, check_unmeshed
 from snnet.core.mesh import Mesh, build_mesh
 from snnet.core.planner import plan as make_plan
 from snnet.core.rules import Rule
 from snnet.core.site import Site
-from snnet.core.subnets import SHARED, inside
+from snnet.core.subnets import SHARED, inside, kept_from, mesh_rules
 from snnet.core.surroundings import check_forwards, check_remote_outside
 
 from ..call import Call, Done, Draft, Mode
 from ..claims import Claim, Held, Thing
-from ..host import HostView, Strays
+from ..host import HostView
 from ..results import Event
 from .subnets import SUBNETS
 
 
 @dataclass(slots=True)
 class Known:
-    """The mesh as it is, and whether the tenant's zone stays without it."""
+    """The mesh as it is, and what there is beside it: the tenant's zone stays with a network."""
 
     mesh: Mesh | None
-    subnets: bool
+    networks: Sequence[IPNetwork]
     strays: Mapping[tuple[str, ...], str]
     rules: Sequence[Rule]
+    leaving: Sequence[IPAddress]
+    """Peers that nothing leads to after the call."""
 
 
 @dataclass(slots=True)
@@ -41,7 +43,7 @@ class MeshDraft(Draft):
 
 
 class UpdateMesh(Call[CnciRecords, Known, MeshDraft, None]):
-    """Make the mesh what the entries say; without an entry of this node there is none."""
+    """Apply the entries to the mesh; remove the mesh if this node has no entry."""
 
     what = "update_neighbors"
 
@@ -58,7 +60,17 @@ class UpdateMesh(Call[CnciRecords, Known, MeshDraft, None]):
     def read(self, records: CnciRecords, claim: Claim) -> Known:
         if self._wanted is not None:
             check_mesh(self._wanted, records.networks())
-        return Known(records.mesh, bool(records.subnets), records.strays, [*records.rules.values()])
+        staying = {
+            *(self._wanted.remotes() if self._wanted else ()),
+            *(remote for subnet in records.subnets.values() for remote in subnet.tunnels),
+        }
+        return Known(
+            records.mesh,
+            records.networks(),
+            records.strays,
+            [*records.rules.values()],
+            [one for one in records.mesh.remotes() if one not in staying] if records.mesh else [],
+        )
 
     def draft(self, known: Known, host: HostView) -> MeshDraft:
         identity, kept = (self._tenant_id,), self._wanted is not None
@@ -68,17 +80,23 @@ class UpdateMesh(Call[CnciRecords, Known, MeshDraft, None]):
         mesh = build_mesh(host.site, self._tenant_id, self._entries, name)
         if mesh is not None and mesh != old:
             _check(mesh, known, host)
-        one = mesh or old
-        shared = inside(host.site, one.link if one else Link(name=name))
-        rules = host.carried((*shared, *(mesh.guards(owner) if mesh else ())))
-        stale = host.carried(old.guards(owner)) if old else {}
+        if mesh is not None:
+            rules = host.carried((*mesh_rules(host.site, mesh), *mesh.guards(owner)))
+        else:
+            rules = host.carried(inside(host.site, old.link if old else Link(name=name)))
+        gone = kept_from(host.site, known.leaving)
+        stale = host.carried((*old.guards(owner), *gone)) if old else {}
         found = _found_on(link, host) | host.find((rules | stale).values())
         wanted: dict[Key, Noun] = {}
         if mesh is not None:
             wanted = keyed(mesh.nouns()) | rules
-        elif known.subnets:
-            found = {key: noun for key, noun in found.items() if not isinstance(noun, SHARED)}
-        left = [] if kept or link else Strays(host).of(ids.MESH, identity)
+        elif known.networks:
+            found = {
+                key: noun
+                for key, noun in found.items()
+                if key in stale or not isinstance(noun, SHARED)
+            }
+        left = [] if kept or link else host.listing.stray(ids.MESH, identity)
         scope: dict[Thing, set[Key]] = {MESH: {*found, *wanted}}
         return MeshDraft(make_plan(found, wanted), scope, left, mesh=mesh)
 
@@ -94,14 +112,16 @@ class UpdateMesh(Call[CnciRecords, Known, MeshDraft, None]):
 
 
 def _check(mesh: Mesh, known: Known, host: HostView) -> None:
-    """Conflict where the mesh would take traffic from the host or from another owner."""
-    around, peers = host.surroundings(), mesh.peers
+    """Raise Conflict where the mesh would take traffic from the host or from another owner."""
+    around, peers = host.listing.surroundings, mesh.peers
     for address in (mesh.tunnel_ip, *(peer.tunnel_ip for peer in peers)):
         around.check_network(ip_network(address), f"tunnel address {address}")
     for network in mesh.subnets():
         around.check_network(network, f"{network} of a peer")
     for peer in peers:
         check_remote_outside(peer.physical_ip, mesh.subnets())
+    check_unmeshed(mesh, (*mesh.subnets(), *known.networks))
+    check_ends(mesh.remotes(), known.rules)
     check_forwards(known.rules, mesh.link, host.site.uplink.link_name)
 
 

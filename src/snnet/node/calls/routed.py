@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from ipaddress import ip_network
 
 from snnet.config import VnicConfig
-from snnet.contract import Conflict, IPAddress, Key, Noun, Route, keyed
+from snnet.contract import Conflict, IPAddress, IPNetwork, Key, Noun, Path, Route, keyed
 from snnet.contract.network import SNNET_PROTOCOL
 from snnet.core import identity as ids
+from snnet.core.addressing import check_end
 from snnet.core.compute_records import ComputeRecords
 from snnet.core.events import TunnelEvent
 from snnet.core.forwarding import versions_of
 from snnet.core.requests import GuestRequest, SubnetId, routed_request
-from snnet.core.routed import build_routed_subnet, check_disjoint, sysctls, zone
+from snnet.core.routed import build_routed_subnet, check_disjoint, sample, sysctls, zone
 from snnet.core.vnics import TenantSubnet
 
 from ..claims import Thing
 from ..host import HostView
 from .layout import Layout, Part, with_uid
+
+_log = logging.getLogger("snnet.node")
 
 NETWORKS: Thing = ("networks",)
 """The networks of all tenants: they must not overlap, so new ones come one at a time."""
@@ -74,37 +79,84 @@ class RoutedLayout(Layout[GuestRequest]):
         return Part(subnet, _without(wanted, foreign), _without(found, foreign))
 
     def _check(self, subnet: TenantSubnet, host: HostView) -> None:
-        """Conflict where routes to the subnet would take traffic from the host.
+        """Raise Conflict where routes to the subnet would take traffic from the host.
 
-        A subnet may be a part of the uplink's own network: then each address is checked.
+        A subnet may be a part of a network of the uplink: then each guest's address is checked
+        against the host's own and its gateways.
         """
         uplink = self.site.uplink.link_name
-        around = host.surroundings() if subnet.routes else None
-        for route in subnet.routes:
-            assert around is not None
-            what = f"subnet {route.destination}"
-            around.check_network(route.destination, what, beside=uplink)
+        for network in (route.destination for route in subnet.routes):
+            around = host.listing.surroundings
+            outside = around.network_around(network, uplink) is None
+            around.check_network(network, f"subnet {network}", beside=uplink, single=outside)
 
-    def check_guest(self, request: GuestRequest, host: HostView) -> None:
-        """Conflict where the address is the host's own, a gateway's or another owner's guest's."""
-        for ip in request.ips:
-            self._check_guest(ip, host)
+    def check_guests(self, requests: Sequence[GuestRequest], host: HostView) -> None:
+        """Raise Conflict where an address belongs to the host, a gateway or another owner's guest.
 
-    def _check_guest(self, ip: IPAddress, host: HostView) -> None:
+        In a network of the uplink, no other host may have it either, unless one of them answers
+        for every address (proxy ARP): then nothing tells who has it.
+        """
+        asked: dict[tuple[IPAddress, IPNetwork], list[IPAddress]] = {}
+        for ip in (ip for request in requests for ip in request.ips):
+            if around := self._check_guest(ip, host):
+                asked.setdefault(around, []).append(ip)
+        for (source, network), addresses in asked.items():
+            taken, uplink = host.answering(addresses, source), self.site.uplink.link_name
+            if not taken:
+                continue
+            if not self._is_proxied(network, {*addresses, source}, source, host):
+                raise Conflict(
+                    f"ip {min(taken)} is that of another host, which answers for it on {uplink}: "
+                    "choose another address"
+                )
+            _log.warning(
+                "a host on %s answers for every address of %s: nothing tells whether %s is in use",
+                *(uplink, network, ", ".join(map(str, sorted(taken)))),
+            )
+
+    def _is_proxied(
+        self, network: IPNetwork, known: set[IPAddress], source: IPAddress, host: HostView
+    ) -> bool:
+        """Whether other hosts answer for addresses all over the network, too."""
+        uplink = self.site.uplink.link_name
+        others = [
+            ip
+            for ip in sample(network, known)
+            if (path := host.path(ip)) and path.link == uplink and path.source != ip
+        ]
+        return bool(others) and host.answering(others, source) == {*others}
+
+    def _check_guest(self, ip: IPAddress, host: HostView) -> tuple[IPAddress, IPNetwork] | None:
+        """Return the host's address beside the guest's, and the network, if they are in one."""
         owner = self.site.owner
         path = host.path(ip)
         if path is None:
-            return
+            return None
         link = host.link(path.link) if path.link != self.site.uplink.link_name else None
-        # The source of the way to a secondary address is the primary one.
+        # For a secondary address the kernel's route has the primary one as source.
         if path.source == ip or (link is not None and link.kind == "loopback"):
             raise Conflict(f"ip {ip} is an address of this host")
-        if link is not None and ids.grouped(link) and not ids.is_ours(link, owner):
+        foreign = link is not None and not ids.is_ours(link, owner)
+        if link is not None and foreign and ids.grouped(link):
             raise Conflict(f"ip {ip} is reached by link {link.name} already, of another node")
-        if ip in self.site.uplink.address.network:  # where gateways are
-            for route in host.snapshot({Route}).values():
-                if isinstance(route, Route) and route.gateway == ip:
-                    raise Conflict(f"ip {ip} is a gateway of this host ({route})")
+        network = self._beside(ip, path, host)
+        if network is None:
+            return None
+        check_end(ip, network, "ip")
+        if link is not None and foreign:
+            raise Conflict(f"ip {ip} is reached by link {link.name} already: choose another")
+        host.listing.surroundings.check_gateway(ip, f"ip {ip}")
+        return (path.source, network) if link is None and path.source else None
+
+    def _beside(self, ip: IPAddress, path: Path, host: HostView) -> IPNetwork | None:
+        """Return the network of the uplink, where gateways are, that an address is in."""
+        uplink = self.site.uplink
+        if ip in uplink.address.network:
+            return uplink.address.network
+        # Packets to another IPv4 network of the uplink come from another address than its first.
+        if ip.version == uplink.ip.version and path.source == uplink.ip:
+            return None
+        return host.listing.surroundings.network_around(ip_network(ip), uplink.link_name)
 
     def close(
         self,
@@ -122,7 +174,7 @@ class RoutedLayout(Layout[GuestRequest]):
 
 
 def _nouns(subnet: TenantSubnet, subnets: Mapping[SubnetId, TenantSubnet]) -> Iterator[Noun]:
-    """What a subnet and its tenant need whatever VNICs there are."""
+    """Yield what a subnet and its tenant need, whatever VNICs there are."""
     yield zone(subnet.owner, subnet.tenant_id, subnets.values())
     yield from subnet.nouns()
 
@@ -132,5 +184,5 @@ def _without(nouns: Mapping[Key, Noun], keys: set[Key]) -> dict[Key, Noun]:
 
 
 def _is_foreign(noun: Noun) -> bool:
-    """Whether a route to the subnet is somebody else's; it serves as well."""
+    """Whether another program has set this route to the subnet, which is as good as ours."""
     return isinstance(noun, Route) and noun.protocol != SNNET_PROTOCOL

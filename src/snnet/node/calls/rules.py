@@ -43,12 +43,12 @@ Select = Callable[[CnciRecords], Sequence[Rule]]
 
 @dataclass(slots=True)
 class Known:
-    """Those of a call's rules that the node knows, and all public addresses of the node."""
+    """Which rules of a call the node knows, and all public addresses of the node."""
 
     rules: dict[Key, Rule]
     publics: frozenset[IPAddress]
     zone: Iterable[Noun]
-    """What keeps the tenant apart: no rule comes without it."""
+    """The rules that isolate the tenant; every other rule needs them."""
     epoch: Hashable | None
     """The firewall's epoch in which the zone was seen to be complete."""
 
@@ -60,9 +60,9 @@ class RulesDraft(Draft):
 
 
 class SetRules(Call[CnciRecords, Known, RulesDraft, None]):
-    """Have these rules, with what comes along with them; Conflict where two contradict.
+    """Set these rules and what comes with them; raise Conflict where two contradict.
 
-    ``fields`` are the arguments that devices were named by, "device" where absent.
+    ``fields`` are the names of the caller's arguments for the devices, by default "device".
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class SetRules(Call[CnciRecords, Known, RulesDraft, None]):
         for rule in self._rules.values():
             if isinstance(rule, PublicIp):
                 things.add(("guest", rule.internal))
-            # A subnet must not go while a rule about it comes.
+            # A subnet must not be removed while a rule about it is added.
             shared |= {subnet_thing(network) for network in _networks(rule, records)}
         if alone:
             things |= {SUBNETS, *map(subnet_thing, records.subnets)}
@@ -124,7 +124,7 @@ class SetRules(Call[CnciRecords, Known, RulesDraft, None]):
         return RulesDraft(make_plan(found, wanted), scope, rules=rules, epoch=epoch)
 
     def _check_devices(self, host: HostView) -> None:
-        """InvalidRequest where a device is no link of the host, or one of ours."""
+        """Raise InvalidRequest where a device is not a link of the host, or is one of ours."""
         for device in dict.fromkeys(rule.device for rule in self._rules.values()):
             link = host.link(device)
             owner = host.site.owner
@@ -136,13 +136,13 @@ class SetRules(Call[CnciRecords, Known, RulesDraft, None]):
                 )
 
     def _check_surroundings(self, known: Known, host: HostView) -> None:
-        """Conflict where a new rule takes what is the host's, or another owner's."""
+        """Raise Conflict where a new rule takes what belongs to the host or to another owner."""
         new = [
             rule
             for key, rule in self._rules.items()
             if key not in known.rules and isinstance(rule, (PortForward, PublicIp))
         ]
-        around = host.surroundings() if new else None
+        around = host.listing.surroundings if new else None
         for rule in new:
             assert around is not None
             if isinstance(rule, PortForward):
@@ -155,13 +155,13 @@ class SetRules(Call[CnciRecords, Known, RulesDraft, None]):
                     raise Conflict(f"{other.owner} has {other} on this host")
 
     def _resolved(self, known: Known, host: HostView) -> dict[Key, Rule]:
-        """The rules, with the addresses by which guests reach what a device forwards.
+        """Return the rules, with the addresses by which guests reach what a device forwards.
 
-        InvalidRequest where a forward is of an address that the host does not have.
+        Raises InvalidRequest for a forward of an address that the host does not have.
         """
         if not any(isinstance(rule, PortForward) for rule in self._rules.values()):
             return dict(self._rules)
-        addresses = device_addresses(host.snapshot({Address}).values(), known.publics)
+        addresses = device_addresses(host.listing.places.values(), known.publics)
         rules = dict(self._rules)
         for key, rule in rules.items():
             if not isinstance(rule, PortForward):
@@ -190,7 +190,7 @@ class SetRules(Call[CnciRecords, Known, RulesDraft, None]):
 
 
 class DropRules(Call[CnciRecords, list[Rule], Draft, None]):
-    """Remove those of the node's rules that ``select`` names, with what came along."""
+    """Remove the node's rules that ``select`` returns, with what was added with them."""
 
     mode = Mode.PRESS_ON
 
@@ -200,7 +200,7 @@ class DropRules(Call[CnciRecords, list[Rule], Draft, None]):
 
     @classmethod
     def of(cls, what: str, keys: Sequence[Key]) -> Self:
-        """Remove the rules with these identities; unknown ones are no error."""
+        """Remove the rules with these identities; unknown ones are not an error."""
         return cls(
             what, lambda records: [records.rules[key] for key in keys if key in records.rules]
         )
@@ -228,7 +228,7 @@ class DropRules(Call[CnciRecords, list[Rule], Draft, None]):
 
 
 def _check_free(nouns: Nouns, host: HostView) -> None:
-    """Conflict where an address is there without its rule: then it is an administrator's."""
+    """Raise Conflict where an address exists without its rule: an administrator added it."""
     for noun in host.find(noun for noun in nouns.values() if isinstance(noun, Address)).values():
         raise Conflict(f"{noun} is there already: remove it or choose another")
 

@@ -26,17 +26,26 @@ from snnet.core import identity as ids
 from snnet.core.addressing import Networks, written
 from snnet.core.announcing import of_subnet
 from snnet.core.cnci_records import CnciRecords, rule_thing
-from snnet.core.fitting import with_addresses
+from snnet.core.fitting import check_ends, check_unmeshed, with_addresses
 from snnet.core.forwarding import versions_of
 from snnet.core.planner import plan as make_plan
 from snnet.core.requests import RemoteSubnet
 from snnet.core.rules import Rule, rules_about
-from snnet.core.subnets import SHARED, CnciSubnet, Scoping, build_cnci_subnet, build_tunnel, sysctls
+from snnet.core.subnets import (
+    SHARED,
+    CnciSubnet,
+    Scoping,
+    build_cnci_subnet,
+    build_tunnel,
+    is_outside,
+    kept_from,
+    sysctls,
+)
 from snnet.core.surroundings import check_forwards, check_remote_outside
 
 from ..call import Call, Done, Draft, Mode
 from ..claims import Claim, Held, Thing
-from ..host import HostView, Strays
+from ..host import HostView
 from ..results import Event
 
 SUBNETS: Thing = ("subnets",)
@@ -48,6 +57,11 @@ FORWARDING: Thing = ("forwarding",)
 
 def subnet_thing(networks: Networks) -> Thing:
     return ("subnet", networks)
+
+
+def _far(records: CnciRecords, remote: IPAddress) -> set[Thing]:
+    """What keeps the tenant away from a far end; several tunnels may lead there."""
+    return {SUBNETS} if is_outside(records.site, remote) else set()
 
 
 def _tunnel_thing(networks: Networks, remote: IPAddress) -> Thing:
@@ -72,7 +86,7 @@ class SubnetDraft(Draft):
 class AddSubnet(Call[CnciRecords, Known, SubnetDraft, str]):
     """Add a compute node's part of a subnet; the first one brings the subnet itself.
 
-    Without a compute node only the subnet itself.
+    Without a compute node it adds only the subnet itself.
     """
 
     def __init__(self, tenant_id: str, scoping: Scoping, request: RemoteSubnet) -> None:
@@ -93,6 +107,7 @@ class AddSubnet(Call[CnciRecords, Known, SubnetDraft, str]):
         mine, subnet = set[Thing](), subnet_thing(self._networks)
         if self._remote is not None:
             mine.add(_tunnel_thing(self._networks, self._remote))
+            mine |= _far(records, self._remote)
         if alone:
             return Claim(frozenset({*mine, SUBNETS, FORWARDING, subnet}))
         if self._networks in records.subnets:
@@ -104,14 +119,18 @@ class AddSubnet(Call[CnciRecords, Known, SubnetDraft, str]):
         if self._remote is not None:
             records.check_tunnel(self._networks, self._key, self._remote, self._port)
             check_remote_outside(self._remote, records.networks())
+            check_ends([self._remote], records.rules.values())
         if self._link is not None:
             records.check_link(self._networks, self._link)
-        return Known(records.subnets.get(self._networks), records.strays, [*records.rules.values()])
+        known = records.subnets.get(self._networks)
+        if known is None:
+            check_unmeshed(records.mesh, self._networks)
+        return Known(known, records.strays, [*records.rules.values()])
 
     def draft(self, what: Known, host: HostView) -> SubnetDraft:
         networks, known = self._networks, what.subnet
         if known is None:
-            around = host.surroundings()
+            around = host.listing.surroundings
             for network in networks:
                 around.check_network(network, f"subnet {network}")
             if self._remote is not None:
@@ -209,7 +228,7 @@ def _by_remote(tunnel: Tunnel | None) -> dict[IPAddress, Tunnel]:
 
 
 def _scope(subnet: CnciSubnet, nouns: Iterable[Noun]) -> dict[Thing, set[Key]]:
-    """To which thing each noun of a subnet belongs."""
+    """Return the thing that each noun of a subnet belongs to."""
     whole = subnet_thing(subnet.networks)
     things = {
         noun.key: _tunnel_thing(subnet.networks, remote)
@@ -228,7 +247,15 @@ def _scope(subnet: CnciSubnet, nouns: Iterable[Noun]) -> dict[Thing, set[Key]]:
     return scope
 
 
-class DetachNode(Call[CnciRecords, CnciSubnet | None, Draft, None]):
+@dataclass(slots=True)
+class Detached:
+    """A subnet, and whether anything else leads to the node."""
+
+    subnet: CnciSubnet | None
+    shared: bool
+
+
+class DetachNode(Call[CnciRecords, Detached, Draft, None]):
     """Remove a compute node's tunnel from a subnet, which stays."""
 
     mode = Mode.PRESS_ON
@@ -242,24 +269,30 @@ class DetachNode(Call[CnciRecords, CnciSubnet | None, Draft, None]):
 
     def claim(self, records: CnciRecords, alone: bool, held: Held) -> Claim:
         return Claim(
-            frozenset({_tunnel_thing(self._networks, self._remote)}),
+            frozenset({_tunnel_thing(self._networks, self._remote), *_far(records, self._remote)}),
             frozenset({subnet_thing(self._networks)}),
         )
 
-    def read(self, records: CnciRecords, claim: Claim) -> CnciSubnet | None:
-        return records.subnets.get(self._networks)
+    def read(self, records: CnciRecords, claim: Claim) -> Detached:
+        known = records.subnets.get(self._networks)
+        return Detached(known, records.leads_to(self._remote, but=self._networks))
 
-    def draft(self, known: CnciSubnet | None, host: HostView) -> Draft:
+    def draft(self, what: Detached, host: HostView) -> Draft:
+        known = what.subnet
         old = known.tunnels.get(self._remote) if known and known.key == self._key else None
         if known is not None and old is None:
             return Draft()
         identity = (written(self._networks), str(self._remote))
         link = host.locate(ids.TUNNEL, identity, old)[1]
-        strays = [] if link else Strays(host).of(ids.TUNNEL, identity)
+        strays = [] if link else host.listing.stray(ids.TUNNEL, identity)
         found = keyed([link] if link is not None else [])
         if known is not None and old is not None:
             found |= host.find(host.carried(known.beside(old)).values())
         scope: dict[Thing, set[Key]] = {_tunnel_thing(self._networks, self._remote): set(found)}
+        if old is not None and not what.shared:
+            far = host.find(host.carried(kept_from(host.site, [self._remote])).values())
+            found |= far
+            scope[SUBNETS] = set(far)
         return Draft(make_plan(found, {}), scope, strays)
 
     def publish(self, records: CnciRecords, draft: Draft, done: Done) -> tuple[None, list[Event]]:
@@ -276,6 +309,8 @@ class Whole:
     subnet: CnciSubnet | None
     rules: list[Rule]
     others: bool
+    leaving: Sequence[IPAddress]
+    """The compute nodes that nothing else leads to."""
 
 
 class RemoveSubnet(Call[CnciRecords, Whole, Draft, None]):
@@ -300,7 +335,9 @@ class RemoveSubnet(Call[CnciRecords, Whole, Draft, None]):
         subnet = records.subnets.get(self._networks)
         rules = list(rules_about(subnet, records.rules.values())) if subnet else []
         others = any(networks != self._networks for networks in records.subnets)
-        return Whole(subnet, rules, others or records.mesh is not None)
+        remotes = subnet.tunnels if subnet else ()
+        leaving = [one for one in remotes if not records.leads_to(one, but=self._networks)]
+        return Whole(subnet, rules, others or records.mesh is not None, leaving)
 
     def draft(self, known: Whole, host: HostView) -> Draft:
         bridge = known.subnet.bridge if known.subnet else None
@@ -308,16 +345,13 @@ class RemoveSubnet(Call[CnciRecords, Whole, Draft, None]):
         found = keyed([link] if link is not None else [])
         scope: dict[Thing, set[Key]] = {subnet_thing(self._networks): set(found)}
         if known.subnet is not None:
+            far = keyed(kept_from(host.site, known.leaving))
             nouns = [
                 noun
                 for noun in host.carried(known.subnet.nouns()).values()
-                if not (known.others and isinstance(noun, SHARED))
+                if not (known.others and isinstance(noun, SHARED) and noun.key not in far)
             ]
-            found |= {
-                key: noun
-                for key, noun in host.find(nouns).items()
-                if not isinstance(noun, Link) or ids.is_ours(noun, host.site.owner)
-            }
+            found |= host.find_ours(nouns)
             scope |= _scope(known.subnet, found.values())
         for rule in known.rules:
             there = host.find(with_addresses(rule))
@@ -326,12 +360,12 @@ class RemoveSubnet(Call[CnciRecords, Whole, Draft, None]):
         return Draft(make_plan(found, {}), scope, self._strays(known.subnet, found, host))
 
     def _strays(self, subnet: CnciSubnet | None, found: Nouns, host: HostView) -> list[Link]:
-        name, strays = written(self._networks), Strays(host)
+        name, stray = written(self._networks), host.listing.stray
         there = any(isinstance(noun, Bridge) for noun in found.values())
-        left = [] if there else strays.of(ids.BRIDGE, (name,))
+        left = [] if there else stray(ids.BRIDGE, (name,))
         for remote, tunnel in subnet.tunnels.items() if subnet else ():
             if tunnel.key not in found:
-                left += strays.of(ids.TUNNEL, (name, str(remote)))
+                left += stray(ids.TUNNEL, (name, str(remote)))
         return left
 
     def publish(self, records: CnciRecords, draft: Draft, done: Done) -> tuple[None, list[Event]]:
@@ -343,10 +377,10 @@ class RemoveSubnet(Call[CnciRecords, Whole, Draft, None]):
             if left.isdisjoint(noun.key for noun in with_addresses(rule)):
                 del records.rules[rule.key]
         for remote, tunnel in subnet.tunnels.items():
-            # The same call again finds what is left beside a tunnel by the tunnel.
+            # The tunnel leads a repeated call to what is left beside it.
             if left.isdisjoint(noun.key for noun in (tunnel, *subnet.beside(tunnel))):
                 records.drop_tunnel(self._networks, remote)
-        # By the subnet the same call again finds the rules that are left.
+        # The subnet leads a repeated call to the rules that are left.
         rules = any(True for _ in rules_about(subnet, records.rules.values()))
         if not rules and left.isdisjoint(noun.key for noun in subnet.nouns()):
             records.drop_subnet(self._networks)

@@ -5,6 +5,7 @@ They claim the whole node, so that they may keep its records through the draft.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Generic
@@ -30,6 +31,7 @@ from snnet.contract import (
     TunnelGuard,
     keyed,
 )
+from snnet.core import identity as ids
 from snnet.core.announcing import of_node
 from snnet.core.held import keep_held
 from snnet.core.nat import Rule
@@ -39,6 +41,7 @@ from ..call import Call, Done, Draft, Mode, R
 from ..claims import WHOLE_NODE, Claim, Held
 from ..host import HostView
 from ..results import Event, Report
+from ..taken import misnamed
 
 
 @dataclass(slots=True)
@@ -49,17 +52,18 @@ class ReadDraft(Draft, Generic[R]):
     found_strays: Mapping[tuple[str, ...], Link] = field(kw_only=True)
     records: R = field(kw_only=True)
     others: list[str] = field(default_factory=list)
-    """Nodes that this one may be meant to be, where it has nothing itself."""
+    """Nodes that the caller may mean instead of this one, which has nothing itself."""
     replaceable: list[Change] = field(default_factory=list)
-    """Links of guests that only a replacement would make right."""
+    """Links of guests that only a replacement would repair."""
 
 
 @dataclass(slots=True)
 class RepairDraft(Draft):
     macvtaps: list[Macvtap] = field(default_factory=list)
-    """Those that the repair made, as they are on the host."""
+    """The macvtaps that the repair made, as they are on the host."""
+    found_strays: list[Link] = field(default_factory=list)
     rules: dict[Key, Rule] = field(default_factory=dict)
-    """Those that change, since the addresses of their devices did, as they should be."""
+    """The rules that change with the addresses of their devices, as they should be."""
 
 
 class Forward(Call[R, R, Draft, None]):
@@ -103,7 +107,8 @@ class Rebuild(Call[R, R, ReadDraft[R], Report]):
         return records
 
     def draft(self, known: R, host: HostView) -> ReadDraft[R]:
-        ours = host.settled(known) if self._changes else host.ours(known)
+        seen = host.settled(known) if self._changes else host.seen(known)
+        ours = seen.ours
         records, useless = known.read(ours, host.remembered())
         plan, left = Plan(), list[Change]()
         if self._changes:
@@ -114,17 +119,17 @@ class Rebuild(Call[R, R, ReadDraft[R], Report]):
             if not self._forward:
                 wanted, found = _without_sysctls(wanted), _without_sysctls(found)
             wanted, left = keep_held(found, wanted)
-            # A process that was killed may have made a link, and not yet kept IPv6 from it.
+            # A process that was killed may have made a link without turning IPv6 off there.
             changed, parameters = host.parameters(records)
             plan = make_plan(found | changed, wanted | parameters)
             check_kind(plan, host)
         return ReadDraft(
             plan,
             ours=ours,
-            found_strays=host.strays(),
+            found_strays=seen.strays,
             records=records,
             replaceable=left,
-            others=[] if ours else host.others(),
+            others=[] if ours else _others(host),
         )
 
     def publish(self, records: R, draft: ReadDraft[R], done: Done) -> tuple[Report, list[Event]]:
@@ -149,8 +154,8 @@ class Rebuild(Call[R, R, ReadDraft[R], Report]):
 class Repair(Call[R, R, RepairDraft, Report]):
     """Bring the host to what the node knows; remove leftovers and orphans of the node.
 
-    ``wait`` False: do not wait for links that may be in the middle of their creation.
-    ``untold``: only what no event tells of.
+    With ``wait`` False it does not wait for links that may just be being created.  With
+    ``untold`` it repairs only what the kernel sends no event for.
     """
 
     what = "repair"
@@ -171,12 +176,16 @@ class Repair(Call[R, R, RepairDraft, Report]):
     def draft(self, known: R, host: HostView) -> RepairDraft:
         if self._untold:
             return RepairDraft(make_plan(*host.untold(known)))
-        ours = host.settled(known) if self._wait else host.ours(known)
+        seen = host.settled(known) if self._wait else host.seen(known)
         wanted = host.carried(known.nouns())
         rules = known.refreshed(host.snapshot({Address})) if known.outside() else {}
         wanted |= {key: rule for key, rule in rules.items() if key in wanted}
         found, parameters = host.parameters(known)
-        return RepairDraft(make_plan(ours | found, wanted | parameters), rules=rules)
+        return RepairDraft(
+            make_plan(seen.ours | found, wanted | parameters),
+            rules=rules,
+            found_strays=list(seen.strays.values()),
+        )
 
     def inspect(self, draft: RepairDraft, host: HostView) -> None:
         """Learn the indexes that the kernel gave: those of macvtaps name their devices."""
@@ -215,8 +224,9 @@ class Clear(Call[R, R, ReadDraft[R], Report]):
         return records
 
     def draft(self, known: R, host: HostView) -> ReadDraft[R]:
-        ours, strays = host.settled(known), host.strays()
-        # Where everything goes, nothing can be taken for something else.
+        seen = host.settled(known)
+        ours, strays = seen.ours, seen.strays
+        # All of it is removed, so links under other names are removed too.
         plan = make_plan({**ours, **keyed(strays.values())}, {})
         return ReadDraft(plan, ours=ours, found_strays=strays, records=known.read(ours)[0])
 
@@ -229,7 +239,7 @@ class Clear(Call[R, R, ReadDraft[R], Report]):
 
 
 def exposed(plan: Plan, found: Nouns) -> Iterator[str]:
-    """Public addresses that stood on a device without their rule until the plan set it again."""
+    """Yield a line for each public address that had no rule until the plan set it again."""
     addresses = {noun.address.ip for noun in found.values() if isinstance(noun, Address)}
     for operation in plan:
         rule = operation.noun
@@ -240,12 +250,16 @@ def exposed(plan: Plan, found: Nouns) -> Iterator[str]:
             )
 
 
-def misnamed(link: Link) -> str:
-    """What a report says about a link that claims an identity without its name."""
-    return (
-        f"{link}: its name is not that of its alias: somebody renamed it or copied the alias; "
-        "delete it, or give it its name back"
-    )
+def _others(host: HostView) -> list[str]:
+    """Nodes of this node's role that have links here, and how many; lists all links."""
+    found, mine = host.snapshot({Link}).values(), host.site.owner
+    owners = Counter(ids.owner_of(link) for link in found if isinstance(link, Link))
+    return [
+        f"{owner} has {count} links on this host: if this node is {owner}, its id is not "
+        f"{mine.id!r}"
+        for owner, count in sorted(owners.items())
+        if owner.startswith(f"{mine.role}:") and owner != str(mine)
+    ]
 
 
 def _added(plan: Plan) -> set[Key]:
@@ -257,7 +271,7 @@ def _without_sysctls(nouns: Nouns) -> dict[Key, Noun]:
 
 
 def of_another_kind(plan: Plan) -> list[tuple[Link, Link]]:
-    """The tunnels that a plan replaces by others of another kind: as found, as wanted."""
+    """Return the tunnels that a plan replaces by others of another kind: as found, as wanted."""
     removed = {op.noun.key: op.noun for op in plan if isinstance(op, Remove)}
     pairs = [(removed.get(op.noun.key), op.noun) for op in plan if isinstance(op, Add)]
     return [
@@ -268,12 +282,12 @@ def of_another_kind(plan: Plan) -> list[tuple[Link, Link]]:
 
 
 def check_kind(plan: Plan, host: HostView) -> None:
-    """InvalidRequest where tunnels would be replaced by such as this host cannot have."""
+    """Raise InvalidRequest if tunnels would be replaced by a kind that this host does not have."""
     for old, new in of_another_kind(plan):
         if reason := host.missing(new):
             raise InvalidRequest(
-                f"this node has {old.kind} tunnels, and those of the configuration cannot be had "
-                f"here: {reason}; set tunnel: {_protocol(old)}",
+                f"this node has {old.kind} tunnels, and the host cannot make those of the "
+                f"configuration: {reason}; set tunnel: {_protocol(old)}",
                 field="tunnel",
             )
 
@@ -283,10 +297,10 @@ def _protocol(link: Link) -> str:
 
 
 def differences(plan: Plan) -> Iterator[str]:
-    """What a plan of a repair says about the host, in one line for each object.
+    """Yield what a plan of a repair says about the host, one line for each object.
 
-    Where the tunnels are of another kind than the configuration wants, one line says so;
-    what follows from that, their rules and MTUs, has none.
+    If the tunnels are of another kind than the configuration wants, one line says so.  Changes
+    of their rules and MTUs, which follow from that, have no lines.
     """
     removed = {op.noun.key: op.noun for op in plan if isinstance(op, Remove)}
     replaced = {op.noun.key for op in plan if isinstance(op, Add)} & removed.keys()
@@ -312,7 +326,7 @@ def differences(plan: Plan) -> Iterator[str]:
 
 
 def _follows(operation: Operation, tunnels: Collection[str]) -> bool:
-    """Whether an operation is there since these tunnels are of another kind."""
+    """Whether the operation exists because these tunnels change their kind."""
     noun = operation.noun
     if isinstance(operation, Change):
         return noun.differences(operation.old) <= {"mtu"}
@@ -335,7 +349,7 @@ def difference(old: Noun, noun: Noun) -> str:
 
 
 def _settings(link: Link) -> str:
-    """What somebody set, and what ``repair()`` takes back."""
+    """Return the settings that others changed, and that ``repair()`` sets again."""
     changed = (f"{name} is {value}" for name, value in link.settings or ())
     return f"{', '.join(changed)} -> should be as snnet made it"
 

@@ -2,42 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import product
 from typing import Any, ClassVar
 
 from snnet.config import VnicRole
-from snnet.contract import Announcement, Conflict, Key, Link, Noun, Nouns, keyed
+from snnet.contract import Announcement, Conflict, Key, Link, Noun, Nouns, keyed, link_key
 from snnet.core import identity as ids
 from snnet.core.announcing import of_vnic
 from snnet.core.building import build_vnic, change_vnic, unknown_dependents
 from snnet.core.compute_records import ComputeRecords
-from snnet.core.conflicts import check_changeable, check_same_subnet, check_same_vnic
+from snnet.core.conflicts import (
+    check_apart,
+    check_changeable,
+    check_same_subnet,
+    check_same_vnic,
+)
 from snnet.core.events import ContainerEvent
-from snnet.core.groups import check_known, check_members, group_thing, shared_member
+from snnet.core.groups import check_known, check_members, group_thing
 from snnet.core.held import keep_held
 from snnet.core.planner import plan as make_plan
 from snnet.core.planner import recalled
 from snnet.core.requests import GuestRequest, SubnetId, VnicId
-from snnet.core.vnics import TenantSubnet, Vnic, container_info
+from snnet.core.shaping import block_of
+from snnet.core.telling import container_info
+from snnet.core.vnics import TenantSubnet, Vnic
 
 from ..call import Call, Done, Draft, Mode
-from ..claims import Claim, Held, Thing
-from ..host import HostView, Strays
+from ..claims import Claim, Held, Thing, nobody
+from ..host import HostView
 from ..results import CreatedVnic, DestroyedVnic, Event
 from .layout import Layout
+from .peers import take_in
 
 
 @dataclass(slots=True)
 class Known:
-    """What the node knows of the VNICs and the subnets of a call."""
+    """What the node knows of the VNICs and the subnets of a call, for one draft."""
 
     subnets: dict[SubnetId, TenantSubnet]
+    """Those that are there: the draft adds what it opens and removes what it closes."""
     vnics: dict[VnicId, Vnic] = field(default_factory=dict)
     epochs: dict[SubnetId, Hashable] = field(default_factory=dict)
     """The firewall's epoch in which the rules of a subnet were seen to be complete."""
     strays: Mapping[tuple[str, ...], str] = field(default_factory=dict)
+    stale: Mapping[SubnetId, Nouns] = field(default_factory=dict)
+    """What led to guests elsewhere that move here."""
     closing: list[SubnetId] = field(default_factory=list)
     """Subnets that lose their last VNIC."""
 
@@ -53,7 +63,7 @@ class VnicsDraft(Draft):
     """The firewall's epoch, read before anything else of the host."""
 
     def add(self, thing: Thing, wanted: Nouns, found: Nouns) -> None:
-        """Take in what is wanted and found of one thing."""
+        """Add what is wanted and found of one thing."""
         self.wanted.update(wanted)
         self.found.update(found)
         self.scope.setdefault(thing, set()).update(wanted, found)
@@ -66,10 +76,10 @@ class Changed:
     made: list[CreatedVnic]
     gone: list[DestroyedVnic]
     closed: list[Event]
-    """What came of subnets that had no VNIC any more."""
+    """The events of subnets that had no VNIC any more."""
 
     def events(self, made: Sequence[CreatedVnic] | None = None) -> list[Event]:
-        """What callers and listeners have to pass on, in order; of ``made`` alone if given."""
+        """Return all events, in order; ``made`` replaces the results of the requests."""
         results: list[CreatedVnic | DestroyedVnic] = [*self.gone]
         results += self.made if made is None else made
         events = [*self.closed]
@@ -84,10 +94,10 @@ class Changed:
 class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
     """Make the VNICs of ``requests`` and remove those called ``gone``, in one plan.
 
-    A VNIC that is there already is repaired if need be.  The first VNIC of a subnet
-    brings what the subnet needs, the last one takes it along.  ``left`` are subnets that
-    may have no VNIC any more: what an unfinished removal left of them is removed.  Those of
-    ``updated`` are there, and become what their requests say.
+    A VNIC that is there already is repaired if need be.  What a subnet needs is made with its
+    first VNIC and removed with its last one.  ``left`` are subnets that may have no VNIC any
+    more: what an unfinished removal left of them is removed.  VNICs in ``updated`` must exist,
+    and are changed to what their requests say.
     """
 
     trusts: ClassVar[bool] = True
@@ -106,13 +116,14 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
         self.mode = mode
         self._layout = layout
         self._requests = requests
-        self.intends = not all(request.policy.is_plain for request in requests)
+        self.intends = any(not request.policy.is_plain for request in requests)
         self._gone = dict.fromkeys(gone)
         self._updated = frozenset(updated)
-        self._left = dict.fromkeys([*(identity[:2] for identity in gone), *left])
+        self._left = dict.fromkeys([*[identity[:2] for identity in gone], *left])
         """Subnets that VNICs leave, or have left."""
+        self._subnets = dict.fromkeys([request.id[:2] for request in requests]) | self._left
         if len(requests) > 1:
-            _check_apart(requests)
+            check_apart(requests)
 
     # -- claiming --------------------------------------------------------------------
 
@@ -145,7 +156,7 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
     def _stays(self, records: ComputeRecords, held: Held, subnet: SubnetId) -> bool:
         """Whether the subnet keeps a VNIC, or gets one.
 
-        Two last VNICs that go at once must not each take the other for staying.
+        If the last two VNICs go at once, neither may count on the other to stay.
         """
         for request in self._requests:
             if request.id[:2] == subnet:
@@ -170,46 +181,53 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
                     f"VNIC {request.vnic_id} of subnet {request.subnet_id} is not on this node: "
                     "create it first"
                 )
-        identities = [*[request.id for request in self._requests], *self._gone]
-        subnets = [*[identity[:2] for identity in identities], *self._left]
-        known = Known(self._layout.subnets(records, subnets), strays=records.strays)
-        for subnet in known.subnets:
-            known.epochs[subnet] = records.epoch(subnet)
-        for identity in identities:
+        known = Known(self._layout.subnets(records, self._subnets), strays=records.strays)
+        if self._requests:
+            known.epochs = {subnet: records.epoch(subnet) for subnet in known.subnets}
+            known.stale = take_in(known.subnets, self._requests)
+        for identity in (*[request.id for request in self._requests], *self._gone):
             if (vnic := records.vnic(identity)) is not None:
                 known.vnics[identity] = vnic
         for subnet in self._left:
             mine = claim.everything or ("subnet", *subnet) in claim.alone
-            if mine and not self._stays(records, _nobody, subnet):
+            if mine and not self._stays(records, nobody, subnet):
                 known.closing.append(subnet)
         return known
 
     def draft(self, known: Known, host: HostView) -> VnicsDraft:
-        draft = VnicsDraft(epoch=host.epoch() if self._requests else None)
-        subnets, strays = dict(known.subnets), Strays(host)
-        opened: dict[tuple[SubnetId, bool], TenantSubnet] = {}
-        for request in self._requests:
-            self._draft_made(draft, request, known, subnets, opened, host)
+        draft = VnicsDraft()
+        if self._requests:
+            self._draft_requests(draft, known, host)
         for identity in self._gone:
             found = _found(host, identity, known.vnics.get(identity))
             if not any(isinstance(noun, Link) for noun in found.values()):
-                draft.strays += strays.of(ids.VM, identity) + strays.of(ids.CONTAINER, identity)
+                for kind in (ids.VM, ids.CONTAINER):
+                    draft.strays += host.listing.stray(kind, identity)
             draft.add(("vnic", *identity), {}, found)
-        draft.closed = [subnets.pop(key) for key in known.closing if key in subnets]
+        draft.closed = [known.subnets.pop(key) for key in known.closing if key in known.subnets]
         for subnet in draft.closed:
-            part = self._layout.close(subnet, subnets, host)
+            part = self._layout.close(subnet, known.subnets, host)
             draft.add(("subnet", *subnet.id), part.wanted, part.found)
-            draft.strays += self._layout.strays(part, strays)
+            draft.strays += self._layout.strays(part, host)
         wanted, _ = keep_held(draft.found, draft.wanted)
         draft.plan = make_plan(draft.found, wanted)
         return draft
+
+    def _draft_requests(self, draft: VnicsDraft, known: Known, host: HostView) -> None:
+        draft.epoch = host.epoch()
+        opened: dict[tuple[SubnetId, bool], TenantSubnet] = {}
+        for request in self._requests:
+            self._draft_made(draft, request, known, opened, host)
+        for key, nouns in known.stale.items():
+            draft.add(("subnet", *key), {}, host.find(nouns.values()))
+        new = [request for request in self._requests if request.id not in known.vnics]
+        self._layout.check_guests(new, host)
 
     def _draft_made(
         self,
         draft: VnicsDraft,
         request: GuestRequest,
         known: Known,
-        subnets: dict[SubnetId, TenantSubnet],
         opened: dict[tuple[SubnetId, bool], TenantSubnet],
         host: HostView,
     ) -> None:
@@ -221,10 +239,11 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
         if subnet is None:
             trusted = draft.epoch is not None and known.epochs.get(key) == draft.epoch
             part = self._layout.open(
-                request, subnets, host, known.strays, look=look, trusted=trusted
+                request, known.subnets, host, known.strays, look=look, trusted=trusted
             )
-            subnet = subnets[key] = opened[key, look] = part.subnet
-            draft.add(("subnet", *key), part.wanted, part.found)
+            subnet = known.subnets[key] = opened[key, look] = part.subnet
+            if part.wanted or part.found:
+                draft.add(("subnet", *key), part.wanted, part.found)
         else:
             check_same_subnet(subnet, request)
         kind = ids.VM if request.role is VnicRole.TENANT_VM else ids.CONTAINER
@@ -233,16 +252,16 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
             name, link = host.locate(kind, identity, old.link if old else None, strays=known.strays)
         else:
             name = host.name(kind, identity)
-        if old is None:
-            self._layout.check_guest(request, host)
-        vnic = self._wanted(request, subnet, name, old, host)
+        block = ""
+        if request.policy.rate_from_guest is not None:
+            block = _block(host, identity, old, look=look)
+        vnic = self._wanted(request, subnet, name, block, old, host)
         found: dict[Key, Noun] = {}
         if look:
-            # What hung on a link deleted behind our back died with it.
             before = old.dependents if old else ()
             dependents = keyed((*before, *vnic.dependents)).values()
-            there = [noun for noun in dependents if link or noun.within != vnic.link.key]
-            found = host.find(host.carried(there).values()) | keyed([link] if link else [])
+            keys = {vnic.link.key, *([old.link.key] if old else ())}
+            found = _found_with(host, link, keys, dependents)
         draft.add(("vnic", *identity), host.carried(vnic.nouns()), found)
         draft.made.append((subnet, vnic))
 
@@ -251,6 +270,7 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
         request: GuestRequest,
         subnet: TenantSubnet,
         name: str,
+        block: str,
         old: Vnic | None,
         host: HostView,
     ) -> Vnic:
@@ -261,11 +281,15 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
             else:
                 check_same_vnic(old, request, host.site)
             if old.link_name == name:
-                return change_vnic(host.site, old, request) if changes else old
-        return build_vnic(host.site, request, subnet, name)
+                old = old.on_bridge(subnet.bridge)
+                known = block_of(old.dependents)
+                if changes or block != (known.name if known else ""):
+                    return change_vnic(host.site, old, request, block)
+                return old
+        return build_vnic(host.site, request, subnet, name, block)
 
     def intents(self, draft: VnicsDraft) -> dict[tuple[str, ...], Sequence[Noun]]:
-        return {vnic.policy.thing: vnic.policy.intended() for _, vnic in draft.made}
+        return {vnic.thing: vnic.policy.intended() for _, vnic in draft.made}
 
     # -- publishing ------------------------------------------------------------------
 
@@ -285,7 +309,7 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
                     closed.append(event)
         made = [self._publish_made(records, *pair, done, draft.epoch) for pair in draft.made]
         changed = Changed(made, gone, closed)
-        # A create that had nothing to do is no news.
+        # Listeners do not hear of a create that had nothing to do.
         return changed, changed.events(made if draft.plan.operations else ())
 
     def _publish_made(
@@ -334,50 +358,40 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
                 records.put_subnet(subnet)
 
 
-def _nobody(thing: Thing) -> bool:
-    """What is held beside a claim of the whole node."""
-    return False
-
-
-def _check_apart(requests: Sequence[GuestRequest]) -> None:
-    """Conflict where two requests of one call are for one VNIC, or for one address."""
-    identities: set[VnicId] = set()
-    addresses: dict[tuple[object, ...], str] = {}
-    members: dict[tuple[object, ...], GuestRequest] = {}
-    for request in requests:
-        if request.id in identities:
-            raise Conflict(f"VNIC {request.vnic_id} of subnet {request.subnet_id} is named twice")
-        identities.add(request.id)
-        own: list[object] = [*request.ips]
-        if request.derived_mac:
-            own.append(request.mac)
-        for address in own:
-            other = addresses.setdefault((*request.id[:2], address), request.vnic_id)
-            if other != request.vnic_id:
-                raise Conflict(
-                    f"{'mac' if isinstance(address, str) else 'ip'} {address} of subnet "
-                    f"{request.subnet_id} is asked for by VNIC {other} and by VNIC "
-                    f"{request.vnic_id}"
-                )
-        for group, ip in product(request.policy.groups, request.ips):
-            first = members.setdefault((request.tenant_id, group, ip), request)
-            if first is not request:
-                raise shared_member(ip, group, first.vnic_id, first.subnet_id)
+def _block(host: HostView, identity: VnicId, old: Vnic | None, *, look: bool) -> str:
+    """The name for the ifb of a VNIC."""
+    if not look:
+        return host.name(ids.RATE, identity)
+    return host.locate(ids.RATE, identity, block_of(old.dependents) if old else None)[0]
 
 
 def _found(host: HostView, identity: VnicId, vnic: Vnic | None) -> dict[Key, Noun]:
-    """What is on the host of a VNIC, known or not."""
+    """Return what is on the host of a VNIC, whether the node knows it or not."""
     if vnic is not None:
         kind = ids.VM if vnic.role is VnicRole.TENANT_VM else ids.CONTAINER
         link = host.locate(kind, identity, vnic.link)[1]
-        dependents: list[Noun] = list(vnic.dependents)
-        links = [link]
-    else:
-        links, dependents = [], []
-        for kind in (ids.VM, ids.CONTAINER):
-            name, link = host.locate(kind, identity)
-            links.append(link)
-            dependents += unknown_dependents(host.site, name, link)
-    found = keyed([link for link in links if link is not None])
-    found |= host.find(host.carried(dependents).values())
-    return recalled(found, vnic.nouns() if vnic is not None else ())
+        found = _found_with(host, link, {vnic.link.key}, vnic.dependents)
+        return recalled(found, vnic.nouns())
+    # Its rates go with its links, of which the ifb is one.
+    block = host.locate(ids.RATE, identity)[1]
+    found = keyed([block] if block is not None else [])
+    for kind in (ids.VM, ids.CONTAINER):
+        name, link = host.locate(kind, identity)
+        found |= _found_with(
+            host, link, {link_key(name)}, unknown_dependents(host.site, name, link)
+        )
+    return found
+
+
+def _found_with(
+    host: HostView, link: Link | None, keys: set[Key], dependents: Iterable[Noun]
+) -> dict[Key, Noun]:
+    """The link of a VNIC, and what of these nouns is there; it could have had these keys.
+
+    What hung on a link deleted behind our back died with it, and what is on a foreign one that
+    has the name now is not ours.
+    """
+    found: dict[Key, Noun] = {} if link is None else {link.key: link}
+    if keys != found.keys():
+        dependents = [noun for noun in dependents if noun.within not in keys - found.keys()]
+    return found | host.find_ours(host.carried(dependents).values())

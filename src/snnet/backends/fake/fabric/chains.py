@@ -7,12 +7,13 @@ Here: which hooks a frame passes, and what the chains there see.  Not here: the 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from snnet.contract import IPAddress, Link
 
 from ..addresses import is_broadcast
 from .frames import Arp, Frame, Packet
-from .others import ARP, BRIDGE, IP, NETDEV, Seen, facts, macs
+from .others import ARP, BRIDGE, IP, NETDEV, UNKNOWN, UNMARKED, Marks, Seen, facts, macs
 from .walk import Station, Step
 
 OTHERS = "dropped by others: {}"
@@ -28,6 +29,8 @@ class Chains:
 
     def __init__(self, station: Station) -> None:
         self._station = station
+        self._marks: dict[Step, dict[str, Marks]] = {}
+        """The marks that rules gave to packets, by step and copy."""
 
     # -- frames -------------------------------------------------------------------------
 
@@ -129,7 +132,15 @@ class Chains:
         others = self._station.others
         if others is None:
             return True
-        verdict = others.judge(self._seen(layer, hook, said, more), above, below)
+        seen = self._seen(layer, hook, said, more)
+        copy = seen.port_out or seen.goes or ("input" if hook == "input" else "")
+        given = self._given(step, copy)
+        # What a host sends on behalf of another packet may be that one in a tunnel, with its
+        # mark, or an answer to it, without (IP4_REPLY_MARK, net/ip.h).
+        marks = UNKNOWN if (layer, hook) == (IP, "output") and given != UNMARKED else given
+        verdict, marks = others.judge(replace(seen, marks=marks), above, below)
+        if marks != given:
+            self._marks.setdefault(step, {})[copy] = marks
         if verdict is None:
             return True
         if verdict.lost:
@@ -146,10 +157,31 @@ class Chains:
         others = self._station.others
         if others is None:
             return False
-        found = others.bypassed(self._seen(IP, hook, packet, more))
+        seen = self._seen(IP, hook, packet, more)
+        marks = self._given(step, seen.goes or ("input" if hook == "input" else ""))
+        found = others.bypassed(replace(seen, marks=marks))
         if found is None:
             self._station.doubt(step, "a rule of others may accept it before snnet's rules")
         return found is not False
+
+    def _given(self, step: Step, copy: str) -> Marks:
+        """Return the marks that a packet was given on this host before.
+
+        They go with it from hook to hook, through bridges, tunnels and ports, but not into another
+        network namespace (skb_scrub_packet, net/core/skbuff.c).  Where copies of it were given
+        different ones, nobody can tell.
+        """
+        if not self._marks:
+            return UNMARKED
+        found = self._marks.get(step, {})
+        if copy and copy in found:
+            return found[copy]
+        before = found.get("")
+        if before is None:
+            own = step.host == self._station.name  # the last step of the sender is not
+            before = self._given(step.before, copy) if own and step.before else UNMARKED
+        others = [marks for name, marks in found.items() if name]
+        return before if all(marks == before for marks in others) else UNKNOWN
 
     def _seen(self, layer: str, hook: str, said: Packet | Arp, more: Mapping[str, object]) -> Seen:
         found = {**facts(said), **more}

@@ -168,6 +168,8 @@ def input_refused(rules: Rulebook, passage: Passage) -> Refused | None:
     isolation = rules.first(HostIsolation, passage.link)
     if isolation is None or passage.answers:
         return None
+    if passage.packet.target == isolation.open_address:
+        return None
     return isolation, f"{passage.packet} is not an answer"
 
 
@@ -209,7 +211,9 @@ def _zones_refuse(
             return None
         if _may_leave(rules, ours, passage.packet.source, out):
             # What belongs to no connection would leave with its private source.
-            return (ours, f"{passage.packet} opens nothing") if passage.flow is None else None
+            if passage.flow is None and _is_translated(rules, ours, passage.packet.source, out):
+                return ours, f"{passage.packet} opens nothing"
+            return None
         source = rules.first(TranslatedSource, passage.packet.source)
         if source is not None and passage.flow is None:
             return source, f"{passage.packet} opens nothing"
@@ -223,17 +227,18 @@ def _zones_refuse(
 def _protecting(rules: Rulebook, owner: str, packet: Packet) -> ProtectedNetwork | None:
     """Return the rule that keeps a packet of a zone's member away from its target."""
     for rule in rules.all(ProtectedNetwork, owner):
-        if packet.target in rule.network and (rule.closed or _is_tunnelled(packet)):
+        if packet.target in rule.network and (rule.closed or _is_tunnelled(packet, rule.port)):
             return rule
     return None
 
 
-def _is_tunnelled(packet: Packet) -> bool:
-    """Return whether the packet is for a tunnel: GRE, or a UDP port of one."""
+def _is_tunnelled(packet: Packet, port: int | None) -> bool:
+    """Return whether the packet is for a tunnel: GRE, or a UDP port of one, this one included."""
     if isinstance(packet.payload, Encapsulated):
         return packet.payload.protocol == "gre"
     protocol, _, target = ends_of(packet)
-    return protocol == "udp" and any(low <= target.port <= high for low, high in TUNNEL_PORTS)
+    of_any = target.port == port or any(low <= target.port <= high for low, high in TUNNEL_PORTS)
+    return protocol == "udp" and of_any
 
 
 def _may_leave(rules: Rulebook, ours: ZoneLink, source: IPAddress, out: str) -> bool:
@@ -242,6 +247,14 @@ def _may_leave(rules: Rulebook, ours: ZoneLink, source: IPAddress, out: str) -> 
     exits = rules.all(ExternalForward, ours.link, out)
     masquerades = rules.all(Masquerade, out)
     return _has(public, ours.owner) or (_has(exits, ours.owner) and _has(masquerades, ours.owner))
+
+
+def _is_translated(rules: Rulebook, ours: ZoneLink, source: IPAddress, out: str) -> bool:
+    """Return whether what may leave the zone by the link ``out`` does not keep its source."""
+    if source.version == 4 or rules.first(TranslatedSource, source) is not None:
+        return True
+    masquerades = (rule for rule in rules.all(Masquerade, out) if rule.nat66)
+    return _has(masquerades, ours.owner) or _has(rules.all(PublicIp, source, out), ours.owner)
 
 
 def _may_enter(rules: Rulebook, theirs: ZoneLink, passage: Passage) -> bool:

@@ -144,11 +144,12 @@ class Fragment:
     """A fragment of an IPv6 packet (RFC 8200, 4.5).
 
     ``of`` is what a first fragment tells of the packet's upper layer; None if that comes in
-    a later one.
+    a later one.  ``start`` is the byte at which a later one begins.
     """
 
     first: bool
     of: Echo | Segment | Udp | Icmp6 | None = None
+    start: int = 1232
     size: int = 1240
 
     def __str__(self) -> str:
@@ -229,6 +230,11 @@ class Frame:
     def flooded(self) -> bool:
         """Whether the target is a broadcast or multicast MAC."""
         return int(self.target[1], 16) & 1 == 1
+
+    @property
+    def is_for_bridges(self) -> bool:
+        """Whether a bridge without spanning tree keeps the frame (IEEE 802.1D)."""
+        return self.target.startswith("01:80:c2:00:00:0") and self.target[-1] not in "01"
 
 
 def _depth(carried: object) -> int:

@@ -1,4 +1,4 @@
-"""Security groups at the bridge ports of one host, as ``snnet.contract.rules`` defines them.
+"""Security groups at the ports of one host, as ``snnet.contract.rules`` defines them.
 
 Here: what a port with ``PortGroups`` lets pass, by which rule, and the answers to it.  Not
 here: the hooks that ask (``netfilter.py``).
@@ -25,7 +25,6 @@ from .frames import (
     Echo,
     Encapsulated,
     Fragment,
-    Frame,
     Icmp6,
     Packet,
     Segment,
@@ -42,6 +41,8 @@ _TYPES = {
 _ECHO = {(4, True): 8, (4, False): 0, (6, True): 128, (6, False): 129}
 """Types of echo messages, by the version of IP and whether they are requests."""
 _GRE = 47
+_RISKY = 8
+"""A fragment that begins at this byte could change what the first one said (RFC 1858, 4.2)."""
 
 Upper = Echo | Segment | Udp | Encapsulated | Icmp6
 """What rules look at in a packet."""
@@ -56,17 +57,22 @@ class PortFilter:
         self._walk = station.walk
         self._answers: set[tuple[str, Ends]] = set()
 
-    def leaving(self, port: str, frame: Frame, step: Step) -> Step | None:
+    def leaving(
+        self, port: str, packet: Arp | Packet, step: Step, *, bridged: bool = True
+    ) -> Step | None:
         """Check what the guest at the port sends; None if it is dropped."""
-        return self._pass(port, frame, step, OUT)
+        return self._pass(port, packet, step, OUT, bridged)
 
-    def entering(self, port: str, frame: Frame, step: Step) -> Step | None:
+    def entering(
+        self, port: str, packet: Arp | Packet, step: Step, *, bridged: bool = True
+    ) -> Step | None:
         """Check what the guest at the port would receive; None if it is dropped."""
-        return self._pass(port, frame, step, IN)
+        return self._pass(port, packet, step, IN, bridged)
 
-    def _pass(self, port: str, frame: Frame, step: Step, direction: str) -> Step | None:
-        packet = frame.payload
-        for groups in self._rules.all(PortGroups, port) if self._rules else ():
+    def _pass(
+        self, port: str, packet: Arp | Packet, step: Step, direction: str, bridged: bool
+    ) -> Step | None:
+        for groups in self._rules.all(PortGroups, port, bridged) if self._rules else ():
             if isinstance(packet, Arp) or _always(packet):
                 continue
             if self._is_answer(port, packet):
@@ -93,7 +99,10 @@ class PortFilter:
         payload = packet.payload
         if isinstance(payload, Icmp6):
             about = payload.about
-            return about is not None and (port, ends_of(about).inverted) in self._known
+            if about is None:
+                return False
+            ends = ends_of(about)
+            return not self._known.isdisjoint({(port, ends), (port, ends.inverted)})
         if isinstance(_upper(packet), Echo) and _upper(packet).request:  # type: ignore[union-attr]
             return False
         return (port, ends_of(packet)) in self._known
@@ -132,7 +141,7 @@ def _always(packet: Packet) -> bool:
     """Whether a packet passes whatever rules say."""
     payload = packet.payload
     if isinstance(payload, Fragment):
-        return not payload.first
+        return not payload.first and payload.start > _RISKY
     if isinstance(payload, Icmp6):
         return payload.kind in (ROUTER_SOLICITATION, ROUTER_ADVERTISEMENT)
     if isinstance(payload, Udp):

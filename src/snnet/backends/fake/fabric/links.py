@@ -13,9 +13,10 @@ from typing import NamedTuple, Protocol
 
 from snnet.contract import Bridge, IPAddress, Link, Macvtap, Tunnel, Veth
 
+from . import shaping, suppress
 from .frames import Arp, Frame, Packet
 from .netfilter import Netfilter
-from .walk import LINK_DOWN, Station, Step
+from .walk import LINK_DOWN, SAME_PORT, Station, Step
 
 Plug = tuple[Station, str]
 """An uplink: its station and its link."""
@@ -139,6 +140,7 @@ class Links:
         link = self.passing(name, frame, step)
         if link is None or not self.netfilter.chains.device("egress", name, frame, step):
             return
+        step = shaping.sent(self.station, name, step)
         match link:
             case Bridge():
                 self._bridges.leave(link, frame, step)
@@ -155,8 +157,9 @@ class Links:
     def receive(self, name: str, frame: Frame, step: Step) -> None:
         """Receive a frame on a link."""
         link = self.passing(name, frame, step)
-        if link is None or not self.netfilter.chains.device("ingress", name, frame, step):
+        if link is None or (back := shaping.received(self, link, frame, step)) is None:
             return
+        step = back
         if link.master is not None:
             self._bridges.enter(link, frame, step)
         elif not self._state.uppers.get(name) or self._macvtaps.enter(name, frame, step):
@@ -233,9 +236,14 @@ class Bridges:
         if not bridge.up:
             station.drop(step, bridge.name, "the bridge is down")
             return
+        if frame.is_for_bridges:
+            # Received by the port itself, past all that looks at the bridge (br_handle_frame).
+            if links.netfilter.takes_for_itself(port, frame, step):
+                links.upper.receive(port, frame, step, meant=True)
+            return
         if not links.netfilter.bridge_prerouting(port, frame, step):
             return
-        passed = links.netfilter.ports.leaving(port.name, frame, step)
+        passed = links.netfilter.ports.leaving(port.name, frame.payload, step)
         if passed is None:
             return
         step = passed
@@ -248,13 +256,18 @@ class Bridges:
         if frame.source in own:
             # br_fdb_update: "received packet with own address as source address".
             step = step.then(station.name, bridge.name, "{} is a port's own MAC", frame.source)
-        else:
+        elif suppress.learns(port):
             station.learned.ports[station, bridge.name, frame.source] = port.name
         untracked = links.netfilter.untracks(port, frame)
+        quiet = False
+        if isinstance(frame.payload, Arp):
+            quiet, reply = suppress.suppressed(station, bridge, port, frame.payload)
+            if reply is not None:
+                links.transmit(port.name, reply, step.then(station.name, bridge.name, "answers"))
         if frame.flooded:
             if links.netfilter.chains.goes_up(port, frame, step):
                 links.upper.receive(bridge, frame, step, untracked=untracked)
-            self._forward(bridge, port, frame, step, untracked=untracked)
+            self._forward(bridge, port, frame, step, untracked=untracked, quiet=quiet)
         elif frame.target in (bridge.mac, port.mac):
             if links.netfilter.chains.goes_up(port, frame, step):
                 links.upper.receive(bridge, frame, step, meant=True, untracked=untracked)
@@ -278,7 +291,9 @@ class Bridges:
         step: Step,
         *,
         untracked: bool = False,
+        quiet: bool = False,
     ) -> None:
+        """Send a frame out of the port of its target, or of all; ``quiet``: see ``suppress``."""
         links, station = self._links, self._station
         avoid = came_in.name if came_in else None
         packet = frame.payload
@@ -288,16 +303,19 @@ class Bridges:
             and not links.netfilter.bridge_forward(bridge.name, packet, step, untracked=untracked)
         ):
             return
-        known = station.learned.ports.get((station, bridge.name, frame.target))
-        if known is not None and not frame.flooded:
+        known = None if frame.flooded else suppress.port_of(station, bridge.name, frame.target)
+        if known is not None:
             if known == avoid:
-                station.ignore(step, known, "{} is on this port", frame.target)
+                station.ignore(step, known, SAME_PORT, frame.target)
             else:
                 self._send(bridge, avoid, known, frame, step, untracked=untracked)
             return
         step = step.then(station.name, bridge.name, "to all ports")
         for name in station.state.ports[bridge.name]:
-            if name != avoid and station.state.is_up(name):
+            out = station.state.link(name)
+            if out is None or not out.up or (quiet and suppress.suppresses(out)):
+                continue
+            if name != avoid:
                 self._send(bridge, avoid, name, frame, step, untracked=untracked)
 
     def _send(
@@ -312,7 +330,7 @@ class Bridges:
     ) -> None:
         """Send a frame out of one port, past the groups and the chains of others there."""
         links, station = self._links, self._station
-        passed = links.netfilter.ports.entering(out, frame, step)
+        passed = links.netfilter.ports.entering(out, frame.payload, step)
         if passed is None:
             return
         step = passed

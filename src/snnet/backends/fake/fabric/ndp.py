@@ -21,11 +21,14 @@ from .frames import (
     Fragment,
     Icmp6,
     Packet,
+    Segment,
     Udp,
 )
 
 CLIENT6, SERVER6 = 546, 547  # of DHCPv6 (RFC 8415, 7.2)
 RELAYED = "RELAY-FORW"
+_UNSEEN = frozenset({"authentication", "mobility", "HIP", "Shim6"})
+"""Headers that the kernel takes for upper layers."""
 _NOBODY = IPv6Address("::")
 
 
@@ -76,6 +79,9 @@ def _lie_of_content(rule: AntiSpoof, packet: Packet) -> str:
         payload, whole = payload.of, False
     if isinstance(payload, Arp):
         return f"{packet} is about neighbours"
+    unseen = not _UNSEEN.isdisjoint(packet.headers)
+    if unseen and not (isinstance(payload, Segment) and payload.protocol != "udp"):
+        return f"{packet} is behind headers that the kernel does not look behind"
     if isinstance(payload, Icmp6):
         return _lie_of_icmp6(rule, packet, payload)
     protocol, source, target = ends_of(packet)

@@ -54,7 +54,7 @@ class Netfilter:
         self._walk = station.walk
         self._conntrack = Conntrack()
         self.ports = PortFilter(station)
-        """The groups of bridge ports: the last of ``bridge_prerouting``, and on the way out."""
+        """The groups of ports: the last of ``bridge_prerouting``, and on the way out."""
         self.chains = Chains(station)
 
     # -- frames -------------------------------------------------------------------------
@@ -91,6 +91,12 @@ class Netfilter:
         if flow is not None:
             self._connections.confirm(flow)
         return True
+
+    def takes_for_itself(self, port: Link, frame: Frame, step: Step) -> bool:
+        """Handle a frame for bridges themselves, received by a port."""
+        rule = self._rules.first(Untracked, port.name) if self._rules else None
+        refused = None if rule is None else (rule, f"the frame is for {frame.target}")
+        return self._passes(refused, step, port.name)
 
     def untracks(self, port: Link, frame: Frame) -> bool:
         """Return whether connection tracking ignores a frame from this bridge port."""
@@ -143,6 +149,10 @@ class Netfilter:
         if not self._active:
             return passage
         passage = passage if passage.untracked else self._track(passage)
+        step = self.ports.leaving(passage.link, passage.packet, passage.step, bridged=False)
+        if step is None:
+            return None
+        passage = passage._replace(step=step)
         return self._around(passage, "prerouting", DNAT_PRIORITY, passage.link, "")
 
     def input(self, passage: Passage) -> Passage | None:
@@ -184,15 +194,19 @@ class Netfilter:
         translated = self._translate_source(passage, out, next_hop)
         if translated is None:
             return None
-        passes = self._asks(translated, "postrouting", passage.link, out, above=SNAT_PRIORITY)
-        return translated if passes else None
+        if not self._asks(translated, "postrouting", passage.link, out, above=SNAT_PRIORITY):
+            return None
+        step = self.ports.entering(out, translated.packet, translated.step, bridged=False)
+        return None if step is None else translated._replace(step=step)
 
     def _translate_source(self, passage: Passage, out: str, next_hop: IPAddress) -> Passage | None:
         flow = passage.flow
         if flow is None:
             return passage
         if not flow.confirmed and not passage.answers:
-            own = source_on(self._station.state, out, next_hop)
+            target = passage.packet.target
+            towards = next_hop if target.version == 4 else target
+            own = source_on(self._station.state, out, towards)
             found = new_source(self._rules, passage, out, own)
             if found is not None:
                 rule, address = found

@@ -15,6 +15,14 @@ from snnet.contract import IPAddress
 
 from .frames import Arp, Echo, Encapsulated, Frame, Icmp6, Packet, Segment, Udp
 
+Marks = tuple[int | None, ...]
+"""The mark of a packet, and of each that follows it in a connection; None: nobody can tell."""
+
+UNMARKED: Marks = (0, 0, 0)
+"""Of a first packet of TCP: the handshake's last one and the data follow."""
+
+UNKNOWN: Marks = (None, None, None)
+
 IP, BRIDGE, ARP, NETDEV = "ip", "bridge", "arp", "netdev"
 """The layers that have hooks."""
 
@@ -54,6 +62,7 @@ class Seen:
     """The type of an ICMP message, or the operation of ARP."""
     flags: frozenset[str] | None = None
     """The flags of TCP."""
+    marks: Marks = UNMARKED
     local: Callable[[IPAddress], str] | None = None
     """Says what an address is to the host: "local", "broadcast", "multicast" or "unicast"."""
 
@@ -79,8 +88,13 @@ class Verdict(NamedTuple):
 class Others(Protocol):
     """Knows the chains of others on one host."""
 
-    def judge(self, seen: Seen, above: int | None, below: int | None) -> Verdict | None:
-        """Walk the chains at the hook whose priority is in (above, below]; None: it passes."""
+    def judge(
+        self, seen: Seen, above: int | None, below: int | None
+    ) -> tuple[Verdict | None, Marks]:
+        """Walk the chains at the hook whose priority is in (above, below]; None: it passes.
+
+        Returns also the marks that it has then.
+        """
 
     def bypassed(self, seen: Seen) -> bool | None:
         """Whether a chain lets the packet through before it comes to the rules of snnet.

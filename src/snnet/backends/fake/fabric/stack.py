@@ -36,7 +36,7 @@ from .frames import (
     Udp,
 )
 from .links import Links
-from .walk import AN_ERROR, Station, Step
+from .walk import AN_ERROR, NOT_MINE, Station, Step
 
 _LIMITED_BROADCAST = IPv4Address("255.255.255.255")
 
@@ -80,7 +80,7 @@ class Stack:
         """Receive a frame: flooded, to the link's MAC, or ``meant`` for the host anyway."""
         station = self.station
         if not (meant or frame.flooded or frame.target == link.mac):
-            station.ignore(step, link.name, "frame to {}", frame.target)
+            station.ignore(step, link.name, NOT_MINE, frame.target)
         elif isinstance(frame.payload, Arp):
             if frame.payload.target.version == 6 and not self._netfilter.ingress(link, frame, step):
                 return

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from snnet.contract import IPAddress
 
-from .walk import AN_ERROR, LINK_DOWN, NO_NEIGHBOUR, Doubt, Step, Walk
+from .walk import AN_ERROR, LINK_DOWN, NO_NEIGHBOUR, NOT_MINE, SAME_PORT, Doubt, Step, Walk
 
 
 class Connection(NamedTuple):
@@ -50,8 +50,13 @@ def trace_of(asked: Walk, shown: Walk) -> Trace:
 
 
 def _ends(walk: Walk) -> list[Step]:
-    """Return the drops, and the links that were down when a request came to them."""
-    return [*walk.endings.dropped, *(end for end in walk.endings.ignored if end.said == LINK_DOWN)]
+    """Return the drops, and the links that were down when a request came to them.
+
+    If there are none, the packet went where nobody takes it.
+    """
+    ignored = walk.endings.ignored
+    found = [*walk.endings.dropped, *(end for end in ignored if end.said == LINK_DOWN)]
+    return found or [end for end in ignored if end.said in (NOT_MINE, SAME_PORT)]
 
 
 def _weight(end: Step) -> tuple[int, int]:

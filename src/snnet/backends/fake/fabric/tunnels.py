@@ -32,14 +32,18 @@ class Tunnels:
 
     def encapsulate(self, link: Tunnel, frame: Frame, step: Step) -> None:
         """Send a frame to the tunnel's other end."""
-        far = self._vxlan_remote(link, frame.target) if isinstance(link, Vxlan) else link.remote
-        if far is None:
-            self._station.drop(step, link.name, "no forwarding entry for {}", frame.target)
-            return
-        local = link.wire_local or self._stack.source_for(far)
-        inner = Encapsulated(link.protocol, link.wire_key, frame)
-        outer = Udp(_SOURCE_PORT, link.wire_port, inner) if link.over_udp else inner
-        self._send(link, local, far, outer, step)
+        remotes = self._vxlan_remotes(link, frame.target) if isinstance(link, Vxlan) else []
+        if link.remote is not None and not remotes:
+            remotes = [link.remote]
+        if not remotes:
+            end = self._station.ignore if frame.flooded else self._station.drop
+            end(step, link.name, "no forwarding entry for {}", frame.target)
+        for far in remotes:
+            local = link.wire_local or self._stack.source_for(far)
+            copy = Frame(frame.source, frame.target, frame.payload, visited={*frame.visited})
+            inner = Encapsulated(link.protocol, link.wire_key, copy)
+            outer = Udp(_SOURCE_PORT, link.wire_port, inner) if link.over_udp else inner
+            self._send(link, local, far, outer, step)
 
     def send_packet(self, link: Gre, next_hop: IPAddress, packet: Packet, step: Step) -> None:
         """Send a packet over multipoint gre, to the next hop's neighbour entry."""
@@ -50,12 +54,18 @@ class Tunnels:
         payload = Encapsulated("gre", link.tunnel_key, packet)
         self._send(link, link.local, IPv4Address(entry.lladdr), payload, step)
 
-    def _vxlan_remote(self, link: Vxlan, mac: str) -> IPAddress | None:
-        for wanted in (mac, NO_MAC):
-            entry = self._station.state.nouns.get(("fdb", link.name, wanted))
-            if isinstance(entry, Fdb):
-                return entry.remote
-        return link.remote
+    def _vxlan_remotes(self, link: Vxlan, mac: str) -> list[IPAddress]:
+        """Return where a vxlan's entries send frames to this MAC."""
+        state = self._station.state
+        entry = state.nouns.get(("fdb", link.name, mac))
+        if isinstance(entry, Fdb):
+            return [entry.remote]
+        found = self._station.learned.remotes.get((self._station, link.name))
+        if found is None:
+            entries = state.on_link(link.name)
+            found = [one.remote for one in entries if isinstance(one, Fdb) and one.mac == NO_MAC]
+            self._station.learned.remotes[self._station, link.name] = found
+        return found
 
     def _send(
         self,

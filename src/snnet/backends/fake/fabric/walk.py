@@ -30,6 +30,9 @@ AN_ERROR = "{} says {}{}"
 
 LINK_DOWN = "the link is down"
 
+NOT_MINE, SAME_PORT = "frame to {}", "{} is on this port"
+"""What it says of frames that came to the wrong host: it is not for it, or came from there."""
+
 _LINES_MAX = 80
 """Most lines printed for a failed walk; a flood through a thousand hosts has more."""
 
@@ -231,6 +234,10 @@ class Learned:
         """MACs by station, link and address."""
         self.ports: dict[tuple[Station, str, str], str] = {}
         """Ports by station, bridge and MAC."""
+        self.vxlans: dict[tuple[Station, str], tuple[str, ...]] = {}
+        """The ports of a bridge that are vxlans, by station and bridge."""
+        self.remotes: dict[tuple[Station, str], list[IPAddress]] = {}
+        """Where a vxlan sends frames to MACs without an entry, by station and vxlan."""
         self.own_macs: dict[tuple[Station, str], frozenset[str]] = {}
         """The MACs of a bridge and its ports, by station and bridge."""
         self.wire: dict[str, tuple[Station, str]] = {}

@@ -17,6 +17,7 @@ def _read(row: Row, common: Row, data: Row) -> Macvtap:
     return Macvtap(
         lower=row.get("link") or elsewhere,
         mode=data.get("mode", "0"),
+        all_multicast="ALLMULTI" in row["flags"],
         link_local=link_local(row),
         **common,
     )

@@ -41,6 +41,7 @@ def _decode(link: LinkMessage, common: Common, data: Data, name_of: NameOf) -> M
         # A link in another namespace is written as ip-link(8) does it.
         lower=name_or_none(name_of, link.lower) or f"if{link.lower_index}",
         mode=_FOUND_MODES.get(mode, str(mode)),
+        all_multicast=link.all_multicast(),
         link_local=link.link_local(),
         **common,
     )

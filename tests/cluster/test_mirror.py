@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from unittest.mock import Mock
 
 import pytest
 
 from snnet import Unavailable, open_registry
-from snnet.agent.mirror import Mirror
+from snnet.cluster.mirror import Mirror
 from snnet.contract import Compacted, Delete, Put, Registry
 
 
@@ -40,6 +41,25 @@ def test_other_prefixes_are_a_new_reading(registry: Registry) -> None:
     mirror.follow("a/")
     assert mirror.follow("c/")
     assert documents(mirror) == {"c/1": {}}
+
+
+def test_what_is_apart_and_what_is_read_once(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirror = Mirror(registry)
+    reading = mirror.follow("a/", apart=("b/",), once=("c/",))
+    assert reading is not None
+    assert list(reading.entries) == ["a/1", "b/1", "c/1"]
+    assert list(documents(mirror)) == ["a/1", "b/1"]
+    assert mirror.follow("a/", apart=("b/",), once=("c/",)) is None
+    registry.commit([Put("a/2", {}), Put("b/2", {}), Put("c/2", {})])
+    assert mirror.refresh(5) == {"a/2", "b/2"}
+    assert mirror.refresh(0) == set()
+    monkeypatch.setattr(mirror._watch, "next", Mock(side_effect=Compacted("too old")))
+    assert mirror.refresh(0) == {"a/1", "a/2", "b/1", "b/2"}
+    registry.commit([Put("b/3", {}), Put("c/3", {})])
+    assert mirror.refresh(5) == {"b/3"}
+    assert mirror.follow("a/", "b/") is not None, "that is another question"
 
 
 def test_lost_changes_are_read_anew(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,187 @@
+"""What a node costs with its default drivers, netlink and nftables, on the real kernel.
+
+The floor is that of ``benchmarks.kernel``: a tap by prepared messages, without any rule.  What
+does not wait in the kernel is compared by processor time, so that a shared machine does not
+decide.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import snnet
+from snnet.backends.netlink import NetlinkBackend
+from snnet.contract import Link, Remove, Tap
+from snnet.system.host import RealHost
+
+from .fake import config, vnics
+from .kernel import Floor, settle
+from .timing import Result, each, median, seconds
+
+ROUNDS, BURST = 9, 40
+MANY, SUBNETS = 5000, 10
+DESTROYED = 5
+CPU = time.process_time
+
+
+def run() -> Iterator[Result]:
+    """Run the benchmarks in the namespace of the process, which has an uplink in 192.0.2.0/24."""
+    yield from _imports()
+    with ExitStack() as stack:
+        host = RealHost(owner="cn:bench")
+        stack.callback(host.close)
+        backend = NetlinkBackend(host)
+        stack.callback(backend.close)
+        yield Result("default: init on an empty host", median(_inits()) * 1000, "CPU ms")
+        node = stack.enter_context(_node())
+        node.init()
+        floor = Floor()
+        stack.callback(floor.close)
+        yield from _one_by_one(node, backend, floor)
+        yield from _many(node, backend, floor)
+
+
+def _node() -> snnet.ComputeNode:
+    return snnet.ComputeNode("cn-1", config(tunnel="vxlan"), api_timeout=600)
+
+
+def _imports() -> Iterator[Result]:
+    nothing, package = "", "import snnet"
+    opened = (
+        "import snnet\n"
+        "config = snnet.NetworkConfig(compute_nets=['192.0.2.0/24'], tunnel='vxlan')\n"
+        "with snnet.ComputeNode('cn-1', config) as node: node.init()\n"
+    )
+    times: dict[str, list[float]] = {text: [] for text in (nothing, package, opened)}
+    for _ in range(ROUNDS):  # in turn: the speed of a machine changes
+        for text, found in times.items():
+            command = [sys.executable, "-c", text]
+            found.append(seconds(lambda command=command: subprocess.run(command, check=True)))  # type: ignore[misc]
+    bare = median(times[nothing])
+    for text, what in ((package, "import snnet"), (opened, "import, open, init")):
+        yield Result(f"default: {what}, beyond Python", (median(times[text]) - bare) * 1000, "ms")
+        yield Result(f"default: {what} / bare Python", median(times[text]) / bare, "times")
+
+
+def _inits() -> Iterator[float]:
+    for _ in range(ROUNDS):
+        with _node() as node:
+            yield seconds(node.init, CPU)
+
+
+def _one_by_one(node: snnet.ComputeNode, backend: NetlinkBackend, floor: Floor) -> Iterator[Result]:
+    keeper, *configs = vnics()[: BURST + 1]
+    bridge = node.create_vnic(keeper).vnic.bridge
+    taps = _taps(bridge)
+    messages = [(tap.name.encode(), bytes(backend.links.tap_message(tap))) for tap in taps]
+    created: list[float] = []
+    destroyed: list[float] = []
+    first: list[float] = []
+    last: list[float] = []
+    for _ in range(ROUNDS):
+        settle()
+        base = each(floor.make, messages, CPU)
+        gone = each(lambda tap: backend.apply([Remove(tap)]), taps[:DESTROYED])  # type: ignore[list-item]
+        backend.apply([Remove(tap) for tap in taps[DESTROYED:]])
+        settle()
+        created.append(each(node.create_vnic, configs, CPU) / base)  # type: ignore[arg-type]
+        settle()
+        destroyed.append(each(node.destroy_vnic, configs[:DESTROYED]) / gone)  # type: ignore[arg-type]
+        node.destroy_vnics(configs)
+        others = [_vnic(number, subnet) for number, subnet in enumerate(range(101, 105))]
+        settle()
+        first.append(each(node.create_vnic, others, CPU) / base)
+        last.append(each(node.destroy_vnic, others) / gone)
+    node.destroy_vnic(keeper)
+    yield Result("default: create_vnic of a tap / floor", median(created), "times", 1.4)
+    yield Result("default: destroy_vnic / removal of a link", median(destroyed), "times", 1.05)
+    yield Result("default: first VNIC of a subnet / floor of a tap", median(first), "times")
+    yield Result("default: last VNIC of a subnet / removal of a link", median(last), "times")
+
+
+def _taps(bridge: str | None) -> list[Tap]:
+    return [
+        Tap(
+            name=f"floor{number}",
+            group=0,
+            mac=f"fe:00:00:00:01:{number:02x}",
+            mtu=1450,
+            master=bridge,
+            alias=f"snnet1 o=cn:cn-1 k=vm t=t1 s=s1 v=v{number} i=i{number} a=10.1.0.{number}",
+        )
+        for number in range(BURST)
+    ]
+
+
+def _vnic(number: int, subnet: int) -> snnet.VnicConfig:
+    return snnet.VnicConfig(
+        tenant_id="t1", subnet_id=f"s{subnet}", vnic_id=f"v{number}", instance_id=f"i{number}",
+        concentrator_id="c1", concentrator_ip="192.0.2.10", subnet=f"10.{subnet}.0.0/16",
+        subnet_key=subnet, ip=f"10.{subnet}.{number // 200}.{number % 200 + 2}",
+    )  # fmt: skip
+
+
+def _many(node: snnet.ComputeNode, backend: NetlinkBackend, floor: Floor) -> Iterator[Result]:
+    """Few VNICs, then many, each time a burst more: what a create costs beside them."""
+    configs = [_vnic(number, 1 + number % SUBNETS) for number in range(MANY + BURST)]
+    burst, rest = configs[:BURST], configs[BURST:]
+    bulk = []
+    for _ in range(3):
+        bulk.append(seconds(lambda: _all(node, rest[:1000]), CPU) / 1000)
+        node.destroy_vnics(rest[:1000])
+    few = _beside(node, backend, floor, burst, rest[:SUBNETS])
+    node.destroy_vnics(burst)
+    many = _beside(node, backend, floor, burst, rest[SUBNETS:])
+    base = few[1]
+    yield Result(
+        "default: a tap of create_vnics of 1,000 / floor", median(bulk) / base, "times", 1.1
+    )
+    yield Result(
+        f"default: create_vnic with {MANY:,} / with {SUBNETS}", many[0] / few[0], "times", 1.1
+    )
+    yield Result(f"default: floor with {MANY:,} / with {SUBNETS}", many[1] / few[1], "times")
+    dump = median([seconds(lambda: backend.snapshot({Link}), CPU) for _ in range(3)])
+    verify = median([seconds(node.verify, CPU) for _ in range(3)])
+    rebuild = median([seconds(node.rebuild_topology, CPU) for _ in range(3)])
+    yield Result(f"default: dump of {MANY:,} links", dump * 1000, "CPU ms")
+    yield Result(f"default: verify of {MANY:,} VNICs / dump", verify / dump, "times", 3.2)
+    yield Result(
+        f"default: rebuild of {MANY:,}, a VNIC beyond the dump",
+        (rebuild - dump) / MANY * 1e6,
+        "CPU us",
+    )
+    yield Result(
+        f"default: to_dict() of {MANY:,} VNICs",
+        seconds(node.topology().to_dict, CPU) * 1000,
+        "CPU ms",
+    )
+    yield Result(f"default: reset of {MANY:,} VNICs", seconds(node.reset_network, CPU), "CPU s")
+
+
+def _beside(
+    node: snnet.ComputeNode,
+    backend: NetlinkBackend,
+    floor: Floor,
+    burst: list[snnet.VnicConfig],
+    others: list[snnet.VnicConfig],
+) -> tuple[float, float]:
+    """Seconds of a create and of the floor, with these others there."""
+    _all(node, others)
+    bridge = node.create_vnic(others[0]).vnic.bridge
+    taps = _taps(bridge)
+    messages = [(tap.name.encode(), bytes(backend.links.tap_message(tap))) for tap in taps]
+    settle()
+    base = each(floor.make, messages, CPU)
+    backend.apply([Remove(tap) for tap in taps])
+    settle()
+    return each(node.create_vnic, burst, CPU), base
+
+
+def _all(node: snnet.ComputeNode, configs: list[snnet.VnicConfig]) -> None:
+    for result in node.create_vnics(configs):
+        if result.error:
+            raise result.error

@@ -1,0 +1,56 @@
+"""Links that others took out of a node's hands, each with the command that gives it back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from shlex import quote
+
+from snnet.contract import LINK_GROUP, Add, Link, Plan
+from snnet.core import identity as ids
+
+from .host import HostView
+
+_MISNAMED = (
+    "its name is not that of its alias: somebody renamed it or copied the alias; delete it, or"
+)
+
+
+def misnamed(link: Link) -> str:
+    """Return what a report says about a link whose name does not fit its alias."""
+    return f"{link}: {_MISNAMED} give it its name back"
+
+
+def taken_away(plan: Plan, host: HostView) -> Iterator[str]:
+    """Yield a line for each link that others renamed, or whose alias or group they changed.
+
+    ``plan`` is that of a repair: a link that it would make, where one of this kind has the name
+    and not the alias, is the one that is there.  Lists all links.
+    """
+    links = {link.name: link for link in host.snapshot({Link}).values() if isinstance(link, Link)}
+    owner = host.site.owner
+    for link in links.values():
+        what = f"{link.kind} {link.name}"
+        if identity := ids.stray(link, owner):
+            name = ids.name(owner, *identity)
+            steps = (f"{link.name} down", f"{link.name} name {name}", f"{name} up")
+            back = " && ".join(f"ip link set dev {step}" for step in steps)
+            yield f"{what}: {_MISNAMED}: {_alias(link.name, '') if name in links else back}"
+        elif ids.lost_group(link, owner):
+            yield (
+                f"{what}: it counts as somebody else's, because its group is not snnet's; delete "
+                f"it, or: ip link set dev {link.name} group {LINK_GROUP}"
+            )
+    for operation in plan:
+        noun = operation.noun
+        if not (isinstance(operation, Add) and isinstance(noun, Link) and noun.alias):
+            continue
+        there = links.get(noun.name)
+        if there is not None and there.kind == noun.kind and there.alias != noun.alias:
+            yield (
+                f"{noun.kind} {noun.name}: it counts as somebody else's, because its alias is not "
+                f"snnet's; delete it, or: {_alias(noun.name, noun.alias)} group {LINK_GROUP}"
+            )
+
+
+def _alias(name: str, alias: str) -> str:
+    return f"ip link set dev {name} alias {quote(alias)}"

@@ -1,0 +1,173 @@
+"""What holds in both topologies of many hosts, "hub" and "mesh"."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from unittest.mock import Mock
+
+import pytest
+
+from snnet import NetworkConfig
+from snnet.cluster import keys
+from snnet.cluster.mirror import Mirror
+from snnet.contract import Namespace, Remove, Unavailable
+
+from .cloud import CONFIG, MESH, OUTSIDE, Cloud, other
+
+pytestmark = pytest.mark.usefixtures("quick")
+
+
+@pytest.fixture(params=[CONFIG, MESH], ids=["hub", "mesh"])
+def config(request: pytest.FixtureRequest) -> NetworkConfig:
+    found: NetworkConfig = request.param
+    return found
+
+
+@pytest.fixture
+def cloud(config: NetworkConfig) -> Iterator[Cloud]:
+    """Two network hosts and two compute hosts."""
+    cloud = Cloud.of_four(config)
+    yield cloud
+    cloud.close()
+
+
+def texts(cloud: Cloud) -> dict[str, str]:
+    return {name: kernel.to_text() for name, kernel in cloud.fabric.hosts.items()}
+
+
+def test_two_tenants_with_the_same_addresses_never_meet(cloud: Cloud) -> None:
+    cloud.furnish()
+    cloud.furnish("other")
+    mine, theirs = cloud.guest("v1"), cloud.guest("v2", "other")
+    assert theirs.lease is not None
+    assert not cloud.fabric.ping(mine, "10.1.0.3"), "that is the other tenant's"
+    assert cloud.guest("v2").lease is not None
+    assert cloud.fabric.ping(mine, "10.1.0.3")
+    places = cloud.places()
+    assert places["acme"] != places["other"]
+
+
+def test_nothing_is_left_after_everything_is_deleted(cloud: Cloud) -> None:
+    before = texts(cloud)
+    # IPv4 alone: the host of a concentrator with IPv6 goes on forwarding it.
+    cloud.furnish()
+    assert cloud.host("cn-1").to_text() != before["cn-1"]
+    cloud.cluster.delete_network("acme", "web", force=True)
+    cloud.settle()
+    assert texts(cloud) == before
+    left = cloud.documents(keys.ROOT)
+    assert {key.split("/")[0] for key in left} == {"nodes", "alive", "claims"}
+    assert {key.split("/")[1] for key in left if key.startswith("claims")} <= {
+        "node-numbers", "tenants"
+    }  # fmt: skip
+
+
+def test_what_an_agent_says_is_no_news_to_it(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It reads that when it starts; the answer to a commit tells it the rest."""
+    heard: set[str] = set()
+    refresh = Mirror.refresh
+
+    def listened(mirror: Mirror, timeout: float) -> set[str]:
+        changed = refresh(mirror, timeout)
+        heard.update(changed)
+        return changed
+
+    monkeypatch.setattr(Mirror, "refresh", listened)
+    cloud.furnish()
+    assert cloud.states() == {"ready"}
+    assert heard
+    assert not [key for key in heard if key.startswith(keys.STATUS)]
+
+
+def test_hosts_with_both_roles(config: NetworkConfig) -> None:
+    cloud = Cloud(config)
+    cloud.add("cn-1", "cn-2", roles=["compute", "network"])
+    cloud.settle()
+    cloud.furnish()
+    first, second = cloud.guest("v1"), cloud.guest("v2")
+    assert cloud.fabric.ping(first, second)
+    assert cloud.fabric.ping(second, OUTSIDE)
+    assert cloud.fabric.ping(first, OUTSIDE)
+    assert cloud.faults() == []
+    cloud.close()
+
+
+def test_an_agent_takes_over_what_an_earlier_one_left(cloud: Cloud) -> None:
+    cloud.furnish(subnet=("10.1.0.0/24", "fd00:1::/64"))
+    before = texts(cloud)
+    for name in tuple(cloud.agents):
+        cloud.start(name, cloud.stop(name))
+    cloud.settle()
+    assert texts(cloud) == before
+    assert cloud.faults() == []
+
+
+def test_draining_moves_concentrators_without_waiting(cloud: Cloud) -> None:
+    bare = texts(cloud)
+    cloud.furnish()
+    guest = cloud.guest("v1")
+    node, address = cloud.places()["acme"]
+    heir = other(node)
+    before = texts(cloud)
+    assert before[node] != bare[node]
+    cloud.cluster.drain_node(node)
+    cloud.settle()
+    assert cloud.places()["acme"] == (heir, address)
+    assert cloud.fabric.ping(guest, OUTSIDE)
+    assert cloud.host(node).to_text() == bare[node]
+    # With nowhere to go it stays.
+    cloud.cluster.drain_node(heir)
+    cloud.settle()
+    assert cloud.places()["acme"] == (heir, address)
+    cloud.cluster.drain_node(node, draining=False)
+    cloud.settle()
+    assert cloud.places()["acme"] == (node, address)
+    assert texts(cloud) == before
+    assert cloud.faults() == []
+
+
+def test_a_network_host_that_comes_back_gives_up_what_has_moved(cloud: Cloud) -> None:
+    """Its namespaces may be there still, if only its wire was broken."""
+    bare = texts(cloud)
+    cloud.furnish()
+    node, address = cloud.places()["acme"]
+    roles = cloud.kill(node)
+    cloud.settle()
+    cloud.fabric.plug(cloud.host(node), "eth0")
+    assert cloud.host(node).to_text() != bare[node]
+    cloud.start(node, roles)
+    cloud.settle()
+    assert cloud.host(node).to_text() == bare[node]
+    assert cloud.places()["acme"] == (other(node), address)
+    assert cloud.fabric.ping(cloud.guest("v1"), OUTSIDE)
+    assert cloud.faults() == []
+
+
+def test_a_concentrator_whose_namespace_is_made_anew(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its agent moves into the new one, also while the registry does not answer."""
+    cloud.furnish()
+    guest, node = cloud.guest("v1"), cloud.node_of()
+    kernel, agent = cloud.host(node), cloud.agents[node]
+    before = kernel.to_text()
+
+    def deleted_and_back() -> bool:
+        (space,) = kernel.snapshot({Namespace}).values()
+        assert kernel.apply([Remove(space)]).errors == {}
+        assert not cloud.fabric.ping(guest, OUTSIDE)
+        end = time.monotonic() + 20
+        while not (back := cloud.fabric.ping(guest, OUTSIDE)) and time.monotonic() < end:
+            agent.step(0.02)
+        return back
+
+    assert deleted_and_back()
+    assert guest.renew() is not None, "it has a DHCP server"
+    with monkeypatch.context() as patch:
+        patch.setattr(agent, "_connect", Mock(side_effect=Unavailable("cut")))
+        assert deleted_and_back()
+    assert guest.renew() is not None
+    cloud.settle()
+    assert kernel.to_text() == before
+    assert cloud.faults() == []

@@ -1,0 +1,136 @@
+"""Stored documents that cannot be read: each is named, hides no other, and can be deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from snnet import Cluster
+from snnet.cluster import keys
+from snnet.cluster.documents import Wanted
+from snnet.cluster.stored import Unreadable
+from snnet.contract import Put
+
+KEYS = {
+    "network": keys.network("acme", "web"),
+    "group": keys.group("acme", "g"),
+    "vnic": keys.vnic("cn-1", "acme", "v1"),
+    "forward": keys.forward("acme", "tcp-80"),
+    "public-ip": keys.public_ip("acme", "203.0.113.5"),
+}
+GETS: dict[str, Callable[[Cluster], Wanted]] = {
+    "network": lambda cluster: cluster.get_network("acme", "web"),
+    "group": lambda cluster: cluster.get_group("acme", "g"),
+    "vnic": lambda cluster: cluster.get_vnic("acme", "v1"),
+    "forward": lambda cluster: cluster.get_forward("acme", "tcp-80"),
+    "public-ip": lambda cluster: cluster.get_public_ip("acme", "203.0.113.5"),
+}
+CHANGES: dict[str, Callable[[Cluster], object]] = {
+    "network": lambda cluster: cluster.update_network("acme", "web", mtu=1300),
+    "group": lambda cluster: cluster.update_group("acme", "g", rules=["out"]),
+    "vnic": lambda cluster: cluster.update_vnic("acme", "v1", mtu=1300),
+    "forward": lambda cluster: cluster.update_forward("acme", "tcp-80", to="v2"),
+    "public-ip": lambda cluster: cluster.update_public_ip("acme", "203.0.113.5", to="v2"),
+}
+DELETES: dict[str, Callable[[Cluster], None]] = {
+    "network": lambda cluster: cluster.delete_network("acme", "web", force=True),
+    "group": lambda cluster: cluster.delete_group("acme", "g"),
+    "vnic": lambda cluster: cluster.delete_vnic("acme", "v1", force=True),
+    "forward": lambda cluster: cluster.delete_forward("acme", "tcp-80"),
+    "public-ip": lambda cluster: cluster.delete_public_ip("acme", "203.0.113.5"),
+}
+DAMAGES: dict[str, Callable[[dict[str, Any]], object]] = {
+    "later": lambda document: {**document, "later": 1},
+    "wrong": lambda document: {key: {"not": ["this"]} for key in document},
+    "empty": lambda document: {},
+}
+
+
+@pytest.fixture
+def full(cluster: Cluster) -> Cluster:
+    """One object of each kind, and another of most."""
+    cluster.create_group("g", tenant="acme", rules=["in tcp 80", "in tcp 81 from group:g"])
+    cluster.create_group("h", tenant="acme", rules=["out"])
+    for name in ("v1", "v2"):
+        groups = ["h"] if name == "v1" else []
+        cluster.create_vnic(name, tenant="acme", network="web", node="cn-1", groups=groups)
+    cluster.create_forward(tenant="acme", network="web", protocol="tcp", port=80, to="v1")
+    cluster.create_public_ip("203.0.113.5", tenant="acme", to="v1")
+    return cluster
+
+
+def damage(cluster: Cluster, kind: str, how: str) -> None:
+    key = KEYS[kind]
+    document = dict(cluster.registry.read(key).entries[key].document)
+    cluster.registry.commit([Put(key, DAMAGES[how](document))])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+@pytest.mark.parametrize("kind", KEYS)
+def test_it_is_listed_as_failed_beside_the_others(full: Cluster, kind: str, how: str) -> None:
+    damage(full, kind, how)
+    objects: list[Wanted] = [
+        *full.list_networks("acme"), *full.list_groups("acme"), *full.list_vnics("acme"),
+        *full.list_forwards("acme"), *full.list_public_ips("acme"),
+    ]  # fmt: skip
+    failed = [item for item in objects if item.state == "failed"]
+    assert [item.kind for item in failed] == [kind]
+    assert [item.name for item in failed] == [GETS[kind](full).name]
+    for item in (*failed, GETS[kind](full)):
+        assert "its document cannot be read: " in str(item.error)
+        assert item.to_dict()["name"] == item.name
+    assert len(objects) == 7
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+@pytest.mark.parametrize("kind", KEYS)
+def test_what_needs_all_of_it_names_it(full: Cluster, kind: str, how: str) -> None:
+    damage(full, kind, how)
+    before = full.registry.read("").entries
+    name = GETS[kind](full).name
+    match = f"the stored document of {kind} '{name}' of tenant 'acme' cannot be read: .* delete"
+    for call in (CHANGES[kind], Cluster.export):
+        with pytest.raises(Unreadable, match=match):
+            call(full)
+    assert full.registry.read("").entries == before
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+@pytest.mark.parametrize("kind", KEYS)
+def test_it_can_be_deleted_with_its_claims(full: Cluster, kind: str, how: str) -> None:
+    """As if it could be read, so that the same can be created again."""
+    damage(full, kind, how)
+    DELETES[kind](full)
+    after = set(full.registry.read("").entries)
+    assert KEYS[kind] not in after
+    full.export()
+    if kind == "network":
+        assert not any("acme/web" in key or "/tunnel-keys/" in key for key in after)
+        full.create_network("web", tenant="acme", subnet="10.1.0.0/24")
+    if kind in ("network", "vnic"):
+        assert keys.vnic_name("acme", "v1") not in after
+        assert keys.member("acme", "v1") not in after
+        made = full.create_vnic("v9", tenant="acme", network="web", ip="10.1.0.2")
+        assert made.name == "v9", "its address is free"
+    full.create_vnic("v1", tenant="acme", network="web", node="cn-1")
+    full.create_forward(tenant="acme", network="web", protocol="tcp", port=80, to="v1")
+    full.create_public_ip("203.0.113.5", tenant="acme", to="v1")
+
+
+@pytest.mark.parametrize("kind", ["forward", "public-ip"])
+def test_it_hinders_nobody_else(full: Cluster, kind: str) -> None:
+    damage(full, kind, "later")
+    full.create_forward(tenant="acme", network="web", protocol="tcp", port=81, to="v2")
+    full.delete_vnic("acme", "v2", force=True)
+    full.delete_vnic("acme", "v1", force=True)
+    assert KEYS[kind] not in full.registry.read("").entries, "it led to the VNIC"
+
+
+def test_a_refused_deletion_changes_nothing(full: Cluster) -> None:
+    damage(full, "network", "later")
+    before = full.registry.read(KEYS["network"]).entries[KEYS["network"]].document
+    with pytest.raises(Exception, match="has the VNICs v1, v2"):
+        full.delete_network("acme", "web")
+    assert full.registry.read(KEYS["network"]).entries[KEYS["network"]].document == before

@@ -1,0 +1,106 @@
+"""Links of others that took the name of one of ours: no call changes or removes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import snnet
+from snnet.contract import Add, Address, Bridge, Noun, Shaper
+from tests.node import test_local
+from tests.node.world import World, container, port, vm
+
+RATES: dict[str, Any] = {"rate_to_guest": "50mbit", "rate_from_guest": "10mbit"}
+
+Act = Callable[[], object]
+Scene = tuple[snnet.ComputeNode | snnet.Cnci, list[Act]]
+"""A node with links, and calls that would remove or change them."""
+
+
+def bridged(world: World) -> Scene:
+    node = world.node()
+    for number in (8, 9):
+        node.create_vnic(container(number, **RATES))
+    node.create_cnci_vnic(port(1))
+    return node, [
+        lambda: node.update_vnic(container(9, rate_from_guest="20mbit")),
+        lambda: node.update_vnic(container(9)),
+        lambda: node.destroy_vnic(container(9)),
+        lambda: node.reconcile(vnics=[container(8)]),
+        lambda: node.destroy_vnics([container(8), container(9)]),
+        lambda: node.destroy_cnci_vnic(port(1)),
+    ]
+
+
+def routed(world: World) -> Scene:
+    node = world.node(config=world.config(mode=snnet.NetworkMode.ROUTED))
+    node.create_vnic(vm(9, **RATES))
+    return node, [
+        lambda: node.update_vnic(vm(9, rate_from_guest="20mbit")),
+        lambda: node.destroy_vnic(vm(9)),
+    ]
+
+
+def local(world: World) -> Scene:
+    node = world.node(config=world.config(topology="local"))
+    node.create_vnic(test_local.vnic(9))
+    node.set_concentrator(test_local.config())
+    return node, [
+        lambda: node.destroy_vnic(test_local.vnic(9)),
+        lambda: node.set_concentrator(test_local.config(subnets=[])),
+        lambda: node.remove_concentrator("acme", "c-acme"),
+    ]
+
+
+def meshed(world: World) -> Scene:
+    node = world.node(config=world.config(topology="mesh"))
+    node.create_vnic(vm(9, concentrator_ip=None))
+    node.set_peers("t1", "s1", [snnet.Peer("192.0.2.12", macs=["02:00:0a:01:00:08"])])
+    return node, [
+        lambda: node.set_peers("t1", "s1", []),
+        lambda: node.destroy_vnic(vm(9)),
+    ]
+
+
+def concentrating(world: World) -> Scene:
+    cnci = world.cnci()
+    cnci.add_remote_subnet("10.1.0.0/24", 7, "192.0.2.12")
+    return cnci, [
+        lambda: cnci.del_remote_subnet("10.1.0.0/24", 7, "192.0.2.12"),
+        lambda: cnci.remove_subnet("10.1.0.0/24"),
+    ]
+
+
+SCENES = [bridged, routed, local, meshed, concentrating]
+
+
+def on(world: World, name: str) -> list[Noun]:
+    """What somebody could have put on a link as well."""
+    found = world.kernel.snapshot({Address, Shaper}).values()
+    return [noun for noun in found if noun.within == ("link", name)]
+
+
+@pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.__name__)
+def test_a_foreign_link_with_a_name_of_ours_stays(world: World, scene: Any) -> None:
+    """Whatever hangs on it stays too, even what looks like ours."""
+    node, acts = scene(world)
+    ours = [link for link in world.links() if not link.name.startswith("snp-")]
+    for mine in ours:
+        hung = on(world, mine.name)
+        world.delete(mine.name)
+        world.add(Bridge(name=mine.name, group=0, alias="somebody's"))
+        for noun in hung:
+            world.kernel.apply([Add(noun)])
+        foreign, hung = world.link(mine.name), on(world, mine.name)
+        for act in acts:
+            act()
+            assert world.link(mine.name) == foreign
+            assert on(world, mine.name) == hung
+        node.repair()
+        assert world.link(mine.name) == foreign
+        assert on(world, mine.name) == hung
+        world.delete(mine.name)
+        node.close()
+        node, acts = scene(world)
