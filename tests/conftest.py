@@ -5,7 +5,7 @@ names a link kind the running kernel must have; where it lacks it, the test is
 left to the VM (``make test-vm``, where SNNET_IN_VM is set and nothing is left
 out) and listed at the end.  Of ``sampled`` tests, with SNNET_TEST_SAMPLE=N (CI), one
 in N runs, others each time.  With SNNET_NO_SKIP set (CI), every other skip is a
-failure.
+failure.  What failed is written to the file SNNET_TEST_FAILURES too.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -119,6 +120,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(
             f"left to other runs: {len(_left_to_chance)} tests, for this one takes one in {EVERY}"
         )
+    in_worker = hasattr(terminalreporter.config, "workerinput")
+    if (kept := os.environ.get("SNNET_TEST_FAILURES")) and not in_worker:
+        failed = [r for key in ("failed", "error") for r in terminalreporter.stats.get(key, [])]
+        with Path(kept).open("a", encoding="utf-8") as file:
+            file.writelines(f"FAILED {r.nodeid} ({r.when})\n{r.longreprtext}\n\n" for r in failed)
 
 
 @pytest.hookimpl(wrapper=True)
