@@ -439,16 +439,16 @@ def test_a_link_we_only_read_is_never_ours(kind: str) -> None:
 def test_a_link_without_an_alias_is_ours_by_group_and_name() -> None:
     for kind in KINDS:
         name = next(ids.names(CN, kind, "t1", "s1"))
-        assert ids.half_born(Tap(name=name), CN)
-        assert not ids.half_born(Tap(name=name, alias="x"), CN)
-        assert not ids.half_born(Tap(name=name), CNCI)
+        assert ids.is_ours(Tap(name=name), CN)
+        assert not ids.is_ours(Tap(name=name, alias="x"), CN)
+        assert not ids.is_ours(Tap(name=name), CNCI)
 
 
 @pytest.mark.parametrize(
     "name", ["tap0", "sn-aaaaaaaaaaa", "snv-aaaaaaaaa", "snv-aaaaaaaaaaa", "snv_aaaaaaaaaa"]
 )
 def test_a_link_with_a_foreign_name_is_not_half_born(name: str) -> None:
-    assert not ids.half_born(Tap(name=name), CN)
+    assert not ids.is_ours(Tap(name=name), CN)
 
 
 def test_reading_a_vnic_gives_the_alias_found() -> None:

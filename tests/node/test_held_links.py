@@ -7,8 +7,9 @@ from ipaddress import ip_interface
 
 import pytest
 
-from snnet.contract import Add, Address, Link, Macvtap, Tap
-from tests.node.world import RealWorld, World, port, vm
+import snnet
+from snnet.contract import Add, Address, Change, Link, Macvtap, Tap
+from tests.node.world import RealWorld, World, container, port, vm
 
 
 def index(world: World, name: str) -> int:
@@ -62,6 +63,38 @@ def test_a_concentrators_nic_of_another_mode_is_reported_and_stays(world: World)
     assert isinstance(found, Macvtap)
     assert found.mode == "vepa"
     node.reset_network()
+
+
+def test_a_link_whose_alias_was_taken_stays(walled: World) -> None:
+    """Nobody knows what it is for until it is asked for again; its rules stay as well."""
+
+    def ask(node: snnet.ComputeNode) -> None:
+        node.create_vnics([vm(9), container(8, rate_from_guest="10mbit")])
+        node.create_cnci_vnic(port())
+
+    node = walled.node()
+    ask(node)
+    for link in walled.links():
+        if not link.alias:
+            continue
+        node.close()
+        walled.kernel.apply([Change(replace(link, alias=""), link)])
+        left = walled.text()
+        node = walled.node(init=False)
+        whole = node.init()
+        assert any(link.name in line for line in whole.orphans + whole.healed), link
+        assert whole.healed or any(link.name in line for line in node.verify()), link
+        node.repair()
+        found = walled.link(link.name)
+        assert found is not None, link
+        assert found.index == link.index, link
+        if not whole.healed:
+            assert walled.text() == left, link
+        ask(node)
+        assert walled.link(link.name) == link
+        assert node.verify() == []
+    node.reset_network()
+    assert not walled.links()
 
 
 @pytest.mark.kernel

@@ -27,8 +27,11 @@ _LAST_INDEX = (1 << 31) - 1
 
 
 def comes_up_later(link: Link) -> bool:
-    """Whether the link is created down, to be configured by later messages first."""
-    configured = isinstance(link, (Bridge, Ifb)) or link.master is not None
+    """Whether the link is created down, to be configured by later messages first.
+
+    An alias is one of them: a link that is up has its alias, whenever the process is killed.
+    """
+    configured = isinstance(link, (Bridge, Ifb)) or link.master is not None or bool(link.alias)
     return configured or without_link_local(link)
 
 

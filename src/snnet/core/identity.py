@@ -341,11 +341,11 @@ def space_of(noun: Namespace, owner: Owner) -> dict[str, str] | None:
     return fields if ours else None
 
 
-def half_born(link: Link, owner: Owner) -> bool:
-    """Whether the link is ours and was created, but did not get an alias."""
+def unmarked(link: Link, owner: Owner) -> bool:
+    """Whether group and name say that the link is this owner's, and its alias says nothing."""
     return (
         grouped(link)
-        and not link.alias
+        and decode(link.alias) is None
         and not isinstance(link, Other)
         and len(link.name) == 14
         and link.name[:2] == owner.prefix
@@ -371,7 +371,7 @@ def ours_or_stray(link: Link, owner: Owner) -> bool | tuple[str, ...]:
     """Whether the link is this owner's; kind and identity if it only claims them: a stray."""
     fields = claimed(link, owner)
     if fields is None:
-        return half_born(link, owner)
+        return not link.alias and unmarked(link, owner)  # not yet, or not any more
     return _is_named(link, fields, owner) or (fields[KIND], *_identity(fields, owner))
 
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_interface
+from typing import Any, Self
 
 from snnet.contract import Address, Bridge, Ifb, IPAddress, Link, Path, PortForward, PublicIp
 from snnet.contract.network import DADFAILED, TENTATIVE, link_sysctl
@@ -31,6 +32,27 @@ class Seen:
 
     def addresses_of(self, link: str) -> list[Address]:
         return [noun for noun in self.addresses if noun.link == link]
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What the process that set the node up found; others compare with it."""
+
+    uplink: Uplink
+    default_route: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {"uplink": self.uplink.to_dict(), "default_route": self.default_route}
+
+    @classmethod
+    def from_dict(cls, data: Any) -> Self | None:
+        """The same again; None if the data is of another version, or damaged."""
+        try:
+            uplink = {**data["uplink"], "address": ip_interface(data["uplink"]["address"])}
+            return cls(Uplink(**uplink), bool(data["default_route"]))
+        except (KeyError, TypeError, ValueError):
+            return None
 
 
 def about_uplink(uplink: Uplink, seen: Seen) -> Iterator[str]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from snnet.contract import (
     GroupMembers,
     GroupRules,
     Key,
     Link,
+    Noun,
     Nouns,
     Owned,
     PortGroups,
@@ -19,9 +22,39 @@ from snnet.contract import (
 )
 
 
+def unfinished(noun: Noun) -> bool:
+    """Whether this is a link of ours whose creation did not end.
+
+    Every backend sets the alias before, or with, what brings a link up.  A link that is up
+    and has no alias was whole: somebody took the alias, and a guest may hold the link.
+    """
+    return isinstance(noun, Link) and not noun.alias and not noun.up
+
+
+def lost_its_alias(noun: Noun) -> bool:
+    """Whether this is a link of ours that was whole, and whose alias somebody took."""
+    return isinstance(noun, Link) and not noun.alias and noun.up
+
+
 def half_born(ours: Nouns) -> set[Key]:
-    """Return the keys of links that were created and did not get an alias."""
-    return {key for key, noun in ours.items() if isinstance(noun, Link) and not noun.alias}
+    """Return the keys of links whose creation did not end."""
+    return {key for key, noun in ours.items() if unfinished(noun)}
+
+
+def of_lost_aliases(ours: Nouns, wanted: Nouns) -> set[Key]:
+    """Return the keys of links whose alias somebody took, and of all that belongs to them.
+
+    Those that are wanted are left out: their alias is known.
+    """
+    unwanted = {key: noun for key, noun in ours.items() if key not in wanted}
+    links = {noun.name: noun for noun in unwanted.values() if isinstance(noun, Link)}
+    lost = {name for name, link in links.items() if lost_its_alias(link)}
+    if not lost:
+        return set()
+    lost |= {
+        noun.to for noun in unwanted.values() if isinstance(noun, Redirect) and noun.link in lost
+    }
+    return {links[name].key for name in lost & links.keys()} | _belonging(unwanted, lost)
 
 
 def useless_dependents(ours: Nouns, wanted: Nouns) -> set[Key]:
@@ -37,17 +70,23 @@ def useless_dependents(ours: Nouns, wanted: Nouns) -> set[Key]:
         for key, noun in ours.items()
         if key not in wanted and isinstance(noun, (Owned, ProxyNeighbour, Redirect, Route, Shaper))
     }
-    kept = {
+    return unwanted.keys() - _belonging(unwanted, orphans)
+
+
+def _belonging(nouns: Nouns, links: Collection[str]) -> set[Key]:
+    """Return the keys of the nouns that are about these links, or that those need."""
+    about = {
         key
-        for key, noun in unwanted.items()
-        if getattr(noun, "link", None) in orphans or getattr(noun, "bridge", None) in orphans
+        for key, noun in nouns.items()
+        if getattr(noun, "link", None) in links
+        or getattr(noun, "bridge", None) in links
+        or (noun.within is not None and noun.within[1] in links)
     }
-    zones = {noun.zone for key in kept if isinstance(noun := unwanted[key], ZoneLink)}
-    tenants = {noun.tenant for key in kept if isinstance(noun := unwanted[key], PortGroups)}
-    return {
+    zones = {noun.zone for key in about if isinstance(noun := nouns[key], ZoneLink)}
+    tenants = {noun.tenant for key in about if isinstance(noun := nouns[key], PortGroups)}
+    return about | {
         key
-        for key, noun in unwanted.items()
-        if key not in kept
-        and not (isinstance(noun, Zone) and noun.zone in zones)
-        and not (isinstance(noun, (GroupMembers, GroupRules)) and noun.tenant in tenants)
+        for key, noun in nouns.items()
+        if (isinstance(noun, Zone) and noun.zone in zones)
+        or (isinstance(noun, (GroupMembers, GroupRules)) and noun.tenant in tenants)
     }

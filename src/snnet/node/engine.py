@@ -32,6 +32,7 @@ from .claims import WHOLE_NODE, Claim, Claims, nobody
 from .deadline import Deadline
 from .drivers import Drivers
 from .host import HostView
+from .inputs import Inputs
 from .intents import Intents
 from .news import News, Whole
 from .outbox import Outbox
@@ -82,9 +83,10 @@ class Engine(Generic[R]):
         with self.claims.hold(lambda _: Claim(), deadline):
             yield self._host
 
-    def note_inputs(self) -> None:
-        """Remember what is on the host now and may be missed later."""
-        self._host.inputs.note()
+    @property
+    def inputs(self) -> Inputs:
+        """What the node rests on and did not make."""
+        return self._host.inputs
 
     def draft(self, call: Call[R, K, D, T], deadline: Deadline) -> D:
         """Return what the call would do now, by a look at the host; change nothing."""

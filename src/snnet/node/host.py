@@ -31,6 +31,7 @@ from snnet.contract import (
     keyed,
 )
 from snnet.core import identity as ids
+from snnet.core.leftovers import unfinished
 from snnet.core.own_packets import own_packets
 from snnet.core.records import Records
 from snnet.core.site import Site
@@ -339,7 +340,7 @@ class HostView:
     def settled(self, records: Records) -> Seen:
         """``seen``, once no object in it can still be in the middle of its creation."""
         seen = self.seen(records)
-        if any(isinstance(noun, Link) and not noun.alias for noun in seen.ours.values()):
+        if any(map(unfinished, seen.ours.values())):
             time.sleep(HALF_BORN_GRACE)
             seen = self.seen(records)
         return seen

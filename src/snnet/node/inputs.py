@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from snnet.contract import Address, ApiError, IPAddress, Link, Path, Sysctl
 from snnet.contract.network import FORWARDING
 from snnet.core.inputs import (
     SOMEWHERE,
     STRICT,
+    Before,
     Seen,
     about_devices,
     about_subnet,
@@ -23,6 +25,7 @@ from snnet.core.inputs import (
 from snnet.core.own_packets import remotes
 from snnet.core.records import Records
 from snnet.core.rules import Rule
+from snnet.core.uplinks import Uplink
 
 from .drivers import Drivers
 
@@ -32,10 +35,25 @@ class Inputs:
 
     def __init__(self, drivers: Drivers) -> None:
         self._backend = drivers.backend
+        self._uplink: Uplink | None = None
         self._had_default = False
 
-    def note(self) -> None:
+    def note(self, uplink: Uplink) -> Before:
         """Remember what is there now and may be missed later."""
+        self._uplink = uplink
+        self._note_default()
+        return Before(uplink, self._had_default)
+
+    def recall(self, before: Before) -> None:
+        """Compare with what another process found, which set the node up.
+
+        Its MTU is left out: a repair by whoever opens the node fits the node to that of now.
+        """
+        mtu = self._uplink.mtu if self._uplink else before.uplink.mtu
+        self._uplink = replace(before.uplink, mtu=mtu)
+        self._had_default = before.default_route
+
+    def _note_default(self) -> None:
         self._had_default = self._had_default or self._default() is not None
 
     def differences(self, records: Records, rules: Iterable[Rule]) -> Iterator[str]:
@@ -47,7 +65,7 @@ class Inputs:
             [noun for noun in found if isinstance(noun, Address)],
         )
         uplink = records.site.uplink
-        yield from about_uplink(uplink, seen)
+        yield from about_uplink(self._uplink or uplink, seen)
         yield from about_devices(rules, seen)
         if Path in self._backend.carries:
             for remote in remotes(records.site, records.nouns()):
@@ -64,7 +82,7 @@ class Inputs:
                     yield f"{name}: is 0 -> should be 1: sysctl -w {name}=1"
         if not rules:
             return
-        self.note()
+        self._note_default()
         way = self._default()
         if way is None and self._had_default:
             yield "default route: is gone -> should be there: ip route add default via ..."

@@ -34,6 +34,7 @@ from .deadline import NO_LIMIT, CancelToken, Deadline, check_seconds
 from .drivers import Drivers
 from .engine import Engine
 from .host import HostView
+from .inputs import Inputs
 from .intents import Intents
 from .migration import take_over
 from .news import Whole
@@ -164,11 +165,18 @@ class Node(ABC, Generic[R]):
         if not self.read_only:
             engine.run(Forward(), NO_LIMIT, whole)
             note_epoch(self._host, self.owner, epoch)
-            noted.note(self._host, self.owner, self.config, self._drivers, self.tenant_id)
+        self._note(engine.inputs, site.uplink)
         report.healed[:0] = [*intents.damage, *moved]
-        engine.note_inputs()
         self._engine, self._no_site = engine, None
         return report
+
+    def _note(self, inputs: Inputs, uplink: Uplink) -> None:
+        """Note what the node rests on now; who only looks on takes what is noted."""
+        now = inputs.note(uplink)
+        if not self.read_only:
+            noted.note(self._host, self.owner, self.config, self._drivers, self.tenant_id, now)
+        elif before := noted.before(self._host, self.owner):
+            inputs.recall(before)
 
     def _intents(self) -> Intents:
         return Intents(self._host.journal(f"intents-{self.owner}"), read_only=self.read_only)

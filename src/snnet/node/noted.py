@@ -13,22 +13,32 @@ from typing import Any
 from snnet.config import NetworkConfig
 from snnet.contract import Host
 from snnet.core.identity import Owner
+from snnet.core.inputs import Before
 
 from .drivers import Drivers
 from .sequences import EPOCHS
 
+_BEFORE = "before"
 _PREFIX = "node "
 """The keys of these notes, in the record of epochs, which outlives what a node removes."""
 
 
-def note(host: Host, owner: Owner, config: NetworkConfig, drivers: Drivers, tenant_id: str) -> None:
-    """Note the settings of a node under its owner."""
+def note(
+    host: Host,
+    owner: Owner,
+    config: NetworkConfig,
+    drivers: Drivers,
+    tenant_id: str,
+    before: Before,
+) -> None:
+    """Note the settings of a node under its owner, and what it rests on."""
     settings = {
         "config": _plain(config),
         "backend": drivers.backend.name,
         "firewall": drivers.firewall.name,
         "dhcp": drivers.dhcp.name if drivers.dhcp else None,
         "tenant_id": tenant_id,
+        _BEFORE: before.to_dict(),
     }
     with host.record(EPOCHS) as record:
         record[f"{_PREFIX}{owner}"] = settings
@@ -48,6 +58,11 @@ def noted(host: Host) -> dict[str, dict[str, Any]]:
             for key, settings in record.items()
             if key.startswith(_PREFIX)
         }
+
+
+def before(host: Host, owner: Owner) -> Before | None:
+    """What the process that set the node up found on the host; None if it is not known."""
+    return Before.from_dict(noted(host).get(str(owner), {}).get(_BEFORE))
 
 
 def _plain(config: NetworkConfig) -> dict[str, Any]:

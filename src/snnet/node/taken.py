@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from shlex import quote
 
-from snnet.contract import LINK_GROUP, Add, Link, Plan
+from snnet.contract import LINK_GROUP, Add, Link, Noun, Plan
 from snnet.core import identity as ids
 
 from .host import HostView
@@ -20,6 +20,14 @@ def misnamed(link: Link) -> str:
     return f"{link}: {_MISNAMED} give it its name back"
 
 
+def lost_alias(link: Noun) -> str:
+    """Return what is said about a link whose alias does not tell what it is any more."""
+    return (
+        f"{link}: it is called like a link of snnet, and its alias, which says what it is for, was "
+        "taken; start its agent, or create its VNIC again"
+    )
+
+
 def taken_away(plan: Plan, host: HostView) -> Iterator[str]:
     """Yield a line for each link that others renamed, or whose alias or group they changed.
 
@@ -28,6 +36,7 @@ def taken_away(plan: Plan, host: HostView) -> Iterator[str]:
     """
     links = {link.name: link for link in host.snapshot({Link}).values() if isinstance(link, Link)}
     owner = host.site.owner
+    planned = {operation.noun.key for operation in plan}
     for link in links.values():
         what = f"{link.kind} {link.name}"
         if identity := ids.stray(link, owner):
@@ -40,6 +49,8 @@ def taken_away(plan: Plan, host: HostView) -> Iterator[str]:
                 f"{what}: it counts as somebody else's, because its group is not snnet's; delete "
                 f"it, or: ip link set dev {link.name} group {LINK_GROUP}"
             )
+        elif link.up and link.key not in planned and ids.unmarked(link, owner):
+            yield lost_alias(link)
     for operation in plan:
         noun = operation.noun
         if not (isinstance(operation, Add) and isinstance(noun, Link) and noun.alias):

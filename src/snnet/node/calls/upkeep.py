@@ -34,6 +34,7 @@ from snnet.contract import (
 from snnet.core import identity as ids
 from snnet.core.announcing import of_node
 from snnet.core.held import keep_held
+from snnet.core.leftovers import lost_its_alias, of_lost_aliases
 from snnet.core.nat import Rule
 from snnet.core.planner import plan as make_plan
 
@@ -41,7 +42,7 @@ from ..call import Call, Done, Draft, Mode, R
 from ..claims import WHOLE_NODE, Claim, Held
 from ..host import HostView
 from ..results import Event, Report
-from ..taken import misnamed
+from ..taken import lost_alias, misnamed
 
 
 @dataclass(slots=True)
@@ -139,8 +140,9 @@ class Rebuild(Call[R, R, ReadDraft[R], Report]):
         left = [
             f"{difference(one.old, one.noun)}; repair() replaces it" for one in draft.replaceable
         ]
+        lost = [lost_alias(noun) for noun in draft.ours.values() if lost_its_alias(noun)]
         report = Report(
-            orphans=[*records.orphans, *strays, *left, *records.gaps()], others=draft.others
+            orphans=[*records.orphans, *strays, *lost, *left, *records.gaps()], others=draft.others
         )
         report.orphans += exposed(draft.plan, draft.ours)
         report.account(done.plan, done.outcome)
@@ -181,8 +183,10 @@ class Repair(Call[R, R, RepairDraft, Report]):
         rules = known.refreshed(host.snapshot({Address})) if known.outside() else {}
         wanted |= {key: rule for key, rule in rules.items() if key in wanted}
         found, parameters = host.parameters(known)
+        kept = of_lost_aliases(seen.ours, wanted)
+        ours = {key: noun for key, noun in seen.ours.items() if key not in kept}
         return RepairDraft(
-            make_plan(seen.ours | found, wanted | parameters),
+            make_plan(ours | found, wanted | parameters),
             rules=rules,
             found_strays=list(seen.strays.values()),
         )
