@@ -8,7 +8,7 @@ READY  := $(VENV)/.ready
 # A test that hangs fails, and shows where it was.
 PYTEST := $(BIN)/python -m pytest -q --timeout 600
 BOTH   := -n 2 --dist worksteal
-# Kernel tests that can run side by side.  They mostly wait, so three workers share two processors.
+# Kernel tests that can run side by side.  They mostly wait, so four workers share two processors.
 SIDE_BY_SIDE := tests/conformance tests/docker tests/node tests/firewall tests/backends \
                 tests/dhcp tests/registries tests/cli tests/doctor tests/lab tests/explain \
                 tests/drawing tests/differential
@@ -78,7 +78,7 @@ test-more: $(READY)
 
 test-kernel: $(READY) packages-kernel
 	@tools/as-root $(PYTEST) -m kernel $(or $(TESTS),$(addprefix --ignore ,$(SIDE_BY_SIDE)))
-	$(if $(TESTS),,@tools/as-root $(PYTEST) -n 3 --dist worksteal -m kernel $(SIDE_BY_SIDE))
+	$(if $(TESTS),,@tools/as-root $(PYTEST) -n 4 --dist worksteal -m kernel $(SIDE_BY_SIDE))
 
 test-vm: $(READY)
 	@tools/as-root tools/vm-suite $(TESTS)

@@ -28,7 +28,7 @@ class Guest:
     def __init__(self, netns: str) -> None:
         self.netns = netns
 
-    def lease(self, tries: int = 15, *options: str) -> dict[str, str] | None:
+    def lease(self, tries: int = 40, *options: str) -> dict[str, str] | None:
         """Ask for a lease, as udhcpc does, once a second; what it would set, or None."""
         with tempfile.NamedTemporaryFile("w", suffix=".sh", dir="/run", delete=False) as script:
             script.write(_SCRIPT)
@@ -53,7 +53,7 @@ class Guest:
 
     def run(self, *argv: str) -> subprocess.CompletedProcess[str]:
         argv = ("ip", "netns", "exec", self.netns, *argv)
-        return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=30)
+        return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=90)
 
     def ip(self, *words: str) -> None:
         _ip("-n", self.netns, *words)

@@ -58,7 +58,7 @@ def link(lan: Lan, tmp_path: Path) -> Lan:
     return lan
 
 
-def lease(guest: Guest, folder: Path, tries: int = 10) -> list[str] | None:
+def lease(guest: Guest, folder: Path, tries: int = 40) -> list[str] | None:
     """The address and the name server that the guest gets by DHCPv6, or None."""
     script = folder / "script"
     script.write_text(_SCRIPT)
