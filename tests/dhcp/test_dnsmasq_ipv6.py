@@ -36,9 +36,11 @@ SUBNETS = {
 _SCRIPT = """#!/bin/sh
 case $reason in
 BOUND6) ip -6 address add "$new_ip6_address/128" dev "$interface" nodad
-        echo "lease $new_ip6_address $new_dhcp6_name_servers" ;;
+        echo "lease $new_ip6_address $new_dhcp6_name_servers"
+        kill $PPID ;;
 esac
 """
+"""What dhclient runs; it would stay in the foreground until its lease ends."""
 
 
 def scope_of(subnets: str = "ipv6", **values: object) -> DhcpScope:
