@@ -21,6 +21,11 @@ from snnet.doctor.fixes import ADVICE, REPAIR, fix_of
             "node again",
             "ip link set eth0 mtu 1500",
         ),
+        (
+            "route 2001:db8::/64 dev m: cannot add it: File exists (EEXIST); somebody's route has "
+            "its place: ip -6 route delete 2001:db8::/64",
+            "ip -6 route delete 2001:db8::/64",
+        ),
         ("x: is 0 -> should be 1: sysctl -w net.ipv4.x=1", "sysctl -w net.ipv4.x=1"),
         ("way to 192.0.2.10: is closed -> should be open: ip route get 192.0.2.10", ADVICE),
         ("way to 10.1.0.0/24: is closed -> should be by snb-a: see ip rule, ip route", ADVICE),

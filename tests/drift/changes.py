@@ -255,6 +255,12 @@ def _routes() -> Iterator[Foreign]:
         "ip route del 10.9.0.0/24; ip route add 10.9.0.0/24 via 203.0.113.200",
         "ip route del 10.9.0.0/24 via 203.0.113.200 || true",
     )
+    yield Foreign(
+        "mesh route closed",
+        "hub",
+        "ip route del 10.9.0.0/24; ip route add blackhole 10.9.0.0/24",
+        "ip route del blackhole 10.9.0.0/24 || true",
+    )
     yield Foreign("peer route gone", "hub", "ip route del 172.31.0.2")
     yield Foreign("foreign route to a bridge", "hub", "ip route add 10.77.0.0/16 dev {cbridge}")
     yield Foreign(

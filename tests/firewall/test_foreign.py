@@ -216,13 +216,19 @@ def test_a_zone_of_one_link_has_no_flow(monkeypatch: pytest.MonkeyPatch) -> None
     assert flows(0, [link("br1", "t1", NET1)]) == []
 
 
-def test_a_rule_may_name_the_uplink_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What stands for the outside is the device of forwards, or the way to anywhere."""
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_rule_may_name_the_uplink_of_the_host(
+    monkeypatch: pytest.MonkeyPatch, version: int
+) -> None:
+    """What stands for the outside is the device of forwards, or the way to anywhere.
+
+    A host may have one family alone to go there.
+    """
     monkeypatch.setattr(foreign, "_bridged_is_seen", lambda netns: False)
     monkeypatch.setattr(Reach, "__init__", lambda self, netns: None)
     monkeypatch.setattr(Reach, "close", lambda self: None, raising=False)
-    way = ["eth0"]
-    monkeypatch.setattr(Reach, "way", lambda self, remote: next(iter(way), None))
+    way = {version: "eth0"}
+    monkeypatch.setattr(Reach, "way", lambda self, remote: way.get(remote.version))
     ours: list[Noun] = [
         Zone(owner=O, zone="z", outbound=True), link("w0", "z"),
         TranslatedSource(owner=O, source=IPv4Address("169.254.7.7")),

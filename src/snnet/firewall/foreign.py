@@ -40,8 +40,8 @@ DOCKER_USER = "DOCKER-USER"
 _OUTSIDE = "outside"
 """Stands for any link that leads out of the host."""
 
-_FAR = ip_address("198.41.0.4")
-"""An address far away (a.root-servers.net); nothing is sent to it."""
+_FAR = ip_address("198.41.0.4"), ip_address("2001:503:ba3e::2:30")
+"""Addresses far away, one of each family (a.root-servers.net); nothing is sent to them."""
 
 _HOOKS = ("prerouting", "forward", "postrouting")
 _FAMILIES = ("ip", "ip6", "inet", "bridge")
@@ -120,7 +120,7 @@ def _uplink(netns: int, ours: Iterable[Noun]) -> str:
         if isinstance(noun, PortForward):
             return noun.device
     with closing(Reach(netns)) as reach:
-        return reach.way(_FAR) or _OUTSIDE
+        return next(filter(None, map(reach.way, _FAR)), _OUTSIDE)
 
 
 def _routed(

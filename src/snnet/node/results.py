@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from snnet.contract import Outcome, Plan, SnnetError
+from snnet.contract import Exists, Operation, Outcome, Plan, Route, SnnetError
+from snnet.contract.network import MAIN_TABLE
 from snnet.core.events import ContainerInfo, TunnelEvent
 from snnet.core.vnics import Vnic
 
@@ -127,7 +128,7 @@ class Report:
             if number in outcome.done:
                 self.healed.append(str(operation))
             elif number in outcome.errors:
-                self.orphans.append(f"{operation.noun}: {outcome.errors[number]}")
+                self.orphans.append(_left(operation, outcome.errors[number]))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -137,3 +138,14 @@ class Report:
             "orphans": list(self.orphans),
             "others": list(self.others),
         }
+
+
+def _left(operation: Operation, error: SnnetError) -> str:
+    """What could not be done, and the command that makes room for it, if there is one."""
+    noun = operation.noun
+    if not (isinstance(error, Exists) and isinstance(noun, Route)):
+        return f"{noun}: {error}"
+    table = "" if noun.table == MAIN_TABLE else f" table {noun.table}"
+    version = " -6" if noun.destination.version == 6 else ""
+    command = f"ip{version} route delete {noun.destination}{table}"
+    return f"{noun}: {error}; somebody's route has its place: {command}"
