@@ -175,3 +175,19 @@ def test_an_open_connection_lets_nothing_else_through(rig: RealRig) -> None:
     assert six(rig, A2, A1, UDP, back)
     assert not tagged()
     assert not padded()
+
+
+def test_what_a_port_learned_can_be_listed(rig: RealRig) -> None:
+    """Where nft does not know the size of a key it aborts, and with it the process."""
+    add(rig, *group(rig, [Rule("out", "udp")]), port(rig, A1))
+
+    def listed(*options: str) -> str:
+        return run(["nft", *options, "list", "ruleset"], netns=rig._hub.fd).stdout
+
+    types = {line.strip() for line in listed("--terse").splitlines() if "\ttype " in line}
+    assert not [line for line in types if "integer" in line]
+    for send in (four, six):
+        for number in range(3):
+            assert send(rig, A1, A2, UDP, ports(EPHEMERAL + number, PORT))
+    assert listed().count("expires") == 2 * (3 + 1)
+    add(rig, port(rig, A2))  # reads all sets

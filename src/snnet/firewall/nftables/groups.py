@@ -33,8 +33,7 @@ _ROOM = 120
 # RFC 4787, REQ-5).  An acknowledgement alone changes nothing: the last one comes after the end.
 _LIMITS = "size 65535; flags dynamic,timeout;"
 _ENDS = {V4: "@nh,96,32 . @nh,128,32", V6: "@nh,64,128 . @nh,192,128"}
-"""Source and target, as numbers: nft would look at the kind of each packet before its addresses,
-and an error has those of another packet."""
+"""Source and target, as numbers, as an error has those of another packet."""
 _ENDS_TURNED = {V4: "@nh,128,32 . @nh,96,32", V6: "@nh,192,128 . @nh,64,128"}
 _TALKS = {V4: f"{_ENDS[V4]} . @nh,72,8", V6: f"{_ENDS[V6]} . @nh,48,8"}
 """Source, target and protocol."""
@@ -64,8 +63,15 @@ _OTHERS = {
 protocol."""
 _PORTS = "meta l4proto { tcp, udp, sctp }"
 _DATA, _NO_DATA = (f"tcp flags & (psh | fin | rst) {sign} psh" for sign in ("==", "!="))
-_FORTH = {of: f"{_ENDS[of]} . meta l4proto . th sport . th dport" for of in FAMILIES}
-_BACK = {of: f"{_ENDS_TURNED[of]} . meta l4proto . th dport . th sport" for of in FAMILIES}
+_FORTH = {
+    of: f"{of.ip} saddr . {of.ip} daddr . meta l4proto . th sport . th dport" for of in FAMILIES
+}
+"""Addresses, protocol and ports.  All have types: nft forgets the sizes of so many raw parts, and
+then aborts, with the process that uses its library, when it lists two elements (nft 1.0.6,
+concat_expr_msort_value)."""
+_BACK = {
+    of: f"{of.ip} daddr . {of.ip} saddr . meta l4proto . th dport . th sport" for of in FAMILIES
+}
 
 
 def _known_rules(port: str, of: Family) -> Iterator[str]:
