@@ -23,8 +23,8 @@ from snnet.doctor.fixes import ADVICE, REPAIR, fix_of
         ),
         (
             "route 2001:db8::/64 dev m: cannot add it: File exists (EEXIST); somebody's route has "
-            "its place: ip -6 route delete 2001:db8::/64",
-            "ip -6 route delete 2001:db8::/64",
+            "its place: ip route delete 2001:db8::/64",
+            "ip route delete 2001:db8::/64",
         ),
         ("x: is 0 -> should be 1: sysctl -w net.ipv4.x=1", "sysctl -w net.ipv4.x=1"),
         ("way to 192.0.2.10: is closed -> should be open: ip route get 192.0.2.10", ADVICE),

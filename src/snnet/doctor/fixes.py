@@ -11,7 +11,7 @@ _OURS = re.compile(r"(?:missing|different|unexpected): |.*\bcall repair\(\)")
 """What is the node's own."""
 
 _OFFERED = re.compile(r", or: (.+)$")
-_IP = r"ip (?:-6 )?(?:link set|address add|route (?:add|delete))"
+_IP = r"ip (?:link set|address add|route (?:add|delete))"
 _PROGRAMS = rf"{_IP}|sysctl -w|modprobe|ip6?tables\S* -[PIAD]"
 _COMMAND = re.compile(rf": ((?:{_PROGRAMS}) [^,;()]+)")
 _IN_BRACKETS = re.compile(r"\((ip6?tables[^()]+)\)$")

@@ -146,6 +146,5 @@ def _left(operation: Operation, error: SnnetError) -> str:
     if not (isinstance(error, Exists) and isinstance(noun, Route)):
         return f"{noun}: {error}"
     table = "" if noun.table == MAIN_TABLE else f" table {noun.table}"
-    version = " -6" if noun.destination.version == 6 else ""
-    command = f"ip{version} route delete {noun.destination}{table}"
+    command = f"ip route delete {noun.destination}{table}"
     return f"{noun}: {error}; somebody's route has its place: {command}"
