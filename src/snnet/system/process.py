@@ -205,5 +205,6 @@ def _run(program: str, argv: Sequence[str], input: str | None, timeout: float) -
 
 def _kill(process: subprocess.Popen[str]) -> None:
     """Kill the whole group: a remaining child could keep our pipes open."""
-    # Not waited for yet, so the pid is still that of the process and its group.
-    os.killpg(process.pid, signal.SIGKILL)
+    # After an interrupt ``communicate`` may have waited for it: then its pid may be another's.
+    if process.returncode is None:
+        os.killpg(process.pid, signal.SIGKILL)
