@@ -90,7 +90,8 @@ def _owners(inodes: set[str]) -> dict[str, str]:
     for pid in filter(str.isdecimal, os.listdir("/proc")):
         for inode in _sockets(pid) & inodes:
             with suppress(OSError):  # it has just ended
-                name = Path(f"/proc/{pid}/comm").read_text().strip()
+                # Any bytes: the kernel cuts a name after 15, also within a character.
+                name = Path(f"/proc/{pid}/comm").read_text("utf-8", "replace").strip()
                 found[inode] = f"{name} (pid {pid})"
     return found
 

@@ -41,7 +41,7 @@ def has_capability(number: int) -> bool:
     See capabilities(7) and proc_pid_status(5).  True where that cannot be found out.
     """
     try:
-        lines = Path("/proc/thread-self/status").read_text().splitlines()
+        lines = Path("/proc/thread-self/status").read_text("utf-8", "replace").splitlines()
     except OSError:
         return True
     effective = next((line.split()[1] for line in lines if line.startswith("CapEff:")), "")
