@@ -12,18 +12,21 @@ from __future__ import annotations
 
 import functools
 import os
+import resource
 import signal
 import subprocess
 import uuid
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.sample import EVERY, sampled
+
+FD_SETSIZE = 1024  # select(2)
 
 _left_to_vm: Counter[str] = Counter()
 _left_to_chance: list[pytest.Item] = []
@@ -167,6 +170,18 @@ def make_netns() -> Iterator[Callable[[], str]]:
     """Make fresh network namespaces, by name; each has its loopback up."""
     with fresh_namespaces() as make:
         yield make
+
+
+@pytest.fixture
+def many_descriptors() -> Iterator[None]:
+    """As in an agent of many concentrators: select(2) takes no descriptor that is opened now."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before[1], before[1]))
+    with ExitStack() as opened:
+        while opened.enter_context(open(os.devnull)).fileno() < FD_SETSIZE:
+            pass
+        yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 @pytest.fixture

@@ -90,6 +90,18 @@ def test_hosts_answer_for_their_own_and_for_what_they_are_proxy_of(
             os.close(fd)
 
 
+@pytest.mark.kernel
+@pytest.mark.usefixtures("many_descriptors")
+def test_a_process_with_many_descriptors_asks(netns: str) -> None:
+    ip("link", "add", "eth0", "up", "type", "veth", "peer", "name", "eth1", netns=netns)
+    fd = open_netns(netns)
+    try:
+        asked = ip_address("192.0.2.1")
+        assert answering(fd, "eth0", [asked], ip_address("192.0.2.9"), 0.1) == set()
+    finally:
+        os.close(fd)
+
+
 def ip(*words: str, netns: str) -> str:
     return run(["ip", "-n", netns, *words]).stdout
 

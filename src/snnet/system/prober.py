@@ -6,7 +6,6 @@ of RFC 5227 (arp_process, net/ipv4/arp.c).
 
 from __future__ import annotations
 
-import select
 import socket
 import struct
 import time
@@ -16,6 +15,7 @@ from ipaddress import IPv6Address, ip_address
 from snnet.contract import IPAddress
 
 from .announcer import ARP, BROADCAST, IPV6, checksum, mac_of
+from .green import is_readable
 from .netns import in_netns
 
 TRIES = 3
@@ -78,7 +78,7 @@ def answer(frame: bytes) -> IPAddress | None:
 def _answers(packets: socket.socket, wanted: set[IPAddress], wait: float) -> Iterator[IPAddress]:
     end = time.monotonic() + wait
     while wanted and (left := end - time.monotonic()) > 0:
-        if select.select([packets], [], [], left)[0]:
+        if is_readable(packets.fileno(), left):
             frame, sender = packets.recvfrom(2048)
             # What this host answers others is on its way out.
             heard = answer(frame) if sender[2] != OUTGOING else None

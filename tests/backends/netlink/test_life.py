@@ -83,6 +83,15 @@ def test_lost_events_are_said(backend: NetlinkBackend, done: Callable[..., Any])
             watch.read(0)
 
 
+@pytest.mark.usefixtures("many_descriptors")
+def test_a_process_with_many_descriptors_watches(
+    backend: NetlinkBackend, done: Callable[..., Any]
+) -> None:
+    with backend.watch() as watch:
+        done(Add(Tap(name="t")))
+        assert "t" in [event.name for event in watch.read(5)]
+
+
 def test_parameters_of_a_namespace_need_no_thread(
     netns: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import select
 import socket
 import time
 from struct import Struct
 
 from snnet.contract import Exhausted, LinkEvent, Watch
-from snnet.system.green import never_waiting
+from snnet.system.green import is_readable, never_waiting
 from snnet.system.netns import in_netns
 
 from .found import ParsedLink
@@ -35,7 +34,7 @@ class LinkWatch(Watch):
         events: list[LinkEvent] = []
         while True:
             wait = 0.0 if events else max(deadline - time.monotonic(), 0.0)
-            if not select.select([self._sock], [], [], wait)[0]:
+            if not is_readable(self._sock.fileno(), wait):
                 return events
             came = self._receive()
             events += came
