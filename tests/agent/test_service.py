@@ -68,6 +68,14 @@ def test_health(url: str, status: dict[str, Any]) -> None:
         assert json.loads(answer.read())["problem"] == "registry: no quorum"
 
 
+def test_an_address_of_ipv6() -> None:
+    server = MetricsServer("::1", 0, lambda: {"state": "ready"})
+    try:
+        assert json.loads(get(f"http://[::1]:{server.port}/health")) == {"state": "ready"}
+    finally:
+        server.close()
+
+
 def test_silent_clients_keep_nobody_out(url: str) -> None:
     """And take few threads and descriptors of the agent, which needs them for the host."""
     port = int(url.rpartition(":")[2])
@@ -98,6 +106,13 @@ def test_the_service_manager_is_told(
         monkeypatch.setenv("NOTIFY_SOCKET", name)
         notify("READY=1", "STATUS=3 objects")
         assert manager.recv(100) == b"READY=1\nSTATUS=3 objects"
+
+
+def test_a_service_manager_that_is_gone_ends_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "gone"))
+    notify("READY=1")
 
 
 def test_without_a_service_manager_nothing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:

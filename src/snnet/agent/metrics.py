@@ -89,6 +89,10 @@ class _Server(ThreadingMixIn, WSGIServer):
         super().shutdown_request(request)
 
 
+class _Server6(_Server):
+    address_family = socket.AF_INET6
+
+
 class _Quiet(WSGIRequestHandler):
     timeout = REQUEST_PATIENCE
 
@@ -99,7 +103,7 @@ class _Quiet(WSGIRequestHandler):
 class MetricsServer:
     """Serves ``/metrics`` and ``/health`` at an address until it is closed.
 
-    Port 0 stands for a free one.
+    ``host`` may be an IPv6 address, and port 0 stands for a free one.
 
     ``/health`` is 200 while the agent works, else 503; its body is the agent's status.
     """
@@ -122,11 +126,12 @@ class MetricsServer:
             start(code, [("Content-Type", "application/json")])
             return [json.dumps(body).encode() + b"\n"]
 
-        self._server = make_server(host, port, answer, server_class=_Server, handler_class=_Quiet)
+        server, shown = (_Server6, f"[{host}]") if ":" in host else (_Server, host)
+        self._server = make_server(host, port, answer, server_class=server, handler_class=_Quiet)
         self.port = self._server.server_port
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True)
         self._thread.start()
-        _log.info("metrics and health: http://%s:%d", host, self.port)
+        _log.info("metrics and health: http://%s:%d", shown, self.port)
 
     def close(self) -> None:
         """Serve no more."""
