@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import json
 import os
@@ -10,7 +11,9 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from functools import partial
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +72,30 @@ class TestUrls:
         assert raised.value.unwritten
 
 
+    def test_another_server(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Something that answers every question with a page is not taken for etcd."""
+        monkeypatch.setattr(gateway, "PATIENCE", 0.2)
+        with ExitStack() as stack:
+            server = stack.enter_context(HTTPServer(("127.0.0.1", 0), Page))
+            thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+            thread.start()
+            stack.callback(thread.join)
+            stack.callback(server.shutdown)
+            with pytest.raises(Unavailable, match="it is not etcd: correct the URL"):
+                EtcdRegistry(f"//127.0.0.1:{server.server_port}")
+
+
+class Page(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"<html>")
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
 class Lagging:
     """A gateway to a member that is some revisions behind, and counts what it is asked."""
 
@@ -103,6 +130,19 @@ def test_a_member_that_lags_behind_is_not_believed(monkeypatch: pytest.MonkeyPat
         assert registry.written(["k"], 4)[0] == 7
         assert registry.keys(["k"], 3) == (3, {"k7"})
         assert gateway.asked[3:] == [False, False]
+
+
+@pytest.mark.parametrize("value", [{}, {"value": base64.b64encode(b'{"a": "\xff"}').decode()}])
+def test_a_value_of_others_is_a_damaged_document(
+    value: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An empty one, which the gateway leaves out, and one that is not UTF-8."""
+    monkeypatch.setattr("snnet.registries.etcd.Gateway", lambda address: Lagging())
+    with EtcdRegistry("//h") as registry:
+        change = registry.change({"key": encode("snnet/k"), "mod_revision": "7", **value})
+    assert (change.key, change.revision) == ("k", 7)
+    with pytest.raises(Unavailable, match="the registry is damaged: 'k' is not a JSON object"):
+        change.entry()
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ from snnet.contract import (
 )
 
 from .feeds import Change
-from .gateway import Address, Gateway, Json, Refused, decode, encode
+from .gateway import Address, Gateway, Json, Refused, after, decode, decode_document, encode
 from .ranges import after_prefix
 from .streams import Streams, Written
 
@@ -185,7 +185,9 @@ class EtcdRegistry(Registry):
     def change(self, pair: Json, *, removed: bool = False) -> Change:
         """What etcd says of a key."""
         key = decode(pair["key"]).removeprefix(self._namespace)
-        return Change(key, None if removed else decode(pair["value"]), int(pair["mod_revision"]))
+        # The gateway leaves out what is empty.
+        text = None if removed else decode_document(pair.get("value", ""))
+        return Change(key, text, int(pair["mod_revision"]))
 
     def keys(self, prefixes: Sequence[str], at: int = 0) -> tuple[int, set[str]]:
         """A revision, the present one or ``at``, and the keys under the prefixes then.
@@ -235,7 +237,7 @@ class EtcdRegistry(Registry):
                 pages.count = pages.count if pages.pairs else int(answer.get("count", 0))
                 pages.pairs += pairs
                 if answer.get("more"):
-                    rest = {**request, "key": encode(decode(pairs[-1]["key"]) + "\0")}
+                    rest = {**request, "key": after(pairs[-1]["key"])}
                     waiting.append((rest, pages))
         return revision, found
 

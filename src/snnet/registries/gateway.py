@@ -182,7 +182,7 @@ class Gateway:
                 retries=False,
             )
             answer = _decoded(response)
-            if response.status == 200:
+            if response.status == 200 and answer:
                 return answer
             unknown = answer.get("code") == _UNAUTHENTICATED or _NO_USER in str(answer)
             if not (unknown and self._user and attempt == 0):
@@ -200,7 +200,7 @@ class Gateway:
             retries=False,
         )
         answer = _decoded(response)
-        if response.status != 200:
+        if response.status != 200 or "token" not in answer:
             raise _error(answer, response.status)
         self._token = str(answer["token"])
 
@@ -283,7 +283,21 @@ def encode(text: str) -> str:
 
 
 def decode(text: str) -> str:
-    return base64.b64decode(text).decode()
+    """The text of a key; what is not UTF-8 in it, as others may write, is escaped."""
+    return base64.b64decode(text).decode(errors="backslashreplace")
+
+
+def decode_document(text: str) -> str:
+    """The text of a value; empty, and so a damaged document, if it is not UTF-8."""
+    try:
+        return base64.b64decode(text).decode()
+    except UnicodeDecodeError:
+        return ""
+
+
+def after(key: str) -> str:
+    """The least key that is greater; both are encoded."""
+    return base64.b64encode(base64.b64decode(key) + b"\0").decode()
 
 
 def _member(host: str) -> tuple[str, int]:
@@ -330,13 +344,17 @@ def _result(answer: Json) -> Json:
 
 
 def _error(answer: Json, status: int) -> ApiError:
-    text = str(answer.get("message") or answer.get("error") or f"HTTP status {status}")
+    text = str(answer.get("message") or answer.get("error") or _unknown(status))
     code = answer.get("code", answer.get("grpc_code"))
     if code == _DENIED or "authentication failed" in text or _NO_USER in text:
         return Denied(f"etcd refused the user: {text}; check its roles, and {PASSWORD}")
     if code in (3, 5, 9, 11):  # the values are refused: nothing was done
         return Refused(text)
     return Unavailable(text, unwritten=any(known in text for known in _UNWRITTEN))
+
+
+def _unknown(status: int) -> str:
+    return "it is not etcd: correct the URL" if status == 200 else f"HTTP status {status}"
 
 
 def _describe(error: BaseException) -> str:
