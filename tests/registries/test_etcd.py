@@ -71,7 +71,6 @@ class TestUrls:
             EtcdRegistry("//127.0.0.1:1")
         assert raised.value.unwritten
 
-
     def test_another_server(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Something that answers every question with a page is not taken for etcd."""
         monkeypatch.setattr(gateway, "PATIENCE", 0.2)
