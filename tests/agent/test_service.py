@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import resource
 import socket
 import subprocess
 import sys
@@ -21,6 +22,8 @@ import pytest
 from snnet.agent.compute import PATIENCE
 from snnet.agent.logs import set_up_logs
 from snnet.agent.metrics import CONNECTIONS_MAX, MetricsServer
+from snnet.agent.service import serve
+from snnet.agent.settings import AgentSettings
 from snnet.agent.systemd import notify
 from snnet.system.process import find_program
 
@@ -167,6 +170,19 @@ def snnet_log() -> Iterator[logging.Logger]:
     before = log.handlers[:], log.level, log.propagate
     yield log
     log.handlers[:], log.level, log.propagate = before
+
+
+def test_the_service_may_have_as_many_descriptors_as_the_system_allows() -> None:
+    """With the 1024 of a service manager, about 65 concentrators would be all of a host."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    stop = threading.Event()
+    stop.set()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(512, before[1]), before[1]))
+    try:
+        serve(AgentSettings(registry="memory:", backend="fake", firewall="fake", dhcp="fake"), stop)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == min(65536, before[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def test_structured_logs(snnet_log: logging.Logger) -> None:

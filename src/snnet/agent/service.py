@@ -10,6 +10,7 @@ from collections.abc import Callable
 from snnet.contract import InvalidRequest
 from snnet.contract.addresses import host_and_port
 from snnet.contract.registries import REGISTRY
+from snnet.system.limits import raise_descriptors
 
 from .agent import Agent
 from .docker import DockerService
@@ -25,6 +26,7 @@ def serve(settings: AgentSettings, stop: threading.Event) -> None:
     over, also where it failed, and of each round if it set WATCHDOG_USEC.
     """
     _make_folder(settings.registry)
+    raise_descriptors()  # each concentrator takes about 15
     with contextlib.ExitStack() as stack:
         agent = stack.enter_context(open_agent(settings))
         docker = stack.enter_context(DockerService(settings, agent)) if settings.docker else None
