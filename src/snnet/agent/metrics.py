@@ -67,10 +67,13 @@ class _Server(ThreadingMixIn, WSGIServer):
 
     daemon_threads = True
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, address: tuple[str, int], *args: Any, **kwargs: Any) -> None:
         self._lock = threading.Lock()
         self._open: dict[socket.socket, None] = {}
-        super().__init__(*args, **kwargs)
+        with contextlib.suppress(OSError):  # a name, whose address is of the default family
+            (found, *_) = socket.getaddrinfo(*address, flags=socket.AI_NUMERICHOST)
+            self.address_family = found[0]
+        super().__init__(address, *args, **kwargs)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """See ``socketserver.BaseServer``."""
@@ -87,10 +90,6 @@ class _Server(ThreadingMixIn, WSGIServer):
         with self._lock:
             self._open.pop(request, None)
         super().shutdown_request(request)
-
-
-class _Server6(_Server):
-    address_family = socket.AF_INET6
 
 
 class _Quiet(WSGIRequestHandler):
@@ -126,11 +125,11 @@ class MetricsServer:
             start(code, [("Content-Type", "application/json")])
             return [json.dumps(body).encode() + b"\n"]
 
-        server, shown = (_Server6, f"[{host}]") if ":" in host else (_Server, host)
-        self._server = make_server(host, port, answer, server_class=server, handler_class=_Quiet)
+        self._server = make_server(host, port, answer, server_class=_Server, handler_class=_Quiet)
         self.port = self._server.server_port
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True)
         self._thread.start()
+        shown = f"[{host}]" if ":" in host else host
         _log.info("metrics and health: http://%s:%d", shown, self.port)
 
     def close(self) -> None:
