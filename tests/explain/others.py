@@ -117,6 +117,7 @@ class Others:
             f"ip6 daddr {negated}{{ {', '.join(dict.fromkeys(self._some(6)))} }}",
             "ip saddr @bad",
             "ip daddr != @bad",
+            f"ip saddr . ip daddr {negated}{{ {' . '.join(self._some(4))}, 10.9.9.9 . 10.9.9.9 }}",
             f"tcp dport {negated}{dice.pick([str(OPEN), '22', f'{OPEN - 5}-{OPEN + 5}'])}",
             f"udp dport {negated}{{ 53, {OPEN} }}",
             f"tcp sport {OPEN}",
@@ -138,6 +139,8 @@ class Others:
                 "ct state vmap { established : accept, invalid : drop }",
                 "fib daddr type local",
                 "fib daddr type != local",
+                "fib daddr type { unicast, broadcast }",
+                "fib daddr type unreachable",
             ]
         if family in ("bridge", "netdev"):
             found += [f"ether saddr {negated}{dice.pick(self._macs())}"]
@@ -219,7 +222,7 @@ class Others:
             f"-p {icmp} {dice.pick(['echo-request', 'echo-reply'])}",
             f"-m conntrack {negated}--ctstate {dice.pick(['NEW', 'ESTABLISHED', 'INVALID'])}",
             "-m conntrack --ctstate RELATED,ESTABLISHED",
-            f"-m addrtype {negated}--dst-type LOCAL",
+            f"-m addrtype {negated}--dst-type {dice.pick(['LOCAL', 'UNICAST', 'UNREACHABLE'])}",
         ]
         if chain in ("INPUT", "FORWARD", "PREROUTING"):
             found += [f"{negated}-i {dice.pick(self._links(space))}"] * 2
@@ -250,6 +253,12 @@ class Others:
                 (
                     "sysctl -w net.ipv4.conf.all.rp_filter=1",
                     "sysctl -w net.ipv4.conf.all.rp_filter=0",
+                ),
+                ("tc qdisc add dev eth0 root blackhole", "tc qdisc delete dev eth0 root"),
+                (
+                    f"ip xfrm policy add dir {dice.pick(['in', 'fwd', 'out'])} src "
+                    f"{dice.pick(self._some(4))} dst 0.0.0.0/0 action block",
+                    "ip xfrm policy flush",
                 ),
             ]
         )

@@ -296,3 +296,26 @@ def test_lower_priorities_come_first() -> None:
     rule = {"family": "inet", "table": "first", "chain": "one", "handle": 2, "expr": [mark(1)]}
     gathered["nft"] += [{"chain": chain}, {"rule": rule}]
     assert judged(gathered) == LOST
+
+
+PAIR = [{"payload": {"protocol": "ip", "field": name}} for name in ("saddr", "daddr")]
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "outcome"),
+    [
+        ("10.1.0.9", "10.2.0.11", PASSES),
+        ("10.1.0.9", "10.2.0.12", LOST),
+        ("fd00:1::9", "fd00:2::11", PASSES),
+    ],
+)
+def test_fields_that_a_packet_does_not_have_are_not_different(
+    source: str, target: str, outcome: str
+) -> None:
+    """Nft asks for the version first, also where the fields have to differ from all values."""
+    values = {"set": [{"concat": ["10.1.0.9", "10.2.0.11"]}, {"concat": ["10.1.0.9", "10.9.9.9"]}]}
+    seen = replace(
+        SEEN, source=ip_address(source), target=ip_address(target),
+        version=ip_address(target).version,
+    )  # fmt: skip
+    assert judged(nft([match({"concat": PAIR}, values, "!="), DROP]), seen) == outcome

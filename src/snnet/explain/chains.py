@@ -24,6 +24,7 @@ from snnet.firewall.others.look import tables
 from snnet.firewall.others.stops import BaseChain, Chains, Rule, accepting
 from snnet.firewall.others.stops import Verdict as Does
 
+from . import ipsec, queueing
 from .matching import answer
 
 OURS = "SNNET-"
@@ -65,7 +66,10 @@ class HostChains:
     def __init__(self, gathered: Mapping[str, Any]) -> None:
         self._unread: list[str] = list(gathered.get("unread", ()))
         self._at: dict[tuple[str, str], list[tuple[Chains, BaseChain]]] = {}
-        for table in tables(gathered) if gathered else ():
+        found = tables(gathered) if gathered else []
+        found += queueing.chains(gathered.get("traffic", ()))
+        found += ipsec.chains(gathered.get("ipsec", ()))
+        for table in found:
             for base in table.base:
                 layer = NETDEV if base.devices else _LAYERS[base.family]
                 self._at.setdefault((layer, base.hook), []).append((table, base))

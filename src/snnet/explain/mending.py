@@ -34,7 +34,7 @@ from .chains import Blame
 from .world import World
 
 _PROGRAMS = (
-    *("ip", "sysctl", "nft"),
+    *("ip", "sysctl", "nft", "tc"),
     *(f"{name}-{kind}" for name in ("iptables", "ip6tables") for kind in ("nft", "legacy")),
 )
 """The programs of the commands that advice names."""
@@ -67,6 +67,20 @@ def advice_on_doubt(world: World, doubts: Iterable[Doubt]) -> str:
             ours = command.startswith("snnet ")
             return command if ours else f"to see whether it is this rule: {command}"
     return ""
+
+
+def of_policy(policy: str) -> Blame:
+    """Return the blame for a rule of others that chooses a table, or for one that is missing."""
+    rule, _, what = policy.partition(":")
+    *command, number = rule.split()
+    if number.isdigit():
+        why = f"{policy} chooses another table of routes"
+        return Blame(why, f"{' '.join(command)} delete pref {number}")
+    table = what.split()[4]
+    return Blame(policy, f"{rule} add lookup {table} pref {_PLACES[table]}")
+
+
+_PLACES = {"local": 0, "main": 32766}  # fib_default_rules_init, net/ipv4/fib_rules.c
 
 
 def _inside(world: World, station: str, text: str) -> str:

@@ -15,7 +15,7 @@ from snnet.contract import InvalidRequest, IPAddress, Link, PortForward, PublicI
 
 from .chains import Blame
 from .ending import Ending, ending
-from .mending import advice, advice_on_doubt
+from .mending import advice, advice_on_doubt, of_policy
 from .places import Place, find, find_target, knows
 from .routes import SEVERAL
 from .snapshot import Snapshot
@@ -262,7 +262,8 @@ class Asker:
                     what = f"somebody changed {damage}"
                     yield Doubt(mine[0].host, what, Blame(what, "snnet host repair"))
                 for policy in self.world.spaces[name].policies:
-                    yield Doubt(mine[0].host, f"{policy} chooses another table of routes")
+                    blame = of_policy(policy)
+                    yield Doubt(mine[0].host, blame.what, blame)
             for link in dict.fromkeys(step.link for step in mine):
                 found = kernel.state.link(link)
                 unknown = set(found.settings or ()) - KNOWN if isinstance(found, Link) else ()

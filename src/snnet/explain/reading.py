@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -36,6 +36,7 @@ from snnet.system.host import RealHost
 from snnet.system.netns import in_netns
 from snnet.system.process import run
 
+from . import ipsec, queueing
 from .faked import snapshot_of
 from .snapshot import Snapshot, Space
 
@@ -128,10 +129,13 @@ def _read(host: RealHost) -> Space:
             for version in (4, 6)
             for route in _printed(fd, f"-{version}", "route", "show", "table", "all")
         ],
-        list(_policies(_printed(fd, "rule") + _printed(fd, "-6", "rule"))),
+        [
+            *_policies("ip rule", _printed(fd, "rule")),
+            *_policies("ip -6 rule", _printed(fd, "-6", "rule")),
+        ],
         in_netns(fd, lambda: dict(_sysctls(links))),
         listeners=host.listeners(),
-        others=gather(fd),
+        others={**gather(fd), "traffic": queueing.read(fd), "ipsec": ipsec.read(fd)},
         damage=damage,
     )
 
@@ -148,14 +152,19 @@ def _printed(fd: int, *words: str) -> list[dict[str, Any]]:
     return list(json.loads(text)) if text.strip() else []
 
 
-def _policies(rules: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    """Yield the rules of others that choose a table of routes."""
+def _policies(command: str, rules: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield what others changed in how a table of routes is chosen; see ``mending.of_policy``."""
+    order = []
     for rule in rules:
-        usual = rule.get("table") in _OWN_RULES and rule.get("src") == "all" and len(rule) == 3
         ours = rule.get("protocol") in (SNNET_PROTOCOL, str(SNNET_PROTOCOL))
-        if not usual and not ours:
+        if rule.get("table") in _OWN_RULES and rule.get("src") == "all" and len(rule) == 3:
+            order.append(rule["table"])
+        elif not ours:
             words = (f"{key} {value}" for key, value in rule.items() if key != "priority")
-            yield f"ip rule {rule.get('priority')}: {' '.join(words)}"
+            yield f"{command} {rule.get('priority')}: {' '.join(words)}"
+    for number, table in enumerate(("local", "main")) if rules or command == "ip rule" else ():
+        if table not in order[: number + 1]:
+            yield f"{command}: no rule for table {table} at its place"
 
 
 def _sysctls(links: Iterable[Link]) -> Iterator[tuple[str, str]]:

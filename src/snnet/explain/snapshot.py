@@ -53,7 +53,8 @@ class Space:
     the link there.  ``routes`` are those of all tables, as ``ip -json route`` prints them;
     ``policies`` the rules of others that choose a table, as text.  ``damage`` names rules of
     snnet that somebody changed.  ``others`` are the chains of
-    others, as :func:`snnet.firewall.others.look.gather` returns them.
+    others, as :func:`snnet.firewall.others.look.gather` returns them, with their ``traffic``
+    control and ``ipsec`` policies.
     """
 
     nouns: Sequence[Noun]

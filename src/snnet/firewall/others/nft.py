@@ -12,7 +12,6 @@ Item = dict[str, Any]
 
 Statement = Item | str
 """Text is what nft does not know to print in JSON, like a chain within a rule (`jump { ... }`)."""
-
 Elements = Callable[[str, str, str, str], Sequence[Any] | None]
 """Looks the elements of a set or map up, by kind ("set" or "map"), family, table and name."""
 
@@ -209,7 +208,9 @@ class _Reader:
     def _concat(
         self, parts: Sequence[Item], values: Sequence[Any], negated: bool
     ) -> Iterator[Test]:
-        """Yield a test that one of the values holds in all its parts."""
+        """Yield a test that one of the values holds in all its parts, and of what has these."""
+        for part in parts if negated else ():
+            yield from _protocol_of(part.get("payload", {}))
         either = [list(self._all(parts, value)) for value in values]
         if len(either) == 1 and not negated:
             yield from either[0]

@@ -154,7 +154,10 @@ def _tests(name: str, values: Sequence[str], negated: bool) -> Iterator[Test]:
             yield Test("state", [_STATES.get(one, one) for one in value.split(",")], negated)
         case "--dst-type" | "--src-type":
             of = "target_type" if name == "--dst-type" else "source_type"
-            yield Test(of, value.lower().split(","), negated)
+            kinds = value.lower().split(",")
+            # Whether there is a route to it is looked at for UNREACHABLE alone (match_type6).
+            more = _ROUTELESS if {"unicast", "unreachable"} & set(kinds) else []
+            yield Test(of, [*kinds, *more], negated)
         case "--icmp-type" | "--icmpv6-type":
             yield Test("icmp_type", [value], negated) if "/" not in value else UNKNOWN
         case "--mac-source":
@@ -183,6 +186,9 @@ def _tests(name: str, values: Sequence[str], negated: bool) -> Iterator[Test]:
             return
         case _:
             yield UNKNOWN
+
+
+_ROUTELESS = ["unreachable", "prohibit", "blackhole", "throw"]
 
 
 def _addresses(of: str, text: str, negated: bool) -> Test:

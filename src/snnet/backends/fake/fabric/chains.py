@@ -194,4 +194,9 @@ class Chains:
             return "local"
         if address.is_multicast:
             return "multicast"
-        return "broadcast" if is_broadcast(state, address) else "unicast"
+        if address.version == 4:
+            return "broadcast" if is_broadcast(state, address) else "unicast"
+        # Of IPv6 the kernel looks up the route (__nft_fib6_eval_type).
+        hops = (table.find(address) for table in (state.fib, *state.tables.values()))
+        hop = next((hop for hop in hops if hop is not None), None)
+        return "unreachable" if hop is None else hop.refuses or "unicast"

@@ -64,7 +64,10 @@ class Seen:
     """The flags of TCP."""
     marks: Marks = UNMARKED
     local: Callable[[IPAddress], str] | None = None
-    """Says what an address is to the host: "local", "broadcast", "multicast" or "unicast"."""
+    """Says what an address is to the host: "local", "broadcast", "multicast" or "unicast".
+
+    Without a route to an address of IPv6: "unreachable", or the kind of the route that refuses.
+    """
 
     def __str__(self) -> str:
         return f"{self.layer} {self.hook}"

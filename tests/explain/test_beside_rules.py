@@ -1,0 +1,121 @@
+"""What loses packets beside rules: traffic control, IPsec policies, and rules of routing.
+
+Each is done to a real host, named by ``explain`` where the wire loses the packet, and taken back
+by the command that it prints.
+"""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+
+from snnet.explain import ipsec, queueing
+from snnet.explain.question import LEFT, REACHED, Asker, Explanation
+from snnet.explain.reading import _policies
+from snnet.explain.world import World
+
+from .compare import Pair, ask
+from .hosts import FORWARDED, HOST, OPEN, OUTSIDE, Host, local
+from .wire import Wire
+
+U32 = "protocol ip u32 match ip protocol 17 0xff action mirred egress redirect dev lo"
+
+
+@pytest.fixture(scope="module")
+def there() -> Iterator[tuple[Host, Wire]]:
+    with closing(local("nftables")) as host, closing(Wire(host)) as wire:
+        time.sleep(2)  # link-local addresses are tentative for a second
+        yield host, wire
+
+
+def said(host: Host, pair: Pair) -> Explanation:
+    return ask(Asker(World(host.snapshot())), pair)
+
+
+IN, OUT = Pair("outside", HOST[0], "udp", OPEN), Pair("host", OUTSIDE[0], "tcp", OPEN)
+THROUGH, TO = Pair("outside", HOST[0], "tcp", FORWARDED), Pair("V9", "10.1.0.10", None, None)
+CASES = [
+    (["tc qdisc add dev eth0 root blackhole"], OUT, "discipline blackhole"),
+    (["tc qdisc add dev V10 root blackhole"], TO, "discipline blackhole"),
+    (["tc qdisc add dev eth0 root tbf rate 1kbit burst 10 limit 20"], OUT, "discipline tbf"),
+    (["tc qdisc add dev eth0 ingress", f"tc filter add dev eth0 ingress {U32}"], IN, "mirred"),
+    (["tc qdisc add dev V9 clsact", f"tc filter add dev V9 egress {U32.replace('17', '1')}"],
+     Pair("V9", "10.1.0.10", None, None), "mirred"),
+    (["ip xfrm policy add dir in src 192.0.2.0/24 dst 192.0.2.11 action block"], IN, "IPsec"),
+    (["ip xfrm policy add dir out src ::/0 dst ::/0 action block",
+      "ip xfrm policy add dir out src 0.0.0.0/0 dst 192.0.2.99 priority 9 tmpl src 192.0.2.11 "
+      "dst 192.0.2.99 proto esp mode tunnel"], OUT, "encrypt"),
+    (["ip xfrm policy add dir fwd src 0.0.0.0/0 dst 0.0.0.0/0 action block"], THROUGH, "IPsec"),
+    (["ip xfrm policy setdefault in block"], IN, "block by default"),
+    (["ip rule delete lookup main"], OUT, "no rule for table main"),
+    (["ip rule add to 192.0.2.99 blackhole"], OUT, "chooses another table"),
+]  # fmt: skip
+"""What is done, who no longer gets an answer, and what is said of it."""
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize(("done", "pair", "named"), CASES, ids=[case[0][-1] for case in CASES])
+def test_it_is_named_and_taken_back(
+    there: tuple[Host, Wire], done: list[str], pair: Pair, named: str
+) -> None:
+    host, wire = there
+    first, second, *_ = host.guests
+    names = {"V9": first.link, "V10": second.link}
+    pair = Pair(names.get(pair.source, pair.source), pair.target, pair.protocol, pair.port)
+    argvs = [[names.get(word, word) for word in shlex.split(line)] for line in done]
+    try:
+        for argv in argvs:
+            host.run(*argv)
+        found = said(host, pair)
+        wire.forget()
+        assert not wire.reaches(pair.source, pair.target, pair.protocol, pair.port, 0.4)
+        assert found.outcome not in (REACHED, LEFT)
+        assert named in found.why
+        host.run(*shlex.split(found.fix.removeprefix("to see whether it is this rule: ")))
+        assert said(host, pair).outcome in (REACHED, LEFT)
+        assert wire.reaches(pair.source, pair.target, pair.protocol, pair.port, 3)
+    finally:
+        host.run("ip", "xfrm", "policy", "flush")
+        for link in ("eth0", *names.values()):
+            host.run("sh", "-c", f"tc qdisc delete dev {link} clsact 2>/dev/null || true")
+            host.run("sh", "-c", f"tc qdisc delete dev {link} ingress 2>/dev/null || true")
+
+
+def test_rules_of_tables_are_usual_in_their_order() -> None:
+    """Others move the rule for the table local, to have theirs looked up before it."""
+    local, main, default = (
+        {"priority": number, "src": "all", "table": table}
+        for number, table in ((0, "local"), (32766, "main"), (32767, "default"))
+    )
+    assert not list(_policies("ip rule", [local, main, default]))
+    assert not list(_policies("ip rule", [{**local, "priority": 100}, main]))
+    assert not list(_policies("ip -6 rule", []))
+    missing = ["ip rule: no rule for table local at its place"]
+    assert list(_policies("ip rule", [main, {**local, "priority": 32768}])) == missing
+
+
+def test_queues_that_lose_nothing_are_not_named() -> None:
+    assert queueing._is_ample({"rate": 125000, "burst": 10240, "limit": 3000})
+    assert not queueing._is_ample({"rate": 125, "burst": 10240, "limit": 3000})
+    assert not queueing._STARVING.search("class htb 1:1 root prio 0 rate 8bit ceil 10Mbit")
+    assert queueing._STARVING.search("class htb 1:1 root prio 0 rate 8bit ceil 8bit burst 225b")
+
+
+def test_policies_are_read_in_the_order_of_the_kernel() -> None:
+    text = (
+        "src 192.0.2.0/24 dst 192.0.2.11/32 proto tcp dport 5 \n"
+        "\tdir in action block priority 7 ptype main \n"
+        "src 0.0.0.0/0 dst 192.0.2.99/32 \n\tdir out priority 0 ptype main \n"
+        "\ttmpl src 192.0.2.11 dst 192.0.2.99\n\t\tproto esp reqid 0 mode tunnel\n"
+    )
+    rows = list(ipsec._policies(text))
+    assert [(row["direction"], row["done"], row["priority"]) for row in rows] == [
+        ("in", "block", 7), ("out", "encrypt", 0),
+    ]  # fmt: skip
+    assert rows[0]["remove"] == (
+        "ip xfrm policy delete src 192.0.2.0/24 dst 192.0.2.11/32 proto tcp dport 5 dir in"
+    )
