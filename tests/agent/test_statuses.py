@@ -55,6 +55,22 @@ def test_only_what_changed_is_written(registry: Registry) -> None:
     assert stored(registry) == {"v2": {"state": "ready", "of": 4}}
 
 
+def test_counting_while_the_agent_writes(registry: Registry) -> None:
+    """Health checks and metrics ask in threads of their own."""
+    said = Statuses(registry, "cn-1")
+
+    class Slow(dict[str, object]):
+        """A document during whose reading the agent writes."""
+
+        def get(self, key: str, default: object = None) -> object:
+            said.write([Said(V2, 4)])
+            return super().get(key, default)
+
+    said.learn({keys.status("cn-1", *V1): Slow(state="ready"), "other": {}})
+    assert said.counts == {"ready": 1, "pending": 0, "failed": 0}
+    assert said.counts == {"ready": 1, "pending": 0, "failed": 0}
+
+
 def test_an_earlier_agents_documents_are_taken_over(registry: Registry) -> None:
     """What nothing is said about any more goes, also if another process wrote it."""
     Statuses(registry, "cn-1").write([Said(V1, 3), Said(V2, 4)])

@@ -66,7 +66,8 @@ class Statuses:
     def __init__(self, registry: Registry, node: str) -> None:
         self._registry = registry
         self._node = node
-        self._known: dict[str, Mapping[str, Any]] = {}
+        self._known: Mapping[str, Mapping[str, Any]] = {}
+        """What the registry has; replaced as a whole, since other threads count in it."""
         self._failures: dict[Id, _Failure] = {}
 
     def learn(self, documents: Mapping[str, Mapping[str, Any]]) -> None:
@@ -116,11 +117,13 @@ class Statuses:
         for start in range(0, len(writes), COMMIT_MAX):
             part = writes[start : start + COMMIT_MAX]
             self._registry.commit(part)
+            known = dict(self._known)
             for write in part:
                 if isinstance(write, Delete):
-                    self._known.pop(write.key, None)
+                    known.pop(write.key, None)
                 else:
-                    self._known[write.key] = write.document
+                    known[write.key] = write.document
+            self._known = known
 
     def _failed(self, item: Said) -> _Failure:
         """How often it failed in a row, and when to try again."""
