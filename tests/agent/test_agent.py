@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -21,7 +23,7 @@ from snnet import (
 )
 from snnet.agent.membership import Membership
 from snnet.cluster import keys
-from snnet.contract import Delete, Listener, Put, Registry, Remove, Tap
+from snnet.contract import Delete, Driver, Listener, Put, Registry, Remove, Tap
 
 from .conftest import FakeHost
 
@@ -143,6 +145,31 @@ def test_nothing_is_left_after_everything_is_deleted(host: FakeHost) -> None:
     host.settle()
     assert host.kernel.to_text() == before
     assert host.registry.read(keys.STATUS, keys.CONCENTRATORS).entries == {}
+
+
+def test_a_concentrator_that_is_gone_keeps_nothing_open(
+    host: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A namespace that an open descriptor leads to would live on without its name."""
+    opened: list[str] = []
+    inside = host.kernel.inside
+
+    @contextmanager
+    def counted(namespace: str) -> Iterator[Driver]:
+        with inside(namespace) as backend:
+            opened.append(namespace)
+            try:
+                yield backend
+            finally:
+                opened.remove(namespace)
+
+    monkeypatch.setattr(host.kernel, "inside", counted)
+    host.cluster.create_network("web", subnet="10.1.0.0/24")
+    host.settle()
+    assert len(opened) == 1
+    host.cluster.delete_network("default", "web")
+    host.settle()
+    assert opened == []
 
 
 def test_the_data_plane_outlives_the_agent(host: FakeHost) -> None:

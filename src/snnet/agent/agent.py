@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent import futures
 from typing import Any, Self
 
@@ -87,6 +87,7 @@ class Agent:
             check_concentrators(config)
         self._drivers: dict[str, Any] = {"backend": backend, "firewall": firewall}
         self._dhcp = dhcp
+        check_ttl(session_ttl, "session_ttl")
         self._stack = contextlib.ExitStack()
         with contextlib.ExitStack() as opened:
             self.node = opened.enter_context(
@@ -104,11 +105,7 @@ class Agent:
         self._statuses = Statuses(self.registry, node_id)
         self._compute = ComputeRole(self.node)
         self._membership = Membership(
-            self.registry,
-            node_id,
-            self.roles,
-            config.topology,
-            check_ttl(session_ttl, "session_ttl"),
+            self.registry, node_id, self.roles, config.topology, session_ttl
         )
         self._network = NetworkRole(self._open_cnci, self.node.backend)
         self._placer: Placer | None = None
@@ -382,15 +379,18 @@ class Agent:
         self._due = time.monotonic() + wait_after(self._tries)
         self._tries += 1
 
-    def _open_cnci(self, side: Concentrator) -> Cnci:
+    @contextlib.contextmanager
+    def _open_cnci(self, side: Concentrator) -> Iterator[Cnci]:
         backend = self._drivers["backend"]
         inner: dict[str, Any] = {"netns": side.netns}
-        if isinstance(backend, Driver):
-            inner = {"backend": self._stack.enter_context(backend.inside(side.netns))}
-        return Cnci(
-            side.concentrator_id,
-            inner_config(self.node, self.config),
-            tenant_id=side.tenant_id,
-            dhcp=self._dhcp,
-            **{**self._drivers, **inner},
-        )
+        with contextlib.ExitStack() as opened:
+            if isinstance(backend, Driver):
+                inner = {"backend": opened.enter_context(backend.inside(side.netns))}
+            with Cnci(
+                side.concentrator_id,
+                inner_config(self.node, self.config),
+                tenant_id=side.tenant_id,
+                dhcp=self._dhcp,
+                **{**self._drivers, **inner},
+            ) as cnci:
+                yield cnci

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack
 
 from snnet.contract import Driver, SnnetError
 from snnet.core.addressing import written
@@ -25,12 +26,16 @@ class NetworkRole:
     """Runs the concentrators that are placed on a host.
 
     ``open_cnci`` opens a tenant's concentrator in its network namespace, on the host of
-    ``backend``.
+    ``backend``, for a context.
     """
 
-    def __init__(self, open_cnci: Callable[[Concentrator], Cnci], backend: Driver) -> None:
+    def __init__(
+        self, open_cnci: Callable[[Concentrator], AbstractContextManager[Cnci]], backend: Driver
+    ) -> None:
         self._open, self._backend = open_cnci, backend
         self.running: dict[str, Cnci] = {}
+        self._contexts: dict[str, ExitStack] = {}
+        """What closes each of them."""
         self._done: dict[str, tuple[TenantWanted, list[ReconciledItem]]] = {}
         """What was carried out without an error, and is left to the look for drift."""
 
@@ -125,7 +130,8 @@ class NetworkRole:
 
     def _let_go(self, tenant: str) -> None:
         self._done.pop(tenant, None)
-        self.running.pop(tenant).close()
+        del self.running[tenant]
+        self._contexts.pop(tenant).close()
 
     def carry_out(
         self,
@@ -157,13 +163,10 @@ class NetworkRole:
         if cnci is None:
             if side is None:
                 raise SnnetError("the host's side is not there yet")
-            cnci = self._open(side)
-            try:
+            with ExitStack() as opened:
+                cnci = opened.enter_context(self._open(side))
                 cnci.init()
-            except BaseException:
-                cnci.close()
-                raise
-            self.running[tenant] = cnci
+                self.running[tenant], self._contexts[tenant] = cnci, opened.pop_all()
         return cnci
 
     def _reconcile(self, item: TenantWanted, side: Concentrator) -> list[ReconciledItem]:
