@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address, ip_interface
 from pathlib import Path
@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 import snnet
-from snnet.contract import Add, Address, Link, Remove
+from snnet.contract import Add, Address, Journal, Link, Remove
+from snnet.node.intents import Intents
 from snnet.system.host import RealHost
 from snnet.system.process import run
 from tests.node.world import FakeWorld, RealWorld, World, vm
@@ -199,6 +200,40 @@ def test_a_call_that_failed_is_not_carried_out_later(fake: FakeWorld) -> None:
                 cnci.add_public_ip("203.0.113.6", to="10.1.0.10", device="eth0")
     with fake.cnci():
         assert fake.text() == before
+
+
+class FullDisk(Journal):
+    """A journal in a file of text; what is written next has ``room`` characters."""
+
+    def __init__(self) -> None:
+        self.text, self.room = "", 10**6
+
+    def read(self) -> list[str]:
+        return self.text.splitlines()
+
+    def append(self, lines: Sequence[str]) -> bool:
+        new, room = "".join(f"{line}\n" for line in lines), self.room
+        self.text, self.room = self.text + new[:room], 10**6
+        if len(new) > room:
+            raise snnet.SnnetError("no space is left")
+        return bool(self.text)
+
+    def replace(self, lines: Sequence[str]) -> None:
+        self.text = "".join(f"{line}\n" for line in lines)
+
+
+def test_a_line_that_was_cut_off_takes_no_other_with_it() -> None:
+    """The disk was full, and has room again for the next line."""
+    journal = FullDisk()
+    intents = Intents(journal)
+    nouns = [Address(link="eth0", address=ip_interface(f"203.0.113.{n}/32")) for n in (1, 2, 3)]
+    intents.expect({("one",): nouns[:1]})
+    journal.room = 9
+    with pytest.raises(snnet.SnnetError, match="no space"):
+        intents.expect({("two",): nouns[1:2]})
+    intents.expect({("three",): nouns[2:]})
+    again = Intents(journal)
+    assert (again.damage, list(again.nouns().values())) == ([], nouns)
 
 
 def test_an_address_of_an_administrator_is_not_taken_for_ours(fake: FakeWorld) -> None:

@@ -132,12 +132,14 @@ class Intents:
     def _write(self, lines: Sequence[str]) -> None:
         self._lines += len(lines)
         crowded = self._lines > 2 * len(self._entries) + _SPARE
-        if self._entries and self._whole and not crowded and self._journal.append(lines):
+        # An append that fails may leave a part of a line.
+        whole, self._whole = self._whole, False
+        if self._entries and whole and not crowded and self._journal.append(lines):
+            self._whole = True
             return
-        self._whole = False
-        whole = [write_entry(thing, nouns) for thing, nouns in self._entries.items()]
-        self._journal.replace(whole)
-        self._lines, self._whole = len(whole), True
+        entries = [write_entry(thing, nouns) for thing, nouns in self._entries.items()]
+        self._journal.replace(entries)
+        self._lines, self._whole = len(entries), True
 
 
 def named(things: Iterable[tuple[object, ...]]) -> Iterable[Name]:
