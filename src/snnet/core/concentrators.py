@@ -330,22 +330,14 @@ def plug_link(site: Site, name: str, netns: str, alias: str, bridge: str) -> Vet
     )  # fmt: skip
 
 
-def check_ends(ends: Iterable[IPAddress], publics: Mapping[IPAddress, str]) -> None:
-    """Raise Conflict where a far end of a tunnel is a public address that leads to a concentrator.
-
-    ``publics`` has the concentrator of each.
-    """
-    for end in ends:
-        if end in publics:
-            raise Conflict(
-                f"{end} is a public address of concentrator {publics[end]} on this host, and "
-                "cannot be the far end of a tunnel as well"
-            )
-
-
 def publics_of(concentrators: Iterable[Concentrator]) -> dict[IPAddress, str]:
-    """Return the public addresses that lead to these, each with the concentrator's id."""
-    return {address: one.concentrator_id for one in concentrators for address in one.publics}
+    """Return the public addresses that lead to these, each with what it leads to."""
+    return {address: titled(one.id) for one in concentrators for address in one.publics}
+
+
+def titled(identity: ConcentratorId) -> str:
+    """Return what messages call a concentrator."""
+    return f"concentrator {identity[1]} on this host"
 
 
 def choose_address(

@@ -6,11 +6,12 @@ are no keys here, since Python takes long for their hashes.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_network
 
 from snnet.config import check_address
-from snnet.contract import InvalidRequest, IPAddress, IPInterface
+from snnet.contract import Conflict, InvalidRequest, IPAddress, IPInterface
 
 from .addressing import check_end, check_unicast
 
@@ -71,3 +72,16 @@ def _other_end(
             field=field,
         )
     return address
+
+
+def check_not_public(ends: Iterable[IPAddress], publics: Mapping[IPAddress, str]) -> None:
+    """Raise Conflict where a far end is a public address here, which packets to it never leave.
+
+    ``publics`` has what each one leads to.
+    """
+    for end in ends:
+        if end in publics:
+            raise Conflict(
+                f"{end} is a public address of {publics[end]}, and cannot be the far end of a "
+                "tunnel as well: take it from there first, or give the other node another address"
+            )

@@ -124,15 +124,9 @@ def _ends(records: _Known) -> Iterator[IPAddress]:
         yield from records.mesh.addresses()
 
 
-def check_ends(ends: Iterable[IPAddress], rules: Iterable[Noun]) -> None:
-    """Conflict where a public address is one by which other nodes are to be reached."""
-    ends = set(ends)
-    for rule in rules:
-        if isinstance(rule, PublicIp) and rule.public in ends:
-            raise Conflict(
-                f"{rule.public} is the public address of {rule.internal}, and cannot be that of "
-                "another node: remove it first"
-            )
+def guests_by_public(rules: Iterable[Noun]) -> dict[IPAddress, str]:
+    """The public addresses among the rules, each with the guest that it leads to."""
+    return {rule.public: str(rule.internal) for rule in rules if isinstance(rule, PublicIp)}
 
 
 def check_unmeshed(mesh: Mesh | None, networks: Iterable[IPNetwork]) -> None:

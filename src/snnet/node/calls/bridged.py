@@ -9,8 +9,9 @@ from snnet.contract import IPAddress, Key, Noun, keyed
 from snnet.core import identity as ids
 from snnet.core.building import build_subnet
 from snnet.core.compute_records import ComputeRecords
-from snnet.core.concentrators import check_ends, publics_of
+from snnet.core.concentrators import publics_of
 from snnet.core.events import TunnelEvent, TunnelEventType
+from snnet.core.far_ends import check_not_public
 from snnet.core.requests import SubnetId, TenantRequest, VnicId, tenant_request
 from snnet.core.telling import tunnel_event
 from snnet.core.tunnels import wire
@@ -50,7 +51,9 @@ class BridgedLayout(Layout[TenantRequest]):
         if not self.shares(records, request):
             records.check_tunnel(request.id[:2], request.subnet_key, request.concentrator_ip)
             if records.concentrators:
-                check_ends([request.concentrator_ip], publics_of(records.concentrators.values()))
+                check_not_public(
+                    [request.concentrator_ip], publics_of(records.concentrators.values())
+                )
 
     def open(
         self,

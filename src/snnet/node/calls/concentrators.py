@@ -22,10 +22,11 @@ from snnet.core.compute_records import ComputeRecords
 from snnet.core.concentrators import (
     Concentrator,
     build_concentrator,
-    check_ends,
     choose_address,
     concentrator_thing,
+    titled,
 )
+from snnet.core.far_ends import check_not_public
 from snnet.core.fitting import device_addresses
 from snnet.core.local_requests import ConcentratorId, LocalConcentrator
 from snnet.core.meshing import peers_thing
@@ -123,7 +124,7 @@ class SetConcentrator(Call[ComputeRecords, Known, SetDraft, Concentrator]):
         new = {*self._request.publics} - {*(old.publics if old else ())}
         if new:
             ends = remotes(records.site, records.nouns())
-            check_ends(ends, dict.fromkeys(new, identity[1]))
+            check_not_public(ends, dict.fromkeys(new, titled(identity)))
         return Known(
             old,
             [one for one in records.concentrators.values() if one.id != identity],

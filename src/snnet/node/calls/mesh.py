@@ -10,7 +10,8 @@ from snnet.config import Neighbor
 from snnet.contract import IPAddress, IPNetwork, Key, Link, Noun, keyed
 from snnet.core import identity as ids
 from snnet.core.cnci_records import MESH, CnciRecords
-from snnet.core.fitting import check_ends, check_mesh, check_unmeshed
+from snnet.core.far_ends import check_not_public
+from snnet.core.fitting import check_mesh, check_unmeshed, guests_by_public
 from snnet.core.mesh import Mesh, build_mesh
 from snnet.core.planner import plan as make_plan
 from snnet.core.rules import Rule
@@ -121,7 +122,7 @@ def _check(mesh: Mesh, known: Known, host: HostView) -> None:
     for peer in peers:
         check_remote_outside(peer.physical_ip, mesh.subnets())
     check_unmeshed(mesh, (*mesh.subnets(), *known.networks))
-    check_ends(mesh.remotes(), known.rules)
+    check_not_public(mesh.remotes(), guests_by_public(known.rules))
     check_forwards(known.rules, mesh.link, host.site.uplink.link_name)
 
 

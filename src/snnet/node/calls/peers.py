@@ -9,7 +9,8 @@ from typing import ClassVar
 
 from snnet.contract import Conflict, Key, Noun, Nouns, keyed
 from snnet.core.compute_records import ComputeRecords
-from snnet.core.concentrators import check_ends, publics_of
+from snnet.core.concentrators import publics_of
+from snnet.core.far_ends import check_not_public
 from snnet.core.meshing import SubnetPeers, check_inside, peers_thing
 from snnet.core.planner import plan as make_plan
 from snnet.core.requests import GuestRequest, SubnetId
@@ -66,7 +67,7 @@ class SetPeers(Call[ComputeRecords, TenantSubnet | None, PeersDraft, None]):
                 )
             return None
         check_inside(self._peers, subnet.networks)
-        check_ends(self._peers.nodes, publics_of(records.concentrators.values()))
+        check_not_public(self._peers.nodes, publics_of(records.concentrators.values()))
         own = {value: vnic for vnic in records.vnics(self._id) for value in (vnic.mac, *vnic.ips)}
         for mac, node, *ips in self._peers.guests if own else ():
             for value in (mac, *map(ip_address, ips)):

@@ -26,7 +26,8 @@ from snnet.core import identity as ids
 from snnet.core.addressing import Networks, written
 from snnet.core.announcing import of_subnet
 from snnet.core.cnci_records import CnciRecords, rule_thing
-from snnet.core.fitting import check_ends, check_unmeshed, with_addresses
+from snnet.core.far_ends import check_not_public
+from snnet.core.fitting import check_unmeshed, guests_by_public, with_addresses
 from snnet.core.forwarding import versions_of
 from snnet.core.planner import plan as make_plan
 from snnet.core.requests import RemoteSubnet
@@ -119,7 +120,7 @@ class AddSubnet(Call[CnciRecords, Known, SubnetDraft, str]):
         if self._remote is not None:
             records.check_tunnel(self._networks, self._key, self._remote, self._port)
             check_remote_outside(self._remote, records.networks())
-            check_ends([self._remote], records.rules.values())
+            check_not_public([self._remote], guests_by_public(records.rules.values()))
         if self._link is not None:
             records.check_link(self._networks, self._link)
         known = records.subnets.get(self._networks)
