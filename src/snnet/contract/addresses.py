@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import TypeVar, overload
 
 from .noun import IPAddress, IPNetwork
@@ -71,6 +71,15 @@ def may_be_link_local_of(mac: str, address: IPAddress) -> bool:
     if address not in _LINK_LOCAL or address == GATEWAY_LINK_LOCAL:
         return False
     return address.packed[11:13] != _FORMED_FROM_MAC or address == link_local_of(mac)
+
+
+def is_address(text: str) -> bool:
+    """Whether the text is an IP address."""
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def is_host_label(text: str) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import ClassVar
 
 from .addresses import (
@@ -13,6 +12,7 @@ from .addresses import (
     MTU_MAX,
     MTU_MIN,
     gateway_of,
+    is_address,
     is_host_name,
     is_mac,
     mac_of,
@@ -186,7 +186,7 @@ def _check_entry(entry: DhcpEntry, scope: DhcpScope) -> None:
             f"{entry.address} is not an address for a guest in {networks}", field="entries"
         )
     name = entry.hostname
-    if name is not None and (not is_host_name(name) or _is_address(name)):
+    if name is not None and (not is_host_name(name) or is_address(name)):
         raise InvalidRequest(f"{name!r} is not a host name", field="entries")
 
 
@@ -202,11 +202,3 @@ def is_guest_address(address: IPAddress, subnet: IPNetwork) -> bool:
     offset = int(address) - int(subnet.network_address)
     last = (1 << 32 - length) - 2 if version == 4 else (1 << 128 - length) - 1
     return 2 <= offset <= last
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True

@@ -12,7 +12,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from snnet.contract import DhcpLease, DhcpScope, InvalidRequest, IPAddress, IPNetwork
-from snnet.contract.addresses import gateway_of, of_family
+from snnet.contract.addresses import gateway_of, is_address, of_family
 from snnet.contract.dhcp import check_scope
 
 from .account import Account
@@ -160,7 +160,7 @@ def held_leases(text: str, scope: DhcpScope) -> Iterator[DhcpLease]:
     macs = {entry.address: entry.mac for entry in scope.leases() if entry.address.version == 6}
     for line in text.splitlines():
         words = line.split()
-        if len(words) < 4 or not words[0].isdecimal() or not _is_address(words[2]):
+        if len(words) < 4 or not words[0].isdecimal() or not is_address(words[2]):
             continue
         address = ip_address(words[2])
         yield DhcpLease(
@@ -240,11 +240,3 @@ def check(scope: DhcpScope, good: DhcpScope | None = None) -> None:
             raise InvalidRequest(
                 f"dnsmasq takes the host name {entry.hostname!r} for a lease time", field="entries"
             )
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True

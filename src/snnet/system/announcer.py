@@ -11,12 +11,13 @@ import fcntl
 import socket
 import struct
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address
 
-from .netlink import NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, Netlink, NetlinkError
+from .netlink import NLM_F_ACK, NLM_F_DUMP, Netlink, NetlinkError, message
 from .netns import in_netns
+from .nfnetlink import attribute, attributes
 
 # linux/rtnetlink.h, linux/neighbour.h, linux/if_link.h
 _NEWLINK = 16
@@ -29,7 +30,6 @@ _IFLA_LINKINFO, _IFLA_INFO_KIND, _IFLA_INFO_DATA, _IFLA_BR_FDB_FLUSH = 18, 1, 2,
 _HEADER = struct.Struct("=IHHII")
 _NDMSG = struct.Struct("=BxxxiHBB")  # family, index, state, flags, type
 _IFINFOMSG = struct.Struct("=BxHiII")
-_ATTRIBUTE = struct.Struct("=HH")
 
 ARP, IPV6 = 0x0806, 0x86DD
 BROADCAST = b"\xff" * 6
@@ -63,19 +63,19 @@ class Announcer:
         """Have the bridge of this port forget that the MAC is behind it."""
         with suppress(NetlinkError):  # it may be elsewhere already, and so may the port
             self._neighbour(_DELNEIGH, socket.AF_BRIDGE, self._netlink.index(port), _NTF_MASTER,
-                            _attribute(_NDA_LLADDR, _bytes(mac)))  # fmt: skip
+                            attribute(_NDA_LLADDR, _bytes(mac)))  # fmt: skip
 
     def renew(self, bridge: str) -> None:
         """Have the bridge forget all MACs that it learned, and the host its neighbours there."""
         index = self._netlink.index(bridge)
-        flush = _attribute(_IFLA_BR_FDB_FLUSH, b"")
-        info = _attribute(_IFLA_INFO_KIND, b"bridge\0") + _attribute(_IFLA_INFO_DATA, flush)
-        body = _IFINFOMSG.pack(0, 0, index, 0, 0) + _attribute(_IFLA_LINKINFO, info)
-        self._netlink.request(_message(_NEWLINK, NLM_F_ACK, body))
+        flush = attribute(_IFLA_BR_FDB_FLUSH, b"")
+        info = attribute(_IFLA_INFO_KIND, b"bridge\0") + attribute(_IFLA_INFO_DATA, flush)
+        body = _IFINFOMSG.pack(0, 0, index, 0, 0) + attribute(_IFLA_LINKINFO, info)
+        self._netlink.request(message(_NEWLINK, NLM_F_ACK, body))
         for family in (socket.AF_INET, socket.AF_INET6):
             for address in self._learned(family, index):
                 with suppress(NetlinkError):
-                    self._neighbour(_DELNEIGH, family, index, 0, _attribute(_NDA_DST, address))
+                    self._neighbour(_DELNEIGH, family, index, 0, attribute(_NDA_DST, address))
 
     def close(self) -> None:
         """Close the sockets; may be repeated."""
@@ -88,23 +88,23 @@ class Announcer:
     def _open(self) -> socket.socket:
         with self._lock:
             if self._packets is None:
-                self._packets = in_netns(self._netns, _packet_socket)
+                self._packets = in_netns(self._netns, packet_socket)
             return self._packets
 
     def _neighbour(self, kind: int, family: int, index: int, flags: int, rest: bytes) -> None:
         body = _NDMSG.pack(family, index, 0, flags, 0) + rest
-        self._netlink.request(_message(kind, NLM_F_ACK, body))
+        self._netlink.request(message(kind, NLM_F_ACK, body))
 
     def _learned(self, family: int, index: int) -> Iterator[bytes]:
         """The neighbours of a link that nobody set, as bytes."""
         asked = _NDMSG.pack(family, 0, 0, 0, 0)
-        asked += _attribute(_NDA_IFINDEX, struct.pack("=I", index))
-        for reply in self._netlink.dump(_message(_GETNEIGH, NLM_F_DUMP, asked)):
+        asked += attribute(_NDA_IFINDEX, struct.pack("=I", index))
+        for reply in self._netlink.dump(message(_GETNEIGH, NLM_F_DUMP, asked)):
             _, found, state, _, _ = _NDMSG.unpack_from(reply, _HEADER.size)
             if found == index and not state & (_NUD_PERMANENT | _NUD_NOARP):
-                attributes = dict(_attributes(reply[_HEADER.size + _NDMSG.size :]))
-                if _NDA_DST in attributes:
-                    yield attributes[_NDA_DST]
+                values = dict(attributes(reply[_HEADER.size + _NDMSG.size :]))
+                if _NDA_DST in values:
+                    yield values[_NDA_DST]
 
 
 def arp(mac: bytes, address: IPv4Address | IPv6Address) -> bytes:
@@ -131,8 +131,8 @@ def checksum(data: bytes) -> int:
     return ~total & 0xFFFF
 
 
-def _packet_socket() -> socket.socket:
-    # Without a protocol it receives nothing.
+def packet_socket() -> socket.socket:
+    """A socket for frames, which receives nothing before it is bound to a link and a protocol."""
     return socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
 
 
@@ -144,22 +144,3 @@ def mac_of(packets: socket.socket, link: str) -> bytes:
 
 def _bytes(mac: str) -> bytes:
     return bytes.fromhex(mac.replace(":", ""))
-
-
-def _message(kind: int, flags: int, body: bytes) -> bytearray:
-    length = _HEADER.size + len(body)
-    return bytearray(_HEADER.pack(length, kind, flags | NLM_F_REQUEST, 0, 0) + body)
-
-
-def _attribute(number: int, value: bytes) -> bytes:
-    return _ATTRIBUTE.pack(4 + len(value), number) + value + bytes(-len(value) % 4)
-
-
-def _attributes(data: bytes) -> Iterable[tuple[int, bytes]]:
-    offset = 0
-    while offset + 4 <= len(data):
-        size, number = _ATTRIBUTE.unpack_from(data, offset)
-        if size < 4:
-            return
-        yield number, data[offset + 4 : offset + size]
-        offset += size + 3 & ~3

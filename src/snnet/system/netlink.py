@@ -54,6 +54,13 @@ _DUMP_PATIENCE = 10.0
 """Seconds to try for a dump that no change interrupts."""
 
 
+def message(kind: int, flags: int, body: bytes) -> bytearray:
+    """Return a request of this type, to be given its sequence number."""
+    return bytearray(
+        _HEADER.pack(_HEADER.size + len(body), kind, flags | NLM_F_REQUEST, 0, 0) + body
+    )
+
+
 class NetlinkError(OSError):
     """The kernel refused a request: ``errno``, and its own text if any in ``detail``."""
 

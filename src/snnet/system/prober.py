@@ -14,7 +14,7 @@ from ipaddress import IPv6Address, ip_address
 
 from snnet.contract import IPAddress
 
-from .announcer import ARP, BROADCAST, IPV6, checksum, mac_of
+from .announcer import ARP, BROADCAST, IPV6, checksum, mac_of, packet_socket
 from .green import is_readable
 from .netns import in_netns
 
@@ -37,7 +37,7 @@ def answering(
     """
     asked = [address for address in addresses if address.version == source.version]
     found: set[IPAddress] = set()
-    with in_netns(netns, _packet_socket) as packets:
+    with in_netns(netns, packet_socket) as packets:
         packets.bind((link, _ALL))
         mac = mac_of(packets, link)
         for _ in range(TRIES if asked else 0):
@@ -85,8 +85,3 @@ def _answers(packets: socket.socket, wanted: set[IPAddress], wait: float) -> Ite
             if heard in wanted:
                 wanted.discard(heard)
                 yield heard
-
-
-def _packet_socket() -> socket.socket:
-    # Without a protocol it receives nothing before it is bound to the link.
-    return socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)

@@ -9,7 +9,7 @@ from ipaddress import ip_address
 
 from snnet.contract import IPAddress
 
-from .netlink import NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, Netlink, NetlinkError
+from .netlink import NLM_F_ACK, NLM_F_DUMP, Netlink, NetlinkError, message
 from .nfnetlink import attribute, attributes
 
 _GETADDR, _GETROUTE = 22, 26
@@ -30,7 +30,7 @@ class Reach:
     def addresses(self) -> dict[IPAddress, set[str]]:
         """Return the names of the links that have each address of the host."""
         found: dict[IPAddress, set[str]] = {}
-        asked = _message(_GETADDR, NLM_F_DUMP, _IFADDRMSG.pack(socket.AF_UNSPEC, 0, 0, 0, 0))
+        asked = message(_GETADDR, NLM_F_DUMP, _IFADDRMSG.pack(socket.AF_UNSPEC, 0, 0, 0, 0))
         names: dict[int, str] = {}
         for reply in self._netlink.dump(asked):
             index = _IFADDRMSG.unpack_from(reply, _HEADER.size)[4]
@@ -50,13 +50,8 @@ class Reach:
         body = _RTMSG.pack(family, remote.max_prefixlen, 0, 0, 0, 0, 0, 0, 0)
         body += attribute(_RTA_DST, remote.packed)
         try:
-            replies = self._netlink.request(_message(_GETROUTE, NLM_F_ACK, body))
+            replies = self._netlink.request(message(_GETROUTE, NLM_F_ACK, body))
             found = dict(attributes(replies[0][_HEADER.size + _RTMSG.size :]))
             return self._netlink.name(int.from_bytes(found[_RTA_OIF], sys.byteorder))
         except (NetlinkError, IndexError, KeyError):
             return None
-
-
-def _message(kind: int, flags: int, body: bytes) -> bytearray:
-    length = _HEADER.size + len(body)
-    return bytearray(_HEADER.pack(length, kind, flags | NLM_F_REQUEST, 0, 0) + body)
