@@ -136,6 +136,10 @@ def test_a_group_that_goes_in_between_is_missed(
         cluster.create_vnic("v1", tenant="acme", network="web", groups=["db"])
 
 
+MANY = ",".join(map(str, range(1, 12000, 2)))
+"""6000 ports, none next to another."""
+
+
 @pytest.mark.parametrize(
     ("rules", "message"),
     [
@@ -149,6 +153,7 @@ def test_a_group_that_goes_in_between_is_missed(
         ([{"direction": "in", "port": 80}], r"rules\[0\]: port: .*unknown field of a rule"),
         ([{"protocol": "tcp"}], r"rules\[0\]: direction: None is not 'in' or 'out'"),
         (["out"] * 1001, "rules: 1001 are too many: give at most 1000"),
+        ([f"in tcp {MANY}", f"in udp {MANY}"], "rules: 12000 ports and ranges of ports are too"),
         (["out to group:nope"], "rules: tenant 'acme' has no group 'nope': create it first"),
         ([f"out to group:g{number}" for number in range(31)], "rules: 31 groups are too many"),
         (["in tcp 80 22 from anybody"], r"rules\[0\]: .* is not a rule like"),

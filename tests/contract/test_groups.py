@@ -91,6 +91,7 @@ def test_a_wrong_value_is_named(field: str, values: dict[str, Any]) -> None:
         ("rules[1]", {"rules": [Rule("in"), "in"]}),
         ("rules", {"rules": Rule("in")}),
         ("rules", {"rules": [Rule("in")] * 1001}),
+        ("rules", {"rules": [Rule("in", "tcp", ",".join(map(str, range(1, 21001, 2))))]}),
         ("members[0]", {"members": ["224.0.0.1"]}),
         ("members[1]", {"members": ["10.1.0.9", "10.1.0.0/24"]}),
     ],

@@ -10,7 +10,7 @@ from snnet.config import check_id, check_many, shown
 from snnet.contract import Conflict, Delete, Entry, InvalidRequest, Put, Reading, Rule
 from snnet.contract.keywords import refuse_unknown
 from snnet.contract.registries import Write
-from snnet.core.groups import RULES_MAX
+from snnet.core.groups import check_rules
 
 from . import keys, stored
 from .documents import Vnic, Wanted
@@ -45,8 +45,7 @@ class SecurityGroup(Wanted):
 
 def _rules(value: Any, name: str) -> tuple[Rule, ...]:
     rules = check_many(value, name, _rule)
-    if len(rules) > RULES_MAX:
-        raise InvalidRequest(f"{len(rules)} are too many: give at most {RULES_MAX}", field=name)
+    check_rules(rules, name)
     return rules
 
 
