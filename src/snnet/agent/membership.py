@@ -34,6 +34,8 @@ class Membership:
         self._session: Session | None = None
         self._renew_at = 0.0
         self._number: int | None = None
+        self._claimed = 0
+        """The revision of the claim of that number."""
         self.compute_ip: str | None = None
         self._said: object = None
         """What the registry has of the node, by the last answer."""
@@ -50,16 +52,21 @@ class Membership:
                 self._renew_at = now + self._ttl / 3
             except SessionLost:
                 self._session = None
-                if self._number is not None:
-                    # Without an agent the node may have been forgotten, and its number given away.
-                    self.number(self._number)
         if self._session is None or self._said != (self.compute_ip, self._number):
             self.register()
 
     def register(self) -> None:
-        """Write the node's document, with a new session."""
-        session = self._registry.session(self._ttl)
+        """Write the node's document, with a new session.
+
+        Raises ``Conflict`` if its number belongs to another node: while it had no session it may
+        have been forgotten, and its number given away.
+        """
         key = keys.node(self._node)
+        expected: dict[str, int] = {}
+        if self._number is not None:
+            claim = keys.node_number(self.number(self._number))
+            expected[claim] = self._claimed
+        session = self._registry.session(self._ttl)
         known = self._registry.read(key).entries.get(key)
         info = NodeInfo(
             name=self._node,
@@ -76,7 +83,7 @@ class Membership:
                 Put(key, info.document()),
                 Put(keys.alive(self._node), {"pid": os.getpid()}, session.id),
             ],
-            {key: known.revision if known else 0},
+            expected | {key: known.revision if known else 0},
         )
         self._session, self._renew_at = session, time.monotonic() + self._ttl / 3
         self._said = info.compute_ip, info.number
@@ -113,19 +120,22 @@ class Membership:
             }
             mine = [number for number, holder in holders.items() if holder == self._node]
             if wanted in mine or (wanted is None and mine):
-                self._number = wanted if wanted is not None else mine[0]
-                return self._number
+                number = wanted if wanted is not None else mine[0]
+                self._number, self._claimed = number, entries[keys.node_number(number)].revision
+                return number
             if wanted in holders:
+                advice = "choose another, or leave it to the registry"
+                if self._number is not None:
+                    advice = f"{self._node!r} was forgotten meanwhile; restart its agent"
                 raise Conflict(
-                    f"node_number {wanted} belongs to node {holders[wanted]!r}: choose another, "
-                    "or leave it to the registry"
+                    f"node_number {wanted} belongs to node {holders[wanted]!r}: {advice}"
                 )
             number = self._free(holders) if wanted is None else wanted
             key = keys.node_number(number)
             writes: list[Write] = [Put(key, {"node": self._node})]
             writes += [Delete(keys.node_number(old)) for old in mine]
             with contextlib.suppress(Stale):
-                self._registry.commit(writes, {key: 0})
+                self._claimed = self._registry.commit(writes, {key: 0})
                 self._number = number
                 return number
 

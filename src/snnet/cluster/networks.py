@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from snnet.contract import Conflict, Delete, InvalidRequest, Put, Reading
+from snnet.contract import Conflict, Delete, Entry, InvalidRequest, Put, Reading
 
 from . import keys, store, stored
 from .documents import SUBNET_KEY_MAX, Network
@@ -101,11 +101,7 @@ def closing(reading: Reading, tenant: str, name: str) -> Draft[Network]:
 
     The rest of its document stays as it is, whether it can be read or not.
     """
-    key = keys.network(tenant, name)
-    entry = reading.entries.get(key)
-    if entry is None:
-        raise store.missing(Network, tenant, name)
-    network = stored.salvage(Network, key, entry)
+    key, entry, network = _found(reading, tenant, name)
     if entry.document.get("closing"):
         return Draft(network)
     return Draft(network, [Put(key, {**entry.document, "closing": True})], {key: entry.revision})
@@ -113,17 +109,28 @@ def closing(reading: Reading, tenant: str, name: str) -> Draft[Network]:
 
 def reopening(reading: Reading, network: Network) -> Draft[Network]:
     """Take the mark back: the network stays."""
-    key = keys.network(network.tenant, network.name)
-    entry = reading.entries.get(key)
-    if entry is None:
-        raise store.missing(Network, network.tenant, network.name)
+    key, entry, found = _found(reading, network.tenant, network.name)
+    if not entry.document.get("closing"):
+        return Draft(found)
     document = {name: value for name, value in entry.document.items() if name != "closing"}
-    return Draft(network, [Put(key, document)], {key: network.revision})
+    return Draft(found, [Put(key, document)], {key: entry.revision})
 
 
-def deletion(network: Network, reading: Reading) -> Draft[Network]:
-    """Remove a network that is marked and that nothing is on."""
-    key, fence = keys.network(network.tenant, network.name), keys.fence(network.tenant)
+def deletion_reads(network: Network) -> list[str]:
+    """What :func:`deletion` has to have read, all at once."""
+    reads = [keys.network(network.tenant, network.name), keys.fence(network.tenant)]
+    return reads if network.key else [*reads, keys.TUNNEL_KEYS]
+
+
+def deletion(closing: Network, reading: Reading) -> Draft[Network]:
+    """Remove a network that is marked and that nothing is on, whatever else became of it.
+
+    Conflict if the mark is gone: then new VNICs may be on it.
+    """
+    key, entry, network = _found(reading, closing.tenant, closing.name)
+    if not entry.document.get("closing"):
+        raise Conflict(f"another client keeps {network.title}: try again")
+    fence = keys.fence(network.tenant)
     claims = [
         claim
         for claim, entry in reading.entries.items()
@@ -136,8 +143,17 @@ def deletion(network: Network, reading: Reading) -> Draft[Network]:
     return Draft(
         network,
         [Delete(key), *map(Delete, claims), Put(fence, {})],
-        {key: network.revision, **seen(reading, [fence])},
+        seen(reading, [key, fence]),
     )
+
+
+def _found(reading: Reading, tenant: str, name: str) -> tuple[str, Entry, Network]:
+    """Key and document of a network, and what can be read of it.  Raises ``Missing``."""
+    key = keys.network(tenant, name)
+    entry = reading.entries.get(key)
+    if entry is None:
+        raise store.missing(Network, tenant, name)
+    return key, entry, stored.salvage(Network, key, entry)
 
 
 def update(old: Network, new: Network, reading: Reading) -> Draft[Network]:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 
-from snnet.contract import Conflict, Delete, Missing, Put, Reading, Registry, Stale
+from snnet.contract import COMMIT_MAX, Conflict, Delete, Missing, Put, Reading, Registry, Stale
 from snnet.contract.registries import Write
 
 from . import keys
 from .documents import NodeInfo, Vnic
+from .drafts import seen
 from .views import read_nodes, read_placements, stored
+
+_BATCH = (COMMIT_MAX - 2) // 2
+"""So many writes, each with a condition, leave room for two conditions about the node."""
 
 
 def need(registry: Registry, name: str) -> NodeInfo:
@@ -42,7 +47,17 @@ def drain(registry: Registry, name: str, *, draining: bool) -> None:
 
 
 def forget(registry: Registry, name: str, *, force: bool) -> list[Vnic]:
-    """Remove a node; return the VNICs that were on it, which the caller has to delete."""
+    """Remove a node; return the VNICs that are under it, which the caller has to delete.
+
+    An agent that registers meanwhile keeps what it has said.
+    """
+    while True:
+        with suppress(Stale):
+            return _forget(registry, name, force=force)
+
+
+def _forget(registry: Registry, name: str, *, force: bool) -> list[Vnic]:
+    """See :func:`forget`; ``Stale`` if the node itself changed meanwhile."""
     reading = registry.read(
         keys.node(name),
         keys.alive(name),
@@ -52,19 +67,23 @@ def forget(registry: Registry, name: str, *, force: bool) -> list[Vnic]:
         keys.NODE_NUMBERS,
         keys.CONCENTRATORS,
     )
+    vnics = list(stored(reading, Vnic))
     if keys.node(name) not in reading.entries:
-        return []
+        # A call that ended early may have left its VNICs.
+        return vnics if force else []
     if keys.alive(name) in reading.entries:
         raise Conflict(f"the agent of node {name!r} is running: stop it first")
-    vnics = list(stored(reading, Vnic))
     if vnics and not force:
         names = ", ".join(vnic.name for vnic in vnics)
         raise Conflict(f"node {name!r} has the VNICs {names}: move or delete them, or use force")
     writes = list(_forgotten(reading, name))
     # The node itself is last: until then the call can be repeated.
     writes.append(Delete(keys.node(name)))
-    for start in range(0, len(writes), 50):
-        registry.commit(writes[start : start + 50])
+    unchanged = seen(reading, [keys.node(name), keys.alive(name)])
+    for start in range(0, len(writes), _BATCH):
+        part = writes[start : start + _BATCH]
+        places = [write.key for write in part if write.key.startswith(keys.CONCENTRATORS)]
+        registry.commit(part, unchanged | seen(reading, places))
     return vnics
 
 

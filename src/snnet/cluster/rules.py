@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from snnet.contract import Conflict, Delete, InvalidRequest, Put, Reading
 
@@ -62,20 +63,20 @@ def forward_creation(
                 raise Conflict(
                     f"{wanted.name} overlaps {rival.title}: choose other ports, or delete it"
                 )
-    check_target(reading, wanted.tenant, wanted.to, wanted.network)
     fence = HOST_PORTS if shared else keys.fence(wanted.tenant)
-    return Draft(
-        wanted,
-        [Put(key, wanted.document()), Put(fence, {})],
-        seen(reading, (key, fence, keys.vnic_name(wanted.tenant, wanted.to))),
+    draft = Draft(
+        wanted, [Put(key, wanted.document()), Put(fence, {})], seen(reading, (key, fence))
     )
+    _lead(wanted, reading, draft)
+    return draft
 
 
 def forward_update(old: Forward, new: Forward, reading: Reading) -> Draft[Forward]:
     """Write a forward with other values in place of the one it was made from."""
-    check_target(reading, new.tenant, new.to, new.network)
     key = keys.forward(new.tenant, new.name)
-    return Draft(new, [Put(key, new.document())], {key: old.revision})
+    draft = Draft(new, [Put(key, new.document())], {key: old.revision})
+    _lead(new, reading, draft)
+    return draft
 
 
 def forward_deletion(forward: Forward) -> Draft[Forward]:
@@ -100,19 +101,21 @@ def public_ip_creation(wanted: PublicIp, reading: Reading) -> Draft[PublicIp]:
         return Draft(old)
     if holder := reading.entries.get(claim):
         raise Conflict(f"{wanted.name} belongs to tenant {holder.document.get('tenant')!r}")
-    check_target(reading, wanted.tenant, wanted.to, None)
-    return Draft(
+    draft = Draft(
         wanted,
         [Put(key, wanted.document()), Put(claim, {"tenant": wanted.tenant})],
-        seen(reading, (key, claim, keys.vnic_name(wanted.tenant, wanted.to))),
+        seen(reading, (key, claim)),
     )
+    _lead(wanted, reading, draft)
+    return draft
 
 
 def public_ip_update(old: PublicIp, new: PublicIp, reading: Reading) -> Draft[PublicIp]:
     """Give a public address to another VNIC."""
-    check_target(reading, new.tenant, new.to, None)
     key = keys.public_ip(new.tenant, new.name)
-    return Draft(new, [Put(key, new.document())], {key: old.revision})
+    draft = Draft(new, [Put(key, new.document())], {key: old.revision})
+    _lead(new, reading, draft)
+    return draft
 
 
 def public_ip_deletion(public: PublicIp) -> Draft[PublicIp]:
@@ -122,16 +125,25 @@ def public_ip_deletion(public: PublicIp) -> Draft[PublicIp]:
     )
 
 
-def check_target(reading: Reading, tenant: str, vnic: str, network: str | None) -> None:
-    """Check that the VNIC that a rule leads to is there, and on that network."""
-    claim = reading.entries.get(keys.vnic_name(tenant, vnic))
+def _lead(rule: Forward | PublicIp, reading: Reading, draft: Draft[Any]) -> None:
+    """Have a draft fail if the VNIC that the rule leads to is not there, or goes meanwhile.
+
+    The claim of the VNIC's name is rewritten, so that a deletion that did not see the rule
+    fails too, and looks again.
+    """
+    key = keys.vnic_name(rule.tenant, rule.to)
+    claim = reading.entries.get(key)
     if claim is None:
-        raise InvalidRequest(f"tenant {tenant!r} has no vnic {vnic!r}: create it first", field="to")
-    if network is not None and claim.document["network"] != network:
         raise InvalidRequest(
-            f"vnic {vnic!r} is on network {claim.document['network']!r}, not {network!r}",
-            field="to",
+            f"tenant {rule.tenant!r} has no vnic {rule.to!r}: create it first", field="to"
         )
+    there = claim.document["network"]
+    if isinstance(rule, Forward) and there != rule.network:
+        raise InvalidRequest(
+            f"vnic {rule.to!r} is on network {there!r}, not {rule.network!r}", field="to"
+        )
+    draft.writes.append(Put(key, claim.document))
+    draft.expected |= seen(reading, [key])
 
 
 def _forward(reading: Reading, key: str) -> Forward:

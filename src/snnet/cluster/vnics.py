@@ -9,7 +9,7 @@ from snnet.contract.registries import Write
 
 from . import keys, stored
 from .documents import Forward, NodeInfo, PublicIp, Vnic
-from .drafts import Draft, check_same
+from .drafts import Draft, check_same, seen
 from .placing import chosen
 from .rules import forwards_of, public_ips_of
 from .security import joined, left, refer
@@ -76,6 +76,16 @@ def update(old: Vnic, new: Vnic, reading: Reading) -> Draft[Vnic]:
     return draft
 
 
+def deletion_reads(vnic: Vnic) -> list[str]:
+    """What :func:`deletion` has to have read, all at once."""
+    reads = [
+        keys.vnic_name(vnic.tenant, vnic.name),
+        f"{keys.FORWARDS}{vnic.tenant}/",
+        f"{keys.PUBLIC_IPS}{vnic.tenant}/",
+    ]
+    return [*reads, f"{keys.ADDRESSES}{vnic.tenant}/"] if stored.is_salvaged(vnic) else reads
+
+
 def deletion(vnic: Vnic, reading: Reading, *, force: bool) -> Draft[Vnic]:
     """Remove a VNIC, and with ``force`` the forwards and public addresses that lead to it."""
     if vnic.managed_by and not force:
@@ -87,6 +97,8 @@ def deletion(vnic: Vnic, reading: Reading, *, force: bool) -> Draft[Vnic]:
     draft = bare_deletion(vnic)
     draft.writes += [Delete(key) for key in _claimed(vnic, reading)]
     draft.writes += _rules_gone(forwards, publics)
+    # Whatever begins to lead to it rewrites this.
+    draft.expected |= seen(reading, [keys.vnic_name(vnic.tenant, vnic.name)])
     return draft
 
 

@@ -172,10 +172,8 @@ class Writer:
         found = store.need(self.registry, kind, tenant, name, stored.salvage)
         if isinstance(found, Vnic):
             self._pools.pop((tenant, found.network), None)
-            reads = [f"{keys.FORWARDS}{tenant}/", f"{keys.PUBLIC_IPS}{tenant}/"]
-            if stored.is_salvaged(found):
-                reads.append(f"{keys.ADDRESSES}{tenant}/")
-            return vnics.deletion(found, self.registry.read(*reads), force=force)
+            reading = self.registry.read(*vnics.deletion_reads(found))
+            return vnics.deletion(found, reading, force=force)
         if isinstance(found, Forward):
             return rules.forward_deletion(found)
         if isinstance(found, SecurityGroup):
@@ -198,7 +196,7 @@ class Writer:
             )
         for user in users:
             self.delete(Vnic, tenant, user, force=True)
-        reads = [keys.fence(tenant), *([] if closing.key else [keys.TUNNEL_KEYS])]
+        reads = networks.deletion_reads(closing)
         carry_out(self.registry, lambda: networks.deletion(closing, self.registry.read(*reads)))
         self._pools.pop((tenant, name), None)
 

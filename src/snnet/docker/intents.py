@@ -196,9 +196,7 @@ class ClusterState(State):
         address.
         """
         with self.lock:
-            held = self._registry.read(
-                keys.ADDRESSES, f"{keys.VNICS}{self._node}/", keys.FORWARDS, keys.PUBLIC_IPS
-            )
+            held = self._registry.read(keys.ADDRESSES, f"{keys.VNICS}{self._node}/")
             for entry in held.entries.values():
                 if entry.document.get("managed_by") == self.manager:
                     draft = self._tidied(entry, held)
@@ -215,7 +213,7 @@ class ClusterState(State):
         if (vnic.tenant, vnic.name) in known:
             return Draft(None)
         _log.warning("%s of %s has no container any more", vnic.title, self.manager)
-        return vnics.deletion(vnic, reading, force=True)
+        return vnics.deletion(vnic, self._registry.read(*vnics.deletion_reads(vnic)), force=True)
 
 
 class _Overlay(Generic[R]):
