@@ -16,11 +16,14 @@ from snnet.core.tunnels import tunnel_link
 from snnet.system.host import RealHost
 from snnet.system.netns import CURRENT
 from snnet.system.process import PACKAGES, find_program, run
+from snnet.system.users import CAP_NET_ADMIN, has_capability
 
 from .fixes import ADVICE, fix_of
 from .survey import FoundNode, opened
 
-_CAP_NET_ADMIN, _CAP_NET_RAW, _CAP_SYS_ADMIN = 12, 13, 21  # linux/capability.h
+_NEEDED = {"CAP_NET_ADMIN": CAP_NET_ADMIN, "CAP_NET_RAW": 13, "CAP_SYS_ADMIN": 21}
+"""linux/capability.h"""
+
 _SYS = Path("/proc/sys")
 _NETWORKD_CONF = (Path("/etc/systemd/networkd.conf"), Path("/etc/systemd/networkd.conf.d"))
 
@@ -46,11 +49,7 @@ def examine(nodes: Sequence[FoundNode]) -> list[Finding]:
 
 
 def _capabilities(nodes: Sequence[FoundNode]) -> Iterator[Finding]:
-    status = Path("/proc/self/status").read_text()
-    match = re.search(r"^CapEff:\s*([0-9a-f]+)$", status, re.MULTILINE)
-    effective = int(match[1], 16) if match else 0
-    needed = {"NET_ADMIN": _CAP_NET_ADMIN, "NET_RAW": _CAP_NET_RAW, "SYS_ADMIN": _CAP_SYS_ADMIN}
-    missing = [f"CAP_{name}" for name, bit in needed.items() if not effective >> bit & 1]
+    missing = [name for name, number in _NEEDED.items() if not has_capability(number)]
     if missing:
         yield Finding(
             f"this process lacks {', '.join(missing)}: not everything can be checked",

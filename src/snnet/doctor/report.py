@@ -129,7 +129,9 @@ def _versions() -> str:
     for command in _PROGRAMS:
         lines.append(f"{command}: {_said(command).partition(chr(10))[0]}")
     release = Path("/etc/os-release")
-    return "\n".join([*lines, "", release.read_text() if release.exists() else ""])
+    return "\n".join(
+        [*lines, "", release.read_text("utf-8", "replace") if release.exists() else ""]
+    )
 
 
 def _nodes(nodes: Sequence[FoundNode]) -> list[dict[str, object]]:

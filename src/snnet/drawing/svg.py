@@ -140,7 +140,7 @@ class _Page:
 
 
 def _file(name: str) -> str:
-    return resources.files(__package__).joinpath(name).read_text()
+    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
 def _rect(box: Box) -> str:

@@ -19,7 +19,6 @@ from .netns import in_netns
 # linux/netlink.h
 NLM_F_REQUEST = 0x1
 NLM_F_ACK = 0x4
-NLM_F_ECHO = 0x8
 NLM_F_DUMP = 0x300
 _NLM_F_DUMP_INTR = 0x10
 _NLM_F_CAPPED = 0x100

@@ -43,7 +43,7 @@ def path_to(state: State, remote: IPAddress) -> Path | None:
     if remote.version == 6:
         source = hop.source or source_on(state, hop.link, remote)
     else:
-        source = hop.source or _preferred(state, hop, remote) or _chosen(state, hop, remote)
+        source = hop.source or _preferred(state, hop, remote) or _chosen(state, hop)
     if source is None and remote.version == 6:
         # Falls back to the loopback address (ipv6_dev_get_saddr, net/ipv6/addrconf.c).
         source = IPv6Address("::1")
@@ -59,7 +59,7 @@ def _preferred(state: State, hop: Hop, remote: IPAddress) -> IPAddress | None:
     return max(fitting, key=lambda address: address.network.prefixlen).ip if fitting else None
 
 
-def _chosen(state: State, hop: Hop, remote: IPAddress) -> IPAddress | None:
+def _chosen(state: State, hop: Hop) -> IPAddress | None:
     """Return the source for a route without a preferred one.
 
     It is chosen once for the whole route (fib_info_update_nhc_saddr): it fits the gateway, or

@@ -73,7 +73,6 @@ def mac_bytes(mac: str) -> bytes:
 
 
 U8 = _integer("=B")
-U16 = _integer("=H")
 U32 = _integer("=I")
 BE16 = _integer("!H")
 BE32 = _integer("!I")

@@ -27,7 +27,6 @@ _COUNTER_PACKETS = 2
 VALUE, VERDICT = 1, 2
 VERDICT_CODE, VERDICT_CHAIN = 1, 2
 COMMENT = 0  # NFTNL_UDATA_SET_ELEM_COMMENT, libnftnl
-_INTERVAL_END = 1
 VERDICTS = {-3 & 0xFFFFFFFF: "jump", -4 & 0xFFFFFFFF: "goto"}
 _UNNAMED = b"__"
 """How the names begin that nft gives to sets without a name."""
