@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 from snnet.config import shown
 from snnet.contract import InvalidRequest
+
+_RANGE = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?", re.ASCII)
 
 PORTS_MAX = 1024
 """The largest range of ports.  Each port becomes one rule."""
@@ -11,12 +15,12 @@ PORTS_MAX = 1024
 
 def check_ports(value: object, field: str) -> range:
     """Check a port or a range of ports like "8000-8010"; return a range of numbers."""
-    first, dash, last = value.partition("-") if isinstance(value, str) else (value, "", value)
-    try:
-        low, high = int(first), int(last if dash else first)  # type: ignore[call-overload]
-    except (TypeError, ValueError):
-        low, high = 0, 0
-    if isinstance(value, (bool, float)) or not 1 <= low <= high <= 65535:
+    low, high = 0, 0
+    if isinstance(value, int) and not isinstance(value, bool):
+        low = high = value
+    elif isinstance(value, str) and (found := _RANGE.fullmatch(value)):
+        low, high = int(found[1]), int(found[2] or found[1])
+    if not 1 <= low <= high <= 65535:
         raise InvalidRequest(
             f"{shown(value)} is not a port from 1 to 65535, nor a range like '8000-8010'",
             field=field,

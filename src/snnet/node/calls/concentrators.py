@@ -41,7 +41,7 @@ from ..call import Call, Done, Draft, Mode
 from ..claims import Claim, Held, Thing
 from ..host import HostView
 from ..results import Event
-from .host_ports import check_ports
+from .host_ports import check_free_ports
 from .local import found_of, mesh_wire, open_bridge
 
 CONCENTRATORS: Thing = ("concentrators",)
@@ -308,4 +308,4 @@ def _check_forwards(one: Concentrator, known: Known, host: HostView) -> None:
                     f"{other.concentrator_id} of tenant {other.tenant_id}"
                 )
     if new:
-        check_ports(new, host)
+        check_free_ports(new, host)

@@ -11,7 +11,7 @@ from snnet.core.site import Site
 from ..host import HostView
 
 
-def check_ports(forwards: Sequence[PortForward], host: HostView) -> None:
+def check_free_ports(forwards: Sequence[PortForward], host: HostView) -> None:
     """Raise Conflict for a port that a program, a tunnel or another node of the host has.
 
     InvalidRequest for an ``address`` that the host does not have.
