@@ -189,9 +189,9 @@ class Agent:
         return True
 
     def report(self, part: str, problem: str | None) -> None:
-        """Note the problem of a part that runs beside the agent; None: it has none any more.
+        """Note the problem of a part that runs beside the agent; None: it is solved.
 
-        :meth:`status` has it until then, and the agent works on.
+        :meth:`status` shows it until then, and the agent continues.
         """
         others = {name: said for name, said in self._beside.items() if name != part}
         self._beside = others if problem is None else {**others, part: problem}

@@ -17,7 +17,7 @@ LOOK_EVERY = 300.0
 """Seconds between complete looks."""
 
 GLANCE_EVERY = 10.0
-"""Seconds between looks for what no event tells, such as kernel parameters."""
+"""Seconds between looks for what no event reports, such as kernel parameters."""
 
 GLANCE_SHARE = 100
 """A glance that took a second is followed by another after this many seconds at the earliest."""
@@ -37,8 +37,8 @@ _log = logging.getLogger("snnet.agent")
 class Drift:
     """The differences between a host and its nodes' records, found and repaired.
 
-    The alarms of each node's drivers tell of changes.  They tell of those of the node itself
-    as well: the look that follows them finds nothing.
+    The alarms of each node's drivers report changes, those of the node itself as well: the
+    look that follows these finds nothing.
     """
 
     def __init__(self) -> None:
@@ -47,16 +47,16 @@ class Drift:
         self._nodes: dict[Node[Any], list[Alarm]] = {}
         self._poll = select.epoll()
         self._readable: dict[int, tuple[Node[Any], Alarm]] = {}
-        """The alarms that have descriptors, by these."""
+        """The alarms that have descriptors, by descriptor."""
         self._asked: list[tuple[Node[Any], Alarm]] = []
-        """Those that have none, and have to be asked."""
+        """The alarms without descriptors, which must be polled."""
         self._deaf: set[Node[Any]] = set()
         """The nodes of which an alarm could not be opened."""
         self._unrepaired: dict[Node[Any], list[str]] = {}
         self._failed: dict[Node[Any], str] = {}
         """Why the last look at a node failed."""
         self._told: set[Node[Any]] = set()
-        """The nodes whose alarms told of a change since they were looked at."""
+        """The nodes whose alarms reported a change since the last look at them."""
         self._due = 0.0
         self._glance = 0.0
         self._complete = 0.0
@@ -81,14 +81,14 @@ class Drift:
         self._register()
 
     def follows(self, node: Node[Any]) -> bool:
-        """Whether alarms tell of what others change of a node, and the last look left nothing."""
+        """Whether alarms report what others change of a node, and the last look left nothing."""
         told_of = bool(self._nodes.get(node)) and node not in self._deaf
         return told_of and node not in self._failed and self._unrepaired.get(node) == []
 
     def _listen(self, node: Node[Any]) -> bool:
-        """Have alarms that tell of everything that the node has set by now.
+        """Have alarms that cover everything that the node has set by now.
 
-        Return whether they had told of something: what comes later is told by the new ones.
+        Return whether the earlier ones had reported something; the new ones report the rest.
         """
         before = self._nodes.get(node, [])
         if node not in self._nodes or node in self._deaf or not _extended(before):
@@ -100,7 +100,7 @@ class Drift:
         return told
 
     def _opened(self, node: Node[Any]) -> list[Alarm]:
-        """New alarms of a node's drivers; one that cannot be opened is tried by the next look."""
+        """Open alarms of a node's drivers; the next look tries again what cannot be opened."""
         found, deaf = [], False
         for driver in node.drivers.all:
             try:
@@ -108,7 +108,7 @@ class Drift:
             except (SnnetError, OSError) as error:
                 deaf = True
                 if node not in self._deaf:
-                    _log.warning("%s: nothing tells of changes: %s", node.owner, error)
+                    _log.warning("%s: changes are not reported: %s", node.owner, error)
                 continue
             if alarm is not None:
                 found.append(alarm)
@@ -123,7 +123,7 @@ class Drift:
         self._failed.pop(node, None)
 
     def _register(self) -> None:
-        """Have the descriptors of all alarms in one place: asking each of many takes long."""
+        """Register the descriptors of all alarms with one epoll: polling each alarm takes long."""
         before, self._readable, self._asked = self._readable, {}, []
         for node, alarm in ((node, one) for node, found in self._nodes.items() for one in found):
             descriptors = alarm.descriptors()
@@ -131,7 +131,7 @@ class Drift:
                 self._asked.append((node, alarm))
             for descriptor in descriptors:
                 self._readable[descriptor] = node, alarm
-                # A closed one has left by itself, and its number may be another one's now.
+                # The kernel removes a closed descriptor, whose number may be in use again.
                 with contextlib.suppress(FileExistsError):
                     self._poll.register(descriptor, select.EPOLLIN)
         for descriptor in before.keys() - self._readable.keys():
@@ -144,7 +144,7 @@ class Drift:
         return max(0.0, min(self._due, self._glance, self._complete) - time.monotonic())
 
     def notice(self) -> None:
-        """Take in what alarms told since the last call: a look is then due soon."""
+        """Take in what alarms reported since the last call: a look is then due soon."""
         ready = {descriptor for descriptor, _ in self._poll.poll(0)}
         told = {self._readable[descriptor] for descriptor in ready & self._readable.keys()}
         for node, alarm in (*told, *self._asked):
@@ -158,11 +158,12 @@ class Drift:
         self._due = min(self._due, max(time.monotonic() + SETTLE, self._earliest))
 
     def look(self) -> None:
-        """Compare the nodes that alarms told of, and the first, with the host; repair what differs.
+        """Compare nodes with the host, and repair what differs.
 
-        At other nodes only that is compared which nothing tells of, or from time to time
-        everything.  What cannot be repaired is logged once; what cannot be looked at is
-        tried again a little later.
+        The nodes whose alarms reported something, and the first one, are compared completely.
+        Of the others only what no alarm reports is compared, and everything every
+        ``LOOK_EVERY`` seconds.  What cannot be repaired is logged once; what cannot be looked
+        at is tried again a little later.
         """
         began = time.monotonic()
         complete, due, glances = (at <= began for at in (self._complete, self._due, self._glance))
@@ -199,11 +200,11 @@ class Drift:
             self._due = min(self._due, max(ended + GLANCE_EVERY, self._earliest))
 
     def _glances(self, node: Node[Any]) -> bool:
-        """Whether something differs that nothing tells of, and that can be repaired."""
+        """Whether something differs that no alarm reports, and that can be repaired."""
         return not {*node.verify(quick=True)} <= {*self._unrepaired.get(node, ())}
 
     def _look(self, node: Node[Any]) -> None:
-        self._listen(node)  # before the comparison, which covers what was told until now
+        self._listen(node)  # before the comparison, which covers what was reported until now
         found = node.verify()
         known = self._unrepaired.get(node, [])
         if found and found != known:
@@ -228,7 +229,7 @@ class Drift:
 
 
 def _extended(alarms: Iterable[Alarm]) -> bool:
-    """Whether all of the alarms now tell of everything that is set."""
+    """Whether all of the alarms now cover everything that is set."""
     try:
         return all(alarm.extend() for alarm in alarms)
     except (SnnetError, OSError):

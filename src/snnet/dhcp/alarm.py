@@ -1,4 +1,4 @@
-"""Tells when a dnsmasq ends, or somebody changes the files that it serves from."""
+"""Reports when a dnsmasq ends, or somebody changes the files that it serves from."""
 
 from __future__ import annotations
 

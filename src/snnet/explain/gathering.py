@@ -193,7 +193,7 @@ def _addresses(reading: Reading, node: NodeInfo) -> tuple[IPAddress, ...]:
 
 
 def read_address(text: object) -> IPAddress | None:
-    """Return the address that a text is, however it is written; None if it is none."""
+    """Return the address that a text stands for in any notation; None if it is not one."""
     try:
         return ip_address(str(text))
     except ValueError:

@@ -1,4 +1,4 @@
-"""Explains across hosts: whom to ask, what they answer, and what nobody can tell without them."""
+"""Explains across hosts: which ones to ask, what they answer, what stays unknown without it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Whether something in a network namespace changed: a socket that the kernel tells.
+"""Whether something in a network namespace changed: sockets to which the kernel reports.
 
-It does not say what changed: who wants to know compares the namespace with what should be.
+They do not say what changed: the caller compares the namespace with what should be.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _ROUTE_GROUPS = (1, 3, 4, 5, 7, 8, 9, 11, 19, 24, 25)
 """RTNLGRP_LINK, NEIGH, TC, IPV4_IFADDR, IPV4_ROUTE, IPV4_RULE, IPV6_IFADDR, IPV6_ROUTE,
 IPV6_RULE, IPV4_NETCONF, IPV6_NETCONF (linux/rtnetlink.h)."""
 _NFT_GROUPS = (7,)
-"""NFNLGRP_NFTABLES (linux/netfilter/nfnetlink.h); iptables-nft is told of there too."""
+"""NFNLGRP_NFTABLES (linux/netfilter/nfnetlink.h); iptables-nft is reported there too."""
 
 _HEADER = Struct("=IHHII")  # struct nlmsghdr
 _NEIGHBOUR = Struct("=BBHiHBB")  # struct ndmsg
@@ -34,7 +34,7 @@ _RECEIVE_BUFFER = 1 << 20
 
 
 class KernelChanges(Alarm):
-    """Told of changes of links, addresses, routes, neighbours, forwarding and nf_tables.
+    """Reports changes of links, addresses, routes, neighbours, forwarding and nf_tables.
 
     ``netns`` is a descriptor.  What the kernel learns by itself (ARP, the fdb of a bridge)
     does not count.  Of traffic control only what is deleted or replaced does.

@@ -173,7 +173,7 @@ def _holder(path: Path) -> str:
 def read_document(path: Path) -> dict[str, Any]:
     """Return the JSON object in the file, or an empty one if there is no file.
 
-    A file with anything else is put aside, and counts as none.
+    A file with anything else is renamed to NAME.damaged, as if it were missing.
     """
     with translating(f"read {path}"):
         try:

@@ -1,4 +1,4 @@
-"""Be told when files in a folder change: inotify(7)."""
+"""Changes of the files in a folder, reported by inotify(7)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class FolderEvents:
     """Changes of the files in one folder, as a descriptor that becomes readable."""
 
     gone = False
-    """Whether the folder was seen to be removed or moved: nothing more is told."""
+    """Whether the folder was removed or moved: nothing more is reported."""
 
     def __init__(self, folder: Path) -> None:
         """Raise ``ApiError`` if the kernel refuses, for example since a limit is reached."""
