@@ -33,10 +33,11 @@ from snnet.cluster import Cluster
 from snnet.contract import ApiError, InvalidRequest, Registry, Unavailable
 from snnet.registries import gateway
 from snnet.registries.etcd import EtcdRegistry
+from tests.killed import Killed
 from tests.registries.members import Members, binary
 
 from .cloud import OUTSIDE
-from .test_histories import FAULTS, FaultyCloud, Killed, check, make_faulty
+from .test_histories import FAULTS, FaultyCloud, check, make_faulty
 
 AGENTS = {"net-1": ["network"], "net-2": ["network"], "cn-1": ["compute"], "cn-2": ["compute"]}
 SOON = 90.0

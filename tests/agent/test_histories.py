@@ -19,15 +19,12 @@ import pytest
 from snnet.cluster import keys
 from snnet.contract import Registry, Unavailable, applying
 from snnet.registries.memory import MemoryRegistry
+from tests.killed import Killed
 
 from .cloud import OUTSIDE, Cloud
 
 EVERY = int(os.environ.get("SNNET_TEST_EVERY", "37"))
 """Of so many points one is tried; 1 for all."""
-
-
-class Killed(BaseException):
-    """The process of an agent ends here."""
 
 
 class Faults:

@@ -15,6 +15,7 @@ import pytest
 
 from snnet import Cluster, SnnetError
 from snnet.contract import Registry
+from tests.killed import Killed
 from tests.sample import EVERY, turns
 
 from .conftest import FakeHost
@@ -137,10 +138,6 @@ def test_killed_at_any_moment_under_load(machine: Machine) -> None:
         }
         load.clear()
         assert left(machine) == before
-
-
-class Killed(BaseException):
-    """Stands for SIGKILL on the fake."""
 
 
 def killed(host: FakeHost, at: int, monkeypatch: pytest.MonkeyPatch) -> bool:

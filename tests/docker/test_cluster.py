@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from typing import Any
@@ -15,12 +15,12 @@ import pytest
 from snnet import Cluster, Conflict
 from snnet.backends.fake.refusal import Refusal
 from snnet.cluster import keys
-from snnet.contract import Delete, Registry, Veth, Write
+from snnet.contract import Delete, Registry, Veth
 from snnet.docker.app import cluster_protocol
 from snnet.docker.intents import ClusterState
 from snnet.registries.memory import MemoryRegistry
 from tests.agent.conftest import FakeHost
-from tests.node.test_killed import Killed
+from tests.killed import Killed, MortalRegistry
 
 from .client import GATEWAY, Direct, Docker, Refused
 
@@ -509,28 +509,6 @@ def test_its_vnics_stay_where_they_are_and_are_not_exported(host: Host) -> None:
         assert [item.error for item in elsewhere.apply(exported)] == [None]
     host.cluster.apply(exported, prune=True)
     assert [one.name for one in host.cluster.list_forwards()] == ["tcp-80"]
-
-
-class MortalRegistry(MemoryRegistry):
-    """One whose processes die before a commit, counted from now, or right after it."""
-
-    die_at: int | None = None
-    dead = False
-
-    def commit(self, writes: Sequence[Write], expected: Mapping[str, int] | None = None) -> int:
-        if self.dead:
-            raise Killed
-        if self.die_at is None:
-            return super().commit(writes, expected)
-        self.die_at -= 1
-        if self.die_at in (-1, -2):
-            self.dead = True
-        if self.die_at == -1:
-            raise Killed
-        revision = super().commit(writes, expected)
-        if self.dead:
-            raise Killed
-        return revision
 
 
 class GivenUp(Exception):

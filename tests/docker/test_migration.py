@@ -16,7 +16,7 @@ from snnet.docker.migration import migrate
 from snnet.docker.state import State
 from snnet.registries.memory import MemoryRegistry
 from snnet.registries.sqlite import SqliteRegistry
-from tests.node.test_killed import Killed
+from tests.killed import Killed
 
 from .client import Direct
 from .conftest import ENDPOINT, NETWORK, Host

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import Any
 
@@ -10,8 +9,8 @@ import pytest
 
 import snnet
 from snnet.contract import Remove, Unavailable, Write
-from snnet.registries.memory import MemoryRegistry
-from tests.node.test_killed import Killed, Mortal
+from tests.killed import Killed, MortalRegistry
+from tests.node.test_killed import Mortal
 from tests.node.world import vm
 
 from .client import GATEWAY, Docker, Refused
@@ -514,23 +513,6 @@ def test_a_destroy_that_fails_is_finished_by_the_next(host: Host) -> None:
     assert failed > 3
 
 
-class MortalRegistry(MemoryRegistry):
-    """One whose process dies before a commit, counted from now, and after the next one."""
-
-    die_at: int | None = None
-
-    def commit(self, writes: Sequence[Write], expected: Mapping[str, int] | None = None) -> int:
-        if self.die_at is None:
-            return super().commit(writes, expected)
-        self.die_at -= 1
-        if self.die_at == -1:
-            raise Killed
-        revision = super().commit(writes, expected)
-        if self.die_at == -2:
-            raise Killed
-        return revision
-
-
 def story(host: Host) -> str:
     """Two containers come and go, each call repeated until it has an answer; their pool."""
 
@@ -539,6 +521,8 @@ def story(host: Host) -> str:
         while True:
             try:
                 if dead:
+                    if isinstance(host.registry, MortalRegistry):
+                        host.registry.dead = False
                     host.restart()
                 return host.client.ask(method, **fields)
             except Killed:

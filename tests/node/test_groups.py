@@ -13,7 +13,7 @@ import snnet
 from snnet import Group, NetworkMode, Rule
 from snnet.contract import GroupMembers, GroupRules, PortGroups
 from snnet.system.host import RealHost
-from tests.node.test_killed import Killed
+from tests.killed import Killed
 from tests.node.test_policies import dying, index, state
 from tests.node.world import FakeWorld, RealWorld, World, container, vm
 

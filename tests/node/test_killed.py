@@ -12,6 +12,7 @@ import pytest
 
 import snnet
 from snnet.contract import Operation
+from tests.killed import Killed
 from tests.node.conftest import make_world
 from tests.node.world import FakeWorld, RealWorld, World, container, port, vm
 from tests.sample import turns
@@ -27,10 +28,6 @@ CREATES: dict[str, Call] = {
     "rates": lambda node: node.create_vnic(container(9, **RATES)),
     "cnci vnic": lambda node: node.create_cnci_vnic(port(1)),
 }
-
-
-class Killed(BaseException):
-    """Stands for SIGKILL on the fake: nobody's handler runs."""
 
 
 class Mortal(snnet.FakeKernel):

@@ -14,7 +14,7 @@ from snnet.backends.fake.driver import FakeDriver
 from snnet.contract import AntiSpoof, DhcpGuard, Noun, Operation
 from snnet.core.policies import NO_POLICY
 from snnet.core.vnics import Vnic
-from tests.node.test_killed import Killed
+from tests.killed import Killed
 from tests.node.world import FakeWorld, World, container, vm
 
 EXTRA: dict[str, Any] = {"extra_addresses": ["10.1.0.200", "172.17.0.0/16", "fd00:7::/64"]}

@@ -9,6 +9,7 @@ import pytest
 
 import snnet
 from snnet.contract import Add, Address, Bridge, ProxyNeighbour, Route, Sysctl, Tunnel, Zone
+from tests.killed import Killed
 from tests.node.test_faults import Call
 from tests.node.world import FakeWorld, World, vm
 
@@ -244,10 +245,6 @@ def test_an_unfinished_destroy_is_finished_later(last: bool) -> None:
         if last:
             assert world.text() == empty
     assert at > 4
-
-
-class Killed(BaseException):
-    """The process is gone: nothing is undone."""
 
 
 def kill_at(kernel: snnet.FakeKernel, at: int) -> None:

@@ -13,6 +13,7 @@ from snnet.firewall.iptables.tables import Tables
 from snnet.system.host import RealHost
 from snnet.system.process import run
 from tests.firewall.iptables.nouns import ISOLATION, LINK, OWNER, PORT, ROUTED, ZONE
+from tests.killed import Killed
 
 pytestmark = pytest.mark.kernel
 
@@ -152,10 +153,6 @@ def test_the_last_owner_takes_it_along(world: World) -> None:
     assert sorted(world.text().splitlines()) == sorted(text.splitlines())
     take(first)
     assert world.text() == ""
-
-
-class Killed(BaseException):
-    """The process is gone."""
 
 
 @pytest.mark.parametrize("at", ["note", "write", "sweep"])

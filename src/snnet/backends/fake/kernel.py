@@ -246,6 +246,9 @@ class FakeKernel(FakeDriver, Host):
         hostname = f"{self.hostname}/{name}"
         kernel._begin(hostname, self.gaps, State(hostname, self.state), self.faults)
         kernel.owner = self.owner
+        # Those that were removed live on only as long as somebody has them open.
+        for gone in self._namespaces.keys() - self.state.children.keys():
+            del self._namespaces[gone]
         self._namespaces[name] = kernel
         return kernel.state
 
