@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def test_what_is_about_a_dead_namespace_goes(tmp_path: Path, make_netns: Callabl
         assert sweep(tmp_path, age=-1) == [], "processes of others may be in any of them"
         return
     assert set(sweep(tmp_path, age=-1)) == gone
-    assert left(tmp_path) == alive | others
+    assert left(tmp_path) == alive | others | {"swept"}
     assert sweep(tmp_path, age=-1) == []
 
 
@@ -82,7 +83,7 @@ def test_a_namespace_that_is_only_held_is_alive(tmp_path: Path, held: str) -> No
     ip("netns", "del", "snnet-test-held")
     try:
         assert sweep(tmp_path, age=-1) == []
-        assert left(tmp_path) == kept
+        assert left(tmp_path) - {"swept"} == kept
     finally:
         done.set()
         if held == "thread":
@@ -101,3 +102,28 @@ def test_who_does_not_see_all_processes_removes_nothing(
     monkeypatch.setattr(module, "has_capability", lambda number: False)
     assert sweep(tmp_path, age=-1) == []
     assert left(tmp_path) == kept
+
+
+def test_all_processes_are_looked_at_once_an_hour(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An agent starts a node for each of its concentrators; their records are old by then."""
+    looks: list[Path] = []
+
+    def alive() -> set[int]:
+        looks.append(tmp_path)
+        return {1}
+
+    monkeypatch.setattr(module, "_sees_all", lambda: True)
+    monkeypatch.setattr(module, "namespaces_alive", alive)
+    files(tmp_path, "4.1")
+    hours_ago = time.time() - 7200
+    for path in tmp_path.iterdir():
+        os.utime(path, (hours_ago, hours_ago))
+    for _ in range(3):
+        assert sweep(tmp_path) == []
+    assert len(looks) == 1
+    for at in (hours_ago, time.time() + 7200):
+        os.utime(tmp_path / "swept", (at, at))
+        sweep(tmp_path)
+    assert len(looks) == 3

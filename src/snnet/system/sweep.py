@@ -22,6 +22,9 @@ _CAP_SYS_PTRACE = 19  # linux/capability.h
 _AGE = 3600.0
 """Seconds for which a file must not have changed: a namespace may be on its way to a process."""
 
+_MARK = "swept"
+"""The file that was changed by the last look at all processes."""
+
 _NAMED = re.compile(
     r"(?:(?:record|journal|claim)-.+-|dhcp@)[0-9]+\.(?P<inode>[0-9]+)"
     r"(?:\.(?:json|jsonl|lock)|@.+)"
@@ -35,11 +38,15 @@ _NAMESPACE = re.compile(r"net:\[(?P<inode>[0-9]+)\]")
 def sweep(runtime: Path, *, age: float = _AGE) -> list[str]:
     """Remove these files and folders; return their names.  Nothing where it cannot be sure.
 
-    ``age`` is the number of seconds for which they must not have changed.
+    ``age`` is the number of seconds for which they must not have changed.  After a look at
+    all processes, there is no other one for so long: it takes longer than all else of a start.
     """
-    old = list(_old(runtime, time.time() - age))
-    if not old or not _sees_all():
+    latest = time.time() - age
+    old = list(_old(runtime, latest))
+    mark = runtime / _MARK
+    if not old or _is_recent(mark, latest) or not _sees_all():
         return []
+    mark.touch(0o600)
     alive = namespaces_alive()
     gone = [path for path, inode in old if inode not in alive]
     for path in gone:
@@ -48,6 +55,13 @@ def sweep(runtime: Path, *, age: float = _AGE) -> list[str]:
         else:
             path.unlink(missing_ok=True)
     return [path.name for path in gone]
+
+
+def _is_recent(mark: Path, latest: float) -> bool:
+    """Whether the last look was after this; a look in the future was before the clock was set."""
+    with suppress(FileNotFoundError):
+        return latest < mark.lstat().st_mtime <= time.time()
+    return False
 
 
 def _old(runtime: Path, latest: float) -> Iterator[tuple[Path, int]]:
