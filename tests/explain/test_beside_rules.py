@@ -37,6 +37,7 @@ def said(host: Host, pair: Pair) -> Explanation:
 
 
 IN, OUT = Pair("outside", HOST[0], "udp", OPEN), Pair("host", OUTSIDE[0], "tcp", OPEN)
+OUT6 = Pair("host", OUTSIDE[1], "tcp", OPEN)
 THROUGH, TO = Pair("outside", HOST[0], "tcp", FORWARDED), Pair("V9", "10.1.0.10", None, None)
 CASES = [
     (["tc qdisc add dev eth0 root blackhole"], OUT, "discipline blackhole"),
@@ -53,6 +54,12 @@ CASES = [
     (["ip xfrm policy setdefault in block"], IN, "block by default"),
     (["ip rule delete lookup main"], OUT, "no rule for table main"),
     (["ip rule add to 192.0.2.99 blackhole"], OUT, "chooses another table"),
+    (["ip route add unreachable 192.0.2.99 metric 500"], OUT, "192.0.2.99 says unreachable"),
+    (["ip route add throw 192.0.2.99"], IN, "192.0.2.99, where the answer goes, says throw"),
+    (["ip -6 route add prohibit 2001:db8::99"], OUT6, "2001:db8::99 says prohibit"),
+    (["ip route add local 192.0.2.99 dev lo"], IN, "this host's own"),
+    (["ebtables-nft -t nat -I PREROUTING -j dnat --to-destination 02:00:00:00:00:77"], TO,
+     "rule with handle"),
 ]  # fmt: skip
 """What is done, who no longer gets an answer, and what is said of it."""
 
@@ -83,6 +90,35 @@ def test_it_is_named_and_taken_back(
         for link in ("eth0", *names.values()):
             host.run("sh", "-c", f"tc qdisc delete dev {link} clsact 2>/dev/null || true")
             host.run("sh", "-c", f"tc qdisc delete dev {link} ingress 2>/dev/null || true")
+
+
+@pytest.mark.kernel
+def test_a_dormant_table_drops_nothing(there: tuple[Host, Wire]) -> None:
+    host, wire = there
+    text = (
+        "add table inet site { flags dormant; }\n"
+        "add chain inet site in { type filter hook input priority 0; policy drop; }"
+    )
+    host.run("nft", "-f", "-", text=text)
+    try:
+        assert wire.reaches(IN.source, IN.target, IN.protocol, IN.port, 3)
+        assert said(host, IN).outcome == REACHED
+    finally:
+        host.run("nft", "delete", "table", "inet", "site")
+
+
+@pytest.mark.kernel
+def test_a_link_that_is_too_small_for_ipv6(there: tuple[Host, Wire]) -> None:
+    """The guest has IPv6 all the same: on its side the link is as it was."""
+    host, wire = there
+    first, second, *_ = host.guests
+    pair = Pair(first.link, "fd00:1::10", None, None)
+    host.run("ip", "link", "set", second.link, "mtu", "1000")
+    try:
+        assert wire.reaches(pair.source, pair.target, None, None, 3)
+        assert said(host, pair).outcome == REACHED
+    finally:
+        host.run("ip", "link", "set", second.link, "mtu", "1500")
 
 
 def test_rules_of_tables_are_usual_in_their_order() -> None:

@@ -319,3 +319,18 @@ def test_fields_that_a_packet_does_not_have_are_not_different(
         version=ip_address(target).version,
     )  # fmt: skip
     assert judged(nft([match({"concat": PAIR}, values, "!="), DROP]), seen) == outcome
+
+
+@pytest.mark.parametrize(
+    ("expression", "outcome"),
+    [
+        ({"xt": {"type": "target", "name": "dnat"}}, UNKNOWN),
+        ({"xt": {"type": "target", "name": "mangle"}}, UNKNOWN),
+        ({"xt": {"type": "target", "name": "LOG"}}, PASSES),
+        ({"xt": {"type": "watcher", "name": "log"}}, PASSES),
+    ],
+)
+def test_targets_of_ebtables_and_arptables_may_change_addresses(
+    expression: dict[str, Any], outcome: str
+) -> None:
+    assert judged(nft([expression])) == outcome

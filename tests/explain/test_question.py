@@ -228,7 +228,11 @@ def test_a_command_is_for_the_namespace_of_the_rule(one: OneHost) -> None:
             "somebody changed rules of cn:host",
             "snnet host repair",
         ),
-        ({"policies": ["ip rule 5: from all lookup 9"]}, "ip rule 5", ""),
+        (
+            {"policies": ["ip rule 5: from all lookup 9"]},
+            "ip rule 5",
+            "to see whether it is this rule: ip rule delete pref 5",
+        ),
     ],
 )
 def test_what_cannot_be_told(one: OneHost, changes: Any, said: str, fix: str) -> None:

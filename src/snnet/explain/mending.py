@@ -11,6 +11,7 @@ from snnet.backends.fake.fabric.walk import (
     LINK_DOWN,
     NO_NEIGHBOUR,
     NOT_MINE,
+    ROUTE_REFUSES,
     SAME_PORT,
     Doubt,
     Step,
@@ -31,6 +32,7 @@ from snnet.contract import (
 from snnet.contract.network import FORWARDING, link_sysctl
 
 from .chains import Blame
+from .routes import command_against
 from .world import World
 
 _PROGRAMS = (
@@ -55,6 +57,8 @@ _RULES: dict[type[Noun], str] = {
 
 def advice(world: World, end: Step) -> str:
     """Return what to do about a drop."""
+    if end.said == ROUTE_REFUSES:
+        return refusing(world, end.host, *end.values)
     write = _ADVICE.get(end.said)
     return _inside(world, end.host, write(end) if write else "snnet host verify")
 
@@ -67,6 +71,13 @@ def advice_on_doubt(world: World, doubts: Iterable[Doubt]) -> str:
             ours = command.startswith("snnet ")
             return command if ours else f"to see whether it is this rule: {command}"
     return ""
+
+
+def refusing(world: World, station: str, address: Any, says: object) -> str:
+    """Return the command that removes a route which refuses packets to an address."""
+    space = world.spaces.get(station)
+    command = command_against(space.routes, address, says) if space else ""
+    return _inside(world, station, command or "snnet host verify")
 
 
 def of_policy(policy: str) -> Blame:

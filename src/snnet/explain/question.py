@@ -15,9 +15,9 @@ from snnet.contract import InvalidRequest, IPAddress, Link, PortForward, PublicI
 
 from .chains import Blame
 from .ending import Ending, ending
-from .mending import advice, advice_on_doubt, of_policy
+from .mending import advice, advice_on_doubt, of_policy, refusing
 from .places import Place, find, find_target, knows
-from .routes import SEVERAL
+from .routes import UNSURE
 from .snapshot import Snapshot
 from .world import World
 
@@ -137,9 +137,7 @@ class Asker:
         self._add_guests(address, question.port)
         place = self._place(source, target, version)
         if place is None:
-            who = "this host has" if self.world.is_one else "these hosts have"
-            why = f"{who} no route to {question.source}, where it would come from"
-            return Explanation(UNKNOWN, text, (), why)
+            return self._from_nowhere(question, text, source.address(version))
         there = self.world.guest(target.vnic) if target.vnic else None
         trace = self.world.fabric.trace(
             place, there or address,
@@ -193,6 +191,19 @@ class Asker:
         guests = any(vnic.has(address) for vnic in self.world.vnics)
         return target.vnic is not None or guests or self.world.having(address) is not None
 
+    def _from_nowhere(self, question: Question, text: str, source: IPAddress | None) -> Explanation:
+        """Answer where no host knows the way to whoever would ask."""
+        for host, root in self.world.outside.hosts.items() if self.world.is_one else ():
+            hop = root.state.fib.find(source) if source is not None else None
+            if hop is not None and hop.refuses:
+                outcome = UNKNOWN if UNSURE in hop.refuses else DROPPED
+                why = f"the route to {source}, where the answer goes, says {hop.refuses}"
+                fix = refusing(self.world, host, source, hop.refuses)
+                return Explanation(outcome, text, (), why, fix, host=host)
+        who = "this host has" if self.world.is_one else "these hosts have"
+        why = f"{who} no route to {question.source}, where it would come from"
+        return Explanation(UNKNOWN, text, (), why)
+
     # -- what came of it --------------------------------------------------------------
 
     def _answered(self, question: str, trace: Trace, here: bool) -> Explanation:
@@ -219,8 +230,9 @@ class Asker:
         if left:
             why = f"it leaves {_these(self.world.is_one)}, and the answer depends on others"
             return Explanation(LEFT, question, hops, why)
-        if SEVERAL in last.values:
-            return Explanation(UNKNOWN, question, hops, hops[-1].what, host=end.host)
+        if UNSURE in hops[-1].what:
+            fix = advice(self.world, last)
+            return Explanation(UNKNOWN, question, hops, hops[-1].what, fix, host=end.host)
         why = end.why or f"{self._where(last)}{hops[-1].what}"
         if not self.world.is_one and end.host:
             why = f"host {end.host}: {why}"

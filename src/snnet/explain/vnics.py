@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from snnet.contract import IPAddress, Link, Noun
-from snnet.contract.addresses import mac_of
+from snnet.contract.addresses import IPV6_MTU_MIN, mac_of
 from snnet.core import identity as ids
 from snnet.core.addressing import Addresses, Networks, read_addresses, read_networks
 from snnet.core.vnics import gateways_of
@@ -28,6 +28,7 @@ class Vnic:
     networks: str
     routed: bool
     own_mac: str
+    mtu: int
 
     def has(self, address: IPAddress) -> bool:
         """Whether this is an address of the guest."""
@@ -80,4 +81,6 @@ def vnics_of(station: str, nouns: Iterable[Noun]) -> Iterator[Vnic]:
                 networks=subnets[subnet],
                 routed=link.master is None,
                 own_mac=fields.get(ids.MAC, ""),
+                # With IPv6, what the guest has is no less than that, whatever its link has.
+                mtu=max(link.mtu or 0, IPV6_MTU_MIN if ":" in fields.get(ids.ADDRESS, "") else 0),
             )

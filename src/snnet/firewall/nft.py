@@ -46,19 +46,18 @@ class Nft:
 
     def ruleset(self) -> list[dict[str, Any]]:
         """Return all objects, ours and foreign, without set elements (libnftables-json(5))."""
-        listed = json.loads(self.run(["list ruleset"], as_json=True))
-        return list(listed["nftables"])
+        return _items(self.run(["list ruleset"], as_json=True))
 
     def tables(self) -> list[tuple[str, str]]:
         """Return all tables, ours and foreign, by family and name."""
-        listed = json.loads(self.run(["list tables"], as_json=True))
-        found = [item["table"] for item in listed["nftables"] if "table" in item]
-        return [(table["family"], table["name"]) for table in found]
+        # As text: nft 1.0.6 may break its JSON off where a table has a flag.
+        lines = (line.split() for line in self.run(["list tables"]).splitlines())
+        return [(words[1], words[2]) for words in lines if words[:1] == ["table"]]
 
     def table(self, family: str, name: str) -> list[dict[str, Any]]:
         """Return the objects in one table, with the elements of its sets."""
         text = self.run([f"list table {family} {name}"], as_json=True, terse=False)
-        return [item for item in json.loads(text)["nftables"] if "metainfo" not in item]
+        return [item for item in _items(text) if "metainfo" not in item]
 
     def run(self, commands: Iterable[str], *, as_json: bool = False, terse: bool = True) -> str:
         """Run the commands in one transaction; return what they print.
@@ -82,6 +81,14 @@ class Nft:
         if self._runner is None:
             self._runner = _library() or _program
         return self._runner
+
+
+def _items(text: str) -> list[dict[str, Any]]:
+    try:
+        return list(json.loads(text)["nftables"])
+    except ValueError as error:
+        what = "nft printed damaged JSON, as its version 1.0.6 does for tables with a flag"
+        raise ApiError(f"{what} (dormant, owner): {error}") from error
 
 
 def _library() -> Runner | None:

@@ -50,7 +50,7 @@ def gather(netns: int) -> dict[str, Any]:
         for family, name in theirs:
             if name.startswith(_OURS):
                 continue
-            items = nft.table(family, name)
+            items = _items(nft, family, name)
             if family in _WITH_DEVICES:
                 _add_devices(items, nft.run([f"list table {family} {name}"]))
             program = f"{_PROGRAMS[family][0]}-nft-save" if family in _PROGRAMS else ""
@@ -73,6 +73,24 @@ def gather(netns: int) -> dict[str, Any]:
             elif there:
                 found["unread"].append(f"{there.split()} of iptables-legacy: no {program}")
     return found
+
+
+def _items(nft: Nft, family: str, name: str) -> list[by_nft.Item]:
+    """Return what is in a table; nothing of one that is dormant: its chains see no packets."""
+    try:
+        items = nft.table(family, name)
+        flagged = any("flags" in item.get("table", {}) for item in items)
+    except ApiError:
+        if not _is_dormant(nft, family, name):
+            raise
+        return []
+    # The flag itself is not in the JSON of nft 1.0.6, but whatever is in that memory by then.
+    return [] if flagged and _is_dormant(nft, family, name) else items
+
+
+def _is_dormant(nft: Nft, family: str, name: str) -> bool:
+    text = nft.run([f"list table {family} {name}"])
+    return bool(re.search(r"^\tflags .*\bdormant\b", text, re.MULTILINE))
 
 
 def tables(found: Mapping[str, Any], ours: str | None = None) -> list[Chains]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from .saved import CONTINUING
 from .stops import UNKNOWN, BaseChain, Chains, Marking, Rule, Test, Verdict, address_range, network
 
 Item = dict[str, Any]
@@ -30,13 +31,9 @@ _VERDICTS = {
     "synproxy": Verdict.UNKNOWN,
 }
 _TARGETS = {
-    "DROP": Verdict.STOP,
-    "REJECT": Verdict.STOP,
-    "DNAT": Verdict.AWAY,
-    "REDIRECT": Verdict.AWAY,
-    "NFQUEUE": Verdict.UNKNOWN,
-    "TPROXY": Verdict.UNKNOWN,
-}
+    "DROP": Verdict.STOP, "REJECT": Verdict.STOP, "DNAT": Verdict.AWAY, "REDIRECT": Verdict.AWAY,
+    "NFQUEUE": Verdict.UNKNOWN, "TPROXY": Verdict.UNKNOWN,
+}  # fmt: skip
 _NOT_ALWAYS = {"limit", "quota", "ct count", "meter", "last"}
 _META = {
     "iifname": "in",
@@ -156,6 +153,9 @@ class _Reader:
                 name = str((value or {}).get("name", ""))
                 if name in _TARGETS:
                     yield Rule(tests, _TARGETS[name])
+                    return
+                if (value or {}).get("type") == "target" and name not in CONTINUING:
+                    yield Rule(tests, Verdict.UNKNOWN)  # of ebtables or arptables
                     return
                 if name == "MARK":
                     yield Rule(list(tests), Verdict.CONTINUE, marking=Marking())

@@ -97,7 +97,7 @@ def _end(tests: Sequence[Test], target: str, *, goto: bool) -> Rule:
     changes = target if target in _CHANGING else ""
     if target in _TARGETS:
         return Rule(tests, _TARGETS[target], changes=changes)
-    if target.isupper() and target in _CONTINUING:
+    if target.isupper() and target in CONTINUING:
         return Rule(tests, Verdict.CONTINUE, changes=changes)
     return Rule(tests, Verdict.CONTINUE, target, goto)
 
@@ -124,7 +124,7 @@ def _value(text: str) -> tuple[int, int]:
 
 
 _BITS = 0xFFFFFFFF
-_CONTINUING = {
+CONTINUING = {
     "AUDIT", "CHECKSUM", "CLASSIFY", "CONNMARK", "CONNSECMARK", "CT", "DSCP", "ECN", "HL", "LOG",
     "MARK", "NFLOG", "NOTRACK", "RATEEST", "SECMARK", "SET", "TCPMSS", "TCPOPTSTRIP", "TEE", "TOS",
     "TRACE", "TTL", "ULOG",

@@ -36,7 +36,7 @@ from .frames import (
     Udp,
 )
 from .links import Links
-from .walk import AN_ERROR, NOT_MINE, Station, Step
+from .walk import AN_ERROR, NOT_MINE, ROUTE_REFUSES, Station, Step
 
 _LIMITED_BROADCAST = IPv4Address("255.255.255.255")
 
@@ -160,8 +160,7 @@ class Stack:
             self._refuse(arrived, UNREACHABLE, "no route to {}", packet.target)
             return
         if hop.refuses:
-            why = "the route to {} says {}"
-            self._refuse(arrived, UNREACHABLE, why, packet.target, hop.refuses)
+            self._refuse(arrived, UNREACHABLE, ROUTE_REFUSES, packet.target, hop.refuses)
             return
         passage = self._netfilter.forward(arrived, hop.link)
         if passage is not None:
@@ -224,8 +223,7 @@ class Stack:
         if hop is None:
             self.station.drop(step, sender, "no route to {}", packet.target)
         elif hop.refuses:
-            why = "the route to {} says {}"
-            self.station.drop(step, sender, why, packet.target, hop.refuses)
+            self.station.drop(step, sender, ROUTE_REFUSES, packet.target, hop.refuses)
         else:
             self._output(hop, passage)
 

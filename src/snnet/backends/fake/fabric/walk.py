@@ -25,6 +25,7 @@ from .others import Others
 NO_NEIGHBOUR = "no answer to {}"
 """What the trace says of a packet that waited for a neighbour in vain."""
 
+ROUTE_REFUSES = "the route to {} says {}"
 AN_ERROR = "{} says {}{}"
 """What it says of an error that somebody on the way sent back."""
 
