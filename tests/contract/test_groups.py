@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
 
 import pytest
@@ -21,6 +21,7 @@ from snnet import Group, InvalidRequest, Rule
         (("in", 58, "128-129", "::/0"), ("in", "icmpv6", "128-129", ip_network("::/0"))),
         (("in", 47, None, "group:web-1.x"), ("in", 47, None, "group:web-1.x")),
         (("in", 0, None, "10.1.0.9"), ("in", 0, None, ip_network("10.1.0.9/32"))),
+        (("in", 0, None, ip_address("fd00::9")), ("in", 0, None, ip_network("fd00::9/128"))),
     ],
 )
 def test_a_rule_is_kept_in_one_form(given: tuple[Any, ...], kept: tuple[Any, ...]) -> None:
@@ -71,7 +72,17 @@ def test_other_text_is_no_rule(text: str) -> None:
         ("ports", {"protocol": "icmp", "ports": 256}),
         *(
             ("remote", {"remote": remote})
-            for remote in ("group:", "group:a b", "10.0.0.1/8", "x", 5, "fe80::%e/64", True)
+            for remote in (
+                "group:",
+                "group:a b",
+                "10.0.0.1/8",
+                "x",
+                5,
+                "fe80::%e/64",
+                True,
+                ip_interface("10.0.0.1/8"),
+                ip_address("fe80::1%e"),
+            )
         ),
         ("remote", {"protocol": "icmp", "remote": "fd00::/8"}),
         ("remote", {"protocol": "icmpv6", "remote": "10.0.0.0/8"}),

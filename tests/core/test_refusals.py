@@ -146,7 +146,7 @@ CONFLICTS: list[tuple[Callable[[], object], str]] = [
     (
         lambda: again(instance_id="i2", queues=2),
         "VNIC v9 of subnet s1 exists with instance_id i9 (asked for: i2), "
-        "queues False (asked for: True): destroy it first",
+        "queues 1 (asked for: several): destroy it first",
     ),
     (
         lambda: port_again(instance_id="x", mac="02:00:00:00:00:99", mtu=1000),

@@ -132,7 +132,7 @@ def test_a_node_without_anti_spoofing_guards_those_that_ask_for_it(walled: World
         ({"ip": "10.1.0.10", "mac": "02:00:0a:01:00:09"}, "ip 10.1.0.9"),
         ({"mac": "02:00:00:00:00:77"}, "mac 02:00:0a:01:00:09"),
         ({"instance_id": "other"}, "instance_id i9"),
-        ({"queues": 2}, "queues False"),
+        ({"queues": 2}, "queues 1 .asked for: several."),
         ({"role": snnet.VnicRole.TENANT_CONTAINER}, "role"),
         ({"subnet": "10.1.0.0/25"}, "subnet 10.1.0.0/24"),
         ({"subnet_key": 8}, "subnet_key"),

@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import ClassVar
 
 from .errors import InvalidRequest
@@ -184,9 +184,10 @@ def _remote(value: object) -> IPNetwork | str | None:
             return value
     elif value is None or isinstance(value, (IPv4Network, IPv6Network)):
         return value
-    elif isinstance(value, str) and "%" not in value:
+    # An interface, such as 10.0.0.1/8, is an address too: its text has host bits.
+    elif isinstance(value, (str, IPv4Address, IPv6Address)) and "%" not in str(value):
         try:
-            return ip_network(value)
+            return ip_network(str(value))
         except ValueError:
             pass
     raise InvalidRequest(

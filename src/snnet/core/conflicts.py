@@ -23,6 +23,7 @@ from .vnics import CnciVnic, TenantSubnet, Vnic
 Pairs = list[tuple[str, object, object]]
 """Fields of a request: name, requested value, existing value."""
 
+_QUEUES = {False: "1", True: "several"}
 _NAMED = 5
 """VNICs that a message names; of more it says the number."""
 
@@ -144,7 +145,8 @@ def _fixed_pairs(vnic: Vnic, request: GuestRequest) -> Pairs:
         ("ip", request.ips, vnic.ips),
         ("mac", request.mac, vnic.mac),
         ("owner", request.user, vnic.user),
-        ("queues", request.queues > 1, vnic.queues > 1),
+        # The kernel tells only whether a tap can have several.
+        ("queues", _QUEUES[request.queues > 1], _QUEUES[vnic.queues > 1]),
     ]
 
 
