@@ -11,7 +11,7 @@ from snnet.cluster import Applied, Cluster, Problems
 from snnet.contract import InvalidRequest
 
 from .options import output_option, with_cluster, with_new_cluster
-from .output import Column, doing, print_data, print_table
+from .output import Column, arrow, doing, print_data, print_table
 
 _COLUMNS = (
     Column("KIND", "kind"),
@@ -92,6 +92,6 @@ def _show(applied: list[Applied], output: str, *, dry_run: bool) -> None:
 
 def _changes(item: Any) -> str:
     return ", ".join(
-        f"{name}: {change['is']} → {change['becomes']}"
+        f"{name}: {change['is']} {arrow()} {change['becomes']}"
         for name, change in item.get("changes", {}).items()
     )

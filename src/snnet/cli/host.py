@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from .output import Branch, Column, print_data, print_table, print_tree
 
 if TYPE_CHECKING:
     from snnet.doctor.survey import FoundNode
+    from snnet.node import Cnci, ComputeNode
 
 
 @click.group()
@@ -100,21 +102,21 @@ def verify(output: str) -> None:
 def repair() -> None:
     """Put right what differs.  A node that an agent holds is repaired by its agent.
 
+    What fails with one node is said, and the others are repaired all the same.
+
     \b
     snnet host repair
     """
-    left = 0
-    for node in _survey():
-        from snnet.doctor.survey import opened
 
-        with opened(node, read_only=False) as it:
-            report = it.repair()
+    def repaired(node: FoundNode, it: ComputeNode | Cnci) -> bool:
+        report = it.repair()
         for line in report.healed:
             click.echo(f"{node.title}: {line}")
         for line in report.orphans:
             click.echo(f"{node.title}: left: {line}", err=True)
-        left += len(report.orphans)
-    sys.exit(1 if left else 0)
+        return not report.orphans
+
+    sys.exit(0 if _each(_survey(), repaired) else 1)
 
 
 @host.command()
@@ -122,7 +124,8 @@ def repair() -> None:
 def reset(yes: bool) -> None:
     """Remove everything of snnet from this host.
 
-    Guests lose their networks.
+    Guests lose their networks.  What fails with one node is said, and the others are removed
+    all the same.
 
     \b
     snnet host reset
@@ -135,16 +138,36 @@ def reset(yes: bool) -> None:
         names = ", ".join(node.title for node in nodes)
         click.confirm(f"Remove everything of {names}?", abort=True)
     # The nodes of inner namespaces first: their DHCP servers end with them.
-    for node in reversed(nodes):
-        from snnet.doctor.survey import opened
-        from snnet.node import ComputeNode
+    sys.exit(0 if _each([*reversed(nodes)], _removed) else 1)
 
-        with opened(node, read_only=False) as it:
-            if isinstance(it, ComputeNode):
-                it.reset_network()
-            else:
-                it.shutdown()
-        click.echo(f"{node.title}: removed")
+
+def _removed(node: FoundNode, it: ComputeNode | Cnci) -> bool:
+    from snnet.node import ComputeNode
+
+    if isinstance(it, ComputeNode):
+        it.reset_network()
+    else:
+        it.shutdown()
+    click.echo(f"{node.title}: removed")
+    return True
+
+
+def _each(
+    nodes: Iterable[FoundNode], work: Callable[[FoundNode, ComputeNode | Cnci], bool]
+) -> bool:
+    """Do something with each node, also after an error, which is said; whether all went well."""
+    from snnet.contract import SnnetError
+    from snnet.doctor.survey import opened
+
+    well = True
+    for node in nodes:
+        try:
+            with opened(node, read_only=False) as it:
+                well &= work(node, it)
+        except SnnetError as error:
+            click.echo(f"{node.title}: {error}", err=True)
+            well = False
+    return well
 
 
 @host.command()

@@ -145,6 +145,11 @@ def _fitting(widths: Sequence[int], room: int) -> list[int]:
     return fitted
 
 
+def arrow() -> str:
+    """What stands between an old value and its new one."""
+    return "→" if _is_utf(sys.stdout) else "->"
+
+
 def _is_utf(stream: TextIO) -> bool:
     return (stream.encoding or "").lower().startswith("utf")
 
@@ -166,7 +171,8 @@ def print_tree(tree: Branch) -> None:
 
 def _grow(lines: list[str], tree: Branch, indent: str) -> None:
     last = len(tree.branches) - 1
+    end, fork, down = ("└── ", "├── ", "│   ") if _is_utf(sys.stdout) else ("`-- ", "|-- ", "|   ")
     for index, branch in enumerate(tree.branches):
-        lines.append(f"{indent}{'└' if index == last else '├'}── {branch.text}")
+        lines.append(f"{indent}{end if index == last else fork}{branch.text}")
         if branch.branches:
-            _grow(lines, branch, indent + ("    " if index == last else "│   "))
+            _grow(lines, branch, indent + ("    " if index == last else down))
