@@ -79,6 +79,19 @@ def test_an_address_of_ipv6() -> None:
         server.close()
 
 
+def test_no_name_server_is_asked(monkeypatch: pytest.MonkeyPatch, status: dict[str, Any]) -> None:
+    """The agent starts before there may be one, and guests wait for it."""
+
+    def ask(*_: object) -> str:
+        raise AssertionError("a name server was asked")
+
+    monkeypatch.setattr(socket, "getfqdn", ask)
+    monkeypatch.setattr(socket, "gethostbyaddr", ask)
+    server = MetricsServer("127.0.0.1", 0, lambda: status)
+    assert json.loads(get(f"http://127.0.0.1:{server.port}/health")) == status
+    server.close()
+
+
 def test_silent_clients_keep_nobody_out(url: str) -> None:
     """And take few threads and descriptors of the agent, which needs them for the host."""
     port = int(url.rpartition(":")[2])

@@ -8,7 +8,7 @@ import logging
 import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from socketserver import ThreadingMixIn
+from socketserver import TCPServer, ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
@@ -74,6 +74,12 @@ class _Server(ThreadingMixIn, WSGIServer):
             (found, *_) = socket.getaddrinfo(*address, flags=socket.AI_NUMERICHOST)
             self.address_family = found[0]
         super().__init__(address, *args, **kwargs)
+
+    def server_bind(self) -> None:
+        """See ``http.server``, which asks for the host's name: at boot no name server answers."""
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
+        self.setup_environ()
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """See ``socketserver.BaseServer``."""
