@@ -17,7 +17,7 @@ from snnet.firewall.iptables import IptablesFirewall
 from snnet.firewall.iptables.layout import IP
 from snnet.firewall.iptables.programs import Programs
 
-from .conftest import Shell
+from .conftest import Shell, World
 from .nouns import (
     ALL,
     BRIDGE,
@@ -170,6 +170,20 @@ def test_what_another_program_removed_is_missing_and_can_be_added(
     add(driver, *gone)
     assert driver.snapshot() == keyed(ALL)
     assert sorted(_rules(driver.dump())) == sorted(_rules(before))
+
+
+def test_a_rule_that_arptables_prints_and_does_not_read_is_removed(
+    driver: IptablesFirewall, shell: Shell, world: World
+) -> None:
+    """It prints "--h-length 0/0" for a rule of nft's, and refuses that."""
+    if world.in_memory or world.variant == "legacy":  # without nft
+        return
+    add(driver, ISOLATION)
+    before = driver.dump()
+    shell("nft", "insert", "rule", "arp", "filter", "SNNET-vqicasqk-in", "accept")
+    assert driver.find(ISOLATION) is None
+    add(driver, ISOLATION)
+    assert driver.dump() == before
 
 
 def _rules(dump: str) -> list[str]:

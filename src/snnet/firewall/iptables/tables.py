@@ -189,8 +189,10 @@ class Tables:
             for text in (text for text in rules if _words(text) not in there):
                 self._programs.do(ARP, "-A", chain, *text.split())
             wanted = set(map(_words, rules))
-            for text in (text for text in here if _words(text) not in wanted):
-                self._programs.do(ARP, "-D", chain, *text.split())
+            # By number, from the last one: arptables does not read all that it prints.
+            for number, text in reversed([*enumerate(here, 1)]):
+                if _words(text) not in wanted:
+                    self._programs.do(ARP, "-D", chain, str(number))
         for line in _jump_changes(found, content):
             self._programs.do(ARP, *line.split())
         for chain in found.chains.keys() - content.chains.keys():
