@@ -13,10 +13,12 @@ from contextlib import closing
 
 import pytest
 
+from snnet.doctor.beside import losses
 from snnet.explain import ipsec, queueing
 from snnet.explain.question import LEFT, REACHED, Asker, Explanation
 from snnet.explain.reading import _policies
 from snnet.explain.world import World
+from snnet.system.netns import in_netns
 
 from .compare import Pair, ask
 from .hosts import FORWARDED, HOST, OPEN, OUTSIDE, Host, local
@@ -119,6 +121,36 @@ def test_a_link_that_is_too_small_for_ipv6(there: tuple[Host, Wire]) -> None:
         assert said(host, pair).outcome == REACHED
     finally:
         host.run("ip", "link", "set", second.link, "mtu", "1500")
+
+
+@pytest.mark.kernel
+def test_the_doctor_names_them(there: tuple[Host, Wire]) -> None:
+    host, _ = there
+    space = host.spaces[0]
+    done = {
+        "": ["ip rule delete lookup main", "ip xfrm policy setdefault in block"],
+        space: ["tc qdisc add dev eth0 root blackhole"],
+    }
+    try:
+        for where, commands in done.items():
+            for command in commands:
+                host.run(*command.split(), space=where)
+        found = [*named(host, None), *named(host, space)]
+        assert [what.partition(" (")[0] for what, _ in found] == [
+            "an IPsec policy blocks packets",
+            "ip rule: no rule for table main at its place",
+            f"{space}: traffic control of eth0",
+        ]
+        for _, command in found:
+            host.run(*command.split())
+        assert not named(host, None)
+        assert not named(host, space)
+    finally:
+        host.run("ip", "xfrm", "policy", "setdefault", "in", "accept")
+
+
+def named(host: Host, space: str | None) -> list[tuple[str, str]]:
+    return in_netns(host.host.netns.fd, lambda: list(losses(space)))
 
 
 def test_rules_of_tables_are_usual_in_their_order() -> None:

@@ -18,6 +18,7 @@ from snnet.system.netns import CURRENT
 from snnet.system.process import PACKAGES, find_program, run
 from snnet.system.users import CAP_NET_ADMIN, has_capability
 
+from .beside import losses
 from .fixes import ADVICE, fix_of
 from .survey import FoundNode, opened
 
@@ -173,6 +174,15 @@ def _tables(nodes: Sequence[FoundNode]) -> Iterator[Finding]:
             )
 
 
+def _beside(nodes: Sequence[FoundNode]) -> Iterator[Finding]:
+    """What no node looks at, in its namespace."""
+    for space in dict.fromkeys(node.netns for node in nodes):
+        try:
+            yield from (Finding(*found) for found in losses(space))
+        except SnnetError as error:
+            yield Finding(f"{space or 'the host'} cannot be read: {error}", ADVICE)
+
+
 def _number(path: str) -> int | None:
     try:
         return int((_SYS / path).read_text())
@@ -203,5 +213,6 @@ _CHECKS: tuple[Callable[[Sequence[FoundNode]], Iterator[Finding]], ...] = (
     _mixed_iptables,
     _networkd,
     _tables,
+    _beside,
     _nodes,
 )

@@ -129,10 +129,7 @@ def _read(host: RealHost) -> Space:
             for version in (4, 6)
             for route in _printed(fd, f"-{version}", "route", "show", "table", "all")
         ],
-        [
-            *_policies("ip rule", _printed(fd, "rule")),
-            *_policies("ip -6 rule", _printed(fd, "-6", "rule")),
-        ],
+        list(policies(fd)),
         in_netns(fd, lambda: dict(_sysctls(links))),
         listeners=host.listeners(),
         others={**gather(fd), "traffic": queueing.read(fd), "ipsec": ipsec.read(fd)},
@@ -150,6 +147,12 @@ def _firewalls(host: RealHost) -> list[str]:
 def _printed(fd: int, *words: str) -> list[dict[str, Any]]:
     text = run(["ip", "-json", *words], netns=fd).stdout
     return list(json.loads(text)) if text.strip() else []
+
+
+def policies(netns: int) -> Iterator[str]:
+    """Yield what others changed in how a table of routes is chosen, of both families."""
+    yield from _policies("ip rule", _printed(netns, "rule"))
+    yield from _policies("ip -6 rule", _printed(netns, "-6", "rule"))
 
 
 def _policies(command: str, rules: Sequence[Mapping[str, Any]]) -> Iterator[str]:
