@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from ipaddress import IPv4Address, IPv4Network, ip_address, ip_network
 from typing import Any
 
@@ -15,6 +16,7 @@ from snnet.contract.addresses import gateway_of
 from snnet.contract.links import ALIAS_MAX
 from snnet.core import identity as ids
 from snnet.core.addressing import (
+    check_extra,
     check_guest,
     check_ipv4,
     check_subnet,
@@ -195,3 +197,21 @@ def test_aliases_hold_every_address_and_network(
     assert {
         key: value for key, value in (ids.decode(alias) or {}).items() if key in fields
     } == fields
+
+
+@pytest.mark.parametrize("given", ["::ffff:10.1.0.9", "::1", "240.0.0.1"])
+def test_what_no_guest_has_is_no_extra_address(given: str) -> None:
+    with pytest.raises(InvalidRequest, match="which no guest can have"):
+        check_extra([ip_address(given)], (ip_network("10.1.0.0/24"),))
+
+
+def test_the_time_for_extra_addresses_grows_with_their_number() -> None:
+    """And not with its square: that would be 64 times as long."""
+
+    def seconds(count: int) -> float:
+        many = [IPv4Address(0x0A020000 + 2 * number) for number in range(count)]
+        before = time.process_time()
+        assert len(check_extra(many, (ip_network("10.1.0.0/24"),))[0]) == count
+        return time.process_time() - before
+
+    assert seconds(16_000) < 25 * seconds(2000)

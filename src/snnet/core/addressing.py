@@ -162,8 +162,8 @@ def check_extra(
         *collapse_addresses(one for one in blocks if isinstance(one, IPv4Network)),
         *collapse_addresses(one for one in blocks if isinstance(one, IPv6Network)),
     ]
-    alone = [one for one in merged if one.prefixlen == one.max_prefixlen]
-    return tuple(one[0] for one in alone), tuple(one for one in merged if one not in alone)
+    alone = tuple(one[0] for one in merged if one.prefixlen == one.max_prefixlen)
+    return alone, tuple(one for one in merged if one.prefixlen < one.max_prefixlen)
 
 
 def _alone(address: IPAddress) -> IPNetwork:
@@ -176,10 +176,12 @@ _NOT_UNICAST: tuple[IPNetwork, ...] = (
     IPv4Network("169.254.0.0/16"),
     IPv4Network("224.0.0.0/3"),
     IPv6Network("::/127"),
+    IPv6Network("::ffff:0:0/96"),
     IPv6Network("fe80::/10"),
     IPv6Network("ff00::/8"),
 )
-"""No sender's (RFC 1122, 3.2.1.3), of one link, for groups, or reserved (RFC 6890)."""
+"""No sender's (RFC 1122, 3.2.1.3; RFC 4291, 2.5.5.2), of one link, for groups, or reserved
+(RFC 6890)."""
 
 
 def _check_block(network: IPNetwork, subnets: Networks, field: str) -> None:
