@@ -33,11 +33,11 @@ def release_concentrators(
     wanted: WantedConcentrators,
     reserved: Callable[[ConcentratorId], bool],
 ) -> None:
-    """Remove the concentrators that are not wanted, and unplug subnets that are others now.
+    """Remove the concentrators that are not wanted, and unplug subnets in whose place others come.
 
     All of it comes before one is set: a new one may have the subnet or the port of an old
-    one, and a subnet of the same name with another key or network replaces the old one only
-    when nothing uses that any more.
+    one, and a subnet with the name or the key of another one replaces it only when nothing
+    uses that any more.
     """
     with steps.engine.claims.lock:
         known = dict(steps.engine.records.concentrators)
@@ -52,14 +52,18 @@ def release_concentrators(
     for identity in gone | moved:
         steps.attempt(concentrator_thing(identity), "removed", RemoveConcentrator(identity))
     for identity, request in requests.items():
+        old = known.get(identity)
+        if old is None or identity in moved:
+            continue
         staying = [
             subnet
             for subnet in request.subnets
-            if _agrees(subnets.get((identity[0], subnet.subnet_id)), subnet)
+            if subnet.subnet_id in old.plugs
+            and _agrees(subnets.get((identity[0], subnet.subnet_id)), subnet)
         ]
-        if identity in known.keys() - moved and len(staying) < len(request.subnets):
+        if len(staying) < min(len(request.subnets), len(old.plugs)):
             try:
-                steps.run(SetConcentrator(_lessened(request, known[identity], staying)))
+                steps.run(SetConcentrator(_lessened(request, old, staying)))
             except SnnetError:
                 if steps.atomic:
                     raise
