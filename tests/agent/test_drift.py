@@ -364,6 +364,35 @@ def test_a_repair_that_fails_is_tried_again(
     assert look_until(drift, lambda: kernel.find(vnic.link) is not None)
 
 
+def test_a_repair_that_leaves_something_is_tried_again(
+    node: ComputeNode, kernel: FakeKernel, drift: Drift, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel has no memory for a moment, and nobody changes anything any more."""
+    monkeypatch.setattr("snnet.agent.drift.TRY_AGAIN", 0.05)
+    (vnic,) = node.topology().vnics
+    kernel.fail(at=1, error="ENOMEM")
+    with monkeypatch.context() as patch:
+        look_after_loss(drift, kernel, vnic, patch)
+    assert kernel.find(vnic.link) is None
+    assert not drift.follows(node)
+    assert 0 < drift.due_in <= 0.05
+    assert look_until(drift, lambda: kernel.find(vnic.link) is not None)
+    assert look_until(drift, lambda: drift.follows(node))
+
+
+def test_tries_of_what_cannot_be_repaired_become_rarer(
+    node: ComputeNode, kernel: FakeKernel, drift: Drift, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("snnet.agent.drift.TRY_AGAIN", 0.05)
+    (vnic,) = node.topology().vnics
+    repair = Mock()
+    monkeypatch.setattr(node, "repair", repair)
+    with monkeypatch.context() as patch:
+        look_after_loss(drift, kernel, vnic, patch)
+    look_until(drift, lambda: False, seconds=0.6)
+    assert 2 <= repair.call_count <= 4, "after 0.05, 0.15 and 0.35 seconds"
+
+
 def test_a_node_is_not_relied_on_while_one_of_its_alarms_cannot_be_opened(
     node: ComputeNode, drift: Drift, monkeypatch: pytest.MonkeyPatch
 ) -> None:

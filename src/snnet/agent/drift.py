@@ -19,6 +19,9 @@ LOOK_EVERY = 300.0
 GLANCE_EVERY = 10.0
 """Seconds between looks for what no event reports, such as kernel parameters."""
 
+TRY_AGAIN = 10.0
+"""Seconds until a repair that left something is tried again, twice as many after each try."""
+
 GLANCE_SHARE = 100
 """A glance that took a second is followed by another after this many seconds at the earliest."""
 
@@ -53,6 +56,8 @@ class Drift:
         self._deaf: set[Node[Any]] = set()
         """The nodes of which an alarm could not be opened."""
         self._unrepaired: dict[Node[Any], list[str]] = {}
+        self._retries: dict[Node[Any], tuple[float, float]] = {}
+        """When a repair that left something is tried again, and after what wait (seconds)."""
         self._failed: dict[Node[Any], str] = {}
         """Why the last look at a node failed."""
         self._told: set[Node[Any]] = set()
@@ -120,6 +125,7 @@ class Drift:
             alarm.close()
         self._deaf.discard(node)
         self._unrepaired.pop(node, None)
+        self._retries.pop(node, None)
         self._failed.pop(node, None)
 
     def _register(self) -> None:
@@ -141,7 +147,8 @@ class Drift:
     @property
     def due_in(self) -> float:
         """Seconds until the next look is due."""
-        return max(0.0, min(self._due, self._glance, self._complete) - time.monotonic())
+        retries = (at for at, _ in self._retries.values())
+        return max(0.0, min(self._due, self._glance, self._complete, *retries) - time.monotonic())
 
     def notice(self) -> None:
         """Take in what alarms reported since the last call: a look is then due soon."""
@@ -162,12 +169,13 @@ class Drift:
 
         The nodes whose alarms reported something, and the first one, are compared completely.
         Of the others only what no alarm reports is compared, and everything every
-        ``LOOK_EVERY`` seconds.  What cannot be repaired is logged once; what cannot be looked
-        at is tried again a little later.
+        ``LOOK_EVERY`` seconds.  What cannot be repaired is logged once, and tried again after
+        waits that grow; what cannot be looked at is tried again a little later.
         """
         began = time.monotonic()
         complete, due, glances = (at <= began for at in (self._complete, self._due, self._glance))
         told = {*self._nodes} if complete else self._told.copy() if due else set()
+        told |= {node for node, (at, _) in self._retries.items() if at <= began}
         # What is in a concentrator's namespace may be the host's.
         told |= {*tuple(self._nodes)[:1]} if told else set()
         if due or complete:
@@ -183,6 +191,8 @@ class Drift:
                 if self._failed.get(node) != str(error):
                     _log.warning("%s: cannot look for changes: %s", node.owner, error)
                 self._failed[node] = str(error)
+                self._unrepaired.pop(node, None)
+                self._retries.pop(node, None)
         if looked:
             self._register()
         ended = time.monotonic()
@@ -207,7 +217,11 @@ class Drift:
         self._listen(node)  # before the comparison, which covers what was reported until now
         found = node.verify()
         known = self._unrepaired.get(node, [])
-        if found and found != known:
+        at, wait = self._retries.get(node, (float("inf"), 0.0))
+        now = time.monotonic()
+        if found and (found != known or at <= now):
+            wait = TRY_AGAIN if found != known else min(2 * wait, LOOK_EVERY)
+            self._retries[node] = now + wait, wait
             for line in found:
                 if line not in known:
                     _log.warning("%s: changed by others: %s", node.owner, line)
@@ -218,6 +232,8 @@ class Drift:
             left = node.verify()
             self.repaired += len(set(found) - set(left))
             found = left
+        if not found:
+            self._retries.pop(node, None)
         self._unrepaired[node] = found
         self._failed.pop(node, None)
 
