@@ -81,7 +81,9 @@ class RouteRules:
                 raise Refusal("EINVAL", "nexthop has invalid gateway")
 
     def _check_gateway6(self, gateway: IPAddress, noun: Route) -> None:
-        if gateway in self._state.local:
+        links = self._state.local.get(gateway, ())
+        # Other links may have the same link-local address (ipv6_chk_addr_and_flags).
+        if noun.link in links if gateway.is_link_local else links:
             raise Refusal("EINVAL", "gateway can not be a local address")
         if gateway.is_multicast or gateway.is_unspecified:
             raise Refusal("EINVAL", "invalid gateway address")

@@ -140,6 +140,15 @@ class NetworkTests(BackendTests):
         add(place, old)
         assert refused(place, Remove(replace(old, gateway=ip_address("192.0.2.8")))) is Missing
 
+    def test_a_gateway_with_a_link_local_address_of_another_link(self, place: Place) -> None:
+        """A link may have the address of a gateway that is behind another link, not its own."""
+        add(place, BRIDGE, address("fe80::7/64", "br"))
+        by_uplink = replace(route("fd05::/64", "fe80::7", UPLINK), onlink=True)
+        add(place, by_uplink)
+        assert is_there(place, by_uplink)
+        by_bridge = replace(route("fd06::/64", "fe80::7", "br"), onlink=True)
+        assert refused(place, Add(by_bridge)) is Rejected
+
     def test_a_route_of_another_maker_is_another_one(self, place: Place) -> None:
         """Removing a route with another protocol is ``Missing``; the existing route stays."""
         old = route("10.3.0.0/24", "192.0.2.9")
