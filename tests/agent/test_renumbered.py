@@ -126,3 +126,23 @@ def test_a_network_with_the_key_of_one_that_was_deleted(
         cloud.start(away, roles)
     cloud.settle()
     check(cloud)
+
+
+@pytest.mark.parametrize("roles", [("vm", "container"), ("container", "vm")])
+def test_a_vnic_with_the_name_of_one_of_another_role(cloud: Cloud, roles: tuple[str, str]) -> None:
+    """Its link has another name, by which it is found again."""
+    cloud.cluster.create_network("web", tenant="acme", subnet="10.1.0.0/24")
+    for role in roles:
+        cloud.cluster.delete_vnic("acme", "v1")
+        cloud.cluster.create_vnic(
+            "v1", tenant="acme", network="web", node="cn-1", role=role, rate_from_guest="10mbit"
+        )
+        cloud.settle()
+        check(cloud)
+        cloud.start("cn-1", cloud.stop("cn-1"))
+        cloud.settle()
+        check(cloud)
+    (vnic,) = cloud.agents["cn-1"].node.topology().vnics
+    assert cloud.host("cn-1").to_text().count("snv-") == cloud.host("cn-1").to_text().count(
+        vnic.link_name
+    ), "nothing of the other one is left"

@@ -249,7 +249,9 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
         kind = ids.VM if request.role is VnicRole.TENANT_VM else ids.CONTAINER
         link = None
         if look or (kind, *identity) in known.strays:
-            name, link = host.locate(kind, identity, old.link if old else None, strays=known.strays)
+            # One of another role has another name.
+            before = old.link if old is not None and old.role is request.role else None
+            name, link = host.locate(kind, identity, before, strays=known.strays)
         else:
             name = host.name(kind, identity)
         block = ""
@@ -258,8 +260,8 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
         vnic = self._wanted(request, subnet, name, block, old, host)
         found: dict[Key, Noun] = {}
         if look:
-            before = old.dependents if old else ()
-            dependents = keyed((*before, *vnic.dependents)).values()
+            depending = old.dependents if old else ()
+            dependents = keyed((*depending, *vnic.dependents)).values()
             keys = {vnic.link.key, *([old.link.key] if old else ())}
             found = _found_with(host, link, keys, dependents)
         draft.add(("vnic", *identity), host.carried(vnic.nouns()), found)
