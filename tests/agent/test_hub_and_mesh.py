@@ -144,6 +144,33 @@ def test_a_network_host_that_comes_back_gives_up_what_has_moved(cloud: Cloud) ->
     assert cloud.faults() == []
 
 
+@pytest.mark.parametrize("name", ["net-1", "net-2", "cn-1"])
+def test_a_node_that_is_forgotten_while_its_agent_sleeps_says_everything_again(
+    cloud: Cloud, name: str
+) -> None:
+    """The agent noticed nothing of it, and what it had said is gone."""
+    cloud.furnish()
+    before = cloud.documents(keys.TUNNELS)
+    session = cloud.agents[name]._membership._session
+    assert session is not None
+    session.close()  # it ran out
+    cloud.cluster.forget_node(name, force=True)
+    if name == "cn-1":
+        cloud.cluster.create_vnic("v1", tenant="acme", network="web", node=name)
+    cloud.agents[name]._membership._renew_at = 0.0
+    cloud.settle()
+    assert cloud.states() == {"ready"}
+    assert cloud.faults() == []
+    after = cloud.documents(keys.TUNNELS)
+    places = (
+        {f"{cloud.places()['acme'][0]}/acme/web/"} if cloud.config.topology == "mesh" else set()
+    )
+    assert set(after) == {"cn-1/acme/web/", "cn-2/acme/web/"} | places
+    assert after["cn-1/acme/web/"] == before["cn-1/acme/web/"]
+    guests = [cloud.guest(vnic) for vnic in ("v1", "v2")]
+    assert all(cloud.fabric.ping(guest, OUTSIDE) for guest in guests)
+
+
 def test_a_concentrator_whose_namespace_is_made_anew(
     cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -226,8 +226,7 @@ class Agent:
 
     def _connect(self) -> None:
         """Be registered and alive in the registry, and have a copy of what concerns us."""
-        self._membership.connect(at_once=self._lost)
-        if self._lost:
+        if self._membership.connect(at_once=self._lost) or self._lost:
             # What has changed meanwhile must be known before anything is done.
             self._mirror.close()
             self._lost = False

@@ -40,10 +40,12 @@ class Membership:
         self._said: object = None
         """What the registry has of the node, by the last answer."""
 
-    def connect(self, *, at_once: bool = False) -> None:
+    def connect(self, *, at_once: bool = False) -> bool:
         """Be registered, with what is known by now, and alive: renew the session when due.
 
         ``at_once``: also if it is not due, so that the registry has certainly answered.
+
+        Return whether it had no session: what the node said may have been removed by then.
         """
         now = time.monotonic()
         if self._session is not None and (at_once or now >= self._renew_at):
@@ -52,8 +54,10 @@ class Membership:
                 self._renew_at = now + self._ttl / 3
             except SessionLost:
                 self._session = None
-        if self._session is None or self._said != (self.compute_ip, self._number):
+        is_new = self._session is None
+        if is_new or self._said != (self.compute_ip, self._number):
             self.register()
+        return is_new
 
     def register(self) -> None:
         """Write the node's document, with a new session.
