@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -169,3 +171,35 @@ def test_a_binding_that_cannot_be_imported_is_not_used(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(importlib, "import_module", absent)
     assert nft._binding() is None
+
+
+_CROWDED = """
+import os, resource, sys
+from snnet.firewall.nft import Nft
+from snnet.system.netns import open_netns
+_, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, most), most))
+netns = open_netns(sys.argv[1])
+early = Nft(netns)
+early.run(["add table inet early"])
+taken = [os.dup(netns) for _ in range(1500)]
+early.run(["add chain inet early forward"])
+late = Nft(netns)
+late.run(["add table inet late"])
+assert ("inet", "late") in late.tables()
+assert {item["table"]["name"] for item in early.ruleset() if "table" in item} == {"early", "late"}
+for fd in taken:
+    os.close(fd)
+late.run(["delete table inet late"])
+assert late.tables() == [("inet", "early")]
+"""
+
+
+@pytest.mark.kernel
+def test_a_process_may_have_more_descriptors_than_the_library_can_wait_for(
+    request: pytest.FixtureRequest,
+) -> None:
+    """select(2), with which libmnl waits, would end the process."""
+    argv = [sys.executable, "-c", _CROWDED, request.getfixturevalue("make_netns")()]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -21,10 +21,16 @@ Call = Callable[[snnet.ComputeNode], object]
 
 RATES: dict[str, Any] = {"rate_to_guest": "50mbit", "rate_from_guest": "10mbit"}
 
+
+def create_with_queues(node: snnet.ComputeNode) -> None:
+    for fd in node.create_vnic(vm(9, queues=2)).vnic.fds:
+        os.close(fd)
+
+
 CREATES: dict[str, Call] = {
     "vm": lambda node: node.create_vnic(vm(9)),
     "container": lambda node: node.create_vnic(container(9)),
-    "queues": lambda node: node.create_vnic(vm(9, queues=2)),
+    "queues": create_with_queues,
     "rates": lambda node: node.create_vnic(container(9, **RATES)),
     "cnci vnic": lambda node: node.create_cnci_vnic(port(1)),
 }

@@ -23,6 +23,7 @@ from snnet.system.process import errno_in, find_program, run
 Runner = Callable[[str, bool, bool], str]
 """Runs a script in one transaction; returns what was printed, as JSON or text, terse or not."""
 
+_FD_SETSIZE = 1024  # sys/select.h
 SPARE = 24
 """How many descriptors must be free for a call of the library, which needs at most three: other
 threads may take some of them meanwhile."""
@@ -78,6 +79,8 @@ class Nft:
             self._runner = None
 
     def _in_here(self) -> Runner:
+        if not _library_may_open():
+            return _program
         if self._runner is None:
             self._runner = _library() or _program
         return self._runner
@@ -95,14 +98,12 @@ def _library() -> Runner | None:
     binding = _binding()
     if binding is None:
         return None
-    _check_spare()
     try:
         nft = binding.Nftables()
     except OSError:  # the binding is installed, the library is not
         return None
 
     def run_here(script: str, as_json: bool, terse: bool) -> str:
-        _check_spare()
         nft.set_json_output(as_json)
         nft.set_terse_output(as_json and terse)
         code, output, error = nft.cmd(script)
@@ -113,13 +114,18 @@ def _library() -> Runner | None:
     return run_here
 
 
-def _check_spare() -> None:
-    """Raise ``Exhausted`` if there are too few free descriptors for the library."""
+def _library_may_open() -> bool:
+    """Whether the next descriptors are such as the library can wait for.
+
+    libmnl and libnftables wait with select(2), which ends the process where a descriptor is
+    ``_FD_SETSIZE`` or greater.  Raise ``Exhausted`` if too few are free.
+    """
     taken: list[int] = []
     try:
         # The system's own count of them would cost more: it is a file for each.
         taken.append(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC))
         taken.extend(os.dup(taken[0]) for _ in range(SPARE - 1))
+        return max(taken) < _FD_SETSIZE
     except OSError as error:
         raise error_for(
             error.errno or errno.EMFILE,
