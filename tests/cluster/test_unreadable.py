@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from snnet import Cluster
-from snnet.cluster import keys
+from snnet.cluster import NodeInfo, keys
 from snnet.cluster.documents import Wanted
 from snnet.cluster.stored import Unreadable
 from snnet.contract import Put
@@ -134,3 +134,17 @@ def test_a_refused_deletion_changes_nothing(full: Cluster) -> None:
     with pytest.raises(Exception, match="has the VNICs v1, v2"):
         full.delete_network("acme", "web")
     assert full.registry.read(KEYS["network"]).entries[KEYS["network"]].document == before
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+def test_what_a_node_does_not_say_hides_no_other(full: Cluster, how: str) -> None:
+    said = [
+        NodeInfo(name=name, roles=("network",), compute_ip=f"192.0.2.{number}")
+        for number, name in enumerate(("net-1", "net-2"), 1)
+    ]
+    document: Any = DAMAGES[how](said[0].document())
+    full.registry.commit([Put(keys.node("net-1"), document)])
+    full.registry.commit([Put(keys.node("net-2"), said[1].document())])
+    first, second = full.nodes()
+    assert first == (said[0] if how == "later" else NodeInfo(name="net-1", roles=()))
+    assert second == said[1]

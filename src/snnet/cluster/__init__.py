@@ -5,7 +5,8 @@ Nothing here knows a node or a driver: see :mod:`snnet.agent` for what does.
 
 from .applying import Applied
 from .cluster import Cluster
-from .documents import DEFAULT_TENANT, Forward, Network, NodeInfo, PublicIp, Status, Vnic
+from .documents import DEFAULT_TENANT, Forward, Network, PublicIp, Status, Vnic
+from .node_info import NodeInfo
 from .problems import Problems
 from .security import SecurityGroup
 from .waiting import Event

@@ -12,7 +12,8 @@ from snnet.config import Network as Cidr
 from snnet.contract import Registry, Rule
 
 from . import applying, keys, nodes
-from .documents import DEFAULT_TENANT, Forward, Network, NodeInfo, PublicIp, Vnic, Wanted
+from .documents import DEFAULT_TENANT, Forward, Network, PublicIp, Vnic, Wanted
+from .node_info import NodeInfo
 from .security import SecurityGroup
 from .views import (
     read_all,

@@ -361,39 +361,3 @@ class PublicIp(Wanted):
 
     def checks(self) -> Mapping[str, Callable[[Any, str], Any]]:
         return {"address": check_public, "to": _reference}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeInfo:
-    """A host whose agent has registered.
-
-    ``alive`` says whether its agent renews its session.  A node whose agent is gone keeps
-    its data plane, and its documents.  ``number`` is that of its tunnels, if it has some.
-    """
-
-    name: str
-    roles: tuple[str, ...]
-    topology: str = "hub"
-    compute_ip: str | None = None
-    number: int | None = None
-    draining: bool = False
-    version: str = ""
-    alive: bool = False
-
-    @property
-    def state(self) -> str:
-        return ("draining" if self.draining else "ready") if self.alive else "no agent"
-
-    def document(self) -> dict[str, Any]:
-        names = (item.name for item in fields(self) if item.name != "alive")
-        return {name: plain(getattr(self, name)) for name in names}
-
-    def to_dict(self) -> dict[str, Any]:
-        return {**self.document(), "state": self.state}
-
-    @classmethod
-    def read(cls, document: Mapping[str, Any], *, alive: bool) -> NodeInfo:
-        """Read a stored document; fields of later versions are ignored."""
-        known = {item.name for item in fields(cls)} - {"alive"}
-        values = {name: value for name, value in document.items() if name in known}
-        return cls(**{**values, "roles": tuple(values.get("roles", ()))}, alive=alive)

@@ -10,8 +10,9 @@ from snnet.contract import COMMIT_MAX, Conflict, Delete, Missing, Put, Reading, 
 from snnet.contract.registries import Write
 
 from . import keys
-from .documents import NodeInfo, Vnic
+from .documents import Vnic
 from .drafts import seen
+from .node_info import NodeInfo
 from .views import read_nodes, read_placements, stored
 
 _BATCH = (COMMIT_MAX - 2) // 2

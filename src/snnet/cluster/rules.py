@@ -8,8 +8,9 @@ from typing import Any
 from snnet.contract import Conflict, Delete, InvalidRequest, Put, Reading
 
 from . import keys, stored
-from .documents import Forward, NodeInfo, PublicIp, Vnic
+from .documents import Forward, PublicIp, Vnic
 from .drafts import Draft, check_same, seen
+from .node_info import NodeInfo
 
 HOST_PORTS = f"{keys.ROOT}claims/host-ports/"
 """The fence of the forwards on hosts whose own ports they open, whatever their tenant."""

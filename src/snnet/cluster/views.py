@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 from snnet.contract import Entry, InvalidRequest, Reading, Registry
 
 from . import keys, store
-from .documents import FAILED, PENDING, READY, NodeInfo, Status, Vnic, Wanted
+from .documents import FAILED, PENDING, READY, Status, Vnic, Wanted
 from .kinds import KINDS
+from .node_info import NodeInfo
 from .security import SecurityGroup
 from .stored import is_salvaged, read, salvage
 
@@ -21,7 +22,7 @@ W = TypeVar("W", bound=Wanted)
 def read_nodes(reading: Reading) -> list[NodeInfo]:
     """The registered nodes, sorted by name."""
     return [
-        NodeInfo.read(entry.document, alive=keys.alive(_last(key)) in reading.entries)
+        NodeInfo.read(_last(key), entry.document, alive=keys.alive(_last(key)) in reading.entries)
         for key, entry in reading.entries.items()
         if key.startswith(keys.NODES)
     ]

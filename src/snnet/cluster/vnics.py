@@ -8,8 +8,9 @@ from snnet.contract import Conflict, Delete, Put, Reading
 from snnet.contract.registries import Write
 
 from . import keys, stored
-from .documents import Forward, NodeInfo, PublicIp, Vnic
+from .documents import Forward, PublicIp, Vnic
 from .drafts import Draft, check_same, seen
+from .node_info import NodeInfo
 from .placing import chosen
 from .rules import forwards_of, public_ips_of
 from .security import joined, left, refer

@@ -1,0 +1,59 @@
+"""What is known of a host: the document that its agent writes when it registers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from .documents import plain
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeInfo:
+    """A host whose agent has registered.
+
+    ``alive`` says whether its agent renews its session.  A node whose agent is gone keeps
+    its data plane, and its documents.  ``number`` is that of its tunnels, if it has some.
+    """
+
+    name: str
+    roles: tuple[str, ...]
+    topology: str = "hub"
+    compute_ip: str | None = None
+    number: int | None = None
+    draining: bool = False
+    version: str = ""
+    alive: bool = False
+
+    @property
+    def state(self) -> str:
+        return ("draining" if self.draining else "ready") if self.alive else "no agent"
+
+    def document(self) -> dict[str, Any]:
+        names = (item.name for item in fields(self) if item.name != "alive")
+        return {name: plain(getattr(self, name)) for name in names}
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**self.document(), "state": self.state}
+
+    @classmethod
+    def read(cls, name: str, document: Mapping[str, Any], *, alive: bool) -> NodeInfo:
+        """Read the stored document of a node; fields of later versions are ignored.
+
+        What is damaged counts as not said, until the node's agent says it again.
+        """
+        roles = document.get("roles")
+        values = {
+            field: document[field]
+            for field, kind in _NODE_FIELDS.items()
+            if isinstance(document.get(field), kind)
+        }
+        known = roles if isinstance(roles, list) else []
+        said = tuple(role for role in known if isinstance(role, str))
+        return cls(name=name, roles=said, **values, alive=alive)
+
+
+_NODE_FIELDS: dict[str, type] = {
+    "topology": str, "compute_ip": str, "number": int, "draining": bool, "version": str,
+}  # fmt: skip
