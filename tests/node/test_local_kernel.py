@@ -364,6 +364,19 @@ def test_beside_docker(one: RealOneHost, variant: str, first: str) -> None:
     assert dockers(one, variant) == before
 
 
+def test_others_may_drop_what_is_invalid(one: RealOneHost) -> None:
+    """As ufw and kube-proxy do: the host sees whole connections of bridged frames, or none."""
+    run(["sysctl", "-e", "-w", "net.bridge.bridge-nf-call-iptables=1"], netns=one.host.netns.fd)
+    one.serve_subnet(config())
+    guest = one.guest(9)
+    drop = ["-m", "conntrack", "--ctstate", "INVALID", "-j", "DROP"]
+    run(["iptables-nft", "-I", "FORWARD", *drop], netns=one.host.netns.fd)
+    assert one.ask(guest, OUTSIDE, 80) == f"outside {HOST}"
+    assert one.ask(one.outside, HOST, 33022) == f"acme-9 {OUTSIDE}"
+    dropped = run(["iptables-nft", "-vnL", "FORWARD"], netns=one.host.netns.fd).stdout
+    assert dropped.splitlines()[2].split()[0] == "0", dropped
+
+
 @contextlib.contextmanager
 def dockerd(one: RealOneHost, folder: Path) -> Iterator[None]:
     """A real daemon with its own /run, which sets up its chains in the host's namespace."""

@@ -42,6 +42,7 @@ from snnet.contract import (
     ProxyNeighbour,
     Route,
     TranslatedSource,
+    Untracked,
     Veth,
     Zone,
     ZoneLink,
@@ -175,6 +176,8 @@ class Concentrator:
             *self._proxies(),
             *(Inside(namespace=inside, what=noun) for noun in within),
             *self.plugs.values(),
+            # A connection of which the host sees one side's frames alone is invalid to it.
+            *(Untracked(owner=self.owner, link=plug.name) for plug in self.plugs.values()),
             *self.forwards,
             DockerAccept(owner=self.owner, link=link),
             *(
