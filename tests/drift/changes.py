@@ -119,6 +119,7 @@ _PORT = {
     "neighbour suppression": "neigh_suppress on",
     "proxy arp": "proxy_arp on",
     "listening": "state 1",
+    "disabled": "state 0",
     "cost": "cost 99",
     "root block": "root_block on",
 }
@@ -134,7 +135,7 @@ def _ports() -> Iterator[Foreign]:
             "ip link delete o0",
         )
         for what, words in _PORT.items():
-            if link == "tap" and what == "listening":
+            if link == "tap" and what in ("listening", "disabled"):
                 continue  # nobody has opened it: without a carrier its state is fixed
             command = (
                 "ip link set {%s} type bridge_slave %s"

@@ -7,6 +7,7 @@ its attribute in linux/if_link.h, and the value that links of snnet have.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 from snnet.contract import Link
@@ -34,8 +35,8 @@ PORT = "bridge_slave"
 """The type of a port's settings in ip-link(8), and the kind of its settings in netlink."""
 
 FORWARDING = 3  # BR_STATE_FORWARDING, linux/if_bridge.h
-WITHOUT_CARRIER = 0
-"""The state of a port without carrier (BR_STATE_DISABLED), which is usual too."""
+DISABLED = 0
+"""The state of a port that is not running, or whose bridge is down (BR_STATE_DISABLED)."""
 
 STATES = ("disabled", "listening", "learning", "forwarding", "blocking")
 
@@ -77,15 +78,37 @@ _BY_NAME = {
 
 
 def changed(
-    kind: str, settings: tuple[Setting, ...], found: Mapping[str, int]
+    kind: str, settings: tuple[Setting, ...], found: Mapping[str, int], *, running: bool
 ) -> list[tuple[str, int]]:
-    """The settings that are not usual, as ``Link.settings`` has them."""
+    """The settings that are not usual, as ``Link.settings`` has them.
+
+    ``running``: the link is up and has carrier, so that as a port it should forward.
+    """
     return [
         (f"{kind} {one.name}", value)
         for one in settings
         if (value := found.get(one.name, one.usual)) != one.usual
-        and not (one.name == "state" and value == WITHOUT_CARRIER)
+        and (running or one.name != "state" or value != DISABLED)
     ]
+
+
+_IS_DISABLED = (f"{PORT} state", DISABLED)
+
+
+def may_follow_bridge(link: Link) -> bool:
+    """Whether the port is disabled, as all ports are while their bridge is down."""
+    return _IS_DISABLED in (link.settings or ())
+
+
+def of_bridges_down(links: list[Link]) -> list[Link]:
+    """The links, without the state of ports whose bridge is down: it disables them all."""
+    down = {link.name for link in links if link.kind == "bridge" and not link.up}
+    return [_enabled(link) if link.master in down else link for link in links] if down else links
+
+
+def _enabled(link: Link) -> Link:
+    kept = tuple(one for one in link.settings or () if one != _IS_DISABLED)
+    return replace(link, settings=kept or None)
 
 
 def without_port(settings: Settings | None) -> Settings | None:

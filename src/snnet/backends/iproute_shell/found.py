@@ -29,7 +29,8 @@ def link_noun(row: Row) -> Link:
         "index": row["ifindex"],
     }
     info: Row = row.get("linkinfo", {})
-    if (settings := _settings(info)) is not None:
+    running = "UP" in row["flags"] and "NO-CARRIER" not in row["flags"]
+    if (settings := _settings(info, running)) is not None:
         common["settings"] = settings
     if (read := _READERS.get(info.get("info_kind", ""))) is not None:
         link = read(row, common, info.get("info_data", {}))
@@ -39,14 +40,14 @@ def link_noun(row: Row) -> Link:
     return Other(other_kind=kind, lower=row.get("link") if kind == "macvlan" else None, **common)
 
 
-def _settings(info: Row) -> Settings | None:
+def _settings(info: Row, running: bool) -> Settings | None:
     """Return the settings that are not usual; None if all are."""
     found = []
     if info.get("info_slave_kind") == "bridge":
-        found += changed(PORT, OF_PORTS, _numbers(info.get("info_slave_data", {})))
+        found += changed(PORT, OF_PORTS, _numbers(info.get("info_slave_data", {})), running=running)
     kind = info.get("info_kind", "")
     if kind in OF_KINDS:
-        found += changed(kind, OF_KINDS[kind], _numbers(info.get("info_data", {})))
+        found += changed(kind, OF_KINDS[kind], _numbers(info.get("info_data", {})), running=running)
     return tuple(found) or None
 
 

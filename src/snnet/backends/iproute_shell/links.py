@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from snnet.backends.iproute2.commands import commands, with_free_index
 from snnet.backends.linux import MACVTAP_TRIES, check_change, check_same
+from snnet.backends.settings import may_follow_bridge, of_bridges_down
 from snnet.contract import Add, Change, Link, Macvtap, Missing, Remove, Tap, Unsupported, Veth
 from snnet.contract.links import is_link_name
 from snnet.system.named import exists
@@ -35,7 +36,7 @@ class Links:
     # Reading
 
     def snapshot(self) -> list[Link]:
-        return [link_noun(row) for row in self._shell.rows(_LIST)]
+        return of_bridges_down([link_noun(row) for row in self._shell.rows(_LIST)])
 
     def find(self, noun: Link) -> Link | None:
         name = noun.name
@@ -49,7 +50,10 @@ class Links:
             return None
         # An alternative name (ip-link(8), property) finds a link with another name.
         links = (link_noun(row) for row in rows if row["ifname"] == name)
-        return next(links, None)
+        found = next(links, None)
+        if found is not None and may_follow_bridge(found) and found.master:
+            return of_bridges_down([found, self.look_up(found.master)])[0]
+        return found
 
     def look_up(self, name: str) -> Link:
         """Return the link of this name; ``Refused`` with ENODEV if there is none."""

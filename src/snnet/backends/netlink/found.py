@@ -19,6 +19,7 @@ from .kinds.tap import is_tap
 from .settings import settings_of
 
 IFF_UP, IFF_ALLMULTI = 0x1, 0x200  # linux/if.h
+_IFF_RUNNING = 0x40  # up, and with carrier (dev_get_flags, net/core/dev.c)
 _ARPHRD_ETHER = 1  # linux/if_arp.h
 _ARPHRD_LOOPBACK = 772
 _AF_INET6 = 10
@@ -131,7 +132,8 @@ class ParsedLink:
             "up": bool(self.flags & IFF_UP),
             "index": self.index,
         }
-        if (settings := settings_of(self.info)) is not None:
+        running = bool(self.flags & _IFF_RUNNING)
+        if (settings := settings_of(self.info, running=running)) is not None:
             common["settings"] = settings
         if (decode := _DECODERS.get(self.kernel_kind)) is not None:
             link = decode(self, common, attributes(self.info.get(_IFLA_INFO_DATA, b"")), name_of)

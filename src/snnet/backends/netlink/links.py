@@ -20,7 +20,7 @@ from snnet.backends.linux import (
     starts_anew,
     without_link_local,
 )
-from snnet.backends.settings import Setting, to_change, to_set
+from snnet.backends.settings import Setting, may_follow_bridge, of_bridges_down, to_change, to_set
 from snnet.contract import Bridge, Link, Macvtap, Sysctl, Tap, Tunnel, Veth, Vxlan
 from snnet.contract.network import link_sysctl
 from snnet.system.netlink import NetlinkError
@@ -101,7 +101,7 @@ class Links:
             # A link that was created during the dump may be missing from it.
             return names.get(index) or self._kernel.name(index)
 
-        return [link.noun(name_of) for link in found]
+        return of_bridges_down([link.noun(name_of) for link in found])
 
     def vxlans(self) -> list[Vxlan]:
         """Return the vxlans alone; what they name (``master``) is there as its index.
@@ -115,7 +115,10 @@ class Links:
 
     def find(self, noun: Link) -> Link | None:
         try:
-            return self._found(noun.name)
+            found = self._found(noun.name)
+            if may_follow_bridge(found) and found.master:
+                found = of_bridges_down([found, self._found(found.master)])[0]
+            return found
         except NetlinkError as error:
             if error.errno in (errno.ENODEV, errno.ERANGE, errno.EINVAL):
                 return None

@@ -17,35 +17,41 @@ _ATTRIBUTE = Struct("=HH")
 _LINKINFO = 18
 _KIND, _DATA, _SLAVE_KIND, _SLAVE_DATA = 1, 2, 4, 5  # IFLA_INFO_, linux/if_link.h
 
-_usual: dict[tuple[str, int], list[list[tuple[int, bytes]]]] = {}
-"""Usual blocks of settings, by kind and length: of each, where each setting is, and its bytes.
+_usual: dict[tuple[str, bool, int], list[list[tuple[int, bytes]]]] = {}
+"""Usual blocks of settings, by kind, whether the link is running, and length: of each, where each
+setting is, and its bytes.
 
 The kernel writes blocks of one length alike (br_port_fill_attrs, net/bridge/br_netlink.c), so that
-a block with all of these need not be read.  A port's block depends on its carrier."""
+a block with all of these need not be read.  The state of a port that does not run may be either."""
 
 
 _BLOCKS = 2
-"""Usual blocks of one kind and length: a port's with carrier, and without."""
+"""Usual blocks of one key at most."""
 
 
-def settings_of(info: dict[int, bytes]) -> Settings | None:
-    """Return the settings in IFLA_LINKINFO that are not usual; None if all are."""
+def settings_of(info: dict[int, bytes], *, running: bool) -> Settings | None:
+    """Return the settings in IFLA_LINKINFO that are not usual; None if all are.
+
+    ``running``: the link is up and has carrier.
+    """
     kind = info.get(_KIND, b"").rstrip(b"\0").decode(errors="replace")
     found = []
     if info.get(_SLAVE_KIND) == b"bridge\0":
-        found += _unusual(PORT, OF_PORTS, info.get(_SLAVE_DATA, b""))
+        found += _unusual(PORT, OF_PORTS, info.get(_SLAVE_DATA, b""), running)
     if kind in OF_KINDS:
-        found += _unusual(kind, OF_KINDS[kind], info.get(_DATA, b""))
+        found += _unusual(kind, OF_KINDS[kind], info.get(_DATA, b""), running)
     return tuple(found) or None
 
 
-def _unusual(kind: str, settings: tuple[Setting, ...], data: bytes) -> list[tuple[str, int]]:
-    known = _usual.setdefault((kind, len(data)), [])
+def _unusual(
+    kind: str, settings: tuple[Setting, ...], data: bytes, running: bool
+) -> list[tuple[str, int]]:
+    known = _usual.setdefault((kind, running, len(data)), [])
     if any(all(data[at : at + len(value)] == value for at, value in block) for block in known):
         return []
     there = attributes(data)
     values = {one.name: number(there[one.attribute]) for one in settings if one.attribute in there}
-    unusual = changed(kind, settings, values)
+    unusual = changed(kind, settings, values, running=running)
     if not unusual and len(known) < _BLOCKS:
         block = [
             (at, data[at : at + 4 + one.size])
