@@ -77,8 +77,10 @@ test-more: $(READY)
 	$(PYTEST) $(BOTH) -m 'not kernel' $(MORE)
 
 test-kernel: $(READY) packages-kernel
-	@tools/as-root $(PYTEST) -m kernel $(or $(TESTS),$(addprefix --ignore ,$(SIDE_BY_SIDE)))
-	$(if $(TESTS),,@tools/as-root $(PYTEST) -n 4 --dist worksteal -m kernel $(SIDE_BY_SIDE))
+	@failed=0; \
+	tools/as-root $(PYTEST) -m kernel $(or $(TESTS),$(addprefix --ignore ,$(SIDE_BY_SIDE))) || failed=1; \
+	$(if $(TESTS),,tools/as-root $(PYTEST) -n 4 --dist worksteal -m kernel $(SIDE_BY_SIDE) || failed=1;) \
+	exit $$failed
 
 test-vm: $(READY)
 	@tools/as-root tools/vm-suite $(TESTS)

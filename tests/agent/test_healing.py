@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -23,7 +24,7 @@ PATIENCE = 60.0
 
 @contextmanager
 def pinging(lan: Lan, netns: str, *targets: str) -> Iterator[None]:
-    """Ping targets twenty times a second meanwhile; none of it may be lost."""
+    """Ping targets twenty times a second meanwhile and a while longer; none of it may be lost."""
     running = {
         target: subprocess.Popen(
             [*lan.enter(netns), "ping", "-q", "-i", "0.05", target],
@@ -33,6 +34,7 @@ def pinging(lan: Lan, netns: str, *targets: str) -> Iterator[None]:
     }  # fmt: skip
     try:
         yield
+        time.sleep(2)  # a repair may take less than half a second
     finally:
         said = {}
         for target, process in running.items():
