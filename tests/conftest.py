@@ -145,7 +145,7 @@ def pytest_runtest_makereport(
 def fresh_namespaces() -> Iterator[Callable[[], str]]:
     """Make fresh network namespaces, by name; each has its loopback up.
 
-    At the end the processes in them are killed, too.
+    At the end the processes in them are killed, too, and the namespaces of their concentrators end.
     """
     names: list[str] = []
 
@@ -158,11 +158,29 @@ def fresh_namespaces() -> Iterator[Callable[[], str]]:
 
     yield make
     for name in names:
-        # A DHCP server outlives its concentrator, and its namespace.
-        for pid in ip("netns", "pids", name).split():
-            with suppress(ProcessLookupError):
-                os.kill(int(pid), signal.SIGKILL)
-        ip("netns", "del", name)
+        for one in (*_concentrators_of(name), name):
+            # A DHCP server outlives its concentrator, and its namespace.
+            for pid in ip("netns", "pids", one).split():
+                with suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGKILL)
+            ip("netns", "del", one)
+
+
+def _concentrators_of(netns: str) -> list[str]:
+    """The namespaces that nodes of this one left, by their marks."""
+    if not any(name.startswith("snn-") for name in os.listdir("/run/netns")):
+        return []
+    from snnet.backends.netlink import NetlinkBackend
+    from snnet.contract import Namespace
+    from snnet.system.host import RealHost
+
+    host = RealHost(netns)
+    driver = NetlinkBackend(host)
+    try:
+        return [str(getattr(noun, "name", "")) for noun in driver.snapshot({Namespace}).values()]
+    finally:
+        driver.close()
+        host.close()
 
 
 @pytest.fixture

@@ -124,8 +124,13 @@ def to_change(link: Link, was: Link, different: Collection[str]) -> list[tuple[s
 
 
 def to_set(link: Link, was: Settings | None) -> list[tuple[str, Setting, int]]:
-    """What to set so that a link with the settings ``was`` has its own: type, setting, value."""
+    """What to set so that a link with the settings ``was`` has its own: type, setting, value.
+
+    The kernel takes a port's state only while the port is up, and enables it when it comes up.
+    """
     wanted = dict(link.settings or ())
     names = dict.fromkeys([*dict(was or ()), *wanted])
+    if not link.up:
+        names.pop(_IS_DISABLED[0], None)
     known = {name: _BY_NAME[name] for name in names if name in _BY_NAME}
     return [(*one, wanted.get(name, one[1].usual)) for name, one in known.items()]

@@ -115,14 +115,17 @@ class Links:
 
     def find(self, noun: Link) -> Link | None:
         try:
-            found = self._found(noun.name)
-            if may_follow_bridge(found) and found.master:
-                found = of_bridges_down([found, self._found(found.master)])[0]
-            return found
+            return self._beside_bridge(self._found(noun.name))
         except NetlinkError as error:
             if error.errno in (errno.ENODEV, errno.ERANGE, errno.EINVAL):
                 return None
             raise
+
+    def _beside_bridge(self, link: Link) -> Link:
+        """The link, without a state that it has from its bridge."""
+        if may_follow_bridge(link) and link.master:
+            return of_bridges_down([link, self._found(link.master)])[0]
+        return link
 
     def _found(self, name: str) -> Link:
         """Return the link; the same answer about a tunnel is not taken apart again."""
@@ -263,7 +266,7 @@ class Links:
     def change(self, new: Link, old: Link) -> None:
         """Set what differs in one message; undo it if the kernel applied only a part."""
         found = self.owned(old)
-        before = found.noun(self._kernel.name)
+        before = self._beside_bridge(found.noun(self._kernel.name))
         check_change(new, old)
         differences = new.differences(before) & new.changeable
         if not differences:
