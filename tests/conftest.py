@@ -177,7 +177,8 @@ def _concentrators_of(netns: str) -> list[str]:
     host = RealHost(netns)
     driver = NetlinkBackend(host)
     try:
-        return [str(getattr(noun, "name", "")) for noun in driver.snapshot({Namespace}).values()]
+        found = driver.snapshot({Namespace}).values()
+        return [noun.name for noun in found if isinstance(noun, Namespace)]
     finally:
         driver.close()
         host.close()

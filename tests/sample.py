@@ -22,12 +22,12 @@ EVERY = int(os.environ.get("SNNET_TEST_SAMPLE", "1"))
 _FIRST = random.Random(os.environ.get("PYTEST_XDIST_TESTRUNUID")).randrange(EVERY)
 
 
-def sampled(items: Sequence[T]) -> Sequence[T]:
+def sampled(items: Sequence[T], every: int = EVERY) -> Sequence[T]:
     """Return the items to make tests of: in a sample one of so many, others in each run.
 
     At least one: a test without items would be skipped.
     """
-    return items[_FIRST % min(EVERY, len(items)) :: EVERY] if items else items
+    return items[_FIRST % min(every, len(items)) :: every] if items else items
 
 
 def turns(first: int, stride: int = 1) -> Iterator[int]:

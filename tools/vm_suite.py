@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import random
 import sys
 import time
 
@@ -44,8 +43,11 @@ class OneIn:
     def pytest_collection_modifyitems(
         self, config: pytest.Config, items: list[pytest.Item]
     ) -> None:
-        kept = items[random.randrange(self._many) :: self._many]
-        config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+        from tests.sample import sampled  # pytest knows where it is
+
+        kept = sampled(items, self._many)
+        left = {*items} - {*kept}
+        config.hook.pytest_deselected(items=list(left))
         items[:] = kept
 
 

@@ -78,7 +78,8 @@ class _Server(ThreadingMixIn, WSGIServer):
     def server_bind(self) -> None:
         """See ``http.server``, which asks for the host's name: at boot no name server answers."""
         TCPServer.server_bind(self)
-        self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
+        host, port, *_ = self.server_address
+        self.server_name, self.server_port = str(host), int(port)
         self.setup_environ()
 
     def process_request(self, request: Any, client_address: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import TypeGuard
 
 from snnet.contract import (
     GroupMembers,
@@ -26,13 +27,13 @@ def unfinished(noun: Noun) -> bool:
     """Whether this is a link of ours whose creation did not end.
 
     Every backend sets the alias before, or with, what brings a link up.  A link that is up
-    and has no alias was whole: somebody took the alias, and a guest may hold the link.
+    and has no alias was whole: somebody removed the alias, and a guest may hold the link.
     """
     return isinstance(noun, Link) and not noun.alias and not noun.up
 
 
-def lost_its_alias(noun: Noun) -> bool:
-    """Whether this is a link of ours that was whole, and whose alias somebody took."""
+def lost_its_alias(noun: Noun) -> TypeGuard[Link]:
+    """Whether this is a link of ours that was whole, and whose alias somebody removed."""
     return isinstance(noun, Link) and not noun.alias and noun.up
 
 
@@ -42,7 +43,7 @@ def half_born(ours: Nouns) -> set[Key]:
 
 
 def of_lost_aliases(ours: Nouns, wanted: Nouns) -> set[Key]:
-    """Return the keys of links whose alias somebody took, and of all that belongs to them.
+    """Return the keys of links whose alias somebody removed, and of all that belongs to them.
 
     Those that are wanted are left out: their alias is known.
     """

@@ -36,22 +36,17 @@ class Inputs:
     def __init__(self, drivers: Drivers) -> None:
         self._backend = drivers.backend
         self._uplink: Uplink | None = None
+        """The uplink that another process found."""
         self._had_default = False
 
     def note(self, uplink: Uplink) -> Before:
         """Remember what is there now and may be missed later."""
-        self._uplink = uplink
         self._note_default()
         return Before(uplink, self._had_default)
 
     def recall(self, before: Before) -> None:
-        """Compare with what another process found, which set the node up.
-
-        Its MTU is left out: a repair by whoever opens the node fits the node to that of now.
-        """
-        mtu = self._uplink.mtu if self._uplink else before.uplink.mtu
-        self._uplink = replace(before.uplink, mtu=mtu)
-        self._had_default = before.default_route
+        """Compare with what another process found, which set the node up."""
+        self._uplink, self._had_default = before.uplink, before.default_route
 
     def _note_default(self) -> None:
         self._had_default = self._had_default or self._default() is not None
@@ -65,7 +60,9 @@ class Inputs:
             [noun for noun in found if isinstance(noun, Address)],
         )
         uplink = records.site.uplink
-        yield from about_uplink(self._uplink or uplink, seen)
+        # A repair by whoever opens the node fits the node to the MTU of now.
+        before = replace(self._uplink, mtu=uplink.mtu) if self._uplink else uplink
+        yield from about_uplink(before, seen)
         yield from about_devices(rules, seen)
         if Path in self._backend.carries:
             for remote in remotes(records.site, records.nouns()):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from shlex import quote
 
-from snnet.contract import LINK_GROUP, Add, Link, Noun, Plan
+from snnet.contract import LINK_GROUP, Add, Link, Plan
 from snnet.core import identity as ids
 
 from .host import HostView
@@ -20,12 +20,17 @@ def misnamed(link: Link) -> str:
     return f"{link}: {_MISNAMED} give it its name back"
 
 
-def lost_alias(link: Noun) -> str:
-    """Return what is said about a link whose alias does not tell what it is any more."""
-    return (
-        f"{link}: it is called like a link of snnet, and its alias, which says what it is for, was "
-        "taken; start its agent, or create its VNIC again"
+def lost_alias(link: Link) -> str:
+    """Return what is said about a link whose alias does not tell what it is any more.
+
+    Without an alias it is taken back by whoever is asked for it; with another one it is foreign.
+    """
+    what = (
+        f"{link.kind} {link.name}: its name is one of snnet's, and its alias, which says what it is"
     )
+    if link.alias:
+        return f"{what} for, was changed; delete the link, or: {_alias(link.name, '')}"
+    return f"{what} for, was removed; start its agent, or create its VNIC again"
 
 
 def taken_away(plan: Plan, host: HostView) -> Iterator[str]:
