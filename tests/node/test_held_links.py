@@ -97,6 +97,24 @@ def test_a_link_whose_alias_was_taken_stays(walled: World) -> None:
     assert not walled.links()
 
 
+def test_a_subnet_stays_with_its_only_port_whose_alias_was_removed(world: World) -> None:
+    node = world.node()
+    link = world.link(node.create_vnic(vm(9)).vnic.link_name)
+    assert link is not None
+    node.close()
+    world.kernel.apply([Change(replace(link, alias=""), link)])
+    left = world.text()
+    node = world.node()
+    node.repair()
+    assert world.text() == left
+    node.reconcile(vnics=[])
+    assert world.text() == left
+    node.create_vnic(vm(9))
+    assert world.link(link.name) == link
+    node.destroy_vnic(vm(9))
+    assert not world.links()
+
+
 @pytest.mark.kernel
 def test_a_macvtap_on_a_macvlan_is_where_it_was_made(real: World) -> None:
     assert isinstance(real, RealWorld)

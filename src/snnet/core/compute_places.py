@@ -206,3 +206,14 @@ def close_lost(records: Places) -> None:
                 f"group {name} of tenant {tenant} lost its rules, so that its members are closed: "
                 "call set_group again"
             )
+
+
+def without_tunnel(records: Places) -> Iterator[str]:
+    """Yield a line for each subnet that should have a tunnel, and has none."""
+    for subnet in records.subnets.values():
+        if subnet.bridge and subnet.tunnel is None and not records.site.local:
+            yield (
+                f"{subnet.bridge.name}: subnet {subnet.subnet_id} of tenant "
+                f"{subnet.tenant_id} lost its tunnel, and with it its concentrator; create "
+                "one of its VNICs again to name it"
+            )

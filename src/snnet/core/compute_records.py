@@ -35,7 +35,7 @@ from snnet.contract import (
 )
 from snnet.contract.guards import GUARDS
 
-from .compute_places import close_lost, learn_peers, place
+from .compute_places import close_lost, learn_peers, place, without_tunnel
 from .concentrator_reading import leftovers, read_concentrators
 from .concentrators import Concentrator, concentrator_thing
 from .conflicts import same_macs
@@ -43,7 +43,7 @@ from .events import TunnelEvent, TunnelEventType
 from .fitting import device_addresses
 from .forwarding import forwarded, versions_of
 from .groups import Group, GroupId, group_thing, read_groups
-from .leftovers import half_born, useless_dependents
+from .leftovers import half_born, lost_its_alias, useless_dependents
 from .local_requests import ConcentratorId
 from .meshing import Reaches, peers_thing, stale_entries
 from .policies import Policies
@@ -75,6 +75,8 @@ class ComputeRecords(Records):
         self.concentrators: dict[ConcentratorId, Concentrator] = {}
         self.plugged: dict[SubnetId, ConcentratorId] = {}
         """The subnets that concentrators on this host serve."""
+        self.held: frozenset[SubnetId] = frozenset()
+        """The subnets with a port that lost its alias: a guest may be behind it."""
         self.groups: dict[GroupId, Group] = {}
         self.group_epochs: dict[GroupId, Hashable] = {}  # as epoch() of a subnet
         self._vnics: dict[SubnetId, dict[str, Vnic]] = {}
@@ -118,8 +120,8 @@ class ComputeRecords(Records):
         return [subnet for key, subnet in self.subnets.items() if not self.is_used(key)]
 
     def is_used(self, subnet: SubnetId) -> bool:
-        """Whether the subnet has a VNIC, or a concentrator on this host serves it."""
-        return bool(self._vnics.get(subnet)) or subnet in self.plugged
+        """Whether the subnet has a VNIC, perhaps, or a concentrator on this host serves it."""
+        return bool(self._vnics.get(subnet)) or subnet in self.plugged or subnet in self.held
 
     def snapshot(self) -> Topology:
         """Return what the node knows now, as data that does not change."""
@@ -227,6 +229,8 @@ class ComputeRecords(Records):
         if vnic.role is VnicRole.TENANT_CONTAINER and name not in vnics:
             self._containers[subnet] = self._containers.get(subnet, 0) + 1
         vnics[name] = vnic
+        if self.held:
+            self.held -= {subnet}
         known = self._addresses.setdefault(subnet, {})
         for ip in vnic.ips:
             known[ip] = name
@@ -330,6 +334,9 @@ class ComputeRecords(Records):
         place(records, links, local, Policies(self.site.owner.name, ours, remembered))
         records.groups = read_groups(self.site.owner.name, ours, remembered)
         close_lost(records)
+        ports = {noun.master for noun in ours.values() if lost_its_alias(noun)}
+        held = (one for one in records.subnets.values() if one.bridge and one.bridge.name in ports)
+        records.held = frozenset(one.id for one in held)
         if self.site.mesh:
             learn_peers(records, Reaches(ours, remembered))
         useless = half_born(ours)
@@ -380,13 +387,7 @@ class ComputeRecords(Records):
         return tunnel_events(self.site, gone, TunnelEventType.DEL)
 
     def gaps(self) -> Iterator[str]:
-        for subnet in self.subnets.values():
-            if subnet.bridge and subnet.tunnel is None and not self.site.local:
-                yield (
-                    f"{subnet.bridge.name}: subnet {subnet.subnet_id} of tenant "
-                    f"{subnet.tenant_id} lost its tunnel, and with it its concentrator; create "
-                    "one of its VNICs again to name it"
-                )
+        yield from without_tunnel(self)
 
     def warnings(self) -> Iterator[str]:
         yield from self.gaps()
