@@ -1,6 +1,6 @@
 """What a node costs with its default drivers, netlink and nftables, on the real kernel.
 
-The floor is that of ``benchmarks.kernel``: a tap by prepared messages, without any rule.  What
+The floor makes the same VNICs with their rules by prepared messages (``benchmarks.floor``).  What
 does not wait in the kernel is compared by processor time, so that a shared machine does not
 decide.
 """
@@ -15,14 +15,14 @@ from contextlib import ExitStack
 
 import snnet
 from snnet.backends.netlink import NetlinkBackend
-from snnet.contract import Link, Remove, Tap
+from snnet.contract import Link, Remove
 from snnet.system.host import RealHost
 
 from .fake import config, vnics
-from .kernel import Floor, settle
+from .floor import BURST, RuledFloor, settle
 from .timing import Result, each, median, seconds
 
-ROUNDS, BURST = 9, 40
+ROUNDS = 9
 MANY, SUBNETS = 5000, 10
 DESTROYED = 5
 CPU = time.process_time
@@ -39,7 +39,7 @@ def run() -> Iterator[Result]:
         yield Result("default: init on an empty host", median(_inits()) * 1000, "CPU ms")
         node = stack.enter_context(_node())
         node.init()
-        floor = Floor()
+        floor = RuledFloor(host)
         stack.callback(floor.close)
         yield from _one_by_one(node, backend, floor)
         yield from _many(node, backend, floor)
@@ -73,20 +73,23 @@ def _inits() -> Iterator[float]:
             yield seconds(node.init, CPU)
 
 
-def _one_by_one(node: snnet.ComputeNode, backend: NetlinkBackend, floor: Floor) -> Iterator[Result]:
+def _one_by_one(
+    node: snnet.ComputeNode, backend: NetlinkBackend, floor: RuledFloor
+) -> Iterator[Result]:
     keeper, *configs = vnics()[: BURST + 1]
-    bridge = node.create_vnic(keeper).vnic.bridge
-    taps = _taps(bridge)
-    messages = [(tap.name.encode(), bytes(backend.links.tap_message(tap))) for tap in taps]
+    node.create_vnic(keeper)
+    prepared = [floor.prepare_vnic(node, backend, cfg) for cfg in configs]
     created: list[float] = []
     destroyed: list[float] = []
     first: list[float] = []
     last: list[float] = []
     for _ in range(ROUNDS):
         settle()
-        base = each(floor.make, messages, CPU)
-        gone = each(lambda tap: backend.apply([Remove(tap)]), taps[:DESTROYED])  # type: ignore[list-item]
-        backend.apply([Remove(tap) for tap in taps[DESTROYED:]])
+        base = each(floor.make_vnic, prepared, CPU)  # type: ignore[arg-type]
+        taps = [one.tap for one in prepared[:DESTROYED]]
+        gone = each(lambda tap: backend.apply([Remove(tap)]), taps)  # type: ignore[arg-type]
+        node.rebuild_topology()
+        node.destroy_vnics(configs)
         settle()
         created.append(each(node.create_vnic, configs, CPU) / base)  # type: ignore[arg-type]
         settle()
@@ -99,22 +102,8 @@ def _one_by_one(node: snnet.ComputeNode, backend: NetlinkBackend, floor: Floor) 
     node.destroy_vnic(keeper)
     yield Result("default: create_vnic of a tap / floor", median(created), "times", 1.4)
     yield Result("default: destroy_vnic / removal of a link", median(destroyed), "times", 1.05)
-    yield Result("default: first VNIC of a subnet / floor of a tap", median(first), "times")
+    yield Result("default: first VNIC of a subnet / floor", median(first), "times")
     yield Result("default: last VNIC of a subnet / removal of a link", median(last), "times")
-
-
-def _taps(bridge: str | None) -> list[Tap]:
-    return [
-        Tap(
-            name=f"floor{number}",
-            group=0,
-            mac=f"fe:00:00:00:01:{number:02x}",
-            mtu=1450,
-            master=bridge,
-            alias=f"snnet1 o=cn:cn-1 k=vm t=t1 s=s1 v=v{number} i=i{number} a=10.1.0.{number}",
-        )
-        for number in range(BURST)
-    ]
 
 
 def _vnic(number: int, subnet: int) -> snnet.VnicConfig:
@@ -125,7 +114,7 @@ def _vnic(number: int, subnet: int) -> snnet.VnicConfig:
     )  # fmt: skip
 
 
-def _many(node: snnet.ComputeNode, backend: NetlinkBackend, floor: Floor) -> Iterator[Result]:
+def _many(node: snnet.ComputeNode, backend: NetlinkBackend, floor: RuledFloor) -> Iterator[Result]:
     """Few VNICs, then many, each time a burst more: what a create costs beside them."""
     configs = [_vnic(number, 1 + number % SUBNETS) for number in range(MANY + BURST)]
     burst, rest = configs[:BURST], configs[BURST:]
@@ -165,20 +154,19 @@ def _many(node: snnet.ComputeNode, backend: NetlinkBackend, floor: Floor) -> Ite
 def _beside(
     node: snnet.ComputeNode,
     backend: NetlinkBackend,
-    floor: Floor,
+    floor: RuledFloor,
     burst: list[snnet.VnicConfig],
     others: list[snnet.VnicConfig],
 ) -> tuple[float, float]:
     """Seconds of a create and of the floor, with these others there."""
     _all(node, others)
-    bridge = node.create_vnic(others[0]).vnic.bridge
-    taps = _taps(bridge)
-    messages = [(tap.name.encode(), bytes(backend.links.tap_message(tap))) for tap in taps]
+    prepared = [floor.prepare_vnic(node, backend, cfg) for cfg in burst]
     settle()
-    base = each(floor.make, messages, CPU)
-    backend.apply([Remove(tap) for tap in taps])
+    base = each(floor.make_vnic, prepared, CPU)  # type: ignore[arg-type]
+    node.rebuild_topology()
+    node.destroy_vnics(burst)
     settle()
-    return each(node.create_vnic, burst, CPU), base
+    return each(node.create_vnic, burst, CPU), base  # type: ignore[arg-type]
 
 
 def _all(node: snnet.ComputeNode, configs: list[snnet.VnicConfig]) -> None:

@@ -1,16 +1,10 @@
 """The netlink backend on the real kernel, compared with a floor in the same run.
 
-The floor does only what the kernel requires: it sends the same messages, prepared
-beforehand, over the same kind of socket, one tap at a time.
+See ``benchmarks.floor`` for what the floor does.
 """
 
 from __future__ import annotations
 
-import fcntl
-import os
-import socket
-import struct
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -21,17 +15,10 @@ from snnet.system.host import RealHost
 from snnet.system.process import run as run_process
 
 from .fake import config, vnics
+from .floor import BURST, Floor, settle, taps
 from .timing import Result, each, median, seconds
 
-ROUNDS, BURST = 15, 40
-
-# linux/if_tun.h
-TUNSETIFF, TUNSETPERSIST = 0x400454CA, 0x400454CB
-IFF_TAP, IFF_NO_PI, IFF_TUN_EXCL = 0x2, 0x1000, 0x8000
-IFREQ = struct.Struct("=16sH22x")
-
-# linux/netlink.h
-NLMSG_HDRLEN, ERROR = 16, struct.Struct("=i")
+ROUNDS = 15
 
 
 def run() -> Iterator[Result]:
@@ -61,24 +48,14 @@ def against_the_floor(node: snnet.ComputeNode, backend: NetlinkBackend) -> Itera
     # The bridge and the tunnel of the subnet exist before the timing starts.
     keeper, configs = configs[0], configs[1:]
     bridge = node.create_vnic(keeper).vnic.bridge
-    taps = [
-        Tap(
-            name=f"floor{number}",
-            group=0,
-            mac=f"fe:00:00:00:01:{number:02x}",
-            mtu=1450,
-            master=bridge,
-            alias=f"snnet1 o=cn:cn-1 k=vm t=t1 s=s1 v=v{number} i=i{number} a=10.1.0.{number}",
-        )
-        for number in range(BURST)
-    ]
-    messages = [(tap.name.encode(), bytes(backend.links.tap_message(tap))) for tap in taps]
+    links = taps(bridge)
     floor = Floor()
+    prepared = [floor.prepare(backend, tap) for tap in links]
     ratios, creates, floors, destroys = [], [], [], []
     for _ in range(ROUNDS):
         settle()
-        floors.append(each(floor.make, messages))
-        backend.apply([Remove(tap) for tap in taps])
+        floors.append(each(floor.make, prepared))  # type: ignore[arg-type]
+        backend.apply([Remove(tap) for tap in links])
         settle()
         creates.append(each(node.create_vnic, configs))  # type: ignore[arg-type]
         destroys.append(each(node.destroy_vnic, configs[:4]))  # type: ignore[arg-type]
@@ -89,35 +66,6 @@ def against_the_floor(node: snnet.ComputeNode, backend: NetlinkBackend) -> Itera
     yield Result("netlink: create_vnic of a tap", median(creates) * 1e6, "us")
     yield Result("netlink: create_vnic of a tap / floor", median(ratios), "times", 2.0)
     yield Result("netlink: destroy_vnic of a tap", median(destroys) * 1e6, "us")
-
-
-def settle() -> None:
-    """Wait until the kernel has finished its work after a delete."""
-    time.sleep(0.1)
-
-
-class Floor:
-    """Creates taps with the smallest number of system calls, over one plain socket."""
-
-    def __init__(self) -> None:
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
-        self._socket.connect((0, 0))
-        self._answer = bytearray(4096)
-
-    def make(self, item: object) -> None:
-        """Create one persistent tap with all its attributes."""
-        name, message = item  # type: ignore[misc]
-        fd = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
-        fcntl.ioctl(fd, TUNSETIFF, IFREQ.pack(name, IFF_TAP | IFF_NO_PI | IFF_TUN_EXCL))
-        self._socket.send(message)
-        self._socket.recv_into(self._answer)
-        if ERROR.unpack_from(self._answer, NLMSG_HDRLEN)[0]:
-            raise OSError(-ERROR.unpack_from(self._answer, NLMSG_HDRLEN)[0], "floor")
-        fcntl.ioctl(fd, TUNSETPERSIST, 1)
-        os.close(fd)
-
-    def close(self) -> None:
-        self._socket.close()
 
 
 def clear(node: snnet.ComputeNode, backend: NetlinkBackend, keeper: snnet.VnicConfig) -> None:

@@ -18,9 +18,11 @@ _FLAGS, _FLAGS_AT = struct.Struct("=H"), 6
 _BEGIN, _END = 16, 17  # NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END
 _GENERATION = 1  # NFNL_BATCH_GENID
 _ATTRIBUTE = struct.Struct("=HH")
-_NESTED = 0x8000  # NLA_F_NESTED, linux/netlink.h
+NESTED = 0x8000  # NLA_F_NESTED, linux/netlink.h
 _NUMBER = 0x3FFF
 _PADDING = (b"", bytes(3), bytes(2), bytes(1))
+Request = tuple[int, int, int, bytes]
+"""Kind, flags, family and attributes of a message."""
 NETFILTER = 12  # NETLINK_NETFILTER, which the socket module does not define
 
 
@@ -45,14 +47,18 @@ class Nfnetlink:
         message = self._message(kind, NLM_F_REQUEST | NLM_F_DUMP, family, attributes)
         return _bodies(self._netlink.dump(message))
 
-    def transact(
-        self, requests: Iterable[tuple[int, int, int, bytes]], *, generation: int | None = None
-    ) -> None:
-        """Carry out requests in one transaction: for each kind, flags, family and attributes.
+    def transact(self, requests: Iterable[Request], *, generation: int | None = None) -> None:
+        """Carry out requests in one transaction.
 
         Raise ``NetlinkError`` if the kernel refuses one, or if the ruleset is no longer that of
         ``generation`` (ERESTART); then none took effect.
         """
+        self._netlink.request(*self.batch(requests, generation=generation))
+
+    def batch(
+        self, requests: Iterable[Request], *, generation: int | None = None
+    ) -> tuple[bytearray, list[int]]:
+        """Return the messages of one transaction, and where those begin that need a number."""
         resource = self._kind >> 8
         of = b"" if generation is None else attribute(_GENERATION, struct.pack("!I", generation))
         size = _HEADER.size + len(of)
@@ -66,7 +72,7 @@ class Nfnetlink:
         end = _HEADER.pack(_HEADER.size, _END, NLM_F_REQUEST, 0, 0, 0, 0, htons(resource))
         starts = [0, *accumulate(map(len, parts))]
         parts.append(bytearray(end))
-        self._netlink.request(bytearray(b"".join(parts)), starts)
+        return bytearray(b"".join(parts)), starts
 
     def _message(self, kind: int, flags: int, family: int, attributes: bytes) -> bytearray:
         length = _HEADER.size + len(attributes)
@@ -81,7 +87,7 @@ def _bodies(messages: list[bytes]) -> list[bytes]:
 def attribute(kind: int, value: bytes, *, nested: bool = False) -> bytes:
     """Return one attribute, padded to a multiple of four bytes."""
     size = len(value)
-    head = _ATTRIBUTE.pack(4 + size, kind | _NESTED if nested else kind)
+    head = _ATTRIBUTE.pack(4 + size, kind | NESTED if nested else kind)
     return head + value + _PADDING[size & 3]
 
 

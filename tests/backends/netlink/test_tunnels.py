@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from snnet.backends.netlink import NetlinkBackend
 from snnet.backends.netlink.found import ParsedLink
-from snnet.contract import Add, Bridge, Link, Vxlan
+from snnet.contract import Add, Announcement, Bridge, Link, Vxlan
 from tests.conftest import ip
 
 pytestmark = pytest.mark.kernel
@@ -31,6 +32,9 @@ def test_the_same_answer_is_taken_apart_once_and_each_change_is_seen(
         found = now
     assert found is not None
     assert not tunnel.differences(found)
+    before = _frames(netns)
+    backend.announce([Announcement(link="br", address=ip_address("192.0.2.1"))])
+    assert _frames(netns) > before
     with monkeypatch.context() as patch:
         patch.setattr(ParsedLink, "parse", lambda _: pytest.fail("taken apart again"))
         assert backend.find(Link(name="tun")) is found
@@ -48,3 +52,10 @@ def test_the_same_answer_is_taken_apart_once_and_each_change_is_seen(
     assert getattr(changed("link", "set", "dev", "tun", "mtu", "1400"), "mtu", None) == 1400
     assert getattr(changed("link", "set", "dev", "tun", "alias", "y"), "alias", None) == "y"
     assert changed("link", "delete", "tun") is None
+
+
+def _frames(netns: str) -> int:
+    """What the tunnel was given to send, whether it could or not."""
+    (found,) = json.loads(ip("-json", "-statistics", "link", "show", "tun", netns=netns))
+    sent = found["stats64"]["tx"]
+    return int(sent["packets"] + sent["errors"] + sent["dropped"])

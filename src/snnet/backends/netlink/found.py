@@ -6,11 +6,13 @@ numbers are from linux/if_link.h.
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 from struct import Struct
 
 from snnet.backends.kinds import by_kernel_kind
 from snnet.contract import Link, Other
+from snnet.system.netlink import NetlinkError
 
 from .codec import Common, NameOf, name_or_none
 from .kernel import attributes, number, text
@@ -27,7 +29,7 @@ _ADDR_GEN_MODE_NONE = 1
 
 _IFINFOMSG = Struct("=BxHiII")  # family, type, index, flags, change
 HEADER = 16
-_ATTRIBUTES = HEADER + _IFINFOMSG.size
+ATTRIBUTES = HEADER + _IFINFOMSG.size
 _IFLA_ADDRESS = 1
 _IFLA_IFNAME = 3
 _IFLA_MTU = 4
@@ -74,9 +76,20 @@ class ParsedLink:
     @classmethod
     def parse(cls, message: bytes) -> ParsedLink:
         family, type_, index, flags, _ = _IFINFOMSG.unpack_from(message, HEADER)
-        found = attributes(message, _ATTRIBUTES, _WANTED)
+        found = attributes(message, ATTRIBUTES, _WANTED)
         info = attributes(found[_IFLA_LINKINFO]) if _IFLA_LINKINFO in found else {}
         return cls(family, type_, index, flags, found, info)
+
+    @classmethod
+    def of(cls, name: str, answer: bytes) -> ParsedLink:
+        """Parse the answer to a look-up by name; ``NetlinkError`` (ENODEV) if it has another.
+
+        The kernel looks for alternative names too (ip-link(8), property).
+        """
+        link = cls.parse(answer)
+        if link.name != name:
+            raise NetlinkError(errno.ENODEV)
+        return link
 
     @property
     def name(self) -> str:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
-from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
 
 from snnet.backends.linux import (
     MACVTAP_TRIES,
@@ -21,10 +20,11 @@ from snnet.backends.linux import (
     without_link_local,
 )
 from snnet.backends.settings import Setting, may_follow_bridge, of_bridges_down, to_change, to_set
-from snnet.contract import Bridge, Link, Macvtap, Sysctl, Tap, Tunnel, Veth, Vxlan
+from snnet.contract import Bridge, Link, Macvtap, Sysctl, Tap, Veth, Vxlan
 from snnet.contract.network import link_sysctl
 from snnet.system.netlink import NetlinkError
 
+from .answers import Answers
 from .codec import Values
 from .creation import (
     ADDRESS,
@@ -59,9 +59,6 @@ from .taps import TapMaker
 _NO_STATISTICS = Field("IFLA_EXT_MASK", value=1 << 3)  # RTEXT_FILTER_SKIP_STATS
 _VXLAN = Field("IFLA_LINKINFO IFLA_INFO_KIND", value="vxlan")
 
-_TUNNELS = 1024
-"""Answers about tunnels to keep."""
-
 MANY = 32
 """Links from which on one listing takes less than to look up each."""
 
@@ -73,8 +70,7 @@ class Links:
         self._kernel = kernel
         self._sysctls = sysctls
         self._taps = TapMaker(kernel.netns)
-        self._tunnels: dict[str, _Answer] = {}
-        """By name; every create looks its tunnel up."""
+        self._answers = Answers(kernel)
 
     def close(self) -> None:
         self._taps.close()
@@ -128,23 +124,7 @@ class Links:
         return link
 
     def _found(self, name: str) -> Link:
-        """Return the link; the same answer about a tunnel is not taken apart again."""
-        body = self._ask(name)
-        last = self._tunnels.get(name)
-        if last is not None and last.body == body and last.is_true(self._kernel.name):
-            return last.noun
-        names: dict[int, str] = {}
-
-        def name_of(index: int) -> str:
-            names[index] = found = self._kernel.name(index)
-            return found
-
-        noun = _checked(name, ParsedLink.parse(body)).noun(name_of)
-        if isinstance(noun, Tunnel):
-            if len(self._tunnels) >= _TUNNELS:
-                self._tunnels.clear()
-            self._tunnels[name] = _Answer(body, names, noun)
-        return noun
+        return self._answers.noun(name, self._ask(name))
 
     def _ask(self, name: str) -> bytes:
         """Return the kernel's description of a link, without what is of this answer alone."""
@@ -153,7 +133,7 @@ class Links:
 
     def look_up(self, name: str) -> ParsedLink:
         """Return the kernel's description of a link; ``NetlinkError`` (ENODEV) without one."""
-        return _checked(name, ParsedLink.parse(self._ask(name)))
+        return ParsedLink.of(name, self._ask(name))
 
     def owned(self, link: Link) -> ParsedLink:
         """Return the link that the noun describes, as it is now.
@@ -355,24 +335,6 @@ class Links:
             # An empty alias is a single NUL: the kernel needs at least one byte.
             append(message, IFLA_IFALIAS, alias.encode() or b"\0")
         self._kernel.send(message)
-
-
-class _Answer(NamedTuple):
-    """What the kernel said of a link, the names of the indexes in it, and the link."""
-
-    body: bytes
-    names: Mapping[int, str]
-    noun: Link
-
-    def is_true(self, name_of: Callable[[int], str]) -> bool:
-        """Whether the indexes are still those of links with these names."""
-        return all(name_of(index) == name for index, name in self.names.items())
-
-
-def _checked(name: str, found: ParsedLink) -> ParsedLink:
-    if found.name != name:  # an alternative name of another link (ip-link(8), property)
-        raise NetlinkError(errno.ENODEV)
-    return found
 
 
 def _flags(link: Link) -> dict[str, tuple[int, bool]]:

@@ -17,9 +17,9 @@ _ATTRIBUTE = Struct("=HH")
 _LINKINFO = 18
 _KIND, _DATA, _SLAVE_KIND, _SLAVE_DATA = 1, 2, 4, 5  # IFLA_INFO_, linux/if_link.h
 
-_usual: dict[tuple[str, bool, int], list[list[tuple[int, bytes]]]] = {}
-"""Usual blocks of settings, by kind, whether the link is running, and length: of each, where each
-setting is, and its bytes.
+_usual: dict[tuple[str, bool, int], list[tuple[int, int]]] = {}
+"""Usual blocks of settings, by kind, whether the link is running, and length: of each, as numbers,
+a mask of the bytes that settings have, and what these are.
 
 The kernel writes blocks of one length alike (br_port_fill_attrs, net/bridge/br_netlink.c), so that
 a block with all of these need not be read.  The state of a port that does not run may be either."""
@@ -47,20 +47,28 @@ def _unusual(
     kind: str, settings: tuple[Setting, ...], data: bytes, running: bool
 ) -> list[tuple[str, int]]:
     known = _usual.setdefault((kind, running, len(data)), [])
-    if any(all(data[at : at + len(value)] == value for at, value in block) for block in known):
-        return []
+    whole = int.from_bytes(data, "big")
+    for mask, usual in known:
+        if whole & mask == usual:
+            return []
     there = attributes(data)
     values = {one.name: number(there[one.attribute]) for one in settings if one.attribute in there}
     unusual = changed(kind, settings, values, running=running)
     if not unusual and len(known) < _BLOCKS:
-        block = [
-            (at, data[at : at + 4 + one.size])
-            for one in settings
-            if one.attribute in there
-            and (at := data.find(_ATTRIBUTE.pack(4 + one.size, one.attribute))) >= 0
-        ]
-        known.append(block)
+        mask = _mask(data, {one.attribute for one in settings})
+        known.append((mask, whole & mask))
     return unusual
+
+
+def _mask(data: bytes, wanted: set[int]) -> int:
+    """Return which bytes of a block are these attributes, as a number."""
+    mask, at = bytearray(len(data)), 0
+    while at + _ATTRIBUTE.size <= len(data):
+        size, kind = _ATTRIBUTE.unpack_from(data, at)
+        if kind in wanted:
+            mask[at : at + size] = b"\xff" * size
+        at += max(size + 3 & ~3, _ATTRIBUTE.size)
+    return int.from_bytes(mask, "big")
 
 
 def setting_message(index: int, kind: str, setting: Setting, value: int) -> bytearray:

@@ -33,7 +33,7 @@ from ..nft import Nft
 from . import drops, groups, tables
 from .elements import elements
 from .integrity import Integrity, described, with_chains
-from .needs import needs
+from .needs import Need, needs
 from .nouns import StoredNouns
 from .reader import FAMILIES, Reader
 from .reference import Reference
@@ -81,7 +81,9 @@ class NftablesFirewall(KernelFirewall):
         self._inspected: dict[str, int] = {}
         """The epoch in which the rules of an owner were last compared."""
         self._usage = Usage(self._stored, self._reader)
-        self._possible: dict[tuple[str, str], str | None] = {}
+        self._possible: set[Need] = set()
+        self._impossible: dict[Need, str] = {}
+        """Parts of tables that this kernel does not have, and why."""
 
     # -- looking ---------------------------------------------------------------------
 
@@ -92,19 +94,19 @@ class NftablesFirewall(KernelFirewall):
         reason = self._nft.missing()
         if reason is not None:
             return reason
-        for part in sorted(needs(noun)):
-            if self._possible.get(part, "") is not None and (reason := self._missing_part(*part)):
-                return reason
+        needed = needs(noun)
+        if needed <= self._possible:
+            return None
+        with self._lock:
+            for part in sorted(needed - self._possible):
+                if part not in self._impossible:
+                    self._try_part(*part)
+                if part in self._impossible:
+                    return self._impossible[part]
         return None
 
-    def _missing_part(self, family: str, name: str) -> str | None:
-        """Return why a part of a table cannot be used, found by making one and removing it."""
-        with self._lock:
-            if self._possible.get((family, name), "") == "":
-                self._possible[family, name] = self._try_part(family, name)
-            return self._possible[family, name]
-
-    def _try_part(self, family: str, name: str) -> str | None:
+    def _try_part(self, family: str, name: str) -> None:
+        """Find out whether a part of a table can be used, by making one and removing it."""
         probe = Table(family, "probe:snnet")
         try:
             self._change(
@@ -117,12 +119,13 @@ class NftablesFirewall(KernelFirewall):
         except (Exhausted, Busy, Timeout):
             raise  # it says nothing about the kernel: the next call may succeed
         except SnnetError as error:
-            return (
+            self._impossible[family, name] = (
                 f"this kernel lacks what nftables needs for family {family} ({error}): "
                 "load nf_tables, nft_nat and their modules, run as root, "
                 "or choose firewall 'iptables'"
             )
-        return None
+        else:
+            self._possible.add((family, name))
 
     def snapshot(self, types: Iterable[type[Noun]] | None = None) -> dict[Key, Noun]:
         """See :meth:`snnet.contract.Driver.snapshot`: the nouns of all snnet nodes here.

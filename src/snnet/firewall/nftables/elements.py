@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address
+from typing import Any
 
 from snnet.contract import (
     AntiSpoof,
@@ -102,88 +103,117 @@ class Element:
 
 def elements(noun: Noun) -> Iterator[Element]:
     """Yield the elements of the noun, its record first.  Raise ``Rejected`` for a bad value."""
-    match noun:
-        case ZoneLink(link=link, zone=zone):
-            record = Element(INET, "inside", (IFNAME,), (link,))
-            yield replace(record, comment=" ".join([zone, *map(str, noun.networks)]))
-            yield Element(INET, f"links-{zone}", (IFNAME,), (link,))
-            yield Element(INET, "from", (IFNAME,), (link,), f"jump from-{zone}")
-            yield Element(INET, "into", (IFNAME,), (link,), f"goto into-{zone}")
-        case ProtectedNetwork(network=network, closed=closed, port=port):
-            key = (network.network_address, network.prefixlen)
-            comment = f"{'closed' if closed else 'tunnels'}{f' {port}' if port else ''}"
-            of = family_of(network)
-            yield Element(INET, f"protected{of.s}", (of.address, PORT), key, comment=comment)
-            name = f"{'closed' if closed else 'tunnel'}_nets{of.s}"
-            yield Element(INET, name, (of.network,), (network,))
-            if port and not closed:
-                yield Element(INET, f"port_nets{of.s}", (of.range, PORT), (network, port))
-        case BridgeAccept(bridge=bridge):
-            yield Element(INET, "closed", (IFNAME,), (bridge,))
-            yield Element(INET, "bridged", (IFNAME, IFNAME), (bridge, bridge))
-        case Untracked(link=link, router=router):
-            yield Element(BRIDGE, "untracked", (IFNAME,), (link,), comment=router or "")
-            if router is not None:
-                yield Element(BRIDGE, "routers", (IFNAME, ETHER), (link, router))
-        case TunnelGuard():
-            yield from _tunnel_guard(noun)
-        case HostIsolation(link=link, arp=arp, open_address=address):
-            comment = f"{'arp' if arp else 'ip'}{f' {address}' if address else ''}"
-            yield Element(INET, "isolated", (IFNAME,), (link,), comment=comment)
-            if address:
-                of = family_of(address)
-                yield Element(INET, f"host_open{of.s}", (IFNAME, of.address), (link, address))
-            if arp:
-                yield Element(ARP, "isolated", (IFNAME,), (link,))
-            else:
-                yield Element(INET, "neighbours", (IFNAME,), (link,))
-        case HostServices(link=link):
-            yield Element(INET, "limited", (IFNAME,), (link,))
-        case AntiSpoof():
-            yield from _guard(noun)
-        case GroupMembers():
-            family = groups.table_of(noun).family
-            for address in noun.addresses:
-                of = family_of(address)
-                yield Element(family, groups.members_set(of, noun), (of.address,), (address,))
-        case GroupRules(rules=rules):
-            family = groups.table_of(noun).family
-            for number, comment in enumerate(groups.written(rules)):
-                yield Element(family, groups.rules_set(noun), (PORT,), (number,), "", comment)
-        case PortGroups():
-            yield from _port_groups(noun)
-        case DhcpGuard(link=link, mac=mac):
-            yield Element(BRIDGE, "clients", (IFNAME,), (link,), comment=mac)
-            yield Element(BRIDGE, "leases", (IFNAME, RAW_ETHER), (link, mac))
-        case MssClamp(link=link, mtu=mtu):
-            family, jump = BRIDGE if noun.bridged else INET, f"jump {clamp_chain(link)}"
-            yield Element(family, "clamps", (IFNAME,), (link,), jump, str(mtu))
-        case ArpGuard(link=link, mac=mac, address=address):
-            yield Element(ARP, "guarded", (IFNAME,), (link,), comment=f"{mac} {address}")
-            for sender in (address, _NOBODY):
-                yield Element(ARP, "senders", (IFNAME, ETHER, IPV4), (link, mac, sender))
-        case Masquerade(device=device, nat66=nat66):
-            comment = "nat66" if nat66 else ""
-            yield Element(INET, "masquerades", (IFNAME,), (device,), comment=comment)
-            if nat66:
-                yield Element(INET, "masquerades6", (IFNAME,), (device,))
-        case TranslatedSource(source=address):
-            of = family_of(address)
-            yield Element(INET, f"translated{of.s}", (of.address,), (address,))
-        case OpenAddress(address=address):
-            of = family_of(address)
-            yield Element(INET, f"open{of.s}", (of.address,), (address,))
-        case ExternalForward(device=device, bridge=bridge):
-            yield Element(INET, "exits", (IFNAME, IFNAME), (bridge, device))
-        case PortForward():
-            yield from _port_forward(noun)
-        case PublicIp(public=public, internal=internal, device=device):
-            of, to, source = family_of(public), str(internal), (internal, device)
-            comment = f"{internal} {device}{f' {noun.gateway}' if noun.gateway else ''}"
-            yield Element(INET, f"publics{of.s}", (of.address,), (public,), to, comment)
-            types = (of.address, IFNAME)
-            yield Element(INET, f"public_sources{of.s}", types, source, str(public))
-            yield Element(INET, f"public_exits{of.s}", types, source)
+    return _ELEMENTS[type(noun)](noun) if type(noun) in _ELEMENTS else iter(())
+
+
+def _zone_link(noun: ZoneLink) -> Iterator[Element]:
+    link, zone = noun.link, noun.zone
+    comment = " ".join([zone, *map(str, noun.networks)])
+    yield Element(INET, "inside", (IFNAME,), (link,), comment=comment)
+    yield Element(INET, f"links-{zone}", (IFNAME,), (link,))
+    yield Element(INET, "from", (IFNAME,), (link,), f"jump from-{zone}")
+    yield Element(INET, "into", (IFNAME,), (link,), f"goto into-{zone}")
+
+
+def _protected_network(noun: ProtectedNetwork) -> Iterator[Element]:
+    network, closed, port = noun.network, noun.closed, noun.port
+    key = (network.network_address, network.prefixlen)
+    comment = f"{'closed' if closed else 'tunnels'}{f' {port}' if port else ''}"
+    of = family_of(network)
+    yield Element(INET, f"protected{of.s}", (of.address, PORT), key, comment=comment)
+    name = f"{'closed' if closed else 'tunnel'}_nets{of.s}"
+    yield Element(INET, name, (of.network,), (network,))
+    if port and not closed:
+        yield Element(INET, f"port_nets{of.s}", (of.range, PORT), (network, port))
+
+
+def _bridge_accept(noun: BridgeAccept) -> Iterator[Element]:
+    yield Element(INET, "closed", (IFNAME,), (noun.bridge,))
+    yield Element(INET, "bridged", (IFNAME, IFNAME), (noun.bridge, noun.bridge))
+
+
+def _untracked(noun: Untracked) -> Iterator[Element]:
+    yield Element(BRIDGE, "untracked", (IFNAME,), (noun.link,), comment=noun.router or "")
+    if noun.router is not None:
+        yield Element(BRIDGE, "routers", (IFNAME, ETHER), (noun.link, noun.router))
+
+
+def _host_isolation(noun: HostIsolation) -> Iterator[Element]:
+    link, address = noun.link, noun.open_address
+    comment = f"{'arp' if noun.arp else 'ip'}{f' {address}' if address else ''}"
+    yield Element(INET, "isolated", (IFNAME,), (link,), comment=comment)
+    if address:
+        of = family_of(address)
+        yield Element(INET, f"host_open{of.s}", (IFNAME, of.address), (link, address))
+    if noun.arp:
+        yield Element(ARP, "isolated", (IFNAME,), (link,))
+    else:
+        yield Element(INET, "neighbours", (IFNAME,), (link,))
+
+
+def _host_services(noun: HostServices) -> Iterator[Element]:
+    yield Element(INET, "limited", (IFNAME,), (noun.link,))
+
+
+def _group_members(noun: GroupMembers) -> Iterator[Element]:
+    family = groups.table_of(noun).family
+    for address in noun.addresses:
+        of = family_of(address)
+        yield Element(family, groups.members_set(of, noun), (of.address,), (address,))
+
+
+def _group_rules(noun: GroupRules) -> Iterator[Element]:
+    family = groups.table_of(noun).family
+    for number, comment in enumerate(groups.written(noun.rules)):
+        yield Element(family, groups.rules_set(noun), (PORT,), (number,), "", comment)
+
+
+def _dhcp_guard(noun: DhcpGuard) -> Iterator[Element]:
+    yield Element(BRIDGE, "clients", (IFNAME,), (noun.link,), comment=noun.mac)
+    yield Element(BRIDGE, "leases", (IFNAME, RAW_ETHER), (noun.link, noun.mac))
+
+
+def _mss_clamp(noun: MssClamp) -> Iterator[Element]:
+    family, jump = BRIDGE if noun.bridged else INET, f"jump {clamp_chain(noun.link)}"
+    yield Element(family, "clamps", (IFNAME,), (noun.link,), jump, str(noun.mtu))
+
+
+def _arp_guard(noun: ArpGuard) -> Iterator[Element]:
+    link, mac, address = noun.link, noun.mac, noun.address
+    yield Element(ARP, "guarded", (IFNAME,), (link,), comment=f"{mac} {address}")
+    for sender in (address, _NOBODY):
+        yield Element(ARP, "senders", (IFNAME, ETHER, IPV4), (link, mac, sender))
+
+
+def _masquerade(noun: Masquerade) -> Iterator[Element]:
+    comment = "nat66" if noun.nat66 else ""
+    yield Element(INET, "masquerades", (IFNAME,), (noun.device,), comment=comment)
+    if noun.nat66:
+        yield Element(INET, "masquerades6", (IFNAME,), (noun.device,))
+
+
+def _translated_source(noun: TranslatedSource) -> Iterator[Element]:
+    of = family_of(noun.source)
+    yield Element(INET, f"translated{of.s}", (of.address,), (noun.source,))
+
+
+def _open_address(noun: OpenAddress) -> Iterator[Element]:
+    of = family_of(noun.address)
+    yield Element(INET, f"open{of.s}", (of.address,), (noun.address,))
+
+
+def _external_forward(noun: ExternalForward) -> Iterator[Element]:
+    yield Element(INET, "exits", (IFNAME, IFNAME), (noun.bridge, noun.device))
+
+
+def _public_ip(noun: PublicIp) -> Iterator[Element]:
+    of, source = family_of(noun.public), (noun.internal, noun.device)
+    comment = f"{noun.internal} {noun.device}{f' {noun.gateway}' if noun.gateway else ''}"
+    to = str(noun.internal)
+    yield Element(INET, f"publics{of.s}", (of.address,), (noun.public,), to, comment)
+    types = (of.address, IFNAME)
+    yield Element(INET, f"public_sources{of.s}", types, source, str(noun.public))
+    yield Element(INET, f"public_exits{of.s}", types, source)
 
 
 def _guard(noun: AntiSpoof) -> Iterator[Element]:
@@ -291,3 +321,27 @@ def _recorded(record: Element, words: Iterable[object]) -> Iterator[Element]:
             key=(*record.key, number),
             comment=comment,
         )
+
+
+_ELEMENTS: dict[type[Noun], Callable[[Any], Iterator[Element]]] = {
+    AntiSpoof: _guard,
+    ArpGuard: _arp_guard,
+    BridgeAccept: _bridge_accept,
+    DhcpGuard: _dhcp_guard,
+    ExternalForward: _external_forward,
+    GroupMembers: _group_members,
+    GroupRules: _group_rules,
+    HostIsolation: _host_isolation,
+    HostServices: _host_services,
+    Masquerade: _masquerade,
+    MssClamp: _mss_clamp,
+    OpenAddress: _open_address,
+    PortForward: _port_forward,
+    PortGroups: _port_groups,
+    ProtectedNetwork: _protected_network,
+    PublicIp: _public_ip,
+    TranslatedSource: _translated_source,
+    TunnelGuard: _tunnel_guard,
+    Untracked: _untracked,
+    ZoneLink: _zone_link,
+}

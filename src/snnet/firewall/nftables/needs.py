@@ -47,49 +47,58 @@ from .tables import (
     UNTRACKED,
 )
 
-_NEEDS: dict[type[Noun], tuple[tuple[str, str], ...]] = {
-    Zone: ((INET, FORWARD),),
-    ProtectedNetwork: ((INET, FORWARD),),
-    ZoneLink: ((INET, FORWARD),),
-    BridgeAccept: ((INET, FORWARD),),
-    Untracked: ((BRIDGE, UNTRACKED), (INET, CONFINED), (ARP, CONFINED)),
-    TunnelGuard: ((INET, INPUT), (INET, TRACKING)),
-    HostIsolation: ((INET, INPUT), (ARP, INPUT)),
-    HostServices: ((INET, INPUT),),
-    AntiSpoof: ((BRIDGE, PORTS), (INET, SOURCES)),
-    DhcpGuard: ((BRIDGE, PORTS),),
-    MssClamp: ((BRIDGE, CLAMP), (INET, CLAMP)),
-    ArpGuard: ((ARP, NEIGHBOURS),),
-    GroupMembers: ((BRIDGE, GROUPS), (INET, GROUPS)),
-    GroupRules: ((BRIDGE, GROUPS), (INET, GROUPS)),
-    PortGroups: ((BRIDGE, GROUPS), (INET, GROUPS)),
-    Masquerade: ((INET, NAT), (INET, NAT6)),
-    ExternalForward: ((INET, FORWARD),),
-    PortForward: ((INET, NAT), (INET, NAT6)),
-    PublicIp: ((INET, NAT), (INET, NAT6)),
-    TranslatedSource: ((INET, NAT), (INET, NAT6)),
-    OpenAddress: ((INET, FORWARD),),
+Need = tuple[str, str]
+"""A family, and a part of its table."""
+
+_NEEDS: dict[type[Noun], frozenset[Need]] = {
+    Zone: frozenset({(INET, FORWARD)}),
+    ProtectedNetwork: frozenset({(INET, FORWARD)}),
+    ZoneLink: frozenset({(INET, FORWARD)}),
+    BridgeAccept: frozenset({(INET, FORWARD)}),
+    Untracked: frozenset({(BRIDGE, UNTRACKED), (INET, CONFINED), (ARP, CONFINED)}),
+    TunnelGuard: frozenset({(INET, INPUT), (INET, TRACKING)}),
+    HostIsolation: frozenset({(INET, INPUT), (ARP, INPUT)}),
+    HostServices: frozenset({(INET, INPUT)}),
+    AntiSpoof: frozenset({(BRIDGE, PORTS), (INET, SOURCES)}),
+    DhcpGuard: frozenset({(BRIDGE, PORTS)}),
+    MssClamp: frozenset({(BRIDGE, CLAMP), (INET, CLAMP)}),
+    ArpGuard: frozenset({(ARP, NEIGHBOURS)}),
+    GroupMembers: frozenset({(BRIDGE, GROUPS), (INET, GROUPS)}),
+    GroupRules: frozenset({(BRIDGE, GROUPS), (INET, GROUPS)}),
+    PortGroups: frozenset({(BRIDGE, GROUPS), (INET, GROUPS)}),
+    Masquerade: frozenset({(INET, NAT), (INET, NAT6)}),
+    ExternalForward: frozenset({(INET, FORWARD)}),
+    PortForward: frozenset({(INET, NAT), (INET, NAT6)}),
+    PublicIp: frozenset({(INET, NAT), (INET, NAT6)}),
+    TranslatedSource: frozenset({(INET, NAT), (INET, NAT6)}),
+    OpenAddress: frozenset({(INET, FORWARD)}),
 }
 """The families and the parts of tables that nouns of a class can need."""
 
+_ONLY: dict[tuple[type[Noun], str], frozenset[Need]] = {
+    (cls, word): frozenset(need for need in possible if word in need)
+    for cls, possible in _NEEDS.items()
+    for word in (BRIDGE, INET, NAT, NAT6)
+}
+"""Those of one family, or of one part."""
 
-def needs(noun: Noun) -> set[tuple[str, str]]:
+
+def needs(noun: Noun) -> frozenset[Need]:
     """Return the families and the parts of tables that the noun needs to take effect."""
-    possible = set(_NEEDS[type(noun)])
     match noun:
         case AntiSpoof() | MssClamp() | GroupMembers() | GroupRules() | PortGroups():
-            return {need for need in possible if (need[0] == BRIDGE) == noun.bridged}
+            return _ONLY[type(noun), BRIDGE if noun.bridged else INET]
         case HostIsolation(arp=False):
-            return possible - {(ARP, INPUT)}
+            return _ONLY[HostIsolation, INET]
         case Masquerade(nat66=False):
-            return possible - {(INET, NAT6)}
+            return _ONLY[Masquerade, NAT]
         case (
             PortForward(target=address)
             | PublicIp(public=address)
             | TranslatedSource(source=address)
         ):
-            return {(INET, NAT if address.version == 4 else NAT6)}
-    return possible
+            return _ONLY[type(noun), NAT if address.version == 4 else NAT6]
+    return _NEEDS[type(noun)]
 
 
 def records_for(family: str, part: str) -> set[str]:

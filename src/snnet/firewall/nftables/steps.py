@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import collapse_addresses
 
 from snnet.contract import (
@@ -33,7 +34,7 @@ from snnet.contract import (
 from . import chains, groups, tables
 from .elements import Element, elements
 from .families import FAMILIES, family_of
-from .needs import needs
+from .needs import Need, needs
 from .tables import BRIDGE, INET, Part, Table
 
 UNRECORDED = (Zone, GroupMembers, GroupRules)
@@ -104,15 +105,19 @@ class PreparedOperation:
                     "in place",
                     operation=operation,
                 )
-        parts = frozenset(Part(Table(family, noun.owner), name) for family, name in needs(noun))
         added = [] if isinstance(noun, Zone) else list(elements(noun))
         return cls(
             operation,
             noun.owner,
-            parts,
+            _parts(needs(noun), noun.owner),
             tuple(_commands(operation, added)),
             isinstance(operation, Remove),
         )
+
+
+@lru_cache(maxsize=256)
+def _parts(needed: frozenset[Need], owner: str) -> frozenset[Part]:
+    return frozenset(Part(Table(family, owner), name) for family, name in needed)
 
 
 def _commands(operation: Operation, parts: Sequence[Element]) -> Sequence[Command]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any, NamedTuple
 
@@ -30,7 +31,8 @@ def _name(raw: bytes) -> str:
     return raw.split(b"\0", 1)[0].decode()
 
 
-def _packed_name(name: str) -> bytes:
+@lru_cache(maxsize=256)
+def _packed_name(name: str) -> bytes:  # one call has the same few names in many elements
     if not is_link_name(name) or '"' in name:  # which nft has no escape for
         raise ValueError(f"{name!r} is not the name of a link")
     return name.encode().ljust(16, b"\0")

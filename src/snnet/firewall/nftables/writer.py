@@ -12,11 +12,12 @@ from dataclasses import replace
 from functools import lru_cache
 from ipaddress import ip_address
 from itertools import groupby
+from struct import Struct
 
 from snnet.contract import Change, GroupMembers, Operation, error_for
 from snnet.contract.translating import as_error
 from snnet.system.netlink import NetlinkError
-from snnet.system.nfnetlink import Nfnetlink, attribute
+from snnet.system.nfnetlink import NESTED, Nfnetlink, Request, attribute
 
 from .. import nf_tables
 from .elements import COMMENT_MAX, Element
@@ -43,6 +44,8 @@ from .tables import Table
 
 _FLAGS = {"create": 0x600, "add": 0x400, "delete": 0}  # NLM_F_CREATE, NLM_F_EXCL
 _CODES = {verdict: code for code, verdict in VERDICTS.items()}
+_HEADS = Struct("=HHHHHH")
+"""Lengths and numbers of three attributes, each in the one before."""
 _MESSAGE = 60_000
 """Bytes of elements in one message: its length is a number of 16 bits."""
 
@@ -63,14 +66,14 @@ class Writer:
         certain = any(change.verb != "add" for change in changes)
         new = changes if certain else [replace(change, verb="create") for change in changes]
         try:
-            self._kernel.transact(_requests(new))
+            self._kernel.transact(requests(new))
         except NetlinkError as error:
             if certain or error.errno != errno.EEXIST:
                 raise as_error(error, "change the firewall") from error
         else:
             return True
         try:
-            self._kernel.transact(_requests(changes))
+            self._kernel.transact(requests(changes))
         except NetlinkError as error:
             raise as_error(error, "change the firewall") from error
         return False
@@ -101,7 +104,7 @@ def check_members(operation: Operation, reader: Reader) -> None:
         raise error_for(errno.ENOENT, str(operation), operation=operation)
 
 
-def _requests(changes: Iterable[ElementChange]) -> Iterator[tuple[int, int, int, bytes]]:
+def requests(changes: Iterable[ElementChange]) -> Iterator[Request]:
     """Yield kind, flags, family and attributes of each message.
 
     Elements of one set share a message, but no change passes one of the other kind: what is
@@ -148,18 +151,19 @@ def _set(table: str, name: str) -> bytes:
 
 def _encoded(element: Element, *, whole: bool) -> bytes:
     """Return an element in the kernel's bytes; without comment and data it only names it."""
-    parts = _value(KEY, element.packed())
+    key, rest = element.packed(), b""
     if last := element.last():
-        parts += _value(KEY_END, last)
+        rest = attribute(KEY_END, attribute(VALUE, last), nested=True)
     if whole and element.data:
-        parts += attribute(DATA, _data(element.data), nested=True)
+        rest += attribute(DATA, _data(element.data), nested=True)
     if whole and element.comment:
-        parts += attribute(USERDATA, _comment(element.comment))
-    return attribute(ELEMENT, parts, nested=True)
-
-
-def _value(kind: int, raw: bytes) -> bytes:
-    return attribute(kind, attribute(VALUE, raw), nested=True)
+        rest += attribute(USERDATA, _comment(element.comment))
+    # The element, in it its key, in that the value: at once, since every create makes many.
+    padding = -len(key) % 4
+    value = 4 + len(key)
+    keys = 4 + value + padding
+    head = _HEADS.pack(4 + keys + len(rest), ELEMENT | NESTED, keys, KEY | NESTED, value, VALUE)
+    return b"".join((head, key, bytes(padding), rest))
 
 
 def _data(text: str) -> bytes:

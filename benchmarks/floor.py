@@ -1,0 +1,165 @@
+"""The least work that makes a VNIC: requests prepared beforehand, and nothing but sending them.
+
+The same messages, over the same kind of sockets, one VNIC at a time.  What a library adds, to
+check, to plan, to undo and to remember, is what the benchmarks measure against this.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import struct
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import snnet
+from snnet.backends.netlink import NetlinkBackend
+from snnet.contract import Add, AntiSpoof, Noun, Tap
+from snnet.firewall import nf_tables
+from snnet.firewall.nftables import NftablesFirewall
+from snnet.firewall.nftables.steps import PreparedOperation
+from snnet.firewall.nftables.writer import by_netlink, requests
+from snnet.system.announcer import arp, packet_socket
+from snnet.system.host import RealHost
+from snnet.system.nfnetlink import NETFILTER, Nfnetlink
+
+BURST = 40
+
+# linux/if_tun.h
+TUNSETIFF, TUNSETPERSIST = 0x400454CA, 0x400454CB
+IFF_TAP, IFF_NO_PI, IFF_TUN_EXCL = 0x2, 0x1000, 0x8000
+IFREQ = struct.Struct("=16sH22x")
+
+# linux/netlink.h
+NLMSG_HDRLEN, ERROR = 16, struct.Struct("=i")
+
+
+def settle() -> None:
+    """Wait until the kernel has finished its work after a delete."""
+    time.sleep(0.1)
+
+
+def taps(bridge: str | None) -> list[Tap]:
+    """Return taps on the bridge as snnet makes them."""
+    return [
+        Tap(
+            name=f"floor{number}",
+            group=0,
+            mac=f"fe:00:00:00:01:{number:02x}",
+            mtu=1450,
+            master=bridge,
+            alias=f"snnet1 o=cn:cn-1 k=vm t=t1 s=s1 v=v{number} i=i{number} a=10.1.0.{number}",
+        )
+        for number in range(BURST)
+    ]
+
+
+class Floor:
+    """Creates taps with the smallest number of system calls, over one plain socket."""
+
+    def __init__(self) -> None:
+        self._links = _kernel(socket.NETLINK_ROUTE)
+        self._answer = bytearray(4096)
+
+    def prepare(self, backend: NetlinkBackend, tap: Tap) -> tuple[bytes, bytes]:
+        """Return what ``make`` needs of a tap: its name, and the message that sets the rest."""
+        return tap.name.encode(), bytes(backend.links.tap_message(tap))
+
+    def make(self, prepared: tuple[bytes, bytes]) -> None:
+        """Create one persistent tap with all its attributes."""
+        name, message = prepared
+        fd = self.open(name)
+        self.send(self._links, message)
+        self.finish(fd)
+
+    def open(self, name: bytes) -> int:
+        fd = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
+        fcntl.ioctl(fd, TUNSETIFF, IFREQ.pack(name, IFF_TAP | IFF_NO_PI | IFF_TUN_EXCL))
+        return fd
+
+    def finish(self, fd: int) -> None:
+        fcntl.ioctl(fd, TUNSETPERSIST, 1)
+        os.close(fd)
+
+    def send(self, kernel: socket.socket, message: bytes) -> None:
+        """Send a request; raise if the kernel refuses it."""
+        kernel.send(message)
+        kernel.recv_into(self._answer)
+        if number := -ERROR.unpack_from(self._answer, NLMSG_HDRLEN)[0]:
+            raise OSError(number, "floor")
+
+    def close(self) -> None:
+        self._links.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The messages for a VNIC: its link, its rules, and what is sent on its bridge."""
+
+    tap: Tap
+    name: bytes
+    link: bytes
+    rules: bytes
+    frames: Sequence[tuple[bytes, str]]
+
+
+class RuledFloor(Floor):
+    """Creates VNICs as a node with nftables does: a quiet port, its rules, and an announcement.
+
+    They are those that the node would make: after ``rebuild_topology`` they are its own.
+    """
+
+    def __init__(self, host: RealHost) -> None:
+        super().__init__()
+        self._rules = _kernel(NETFILTER)
+        self._packets = packet_socket()
+        self._netfilter = Nfnetlink(host.netns.fd, nf_tables.SUBSYSTEM)
+
+    def prepare_vnic(
+        self, node: snnet.ComputeNode, backend: NetlinkBackend, cfg: snnet.VnicConfig
+    ) -> Prepared:
+        """Turn the plan of the VNIC into messages."""
+        nouns = [op.noun for op in node.plan_create_vnic(cfg) if isinstance(op, Add)]
+        (tap,) = [noun for noun in nouns if isinstance(noun, Tap)]
+        rules = [noun for noun in nouns if type(noun) in NftablesFirewall.carries]
+        return Prepared(tap, *self.prepare(backend, tap), self._batch(rules), _frames(tap, rules))
+
+    def make_vnic(self, prepared: Prepared) -> None:
+        fd = self.open(prepared.name)
+        path = f"/proc/sys/net/ipv6/conf/{prepared.name.decode()}/disable_ipv6"
+        quiet = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        os.write(quiet, b"1")
+        os.close(quiet)
+        self.send(self._links, prepared.link)
+        self.finish(fd)
+        self.send(self._rules, prepared.rules)
+        for frame, bridge in prepared.frames:
+            self._packets.sendto(frame, (bridge, 0))
+
+    def _batch(self, rules: Sequence[Noun]) -> bytes:
+        steps = [PreparedOperation.of(Add(rule)) for rule in rules]
+        changes = by_netlink(command for step in steps for command in step.commands)
+        assert changes is not None
+        message, _ = self._netfilter.batch(requests(changes))
+        return bytes(message)
+
+    def close(self) -> None:
+        super().close()
+        self._rules.close()
+        self._packets.close()
+        self._netfilter.close()
+
+
+def _frames(tap: Tap, rules: Sequence[Noun]) -> list[tuple[bytes, str]]:
+    """The announcements of the guest's addresses on its bridge."""
+    (guard,) = [rule for rule in rules if isinstance(rule, AntiSpoof)]
+    mac = bytes.fromhex(guard.mac.replace(":", ""))
+    return [(arp(mac, address), tap.master or "") for address in guard.addresses]
+
+
+def _kernel(protocol: int) -> socket.socket:
+    kernel = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol)
+    kernel.connect((0, 0))
+    return kernel
