@@ -242,6 +242,13 @@ def test_a_mac_added_for_another_address_is_not_leased_twice() -> None:
     assert len(set(macs)) == len(macs)
 
 
+@pytest.mark.parametrize("mac", ["02:00:0a:01:00:zz", "02:00:", "02:01:0a:01:00:03"])
+def test_a_mac_that_is_not_the_default_of_an_address_takes_no_address_away(mac: str) -> None:
+    other = DhcpEntry(mac=mac, address=IPv4Address("10.1.0.5"))
+    leases = list(scope("10.1.0.0/29", entries=(other,)).leases())
+    assert sorted(str(lease.address) for lease in leases) == [f"10.1.0.{n}" for n in range(2, 7)]
+
+
 def test_entries_are_plain_data_too() -> None:
     data = json.loads(json.dumps(scope("10.1.0.0/24", entries=(ADDED,)).to_dict()))
     assert data["entries"] == [

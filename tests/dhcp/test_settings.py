@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
+from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 from typing import Any
@@ -62,6 +64,26 @@ def test_hosts_file_has_added_then_generated_entries() -> None:
         "02:00:0a:01:00:05,10.1.0.5",
         "02:00:0a:01:00:06,10.1.0.6",
     ]
+
+
+def test_a_start_makes_no_object_for_each_address_of_the_subnet() -> None:
+    scope = dataclasses.replace(SCOPE, subnets=(IPv4Network("10.1.0.0/20"),))
+
+    def write() -> int:
+        return len(settings.hosts(scope)) + len(settings.kept_leases("", scope, scope))
+
+    assert _calls(write) < 200  # for 4,093 addresses
+
+
+def _calls(work: Callable[[], object]) -> int:
+    """Return the number of Python functions that the work calls."""
+    events: list[str] = []
+    sys.setprofile(lambda frame, event, argument: events.append(event))
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return events.count("call")
 
 
 def test_only_named_entries_have_names() -> None:

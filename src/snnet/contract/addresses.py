@@ -38,6 +38,10 @@ def is_multicast_mac(mac: str) -> bool:
     return bool(int(mac[1], 16) & 1)
 
 
+IPV4_MAC = "02:00:"
+"""What default MACs for IPv4 addresses begin with; the four bytes of the address follow."""
+
+
 def mac_of(address: IPAddress) -> str:
     """Return the default MAC of a guest whose first address is this.
 
@@ -45,8 +49,14 @@ def mac_of(address: IPAddress) -> str:
     SHA-256 of an IPv6 address.
     """
     if isinstance(address, IPv4Address):
-        return "02:00:" + int(address).to_bytes(4, "big").hex(":")
+        return IPV4_MAC + address.packed.hex(":")
     return "02:" + hashlib.sha256(address.packed).digest()[:5].hex(":")
+
+
+def ipv4_number(mac: str) -> int | None:
+    """Return the number of the IPv4 address that has this default MAC, or None."""
+    default = is_mac(mac) and mac.startswith(IPV4_MAC)
+    return int(mac[len(IPV4_MAC) :].replace(":", ""), 16) if default else None
 
 
 GATEWAY_LINK_LOCAL = IPv6Address("fe80::1")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 from typing import ClassVar
 
 from .addresses import (
@@ -12,6 +13,7 @@ from .addresses import (
     MTU_MAX,
     MTU_MIN,
     gateway_of,
+    ipv4_number,
     is_address,
     is_host_name,
     is_mac,
@@ -87,16 +89,23 @@ class DhcpScope(Owned):
         IPv4 networks have generated entries: a /64 cannot be listed.
         """
         yield from self.entries
+        for address in map(IPv4Address, self.generated()):
+            yield DhcpEntry(mac=mac_of(address), address=address)
+
+    def generated(self) -> Iterable[int]:
+        """The addresses of the generated leases as numbers, of which a /20 has thousands.
+
+        Each is leased to the default MAC of its address.
+        """
         subnet = of_family(self.subnets, 4)
         if subnet is None or subnet.prefixlen < GENERATED_PREFIX_MIN:
-            return
+            return ()
         added = [entry for entry in self.entries if entry.address.version == 4]
-        addresses = {entry.address for entry in added}
-        macs = {entry.mac for entry in added}
-        for offset in range(2 + self.reserved, subnet.num_addresses - 1):
-            address = subnet.network_address + offset
-            if address not in addresses and (mac := mac_of(address)) not in macs:
-                yield DhcpEntry(mac=mac, address=address)
+        taken = {int(entry.address) for entry in added}
+        taken |= {number for entry in added if (number := ipv4_number(entry.mac)) is not None}
+        first = int(subnet.network_address)
+        numbers = range(first + 2 + self.reserved, first + subnet.num_addresses - 1)
+        return [number for number in numbers if number not in taken] if taken else numbers
 
     def __str__(self) -> str:
         extra = f" domain {self.domain}" if self.domain else ""

@@ -29,6 +29,9 @@ _PATIENCE = 5.0
 _ROUNDS = 5
 """How often to look for processes that were forked while others were stopped."""
 
+_ARGUMENTS_MAX = 1 << 16
+"""More bytes than our command line has; one read(2) returns as many of it as there are."""
+
 
 class Server:
     """The dnsmasq that was started with ``pid_file`` in the namespace ``netns`` (a descriptor)."""
@@ -86,8 +89,8 @@ class Server:
     def _is_ours(self, pid: int) -> bool:
         """Whether command line and namespace match; ``Denied`` if we may not look."""
         try:
-            argv = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-            if os.path.basename(argv[0]) != b"dnsmasq" or self._argument not in argv:
+            argv = _command_line(pid)
+            if self._argument not in argv or os.path.basename(argv[0]) != b"dnsmasq":
                 return False
             # stat(2) follows this link to the namespace itself; see proc_pid_ns(5).
             return os.path.samestat(os.stat(f"/proc/{pid}/ns/net"), os.fstat(self._netns))
@@ -97,6 +100,15 @@ class Server:
             raise Denied(
                 f"cannot see the namespace of dnsmasq (pid {pid}): run with CAP_SYS_PTRACE"
             ) from error
+
+
+def _command_line(pid: int) -> list[bytes]:
+    """Return the arguments of a process, at the least cost: all processes are asked."""
+    fd = os.open(f"/proc/{pid}/cmdline", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(fd, _ARGUMENTS_MAX).split(b"\0")
+    finally:
+        os.close(fd)
 
 
 def is_stopped(pid: int) -> bool:

@@ -10,9 +10,10 @@ import re
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
 from pathlib import Path
+from socket import inet_ntoa
 
 from snnet.contract import DhcpLease, DhcpScope, InvalidRequest, IPAddress, IPNetwork
-from snnet.contract.addresses import gateway_of, is_address, of_family
+from snnet.contract.addresses import IPV4_MAC, gateway_of, is_address, of_family
 from snnet.contract.dhcp import check_scope
 
 from .account import Account
@@ -125,10 +126,16 @@ _OPTIONS = {4: _by_dhcp, 6: _by_advertisements}
 
 def hosts(scope: DhcpScope) -> str:
     """Return the text for ``--dhcp-hostsfile``: one static lease a line."""
-    return "".join(
-        ",".join(filter(None, (entry.mac, _bracketed(entry.address), entry.hostname))) + "\n"
-        for entry in scope.leases()
-    )
+    added = [
+        ",".join(filter(None, (entry.mac, _bracketed(entry.address), entry.hostname)))
+        for entry in scope.entries
+    ]
+    # Without an object for each: there are thousands of them.
+    generated = [
+        f"{IPV4_MAC}{(packed := number.to_bytes(4, 'big')).hex(':')},{inet_ntoa(packed)}"
+        for number in scope.generated()
+    ]
+    return "".join([f"{line}\n" for line in (*added, *generated)])
 
 
 def _bracketed(address: IPAddress) -> str:
@@ -157,7 +164,7 @@ def held_leases(text: str, scope: DhcpScope) -> Iterator[DhcpLease]:
     A line has expiry (0: never), MAC, address, host name (*: none) and client id; after a
     line that begins with "duid", leases of IPv6 have an IAID in place of the MAC.
     """
-    macs = {entry.address: entry.mac for entry in scope.leases() if entry.address.version == 6}
+    macs = {entry.address: entry.mac for entry in scope.entries if entry.address.version == 6}
     for line in text.splitlines():
         words = line.split()
         if len(words) < 4 or not words[0].isdecimal() or not is_address(words[2]):
@@ -182,7 +189,7 @@ def kept_leases(leases: str, scope: DhcpScope, old: DhcpScope) -> str:
     """
     wrong = _moved(leases, scope, old)
     ipv6 = of_family(scope.subnets, 6) is not None
-    names = {str(entry.address): entry.hostname for entry in scope.leases()}
+    names = {str(entry.address): entry.hostname for entry in scope.entries}
     return "".join(
         f"{_with_name(line, names)}\n"
         for line in leases.splitlines()
