@@ -20,6 +20,14 @@ TRANSLATING = (PublicIp, PortForward, ExternalForward, Masquerade)
 """The rules that may concern a connection."""
 
 
+def may_end(operation: Operation) -> bool:
+    """Whether connections may end with the change: with most new rules none does."""
+    match operation:
+        case Add(noun=PortForward(protocol="tcp") | Masquerade() | ExternalForward()):
+            return False
+    return isinstance(operation.noun, TRANSLATING)
+
+
 def of_public_addresses(operations: Iterable[Operation]) -> Iterator[Match]:
     """Yield the connections that would continue as if public IPs had not changed.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from contextlib import closing
 from functools import cache
 from typing import ClassVar
 
@@ -21,12 +20,13 @@ from snnet.contract import (
     Unsupported,
     Watch,
 )
-from snnet.system.conntrack import Conntrack
+from snnet.system.conntrack import Conntrack, Sweep
 from snnet.system.reach import Reach
 
 from .allowed import CONCERNED, Allowed
-from .connections import TRANSLATING, of_exits, of_forwards, of_public_addresses
+from .connections import TRANSLATING, may_end, of_exits, of_forwards, of_public_addresses
 from .others.look import stops
+from .translations import SWEEPS_MAX, Translations
 
 _log = logging.getLogger("snnet.firewall")
 
@@ -42,7 +42,10 @@ class KernelFirewall(Driver):
 
     def __init__(self, host: Host) -> None:
         self.host = host
-        self._connections = Conntrack(host.netns.descriptor_for(self.name, "firewall"))
+        netns = host.netns.descriptor_for(self.name, "firewall")
+        self._connections = Conntrack(netns)
+        self._reach = Reach(netns)
+        self._translations = Translations()
 
     def apply(
         self,
@@ -54,38 +57,62 @@ class KernelFirewall(Driver):
         first: int = 0,
     ) -> Outcome:
         """See :meth:`snnet.contract.Driver.apply`."""
-        outcome = super().apply(
-            operations, check=check, keep_going=keep_going, into=into, first=first
-        )
+        try:
+            outcome = super().apply(
+                operations, check=check, keep_going=keep_going, into=into, first=first
+            )
+        except BaseException:
+            self._translations.learn(None, ())
+            raise
+        if outcome.unsure:
+            self._translations.learn(None, ())
         numbered = enumerate(operations, first)
-        self._forget(operation for number, operation in numbered if number in outcome.done)
+        self._follow(operation for number, operation in numbered if number in outcome.done)
         return outcome
 
     def transfer(self, operations: Sequence[Operation]) -> Outcome:
         """See :meth:`snnet.contract.Driver.transfer`."""
+        self._translations.learn(None, ())
         return super().apply(operations, keep_going=True)
 
-    def _forget(self, changed: Iterable[Operation]) -> None:
+    def _follow(self, done: Iterable[Operation]) -> None:
         """Forget the connections that the change concerns and no rule allows any more."""
-        changed = [operation for operation in changed if isinstance(operation.noun, TRANSLATING)]
-        if not changed:
-            return
+        changed = [operation for operation in done if isinstance(operation.noun, TRANSLATING)]
+        self._translations.follow(changed)
+        ending = [operation for operation in changed if may_end(operation)]
         try:
-            with closing(Reach(self.host.netns.fd)) as reach:
-                local = cache(reach.addresses)
-                concerned = [
-                    *of_public_addresses(changed),
-                    *of_forwards(changed),
-                    *of_exits(changed, local),
-                ]
-                if concerned:
-                    # Few changes concern a connection: only then all rules are read.
-                    allowed = cache(
-                        lambda: Allowed(self.snapshot(CONCERNED).values(), local(), reach.way)
-                    )
-                    self._connections.forget(concerned, lambda one: allowed()(one))
+            if ending and self._connections.any():
+                self._forget(self._unswept(ending))
         except (OSError, SnnetError) as error:
             _log.warning("connections of changed rules continue unchanged: %s", error)
+
+    def _unswept(self, changed: list[Operation]) -> list[Operation]:
+        """Have the kernel forget by itself what it can; return the changes that are left."""
+        left: list[Operation] = []
+        sweeps: list[Sweep] = []
+        epoch = self.epoch()
+        for operation in changed:
+            found = self._translations.sweeps(epoch, operation, self._reach)
+            if found is None:
+                left.append(operation)
+            else:
+                sweeps += found
+        done = len(sweeps) <= SWEEPS_MAX and self._connections.sweep(sweeps)
+        return left if done else changed
+
+    def _forget(self, changed: Iterable[Operation]) -> None:
+        """List the connections that the changes concern, and forget those that end."""
+        local = cache(self._reach.addresses)
+        concerned = [
+            *of_public_addresses(changed),
+            *of_forwards(changed),
+            *of_exits(changed, local),
+        ]
+        # Few changes concern a connection: only then all rules are read.
+        allowed = cache(
+            lambda: Allowed(self.snapshot(CONCERNED).values(), local(), self._reach.way)
+        )
+        self._connections.forget(concerned, lambda one: allowed()(one))
 
     def stopped(self, packets: Sequence[HostPacket]) -> Sequence[str]:
         """See :meth:`snnet.contract.Driver.stopped`: nftables, and both kinds of iptables."""
@@ -97,3 +124,4 @@ class KernelFirewall(Driver):
     def close(self) -> None:
         """See :meth:`snnet.contract.Driver.close`."""
         self._connections.close()
+        self._reach.close()

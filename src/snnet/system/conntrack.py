@@ -19,7 +19,8 @@ from .nfnetlink import Nfnetlink, attribute, attributes
 _CTNETLINK = 1  # NFNL_SUBSYS_CTNETLINK
 _GET, _DELETE, _GET_STATS = 1, 2, 5
 _STATS_ENTRIES = 1
-_TUPLE_ORIG, _TUPLE_REPLY, _ID, _ZONE, _FILTER = 1, 2, 12, 18, 25
+_TUPLE_ORIG, _TUPLE_REPLY, _STATUS, _ID, _ZONE, _FILTER, _STATUS_MASK = 1, 2, 3, 12, 18, 25, 26
+_SRC_NAT, _DST_NAT = 1 << 4, 1 << 5  # IPS_SRC_NAT, IPS_DST_NAT, nf_conntrack_common.h
 _TUPLE_IP, _TUPLE_PROTO = 1, 2
 _SOURCE: dict[int, int] = {socket.AF_INET: 1, socket.AF_INET6: 3}  # CTA_IP_V4_SRC, CTA_IP_V6_SRC
 _DESTINATION: dict[int, int] = {socket.AF_INET: 2, socket.AF_INET6: 4}
@@ -29,7 +30,7 @@ _FILTER_ORIG, _FILTER_REPLY = 1, 2
 _BY_SRC, _BY_DST, _BY_PROTO, _BY_PORT = 1 << 0, 1 << 1, 1 << 3, 1 << 5
 _NUMBERS = {"tcp": 6, "udp": 17, "sctp": 132}
 _NAMES = {number: name for name, number in _NUMBERS.items()}
-_U32 = struct.Struct("=I")
+_U32, _BE32 = struct.Struct("=I"), struct.Struct("!I")
 
 
 class Match(NamedTuple):
@@ -53,6 +54,18 @@ class Match(NamedTuple):
         addresses = (self.original_destination, self.reply_source, self.reply_destination)
         given = [ip for ip in (*addresses, self.original_source) if ip is not None]
         return {_FAMILIES[ip.version] for ip in given} or set(_FAMILIES.values())
+
+
+class Sweep(NamedTuple):
+    """Connections of IPv4 that the kernel finds by itself: those of a pattern.
+
+    ``target_translated`` and ``source_translated`` say whether NAT has changed their target
+    or source; None matches both.  The pattern has no more than one end of each direction.
+    """
+
+    match: Match
+    target_translated: bool | None = None
+    source_translated: bool | None = None
 
 
 class Connection(NamedTuple):
@@ -85,7 +98,15 @@ class Conntrack:
 
     def __init__(self, netns: int) -> None:
         self._kernel = Nfnetlink(netns, _CTNETLINK)
+        self._sweeps = True
+        """Whether the kernel forgets connections by a filter, until it refuses."""
         self.close = self._kernel.close
+
+    def any(self) -> bool:
+        """Whether there are any connections: the kernel knows this without a search."""
+        stats = self._kernel.ask(_GET_STATS, b"")
+        found = dict(attributes(stats[0])) if stats else {}
+        return found.get(_STATS_ENTRIES) != bytes(4)
 
     def forget(
         self, matches: Iterable[Match], spare: Callable[[Connection], bool] | None = None
@@ -99,13 +120,31 @@ class Conntrack:
         ``NetlinkError`` if the kernel cannot list connections.
         """
         matches = list(dict.fromkeys(matches))
-        if not matches or not self._any():
-            return 0
         count = 0
         for family in sorted(set[int]().union(*(match.families for match in matches))):
             asked = [match for match in matches if family in match.families]
             count += self._forget(family, asked, spare)
         return count
+
+    def sweep(self, sweeps: Iterable[Sweep]) -> bool:
+        """Make the kernel forget these connections, and list none; return False if it cannot.
+
+        That takes 0.2 ms for each.  The kernel locks no empty place of its table, which it
+        does for a list.  Linux before 6.12 forgets a single connection only, whose ends it
+        must be given whole, and refuses (ctnetlink_del_conntrack).
+        """
+        if not self._sweeps:
+            return False
+        for one in sweeps:
+            try:
+                asked = _filter(socket.AF_INET, one.match) + _status(one)
+                self._kernel.ask(_DELETE, asked)
+            except NetlinkError as error:
+                if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+                    raise
+                self._sweeps = False
+                return False
+        return True
 
     def _forget(
         self, family: int, matches: list[Match], spare: Callable[[Connection], bool] | None
@@ -126,12 +165,6 @@ class Conntrack:
                     raise
             count += 1
         return count
-
-    def _any(self) -> bool:
-        """Whether there are any connections: the kernel knows this without a search."""
-        stats = self._kernel.ask(_GET_STATS, b"")
-        found = dict(attributes(stats[0])) if stats else {}
-        return found.get(_STATS_ENTRIES) != bytes(4)
 
 
 def _common(matches: list[Match]) -> Match:
@@ -182,6 +215,16 @@ def _filter(family: int, match: Match) -> bytes:
     if reply:
         asked += attribute(_TUPLE_REPLY, reply, nested=True)
     return asked
+
+
+def _status(sweep: Sweep) -> bytes:
+    """Return the attributes that compare what NAT has done, if anything."""
+    asked = {_DST_NAT: sweep.target_translated, _SRC_NAT: sweep.source_translated}
+    mask = sum(bit for bit, wanted in asked.items() if wanted is not None)
+    bits = sum(bit for bit, wanted in asked.items() if wanted)
+    if not mask:
+        return b""  # the kernel refuses a mask without bits
+    return attribute(_STATUS, _BE32.pack(bits)) + attribute(_STATUS_MASK, _BE32.pack(mask))
 
 
 def _tuple(

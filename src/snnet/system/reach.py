@@ -14,6 +14,7 @@ from .nfnetlink import attribute, attributes
 
 _GETADDR, _GETROUTE = 22, 26
 _IFA_ADDRESS, _IFA_LOCAL, _RTA_DST, _RTA_OIF = 1, 2, 1, 4
+_RTN_LOCAL = 2  # linux/rtnetlink.h
 _HEADER = struct.Struct("=IHHII")
 _IFADDRMSG = struct.Struct("=BBBBI")  # family, prefix, flags, scope, index
 _RTMSG = struct.Struct("=BBBBBBBBI")
@@ -44,14 +45,37 @@ class Reach:
                 found.setdefault(ip_address(packed), set()).add(name)
         return found
 
+    def addresses_of(self, device: str, version: int) -> list[IPAddress] | None:
+        """Return the addresses of a link; None where another link has one of them too."""
+        index = self._netlink.index(device)
+        asked = message(_GETADDR, NLM_F_DUMP, _IFADDRMSG.pack(_FAMILIES[version], 0, 0, 0, 0))
+        own, others = set[bytes](), set[bytes]()
+        for reply in self._netlink.dump(asked):
+            values = dict(attributes(reply[_HEADER.size + _IFADDRMSG.size :]))
+            mine = _IFADDRMSG.unpack_from(reply, _HEADER.size)[4] == index
+            (own if mine else others).add(values.get(_IFA_LOCAL) or values[_IFA_ADDRESS])
+        return list(map(ip_address, own)) if own.isdisjoint(others) else None
+
+    def is_local(self, address: IPAddress) -> bool:
+        """Whether packets to this address are for the host itself."""
+        found = self._route(address)
+        return found is not None and _RTMSG.unpack_from(found, _HEADER.size)[7] == _RTN_LOCAL
+
     def way(self, remote: IPAddress) -> str | None:
         """Return the link by which packets to this address leave; None if they do not."""
+        found = self._route(remote)
+        try:
+            values = dict(attributes(found[_HEADER.size + _RTMSG.size :])) if found else {}
+            return self._netlink.name(int.from_bytes(values[_RTA_OIF], sys.byteorder))
+        except (NetlinkError, KeyError):
+            return None
+
+    def _route(self, remote: IPAddress) -> bytes | None:
+        """Return the kernel's route to an address, or None."""
         family = _FAMILIES[remote.version]
         body = _RTMSG.pack(family, remote.max_prefixlen, 0, 0, 0, 0, 0, 0, 0)
         body += attribute(_RTA_DST, remote.packed)
         try:
-            replies = self._netlink.request(message(_GETROUTE, NLM_F_ACK, body))
-            found = dict(attributes(replies[0][_HEADER.size + _RTMSG.size :]))
-            return self._netlink.name(int.from_bytes(found[_RTA_OIF], sys.byteorder))
-        except (NetlinkError, IndexError, KeyError):
+            return self._netlink.request(message(_GETROUTE, NLM_F_ACK, body))[0]
+        except (NetlinkError, IndexError):
             return None

@@ -81,6 +81,17 @@ class FlowTests(FirewallTests):
         assert _next(flow) == Answer(B1, OUT.ip)
         assert _next(out) == Answer(OUT, _HOST)
 
+    def test_a_flow_straight_to_the_guest_goes_on(self, rig: Rig) -> None:
+        """A removed forward ends no flow that reaches the same port of its guest without it."""
+        rule = forward(rig, protocol="udp", port=PORT)
+        add(rig, *tenants(rig), rule)
+        flow, ends = rig.converse(B1, A1.ip, PORT), rig.converse(OUT, _HOST, PORT)
+        assert _next(flow) == Answer(A1, B1.ip)
+        assert _next(ends) == Answer(A1, OUT.ip)
+        remove(rig, rule)
+        assert _next(flow) == Answer(A1, B1.ip)
+        assert _next(ends) == Answer(HUB, OUT.ip)
+
     def test_flows_to_another_address_go_on(self, rig: Rig) -> None:
         """Of two forwards of one port, the flows of the one that stays continue."""
         rig.add_address("ext0", IPv4Interface((PUBLIC, 32)))

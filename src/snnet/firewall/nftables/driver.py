@@ -149,6 +149,7 @@ class NftablesFirewall(KernelFirewall):
             self._forget_damaged(there)
             found = [noun for owner in owners if owner not in broken for noun in nouns[owner]]
             self._last = (epoch, self.transactions, found)
+            self._translations.learn(None if broken else epoch, found)
         return keyed(noun for noun in found if isinstance(noun, wanted))
 
     def _ours(self) -> list[Noun]:
