@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import cached_property
 from ipaddress import ip_network
 
 from snnet.contract import (
@@ -29,17 +30,37 @@ class Surroundings:
     that no host of a network can have.
     """
 
-    def __init__(self, owner: Owner, found: Iterable[Noun]) -> None:
-        found = list(found)
-        links = {noun.name: noun for noun in found if isinstance(noun, Link)}
-        mine = {name for name, link in links.items() if ids.owner_of(link) == str(owner)}
-        self._links = {name: link for name, link in links.items() if name not in mine}
-        self._addresses = [
+    def __init__(self, owner: Owner, read: Callable[[type[Noun]], Iterable[Noun]]) -> None:
+        """``read`` returns everything of a kind on the host; only what a check needs is read."""
+        self._owner = str(owner)
+        self._read = read
+
+    @cached_property
+    def _split(self) -> tuple[dict[str, Link], set[str]]:
+        """The links of others by name, and the names of the owner's."""
+        links = {noun.name: noun for noun in self._read(Link) if isinstance(noun, Link)}
+        mine = {name for name, link in links.items() if ids.owner_of(link) == self._owner}
+        return {name: link for name, link in links.items() if name not in mine}, mine
+
+    @property
+    def _links(self) -> dict[str, Link]:
+        return self._split[0]
+
+    @cached_property
+    def _addresses(self) -> list[Address]:
+        mine = self._split[1]
+        return [
             noun
-            for noun in found
+            for noun in self._read(Address)
             if isinstance(noun, Address) and noun.link not in mine and not noun.address.is_loopback
         ]
-        self._routes = [noun for noun in found if isinstance(noun, Route) and noun.link not in mine]
+
+    @cached_property
+    def _routes(self) -> list[Route]:
+        mine = self._split[1]
+        return [
+            noun for noun in self._read(Route) if isinstance(noun, Route) and noun.link not in mine
+        ]
 
     @property
     def owners(self) -> set[str]:

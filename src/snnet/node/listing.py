@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from functools import cached_property
+from itertools import chain
 
-from snnet.contract import Address, Driver, Key, Link, Noun, Route
+from snnet.contract import Address, Driver, Link, Noun, Nouns, Route
 from snnet.core import identity as ids
 from snnet.core.identity import Owner
 from snnet.core.surroundings import Surroundings
@@ -16,24 +18,30 @@ class Listing:
     def __init__(self, backend: Driver, owner: Owner) -> None:
         self._backend = backend
         self._owner = owner
+        self._found: dict[type[Noun], Nouns] = {}
 
-    @cached_property
-    def places(self) -> dict[Key, Noun]:
+    def of(self, kind: type[Noun]) -> Collection[Noun]:
+        """Everything of a kind."""
+        if kind not in self._found:
+            self._found[kind] = self._backend.snapshot({kind})
+        return self._found[kind].values()
+
+    @property
+    def places(self) -> Iterator[Noun]:
         """All links, addresses and routes."""
-        return self._backend.snapshot({Link, Address, Route})
+        return chain.from_iterable(map(self.of, (Link, Address, Route)))
 
     @cached_property
     def surroundings(self) -> Surroundings:
         """What else than this node's is on the host."""
-        return Surroundings(self._owner, self.places.values())
+        return Surroundings(self._owner, self.of)
 
     @cached_property
     def strays(self) -> dict[tuple[str, ...], Link]:
         """Links that claim an identity of this owner without its name, by that identity."""
-        found = self._backend.snapshot({Link}).values()
         return {
             identity: link
-            for link in found
+            for link in self.of(Link)
             if isinstance(link, Link) and (identity := ids.stray(link, self._owner))
         }
 

@@ -262,7 +262,7 @@ class RemoveConcentrator(Call[ComputeRecords, Known, Draft, None]):
 def _taken(known: Known, host: HostView) -> set[IPAddress]:
     """Return the link-local addresses that others have on this host."""
     taken: set[IPAddress] = {one.ip for one in known.others}
-    for noun in host.listing.places.values():
+    for noun in host.listing.places:
         if isinstance(noun, Address) and isinstance(noun.address.ip, IPv4Address):
             taken.add(noun.address.ip)
         elif isinstance(noun, Route) and isinstance(noun.destination.network_address, IPv4Address):
@@ -271,7 +271,7 @@ def _taken(known: Known, host: HostView) -> set[IPAddress]:
 
 
 def _uplink_addresses(host: HostView) -> tuple[IPAddress, ...]:
-    found = device_addresses(host.listing.places.values(), frozenset())
+    found = device_addresses(host.listing.of(Address), frozenset())
     return found.get(host.site.uplink.link_name, ())
 
 
@@ -285,7 +285,7 @@ def _check_addresses(one: Concentrator, known: Known, host: HostView) -> None:
                     f"{other.tenant_id}"
                 )
     new = {*one.addresses} - {*(known.old.addresses if known.old else ())}
-    for noun in host.listing.places.values() if new else ():
+    for noun in host.listing.of(Address) if new else ():
         if isinstance(noun, Address) and noun.address.ip in new:
             raise Conflict(
                 f"{noun.address.ip} is this host's own address on {noun.link}: take it away there, "

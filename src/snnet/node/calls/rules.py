@@ -161,7 +161,7 @@ class SetRules(Call[CnciRecords, Known, RulesDraft, None]):
         """
         if not any(isinstance(rule, PortForward) for rule in self._rules.values()):
             return dict(self._rules)
-        addresses = device_addresses(host.listing.places.values(), known.publics)
+        addresses = device_addresses(host.listing.of(Address), known.publics)
         rules = dict(self._rules)
         for key, rule in rules.items():
             if not isinstance(rule, PortForward):
@@ -189,7 +189,15 @@ class SetRules(Call[CnciRecords, Known, RulesDraft, None]):
         return list(of_rules(draft.rules.values(), draft.rules.keys()))
 
 
-class DropRules(Call[CnciRecords, list[Rule], Draft, None]):
+@dataclass(slots=True)
+class There:
+    """Rules that the node knows, which nobody else changed as long as the epoch lasts."""
+
+    rules: list[Rule]
+    epoch: Hashable | None
+
+
+class DropRules(Call[CnciRecords, There, Draft, None]):
     """Remove the node's rules that ``select`` returns, with what was added with them."""
 
     mode = Mode.PRESS_ON
@@ -208,14 +216,17 @@ class DropRules(Call[CnciRecords, list[Rule], Draft, None]):
     def claim(self, records: CnciRecords, alone: bool, held: Held) -> Claim:
         return Claim(frozenset(rule_thing(rule.key) for rule in self._select(records)))
 
-    def read(self, records: CnciRecords, claim: Claim) -> list[Rule]:
-        return [*self._select(records)]
+    def read(self, records: CnciRecords, claim: Claim) -> There:
+        return There([*self._select(records)], records.epoch)
 
-    def draft(self, known: list[Rule], host: HostView) -> Draft:
+    def draft(self, known: There, host: HostView) -> Draft:
         found: dict[Key, Noun] = {}
         scope: dict[Thing, set[Key]] = {}
-        for rule in known:
-            there = host.find(with_addresses(rule))
+        sure = known.epoch is not None and host.epoch() == known.epoch
+        for rule in known.rules:
+            there = host.find(noun for noun in with_addresses(rule) if noun != rule or not sure)
+            if sure:
+                there[rule.key] = rule
             found |= there
             scope[rule_thing(rule.key)] = set(there)
         return Draft(make_plan(found, {}), scope)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 from snnet.config import shown
 from snnet.contract import (
     Add,
     Announcement,
+    Attached,
     Bridge,
     Conflict,
     DhcpScope,
@@ -56,6 +58,10 @@ FORWARDING: Thing = ("forwarding",)
 """The kernel parameters that routing between subnets needs."""
 
 
+_NOT_ITS_OWN = (*SHARED, SharedSysctl, Attached)
+"""What may be there although the subnet is new."""
+
+
 def subnet_thing(networks: Networks) -> Thing:
     return ("subnet", networks)
 
@@ -89,6 +95,8 @@ class AddSubnet(Call[CnciRecords, Known, SubnetDraft, str]):
 
     Without a compute node it adds only the subnet itself.
     """
+
+    trusts: ClassVar[bool] = True
 
     def __init__(self, tenant_id: str, scoping: Scoping, request: RemoteSubnet) -> None:
         scoping.check(request.networks)
@@ -159,8 +167,12 @@ class AddSubnet(Call[CnciRecords, Known, SubnetDraft, str]):
         # Only this node's tunnel is looked at: the others are other calls' business.
         own = replace(base, tunnels=_by_remote(tunnel))
         wanted = host.carried((*sysctls(host.site, self._versions), *own.nouns()))
+        # Of a new subnet without links there is nothing else, or a driver will say so.
+        fresh = not host.looking and (known, bridge, there) == (None, None, None)
         # What hung on a bridge deleted behind our back died with it.
-        found = host.find(noun for noun in wanted.values() if not isinstance(noun, Link))
+        others = [noun for noun in wanted.values() if not isinstance(noun, Link)]
+        kinds = _NOT_ITS_OWN if fresh else (Noun,)
+        found = host.find(noun for noun in others if isinstance(noun, kinds))
         found |= keyed(noun for noun in (bridge, there) if noun is not None)
         scope = found.get(base.scope.key)
         if known is None and isinstance(scope, DhcpScope):
