@@ -8,6 +8,7 @@ import pytest
 
 import snnet
 from snnet.contract import DriverNotFound, InvalidRequest, Put
+from snnet.registries.memory import MemoryRegistry
 
 
 def test_one_name_is_one_set_of_documents_until_its_last_user_has_gone() -> None:
@@ -18,6 +19,16 @@ def test_one_name_is_one_set_of_documents_until_its_last_user_has_gone() -> None
     second.close()
     with snnet.open_registry("memory:shared") as third:
         assert third.read("").entries == {}
+
+
+def test_documents_that_outlive_their_last_user_are_not_the_next_ones() -> None:
+    with snnet.open_registry("memory:kept") as first:
+        assert isinstance(first, MemoryRegistry)
+        first.commit([Put("k", {"n": 1})])
+        kept = first.documents()  # as the thread does that ends sessions
+    with snnet.open_registry("memory:kept") as second:
+        assert second.read("").entries == {}
+    assert kept.users == 0
 
 
 def test_without_a_name_nothing_is_shared() -> None:

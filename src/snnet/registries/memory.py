@@ -61,6 +61,7 @@ class MemoryRegistry(Registry):
                 if url:
                     _named[url] = documents
             documents.users += 1
+        self._url = url
         self._documents: Documents | None = documents
         self._feed = documents.open_feed()
         self._pid = os.getpid()
@@ -94,6 +95,9 @@ class MemoryRegistry(Registry):
             if documents is None:
                 return
             documents.users -= 1
+            if not documents.users and self._url:
+                # The thread that ends sessions can have them a moment longer.
+                del _named[self._url]
         documents.close_feed(self._feed)
 
     @property
