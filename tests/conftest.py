@@ -11,6 +11,7 @@ failure.  What failed is written to the file SNNET_TEST_FAILURES too.
 from __future__ import annotations
 
 import functools
+import gc
 import os
 import resource
 import signal
@@ -63,6 +64,20 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "kernel: drives the real kernel; needs root")
     config.addinivalue_line("markers", "needs(kind): the kernel must have this kind of link")
     config.addinivalue_line("markers", "sampled: one in SNNET_TEST_SAMPLE of them runs")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect without searches for garbage: nothing is freed, and they take a third of the time.
+
+    What is collected lives until the end, so later searches leave it out, too.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(tryfirst=True)

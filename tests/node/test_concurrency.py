@@ -20,6 +20,7 @@ from snnet.contract import Outcome, Remove, Tap
 from snnet.node.claims import WHOLE_NODE, Claim, Claims
 from snnet.node.deadline import Deadline
 from snnet.node.results import CreatedVnic
+from tests.node.every_call import NEAR, NET, concentrator
 from tests.node.world import FakeWorld, World, container, vm
 
 FOREVER = Deadline("test", None, None)
@@ -353,3 +354,35 @@ def test_of_two_last_vnics_destroyed_at_once_one_takes_the_subnet_along(fake: Fa
             assert fake.links() == []
     finally:
         sys.setswitchinterval(interval)
+
+
+def test_rules_and_topology_bear_subnets_that_come_and_go(fake: FakeWorld) -> None:
+    cnci = concentrator(fake, api_timeout=60)
+    bridge = str(cnci.topology()["subnets"][NET]["bridge"])
+    stop, errors = threading.Event(), []
+
+    def work(number: int) -> None:
+        try:
+            while not stop.is_set():
+                cnci.add_remote_subnet(f"10.{number}.0.0/24", number, NEAR)
+                cnci.remove_subnet(f"10.{number}.0.0/24")
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=[number]) for number in (40, 50, 60)]
+    for thread in threads:
+        thread.start()
+    for _ in range(40):
+        cnci.allow_external("eth0", bridge)
+        cnci.deny_external("eth0", bridge)
+        cnci.add_port_forward(protocol="udp", device="eth0", port=53, to="10.1.0.9")
+        cnci.remove_port_forward(protocol="udp", device="eth0", port=53)
+        cnci.topology().to_dict()
+        assert cnci.public_ips
+        cnci.update_neighbors(())
+        cnci.plan_add_remote_subnet("10.70.0.0/24", 70, NEAR)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert cnci.verify() == []

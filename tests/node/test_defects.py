@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -117,38 +116,6 @@ def test_a_watcher_sees_that_forwarding_was_turned_off(
     assert watcher.verify() == []
     if isinstance(node, snnet.Cnci):
         node.shutdown()
-
-
-def test_rules_and_topology_bear_subnets_that_come_and_go(fake: FakeWorld) -> None:
-    cnci = concentrator(fake, api_timeout=60)
-    bridge = str(cnci.topology()["subnets"][NET]["bridge"])
-    stop, errors = threading.Event(), []
-
-    def work(number: int) -> None:
-        try:
-            while not stop.is_set():
-                cnci.add_remote_subnet(f"10.{number}.0.0/24", number, NEAR)
-                cnci.remove_subnet(f"10.{number}.0.0/24")
-        except Exception as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=work, args=[number]) for number in (40, 50, 60)]
-    for thread in threads:
-        thread.start()
-    for _ in range(40):
-        cnci.allow_external("eth0", bridge)
-        cnci.deny_external("eth0", bridge)
-        cnci.add_port_forward(protocol="udp", device="eth0", port=53, to="10.1.0.9")
-        cnci.remove_port_forward(protocol="udp", device="eth0", port=53)
-        cnci.topology().to_dict()
-        assert cnci.public_ips
-        cnci.update_neighbors(())
-        cnci.plan_add_remote_subnet("10.70.0.0/24", 70, NEAR)
-    stop.set()
-    for thread in threads:
-        thread.join()
-    assert errors == []
-    assert cnci.verify() == []
 
 
 @pytest.mark.parametrize("listening", [False, True])
