@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from snnet.contract import (
     AntiSpoof,
@@ -67,11 +67,13 @@ class Rulebook:
 
     def all(self, kind: type[N], *known_by: object) -> tuple[N, ...]:
         """Return the rules of this class that match these values, oldest first."""
-        return cast("tuple[N, ...]", tuple(self._index.get((kind, *known_by), {}).values()))
+        found: Any = self._index.get((kind, *known_by))
+        return tuple(found.values()) if found else ()
 
     def first(self, kind: type[N], *known_by: object) -> N | None:
         """Return the oldest such rule, None without one; most classes have at most one."""
-        return next(iter(self.all(kind, *known_by)), None)
+        found: Any = self._index.get((kind, *known_by))
+        return next(iter(found.values())) if found else None
 
     def is_outbound(self, link: ZoneLink) -> bool:
         """Return whether members of the link's zone may reach links outside all zones."""

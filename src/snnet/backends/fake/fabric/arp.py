@@ -116,5 +116,4 @@ class Resolver:
         if not self._state.sysctls:
             return 0  # none was set, and 0 is the default of all that are read here
         names = [link_sysctl(f"{family}.conf", name, parameter) for name in (link, "all")]
-        found = map(self._station.sysctls.find, names)
-        return max(int(sysctl.value) for sysctl in found if sysctl is not None)
+        return max(map(self._station.parameter, names))

@@ -36,22 +36,30 @@ class Chains:
 
     def device(self, hook: str, link: str, frame: Frame, step: Step) -> bool:
         """Handle a frame that comes by a link ("ingress") or leaves by it ("egress")."""
+        if self._station.others is None:
+            return True
         way = {"came" if hook == "ingress" else "goes": link}
         return self._frame(NETDEV, hook, frame, step, link, **way)
 
     def arrives(self, port: Link, frame: Frame, step: Step) -> bool:
         """Handle a frame that arrived on a bridge port."""
+        if self._station.others is None:
+            return True
         where = {"came": port.name, "bridge": port.master or ""}
         return self._frame(BRIDGE, "prerouting", frame, step, port.name, **where)
 
     def goes_up(self, port: Link, frame: Frame, step: Step) -> bool:
         """Handle a frame from a bridge port that goes up to the host."""
+        if self._station.others is None:
+            return True
         where = {"came": port.name, "bridge": port.master or ""}
         return self._frame(BRIDGE, "input", frame, step, port.name, **where)
 
     def leaves(self, bridge: str, came: str | None, out: str, frame: Frame, step: Step) -> bool:
         """Handle a frame that leaves by a port; ``came``: None if it is the host's own."""
         port = {"goes": out, "bridge": bridge}
+        if self._station.others is None:
+            return True
         hook, where = ("forward", {**port, "came": came}) if came else ("output", port)
         return self._frame(BRIDGE, hook, frame, step, out, **where) and self._frame(
             BRIDGE, "postrouting", frame, step, out, **port
@@ -82,8 +90,6 @@ class Chains:
     def _frame(
         self, layer: str, hook: str, frame: Frame, step: Step, link: str, **where: object
     ) -> bool:
-        if self._station.others is None:
-            return True
         return self.passes(step, link, layer, hook, frame.payload, {**macs(frame), **where})
 
     # -- neighbours ---------------------------------------------------------------------

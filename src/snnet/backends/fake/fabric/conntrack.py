@@ -137,6 +137,25 @@ class Passage(NamedTuple):
     mac: str = ""
     """The source of the frame that brought it; empty if there was none."""
 
+    # These do what ``_replace`` does at a fifth of the cost, which each hook pays.
+
+    def at(self, step: Step) -> Passage:
+        """Return the passage at a later step."""
+        if step is self.step:
+            return self
+        packet, _, link, flow, answers, untracked, mac = self
+        return Passage(packet, step, link, flow, answers, untracked, mac)
+
+    def carrying(self, packet: Packet) -> Passage:
+        """Return the passage with the packet as it was translated or forwarded."""
+        _, step, link, flow, answers, untracked, mac = self
+        return Passage(packet, step, link, flow, answers, untracked, mac)
+
+    def of(self, flow: Flow, answers: bool) -> Passage:
+        """Return the passage with its connection."""
+        packet, step, link, _, _, untracked, mac = self
+        return Passage(packet, step, link, flow, answers, untracked, mac)
+
 
 class Conntrack:
     """The connections of one host during one walk."""

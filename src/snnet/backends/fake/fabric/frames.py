@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from snnet.contract import TUNNELS, IPAddress, IPNetwork
+from snnet.contract.addresses import is_multicast_mac
 
 BROADCAST = "ff:ff:ff:ff:ff:ff"
 ETHERNET_HEADER = 14
@@ -208,6 +209,10 @@ class Packet:
     def __post_init__(self) -> None:
         self.size = _IP_HEADER[self.target.version] + 8 * len(self.headers) + self.payload.size
 
+    def forwarded(self) -> Packet:
+        """Return the packet as a router sends it on."""
+        return Packet(self.source, self.target, self.payload, self.ttl - 1, self.headers)
+
     def __str__(self) -> str:
         behind = f" behind {', '.join(self.headers)}" if self.headers else ""
         return f"{self.payload}{behind}, {self.source} to {self.target}"
@@ -221,15 +226,13 @@ class Frame:
     target: str
     payload: Arp | Packet
     size: int = field(init=False)
+    flooded: bool = field(init=False)
+    """Whether the target is a broadcast or multicast MAC."""
     visited: set[tuple[object, str]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.size = self.payload.size
-
-    @property
-    def flooded(self) -> bool:
-        """Whether the target is a broadcast or multicast MAC."""
-        return int(self.target[1], 16) & 1 == 1
+        self.flooded = is_multicast_mac(self.target)
 
     @property
     def is_for_bridges(self) -> bool:

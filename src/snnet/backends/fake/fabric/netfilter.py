@@ -152,8 +152,7 @@ class Netfilter:
         step = self.ports.leaving(passage.link, passage.packet, passage.step, bridged=False)
         if step is None:
             return None
-        passage = passage._replace(step=step)
-        return self._around(passage, "prerouting", DNAT_PRIORITY, passage.link, "")
+        return self._around(passage.at(step), "prerouting", DNAT_PRIORITY, passage.link, "")
 
     def input(self, passage: Passage) -> Passage | None:
         """Handle a packet to the host itself: filter."""
@@ -197,7 +196,7 @@ class Netfilter:
         if not self._asks(translated, "postrouting", passage.link, out, above=SNAT_PRIORITY):
             return None
         step = self.ports.entering(out, translated.packet, translated.step, bridged=False)
-        return None if step is None else translated._replace(step=step)
+        return None if step is None else translated.at(step)
 
     def _translate_source(self, passage: Passage, out: str, next_hop: IPAddress) -> Passage | None:
         flow = passage.flow
@@ -228,8 +227,7 @@ class Netfilter:
         return self._conntrack
 
     def _bridge_nf(self, version: int) -> bool:
-        found = self._station.sysctls.find(_BRIDGED[version])
-        return found is not None and found.value != "0"
+        return self._station.parameter(_BRIDGED[version]) != 0
 
     @property
     def _active(self) -> bool:
@@ -239,7 +237,7 @@ class Netfilter:
     def _track(self, passage: Passage) -> Passage:
         """Find the packet's connection."""
         flow, answers = self._connections.find(passage.packet)
-        return passage if flow is None else passage._replace(flow=flow, answers=answers)
+        return passage if flow is None else passage.of(flow, answers)
 
     def _around(
         self, passage: Passage, hook: str, priority: int, came: str, out: str
@@ -267,8 +265,10 @@ class Netfilter:
                     rule, flow.target = found
                     end = flow.label(flow.target)
                     passage = self._trace(passage, "DNAT to {} by {}", end, rule)
+            if not flow.redirected:
+                return passage
             target = flow.target
-        return passage._replace(packet=to_end(passage.packet, target))
+        return passage.carrying(to_end(passage.packet, target))
 
     def _snat(self, passage: Passage) -> Passage:
         """Translate the source; of an answer, back to the original target."""
@@ -282,11 +282,10 @@ class Netfilter:
             return passage
         if passage.answers:
             passage = self._trace(passage, "answer: source restored to {}", flow.label(source))
-        return passage._replace(packet=from_end(passage.packet, source))
+        return passage.carrying(from_end(passage.packet, source))
 
     def _trace(self, passage: Passage, said: str, *values: object) -> Passage:
-        step = passage.step.then(self._station.name, passage.link, said, *values)
-        return passage._replace(step=step)
+        return passage.at(passage.step.then(self._station.name, passage.link, said, *values))
 
     def _filter(self, refused: Refused | None, passage: Passage) -> Passage | None:
         return passage if self._passes(refused, passage.step, passage.link) else None

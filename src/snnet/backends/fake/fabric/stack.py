@@ -9,7 +9,6 @@ a MAC is found (``arp.py``), and tunnels (``tunnels.py``), which register themse
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import Protocol
 
@@ -164,9 +163,8 @@ class Stack:
             return
         passage = self._netfilter.forward(arrived, hop.link)
         if passage is not None:
-            onward = replace(packet, ttl=packet.ttl - 1)
             step = step.then(station.name, link, "forwards {}", packet)
-            self._output(hop, passage._replace(packet=onward, step=step))
+            self._output(hop, passage.carrying(packet.forwarded()).at(step))
 
     def _refuse(
         self,
@@ -298,8 +296,11 @@ class Stack:
 
     def source_for(self, target: IPAddress) -> IPAddress | None:
         """Return the source address for the target, None without a route."""
-        path = path_to(self._state, target)
-        return path.source if path else None
+        learned, key = self.station.learned.sources, (self.station, target)
+        if key not in learned:
+            path = path_to(self._state, target)
+            learned[key] = path.source if path else None
+        return learned[key]
 
 
 class Sockets:

@@ -140,8 +140,16 @@ class Station:
         """Return whether the host forwards packets that arrive on the link."""
         # IPv6 forwards on all links or on none.
         table, which = ("ipv4.conf", link) if version == 4 else ("ipv6.conf", "all")
-        found = self.sysctls.find(link_sysctl(table, which, "forwarding"))
-        return found is not None and found.value != "0"
+        return self.parameter(link_sysctl(table, which, "forwarding")) != 0
+
+    def parameter(self, name: str) -> int:
+        """Return a kernel parameter, 0 where the host has none of that name."""
+        learned = self.network.learned.parameters
+        found = learned.get((self, name))
+        if found is None:
+            sysctl = self.sysctls.find(name)
+            found = learned[self, name] = 0 if sysctl is None else int(sysctl.value)
+        return found
 
     def drop(self, step: Step, link: str, why: str, *values: object) -> None:
         """End this branch of the walk because something is wrong: it is always printed."""
@@ -245,6 +253,10 @@ class Learned:
         """Station and link by MAC."""
         self.answering: dict[IPAddress | None, list[tuple[Station, str]]] | None = None
         """Uplinks by the addresses they answer for; None until first needed."""
+        self.parameters: dict[tuple[Station, str], int] = {}
+        """Kernel parameters by station and name."""
+        self.sources: dict[tuple[Station, IPAddress], IPAddress | None] = {}
+        """The source address that a station uses for a target."""
         self.local: dict[tuple[Station, IPAddress], bool] = {}
         """Whether a station accepts packets to an address."""
         self.leases: dict[tuple[Station, str], dict[str, IPAddress]] = {}
