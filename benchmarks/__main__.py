@@ -10,7 +10,7 @@ import sys
 from dataclasses import asdict
 from itertools import chain
 
-from . import cli, docker, fake, registry
+from . import cli, docker, fabric, fake, registry
 from .timing import Result
 
 
@@ -26,7 +26,7 @@ def main() -> int:
         if not options.json:
             print(result, flush=True)
 
-    for result in chain(fake.run(), registry.run(), docker.run(), cli.run()):
+    for result in chain(fake.run(), fabric.run(), registry.run(), docker.run(), cli.run()):
         show(result)
     if os.geteuid() == 0:
         from . import agent, concentrator, default, drops, firewall, groups, kernel, looking
