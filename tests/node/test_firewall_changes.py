@@ -7,7 +7,7 @@ import re
 import pytest
 
 import snnet
-from snnet.contract import AntiSpoof, HostIsolation, Noun, Owned, Sysctl
+from snnet.contract import AntiSpoof, HostIsolation, Key, Noun, Owned, Sysctl
 from snnet.core.subnets import BRIDGED_TO_IP
 from snnet.firewall.iptables import IptablesFirewall
 from snnet.firewall.nftables import NftablesFirewall
@@ -107,6 +107,35 @@ def test_a_new_firewall_that_cannot_leaves_the_old_one_in_charge(
     monkeypatch.undo()
     assert left_of(real, "iptables", "cnci:cnci-1") == before
     real.cnci(firewall="iptables").shutdown()
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ([], False),
+        (["iptables-nft", "-N", "DOCKER"], False),
+        (["iptables-nft", "-N", "SNNET-vqicasqk-in"], True),
+        (["nft", "add", "table", "inet", "snnet-iptablescn-cn-1"], True),
+        (["iptables-legacy", "-L"], True),
+    ],
+    ids=str,
+)
+def test_another_firewall_is_opened_where_it_may_have_rules(
+    real: RealWorld, monkeypatch: pytest.MonkeyPatch, script: list[str], reason: bool
+) -> None:
+    """Loading one and running its programs takes longer than all the rest of ``init()``."""
+    if script:
+        in_namespace(real, *script)
+    node, opened = real.node(init=False), list[object]()
+
+    def nothing(self: object) -> dict[Key, Noun]:
+        opened.append(self)
+        return {}
+
+    monkeypatch.setattr(IptablesFirewall, "snapshot", nothing)
+    node.init()
+    assert len(opened) == reason
+    node.reset_network()
 
 
 # -- others' rules ---------------------------------------------------------------------------

@@ -6,10 +6,9 @@ import contextlib
 import threading
 from collections.abc import Callable
 
+from snnet.system import nf_tables
 from snnet.system.netlink import NetlinkError
 from snnet.system.nfnetlink import Nfnetlink
-
-from . import nf_tables
 
 
 class Epochs:

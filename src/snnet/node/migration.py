@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from snnet import plugins
 from snnet.contract import Add, Driver, Host, Owned, Remove, SnnetError, Zone
 from snnet.core.identity import Owner
@@ -10,6 +12,9 @@ from .drivers import Drivers
 
 _OUTSIDE_THE_KERNEL = ("fake", "none")
 """Firewalls that have no rules to take over: not worth loading them."""
+
+_NAMES = {"nftables": "snnet-(?!iptables)", "iptables": "SNNET-|snnet-iptables"}
+"""How the names of their tables and chains in nf_tables begin; see ``_has_rules``."""
 
 
 def take_over(owner: Owner, drivers: Drivers, host: Host) -> list[str]:
@@ -21,14 +26,29 @@ def take_over(owner: Owner, drivers: Drivers, host: Host) -> list[str]:
     from snnet.system.host import RealHost
 
     firewall = drivers.firewall
-    any_rule = Zone(owner=str(owner), zone="any")
-    if not isinstance(host, RealHost) or firewall.missing(any_rule) is not None:
+    if not isinstance(host, RealHost):
         return []
-    moved: list[str] = []
-    for name in plugins.installed(plugins.FIREWALLS):
-        if name not in (firewall.name, *_OUTSIDE_THE_KERNEL):
-            moved += _take_over_from(name, owner, firewall, host)
-    return moved
+    others = {*plugins.installed(plugins.FIREWALLS)} - {firewall.name, *_OUTSIDE_THE_KERNEL}
+    used = [name for name in sorted(others) if _has_rules(name, host)]
+    if not used or firewall.missing(Zone(owner=str(owner), zone="any")) is not None:
+        return []
+    return [line for name in used for line in _take_over_from(name, owner, firewall, host)]
+
+
+def _has_rules(name: str, host: Host) -> bool:
+    """Whether a firewall may have rules of snnet here: loading one that has none takes longer.
+
+    One that is not known here may have rules anywhere.
+    """
+    from snnet.system.netlink import NetlinkError
+    from snnet.system.rulesets import legacy_tables, names
+
+    if name not in _NAMES or (name == "iptables" and legacy_tables(host.netns.fd)):
+        return True
+    try:
+        return any(re.match(_NAMES[name], found) for found in names(host.netns.fd))
+    except NetlinkError:
+        return True
 
 
 def _take_over_from(name: str, owner: Owner, firewall: Driver, host: Host) -> list[str]:

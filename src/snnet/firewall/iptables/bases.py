@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from snnet.contract import Host
-from snnet.firewall import nf_tables
+from snnet.system import nf_tables
 from snnet.system.netlink import NetlinkError
 from snnet.system.nfnetlink import Nfnetlink, attribute, attributes
 

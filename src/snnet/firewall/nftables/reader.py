@@ -11,10 +11,10 @@ from ipaddress import ip_address
 from typing import NamedTuple
 
 from snnet.contract.translating import as_error
+from snnet.system import nf_tables
 from snnet.system.netlink import NetlinkError
 from snnet.system.nfnetlink import Nfnetlink, attribute, attributes
 
-from .. import nf_tables
 from .tables import ARP, BRIDGE, INET, Table
 
 _RULE_TABLE, _RULE_CHAIN, _RULE_EXPRESSIONS = 1, 2, 4

@@ -16,10 +16,10 @@ from struct import Struct
 
 from snnet.contract import Change, GroupMembers, Operation, error_for
 from snnet.contract.translating import as_error
+from snnet.system import nf_tables
 from snnet.system.netlink import NetlinkError
 from snnet.system.nfnetlink import NESTED, Nfnetlink, Request, attribute
 
-from .. import nf_tables
 from .elements import COMMENT_MAX, Element
 from .groups import chain_of, table_of
 from .reader import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-from snnet.system.nfnetlink import Nfnetlink, attributes
+from .nfnetlink import Nfnetlink, attributes
 
 SUBSYSTEM = 10  # NFNL_SUBSYS_NFTABLES, linux/netfilter/nfnetlink.h
 GET_TABLE, DELETE_TABLE = 1, 2
