@@ -15,7 +15,7 @@ from snnet.contract.network import (
     is_automatic,
 )
 
-from .encoder import U8, U32, Field
+from .encoder import U8, U32, Field, Slot
 from .kernel import (
     CREATE,
     EXCLUSIVE,
@@ -48,7 +48,9 @@ _SCOPE = Field("scope", U8)
 _INDEX = Field("index", U32)
 _LOCAL = by_family("IFA_LOCAL")
 _ADDRESS = by_family("IFA_ADDRESS")
-_NOT_PREFERRED = Field("IFA_CACHEINFO", value={"ifa_preferred": 0, "ifa_valid": 0xFFFFFFFF})
+_CACHEINFO = Struct("=II8x")  # struct ifa_cacheinfo, linux/if_addr.h
+_LIFETIMES = Slot(lambda times: _CACHEINFO.pack(*times.values()), lambda n: {})
+_NOT_PREFERRED = Field("IFA_CACHEINFO", _LIFETIMES, {"ifa_preferred": 0, "ifa_valid": 0xFFFFFFFF})
 
 
 class Addresses:

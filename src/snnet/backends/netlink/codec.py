@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Protocol
 
 from snnet.contract import IPAddress, Link
 
-from .encoder import Field, Slot
+from .encoder import TEXT, Field, Slot
 from .kernel import ip, number
 
 Values = dict[Field, Any]
@@ -18,6 +19,8 @@ NameOf = Callable[[int], str]
 """Returns the name of the link with this index; raises OSError if there is none."""
 Common = dict[str, Any]
 """The fields that nouns of every kind have."""
+Attribute = tuple[int, Slot] | tuple[int, Slot, int]
+"""The number and the type of an attribute in IFLA_INFO_DATA, and its value if it is constant."""
 Data = dict[int, bytes]
 """The attributes in IFLA_INFO_DATA, by number."""
 
@@ -51,13 +54,19 @@ class Codec:
     """Returns the noun, or None for a link that snnet cannot have created."""
 
 
-def info(kind: str, **slots: Slot | int) -> Mapping[str, Field]:
+def info(kind: str, **attributes: Attribute) -> Mapping[str, Field]:
     """Return the fields of a kind: its name as "kind", and those in IFLA_INFO_DATA."""
-    fields = {"kind": Field("IFLA_LINKINFO IFLA_INFO_KIND", value=kind)}
-    for name, slot in slots.items():
-        path = f"IFLA_LINKINFO IFLA_INFO_DATA {name}"
-        fields[name] = Field(path, value=slot) if isinstance(slot, int) else Field(path, slot)
+    fields = {"kind": kind_field(kind)}
+    for name, (at, slot, *constant) in attributes.items():
+        value = constant[0] if constant else None
+        fields[name] = Field(f"IFLA_LINKINFO IFLA_INFO_DATA {name}", slot, value, at)
     return fields
+
+
+@cache
+def kind_field(kind: str) -> Field:
+    """Return the field that names the kind of a link: the same one for each kind."""
+    return Field("IFLA_LINKINFO IFLA_INFO_KIND", TEXT, kind)
 
 
 def address(data: Data, *numbers: int) -> IPAddress | None:

@@ -6,7 +6,7 @@ from snnet.backends.linux import check_makeable, comes_up_later, first_mtu
 from snnet.contract import Link
 
 from .codec import IndexOf, Values
-from .encoder import MAC, NAME, U32, Field
+from .encoder import MAC, NAME, U8, U32, Field
 from .found import IFF_UP
 from .kinds import CODECS
 
@@ -18,7 +18,7 @@ ADDRESS = Field("IFLA_ADDRESS", MAC)
 MTU = Field("IFLA_MTU", U32)
 MASTER = Field("IFLA_MASTER", U32)
 GROUP = Field("IFLA_GROUP", U32)
-NO_LINK_LOCAL = Field("IFLA_AF_SPEC AF_INET6 IFLA_INET6_ADDR_GEN_MODE", value=1)
+NO_LINK_LOCAL = Field("IFLA_AF_SPEC AF_INET6 IFLA_INET6_ADDR_GEN_MODE", U8, 1)
 
 
 def creation(link: Link, index_of: IndexOf) -> Values:

@@ -1,40 +1,32 @@
-"""Messages for the kernel: pyroute2 encodes each shape once, then copies are patched.
+"""Messages for the kernel: each shape is encoded once, then copies are patched.
 
-Only this module uses pyroute2, and only its message layouts: it never opens one of its
-sockets.  pyroute2 takes about 0.2 ms to encode a message, so each combination of
-attributes is encoded once.  Every later message of the same shape is a copy of those
-bytes with the values written into their places.
+Each combination of attributes is encoded once.  Every later message of the same shape is a
+copy of those bytes with the values written into their places.
+
+``layouts`` knows the attributes that snnet uses.  pyroute2 encodes what has others; only this
+module uses it, only its message layouts, and loads it for that alone: it takes longer to load
+than all the rest of the backend.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from errno import EINVAL, ERANGE
+from functools import cache
+from importlib.util import find_spec
 from ipaddress import IPv4Address, IPv6Address
 from struct import Struct
 from struct import error as StructError
 from typing import Any
 
-from pyroute2.netlink.rtnl.fibmsg import fibmsg  # type: ignore[import-untyped]
-from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg  # type: ignore[import-untyped]
-from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg  # type: ignore[import-untyped]
-from pyroute2.netlink.rtnl.ndmsg import ndmsg  # type: ignore[import-untyped]
-from pyroute2.netlink.rtnl.rtmsg import rtmsg  # type: ignore[import-untyped]
-from pyroute2.netlink.rtnl.tcmsg import tcmsg  # type: ignore[import-untyped]
-
 from snnet.contract import NAME_MAX
 from snnet.system.netlink import NetlinkError
 
-Layout = Callable[[], Any]
-"""A message class of pyroute2."""
+from . import layouts
 
-LINK: Layout = ifinfmsg
-ADDRESS: Layout = ifaddrmsg
-ROUTE: Layout = rtmsg
-NEIGHBOUR: Layout = ndmsg
-RULE: Layout = fibmsg
-TRAFFIC: Layout = tcmsg
+if find_spec("pyroute2") is None:  # here rather than in the middle of a call
+    raise ModuleNotFoundError("No module named 'pyroute2'", name="pyroute2")
 
 _LENGTH = Struct("=I")
 _ATTRIBUTE = Struct("=HH")
@@ -72,55 +64,47 @@ def mac_bytes(mac: str) -> bytes:
     return bytes.fromhex(mac.replace(":", ""))
 
 
+def _text_bytes(text: str) -> bytes:
+    return text.encode() + b"\0"
+
+
 U8 = _integer("=B")
+U16 = _integer("=H")
 U32 = _integer("=I")
 BE16 = _integer("!H")
 BE32 = _integer("!I")
 MAC = Slot(mac_bytes, lambda n: bytes([n] * 6).hex(":"))
-IP4 = Slot(_packed, lambda n: str(IPv4Address(bytes([n] * 4))))
-IP6 = Slot(_packed, lambda n: str(IPv6Address(bytes([n] * 16))))
+IP4 = Slot(_packed, lambda n: IPv4Address(bytes([n] * 4)))
+IP6 = Slot(_packed, lambda n: IPv6Address(bytes([n] * 16)))
 NAME = Slot(_name_bytes, lambda n: chr(n) * NAME_MAX)
+TEXT = Slot(_text_bytes, str)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Field:
     """A place in a message: a header field ("index"), or attributes from the outside in.
 
-    ``path`` is "IFLA_LINKINFO IFLA_INFO_KIND", for example.  With a ``slot`` the value
-    differs between messages; without, ``value`` is part of the shape.
+    ``path`` is "IFLA_LINKINFO IFLA_INFO_KIND", for example.  Its value has the type ``slot``,
+    which a constant in the header does not need.  A constant ``value`` is part of the shape.
     """
 
     path: str
     slot: Slot | None = None
     value: Any = None
+    number: int | None = None
+    """The number of the attribute, if ``layouts`` does not have it."""
 
 
-Shape = tuple[Layout, int, int, tuple[Field, ...]]
+Shape = tuple[str, int, int, tuple[Field, ...]]
 
 
-class Encoder:
-    """Encodes messages and remembers their shapes.  Threads can share it."""
+def encode(layout: str, kind: int, flags: int, values: Mapping[Field, Any]) -> bytearray:
+    """Return a message with these fields in order; sequence number and port are 0.
 
-    def __init__(self) -> None:
-        self._templates: dict[Shape, _Template] = {}
-
-    def message(
-        self,
-        layout: Layout,
-        kind: int,
-        flags: int,
-        values: Mapping[Field, Any],
-    ) -> bytearray:
-        """Return a message with these fields in order; sequence number and port are 0.
-
-        The value of a constant field does not matter.  A value that does not fit is
-        refused as the kernel would do it: ``NetlinkError`` with EINVAL or ERANGE.
-        """
-        shape = (layout, kind, flags, tuple(values))
-        template = self._templates.get(shape)
-        if template is None:
-            template = self._templates[shape] = _Template(shape)
-        return template.fill(values)
+    The value of a constant field does not matter.  A value that does not fit is
+    refused as the kernel would do it: ``NetlinkError`` with EINVAL or ERANGE.
+    """
+    return _template((layout, kind, flags, tuple(values))).fill(values)
 
 
 def append(message: bytearray, attribute: int, payload: bytes) -> bytearray:
@@ -135,7 +119,7 @@ class _Template:
 
     def __init__(self, shape: Shape) -> None:
         fields = shape[3]
-        slots = {field: field.slot for field in fields if field.slot is not None}
+        slots = {field: field.slot for field in fields if field.slot and field.value is None}
         # Encode twice with different samples, each of one repeated byte: the n-th value
         # is where the first has n + 1 and the second has n + 65.
         first = _encode(shape, {f: s.sample(n) for n, (f, s) in enumerate(slots.items(), 1)})
@@ -165,22 +149,74 @@ class _Template:
         return message
 
 
+@cache
+def _template(shape: Shape) -> _Template:
+    """Return the template of a shape, for all threads and namespaces of the process."""
+    return _Template(shape)
+
+
 def _encode(shape: Shape, samples: Mapping[Field, Any]) -> bytes:
+    """Return a message with these samples for its values."""
     layout, kind, flags, fields = shape
-    message = layout()
+    numbers = numbers_of(fields)
+    if numbers is None:
+        return encode_with_pyroute2(shape, samples)
+    header: dict[str, int] = {}
+    tree: layouts.Tree = {}
+    for field in fields:
+        value = samples.get(field, field.value)
+        *outer, name = field.path.split(" ")
+        if name.islower():
+            header[name] = value
+        else:
+            assert field.slot is not None, f"{field.path} needs a type"
+            inner: Any = tree
+            for part in outer:
+                inner = inner.setdefault(part, {})
+            inner[name] = field.slot.pack(value)
+    return layouts.encode(layout, kind, flags, header, tree, numbers)
+
+
+def numbers_of(fields: Iterable[Field]) -> Mapping[str, int] | None:
+    """Return the numbers of all attributes of these fields; None if one is not known."""
+    names = [name for field in fields for name in field.path.split(" ") if not name.islower()]
+    numbers = {field.path.split(" ")[-1]: field.number for field in fields if field.number}
+    numbers = {**layouts.NUMBERS, **numbers}
+    return numbers if numbers.keys() >= set(names) else None
+
+
+def encode_with_pyroute2(shape: Shape, samples: Mapping[Field, Any]) -> bytes:
+    """Return the same as pyroute2 encodes it, which knows all attributes by name."""
+    layout, kind, flags, fields = shape
+    message = message_classes()[layout]()
     message["header"]["type"] = kind
     message["header"]["flags"] = flags
     attributes: list[Any] = []
     for field in fields:
         value = samples.get(field, field.value)
+        if field.slot in (IP4, IP6):
+            value = str(value)
         *outer, name = field.path.split(" ")
-        if not outer and name.islower():
+        if name.islower():
             message[name] = value
         else:
             _nested(attributes, outer).append([name, value])
     message["attrs"] = attributes
     message.encode()
     return bytes(message.data)
+
+
+def message_classes() -> dict[str, Any]:
+    """Return the classes of messages, by name."""
+    from pyroute2.netlink.rtnl.fibmsg import fibmsg  # type: ignore[import-untyped]
+    from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg  # type: ignore[import-untyped]
+    from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg  # type: ignore[import-untyped]
+    from pyroute2.netlink.rtnl.ndmsg import ndmsg  # type: ignore[import-untyped]
+    from pyroute2.netlink.rtnl.rtmsg import rtmsg  # type: ignore[import-untyped]
+    from pyroute2.netlink.rtnl.tcmsg import tcmsg  # type: ignore[import-untyped]
+
+    classes = (fibmsg, ifaddrmsg, ifinfmsg, ndmsg, rtmsg, tcmsg)
+    return {found.__name__: found for found in classes}
 
 
 def _nested(attributes: list[Any], path: list[str]) -> list[Any]:

@@ -13,8 +13,8 @@ from typing import Any
 from snnet.contract import IPAddress
 from snnet.system.netlink import NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, Netlink, NetlinkError
 
-from . import encoder
-from .encoder import Encoder, Field, Layout
+from . import encoder, layouts
+from .encoder import Field
 
 # linux/rtnetlink.h
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
@@ -33,15 +33,15 @@ _FLAGS, _FLAGS_AT = Struct("=H"), 6  # of struct nlmsghdr
 _NUMBER = 0x3FFF  # masks NLA_F_NESTED and NLA_F_NET_BYTEORDER of an attribute's type
 ALL_ATTRIBUTES = range(1 << 16)
 
-_LAYOUTS: tuple[Layout, ...] = (
-    encoder.LINK,
-    encoder.ADDRESS,
-    encoder.ROUTE,
-    encoder.NEIGHBOUR,
-    encoder.RULE,
-    encoder.TRAFFIC,  # disciplines
-    encoder.TRAFFIC,  # classes, of which snnet has none
-    encoder.TRAFFIC,  # filters
+_LAYOUTS = (
+    layouts.LINK,
+    layouts.ADDRESS,
+    layouts.ROUTE,
+    layouts.NEIGHBOUR,
+    layouts.RULE,
+    layouts.TRAFFIC,  # disciplines
+    layouts.TRAFFIC,  # classes, of which snnet has none
+    layouts.TRAFFIC,  # filters
 )
 
 Values = Mapping[Field, Any]
@@ -61,7 +61,6 @@ class Kernel:
     def __init__(self, netns: int) -> None:
         self.netns = netns
         self._netlink = Netlink(netns)
-        self._encoder = Encoder()
         self.index = self._netlink.index
         self.name = self._netlink.name
         self.send = self._netlink.request
@@ -70,7 +69,7 @@ class Kernel:
     def message(self, kind: int, values: Values, flags: int = 0) -> bytearray:
         """Return a request of this kind (an RTM_ constant) with the flag for an ack."""
         layout = _LAYOUTS[kind - RTM_NEWLINK >> 2]  # each layout has four kinds
-        return self._encoder.message(layout, kind, flags | NLM_F_REQUEST | NLM_F_ACK, values)
+        return encoder.encode(layout, kind, flags | NLM_F_REQUEST | NLM_F_ACK, values)
 
     def ask(self, kind: int, values: Values, flags: int = 0) -> list[bytes]:
         """Send a request; return what came back before the ack."""

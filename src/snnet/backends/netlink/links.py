@@ -25,7 +25,7 @@ from snnet.contract.network import link_sysctl
 from snnet.system.netlink import NetlinkError
 
 from .answers import Answers
-from .codec import Values
+from .codec import Values, kind_field
 from .creation import (
     ADDRESS,
     CHANGE,
@@ -38,7 +38,7 @@ from .creation import (
     NO_LINK_LOCAL,
     creation,
 )
-from .encoder import Field, append
+from .encoder import U32, Field, append
 from .found import HEADER, IFF_ALLMULTI, IFF_UP, IFLA_IFALIAS, ParsedLink
 from .kernel import (
     CREATE,
@@ -56,8 +56,8 @@ from .settings import setting_message
 from .sysctls import Sysctls
 from .taps import TapMaker
 
-_NO_STATISTICS = Field("IFLA_EXT_MASK", value=1 << 3)  # RTEXT_FILTER_SKIP_STATS
-_VXLAN = Field("IFLA_LINKINFO IFLA_INFO_KIND", value="vxlan")
+_NO_STATISTICS = Field("IFLA_EXT_MASK", U32, 1 << 3)  # RTEXT_FILTER_SKIP_STATS
+_VXLAN = kind_field("vxlan")
 
 MANY = 32
 """Links from which on one listing takes less than to look up each."""

@@ -39,8 +39,8 @@ _LENGTH = Field("src_len", U8)
 _SOURCE = by_family("FRA_SRC")
 _PRIORITY = Field("FRA_PRIORITY", U32)
 _TABLE = Field("FRA_TABLE", U32)
-_PROTOCOL = Field("FRA_PROTOCOL", value=SNNET_PROTOCOL)
-_SPECIFIC = Field("FRA_SUPPRESS_PREFIXLEN", value=0)
+_PROTOCOL = Field("FRA_PROTOCOL", U8, SNNET_PROTOCOL)
+_SPECIFIC = Field("FRA_SUPPRESS_PREFIXLEN", U32, 0)
 
 Values = dict[Field, Any]
 

@@ -14,7 +14,7 @@ from snnet.contract.shaping import FILTER_PRIORITY, QDISC_HANDLE, RATE_MAX
 from snnet.system.netlink import NetlinkError
 from snnet.system.netns import new_netns
 
-from .encoder import U32, Field, append
+from .encoder import TEXT, U32, Field, append
 from .kernel import (
     CREATE,
     ECHO,
@@ -48,7 +48,7 @@ _CLSACT = Field("parent", value=_CLSACT_PARENT)
 _CLSACT_HANDLE = Field("handle", value=0xFFFF0000)
 _INGRESS, _EGRESS = (Field("parent", value=0xFFFFFFF0 | n) for n in (2, 3))  # TC_H_MIN_*GRESS
 _PREFERENCE = Field("info", value=FILTER_PRIORITY << 16 | socket.htons(3))  # ETH_P_ALL
-_KINDS = {kind: Field("TCA_KIND", value=kind) for kind in ("tbf", "clsact", "u32")}
+_KINDS = {kind: Field("TCA_KIND", TEXT, kind) for kind in ("tbf", "clsact", "u32")}
 
 # linux/pkt_sched.h: struct tc_ratespec, then struct tc_tbf_qopt with two of them
 _RATE = Struct("=BBHhHI")  # cell_log, linklayer, overhead, cell_align, mpu, rate

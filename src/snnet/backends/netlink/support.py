@@ -10,6 +10,7 @@ from snnet.backends.linux import no_tun
 from snnet.contract import Link, Noun, Redirect, Shaper, Tap
 from snnet.system.netlink import NetlinkError
 
+from .codec import kind_field
 from .creation import IFNAME
 from .encoder import U32, Field
 from .kernel import CREATE, EXCLUSIVE, RTM_NEWLINK, Kernel
@@ -62,7 +63,7 @@ class Support:
         values = {
             IFNAME: "snnet-probe",
             _QUEUES: _TOO_MANY_QUEUES,
-            Field("IFLA_LINKINFO IFLA_INFO_KIND", value=link.kind): None,
+            kind_field(link.kind): None,
         }
         try:
             self._kernel.ask(RTM_NEWLINK, values, CREATE | EXCLUSIVE)

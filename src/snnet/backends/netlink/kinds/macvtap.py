@@ -19,7 +19,7 @@ from ..codec import (
 )
 from ..encoder import U32, Field
 
-_FIELDS = info("macvtap", IFLA_MACVTAP_MODE=U32)
+_FIELDS = info("macvtap", IFLA_MACVTAP_MODE=(1, U32))
 _LOWER = Field("IFLA_LINK", U32)
 _MODE = 1  # IFLA_MACVLAN_MODE
 
