@@ -29,10 +29,20 @@ def main() -> int:
     for result in chain(fake.run(), fabric.run(), registry.run(), docker.run(), cli.run()):
         show(result)
     if os.geteuid() == 0:
-        from . import agent, concentrator, default, drops, firewall, groups, kernel, looking
+        from . import (
+            agent,
+            concentrator,
+            default,
+            drops,
+            firewall,
+            forwarding,
+            groups,
+            kernel,
+            looking,
+        )
 
         enter_namespace()
-        real = (kernel, default, concentrator, looking, drops, firewall, groups, agent)
+        real = (kernel, default, concentrator, looking, drops, forwarding, firewall, groups, agent)
         for result in chain.from_iterable(one.run() for one in real):
             show(result)
     elif not options.json:
