@@ -88,7 +88,6 @@ WORDS: dict[str, tuple[Noun, list[str]]] = {
             '{ "v0" comment "02:00:0a:01:00:09 10.1.0.9" }',
             'add element bridge snnet-cnci-c-1 own { "v0" . 02:00:0a:01:00:09 }',
             'add element bridge snnet-cnci-c-1 sources { "v0" . 02:00:0a:01:00:09 . 10.1.0.9 }',
-            'add element bridge snnet-cnci-c-1 sources { "v0" . 02:00:0a:01:00:09 . 0.0.0.0 }',
         ],
     ),
     "spoof of both families": (
@@ -111,7 +110,8 @@ WORDS: dict[str, tuple[Noun, list[str]]] = {
     "untracked": (
         Untracked(owner=O, link="v0", router="02:00:00:00:00:01"),
         [
-            'create element bridge snnet-cnci-c-1 untracked { "v0" comment "02:00:00:00:00:01" }',
+            'create element bridge snnet-cnci-c-1 untracking '
+            '{ "v0" comment "02:00:00:00:00:01" : jump routed }',
             'add element bridge snnet-cnci-c-1 routers { "v0" . 02:00:00:00:00:01 }',
         ],
     ),

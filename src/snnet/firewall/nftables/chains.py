@@ -115,8 +115,8 @@ def remove_source_chain(table: Table, forward: PortForward) -> list[str]:
 
 ZONE_CHAIN, OUTBOUND_CHAIN = "from-", "outbound-"
 _ZONE_RULES = each("""
-from-{zone} oifname @links-{zone} accept
 from-{zone} ct state established,related accept
+from-{zone} oifname @links-{zone} accept
 from-{zone} {ip} daddr @closed_nets{s} goto drop-protected
 from-{zone} {ip} daddr @tunnel_nets{s} udp dport {tunnel_ports} goto drop-protected
 from-{zone} {ip} daddr @tunnel_nets{s} meta l4proto gre goto drop-protected

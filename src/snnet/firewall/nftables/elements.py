@@ -133,7 +133,8 @@ def _bridge_accept(noun: BridgeAccept) -> Iterator[Element]:
 
 
 def _untracked(noun: Untracked) -> Iterator[Element]:
-    yield Element(BRIDGE, "untracked", (IFNAME,), (noun.link,), comment=noun.router or "")
+    jump = "jump routed" if noun.router else "jump bridged"
+    yield Element(BRIDGE, "untracking", (IFNAME,), (noun.link,), jump, noun.router or "")
     if noun.router is not None:
         yield Element(BRIDGE, "routers", (IFNAME, ETHER), (noun.link, noun.router))
 
@@ -223,10 +224,9 @@ def _guard(noun: AntiSpoof) -> Iterator[Element]:
     ranges = collapsed(noun.networks) if noun.networks else []
     if noun.bridged or ranges:
         yield Element(family, "own", (IFNAME, ETHER), (noun.link, noun.mac))
-    # 0.0.0.0 only on bridge ports, whose rules check what it is used for.
-    ipv4 = [address for address in noun.addresses if address.version == 4]
-    for address in (*ipv4, _NOBODY) if noun.bridged else ipv4:
-        yield Element(family, "sources", (IFNAME, ETHER, IPV4), (noun.link, noun.mac, address))
+    for address in noun.addresses:
+        if address.version == 4:
+            yield Element(family, "sources", (IFNAME, ETHER, IPV4), (noun.link, noun.mac, address))
     for network in ranges:
         of, key = family_of(network), (noun.link, network)
         yield Element(family, f"ranges{of.s}", (IFNAME, of.range), key)

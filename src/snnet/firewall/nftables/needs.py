@@ -44,7 +44,6 @@ from .tables import (
     PORTS,
     SOURCES,
     TRACKING,
-    UNTRACKED,
 )
 
 Need = tuple[str, str]
@@ -55,7 +54,7 @@ _NEEDS: dict[type[Noun], frozenset[Need]] = {
     ProtectedNetwork: frozenset({(INET, FORWARD)}),
     ZoneLink: frozenset({(INET, FORWARD)}),
     BridgeAccept: frozenset({(INET, FORWARD)}),
-    Untracked: frozenset({(BRIDGE, UNTRACKED), (INET, CONFINED), (ARP, CONFINED)}),
+    Untracked: frozenset({(BRIDGE, PORTS), (INET, CONFINED), (ARP, CONFINED)}),
     TunnelGuard: frozenset({(INET, INPUT), (INET, TRACKING)}),
     HostIsolation: frozenset({(INET, INPUT), (ARP, INPUT)}),
     HostServices: frozenset({(INET, INPUT)}),

@@ -7,14 +7,23 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from ipaddress import ip_network
 
-from snnet.contract import GroupMembers, GroupRules, InvalidRequest, Noun, Owned, TunnelGuard, Zone
+from snnet.contract import (
+    GroupMembers,
+    GroupRules,
+    InvalidRequest,
+    Noun,
+    Owned,
+    TunnelGuard,
+    Untracked,
+    Zone,
+)
 
 from . import chains, groups, tables
 from .families import FAMILIES
 from .needs import records_for
 from .reader import Reader, StoredElement
 from .records import CONTINUES, RECORDS, RecordType
-from .tables import ARP, BRIDGE, CONFINED, FORWARD, GROUPS, INET, UNTRACKED, Part, Table
+from .tables import ARP, BRIDGE, CONFINED, FORWARD, GROUPS, INET, Part, Table
 from .types import PORT, Values, pack, unpack
 
 _FAMILIES = (INET, BRIDGE, ARP)
@@ -112,10 +121,11 @@ class StoredNouns:
 
     def count(self, part: Part) -> int:
         """Return the number of nouns that need the part."""
-        if part.name == CONFINED:  # it has no elements of its own
-            part = Part(Table(BRIDGE, part.table.owner), UNTRACKED)
         table = part.table
         names = records_for(table.family, part.name)
+        if part.name == CONFINED:  # it has no elements of its own
+            table, (record,) = Table(BRIDGE, table.owner), RECORDS[Untracked]
+            names = {record.set}
         count = sum(len(self._reader.elements(table, name)) for name in names)
         if part.name == GROUPS:
             count += len(list(groups.groups_among(self._reader.chains(table))))

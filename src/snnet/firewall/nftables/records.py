@@ -169,7 +169,7 @@ RECORDS: dict[type[Noun], tuple[RecordType, ...]] = {
     Untracked: (
         RecordType(
             BRIDGE,
-            "untracked",
+            "untracking",
             (IFNAME,),
             lambda noun: (noun.link,),
             lambda owner, key, words: Untracked(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from . import drops
+from . import drops, senders
 from .families import V4, V6, each
 from .filter import BRIDGED, CONFINE, ROUTED
 from .ndp import GUARD6, SETS6
@@ -62,7 +62,7 @@ net/bridge/br_netfilter_hooks.c).  The bit is cleared afterwards.
 """
 
 INPUT, FORWARD, NAT, NAT6, SOURCES = "input", "forward", "nat", "nat6", "sources"
-PORTS, UNTRACKED, NEIGHBOURS = "ports", "untracked", "neighbours"
+PORTS, NEIGHBOURS = "ports", "neighbours"
 CONFINED = "confined"
 CLAMP, GROUPS = "clamp", "groups"
 TRACKING = "tracking"
@@ -160,10 +160,12 @@ chain unmark{s} meta mark & {hairpin} != 0 meta mark set meta mark & {others}
 _INET = {
     SOURCES: """
 chain antispoof { type filter hook prerouting priority raw; policy accept; }
-chain antispoof iifname @guarded iifname . ether saddr . ip saddr @sources accept
-chain antispoof iifname @guarded iifname . ether saddr @own iifname . ip saddr @ranges accept
-chain antispoof iifname @guarded meta nfproto ipv6 goto sender6
-chain antispoof iifname @guarded goto drop-address
+chain guard
+chain antispoof iifname . ether saddr . ip saddr @sources accept
+chain antispoof iifname @guarded goto guard
+chain guard iifname . ether saddr @own iifname . ip saddr @ranges accept
+chain guard meta nfproto ipv6 goto sender6
+chain guard goto drop-address
 """
     + GUARD6
     + drops.chains(*_OF_GUESTS),
@@ -171,22 +173,23 @@ chain antispoof iifname @guarded goto drop-address
     # include/net/udp.h).  What is forwarded is tracked, or it would not be translated.
     TRACKING: each("""
 chain arriving_tunnels { type filter hook prerouting priority raw; policy accept; }
-chain arriving_tunnels {ip} saddr . udp dport @tunnel_peers{s} fib daddr type local notrack
 chain leaving_tunnels { type filter hook output priority raw; policy accept; }
-chain leaving_tunnels {ip} daddr . udp dport @tunnel_peers{s} notrack
+chain from_peers
+chain to_peers
+chain arriving_tunnels udp dport @tunnel_ports goto from_peers
+chain leaving_tunnels udp dport @tunnel_ports goto to_peers
+chain from_peers {ip} saddr . udp dport @tunnel_peers{s} fib daddr type local notrack
+chain to_peers {ip} daddr . udp dport @tunnel_peers{s} notrack
 """),
     NAT: V4.fill(_NAT),
     NAT6: V6.fill(_NAT),
     INPUT: drops.chains(drops.HOST, drops.SERVICE, drops.TUNNEL)
     + each("""
-chain tunnels
 chain services
 chain gre
 chain input { type filter hook input priority filter; policy accept; }
-chain input udp dport @tunnel_ports jump tunnels
+chain input {ip} saddr . udp dport != @tunnel_peers{s} udp dport @tunnel_ports goto drop-tunnel
 chain input meta l4proto gre jump gre
-chain tunnels {ip} saddr . udp dport @tunnel_peers{s} return
-chain tunnels goto drop-tunnel
 chain input iifname @limited jump services
 chain services ct state established,related return
 chain services icmpv6 type { nd-router-advert, nd-redirect } goto drop-service
@@ -209,7 +212,7 @@ chain clamp tcp flags & (syn | rst) == syn oifname vmap @clamps
     CONFINED: CONFINE,
     FORWARD: """
 chain forward { type filter hook forward priority filter; policy accept; }
-chain forward iifname @inside oifname @inside ct status dnat meta mark set meta mark | {hairpin}
+chain forward ct status dnat iifname @inside oifname @inside meta mark set meta mark | {hairpin}
 chain forward iifname . oifname @bridged accept
 chain forward iifname @closed goto drop-from
 chain forward oifname @closed goto drop-into
@@ -233,7 +236,7 @@ set guarded { type ifname; }
 set guarded_more { type ifname . inet_service; }
 set sources { type ifname . ether_addr . ipv4_addr; }
 set ranges { type ifname . ipv4_addr; flags interval; }
-set untracked { type ifname; }
+map untracking { type ifname : verdict; }
 set routers { type ifname . ether_addr; }
 set own { type ifname . ether_addr; }
 set clients { type ifname; }
@@ -241,50 +244,14 @@ set leases { typeof iifname . @th,288,48; }
 map clamps { type ifname : verdict; }
 """
 
-# 288 bits after the UDP header begins, a message to a DHCP server has the client's MAC (chaddr,
-# RFC 2131, 2).  The source 0.0.0.0 of a guest is for ARP probes (RFC 5227, 1.1), for DHCP clients
-# (RFC 2131, 4.1) and for IGMP of guests without an address (RFC 3376, 4.2.13).  QEMU
-# announces a migrated guest by RARP (0x8035).  "ether type" of a frame with a VLAN tag,
-# even of VLAN 0, is the type of the tag.
 _BRIDGE = {
-    # Before br_netfilter passes the frame to the IP hooks (NF_BR_PRI_BRNF), which
-    # reassemble fragments and track connections of all tenants together.
-    UNTRACKED: """
-chain untrack { type filter hook prerouting priority -310; policy accept; }
-chain untrack iifname . ether daddr @routers accept
-chain untrack iifname @untracked notrack
-""",
     CLAMP: """
 chain clamp { type filter hook forward priority -150; policy accept; }
 chain clamp tcp flags & (syn | rst) == syn iifname vmap @clamps
 chain clamp tcp flags & (syn | rst) == syn oifname vmap @clamps
 """,
     GROUPS: BRIDGED + drops.chains(drops.IN, drops.OUT),
-    PORTS: """
-chain prerouting { type filter hook prerouting priority -300; policy accept; }
-chain guard
-chain client
-chain prerouting iifname @clients udp dport 67 jump client
-chain prerouting iifname @guarded goto guard
-chain client ip frag-off & 0x3fff != 0 goto drop-dhcp
-chain client iifname . @th,288,48 != @leases goto drop-dhcp
-chain guard iifname . ether saddr @own ether type 0x8035 accept
-chain guard ether type != { ip, ip6, arp } goto drop-address
-chain guard iifname . ether saddr . arp saddr ip @sources \
-    iifname . arp saddr ether . arp saddr ip @sources accept
-chain guard iifname . ether saddr @own iifname . arp saddr ether @own \
-    iifname . arp saddr ip @ranges accept
-chain guard ether type ip udp sport 67 goto drop-dhcp
-chain guard ether type ip udp dport 68 goto drop-dhcp
-chain guard ip saddr 0.0.0.0 udp sport != 68 goto drop-address
-chain guard ip saddr 0.0.0.0 meta l4proto != { udp, igmp } goto drop-address
-chain guard iifname . ether saddr . ip saddr @sources accept
-chain guard iifname . ether saddr @own iifname . ip saddr @ranges accept
-chain guard ether type ip6 goto sender6
-chain guard goto drop-address
-"""
-    + GUARD6
-    + drops.chains(*_OF_GUESTS),
+    PORTS: senders.RULES + GUARD6 + drops.chains(*_OF_GUESTS),
 }
 
 _ARP_SETS = """
