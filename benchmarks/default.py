@@ -10,7 +10,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import snnet
@@ -134,21 +134,41 @@ def _many(node: snnet.ComputeNode, backend: NetlinkBackend, floor: RuledFloor) -
     )
     yield Result(f"default: floor with {MANY:,} / with {SUBNETS}", many[1] / few[1], "times")
     dump = median([seconds(lambda: backend.snapshot({Link}), CPU) for _ in range(3)])
-    verify = median([seconds(node.verify, CPU) for _ in range(3)])
-    rebuild = median([seconds(node.rebuild_topology, CPU) for _ in range(3)])
+    again = _vnic(MANY + BURST, 1)
+    verified, verify = _changed_or_not(node, again, node.verify)
+    rebuilt, rebuild = _changed_or_not(node, again, node.rebuild_topology)
     yield Result(f"default: dump of {MANY:,} links", dump * 1000, "CPU ms")
     yield Result(f"default: verify of {MANY:,} VNICs / dump", verify / dump, "times", 3.2)
     yield Result(
-        f"default: rebuild of {MANY:,}, a VNIC beyond the dump",
-        (rebuild - dump) / MANY * 1e6,
-        "CPU us",
+        f"default: verify of {MANY:,} VNICs after a change of rules / dump",
+        verified / dump,
+        "times",
     )
+    for time_, when in ((rebuild, ""), (rebuilt, ", after a change of rules")):
+        yield Result(
+            f"default: rebuild of {MANY:,}, a VNIC beyond the dump{when}",
+            (time_ - dump) / MANY * 1e6,
+            "CPU us",
+        )
     yield Result(
         f"default: to_dict() of {MANY:,} VNICs",
         seconds(node.topology().to_dict, CPU) * 1000,
         "CPU ms",
     )
     yield Result(f"default: reset of {MANY:,} VNICs", seconds(node.reset_network, CPU), "CPU s")
+
+
+def _changed_or_not(
+    node: snnet.ComputeNode, cfg: snnet.VnicConfig, call: Callable[[], object]
+) -> tuple[float, float]:
+    """Seconds of a call after a change of the node's rules, and when nothing has changed."""
+    changed, unchanged = [], []
+    for _ in range(3):
+        node.create_vnic(cfg)
+        node.destroy_vnic(cfg)
+        changed.append(seconds(call, CPU))
+        unchanged.append(seconds(call, CPU))
+    return median(changed), median(unchanged)
 
 
 def _beside(

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from snnet.system import nf_tables
 from snnet.system.netlink import NetlinkError
 from snnet.system.nfnetlink import Nfnetlink, attribute, attributes
 from snnet.system.process import Completed
@@ -29,6 +30,7 @@ _FAMILIES = {1: "inet", 3: "arp", 7: "bridge"}  # linux/netfilter.h
 _GET_TABLE, _GET_CHAIN, _GET_RULE, _GET_ELEMENTS = 1, 4, 7, 13  # linux/netfilter/nf_tables.h
 _GET_GENERATION, _NEW_ELEMENTS, _DELETE_ELEMENTS = 16, 12, 14
 _EXCLUSIVE = 0x200  # NLM_F_EXCL
+_STATS_ENTRIES = 1  # CTA_STATS_GLOBAL_ENTRIES, linux/netfilter/nfnetlink_conntrack.h
 _ELEMENTS_A_MESSAGE = 3
 """Few, so that tests see lists that come in several messages."""
 
@@ -115,7 +117,9 @@ class NfTables:
     def answer(self, patch: pytest.MonkeyPatch) -> None:
         """Have requests to the kernel answered from here."""
 
-        def ask(_: Nfnetlink, kind: int, asked: bytes, family: int = 0) -> list[bytes]:
+        def ask(one: Nfnetlink, kind: int, asked: bytes, family: int = 0) -> list[bytes]:
+            if one._kind != nf_tables.SUBSYSTEM << 8:  # connection tracking: it has no connection
+                return [attribute(_STATS_ENTRIES, bytes(4))]
             return self.ask(kind, asked, family)
 
         def dump(_: Nfnetlink, kind: int, asked: bytes = b"", family: int = 0) -> list[bytes]:

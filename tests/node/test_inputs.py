@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from ipaddress import ip_interface, ip_network
 
 import pytest
 
 import snnet
-from snnet.contract import Add, Address, Change, Operation, Other, Remove, Route, Sysctl
+from snnet.contract import (
+    Add,
+    Address,
+    Change,
+    Key,
+    Link,
+    Noun,
+    Operation,
+    Other,
+    Remove,
+    Route,
+    Sysctl,
+)
 from snnet.system.process import run
 from tests.node.world import UPLINKS, FakeWorld, RealWorld, World, vm
 
@@ -221,3 +233,26 @@ def test_routed_mode_heals_after_a_flap_of_the_uplink(walled: World) -> None:
     set_link(walled, up=True)
     node.repair()
     assert node.verify() == []
+
+
+def test_the_host_is_listed_once_for_a_verify_and_for_a_rebuild(
+    fake: FakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever of them asks for links, addresses and rules; the next call sees what changed."""
+    node = fake.node()
+    node.create_vnic(vm(9))
+    listed: list[type[Noun]] = []
+    snapshot = fake.kernel.snapshot
+
+    def listing(types: Iterable[type[Noun]] | None = None) -> dict[Key, Noun]:
+        listed.extend(types or ())
+        return snapshot(types)
+
+    monkeypatch.setattr(fake.kernel, "snapshot", listing)
+    for call in (node.verify, node.rebuild_topology):
+        call()
+        assert Link in listed
+        assert len(listed) == len(set(listed)), listed
+        listed.clear()
+    fake.delete(node.topology().vnics[0].link_name)
+    one(node.verify(), "missing", "tap")

@@ -49,12 +49,6 @@ class Nft:
         """Return all objects, ours and foreign, without set elements (libnftables-json(5))."""
         return _items(self.run(["list ruleset"], as_json=True))
 
-    def tables(self) -> list[tuple[str, str]]:
-        """Return all tables, ours and foreign, by family and name."""
-        # As text: nft 1.0.6 may break its JSON off where a table has a flag.
-        lines = (line.split() for line in self.run(["list tables"]).splitlines())
-        return [(words[1], words[2]) for words in lines if words[:1] == ["table"]]
-
     def table(self, family: str, name: str) -> list[dict[str, Any]]:
         """Return the objects in one table, with the elements of its sets."""
         text = self.run([f"list table {family} {name}"], as_json=True, terse=False)

@@ -88,12 +88,16 @@ class Engine(Generic[R]):
         """What the node rests on and did not make."""
         return self._host.inputs
 
-    def draft(self, call: Call[R, K, D, T], deadline: Deadline) -> D:
+    def listed(self) -> HostView:
+        """Return a look at the host that lists each kind of its objects once."""
+        return self._host.for_draft()
+
+    def draft(self, call: Call[R, K, D, T], deadline: Deadline, host: HostView | None = None) -> D:
         """Return what the call would do now, by a look at the host; change nothing."""
         with self._claim(call, False, deadline, None) as claim:
             with self.claims.lock:
                 known = call.read(self.records, claim)
-            return call.draft(known, self._host.for_draft())
+            return call.draft(known, host or self.listed())
 
     def preview(self, call: Call[R, Any, Any, Any], deadline: Deadline) -> Plan:
         """Return the plan that the call would have now; it can print itself as commands."""

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice
 
 from snnet.contract import (
     Address,
@@ -159,7 +159,7 @@ class HostView:
 
     def snapshot(self, kinds: Iterable[type[Noun]]) -> dict[Key, Noun]:
         """Return everything of these kinds from the backend."""
-        return self._drivers.backend.snapshot(kinds)
+        return keyed(chain.from_iterable(map(self.listing.of, kinds)))
 
     def leases(self) -> list[DhcpLease]:
         """Return the leases that guests hold of the node's DHCP servers."""
@@ -294,6 +294,10 @@ class HostView:
         """Parameters of the node's links that somebody changed: found, wanted."""
         return changed_parameters(self._drivers.backend, records)
 
+    def changed_inputs(self, records: Records) -> Iterable[str]:
+        """What changed on the host that is not the node's, and that it depends on."""
+        return self.inputs.differences(records, self.snapshot({Link, Address}).values())
+
     def check_address(self) -> None:
         """Conflict where the node's own address is gone: tunnels and events would name it."""
         uplink = self.site.uplink
@@ -307,7 +311,7 @@ class HostView:
     def seen(self, records: Records) -> Seen:
         """Everything of this node that is on the host, and strays; lists everything once."""
         owner = self.site.owner
-        found = self._drivers.backend.snapshot(records.kinds)
+        found = self.snapshot(records.kinds)
         links, strays = set[str](), dict[tuple[str, ...], Link]()
         for noun in found.values():
             if isinstance(noun, Link) and (whose := ids.ours_or_stray(noun, owner)):
@@ -342,6 +346,7 @@ class HostView:
         seen = self.seen(records)
         if any(map(unfinished, seen.ours.values())):
             time.sleep(HALF_BORN_GRACE)
+            self._listing = None
             seen = self.seen(records)
         return seen
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 
-from snnet.contract import Address, ApiError, IPAddress, Link, Path, Sysctl
+from snnet.contract import Address, ApiError, IPAddress, Link, Noun, Path, Sysctl
 from snnet.contract.network import FORWARDING
 from snnet.core.inputs import (
     SOMEWHERE,
@@ -51,10 +51,12 @@ class Inputs:
     def _note_default(self) -> None:
         self._had_default = self._had_default or self._default() is not None
 
-    def differences(self, records: Records, rules: Iterable[Rule]) -> Iterator[str]:
-        """A line for each external input that is not as the node needs it."""
-        rules = list(rules)
-        found = self._backend.snapshot({Link, Address}).values()
+    def differences(self, records: Records, found: Collection[Noun]) -> Iterator[str]:
+        """A line for each external input that is not as the node needs it.
+
+        ``found`` are the links and addresses of the host.
+        """
+        rules = list(records.outside())
         seen = Seen(
             {noun.name: noun for noun in found if isinstance(noun, Link)},
             [noun for noun in found if isinstance(noun, Address)],

@@ -1,4 +1,4 @@
-"""What a draft lists of the host, once, whoever asks for it."""
+"""What is listed of the host, once, whoever asks for it."""
 
 from __future__ import annotations
 

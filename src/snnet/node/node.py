@@ -314,12 +314,12 @@ class Node(ABC, Generic[R]):
         engine = self._ready()
         if quick:
             return list(differences(engine.draft(Repair(untold=True), deadline).plan))
-        draft = engine.draft(Repair(wait=False), deadline)
+        draft = engine.draft(Repair(wait=False), deadline, host := engine.listed())
         with engine.claims.lock:
             nouns, warnings = list(engine.records.nouns()), list(engine.records.warnings())
-        with engine.look(deadline) as host:
+        with engine.look(deadline):
             return [
-                *taken_away(draft.plan, host),
+                *taken_away(draft.plan, host, nouns),
                 *differences(draft.plan),
                 *warnings,
                 *host.recorded(),
@@ -397,4 +397,4 @@ class Node(ABC, Generic[R]):
 def _inputs(engine: Engine[Any], host: HostView) -> list[str]:
     with engine.claims.lock:
         records = engine.records.copy()
-    return list(host.inputs.differences(records, records.outside()))
+    return list(host.changed_inputs(records))

@@ -28,10 +28,7 @@ def changed_parameters(
     for noun in records.nouns():
         if isinstance(noun, Link):
             wanted |= quiet_parameters(noun)
-    found = backend.find_all([Sysctl(name=name) for name in wanted])
-    off = keyed(
-        noun
-        for noun in found.values()
-        if isinstance(noun, Sysctl) and noun.value != wanted[noun.name]
-    )
-    return off, {key: Sysctl(name=key[1], value=wanted[key[1]]) for key in off}
+    parameters = keyed(Sysctl(name=name, value=value) for name, value in wanted.items())
+    found = backend.find_all(parameters.values())
+    off = {key: noun for key, noun in found.items() if noun != parameters[key]}
+    return off, {key: parameters[key] for key in off}

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from shlex import quote
 
-from snnet.contract import LINK_GROUP, Add, Link, Plan
+from snnet.contract import LINK_GROUP, Add, Link, Noun, Plan
 from snnet.core import identity as ids
 
 from .host import HostView
@@ -33,16 +33,19 @@ def lost_alias(link: Link) -> str:
     return f"{what} for, was removed; start its agent, or create its VNIC again"
 
 
-def taken_away(plan: Plan, host: HostView) -> Iterator[str]:
+def taken_away(plan: Plan, host: HostView, nouns: Iterable[Noun]) -> Iterator[str]:
     """Yield a line for each link that others renamed, or whose alias or group they changed.
 
-    ``plan`` is that of a repair: a link that it would make, where one of this kind has the name
-    and not the alias, is the one that is there.  Lists all links.
+    ``plan`` is that of a repair, which wants ``nouns``: a link that it would make, where one of
+    this kind has the name and not the alias, is the one that is there.  Lists all links.
     """
     links = {link.name: link for link in host.snapshot({Link}).values() if isinstance(link, Link)}
     owner = host.site.owner
+    known = {noun.key for noun in nouns}
     planned = {operation.noun.key for operation in plan}
     for link in links.values():
+        if link.key in known and link.key not in planned:
+            continue  # it is as the node wants it
         what = f"{link.kind} {link.name}"
         if identity := ids.stray(link, owner):
             name = ids.name(owner, *identity)

@@ -16,7 +16,18 @@ _GET_GENERATION, _GENERATION_ID = 16, 1
 TABLE_NAME, TABLE_FLAGS, TABLE_USE = 1, 2, 3
 CHAIN_TABLE, CHAIN_NAME, CHAIN_HOOK, CHAIN_POLICY, CHAIN_USE, CHAIN_TYPE = 1, 3, 4, 5, 6, 7
 
-FAMILIES = {"inet": 1, "ip": 2, "arp": 3, "bridge": 7, "ip6": 10}  # NFPROTO_*, linux/netfilter.h
+FAMILIES = {"inet": 1, "ip": 2, "arp": 3, "netdev": 5, "bridge": 7, "ip6": 10}
+"""NFPROTO_*, linux/netfilter.h"""
+
+
+def tables(kernel: Nfnetlink, family: str) -> list[str]:
+    """Return the names of the family's tables.
+
+    Raise ``NetlinkError`` where nf_tables does not answer.
+    """
+    found = kernel.dump(GET_TABLE, family=FAMILIES[family])
+    names = (dict(attributes(message))[TABLE_NAME] for message in found)
+    return [name.rstrip(b"\0").decode(errors="replace") for name in names]
 
 
 def generation(kernel: Nfnetlink) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import accumulate
 from socket import htons
 
@@ -91,12 +91,14 @@ def attribute(kind: int, value: bytes, *, nested: bool = False) -> bytes:
     return head + value + _PADDING[size & 3]
 
 
-def attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+def attributes(data: bytes) -> list[tuple[int, bytes]]:
     """Return the attributes in ``data``: their numbers without flags, and their values."""
+    found: list[tuple[int, bytes]] = []
     offset, last, unpack = 0, len(data) - _ATTRIBUTE.size, _ATTRIBUTE.unpack_from
     while offset <= last:
         length, kind = unpack(data, offset)
         if length < 4:
-            return
-        yield kind & _NUMBER, data[offset + 4 : offset + length]
+            break
+        found.append((kind & _NUMBER, data[offset + 4 : offset + length]))
         offset += length + 3 & ~3
+    return found

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from errno import EMFILE, EPERM
 from ipaddress import IPv4Address
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,7 +37,8 @@ from snnet.contract import (
 from snnet.contract.errors import NEEDS
 from snnet.firewall import nft
 from snnet.firewall.nftables import NftablesFirewall
-from snnet.firewall.nftables.reader import StoredChain
+from snnet.firewall.nftables.nouns import StoredNouns
+from snnet.firewall.nftables.reader import Reader, StoredChain
 from snnet.firewall.nftables.steps import with_operation
 from snnet.firewall.nftables.tables import Table
 from snnet.firewall.nftables.writer import by_netlink
@@ -208,25 +210,62 @@ def test_rules_are_read_once_after_a_change_of_others(
     here: list[Noun] = [BridgeAccept(owner=OWNER, bridge=f"br{number}") for number in range(9)]
     absent: list[Noun] = [Untracked(owner=OWNER, link="p0"), HostIsolation(owner=OWNER, link="b")]
     read: list[str] = []
-    of_owner, content = driver._stored.of_owner, driver._reader.content
+    of_owner, content = StoredNouns.of_owner, Reader.content
 
-    def reading(owner: str) -> list[Noun]:
+    def reading(stored: StoredNouns, owner: str) -> list[Noun]:
         read.append("nouns")
-        return of_owner(owner)
+        return of_owner(stored, owner)
 
-    def listing(table: Table) -> dict[str, StoredChain]:
+    def listing(reader: Reader, table: Table) -> dict[str, StoredChain]:
         read.append(table.family)
-        return content(table)
+        return content(reader, table)
 
     add(driver, *here)
     driver.snapshot()
-    monkeypatch.setattr(driver._stored, "of_owner", reading)
-    monkeypatch.setattr(driver._reader, "content", listing)
+    monkeypatch.setattr(StoredNouns, "of_owner", reading)
+    monkeypatch.setattr(Reader, "content", listing)
     for others, expected in ((False, []), (True, ["arp", "bridge", "inet", "nouns"])):
         if others:
             do(driver, "nft", "add", "table", "inet", "theirs")
         read.clear()
         assert [driver.find(noun) for noun in (*here, *absent)] == [*here, None, None]
+        assert sorted(read) == expected
+
+
+def test_tables_are_looked_at_once_after_each_change(
+    driver: NftablesFirewall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever made it; what others have is read again after theirs alone."""
+    extra, read = BridgeAccept(owner=OWNER, bridge="br9"), list[str]()
+    content, listed = Reader.content, driver._nft.ruleset
+
+    def listing(reader: Reader, table: Table) -> dict[str, StoredChain]:
+        read.append(table.family)
+        return content(reader, table)
+
+    def theirs() -> list[dict[str, Any]]:
+        read.append("theirs")
+        return listed()
+
+    add(driver, *ALL)
+    assert driver.obstacles() == []
+    monkeypatch.setattr(Reader, "content", listing)
+    monkeypatch.setattr(driver._nft, "ruleset", theirs)
+    own = ["arp", "bridge", "inet"]
+    table = f"snnet-{OWNER.replace(':', '-')}"
+    lost = ("delete", "element", "inet", table, "bridged", '{ "br9" . "br9" }')
+    changes: list[tuple[Callable[[], object], list[str], bool]] = [
+        (lambda: None, [], False),
+        (lambda: add(driver, extra), own, True),
+        (lambda: do(driver, "nft", "add", "table", "inet", "theirs"), [*own, "theirs"], True),
+        (lambda: do(driver, "nft", *lost), own, False),
+        (lambda: None, [], False),
+    ]
+    for change, expected, there in changes:
+        change()
+        read.clear()
+        assert (extra.key in driver.snapshot()) is there
+        driver.obstacles()
         assert sorted(read) == expected
 
 

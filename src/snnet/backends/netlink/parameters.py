@@ -6,6 +6,7 @@ Opening a file for each takes the kernel far longer.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from dataclasses import replace
 from struct import Struct
 
 from snnet.contract import Key, Noun, Sysctl, Unsupported
@@ -37,7 +38,8 @@ def listed(nouns: Collection[Noun], links: Iterable[ParsedLink]) -> dict[Key, No
             data = values.get(link, b"")
             if len(data) >= offset + _NUMBER.size:
                 (value,) = _NUMBER.unpack_from(data, offset)
-                found[noun.key] = Sysctl(name=noun.name, value=str(value))
+                as_wanted = noun.value == str(value)
+                found[noun.key] = noun if as_wanted else replace(noun, value=str(value))
     return found
 
 

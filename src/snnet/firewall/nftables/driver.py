@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from snnet.contract import (
     Add,
@@ -32,7 +32,7 @@ from ..kernel import KernelFirewall
 from ..nft import Nft
 from . import drops, groups, tables
 from .elements import elements
-from .integrity import Integrity, described, with_chains
+from .integrity import Integrity
 from .needs import Need, needs
 from .nouns import StoredNouns
 from .reader import FAMILIES, Reader
@@ -67,7 +67,7 @@ class NftablesFirewall(KernelFirewall):
         self._reader = Reader(self.host.netns.fd)
         self._writer = Writer(self.host.netns.fd)
         self._stored = StoredNouns(self._reader)
-        self._integrity = Integrity(self._reader, self._stored, Reference())
+        self._integrity = Integrity(self._reader, Reference())
         self._epochs = Epochs(self.host.netns.fd)
         self._lock = threading.RLock()
         self.transactions = 0
@@ -77,7 +77,9 @@ class NftablesFirewall(KernelFirewall):
         self._damaged: dict[Table, str] = {}
         """Tables that are not as they should be, and why: they must be recreated."""
         self._last: tuple[int, int, list[Noun]] | None = None
-        """The last snapshot: the epoch before it, the transactions by then, all nouns."""
+        """The last look at all tables: the epoch before it, the transactions by then, all nouns."""
+        self._others: tuple[int, Sequence[dict[str, Any]]] | None = None
+        """What others have in the ruleset, and the epoch before it was read."""
         self._inspected: dict[str, int] = {}
         """The epoch in which the rules of an owner were last compared."""
         self._usage = Usage(self._stored, self._reader)
@@ -133,46 +135,43 @@ class NftablesFirewall(KernelFirewall):
         If somebody changed something in a node's tables, all its nouns count as missing.
         """
         wanted = tuple(self.carries if types is None else types)
+        return keyed(noun for noun in self._seen() if isinstance(noun, wanted))
+
+    def _seen(self) -> list[Noun]:
+        """All nouns that a snapshot has, by one look at all tables after each change of them."""
         with self._lock:
             epoch = self.epoch()
-            there = self._stored.tables()
-            owners = dict.fromkeys(table.owner for table in there)
-            nouns = {owner: self._stored.of_owner(owner) for owner in owners}
-            possible = [Table(family, owner) for owner in owners for family in FAMILIES]
-            parts = {owner: described(found) for owner, found in nouns.items()}
-            damage = {
-                table: self._integrity.damage(table, parts[table.owner]) or "" for table in possible
-            }
-            broken = {table.owner for table, why in damage.items() if why}
-            self._damaged = {table: why for table, why in damage.items() if table.owner in broken}
-            self._inspected = dict.fromkeys(owners, epoch)
-            self._forget_damaged(there)
-            found = [noun for owner in owners if owner not in broken for noun in nouns[owner]]
-            self._last = (epoch, self.transactions, found)
-            self._translations.learn(None if broken else epoch, found)
-        return keyed(noun for noun in found if isinstance(noun, wanted))
+            if self._last is None or self._last[:2] != (epoch, self.transactions):
+                self._last = (epoch, self.transactions, self._look(epoch))
+            self._translations.learn(None if self._damaged else epoch, self._last[2])
+            return self._last[2]
 
-    def _ours(self) -> list[Noun]:
-        """The nouns of the host's owner: of the last snapshot, if nothing has changed since."""
-        with self._lock:
-            if self._last is None or self._last[:2] != (self.epoch(), self.transactions):
-                self.snapshot()
-            assert self._last is not None
-            return [noun for noun in self._last[2] if _is_of(noun, self.host.owner)]
+    def _look(self, epoch: int) -> list[Noun]:
+        """Return the nouns of all owners whose tables are not damaged; note which are."""
+        there = self._stored.tables()
+        owners = dict.fromkeys(table.owner for table in there)
+        seen = {owner: self._integrity.look(owner) for owner in owners}
+        self._damaged = {
+            table: damage.get(table, "")
+            for owner, (_, damage) in seen.items()
+            for table in (Table(family, owner) for family in FAMILIES)
+            if damage
+        }
+        self._inspected = dict.fromkeys(owners, epoch)
+        self._forget_damaged(there)
+        return [noun for nouns, damage in seen.values() if not damage for noun in nouns]
 
     def enforced(self) -> tuple[dict[Key, Noun], Sequence[str]]:
         """See :meth:`snnet.contract.Driver.enforced`; elements are read, but not compared."""
         with self._lock:
             owners = dict.fromkeys(table.owner for table in self._stored.tables())
-            nouns = {owner: self._stored.of_owner(owner) for owner in owners}
-            parts = {owner: described(with_chains(found)) for owner, found in nouns.items()}
-            damage = [
-                f"rules of {owner} in table {table}: {why}"
-                for owner in owners
-                for table in (Table(family, owner) for family in FAMILIES)
-                if (why := self._integrity.damage(table, parts[owner], whole=False))
-            ]
-        return keyed(noun for found in nouns.values() for noun in found), damage
+            seen = {owner: self._integrity.look(owner, whole=False) for owner in owners}
+        damage = [
+            f"rules of {owner} in table {table}: {why}"
+            for owner, (_, damaged) in seen.items()
+            for table, why in damaged.items()
+        ]
+        return keyed(noun for nouns, _ in seen.values() for noun in nouns), damage
 
     def find(self, noun: Noun) -> Noun | None:
         """See :meth:`snnet.contract.Driver.find`.
@@ -216,10 +215,7 @@ class NftablesFirewall(KernelFirewall):
 
     def _inspect(self, owner: str) -> None:
         """Compare the rules of all tables of the owner, those that are gone as well."""
-        parts = described(self._stored.of_owner(owner))
-        for table in (Table(family, owner) for family in FAMILIES):
-            if why := self._integrity.damage(table, parts, whole=False):
-                self._damaged[table] = why
+        self._damaged |= self._integrity.look(owner, whole=False)[1]
         self._forget_damaged(self._stored.tables())
 
     def _forget_damaged(self, there: Iterable[Table]) -> None:
@@ -347,15 +343,24 @@ class NftablesFirewall(KernelFirewall):
             for table, why in sorted(self._damaged.items())
             if why and table.owner == self.host.owner
         ]
-        ours = self._ours()
+        owner = self.host.owner
+        ours = [one for one in self._seen() if isinstance(one, Owned) and one.owner == owner]
         if not ours:
             return damaged
-        foreign = [
-            item
-            for item in self._nft.ruleset()
-            if not next(iter(item.values())).get("table", "").startswith(tables.PREFIX)
-        ]
-        return [*damaged, *obstacles(self.host.netns.fd, foreign, ours)]
+        return [*damaged, *obstacles(self.host.netns.fd, self._theirs(), ours)]
+
+    def _theirs(self) -> Sequence[dict[str, Any]]:
+        """What is not of snnet in the ruleset, read once after each change of others."""
+        with self._lock:
+            epoch = self.epoch()
+            if self._others is None or self._others[0] != epoch:
+                foreign = [
+                    item
+                    for item in self._nft.ruleset()
+                    if not next(iter(item.values())).get("table", "").startswith(tables.PREFIX)
+                ]
+                self._others = epoch, foreign
+            return self._others[1]
 
     def dropped(self) -> Sequence[Dropped]:
         """See :meth:`snnet.contract.Driver.dropped`; of the last day."""
@@ -393,7 +398,3 @@ class NftablesFirewall(KernelFirewall):
         self._writer.close()
         self._epochs.close()
         super().close()
-
-
-def _is_of(noun: Noun, owner: str) -> bool:
-    return isinstance(noun, Owned) and noun.owner == owner

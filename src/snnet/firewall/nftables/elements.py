@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address
-from typing import Any
+from typing import Any, NamedTuple
 
 from snnet.contract import (
     AntiSpoof,
@@ -61,8 +60,7 @@ COMMENT_MAX = 128
 _NOBODY = IPv4Address(0)
 
 
-@dataclass(frozen=True, slots=True)
-class Element:
+class Element(NamedTuple):
     """One element of a set or map, in a table of the family."""
 
     family: str
@@ -311,11 +309,9 @@ def _recorded(record: Element, words: Iterable[object]) -> Iterator[Element]:
         else:
             comments[-1] += f" {CONTINUES}"
             comments.append(word)
-    # As dataclasses.replace, which takes longer than all else here.
-    yield Element(record.family, record.set, record.types, record.key, comment=comments[0])
+    yield record._replace(comment=comments[0])
     for number, comment in enumerate(comments[1:], 1):
-        yield replace(
-            record,
+        yield record._replace(
             set=f"{record.set}{MORE}",
             types=(*record.types, PORT),
             key=(*record.key, number),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from ipaddress import collapse_addresses
 
@@ -26,12 +27,12 @@ from snnet.contract import (
 )
 
 from . import chains, drops, groups, tables
-from .elements import Element, elements
+from .elements import elements
 from .families import FAMILIES, family_of
 from .nouns import StoredNouns, gre_keys
 from .reader import Reader, StoredChain, StoredElement
 from .reference import Reference
-from .tables import BRIDGE, INET, INPUT, Part, Table
+from .tables import ARP, BRIDGE, INET, Table
 
 _INTERVALS = tuple(f"{name}_nets{of.s}" for name in ("closed", "tunnel") for of in FAMILIES)
 _ATTEMPTS = 5
@@ -54,28 +55,24 @@ class Model:
 class Integrity:
     """Compares the tables of one network namespace with what they must contain."""
 
-    def __init__(self, reader: Reader, stored: StoredNouns, reference: Reference) -> None:
+    def __init__(self, reader: Reader, reference: Reference) -> None:
         self._reader = reader
-        self._stored = stored
         self._reference = reference
 
-    def damage(
-        self, table: Table, nouns: Described | None = None, *, whole: bool = True
-    ) -> str | None:
-        """Return what differs first, or None.  The table may be missing.
+    def look(self, owner: str, *, whole: bool = True) -> tuple[list[Noun], dict[Table, str]]:
+        """Return the owner's nouns, and what differs first in each of its tables.
 
-        ``nouns`` are those of the table's owner, where they were read already.  Without
-        ``whole`` elements are not compared, so that the cost does not grow with them.
+        A table is not named if nothing differs; it may be missing.  Without ``whole``
+        elements are not compared, so that the cost grows less with them.
         """
-        found = None
         for _ in range(_ATTEMPTS):
-            before, given, nouns = self._reader.generation(), nouns, None
-            own = described(self._stored.of_owner(table.owner)) if given is None else given
-            found = self._damage(table, own, whole)
-            # Another process may have changed something between two of our looks.
-            if found is None or (given is None and self._reader.generation() == before):
+            before = self._reader.generation()
+            look = _Look(self._reader.once(), self._reference, owner, whole)
+            damage = look.damage()
+            # Another process may have changed something while we looked.
+            if not damage or self._reader.generation() == before:
                 break
-        return found
+        return look.nouns, damage
 
     def is_whole(self, noun: Owned) -> bool:
         """Whether all elements of a noun are there, with their values."""
@@ -87,18 +84,35 @@ class Integrity:
                     return False
         return True
 
-    def _damage(self, table: Table, nouns: Described, whole: bool) -> str | None:
+
+class _Look:
+    """One comparison of an owner's tables with what its nouns need."""
+
+    def __init__(self, reader: Reader, reference: Reference, owner: str, whole: bool) -> None:
+        self._reader = reader
+        self._reference = reference
+        self._stored = StoredNouns(reader)
+        self._tables = [Table(family, owner) for family in (ARP, BRIDGE, INET)]
+        self._whole = whole
+        self.nouns = self._stored.of_owner(owner)
+
+    def damage(self) -> dict[Table, str]:
+        """Return what differs first in each table that is not as it must be."""
+        there = {table: self._reader.content(table) for table in self._tables}
+        models = models_of(self.nouns, there, whole=self._whole)
+        found = {table: self._damage(table, models[table], there[table]) for table in there}
+        return {table: why for table, why in found.items() if why}
+
+    def _damage(self, table: Table, model: Model, there: Mapping[str, StoredChain]) -> str | None:
         if self._reader.is_dormant(table):
             return "the table has flags"
-        there = self._reader.content(table)
-        model = model_of(table, nouns, there)
         if not there:
             gone = model.elements or model.rules or self._missing_part(table, there)
             return "the table is gone" if gone else None
         return (
             self._chains(table, model, there)
             or self._missing_part(table, there)
-            or (self._elements(table, model) if whole else None)
+            or (self._elements(table, model) if self._whole else None)
         )
 
     def _chains(self, table: Table, model: Model, there: Mapping[str, StoredChain]) -> str | None:
@@ -143,56 +157,62 @@ class Integrity:
         return None
 
 
-Described = Sequence[tuple[Noun, Sequence[Element]]]
-"""Nouns with their elements, for the models of several tables."""
+def models_of(
+    nouns: Iterable[Noun], there: Mapping[Table, Collection[str]], *, whole: bool = True
+) -> dict[Table, Model]:
+    """Return what the tables of one owner must contain for its nouns; ``there`` are their chains.
 
-
-def described(nouns: Iterable[Noun]) -> Described:
-    """Return the nouns with their elements; a zone's are networks, which are compared apart."""
-    return [(noun, () if isinstance(noun, Zone) else tuple(elements(noun))) for noun in nouns]
-
-
-def model_of(table: Table, nouns: Described, there: Iterable[str]) -> Model:
-    """Return what the table must contain for these nouns; ``there`` are its chains.
-
-    A part of which no chain is there is left out.
+    A part of which no chain is there is left out.  Without ``whole`` so are most elements.
     """
-    model, there = Model(), set(there)
-    parts = [part for part in tables.parts_of(table) if there & {*tables.chains_of(part)}]
-    for part in parts:
-        rules = tables.rules_in(part)
-        model.rules |= {chain: tuple(rules[chain]) for chain in rules}
-        model.hooks |= tables.hooks_in(part)
-    for noun, own_elements in nouns:
-        family, own = _own_chains(noun)
-        if family == table.family:
-            model.rules |= {chain: tuple(own[chain]) for chain in own}
-        if family == table.family:
-            model.sets |= groups.sets_of(noun)
-        if isinstance(noun, (GroupMembers, GroupRules)) and table.family == family:
-            for name in groups.sets_of(noun):
-                model.elements.setdefault(name, {})
-        if isinstance(noun, Zone) and table.family == INET:
-            model.sets |= chains.zone_sets(noun.zone)
-            for of in FAMILIES:
-                networks = [net for net in noun.networks if family_of(net) is of]
-                model.networks[f"networks{of.s}-{noun.zone}"] = networks
-        for element in own_elements:
-            if element.family == table.family and element.set not in _INTERVALS:
-                key = element.packed() + element.last()
-                model.elements.setdefault(element.set, {})[key] = element.data
-        if isinstance(noun, ProtectedNetwork) and table.family == INET:
-            name = f"{'closed' if noun.closed else 'tunnel'}_nets{family_of(noun.network).s}"
-            model.networks.setdefault(name, []).append(noun.network)
-    guards = [noun for noun, _ in nouns if isinstance(noun, TunnelGuard)]
-    if table.family == INET and Part(table, INPUT) in parts:
-        model.rules["gre"] = tuple(chains.gre_chain(gre_keys(guards)))
+    models = {table: _static(table, set(chains)) for table, chains in there.items()}
+    by_family = {table.family: model for table, model in models.items()}
+    guards: list[TunnelGuard] = []
+    for noun in nouns:
+        if not isinstance(noun, _ELEMENTS_ALONE):
+            _add_chains(by_family, noun)
+        elif not whole:
+            continue
+        if isinstance(noun, TunnelGuard):
+            guards.append(noun)
+        # A zone's elements are networks, which are compared apart.
+        for element in () if isinstance(noun, Zone) else elements(noun):
+            if element.set not in _INTERVALS:
+                wanted = by_family[element.family].elements.setdefault(element.set, {})
+                wanted[element.packed() + element.last()] = element.data
+    for model in models.values():
+        if "gre" in model.rules:
+            model.rules["gre"] = tuple(chains.gre_chain(gre_keys(guards)))
+    return models
+
+
+def _static(table: Table, there: AbstractSet[str]) -> Model:
+    """Return what the parts of a table that are there have without any noun."""
+    model = Model()
+    for part in tables.parts_of(table):
+        if not there.isdisjoint(tables.chains_of(part)):
+            rules = tables.rules_in(part)
+            model.rules |= {chain: tuple(rules[chain]) for chain in rules}
+            model.hooks |= tables.hooks_in(part)
     return model
 
 
-def with_chains(nouns: Iterable[Noun]) -> list[Noun]:
-    """Return the nouns that chains may depend on, or that need tables without their record."""
-    return [noun for noun in nouns if not isinstance(noun, _ELEMENTS_ALONE)]
+def _add_chains(models: Mapping[str, Model], noun: Noun) -> None:
+    """Add to the models by family what a noun needs beside elements: chains and sets."""
+    family, own = _own_chains(noun)
+    model, inet = models[family], models[INET]
+    model.rules |= {chain: tuple(own[chain]) for chain in own}
+    model.sets |= groups.sets_of(noun)
+    if isinstance(noun, (GroupMembers, GroupRules)):
+        for name in groups.sets_of(noun):
+            model.elements.setdefault(name, {})
+    if isinstance(noun, Zone):
+        inet.sets |= chains.zone_sets(noun.zone)
+        for of in FAMILIES:
+            networks = [net for net in noun.networks if family_of(net) is of]
+            inet.networks[f"networks{of.s}-{noun.zone}"] = networks
+    if isinstance(noun, ProtectedNetwork):
+        name = f"{'closed' if noun.closed else 'tunnel'}_nets{family_of(noun.network).s}"
+        inet.networks.setdefault(name, []).append(noun.network)
 
 
 _ELEMENTS_ALONE = (AntiSpoof, ArpGuard, DhcpGuard, Untracked, ZoneLink)

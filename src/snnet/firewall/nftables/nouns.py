@@ -115,9 +115,10 @@ class StoredNouns:
             while record.long and words[-1:] == [CONTINUES]:
                 number += 1
                 words[-1:] = more.get((*key, number), [])
-            # Somebody may have added elements: see ``Integrity``.
-            with contextlib.suppress(ValueError, IndexError, KeyError):
+            try:
                 yield record.read(table.owner, key, words)
+            except (ValueError, IndexError, KeyError):
+                continue  # somebody may have added elements: see ``Integrity``
 
     def count(self, part: Part) -> int:
         """Return the number of nouns that need the part."""

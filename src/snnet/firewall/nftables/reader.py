@@ -6,6 +6,7 @@ This uses netlink: nft would read every set of every table to show one element.
 from __future__ import annotations
 
 import errno
+import sys
 from collections.abc import Iterator
 from ipaddress import ip_address
 from typing import NamedTuple
@@ -25,6 +26,8 @@ KEY, DATA, _FLAGS, USERDATA, KEY_END = 1, 2, 3, 6, 10
 _EXPIRES, _EXPRESSION = 5, 7
 _COUNTER_PACKETS = 2
 VALUE, VERDICT = 1, 2
+_VALUE_AT = 4  # after struct nlattr, linux/netlink.h
+_NO_FLAGS = bytes(4)
 VERDICT_CODE, VERDICT_CHAIN = 1, 2
 COMMENT = 0  # NFTNL_UDATA_SET_ELEM_COMMENT, libnftnl
 VERDICTS = {-3 & 0xFFFFFFFF: "jump", -4 & 0xFFFFFFFF: "goto"}
@@ -87,8 +90,10 @@ class Reader:
 
     def tables(self, family: str) -> list[str]:
         """Return the names of all tables of the family."""
-        found = self._dump(nf_tables.GET_TABLE, family=nf_tables.FAMILIES[family])
-        return [_text(dict(attributes(message))[nf_tables.TABLE_NAME]) for message in found]
+        try:
+            return nf_tables.tables(self._kernel, family)
+        except NetlinkError as error:
+            raise as_error(error, "list firewall rules") from error
 
     def is_dormant(self, table: Table) -> bool:
         """Whether the table has flags: dormant, for one, detaches all its chains."""
@@ -153,6 +158,10 @@ class Reader:
         """Return everything in a set or map; an empty list if there is no such set."""
         return [found for message in self._listed(table, name) for found in _parse(message)]
 
+    def once(self) -> Reader:
+        """Return a reader for one look at everything: it reads the elements of each set once."""
+        return _Once(self)
+
     def counted(self, table: Table, name: str) -> list[Counted]:
         """Return what the elements of a set have counted; an empty list if there is no such set."""
         return [found for message in self._listed(table, name) for found in _counted(message)]
@@ -181,6 +190,17 @@ class Reader:
         return next((found for message in messages for found in _parse(message)), None)
 
 
+class _Once(Reader):
+    def __init__(self, reader: Reader) -> None:
+        self._kernel = reader._kernel
+        self._read: dict[tuple[Table, str], list[StoredElement]] = {}
+
+    def elements(self, table: Table, name: str) -> list[StoredElement]:
+        if (found := self._read.get((table, name))) is None:
+            found = self._read[table, name] = super().elements(table, name)
+        return found
+
+
 class Counted(NamedTuple):
     """An element that counts packets, and the seconds until it is forgotten."""
 
@@ -193,7 +213,7 @@ def _counted(message: bytes) -> Iterator[Counted]:
     listed = dict(attributes(message)).get(LIST_ELEMENTS, b"")
     for _, raw in attributes(listed):
         found = dict(attributes(raw))
-        key = dict(attributes(found.get(KEY, b""))).get(VALUE, b"")
+        key = _key(found.get(KEY))
         expression = dict(attributes(found.get(_EXPRESSION, b"")))
         if _text(expression.get(_EXPRESSION_NAME, b"")) == "counter":
             packets = dict(attributes(expression[_EXPRESSION_DATA]))[_COUNTER_PACKETS]
@@ -205,20 +225,20 @@ def _parse(message: bytes) -> Iterator[StoredElement]:
     listed = dict(attributes(message)).get(LIST_ELEMENTS, b"")
     for _, raw in attributes(listed):
         found = dict(attributes(raw))
-        key, last = _key(found.get(KEY)), _key(found.get(KEY_END))
-        ends = any(found.get(_FLAGS, b"")[-1:])  # the only flag of elements of ours
-        yield StoredElement(key, _comment(found.get(USERDATA, b"")), _data(found), ends, last)
+        comment = _comment(found[USERDATA]) if USERDATA in found else ""
+        data = _data(found[DATA]) if DATA in found else ""
+        ends = found.get(_FLAGS, _NO_FLAGS) != _NO_FLAGS  # the only flag of elements of ours
+        yield StoredElement(_key(found.get(KEY)), comment, data, ends, _key(found.get(KEY_END)))
 
 
 def _key(part: bytes | None) -> bytes:
-    return dict(attributes(part)).get(VALUE, b"") if part else b""
+    """Return the value that is all of a key (nft_data_dump, net/netfilter/nf_tables_api.c)."""
+    return part[_VALUE_AT : int.from_bytes(part[:2], sys.byteorder)] if part else b""
 
 
-def _data(element: dict[int, bytes]) -> str:
-    """Return what a map has for the element, as nft would write it; nothing of a set."""
-    if DATA not in element:
-        return ""
-    data = dict(attributes(element[DATA]))
+def _data(element: bytes) -> str:
+    """Return what a map has for an element, as nft would write it."""
+    data = dict(attributes(element))
     if VERDICT in data:
         verdict = dict(attributes(data[VERDICT]))
         code = int.from_bytes(verdict[VERDICT_CODE], "big")

@@ -38,6 +38,7 @@ def _packed_name(name: str) -> bytes:  # one call has the same few names in many
     return name.encode().ljust(16, b"\0")
 
 
+@lru_cache(maxsize=256)
 def _packed_mac(mac: str) -> bytes:
     if not is_mac(mac):
         raise ValueError(f"{mac!r} is not a MAC")

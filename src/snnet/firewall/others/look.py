@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 from snnet.contract import ApiError, HostPacket
+from snnet.contract.translating import as_error
+from snnet.system import nf_tables
+from snnet.system.netlink import NetlinkError
 from snnet.system.netns import in_netns
+from snnet.system.nfnetlink import Nfnetlink
 from snnet.system.process import find_program, run
 
 from ..nft import Nft
@@ -46,7 +50,7 @@ def gather(netns: int) -> dict[str, Any]:
     try:
         if (reason := nft.missing()) is not None:
             found["unread"].append(reason)
-        theirs = [] if reason else nft.tables()
+        theirs = [] if reason else _tables(netns)
         for family, name in theirs:
             if name.startswith(_OURS):
                 continue
@@ -73,6 +77,19 @@ def gather(netns: int) -> dict[str, Any]:
             elif there:
                 found["unread"].append(f"{there.split()} of iptables-legacy: no {program}")
     return found
+
+
+def _tables(netns: int) -> list[tuple[str, str]]:
+    """Return all tables by family and name; nft itself would read all sets of all of them."""
+    with closing(Nfnetlink(netns, nf_tables.SUBSYSTEM)) as kernel:
+        try:
+            return [
+                (family, name)
+                for family in nf_tables.FAMILIES
+                for name in nf_tables.tables(kernel, family)
+            ]
+        except NetlinkError as error:
+            raise as_error(error, "list firewall rules") from error
 
 
 def _items(nft: Nft, family: str, name: str) -> list[by_nft.Item]:
