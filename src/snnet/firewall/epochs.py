@@ -28,15 +28,16 @@ class Epochs:
         self._epoch = 0
         self.close = self._kernel.close
 
-    def observe(self, own: int = 0) -> int:
-        """The epoch, after at most ``own`` transactions of the driver since the last call.
+    def observe(self, own: int = 0, *, maybe: int = 0) -> int:
+        """The epoch, after ``own`` transactions of the driver since the last call.
 
-        It is a new one if there were more, or if the kernel does not say.
+        It may also have made up to ``maybe`` others, of which nobody knows whether they changed
+        anything.  It is a new epoch if there were more or fewer, or if the kernel does not say.
         """
         with self._lock:
-            before, now, least = self._generation, self._read(), self._pending
+            before, now, least = self._generation, self._read(), self._pending + own
             self._generation, self._pending = now, 0
-            if before is None or now is None or not least <= now - before <= least + own:
+            if before is None or now is None or not least <= now - before <= least + maybe:
                 self._epoch += 1
             return self._epoch
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
 from snnet.contract import (
@@ -32,19 +31,15 @@ from . import layout
 from .bases import Bases
 from .counting import dropped
 from .enforced import enforced
-from .layout import ARP, BRIDGE, IP, IP6, KINDS
+from .layout import ARP, BRIDGE, IP, IP6, KINDS, UNRECORDED
 from .lent import LENT, LentRules, is_lent, lent_among, moves
+from .owners import Owners
 from .programs import Programs
-from .reference import Reference
 from .report import commands, dump, left_over, obstacles
 from .rules import places
 from .saved import Saved
-from .state import Exact, State, read_state
 from .tables import Tables
 from .work import Work, owner_of
-
-_UNRECORDED = (ARP, BRIDGE)
-"""Families whose sections have no records."""
 
 _XTABLES = {"filter", "nat", "mangle", "raw", "security"}
 
@@ -92,14 +87,11 @@ class IptablesFirewall(KernelFirewall):
         self._programs = Programs(lambda: self.host.netns.fd, variant)
         self._bases = Bases(host)
         self._tables = Tables(self._programs, self._bases)
-        self._epochs = Epochs(self.host.netns.fd)
-        self._written = 0
+        self._owners = Owners(self._programs, self._tables)
         self._lent = LentRules(host)
-        self._reference = Reference(self._programs)
-        self._suspects: set[str] = set()
-        """Owners whose rules somebody changed, by the last exact look."""
-        self._looked: int | None = None
-        """The epoch of the last exact look."""
+        self._epochs = Epochs(self.host.netns.fd)
+        self._epoch = -1
+        self._written = 0
         self._work: Work
         """The current ``apply``: at most one, because the record is locked."""
 
@@ -121,10 +113,10 @@ class IptablesFirewall(KernelFirewall):
         if is_lent(noun):
             return self._lent.missing(noun)
         families = {place.family for place in places(noun, {})}
-        if families and families <= self._lacking():
+        if families and families <= self._owners.lacking:
             return f"this kernel has no IPv6, so that it cannot have {noun}"
         families |= {IP}
-        for family in sorted(families - self._lacking()):
+        for family in sorted(families - self._owners.lacking):
             if reason := self._programs.missing(family):
                 return reason
         return None
@@ -135,12 +127,12 @@ class IptablesFirewall(KernelFirewall):
         if self._programs.missing(IP) or not any(issubclass(cls, wanted) for cls in self.carries):
             return {}
         with self._alone():
+            self._owners.forget()
             saved = Saved(self._programs.save)
-            self._looked = self._observe() if self._programs.all_nft else None
             nouns = [
                 noun
-                for owner in self._owners(saved)
-                for noun in self._read_exactly(owner, saved).nouns.values()
+                for owner in self._recorded(saved)
+                for noun in self._owners.state(owner, exact=True, saved=saved).nouns.values()
             ]
         found = {noun.key: noun for noun in nouns if isinstance(noun, wanted)}
         return found | self._lent.snapshot(lent_among(wanted))
@@ -152,8 +144,8 @@ class IptablesFirewall(KernelFirewall):
             return nouns, damage
         with self._alone():
             saved = Saved(self._programs.save)
-            for owner in self._owners(saved):
-                found = enforced(owner, saved, self._lacking())
+            for owner in self._recorded(saved):
+                found = enforced(owner, saved, self._owners.lacking)
                 nouns, damage = nouns | found.nouns, [*damage, *found.damage]
         return nouns, damage
 
@@ -166,39 +158,43 @@ class IptablesFirewall(KernelFirewall):
         if self._programs.missing(IP) or type(noun) not in KINDS.values():
             return None
         with self._alone():
-            epoch = self._observe() if self._programs.all_nft else self._looked
-            if epoch == self._looked:
-                return self._read(noun.owner).nouns.get(noun.key)
-            state = self._read_exactly(noun.owner)
-            if noun.owner not in self._suspects:
-                self._looked = epoch
-            return state.nouns.get(noun.key)
+            return self._owners.state(noun.owner, exact=self._tells).nouns.get(noun.key)
 
     def epoch(self) -> int | None:
         """See :meth:`snnet.contract.Driver.epoch`; None where rules are not in nf_tables."""
         if not self._programs.all_nft:
             return None
         with self._alone():
-            return self._observe()
+            return self._epoch
 
     def untold(self) -> Collection[type[Noun]]:
         """See :meth:`snnet.contract.Driver.untold`: nothing tells of rules of legacy iptables."""
         return () if self._programs.all_nft else KINDS.values()
 
-    def _observe(self) -> int:
-        """The epoch, with what this driver has written since the last call."""
+    @property
+    def _tells(self) -> bool:
+        """Whether the epoch tells of all changes."""
+        return not self._programs.missing(IP) and self._programs.all_nft
+
+    def _observe(self) -> None:
+        """See what this driver has written since the last call, and whether others have, too."""
         writes = self._programs.writes + self._lent.writes + self._bases.writes
-        before, self._written = self._written, writes
-        return self._epochs.observe(own=self._written - before)
+        own, self._written = writes - self._written, writes
+        before, self._epoch = self._epoch, self._epochs.observe(own)
+        if self._epoch != before or not self._tells:
+            self._owners.forget()
 
-    def _alone(self) -> AbstractContextManager[object]:
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
         """Keep out other drivers, also of other processes: tables do not change together."""
-        return self.host.record("iptables")
+        with self.host.record("iptables"):
+            self._observe()
+            yield
 
-    def _owners(self, saved: Saved) -> list[str]:
+    def _recorded(self, saved: Saved) -> list[str]:
         """Return the owners that have records in the namespace."""
         owners: dict[str, None] = {}
-        for family in (family for family in (IP, IP6) if family not in self._lacking()):
+        for family in (family for family in (IP, IP6) if family not in self._owners.lacking):
             lines = saved.text(family).splitlines()
             for chain in filter(None, map(layout.records_of, lines)):
                 rules = [line for line in lines if line.startswith(f"-A {chain} ")]
@@ -207,32 +203,13 @@ class IptablesFirewall(KernelFirewall):
                     owners[owner] = None
         return list(owners)
 
-    def _read(self, owner: str, families: Collection[str] = ()) -> State:
-        """Read the owner's rules; count them, or compare them where they were changed."""
-        if owner in self._suspects:
-            return self._read_exactly(owner, Saved(self._programs.save), families)
-        return read_state(self._tables, owner, self._lacking(), families)
-
-    def _read_exactly(
-        self, owner: str, saved: Saved | None = None, families: Collection[str] = ()
-    ) -> State:
-        """Read the owner's rules and compare them word by word."""
-        exact = Exact(self._reference, saved or Saved(self._programs.save))
-        state = read_state(self._tables, owner, self._lacking(), families, exact)
-        (self._suspects.add if state.broken or state.dirty else self._suspects.discard)(owner)
-        return state
-
-    def _lacking(self) -> frozenset[str]:
-        return frozenset() if self._programs.has_ip6 else frozenset({IP6})
-
     # -- doing ---------------------------------------------------------------------
 
     @contextlib.contextmanager
     def session(self, operations: Sequence[Operation]) -> Iterator[None]:
         """See :meth:`snnet.contract.Driver.session`: others wait until it ends."""
         with self._alone():
-            self._observe()
-            self._work = Work(self._tables, self._read, operations)
+            self._work = Work(self._tables, self._owners, operations)
             try:
                 yield
             finally:
@@ -328,7 +305,7 @@ class IptablesFirewall(KernelFirewall):
         of nftables.
         """
         with self._alone():
-            found = self._read(self.host.owner, _UNRECORDED)
+            found = self._owners.state(self.host.owner, UNRECORDED)
         ours = found.nouns.values()
         return [
             *left_over(found),
@@ -351,13 +328,8 @@ class IptablesFirewall(KernelFirewall):
         if self._programs.missing(IP):
             return
         with self._alone():
+            Work(self._tables, self._owners, ()).tidy(self.host.owner)
             self._observe()
-            Work(self._tables, self._read_whole, ()).tidy(self.host.owner)
-            self._observe()
-
-    def _read_whole(self, owner: str, _: Collection[str] = ()) -> State:
-        """Read the owner's rules exactly, also where no record leads to them."""
-        return self._read_exactly(owner, families=_UNRECORDED)
 
     def forward_chains(self) -> Mapping[str, str]:
         """See :meth:`snnet.contract.Driver.forward_chains`."""
@@ -366,7 +338,7 @@ class IptablesFirewall(KernelFirewall):
     def dropped(self) -> Sequence[Dropped]:
         """See :meth:`snnet.contract.Driver.dropped`: by rules of guards, here and in nftables."""
         with self._alone():
-            nouns = self._read(self.host.owner).nouns
+            nouns = self._owners.state(self.host.owner).nouns
         return [*dropped(self._programs, self.host.owner, nouns), *self._lent.dropped()]
 
     def dump(self) -> str:
@@ -374,7 +346,7 @@ class IptablesFirewall(KernelFirewall):
         saved = {
             family: self._programs.save(family)
             for family in (IP, IP6, BRIDGE, ARP)
-            if family not in self._lacking()
+            if family not in self._owners.lacking
         }
         text = dump(self.host.owner, self.variant, saved)
         by_nft = self._lent.dump()

@@ -111,6 +111,9 @@ nothing leaves without it."""
 RECORDED = frozenset({RAW, RAW6, NAT, NAT6, FILTER, FILTER6})
 """Sections with records: ebtables and arptables have no comments."""
 
+UNRECORDED = (ARP, BRIDGE)
+"""Families whose sections have no records."""
+
 
 class Rule(NamedTuple):
     """One rule of a chain, without ``-A chain``, and the noun that it is for."""

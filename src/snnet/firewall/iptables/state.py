@@ -54,6 +54,10 @@ class State:
     found: dict[Section, SectionState] = field(default_factory=dict)
     dirty: set[Section] = field(default_factory=set)
     """Sections whose content is not that of ``nouns``."""
+    families: frozenset[str] = frozenset()
+    """Families that were read even if no record mentioned anything there."""
+    exact: bool = False
+    """Whether the rules were compared word by word, and not only counted."""
 
     @property
     def sections(self) -> list[Section]:
@@ -85,8 +89,12 @@ class State:
         found = self.found | {
             section: SectionState.made(made) for section, made in contents.items()
         }
-        return State(
-            self.owner, self.lacking, dict(nouns), dict(broken), found, self.dirty - contents.keys()
+        return dataclasses.replace(
+            self,
+            nouns=dict(nouns),
+            broken=dict(broken),
+            found=found,
+            dirty=self.dirty - contents.keys(),
         )
 
 
@@ -111,7 +119,7 @@ def read_state(
     rule is read.
     """
     saved = exact and exact.saved
-    state = State(owner, lacking)
+    state = State(owner, lacking, families=frozenset(families), exact=exact is not None)
     recorded: dict[Section, dict[Key, Noun]] = {}
     for section in state.sections:
         if section in RECORDED:

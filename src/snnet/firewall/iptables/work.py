@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from snnet.contract import (
     Add,
@@ -36,9 +36,11 @@ from .layout import (
     RAW,
     RAW6,
     SECTIONS,
+    UNRECORDED,
     Content,
     Section,
 )
+from .owners import Owners
 from .rules import places, render
 from .state import State
 from .tables import SectionState, Tables
@@ -116,9 +118,6 @@ def _refused(name: str, operation: Operation, detail: str = "") -> ApiError:
     return error_for(getattr(errno, name), str(operation), detail=detail, operation=operation)
 
 
-Read = Callable[[str, Collection[str]], State]
-"""Returns the state of an owner; these families are read too."""
-
 _ADDITION = SECTIONS
 _REMOVAL = (
     *(section for section in SECTIONS if section.family not in (IP, IP6)),
@@ -129,24 +128,22 @@ _REMOVAL = (
 
 
 class Work:
-    """One ``apply``: the state of each owner, read once."""
+    """One ``apply``: each owner's rules are read once at most."""
 
-    def __init__(self, tables: Tables, read: Read, operations: Sequence[Operation]) -> None:
+    def __init__(self, tables: Tables, owners: Owners, operations: Sequence[Operation]) -> None:
         self._tables = tables
-        self._read = read
-        self._families = {
-            place.family for operation in operations for place in places(operation.noun, {})
+        self._owners = owners
+        places_of = (places(operation.noun, {}) for operation in operations)
+        self._families = {section.family for sections in places_of for section in sections} & {
+            *UNRECORDED
         }
-        self._states: dict[str, State] = {}
 
     def has(self, noun: Owned) -> bool:
         """Return whether a noun of this identity is there."""
         return noun.key in self._state(noun.owner).nouns
 
     def _state(self, owner: str) -> State:
-        if owner not in self._states:
-            self._states[owner] = self._read(owner, self._families)
-        return self._states[owner]
+        return self._owners.state(owner, self._families)
 
     def commit(self, operations: Sequence[Operation]) -> None:
         """Apply operations of one owner, all removals or none of them; all take effect or none."""
@@ -157,20 +154,23 @@ class Work:
             ledger.apply(operation)
         contents = state.differing(ledger.nouns)
         order = _REMOVAL if removing else _ADDITION
+        # Whatever ends the writing, an interrupt for example, it may be half done.
+        self._owners.forget(owner)
         try:
             self._tables.write(_in_order(order, state.found, contents))
         except SnnetError as error:
-            del self._states[owner]
             self._put_back(state, contents, tuple(reversed(order)), error)
             raise
-        self._states[owner] = state.written(ledger.nouns, ledger.broken, contents)
+        self._owners.put(state.written(ledger.nouns, ledger.broken, contents))
 
     def tidy(self, owner: str) -> None:
         """Write what the owner's nouns do not explain: some programs had run, and others not."""
-        state = self._state(owner)
+        state = self._owners.state(owner, UNRECORDED, exact=True)
         contents = state.differing(state.nouns)
+        self._owners.forget(owner)
         self._tables.write(_in_order(_REMOVAL, state.found, contents))
         self._tables.sweep()
+        self._owners.put(state.written(state.nouns, state.broken, contents))
 
     def _put_back(
         self,
@@ -182,8 +182,9 @@ class Work:
         """Write the sections as they were before a failed commit."""
         before = render(state.owner, state.nouns)
         try:
-            found = self._read(state.owner, self._families).found
+            found = self._state(state.owner).found
             old = {section: before.get(section, Content()) for section in contents}
+            self._owners.forget(state.owner)
             self._tables.write(_in_order(order, found, old))
         except SnnetError as again:
             tables = [f"{family} table {table}" for family, table in contents]

@@ -196,7 +196,7 @@ class NftablesFirewall(KernelFirewall):
         changes = by_netlink(commands)
         if changes is None:
             self._nft.run([str(command) for command in commands])
-            self._epochs.observe(own=1)
+            self._epochs.observe(maybe=1)
         else:
             self._epochs.within(partial(self._writer.change, changes))
         self.transactions += 1
