@@ -41,17 +41,18 @@ class Epochs:
                 self._epoch += 1
             return self._epoch
 
-    def within(self, transaction: Callable[[], bool]) -> None:
-        """Carry out a transaction of the driver.
+    def within(self, transaction: Callable[[], bool]) -> bool:
+        """Carry out a transaction of the driver, and return what it returns.
 
-        It returns True if it added exactly one to the number; else nobody knows what the
+        That is True if it added exactly one to the number; else nobody knows what the
         number counts, and the next call begins an epoch.
         """
         with self._lock:
-            if transaction():
+            if certain := transaction():
                 self._pending += 1
             else:
                 self._generation = None
+            return certain
 
     def _read(self) -> int | None:
         with contextlib.suppress(NetlinkError):

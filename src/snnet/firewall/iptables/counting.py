@@ -20,9 +20,9 @@ _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
 def dropped(programs: Programs, owner: str, nouns: Mapping[Key, Noun]) -> Sequence[Dropped]:
-    """Return what the rules have dropped since their chains were last written.
+    """Return what the rules have dropped since they were last written.
 
-    That is not known: a change of any rule of the owner writes its chains again.
+    When that was is not known: a change of another rule of the owner may write them again.
     """
     counts: Counter[tuple[str, str]] = Counter()
     for section, content in render(owner, nouns).items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 from snnet.contract import (
@@ -176,6 +177,12 @@ class IptablesFirewall(KernelFirewall):
         """Whether the epoch tells of all changes."""
         return not self._programs.missing(IP) and self._programs.all_nft
 
+    def _still(self, epoch: int) -> bool:
+        """Whether it is certainly the same epoch."""
+        if self._tells:
+            self._observe()
+        return self._tells and self._epoch == epoch
+
     def _observe(self) -> None:
         """See what this driver has written since the last call, and whether others have, too."""
         writes = self._programs.writes + self._lent.writes + self._bases.writes
@@ -209,7 +216,8 @@ class IptablesFirewall(KernelFirewall):
     def session(self, operations: Sequence[Operation]) -> Iterator[None]:
         """See :meth:`snnet.contract.Driver.session`: others wait until it ends."""
         with self._alone():
-            self._work = Work(self._tables, self._owners, operations)
+            undisturbed = partial(self._still, self._epoch)
+            self._work = Work(self._tables, self._owners, operations, undisturbed)
             try:
                 yield
             finally:
@@ -328,7 +336,9 @@ class IptablesFirewall(KernelFirewall):
         if self._programs.missing(IP):
             return
         with self._alone():
-            Work(self._tables, self._owners, ()).tidy(self.host.owner)
+            Work(self._tables, self._owners, (), partial(self._still, self._epoch)).tidy(
+                self.host.owner
+            )
             self._observe()
 
     def forward_chains(self) -> Mapping[str, str]:

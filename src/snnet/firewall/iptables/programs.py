@@ -19,6 +19,9 @@ _PROBES = {ARP: ("-L", "INPUT"), BRIDGE: ("-t", "nat", "-L", "PREROUTING")}
 _NAMES_FILES = {IP: "ip_tables_names", IP6: "ip6_tables_names"}
 _LOCK_PATIENCE = "5"
 """Seconds to wait for the lock that iptables-legacy takes, /run/xtables.lock."""
+_NOBODY_KNOWS = 1 << 32
+"""As many transactions are counted for a program that failed or was interrupted: more than the
+number of the ruleset can have grown by."""
 
 
 class Programs:
@@ -38,7 +41,7 @@ class Programs:
         self._others: dict[str, str] = {}
         self._in_nft: dict[str, bool] = {}
         self.writes = 0
-        """How many transactions the programs were asked for, since they were opened."""
+        """How many transactions the programs have made, since they were opened."""
 
     @property
     def variant(self) -> str:
@@ -103,15 +106,12 @@ class Programs:
 
     def do(self, family: str, *args: str) -> None:
         """Run the family's program; raise the class for its exit code and text."""
-        argv = [self.name(family), *self._wait(family), *args]
-        self.writes += 1
-        self._raise_for(argv, self._run(argv, check=False))
+        self._write([self.name(family), *self._wait(family), *args], 1)
 
     def restore(self, family: str, text: str) -> None:
         """Apply a set of changes; each table is one transaction."""
         argv = [self.name(family, "restore"), "--noflush", *self._wait(family)]
-        self.writes += sum(line.startswith("*") for line in text.splitlines())
-        self._raise_for(argv, self._run(argv, input=text, check=False))
+        self._write(argv, sum(line.startswith("*") for line in text.splitlines()), text)
 
     def listed(self, family: str, text: str) -> Completed:
         """As ``do``, for a command that lists text; its exit code is ignored."""
@@ -167,10 +167,12 @@ class Programs:
     def _run(self, argv: list[str], *, input: str | None = None, check: bool = True) -> Completed:
         return run(argv, input=input, netns=self._netns(), check=check)
 
-    @staticmethod
-    def _raise_for(argv: list[str], done: Completed) -> None:
+    def _write(self, argv: list[str], transactions: int, text: str | None = None) -> None:
+        self.writes += _NOBODY_KNOWS
+        done = self._run(argv, input=text, check=False)
         if done.returncode != 0:
             raise _failure(argv, done)
+        self.writes += transactions - _NOBODY_KNOWS
 
 
 def _failure(argv: list[str], done: Completed) -> ApiError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from . import layout
@@ -98,10 +98,14 @@ class Tables:
                 found.spare += [(hook, chain)] * copies
         return found
 
-    def write(self, work: Iterable[tuple[Section, SectionState, Content]]) -> None:
+    def write(
+        self, work: Iterable[tuple[Section, SectionState, Content]], *, whole: bool = True
+    ) -> None:
         """Write the content of sections, in this order.
 
-        Each table is one transaction.  If one fails, the earlier ones stay written.
+        Each table is one transaction.  If one fails, the earlier ones stay written.  Chains are
+        written ``whole``; else only rules that differ are, by their numbers, which are right if
+        nobody changes a chain meanwhile.
         """
         work = [part for part in work if part[1].chains or part[2].chains]
         self._note(work)  # before anything is asked: iptables-nft creates what it is asked for
@@ -111,11 +115,12 @@ class Tables:
         ]
         texts: dict[str, str] = {}
         for section, found, content in work:
-            if section.family == ARP:
+            family = section.family
+            if family == ARP:
                 self._write_arp(found, content)
-            else:
-                text = "".join(f"{line}\n" for line in _changes(section, found, content))
-                texts[section.family] = texts.get(section.family, "") + text
+            elif lines := list(_changes(section, found, content, whole)):
+                text = "".join(f"{line}\n" for line in (f"*{section.table}", *lines))
+                texts[family] = texts.get(family, "") + text + _end(family)
         for family, text in texts.items():
             self._programs.restore(family, text)
         if any(not content.chains for _, _, content in work):
@@ -199,19 +204,38 @@ class Tables:
             self._programs.do(ARP, "-X", chain)
 
 
-def _changes(section: Section, found: SectionState, content: Content) -> Iterator[str]:
+def _changes(section: Section, found: SectionState, content: Content, whole: bool) -> Iterator[str]:
     """Return the lines of iptables-restore(8) that turn ``found`` into ``content``."""
-    yield f"*{section.table}"
-    chains = dict.fromkeys([*found.chains, *content.chains])
-    for chain in chains:
+    wanted = {name: [rule.text for rule in rules] for name, rules in content.chains.items()}
+    patches = {
+        chain: None if whole else _patch(chain, found.chains.get(chain, []), rules)
+        for chain, rules in wanted.items()
+    }
+    gone = [chain for chain in found.chains if chain not in wanted]
+    for chain in [*gone, *(chain for chain, patch in patches.items() if patch is None)]:
         # Created if missing, emptied if not, in the same transaction.
         yield f":{chain} RETURN" if section.family == BRIDGE else f":{chain} - [0:0]"
-    for chain, rules in content.chains.items():
-        yield from (f"-A {chain} {rule.text}" for rule in rules)
+    for chain, patch in patches.items():
+        yield from [f"-A {chain} {rule}" for rule in wanted[chain]] if patch is None else patch
     yield from _jump_changes(found, content)
-    yield from (f"-X {chain}" for chain in chains if chain not in content.chains)
-    if end := _end(section.family).strip():
-        yield end
+    yield from (f"-X {chain}" for chain in gone)
+
+
+def _patch(chain: str, old: Sequence[str], new: Sequence[str]) -> list[str] | None:
+    """Return the lines that turn the rules of a chain into others.
+
+    Return None if no rule stays, or if those that stay are in another order.
+    """
+    staying = {*old} & {*new}
+    if not staying or [*filter(staying.__contains__, old)] != [*filter(staying.__contains__, new)]:
+        return None
+    # From the last one, so that the numbers of those before stay.
+    here = reversed([*enumerate(old, 1)])
+    deleted = [f"-D {chain} {number}" for number, rule in here if rule not in staying]
+    inserted = [
+        f"-I {chain} {number} {rule}" for number, rule in enumerate(new, 1) if rule not in staying
+    ]
+    return [*deleted, *inserted]
 
 
 def _jump_changes(found: SectionState, content: Content) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from snnet.contract import (
     Add,
@@ -128,11 +128,21 @@ _REMOVAL = (
 
 
 class Work:
-    """One ``apply``: each owner's rules are read once at most."""
+    """One ``apply``: each owner's rules are read once at most.
 
-    def __init__(self, tables: Tables, owners: Owners, operations: Sequence[Operation]) -> None:
+    ``undisturbed`` returns whether certainly nobody else has changed a rule since it began.
+    """
+
+    def __init__(
+        self,
+        tables: Tables,
+        owners: Owners,
+        operations: Sequence[Operation],
+        undisturbed: Callable[[], bool],
+    ) -> None:
         self._tables = tables
         self._owners = owners
+        self._undisturbed = undisturbed
         places_of = (places(operation.noun, {}) for operation in operations)
         self._families = {section.family for sections in places_of for section in sections} & {
             *UNRECORDED
@@ -154,14 +164,22 @@ class Work:
             ledger.apply(operation)
         contents = state.differing(ledger.nouns)
         order = _REMOVAL if removing else _ADDITION
+        whole = not self._undisturbed()
         # Whatever ends the writing, an interrupt for example, it may be half done.
         self._owners.forget(owner)
         try:
-            self._tables.write(_in_order(order, state.found, contents))
+            self._tables.write(_in_order(order, state.found, contents), whole=whole)
+            done = state.written(ledger.nouns, ledger.broken, contents)
+            self._owners.put(done)
+            if not (whole or self._undisturbed()):
+                # Somebody changed rules meanwhile: the numbers may have been those of others.
+                self._tables.write(_in_order(order, done.found, contents))
         except SnnetError as error:
+            self._owners.forget(owner)
             self._put_back(state, contents, tuple(reversed(order)), error)
-            raise
-        self._owners.put(state.written(ledger.nouns, ledger.broken, contents))
+            if whole or self._undisturbed():
+                raise
+            self.commit(operations)  # there may be no rule of that number any more
 
     def tidy(self, owner: str) -> None:
         """Write what the owner's nouns do not explain: some programs had run, and others not."""

@@ -71,7 +71,8 @@ class NftablesFirewall(KernelFirewall):
         self._epochs = Epochs(self.host.netns.fd)
         self._lock = threading.RLock()
         self.transactions = 0
-        """The number of transactions that this driver has made."""
+        """The number of transactions that this driver has made, without those that may have
+        changed nothing: they begin an epoch."""
         self._made: set[Part] = set()
         """Parts of tables that have all their sets, chains and static rules."""
         self._damaged: dict[Table, str] = {}
@@ -197,9 +198,9 @@ class NftablesFirewall(KernelFirewall):
         if changes is None:
             self._nft.run([str(command) for command in commands])
             self._epochs.observe(maybe=1)
-        else:
-            self._epochs.within(partial(self._writer.change, changes))
-        self.transactions += 1
+            self.transactions += 1
+        elif self._epochs.within(partial(self._writer.change, changes)):
+            self.transactions += 1
 
     def _lost_rules(self, noun: Owned) -> bool:
         """Whether rules of a table of the noun were changed; compares them once an epoch."""
