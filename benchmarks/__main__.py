@@ -37,12 +37,15 @@ def main() -> int:
             firewall,
             forwarding,
             groups,
+            iptables,
             kernel,
             looking,
         )
 
         enter_namespace()
-        real = (kernel, default, concentrator, looking, drops, forwarding, firewall, groups, agent)
+        real = (
+            kernel, default, concentrator, looking, drops, forwarding, firewall, iptables, groups, agent
+        )  # fmt: skip
         for result in chain.from_iterable(one.run() for one in real):
             show(result)
     elif not options.json:

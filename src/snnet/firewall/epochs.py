@@ -5,10 +5,17 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable
+from typing import Protocol
 
 from snnet.system import nf_tables
 from snnet.system.netlink import NetlinkError
 from snnet.system.nfnetlink import Nfnetlink
+
+
+class Within(Protocol):
+    """Carries out transactions as :meth:`Epochs.within` does."""
+
+    def __call__(self, transaction: Callable[[], bool], count: int = 1) -> bool: ...
 
 
 class Epochs:
@@ -28,28 +35,27 @@ class Epochs:
         self._epoch = 0
         self.close = self._kernel.close
 
-    def observe(self, own: int = 0, *, maybe: int = 0) -> int:
-        """The epoch, after ``own`` transactions of the driver since the last call.
+    def observe(self, own: int = 0) -> int:
+        """The epoch, after at most ``own`` transactions of the driver since the last call.
 
-        It may also have made up to ``maybe`` others, of which nobody knows whether they changed
-        anything.  It is a new epoch if there were more or fewer, or if the kernel does not say.
+        It is a new one if there were more, or if the kernel does not say.
         """
         with self._lock:
-            before, now, least = self._generation, self._read(), self._pending + own
+            before, now, least = self._generation, self._read(), self._pending
             self._generation, self._pending = now, 0
-            if before is None or now is None or not least <= now - before <= least + maybe:
+            if before is None or now is None or not least <= now - before <= least + own:
                 self._epoch += 1
             return self._epoch
 
-    def within(self, transaction: Callable[[], bool]) -> bool:
-        """Carry out a transaction of the driver, and return what it returns.
+    def within(self, transaction: Callable[[], bool], count: int = 1) -> bool:
+        """Carry out a transaction of the driver, or several, and return what it returns.
 
-        That is True if it added exactly one to the number; else nobody knows what the
+        That is True if it added exactly ``count`` to the number; else nobody knows what the
         number counts, and the next call begins an epoch.
         """
         with self._lock:
             if certain := transaction():
-                self._pending += 1
+                self._pending += count
             else:
                 self._generation = None
             return certain

@@ -44,12 +44,11 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.fixture
 def fresh(host: RealHost, variant: str, tmp_path: Path) -> Iterator[Snapshot]:
     """What a driver finds that remembers nothing."""
-    other = IptablesFirewall(
-        RealHost(host.netns.fd, owner=OWNER, runtime=tmp_path / "run"), variant=variant
-    )
+    there = RealHost(host.netns.fd, owner=OWNER, runtime=tmp_path / "run")
+    other = IptablesFirewall(there, variant=variant)
     yield other.snapshot
-    other.host.close()
     other.close()
+    there.close()
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,10 @@ import contextlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 from snnet.contract import Host
+from snnet.firewall.epochs import Within
 from snnet.system import nf_tables
 from snnet.system.netlink import NetlinkError
 from snnet.system.nfnetlink import Nfnetlink, attribute, attributes
@@ -38,14 +40,13 @@ class _Table:
 class Bases:
     """Knows which built-in chains and tables are there for our rules alone."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, within: Within) -> None:
         self._host = host
         self._kernel = Nfnetlink(
             host.netns.descriptor_for("iptables", "firewall"), nf_tables.SUBSYSTEM
         )
         self.close = self._kernel.close
-        self.writes = 0
-        """How many transactions removed something."""
+        self._within = within
 
     def note(self, hooks: Mapping[Section, Collection[str]]) -> None:
         """Record which of the built-in chains that are about to be used are absent."""
@@ -78,8 +79,8 @@ class Bases:
                 whole = _WHOLE in made and table.use == len(table.empty)
                 gone = table.empty if whole else table.empty & made
                 there = section in found and (gone or whole)
-                if there and self._remove(section, gone, whole, generation):
-                    generation, self.writes = generation + 1, self.writes + 1
+                if there and self._within(partial(self._remove, section, gone, whole, generation)):
+                    generation += 1
                     table.chains -= gone
                     made = made - {_WHOLE} if whole else made
                 if left := made & {_WHOLE, *table.chains} if section in found else set():

@@ -85,14 +85,13 @@ class IptablesFirewall(KernelFirewall):
 
     def __init__(self, host: Host, *, variant: str | None = None) -> None:
         super().__init__(host)
-        self._programs = Programs(lambda: self.host.netns.fd, variant)
-        self._bases = Bases(host)
-        self._tables = Tables(self._programs, self._bases)
-        self._owners = Owners(self._programs, self._tables)
-        self._lent = LentRules(host)
         self._epochs = Epochs(self.host.netns.fd)
         self._epoch = -1
-        self._written = 0
+        self._programs = Programs(lambda: self.host.netns.fd, variant, self._epochs.within)
+        self._bases = Bases(host, self._epochs.within)
+        self._tables = Tables(self._programs, self._bases)
+        self._owners = Owners(self._programs, self._tables)
+        self._lent = LentRules(host, self._epochs)
         self._work: Work
         """The current ``apply``: at most one, because the record is locked."""
 
@@ -184,10 +183,8 @@ class IptablesFirewall(KernelFirewall):
         return self._tells and self._epoch == epoch
 
     def _observe(self) -> None:
-        """See what this driver has written since the last call, and whether others have, too."""
-        writes = self._programs.writes + self._lent.writes + self._bases.writes
-        own, self._written = writes - self._written, writes
-        before, self._epoch = self._epoch, self._epochs.observe(own)
+        """See whether others have changed rules."""
+        before, self._epoch = self._epoch, self._epochs.observe()
         if self._epoch != before or not self._tells:
             self._owners.forget()
 

@@ -23,6 +23,7 @@ from snnet.contract import (
     keyed,
 )
 from snnet.contract.groups import GROUPS
+from snnet.firewall.epochs import Epochs
 from snnet.firewall.nftables import NftablesFirewall
 
 _ALWAYS = (Untracked, TunnelGuard, DhcpGuard, ArpGuard, MssClamp, *GROUPS)
@@ -65,15 +66,10 @@ def moves(operation: Operation) -> bool:
 class LentRules:
     """Carries the nouns of ``LENT`` with nftables, where the host has it."""
 
-    def __init__(self, host: Host) -> None:
-        self._nftables = NftablesFirewall(host)
+    def __init__(self, host: Host, epochs: Epochs) -> None:
+        self._nftables = NftablesFirewall(host, epochs=epochs)
         self._owner = host.owner
         self.close = self._nftables.close
-
-    @property
-    def writes(self) -> int:
-        """The number of transactions of nf_tables so far."""
-        return self._nftables.transactions
 
     def missing(self, noun: Noun) -> str | None:
         """Return why nftables cannot carry the noun here, or None if it can."""

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 
 from snnet.contract import ApiError, Busy, Exhausted, InvalidRequest, error_for
+from snnet.firewall.epochs import Within
 from snnet.system.netns import in_netns
 from snnet.system.process import Completed, errno_in, failure, find_program, run
 
@@ -19,9 +20,6 @@ _PROBES = {ARP: ("-L", "INPUT"), BRIDGE: ("-t", "nat", "-L", "PREROUTING")}
 _NAMES_FILES = {IP: "ip_tables_names", IP6: "ip6_tables_names"}
 _LOCK_PATIENCE = "5"
 """Seconds to wait for the lock that iptables-legacy takes, /run/xtables.lock."""
-_NOBODY_KNOWS = 1 << 32
-"""As many transactions are counted for a program that failed or was interrupted: more than the
-number of the ruleset can have grown by."""
 
 
 class Programs:
@@ -29,10 +27,11 @@ class Programs:
 
     With ``variant`` None the host's ``iptables`` is used; "nft" or "legacy" means the programs
     of that name.  ebtables and arptables have the same variant if the kernel supports it,
-    else the one that works: they share nothing with iptables.
+    else the one that works: they share nothing with iptables.  Changes are made ``within``
+    something that counts their transactions.
     """
 
-    def __init__(self, netns: Callable[[], int], variant: str | None) -> None:
+    def __init__(self, netns: Callable[[], int], variant: str | None, within: Within) -> None:
         if variant not in (None, NFT, LEGACY):
             raise InvalidRequest(f"{variant!r} is neither 'nft' nor 'legacy'", field="variant")
         self._netns = netns
@@ -40,8 +39,7 @@ class Programs:
         self._variant = variant
         self._others: dict[str, str] = {}
         self._in_nft: dict[str, bool] = {}
-        self.writes = 0
-        """How many transactions the programs have made, since they were opened."""
+        self._within = within
 
     @property
     def variant(self) -> str:
@@ -53,7 +51,7 @@ class Programs:
 
     def elsewhere(self, netns: Callable[[], int]) -> Programs:
         """Return the same programs in another network namespace."""
-        other = Programs(netns, self._wanted)
+        other = Programs(netns, self._wanted, within=lambda transaction, count=1: transaction())
         other._variant, other._others = self._variant, self._others
         return other
 
@@ -168,11 +166,13 @@ class Programs:
         return run(argv, input=input, netns=self._netns(), check=check)
 
     def _write(self, argv: list[str], transactions: int, text: str | None = None) -> None:
-        self.writes += _NOBODY_KNOWS
-        done = self._run(argv, input=text, check=False)
-        if done.returncode != 0:
-            raise _failure(argv, done)
-        self.writes += transactions - _NOBODY_KNOWS
+        def attempt() -> bool:
+            done = self._run(argv, input=text, check=False)
+            if done.returncode != 0:
+                raise _failure(argv, done)
+            return True
+
+        self._within(attempt, transactions)
 
 
 def _failure(argv: list[str], done: Completed) -> ApiError:

@@ -61,18 +61,18 @@ class NftablesFirewall(KernelFirewall):
     name: ClassVar[str] = "nftables"
     batching: ClassVar[bool] = True
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, *, epochs: Epochs | None = None) -> None:
+        """Open the driver; with ``epochs`` what they count is not foreign: see :class:`Epochs`."""
         super().__init__(host)
         self._nft = Nft(self.host.netns.fd)
         self._reader = Reader(self.host.netns.fd)
         self._writer = Writer(self.host.netns.fd)
         self._stored = StoredNouns(self._reader)
         self._integrity = Integrity(self._reader, Reference())
-        self._epochs = Epochs(self.host.netns.fd)
+        self._epochs = epochs or Epochs(self.host.netns.fd)
         self._lock = threading.RLock()
         self.transactions = 0
-        """The number of transactions that this driver has made, without those that may have
-        changed nothing: they begin an epoch."""
+        """The number of transactions that this driver has made."""
         self._made: set[Part] = set()
         """Parts of tables that have all their sets, chains and static rules."""
         self._damaged: dict[Table, str] = {}
@@ -197,10 +197,10 @@ class NftablesFirewall(KernelFirewall):
         changes = by_netlink(commands)
         if changes is None:
             self._nft.run([str(command) for command in commands])
-            self._epochs.observe(maybe=1)
-            self.transactions += 1
-        elif self._epochs.within(partial(self._writer.change, changes)):
-            self.transactions += 1
+            self._epochs.observe(own=1)
+        else:
+            self._epochs.within(partial(self._writer.change, changes))
+        self.transactions += 1
 
     def _lost_rules(self, noun: Owned) -> bool:
         """Whether rules of a table of the noun were changed; compares them once an epoch."""
