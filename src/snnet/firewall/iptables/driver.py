@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, ClassVar
 
 from snnet.contract import (
@@ -171,7 +171,7 @@ class IptablesFirewall(KernelFirewall):
         """See :meth:`snnet.contract.Driver.untold`: nothing tells of rules of legacy iptables."""
         return () if self._programs.all_nft else KINDS.values()
 
-    @property
+    @cached_property
     def _tells(self) -> bool:
         """Whether the epoch tells of all changes."""
         return not self._programs.missing(IP) and self._programs.all_nft
@@ -224,8 +224,6 @@ class IptablesFirewall(KernelFirewall):
         """The additions and changes of one owner are one batch; its removals are another."""
         if moves(operation):
             return None
-        if is_lent(operation.noun):
-            return "nftables", False
         return owner_of(operation), isinstance(operation, Remove)
 
     def perform(self, operation: Operation) -> None:
@@ -241,31 +239,40 @@ class IptablesFirewall(KernelFirewall):
             self._refuse(operation)
         first = operations[0]
         if isinstance(first, Change) and moves(first):
-            self._move(first)
-        else:
-            self._do(operations)
+            # Both have one meanwhile, so that nothing opens.
+            self._both([Add(first.noun)], [Remove(first.old)])
+            return
+        lent = [operation for operation in operations if is_lent(operation.noun)]
+        own = [operation for operation in operations if not is_lent(operation.noun)]
+        for twice in {one.noun.key for one in lent} & {one.noun.key for one in own}:
+            raise error_for(errno.EEXIST, f"carry out one by one what has the key {twice}")
+        self._both(lent, own)
+
+    def _both(self, first: Sequence[Operation], then: Sequence[Operation]) -> None:
+        """Carry out operations in iptables and in nftables: all of them or none."""
+        self._do(first)
+        try:
+            self._do(then)
+        except SnnetError as error:
+            undoing = [operation.inverse() for operation in reversed(first)]
+            try:
+                self._do(undoing)
+            except SnnetError as again:
+                undone = ", ".join(map(str, undoing))
+                raise FatalError(
+                    f"{error}; and then this failed: {undone}: {again}",
+                    leftovers=[operation.noun for operation in first],
+                ) from error
+            raise
 
     def _do(self, operations: Sequence[Operation]) -> None:
+        """Carry out operations that are all lent, or all iptables'."""
+        if not operations:
+            return
         if is_lent(operations[0].noun):
             self._lent.perform_all(operations)
         else:
             self._work.commit(operations)
-
-    def _move(self, change: Change) -> None:
-        """Move a rule between iptables and nftables; both have one meanwhile, so nothing opens."""
-        there, gone = Add(change.noun), Remove(change.old)
-        self._do([there])
-        try:
-            self._do([gone])
-        except SnnetError as error:
-            try:
-                self._do([there.inverse()])
-            except SnnetError as again:
-                raise FatalError(
-                    f"{error}; and then removing {change.noun} failed: {again}",
-                    leftovers=[change.noun],
-                ) from error
-            raise
 
     def _refuse(self, operation: Operation) -> None:
         """Refuse a noun that cannot be carried here."""

@@ -9,6 +9,7 @@ the owner.
 from __future__ import annotations
 
 import base64
+import functools
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
@@ -75,6 +76,7 @@ def is_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None
 
 
+@functools.lru_cache(4096)
 def _short(text: str) -> str:
     """Return 40 bits of a hash: among 1,000 ids two are equal on one host in two million."""
     return base64.b32encode(blake2b(text.encode(), digest_size=5).digest()).decode().lower()
