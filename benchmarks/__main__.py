@@ -44,7 +44,8 @@ def main() -> int:
 
         enter_namespace()
         real = (
-            kernel, default, concentrator, looking, drops, forwarding, firewall, iptables, groups, agent
+            kernel, default, concentrator, looking, drops, forwarding, firewall, iptables, groups,
+            agent,
         )  # fmt: skip
         for result in chain.from_iterable(one.run() for one in real):
             show(result)

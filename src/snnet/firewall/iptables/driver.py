@@ -74,7 +74,7 @@ def _is_own(item: dict[str, Any]) -> bool:
 class IptablesFirewall(KernelFirewall):
     """Carries the rules with iptables, ip6tables, ebtables and arptables.
 
-    Everything that one owner has in a table is replaced at once, in chains of its own.  A
+    What one owner has in a table is in chains of its own, and changes at once.  A
     change neither reads nor changes foreign chains and rules.  If somebody removes rules of
     a noun, that noun and those in the same chain count as missing; the next change removes
     what is left of them.
@@ -304,7 +304,7 @@ class IptablesFirewall(KernelFirewall):
     def commands(self, operation: Operation) -> Sequence[str]:
         """Return the rules of the operation, one command each, for a dry run.
 
-        The driver itself replaces whole chains at once.
+        The driver itself makes all changes of a table at once.
         """
         if is_lent(operation.noun):
             return self._lent.commands(operation)
