@@ -23,7 +23,8 @@ class Epochs:
 
     Every transaction, whosever it is, adds one to that number (nf_tables_commit,
     net/netfilter/nf_tables_api.c).  A driver that says how many transactions it made
-    itself sees from the number whether there were others.
+    itself sees from the number whether there were others.  To drivers that share one of these
+    objects, the transactions of each are not foreign.
     """
 
     def __init__(self, netns: int) -> None:

@@ -62,7 +62,6 @@ class NftablesFirewall(KernelFirewall):
     batching: ClassVar[bool] = True
 
     def __init__(self, host: Host, *, epochs: Epochs | None = None) -> None:
-        """Open the driver; with ``epochs`` what they count is not foreign: see :class:`Epochs`."""
         super().__init__(host)
         self._nft = Nft(self.host.netns.fd)
         self._reader = Reader(self.host.netns.fd)
