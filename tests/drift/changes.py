@@ -369,7 +369,7 @@ def _rules() -> Iterator[Foreign]:
         ("record of a forward gone", "hub", f"nft flush set {inet} forwards"),
         ("hairpin gone", "hub", f"nft flush map {inet} hairpins"),
         ("services open", "hub", f"nft flush set {inet} limited"),
-        ("frames tracked", "hub", f"nft flush set {bridged} untracked"),
+        ("frames tracked", "hub", f"nft flush map {bridged} untracking"),
         (
             "exit by somebody else",
             "hub",

@@ -50,7 +50,7 @@ def repaired() -> Iterator[Foreign]:
         ("a policy of a chain of frames", "cn", f"ebtables -t nat -P {ports} ACCEPT"),
         ("lent table gone", "hub", f"nft delete table bridge {_LENT_HUB}"),
         ("lent table gone, compute node", "cn", f"nft delete table bridge {_LENT_CN}"),
-        ("frames tracked", "cn", f"nft flush set bridge {_LENT_CN} untracked"),
+        ("frames tracked", "cn", f"nft flush map bridge {_LENT_CN} untracking"),
         ("DHCP of others", "cn", f"nft flush set bridge {_LENT_CN} leases"),
         ("tunnels open", "cn", f"nft flush chain inet {_LENT_CN} tunnels"),
     ):
