@@ -17,10 +17,10 @@ from dataclasses import dataclass
 import snnet
 from snnet.backends.netlink import NetlinkBackend
 from snnet.contract import Add, AntiSpoof, Noun, Tap
-from snnet.firewall import nf_tables
 from snnet.firewall.nftables import NftablesFirewall
 from snnet.firewall.nftables.steps import PreparedOperation
 from snnet.firewall.nftables.writer import by_netlink, requests
+from snnet.system import nf_tables
 from snnet.system.announcer import arp, packet_socket
 from snnet.system.host import RealHost
 from snnet.system.nfnetlink import NETFILTER, Nfnetlink
