@@ -31,8 +31,10 @@ def patch() -> Iterator[pytest.MonkeyPatch]:
 
 @pytest.fixture
 def forgotten(patch: pytest.MonkeyPatch) -> list[Match]:
-    """The connections that the kernel was asked to forget."""
+    """The connections that the kernel was asked to forget; it has some, and ends none by itself."""
     matches: list[Match] = []
+    patch.setattr(Conntrack, "any", lambda self: True)
+    patch.setattr(Conntrack, "sweep", lambda self, sweeps: False)
     patch.setattr(Conntrack, "forget", lambda self, asked, spare=None: matches.extend(asked))
     return matches
 
