@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -136,6 +139,29 @@ def test_another_firewall_is_opened_where_it_may_have_rules(
     node.init()
     assert len(opened) == reason
     node.reset_network()
+
+
+def test_who_may_not_see_legacy_tables_starts_all_the_same(real: RealWorld) -> None:
+    """Only root may read which tables there are, and a node needs CAP_NET_ADMIN alone."""
+    setpriv = shutil.which("setpriv")
+    assert setpriv is not None
+    in_namespace(real, "iptables-legacy", "-L")
+    program = """
+from snnet.node.migration import _has_rules
+from snnet.system.host import RealHost
+host = RealHost(None, owner="cn:cn-1")
+print(*(_has_rules(name, host) for name in ("iptables", "nftables")))
+"""
+    only = [
+        "--inh-caps=+net_admin",
+        "--ambient-caps=+net_admin",
+        "--reuid=65534",
+        "--regid=65534",
+        "--clear-groups",
+    ]
+    argv = ["ip", "netns", "exec", real.netns, setpriv, *only, sys.executable, "-c", program]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.stdout.split(), done.stderr) == (["True", "False"], "")
 
 
 # -- others' rules ---------------------------------------------------------------------------

@@ -38,16 +38,18 @@ def take_over(owner: Owner, drivers: Drivers, host: Host) -> list[str]:
 def _has_rules(name: str, host: Host) -> bool:
     """Whether a firewall may have rules of snnet here: loading one that has none takes longer.
 
-    One that is not known here may have rules anywhere.
+    One that is not known here may have rules anywhere, and where the kernel does not tell, any may.
     """
     from snnet.system.netlink import NetlinkError
     from snnet.system.rulesets import legacy_tables, names
 
-    if name not in _NAMES or (name == "iptables" and legacy_tables(host.netns.fd)):
+    if name not in _NAMES:
         return True
     try:
+        if name == "iptables" and legacy_tables(host.netns.fd):
+            return True
         return any(re.match(_NAMES[name], found) for found in names(host.netns.fd))
-    except NetlinkError:
+    except (NetlinkError, PermissionError):
         return True
 
 
