@@ -34,7 +34,8 @@ def test_transactions_of_the_driver_begin_no_epoch_and_those_of_others_do(
     own(epochs)
     assert epochs.observe() == first  # 7: both are the driver's
     epoch = [first, epochs.observe()]  # 8: it is somebody else's
-    epoch.append(epochs.observe(own=1))  # 10: one of them is
+    own(epochs)
+    epoch.append(epochs.observe())  # 10: one of them is
     own(epochs)
     epoch.append(epochs.observe())  # 10: others flushed it meanwhile
     epoch.append(epochs.observe())  # the kernel does not say

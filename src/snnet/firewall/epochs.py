@@ -36,15 +36,15 @@ class Epochs:
         self._epoch = 0
         self.close = self._kernel.close
 
-    def observe(self, own: int = 0) -> int:
-        """The epoch, after at most ``own`` transactions of the driver since the last call.
+    def observe(self) -> int:
+        """The epoch.
 
-        It is a new one if there were more, or if the kernel does not say.
+        It is a new one after transactions of others, or if the kernel does not say.
         """
         with self._lock:
-            before, now, least = self._generation, self._read(), self._pending
+            before, now, own = self._generation, self._read(), self._pending
             self._generation, self._pending = now, 0
-            if before is None or now is None or not least <= now - before <= least + own:
+            if before is None or now is None or now - before != own:
                 self._epoch += 1
             return self._epoch
 
@@ -52,7 +52,8 @@ class Epochs:
         """Carry out a transaction of the driver, or several, and return what it returns.
 
         That is True if it added exactly ``count`` to the number; else nobody knows what the
-        number counts, and the next call begins an epoch.
+        number counts, and the next call begins an epoch.  Whoever observes meanwhile waits, and
+        takes none of them for that of another.
         """
         with self._lock:
             if certain := transaction():

@@ -67,6 +67,11 @@ class Nft:
             # call must be made inside the namespace.
             return in_netns(self._netns, lambda: self._in_here()(script, as_json, terse))
 
+    def change(self, commands: Iterable[str]) -> bool:
+        """Run commands that change something, in one transaction; return True."""
+        self.run(commands)
+        return True
+
     def close(self) -> None:
         """Close the library's sockets; may be repeated."""
         with self._lock:

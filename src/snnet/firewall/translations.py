@@ -13,8 +13,8 @@ from collections.abc import Hashable, Iterable, Sequence
 from snnet.contract import (
     Add,
     Change,
-    IPAddress,
     Key,
+    Masquerade,
     Noun,
     Operation,
     PortForward,
@@ -29,7 +29,7 @@ SWEEPS_MAX = 24
 
 
 class Translations:
-    """The port forwards and public addresses of a namespace, of all owners.
+    """The port forwards, public addresses and masquerades of a namespace, of all owners.
 
     They are known from the last look at all rules until somebody else changes rules.
     """
@@ -40,7 +40,7 @@ class Translations:
         self._read: Iterable[Noun] = ()
         self._rules: dict[Key, Noun] | None = None
         self._leading: dict[Hashable, set[Key]] = {}
-        """The rules that may lead to a guest, or take packets for an address."""
+        """The rules that may lead to a guest, and those that translate what leaves."""
 
     def learn(self, epoch: Hashable | None, rules: Iterable[Noun]) -> None:
         """Take these for all rules, in this epoch of the firewall; None: they are not known."""
@@ -64,7 +64,7 @@ class Translations:
     ) -> Sequence[Sweep] | None:
         """Return the connections that end with the operation, which took effect.
 
-        None where that is not certain without looking at them, or there are too many.
+        None where that is not certain without looking at them.
         """
         with self._lock:
             if epoch is None or epoch != self._epoch:
@@ -80,9 +80,10 @@ class Translations:
 
     def _of_forward(self, forward: PortForward) -> Sequence[Sweep] | None:
         target, at = forward.target, (forward.protocol, forward.port)
+        taken = Match(forward.protocol, forward.address, forward.port, reply_source=target)
         if self._lead(("forward", *at, target)) or self._lead(("public", target)):
             return None
-        return [Sweep(Match(*_taken_by(forward), reply_source=target), target_translated=True)]
+        return [Sweep(taken, target_translated=True)]
 
     def _of_removed(self, rule: PublicIp, reach: Reach) -> Sequence[Sweep] | None:
         public, internal = rule.public, rule.internal
@@ -97,32 +98,21 @@ class Translations:
 
     def _of_added(self, rule: PublicIp, reach: Reach) -> Sequence[Sweep] | None:
         public, internal = rule.public, rule.internal
-        taking = [*self._lead(("address", None)), *self._lead(("address", public))]
-        own = reach.addresses_of(rule.device, 4)
-        if own is None or len(taking) + len(own) > SWEEPS_MAX:
-            return None
         if len(self._lead(("public", internal))) > 1 or self._lead(("target", internal)):
             return None
+        if reach.first_address(rule.device) == public:
+            return None  # connections that were masqueraded with it continue
+        if any(one.device != rule.device for one in self._masquerades()):
+            return None  # and those that leave by another device
+        # Whatever it was: rules that are not known any more may have led it elsewhere.
         return [
-            # What went to the host or nowhere, or where a forward led it.
-            Sweep(Match(original_destination=public), target_translated=False),
-            *(
-                Sweep(Match(one.protocol, public, one.port, reply_source=one.target))
-                for one in taking
-                if isinstance(one, PortForward) and one.target.version == 4
-            ),
-            # What the guest opened with an address of the device; answers to it inside the
-            # tenant are translated at both ends.
-            *(
-                Sweep(
-                    Match(original_source=internal, reply_destination=address),
-                    target_translated=False,
-                    source_translated=True,
-                )
-                for address in own
-                if address != public
-            ),
+            Sweep(Match(original_destination=public)),
+            # Answers inside the tenant are translated at both ends.
+            Sweep(Match(original_source=internal), target_translated=False, source_translated=True),
         ]
+
+    def _masquerades(self) -> list[Masquerade]:
+        return [one for one in self._lead("masquerade") if isinstance(one, Masquerade)]
 
     def _lead(self, what: Hashable) -> list[Noun]:
         """Return the rules that may lead there."""
@@ -149,16 +139,13 @@ class Translations:
             self._leading[what].discard(noun.key)
 
 
-def _taken_by(forward: PortForward) -> tuple[str, IPAddress | None, int]:
-    """Return the fields of a ``Match`` that say what a forward takes."""
-    return forward.protocol, forward.address, forward.port
-
-
 def _leads(noun: Noun) -> list[Hashable]:
-    """Return what a rule may lead to, and the address whose packets it takes."""
+    """Return what a rule may lead to, or that it translates what leaves."""
     match noun:
-        case PortForward(protocol=protocol, port=port, target=target, address=address):
-            return [("forward", protocol, port, target), ("target", target), ("address", address)]
+        case PortForward(protocol=protocol, port=port, target=target):
+            return [("forward", protocol, port, target), ("target", target)]
         case PublicIp(internal=internal):
             return [("public", internal)]
+        case Masquerade():
+            return ["masquerade"]
     return []

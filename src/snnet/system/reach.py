@@ -45,16 +45,21 @@ class Reach:
                 found.setdefault(ip_address(packed), set()).add(name)
         return found
 
-    def addresses_of(self, device: str, version: int) -> list[IPAddress] | None:
-        """Return the addresses of a link; None where another link has one of them too."""
-        index = self._netlink.index(device)
-        asked = message(_GETADDR, NLM_F_DUMP, _IFADDRMSG.pack(_FAMILIES[version], 0, 0, 0, 0))
-        own, others = set[bytes](), set[bytes]()
+    def first_address(self, device: str) -> IPAddress | None:
+        """Return the first IPv4 address of a link, which masqueraded packets get; None without one.
+
+        One in the subnet of the next hop comes before it (inet_select_addr, net/ipv4/devinet.c).
+        """
+        asked = message(_GETADDR, NLM_F_DUMP, _IFADDRMSG.pack(socket.AF_INET, 0, 0, 0, 0))
+        try:
+            index = self._netlink.index(device)
+        except NetlinkError:
+            return None
         for reply in self._netlink.dump(asked):
-            values = dict(attributes(reply[_HEADER.size + _IFADDRMSG.size :]))
-            mine = _IFADDRMSG.unpack_from(reply, _HEADER.size)[4] == index
-            (own if mine else others).add(values.get(_IFA_LOCAL) or values[_IFA_ADDRESS])
-        return list(map(ip_address, own)) if own.isdisjoint(others) else None
+            if _IFADDRMSG.unpack_from(reply, _HEADER.size)[4] == index:
+                values = dict(attributes(reply[_HEADER.size + _IFADDRMSG.size :]))
+                return ip_address(values.get(_IFA_LOCAL) or values[_IFA_ADDRESS])
+        return None
 
     def is_local(self, address: IPAddress) -> bool:
         """Whether packets to this address are for the host itself."""

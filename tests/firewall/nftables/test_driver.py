@@ -25,6 +25,7 @@ from snnet.contract import (
     Missing,
     Noun,
     PortForward,
+    PublicIp,
     Remove,
     TunnelGuard,
     Unsupported,
@@ -515,3 +516,59 @@ def test_a_bad_value_is_refused_with_and_without_its_sets(
     before = ruleset(driver)
     assert isinstance(driver.apply([Add(noun)]).error, ApiError)
     assert ruleset(driver) == before
+
+
+def test_the_last_rule_takes_the_tables_along_whoever_removed_the_others(
+    driver: NftablesFirewall,
+) -> None:
+    rules = [Masquerade(owner=OWNER, device=f"eth{number}") for number in range(3)]
+    add(driver, *rules)
+    other = NftablesFirewall(driver.host)
+    for who, rule in zip((driver, other, driver), rules, strict=True):
+        assert who.apply([Remove(rule)]).error is None
+    other.close()
+    assert ruleset(driver) == ""
+
+
+def test_who_observes_during_a_transaction_waits_until_it_is_counted(
+    driver: NftablesFirewall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a transaction of others after that would be taken for this one."""
+    epochs, run_nft, free = driver._epochs, nft.Nft.run, list[bool]()
+
+    def watched(self: nft.Nft, commands: Any, **options: Any) -> str:
+        said = run_nft(self, commands, **options)
+        free.append(not epochs._lock.locked())
+        return said
+
+    monkeypatch.setattr(nft.Nft, "run", watched)
+    add(driver, ZONE)
+    assert free
+    assert not any(free)
+
+
+CLIENT, FIRST, SECOND = "198.51.100.9", IPv4Address("10.1.0.9"), IPv4Address("10.1.0.10")
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("inbound", [True, False])
+def test_what_lost_rules_had_translated_ends_with_the_new_rule_of_a_public_address(
+    netns: str, tmp_path: Path, inbound: bool
+) -> None:
+    """Connections to the guest that had the address, and those of the guest with another one."""
+    host = RealHost(netns, owner=OWNER, runtime=tmp_path / "run")
+    driver = NftablesFirewall(host)
+    old = PublicIp(owner=OWNER, public=IPv4Address("203.0.113.5"), internal=FIRST, device="eth0")
+    public = replace(old, internal=SECOND) if inbound else replace(old, public=old.public + 1)
+    add(driver, old)
+    ends = ("--src", CLIENT, "--dst", str(old.public), "--dst-nat", str(FIRST))
+    if not inbound:
+        ends = ("--src", str(FIRST), "--dst", CLIENT, "--src-nat", str(old.public))
+    ports = ("--sport", "4000", "--dport", "80", "--timeout", "300", "--state", "ESTABLISHED")
+    do(driver, "conntrack", "-I", "-p", "tcp", *ends, *ports, "-u", "ASSURED,SEEN_REPLY")
+    do(driver, "nft", "flush", "ruleset")
+    driver.snapshot()
+    add(driver, public)
+    assert do(driver, "conntrack", "-L") == ""
+    driver.close()
+    host.close()

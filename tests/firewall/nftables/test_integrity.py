@@ -12,12 +12,22 @@ import pytest
 from snnet.contract import Add, HostIsolation, Noun, ZoneLink, keyed
 from snnet.firewall.nftables import NftablesFirewall
 from snnet.firewall.nftables.integrity import _coverage, _covered
-from snnet.firewall.nftables.reader import StoredElement
+from snnet.firewall.nftables.reader import (
+    ELEMENT,
+    LIST_ELEMENTS,
+    LIST_SET,
+    LIST_TABLE,
+    StoredElement,
+)
+from snnet.system import nf_tables
 from snnet.system.host import RealHost
+from snnet.system.nfnetlink import Nfnetlink, attribute
 from snnet.system.process import run
 from tests.firewall.nftables.test_driver import ALL, OWNER, add, ruleset
 
 TABLE = "snnet-cnci-c-1"
+FLAGS, CATCH_ALL = 3, 2  # NFTA_SET_ELEM_FLAGS, NFT_SET_ELEM_CATCHALL
+CREATE = 0x400  # NLM_F_CREATE
 
 
 class Tables:
@@ -212,6 +222,24 @@ CHANGES: dict[str, tuple[str, Callable[[Tables], None]]] = {
     "a table of helpers": ("arp", said("delete table arp {table}")),
     "all of a table": ("inet", said("flush table inet {table}")),
 }  # fmt: skip
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("name", ["closed_nets", "networks-t1"])
+def test_what_matches_all_addresses_is_no_end_of_a_network(
+    driver: NftablesFirewall, host: RealHost, name: str
+) -> None:
+    """``nft add element ... { * }``, at which nft 1.0.6 crashes."""
+    add(driver, *ALL)
+    kernel = Nfnetlink(host.netns.fd, nf_tables.SUBSYSTEM)
+    flags = attribute(FLAGS, CATCH_ALL.to_bytes(4, "big"))
+    of = attribute(LIST_TABLE, f"{TABLE}\0".encode()) + attribute(LIST_SET, f"{name}\0".encode())
+    new = attribute(LIST_ELEMENTS, attribute(ELEMENT, flags, nested=True), nested=True)
+    family = nf_tables.FAMILIES["inet"]
+    kernel.transact([(nf_tables.NEW_ELEMENTS, CREATE, family, of + new)])
+    kernel.close()
+    assert driver.snapshot() == {}
+    assert any(f"set {name} has other networks" in line for line in driver.obstacles())
 
 
 @pytest.mark.kernel

@@ -82,7 +82,7 @@ class NftablesFirewall(KernelFirewall):
         """What others have in the ruleset, and the epoch before it was read."""
         self._inspected: dict[str, int] = {}
         """The epoch in which the rules of an owner were last compared."""
-        self._usage = Usage(self._stored, self._reader)
+        self._usage = Usage(self._stored, self._reader, self.epoch)
         self._possible: set[Need] = set()
         self._impossible: dict[Need, str] = {}
         """Parts of tables that this kernel does not have, and why."""
@@ -194,11 +194,9 @@ class NftablesFirewall(KernelFirewall):
         if not commands:
             return
         changes = by_netlink(commands)
-        if changes is None:
-            self._nft.run([str(command) for command in commands])
-            self._epochs.observe(own=1)
-        else:
-            self._epochs.within(partial(self._writer.change, changes))
+        by_nft = partial(self._nft.change, map(str, commands))
+        change = by_nft if changes is None else partial(self._writer.change, changes)
+        self._epochs.within(change)
         self.transactions += 1
 
     def _lost_rules(self, noun: Owned) -> bool:

@@ -27,7 +27,7 @@ _EXPIRES, _EXPRESSION = 5, 7
 _COUNTER_PACKETS = 2
 VALUE, VERDICT = 1, 2
 _VALUE_AT = 4  # after struct nlattr, linux/netlink.h
-_NO_FLAGS = bytes(4)
+_INTERVAL_END = bytes((0, 0, 0, 1))  # NFT_SET_ELEM_INTERVAL_END
 VERDICT_CODE, VERDICT_CHAIN = 1, 2
 COMMENT = 0  # NFTNL_UDATA_SET_ELEM_COMMENT, libnftnl
 VERDICTS = {-3 & 0xFFFFFFFF: "jump", -4 & 0xFFFFFFFF: "goto"}
@@ -227,7 +227,7 @@ def _parse(message: bytes) -> Iterator[StoredElement]:
         found = dict(attributes(raw))
         comment = _comment(found[USERDATA]) if USERDATA in found else ""
         data = _data(found[DATA]) if DATA in found else ""
-        ends = found.get(_FLAGS, _NO_FLAGS) != _NO_FLAGS  # the only flag of elements of ours
+        ends = found.get(_FLAGS) == _INTERVAL_END  # and nothing else, as "*", which matches all
         yield StoredElement(_key(found.get(KEY)), comment, data, ends, _key(found.get(KEY_END)))
 
 

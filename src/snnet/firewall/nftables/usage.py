@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from . import tables
 from .nouns import StoredNouns
@@ -14,14 +14,16 @@ from .tables import Part, Table
 class Usage:
     """The number of nouns that need each part of a table, where it was counted.
 
-    Counting means listing the elements.  It is done once for each part, and once more
-    before the part is removed.
+    Counting means listing the elements.  It is done once for each part, once more before the
+    part is removed, and again after others changed rules.
     """
 
-    def __init__(self, stored: StoredNouns, reader: Reader) -> None:
+    def __init__(self, stored: StoredNouns, reader: Reader, epoch: Callable[[], int]) -> None:
         self._stored = stored
         self._reader = reader
+        self._now = epoch
         self._counts: dict[Part, int] = {}
+        self._epoch = -1
 
     def forget(self, gone: Collection[Table]) -> None:
         """Count again what these tables hold."""
@@ -37,6 +39,9 @@ class Usage:
         """Return the parts of tables that no noun needs after the steps."""
         if not any(step.removes for step in steps):
             return set()
+        if (epoch := self._now()) != self._epoch:
+            self._epoch = epoch
+            self.clear()  # others may have removed nouns
         new = {part for step in steps if step.removes for part in step.parts}
         new -= self._counts.keys()
         self._recount(new)
