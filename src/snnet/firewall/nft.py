@@ -67,9 +67,9 @@ class Nft:
             # call must be made inside the namespace.
             return in_netns(self._netns, lambda: self._in_here()(script, as_json, terse))
 
-    def change(self, commands: Iterable[str]) -> bool:
-        """Run commands that change something, in one transaction; return True."""
-        self.run(commands)
+    def change(self, commands: Iterable[object]) -> bool:
+        """Run the texts of commands that change something, in one transaction; return True."""
+        self.run([str(command) for command in commands])
         return True
 
     def close(self) -> None:

@@ -530,6 +530,21 @@ def test_the_last_rule_takes_the_tables_along_whoever_removed_the_others(
     assert ruleset(driver) == ""
 
 
+def test_chains_that_another_process_removed_as_unused_are_made_again(
+    driver: NftablesFirewall,
+) -> None:
+    """Without them, elements that are there have no effect."""
+    rule, rest = HostIsolation(owner=OWNER, link="br9"), Masquerade(owner=OWNER, device="eth0")
+    other = NftablesFirewall(driver.host)
+    add(driver, rule, rest)
+    assert other.apply([Remove(rule)]).error is None
+    assert driver.find(rule) is None
+    add(driver, rule)
+    assert other.enforced() == (keyed([rule, rest]), [])
+    assert other.snapshot() == keyed([rule, rest])
+    other.close()
+
+
 def test_who_observes_during_a_transaction_waits_until_it_is_counted(
     driver: NftablesFirewall, monkeypatch: pytest.MonkeyPatch
 ) -> None:

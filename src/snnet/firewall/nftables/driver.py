@@ -194,7 +194,7 @@ class NftablesFirewall(KernelFirewall):
         if not commands:
             return
         changes = by_netlink(commands)
-        by_nft = partial(self._nft.change, map(str, commands))
+        by_nft = partial(self._nft.change, commands)
         change = by_nft if changes is None else partial(self._writer.change, changes)
         self._epochs.within(change)
         self.transactions += 1
@@ -248,6 +248,8 @@ class NftablesFirewall(KernelFirewall):
             self._commit(steps)
 
     def _commit(self, steps: Sequence[PreparedOperation]) -> None:
+        if self._usage.outdated():  # others may have removed parts that nobody needed
+            self._made = {part for part in self._made if self._stored.has(part)}
         kept = self._kept(steps)
         needed = {part for step in (*kept, *steps) if not step.removes for part in step.parts}
         changes = [command for step in (*kept, *steps) for command in step.commands]

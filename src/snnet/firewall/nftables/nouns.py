@@ -120,6 +120,10 @@ class StoredNouns:
             except (ValueError, IndexError, KeyError):
                 continue  # somebody may have added elements: see ``Integrity``
 
+    def has(self, part: Part) -> bool:
+        """Whether the table has the chains of the part, which come and go together."""
+        return self._reader.has_chain(part.table, tables.chains_of(part)[0])
+
     def count(self, part: Part) -> int:
         """Return the number of nouns that need the part."""
         table = part.table

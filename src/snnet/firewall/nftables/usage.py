@@ -35,13 +35,17 @@ class Usage:
         """Count everything again."""
         self._counts.clear()
 
+    def outdated(self) -> bool:
+        """Whether others changed rules since the last call; then everything is counted again."""
+        before, self._epoch = self._epoch, self._now()
+        if self._epoch != before:
+            self.clear()
+        return self._epoch != before
+
     def unused_after(self, steps: Sequence[PreparedOperation]) -> set[Part]:
         """Return the parts of tables that no noun needs after the steps."""
         if not any(step.removes for step in steps):
             return set()
-        if (epoch := self._now()) != self._epoch:
-            self._epoch = epoch
-            self.clear()  # others may have removed nouns
         new = {part for step in steps if step.removes for part in step.parts}
         new -= self._counts.keys()
         self._recount(new)
