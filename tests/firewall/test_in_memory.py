@@ -38,12 +38,15 @@ class PaperRig(Rig):
         self._opened = opened
         self._runtime = runtime
         self._hosts: list[RealHost] = []
+        self._drivers: list[Driver] = []
         self.driver = self.another()
 
     def another(self, owner: str | None = None) -> Driver:
         host = RealHost(owner=owner or self.owner, runtime=self._runtime)
         self._hosts.append(host)
-        return self._opened(host)
+        driver = self._opened(host)
+        self._drivers.append(driver)
+        return driver
 
     def ruleset(self) -> str:
         return self._rules()
@@ -58,6 +61,8 @@ class PaperRig(Rig):
         pass
 
     def close(self) -> None:
+        for driver in self._drivers:
+            driver.close()
         for host in self._hosts:
             host.close()
 
